@@ -1,0 +1,144 @@
+// Package auth says who is calling. It verifies bearer tokens (OIDC, JWT) of a
+// fixed list of issuers and turns their claims into an Identity.
+//
+// What is promised: an Identity in a context was signed, is in date, was meant
+// for us (audience), and its realm is that of the issuer that signed it, so a
+// token of the members' issuer never makes an agent, whatever it claims. Every
+// process verifies for itself; no header is believed.
+//
+// How: go-oidc with discovery; asymmetric algorithms alone. Verified tokens are
+// remembered until they lapse, because a signature costs 60 µs and each call is
+// checked by two processes. A key id that the issuer has not published makes at
+// most one fetch of its keys every five seconds, so that forged tokens cannot
+// turn us against the issuer.
+//
+// When it breaks: a token is believed until it lapses, also after its person was
+// signed out; issuers should make them short (an hour or less). While an issuer
+// cannot be reached, tokens already seen go on, and new ones are refused as
+// UNAVAILABLE rather than as wrong if its keys were never loaded.
+package auth
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"slices"
+)
+
+// Realm is the kind of caller that an issuer vouches for.
+type Realm string
+
+// The three kinds of callers.
+const (
+	RealmMember  Realm = "member"
+	RealmAgent   Realm = "agent"
+	RealmMachine Realm = "machine"
+)
+
+// Roles that claims may give. A member has none.
+const (
+	RoleAgent      = "agent"
+	RoleSupervisor = "supervisor"
+	RoleOperator   = "operator"
+	// RoleService marks this system's own processes.
+	RoleService = "service"
+)
+
+// AllQueues, as a queue of an agent, means every queue.
+const AllQueues = "*"
+
+// Identity is a verified caller.
+type Identity struct {
+	// Subject names the person or machine, unique over all issuers:
+	// the issuer's name, a colon, and the token's sub.
+	Subject string
+	// Realm is that of the issuer.
+	Realm Realm
+	// Name, Email, Phone and Locale are the claims name, email, phone_number
+	// and locale. They are never logged.
+	Name, Email, Phone, Locale string
+	// Caisse is the body's local organisation that the caller belongs to.
+	Caisse string
+	// Profiles are the audiences under which a member may act
+	// ("PARTICULIER", "EXPLOITANT", "EMPLOYEUR").
+	Profiles []string
+	// Queues are those whose conversations an agent may see; "*" is all.
+	Queues []string
+	// Roles are what an agent or a machine may do.
+	Roles []string
+}
+
+// HasRole tells whether the identity was given the role.
+func (id *Identity) HasRole(role string) bool { return slices.Contains(id.Roles, role) }
+
+// LogValue keeps names and contact points out of logs.
+func (id *Identity) LogValue() slog.Value { return slog.StringValue(id.Subject) }
+
+type contextKey struct{}
+
+// NewContext returns a context that carries the caller.
+func NewContext(ctx context.Context, id *Identity) context.Context {
+	return context.WithValue(ctx, contextKey{}, id)
+}
+
+// FromContext returns the caller, or nil when the call is anonymous.
+func FromContext(ctx context.Context) *Identity {
+	id, _ := ctx.Value(contextKey{}).(*Identity)
+	return id
+}
+
+// Issuer is one party whose tokens are accepted.
+type Issuer struct {
+	// Name prefixes the subjects of this issuer. It is stored with members'
+	// data: never change it. Empty takes the realm.
+	Name string `json:"name"`
+	// URL is the issuer identifier, where discovery starts.
+	URL string `json:"url"`
+	// Realm is what its callers are.
+	Realm Realm `json:"realm"`
+	// Audiences are the accepted values of the claim aud; at least one.
+	Audiences []string `json:"audiences"`
+}
+
+// Issuers is a list of issuers, written in JSON in an environment variable.
+type Issuers []Issuer
+
+// UnmarshalText reads the JSON and checks every issuer.
+func (list *Issuers) UnmarshalText(text []byte) error {
+	var issuers []Issuer
+	if err := json.Unmarshal(text, &issuers); err != nil {
+		return fmt.Errorf("issuers must be a JSON list of {name,url,realm,audiences}: %w", err)
+	}
+	var faults []error
+	for i := range issuers {
+		faults = append(faults, issuers[i].check())
+	}
+	*list = issuers
+	return errors.Join(faults...)
+}
+
+func (iss *Issuer) check() error {
+	if iss.Name == "" {
+		iss.Name = string(iss.Realm)
+	}
+	u, err := url.Parse(iss.URL)
+	switch {
+	case err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http"):
+		return fmt.Errorf("issuer %q: url %q is not an http(s) address", iss.Name, iss.URL)
+	case !slices.Contains([]Realm{RealmMember, RealmAgent, RealmMachine}, iss.Realm):
+		return fmt.Errorf("issuer %q: realm %q is none of member, agent, machine", iss.Name, iss.Realm)
+	case len(iss.Audiences) == 0:
+		return fmt.Errorf("issuer %q: audiences is empty: any token of this issuer would do", iss.Name)
+	}
+	return nil
+}
+
+// Config is what a process that verifies tokens needs. Embed it.
+type Config struct {
+	// Issuers are the accepted issuers, as JSON:
+	// [{"name":"usagers","url":"https://…","realm":"member","audiences":["messagerie"]}]
+	Issuers Issuers `env:"ISSUERS,required"`
+}

@@ -1,0 +1,77 @@
+package chassis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Process is the part of a configuration that every service has. Embed it.
+type Process struct {
+	// AdminAddr is where /livez, /readyz and /metrics are served, in plain
+	// text. Empty serves none.
+	AdminAddr string `env:"ADMIN_ADDR" envDefault:":9464"`
+	// DrainDelay is how long the process goes on serving after it has said that
+	// it is no longer ready, so that load balancers turn away first. 5s suits
+	// Kubernetes; 0 when nothing balances.
+	DrainDelay time.Duration `env:"DRAIN_DELAY" envDefault:"0s"`
+	// DrainTimeout bounds the wait for calls under way after SIGTERM.
+	DrainTimeout time.Duration `env:"DRAIN_TIMEOUT" envDefault:"20s"`
+}
+
+// logging is read before any service's own configuration.
+type logging struct {
+	Level slog.Level `env:"LOG_LEVEL" envDefault:"INFO"`
+}
+
+// Main runs a service until it ends or a signal asks it to. It reads NAME_*,
+// starts telemetry and calls run with a context that SIGTERM or SIGINT cancels;
+// a second signal ends the process at once. A configuration with faults ends it
+// with status 2, a service that fails with status 1.
+func Main[C any](name string, run func(context.Context, C) error) {
+	prefix := strings.ToUpper(name) + "_"
+	logs, logFault := Load[logging](prefix, os.Environ())
+	cfg, fault := Load[C](prefix, os.Environ())
+	if err := errors.Join(logFault, fault); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	if err := runProcess(name, logs.Level, cfg, run); err != nil {
+		slog.Error("stopping", "error", err)
+		os.Exit(1)
+	}
+}
+
+func runProcess[C any](name string, level slog.Level, cfg C, run func(context.Context, C) error) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	flush, err := StartTelemetry(ctx, name, level, os.Stderr)
+	if err != nil {
+		return err
+	}
+	slog.Info("starting")
+	runErr := run(ctx, cfg)
+	return errors.Join(runErr, flush(ctx))
+}
+
+// Listen opens a TCP port. A port that is taken gives an error that names the
+// port and the setting that moves it.
+func Listen(ctx context.Context, addr, setting string) (net.Listener, error) {
+	var config net.ListenConfig
+	lis, err := config.Listen(ctx, "tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("port %s is taken by another process: stop it, or set %s to another address: %w", addr, setting, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listening on %s (%s): %w", addr, setting, err)
+	}
+	return lis, nil
+}

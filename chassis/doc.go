@@ -1,0 +1,13 @@
+// Package chassis is what every process of the system needs and nothing a
+// member would recognise: configuration, telemetry, the admin port, signals.
+//
+// Its sub-packages hold the other parts of a process: auth (who is calling),
+// rpc (gRPC servers and clients with one access policy), bus (JetStream),
+// postgres (pools and migrations). localpg and testenv start real servers for
+// tests and for the development launcher; production code never imports them.
+//
+// What may enter: something about running a process that three services need
+// today and that hides a decision. What may not: a business noun, a collection
+// of helpers, a configuration of one service. It promises no compatibility to
+// anybody outside this repository.
+package chassis

@@ -1,0 +1,152 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
+	"github.com/ma-messagerie/messagerie/chassis/auth"
+	accesspb "github.com/ma-messagerie/messagerie/proto/messagerie/access/v1"
+)
+
+// Policy says who may call which method, as read from the .proto.
+type Policy map[string]accesspb.Access
+
+// infrastructure are services that are not ours and that probes and tools call
+// without a token.
+var infrastructure = map[string]bool{
+	"grpc.health.v1.Health":                    true,
+	"grpc.reflection.v1.ServerReflection":      true,
+	"grpc.reflection.v1alpha.ServerReflection": true,
+}
+
+// PolicyOf reads the policy of services by their full names. A method without
+// the option is an error: nothing is open by oversight.
+func PolicyOf(services ...string) (Policy, error) {
+	policy := make(Policy)
+	var faults []error
+	for _, name := range services {
+		desc, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(name))
+		if err != nil {
+			faults = append(faults, fmt.Errorf("service %s: %w", name, err))
+			continue
+		}
+		service, ok := desc.(protoreflect.ServiceDescriptor)
+		if !ok {
+			faults = append(faults, fmt.Errorf("%s is not a service", name))
+			continue
+		}
+		for i := range service.Methods().Len() {
+			method := service.Methods().Get(i)
+			access, _ := proto.GetExtension(method.Options(), accesspb.E_Access).(accesspb.Access)
+			if access == accesspb.Access_ACCESS_UNSPECIFIED {
+				faults = append(faults, fmt.Errorf("method %s has no option messagerie.access.v1.access", method.FullName()))
+			}
+			policy["/"+name+"/"+string(method.Name())] = access
+		}
+	}
+	return policy, errors.Join(faults...)
+}
+
+func policyOfServer(info map[string]grpc.ServiceInfo) (Policy, error) {
+	var names []string
+	for name := range info {
+		if !infrastructure[name] {
+			names = append(names, name)
+		}
+	}
+	return PolicyOf(names...)
+}
+
+// Refusals of the guard. Their texts say nothing about the method's data.
+var (
+	errNoToken = Refuse(codes.Unauthenticated, "TOKEN_REQUIRED", "this method needs a bearer token in the metadata authorization")
+	// ErrBadToken is the refusal of a token that does not verify.
+	ErrBadToken    = Refuse(codes.Unauthenticated, "TOKEN_INVALID", "the bearer token is not valid here: it has lapsed, was meant for another audience, or its issuer is not accepted")
+	errNoKeys      = Refuse(codes.Unavailable, "ISSUER_UNAVAILABLE", "the token's issuer cannot be reached to check it; try again")
+	errNoMethod    = Refuse(codes.Unimplemented, "METHOD_UNKNOWN", "no such method")
+	errNotYourKind = Refuse(codes.PermissionDenied, "ACCESS_DENIED", "this method is not for this kind of caller")
+)
+
+// Guard decides whether a call may go on. The gateway and the services use the
+// same one, so that a rule is written once and holds at both.
+type Guard struct {
+	Policy   Policy
+	Verifier *auth.Verifier
+}
+
+// Admit verifies the bearer token in an authorization value ("Bearer …", may be
+// empty) and applies the method's policy. The returned context carries the
+// caller; the caller is nil for a public method called without a token.
+func (g *Guard) Admit(ctx context.Context, fullMethod, authorization string) (context.Context, error) {
+	access, ok := g.Policy[fullMethod]
+	if !ok {
+		return ctx, errNoMethod
+	}
+	if access == accesspb.Access_ACCESS_PUBLIC {
+		// A token is not looked at: a lapsed one must not close what is open.
+		return ctx, nil
+	}
+	token, ok := bearer(authorization)
+	if !ok {
+		return ctx, errNoToken
+	}
+	id, err := g.Verifier.Verify(ctx, token)
+	switch {
+	case errors.Is(err, auth.ErrUnavailable):
+		return ctx, errNoKeys.Because(err)
+	case errors.Is(err, auth.ErrInvalidToken):
+		return ctx, ErrBadToken.Because(err)
+	case err != nil:
+		return ctx, err
+	}
+	if !allowed(access, id) {
+		return ctx, errNotYourKind
+	}
+	return auth.NewContext(ctx, id), nil
+}
+
+// bearer cuts the scheme off (RFC 6750, 2.1; the scheme's case does not count).
+func bearer(authorization string) (string, bool) {
+	scheme, token, ok := strings.Cut(authorization, " ")
+	token = strings.TrimSpace(token)
+	return token, ok && strings.EqualFold(scheme, "Bearer") && token != ""
+}
+
+// allowed is the whole of the access policy. A new kind of access without a case
+// here is open to nobody.
+func allowed(access accesspb.Access, id *auth.Identity) bool {
+	staff := id.Realm == auth.RealmAgent || id.Realm == auth.RealmMachine
+	switch access {
+	case accesspb.Access_ACCESS_PUBLIC:
+		return true
+	case accesspb.Access_ACCESS_MEMBER:
+		return id.Realm == auth.RealmMember
+	case accesspb.Access_ACCESS_AGENT:
+		return staff && (id.HasRole(auth.RoleAgent) || id.Realm == auth.RealmAgent && id.HasRole(auth.RoleSupervisor))
+	case accesspb.Access_ACCESS_SUPERVISOR:
+		return id.Realm == auth.RealmAgent && id.HasRole(auth.RoleSupervisor)
+	case accesspb.Access_ACCESS_OPERATOR:
+		return staff && id.HasRole(auth.RoleOperator)
+	case accesspb.Access_ACCESS_SERVICE:
+		return id.Realm == auth.RealmMachine && id.HasRole(auth.RoleService)
+	case accesspb.Access_ACCESS_UNSPECIFIED:
+	}
+	return false
+}
+
+// Authorization returns the authorization value of an incoming call.
+func Authorization(ctx context.Context) string {
+	if values := metadata.ValueFromIncomingContext(ctx, "authorization"); len(values) > 0 {
+		return values[0]
+	}
+	return ""
+}

@@ -1,0 +1,277 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"buf.build/go/protovalidate"
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc/filters"
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/ma-messagerie/messagerie/chassis"
+	"github.com/ma-messagerie/messagerie/chassis/auth"
+)
+
+// ServerConfig is the gRPC side of a configuration. Embed it.
+type ServerConfig struct {
+	// Addr is where gRPC is served.
+	Addr string `env:"GRPC_ADDR" envDefault:":9090"`
+	// Reflection lets tools list the services (gRPC server reflection).
+	Reflection bool `env:"GRPC_REFLECTION" envDefault:"false"`
+	// Listener is used instead of Addr when set.
+	Listener net.Listener
+}
+
+const (
+	// maxRequestBytes is above a message of 5000 four-byte characters.
+	maxRequestBytes = 64 << 10
+	// maxStreams bounds the calls of one connection, which is one process of
+	// ours or one gateway.
+	maxStreams = 1024
+	// deadlineShave is taken off a caller's deadline, see the package doc.
+	deadlineShave = 20 * time.Millisecond
+)
+
+// Server is a gRPC server with health, policy and drain. Register services on
+// it, then call Serve.
+type Server struct {
+	*grpc.Server
+	cfg    ServerConfig
+	guard  *Guard
+	health *health.Server
+}
+
+// NewServer returns a server whose callers are verified by v.
+func NewServer(cfg ServerConfig, v *auth.Verifier, opts ...grpc.ServerOption) (*Server, error) {
+	validator, err := protovalidate.New()
+	if err != nil {
+		return nil, fmt.Errorf("opening the validator: %w", err)
+	}
+	s := &Server{cfg: cfg, guard: &Guard{Verifier: v}, health: health.NewServer()}
+	opts = append(BaseOptions(),
+		append(opts,
+			grpc.ChainUnaryInterceptor(recoverUnary, reportUnary, shave, s.admitUnary, validateUnary(validator)),
+			grpc.ChainStreamInterceptor(recoverStream, reportStream, s.admitStream))...)
+	s.Server = grpc.NewServer(opts...)
+	healthpb.RegisterHealthServer(s.Server, s.health)
+	if cfg.Reflection {
+		reflection.Register(s.Server)
+	}
+	return s, nil
+}
+
+// BaseOptions are the limits and the telemetry that every gRPC server of the
+// system has. An otelgrpc.WithFilter given here replaces the one that leaves out
+// health checks.
+func BaseOptions(telemetry ...otelgrpc.Option) []grpc.ServerOption {
+	telemetry = append([]otelgrpc.Option{otelgrpc.WithFilter(filters.Not(filters.HealthCheck()))}, telemetry...)
+	return []grpc.ServerOption{
+		grpc.StatsHandler(otelgrpc.NewServerHandler(telemetry...)),
+		grpc.MaxRecvMsgSize(maxRequestBytes),
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.ConnectionTimeout(10 * time.Second),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			MaxConnectionAge:      10 * time.Minute,
+			MaxConnectionAgeGrace: time.Minute,
+			Time:                  time.Minute,
+			Timeout:               20 * time.Second,
+		}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
+	}
+}
+
+// Health is where a service's serving status is set.
+func (s *Server) Health() *health.Server { return s.health }
+
+// Serve answers until ctx is done, then stops taking calls and waits for those
+// under way, for at most drain. It refuses to start if a method has no policy.
+func (s *Server) Serve(ctx context.Context, drain time.Duration) error {
+	policy, err := policyOfServer(s.GetServiceInfo())
+	if err != nil {
+		return fmt.Errorf("reading the access policy: %w", err)
+	}
+	s.guard.Policy = policy
+	lis := s.cfg.Listener
+	if lis == nil {
+		if lis, err = chassis.Listen(ctx, s.cfg.Addr, "GRPC_ADDR"); err != nil {
+			return err
+		}
+	}
+	return ServeGRPC(ctx, s.Server, s.health, lis, drain)
+}
+
+// ServeGRPC serves until ctx is done and then drains, for at most the time
+// given; calls still running are then cut.
+func ServeGRPC(ctx context.Context, server *grpc.Server, hs *health.Server, lis net.Listener, drain time.Duration) error {
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		hs.Shutdown()
+		cut := time.AfterFunc(drain, server.Stop)
+		defer cut.Stop()
+		server.GracefulStop()
+	})
+	err := server.Serve(lis)
+	if stop() {
+		// Serve ended by itself, not by the context.
+		return fmt.Errorf("serving gRPC on %s: %w", lis.Addr(), err)
+	}
+	<-stopped
+	return nil
+}
+
+func recoverUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			err = recovered(ctx, info.FullMethod, fault)
+		}
+	}()
+	return next(ctx, req)
+}
+
+func recoverStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			err = recovered(stream.Context(), info.FullMethod, fault)
+		}
+	}()
+	return next(srv, stream)
+}
+
+// recovered logs a panic by its type alone: its value may hold a request.
+func recovered(ctx context.Context, method string, fault any) error {
+	slog.ErrorContext(ctx, "panic", "method", method, "type", fmt.Sprintf("%T", fault), "stack", string(debug.Stack()))
+	st, _ := StatusOf(errors.New("panic"))
+	return st.Err()
+}
+
+func reportUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	resp, err := next(ctx, req)
+	return resp, Report(ctx, info.FullMethod, err)
+}
+
+func reportStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	return Report(stream.Context(), info.FullMethod, next(srv, stream))
+}
+
+// Report logs what the caller must not see and returns what they may.
+func Report(ctx context.Context, method string, err error) error {
+	if err == nil {
+		return nil
+	}
+	st, hidden := StatusOf(err)
+	var refusal *Error
+	switch {
+	case hidden:
+		slog.ErrorContext(ctx, "internal error", "method", method, "error", err)
+	case errors.As(err, &refusal) && refusal.Cause != nil:
+		slog.WarnContext(ctx, "refused", "method", method, "code", st.Code().String(), "reason", refusal.Reason, "error", refusal.Cause)
+	}
+	return st.Err()
+}
+
+func shave(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return next(ctx, req)
+	}
+	ctx, cancel := context.WithDeadline(ctx, deadline.Add(-deadlineShave))
+	defer cancel()
+	return next(ctx, req)
+}
+
+func (s *Server) admitUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	if isInfrastructure(info.FullMethod) {
+		return next(ctx, req)
+	}
+	ctx, err := s.guard.Admit(ctx, info.FullMethod, Authorization(ctx))
+	if err != nil {
+		return nil, err
+	}
+	return next(ctx, req)
+}
+
+func (s *Server) admitStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	if isInfrastructure(info.FullMethod) {
+		return next(srv, stream)
+	}
+	ctx, err := s.guard.Admit(stream.Context(), info.FullMethod, Authorization(stream.Context()))
+	if err != nil {
+		return err
+	}
+	return next(srv, &admittedStream{stream, ctx})
+}
+
+type admittedStream struct {
+	grpc.ServerStream
+	ctx context.Context //nolint:containedctx // how gRPC hands a context to a stream's handler
+}
+
+func (s *admittedStream) Context() context.Context { return s.ctx }
+
+func isInfrastructure(fullMethod string) bool {
+	service, _, _ := strings.Cut(strings.TrimPrefix(fullMethod, "/"), "/")
+	return infrastructure[service]
+}
+
+func validateUnary(validator protovalidate.Validator) grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+		if msg, ok := req.(proto.Message); ok {
+			if err := validator.Validate(msg); err != nil {
+				return nil, invalidMessage(err)
+			}
+		}
+		return next(ctx, req)
+	}
+}
+
+// invalidMessage turns the faults that protovalidate found into our own form. A
+// rule's id is its reason: "string.uuid" becomes STRING_UUID.
+func invalidMessage(err error) error {
+	var faults *protovalidate.ValidationError
+	if !errors.As(err, &faults) || len(faults.Violations) == 0 {
+		return fmt.Errorf("validating a request: %w", err)
+	}
+	refusal := &Error{Code: codes.InvalidArgument}
+	for _, v := range faults.Violations {
+		reason := strings.ToUpper(strings.ReplaceAll(v.Proto.GetRuleId(), ".", "_"))
+		refusal.Violations = append(refusal.Violations, Violation{
+			Field: jsonPath(v), Reason: reason, Description: v.Proto.GetMessage(),
+		})
+	}
+	first := refusal.Violations[0]
+	refusal.Reason, refusal.Message = first.Reason, first.Field+": "+first.Description
+	return refusal
+}
+
+// jsonPath is the field as callers of REST and gRPC know it from the documents.
+func jsonPath(v *protovalidate.Violation) string {
+	var path []string
+	for _, element := range v.Proto.GetField().GetElements() {
+		path = append(path, lowerCamel(element.GetFieldName()))
+	}
+	return strings.Join(path, ".")
+}
+
+func lowerCamel(name string) string {
+	words := strings.Split(name, "_")
+	for i, word := range words[1:] {
+		if word != "" {
+			words[i+1] = strings.ToUpper(word[:1]) + word[1:]
+		}
+	}
+	return strings.Join(words, "")
+}
