@@ -1,0 +1,217 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/propagation"
+	"golang.org/x/sync/errgroup"
+)
+
+// Consumer is a durable pull consumer.
+type Consumer struct {
+	// Durable names it: processes with the same name share its events.
+	Durable string
+	// Subjects filters the stream.
+	Subjects []string
+	// BatchSize is the most events handed to one call of the handler.
+	BatchSize int
+}
+
+// Msg is one event received.
+type Msg struct {
+	// ID, Type and Entity are the event's attributes.
+	ID, Type, Entity string
+	// Time is when it happened.
+	Time time.Time
+	// Data is the payload.
+	Data []byte
+	// Delivered counts how often it has been handed out, from 1.
+	Delivered int
+	// TraceParent is the W3C traceparent of its publication.
+	TraceParent string
+}
+
+// Context returns ctx with the event's trace as parent.
+func (m Msg) Context(ctx context.Context) context.Context {
+	return propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": m.TraceParent})
+}
+
+const (
+	// ackWait is how long a handed-out event is left alone. It must be above the
+	// time a handler takes for a batch.
+	ackWait = 10 * time.Second
+	// maxAckPending bounds what is handed out and not acknowledged.
+	maxAckPending = 4096
+	// pullExpiry is how long the broker keeps one request for events open.
+	pullExpiry = 5 * time.Second
+	// heartbeat is how often an idle broker must say that it still knows us; two
+	// missed ones, and everything is made anew.
+	heartbeat = time.Second
+	// ackConcurrency is how many acknowledgements of a batch await confirmation
+	// at a time.
+	ackConcurrency = 64
+	// retryPause is the wait after a fault of the broker.
+	retryPause = 500 * time.Millisecond
+	// nakDelay is the first delay of a batch that failed, doubled with each
+	// delivery up to nakDelayMax.
+	nakDelay    = 500 * time.Millisecond
+	nakDelayMax = time.Minute
+)
+
+// Consume hands events to handle until ctx is done; the batch in hand is then
+// finished. handle gets the whole batch and must put all of it into safety or
+// return an error, after which the batch comes back later: so it must not mind
+// seeing an event again. What can never be handled it sets aside itself and
+// returns nil.
+func (b *Bus) Consume(ctx context.Context, c Consumer, handle func(context.Context, []Msg) error) error {
+	for ctx.Err() == nil {
+		err := b.consume(ctx, c, handle)
+		if err != nil && ctx.Err() == nil {
+			slog.WarnContext(ctx, "consuming; going on", "consumer", c.Durable, "error", err)
+			pause(ctx, retryPause)
+		}
+	}
+	return nil
+}
+
+// consume makes what is missing and hands out batches until something breaks.
+func (b *Bus) consume(ctx context.Context, c Consumer, handle func(context.Context, []Msg) error) error {
+	consumer, err := b.ensureConsumer(ctx, c)
+	if err != nil {
+		return err
+	}
+	// A broker that has lost the consumer says nothing: the missing heartbeat is
+	// how that is noticed.
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(c.BatchSize),
+		jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(heartbeat))
+	if err != nil {
+		return fmt.Errorf("pulling: %w", err)
+	}
+	received := make(chan jetstream.Msg, c.BatchSize)
+	broken := make(chan error, 1)
+	go receive(messages, received, broken)
+	stop := context.AfterFunc(ctx, messages.Stop)
+	defer stop()
+	for first := range received {
+		if err := b.deal(ctx, gather(first, received, c.BatchSize), handle); err != nil {
+			slog.WarnContext(ctx, "handling events; they come back", "consumer", c.Durable, "error", err)
+		}
+	}
+	return <-broken
+}
+
+// receive moves events from the subscription to a channel, so that a batch can
+// be what has arrived, without waiting for more.
+func receive(messages jetstream.MessagesContext, received chan<- jetstream.Msg, broken chan<- error) {
+	defer messages.Stop()
+	defer close(received)
+	for {
+		msg, err := messages.Next()
+		if err != nil {
+			if errors.Is(err, jetstream.ErrMsgIteratorClosed) {
+				err = nil
+			}
+			broken <- err
+			return
+		}
+		received <- msg
+	}
+}
+
+func gather(first jetstream.Msg, received <-chan jetstream.Msg, most int) []jetstream.Msg {
+	batch := []jetstream.Msg{first}
+	for len(batch) < most {
+		select {
+		case msg, ok := <-received:
+			if !ok {
+				return batch
+			}
+			batch = append(batch, msg)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// deal hands a batch to the handler and tells the broker how it went. The batch
+// is finished even when ctx ends meanwhile: the broker would only hand it out
+// again.
+func (b *Bus) deal(ctx context.Context, batch []jetstream.Msg, handle func(context.Context, []Msg) error) error {
+	ctx = context.WithoutCancel(ctx)
+	events := make([]Msg, len(batch))
+	for i, msg := range batch {
+		events[i] = msgOf(msg)
+	}
+	fault := handle(ctx, events)
+	var group errgroup.Group
+	group.SetLimit(ackConcurrency)
+	for i, msg := range batch {
+		group.Go(func() error {
+			if fault != nil {
+				return msg.NakWithDelay(delayAfter(events[i].Delivered))
+			}
+			ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+			defer cancel()
+			return msg.DoubleAck(ctx)
+		})
+	}
+	return errors.Join(fault, group.Wait())
+}
+
+// delayAfter grows with each delivery: 0.5, 1, 2 … 60 seconds.
+func delayAfter(delivered int) time.Duration {
+	return min(nakDelay<<min(delivered-1, 10), nakDelayMax)
+}
+
+func msgOf(msg jetstream.Msg) Msg {
+	header := msg.Headers()
+	event := Msg{
+		ID: header.Get(headerID), Type: header.Get(headerType), Entity: header.Get(headerEntity),
+		Data: msg.Data(), Delivered: 1, TraceParent: carrier(header).Get("traceparent"),
+	}
+	if at, err := time.Parse(time.RFC3339Nano, header.Get(headerTime)); err == nil {
+		event.Time = at
+	}
+	if meta, err := msg.Metadata(); err == nil {
+		event.Delivered = int(meta.NumDelivered) //nolint:gosec // a count of deliveries
+	}
+	return event
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+func (b *Bus) ensureConsumer(ctx context.Context, c Consumer) (jetstream.Consumer, error) {
+	cfg := jetstream.ConsumerConfig{
+		Durable:        c.Durable,
+		FilterSubjects: c.Subjects,
+		AckPolicy:      jetstream.AckExplicitPolicy,
+		DeliverPolicy:  jetstream.DeliverAllPolicy,
+		AckWait:        ackWait,
+		MaxDeliver:     -1,
+		MaxAckPending:  maxAckPending,
+	}
+	consumer, err := b.js.CreateOrUpdateConsumer(ctx, b.stream.Name, cfg)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		if err := b.EnsureStream(ctx); err != nil {
+			return nil, err
+		}
+		consumer, err = b.js.CreateOrUpdateConsumer(ctx, b.stream.Name, cfg)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("making consumer %s: %w", c.Durable, err)
+	}
+	return consumer, nil
+}

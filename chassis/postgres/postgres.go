@@ -1,0 +1,136 @@
+// Package postgres opens pools and keeps schemas up to date.
+//
+// Every connection works in UTC, gives up a statement after 30 seconds, and is
+// cut by the server when it leaves a transaction open for ten: one stalled
+// process must not hold locks, or back the vacuum of the others. Queries are
+// traced by their text, never with their arguments.
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/exaring/otelpgx"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+)
+
+const (
+	// startWait is how long Open and Migrate wait for a database that is not up
+	// yet, so that processes can be started in any order.
+	startWait = 30 * time.Second
+	// retryPause is the wait between two attempts meanwhile.
+	retryPause = 200 * time.Millisecond
+)
+
+// sessionSettings are set on every connection unless the URL says otherwise.
+var sessionSettings = map[string]string{
+	"timezone":                            "UTC",
+	"statement_timeout":                   "30s",
+	"idle_in_transaction_session_timeout": "10s",
+}
+
+// Open returns a pool and waits up to 30 seconds for its database to answer.
+func Open(ctx context.Context, url string) (*pgxpool.Pool, error) {
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		// The parser's error may quote the URL, password and all.
+		return nil, errors.New("reading the database URL: give postgres://user:password@host/database or key=value pairs")
+	}
+	for name, value := range sessionSettings {
+		if _, set := cfg.ConnConfig.RuntimeParams[name]; !set {
+			cfg.ConnConfig.RuntimeParams[name] = value
+		}
+	}
+	cfg.ConnConfig.Tracer = otelpgx.NewTracer(otelpgx.WithTrimSQLInSpanName(), otelpgx.WithDisableAcquireTracer())
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("opening the database: %w", err)
+	}
+	if err := wait(ctx, pool.Ping); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("reaching database %s at %s: %w", cfg.ConnConfig.Database, cfg.ConnConfig.Host, err)
+	}
+	return pool, nil
+}
+
+// wait tries until it works, a fault is one that waiting does not mend, or the
+// time is over.
+func wait(ctx context.Context, try func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, startWait)
+	defer cancel()
+	ticker := time.NewTicker(retryPause)
+	defer ticker.Stop()
+	for {
+		err := try(ctx)
+		if err == nil || permanent(err) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-ticker.C:
+		}
+	}
+}
+
+// permanent tells a refusal (password, no such database) from a server that is
+// not up yet.
+func permanent(err error) bool {
+	var fault interface{ SQLState() string }
+	if !errors.As(err, &fault) || len(fault.SQLState()) < 2 {
+		return false
+	}
+	class := fault.SQLState()[:2]
+	return class == "28" || class == "3D"
+}
+
+// Migrate brings the schema to the newest of the migrations. Any number of
+// processes may do so at once: a session lock lets one work and the others wait.
+func Migrate(ctx context.Context, url string, migrations fs.FS) error {
+	cfg, err := pgx.ParseConfig(url)
+	if err != nil {
+		return errors.New("reading the database URL: give postgres://user:password@host/database or key=value pairs")
+	}
+	db := stdlib.OpenDB(*cfg)
+	defer db.Close()
+	if err := wait(ctx, db.PingContext); err != nil {
+		return fmt.Errorf("reaching database %s at %s: %w", cfg.Database, cfg.Host, err)
+	}
+	locker, err := lock.NewPostgresSessionLocker()
+	if err != nil {
+		return fmt.Errorf("making the migration lock: %w", err)
+	}
+	provider, err := goose.NewProvider(goose.DialectPostgres, db, migrations, goose.WithSessionLocker(locker))
+	if err != nil {
+		return fmt.Errorf("reading the migrations: %w", err)
+	}
+	if _, err := provider.Up(ctx); err != nil {
+		return fmt.Errorf("migrating database %s: %w", cfg.Database, err)
+	}
+	return nil
+}
+
+// CheckSchema returns an error when the schema is older than the migrations, so
+// that a process does not run into missing columns one by one. A newer schema is
+// fine: migrations only add until every process has moved on.
+func CheckSchema(ctx context.Context, pool *pgxpool.Pool, migrations fs.FS) error {
+	files, err := goose.NewProvider(goose.DialectPostgres, stdlib.OpenDBFromPool(pool), migrations)
+	if err != nil {
+		return fmt.Errorf("reading the migrations: %w", err)
+	}
+	have, need, err := files.GetVersions(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the schema's version: %w", err)
+	}
+	if have < need {
+		return fmt.Errorf("the schema of database %s is at version %d and this binary needs %d: start it once with MIGRATE=true, or run the migration job", pool.Config().ConnConfig.Database, have, need)
+	}
+	return nil
+}

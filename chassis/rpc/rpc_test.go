@@ -1,0 +1,303 @@
+package rpc_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	"github.com/ma-messagerie/messagerie/chassis/testenv"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+)
+
+// service answers one method by whatever a test puts into it.
+type service struct {
+	messagingpb.UnimplementedMessagingServiceServer
+	messagingpb.UnimplementedRecipientServiceServer
+	taxonomypb.UnimplementedTaxonomyServiceServer
+	answer func(context.Context) error
+}
+
+func (s *service) ListConversations(ctx context.Context, _ *messagingpb.ListConversationsRequest) (*messagingpb.ListConversationsResponse, error) {
+	return &messagingpb.ListConversationsResponse{}, s.answer(ctx)
+}
+
+// agentService is apart because both have a GetConversation.
+type agentService struct {
+	messagingpb.UnimplementedAgentServiceServer
+	*service
+}
+
+func (s *agentService) ListQueue(ctx context.Context, _ *messagingpb.ListQueueRequest) (*messagingpb.ListQueueResponse, error) {
+	return &messagingpb.ListQueueResponse{}, s.answer(ctx)
+}
+
+func (s *service) BatchGetRecipients(ctx context.Context, _ *messagingpb.BatchGetRecipientsRequest) (*messagingpb.BatchGetRecipientsResponse, error) {
+	return &messagingpb.BatchGetRecipientsResponse{}, s.answer(ctx)
+}
+
+func (s *service) GetTaxonomy(ctx context.Context, _ *taxonomypb.GetTaxonomyRequest) (*taxonomypb.GetTaxonomyResponse, error) {
+	return &taxonomypb.GetTaxonomyResponse{}, s.answer(ctx)
+}
+
+// server is a running server with one issuer for each realm.
+type server struct {
+	conn                     *grpc.ClientConn
+	members, agents, machine *testenv.Issuer
+	stop                     context.CancelFunc
+	stopped                  chan error
+}
+
+func start(t *testing.T, answer func(context.Context) error) *server {
+	t.Helper()
+	s := &server{
+		members: testenv.NewIssuer(t, auth.RealmMember), agents: testenv.NewIssuer(t, auth.RealmAgent),
+		machine: testenv.NewIssuer(t, auth.RealmMachine), stopped: make(chan error, 1),
+	}
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifier := auth.NewVerifier(auth.Config{Issuers: auth.Issuers{s.members.Issuer, s.agents.Issuer, s.machine.Issuer}})
+	srv, err := rpc.NewServer(rpc.ServerConfig{Listener: lis}, verifier)
+	if err != nil {
+		t.Fatal(err)
+	}
+	impl := &service{answer: answer}
+	messagingpb.RegisterMessagingServiceServer(srv, impl)
+	messagingpb.RegisterAgentServiceServer(srv, &agentService{service: impl})
+	messagingpb.RegisterRecipientServiceServer(srv, impl)
+	taxonomypb.RegisterTaxonomyServiceServer(srv, impl)
+	ctx, stop := context.WithCancel(t.Context())
+	s.stop = stop
+	go func() { s.stopped <- srv.Serve(ctx, 10*time.Second) }()
+	if s.conn, err = rpc.Dial(lis.Addr().String(), nil); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.conn.Close(); stop() })
+	return s
+}
+
+func withToken(ctx context.Context, token string) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
+}
+
+func fine(context.Context) error { return nil }
+
+func TestAccess(t *testing.T) {
+	t.Parallel()
+	s := start(t, fine)
+	tokens := map[string]string{
+		"nobody":                  "",
+		"garbage":                 "x.y.z",
+		"member":                  s.members.Token(t, map[string]any{"sub": "m", "roles": []string{"agent", "supervisor", "operator", "service"}}),
+		"agent":                   s.agents.Token(t, map[string]any{"sub": "a", "roles": []string{"agent"}}),
+		"supervisor":              s.agents.Token(t, map[string]any{"sub": "s", "roles": []string{"supervisor"}}),
+		"roleless":                s.agents.Token(t, map[string]any{"sub": "r"}),
+		"crm":                     s.machine.Token(t, map[string]any{"sub": "c", "roles": []string{"agent"}}),
+		"service":                 s.machine.Token(t, map[string]any{"sub": "n", "roles": []string{"service"}}),
+		"agent that says service": s.agents.Token(t, map[string]any{"sub": "x", "roles": []string{"service"}}),
+	}
+	calls := map[string]func(context.Context) error{
+		"public": func(ctx context.Context) error {
+			_, err := taxonomypb.NewTaxonomyServiceClient(s.conn).GetTaxonomy(ctx, &taxonomypb.GetTaxonomyRequest{Audience: 1})
+			return err
+		},
+		"member": func(ctx context.Context) error {
+			_, err := messagingpb.NewMessagingServiceClient(s.conn).ListConversations(ctx, &messagingpb.ListConversationsRequest{})
+			return err
+		},
+		"agent": func(ctx context.Context) error {
+			_, err := messagingpb.NewAgentServiceClient(s.conn).ListQueue(ctx, &messagingpb.ListQueueRequest{})
+			return err
+		},
+		"service": func(ctx context.Context) error {
+			_, err := messagingpb.NewRecipientServiceClient(s.conn).BatchGetRecipients(ctx, &messagingpb.BatchGetRecipientsRequest{ConversationIds: []string{"0199a3d2-0000-7000-8000-000000000000"}})
+			return err
+		},
+	}
+	allowed := map[string]string{
+		"public": "nobody garbage member agent supervisor roleless crm service agent that says service",
+		"member": "member", "agent": "agent supervisor crm", "service": "service",
+	}
+	for kind, call := range calls {
+		for who, token := range tokens {
+			ctx := t.Context()
+			if token != "" {
+				ctx = withToken(ctx, token)
+			}
+			want := codes.PermissionDenied
+			switch {
+			case kind == "public" || kind != "service" && strings.Contains(" "+allowed[kind]+" ", " "+who+" ") || kind == who:
+				want = codes.OK
+			case who == "nobody" || who == "garbage":
+				want = codes.Unauthenticated
+			}
+			if got := status.Code(call(ctx)); got != want {
+				t.Errorf("%s calls a method for %s: got %s, want %s", who, kind, got, want)
+			}
+		}
+	}
+}
+
+func TestPolicyOf_EveryMethodHasOne(t *testing.T) {
+	t.Parallel()
+	policy, err := rpc.PolicyOf("messagerie.messaging.v1.MessagingService", "messagerie.messaging.v1.AgentService",
+		"messagerie.messaging.v1.RecipientService", "messagerie.taxonomy.v1.TaxonomyService", "messagerie.taxonomy.v1.CatalogueService")
+	if err != nil || len(policy) < 15 {
+		t.Errorf("got %d methods, %v", len(policy), err)
+	}
+	if _, err := rpc.PolicyOf("grpc.health.v1.Health"); err == nil || !strings.Contains(err.Error(), "Check") {
+		t.Errorf("a service without policy: %v", err)
+	}
+}
+
+func TestServer_RefusesToStartWithoutPolicy(t *testing.T) {
+	t.Parallel()
+	srv, err := rpc.NewServer(rpc.ServerConfig{Addr: "127.0.0.1:0"}, auth.NewVerifier(auth.Config{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := healthpb.Health_ServiceDesc
+	open.ServiceName = "messagerie.events.v1.Open"
+	srv.RegisterService(&open, srv.Health())
+	if err := srv.Serve(t.Context(), time.Second); err == nil || !strings.Contains(err.Error(), "messagerie.events.v1.Open") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestErrors_CrossTheWire(t *testing.T) {
+	t.Parallel()
+	var fault error
+	s := start(t, func(context.Context) error { return fault })
+	ctx := withToken(t.Context(), s.members.Token(t, map[string]any{"sub": "m"}))
+	call := func() *status.Status {
+		_, err := messagingpb.NewMessagingServiceClient(s.conn).ListConversations(ctx, &messagingpb.ListConversationsRequest{})
+		return status.Convert(err)
+	}
+
+	fault = rpc.Invalid("text", "BODY_TOO_SHORT", "9 characters", "limit", "10", "actual", "9").Because(errors.New("a cause"))
+	st := call()
+	if st.Code() != codes.InvalidArgument || len(st.Details()) != 2 || strings.Contains(st.Message(), "a cause") {
+		t.Fatalf("got %v %v", st, st.Details())
+	}
+	violation := st.Details()[0].(*errdetails.BadRequest).GetFieldViolations()[0]
+	if violation.GetField() != "text" || violation.GetReason() != "BODY_TOO_SHORT" || violation.GetDescription() != "9 characters" {
+		t.Errorf("got %v", violation)
+	}
+	info := st.Details()[1].(*errdetails.ErrorInfo)
+	if info.GetReason() != "BODY_TOO_SHORT" || info.GetDomain() != rpc.ErrorDomain || info.GetMetadata()["limit"] != "10" {
+		t.Errorf("got %v", info)
+	}
+
+	fault = errors.New("connecting to 10.0.0.7: password of jeanne")
+	if st := call(); st.Code() != codes.Internal || st.Message() != "internal error" {
+		t.Errorf("an unknown error told %v", st)
+	}
+	fault = status.Error(codes.Aborted, "on purpose")
+	if st := call(); st.Code() != codes.Aborted {
+		t.Errorf("got %v", st)
+	}
+}
+
+func TestValidation_NamesTheField(t *testing.T) {
+	t.Parallel()
+	s := start(t, fine)
+	ctx := withToken(t.Context(), s.members.Token(t, map[string]any{"sub": "m"}))
+	_, err := messagingpb.NewMessagingServiceClient(s.conn).ListConversations(ctx, &messagingpb.ListConversationsRequest{PageSize: 101, PageToken: strings.Repeat("x", 257)})
+	var fields []string
+	for _, detail := range status.Convert(err).Details() {
+		if bad, ok := detail.(*errdetails.BadRequest); ok {
+			for _, v := range bad.GetFieldViolations() {
+				fields = append(fields, v.GetField()+" "+v.GetReason())
+			}
+		}
+	}
+	if got := strings.Join(fields, ", "); got != "pageSize INT32_GTE_LTE, pageToken STRING_MAX_LEN" {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestPanic_IsContainedAndSaysNothing(t *testing.T) {
+	var logged lockedBuffer
+	before := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(&logged, nil)))
+	defer slog.SetDefault(before)
+	s := start(t, func(context.Context) error { panic("text of a member") })
+	ctx := withToken(t.Context(), s.members.Token(t, map[string]any{"sub": "m"}))
+	_, err := messagingpb.NewMessagingServiceClient(s.conn).ListConversations(ctx, &messagingpb.ListConversationsRequest{})
+	if status.Code(err) != codes.Internal || strings.Contains(err.Error(), "member") {
+		t.Errorf("got %v", err)
+	}
+	if out := logged.String(); !strings.Contains(out, "panic") || strings.Contains(out, "text of a member") {
+		t.Errorf("logged %s", out)
+	}
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.String()
+}
+
+func TestDeadline_IsShaved(t *testing.T) {
+	t.Parallel()
+	var seen time.Time
+	s := start(t, func(ctx context.Context) error { seen, _ = ctx.Deadline(); return nil })
+	ctx, cancel := context.WithTimeout(withToken(t.Context(), s.members.Token(t, map[string]any{"sub": "m"})), 5*time.Second)
+	defer cancel()
+	if _, err := messagingpb.NewMessagingServiceClient(s.conn).ListConversations(ctx, &messagingpb.ListConversationsRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	given, _ := ctx.Deadline()
+	if !seen.Before(given) {
+		t.Errorf("the handler had until %s, the caller until %s", seen, given)
+	}
+}
+
+func TestServe_DrainsCallsUnderWay(t *testing.T) {
+	t.Parallel()
+	arrived, release := make(chan struct{}), make(chan struct{})
+	s := start(t, func(context.Context) error { close(arrived); <-release; return nil })
+	ctx := withToken(t.Context(), s.members.Token(t, map[string]any{"sub": "m"}))
+	answered := make(chan error, 1)
+	go func() {
+		_, err := messagingpb.NewMessagingServiceClient(s.conn).ListConversations(ctx, &messagingpb.ListConversationsRequest{})
+		answered <- err
+	}()
+	<-arrived
+	s.stop()
+	close(release)
+	if err := <-answered; err != nil {
+		t.Errorf("a call under way: %v", err)
+	}
+	if err := <-s.stopped; err != nil {
+		t.Errorf("serving: %v", err)
+	}
+}
