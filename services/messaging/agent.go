@@ -1,0 +1,315 @@
+package messaging
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+)
+
+// agentServer is AgentService. It is a type of its own because both services
+// have a GetConversation.
+type agentServer struct {
+	messagingpb.UnimplementedAgentServiceServer
+	*server
+}
+
+// scopeOf is what the calling agent may see.
+func scopeOf(id *auth.Identity) scope {
+	return scope{caisse: id.Caisse, queues: id.Queues, allQueues: slices.Contains(id.Queues, auth.AllQueues)}
+}
+
+// ListQueue returns what waits for the body, oldest first.
+func (s *agentServer) ListQueue(ctx context.Context, req *messagingpb.ListQueueRequest) (*messagingpb.ListQueueResponse, error) {
+	id := auth.FromContext(ctx)
+	after, err := decodePage(req.GetPageToken())
+	if err != nil {
+		return nil, err
+	}
+	size := pageSize(req.GetPageSize())
+	filter := queueFilter{queue: req.GetQueue(), theme: req.GetTheme(), topic: req.GetTopic(), after: after, limit: size + 1}
+	for _, status := range req.GetStatuses() {
+		filter.statuses = append(filter.statuses, int16(status)) //nolint:gosec // an enum of eight
+	}
+	rows, err := s.store.waiting(ctx, scopeOf(id), filter)
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	resp := &messagingpb.ListQueueResponse{}
+	if len(rows) > size {
+		rows = rows[:size]
+		resp.NextPageToken = encodePage(rows[size-1].CreatedAt, rows[size-1].ID)
+	}
+	for i := range rows {
+		resp.Conversations = append(resp.Conversations, forAgent(&rows[i], id))
+	}
+	return resp, nil
+}
+
+// GetConversation returns a conversation with its messages and writes down who
+// read it.
+func (s *agentServer) GetConversation(ctx context.Context, req *messagingpb.AgentServiceGetConversationRequest) (*messagingpb.AgentServiceGetConversationResponse, error) {
+	id := auth.FromContext(ctx)
+	row, messages, err := s.store.readForAgent(ctx, scopeOf(id), id.Subject, uuid.MustParse(req.GetId()))
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	conversation, err := s.inFull(&row, messages, id)
+	if err != nil {
+		return nil, err
+	}
+	return &messagingpb.AgentServiceGetConversationResponse{Conversation: conversation}, nil
+}
+
+// Claim takes a conversation in charge, or renews the caller's lease on it.
+func (s *agentServer) Claim(ctx context.Context, req *messagingpb.ClaimRequest) (*messagingpb.ClaimResponse, error) {
+	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversationRow) (*change, error) {
+		if err := mayAct(&row, id); err != nil {
+			return nil, err
+		}
+		todo := &change{
+			action: "claim",
+			set:    []string{`claimed_by = @agent`, `claimed_name = @name`, `claim_expires = now() + @lease`},
+			args:   pgx.NamedArgs{"agent": id.Subject, "name": id.Name, "lease": s.claimLease},
+		}
+		if row.ClaimHeld { // by the caller: a renewal is no event
+			return todo, nil
+		}
+		if waits(&row) {
+			todo.set = append(todo.set, `status = @status`)
+			todo.args["status"] = int16(messagingpb.Status_IN_PROGRESS)
+		}
+		todo.event = func(after conversationRow) (event, error) { return claimedEvent(ctx, after) }
+		return todo, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.wake()
+	return &messagingpb.ClaimResponse{Conversation: forAgent(&row, auth.FromContext(ctx))}, nil
+}
+
+// Release gives a claimed conversation back.
+func (s *agentServer) Release(ctx context.Context, req *messagingpb.ReleaseRequest) (*messagingpb.ReleaseResponse, error) {
+	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversationRow) (*change, error) {
+		if !row.ClaimHeld {
+			return nil, errNotClaimed
+		}
+		if !claimedBy(&row, id) {
+			return nil, heldBy(&row)
+		}
+		todo := &change{action: "release", set: dropClaim()}
+		if row.Status == int16(messagingpb.Status_IN_PROGRESS) {
+			todo.set = append(todo.set, `status = @status`)
+			todo.args = pgx.NamedArgs{"status": int16(unclaimedStatus(&row))}
+		}
+		return todo, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &messagingpb.ReleaseResponse{Conversation: forAgent(&row, auth.FromContext(ctx))}, nil
+}
+
+// Close ends a conversation.
+func (s *agentServer) Close(ctx context.Context, req *messagingpb.CloseRequest) (*messagingpb.CloseResponse, error) {
+	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversationRow) (*change, error) {
+		if row.Status == int16(messagingpb.Status_CLOSED) {
+			return nil, nil //nolint:nilnil // nothing to do
+		}
+		if err := mayAct(&row, id); err != nil {
+			return nil, err
+		}
+		return &change{
+			action: "close",
+			set:    append(dropClaim(), `status = @status`),
+			args:   pgx.NamedArgs{"status": int16(messagingpb.Status_CLOSED)},
+			event:  func(after conversationRow) (event, error) { return closedEvent(ctx, after) },
+		}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.wake()
+	return &messagingpb.CloseResponse{Conversation: forAgent(&row, auth.FromContext(ctx))}, nil
+}
+
+// PostReply answers the member: the guide's step 7.
+func (s *agentServer) PostReply(ctx context.Context, req *messagingpb.PostReplyRequest) (*messagingpb.PostReplyResponse, error) {
+	id := auth.FromContext(ctx)
+	key, err := idempotencyKey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	written, err := normalise("text", req.GetText(), MinAgentChars, MaxAgentChars)
+	if err != nil {
+		return nil, err
+	}
+	err = s.replyOnce(ctx, id, req, key, written)
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	row, messages, err := s.store.readForAgent(ctx, scopeOf(id), id.Subject, uuid.MustParse(req.GetId()))
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	conversation, err := s.inFull(&row, messages, id)
+	if err != nil {
+		return nil, err
+	}
+	return &messagingpb.PostReplyResponse{Conversation: conversation}, nil
+}
+
+// replyOnce stores a reply unless the same is stored under this key.
+func (s *agentServer) replyOnce(ctx context.Context, id *auth.Identity, req *messagingpb.PostReplyRequest, key uuid.UUID, written text) error {
+	err := s.checkReplay(ctx, id, req, key, written)
+	if !errors.Is(err, errNotFound) {
+		return err
+	}
+	_, err = s.change(ctx, req.GetId(), func(id *auth.Identity, row conversationRow) (*change, error) {
+		if err := mayAct(&row, id); err != nil {
+			return nil, err
+		}
+		return s.replyChange(ctx, id, &row, req.GetFinal(), key, written)
+	})
+	if isDuplicate(err) {
+		// The same key at the same time: the other one was first.
+		return s.checkReplay(ctx, id, req, key, written)
+	}
+	if err == nil {
+		s.wake()
+	}
+	return err
+}
+
+// checkReplay is nil when this very reply is stored, errNotFound when the key is
+// new, and a refusal when it was used for something else.
+func (s *agentServer) checkReplay(ctx context.Context, id *auth.Identity, req *messagingpb.PostReplyRequest, key uuid.UUID, written text) error {
+	stored, err := s.store.replied(ctx, id.Subject, key)
+	if err != nil {
+		return err
+	}
+	if stored.ConversationID.String() != req.GetId() || stored.Final != req.GetFinal() {
+		return errKeyReused
+	}
+	row, _, err := s.store.readForAgent(ctx, scopeOf(id), id.Subject, stored.ConversationID)
+	if err != nil {
+		return err
+	}
+	dataKey, err := s.keys.unwrap(row.ID.String(), row.DataKey)
+	if err != nil {
+		return err
+	}
+	body, err := dataKey.openText(row.ID.String(), stored.ID.String(), stored.Author, stored.Body)
+	if err == nil && body != written.body {
+		return errKeyReused
+	}
+	return err
+}
+
+// replyChange seals a reply and says what it does to the conversation: it is
+// answered in whole or in part, unread, and no longer hidden.
+func (s *agentServer) replyChange(ctx context.Context, id *auth.Identity, row *conversationRow, final bool, key uuid.UUID, written text) (*change, error) {
+	message, err := uuid.NewV7()
+	if err != nil {
+		return nil, err
+	}
+	dataKey, err := s.keys.unwrap(row.ID.String(), row.DataKey)
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := dataKey.sealText(row.ID.String(), message.String(), int16(messagingpb.Author_AGENT), written.body)
+	if err != nil {
+		return nil, err
+	}
+	answer := messageRow{ID: message, ConversationID: row.ID, Author: int16(messagingpb.Author_AGENT), AgentID: &id.Subject, Final: final, Body: sealed}
+	todo := &change{
+		action: "reply",
+		reply:  &reply{answer, key, written.chars},
+		set:    []string{`status = @status`, `last_reply_id = @reply`, `hidden = false`},
+		args:   pgx.NamedArgs{"status": int16(messagingpb.Status_PARTLY_ANSWERED), "reply": message},
+		event:  func(after conversationRow) (event, error) { return repliedEvent(ctx, after, answer) },
+	}
+	if final {
+		todo.args["status"] = int16(messagingpb.Status_ANSWERED)
+		todo.set = append(todo.set, dropClaim()...)
+	}
+	return todo, nil
+}
+
+// change runs one change of a conversation within the caller's scope.
+func (s *agentServer) change(ctx context.Context, id string, decide func(*auth.Identity, conversationRow) (*change, error)) (conversationRow, error) {
+	agent := auth.FromContext(ctx)
+	row, err := s.store.changeForAgent(ctx, scopeOf(agent), agent.Subject, uuid.MustParse(id), func(row conversationRow) (*change, error) {
+		return decide(agent, row)
+	})
+	return row, statusOf(err)
+}
+
+// mayAct refuses what is closed or in another agent's hands.
+func mayAct(row *conversationRow, id *auth.Identity) error {
+	if row.Status == int16(messagingpb.Status_CLOSED) {
+		return errConversationClosed
+	}
+	if row.ClaimHeld && !claimedBy(row, id) {
+		return heldBy(row)
+	}
+	return nil
+}
+
+func claimedBy(row *conversationRow, id *auth.Identity) bool {
+	return row.ClaimedBy != nil && *row.ClaimedBy == id.Subject
+}
+
+// heldBy tells who has it and until when, so that a colleague can be asked.
+func heldBy(row *conversationRow) error {
+	return rpc.Refuse(codes.FailedPrecondition, "CLAIM_HELD", "another agent holds the claim on this conversation",
+		"agent", *row.ClaimedName, "until", row.ClaimExpires.UTC().Format(time.RFC3339))
+}
+
+// waits tells whether the conversation is one that a claim takes in charge.
+func waits(row *conversationRow) bool {
+	status := messagingpb.Status(row.Status)
+	return status == messagingpb.Status_SENT || status == messagingpb.Status_PARTLY_ANSWERED || status == messagingpb.Status_REOPENED
+}
+
+// unclaimedStatus is where a conversation stands when nobody holds it any more.
+func unclaimedStatus(row *conversationRow) messagingpb.Status {
+	if row.LastReplyID != nil {
+		return messagingpb.Status_PARTLY_ANSWERED
+	}
+	return messagingpb.Status_SENT
+}
+
+func dropClaim() []string {
+	return []string{`claimed_by = NULL`, `claimed_name = NULL`, `claim_expires = NULL`}
+}
+
+// forAgent is a row as an agent sees it: with who has it in hand.
+func forAgent(row *conversationRow, id *auth.Identity) *messagingpb.Conversation {
+	conversation := conversationOf(row)
+	if row.ClaimHeld {
+		conversation.Claim = &messagingpb.ClaimInfo{
+			Agent: *row.ClaimedName, Mine: claimedBy(row, id), ExpireTime: timestamppb.New(*row.ClaimExpires),
+		}
+	}
+	return conversation
+}
+
+func (s *agentServer) inFull(row *conversationRow, messages []messageRow, id *auth.Identity) (*messagingpb.Conversation, error) {
+	conversation, err := s.withMessages(row, messages)
+	if err != nil {
+		return nil, err
+	}
+	conversation.Claim = forAgent(row, id).GetClaim()
+	return conversation, nil
+}

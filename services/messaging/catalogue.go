@@ -1,0 +1,291 @@
+package messaging
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+)
+
+// errNoCatalogue is the answer until a first version of the taxonomy was seen.
+var errNoCatalogue = rpc.Refuse(codes.Unavailable, "TAXONOMY_UNAVAILABLE", "the taxonomy cannot be reached to check the selection; try again")
+
+// catalogue is the taxonomy as this service knows it: the current version, asked
+// for every few seconds, and older ones on demand. Every version seen is kept in
+// this service's own database, so that submissions go on, and the process
+// starts, while the taxonomy service is away. A version once stored never
+// changes, so a kept one is never wrong, at worst not the newest.
+type catalogue struct {
+	client  taxonomypb.CatalogueServiceClient
+	store   *store
+	refresh time.Duration
+
+	mu       sync.RWMutex
+	current  int32
+	versions map[int32]*taxonomypb.Catalogue
+}
+
+// selection is a checked choice with its labels and routing.
+type selection struct {
+	version              int32
+	theme, topic, reason *messagingpb.Choice
+	queue                *taxonomypb.Queue
+}
+
+// run keeps the current version fresh until ctx is done.
+func (c *catalogue) run(ctx context.Context) error {
+	ticker := time.NewTicker(c.refresh)
+	defer ticker.Stop()
+	healthy := true
+	for {
+		err := c.update(ctx)
+		if err != nil && ctx.Err() == nil && healthy {
+			slog.WarnContext(ctx, "asking for the taxonomy; going on with the version kept", "version", c.currentVersion(), "error", err)
+		}
+		healthy = err == nil
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// load takes the newest version from this service's own database, if any.
+func (c *catalogue) load(ctx context.Context) error {
+	kept, err := c.store.newestCatalogue(ctx)
+	if err != nil {
+		return err
+	}
+	if kept != nil {
+		c.adopt(kept, kept.GetVersion())
+	}
+	return nil
+}
+
+// update asks the taxonomy service which version is current, and for it if it
+// is new.
+func (c *catalogue) update(ctx context.Context) error {
+	resp, err := c.client.GetCatalogue(ctx, &taxonomypb.GetCatalogueRequest{KnownVersion: c.currentVersion()})
+	if err != nil {
+		return fmt.Errorf("asking for the current taxonomy: %w", err)
+	}
+	if resp.GetUnchanged() {
+		return nil
+	}
+	return c.keep(ctx, resp.GetCatalogue(), resp.GetCurrentVersion())
+}
+
+func (c *catalogue) keep(ctx context.Context, version *taxonomypb.Catalogue, current int32) error {
+	if version.GetVersion() == 0 {
+		return errors.New("the taxonomy service answered without a catalogue")
+	}
+	if err := c.store.saveCatalogue(ctx, version); err != nil {
+		return err
+	}
+	c.adopt(version, current)
+	return nil
+}
+
+func (c *catalogue) adopt(version *taxonomypb.Catalogue, current int32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.versions[version.GetVersion()] = version
+	c.current = current
+}
+
+func (c *catalogue) currentVersion() int32 {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.current
+}
+
+func (c *catalogue) held(version int32) *taxonomypb.Catalogue {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.versions[version]
+}
+
+// queueOf returns the service in charge as it was called in a version: from
+// memory, from this service's database, or from the taxonomy service.
+func (c *catalogue) queueOf(ctx context.Context, version int32, code string) (*taxonomypb.Queue, error) {
+	held := c.held(version)
+	if held == nil {
+		var err error
+		if held, err = c.fetch(ctx, version); err != nil {
+			return nil, err
+		}
+	}
+	return findQueue(held, code), nil
+}
+
+func (c *catalogue) fetch(ctx context.Context, version int32) (*taxonomypb.Catalogue, error) {
+	kept, err := c.store.catalogue(ctx, version)
+	if err != nil {
+		return nil, err
+	}
+	if kept == nil {
+		resp, err := c.client.GetCatalogue(ctx, &taxonomypb.GetCatalogueRequest{Version: version})
+		if err != nil {
+			return nil, fmt.Errorf("asking for version %d of the taxonomy: %w", version, err)
+		}
+		kept = resp.GetCatalogue()
+		if err := c.store.saveCatalogue(ctx, kept); err != nil {
+			return nil, err
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.versions[version] = kept
+	return kept, nil
+}
+
+// check answers whether a member of the audience may choose this, in the current
+// version, and returns it with its labels.
+func (c *catalogue) check(ctx context.Context, req *messagingpb.SubmitMessageRequest) (*selection, error) {
+	if req.GetTaxonomyVersion() == 0 {
+		return nil, rpc.Invalid("taxonomyVersion", "TAXONOMY_VERSION_REQUIRED", "give the version that the selection was made in")
+	}
+	if req.GetTaxonomyVersion() > c.currentVersion() {
+		// Perhaps published since the last look.
+		if err := c.update(ctx); err != nil {
+			slog.WarnContext(ctx, "asking for a newer taxonomy", "error", err)
+		}
+	}
+	current := c.currentVersion()
+	if current == 0 {
+		return nil, errNoCatalogue
+	}
+	if err := checkVersion(req.GetTaxonomyVersion(), current); err != nil {
+		return nil, err
+	}
+	return choose(c.held(current), req)
+}
+
+func checkVersion(given, current int32) error {
+	numbers := []string{"given", strconv.Itoa(int(given)), "current", strconv.Itoa(int(current))}
+	switch {
+	case given < current:
+		return rpc.Invalid("taxonomyVersion", "TAXONOMY_VERSION_OUTDATED",
+			fmt.Sprintf("version %d has been replaced by version %d: read the taxonomy again and let the member choose", given, current), numbers...)
+	case given > current:
+		return rpc.Invalid("taxonomyVersion", "TAXONOMY_VERSION_UNKNOWN",
+			fmt.Sprintf("version %d does not exist; the current one is %d", given, current), numbers...)
+	}
+	return nil
+}
+
+// choose walks down the tree of the audience.
+func choose(version *taxonomypb.Catalogue, req *messagingpb.SubmitMessageRequest) (*selection, error) {
+	tree := treeOf(version, req.GetAudience())
+	chosen := &selection{version: version.GetVersion()}
+	theme := findTheme(tree, req.GetTheme())
+	if theme == nil {
+		return nil, notThere(version, req, "theme", "THEME", req.GetTheme())
+	}
+	chosen.theme = &messagingpb.Choice{Code: theme.GetTheme().GetCode(), Label: theme.GetTheme().GetLabel()}
+	chosen.queue = findQueue(version, theme.GetQueue())
+	if chosen.queue == nil {
+		return nil, fmt.Errorf("theme %s of taxonomy %d names an unknown queue %q", req.GetTheme(), version.GetVersion(), theme.GetQueue())
+	}
+	topic := findTopic(theme, req.GetTopic())
+	switch {
+	case topic != nil:
+		chosen.topic = &messagingpb.Choice{Code: topic.GetCode(), Label: topic.GetLabel()}
+	case req.GetTopic() != "":
+		return nil, notThere(version, req, "topic", "TOPIC", req.GetTopic())
+	case tree.GetDepth() >= taxonomypb.Depth_TOPIC || req.GetReason() != "":
+		return nil, rpc.Invalid("topic", "TOPIC_REQUIRED", "this audience chooses a topic before writing")
+	}
+	reason := findReason(topic, req.GetReason())
+	switch {
+	case reason != nil:
+		chosen.reason = &messagingpb.Choice{Code: reason.GetCode(), Label: reason.GetLabel()}
+	case req.GetReason() != "":
+		return nil, notThere(version, req, "reason", "REASON", req.GetReason())
+	case tree.GetDepth() >= taxonomypb.Depth_REASON:
+		return nil, rpc.Invalid("reason", "REASON_REQUIRED", "this audience chooses a reason before writing")
+	}
+	return chosen, nil
+}
+
+// notThere tells a code that nobody has from one that only others may choose.
+func notThere(version *taxonomypb.Catalogue, req *messagingpb.SubmitMessageRequest, field, level, code string) error {
+	for _, other := range version.GetAudiences() {
+		theme := findTheme(other, req.GetTheme())
+		topic := findTopic(theme, req.GetTopic())
+		reason := findReason(topic, req.GetReason())
+		if other.GetAudience() == req.GetAudience() {
+			continue
+		}
+		if level == "THEME" && theme != nil || level == "TOPIC" && topic != nil || level == "REASON" && reason != nil {
+			return rpc.Invalid(field, level+"_NOT_FOR_AUDIENCE",
+				fmt.Sprintf("%s %q is not open to %s", field, code, req.GetAudience()), "audience", req.GetAudience().String())
+		}
+	}
+	return rpc.Invalid(field, level+"_UNKNOWN", fmt.Sprintf("version %d has no %s %q here", version.GetVersion(), field, code))
+}
+
+func treeOf(version *taxonomypb.Catalogue, audience taxonomypb.Audience) *taxonomypb.AudienceCatalogue {
+	for _, tree := range version.GetAudiences() {
+		if tree.GetAudience() == audience {
+			return tree
+		}
+	}
+	return nil
+}
+
+func findTheme(tree *taxonomypb.AudienceCatalogue, code string) *taxonomypb.CatalogueTheme {
+	for _, theme := range tree.GetThemes() {
+		if theme.GetTheme().GetCode() == code {
+			return theme
+		}
+	}
+	return nil
+}
+
+func findTopic(theme *taxonomypb.CatalogueTheme, code string) *taxonomypb.Topic {
+	for _, topic := range theme.GetTheme().GetTopics() {
+		if topic.GetCode() == code {
+			return topic
+		}
+	}
+	return nil
+}
+
+func findReason(topic *taxonomypb.Topic, code string) *taxonomypb.Reason {
+	for _, reason := range topic.GetReasons() {
+		if reason.GetCode() == code {
+			return reason
+		}
+	}
+	return nil
+}
+
+func findQueue(version *taxonomypb.Catalogue, code string) *taxonomypb.Queue {
+	for _, queue := range version.GetQueues() {
+		if queue.GetCode() == code {
+			return queue
+		}
+	}
+	return nil
+}
+
+// decodeCatalogue reads a version as it was kept.
+func decodeCatalogue(payload []byte) (*taxonomypb.Catalogue, error) {
+	version := &taxonomypb.Catalogue{}
+	if err := proto.Unmarshal(payload, version); err != nil {
+		return nil, fmt.Errorf("reading a kept taxonomy: %w", err)
+	}
+	return version, nil
+}

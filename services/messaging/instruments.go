@@ -1,0 +1,62 @@
+package messaging
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+)
+
+// instruments are the figures of this service's domain. None has a member, a
+// conversation or a text as a label.
+type instruments struct {
+	submissions metric.Int64Counter
+	batchSizes  metric.Int64Histogram
+	outbox      metric.Registration
+}
+
+func newInstruments(s *store) (*instruments, error) {
+	meter := otel.Meter("messaging")
+	submissions, err1 := meter.Int64Counter("messagerie.submissions",
+		metric.WithDescription("Submissions by audience and outcome (stored, replayed, refused, failed)."))
+	sizes, err2 := meter.Int64Histogram("messagerie.commit.size", metric.WithUnit("{submission}"),
+		metric.WithDescription("Submissions written by one transaction."),
+		metric.WithExplicitBucketBoundaries(1, 2, 4, 8, 16, 32, 64, 128, 256, 512))
+	waiting, err3 := meter.Int64ObservableGauge("messagerie.outbox.events",
+		metric.WithDescription("Events that the broker has not acknowledged."))
+	age, err4 := meter.Float64ObservableGauge("messagerie.outbox.age", metric.WithUnit("s"),
+		metric.WithDescription("Age of the oldest of them."))
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
+		return nil, fmt.Errorf("making instruments: %w", err)
+	}
+	registration, err := meter.RegisterCallback(func(ctx context.Context, observe metric.Observer) error {
+		n, oldest, err := s.outboxState(ctx)
+		if err != nil {
+			slog.WarnContext(ctx, "measuring the outbox", "error", err)
+			return nil // the other figures are still worth having
+		}
+		observe.ObserveInt64(waiting, n)
+		observe.ObserveFloat64(age, oldest.Seconds())
+		return nil
+	}, waiting, age)
+	if err != nil {
+		return nil, fmt.Errorf("making instruments: %w", err)
+	}
+	return &instruments{submissions, sizes, registration}, nil
+}
+
+func (i *instruments) submitted(ctx context.Context, audience taxonomypb.Audience, outcome string) {
+	i.submissions.Add(ctx, 1, metric.WithAttributes(attribute.String("audience", audience.String()), attribute.String("outcome", outcome)))
+}
+
+func (i *instruments) stop() {
+	if err := i.outbox.Unregister(); err != nil {
+		slog.Warn("unregistering instruments", "error", err)
+	}
+}

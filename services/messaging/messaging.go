@@ -1,0 +1,211 @@
+// Package messaging keeps the conversations between members and the body: it
+// stores what a member submits, lets agents answer, and publishes what happened.
+//
+// # What is promised
+//
+// A submission or a reply that was answered with success is stored, readable, and
+// will be published: one transaction writes the conversation, its message, the
+// event log and the outbox (see relay). The same idempotency key never makes two.
+// Losing the broker, for hours or for good, refuses no submission and loses no
+// event. Losing the database's host loses nothing only if PostgreSQL commits to a
+// synchronous standby.
+//
+// Submissions that arrive together are committed together (see committer), so
+// that a commit's price is shared.
+//
+// Text and contact points are encrypted before they reach the database (see
+// keyring), and are in no event, log line, trace or metric. A member's query is
+// always limited to that member; another's conversation is not found.
+//
+// # When it breaks
+//
+// While the database is away, calls answer UNAVAILABLE. A caller that got no
+// answer tries again with the same key. While the taxonomy service is away, the
+// last version seen goes on (see catalogue).
+package messaging
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ma-messagerie/messagerie/chassis"
+	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/bus"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+)
+
+//go:embed migrations/*.sql
+var migrationFiles embed.FS
+
+// Migrations are the schema of the service's database.
+var Migrations, _ = fs.Sub(migrationFiles, "migrations")
+
+// Config is read from MESSAGING_*.
+type Config struct {
+	chassis.Process
+	rpc.ServerConfig
+	auth.Config
+	// MachineConfig is this service's identity towards the taxonomy service.
+	auth.MachineConfig
+	// Bus is the broker: MESSAGING_NATS_*.
+	Bus bus.Config `envPrefix:"NATS_"`
+
+	// DatabaseURL is PostgreSQL, as postgres://… or key=value pairs.
+	DatabaseURL string `env:"DATABASE_URL,required"`
+	// Migrate brings the schema up to date at start. Without it, a schema older
+	// than the binary ends the process.
+	Migrate bool `env:"MIGRATE" envDefault:"true"`
+	// TaxonomyAddr is the gRPC target of the taxonomy service.
+	TaxonomyAddr string `env:"TAXONOMY_ADDR" envDefault:"dns:///taxonomy:9090"`
+	// TaxonomyRefresh is how often the current version is asked for.
+	TaxonomyRefresh time.Duration `env:"TAXONOMY_REFRESH" envDefault:"5s"`
+	// Keyset is a tink AEAD key set in JSON; give it as a file with
+	// MESSAGING_KEYSET_FILE. Who loses it loses every text.
+	Keyset string `env:"KEYSET,required"`
+	// ClaimLease is how long an agent holds a conversation without renewing.
+	ClaimLease time.Duration `env:"CLAIM_LEASE" envDefault:"15m"`
+	// DefaultCaisse is the caisse of members whose token names none. Empty
+	// refuses them.
+	DefaultCaisse string `env:"DEFAULT_CAISSE"`
+	// RelayPoll is how often the outbox is looked at for what other processes
+	// left; this process's own commits are relayed at once.
+	RelayPoll time.Duration `env:"RELAY_POLL" envDefault:"1s"`
+}
+
+// Validate reports all faults that types do not show.
+func (c Config) Validate() error {
+	faults := []error{c.MachineConfig.Check()}
+	if c.Keyset != "" {
+		_, err := openKeyring(c.Keyset)
+		faults = append(faults, err)
+	}
+	if c.DefaultCaisse != "" && !validCaisse(c.DefaultCaisse) {
+		faults = append(faults, fmt.Errorf("DEFAULT_CAISSE %q is not lower-case letters, digits and hyphens, at most 64", c.DefaultCaisse))
+	}
+	for name, d := range map[string]time.Duration{"CLAIM_LEASE": c.ClaimLease, "RELAY_POLL": c.RelayPoll, "TAXONOMY_REFRESH": c.TaxonomyRefresh} {
+		if d <= 0 {
+			faults = append(faults, fmt.Errorf("%s must be more than 0", name))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// Run serves until ctx is done, then drains: calls under way are answered, what
+// they stored is relayed if the broker is there, and the rest stays in the
+// outbox.
+func Run(ctx context.Context, cfg Config) error {
+	if cfg.Migrate {
+		if err := postgres.Migrate(ctx, cfg.DatabaseURL, Migrations); err != nil {
+			return fmt.Errorf("bringing the schema up to date: %w", err)
+		}
+	}
+	pool, err := postgres.Open(ctx, cfg.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	if err := postgres.CheckSchema(ctx, pool, Migrations); err != nil {
+		return err
+	}
+	events, err := bus.Connect("messaging", cfg.Bus, stream())
+	if err != nil {
+		return err
+	}
+	defer events.Close()
+	taxonomy, err := rpc.Dial(cfg.TaxonomyAddr, cfg.TokenSource())
+	if err != nil {
+		return err
+	}
+	defer taxonomy.Close()
+	return serve(ctx, cfg, pool, events, taxonomypb.NewCatalogueServiceClient(taxonomy))
+}
+
+// serve builds the parts and runs them. Servers stop first, then the committer,
+// then the relay, so that each still has what it depends on.
+func serve(ctx context.Context, cfg Config, pool *pgxpool.Pool, events *bus.Bus, taxonomy taxonomypb.CatalogueServiceClient) error {
+	keys, err := openKeyring(cfg.Keyset)
+	if err != nil {
+		return err
+	}
+	s := &store{pool}
+	counts, err := newInstruments(s)
+	if err != nil {
+		return err
+	}
+	defer counts.stop()
+	outbox := newRelay(s, events, cfg.RelayPoll)
+	commits := newCommitter(s, outbox.wake, counts.batchSizes)
+	known := &catalogue{client: taxonomy, store: s, refresh: cfg.TaxonomyRefresh, versions: make(map[int32]*taxonomypb.Catalogue)}
+	if err := known.load(ctx); err != nil {
+		return err
+	}
+	verifier := auth.NewVerifier(cfg.Config)
+	grpcServer, err := rpc.NewServer(cfg.ServerConfig, verifier)
+	if err != nil {
+		return err
+	}
+	impl := &server{
+		store: s, keys: keys, members: newMembers(s, keys), catalogue: known, committer: commits,
+		references: &references{pool: pool}, wake: outbox.wake, counts: counts,
+		claimLease: cfg.ClaimLease, defaultCaisse: cfg.DefaultCaisse,
+	}
+	messagingpb.RegisterMessagingServiceServer(grpcServer, impl)
+	messagingpb.RegisterAgentServiceServer(grpcServer, &agentServer{server: impl})
+	messagingpb.RegisterRecipientServiceServer(grpcServer, impl)
+
+	admin := &chassis.Admin{}
+	admin.Check("database", pool.Ping)
+	admin.Check("issuers", verifier.Ready)
+	admin.Check("taxonomy", func(context.Context) error {
+		if known.currentVersion() == 0 {
+			return errors.New("no version seen yet")
+		}
+		return nil
+	})
+	// The broker is no condition: without it, submissions go on.
+
+	// Each stage outlives the one before it.
+	back, endBack := context.WithCancel(context.WithoutCancel(ctx))
+	defer endBack()
+	group, front := errgroup.WithContext(ctx)
+	stages, stageCtx := errgroup.WithContext(back)
+	stages.Go(func() error { return commits.run(stageCtx) })
+	stages.Go(func() error { return known.run(stageCtx) })
+	stages.Go(func() error { return outbox.run(stageCtx) })
+	stages.Go(func() error { return admin.Serve(stageCtx, cfg.AdminAddr) })
+	group.Go(func() error {
+		return admin.Linger(front, cfg.DrainDelay, func(ctx context.Context) error { return grpcServer.Serve(ctx, cfg.DrainTimeout) })
+	})
+	group.Go(func() error { return failWith(front, stageCtx) })
+	frontErr := group.Wait()
+	endBack()
+	return errors.Join(frontErr, stages.Wait())
+}
+
+func stream() bus.Stream {
+	return bus.Stream{
+		Name: eventspb.StreamName, Subjects: []string{eventspb.SubjectPrefix + ">"},
+		MaxAge: eventspb.MaxAge, DuplicateWindow: eventspb.DuplicateWindow,
+	}
+}
+
+// failWith ends the front when a stage behind it has failed.
+func failWith(front, stage context.Context) error {
+	select {
+	case <-front.Done():
+		return nil
+	case <-stage.Done():
+		return errors.New("a background task has ended")
+	}
+}

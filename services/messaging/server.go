@@ -1,0 +1,443 @@
+package messaging
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+)
+
+// Refusals without a faulty field.
+var (
+	errConversationUnknown = rpc.Refuse(codes.NotFound, "CONVERSATION_NOT_FOUND", "no such conversation")
+	errConversationClosed  = rpc.Refuse(codes.FailedPrecondition, "CONVERSATION_CLOSED", "the conversation is closed")
+	errNotClaimed          = rpc.Refuse(codes.FailedPrecondition, "CLAIM_NOT_HELD", "nobody holds a claim on the conversation")
+	errKeyReused           = rpc.Refuse(codes.AlreadyExists, "IDEMPOTENCY_KEY_REUSED", "this idempotency key was used with other content")
+	errProfile             = rpc.Refuse(codes.PermissionDenied, "AUDIENCE_NOT_YOURS", "the caller has no profile for this audience")
+	errNoCaisse            = rpc.Refuse(codes.FailedPrecondition, "CAISSE_UNKNOWN", "the caller's token names no caisse")
+	errUnavailable         = rpc.Refuse(codes.Unavailable, "STORE_UNAVAILABLE", "the store cannot be reached; try again with the same idempotency key")
+)
+
+// server is the three gRPC services. It is the only place that makes status
+// codes.
+type server struct {
+	messagingpb.UnimplementedMessagingServiceServer
+	messagingpb.UnimplementedRecipientServiceServer
+
+	store      *store
+	keys       *keyring
+	members    *members
+	catalogue  *catalogue
+	committer  *committer
+	references *references
+	wake       func()
+	counts     *instruments
+
+	claimLease    time.Duration
+	defaultCaisse string
+}
+
+// statusOf turns what the rest of the package returns into what a caller gets.
+func statusOf(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, errNotFound):
+		return errConversationUnknown
+	case errors.Is(err, errDraining), isUnreachable(err):
+		return errUnavailable.Because(err)
+	}
+	return err
+}
+
+// SubmitMessage implements the guide's steps 4 and 5. See the .proto.
+func (s *server) SubmitMessage(ctx context.Context, req *messagingpb.SubmitMessageRequest) (*messagingpb.SubmitMessageResponse, error) {
+	resp, outcome, err := s.submit(ctx, req)
+	s.counts.submitted(ctx, req.GetAudience(), outcome)
+	return resp, statusOf(err)
+}
+
+func (s *server) submit(ctx context.Context, req *messagingpb.SubmitMessageRequest) (*messagingpb.SubmitMessageResponse, string, error) {
+	id := auth.FromContext(ctx)
+	sub, err := s.prepare(ctx, id, req)
+	if err != nil {
+		return nil, "refused", err
+	}
+	at, err := s.committer.submit(ctx, sub.submission)
+	if err != nil {
+		return nil, "failed", err
+	}
+	if at.IsZero() {
+		resp, err := s.replay(ctx, sub)
+		return resp, "replayed", err
+	}
+	sub.stampedAt(at)
+	return sub.answer(), "stored", nil
+}
+
+// prepared is a submission with its text in clear.
+type prepared struct {
+	*submission
+	body string
+}
+
+func (p *prepared) stampedAt(at time.Time) {
+	p.conversation.CreatedAt, p.conversation.UpdatedAt, p.message.CreatedAt = at, at, at
+}
+
+// answer is the stored recap. It depends on nothing that changes afterwards, so
+// that a replay gives the same.
+func (p *prepared) answer() *messagingpb.SubmitMessageResponse {
+	conversation := conversationOf(&p.conversation)
+	conversation.Messages = []*messagingpb.Message{messageOf(&p.message, p.body)}
+	return &messagingpb.SubmitMessageResponse{Conversation: conversation, ExpectedDelay: delayOf(p.conversation.AnswerDays)}
+}
+
+// prepare checks a request and makes of it the rows to store.
+func (s *server) prepare(ctx context.Context, id *auth.Identity, req *messagingpb.SubmitMessageRequest) (*prepared, error) {
+	key, err := idempotencyKey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Contains(id.Profiles, req.GetAudience().String()) {
+		return nil, errProfile
+	}
+	caisse, err := s.caisseOf(id)
+	if err != nil {
+		return nil, err
+	}
+	written, err := normalise("text", req.GetText(), MinMemberChars, MaxMemberChars)
+	if err != nil {
+		return nil, err
+	}
+	chosen, err := s.catalogue.check(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.members.save(ctx, id); err != nil {
+		return nil, err
+	}
+	return s.compose(ctx, id, key, caisse, chosen, written, req.GetAudience())
+}
+
+func (s *server) compose(ctx context.Context, id *auth.Identity, key uuid.UUID, caisse string, chosen *selection, written text, audience taxonomypb.Audience) (*prepared, error) {
+	reference, err := s.references.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	conversation, message, err := newIDs()
+	if err != nil {
+		return nil, err
+	}
+	dataKey, wrapped, err := s.keys.newDataKey(conversation.String())
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := dataKey.sealText(conversation.String(), message.String(), int16(messagingpb.Author_MEMBER), written.body)
+	if err != nil {
+		return nil, err
+	}
+	sub := &submission{
+		conversation: conversationRow{
+			ID: conversation, MemberID: id.Subject, Reference: reference, Caisse: caisse,
+			Audience: int16(audience), TaxonomyVersion: chosen.version, //nolint:gosec // an enum of four
+			Theme: chosen.theme.GetCode(), ThemeLabel: chosen.theme.GetLabel(),
+			Topic: chosen.topic.GetCode(), TopicLabel: chosen.topic.GetLabel(),
+			Reason: chosen.reason.GetCode(), ReasonLabel: chosen.reason.GetLabel(),
+			Queue: chosen.queue.GetCode(), QueueLabel: chosen.queue.GetLabel(),
+			AnswerDays: int16(chosen.queue.GetAnswerDays()), //nolint:gosec // checked by the taxonomy
+			Status:     int16(messagingpb.Status_SENT), Version: 1, DataKey: wrapped,
+		},
+		idempotencyKey: key,
+		message:        messageRow{ID: message, ConversationID: conversation, Author: int16(messagingpb.Author_MEMBER), Body: sealed},
+		chars:          written.chars,
+	}
+	sub.event, err = submittedEvent(ctx, sub.conversation, message)
+	return &prepared{sub, written.body}, err
+}
+
+func newIDs() (conversation, message uuid.UUID, err error) {
+	if conversation, err = uuid.NewV7(); err == nil {
+		message, err = uuid.NewV7()
+	}
+	if err != nil {
+		return conversation, message, fmt.Errorf("drawing ids: %w", err)
+	}
+	return conversation, message, nil
+}
+
+// replay answers a submission whose key is stored: with the first answer when
+// the content is the same, else with a refusal. The comparison opens the stored
+// text, so that no digest of a short text has to lie in the database.
+func (s *server) replay(ctx context.Context, again *prepared) (*messagingpb.SubmitMessageResponse, error) {
+	row, message, err := s.store.submitted(ctx, again.conversation.MemberID, again.idempotencyKey)
+	if err != nil {
+		return nil, err
+	}
+	key, err := s.keys.unwrap(row.ID.String(), row.DataKey)
+	if err != nil {
+		return nil, err
+	}
+	body, err := key.openText(row.ID.String(), message.ID.String(), message.Author, message.Body)
+	if err != nil {
+		return nil, err
+	}
+	first := &row
+	if body != again.body || first.Audience != again.conversation.Audience || first.TaxonomyVersion != again.conversation.TaxonomyVersion ||
+		first.Theme != again.conversation.Theme || first.Topic != again.conversation.Topic || first.Reason != again.conversation.Reason {
+		return nil, errKeyReused
+	}
+	original := &prepared{&submission{conversation: row, message: message}, body}
+	original.conversation.Status, original.conversation.Hidden, original.conversation.Unread = int16(messagingpb.Status_SENT), false, false
+	original.stampedAt(row.CreatedAt)
+	return original.answer(), nil
+}
+
+// idempotencyKey reads the caller's key. REST clients may have put it in quotes,
+// as the IETF draft (draft-ietf-httpapi-idempotency-key-header) writes it.
+func idempotencyKey(ctx context.Context) (uuid.UUID, error) {
+	const field = "idempotency-key"
+	values := metadata.ValueFromIncomingContext(ctx, field)
+	if len(values) == 0 || values[0] == "" {
+		return uuid.Nil, rpc.Invalid(field, "IDEMPOTENCY_KEY_REQUIRED", "give a UUID of your own, the same when you try again")
+	}
+	key, err := uuid.Parse(strings.Trim(values[0], `"`))
+	if err != nil || len(values) > 1 || key == uuid.Nil {
+		return uuid.Nil, rpc.Invalid(field, "IDEMPOTENCY_KEY_INVALID", "the key is not one UUID")
+	}
+	return key, nil
+}
+
+// caisseOf is the caller's caisse, as one token of a subject of the broker.
+func (s *server) caisseOf(id *auth.Identity) (string, error) {
+	caisse := id.Caisse
+	if caisse == "" {
+		caisse = s.defaultCaisse
+	}
+	if !validCaisse(caisse) {
+		return "", errNoCaisse
+	}
+	return caisse, nil
+}
+
+// validCaisse tells whether a caisse is lower-case letters, digits and hyphens,
+// at most 64.
+func validCaisse(caisse string) bool {
+	return caisse != "" && len(caisse) <= 64 && strings.Trim(caisse, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
+}
+
+// ListConversations implements the guide's step 1, part 3.
+func (s *server) ListConversations(ctx context.Context, req *messagingpb.ListConversationsRequest) (*messagingpb.ListConversationsResponse, error) {
+	member := auth.FromContext(ctx).Subject
+	after, err := decodePage(req.GetPageToken())
+	if err != nil {
+		return nil, err
+	}
+	size := pageSize(req.GetPageSize())
+	rows, err := s.store.conversationsOf(ctx, member, req.GetHidden(), int16(req.GetAudience()), after, size+1) //nolint:gosec // an enum of four
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	resp := &messagingpb.ListConversationsResponse{}
+	if len(rows) > size {
+		rows = rows[:size]
+		resp.NextPageToken = encodePage(rows[size-1].UpdatedAt, rows[size-1].ID)
+	}
+	resp.Conversations = conversationsOf(rows)
+	if resp.UnreadCount, err = s.store.unreadOf(ctx, member); err != nil {
+		return nil, statusOf(err)
+	}
+	return resp, nil
+}
+
+// GetConversation returns a conversation of the caller's with its messages.
+func (s *server) GetConversation(ctx context.Context, req *messagingpb.GetConversationRequest) (*messagingpb.GetConversationResponse, error) {
+	row, err := s.store.ofMember(ctx, auth.FromContext(ctx).Subject, uuid.MustParse(req.GetId()))
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	messages, err := s.store.messagesOf(ctx, s.store.pool, row.ID)
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	conversation, err := s.withMessages(&row, messages)
+	if err != nil {
+		return nil, err
+	}
+	return &messagingpb.GetConversationResponse{Conversation: conversation}, nil
+}
+
+// HideConversation implements the guide's step 1, part 3.
+func (s *server) HideConversation(ctx context.Context, req *messagingpb.HideConversationRequest) (*messagingpb.HideConversationResponse, error) {
+	row, err := s.store.setHidden(ctx, auth.FromContext(ctx).Subject, uuid.MustParse(req.GetId()), true)
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	return &messagingpb.HideConversationResponse{Conversation: conversationOf(&row)}, nil
+}
+
+// ShowConversation undoes HideConversation.
+func (s *server) ShowConversation(ctx context.Context, req *messagingpb.ShowConversationRequest) (*messagingpb.ShowConversationResponse, error) {
+	row, err := s.store.setHidden(ctx, auth.FromContext(ctx).Subject, uuid.MustParse(req.GetId()), false)
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	return &messagingpb.ShowConversationResponse{Conversation: conversationOf(&row)}, nil
+}
+
+// MarkRead takes the unread mark off.
+func (s *server) MarkRead(ctx context.Context, req *messagingpb.MarkReadRequest) (*messagingpb.MarkReadResponse, error) {
+	var upTo *uuid.UUID
+	if req.GetMessageId() != "" {
+		message := uuid.MustParse(req.GetMessageId())
+		upTo = &message
+	}
+	row, err := s.store.markRead(ctx, auth.FromContext(ctx).Subject, uuid.MustParse(req.GetId()), upTo)
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	return &messagingpb.MarkReadResponse{Conversation: conversationOf(&row)}, nil
+}
+
+// BatchGetRecipients implements RecipientService.
+func (s *server) BatchGetRecipients(ctx context.Context, req *messagingpb.BatchGetRecipientsRequest) (*messagingpb.BatchGetRecipientsResponse, error) {
+	ids := make([]uuid.UUID, len(req.GetConversationIds()))
+	for i, id := range req.GetConversationIds() {
+		ids[i] = uuid.MustParse(id)
+	}
+	rows, err := s.store.recipients(ctx, ids)
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	resp := &messagingpb.BatchGetRecipientsResponse{}
+	for i := range rows {
+		recipient, err := s.recipientOf(ctx, &rows[i])
+		if err != nil {
+			return nil, statusOf(err)
+		}
+		resp.Recipients = append(resp.Recipients, recipient)
+	}
+	return resp, nil
+}
+
+func (s *server) recipientOf(ctx context.Context, row *recipientRow) (*messagingpb.Recipient, error) {
+	reachedBy, err := s.members.open(row.MemberID, row.Contact)
+	if err != nil {
+		return nil, err
+	}
+	queue, err := s.catalogue.queueOf(ctx, row.TaxonomyVersion, row.Queue)
+	if err != nil {
+		return nil, err
+	}
+	if queue == nil {
+		queue = &taxonomypb.Queue{Code: row.Queue, Label: row.QueueLabel, AnswerDays: int32(row.AnswerDays)}
+	}
+	return &messagingpb.Recipient{
+		ConversationId: row.ID.String(), Email: reachedBy.Email, Phone: reachedBy.Phone, Locale: row.Locale,
+		Reference: row.Reference, ReceiveTime: timestamppb.New(row.CreatedAt), Queue: queue,
+	}, nil
+}
+
+// withMessages opens the texts of a conversation.
+func (s *server) withMessages(row *conversationRow, messages []messageRow) (*messagingpb.Conversation, error) {
+	key, err := s.keys.unwrap(row.ID.String(), row.DataKey)
+	if err != nil {
+		return nil, err
+	}
+	conversation := conversationOf(row)
+	for i := range messages {
+		m := &messages[i]
+		body, err := key.openText(row.ID.String(), m.ID.String(), m.Author, m.Body)
+		if err != nil {
+			return nil, err
+		}
+		conversation.Messages = append(conversation.Messages, messageOf(m, body))
+	}
+	return conversation, nil
+}
+
+func conversationsOf(rows []conversationRow) []*messagingpb.Conversation {
+	list := make([]*messagingpb.Conversation, len(rows))
+	for i := range rows {
+		list[i] = conversationOf(&rows[i])
+	}
+	return list
+}
+
+// conversationOf is a row as its member sees it: without messages, and without
+// who of the body has it in hand.
+func conversationOf(row *conversationRow) *messagingpb.Conversation {
+	return &messagingpb.Conversation{
+		Id: row.ID.String(), Reference: row.Reference, Audience: audienceOf(row.Audience),
+		Theme: choiceOf(row.Theme, row.ThemeLabel), Topic: choiceOf(row.Topic, row.TopicLabel), Reason: choiceOf(row.Reason, row.ReasonLabel),
+		TaxonomyVersion: row.TaxonomyVersion, Status: messagingpb.Status(row.Status),
+		Hidden: row.Hidden, Unread: row.Unread,
+		CreateTime: timestamppb.New(row.CreatedAt), UpdateTime: timestamppb.New(row.UpdatedAt),
+		Queue: choiceOf(row.Queue, row.QueueLabel),
+	}
+}
+
+func messageOf(row *messageRow, body string) *messagingpb.Message {
+	return &messagingpb.Message{Id: row.ID.String(), Author: messagingpb.Author(row.Author), Text: body, CreateTime: timestamppb.New(row.CreatedAt)}
+}
+
+func choiceOf(code, label string) *messagingpb.Choice {
+	if code == "" {
+		return nil
+	}
+	return &messagingpb.Choice{Code: code, Label: label}
+}
+
+func delayOf(days int16) *messagingpb.ExpectedDelay {
+	if days == 0 {
+		return nil
+	}
+	return &messagingpb.ExpectedDelay{WorkingDays: int32(days)}
+}
+
+func audienceOf(stored int16) taxonomypb.Audience { return taxonomypb.Audience(stored) }
+
+const defaultPageSize = 20
+
+func pageSize(asked int32) int {
+	if asked == 0 {
+		return defaultPageSize
+	}
+	return int(asked)
+}
+
+// pageTokenBytes is a time and an id.
+const pageTokenBytes = 8 + 16
+
+// encodePage writes a page key as a token. It is not a secret: it holds what the
+// page before has shown.
+func encodePage(at time.Time, id uuid.UUID) string {
+	raw := binary.BigEndian.AppendUint64(nil, uint64(at.UnixMicro())) //nolint:gosec // after 1970
+	return base64.RawURLEncoding.EncodeToString(append(raw, id[:]...))
+}
+
+func decodePage(token string) (*pageKey, error) {
+	if token == "" {
+		return nil, nil //nolint:nilnil // the first page
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(token)
+	if err != nil || len(raw) != pageTokenBytes {
+		return nil, rpc.Invalid("pageToken", "PAGE_TOKEN_INVALID", "give the nextPageToken of the page before, unchanged")
+	}
+	at := time.UnixMicro(int64(binary.BigEndian.Uint64(raw))) //nolint:gosec // what encodePage wrote, or a time that finds nothing
+	return &pageKey{at, uuid.UUID(raw[8:])}, nil
+}

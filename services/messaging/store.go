@@ -1,0 +1,642 @@
+package messaging
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"google.golang.org/protobuf/proto"
+
+	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+)
+
+// errNotFound is what a store method returns for a row that is not there or not
+// within what the caller may see; the two are told apart nowhere.
+var errNotFound = errors.New("not found")
+
+// store is all the SQL of the service. An exported-looking verb opens its own
+// transaction; functions that take a pgx.Tx share their caller's. Times are the
+// database's.
+type store struct {
+	pool *pgxpool.Pool
+}
+
+// conversationRow is a row of the table conversation, without the wrapped key's
+// meaning: the server opens it.
+type conversationRow struct {
+	ID              uuid.UUID  `db:"id"`
+	MemberID        string     `db:"member_id"`
+	Reference       string     `db:"reference"`
+	Caisse          string     `db:"caisse"`
+	Audience        int16      `db:"audience"`
+	TaxonomyVersion int32      `db:"taxonomy_version"`
+	Theme           string     `db:"theme"`
+	ThemeLabel      string     `db:"theme_label"`
+	Topic           string     `db:"topic"`
+	TopicLabel      string     `db:"topic_label"`
+	Reason          string     `db:"reason"`
+	ReasonLabel     string     `db:"reason_label"`
+	Queue           string     `db:"queue"`
+	QueueLabel      string     `db:"queue_label"`
+	AnswerDays      int16      `db:"answer_days"`
+	Status          int16      `db:"status"`
+	Version         int32      `db:"version"`
+	Hidden          bool       `db:"hidden"`
+	LastReplyID     *uuid.UUID `db:"last_reply_id"`
+	Unread          bool       `db:"unread"`
+	ClaimedBy       *string    `db:"claimed_by"`
+	ClaimedName     *string    `db:"claimed_name"`
+	ClaimExpires    *time.Time `db:"claim_expires"`
+	// ClaimHeld: the claim has not lapsed, by the database's clock.
+	ClaimHeld bool      `db:"claim_held"`
+	DataKey   []byte    `db:"data_key"`
+	CreatedAt time.Time `db:"created_at"`
+	UpdatedAt time.Time `db:"updated_at"`
+}
+
+const conversationColumns = `
+	id, member_id, reference, caisse, audience, taxonomy_version,
+	theme, theme_label, topic, topic_label, reason, reason_label, queue, queue_label, answer_days,
+	status, version, hidden, last_reply_id, unread,
+	claimed_by, claimed_name, claim_expires, coalesce(claim_expires > now(), false) AS claim_held,
+	data_key, created_at, updated_at`
+
+// messageRow is a row of the table message.
+type messageRow struct {
+	ID             uuid.UUID `db:"id"`
+	ConversationID uuid.UUID `db:"conversation_id"`
+	Author         int16     `db:"author"`
+	AgentID        *string   `db:"agent_id"`
+	Final          bool      `db:"final"`
+	Body           []byte    `db:"body"`
+	CreatedAt      time.Time `db:"created_at"`
+}
+
+const messageColumns = `id, conversation_id, author, agent_id, final, body, created_at`
+
+// submission is a conversation with its first message, ready to be stored.
+type submission struct {
+	conversation   conversationRow
+	idempotencyKey uuid.UUID
+	message        messageRow
+	chars          int
+	event          event
+}
+
+// insertSubmissions stores many submissions in one transaction of one statement:
+// conversation, message, event log and outbox, or nothing. It returns when each
+// was created; one that is missing from the map had a (member, key) that is
+// already stored.
+func (s *store) insertSubmissions(ctx context.Context, batch []*submission) (map[uuid.UUID]time.Time, error) {
+	rows, err := s.pool.Query(ctx, insertSubmissionsSQL, submissionColumns(batch)...)
+	if err != nil {
+		return nil, fmt.Errorf("storing %d submissions: %w", len(batch), err)
+	}
+	stored := make(map[uuid.UUID]time.Time, len(batch))
+	var id uuid.UUID
+	var at time.Time
+	if _, err := pgx.ForEachRow(rows, []any{&id, &at}, func() error { stored[id] = at; return nil }); err != nil {
+		return nil, fmt.Errorf("storing %d submissions: %w", len(batch), err)
+	}
+	return stored, nil
+}
+
+// A single statement is a transaction of its own: one round trip, one commit,
+// however many submissions. Rows that lose a conflict write nothing at all,
+// because every other insert joins the conversations that were inserted.
+const insertSubmissionsSQL = `
+WITH input AS (
+	SELECT * FROM unnest(
+		$1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::smallint[], $7::integer[],
+		$8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::smallint[],
+		$17::bytea[], $18::uuid[], $19::bytea[], $20::smallint[],
+		$21::uuid[], $22::text[], $23::bytea[], $24::text[]
+	) AS t(id, member_id, idempotency_key, reference, caisse, audience, taxonomy_version,
+		theme, theme_label, topic, topic_label, reason, reason_label, queue, queue_label, answer_days,
+		data_key, message_id, body, body_chars,
+		event_id, event_type, payload, trace)
+), opened AS (
+	INSERT INTO conversation (id, member_id, idempotency_key, reference, caisse, audience, taxonomy_version,
+		theme, theme_label, topic, topic_label, reason, reason_label, queue, queue_label, answer_days, data_key)
+	SELECT id, member_id, idempotency_key, reference, caisse, audience, taxonomy_version,
+		theme, theme_label, topic, topic_label, reason, reason_label, queue, queue_label, answer_days, data_key
+	FROM input
+	ON CONFLICT (member_id, idempotency_key) DO NOTHING
+	RETURNING id, created_at
+), written AS (
+	INSERT INTO message (id, conversation_id, author, body, body_chars)
+	SELECT message_id, id, 1, body, body_chars FROM input JOIN opened USING (id)
+), logged AS (
+	INSERT INTO event_log (id, type, caisse, conversation_id, payload)
+	SELECT event_id, event_type, caisse, id, payload FROM input JOIN opened USING (id)
+), sent AS (
+	INSERT INTO outbox (id, type, caisse, conversation_id, payload, trace)
+	SELECT event_id, event_type, caisse, id, payload, trace FROM input JOIN opened USING (id)
+)
+SELECT id, created_at FROM opened`
+
+// column collects one field of every submission for unnest.
+func column[T any](batch []*submission, field func(*submission) T) []T {
+	values := make([]T, len(batch))
+	for i, sub := range batch {
+		values[i] = field(sub)
+	}
+	return values
+}
+
+func submissionColumns(batch []*submission) []any {
+	return []any{
+		column(batch, func(s *submission) uuid.UUID { return s.conversation.ID }),
+		column(batch, func(s *submission) string { return s.conversation.MemberID }),
+		column(batch, func(s *submission) uuid.UUID { return s.idempotencyKey }),
+		column(batch, func(s *submission) string { return s.conversation.Reference }),
+		column(batch, func(s *submission) string { return s.conversation.Caisse }),
+		column(batch, func(s *submission) int16 { return s.conversation.Audience }),
+		column(batch, func(s *submission) int32 { return s.conversation.TaxonomyVersion }),
+		column(batch, func(s *submission) string { return s.conversation.Theme }),
+		column(batch, func(s *submission) string { return s.conversation.ThemeLabel }),
+		column(batch, func(s *submission) string { return s.conversation.Topic }),
+		column(batch, func(s *submission) string { return s.conversation.TopicLabel }),
+		column(batch, func(s *submission) string { return s.conversation.Reason }),
+		column(batch, func(s *submission) string { return s.conversation.ReasonLabel }),
+		column(batch, func(s *submission) string { return s.conversation.Queue }),
+		column(batch, func(s *submission) string { return s.conversation.QueueLabel }),
+		column(batch, func(s *submission) int16 { return s.conversation.AnswerDays }),
+		column(batch, func(s *submission) []byte { return s.conversation.DataKey }),
+		column(batch, func(s *submission) uuid.UUID { return s.message.ID }),
+		column(batch, func(s *submission) []byte { return s.message.Body }),
+		column(batch, func(s *submission) int16 { return int16(s.chars) }), //nolint:gosec // at most 750
+		column(batch, func(s *submission) uuid.UUID { return s.event.id }),
+		column(batch, func(s *submission) string { return s.event.kind }),
+		column(batch, func(s *submission) []byte { return s.event.payload }),
+		column(batch, func(s *submission) string { return s.event.trace }),
+	}
+}
+
+// submitted returns what is stored under a member's idempotency key: the
+// conversation and its first message.
+func (s *store) submitted(ctx context.Context, member string, key uuid.UUID) (conversationRow, messageRow, error) {
+	conversation, err := one[conversationRow](ctx, s.pool,
+		`SELECT `+conversationColumns+` FROM conversation WHERE member_id = $1 AND idempotency_key = $2`, member, key)
+	if err != nil {
+		return conversation, messageRow{}, fmt.Errorf("looking up an idempotency key: %w", err)
+	}
+	first, err := one[messageRow](ctx, s.pool,
+		`SELECT `+messageColumns+` FROM message WHERE conversation_id = $1 ORDER BY created_at, id LIMIT 1`, conversation.ID)
+	if err != nil {
+		return conversation, first, fmt.Errorf("reading the first message of %s: %w", conversation.ID, err)
+	}
+	return conversation, first, nil
+}
+
+// pageKey is where a page begins: after the row with these values.
+type pageKey struct {
+	at time.Time
+	id uuid.UUID
+}
+
+// conversationsOf returns a member's conversations, most recent activity first.
+// The page reads one row more than asked for, which tells whether there is
+// another page.
+func (s *store) conversationsOf(ctx context.Context, member string, hidden bool, audience int16, after *pageKey, limit int) ([]conversationRow, error) {
+	args := pgx.NamedArgs{"member": member, "hidden": hidden, "audience": audience, "limit": limit}
+	from := ``
+	if after != nil {
+		from = ` AND (updated_at, id) < (@at, @id)`
+		args["at"], args["id"] = after.at, after.id
+	}
+	if audience != 0 {
+		from += ` AND audience = @audience`
+	}
+	return many[conversationRow](ctx, s.pool, "listing conversations", `
+		SELECT `+conversationColumns+` FROM conversation
+		WHERE member_id = @member AND hidden = @hidden`+from+`
+		ORDER BY updated_at DESC, id DESC LIMIT @limit`, args)
+}
+
+// unreadOf counts a member's conversations with an unread reply.
+func (s *store) unreadOf(ctx context.Context, member string) (int32, error) {
+	var n int32
+	if err := s.pool.QueryRow(ctx, `SELECT count(*) FROM conversation WHERE member_id = $1 AND unread`, member).Scan(&n); err != nil {
+		return 0, fmt.Errorf("counting unread conversations: %w", err)
+	}
+	return n, nil
+}
+
+// ofMember returns a conversation of this member's.
+func (s *store) ofMember(ctx context.Context, member string, id uuid.UUID) (conversationRow, error) {
+	return one[conversationRow](ctx, s.pool,
+		`SELECT `+conversationColumns+` FROM conversation WHERE id = $1 AND member_id = $2`, id, member)
+}
+
+// messagesOf returns the messages of a conversation, oldest first.
+func (s *store) messagesOf(ctx context.Context, db querier, id uuid.UUID) ([]messageRow, error) {
+	return many[messageRow](ctx, db, "reading messages",
+		`SELECT `+messageColumns+` FROM message WHERE conversation_id = $1 ORDER BY created_at, id`, id)
+}
+
+// setHidden hides or shows a conversation of this member's.
+func (s *store) setHidden(ctx context.Context, member string, id uuid.UUID, hidden bool) (conversationRow, error) {
+	return one[conversationRow](ctx, s.pool,
+		`UPDATE conversation SET hidden = $3 WHERE id = $1 AND member_id = $2 RETURNING `+conversationColumns, id, member, hidden)
+}
+
+// markRead takes the unread mark off, as far as the last reply that is not later
+// than the message upTo (nil: all of them). A message of another conversation is
+// errNotFound.
+func (s *store) markRead(ctx context.Context, member string, id uuid.UUID, upTo *uuid.UUID) (conversationRow, error) {
+	return one[conversationRow](ctx, s.pool, `
+		UPDATE conversation c SET read_reply_id = coalesce((
+			SELECT m.id FROM message m
+			WHERE m.conversation_id = c.id AND m.author = 2
+			  AND ($3::uuid IS NULL OR (m.created_at, m.id) <= (SELECT created_at, id FROM message WHERE id = $3))
+			  -- Reading an older message again does not unread a newer one.
+			  AND (c.read_reply_id IS NULL OR (m.created_at, m.id) > (SELECT created_at, id FROM message WHERE id = c.read_reply_id))
+			ORDER BY m.created_at DESC, m.id DESC LIMIT 1), c.read_reply_id)
+		WHERE c.id = $1 AND c.member_id = $2
+		  AND ($3::uuid IS NULL OR EXISTS (SELECT FROM message WHERE id = $3 AND conversation_id = c.id))
+		RETURNING `+conversationColumns, id, member, upTo)
+}
+
+// memberContact returns the sealed contact points of a member and their
+// language; errNotFound when the member has never written.
+func (s *store) memberContact(ctx context.Context, member string) (sealed []byte, locale string, err error) {
+	err = s.pool.QueryRow(ctx, `SELECT contact, locale FROM member WHERE id = $1`, member).Scan(&sealed, &locale)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, "", errNotFound
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("reading a member: %w", err)
+	}
+	return sealed, locale, nil
+}
+
+// saveMember stores how a member is reached.
+func (s *store) saveMember(ctx context.Context, member string, sealed []byte, locale string) error {
+	_, err := s.pool.Exec(ctx, `
+		INSERT INTO member (id, contact, locale) VALUES ($1, $2, $3)
+		ON CONFLICT (id) DO UPDATE SET contact = excluded.contact, locale = excluded.locale, updated_at = now()`,
+		member, sealed, locale)
+	if err != nil {
+		return fmt.Errorf("storing a member: %w", err)
+	}
+	return nil
+}
+
+// scope is what an agent may see.
+type scope struct {
+	caisse    string
+	queues    []string
+	allQueues bool
+}
+
+func (sc scope) args() pgx.NamedArgs {
+	return pgx.NamedArgs{"caisse": sc.caisse, "queues": sc.queues, "allQueues": sc.allQueues}
+}
+
+const withinScope = `caisse = @caisse AND (@allQueues OR queue = ANY(@queues))`
+
+// queueFilter narrows what waits.
+type queueFilter struct {
+	queue, theme, topic string
+	statuses            []int16
+	after               *pageKey
+	limit               int
+}
+
+// waiting returns conversations within an agent's scope, oldest first.
+func (s *store) waiting(ctx context.Context, sc scope, f queueFilter) ([]conversationRow, error) {
+	args := sc.args()
+	where := withinScope
+	narrow := func(column, value string) {
+		if value != "" {
+			where += ` AND ` + column + ` = @` + column
+			args[column] = value
+		}
+	}
+	narrow("queue", f.queue)
+	narrow("theme", f.theme)
+	narrow("topic", f.topic)
+	if len(f.statuses) == 0 {
+		// Literally the predicate of the partial index.
+		where += ` AND status IN (1, 2, 3, 6)`
+	} else {
+		where += ` AND status = ANY(@statuses)`
+		args["statuses"] = f.statuses
+	}
+	if f.after != nil {
+		where += ` AND (created_at, id) > (@at, @id)`
+		args["at"], args["id"] = f.after.at, f.after.id
+	}
+	args["limit"] = f.limit
+	return many[conversationRow](ctx, s.pool, "listing the queue",
+		`SELECT `+conversationColumns+` FROM conversation WHERE `+where+` ORDER BY created_at, id LIMIT @limit`, args)
+}
+
+// lockForAgent reads a conversation within an agent's scope and locks its row,
+// so that of two agents one goes first.
+func lockForAgent(ctx context.Context, tx pgx.Tx, sc scope, id uuid.UUID) (conversationRow, error) {
+	args := sc.args()
+	args["id"] = id
+	return one[conversationRow](ctx, tx,
+		`SELECT `+conversationColumns+` FROM conversation WHERE id = @id AND `+withinScope+` FOR UPDATE`, args)
+}
+
+// readForAgent reads a conversation within an agent's scope and writes down who
+// did.
+func (s *store) readForAgent(ctx context.Context, sc scope, agent string, id uuid.UUID) (row conversationRow, messages []messageRow, err error) {
+	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		args := sc.args()
+		args["id"] = id
+		row, err = one[conversationRow](ctx, tx,
+			`SELECT `+conversationColumns+` FROM conversation WHERE id = @id AND `+withinScope, args)
+		if err != nil {
+			return err
+		}
+		if messages, err = s.messagesOf(ctx, tx, id); err != nil {
+			return err
+		}
+		return audit(ctx, tx, agent, "read", id)
+	})
+	return row, messages, err
+}
+
+// change is what an agent does to a conversation, inside change's transaction.
+type change struct {
+	// set are the assignments of the update, with their arguments.
+	set  []string
+	args pgx.NamedArgs
+	// reply is inserted when not nil.
+	reply *reply
+	// event is published when not nil; the row's version is then counted up.
+	event func(conversationRow) (event, error)
+	// action goes into the audit.
+	action string
+}
+
+type reply struct {
+	row   messageRow
+	key   uuid.UUID
+	chars int
+}
+
+// changeForAgent locks a conversation, asks decide what to do with it, and does
+// it with its event in the same transaction. It returns the row as it is then.
+func (s *store) changeForAgent(ctx context.Context, sc scope, agent string, id uuid.UUID, decide func(conversationRow) (*change, error)) (row conversationRow, err error) {
+	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		if row, err = lockForAgent(ctx, tx, sc, id); err != nil {
+			return err
+		}
+		todo, err := decide(row)
+		if err != nil || todo == nil {
+			return err
+		}
+		row, err = apply(ctx, tx, agent, id, todo)
+		return err
+	})
+	return row, err
+}
+
+func apply(ctx context.Context, tx pgx.Tx, agent string, id uuid.UUID, todo *change) (conversationRow, error) {
+	if todo.reply != nil {
+		if err := insertReply(ctx, tx, todo.reply); err != nil {
+			return conversationRow{}, err
+		}
+	}
+	set := todo.set
+	if todo.event != nil {
+		set = append(set, `version = version + 1`, `updated_at = now()`)
+	}
+	args := pgx.NamedArgs{"id": id}
+	maps.Copy(args, todo.args)
+	row, err := one[conversationRow](ctx, tx,
+		`UPDATE conversation SET `+strings.Join(set, ", ")+` WHERE id = @id RETURNING `+conversationColumns, args)
+	if err != nil {
+		return row, fmt.Errorf("changing conversation %s: %w", id, err)
+	}
+	if err := audit(ctx, tx, agent, todo.action, id); err != nil {
+		return row, err
+	}
+	if todo.event == nil {
+		return row, nil
+	}
+	happened, err := todo.event(row)
+	if err != nil {
+		return row, err
+	}
+	return row, appendEvent(ctx, tx, row, happened)
+}
+
+func insertReply(ctx context.Context, tx pgx.Tx, r *reply) error {
+	_, err := tx.Exec(ctx, `
+		INSERT INTO message (id, conversation_id, author, agent_id, idempotency_key, final, body, body_chars)
+		VALUES ($1, $2, 2, $3, $4, $5, $6, $7)`,
+		r.row.ID, r.row.ConversationID, r.row.AgentID, r.key, r.row.Final, r.row.Body, r.chars)
+	if err != nil {
+		return fmt.Errorf("storing reply %s: %w", r.row.ID, err)
+	}
+	return nil
+}
+
+// replied returns the reply stored under an agent's idempotency key.
+func (s *store) replied(ctx context.Context, agent string, key uuid.UUID) (messageRow, error) {
+	return one[messageRow](ctx, s.pool,
+		`SELECT `+messageColumns+` FROM message WHERE agent_id = $1 AND idempotency_key = $2`, agent, key)
+}
+
+// appendEvent writes an event to the log and the outbox, in the transaction of
+// what it tells.
+func appendEvent(ctx context.Context, tx pgx.Tx, row conversationRow, e event) error {
+	_, err := tx.Exec(ctx, `
+		WITH logged AS (
+			INSERT INTO event_log (id, type, caisse, conversation_id, payload) VALUES ($1, $2, $3, $4, $5)
+		)
+		INSERT INTO outbox (id, type, caisse, conversation_id, payload, trace) VALUES ($1, $2, $3, $4, $5, $6)`,
+		e.id, e.kind, row.Caisse, row.ID, e.payload, e.trace)
+	if err != nil {
+		return fmt.Errorf("storing event %s: %w", e.id, err)
+	}
+	return nil
+}
+
+func audit(ctx context.Context, tx pgx.Tx, agent, action string, id uuid.UUID) error {
+	if _, err := tx.Exec(ctx, `INSERT INTO audit (agent_id, action, conversation_id) VALUES ($1, $2, $3)`, agent, action, id); err != nil {
+		return fmt.Errorf("auditing: %w", err)
+	}
+	return nil
+}
+
+// outboxRow is an event that the broker has not acknowledged.
+type outboxRow struct {
+	ID             uuid.UUID `db:"id"`
+	Type           string    `db:"type"`
+	Caisse         string    `db:"caisse"`
+	ConversationID uuid.UUID `db:"conversation_id"`
+	Payload        []byte    `db:"payload"`
+	Trace          string    `db:"trace"`
+	CreatedAt      time.Time `db:"created_at"`
+}
+
+// relayed gives a set of unpublished events to publish, which tells which were
+// acknowledged, and deletes those. The rows stay locked meanwhile, so two relays
+// never publish the same event at once; publish must be bounded in time. It
+// returns how many rows were taken and how many are gone.
+func (s *store) relayed(ctx context.Context, limit int, publish func([]outboxRow) []uuid.UUID) (taken, gone int, err error) {
+	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		rows, err := many[outboxRow](ctx, tx, "reading the outbox", `
+			SELECT id, type, caisse, conversation_id, payload, trace, created_at
+			FROM outbox ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED`, limit)
+		taken = len(rows)
+		if err != nil || taken == 0 {
+			return err
+		}
+		acked := publish(rows)
+		if len(acked) == 0 {
+			return nil
+		}
+		if _, err := tx.Exec(ctx, `DELETE FROM outbox WHERE id = ANY($1)`, acked); err != nil {
+			return fmt.Errorf("deleting published events: %w", err)
+		}
+		gone = len(acked)
+		return nil
+	})
+	return taken, gone, err
+}
+
+// outboxState tells how many events wait and how old the oldest is.
+func (s *store) outboxState(ctx context.Context) (waiting int64, oldest time.Duration, err error) {
+	var seconds float64
+	err = s.pool.QueryRow(ctx, `SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0) FROM outbox`).Scan(&waiting, &seconds)
+	if err != nil {
+		return 0, 0, fmt.Errorf("measuring the outbox: %w", err)
+	}
+	return waiting, time.Duration(seconds * float64(time.Second)), nil
+}
+
+// recipientRow is a conversation with how its member is reached.
+type recipientRow struct {
+	ID              uuid.UUID `db:"id"`
+	MemberID        string    `db:"member_id"`
+	Reference       string    `db:"reference"`
+	Queue           string    `db:"queue"`
+	QueueLabel      string    `db:"queue_label"`
+	AnswerDays      int16     `db:"answer_days"`
+	TaxonomyVersion int32     `db:"taxonomy_version"`
+	CreatedAt       time.Time `db:"created_at"`
+	Contact         []byte    `db:"contact"`
+	Locale          string    `db:"locale"`
+}
+
+// recipients returns the conversations with their members' sealed contact points.
+func (s *store) recipients(ctx context.Context, ids []uuid.UUID) ([]recipientRow, error) {
+	return many[recipientRow](ctx, s.pool, "reading recipients", `
+		SELECT c.id, c.member_id, c.reference, c.queue, c.queue_label, c.answer_days, c.taxonomy_version, c.created_at, m.contact, m.locale
+		FROM conversation c JOIN member m ON m.id = c.member_id
+		WHERE c.id = ANY($1)`, ids)
+}
+
+// saveCatalogue keeps a version of the taxonomy.
+func (s *store) saveCatalogue(ctx context.Context, version *taxonomypb.Catalogue) error {
+	payload, err := proto.Marshal(version)
+	if err != nil {
+		return fmt.Errorf("writing taxonomy %d: %w", version.GetVersion(), err)
+	}
+	_, err = s.pool.Exec(ctx, `INSERT INTO catalogue (version, payload) VALUES ($1, $2) ON CONFLICT DO NOTHING`, version.GetVersion(), payload)
+	if err != nil {
+		return fmt.Errorf("keeping taxonomy %d: %w", version.GetVersion(), err)
+	}
+	return nil
+}
+
+// catalogue returns a kept version, or nil.
+func (s *store) catalogue(ctx context.Context, version int32) (*taxonomypb.Catalogue, error) {
+	return s.scanCatalogue(ctx, `SELECT payload FROM catalogue WHERE version = $1`, version)
+}
+
+// newestCatalogue returns the kept version with the highest number, or nil.
+func (s *store) newestCatalogue(ctx context.Context) (*taxonomypb.Catalogue, error) {
+	return s.scanCatalogue(ctx, `SELECT payload FROM catalogue ORDER BY version DESC LIMIT 1`)
+}
+
+func (s *store) scanCatalogue(ctx context.Context, sql string, args ...any) (*taxonomypb.Catalogue, error) {
+	var payload []byte
+	err := s.pool.QueryRow(ctx, sql, args...).Scan(&payload)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil //nolint:nilnil // absence is not a fault here
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading a kept taxonomy: %w", err)
+	}
+	return decodeCatalogue(payload)
+}
+
+// querier is a pool or a transaction.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+// one reads exactly one row; none is errNotFound.
+func one[T any](ctx context.Context, db querier, sql string, args ...any) (T, error) {
+	rows, err := db.Query(ctx, sql, args...)
+	if err != nil {
+		var none T
+		return none, err
+	}
+	row, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[T])
+	if errors.Is(err, pgx.ErrNoRows) {
+		return row, errNotFound
+	}
+	return row, err
+}
+
+func many[T any](ctx context.Context, db querier, doing, sql string, args ...any) ([]T, error) {
+	rows, err := db.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", doing, err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[T])
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", doing, err)
+	}
+	return list, nil
+}
+
+// isDuplicate tells whether an insert lost against the same unique key.
+func isDuplicate(err error) bool {
+	var fault *pgconn.PgError
+	return errors.As(err, &fault) && fault.Code == "23505"
+}
+
+// isBadRow tells whether the database refused the data (class 22, 23) rather
+// than being away or busy.
+func isBadRow(err error) bool {
+	var fault *pgconn.PgError
+	return errors.As(err, &fault) && (fault.Code[:2] == "22" || fault.Code[:2] == "23")
+}
+
+// isUnreachable tells whether the database could not be asked, or stopped while
+// it was: the outcome may be unknown.
+func isUnreachable(err error) bool {
+	var fault *pgconn.PgError
+	if errors.As(err, &fault) {
+		// 08 connection, 57 operator intervention, 53 out of resources, 25006
+		// read-only: what a restart or a fail-over looks like.
+		class := fault.Code[:2]
+		return class == "08" || class == "57" || class == "53" || fault.Code == "25006"
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	var connect *pgconn.ConnectError
+	var network net.Error
+	return errors.As(err, &connect) || errors.As(err, &network) || pgconn.SafeToRetry(err) || errors.Is(err, io.ErrUnexpectedEOF)
+}
