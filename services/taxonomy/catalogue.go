@@ -1,0 +1,145 @@
+package taxonomy
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+)
+
+// catalogue is one version, ready to be served. It never changes.
+type catalogue struct {
+	// whole is what this system's own processes get.
+	whole *taxonomypb.Catalogue
+	// answers are those of GetTaxonomy, made once.
+	answers map[taxonomypb.Audience]*taxonomypb.GetTaxonomyResponse
+	// offers are the services of each place of the tree that an audience can
+	// reach, with the empty string for a level that was not chosen.
+	offers map[place][]*taxonomypb.OnlineService
+}
+
+// place is a selection.
+type place struct {
+	audience             taxonomypb.Audience
+	theme, topic, reason string
+}
+
+// newCatalogue makes the served form of a checked file.
+func newCatalogue(f *file, published time.Time) *catalogue {
+	c := &catalogue{
+		whole:   &taxonomypb.Catalogue{Version: int32(f.Version), PublishTime: timestamppb.New(published)}, //nolint:gosec // an integer column
+		answers: make(map[taxonomypb.Audience]*taxonomypb.GetTaxonomyResponse),
+		offers:  make(map[place][]*taxonomypb.OnlineService),
+	}
+	for _, q := range f.Queues {
+		c.whole.Queues = append(c.whole.Queues, &taxonomypb.Queue{
+			Code: q.Code.word, Label: q.Label, PostalAddress: q.PostalAddress, Phone: q.Phone, Email: q.Email, AnswerDays: q.AnswerDays,
+		})
+	}
+	services := make(map[string]*serviceEntry)
+	for i := range f.Services {
+		services[f.Services[i].Code.word] = &f.Services[i]
+	}
+	for _, a := range f.Audiences {
+		b := builder{catalogue: c, audience: audienceNames[a.Code.word], name: a.Code.word, services: services}
+		b.add(f, &a)
+	}
+	return c
+}
+
+// builder makes the tree of one audience.
+type builder struct {
+	*catalogue
+	audience taxonomypb.Audience
+	name     string
+	services map[string]*serviceEntry
+}
+
+func (b *builder) add(f *file, a *audienceEntry) {
+	answer := &taxonomypb.GetTaxonomyResponse{
+		Version: b.whole.GetVersion(), Audience: b.audience, Depth: depthNames[a.Depth.word],
+		TextLimits:         &taxonomypb.TextLimits{Min: f.TextLimits.Min, Max: f.TextLimits.Max},
+		DocumentDepositUrl: a.DocumentDepositURL,
+	}
+	tree := &taxonomypb.AudienceCatalogue{Audience: b.audience, Depth: answer.GetDepth()}
+	for i := range f.Themes {
+		entry := &f.Themes[i]
+		if !b.sees(&entry.node) {
+			continue
+		}
+		theme := b.theme(entry)
+		answer.Themes = append(answer.Themes, theme)
+		tree.Themes = append(tree.Themes, &taxonomypb.CatalogueTheme{Theme: theme, Queue: entry.Queue.word})
+	}
+	b.answers[b.audience] = answer
+	b.whole.Audiences = append(b.whole.Audiences, tree)
+}
+
+func (b *builder) theme(entry *themeEntry) *taxonomypb.Theme {
+	theme := &taxonomypb.Theme{Code: entry.Code.word, Label: entry.Label, Help: entry.Help}
+	offered := b.offer(place{b.audience, theme.GetCode(), "", ""}, &entry.node, nil)
+	for i := range entry.Topics {
+		if topic := &entry.Topics[i]; b.sees(&topic.node) {
+			theme.Topics = append(theme.Topics, b.topic(theme.GetCode(), topic, offered))
+		}
+	}
+	return theme
+}
+
+func (b *builder) topic(theme string, entry *topicEntry, above []*taxonomypb.OnlineService) *taxonomypb.Topic {
+	topic := &taxonomypb.Topic{Code: entry.Code.word, Label: entry.Label, Help: entry.Help}
+	offered := b.offer(place{b.audience, theme, topic.GetCode(), ""}, &entry.node, above)
+	for i := range entry.Reasons {
+		reason := &entry.Reasons[i]
+		if !b.sees(&reason.node) {
+			continue
+		}
+		b.offer(place{b.audience, theme, topic.GetCode(), reason.Code.word}, &reason.node, offered)
+		topic.Reasons = append(topic.Reasons, &taxonomypb.Reason{Code: reason.Code.word, Label: reason.Label})
+	}
+	return topic
+}
+
+func (b *builder) sees(n *node) bool {
+	return n.Audiences == nil || slices.ContainsFunc(n.Audiences, func(a mark) bool { return a.word == b.name })
+}
+
+// offer writes down which services a place proposes: its own, or, without the
+// key, those of the level above.
+func (b *builder) offer(at place, n *node, above []*taxonomypb.OnlineService) []*taxonomypb.OnlineService {
+	offered := above
+	if n.Services != nil {
+		offered = nil
+		for _, code := range *n.Services {
+			service := b.services[code.word]
+			if slices.ContainsFunc(service.Audiences, func(a mark) bool { return a.word == b.name }) {
+				offered = append(offered, &taxonomypb.OnlineService{
+					Code: service.Code.word, Name: service.Name, Url: service.URL, External: service.External,
+				})
+			}
+		}
+	}
+	b.offers[at] = offered
+	return offered
+}
+
+// suggest returns the services for a selection, as deep as it was made.
+func (c *catalogue) suggest(at place) ([]*taxonomypb.OnlineService, error) {
+	if services, ok := c.offers[at]; ok {
+		return services, nil
+	}
+	if _, ok := c.offers[place{at.audience, at.theme, "", ""}]; !ok {
+		return nil, rpc.Invalid("theme", "THEME_UNKNOWN", fmt.Sprintf("%s has no theme %q", at.audience, at.theme))
+	}
+	if at.topic == "" {
+		return nil, rpc.Invalid("topic", "TOPIC_REQUIRED", "a reason is chosen within a topic")
+	}
+	if _, ok := c.offers[place{at.audience, at.theme, at.topic, ""}]; !ok {
+		return nil, rpc.Invalid("topic", "TOPIC_UNKNOWN", fmt.Sprintf("%s has no topic %q in this theme", at.audience, at.topic))
+	}
+	return nil, rpc.Invalid("reason", "REASON_UNKNOWN", fmt.Sprintf("%s has no reason %q in this topic", at.audience, at.reason))
+}

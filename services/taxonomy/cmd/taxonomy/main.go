@@ -1,0 +1,9 @@
+// Command taxonomy runs the taxonomy service. Its settings are TAXONOMY_*.
+package main
+
+import (
+	"github.com/ma-messagerie/messagerie/chassis"
+	"github.com/ma-messagerie/messagerie/services/taxonomy"
+)
+
+func main() { chassis.Main("taxonomy", taxonomy.Run) }

@@ -1,0 +1,80 @@
+package taxonomy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+)
+
+// server is the two gRPC services, answered from memory.
+type server struct {
+	taxonomypb.UnimplementedTaxonomyServiceServer
+	taxonomypb.UnimplementedCatalogueServiceServer
+
+	store       *store
+	suggestions metric.Int64Counter
+}
+
+// maxAge is how long a browser may reuse an answer without asking, in seconds. A
+// member who chose in a version replaced meanwhile is told so on submission.
+const maxAge = 60
+
+// GetTaxonomy answers the guide's step 2.
+func (s *server) GetTaxonomy(ctx context.Context, req *taxonomypb.GetTaxonomyRequest) (*taxonomypb.GetTaxonomyResponse, error) {
+	answer := s.store.current.Load().answers[req.GetAudience()]
+	if answer == nil {
+		return nil, rpc.Invalid("audience", "AUDIENCE_NOT_SERVED", fmt.Sprintf("the taxonomy has nothing for %s", req.GetAudience()))
+	}
+	etag := fmt.Sprintf(`"v%d-%s"`, answer.GetVersion(), strings.ToLower(req.GetAudience().String()))
+	header := metadata.Pairs("etag", etag, "cache-control", "public, max-age="+strconv.Itoa(maxAge))
+	if err := grpc.SetHeader(ctx, header); err != nil {
+		return nil, fmt.Errorf("setting headers: %w", err)
+	}
+	return answer, nil
+}
+
+// ResolveSuggestion answers the guide's step 3.
+func (s *server) ResolveSuggestion(ctx context.Context, req *taxonomypb.ResolveSuggestionRequest) (*taxonomypb.ResolveSuggestionResponse, error) {
+	services, err := s.store.current.Load().suggest(place{req.GetAudience(), req.GetTheme(), req.GetTopic(), req.GetReason()})
+	if err != nil {
+		return nil, err
+	}
+	s.suggestions.Add(ctx, 1, metric.WithAttributes(
+		attribute.String("audience", req.GetAudience().String()), attribute.Bool("found", len(services) > 0)))
+	return &taxonomypb.ResolveSuggestionResponse{Services: services}, nil
+}
+
+// GetCatalogue gives this system's own processes a version, whole.
+func (s *server) GetCatalogue(ctx context.Context, req *taxonomypb.GetCatalogueRequest) (*taxonomypb.GetCatalogueResponse, error) {
+	wanted := s.store.current.Load()
+	current := wanted.whole.GetVersion()
+	resp := &taxonomypb.GetCatalogueResponse{CurrentVersion: current}
+	switch {
+	case req.GetVersion() == 0 && req.GetKnownVersion() == current:
+		resp.Unchanged = true
+		return resp, nil
+	case req.GetVersion() != 0 && req.GetVersion() != current:
+		var err error
+		wanted, err = s.store.version(ctx, int(req.GetVersion()))
+		if errors.Is(err, errNoVersion) {
+			return nil, rpc.Refuse(codes.NotFound, "TAXONOMY_VERSION_UNKNOWN", "no such version of the taxonomy",
+				"given", strconv.Itoa(int(req.GetVersion())), "current", strconv.Itoa(int(current)))
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	resp.Catalogue = wanted.whole
+	return resp, nil
+}

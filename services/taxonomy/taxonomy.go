@@ -1,0 +1,164 @@
+// Package taxonomy serves what a member chooses from before writing (theme, topic,
+// reason) and the online services that may answer faster: the guide's steps 2 and
+// 3.
+//
+// The taxonomy is data: a YAML file (catalogue.yaml documents it by example),
+// checked whole when the process starts, stored as a numbered version, and never
+// changed after. The highest number is current. Replicas follow what one of them
+// has published within a few seconds.
+//
+// Answers come from memory. A process that has started once goes on answering
+// while its database is away; it cannot start without it.
+package taxonomy
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/metric"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ma-messagerie/messagerie/chassis"
+	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+)
+
+//go:embed migrations/*.sql
+var migrationFiles embed.FS
+
+// Migrations are the schema of the service's database.
+var Migrations, _ = fs.Sub(migrationFiles, "migrations")
+
+// Default is the taxonomy served when no other file is given.
+//
+//go:embed catalogue.yaml
+var Default []byte
+
+// Config is read from TAXONOMY_*.
+type Config struct {
+	chassis.Process
+	rpc.ServerConfig
+	auth.Config
+
+	// DatabaseURL is PostgreSQL, as postgres://… or key=value pairs.
+	DatabaseURL string `env:"DATABASE_URL,required"`
+	// Migrate brings the schema up to date at start. Without it, a schema older
+	// than the binary ends the process.
+	Migrate bool `env:"MIGRATE" envDefault:"true"`
+	// CataloguePath is the taxonomy file; empty takes the built-in one.
+	CataloguePath string `env:"CATALOGUE_PATH"`
+	// Refresh is how often the database is asked for a newer version.
+	Refresh time.Duration `env:"REFRESH" envDefault:"5s"`
+}
+
+// Validate reports all faults that types do not show, those of the file included.
+func (c Config) Validate() error {
+	_, _, err := c.file()
+	if c.Refresh <= 0 {
+		err = errors.Join(err, errors.New("REFRESH must be more than 0"))
+	}
+	return err
+}
+
+// file reads and checks the taxonomy file.
+func (c Config) file() (*file, []byte, error) {
+	name, content := "catalogue.yaml (built in)", Default
+	if c.CataloguePath != "" {
+		var err error
+		if content, err = os.ReadFile(c.CataloguePath); err != nil {
+			return nil, nil, fmt.Errorf("reading the taxonomy: %w", err)
+		}
+		name = c.CataloguePath
+	}
+	f, err := parse(name, content)
+	return f, content, err
+}
+
+// Run serves until ctx is done, then lets calls under way end.
+func Run(ctx context.Context, cfg Config) error {
+	f, content, err := cfg.file()
+	if err != nil {
+		return err
+	}
+	if cfg.Migrate {
+		if err := postgres.Migrate(ctx, cfg.DatabaseURL, Migrations); err != nil {
+			return fmt.Errorf("bringing the schema up to date: %w", err)
+		}
+	}
+	pool, err := postgres.Open(ctx, cfg.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	if err := postgres.CheckSchema(ctx, pool, Migrations); err != nil {
+		return err
+	}
+	s := &store{pool: pool}
+	if err := s.publish(ctx, f, content); err != nil {
+		return err
+	}
+	if err := s.refresh(ctx); err != nil {
+		return err
+	}
+	return serve(ctx, cfg, s)
+}
+
+func serve(ctx context.Context, cfg Config, s *store) error {
+	impl := &server{store: s}
+	unregister, err := impl.instrument()
+	if err != nil {
+		return err
+	}
+	defer unregister()
+	verifier := auth.NewVerifier(cfg.Config)
+	grpcServer, err := rpc.NewServer(cfg.ServerConfig, verifier)
+	if err != nil {
+		return err
+	}
+	taxonomypb.RegisterTaxonomyServiceServer(grpcServer, impl)
+	taxonomypb.RegisterCatalogueServiceServer(grpcServer, impl)
+
+	admin := &chassis.Admin{}
+	admin.Check("issuers", verifier.Ready)
+	group, ctx := errgroup.WithContext(ctx)
+	// Probes and the refresh go on until the last call has ended.
+	back, endBack := context.WithCancel(context.WithoutCancel(ctx))
+	defer endBack()
+	group.Go(func() error { return admin.Serve(back, cfg.AdminAddr) })
+	group.Go(func() error { return s.follow(back, cfg.Refresh) })
+	group.Go(func() error {
+		defer endBack()
+		return admin.Linger(ctx, cfg.DrainDelay, func(ctx context.Context) error { return grpcServer.Serve(ctx, cfg.DrainTimeout) })
+	})
+	return group.Wait()
+}
+
+// instrument makes the figures of this service's domain.
+func (s *server) instrument() (unregister func(), err error) {
+	meter := otel.Meter("taxonomy")
+	s.suggestions, err = meter.Int64Counter("messagerie.suggestions",
+		metric.WithDescription("Selections for which an online service was looked up, by audience and whether one was found."))
+	if err != nil {
+		return nil, fmt.Errorf("making instruments: %w", err)
+	}
+	version, err := meter.Int64ObservableGauge("messagerie.taxonomy.version", metric.WithDescription("The current version of the taxonomy."))
+	if err != nil {
+		return nil, fmt.Errorf("making instruments: %w", err)
+	}
+	registration, err := meter.RegisterCallback(func(_ context.Context, observe metric.Observer) error {
+		observe.ObserveInt64(version, int64(s.store.current.Load().whole.GetVersion()))
+		return nil
+	}, version)
+	if err != nil {
+		return nil, fmt.Errorf("making instruments: %w", err)
+	}
+	return func() { _ = registration.Unregister() }, nil
+}
