@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
@@ -48,7 +49,8 @@ func (c *catalogue) run(ctx context.Context) error {
 	defer ticker.Stop()
 	healthy := true
 	for {
-		err := c.update(ctx)
+		// Waiting for a service that is being started spares a whole tick.
+		err := c.update(ctx, grpc.WaitForReady(true))
 		if err != nil && ctx.Err() == nil && healthy {
 			slog.WarnContext(ctx, "asking for the taxonomy; going on with the version kept", "version", c.currentVersion(), "error", err)
 		}
@@ -75,8 +77,8 @@ func (c *catalogue) load(ctx context.Context) error {
 
 // update asks the taxonomy service which version is current, and for it if it
 // is new.
-func (c *catalogue) update(ctx context.Context) error {
-	resp, err := c.client.GetCatalogue(ctx, &taxonomypb.GetCatalogueRequest{KnownVersion: c.currentVersion()})
+func (c *catalogue) update(ctx context.Context, opts ...grpc.CallOption) error {
+	resp, err := c.client.GetCatalogue(ctx, &taxonomypb.GetCatalogueRequest{KnownVersion: c.currentVersion()}, opts...)
 	if err != nil {
 		return fmt.Errorf("asking for the current taxonomy: %w", err)
 	}

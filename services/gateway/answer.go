@@ -1,0 +1,83 @@
+package gateway
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"net/http"
+	"strings"
+)
+
+// answer is a response under way. It knows the route for the log, forbids
+// caching unless somebody allowed it, and turns a 200 that the caller already
+// has into a 304.
+type answer struct {
+	http.ResponseWriter
+	route  string
+	status int
+	// wanted is If-None-Match of a GET.
+	wanted string
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (a *answer) WriteHeader(code int) {
+	if a.status != 0 {
+		return
+	}
+	header := a.Header()
+	if header.Get("Cache-Control") == "" {
+		header.Set("Cache-Control", "no-store")
+	}
+	if code == http.StatusOK && matchesTag(a.wanted, header.Get("ETag")) {
+		code = http.StatusNotModified
+		header.Del("Content-Type")
+	}
+	a.status = code
+	a.ResponseWriter.WriteHeader(code)
+}
+
+// Write implements http.ResponseWriter.
+func (a *answer) Write(p []byte) (int, error) {
+	if a.status == 0 {
+		a.WriteHeader(http.StatusOK)
+	}
+	if a.status == http.StatusNotModified {
+		return len(p), nil
+	}
+	return a.ResponseWriter.Write(p)
+}
+
+// Unwrap is for http.ResponseController, which flushes and sets deadlines.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+func wanted(r *http.Request) string {
+	if r.Method != http.MethodGet {
+		return ""
+	}
+	return r.Header.Get("If-None-Match")
+}
+
+func routeName(w http.ResponseWriter) string {
+	if a, ok := w.(*answer); ok && a.route != "" {
+		return a.route
+	}
+	return "unknown"
+}
+
+// matchesTag is the weak comparison of RFC 9110, 13.1.2.
+func matchesTag(wanted, tag string) bool {
+	if tag == "" || wanted == "" {
+		return false
+	}
+	for candidate := range strings.SplitSeq(wanted, ",") {
+		candidate = strings.TrimSpace(candidate)
+		if candidate == "*" || strings.TrimPrefix(candidate, "W/") == strings.TrimPrefix(tag, "W/") {
+			return true
+		}
+	}
+	return false
+}
+
+func etagOf(content []byte) string {
+	sum := sha256.Sum256(content)
+	return `"` + hex.EncodeToString(sum[:8]) + `"`
+}

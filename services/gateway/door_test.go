@@ -1,0 +1,315 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/known/emptypb"
+)
+
+var (
+	everybody = []string{"nobody", "member", "agent", "supervisor", "crm", "service", "false agent", "garbage", "wrong audience", "lapsed"}
+	members   = []string{"member", "false agent"}
+	staff     = []string{"agent", "supervisor", "crm"}
+)
+
+// admitted is who may call what from outside. A method of the contract without a
+// row fails TestEveryMethodHasARow.
+var admitted = map[string][]string{
+	"/messagerie.taxonomy.v1.TaxonomyService/GetTaxonomy":          everybody,
+	"/messagerie.taxonomy.v1.TaxonomyService/ResolveSuggestion":    everybody,
+	"/messagerie.taxonomy.v1.CatalogueService/GetCatalogue":        nil,
+	"/messagerie.messaging.v1.RecipientService/BatchGetRecipients": nil,
+	"/messagerie.messaging.v1.MessagingService/SubmitMessage":      members,
+	"/messagerie.messaging.v1.MessagingService/ListConversations":  members,
+	"/messagerie.messaging.v1.MessagingService/GetConversation":    members,
+	"/messagerie.messaging.v1.MessagingService/HideConversation":   members,
+	"/messagerie.messaging.v1.MessagingService/ShowConversation":   members,
+	"/messagerie.messaging.v1.MessagingService/MarkRead":           members,
+	"/messagerie.messaging.v1.AgentService/ListQueue":              staff,
+	"/messagerie.messaging.v1.AgentService/GetConversation":        staff,
+	"/messagerie.messaging.v1.AgentService/Claim":                  staff,
+	"/messagerie.messaging.v1.AgentService/Release":                staff,
+	"/messagerie.messaging.v1.AgentService/PostReply":              staff,
+	"/messagerie.messaging.v1.AgentService/Close":                  staff,
+}
+
+func TestEveryMethodHasARow(t *testing.T) {
+	t.Parallel()
+	inContract := make(map[string]bool)
+	protoregistry.GlobalFiles.RangeFiles(func(file protoreflect.FileDescriptor) bool {
+		for i := range file.Services().Len() {
+			service := file.Services().Get(i)
+			for j := range service.Methods().Len() {
+				if strings.HasPrefix(string(service.FullName()), "messagerie.") {
+					inContract[fmt.Sprintf("/%s/%s", service.FullName(), service.Methods().Get(j).Name())] = true
+				}
+			}
+		}
+		return true
+	})
+	for method := range inContract {
+		if _, ok := admitted[method]; !ok {
+			t.Errorf("%s has no row in the table", method)
+		}
+	}
+	for method := range admitted {
+		if !inContract[method] {
+			t.Errorf("%s has a row and is not in the contract", method)
+		}
+	}
+}
+
+// TestAdmission calls every method as everybody in both protocols. A call counts
+// as admitted when it arrives at the service, whatever the service says to it.
+func TestAdmission(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	routes, err := readRoutes(forwarded, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unauthenticated := []string{"nobody", "garbage", "wrong audience", "lapsed"}
+	for method, callers := range admitted {
+		for _, caller := range everybody {
+			want := codes.PermissionDenied
+			switch {
+			case callers == nil:
+				want = codes.Unimplemented
+			case slices.Contains(callers, caller):
+				want = codes.OK
+			case slices.Contains(unauthenticated, caller):
+				want = codes.Unauthenticated
+			}
+			err := s.grpc.Invoke(s.as(t, caller), method, &emptypb.Empty{}, &emptypb.Empty{})
+			s.checkAdmission(t, "gRPC "+method+" as "+caller, want, status.Code(err))
+			rt := routes[method]
+			if rt == nil {
+				continue
+			}
+			path := strings.ReplaceAll(rt.path, "{id}", "0199f0b2-0000-7000-8000-000000000000")
+			got := s.rest(t, caller, rt.verb, path, "")
+			s.checkAdmission(t, rt.verb+" "+path+" as "+caller, want, codeOf(t, got))
+			if want == codes.Unauthenticated && !strings.HasPrefix(got.header.Get("WWW-Authenticate"), "Bearer") {
+				t.Errorf("%s as %s: WWW-Authenticate %q", path, caller, got.header.Get("WWW-Authenticate"))
+			}
+		}
+	}
+}
+
+func codeOf(t *testing.T, r reply) codes.Code {
+	t.Helper()
+	if r.code == http.StatusOK {
+		return codes.OK
+	}
+	return r.status(t).Code()
+}
+
+func (s *stack) checkAdmission(t *testing.T, call string, want, got codes.Code) {
+	t.Helper()
+	arrived := len(s.take())
+	switch {
+	case want == codes.OK && arrived != 1:
+		t.Errorf("%s: %s, arrived %d times, want once", call, got, arrived)
+	case want != codes.OK && (got != want || arrived != 0):
+		t.Errorf("%s: %s, arrived %d times, want %s", call, got, arrived, want)
+	}
+}
+
+func TestUnknownMethodsAreRefused(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	for _, method := range []string{
+		"messagerie.messaging.v1.MessagingService/ListConversations",
+		"//messagerie.messaging.v1.MessagingService/ListConversations",
+		"/messagerie.messaging.v1.MessagingService/ListConversations/",
+		"/messagerie.messaging.v1.MessagingService//ListConversations",
+		"/messagerie.messaging.v1.MessagingService/listConversations",
+		"/messagerie.messaging.v1.MessagingService/Nothing",
+		"/messagerie.messaging.v1.MessagingService/",
+		"/messagerie.messaging.v1.Nothing/ListConversations",
+		"/x/../messagerie.messaging.v1.MessagingService/ListConversations",
+		"/", "/x", "x",
+	} {
+		err := s.grpc.Invoke(s.as(t, "member"), method, &emptypb.Empty{}, &emptypb.Empty{})
+		s.checkAdmission(t, method, codes.Unimplemented, status.Code(err))
+	}
+}
+
+func TestRateLimit(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(cfg *Config) {
+		cfg.RatePerCaller, cfg.BurstPerCaller = 0.01, 2
+		cfg.RatePerAddress, cfg.BurstPerAddress = 0.01, 2
+	})
+	const list = "/messagerie.messaging.v1.MessagingService/ListConversations"
+	call := func(caller string) error {
+		return s.grpc.Invoke(s.as(t, caller), list, &emptypb.Empty{}, &emptypb.Empty{})
+	}
+	// One bucket for both protocols.
+	if err := call("member"); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.rest(t, "member", "GET", "/v1/conversations", ""); got.code != http.StatusOK {
+		t.Fatalf("second call: %d %s", got.code, got.body)
+	}
+	err := call("member")
+	st := status.Convert(err)
+	if st.Code() != codes.ResourceExhausted || reasonOf(st) != "RATE_LIMITED" || delay(st) <= time.Second {
+		t.Errorf("third call: %v, wait %s", err, delay(st))
+	}
+	got := s.rest(t, "member", "GET", "/v1/conversations", "")
+	if got.code != http.StatusTooManyRequests || reasonOf(got.status(t)) != "RATE_LIMITED" {
+		t.Errorf("fourth call: %d %s", got.code, got.body)
+	}
+	if after := got.header.Get("Retry-After"); after == "" || after == "0" {
+		t.Errorf("Retry-After is %q", after)
+	}
+	// Another caller has another bucket; tokens that are not believed share the
+	// address's, and cannot use up a caller's.
+	if err := s.grpc.Invoke(s.as(t, "agent"), "/messagerie.messaging.v1.AgentService/ListQueue", &emptypb.Empty{}, &emptypb.Empty{}); err != nil {
+		t.Errorf("another caller: %v", err)
+	}
+	var refusals []codes.Code
+	for _, caller := range []string{"garbage", "nobody", "garbage"} {
+		refusals = append(refusals, status.Code(call(caller)))
+	}
+	if want := []codes.Code{codes.Unauthenticated, codes.Unauthenticated, codes.ResourceExhausted}; !slices.Equal(refusals, want) {
+		t.Errorf("strangers: %v, want %v", refusals, want)
+	}
+}
+
+func TestLimiterRefillsAndForgets(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	l := newLimiter(10, 1)
+	l.capacity = 3
+	if wait := l.take("a", now); wait != 0 {
+		t.Errorf("first: wait %s", wait)
+	}
+	if wait := l.take("a", now); wait != 100*time.Millisecond {
+		t.Errorf("second: wait %s, want 100ms", wait)
+	}
+	// A refusal costs nothing.
+	if wait := l.take("a", now.Add(100*time.Millisecond)); wait != 0 {
+		t.Errorf("a tenth of a second later: wait %s", wait)
+	}
+	for i := range 1000 {
+		l.take(fmt.Sprint(i), now)
+		l.take("busy", now)
+	}
+	if n := len(l.young) + len(l.old); n > 2*l.capacity {
+		t.Errorf("%d buckets are kept, want at most %d", n, 2*l.capacity)
+	}
+	if wait := l.take("busy", now); wait == 0 {
+		t.Error("a key in use was forgotten")
+	}
+	if wait := newLimiter(0, 0).take("a", now); wait != 0 {
+		t.Errorf("rate 0: wait %s", wait)
+	}
+}
+
+func TestAddress(t *testing.T) {
+	t.Parallel()
+	d := &door{proxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}
+	for _, row := range []struct {
+		name, peer string
+		forwarded  []string
+		want       string
+	}{
+		{"direct", "192.0.2.7:443", nil, "192.0.2.7"},
+		{"a stranger's claim is not believed", "192.0.2.7:443", []string{"198.51.100.1"}, "192.0.2.7"},
+		{"a proxy's is", "10.1.1.1:443", []string{"198.51.100.1"}, "198.51.100.1"},
+		{"only the last hop is", "10.1.1.1:443", []string{"203.0.113.9, 198.51.100.1"}, "198.51.100.1"},
+		{"through two proxies", "10.1.1.1:443", []string{"203.0.113.9", "198.51.100.1, 10.2.2.2"}, "198.51.100.1"},
+		{"nonsense", "10.1.1.1:443", []string{"unknown"}, "10.1.1.1"},
+		{"proxies alone", "10.1.1.1:443", []string{"10.2.2.2"}, "10.2.2.2"},
+		{"IPv6 by network", "[2001:db8:1:2:3:4:5:6]:443", nil, "2001:db8:1:2::/64"},
+		{"IPv4 in IPv6", "[::ffff:192.0.2.7]:443", nil, "192.0.2.7"},
+		{"not an address", "bufconn", nil, "bufconn"},
+	} {
+		if got := d.address(row.peer, row.forwarded); got != row.want {
+			t.Errorf("%s: %q, want %q", row.name, got, row.want)
+		}
+	}
+}
+
+// TestToldKeepsAddressesIn: what gRPC itself says may name what is inside.
+func TestToldKeepsAddressesIn(t *testing.T) {
+	t.Parallel()
+	const inside = "dial tcp 10.0.0.3:9090: connection refused"
+	for _, code := range []codes.Code{codes.Unavailable, codes.Internal, codes.Unknown, codes.DataLoss, codes.ResourceExhausted, codes.Unimplemented, codes.DeadlineExceeded, codes.Canceled} {
+		st := status.Convert(reported(t, told(status.Error(code, inside))))
+		if strings.Contains(st.String(), "10.0.0.3") {
+			t.Errorf("%s: told as %v", code, st)
+		}
+		if code == codes.Unavailable && st.Code() != code {
+			t.Errorf("%s became %s", code, st.Code())
+		}
+	}
+	detailed, err := status.New(codes.Unavailable, "the store is away").WithDetails(&errdetails.ErrorInfo{Reason: "STORE_UNAVAILABLE"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st := status.Convert(reported(t, told(detailed.Err()))); reasonOf(st) != "STORE_UNAVAILABLE" {
+		t.Errorf("a service's own refusal became %v", st)
+	}
+}
+
+func TestForwardedServicesAreDescribed(t *testing.T) {
+	t.Parallel()
+	routes, err := readRoutes(forwarded, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var open []string
+	for method, callers := range admitted {
+		if callers != nil {
+			open = append(open, method)
+		}
+	}
+	slices.Sort(open)
+	if got := slices.Sorted(maps.Keys(routes)); !slices.Equal(got, open) {
+		t.Errorf("routes are\n%v\nwant\n%v", got, open)
+	}
+}
+
+// TestMethodsOfOurOwnProcessesAreNotForwarded holds even for a service that is
+// listed by mistake.
+func TestMethodsOfOurOwnProcessesAreNotForwarded(t *testing.T) {
+	t.Parallel()
+	routes, err := readRoutes([]entry{{service: "messagerie.taxonomy.v1.CatalogueService"}, {service: "messagerie.messaging.v1.RecipientService"}}, nil)
+	if err != nil || len(routes) != 0 {
+		t.Errorf("routes %v, %v", slices.Collect(maps.Keys(routes)), err)
+	}
+	if _, err := readRoutes([]entry{{service: "messagerie.Nothing"}}, nil); err == nil {
+		t.Error("a service that does not exist is no error")
+	}
+}
+
+// TestOnlyAdmittedCallsAreSent: the REST side's connection by itself.
+func TestOnlyAdmittedCallsAreSent(t *testing.T) {
+	t.Parallel()
+	other := context.WithValue(t.Context(), callKey{}, &call{route: &route{method: "/other/Method"}})
+	for name, ctx := range map[string]context.Context{"no admission": t.Context(), "that of another method": other} {
+		if err := (admittedConn{}).Invoke(ctx, "/some/Method", nil, nil); !errors.Is(err, errNoMethod) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := (admittedConn{}).NewStream(ctx, nil, "/some/Method"); !errors.Is(err, errNoMethod) {
+			t.Errorf("%s, stream: %v", name, err)
+		}
+	}
+}

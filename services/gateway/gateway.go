@@ -1,0 +1,310 @@
+// Package gateway is the only door to the system. It serves gRPC on one port and
+// the same methods as REST/JSON on another.
+//
+// # What is promised
+//
+// Nothing reaches a service that was not admitted: a call must be of a forwarded
+// service, its token must verify, its caller must be of the kind that the method's
+// policy in the .proto names, and neither its rate nor its size may exceed the
+// limits. There is one admission (door.go) for both protocols; the REST side has
+// no other way to a service than a connection that sends admitted calls alone.
+// Methods for the system's own processes do not exist here. Services verify the
+// token and apply the policy again: nothing trusts a header of the gateway's.
+//
+// gRPC calls pass through as the bytes they are, unknown fields included. REST
+// calls are read strictly: an unknown field or parameter, a repeated one, or
+// text that is not Unicode is refused, with the field and a stable reason.
+// Errors are the same google.rpc.Status, with the same details, in both.
+//
+// No text of a member, no token and no query is in a log, a trace or a metric of
+// this package. Refusals never quote a value.
+//
+// # When it breaks
+//
+// A service that cannot be reached gives UNAVAILABLE (503, Retry-After) and makes
+// the gateway not ready; calls to the other services go on. While an issuer
+// cannot be reached, tokens seen before go on. Rates are counted by each replica
+// for itself. On SIGTERM the gateway says it is not ready, waits DrainDelay, lets
+// the calls under way end, and closes its connections last, so that no admitted
+// call is lost to a shutdown shorter than DrainTimeout.
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/reflection"
+	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
+	reflectionalphapb "google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
+	"google.golang.org/grpc/stats"
+
+	"github.com/ma-messagerie/messagerie/chassis"
+	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
+)
+
+// defaultCallTimeout is that of a Config made without Load.
+const defaultCallTimeout = 10 * time.Second
+
+// Config is what the gateway needs. Its environment variables begin with
+// GATEWAY_.
+type Config struct {
+	chassis.Process
+	// ServerConfig is the gRPC port.
+	rpc.ServerConfig
+	auth.Config
+
+	// HTTPAddr is where REST is served.
+	HTTPAddr string `env:"HTTP_ADDR" envDefault:":8080"`
+	// HTTPListener is used instead of HTTPAddr when set.
+	HTTPListener net.Listener
+	// TLSCertPath and TLSKeyPath are PEM files for both ports. Without them both
+	// speak plain text, behind something that ends TLS. Read once.
+	TLSCertPath string `env:"TLS_CERT_PATH"`
+	TLSKeyPath  string `env:"TLS_KEY_PATH"`
+
+	// TaxonomyAddr and MessagingAddr are gRPC targets, such as
+	// "dns:///messaging:9090".
+	TaxonomyAddr  string `env:"TAXONOMY_ADDR,required"`
+	MessagingAddr string `env:"MESSAGING_ADDR,required"`
+
+	// CallTimeout bounds a call that does not stream; a caller may ask for less,
+	// not for more.
+	CallTimeout time.Duration `env:"CALL_TIMEOUT" envDefault:"10s"`
+	// RatePerCaller is how many calls a second a signed-in caller may make on
+	// average, BurstPerCaller how many at once. 0 sets no limit.
+	RatePerCaller  float64 `env:"RATE_PER_CALLER" envDefault:"20"`
+	BurstPerCaller int     `env:"BURST_PER_CALLER" envDefault:"40"`
+	// RatePerAddress and BurstPerAddress are the same for calls without a valid
+	// token, by IP address (IPv6: by /64). An address may be a whole company, or
+	// the web front end.
+	RatePerAddress  float64 `env:"RATE_PER_ADDRESS" envDefault:"200"`
+	BurstPerAddress int     `env:"BURST_PER_ADDRESS" envDefault:"400"`
+	// TrustedProxies are the networks (CIDR, comma-separated) of the load
+	// balancers whose X-Forwarded-For is believed.
+	TrustedProxies []netip.Prefix `env:"TRUSTED_PROXIES"`
+
+	// CORSOrigins are the origins whose pages may call REST from a browser, such
+	// as "https://front.example.org". None by default.
+	CORSOrigins []string `env:"CORS_ORIGINS"`
+	// AccessLog writes one line for each call.
+	AccessLog bool `env:"ACCESS_LOG" envDefault:"true"`
+}
+
+// Validate returns every fault at once.
+func (cfg Config) Validate() error {
+	var faults []error
+	fault := func(wrong bool, text string, args ...any) {
+		if wrong {
+			faults = append(faults, fmt.Errorf(text, args...))
+		}
+	}
+	fault((cfg.TLSCertPath == "") != (cfg.TLSKeyPath == ""), "TLS_CERT_PATH and TLS_KEY_PATH go together: one is missing")
+	fault(cfg.CallTimeout < 0, "CALL_TIMEOUT %s is negative", cfg.CallTimeout)
+	fault(cfg.RatePerCaller < 0 || cfg.RatePerAddress < 0, "RATE_PER_CALLER and RATE_PER_ADDRESS must not be negative")
+	fault(cfg.RatePerCaller > 0 && cfg.BurstPerCaller < 1, "BURST_PER_CALLER must be at least 1")
+	fault(cfg.RatePerAddress > 0 && cfg.BurstPerAddress < 1, "BURST_PER_ADDRESS must be at least 1")
+	for _, origin := range cfg.CORSOrigins {
+		u, err := url.Parse(origin)
+		fault(err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") || origin != u.Scheme+"://"+u.Host,
+			"CORS_ORIGINS: %q is not an origin such as https://front.example.org", origin)
+	}
+	return errors.Join(faults...)
+}
+
+// Run serves until ctx is done and then drains.
+func Run(ctx context.Context, cfg Config) error {
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	g, err := open(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer g.close()
+	return g.serve(ctx)
+}
+
+// gateway is the running process.
+type gateway struct {
+	cfg      Config
+	admin    chassis.Admin
+	backends map[string]*grpc.ClientConn
+	tls      *tls.Config
+	grpc     *grpc.Server
+	health   *health.Server
+	http     *http.Server
+}
+
+// open builds everything that needs no port.
+func open(ctx context.Context, cfg Config) (*gateway, error) {
+	g := &gateway{cfg: cfg, backends: make(map[string]*grpc.ClientConn), health: health.NewServer()}
+	if cfg.TLSCertPath != "" {
+		cert, err := tls.LoadX509KeyPair(cfg.TLSCertPath, cfg.TLSKeyPath)
+		if err != nil {
+			return nil, fmt.Errorf("reading TLS_CERT_PATH and TLS_KEY_PATH: %w", err)
+		}
+		g.tls = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+	}
+	verifier := auth.NewVerifier(cfg.Config)
+	g.admin.Check("issuers", verifier.Ready)
+	d, err := g.openDoor(verifier)
+	if err != nil {
+		g.close()
+		return nil, err
+	}
+	front, err := newREST(ctx, d, &g.admin, cfg)
+	if err != nil {
+		g.close()
+		return nil, err
+	}
+	g.http = &http.Server{
+		Handler:           front.handler(),
+		ReadHeaderTimeout: 5 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		TLSConfig:         g.tls,
+	}
+	g.grpc = g.newGRPC(d)
+	return g, nil
+}
+
+// openDoor connects to the services behind the gateway.
+func (g *gateway) openDoor(verifier *auth.Verifier) (*door, error) {
+	conns := make(map[string]grpc.ClientConnInterface)
+	for name, target := range map[string]string{taxonomy: g.cfg.TaxonomyAddr, messaging: g.cfg.MessagingAddr} {
+		conn, err := rpc.Dial(target, nil)
+		if err != nil {
+			return nil, err
+		}
+		g.backends[name], conns[name] = conn, conn
+		g.admin.Check(name, serving(conn))
+	}
+	routes, err := readRoutes(forwarded, conns)
+	if err != nil {
+		return nil, fmt.Errorf("reading the forwarded services: %w", err)
+	}
+	policy := make(rpc.Policy)
+	for method, rt := range routes {
+		policy[method] = rt.access
+	}
+	timeout := g.cfg.CallTimeout
+	if timeout == 0 {
+		timeout = defaultCallTimeout
+	}
+	return &door{
+		guard:     rpc.Guard{Policy: policy, Verifier: verifier},
+		routes:    routes,
+		callers:   newLimiter(g.cfg.RatePerCaller, g.cfg.BurstPerCaller),
+		addresses: newLimiter(g.cfg.RatePerAddress, g.cfg.BurstPerAddress),
+		timeout:   timeout,
+		proxies:   g.cfg.TrustedProxies,
+	}, nil
+}
+
+// serving asks a service whether it serves.
+func serving(conn *grpc.ClientConn) func(context.Context) error {
+	client := healthpb.NewHealthClient(conn)
+	return func(ctx context.Context) error {
+		resp, err := client.Check(ctx, &healthpb.HealthCheckRequest{})
+		if err != nil {
+			return fmt.Errorf("asking for its health: %w", err)
+		}
+		if resp.GetStatus() != healthpb.HealthCheckResponse_SERVING {
+			return fmt.Errorf("is %s", resp.GetStatus())
+		}
+		return nil
+	}
+}
+
+func (g *gateway) newGRPC(d *door) *grpc.Server {
+	f := &forwarder{door: d, codec: newRawCodec(), access: g.cfg.AccessLog}
+	// A stranger may call any name: only ours become span names and series.
+	ours := otelgrpc.WithFilter(func(info *stats.RPCTagInfo) bool { return d.routes[info.FullMethodName] != nil })
+	opts := append(rpc.BaseOptions(ours),
+		grpc.MaxRecvMsgSize(maxFrameBytes), grpc.ForceServerCodecV2(f.codec), grpc.UnknownServiceHandler(f.handle))
+	if g.tls != nil {
+		opts = append(opts, grpc.Creds(credentials.NewTLS(g.tls)))
+	}
+	server := grpc.NewServer(opts...)
+	healthpb.RegisterHealthServer(server, g.health)
+	if g.cfg.Reflection {
+		options := reflection.ServerOptions{Services: catalogue{server}}
+		reflectionpb.RegisterServerReflectionServer(server, reflection.NewServerV1(options))
+		reflectionalphapb.RegisterServerReflectionServer(server, reflection.NewServer(options))
+	}
+	return server
+}
+
+// catalogue lists for reflection what the server answers: its own services and
+// those that it forwards without knowing them.
+type catalogue struct{ *grpc.Server }
+
+// GetServiceInfo implements reflection.ServiceInfoProvider.
+func (c catalogue) GetServiceInfo() map[string]grpc.ServiceInfo {
+	info := c.Server.GetServiceInfo()
+	for _, entry := range forwarded {
+		info[entry.service] = grpc.ServiceInfo{}
+	}
+	return info
+}
+
+// serve listens, serves and drains.
+func (g *gateway) serve(ctx context.Context) error {
+	grpcListener, httpListener, err := g.listen(ctx)
+	if err != nil {
+		return err
+	}
+	all, allCtx := errgroup.WithContext(ctx)
+	// The admin port outlives the others, so that a drain can be watched.
+	adminCtx, stopAdmin := context.WithCancel(context.WithoutCancel(ctx))
+	all.Go(func() error { return g.admin.Serve(adminCtx, g.cfg.AdminAddr) })
+	all.Go(func() error {
+		defer stopAdmin()
+		return g.admin.Linger(allCtx, g.cfg.DrainDelay, func(late context.Context) error {
+			servers, late := errgroup.WithContext(late)
+			servers.Go(func() error { return rpc.ServeGRPC(late, g.grpc, g.health, grpcListener, g.cfg.DrainTimeout) })
+			servers.Go(func() error { return chassis.ServeHTTP(late, g.http, httpListener, g.cfg.DrainTimeout) })
+			return servers.Wait()
+		})
+	})
+	return all.Wait()
+}
+
+// listen opens both ports or none.
+func (g *gateway) listen(ctx context.Context) (grpcListener, httpListener net.Listener, err error) {
+	if grpcListener = g.cfg.Listener; grpcListener == nil {
+		if grpcListener, err = chassis.Listen(ctx, g.cfg.Addr, "GATEWAY_GRPC_ADDR"); err != nil {
+			return nil, nil, err
+		}
+	}
+	if httpListener = g.cfg.HTTPListener; httpListener == nil {
+		if httpListener, err = chassis.Listen(ctx, g.cfg.HTTPAddr, "GATEWAY_HTTP_ADDR"); err != nil {
+			return nil, nil, errors.Join(err, grpcListener.Close())
+		}
+	}
+	if g.tls != nil {
+		httpListener = tls.NewListener(httpListener, g.tls)
+	}
+	return grpcListener, httpListener, nil
+}
+
+func (g *gateway) close() {
+	for _, conn := range g.backends {
+		// Nothing is under way any more.
+		_ = conn.Close()
+	}
+}

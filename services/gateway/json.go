@@ -1,0 +1,237 @@
+package gateway
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
+)
+
+var (
+	errNotJSON = rpc.Refuse(codes.InvalidArgument, "UNSUPPORTED_MEDIA_TYPE",
+		"send the body as JSON in UTF-8, not compressed, with the header Content-Type: application/json (curl: -H 'Content-Type: application/json')")
+	errUnreadable = rpc.Refuse(codes.InvalidArgument, "BODY_UNREADABLE", "the connection broke, or was too slow, before the body was whole")
+)
+
+// body is a request's JSON, whole. It carries the decoder's refusal to where the
+// answer is written, because the generated code in between keeps only its text.
+type body struct {
+	data    []byte
+	rest    *bytes.Reader
+	refusal error
+}
+
+// readBody reads a request's body, for as long as the connection's read deadline
+// allows.
+func readBody(w http.ResponseWriter, r *http.Request) (*body, error) {
+	var buf bytes.Buffer
+	_, err := buf.ReadFrom(http.MaxBytesReader(w, r.Body, maxRequestBytes))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, errTooLarge
+	case err != nil:
+		return nil, errUnreadable.Because(err)
+	case buf.Len() > 0 && !isJSON(r.Header):
+		return nil, errNotJSON
+	}
+	return &body{data: buf.Bytes(), rest: bytes.NewReader(buf.Bytes())}, nil
+}
+
+func (b *body) Read(p []byte) (int, error) { return b.rest.Read(p) }
+func (*body) Close() error                 { return nil }
+
+// strictJSON is the JSON of the REST side. What it writes: names in camelCase,
+// enums by name, false, 0, "" and [] shown, absent messages left out. What it
+// reads: one object in UTF-8, without unknown or repeated names, lone surrogates
+// or anything after it.
+type strictJSON struct{ runtime.JSONPb }
+
+func newStrictJSON() *strictJSON {
+	return &strictJSON{runtime.JSONPb{MarshalOptions: protojson.MarshalOptions{EmitDefaultValues: true}}}
+}
+
+// NewDecoder implements runtime.Marshaler.
+func (m *strictJSON) NewDecoder(r io.Reader) runtime.Decoder {
+	b, ok := r.(*body)
+	if !ok {
+		return m.JSONPb.NewDecoder(r)
+	}
+	return runtime.DecoderFunc(b.decode)
+}
+
+// decode reads the body into a message. An empty body is an empty message, for
+// methods whose path says it all.
+func (b *body) decode(v any) error {
+	msg, ok := v.(proto.Message)
+	if !ok {
+		return fmt.Errorf("decoding into %T: not a message", v)
+	}
+	if len(bytes.TrimSpace(b.data)) == 0 {
+		return io.EOF
+	}
+	if err := protojson.Unmarshal(b.data, msg); err != nil {
+		b.refusal = explain(b.data, msg.ProtoReflect().Type())
+	}
+	return b.refusal
+}
+
+// explain says what is wrong with a body that protojson has refused. protojson's
+// own text is no contract and may quote what a member wrote.
+func explain(data []byte, typ protoreflect.MessageType) *rpc.Error {
+	switch {
+	case !utf8.Valid(data):
+		return rpc.Invalid("body", "MALFORMED_JSON", "is not valid UTF-8")
+	case !json.Valid(data):
+		return rpc.Invalid("body", "MALFORMED_JSON", "is not one JSON value")
+	}
+	if fault := explainObject(data, typ, ""); fault != nil {
+		return fault
+	}
+	return rpc.Invalid("body", "MALFORMED_JSON", "is not what this method takes")
+}
+
+// explainObject finds the first faulty member of a JSON object; path is that of
+// the object, empty or ending in a full stop.
+func explainObject(data []byte, typ protoreflect.MessageType, path string) *rpc.Error {
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	if token, err := decoder.Token(); err != nil || token != json.Delim('{') {
+		return rpc.Invalid(fieldName(strings.TrimSuffix(path, ".")), "MALFORMED_JSON", "is not a JSON object")
+	}
+	seen := make(map[protoreflect.Name]bool)
+	for decoder.More() {
+		token, err := decoder.Token()
+		name, _ := token.(string)
+		var value json.RawMessage
+		if err != nil || decoder.Decode(&value) != nil {
+			return nil
+		}
+		fields := typ.Descriptor().Fields()
+		field := fields.ByJSONName(name)
+		if field == nil {
+			field = fields.ByTextName(name)
+		}
+		switch {
+		case field == nil:
+			return rpc.Invalid(fieldName(path+name), "UNKNOWN_FIELD", "this method has no such field")
+		case seen[field.Name()]:
+			return rpc.Invalid(fieldName(path+name), "DUPLICATE_FIELD", "is given twice")
+		}
+		seen[field.Name()] = true
+		if fault := explainValue(value, field, typ, path); fault != nil {
+			return fault
+		}
+	}
+	return nil
+}
+
+// explainValue tries one member alone.
+func explainValue(value json.RawMessage, field protoreflect.FieldDescriptor, typ protoreflect.MessageType, path string) *rpc.Error {
+	alone := slices.Concat([]byte(`{"`+field.JSONName()+`":`), value, []byte(`}`))
+	msg := typ.New()
+	if protojson.Unmarshal(alone, msg.Interface()) == nil {
+		return nil
+	}
+	if field.Message() != nil && !field.IsList() && !field.IsMap() {
+		inner := msg.NewField(field).Message().Type()
+		if fault := explainObject(value, inner, path+field.JSONName()+"."); fault != nil {
+			return fault
+		}
+	}
+	return rpc.Invalid(path+field.JSONName(), "INVALID_VALUE", "is not "+kindOf(field))
+}
+
+// kindOf says what a field takes.
+func kindOf(field protoreflect.FieldDescriptor) string {
+	kind := "a valid " + field.Kind().String()
+	switch {
+	case field.Enum() != nil:
+		var names []string
+		for i := range field.Enum().Values().Len() {
+			if value := field.Enum().Values().Get(i); value.Number() != 0 {
+				names = append(names, string(value.Name()))
+			}
+		}
+		kind = "one of " + strings.Join(names, ", ")
+	case field.Kind() == protoreflect.BoolKind:
+		kind = "true or false"
+	case field.Kind() == protoreflect.StringKind:
+		kind = "a valid Unicode string"
+	case field.Message() != nil:
+		kind = "a valid " + string(field.Message().Name())
+	}
+	if field.IsList() {
+		return "a list of which each is " + kind
+	}
+	return kind
+}
+
+var plainName = regexp.MustCompile(`^[A-Za-z0-9_.]{1,64}$`)
+
+// fieldName gives back a name that the caller wrote if it looks like one.
+func fieldName(name string) string {
+	if plainName.MatchString(name) {
+		return name
+	}
+	return "body"
+}
+
+// checkQuery refuses parameters that the method does not have, that come twice
+// or that do not fit their field: the generated code would ignore the first and
+// quote the others.
+func checkQuery(rt *route, rawQuery string) error {
+	if rawQuery == "" {
+		return nil
+	}
+	values, err := url.ParseQuery(rawQuery)
+	if err != nil {
+		return rpc.Invalid("query", "MALFORMED_QUERY", "cannot be read")
+	}
+	refusal := &rpc.Error{Code: codes.InvalidArgument}
+	for name, list := range values {
+		if v, ok := checkParameter(rt, name, list); !ok {
+			refusal.Violations = append(refusal.Violations, v)
+		}
+	}
+	if len(refusal.Violations) == 0 {
+		return nil
+	}
+	slices.SortFunc(refusal.Violations, func(a, b rpc.Violation) int { return strings.Compare(a.Field, b.Field) })
+	worst := refusal.Violations[0]
+	refusal.Reason, refusal.Message = worst.Reason, worst.Field+": "+worst.Description
+	return refusal
+}
+
+func checkParameter(rt *route, name string, values []string) (fault rpc.Violation, ok bool) {
+	field := rt.query[name]
+	switch {
+	case field == nil && plainName.MatchString(name):
+		return rpc.Violation{Field: name, Reason: "UNKNOWN_PARAMETER", Description: "this method has no such parameter"}, false
+	case field == nil:
+		return rpc.Violation{Field: "query", Reason: "UNKNOWN_PARAMETER", Description: "this method has no such parameter"}, false
+	case len(values) > 1 && !field.IsList():
+		return rpc.Violation{Field: name, Reason: "DUPLICATE_PARAMETER", Description: "is given twice"}, false
+	}
+	for _, value := range values {
+		msg := rt.input.New().Interface()
+		if !utf8.ValidString(value) || runtime.PopulateFieldFromPath(msg, string(field.Name()), value) != nil {
+			return rpc.Violation{Field: name, Reason: "INVALID_VALUE", Description: "is not " + kindOf(field)}, false
+		}
+	}
+	return rpc.Violation{}, true
+}

@@ -1,0 +1,400 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math"
+	"mime"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/ma-messagerie/messagerie/chassis"
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
+)
+
+const (
+	// readTimeout bounds the reading of a body, writeTimeout that of an answer
+	// that does not stream. They are set on each request, because the server's
+	// own would cut streams.
+	readTimeout  = 15 * time.Second
+	writeTimeout = 30 * time.Second
+	// retryAfter is said with a refusal that names no time itself.
+	retryAfter = 2 * time.Second
+)
+
+var (
+	errNoPath   = rpc.Refuse(codes.NotFound, "PATH_UNKNOWN", "there is nothing at this path; GET /openapi.json lists what there is")
+	errNoVerb   = rpc.Refuse(codes.Unimplemented, "HTTP_METHOD_NOT_ALLOWED", "this path does not take this HTTP method; see the header Allow")
+	errBadPath  = rpc.Refuse(codes.InvalidArgument, "MALFORMED_PATH", "the path cannot be read")
+	errNotReady = rpc.Refuse(codes.Unavailable, "NOT_READY", "not ready; the admin port says why")
+)
+
+// rest serves the HTTP port.
+type rest struct {
+	door    *door
+	mux     *runtime.ServeMux
+	admin   *chassis.Admin
+	openapi []byte
+	origins []string
+	access  bool
+	// byREST finds a route by verb and path pattern.
+	byREST map[string]*route
+}
+
+// newREST registers every forwarded service that has REST paths.
+func newREST(ctx context.Context, d *door, admin *chassis.Admin, cfg Config) (*rest, error) {
+	s := &rest{door: d, admin: admin, origins: cfg.CORSOrigins, access: cfg.AccessLog, byREST: make(map[string]*route)}
+	for _, rt := range d.routes {
+		if rt.path != "" {
+			s.byREST[rt.verb+" "+rt.path] = rt
+		}
+	}
+	var err error
+	if s.openapi, err = describeAPI(d.routes); err != nil {
+		return nil, err
+	}
+	s.mux = runtime.NewServeMux(
+		runtime.WithMarshalerOption(runtime.MIMEWildcard, newStrictJSON()),
+		runtime.WithMiddlewares(s.admit),
+		// What a call takes along is decided at its admission alone.
+		runtime.WithIncomingHeaderMatcher(func(string) (string, bool) { return "", false }),
+		runtime.WithOutgoingHeaderMatcher(func(key string) (string, bool) { return key, responseMetadata[key] }),
+		runtime.WithOutgoingTrailerMatcher(func(string) (string, bool) { return "", false }),
+		runtime.WithErrorHandler(s.handleError),
+		runtime.WithRoutingErrorHandler(s.handleRoutingError),
+		runtime.WithStreamErrorHandler(func(ctx context.Context, err error) *status.Status {
+			return status.Convert(rpc.Report(ctx, "stream", told(err)))
+		}),
+		runtime.WithDisablePathLengthFallback(),
+		runtime.WithDisableHTTPMethodOverride(),
+	)
+	for _, entry := range forwarded {
+		if err := entry.register(ctx, s.mux, admittedConn{}); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// handler is the whole port, with traces and metrics. A span has the route as
+// its name; query and headers are in none. The server's name is fixed because
+// otherwise each Host that a caller makes up would be a new series.
+func (s *rest) handler() http.Handler {
+	return otelhttp.NewHandler(s, "gateway", otelhttp.WithServerName("gateway:80"),
+		otelhttp.WithFilter(func(r *http.Request) bool { return !isProbe(r) }))
+}
+
+func milliseconds(start time.Time) float64 { return float64(time.Since(start).Microseconds()) / 1000 }
+
+func isProbe(r *http.Request) bool { return r.URL.Path == "/livez" || r.URL.Path == "/readyz" }
+
+// admittedConn is the only way from the REST side to a service. It sends what
+// the door has admitted for exactly this method, and nothing else.
+type admittedConn struct{}
+
+func (admittedConn) Invoke(ctx context.Context, method string, request, answer any, opts ...grpc.CallOption) error {
+	c, _ := ctx.Value(callKey{}).(*call)
+	if c == nil || c.method != method {
+		return errNoMethod
+	}
+	return told(c.conn.Invoke(metadata.NewOutgoingContext(ctx, c.outgoing), method, request, answer, opts...))
+}
+
+func (admittedConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	c, _ := ctx.Value(callKey{}).(*call)
+	if c == nil || c.method != method {
+		return nil, errNoMethod
+	}
+	stream, err := c.conn.NewStream(metadata.NewOutgoingContext(ctx, c.outgoing), desc, method, opts...)
+	return stream, told(err)
+}
+
+// admit stands before each REST method: the same admission as on the gRPC side,
+// and before anything of the request is decoded.
+func (s *rest) admit(next runtime.HandlerFunc) runtime.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request, params map[string]string) {
+		rt := s.routeOf(r)
+		if rt == nil {
+			s.refuse(w, r, errNoPath)
+			return
+		}
+		if a, ok := w.(*answer); ok {
+			a.route = rt.path
+		}
+		address := s.door.address(r.RemoteAddr, r.Header.Values("X-Forwarded-For"))
+		ctx, c, err := s.door.admit(r.Context(), rt.method, address, r.Header.Values)
+		if err != nil {
+			s.refuse(w, r, err)
+			return
+		}
+		defer c.cancel()
+		r = r.WithContext(ctx)
+		// It would set a deadline past the gateway's.
+		r.Header.Del("Grpc-Timeout")
+		if err := s.prepare(w, r, rt, params); err != nil {
+			s.refuse(w, r, err)
+			return
+		}
+		next(w, r, params)
+	}
+}
+
+func (s *rest) routeOf(r *http.Request) *route {
+	pattern, _ := runtime.HTTPPattern(r.Context())
+	return s.byREST[r.Method+" "+strings.ReplaceAll(pattern.String(), "=*}", "}")]
+}
+
+// prepare checks path and query and reads the body.
+func (s *rest) prepare(w http.ResponseWriter, r *http.Request, rt *route, params map[string]string) error {
+	for _, value := range params {
+		switch {
+		case value == "":
+			return errNoPath
+		case !utf8.ValidString(value):
+			return errBadPath
+		}
+	}
+	if err := checkQuery(rt, r.URL.RawQuery); err != nil {
+		return err
+	}
+	if rt.hasBody {
+		b, err := readBody(w, r)
+		if err != nil {
+			return err
+		}
+		r.Body = b
+	} else {
+		r.Body = http.NoBody
+	}
+	control := http.NewResponseController(w)
+	// A server that cannot set deadlines is one of a test.
+	_ = control.SetReadDeadline(time.Time{})
+	if rt.stream {
+		_ = control.SetWriteDeadline(time.Time{})
+	}
+	return nil
+}
+
+// isJSON tells whether a body is announced as plain JSON in UTF-8.
+func isJSON(header http.Header) bool {
+	kind, params, err := mime.ParseMediaType(header.Get("Content-Type"))
+	charset := params["charset"]
+	return err == nil && kind == "application/json" &&
+		(charset == "" || strings.EqualFold(charset, "utf-8")) &&
+		header.Get("Content-Encoding") == ""
+}
+
+// ServeHTTP answers every request of the port.
+func (s *rest) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	a := &answer{ResponseWriter: w, wanted: wanted(r)}
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(start.Add(readTimeout))
+	_ = control.SetWriteDeadline(start.Add(writeTimeout))
+	defer func() {
+		if fault := recover(); fault != nil {
+			err := recovered(r.Context(), "HTTP", fault)
+			if a.status != 0 {
+				// Half an answer must not look like a whole one.
+				panic(http.ErrAbortHandler)
+			}
+			s.refuse(a, r, err)
+		}
+		if a.route != "" {
+			// Telemetry takes the span's name from here.
+			r.Pattern = r.Method + " " + a.route
+		}
+		if s.access && !isProbe(r) {
+			slog.InfoContext(r.Context(), "request", "method", r.Method, "route", a.route, "status", a.status, "duration_ms", milliseconds(start))
+		}
+	}()
+	secure(a.Header())
+	if s.crossOrigin(a, r) {
+		return
+	}
+	s.serve(a, r)
+}
+
+func (s *rest) serve(w *answer, r *http.Request) {
+	fixed := map[string]func(http.ResponseWriter, *http.Request){
+		"/livez": s.serveLive, "/readyz": s.serveReady, "/openapi.json": s.serveAPI,
+	}
+	serve, ok := fixed[r.URL.Path]
+	switch {
+	case !ok:
+		s.mux.ServeHTTP(w, r)
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		w.Header().Set("Allow", "GET, HEAD")
+		s.refuse(w, r, errNoVerb)
+	default:
+		w.route = r.URL.Path
+		serve(w, r)
+	}
+}
+
+// secure sets what every answer has: the API is data, never a page.
+func secure(header http.Header) {
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	header.Set("Referrer-Policy", "no-referrer")
+	header.Set("Cross-Origin-Resource-Policy", "same-site")
+}
+
+// crossOrigin allows pages of the configured origins to call, and answers their
+// preflights. Cookies are not part of it: there are none.
+func (s *rest) crossOrigin(w http.ResponseWriter, r *http.Request) (answered bool) {
+	if len(s.origins) == 0 {
+		return false
+	}
+	header := w.Header()
+	header.Add("Vary", "Origin")
+	if !slices.Contains(s.origins, r.Header.Get("Origin")) {
+		return false
+	}
+	header.Set("Access-Control-Allow-Origin", r.Header.Get("Origin"))
+	header.Set("Access-Control-Expose-Headers", "ETag, Retry-After")
+	header.Set("Cross-Origin-Resource-Policy", "cross-origin")
+	if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" {
+		return false
+	}
+	header.Set("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE")
+	header.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key, If-None-Match, Traceparent, Tracestate")
+	header.Set("Access-Control-Max-Age", "600")
+	w.WriteHeader(http.StatusNoContent)
+	return true
+}
+
+func (s *rest) serveLive(w http.ResponseWriter, _ *http.Request) {
+	_, _ = w.Write([]byte("ok\n"))
+}
+
+// serveReady is the admin port's readiness without its reasons, which name what
+// is inside.
+func (s *rest) serveReady(w http.ResponseWriter, r *http.Request) {
+	if err := s.admin.Ready(r.Context()); err != nil {
+		s.refuse(w, r, errNotReady)
+		return
+	}
+	_, _ = w.Write([]byte("ok\n"))
+}
+
+func (s *rest) serveAPI(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "public, max-age=300")
+	w.Header().Set("ETag", etagOf(s.openapi))
+	_, _ = w.Write(s.openapi)
+}
+
+// handleError answers with an error of the mux or of a service.
+func (s *rest) handleError(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, r *http.Request, err error) {
+	var malformed runtime.MalformedSequenceError
+	if b, ok := r.Body.(*body); ok && b.refusal != nil {
+		err = b.refusal
+	} else if errors.As(err, &malformed) {
+		err = errBadPath
+	}
+	s.refuse(w, r, err)
+}
+
+func (s *rest) handleRoutingError(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, r *http.Request, code int) {
+	switch code {
+	case http.StatusMethodNotAllowed:
+		w.Header().Set("Allow", strings.Join(s.verbs(r.URL.Path), ", "))
+		s.refuse(w, r, errNoVerb)
+	case http.StatusBadRequest:
+		s.refuse(w, r, errBadPath)
+	default:
+		s.refuse(w, r, errNoPath)
+	}
+}
+
+// verbs are the HTTP methods that a path takes.
+func (s *rest) verbs(path string) []string {
+	var verbs []string
+	for _, rt := range s.byREST {
+		if rt.matches(path) {
+			verbs = append(verbs, rt.verb)
+		}
+	}
+	slices.Sort(verbs)
+	return slices.Compact(verbs)
+}
+
+// refuse writes a google.rpc.Status in JSON, the same that gRPC callers get.
+func (s *rest) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	st, _ := status.FromError(rpc.Report(r.Context(), r.Method+" "+routeName(w), err))
+	header := w.Header()
+	// They described the answer that is not given.
+	header.Del("ETag")
+	header.Del("Cache-Control")
+	code := httpStatus(st)
+	switch code {
+	case http.StatusUnauthorized:
+		header.Set("WWW-Authenticate", challenge(st))
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		header.Set("Retry-After", strconv.Itoa(int(math.Ceil(delay(st).Seconds()))))
+	}
+	text, err := protojson.Marshal(st.Proto())
+	if err != nil {
+		// A detail of a type that is not linked here.
+		text, _ = protojson.Marshal(status.New(st.Code(), st.Message()).Proto())
+	}
+	header.Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_, _ = w.Write(text)
+}
+
+// httpStatus is grpc-gateway's mapping with the statuses that HTTP has and gRPC
+// has not.
+func httpStatus(st *status.Status) int {
+	switch reasonOf(st) {
+	case errTooLarge.Reason:
+		return http.StatusRequestEntityTooLarge
+	case errNotJSON.Reason:
+		return http.StatusUnsupportedMediaType
+	case errNoVerb.Reason:
+		return http.StatusMethodNotAllowed
+	}
+	return runtime.HTTPStatusFromCode(st.Code())
+}
+
+func reasonOf(st *status.Status) string {
+	for _, detail := range st.Details() {
+		if info, ok := detail.(*errdetails.ErrorInfo); ok {
+			return info.GetReason()
+		}
+	}
+	return ""
+}
+
+// challenge is RFC 6750, 3.
+func challenge(st *status.Status) string {
+	if reasonOf(st) == rpc.ErrBadToken.Reason {
+		return `Bearer realm="messagerie", error="invalid_token"`
+	}
+	return `Bearer realm="messagerie"`
+}
+
+// delay is how long the caller should wait before it tries again.
+func delay(st *status.Status) time.Duration {
+	for _, detail := range st.Details() {
+		if info, ok := detail.(*errdetails.RetryInfo); ok {
+			return info.GetRetryDelay().AsDuration()
+		}
+	}
+	return retryAfter
+}

@@ -1,0 +1,419 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/testing/protocmp"
+
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+)
+
+const (
+	someID = "0199f0b2-0000-7000-8000-000000000000"
+	// What a member writes, in a body and in a query: TestMain looks for it in
+	// every log line and span of the package's tests.
+	canary      = "le chat de ma voisine"
+	canaryQuery = "canari-dans-la-question"
+)
+
+// violation is the first field fault of an error.
+func violation(st *status.Status) (field, reason, text string) {
+	for _, detail := range st.Details() {
+		if bad, ok := detail.(*errdetails.BadRequest); ok && len(bad.GetFieldViolations()) > 0 {
+			v := bad.GetFieldViolations()[0]
+			return v.GetField(), v.GetReason(), v.GetDescription()
+		}
+	}
+	return "", "", ""
+}
+
+func TestBodiesAreReadStrictly(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	for _, row := range []struct{ name, body, field, reason string }{
+		{"unknown field", `{"audience":"PARTICULIER","theme":"x","sujet":"` + canary + `"}`, "sujet", "UNKNOWN_FIELD"},
+		{"unknown field with an odd name", `{"` + canary + `":1}`, "body", "UNKNOWN_FIELD"},
+		{"a field twice", `{"theme":"x","theme":"y"}`, "theme", "DUPLICATE_FIELD"},
+		{"a field under both its names", `{"taxonomyVersion":1,"taxonomy_version":1}`, "taxonomy_version", "DUPLICATE_FIELD"},
+		{"unknown audience", `{"audience":"` + canary + `"}`, "audience", "INVALID_VALUE"},
+		{"number for text", `{"text":12}`, "text", "INVALID_VALUE"},
+		{"fraction", `{"taxonomyVersion":1.5}`, "taxonomyVersion", "INVALID_VALUE"},
+		{"lone high surrogate", `{"text":"` + canary + ` \ud83d"}`, "text", "INVALID_VALUE"},
+		{"lone low surrogate", `{"text":"\ude00 ` + canary + `"}`, "text", "INVALID_VALUE"},
+		{"invalid UTF-8", "{\"text\":\"" + canary + " \xff\"}", "body", "MALFORMED_JSON"},
+		{"overlong UTF-8", "{\"text\":\"\xc0\xaf\"}", "body", "MALFORMED_JSON"},
+		{"cut short", `{"text":"` + canary, "body", "MALFORMED_JSON"},
+		{"something after it", `{"theme":"x"} ` + canary, "body", "MALFORMED_JSON"},
+		{"two objects", `{"theme":"x"}{"theme":"y"}`, "body", "MALFORMED_JSON"},
+		{"a list", `["` + canary + `"]`, "body", "MALFORMED_JSON"},
+		{"null", `null`, "body", "MALFORMED_JSON"},
+		{"byte order mark", "\ufeff{}", "body", "MALFORMED_JSON"},
+		{"deep", strings.Repeat(`{"a":`, 10_500) + "1" + strings.Repeat("}", 10_500), "body", "MALFORMED_JSON"},
+	} {
+		got := s.rest(t, "member", "POST", "/v1/conversations", row.body)
+		if got.code != http.StatusBadRequest {
+			t.Errorf("%s: %d %s", row.name, got.code, got.body)
+			continue
+		}
+		field, reason, _ := violation(got.status(t))
+		if field != row.field || reason != row.reason {
+			t.Errorf("%s: %s %s, want %s %s", row.name, field, reason, row.field, row.reason)
+		}
+		if strings.Contains(got.body, canary) {
+			t.Errorf("%s: the answer quotes the text: %s", row.name, got.body)
+		}
+		if n := len(s.take()); n != 0 {
+			t.Errorf("%s: %d calls arrived", row.name, n)
+		}
+	}
+}
+
+func TestBodiesArriveAsWritten(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	for name, row := range map[string]struct{ body, want string }{
+		"pair of surrogates": {`{"audience":1,"theme":"x","text":"\ud83d\ude00"}`, "😀"},
+		"raw":                {`{"audience":"PARTICULIER","theme":"x","text":"é😀<&>\u2028"}`, "é😀<&>\u2028"},
+		"controls pass on":   {`{"audience":"PARTICULIER","theme":"x","text":"a\u0000\r\nb\u202e"}`, "a\x00\r\nb\u202e"},
+		"null is absent":     {`{"audience":"PARTICULIER","theme":"x","text":null}`, ""},
+		"white space around": {" \n{\"audience\":\"PARTICULIER\",\"theme\":\"x\",\"text\":\"a\"}\n ", "a"},
+	} {
+		if got := s.rest(t, "member", "POST", "/v1/conversations", row.body); got.code != http.StatusOK {
+			t.Errorf("%s: %d %s", name, got.code, got.body)
+			continue
+		}
+		if text := s.last(t).request.(*messagingpb.SubmitMessageRequest).GetText(); text != row.want {
+			t.Errorf("%s: %q arrived, want %q", name, text, row.want)
+		}
+	}
+}
+
+func TestEmptyBodies(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	for _, body := range []string{"", "{}", " \n"} {
+		got := s.rest(t, "agent", "POST", "/v1/agent/conversations/"+someID+":claim", body)
+		if got.code != http.StatusOK {
+			t.Errorf("%q: %d %s", body, got.code, got.body)
+			continue
+		}
+		if id := s.last(t).request.(*messagingpb.ClaimRequest).GetId(); id != someID {
+			t.Errorf("%q: claims %q", body, id)
+		}
+	}
+}
+
+func TestQueriesAreReadStrictly(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	const conversations, queue = "/v1/conversations", "/v1/agent/conversations"
+	for _, row := range []struct{ caller, path, field, reason string }{
+		{"member", conversations + "?hidden=true&pageSize=5&pageToken=x&audience=EXPLOITANT", "", ""},
+		{"agent", queue + "?statuses=SENT&statuses=CLOSED", "", ""},
+		{"member", conversations + "?pageToken=" + canaryQuery, "", ""},
+		{"member", conversations + "?pageSize=" + canaryQuery, "pageSize", "INVALID_VALUE"},
+		{"member", conversations + "?" + canaryQuery + "=1", "query", "UNKNOWN_PARAMETER"},
+		{"member", conversations + "?pagesize=5", "pagesize", "UNKNOWN_PARAMETER"},
+		{"member", conversations + "?page_size=5", "page_size", "UNKNOWN_PARAMETER"},
+		{"member", conversations + "?%C3%A9=5", "query", "UNKNOWN_PARAMETER"},
+		{"member", conversations + "?pageSize=5&pageSize=6", "pageSize", "DUPLICATE_PARAMETER"},
+		{"member", conversations + "?pageSize=many", "pageSize", "INVALID_VALUE"},
+		{"member", conversations + "?pageSize=4294967296", "pageSize", "INVALID_VALUE"},
+		{"member", conversations + "?hidden=maybe", "hidden", "INVALID_VALUE"},
+		{"member", conversations + "?audience=NOBODY", "audience", "INVALID_VALUE"},
+		{"member", conversations + "?pageToken=%FF", "pageToken", "INVALID_VALUE"},
+		{"member", conversations + "?pageToken=%zz", "query", "MALFORMED_QUERY"},
+		{"member", conversations + "/" + someID + "?id=other", "id", "UNKNOWN_PARAMETER"},
+		{"agent", queue + "?statuses=SENT&statuses=LOST", "statuses", "INVALID_VALUE"},
+	} {
+		got := s.rest(t, row.caller, "GET", row.path, "")
+		arrived := len(s.take())
+		if row.reason == "" {
+			if got.code != http.StatusOK || arrived != 1 {
+				t.Errorf("%s: %d %s", row.path, got.code, got.body)
+			}
+			continue
+		}
+		field, reason, _ := violation(got.status(t))
+		if got.code != http.StatusBadRequest || field != row.field || reason != row.reason || arrived != 0 {
+			t.Errorf("%s: %d %s %s, %d arrived, want %s %s", row.path, got.code, field, reason, arrived, row.field, row.reason)
+		}
+	}
+	if got := s.rest(t, "member", "POST", conversations+"/"+someID+":hide?id=other", ""); got.code != http.StatusBadRequest {
+		t.Errorf("query beside a body: %d %s", got.code, got.body)
+	}
+}
+
+func TestRefusalsOfHTTP(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	for _, row := range []struct {
+		name, verb, path, body string
+		headers                []string
+		code                   int
+		reason                 string
+	}{
+		{"unknown host", "GET", "/v1/nothing", "", []string{"Host", strangeHost}, 404, "PATH_UNKNOWN"},
+		{"unknown path", "GET", "/v1/nothing", "", nil, 404, "PATH_UNKNOWN"},
+		{"a method for our own processes", "POST", "/messagerie.messaging.v1.RecipientService/BatchGetRecipients", "{}", nil, 404, "PATH_UNKNOWN"},
+		{"doubled slash", "GET", "//v1/conversations", "", nil, 404, "PATH_UNKNOWN"},
+		{"slash at the end", "GET", "/v1/conversations/", "", nil, 404, "PATH_UNKNOWN"},
+		{"path that is not UTF-8", "GET", "/v1/conversations/%ff", "", nil, 400, "MALFORMED_PATH"},
+		{"wrong verb", "DELETE", "/v1/conversations", "", nil, 405, "HTTP_METHOD_NOT_ALLOWED"},
+		{"wrong verb of a fixed path", "POST", "/openapi.json", "{}", nil, 405, "HTTP_METHOD_NOT_ALLOWED"},
+		{"verb by header", "POST", "/v1/agent/conversations", "", []string{"X-HTTP-Method-Override", "GET", "Content-Type", "application/x-www-form-urlencoded"}, 405, "HTTP_METHOD_NOT_ALLOWED"},
+		{"curl's form", "POST", "/v1/conversations", "{}", []string{"Content-Type", "application/x-www-form-urlencoded"}, 415, "UNSUPPORTED_MEDIA_TYPE"},
+		{"no type", "POST", "/v1/conversations", "{}", []string{"Content-Type", ""}, 415, "UNSUPPORTED_MEDIA_TYPE"},
+		{"nonsense for a type", "POST", "/v1/conversations", "{}", []string{"Content-Type", ";;"}, 415, "UNSUPPORTED_MEDIA_TYPE"},
+		{"other character set", "POST", "/v1/conversations", "{}", []string{"Content-Type", "application/json; charset=latin1"}, 415, "UNSUPPORTED_MEDIA_TYPE"},
+		{"compressed", "POST", "/v1/conversations", "{}", []string{"Content-Encoding", "gzip"}, 415, "UNSUPPORTED_MEDIA_TYPE"},
+		{"too large", "POST", "/v1/conversations", `{"text":"` + strings.Repeat("x", maxRequestBytes) + `"}`, nil, 413, "REQUEST_TOO_LARGE"},
+	} {
+		got := s.rest(t, "member", row.verb, row.path, row.body, row.headers...)
+		if got.code != row.code || reasonOf(got.status(t)) != row.reason {
+			t.Errorf("%s: %d %s, want %d %s", row.name, got.code, got.body, row.code, row.reason)
+		}
+		if allow := got.header.Get("Allow"); (row.code == 405) != (allow != "") {
+			t.Errorf("%s: Allow %q", row.name, allow)
+		}
+		if n := len(s.take()); n != 0 {
+			t.Errorf("%s: %d calls arrived", row.name, n)
+		}
+	}
+	if allow := s.rest(t, "", "PUT", "/v1/conversations", "").header.Get("Allow"); allow != "GET, POST" {
+		t.Errorf("Allow is %q, want GET, POST", allow)
+	}
+	// Who may not call is not told what is wrong with the body.
+	if got := s.rest(t, "nobody", "POST", "/v1/conversations", "{"); got.code != http.StatusUnauthorized {
+		t.Errorf("a stranger's malformed body: %d", got.code)
+	}
+	if got := s.rest(t, "lapsed", "GET", "/v1/conversations", ""); !strings.Contains(got.header.Get("WWW-Authenticate"), "invalid_token") {
+		t.Errorf("a lapsed token: %q", got.header.Get("WWW-Authenticate"))
+	}
+	whole := `{"audience":"PARTICULIER","theme":"x","text":""}`
+	whole = strings.Replace(whole, `""`, `"`+strings.Repeat("x", maxRequestBytes-len(whole))+`"`, 1)
+	if got := s.rest(t, "member", "POST", "/v1/conversations", whole); got.code != http.StatusOK {
+		t.Errorf("%d bytes: %d %s", len(whole), got.code, got.body)
+	}
+}
+
+// TestErrorsAreTheSameInBothProtocols compares code, text and details.
+func TestErrorsAreTheSameInBothProtocols(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	client := messagingpb.NewMessagingServiceClient(s.grpc)
+	for _, row := range []struct {
+		name string
+		err  error
+		code int
+	}{
+		{"fault of a field", rpc.Invalid("text", "BODY_TOO_SHORT", "9 characters, at least 10 are needed", "limit", "10", "actual", "9"), 400},
+		{"key used again", rpc.Refuse(codes.AlreadyExists, "IDEMPOTENCY_KEY_REUSED", "this idempotency key was used with other content"), 409},
+		{"state", rpc.Refuse(codes.FailedPrecondition, "CLAIM_HELD", "held by somebody else", "holder", "Claire"), 400},
+		{"race", rpc.Refuse(codes.Aborted, "RACE", "try again"), 409},
+		{"not found", rpc.Refuse(codes.NotFound, "CONVERSATION_UNKNOWN", "no such conversation"), 404},
+		{"store away", rpc.Refuse(codes.Unavailable, "STORE_UNAVAILABLE", "try again"), 503},
+		{"fault of ours", context.DeadlineExceeded, 504},
+		{"unknown", http.ErrBodyNotAllowed, 500},
+	} {
+		s.submit = func(context.Context, *messagingpb.SubmitMessageRequest) (*messagingpb.SubmitMessageResponse, error) {
+			return nil, row.err
+		}
+		_, err := client.SubmitMessage(s.as(t, "member"), &messagingpb.SubmitMessageRequest{Audience: 1, Theme: "x"})
+		got := s.rest(t, "member", "POST", "/v1/conversations", `{"audience":"PARTICULIER","theme":"x"}`)
+		if got.code != row.code {
+			t.Errorf("%s: %d %s, want %d", row.name, got.code, got.body, row.code)
+		}
+		if diff := cmp.Diff(status.Convert(err).Proto(), got.status(t).Proto(), protocmp.Transform()); diff != "" {
+			t.Errorf("%s: gRPC and REST differ:\n%s", row.name, diff)
+		}
+		if after := got.header.Get("Retry-After"); (got.code == 503) != (after != "") {
+			t.Errorf("%s: Retry-After %q", row.name, after)
+		}
+	}
+}
+
+func TestAnswersShowWhatIsEmpty(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.submit = func(context.Context, *messagingpb.SubmitMessageRequest) (*messagingpb.SubmitMessageResponse, error) {
+		return &messagingpb.SubmitMessageResponse{Conversation: &messagingpb.Conversation{Id: someID, Status: messagingpb.Status_SENT}}, nil
+	}
+	var list map[string]any
+	if err := json.Unmarshal([]byte(s.rest(t, "member", "GET", "/v1/conversations", "").body), &list); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]any{"conversations": []any{}, "nextPageToken": "", "unreadCount": 0.0}, list); diff != "" {
+		t.Error(diff)
+	}
+	var sent struct{ Conversation map[string]any }
+	got := s.rest(t, "member", "POST", "/v1/conversations", `{"audience":"PARTICULIER","theme":"x"}`)
+	if err := json.Unmarshal([]byte(got.body), &sent); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]any{"hidden": false, "unread": false, "status": "SENT", "id": someID} {
+		if sent.Conversation[name] != want {
+			t.Errorf("%s is %v, want %v", name, sent.Conversation[name], want)
+		}
+	}
+	if _, shown := sent.Conversation["claim"]; shown {
+		t.Errorf("an absent message is shown: %s", got.body)
+	}
+}
+
+func TestNotModified(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	const path = "/v1/taxonomy?audience=PARTICULIER"
+	whole := s.rest(t, "nobody", "GET", path, "")
+	if whole.code != 200 || whole.header.Get("ETag") != `"v1-particulier"` || whole.header.Get("Cache-Control") != "public, max-age=60" {
+		t.Fatalf("%d %v", whole.code, whole.header)
+	}
+	if got := whole.header.Get("X-Internal"); got != "" {
+		t.Errorf("X-Internal %q passed", got)
+	}
+	for wanted, code := range map[string]int{
+		`"v1-particulier"`: 304, `W/"v1-particulier"`: 304, `"x", "v1-particulier"`: 304, "*": 304,
+		`"v0-particulier"`: 200, "v1-particulier": 200, "": 200,
+	} {
+		got := s.rest(t, "nobody", "GET", path, "", "If-None-Match", wanted)
+		if got.code != code || (code == 304) != (got.body == "") || got.header.Get("ETag") == "" {
+			t.Errorf("If-None-Match %s: %d with %d bytes, want %d", wanted, got.code, len(got.body), code)
+		}
+	}
+}
+
+func TestSecurityHeaders(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	for _, path := range []string{"/v1/conversations", "/v1/taxonomy?audience=PARTICULIER", "/nothing", "/openapi.json", "/livez", "/readyz"} {
+		got := s.rest(t, "member", "GET", path, "")
+		for name, want := range map[string]string{
+			"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
+			"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+		} {
+			if got.header.Get(name) != want {
+				t.Errorf("%s: %s is %q", path, name, got.header.Get(name))
+			}
+		}
+		if caching := got.header.Values("Cache-Control"); len(caching) != 1 {
+			t.Errorf("%s: Cache-Control %v", path, caching)
+		}
+		if got.header.Get("Access-Control-Allow-Origin") != "" {
+			t.Errorf("%s: open to other origins", path)
+		}
+	}
+	if got := s.rest(t, "member", "GET", "/v1/conversations", "").header.Get("Cache-Control"); got != "no-store" {
+		t.Errorf("a member's data: Cache-Control %q", got)
+	}
+}
+
+func TestCORS(t *testing.T) {
+	t.Parallel()
+	const origin = "https://front.example.org"
+	s := start(t, func(cfg *Config) { cfg.CORSOrigins = []string{origin} })
+	ask := []string{"Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "idempotency-key"}
+	preflight := s.rest(t, "nobody", "OPTIONS", "/v1/conversations", "", append(ask, "Origin", origin)...)
+	if preflight.code != 204 || preflight.header.Get("Access-Control-Allow-Origin") != origin || !strings.Contains(preflight.header.Get("Access-Control-Allow-Headers"), "Idempotency-Key") {
+		t.Errorf("preflight: %d %v", preflight.code, preflight.header)
+	}
+	if got := s.rest(t, "member", "GET", "/v1/conversations", "", "Origin", origin); got.header.Get("Access-Control-Allow-Origin") != origin {
+		t.Errorf("call: %v", got.header)
+	}
+	for _, other := range []string{"https://front.example.org.evil.test", "http://front.example.org", "null", ""} {
+		if got := s.rest(t, "member", "OPTIONS", "/v1/conversations", "", append(ask, "Origin", other)...); got.code != 405 || got.header.Get("Access-Control-Allow-Origin") != "" {
+			t.Errorf("origin %q: %d %v", other, got.code, got.header)
+		}
+	}
+}
+
+func TestOpenAPI(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	got := s.rest(t, "nobody", "GET", "/openapi.json", "")
+	var doc struct {
+		OpenAPI    string
+		Info       map[string]any
+		Servers    []any
+		Paths      map[string]map[string]map[string]any
+		Tags       []struct{ Name string }
+		Components map[string]map[string]any
+	}
+	if err := json.Unmarshal([]byte(got.body), &doc); err != nil || got.code != 200 {
+		t.Fatalf("%d: %v", got.code, err)
+	}
+	if doc.OpenAPI != "3.1.0" || doc.Info["title"] == "" || len(doc.Servers) == 0 || doc.Components["securitySchemes"]["bearer"] == nil {
+		t.Errorf("%s %v %v", doc.OpenAPI, doc.Info, doc.Components["securitySchemes"])
+	}
+	routes, err := readRoutes(forwarded, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	described := 0
+	for _, rt := range routes {
+		if doc.Paths[rt.path][strings.ToLower(rt.verb)] == nil {
+			t.Errorf("%s %s is not described", rt.verb, rt.path)
+		}
+	}
+	for _, operations := range doc.Paths {
+		described += len(operations)
+	}
+	if described != len(routes) {
+		t.Errorf("%d operations are described, %d exist", described, len(routes))
+	}
+	for _, tag := range doc.Tags {
+		if tag.Name == "RecipientService" || tag.Name == "CatalogueService" {
+			t.Errorf("%s is named", tag.Name)
+		}
+	}
+	for path, needed := range map[string]bool{"/v1/conversations": true, "/v1/agent/conversations/{id}:reply": true, "/v1/conversations/{id}:hide": false} {
+		text, _ := json.Marshal(doc.Paths[path]["post"]["parameters"])
+		if strings.Contains(string(text), "Idempotency-Key") != needed {
+			t.Errorf("%s: parameters %s", path, text)
+		}
+	}
+	text := dig(doc.Paths["/v1/conversations"]["post"], "requestBody", "content", "application/json", "schema", "properties", "text")
+	if text["minLength"] != 10.0 || text["maxLength"] != 750.0 {
+		t.Errorf("text is described as %v", text)
+	}
+	checkReferences(t, got.body)
+	if again := s.rest(t, "nobody", "GET", "/openapi.json", "", "If-None-Match", got.header.Get("ETag")); again.code != 304 {
+		t.Errorf("again: %d", again.code)
+	}
+}
+
+// checkReferences finds a $ref that leads nowhere.
+func checkReferences(t *testing.T, text string) {
+	t.Helper()
+	var doc map[string]any
+	if err := json.Unmarshal([]byte(text), &doc); err != nil {
+		t.Fatal(err)
+	}
+	var walk func(any)
+	walk = func(at any) {
+		switch at := at.(type) {
+		case map[string]any:
+			if ref, ok := at["$ref"].(string); ok {
+				if dig(doc, strings.Split(strings.TrimPrefix(ref, "#/"), "/")...) == nil {
+					t.Errorf("%s leads nowhere", ref)
+				}
+			}
+			for _, value := range at {
+				walk(value)
+			}
+		case []any:
+			slices.Values(at)(func(value any) bool { walk(value); return true })
+		}
+	}
+	walk(doc)
+}
