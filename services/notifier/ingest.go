@@ -1,0 +1,103 @@
+package notifier
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/google/uuid"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/ma-messagerie/messagerie/chassis/bus"
+	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
+)
+
+// ingestBatch is the most events that one transaction puts into the ledger.
+const ingestBatch = 500
+
+// intake is the consumer whose events make deliveries.
+var intake = bus.Consumer{
+	Durable:   eventspb.NotifierConsumer,
+	Subjects:  []string{eventspb.AllCaisses(eventspb.TypeMessageSubmitted), eventspb.AllCaisses(eventspb.TypeReplyPosted)},
+	BatchSize: ingestBatch,
+}
+
+// ingest turns events into planned deliveries. It calls nobody but the database:
+// a slow provider must not hold up the broker.
+type ingest struct {
+	ledger *ledger
+	wake   func()
+	counts *instruments
+}
+
+// take stores a batch of events in one transaction. It returns an error only if
+// the database did not take it; the batch then comes again, whole.
+//
+// What cannot be read is set aside: logged by its id, counted, and acknowledged,
+// so that it holds up nothing. It stays in the stream until it is too old.
+func (in *ingest) take(ctx context.Context, msgs []bus.Msg) error {
+	var plans []plan
+	for _, msg := range msgs {
+		more, err := plansOf(msg)
+		switch {
+		case err != nil:
+			slog.ErrorContext(msg.Context(ctx), "setting an event aside", "event", msg.ID, "type", msg.Type, "error", err)
+			in.counts.event(ctx, msg.Type, "set_aside")
+		case more == nil:
+			in.counts.event(ctx, msg.Type, "ignored")
+		default:
+			in.counts.event(ctx, msg.Type, "planned")
+		}
+		plans = append(plans, more...)
+	}
+	if len(plans) == 0 {
+		return nil
+	}
+	added, err := in.ledger.Plan(ctx, plans)
+	if err != nil {
+		return err
+	}
+	if added > 0 {
+		in.wake()
+	}
+	return nil
+}
+
+// plansOf says which deliveries an event asks for: an acknowledgement by e-mail
+// and by SMS, the announcement of a reply by e-mail alone. Other events ask for
+// none.
+func plansOf(msg bus.Msg) ([]plan, error) {
+	var event interface {
+		proto.Message
+		GetOrigin() *eventspb.Origin
+	}
+	var kind eventType
+	var ways []channel
+	switch msg.Type {
+	case eventspb.CEType(eventspb.TypeMessageSubmitted):
+		event, kind, ways = new(eventspb.MessageSubmitted), messageSubmitted, []channel{byEmail, bySMS}
+	case eventspb.CEType(eventspb.TypeReplyPosted):
+		event, kind, ways = new(eventspb.ReplyPosted), replyPosted, []channel{byEmail}
+	default:
+		return nil, nil
+	}
+	if err := proto.Unmarshal(msg.Data, event); err != nil {
+		return nil, fmt.Errorf("decoding its payload: %w", err)
+	}
+	id, err := uuid.Parse(event.GetOrigin().GetEventId())
+	if err != nil {
+		return nil, fmt.Errorf("reading its event id: %w", err)
+	}
+	conversation, err := uuid.Parse(event.GetOrigin().GetConversationId())
+	if err != nil {
+		return nil, fmt.Errorf("reading its conversation id: %w", err)
+	}
+	plans := make([]plan, len(ways))
+	for i, way := range ways {
+		plans[i] = plan{
+			event: id, channel: way, kind: kind, conversation: conversation, caisse: event.GetOrigin().GetCaisse(),
+			occurred: msg.Time, traceparent: msg.TraceParent,
+		}
+	}
+	return plans, nil
+}

@@ -1,0 +1,127 @@
+package notifier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+)
+
+const scope = "github.com/ma-messagerie/messagerie/services/notifier"
+
+// instruments are the figures of this service. None has a member, a conversation
+// or an address as a label.
+type instruments struct {
+	events     metric.Int64Counter
+	deliveries metric.Int64Counter
+	late       metric.Int64Counter
+	calls      metric.Float64Histogram
+	delay      metric.Float64Histogram
+	backlog    metric.Registration
+}
+
+func newInstruments(l *ledger) (*instruments, error) {
+	meter := otel.Meter(scope)
+	events, err1 := meter.Int64Counter("messagerie.notifier.events",
+		metric.WithDescription("Events received by type and result (planned, ignored, set_aside)."))
+	deliveries, err2 := meter.Int64Counter("messagerie.notifier.deliveries",
+		metric.WithDescription("Outcomes recorded by channel and state."))
+	late, err3 := meter.Int64Counter("messagerie.notifier.late",
+		metric.WithDescription("Outcomes that came after their delivery was claimed again; an accepted one is a duplicate."))
+	calls, err4 := meter.Float64Histogram("messagerie.notifier.call.duration", metric.WithUnit("s"),
+		metric.WithDescription("Attempts by channel, provider and outcome, the rendering included."),
+		metric.WithExplicitBucketBoundaries(.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30))
+	delay, err5 := meter.Float64Histogram("messagerie.notifier.delay", metric.WithUnit("s"),
+		metric.WithDescription("From what happened to the claim of the attempt that was accepted."),
+		metric.WithExplicitBucketBoundaries(.01, .025, .05, .1, .25, .5, 1, 5, 30, 60, 300, 900, 3600, 14400, 86400))
+	rows, err6 := meter.Int64ObservableGauge("messagerie.notifier.waiting",
+		metric.WithDescription("Deliveries that have not ended, by channel and state."))
+	overdue, err7 := meter.Float64ObservableGauge("messagerie.notifier.overdue", metric.WithUnit("s"),
+		metric.WithDescription("How long the oldest of them has been due."))
+	if err := errors.Join(err1, err2, err3, err4, err5, err6, err7); err != nil {
+		return nil, fmt.Errorf("making instruments: %w", err)
+	}
+	backlog, err := meter.RegisterCallback(func(ctx context.Context, observe metric.Observer) error {
+		list, err := l.Waiting(ctx)
+		if err != nil {
+			slog.WarnContext(ctx, "measuring the ledger", "error", err)
+			return nil // the other figures are still worth having
+		}
+		observeWaiting(list, func(w waiting, labels metric.MeasurementOption) {
+			observe.ObserveInt64(rows, w.Rows, labels)
+			observe.ObserveFloat64(overdue, w.Overdue, labels)
+		})
+		return nil
+	}, rows, overdue)
+	if err != nil {
+		return nil, fmt.Errorf("making instruments: %w", err)
+	}
+	return &instruments{events, deliveries, late, calls, delay, backlog}, nil
+}
+
+// observeWaiting reports every channel and state, those without rows as 0, so
+// that a gauge falls back when its last row has ended.
+func observeWaiting(list []waiting, observe func(waiting, metric.MeasurementOption)) {
+	found := make(map[[2]string]waiting, len(list))
+	for _, w := range list {
+		found[[2]string{string(w.Channel), string(w.State)}] = w
+	}
+	for _, way := range channels {
+		for _, s := range []state{planned, sending, retry, unknown} {
+			observe(found[[2]string{string(way), string(s)}],
+				metric.WithAttributes(attribute.String("channel", string(way)), attribute.String("state", string(s))))
+		}
+	}
+}
+
+func (i *instruments) event(ctx context.Context, kind, result string) {
+	i.events.Add(ctx, 1, metric.WithAttributes(attribute.String("type", kind), attribute.String("result", result)))
+}
+
+func (i *instruments) call(ctx context.Context, way channel, provider string, c class, took time.Duration) {
+	i.calls.Record(ctx, took.Seconds(), metric.WithAttributes(
+		attribute.String("channel", string(way)), attribute.String("provider", provider), attribute.String("outcome", string(c))))
+}
+
+// recorded counts what the ledger took, and apart from it what came too late.
+func (i *instruments) recorded(ctx context.Context, outcomes, late []outcome) {
+	for _, o := range outcomes {
+		if slices.ContainsFunc(late, func(l outcome) bool { return l.delivery.Attempt == o.delivery.Attempt }) {
+			continue
+		}
+		i.deliveries.Add(ctx, 1, stateLabels(o.delivery.Channel, o.state))
+		if o.state == accepted {
+			i.delay.Record(ctx, o.delivery.Claimed.Sub(o.delivery.Occurred).Seconds(),
+				metric.WithAttributes(attribute.String("channel", string(o.delivery.Channel))))
+		}
+	}
+	for _, o := range late {
+		slog.WarnContext(ctx, "an outcome came after its lease", "delivery", o.delivery.id(), "outcome", o.class)
+		i.late.Add(ctx, 1, stateLabels(o.delivery.Channel, o.state))
+	}
+}
+
+func (i *instruments) swept(ctx context.Context, done swept) {
+	for way, n := range done.expired {
+		i.deliveries.Add(ctx, n, stateLabels(way, expired))
+	}
+	for way, n := range done.lapsed {
+		i.deliveries.Add(ctx, n, stateLabels(way, unknown))
+	}
+}
+
+func stateLabels(way channel, s state) metric.MeasurementOption {
+	return metric.WithAttributes(attribute.String("channel", string(way)), attribute.String("state", string(s)))
+}
+
+func (i *instruments) stop() {
+	if err := i.backlog.Unregister(); err != nil {
+		slog.Warn("unregistering instruments", "error", err)
+	}
+}

@@ -1,0 +1,270 @@
+// Package notifier tells members by e-mail and SMS what happened to their
+// messages: an acknowledgement of each submission by both, the announcement of
+// each reply by e-mail.
+//
+// # What is promised
+//
+// Each (event, channel) is accepted by a provider at least once, or ends in a
+// state that says why not (guarantee G2 of the design). It is accepted exactly
+// once, unless a provider took it and nobody could be told so (G3): its answer
+// was lost, or this process died between the call and the record of it. Accepted
+// means that the provider has queued the message, not that a person has it.
+//
+// # How
+//
+// Ingest and sending are apart, and between them is a ledger in PostgreSQL with
+// one row for each (event, channel). Ingest puts rows into it in one transaction
+// for each batch of events, and only then acknowledges the batch; an event that
+// comes again finds its rows there. Senders work from the ledger alone, so the
+// broker may be away, slow or wiped while they do.
+//
+// A sender leases a row, counting the attempt, commits, calls the provider
+// without holding a connection to the database, and records the outcome under
+// the attempt's id: who comes after another sender's claim changes nothing.
+// Leases and schedules go by the database's clock.
+//
+//	              claim                    accepted, refused, suppressed
+//	planned ────────────────▶ sending ────────────────▶ (end)
+//	               ▲  ▲          │  │
+//	       due     │  │   due    │  │ answer lost, lease lapsed
+//	   ┌───────────┘  └──────┐   │  └───────────────▶ unknown ──┐
+//	   │                     └───┼────────────────────────┘     │ time is up
+//	 retry ◀─────────────────────┘ certainly not sent           ▼
+//	   └────────────────────────────────────────────────────▶ expired
+//
+// What decides a repeat is whether the provider may have taken the message. If
+// it certainly has not (no connection, request not wholly written, 429, 500,
+// 503), it is sent again on the retry calendar. If it may have (time-out or cut
+// after the request was written, 502, 504, a lapsed lease), it waits AmbiguityWait
+// for news first; an e-mail is then sent again, an SMS once. Refused credentials
+// are nobody's failed attempt: the delivery waits and the log says so.
+//
+// E-mails are tried for 72 hours, SMS for 4, late ones between 8 and 20 o'clock
+// in Paris. Contact points are fetched from the messaging service when a batch
+// is sent, held until it has left, and written nowhere.
+//
+// # When it breaks
+//
+// Without PostgreSQL nothing is sent; events wait in the broker. Without the
+// messaging service nothing is sent; rows wait, without losing an attempt.
+// Without the broker what was ingested is sent, the rest waits in the outbox.
+// A kill -9 leaves at most twice Workers deliveries for each channel whose fate is
+// not known: those being sent and those claimed next. They are sent again after
+// the lease and AmbiguityWait; of those being sent, the ones that had arrived are
+// duplicates. A PostgreSQL restored from a backup
+// repeats what was sent since.
+package notifier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/ma-messagerie/messagerie/chassis"
+	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/bus"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+)
+
+// Config is all that the notifier can be told, NOTIFIER_*.
+type Config struct {
+	chassis.Process
+	// MachineConfig is this service's identity towards the messaging service.
+	auth.MachineConfig
+	// Bus is the broker: NOTIFIER_NATS_*.
+	Bus bus.Config `envPrefix:"NATS_"`
+	// SendGrid sends the e-mails: NOTIFIER_SENDGRID_*.
+	SendGrid SendGrid `envPrefix:"SENDGRID_"`
+	// Twilio sends the SMS: NOTIFIER_TWILIO_*.
+	Twilio Twilio `envPrefix:"TWILIO_"`
+
+	// DatabaseURL is PostgreSQL, as postgres://… or key=value pairs.
+	DatabaseURL string `env:"DATABASE_URL,required"`
+	// Migrate brings the schema up to date at start. Without it, a schema older
+	// than the binary ends the process.
+	Migrate bool `env:"MIGRATE" envDefault:"true"`
+	// MessagingAddr is the gRPC target of the messaging service.
+	MessagingAddr string `env:"MESSAGING_ADDR" envDefault:"dns:///messaging:9090"`
+	// SiteAddress is where members sign in, as they type it: a host and perhaps
+	// a path, without https://, at most 60 characters. It stands in mails as
+	// text, never as a link.
+	SiteAddress string `env:"SITE_ADDRESS,required"`
+	// Workers is the number of calls to each provider at once, 1 to 500.
+	Workers int `env:"WORKERS" envDefault:"64"`
+	// CallTimeout is the most a provider may take for one call.
+	CallTimeout time.Duration `env:"CALL_TIMEOUT" envDefault:"10s"`
+	// Lease is how long a claimed delivery is left to its sender: at least three
+	// CallTimeouts. After a crash, deliveries wait that long to be noticed.
+	Lease time.Duration `env:"LEASE" envDefault:"45s"`
+	// AmbiguityWait is how long a delivery that may have been sent waits before
+	// it is sent again. Shorter: sooner mended, more duplicates.
+	AmbiguityWait time.Duration `env:"AMBIGUITY_WAIT" envDefault:"3m"`
+	// Poll is how often the ledger is looked at for what nobody woke us for:
+	// repeats, and rows planned by other processes.
+	Poll time.Duration `env:"POLL" envDefault:"1s"`
+}
+
+// siteAddresses are hosts with an optional path, and nothing that a mail program
+// or a reader could take for more.
+var siteAddresses = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]+)?(/[A-Za-z0-9/_-]*)?$`)
+
+// leaseCalls is how many calls a lease must outlast: the one a claimed delivery
+// waits for, its own, and one in reserve.
+const leaseCalls = 3
+
+// Validate reports all faults that types do not show.
+func (c Config) Validate() error {
+	faults := []error{c.MachineConfig.Check(), checkURL("SENDGRID_BASE_URL", c.SendGrid.BaseURL), checkURL("TWILIO_BASE_URL", c.Twilio.BaseURL)}
+	fault := func(bad bool, format string, args ...any) {
+		if bad {
+			faults = append(faults, fmt.Errorf(format, args...))
+		}
+	}
+	if c.Twilio.StatusCallback != "" {
+		faults = append(faults, checkURL("TWILIO_STATUS_CALLBACK", c.Twilio.StatusCallback))
+	}
+	// What is required and missing has been reported already.
+	fault(c.SendGrid.From != "" && !validAddress(c.SendGrid.From), "SENDGRID_FROM is not an e-mail address")
+	fault(strings.ContainsAny(c.SendGrid.FromName, "\r\n"), "SENDGRID_FROM_NAME has a line break")
+	fault((c.Twilio.From == "") == (c.Twilio.MessagingServiceSID == ""), "exactly one of TWILIO_FROM and TWILIO_MESSAGING_SERVICE_SID must be set")
+	fault(c.SiteAddress != "" && (len(c.SiteAddress) > 60 || !siteAddresses.MatchString(c.SiteAddress)),
+		"SITE_ADDRESS %q is not a bare address such as messagerie.example.org, at most 60 characters", c.SiteAddress)
+	fault(c.Workers < 1 || c.Workers > maxBatch, "WORKERS must be 1 to %d", maxBatch)
+	fault(c.CallTimeout <= 0, "CALL_TIMEOUT must be more than 0")
+	fault(c.Lease < leaseCalls*c.CallTimeout, "LEASE must be at least %d times CALL_TIMEOUT (%s)", leaseCalls, leaseCalls*c.CallTimeout)
+	fault(c.AmbiguityWait <= 0, "AMBIGUITY_WAIT must be more than 0")
+	fault(c.Poll <= 0, "POLL must be more than 0")
+	return errors.Join(faults...)
+}
+
+func checkURL(name, value string) error {
+	u, err := url.Parse(value)
+	if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") || u.RawQuery != "" || strings.HasSuffix(u.Path, "/") {
+		return fmt.Errorf("%s is not an http(s) address without a final slash", name)
+	}
+	return nil
+}
+
+// Run serves until ctx is done, then drains: no more events are taken, calls
+// under way end and are recorded, what was claimed and not begun goes back.
+func Run(ctx context.Context, cfg Config) error {
+	if cfg.Migrate {
+		if err := postgres.Migrate(ctx, cfg.DatabaseURL, Migrations); err != nil {
+			return fmt.Errorf("bringing the schema up to date: %w", err)
+		}
+	}
+	pool, err := postgres.Open(ctx, cfg.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	if err := postgres.CheckSchema(ctx, pool, Migrations); err != nil {
+		return err
+	}
+	events, err := bus.Connect("notifier", cfg.Bus, bus.Stream{
+		Name: eventspb.StreamName, Subjects: []string{eventspb.SubjectPrefix + ">"},
+		MaxAge: eventspb.MaxAge, DuplicateWindow: eventspb.DuplicateWindow,
+	})
+	if err != nil {
+		return err
+	}
+	defer events.Close()
+	messaging, err := rpc.Dial(cfg.MessagingAddr, cfg.TokenSource())
+	if err != nil {
+		return err
+	}
+	defer messaging.Close()
+	return serve(ctx, cfg, pool, events, messagingpb.NewRecipientServiceClient(messaging))
+}
+
+// serve builds the parts and runs them. The recorder outlives the lanes, which
+// hand it what their last calls brought.
+func serve(ctx context.Context, cfg Config, pool *pgxpool.Pool, events *bus.Bus, recipients messagingpb.RecipientServiceClient) error {
+	book := &ledger{pool: pool, ambiguityWait: cfg.AmbiguityWait}
+	counts, err := newInstruments(book)
+	if err != nil {
+		return err
+	}
+	defer counts.stop()
+	outcomes := &recorder{ledger: book, counts: counts, in: make(chan outcome, maxRecord), patience: cfg.Lease + cfg.AmbiguityWait}
+	lanes := newLanes(cfg, book, recipients, outcomes, counts)
+	intakeOf := &ingest{ledger: book, counts: counts, wake: func() {
+		for _, l := range lanes {
+			l.wake()
+		}
+	}}
+	admin := &chassis.Admin{}
+	admin.Check("database", pool.Ping)
+	admin.Check("broker", events.Ready)
+
+	// hard ends what a drain may still wait for.
+	hard, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	context.AfterFunc(ctx, func() {
+		admin.Drain()
+		time.AfterFunc(cfg.DrainTimeout, cut)
+	})
+	recorded := make(chan struct{})
+	go func() {
+		defer close(recorded)
+		outcomes.run(hard)
+	}()
+	group, running := errgroup.WithContext(ctx)
+	group.Go(func() error { return admin.Serve(running, cfg.AdminAddr) })
+	group.Go(func() error { return events.Consume(running, intake, intakeOf.take) })
+	group.Go(func() error { sweep(running, book, counts, cfg.Poll); return nil })
+	for _, l := range lanes {
+		group.Go(func() error { l.run(running); return nil })
+	}
+	err = group.Wait()
+	close(outcomes.in)
+	<-recorded
+	return err
+}
+
+func newLanes(cfg Config, book *ledger, recipients messagingpb.RecipientServiceClient, outcomes *recorder, counts *instruments) []*lane {
+	words := composer{site: cfg.SiteAddress}
+	mails := &sendGrid{cfg: cfg.SendGrid, client: newProviderClient(cfg.Workers, cfg.CallTimeout)}
+	texts := &twilio{cfg: cfg.Twilio, client: newProviderClient(cfg.Workers, cfg.CallTimeout)}
+	lanes := []*lane{
+		{channel: byEmail, provider: "sendgrid", deliver: byMail(mails, words)},
+		{channel: bySMS, provider: "twilio", deliver: byText(texts, words)},
+	}
+	for _, l := range lanes {
+		l.ledger, l.recipients, l.done, l.counts = book, recipients, outcomes, counts
+		l.workers, l.lease, l.callTimeout, l.poll = cfg.Workers, cfg.Lease, cfg.CallTimeout, cfg.Poll
+		l.woken, l.faults = make(chan struct{}, 1), rate.Sometimes{Interval: 10 * time.Second}
+	}
+	return lanes
+}
+
+// sweep looks for lapsed leases and ended lifetimes until ctx is done.
+func sweep(ctx context.Context, book *ledger, counts *instruments, poll time.Duration) {
+	ticker := time.NewTicker(poll)
+	defer ticker.Stop()
+	for {
+		done, err := book.Sweep(ctx)
+		counts.swept(ctx, done)
+		if err != nil && ctx.Err() == nil {
+			slog.WarnContext(ctx, "sweeping", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}

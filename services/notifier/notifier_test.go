@@ -1,0 +1,690 @@
+package notifier
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/ma-messagerie/messagerie/chassis"
+	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/bus"
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	"github.com/ma-messagerie/messagerie/chassis/testenv"
+	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+)
+
+// patience is how long a test waits for what must come.
+const patience = 30 * time.Second
+
+// canaries are in every recipient of these tests, and may be in no log line and
+// in no span of any of them.
+var canaries = []string{"canary.", "3363998", "Jeanne Canary"}
+
+var (
+	logs   = &safeBuffer{}
+	meters = metric.NewManualReader()
+	spans  = tracetest.NewInMemoryExporter()
+)
+
+type safeBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *safeBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *safeBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+func TestMain(m *testing.M) {
+	slog.SetDefault(slog.New(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	otel.SetTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans)))
+	otel.SetMeterProvider(metric.NewMeterProvider(metric.WithReader(meters)))
+	otel.SetTextMapPropagator(propagation.TraceContext{})
+	result := m.Run()
+	told := logs.String() + measured() + fmt.Sprintf("%+v", spans.GetSpans())
+	for _, canary := range canaries {
+		if i := strings.Index(told, canary); i >= 0 {
+			fmt.Printf("FAIL: a log line or a span holds %q: …%s…\n", canary, told[max(0, i-300):min(len(told), i+100)])
+			result = max(result, 1)
+		}
+	}
+	os.Exit(result)
+}
+
+// measured is every figure there is, with its labels.
+func measured() string {
+	var figures metricdata.ResourceMetrics
+	if err := meters.Collect(context.Background(), &figures); err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("%+v", figures)
+}
+
+// directory is the messaging service, as far as the notifier sees it: a real gRPC
+// server that asks for a machine's token.
+type directory struct {
+	messagingpb.UnimplementedRecipientServiceServer
+	mu    sync.Mutex
+	known map[string]*messagingpb.Recipient
+	calls atomic.Int64
+	// failures is how many calls are still to fail.
+	failures atomic.Int64
+}
+
+func (d *directory) BatchGetRecipients(_ context.Context, req *messagingpb.BatchGetRecipientsRequest) (*messagingpb.BatchGetRecipientsResponse, error) {
+	d.calls.Add(1)
+	if d.failures.Add(-1) >= 0 {
+		return nil, status.Error(codes.Unavailable, "not now")
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	resp := &messagingpb.BatchGetRecipientsResponse{}
+	for _, id := range req.GetConversationIds() {
+		if found := d.known[id]; found != nil {
+			resp.Recipients = append(resp.Recipients, found)
+		}
+	}
+	return resp, nil
+}
+
+// stage is everything around a notifier.
+type stage struct {
+	*directory
+	ledger    *ledger
+	broker    *testenv.Broker
+	providers *providers
+	cfg       Config
+	publisher *bus.Bus
+}
+
+func newStage(t *testing.T) *stage {
+	t.Helper()
+	s := &stage{directory: &directory{known: make(map[string]*messagingpb.Recipient)}, providers: newProviders(t), broker: testenv.NATS(t)}
+	s.ledger = newLedger(t)
+	issuer := testenv.NewIssuer(t, auth.RealmMachine)
+	s.cfg = Config{
+		Process:       chassis.Process{DrainTimeout: 10 * time.Second},
+		MachineConfig: auth.MachineConfig{TokenURL: issuer.Issuer.URL + "/token", ClientID: "notifier", ClientSecret: "secret"},
+		Bus:           bus.Config{URL: s.broker.URL, Replicas: 1, MaxBytes: 64 << 20},
+		SendGrid:      s.providers.sendGrid(0).cfg,
+		Twilio:        s.providers.twilio(0).cfg,
+		DatabaseURL:   s.ledger.pool.Config().ConnString(),
+		Migrate:       true,
+		MessagingAddr: serveDirectory(t, s.directory, issuer.Issuer),
+		SiteAddress:   "messagerie.example.org",
+		Workers:       8, CallTimeout: 5 * time.Second, Lease: 15 * time.Second, AmbiguityWait: time.Minute, Poll: 50 * time.Millisecond,
+	}
+	if err := s.cfg.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	publisher, err := bus.Connect("test", s.cfg.Bus, bus.Stream{
+		Name: eventspb.StreamName, Subjects: []string{eventspb.SubjectPrefix + ">"}, MaxAge: time.Hour, DuplicateWindow: time.Minute,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(publisher.Close)
+	s.publisher = publisher
+	return s
+}
+
+func serveDirectory(t *testing.T, d *directory, issuer auth.Issuer) (addr string) {
+	t.Helper()
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := rpc.NewServer(rpc.ServerConfig{Listener: lis}, auth.NewVerifier(auth.Config{Issuers: auth.Issuers{issuer}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	messagingpb.RegisterRecipientServiceServer(server, d)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(ctx, time.Second) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return "passthrough:///" + lis.Addr().String()
+}
+
+// start runs a notifier until stop is called, or the test ends.
+func (s *stage) start(t *testing.T) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- Run(ctx, s.cfg) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		select {
+		case err := <-ended:
+			if err != nil && !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+		case <-time.After(patience):
+			t.Error("the notifier does not end")
+		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+// newcomer makes a conversation whose member can be reached.
+func (s *stage) newcomer() *messagingpb.Recipient {
+	to := member("fr")
+	to.ConversationId = uuid.NewString()
+	to.Email = "canary." + to.GetConversationId() + "@example.org"
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.known[to.GetConversationId()] = to
+	return to
+}
+
+const traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+// eventOf is an event about a conversation, as the messaging service publishes it.
+func eventOf(t *testing.T, kind string, to *messagingpb.Recipient) (uuid.UUID, bus.Event) {
+	t.Helper()
+	id := uuid.New()
+	origin := &eventspb.Origin{EventId: id.String(), ConversationId: to.GetConversationId(), Reference: to.GetReference(), Caisse: "armorique"}
+	var payload proto.Message = &eventspb.MessageSubmitted{Origin: origin}
+	if kind == eventspb.TypeReplyPosted {
+		payload = &eventspb.ReplyPosted{Origin: origin, Final: true}
+	}
+	data, err := proto.Marshal(payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id, bus.Event{
+		ID: id.String(), Type: eventspb.CEType(kind), Source: "/messaging", Subject: eventspb.Subject(kind, "armorique"),
+		Entity: to.GetConversationId(), Time: time.Now(), Data: data,
+	}
+}
+
+func (s *stage) publish(t *testing.T, events ...bus.Event) {
+	t.Helper()
+	eventually(t, "the broker takes the events", func() bool {
+		return errors.Join(s.publisher.Publish(t.Context(), events)...) == nil
+	})
+}
+
+// eventually waits for a condition by looking at it.
+func eventually(t *testing.T, what string, true func() bool) {
+	t.Helper()
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	deadline := time.After(patience)
+	for !true() {
+		select {
+		case <-ticker.C:
+		case <-deadline:
+			t.Fatalf("waited %s until %s", patience, what)
+		}
+	}
+}
+
+// settled waits until the ledger has n rows and all of them have ended.
+func (s *stage) settled(t *testing.T, n int) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%d deliveries have ended", n), func() bool {
+		var rows, open int
+		err := s.ledger.pool.QueryRow(t.Context(), `SELECT count(*), count(*) FILTER (WHERE next_attempt_at IS NOT NULL OR lease_until IS NOT NULL)
+			FROM delivery`).Scan(&rows, &open)
+		return err == nil && rows == n && open == 0
+	})
+}
+
+func TestSubmissionAndReply(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.start(t)
+	to := s.newcomer()
+	submitted, event := eventOf(t, eventspb.TypeMessageSubmitted, to)
+	s.publish(t, event)
+	s.settled(t, 2)
+	_, reply := eventOf(t, eventspb.TypeReplyPosted, to)
+	s.publish(t, reply)
+	s.settled(t, 3)
+	mails, texts := s.providers.accepted(byEmail), s.providers.accepted(bySMS)
+	if len(mails) != 2 || len(texts) != 1 {
+		t.Fatalf("%d mails and %d SMS, want 2 and 1", len(mails), len(texts))
+	}
+	if mails[0].To != to.GetEmail() || mails[0].DeliveryID != submitted.String()+".EMAIL" || !strings.HasPrefix(mails[0].Mail["subject"].(string), "Accusé de réception") {
+		t.Errorf("acknowledgement: %+v", mails[0])
+	}
+	if subject := mails[1].Mail["subject"].(string); !strings.HasPrefix(subject, "Une réponse") {
+		t.Errorf("reply: subject %q", subject)
+	}
+	if texts[0].To != to.GetPhone() || texts[0].DeliveryID != submitted.String()+".SMS" {
+		t.Errorf("SMS: %+v", texts[0])
+	}
+	figures := measured()
+	for _, name := range []string{"events", "deliveries", "call.duration", "delay", "waiting", "overdue"} {
+		if !strings.Contains(figures, "messagerie.notifier."+name) {
+			t.Errorf("figure %s is missing", name)
+		}
+	}
+}
+
+// The promise: whatever is delivered twice and by whomever, one mail and one SMS.
+func TestExactlyOnceWithRepeatedEventsAndTwoNotifiers(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.start(t)
+	s.start(t)
+	const submissions = 40
+	var wanted []string
+	for range submissions {
+		to := s.newcomer()
+		wanted = append(wanted, to.GetEmail())
+		id, event := eventOf(t, eventspb.TypeMessageSubmitted, to)
+		for i := range 5 {
+			copied := event
+			copied.ID = fmt.Sprintf("%s-%d", id, i) // past what the broker can tell
+			s.publish(t, copied)
+		}
+	}
+	s.settled(t, 2*submissions)
+	counts := make(map[string]int)
+	for _, call := range s.providers.accepted(byEmail) {
+		counts[call.To]++
+	}
+	for _, address := range wanted {
+		if counts[address] != 1 {
+			t.Errorf("a member got %d mails", counts[address])
+		}
+	}
+	if n := len(s.providers.accepted(bySMS)); n != submissions {
+		t.Errorf("%d SMS, want %d", n, submissions)
+	}
+}
+
+// A process dies between its claim and its record.
+func TestCrashIsMendedOnceAfterTheWait(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.cfg.AmbiguityWait = time.Second
+	to := s.newcomer()
+	event := uuid.New()
+	plans := planOf(byEmail, bySMS)
+	for i := range plans {
+		plans[i].event, plans[i].conversation = event, uuid.MustParse(to.GetConversationId())
+	}
+	mustPlan(t, s.ledger, plans)
+	const lease = 300 * time.Millisecond
+	for _, way := range channels {
+		if _, err := s.ledger.Claim(t.Context(), way, 1, lease); err != nil {
+			t.Fatal(err)
+		}
+	}
+	crashed := time.Now()
+	s.start(t)
+	s.settled(t, 2)
+	for _, way := range channels {
+		sent := s.providers.accepted(way)
+		if len(sent) != 1 || sent[0].At.Sub(crashed) < lease+s.cfg.AmbiguityWait-100*time.Millisecond {
+			t.Errorf("%s: %d sent, the first after %s", way, len(sent), sent[0].At.Sub(crashed))
+		}
+		if got := look(t, s.ledger, event, way); got.State != accepted || got.Attempts != 2 || got.Unknowns != 1 {
+			t.Errorf("%s: %+v", way, got)
+		}
+	}
+}
+
+func TestThrottledIsRepeatedWhenAllowed(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	var refusals atomic.Int64
+	s.providers.set(func(call *providerCall, w http.ResponseWriter) bool {
+		if call.Channel != byEmail || refusals.Add(1) > 1 {
+			return false
+		}
+		w.Header().Set("Retry-After", "1")
+		w.WriteHeader(http.StatusTooManyRequests)
+		return true
+	})
+	s.start(t)
+	id, event := eventOf(t, eventspb.TypeMessageSubmitted, s.newcomer())
+	s.publish(t, event)
+	s.settled(t, 2)
+	mails := s.providers.accepted(byEmail)
+	first := s.providers.calls[0]
+	for _, call := range s.providers.calls {
+		if call.Channel == byEmail {
+			first = call
+			break
+		}
+	}
+	if len(mails) != 1 || mails[0].At.Sub(first.At) < time.Second {
+		t.Errorf("%d mails; repeated after %s, asked for was 1s", len(mails), mails[0].At.Sub(first.At))
+	}
+	if got := look(t, s.ledger, id, byEmail); got.Attempts != 2 || got.Unknowns != 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// A provider's refusal may repeat the address; the end is visible without it.
+func TestRefusedEndsWithItsReason(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.providers.set(func(call *providerCall, w http.ResponseWriter) bool {
+		w.WriteHeader(http.StatusBadRequest)
+		fmt.Fprintf(w, `{"code":21211,"message":"'To' number %s is not valid"}`, call.To)
+		return true
+	})
+	s.start(t)
+	id, event := eventOf(t, eventspb.TypeMessageSubmitted, s.newcomer())
+	s.publish(t, event)
+	s.settled(t, 2)
+	for way, reason := range map[channel]string{byEmail: "HTTP_400", bySMS: "TWILIO_21211"} {
+		if got := look(t, s.ledger, id, way); got.State != refused || got.Reason != reason || got.Attempts != 1 {
+			t.Errorf("%s: %+v", way, got)
+		}
+	}
+}
+
+// A provider that takes the request and never answers has perhaps sent it.
+func TestHangIsUnknown(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.cfg.CallTimeout = 300 * time.Millisecond
+	s.providers.set(func(call *providerCall, _ http.ResponseWriter) bool {
+		if call.Channel == byEmail {
+			<-call.Gone
+		}
+		return call.Channel == byEmail
+	})
+	s.start(t)
+	id, event := eventOf(t, eventspb.TypeMessageSubmitted, s.newcomer())
+	s.publish(t, event)
+	ends := func(way channel, want state) func() bool {
+		return func() bool {
+			var got state
+			err := s.ledger.pool.QueryRow(t.Context(), `SELECT state FROM delivery WHERE event_id = $1 AND channel = $2`, id, way).Scan(&got)
+			return err == nil && got == want
+		}
+	}
+	eventually(t, "the hang is noticed", ends(byEmail, unknown))
+	if got := look(t, s.ledger, id, byEmail); got.Reason != "NO_ANSWER_IN_TIME" || got.Wait < 60 {
+		t.Errorf("%+v", got)
+	}
+	// The other channel has its own workers.
+	eventually(t, "the SMS is accepted", ends(bySMS, accepted))
+}
+
+// Our key is wrong: everything waits, nothing is spent, and it leaves once mended.
+func TestConfigFaultCostsNoAttempt(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	var mended atomic.Bool
+	s.providers.set(func(_ *providerCall, w http.ResponseWriter) bool {
+		if mended.Load() {
+			return false
+		}
+		w.WriteHeader(http.StatusUnauthorized)
+		return true
+	})
+	s.start(t)
+	id, event := eventOf(t, eventspb.TypeReplyPosted, s.newcomer())
+	s.publish(t, event)
+	eventually(t, "the refusal is recorded", func() bool {
+		var n int
+		err := s.ledger.pool.QueryRow(t.Context(), `SELECT count(*) FROM attempt WHERE outcome = 'config_fault' AND http_status = 401`).Scan(&n)
+		return err == nil && n == 1
+	})
+	if got := look(t, s.ledger, id, byEmail); got.State != planned || got.Attempts != 0 || got.Wait < 60 {
+		t.Errorf("%+v", got)
+	}
+	mended.Store(true)
+	due(t, s.ledger)
+	s.settled(t, 1)
+	if n := len(s.providers.accepted(byEmail)); n != 1 {
+		t.Errorf("%d mails, want 1", n)
+	}
+}
+
+func TestWithoutRecipientsRowsGoBack(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.failures.Store(3)
+	s.start(t)
+	id, event := eventOf(t, eventspb.TypeReplyPosted, s.newcomer())
+	s.publish(t, event)
+	s.settled(t, 1)
+	if got := look(t, s.ledger, id, byEmail); got.State != accepted || got.Attempts != 1 {
+		t.Errorf("%+v", got)
+	}
+	if n := s.calls.Load(); n != 4 {
+		t.Errorf("messaging was asked %d times, want 4", n)
+	}
+}
+
+func TestNobodyToSendTo(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.start(t)
+	for _, row := range []struct {
+		email, phone   string
+		onEmail, onSMS string
+	}{
+		{"", "", reasonNoEmail, reasonNoPhone},
+		{"canary.two@example.org, x@example.org", "0639980001", reasonEmailInvalid, reasonPhoneInvalid},
+		{"canary.x@example.org\r\nBcc: y@example.org", "+33", reasonEmailInvalid, reasonPhoneInvalid},
+		{"Jeanne Canary <canary.x@example.org>", "+336399800011234567", reasonEmailInvalid, reasonPhoneInvalid},
+	} {
+		to := s.newcomer()
+		to.Email, to.Phone = row.email, row.phone
+		id, event := eventOf(t, eventspb.TypeMessageSubmitted, to)
+		s.publish(t, event)
+		for way, reason := range map[channel]string{byEmail: row.onEmail, bySMS: row.onSMS} {
+			eventually(t, "the delivery is suppressed", func() bool {
+				var found state
+				var why string
+				err := s.ledger.pool.QueryRow(t.Context(), `SELECT state, reason FROM delivery WHERE event_id = $1 AND channel = $2`, id, way).Scan(&found, &why)
+				return err == nil && found == suppressed && why == reason
+			})
+		}
+	}
+	gone := member("fr")
+	gone.ConversationId = uuid.NewString()
+	id, event := eventOf(t, eventspb.TypeReplyPosted, gone)
+	s.publish(t, event)
+	s.settled(t, 9)
+	if got := look(t, s.ledger, id, byEmail); got.State != suppressed || got.Reason != reasonNobody {
+		t.Errorf("unknown conversation: %+v", got)
+	}
+	if len(s.providers.calls) != 0 {
+		t.Errorf("providers were called %d times", len(s.providers.calls))
+	}
+}
+
+// What cannot be read holds up nothing, and what is none of ours makes nothing.
+func TestUnreadableEventsAreSetAside(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.start(t)
+	to := s.newcomer()
+	_, garbage := eventOf(t, eventspb.TypeMessageSubmitted, to)
+	garbage.Data = []byte{0xff, 0xff, 0xff}
+	_, nameless := eventOf(t, eventspb.TypeReplyPosted, to)
+	nameless.Data = nil
+	_, foreign := eventOf(t, eventspb.TypeReplyPosted, to)
+	foreign.Type = "messagerie.reply-posted.v9"
+	_, good := eventOf(t, eventspb.TypeReplyPosted, to)
+	s.publish(t, garbage, nameless, foreign, good)
+	s.settled(t, 1)
+	for _, id := range []string{garbage.ID, nameless.ID} {
+		if !strings.Contains(logs.String(), id) {
+			t.Errorf("event %s was set aside in silence", id)
+		}
+	}
+}
+
+// One trace from the call that caused the event to the call at the provider.
+func TestTraceReachesTheProvider(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.start(t)
+	_, event := eventOf(t, eventspb.TypeMessageSubmitted, s.newcomer())
+	event.TraceParent = traceparent
+	s.publish(t, event)
+	s.settled(t, 2)
+	const id = "4bf92f3577b34da6a3ce929d0e0e4736"
+	for _, way := range channels {
+		sent := s.providers.accepted(way)
+		if len(sent) != 1 || !strings.Contains(sent[0].Header.Get("Traceparent"), id) {
+			t.Fatalf("%s: the provider was called in another trace: %v", way, sent)
+		}
+		eventually(t, "the span is exported", func() bool {
+			for _, span := range spans.GetSpans() {
+				if span.Name == "send "+string(way) && span.SpanContext.TraceID().String() == id && span.Parent.IsValid() {
+					return true
+				}
+			}
+			return false
+		})
+	}
+}
+
+// SIGTERM: the call under way ends and is recorded, the rest goes back untouched.
+func TestDrain(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.cfg.Workers = 1
+	release := make(chan struct{})
+	s.providers.set(func(*providerCall, http.ResponseWriter) bool {
+		<-release
+		return false
+	})
+	began := make(chan struct{})
+	var once sync.Once
+	s.providers.began = func() { once.Do(func() { close(began) }) }
+	stop := s.start(t)
+	for range 3 {
+		_, event := eventOf(t, eventspb.TypeReplyPosted, s.newcomer())
+		s.publish(t, event)
+	}
+	select {
+	case <-began:
+	case <-time.After(patience):
+		t.Fatal("nothing was sent")
+	}
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		stop()
+	}()
+	eventually(t, "what was not begun is given back", func() bool {
+		list, err := s.ledger.Waiting(t.Context())
+		var leased int64
+		for _, w := range list {
+			if w.State == sending {
+				leased += w.Rows
+			}
+		}
+		return err == nil && leased == 1
+	})
+	close(release)
+	<-stopped
+	var ended, waiting int
+	err := s.ledger.pool.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE state = 'accepted' AND attempts = 1),
+		count(*) FILTER (WHERE state = 'planned' AND attempts = 0) FROM delivery`).Scan(&ended, &waiting)
+	if err != nil || ended != 1 || ended+waiting < 2 {
+		t.Errorf("%d accepted, %d planned (%v)", ended, waiting, err)
+	}
+}
+
+// A process that was stopped for longer than its lease must not call: somebody
+// else may have by now.
+func TestNoCallOnAStaleLease(t *testing.T) {
+	t.Parallel()
+	l := &lane{channel: byEmail, done: &recorder{in: make(chan outcome, 1)}, deliver: func(context.Context, delivery, *messagingpb.Recipient) answer {
+		t.Error("a provider was called")
+		return answer{}
+	}}
+	l.work(t.Context(), job{recipient: member("fr"), latest: time.Now().Add(-time.Millisecond)})
+	if got := <-l.done.in; got.reason != reasonTooSlow || !got.uncounted || got.class != "" {
+		t.Errorf("%+v", got)
+	}
+}
+
+// The broker is away while the notifier starts, and wiped afterwards.
+func TestBrokerAwayAndWiped(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.broker.Stop()
+	s.start(t)
+	s.broker.Start(t)
+	_, first := eventOf(t, eventspb.TypeReplyPosted, s.newcomer())
+	s.publish(t, first)
+	s.settled(t, 1)
+	s.broker.Stop()
+	s.broker.Wipe(t)
+	s.broker.Start(t)
+	_, second := eventOf(t, eventspb.TypeReplyPosted, s.newcomer())
+	s.publish(t, second)
+	s.settled(t, 2)
+	if n := len(s.providers.accepted(byEmail)); n != 2 {
+		t.Errorf("%d mails, want 2", n)
+	}
+}
+
+func TestConfigReportsAllFaultsAtOnce(t *testing.T) {
+	t.Parallel()
+	_, err := chassis.Load[Config]("NOTIFIER_", []string{
+		"NOTIFIER_SENDGRID_FROM=nobody", "NOTIFIER_SENDGRID_BASE_URL=ftp://x", "NOTIFIER_TWILIO_FROM=1", "NOTIFIER_TWILIO_MESSAGING_SERVICE_SID=2",
+		"NOTIFIER_SITE_ADDRESS=https://messagerie.example.org", "NOTIFIER_WORKERS=501", "NOTIFIER_LEASE=29s", "NOTIFIER_AMBIGUITY_WAIT=0s", "NOTIFIER_POLL=0s",
+	})
+	if err == nil {
+		t.Fatal("a configuration of faults was taken")
+	}
+	for _, want := range []string{
+		"NOTIFIER_DATABASE_URL", "NOTIFIER_SENDGRID_API_KEY", "NOTIFIER_TWILIO_ACCOUNT_SID", "TOKEN_PATH", "SENDGRID_FROM", "SENDGRID_BASE_URL",
+		"exactly one of TWILIO_FROM", "SITE_ADDRESS", "WORKERS", "LEASE", "AMBIGUITY_WAIT", "POLL",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("no word about %s in: %v", want, err)
+		}
+	}
+	cfg, err := chassis.Load[Config]("NOTIFIER_", []string{
+		"NOTIFIER_DATABASE_URL=postgres:///x", "NOTIFIER_TOKEN_PATH=/t", "NOTIFIER_SENDGRID_API_KEY=k", "NOTIFIER_SENDGRID_FROM=a@example.org",
+		"NOTIFIER_TWILIO_ACCOUNT_SID=AC", "NOTIFIER_TWILIO_AUTH_TOKEN=t", "NOTIFIER_TWILIO_FROM=+33700000000", "NOTIFIER_SITE_ADDRESS=messagerie.example.org/msa",
+		"NOTIFIER_NATS_URL=nats://n:4222",
+	})
+	if err != nil || cfg.Bus.URL != "nats://n:4222" || cfg.Lease != 45*time.Second {
+		t.Errorf("a good configuration: %v, %+v", err, cfg.Bus)
+	}
+}

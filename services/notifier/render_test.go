@@ -1,0 +1,232 @@
+package notifier
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+var words = composer{site: "messagerie.example.org"}
+
+// member is a recipient whose every value is distinct, so that a test can tell
+// which of them went where.
+func member(locale string) *messagingpb.Recipient {
+	return &messagingpb.Recipient{
+		ConversationId: "0199f0c0-0000-7000-8000-000000000001",
+		Email:          "canary.jeanne@example.org", Phone: "+33639980001", Locale: locale, Reference: "MSA-7K3D92QX",
+		ReceiveTime: timestamppb.New(time.Date(2026, 11, 23, 13, 5, 0, 0, time.UTC)),
+		Queue: &taxonomypb.Queue{
+			Code: "famille", Label: "Service Famille & Logement", PostalAddress: "MSA d'Armorique\n3 rue Hervé de Guébriant\n29412 Landerneau Cedex",
+			Phone: "02 98 85 79 79", Email: "famille@msa.example.org", AnswerDays: 5,
+		},
+	}
+}
+
+func TestGolden(t *testing.T) {
+	t.Parallel()
+	for event, byLang := range library {
+		for lang := range byLang {
+			name := fmt.Sprintf("%s.%s", event, lang)
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				to := member(lang)
+				mail, err := words.mail(event, to)
+				if err != nil {
+					t.Fatal(err)
+				}
+				text, err := words.text(event, to)
+				if err != nil {
+					t.Fatal(err)
+				}
+				golden(t, name+".txt", fmt.Sprintf("Subject: %s\n\n%s\n=== SMS\n%s\n", mail.Subject, mail.Text, text.Body))
+				golden(t, name+".html", mail.HTML)
+			})
+		}
+	}
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (write it anew with go test -update): %s", name, diff)
+	}
+}
+
+// What the law asks of an acknowledgement, and what a mail must never have.
+func TestMailHoldsWhatItMustAndNoMore(t *testing.T) {
+	t.Parallel()
+	for event, byLang := range library {
+		for lang := range byLang {
+			mail, err := words.mail(event, member(lang))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for part, body := range map[string]string{"text": mail.Text, "html": mail.HTML} {
+				wants := []string{"MSA-7K3D92QX", "messagerie.example.org"}
+				if event == messageSubmitted {
+					wants = append(wants, "29412 Landerneau Cedex", "02 98 85 79 79", "famille@msa.example.org", "2026", "5 ", "L. 112-11")
+				}
+				for _, want := range wants {
+					if !strings.Contains(body, want) {
+						t.Errorf("%s %s %s: %q is missing", event, lang, part, want)
+					}
+				}
+				for _, never := range []string{"http://", "https://", "<img", "<a ", "href", "canary.jeanne", "+33639980001", "<no value>"} {
+					if strings.Contains(body, never) {
+						t.Errorf("%s %s %s: holds %q", event, lang, part, never)
+					}
+				}
+			}
+			if !strings.Contains(mail.HTML, `<html lang="`+lang+`"`) || !strings.Contains(mail.HTML, "Famille &amp; Logement") && event == messageSubmitted {
+				t.Errorf("%s %s: language or escaping is missing", event, lang)
+			}
+			if strings.ContainsAny(mail.Subject, "\r\n") || !strings.Contains(mail.Subject, "MSA-7K3D92QX") {
+				t.Errorf("%s %s: subject %q", event, lang, mail.Subject)
+			}
+		}
+	}
+}
+
+// A queue without optional values leaves no empty label behind.
+func TestMailLeavesOutWhatIsUnknown(t *testing.T) {
+	t.Parallel()
+	to := member("fr")
+	to.Queue.Email, to.Queue.AnswerDays = "", 0
+	mail, err := words.mail(messageSubmitted, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, never := range []string{"Courriel\u00a0:", "Courriel&nbsp;:", "Délai"} {
+		if strings.Contains(mail.Text, never) || strings.Contains(mail.HTML, never) {
+			t.Errorf("holds %q", never)
+		}
+	}
+}
+
+// The longest values there can be: this is what keeps the price of an SMS.
+func TestSMSIsOnePart(t *testing.T) {
+	t.Parallel()
+	for event := range library {
+		for _, lang := range []string{"fr", "en"} {
+			to := member(lang)
+			to.Reference = "WWWW-WWWWWWWWWWW" // sixteen, all that references allows
+			to.ReceiveTime = timestamppb.New(time.Date(2026, 12, 30, 22, 59, 0, 0, time.UTC))
+			text, err := words.text(event, to)
+			if err != nil {
+				t.Fatal(err)
+			}
+			size, ok := septets(text.Body)
+			if !ok || size > onePart {
+				t.Errorf("%s %s: %d septets, GSM 7-bit %t: %s", event, lang, size, ok, text.Body)
+			}
+			if strings.Contains(text.Body, words.site) {
+				t.Errorf("%s %s: an SMS holds an address: %s", event, lang, text.Body)
+			}
+		}
+	}
+}
+
+func TestSeptets(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		text string
+		n    int
+		ok   bool
+	}{
+		{"", 0, true},
+		{"Accusé de réception à 14h05", 27, true},
+		{"€", 2, true},
+		{"[x]", 5, true},
+		{"Ça", 2, true},
+		{"reçu", 0, false},
+		{"arrêt", 0, false},
+		{"l’accusé", 0, false},
+		{"a\u00a0b", 0, false},
+		{"👍", 0, false},
+	} {
+		if n, ok := septets(row.text); n != row.n || ok != row.ok {
+			t.Errorf("septets(%q) = %d, %t; want %d, %t", row.text, n, ok, row.n, row.ok)
+		}
+	}
+}
+
+func TestReferencesThatWouldBreakAHeader(t *testing.T) {
+	t.Parallel()
+	for _, reference := range []string{"", "MSA", "MSA-7K3D92QX\r\nBcc: x@example.org", "MSA-7K3D92QX\n", "msa-7k3d92qx", "MSA-É", strings.Repeat("A", 17)} {
+		to := member("fr")
+		to.Reference = reference
+		if _, err := words.mail(replyPosted, to); err == nil {
+			t.Errorf("reference %q was rendered", reference)
+		}
+		if _, err := words.text(messageSubmitted, to); err == nil {
+			t.Errorf("reference %q was rendered in an SMS", reference)
+		}
+	}
+	if _, err := words.mail("conversation-closed", member("fr")); err == nil {
+		t.Error("an event without a template was rendered")
+	}
+}
+
+func TestLocales(t *testing.T) {
+	t.Parallel()
+	for locale, english := range map[string]bool{"fr": false, "": false, "de": false, "en": true, "en-GB": true, "eng": false} {
+		mail, err := words.mail(replyPosted, member(locale))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.HasPrefix(mail.Subject, "An answer"); got != english {
+			t.Errorf("locale %q: subject %q", locale, mail.Subject)
+		}
+	}
+}
+
+func TestDates(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct{ at, long, short string }{
+		{"2026-11-23T13:05:00Z", "lundi 23 novembre 2026 à 14 h 05", "23/11/2026 à 14h05"},
+		{"2026-08-01T07:00:00Z", "samedi 1er août 2026 à 9 h 00", "01/08/2026 à 09h00"},
+		// Midnight in Paris is the evening before in UTC, one hour or two.
+		{"2026-12-31T23:00:00Z", "vendredi 1er janvier 2027 à 0 h 00", "01/01/2027 à 00h00"},
+		{"2026-06-30T22:00:00Z", "mercredi 1er juillet 2026 à 0 h 00", "01/07/2026 à 00h00"},
+		// The night in which clocks go forward, on either side.
+		{"2026-03-29T00:59:00Z", "dimanche 29 mars 2026 à 1 h 59", "29/03/2026 à 01h59"},
+		{"2026-03-29T01:00:00Z", "dimanche 29 mars 2026 à 3 h 00", "29/03/2026 à 03h00"},
+	} {
+		at, err := time.Parse(time.RFC3339, row.at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := longDate(at, "fr"); got != row.long {
+			t.Errorf("longDate(%s) = %q, want %q", row.at, got, row.long)
+		}
+		if got := shortDate(at, "fr"); got != row.short {
+			t.Errorf("shortDate(%s) = %q, want %q", row.at, got, row.short)
+		}
+	}
+	at := time.Date(2026, 11, 23, 13, 5, 0, 0, time.UTC)
+	if got, want := longDate(at, "en"), "Monday 23 November 2026 at 14:05 (Paris time)"; got != want {
+		t.Errorf("longDate in English = %q, want %q", got, want)
+	}
+}

@@ -1,0 +1,89 @@
+package notifier
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// calendar is the most that each next attempt waits; the last entry repeats. The
+// wait is drawn evenly from nothing to that ("full jitter"), so that what failed
+// together does not come back together.
+var calendar = [...]time.Duration{
+	5 * time.Second, 15 * time.Second, time.Minute, 5 * time.Minute, 15 * time.Minute,
+	time.Hour, 2 * time.Hour, 4 * time.Hour, 6 * time.Hour,
+}
+
+const (
+	// configFaultWait is for when our own settings are refused. Somebody must
+	// act first, and each row asks the provider again meanwhile.
+	configFaultWait = time.Minute
+	// recipientsWait is for when the messaging service cannot be asked.
+	recipientsWait = 2 * time.Second
+	// untilExpiry is above any lifetime: the ledger never waits longer than to
+	// the end of one.
+	untilExpiry = 1000 * time.Hour
+	// smsLate is how old an event may be for its SMS to leave at any hour: the
+	// member has just pressed the button and is awake. Later, and for every
+	// repeat, only between morning and evening, in Paris.
+	smsLate    = 10 * time.Minute
+	smsMorning = 8
+	smsEvening = 20
+)
+
+// backoff draws the wait after the given number of attempts.
+func backoff(attempts int) time.Duration {
+	return jitter(calendar[min(max(attempts, 1), len(calendar))-1])
+}
+
+func jitter(limit time.Duration) time.Duration {
+	return rand.N(limit) //nolint:gosec // spreads load, guards nothing
+}
+
+// quiet tells whether an SMS must wait for the morning, and how long. The time
+// is that of the claim, by the database's clock.
+func quiet(d delivery) (time.Duration, bool) {
+	if d.Channel != bySMS || d.Attempts == 1 && d.Claimed.Sub(d.Occurred) <= smsLate {
+		return 0, false
+	}
+	now := d.Claimed.In(paris)
+	if now.Hour() >= smsMorning && now.Hour() < smsEvening {
+		return 0, false
+	}
+	day := now.Day()
+	if now.Hour() >= smsEvening {
+		day++
+	}
+	morning := time.Date(now.Year(), now.Month(), day, smsMorning, 0, 0, 0, paris)
+	return morning.Sub(now), true
+}
+
+// settle decides what becomes of a delivery after a call. This is the whole
+// policy of repeats.
+func settle(d delivery, provider string, a answer, ambiguityWait time.Duration) outcome {
+	o := outcome{delivery: d, class: a.class, provider: provider, status: a.status, providerMessageID: a.messageID, reason: a.reason}
+	switch a.class {
+	case classAccepted:
+		o.state = accepted
+	case classRefused:
+		o.state = refused
+	case classSuppressed:
+		// No provider was called.
+		o.state, o.provider, o.uncounted = suppressed, "", true
+	case classNotSent:
+		o.state, o.wait = retry, a.retryAfter+backoff(d.Attempts)
+	case classConfigFault:
+		o.state, o.wait, o.uncounted = retry, configFaultWait+jitter(configFaultWait), true
+	case classUnknown:
+		o.state, o.wait = unknown, max(ambiguityWait, backoff(d.Attempts))
+		if d.Channel == bySMS && d.Unknowns > 0 {
+			// An SMS is repeated at most once on doubt.
+			o.wait = untilExpiry
+		}
+	}
+	return o
+}
+
+// giveBack returns a delivery that nothing was done about. It takes no attempt.
+func giveBack(d delivery, wait time.Duration, reason string) outcome {
+	return outcome{delivery: d, state: retry, wait: wait, uncounted: true, reason: reason}
+}

@@ -1,0 +1,77 @@
+package notifier
+
+import (
+	"testing"
+	"time"
+)
+
+func TestQuietHours(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name     string
+		channel  channel
+		now      string // in Paris
+		age      time.Duration
+		attempts int
+		wait     time.Duration
+	}{
+		{"first and fresh, at night", bySMS, "2026-11-23 03:00", 10 * time.Minute, 1, 0},
+		{"first but late, at night", bySMS, "2026-11-23 03:00", 10*time.Minute + time.Second, 1, 5 * time.Hour},
+		{"repeat, at night", bySMS, "2026-11-23 03:00", time.Second, 2, 5 * time.Hour},
+		{"repeat, just before opening", bySMS, "2026-11-23 07:59", time.Hour, 2, time.Minute},
+		{"repeat, at opening", bySMS, "2026-11-23 08:00", time.Hour, 2, 0},
+		{"repeat, last minute", bySMS, "2026-11-23 19:59", time.Hour, 2, 0},
+		{"repeat, at closing", bySMS, "2026-11-23 20:00", time.Hour, 2, 12 * time.Hour},
+		{"over the month's end", bySMS, "2026-11-30 21:00", time.Hour, 2, 11 * time.Hour},
+		{"the night clocks go forward", bySMS, "2026-03-28 20:00", time.Hour, 2, 11 * time.Hour},
+		{"the night clocks go back", bySMS, "2026-10-24 20:00", time.Hour, 2, 13 * time.Hour},
+		{"e-mail at any hour", byEmail, "2026-11-23 03:00", 48 * time.Hour, 9, 0},
+	} {
+		now, err := time.ParseInLocation("2006-01-02 15:04", row.now, paris)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := delivery{Channel: row.channel, Attempts: row.attempts, Claimed: now.UTC(), Occurred: now.Add(-row.age)}
+		wait, late := quiet(d)
+		if wait != row.wait || late != (row.wait > 0) {
+			t.Errorf("%s: waits %s (%t), want %s", row.name, wait, late, row.wait)
+		}
+	}
+}
+
+func TestSettle(t *testing.T) {
+	t.Parallel()
+	const ambiguity = 3 * time.Minute
+	for _, row := range []struct {
+		name      string
+		class     class
+		channel   channel
+		attempts  int
+		unknowns  int
+		after     time.Duration
+		state     state
+		from, to  time.Duration
+		uncounted bool
+	}{
+		{"accepted", classAccepted, byEmail, 1, 0, 0, accepted, 0, 0, false},
+		{"refused", classRefused, byEmail, 1, 0, 0, refused, 0, 0, false},
+		{"suppressed", classSuppressed, bySMS, 1, 0, 0, suppressed, 0, 0, true},
+		{"not sent, first", classNotSent, byEmail, 1, 0, 0, retry, 0, 5 * time.Second, false},
+		{"not sent, fourth", classNotSent, byEmail, 4, 0, 0, retry, 0, 5 * time.Minute, false},
+		{"not sent, past the calendar", classNotSent, byEmail, 99, 0, 0, retry, 0, 6 * time.Hour, false},
+		{"throttled", classNotSent, byEmail, 1, 0, time.Minute, retry, time.Minute, 65 * time.Second, false},
+		{"our fault", classConfigFault, byEmail, 3, 0, 0, retry, time.Minute, 2 * time.Minute, true},
+		{"unknown", classUnknown, byEmail, 1, 0, 0, unknown, ambiguity, ambiguity, false},
+		{"unknown again, e-mail", classUnknown, byEmail, 9, 8, 0, unknown, ambiguity, 6 * time.Hour, false},
+		{"unknown, SMS", classUnknown, bySMS, 1, 0, 0, unknown, ambiguity, ambiguity, false},
+		{"unknown again, SMS", classUnknown, bySMS, 2, 1, 0, unknown, untilExpiry, untilExpiry, false},
+	} {
+		for range 200 {
+			d := delivery{Channel: row.channel, Attempts: row.attempts, Unknowns: row.unknowns}
+			o := settle(d, "p", answer{class: row.class, retryAfter: row.after}, ambiguity)
+			if o.state != row.state || o.uncounted != row.uncounted || o.wait < row.from || o.wait > row.to {
+				t.Fatalf("%s: %s, waits %s, uncounted %t", row.name, o.state, o.wait, o.uncounted)
+			}
+		}
+	}
+}

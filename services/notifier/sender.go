@@ -1,0 +1,356 @@
+package notifier
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/mail"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/time/rate"
+
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+)
+
+// Reasons that a sender gives.
+const (
+	reasonNoEmail      = "NO_EMAIL"
+	reasonEmailInvalid = "EMAIL_INVALID"
+	reasonNoPhone      = "NO_PHONE"
+	reasonPhoneInvalid = "PHONE_INVALID"
+	reasonNobody       = "CONVERSATION_UNKNOWN" // messaging does not know it (any more)
+	reasonRender       = "RENDER_FAILED"
+	reasonQuiet        = "QUIET_HOURS"
+	reasonNoRecipients = "RECIPIENTS_UNAVAILABLE"
+	reasonStopping     = "STOPPING"
+	reasonTooSlow      = "LEASE_SHORT" // too little of the lease was left to send
+)
+
+const (
+	// databaseTimeout bounds one statement of a sender.
+	databaseTimeout = 5 * time.Second
+	// recipientsTimeout bounds one question to the messaging service.
+	recipientsTimeout = 5 * time.Second
+	// maxBatch is the most recipients that can be asked for at once.
+	maxBatch = 500
+)
+
+// lane sends the deliveries of one channel. Channels have a lane each, so that a
+// provider that hangs takes only its own workers.
+//
+// One goroutine claims and fetches recipients while the workers send what was
+// claimed before. A batch is at most one delivery for each worker, so a claimed
+// delivery waits for at most one call before its own, which the lease allows for.
+type lane struct {
+	channel    channel
+	provider   string
+	deliver    func(context.Context, delivery, *messagingpb.Recipient) answer
+	ledger     *ledger
+	recipients messagingpb.RecipientServiceClient
+	done       *recorder
+	counts     *instruments
+
+	workers     int
+	lease       time.Duration
+	callTimeout time.Duration
+	poll        time.Duration
+	woken       chan struct{}
+	// faults thins out the log while our settings are refused.
+	faults rate.Sometimes
+}
+
+// job is one delivery to send.
+type job struct {
+	delivery  delivery
+	recipient *messagingpb.Recipient
+	// latest is when a call may still begin: it must end within the lease.
+	latest time.Time
+}
+
+// wake makes the lane look at the ledger now.
+func (l *lane) wake() {
+	select {
+	case l.woken <- struct{}{}:
+	default: // it is going to look
+	}
+}
+
+// run sends until ctx is done. It then gives back what it has not begun and
+// waits for the calls under way.
+func (l *lane) run(ctx context.Context) {
+	jobs := make(chan job)
+	var workers sync.WaitGroup
+	for range l.workers {
+		workers.Go(func() {
+			for j := range jobs {
+				l.work(ctx, j)
+			}
+		})
+	}
+	for ctx.Err() == nil {
+		if more := l.round(ctx, jobs); !more {
+			l.rest(ctx)
+		}
+	}
+	close(jobs)
+	workers.Wait()
+}
+
+// rest waits until there may be something to do.
+func (l *lane) rest(ctx context.Context) {
+	timer := time.NewTimer(l.poll)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-l.woken:
+	case <-timer.C:
+	}
+}
+
+// round claims and hands out one batch, and tells whether there is likely more.
+func (l *lane) round(ctx context.Context, jobs chan<- job) (more bool) {
+	latest := time.Now().Add(l.lease - l.callTimeout)
+	size := min(l.workers, maxBatch)
+	// A claim that was cut off may have been committed all the same, and its
+	// rows would then pass for sent.
+	claiming, cancel := context.WithTimeout(context.WithoutCancel(ctx), databaseTimeout)
+	batch, err := l.ledger.Claim(claiming, l.channel, size, l.lease)
+	cancel()
+	if err != nil {
+		slog.WarnContext(ctx, "claiming", "channel", l.channel, "error", err)
+		return false
+	}
+	now := l.postpone(batch)
+	if len(now) == 0 {
+		return len(batch) == size
+	}
+	found, err := l.fetch(ctx, now)
+	if err != nil {
+		slog.WarnContext(ctx, "fetching recipients", "channel", l.channel, "error", err)
+		l.giveBack(now, jittered(recipientsWait), reasonNoRecipients)
+		return false
+	}
+	for i, d := range now {
+		select {
+		case jobs <- job{d, found[d.Conversation], latest}:
+		case <-ctx.Done():
+			l.giveBack(now[i:], 0, reasonStopping)
+			return false
+		}
+	}
+	return len(batch) == size
+}
+
+// jittered is d, give or take half of it.
+func jittered(d time.Duration) time.Duration { return d/2 + jitter(d) }
+
+// postpone gives back the SMS that must wait for the morning.
+func (l *lane) postpone(batch []delivery) (now []delivery) {
+	for _, d := range batch {
+		if wait, late := quiet(d); late {
+			l.giveBack([]delivery{d}, wait, reasonQuiet)
+			continue
+		}
+		now = append(now, d)
+	}
+	return now
+}
+
+func (l *lane) giveBack(batch []delivery, wait time.Duration, reason string) {
+	for _, d := range batch {
+		l.done.in <- giveBack(d, wait, reason)
+	}
+}
+
+// fetch asks for the recipients of a batch. They are held only until the batch
+// is sent.
+func (l *lane) fetch(ctx context.Context, batch []delivery) (map[uuid.UUID]*messagingpb.Recipient, error) {
+	ctx, cancel := context.WithTimeout(ctx, recipientsTimeout)
+	defer cancel()
+	wanted := make(map[uuid.UUID]*messagingpb.Recipient, len(batch))
+	req := &messagingpb.BatchGetRecipientsRequest{}
+	for _, d := range batch {
+		if _, asked := wanted[d.Conversation]; !asked {
+			wanted[d.Conversation] = nil
+			req.ConversationIds = append(req.ConversationIds, d.Conversation.String())
+		}
+	}
+	resp, err := l.recipients.BatchGetRecipients(ctx, req)
+	if err != nil {
+		return nil, fmt.Errorf("asking for %d recipients: %w", len(wanted), err)
+	}
+	for _, recipient := range resp.GetRecipients() {
+		if id, err := uuid.Parse(recipient.GetConversationId()); err == nil {
+			wanted[id] = recipient
+		}
+	}
+	return wanted, nil
+}
+
+// work sends one delivery and passes on what became of it.
+func (l *lane) work(ctx context.Context, j job) {
+	if ctx.Err() != nil {
+		l.giveBack([]delivery{j.delivery}, 0, reasonStopping)
+		return
+	}
+	if time.Now().After(j.latest) {
+		// This process was stopped for a while, or its provider is slow
+		// beyond its time-out.
+		l.giveBack([]delivery{j.delivery}, 0, reasonTooSlow)
+		return
+	}
+	ctx = propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": j.delivery.Traceparent})
+	ctx, span := otel.Tracer(scope).Start(ctx, "send "+string(l.channel), trace.WithAttributes(
+		attribute.String("messagerie.delivery", j.delivery.id()), attribute.Int("messagerie.attempt", j.delivery.Attempts)))
+	defer span.End()
+	began := time.Now()
+	result := l.send(ctx, j)
+	l.counts.call(ctx, l.channel, l.provider, result.class, time.Since(began))
+	span.SetAttributes(attribute.String("messagerie.outcome", string(result.class)))
+	if result.class != classAccepted && result.class != classSuppressed {
+		span.SetStatus(codes.Error, result.reason)
+	}
+	l.report(ctx, j.delivery, result)
+	l.done.in <- settle(j.delivery, l.provider, result, l.ledger.ambiguityWait)
+}
+
+// send makes the call. The end of the process does not cut it: it is given its
+// time to learn what became of it.
+func (l *lane) send(ctx context.Context, j job) (result answer) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.callTimeout)
+	defer cancel()
+	if j.recipient == nil {
+		return answer{class: classSuppressed, reason: reasonNobody}
+	}
+	return l.deliver(ctx, j.delivery, j.recipient)
+}
+
+// report logs what somebody may have to act upon.
+func (l *lane) report(ctx context.Context, d delivery, a answer) {
+	log := slog.With("delivery", d.id(), "attempt", d.Attempts, "provider", l.provider, "status", a.status, "reason", a.reason)
+	switch a.class {
+	case classConfigFault:
+		l.faults.Do(func() {
+			log.ErrorContext(ctx, "provider refuses our settings: check its address, key and sender; deliveries wait")
+		})
+	case classRefused:
+		log.WarnContext(ctx, "provider refused a delivery")
+	case classUnknown:
+		log.WarnContext(ctx, "provider may have taken a delivery")
+	case classNotSent, classSuppressed, classAccepted:
+		log.DebugContext(ctx, "delivery "+string(a.class))
+	}
+}
+
+// byMail delivers through a mailer.
+func byMail(m mailer, c composer) func(context.Context, delivery, *messagingpb.Recipient) answer {
+	return func(ctx context.Context, d delivery, to *messagingpb.Recipient) answer {
+		if to.GetEmail() == "" {
+			return answer{class: classSuppressed, reason: reasonNoEmail}
+		}
+		if !validAddress(to.GetEmail()) {
+			return answer{class: classSuppressed, reason: reasonEmailInvalid}
+		}
+		message, err := c.mail(d.Kind, to)
+		if err != nil {
+			return unrendered(ctx, d, err)
+		}
+		message.DeliveryID = d.id()
+		return m.Mail(ctx, message)
+	}
+}
+
+// byText delivers through a texter.
+func byText(t texter, c composer) func(context.Context, delivery, *messagingpb.Recipient) answer {
+	return func(ctx context.Context, d delivery, to *messagingpb.Recipient) answer {
+		if to.GetPhone() == "" {
+			return answer{class: classSuppressed, reason: reasonNoPhone}
+		}
+		if !e164.MatchString(to.GetPhone()) {
+			return answer{class: classSuppressed, reason: reasonPhoneInvalid}
+		}
+		message, err := c.text(d.Kind, to)
+		if err != nil {
+			return unrendered(ctx, d, err)
+		}
+		message.DeliveryID = d.id()
+		return t.Text(ctx, message)
+	}
+}
+
+// unrendered ends a delivery that no repeat would help: its data does not fit
+// the templates.
+func unrendered(ctx context.Context, d delivery, err error) answer {
+	slog.ErrorContext(ctx, "rendering", "delivery", d.id(), "error", err)
+	return answer{class: classSuppressed, reason: reasonRender}
+}
+
+// e164 is an international number.
+var e164 = regexp.MustCompile(`^\+[1-9][0-9]{6,14}$`)
+
+// validAddress accepts one bare address that fits a header.
+func validAddress(address string) bool {
+	parsed, err := mail.ParseAddress(address)
+	return err == nil && parsed.Address == address && !strings.ContainsAny(address, "\r\n\x00") && len(address) <= 254
+}
+
+// recorder writes outcomes to the ledger: whatever came while the last
+// transaction was under way goes into the next, so one at a time costs what it
+// must and a thousand a second cost little more.
+type recorder struct {
+	ledger *ledger
+	counts *instruments
+	in     chan outcome
+	// patience is how long an outcome is kept while the database is away. After
+	// it, the lapsed lease and its wait have said all that is left to say.
+	patience time.Duration
+}
+
+const (
+	maxRecord   = 500
+	recordPause = 200 * time.Millisecond
+)
+
+// run writes until in is closed and empty. When hard is done, it no longer waits
+// for a database that is away.
+func (r *recorder) run(hard context.Context) {
+	for first := range r.in {
+		batch := append(make([]outcome, 0, len(r.in)+1), first)
+		for len(batch) < maxRecord && len(r.in) > 0 {
+			batch = append(batch, <-r.in)
+		}
+		r.store(hard, batch)
+	}
+}
+
+func (r *recorder) store(hard context.Context, batch []outcome) {
+	ctx, cancel := context.WithTimeout(hard, r.patience)
+	defer cancel()
+	for {
+		attempt, cancel := context.WithTimeout(ctx, databaseTimeout)
+		late, err := r.ledger.Record(attempt, batch)
+		cancel()
+		if err == nil {
+			r.counts.recorded(ctx, batch, late)
+			return
+		}
+		slog.WarnContext(ctx, "recording outcomes", "outcomes", len(batch), "error", err)
+		timer := time.NewTimer(recordPause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			slog.ErrorContext(ctx, "giving up outcomes: their deliveries will pass for unknown", "outcomes", len(batch))
+			return
+		}
+	}
+}

@@ -1,0 +1,143 @@
+package notifier
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	twilioclient "github.com/twilio/twilio-go/client"
+	twilioapi "github.com/twilio/twilio-go/rest/api/v2010"
+)
+
+// Twilio is the SMS provider's part of the configuration, NOTIFIER_TWILIO_*.
+type Twilio struct {
+	// BaseURL is the API's address.
+	BaseURL string `env:"BASE_URL" envDefault:"https://api.twilio.com"`
+	// AccountSID and AuthToken are the account's credentials. Give the token as
+	// a file with NOTIFIER_TWILIO_AUTH_TOKEN_FILE.
+	AccountSID string `env:"ACCOUNT_SID,required"`
+	AuthToken  string `env:"AUTH_TOKEN,required"`
+	// From is the sending number or name; MessagingServiceSID lets Twilio
+	// choose. Exactly one of them.
+	From                string `env:"FROM"`
+	MessagingServiceSID string `env:"MESSAGING_SERVICE_SID"`
+	// StatusCallback is the public address to which Twilio reports, below which
+	// each delivery has its own path. Empty: no reports are asked for.
+	StatusCallback string `env:"STATUS_CALLBACK"`
+}
+
+// twilio speaks Twilio's Messages resource.
+//
+// The request is built and the answer read by twilio-go. Its own HTTP client is
+// replaced, by the interface it has for that: CreateMessage takes no context,
+// so neither a deadline nor a trace would reach the call, and its errors repeat
+// the recipient's number and drop Retry-After.
+type twilio struct {
+	cfg    Twilio
+	client *http.Client
+}
+
+// Text sends one SMS. Accepted means that Twilio has queued it (201).
+func (p *twilio) Text(ctx context.Context, s sms) answer {
+	params := new(twilioapi.CreateMessageParams).SetTo(s.To).SetBody(s.Body)
+	if p.cfg.MessagingServiceSID != "" {
+		params.SetMessagingServiceSid(p.cfg.MessagingServiceSID)
+	} else {
+		params.SetFrom(p.cfg.From)
+	}
+	if p.cfg.StatusCallback != "" {
+		params.SetStatusCallback(strings.TrimSuffix(p.cfg.StatusCallback, "/") + "/" + url.PathEscape(s.DeliveryID))
+	}
+	send := &twilioCall{provider: p, ctx: ctx}
+	// The handler is made by hand: its constructor reads the environment.
+	message, err := twilioapi.NewApiService(&twilioclient.RequestHandler{Client: send}).CreateMessage(params)
+	if err == nil && message.Sid != nil {
+		send.result.messageID = *message.Sid
+	}
+	// An error says nothing that send does not know better. An answer 201 that
+	// cannot be read is still a 201.
+	return send.result
+}
+
+// twilioCall is one request; it is what twilio-go takes for its HTTP client.
+type twilioCall struct {
+	provider *twilio
+	ctx      context.Context //nolint:containedctx // twilio-go hands none through
+	result   answer
+}
+
+var errAnswered = errors.New("answered otherwise than 2xx")
+
+// SendRequest posts the form that twilio-go has made.
+func (c *twilioCall) SendRequest(method, rawURL string, form url.Values, _ map[string]any, _ ...byte) (*http.Response, error) {
+	c.result = answer{class: classConfigFault, reason: "BASE_URL_INVALID"}
+	_, path, _ := strings.Cut(strings.TrimPrefix(rawURL, "https://"), "/")
+	req, err := http.NewRequestWithContext(c.ctx, method, c.provider.cfg.BaseURL+"/"+path, strings.NewReader(form.Encode()))
+	if err != nil {
+		return nil, fmt.Errorf("building the request: %w", err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("Accept", "application/json")
+	req.SetBasicAuth(c.provider.cfg.AccountSID, c.provider.cfg.AuthToken)
+	resp, body, result := call(c.provider.client, req)
+	c.result = twilioAnswer(result, body)
+	if result.class != classAccepted {
+		return nil, errAnswered
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	return resp, nil
+}
+
+// Error codes of Twilio that say something else than their status does.
+const (
+	twilioThrottled      = 20429 // too many requests
+	twilioQueueFull      = 21611 // this sender's queue is full: 400, but not for good
+	twilioUnverifiedTo   = 21608 // trial account
+	twilioWrongFrom      = 21606 // From is not ours
+	twilioNoFrom         = 21603 // From is missing
+	twilioFromNotAllowed = 21659 // From is not a number of ours
+	twilioInvalidTo      = 21211
+	twilioNotMobile      = 21614
+	twilioUnsubscribed   = 21610
+	twilioUnreachable    = 21612
+	twilioRegion         = 21408 // sending to this country is not enabled
+)
+
+// twilioAnswer refines a class by the error code in the body.
+func twilioAnswer(result answer, body []byte) answer {
+	var fault struct {
+		Code int `json:"code"`
+	}
+	if result.class == classAccepted || json.Unmarshal(body, &fault) != nil || fault.Code == 0 {
+		return result
+	}
+	result.reason = fmt.Sprintf("TWILIO_%d", fault.Code)
+	switch fault.Code {
+	case twilioThrottled, twilioQueueFull:
+		result.class = classNotSent
+	case twilioWrongFrom, twilioNoFrom, twilioFromNotAllowed, twilioUnverifiedTo:
+		result.class = classConfigFault
+	case twilioInvalidTo, twilioNotMobile, twilioUnsubscribed, twilioUnreachable, twilioRegion:
+		result.class = classRefused
+	}
+	return result
+}
+
+// AccountSid is asked for by twilio-go to build the path.
+func (c *twilioCall) AccountSid() string { return url.PathEscape(c.provider.cfg.AccountSID) }
+
+// SetTimeout does nothing: the deadline is the HTTP client's.
+func (c *twilioCall) SetTimeout(time.Duration) {}
+
+// SetOauth does nothing: the account's token is used.
+func (c *twilioCall) SetOauth(twilioclient.OAuth) {}
+
+// OAuth is none.
+func (c *twilioCall) OAuth() twilioclient.OAuth { return nil }
