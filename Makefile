@@ -1,0 +1,81 @@
+.DEFAULT_GOAL := help
+
+# Go runs nothing in every module of a workspace, except through the `work`
+# pattern; `./...` stops at a module's edge.
+MODULES := $(shell go list -m -f '{{.Dir}}')
+SERVICES := gateway messaging notifier taxonomy
+
+# Tools are built once into .bin, each from a module of its own so that its
+# dependencies do not meet those of the others.
+BUF_VERSION := v1.75.0
+LINT_VERSION := v2.15.0
+BUF := .bin/buf-$(BUF_VERSION)
+LINT := .bin/golangci-lint-$(LINT_VERSION)
+
+.PHONY: help
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## Start the whole system on this machine (RESET=1: start clean)
+	@go build -o .bin/dev ./dev && DEV_RESET=$(if $(RESET),true,false) exec .bin/dev run
+
+.PHONY: demo
+demo: ## Walk through the guide's seven steps on a fresh system
+	@go build -o .bin/dev ./dev && exec .bin/dev demo
+
+.PHONY: test
+test: ## Run every test, with the race detector
+	go test -race work
+
+.PHONY: check
+check: tools lint alone generated tidied ## All that must hold before a change lands, but the tests
+
+.PHONY: lint
+lint: $(LINT) $(BUF) ## Lint the Go code of all modules and the .proto files
+	$(LINT) run $(addsuffix /...,$(MODULES))
+	$(BUF) lint
+	$(BUF) format -d --exit-code proto
+	@if git rev-parse -q --verify HEAD~1 >/dev/null && git cat-file -e HEAD~1:buf.yaml 2>/dev/null; then $(BUF) breaking --against '.git#ref=HEAD~1'; fi
+
+.PHONY: alone
+alone: ## Build each module as its image does, without go.work
+	@set -e; for dir in $(MODULES); do echo "build $$dir" | sed 's#$(CURDIR)/##'; (cd $$dir && GOWORK=off go build ./... && GOWORK=off go vet ./...); done
+
+.PHONY: generate
+generate: $(BUF) ## Write the Go code and the OpenAPI document from the .proto files
+	rm -rf .build/openapi
+	GOWORK=off $(BUF) generate
+	cd proto && GOWORK=off go tool openapiv3-merge $(CURDIR)/.build/openapi/messagerie/*/v1/*.json > $(CURDIR)/services/gateway/openapi.json
+
+.PHONY: generated
+generated: generate
+	git diff --exit-code -- proto services/gateway/openapi.json
+
+.PHONY: tidy
+tidy: ## Give every module the same dependency versions
+	go work sync
+	@set -e; for dir in $(MODULES); do (cd $$dir && GOWORK=off go mod tidy); done
+
+.PHONY: tidied
+tidied:
+	@set -e; for dir in $(MODULES); do (cd $$dir && GOWORK=off go mod tidy -diff); done
+
+.PHONY: tools
+tools: $(BUF) $(LINT)
+
+# A throw-away module pins a tool to its version and sums; `go install
+# tool@version` would do the same where the registry lists versions.
+define build-tool
+	@mkdir -p .bin && dir=$$(mktemp -d) && cd $$dir && export GOWORK=off && \
+	  go mod init tool >/dev/null 2>&1 && go get -tool $(1)@$(2) >/dev/null 2>&1 && \
+	  go build -o $(CURDIR)/$@ $(1) && rm -rf $$dir
+endef
+
+$(BUF):
+	@echo "building buf $(BUF_VERSION), once"
+	$(call build-tool,github.com/bufbuild/buf/cmd/buf,$(BUF_VERSION))
+
+$(LINT):
+	@echo "building golangci-lint $(LINT_VERSION), once"
+	$(call build-tool,github.com/golangci/golangci-lint/v2/cmd/golangci-lint,$(LINT_VERSION))

@@ -1,0 +1,314 @@
+// Package inbox stands in for the providers of e-mail and SMS in development and
+// in tests. It speaks SendGrid's v3 and Twilio's wire formats, keeps what it
+// accepts, shows it on a page as a person would read it, and can be told to
+// fail.
+//
+// A message that was answered with success is on disk (fsync) before the answer
+// leaves, so that what a provider "has accepted" can be counted after any crash.
+// It must never be reachable from anywhere but the developer's machine.
+package inbox
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Channels of messages.
+const (
+	Email = "EMAIL"
+	SMS   = "SMS"
+)
+
+// Message is one accepted mail or SMS.
+type Message struct {
+	ID         string            `json:"id"`
+	Channel    string            `json:"channel"`
+	Provider   string            `json:"provider"`
+	To         string            `json:"to"`
+	From       string            `json:"from"`
+	Subject    string            `json:"subject"`
+	Text       string            `json:"text"`
+	HTML       string            `json:"html"`
+	Headers    map[string]string `json:"headers"`
+	ReceivedAt time.Time         `json:"receivedAt"`
+}
+
+// Config sets an Inbox up.
+type Config struct {
+	// StateDir keeps the messages. It is made if absent.
+	StateDir string
+	// APIKey is the only SendGrid key that is accepted.
+	APIKey string
+	// TwilioSID and TwilioToken are the only Twilio account that is accepted.
+	TwilioSID, TwilioToken string
+}
+
+// Inbox is an http.Handler. It is safe for concurrent use.
+type Inbox struct {
+	cfg Config
+	mux *http.ServeMux
+
+	mu       sync.Mutex
+	log      *os.File
+	messages []Message
+	changed  chan struct{} // closed and replaced at each change
+	faults   map[string]*Fault
+	closed   chan struct{}
+}
+
+const maxBodyBytes = 1 << 20
+
+// New opens an inbox with what earlier runs accepted.
+func New(cfg Config) (*Inbox, error) {
+	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the inbox's folder: %w", err)
+	}
+	log, err := os.OpenFile(filepath.Join(cfg.StateDir, "messages.jsonl"), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening the inbox: %w", err)
+	}
+	in := &Inbox{cfg: cfg, log: log, changed: make(chan struct{}), faults: make(map[string]*Fault), closed: make(chan struct{})}
+	if err := in.load(); err != nil {
+		log.Close()
+		return nil, err
+	}
+	in.mux = http.NewServeMux()
+	in.mux.HandleFunc("POST /v3/mail/send", in.sendGrid)
+	in.mux.HandleFunc("POST /2010-04-01/Accounts/{sid}/Messages.json", in.twilio)
+	in.mux.HandleFunc("GET /api/messages", in.list)
+	in.mux.HandleFunc("DELETE /api/messages", in.clear)
+	in.mux.HandleFunc("GET /api/faults", in.getFaults)
+	in.mux.HandleFunc("POST /api/faults", in.setFault)
+	in.mux.HandleFunc("GET /{$}", in.page)
+	in.mux.HandleFunc("GET /messages/{id}", in.page)
+	in.mux.HandleFunc("GET /messages/{id}/html", in.mailBody)
+	in.mux.HandleFunc("GET /inbox.css", in.style)
+	in.mux.HandleFunc("GET /inbox.js", in.script)
+	return in, nil
+}
+
+// load reads the log. A last line that a crash cut short was never answered for:
+// it is cut off, so that the next one begins on a line of its own.
+func (in *Inbox) load() error {
+	content, err := io.ReadAll(in.log)
+	if err != nil {
+		return fmt.Errorf("reading the inbox: %w", err)
+	}
+	whole := bytes.LastIndexByte(content, '\n') + 1
+	if err := in.log.Truncate(int64(whole)); err != nil {
+		return fmt.Errorf("reading the inbox: %w", err)
+	}
+	scanner := bufio.NewScanner(bytes.NewReader(content[:whole]))
+	scanner.Buffer(nil, 4*maxBodyBytes)
+	for scanner.Scan() {
+		var m Message
+		if err := json.Unmarshal(scanner.Bytes(), &m); err != nil {
+			return fmt.Errorf("reading the inbox: line %d is damaged: %w", len(in.messages)+1, err)
+		}
+		in.messages = append(in.messages, m)
+	}
+	return scanner.Err()
+}
+
+// Close ends calls that hang and closes the log.
+func (in *Inbox) Close() error {
+	close(in.closed)
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.log.Close()
+}
+
+// ServeHTTP serves the providers' wire formats, the API and the page.
+func (in *Inbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
+	in.mux.ServeHTTP(w, r)
+}
+
+// Messages returns everything accepted, oldest first.
+func (in *Inbox) Messages() []Message {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return append([]Message(nil), in.messages...)
+}
+
+// Changed returns a channel that is closed at the next change.
+func (in *Inbox) Changed() <-chan struct{} {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.changed
+}
+
+// accept puts a message on disk and into memory.
+func (in *Inbox) accept(m Message) error {
+	line, err := json.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("writing a message: %w", err)
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if _, err := in.log.Write(append(line, '\n')); err != nil {
+		return fmt.Errorf("writing a message: %w", err)
+	}
+	if err := in.log.Sync(); err != nil {
+		return fmt.Errorf("writing a message: %w", err)
+	}
+	in.messages = append(in.messages, m)
+	in.notify()
+	return nil
+}
+
+// notify wakes whoever waits for a change. The caller holds the lock.
+func (in *Inbox) notify() {
+	close(in.changed)
+	in.changed = make(chan struct{})
+}
+
+func (in *Inbox) list(w http.ResponseWriter, r *http.Request) {
+	to, channel := r.URL.Query().Get("to"), strings.ToUpper(r.URL.Query().Get("channel"))
+	// A plus in a query is a space; a telephone number begins with neither.
+	to = strings.Replace(to, " ", "+", 1)
+	found := []Message{}
+	for _, m := range in.Messages() {
+		if (to == "" || m.To == to) && (channel == "" || m.Channel == channel) {
+			found = append(found, m)
+		}
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"messages": found})
+}
+
+func (in *Inbox) clear(w http.ResponseWriter, _ *http.Request) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if err := in.log.Truncate(0); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	in.messages = nil
+	in.notify()
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func writeJSON(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(body) // the reader has gone away
+}
+
+// Fault is how the calls of one channel go wrong.
+type Fault struct {
+	// Channel is EMAIL or SMS.
+	Channel string `json:"channel"`
+	// Mode is one of:
+	//	refuse       not accepted: 400, as for a bad address
+	//	throttle     not accepted: 429 with Retry-After
+	//	error        not accepted: 500
+	//	hang         not accepted and never answered
+	//	accept-hang  accepted and never answered
+	//	off          no fault
+	Mode string `json:"mode"`
+	// Count is how many calls it lasts; 0: until told otherwise.
+	Count int `json:"count"`
+	// RetryAfterSeconds goes into Retry-After.
+	RetryAfterSeconds int `json:"retryAfterSeconds"`
+}
+
+var modes = map[string]bool{"refuse": true, "throttle": true, "error": true, "hang": true, "accept-hang": true, "off": true}
+
+func (in *Inbox) getFaults(w http.ResponseWriter, _ *http.Request) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	list := []Fault{}
+	for _, f := range in.faults {
+		list = append(list, *f)
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"faults": list})
+}
+
+func (in *Inbox) setFault(w http.ResponseWriter, r *http.Request) {
+	var f Fault
+	decoder := json.NewDecoder(r.Body)
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&f); err != nil {
+		http.Error(w, "the body is not a fault: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	if f.Channel != Email && f.Channel != SMS || !modes[f.Mode] || f.Count < 0 || f.RetryAfterSeconds < 0 {
+		http.Error(w, "channel is EMAIL or SMS; mode is refuse, throttle, error, hang, accept-hang or off; numbers are not negative", http.StatusBadRequest)
+		return
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	delete(in.faults, f.Channel)
+	if f.Mode != "off" {
+		in.faults[f.Channel] = &f
+	}
+	writeJSON(w, http.StatusOK, f)
+}
+
+// faultFor returns the fault of this call, and counts it.
+func (in *Inbox) faultFor(channel string) Fault {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	f := in.faults[channel]
+	if f == nil {
+		return Fault{Mode: "off"}
+	}
+	if f.Count > 0 {
+		if f.Count--; f.Count == 0 {
+			delete(in.faults, channel)
+		}
+	}
+	return *f
+}
+
+// deliver applies the fault of the call and, where it is one that accepts, the
+// message. It returns false when an answer was given, or will never be.
+func (in *Inbox) deliver(w http.ResponseWriter, r *http.Request, m Message, refuse func(status int, text string)) bool {
+	fault := in.faultFor(m.Channel)
+	switch fault.Mode {
+	case "refuse":
+		refuse(http.StatusBadRequest, "refused on demand")
+		return false
+	case "throttle":
+		w.Header().Set("Retry-After", strconv.Itoa(fault.RetryAfterSeconds))
+		refuse(http.StatusTooManyRequests, "too many requests, on demand")
+		return false
+	case "error":
+		refuse(http.StatusInternalServerError, "broken on demand")
+		return false
+	case "hang":
+		in.hang(r)
+		return false
+	}
+	if err := in.accept(m); err != nil {
+		refuse(http.StatusInternalServerError, err.Error())
+		return false
+	}
+	if fault.Mode == "accept-hang" {
+		in.hang(r)
+		return false
+	}
+	return true
+}
+
+// hang waits until the caller gives up or the inbox closes, and cuts the
+// connection without an answer.
+func (in *Inbox) hang(r *http.Request) {
+	select {
+	case <-r.Context().Done():
+	case <-in.closed:
+	}
+	panic(http.ErrAbortHandler)
+}

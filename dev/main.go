@@ -1,0 +1,102 @@
+// Command dev runs the whole system in one process on this machine.
+//
+//	dev run     start it and print where things are; state is kept in .dev/
+//	dev demo    a fresh stack on free ports walks through the guide's steps
+//
+// Settings are DEV_*, see package stack.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/ma-messagerie/messagerie/chassis"
+	"github.com/ma-messagerie/messagerie/dev/journey"
+	"github.com/ma-messagerie/messagerie/dev/stack"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	// A second Ctrl-C ends the process at once.
+	context.AfterFunc(ctx, stop)
+	commands := map[string]func(context.Context) error{"run": run, "demo": demo}
+	if len(os.Args) != 2 || commands[os.Args[1]] == nil {
+		fmt.Fprintln(os.Stderr, "usage: dev run | dev demo")
+		os.Exit(2)
+	}
+	if err := commands[os.Args[1]](ctx); err != nil {
+		fmt.Fprintf(os.Stderr, "\n%v\n", err)
+		os.Exit(1)
+	}
+}
+
+// run starts the stack and waits for Ctrl-C.
+func run(ctx context.Context) error {
+	cfg, err := chassis.Load[stack.Config]("DEV_", os.Environ())
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(cfg.StateDir, 0o755); err != nil { //nolint:gosec // user postgres must get through it
+		return fmt.Errorf("making the state folder: %w", err)
+	}
+	logs, err := os.OpenFile(filepath.Join(cfg.StateDir, "messagerie.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("opening the log: %w", err)
+	}
+	defer logs.Close()
+	flush, err := chassis.StartTelemetry(ctx, "messagerie", slog.LevelInfo, logs)
+	if err != nil {
+		return err
+	}
+	s, err := stack.Start(ctx, cfg)
+	if err != nil {
+		return errors.Join(err, flush(ctx))
+	}
+	fmt.Printf(`Ma messagerie is running.
+
+  API (REST)      http://%[1]s          (OpenAPI: /openapi.json)
+  API (gRPC)      %[2]s
+  Sign-in         http://%[3]s          a token: /dev/token?as=jeanne
+  Inbox           http://%[4]s          every mail and SMS that leaves
+  Broker (NATS)   nats://%[5]s
+  State and log   %[6]s
+
+Ctrl-C stops it. The README has curl commands to try.
+`, s.HTTP, s.GRPC, s.OIDC, s.Inbox, s.NATS, cfg.StateDir)
+	ended := make(chan error, 1)
+	go func() { ended <- s.Wait() }()
+	select {
+	case <-ctx.Done():
+		fmt.Println("\nstopping …")
+	case err := <-ended:
+		return errors.Join(fmt.Errorf("a service has ended: %w", err), s.Stop(), flush(ctx))
+	}
+	return errors.Join(s.Stop(), flush(ctx))
+}
+
+// demo walks through the guide on a stack of its own, which leaves nothing.
+func demo(ctx context.Context) (err error) {
+	dir, err := os.MkdirTemp("", "messagerie-demo-")
+	if err != nil {
+		return fmt.Errorf("making a folder for the demo: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // user postgres must get through it
+		return fmt.Errorf("making a folder for the demo: %w", err)
+	}
+	slog.SetDefault(slog.New(slog.NewJSONHandler(io.Discard, nil)))
+	const free = "127.0.0.1:0"
+	s, err := stack.Start(ctx, stack.Config{StateDir: dir, HTTPAddr: free, GRPCAddr: free, OIDCAddr: free, InboxAddr: free, NATSAddr: free})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Stop()) }()
+	return journey.Run(ctx, s.Places(), os.Stdout)
+}

@@ -1,0 +1,108 @@
+package oidc
+
+import (
+	"slices"
+
+	"github.com/ma-messagerie/messagerie/chassis/auth"
+)
+
+// Persona is an invented person, company or machine that anybody may be.
+type Persona struct {
+	// Name is both the sub claim and what /dev/token?as= takes. Unique over all
+	// issuers.
+	Name string
+	// Realm tells the issuer that signs for the persona.
+	Realm auth.Realm
+	// About is shown next to the name on the login page, in French.
+	About string
+
+	// The claims; an empty one is left out of the token.
+	FullName, Email, Phone, Locale, Caisse string
+	Profiles, Queues, Roles                []string
+}
+
+// caisse is the one local organisation of the personas.
+const caisse = "armorique"
+
+// Phone numbers are in the range that France keeps for fiction (Arcep, decision
+// 2018-0881: 06 39 98 00 00 to 06 39 98 99 99); mail domains are of RFC 2606.
+var personas = []Persona{
+	{
+		Name: "jeanne", Realm: auth.RealmMember, About: "particulier",
+		FullName: "Jeanne Martin", Email: "jeanne@example.org", Phone: "+33639980001", Locale: "fr", Caisse: caisse,
+		Profiles: []string{"PARTICULIER"},
+	},
+	{
+		Name: "paul", Realm: auth.RealmMember, About: "exploitant agricole",
+		FullName: "Paul Le Goff", Email: "paul@example.org", Phone: "+33639980002", Locale: "fr", Caisse: caisse,
+		Profiles: []string{"EXPLOITANT"},
+	},
+	{
+		Name: "tilleuls", Realm: auth.RealmMember, About: "employeur",
+		FullName: "Les Tilleuls SARL", Email: "tilleuls@example.org", Phone: "+33639980003", Locale: "fr", Caisse: caisse,
+		Profiles: []string{"EMPLOYEUR"},
+	},
+	{
+		Name: "marc", Realm: auth.RealmMember, About: "particulier et exploitant agricole, lit l’anglais",
+		FullName: "Marc Dubois", Email: "marc@example.org", Phone: "+33639980004", Locale: "en", Caisse: caisse,
+		Profiles: []string{"PARTICULIER", "EXPLOITANT"},
+	},
+	{
+		Name: "claire", Realm: auth.RealmAgent, About: "agente, toutes les files",
+		FullName: "Claire Bernard", Email: "claire@example.org", Locale: "fr", Caisse: caisse,
+		Queues: []string{auth.AllQueues}, Roles: []string{auth.RoleAgent},
+	},
+	{
+		Name: "sofiane", Realm: auth.RealmAgent, About: "agent, superviseur et exploitant de la plateforme",
+		FullName: "Sofiane Haddad", Email: "sofiane@example.org", Locale: "fr", Caisse: caisse,
+		Queues: []string{auth.AllQueues}, Roles: []string{auth.RoleAgent, auth.RoleSupervisor, auth.RoleOperator},
+	},
+	{
+		Name: "crm", Realm: auth.RealmMachine, About: "le CRM de la caisse, qui répond au nom des agents",
+		FullName: "CRM", Caisse: caisse,
+		Queues: []string{auth.AllQueues}, Roles: []string{auth.RoleAgent},
+	},
+	{Name: "gateway", Realm: auth.RealmMachine, About: "service", FullName: "gateway", Roles: []string{auth.RoleService}},
+	{Name: "messaging", Realm: auth.RealmMachine, About: "service", FullName: "messaging", Roles: []string{auth.RoleService}},
+	{Name: "notifier", Realm: auth.RealmMachine, About: "service", FullName: "notifier", Roles: []string{auth.RoleService}},
+}
+
+// Personas returns all personas: members, then agents, then machines.
+func Personas() []Persona { return slices.Clone(personas) }
+
+// personaNamed returns the persona, or nil.
+func personaNamed(name string) *Persona {
+	i := slices.IndexFunc(personas, func(p Persona) bool { return p.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return &personas[i]
+}
+
+// personasOf returns those that an issuer of this realm signs for.
+func personasOf(realm auth.Realm) []Persona {
+	return slices.DeleteFunc(Personas(), func(p Persona) bool { return p.Realm != realm })
+}
+
+// claims are what the persona's tokens say beyond the registered claims; the
+// names are those that chassis/auth reads.
+func (p *Persona) claims() map[string]any {
+	claims := make(map[string]any)
+	for name, value := range map[string]string{
+		"name": p.FullName, "email": p.Email, "phone_number": p.Phone, "locale": p.Locale, "caisse": p.Caisse,
+	} {
+		if value != "" {
+			claims[name] = value
+		}
+	}
+	for name, list := range map[string][]string{"profiles": p.Profiles, "queues": p.Queues, "roles": p.Roles} {
+		if len(list) > 0 {
+			claims[name] = list
+		}
+	}
+	return claims
+}
+
+// secret is the fixed client secret of a machine. It is published on the root
+// page and protects nothing: development only.
+func (p *Persona) secret() string { return p.Name + "-development-only" }
