@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -91,7 +90,7 @@ func demo(ctx context.Context) (err error) {
 	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // user postgres must get through it
 		return fmt.Errorf("making a folder for the demo: %w", err)
 	}
-	slog.SetDefault(slog.New(slog.NewJSONHandler(io.Discard, nil)))
+	slog.SetDefault(slog.New(slog.DiscardHandler))
 	const free = "127.0.0.1:0"
 	s, err := stack.Start(ctx, stack.Config{StateDir: dir, HTTPAddr: free, GRPCAddr: free, OIDCAddr: free, InboxAddr: free, NATSAddr: free})
 	if err != nil {

@@ -47,7 +47,7 @@ const (
 	RoleService = "service"
 )
 
-// AllQueues, as a queue of an agent, means every queue.
+// AllQueues is the name that, among the queues of an agent, means every queue.
 const AllQueues = "*"
 
 // Identity is a verified caller.

@@ -218,7 +218,7 @@ func (iss *issuerKeys) fetch(ctx context.Context) error {
 
 // VerifySignature implements oidc.KeySet.
 func (iss *issuerKeys) VerifySignature(ctx context.Context, token string) ([]byte, error) {
-	signed, err := jose.ParseSigned(token, signatureAlgorithms())
+	signed, err := jose.ParseSignedCompact(token, signatureAlgorithms())
 	if err != nil {
 		return nil, fmt.Errorf("reading the signature: %w", err)
 	}

@@ -4,7 +4,9 @@
 //
 // Publish reports, event by event, whether the broker has acknowledged it. An
 // event published twice with the same id within the stream's duplicate window is
-// kept once. Consume hands every event of the stream to the handler at least
+// kept once. A large set goes to the broker as atomic batches, which cost it a few
+// flushes of its disk each instead of one per event; that changes nothing in what
+// is reported. Consume hands every event of the stream to the handler at least
 // once, in batches; a batch is acknowledged only after the handler has returned
 // without error, and the acknowledgement itself is confirmed (double ack), so an
 // event that was handled is not handed out again by a broker that remembers.
@@ -31,7 +33,6 @@ package bus
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -40,10 +41,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/propagation"
-	"go.opentelemetry.io/otel/trace"
 )
 
 // Config is the broker side of a configuration. Embed it with a prefix (NATS_).
@@ -72,9 +70,11 @@ type Stream struct {
 }
 
 const (
-	tracerName = "github.com/ma-messagerie/messagerie/chassis/bus"
 	// apiTimeout bounds one call about a stream or a consumer.
 	apiTimeout = 3 * time.Second
+	// ackTimeout bounds the wait for one acknowledgement when the context of
+	// Publish does not.
+	ackTimeout = 10 * time.Second
 	// readyTimeout is how long the broker may take to answer a ping.
 	readyTimeout = 500 * time.Millisecond
 )
@@ -100,6 +100,12 @@ func Connect(name string, cfg Config, stream Stream) (*Bus, error) {
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(250 * time.Millisecond),
 		nats.ReconnectJitter(100*time.Millisecond, 500*time.Millisecond),
+		// By default the client gives up for good after two refusals of the same
+		// credentials, which a rotation of keys or a restart of the broker's
+		// account server is enough for.
+		nats.IgnoreAuthErrorAbort(),
+		// A connection whose other end has vanished is noticed after two pings.
+		nats.PingInterval(10 * time.Second),
 		// What could not be written while disconnected is reported at once: the
 		// outbox is the buffer, and it survives.
 		nats.ReconnectBufSize(-1),
@@ -120,7 +126,10 @@ func Connect(name string, cfg Config, stream Stream) (*Bus, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the broker: %w", err)
 	}
-	js, err := jetstream.New(conn, jetstream.WithPublishAsyncMaxPending(4096), jetstream.WithDefaultTimeout(apiTimeout))
+	js, err := jetstream.New(conn, jetstream.WithDefaultTimeout(apiTimeout),
+		// Acknowledgements nobody waits for any more would otherwise fill the
+		// window of those that are pending.
+		jetstream.WithPublishAsyncMaxPending(4096), jetstream.WithPublishAsyncTimeout(ackTimeout))
 	if err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("opening JetStream: %w", err)
@@ -186,75 +195,6 @@ type Event struct {
 	TraceParent string
 }
 
-// Publish publishes events and returns one error for each, nil for those that
-// the broker has acknowledged. The acknowledgements are awaited together, until
-// ctx is done. A stream found missing is made, and the events published again.
-func (b *Bus) Publish(ctx context.Context, events []Event) []error {
-	errs := b.publish(ctx, events)
-	var missing []int
-	for i, err := range errs {
-		if errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, nats.ErrNoResponders) {
-			missing = append(missing, i)
-		}
-	}
-	if len(missing) == 0 || b.EnsureStream(ctx) != nil {
-		return errs
-	}
-	again := make([]Event, len(missing))
-	for j, i := range missing {
-		again[j] = events[i]
-	}
-	for j, err := range b.publish(ctx, again) {
-		errs[missing[j]] = err
-	}
-	return errs
-}
-
-func (b *Bus) publish(ctx context.Context, events []Event) []error {
-	errs := make([]error, len(events))
-	acks := make([]jetstream.PubAckFuture, len(events))
-	spans := make([]trace.Span, len(events))
-	for i, event := range events {
-		spanCtx, span := startPublish(ctx, event)
-		spans[i] = span
-		if acks[i], errs[i] = b.js.PublishMsgAsync(event.msg(spanCtx)); errs[i] != nil {
-			errs[i] = fmt.Errorf("publishing event %s: %w", event.ID, errs[i])
-		}
-	}
-	for i, ack := range acks {
-		if ack != nil {
-			errs[i] = await(ctx, events[i].ID, ack)
-		}
-		if errs[i] != nil {
-			spans[i].RecordError(errs[i])
-		}
-		spans[i].End()
-	}
-	return errs
-}
-
-func await(ctx context.Context, id string, ack jetstream.PubAckFuture) error {
-	select {
-	case <-ack.Ok():
-		return nil
-	case err := <-ack.Err():
-		return fmt.Errorf("publishing event %s: %w", id, err)
-	case <-ctx.Done():
-		return fmt.Errorf("publishing event %s: no acknowledgement: %w", id, ctx.Err())
-	}
-}
-
-// startPublish opens a producer span whose parent is the call that caused the
-// event, however long ago that was.
-func startPublish(ctx context.Context, event Event) (context.Context, trace.Span) {
-	if event.TraceParent != "" {
-		ctx = propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": event.TraceParent})
-	}
-	return otel.Tracer(tracerName).Start(ctx, "publish "+event.Type, trace.WithSpanKind(trace.SpanKindProducer),
-		trace.WithAttributes(attribute.String("messaging.system", "nats"), attribute.String("messaging.destination.name", event.Subject),
-			attribute.String("messaging.message.id", event.ID)))
-}
-
 // Names of the CloudEvents attributes in binary mode, and of the message id.
 const (
 	headerID          = "ce-id"
@@ -279,7 +219,7 @@ func (e Event) msg(ctx context.Context) *nats.Msg {
 	if e.Entity != "" {
 		header[headerEntity] = []string{e.Entity}
 	}
-	otel.GetTextMapPropagator().Inject(ctx, carrier(header))
+	propagation.TraceContext{}.Inject(ctx, carrier(header))
 	return &nats.Msg{Subject: e.Subject, Header: header, Data: e.Data}
 }
 

@@ -42,8 +42,8 @@ func (m Msg) Context(ctx context.Context) context.Context {
 }
 
 const (
-	// ackWait is how long a handed-out event is left alone. It must be above the
-	// time a handler takes for a batch.
+	// ackWait is how long a handed-out event is left alone, and so what a handler
+	// may take. After a crash, what was in hand comes back that much later.
 	ackWait = 10 * time.Second
 	// maxAckPending bounds what is handed out and not acknowledged.
 	maxAckPending = 4096
@@ -61,13 +61,21 @@ const (
 	// delivery up to nakDelayMax.
 	nakDelay    = 500 * time.Millisecond
 	nakDelayMax = time.Minute
+	// aloneFrom is the delivery from which an event is handed out by itself: two
+	// batches with it have failed, and maybe because of it.
+	aloneFrom = 3
 )
 
-// Consume hands events to handle until ctx is done; the batch in hand is then
+// Consume hands events to handle until ctx is done; what has been received is then
 // finished. handle gets the whole batch and must put all of it into safety or
 // return an error, after which the batch comes back later: so it must not mind
-// seeing an event again. What can never be handled it sets aside itself and
-// returns nil.
+// seeing an event again. Its context is not cancelled with ctx and ends after ten
+// seconds, when the broker would hand the batch to somebody else.
+//
+// What can never be handled, handle sets aside itself and returns nil. An event
+// it fails on all the same holds up nobody: after two failures of its batch it is
+// handed out alone, ever more rarely, up to once a minute, for as long as the
+// stream keeps it.
 func (b *Bus) Consume(ctx context.Context, c Consumer, handle func(context.Context, []Msg) error) error {
 	for ctx.Err() == nil {
 		err := b.consume(ctx, c, handle)
@@ -95,11 +103,15 @@ func (b *Bus) consume(ctx context.Context, c Consumer, handle func(context.Conte
 	received := make(chan jetstream.Msg, c.BatchSize)
 	broken := make(chan error, 1)
 	go receive(messages, received, broken)
-	stop := context.AfterFunc(ctx, messages.Stop)
+	// Drain, not Stop: what the broker has already sent would otherwise come back
+	// only after ackWait.
+	stop := context.AfterFunc(ctx, messages.Drain)
 	defer stop()
 	for first := range received {
-		if err := b.deal(ctx, gather(first, received, c.BatchSize), handle); err != nil {
-			slog.WarnContext(ctx, "handling events; they come back", "consumer", c.Durable, "error", err)
+		for _, batch := range split(gather(first, received, c.BatchSize)) {
+			if err := deal(ctx, batch, handle); err != nil {
+				slog.WarnContext(ctx, "handling events; they come back", "consumer", c.Durable, "events", len(batch), "error", err)
+			}
 		}
 	}
 	return <-broken
@@ -139,29 +151,58 @@ func gather(first jetstream.Msg, received <-chan jetstream.Msg, most int) []jets
 	return batch
 }
 
+// delivery is an event with what acknowledges it.
+type delivery struct {
+	Msg
+	raw jetstream.Msg
+}
+
+// split gives one batch of what came for the first time or failed once, and every
+// other event apart.
+func split(msgs []jetstream.Msg) [][]delivery {
+	var together []delivery
+	var batches [][]delivery
+	for _, raw := range msgs {
+		d := delivery{msgOf(raw), raw}
+		if d.Delivered < aloneFrom {
+			together = append(together, d)
+		} else {
+			batches = append(batches, []delivery{d})
+		}
+	}
+	if len(together) == 0 {
+		return batches
+	}
+	return append([][]delivery{together}, batches...)
+}
+
 // deal hands a batch to the handler and tells the broker how it went. The batch
 // is finished even when ctx ends meanwhile: the broker would only hand it out
 // again.
-func (b *Bus) deal(ctx context.Context, batch []jetstream.Msg, handle func(context.Context, []Msg) error) error {
+func deal(ctx context.Context, batch []delivery, handle func(context.Context, []Msg) error) error {
 	ctx = context.WithoutCancel(ctx)
 	events := make([]Msg, len(batch))
-	for i, msg := range batch {
-		events[i] = msgOf(msg)
+	for i, d := range batch {
+		events[i] = d.Msg
 	}
-	fault := handle(ctx, events)
+	fault := within(ctx, ackWait, func(ctx context.Context) error { return handle(ctx, events) })
 	var group errgroup.Group
 	group.SetLimit(ackConcurrency)
-	for i, msg := range batch {
+	for _, d := range batch {
 		group.Go(func() error {
 			if fault != nil {
-				return msg.NakWithDelay(delayAfter(events[i].Delivered))
+				return d.raw.NakWithDelay(delayAfter(d.Delivered))
 			}
-			ctx, cancel := context.WithTimeout(ctx, apiTimeout)
-			defer cancel()
-			return msg.DoubleAck(ctx)
+			return within(ctx, apiTimeout, d.raw.DoubleAck)
 		})
 	}
 	return errors.Join(fault, group.Wait())
+}
+
+func within(ctx context.Context, limit time.Duration, do func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return do(ctx)
 }
 
 // delayAfter grows with each delivery: 0.5, 1, 2 … 60 seconds.

@@ -1,10 +1,11 @@
 // Package localpg runs a private PostgreSQL from the binaries of this machine,
 // for tests and for the development launcher. Production code never imports it.
 //
-// The cluster listens on a unix socket alone. It ends with the process that
-// started it, also when that one is killed: the kernel then sends the postmaster
-// a fast-shutdown signal. As root the server runs as user postgres, which
-// PostgreSQL insists on.
+// The cluster listens on a unix socket alone, in a folder that its own user alone
+// can enter: there is no password. It ends with the process that started it, also
+// when that one is killed: on Linux the kernel then sends the postmaster a
+// fast-shutdown signal. Elsewhere a killed process leaves it behind, to be ended
+// by pg_ctl. As root the server runs as user postgres, which PostgreSQL insists on.
 package localpg
 
 import (
@@ -14,6 +15,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"math"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/user"
@@ -31,12 +35,14 @@ import (
 const (
 	// superuser owns the cluster, whoever runs it.
 	superuser = "postgres"
-	// maxSocketPath is what the kernel takes (sockaddr_un), less the name that
-	// PostgreSQL appends and its own margin.
+	// maxSocketPath is what the kernel takes (sockaddr_un), in bytes, less the
+	// longest name that PostgreSQL appends.
 	maxSocketPath = 107 - len("/.s.PGSQL.5432.lock")
 	// startTimeout bounds the wait for a first answer, recovery included.
 	startTimeout = 60 * time.Second
 	probePause   = 20 * time.Millisecond
+	// stopTimeout is how long sessions have to end before they are cut.
+	stopTimeout = 20 * time.Second
 )
 
 // ErrNoBinaries is returned when no PostgreSQL server is installed.
@@ -44,8 +50,10 @@ var ErrNoBinaries = errors.New("no PostgreSQL server found: install it with `apt
 
 // Options say where a cluster lives and how careful it is.
 type Options struct {
-	// Dir holds the data and the socket. It is made if missing. When user
-	// postgres cannot reach it, another place that belongs to it alone is used.
+	// Dir holds the data and the socket. It is made if missing and must hold
+	// nothing else. When user postgres cannot reach it, or the socket's path would
+	// be too long, another place is used, the same each time: see [Cluster.Dir].
+	// Empty: a folder of its own, removed by Stop.
 	Dir string
 	// Durable makes commits survive a crash of the machine. Tests do without.
 	Durable bool
@@ -56,9 +64,12 @@ type Options struct {
 // Cluster is a running server.
 type Cluster struct {
 	dir  string
+	temp bool
 	cmd  *exec.Cmd
-	done chan error
 	logs *os.File
+	// ended is closed when the server is gone; exit then says how.
+	ended chan struct{}
+	exit  error
 }
 
 // Install installs PostgreSQL with apt-get. It needs root and a Debian.
@@ -66,8 +77,8 @@ func Install(ctx context.Context) error {
 	if os.Geteuid() != 0 {
 		return ErrNoBinaries
 	}
-	for _, args := range [][]string{{"update", "-q"}, {"install", "-y", "-q", "--no-install-recommends", "postgresql"}} {
-		cmd := exec.CommandContext(ctx, "apt-get", args...)
+	for _, args := range [][]string{{"update", "-q"}, {"install", "-y", "-q", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120", "postgresql"}} {
+		cmd := exec.CommandContext(ctx, "apt-get", args...) //nolint:gosec // the arguments above
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("apt-get %s: %w: %s", strings.Join(args, " "), err, lastLines(out))
@@ -77,12 +88,16 @@ func Install(ctx context.Context) error {
 }
 
 // Find returns the folder of the newest server's binaries, or ErrNoBinaries.
-func Find() (string, error) {
+func Find() (string, error) { return find(0) }
+
+// find prefers the binaries of one major version, if it is not 0: no other can
+// open the data of an existing cluster.
+func find(wanted int) (string, error) {
 	candidates, err := filepath.Glob("/usr/lib/postgresql/*/bin")
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("looking for PostgreSQL: %w", err)
 	}
-	slices.SortFunc(candidates, func(a, b string) int { return major(b) - major(a) })
+	slices.SortFunc(candidates, func(a, b string) int { return rank(b, wanted) - rank(a, wanted) })
 	if path, err := exec.LookPath("postgres"); err == nil {
 		candidates = append(candidates, filepath.Dir(path))
 	}
@@ -94,9 +109,16 @@ func Find() (string, error) {
 	return "", ErrNoBinaries
 }
 
-func major(bin string) int {
-	n, _ := strconv.Atoi(filepath.Base(filepath.Dir(bin)))
-	return n
+// rank orders folders such as /usr/lib/postgresql/17/bin.
+func rank(bin string, wanted int) int {
+	major, err := strconv.Atoi(filepath.Base(filepath.Dir(bin)))
+	switch {
+	case err != nil:
+		return 0
+	case major == wanted:
+		return math.MaxInt
+	}
+	return major
 }
 
 func executable(path string) bool {
@@ -107,20 +129,22 @@ func executable(path string) bool {
 // Start starts the cluster in opts.Dir, after making it if there is none, and
 // waits until it answers.
 func Start(ctx context.Context, opts Options) (*Cluster, error) {
-	bin, err := Find()
-	if err != nil {
+	if _, err := Find(); err != nil {
 		return nil, err
 	}
 	attr, err := serverUser()
 	if err != nil {
 		return nil, err
 	}
-	dir, err := place(opts.Dir, attr.Credential)
-	if err != nil {
+	c := &Cluster{temp: opts.Dir == "", ended: make(chan struct{})}
+	if c.dir, err = place(opts.Dir, attr.Credential); err != nil {
 		return nil, err
 	}
-	c := &Cluster{dir: dir, done: make(chan error, 1)}
 	if err := c.awaitPredecessor(ctx); err != nil {
+		return nil, err
+	}
+	bin, err := find(c.version())
+	if err != nil {
 		return nil, err
 	}
 	if err := c.initialise(ctx, bin, attr); err != nil {
@@ -135,11 +159,42 @@ func Start(ctx context.Context, opts Options) (*Cluster, error) {
 	return c, nil
 }
 
+// Erase deletes the cluster that Start makes for dir, wherever it is. It must not
+// be running.
+func Erase(ctx context.Context, dir string) error {
+	attr, err := serverUser()
+	if err != nil {
+		return err
+	}
+	c := &Cluster{}
+	if c.dir, err = place(dir, attr.Credential); err != nil {
+		return err
+	}
+	if err := c.awaitPredecessor(ctx); err != nil {
+		return err
+	}
+	return c.erase()
+}
+
+// erase removes what this package has made, and the folder if that was all.
+func (c *Cluster) erase() error {
+	faults := make([]error, 0, 3)
+	for _, made := range []string{c.data(), c.data() + ".new", filepath.Join(c.dir, "server.log")} {
+		faults = append(faults, os.RemoveAll(made))
+	}
+	if err := errors.Join(faults...); err != nil {
+		return fmt.Errorf("erasing the cluster: %w", err)
+	}
+	_ = os.Remove(c.dir) // fails when somebody else has something in it
+	return nil
+}
+
 // serverUser is how to run the server: as user postgres when we are root.
 func serverUser() (*syscall.SysProcAttr, error) {
 	// The server must not get the Ctrl-C of our terminal: we stop it ourselves,
 	// after those who use it. SIGINT is PostgreSQL's fast shutdown.
-	attr := &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGINT}
+	attr := endWithUs(syscall.SIGINT)
+	attr.Setpgid = true
 	if os.Geteuid() != 0 {
 		return attr, nil
 	}
@@ -156,26 +211,60 @@ func serverUser() (*syscall.SysProcAttr, error) {
 	return attr, nil
 }
 
-// place returns a folder that the server can use: the wanted one, or, when
+// location returns a folder that the server can use: the wanted one, or, when
 // another user could not reach it or its socket's path would be too long, one
 // under /var/tmp with a name made from the wanted one, found again next time.
 func place(wanted string, owner *syscall.Credential) (string, error) {
+	if wanted == "" {
+		return placeTemp(owner)
+	}
 	dir, err := filepath.Abs(wanted)
 	if err != nil {
 		return "", fmt.Errorf("placing the cluster: %w", err)
 	}
 	if len(dir) > maxSocketPath || (owner != nil && !reachable(dir)) {
-		dir = filepath.Join("/var/tmp", fmt.Sprintf("messagerie-pg-%x", sha256.Sum256([]byte(dir)))[:len("messagerie-pg-")+12])
+		digest := sha256.Sum256([]byte(dir))
+		dir = fmt.Sprintf("/var/tmp/messagerie-pg-%d-%x", os.Geteuid(), digest[:6])
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", fmt.Errorf("placing the cluster: %w", err)
 	}
+	return dir, own(dir, owner)
+}
+
+func placeTemp(owner *syscall.Credential) (string, error) {
+	// Not TMPDIR, which is often a folder of one user alone, with a long path.
+	dir, err := os.MkdirTemp("/var/tmp", "messagerie-pg-")
+	if err != nil {
+		return "", fmt.Errorf("placing the cluster: %w", err)
+	}
+	return dir, own(dir, owner)
+}
+
+// own gives the folder to the server's user and to nobody else. Everybody can
+// write to /var/tmp: a folder that somebody else has put there is refused.
+func own(dir string, owner *syscall.Credential) error {
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return fmt.Errorf("placing the cluster: %w", err)
+	}
+	uid := os.Geteuid()
 	if owner != nil {
-		if err := os.Chown(dir, int(owner.Uid), int(owner.Gid)); err != nil {
-			return "", fmt.Errorf("giving the cluster to user postgres: %w", err)
+		uid = int(owner.Uid)
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || !info.IsDir() || (int(stat.Uid) != uid && int(stat.Uid) != os.Geteuid()) {
+		return fmt.Errorf("placing the cluster: %s is not a folder of ours", dir)
+	}
+	if owner != nil {
+		if err := os.Chown(dir, uid, int(owner.Gid)); err != nil {
+			return fmt.Errorf("giving the cluster to user postgres: %w", err)
 		}
 	}
-	return dir, nil
+	if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a folder
+		return fmt.Errorf("closing the cluster's folder: %w", err)
+	}
+	return nil
 }
 
 // reachable tells whether every existing folder above dir lets anybody through.
@@ -204,7 +293,7 @@ func (c *Cluster) awaitPredecessor(ctx context.Context) error {
 	for {
 		pid := c.runningPID()
 		if pid == 0 {
-			return nil
+			return c.unlock()
 		}
 		select {
 		case <-ctx.Done():
@@ -214,8 +303,21 @@ func (c *Cluster) awaitPredecessor(ctx context.Context) error {
 	}
 }
 
-// runningPID is the postmaster that holds the folder, or 0. A lock file whose
-// process is gone, or has become another program, is PostgreSQL's to clean up.
+// unlock removes the lock file of a server that is gone. PostgreSQL does that
+// itself, except when its process id has meanwhile gone to another program.
+func (c *Cluster) unlock() error {
+	if runtime.GOOS != "linux" {
+		return nil // runningPID cannot tell
+	}
+	for _, lock := range []string{filepath.Join(c.data(), "postmaster.pid"), filepath.Join(c.dir, ".s.PGSQL.5432.lock")} {
+		if err := os.Remove(lock); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("removing a stale lock: %w", err)
+		}
+	}
+	return nil
+}
+
+// runningPID is the postmaster that holds the folder, or 0.
 func (c *Cluster) runningPID() int {
 	content, err := os.ReadFile(filepath.Join(c.data(), "postmaster.pid"))
 	if err != nil {
@@ -235,17 +337,33 @@ func (c *Cluster) runningPID() int {
 
 func (c *Cluster) data() string { return filepath.Join(c.dir, "data") }
 
+// version is the major version that made the data, or 0 when there is none.
+func (c *Cluster) version() int {
+	content, err := os.ReadFile(filepath.Join(c.data(), "PG_VERSION"))
+	if err != nil {
+		return 0
+	}
+	major, err := strconv.Atoi(strings.TrimSpace(string(content)))
+	if err != nil {
+		return 0
+	}
+	return major
+}
+
+// Dir is where the cluster is: not always what was wanted.
+func (c *Cluster) Dir() string { return c.dir }
+
 // initialise makes the cluster unless it is there. It is made under another name
 // and renamed, so that one cut short is not taken for whole.
 func (c *Cluster) initialise(ctx context.Context, bin string, attr *syscall.SysProcAttr) error {
-	if _, err := os.Stat(filepath.Join(c.data(), "PG_VERSION")); err == nil {
+	if c.version() != 0 {
 		return nil
 	}
 	fresh := c.data() + ".new"
 	if err := os.RemoveAll(fresh); err != nil {
 		return fmt.Errorf("making the cluster: %w", err)
 	}
-	cmd := exec.CommandContext(ctx, filepath.Join(bin, "initdb"), "--pgdata="+fresh, "--username="+superuser,
+	cmd := exec.CommandContext(ctx, filepath.Join(bin, "initdb"), "--pgdata="+fresh, "--username="+superuser, //nolint:gosec // from folders of the system
 		"--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions")
 	cmd.Dir = c.dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: attr.Credential}
@@ -264,14 +382,7 @@ func (c *Cluster) launch(bin string, opts Options, attr *syscall.SysProcAttr) er
 		return fmt.Errorf("opening the server's log: %w", err)
 	}
 	c.logs = logs
-	args := []string{"-D", c.data(), "-k", c.dir, "-c", "listen_addresses=", "-c", "max_connections=200", "-c", "shared_buffers=128MB"}
-	if !opts.Durable {
-		args = append(args, "-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
-	}
-	for name, value := range opts.Settings {
-		args = append(args, "-c", name+"="+value)
-	}
-	c.cmd = exec.Command(filepath.Join(bin, "postgres"), args...) //nolint:noctx // it outlives any call; Stop ends it
+	c.cmd = exec.Command(filepath.Join(bin, "postgres"), c.arguments(opts)...) //nolint:noctx,gosec // it outlives any call, Stop ends it; from folders of the system
 	c.cmd.Dir = c.dir
 	c.cmd.Stdout, c.cmd.Stderr = logs, logs
 	c.cmd.SysProcAttr = attr
@@ -283,14 +394,37 @@ func (c *Cluster) launch(bin string, opts Options, attr *syscall.SysProcAttr) er
 		err := c.cmd.Start()
 		started <- err
 		if err == nil {
-			c.done <- c.cmd.Wait()
+			c.exit = c.cmd.Wait()
+			close(c.ended)
 		}
 	}()
 	if err := <-started; err != nil {
-		logs.Close()
+		_ = logs.Close() // nothing in it
 		return fmt.Errorf("starting PostgreSQL: %w", err)
 	}
 	return nil
+}
+
+func (c *Cluster) arguments(opts Options) []string {
+	settings := map[string]string{
+		"listen_addresses":        "",
+		"unix_socket_directories": c.dir,
+		"unix_socket_permissions": "0700",
+		"max_connections":         "200",
+		"timezone":                "UTC",
+		"log_timezone":            "UTC",
+		// The details of an error quote the values of a row.
+		"log_error_verbosity": "terse",
+	}
+	if !opts.Durable {
+		maps.Copy(settings, map[string]string{"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"})
+	}
+	maps.Copy(settings, opts.Settings)
+	args := []string{"-D", c.data()}
+	for name, value := range settings {
+		args = append(args, "-c", name+"="+value)
+	}
+	return args
 }
 
 func (c *Cluster) awaitAnswer(ctx context.Context) error {
@@ -304,9 +438,8 @@ func (c *Cluster) awaitAnswer(ctx context.Context) error {
 			return conn.Close(ctx)
 		}
 		select {
-		case ended := <-c.done:
-			c.done <- ended
-			return fmt.Errorf("PostgreSQL ended at once (%w): %s", ended, c.lastLog())
+		case <-c.ended:
+			return fmt.Errorf("PostgreSQL ended at once (%w): %s", c.exit, c.lastLog())
 		case <-ctx.Done():
 			return fmt.Errorf("waiting for PostgreSQL: %w: %s", err, c.lastLog())
 		case <-ticker.C:
@@ -316,7 +449,10 @@ func (c *Cluster) awaitAnswer(ctx context.Context) error {
 
 // URL is how to connect to a database of the cluster.
 func (c *Cluster) URL(database string) string {
-	return fmt.Sprintf("host=%s user=%s dbname=%s", c.dir, superuser, database)
+	// pgx does not read a plus sign as a space.
+	host := strings.ReplaceAll(url.QueryEscape(c.dir), "+", "%20")
+	address := url.URL{Scheme: "postgres", User: url.User(superuser), Path: "/" + database, RawQuery: "host=" + host}
+	return address.String()
 }
 
 // CreateDatabase makes a database unless it is there.
@@ -328,32 +464,47 @@ func (c *Cluster) CreateDatabase(ctx context.Context, name string) error {
 	defer conn.Close(ctx)
 	_, err = conn.Exec(ctx, `CREATE DATABASE `+pgx.Identifier{name}.Sanitize())
 	var fault interface{ SQLState() string }
-	if err != nil && !(errors.As(err, &fault) && fault.SQLState() == "42P04") { // duplicate_database
+	if errors.As(err, &fault) && fault.SQLState() == "42P04" { // duplicate_database
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("making database %s: %w", name, err)
 	}
 	return nil
 }
 
-// Stop ends the server (fast shutdown: sessions are cut, nothing committed is
-// lost) and waits until it is gone.
+// Stop ends the server and waits until it is gone: sessions are cut, nothing
+// committed is lost. It may be called again, and after Kill.
 func (c *Cluster) Stop() error {
-	defer c.logs.Close()
-	if err := c.cmd.Process.Signal(syscall.SIGINT); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := c.end(syscall.SIGINT); err != nil {
 		return fmt.Errorf("stopping PostgreSQL: %w", err)
 	}
-	<-c.done
+	if !c.temp {
+		return nil
+	}
+	return c.erase()
+}
+
+// Kill ends the server as a crash would and waits until it is gone. The next
+// Start in the same folder recovers.
+func (c *Cluster) Kill() error {
+	// PostgreSQL's immediate shutdown: its children go with it, which SIGKILL of
+	// the postmaster alone would leave for a while.
+	if err := c.end(syscall.SIGQUIT); err != nil {
+		return fmt.Errorf("killing PostgreSQL: %w", err)
+	}
 	return nil
 }
 
-// Kill ends the server as a crash would and waits until it is gone.
-func (c *Cluster) Kill() error {
+// end sends a signal and waits; whoever does not obey in time is killed.
+func (c *Cluster) end(signal syscall.Signal) error {
 	defer c.logs.Close()
-	// SIGQUIT is PostgreSQL's immediate shutdown: its children go with it, which
-	// SIGKILL of the postmaster alone would leave for a while.
-	if err := c.cmd.Process.Signal(syscall.SIGQUIT); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("killing PostgreSQL: %w", err)
+	if err := c.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
 	}
-	<-c.done
+	timer := time.AfterFunc(stopTimeout, func() { _ = c.cmd.Process.Signal(syscall.SIGQUIT) })
+	defer timer.Stop()
+	<-c.ended
 	return nil
 }
 

@@ -2,8 +2,12 @@
 //
 // Every connection works in UTC, gives up a statement after 30 seconds, and is
 // cut by the server when it leaves a transaction open for ten: one stalled
-// process must not hold locks, or back the vacuum of the others. Queries are
-// traced by their text, never with their arguments.
+// process must not hold locks, or hold back the vacuum of the others. Times come
+// back in UTC. Queries are traced by their text, never with their arguments.
+//
+// The limits are session parameters of the connection's start. A pooler in
+// between must let them pass (PgBouncer: ignore_startup_parameters), and then they
+// must be set on the role instead.
 package postgres
 
 import (
@@ -11,10 +15,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/exaring/otelpgx"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
@@ -43,12 +50,17 @@ func Open(ctx context.Context, url string) (*pgxpool.Pool, error) {
 		// The parser's error may quote the URL, password and all.
 		return nil, errors.New("reading the database URL: give postgres://user:password@host/database or key=value pairs")
 	}
+	given := cfg.ConnConfig.RuntimeParams
 	for name, value := range sessionSettings {
-		if _, set := cfg.ConnConfig.RuntimeParams[name]; !set {
-			cfg.ConnConfig.RuntimeParams[name] = value
+		if _, set := given[name]; !set {
+			given[name] = value
 		}
 	}
-	cfg.ConnConfig.Tracer = otelpgx.NewTracer(otelpgx.WithTrimSQLInSpanName(), otelpgx.WithDisableAcquireTracer())
+	if given["application_name"] == "" {
+		given["application_name"] = filepath.Base(os.Args[0])
+	}
+	cfg.AfterConnect = timesInUTC
+	cfg.ConnConfig.Tracer = otelpgx.NewTracer(otelpgx.WithDisableAcquireTracer())
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("opening the database: %w", err)
@@ -58,6 +70,14 @@ func Open(ctx context.Context, url string) (*pgxpool.Pool, error) {
 		return nil, fmt.Errorf("reaching database %s at %s: %w", cfg.ConnConfig.Database, cfg.ConnConfig.Host, err)
 	}
 	return pool, nil
+}
+
+// timesInUTC has time stamps read as UTC: pgx gives them the process's zone.
+func timesInUTC(_ context.Context, conn *pgx.Conn) error {
+	conn.TypeMap().RegisterType(&pgtype.Type{
+		Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC},
+	})
+	return nil
 }
 
 // wait tries until it works, a fault is one that waiting does not mend, or the
@@ -121,11 +141,11 @@ func Migrate(ctx context.Context, url string, migrations fs.FS) error {
 // that a process does not run into missing columns one by one. A newer schema is
 // fine: migrations only add until every process has moved on.
 func CheckSchema(ctx context.Context, pool *pgxpool.Pool, migrations fs.FS) error {
-	files, err := goose.NewProvider(goose.DialectPostgres, stdlib.OpenDBFromPool(pool), migrations)
+	need, err := newestOf(pool, migrations)
 	if err != nil {
-		return fmt.Errorf("reading the migrations: %w", err)
+		return err
 	}
-	have, need, err := files.GetVersions(ctx)
+	have, err := schemaVersion(ctx, pool)
 	if err != nil {
 		return fmt.Errorf("reading the schema's version: %w", err)
 	}
@@ -133,4 +153,26 @@ func CheckSchema(ctx context.Context, pool *pgxpool.Pool, migrations fs.FS) erro
 		return fmt.Errorf("the schema of database %s is at version %d and this binary needs %d: start it once with MIGRATE=true, or run the migration job", pool.Config().ConnConfig.Database, have, need)
 	}
 	return nil
+}
+
+func newestOf(pool *pgxpool.Pool, migrations fs.FS) (int64, error) {
+	db := stdlib.OpenDBFromPool(pool)
+	defer db.Close() // not the pool
+	files, err := goose.NewProvider(goose.DialectPostgres, db, migrations)
+	if err != nil {
+		return 0, fmt.Errorf("reading the migrations: %w", err)
+	}
+	sources := files.ListSources()
+	return sources[len(sources)-1].Version, nil
+}
+
+// schemaVersion is the newest migration applied, 0 for none. goose would make its
+// table to answer that, in the way of whoever is migrating.
+func schemaVersion(ctx context.Context, pool *pgxpool.Pool) (version int64, err error) {
+	var migrated bool
+	if err := pool.QueryRow(ctx, `SELECT to_regclass('goose_db_version') IS NOT NULL`).Scan(&migrated); err != nil || !migrated {
+		return 0, err
+	}
+	err = pool.QueryRow(ctx, `SELECT coalesce(max(version_id), 0) FROM goose_db_version`).Scan(&version)
+	return version, err
 }

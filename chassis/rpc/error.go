@@ -127,7 +127,7 @@ func StatusOf(err error) (st *status.Status, hidden bool) {
 	}
 	// A status that another server sent is passed on only where a handler does
 	// so on purpose, by returning it unwrapped.
-	if st, ok := err.(interface{ GRPCStatus() *status.Status }); ok { //nolint:errorlint // unwrapped on purpose, see above
+	if st, ok := err.(interface{ GRPCStatus() *status.Status }); ok {
 		return st.GRPCStatus(), false
 	}
 	return status.New(codes.Internal, "internal error"), true

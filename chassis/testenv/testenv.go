@@ -3,24 +3,30 @@
 //
 // A server that cannot be started skips the test on a laptop and fails it when
 // the environment variable CI is set, so that a pipeline never passes by not
-// having run.
+// having run. TEST_DATABASE_URL names a PostgreSQL to use instead of a private
+// one, as postgres://…, with the right to create databases. No other variable of
+// the environment is read.
 package testenv
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
-	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/ma-messagerie/messagerie/chassis/localpg"
@@ -30,60 +36,76 @@ import (
 // unavailable ends a test whose server is not there.
 func unavailable(t testing.TB, err error) {
 	t.Helper()
-	if os.Getenv("CI") != "" {
+	if os.Getenv("CI") != "" { //nolint:forbidigo // tests have no configuration; documented above
 		t.Fatal(err)
 	}
 	t.Skip(err)
 }
 
-// shared is the one cluster of a test process.
-var shared = sync.OnceValues(func() (*localpg.Cluster, error) {
-	sweep()
-	dir, err := os.MkdirTemp("/var/tmp", tempPattern)
+// shared is the one server of a test process, as a function from the name of a
+// database to its URL.
+var shared = sync.OnceValues(func() (func(database string) string, error) {
+	if given := os.Getenv("TEST_DATABASE_URL"); given != "" { //nolint:forbidigo // tests have no configuration; documented above
+		address, err := url.Parse(given)
+		if err != nil || address.Scheme == "" {
+			return nil, errors.New("TEST_DATABASE_URL is not of the form postgres://user:password@host/database")
+		}
+		return func(database string) string { return address.JoinPath("..", database).String() }, nil
+	}
+	cluster, err := startCluster(context.Background())
+	if err != nil {
+		return nil, fmt.Errorf("starting PostgreSQL: %w", err)
+	}
+	return cluster.URL, nil
+})
+
+const tempFolders = "/var/tmp"
+
+// startCluster starts a cluster that ends with this process.
+func startCluster(ctx context.Context) (*localpg.Cluster, error) {
+	sweep(tempFolders)
+	// The name tells whose it is, see sweep.
+	dir, err := os.MkdirTemp(tempFolders, fmt.Sprintf("messagerie-test-%d-*", os.Getpid()))
 	if err != nil {
 		return nil, err
 	}
 	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // user postgres must get through it
 		return nil, err
 	}
-	// The test process is told its pid by this name, see sweep.
-	if err := os.WriteFile(filepath.Join(dir, "pid"), fmt.Append(nil, os.Getpid()), 0o600); err != nil {
-		return nil, err
-	}
-	cluster, err := localpg.Start(context.Background(), localpg.Options{Dir: filepath.Join(dir, "pg")})
+	opts := localpg.Options{Dir: filepath.Join(dir, "pg")}
+	cluster, err := localpg.Start(ctx, opts)
 	if errors.Is(err, localpg.ErrNoBinaries) && os.Geteuid() == 0 {
-		if err := localpg.Install(context.Background()); err != nil {
+		if err := localpg.Install(ctx); err != nil {
 			return nil, err
 		}
-		cluster, err = localpg.Start(context.Background(), localpg.Options{Dir: filepath.Join(dir, "pg")})
+		cluster, err = localpg.Start(ctx, opts)
 	}
 	return cluster, err
-})
-
-const tempPattern = "messagerie-test-*"
+}
 
 // sweep removes the folders of test processes that have ended. The server ends
 // with its process, but nobody is left to remove its files.
-func sweep() {
-	dirs, err := filepath.Glob(filepath.Join("/var/tmp", tempPattern))
+func sweep(parent string) {
+	dirs, err := filepath.Glob(filepath.Join(parent, "messagerie-test-*-*"))
 	if err != nil {
 		return
 	}
 	for _, dir := range dirs {
-		pid, err := os.ReadFile(filepath.Join(dir, "pid"))
-		if err != nil {
-			continue // being made, or not ours to judge
+		var pid int
+		if _, err := fmt.Sscanf(filepath.Base(dir), "messagerie-test-%d-", &pid); err != nil || running(pid) {
+			continue
 		}
-		if _, err := os.Stat(filepath.Join("/proc", string(pid))); errors.Is(err, fs.ErrNotExist) {
-			os.RemoveAll(dir)
-		}
+		// The server of a process that was killed may still be writing: what is
+		// left then is for the next time.
+		_ = os.RemoveAll(dir)
 	}
 }
 
-var (
-	templates sync.Map // of migrations' digest to *template
-	databases atomic.Int64
-)
+func running(pid int) bool {
+	return !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
+}
+
+var templates sync.Map // of migrations' digest to *template
 
 type template struct {
 	once sync.Once
@@ -93,47 +115,77 @@ type template struct {
 
 // Postgres returns the URL of a database of this test's own, with the migrations
 // applied (nil: none). It is cloned from a template, which takes some 30 ms, and
-// goes away with the process.
+// goes away with the test; sessions that are left open are cut. A template stays
+// on the server of TEST_DATABASE_URL, one per schema, for the next run.
 func Postgres(t testing.TB, migrations fs.FS) string {
 	t.Helper()
-	cluster, err := shared()
+	address, err := shared()
 	if err != nil {
-		unavailable(t, fmt.Errorf("starting PostgreSQL: %w", err))
+		unavailable(t, err)
 	}
 	digest, err := digestOf(migrations)
 	if err != nil {
 		t.Fatal(err)
 	}
-	entry, _ := templates.LoadOrStore(digest, &template{name: "template_" + digest})
+	entry, _ := templates.LoadOrStore(digest, &template{name: "messagerie_template_" + digest})
 	source := entry.(*template)
-	source.once.Do(func() { source.err = source.build(cluster, migrations) })
+	// Not the test's context: the template outlives the test that came first.
+	source.once.Do(func() { source.err = source.build(context.Background(), address, migrations) })
 	if source.err != nil {
 		t.Fatal(source.err)
 	}
-	name := fmt.Sprintf("test_%d", databases.Add(1))
-	if err := execute(t.Context(), cluster, `CREATE DATABASE `+name+` TEMPLATE `+source.name); err != nil {
+	name := "test_" + strings.ToLower(rand.Text())
+	if err := execute(t.Context(), address("postgres"), `CREATE DATABASE `+name+` TEMPLATE `+source.name); err != nil {
 		t.Fatal(err)
 	}
-	return cluster.URL(name)
+	t.Cleanup(func() {
+		if err := execute(context.Background(), address("postgres"), `DROP DATABASE `+name+` WITH (FORCE)`); err != nil {
+			t.Log(err)
+		}
+	})
+	return address(name)
 }
 
-func (tmpl *template) build(cluster *localpg.Cluster, migrations fs.FS) error {
-	// Not a test's context: the template outlives the test that came first.
-	ctx := context.Background()
-	if err := cluster.CreateDatabase(ctx, tmpl.name); err != nil || migrations == nil {
-		return err
-	}
-	return postgres.Migrate(ctx, cluster.URL(tmpl.name), migrations)
-}
-
-func execute(ctx context.Context, cluster *localpg.Cluster, sql string) error {
-	conn, err := pgx.Connect(ctx, cluster.URL("postgres"))
+// build makes the template unless it is there. It is made under another name and
+// renamed, so that one cut short, or one that another process is making, is not
+// taken for whole.
+func (tmpl *template) build(ctx context.Context, address func(string) string, migrations fs.FS) error {
+	conn, err := pgx.Connect(ctx, address("postgres"))
 	if err != nil {
 		return err
 	}
 	defer conn.Close(ctx)
-	_, err = conn.Exec(ctx, sql)
+	var there bool
+	if err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)`, tmpl.name).Scan(&there); err != nil || there {
+		return err
+	}
+	draft := "draft_" + strings.ToLower(rand.Text())
+	if err := execute(ctx, address("postgres"), `CREATE DATABASE `+draft); err != nil {
+		return err
+	}
+	if migrations != nil {
+		if err := postgres.Migrate(ctx, address(draft), migrations); err != nil {
+			return err
+		}
+	}
+	err = execute(ctx, address("postgres"), `ALTER DATABASE `+draft+` RENAME TO `+tmpl.name)
+	var fault *pgconn.PgError
+	if errors.As(err, &fault) && fault.Code == "42P04" { // duplicate_database: another process was faster
+		return execute(ctx, address("postgres"), `DROP DATABASE `+draft)
+	}
 	return err
+}
+
+func execute(ctx context.Context, address, sql string) error {
+	conn, err := pgx.Connect(ctx, address)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	if _, err = conn.Exec(ctx, sql); err != nil {
+		return fmt.Errorf("%s: %w", sql, err)
+	}
+	return nil
 }
 
 func digestOf(migrations fs.FS) (string, error) {
@@ -146,7 +198,7 @@ func digestOf(migrations fs.FS) (string, error) {
 			return err
 		}
 		content, err := fs.ReadFile(migrations, path)
-		fmt.Fprintf(sum, "%s\x00%s\x00", path, content)
+		fmt.Fprintf(sum, "%s\x00%d\x00%s", path, len(content), content)
 		return err
 	})
 	return fmt.Sprintf("%x", sum.Sum(nil)[:8]), err
@@ -177,7 +229,7 @@ func (b *Broker) Start(t testing.TB) {
 	t.Helper()
 	srv, err := server.NewServer(&server.Options{
 		Host: "127.0.0.1", Port: b.port, JetStream: true, StoreDir: b.dir, SyncAlways: true,
-		NoLog: true, NoSigs: true, DontListen: false,
+		NoLog: true, NoSigs: true,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -84,7 +84,7 @@ func (p *Provider) serveToken(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	header.Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(map[string]any{
+	_ = json.NewEncoder(w).Encode(map[string]any{ // the reader has gone away
 		"access_token": token, "token_type": "Bearer", "expires_in": int(p.issuerOf(who).lifetime.Seconds()),
 	})
 }
@@ -111,5 +111,5 @@ func render(w http.ResponseWriter, status int, page string, data any) {
 	header.Set("Cache-Control", "no-store")
 	header.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'")
 	w.WriteHeader(status)
-	w.Write(body.Bytes())
+	_, _ = w.Write(body.Bytes()) // the reader has gone away
 }

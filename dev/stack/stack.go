@@ -376,9 +376,9 @@ func (s *Stack) awaitReady(ctx context.Context) error {
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
 	client := &http.Client{Timeout: time.Second}
-	last := errors.New("not asked")
 	for {
-		if last = ready(ctx, client, "http://"+s.HTTP+"/readyz"); last == nil {
+		last := ready(ctx, client, "http://"+s.HTTP+"/readyz")
+		if last == nil {
 			return nil
 		}
 		select {

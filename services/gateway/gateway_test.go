@@ -17,9 +17,8 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/status"
-
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
 
 	"github.com/ma-messagerie/messagerie/chassis"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"

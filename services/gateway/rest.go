@@ -355,7 +355,7 @@ func (s *rest) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	header.Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	_, _ = w.Write(text)
+	_, _ = w.Write(text) //nolint:gosec // JSON by its content type, under nosniff; the reader may have gone away
 }
 
 // httpStatus is grpc-gateway's mapping with the statuses that HTTP has and gRPC

@@ -110,7 +110,7 @@ func (s *agentServer) Release(ctx context.Context, req *messagingpb.ReleaseReque
 		todo := &change{action: "release", set: dropClaim()}
 		if row.Status == int16(messagingpb.Status_IN_PROGRESS) {
 			todo.set = append(todo.set, `status = @status`)
-			todo.args = pgx.NamedArgs{"status": int16(unclaimedStatus(&row))}
+			todo.args = pgx.NamedArgs{"status": int16(unclaimedStatus(&row))} //nolint:gosec // an enum of eight
 		}
 		return todo, nil
 	})
@@ -150,7 +150,7 @@ func (s *agentServer) PostReply(ctx context.Context, req *messagingpb.PostReplyR
 	if err != nil {
 		return nil, err
 	}
-	written, err := normalise("text", req.GetText(), MinAgentChars, MaxAgentChars)
+	written, err := normalise(req.GetText(), MinAgentChars, MaxAgentChars)
 	if err != nil {
 		return nil, err
 	}

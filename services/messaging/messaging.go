@@ -85,7 +85,7 @@ type Config struct {
 
 // Validate reports all faults that types do not show.
 func (c Config) Validate() error {
-	faults := []error{c.MachineConfig.Check()}
+	faults := []error{c.Check()}
 	if c.Keyset != "" {
 		_, err := openKeyring(c.Keyset)
 		faults = append(faults, err)

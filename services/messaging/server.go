@@ -120,7 +120,7 @@ func (s *server) prepare(ctx context.Context, id *auth.Identity, req *messagingp
 	if err != nil {
 		return nil, err
 	}
-	written, err := normalise("text", req.GetText(), MinMemberChars, MaxMemberChars)
+	written, err := normalise(req.GetText(), MinMemberChars, MaxMemberChars)
 	if err != nil {
 		return nil, err
 	}
@@ -426,7 +426,7 @@ const pageTokenBytes = 8 + 16
 // encodePage writes a page key as a token. It is not a secret: it holds what the
 // page before has shown.
 func encodePage(at time.Time, id uuid.UUID) string {
-	raw := binary.BigEndian.AppendUint64(nil, uint64(at.UnixMicro())) //nolint:gosec // after 1970
+	raw := binary.BigEndian.AppendUint64(nil, uint64(at.UnixMicro()))
 	return base64.RawURLEncoding.EncodeToString(append(raw, id[:]...))
 }
 

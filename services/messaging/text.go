@@ -39,7 +39,8 @@ type text struct {
 // Refused are NUL and the other control characters but tab and newline, and the
 // bidirectional embeddings, overrides and isolates, which can make a text read
 // otherwise than it is.
-func normalise(field, raw string, least, most int) (text, error) {
+func normalise(raw string, least, most int) (text, error) {
+	const field = "text"
 	if !utf8.ValidString(raw) {
 		return text{}, rpc.Invalid(field, "BODY_NOT_UTF8", "the text is not valid UTF-8")
 	}

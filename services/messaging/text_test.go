@@ -60,7 +60,7 @@ func TestNormalise(t *testing.T) {
 	for _, v := range textVectors(t) {
 		t.Run(v.Name, func(t *testing.T) {
 			t.Parallel()
-			got, err := normalise("text", v.input(), v.least(), MaxMemberChars)
+			got, err := normalise(v.input(), v.least(), MaxMemberChars)
 			var refusal *rpc.Error
 			if errors.As(err, &refusal) != (v.Reason != nil) {
 				t.Fatalf("got %v, want reason %v", err, v.Reason)
@@ -97,7 +97,7 @@ func TestNormalise_SQLCountsAlike(t *testing.T) {
 	}
 	defer pool.Close()
 	for _, v := range textVectors(t) {
-		got, err := normalise("text", v.input(), v.least(), MaxMemberChars)
+		got, err := normalise(v.input(), v.least(), MaxMemberChars)
 		if err != nil {
 			continue
 		}
@@ -114,7 +114,7 @@ func TestNormalise_SQLCountsAlike(t *testing.T) {
 
 func TestNormalise_NotUTF8(t *testing.T) {
 	t.Parallel()
-	_, err := normalise("text", "dix caract\xff", MinMemberChars, MaxMemberChars)
+	_, err := normalise("dix caract\xff", MinMemberChars, MaxMemberChars)
 	if !errors.Is(err, rpc.Invalid("text", "BODY_NOT_UTF8", "")) {
 		t.Errorf("got %v", err)
 	}
@@ -124,11 +124,11 @@ func TestNormalise_AnyText(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		raw := rapid.String().Draw(t, "text")
-		first, err := normalise("text", raw, 1, MaxAgentChars)
+		first, err := normalise(raw, 1, MaxAgentChars)
 		if err != nil {
 			return
 		}
-		again, err := normalise("text", first.body, 1, MaxAgentChars)
+		again, err := normalise(first.body, 1, MaxAgentChars)
 		if err != nil || again != first {
 			t.Fatalf("normalising %q twice gives %q, %v", raw, again.body, err)
 		}
@@ -142,7 +142,7 @@ func FuzzNormalise(f *testing.F) {
 	f.Add("Bonjour,\r\nje n'ai pas reçu mon paiement.")
 	f.Add("e\u0301\u202e\x00")
 	f.Fuzz(func(t *testing.T, raw string) {
-		got, err := normalise("text", raw, MinMemberChars, MaxMemberChars)
+		got, err := normalise(raw, MinMemberChars, MaxMemberChars)
 		if err == nil && (got.chars < MinMemberChars || got.chars > MaxMemberChars) {
 			t.Errorf("%q was accepted with %d characters", raw, got.chars)
 		}

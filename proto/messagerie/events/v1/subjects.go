@@ -1,3 +1,10 @@
+// Package eventspb is what the broker carries: the payloads of events (generated
+// from events.proto) and the names by which they are found.
+//
+// Payloads hold ids, codes, times and counters: never a name, an address, a
+// telephone number or a word of what was written. The stream keeps events by age
+// and size alone, on disk, refuses new ones when it is full, and lets no client
+// delete or purge.
 package eventspb
 
 import "time"

@@ -1,0 +1,152 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+)
+
+const (
+	tracerName = "github.com/ma-messagerie/messagerie/chassis/bus"
+	// batchFrom is the size of a set from which it goes as atomic batches. A small
+	// set is sooner acknowledged event by event: 2 ms against 10 at the 99th
+	// percentile.
+	batchFrom = 64
+	// batchMost is the most events in one atomic batch; the broker takes 1000.
+	batchMost = 500
+	// batchTimeout bounds the wait for the commit of one batch, so that a batch
+	// whose answer is lost leaves time to publish its events one by one.
+	batchTimeout = 2 * time.Second
+)
+
+// Publish publishes events and returns one error for each, nil for those that
+// the broker has acknowledged: all of them are then in its store. An error says
+// that this is not known; publishing such an event again is always right.
+//
+// The acknowledgements are awaited together, until ctx is done, and for ten
+// seconds at most. A stream found missing is made, and the events published
+// again. There is no order among the events of one call.
+func (b *Bus) Publish(ctx context.Context, events []Event) []error {
+	errs := make([]error, 0, len(events))
+	for chunk := range slices.Chunk(events, batchMost) {
+		errs = append(errs, b.publishChunk(ctx, chunk)...)
+	}
+	return errs
+}
+
+func (b *Bus) publishChunk(ctx context.Context, events []Event) []error {
+	msgs, spans := make([]*nats.Msg, len(events)), make([]trace.Span, len(events))
+	for i, event := range events {
+		spanCtx, span := startPublish(ctx, event)
+		msgs[i], spans[i] = event.msg(spanCtx), span
+	}
+	errs := make([]error, len(events))
+	if len(events) < batchFrom || b.publishBatch(ctx, msgs) != nil {
+		errs = b.publishSingly(ctx, msgs)
+	}
+	for i, span := range spans {
+		if errs[i] != nil {
+			errs[i] = fmt.Errorf("publishing event %s: %w", events[i].ID, errs[i])
+			span.RecordError(errs[i])
+			span.SetStatus(codes.Error, "not acknowledged")
+		}
+		span.End()
+	}
+	return errs
+}
+
+// publishBatch has the broker take all the events or none. Its errors need no
+// telling apart: whether the batch was refused (one of its ids is known, error
+// 10201; the stream or the server knows no batches; the stream is missing) or its
+// answer was lost, publishing the events singly is safe, because those that did
+// get in are known by their ids.
+func (b *Bus) publishBatch(ctx context.Context, msgs []*nats.Msg) error {
+	if !b.conn.IsConnected() {
+		return nats.ErrDisconnected
+	}
+	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
+	defer cancel()
+	// The library writes its headers into the messages. It gets copies: a message
+	// with a stray batch header would not be stored singly.
+	batch := make([]*nats.Msg, len(msgs))
+	for i, msg := range msgs {
+		batch[i] = &nats.Msg{Subject: msg.Subject, Data: msg.Data, Header: maps.Clone(msg.Header)}
+	}
+	ack, err := jetstreamext.PublishMsgBatch(ctx, b.js, batch, jetstreamext.BatchFlowControl{AckFirst: true, AckTimeout: batchTimeout})
+	if err != nil {
+		return fmt.Errorf("publishing a batch of %d: %w", len(msgs), err)
+	}
+	if ack.Stream != b.stream.Name {
+		return fmt.Errorf("publishing a batch of %d: stream %s took it", len(msgs), ack.Stream)
+	}
+	return nil
+}
+
+// publishSingly publishes all, then awaits all acknowledgements; and does so a
+// second time for what met no stream, after making it.
+func (b *Bus) publishSingly(ctx context.Context, msgs []*nats.Msg) []error {
+	errs := b.publishOnce(ctx, msgs)
+	var missing []int
+	var again []*nats.Msg
+	for i, err := range errs {
+		if errors.Is(err, jetstream.ErrNoStreamResponse) {
+			missing, again = append(missing, i), append(again, msgs[i])
+		}
+	}
+	if len(missing) == 0 || b.EnsureStream(ctx) != nil {
+		return errs
+	}
+	for j, err := range b.publishOnce(ctx, again) {
+		errs[missing[j]] = err
+	}
+	return errs
+}
+
+func (b *Bus) publishOnce(ctx context.Context, msgs []*nats.Msg) []error {
+	errs := make([]error, len(msgs))
+	acks := make([]jetstream.PubAckFuture, len(msgs))
+	for i, msg := range msgs {
+		// The library need not wait for a stream by itself: the caller makes it.
+		acks[i], errs[i] = b.js.PublishMsgAsync(msg, jetstream.WithRetryAttempts(0))
+	}
+	for i, ack := range acks {
+		if errs[i] == nil {
+			errs[i] = await(ctx, ack)
+		}
+	}
+	return errs
+}
+
+func await(ctx context.Context, ack jetstream.PubAckFuture) error {
+	select {
+	case <-ack.Ok():
+		return nil
+	case err := <-ack.Err():
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("no acknowledgement: %w", ctx.Err())
+	}
+}
+
+// startPublish opens a producer span, to be ended by the caller. Its parent is the
+// call that caused the event, however long ago that was.
+func startPublish(ctx context.Context, event Event) (context.Context, trace.Span) {
+	if event.TraceParent != "" {
+		ctx = propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": event.TraceParent})
+	}
+	return otel.Tracer(tracerName).Start(ctx, "publish "+event.Type, trace.WithSpanKind(trace.SpanKindProducer), //nolint:spancheck // ended by the caller
+		trace.WithAttributes(attribute.String("messaging.system", "nats"), attribute.String("messaging.destination.name", event.Subject),
+			attribute.String("messaging.message.id", event.ID)))
+}

@@ -1,0 +1,262 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.opentelemetry.io/otel"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
+	"github.com/ma-messagerie/messagerie/chassis/testenv"
+)
+
+var spans = tracetest.NewSpanRecorder()
+
+func TestMain(m *testing.M) {
+	otel.SetTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)))
+	m.Run()
+}
+
+func open(t *testing.T, url string) *pgxpool.Pool {
+	t.Helper()
+	pool, err := postgres.Open(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return pool
+}
+
+// migrations are the first n of a schema.
+func migrations(n int) fstest.MapFS {
+	files := fstest.MapFS{}
+	for i := 1; i <= n; i++ {
+		files[fmt.Sprintf("%05d_step.sql", i)] = &fstest.MapFile{Data: fmt.Appendf(nil,
+			"-- +goose Up\nCREATE TABLE step_%d (at timestamptz NOT NULL DEFAULT now());\n-- +goose Down\nDROP TABLE step_%[1]d;\n", i)}
+	}
+	return files
+}
+
+func TestOpen_Session(t *testing.T) {
+	t.Parallel()
+	url := testenv.Postgres(t, nil)
+	for _, row := range []struct{ url, setting, want string }{
+		{url, "TimeZone", "UTC"},
+		{url, "statement_timeout", "30s"},
+		{url, "idle_in_transaction_session_timeout", "10s"},
+		{url, "application_name", "postgres.test"},
+		{url + "&statement_timeout=5s", "statement_timeout", "5s"},
+		{url + "&application_name=me", "application_name", "me"},
+	} {
+		var got string
+		if err := open(t, row.url).QueryRow(t.Context(), `SELECT current_setting($1)`, row.setting).Scan(&got); err != nil {
+			t.Fatal(err)
+		}
+		if got != row.want {
+			t.Errorf("%s is %q, want %q", row.setting, got, row.want)
+		}
+	}
+}
+
+func TestOpen_TimesAreUTC(t *testing.T) {
+	t.Parallel()
+	var at time.Time
+	if err := open(t, testenv.Postgres(t, nil)).QueryRow(t.Context(), `SELECT '2026-07-14 12:00:00+02'::timestamptz`).Scan(&at); err != nil {
+		t.Fatal(err)
+	}
+	if want := time.Date(2026, 7, 14, 10, 0, 0, 0, time.UTC); at != want { // not Equal: the location is the point
+		t.Errorf("got %s, want %s", at, want)
+	}
+}
+
+func TestOpen_Limits(t *testing.T) {
+	t.Parallel()
+	url := testenv.Postgres(t, nil)
+	var fault *pgconn.PgError
+	if _, err := open(t, url+"&statement_timeout=50ms").Exec(t.Context(), `SELECT pg_sleep(60)`); !errors.As(err, &fault) || fault.Code != "57014" {
+		t.Errorf("a statement without end: %v", err)
+	}
+	tx, err := open(t, url+"&idle_in_transaction_session_timeout=50ms").Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback(t.Context())
+	// The server cuts the session; another one sees it go.
+	pid := tx.Conn().PgConn().PID()
+	watch := open(t, url)
+	for cut := false; !cut; {
+		if err := watch.QueryRow(t.Context(), `SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1), pg_sleep(0.02)::text`, pid).Scan(&cut, new(string)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Arguments may be anything a member has written.
+func TestOpen_TracesWithoutArguments(t *testing.T) {
+	t.Parallel()
+	const canary = "canari-4711"
+	ctx, root := otel.Tracer("test").Start(t.Context(), "root")
+	if _, err := open(t, testenv.Postgres(t, nil)).Exec(ctx, `SELECT $1::text`, canary); err != nil {
+		t.Fatal(err)
+	}
+	root.End()
+	seen := false
+	for _, span := range spans.Ended() {
+		if span.SpanContext().TraceID() != root.SpanContext().TraceID() {
+			continue
+		}
+		for _, attr := range span.Attributes() {
+			seen = seen || strings.Contains(attr.Value.String(), "SELECT $1")
+			if strings.Contains(attr.Value.String(), canary) {
+				t.Errorf("span %s has the argument in %s", span.Name(), attr.Key)
+			}
+		}
+	}
+	if !seen {
+		t.Error("the query was not traced")
+	}
+}
+
+func TestOpen_RefusalIsReportedAtOnce(t *testing.T) {
+	t.Parallel()
+	url := testenv.Postgres(t, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for _, row := range []struct{ name, url, want string }{
+		{"no such database", strings.Replace(url, "/test_", "/absent_", 1), "3D000"},
+		{"no such role", strings.Replace(url, "postgres@", "absent@", 1), "28000"},
+	} {
+		if _, err := postgres.Open(ctx, row.url); err == nil || !strings.Contains(err.Error(), row.want) {
+			t.Errorf("%s: %v", row.name, err)
+		}
+	}
+	if ctx.Err() != nil {
+		t.Error("waited for what waiting does not mend")
+	}
+}
+
+func TestOpen_WaitsForTheServer(t *testing.T) {
+	t.Parallel()
+	// A port that nobody listens on: the wait ends with the context.
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	listener.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := postgres.Open(ctx, "postgres://me:s3cret@"+address+"/db"); err == nil || ctx.Err() == nil {
+		t.Errorf("did not wait: %v", err)
+	} else if strings.Contains(err.Error(), "s3cret") {
+		t.Errorf("the error tells the password: %v", err)
+	}
+}
+
+func TestOpen_WrongURLDoesNotTellThePassword(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{"postgres://me:s3cret@host:port/db", "host=h password=s3cret port=x", ""} {
+		_, err := postgres.Open(t.Context(), url+"\x00")
+		if err == nil || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%q: %v", url, err)
+		}
+		if err := postgres.Migrate(t.Context(), url+"\x00", migrations(1)); err == nil || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%q: %v", url, err)
+		}
+	}
+}
+
+func TestMigrate_ByManyAtOnce(t *testing.T) {
+	t.Parallel()
+	url := testenv.Postgres(t, nil)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			if err := postgres.Migrate(t.Context(), url, migrations(3)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	pool := open(t, url)
+	var applied int
+	if err := pool.QueryRow(t.Context(), `SELECT count(*) FROM goose_db_version WHERE version_id > 0`).Scan(&applied); err != nil {
+		t.Fatal(err)
+	}
+	if applied != 3 {
+		t.Errorf("%d migrations applied, want 3", applied)
+	}
+}
+
+func TestMigrate_FailureLeavesWhatWasThere(t *testing.T) {
+	t.Parallel()
+	url := testenv.Postgres(t, migrations(1))
+	broken := migrations(2)
+	broken["00003_broken.sql"] = &fstest.MapFile{Data: []byte("-- +goose Up\nCREATE TABLE half ();\nSELECT nothing FROM nowhere;\n")}
+	if err := postgres.Migrate(t.Context(), url, broken); err == nil || !strings.Contains(err.Error(), "version:3") {
+		t.Errorf("got %v", err)
+	}
+	var half bool
+	if err := open(t, url).QueryRow(t.Context(), `SELECT to_regclass('half') IS NOT NULL`).Scan(&half); err != nil || half {
+		t.Errorf("half a migration is left: %v %v", half, err)
+	}
+}
+
+func TestCheckSchema(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name       string
+		have, need int
+		want       string
+	}{
+		{"nothing there", 0, 1, "is at version 0 and this binary needs 1"},
+		{"older", 3, 5, "is at version 3 and this binary needs 5"},
+		{"the same", 3, 3, ""},
+		// A binary that was rolled back, or has not been replaced yet.
+		{"newer", 5, 3, ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			var done fs.FS
+			if row.have > 0 {
+				done = migrations(row.have)
+			}
+			url := testenv.Postgres(t, done)
+			err := postgres.CheckSchema(t.Context(), open(t, url), migrations(row.need))
+			if (err == nil) != (row.want == "") || (err != nil && !strings.Contains(err.Error(), row.want)) {
+				t.Errorf("got %v, want %q", err, row.want)
+			}
+			// Whatever it found, starting with MIGRATE=true mends it.
+			if err := postgres.Migrate(t.Context(), url, migrations(row.need)); err != nil {
+				t.Error(err)
+			}
+			if err := postgres.CheckSchema(t.Context(), open(t, url), migrations(row.need)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestCheckSchema_WithoutMigrations(t *testing.T) {
+	t.Parallel()
+	pool := open(t, testenv.Postgres(t, nil))
+	files := migrations(1)
+	maps.DeleteFunc(files, func(name string, _ *fstest.MapFile) bool { return filepath.Ext(name) == ".sql" })
+	if err := postgres.CheckSchema(t.Context(), pool, files); err == nil {
+		t.Error("an empty set of migrations was taken")
+	}
+}
