@@ -109,7 +109,11 @@ func Connect(name string, cfg Config, stream Stream) (*Bus, error) {
 		// What could not be written while disconnected is reported at once: the
 		// outbox is the buffer, and it survives.
 		nats.ReconnectBufSize(-1),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { slog.Warn("broker disconnected", "error", err) }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil { // nil: we closed it
+				slog.Warn("broker disconnected", "error", err)
+			}
+		}),
 		nats.ReconnectHandler(func(*nats.Conn) { slog.Info("broker connected again") }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { slog.Warn("broker", "error", err) }),
 	}

@@ -84,7 +84,9 @@ func New(cfg Config) (*Inbox, error) {
 	}
 	in.mux = http.NewServeMux()
 	in.mux.HandleFunc("POST /v3/mail/send", in.sendGrid)
+	in.mux.HandleFunc("GET /v3/messages", in.sendGridMessages)
 	in.mux.HandleFunc("POST /2010-04-01/Accounts/{sid}/Messages.json", in.twilio)
+	in.mux.HandleFunc("GET /2010-04-01/Accounts/{sid}/Messages.json", in.twilioMessages)
 	in.mux.HandleFunc("GET /api/messages", in.list)
 	in.mux.HandleFunc("DELETE /api/messages", in.clear)
 	in.mux.HandleFunc("GET /api/faults", in.getFaults)
@@ -130,6 +132,7 @@ func (in *Inbox) Close() error {
 
 // ServeHTTP serves the providers' wire formats, the API and the page.
 func (in *Inbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("X-Content-Type-Options", "nosniff")
 	r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
 	in.mux.ServeHTTP(w, r)
 }

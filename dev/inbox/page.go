@@ -60,7 +60,7 @@ func (in *Inbox) page(w http.ResponseWriter, r *http.Request) {
 	}
 	header := w.Header()
 	header.Set("Content-Type", "text/html; charset=utf-8")
-	header.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'")
+	header.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; frame-src 'self'; frame-ancestors 'none'; form-action 'none'; base-uri 'none'")
 	header.Set("Cache-Control", "no-store")
 	if err := pageTemplate.Execute(w, data); err != nil {
 		slog.WarnContext(r.Context(), "writing the inbox page", "error", err)
@@ -71,9 +71,10 @@ func (in *Inbox) page(w http.ResponseWriter, r *http.Request) {
 // form, nothing loaded, whatever the mail says.
 func (in *Inbox) mailBody(w http.ResponseWriter, r *http.Request) {
 	for _, m := range in.Messages() {
-		if m.ID == r.PathValue("id") {
+		if m.ID == r.PathValue("id") && m.HTML != "" {
 			w.Header().Set("Content-Type", "text/html; charset=utf-8")
-			w.Header().Set("Content-Security-Policy", "sandbox; default-src 'none'; style-src 'unsafe-inline'")
+			w.Header().Set("Content-Security-Policy", "sandbox; default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'; form-action 'none'; base-uri 'none'")
+			w.Header().Set("Cache-Control", "no-store")
 			_, _ = w.Write([]byte(m.HTML)) // the reader has gone away
 			return
 		}

@@ -5,11 +5,15 @@ import (
 	"crypto/subtle"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"io"
 	"net/http"
 	"net/mail"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // sendGridMail is what SendGrid's v3 mail/send takes, as far as it is used.
@@ -54,8 +58,14 @@ func (in *Inbox) sendGrid(w http.ResponseWriter, r *http.Request) {
 		refuse(http.StatusUnauthorized, "", "The provided authorization grant is invalid, expired, or revoked")
 		return
 	}
+	// To the end, or the server does not notice a caller who gives up.
+	body, err := io.ReadAll(r.Body)
+	if tooLong := new(http.MaxBytesError); errors.As(err, &tooLong) {
+		refuse(http.StatusRequestEntityTooLarge, "", "Payload Too Large")
+		return
+	}
 	var sent sendGridMail
-	if err := json.NewDecoder(r.Body).Decode(&sent); err != nil {
+	if err != nil || json.Unmarshal(body, &sent) != nil {
 		refuse(http.StatusBadRequest, "", "Bad Request")
 		return
 	}
@@ -128,8 +138,12 @@ const (
 	codeNoBody       = 21602
 	codeInvalidTo    = 21211
 	codeNoFrom       = 21603
+	codeLongBody     = 21617
 	codeInternal     = 20500
 )
+
+// maxSMS is the longest body that Twilio takes, in characters.
+const maxSMS = 1600
 
 // twilio is POST …/Messages.json.
 func (in *Inbox) twilio(w http.ResponseWriter, r *http.Request) {
@@ -157,6 +171,9 @@ func (in *Inbox) twilio(w http.ResponseWriter, r *http.Request) {
 	case m.Text == "":
 		refuse(http.StatusBadRequest, codeNoBody, "Message body is required.")
 		return
+	case utf8.RuneCountInString(m.Text) > maxSMS:
+		refuse(http.StatusBadRequest, codeLongBody, "The concatenated message body exceeds the 1600 character limit.")
+		return
 	case m.From == "" && form.Get("MessagingServiceSid") == "":
 		refuse(http.StatusBadRequest, codeNoFrom, "A 'From' phone number is required.")
 		return
@@ -172,7 +189,7 @@ func (in *Inbox) twilio(w http.ResponseWriter, r *http.Request) {
 	if in.deliver(w, r, m, func(status int, text string) { refuse(status, codes[status], text) }) {
 		writeJSON(w, http.StatusCreated, map[string]any{
 			"sid": m.ID, "account_sid": in.cfg.TwilioSID, "to": m.To, "from": m.From, "body": m.Text,
-			"status": "queued", "num_segments": "1", "direction": "outbound-api", "error_code": nil, "error_message": nil,
+			"status": "queued", "num_segments": strconv.Itoa(smsParts(m.Text)), "direction": "outbound-api", "error_code": nil, "error_message": nil,
 			"date_created": m.ReceivedAt.Format(time.RFC1123Z), "uri": r.URL.Path,
 		})
 	}

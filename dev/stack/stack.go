@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -111,11 +112,13 @@ type Stack struct {
 	services *errgroup.Group
 	helpers  *errgroup.Group
 	endBack  context.CancelFunc
+	stop     func() error
 }
 
 // Start starts everything and returns when the gateway is ready. Call Stop.
 func Start(ctx context.Context, cfg Config) (*Stack, error) {
 	s := &Stack{cfg: cfg, listeners: make(map[string]net.Listener), urls: cfg.databases()}
+	s.stop = sync.OnceValue(s.stopOnce)
 	steps := []func(context.Context) error{s.openState, s.listen, s.startDatabase, s.startBroker, s.startStandIns, s.startServices, s.awaitReady}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
@@ -296,7 +299,14 @@ func (s *Stack) startStandIns(context.Context) error {
 	s.endBack, s.helpers = endBack, &errgroup.Group{}
 	for name, handler := range map[string]http.Handler{"oidc": s.provider, "inbox": s.Mailbox} {
 		srv := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
-		s.helpers.Go(func() error { return chassis.ServeHTTP(back, srv, s.listeners[name], time.Second) })
+		// Whoever they serve has ended before them: nothing is worth a drain.
+		context.AfterFunc(back, func() { _ = srv.Close() })
+		s.helpers.Go(func() error {
+			if err := srv.Serve(s.listeners[name]); !errors.Is(err, http.ErrServerClosed) {
+				return fmt.Errorf("serving the %s stand-in: %w", name, err)
+			}
+			return nil
+		})
 	}
 	return nil
 }
@@ -352,7 +362,7 @@ func (s *Stack) messagingConfig() messaging.Config {
 func (s *Stack) notifierConfig() notifier.Config {
 	return notifier.Config{
 		Process: process(), MachineConfig: s.machines["notifier"], Bus: s.bus(),
-		SendGrid:    notifier.SendGrid{BaseURL: "http://" + s.Inbox, APIKey: sendGridKey, From: fromEmail, FromName: "Ma messagerie"},
+		SendGrid:    notifier.SendGrid{BaseURL: "http://" + s.Inbox, APIKey: sendGridKey, From: fromEmail, FromName: "Ma messagerie", Activity: true},
 		Twilio:      notifier.Twilio{BaseURL: "http://" + s.Inbox, AccountSID: twilioSID, AuthToken: twilioToken, From: fromPhone},
 		DatabaseURL: s.urls["notifier"], Migrate: true, MessagingAddr: s.addr("messaging"), SiteAddress: siteAddress,
 		Workers: 16, CallTimeout: 3 * time.Second, Lease: 9 * time.Second, AmbiguityWait: 5 * time.Second, Poll: time.Second,
@@ -417,8 +427,10 @@ func (s *Stack) DatabaseURL(service string) string { return s.urls[service] }
 func (s *Stack) Wait() error { return s.services.Wait() }
 
 // Stop drains the services and then ends what they stand on. Nothing is left
-// running, whatever had been started.
-func (s *Stack) Stop() error {
+// running, whatever had been started. Stopping again changes nothing.
+func (s *Stack) Stop() error { return s.stop() }
+
+func (s *Stack) stopOnce() error {
 	var faults []error
 	if s.services != nil {
 		s.cancel()

@@ -33,7 +33,7 @@ func newInstruments(l *ledger) (*instruments, error) {
 	deliveries, err2 := meter.Int64Counter("messagerie.notifier.deliveries",
 		metric.WithDescription("Outcomes recorded by channel and state."))
 	late, err3 := meter.Int64Counter("messagerie.notifier.late",
-		metric.WithDescription("Outcomes that came after their delivery was claimed again; an accepted one is a duplicate."))
+		metric.WithDescription("Outcomes that came after their delivery was claimed again; an accepted one may be a duplicate."))
 	calls, err4 := meter.Float64Histogram("messagerie.notifier.call.duration", metric.WithUnit("s"),
 		metric.WithDescription("Attempts by channel, provider and outcome, the rendering included."),
 		metric.WithExplicitBucketBoundaries(.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30))
@@ -96,7 +96,7 @@ func (i *instruments) recorded(ctx context.Context, outcomes, late []outcome) {
 			continue
 		}
 		i.deliveries.Add(ctx, 1, stateLabels(o.delivery.Channel, o.state))
-		if o.state == accepted {
+		if o.class == classAccepted {
 			i.delay.Record(ctx, o.delivery.Claimed.Sub(o.delivery.Occurred).Seconds(),
 				metric.WithAttributes(attribute.String("channel", string(o.delivery.Channel))))
 		}

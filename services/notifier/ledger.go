@@ -53,7 +53,7 @@ const (
 	planned    state = "planned"    // never tried
 	sending    state = "sending"    // leased to a sender
 	retry      state = "retry"      // certainly not sent; to be tried again
-	unknown    state = "unknown"    // perhaps sent; waits before it is tried again
+	unknown    state = "unknown"    // perhaps sent; waits before the provider is asked, or it is sent again
 	accepted   state = "accepted"   // a provider took it
 	refused    state = "refused"    // a provider refused it for good
 	expired    state = "expired"    // its time ran out
@@ -213,7 +213,8 @@ func (l *ledger) Record(ctx context.Context, outcomes []outcome) (late []outcome
 			UPDATE delivery AS d
 			SET state = CASE WHEN o.state = 'retry' AND o.uncounted AND d.attempts = 1 THEN 'planned' ELSE o.state END,
 			    attempts = d.attempts - o.uncounted::integer,
-			    unknowns = d.unknowns + (o.state = 'unknown' AND d.state = 'sending')::integer,
+			    -- A look-up that failed has sent nothing: no doubt is added.
+			    unknowns = d.unknowns + (o.state = 'unknown' AND d.state = 'sending' AND o.outcome <> 'lookup_failed')::integer,
 			    lease_until = NULL,
 			    next_attempt_at = CASE WHEN o.state IN ('retry', 'unknown') THEN LEAST(d.expires_at, now() + o.wait) END,
 			    provider = CASE o.provider WHEN '' THEN d.provider ELSE o.provider END,

@@ -422,7 +422,7 @@ func TestAnyOrderOfEvents(t *testing.T) {
 				d := held[i]
 				last := i == len(held)-1
 				held = append(held[:i:i], held[i+1:]...)
-				c := rapid.SampledFrom([]class{classAccepted, classRefused, classNotSent, classConfigFault, classUnknown, classSuppressed, ""}).Draw(rt, "class")
+				c := rapid.SampledFrom([]class{classAccepted, classRefused, classNotSent, classConfigFault, classUnknown, classSuppressed, classFound, classLookupFailed, ""}).Draw(rt, "class")
 				o := giveBack(d, 0, reasonStopping)
 				if c != "" {
 					o = settle(d, "p", answer{class: c}, time.Minute)

@@ -5,10 +5,20 @@
 // # What is promised
 //
 // Each (event, channel) is accepted by a provider at least once, or ends in a
-// state that says why not (guarantee G2 of the design). It is accepted exactly
-// once, unless a provider took it and nobody could be told so (G3): its answer
-// was lost, or this process died between the call and the record of it. Accepted
-// means that the provider has queued the message, not that a person has it.
+// state that says why not (guarantee G2 of the design). Accepted means that the
+// provider has queued the message, not that a person has it.
+//
+// It is accepted exactly once (G3) also when a provider took it and nobody was
+// told so, because its answer was lost or this process died before recording it:
+// the provider is asked before anything in doubt is sent again. What is left:
+//   - an e-mail in doubt, where SendGrid cannot be asked (SendGrid.Activity), is
+//     sent again and may be a duplicate;
+//   - a provider that after AmbiguityWait does not yet list what it took, or lists
+//     it in a way that we do not recognise, gets it again. We recognise an e-mail by
+//     the delivery's id, and an SMS by its number and exact words: an account that
+//     redacts or changes bodies, a number corrected or a template changed in
+//     between hide it. Twilio is asked by the day of sending, which an SMS that
+//     still queues may not have.
 //
 // # How
 //
@@ -24,9 +34,9 @@
 // Leases and schedules go by the database's clock.
 //
 //	              claim                    accepted, refused, suppressed
-//	planned ────────────────▶ sending ────────────────▶ (end)
+//	planned ────────────────▶ sending ────────────────▶ (end), also found
 //	               ▲  ▲          │  │
-//	       due     │  │   due    │  │ answer lost, lease lapsed
+//	       due     │  │   due    │  │ answer lost, lease lapsed, look-up failed
 //	   ┌───────────┘  └──────┐   │  └───────────────▶ unknown ──┐
 //	   │                     └───┼────────────────────────┘     │ time is up
 //	 retry ◀─────────────────────┘ certainly not sent           ▼
@@ -36,8 +46,11 @@
 // it certainly has not (no connection, request not wholly written, 429, 500,
 // 503), it is sent again on the retry calendar. If it may have (time-out or cut
 // after the request was written, 502, 504, a lapsed lease), it waits AmbiguityWait
-// for news first; an e-mail is then sent again, an SMS once. Refused credentials
-// are nobody's failed attempt: the delivery waits and the log says so.
+// and the provider is then asked, as before every later attempt. What it has is
+// recorded as accepted. What it does not have is sent, an SMS on one such doubt
+// only. If it cannot be asked, nothing is sent and it is asked again on the
+// calendar, until the delivery's time is up. Refused credentials are nobody's
+// failed attempt: the delivery waits and the log says so.
 //
 // E-mails are tried for 72 hours, SMS for 4, late ones between 8 and 20 o'clock
 // in Paris. Contact points are fetched from the messaging service when a batch
@@ -49,10 +62,9 @@
 // messaging service nothing is sent; rows wait, without losing an attempt.
 // Without the broker what was ingested is sent, the rest waits in the outbox.
 // A kill -9 leaves at most twice Workers deliveries for each channel whose fate is
-// not known: those being sent and those claimed next. They are sent again after
-// the lease and AmbiguityWait; of those being sent, the ones that had arrived are
-// duplicates. A PostgreSQL restored from a backup
-// repeats what was sent since.
+// not known: those being sent and those claimed next. After the lease and
+// AmbiguityWait they are looked up, and sent if they had not arrived. A PostgreSQL
+// restored from a backup repeats what was sent since, unasked.
 package notifier
 
 import (
@@ -65,10 +77,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
-
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ma-messagerie/messagerie/chassis"
 	"github.com/ma-messagerie/messagerie/chassis/auth"
@@ -110,7 +121,8 @@ type Config struct {
 	// CallTimeouts. After a crash, deliveries wait that long to be noticed.
 	Lease time.Duration `env:"LEASE" envDefault:"45s"`
 	// AmbiguityWait is how long a delivery that may have been sent waits before
-	// it is sent again. Shorter: sooner mended, more duplicates.
+	// the provider is asked about it, or it is sent again. Shorter: sooner mended,
+	// more duplicates, as a provider may not list yet what it has just taken.
 	AmbiguityWait time.Duration `env:"AMBIGUITY_WAIT" envDefault:"3m"`
 	// Poll is how often the ledger is looked at for what nobody woke us for:
 	// repeats, and rows planned by other processes.
@@ -127,7 +139,7 @@ const leaseCalls = 3
 
 // Validate reports all faults that types do not show.
 func (c Config) Validate() error {
-	faults := []error{c.MachineConfig.Check(), checkURL("SENDGRID_BASE_URL", c.SendGrid.BaseURL), checkURL("TWILIO_BASE_URL", c.Twilio.BaseURL)}
+	faults := []error{c.Check(), checkURL("SENDGRID_BASE_URL", c.SendGrid.BaseURL), checkURL("TWILIO_BASE_URL", c.Twilio.BaseURL)}
 	fault := func(bad bool, format string, args ...any) {
 		if bad {
 			faults = append(faults, fmt.Errorf(format, args...))
@@ -237,7 +249,7 @@ func serve(ctx context.Context, cfg Config, pool *pgxpool.Pool, events *bus.Bus,
 
 func newLanes(cfg Config, book *ledger, recipients messagingpb.RecipientServiceClient, outcomes *recorder, counts *instruments) []*lane {
 	words := composer{site: cfg.SiteAddress}
-	mails := &sendGrid{cfg: cfg.SendGrid, client: newProviderClient(cfg.Workers, cfg.CallTimeout)}
+	mails := newMailer(cfg.SendGrid, newProviderClient(cfg.Workers, cfg.CallTimeout))
 	texts := &twilio{cfg: cfg.Twilio, client: newProviderClient(cfg.Workers, cfg.CallTimeout)}
 	lanes := []*lane{
 		{channel: byEmail, provider: "sendgrid", deliver: byMail(mails, words)},

@@ -3,6 +3,7 @@ package notifier
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -36,6 +37,12 @@ const (
 	// classSuppressed: no provider was called, because there is nobody to send it
 	// to, or nothing that could be rendered.
 	classSuppressed class = "suppressed"
+	// classFound: asked about an earlier attempt in doubt, the provider said that
+	// it has the message. Nothing was sent.
+	classFound class = "found"
+	// classLookupFailed: it could not be asked, so the doubt stays and nothing
+	// was sent.
+	classLookupFailed class = "lookup_failed"
 )
 
 // answer is the end of a call to a provider. There is no error beside it: each
@@ -65,9 +72,18 @@ type texter interface {
 	Text(ctx context.Context, s sms) answer
 }
 
+// finder is a mailer or a texter that can be asked whether it has taken a message.
+// It is asked before a message is sent again that it may have taken.
+type finder[M any] interface {
+	// Find ends as classFound, as classNotSent if the provider does not know of
+	// the message, or as classLookupFailed. It was not sent before since.
+	Find(ctx context.Context, message M, since time.Time) answer
+}
+
 const (
-	// maxAnswer bounds what is read of a provider's answer.
-	maxAnswer = 64 << 10
+	// maxAnswer bounds what is read of a provider's answer: fifty SMS of the
+	// longest kind.
+	maxAnswer = 1 << 20
 	// maxRetryAfter bounds what a provider can ask for; it is asked again then.
 	maxRetryAfter = 15 * time.Minute
 )
@@ -77,7 +93,8 @@ const (
 // nearly each send), no redirects (they would carry contact points to where
 // nobody configured), a span for each call.
 //
-// The span has the method, the host and the path. Neither holds a contact point.
+// The span has the method, the host and the path. None holds a contact point; a
+// query may, and is added below the span (see withQuery).
 func newProviderClient(workers int, timeout time.Duration) *http.Client {
 	transport := &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
@@ -90,10 +107,44 @@ func newProviderClient(workers int, timeout time.Duration) *http.Client {
 		ForceAttemptHTTP2:   true,
 	}
 	return &http.Client{
-		Transport:     otelhttp.NewTransport(transport),
+		Transport:     otelhttp.NewTransport(queryTransport{transport}),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Timeout:       timeout,
 	}
+}
+
+// queryTransport gives a request its query, out of sight of the tracing above it,
+// which would put the whole address into a span.
+type queryTransport struct{ below http.RoundTripper }
+
+type queryKey struct{}
+
+// withQuery returns a context whose request, which has no query, leaves with this
+// one.
+func withQuery(ctx context.Context, query string) context.Context {
+	return context.WithValue(ctx, queryKey{}, query)
+}
+
+// RoundTrip sends a copy: a transport may not change what it is given.
+func (t queryTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if query, ok := req.Context().Value(queryKey{}).(string); ok {
+		req = req.Clone(req.Context())
+		req.URL.RawQuery = query
+	}
+	return t.below.RoundTrip(req)
+}
+
+// ask sends a question about a message and reads the answer into told. Only
+// classAccepted is an answer; everything else has become classLookupFailed.
+func ask(client *http.Client, req *http.Request, told any) answer {
+	_, body, result := call(client, req) //nolint:bodyclose // call has read and closed it
+	switch {
+	case result.class != classAccepted:
+		result.class, result.reason = classLookupFailed, "LOOKUP_"+result.reason
+	case json.Unmarshal(body, told) != nil:
+		result.class, result.reason = classLookupFailed, reasonUnreadable
+	}
+	return result
 }
 
 // call sends a request and returns the head and the body of the answer. Without

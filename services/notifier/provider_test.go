@@ -28,6 +28,10 @@ type providers struct {
 	began func()
 	// came has one value for each request, in order.
 	came chan *providerCall
+	// lookups are the questions about messages; brokenLookups of them, from now,
+	// are answered with 500.
+	lookups       []*http.Request
+	brokenLookups int
 }
 
 // providerCall is one request as it came.
@@ -73,6 +77,7 @@ func newProviders(t *testing.T) *providers {
 			fmt.Fprintf(w, `{"sid":"SM1","status":"queued","to":%q}`, call.To)
 		})
 	})
+	p.serveLookups(mux)
 	p.Server = httptest.NewServer(mux)
 	t.Cleanup(p.Close)
 	return p

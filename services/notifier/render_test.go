@@ -86,7 +86,7 @@ func TestMailHoldsWhatItMustAndNoMore(t *testing.T) {
 			for part, body := range map[string]string{"text": mail.Text, "html": mail.HTML} {
 				wants := []string{"MSA-7K3D92QX", "messagerie.example.org"}
 				if event == messageSubmitted {
-					wants = append(wants, "29412 Landerneau Cedex", "02 98 85 79 79", "famille@msa.example.org", "2026", "5 ", "L. 112-11")
+					wants = append(wants, "29412 Landerneau Cedex", "02 98 85 79 79", "famille@msa.example.org", "2026", "5 ", "L. 112-11", "R. 112-5")
 				}
 				for _, want := range wants {
 					if !strings.Contains(body, want) {

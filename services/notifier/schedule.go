@@ -23,8 +23,8 @@ const (
 	// the end of one.
 	untilExpiry = 1000 * time.Hour
 	// smsLate is how old an event may be for its SMS to leave at any hour: the
-	// member has just pressed the button and is awake. Later, and for every
-	// repeat, only between morning and evening, in Paris.
+	// member has just pressed the button and is awake. Later, only between
+	// morning and evening, in Paris.
 	smsLate    = 10 * time.Minute
 	smsMorning = 8
 	smsEvening = 20
@@ -42,7 +42,7 @@ func jitter(limit time.Duration) time.Duration {
 // quiet tells whether an SMS must wait for the morning, and how long. The time
 // is that of the claim, by the database's clock.
 func quiet(d delivery) (time.Duration, bool) {
-	if d.Channel != bySMS || d.Attempts == 1 && d.Claimed.Sub(d.Occurred) <= smsLate {
+	if d.Channel != bySMS || d.Claimed.Sub(d.Occurred) <= smsLate {
 		return 0, false
 	}
 	now := d.Claimed.In(paris)
@@ -62,8 +62,11 @@ func quiet(d delivery) (time.Duration, bool) {
 func settle(d delivery, provider string, a answer, ambiguityWait time.Duration) outcome {
 	o := outcome{delivery: d, class: a.class, provider: provider, status: a.status, providerMessageID: a.messageID, reason: a.reason}
 	switch a.class {
-	case classAccepted:
+	case classAccepted, classFound:
 		o.state = accepted
+	case classLookupFailed:
+		// Nothing was sent, so this is no further doubt; it is asked again.
+		o.state, o.wait = unknown, a.retryAfter+backoff(d.Attempts)
 	case classRefused:
 		o.state = refused
 	case classSuppressed:

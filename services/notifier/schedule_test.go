@@ -17,7 +17,8 @@ func TestQuietHours(t *testing.T) {
 	}{
 		{"first and fresh, at night", bySMS, "2026-11-23 03:00", 10 * time.Minute, 1, 0},
 		{"first but late, at night", bySMS, "2026-11-23 03:00", 10*time.Minute + time.Second, 1, 5 * time.Hour},
-		{"repeat, at night", bySMS, "2026-11-23 03:00", time.Second, 2, 5 * time.Hour},
+		{"repeat while fresh, at night", bySMS, "2026-11-23 03:00", 10 * time.Minute, 2, 0},
+		{"repeat, at night", bySMS, "2026-11-23 03:00", time.Hour, 2, 5 * time.Hour},
 		{"repeat, just before opening", bySMS, "2026-11-23 07:59", time.Hour, 2, time.Minute},
 		{"repeat, at opening", bySMS, "2026-11-23 08:00", time.Hour, 2, 0},
 		{"repeat, last minute", bySMS, "2026-11-23 19:59", time.Hour, 2, 0},
@@ -55,6 +56,10 @@ func TestSettle(t *testing.T) {
 	}{
 		{"accepted", classAccepted, byEmail, 1, 0, 0, accepted, 0, 0, false},
 		{"refused", classRefused, byEmail, 1, 0, 0, refused, 0, 0, false},
+		{"found", classFound, bySMS, 2, 1, 0, accepted, 0, 0, false},
+		{"not told, first", classLookupFailed, byEmail, 2, 1, 0, unknown, 0, 15 * time.Second, false},
+		{"not told, throttled", classLookupFailed, byEmail, 2, 1, time.Minute, unknown, time.Minute, 75 * time.Second, false},
+		{"not told, SMS", classLookupFailed, bySMS, 4, 1, 0, unknown, 0, 5 * time.Minute, false},
 		{"suppressed", classSuppressed, bySMS, 1, 0, 0, suppressed, 0, 0, true},
 		{"not sent, first", classNotSent, byEmail, 1, 0, 0, retry, 0, 5 * time.Second, false},
 		{"not sent, fourth", classNotSent, byEmail, 4, 0, 0, retry, 0, 5 * time.Minute, false},

@@ -33,6 +33,7 @@ const (
 	reasonNoRecipients = "RECIPIENTS_UNAVAILABLE"
 	reasonStopping     = "STOPPING"
 	reasonTooSlow      = "LEASE_SHORT" // too little of the lease was left to send
+	reasonUnreadable   = "LOOKUP_UNREADABLE"
 )
 
 const (
@@ -216,7 +217,7 @@ func (l *lane) work(ctx context.Context, j job) {
 	result := l.send(ctx, j)
 	l.counts.call(ctx, l.channel, l.provider, result.class, time.Since(began))
 	span.SetAttributes(attribute.String("messagerie.outcome", string(result.class)))
-	if result.class != classAccepted && result.class != classSuppressed {
+	if result.class != classAccepted && result.class != classFound && result.class != classSuppressed {
 		span.SetStatus(codes.Error, result.reason)
 	}
 	l.report(ctx, j.delivery, result)
@@ -246,8 +247,12 @@ func (l *lane) report(ctx context.Context, d delivery, a answer) {
 		log.WarnContext(ctx, "provider refused a delivery")
 	case classUnknown:
 		log.WarnContext(ctx, "provider may have taken a delivery")
+	case classLookupFailed:
+		log.WarnContext(ctx, "provider cannot be asked about a delivery that it may have taken; it waits")
+	case classFound:
+		log.InfoContext(ctx, "provider had taken a delivery that was in doubt")
 	case classNotSent, classSuppressed, classAccepted:
-		log.DebugContext(ctx, "delivery "+string(a.class))
+		log.DebugContext(ctx, "delivery", "outcome", string(a.class))
 	}
 }
 
@@ -265,6 +270,9 @@ func byMail(m mailer, c composer) func(context.Context, delivery, *messagingpb.R
 			return unrendered(ctx, d, err)
 		}
 		message.DeliveryID = d.id()
+		if told, settled := settleDoubt(ctx, d, m, message); settled {
+			return told
+		}
 		return m.Mail(ctx, message)
 	}
 }
@@ -283,8 +291,33 @@ func byText(t texter, c composer) func(context.Context, delivery, *messagingpb.R
 			return unrendered(ctx, d, err)
 		}
 		message.DeliveryID = d.id()
+		if told, settled := settleDoubt(ctx, d, t, message); settled {
+			return told
+		}
 		return t.Text(ctx, message)
 	}
+}
+
+// clockSlack is how far a provider's clock may be behind ours without a message
+// being looked for on the wrong day.
+const clockSlack = time.Hour
+
+// settleDoubt asks the provider about a delivery of which an earlier attempt may
+// have arrived, if it is one that can be asked. It is settled, and must not be sent,
+// unless the provider says that it does not have it.
+//
+// Asking takes at most half of the time that the call has, so that what is sent
+// afterwards is not cut off for want of it.
+func settleDoubt[M any](ctx context.Context, d delivery, provider any, message M) (told answer, settled bool) {
+	asked, can := provider.(finder[M])
+	if d.Unknowns == 0 || !can {
+		return answer{}, false
+	}
+	end, _ := ctx.Deadline() // lane.send has set one
+	ctx, cancel := context.WithTimeout(ctx, time.Until(end)/2)
+	defer cancel()
+	told = asked.Find(ctx, message, d.Occurred.Add(-clockSlack))
+	return told, told.class != classNotSent
 }
 
 // unrendered ends a delivery that no repeat would help: its data does not fit

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"net/http"
+	"net/url"
+	"time"
 
 	sgmail "github.com/sendgrid/sendgrid-go/helpers/mail"
 )
@@ -13,13 +15,20 @@ type SendGrid struct {
 	// BaseURL is the API's address; https://api.eu.sendgrid.com keeps the data
 	// in the European Union.
 	BaseURL string `env:"BASE_URL" envDefault:"https://api.eu.sendgrid.com"`
-	// APIKey needs the permission "Mail Send" and no other. Give it as a file
-	// with NOTIFIER_SENDGRID_API_KEY_FILE.
+	// APIKey needs the permission "Mail Send" and, with Activity, the reading of
+	// "Email Activity"; no other. Give it as a file with
+	// NOTIFIER_SENDGRID_API_KEY_FILE.
 	APIKey string `env:"API_KEY,required"`
 	// From is the sender's address, in a domain verified at the provider.
 	From string `env:"FROM,required"`
 	// FromName is the sender's name.
 	FromName string `env:"FROM_NAME" envDefault:"Ma messagerie"`
+	// Activity asks SendGrid's Email Activity Feed, before an e-mail is sent again
+	// that it may have taken, whether it has. The feed is a paid add-on and takes
+	// few questions a minute: after a crash, e-mails in doubt may wait for hours.
+	// Without it, a mail in doubt is sent again unasked. With it set and not
+	// bought, none is.
+	Activity bool `env:"ACTIVITY" envDefault:"false"`
 }
 
 // sendGrid speaks SendGrid's v3 mail/send.
@@ -32,6 +41,15 @@ type sendGrid struct {
 	client *http.Client
 }
 
+// newMailer returns a sendGrid, one that can be asked if the add-on is there.
+func newMailer(cfg SendGrid, client *http.Client) mailer {
+	mails := &sendGrid{cfg: cfg, client: client}
+	if cfg.Activity {
+		return activityFeed{mails}
+	}
+	return mails
+}
+
 // Mail sends one e-mail. Accepted means that SendGrid has queued it (202), not
 // that it was delivered.
 func (p *sendGrid) Mail(ctx context.Context, m email) answer {
@@ -41,7 +59,7 @@ func (p *sendGrid) Mail(ctx context.Context, m email) answer {
 	}
 	req.Header.Set("Authorization", "Bearer "+p.cfg.APIKey)
 	req.Header.Set("Content-Type", "application/json")
-	resp, _, result := call(p.client, req)
+	resp, _, result := call(p.client, req) //nolint:bodyclose // call has read and closed it
 	if result.class == classAccepted {
 		result.messageID = resp.Header.Get("X-Message-Id")
 	}
@@ -51,7 +69,7 @@ func (p *sendGrid) Mail(ctx context.Context, m email) answer {
 func (p *sendGrid) body(m email) []byte {
 	to := sgmail.NewPersonalization()
 	to.AddTos(sgmail.NewEmail("", m.To))
-	to.SetCustomArg("delivery_id", m.DeliveryID)
+	to.SetCustomArg(deliveryArg, m.DeliveryID)
 	message := sgmail.NewV3Mail().
 		SetFrom(sgmail.NewEmail(p.cfg.FromName, p.cfg.From)).
 		AddPersonalizations(to).
@@ -67,4 +85,38 @@ func (p *sendGrid) body(m email) []byte {
 			SetSubscriptionTracking(sgmail.NewSubscriptionTrackingSetting().SetEnable(false)))
 	message.Subject = m.Subject
 	return sgmail.GetRequestBody(message)
+}
+
+// deliveryArg is the custom argument that carries a delivery's id. The feed calls
+// these unique_args.
+const deliveryArg = "delivery_id"
+
+// activityFeed is a sendGrid that can also be asked, by its add-on.
+type activityFeed struct{ *sendGrid }
+
+// Find asks the feed for the mail with this delivery's id. Whatever has become of
+// it since, delivered or bounced, SendGrid took it.
+func (p activityFeed) Find(ctx context.Context, m email, _ time.Time) answer {
+	query := url.Values{"limit": {"1"}, "query": {`(unique_args['` + deliveryArg + `']="` + m.DeliveryID + `")`}}
+	req, err := http.NewRequestWithContext(withQuery(ctx, query.Encode()), http.MethodGet, p.cfg.BaseURL+"/v3/messages", nil)
+	if err != nil {
+		return answer{class: classLookupFailed, reason: "BASE_URL_INVALID"}
+	}
+	req.Header.Set("Authorization", "Bearer "+p.cfg.APIKey)
+	var told struct {
+		Messages []struct {
+			ID string `json:"msg_id"`
+		} `json:"messages"`
+	}
+	result := ask(p.client, req, &told)
+	switch {
+	case result.class != classAccepted:
+	case told.Messages == nil: // JSON, but not from the feed
+		result.class, result.reason = classLookupFailed, reasonUnreadable
+	case len(told.Messages) == 0:
+		result.class = classNotSent
+	default:
+		result.class, result.messageID = classFound, told.Messages[0].ID
+	}
+	return result
 }

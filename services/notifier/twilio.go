@@ -66,6 +66,68 @@ func (p *twilio) Text(ctx context.Context, s sms) answer {
 	return send.result
 }
 
+const (
+	// twilioPage is how many messages are asked for at once, newest first.
+	twilioPage = "50"
+	// twilioPages is how many such pages are looked through for one message.
+	twilioPages = 10
+)
+
+// Find looks through the messages to this number since then for one with the same
+// words. They hold a reference that no other message has. One that Twilio took and
+// has failed to deliver does not count: it is worth sending again.
+//
+// twilio-go is not used: it writes the day as a moment, which the API does not
+// promise to read.
+func (p *twilio) Find(ctx context.Context, s sms, since time.Time) answer {
+	query := url.Values{"To": {s.To}, "DateSent>": {since.UTC().Format(time.DateOnly)}, "PageSize": {twilioPage}}.Encode()
+	for range twilioPages {
+		page, result := p.page(ctx, query)
+		if result.class != classAccepted {
+			return result
+		}
+		for _, m := range page.Messages {
+			if m.Body == s.Body && m.Status != "failed" && m.Status != "canceled" && m.Status != "undelivered" {
+				result.class, result.messageID = classFound, m.SID
+				return result
+			}
+		}
+		if page.Next == "" {
+			result.class = classNotSent
+			return result
+		}
+		// Only the query is taken, so that no answer leads us elsewhere.
+		_, query, _ = strings.Cut(page.Next, "?")
+	}
+	return answer{class: classLookupFailed, reason: "LOOKUP_TOO_MANY"}
+}
+
+// twilioList is one page of messages, as far as it is read.
+type twilioList struct {
+	Messages []struct {
+		SID    string `json:"sid"`
+		Body   string `json:"body"`
+		Status string `json:"status"`
+	} `json:"messages"`
+	// Next is the path and query of the next page, empty on the last.
+	Next string `json:"next_page_uri"`
+}
+
+func (p *twilio) page(ctx context.Context, query string) (page twilioList, result answer) {
+	address := p.cfg.BaseURL + "/2010-04-01/Accounts/" + url.PathEscape(p.cfg.AccountSID) + "/Messages.json"
+	req, err := http.NewRequestWithContext(withQuery(ctx, query), http.MethodGet, address, nil)
+	if err != nil {
+		return page, answer{class: classLookupFailed, reason: "BASE_URL_INVALID"}
+	}
+	req.Header.Set("Accept", "application/json")
+	req.SetBasicAuth(p.cfg.AccountSID, p.cfg.AuthToken)
+	result = ask(p.client, req, &page)
+	if result.class == classAccepted && page.Messages == nil { // JSON, but not a list
+		result.class, result.reason = classLookupFailed, reasonUnreadable
+	}
+	return page, result
+}
+
 // twilioCall is one request; it is what twilio-go takes for its HTTP client.
 type twilioCall struct {
 	provider *twilio
