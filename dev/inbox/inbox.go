@@ -9,9 +9,9 @@
 package inbox
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -55,15 +55,17 @@ type Config struct {
 
 // Inbox is an http.Handler. It is safe for concurrent use.
 type Inbox struct {
-	cfg Config
-	mux *http.ServeMux
+	cfg  Config
+	http http.Handler
 
 	mu       sync.Mutex
 	log      *os.File
+	size     int64 // of the log, in whole lines
 	messages []Message
 	changed  chan struct{} // closed and replaced at each change
 	faults   map[string]*Fault
 	closed   chan struct{}
+	closing  sync.Once
 }
 
 const maxBodyBytes = 1 << 20
@@ -82,20 +84,23 @@ func New(cfg Config) (*Inbox, error) {
 		log.Close()
 		return nil, err
 	}
-	in.mux = http.NewServeMux()
-	in.mux.HandleFunc("POST /v3/mail/send", in.sendGrid)
-	in.mux.HandleFunc("GET /v3/messages", in.sendGridMessages)
-	in.mux.HandleFunc("POST /2010-04-01/Accounts/{sid}/Messages.json", in.twilio)
-	in.mux.HandleFunc("GET /2010-04-01/Accounts/{sid}/Messages.json", in.twilioMessages)
-	in.mux.HandleFunc("GET /api/messages", in.list)
-	in.mux.HandleFunc("DELETE /api/messages", in.clear)
-	in.mux.HandleFunc("GET /api/faults", in.getFaults)
-	in.mux.HandleFunc("POST /api/faults", in.setFault)
-	in.mux.HandleFunc("GET /{$}", in.page)
-	in.mux.HandleFunc("GET /messages/{id}", in.page)
-	in.mux.HandleFunc("GET /messages/{id}/html", in.mailBody)
-	in.mux.HandleFunc("GET /inbox.css", in.style)
-	in.mux.HandleFunc("GET /inbox.js", in.script)
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v3/mail/send", in.sendGrid)
+	mux.HandleFunc("GET /v3/messages", in.sendGridMessages)
+	mux.HandleFunc("POST /2010-04-01/Accounts/{sid}/Messages.json", in.twilio)
+	mux.HandleFunc("GET /2010-04-01/Accounts/{sid}/Messages.json", in.twilioMessages)
+	mux.HandleFunc("GET /api/messages", in.list)
+	mux.HandleFunc("DELETE /api/messages", in.clear)
+	mux.HandleFunc("GET /api/faults", in.getFaults)
+	mux.HandleFunc("POST /api/faults", in.setFault)
+	mux.HandleFunc("GET /{$}", in.page)
+	mux.HandleFunc("GET /messages/{id}", in.page)
+	mux.HandleFunc("GET /messages/{id}/html", in.mailBody)
+	mux.HandleFunc("GET /inbox.css", in.style)
+	mux.HandleFunc("GET /inbox.js", in.script)
+	// A page of another site, open in the developer's browser, sets no fault and
+	// sends nothing. Providers' clients are no browsers and pass.
+	in.http = http.NewCrossOriginProtection().Handler(mux)
 	return in, nil
 }
 
@@ -110,21 +115,21 @@ func (in *Inbox) load() error {
 	if err := in.log.Truncate(int64(whole)); err != nil {
 		return fmt.Errorf("reading the inbox: %w", err)
 	}
-	scanner := bufio.NewScanner(bytes.NewReader(content[:whole]))
-	scanner.Buffer(nil, 4*maxBodyBytes)
-	for scanner.Scan() {
+	in.size = int64(whole)
+	for line := range bytes.Lines(content[:whole]) {
 		var m Message
-		if err := json.Unmarshal(scanner.Bytes(), &m); err != nil {
+		if err := json.Unmarshal(line, &m); err != nil {
 			return fmt.Errorf("reading the inbox: line %d is damaged: %w", len(in.messages)+1, err)
 		}
 		in.messages = append(in.messages, m)
 	}
-	return scanner.Err()
+	return nil
 }
 
-// Close ends calls that hang and closes the log.
+// Close ends calls that hang and closes the log. A second call returns
+// os.ErrClosed.
 func (in *Inbox) Close() error {
-	close(in.closed)
+	in.closing.Do(func() { close(in.closed) })
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	return in.log.Close()
@@ -134,7 +139,7 @@ func (in *Inbox) Close() error {
 func (in *Inbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
-	in.mux.ServeHTTP(w, r)
+	in.http.ServeHTTP(w, r)
 }
 
 // Messages returns everything accepted, oldest first.
@@ -151,7 +156,8 @@ func (in *Inbox) Changed() <-chan struct{} {
 	return in.changed
 }
 
-// accept puts a message on disk and into memory.
+// accept puts a message on disk and into memory. What a failed write left of a
+// line is cut off again, as its sender is told that it was not accepted.
 func (in *Inbox) accept(m Message) error {
 	line, err := json.Marshal(m)
 	if err != nil {
@@ -159,12 +165,15 @@ func (in *Inbox) accept(m Message) error {
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if _, err := in.log.Write(append(line, '\n')); err != nil {
-		return fmt.Errorf("writing a message: %w", err)
+	line = append(line, '\n')
+	_, err = in.log.Write(line)
+	if err == nil {
+		err = in.log.Sync()
 	}
-	if err := in.log.Sync(); err != nil {
-		return fmt.Errorf("writing a message: %w", err)
+	if err != nil {
+		return fmt.Errorf("writing a message: %w", errors.Join(err, in.log.Truncate(in.size)))
 	}
+	in.size += int64(len(line))
 	in.messages = append(in.messages, m)
 	in.notify()
 	return nil
@@ -196,7 +205,7 @@ func (in *Inbox) clear(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	in.messages = nil
+	in.messages, in.size = nil, 0
 	in.notify()
 	w.WriteHeader(http.StatusNoContent)
 }

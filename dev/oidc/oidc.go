@@ -50,9 +50,11 @@ type Config struct {
 // Provider is an http.Handler that serves all issuers. It is safe for
 // concurrent use.
 type Provider struct {
-	base    string
-	issuers []*issuer
-	mux     *http.ServeMux
+	base string
+	// host and localhost are the names it answers to.
+	host, localhost string
+	issuers         []*issuer
+	mux             *http.ServeMux
 }
 
 // New returns a provider, with new keys if the state folder has none.
@@ -70,7 +72,7 @@ func New(cfg Config) (*Provider, error) {
 	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the state folder: %w", err)
 	}
-	p := &Provider{base: strings.TrimRight(cfg.BaseURL, "/"), mux: http.NewServeMux()}
+	p := &Provider{base: strings.TrimRight(cfg.BaseURL, "/"), host: base.Host, localhost: "localhost:" + base.Port(), mux: http.NewServeMux()}
 	for _, realm := range []auth.Realm{auth.RealmMember, auth.RealmAgent, auth.RealmMachine} {
 		if err := p.add(realm, cfg); err != nil {
 			return nil, fmt.Errorf("setting up the issuer of realm %s: %w", realm, err)
@@ -143,7 +145,15 @@ func (iss *issuer) newClients(origins []string) map[string]*client {
 }
 
 // ServeHTTP serves the issuers, the login pages, /dev/token and the root page.
-func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.mux.ServeHTTP(w, r) }
+func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// A site could give its own name this machine's address (DNS rebinding) and
+	// read tokens as if from its own origin: only our names are answered.
+	if r.Host != p.host && r.Host != p.localhost {
+		http.Error(w, "this provider is at "+p.base, http.StatusMisdirectedRequest)
+		return
+	}
+	p.mux.ServeHTTP(w, r)
+}
 
 // Issuers returns the issuers as the system's processes are told of them.
 func (p *Provider) Issuers() auth.Issuers {

@@ -125,7 +125,7 @@ func TestNew_KeysOutliveARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	recorder := httptest.NewRecorder()
-	req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/agents/userinfo", nil)
+	req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, cfg.BaseURL+"/agents/userinfo", nil)
 	req.Header.Set("Authorization", "Bearer "+token)
 	after.ServeHTTP(recorder, req)
 	if recorder.Code != http.StatusOK || !strings.Contains(recorder.Body.String(), `"Claire Bernard"`) {
@@ -414,5 +414,25 @@ func TestPages(t *testing.T) {
 	}
 	if !strings.HasSuffix(strings.TrimSpace(home), "</html>") || !strings.Contains(home, "Développement seulement") {
 		t.Error("the root page is cut or not marked as development")
+	}
+}
+
+// A page that resolved its own name to this machine gets no token.
+func TestProvider_AnswersToItsOwnNames(t *testing.T) {
+	t.Parallel()
+	p, err := oidc.New(oidc.Config{BaseURL: "http://127.0.0.1:5556", StateDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for host, want := range map[string]int{
+		"127.0.0.1:5556": http.StatusOK, "localhost:5556": http.StatusOK, "evil.example": http.StatusMisdirectedRequest, "evil.example:5556": http.StatusMisdirectedRequest,
+	} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/dev/token?as=jeanne", nil)
+		r.Host = host
+		rec := httptest.NewRecorder()
+		p.ServeHTTP(rec, r)
+		if rec.Code != want {
+			t.Errorf("%s: %d, want %d", host, rec.Code, want)
+		}
 	}
 }
