@@ -64,11 +64,11 @@ const free = "127.0.0.1:0"
 // stateDir is a folder that user postgres can get through, unlike t.TempDir.
 func stateDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/var/tmp", "messagerie-stack-")
+	dir, err := os.MkdirTemp("/var/tmp", "messagerie-stack-") //nolint:usetesting // see above
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // see above
+	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
@@ -433,7 +433,7 @@ func TestCanary(t *testing.T) {
 	t.Parallel()
 	dir := stateDir(t)
 	s := start(t, dir)
-	const question, answer = "CANARI-QUESTION-7f3a", "CANARI-REPONSE-91be"
+	const question, answer = "CANARI-QUESTION-7f3a", "CANARI-REPLIQUE-91be"
 	jeanne := as(t, s, "jeanne")
 	sent := send(t, jeanne, "Bonjour, "+question+" : où en est mon dossier ?")
 	do(t, as(t, s, "crm"), http.MethodPost, "/v1/agent/conversations/"+sent.ID+":reply", map[string]any{"text": answer + " : il avance.", "final": true}, "Idempotency-Key", uuid.NewString())
