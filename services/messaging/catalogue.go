@@ -21,6 +21,9 @@ import (
 // errNoCatalogue is the answer until a first version of the taxonomy was seen.
 var errNoCatalogue = rpc.Refuse(codes.Unavailable, "TAXONOMY_UNAVAILABLE", "the taxonomy cannot be reached to check the selection; try again")
 
+// errOutdated is a refusal of checkVersion, to be compared with.
+var errOutdated = rpc.Invalid("taxonomyVersion", "TAXONOMY_VERSION_OUTDATED", "the version has been replaced")
+
 // catalogue is the taxonomy as this service knows it: the current version, asked
 // for every few seconds, and older ones on demand. Every version seen is kept in
 // this service's own database, so that submissions go on, and the process
@@ -178,7 +181,7 @@ func checkVersion(given, current int32) error {
 	numbers := []string{"given", strconv.Itoa(int(given)), "current", strconv.Itoa(int(current))}
 	switch {
 	case given < current:
-		return rpc.Invalid("taxonomyVersion", "TAXONOMY_VERSION_OUTDATED",
+		return rpc.Invalid("taxonomyVersion", errOutdated.Reason,
 			fmt.Sprintf("version %d has been replaced by version %d: read the taxonomy again and let the member choose", given, current), numbers...)
 	case given > current:
 		return rpc.Invalid("taxonomyVersion", "TAXONOMY_VERSION_UNKNOWN",

@@ -77,11 +77,22 @@ func (c *committer) submit(ctx context.Context, sub *submission) (time.Time, err
 	case <-ctx.Done():
 		return time.Time{}, ctx.Err()
 	}
+	return c.await(ctx, p)
+}
+
+// await returns the outcome of a submission that is in the queue.
+func (c *committer) await(ctx context.Context, p *pending) (time.Time, error) {
 	select {
 	case done := <-p.result:
 		return done.at, done.err
 	case <-c.stopped:
-		return time.Time{}, errDraining
+		// The answer may have come just before the end.
+		select {
+		case done := <-p.result:
+			return done.at, done.err
+		default:
+			return time.Time{}, errDraining
+		}
 	case <-ctx.Done():
 		return time.Time{}, ctx.Err()
 	}

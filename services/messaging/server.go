@@ -74,6 +74,13 @@ func (s *server) SubmitMessage(ctx context.Context, req *messagingpb.SubmitMessa
 func (s *server) submit(ctx context.Context, req *messagingpb.SubmitMessageRequest) (*messagingpb.SubmitMessageResponse, string, error) {
 	id := auth.FromContext(ctx)
 	sub, err := s.prepare(ctx, id, req)
+	if errors.Is(err, errOutdated) {
+		// Perhaps the retry of what was stored before the new version came.
+		resp, replayErr := s.replay(ctx, sub)
+		if !errors.Is(replayErr, errNotFound) {
+			return resp, "replayed", replayErr
+		}
+	}
 	if err != nil {
 		return nil, "refused", err
 	}
@@ -107,7 +114,8 @@ func (p *prepared) answer() *messagingpb.SubmitMessageResponse {
 	return &messagingpb.SubmitMessageResponse{Conversation: conversation, ExpectedDelay: delayOf(p.conversation.AnswerDays)}
 }
 
-// prepare checks a request and makes of it the rows to store.
+// prepare checks a request and makes of it the rows to store. With errOutdated
+// comes what replay needs.
 func (s *server) prepare(ctx context.Context, id *auth.Identity, req *messagingpb.SubmitMessageRequest) (*prepared, error) {
 	key, err := idempotencyKey(ctx)
 	if err != nil {
@@ -126,12 +134,23 @@ func (s *server) prepare(ctx context.Context, id *auth.Identity, req *messagingp
 	}
 	chosen, err := s.catalogue.check(ctx, req)
 	if err != nil {
-		return nil, err
+		return asked(id, key, written, req), err
 	}
 	if err := s.members.save(ctx, id); err != nil {
 		return nil, err
 	}
 	return s.compose(ctx, id, key, caisse, chosen, written, req.GetAudience())
+}
+
+// asked is a submission as far as its request alone tells.
+func asked(id *auth.Identity, key uuid.UUID, written text, req *messagingpb.SubmitMessageRequest) *prepared {
+	return &prepared{&submission{
+		conversation: conversationRow{
+			MemberID: id.Subject, Audience: int16(req.GetAudience()), TaxonomyVersion: req.GetTaxonomyVersion(), //nolint:gosec // an enum of four
+			Theme: req.GetTheme(), Topic: req.GetTopic(), Reason: req.GetReason(),
+		},
+		idempotencyKey: key,
+	}, written.body}
 }
 
 func (s *server) compose(ctx context.Context, id *auth.Identity, key uuid.UUID, caisse string, chosen *selection, written text, audience taxonomypb.Audience) (*prepared, error) {
@@ -420,8 +439,12 @@ func pageSize(asked int32) int {
 	return int(asked)
 }
 
-// pageTokenBytes is a time and an id.
-const pageTokenBytes = 8 + 16
+const (
+	// pageTokenBytes is a time and an id.
+	pageTokenBytes = 8 + 16
+	// maxYear bounds the time in a page token that somebody made up.
+	maxYear = 9999
+)
 
 // encodePage writes a page key as a token. It is not a secret: it holds what the
 // page before has shown.
@@ -434,10 +457,15 @@ func decodePage(token string) (*pageKey, error) {
 	if token == "" {
 		return nil, nil //nolint:nilnil // the first page
 	}
+	invalid := rpc.Invalid("pageToken", "PAGE_TOKEN_INVALID", "give the nextPageToken of the page before, unchanged")
 	raw, err := base64.RawURLEncoding.DecodeString(token)
 	if err != nil || len(raw) != pageTokenBytes {
-		return nil, rpc.Invalid("pageToken", "PAGE_TOKEN_INVALID", "give the nextPageToken of the page before, unchanged")
+		return nil, invalid
 	}
-	at := time.UnixMicro(int64(binary.BigEndian.Uint64(raw))) //nolint:gosec // what encodePage wrote, or a time that finds nothing
+	at := time.UnixMicro(int64(binary.BigEndian.Uint64(raw))) //nolint:gosec // checked below
+	if at.Before(time.Unix(0, 0)) || at.Year() > maxYear {
+		// PostgreSQL would refuse such a time.
+		return nil, invalid
+	}
 	return &pageKey{at, uuid.UUID(raw[8:])}, nil
 }

@@ -414,7 +414,7 @@ func apply(ctx context.Context, tx pgx.Tx, agent string, id uuid.UUID, todo *cha
 	}
 	set := todo.set
 	if todo.event != nil {
-		set = append(set, `version = version + 1`, `updated_at = now()`)
+		set = append(set, `version = version + 1`, `updated_at = clock_timestamp()`)
 	}
 	args := pgx.NamedArgs{"id": id}
 	maps.Copy(args, todo.args)
@@ -436,10 +436,13 @@ func apply(ctx context.Context, tx pgx.Tx, agent string, id uuid.UUID, todo *cha
 	return row, appendEvent(ctx, tx, row, happened)
 }
 
+// insertReply stores a reply under the lock on its conversation. Its time is that
+// of now, not of the transaction's beginning: of two replies at once, the one that
+// got the lock last must be the last, or the member could not mark it as read.
 func insertReply(ctx context.Context, tx pgx.Tx, r *reply) error {
 	_, err := tx.Exec(ctx, `
-		INSERT INTO message (id, conversation_id, author, agent_id, idempotency_key, final, body, body_chars)
-		VALUES ($1, $2, 2, $3, $4, $5, $6, $7)`,
+		INSERT INTO message (id, conversation_id, author, agent_id, idempotency_key, final, body, body_chars, created_at)
+		VALUES ($1, $2, 2, $3, $4, $5, $6, $7, clock_timestamp())`,
 		r.row.ID, r.row.ConversationID, r.row.AgentID, r.key, r.row.Final, r.row.Body, r.chars)
 	if err != nil {
 		return fmt.Errorf("storing reply %s: %w", r.row.ID, err)

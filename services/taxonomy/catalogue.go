@@ -28,7 +28,8 @@ type place struct {
 	theme, topic, reason string
 }
 
-// newCatalogue makes the served form of a checked file.
+// newCatalogue makes the served form of a file that was checked, now or when it
+// was published.
 func newCatalogue(f *file, published time.Time) *catalogue {
 	c := &catalogue{
 		whole:   &taxonomypb.Catalogue{Version: int32(f.Version), PublishTime: timestamppb.New(published)}, //nolint:gosec // an integer column
@@ -115,8 +116,8 @@ func (b *builder) offer(at place, n *node, above []*taxonomypb.OnlineService) []
 	if n.Services != nil {
 		offered = nil
 		for _, code := range *n.Services {
-			service := b.services[code.word]
-			if slices.ContainsFunc(service.Audiences, func(a mark) bool { return a.word == b.name }) {
+			service, ok := b.services[code.word]
+			if ok && slices.ContainsFunc(service.Audiences, func(a mark) bool { return a.word == b.name }) {
 				offered = append(offered, &taxonomypb.OnlineService{
 					Code: service.Code.word, Name: service.Name, Url: service.URL, External: service.External,
 				})

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 
@@ -90,10 +92,17 @@ type mark struct {
 // UnmarshalYAML implements yaml.Unmarshaler.
 func (m *mark) UnmarshalYAML(n *yaml.Node) error {
 	if n.Kind != yaml.ScalarNode {
-		return fmt.Errorf("line %d: a single word is wanted", n.Line)
+		return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: a single word is wanted", n.Line)}}
 	}
 	m.word, m.line = n.Value, n.Line
 	return nil
+}
+
+// begin gives a word that is missing the line on which its entry begins.
+func (m *mark) begin(entry *yaml.Node) {
+	if m.line == 0 {
+		m.line = entry.Line
+	}
 }
 
 // audienceNames are the audiences by their codes in files.
@@ -120,23 +129,62 @@ const (
 	// maxText is the most characters the store of messages takes.
 	maxText = 750
 	minText = 10
+	// maxVersion is what an integer column and the wire take.
+	maxVersion = math.MaxInt32
 )
 
 // parse reads a file and checks it whole. Its error has a line for each fault:
 // name:line: reason.
 func parse(name string, content []byte) (*file, error) {
+	if !utf8.Valid(content) {
+		return nil, fmt.Errorf("%s:1: the file is not text in UTF-8", name)
+	}
 	var f file
 	decoder := yaml.NewDecoder(bytes.NewReader(content))
 	decoder.KnownFields(true)
-	if err := decoder.Decode(&f); err != nil {
+	err := decoder.Decode(&f)
+	var list *yaml.TypeError
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil, fmt.Errorf("%s:1: the file is empty", name)
+	case err != nil && !errors.As(err, &list):
 		return nil, syntaxFaults(name, err)
 	}
-	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s: more than one document", name)
-	}
+	// With keys or values that do not fit, the rest has been read and is checked too.
 	lint := linter{name: name, file: &f}
+	if err != nil {
+		lint.faults = append(lint.faults, syntaxFaults(name, err))
+	}
+	var more yaml.Node
+	if err := decoder.Decode(&more); err == nil {
+		lint.fault(more.Line, "a second document begins here; a taxonomy is one")
+	} else if !errors.Is(err, io.EOF) {
+		lint.faults = append(lint.faults, syntaxFaults(name, err))
+	}
+	var document yaml.Node
+	if err := yaml.Unmarshal(content, &document); err != nil {
+		return nil, syntaxFaults(name, err)
+	}
+	lint.locate(&document)
 	lint.check()
 	return &f, errors.Join(lint.faults...)
+}
+
+// read takes a version that was checked when it was published. It is not checked
+// again: rules may have been tightened since, and while a newer binary is rolled
+// out it may hold keys that this one does not know. It stops only at what could
+// not be served.
+func read(content []byte) (*file, error) {
+	var f file
+	if err := yaml.Unmarshal(content, &f); err != nil {
+		return nil, err
+	}
+	for _, a := range f.Audiences {
+		if audienceNames[a.Code.word] == 0 || depthNames[a.Depth.word] == 0 {
+			return nil, fmt.Errorf("line %d: audience %q with depth %q: a newer binary is needed", a.Code.line, a.Code.word, a.Depth.word)
+		}
+	}
+	return &f, nil
 }
 
 var syntaxLine = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)$`)
@@ -169,18 +217,101 @@ type linter struct {
 	queues   map[string]bool
 	services map[string][]string // audiences by code
 	depths   map[string]taxonomypb.Depth
+
+	root *yaml.Node // the mapping at the top
 }
 
 func (l *linter) fault(line int, format string, args ...any) {
 	l.faults = append(l.faults, fmt.Errorf("%s:%d: "+format, append([]any{l.name, max(line, 1)}, args...)...))
 }
 
+// locate gives entries that lack their code a line, which the decoder does not
+// tell, and reports list entries without content, which it drops.
+func (l *linter) locate(document *yaml.Node) {
+	l.hollow(document)
+	l.root = &yaml.Node{}
+	if len(document.Content) > 0 {
+		l.root = document.Content[0]
+	}
+	for i, n := range entries(l.root, "audiences", len(l.file.Audiences)) {
+		l.file.Audiences[i].Code.begin(n)
+	}
+	for i, n := range entries(l.root, "queues", len(l.file.Queues)) {
+		l.file.Queues[i].Code.begin(n)
+	}
+	for i, n := range entries(l.root, "services", len(l.file.Services)) {
+		l.file.Services[i].Code.begin(n)
+	}
+	for i, n := range entries(l.root, "themes", len(l.file.Themes)) {
+		theme := &l.file.Themes[i]
+		theme.Code.begin(n)
+		for j, n := range entries(n, "topics", len(theme.Topics)) {
+			topic := &theme.Topics[j]
+			topic.Code.begin(n)
+			for k, n := range entries(n, "reasons", len(topic.Reasons)) {
+				topic.Reasons[k].Code.begin(n)
+			}
+		}
+	}
+}
+
+// hollow reports the empty entries of all lists.
+func (l *linter) hollow(n *yaml.Node) {
+	for _, child := range n.Content {
+		if n.Kind == yaml.SequenceNode && child.ShortTag() == "!!null" {
+			l.fault(child.Line, "an entry of a list is empty")
+		}
+		l.hollow(child)
+	}
+}
+
+// value is that of a key of a mapping, nil without the key.
+func value(mapping *yaml.Node, key string) *yaml.Node {
+	for i := 0; i+1 < len(mapping.Content); i += 2 {
+		if mapping.Content[i].Value != key {
+			continue
+		}
+		if v := mapping.Content[i+1]; v.Kind != yaml.AliasNode {
+			return v
+		}
+		return mapping.Content[i+1].Alias
+	}
+	return nil
+}
+
+// entries are the mappings of a list, in the order in which the decoder took
+// them, at most as many.
+func entries(mapping *yaml.Node, key string, most int) []*yaml.Node {
+	list := value(mapping, key)
+	if list == nil || list.Kind != yaml.SequenceNode {
+		return nil
+	}
+	var found []*yaml.Node
+	for _, n := range list.Content {
+		if n.Kind == yaml.AliasNode {
+			n = n.Alias
+		}
+		if n.Kind == yaml.MappingNode && len(found) < most {
+			found = append(found, n)
+		}
+	}
+	return found
+}
+
+// lineOf is where a key of the top stands; without it, the first line.
+func (l *linter) lineOf(key string) int {
+	if v := value(l.root, key); v != nil {
+		return v.Line
+	}
+	return 1
+}
+
 func (l *linter) check() {
-	if l.file.Version < 1 {
-		l.fault(1, "version must be a number from 1")
+	if l.file.Version < 1 || l.file.Version > maxVersion {
+		l.fault(l.lineOf("version"), "version must be a number from 1 to %d", maxVersion)
 	}
 	if limits := l.file.TextLimits; limits.Min < minText || limits.Max > maxText || limits.Min > limits.Max {
-		l.fault(1, "text_limits %d to %d: the store takes %d to %d characters", limits.Min, limits.Max, minText, maxText)
+		l.fault(l.lineOf("text_limits"), "text_limits %d to %d: the store takes %d to %d characters", limits.Min, limits.Max, minText, maxText)
 	}
 	l.checkAudiences()
 	l.checkQueues()
@@ -200,7 +331,7 @@ func (l *linter) checkAudiences() {
 		}
 		depth := depthNames[a.Depth.word]
 		if depth == 0 {
-			l.fault(cmpLine(a.Depth, a.Code), "depth %q of audience %s is none of THEME, TOPIC, REASON", a.Depth.word, a.Code.word)
+			l.fault(lineOfEither(a.Depth, a.Code), "depth %q of audience %s is none of THEME, TOPIC, REASON", a.Depth.word, a.Code.word)
 		}
 		l.depths[a.Code.word] = max(depth, taxonomypb.Depth_THEME)
 		if a.DocumentDepositURL != "" {
@@ -208,11 +339,11 @@ func (l *linter) checkAudiences() {
 		}
 	}
 	if len(l.depths) == 0 {
-		l.fault(1, "no audience")
+		l.fault(l.lineOf("audiences"), "no audience")
 	}
 }
 
-func cmpLine(a, b mark) int {
+func lineOfEither(a, b mark) int {
 	if a.line != 0 {
 		return a.line
 	}
@@ -241,7 +372,7 @@ func (l *linter) checkServices() {
 		l.checkLabel("service", s.Code, s.Name)
 		l.checkURL(s.Code.line, s.URL)
 		l.services[s.Code.word] = l.audiences("service "+s.Code.word, s.Code, s.Audiences, l.everybody())
-		if len(s.Audiences) == 0 {
+		if s.Audiences == nil {
 			l.fault(s.Code.line, "service %s is open to no audience", s.Code.word)
 		}
 	}
@@ -265,7 +396,7 @@ func (l *linter) checkThemes() {
 			reached[a] = true
 		}
 		if !l.queues[theme.Queue.word] {
-			l.fault(cmpLine(theme.Queue, theme.Code), "theme %s: unknown queue %q", theme.Code.word, theme.Queue.word)
+			l.fault(lineOfEither(theme.Queue, theme.Code), "theme %s: unknown queue %q", theme.Code.word, theme.Queue.word)
 		}
 		l.checkTopics(theme, open)
 	}

@@ -1,6 +1,7 @@
 package taxonomy
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -81,11 +82,12 @@ func TestParse_Faults(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ name, old, new, want string }{
 		{"no version", "version: 3", "version: 0", "f.yaml:1: version must be"},
+		{"version beyond the column", "version: 3", "version: 2147483648", "f.yaml:1: version must be"},
 		{"unknown key", "depth: REASON,", "dept: REASON,", "f.yaml:4: field dept not found"},
 		{"unknown key of a node", "label: Famille", "libelle: Famille", "f.yaml:13: field libelle not found"},
 		{"key twice", "label: Famille", "label: Famille\n    label: Encore", `f.yaml:14: mapping key "label" already defined`},
-		{"limits beyond the store", "max: 750", "max: 751", "text_limits 10 to 751"},
-		{"limits the wrong way", "min: 10, max: 750", "min: 400, max: 300", "text_limits 400 to 300"},
+		{"limits beyond the store", "max: 750", "max: 751", "f.yaml:2: text_limits 10 to 751"},
+		{"limits the wrong way", "min: 10, max: 750", "min: 400, max: 300", "f.yaml:2: text_limits 400 to 300"},
 		{"unknown audience", "code: EMPLOYEUR,", "code: RETRAITE,", `f.yaml:5: unknown audience "RETRAITE"`},
 		{"audience twice", "code: EMPLOYEUR, depth: TOPIC", "code: PARTICULIER, depth: TOPIC", "f.yaml:5: audience PARTICULIER stands twice"},
 		{"unknown depth", "depth: TOPIC", "depth: SUJET", `f.yaml:5: depth "SUJET"`},
@@ -93,7 +95,7 @@ func TestParse_Faults(t *testing.T) {
 		{"queue without address", `postal_address: "1 rue", `, "", "f.yaml:7: queue accueil needs postal_address"},
 		{"answer time", "answer_days: 3", "answer_days: 61", "f.yaml:7: answer_days 61"},
 		{"unknown queue", "queue: accueil\n    services", "queue: guichet\n    services", `f.yaml:15: theme famille: unknown queue "guichet"`},
-		{"missing queue", "    queue: accueil\n    services", "    services", `theme famille: unknown queue ""`},
+		{"missing queue", "    queue: accueil\n    services", "    services", `f.yaml:12: theme famille: unknown queue ""`},
 		{"service without https", "https://example.org/payer", "http://example.org/payer", "f.yaml:9: \"http://example.org/payer\" is not"},
 		{"service with a password", "https://example.org/payer", "https://a:b@example.org/payer", "f.yaml:9:"},
 		{"service for nobody", "audiences: [PARTICULIER]}\n  - {code: embaucher", "audiences: []}\n  - {code: embaucher", "f.yaml:9: service payer is open to no audience"},
@@ -101,20 +103,26 @@ func TestParse_Faults(t *testing.T) {
 		{"unknown service", "services: [payer]\n    topics", "services: [remplir]\n    topics", `f.yaml:16: theme famille: unknown service "remplir"`},
 		{"service of others", "services: [payer]\n    topics", "services: [embaucher]\n    topics", "f.yaml:16: theme famille: service embaucher is open to none"},
 		{"theme twice", "code: commun", "code: famille", "f.yaml:23: theme famille stands twice"},
-		{"topic twice", "code: contrat", "code: compte", "topic compte stands twice"},
+		{"topic twice", "code: contrat", "code: compte", "f.yaml:33: topic compte stands twice"},
 		{"reason twice", "code: montant", "code: absent", "f.yaml:22: reason absent stands twice"},
 		{"bad code", "code: famille", "code: Famille Nombreuse", `f.yaml:12: theme code "Famille Nombreuse"`},
 		{"long code", "code: famille", "code: " + strings.Repeat("a", 65), "f.yaml:12: theme code"},
-		{"no code", "{code: absent, label", "{label", "a reason has no code"},
+		{"no code", "{code: absent, label", "{label", "f.yaml:21: a reason has no code"},
+		{"no code of a theme", "code: famille\n    label", "label", "f.yaml:12: a theme has no code"},
+		{"no code of a topic", "- code: aides\n        label", "- label", "f.yaml:18: a topic has no code"},
 		{"no label", "label: Famille", `label: " "`, "f.yaml:12: theme famille has no label"},
-		{"long label", "label: Famille", "label: " + strings.Repeat("é", 201), "has 201 characters"},
+		{"long label", "label: Famille", "label: " + strings.Repeat("é", 201), "f.yaml:12: label of theme famille has 201 characters"},
 		{"audience gap below", "label: Aides", "label: Aides\n        audiences: [EMPLOYEUR]", "f.yaml:20: topic aides is for EMPLOYEUR, the level above is not"},
 		{"reason for others", "label: Pas reçu", "label: Pas reçu, audiences: [EMPLOYEUR]", "f.yaml:21: reason absent is for EMPLOYEUR"},
 		{"unknown audience of a node", "label: Pas reçu", "label: Pas reçu, audiences: [TOUS]", `f.yaml:21: reason absent: unknown audience "TOUS"`},
 		{"audience without theme", "label: Commun", "label: Commun\n    audiences: [PARTICULIER]", "f.yaml:5: audience EMPLOYEUR has no theme"},
-		{"too deep", "adresse, label: Adresse, audiences: [PARTICULIER], services: [payer]", "adresse, label: Adresse, audiences: [EMPLOYEUR]", "topic compte has no reason for PARTICULIER"},
+		{"too deep", "adresse, label: Adresse, audiences: [PARTICULIER], services: [payer]", "adresse, label: Adresse, audiences: [EMPLOYEUR]", "f.yaml:27: topic compte has no reason for PARTICULIER"},
 		{"not YAML", "themes:", "themes: [", "f.yaml:"},
-		{"two documents", "version: 3", "---\nversion: 3\n---\nversion: 4", "f.yaml"},
+		{"a second document", "        audiences: [EMPLOYEUR]\n", "        audiences: [EMPLOYEUR]\n---\nversion: 4\n", "f.yaml:36: a second document"},
+		{"empty entry", "topics:\n", "topics:\n      -\n", "f.yaml:18: an entry of a list is empty"},
+		{"empty entry of a short list", "services: [payer]\n    topics", "services: [payer, ~]\n    topics", "f.yaml:16: an entry of a list is empty"},
+		{"no topic for an audience", "code: contrat\n        label: Contrat\n        audiences: [EMPLOYEUR]", "code: contrat\n        label: Contrat\n        audiences: []", "f.yaml:33: topic contrat is open to no audience"},
+		{"not UTF-8", "label: Famille", "label: Famill\xe9", "f.yaml:1: the file is not text in UTF-8"},
 		{"a list for a code", "code: famille", "code: [famille]", "f.yaml:12: a single word is wanted"},
 	}
 	for _, test := range tests {
@@ -134,10 +142,78 @@ func TestParse_Faults(t *testing.T) {
 
 func TestParse_AllFaultsAtOnce(t *testing.T) {
 	t.Parallel()
-	broken := strings.NewReplacer("label: Famille", "label: ''", "code: montant", "code: absent", "answer_days: 3", "answer_days: -1").Replace(sound)
+	broken := strings.NewReplacer(
+		"depth: TOPIC", "depth: TOPIC, deep: yes", "answer_days: 3", "answer_days: -1", "label: Famille", "label: ''",
+		"code: absent", "code: [absent]", "code: montant", "code: adresse-", "label: Contrat", "label: Contrat\n        help: {a: b}",
+	).Replace(sound)
 	_, err := parse("f.yaml", []byte(broken))
-	if err == nil || strings.Count(err.Error(), "\n") != 2 {
-		t.Errorf("want three lines, got:\n%v", err)
+	if err == nil {
+		t.Fatal("a file full of faults is taken")
+	}
+	var lines []int
+	for fault := range strings.Lines(err.Error()) {
+		var line int
+		if _, err := fmt.Sscanf(fault, "f.yaml:%d: ", &line); err != nil {
+			t.Errorf("no file and line: %s", fault)
+		}
+		lines = append(lines, line)
+	}
+	slices.Sort(lines)
+	// Line 21 counts twice: a list cannot be a code, and so there is none.
+	if want := []int{5, 7, 12, 21, 21, 22, 35}; !slices.Equal(lines, want) {
+		t.Errorf("faults on lines %v, want %v:\n%v", lines, want, err)
+	}
+}
+
+// A place in the tree beside which a null was dropped keeps its own line.
+func TestParse_LinesAfterAnEmptyEntry(t *testing.T) {
+	t.Parallel()
+	broken := strings.NewReplacer("reasons:\n          - {code: absent, label", "reasons:\n          -\n          - 7\n          - {label").Replace(sound)
+	_, err := parse("f.yaml", []byte(broken))
+	for _, want := range []string{"f.yaml:21: an entry", "f.yaml:22: cannot unmarshal", "f.yaml:23: a reason has no code"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %s, got:\n%v", want, err)
+		}
+	}
+}
+
+func TestParse_Empty(t *testing.T) {
+	t.Parallel()
+	for _, content := range []string{"", "# nothing\n", "~\n", "[]\n", "version\n"} {
+		if _, err := parse("f.yaml", []byte(content)); err == nil || !strings.HasPrefix(err.Error(), "f.yaml:1: ") {
+			t.Errorf("%q: %v", content, err)
+		}
+	}
+}
+
+// What was published under other rules is served, short of what has no meaning.
+func TestRead_OtherRules(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name, old, new string
+		served         bool
+	}{
+		{"a key of tomorrow", "label: Famille", "label: Famille\n    colour: blue", true},
+		{"a label too long by today's rule", "label: Famille", "label: " + strings.Repeat("é", maxLabel+1), true},
+		{"a service that is gone", "services: [payer]\n", "services: [gone]\n", true},
+		{"an audience of tomorrow", "code: EMPLOYEUR,", "code: RETRAITE,", false},
+		{"a depth of tomorrow", "depth: TOPIC", "depth: DETAIL", false},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			content := []byte(strings.Replace(sound, test.old, test.new, 1))
+			if _, err := parse("f.yaml", content); err == nil {
+				t.Fatal("not a fault under today's rules")
+			}
+			f, err := read(content)
+			if (err == nil) != test.served {
+				t.Fatalf("got %v", err)
+			}
+			if test.served && len(newCatalogue(f, testTime).answers[taxonomypb.Audience_PARTICULIER].GetThemes()) != 2 {
+				t.Error("themes are missing")
+			}
+		})
 	}
 }
 
@@ -145,8 +221,14 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(sound))
 	f.Add(Default)
 	f.Fuzz(func(t *testing.T, content []byte) {
-		if parsed, err := parse("f.yaml", content); err == nil {
+		parsed, err := parse("f.yaml", content)
+		if err == nil {
 			newCatalogue(parsed, testTime)
+		} else if !strings.HasPrefix(err.Error(), "f.yaml:") {
+			t.Errorf("a fault without its file: %v", err)
+		}
+		if stored, err := read(content); err == nil {
+			newCatalogue(stored, testTime)
 		}
 	})
 }

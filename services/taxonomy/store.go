@@ -10,6 +10,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"google.golang.org/grpc/codes"
+
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
 )
 
 // store is the versions in PostgreSQL, with the current one in memory.
@@ -74,7 +77,11 @@ func (s *store) refresh(ctx context.Context) error {
 // errNoVersion is returned for a version that was never published.
 var errNoVersion = errors.New("no such version")
 
-// version reads one version.
+// errUnavailable is told to who asks for an older version while the database is
+// away.
+var errUnavailable = rpc.Refuse(codes.Unavailable, "STORE_UNAVAILABLE", "older versions of the taxonomy cannot be read now; try again")
+
+// version reads one version from the database.
 func (s *store) version(ctx context.Context, version int) (*catalogue, error) {
 	var content string
 	var published time.Time
@@ -83,9 +90,9 @@ func (s *store) version(ctx context.Context, version int) (*catalogue, error) {
 		return nil, errNoVersion
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading taxonomy %d: %w", version, err)
+		return nil, errUnavailable.Because(fmt.Errorf("reading taxonomy %d: %w", version, err))
 	}
-	f, err := parse(fmt.Sprintf("version %d", version), []byte(content))
+	f, err := read([]byte(content))
 	if err != nil {
 		return nil, fmt.Errorf("reading taxonomy %d: %w", version, err)
 	}

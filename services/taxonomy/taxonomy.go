@@ -8,7 +8,8 @@
 // has published within a few seconds.
 //
 // Answers come from memory. A process that has started once goes on answering
-// while its database is away; it cannot start without it.
+// while its database is away, but for older versions, which only this system's own
+// processes ask for and keep; it cannot start without it.
 package taxonomy
 
 import (
@@ -126,6 +127,8 @@ func serve(ctx context.Context, cfg Config, s *store) error {
 	taxonomypb.RegisterTaxonomyServiceServer(grpcServer, impl)
 	taxonomypb.RegisterCatalogueServiceServer(grpcServer, impl)
 
+	// The database is no condition of readiness: answers come from memory, and
+	// all replicas turned away at once would be the outage it stands for.
 	admin := &chassis.Admin{}
 	admin.Check("issuers", verifier.Ready)
 	group, ctx := errgroup.WithContext(ctx)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -239,6 +240,84 @@ func TestRun_ReplicasAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	conn, err := pgx.Connect(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.WithoutCancel(t.Context()))
+	var versions int
+	if err := conn.QueryRow(t.Context(), `SELECT count(*) FROM taxonomy_version`).Scan(&versions); err != nil || versions != 1 {
+		t.Errorf("%d versions stored, %v", versions, err)
+	}
+}
+
+// The current version is served from memory while the database is away, and what
+// is published once it is back is followed.
+func TestRun_DatabaseAway(t *testing.T) {
+	t.Parallel()
+	database := testenv.Postgres(t, nil)
+	if _, err := run(t, database, sound); err != nil {
+		t.Fatal(err)
+	}
+	s, err := run(t, database, strings.Replace(sound, "version: 3", "version: 4", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := s.asMachine(t.Context())
+	allow := cut(t, database)
+
+	resp, err := s.GetTaxonomy(t.Context(), &taxonomypb.GetTaxonomyRequest{Audience: taxonomypb.Audience_PARTICULIER})
+	if err != nil || resp.GetVersion() != 4 {
+		t.Errorf("got version %d, %v", resp.GetVersion(), err)
+	}
+	suggested, err := s.ResolveSuggestion(t.Context(), &taxonomypb.ResolveSuggestionRequest{
+		Audience: taxonomypb.Audience_PARTICULIER, Theme: "famille", Topic: "aides", Reason: "absent",
+	})
+	if err != nil || len(suggested.GetServices()) != 1 {
+		t.Errorf("got %v, %v", suggested, err)
+	}
+	if whole, err := s.GetCatalogue(ctx, &taxonomypb.GetCatalogueRequest{Version: 4}); err != nil || whole.GetCatalogue() == nil {
+		t.Errorf("the current version, whole: %v", err)
+	}
+	if _, err := s.GetCatalogue(ctx, &taxonomypb.GetCatalogueRequest{Version: 3}); status.Code(err) != codes.Unavailable {
+		t.Errorf("an older version: %v", err)
+	}
+
+	allow()
+	if _, err := run(t, database, strings.Replace(sound, "version: 3", "version: 5", 1)); err != nil {
+		t.Fatal(err)
+	}
+	for resp.GetVersion() != 5 {
+		if resp, err = s.GetTaxonomy(t.Context(), &taxonomypb.GetTaxonomyRequest{Audience: taxonomypb.Audience_PARTICULIER}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// cut ends all sessions of a database and lets no new one begin until the
+// function it returns is called.
+func cut(t *testing.T, database string) (allow func()) {
+	t.Helper()
+	cfg, err := pgx.ParseConfig(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := cfg.Database
+	cfg.Database = "postgres"
+	execute := func(sql string, args ...any) {
+		t.Helper()
+		conn, err := pgx.ConnectConfig(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close(t.Context())
+		if _, err := conn.Exec(t.Context(), sql, args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	execute(`ALTER DATABASE ` + name + ` WITH ALLOW_CONNECTIONS false`)
+	execute(`SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1`, name)
+	return func() { t.Helper(); execute(`ALTER DATABASE ` + name + ` WITH ALLOW_CONNECTIONS true`) }
 }
 
 func TestRun_OldSchema(t *testing.T) {

@@ -1,0 +1,771 @@
+package messaging
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/ma-messagerie/messagerie/chassis"
+	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/bus"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	"github.com/ma-messagerie/messagerie/chassis/testenv"
+	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+)
+
+// patience is how long a test waits for what must come.
+const patience = 30 * time.Second
+
+// What is written in these tests, and who writes it. None of it may be in the
+// database in clear, nor in an event, a log line, a span or a figure.
+const (
+	memberText  = "Bonjour, canari-du-membre : où en est mon dossier ?"
+	agentText   = "Réponse canari-de-l'agent : votre dossier est complet."
+	memberEmail = "jeanne@canari.example"
+	memberPhone = "+33639989999"
+)
+
+var (
+	secrets = []string{"canari-du-membre", "canari-de-l'agent", "canari.example", memberPhone, "Jeanne Canari"}
+	// An agent's name is in the database, since a colleague may see it, but
+	// nowhere else.
+	untold = append(secrets[:len(secrets):len(secrets)], "Canari (agent)")
+
+	logs   = &safeBuffer{}
+	meters = metric.NewManualReader()
+	spans  = tracetest.NewInMemoryExporter()
+)
+
+type safeBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *safeBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *safeBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// TestMain listens to everything that the tests make the service say.
+func TestMain(m *testing.M) {
+	slog.SetDefault(slog.New(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	otel.SetTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans)))
+	otel.SetMeterProvider(metric.NewMeterProvider(metric.WithReader(meters)))
+	result := m.Run()
+	told := logs.String() + measured() + fmt.Sprintf("%+v", spans.GetSpans())
+	for _, secret := range untold {
+		if i := strings.Index(told, secret); i >= 0 {
+			fmt.Printf("FAIL: a log line, a span or a figure holds %q: …%s…\n", secret, told[max(0, i-300):min(len(told), i+100)])
+			result = max(result, 1)
+		}
+	}
+	os.Exit(result)
+}
+
+// measured is every figure there is, with its labels.
+func measured() string {
+	var figures metricdata.ResourceMetrics
+	if err := meters.Collect(context.Background(), &figures); err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("%+v", figures)
+}
+
+// eventually waits for a condition by looking at it.
+func eventually(t *testing.T, what string, true func() bool) {
+	t.Helper()
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	deadline := time.After(patience)
+	for !true() {
+		select {
+		case <-ticker.C:
+		case <-deadline:
+			t.Fatalf("waited %s until %s", patience, what)
+		}
+	}
+}
+
+// taxonomy is the taxonomy service as far as this one sees it: a real gRPC server
+// that asks for a machine's token, with two versions.
+type taxonomy struct {
+	taxonomypb.UnimplementedCatalogueServiceServer
+	issuer  auth.Issuer
+	addr    string
+	current atomic.Int32
+	// leave ends the server.
+	leave func()
+}
+
+func (x *taxonomy) GetCatalogue(_ context.Context, req *taxonomypb.GetCatalogueRequest) (*taxonomypb.GetCatalogueResponse, error) {
+	current := x.current.Load()
+	wanted := req.GetVersion()
+	if wanted == 0 {
+		wanted = current
+	}
+	if wanted > current {
+		return nil, status.Error(codes.NotFound, "no such version")
+	}
+	if req.GetVersion() == 0 && req.GetKnownVersion() == current {
+		return &taxonomypb.GetCatalogueResponse{Unchanged: true, CurrentVersion: current}, nil
+	}
+	return &taxonomypb.GetCatalogueResponse{Catalogue: catalogueOf(wanted), CurrentVersion: current}, nil
+}
+
+// serve answers on the address it had before, if any.
+func (x *taxonomy) serve(t *testing.T) {
+	t.Helper()
+	if x.addr == "" {
+		x.addr = "127.0.0.1:0"
+	}
+	lis, err := net.Listen("tcp", x.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.addr = lis.Addr().String()
+	server, err := rpc.NewServer(rpc.ServerConfig{Listener: lis}, auth.NewVerifier(auth.Config{Issuers: auth.Issuers{x.issuer}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	taxonomypb.RegisterCatalogueServiceServer(server, x)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(ctx, time.Second) }()
+	x.leave = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(x.leave)
+}
+
+func theme(queue, code, label string, topics ...*taxonomypb.Topic) *taxonomypb.CatalogueTheme {
+	return &taxonomypb.CatalogueTheme{Theme: &taxonomypb.Theme{Code: code, Label: label, Topics: topics}, Queue: queue}
+}
+
+func topic(code, label string, reasons ...string) *taxonomypb.Topic {
+	list := make([]*taxonomypb.Reason, len(reasons))
+	for i, reason := range reasons {
+		list[i] = &taxonomypb.Reason{Code: reason, Label: "Motif " + reason}
+	}
+	return &taxonomypb.Topic{Code: code, Label: label, Reasons: list}
+}
+
+// catalogueOf is one version of the tests' taxonomy. Version 2 names everything
+// anew, and asks employers for a theme alone.
+func catalogueOf(version int32) *taxonomypb.Catalogue {
+	v := fmt.Sprintf(" v%d", version)
+	employers := taxonomypb.Depth_TOPIC
+	if version == 2 {
+		employers = taxonomypb.Depth_THEME
+	}
+	return &taxonomypb.Catalogue{
+		Version: version,
+		Audiences: []*taxonomypb.AudienceCatalogue{
+			{Audience: taxonomypb.Audience_PARTICULIER, Depth: taxonomypb.Depth_REASON, Themes: []*taxonomypb.CatalogueTheme{
+				theme("famille", "famille-logement", "Famille"+v, topic("allocations", "Allocations"+v, "paiement-absent", "autre"), topic("logement", "Logement"+v, "aide")),
+				theme("sante", "sante", "Santé"+v, topic("soins", "Soins"+v, "remboursement")),
+			}},
+			{Audience: taxonomypb.Audience_EXPLOITANT, Depth: taxonomypb.Depth_REASON, Themes: []*taxonomypb.CatalogueTheme{
+				theme("entreprises", "exploitation", "Exploitation"+v, topic("parcelles", "Parcelles"+v, "declaration")),
+				theme("famille", "famille-logement", "Famille"+v, topic("allocations", "Allocations"+v, "revenus-agricoles"), topic("batiments", "Bâtiments"+v, "aide")),
+			}},
+			{Audience: taxonomypb.Audience_EMPLOYEUR, Depth: employers, Themes: []*taxonomypb.CatalogueTheme{
+				theme("entreprises", "dsn", "DSN"+v, topic("depot", "Dépôt"+v, "erreur")),
+			}},
+		},
+		Queues: []*taxonomypb.Queue{
+			{Code: "famille", Label: "Service famille" + v, PostalAddress: "1 rue de la Famille", Phone: "010000000" + v[2:], Email: "famille@msa.example", AnswerDays: 5},
+			{Code: "sante", Label: "Service santé" + v, PostalAddress: "1 rue de la Santé", Phone: "0200000000", AnswerDays: 3},
+			{Code: "entreprises", Label: "Service entreprises" + v, PostalAddress: "1 rue du Champ", Phone: "0300000000"},
+		},
+	}
+}
+
+// stage is everything around the service, and its newest process.
+type stage struct {
+	cfg                       Config
+	pool                      *pgxpool.Pool
+	broker                    *testenv.Broker
+	taxonomy                  *taxonomy
+	members, agents, machines *testenv.Issuer
+	*process
+}
+
+// process is one Run with clients of it.
+type process struct {
+	messaging  messagingpb.MessagingServiceClient
+	agent      messagingpb.AgentServiceClient
+	recipients messagingpb.RecipientServiceClient
+	// cancel is what SIGTERM does; stop waits for the end too.
+	cancel, stop func()
+}
+
+func newStage(t *testing.T) *stage {
+	t.Helper()
+	s := &stage{
+		broker:  testenv.NATS(t),
+		members: testenv.NewIssuer(t, auth.RealmMember), agents: testenv.NewIssuer(t, auth.RealmAgent), machines: testenv.NewIssuer(t, auth.RealmMachine),
+	}
+	s.taxonomy = &taxonomy{issuer: s.machines.Issuer}
+	s.taxonomy.current.Store(1)
+	s.taxonomy.serve(t)
+	keyset, err := NewKeyset()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.cfg = Config{
+		Process:       chassis.Process{DrainTimeout: 10 * time.Second},
+		Config:        auth.Config{Issuers: auth.Issuers{s.members.Issuer, s.agents.Issuer, s.machines.Issuer}},
+		MachineConfig: auth.MachineConfig{TokenURL: s.machines.Issuer.URL + "/token", ClientID: "messaging", ClientSecret: "secret"},
+		Bus:           bus.Config{URL: s.broker.URL, Replicas: 1, MaxBytes: 64 << 20},
+		DatabaseURL:   testenv.Postgres(t, Migrations),
+		Migrate:       true,
+		TaxonomyAddr:  "passthrough:///" + s.taxonomy.addr,
+		// Tests ask for a version when they need it; the refresh must not help.
+		TaxonomyRefresh: time.Hour,
+		Keyset:          keyset,
+		ClaimLease:      time.Minute,
+		RelayPoll:       50 * time.Millisecond,
+	}
+	if err := s.cfg.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	s.pool = openPool(t, s.cfg.DatabaseURL)
+	return s
+}
+
+// running is a stage with a process on it.
+func running(t *testing.T) *stage {
+	t.Helper()
+	s := newStage(t)
+	s.start(t)
+	return s
+}
+
+func openPool(t *testing.T, url string) *pgxpool.Pool {
+	t.Helper()
+	pool, err := postgres.Open(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return pool
+}
+
+// start runs the service until stop is called or the test ends, and returns when
+// it answers.
+func (s *stage) start(t *testing.T) *process {
+	t.Helper()
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := s.cfg
+	cfg.Listener = lis
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- Run(ctx, cfg) }()
+	conn, err := rpc.Dial("passthrough:///"+lis.Addr().String(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.process = &process{
+		messaging: messagingpb.NewMessagingServiceClient(conn), agent: messagingpb.NewAgentServiceClient(conn), recipients: messagingpb.NewRecipientServiceClient(conn),
+		cancel: cancel,
+		stop: sync.OnceFunc(func() {
+			cancel()
+			conn.Close()
+			select {
+			case err := <-ended:
+				if err != nil {
+					t.Error(err)
+				}
+			case <-time.After(patience):
+				t.Error("the service does not end")
+			}
+		}),
+	}
+	t.Cleanup(s.stop)
+	if _, err := healthpb.NewHealthClient(conn).Check(t.Context(), &healthpb.HealthCheckRequest{}, grpc.WaitForReady(true)); err != nil {
+		t.Fatal(err)
+	}
+	return s.process
+}
+
+// caller is somebody with a token.
+type caller struct {
+	*stage
+	token string
+}
+
+// call is the context of a call, with an idempotency key if one is given.
+func (c caller) call(t *testing.T, key ...string) context.Context {
+	pairs := []string{"authorization", "Bearer " + c.token}
+	for _, k := range key {
+		pairs = append(pairs, "idempotency-key", k)
+	}
+	return metadata.AppendToOutgoingContext(t.Context(), pairs...)
+}
+
+// member is a private person and employer of the caisse msa-75, unless the claims
+// say otherwise.
+func (s *stage) member(t *testing.T, name string, claims ...map[string]any) caller {
+	t.Helper()
+	all := map[string]any{
+		"sub": name, "name": "Jeanne Canari", "email": memberEmail, "phone_number": memberPhone, "locale": "fr-FR",
+		"caisse": "msa-75", "profiles": []string{"PARTICULIER", "EMPLOYEUR"},
+	}
+	return caller{s, s.members.Token(t, merged(all, claims))}
+}
+
+// clerk is an agent of the caisse msa-75 for all queues, unless the claims say
+// otherwise.
+func (s *stage) clerk(t *testing.T, name string, claims ...map[string]any) caller {
+	t.Helper()
+	all := map[string]any{"sub": name, "name": name + " Canari (agent)", "caisse": "msa-75", "queues": []string{auth.AllQueues}, "roles": []string{auth.RoleAgent}}
+	return caller{s, s.agents.Token(t, merged(all, claims))}
+}
+
+// machine is another process of this system.
+func (s *stage) machine(t *testing.T) caller {
+	t.Helper()
+	return caller{s, s.machines.Token(t, map[string]any{"sub": "notifier", "roles": []string{auth.RoleService}})}
+}
+
+func merged(all map[string]any, claims []map[string]any) map[string]any {
+	for _, some := range claims {
+		for name, value := range some {
+			all[name] = value
+		}
+	}
+	return all
+}
+
+// question is a submission that is accepted.
+func question() *messagingpb.SubmitMessageRequest {
+	return &messagingpb.SubmitMessageRequest{
+		Audience: taxonomypb.Audience_PARTICULIER, Theme: "famille-logement", Topic: "allocations", Reason: "paiement-absent",
+		TaxonomyVersion: 1, Text: memberText,
+	}
+}
+
+// submit sends a question under a new key and returns the conversation.
+func (c caller) submit(t *testing.T, changes ...func(*messagingpb.SubmitMessageRequest)) *messagingpb.Conversation {
+	t.Helper()
+	req := question()
+	for _, change := range changes {
+		change(req)
+	}
+	resp, err := c.messaging.SubmitMessage(c.call(t, uuid.NewString()), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.GetConversation()
+}
+
+// see returns a conversation as its member sees it.
+func (c caller) see(t *testing.T, id string) *messagingpb.Conversation {
+	t.Helper()
+	resp, err := c.messaging.GetConversation(c.call(t), &messagingpb.GetConversationRequest{Id: id})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.GetConversation()
+}
+
+// claim takes a conversation in charge.
+func (c caller) claim(t *testing.T, id string) *messagingpb.Conversation {
+	t.Helper()
+	resp, err := c.agent.Claim(c.call(t), &messagingpb.ClaimRequest{Id: id})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.GetConversation()
+}
+
+// reply answers a conversation under a new key.
+func (c caller) reply(t *testing.T, id string, final bool) *messagingpb.Conversation {
+	t.Helper()
+	resp, err := c.agent.PostReply(c.call(t, uuid.NewString()), &messagingpb.PostReplyRequest{Id: id, Text: agentText, Final: final})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.GetConversation()
+}
+
+// refused checks what a caller is told. An empty field expects no violation of
+// one. It returns the metadata of the reason.
+func refused(t *testing.T, err error, code codes.Code, reason, field string) map[string]string {
+	t.Helper()
+	var gotReason, gotField string
+	var meta map[string]string
+	for _, detail := range status.Convert(err).Details() {
+		switch detail := detail.(type) {
+		case *errdetails.ErrorInfo:
+			gotReason, meta = detail.GetReason(), detail.GetMetadata()
+		case *errdetails.BadRequest:
+			gotField = detail.GetFieldViolations()[0].GetField()
+			if violated := detail.GetFieldViolations()[0].GetReason(); violated != reason {
+				t.Errorf("violation %q, want %q", violated, reason)
+			}
+		}
+	}
+	if status.Code(err) != code || gotReason != reason || gotField != field {
+		t.Errorf("got %v %q on %q, want %v %q on %q (%v)", status.Code(err), gotReason, gotField, code, reason, field, err)
+	}
+	return meta
+}
+
+// rows is how many rows each table has that a submission or a reply writes to.
+func (s *stage) rows(t *testing.T) string {
+	t.Helper()
+	var counts string
+	if err := s.pool.QueryRow(t.Context(), `SELECT concat_ws(' ',
+		'member', (SELECT count(*) FROM member), 'conversation', (SELECT count(*) FROM conversation),
+		'message', (SELECT count(*) FROM message), 'event_log', (SELECT count(*) FROM event_log))`).Scan(&counts); err != nil {
+		t.Fatal(err)
+	}
+	return counts
+}
+
+// count runs a query that counts.
+func (s *stage) count(t *testing.T, sql string, args ...any) (n int) {
+	t.Helper()
+	if err := s.pool.QueryRow(t.Context(), sql, args...).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// dump is every row of every table as text.
+func (s *stage) dump(t *testing.T) string {
+	t.Helper()
+	names, err := s.pool.Query(t.Context(), `SELECT tablename FROM pg_tables WHERE schemaname = 'public'`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tables, err := pgx.CollectRows(names, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all strings.Builder
+	for _, table := range tables {
+		rows, err := s.pool.Query(t.Context(), `SELECT t::text FROM `+pgx.Identifier{table}.Sanitize()+` t`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintln(&all, table, lines)
+	}
+	return all.String()
+}
+
+// holdsSecret tells which secret is in a text, or in the hexadecimal form in
+// which PostgreSQL writes bytes.
+func holdsSecret(text string) string {
+	for _, secret := range secrets {
+		if strings.Contains(text, secret) || strings.Contains(text, hex.EncodeToString([]byte(secret))) {
+			return secret
+		}
+	}
+	return ""
+}
+
+// published waits until the outbox is empty and returns what the stream holds.
+func (s *stage) published(t *testing.T) []*jetstream.RawStreamMsg {
+	t.Helper()
+	eventually(t, "the outbox is empty", func() bool { return s.count(t, `SELECT count(*) FROM outbox`) == 0 })
+	return s.streamed(t)
+}
+
+// streamed is what the stream holds now.
+func (s *stage) streamed(t *testing.T) []*jetstream.RawStreamMsg {
+	t.Helper()
+	conn, err := nats.Connect(s.broker.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := js.Stream(t.Context(), eventspb.StreamName)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	msgs := make([]*jetstream.RawStreamMsg, stream.CachedInfo().State.LastSeq)
+	for i := range msgs {
+		if msgs[i], err = stream.GetMsg(t.Context(), uint64(i)+1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return msgs
+}
+
+func TestConfig_AllFaultsAtOnce(t *testing.T) {
+	t.Parallel()
+	_, err := chassis.Load[Config]("MESSAGING_", []string{
+		"MESSAGING_ISSUERS=[]", "MESSAGING_DATABASE_URL=postgres://x", "MESSAGING_KEYSET={}", "MESSAGING_DEFAULT_CAISSE=MSA 75",
+		"MESSAGING_CLAIM_LEASE=0s", "MESSAGING_RELAY_POLL=-1s", "MESSAGING_TAXONOMY_REFRESH=soon",
+	})
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	for _, fault := range []string{"TOKEN_PATH", "key set", "DEFAULT_CAISSE", "CLAIM_LEASE", "RELAY_POLL", "TaxonomyRefresh"} {
+		if !strings.Contains(err.Error(), fault) {
+			t.Errorf("%s is not in:\n%v", fault, err)
+		}
+	}
+	if _, err := chassis.Load[Config]("MESSAGING_", nil); err == nil || !strings.Contains(err.Error(), "DATABASE_URL") || !strings.Contains(err.Error(), "KEYSET") || !strings.Contains(err.Error(), "ISSUERS") {
+		t.Errorf("what is required is not in: %v", err)
+	}
+	keyset, err := NewKeyset()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := chassis.Load[Config]("MESSAGING_", []string{
+		"MESSAGING_ISSUERS=[]", "MESSAGING_DATABASE_URL=postgres://x", "MESSAGING_KEYSET=" + keyset, "MESSAGING_TOKEN_PATH=/token",
+	})
+	if err != nil || cfg.ClaimLease != 15*time.Minute || cfg.DefaultCaisse != "" || !cfg.Migrate {
+		t.Errorf("the least configuration: %v, %+v", err, cfg.ClaimLease)
+	}
+}
+
+func TestRun_RefusesAnOlderSchema(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.cfg.DatabaseURL, s.cfg.Migrate = testenv.Postgres(t, nil), false
+	if err := Run(t.Context(), s.cfg); err == nil || !strings.Contains(err.Error(), "MIGRATE=true") {
+		t.Errorf("got %v", err)
+	}
+	s.cfg.Migrate = true
+	s.start(t)
+	s.member(t, "jeanne").submit(t)
+}
+
+// What SIGTERM does, in the middle of everything: whatever was answered with
+// success is stored, and its event gets out, by this process or by the next.
+func TestRun_EndLosesNothingAnswered(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	p := s.start(t)
+	const callers, enough = 32, 300
+	var mu sync.Mutex
+	var answered []string
+	var wg sync.WaitGroup
+	for i := range callers {
+		c := s.member(t, fmt.Sprint("m", i))
+		wg.Go(func() {
+			for {
+				resp, err := p.messaging.SubmitMessage(c.call(t, uuid.NewString()), question())
+				if err != nil {
+					if code := status.Code(err); code != codes.Unavailable {
+						t.Errorf("a caller was told %v", err)
+					}
+					return
+				}
+				mu.Lock()
+				answered = append(answered, resp.GetConversation().GetId())
+				if len(answered) == enough {
+					p.cancel()
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	p.stop()
+	if n := s.count(t, `SELECT count(*) FROM conversation c JOIN message m ON m.conversation_id = c.id WHERE c.id = ANY($1::uuid[])`, answered); n != len(answered) || n < enough {
+		t.Errorf("%d of %d answered submissions are stored", n, len(answered))
+	}
+	all := s.count(t, `SELECT count(*) FROM conversation`)
+	s.start(t)
+	if n := len(eventIDs(t, s)); n != all {
+		t.Errorf("%d events on the stream for %d conversations", n, all)
+	}
+}
+
+// The newest version comes by itself, without a caller who asks for it.
+func TestRun_FollowsTheTaxonomy(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.cfg.TaxonomyRefresh = 20 * time.Millisecond
+	s.start(t)
+	jeanne := s.member(t, "jeanne")
+	jeanne.submit(t)
+	s.taxonomy.current.Store(2)
+	eventually(t, "the old version is refused", func() bool {
+		_, err := s.messaging.SubmitMessage(jeanne.call(t, uuid.NewString()), question())
+		return status.Code(err) == codes.InvalidArgument
+	})
+	_, err := s.messaging.SubmitMessage(jeanne.call(t, uuid.NewString()), question())
+	if meta := refused(t, err, codes.InvalidArgument, "TAXONOMY_VERSION_OUTDATED", "taxonomyVersion"); meta["given"] != "1" || meta["current"] != "2" {
+		t.Errorf("versions %v", meta)
+	}
+	got := jeanne.submit(t, func(r *messagingpb.SubmitMessageRequest) { r.TaxonomyVersion = 2 })
+	if got.GetTheme().GetLabel() != "Famille v2" || got.GetTaxonomyVersion() != 2 {
+		t.Errorf("got %v", got)
+	}
+}
+
+// While the database is away, callers are told to come back with the same key.
+func TestRun_DatabaseAway(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	link := newLink(t, s.pool.Config().ConnConfig)
+	s.cfg.DatabaseURL = link.url
+	s.start(t)
+	jeanne, claire := s.member(t, "jeanne"), s.clerk(t, "claire")
+	id := jeanne.submit(t).GetId()
+	link.cut()
+	key := uuid.NewString()
+	_, submitErr := s.messaging.SubmitMessage(jeanne.call(t, key), question())
+	for name, err := range map[string]error{
+		"submit": submitErr,
+		"list":   second(s.messaging.ListConversations(jeanne.call(t), &messagingpb.ListConversationsRequest{})),
+		"get":    second(s.messaging.GetConversation(jeanne.call(t), &messagingpb.GetConversationRequest{Id: id})),
+		"queue":  second(s.agent.ListQueue(claire.call(t), &messagingpb.ListQueueRequest{})),
+		"claim":  second(s.agent.Claim(claire.call(t), &messagingpb.ClaimRequest{Id: id})),
+		"reply":  second(s.agent.PostReply(claire.call(t, uuid.NewString()), &messagingpb.PostReplyRequest{Id: id, Text: agentText})),
+	} {
+		t.Log(name)
+		refused(t, err, codes.Unavailable, "STORE_UNAVAILABLE", "")
+	}
+	link.restore(t)
+	eventually(t, "the database is back", func() bool {
+		_, err := s.messaging.SubmitMessage(jeanne.call(t, key), question())
+		return err == nil
+	})
+	if n := s.count(t, `SELECT count(*) FROM conversation`); n != 2 {
+		t.Errorf("%d conversations", n)
+	}
+}
+
+// link is a TCP connection to a database that can be cut.
+type link struct {
+	url, addr string
+	to        *pgx.ConnConfig
+
+	mu    sync.Mutex
+	down  bool
+	lis   net.Listener
+	conns []net.Conn
+}
+
+func newLink(t *testing.T, to *pgx.ConnConfig) *link {
+	t.Helper()
+	l := &link{addr: "127.0.0.1:0", to: to}
+	l.restore(t)
+	host, port, err := net.SplitHostPort(l.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.url = fmt.Sprintf("host=%s port=%s user=%s password='%s' dbname=%s sslmode=disable", host, port, to.User, to.Password, to.Database)
+	t.Cleanup(l.cut)
+	return l
+}
+
+// restore listens, on the same address as before.
+func (l *link) restore(t *testing.T) {
+	t.Helper()
+	lis, err := net.Listen("tcp", l.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.mu.Lock()
+	l.lis, l.addr, l.down = lis, lis.Addr().String(), false
+	l.mu.Unlock()
+	go func() {
+		for {
+			conn, err := lis.Accept()
+			if err != nil {
+				return
+			}
+			l.forward(conn)
+		}
+	}()
+}
+
+func (l *link) forward(client net.Conn) {
+	network, address := pgconn.NetworkAddress(l.to.Host, l.to.Port)
+	server, err := net.Dial(network, address)
+	if err != nil {
+		client.Close()
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.down { // accepted in the moment of the cut
+		client.Close()
+		server.Close()
+		return
+	}
+	l.conns = append(l.conns, client, server)
+	for _, way := range [][2]net.Conn{{client, server}, {server, client}} {
+		go func() {
+			_, _ = io.Copy(way[0], way[1])
+			client.Close()
+			server.Close()
+		}()
+	}
+}
+
+// cut ends all connections and takes no new ones.
+func (l *link) cut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.down = true
+	l.lis.Close()
+	for _, conn := range l.conns {
+		conn.Close()
+	}
+	l.conns = nil
+}
