@@ -34,6 +34,11 @@ const (
 	startWait = 30 * time.Second
 	// retryPause is the wait between two attempts meanwhile.
 	retryPause = 200 * time.Millisecond
+	// lockRetry is how often, in seconds, a process that waits for another one's
+	// migration looks again, and lockTries how many times. The default of five
+	// seconds would hold up every replica started with the first.
+	lockRetry = 1
+	lockTries = 300
 )
 
 // sessionSettings are set on every connection unless the URL says otherwise.
@@ -123,7 +128,7 @@ func Migrate(ctx context.Context, url string, migrations fs.FS) error {
 	if err := wait(ctx, db.PingContext); err != nil {
 		return fmt.Errorf("reaching database %s at %s: %w", cfg.Database, cfg.Host, err)
 	}
-	locker, err := lock.NewPostgresSessionLocker()
+	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(lockRetry, lockTries))
 	if err != nil {
 		return fmt.Errorf("making the migration lock: %w", err)
 	}

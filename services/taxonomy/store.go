@@ -104,14 +104,22 @@ func (s *store) version(ctx context.Context, version int) (*catalogue, error) {
 func (s *store) follow(ctx context.Context, every time.Duration) error {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
+	away := false
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
 		}
-		if err := s.refresh(ctx); err != nil && ctx.Err() == nil {
-			slog.WarnContext(ctx, "looking for a newer taxonomy", "error", err)
+		err := s.refresh(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil && !away:
+			slog.WarnContext(ctx, "newer versions of the taxonomy cannot be read; going on with the one in memory", "error", err)
+		case err == nil && away:
+			slog.InfoContext(ctx, "newer versions of the taxonomy can be read again")
 		}
+		away = err != nil
 	}
 }

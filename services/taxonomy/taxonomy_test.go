@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
@@ -73,7 +74,10 @@ func run(t *testing.T, database, content string) (*service, error) {
 	t.Cleanup(func() { _ = s.stop() })
 	answered := make(chan error, 1)
 	go func() {
-		_, err := s.GetTaxonomy(t.Context(), &taxonomypb.GetTaxonomyRequest{Audience: taxonomypb.Audience_PARTICULIER})
+		// Replicas that migrate at once wait seconds for each other's lock.
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		_, err := s.GetTaxonomy(ctx, &taxonomypb.GetTaxonomyRequest{Audience: taxonomypb.Audience_PARTICULIER})
 		answered <- err
 	}()
 	select {
@@ -249,6 +253,34 @@ func TestRun_ReplicasAtOnce(t *testing.T) {
 	if err := conn.QueryRow(t.Context(), `SELECT count(*) FROM taxonomy_version`).Scan(&versions); err != nil || versions != 1 {
 		t.Errorf("%d versions stored, %v", versions, err)
 	}
+}
+
+// Run's migration makes replicas queue; once the schema is there they publish in
+// the same instant.
+func TestPublish_AtOnce(t *testing.T) {
+	t.Parallel()
+	database := testenv.Postgres(t, Migrations)
+	start := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 8 {
+		// A replica has connections of its own, and this opens the first.
+		pool, err := postgres.Open(t.Context(), database)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(pool.Close)
+		wg.Go(func() {
+			<-start
+			for version := range 10 {
+				next := &file{Version: version + 1}
+				if err := (&store{pool: pool}).publish(t.Context(), next, []byte(sound)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	close(start)
+	wg.Wait()
 }
 
 // The current version is served from memory while the database is away, and what
