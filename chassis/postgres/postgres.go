@@ -85,6 +85,25 @@ func timesInUTC(_ context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
+// OpenSchema returns a pool on a database whose schema fits this binary: brought up
+// to date first when migrate is set, else refused if it is older.
+func OpenSchema(ctx context.Context, url string, migrations fs.FS, migrate bool) (*pgxpool.Pool, error) {
+	if migrate {
+		if err := Migrate(ctx, url, migrations); err != nil {
+			return nil, fmt.Errorf("bringing the schema up to date: %w", err)
+		}
+	}
+	pool, err := Open(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	if err := CheckSchema(ctx, pool, migrations); err != nil {
+		pool.Close()
+		return nil, err
+	}
+	return pool, nil
+}
+
 // wait tries until it works, a fault is one that waiting does not mend, or the
 // time is over.
 func wait(ctx context.Context, try func(context.Context) error) error {

@@ -105,19 +105,11 @@ func (c Config) Validate() error {
 // they stored is relayed if the broker is there, and the rest stays in the
 // outbox.
 func Run(ctx context.Context, cfg Config) error {
-	if cfg.Migrate {
-		if err := postgres.Migrate(ctx, cfg.DatabaseURL, Migrations); err != nil {
-			return fmt.Errorf("bringing the schema up to date: %w", err)
-		}
-	}
-	pool, err := postgres.Open(ctx, cfg.DatabaseURL)
+	pool, err := postgres.OpenSchema(ctx, cfg.DatabaseURL, Migrations, cfg.Migrate)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
-	if err := postgres.CheckSchema(ctx, pool, Migrations); err != nil {
-		return err
-	}
 	events, err := bus.Connect("messaging", cfg.Bus, stream())
 	if err != nil {
 		return err

@@ -173,19 +173,11 @@ func checkURL(name, value string) error {
 // Run serves until ctx is done, then drains: no more events are taken, calls
 // under way end and are recorded, what was claimed and not begun goes back.
 func Run(ctx context.Context, cfg Config) error {
-	if cfg.Migrate {
-		if err := postgres.Migrate(ctx, cfg.DatabaseURL, Migrations); err != nil {
-			return fmt.Errorf("bringing the schema up to date: %w", err)
-		}
-	}
-	pool, err := postgres.Open(ctx, cfg.DatabaseURL)
+	pool, err := postgres.OpenSchema(ctx, cfg.DatabaseURL, Migrations, cfg.Migrate)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
-	if err := postgres.CheckSchema(ctx, pool, Migrations); err != nil {
-		return err
-	}
 	events, err := bus.Connect("notifier", cfg.Bus, bus.Stream{
 		Name: eventspb.StreamName, Subjects: []string{eventspb.SubjectPrefix + ">"},
 		MaxAge: eventspb.MaxAge, DuplicateWindow: eventspb.DuplicateWindow,

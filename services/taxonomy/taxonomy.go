@@ -89,19 +89,11 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	if cfg.Migrate {
-		if err := postgres.Migrate(ctx, cfg.DatabaseURL, Migrations); err != nil {
-			return fmt.Errorf("bringing the schema up to date: %w", err)
-		}
-	}
-	pool, err := postgres.Open(ctx, cfg.DatabaseURL)
+	pool, err := postgres.OpenSchema(ctx, cfg.DatabaseURL, Migrations, cfg.Migrate)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
-	if err := postgres.CheckSchema(ctx, pool, Migrations); err != nil {
-		return err
-	}
 	s := &store{pool: pool}
 	if err := s.publish(ctx, f, content); err != nil {
 		return err
