@@ -221,6 +221,24 @@ func TestClaim_Race(t *testing.T) {
 	}
 }
 
+// Whoever has to wait for a conversation decides on it as it is by then.
+func TestClaim_SeesWhatItWaitedFor(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	id := s.member(t, "jeanne").submit(t).GetId()
+	release := s.hold(t, `UPDATE conversation SET claimed_by = 'agent:omar', claimed_name = 'omar', claim_expires = now() + interval '1 minute' WHERE id = $1`, id)
+	claire, answer := s.clerk(t, "claire"), make(chan error, 1)
+	go func() {
+		_, err := s.agent.Claim(claire.call(t), &messagingpb.ClaimRequest{Id: id})
+		answer <- err
+	}()
+	s.blocked(t)
+	release()
+	if meta := refused(t, <-answer, codes.FailedPrecondition, "CLAIM_HELD", ""); meta["agent"] != "omar" {
+		t.Errorf("the holder is told as %v", meta)
+	}
+}
+
 func TestRelease(t *testing.T) {
 	t.Parallel()
 	s := running(t)

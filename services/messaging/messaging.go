@@ -149,7 +149,7 @@ func serve(ctx context.Context, cfg Config, pool *pgxpool.Pool, events *bus.Bus,
 	}
 	impl := &server{
 		store: s, keys: keys, members: newMembers(s, keys), catalogue: known, committer: commits,
-		references: &references{pool: pool}, wake: outbox.wake, counts: counts,
+		references: &references{store: s}, wake: outbox.wake, counts: counts,
 		claimLease: cfg.ClaimLease, defaultCaisse: cfg.DefaultCaisse,
 	}
 	messagingpb.RegisterMessagingServiceServer(grpcServer, impl)

@@ -23,6 +23,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -89,6 +90,7 @@ func (b *safeBuffer) String() string {
 func TestMain(m *testing.M) {
 	slog.SetDefault(slog.New(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	otel.SetTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans)))
+	otel.SetTextMapPropagator(propagation.TraceContext{})
 	otel.SetMeterProvider(metric.NewMeterProvider(metric.WithReader(meters)))
 	result := m.Run()
 	told := logs.String() + measured() + fmt.Sprintf("%+v", spans.GetSpans())
@@ -237,6 +239,7 @@ type process struct {
 	messaging  messagingpb.MessagingServiceClient
 	agent      messagingpb.AgentServiceClient
 	recipients messagingpb.RecipientServiceClient
+	addr       string
 	// cancel is what SIGTERM does; stop waits for the end too.
 	cancel, stop func()
 }
@@ -312,7 +315,7 @@ func (s *stage) start(t *testing.T) *process {
 	}
 	s.process = &process{
 		messaging: messagingpb.NewMessagingServiceClient(conn), agent: messagingpb.NewAgentServiceClient(conn), recipients: messagingpb.NewRecipientServiceClient(conn),
-		cancel: cancel,
+		addr: lis.Addr().String(), cancel: cancel,
 		stop: sync.OnceFunc(func() {
 			cancel()
 			conn.Close()
@@ -631,6 +634,58 @@ func TestRun_EndLosesNothingAnswered(t *testing.T) {
 	if n := len(eventIDs(t, s)); n != all {
 		t.Errorf("%d events on the stream for %d conversations", n, all)
 	}
+}
+
+// A call under way when the end comes is answered, however long it has taken to
+// get as far as the committer.
+func TestRun_EndAnswersCallsUnderWay(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	release := s.hold(t, `LOCK TABLE member IN SHARE MODE`)
+	jeanne, answer := s.member(t, "jeanne"), make(chan error, 1)
+	go func() {
+		_, err := s.messaging.SubmitMessage(jeanne.call(t, uuid.NewString()), question())
+		answer <- err
+	}()
+	s.blocked(t)
+	s.cancel()
+	eventually(t, "the service takes no new calls", func() bool {
+		conn, err := net.Dial("tcp", s.addr)
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil
+	})
+	release()
+	if err := <-answer; err != nil {
+		t.Error(err)
+	}
+}
+
+// hold runs a statement in a transaction that stays open until release is called.
+func (s *stage) hold(t *testing.T, sql string, args ...any) (release func()) {
+	t.Helper()
+	tx, err := s.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), sql, args...); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		t.Helper()
+		if err := tx.Commit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// blocked waits until somebody waits for a lock that hold has taken.
+func (s *stage) blocked(t *testing.T) {
+	t.Helper()
+	eventually(t, "a session waits for a lock", func() bool {
+		return s.count(t, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) > 0
+	})
 }
 
 // The newest version comes by itself, without a caller who asks for it.

@@ -2,12 +2,9 @@ package messaging
 
 import (
 	"context"
-	"fmt"
 	"math/bits"
 	"strings"
 	"sync"
-
-	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // A reference is what a member reads out on the telephone: MSA- and eight
@@ -65,7 +62,7 @@ const referenceBlock = 1000
 
 // references hands out references without a round trip for each.
 type references struct {
-	pool *pgxpool.Pool
+	store *store
 
 	mu        sync.Mutex
 	next, end uint64
@@ -76,9 +73,9 @@ func (r *references) take(ctx context.Context) (string, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.next == r.end {
-		var block uint64
-		if err := r.pool.QueryRow(ctx, `SELECT nextval('reference_block')`).Scan(&block); err != nil {
-			return "", fmt.Errorf("reserving references: %w", err)
+		block, err := r.store.referenceBlock(ctx)
+		if err != nil {
+			return "", err
 		}
 		r.next, r.end = block*referenceBlock, (block+1)*referenceBlock
 	}

@@ -75,7 +75,7 @@ func TestReferences_TwoProcesses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pool.Close()
-	processes := []*references{{pool: pool}, {pool: pool}}
+	processes := []*references{{store: &store{pool}}, {store: &store{pool}}}
 	const each = 4
 	const perTaker = referenceBlock/2 + 7 // crosses the end of a block
 	var mu sync.Mutex

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -29,7 +30,9 @@ func TestSubmit_RecapAndEvent(t *testing.T) {
 	jeanne := s.member(t, "jeanne")
 	req := question()
 	req.Text = " \r\n" + strings.ReplaceAll(memberText, "ù", "u\u0300") + "\r\nMerci \n"
-	resp, err := s.messaging.SubmitMessage(jeanne.call(t, uuid.NewString()), req)
+	ctx, span := otel.Tracer("test").Start(jeanne.call(t, uuid.NewString()), "member")
+	defer span.End()
+	resp, err := s.messaging.SubmitMessage(ctx, req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,11 +59,11 @@ func TestSubmit_RecapAndEvent(t *testing.T) {
 	if diff := cmp.Diff(sent, jeanne.see(t, sent.GetId()), protocmp.Transform()); diff != "" {
 		t.Errorf("what is stored is not what was answered: %s", diff)
 	}
-	checkSubmitted(t, s, sent)
+	checkSubmitted(t, s, sent, span.SpanContext().TraceID().String())
 }
 
 // checkSubmitted checks the one event of a stage on which one message was sent.
-func checkSubmitted(t *testing.T, s *stage, sent *messagingpb.Conversation) {
+func checkSubmitted(t *testing.T, s *stage, sent *messagingpb.Conversation, trace string) {
 	t.Helper()
 	msgs := s.published(t)
 	if len(msgs) != 1 {
@@ -91,8 +94,8 @@ func checkSubmitted(t *testing.T, s *stage, sent *messagingpb.Conversation) {
 		}
 	}
 	// The trace goes on from the call, which the outbox carried over.
-	if len(msg.Header.Get("traceparent")) != len("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01") {
-		t.Errorf("traceparent %q", msg.Header.Get("traceparent"))
+	if parent := msg.Header.Get("traceparent"); !strings.HasPrefix(parent, "00-"+trace+"-") {
+		t.Errorf("traceparent %q is not of the call's trace %s", parent, trace)
 	}
 }
 

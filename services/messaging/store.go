@@ -182,6 +182,15 @@ func submissionColumns(batch []*submission) []any {
 	}
 }
 
+// referenceBlock reserves the next block of numbers for references.
+func (s *store) referenceBlock(ctx context.Context) (uint64, error) {
+	var block uint64
+	if err := s.pool.QueryRow(ctx, `SELECT nextval('reference_block')`).Scan(&block); err != nil {
+		return 0, fmt.Errorf("reserving references: %w", err)
+	}
+	return block, nil
+}
+
 // submitted returns what is stored under a member's idempotency key: the
 // conversation and its first message.
 func (s *store) submitted(ctx context.Context, member string, key uuid.UUID) (conversationRow, messageRow, error) {
