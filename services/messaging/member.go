@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 )
@@ -17,18 +16,12 @@ type contact struct {
 	Phone string `json:"phone,omitempty"`
 }
 
-// rememberedMembers bounds each of the two generations of members.
-const rememberedMembers = 50_000
-
 // members keeps members' contact points up to date with what their issuer says
-// of them at each submission. It remembers whom it has written, so that a member
-// who writes again costs no query.
+// of them at each submission. Nothing is remembered between submissions: another
+// process may have stored another address meanwhile.
 type members struct {
 	store *store
 	keys  *keyring
-
-	mu         sync.Mutex
-	young, old map[string]reach
 }
 
 // reach is a contact with the language to use.
@@ -37,29 +30,19 @@ type reach struct {
 	locale string
 }
 
-func newMembers(s *store, keys *keyring) *members {
-	return &members{store: s, keys: keys, young: make(map[string]reach)}
-}
-
 // save stores how the caller is reached, if that is news. It commits on its own,
 // before the submission: a member without a conversation harms nobody, a
 // conversation whose member cannot be reached would.
 func (m *members) save(ctx context.Context, id *auth.Identity) error {
 	claimed := reach{contact{Email: id.Email, Phone: id.Phone}, localeOf(id.Locale)}
-	if m.knows(id.Subject, claimed) {
-		return nil
-	}
 	kept, err := m.stored(ctx, id.Subject)
 	if err != nil && !errors.Is(err, errNotFound) {
 		return err
 	}
-	if errors.Is(err, errNotFound) || kept != claimed {
-		if err := m.write(ctx, id.Subject, claimed); err != nil {
-			return err
-		}
+	if err == nil && kept == claimed {
+		return nil
 	}
-	m.remember(id.Subject, claimed)
-	return nil
+	return m.write(ctx, id.Subject, claimed)
 }
 
 func (m *members) write(ctx context.Context, member string, r reach) error {
@@ -95,25 +78,6 @@ func (m *members) open(member string, sealed []byte) (contact, error) {
 		return c, errors.New("decoding contact points: not the form they were written in")
 	}
 	return c, nil
-}
-
-func (m *members) knows(member string, r reach) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	known, ok := m.young[member]
-	if !ok {
-		known, ok = m.old[member]
-	}
-	return ok && known == r
-}
-
-func (m *members) remember(member string, r reach) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if len(m.young) >= rememberedMembers {
-		m.old, m.young = m.young, make(map[string]reach)
-	}
-	m.young[member] = r
 }
 
 // localeOf is the language of notifications: French unless English is asked for.

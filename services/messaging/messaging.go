@@ -148,7 +148,7 @@ func serve(ctx context.Context, cfg Config, pool *pgxpool.Pool, events *bus.Bus,
 		return err
 	}
 	impl := &server{
-		store: s, keys: keys, members: newMembers(s, keys), catalogue: known, committer: commits,
+		store: s, keys: keys, members: &members{store: s, keys: keys}, catalogue: known, committer: commits,
 		references: &references{store: s}, wake: outbox.wake, counts: counts,
 		claimLease: cfg.ClaimLease, defaultCaisse: cfg.DefaultCaisse,
 	}

@@ -679,4 +679,11 @@ func TestRecipients_FollowTheClaims(t *testing.T) {
 	expect("trois@canari.example")
 	s.member(t, "jeanne", email("quatre@canari.example")).submit(t)
 	expect("quatre@canari.example")
+	// Back to an address that this process has stored, after another stored one.
+	if _, err := other.messaging.SubmitMessage(s.member(t, "jeanne", email("cinq@canari.example")).call(t, uuid.NewString()), question()); err != nil {
+		t.Fatal(err)
+	}
+	expect("cinq@canari.example")
+	s.member(t, "jeanne", email("quatre@canari.example")).submit(t)
+	expect("quatre@canari.example")
 }
