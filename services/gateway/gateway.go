@@ -76,10 +76,11 @@ type Config struct {
 	TLSCertPath string `env:"TLS_CERT_PATH"`
 	TLSKeyPath  string `env:"TLS_KEY_PATH"`
 
-	// TaxonomyAddr and MessagingAddr are gRPC targets, such as
+	// TaxonomyAddr, MessagingAddr and NotifierAddr are gRPC targets, such as
 	// "dns:///messaging:9090".
 	TaxonomyAddr  string `env:"TAXONOMY_ADDR,required"`
 	MessagingAddr string `env:"MESSAGING_ADDR,required"`
+	NotifierAddr  string `env:"NOTIFIER_ADDR,required"`
 
 	// CallTimeout bounds a call that does not stream; a caller may ask for less,
 	// not for more.
@@ -185,7 +186,7 @@ func open(ctx context.Context, cfg Config) (*gateway, error) {
 // openDoor connects to the services behind the gateway.
 func (g *gateway) openDoor(verifier *auth.Verifier) (*door, error) {
 	conns := make(map[string]grpc.ClientConnInterface)
-	for name, target := range map[string]string{taxonomy: g.cfg.TaxonomyAddr, messaging: g.cfg.MessagingAddr} {
+	for name, target := range map[string]string{taxonomy: g.cfg.TaxonomyAddr, messaging: g.cfg.MessagingAddr, notifier: g.cfg.NotifierAddr} {
 		conn, err := rpc.Dial(target, nil)
 		if err != nil {
 			return nil, err

@@ -16,6 +16,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	accesspb "github.com/ma-messagerie/messagerie/proto/messagerie/access/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
 
@@ -23,6 +24,7 @@ import (
 const (
 	taxonomy  = "taxonomy"
 	messaging = "messaging"
+	notifier  = "notifier"
 )
 
 // entry is one service that can be reached from outside.
@@ -43,6 +45,9 @@ var forwarded = []entry{
 	}},
 	{messagingpb.AgentService_ServiceDesc.ServiceName, messaging, func(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInterface) error {
 		return messagingpb.RegisterAgentServiceHandlerClient(ctx, mux, messagingpb.NewAgentServiceClient(conn))
+	}},
+	{notifierpb.NotifierService_ServiceDesc.ServiceName, notifier, func(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInterface) error {
+		return notifierpb.RegisterNotifierServiceHandlerClient(ctx, mux, notifierpb.NewNotifierServiceClient(conn))
 	}},
 }
 

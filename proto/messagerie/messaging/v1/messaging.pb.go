@@ -2045,6 +2045,606 @@ func (x *Recipient) GetQueue() *v1.Queue {
 	return nil
 }
 
+// CheckReaderRequest names a conversation and who wants to see it.
+type CheckReaderRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the conversation.
+	ConversationId string `protobuf:"bytes,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
+	// Who.
+	//
+	// Types that are valid to be assigned to Reader:
+	//
+	//	*CheckReaderRequest_Member
+	//	*CheckReaderRequest_Agent
+	Reader        isCheckReaderRequest_Reader `protobuf_oneof:"reader"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckReaderRequest) Reset() {
+	*x = CheckReaderRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckReaderRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckReaderRequest) ProtoMessage() {}
+
+func (x *CheckReaderRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckReaderRequest.ProtoReflect.Descriptor instead.
+func (*CheckReaderRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *CheckReaderRequest) GetConversationId() string {
+	if x != nil {
+		return x.ConversationId
+	}
+	return ""
+}
+
+func (x *CheckReaderRequest) GetReader() isCheckReaderRequest_Reader {
+	if x != nil {
+		return x.Reader
+	}
+	return nil
+}
+
+func (x *CheckReaderRequest) GetMember() string {
+	if x != nil {
+		if x, ok := x.Reader.(*CheckReaderRequest_Member); ok {
+			return x.Member
+		}
+	}
+	return ""
+}
+
+func (x *CheckReaderRequest) GetAgent() *AgentScope {
+	if x != nil {
+		if x, ok := x.Reader.(*CheckReaderRequest_Agent); ok {
+			return x.Agent
+		}
+	}
+	return nil
+}
+
+type isCheckReaderRequest_Reader interface {
+	isCheckReaderRequest_Reader()
+}
+
+type CheckReaderRequest_Member struct {
+	// A member, by their subject.
+	Member string `protobuf:"bytes,2,opt,name=member,proto3,oneof"`
+}
+
+type CheckReaderRequest_Agent struct {
+	// An agent, by what they may see.
+	Agent *AgentScope `protobuf:"bytes,3,opt,name=agent,proto3,oneof"`
+}
+
+func (*CheckReaderRequest_Member) isCheckReaderRequest_Reader() {}
+
+func (*CheckReaderRequest_Agent) isCheckReaderRequest_Reader() {}
+
+// AgentScope is what an agent may see.
+type AgentScope struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Caisse of the agent.
+	Caisse string `protobuf:"bytes,1,opt,name=caisse,proto3" json:"caisse,omitempty"`
+	// Queues of the agent; "*" is all of them.
+	Queues        []string `protobuf:"bytes,2,rep,name=queues,proto3" json:"queues,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentScope) Reset() {
+	*x = AgentScope{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentScope) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentScope) ProtoMessage() {}
+
+func (x *AgentScope) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentScope.ProtoReflect.Descriptor instead.
+func (*AgentScope) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *AgentScope) GetCaisse() string {
+	if x != nil {
+		return x.Caisse
+	}
+	return ""
+}
+
+func (x *AgentScope) GetQueues() []string {
+	if x != nil {
+		return x.Queues
+	}
+	return nil
+}
+
+// CheckReaderResponse is empty.
+type CheckReaderResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckReaderResponse) Reset() {
+	*x = CheckReaderResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckReaderResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckReaderResponse) ProtoMessage() {}
+
+func (x *CheckReaderResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckReaderResponse.ProtoReflect.Descriptor instead.
+func (*CheckReaderResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{34}
+}
+
+// ListDigestsRequest asks for the digests of some types of events.
+type ListDigestsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types of events, such as message-submitted; at least one.
+	Types []string `protobuf:"bytes,1,rep,name=types,proto3" json:"types,omitempty"`
+	// From this time on. Slots begin at multiples of ten seconds since 1970.
+	From *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	// Before this time; absent: as far as is settled.
+	Before        *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=before,proto3" json:"before,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDigestsRequest) Reset() {
+	*x = ListDigestsRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDigestsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDigestsRequest) ProtoMessage() {}
+
+func (x *ListDigestsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDigestsRequest.ProtoReflect.Descriptor instead.
+func (*ListDigestsRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *ListDigestsRequest) GetTypes() []string {
+	if x != nil {
+		return x.Types
+	}
+	return nil
+}
+
+func (x *ListDigestsRequest) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *ListDigestsRequest) GetBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Before
+	}
+	return nil
+}
+
+// SlotDigest stands for the set of events of ten seconds.
+type SlotDigest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When the slot begins.
+	Start *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=start,proto3" json:"start,omitempty"`
+	// How many events it has.
+	Count int64 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	// The first eight bytes, as a signed big-endian integer, of the SHA-256 of each
+	// event id's sixteen bytes, combined by exclusive or.
+	Digest        int64 `protobuf:"fixed64,3,opt,name=digest,proto3" json:"digest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SlotDigest) Reset() {
+	*x = SlotDigest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SlotDigest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SlotDigest) ProtoMessage() {}
+
+func (x *SlotDigest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SlotDigest.ProtoReflect.Descriptor instead.
+func (*SlotDigest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *SlotDigest) GetStart() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *SlotDigest) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *SlotDigest) GetDigest() int64 {
+	if x != nil {
+		return x.Digest
+	}
+	return 0
+}
+
+// ListDigestsResponse has the slots that are not empty, in order.
+type ListDigestsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The slots, at most 8 640: a day. Ask again from the end of the last.
+	Slots []*SlotDigest `protobuf:"bytes,1,rep,name=slots,proto3" json:"slots,omitempty"`
+	// Slots that begin before this are complete; every slot of the answer does.
+	SettledTime   *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=settled_time,json=settledTime,proto3" json:"settled_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDigestsResponse) Reset() {
+	*x = ListDigestsResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDigestsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDigestsResponse) ProtoMessage() {}
+
+func (x *ListDigestsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDigestsResponse.ProtoReflect.Descriptor instead.
+func (*ListDigestsResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *ListDigestsResponse) GetSlots() []*SlotDigest {
+	if x != nil {
+		return x.Slots
+	}
+	return nil
+}
+
+func (x *ListDigestsResponse) GetSettledTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SettledTime
+	}
+	return nil
+}
+
+// ListEventsRequest asks for one page of events.
+type ListEventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types of events; at least one.
+	Types []string `protobuf:"bytes,1,rep,name=types,proto3" json:"types,omitempty"`
+	// From this time on.
+	From *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	// Before this time.
+	Before *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=before,proto3" json:"before,omitempty"`
+	// Most events on the page, 1 to 1000; 0 is 1000.
+	PageSize int32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// From the answer before; empty for the first page.
+	PageToken     string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListEventsRequest) Reset() {
+	*x = ListEventsRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListEventsRequest) ProtoMessage() {}
+
+func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
+func (*ListEventsRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *ListEventsRequest) GetTypes() []string {
+	if x != nil {
+		return x.Types
+	}
+	return nil
+}
+
+func (x *ListEventsRequest) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *ListEventsRequest) GetBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Before
+	}
+	return nil
+}
+
+func (x *ListEventsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListEventsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// LoggedEvent is an event as the broker carries it.
+type LoggedEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// UUIDv7.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Type, such as message-submitted.
+	Type string `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	// Caisse.
+	Caisse string `protobuf:"bytes,3,opt,name=caisse,proto3" json:"caisse,omitempty"`
+	// Id of the conversation it is about.
+	ConversationId string `protobuf:"bytes,4,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
+	// When it was committed, by the database's clock.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// Payload: the message of messagerie.events.v1 that goes with the type.
+	Payload       []byte `protobuf:"bytes,6,opt,name=payload,proto3" json:"payload,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LoggedEvent) Reset() {
+	*x = LoggedEvent{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LoggedEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LoggedEvent) ProtoMessage() {}
+
+func (x *LoggedEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LoggedEvent.ProtoReflect.Descriptor instead.
+func (*LoggedEvent) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *LoggedEvent) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *LoggedEvent) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *LoggedEvent) GetCaisse() string {
+	if x != nil {
+		return x.Caisse
+	}
+	return ""
+}
+
+func (x *LoggedEvent) GetConversationId() string {
+	if x != nil {
+		return x.ConversationId
+	}
+	return ""
+}
+
+func (x *LoggedEvent) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *LoggedEvent) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+// ListEventsResponse is one page.
+type ListEventsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The events.
+	Events []*LoggedEvent `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	// For the next page; empty on the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListEventsResponse) Reset() {
+	*x = ListEventsResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListEventsResponse) ProtoMessage() {}
+
+func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
+func (*ListEventsResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *ListEventsResponse) GetEvents() []*LoggedEvent {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *ListEventsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 var File_messagerie_messaging_v1_messaging_proto protoreflect.FileDescriptor
 
 const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
@@ -2170,7 +2770,50 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x06locale\x18\x04 \x01(\tR\x06locale\x12\x1c\n" +
 	"\treference\x18\x05 \x01(\tR\treference\x12=\n" +
 	"\freceive_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\x123\n" +
-	"\x05queue\x18\a \x01(\v2\x1d.messagerie.taxonomy.v1.QueueR\x05queue*\x90\x01\n" +
+	"\x05queue\x18\a \x01(\v2\x1d.messagerie.taxonomy.v1.QueueR\x05queue\"\xaf\x01\n" +
+	"\x12CheckReaderRequest\x121\n" +
+	"\x0fconversation_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x0econversationId\x12\x18\n" +
+	"\x06member\x18\x02 \x01(\tH\x00R\x06member\x12;\n" +
+	"\x05agent\x18\x03 \x01(\v2#.messagerie.messaging.v1.AgentScopeH\x00R\x05agentB\x0f\n" +
+	"\x06reader\x12\x05\xbaH\x02\b\x01\"<\n" +
+	"\n" +
+	"AgentScope\x12\x16\n" +
+	"\x06caisse\x18\x01 \x01(\tR\x06caisse\x12\x16\n" +
+	"\x06queues\x18\x02 \x03(\tR\x06queues\"\x15\n" +
+	"\x13CheckReaderResponse\"\xa2\x01\n" +
+	"\x12ListDigestsRequest\x12 \n" +
+	"\x05types\x18\x01 \x03(\tB\n" +
+	"\xbaH\a\x92\x01\x04\b\x01\x10\x14R\x05types\x126\n" +
+	"\x04from\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x04from\x122\n" +
+	"\x06before\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x06before\"l\n" +
+	"\n" +
+	"SlotDigest\x120\n" +
+	"\x05start\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x03R\x05count\x12\x16\n" +
+	"\x06digest\x18\x03 \x01(\x10R\x06digest\"\x8f\x01\n" +
+	"\x13ListDigestsResponse\x129\n" +
+	"\x05slots\x18\x01 \x03(\v2#.messagerie.messaging.v1.SlotDigestR\x05slots\x12=\n" +
+	"\fsettled_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\vsettledTime\"\xfb\x01\n" +
+	"\x11ListEventsRequest\x12 \n" +
+	"\x05types\x18\x01 \x03(\tB\n" +
+	"\xbaH\a\x92\x01\x04\b\x01\x10\x14R\x05types\x126\n" +
+	"\x04from\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x04from\x12:\n" +
+	"\x06before\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x06before\x12'\n" +
+	"\tpage_size\x18\x04 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"\xc9\x01\n" +
+	"\vLoggedEvent\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\x12\x16\n" +
+	"\x06caisse\x18\x03 \x01(\tR\x06caisse\x12'\n" +
+	"\x0fconversation_id\x18\x04 \x01(\tR\x0econversationId\x12;\n" +
+	"\vcreate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12\x18\n" +
+	"\apayload\x18\x06 \x01(\fR\apayload\"z\n" +
+	"\x12ListEventsResponse\x12<\n" +
+	"\x06events\x18\x01 \x03(\v2$.messagerie.messaging.v1.LoggedEventR\x06events\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\x90\x01\n" +
 	"\x06Status\x12\x16\n" +
 	"\x12STATUS_UNSPECIFIED\x10\x00\x12\b\n" +
 	"\x04SENT\x10\x01\x12\x0f\n" +
@@ -2199,9 +2842,14 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x05Claim\x12%.messagerie.messaging.v1.ClaimRequest\x1a&.messagerie.messaging.v1.ClaimResponse\"1\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02':\x01*\"\"/v1/agent/conversations/{id}:claim\x12\x91\x01\n" +
 	"\aRelease\x12'.messagerie.messaging.v1.ReleaseRequest\x1a(.messagerie.messaging.v1.ReleaseResponse\"3\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02):\x01*\"$/v1/agent/conversations/{id}:release\x12\x95\x01\n" +
 	"\tPostReply\x12).messagerie.messaging.v1.PostReplyRequest\x1a*.messagerie.messaging.v1.PostReplyResponse\"1\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02':\x01*\"\"/v1/agent/conversations/{id}:reply\x12\x89\x01\n" +
-	"\x05Close\x12%.messagerie.messaging.v1.CloseRequest\x1a&.messagerie.messaging.v1.CloseResponse\"1\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02':\x01*\"\"/v1/agent/conversations/{id}:close2\x98\x01\n" +
+	"\x05Close\x12%.messagerie.messaging.v1.CloseRequest\x1a&.messagerie.messaging.v1.CloseResponse\"1\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02':\x01*\"\"/v1/agent/conversations/{id}:close2\x88\x02\n" +
 	"\x10RecipientService\x12\x83\x01\n" +
-	"\x12BatchGetRecipients\x122.messagerie.messaging.v1.BatchGetRecipientsRequest\x1a3.messagerie.messaging.v1.BatchGetRecipientsResponse\"\x04\xa0\xdb\x18\x06BOZMgithub.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1;messagingpbb\x06proto3"
+	"\x12BatchGetRecipients\x122.messagerie.messaging.v1.BatchGetRecipientsRequest\x1a3.messagerie.messaging.v1.BatchGetRecipientsResponse\"\x04\xa0\xdb\x18\x06\x12n\n" +
+	"\vCheckReader\x12+.messagerie.messaging.v1.CheckReaderRequest\x1a,.messagerie.messaging.v1.CheckReaderResponse\"\x04\xa0\xdb\x18\x062\xee\x01\n" +
+	"\x0fEventLogService\x12n\n" +
+	"\vListDigests\x12+.messagerie.messaging.v1.ListDigestsRequest\x1a,.messagerie.messaging.v1.ListDigestsResponse\"\x04\xa0\xdb\x18\x06\x12k\n" +
+	"\n" +
+	"ListEvents\x12*.messagerie.messaging.v1.ListEventsRequest\x1a+.messagerie.messaging.v1.ListEventsResponse\"\x04\xa0\xdb\x18\x06BOZMgithub.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1;messagingpbb\x06proto3"
 
 var (
 	file_messagerie_messaging_v1_messaging_proto_rawDescOnce sync.Once
@@ -2216,7 +2864,7 @@ func file_messagerie_messaging_v1_messaging_proto_rawDescGZIP() []byte {
 }
 
 var file_messagerie_messaging_v1_messaging_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_messagerie_messaging_v1_messaging_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_messagerie_messaging_v1_messaging_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_messagerie_messaging_v1_messaging_proto_goTypes = []any{
 	(Status)(0),                                 // 0: messagerie.messaging.v1.Status
 	(Author)(0),                                 // 1: messagerie.messaging.v1.Author
@@ -2252,28 +2900,37 @@ var file_messagerie_messaging_v1_messaging_proto_goTypes = []any{
 	(*BatchGetRecipientsRequest)(nil),           // 31: messagerie.messaging.v1.BatchGetRecipientsRequest
 	(*BatchGetRecipientsResponse)(nil),          // 32: messagerie.messaging.v1.BatchGetRecipientsResponse
 	(*Recipient)(nil),                           // 33: messagerie.messaging.v1.Recipient
-	(v1.Audience)(0),                            // 34: messagerie.taxonomy.v1.Audience
-	(*timestamppb.Timestamp)(nil),               // 35: google.protobuf.Timestamp
-	(*v1.Queue)(nil),                            // 36: messagerie.taxonomy.v1.Queue
+	(*CheckReaderRequest)(nil),                  // 34: messagerie.messaging.v1.CheckReaderRequest
+	(*AgentScope)(nil),                          // 35: messagerie.messaging.v1.AgentScope
+	(*CheckReaderResponse)(nil),                 // 36: messagerie.messaging.v1.CheckReaderResponse
+	(*ListDigestsRequest)(nil),                  // 37: messagerie.messaging.v1.ListDigestsRequest
+	(*SlotDigest)(nil),                          // 38: messagerie.messaging.v1.SlotDigest
+	(*ListDigestsResponse)(nil),                 // 39: messagerie.messaging.v1.ListDigestsResponse
+	(*ListEventsRequest)(nil),                   // 40: messagerie.messaging.v1.ListEventsRequest
+	(*LoggedEvent)(nil),                         // 41: messagerie.messaging.v1.LoggedEvent
+	(*ListEventsResponse)(nil),                  // 42: messagerie.messaging.v1.ListEventsResponse
+	(v1.Audience)(0),                            // 43: messagerie.taxonomy.v1.Audience
+	(*timestamppb.Timestamp)(nil),               // 44: google.protobuf.Timestamp
+	(*v1.Queue)(nil),                            // 45: messagerie.taxonomy.v1.Queue
 }
 var file_messagerie_messaging_v1_messaging_proto_depIdxs = []int32{
-	34, // 0: messagerie.messaging.v1.Conversation.audience:type_name -> messagerie.taxonomy.v1.Audience
+	43, // 0: messagerie.messaging.v1.Conversation.audience:type_name -> messagerie.taxonomy.v1.Audience
 	2,  // 1: messagerie.messaging.v1.Conversation.theme:type_name -> messagerie.messaging.v1.Choice
 	2,  // 2: messagerie.messaging.v1.Conversation.topic:type_name -> messagerie.messaging.v1.Choice
 	2,  // 3: messagerie.messaging.v1.Conversation.reason:type_name -> messagerie.messaging.v1.Choice
 	0,  // 4: messagerie.messaging.v1.Conversation.status:type_name -> messagerie.messaging.v1.Status
-	35, // 5: messagerie.messaging.v1.Conversation.create_time:type_name -> google.protobuf.Timestamp
-	35, // 6: messagerie.messaging.v1.Conversation.update_time:type_name -> google.protobuf.Timestamp
+	44, // 5: messagerie.messaging.v1.Conversation.create_time:type_name -> google.protobuf.Timestamp
+	44, // 6: messagerie.messaging.v1.Conversation.update_time:type_name -> google.protobuf.Timestamp
 	5,  // 7: messagerie.messaging.v1.Conversation.messages:type_name -> messagerie.messaging.v1.Message
 	2,  // 8: messagerie.messaging.v1.Conversation.queue:type_name -> messagerie.messaging.v1.Choice
 	4,  // 9: messagerie.messaging.v1.Conversation.claim:type_name -> messagerie.messaging.v1.ClaimInfo
-	35, // 10: messagerie.messaging.v1.ClaimInfo.expire_time:type_name -> google.protobuf.Timestamp
+	44, // 10: messagerie.messaging.v1.ClaimInfo.expire_time:type_name -> google.protobuf.Timestamp
 	1,  // 11: messagerie.messaging.v1.Message.author:type_name -> messagerie.messaging.v1.Author
-	35, // 12: messagerie.messaging.v1.Message.create_time:type_name -> google.protobuf.Timestamp
-	34, // 13: messagerie.messaging.v1.SubmitMessageRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	44, // 12: messagerie.messaging.v1.Message.create_time:type_name -> google.protobuf.Timestamp
+	43, // 13: messagerie.messaging.v1.SubmitMessageRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
 	3,  // 14: messagerie.messaging.v1.SubmitMessageResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
 	6,  // 15: messagerie.messaging.v1.SubmitMessageResponse.expected_delay:type_name -> messagerie.messaging.v1.ExpectedDelay
-	34, // 16: messagerie.messaging.v1.ListConversationsRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	43, // 16: messagerie.messaging.v1.ListConversationsRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
 	3,  // 17: messagerie.messaging.v1.ListConversationsResponse.conversations:type_name -> messagerie.messaging.v1.Conversation
 	3,  // 18: messagerie.messaging.v1.GetConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
 	3,  // 19: messagerie.messaging.v1.HideConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
@@ -2287,39 +2944,55 @@ var file_messagerie_messaging_v1_messaging_proto_depIdxs = []int32{
 	3,  // 27: messagerie.messaging.v1.PostReplyResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
 	3,  // 28: messagerie.messaging.v1.CloseResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
 	33, // 29: messagerie.messaging.v1.BatchGetRecipientsResponse.recipients:type_name -> messagerie.messaging.v1.Recipient
-	35, // 30: messagerie.messaging.v1.Recipient.receive_time:type_name -> google.protobuf.Timestamp
-	36, // 31: messagerie.messaging.v1.Recipient.queue:type_name -> messagerie.taxonomy.v1.Queue
-	7,  // 32: messagerie.messaging.v1.MessagingService.SubmitMessage:input_type -> messagerie.messaging.v1.SubmitMessageRequest
-	9,  // 33: messagerie.messaging.v1.MessagingService.ListConversations:input_type -> messagerie.messaging.v1.ListConversationsRequest
-	11, // 34: messagerie.messaging.v1.MessagingService.GetConversation:input_type -> messagerie.messaging.v1.GetConversationRequest
-	13, // 35: messagerie.messaging.v1.MessagingService.HideConversation:input_type -> messagerie.messaging.v1.HideConversationRequest
-	15, // 36: messagerie.messaging.v1.MessagingService.ShowConversation:input_type -> messagerie.messaging.v1.ShowConversationRequest
-	17, // 37: messagerie.messaging.v1.MessagingService.MarkRead:input_type -> messagerie.messaging.v1.MarkReadRequest
-	19, // 38: messagerie.messaging.v1.AgentService.ListQueue:input_type -> messagerie.messaging.v1.ListQueueRequest
-	21, // 39: messagerie.messaging.v1.AgentService.GetConversation:input_type -> messagerie.messaging.v1.AgentServiceGetConversationRequest
-	23, // 40: messagerie.messaging.v1.AgentService.Claim:input_type -> messagerie.messaging.v1.ClaimRequest
-	25, // 41: messagerie.messaging.v1.AgentService.Release:input_type -> messagerie.messaging.v1.ReleaseRequest
-	27, // 42: messagerie.messaging.v1.AgentService.PostReply:input_type -> messagerie.messaging.v1.PostReplyRequest
-	29, // 43: messagerie.messaging.v1.AgentService.Close:input_type -> messagerie.messaging.v1.CloseRequest
-	31, // 44: messagerie.messaging.v1.RecipientService.BatchGetRecipients:input_type -> messagerie.messaging.v1.BatchGetRecipientsRequest
-	8,  // 45: messagerie.messaging.v1.MessagingService.SubmitMessage:output_type -> messagerie.messaging.v1.SubmitMessageResponse
-	10, // 46: messagerie.messaging.v1.MessagingService.ListConversations:output_type -> messagerie.messaging.v1.ListConversationsResponse
-	12, // 47: messagerie.messaging.v1.MessagingService.GetConversation:output_type -> messagerie.messaging.v1.GetConversationResponse
-	14, // 48: messagerie.messaging.v1.MessagingService.HideConversation:output_type -> messagerie.messaging.v1.HideConversationResponse
-	16, // 49: messagerie.messaging.v1.MessagingService.ShowConversation:output_type -> messagerie.messaging.v1.ShowConversationResponse
-	18, // 50: messagerie.messaging.v1.MessagingService.MarkRead:output_type -> messagerie.messaging.v1.MarkReadResponse
-	20, // 51: messagerie.messaging.v1.AgentService.ListQueue:output_type -> messagerie.messaging.v1.ListQueueResponse
-	22, // 52: messagerie.messaging.v1.AgentService.GetConversation:output_type -> messagerie.messaging.v1.AgentServiceGetConversationResponse
-	24, // 53: messagerie.messaging.v1.AgentService.Claim:output_type -> messagerie.messaging.v1.ClaimResponse
-	26, // 54: messagerie.messaging.v1.AgentService.Release:output_type -> messagerie.messaging.v1.ReleaseResponse
-	28, // 55: messagerie.messaging.v1.AgentService.PostReply:output_type -> messagerie.messaging.v1.PostReplyResponse
-	30, // 56: messagerie.messaging.v1.AgentService.Close:output_type -> messagerie.messaging.v1.CloseResponse
-	32, // 57: messagerie.messaging.v1.RecipientService.BatchGetRecipients:output_type -> messagerie.messaging.v1.BatchGetRecipientsResponse
-	45, // [45:58] is the sub-list for method output_type
-	32, // [32:45] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	44, // 30: messagerie.messaging.v1.Recipient.receive_time:type_name -> google.protobuf.Timestamp
+	45, // 31: messagerie.messaging.v1.Recipient.queue:type_name -> messagerie.taxonomy.v1.Queue
+	35, // 32: messagerie.messaging.v1.CheckReaderRequest.agent:type_name -> messagerie.messaging.v1.AgentScope
+	44, // 33: messagerie.messaging.v1.ListDigestsRequest.from:type_name -> google.protobuf.Timestamp
+	44, // 34: messagerie.messaging.v1.ListDigestsRequest.before:type_name -> google.protobuf.Timestamp
+	44, // 35: messagerie.messaging.v1.SlotDigest.start:type_name -> google.protobuf.Timestamp
+	38, // 36: messagerie.messaging.v1.ListDigestsResponse.slots:type_name -> messagerie.messaging.v1.SlotDigest
+	44, // 37: messagerie.messaging.v1.ListDigestsResponse.settled_time:type_name -> google.protobuf.Timestamp
+	44, // 38: messagerie.messaging.v1.ListEventsRequest.from:type_name -> google.protobuf.Timestamp
+	44, // 39: messagerie.messaging.v1.ListEventsRequest.before:type_name -> google.protobuf.Timestamp
+	44, // 40: messagerie.messaging.v1.LoggedEvent.create_time:type_name -> google.protobuf.Timestamp
+	41, // 41: messagerie.messaging.v1.ListEventsResponse.events:type_name -> messagerie.messaging.v1.LoggedEvent
+	7,  // 42: messagerie.messaging.v1.MessagingService.SubmitMessage:input_type -> messagerie.messaging.v1.SubmitMessageRequest
+	9,  // 43: messagerie.messaging.v1.MessagingService.ListConversations:input_type -> messagerie.messaging.v1.ListConversationsRequest
+	11, // 44: messagerie.messaging.v1.MessagingService.GetConversation:input_type -> messagerie.messaging.v1.GetConversationRequest
+	13, // 45: messagerie.messaging.v1.MessagingService.HideConversation:input_type -> messagerie.messaging.v1.HideConversationRequest
+	15, // 46: messagerie.messaging.v1.MessagingService.ShowConversation:input_type -> messagerie.messaging.v1.ShowConversationRequest
+	17, // 47: messagerie.messaging.v1.MessagingService.MarkRead:input_type -> messagerie.messaging.v1.MarkReadRequest
+	19, // 48: messagerie.messaging.v1.AgentService.ListQueue:input_type -> messagerie.messaging.v1.ListQueueRequest
+	21, // 49: messagerie.messaging.v1.AgentService.GetConversation:input_type -> messagerie.messaging.v1.AgentServiceGetConversationRequest
+	23, // 50: messagerie.messaging.v1.AgentService.Claim:input_type -> messagerie.messaging.v1.ClaimRequest
+	25, // 51: messagerie.messaging.v1.AgentService.Release:input_type -> messagerie.messaging.v1.ReleaseRequest
+	27, // 52: messagerie.messaging.v1.AgentService.PostReply:input_type -> messagerie.messaging.v1.PostReplyRequest
+	29, // 53: messagerie.messaging.v1.AgentService.Close:input_type -> messagerie.messaging.v1.CloseRequest
+	31, // 54: messagerie.messaging.v1.RecipientService.BatchGetRecipients:input_type -> messagerie.messaging.v1.BatchGetRecipientsRequest
+	34, // 55: messagerie.messaging.v1.RecipientService.CheckReader:input_type -> messagerie.messaging.v1.CheckReaderRequest
+	37, // 56: messagerie.messaging.v1.EventLogService.ListDigests:input_type -> messagerie.messaging.v1.ListDigestsRequest
+	40, // 57: messagerie.messaging.v1.EventLogService.ListEvents:input_type -> messagerie.messaging.v1.ListEventsRequest
+	8,  // 58: messagerie.messaging.v1.MessagingService.SubmitMessage:output_type -> messagerie.messaging.v1.SubmitMessageResponse
+	10, // 59: messagerie.messaging.v1.MessagingService.ListConversations:output_type -> messagerie.messaging.v1.ListConversationsResponse
+	12, // 60: messagerie.messaging.v1.MessagingService.GetConversation:output_type -> messagerie.messaging.v1.GetConversationResponse
+	14, // 61: messagerie.messaging.v1.MessagingService.HideConversation:output_type -> messagerie.messaging.v1.HideConversationResponse
+	16, // 62: messagerie.messaging.v1.MessagingService.ShowConversation:output_type -> messagerie.messaging.v1.ShowConversationResponse
+	18, // 63: messagerie.messaging.v1.MessagingService.MarkRead:output_type -> messagerie.messaging.v1.MarkReadResponse
+	20, // 64: messagerie.messaging.v1.AgentService.ListQueue:output_type -> messagerie.messaging.v1.ListQueueResponse
+	22, // 65: messagerie.messaging.v1.AgentService.GetConversation:output_type -> messagerie.messaging.v1.AgentServiceGetConversationResponse
+	24, // 66: messagerie.messaging.v1.AgentService.Claim:output_type -> messagerie.messaging.v1.ClaimResponse
+	26, // 67: messagerie.messaging.v1.AgentService.Release:output_type -> messagerie.messaging.v1.ReleaseResponse
+	28, // 68: messagerie.messaging.v1.AgentService.PostReply:output_type -> messagerie.messaging.v1.PostReplyResponse
+	30, // 69: messagerie.messaging.v1.AgentService.Close:output_type -> messagerie.messaging.v1.CloseResponse
+	32, // 70: messagerie.messaging.v1.RecipientService.BatchGetRecipients:output_type -> messagerie.messaging.v1.BatchGetRecipientsResponse
+	36, // 71: messagerie.messaging.v1.RecipientService.CheckReader:output_type -> messagerie.messaging.v1.CheckReaderResponse
+	39, // 72: messagerie.messaging.v1.EventLogService.ListDigests:output_type -> messagerie.messaging.v1.ListDigestsResponse
+	42, // 73: messagerie.messaging.v1.EventLogService.ListEvents:output_type -> messagerie.messaging.v1.ListEventsResponse
+	58, // [58:74] is the sub-list for method output_type
+	42, // [42:58] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_messagerie_messaging_v1_messaging_proto_init() }
@@ -2327,15 +3000,19 @@ func file_messagerie_messaging_v1_messaging_proto_init() {
 	if File_messagerie_messaging_v1_messaging_proto != nil {
 		return
 	}
+	file_messagerie_messaging_v1_messaging_proto_msgTypes[32].OneofWrappers = []any{
+		(*CheckReaderRequest_Member)(nil),
+		(*CheckReaderRequest_Agent)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_messagerie_messaging_v1_messaging_proto_rawDesc), len(file_messagerie_messaging_v1_messaging_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   32,
+			NumMessages:   41,
 			NumExtensions: 0,
-			NumServices:   3,
+			NumServices:   4,
 		},
 		GoTypes:           file_messagerie_messaging_v1_messaging_proto_goTypes,
 		DependencyIndexes: file_messagerie_messaging_v1_messaging_proto_depIdxs,

@@ -672,6 +672,7 @@ var AgentService_ServiceDesc = grpc.ServiceDesc{
 
 const (
 	RecipientService_BatchGetRecipients_FullMethodName = "/messagerie.messaging.v1.RecipientService/BatchGetRecipients"
+	RecipientService_CheckReader_FullMethodName        = "/messagerie.messaging.v1.RecipientService/CheckReader"
 )
 
 // RecipientServiceClient is the client API for RecipientService service.
@@ -684,6 +685,9 @@ type RecipientServiceClient interface {
 	// BatchGetRecipients returns the recipients of conversations, in any order.
 	// An unknown conversation is left out of the answer.
 	BatchGetRecipients(ctx context.Context, in *BatchGetRecipientsRequest, opts ...grpc.CallOption) (*BatchGetRecipientsResponse, error)
+	// CheckReader answers OK when the reader may see what concerns the
+	// conversation, and NOT_FOUND when not or when there is none.
+	CheckReader(ctx context.Context, in *CheckReaderRequest, opts ...grpc.CallOption) (*CheckReaderResponse, error)
 }
 
 type recipientServiceClient struct {
@@ -704,6 +708,16 @@ func (c *recipientServiceClient) BatchGetRecipients(ctx context.Context, in *Bat
 	return out, nil
 }
 
+func (c *recipientServiceClient) CheckReader(ctx context.Context, in *CheckReaderRequest, opts ...grpc.CallOption) (*CheckReaderResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CheckReaderResponse)
+	err := c.cc.Invoke(ctx, RecipientService_CheckReader_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // RecipientServiceServer is the server API for RecipientService service.
 // All implementations must embed UnimplementedRecipientServiceServer
 // for forward compatibility.
@@ -714,6 +728,9 @@ type RecipientServiceServer interface {
 	// BatchGetRecipients returns the recipients of conversations, in any order.
 	// An unknown conversation is left out of the answer.
 	BatchGetRecipients(context.Context, *BatchGetRecipientsRequest) (*BatchGetRecipientsResponse, error)
+	// CheckReader answers OK when the reader may see what concerns the
+	// conversation, and NOT_FOUND when not or when there is none.
+	CheckReader(context.Context, *CheckReaderRequest) (*CheckReaderResponse, error)
 	mustEmbedUnimplementedRecipientServiceServer()
 }
 
@@ -726,6 +743,9 @@ type UnimplementedRecipientServiceServer struct{}
 
 func (UnimplementedRecipientServiceServer) BatchGetRecipients(context.Context, *BatchGetRecipientsRequest) (*BatchGetRecipientsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method BatchGetRecipients not implemented")
+}
+func (UnimplementedRecipientServiceServer) CheckReader(context.Context, *CheckReaderRequest) (*CheckReaderResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CheckReader not implemented")
 }
 func (UnimplementedRecipientServiceServer) mustEmbedUnimplementedRecipientServiceServer() {}
 func (UnimplementedRecipientServiceServer) testEmbeddedByValue()                          {}
@@ -766,6 +786,24 @@ func _RecipientService_BatchGetRecipients_Handler(srv interface{}, ctx context.C
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RecipientService_CheckReader_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CheckReaderRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RecipientServiceServer).CheckReader(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RecipientService_CheckReader_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RecipientServiceServer).CheckReader(ctx, req.(*CheckReaderRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // RecipientService_ServiceDesc is the grpc.ServiceDesc for RecipientService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -776,6 +814,170 @@ var RecipientService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "BatchGetRecipients",
 			Handler:    _RecipientService_BatchGetRecipients_Handler,
+		},
+		{
+			MethodName: "CheckReader",
+			Handler:    _RecipientService_CheckReader_Handler,
+		},
+	},
+	Streams:  []grpc.StreamDesc{},
+	Metadata: "messagerie/messaging/v1/messaging.proto",
+}
+
+const (
+	EventLogService_ListDigests_FullMethodName = "/messagerie.messaging.v1.EventLogService/ListDigests"
+	EventLogService_ListEvents_FullMethodName  = "/messagerie.messaging.v1.EventLogService/ListEvents"
+)
+
+// EventLogServiceClient is the client API for EventLogService service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// EventLogService lets a consumer find, without the broker, the events that it
+// has missed: digests are compared first, and only what differs is fetched.
+//
+// The log has every event that was committed. A slot of time is settled once no
+// transaction that began in it can still commit.
+type EventLogServiceClient interface {
+	// ListDigests returns a digest for each slot in which anything was committed.
+	// Only settled slots are returned; settled_time says how far that goes.
+	ListDigests(ctx context.Context, in *ListDigestsRequest, opts ...grpc.CallOption) (*ListDigestsResponse, error)
+	// ListEvents returns the events of a range of time, in the order of their
+	// times and ids.
+	ListEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (*ListEventsResponse, error)
+}
+
+type eventLogServiceClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewEventLogServiceClient(cc grpc.ClientConnInterface) EventLogServiceClient {
+	return &eventLogServiceClient{cc}
+}
+
+func (c *eventLogServiceClient) ListDigests(ctx context.Context, in *ListDigestsRequest, opts ...grpc.CallOption) (*ListDigestsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListDigestsResponse)
+	err := c.cc.Invoke(ctx, EventLogService_ListDigests_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *eventLogServiceClient) ListEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (*ListEventsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListEventsResponse)
+	err := c.cc.Invoke(ctx, EventLogService_ListEvents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// EventLogServiceServer is the server API for EventLogService service.
+// All implementations must embed UnimplementedEventLogServiceServer
+// for forward compatibility.
+//
+// EventLogService lets a consumer find, without the broker, the events that it
+// has missed: digests are compared first, and only what differs is fetched.
+//
+// The log has every event that was committed. A slot of time is settled once no
+// transaction that began in it can still commit.
+type EventLogServiceServer interface {
+	// ListDigests returns a digest for each slot in which anything was committed.
+	// Only settled slots are returned; settled_time says how far that goes.
+	ListDigests(context.Context, *ListDigestsRequest) (*ListDigestsResponse, error)
+	// ListEvents returns the events of a range of time, in the order of their
+	// times and ids.
+	ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error)
+	mustEmbedUnimplementedEventLogServiceServer()
+}
+
+// UnimplementedEventLogServiceServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedEventLogServiceServer struct{}
+
+func (UnimplementedEventLogServiceServer) ListDigests(context.Context, *ListDigestsRequest) (*ListDigestsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListDigests not implemented")
+}
+func (UnimplementedEventLogServiceServer) ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListEvents not implemented")
+}
+func (UnimplementedEventLogServiceServer) mustEmbedUnimplementedEventLogServiceServer() {}
+func (UnimplementedEventLogServiceServer) testEmbeddedByValue()                         {}
+
+// UnsafeEventLogServiceServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to EventLogServiceServer will
+// result in compilation errors.
+type UnsafeEventLogServiceServer interface {
+	mustEmbedUnimplementedEventLogServiceServer()
+}
+
+func RegisterEventLogServiceServer(s grpc.ServiceRegistrar, srv EventLogServiceServer) {
+	// If the following call panics, it indicates UnimplementedEventLogServiceServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&EventLogService_ServiceDesc, srv)
+}
+
+func _EventLogService_ListDigests_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListDigestsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventLogServiceServer).ListDigests(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventLogService_ListDigests_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventLogServiceServer).ListDigests(ctx, req.(*ListDigestsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EventLogService_ListEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListEventsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventLogServiceServer).ListEvents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventLogService_ListEvents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventLogServiceServer).ListEvents(ctx, req.(*ListEventsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+// EventLogService_ServiceDesc is the grpc.ServiceDesc for EventLogService service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var EventLogService_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "messagerie.messaging.v1.EventLogService",
+	HandlerType: (*EventLogServiceServer)(nil),
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "ListDigests",
+			Handler:    _EventLogService_ListDigests_Handler,
+		},
+		{
+			MethodName: "ListEvents",
+			Handler:    _EventLogService_ListEvents_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
