@@ -214,6 +214,7 @@ func (s *Stack) listen(ctx context.Context) error {
 		{"nats", s.cfg.NATSAddr, "DEV_NATS_ADDR", &s.NATS},
 		{"taxonomy", "127.0.0.1:0", "", new(string)},
 		{"messaging", "127.0.0.1:0", "", new(string)},
+		{"notifier", "127.0.0.1:0", "", new(string)},
 	}
 	var faults []error
 	for _, p := range ports {
@@ -361,18 +362,20 @@ func (s *Stack) messagingConfig() messaging.Config {
 // of a call wants to see it mended.
 func (s *Stack) notifierConfig() notifier.Config {
 	return notifier.Config{
-		Process: process(), MachineConfig: s.machines["notifier"], Bus: s.bus(),
+		Process: process(), ServerConfig: rpc.ServerConfig{Listener: s.listeners["notifier"], Reflection: true}, Config: s.tokens(),
+		MachineConfig: s.machines["notifier"], Bus: s.bus(),
 		SendGrid:    notifier.SendGrid{BaseURL: "http://" + s.Inbox, APIKey: sendGridKey, From: fromEmail, FromName: "Ma messagerie", Activity: true},
-		Twilio:      notifier.Twilio{BaseURL: "http://" + s.Inbox, AccountSID: twilioSID, AuthToken: twilioToken, From: fromPhone},
+		Twilio:      notifier.Twilio{BaseURL: "http://" + s.Inbox, AccountSID: twilioSID, AuthToken: twilioToken, From: fromPhone, Lookup: true},
 		DatabaseURL: s.urls["notifier"], Migrate: true, MessagingAddr: s.addr("messaging"), SiteAddress: siteAddress,
 		Workers: 16, CallTimeout: 3 * time.Second, Lease: 9 * time.Second, AmbiguityWait: 5 * time.Second, Poll: time.Second,
+		ReconcileEvery: 5 * time.Second, WebhookMaxAge: 25 * time.Hour,
 	}
 }
 
 func (s *Stack) gatewayConfig() gateway.Config {
 	return gateway.Config{
 		Process: process(), ServerConfig: rpc.ServerConfig{Listener: s.listeners["grpc"], Reflection: true}, Config: s.tokens(),
-		HTTPListener: s.listeners["http"], TaxonomyAddr: s.addr("taxonomy"), MessagingAddr: s.addr("messaging"),
+		HTTPListener: s.listeners["http"], TaxonomyAddr: s.addr("taxonomy"), MessagingAddr: s.addr("messaging"), NotifierAddr: s.addr("notifier"),
 		CallTimeout: 10 * time.Second, RatePerCaller: 100, BurstPerCaller: 200, RatePerAddress: 1000, BurstPerAddress: 2000, AccessLog: true,
 	}
 }

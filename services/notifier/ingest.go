@@ -22,6 +22,9 @@ var intake = bus.Consumer{
 	BatchSize: ingestBatch,
 }
 
+// reasonEventUnread is why an event is set aside.
+const reasonEventUnread = "EVENT_UNREADABLE"
+
 // ingest turns events into planned deliveries. It calls nobody but the database:
 // a slow provider must not hold up the broker.
 type ingest struct {
@@ -33,8 +36,8 @@ type ingest struct {
 // take stores a batch of events in one transaction. It returns an error only if
 // the database did not take it; the batch then comes again, whole.
 //
-// What cannot be read is set aside: logged by its id, counted, and acknowledged,
-// so that it holds up nothing. It stays in the stream until it is too old.
+// What cannot be read is set aside: stored among the dead letters, counted, and
+// acknowledged, so that it holds up nothing.
 func (in *ingest) take(ctx context.Context, msgs []bus.Msg) error {
 	var plans []plan
 	for _, msg := range msgs {
@@ -43,6 +46,10 @@ func (in *ingest) take(ctx context.Context, msgs []bus.Msg) error {
 		case err != nil:
 			slog.ErrorContext(msg.Context(ctx), "setting an event aside", "event", msg.ID, "type", msg.Type, "error", err)
 			in.counts.event(ctx, msg.Type, "set_aside")
+			aside := setAside{messageID: msg.ID, kind: msg.Type, traceparent: msg.TraceParent, payload: msg.Data, occurred: msg.Time, reason: reasonEventUnread}
+			if err := in.ledger.SetAside(ctx, aside); err != nil {
+				return err
+			}
 		case more == nil:
 			in.counts.event(ctx, msg.Type, "ignored")
 		default:
@@ -96,7 +103,7 @@ func plansOf(msg bus.Msg) ([]plan, error) {
 	for i, way := range ways {
 		plans[i] = plan{
 			event: id, channel: way, kind: kind, conversation: conversation, caisse: event.GetOrigin().GetCaisse(),
-			occurred: msg.Time, traceparent: msg.TraceParent,
+			logged: msg.Time, traceparent: msg.TraceParent,
 		}
 	}
 	return plans, nil

@@ -23,6 +23,9 @@ type instruments struct {
 	late       metric.Int64Counter
 	calls      metric.Float64Histogram
 	delay      metric.Float64Histogram
+	reports    metric.Int64Counter
+	repaired   metric.Int64Counter
+	foreign    metric.Int64Counter
 	backlog    metric.Registration
 }
 
@@ -44,7 +47,17 @@ func newInstruments(l *ledger) (*instruments, error) {
 		metric.WithDescription("Deliveries that have not ended, by channel and state."))
 	overdue, err7 := meter.Float64ObservableGauge("messagerie.notifier.overdue", metric.WithUnit("s"),
 		metric.WithDescription("How long the oldest of them has been due."))
-	if err := errors.Join(err1, err2, err3, err4, err5, err6, err7); err != nil {
+	reports, err8 := meter.Int64Counter("messagerie.notifier.reports",
+		metric.WithDescription("Providers' reports by provider and result (applied, no_change, repeated, forged, stale, unmatched, ignored)."))
+	repaired, err9 := meter.Int64Counter("messagerie.notifier.repaired",
+		metric.WithDescription("Deliveries planned from the event log, because the broker had not brought their events."))
+	foreign, err10 := meter.Int64Counter("messagerie.notifier.foreign",
+		metric.WithDescription("Slots of ten seconds in which the ledger has events that the event log does not know."))
+	lag, err11 := meter.Float64ObservableGauge("messagerie.notifier.reconcile.lag", metric.WithUnit("s"),
+		metric.WithDescription("How far the part of the event log that the ledger is known to have is behind."))
+	letters, err12 := meter.Int64ObservableGauge("messagerie.notifier.deadletters",
+		metric.WithDescription("Dead letters that nobody has replayed or dropped, up to 10 000."))
+	if err := errors.Join(err1, err2, err3, err4, err5, err6, err7, err8, err9, err10, err11, err12); err != nil {
 		return nil, fmt.Errorf("making instruments: %w", err)
 	}
 	backlog, err := meter.RegisterCallback(func(ctx context.Context, observe metric.Observer) error {
@@ -57,12 +70,20 @@ func newInstruments(l *ledger) (*instruments, error) {
 			observe.ObserveInt64(rows, w.Rows, labels)
 			observe.ObserveFloat64(overdue, w.Overdue, labels)
 		})
+		behind, err1 := l.ReconcileLag(ctx)
+		dead, err2 := l.CountDeadLetters(ctx, letterFilter{})
+		if err := errors.Join(err1, err2); err != nil {
+			slog.WarnContext(ctx, "measuring the ledger", "error", err)
+			return nil
+		}
+		observe.ObserveFloat64(lag, behind.Seconds())
+		observe.ObserveInt64(letters, int64(dead))
 		return nil
-	}, rows, overdue)
+	}, rows, overdue, lag, letters)
 	if err != nil {
 		return nil, fmt.Errorf("making instruments: %w", err)
 	}
-	return &instruments{events, deliveries, late, calls, delay, backlog}, nil
+	return &instruments{events, deliveries, late, calls, delay, reports, repaired, foreign, backlog}, nil
 }
 
 // observeWaiting reports every channel and state, those without rows as 0, so
@@ -82,6 +103,12 @@ func observeWaiting(list []waiting, observe func(waiting, metric.MeasurementOpti
 
 func (i *instruments) event(ctx context.Context, kind, result string) {
 	i.events.Add(ctx, 1, metric.WithAttributes(attribute.String("type", kind), attribute.String("result", result)))
+}
+
+func (i *instruments) report(ctx context.Context, provider, result string, n int) {
+	if n > 0 {
+		i.reports.Add(ctx, int64(n), metric.WithAttributes(attribute.String("provider", provider), attribute.String("result", result)))
+	}
 }
 
 func (i *instruments) call(ctx context.Context, way channel, provider string, c class, took time.Duration) {

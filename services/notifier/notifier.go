@@ -80,6 +80,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
+	"google.golang.org/grpc"
 
 	"github.com/ma-messagerie/messagerie/chassis"
 	"github.com/ma-messagerie/messagerie/chassis/auth"
@@ -88,11 +89,14 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
 )
 
 // Config is all that the notifier can be told, NOTIFIER_*.
 type Config struct {
 	chassis.Process
+	rpc.ServerConfig
+	auth.Config
 	// MachineConfig is this service's identity towards the messaging service.
 	auth.MachineConfig
 	// Bus is the broker: NOTIFIER_NATS_*.
@@ -124,6 +128,13 @@ type Config struct {
 	// the provider is asked about it, or it is sent again. Shorter: sooner mended,
 	// more duplicates, as a provider may not list yet what it has just taken.
 	AmbiguityWait time.Duration `env:"AMBIGUITY_WAIT" envDefault:"3m"`
+	// ReconcileEvery is how often the ledger is compared with the messaging
+	// service's event log, for events that the broker did not bring. 0: never,
+	// and guarantee G4 is off.
+	ReconcileEvery time.Duration `env:"RECONCILE_EVERY" envDefault:"15s"`
+	// WebhookMaxAge is how old a provider's signed report may be. Providers repeat
+	// theirs for a day.
+	WebhookMaxAge time.Duration `env:"WEBHOOK_MAX_AGE" envDefault:"25h"`
 	// Poll is how often the ledger is looked at for what nobody woke us for:
 	// repeats, and rows planned by other processes.
 	Poll time.Duration `env:"POLL" envDefault:"1s"`
@@ -159,6 +170,12 @@ func (c Config) Validate() error {
 	fault(c.Lease < leaseCalls*c.CallTimeout, "LEASE must be at least %d times CALL_TIMEOUT (%s)", leaseCalls, leaseCalls*c.CallTimeout)
 	fault(c.AmbiguityWait <= 0, "AMBIGUITY_WAIT must be more than 0")
 	fault(c.Poll <= 0, "POLL must be more than 0")
+	fault(c.ReconcileEvery < 0, "RECONCILE_EVERY must not be less than 0")
+	fault(c.WebhookMaxAge <= 0 || c.WebhookMaxAge > reportLifetime/2, "WEBHOOK_MAX_AGE must be more than 0 and at most %s", reportLifetime/2)
+	if c.SendGrid.WebhookKey != "" {
+		_, err := parseWebhookKey(c.SendGrid.WebhookKey)
+		fault(err != nil, "SENDGRID_WEBHOOK_KEY %v", err)
+	}
 	return errors.Join(faults...)
 }
 
@@ -191,13 +208,14 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer messaging.Close()
-	return serve(ctx, cfg, pool, events, messagingpb.NewRecipientServiceClient(messaging))
+	return serve(ctx, cfg, pool, events, messaging)
 }
 
 // serve builds the parts and runs them. The recorder outlives the lanes, which
 // hand it what their last calls brought.
-func serve(ctx context.Context, cfg Config, pool *pgxpool.Pool, events *bus.Bus, recipients messagingpb.RecipientServiceClient) error {
+func serve(ctx context.Context, cfg Config, pool *pgxpool.Pool, events *bus.Bus, messaging grpc.ClientConnInterface) error {
 	book := &ledger{pool: pool, ambiguityWait: cfg.AmbiguityWait}
+	recipients := messagingpb.NewRecipientServiceClient(messaging)
 	counts, err := newInstruments(book)
 	if err != nil {
 		return err
@@ -205,22 +223,27 @@ func serve(ctx context.Context, cfg Config, pool *pgxpool.Pool, events *bus.Bus,
 	defer counts.stop()
 	outcomes := &recorder{ledger: book, counts: counts, in: make(chan outcome, maxRecord), patience: cfg.Lease + cfg.AmbiguityWait}
 	lanes := newLanes(cfg, book, recipients, outcomes, counts)
-	intakeOf := &ingest{ledger: book, counts: counts, wake: func() {
+	wake := func() {
 		for _, l := range lanes {
 			l.wake()
 		}
-	}}
+	}
+	intakeOf := &ingest{ledger: book, counts: counts, wake: wake}
+	log := &reconciler{ledger: book, log: messagingpb.NewEventLogServiceClient(messaging), wake: wake, counts: counts, every: cfg.ReconcileEvery}
+	verifier := auth.NewVerifier(cfg.Config)
+	grpcServer, err := newServer(cfg, verifier, book, recipients, counts, wake)
+	if err != nil {
+		return err
+	}
 	admin := &chassis.Admin{}
 	admin.Check("database", pool.Ping)
-	admin.Check("broker", events.Ready)
+	admin.Check("issuers", verifier.Ready)
+	// The broker is no condition: without it, the event log brings the events.
 
 	// hard ends what a drain may still wait for.
 	hard, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
-	context.AfterFunc(ctx, func() {
-		admin.Drain()
-		time.AfterFunc(cfg.DrainTimeout, cut)
-	})
+	context.AfterFunc(ctx, func() { time.AfterFunc(cfg.DrainDelay+cfg.DrainTimeout, cut) })
 	recorded := make(chan struct{})
 	go func() {
 		defer close(recorded)
@@ -228,8 +251,14 @@ func serve(ctx context.Context, cfg Config, pool *pgxpool.Pool, events *bus.Bus,
 	}()
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return admin.Serve(running, cfg.AdminAddr) })
+	group.Go(func() error {
+		return admin.Linger(running, cfg.DrainDelay, func(ctx context.Context) error { return grpcServer.Serve(ctx, cfg.DrainTimeout) })
+	})
 	group.Go(func() error { return events.Consume(running, intake, intakeOf.take) })
 	group.Go(func() error { sweep(running, book, counts, cfg.Poll); return nil })
+	if cfg.ReconcileEvery > 0 {
+		group.Go(func() error { log.run(running); return nil })
+	}
 	for _, l := range lanes {
 		group.Go(func() error { l.run(running); return nil })
 	}
@@ -239,13 +268,34 @@ func serve(ctx context.Context, cfg Config, pool *pgxpool.Pool, events *bus.Bus,
 	return err
 }
 
+// newServer is the gRPC side: the timeline, the dead letters and the webhooks.
+func newServer(cfg Config, verifier *auth.Verifier, book *ledger, recipients messagingpb.RecipientServiceClient, counts *instruments, wake func()) (*rpc.Server, error) {
+	// A set of reports is larger than what the other services take.
+	s, err := rpc.NewServer(cfg.ServerConfig, verifier, grpc.MaxRecvMsgSize(maxReportBytes))
+	if err != nil {
+		return nil, err
+	}
+	hooks := &webhooks{ledger: book, counts: counts, twilio: cfg.Twilio, maxAge: cfg.WebhookMaxAge}
+	if cfg.SendGrid.WebhookKey != "" {
+		if hooks.sendGridKey, err = parseWebhookKey(cfg.SendGrid.WebhookKey); err != nil {
+			return nil, fmt.Errorf("SENDGRID_WEBHOOK_KEY %w", err)
+		}
+	}
+	notifierpb.RegisterNotifierServiceServer(s, &server{ledger: book, recipients: recipients, wake: wake})
+	notifierpb.RegisterWebhookServiceServer(s, hooks)
+	return s, nil
+}
+
+// maxReportBytes is above the largest body that the gateway passes on.
+const maxReportBytes = 1<<20 + 4096
+
 func newLanes(cfg Config, book *ledger, recipients messagingpb.RecipientServiceClient, outcomes *recorder, counts *instruments) []*lane {
 	words := composer{site: cfg.SiteAddress}
-	mails := newMailer(cfg.SendGrid, newProviderClient(cfg.Workers, cfg.CallTimeout))
-	texts := &twilio{cfg: cfg.Twilio, client: newProviderClient(cfg.Workers, cfg.CallTimeout)}
+	mails, mailGates := newMails(cfg)
+	texts, textGate := newTexts(cfg)
 	lanes := []*lane{
-		{channel: byEmail, provider: "sendgrid", deliver: byMail(mails, words)},
-		{channel: bySMS, provider: "twilio", deliver: byText(texts, words)},
+		{channel: byEmail, provider: providerSendGrid, deliver: byMail(mails, words), gates: mailGates},
+		{channel: bySMS, provider: providerTwilio, deliver: byText(texts, words), gates: []*gate{textGate}},
 	}
 	for _, l := range lanes {
 		l.ledger, l.recipients, l.done, l.counts = book, recipients, outcomes, counts
@@ -255,13 +305,37 @@ func newLanes(cfg Config, book *ledger, recipients messagingpb.RecipientServiceC
 	return lanes
 }
 
+// newMails returns the providers of e-mail: SendGrid and, where there is one, an
+// SMTP server for what SendGrid certainly did not take.
+func newMails(cfg Config) (mailer, []*gate) {
+	preferred := newMailer(cfg.SendGrid, newProviderClient(cfg.Workers, cfg.CallTimeout))
+	routes := mailRoutes{{preferred, newGate(providerSendGrid, breakerPause)}}
+	gates := []*gate{routes[0].gate}
+	if asked, can := preferred.(finder[email]); can {
+		return askableMail{routes, asked}, gates
+	}
+	return routes, gates
+}
+
+// newTexts returns the provider of SMS.
+func newTexts(cfg Config) (texter, *gate) {
+	texts := &twilio{cfg: cfg.Twilio, client: newProviderClient(cfg.Workers, cfg.CallTimeout)}
+	route := textRoute{texts, newGate(providerTwilio, breakerPause)}
+	if cfg.Twilio.Lookup {
+		return askableText{route, texts}, route.gate
+	}
+	return route, route.gate
+}
+
 // sweep looks for lapsed leases and ended lifetimes until ctx is done.
 func sweep(ctx context.Context, book *ledger, counts *instruments, poll time.Duration) {
 	ticker := time.NewTicker(poll)
 	defer ticker.Stop()
+	forget := rate.Sometimes{Interval: time.Hour}
 	for {
 		done, err := book.Sweep(ctx)
 		counts.swept(ctx, done)
+		forget.Do(func() { err = errors.Join(err, book.Forget(ctx)) })
 		if err != nil && ctx.Err() == nil {
 			slog.WarnContext(ctx, "sweeping", "error", err)
 		}

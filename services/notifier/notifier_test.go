@@ -94,9 +94,15 @@ func measured() string {
 // server that asks for a machine's token.
 type directory struct {
 	messagingpb.UnimplementedRecipientServiceServer
-	mu    sync.Mutex
-	known map[string]*messagingpb.Recipient
-	calls atomic.Int64
+	messagingpb.UnimplementedEventLogServiceServer
+	// logged is the event log, settled up to settled.
+	logged  []*messagingpb.LoggedEvent
+	settled time.Time
+	// readers may see every conversation, by subject or caisse.
+	readers map[string]bool
+	mu      sync.Mutex
+	known   map[string]*messagingpb.Recipient
+	calls   atomic.Int64
 	// failures is how many calls are still to fail.
 	failures atomic.Int64
 }
@@ -125,15 +131,20 @@ type stage struct {
 	providers *providers
 	cfg       Config
 	publisher *bus.Bus
+	// members, staff and machines sign the tokens that are accepted.
+	members, staff, machines *testenv.Issuer
 }
 
 func newStage(t *testing.T) *stage {
 	t.Helper()
-	s := &stage{directory: &directory{known: make(map[string]*messagingpb.Recipient)}, providers: newProviders(t), broker: testenv.NATS(t)}
+	s := &stage{directory: &directory{known: make(map[string]*messagingpb.Recipient), readers: make(map[string]bool)}, providers: newProviders(t), broker: testenv.NATS(t)}
 	s.ledger = newLedger(t)
-	issuer := testenv.NewIssuer(t, auth.RealmMachine)
+	s.members, s.staff, s.machines = testenv.NewIssuer(t, auth.RealmMember), testenv.NewIssuer(t, auth.RealmAgent), testenv.NewIssuer(t, auth.RealmMachine)
+	issuer := s.machines
 	s.cfg = Config{
 		Process:       chassis.Process{DrainTimeout: 10 * time.Second},
+		ServerConfig:  rpc.ServerConfig{Addr: "127.0.0.1:0"},
+		Config:        auth.Config{Issuers: auth.Issuers{s.members.Issuer, s.staff.Issuer, s.machines.Issuer}},
 		MachineConfig: auth.MachineConfig{TokenURL: issuer.Issuer.URL + "/token", ClientID: "notifier", ClientSecret: "secret"},
 		Bus:           bus.Config{URL: s.broker.URL, Replicas: 1, MaxBytes: 64 << 20},
 		SendGrid:      s.providers.sendGrid(0).cfg,
@@ -143,6 +154,7 @@ func newStage(t *testing.T) *stage {
 		MessagingAddr: serveDirectory(t, s.directory, issuer.Issuer),
 		SiteAddress:   "messagerie.example.org",
 		Workers:       8, CallTimeout: 5 * time.Second, Lease: 15 * time.Second, AmbiguityWait: time.Minute, Poll: 50 * time.Millisecond,
+		WebhookMaxAge: 25 * time.Hour,
 	}
 	if err := s.cfg.Validate(); err != nil {
 		t.Fatal(err)
@@ -169,6 +181,7 @@ func serveDirectory(t *testing.T, d *directory, issuer auth.Issuer) (addr string
 		t.Fatal(err)
 	}
 	messagingpb.RegisterRecipientServiceServer(server, d)
+	messagingpb.RegisterEventLogServiceServer(server, d)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(ctx, time.Second) }()
@@ -667,6 +680,7 @@ func TestConfigReportsAllFaultsAtOnce(t *testing.T) {
 	_, err := chassis.Load[Config]("NOTIFIER_", []string{
 		"NOTIFIER_SENDGRID_FROM=nobody", "NOTIFIER_SENDGRID_BASE_URL=ftp://x", "NOTIFIER_TWILIO_FROM=1", "NOTIFIER_TWILIO_MESSAGING_SERVICE_SID=2",
 		"NOTIFIER_SITE_ADDRESS=https://messagerie.example.org", "NOTIFIER_WORKERS=501", "NOTIFIER_LEASE=29s", "NOTIFIER_AMBIGUITY_WAIT=0s", "NOTIFIER_POLL=0s",
+		"NOTIFIER_RECONCILE_EVERY=-1s", "NOTIFIER_WEBHOOK_MAX_AGE=0s", "NOTIFIER_SENDGRID_WEBHOOK_KEY=AAAA",
 	})
 	if err == nil {
 		t.Fatal("a configuration of faults was taken")
@@ -674,6 +688,7 @@ func TestConfigReportsAllFaultsAtOnce(t *testing.T) {
 	for _, want := range []string{
 		"NOTIFIER_DATABASE_URL", "NOTIFIER_SENDGRID_API_KEY", "NOTIFIER_TWILIO_ACCOUNT_SID", "TOKEN_PATH", "SENDGRID_FROM", "SENDGRID_BASE_URL",
 		"exactly one of TWILIO_FROM", "SITE_ADDRESS", "WORKERS", "LEASE", "AMBIGUITY_WAIT", "POLL",
+		"NOTIFIER_ISSUERS", "RECONCILE_EVERY", "WEBHOOK_MAX_AGE", "SENDGRID_WEBHOOK_KEY is not a public key",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("no word about %s in: %v", want, err)
@@ -682,7 +697,7 @@ func TestConfigReportsAllFaultsAtOnce(t *testing.T) {
 	cfg, err := chassis.Load[Config]("NOTIFIER_", []string{
 		"NOTIFIER_DATABASE_URL=postgres:///x", "NOTIFIER_TOKEN_PATH=/t", "NOTIFIER_SENDGRID_API_KEY=k", "NOTIFIER_SENDGRID_FROM=a@example.org",
 		"NOTIFIER_TWILIO_ACCOUNT_SID=AC", "NOTIFIER_TWILIO_AUTH_TOKEN=t", "NOTIFIER_TWILIO_FROM=+33700000000", "NOTIFIER_SITE_ADDRESS=messagerie.example.org/msa",
-		"NOTIFIER_NATS_URL=nats://n:4222",
+		"NOTIFIER_NATS_URL=nats://n:4222", `NOTIFIER_ISSUERS=[{"url":"https://i.example.org","realm":"member","audiences":["m"]}]`,
 	})
 	if err != nil || cfg.Bus.URL != "nats://n:4222" || cfg.Lease != 45*time.Second {
 		t.Errorf("a good configuration: %v, %+v", err, cfg.Bus)

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+
+	"github.com/ma-messagerie/messagerie/chassis/seeded"
 )
 
 // class says what is known about a call to a provider, which decides what may be
@@ -43,6 +45,8 @@ const (
 	// classLookupFailed: it could not be asked, so the doubt stays and nothing
 	// was sent.
 	classLookupFailed class = "lookup_failed"
+	// classHeld: the provider was not called, because it is being left alone.
+	classHeld class = "held"
 )
 
 // answer is the end of a call to a provider. There is no error beside it: each
@@ -58,6 +62,8 @@ type answer struct {
 	retryAfter time.Duration
 	// reason is a code of ours; a provider's words may repeat an address.
 	reason string
+	// provider is who gave the answer, where there is a choice.
+	provider string
 }
 
 // mailer and texter are the providers, the one edge of this service that other
@@ -178,7 +184,7 @@ func call(client *http.Client, req *http.Request) (*http.Response, []byte, answe
 func unanswered(err error, left bool) answer {
 	var timeout net.Error
 	switch {
-	case !left:
+	case !left, seeded.On(seeded.UnknownIsNotSent):
 		return answer{class: classNotSent, reason: "UNREACHABLE"}
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return answer{class: classUnknown, reason: "NO_ANSWER_IN_TIME"}

@@ -71,7 +71,7 @@ func newProviders(t *testing.T) *providers {
 			t.Error(err)
 		}
 		call := &providerCall{Channel: bySMS, Form: r.PostForm, To: r.PostForm.Get("To")}
-		_, call.DeliveryID, _ = strings.Cut(r.PostForm.Get("StatusCallback"), "/sms/")
+		_, call.DeliveryID, _ = strings.Cut(r.PostForm.Get("StatusCallback"), "/twilio/")
 		p.serve(call, w, r, func() {
 			w.WriteHeader(http.StatusCreated)
 			fmt.Fprintf(w, `{"sid":"SM1","status":"queued","to":%q}`, call.To)
@@ -129,7 +129,7 @@ func (p *providers) sendGrid(timeout time.Duration) *sendGrid {
 
 func (p *providers) twilio(timeout time.Duration) *twilio {
 	return &twilio{
-		cfg:    Twilio{BaseURL: p.URL, AccountSID: "AC0", AuthToken: "tw-token", From: "+33700000000", StatusCallback: "https://gw.example.org/webhooks/sms"},
+		cfg:    Twilio{BaseURL: p.URL, AccountSID: "AC0", AuthToken: "tw-token", From: "+33700000000", StatusCallback: "https://gw.example.org/webhooks/twilio", Lookup: true},
 		client: newProviderClient(4, timeout),
 	}
 }
@@ -178,7 +178,7 @@ func TestTwilioWire(t *testing.T) {
 	call := <-p.came
 	want := url.Values{
 		"To": {"+33639980001"}, "From": {"+33700000000"}, "Body": {"Accusé & co"},
-		"StatusCallback": {"https://gw.example.org/webhooks/sms/e.SMS"},
+		"StatusCallback": {"https://gw.example.org/webhooks/twilio/e.SMS"},
 	}
 	if diff := cmp.Diff(want, call.Form); diff != "" {
 		t.Error(diff)

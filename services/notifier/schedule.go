@@ -17,6 +17,8 @@ const (
 	// configFaultWait is for when our own settings are refused. Somebody must
 	// act first, and each row asks the provider again meanwhile.
 	configFaultWait = time.Minute
+	// heldSpread is over how long those come back that a shut gate held up.
+	heldSpread = 5 * time.Second
 	// recipientsWait is for when the messaging service cannot be asked.
 	recipientsWait = 2 * time.Second
 	// untilExpiry is above any lifetime: the ledger never waits longer than to
@@ -76,6 +78,9 @@ func settle(d delivery, provider string, a answer, ambiguityWait time.Duration) 
 		o.state, o.wait = retry, a.retryAfter+backoff(d.Attempts)
 	case classConfigFault:
 		o.state, o.wait, o.uncounted = retry, configFaultWait+jitter(configFaultWait), true
+	case classHeld:
+		// Nobody was called: no attempt, and no line in the log of attempts.
+		o = giveBack(d, a.retryAfter+jitter(heldSpread), a.reason)
 	case classUnknown:
 		o.state, o.wait = unknown, max(ambiguityWait, backoff(d.Attempts))
 		if d.Channel == bySMS && d.Unknowns > 0 {

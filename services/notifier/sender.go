@@ -34,6 +34,8 @@ const (
 	reasonStopping     = "STOPPING"
 	reasonTooSlow      = "LEASE_SHORT" // too little of the lease was left to send
 	reasonUnreadable   = "LOOKUP_UNREADABLE"
+	reasonBreakerOpen  = "BREAKER_OPEN" // most calls to the provider fail
+	reasonQuietAsked   = "PAUSE_ASKED"  // the provider asked to be left alone
 )
 
 const (
@@ -59,6 +61,8 @@ type lane struct {
 	recipients messagingpb.RecipientServiceClient
 	done       *recorder
 	counts     *instruments
+	// gates are those of the channel's providers; without any, all is open.
+	gates []*gate
 
 	workers     int
 	lease       time.Duration
@@ -120,7 +124,10 @@ func (l *lane) rest(ctx context.Context) {
 // round claims and hands out one batch, and tells whether there is likely more.
 func (l *lane) round(ctx context.Context, jobs chan<- job) (more bool) {
 	latest := time.Now().Add(l.lease - l.callTimeout)
-	size := min(l.workers, maxBatch)
+	size := l.room()
+	if size == 0 {
+		return false
+	}
 	// A claim that was cut off may have been committed all the same, and its
 	// rows would then pass for sent.
 	claiming, cancel := context.WithTimeout(context.WithoutCancel(ctx), databaseTimeout)
@@ -149,6 +156,20 @@ func (l *lane) round(ctx context.Context, jobs chan<- job) (more bool) {
 		}
 	}
 	return len(batch) == size
+}
+
+// room is how many deliveries are worth claiming, for want of a provider that can
+// be called perhaps none.
+func (l *lane) room() int {
+	size := min(l.workers, maxBatch)
+	if len(l.gates) == 0 {
+		return size
+	}
+	room := 0
+	for _, g := range l.gates {
+		room = max(room, g.room(size))
+	}
+	return room
 }
 
 // jittered is d, give or take half of it.
@@ -215,13 +236,16 @@ func (l *lane) work(ctx context.Context, j job) {
 	defer span.End()
 	began := time.Now()
 	result := l.send(ctx, j)
-	l.counts.call(ctx, l.channel, l.provider, result.class, time.Since(began))
+	if result.provider == "" {
+		result.provider = l.provider
+	}
+	l.counts.call(ctx, l.channel, result.provider, result.class, time.Since(began))
 	span.SetAttributes(attribute.String("messagerie.outcome", string(result.class)))
 	if result.class != classAccepted && result.class != classFound && result.class != classSuppressed {
 		span.SetStatus(codes.Error, result.reason)
 	}
 	l.report(ctx, j.delivery, result)
-	l.done.in <- settle(j.delivery, l.provider, result, l.ledger.ambiguityWait)
+	l.done.in <- settle(j.delivery, result.provider, result, l.ledger.ambiguityWait)
 }
 
 // send makes the call. The end of the process does not cut it: it is given its
@@ -237,7 +261,7 @@ func (l *lane) send(ctx context.Context, j job) (result answer) {
 
 // report logs what somebody may have to act upon.
 func (l *lane) report(ctx context.Context, d delivery, a answer) {
-	log := slog.With("delivery", d.id(), "attempt", d.Attempts, "provider", l.provider, "status", a.status, "reason", a.reason)
+	log := slog.With("delivery", d.id(), "attempt", d.Attempts, "provider", a.provider, "status", a.status, "reason", a.reason)
 	switch a.class {
 	case classConfigFault:
 		l.faults.Do(func() {
@@ -251,7 +275,7 @@ func (l *lane) report(ctx context.Context, d delivery, a answer) {
 		log.WarnContext(ctx, "provider cannot be asked about a delivery that it may have taken; it waits")
 	case classFound:
 		log.InfoContext(ctx, "provider had taken a delivery that was in doubt")
-	case classNotSent, classSuppressed, classAccepted:
+	case classNotSent, classSuppressed, classAccepted, classHeld:
 		log.DebugContext(ctx, "delivery", "outcome", string(a.class))
 	}
 }

@@ -29,7 +29,18 @@ type SendGrid struct {
 	// Without it, a mail in doubt is sent again unasked. With it set and not
 	// bought, none is.
 	Activity bool `env:"ACTIVITY" envDefault:"false"`
+	// WebhookKey is the verification key of the signed event webhook, as SendGrid
+	// shows it (base64). SendGrid is to be told the gateway's /webhooks/sendgrid
+	// as address, and all delivery events. Empty: reports are not taken.
+	WebhookKey string `env:"WEBHOOK_KEY"`
 }
+
+// Names of the providers, as the ledger and the metrics have them.
+const (
+	providerSendGrid = "sendgrid"
+	providerSMTP     = "smtp"
+	providerTwilio   = "twilio"
+)
 
 // sendGrid speaks SendGrid's v3 mail/send.
 //

@@ -30,7 +30,12 @@ type Twilio struct {
 	MessagingServiceSID string `env:"MESSAGING_SERVICE_SID"`
 	// StatusCallback is the public address to which Twilio reports, below which
 	// each delivery has its own path. Empty: no reports are asked for.
+	// It is the gateway's /webhooks/twilio.
 	StatusCallback string `env:"STATUS_CALLBACK"`
+	// Lookup asks Twilio, before an SMS is sent again that it may have taken,
+	// whether it has. An account that redacts bodies cannot be asked: unset it,
+	// and rely on StatusCallback.
+	Lookup bool `env:"LOOKUP" envDefault:"true"`
 }
 
 // twilio speaks Twilio's Messages resource.
@@ -53,7 +58,7 @@ func (p *twilio) Text(ctx context.Context, s sms) answer {
 		params.SetFrom(p.cfg.From)
 	}
 	if p.cfg.StatusCallback != "" {
-		params.SetStatusCallback(strings.TrimSuffix(p.cfg.StatusCallback, "/") + "/" + url.PathEscape(s.DeliveryID))
+		params.SetStatusCallback(p.cfg.callback(s.DeliveryID))
 	}
 	send := &twilioCall{provider: p, ctx: ctx}
 	// The handler is made by hand: its constructor reads the environment.

@@ -1,0 +1,214 @@
+package notifier
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/ma-messagerie/messagerie/chassis/bus"
+	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+)
+
+const (
+	// slot is the grain of digests.
+	slot = 10 * time.Second
+	// reconcileWindow is how far back the whole comparison goes, and where a new
+	// ledger begins.
+	reconcileWindow = 24 * time.Hour
+	// wholeEvery is how often the whole window is compared again, for what was
+	// committed after its slot had passed for settled.
+	wholeEvery = time.Hour
+	// reconcileTimeout bounds one round.
+	reconcileTimeout = 2 * time.Minute
+	// slotsMost is how many slots one answer has at most.
+	slotsMost = 8640
+)
+
+// notifying are the types of events that make deliveries.
+var notifying = []string{eventspb.TypeMessageSubmitted, eventspb.TypeReplyPosted}
+
+// reconciler finds in the messaging service's event log what the broker did not
+// bring.
+//
+// What is promised: an event that was committed is planned within settling time
+// (40 s), every, and the time it takes to ask, whatever became of it on the way:
+// while the broker is away, after it lost its store, when an acknowledgement was
+// lost. Nothing is planned twice, as the ledger knows each (event, channel).
+//
+// How: both sides digest their events by slots of ten seconds of the log's time.
+// Slots that agree are done with; how far that goes is kept in the ledger, so a
+// round costs what is new since the last. Of those that differ the events are
+// fetched and planned as if the broker had brought them. Once an hour the last
+// day is compared as a whole.
+//
+// When it breaks: while the messaging service is away, nothing is found, and what
+// is missed then is found later. An event committed more than 40 s after its
+// transaction began, which no transaction of ours may take, waits for the hourly
+// comparison. What the ledger has and the log has not, a forged event or a log
+// restored from a backup, is told and counted, not mended.
+type reconciler struct {
+	ledger *ledger
+	log    messagingpb.EventLogServiceClient
+	wake   func()
+	counts *instruments
+	every  time.Duration
+}
+
+// run compares until ctx is done.
+func (r *reconciler) run(ctx context.Context) {
+	var whole time.Time
+	for ctx.Err() == nil {
+		from := time.Time{}
+		if time.Since(whole) >= wholeEvery {
+			from = time.Now().Add(-reconcileWindow)
+		}
+		if err := r.round(ctx, from); err == nil && !from.IsZero() {
+			whole = time.Now()
+		} else if err != nil && ctx.Err() == nil {
+			slog.WarnContext(ctx, "comparing the ledger with the event log", "error", err)
+		}
+		timer := time.NewTimer(jittered(r.every))
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// round compares from there, but at least from where the last round ended.
+func (r *reconciler) round(ctx context.Context, from time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, reconcileTimeout)
+	defer cancel()
+	until, err := r.ledger.ReconciledUntil(ctx, reconcileWindow)
+	if err != nil {
+		return err
+	}
+	if from.IsZero() || until.Before(from) {
+		from = until
+	}
+	from = from.Truncate(slot)
+	for {
+		theirs, settled, err := r.digests(ctx, from)
+		if err != nil {
+			return err
+		}
+		if !settled.After(from) {
+			return nil
+		}
+		if err := r.mend(ctx, from, settled, theirs); err != nil {
+			return err
+		}
+		if err := r.ledger.Reconciled(ctx, settled); err != nil {
+			return err
+		}
+		if len(theirs) < slotsMost {
+			return nil
+		}
+		from = settled
+	}
+}
+
+// digests asks for the log's slots and for how far the answer is complete.
+func (r *reconciler) digests(ctx context.Context, from time.Time) ([]slotDigest, time.Time, error) {
+	resp, err := r.log.ListDigests(ctx, &messagingpb.ListDigestsRequest{Types: notifying, From: timestamppb.New(from)})
+	if err != nil {
+		return nil, time.Time{}, fmt.Errorf("asking for digests: %w", err)
+	}
+	slots := make([]slotDigest, len(resp.GetSlots()))
+	for i, s := range resp.GetSlots() {
+		slots[i] = slotDigest{Start: s.GetStart().AsTime(), Count: s.GetCount(), Digest: s.GetDigest()}
+	}
+	settled := resp.GetSettledTime().AsTime()
+	if len(slots) == slotsMost {
+		settled = slots[slotsMost-1].Start.Add(slot)
+	}
+	return slots, settled, nil
+}
+
+// mend plans what is missing between two times.
+func (r *reconciler) mend(ctx context.Context, from, before time.Time, theirs []slotDigest) error {
+	ours, err := r.ledger.Digests(ctx, from, before)
+	if err != nil {
+		return err
+	}
+	missing, foreign := differing(theirs, ours)
+	if foreign > 0 {
+		slog.ErrorContext(ctx, "the ledger has events that the event log does not know: forged, or the log was restored from a backup", "slots", foreign)
+		r.counts.foreign.Add(ctx, int64(foreign))
+	}
+	for _, span := range missing {
+		found, err := r.fetch(ctx, span)
+		if err != nil {
+			return err
+		}
+		if found > 0 {
+			slog.InfoContext(ctx, "planned what the broker did not bring", "deliveries", found, "from", span.from, "before", span.before)
+			r.counts.repaired.Add(ctx, found)
+			r.wake()
+		}
+	}
+	return nil
+}
+
+// stretch is a range of the log's time.
+type stretch struct{ from, before time.Time }
+
+// differing compares slot by slot. It returns the stretches in which the log has
+// what the ledger lacks, neighbours joined, and the number of slots in which the
+// ledger has more than the log.
+func differing(theirs, ours []slotDigest) (missing []stretch, foreign int) {
+	known := make(map[int64]slotDigest, len(ours))
+	for _, own := range ours {
+		known[own.Start.Unix()] = own
+	}
+	for _, s := range theirs {
+		own := known[s.Start.Unix()]
+		delete(known, s.Start.Unix())
+		if own.Count == s.Count && own.Digest == s.Digest {
+			continue
+		}
+		if own.Count > s.Count {
+			foreign++
+		}
+		end := s.Start.Add(slot)
+		if last := len(missing) - 1; last >= 0 && missing[last].before.Equal(s.Start) {
+			missing[last].before = end
+		} else {
+			missing = append(missing, stretch{s.Start, end})
+		}
+	}
+	return missing, foreign + len(known)
+}
+
+// fetch plans the events of a stretch and returns how many deliveries that added.
+func (r *reconciler) fetch(ctx context.Context, span stretch) (added int64, err error) {
+	req := &messagingpb.ListEventsRequest{Types: notifying, From: timestamppb.New(span.from), Before: timestamppb.New(span.before)}
+	for {
+		resp, err := r.log.ListEvents(ctx, req)
+		if err != nil {
+			return added, fmt.Errorf("asking for events: %w", err)
+		}
+		var plans []plan
+		for _, e := range resp.GetEvents() {
+			more, err := plansOf(bus.Msg{ID: e.GetId(), Type: eventspb.CEType(e.GetType()), Time: e.GetCreateTime().AsTime(), Data: e.GetPayload()})
+			if err != nil {
+				slog.ErrorContext(ctx, "reading an event of the log", "event", e.GetId(), "type", e.GetType(), "error", err)
+				continue
+			}
+			plans = append(plans, more...)
+		}
+		n, err := r.ledger.Plan(ctx, plans)
+		if err != nil {
+			return added, err
+		}
+		added += n
+		if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {
+			return added, nil
+		}
+	}
+}

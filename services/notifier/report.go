@@ -1,0 +1,249 @@
+package notifier
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	twilioclient "github.com/twilio/twilio-go/client"
+	"google.golang.org/grpc/codes"
+
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
+)
+
+// webhooks is WebhookService: what the providers report about deliveries that
+// they took.
+//
+// What is promised: a report changes something only if the provider signed it and
+// it is not older than maxAge, and it does so once, however often it comes and in
+// whatever order. It is answered with success after it is stored.
+//
+// How: SendGrid signs time and body (ECDSA); the time is held against the
+// database's clock; each event has an id. Twilio signs its callback's address,
+// which ends in the delivery's id, and all values (HMAC-SHA1). It signs no time:
+// what protects against a repeated callback is that (message, status) is stored
+// once, and that states only go forward.
+type webhooks struct {
+	notifierpb.UnimplementedWebhookServiceServer
+	ledger *ledger
+	counts *instruments
+
+	// sendGridKey is nil where SendGrid's reports are not taken.
+	sendGridKey *ecdsa.PublicKey
+	twilio      Twilio
+	maxAge      time.Duration
+}
+
+// Refusals of reports. They say nothing that would help in making a better
+// forgery.
+var (
+	errReportForged    = rpc.Refuse(codes.PermissionDenied, "REPORT_NOT_SIGNED", "the signature does not verify")
+	errReportStale     = rpc.Refuse(codes.PermissionDenied, "REPORT_STALE", "the report is too old, or from the future")
+	errReportMalformed = rpc.Refuse(codes.InvalidArgument, "REPORT_MALFORMED", "the report cannot be read")
+	errNoWebhook       = rpc.Refuse(codes.FailedPrecondition, "WEBHOOK_NOT_CONFIGURED", "reports of this provider are not taken")
+)
+
+// Results of reports, as the metric has them.
+const (
+	reportApplied   = "applied"   // moved a delivery
+	reportNothing   = "no_change" // stored; the delivery was further already
+	reportRepeated  = "repeated"
+	reportForged    = "forged"
+	reportStale     = "stale"
+	reportUnmatched = "unmatched" // no such delivery in the ledger
+	reportIgnored   = "ignored"   // about nothing of ours, or nothing of use
+)
+
+// parseWebhookKey reads the key as SendGrid shows it: DER in base64.
+func parseWebhookKey(text string) (*ecdsa.PublicKey, error) {
+	der, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return nil, errors.New("is not base64")
+	}
+	parsed, err := x509.ParsePKIXPublicKey(der)
+	if err != nil {
+		return nil, errors.New("is not a public key")
+	}
+	key, ok := parsed.(*ecdsa.PublicKey)
+	if !ok || key.Curve != elliptic.P256() {
+		return nil, errors.New("is not an ECDSA key on P-256")
+	}
+	return key, nil
+}
+
+// ReportSendGrid takes one call of SendGrid's event webhook.
+func (w *webhooks) ReportSendGrid(ctx context.Context, req *notifierpb.ReportSendGridRequest) (*notifierpb.ReportSendGridResponse, error) {
+	if w.sendGridKey == nil {
+		return nil, errNoWebhook
+	}
+	if !signedBySendGrid(w.sendGridKey, req) {
+		w.counts.report(ctx, providerSendGrid, reportForged, 1)
+		return nil, errReportForged
+	}
+	at, err := strconv.ParseInt(req.GetTimestamp(), 10, 64)
+	if err != nil {
+		return nil, errReportMalformed.Because(err)
+	}
+	fresh, err := w.ledger.Fresh(ctx, at, w.maxAge)
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	if !fresh {
+		w.counts.report(ctx, providerSendGrid, reportStale, 1)
+		return nil, errReportStale
+	}
+	var events []sendGridEvent
+	if err := json.Unmarshal(req.GetBody(), &events); err != nil {
+		// Its text would repeat what was in the body.
+		return nil, errReportMalformed
+	}
+	var reports []report
+	for _, e := range events {
+		if r, ok := e.report(); ok {
+			reports = append(reports, r)
+		}
+	}
+	w.counts.report(ctx, providerSendGrid, reportIgnored, len(events)-len(reports))
+	return &notifierpb.ReportSendGridResponse{}, w.store(ctx, providerSendGrid, reports)
+}
+
+// signedBySendGrid checks the signature over the time stamp and the body.
+func signedBySendGrid(key *ecdsa.PublicKey, req *notifierpb.ReportSendGridRequest) bool {
+	signature, err := base64.StdEncoding.DecodeString(req.GetSignature())
+	if err != nil {
+		return false
+	}
+	hash := sha256.New()
+	hash.Write([]byte(req.GetTimestamp()))
+	hash.Write(req.GetBody())
+	return ecdsa.VerifyASN1(key, hash.Sum(nil), signature)
+}
+
+// sendGridEvent is one event of the webhook, as far as it is read. The address in
+// it is not.
+type sendGridEvent struct {
+	ID         string `json:"sg_event_id"`
+	MessageID  string `json:"sg_message_id"`
+	Kind       string `json:"event"`
+	DeliveryID string `json:"delivery_id"`
+}
+
+// sendGridStates are the events that say something about a delivery. Each of them
+// also proves that SendGrid took the mail, even "dropped": it answers 202 first and
+// then finds the address on one of its lists.
+var sendGridStates = map[string]state{
+	"processed": accepted, "deferred": accepted, "delivered": delivered,
+	"bounce": bounced, "dropped": bounced, "spamreport": complained,
+}
+
+func (e sendGridEvent) report() (report, bool) {
+	event, way, ok := parseDeliveryID(e.DeliveryID)
+	reached := sendGridStates[e.Kind]
+	if !ok || reached == "" || e.ID == "" || len(e.ID) > 200 || len(e.MessageID) > 200 {
+		return report{}, false
+	}
+	r := report{provider: providerSendGrid, id: e.ID, event: event, channel: way, state: reached, messageID: e.MessageID}
+	if reached == bounced || reached == complained {
+		r.reason = "SENDGRID_" + strings.ToUpper(e.Kind)
+	}
+	return r, true
+}
+
+// parseDeliveryID undoes delivery.id.
+func parseDeliveryID(id string) (event uuid.UUID, way channel, ok bool) {
+	name, suffix, _ := strings.Cut(id, ".")
+	event, err := uuid.Parse(name)
+	way = channel(suffix)
+	return event, way, err == nil && len(name) == 36 && (way == byEmail || way == bySMS)
+}
+
+// ReportTwilio takes one status callback of Twilio.
+func (w *webhooks) ReportTwilio(ctx context.Context, req *notifierpb.ReportTwilioRequest) (*notifierpb.ReportTwilioResponse, error) {
+	if w.twilio.StatusCallback == "" {
+		return nil, errNoWebhook
+	}
+	form, err := url.ParseQuery(string(req.GetBody()))
+	if err != nil {
+		return nil, errReportMalformed
+	}
+	values := make(map[string]string, len(form))
+	for key := range form {
+		values[key] = form.Get(key)
+		if len(form[key]) > 1 {
+			// Only the first would be signed.
+			return nil, errReportMalformed
+		}
+	}
+	validator := twilioclient.NewRequestValidator(w.twilio.AuthToken)
+	if !validator.Validate(w.twilio.callback(req.GetDeliveryId()), values, req.GetSignature()) || values["AccountSid"] != w.twilio.AccountSID {
+		w.counts.report(ctx, providerTwilio, reportForged, 1)
+		return nil, errReportForged
+	}
+	r, ok := twilioReport(req.GetDeliveryId(), values)
+	if !ok {
+		w.counts.report(ctx, providerTwilio, reportIgnored, 1)
+		return &notifierpb.ReportTwilioResponse{}, nil
+	}
+	return &notifierpb.ReportTwilioResponse{}, w.store(ctx, providerTwilio, []report{r})
+}
+
+// twilioStates are the statuses that say something about a delivery. A failed one
+// was taken, and given back.
+var twilioStates = map[string]state{
+	"accepted": accepted, "queued": accepted, "sending": accepted, "sent": accepted,
+	"delivered": delivered, "read": delivered, "undelivered": bounced, "failed": bounced,
+}
+
+func twilioReport(deliveryID string, values map[string]string) (report, bool) {
+	event, way, ok := parseDeliveryID(deliveryID)
+	reached := twilioStates[values["MessageStatus"]]
+	sid := values["MessageSid"]
+	if !ok || reached == "" || sid == "" || len(sid) > 64 {
+		return report{}, false
+	}
+	r := report{provider: providerTwilio, id: sid + "." + values["MessageStatus"], event: event, channel: way, state: reached, messageID: sid}
+	if reached == bounced {
+		r.reason = "TWILIO_" + values["MessageStatus"]
+		if code, err := strconv.Atoi(values["ErrorCode"]); err == nil {
+			r.reason = "TWILIO_" + strconv.Itoa(code)
+		}
+	}
+	return r, true
+}
+
+// callback is the address to which Twilio reports about a delivery, byte for byte
+// as it was told to: the signature is over it.
+func (t Twilio) callback(deliveryID string) string {
+	return strings.TrimSuffix(t.StatusCallback, "/") + "/" + url.PathEscape(deliveryID)
+}
+
+// store writes reports to the ledger and counts what became of them.
+func (w *webhooks) store(ctx context.Context, provider string, reports []report) error {
+	if len(reports) == 0 {
+		return nil
+	}
+	done, err := w.ledger.Report(ctx, reports)
+	if err != nil {
+		return statusOf(err)
+	}
+	w.counts.report(ctx, provider, reportApplied, done.moved)
+	w.counts.report(ctx, provider, reportRepeated, len(reports)-done.fresh)
+	w.counts.report(ctx, provider, reportUnmatched, done.unmatched)
+	w.counts.report(ctx, provider, reportNothing, done.fresh-done.moved-done.unmatched)
+	if done.unmatched > 0 {
+		slog.WarnContext(ctx, "reports about deliveries that are not in the ledger", "provider", provider, "reports", done.unmatched)
+	}
+	return nil
+}

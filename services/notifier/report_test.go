@@ -1,0 +1,378 @@
+package notifier
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha1" //nolint:gosec // what Twilio signs with
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
+	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
+)
+
+// postman signs reports as the providers do.
+type postman struct {
+	*webhooks
+	key *ecdsa.PrivateKey
+}
+
+func newPostman(t *testing.T) *postman {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLedger(t)
+	counts, err := newInstruments(l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(counts.stop)
+	return &postman{key: key, webhooks: &webhooks{
+		ledger: l, counts: counts, sendGridKey: &key.PublicKey, maxAge: 25 * time.Hour,
+		twilio: Twilio{AccountSID: "AC0", AuthToken: "tw-token", StatusCallback: "https://gw.example.org/webhooks/twilio/"},
+	}}
+}
+
+func (p *postman) sign(t *testing.T, body string, age time.Duration) *notifierpb.ReportSendGridRequest {
+	t.Helper()
+	at := strconv.FormatInt(time.Now().Add(-age).Unix(), 10)
+	digest := sha256.Sum256([]byte(at + body))
+	signature, err := ecdsa.SignASN1(rand.Reader, p.key, digest[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &notifierpb.ReportSendGridRequest{Body: []byte(body), Timestamp: at, Signature: base64.StdEncoding.EncodeToString(signature)}
+}
+
+func (p *postman) mail(t *testing.T, event uuid.UUID, kind, id string) error {
+	t.Helper()
+	body := fmt.Sprintf(`[{"email":"canary.x@example.org","event":%q,"sg_event_id":%q,"sg_message_id":"m-1","delivery_id":"%s.EMAIL","timestamp":1}]`, kind, id, event)
+	_, err := p.ReportSendGrid(t.Context(), p.sign(t, body, 0))
+	return err
+}
+
+func (p *postman) signText(deliveryID string, form url.Values) *notifierpb.ReportTwilioRequest {
+	text := "https://gw.example.org/webhooks/twilio/" + deliveryID
+	for _, key := range slices.Sorted(maps.Keys(form)) {
+		text += key + form.Get(key)
+	}
+	mac := hmac.New(sha1.New, []byte("tw-token"))
+	mac.Write([]byte(text))
+	return &notifierpb.ReportTwilioRequest{
+		DeliveryId: deliveryID, Body: []byte(form.Encode()), Signature: base64.StdEncoding.EncodeToString(mac.Sum(nil)),
+	}
+}
+
+func textForm(status string) url.Values {
+	return url.Values{"AccountSid": {"AC0"}, "MessageSid": {"SM1"}, "MessageStatus": {status}, "To": {"+33639980001"}}
+}
+
+// sent plans deliveries and has them accepted.
+func sent(t *testing.T, l *ledger, ways ...channel) uuid.UUID {
+	t.Helper()
+	plans := planOf(ways...)
+	mustPlan(t, l, plans)
+	for _, way := range ways {
+		mustRecord(t, l, settle(mustClaim(t, l, way, 1)[0], "p", answer{class: classAccepted, messageID: "m-0"}, 0))
+	}
+	return plans[0].event
+}
+
+// Whatever the order in which reports come, and however often each does, a
+// delivery ends in the furthest state that any of them says.
+func TestReportsGoForwardInAnyOrder(t *testing.T) {
+	t.Parallel()
+	p := newPostman(t)
+	rows := []struct {
+		kinds  string
+		state  state
+		reason string
+	}{
+		{"processed", accepted, ""},
+		{"processed delivered", delivered, ""},
+		{"delivered processed delivered", delivered, ""},
+		{"delivered bounce", bounced, "SENDGRID_BOUNCE"},
+		{"bounce delivered", bounced, "SENDGRID_BOUNCE"},
+		{"dropped", bounced, "SENDGRID_DROPPED"},
+		{"deferred", accepted, ""},
+		{"delivered spamreport", complained, "SENDGRID_SPAMREPORT"},
+		{"spamreport bounce processed", complained, "SENDGRID_SPAMREPORT"},
+		{"open click", accepted, ""},
+	}
+	for _, row := range rows {
+		event := sent(t, p.ledger, byEmail)
+		for i, kind := range strings.Fields(row.kinds) {
+			if err := p.mail(t, event, kind, fmt.Sprintf("%s-%d", event, i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := look(t, p.ledger, event, byEmail); got.State != row.state || got.Reason != row.reason {
+			t.Errorf("%s: %s %s, want %s %s", row.kinds, got.State, got.Reason, row.state, row.reason)
+		}
+	}
+}
+
+// A report proves that the provider has the delivery, wherever the ledger thinks
+// that it stands.
+func TestAReportEndsEveryDoubt(t *testing.T) {
+	t.Parallel()
+	p := newPostman(t)
+	l := p.ledger
+	rows := map[string]func(d delivery){
+		"being sent": func(delivery) {},
+		"in doubt":   func(d delivery) { mustRecord(t, l, settle(d, "p", answer{class: classUnknown}, time.Minute)) },
+		"lapsed":     func(delivery) { lapse(t, l); mustSweep(t, l) },
+		"to be sent": func(d delivery) { mustRecord(t, l, settle(d, "p", answer{class: classNotSent}, time.Minute)) },
+		"expired": func(d delivery) {
+			mustRecord(t, l, settle(d, "p", answer{class: classUnknown}, time.Minute))
+			exec(t, l, `UPDATE delivery SET expires_at = now() - interval '1 minute', next_attempt_at = now() - interval '1 minute' WHERE event_id = $1`, d.Event)
+			mustSweep(t, l)
+		},
+	}
+	for name, bring := range rows {
+		plans := planOf(byEmail)
+		mustPlan(t, l, plans)
+		d := mustClaim(t, l, byEmail, 1)[0]
+		bring(d)
+		if err := p.mail(t, d.Event, "processed", uuid.NewString()); err != nil {
+			t.Fatal(err)
+		}
+		if got := look(t, l, d.Event, byEmail); got.State != accepted {
+			t.Errorf("%s: is %s", name, got.State)
+		}
+		// What the sender then says about its call changes nothing any more.
+		mustRecord(t, l, settle(d, "p", answer{class: classUnknown, reason: "NO_ANSWER_IN_TIME"}, time.Minute))
+		if got := look(t, l, d.Event, byEmail); got.State != accepted || got.Reason != "" {
+			t.Errorf("%s: the sender's doubt made it %s %s", name, got.State, got.Reason)
+		}
+	}
+	due(t, l)
+	if again, err := l.Claim(t.Context(), byEmail, 10, time.Minute); err != nil || len(again) != 0 {
+		t.Errorf("%d deliveries are sent again: %v", len(again), err)
+	}
+}
+
+// TestForgedStaleAndRepeatedReports: none has an effect.
+func TestForgedStaleAndRepeatedReports(t *testing.T) {
+	t.Parallel()
+	p := newPostman(t)
+	event := sent(t, p.ledger, byEmail, bySMS)
+	body := fmt.Sprintf(`[{"event":"bounce","sg_event_id":"b","delivery_id":"%s.EMAIL"}]`, event)
+	good := p.sign(t, body, 0)
+	stranger, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := sha256.Sum256([]byte(good.GetTimestamp() + body))
+	theirs, err := ecdsa.SignASN1(rand.Reader, stranger, digest[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := func(change func(*notifierpb.ReportSendGridRequest)) *notifierpb.ReportSendGridRequest {
+		changed := p.sign(t, body, 0)
+		change(changed)
+		return changed
+	}
+	mails := map[string]struct {
+		req    *notifierpb.ReportSendGridRequest
+		reason error
+	}{
+		"no signature":       {with(func(r *notifierpb.ReportSendGridRequest) { r.Signature = "" }), errReportForged},
+		"no base64":          {with(func(r *notifierpb.ReportSendGridRequest) { r.Signature = "!" }), errReportForged},
+		"another key":        {&notifierpb.ReportSendGridRequest{Body: good.GetBody(), Timestamp: good.GetTimestamp(), Signature: base64.StdEncoding.EncodeToString(theirs)}, errReportForged},
+		"another body":       {with(func(r *notifierpb.ReportSendGridRequest) { r.Body = append(r.Body, ' ') }), errReportForged},
+		"another time":       {with(func(r *notifierpb.ReportSendGridRequest) { r.Timestamp += "0" }), errReportForged},
+		"26 hours old":       {p.sign(t, body, 26*time.Hour), errReportStale},
+		"from the future":    {p.sign(t, body, -10*time.Minute), errReportStale},
+		"signed, unreadable": {p.sign(t, `{"event":`, 0), errReportMalformed},
+	}
+	for name, row := range mails {
+		if _, err := p.ReportSendGrid(t.Context(), row.req); !equalRefusal(err, row.reason) {
+			t.Errorf("%s: %v, want %v", name, err, row.reason)
+		}
+	}
+	texts := map[string]struct {
+		req    *notifierpb.ReportTwilioRequest
+		reason error
+	}{
+		"no signature":     {&notifierpb.ReportTwilioRequest{DeliveryId: event.String() + ".SMS", Body: []byte(textForm("failed").Encode())}, errReportForged},
+		"another delivery": {&notifierpb.ReportTwilioRequest{DeliveryId: event.String() + ".SMS", Body: []byte(textForm("failed").Encode()), Signature: p.signText(uuid.NewString()+".SMS", textForm("failed")).GetSignature()}, errReportForged},
+		"another status":   {&notifierpb.ReportTwilioRequest{DeliveryId: event.String() + ".SMS", Body: []byte(textForm("failed").Encode()), Signature: p.signText(event.String()+".SMS", textForm("sent")).GetSignature()}, errReportForged},
+		"another account":  {p.signText(event.String()+".SMS", url.Values{"AccountSid": {"AC1"}, "MessageSid": {"SM1"}, "MessageStatus": {"failed"}}), errReportForged},
+		"a value twice":    {p.signText(event.String()+".SMS", url.Values{"AccountSid": {"AC0"}, "MessageSid": {"SM1"}, "MessageStatus": {"failed", "sent"}}), errReportMalformed},
+	}
+	for name, row := range texts {
+		if _, err := p.ReportTwilio(t.Context(), row.req); !equalRefusal(err, row.reason) {
+			t.Errorf("SMS, %s: %v, want %v", name, err, row.reason)
+		}
+	}
+	for _, way := range channels {
+		if got := look(t, p.ledger, event, way); got.State != accepted {
+			t.Errorf("%s is %s by a report that was refused", way, got.State)
+		}
+	}
+	// Repeated: the second has no effect, even if the row was changed since.
+	for range 3 {
+		if _, err := p.ReportSendGrid(t.Context(), good); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec(t, p.ledger, `UPDATE delivery SET state = 'accepted' WHERE event_id = $1`, event)
+	if _, err := p.ReportSendGrid(t.Context(), good); err != nil {
+		t.Fatal(err)
+	}
+	if got := look(t, p.ledger, event, byEmail); got.State != accepted {
+		t.Errorf("a repeated report had an effect: %s", got.State)
+	}
+	figures := measured()
+	for _, result := range []string{"forged", "stale", "repeated"} {
+		if !strings.Contains(figures, result) {
+			t.Errorf("no figure of %s reports", result)
+		}
+	}
+}
+
+func equalRefusal(got, want error) bool {
+	return status.Code(got) == status.Code(want) && got != nil && strings.Contains(got.Error(), want.Error())
+}
+
+func TestTextReports(t *testing.T) {
+	t.Parallel()
+	p := newPostman(t)
+	rows := []struct {
+		statuses string
+		code     string
+		state    state
+		reason   string
+	}{
+		{"queued sent", "", accepted, ""},
+		{"sent delivered", "", delivered, ""},
+		{"delivered sent", "", delivered, ""},
+		{"undelivered", "30003", bounced, "TWILIO_30003"},
+		{"failed", "", bounced, "TWILIO_failed"},
+		{"invented", "", accepted, ""},
+	}
+	for _, row := range rows {
+		event := sent(t, p.ledger, bySMS)
+		for _, status := range strings.Fields(row.statuses) {
+			form := textForm(status)
+			form.Set("MessageSid", "SM"+event.String())
+			if row.code != "" {
+				form.Set("ErrorCode", row.code)
+			}
+			for range 2 {
+				if _, err := p.ReportTwilio(t.Context(), p.signText(event.String()+".SMS", form)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if got := look(t, p.ledger, event, bySMS); got.State != row.state || got.Reason != row.reason {
+			t.Errorf("%s: %s %s, want %s %s", row.statuses, got.State, got.Reason, row.state, row.reason)
+		}
+	}
+}
+
+// Reports about other systems' mails of the same account, and about deliveries
+// that the ledger lost, are taken and change nothing.
+func TestReportsAboutNothingOfOurs(t *testing.T) {
+	t.Parallel()
+	p := newPostman(t)
+	for _, body := range []string{
+		`[]`, `[{"event":"delivered","sg_event_id":"1"}]`, `[{"event":"delivered","sg_event_id":"1","delivery_id":"nonsense"}]`,
+		`[{"event":"delivered","sg_event_id":"2","delivery_id":"` + uuid.NewString() + `.EMAIL"}]`,
+		`[{"event":"delivered","sg_event_id":"3","delivery_id":"` + uuid.NewString() + `.FAX"}]`,
+	} {
+		if _, err := p.ReportSendGrid(t.Context(), p.sign(t, body, 0)); err != nil {
+			t.Errorf("%s: %v", body, err)
+		}
+	}
+	off := &webhooks{ledger: p.ledger, counts: p.counts}
+	if _, err := off.ReportSendGrid(t.Context(), p.sign(t, `[]`, 0)); status.Code(err) != codes.FailedPrecondition {
+		t.Errorf("not configured: %v", err)
+	}
+	if _, err := off.ReportTwilio(t.Context(), p.signText("e.SMS", textForm("sent"))); status.Code(err) != codes.FailedPrecondition {
+		t.Errorf("not configured: %v", err)
+	}
+}
+
+func TestWebhookKeys(t *testing.T) {
+	t.Parallel()
+	other, err := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // its kind matters, not its strength
+	if err != nil {
+		t.Fatal(err)
+	}
+	wide, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []any{&other.PublicKey, &wide.PublicKey} {
+		der, err := x509.MarshalPKIXPublicKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := parseWebhookKey(base64.StdEncoding.EncodeToString(der)); err == nil {
+			t.Errorf("a %T was taken", key)
+		}
+	}
+	if _, err := parseWebhookKey("%"); err == nil {
+		t.Error("no base64 was taken")
+	}
+}
+
+// A provider that takes a delivery and never says so: its report comes within
+// AmbiguityWait, and nothing is sent again.
+func TestAReportInsteadOfAnAnswer(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.cfg.Twilio.Lookup, s.cfg.SendGrid.Activity = false, false
+	s.cfg.CallTimeout, s.cfg.Lease, s.cfg.AmbiguityWait = 200*time.Millisecond, time.Second, 2*time.Second
+	p := newPostman(t)
+	p.ledger = s.ledger
+	taken := make(chan *providerCall, 8)
+	s.providers.set(func(call *providerCall, _ http.ResponseWriter) bool {
+		taken <- call
+		<-call.Gone // accepted, and silent
+		return true
+	})
+	s.start(t)
+	event, submitted := eventOf(t, eventspb.TypeMessageSubmitted, s.newcomer())
+	s.publish(t, submitted)
+	for range 2 {
+		<-taken
+	}
+	eventually(t, "both are in doubt", func() bool {
+		return look(t, s.ledger, event, byEmail).State == unknown && look(t, s.ledger, event, bySMS).State == unknown
+	})
+	if err := p.mail(t, event, "delivered", "d-1"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.ReportTwilio(context.WithoutCancel(t.Context()), p.signText(event.String()+".SMS", textForm("delivered"))); err != nil {
+		t.Fatal(err)
+	}
+	s.settled(t, 2)
+	select {
+	case call := <-taken:
+		t.Errorf("%s was sent again", call.Channel)
+	case <-time.After(2 * s.cfg.AmbiguityWait): // when a repeat would have come
+	}
+}

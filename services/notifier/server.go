@@ -1,0 +1,303 @@
+package notifier
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgconn"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/bus"
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
+)
+
+// server is NotifierService.
+type server struct {
+	notifierpb.UnimplementedNotifierServiceServer
+	ledger     *ledger
+	recipients messagingpb.RecipientServiceClient
+	wake       func()
+}
+
+// Refusals of this service.
+var (
+	errNoConversation = rpc.Refuse(codes.NotFound, "CONVERSATION_NOT_FOUND", "no such conversation")
+	errNoLetter       = rpc.Refuse(codes.NotFound, "DEAD_LETTER_NOT_FOUND", "no such dead letter; it may have been replayed or dropped")
+	errBadLetter      = rpc.Invalid("id", "DEAD_LETTER_ID_INVALID", "must be as ListDeadLetters gives it: a UUID followed by .EMAIL, .SMS or .EVENT")
+	errBadPage        = rpc.Invalid("page_token", "PAGE_TOKEN_INVALID", "must be a next_page_token of this list")
+	errReplayWhat     = rpc.Invalid("ids", "REPLAY_SELECTION_INVALID", "give ids or a filter, one of the two")
+	errUnavailable    = rpc.Refuse(codes.Unavailable, "DATABASE_UNAVAILABLE", "the database cannot be reached; try again")
+)
+
+// statusOf turns an error into what the caller is told.
+func statusOf(err error) error {
+	var network *pgconn.ConnectError
+	if errors.As(err, &network) || pgconn.SafeToRetry(err) {
+		return errUnavailable.Because(err)
+	}
+	return err
+}
+
+// ListDeliveries returns the notifications about one of the member's own
+// conversations.
+func (s *server) ListDeliveries(ctx context.Context, req *notifierpb.ListDeliveriesRequest) (*notifierpb.ListDeliveriesResponse, error) {
+	list, err := s.timeline(ctx, req.GetConversationId(), &messagingpb.CheckReaderRequest{
+		Reader: &messagingpb.CheckReaderRequest_Member{Member: auth.FromContext(ctx).Subject}})
+	return &notifierpb.ListDeliveriesResponse{Deliveries: list}, err
+}
+
+// ListDeliveriesForAgent is the same within an agent's scope.
+func (s *server) ListDeliveriesForAgent(ctx context.Context, req *notifierpb.ListDeliveriesForAgentRequest) (*notifierpb.ListDeliveriesForAgentResponse, error) {
+	id := auth.FromContext(ctx)
+	list, err := s.timeline(ctx, req.GetConversationId(), &messagingpb.CheckReaderRequest{
+		Reader: &messagingpb.CheckReaderRequest_Agent{Agent: &messagingpb.AgentScope{Caisse: id.Caisse, Queues: id.Queues}}})
+	return &notifierpb.ListDeliveriesForAgentResponse{Deliveries: list}, err
+}
+
+// timeline returns a conversation's deliveries if the messaging service, which
+// knows whose it is, lets the reader see it.
+func (s *server) timeline(ctx context.Context, conversation string, reader *messagingpb.CheckReaderRequest) ([]*notifierpb.Delivery, error) {
+	reader.ConversationId = conversation
+	_, err := s.recipients.CheckReader(ctx, reader)
+	if status.Code(err) == codes.NotFound {
+		return nil, errNoConversation
+	}
+	if err != nil {
+		return nil, rpc.Refuse(codes.Unavailable, "MESSAGING_UNAVAILABLE", "cannot tell who may see this conversation; try again").Because(err)
+	}
+	rows, err := s.ledger.Timeline(ctx, uuid.MustParse(conversation))
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	list := make([]*notifierpb.Delivery, len(rows))
+	for i, row := range rows {
+		list[i] = &notifierpb.Delivery{
+			Channel: channelOf[row.Channel], Purpose: purposeOf[row.Kind], State: stateOf[row.State],
+			OccurTime: timestamppb.New(row.Occurred), UpdateTime: timestamppb.New(row.Updated),
+		}
+		if list[i].GetState() != notifierpb.DeliveryState_PENDING {
+			// While it is under way, its last obstacle is nobody's concern.
+			list[i].Reason = row.Reason
+		}
+	}
+	return list, nil
+}
+
+var channelOf = map[channel]notifierpb.Channel{byEmail: notifierpb.Channel_EMAIL, bySMS: notifierpb.Channel_SMS}
+
+var purposeOf = map[eventType]notifierpb.Purpose{
+	messageSubmitted: notifierpb.Purpose_ACKNOWLEDGEMENT, replyPosted: notifierpb.Purpose_REPLY,
+}
+
+var stateOf = map[state]notifierpb.DeliveryState{
+	planned: notifierpb.DeliveryState_PENDING, sending: notifierpb.DeliveryState_PENDING,
+	retry: notifierpb.DeliveryState_PENDING, unknown: notifierpb.DeliveryState_PENDING,
+	accepted: notifierpb.DeliveryState_ACCEPTED, delivered: notifierpb.DeliveryState_DELIVERED,
+	bounced: notifierpb.DeliveryState_BOUNCED, complained: notifierpb.DeliveryState_COMPLAINED,
+	refused: notifierpb.DeliveryState_REFUSED, expired: notifierpb.DeliveryState_EXPIRED,
+	suppressed: notifierpb.DeliveryState_SUPPRESSED,
+}
+
+const (
+	pageDefault = 20
+	pageMost    = 100
+)
+
+// ListDeadLetters returns a page, newest first.
+func (s *server) ListDeadLetters(ctx context.Context, req *notifierpb.ListDeadLettersRequest) (*notifierpb.ListDeadLettersResponse, error) {
+	after, err := decodeLetterKey(req.GetPageToken())
+	if err != nil {
+		return nil, err
+	}
+	size := pageDefault
+	if req.GetPageSize() > 0 {
+		size = min(int(req.GetPageSize()), pageMost)
+	}
+	filter := narrow(req.GetKind(), req.GetChannel())
+	filter.reason, filter.provider = req.GetReason(), req.GetProvider()
+	letters, err := s.ledger.DeadLetters(ctx, filter, after, size+1)
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	resp := &notifierpb.ListDeadLettersResponse{}
+	if len(letters) > size {
+		letters = letters[:size]
+		resp.NextPageToken = encodeLetterKey(letters[size-1])
+	}
+	for _, letter := range letters {
+		resp.DeadLetters = append(resp.DeadLetters, letterOf(letter))
+	}
+	return resp, nil
+}
+
+// narrow selects by kind and channel. Events have no channel, so a filter for
+// events of a channel selects nothing.
+func narrow(kind notifierpb.DeadLetterKind, way notifierpb.Channel) letterFilter {
+	var f letterFilter
+	f.deliveries = kind == notifierpb.DeadLetterKind_DELIVERY
+	if way != notifierpb.Channel_CHANNEL_UNSPECIFIED {
+		f.channel = way.String()
+	}
+	if kind == notifierpb.DeadLetterKind_EVENT {
+		if f.channel != "" {
+			f.deliveries = true // and of a channel that no delivery has
+		}
+		f.channel = eventLetter
+	}
+	return f
+}
+
+func letterOf(row deadLetter) *notifierpb.DeadLetter {
+	letter := &notifierpb.DeadLetter{
+		Id: row.ID.String() + "." + row.Channel, Kind: notifierpb.DeadLetterKind_DELIVERY, EventType: row.Kind, Caisse: row.Caisse,
+		State: stateOf[row.State], Reason: row.Reason, Provider: row.Provider, Attempts: row.Attempts, EndTime: timestamppb.New(row.Ended),
+	}
+	if row.Channel == eventLetter {
+		letter.Kind = notifierpb.DeadLetterKind_EVENT
+	}
+	if row.Conversation != nil {
+		letter.ConversationId = row.Conversation.String()
+	}
+	if row.Occurred != nil {
+		letter.OccurTime = timestamppb.New(*row.Occurred)
+	}
+	return letter
+}
+
+// parseLetterID undoes the id of letterOf.
+func parseLetterID(id string) (uuid.UUID, string, error) {
+	name, way, _ := strings.Cut(id, ".")
+	letter, err := uuid.Parse(name)
+	if err != nil || way != string(byEmail) && way != string(bySMS) && way != eventLetter {
+		return letter, way, errBadLetter
+	}
+	return letter, way, nil
+}
+
+func encodeLetterKey(row deadLetter) string {
+	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%s %s %s", row.Ended.UTC().Format(time.RFC3339Nano), row.ID, row.Channel))
+}
+
+func decodeLetterKey(token string) (*letterKey, error) {
+	if token == "" {
+		return nil, nil //nolint:nilnil // the first page
+	}
+	text, err := base64.RawURLEncoding.DecodeString(token)
+	if err != nil {
+		return nil, errBadPage
+	}
+	parts := strings.Split(string(text), " ")
+	if len(parts) != 3 {
+		return nil, errBadPage
+	}
+	ended, err1 := time.Parse(time.RFC3339Nano, parts[0])
+	id, err2 := uuid.Parse(parts[1])
+	if err1 != nil || err2 != nil {
+		return nil, errBadPage
+	}
+	return &letterKey{ended, id, parts[2]}, nil
+}
+
+// ReplayDeadLetters has dead letters tried again.
+func (s *server) ReplayDeadLetters(ctx context.Context, req *notifierpb.ReplayDeadLettersRequest) (*notifierpb.ReplayDeadLettersResponse, error) {
+	filter, err := replayFilter(req)
+	if err != nil {
+		return nil, err
+	}
+	if req.GetDryRun() {
+		n, err := s.ledger.CountDeadLetters(ctx, filter)
+		return &notifierpb.ReplayDeadLettersResponse{Replayed: n}, statusOf(err)
+	}
+	operator := auth.FromContext(ctx).Subject
+	events, err := s.replayEvents(ctx, operator, filter)
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	n, err := s.ledger.Replay(ctx, operator, filter)
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	slog.InfoContext(ctx, "dead letters replayed", "operator", operator, "deliveries", n, "events", events)
+	s.wake()
+	return &notifierpb.ReplayDeadLettersResponse{Replayed: n + events}, nil
+}
+
+func replayFilter(req *notifierpb.ReplayDeadLettersRequest) (letterFilter, error) {
+	if (len(req.GetIds()) > 0) == (req.GetFilter() != nil) {
+		return letterFilter{}, errReplayWhat
+	}
+	filter := narrow(req.GetFilter().GetKind(), req.GetFilter().GetChannel())
+	filter.reason, filter.provider = req.GetFilter().GetReason(), req.GetFilter().GetProvider()
+	if from := req.GetFilter().GetEndedFrom(); from != nil {
+		at := from.AsTime()
+		filter.from = &at
+	}
+	if before := req.GetFilter().GetEndedBefore(); before != nil {
+		at := before.AsTime()
+		filter.before = &at
+	}
+	for _, name := range req.GetIds() {
+		id, way, err := parseLetterID(name)
+		if err != nil {
+			return filter, err
+		}
+		filter.ids, filter.channels = append(filter.ids, id), append(filter.channels, way)
+	}
+	return filter, nil
+}
+
+// replayEvents reads events again that could not be read. Those that still cannot
+// stay where they are.
+func (s *server) replayEvents(ctx context.Context, operator string, filter letterFilter) (n int32, err error) {
+	rows, err := s.ledger.AsideEvents(ctx, filter)
+	if err != nil {
+		return 0, err
+	}
+	for _, row := range rows {
+		msg := bus.Msg{ID: row.MessageID, Type: row.Type, Data: row.Payload, TraceParent: row.Trace}
+		if row.Occurred != nil {
+			msg.Time = *row.Occurred
+		}
+		plans, err := plansOf(msg)
+		if err != nil {
+			continue
+		}
+		if _, err := s.ledger.Plan(ctx, plans); err != nil {
+			return n, err
+		}
+		if err := s.ledger.EndAside(ctx, operator, row.ID); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+// DropDeadLetter takes a dead letter off the list for good.
+func (s *server) DropDeadLetter(ctx context.Context, req *notifierpb.DropDeadLetterRequest) (*notifierpb.DropDeadLetterResponse, error) {
+	id, way, err := parseLetterID(req.GetId())
+	if err != nil {
+		return nil, err
+	}
+	operator := auth.FromContext(ctx).Subject
+	dropped, err := s.ledger.Drop(ctx, operator, id, way, req.GetNote())
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	if !dropped {
+		return nil, errNoLetter
+	}
+	slog.InfoContext(ctx, "dead letter dropped", "operator", operator, "letter", req.GetId())
+	return &notifierpb.DropDeadLetterResponse{}, nil
+}
