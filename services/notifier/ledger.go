@@ -591,7 +591,7 @@ func (l *ledger) DeadLetters(ctx context.Context, f letterFilter, after *letterK
 func (l *ledger) CountDeadLetters(ctx context.Context, f letterFilter) (n int32, err error) {
 	where, args := f.where()
 	args["limit"] = replayMost
-	err = l.pool.QueryRow(ctx, `SELECT count(*) FROM (SELECT FROM `+deadLetters+` WHERE `+where+` LIMIT @limit) AS some`, args).Scan(&n)
+	err = l.pool.QueryRow(ctx, `SELECT count(*) FROM (SELECT FROM `+deadLetters+` WHERE `+where+` LIMIT @limit) AS found`, args).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("counting dead letters: %w", err)
 	}

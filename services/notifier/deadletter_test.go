@@ -1,0 +1,390 @@
+package notifier
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/bus"
+	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
+	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
+)
+
+// dial opens a port for the next notifier that starts and returns a client of it.
+func (s *stage) dial(t *testing.T) notifierpb.NotifierServiceClient {
+	t.Helper()
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.cfg.Listener = lis
+	conn, err := grpc.NewClient("passthrough:///"+lis.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return notifierpb.NewNotifierServiceClient(conn)
+}
+
+func bearer(token string) grpc.CallOption {
+	return grpc.PerRPCCredentials(tokenCredentials(token))
+}
+
+type tokenCredentials string
+
+func (c tokenCredentials) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Bearer " + string(c)}, nil
+}
+
+func (tokenCredentials) RequireTransportSecurity() bool { return false }
+
+// operator is the token of somebody who may replay and drop.
+func (s *stage) operator(t *testing.T) grpc.CallOption {
+	t.Helper()
+	return bearer(s.staff.Token(t, map[string]any{"sub": "olga", "roles": []string{auth.RoleOperator}}))
+}
+
+// dead plans a delivery and brings it to an end that a row of the tests names.
+func dead(t *testing.T, l *ledger, way channel, a answer) uuid.UUID {
+	t.Helper()
+	plans := planOf(way)
+	mustPlan(t, l, plans)
+	mustRecord(t, l, settle(mustClaim(t, l, way, 1)[0], "p", a, 0))
+	return plans[0].event
+}
+
+func TestWhatIsADeadLetter(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	p := newPostman(t)
+	p.ledger = l
+	letters := map[string]string{
+		dead(t, l, byEmail, answer{class: classRefused, reason: "HTTP_400"}).String() + ".EMAIL":           "refused",
+		dead(t, l, bySMS, answer{class: classSuppressed, reason: reasonPhoneInvalid}).String() + ".SMS":    "suppressed",
+		dead(t, l, byEmail, answer{class: classSuppressed, reason: reasonNobody}).String() + ".EMAIL":      "suppressed",
+		dead(t, l, byEmail, answer{class: classSuppressed, reason: reasonRender}).String() + ".EMAIL":      "suppressed",
+		dead(t, l, byEmail, answer{class: classAccepted, messageID: "bounces"}).String() + ".EMAIL-bounce": "bounced",
+	}
+	for name := range letters {
+		if id, found := strings.CutSuffix(name, ".EMAIL-bounce"); found {
+			if err := p.mail(t, uuid.MustParse(id), "bounce", id); err != nil {
+				t.Fatal(err)
+			}
+			delete(letters, name)
+			letters[id+".EMAIL"] = "bounced"
+		}
+	}
+	// These are none.
+	dead(t, l, byEmail, answer{class: classSuppressed, reason: reasonNoEmail})
+	dead(t, l, bySMS, answer{class: classSuppressed, reason: reasonNoPhone})
+	dead(t, l, byEmail, answer{class: classAccepted})
+	dead(t, l, byEmail, answer{class: classNotSent})
+	late := planOf(bySMS)
+	mustPlan(t, l, late)
+	exec(t, l, `UPDATE delivery SET expires_at = now() - interval '1 minute' WHERE event_id = $1`, late[0].event)
+	mustSweep(t, l)
+	letters[late[0].event.String()+".SMS"] = "expired"
+	got, err := l.DeadLetters(t.Context(), letterFilter{}, nil, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, letter := range got {
+		id := letter.ID.String() + "." + letter.Channel
+		if letters[id] != string(letter.State) {
+			t.Errorf("%s is %s (%s), want %q", id, letter.State, letter.Reason, letters[id])
+		}
+		delete(letters, id)
+	}
+	for id, state := range letters {
+		t.Errorf("%s, %s, is missing", id, state)
+	}
+}
+
+// TestReplay: by ids, by filter, twice at once; what a provider accepted is never
+// sent again.
+func TestReplay(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	taken := sent(t, l, byEmail)
+	refusedMail := dead(t, l, byEmail, answer{class: classRefused, reason: "HTTP_400"})
+	refusedText := dead(t, l, bySMS, answer{class: classRefused, reason: "TWILIO_21211"})
+	doubtful := planOf(bySMS)
+	mustPlan(t, l, doubtful)
+	mustRecord(t, l, settle(mustClaim(t, l, bySMS, 1)[0], "p", answer{class: classUnknown}, time.Minute))
+	exec(t, l, `UPDATE delivery SET expires_at = now() - interval '1 minute', next_attempt_at = now() - interval '1 minute' WHERE event_id = $1`, doubtful[0].event)
+	mustSweep(t, l)
+
+	replay := func(f letterFilter, want int32) {
+		t.Helper()
+		counted, err := l.CountDeadLetters(t.Context(), f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := l.Replay(t.Context(), "agent:olga", f)
+		if err != nil || n != want || counted != want {
+			t.Fatalf("replayed %d, counted %d, want %d: %v", n, counted, want, err)
+		}
+	}
+	replay(letterFilter{ids: []uuid.UUID{taken}, channels: []string{"EMAIL"}}, 0)
+	replay(letterFilter{ids: []uuid.UUID{refusedMail}, channels: []string{"SMS"}}, 0)
+	replay(letterFilter{channel: "SMS", reason: "TWILIO_21211"}, 1)
+	replay(letterFilter{provider: "nobody"}, 0)
+	before := time.Now().Add(-time.Hour)
+	replay(letterFilter{before: &before}, 0)
+	replay(letterFilter{from: &before}, 2)
+	replay(letterFilter{}, 0) // all of them are on their way
+	for _, event := range []uuid.UUID{refusedText, doubtful[0].event} {
+		if got := look(t, l, event, bySMS); got.State != planned || got.Attempts != 0 {
+			t.Errorf("%+v", got)
+		}
+	}
+	if got := look(t, l, taken, byEmail); got.State != accepted {
+		t.Errorf("what was accepted is %s", got.State)
+	}
+	claimed := mustClaim(t, l, bySMS, 2)
+	if len(claimed) != 2 {
+		t.Fatalf("%d SMS are tried again, want 2", len(claimed))
+	}
+	for _, d := range claimed {
+		if d.Event == doubtful[0].event && d.Unknowns != 1 {
+			t.Error("the doubt was forgotten: it would be sent unasked")
+		}
+	}
+	var notes int
+	if err := l.pool.QueryRow(t.Context(), `SELECT count(*) FROM intervention WHERE operator = 'agent:olga' AND action = 'replay'`).Scan(&notes); err != nil || notes != 3 {
+		t.Errorf("%d interventions are noted, want 3: %v", notes, err)
+	}
+}
+
+func TestDrop(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	event := dead(t, l, byEmail, answer{class: classRefused})
+	taken := sent(t, l, byEmail)
+	for _, row := range []struct {
+		id   uuid.UUID
+		way  string
+		want bool
+	}{{taken, "EMAIL", false}, {event, "SMS", false}, {event, eventLetter, false}, {event, "EMAIL", true}, {event, "EMAIL", false}} {
+		if got, err := l.Drop(t.Context(), "agent:olga", row.id, row.way, "wrong address"); err != nil || got != row.want {
+			t.Errorf("%s %s: dropped %t, want %t: %v", row.id, row.way, got, row.want, err)
+		}
+	}
+	if n, err := l.Replay(t.Context(), "agent:olga", letterFilter{}); err != nil || n != 0 {
+		t.Errorf("%d replayed after the drop: %v", n, err)
+	}
+}
+
+// TestOperator walks through all of it as an operator does, over gRPC: list with
+// pages, try in vain, replay, drop; and an event that could not be read.
+func TestOperator(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	client := s.dial(t)
+	s.providers.set(func(call *providerCall, w http.ResponseWriter) bool {
+		if call.Channel == byEmail {
+			w.WriteHeader(http.StatusBadRequest)
+			return true
+		}
+		return false
+	})
+	s.start(t)
+	const letters = 5
+	for range letters {
+		_, event := eventOf(t, eventspb.TypeReplyPosted, s.newcomer())
+		s.publish(t, event)
+	}
+	id := uuid.New()
+	s.publish(t, bus.Event{
+		ID: id.String(), Type: eventspb.CEType(eventspb.TypeReplyPosted), Source: "/messaging", Subject: eventspb.Subject(eventspb.TypeReplyPosted, "armorique"),
+		Entity: uuid.NewString(), Time: time.Now(), Data: []byte("\xff"),
+	})
+	s.settled(t, letters)
+	ctx, operator := t.Context(), s.operator(t)
+	var list []*notifierpb.DeadLetter
+	eventually(t, "all are listed", func() bool {
+		list = nil
+		req := &notifierpb.ListDeadLettersRequest{PageSize: 2}
+		for {
+			resp, err := client.ListDeadLetters(ctx, req, operator)
+			if err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, resp.GetDeadLetters()...)
+			if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {
+				return len(list) == letters+1
+			}
+		}
+	})
+	if !slices.IsSortedFunc(list, func(a, b *notifierpb.DeadLetter) int { return b.GetEndTime().AsTime().Compare(a.GetEndTime().AsTime()) }) {
+		t.Error("not newest first")
+	}
+	count := func(req *notifierpb.ListDeadLettersRequest) int {
+		t.Helper()
+		resp, err := client.ListDeadLetters(ctx, req, operator)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(resp.GetDeadLetters())
+	}
+	for i, row := range []struct {
+		req  *notifierpb.ListDeadLettersRequest
+		want int
+	}{
+		{&notifierpb.ListDeadLettersRequest{Kind: notifierpb.DeadLetterKind_EVENT}, 1},
+		{&notifierpb.ListDeadLettersRequest{Kind: notifierpb.DeadLetterKind_DELIVERY}, letters},
+		{&notifierpb.ListDeadLettersRequest{Channel: notifierpb.Channel_EMAIL}, letters},
+		{&notifierpb.ListDeadLettersRequest{Channel: notifierpb.Channel_SMS}, 0},
+		{&notifierpb.ListDeadLettersRequest{Kind: notifierpb.DeadLetterKind_EVENT, Channel: notifierpb.Channel_EMAIL}, 0},
+		{&notifierpb.ListDeadLettersRequest{Reason: "HTTP_400", Provider: "sendgrid"}, letters},
+		{&notifierpb.ListDeadLettersRequest{Reason: reasonEventUnread}, 1},
+	} {
+		if got := count(row.req); got != row.want {
+			t.Errorf("row %d: %d, want %d", i, got, row.want)
+		}
+	}
+	s.checkRefusals(t, client)
+
+	dry, err := client.ReplayDeadLetters(ctx, &notifierpb.ReplayDeadLettersRequest{Filter: &notifierpb.DeadLetterFilter{}, DryRun: true}, operator)
+	if err != nil || dry.GetReplayed() != letters+1 || count(&notifierpb.ListDeadLettersRequest{}) != letters+1 {
+		t.Fatalf("dry run: %v, %v", dry, err)
+	}
+	s.providers.set(nil)
+	all, err := client.ReplayDeadLetters(ctx, &notifierpb.ReplayDeadLettersRequest{
+		Filter: &notifierpb.DeadLetterFilter{EndedBefore: timestamppb.New(time.Now().Add(time.Hour))}}, operator)
+	if err != nil || all.GetReplayed() != letters { // the event still cannot be read
+		t.Fatalf("replay: %v, %v", all, err)
+	}
+	s.settled(t, letters)
+	if n := len(s.providers.accepted(byEmail)); n != letters {
+		t.Errorf("%d mails after the replay, want %d", n, letters)
+	}
+	resp, err := client.ListDeadLetters(ctx, &notifierpb.ListDeadLettersRequest{}, operator)
+	if err != nil || len(resp.GetDeadLetters()) != 1 || resp.GetDeadLetters()[0].GetKind() != notifierpb.DeadLetterKind_EVENT {
+		t.Fatalf("left: %v, %v", resp, err)
+	}
+	// As if a version had come that can read it.
+	_, readable := eventOf(t, eventspb.TypeReplyPosted, s.newcomer())
+	exec(t, s.ledger, `UPDATE set_aside SET payload = $1`, readable.Data)
+	name := resp.GetDeadLetters()[0].GetId()
+	again, err := client.ReplayDeadLetters(ctx, &notifierpb.ReplayDeadLettersRequest{Ids: []string{name}}, operator)
+	if err != nil || again.GetReplayed() != 1 {
+		t.Fatalf("replaying the event: %v, %v", again, err)
+	}
+	s.settled(t, letters+1)
+	if _, err := client.DropDeadLetter(ctx, &notifierpb.DropDeadLetterRequest{Id: name, Note: "x"}, operator); status.Code(err) != codes.NotFound {
+		t.Errorf("dropping what was replayed: %v", err)
+	}
+}
+
+// checkRefusals: nobody but an operator, and nothing malformed.
+func (s *stage) checkRefusals(t *testing.T, client notifierpb.NotifierServiceClient) {
+	t.Helper()
+	ctx := t.Context()
+	callers := map[string]struct {
+		token grpc.CallOption
+		want  codes.Code
+	}{
+		"nobody": {grpc.EmptyCallOption{}, codes.Unauthenticated},
+		"member": {bearer(s.members.Token(t, map[string]any{"sub": "m"})), codes.PermissionDenied},
+		"agent":  {bearer(s.staff.Token(t, map[string]any{"sub": "a", "roles": []string{auth.RoleAgent}})), codes.PermissionDenied},
+	}
+	for name, caller := range callers {
+		_, err1 := client.ListDeadLetters(ctx, &notifierpb.ListDeadLettersRequest{}, caller.token)
+		_, err2 := client.ReplayDeadLetters(ctx, &notifierpb.ReplayDeadLettersRequest{Filter: &notifierpb.DeadLetterFilter{}}, caller.token)
+		_, err3 := client.DropDeadLetter(ctx, &notifierpb.DropDeadLetterRequest{Id: uuid.NewString() + ".SMS", Note: "n"}, caller.token)
+		for _, err := range []error{err1, err2, err3} {
+			if status.Code(err) != caller.want {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+	operator := s.operator(t)
+	replay := func(req *notifierpb.ReplayDeadLettersRequest) error {
+		_, err := client.ReplayDeadLetters(ctx, req, operator)
+		return err
+	}
+	drop := func(id, note string) error {
+		_, err := client.DropDeadLetter(ctx, &notifierpb.DropDeadLetterRequest{Id: id, Note: note}, operator)
+		return err
+	}
+	list := func(token string) error {
+		_, err := client.ListDeadLetters(ctx, &notifierpb.ListDeadLettersRequest{PageToken: token}, operator)
+		return err
+	}
+	name := uuid.NewString() + ".EMAIL"
+	for what, err := range map[string]error{
+		"REPLAY_SELECTION_INVALID neither": replay(&notifierpb.ReplayDeadLettersRequest{}),
+		"REPLAY_SELECTION_INVALID both":    replay(&notifierpb.ReplayDeadLettersRequest{Ids: []string{name}, Filter: &notifierpb.DeadLetterFilter{}}),
+		"DEAD_LETTER_ID_INVALID replay":    replay(&notifierpb.ReplayDeadLettersRequest{Ids: []string{"x.EMAIL"}}),
+		"DEAD_LETTER_ID_INVALID channel":   drop(uuid.NewString()+".FAX", "n"),
+		"note empty":                       drop(name, ""),
+		"note long":                        drop(name, strings.Repeat("n", 201)),
+		"PAGE_TOKEN_INVALID":               list("!"),
+		"PAGE_TOKEN_INVALID 2":             list("YWJj"),
+	} {
+		if status.Code(err) != codes.InvalidArgument {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if err := drop(name, "n"); status.Code(err) != codes.NotFound {
+		t.Errorf("unknown: %v", err)
+	}
+}
+
+// TestTimeline: who may see a conversation sees what became of its notifications,
+// and nobody else learns that there is one.
+func TestTimeline(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	client := s.dial(t)
+	s.start(t)
+	to := s.newcomer()
+	to.Phone = ""
+	s.mu.Lock()
+	s.readers["member:jeanne"], s.readers["armorique"] = true, true
+	s.mu.Unlock()
+	_, event := eventOf(t, eventspb.TypeMessageSubmitted, to)
+	s.publish(t, event)
+	s.settled(t, 2)
+	jeanne := bearer(s.members.Token(t, map[string]any{"sub": "jeanne"}))
+	resp, err := client.ListDeliveries(t.Context(), &notifierpb.ListDeliveriesRequest{ConversationId: to.GetConversationId()}, jeanne)
+	if err != nil || len(resp.GetDeliveries()) != 2 {
+		t.Fatalf("%v, %v", resp, err)
+	}
+	mail, text := resp.GetDeliveries()[0], resp.GetDeliveries()[1]
+	if mail.GetChannel() != notifierpb.Channel_EMAIL || mail.GetPurpose() != notifierpb.Purpose_ACKNOWLEDGEMENT || mail.GetState() != notifierpb.DeliveryState_ACCEPTED || mail.GetReason() != "" {
+		t.Errorf("mail: %v", mail)
+	}
+	if text.GetChannel() != notifierpb.Channel_SMS || text.GetState() != notifierpb.DeliveryState_SUPPRESSED || text.GetReason() != reasonNoPhone {
+		t.Errorf("SMS: %v", text)
+	}
+	claire := bearer(s.staff.Token(t, map[string]any{"sub": "claire", "caisse": "armorique", "roles": []string{auth.RoleAgent}}))
+	seen, err := client.ListDeliveriesForAgent(t.Context(), &notifierpb.ListDeliveriesForAgentRequest{ConversationId: to.GetConversationId()}, claire)
+	if err != nil || len(seen.GetDeliveries()) != 2 {
+		t.Errorf("agent: %v, %v", seen, err)
+	}
+	paul := bearer(s.members.Token(t, map[string]any{"sub": "paul"}))
+	_, err = client.ListDeliveries(t.Context(), &notifierpb.ListDeliveriesRequest{ConversationId: to.GetConversationId()}, paul)
+	_, unknown := client.ListDeliveries(t.Context(), &notifierpb.ListDeliveriesRequest{ConversationId: uuid.NewString()}, paul)
+	if status.Code(err) != codes.NotFound || !errors.Is(err, unknown) && err.Error() != unknown.Error() {
+		t.Errorf("another's: %v; unknown: %v", err, unknown)
+	}
+	_, err = client.ListDeliveries(t.Context(), &notifierpb.ListDeliveriesRequest{ConversationId: "x"}, jeanne)
+	if status.Code(err) != codes.InvalidArgument {
+		t.Errorf("no id: %v", err)
+	}
+}
