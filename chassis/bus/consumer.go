@@ -10,6 +10,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.opentelemetry.io/otel/propagation"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/ma-messagerie/messagerie/chassis/seeded"
 )
 
 // Consumer is a durable pull consumer.
@@ -184,6 +186,11 @@ func deal(ctx context.Context, batch []delivery, handle func(context.Context, []
 	events := make([]Msg, len(batch))
 	for i, d := range batch {
 		events[i] = d.Msg
+	}
+	if seeded.On(seeded.AckBeforeCommit) {
+		for _, d := range batch {
+			_ = d.raw.DoubleAck(ctx)
+		}
 	}
 	fault := within(ctx, ackWait, func(ctx context.Context) error { return handle(ctx, events) })
 	var group errgroup.Group

@@ -228,7 +228,7 @@ func serve(ctx context.Context, cfg Config, pool *pgxpool.Pool, events *bus.Bus,
 			l.wake()
 		}
 	}
-	intakeOf := &ingest{ledger: book, counts: counts, wake: wake}
+	intakeOf := &ingest{ledger: book, counts: counts, wake: wake, lanes: lanes}
 	log := &reconciler{ledger: book, log: messagingpb.NewEventLogServiceClient(messaging), wake: wake, counts: counts, every: cfg.ReconcileEvery}
 	verifier := auth.NewVerifier(cfg.Config)
 	grpcServer, err := newServer(cfg, verifier, book, recipients, counts, wake)
