@@ -7,11 +7,9 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
@@ -107,12 +105,7 @@ func (d *door) limit(ctx context.Context, address string, refusal error) error {
 	if wait == 0 {
 		return nil
 	}
-	st := rpc.Refuse(codes.ResourceExhausted, "RATE_LIMITED", "too many calls in a short time; wait as long as the answer says").GRPCStatus()
-	detailed, err := st.WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(wait)})
-	if err != nil {
-		return st.Err()
-	}
-	return detailed.Err()
+	return limited(wait)
 }
 
 // deadline bounds a call: the caller's own deadline a little earlier, and never

@@ -16,13 +16,18 @@
 // text that is not Unicode is refused, with the field and a stable reason.
 // Errors are the same google.rpc.Status, with the same details, in both.
 //
+// Providers report to POST /webhooks/sendgrid and /webhooks/twilio/{delivery}. The
+// gateway passes what they post on to the notifier, which verifies it, and holds
+// none of their secrets.
+//
 // No text of a member, no token and no query is in a log, a trace or a metric of
 // this package. Refusals never quote a value.
 //
 // # When it breaks
 //
 // A service that cannot be reached gives UNAVAILABLE (503, Retry-After) and makes
-// the gateway not ready; calls to the other services go on. While an issuer
+// the gateway not ready, but for the notifier, whose absence stops nobody from
+// writing; calls to the other services go on. While an issuer
 // cannot be reached, tokens seen before go on. Rates are counted by each replica
 // for itself. On SIGTERM the gateway says it is not ready, waits DrainDelay, lets
 // the calls under way end, and closes its connections last, so that no admitted
@@ -94,6 +99,10 @@ type Config struct {
 	// the web front end.
 	RatePerAddress  float64 `env:"RATE_PER_ADDRESS" envDefault:"200"`
 	BurstPerAddress int     `env:"BURST_PER_ADDRESS" envDefault:"400"`
+	// WebhookRate and WebhookBurst are the same for providers' reports, by IP
+	// address. Providers report in sets, from few addresses.
+	WebhookRate  float64 `env:"WEBHOOK_RATE" envDefault:"500"`
+	WebhookBurst int     `env:"WEBHOOK_BURST" envDefault:"1000"`
 	// TrustedProxies are the networks (CIDR, comma-separated) of the load
 	// balancers whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix `env:"TRUSTED_PROXIES"`
@@ -118,6 +127,8 @@ func (cfg Config) Validate() error {
 	fault(cfg.RatePerCaller < 0 || cfg.RatePerAddress < 0, "RATE_PER_CALLER and RATE_PER_ADDRESS must not be negative")
 	fault(cfg.RatePerCaller > 0 && cfg.BurstPerCaller < 1, "BURST_PER_CALLER must be at least 1")
 	fault(cfg.RatePerAddress > 0 && cfg.BurstPerAddress < 1, "BURST_PER_ADDRESS must be at least 1")
+	fault(cfg.WebhookRate < 0, "WEBHOOK_RATE must not be negative")
+	fault(cfg.WebhookRate > 0 && cfg.WebhookBurst < 1, "WEBHOOK_BURST must be at least 1")
 	for _, origin := range cfg.CORSOrigins {
 		u, err := url.Parse(origin)
 		fault(err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") || origin != u.Scheme+"://"+u.Host,
@@ -168,6 +179,9 @@ func open(ctx context.Context, cfg Config) (*gateway, error) {
 		return nil, err
 	}
 	front, err := newREST(ctx, d, &g.admin, cfg)
+	if err == nil {
+		front.webhooks, err = newWebhooks(g.backends[notifier], cfg, d.timeout)
+	}
 	if err != nil {
 		g.close()
 		return nil, err
@@ -192,7 +206,10 @@ func (g *gateway) openDoor(verifier *auth.Verifier) (*door, error) {
 			return nil, err
 		}
 		g.backends[name], conns[name] = conn, conn
-		g.admin.Check(name, serving(conn))
+		if name != notifier {
+			// Without the notifier, members write and agents answer all the same.
+			g.admin.Check(name, serving(conn))
+		}
 	}
 	routes, err := readRoutes(forwarded, conns)
 	if err != nil {

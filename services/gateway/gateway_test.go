@@ -183,7 +183,7 @@ func TestTakenPortIsNamed(t *testing.T) {
 	t.Parallel()
 	taken := listen(t)
 	defer taken.Close()
-	cfg := Config{TaxonomyAddr: "127.0.0.1:1", MessagingAddr: "127.0.0.1:1", HTTPAddr: taken.Addr().String()}
+	cfg := Config{TaxonomyAddr: "127.0.0.1:1", MessagingAddr: "127.0.0.1:1", NotifierAddr: "127.0.0.1:1", HTTPAddr: taken.Addr().String()}
 	cfg.Listener = listen(t)
 	err := Run(t.Context(), cfg)
 	if err == nil || !strings.Contains(err.Error(), taken.Addr().String()) || !strings.Contains(err.Error(), "GATEWAY_HTTP_ADDR") {
@@ -198,7 +198,7 @@ func TestConfig(t *testing.T) {
 	t.Parallel()
 	minimal := []string{
 		`G_ISSUERS=[{"url":"https://idp.example.org","realm":"member","audiences":["messagerie"]}]`,
-		"G_TAXONOMY_ADDR=dns:///taxonomy:9090", "G_MESSAGING_ADDR=dns:///messaging:9090",
+		"G_TAXONOMY_ADDR=dns:///taxonomy:9090", "G_MESSAGING_ADDR=dns:///messaging:9090", "G_NOTIFIER_ADDR=dns:///notifier:9090",
 	}
 	cfg, err := chassis.Load[Config]("G_", minimal)
 	if err != nil {
@@ -211,9 +211,9 @@ func TestConfig(t *testing.T) {
 	if cfg, err = chassis.Load[Config]("G_", full); err != nil || len(cfg.TrustedProxies) != 2 || len(cfg.CORSOrigins) != 2 {
 		t.Errorf("lists are %v %v, %v", cfg.TrustedProxies, cfg.CORSOrigins, err)
 	}
-	wrong := append(minimal[:1:1], "G_TLS_CERT_PATH=x", "G_RATE_PER_CALLER=-1", "G_BURST_PER_ADDRESS=0", "G_CORS_ORIGINS=https://a.example.org/", "G_CALL_TIMEOUT=-1s")
+	wrong := append(minimal[:1:1], "G_TLS_CERT_PATH=x", "G_RATE_PER_CALLER=-1", "G_BURST_PER_ADDRESS=0", "G_CORS_ORIGINS=https://a.example.org/", "G_CALL_TIMEOUT=-1s", "G_WEBHOOK_RATE=-1")
 	_, err = chassis.Load[Config]("G_", wrong)
-	for _, name := range []string{"TAXONOMY_ADDR", "MESSAGING_ADDR", "TLS_KEY_PATH", "RATE_PER_CALLER", "BURST_PER_ADDRESS", "CORS_ORIGINS", "CALL_TIMEOUT"} {
+	for _, name := range []string{"TAXONOMY_ADDR", "MESSAGING_ADDR", "NOTIFIER_ADDR", "WEBHOOK_RATE", "TLS_KEY_PATH", "RATE_PER_CALLER", "BURST_PER_ADDRESS", "CORS_ORIGINS", "CALL_TIMEOUT"} {
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s is not in the error: %v", name, err)
 		}

@@ -45,12 +45,13 @@ var (
 
 // rest serves the HTTP port.
 type rest struct {
-	door    *door
-	mux     *runtime.ServeMux
-	admin   *chassis.Admin
-	openapi []byte
-	origins []string
-	access  bool
+	door     *door
+	webhooks *webhooks
+	mux      *runtime.ServeMux
+	admin    *chassis.Admin
+	openapi  []byte
+	origins  []string
+	access   bool
 	// byREST finds a route by verb and path pattern.
 	byREST map[string]*route
 }
@@ -223,7 +224,8 @@ func (s *rest) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	secure(a.Header())
-	if s.crossOrigin(a, r) {
+	// A provider's report comes from no page.
+	if !isWebhook(r.URL.Path) && s.crossOrigin(a, r) {
 		return
 	}
 	s.serve(a, r)
@@ -235,6 +237,8 @@ func (s *rest) serve(w *answer, r *http.Request) {
 	}
 	serve, ok := fixed[r.URL.Path]
 	switch {
+	case isWebhook(r.URL.Path):
+		s.serveWebhook(w, r)
 	case !ok:
 		s.mux.ServeHTTP(w, r)
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:

@@ -26,6 +26,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
 
@@ -133,6 +134,7 @@ func background(t *testing.T, run func(context.Context) error) (stop func()) {
 // stack is a gateway with its surroundings.
 type stack struct {
 	*backend
+	hooks  hooks
 	grpc   *grpc.ClientConn
 	url    string
 	tokens map[string]string
@@ -151,6 +153,7 @@ func start(t *testing.T, changes ...func(*Config)) *stack {
 		"member":         members.Token(t, roles()),
 		"agent":          agents.Token(t, roles("agent")),
 		"supervisor":     agents.Token(t, roles("supervisor")),
+		"operator":       agents.Token(t, roles("operator")),
 		"crm":            machines.Token(t, roles("agent")),
 		"service":        machines.Token(t, roles("service")),
 		"false agent":    members.Token(t, roles("agent", "supervisor", "service")),
@@ -162,7 +165,7 @@ func start(t *testing.T, changes ...func(*Config)) *stack {
 	s.serveBackend(t, issuers)
 
 	grpcListener, httpListener := listen(t), listen(t)
-	cfg := Config{Config: issuers, HTTPListener: httpListener, TaxonomyAddr: s.addr, MessagingAddr: s.addr, CallTimeout: 10 * time.Second}
+	cfg := Config{Config: issuers, HTTPListener: httpListener, TaxonomyAddr: s.addr, MessagingAddr: s.addr, NotifierAddr: s.addr, CallTimeout: 10 * time.Second}
 	cfg.Listener, cfg.DrainTimeout, cfg.AccessLog = grpcListener, 10*time.Second, true
 	for _, change := range changes {
 		change(&cfg)
@@ -177,13 +180,16 @@ func (s *stack) serveBackend(t *testing.T, issuers auth.Config) {
 	t.Helper()
 	lis := listen(t)
 	s.addr = lis.Addr().String()
-	server, err := rpc.NewServer(rpc.ServerConfig{Listener: lis}, auth.NewVerifier(issuers), grpc.ChainUnaryInterceptor(s.record))
+	server, err := rpc.NewServer(rpc.ServerConfig{Listener: lis}, auth.NewVerifier(issuers), grpc.ChainUnaryInterceptor(s.record), grpc.MaxRecvMsgSize(2<<20))
 	if err != nil {
 		t.Fatal(err)
 	}
 	messagingpb.RegisterMessagingServiceServer(server, s.backend)
 	messagingpb.RegisterAgentServiceServer(server, messagingpb.UnimplementedAgentServiceServer{})
 	messagingpb.RegisterRecipientServiceServer(server, s.backend)
+	messagingpb.RegisterEventLogServiceServer(server, messagingpb.UnimplementedEventLogServiceServer{})
+	notifierpb.RegisterNotifierServiceServer(server, notifierpb.UnimplementedNotifierServiceServer{})
+	notifierpb.RegisterWebhookServiceServer(server, &s.hooks)
 	taxonomypb.RegisterTaxonomyServiceServer(server, s.backend)
 	taxonomypb.RegisterCatalogueServiceServer(server, s.backend)
 	background(t, func(ctx context.Context) error { return server.Serve(ctx, time.Second) })

@@ -81,7 +81,13 @@ type Config struct {
 	// RelayPoll is how often the outbox is looked at for what other processes
 	// left; this process's own commits are relayed at once.
 	RelayPoll time.Duration `env:"RELAY_POLL" envDefault:"1s"`
+	// EventLogRetention is how long the event log keeps an event, in whole days;
+	// at least 15 days, one more than the broker does. 0 keeps all.
+	EventLogRetention time.Duration `env:"EVENT_LOG_RETENTION" envDefault:"9600h"`
 }
+
+// minRetention is above what anybody may still ask the event log for.
+const minRetention = 15 * 24 * time.Hour
 
 // Validate reports all faults that types do not show.
 func (c Config) Validate() error {
@@ -92,6 +98,9 @@ func (c Config) Validate() error {
 	}
 	if c.DefaultCaisse != "" && !validCaisse(c.DefaultCaisse) {
 		faults = append(faults, fmt.Errorf("DEFAULT_CAISSE %q is not lower-case letters, digits and hyphens, at most 64", c.DefaultCaisse))
+	}
+	if c.EventLogRetention != 0 && c.EventLogRetention < minRetention {
+		faults = append(faults, fmt.Errorf("EVENT_LOG_RETENTION must be 0 or at least %s", minRetention))
 	}
 	for name, d := range map[string]time.Duration{"CLAIM_LEASE": c.ClaimLease, "RELAY_POLL": c.RelayPoll, "TAXONOMY_REFRESH": c.TaxonomyRefresh} {
 		if d <= 0 {
@@ -155,6 +164,7 @@ func serve(ctx context.Context, cfg Config, pool *pgxpool.Pool, events *bus.Bus,
 	messagingpb.RegisterMessagingServiceServer(grpcServer, impl)
 	messagingpb.RegisterAgentServiceServer(grpcServer, &agentServer{server: impl})
 	messagingpb.RegisterRecipientServiceServer(grpcServer, impl)
+	messagingpb.RegisterEventLogServiceServer(grpcServer, &eventLogServer{store: s})
 
 	admin := &chassis.Admin{}
 	admin.Check("database", pool.Ping)
@@ -175,6 +185,7 @@ func serve(ctx context.Context, cfg Config, pool *pgxpool.Pool, events *bus.Bus,
 	stages.Go(func() error { return commits.run(stageCtx) })
 	stages.Go(func() error { return known.run(stageCtx) })
 	stages.Go(func() error { return outbox.run(stageCtx) })
+	stages.Go(func() error { return keepDays(stageCtx, s, cfg.EventLogRetention) })
 	stages.Go(func() error { return admin.Serve(stageCtx, cfg.AdminAddr) })
 	group.Go(func() error {
 		return admin.Linger(front, cfg.DrainDelay, func(ctx context.Context) error { return grpcServer.Serve(ctx, cfg.DrainTimeout) })

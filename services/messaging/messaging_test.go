@@ -239,6 +239,7 @@ type process struct {
 	messaging  messagingpb.MessagingServiceClient
 	agent      messagingpb.AgentServiceClient
 	recipients messagingpb.RecipientServiceClient
+	events     messagingpb.EventLogServiceClient
 	addr       string
 	// cancel is what SIGTERM does; stop waits for the end too.
 	cancel, stop func()
@@ -315,7 +316,8 @@ func (s *stage) start(t *testing.T) *process {
 	}
 	s.process = &process{
 		messaging: messagingpb.NewMessagingServiceClient(conn), agent: messagingpb.NewAgentServiceClient(conn), recipients: messagingpb.NewRecipientServiceClient(conn),
-		addr: lis.Addr().String(), cancel: cancel,
+		events: messagingpb.NewEventLogServiceClient(conn),
+		addr:   lis.Addr().String(), cancel: cancel,
 		stop: sync.OnceFunc(func() {
 			cancel()
 			conn.Close()
@@ -481,10 +483,10 @@ func (s *stage) count(t *testing.T, sql string, args ...any) (n int) {
 	return n
 }
 
-// dump is every row of every table as text.
+// dump is every row of every table as text; partitions are part of theirs.
 func (s *stage) dump(t *testing.T) string {
 	t.Helper()
-	names, err := s.pool.Query(t.Context(), `SELECT tablename FROM pg_tables WHERE schemaname = 'public'`)
+	names, err := s.pool.Query(t.Context(), `SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition ORDER BY 1`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -557,12 +559,12 @@ func TestConfig_AllFaultsAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := chassis.Load[Config]("MESSAGING_", []string{
 		"MESSAGING_ISSUERS=[]", "MESSAGING_DATABASE_URL=postgres://x", "MESSAGING_KEYSET={}", "MESSAGING_DEFAULT_CAISSE=MSA 75",
-		"MESSAGING_CLAIM_LEASE=0s", "MESSAGING_RELAY_POLL=-1s", "MESSAGING_TAXONOMY_REFRESH=soon",
+		"MESSAGING_CLAIM_LEASE=0s", "MESSAGING_RELAY_POLL=-1s", "MESSAGING_TAXONOMY_REFRESH=soon", "MESSAGING_EVENT_LOG_RETENTION=359h",
 	})
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, fault := range []string{"TOKEN_PATH", "key set", "DEFAULT_CAISSE", "CLAIM_LEASE", "RELAY_POLL", "TaxonomyRefresh"} {
+	for _, fault := range []string{"TOKEN_PATH", "key set", "DEFAULT_CAISSE", "CLAIM_LEASE", "RELAY_POLL", "TaxonomyRefresh", "EVENT_LOG_RETENTION"} {
 		if !strings.Contains(err.Error(), fault) {
 			t.Errorf("%s is not in:\n%v", fault, err)
 		}

@@ -534,6 +534,122 @@ func (s *store) outboxState(ctx context.Context) (waiting int64, oldest time.Dur
 	return waiting, time.Duration(seconds * float64(time.Second)), nil
 }
 
+// slotRow is a digest of the events of one slot.
+type slotRow struct {
+	Start  time.Time `db:"start"`
+	Count  int64     `db:"count"`
+	Digest int64     `db:"digest"`
+}
+
+// digests returns a digest for each slot in which events of these types were
+// committed, and up to where that is final. It reads ids and times alone.
+func (s *store) digests(ctx context.Context, types []string, from time.Time, before *time.Time) (slots []slotRow, settled time.Time, err error) {
+	// The clock is read first: what commits between the two is not settled yet.
+	err = s.pool.QueryRow(ctx, `SELECT LEAST($1::timestamptz, date_bin($2::interval, now() - $3::interval, timestamptz 'epoch'))`,
+		before, slotWidth, settleTime).Scan(&settled)
+	if err != nil {
+		return nil, settled, fmt.Errorf("reading the clock: %w", err)
+	}
+	slots, err = many[slotRow](ctx, s.pool, "digesting the event log", `
+		SELECT date_bin($4::interval, created_at, timestamptz 'epoch') AS start, count(*) AS count,
+		       bit_xor(('x' || encode(substring(sha256(uuid_send(id)) for 8), 'hex'))::bit(64)::bigint) AS digest
+		FROM event_log WHERE type = ANY($1) AND created_at >= $2 AND created_at < $3
+		GROUP BY 1 ORDER BY 1 LIMIT $5`, types, from, settled, slotWidth, digestsMost)
+	return slots, settled, err
+}
+
+// logged returns events of a range of time, in the order of times and ids.
+func (s *store) logged(ctx context.Context, types []string, from, before time.Time, after *pageKey, limit int) ([]outboxRow, error) {
+	args := pgx.NamedArgs{"types": types, "from": from, "before": before, "limit": limit}
+	next := ``
+	if after != nil {
+		next = ` AND (created_at, id) > (@at, @id)`
+		args["at"], args["id"] = after.at, after.id
+	}
+	return many[outboxRow](ctx, s.pool, "reading the event log", `
+		SELECT id, type, caisse, conversation_id, payload, '' AS trace, created_at FROM event_log
+		WHERE type = ANY(@types) AND created_at >= @from AND created_at < @before`+next+`
+		ORDER BY created_at, id LIMIT @limit`, args)
+}
+
+// withinScope is errNotFound when an agent may not see the conversation.
+func (s *store) withinScope(ctx context.Context, sc scope, id uuid.UUID) error {
+	args := sc.args()
+	args["id"] = id
+	var found bool
+	if err := s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM conversation WHERE id = @id AND `+withinScope+`)`, args).Scan(&found); err != nil {
+		return fmt.Errorf("looking for a conversation: %w", err)
+	}
+	if !found {
+		return errNotFound
+	}
+	return nil
+}
+
+// dayName is the partition of the event log for a day (UTC).
+func dayName(day time.Time) string { return "event_log_" + day.Format("20060102") }
+
+// keepDays makes the event log's partitions from today on, and drops the days that
+// ended longer than retention ago. A day that cannot be made at once, because the
+// table is busy, is made another time: until then its rows go into the default
+// partition, and once one is there the day stays there.
+func (s *store) keepDays(ctx context.Context, ahead int, retention time.Duration) error {
+	var today time.Time
+	if err := s.pool.QueryRow(ctx, `SELECT date_trunc('day', now(), 'UTC')`).Scan(&today); err != nil {
+		return fmt.Errorf("reading the day: %w", err)
+	}
+	today = today.UTC()
+	var faults []error
+	for i := range ahead + 1 {
+		day := today.AddDate(0, 0, i)
+		err := s.onDays(ctx, fmt.Sprintf(`CREATE TABLE IF NOT EXISTS %s PARTITION OF event_log FOR VALUES FROM ('%s') TO ('%s')`,
+			dayName(day), day.Format(time.RFC3339), day.AddDate(0, 0, 1).Format(time.RFC3339)))
+		var fault *pgconn.PgError
+		if errors.As(err, &fault) && fault.Code == "23514" {
+			continue // it has begun in the default partition
+		}
+		faults = append(faults, err)
+	}
+	if retention > 0 {
+		faults = append(faults, s.dropDays(ctx, today.Add(-retention)))
+	}
+	return errors.Join(faults...)
+}
+
+// dropDays drops what is older than a time, whole days at once.
+func (s *store) dropDays(ctx context.Context, before time.Time) error {
+	names, err := many[struct {
+		Name string `db:"name"`
+	}](ctx, s.pool, "listing the event log's days", `
+		SELECT c.relname::text AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+		WHERE i.inhparent = 'event_log'::regclass AND c.relname ~ '^event_log_[0-9]{8}$' AND c.relname < $1
+		ORDER BY 1`, dayName(before.UTC()))
+	faults := []error{err}
+	for _, day := range names {
+		faults = append(faults, s.onDays(ctx, `DROP TABLE IF EXISTS `+pgx.Identifier{day.Name}.Sanitize()))
+	}
+	if _, err := s.pool.Exec(ctx, `DELETE FROM event_log_default WHERE created_at < $1`, before); err != nil {
+		faults = append(faults, fmt.Errorf("dropping old events: %w", err))
+	}
+	return errors.Join(faults...)
+}
+
+// onDays changes the partitions. It gives up rather than wait for long: whoever
+// waits for the table's lock makes every submission wait behind it.
+func (s *store) onDays(ctx context.Context, sql string) error {
+	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `SET LOCAL lock_timeout = '500ms'`); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, sql)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("changing the event log's days: %w", err)
+	}
+	return nil
+}
+
 // recipientRow is a conversation with how its member is reached.
 type recipientRow struct {
 	ID              uuid.UUID `db:"id"`

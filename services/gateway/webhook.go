@@ -1,0 +1,164 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
+)
+
+const (
+	// sendGridPath and twilioPath are where the providers report. Twilio's goes on
+	// with the delivery's id.
+	sendGridPath = "/webhooks/sendgrid"
+	twilioPath   = "/webhooks/twilio/"
+	// maxSendGridBytes is above a full set of SendGrid's events (768 KiB);
+	// maxTwilioBytes is far above a callback.
+	maxSendGridBytes = 1 << 20
+	maxTwilioBytes   = 64 << 10
+)
+
+var (
+	errReport       = rpc.Refuse(codes.PermissionDenied, "REPORT_REFUSED", "the report is not signed by the provider, or too old")
+	errReportLarge  = rpc.Refuse(codes.ResourceExhausted, "REQUEST_TOO_LARGE", "the report is too large")
+	errNoWebhook    = rpc.Refuse(codes.NotFound, "PATH_UNKNOWN", "reports of this provider are not taken here")
+	errWebhookVerb  = rpc.Refuse(codes.Unimplemented, "HTTP_METHOD_NOT_ALLOWED", "reports are posted")
+	errReportBroken = rpc.Refuse(codes.InvalidArgument, "BODY_UNREADABLE", "the body ended before its end")
+)
+
+// webhooks passes the providers' reports on to the notifier, byte for byte, which
+// alone can tell whether they are genuine: the gateway holds no provider's secret.
+// A report has no token, so it is limited by address, apart from the callers, as
+// providers send from few.
+type webhooks struct {
+	notifier  notifierpb.WebhookServiceClient
+	addresses *limiter
+	timeout   time.Duration
+	reports   metric.Int64Counter
+}
+
+func newWebhooks(conn grpc.ClientConnInterface, cfg Config, timeout time.Duration) (*webhooks, error) {
+	reports, err := otel.Meter("gateway").Int64Counter("messagerie.gateway.webhooks",
+		metric.WithDescription("Reports of providers by provider and answer (taken, refused, limited, away, off, failed)."))
+	if err != nil {
+		return nil, fmt.Errorf("making instruments: %w", err)
+	}
+	return &webhooks{
+		notifier:  notifierpb.NewWebhookServiceClient(conn),
+		addresses: newLimiter(cfg.WebhookRate, cfg.WebhookBurst),
+		timeout:   timeout, reports: reports,
+	}, nil
+}
+
+// isWebhook tells whether a path is one of the providers'.
+func isWebhook(path string) bool { return path == sendGridPath || strings.HasPrefix(path, twilioPath) }
+
+// serveWebhook takes one report. 200 means that the notifier has stored it; a
+// provider that gets anything else sends it again.
+func (s *rest) serveWebhook(w *answer, r *http.Request) {
+	provider, route := "sendgrid", sendGridPath
+	if r.URL.Path != sendGridPath {
+		provider, route = "twilio", twilioPath+"{delivery_id}"
+	}
+	w.route = route
+	err := s.webhooks.take(w, r, provider, s.door.address(r.RemoteAddr, r.Header.Values("X-Forwarded-For")))
+	s.webhooks.count(r.Context(), provider, err)
+	if err != nil {
+		if errors.Is(err, errWebhookVerb) {
+			w.Header().Set("Allow", "POST")
+		}
+		s.refuse(w, r, err)
+		return
+	}
+	w.WriteHeader(http.StatusOK)
+}
+
+func (h *webhooks) take(w http.ResponseWriter, r *http.Request, provider, address string) error {
+	if r.Method != http.MethodPost {
+		return errWebhookVerb
+	}
+	if wait := h.addresses.take(address, time.Now()); wait > 0 {
+		return limited(wait)
+	}
+	most := int64(maxSendGridBytes)
+	if provider == "twilio" {
+		most = maxTwilioBytes
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return errReportLarge
+	case err != nil:
+		return errReportBroken.Because(err)
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), h.timeout)
+	defer cancel()
+	return toldProvider(h.pass(ctx, r, provider, body))
+}
+
+func (h *webhooks) pass(ctx context.Context, r *http.Request, provider string, body []byte) error {
+	if provider == "twilio" {
+		_, err := h.notifier.ReportTwilio(ctx, &notifierpb.ReportTwilioRequest{
+			DeliveryId: strings.TrimPrefix(r.URL.Path, twilioPath), Body: body, Signature: r.Header.Get("X-Twilio-Signature"),
+		})
+		return err
+	}
+	_, err := h.notifier.ReportSendGrid(ctx, &notifierpb.ReportSendGridRequest{
+		Body: body, Signature: r.Header.Get("X-Twilio-Email-Event-Webhook-Signature"), Timestamp: r.Header.Get("X-Twilio-Email-Event-Webhook-Timestamp"),
+	})
+	return err
+}
+
+// toldProvider turns the notifier's refusal into what a provider, or a forger, is
+// told: not which part of a report was wrong.
+func toldProvider(err error) error {
+	switch status.Code(err) {
+	case codes.PermissionDenied, codes.InvalidArgument:
+		return errReport.Because(err)
+	case codes.FailedPrecondition, codes.Unimplemented:
+		return errNoWebhook.Because(err)
+	default:
+		return told(err)
+	}
+}
+
+// answersOf are the outcomes that the metric tells apart.
+var answersOf = map[codes.Code]string{
+	codes.OK: "taken", codes.PermissionDenied: "refused", codes.ResourceExhausted: "limited",
+	codes.Unavailable: "away", codes.DeadlineExceeded: "away", codes.NotFound: "off",
+}
+
+func (h *webhooks) count(ctx context.Context, provider string, err error) {
+	st, _ := rpc.StatusOf(err)
+	outcome := "failed"
+	if known := answersOf[st.Code()]; known != "" {
+		outcome = known
+	}
+	h.reports.Add(ctx, 1, metric.WithAttributes(attribute.String("provider", provider), attribute.String("outcome", outcome)))
+}
+
+// limited is the refusal of a call that came too soon.
+func limited(wait time.Duration) error {
+	st := rpc.Refuse(codes.ResourceExhausted, "RATE_LIMITED", "too many calls in a short time; wait as long as the answer says").GRPCStatus()
+	detailed, err := st.WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(wait)})
+	if err != nil {
+		return st.Err()
+	}
+	return detailed.Err()
+}
