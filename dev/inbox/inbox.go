@@ -51,21 +51,26 @@ type Config struct {
 	APIKey string
 	// TwilioSID and TwilioToken are the only Twilio account that is accepted.
 	TwilioSID, TwilioToken string
+	// SendGridWebhook is where SendGrid's event webhook posts. Empty: nowhere.
+	// Twilio's address comes with each SMS.
+	SendGridWebhook string
 }
 
 // Inbox is an http.Handler. It is safe for concurrent use.
 type Inbox struct {
-	cfg  Config
-	http http.Handler
+	cfg     Config
+	http    http.Handler
+	reports *reporter
+	journal journal
 
 	mu       sync.Mutex
-	log      *os.File
-	size     int64 // of the log, in whole lines
 	messages []Message
-	changed  chan struct{} // closed and replaced at each change
-	faults   map[string]*Fault
-	closed   chan struct{}
-	closing  sync.Once
+	// byTo are the places in messages of each recipient's.
+	byTo    map[string][]int
+	changed chan struct{} // closed and replaced at each change
+	faults  map[string]*Fault
+	closed  chan struct{}
+	closing sync.Once
 }
 
 const maxBodyBytes = 1 << 20
@@ -79,10 +84,17 @@ func New(cfg Config) (*Inbox, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the inbox: %w", err)
 	}
-	in := &Inbox{cfg: cfg, log: log, changed: make(chan struct{}), faults: make(map[string]*Fault), closed: make(chan struct{})}
+	in := &Inbox{cfg: cfg, journal: journal{log: log}, byTo: make(map[string][]int), changed: make(chan struct{}), faults: make(map[string]*Fault), closed: make(chan struct{})}
 	if err := in.load(); err != nil {
 		log.Close()
 		return nil, err
+	}
+	if in.reports, err = newReporter(cfg); err != nil {
+		log.Close()
+		return nil, err
+	}
+	if err := in.reports.resume(in.messages); err != nil {
+		return nil, errors.Join(err, in.Close())
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v3/mail/send", in.sendGrid)
@@ -91,6 +103,9 @@ func New(cfg Config) (*Inbox, error) {
 	mux.HandleFunc("GET /2010-04-01/Accounts/{sid}/Messages.json", in.twilioMessages)
 	mux.HandleFunc("GET /api/messages", in.list)
 	mux.HandleFunc("DELETE /api/messages", in.clear)
+	mux.HandleFunc("GET /api/accepted", in.accepted)
+	mux.HandleFunc("GET /api/reports", in.getReports)
+	mux.HandleFunc("POST /api/reports", in.setReports)
 	mux.HandleFunc("GET /api/faults", in.getFaults)
 	mux.HandleFunc("POST /api/faults", in.setFault)
 	mux.HandleFunc("GET /{$}", in.page)
@@ -107,32 +122,40 @@ func New(cfg Config) (*Inbox, error) {
 // load reads the log. A last line that a crash cut short was never answered for:
 // it is cut off, so that the next one begins on a line of its own.
 func (in *Inbox) load() error {
-	content, err := io.ReadAll(in.log)
+	content, err := io.ReadAll(in.journal.log)
 	if err != nil {
 		return fmt.Errorf("reading the inbox: %w", err)
 	}
 	whole := bytes.LastIndexByte(content, '\n') + 1
-	if err := in.log.Truncate(int64(whole)); err != nil {
+	if err := in.journal.log.Truncate(int64(whole)); err != nil {
 		return fmt.Errorf("reading the inbox: %w", err)
 	}
-	in.size = int64(whole)
+	in.journal.size = int64(whole)
 	for line := range bytes.Lines(content[:whole]) {
 		var m Message
 		if err := json.Unmarshal(line, &m); err != nil {
 			return fmt.Errorf("reading the inbox: line %d is damaged: %w", len(in.messages)+1, err)
 		}
-		in.messages = append(in.messages, m)
+		in.keep(m)
 	}
 	return nil
+}
+
+// keep puts a message into memory. The caller holds the lock, or is alone.
+func (in *Inbox) keep(m Message) {
+	in.byTo[m.To] = append(in.byTo[m.To], len(in.messages))
+	in.messages = append(in.messages, m)
 }
 
 // Close ends calls that hang and closes the log. A second call returns
 // os.ErrClosed.
 func (in *Inbox) Close() error {
-	in.closing.Do(func() { close(in.closed) })
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	return in.log.Close()
+	err := os.ErrClosed
+	in.closing.Do(func() {
+		close(in.closed)
+		err = errors.Join(in.reports.close(), in.journal.close())
+	})
+	return err
 }
 
 // ServeHTTP serves the providers' wire formats, the API and the page.
@@ -156,26 +179,20 @@ func (in *Inbox) Changed() <-chan struct{} {
 	return in.changed
 }
 
-// accept puts a message on disk and into memory. What a failed write left of a
-// line is cut off again, as its sender is told that it was not accepted.
+// accept puts a message on disk and into memory, and then reports about it.
 func (in *Inbox) accept(m Message) error {
 	line, err := json.Marshal(m)
 	if err != nil {
 		return fmt.Errorf("writing a message: %w", err)
 	}
+	if err := in.journal.append(append(line, '\n')); err != nil {
+		return fmt.Errorf("writing a message: %w", err)
+	}
 	in.mu.Lock()
-	defer in.mu.Unlock()
-	line = append(line, '\n')
-	_, err = in.log.Write(line)
-	if err == nil {
-		err = in.log.Sync()
-	}
-	if err != nil {
-		return fmt.Errorf("writing a message: %w", errors.Join(err, in.log.Truncate(in.size)))
-	}
-	in.size += int64(len(line))
-	in.messages = append(in.messages, m)
+	in.keep(m)
 	in.notify()
+	in.mu.Unlock()
+	in.reports.add(m)
 	return nil
 }
 
@@ -183,6 +200,41 @@ func (in *Inbox) accept(m Message) error {
 func (in *Inbox) notify() {
 	close(in.changed)
 	in.changed = make(chan struct{})
+}
+
+// accepted streams one line for each message: who took it for whom, and without
+// its words, so that hundreds of thousands can be compared with what should be.
+func (in *Inbox) accepted(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	encoder := json.NewEncoder(w)
+	for _, m := range in.Messages() {
+		if err := encoder.Encode(Accepted{m.ID, m.deliveryID(), m.Channel, m.Provider, m.To, m.Subject, m.ReceivedAt}); err != nil {
+			return // the reader has gone away
+		}
+	}
+}
+
+// Accepted is a message without its words.
+type Accepted struct {
+	ID         string    `json:"id"`
+	DeliveryID string    `json:"deliveryId"`
+	Channel    string    `json:"channel"`
+	Provider   string    `json:"provider"`
+	To         string    `json:"to"`
+	Subject    string    `json:"subject"`
+	ReceivedAt time.Time `json:"receivedAt"`
+}
+
+// deliveryID is the sender's own name for the message; empty if it came with none.
+func (m Message) deliveryID() string {
+	if id := m.Headers["custom_args.delivery_id"]; id != "" {
+		return id
+	}
+	if id := m.Headers["X-Delivery-Id"]; id != "" {
+		return id
+	}
+	callback := m.Headers["StatusCallback"]
+	return callback[strings.LastIndexByte(callback, '/')+1:]
 }
 
 func (in *Inbox) list(w http.ResponseWriter, r *http.Request) {
@@ -199,13 +251,13 @@ func (in *Inbox) list(w http.ResponseWriter, r *http.Request) {
 }
 
 func (in *Inbox) clear(w http.ResponseWriter, _ *http.Request) {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if err := in.log.Truncate(0); err != nil {
+	if err := in.journal.clear(); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	in.messages, in.size = nil, 0
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.messages, in.byTo = nil, make(map[string][]int)
 	in.notify()
 	w.WriteHeader(http.StatusNoContent)
 }

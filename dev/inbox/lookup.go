@@ -75,7 +75,7 @@ func (in *Inbox) twilioMessages(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	found := []any{}
-	for _, m := range in.newest() {
+	for _, m := range in.newestTo(query.Get("To")) {
 		if to := query.Get("To"); m.Channel == SMS && (to == "" || m.To == to) && !m.ReceivedAt.Before(since) {
 			found = append(found, in.twilioMessage(r.URL.Path, m))
 		}
@@ -108,6 +108,19 @@ func (in *Inbox) twilioMessage(path string, m Message) map[string]any {
 func (in *Inbox) newest() []Message {
 	list := in.Messages()
 	slices.Reverse(list)
+	return list
+}
+
+// newestTo is the same for one recipient; for none, everything.
+func (in *Inbox) newestTo(to string) (list []Message) {
+	if to == "" {
+		return in.newest()
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for _, i := range slices.Backward(in.byTo[to]) {
+		list = append(list, in.messages[i])
+	}
 	return list
 }
 
