@@ -276,7 +276,7 @@ func (r *reporter) calls(batch []Message, mode Reports) []call {
 	switch mode.Mode {
 	case "repeat":
 		calls := slices.Concat(make1(batch, false), make1(batch, false), make1(batch, false))
-		mathrand.Shuffle(len(calls), func(i, j int) { calls[i], calls[j] = calls[j], calls[i] })
+		mathrand.Shuffle(len(calls), func(i, j int) { calls[i], calls[j] = calls[j], calls[i] }) //nolint:gosec // any order will do
 		return calls
 	case "forge":
 		return slices.Concat(make1(batch, true), make1(batch, false))

@@ -292,8 +292,10 @@ func (s *Stack) startStandIns(context.Context) error {
 			return err
 		}
 	}
-	s.Mailbox, err = inbox.New(inbox.Config{StateDir: s.path("inbox"), APIKey: sendGridKey, TwilioSID: twilioSID, TwilioToken: twilioToken,
-		SendGridWebhook: "http://" + s.HTTP + "/webhooks/sendgrid"})
+	s.Mailbox, err = inbox.New(inbox.Config{
+		StateDir: s.path("inbox"), APIKey: sendGridKey, TwilioSID: twilioSID, TwilioToken: twilioToken,
+		SendGridWebhook: "http://" + s.HTTP + "/webhooks/sendgrid",
+	})
 	if err != nil {
 		return err
 	}
@@ -366,8 +368,10 @@ func (s *Stack) notifierConfig() notifier.Config {
 		Process: process(), ServerConfig: rpc.ServerConfig{Listener: s.listeners["notifier"], Reflection: true}, Config: s.tokens(),
 		MachineConfig: s.machines["notifier"], Bus: s.bus(),
 		SendGrid: notifier.SendGrid{BaseURL: "http://" + s.Inbox, APIKey: sendGridKey, From: fromEmail, FromName: "Ma messagerie", Activity: true, WebhookKey: s.Mailbox.WebhookKey()},
-		Twilio: notifier.Twilio{BaseURL: "http://" + s.Inbox, AccountSID: twilioSID, AuthToken: twilioToken, From: fromPhone, Lookup: true,
-			StatusCallback: "http://" + s.HTTP + "/webhooks/twilio"},
+		Twilio: notifier.Twilio{
+			BaseURL: "http://" + s.Inbox, AccountSID: twilioSID, AuthToken: twilioToken, From: fromPhone, Lookup: true,
+			StatusCallback: "http://" + s.HTTP + "/webhooks/twilio",
+		},
 		DatabaseURL: s.urls["notifier"], Migrate: true, MessagingAddr: s.addr("messaging"), SiteAddress: siteAddress,
 		Workers: 16, CallTimeout: 3 * time.Second, Lease: 9 * time.Second, AmbiguityWait: 5 * time.Second, Poll: time.Second,
 		ReconcileEvery: 5 * time.Second, WebhookMaxAge: 25 * time.Hour,

@@ -33,7 +33,7 @@ func (s *stage) logEvent(t *testing.T, kind string, at time.Time) uuid.UUID {
 func digestOf(ids ...uuid.UUID) (digest int64) {
 	for _, id := range ids {
 		sum := sha256.Sum256(id[:])
-		digest ^= int64(binary.BigEndian.Uint64(sum[:8])) //nolint:gosec // all 64 bits
+		digest ^= int64(binary.BigEndian.Uint64(sum[:8]))
 	}
 	return digest
 }
@@ -123,7 +123,8 @@ func TestEventLog_HasWhatIsPublished(t *testing.T) {
 	claire.claim(t, conversation.GetId())
 	claire.reply(t, conversation.GetId(), true)
 	resp, err := s.events.ListEvents(s.machine(t).call(t), &messagingpb.ListEventsRequest{
-		Types: both, From: timestamppb.New(time.Now().Add(-time.Hour)), Before: timestamppb.New(time.Now().Add(time.Hour))})
+		Types: both, From: timestamppb.New(time.Now().Add(-time.Hour)), Before: timestamppb.New(time.Now().Add(time.Hour)),
+	})
 	if err != nil || len(resp.GetEvents()) != 2 {
 		t.Fatalf("%v, %v", resp, err)
 	}

@@ -121,7 +121,7 @@ type mailRoutes []mailRoute
 func (routes mailRoutes) Mail(ctx context.Context, m email) answer {
 	var told answer
 	for _, route := range routes {
-		a := route.gate.through(func() answer { return route.mailer.Mail(ctx, m) })
+		a := route.gate.through(func() answer { return route.Mail(ctx, m) })
 		if !passesOn[a.class] {
 			return a
 		}

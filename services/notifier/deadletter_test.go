@@ -264,7 +264,8 @@ func TestOperator(t *testing.T) {
 	}
 	s.providers.set(nil)
 	all, err := client.ReplayDeadLetters(ctx, &notifierpb.ReplayDeadLettersRequest{
-		Filter: &notifierpb.DeadLetterFilter{EndedBefore: timestamppb.New(time.Now().Add(time.Hour))}}, operator)
+		Filter: &notifierpb.DeadLetterFilter{EndedBefore: timestamppb.New(time.Now().Add(time.Hour))},
+	}, operator)
 	if err != nil || all.GetReplayed() != letters { // the event still cannot be read
 		t.Fatalf("replay: %v, %v", all, err)
 	}

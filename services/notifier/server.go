@@ -53,7 +53,8 @@ func statusOf(err error) error {
 // conversations.
 func (s *server) ListDeliveries(ctx context.Context, req *notifierpb.ListDeliveriesRequest) (*notifierpb.ListDeliveriesResponse, error) {
 	list, err := s.timeline(ctx, req.GetConversationId(), &messagingpb.CheckReaderRequest{
-		Reader: &messagingpb.CheckReaderRequest_Member{Member: auth.FromContext(ctx).Subject}})
+		Reader: &messagingpb.CheckReaderRequest_Member{Member: auth.FromContext(ctx).Subject},
+	})
 	return &notifierpb.ListDeliveriesResponse{Deliveries: list}, err
 }
 
@@ -61,7 +62,8 @@ func (s *server) ListDeliveries(ctx context.Context, req *notifierpb.ListDeliver
 func (s *server) ListDeliveriesForAgent(ctx context.Context, req *notifierpb.ListDeliveriesForAgentRequest) (*notifierpb.ListDeliveriesForAgentResponse, error) {
 	id := auth.FromContext(ctx)
 	list, err := s.timeline(ctx, req.GetConversationId(), &messagingpb.CheckReaderRequest{
-		Reader: &messagingpb.CheckReaderRequest_Agent{Agent: &messagingpb.AgentScope{Caisse: id.Caisse, Queues: id.Queues}}})
+		Reader: &messagingpb.CheckReaderRequest_Agent{Agent: &messagingpb.AgentScope{Caisse: id.Caisse, Queues: id.Queues}},
+	})
 	return &notifierpb.ListDeliveriesForAgentResponse{Deliveries: list}, err
 }
 
