@@ -2,8 +2,10 @@
 //
 //	dev run     start it and print where things are; state is kept in .dev/
 //	dev demo    a fresh stack on free ports walks through the guide's steps
+//	dev chaos   the system as many processes, under load and faults, see package chaos
 //
-// Settings are DEV_*, see package stack.
+// Settings are DEV_*, see package stack, and CHAOS_*, see package chaos. Two more
+// commands, broker and inbox, are for the processes that chaos starts.
 package main
 
 import (
@@ -17,6 +19,7 @@ import (
 	"syscall"
 
 	"github.com/ma-messagerie/messagerie/chassis"
+	"github.com/ma-messagerie/messagerie/dev/chaos"
 	"github.com/ma-messagerie/messagerie/dev/journey"
 	"github.com/ma-messagerie/messagerie/dev/stack"
 )
@@ -25,9 +28,12 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	// A second Ctrl-C ends the process at once.
 	context.AfterFunc(ctx, stop)
-	commands := map[string]func(context.Context) error{"run": run, "demo": demo}
-	if len(os.Args) != 2 || commands[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: dev run | dev demo")
+	commands := map[string]func(context.Context) error{"run": run, "demo": demo, "chaos": runChaos}
+	for _, name := range []string{"broker", "inbox"} {
+		commands[name] = func(ctx context.Context) error { return chaos.Child(ctx, os.Args[1:]) }
+	}
+	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
+		fmt.Fprintln(os.Stderr, "usage: dev run | dev demo | dev chaos")
 		os.Exit(2)
 	}
 	if err := commands[os.Args[1]](ctx); err != nil {
@@ -78,6 +84,17 @@ Ctrl-C stops it. The README has curl commands to try.
 		return errors.Join(fmt.Errorf("a service has ended: %w", err), s.Stop(), flush(ctx))
 	}
 	return errors.Join(s.Stop(), flush(ctx))
+}
+
+// runChaos breaks the system on purpose; exit status 1 says that a promise was
+// broken.
+func runChaos(ctx context.Context) error {
+	cfg, err := chassis.Load[chaos.Config]("CHAOS_", os.Environ())
+	if err != nil {
+		return err
+	}
+	slog.SetDefault(slog.New(slog.DiscardHandler))
+	return chaos.Run(ctx, cfg, os.Stdout)
 }
 
 // demo walks through the guide on a stack of its own, which leaves nothing.

@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -208,7 +209,8 @@ func (in *Inbox) accepted(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	encoder := json.NewEncoder(w)
 	for _, m := range in.Messages() {
-		if err := encoder.Encode(Accepted{m.ID, m.deliveryID(), m.Channel, m.Provider, m.To, m.Subject, m.ReceivedAt}); err != nil {
+		about := references.FindString(m.Subject + " " + m.Text)
+		if err := encoder.Encode(Accepted{m.ID, m.deliveryID(), m.Channel, m.Provider, m.To, about, m.ReceivedAt}); err != nil {
 			return // the reader has gone away
 		}
 	}
@@ -216,14 +218,18 @@ func (in *Inbox) accepted(w http.ResponseWriter, _ *http.Request) {
 
 // Accepted is a message without its words.
 type Accepted struct {
-	ID         string    `json:"id"`
-	DeliveryID string    `json:"deliveryId"`
-	Channel    string    `json:"channel"`
-	Provider   string    `json:"provider"`
-	To         string    `json:"to"`
-	Subject    string    `json:"subject"`
+	ID         string `json:"id"`
+	DeliveryID string `json:"deliveryId"`
+	Channel    string `json:"channel"`
+	Provider   string `json:"provider"`
+	To         string `json:"to"`
+	// Reference is the first one in its subject and text.
+	Reference  string    `json:"reference"`
 	ReceivedAt time.Time `json:"receivedAt"`
 }
+
+// references are the references of conversations.
+var references = regexp.MustCompile(`MSA-[0-9A-Z]{8}`)
 
 // deliveryID is the sender's own name for the message; empty if it came with none.
 func (m Message) deliveryID() string {

@@ -237,7 +237,8 @@ func (r *reporter) run() {
 			continue
 		}
 		if mode.Mode == "late" {
-			r.pause(time.Duration(mode.DelayMS) * time.Millisecond)
+			// From when it came, so that a delay is no bottleneck.
+			r.pause(time.Until(batch[0].ReceivedAt.Add(time.Duration(mode.DelayMS) * time.Millisecond)))
 		}
 		for _, call := range r.calls(batch, mode) {
 			r.post(call)

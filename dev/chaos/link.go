@@ -1,0 +1,124 @@
+package chaos
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+
+	toxiproxy "github.com/Shopify/toxiproxy/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+)
+
+// link is the way from one process to another, with a proxy on it.
+type link struct {
+	name  string
+	proxy *toxiproxy.Proxy
+	// acting is held by whoever breaks it.
+	acting sync.Mutex
+}
+
+// links are all of them.
+type links struct {
+	server *toxiproxy.ApiServer
+	all    []*link
+}
+
+func newLinks() *links {
+	return &links{server: toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())}
+}
+
+// open makes a link that listens on an address, port 0 for a free one.
+func (l *links) open(name, listen, upstream string) (addr string, err error) {
+	proxy := toxiproxy.NewProxy(l.server, name, listen, upstream)
+	if err := proxy.Start(); err != nil {
+		return "", fmt.Errorf("opening link %s: %w", name, err)
+	}
+	l.all = append(l.all, &link{name: name, proxy: proxy})
+	return proxy.Listen, nil
+}
+
+func (l *links) close() {
+	for _, link := range l.all {
+		link.proxy.Stop()
+	}
+}
+
+// toxic is a fault of a link, as toxiproxy names it.
+type toxic struct {
+	Name       string         `json:"name"`
+	Type       string         `json:"type"`
+	Stream     string         `json:"stream"`
+	Attributes map[string]any `json:"attributes"`
+}
+
+// spoil puts a fault on the link.
+func (l *link) spoil(t toxic) error {
+	body, err := json.Marshal(t)
+	if err != nil {
+		return fmt.Errorf("writing a toxic: %w", err)
+	}
+	_, err = l.proxy.Toxics.AddToxicJson(bytes.NewReader(body))
+	// toxiproxy returns a pointer in an interface, which is never nil.
+	var fault *toxiproxy.ApiError
+	if errors.As(err, &fault) && fault != nil {
+		return fmt.Errorf("spoiling %s: %w", l.name, fault)
+	}
+	return nil
+}
+
+// heal takes all faults off.
+func (l *link) heal(ctx context.Context) { l.proxy.Toxics.ResetToxics(ctx) }
+
+// bridge forwards connections on TCP to a unix socket, as toxiproxy speaks to no
+// other than TCP and the private PostgreSQL listens on no other than its socket.
+type bridge struct {
+	listener net.Listener
+	socket   string
+}
+
+func newBridge(ctx context.Context, socket string) (*bridge, error) {
+	var config net.ListenConfig
+	lis, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("opening the bridge: %w", err)
+	}
+	b := &bridge{lis, socket}
+	go b.run()
+	return b, nil
+}
+
+func (b *bridge) run() {
+	for {
+		client, err := b.listener.Accept()
+		if err != nil {
+			return
+		}
+		go b.forward(client)
+	}
+}
+
+func (b *bridge) forward(client net.Conn) {
+	defer client.Close()
+	server, err := net.Dial("unix", b.socket) //nolint:noctx // ends with the server
+	if err != nil {
+		return
+	}
+	defer server.Close()
+	var both sync.WaitGroup
+	// When either side ends, so does the other: half-open connections are a
+	// matter of links.
+	copyTo := func(to, from net.Conn) {
+		_, _ = io.Copy(to, from)
+		client.Close()
+		server.Close()
+	}
+	both.Go(func() { copyTo(server, client) })
+	both.Go(func() { copyTo(client, server) })
+	both.Wait()
+}

@@ -1,0 +1,147 @@
+package chaos
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ma-messagerie/messagerie/chassis/seeded"
+)
+
+// trap is a run in which a bug must show: settings under which it can, and faults
+// that bring it out. The reconciler is off, which would mend what some of them
+// break. Without the bug, the same run must be clean.
+type trap struct {
+	opts   options
+	faults []fault
+}
+
+// every repeats faults within the time of a trap.
+func every(d time.Duration, kinds ...fault) (list []fault) {
+	for at := time.Second; at < trapTime; at += d {
+		for i, f := range kinds {
+			f.At = at + time.Duration(i)*200*time.Millisecond
+			list = append(list, f)
+		}
+	}
+	return list
+}
+
+const trapTime = 12 * time.Second
+
+var (
+	withReports = options{reports: true}
+	withLookups = options{lookups: true}
+)
+
+// traps are the runs, by what they are good for.
+var traps = map[string]trap{
+	"messaging dies":   {withReports, every(700*time.Millisecond, fault{Kind: "kill", Target: "messaging-1"}, fault{Kind: "kill", Target: "messaging-2"})},
+	"broker dies":      {withReports, every(2*time.Second, fault{Kind: "kill", Target: "broker", For: 700 * time.Millisecond})},
+	"notifiers die":    {withReports, every(600*time.Millisecond, fault{Kind: "kill", Target: "notifier-1"}, fault{Kind: "kill", Target: "notifier-2"})},
+	"database dies":    {withReports, every(2*time.Second, fault{Kind: "kill", Target: "postgres"})},
+	"store rolls back": {withReports, every(2*time.Second, fault{Kind: "store", Target: "roll back"})},
+	"notifiers freeze": {withReports, every(5500*time.Millisecond, fault{Kind: "pause", Target: "notifier-1", For: lease + time.Second})},
+	"operator replays": {withReports, every(3*time.Second, fault{Kind: "replay"})},
+	"nothing happens":  {withLookups, nil},
+	"answers are lost": {withLookups, every(time.Second, fault{Kind: "provider", Target: "EMAIL accept-hang", N: 5}, fault{Kind: "provider", Target: "SMS accept-hang", N: 5})},
+}
+
+// trapOf says where each bug must be caught.
+var trapOf = map[seeded.Bug]string{
+	seeded.AnswerBeforeCommit:    "messaging dies",
+	seeded.DeleteBeforePublish:   "broker dies",
+	seeded.SwallowedPublishError: "broker dies",
+	seeded.AckBeforeCommit:       "database dies",
+	seeded.SendInsideIngest:      "notifiers die",
+	seeded.DedupeByBrokerOnly:    "store rolls back",
+	seeded.NoFencing:             "notifiers freeze",
+	seeded.ReplayIgnoresLedger:   "operator replays",
+	seeded.ProcessClock:          "nothing happens",
+	seeded.UnknownIsNotSent:      "answers are lost",
+}
+
+// seeded switches on one bug after the other and expects the checker to notice
+// each. First each trap is run without a bug and must be clean.
+func (r *run) seeded(ctx context.Context) error {
+	bugs := seeded.All
+	if len(r.cfg.Bugs) > 0 {
+		bugs = nil
+		for _, name := range r.cfg.Bugs {
+			bugs = append(bugs, seeded.Bug(name))
+		}
+	}
+	var needed []string
+	for _, bug := range bugs {
+		if !slices.Contains(needed, trapOf[bug]) {
+			needed = append(needed, trapOf[bug])
+		}
+	}
+	var failures []string
+	for _, name := range needed {
+		broken, err := r.spring(ctx, name, "")
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(r.out, "%-18s without a bug: %v\n", name, orClean(broken))
+		if len(broken) > 0 {
+			failures = append(failures, name+" is not clean")
+		}
+	}
+	caught := 0
+	for _, bug := range bugs {
+		broken, err := r.spring(ctx, trapOf[bug], bug)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(r.out, "%-18s %s: %v\n", trapOf[bug], bug, orClean(broken))
+		if len(broken) == 0 {
+			failures = append(failures, string(bug)+" was missed")
+		} else {
+			caught++
+		}
+	}
+	fmt.Fprintf(r.out, "%d of %d seeded bugs caught\n", caught, len(bugs))
+	if len(failures) > 0 {
+		return fmt.Errorf("%w: %v", ErrViolated, failures)
+	}
+	return nil
+}
+
+func orClean(broken []string) any {
+	if len(broken) == 0 {
+		return "clean"
+	}
+	return broken
+}
+
+// spring runs a trap and returns what the checker found.
+func (r *run) spring(ctx context.Context, name string, bug seeded.Bug) ([]string, error) {
+	t := traps[name]
+	opts := t.opts
+	opts.bug = bug
+	if bug == seeded.ProcessClock {
+		opts.skew = time.Hour
+	}
+	title := name
+	if bug != "" {
+		title += " " + string(bug)
+	}
+	s, err := r.stage(ctx, title, opts)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	s.settlePatience = trapPatience
+	s.underLoad(ctx, min(r.cfg.Rate, 150), trapTime, func(ctx context.Context) { s.nemesis.run(ctx, t.faults) })
+	v, err := s.verdict(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	return v.violations(), nil
+}
+
+// trapPatience is how long a trap waits for all to be finished. What a bug has
+// lost never is.
+const trapPatience = 45 * time.Second
