@@ -36,8 +36,11 @@ const (
 	clickShare = 50
 )
 
-// members are the personas that write. Limits for each caller are off.
-var members = []string{"jeanne", "marc"}
+// members is how many different people write.
+const members = 900
+
+// memberNamed is one of them.
+func memberNamed(i int) string { return fmt.Sprintf("particulier-%04d", 100+i) }
 
 // sent is one submission as its client saw it.
 type sent struct {
@@ -91,7 +94,7 @@ func newLoad(f *fleet, seed uint64) (*load, error) {
 func (l *load) token(persona string) (string, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if time.Since(l.tokensAt) > 2*time.Minute {
+	if time.Since(l.tokensAt) > 20*time.Minute {
 		l.tokens, l.tokensAt = make(map[string]string), time.Now()
 	}
 	if l.tokens[persona] == "" {
@@ -129,7 +132,7 @@ func (l *load) begin(finish context.Context) {
 		l.shed.Add(1)
 		return
 	}
-	s := &sent{Member: members[l.rng.IntN(len(members))], Key: uuid.NewString()}
+	s := &sent{Member: memberNamed(l.rng.IntN(members)), Key: uuid.NewString()}
 	text := fmt.Sprintf("Bonjour, %s. %s", s.Key, strings.Repeat("Où en est ma demande ? ", l.rng.IntN(20)))
 	rest, twice, reply := l.rng.IntN(2) == 0, l.rng.IntN(clickShare) == 0, l.rng.IntN(replyShare) == 0
 	l.begun.Add(1)

@@ -324,7 +324,7 @@ func (r *run) sameKeys(ctx context.Context) error {
 	const callers, keys = 64, 10_000
 	list := make([]*sent, keys)
 	for i := range list {
-		list[i] = &sent{Member: members[0], Key: uuid.NewString()}
+		list[i] = &sent{Member: memberNamed(0), Key: uuid.NewString()}
 	}
 	s.load.sent = list
 	var calls atomic.Int64

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	protocol "github.com/zitadel/oidc/v3/pkg/oidc"
+
+	"github.com/ma-messagerie/messagerie/chassis/auth"
 )
 
 // begin returns an issuer with one login that jeanne was chosen for, and its
@@ -60,6 +62,20 @@ func TestIssuer_LoginsLapse(t *testing.T) {
 		}
 		if kept := len(iss.logins) + len(iss.codes); row.lapsed && kept > 0 {
 			t.Errorf("after %s: %d kept", row.age, kept)
+		}
+	}
+}
+
+// A load test has members enough, each of their own.
+func TestCrowd(t *testing.T) {
+	t.Parallel()
+	first, last := personaNamed("particulier-0100"), personaNamed("particulier-9999")
+	if first == nil || last == nil || first.Phone != "+33639980100" || last.Phone != "+33639989999" || first.Email == last.Email || first.Realm != auth.RealmMember {
+		t.Errorf("%+v, %+v", first, last)
+	}
+	for _, name := range []string{"particulier-0000", "particulier-0099", "particulier-10000", "particulier-", "xparticulier-1000"} {
+		if personaNamed(name) != nil {
+			t.Errorf("%s is somebody", name)
 		}
 	}
 }

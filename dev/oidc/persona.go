@@ -1,6 +1,7 @@
 package oidc
 
 import (
+	"regexp"
 	"slices"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
@@ -70,8 +71,20 @@ var personas = []Persona{
 // Personas returns all personas: members, then agents, then machines.
 func Personas() []Persona { return slices.Clone(personas) }
 
+// crowd are the names of as many members more as anybody needs for a load test:
+// particulier-0100 to particulier-9999, each with a mailbox and a number of their
+// own. No page lists them.
+var crowd = regexp.MustCompile(`^particulier-([1-9][0-9]{3}|0[1-9][0-9]{2})$`)
+
 // personaNamed returns the persona, or nil.
 func personaNamed(name string) *Persona {
+	if number := crowd.FindStringSubmatch(name); number != nil {
+		return &Persona{
+			Name: name, Realm: auth.RealmMember, About: "particulier",
+			FullName: "Particulier " + number[1], Email: name + "@example.org", Phone: "+3363998" + number[1], Locale: "fr", Caisse: caisse,
+			Profiles: []string{"PARTICULIER"},
+		}
+	}
 	i := slices.IndexFunc(personas, func(p Persona) bool { return p.Name == name })
 	if i < 0 {
 		return nil

@@ -94,7 +94,6 @@ func (s *agentServer) Claim(ctx context.Context, req *messagingpb.ClaimRequest) 
 	if err != nil {
 		return nil, err
 	}
-	s.wake()
 	return &messagingpb.ClaimResponse{Conversation: forAgent(&row, auth.FromContext(ctx))}, nil
 }
 
@@ -139,7 +138,6 @@ func (s *agentServer) Close(ctx context.Context, req *messagingpb.CloseRequest) 
 	if err != nil {
 		return nil, err
 	}
-	s.wake()
 	return &messagingpb.CloseResponse{Conversation: forAgent(&row, auth.FromContext(ctx))}, nil
 }
 
@@ -175,21 +173,26 @@ func (s *agentServer) replyOnce(ctx context.Context, id *auth.Identity, req *mes
 	if !errors.Is(err, errNotFound) {
 		return err
 	}
-	_, err = s.change(ctx, req.GetId(), func(id *auth.Identity, row conversationRow) (*change, error) {
-		if err := mayAct(&row, id); err != nil {
-			return nil, err
-		}
-		return s.replyChange(ctx, id, &row, req.GetFinal(), key, written)
-	})
-	if isDuplicate(err) {
-		// The same key at the same time: the other one was first.
+	_, err = s.changes.submit(ctx, request{scope: scopeOf(id), agent: id.Subject, id: uuid.MustParse(req.GetId()), key: key,
+		decide: func(row conversationRow, replied bool) (*change, error) {
+			if replied {
+				// The same key at the same time, and the other one was first. That
+				// comes before any claim: it gets its own answer again.
+				return nil, errReplied
+			}
+			if err := mayAct(&row, id); err != nil {
+				return nil, err
+			}
+			return s.replyChange(ctx, id, &row, req.GetFinal(), key, written)
+		}})
+	if errors.Is(err, errReplied) || isDuplicate(err) {
 		return s.checkReplay(ctx, id, req, key, written)
-	}
-	if err == nil {
-		s.wake()
 	}
 	return err
 }
+
+// errReplied: a reply is stored under the key.
+var errReplied = errors.New("replied already")
 
 // checkReplay is nil when this very reply is stored, errNotFound when the key is
 // new, and a refusal when it was used for something else.
@@ -249,9 +252,8 @@ func (s *agentServer) replyChange(ctx context.Context, id *auth.Identity, row *c
 // change runs one change of a conversation within the caller's scope.
 func (s *agentServer) change(ctx context.Context, id string, decide func(*auth.Identity, conversationRow) (*change, error)) (conversationRow, error) {
 	agent := auth.FromContext(ctx)
-	row, err := s.store.changeForAgent(ctx, scopeOf(agent), agent.Subject, uuid.MustParse(id), func(row conversationRow) (*change, error) {
-		return decide(agent, row)
-	})
+	row, err := s.changes.submit(ctx, request{scope: scopeOf(agent), agent: agent.Subject, id: uuid.MustParse(id),
+		decide: func(row conversationRow, _ bool) (*change, error) { return decide(agent, row) }})
 	return row, statusOf(err)
 }
 

@@ -424,10 +424,12 @@ func TestReply_OvertakenIsStillTheLast(t *testing.T) {
 		t.Fatal(err)
 	}
 	claire.reply(t, id.String(), false) // comes later and overtakes
-	row, err := lockForAgent(t.Context(), tx, scope{caisse: "msa-75", allQueues: true}, id)
+	slowly := []request{{id: id, agent: "agent:omar"}}
+	rows, _, err := lockMany(t.Context(), tx, slowly)
 	if err != nil {
 		t.Fatal(err)
 	}
+	row := rows[id]
 	keys, err := openKeyring(s.cfg.Keyset)
 	if err != nil {
 		t.Fatal(err)
@@ -437,7 +439,7 @@ func TestReply_OvertakenIsStillTheLast(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := apply(t.Context(), tx, "agent:omar", id, todo); err != nil {
+	if err := applyMany(t.Context(), tx, slowly, map[int]*change{0: todo}, make([]flushed[conversationRow], 1)); err != nil {
 		t.Fatal(err)
 	}
 	if err := tx.Commit(t.Context()); err != nil {

@@ -24,103 +24,91 @@ const (
 // errDraining is what a submission gets that arrives while the process stops.
 var errDraining = errors.New("the committer has stopped")
 
-// committer coalesces concurrent submissions into one transaction each time it
-// writes (group commit).
+// group is a group commit: callers hand in work, and one goroutine writes whatever
+// has arrived while it wrote the last. There is no timer: work that comes alone is
+// written at once, and the busier the database, the larger the batches.
 //
-// What is promised: submit returns stored only after the commit of the
-// transaction that holds the submission. Submissions of one transaction succeed
-// together; one that the database refuses fails alone. A caller whose deadline
-// passes gets its context's error, and its submission may or may not be stored:
-// the idempotency key tells.
-//
-// How: one goroutine takes whatever has arrived while the last commit was under
-// way, and writes it with one statement. There is no timer: a lone submission is
-// written at once, and the busier the database, the larger the batches. When the
-// database refuses a batch's data, the halves are tried apart, down to the rows.
-//
-// When it breaks: a connection lost during the commit leaves the outcome unknown;
-// the batch is then written again, which is safe because rows that were stored
-// lose the conflict on (member, key) against themselves and are recognised by
-// their ids. If that fails too, every caller of the batch gets the error.
-type committer struct {
-	store   *store
-	queue   chan *pending
+// A caller whose deadline passes gets its context's error, and its work may or may
+// not be done. Work that came before the end is done, work that comes later gets
+// errDraining.
+type group[T, R any] struct {
+	queue   chan *pending[T, R]
 	stopped chan struct{}
-	// committed is called after each commit that stored something.
-	committed func()
-	sizes     metric.Int64Histogram
+	most    int
+	sizes   metric.Int64Histogram
+	// write does a batch and answers everyone in it.
+	write func(ctx context.Context, batch []*pending[T, R])
 }
 
-type pending struct {
+// pending is the work of one caller.
+type pending[T, R any] struct {
 	ctx    context.Context //nolint:containedctx // the caller's, to skip those that have left
-	sub    *submission
-	result chan flushed // has room for one
+	work   T
+	result chan flushed[R] // has room for one
 }
 
-// flushed is the outcome of one submission: when it was stored, or the zero time
-// when its (member, key) was there already.
-type flushed struct {
-	at  time.Time
-	err error
+// flushed is what became of it.
+type flushed[R any] struct {
+	value R
+	err   error
 }
 
 // answer tells the caller, who has not been told yet.
-func (p *pending) answer(done flushed) {
+func (p *pending[T, R]) answer(value R, err error) {
 	select {
-	case p.result <- done:
+	case p.result <- flushed[R]{value, err}:
 	default: // only when answered too soon, see seeded.AnswerBeforeCommit
 	}
 }
 
-func newCommitter(s *store, committed func(), sizes metric.Int64Histogram) *committer {
-	return &committer{store: s, queue: make(chan *pending, 4*maxBatch), stopped: make(chan struct{}), committed: committed, sizes: sizes}
+func newGroup[T, R any](most int, sizes metric.Int64Histogram) group[T, R] {
+	return group[T, R]{queue: make(chan *pending[T, R], 4*most), stopped: make(chan struct{}), most: most, sizes: sizes}
 }
 
-// submit stores a submission and returns when that was. A zero time means that
-// its (member, key) is stored already, perhaps by this very submission.
-func (c *committer) submit(ctx context.Context, sub *submission) (time.Time, error) {
-	p := &pending{ctx, sub, make(chan flushed, 1)}
+// submit hands in work and returns what became of it.
+func (g *group[T, R]) submit(ctx context.Context, work T) (result R, err error) {
+	p := &pending[T, R]{ctx, work, make(chan flushed[R], 1)}
 	select {
-	case c.queue <- p:
-	case <-c.stopped:
-		return time.Time{}, errDraining
+	case g.queue <- p:
+	case <-g.stopped:
+		return result, errDraining
 	case <-ctx.Done():
-		return time.Time{}, ctx.Err()
+		return result, ctx.Err()
 	}
-	return c.await(ctx, p)
+	return g.await(ctx, p)
 }
 
-// await returns the outcome of a submission that is in the queue.
-func (c *committer) await(ctx context.Context, p *pending) (time.Time, error) {
+// await returns the outcome of work that is in the queue.
+func (g *group[T, R]) await(ctx context.Context, p *pending[T, R]) (result R, err error) {
 	select {
 	case done := <-p.result:
-		return done.at, done.err
-	case <-c.stopped:
+		return done.value, done.err
+	case <-g.stopped:
 		// The answer may have come just before the end.
 		select {
 		case done := <-p.result:
-			return done.at, done.err
+			return done.value, done.err
 		default:
-			return time.Time{}, errDraining
+			return result, errDraining
 		}
 	case <-ctx.Done():
-		return time.Time{}, ctx.Err()
+		return result, ctx.Err()
 	}
 }
 
 // run writes batches until ctx is done and the queue is empty. Stop the servers
-// first: a submission that comes later gets errDraining.
-func (c *committer) run(ctx context.Context) error {
-	defer close(c.stopped)
+// first.
+func (g *group[T, R]) run(ctx context.Context) error {
+	defer close(g.stopped)
 	for {
 		select {
-		case first := <-c.queue:
-			c.flush(c.gather(first))
+		case first := <-g.queue:
+			g.flush(g.gather(first))
 		case <-ctx.Done():
 			for {
 				select {
-				case first := <-c.queue:
-					c.flush(c.gather(first))
+				case first := <-g.queue:
+					g.flush(g.gather(first))
 				default:
 					return nil
 				}
@@ -130,11 +118,11 @@ func (c *committer) run(ctx context.Context) error {
 }
 
 // gather takes what is waiting, without waiting for more.
-func (c *committer) gather(first *pending) []*pending {
-	batch := []*pending{first}
-	for len(batch) < maxBatch {
+func (g *group[T, R]) gather(first *pending[T, R]) []*pending[T, R] {
+	batch := []*pending[T, R]{first}
+	for len(batch) < g.most {
 		select {
-		case next := <-c.queue:
+		case next := <-g.queue:
 			batch = append(batch, next)
 		default:
 			return batch
@@ -143,7 +131,7 @@ func (c *committer) gather(first *pending) []*pending {
 	return batch
 }
 
-func (c *committer) flush(batch []*pending) {
+func (g *group[T, R]) flush(batch []*pending[T, R]) {
 	live := batch[:0]
 	for _, p := range batch {
 		if p.ctx.Err() == nil {
@@ -153,19 +141,48 @@ func (c *committer) flush(batch []*pending) {
 	if len(live) == 0 {
 		return
 	}
-	if seeded.On(seeded.AnswerBeforeCommit) {
-		for _, p := range live {
-			p.result <- flushed{at: time.Now()}
-		}
-	}
-	c.sizes.Record(context.Background(), int64(len(live)))
+	g.sizes.Record(context.Background(), int64(len(live)))
 	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
-	c.write(ctx, live)
+	g.write(ctx, live)
 }
 
-// write stores a batch and answers its callers.
-func (c *committer) write(ctx context.Context, batch []*pending) {
+// committer is the group commit of submissions.
+//
+// What is promised: submit returns stored only after the commit of the
+// transaction that holds the submission. Submissions of one transaction succeed
+// together; one that the database refuses fails alone. To a caller whose deadline
+// has passed, the idempotency key tells whether its submission is stored.
+//
+// How: a batch is one statement (see store.insertSubmissions). When the database
+// refuses a batch's data, the halves are tried apart, down to the rows.
+//
+// When it breaks: a connection lost during the commit leaves the outcome unknown;
+// the batch is then written again, which is safe because rows that were stored
+// lose the conflict on (member, key) against themselves and are recognised by
+// their ids. If that fails too, every caller of the batch gets the error.
+type committer struct {
+	group[*submission, time.Time]
+	store *store
+	// committed is called after each commit that stored something.
+	committed func()
+}
+
+// newCommitter returns a committer whose submit gives the time of storage: zero
+// when the (member, key) was there already, perhaps by this very submission.
+func newCommitter(s *store, committed func(), sizes metric.Int64Histogram) *committer {
+	c := &committer{group: newGroup[*submission, time.Time](maxBatch, sizes), store: s, committed: committed}
+	c.write = c.insert
+	return c
+}
+
+// insert stores a batch and answers its callers.
+func (c *committer) insert(ctx context.Context, batch []*pending[*submission, time.Time]) {
+	if seeded.On(seeded.AnswerBeforeCommit) {
+		for _, p := range batch {
+			p.answer(time.Now(), nil)
+		}
+	}
 	stored, err := c.attempt(ctx, batch)
 	switch {
 	case err == nil:
@@ -173,24 +190,24 @@ func (c *committer) write(ctx context.Context, batch []*pending) {
 			c.committed()
 		}
 		for _, p := range batch {
-			p.answer(flushed{at: stored[p.sub.conversation.ID]})
+			p.answer(stored[p.work.conversation.ID], nil)
 		}
 	case isBadRow(err) && len(batch) > 1:
 		half := len(batch) / 2
-		c.write(ctx, batch[:half])
-		c.write(ctx, batch[half:])
+		c.insert(ctx, batch[:half])
+		c.insert(ctx, batch[half:])
 	default:
 		for _, p := range batch {
-			p.answer(flushed{err: err})
+			p.answer(time.Time{}, err)
 		}
 	}
 }
 
 // attempt writes a batch, and once more when the connection was lost.
-func (c *committer) attempt(ctx context.Context, batch []*pending) (map[uuid.UUID]time.Time, error) {
+func (c *committer) attempt(ctx context.Context, batch []*pending[*submission, time.Time]) (map[uuid.UUID]time.Time, error) {
 	subs := make([]*submission, len(batch))
 	for i, p := range batch {
-		subs[i] = p.sub
+		subs[i] = p.work
 	}
 	stored, err := c.store.insertSubmissions(ctx, subs)
 	if err != nil && isUnreachable(err) {

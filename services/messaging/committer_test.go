@@ -47,7 +47,7 @@ func newSubmission(member string, key uuid.UUID, changes ...func(*submission)) *
 
 // enqueue puts a submission where submit does, before it waits.
 func (c *committer) enqueue(ctx context.Context, sub *submission) (outcome func() (time.Time, error)) {
-	p := &pending{ctx, sub, make(chan flushed, 1)}
+	p := &pending[*submission, time.Time]{ctx, sub, make(chan flushed[time.Time], 1)}
 	c.queue <- p
 	return func() (time.Time, error) { return c.await(ctx, p) }
 }
@@ -117,7 +117,7 @@ func TestCommitter_BoundsABatch(t *testing.T) {
 	t.Parallel()
 	c, _ := newTestCommitter(t)
 	for range maxBatch + 1 {
-		c.queue <- &pending{t.Context(), newSubmission("jeanne", uuid.New()), make(chan flushed, 1)}
+		c.queue <- &pending[*submission, time.Time]{t.Context(), newSubmission("jeanne", uuid.New()), make(chan flushed[time.Time], 1)}
 	}
 	if n := len(c.gather(<-c.queue)); n != maxBatch {
 		t.Errorf("%d in one batch", n)

@@ -18,6 +18,7 @@ import (
 type instruments struct {
 	submissions metric.Int64Counter
 	batchSizes  metric.Int64Histogram
+	changeSizes metric.Int64Histogram
 	outbox      metric.Registration
 }
 
@@ -28,11 +29,14 @@ func newInstruments(s *store) (*instruments, error) {
 	sizes, err2 := meter.Int64Histogram("messagerie.commit.size", metric.WithUnit("{submission}"),
 		metric.WithDescription("Submissions written by one transaction."),
 		metric.WithExplicitBucketBoundaries(1, 2, 4, 8, 16, 32, 64, 128, 256, 512))
+	changes, err5 := meter.Int64Histogram("messagerie.change.size", metric.WithUnit("{change}"),
+		metric.WithDescription("Agents' changes written by one transaction."),
+		metric.WithExplicitBucketBoundaries(1, 2, 4, 8, 16, 32, 64, 128))
 	waiting, err3 := meter.Int64ObservableGauge("messagerie.outbox.events",
 		metric.WithDescription("Events that the broker has not acknowledged."))
 	age, err4 := meter.Float64ObservableGauge("messagerie.outbox.age", metric.WithUnit("s"),
 		metric.WithDescription("Age of the oldest of them."))
-	if err := errors.Join(err1, err2, err3, err4); err != nil {
+	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
 		return nil, fmt.Errorf("making instruments: %w", err)
 	}
 	registration, err := meter.RegisterCallback(func(ctx context.Context, observe metric.Observer) error {
@@ -48,7 +52,7 @@ func newInstruments(s *store) (*instruments, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making instruments: %w", err)
 	}
-	return &instruments{submissions, sizes, registration}, nil
+	return &instruments{submissions, sizes, changes, registration}, nil
 }
 
 func (i *instruments) submitted(ctx context.Context, audience taxonomypb.Audience, outcome string) {

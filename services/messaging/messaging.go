@@ -10,8 +10,8 @@
 // event. Losing the database's host loses nothing only if PostgreSQL commits to a
 // synchronous standby.
 //
-// Submissions that arrive together are committed together (see committer), so
-// that a commit's price is shared.
+// Submissions that arrive together are committed together (see committer), and so
+// are agents' changes (see changes), so that a commit's price is shared.
 //
 // Text and contact points are encrypted before they reach the database (see
 // keyring), and are in no event, log line, trace or metric. A member's query is
@@ -147,6 +147,7 @@ func serve(ctx context.Context, cfg Config, pool *pgxpool.Pool, events *bus.Bus,
 	defer counts.stop()
 	outbox := newRelay(s, events, cfg.RelayPoll)
 	commits := newCommitter(s, outbox.wake, counts.batchSizes)
+	acts := newChanges(s, outbox.wake, counts.changeSizes)
 	known := &catalogue{client: taxonomy, store: s, refresh: cfg.TaxonomyRefresh, versions: make(map[int32]*taxonomypb.Catalogue)}
 	if err := known.load(ctx); err != nil {
 		return err
@@ -157,8 +158,8 @@ func serve(ctx context.Context, cfg Config, pool *pgxpool.Pool, events *bus.Bus,
 		return err
 	}
 	impl := &server{
-		store: s, keys: keys, members: &members{store: s, keys: keys}, catalogue: known, committer: commits,
-		references: &references{store: s}, wake: outbox.wake, counts: counts,
+		store: s, keys: keys, members: &members{store: s, keys: keys}, catalogue: known, committer: commits, changes: acts,
+		references: &references{store: s}, counts: counts,
 		claimLease: cfg.ClaimLease, defaultCaisse: cfg.DefaultCaisse,
 	}
 	messagingpb.RegisterMessagingServiceServer(grpcServer, impl)
@@ -183,6 +184,7 @@ func serve(ctx context.Context, cfg Config, pool *pgxpool.Pool, events *bus.Bus,
 	group, front := errgroup.WithContext(ctx)
 	stages, stageCtx := errgroup.WithContext(back)
 	stages.Go(func() error { return commits.run(stageCtx) })
+	stages.Go(func() error { return acts.run(stageCtx) })
 	stages.Go(func() error { return known.run(stageCtx) })
 	stages.Go(func() error { return outbox.run(stageCtx) })
 	stages.Go(func() error { return keepDays(stageCtx, s, cfg.EventLogRetention) })

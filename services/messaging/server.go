@@ -43,8 +43,8 @@ type server struct {
 	members    *members
 	catalogue  *catalogue
 	committer  *committer
+	changes    *changes
 	references *references
-	wake       func()
 	counts     *instruments
 
 	claimLease    time.Duration

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -351,15 +352,6 @@ func (s *store) waiting(ctx context.Context, sc scope, f queueFilter) ([]convers
 		`SELECT `+conversationColumns+` FROM conversation WHERE `+where+` ORDER BY created_at, id LIMIT @limit`, args)
 }
 
-// lockForAgent reads a conversation within an agent's scope and locks its row,
-// so that of two agents one goes first.
-func lockForAgent(ctx context.Context, tx pgx.Tx, sc scope, id uuid.UUID) (conversationRow, error) {
-	args := sc.args()
-	args["id"] = id
-	return one[conversationRow](ctx, tx,
-		`SELECT `+conversationColumns+` FROM conversation WHERE id = @id AND `+withinScope+` FOR UPDATE`, args)
-}
-
 // readForAgent reads a conversation within an agent's scope and writes down who
 // did.
 func (s *store) readForAgent(ctx context.Context, sc scope, agent string, id uuid.UUID) (row conversationRow, messages []messageRow, err error) {
@@ -379,7 +371,7 @@ func (s *store) readForAgent(ctx context.Context, sc scope, agent string, id uui
 	return row, messages, err
 }
 
-// change is what an agent does to a conversation, inside change's transaction.
+// change is what an agent does to a conversation, inside changeMany's transaction.
 type change struct {
 	// set are the assignments of the update, with their arguments.
 	set  []string
@@ -398,86 +390,171 @@ type reply struct {
 	chars int
 }
 
-// changeForAgent locks a conversation, asks decide what to do with it, and does
-// it with its event in the same transaction. It returns the row as it is then.
-func (s *store) changeForAgent(ctx context.Context, sc scope, agent string, id uuid.UUID, decide func(conversationRow) (*change, error)) (row conversationRow, err error) {
+// changeMany locks conversations, has each request decide what to do with its own,
+// and does it with its events in one transaction. It returns what became of each,
+// and whether any event was published. The requests must be for different
+// conversations.
+func (s *store) changeMany(ctx context.Context, requests []request) (done []flushed[conversationRow], published bool, err error) {
 	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		if row, err = lockForAgent(ctx, tx, sc, id); err != nil {
+		done, published = make([]flushed[conversationRow], len(requests)), false
+		rows, replied, err := lockMany(ctx, tx, requests)
+		if err != nil {
 			return err
 		}
-		todo, err := decide(row)
-		if err != nil || todo == nil {
+		todo := make(map[int]*change)
+		for i, r := range requests {
+			row, ok := rows[r.id]
+			if !ok || !r.scope.covers(&row) {
+				done[i].err = errNotFound
+				continue
+			}
+			change, err := r.decide(row, replied[replyKey{r.agent, r.key}])
+			done[i] = flushed[conversationRow]{row, err}
+			if err == nil && change != nil {
+				todo[i] = change
+			}
+		}
+		if len(todo) == 0 {
+			return nil
+		}
+		if err := applyMany(ctx, tx, requests, todo, done); err != nil {
 			return err
 		}
-		row, err = apply(ctx, tx, agent, id, todo)
+		published, err = recordMany(ctx, tx, requests, todo, done)
 		return err
 	})
-	return row, err
+	return done, published && err == nil, err
 }
 
-func apply(ctx context.Context, tx pgx.Tx, agent string, id uuid.UUID, todo *change) (conversationRow, error) {
-	if todo.reply != nil {
-		if err := insertReply(ctx, tx, todo.reply); err != nil {
-			return conversationRow{}, err
+// covers tells whether an agent may see the conversation; the same as withinScope.
+func (sc scope) covers(row *conversationRow) bool {
+	return row.Caisse == sc.caisse && (sc.allQueues || slices.Contains(sc.queues, row.Queue))
+}
+
+// replyKey is what a reply is told apart by.
+type replyKey struct {
+	agent string
+	key   uuid.UUID
+}
+
+// lockMany locks conversations in the order of their ids and tells which of the
+// replies' keys are taken.
+func lockMany(ctx context.Context, tx pgx.Tx, requests []request) (map[uuid.UUID]conversationRow, map[replyKey]bool, error) {
+	var ids, keys []uuid.UUID
+	var agents []string
+	for _, r := range requests {
+		ids = append(ids, r.id)
+		if r.key != uuid.Nil {
+			keys, agents = append(keys, r.key), append(agents, r.agent)
 		}
 	}
-	set := todo.set
-	if todo.event != nil {
-		set = append(set, `version = version + 1`, `updated_at = clock_timestamp()`)
-	}
-	args := pgx.NamedArgs{"id": id}
-	maps.Copy(args, todo.args)
-	row, err := one[conversationRow](ctx, tx,
-		`UPDATE conversation SET `+strings.Join(set, ", ")+` WHERE id = @id RETURNING `+conversationColumns, args)
+	locked, err := many[conversationRow](ctx, tx, "locking conversations",
+		`SELECT `+conversationColumns+` FROM conversation WHERE id = ANY($1) ORDER BY id FOR UPDATE`, ids)
 	if err != nil {
-		return row, fmt.Errorf("changing conversation %s: %w", id, err)
+		return nil, nil, err
 	}
-	if err := audit(ctx, tx, agent, todo.action, id); err != nil {
-		return row, err
+	rows := make(map[uuid.UUID]conversationRow, len(locked))
+	for _, row := range locked {
+		rows[row.ID] = row
 	}
-	if todo.event == nil {
-		return row, nil
+	if len(keys) == 0 {
+		return rows, nil, nil
 	}
-	happened, err := todo.event(row)
-	if err != nil {
-		return row, err
+	// After the locks: whoever had them before us has committed its reply.
+	taken, err := many[struct {
+		Agent string    `db:"agent_id"`
+		Key   uuid.UUID `db:"idempotency_key"`
+	}](ctx, tx, "looking up replies", `SELECT agent_id, idempotency_key FROM message
+		WHERE (agent_id, idempotency_key) IN (SELECT * FROM unnest($1::text[], $2::uuid[]))`, agents, keys)
+	replied := make(map[replyKey]bool, len(taken))
+	for _, t := range taken {
+		replied[replyKey{t.Agent, t.Key}] = true
 	}
-	return row, appendEvent(ctx, tx, row, happened)
+	return rows, replied, err
 }
 
-// insertReply stores a reply under the lock on its conversation. Its time is that
+// applyMany inserts the replies and updates the conversations, in one round trip,
+// and puts the rows as they are then into done.
+func applyMany(ctx context.Context, tx pgx.Tx, requests []request, todo map[int]*change, done []flushed[conversationRow]) error {
+	batch := &pgx.Batch{}
+	for _, i := range slices.Sorted(maps.Keys(todo)) {
+		change := todo[i]
+		if change.reply != nil {
+			queueReply(batch, change.reply)
+		}
+		set := change.set
+		if change.event != nil {
+			set = append(set, `version = version + 1`, `updated_at = clock_timestamp()`)
+		}
+		args := pgx.NamedArgs{"id": requests[i].id}
+		maps.Copy(args, change.args)
+		batch.Queue(`UPDATE conversation SET `+strings.Join(set, ", ")+` WHERE id = @id RETURNING `+conversationColumns, args).
+			Query(func(rows pgx.Rows) (err error) {
+				done[i].value, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[conversationRow])
+				return err
+			})
+	}
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+		return fmt.Errorf("changing %d conversations: %w", len(todo), err)
+	}
+	return nil
+}
+
+// queueReply stores a reply under the lock on its conversation. Its time is that
 // of now, not of the transaction's beginning: of two replies at once, the one that
 // got the lock last must be the last, or the member could not mark it as read.
-func insertReply(ctx context.Context, tx pgx.Tx, r *reply) error {
-	_, err := tx.Exec(ctx, `
+func queueReply(batch *pgx.Batch, r *reply) {
+	batch.Queue(`
 		INSERT INTO message (id, conversation_id, author, agent_id, idempotency_key, final, body, body_chars, created_at)
 		VALUES ($1, $2, 2, $3, $4, $5, $6, $7, clock_timestamp())`,
 		r.row.ID, r.row.ConversationID, r.row.AgentID, r.key, r.row.Final, r.row.Body, r.chars)
-	if err != nil {
-		return fmt.Errorf("storing reply %s: %w", r.row.ID, err)
+}
+
+// recordMany writes the events of changes to the log and the outbox, and the
+// audit, in the transaction of what they tell.
+func recordMany(ctx context.Context, tx pgx.Tx, requests []request, todo map[int]*change, done []flushed[conversationRow]) (published bool, err error) {
+	var agents, actions []string
+	var changed []uuid.UUID
+	var ids, conversations []uuid.UUID
+	var kinds, caisses, traces []string
+	var payloads [][]byte
+	for _, i := range slices.Sorted(maps.Keys(todo)) {
+		agents, actions, changed = append(agents, requests[i].agent), append(actions, todo[i].action), append(changed, requests[i].id)
+		if todo[i].event == nil {
+			continue
+		}
+		happened, err := todo[i].event(done[i].value)
+		if err != nil {
+			return false, err
+		}
+		ids, conversations = append(ids, happened.id), append(conversations, requests[i].id)
+		kinds, caisses = append(kinds, happened.kind), append(caisses, done[i].value.Caisse)
+		payloads, traces = append(payloads, happened.payload), append(traces, happened.trace)
 	}
-	return nil
+	batch := &pgx.Batch{}
+	batch.Queue(`INSERT INTO audit (agent_id, action, conversation_id) SELECT * FROM unnest($1::text[], $2::text[], $3::uuid[])`, agents, actions, changed)
+	if len(ids) > 0 {
+		batch.Queue(`
+			WITH happened AS (
+				SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::bytea[], $6::text[])
+				AS e (id, type, caisse, conversation_id, payload, trace)
+			), logged AS (
+				INSERT INTO event_log (id, type, caisse, conversation_id, payload)
+				SELECT id, type, caisse, conversation_id, payload FROM happened
+			)
+			INSERT INTO outbox (id, type, caisse, conversation_id, payload, trace) SELECT * FROM happened`,
+			ids, kinds, caisses, conversations, payloads, traces)
+	}
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+		return false, fmt.Errorf("storing %d events: %w", len(ids), err)
+	}
+	return len(ids) > 0, nil
 }
 
 // replied returns the reply stored under an agent's idempotency key.
 func (s *store) replied(ctx context.Context, agent string, key uuid.UUID) (messageRow, error) {
 	return one[messageRow](ctx, s.pool,
 		`SELECT `+messageColumns+` FROM message WHERE agent_id = $1 AND idempotency_key = $2`, agent, key)
-}
-
-// appendEvent writes an event to the log and the outbox, in the transaction of
-// what it tells.
-func appendEvent(ctx context.Context, tx pgx.Tx, row conversationRow, e event) error {
-	_, err := tx.Exec(ctx, `
-		WITH logged AS (
-			INSERT INTO event_log (id, type, caisse, conversation_id, payload) VALUES ($1, $2, $3, $4, $5)
-		)
-		INSERT INTO outbox (id, type, caisse, conversation_id, payload, trace) VALUES ($1, $2, $3, $4, $5, $6)`,
-		e.id, e.kind, row.Caisse, row.ID, e.payload, e.trace)
-	if err != nil {
-		return fmt.Errorf("storing event %s: %w", e.id, err)
-	}
-	return nil
 }
 
 func audit(ctx context.Context, tx pgx.Tx, agent, action string, id uuid.UUID) error {

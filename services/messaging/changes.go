@@ -1,0 +1,100 @@
+package messaging
+
+import (
+	"context"
+	"slices"
+
+	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/metric"
+)
+
+// maxChanges bounds one transaction of agents' changes, whose conversations stay
+// locked until it commits.
+const maxChanges = 128
+
+// request is what an agent wants done to a conversation.
+type request struct {
+	scope scope
+	agent string
+	id    uuid.UUID
+	// key is a reply's idempotency key; zero for other changes.
+	key uuid.UUID
+	// decide says what to do with the conversation as it is, under its lock;
+	// nothing is nil. replied tells that a reply is stored under the key.
+	decide func(row conversationRow, replied bool) (*change, error)
+}
+
+// changes is the group commit of what agents do: claims, replies, ends.
+//
+// What is promised: submit returns the conversation as it is after the commit of
+// the transaction that changed it, with its event and its audit. A change that is
+// refused, by its decision or by the database, fails alone. Of two changes of one
+// conversation, the second decides on what the first has left.
+//
+// How: a batch locks its conversations with one statement in the order of their
+// ids, so that two processes never wait for each other, decides each, and writes
+// all in two further round trips. A second change of the same conversation, or
+// under the same key, waits for the next transaction. When the database refuses a
+// batch's data, the halves are tried apart, down to single changes.
+//
+// When it breaks: a connection lost during the commit leaves the outcome unknown,
+// and every caller of the batch gets the error. A reply is then tried again with
+// its key, which finds what was stored; a claim is renewed; an end is found ended.
+type changes struct {
+	group[request, conversationRow]
+	store *store
+	// committed is called after each commit that published something.
+	committed func()
+}
+
+func newChanges(s *store, committed func(), sizes metric.Int64Histogram) *changes {
+	c := &changes{group: newGroup[request, conversationRow](maxChanges, sizes), store: s, committed: committed}
+	c.write = c.apply
+	return c
+}
+
+// apply does a batch, and then what had to wait for it.
+func (c *changes) apply(ctx context.Context, batch []*pending[request, conversationRow]) {
+	for len(batch) > 0 {
+		var now, later []*pending[request, conversationRow]
+		for _, p := range batch {
+			if slices.ContainsFunc(now, func(other *pending[request, conversationRow]) bool { return collides(other.work, p.work) }) {
+				later = append(later, p)
+			} else {
+				now = append(now, p)
+			}
+		}
+		c.commit(ctx, now)
+		batch = later
+	}
+}
+
+func collides(a, b request) bool {
+	return a.id == b.id || a.key != uuid.Nil && a.key == b.key && a.agent == b.agent
+}
+
+// commit does changes of different conversations in one transaction.
+func (c *changes) commit(ctx context.Context, batch []*pending[request, conversationRow]) {
+	requests := make([]request, len(batch))
+	for i, p := range batch {
+		requests[i] = p.work
+	}
+	done, published, err := c.store.changeMany(ctx, requests)
+	switch {
+	case err == nil:
+		if published {
+			c.committed()
+		}
+		for i, p := range batch {
+			p.answer(done[i].value, done[i].err)
+		}
+	case isBadRow(err) && len(batch) > 1:
+		half := len(batch) / 2
+		c.commit(ctx, batch[:half])
+		c.commit(ctx, batch[half:])
+	default:
+		for _, p := range batch {
+			p.answer(conversationRow{}, err)
+		}
+	}
+}

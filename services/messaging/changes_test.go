@@ -1,0 +1,257 @@
+package messaging
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.opentelemetry.io/otel/metric/noop"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/ma-messagerie/messagerie/chassis/testenv"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+)
+
+// newTestChanges returns a group commit of changes that nothing runs yet, with
+// conversations to change.
+func newTestChanges(t *testing.T, conversations int) (*changes, *pgxpool.Pool, []uuid.UUID) {
+	t.Helper()
+	pool := openPool(t, testenv.Postgres(t, Migrations))
+	s := &store{pool}
+	var ids []uuid.UUID
+	var batch []*submission
+	for i := range conversations {
+		sub := newSubmission(fmt.Sprint("m", i), uuid.New())
+		batch, ids = append(batch, sub), append(ids, sub.conversation.ID)
+	}
+	if _, err := s.insertSubmissions(t.Context(), batch); err != nil {
+		t.Fatal(err)
+	}
+	return newChanges(s, func() {}, noop.Int64Histogram{}), pool, ids
+}
+
+var everything = scope{caisse: "msa-75", allQueues: true}
+
+// replyTo is a request that stores a reply, spoilt by some of the tests.
+func replyTo(id uuid.UUID, spoil ...func(*change)) request {
+	key := uuid.New()
+	return request{scope: everything, agent: "agent:claire", id: id, key: key, decide: func(row conversationRow, replied bool) (*change, error) {
+		if replied {
+			return nil, errReplied
+		}
+		agent := "agent:claire"
+		message := messageRow{ID: uuid.Must(uuid.NewV7()), ConversationID: row.ID, Author: 2, AgentID: &agent, Body: []byte("sealed")}
+		todo := &change{
+			action: "reply", reply: &reply{message, key, 1},
+			set: []string{`status = @status`, `last_reply_id = @reply`}, args: pgx.NamedArgs{"status": int16(4), "reply": message.ID},
+			event: func(after conversationRow) (event, error) {
+				return event{id: uuid.Must(uuid.NewV7()), kind: "reply-posted", payload: fmt.Append(nil, after.Version)}, nil
+			},
+		}
+		for _, change := range spoil {
+			change(todo)
+		}
+		return todo, nil
+	}}
+}
+
+func (c *changes) enqueue(ctx context.Context, r request) (outcome func() (conversationRow, error)) {
+	p := &pending[request, conversationRow]{ctx, r, make(chan flushed[conversationRow], 1)}
+	c.queue <- p
+	return func() (conversationRow, error) { return c.await(ctx, p) }
+}
+
+func runChanges(t *testing.T, c *changes) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	var group sync.WaitGroup
+	group.Go(func() {
+		if err := c.run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() { cancel(); group.Wait() })
+}
+
+// written counts what changes leave behind, and how many transactions they took.
+func written(t *testing.T, pool *pgxpool.Pool) (replies, events, audits, transactions int) {
+	t.Helper()
+	err := pool.QueryRow(t.Context(), `
+		SELECT (SELECT count(*) FROM message WHERE author = 2),
+		       (SELECT count(*) FROM event_log e JOIN outbox o USING (id) WHERE e.type = 'reply-posted'),
+		       (SELECT count(*) FROM audit), (SELECT count(DISTINCT xmin::text) FROM message WHERE author = 2)`).Scan(&replies, &events, &audits, &transactions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return replies, events, audits, transactions
+}
+
+// What waits is written together.
+func TestChanges_CoalesceWhatWaits(t *testing.T) {
+	t.Parallel()
+	c, pool, ids := newTestChanges(t, 64)
+	told := 0
+	c.committed = func() { told++ }
+	var outcomes []func() (conversationRow, error)
+	for _, id := range ids {
+		outcomes = append(outcomes, c.enqueue(t.Context(), replyTo(id)))
+	}
+	runChanges(t, c)
+	for i, outcome := range outcomes {
+		row, err := outcome()
+		if err != nil || row.ID != ids[i] || row.Status != 4 || row.Version != 2 || !row.Unread {
+			t.Fatalf("%d: %+v, %v", i, row, err)
+		}
+	}
+	if replies, events, audits, transactions := written(t, pool); replies != 64 || events != 64 || audits != 64 || transactions != 1 || told != 1 {
+		t.Errorf("%d replies, %d events, %d audits in %d transactions, told %d times", replies, events, audits, transactions, told)
+	}
+}
+
+func TestChanges_BadOneFailsAlone(t *testing.T) {
+	t.Parallel()
+	errDecided := errors.New("decided against")
+	bad := map[string]func(ids []uuid.UUID) request{
+		"the table refuses it": func(ids []uuid.UUID) request {
+			return replyTo(ids[5], func(c *change) { c.reply.chars = MaxAgentChars + 1 })
+		},
+		"the status is none": func(ids []uuid.UUID) request {
+			return replyTo(ids[5], func(c *change) { c.args["status"] = int16(99) })
+		},
+		"there is no conversation": func([]uuid.UUID) request { return replyTo(uuid.New()) },
+		"it is out of scope":       func(ids []uuid.UUID) request { r := replyTo(ids[5]); r.scope.caisse = "msa-29"; return r },
+		"it is of another queue": func(ids []uuid.UUID) request {
+			r := replyTo(ids[5])
+			r.scope = scope{"msa-75", []string{"other"}, false}
+			return r
+		},
+		"it is decided against": func(ids []uuid.UUID) request {
+			r := replyTo(ids[5])
+			r.decide = func(conversationRow, bool) (*change, error) { return nil, errDecided }
+			return r
+		},
+		"its event cannot be stored": func(ids []uuid.UUID) request {
+			return replyTo(ids[5], func(c *change) {
+				c.event = func(conversationRow) (event, error) { return event{kind: "a\x00b", id: uuid.New()}, nil }
+			})
+		},
+	}
+	for name, spoilt := range bad {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, pool, ids := newTestChanges(t, 10)
+			var outcomes []func() (conversationRow, error)
+			for i, id := range ids {
+				r := replyTo(id)
+				if i == 5 {
+					r = spoilt(ids)
+				}
+				outcomes = append(outcomes, c.enqueue(t.Context(), r))
+			}
+			runChanges(t, c)
+			for i, outcome := range outcomes {
+				if _, err := outcome(); (err != nil) != (i == 5) {
+					t.Errorf("change %d: %v", i, err)
+				}
+			}
+			if replies, events, audits, _ := written(t, pool); replies != 9 || events != 9 || audits != 9 {
+				t.Errorf("%d replies, %d events, %d audits", replies, events, audits)
+			}
+		})
+	}
+}
+
+// Two changes of one conversation go one after the other, the second on what the
+// first has left; the same key twice is one reply.
+func TestChanges_SameConversationAndSameKey(t *testing.T) {
+	t.Parallel()
+	c, pool, ids := newTestChanges(t, 2)
+	same := replyTo(ids[0])
+	outcomes := []func() (conversationRow, error){
+		c.enqueue(t.Context(), replyTo(ids[0])), c.enqueue(t.Context(), replyTo(ids[0])), c.enqueue(t.Context(), same), c.enqueue(t.Context(), same),
+	}
+	runChanges(t, c)
+	versions := map[int32]bool{}
+	for i, outcome := range outcomes {
+		row, err := outcome()
+		if wanted := i >= 3; errors.Is(err, errReplied) != wanted || err != nil && !wanted {
+			t.Fatalf("%d: %v", i, err)
+		}
+		versions[row.Version] = true
+	}
+	if !versions[2] || !versions[3] || !versions[4] {
+		t.Errorf("versions %v", versions)
+	}
+	elsewhere := same
+	elsewhere.id = ids[1]
+	if _, err := c.submit(t.Context(), elsewhere); !errors.Is(err, errReplied) {
+		t.Errorf("the same key elsewhere: %v", err)
+	}
+	if replies, _, _, transactions := written(t, pool); replies != 3 || transactions != 3 {
+		t.Errorf("%d replies in %d transactions, want 3 in 3", replies, transactions)
+	}
+}
+
+func TestChanges_SkipWhoHasLeft(t *testing.T) {
+	t.Parallel()
+	c, pool, ids := newTestChanges(t, 2)
+	ctx, leave := context.WithCancel(t.Context())
+	gone := c.enqueue(ctx, replyTo(ids[0]))
+	waiting := c.enqueue(t.Context(), replyTo(ids[1]))
+	leave()
+	if _, err := gone(); !errors.Is(err, context.Canceled) {
+		t.Errorf("who has left gets %v", err)
+	}
+	runChanges(t, c)
+	if _, err := waiting(); err != nil {
+		t.Error(err)
+	}
+	if replies, _, _, _ := written(t, pool); replies != 1 {
+		t.Errorf("%d replies", replies)
+	}
+}
+
+// A reply that is tried again gets its first answer, also when a colleague has
+// taken the conversation in the meantime.
+func TestReply_RetryWhileAnotherHoldsTheClaim(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	jeanne, claire, omar := s.member(t, "jeanne"), s.clerk(t, "claire"), s.clerk(t, "omar")
+	id, key := jeanne.submit(t).GetId(), uuid.NewString()
+	reply := func() error {
+		resp, err := s.agent.PostReply(claire.call(t, key), &messagingpb.PostReplyRequest{Id: id, Text: agentText})
+		if err == nil && len(resp.GetConversation().GetMessages()) != 2 {
+			t.Errorf("%d messages", len(resp.GetConversation().GetMessages()))
+		}
+		return err
+	}
+	// Many at once, and the colleague in between.
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			if err := reply(); err != nil && status.Code(err) != codes.FailedPrecondition {
+				t.Error(err)
+			}
+		})
+	}
+	group.Go(func() { _, _ = s.agent.Claim(omar.call(t), &messagingpb.ClaimRequest{Id: id}) })
+	group.Wait()
+	if s.count(t, `SELECT count(*) FROM message WHERE author = 2`) == 0 {
+		t.Skip("the colleague was first")
+	}
+	omar.claim(t, id)
+	for range 2 {
+		if err := reply(); err != nil {
+			t.Errorf("a retry: %v", err)
+		}
+	}
+	if n := s.count(t, `SELECT count(*) FROM message WHERE author = 2`); n != 1 {
+		t.Errorf("%d replies", n)
+	}
+}
