@@ -27,8 +27,9 @@
 // # When it breaks
 //
 // The broker can lose what it has acknowledged: its disk, its store rolled back,
-// a window of duplicates forgotten. Nothing here repairs that; the event log of
-// the publisher does. Order is not promised.
+// a window of duplicates forgotten. Nothing here repairs that: a consumer that needs
+// every event compares what it has with the publisher's event log, as the notifier
+// does. Order is not promised.
 package bus
 
 import (

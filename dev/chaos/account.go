@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -185,7 +186,7 @@ func (f *fleet) settle(ctx context.Context, patience time.Duration) (took time.D
 			return time.Since(begun), nil
 		}
 		if !sleep(ctx, 500*time.Millisecond) {
-			return time.Since(begun), fmt.Errorf("not finished after %s: %s %w", patience, left, err)
+			return time.Since(begun), errors.Join(fmt.Errorf("not finished after %s: %s", patience, left), err)
 		}
 	}
 }

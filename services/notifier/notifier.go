@@ -10,15 +10,21 @@
 //
 // It is accepted exactly once (G3) also when a provider took it and nobody was
 // told so, because its answer was lost or this process died before recording it:
-// the provider is asked before anything in doubt is sent again. What is left:
-//   - an e-mail in doubt, where SendGrid cannot be asked (SendGrid.Activity), is
-//     sent again and may be a duplicate;
-//   - a provider that after AmbiguityWait does not yet list what it took, or lists
-//     it in a way that we do not recognise, gets it again. We recognise an e-mail by
-//     the delivery's id, and an SMS by its number and exact words: an account that
-//     redacts or changes bodies, a number corrected or a template changed in
-//     between hide it. Twilio is asked by the day of sending, which an SMS that
-//     still queues may not have.
+// before anything in doubt is sent again, AmbiguityWait passes, in which the
+// provider may report that it has it, and the provider is asked. What is left:
+//   - a delivery in doubt about which no report comes in time and nobody can be
+//     asked (SendGrid.Activity, Twilio.Lookup) is sent again and may be a duplicate,
+//     an SMS at most once;
+//   - a provider that after AmbiguityWait has not reported and does not yet list
+//     what it took, or lists it in a way that we do not recognise, gets it again. We
+//     recognise an e-mail by the delivery's id, and an SMS by its number and exact
+//     words: an account that redacts or changes bodies, a number corrected or a
+//     template changed in between hide it. Twilio is asked by the day of sending,
+//     which an SMS that still queues may not have.
+//
+// Every event that was committed is planned, whatever becomes of the broker (G4):
+// see reconciler. What ended without reaching anybody is listed until somebody
+// replays or drops it: see deadLetter.
 //
 // # How
 //
@@ -50,7 +56,13 @@
 // recorded as accepted. What it does not have is sent, an SMS on one such doubt
 // only. If it cannot be asked, nothing is sent and it is asked again on the
 // calendar, until the delivery's time is up. Refused credentials are nobody's
-// failed attempt: the delivery waits and the log says so.
+// failed attempt: the delivery waits and the log says so. While most calls to a
+// provider fail, or it asks to be left alone, it is not called, and no attempts are
+// counted (see gate). An e-mail that SendGrid certainly did not take goes to an SMTP
+// server in the same attempt, if there is one.
+//
+// A provider's signed report ends every wait and doubt about its delivery, and moves
+// it on from accepted to delivered, bounced or complained (see webhooks).
 //
 // E-mails are tried for 72 hours, SMS for 4, late ones between 8 and 20 o'clock
 // in Paris. Contact points are fetched from the messaging service when a batch
@@ -60,7 +72,7 @@
 //
 // Without PostgreSQL nothing is sent; events wait in the broker. Without the
 // messaging service nothing is sent; rows wait, without losing an attempt.
-// Without the broker what was ingested is sent, the rest waits in the outbox.
+// Without the broker events are found in the event log, half a minute later.
 // A kill -9 leaves at most twice Workers deliveries for each channel whose fate is
 // not known: those being sent and those claimed next. After the lease and
 // AmbiguityWait they are looked up, and sent if they had not arrived. A PostgreSQL
