@@ -78,9 +78,13 @@ type stateCount struct {
 // openStates are those in which a delivery has not ended.
 const openStates = `('planned', 'sending', 'retry', 'unknown')`
 
+// isParked tells whether an SMS was in doubt twice where nobody could tell: it is
+// left alone until it expires, hours later.
+const isParked = `(state = 'unknown' AND channel = 'SMS' AND unknowns > 1 AND next_attempt_at = expires_at)`
+
 func (f *fleet) collectLedger(ctx context.Context, out *facts) error {
 	url := f.database.url("notifier")
-	unsettled, err := query[stateCount](ctx, url, `SELECT state, '', count(*) FROM delivery WHERE state IN `+openStates+` GROUP BY 1`)
+	unsettled, err := query[stateCount](ctx, url, `SELECT state, '', count(*) FROM delivery WHERE state IN `+openStates+` AND NOT `+isParked+` GROUP BY 1`)
 	if err != nil {
 		return err
 	}
@@ -99,6 +103,11 @@ func (f *fleet) collectLedger(ctx context.Context, out *facts) error {
 		return err
 	}
 	out.Doubts = doubts[0].N
+	parked, err := query[struct{ N int }](ctx, url, `SELECT count(*) FROM delivery WHERE `+isParked)
+	if err != nil {
+		return err
+	}
+	out.Parked = parked[0].N
 	return nil
 }
 
@@ -204,7 +213,7 @@ func (f *fleet) unfinished(ctx context.Context) (string, error) {
 		return "", err
 	}
 	ledger, err := query[struct{ Events, Open int }](ctx, f.database.url("notifier"), `
-		SELECT count(*) FILTER (WHERE channel = 'EMAIL'), count(*) FILTER (WHERE state IN `+openStates+`) FROM delivery`)
+		SELECT count(*) FILTER (WHERE channel = 'EMAIL'), count(*) FILTER (WHERE state IN `+openStates+` AND NOT `+isParked+`) FROM delivery`)
 	if err != nil {
 		return "", err
 	}

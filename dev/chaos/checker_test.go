@@ -100,6 +100,19 @@ func TestCheckDuplicates(t *testing.T) {
 	}
 }
 
+// An SMS that was given up in doubt may be missing, where nobody could tell.
+func TestCheckParked(t *testing.T) {
+	t.Parallel()
+	f := innocent()
+	f.Accepted, f.Parked = f.Accepted[:6], 1
+	if broken := check(f, true).violations(); len(broken) > 0 {
+		t.Error(broken)
+	}
+	if broken := check(f, false).violations(); len(broken) == 0 {
+		t.Error("it may not be missing where somebody can tell")
+	}
+}
+
 // The same seed draws the same faults, another seed others, and all kinds come.
 func TestDrawFaults(t *testing.T) {
 	t.Parallel()

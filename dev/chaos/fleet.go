@@ -298,7 +298,7 @@ func (f *fleet) startServices(ctx context.Context, binaries string) error {
 		}
 	}
 	for i := range listen["notifier"] {
-		if err := f.add(ctx, binaries, "notifier", i, f.notifierEnv(listen["notifier"][i], targets)); err != nil {
+		if err := f.add(ctx, binaries, "notifier", i, f.notifierEnv(i, listen["notifier"][i], targets)); err != nil {
 			return err
 		}
 	}
@@ -409,8 +409,8 @@ func (f *fleet) messagingEnv(addr string, targets map[string]string) map[string]
 	return env
 }
 
-func (f *fleet) notifierEnv(addr string, targets map[string]string) map[string]string {
-	via, err := f.links.open("notifier-inbox-"+addr, "127.0.0.1:0", f.inboxAddr)
+func (f *fleet) notifierEnv(i int, addr string, targets map[string]string) map[string]string {
+	via, err := f.links.open(fmt.Sprintf("notifier-%d-inbox", i+1), "127.0.0.1:0", f.inboxAddr)
 	if err != nil {
 		panic(err) // port 0
 	}

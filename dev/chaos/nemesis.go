@@ -141,7 +141,7 @@ func (n *nemesis) strike(ctx context.Context, f fault) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
-	case errors.Is(err, errBusy):
+	case errors.Is(err, errBusy), f.Kind == "none":
 	case err != nil && (f.Kind == "provider" || f.Kind == "reports" || f.Kind == "replay"):
 		// Who was to be told is down just now.
 	case err != nil:

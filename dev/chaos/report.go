@@ -4,17 +4,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"text/tabwriter"
 	"time"
 )
-
-// stableName takes the port out of a link's name, so that the same seed means the
-// same link.
-func stableName(name string) string {
-	before, _, _ := strings.Cut(name, "-127.0.0.1:")
-	return before
-}
 
 // print writes the table of a run.
 func (s *stage) print(v verdict) {
@@ -32,6 +24,9 @@ func (s *stage) print(v verdict) {
 	row("notifications accepted", v.Notifications)
 	row("notifications missing", v.Missing)
 	row("duplicates", v.Duplicates)
+	if v.Parked > 0 {
+		row("SMS given up in doubt", v.Parked)
+	}
 	row("calls in doubt (lost answers)", v.Doubts)
 	s.nemesis.mu.Lock()
 	defer s.nemesis.mu.Unlock()

@@ -80,8 +80,7 @@ func (r *run) act(ctx context.Context, title string, opts options, long time.Dur
 	defer s.close()
 	var linkNames []string
 	for _, l := range s.fleet.links.all {
-		linkNames = append(linkNames, stableName(l.name))
-		l.name = stableName(l.name)
+		linkNames = append(linkNames, l.name)
 	}
 	faults := drawFaults(r.cfg.Seed, long, linkNames, among, opts.reports)
 	if err := writeSchedule(filepath.Join(r.cfg.Dir, title+".faults"), faults); err != nil {
@@ -172,8 +171,8 @@ func (s *stage) watch(ctx context.Context) {
 
 // judge heals, waits until all is finished, collects the accounts and prints the
 // verdict.
-func (s *stage) judge(ctx context.Context, dupesAllowed bool) error {
-	v, err := s.verdict(ctx, dupesAllowed)
+func (s *stage) judge(ctx context.Context, blind bool) error {
+	v, err := s.verdict(ctx, blind)
 	if err != nil {
 		return err
 	}
@@ -184,7 +183,7 @@ func (s *stage) judge(ctx context.Context, dupesAllowed bool) error {
 	return nil
 }
 
-func (s *stage) verdict(ctx context.Context, dupesAllowed bool) (verdict, error) {
+func (s *stage) verdict(ctx context.Context, blind bool) (verdict, error) {
 	if err := s.nemesis.heal(ctx); err != nil {
 		return verdict{}, fmt.Errorf("healing: %w", err)
 	}
@@ -206,7 +205,7 @@ func (s *stage) verdict(ctx context.Context, dupesAllowed bool) (verdict, error)
 	if err != nil {
 		return verdict{}, fmt.Errorf("collecting the accounts: %w", err)
 	}
-	return check(found, dupesAllowed), nil
+	return check(found, blind), nil
 }
 
 // brokerOutage stops the broker for half of the time under load, then deletes its

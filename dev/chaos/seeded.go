@@ -42,9 +42,12 @@ var traps = map[string]trap{
 	"notifiers die":    {withReports, every(600*time.Millisecond, fault{Kind: "kill", Target: "notifier-1"}, fault{Kind: "kill", Target: "notifier-2"})},
 	"database dies":    {withReports, every(2*time.Second, fault{Kind: "kill", Target: "postgres"})},
 	"store rolls back": {withReports, every(2*time.Second, fault{Kind: "store", Target: "roll back"})},
-	"notifiers freeze": {withReports, every(5500*time.Millisecond, fault{Kind: "pause", Target: "notifier-1", For: lease + time.Second})},
+	// Slow calls first, so that many are under way when it freezes.
+	"notifiers freeze": {withReports, every(6*time.Second, fault{Kind: "link", Target: "notifier-1-inbox latency", For: 3 * time.Second},
+		fault{Kind: "none"}, fault{Kind: "none"}, fault{Kind: "pause", Target: "notifier-1", For: lease + time.Second})},
 	"operator replays": {withReports, every(3*time.Second, fault{Kind: "replay"})},
-	"nothing happens":  {withLookups, nil},
+	// Nobody reports and nobody can be asked: whatever is sent again shows.
+	"nothing happens":  {options{}, nil},
 	"answers are lost": {withLookups, every(time.Second, fault{Kind: "provider", Target: "EMAIL accept-hang", N: 5}, fault{Kind: "provider", Target: "SMS accept-hang", N: 5})},
 }
 

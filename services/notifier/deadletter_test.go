@@ -62,7 +62,7 @@ func dead(t *testing.T, l *ledger, way channel, a answer) uuid.UUID {
 	t.Helper()
 	plans := planOf(way)
 	mustPlan(t, l, plans)
-	mustRecord(t, l, settle(mustClaim(t, l, way, 1)[0], "p", a, 0))
+	mustRecord(t, l, settle(mustClaim(t, l, way, 1)[0], "p", a, doubts{wait: 0, blind: true}))
 	return plans[0].event
 }
 
@@ -123,7 +123,7 @@ func TestReplay(t *testing.T) {
 	refusedText := dead(t, l, bySMS, answer{class: classRefused, reason: "TWILIO_21211"})
 	doubtful := planOf(bySMS)
 	mustPlan(t, l, doubtful)
-	mustRecord(t, l, settle(mustClaim(t, l, bySMS, 1)[0], "p", answer{class: classUnknown}, time.Minute))
+	mustRecord(t, l, settle(mustClaim(t, l, bySMS, 1)[0], "p", answer{class: classUnknown}, doubts{wait: time.Minute, blind: true}))
 	exec(t, l, `UPDATE delivery SET expires_at = now() - interval '1 minute', next_attempt_at = now() - interval '1 minute' WHERE event_id = $1`, doubtful[0].event)
 	mustSweep(t, l)
 

@@ -131,9 +131,7 @@ type outcome struct {
 // database's clock alone, so that senders may disagree about the time.
 type ledger struct {
 	pool *pgxpool.Pool
-	// ambiguityWait is how long a delivery that may have been sent waits for
-	// news before it is sent again.
-	ambiguityWait time.Duration
+	doubts doubts
 }
 
 // Plan adds the deliveries that the ledger does not have and returns how many.
@@ -179,7 +177,7 @@ func (l *ledger) Claim(ctx context.Context, way channel, n int, lease time.Durat
 	rows, err := l.pool.Query(ctx, `
 		WITH due AS (
 			SELECT event_id, channel FROM delivery
-			WHERE channel = $1 AND state IN ('planned', 'retry', 'unknown') AND next_attempt_at <= now() AND expires_at > now()
+			WHERE channel = $1 AND state IN ('planned', 'retry', 'unknown') AND next_attempt_at <= COALESCE($4, now()) AND expires_at > now()
 			ORDER BY next_attempt_at LIMIT $2
 			FOR UPDATE SKIP LOCKED)
 		UPDATE delivery AS d
@@ -291,8 +289,6 @@ type swept struct {
 // past its time expires. Any number of processes may sweep at once.
 func (l *ledger) Sweep(ctx context.Context) (swept, error) {
 	done := swept{lapsed: make(map[channel]int64), expired: make(map[channel]int64)}
-	// An SMS is repeated at most once on doubt: two texts are a nuisance, and
-	// the e-mail says the same.
 	rows, err := l.pool.Query(ctx, `
 		WITH lapsed AS (
 			SELECT event_id, channel, attempt_id, updated_at FROM delivery
@@ -301,12 +297,12 @@ func (l *ledger) Sweep(ctx context.Context) (swept, error) {
 		), moved AS (
 			UPDATE delivery AS d
 			SET state = 'unknown', unknowns = unknowns + 1, lease_until = NULL, reason = $2, updated_at = now(),
-			    next_attempt_at = CASE WHEN d.channel = 'SMS' AND unknowns > 0 THEN expires_at
+			    next_attempt_at = CASE WHEN d.channel = 'SMS' AND unknowns > 0 AND $4 THEN expires_at
 			                           ELSE LEAST(expires_at, now() + $1::interval) END
 			FROM lapsed AS l WHERE d.event_id = l.event_id AND d.channel = l.channel)
 		INSERT INTO attempt (event_id, channel, attempt_id, started_at, outcome, reason, applied)
 		SELECT event_id, channel, attempt_id, updated_at, 'unknown', $2::text, true FROM lapsed
-		RETURNING channel`, l.ambiguityWait, reasonLapsed, wrongClock())
+		RETURNING channel`, l.doubts.wait, reasonLapsed, wrongClock(), l.doubts.blind)
 	if err != nil {
 		return done, fmt.Errorf("sweeping lapsed leases: %w", err)
 	}

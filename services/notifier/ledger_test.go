@@ -23,7 +23,7 @@ func newLedger(t testing.TB) *ledger {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	return &ledger{pool: pool, ambiguityWait: 3 * time.Minute}
+	return &ledger{pool: pool, doubts: doubts{wait: 3 * time.Minute, blind: true}}
 }
 
 func exec(t testing.TB, l *ledger, sql string, args ...any) {
@@ -120,7 +120,7 @@ func TestPlanningAgainChangesNothing(t *testing.T) {
 	if n := mustPlan(t, l, append(plans, plans...)); n != 2 {
 		t.Errorf("the same event twice in a batch made %d rows, want 2", n)
 	}
-	mustRecord(t, l, settle(mustClaim(t, l, byEmail, 1)[0], "p", answer{class: classAccepted}, 0))
+	mustRecord(t, l, settle(mustClaim(t, l, byEmail, 1)[0], "p", answer{class: classAccepted}, doubts{wait: 0, blind: true}))
 	if n := mustPlan(t, l, plans); n != 0 {
 		t.Errorf("the same event again made %d rows, want 0", n)
 	}
@@ -266,15 +266,15 @@ func TestRecordIsFenced(t *testing.T) {
 	mustSweep(t, l)
 	due(t, l)
 	quick := mustClaim(t, l, byEmail, 1)[0]
-	late := mustRecord(t, l, settle(slow, "p", answer{class: classRefused}, 0))
+	late := mustRecord(t, l, settle(slow, "p", answer{class: classRefused}, doubts{wait: 0, blind: true}))
 	if len(late) != 1 || look(t, l, event, byEmail).State != sending {
 		t.Fatalf("an outcome of another attempt was applied: %v", look(t, l, event, byEmail))
 	}
-	if late := mustRecord(t, l, settle(quick, "p", answer{class: classAccepted, status: 202, messageID: "m"}, 0)); len(late) != 0 {
+	if late := mustRecord(t, l, settle(quick, "p", answer{class: classAccepted, status: 202, messageID: "m"}, doubts{wait: 0, blind: true})); len(late) != 0 {
 		t.Fatal("the outcome of the current attempt was not applied")
 	}
 	// An end is an end, also for the attempt that led to it.
-	mustRecord(t, l, settle(quick, "p", answer{class: classNotSent}, 0))
+	mustRecord(t, l, settle(quick, "p", answer{class: classNotSent}, doubts{wait: 0, blind: true}))
 	if got := look(t, l, event, byEmail); got.State != accepted || got.Attempts != 2 {
 		t.Errorf("%+v", got)
 	}
@@ -296,7 +296,7 @@ func TestLateAnswerSettlesDoubt(t *testing.T) {
 	slow := mustClaim(t, l, byEmail, 1)[0]
 	lapse(t, l)
 	mustSweep(t, l)
-	if late := mustRecord(t, l, settle(slow, "p", answer{class: classAccepted}, 0)); len(late) != 0 {
+	if late := mustRecord(t, l, settle(slow, "p", answer{class: classAccepted}, doubts{wait: 0, blind: true})); len(late) != 0 {
 		t.Fatal("the answer was thrown away")
 	}
 	if got := look(t, l, plans[0].event, byEmail); got.State != accepted {
@@ -313,7 +313,7 @@ func TestGivenBackCostsNoAttempt(t *testing.T) {
 	if got := look(t, l, plans[0].event, byEmail); got.State != planned || got.Attempts != 0 {
 		t.Errorf("first: %+v", got)
 	}
-	mustRecord(t, l, settle(mustClaim(t, l, byEmail, 1)[0], "p", answer{class: classNotSent}, 0))
+	mustRecord(t, l, settle(mustClaim(t, l, byEmail, 1)[0], "p", answer{class: classNotSent}, doubts{wait: 0, blind: true}))
 	due(t, l)
 	mustRecord(t, l, giveBack(mustClaim(t, l, byEmail, 1)[0], 2*time.Second, reasonNoRecipients))
 	if diff := cmp.Diff(row{State: retry, Attempts: 1, Reason: reasonNoRecipients, Wait: 2}, look(t, l, plans[0].event, byEmail)); diff != "" {
@@ -330,7 +330,7 @@ func TestExpiry(t *testing.T) {
 	l := newLedger(t)
 	never, doubt := planOf(bySMS), planOf(bySMS)
 	mustPlan(t, l, doubt)
-	mustRecord(t, l, settle(mustClaim(t, l, bySMS, 1)[0], "p", answer{class: classUnknown}, time.Minute))
+	mustRecord(t, l, settle(mustClaim(t, l, bySMS, 1)[0], "p", answer{class: classUnknown}, doubts{wait: time.Minute, blind: true}))
 	mustPlan(t, l, never)
 	exec(t, l, `UPDATE delivery SET expires_at = now(), next_attempt_at = now()`)
 	if got := mustClaim(t, l, bySMS, 10); len(got) != 0 {
@@ -362,7 +362,7 @@ func TestWaiting(t *testing.T) {
 	mustPlan(t, l, planOf(byEmail, bySMS))
 	mustPlan(t, l, planOf(byEmail))
 	exec(t, l, `UPDATE delivery SET next_attempt_at = now() - interval '90 s' WHERE channel = 'SMS'`)
-	mustRecord(t, l, settle(mustClaim(t, l, byEmail, 1)[0], "p", answer{class: classAccepted}, 0))
+	mustRecord(t, l, settle(mustClaim(t, l, byEmail, 1)[0], "p", answer{class: classAccepted}, doubts{wait: 0, blind: true}))
 	list, err := l.Waiting(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -423,7 +423,7 @@ func TestAnyOrderOfEvents(t *testing.T) {
 				c := rapid.SampledFrom([]class{classAccepted, classRefused, classNotSent, classConfigFault, classUnknown, classSuppressed, classFound, classLookupFailed, classHeld, ""}).Draw(rt, "class")
 				o := giveBack(d, 0, reasonStopping)
 				if c != "" {
-					o = settle(d, "p", answer{class: c}, time.Minute)
+					o = settle(d, "p", answer{class: c}, doubts{wait: time.Minute, blind: true})
 				}
 				before := look(t, l, event, way)
 				late := mustRecord(t, l, o)

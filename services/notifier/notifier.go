@@ -53,9 +53,10 @@
 // 503), it is sent again on the retry calendar. If it may have (time-out or cut
 // after the request was written, 502, 504, a lapsed lease), it waits AmbiguityWait
 // and the provider is then asked, as before every later attempt. What it has is
-// recorded as accepted. What it does not have is sent, an SMS on one such doubt
-// only. If it cannot be asked, nothing is sent and it is asked again on the
-// calendar, until the delivery's time is up. Refused credentials are nobody's
+// recorded as accepted. What it does not have is sent. If it does not answer,
+// nothing is sent and it is asked again on the calendar, until the delivery's time
+// is up. Where nobody reports about SMS and nobody can be asked, one is repeated on
+// one such doubt only. Refused credentials are nobody's
 // failed attempt: the delivery waits and the log says so. While most calls to a
 // provider fail, or it asks to be left alone, it is not called, and no attempts are
 // counted (see gate). An e-mail that SendGrid certainly did not take goes to an SMTP
@@ -226,7 +227,7 @@ func Run(ctx context.Context, cfg Config) error {
 // serve builds the parts and runs them. The recorder outlives the lanes, which
 // hand it what their last calls brought.
 func serve(ctx context.Context, cfg Config, pool *pgxpool.Pool, events *bus.Bus, messaging grpc.ClientConnInterface) error {
-	book := &ledger{pool: pool, ambiguityWait: cfg.AmbiguityWait}
+	book := &ledger{pool: pool, doubts: doubts{wait: cfg.AmbiguityWait, blind: !cfg.Twilio.Lookup && cfg.Twilio.StatusCallback == ""}}
 	recipients := messagingpb.NewRecipientServiceClient(messaging)
 	counts, err := newInstruments(book)
 	if err != nil {

@@ -59,9 +59,19 @@ func quiet(d delivery) (time.Duration, bool) {
 	return morning.Sub(now), true
 }
 
+// doubts is what is done about a delivery that may have been sent.
+type doubts struct {
+	// wait is how long it waits for news before it is asked about or sent again.
+	wait time.Duration
+	// blind: nobody reports about SMS and nobody can be asked. One is then
+	// repeated once, and at a second doubt no more: two texts are a nuisance, and
+	// the e-mail says the same.
+	blind bool
+}
+
 // settle decides what becomes of a delivery after a call. This is the whole
 // policy of repeats.
-func settle(d delivery, provider string, a answer, ambiguityWait time.Duration) outcome {
+func settle(d delivery, provider string, a answer, policy doubts) outcome {
 	o := outcome{delivery: d, class: a.class, provider: provider, status: a.status, providerMessageID: a.messageID, reason: a.reason}
 	switch a.class {
 	case classAccepted, classFound:
@@ -82,9 +92,8 @@ func settle(d delivery, provider string, a answer, ambiguityWait time.Duration) 
 		// Nobody was called: no attempt, and no line in the log of attempts.
 		o = giveBack(d, a.retryAfter+jitter(heldSpread), a.reason)
 	case classUnknown:
-		o.state, o.wait = unknown, max(ambiguityWait, backoff(d.Attempts))
-		if d.Channel == bySMS && d.Unknowns > 0 {
-			// An SMS is repeated at most once on doubt.
+		o.state, o.wait = unknown, max(policy.wait, backoff(d.Attempts))
+		if d.Channel == bySMS && d.Unknowns > 0 && policy.blind {
 			o.wait = untilExpiry
 		}
 	}

@@ -73,9 +73,14 @@ func TestSettle(t *testing.T) {
 	} {
 		for range 200 {
 			d := delivery{Channel: row.channel, Attempts: row.attempts, Unknowns: row.unknowns}
-			o := settle(d, "p", answer{class: row.class, retryAfter: row.after}, ambiguity)
+			o := settle(d, "p", answer{class: row.class, retryAfter: row.after}, doubts{wait: ambiguity, blind: true})
 			if o.state != row.state || o.uncounted != row.uncounted || o.wait < row.from || o.wait > row.to {
 				t.Fatalf("%s: %s, waits %s, uncounted %t", row.name, o.state, o.wait, o.uncounted)
+			}
+			// Where somebody can tell, an SMS in doubt is like an e-mail in doubt.
+			o = settle(d, "p", answer{class: row.class, retryAfter: row.after}, doubts{wait: ambiguity})
+			if o.state != row.state || o.wait == untilExpiry {
+				t.Fatalf("%s, not blind: %s, waits %s", row.name, o.state, o.wait)
 			}
 		}
 	}

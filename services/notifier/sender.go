@@ -245,7 +245,7 @@ func (l *lane) work(ctx context.Context, j job) {
 		span.SetStatus(codes.Error, result.reason)
 	}
 	l.report(ctx, j.delivery, result)
-	l.done.in <- settle(j.delivery, result.provider, result, l.ledger.ambiguityWait)
+	l.done.in <- settle(j.delivery, result.provider, result, l.ledger.doubts)
 }
 
 // send makes the call. The end of the process does not cut it: it is given its
