@@ -33,8 +33,8 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 )
 
-// unavailable ends a test whose server is not there.
-func unavailable(t testing.TB, err error) {
+// Unavailable ends a test whose server is not there: it is skipped, unless CI is set.
+func Unavailable(t testing.TB, err error) {
 	t.Helper()
 	if os.Getenv("CI") != "" { //nolint:forbidigo // tests have no configuration; documented above
 		t.Fatal(err)
@@ -121,7 +121,7 @@ func Postgres(t testing.TB, migrations fs.FS) string {
 	t.Helper()
 	address, err := shared()
 	if err != nil {
-		unavailable(t, err)
+		Unavailable(t, err)
 	}
 	digest, err := digestOf(migrations)
 	if err != nil {

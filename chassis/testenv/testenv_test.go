@@ -93,7 +93,7 @@ func TestPostgres_GivenServer(t *testing.T) {
 	}
 	cluster, err := localpg.Start(t.Context(), localpg.Options{})
 	if err != nil {
-		unavailable(t, err)
+		Unavailable(t, err)
 	}
 	t.Cleanup(func() {
 		if err := cluster.Stop(); err != nil {

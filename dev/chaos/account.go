@@ -146,12 +146,15 @@ func (f *fleet) reportCounts(ctx context.Context) (inbox.ReportCounts, error) {
 	return got.Counts, nil
 }
 
+// client is for the inbox, whose longest answer is a line for each message.
+var client = &http.Client{Timeout: time.Minute}
+
 func (f *fleet) get(ctx context.Context, path string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+f.inboxAddr+path, nil)
 	if err != nil {
 		return nil, err
 	}
-	resp, err := http.DefaultClient.Do(req) //nolint:bodyclose // the caller closes it
+	resp, err := client.Do(req) //nolint:bodyclose // the caller closes it
 	if err != nil {
 		return nil, fmt.Errorf("asking the inbox: %w", err)
 	}
@@ -170,7 +173,7 @@ func (f *fleet) tell(ctx context.Context, path string, body any) error {
 	if err != nil {
 		return err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return fmt.Errorf("telling the inbox: %w", err)
 	}

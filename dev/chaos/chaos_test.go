@@ -4,10 +4,11 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
-	"strconv"
 	"testing"
 
+	"github.com/ma-messagerie/messagerie/chassis"
 	"github.com/ma-messagerie/messagerie/chassis/localpg"
+	"github.com/ma-messagerie/messagerie/chassis/testenv"
 )
 
 // TestChaos is the short run: two minutes of faults with reports, half a minute
@@ -17,23 +18,17 @@ func TestChaos(t *testing.T) {
 		t.Skip("takes four minutes")
 	}
 	if _, err := localpg.Find(); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
+		testenv.Unavailable(t, err)
 	}
 	if _, err := exec.LookPath("go"); err != nil {
 		t.Skip("no Go to build the programs with")
 	}
-	cfg := Config{Scenario: "random", Minutes: 2, Rate: 100}
-	if minutes, err := strconv.ParseFloat(os.Getenv("CHAOS_MINUTES"), 64); err == nil {
-		cfg.Minutes = minutes
-	}
-	if seed, err := strconv.ParseUint(os.Getenv("CHAOS_SEED"), 10, 64); err == nil {
-		cfg.Seed = seed
+	cfg, err := chassis.Load[Config]("CHAOS_", append([]string{"CHAOS_MINUTES=2", "CHAOS_RATE=100"}, os.Environ()...))
+	if err != nil {
+		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	err := Run(t.Context(), cfg, &out)
+	err = Run(t.Context(), cfg, &out)
 	t.Log("\n" + out.String())
 	if err != nil {
 		t.Error(err)

@@ -25,8 +25,13 @@ func innocent() facts {
 			{"c1", "jeanne", "k1", "MSA-1", 1}, {"c2", "marc", "k1", "MSA-2", 0}, {"c3", "jeanne", "k3", "MSA-3", 0},
 		},
 		Accepted: []accepted{
-			{"EMAIL", "MSA-1"}, {"EMAIL", "MSA-1"}, {"SMS", "MSA-1"},
-			{"EMAIL", "MSA-2"}, {"SMS", "MSA-2"}, {"EMAIL", "MSA-3"}, {"SMS", "MSA-3"},
+			{"EMAIL", "MSA-1"},
+			{"EMAIL", "MSA-1"},
+			{"SMS", "MSA-1"},
+			{"EMAIL", "MSA-2"},
+			{"SMS", "MSA-2"},
+			{"EMAIL", "MSA-3"},
+			{"SMS", "MSA-3"},
 		},
 		Unsettled: map[string]int{}, Ended: map[string]int{},
 	}

@@ -135,7 +135,7 @@ func build(ctx context.Context, race, withBugs bool) (dir string, err error) {
 	}
 	args = append(args, "-o", dir+"/", prefix+"dev", prefix+"services/gateway/cmd/gateway", prefix+"services/messaging/cmd/messaging",
 		prefix+"services/notifier/cmd/notifier", prefix+"services/taxonomy/cmd/taxonomy")
-	if out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil { //nolint:gosec // our own programs
+	if out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building the programs: %w\n%s", err, out)
 	}
 	return dir, nil
@@ -196,7 +196,7 @@ func (f *fleet) startOIDC(ctx context.Context, _ string) error {
 }
 
 func (f *fleet) startBroker(ctx context.Context, binaries string) (err error) {
-	if f.brokerAddr, err = freePort(ctx, "127.0.0.1"); err != nil {
+	if f.brokerAddr, err = freePort(ctx); err != nil {
 		return err
 	}
 	f.broker = &process{
@@ -207,11 +207,11 @@ func (f *fleet) startBroker(ctx context.Context, binaries string) (err error) {
 }
 
 func (f *fleet) startInbox(ctx context.Context, binaries string) (err error) {
-	if f.inboxAddr, err = freePort(ctx, "127.0.0.1"); err != nil {
+	if f.inboxAddr, err = freePort(ctx); err != nil {
 		return err
 	}
 	for range 2 {
-		addr, err := freePort(ctx, "127.0.0.1")
+		addr, err := freePort(ctx)
 		if err != nil {
 			return err
 		}
@@ -261,7 +261,7 @@ func (f *fleet) startServices(ctx context.Context, binaries string) error {
 	replicas := map[string][]netip.Addr{}
 	for i, name := range []string{"messaging", "notifier", "taxonomy"} {
 		for j := range 2 {
-			replicas[name] = append(replicas[name], netip.AddrFrom4([4]byte{127, 77, byte(i + 1), byte(j + 1)})) //nolint:gosec // small
+			replicas[name] = append(replicas[name], netip.AddrFrom4([4]byte{127, 77, byte(i + 1), byte(j + 1)}))
 		}
 	}
 	replicas["taxonomy"] = replicas["taxonomy"][:1]
@@ -274,7 +274,7 @@ func (f *fleet) startServices(ctx context.Context, binaries string) error {
 	for name, addrs := range replicas {
 		port := ""
 		for i, addr := range addrs {
-			real, err := freePort(ctx, "127.0.0.1")
+			real, err := freePort(ctx)
 			if err != nil {
 				return err
 			}
@@ -303,7 +303,7 @@ func (f *fleet) startServices(ctx context.Context, binaries string) error {
 		}
 	}
 	for i := range f.httpAddrs {
-		addr, err := freePort(ctx, "127.0.0.1")
+		addr, err := freePort(ctx)
 		if err != nil {
 			return err
 		}
@@ -324,7 +324,7 @@ func port0(port string) string {
 
 // add starts a replica of a service.
 func (f *fleet) add(ctx context.Context, binaries, service string, i int, settings map[string]string) error {
-	admin, err := freePort(ctx, "127.0.0.1")
+	admin, err := freePort(ctx)
 	if err != nil {
 		return err
 	}
@@ -454,7 +454,7 @@ func (f *fleet) named(prefix string) (list []*process) {
 
 func (f *fleet) awaitAll(ctx context.Context) error {
 	for _, p := range f.everything() {
-		if err := p.awaitReady(ctx, readyPatience); err != nil {
+		if err := p.awaitReady(ctx); err != nil {
 			return err
 		}
 	}
@@ -473,7 +473,7 @@ func (f *fleet) close() {
 	}
 	f.links.close()
 	if f.names != nil {
-		f.names.conn.Close()
+		_ = f.names.conn.Close() // nobody asks any more
 	}
 	if f.bridge != nil {
 		f.bridge.listener.Close()

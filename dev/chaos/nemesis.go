@@ -124,7 +124,7 @@ func (n *nemesis) strike(ctx context.Context, f fault) {
 			if err := p.start(); err != nil {
 				return err
 			}
-			return p.awaitReady(ctx, readyPatience)
+			return p.awaitReady(ctx)
 		})
 	case "link":
 		err = n.spoil(ctx, name, detail, f.For)
@@ -182,7 +182,7 @@ func (n *nemesis) kill(ctx context.Context, name string, dead time.Duration) err
 		if err := p.start(); err != nil {
 			return err
 		}
-		if err := p.awaitReady(ctx, readyPatience); err != nil {
+		if err := p.awaitReady(ctx); err != nil {
 			return err
 		}
 		n.recovered("kill "+strings.TrimRight(name, "-12"), begun)
@@ -289,7 +289,7 @@ func (n *nemesis) damageStore(ctx context.Context, how string, dead time.Duratio
 		if err := p.start(); err != nil {
 			return err
 		}
-		if err := p.awaitReady(ctx, readyPatience); err != nil {
+		if err := p.awaitReady(ctx); err != nil {
 			return err
 		}
 		n.recovered("store "+how, begun)

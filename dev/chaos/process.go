@@ -98,8 +98,8 @@ func (p *process) running() bool {
 }
 
 // awaitReady waits until the process answers.
-func (p *process) awaitReady(ctx context.Context, patience time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+func (p *process) awaitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyPatience)
 	defer cancel()
 	for {
 		err := p.ready(ctx)
@@ -113,7 +113,7 @@ func (p *process) awaitReady(ctx context.Context, patience time.Duration) error 
 			}
 		}
 		if !sleep(ctx, 50*time.Millisecond) {
-			return fmt.Errorf("%s is not ready after %s: %w", p.name, patience, err)
+			return fmt.Errorf("%s is not ready after %s: %w", p.name, readyPatience, err)
 		}
 	}
 }
@@ -132,9 +132,9 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 // freePort takes a port and gives it back. The kernel hands out others for a
 // while.
-func freePort(ctx context.Context, host string) (string, error) {
+func freePort(ctx context.Context) (string, error) {
 	var config net.ListenConfig
-	lis, err := config.Listen(ctx, "tcp", net.JoinHostPort(host, "0"))
+	lis, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", fmt.Errorf("looking for a port: %w", err)
 	}

@@ -11,7 +11,7 @@ import (
 // print writes the table of a run.
 func (s *stage) print(v verdict) {
 	out := tabwriter.NewWriter(s.run.out, 0, 0, 2, ' ', 0)
-	defer out.Flush()
+	defer func() { _ = out.Flush() }()
 	row := func(name string, value any) { fmt.Fprintf(out, "  %s\t%v\n", name, value) }
 	fmt.Fprintf(out, "\n%s\n", s.title)
 	if s.loaded > 0 {

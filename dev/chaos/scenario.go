@@ -26,7 +26,7 @@ func Run(ctx context.Context, cfg Config, out io.Writer) error {
 		return err
 	}
 	if cfg.Seed == 0 {
-		cfg.Seed = uint64(time.Now().UnixNano()) //nolint:gosec // any number will do
+		cfg.Seed = uint64(time.Now().UnixNano())
 	}
 	if cfg.Dir == "" {
 		dir, err := os.MkdirTemp("/var/tmp", "messagerie-chaos-")
@@ -256,7 +256,7 @@ func (s *stage) restartBroker(ctx context.Context) error {
 	if err := s.fleet.broker.start(); err != nil {
 		return err
 	}
-	return s.fleet.broker.awaitReady(ctx, readyPatience)
+	return s.fleet.broker.awaitReady(ctx)
 }
 
 // until waits for a condition and returns how long after a moment it held; 0 when

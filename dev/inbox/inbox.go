@@ -1,7 +1,7 @@
 // Package inbox stands in for the providers of e-mail and SMS in development and
 // in tests. It speaks SendGrid's v3 and Twilio's wire formats, keeps what it
-// accepts, shows it on a page as a person would read it, and can be told to
-// fail.
+// accepts, shows it on a page as a person would read it, reports what became of
+// it by webhooks, and can be told to fail. It takes mails by SMTP too.
 //
 // A message that was answered with success is on disk (fsync) before the answer
 // leaves, so that what a provider "has accepted" can be counted after any crash.
@@ -52,6 +52,9 @@ type Config struct {
 	APIKey string
 	// TwilioSID and TwilioToken are the only Twilio account that is accepted.
 	TwilioSID, TwilioToken string
+	// SMTPUser and SMTPPassword are the only ones that ServeSMTP accepts. Without
+	// them it asks for none.
+	SMTPUser, SMTPPassword string
 	// SendGridWebhook is where SendGrid's event webhook posts. Empty: nowhere.
 	// Twilio's address comes with each SMS.
 	SendGridWebhook string
@@ -278,12 +281,12 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 
 // Fault is how the calls of one channel go wrong.
 type Fault struct {
-	// Channel is EMAIL or SMS.
+	// Channel is EMAIL, SMS or SMTP.
 	Channel string `json:"channel"`
 	// Mode is one of:
-	//	refuse       not accepted: 400, as for a bad address
-	//	throttle     not accepted: 429 with Retry-After
-	//	error        not accepted: 500
+	//	refuse       not accepted: 400, as for a bad address; 550 by SMTP
+	//	throttle     not accepted: 429 with Retry-After; 451 by SMTP
+	//	error        not accepted: 500; 421 by SMTP
 	//	hang         not accepted and never answered
 	//	accept-hang  accepted and never answered
 	//	off          no fault
@@ -314,8 +317,8 @@ func (in *Inbox) setFault(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the body is not a fault: "+err.Error(), http.StatusBadRequest)
 		return
 	}
-	if f.Channel != Email && f.Channel != SMS || !modes[f.Mode] || f.Count < 0 || f.RetryAfterSeconds < 0 {
-		http.Error(w, "channel is EMAIL or SMS; mode is refuse, throttle, error, hang, accept-hang or off; numbers are not negative", http.StatusBadRequest)
+	if f.Channel != Email && f.Channel != SMS && f.Channel != SMTP || !modes[f.Mode] || f.Count < 0 || f.RetryAfterSeconds < 0 {
+		http.Error(w, "channel is EMAIL, SMS or SMTP; mode is refuse, throttle, error, hang, accept-hang or off; numbers are not negative", http.StatusBadRequest)
 		return
 	}
 	in.mu.Lock()

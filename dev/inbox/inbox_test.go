@@ -32,6 +32,11 @@ func open(t *testing.T, dir string) (d *desk, shut func()) {
 	t.Helper()
 	cfg := account
 	cfg.StateDir = dir
+	return openWith(t, cfg)
+}
+
+func openWith(t *testing.T, cfg Config) (d *desk, shut func()) {
+	t.Helper()
 	in, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)

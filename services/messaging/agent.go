@@ -173,7 +173,8 @@ func (s *agentServer) replyOnce(ctx context.Context, id *auth.Identity, req *mes
 	if !errors.Is(err, errNotFound) {
 		return err
 	}
-	_, err = s.changes.submit(ctx, request{scope: scopeOf(id), agent: id.Subject, id: uuid.MustParse(req.GetId()), key: key,
+	_, err = s.changes.submit(ctx, request{
+		scope: scopeOf(id), agent: id.Subject, id: uuid.MustParse(req.GetId()), key: key,
 		decide: func(row conversationRow, replied bool) (*change, error) {
 			if replied {
 				// The same key at the same time, and the other one was first. That
@@ -184,7 +185,8 @@ func (s *agentServer) replyOnce(ctx context.Context, id *auth.Identity, req *mes
 				return nil, err
 			}
 			return s.replyChange(ctx, id, &row, req.GetFinal(), key, written)
-		}})
+		},
+	})
 	if errors.Is(err, errReplied) || isDuplicate(err) {
 		return s.checkReplay(ctx, id, req, key, written)
 	}
@@ -252,8 +254,10 @@ func (s *agentServer) replyChange(ctx context.Context, id *auth.Identity, row *c
 // change runs one change of a conversation within the caller's scope.
 func (s *agentServer) change(ctx context.Context, id string, decide func(*auth.Identity, conversationRow) (*change, error)) (conversationRow, error) {
 	agent := auth.FromContext(ctx)
-	row, err := s.changes.submit(ctx, request{scope: scopeOf(agent), agent: agent.Subject, id: uuid.MustParse(id),
-		decide: func(row conversationRow, _ bool) (*change, error) { return decide(agent, row) }})
+	row, err := s.changes.submit(ctx, request{
+		scope: scopeOf(agent), agent: agent.Subject, id: uuid.MustParse(id),
+		decide: func(row conversationRow, _ bool) (*change, error) { return decide(agent, row) },
+	})
 	return row, statusOf(err)
 }
 

@@ -160,3 +160,53 @@ func TestBreakerBurnsNoAttempts(t *testing.T) {
 		t.Errorf("the provider was asked %d times", n)
 	}
 }
+
+// While SendGrid refuses our key, e-mails leave by the relay, in the same attempt
+// and once; what SendGrid has left in doubt does not go there.
+func TestFailOverToTheRelay(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	relay := startRelay(t, nil)
+	s.cfg.SMTP = SMTP{Addr: relay.addr, TLS: smtpPlain}
+	s.cfg.CallTimeout, s.cfg.Lease = time.Second, 5*time.Second
+	s.providers.set(func(call *providerCall, w http.ResponseWriter) bool {
+		if call.Channel == byEmail {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return true
+		}
+		return false
+	})
+	s.start(t)
+	event, submitted := eventOf(t, eventspb.TypeMessageSubmitted, s.newcomer())
+	s.publish(t, submitted)
+	s.settled(t, 2)
+	if got := look(t, s.ledger, event, byEmail); got.State != accepted || got.Attempts != 1 || relay.count() != 1 {
+		t.Errorf("%+v, %d at the relay", got, relay.count())
+	}
+	var provider string
+	if err := s.ledger.pool.QueryRow(t.Context(), `SELECT provider FROM delivery WHERE channel = 'EMAIL'`).Scan(&provider); err != nil || provider != providerSMTP {
+		t.Errorf("the ledger says %q: %v", provider, err)
+	}
+	s.providers.set(func(call *providerCall, _ http.ResponseWriter) bool {
+		if call.Channel == byEmail {
+			<-call.Gone
+		}
+		return call.Channel == byEmail
+	})
+	_, second := eventOf(t, eventspb.TypeReplyPosted, s.newcomer())
+	s.publish(t, second)
+	eventually(t, "it is in doubt", func() bool {
+		var n int
+		err := s.ledger.pool.QueryRow(t.Context(), `SELECT count(*) FROM delivery WHERE state = 'unknown'`).Scan(&n)
+		return err == nil && n == 1
+	})
+	if relay.count() != 1 {
+		t.Error("a mail in doubt went to the relay")
+	}
+}
+
+func (r *scriptedRelay) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mails
+}

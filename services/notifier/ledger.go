@@ -130,7 +130,7 @@ type outcome struct {
 // ledger is every statement of this service. Leases and schedules go by the
 // database's clock alone, so that senders may disagree about the time.
 type ledger struct {
-	pool *pgxpool.Pool
+	pool   *pgxpool.Pool
 	doubts doubts
 }
 

@@ -116,6 +116,8 @@ type Config struct {
 	Bus bus.Config `envPrefix:"NATS_"`
 	// SendGrid sends the e-mails: NOTIFIER_SENDGRID_*.
 	SendGrid SendGrid `envPrefix:"SENDGRID_"`
+	// SMTP sends the e-mails that SendGrid certainly did not take: NOTIFIER_SMTP_*.
+	SMTP SMTP `envPrefix:"SMTP_"`
 	// Twilio sends the SMS: NOTIFIER_TWILIO_*.
 	Twilio Twilio `envPrefix:"TWILIO_"`
 
@@ -169,6 +171,7 @@ func (c Config) Validate() error {
 			faults = append(faults, fmt.Errorf(format, args...))
 		}
 	}
+	faults = append(faults, c.SMTP.validate())
 	if c.Twilio.StatusCallback != "" {
 		faults = append(faults, checkURL("TWILIO_STATUS_CALLBACK", c.Twilio.StatusCallback))
 	}
@@ -323,7 +326,14 @@ func newLanes(cfg Config, book *ledger, recipients messagingpb.RecipientServiceC
 func newMails(cfg Config) (mailer, []*gate) {
 	preferred := newMailer(cfg.SendGrid, newProviderClient(cfg.Workers, cfg.CallTimeout))
 	routes := mailRoutes{{preferred, newGate(providerSendGrid, breakerPause)}}
-	gates := []*gate{routes[0].gate}
+	if cfg.SMTP.Addr != "" {
+		relay := newSMTPMailer(cfg.SMTP, cfg.SendGrid.From, cfg.SendGrid.FromName, cfg.Workers)
+		routes = append(routes, mailRoute{relay, newGate(providerSMTP, breakerPause)})
+	}
+	gates := make([]*gate, len(routes))
+	for i, route := range routes {
+		gates[i] = route.gate
+	}
 	if asked, can := preferred.(finder[email]); can {
 		return askableMail{routes, asked}, gates
 	}

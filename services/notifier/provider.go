@@ -53,7 +53,7 @@ const (
 // way in which a call can end is a class.
 type answer struct {
 	class class
-	// status is the HTTP status, 0 when no answer came.
+	// status is the HTTP status or SMTP code, 0 when no answer came.
 	status int
 	// messageID is what the provider calls the message.
 	messageID string

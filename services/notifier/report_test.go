@@ -140,9 +140,13 @@ func TestAReportEndsEveryDoubt(t *testing.T) {
 	l := p.ledger
 	rows := map[string]func(d delivery){
 		"being sent": func(delivery) {},
-		"in doubt":   func(d delivery) { mustRecord(t, l, settle(d, "p", answer{class: classUnknown}, doubts{wait: time.Minute, blind: true})) },
-		"lapsed":     func(delivery) { lapse(t, l); mustSweep(t, l) },
-		"to be sent": func(d delivery) { mustRecord(t, l, settle(d, "p", answer{class: classNotSent}, doubts{wait: time.Minute, blind: true})) },
+		"in doubt": func(d delivery) {
+			mustRecord(t, l, settle(d, "p", answer{class: classUnknown}, doubts{wait: time.Minute, blind: true}))
+		},
+		"lapsed": func(delivery) { lapse(t, l); mustSweep(t, l) },
+		"to be sent": func(d delivery) {
+			mustRecord(t, l, settle(d, "p", answer{class: classNotSent}, doubts{wait: time.Minute, blind: true}))
+		},
 		"expired": func(d delivery) {
 			mustRecord(t, l, settle(d, "p", answer{class: classUnknown}, doubts{wait: time.Minute, blind: true}))
 			exec(t, l, `UPDATE delivery SET expires_at = now() - interval '1 minute', next_attempt_at = now() - interval '1 minute' WHERE event_id = $1`, d.Event)
