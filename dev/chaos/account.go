@@ -154,7 +154,7 @@ func (f *fleet) get(ctx context.Context, path string) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	resp, err := client.Do(req) //nolint:bodyclose // the caller closes it
+	resp, err := client.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("asking the inbox: %w", err)
 	}

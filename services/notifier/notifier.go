@@ -238,7 +238,12 @@ func serve(ctx context.Context, cfg Config, pool *pgxpool.Pool, events *bus.Bus,
 	}
 	defer counts.stop()
 	outcomes := &recorder{ledger: book, counts: counts, in: make(chan outcome, maxRecord), patience: cfg.Lease + cfg.AmbiguityWait}
-	lanes := newLanes(cfg, book, recipients, outcomes, counts)
+	mails, mailGates, closeMails := newMails(cfg)
+	defer closeMails()
+	lanes := newLanes(cfg, mails, mailGates)
+	for _, l := range lanes {
+		l.ledger, l.recipients, l.done, l.counts = book, recipients, outcomes, counts
+	}
 	wake := func() {
 		for _, l := range lanes {
 			l.wake()
@@ -305,16 +310,15 @@ func newServer(cfg Config, verifier *auth.Verifier, book *ledger, recipients mes
 // maxReportBytes is above the largest body that the gateway passes on.
 const maxReportBytes = 1<<20 + 4096
 
-func newLanes(cfg Config, book *ledger, recipients messagingpb.RecipientServiceClient, outcomes *recorder, counts *instruments) []*lane {
+// newLanes returns a lane for each channel, in the order of channels.
+func newLanes(cfg Config, mails mailer, mailGates []*gate) []*lane {
 	words := composer{site: cfg.SiteAddress}
-	mails, mailGates := newMails(cfg)
 	texts, textGate := newTexts(cfg)
 	lanes := []*lane{
 		{channel: byEmail, provider: providerSendGrid, deliver: byMail(mails, words), gates: mailGates},
 		{channel: bySMS, provider: providerTwilio, deliver: byText(texts, words), gates: []*gate{textGate}},
 	}
 	for _, l := range lanes {
-		l.ledger, l.recipients, l.done, l.counts = book, recipients, outcomes, counts
 		l.workers, l.lease, l.callTimeout, l.poll = cfg.Workers, cfg.Lease, cfg.CallTimeout, cfg.Poll
 		l.woken, l.faults = make(chan struct{}, 1), rate.Sometimes{Interval: 10 * time.Second}
 	}
@@ -322,22 +326,22 @@ func newLanes(cfg Config, book *ledger, recipients messagingpb.RecipientServiceC
 }
 
 // newMails returns the providers of e-mail: SendGrid and, where there is one, an
-// SMTP server for what SendGrid certainly did not take.
-func newMails(cfg Config) (mailer, []*gate) {
+// SMTP relay for what SendGrid certainly did not take. Call end when all has been
+// sent.
+func newMails(cfg Config) (mails mailer, gates []*gate, end func()) {
 	preferred := newMailer(cfg.SendGrid, newProviderClient(cfg.Workers, cfg.CallTimeout))
-	routes := mailRoutes{{preferred, newGate(providerSendGrid, breakerPause)}}
+	routes, end := mailRoutes{{preferred, newGate(providerSendGrid, breakerPause)}}, func() {}
 	if cfg.SMTP.Addr != "" {
 		relay := newSMTPMailer(cfg.SMTP, cfg.SendGrid.From, cfg.SendGrid.FromName, cfg.Workers)
-		routes = append(routes, mailRoute{relay, newGate(providerSMTP, breakerPause)})
+		routes, end = append(routes, mailRoute{relay, newGate(providerSMTP, breakerPause)}), relay.close
 	}
-	gates := make([]*gate, len(routes))
-	for i, route := range routes {
-		gates[i] = route.gate
+	for _, route := range routes {
+		gates = append(gates, route.gate)
 	}
 	if asked, can := preferred.(finder[email]); can {
-		return askableMail{routes, asked}, gates
+		return askableMail{routes, asked}, gates, end
 	}
-	return routes, gates
+	return routes, gates, end
 }
 
 // newTexts returns the provider of SMS.
