@@ -703,9 +703,9 @@ type slotDigest struct {
 // in the form of EventLogService.ListDigests.
 func (l *ledger) Digests(ctx context.Context, from, before time.Time) ([]slotDigest, error) {
 	rows, err := l.pool.Query(ctx, `
-		SELECT date_bin('10 seconds', logged_at, timestamptz 'epoch') AS start, count(*) AS count,
+		SELECT date_bin('10 seconds', COALESCE(logged_at, occurred_at), timestamptz 'epoch') AS start, count(*) AS count,
 		       bit_xor(('x' || encode(substring(sha256(uuid_send(event_id)) for 8), 'hex'))::bit(64)::bigint) AS digest
-		FROM delivery WHERE channel = 'EMAIL' AND logged_at >= $1 AND logged_at < $2
+		FROM delivery WHERE channel = 'EMAIL' AND COALESCE(logged_at, occurred_at) >= $1 AND COALESCE(logged_at, occurred_at) < $2
 		GROUP BY 1 ORDER BY 1`, from, before)
 	if err != nil {
 		return nil, fmt.Errorf("digesting the ledger: %w", err)

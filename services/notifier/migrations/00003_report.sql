@@ -8,12 +8,11 @@ ALTER TABLE delivery ADD CONSTRAINT delivery_state_check CHECK (state IN
      'delivered', 'bounced', 'complained')) NOT VALID;
 
 -- The time of the event in the sender's log, to the microsecond: by it the ledger
--- is compared with that log. occurred_at is never in the future, this may be.
+-- is compared with that log. occurred_at, which is never in the future, stands in
+-- for it in rows of versions that did not know it.
 ALTER TABLE delivery ADD COLUMN logged_at timestamptz;
-UPDATE delivery SET logged_at = occurred_at;
-ALTER TABLE delivery ALTER COLUMN logged_at SET NOT NULL;
 -- Every event that makes deliveries makes one by e-mail.
-CREATE INDEX delivery_logged ON delivery (logged_at) INCLUDE (event_id) WHERE channel = 'EMAIL';
+CREATE INDEX delivery_logged ON delivery (COALESCE(logged_at, occurred_at)) INCLUDE (event_id) WHERE channel = 'EMAIL';
 
 -- When an operator took a dead letter off the list, and why.
 ALTER TABLE delivery ADD COLUMN dropped_at timestamptz, ADD COLUMN drop_note text NOT NULL DEFAULT '';
