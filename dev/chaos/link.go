@@ -30,6 +30,7 @@ type links struct {
 }
 
 func newLinks() *links {
+	zerolog.SetGlobalLevel(zerolog.Disabled) // its toxics write to the standard logger
 	return &links{server: toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())}
 }
 

@@ -171,8 +171,8 @@ func (l *load) submit(finish context.Context, s *sent, text string, rest bool) b
 			return true
 		}
 		l.fail(finish, err)
-		// Between a tenth of a second and one: people wait, front ends back off.
-		if !sleep(finish, time.Duration(100+rand.IntN(min(100<<min(try, 4), 900)))*time.Millisecond) { //nolint:gosec // spreads load
+		// Front ends back off, and not in step: from a tenth of a second to five.
+		if !sleep(finish, time.Duration(100+rand.IntN(min(200<<min(try, 5), 5000)))*time.Millisecond) { //nolint:gosec // spreads load
 			return false
 		}
 	}

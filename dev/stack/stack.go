@@ -382,7 +382,7 @@ func (s *Stack) gatewayConfig() gateway.Config {
 	return gateway.Config{
 		Process: process(), ServerConfig: rpc.ServerConfig{Listener: s.listeners["grpc"], Reflection: true}, Config: s.tokens(),
 		HTTPListener: s.listeners["http"], TaxonomyAddr: s.addr("taxonomy"), MessagingAddr: s.addr("messaging"), NotifierAddr: s.addr("notifier"),
-		CallTimeout: 10 * time.Second, RatePerCaller: 100, BurstPerCaller: 200, RatePerAddress: 1000, BurstPerAddress: 2000, AccessLog: true,
+		CallTimeout: 10 * time.Second, MaxConcurrent: 512, RatePerCaller: 100, BurstPerCaller: 200, RatePerAddress: 1000, BurstPerAddress: 2000, AccessLog: true,
 	}
 }
 

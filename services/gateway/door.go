@@ -3,13 +3,17 @@ package gateway
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
@@ -56,8 +60,10 @@ type door struct {
 	routes map[string]*route
 	// callers limits each known caller, addresses each address of unknown ones.
 	callers, addresses *limiter
-	timeout            time.Duration
-	proxies            []netip.Prefix
+	// slots are taken by the calls under way; nil sets no limit.
+	slots   chan struct{}
+	timeout time.Duration
+	proxies []netip.Prefix
 }
 
 // call is one admitted call. It is good for its method alone.
@@ -88,9 +94,45 @@ func (d *door) admit(ctx context.Context, method, address string, header func(st
 		}
 	}
 	if !c.stream {
-		ctx, c.cancel = d.deadline(ctx)
+		if !d.take() {
+			return ctx, nil, errOverloaded()
+		}
+		timed, cancel := d.deadline(ctx)
+		ctx, c.cancel = timed, sync.OnceFunc(func() { cancel(); d.give() })
 	}
 	return context.WithValue(ctx, callKey{}, c), c, nil
+}
+
+// take takes a slot for a call. Work beyond what can be done in time would be done
+// for nobody: its callers have given up by then, and come again. So it is refused
+// at once, and what was admitted is answered.
+func (d *door) take() bool {
+	if d.slots == nil {
+		return true
+	}
+	select {
+	case d.slots <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (d *door) give() {
+	if d.slots != nil {
+		<-d.slots
+	}
+}
+
+// errOverloaded asks to come again in a while, and not all at the same time.
+func errOverloaded() error {
+	st := rpc.Refuse(codes.Unavailable, "OVERLOADED", "too many calls are under way; try again as the answer says").GRPCStatus()
+	wait := time.Second + rand.N(2*time.Second) //nolint:gosec // spreads load
+	detailed, err := st.WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(wait)})
+	if err != nil {
+		return st.Err()
+	}
+	return detailed.Err()
 }
 
 // limit counts the call against its caller or, if it has none that we believe,

@@ -18,6 +18,9 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/known/emptypb"
+
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
 
 var (
@@ -325,5 +328,51 @@ func TestOnlyAdmittedCallsAreSent(t *testing.T) {
 		if _, err := (admittedConn{}).NewStream(ctx, nil, "/some/Method"); !errors.Is(err, errNoMethod) {
 			t.Errorf("%s, stream: %v", name, err)
 		}
+	}
+}
+
+// What cannot be answered in time is refused at once, in both protocols, and told
+// when to come again; what was admitted is answered.
+func TestOverload(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(cfg *Config) { cfg.MaxConcurrent = 2 })
+	arrived, release := make(chan struct{}, 8), make(chan struct{})
+	s.submit = func(ctx context.Context, _ *messagingpb.SubmitMessageRequest) (*messagingpb.SubmitMessageResponse, error) {
+		arrived <- struct{}{}
+		select {
+		case <-release:
+		case <-ctx.Done():
+		}
+		return &messagingpb.SubmitMessageResponse{}, ctx.Err()
+	}
+	const submit = "/messagerie.messaging.v1.MessagingService/SubmitMessage"
+	answers := make(chan error, 2)
+	for range 2 {
+		go func() {
+			answers <- s.grpc.Invoke(s.as(t, "member", "idempotency-key", "k"), submit, &messagingpb.SubmitMessageRequest{
+				Audience: taxonomypb.Audience_PARTICULIER, Theme: "t", TaxonomyVersion: 1, Text: "Bonjour, une question.",
+			}, &messagingpb.SubmitMessageResponse{})
+		}()
+	}
+	for range 2 {
+		<-arrived
+	}
+	const list = "/messagerie.messaging.v1.MessagingService/ListConversations"
+	st := status.Convert(s.grpc.Invoke(s.as(t, "member"), list, &emptypb.Empty{}, &emptypb.Empty{}))
+	if st.Code() != codes.Unavailable || reasonOf(st) != "OVERLOADED" || delay(st) < time.Second {
+		t.Errorf("gRPC: %v, wait %s", st, delay(st))
+	}
+	got := s.rest(t, "member", "GET", "/v1/conversations", "")
+	if got.code != http.StatusServiceUnavailable || reasonOf(got.status(t)) != "OVERLOADED" || got.header.Get("Retry-After") == "" {
+		t.Errorf("REST: %d %s, Retry-After %q", got.code, got.body, got.header.Get("Retry-After"))
+	}
+	close(release)
+	for range 2 {
+		if err := <-answers; err != nil {
+			t.Errorf("what was admitted: %v", err)
+		}
+	}
+	if err := s.grpc.Invoke(s.as(t, "member"), list, &emptypb.Empty{}, &emptypb.Empty{}); err != nil {
+		t.Errorf("afterwards: %v", err)
 	}
 }

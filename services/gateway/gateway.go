@@ -6,7 +6,8 @@
 // Nothing reaches a service that was not admitted: a call must be of a forwarded
 // service, its token must verify, its caller must be of the kind that the method's
 // policy in the .proto names, and neither its rate nor its size may exceed the
-// limits. There is one admission (door.go) for both protocols; the REST side has
+// limits, nor may more calls be under way than are answered in time. There is one
+// admission (door.go) for both protocols; the REST side has
 // no other way to a service than a connection that sends admitted calls alone.
 // Methods for the system's own processes do not exist here. Services verify the
 // token and apply the policy again: nothing trusts a header of the gateway's.
@@ -90,6 +91,9 @@ type Config struct {
 	// CallTimeout bounds a call that does not stream; a caller may ask for less,
 	// not for more.
 	CallTimeout time.Duration `env:"CALL_TIMEOUT" envDefault:"10s"`
+	// MaxConcurrent is how many calls that do not stream may be under way at once;
+	// the next is refused and told when to come again. 0 sets no limit.
+	MaxConcurrent int `env:"MAX_CONCURRENT" envDefault:"512"`
 	// RatePerCaller is how many calls a second a signed-in caller may make on
 	// average, BurstPerCaller how many at once. 0 sets no limit.
 	RatePerCaller  float64 `env:"RATE_PER_CALLER" envDefault:"20"`
@@ -123,6 +127,7 @@ func (cfg Config) Validate() error {
 		}
 	}
 	fault((cfg.TLSCertPath == "") != (cfg.TLSKeyPath == ""), "TLS_CERT_PATH and TLS_KEY_PATH go together: one is missing")
+	fault(cfg.MaxConcurrent < 0, "MAX_CONCURRENT must not be negative")
 	fault(cfg.CallTimeout < 0, "CALL_TIMEOUT %s is negative", cfg.CallTimeout)
 	fault(cfg.RatePerCaller < 0 || cfg.RatePerAddress < 0, "RATE_PER_CALLER and RATE_PER_ADDRESS must not be negative")
 	fault(cfg.RatePerCaller > 0 && cfg.BurstPerCaller < 1, "BURST_PER_CALLER must be at least 1")
@@ -223,7 +228,12 @@ func (g *gateway) openDoor(verifier *auth.Verifier) (*door, error) {
 	if timeout == 0 {
 		timeout = defaultCallTimeout
 	}
+	var slots chan struct{}
+	if g.cfg.MaxConcurrent > 0 {
+		slots = make(chan struct{}, g.cfg.MaxConcurrent)
+	}
 	return &door{
+		slots:     slots,
 		guard:     rpc.Guard{Policy: policy, Verifier: verifier},
 		routes:    routes,
 		callers:   newLimiter(g.cfg.RatePerCaller, g.cfg.BurstPerCaller),

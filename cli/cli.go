@@ -1,0 +1,116 @@
+// Package cli is the messagerie command: what an operator does about dead letters,
+// and what an agent may know of a conversation's notifications. It talks to the
+// gateway alone, with the caller's own token, and holds no rule: what is allowed
+// and what an argument may be, the services say.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/status"
+)
+
+// Exit statuses.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// commands is the command line.
+type commands struct {
+	connection
+
+	JSON bool `name:"json" help:"Write one JSON object a line."`
+
+	Deadletter struct {
+		List   listLetters   `cmd:"" help:"List dead letters, newest first."`
+		Replay replayLetters `cmd:"" help:"Have dead letters tried again. What a provider accepted is never sent again."`
+		Drop   dropLetter    `cmd:"" help:"Take a dead letter off the list for good."`
+	} `cmd:"" help:"Notifications that reached nobody, and events that could not be read (role operator)."`
+	Delivery struct {
+		List listDeliveries `cmd:"" help:"List the notifications about a conversation, oldest first."`
+	} `cmd:"" help:"What became of notifications (role agent)."`
+}
+
+// errUsage is a command line that cannot be meant.
+var errUsage = errors.New("usage")
+
+// Main runs a command line and returns the exit status: 0, 1 when it failed, 2
+// when it could not be understood.
+func Main(args []string, out, errs io.Writer) (exit int) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return run(ctx, args, out, errs)
+}
+
+func run(ctx context.Context, args []string, out, errs io.Writer) (exit int) {
+	var line commands
+	ended := false
+	parser, err := kong.New(&line,
+		kong.Name("messagerie"),
+		kong.Description("Ma messagerie, for operators and agents. Talks to the gateway (gRPC) with a token of yours."),
+		kong.Writers(out, errs),
+		kong.Exit(func(status int) { ended, exit = true, status }),
+		kong.UsageOnError(),
+	)
+	if err != nil {
+		fmt.Fprintln(errs, "messagerie:", err)
+		return exitFailed
+	}
+	command, err := parser.Parse(args)
+	if ended { // --help
+		return exit
+	}
+	if err != nil {
+		fmt.Fprintf(errs, "messagerie: %v (messagerie --help)\n", err)
+		return exitUsage
+	}
+	s := &session{ctx: ctx, out: out, json: line.JSON}
+	err = line.open(s)
+	if err == nil {
+		defer s.conn.Close()
+		err = command.Run(s)
+	}
+	switch {
+	case errors.Is(err, errUsage):
+		fmt.Fprintf(errs, "messagerie: %s (messagerie %s --help)\n", strings.TrimPrefix(err.Error(), errUsage.Error()+": "), command.Command())
+		return exitUsage
+	case err != nil:
+		fmt.Fprintln(errs, "messagerie:", explain(err))
+		return exitFailed
+	}
+	return 0
+}
+
+// explain is what a refusal says, on one line: its message, its stable reason and
+// the fields at fault.
+func explain(err error) string {
+	st, ok := status.FromError(err)
+	if !ok {
+		return err.Error()
+	}
+	text := st.Message()
+	for _, detail := range st.Details() {
+		switch d := detail.(type) {
+		case *errdetails.ErrorInfo:
+			text += " (" + d.GetReason() + ")"
+		case *errdetails.BadRequest:
+			for _, v := range d.GetFieldViolations() {
+				text += fmt.Sprintf("; %s: %s (%s)", v.GetField(), v.GetDescription(), v.GetReason())
+			}
+		case *errdetails.RetryInfo:
+			text += "; try again in " + d.GetRetryDelay().AsDuration().Round(time.Second).String()
+		}
+	}
+	return text
+}
