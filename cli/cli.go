@@ -95,10 +95,11 @@ func run(ctx context.Context, args []string, out, errs io.Writer) (exit int) {
 // explain is what a refusal says, on one line: its message, its stable reason and
 // the fields at fault.
 func explain(err error) string {
-	st, ok := status.FromError(err)
-	if !ok {
+	var refusal interface{ GRPCStatus() *status.Status }
+	if !errors.As(err, &refusal) {
 		return err.Error()
 	}
+	st := refusal.GRPCStatus()
 	text := st.Message()
 	for _, detail := range st.Details() {
 		switch d := detail.(type) {

@@ -46,7 +46,7 @@ func (c *listLetters) Run(s *session) error {
 	out := s.table("ID", "ENDED", "STATE", "REASON", "PROVIDER", "TRIES", "EVENT", "CONVERSATION")
 	req := &notifierpb.ListDeadLettersRequest{Kind: c.kind(), Channel: c.channel(), Reason: c.Reason, Provider: c.Provider}
 	for left := c.Limit; left > 0; {
-		req.PageSize = int32(min(left, pageMost)) //nolint:gosec // at most a hundred
+		req.PageSize = int32(min(left, pageMost))
 		resp, err := s.notifier.ListDeadLetters(s.ctx, req)
 		if err != nil {
 			return err
