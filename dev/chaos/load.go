@@ -171,8 +171,9 @@ func (l *load) submit(finish context.Context, s *sent, text string, rest bool) b
 			return true
 		}
 		l.fail(finish, err)
-		// Front ends back off, and not in step: from a tenth of a second to five.
-		if !sleep(finish, time.Duration(100+rand.IntN(min(200<<min(try, 5), 5000)))*time.Millisecond) { //nolint:gosec // spreads load
+		// Front ends back off, and not in step: from a tenth of a second to twenty.
+		// Without, those that wait would keep each other from being answered.
+		if !sleep(finish, time.Duration(100+rand.IntN(min(200<<min(try, 7), 20_000)))*time.Millisecond) { //nolint:gosec // spreads load
 			return false
 		}
 	}
@@ -290,7 +291,7 @@ func (l *load) balance(ctx context.Context) {
 // answer has an agent reply, and tries until it is done.
 func (l *load) answer(finish context.Context, conversation string) {
 	reply := answered{conversation, uuid.NewString()}
-	for finish.Err() == nil {
+	for try := 0; finish.Err() == nil; try++ {
 		ctx, cancel := context.WithTimeout(finish, attemptTimeout)
 		err := l.post(ctx, "crm", "/v1/agent/conversations/"+conversation+":reply", reply.Key, map[string]any{"text": "Votre demande est en cours.", "final": true}, &struct{}{})
 		cancel()
@@ -301,7 +302,9 @@ func (l *load) answer(finish context.Context, conversation string) {
 			return
 		}
 		l.fail(finish, err)
-		sleep(finish, 300*time.Millisecond)
+		if !sleep(finish, time.Duration(100+rand.IntN(min(200<<min(try, 7), 20_000)))*time.Millisecond) { //nolint:gosec // as above
+			return
+		}
 	}
 }
 

@@ -188,7 +188,7 @@ func (s *stage) verdict(ctx context.Context, blind bool) (verdict, error) {
 		return verdict{}, fmt.Errorf("healing: %w", err)
 	}
 	// Clients go on until they are answered.
-	patience, end := context.WithTimeout(ctx, time.Minute)
+	patience, end := context.WithTimeout(ctx, 2*time.Minute)
 	defer end()
 	for s.load.open.Load() > 0 && sleep(patience, 100*time.Millisecond) {
 	}
