@@ -44,6 +44,13 @@ type config struct {
 }
 
 func main() {
+	if len(os.Args) > 1 {
+		if err := serve(os.Args[1]); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx); err != nil {
@@ -84,6 +91,7 @@ func run(ctx context.Context) (err error) {
 // rows measure the lines of the table, numbered from 1 as in the design.
 var rows = []func(context.Context, *rig) ([]row, error){
 	measureStore,
+	measureGateway,
 }
 
 func (c config) selects(number int) bool {

@@ -81,7 +81,7 @@ func idleTime() (idle, total int) {
 			return 0, 0
 		}
 		total += ticks
-		if i == 3 || i == 4 { // idle, iowait
+		if i == 3 { // waiting for the disk is not idle: both sides need it
 			idle += ticks
 		}
 	}
