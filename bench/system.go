@@ -131,7 +131,7 @@ func (s *system) startServices(r *rig, label string, provider *oidc.Provider, ad
 	}
 	for _, name := range []string{"taxonomy", "messaging", "gateway"} {
 		prefix := map[string]string{"taxonomy": "TAXONOMY_", "messaging": "MESSAGING_", "gateway": "GATEWAY_"}[name]
-		environ := append(settings[name], prefix+"ISSUERS="+string(issuers), prefix+"ADMIN_ADDR=", prefix+"LOG_LEVEL=WARN")
+		environ := append(settings[name], prefix+"ISSUERS="+string(issuers), prefix+"ADMIN_ADDR=127.0.0.1:0", prefix+"LOG_LEVEL=WARN")
 		if r.cfg.Profile != "" {
 			environ = append(environ, "BENCH_CPU_FILE="+filepath.Join(r.cfg.Profile, label+"-"+name+".cpu"))
 		}
