@@ -92,6 +92,8 @@ func run(ctx context.Context) (err error) {
 var rows = []func(context.Context, *rig) ([]row, error){
 	measureStore,
 	measureGateway,
+	measureLatency,
+	measureDrain,
 }
 
 func (c config) selects(number int) bool {
