@@ -2,16 +2,17 @@ package messaging
 
 import (
 	"context"
+	"io"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"testing"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"go.opentelemetry.io/otel"
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
-	tracenoop "go.opentelemetry.io/otel/trace/noop"
 
+	"github.com/ma-messagerie/messagerie/chassis"
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
@@ -28,12 +29,13 @@ const benchBody = "Bonjour, je n'ai pas reçu le remboursement de ma consultatio
 // the benchmark's own. `make bench` names a PostgreSQL that fsyncs; the one of
 // the tests does not, so figures of a plain `go test -bench` flatter.
 //
-// TestMain keeps every span in memory: the benchmarks do without tracing.
+// TestMain keeps every span in memory: here, telemetry is what a process without
+// a collector has.
 func benchStore(b *testing.B) *server {
 	b.Helper()
-	before := otel.GetTracerProvider()
-	otel.SetTracerProvider(tracenoop.NewTracerProvider())
-	b.Cleanup(func() { otel.SetTracerProvider(before) })
+	if err := benchTelemetry(); err != nil {
+		b.Fatal(err)
+	}
 	pool, err := postgres.Open(b.Context(), testenv.Postgres(b, Migrations))
 	if err != nil {
 		b.Fatal(err)
@@ -41,6 +43,12 @@ func benchStore(b *testing.B) *server {
 	b.Cleanup(pool.Close)
 	return newBenchServer(b, pool)
 }
+
+// benchTelemetry is for the rest of the process: benchmarks run after the tests.
+var benchTelemetry = sync.OnceValue(func() error {
+	_, err := chassis.StartTelemetry(context.Background(), "bench", slog.LevelWarn, io.Discard)
+	return err
+})
 
 func newBenchServer(b *testing.B, pool *pgxpool.Pool) *server {
 	b.Helper()
