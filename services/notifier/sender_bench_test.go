@@ -25,6 +25,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/ma-messagerie/messagerie/chassis"
+	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/bus"
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
@@ -224,9 +225,11 @@ func benchConfig(b *testing.B, s *sink) Config {
 	healthpb.RegisterHealthServer(server, health.NewServer()) // our clients ask
 	go func() { _ = server.Serve(lis) }()
 	b.Cleanup(server.Stop)
+	issuer := testenv.NewIssuer(b, auth.RealmMachine)
 	return Config{
 		Process:       chassis.Process{DrainTimeout: 10 * time.Second},
 		ServerConfig:  rpc.ServerConfig{Addr: "127.0.0.1:0"},
+		MachineConfig: auth.MachineConfig{TokenURL: issuer.Issuer.URL + "/token", ClientID: "notifier", ClientSecret: "secret"},
 		Bus:           bus.Config{URL: testenv.NATS(b).URL, Replicas: 1, MaxBytes: 1 << 30},
 		SendGrid:      s.settings(),
 		Twilio:        Twilio{BaseURL: s.URL, AccountSID: "AC0", AuthToken: "t", From: "+33639980000"},
