@@ -94,6 +94,8 @@ var rows = []func(context.Context, *rig) ([]row, error){
 	measureGateway,
 	measureLatency,
 	measureDrain,
+	measureProvider,
+	measureNotifier,
 }
 
 func (c config) selects(number int) bool {
