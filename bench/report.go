@@ -1,0 +1,4 @@
+package main
+
+// report is the document.
+func (r *rig) report(done []row) string { return table(done) }
