@@ -300,6 +300,8 @@ func TestWhoIsCalling(t *testing.T) {
 		{[]string{machine, "--client-id=ops", "--client-secret-file=" + good}, 0, "Bearer machine"},
 		{[]string{machine, "--client-id=ops", "--client-secret-file=" + bad}, exitFailed, ""},
 		{[]string{machine, "--client-id=ops"}, exitUsage, ""},
+		{[]string{"--token-url=http://issuer.example.org/", "--client-id=ops", "--client-secret-file=" + good}, exitUsage, ""},
+		{[]string{"--token-file=" + write("empty", "\n")}, exitFailed, ""},
 		{[]string{"--token-file=" + filepath.Join(dir, "none")}, exitUsage, ""},
 	} {
 		g := serve(t)

@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
@@ -18,6 +21,9 @@ import (
 
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
 )
+
+// issuerTimeout bounds the call for a machine's token, which has no other limit.
+const issuerTimeout = 10 * time.Second
 
 // connection is how the gateway is reached and who is calling.
 type connection struct {
@@ -68,6 +74,15 @@ func onThisHost(addr string) bool {
 	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
 }
 
+// secretStays tells whether nobody on the way to an issuer can read what it is sent.
+func secretStays(tokenURL string) bool {
+	u, err := url.Parse(tokenURL)
+	if err != nil {
+		return false
+	}
+	return u.Scheme == "https" || u.Scheme == "http" && onThisHost(net.JoinHostPort(u.Hostname(), u.Port()))
+}
+
 // token returns the caller's token, from the one place that was given.
 func (c connection) token(ctx context.Context) (string, error) {
 	given := 0
@@ -85,16 +100,23 @@ func (c connection) token(ctx context.Context) (string, error) {
 		return c.Token, nil
 	case c.TokenFile != "":
 		content, err := os.ReadFile(c.TokenFile)
-		return strings.TrimSpace(string(content)), err
+		token := strings.TrimSpace(string(content))
+		if err == nil && token == "" {
+			return "", fmt.Errorf("%s is empty", c.TokenFile)
+		}
+		return token, err
 	case c.ClientID == "" || c.ClientSecretFile == "":
 		return "", fmt.Errorf("%w: --token-url needs --client-id and --client-secret-file", errUsage)
+	case !secretStays(c.TokenURL):
+		return "", fmt.Errorf("%w: the secret would go to the issuer unencrypted: --token-url must be https", errUsage)
 	}
 	secret, err := os.ReadFile(c.ClientSecretFile)
 	if err != nil {
 		return "", err
 	}
 	machine := clientcredentials.Config{TokenURL: c.TokenURL, ClientID: c.ClientID, ClientSecret: strings.TrimSpace(string(secret))}
-	token, err := machine.Token(ctx)
+	issuer := &http.Client{Timeout: issuerTimeout}
+	token, err := machine.Token(context.WithValue(ctx, oauth2.HTTPClient, issuer))
 	var refusal *oauth2.RetrieveError
 	if errors.As(err, &refusal) {
 		// Its text has the issuer's whole answer.
