@@ -28,6 +28,10 @@ demo: ## Walk through the guide's seven steps on a fresh system
 test: ## Run every test, with the race detector
 	go test -race work
 
+.PHONY: bench
+bench: ## Measure against pgbench, River, watermill-sql and net/http (BENCH_ROWS=1,2 selects)
+	@cd bench && GOWORK=off go build -o ../.bin/bench . && GOWORK=off exec ../.bin/bench
+
 .PHONY: check
 check: tools lint alone generated tidied ## All that must hold before a change lands, but the tests
 
