@@ -72,14 +72,20 @@ func (r *rig) submissions(ctx context.Context, label string, open func(*system) 
 	}
 	defer closeAll()
 	r.settle(ctx)
-	return load(ctx, submit)
+	before := r.spent(s)
+	rate, all, err := load(ctx, submit)
+	if err == nil {
+		r.costs(label, before, r.spent(s), all)
+	}
+	return rate, err
 }
 
 // load has all submitters submit until the time is over.
-func load(ctx context.Context, submit submitter) (float64, error) {
+// It returns how many per second, and how many with those of the warm-up.
+func load(ctx context.Context, submit submitter) (rate float64, all int64, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var done atomic.Int64
+	var done, total atomic.Int64
 	var group sync.WaitGroup
 	begin := time.Now().Add(warmUp)
 	end := begin.Add(submitTime)
@@ -90,6 +96,7 @@ func load(ctx context.Context, submit submitter) (float64, error) {
 					cancel(err)
 					return
 				}
+				total.Add(1)
 				if now = time.Now(); now.After(begin) && now.Before(end) {
 					done.Add(1)
 				}
@@ -97,7 +104,7 @@ func load(ctx context.Context, submit submitter) (float64, error) {
 		})
 	}
 	group.Wait()
-	return float64(done.Load()) / submitTime.Seconds(), context.Cause(ctx)
+	return float64(done.Load()) / submitTime.Seconds(), total.Load(), context.Cause(ctx)
 }
 
 func (s *system) grpcSubmitter() (submitter, func(), error) {

@@ -130,9 +130,16 @@ func openRig(ctx context.Context, cfg config) (*rig, error) {
 		return nil, err
 	}
 	// The settings are those of a small dedicated host; both sides have them.
-	cluster, err := localpg.Start(ctx, localpg.Options{Durable: true, Settings: map[string]string{
+	opts := localpg.Options{Durable: true, Settings: map[string]string{
 		"shared_buffers": "512MB", "max_wal_size": "4GB", "checkpoint_timeout": "15min",
-	}})
+	}}
+	cluster, err := localpg.Start(ctx, opts)
+	if errors.Is(err, localpg.ErrNoBinaries) && os.Geteuid() == 0 {
+		if err := localpg.Install(ctx); err != nil {
+			return nil, errors.Join(err, os.RemoveAll(dir))
+		}
+		cluster, err = localpg.Start(ctx, opts)
+	}
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}

@@ -51,6 +51,9 @@ func serve(name string) error {
 	return nil
 }
 
+// startOrder is the order of system.children.
+var startOrder = []string{"taxonomy", "messaging", "gateway"}
+
 // system is the gateway with what stands behind a submission, each a process.
 type system struct {
 	http, grpc string
@@ -129,7 +132,7 @@ func (s *system) startServices(r *rig, label string, provider *oidc.Provider, ad
 			"GATEWAY_NOTIFIER_ADDR=127.0.0.1:1", "GATEWAY_RATE_PER_CALLER=0", "GATEWAY_RATE_PER_ADDRESS=0", "GATEWAY_ACCESS_LOG=false",
 		},
 	}
-	for _, name := range []string{"taxonomy", "messaging", "gateway"} {
+	for _, name := range startOrder {
 		prefix := map[string]string{"taxonomy": "TAXONOMY_", "messaging": "MESSAGING_", "gateway": "GATEWAY_"}[name]
 		environ := append(settings[name], prefix+"ISSUERS="+string(issuers), prefix+"ADMIN_ADDR=127.0.0.1:0", prefix+"LOG_LEVEL=WARN")
 		if r.cfg.Profile != "" {
