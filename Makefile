@@ -28,6 +28,11 @@ demo: ## Walk through the guide's seven steps on a fresh system
 test: ## Run every test, with the race detector
 	go test -race work
 
+.PHONY: chaos
+chaos: ## Break the system on purpose and count the losses (MINUTES=10 RATE=250 SEED= SCENARIO=random)
+	@go build -o .bin/dev ./dev && CHAOS_MINUTES=$(or $(MINUTES),10) CHAOS_RATE=$(or $(RATE),250) CHAOS_SEED=$(or $(SEED),0) \
+	  CHAOS_SCENARIO=$(or $(SCENARIO),random) CHAOS_RACE=$(if $(RACE),true,false) exec .bin/dev chaos
+
 .PHONY: bench
 bench: ## Measure against pgbench, River, watermill-sql and net/http (BENCH_ROWS=1,2 selects)
 	@cd bench && GOWORK=off go build -o ../.bin/bench . && GOWORK=off exec ../.bin/bench

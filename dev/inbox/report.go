@@ -88,7 +88,9 @@ type reporter struct {
 	mu     sync.Mutex
 	mode   Reports
 	counts ReportCounts
-	queue  []Message
+	mails  []Message
+	texts  []Message
+	turn   bool
 	woken  chan struct{}
 	done   *os.File
 }
@@ -187,7 +189,11 @@ func (r *reporter) add(m Message) {
 		r.finish([]Message{m})
 		return
 	}
-	r.queue = append(r.queue, m)
+	if m.Channel == SMS {
+		r.texts = append(r.texts, m)
+	} else {
+		r.mails = append(r.mails, m)
+	}
 	r.wake()
 }
 
@@ -209,18 +215,17 @@ func (r *reporter) finish(batch []Message) {
 	_, _ = r.done.WriteString(lines.String())
 }
 
-// take gives one SMS, or mails that can go together.
+// take gives one SMS, or mails that can go together; in turn, if there are both.
 func (r *reporter) take() (batch []Message, mode Reports) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for len(r.queue) > 0 && len(batch) < mailsAtOnce {
-		next := r.queue[0]
-		if len(batch) > 0 && (next.Channel == SMS || batch[0].Channel == SMS) {
-			break
-		}
-		batch, r.queue = append(batch, next), r.queue[1:]
+	r.turn = !r.turn
+	if n := min(len(r.mails), mailsAtOnce); n > 0 && (r.turn || len(r.texts) == 0) {
+		batch, r.mails = slices.Clone(r.mails[:n]), r.mails[n:]
+	} else if len(r.texts) > 0 {
+		batch, r.texts = []Message{r.texts[0]}, r.texts[1:]
 	}
-	if len(r.queue) > 0 {
+	if len(r.mails)+len(r.texts) > 0 {
 		r.wake()
 	}
 	return batch, r.mode
