@@ -187,7 +187,7 @@ func (f *fleet) tell(ctx context.Context, path string, body any) error {
 // settle waits until nothing is under way any more: the outbox is empty, every
 // event of the log is in the ledger, every delivery has ended and every report was
 // taken. Deliveries that wait for their next attempt are hurried: their calendar
-// runs for hours. Those in doubt are not: the wait is what is tested.
+// runs for hours. Those in doubt wait for news as long as they should.
 func (f *fleet) settle(ctx context.Context, patience time.Duration) (took time.Duration, err error) {
 	begun := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -205,8 +205,11 @@ func (f *fleet) settle(ctx context.Context, patience time.Duration) (took time.D
 
 func (f *fleet) unfinished(ctx context.Context) (string, error) {
 	_, err := query[struct{ N int }](ctx, f.database.url("notifier"), `
-		WITH hurried AS (UPDATE delivery SET next_attempt_at = now() WHERE state = 'retry' AND next_attempt_at > now() + interval '1 second' RETURNING 1)
-		SELECT count(*) FROM hurried`)
+		WITH hurried AS (
+			UPDATE delivery SET next_attempt_at = CASE state WHEN 'retry' THEN now() ELSE updated_at + $1::interval END
+			WHERE (state = 'retry' AND next_attempt_at > now() + interval '1 second'
+			       OR state = 'unknown' AND next_attempt_at > updated_at + $1::interval + interval '1 second') AND NOT `+isParked+` RETURNING 1)
+		SELECT count(*) FROM hurried`, ambiguityWait)
 	if err != nil {
 		return "", err
 	}

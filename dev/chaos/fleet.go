@@ -40,7 +40,7 @@ const (
 const (
 	callTimeout   = time.Second
 	lease         = 4 * time.Second
-	ambiguityWait = 20 * time.Second
+	ambiguityWait = 45 * time.Second
 )
 
 // workers is how many calls to each provider a notifier makes at once.

@@ -147,4 +147,4 @@ func (r *run) spring(ctx context.Context, name string, bug seeded.Bug) ([]string
 
 // trapPatience is how long a trap waits for all to be finished. What a bug has
 // lost never is.
-const trapPatience = 45 * time.Second
+const trapPatience = 80 * time.Second

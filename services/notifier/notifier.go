@@ -252,7 +252,11 @@ func serve(ctx context.Context, cfg Config, pool *pgxpool.Pool, events *bus.Bus,
 	intakeOf := &ingest{ledger: book, counts: counts, wake: wake, lanes: lanes}
 	log := &reconciler{ledger: book, log: messagingpb.NewEventLogServiceClient(messaging), wake: wake, counts: counts, every: cfg.ReconcileEvery}
 	verifier := auth.NewVerifier(cfg.Config)
-	grpcServer, err := newServer(cfg, verifier, book, recipients, counts, wake)
+	hooks, err := newWebhooks(book, counts, cfg)
+	if err != nil {
+		return err
+	}
+	grpcServer, err := newServer(cfg, verifier, &server{ledger: book, recipients: recipients, wake: wake}, hooks)
 	if err != nil {
 		return err
 	}
@@ -270,6 +274,9 @@ func serve(ctx context.Context, cfg Config, pool *pgxpool.Pool, events *bus.Bus,
 		defer close(recorded)
 		outcomes.run(hard)
 	}()
+	filing, endFiling := context.WithCancel(context.WithoutCancel(ctx))
+	defer endFiling()
+	go hooks.run(filing)
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return admin.Serve(running, cfg.AdminAddr) })
 	group.Go(func() error {
@@ -284,25 +291,21 @@ func serve(ctx context.Context, cfg Config, pool *pgxpool.Pool, events *bus.Bus,
 		group.Go(func() error { l.run(running); return nil })
 	}
 	err = group.Wait()
+	endFiling()
+	<-hooks.stopped
 	close(outcomes.in)
 	<-recorded
 	return err
 }
 
 // newServer is the gRPC side: the timeline, the dead letters and the webhooks.
-func newServer(cfg Config, verifier *auth.Verifier, book *ledger, recipients messagingpb.RecipientServiceClient, counts *instruments, wake func()) (*rpc.Server, error) {
+func newServer(cfg Config, verifier *auth.Verifier, impl *server, hooks *webhooks) (*rpc.Server, error) {
 	// A set of reports is larger than what the other services take.
 	s, err := rpc.NewServer(cfg.ServerConfig, verifier, grpc.MaxRecvMsgSize(maxReportBytes))
 	if err != nil {
 		return nil, err
 	}
-	hooks := &webhooks{ledger: book, counts: counts, twilio: cfg.Twilio, maxAge: cfg.WebhookMaxAge}
-	if cfg.SendGrid.WebhookKey != "" {
-		if hooks.sendGridKey, err = parseWebhookKey(cfg.SendGrid.WebhookKey); err != nil {
-			return nil, fmt.Errorf("SENDGRID_WEBHOOK_KEY %w", err)
-		}
-	}
-	notifierpb.RegisterNotifierServiceServer(s, &server{ledger: book, recipients: recipients, wake: wake})
+	notifierpb.RegisterNotifierServiceServer(s, impl)
 	notifierpb.RegisterWebhookServiceServer(s, hooks)
 	return s, nil
 }

@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/url"
 	"strconv"
@@ -39,6 +40,10 @@ type webhooks struct {
 	notifierpb.UnimplementedWebhookServiceServer
 	ledger *ledger
 	counts *instruments
+	// in are the calls whose reports wait to be stored; those that come while a
+	// transaction is under way share the next.
+	in      chan filing
+	stopped chan struct{}
 
 	// sendGridKey is nil where SendGrid's reports are not taken.
 	sendGridKey *ecdsa.PublicKey
@@ -229,21 +234,112 @@ func (t Twilio) callback(deliveryID string) string {
 	return strings.TrimSuffix(t.StatusCallback, "/") + "/" + url.PathEscape(deliveryID)
 }
 
-// store writes reports to the ledger and counts what became of them.
+// filing is the reports of one call.
+type filing struct {
+	provider string
+	reports  []report
+	done     chan error // has room for one
+}
+
+const (
+	// maxReports is about how many reports one transaction stores.
+	maxReports = 500
+	// maxFilings is how many calls wait for one.
+	maxFilings = 256
+)
+
+func newWebhooks(book *ledger, counts *instruments, cfg Config) (*webhooks, error) {
+	w := &webhooks{
+		ledger: book, counts: counts, twilio: cfg.Twilio, maxAge: cfg.WebhookMaxAge,
+		in: make(chan filing, maxFilings), stopped: make(chan struct{}),
+	}
+	if cfg.SendGrid.WebhookKey == "" {
+		return w, nil
+	}
+	var err error
+	if w.sendGridKey, err = parseWebhookKey(cfg.SendGrid.WebhookKey); err != nil {
+		return nil, fmt.Errorf("SENDGRID_WEBHOOK_KEY %w", err)
+	}
+	return w, nil
+}
+
+// run stores what comes until ctx is done. Stop the server first.
+func (w *webhooks) run(ctx context.Context) {
+	defer close(w.stopped)
+	for {
+		select {
+		case first := <-w.in:
+			w.file(ctx, w.gather(first))
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// gather takes what is waiting, without waiting for more.
+func (w *webhooks) gather(first filing) []filing {
+	batch, n := []filing{first}, len(first.reports)
+	for n < maxReports {
+		select {
+		case next := <-w.in:
+			batch, n = append(batch, next), n+len(next.reports)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// file stores a batch in one transaction and answers its calls. If the database
+// does not take it, no call is answered with success, and the providers repeat.
+func (w *webhooks) file(ctx context.Context, batch []filing) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), databaseTimeout)
+	defer cancel()
+	byProvider := make(map[string][]report)
+	for _, f := range batch {
+		byProvider[f.provider] = append(byProvider[f.provider], f.reports...)
+	}
+	faults := make(map[string]error)
+	for provider, reports := range byProvider {
+		done, err := w.ledger.Report(ctx, reports)
+		if faults[provider] = err; err == nil {
+			w.count(ctx, provider, len(reports), done)
+		}
+	}
+	for _, f := range batch {
+		f.done <- faults[f.provider]
+	}
+}
+
+// store has reports stored, and returns when they are.
 func (w *webhooks) store(ctx context.Context, provider string, reports []report) error {
 	if len(reports) == 0 {
 		return nil
 	}
-	done, err := w.ledger.Report(ctx, reports)
-	if err != nil {
-		return statusOf(err)
+	f := filing{provider, reports, make(chan error, 1)}
+	select {
+	case w.in <- f:
+	case <-w.stopped:
+		return errUnavailable
+	case <-ctx.Done():
+		return ctx.Err()
 	}
+	select {
+	case err := <-f.done:
+		return statusOf(err)
+	case <-w.stopped:
+		return errUnavailable // stored or not: the provider repeats it
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (w *webhooks) count(ctx context.Context, provider string, reports int, done reported) {
 	w.counts.report(ctx, provider, reportApplied, done.moved)
-	w.counts.report(ctx, provider, reportRepeated, len(reports)-done.fresh)
+	w.counts.report(ctx, provider, reportRepeated, reports-done.fresh)
 	w.counts.report(ctx, provider, reportUnmatched, done.unmatched)
 	w.counts.report(ctx, provider, reportNothing, done.fresh-done.moved-done.unmatched)
 	if done.unmatched > 0 {
 		slog.WarnContext(ctx, "reports about deliveries that are not in the ledger", "provider", provider, "reports", done.unmatched)
 	}
-	return nil
 }

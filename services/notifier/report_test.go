@@ -47,10 +47,18 @@ func newPostman(t *testing.T) *postman {
 		t.Fatal(err)
 	}
 	t.Cleanup(counts.stop)
-	return &postman{key: key, webhooks: &webhooks{
-		ledger: l, counts: counts, sendGridKey: &key.PublicKey, maxAge: 25 * time.Hour,
-		twilio: Twilio{AccountSID: "AC0", AuthToken: "tw-token", StatusCallback: "https://gw.example.org/webhooks/twilio/"},
-	}}
+	hooks, err := newWebhooks(l, counts, Config{
+		WebhookMaxAge: 25 * time.Hour,
+		Twilio:        Twilio{AccountSID: "AC0", AuthToken: "tw-token", StatusCallback: "https://gw.example.org/webhooks/twilio/"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hooks.sendGridKey = &key.PublicKey
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	go hooks.run(ctx)
+	t.Cleanup(func() { cancel(); <-hooks.stopped })
+	return &postman{key: key, webhooks: hooks}
 }
 
 func (p *postman) sign(t *testing.T, body string, age time.Duration) *notifierpb.ReportSendGridRequest {
@@ -316,6 +324,51 @@ func TestReportsAboutNothingOfOurs(t *testing.T) {
 	}
 	if _, err := off.ReportTwilio(t.Context(), p.signText("e.SMS", textForm("sent"))); status.Code(err) != codes.FailedPrecondition {
 		t.Errorf("not configured: %v", err)
+	}
+}
+
+// Calls that wait are stored together, and each gets its own answer; a call that
+// comes after the end is told to come again.
+func TestReportsShareATransaction(t *testing.T) {
+	t.Parallel()
+	p := newPostman(t)
+	idle, err := newWebhooks(p.ledger, p.counts, Config{Twilio: p.twilio, WebhookMaxAge: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const calls = 50
+	answers := make(chan error, calls)
+	var events []uuid.UUID
+	for range calls {
+		events = append(events, sent(t, p.ledger, bySMS))
+	}
+	for _, event := range events {
+		go func() {
+			form := textForm("delivered")
+			form.Set("MessageSid", "SM"+event.String())
+			_, err := idle.ReportTwilio(context.WithoutCancel(t.Context()), p.signText(event.String()+".SMS", form))
+			answers <- err
+		}()
+	}
+	eventually(t, "all wait", func() bool { return len(idle.in) == calls })
+	ctx, end := context.WithCancel(t.Context())
+	go idle.run(ctx)
+	for range calls {
+		if err := <-answers; err != nil {
+			t.Error(err)
+		}
+	}
+	end()
+	<-idle.stopped
+	var transactions, stored int
+	if err := p.ledger.pool.QueryRow(t.Context(), `SELECT count(DISTINCT xmin::text), count(*) FROM report`).Scan(&transactions, &stored); err != nil {
+		t.Fatal(err)
+	}
+	if transactions != 1 || stored != calls {
+		t.Errorf("%d reports in %d transactions, want %d in 1", stored, transactions, calls)
+	}
+	if _, err := idle.ReportTwilio(t.Context(), p.signText(events[0].String()+".SMS", textForm("read"))); status.Code(err) != codes.Unavailable {
+		t.Errorf("after the end: %v", err)
 	}
 }
 
