@@ -75,7 +75,7 @@ func BenchmarkDrain(b *testing.B) {
 	}
 	b.StopTimer()
 	info, err := benchStream(b, broker).Info(b.Context())
-	if err != nil || info.State.Msgs != uint64(b.N) { //nolint:gosec // a count
+	if err != nil || info.State.Msgs != uint64(b.N) {
 		b.Fatalf("%d of %d events on the stream, %v", info.State.Msgs, b.N, err)
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
