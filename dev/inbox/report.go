@@ -64,7 +64,7 @@ type ReportCounts struct {
 
 const (
 	// reporters is how many calls are under way at once.
-	reporters = 16
+	reporters = 64
 	// mailsAtOnce is the most mails whose events go in one call.
 	mailsAtOnce = 200
 	// reportRetry is the wait after a call that failed.
@@ -106,7 +106,7 @@ func newReporter(cfg Config) (*reporter, error) {
 	}
 	r := &reporter{
 		url: cfg.SendGridWebhook, token: cfg.TwilioToken, sid: cfg.TwilioSID, key: key, done: done,
-		client: &http.Client{Timeout: 10 * time.Second}, mode: Reports{Mode: "on"}, woken: make(chan struct{}, 1),
+		client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: reporters}}, mode: Reports{Mode: "on"}, woken: make(chan struct{}, 1),
 	}
 	r.ctx, r.end = context.WithCancel(context.Background())
 	return r, nil
