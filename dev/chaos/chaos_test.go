@@ -23,7 +23,7 @@ func TestChaos(t *testing.T) {
 	if _, err := exec.LookPath("go"); err != nil {
 		t.Skip("no Go to build the programs with")
 	}
-	cfg, err := chassis.Load[Config]("CHAOS_", append([]string{"CHAOS_MINUTES=2", "CHAOS_RATE=100"}, os.Environ()...))
+	cfg, err := chassis.Load[Config]("CHAOS_", append([]string{"CHAOS_MINUTES=2", "CHAOS_RATE=50"}, os.Environ()...))
 	if err != nil {
 		t.Fatal(err)
 	}
