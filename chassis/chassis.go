@@ -58,8 +58,17 @@ func runProcess[C any](name string, level slog.Level, cfg C, run func(context.Co
 		return err
 	}
 	slog.Info("starting")
-	runErr := run(ctx, cfg)
+	runErr := UnlessStopped(ctx, run(ctx, cfg))
 	return errors.Join(runErr, flush(ctx))
+}
+
+// UnlessStopped returns err, or nil where ctx has been cancelled and err only says
+// so: a service that is asked to stop while it is still starting has not failed.
+func UnlessStopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
 }
 
 // Listen opens a TCP port. A port that is taken gives an error that names the

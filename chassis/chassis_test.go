@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -126,4 +127,33 @@ func TestTraceHandler(t *testing.T) {
 	if !strings.Contains(out.String(), span.SpanContext().TraceID().String()) {
 		t.Errorf("no trace id in %s", out.String())
 	}
+}
+
+func TestUnlessStopped(t *testing.T) {
+	t.Parallel()
+	going, stopped := context.Background(), canceled(t)
+	interrupted := fmt.Errorf("reading the schema: %w", context.Canceled)
+	fault := errors.New("port taken")
+	for _, row := range []struct {
+		name string
+		ctx  context.Context
+		err  error
+		want error
+	}{
+		{"asked to stop", stopped, interrupted, nil},
+		{"a fault while stopping", stopped, fault, fault},
+		{"cancelled by nobody's wish", going, interrupted, interrupted},
+		{"ended well", stopped, nil, nil},
+	} {
+		if got := UnlessStopped(row.ctx, row.err); got != row.want { //nolint:errorlint // the very same
+			t.Errorf("%s: got %v, want %v", row.name, got, row.want)
+		}
+	}
+}
+
+func canceled(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx
 }

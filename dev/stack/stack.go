@@ -322,7 +322,7 @@ func (s *Stack) startServices(ctx context.Context) error {
 	s.services = group
 	run := func(name string, service func(context.Context) error) {
 		group.Go(func() error {
-			if err := service(ctx); err != nil {
+			if err := chassis.UnlessStopped(ctx, service(ctx)); err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
 			return nil
