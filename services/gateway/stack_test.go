@@ -87,6 +87,22 @@ func (b *backend) record(ctx context.Context, req any, info *grpc.UnaryServerInf
 	return resp, err
 }
 
+// recordStream is record for methods with many answers: it gives one.
+func (b *backend) recordStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	if strings.HasPrefix(info.FullMethod, "/grpc.") {
+		return next(srv, stream)
+	}
+	b.mu.Lock()
+	b.arrivals = append(b.arrivals, arrival{method: info.FullMethod})
+	b.mu.Unlock()
+	method, _ := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(strings.ReplaceAll(info.FullMethod[1:], "/", ".")))
+	output, err := protoregistry.GlobalTypes.FindMessageByName(method.(protoreflect.MethodDescriptor).Output().FullName())
+	if err != nil {
+		return err
+	}
+	return stream.SendMsg(output.New().Interface())
+}
+
 // take returns what has arrived since the last time.
 func (b *backend) take() []arrival {
 	b.mu.Lock()
@@ -180,7 +196,7 @@ func (s *stack) serveBackend(t *testing.T, issuers auth.Config) {
 	t.Helper()
 	lis := listen(t)
 	s.addr = lis.Addr().String()
-	server, err := rpc.NewServer(rpc.ServerConfig{Listener: lis}, auth.NewVerifier(issuers), grpc.ChainUnaryInterceptor(s.record), grpc.MaxRecvMsgSize(2<<20))
+	server, err := rpc.NewServer(rpc.ServerConfig{Listener: lis}, auth.NewVerifier(issuers), grpc.ChainUnaryInterceptor(s.record), grpc.ChainStreamInterceptor(s.recordStream), grpc.MaxRecvMsgSize(2<<20))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -134,7 +134,9 @@ type ReplyPosted struct {
 	// The reply.
 	MessageId string `protobuf:"bytes,2,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
 	// No other answer is announced.
-	Final         bool `protobuf:"varint,3,opt,name=final,proto3" json:"final,omitempty"`
+	Final bool `protobuf:"varint,3,opt,name=final,proto3" json:"final,omitempty"`
+	// The member has asked for an SMS about replies as well.
+	Sms           bool `protobuf:"varint,4,opt,name=sms,proto3" json:"sms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -186,6 +188,13 @@ func (x *ReplyPosted) GetMessageId() string {
 func (x *ReplyPosted) GetFinal() bool {
 	if x != nil {
 		return x.Final
+	}
+	return false
+}
+
+func (x *ReplyPosted) GetSms() bool {
+	if x != nil {
+		return x.Sms
 	}
 	return false
 }
@@ -282,6 +291,237 @@ func (x *ConversationClosed) GetOrigin() *Origin {
 	return nil
 }
 
+// ConversationRecategorised: a conversation has another selection, or another
+// queue, than before.
+type ConversationRecategorised struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What every event carries; the queue is the one that has it now.
+	Origin *Origin `protobuf:"bytes,1,opt,name=origin,proto3" json:"origin,omitempty"`
+	// Code of the theme.
+	Theme string `protobuf:"bytes,2,opt,name=theme,proto3" json:"theme,omitempty"`
+	// Code of the topic; may be empty.
+	Topic string `protobuf:"bytes,3,opt,name=topic,proto3" json:"topic,omitempty"`
+	// Code of the reason; may be empty.
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Version of the taxonomy.
+	TaxonomyVersion int32 `protobuf:"varint,5,opt,name=taxonomy_version,json=taxonomyVersion,proto3" json:"taxonomy_version,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *ConversationRecategorised) Reset() {
+	*x = ConversationRecategorised{}
+	mi := &file_messagerie_events_v1_events_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConversationRecategorised) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConversationRecategorised) ProtoMessage() {}
+
+func (x *ConversationRecategorised) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_events_v1_events_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConversationRecategorised.ProtoReflect.Descriptor instead.
+func (*ConversationRecategorised) Descriptor() ([]byte, []int) {
+	return file_messagerie_events_v1_events_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ConversationRecategorised) GetOrigin() *Origin {
+	if x != nil {
+		return x.Origin
+	}
+	return nil
+}
+
+func (x *ConversationRecategorised) GetTheme() string {
+	if x != nil {
+		return x.Theme
+	}
+	return ""
+}
+
+func (x *ConversationRecategorised) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *ConversationRecategorised) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ConversationRecategorised) GetTaxonomyVersion() int32 {
+	if x != nil {
+		return x.TaxonomyVersion
+	}
+	return 0
+}
+
+// ConversationReopened: an ended conversation is open again, by an agent or by a
+// further message of its member's.
+type ConversationReopened struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What every event carries.
+	Origin        *Origin `protobuf:"bytes,1,opt,name=origin,proto3" json:"origin,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConversationReopened) Reset() {
+	*x = ConversationReopened{}
+	mi := &file_messagerie_events_v1_events_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConversationReopened) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConversationReopened) ProtoMessage() {}
+
+func (x *ConversationReopened) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_events_v1_events_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConversationReopened.ProtoReflect.Descriptor instead.
+func (*ConversationReopened) Descriptor() ([]byte, []int) {
+	return file_messagerie_events_v1_events_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ConversationReopened) GetOrigin() *Origin {
+	if x != nil {
+		return x.Origin
+	}
+	return nil
+}
+
+// FollowupPosted: a member has added a message.
+type FollowupPosted struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What every event carries.
+	Origin *Origin `protobuf:"bytes,1,opt,name=origin,proto3" json:"origin,omitempty"`
+	// The message.
+	MessageId     string `protobuf:"bytes,2,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FollowupPosted) Reset() {
+	*x = FollowupPosted{}
+	mi := &file_messagerie_events_v1_events_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FollowupPosted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FollowupPosted) ProtoMessage() {}
+
+func (x *FollowupPosted) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_events_v1_events_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FollowupPosted.ProtoReflect.Descriptor instead.
+func (*FollowupPosted) Descriptor() ([]byte, []int) {
+	return file_messagerie_events_v1_events_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *FollowupPosted) GetOrigin() *Origin {
+	if x != nil {
+		return x.Origin
+	}
+	return nil
+}
+
+func (x *FollowupPosted) GetMessageId() string {
+	if x != nil {
+		return x.MessageId
+	}
+	return ""
+}
+
+// ErasureRequested: a member has had a conversation erased.
+type ErasureRequested struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What every event carries.
+	Origin        *Origin `protobuf:"bytes,1,opt,name=origin,proto3" json:"origin,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ErasureRequested) Reset() {
+	*x = ErasureRequested{}
+	mi := &file_messagerie_events_v1_events_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ErasureRequested) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ErasureRequested) ProtoMessage() {}
+
+func (x *ErasureRequested) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_events_v1_events_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ErasureRequested.ProtoReflect.Descriptor instead.
+func (*ErasureRequested) Descriptor() ([]byte, []int) {
+	return file_messagerie_events_v1_events_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ErasureRequested) GetOrigin() *Origin {
+	if x != nil {
+		return x.Origin
+	}
+	return nil
+}
+
 // Origin is what every event about a conversation carries. When it happened, by
 // the database's clock, is in the header ce-time.
 type Origin struct {
@@ -305,7 +545,7 @@ type Origin struct {
 
 func (x *Origin) Reset() {
 	*x = Origin{}
-	mi := &file_messagerie_events_v1_events_proto_msgTypes[4]
+	mi := &file_messagerie_events_v1_events_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -317,7 +557,7 @@ func (x *Origin) String() string {
 func (*Origin) ProtoMessage() {}
 
 func (x *Origin) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_events_v1_events_proto_msgTypes[4]
+	mi := &file_messagerie_events_v1_events_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -330,7 +570,7 @@ func (x *Origin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Origin.ProtoReflect.Descriptor instead.
 func (*Origin) Descriptor() ([]byte, []int) {
-	return file_messagerie_events_v1_events_proto_rawDescGZIP(), []int{4}
+	return file_messagerie_events_v1_events_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Origin) GetEventId() string {
@@ -388,15 +628,30 @@ const file_messagerie_events_v1_events_proto_rawDesc = "" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12)\n" +
 	"\x10taxonomy_version\x18\x06 \x01(\x05R\x0ftaxonomyVersion\x12\x1d\n" +
 	"\n" +
-	"message_id\x18\a \x01(\tR\tmessageId\"x\n" +
+	"message_id\x18\a \x01(\tR\tmessageId\"\x8a\x01\n" +
 	"\vReplyPosted\x124\n" +
 	"\x06origin\x18\x01 \x01(\v2\x1c.messagerie.events.v1.OriginR\x06origin\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x02 \x01(\tR\tmessageId\x12\x14\n" +
-	"\x05final\x18\x03 \x01(\bR\x05final\"K\n" +
+	"\x05final\x18\x03 \x01(\bR\x05final\x12\x10\n" +
+	"\x03sms\x18\x04 \x01(\bR\x03sms\"K\n" +
 	"\x13ConversationClaimed\x124\n" +
 	"\x06origin\x18\x01 \x01(\v2\x1c.messagerie.events.v1.OriginR\x06origin\"J\n" +
 	"\x12ConversationClosed\x124\n" +
+	"\x06origin\x18\x01 \x01(\v2\x1c.messagerie.events.v1.OriginR\x06origin\"\xc0\x01\n" +
+	"\x19ConversationRecategorised\x124\n" +
+	"\x06origin\x18\x01 \x01(\v2\x1c.messagerie.events.v1.OriginR\x06origin\x12\x14\n" +
+	"\x05theme\x18\x02 \x01(\tR\x05theme\x12\x14\n" +
+	"\x05topic\x18\x03 \x01(\tR\x05topic\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12)\n" +
+	"\x10taxonomy_version\x18\x05 \x01(\x05R\x0ftaxonomyVersion\"L\n" +
+	"\x14ConversationReopened\x124\n" +
+	"\x06origin\x18\x01 \x01(\v2\x1c.messagerie.events.v1.OriginR\x06origin\"e\n" +
+	"\x0eFollowupPosted\x124\n" +
+	"\x06origin\x18\x01 \x01(\v2\x1c.messagerie.events.v1.OriginR\x06origin\x12\x1d\n" +
+	"\n" +
+	"message_id\x18\x02 \x01(\tR\tmessageId\"H\n" +
+	"\x10ErasureRequested\x124\n" +
 	"\x06origin\x18\x01 \x01(\v2\x1c.messagerie.events.v1.OriginR\x06origin\"\xb2\x01\n" +
 	"\x06Origin\x12\x19\n" +
 	"\bevent_id\x18\x01 \x01(\tR\aeventId\x12'\n" +
@@ -418,26 +673,34 @@ func file_messagerie_events_v1_events_proto_rawDescGZIP() []byte {
 	return file_messagerie_events_v1_events_proto_rawDescData
 }
 
-var file_messagerie_events_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_messagerie_events_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_messagerie_events_v1_events_proto_goTypes = []any{
-	(*MessageSubmitted)(nil),    // 0: messagerie.events.v1.MessageSubmitted
-	(*ReplyPosted)(nil),         // 1: messagerie.events.v1.ReplyPosted
-	(*ConversationClaimed)(nil), // 2: messagerie.events.v1.ConversationClaimed
-	(*ConversationClosed)(nil),  // 3: messagerie.events.v1.ConversationClosed
-	(*Origin)(nil),              // 4: messagerie.events.v1.Origin
-	(v1.Audience)(0),            // 5: messagerie.taxonomy.v1.Audience
+	(*MessageSubmitted)(nil),          // 0: messagerie.events.v1.MessageSubmitted
+	(*ReplyPosted)(nil),               // 1: messagerie.events.v1.ReplyPosted
+	(*ConversationClaimed)(nil),       // 2: messagerie.events.v1.ConversationClaimed
+	(*ConversationClosed)(nil),        // 3: messagerie.events.v1.ConversationClosed
+	(*ConversationRecategorised)(nil), // 4: messagerie.events.v1.ConversationRecategorised
+	(*ConversationReopened)(nil),      // 5: messagerie.events.v1.ConversationReopened
+	(*FollowupPosted)(nil),            // 6: messagerie.events.v1.FollowupPosted
+	(*ErasureRequested)(nil),          // 7: messagerie.events.v1.ErasureRequested
+	(*Origin)(nil),                    // 8: messagerie.events.v1.Origin
+	(v1.Audience)(0),                  // 9: messagerie.taxonomy.v1.Audience
 }
 var file_messagerie_events_v1_events_proto_depIdxs = []int32{
-	4, // 0: messagerie.events.v1.MessageSubmitted.origin:type_name -> messagerie.events.v1.Origin
-	5, // 1: messagerie.events.v1.MessageSubmitted.audience:type_name -> messagerie.taxonomy.v1.Audience
-	4, // 2: messagerie.events.v1.ReplyPosted.origin:type_name -> messagerie.events.v1.Origin
-	4, // 3: messagerie.events.v1.ConversationClaimed.origin:type_name -> messagerie.events.v1.Origin
-	4, // 4: messagerie.events.v1.ConversationClosed.origin:type_name -> messagerie.events.v1.Origin
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	8, // 0: messagerie.events.v1.MessageSubmitted.origin:type_name -> messagerie.events.v1.Origin
+	9, // 1: messagerie.events.v1.MessageSubmitted.audience:type_name -> messagerie.taxonomy.v1.Audience
+	8, // 2: messagerie.events.v1.ReplyPosted.origin:type_name -> messagerie.events.v1.Origin
+	8, // 3: messagerie.events.v1.ConversationClaimed.origin:type_name -> messagerie.events.v1.Origin
+	8, // 4: messagerie.events.v1.ConversationClosed.origin:type_name -> messagerie.events.v1.Origin
+	8, // 5: messagerie.events.v1.ConversationRecategorised.origin:type_name -> messagerie.events.v1.Origin
+	8, // 6: messagerie.events.v1.ConversationReopened.origin:type_name -> messagerie.events.v1.Origin
+	8, // 7: messagerie.events.v1.FollowupPosted.origin:type_name -> messagerie.events.v1.Origin
+	8, // 8: messagerie.events.v1.ErasureRequested.origin:type_name -> messagerie.events.v1.Origin
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_messagerie_events_v1_events_proto_init() }
@@ -451,7 +714,7 @@ func file_messagerie_events_v1_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_messagerie_events_v1_events_proto_rawDesc), len(file_messagerie_events_v1_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

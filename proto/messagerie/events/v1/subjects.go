@@ -19,10 +19,14 @@ const SubjectPrefix = "messagerie."
 // Types of events. A type is what ce-type says; the payload is the message of
 // the same name in this package.
 const (
-	TypeMessageSubmitted    = "message-submitted"
-	TypeReplyPosted         = "reply-posted"
-	TypeConversationClaimed = "conversation-claimed"
-	TypeConversationClosed  = "conversation-closed"
+	TypeMessageSubmitted          = "message-submitted"
+	TypeReplyPosted               = "reply-posted"
+	TypeFollowupPosted            = "followup-posted"
+	TypeConversationClaimed       = "conversation-claimed"
+	TypeConversationRecategorised = "conversation-recategorised"
+	TypeConversationClosed        = "conversation-closed"
+	TypeConversationReopened      = "conversation-reopened"
+	TypeErasureRequested          = "erasure-requested"
 )
 
 // Durable consumers of the stream.
@@ -49,3 +53,6 @@ func Subject(eventType, caisse string) string { return CEType(eventType) + "." +
 
 // AllCaisses is the filter for one type of event of every caisse.
 func AllCaisses(eventType string) string { return Subject(eventType, "*") }
+
+// Everything is the filter for every event.
+const Everything = SubjectPrefix + ">"

@@ -6,7 +6,10 @@ import (
 	"unicode"
 )
 
-var eventTypes = []string{TypeMessageSubmitted, TypeReplyPosted, TypeConversationClaimed, TypeConversationClosed}
+var eventTypes = []string{
+	TypeMessageSubmitted, TypeReplyPosted, TypeFollowupPosted, TypeConversationClaimed, TypeConversationRecategorised,
+	TypeConversationClosed, TypeConversationReopened, TypeErasureRequested,
+}
 
 // A payload without a type could not be published, and a type without a payload
 // could not be read.

@@ -152,6 +152,79 @@ func (Author) EnumDescriptor() ([]byte, []int) {
 	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{1}
 }
 
+// StepKind is something that happened to a conversation and that its member may
+// know.
+type StepKind int32
+
+const (
+	StepKind_STEP_KIND_UNSPECIFIED StepKind = 0
+	// The first message was received.
+	StepKind_RECEIVED StepKind = 1
+	// An agent took it in charge.
+	StepKind_TAKEN_IN_CHARGE StepKind = 2
+	// An agent answered.
+	StepKind_REPLIED StepKind = 3
+	// The member added a message.
+	StepKind_FOLLOWED_UP StepKind = 4
+	// It went to another service, or was classified anew.
+	StepKind_REDIRECTED StepKind = 5
+	// It was ended.
+	StepKind_ENDED StepKind = 6
+	// It was opened again.
+	StepKind_OPENED_AGAIN StepKind = 7
+)
+
+// Enum value maps for StepKind.
+var (
+	StepKind_name = map[int32]string{
+		0: "STEP_KIND_UNSPECIFIED",
+		1: "RECEIVED",
+		2: "TAKEN_IN_CHARGE",
+		3: "REPLIED",
+		4: "FOLLOWED_UP",
+		5: "REDIRECTED",
+		6: "ENDED",
+		7: "OPENED_AGAIN",
+	}
+	StepKind_value = map[string]int32{
+		"STEP_KIND_UNSPECIFIED": 0,
+		"RECEIVED":              1,
+		"TAKEN_IN_CHARGE":       2,
+		"REPLIED":               3,
+		"FOLLOWED_UP":           4,
+		"REDIRECTED":            5,
+		"ENDED":                 6,
+		"OPENED_AGAIN":          7,
+	}
+)
+
+func (x StepKind) Enum() *StepKind {
+	p := new(StepKind)
+	*p = x
+	return p
+}
+
+func (x StepKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (StepKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_messagerie_messaging_v1_messaging_proto_enumTypes[2].Descriptor()
+}
+
+func (StepKind) Type() protoreflect.EnumType {
+	return &file_messagerie_messaging_v1_messaging_proto_enumTypes[2]
+}
+
+func (x StepKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use StepKind.Descriptor instead.
+func (StepKind) EnumDescriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{2}
+}
+
 // Choice is one level of the selection, with the label it had when the message
 // was written.
 type Choice struct {
@@ -241,7 +314,13 @@ type Conversation struct {
 	// The service in charge.
 	Queue *Choice `protobuf:"bytes,14,opt,name=queue,proto3" json:"queue,omitempty"`
 	// Who holds the claim and until when. Agents alone see it.
-	Claim         *ClaimInfo `protobuf:"bytes,15,opt,name=claim,proto3" json:"claim,omitempty"`
+	Claim *ClaimInfo `protobuf:"bytes,15,opt,name=claim,proto3" json:"claim,omitempty"`
+	// Internal notes, oldest first; empty in lists. Agents alone see them.
+	Notes []*Note `protobuf:"bytes,16,rep,name=notes,proto3" json:"notes,omitempty"`
+	// What happened to it, oldest first; empty in lists.
+	Steps []*Step `protobuf:"bytes,17,rep,name=steps,proto3" json:"steps,omitempty"`
+	// The member has had the texts erased.
+	Erased        bool `protobuf:"varint,18,opt,name=erased,proto3" json:"erased,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -381,6 +460,155 @@ func (x *Conversation) GetClaim() *ClaimInfo {
 	return nil
 }
 
+func (x *Conversation) GetNotes() []*Note {
+	if x != nil {
+		return x.Notes
+	}
+	return nil
+}
+
+func (x *Conversation) GetSteps() []*Step {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+func (x *Conversation) GetErased() bool {
+	if x != nil {
+		return x.Erased
+	}
+	return false
+}
+
+// Note is what an agent wrote for colleagues.
+type Note struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// UUIDv7.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Display name of the agent.
+	Agent string `protobuf:"bytes,2,opt,name=agent,proto3" json:"agent,omitempty"`
+	// The text.
+	Text string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	// When it was written.
+	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Note) Reset() {
+	*x = Note{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Note) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Note) ProtoMessage() {}
+
+func (x *Note) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Note.ProtoReflect.Descriptor instead.
+func (*Note) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Note) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Note) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *Note) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Note) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+// Step is one entry of a conversation's timeline. It names nobody.
+type Step struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What happened.
+	Kind StepKind `protobuf:"varint,1,opt,name=kind,proto3,enum=messagerie.messaging.v1.StepKind" json:"kind,omitempty"`
+	// When.
+	Time          *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Step) Reset() {
+	*x = Step{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Step) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Step) ProtoMessage() {}
+
+func (x *Step) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Step.ProtoReflect.Descriptor instead.
+func (*Step) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Step) GetKind() StepKind {
+	if x != nil {
+		return x.Kind
+	}
+	return StepKind_STEP_KIND_UNSPECIFIED
+}
+
+func (x *Step) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
 // ClaimInfo is an agent's lease on a conversation.
 type ClaimInfo struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -396,7 +624,7 @@ type ClaimInfo struct {
 
 func (x *ClaimInfo) Reset() {
 	*x = ClaimInfo{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[2]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -408,7 +636,7 @@ func (x *ClaimInfo) String() string {
 func (*ClaimInfo) ProtoMessage() {}
 
 func (x *ClaimInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[2]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -421,7 +649,7 @@ func (x *ClaimInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimInfo.ProtoReflect.Descriptor instead.
 func (*ClaimInfo) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{2}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ClaimInfo) GetAgent() string {
@@ -462,7 +690,7 @@ type Message struct {
 
 func (x *Message) Reset() {
 	*x = Message{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[3]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -474,7 +702,7 @@ func (x *Message) String() string {
 func (*Message) ProtoMessage() {}
 
 func (x *Message) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[3]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -487,7 +715,7 @@ func (x *Message) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Message.ProtoReflect.Descriptor instead.
 func (*Message) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{3}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Message) GetId() string {
@@ -529,7 +757,7 @@ type ExpectedDelay struct {
 
 func (x *ExpectedDelay) Reset() {
 	*x = ExpectedDelay{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[4]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -541,7 +769,7 @@ func (x *ExpectedDelay) String() string {
 func (*ExpectedDelay) ProtoMessage() {}
 
 func (x *ExpectedDelay) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[4]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -554,7 +782,7 @@ func (x *ExpectedDelay) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpectedDelay.ProtoReflect.Descriptor instead.
 func (*ExpectedDelay) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{4}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ExpectedDelay) GetWorkingDays() int32 {
@@ -587,7 +815,7 @@ type SubmitMessageRequest struct {
 
 func (x *SubmitMessageRequest) Reset() {
 	*x = SubmitMessageRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[5]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -599,7 +827,7 @@ func (x *SubmitMessageRequest) String() string {
 func (*SubmitMessageRequest) ProtoMessage() {}
 
 func (x *SubmitMessageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[5]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -612,7 +840,7 @@ func (x *SubmitMessageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitMessageRequest.ProtoReflect.Descriptor instead.
 func (*SubmitMessageRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{5}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SubmitMessageRequest) GetAudience() v1.Audience {
@@ -670,7 +898,7 @@ type SubmitMessageResponse struct {
 
 func (x *SubmitMessageResponse) Reset() {
 	*x = SubmitMessageResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[6]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -682,7 +910,7 @@ func (x *SubmitMessageResponse) String() string {
 func (*SubmitMessageResponse) ProtoMessage() {}
 
 func (x *SubmitMessageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[6]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -695,7 +923,7 @@ func (x *SubmitMessageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitMessageResponse.ProtoReflect.Descriptor instead.
 func (*SubmitMessageResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{6}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SubmitMessageResponse) GetConversation() *Conversation {
@@ -729,7 +957,7 @@ type ListConversationsRequest struct {
 
 func (x *ListConversationsRequest) Reset() {
 	*x = ListConversationsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[7]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -741,7 +969,7 @@ func (x *ListConversationsRequest) String() string {
 func (*ListConversationsRequest) ProtoMessage() {}
 
 func (x *ListConversationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[7]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -754,7 +982,7 @@ func (x *ListConversationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConversationsRequest.ProtoReflect.Descriptor instead.
 func (*ListConversationsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{7}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListConversationsRequest) GetHidden() bool {
@@ -800,7 +1028,7 @@ type ListConversationsResponse struct {
 
 func (x *ListConversationsResponse) Reset() {
 	*x = ListConversationsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[8]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -812,7 +1040,7 @@ func (x *ListConversationsResponse) String() string {
 func (*ListConversationsResponse) ProtoMessage() {}
 
 func (x *ListConversationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[8]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -825,7 +1053,7 @@ func (x *ListConversationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConversationsResponse.ProtoReflect.Descriptor instead.
 func (*ListConversationsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{8}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListConversationsResponse) GetConversations() []*Conversation {
@@ -860,7 +1088,7 @@ type GetConversationRequest struct {
 
 func (x *GetConversationRequest) Reset() {
 	*x = GetConversationRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[9]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -872,7 +1100,7 @@ func (x *GetConversationRequest) String() string {
 func (*GetConversationRequest) ProtoMessage() {}
 
 func (x *GetConversationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[9]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -885,7 +1113,7 @@ func (x *GetConversationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConversationRequest.ProtoReflect.Descriptor instead.
 func (*GetConversationRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{9}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetConversationRequest) GetId() string {
@@ -906,7 +1134,7 @@ type GetConversationResponse struct {
 
 func (x *GetConversationResponse) Reset() {
 	*x = GetConversationResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[10]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -918,7 +1146,7 @@ func (x *GetConversationResponse) String() string {
 func (*GetConversationResponse) ProtoMessage() {}
 
 func (x *GetConversationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[10]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -931,7 +1159,7 @@ func (x *GetConversationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConversationResponse.ProtoReflect.Descriptor instead.
 func (*GetConversationResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{10}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetConversationResponse) GetConversation() *Conversation {
@@ -952,7 +1180,7 @@ type HideConversationRequest struct {
 
 func (x *HideConversationRequest) Reset() {
 	*x = HideConversationRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[11]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -964,7 +1192,7 @@ func (x *HideConversationRequest) String() string {
 func (*HideConversationRequest) ProtoMessage() {}
 
 func (x *HideConversationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[11]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -977,7 +1205,7 @@ func (x *HideConversationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HideConversationRequest.ProtoReflect.Descriptor instead.
 func (*HideConversationRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{11}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *HideConversationRequest) GetId() string {
@@ -998,7 +1226,7 @@ type HideConversationResponse struct {
 
 func (x *HideConversationResponse) Reset() {
 	*x = HideConversationResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[12]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1010,7 +1238,7 @@ func (x *HideConversationResponse) String() string {
 func (*HideConversationResponse) ProtoMessage() {}
 
 func (x *HideConversationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[12]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1023,7 +1251,7 @@ func (x *HideConversationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HideConversationResponse.ProtoReflect.Descriptor instead.
 func (*HideConversationResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{12}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *HideConversationResponse) GetConversation() *Conversation {
@@ -1044,7 +1272,7 @@ type ShowConversationRequest struct {
 
 func (x *ShowConversationRequest) Reset() {
 	*x = ShowConversationRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[13]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1056,7 +1284,7 @@ func (x *ShowConversationRequest) String() string {
 func (*ShowConversationRequest) ProtoMessage() {}
 
 func (x *ShowConversationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[13]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1069,7 +1297,7 @@ func (x *ShowConversationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShowConversationRequest.ProtoReflect.Descriptor instead.
 func (*ShowConversationRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{13}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ShowConversationRequest) GetId() string {
@@ -1090,7 +1318,7 @@ type ShowConversationResponse struct {
 
 func (x *ShowConversationResponse) Reset() {
 	*x = ShowConversationResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[14]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1102,7 +1330,7 @@ func (x *ShowConversationResponse) String() string {
 func (*ShowConversationResponse) ProtoMessage() {}
 
 func (x *ShowConversationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[14]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1115,7 +1343,7 @@ func (x *ShowConversationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShowConversationResponse.ProtoReflect.Descriptor instead.
 func (*ShowConversationResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{14}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ShowConversationResponse) GetConversation() *Conversation {
@@ -1139,7 +1367,7 @@ type MarkReadRequest struct {
 
 func (x *MarkReadRequest) Reset() {
 	*x = MarkReadRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[15]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1151,7 +1379,7 @@ func (x *MarkReadRequest) String() string {
 func (*MarkReadRequest) ProtoMessage() {}
 
 func (x *MarkReadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[15]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1164,7 +1392,7 @@ func (x *MarkReadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkReadRequest.ProtoReflect.Descriptor instead.
 func (*MarkReadRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{15}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *MarkReadRequest) GetId() string {
@@ -1192,7 +1420,7 @@ type MarkReadResponse struct {
 
 func (x *MarkReadResponse) Reset() {
 	*x = MarkReadResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[16]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1204,7 +1432,7 @@ func (x *MarkReadResponse) String() string {
 func (*MarkReadResponse) ProtoMessage() {}
 
 func (x *MarkReadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[16]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1217,7 +1445,7 @@ func (x *MarkReadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkReadResponse.ProtoReflect.Descriptor instead.
 func (*MarkReadResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{16}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *MarkReadResponse) GetConversation() *Conversation {
@@ -1249,7 +1477,7 @@ type ListQueueRequest struct {
 
 func (x *ListQueueRequest) Reset() {
 	*x = ListQueueRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[17]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1261,7 +1489,7 @@ func (x *ListQueueRequest) String() string {
 func (*ListQueueRequest) ProtoMessage() {}
 
 func (x *ListQueueRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[17]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1274,7 +1502,7 @@ func (x *ListQueueRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQueueRequest.ProtoReflect.Descriptor instead.
 func (*ListQueueRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{17}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListQueueRequest) GetQueue() string {
@@ -1332,7 +1560,7 @@ type ListQueueResponse struct {
 
 func (x *ListQueueResponse) Reset() {
 	*x = ListQueueResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[18]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1344,7 +1572,7 @@ func (x *ListQueueResponse) String() string {
 func (*ListQueueResponse) ProtoMessage() {}
 
 func (x *ListQueueResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[18]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1357,7 +1585,7 @@ func (x *ListQueueResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQueueResponse.ProtoReflect.Descriptor instead.
 func (*ListQueueResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{18}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListQueueResponse) GetConversations() []*Conversation {
@@ -1385,7 +1613,7 @@ type AgentServiceGetConversationRequest struct {
 
 func (x *AgentServiceGetConversationRequest) Reset() {
 	*x = AgentServiceGetConversationRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[19]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1397,7 +1625,7 @@ func (x *AgentServiceGetConversationRequest) String() string {
 func (*AgentServiceGetConversationRequest) ProtoMessage() {}
 
 func (x *AgentServiceGetConversationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[19]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1410,7 +1638,7 @@ func (x *AgentServiceGetConversationRequest) ProtoReflect() protoreflect.Message
 
 // Deprecated: Use AgentServiceGetConversationRequest.ProtoReflect.Descriptor instead.
 func (*AgentServiceGetConversationRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{19}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AgentServiceGetConversationRequest) GetId() string {
@@ -1431,7 +1659,7 @@ type AgentServiceGetConversationResponse struct {
 
 func (x *AgentServiceGetConversationResponse) Reset() {
 	*x = AgentServiceGetConversationResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[20]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1443,7 +1671,7 @@ func (x *AgentServiceGetConversationResponse) String() string {
 func (*AgentServiceGetConversationResponse) ProtoMessage() {}
 
 func (x *AgentServiceGetConversationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[20]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1456,7 +1684,7 @@ func (x *AgentServiceGetConversationResponse) ProtoReflect() protoreflect.Messag
 
 // Deprecated: Use AgentServiceGetConversationResponse.ProtoReflect.Descriptor instead.
 func (*AgentServiceGetConversationResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{20}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AgentServiceGetConversationResponse) GetConversation() *Conversation {
@@ -1477,7 +1705,7 @@ type ClaimRequest struct {
 
 func (x *ClaimRequest) Reset() {
 	*x = ClaimRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[21]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1489,7 +1717,7 @@ func (x *ClaimRequest) String() string {
 func (*ClaimRequest) ProtoMessage() {}
 
 func (x *ClaimRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[21]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1502,7 +1730,7 @@ func (x *ClaimRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimRequest.ProtoReflect.Descriptor instead.
 func (*ClaimRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{21}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ClaimRequest) GetId() string {
@@ -1523,7 +1751,7 @@ type ClaimResponse struct {
 
 func (x *ClaimResponse) Reset() {
 	*x = ClaimResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[22]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1535,7 +1763,7 @@ func (x *ClaimResponse) String() string {
 func (*ClaimResponse) ProtoMessage() {}
 
 func (x *ClaimResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[22]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1548,7 +1776,7 @@ func (x *ClaimResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimResponse.ProtoReflect.Descriptor instead.
 func (*ClaimResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{22}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ClaimResponse) GetConversation() *Conversation {
@@ -1569,7 +1797,7 @@ type ReleaseRequest struct {
 
 func (x *ReleaseRequest) Reset() {
 	*x = ReleaseRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[23]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1581,7 +1809,7 @@ func (x *ReleaseRequest) String() string {
 func (*ReleaseRequest) ProtoMessage() {}
 
 func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[23]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1594,7 +1822,7 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{23}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ReleaseRequest) GetId() string {
@@ -1615,7 +1843,7 @@ type ReleaseResponse struct {
 
 func (x *ReleaseResponse) Reset() {
 	*x = ReleaseResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[24]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1627,7 +1855,7 @@ func (x *ReleaseResponse) String() string {
 func (*ReleaseResponse) ProtoMessage() {}
 
 func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[24]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1640,7 +1868,7 @@ func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{24}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ReleaseResponse) GetConversation() *Conversation {
@@ -1665,7 +1893,7 @@ type PostReplyRequest struct {
 
 func (x *PostReplyRequest) Reset() {
 	*x = PostReplyRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[25]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1677,7 +1905,7 @@ func (x *PostReplyRequest) String() string {
 func (*PostReplyRequest) ProtoMessage() {}
 
 func (x *PostReplyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[25]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1690,7 +1918,7 @@ func (x *PostReplyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PostReplyRequest.ProtoReflect.Descriptor instead.
 func (*PostReplyRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{25}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *PostReplyRequest) GetId() string {
@@ -1725,7 +1953,7 @@ type PostReplyResponse struct {
 
 func (x *PostReplyResponse) Reset() {
 	*x = PostReplyResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[26]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1737,7 +1965,7 @@ func (x *PostReplyResponse) String() string {
 func (*PostReplyResponse) ProtoMessage() {}
 
 func (x *PostReplyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[26]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1750,7 +1978,7 @@ func (x *PostReplyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PostReplyResponse.ProtoReflect.Descriptor instead.
 func (*PostReplyResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{26}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PostReplyResponse) GetConversation() *Conversation {
@@ -1771,7 +1999,7 @@ type CloseRequest struct {
 
 func (x *CloseRequest) Reset() {
 	*x = CloseRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[27]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1783,7 +2011,7 @@ func (x *CloseRequest) String() string {
 func (*CloseRequest) ProtoMessage() {}
 
 func (x *CloseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[27]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1796,7 +2024,7 @@ func (x *CloseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseRequest.ProtoReflect.Descriptor instead.
 func (*CloseRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{27}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CloseRequest) GetId() string {
@@ -1817,7 +2045,7 @@ type CloseResponse struct {
 
 func (x *CloseResponse) Reset() {
 	*x = CloseResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[28]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1829,7 +2057,7 @@ func (x *CloseResponse) String() string {
 func (*CloseResponse) ProtoMessage() {}
 
 func (x *CloseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[28]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1842,7 +2070,7 @@ func (x *CloseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseResponse.ProtoReflect.Descriptor instead.
 func (*CloseResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{28}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CloseResponse) GetConversation() *Conversation {
@@ -1863,7 +2091,7 @@ type BatchGetRecipientsRequest struct {
 
 func (x *BatchGetRecipientsRequest) Reset() {
 	*x = BatchGetRecipientsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[29]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1875,7 +2103,7 @@ func (x *BatchGetRecipientsRequest) String() string {
 func (*BatchGetRecipientsRequest) ProtoMessage() {}
 
 func (x *BatchGetRecipientsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[29]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1888,7 +2116,7 @@ func (x *BatchGetRecipientsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetRecipientsRequest.ProtoReflect.Descriptor instead.
 func (*BatchGetRecipientsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{29}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *BatchGetRecipientsRequest) GetConversationIds() []string {
@@ -1909,7 +2137,7 @@ type BatchGetRecipientsResponse struct {
 
 func (x *BatchGetRecipientsResponse) Reset() {
 	*x = BatchGetRecipientsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[30]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1921,7 +2149,7 @@ func (x *BatchGetRecipientsResponse) String() string {
 func (*BatchGetRecipientsResponse) ProtoMessage() {}
 
 func (x *BatchGetRecipientsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[30]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1934,7 +2162,7 @@ func (x *BatchGetRecipientsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetRecipientsResponse.ProtoReflect.Descriptor instead.
 func (*BatchGetRecipientsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{30}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *BatchGetRecipientsResponse) GetRecipients() []*Recipient {
@@ -1961,14 +2189,18 @@ type Recipient struct {
 	// When the first message was received.
 	ReceiveTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=receive_time,json=receiveTime,proto3" json:"receive_time,omitempty"`
 	// The service in charge (CRPA R112-5), as it was called when the message came.
-	Queue         *v1.Queue `protobuf:"bytes,7,opt,name=queue,proto3" json:"queue,omitempty"`
+	Queue *v1.Queue `protobuf:"bytes,7,opt,name=queue,proto3" json:"queue,omitempty"`
+	// The member wants no SMS that confirms a submission.
+	NoSmsOnAcknowledgement bool `protobuf:"varint,8,opt,name=no_sms_on_acknowledgement,json=noSmsOnAcknowledgement,proto3" json:"no_sms_on_acknowledgement,omitempty"`
+	// The member wants an SMS that announces a reply.
+	SmsOnReply    bool `protobuf:"varint,9,opt,name=sms_on_reply,json=smsOnReply,proto3" json:"sms_on_reply,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Recipient) Reset() {
 	*x = Recipient{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[31]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1980,7 +2212,7 @@ func (x *Recipient) String() string {
 func (*Recipient) ProtoMessage() {}
 
 func (x *Recipient) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[31]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1993,7 +2225,7 @@ func (x *Recipient) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Recipient.ProtoReflect.Descriptor instead.
 func (*Recipient) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{31}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Recipient) GetConversationId() string {
@@ -2045,6 +2277,20 @@ func (x *Recipient) GetQueue() *v1.Queue {
 	return nil
 }
 
+func (x *Recipient) GetNoSmsOnAcknowledgement() bool {
+	if x != nil {
+		return x.NoSmsOnAcknowledgement
+	}
+	return false
+}
+
+func (x *Recipient) GetSmsOnReply() bool {
+	if x != nil {
+		return x.SmsOnReply
+	}
+	return false
+}
+
 // CheckReaderRequest names a conversation and who wants to see it.
 type CheckReaderRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2063,7 +2309,7 @@ type CheckReaderRequest struct {
 
 func (x *CheckReaderRequest) Reset() {
 	*x = CheckReaderRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[32]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2075,7 +2321,7 @@ func (x *CheckReaderRequest) String() string {
 func (*CheckReaderRequest) ProtoMessage() {}
 
 func (x *CheckReaderRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[32]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2088,7 +2334,7 @@ func (x *CheckReaderRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckReaderRequest.ProtoReflect.Descriptor instead.
 func (*CheckReaderRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{32}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *CheckReaderRequest) GetConversationId() string {
@@ -2154,7 +2400,7 @@ type AgentScope struct {
 
 func (x *AgentScope) Reset() {
 	*x = AgentScope{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[33]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2166,7 +2412,7 @@ func (x *AgentScope) String() string {
 func (*AgentScope) ProtoMessage() {}
 
 func (x *AgentScope) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[33]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2179,7 +2425,7 @@ func (x *AgentScope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentScope.ProtoReflect.Descriptor instead.
 func (*AgentScope) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{33}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *AgentScope) GetCaisse() string {
@@ -2205,7 +2451,7 @@ type CheckReaderResponse struct {
 
 func (x *CheckReaderResponse) Reset() {
 	*x = CheckReaderResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[34]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2217,7 +2463,7 @@ func (x *CheckReaderResponse) String() string {
 func (*CheckReaderResponse) ProtoMessage() {}
 
 func (x *CheckReaderResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[34]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2230,7 +2476,7 @@ func (x *CheckReaderResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckReaderResponse.ProtoReflect.Descriptor instead.
 func (*CheckReaderResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{34}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{36}
 }
 
 // ListDigestsRequest asks for the digests of some types of events.
@@ -2248,7 +2494,7 @@ type ListDigestsRequest struct {
 
 func (x *ListDigestsRequest) Reset() {
 	*x = ListDigestsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[35]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2260,7 +2506,7 @@ func (x *ListDigestsRequest) String() string {
 func (*ListDigestsRequest) ProtoMessage() {}
 
 func (x *ListDigestsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[35]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2273,7 +2519,7 @@ func (x *ListDigestsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDigestsRequest.ProtoReflect.Descriptor instead.
 func (*ListDigestsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{35}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListDigestsRequest) GetTypes() []string {
@@ -2313,7 +2559,7 @@ type SlotDigest struct {
 
 func (x *SlotDigest) Reset() {
 	*x = SlotDigest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[36]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2325,7 +2571,7 @@ func (x *SlotDigest) String() string {
 func (*SlotDigest) ProtoMessage() {}
 
 func (x *SlotDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[36]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2338,7 +2584,7 @@ func (x *SlotDigest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlotDigest.ProtoReflect.Descriptor instead.
 func (*SlotDigest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{36}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *SlotDigest) GetStart() *timestamppb.Timestamp {
@@ -2375,7 +2621,7 @@ type ListDigestsResponse struct {
 
 func (x *ListDigestsResponse) Reset() {
 	*x = ListDigestsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[37]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2387,7 +2633,7 @@ func (x *ListDigestsResponse) String() string {
 func (*ListDigestsResponse) ProtoMessage() {}
 
 func (x *ListDigestsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[37]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2400,7 +2646,7 @@ func (x *ListDigestsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDigestsResponse.ProtoReflect.Descriptor instead.
 func (*ListDigestsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{37}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListDigestsResponse) GetSlots() []*SlotDigest {
@@ -2436,7 +2682,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[38]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2448,7 +2694,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[38]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2461,7 +2707,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{38}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListEventsRequest) GetTypes() []string {
@@ -2520,7 +2766,7 @@ type LoggedEvent struct {
 
 func (x *LoggedEvent) Reset() {
 	*x = LoggedEvent{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[39]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2532,7 +2778,7 @@ func (x *LoggedEvent) String() string {
 func (*LoggedEvent) ProtoMessage() {}
 
 func (x *LoggedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[39]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2545,7 +2791,7 @@ func (x *LoggedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoggedEvent.ProtoReflect.Descriptor instead.
 func (*LoggedEvent) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{39}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *LoggedEvent) GetId() string {
@@ -2603,7 +2849,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[40]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2615,7 +2861,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[40]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2628,7 +2874,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{40}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ListEventsResponse) GetEvents() []*LoggedEvent {
@@ -2645,6 +2891,2794 @@ func (x *ListEventsResponse) GetNextPageToken() string {
 	return ""
 }
 
+// PostFollowUpRequest is a further message of the member's.
+type PostFollowUpRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the conversation.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The text, with the limits of a first message.
+	Text          string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PostFollowUpRequest) Reset() {
+	*x = PostFollowUpRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PostFollowUpRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PostFollowUpRequest) ProtoMessage() {}
+
+func (x *PostFollowUpRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PostFollowUpRequest.ProtoReflect.Descriptor instead.
+func (*PostFollowUpRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *PostFollowUpRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *PostFollowUpRequest) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+// PostFollowUpResponse is the conversation with its messages.
+type PostFollowUpResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The conversation.
+	Conversation  *Conversation `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PostFollowUpResponse) Reset() {
+	*x = PostFollowUpResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PostFollowUpResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PostFollowUpResponse) ProtoMessage() {}
+
+func (x *PostFollowUpResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PostFollowUpResponse.ProtoReflect.Descriptor instead.
+func (*PostFollowUpResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *PostFollowUpResponse) GetConversation() *Conversation {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+// Draft is a message that was begun.
+type Draft struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// UUID, chosen by the caller. A front end sends the message under the same, as
+	// its idempotency key.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Profile under which it will be sent; may be unspecified.
+	Audience v1.Audience `protobuf:"varint,2,opt,name=audience,proto3,enum=messagerie.taxonomy.v1.Audience" json:"audience,omitempty"`
+	// Code of the theme; may be empty.
+	Theme string `protobuf:"bytes,3,opt,name=theme,proto3" json:"theme,omitempty"`
+	// Code of the topic; may be empty.
+	Topic string `protobuf:"bytes,4,opt,name=topic,proto3" json:"topic,omitempty"`
+	// Code of the reason; may be empty.
+	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Version of the taxonomy the selection was made in; may be 0.
+	TaxonomyVersion int32 `protobuf:"varint,6,opt,name=taxonomy_version,json=taxonomyVersion,proto3" json:"taxonomy_version,omitempty"`
+	// The text as it stands; may be empty.
+	Text string `protobuf:"bytes,7,opt,name=text,proto3" json:"text,omitempty"`
+	// When it was last saved.
+	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Draft) Reset() {
+	*x = Draft{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Draft) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Draft) ProtoMessage() {}
+
+func (x *Draft) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Draft.ProtoReflect.Descriptor instead.
+func (*Draft) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *Draft) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Draft) GetAudience() v1.Audience {
+	if x != nil {
+		return x.Audience
+	}
+	return v1.Audience(0)
+}
+
+func (x *Draft) GetTheme() string {
+	if x != nil {
+		return x.Theme
+	}
+	return ""
+}
+
+func (x *Draft) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *Draft) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Draft) GetTaxonomyVersion() int32 {
+	if x != nil {
+		return x.TaxonomyVersion
+	}
+	return 0
+}
+
+func (x *Draft) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Draft) GetUpdateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UpdateTime
+	}
+	return nil
+}
+
+// SaveDraftRequest is a draft to store.
+type SaveDraftRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The profile.
+	Audience v1.Audience `protobuf:"varint,2,opt,name=audience,proto3,enum=messagerie.taxonomy.v1.Audience" json:"audience,omitempty"`
+	// Code of the theme.
+	Theme string `protobuf:"bytes,3,opt,name=theme,proto3" json:"theme,omitempty"`
+	// Code of the topic.
+	Topic string `protobuf:"bytes,4,opt,name=topic,proto3" json:"topic,omitempty"`
+	// Code of the reason.
+	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Version of the taxonomy.
+	TaxonomyVersion int32 `protobuf:"varint,6,opt,name=taxonomy_version,json=taxonomyVersion,proto3" json:"taxonomy_version,omitempty"`
+	// The text: at most 8000 characters, so that one that is too long can be
+	// shortened later.
+	Text          string `protobuf:"bytes,7,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SaveDraftRequest) Reset() {
+	*x = SaveDraftRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SaveDraftRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SaveDraftRequest) ProtoMessage() {}
+
+func (x *SaveDraftRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SaveDraftRequest.ProtoReflect.Descriptor instead.
+func (*SaveDraftRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *SaveDraftRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *SaveDraftRequest) GetAudience() v1.Audience {
+	if x != nil {
+		return x.Audience
+	}
+	return v1.Audience(0)
+}
+
+func (x *SaveDraftRequest) GetTheme() string {
+	if x != nil {
+		return x.Theme
+	}
+	return ""
+}
+
+func (x *SaveDraftRequest) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *SaveDraftRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *SaveDraftRequest) GetTaxonomyVersion() int32 {
+	if x != nil {
+		return x.TaxonomyVersion
+	}
+	return 0
+}
+
+func (x *SaveDraftRequest) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+// SaveDraftResponse is the draft as stored.
+type SaveDraftResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The draft.
+	Draft         *Draft `protobuf:"bytes,1,opt,name=draft,proto3" json:"draft,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SaveDraftResponse) Reset() {
+	*x = SaveDraftResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SaveDraftResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SaveDraftResponse) ProtoMessage() {}
+
+func (x *SaveDraftResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SaveDraftResponse.ProtoReflect.Descriptor instead.
+func (*SaveDraftResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *SaveDraftResponse) GetDraft() *Draft {
+	if x != nil {
+		return x.Draft
+	}
+	return nil
+}
+
+// GetDraftRequest names a draft.
+type GetDraftRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetDraftRequest) Reset() {
+	*x = GetDraftRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDraftRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDraftRequest) ProtoMessage() {}
+
+func (x *GetDraftRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDraftRequest.ProtoReflect.Descriptor instead.
+func (*GetDraftRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *GetDraftRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// GetDraftResponse is a draft.
+type GetDraftResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The draft.
+	Draft         *Draft `protobuf:"bytes,1,opt,name=draft,proto3" json:"draft,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetDraftResponse) Reset() {
+	*x = GetDraftResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDraftResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDraftResponse) ProtoMessage() {}
+
+func (x *GetDraftResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDraftResponse.ProtoReflect.Descriptor instead.
+func (*GetDraftResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *GetDraftResponse) GetDraft() *Draft {
+	if x != nil {
+		return x.Draft
+	}
+	return nil
+}
+
+// ListDraftsRequest asks for all drafts.
+type ListDraftsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDraftsRequest) Reset() {
+	*x = ListDraftsRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDraftsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDraftsRequest) ProtoMessage() {}
+
+func (x *ListDraftsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDraftsRequest.ProtoReflect.Descriptor instead.
+func (*ListDraftsRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{50}
+}
+
+// ListDraftsResponse has the drafts, last changed first.
+type ListDraftsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The drafts.
+	Drafts        []*Draft `protobuf:"bytes,1,rep,name=drafts,proto3" json:"drafts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDraftsResponse) Reset() {
+	*x = ListDraftsResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDraftsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDraftsResponse) ProtoMessage() {}
+
+func (x *ListDraftsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDraftsResponse.ProtoReflect.Descriptor instead.
+func (*ListDraftsResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *ListDraftsResponse) GetDrafts() []*Draft {
+	if x != nil {
+		return x.Drafts
+	}
+	return nil
+}
+
+// DeleteDraftRequest names a draft.
+type DeleteDraftRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteDraftRequest) Reset() {
+	*x = DeleteDraftRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteDraftRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteDraftRequest) ProtoMessage() {}
+
+func (x *DeleteDraftRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteDraftRequest.ProtoReflect.Descriptor instead.
+func (*DeleteDraftRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *DeleteDraftRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// DeleteDraftResponse is empty.
+type DeleteDraftResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteDraftResponse) Reset() {
+	*x = DeleteDraftResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteDraftResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteDraftResponse) ProtoMessage() {}
+
+func (x *DeleteDraftResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteDraftResponse.ProtoReflect.Descriptor instead.
+func (*DeleteDraftResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{53}
+}
+
+// WatchConversationsRequest asks for changes from now on.
+type WatchConversationsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchConversationsRequest) Reset() {
+	*x = WatchConversationsRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchConversationsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchConversationsRequest) ProtoMessage() {}
+
+func (x *WatchConversationsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchConversationsRequest.ProtoReflect.Descriptor instead.
+func (*WatchConversationsRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{54}
+}
+
+// WatchConversationsResponse is a hint that something has changed.
+type WatchConversationsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the conversation; empty in the first answer, and when any may have
+	// changed.
+	ConversationId string `protobuf:"bytes,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
+	// How many of the member's conversations have an unread reply.
+	UnreadCount   int32 `protobuf:"varint,2,opt,name=unread_count,json=unreadCount,proto3" json:"unread_count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchConversationsResponse) Reset() {
+	*x = WatchConversationsResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchConversationsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchConversationsResponse) ProtoMessage() {}
+
+func (x *WatchConversationsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchConversationsResponse.ProtoReflect.Descriptor instead.
+func (*WatchConversationsResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *WatchConversationsResponse) GetConversationId() string {
+	if x != nil {
+		return x.ConversationId
+	}
+	return ""
+}
+
+func (x *WatchConversationsResponse) GetUnreadCount() int32 {
+	if x != nil {
+		return x.UnreadCount
+	}
+	return 0
+}
+
+// Preferences are how a member is reached, and what for.
+type Preferences struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// E-mail address that notifications go to; empty: none is known.
+	Email string `protobuf:"bytes,1,opt,name=email,proto3" json:"email,omitempty"`
+	// Telephone in E.164 that SMS go to; empty: none is known.
+	Phone string `protobuf:"bytes,2,opt,name=phone,proto3" json:"phone,omitempty"`
+	// The e-mail address is the member's own choice rather than the account's.
+	EmailChosen bool `protobuf:"varint,3,opt,name=email_chosen,json=emailChosen,proto3" json:"email_chosen,omitempty"`
+	// The telephone is the member's own choice rather than the account's.
+	PhoneChosen bool `protobuf:"varint,4,opt,name=phone_chosen,json=phoneChosen,proto3" json:"phone_chosen,omitempty"`
+	// Language of notifications, "fr" or "en".
+	Locale string `protobuf:"bytes,5,opt,name=locale,proto3" json:"locale,omitempty"`
+	// An SMS confirms a submission. On unless switched off.
+	SmsOnAcknowledgement bool `protobuf:"varint,6,opt,name=sms_on_acknowledgement,json=smsOnAcknowledgement,proto3" json:"sms_on_acknowledgement,omitempty"`
+	// An SMS announces a reply. Off unless switched on.
+	SmsOnReply    bool `protobuf:"varint,7,opt,name=sms_on_reply,json=smsOnReply,proto3" json:"sms_on_reply,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Preferences) Reset() {
+	*x = Preferences{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Preferences) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Preferences) ProtoMessage() {}
+
+func (x *Preferences) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Preferences.ProtoReflect.Descriptor instead.
+func (*Preferences) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *Preferences) GetEmail() string {
+	if x != nil {
+		return x.Email
+	}
+	return ""
+}
+
+func (x *Preferences) GetPhone() string {
+	if x != nil {
+		return x.Phone
+	}
+	return ""
+}
+
+func (x *Preferences) GetEmailChosen() bool {
+	if x != nil {
+		return x.EmailChosen
+	}
+	return false
+}
+
+func (x *Preferences) GetPhoneChosen() bool {
+	if x != nil {
+		return x.PhoneChosen
+	}
+	return false
+}
+
+func (x *Preferences) GetLocale() string {
+	if x != nil {
+		return x.Locale
+	}
+	return ""
+}
+
+func (x *Preferences) GetSmsOnAcknowledgement() bool {
+	if x != nil {
+		return x.SmsOnAcknowledgement
+	}
+	return false
+}
+
+func (x *Preferences) GetSmsOnReply() bool {
+	if x != nil {
+		return x.SmsOnReply
+	}
+	return false
+}
+
+// GetPreferencesRequest asks for the caller's preferences.
+type GetPreferencesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetPreferencesRequest) Reset() {
+	*x = GetPreferencesRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetPreferencesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetPreferencesRequest) ProtoMessage() {}
+
+func (x *GetPreferencesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetPreferencesRequest.ProtoReflect.Descriptor instead.
+func (*GetPreferencesRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{57}
+}
+
+// GetPreferencesResponse is the caller's preferences.
+type GetPreferencesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The preferences.
+	Preferences   *Preferences `protobuf:"bytes,1,opt,name=preferences,proto3" json:"preferences,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetPreferencesResponse) Reset() {
+	*x = GetPreferencesResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetPreferencesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetPreferencesResponse) ProtoMessage() {}
+
+func (x *GetPreferencesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetPreferencesResponse.ProtoReflect.Descriptor instead.
+func (*GetPreferencesResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *GetPreferencesResponse) GetPreferences() *Preferences {
+	if x != nil {
+		return x.Preferences
+	}
+	return nil
+}
+
+// UpdatePreferencesRequest has the new preferences, all of them.
+type UpdatePreferencesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// E-mail address of the member's choice, at most 254 characters; empty: the
+	// account's.
+	Email string `protobuf:"bytes,1,opt,name=email,proto3" json:"email,omitempty"`
+	// Telephone of the member's choice, in E.164 or as written in France; empty: the
+	// account's.
+	Phone string `protobuf:"bytes,2,opt,name=phone,proto3" json:"phone,omitempty"`
+	// Language of notifications.
+	Locale string `protobuf:"bytes,3,opt,name=locale,proto3" json:"locale,omitempty"`
+	// An SMS confirms a submission.
+	SmsOnAcknowledgement bool `protobuf:"varint,4,opt,name=sms_on_acknowledgement,json=smsOnAcknowledgement,proto3" json:"sms_on_acknowledgement,omitempty"`
+	// An SMS announces a reply.
+	SmsOnReply    bool `protobuf:"varint,5,opt,name=sms_on_reply,json=smsOnReply,proto3" json:"sms_on_reply,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdatePreferencesRequest) Reset() {
+	*x = UpdatePreferencesRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdatePreferencesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdatePreferencesRequest) ProtoMessage() {}
+
+func (x *UpdatePreferencesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdatePreferencesRequest.ProtoReflect.Descriptor instead.
+func (*UpdatePreferencesRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *UpdatePreferencesRequest) GetEmail() string {
+	if x != nil {
+		return x.Email
+	}
+	return ""
+}
+
+func (x *UpdatePreferencesRequest) GetPhone() string {
+	if x != nil {
+		return x.Phone
+	}
+	return ""
+}
+
+func (x *UpdatePreferencesRequest) GetLocale() string {
+	if x != nil {
+		return x.Locale
+	}
+	return ""
+}
+
+func (x *UpdatePreferencesRequest) GetSmsOnAcknowledgement() bool {
+	if x != nil {
+		return x.SmsOnAcknowledgement
+	}
+	return false
+}
+
+func (x *UpdatePreferencesRequest) GetSmsOnReply() bool {
+	if x != nil {
+		return x.SmsOnReply
+	}
+	return false
+}
+
+// UpdatePreferencesResponse is the preferences as stored.
+type UpdatePreferencesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The preferences.
+	Preferences   *Preferences `protobuf:"bytes,1,opt,name=preferences,proto3" json:"preferences,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdatePreferencesResponse) Reset() {
+	*x = UpdatePreferencesResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdatePreferencesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdatePreferencesResponse) ProtoMessage() {}
+
+func (x *UpdatePreferencesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdatePreferencesResponse.ProtoReflect.Descriptor instead.
+func (*UpdatePreferencesResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *UpdatePreferencesResponse) GetPreferences() *Preferences {
+	if x != nil {
+		return x.Preferences
+	}
+	return nil
+}
+
+// GetExpectedDelayRequest names a selection, as deep as it was made.
+type GetExpectedDelayRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The member's profile.
+	Audience v1.Audience `protobuf:"varint,1,opt,name=audience,proto3,enum=messagerie.taxonomy.v1.Audience" json:"audience,omitempty"`
+	// Code of the theme.
+	Theme string `protobuf:"bytes,2,opt,name=theme,proto3" json:"theme,omitempty"`
+	// Code of the topic.
+	Topic string `protobuf:"bytes,3,opt,name=topic,proto3" json:"topic,omitempty"`
+	// Code of the reason.
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetExpectedDelayRequest) Reset() {
+	*x = GetExpectedDelayRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetExpectedDelayRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetExpectedDelayRequest) ProtoMessage() {}
+
+func (x *GetExpectedDelayRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetExpectedDelayRequest.ProtoReflect.Descriptor instead.
+func (*GetExpectedDelayRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *GetExpectedDelayRequest) GetAudience() v1.Audience {
+	if x != nil {
+		return x.Audience
+	}
+	return v1.Audience(0)
+}
+
+func (x *GetExpectedDelayRequest) GetTheme() string {
+	if x != nil {
+		return x.Theme
+	}
+	return ""
+}
+
+func (x *GetExpectedDelayRequest) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *GetExpectedDelayRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// GetExpectedDelayResponse is how long answers take.
+type GetExpectedDelayResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is aimed at; absent when nothing is announced.
+	Target *ExpectedDelay `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"`
+	// How long nine first answers of ten took at most, in the last 90 days, for the
+	// deepest level of the selection that has 20 of them; absent when none has.
+	Usual *ExpectedDelay `protobuf:"bytes,2,opt,name=usual,proto3" json:"usual,omitempty"`
+	// How many answers that is drawn from.
+	Answers       int32 `protobuf:"varint,3,opt,name=answers,proto3" json:"answers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetExpectedDelayResponse) Reset() {
+	*x = GetExpectedDelayResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetExpectedDelayResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetExpectedDelayResponse) ProtoMessage() {}
+
+func (x *GetExpectedDelayResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetExpectedDelayResponse.ProtoReflect.Descriptor instead.
+func (*GetExpectedDelayResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *GetExpectedDelayResponse) GetTarget() *ExpectedDelay {
+	if x != nil {
+		return x.Target
+	}
+	return nil
+}
+
+func (x *GetExpectedDelayResponse) GetUsual() *ExpectedDelay {
+	if x != nil {
+		return x.Usual
+	}
+	return nil
+}
+
+func (x *GetExpectedDelayResponse) GetAnswers() int32 {
+	if x != nil {
+		return x.Answers
+	}
+	return 0
+}
+
+// ExportMyDataRequest asks for everything.
+type ExportMyDataRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportMyDataRequest) Reset() {
+	*x = ExportMyDataRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportMyDataRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportMyDataRequest) ProtoMessage() {}
+
+func (x *ExportMyDataRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportMyDataRequest.ProtoReflect.Descriptor instead.
+func (*ExportMyDataRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{63}
+}
+
+// ExportMyDataResponse is one piece of what is stored.
+type ExportMyDataResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The piece.
+	//
+	// Types that are valid to be assigned to Piece:
+	//
+	//	*ExportMyDataResponse_Preferences
+	//	*ExportMyDataResponse_Draft
+	//	*ExportMyDataResponse_Conversation
+	Piece         isExportMyDataResponse_Piece `protobuf_oneof:"piece"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportMyDataResponse) Reset() {
+	*x = ExportMyDataResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportMyDataResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportMyDataResponse) ProtoMessage() {}
+
+func (x *ExportMyDataResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportMyDataResponse.ProtoReflect.Descriptor instead.
+func (*ExportMyDataResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *ExportMyDataResponse) GetPiece() isExportMyDataResponse_Piece {
+	if x != nil {
+		return x.Piece
+	}
+	return nil
+}
+
+func (x *ExportMyDataResponse) GetPreferences() *Preferences {
+	if x != nil {
+		if x, ok := x.Piece.(*ExportMyDataResponse_Preferences); ok {
+			return x.Preferences
+		}
+	}
+	return nil
+}
+
+func (x *ExportMyDataResponse) GetDraft() *Draft {
+	if x != nil {
+		if x, ok := x.Piece.(*ExportMyDataResponse_Draft); ok {
+			return x.Draft
+		}
+	}
+	return nil
+}
+
+func (x *ExportMyDataResponse) GetConversation() *Conversation {
+	if x != nil {
+		if x, ok := x.Piece.(*ExportMyDataResponse_Conversation); ok {
+			return x.Conversation
+		}
+	}
+	return nil
+}
+
+type isExportMyDataResponse_Piece interface {
+	isExportMyDataResponse_Piece()
+}
+
+type ExportMyDataResponse_Preferences struct {
+	// How the member is reached.
+	Preferences *Preferences `protobuf:"bytes,1,opt,name=preferences,proto3,oneof"`
+}
+
+type ExportMyDataResponse_Draft struct {
+	// A draft.
+	Draft *Draft `protobuf:"bytes,2,opt,name=draft,proto3,oneof"`
+}
+
+type ExportMyDataResponse_Conversation struct {
+	// A conversation with its messages.
+	Conversation *Conversation `protobuf:"bytes,3,opt,name=conversation,proto3,oneof"`
+}
+
+func (*ExportMyDataResponse_Preferences) isExportMyDataResponse_Piece() {}
+
+func (*ExportMyDataResponse_Draft) isExportMyDataResponse_Piece() {}
+
+func (*ExportMyDataResponse_Conversation) isExportMyDataResponse_Piece() {}
+
+// EraseMyDataRequest must be meant.
+type EraseMyDataRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// True: the member has confirmed that nothing can be brought back.
+	Confirm       bool `protobuf:"varint,1,opt,name=confirm,proto3" json:"confirm,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EraseMyDataRequest) Reset() {
+	*x = EraseMyDataRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EraseMyDataRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EraseMyDataRequest) ProtoMessage() {}
+
+func (x *EraseMyDataRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EraseMyDataRequest.ProtoReflect.Descriptor instead.
+func (*EraseMyDataRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *EraseMyDataRequest) GetConfirm() bool {
+	if x != nil {
+		return x.Confirm
+	}
+	return false
+}
+
+// EraseMyDataResponse tells what was done.
+type EraseMyDataResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many conversations were erased by this call.
+	Conversations int32 `protobuf:"varint,1,opt,name=conversations,proto3" json:"conversations,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EraseMyDataResponse) Reset() {
+	*x = EraseMyDataResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EraseMyDataResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EraseMyDataResponse) ProtoMessage() {}
+
+func (x *EraseMyDataResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EraseMyDataResponse.ProtoReflect.Descriptor instead.
+func (*EraseMyDataResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{66}
+}
+
+func (x *EraseMyDataResponse) GetConversations() int32 {
+	if x != nil {
+		return x.Conversations
+	}
+	return 0
+}
+
+// TransferRequest names a conversation and a queue.
+type TransferRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the conversation.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Code of the queue, of the current taxonomy.
+	Queue         string `protobuf:"bytes,2,opt,name=queue,proto3" json:"queue,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferRequest) Reset() {
+	*x = TransferRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[67]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferRequest) ProtoMessage() {}
+
+func (x *TransferRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[67]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferRequest.ProtoReflect.Descriptor instead.
+func (*TransferRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{67}
+}
+
+func (x *TransferRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *TransferRequest) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+// TransferResponse is the conversation as it is now, without messages.
+type TransferResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The conversation.
+	Conversation  *Conversation `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferResponse) Reset() {
+	*x = TransferResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferResponse) ProtoMessage() {}
+
+func (x *TransferResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferResponse.ProtoReflect.Descriptor instead.
+func (*TransferResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{68}
+}
+
+func (x *TransferResponse) GetConversation() *Conversation {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+// RecategoriseRequest has the right selection.
+type RecategoriseRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the conversation.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Code of the theme.
+	Theme string `protobuf:"bytes,2,opt,name=theme,proto3" json:"theme,omitempty"`
+	// Code of the topic.
+	Topic string `protobuf:"bytes,3,opt,name=topic,proto3" json:"topic,omitempty"`
+	// Code of the reason.
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecategoriseRequest) Reset() {
+	*x = RecategoriseRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecategoriseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecategoriseRequest) ProtoMessage() {}
+
+func (x *RecategoriseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecategoriseRequest.ProtoReflect.Descriptor instead.
+func (*RecategoriseRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *RecategoriseRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *RecategoriseRequest) GetTheme() string {
+	if x != nil {
+		return x.Theme
+	}
+	return ""
+}
+
+func (x *RecategoriseRequest) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *RecategoriseRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// RecategoriseResponse is the conversation as it is now, without messages.
+type RecategoriseResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The conversation.
+	Conversation  *Conversation `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecategoriseResponse) Reset() {
+	*x = RecategoriseResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[70]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecategoriseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecategoriseResponse) ProtoMessage() {}
+
+func (x *RecategoriseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[70]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecategoriseResponse.ProtoReflect.Descriptor instead.
+func (*RecategoriseResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{70}
+}
+
+func (x *RecategoriseResponse) GetConversation() *Conversation {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+// ReopenRequest names a conversation.
+type ReopenRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReopenRequest) Reset() {
+	*x = ReopenRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[71]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReopenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReopenRequest) ProtoMessage() {}
+
+func (x *ReopenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[71]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReopenRequest.ProtoReflect.Descriptor instead.
+func (*ReopenRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{71}
+}
+
+func (x *ReopenRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// ReopenResponse is the conversation as it is now, without messages.
+type ReopenResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The conversation.
+	Conversation  *Conversation `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReopenResponse) Reset() {
+	*x = ReopenResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[72]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReopenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReopenResponse) ProtoMessage() {}
+
+func (x *ReopenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[72]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReopenResponse.ProtoReflect.Descriptor instead.
+func (*ReopenResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{72}
+}
+
+func (x *ReopenResponse) GetConversation() *Conversation {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+// AddNoteRequest is an internal note.
+type AddNoteRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the conversation.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The text: 1 to 2000 characters, counted and refused as a member's is.
+	Text          string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddNoteRequest) Reset() {
+	*x = AddNoteRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[73]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddNoteRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddNoteRequest) ProtoMessage() {}
+
+func (x *AddNoteRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[73]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddNoteRequest.ProtoReflect.Descriptor instead.
+func (*AddNoteRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{73}
+}
+
+func (x *AddNoteRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *AddNoteRequest) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+// AddNoteResponse is the conversation with its messages and notes.
+type AddNoteResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The conversation.
+	Conversation  *Conversation `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddNoteResponse) Reset() {
+	*x = AddNoteResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[74]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddNoteResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddNoteResponse) ProtoMessage() {}
+
+func (x *AddNoteResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[74]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddNoteResponse.ProtoReflect.Descriptor instead.
+func (*AddNoteResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{74}
+}
+
+func (x *AddNoteResponse) GetConversation() *Conversation {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+// ListQueuesRequest asks for all queues.
+type ListQueuesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListQueuesRequest) Reset() {
+	*x = ListQueuesRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[75]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListQueuesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListQueuesRequest) ProtoMessage() {}
+
+func (x *ListQueuesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[75]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListQueuesRequest.ProtoReflect.Descriptor instead.
+func (*ListQueuesRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{75}
+}
+
+// ListQueuesResponse has the queues.
+type ListQueuesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Queues of the current taxonomy, in its order.
+	Queues        []*AgentQueue `protobuf:"bytes,1,rep,name=queues,proto3" json:"queues,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListQueuesResponse) Reset() {
+	*x = ListQueuesResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[76]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListQueuesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListQueuesResponse) ProtoMessage() {}
+
+func (x *ListQueuesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[76]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListQueuesResponse.ProtoReflect.Descriptor instead.
+func (*ListQueuesResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{76}
+}
+
+func (x *ListQueuesResponse) GetQueues() []*AgentQueue {
+	if x != nil {
+		return x.Queues
+	}
+	return nil
+}
+
+// AgentQueue is a service of the body that answers messages.
+type AgentQueue struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Stable code.
+	Code string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	// Its name.
+	Label string `protobuf:"bytes,2,opt,name=label,proto3" json:"label,omitempty"`
+	// The agent sees its conversations.
+	Mine bool `protobuf:"varint,3,opt,name=mine,proto3" json:"mine,omitempty"`
+	// How many conversations wait in it; 0 where not the agent's.
+	Waiting       int32 `protobuf:"varint,4,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentQueue) Reset() {
+	*x = AgentQueue{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[77]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentQueue) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentQueue) ProtoMessage() {}
+
+func (x *AgentQueue) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[77]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentQueue.ProtoReflect.Descriptor instead.
+func (*AgentQueue) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{77}
+}
+
+func (x *AgentQueue) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *AgentQueue) GetLabel() string {
+	if x != nil {
+		return x.Label
+	}
+	return ""
+}
+
+func (x *AgentQueue) GetMine() bool {
+	if x != nil {
+		return x.Mine
+	}
+	return false
+}
+
+func (x *AgentQueue) GetWaiting() int32 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
+// Template is a text that replies can begin with.
+type Template struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// UUID.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// What agents choose it by.
+	Title string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
+	// The text. {{reference}}, {{theme}}, {{topic}} and {{date}} stand for the
+	// conversation's reference, selection and day of receipt.
+	Text string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	// Code of the queue whose replies it is for; empty: all.
+	Queue string `protobuf:"bytes,4,opt,name=queue,proto3" json:"queue,omitempty"`
+	// When it was last changed.
+	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Template) Reset() {
+	*x = Template{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[78]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Template) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Template) ProtoMessage() {}
+
+func (x *Template) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[78]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Template.ProtoReflect.Descriptor instead.
+func (*Template) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{78}
+}
+
+func (x *Template) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Template) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *Template) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Template) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+func (x *Template) GetUpdateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UpdateTime
+	}
+	return nil
+}
+
+// ListTemplatesRequest asks for templates.
+type ListTemplatesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only those for this queue and those for all; empty: every one.
+	Queue         string `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTemplatesRequest) Reset() {
+	*x = ListTemplatesRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[79]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTemplatesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTemplatesRequest) ProtoMessage() {}
+
+func (x *ListTemplatesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[79]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTemplatesRequest.ProtoReflect.Descriptor instead.
+func (*ListTemplatesRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{79}
+}
+
+func (x *ListTemplatesRequest) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+// ListTemplatesResponse has the templates, by title.
+type ListTemplatesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The templates, at most 200.
+	Templates     []*Template `protobuf:"bytes,1,rep,name=templates,proto3" json:"templates,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTemplatesResponse) Reset() {
+	*x = ListTemplatesResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[80]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTemplatesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTemplatesResponse) ProtoMessage() {}
+
+func (x *ListTemplatesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[80]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTemplatesResponse.ProtoReflect.Descriptor instead.
+func (*ListTemplatesResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{80}
+}
+
+func (x *ListTemplatesResponse) GetTemplates() []*Template {
+	if x != nil {
+		return x.Templates
+	}
+	return nil
+}
+
+// SaveTemplateRequest is a template to store.
+type SaveTemplateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The title, 1 to 80 characters.
+	Title string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
+	// The text, 1 to 5000 characters.
+	Text string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	// Code of a queue; empty: all.
+	Queue         string `protobuf:"bytes,4,opt,name=queue,proto3" json:"queue,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SaveTemplateRequest) Reset() {
+	*x = SaveTemplateRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[81]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SaveTemplateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SaveTemplateRequest) ProtoMessage() {}
+
+func (x *SaveTemplateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[81]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SaveTemplateRequest.ProtoReflect.Descriptor instead.
+func (*SaveTemplateRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{81}
+}
+
+func (x *SaveTemplateRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *SaveTemplateRequest) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *SaveTemplateRequest) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *SaveTemplateRequest) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+// SaveTemplateResponse is the template as stored.
+type SaveTemplateResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The template.
+	Template      *Template `protobuf:"bytes,1,opt,name=template,proto3" json:"template,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SaveTemplateResponse) Reset() {
+	*x = SaveTemplateResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[82]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SaveTemplateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SaveTemplateResponse) ProtoMessage() {}
+
+func (x *SaveTemplateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[82]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SaveTemplateResponse.ProtoReflect.Descriptor instead.
+func (*SaveTemplateResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{82}
+}
+
+func (x *SaveTemplateResponse) GetTemplate() *Template {
+	if x != nil {
+		return x.Template
+	}
+	return nil
+}
+
+// DeleteTemplateRequest names a template.
+type DeleteTemplateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteTemplateRequest) Reset() {
+	*x = DeleteTemplateRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[83]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteTemplateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteTemplateRequest) ProtoMessage() {}
+
+func (x *DeleteTemplateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[83]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteTemplateRequest.ProtoReflect.Descriptor instead.
+func (*DeleteTemplateRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{83}
+}
+
+func (x *DeleteTemplateRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// DeleteTemplateResponse is empty.
+type DeleteTemplateResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteTemplateResponse) Reset() {
+	*x = DeleteTemplateResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[84]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteTemplateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteTemplateResponse) ProtoMessage() {}
+
+func (x *DeleteTemplateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[84]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteTemplateResponse.ProtoReflect.Descriptor instead.
+func (*DeleteTemplateResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{84}
+}
+
+// GetStatisticsRequest asks for the figures of some days.
+type GetStatisticsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many days back from today, today included: 1 to 366, 30 when 0.
+	Days int32 `protobuf:"varint,1,opt,name=days,proto3" json:"days,omitempty"`
+	// Only this queue; empty: all queues of the agent.
+	Queue         string `protobuf:"bytes,2,opt,name=queue,proto3" json:"queue,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetStatisticsRequest) Reset() {
+	*x = GetStatisticsRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[85]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetStatisticsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetStatisticsRequest) ProtoMessage() {}
+
+func (x *GetStatisticsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[85]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetStatisticsRequest.ProtoReflect.Descriptor instead.
+func (*GetStatisticsRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{85}
+}
+
+func (x *GetStatisticsRequest) GetDays() int32 {
+	if x != nil {
+		return x.Days
+	}
+	return 0
+}
+
+func (x *GetStatisticsRequest) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+// GetStatisticsResponse has the figures. Days are those of Paris.
+type GetStatisticsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One entry a day, oldest first, days without conversations included.
+	Days []*DayFigures `protobuf:"bytes,1,rep,name=days,proto3" json:"days,omitempty"`
+	// One entry a theme, most conversations first.
+	Themes []*ThemeFigures `protobuf:"bytes,2,rep,name=themes,proto3" json:"themes,omitempty"`
+	// How many conversations wait for the body now.
+	Waiting int32 `protobuf:"varint,3,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	// When the oldest of them came; absent when none waits.
+	OldestWaiting *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=oldest_waiting,json=oldestWaiting,proto3" json:"oldest_waiting,omitempty"`
+	// First answers to conversations of these days.
+	Answers       *AnswerFigures `protobuf:"bytes,5,opt,name=answers,proto3" json:"answers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetStatisticsResponse) Reset() {
+	*x = GetStatisticsResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[86]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetStatisticsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetStatisticsResponse) ProtoMessage() {}
+
+func (x *GetStatisticsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[86]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetStatisticsResponse.ProtoReflect.Descriptor instead.
+func (*GetStatisticsResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{86}
+}
+
+func (x *GetStatisticsResponse) GetDays() []*DayFigures {
+	if x != nil {
+		return x.Days
+	}
+	return nil
+}
+
+func (x *GetStatisticsResponse) GetThemes() []*ThemeFigures {
+	if x != nil {
+		return x.Themes
+	}
+	return nil
+}
+
+func (x *GetStatisticsResponse) GetWaiting() int32 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
+func (x *GetStatisticsResponse) GetOldestWaiting() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OldestWaiting
+	}
+	return nil
+}
+
+func (x *GetStatisticsResponse) GetAnswers() *AnswerFigures {
+	if x != nil {
+		return x.Answers
+	}
+	return nil
+}
+
+// DayFigures is one day.
+type DayFigures struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// YYYY-MM-DD.
+	Date string `protobuf:"bytes,1,opt,name=date,proto3" json:"date,omitempty"`
+	// Conversations opened.
+	Received int32 `protobuf:"varint,2,opt,name=received,proto3" json:"received,omitempty"`
+	// Conversations that got their first answer.
+	Answered      int32 `protobuf:"varint,3,opt,name=answered,proto3" json:"answered,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DayFigures) Reset() {
+	*x = DayFigures{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[87]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DayFigures) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DayFigures) ProtoMessage() {}
+
+func (x *DayFigures) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[87]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DayFigures.ProtoReflect.Descriptor instead.
+func (*DayFigures) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{87}
+}
+
+func (x *DayFigures) GetDate() string {
+	if x != nil {
+		return x.Date
+	}
+	return ""
+}
+
+func (x *DayFigures) GetReceived() int32 {
+	if x != nil {
+		return x.Received
+	}
+	return 0
+}
+
+func (x *DayFigures) GetAnswered() int32 {
+	if x != nil {
+		return x.Answered
+	}
+	return 0
+}
+
+// ThemeFigures is one theme.
+type ThemeFigures struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The theme.
+	Theme *Choice `protobuf:"bytes,1,opt,name=theme,proto3" json:"theme,omitempty"`
+	// Conversations opened.
+	Received int32 `protobuf:"varint,2,opt,name=received,proto3" json:"received,omitempty"`
+	// Of these, how many have a first answer.
+	Answered int32 `protobuf:"varint,3,opt,name=answered,proto3" json:"answered,omitempty"`
+	// Of these, how many within the days aimed at.
+	OnTime int32 `protobuf:"varint,4,opt,name=on_time,json=onTime,proto3" json:"on_time,omitempty"`
+	// Half of the first answers took no longer, in hours; 0 without any.
+	MedianHours   float64 `protobuf:"fixed64,5,opt,name=median_hours,json=medianHours,proto3" json:"median_hours,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ThemeFigures) Reset() {
+	*x = ThemeFigures{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[88]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ThemeFigures) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ThemeFigures) ProtoMessage() {}
+
+func (x *ThemeFigures) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[88]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ThemeFigures.ProtoReflect.Descriptor instead.
+func (*ThemeFigures) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{88}
+}
+
+func (x *ThemeFigures) GetTheme() *Choice {
+	if x != nil {
+		return x.Theme
+	}
+	return nil
+}
+
+func (x *ThemeFigures) GetReceived() int32 {
+	if x != nil {
+		return x.Received
+	}
+	return 0
+}
+
+func (x *ThemeFigures) GetAnswered() int32 {
+	if x != nil {
+		return x.Answered
+	}
+	return 0
+}
+
+func (x *ThemeFigures) GetOnTime() int32 {
+	if x != nil {
+		return x.OnTime
+	}
+	return 0
+}
+
+func (x *ThemeFigures) GetMedianHours() float64 {
+	if x != nil {
+		return x.MedianHours
+	}
+	return 0
+}
+
+// AnswerFigures are about first answers.
+type AnswerFigures struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many.
+	Answered int32 `protobuf:"varint,1,opt,name=answered,proto3" json:"answered,omitempty"`
+	// How many within the days aimed at.
+	OnTime int32 `protobuf:"varint,2,opt,name=on_time,json=onTime,proto3" json:"on_time,omitempty"`
+	// Half took no longer, in hours.
+	MedianHours float64 `protobuf:"fixed64,3,opt,name=median_hours,json=medianHours,proto3" json:"median_hours,omitempty"`
+	// Nine of ten took no longer, in hours.
+	P90Hours      float64 `protobuf:"fixed64,4,opt,name=p90_hours,json=p90Hours,proto3" json:"p90_hours,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AnswerFigures) Reset() {
+	*x = AnswerFigures{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[89]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AnswerFigures) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AnswerFigures) ProtoMessage() {}
+
+func (x *AnswerFigures) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[89]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AnswerFigures.ProtoReflect.Descriptor instead.
+func (*AnswerFigures) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{89}
+}
+
+func (x *AnswerFigures) GetAnswered() int32 {
+	if x != nil {
+		return x.Answered
+	}
+	return 0
+}
+
+func (x *AnswerFigures) GetOnTime() int32 {
+	if x != nil {
+		return x.OnTime
+	}
+	return 0
+}
+
+func (x *AnswerFigures) GetMedianHours() float64 {
+	if x != nil {
+		return x.MedianHours
+	}
+	return 0
+}
+
+func (x *AnswerFigures) GetP90Hours() float64 {
+	if x != nil {
+		return x.P90Hours
+	}
+	return 0
+}
+
+// WatchQueueRequest asks for changes from now on.
+type WatchQueueRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchQueueRequest) Reset() {
+	*x = WatchQueueRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[90]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchQueueRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchQueueRequest) ProtoMessage() {}
+
+func (x *WatchQueueRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[90]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchQueueRequest.ProtoReflect.Descriptor instead.
+func (*WatchQueueRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{90}
+}
+
+// WatchQueueResponse is a hint that something has changed.
+type WatchQueueResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the conversation; empty in the first answer, and when any may have
+	// changed.
+	ConversationId string `protobuf:"bytes,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
+	// It has just been opened.
+	Opened        bool `protobuf:"varint,2,opt,name=opened,proto3" json:"opened,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchQueueResponse) Reset() {
+	*x = WatchQueueResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[91]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchQueueResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchQueueResponse) ProtoMessage() {}
+
+func (x *WatchQueueResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[91]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchQueueResponse.ProtoReflect.Descriptor instead.
+func (*WatchQueueResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{91}
+}
+
+func (x *WatchQueueResponse) GetConversationId() string {
+	if x != nil {
+		return x.ConversationId
+	}
+	return ""
+}
+
+func (x *WatchQueueResponse) GetOpened() bool {
+	if x != nil {
+		return x.Opened
+	}
+	return false
+}
+
 var File_messagerie_messaging_v1_messaging_proto protoreflect.FileDescriptor
 
 const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
@@ -2652,7 +5686,7 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"'messagerie/messaging/v1/messaging.proto\x12\x17messagerie.messaging.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!messagerie/access/v1/access.proto\x1a%messagerie/taxonomy/v1/taxonomy.proto\"2\n" +
 	"\x06Choice\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x14\n" +
-	"\x05label\x18\x02 \x01(\tR\x05label\"\xde\x05\n" +
+	"\x05label\x18\x02 \x01(\tR\x05label\"\xe0\x06\n" +
 	"\fConversation\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
 	"\treference\x18\x02 \x01(\tR\treference\x12<\n" +
@@ -2671,7 +5705,19 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"updateTime\x12<\n" +
 	"\bmessages\x18\r \x03(\v2 .messagerie.messaging.v1.MessageR\bmessages\x125\n" +
 	"\x05queue\x18\x0e \x01(\v2\x1f.messagerie.messaging.v1.ChoiceR\x05queue\x128\n" +
-	"\x05claim\x18\x0f \x01(\v2\".messagerie.messaging.v1.ClaimInfoR\x05claim\"r\n" +
+	"\x05claim\x18\x0f \x01(\v2\".messagerie.messaging.v1.ClaimInfoR\x05claim\x123\n" +
+	"\x05notes\x18\x10 \x03(\v2\x1d.messagerie.messaging.v1.NoteR\x05notes\x123\n" +
+	"\x05steps\x18\x11 \x03(\v2\x1d.messagerie.messaging.v1.StepR\x05steps\x12\x16\n" +
+	"\x06erased\x18\x12 \x01(\bR\x06erased\"\x82\x01\n" +
+	"\x04Note\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
+	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x17\n" +
+	"\x04text\x18\x03 \x01(\tB\x03\x80\x01\x01R\x04text\x12;\n" +
+	"\vcreate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\"m\n" +
+	"\x04Step\x125\n" +
+	"\x04kind\x18\x01 \x01(\x0e2!.messagerie.messaging.v1.StepKindR\x04kind\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"r\n" +
 	"\tClaimInfo\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\tR\x05agent\x12\x12\n" +
 	"\x04mine\x18\x02 \x01(\bR\x04mine\x12;\n" +
@@ -2762,7 +5808,7 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x1aBatchGetRecipientsResponse\x12B\n" +
 	"\n" +
 	"recipients\x18\x01 \x03(\v2\".messagerie.messaging.v1.RecipientR\n" +
-	"recipients\"\x94\x02\n" +
+	"recipients\"\xf1\x02\n" +
 	"\tRecipient\x12'\n" +
 	"\x0fconversation_id\x18\x01 \x01(\tR\x0econversationId\x12\x19\n" +
 	"\x05email\x18\x02 \x01(\tB\x03\x80\x01\x01R\x05email\x12\x19\n" +
@@ -2770,7 +5816,10 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x06locale\x18\x04 \x01(\tR\x06locale\x12\x1c\n" +
 	"\treference\x18\x05 \x01(\tR\treference\x12=\n" +
 	"\freceive_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\x123\n" +
-	"\x05queue\x18\a \x01(\v2\x1d.messagerie.taxonomy.v1.QueueR\x05queue\"\xaf\x01\n" +
+	"\x05queue\x18\a \x01(\v2\x1d.messagerie.taxonomy.v1.QueueR\x05queue\x129\n" +
+	"\x19no_sms_on_acknowledgement\x18\b \x01(\bR\x16noSmsOnAcknowledgement\x12 \n" +
+	"\fsms_on_reply\x18\t \x01(\bR\n" +
+	"smsOnReply\"\xaf\x01\n" +
 	"\x12CheckReaderRequest\x121\n" +
 	"\x0fconversation_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x0econversationId\x12\x18\n" +
 	"\x06member\x18\x02 \x01(\tH\x00R\x06member\x12;\n" +
@@ -2813,7 +5862,171 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\apayload\x18\x06 \x01(\fR\apayload\"z\n" +
 	"\x12ListEventsResponse\x12<\n" +
 	"\x06events\x18\x01 \x03(\v2$.messagerie.messaging.v1.LoggedEventR\x06events\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\x90\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"H\n" +
+	"\x13PostFollowUpRequest\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x17\n" +
+	"\x04text\x18\x02 \x01(\tB\x03\x80\x01\x01R\x04text\"a\n" +
+	"\x14PostFollowUpResponse\x12I\n" +
+	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"\x9a\x02\n" +
+	"\x05Draft\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12<\n" +
+	"\baudience\x18\x02 \x01(\x0e2 .messagerie.taxonomy.v1.AudienceR\baudience\x12\x14\n" +
+	"\x05theme\x18\x03 \x01(\tR\x05theme\x12\x14\n" +
+	"\x05topic\x18\x04 \x01(\tR\x05topic\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12)\n" +
+	"\x10taxonomy_version\x18\x06 \x01(\x05R\x0ftaxonomyVersion\x12\x17\n" +
+	"\x04text\x18\a \x01(\tB\x03\x80\x01\x01R\x04text\x12;\n" +
+	"\vupdate_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"updateTime\"\xa8\x02\n" +
+	"\x10SaveDraftRequest\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12F\n" +
+	"\baudience\x18\x02 \x01(\x0e2 .messagerie.taxonomy.v1.AudienceB\b\xbaH\x05\x82\x01\x02\x10\x01R\baudience\x12\x1d\n" +
+	"\x05theme\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05theme\x12\x1d\n" +
+	"\x05topic\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05topic\x12\x1f\n" +
+	"\x06reason\x18\x05 \x01(\tB\a\xbaH\x04r\x02\x18@R\x06reason\x122\n" +
+	"\x10taxonomy_version\x18\x06 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\x0ftaxonomyVersion\x12\x1f\n" +
+	"\x04text\x18\a \x01(\tB\v\xbaH\x05r\x03\x18\xc0>\x80\x01\x01R\x04text\"I\n" +
+	"\x11SaveDraftResponse\x124\n" +
+	"\x05draft\x18\x01 \x01(\v2\x1e.messagerie.messaging.v1.DraftR\x05draft\"+\n" +
+	"\x0fGetDraftRequest\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"H\n" +
+	"\x10GetDraftResponse\x124\n" +
+	"\x05draft\x18\x01 \x01(\v2\x1e.messagerie.messaging.v1.DraftR\x05draft\"\x13\n" +
+	"\x11ListDraftsRequest\"L\n" +
+	"\x12ListDraftsResponse\x126\n" +
+	"\x06drafts\x18\x01 \x03(\v2\x1e.messagerie.messaging.v1.DraftR\x06drafts\".\n" +
+	"\x12DeleteDraftRequest\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"\x15\n" +
+	"\x13DeleteDraftResponse\"\x1b\n" +
+	"\x19WatchConversationsRequest\"h\n" +
+	"\x1aWatchConversationsResponse\x12'\n" +
+	"\x0fconversation_id\x18\x01 \x01(\tR\x0econversationId\x12!\n" +
+	"\funread_count\x18\x02 \x01(\x05R\vunreadCount\"\xf9\x01\n" +
+	"\vPreferences\x12\x19\n" +
+	"\x05email\x18\x01 \x01(\tB\x03\x80\x01\x01R\x05email\x12\x19\n" +
+	"\x05phone\x18\x02 \x01(\tB\x03\x80\x01\x01R\x05phone\x12!\n" +
+	"\femail_chosen\x18\x03 \x01(\bR\vemailChosen\x12!\n" +
+	"\fphone_chosen\x18\x04 \x01(\bR\vphoneChosen\x12\x16\n" +
+	"\x06locale\x18\x05 \x01(\tR\x06locale\x124\n" +
+	"\x16sms_on_acknowledgement\x18\x06 \x01(\bR\x14smsOnAcknowledgement\x12 \n" +
+	"\fsms_on_reply\x18\a \x01(\bR\n" +
+	"smsOnReply\"\x17\n" +
+	"\x15GetPreferencesRequest\"`\n" +
+	"\x16GetPreferencesResponse\x12F\n" +
+	"\vpreferences\x18\x01 \x01(\v2$.messagerie.messaging.v1.PreferencesR\vpreferences\"\xde\x01\n" +
+	"\x18UpdatePreferencesRequest\x12!\n" +
+	"\x05email\x18\x01 \x01(\tB\v\xbaH\x05r\x03\x18\xfe\x01\x80\x01\x01R\x05email\x12 \n" +
+	"\x05phone\x18\x02 \x01(\tB\n" +
+	"\xbaH\x04r\x02\x18 \x80\x01\x01R\x05phone\x12%\n" +
+	"\x06locale\x18\x03 \x01(\tB\r\xbaH\n" +
+	"r\bR\x02frR\x02enR\x06locale\x124\n" +
+	"\x16sms_on_acknowledgement\x18\x04 \x01(\bR\x14smsOnAcknowledgement\x12 \n" +
+	"\fsms_on_reply\x18\x05 \x01(\bR\n" +
+	"smsOnReply\"c\n" +
+	"\x19UpdatePreferencesResponse\x12F\n" +
+	"\vpreferences\x18\x01 \x01(\v2$.messagerie.messaging.v1.PreferencesR\vpreferences\"\xc4\x01\n" +
+	"\x17GetExpectedDelayRequest\x12H\n" +
+	"\baudience\x18\x01 \x01(\x0e2 .messagerie.taxonomy.v1.AudienceB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\baudience\x12\x1f\n" +
+	"\x05theme\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05theme\x12\x1d\n" +
+	"\x05topic\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05topic\x12\x1f\n" +
+	"\x06reason\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\x06reason\"\xb2\x01\n" +
+	"\x18GetExpectedDelayResponse\x12>\n" +
+	"\x06target\x18\x01 \x01(\v2&.messagerie.messaging.v1.ExpectedDelayR\x06target\x12<\n" +
+	"\x05usual\x18\x02 \x01(\v2&.messagerie.messaging.v1.ExpectedDelayR\x05usual\x12\x18\n" +
+	"\aanswers\x18\x03 \x01(\x05R\aanswers\"\x15\n" +
+	"\x13ExportMyDataRequest\"\xee\x01\n" +
+	"\x14ExportMyDataResponse\x12H\n" +
+	"\vpreferences\x18\x01 \x01(\v2$.messagerie.messaging.v1.PreferencesH\x00R\vpreferences\x126\n" +
+	"\x05draft\x18\x02 \x01(\v2\x1e.messagerie.messaging.v1.DraftH\x00R\x05draft\x12K\n" +
+	"\fconversation\x18\x03 \x01(\v2%.messagerie.messaging.v1.ConversationH\x00R\fconversationB\a\n" +
+	"\x05piece\"7\n" +
+	"\x12EraseMyDataRequest\x12!\n" +
+	"\aconfirm\x18\x01 \x01(\bB\a\xbaH\x04j\x02\b\x01R\aconfirm\";\n" +
+	"\x13EraseMyDataResponse\x12$\n" +
+	"\rconversations\x18\x01 \x01(\x05R\rconversations\"L\n" +
+	"\x0fTransferRequest\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x1f\n" +
+	"\x05queue\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05queue\"]\n" +
+	"\x10TransferResponse\x12I\n" +
+	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"\x90\x01\n" +
+	"\x13RecategoriseRequest\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x1f\n" +
+	"\x05theme\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05theme\x12\x1d\n" +
+	"\x05topic\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05topic\x12\x1f\n" +
+	"\x06reason\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\x06reason\"a\n" +
+	"\x14RecategoriseResponse\x12I\n" +
+	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\")\n" +
+	"\rReopenRequest\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"[\n" +
+	"\x0eReopenResponse\x12I\n" +
+	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"C\n" +
+	"\x0eAddNoteRequest\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x17\n" +
+	"\x04text\x18\x02 \x01(\tB\x03\x80\x01\x01R\x04text\"\\\n" +
+	"\x0fAddNoteResponse\x12I\n" +
+	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"\x13\n" +
+	"\x11ListQueuesRequest\"Q\n" +
+	"\x12ListQueuesResponse\x12;\n" +
+	"\x06queues\x18\x01 \x03(\v2#.messagerie.messaging.v1.AgentQueueR\x06queues\"d\n" +
+	"\n" +
+	"AgentQueue\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\x12\x14\n" +
+	"\x05label\x18\x02 \x01(\tR\x05label\x12\x12\n" +
+	"\x04mine\x18\x03 \x01(\bR\x04mine\x12\x18\n" +
+	"\awaiting\x18\x04 \x01(\x05R\awaiting\"\x97\x01\n" +
+	"\bTemplate\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
+	"\x05title\x18\x02 \x01(\tR\x05title\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\x12\x14\n" +
+	"\x05queue\x18\x04 \x01(\tR\x05queue\x12;\n" +
+	"\vupdate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"updateTime\"5\n" +
+	"\x14ListTemplatesRequest\x12\x1d\n" +
+	"\x05queue\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05queue\"X\n" +
+	"\x15ListTemplatesResponse\x12?\n" +
+	"\ttemplates\x18\x01 \x03(\v2!.messagerie.messaging.v1.TemplateR\ttemplates\"\x8f\x01\n" +
+	"\x13SaveTemplateRequest\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x1f\n" +
+	"\x05title\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18PR\x05title\x12\x1e\n" +
+	"\x04text\x18\x03 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x88'R\x04text\x12\x1d\n" +
+	"\x05queue\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05queue\"U\n" +
+	"\x14SaveTemplateResponse\x12=\n" +
+	"\btemplate\x18\x01 \x01(\v2!.messagerie.messaging.v1.TemplateR\btemplate\"1\n" +
+	"\x15DeleteTemplateRequest\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"\x18\n" +
+	"\x16DeleteTemplateResponse\"U\n" +
+	"\x14GetStatisticsRequest\x12\x1e\n" +
+	"\x04days\x18\x01 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xee\x02(\x00R\x04days\x12\x1d\n" +
+	"\x05queue\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05queue\"\xae\x02\n" +
+	"\x15GetStatisticsResponse\x127\n" +
+	"\x04days\x18\x01 \x03(\v2#.messagerie.messaging.v1.DayFiguresR\x04days\x12=\n" +
+	"\x06themes\x18\x02 \x03(\v2%.messagerie.messaging.v1.ThemeFiguresR\x06themes\x12\x18\n" +
+	"\awaiting\x18\x03 \x01(\x05R\awaiting\x12A\n" +
+	"\x0eoldest_waiting\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\roldestWaiting\x12@\n" +
+	"\aanswers\x18\x05 \x01(\v2&.messagerie.messaging.v1.AnswerFiguresR\aanswers\"X\n" +
+	"\n" +
+	"DayFigures\x12\x12\n" +
+	"\x04date\x18\x01 \x01(\tR\x04date\x12\x1a\n" +
+	"\breceived\x18\x02 \x01(\x05R\breceived\x12\x1a\n" +
+	"\banswered\x18\x03 \x01(\x05R\banswered\"\xb9\x01\n" +
+	"\fThemeFigures\x125\n" +
+	"\x05theme\x18\x01 \x01(\v2\x1f.messagerie.messaging.v1.ChoiceR\x05theme\x12\x1a\n" +
+	"\breceived\x18\x02 \x01(\x05R\breceived\x12\x1a\n" +
+	"\banswered\x18\x03 \x01(\x05R\banswered\x12\x17\n" +
+	"\aon_time\x18\x04 \x01(\x05R\x06onTime\x12!\n" +
+	"\fmedian_hours\x18\x05 \x01(\x01R\vmedianHours\"\x84\x01\n" +
+	"\rAnswerFigures\x12\x1a\n" +
+	"\banswered\x18\x01 \x01(\x05R\banswered\x12\x17\n" +
+	"\aon_time\x18\x02 \x01(\x05R\x06onTime\x12!\n" +
+	"\fmedian_hours\x18\x03 \x01(\x01R\vmedianHours\x12\x1b\n" +
+	"\tp90_hours\x18\x04 \x01(\x01R\bp90Hours\"\x13\n" +
+	"\x11WatchQueueRequest\"U\n" +
+	"\x12WatchQueueResponse\x12'\n" +
+	"\x0fconversation_id\x18\x01 \x01(\tR\x0econversationId\x12\x16\n" +
+	"\x06opened\x18\x02 \x01(\bR\x06opened*\x90\x01\n" +
 	"\x06Status\x12\x16\n" +
 	"\x12STATUS_UNSPECIFIED\x10\x00\x12\b\n" +
 	"\x04SENT\x10\x01\x12\x0f\n" +
@@ -2828,21 +6041,56 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x12AUTHOR_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +
 	"\x06MEMBER\x10\x01\x12\t\n" +
-	"\x05AGENT\x10\x022\xba\a\n" +
+	"\x05AGENT\x10\x02*\x93\x01\n" +
+	"\bStepKind\x12\x19\n" +
+	"\x15STEP_KIND_UNSPECIFIED\x10\x00\x12\f\n" +
+	"\bRECEIVED\x10\x01\x12\x13\n" +
+	"\x0fTAKEN_IN_CHARGE\x10\x02\x12\v\n" +
+	"\aREPLIED\x10\x03\x12\x0f\n" +
+	"\vFOLLOWED_UP\x10\x04\x12\x0e\n" +
+	"\n" +
+	"REDIRECTED\x10\x05\x12\t\n" +
+	"\x05ENDED\x10\x06\x12\x10\n" +
+	"\fOPENED_AGAIN\x10\a2\xe9\x13\n" +
 	"\x10MessagingService\x12\x90\x01\n" +
 	"\rSubmitMessage\x12-.messagerie.messaging.v1.SubmitMessageRequest\x1a..messagerie.messaging.v1.SubmitMessageResponse\" \xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/v1/conversations\x12\x99\x01\n" +
 	"\x11ListConversations\x121.messagerie.messaging.v1.ListConversationsRequest\x1a2.messagerie.messaging.v1.ListConversationsResponse\"\x1d\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/conversations\x12\x98\x01\n" +
 	"\x0fGetConversation\x12/.messagerie.messaging.v1.GetConversationRequest\x1a0.messagerie.messaging.v1.GetConversationResponse\"\"\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/conversations/{id}\x12\xa3\x01\n" +
 	"\x10HideConversation\x120.messagerie.messaging.v1.HideConversationRequest\x1a1.messagerie.messaging.v1.HideConversationResponse\"*\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02 :\x01*\"\x1b/v1/conversations/{id}:hide\x12\xa3\x01\n" +
 	"\x10ShowConversation\x120.messagerie.messaging.v1.ShowConversationRequest\x1a1.messagerie.messaging.v1.ShowConversationResponse\"*\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02 :\x01*\"\x1b/v1/conversations/{id}:show\x12\x8f\x01\n" +
-	"\bMarkRead\x12(.messagerie.messaging.v1.MarkReadRequest\x1a).messagerie.messaging.v1.MarkReadResponse\".\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02$:\x01*\"\x1f/v1/conversations/{id}:markRead2\x95\a\n" +
+	"\bMarkRead\x12(.messagerie.messaging.v1.MarkReadRequest\x1a).messagerie.messaging.v1.MarkReadResponse\".\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02$:\x01*\"\x1f/v1/conversations/{id}:markRead\x12\x9b\x01\n" +
+	"\fPostFollowUp\x12,.messagerie.messaging.v1.PostFollowUpRequest\x1a-.messagerie.messaging.v1.PostFollowUpResponse\".\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02$:\x01*\"\x1f/v1/conversations/{id}:followUp\x12\x82\x01\n" +
+	"\tSaveDraft\x12).messagerie.messaging.v1.SaveDraftRequest\x1a*.messagerie.messaging.v1.SaveDraftResponse\"\x1e\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x14:\x01*\x1a\x0f/v1/drafts/{id}\x12|\n" +
+	"\bGetDraft\x12(.messagerie.messaging.v1.GetDraftRequest\x1a).messagerie.messaging.v1.GetDraftResponse\"\x1b\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/drafts/{id}\x12}\n" +
+	"\n" +
+	"ListDrafts\x12*.messagerie.messaging.v1.ListDraftsRequest\x1a+.messagerie.messaging.v1.ListDraftsResponse\"\x16\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\f\x12\n" +
+	"/v1/drafts\x12\x85\x01\n" +
+	"\vDeleteDraft\x12+.messagerie.messaging.v1.DeleteDraftRequest\x1a,.messagerie.messaging.v1.DeleteDraftResponse\"\x1b\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x11*\x0f/v1/drafts/{id}\x12\xa4\x01\n" +
+	"\x12WatchConversations\x122.messagerie.messaging.v1.WatchConversationsRequest\x1a3.messagerie.messaging.v1.WatchConversationsResponse\"#\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/conversations:watch0\x01\x12\x91\x01\n" +
+	"\x0eGetPreferences\x12..messagerie.messaging.v1.GetPreferencesRequest\x1a/.messagerie.messaging.v1.GetPreferencesResponse\"\x1e\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/me/preferences\x12\x9d\x01\n" +
+	"\x11UpdatePreferences\x121.messagerie.messaging.v1.UpdatePreferencesRequest\x1a2.messagerie.messaging.v1.UpdatePreferencesResponse\"!\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x17:\x01*\x1a\x12/v1/me/preferences\x12\x96\x01\n" +
+	"\x10GetExpectedDelay\x120.messagerie.messaging.v1.GetExpectedDelayRequest\x1a1.messagerie.messaging.v1.GetExpectedDelayResponse\"\x1d\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/expectedDelay\x12\x88\x01\n" +
+	"\fExportMyData\x12,.messagerie.messaging.v1.ExportMyDataRequest\x1a-.messagerie.messaging.v1.ExportMyDataResponse\"\x19\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/me/export0\x01\x12\x85\x01\n" +
+	"\vEraseMyData\x12+.messagerie.messaging.v1.EraseMyDataRequest\x1a,.messagerie.messaging.v1.EraseMyDataResponse\"\x1b\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x11:\x01*\"\f/v1/me:erase2\xe7\x12\n" +
 	"\fAgentService\x12\x87\x01\n" +
 	"\tListQueue\x12).messagerie.messaging.v1.ListQueueRequest\x1a*.messagerie.messaging.v1.ListQueueResponse\"#\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/agent/conversations\x12\xb6\x01\n" +
 	"\x0fGetConversation\x12;.messagerie.messaging.v1.AgentServiceGetConversationRequest\x1a<.messagerie.messaging.v1.AgentServiceGetConversationResponse\"(\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/agent/conversations/{id}\x12\x89\x01\n" +
 	"\x05Claim\x12%.messagerie.messaging.v1.ClaimRequest\x1a&.messagerie.messaging.v1.ClaimResponse\"1\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02':\x01*\"\"/v1/agent/conversations/{id}:claim\x12\x91\x01\n" +
 	"\aRelease\x12'.messagerie.messaging.v1.ReleaseRequest\x1a(.messagerie.messaging.v1.ReleaseResponse\"3\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02):\x01*\"$/v1/agent/conversations/{id}:release\x12\x95\x01\n" +
 	"\tPostReply\x12).messagerie.messaging.v1.PostReplyRequest\x1a*.messagerie.messaging.v1.PostReplyResponse\"1\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02':\x01*\"\"/v1/agent/conversations/{id}:reply\x12\x89\x01\n" +
-	"\x05Close\x12%.messagerie.messaging.v1.CloseRequest\x1a&.messagerie.messaging.v1.CloseResponse\"1\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02':\x01*\"\"/v1/agent/conversations/{id}:close2\x88\x02\n" +
+	"\x05Close\x12%.messagerie.messaging.v1.CloseRequest\x1a&.messagerie.messaging.v1.CloseResponse\"1\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02':\x01*\"\"/v1/agent/conversations/{id}:close\x12\x95\x01\n" +
+	"\bTransfer\x12(.messagerie.messaging.v1.TransferRequest\x1a).messagerie.messaging.v1.TransferResponse\"4\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02*:\x01*\"%/v1/agent/conversations/{id}:transfer\x12\xa5\x01\n" +
+	"\fRecategorise\x12,.messagerie.messaging.v1.RecategoriseRequest\x1a-.messagerie.messaging.v1.RecategoriseResponse\"8\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02.:\x01*\")/v1/agent/conversations/{id}:recategorise\x12\x8d\x01\n" +
+	"\x06Reopen\x12&.messagerie.messaging.v1.ReopenRequest\x1a'.messagerie.messaging.v1.ReopenResponse\"2\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02(:\x01*\"#/v1/agent/conversations/{id}:reopen\x12\x8e\x01\n" +
+	"\aAddNote\x12'.messagerie.messaging.v1.AddNoteRequest\x1a(.messagerie.messaging.v1.AddNoteResponse\"0\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02&:\x01*\"!/v1/agent/conversations/{id}:note\x12\x83\x01\n" +
+	"\n" +
+	"ListQueues\x12*.messagerie.messaging.v1.ListQueuesRequest\x1a+.messagerie.messaging.v1.ListQueuesResponse\"\x1c\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/agent/queues\x12\x8f\x01\n" +
+	"\rListTemplates\x12-.messagerie.messaging.v1.ListTemplatesRequest\x1a..messagerie.messaging.v1.ListTemplatesResponse\"\x1f\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/agent/templates\x12\x94\x01\n" +
+	"\fSaveTemplate\x12,.messagerie.messaging.v1.SaveTemplateRequest\x1a-.messagerie.messaging.v1.SaveTemplateResponse\"'\xa0\xdb\x18\x04\x82\xd3\xe4\x93\x02\x1d:\x01*\x1a\x18/v1/agent/templates/{id}\x12\x97\x01\n" +
+	"\x0eDeleteTemplate\x12..messagerie.messaging.v1.DeleteTemplateRequest\x1a/.messagerie.messaging.v1.DeleteTemplateResponse\"$\xa0\xdb\x18\x04\x82\xd3\xe4\x93\x02\x1a*\x18/v1/agent/templates/{id}\x12\x90\x01\n" +
+	"\rGetStatistics\x12-.messagerie.messaging.v1.GetStatisticsRequest\x1a..messagerie.messaging.v1.GetStatisticsResponse\" \xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/agent/statistics\x12\x92\x01\n" +
+	"\n" +
+	"WatchQueue\x12*.messagerie.messaging.v1.WatchQueueRequest\x1a+.messagerie.messaging.v1.WatchQueueResponse\")\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/agent/conversations:watch0\x012\x88\x02\n" +
 	"\x10RecipientService\x12\x83\x01\n" +
 	"\x12BatchGetRecipients\x122.messagerie.messaging.v1.BatchGetRecipientsRequest\x1a3.messagerie.messaging.v1.BatchGetRecipientsResponse\"\x04\xa0\xdb\x18\x06\x12n\n" +
 	"\vCheckReader\x12+.messagerie.messaging.v1.CheckReaderRequest\x1a,.messagerie.messaging.v1.CheckReaderResponse\"\x04\xa0\xdb\x18\x062\xee\x01\n" +
@@ -2863,136 +6111,263 @@ func file_messagerie_messaging_v1_messaging_proto_rawDescGZIP() []byte {
 	return file_messagerie_messaging_v1_messaging_proto_rawDescData
 }
 
-var file_messagerie_messaging_v1_messaging_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_messagerie_messaging_v1_messaging_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_messagerie_messaging_v1_messaging_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_messagerie_messaging_v1_messaging_proto_msgTypes = make([]protoimpl.MessageInfo, 92)
 var file_messagerie_messaging_v1_messaging_proto_goTypes = []any{
 	(Status)(0),                                 // 0: messagerie.messaging.v1.Status
 	(Author)(0),                                 // 1: messagerie.messaging.v1.Author
-	(*Choice)(nil),                              // 2: messagerie.messaging.v1.Choice
-	(*Conversation)(nil),                        // 3: messagerie.messaging.v1.Conversation
-	(*ClaimInfo)(nil),                           // 4: messagerie.messaging.v1.ClaimInfo
-	(*Message)(nil),                             // 5: messagerie.messaging.v1.Message
-	(*ExpectedDelay)(nil),                       // 6: messagerie.messaging.v1.ExpectedDelay
-	(*SubmitMessageRequest)(nil),                // 7: messagerie.messaging.v1.SubmitMessageRequest
-	(*SubmitMessageResponse)(nil),               // 8: messagerie.messaging.v1.SubmitMessageResponse
-	(*ListConversationsRequest)(nil),            // 9: messagerie.messaging.v1.ListConversationsRequest
-	(*ListConversationsResponse)(nil),           // 10: messagerie.messaging.v1.ListConversationsResponse
-	(*GetConversationRequest)(nil),              // 11: messagerie.messaging.v1.GetConversationRequest
-	(*GetConversationResponse)(nil),             // 12: messagerie.messaging.v1.GetConversationResponse
-	(*HideConversationRequest)(nil),             // 13: messagerie.messaging.v1.HideConversationRequest
-	(*HideConversationResponse)(nil),            // 14: messagerie.messaging.v1.HideConversationResponse
-	(*ShowConversationRequest)(nil),             // 15: messagerie.messaging.v1.ShowConversationRequest
-	(*ShowConversationResponse)(nil),            // 16: messagerie.messaging.v1.ShowConversationResponse
-	(*MarkReadRequest)(nil),                     // 17: messagerie.messaging.v1.MarkReadRequest
-	(*MarkReadResponse)(nil),                    // 18: messagerie.messaging.v1.MarkReadResponse
-	(*ListQueueRequest)(nil),                    // 19: messagerie.messaging.v1.ListQueueRequest
-	(*ListQueueResponse)(nil),                   // 20: messagerie.messaging.v1.ListQueueResponse
-	(*AgentServiceGetConversationRequest)(nil),  // 21: messagerie.messaging.v1.AgentServiceGetConversationRequest
-	(*AgentServiceGetConversationResponse)(nil), // 22: messagerie.messaging.v1.AgentServiceGetConversationResponse
-	(*ClaimRequest)(nil),                        // 23: messagerie.messaging.v1.ClaimRequest
-	(*ClaimResponse)(nil),                       // 24: messagerie.messaging.v1.ClaimResponse
-	(*ReleaseRequest)(nil),                      // 25: messagerie.messaging.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),                     // 26: messagerie.messaging.v1.ReleaseResponse
-	(*PostReplyRequest)(nil),                    // 27: messagerie.messaging.v1.PostReplyRequest
-	(*PostReplyResponse)(nil),                   // 28: messagerie.messaging.v1.PostReplyResponse
-	(*CloseRequest)(nil),                        // 29: messagerie.messaging.v1.CloseRequest
-	(*CloseResponse)(nil),                       // 30: messagerie.messaging.v1.CloseResponse
-	(*BatchGetRecipientsRequest)(nil),           // 31: messagerie.messaging.v1.BatchGetRecipientsRequest
-	(*BatchGetRecipientsResponse)(nil),          // 32: messagerie.messaging.v1.BatchGetRecipientsResponse
-	(*Recipient)(nil),                           // 33: messagerie.messaging.v1.Recipient
-	(*CheckReaderRequest)(nil),                  // 34: messagerie.messaging.v1.CheckReaderRequest
-	(*AgentScope)(nil),                          // 35: messagerie.messaging.v1.AgentScope
-	(*CheckReaderResponse)(nil),                 // 36: messagerie.messaging.v1.CheckReaderResponse
-	(*ListDigestsRequest)(nil),                  // 37: messagerie.messaging.v1.ListDigestsRequest
-	(*SlotDigest)(nil),                          // 38: messagerie.messaging.v1.SlotDigest
-	(*ListDigestsResponse)(nil),                 // 39: messagerie.messaging.v1.ListDigestsResponse
-	(*ListEventsRequest)(nil),                   // 40: messagerie.messaging.v1.ListEventsRequest
-	(*LoggedEvent)(nil),                         // 41: messagerie.messaging.v1.LoggedEvent
-	(*ListEventsResponse)(nil),                  // 42: messagerie.messaging.v1.ListEventsResponse
-	(v1.Audience)(0),                            // 43: messagerie.taxonomy.v1.Audience
-	(*timestamppb.Timestamp)(nil),               // 44: google.protobuf.Timestamp
-	(*v1.Queue)(nil),                            // 45: messagerie.taxonomy.v1.Queue
+	(StepKind)(0),                               // 2: messagerie.messaging.v1.StepKind
+	(*Choice)(nil),                              // 3: messagerie.messaging.v1.Choice
+	(*Conversation)(nil),                        // 4: messagerie.messaging.v1.Conversation
+	(*Note)(nil),                                // 5: messagerie.messaging.v1.Note
+	(*Step)(nil),                                // 6: messagerie.messaging.v1.Step
+	(*ClaimInfo)(nil),                           // 7: messagerie.messaging.v1.ClaimInfo
+	(*Message)(nil),                             // 8: messagerie.messaging.v1.Message
+	(*ExpectedDelay)(nil),                       // 9: messagerie.messaging.v1.ExpectedDelay
+	(*SubmitMessageRequest)(nil),                // 10: messagerie.messaging.v1.SubmitMessageRequest
+	(*SubmitMessageResponse)(nil),               // 11: messagerie.messaging.v1.SubmitMessageResponse
+	(*ListConversationsRequest)(nil),            // 12: messagerie.messaging.v1.ListConversationsRequest
+	(*ListConversationsResponse)(nil),           // 13: messagerie.messaging.v1.ListConversationsResponse
+	(*GetConversationRequest)(nil),              // 14: messagerie.messaging.v1.GetConversationRequest
+	(*GetConversationResponse)(nil),             // 15: messagerie.messaging.v1.GetConversationResponse
+	(*HideConversationRequest)(nil),             // 16: messagerie.messaging.v1.HideConversationRequest
+	(*HideConversationResponse)(nil),            // 17: messagerie.messaging.v1.HideConversationResponse
+	(*ShowConversationRequest)(nil),             // 18: messagerie.messaging.v1.ShowConversationRequest
+	(*ShowConversationResponse)(nil),            // 19: messagerie.messaging.v1.ShowConversationResponse
+	(*MarkReadRequest)(nil),                     // 20: messagerie.messaging.v1.MarkReadRequest
+	(*MarkReadResponse)(nil),                    // 21: messagerie.messaging.v1.MarkReadResponse
+	(*ListQueueRequest)(nil),                    // 22: messagerie.messaging.v1.ListQueueRequest
+	(*ListQueueResponse)(nil),                   // 23: messagerie.messaging.v1.ListQueueResponse
+	(*AgentServiceGetConversationRequest)(nil),  // 24: messagerie.messaging.v1.AgentServiceGetConversationRequest
+	(*AgentServiceGetConversationResponse)(nil), // 25: messagerie.messaging.v1.AgentServiceGetConversationResponse
+	(*ClaimRequest)(nil),                        // 26: messagerie.messaging.v1.ClaimRequest
+	(*ClaimResponse)(nil),                       // 27: messagerie.messaging.v1.ClaimResponse
+	(*ReleaseRequest)(nil),                      // 28: messagerie.messaging.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),                     // 29: messagerie.messaging.v1.ReleaseResponse
+	(*PostReplyRequest)(nil),                    // 30: messagerie.messaging.v1.PostReplyRequest
+	(*PostReplyResponse)(nil),                   // 31: messagerie.messaging.v1.PostReplyResponse
+	(*CloseRequest)(nil),                        // 32: messagerie.messaging.v1.CloseRequest
+	(*CloseResponse)(nil),                       // 33: messagerie.messaging.v1.CloseResponse
+	(*BatchGetRecipientsRequest)(nil),           // 34: messagerie.messaging.v1.BatchGetRecipientsRequest
+	(*BatchGetRecipientsResponse)(nil),          // 35: messagerie.messaging.v1.BatchGetRecipientsResponse
+	(*Recipient)(nil),                           // 36: messagerie.messaging.v1.Recipient
+	(*CheckReaderRequest)(nil),                  // 37: messagerie.messaging.v1.CheckReaderRequest
+	(*AgentScope)(nil),                          // 38: messagerie.messaging.v1.AgentScope
+	(*CheckReaderResponse)(nil),                 // 39: messagerie.messaging.v1.CheckReaderResponse
+	(*ListDigestsRequest)(nil),                  // 40: messagerie.messaging.v1.ListDigestsRequest
+	(*SlotDigest)(nil),                          // 41: messagerie.messaging.v1.SlotDigest
+	(*ListDigestsResponse)(nil),                 // 42: messagerie.messaging.v1.ListDigestsResponse
+	(*ListEventsRequest)(nil),                   // 43: messagerie.messaging.v1.ListEventsRequest
+	(*LoggedEvent)(nil),                         // 44: messagerie.messaging.v1.LoggedEvent
+	(*ListEventsResponse)(nil),                  // 45: messagerie.messaging.v1.ListEventsResponse
+	(*PostFollowUpRequest)(nil),                 // 46: messagerie.messaging.v1.PostFollowUpRequest
+	(*PostFollowUpResponse)(nil),                // 47: messagerie.messaging.v1.PostFollowUpResponse
+	(*Draft)(nil),                               // 48: messagerie.messaging.v1.Draft
+	(*SaveDraftRequest)(nil),                    // 49: messagerie.messaging.v1.SaveDraftRequest
+	(*SaveDraftResponse)(nil),                   // 50: messagerie.messaging.v1.SaveDraftResponse
+	(*GetDraftRequest)(nil),                     // 51: messagerie.messaging.v1.GetDraftRequest
+	(*GetDraftResponse)(nil),                    // 52: messagerie.messaging.v1.GetDraftResponse
+	(*ListDraftsRequest)(nil),                   // 53: messagerie.messaging.v1.ListDraftsRequest
+	(*ListDraftsResponse)(nil),                  // 54: messagerie.messaging.v1.ListDraftsResponse
+	(*DeleteDraftRequest)(nil),                  // 55: messagerie.messaging.v1.DeleteDraftRequest
+	(*DeleteDraftResponse)(nil),                 // 56: messagerie.messaging.v1.DeleteDraftResponse
+	(*WatchConversationsRequest)(nil),           // 57: messagerie.messaging.v1.WatchConversationsRequest
+	(*WatchConversationsResponse)(nil),          // 58: messagerie.messaging.v1.WatchConversationsResponse
+	(*Preferences)(nil),                         // 59: messagerie.messaging.v1.Preferences
+	(*GetPreferencesRequest)(nil),               // 60: messagerie.messaging.v1.GetPreferencesRequest
+	(*GetPreferencesResponse)(nil),              // 61: messagerie.messaging.v1.GetPreferencesResponse
+	(*UpdatePreferencesRequest)(nil),            // 62: messagerie.messaging.v1.UpdatePreferencesRequest
+	(*UpdatePreferencesResponse)(nil),           // 63: messagerie.messaging.v1.UpdatePreferencesResponse
+	(*GetExpectedDelayRequest)(nil),             // 64: messagerie.messaging.v1.GetExpectedDelayRequest
+	(*GetExpectedDelayResponse)(nil),            // 65: messagerie.messaging.v1.GetExpectedDelayResponse
+	(*ExportMyDataRequest)(nil),                 // 66: messagerie.messaging.v1.ExportMyDataRequest
+	(*ExportMyDataResponse)(nil),                // 67: messagerie.messaging.v1.ExportMyDataResponse
+	(*EraseMyDataRequest)(nil),                  // 68: messagerie.messaging.v1.EraseMyDataRequest
+	(*EraseMyDataResponse)(nil),                 // 69: messagerie.messaging.v1.EraseMyDataResponse
+	(*TransferRequest)(nil),                     // 70: messagerie.messaging.v1.TransferRequest
+	(*TransferResponse)(nil),                    // 71: messagerie.messaging.v1.TransferResponse
+	(*RecategoriseRequest)(nil),                 // 72: messagerie.messaging.v1.RecategoriseRequest
+	(*RecategoriseResponse)(nil),                // 73: messagerie.messaging.v1.RecategoriseResponse
+	(*ReopenRequest)(nil),                       // 74: messagerie.messaging.v1.ReopenRequest
+	(*ReopenResponse)(nil),                      // 75: messagerie.messaging.v1.ReopenResponse
+	(*AddNoteRequest)(nil),                      // 76: messagerie.messaging.v1.AddNoteRequest
+	(*AddNoteResponse)(nil),                     // 77: messagerie.messaging.v1.AddNoteResponse
+	(*ListQueuesRequest)(nil),                   // 78: messagerie.messaging.v1.ListQueuesRequest
+	(*ListQueuesResponse)(nil),                  // 79: messagerie.messaging.v1.ListQueuesResponse
+	(*AgentQueue)(nil),                          // 80: messagerie.messaging.v1.AgentQueue
+	(*Template)(nil),                            // 81: messagerie.messaging.v1.Template
+	(*ListTemplatesRequest)(nil),                // 82: messagerie.messaging.v1.ListTemplatesRequest
+	(*ListTemplatesResponse)(nil),               // 83: messagerie.messaging.v1.ListTemplatesResponse
+	(*SaveTemplateRequest)(nil),                 // 84: messagerie.messaging.v1.SaveTemplateRequest
+	(*SaveTemplateResponse)(nil),                // 85: messagerie.messaging.v1.SaveTemplateResponse
+	(*DeleteTemplateRequest)(nil),               // 86: messagerie.messaging.v1.DeleteTemplateRequest
+	(*DeleteTemplateResponse)(nil),              // 87: messagerie.messaging.v1.DeleteTemplateResponse
+	(*GetStatisticsRequest)(nil),                // 88: messagerie.messaging.v1.GetStatisticsRequest
+	(*GetStatisticsResponse)(nil),               // 89: messagerie.messaging.v1.GetStatisticsResponse
+	(*DayFigures)(nil),                          // 90: messagerie.messaging.v1.DayFigures
+	(*ThemeFigures)(nil),                        // 91: messagerie.messaging.v1.ThemeFigures
+	(*AnswerFigures)(nil),                       // 92: messagerie.messaging.v1.AnswerFigures
+	(*WatchQueueRequest)(nil),                   // 93: messagerie.messaging.v1.WatchQueueRequest
+	(*WatchQueueResponse)(nil),                  // 94: messagerie.messaging.v1.WatchQueueResponse
+	(v1.Audience)(0),                            // 95: messagerie.taxonomy.v1.Audience
+	(*timestamppb.Timestamp)(nil),               // 96: google.protobuf.Timestamp
+	(*v1.Queue)(nil),                            // 97: messagerie.taxonomy.v1.Queue
 }
 var file_messagerie_messaging_v1_messaging_proto_depIdxs = []int32{
-	43, // 0: messagerie.messaging.v1.Conversation.audience:type_name -> messagerie.taxonomy.v1.Audience
-	2,  // 1: messagerie.messaging.v1.Conversation.theme:type_name -> messagerie.messaging.v1.Choice
-	2,  // 2: messagerie.messaging.v1.Conversation.topic:type_name -> messagerie.messaging.v1.Choice
-	2,  // 3: messagerie.messaging.v1.Conversation.reason:type_name -> messagerie.messaging.v1.Choice
-	0,  // 4: messagerie.messaging.v1.Conversation.status:type_name -> messagerie.messaging.v1.Status
-	44, // 5: messagerie.messaging.v1.Conversation.create_time:type_name -> google.protobuf.Timestamp
-	44, // 6: messagerie.messaging.v1.Conversation.update_time:type_name -> google.protobuf.Timestamp
-	5,  // 7: messagerie.messaging.v1.Conversation.messages:type_name -> messagerie.messaging.v1.Message
-	2,  // 8: messagerie.messaging.v1.Conversation.queue:type_name -> messagerie.messaging.v1.Choice
-	4,  // 9: messagerie.messaging.v1.Conversation.claim:type_name -> messagerie.messaging.v1.ClaimInfo
-	44, // 10: messagerie.messaging.v1.ClaimInfo.expire_time:type_name -> google.protobuf.Timestamp
-	1,  // 11: messagerie.messaging.v1.Message.author:type_name -> messagerie.messaging.v1.Author
-	44, // 12: messagerie.messaging.v1.Message.create_time:type_name -> google.protobuf.Timestamp
-	43, // 13: messagerie.messaging.v1.SubmitMessageRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
-	3,  // 14: messagerie.messaging.v1.SubmitMessageResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	6,  // 15: messagerie.messaging.v1.SubmitMessageResponse.expected_delay:type_name -> messagerie.messaging.v1.ExpectedDelay
-	43, // 16: messagerie.messaging.v1.ListConversationsRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
-	3,  // 17: messagerie.messaging.v1.ListConversationsResponse.conversations:type_name -> messagerie.messaging.v1.Conversation
-	3,  // 18: messagerie.messaging.v1.GetConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	3,  // 19: messagerie.messaging.v1.HideConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	3,  // 20: messagerie.messaging.v1.ShowConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	3,  // 21: messagerie.messaging.v1.MarkReadResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	0,  // 22: messagerie.messaging.v1.ListQueueRequest.statuses:type_name -> messagerie.messaging.v1.Status
-	3,  // 23: messagerie.messaging.v1.ListQueueResponse.conversations:type_name -> messagerie.messaging.v1.Conversation
-	3,  // 24: messagerie.messaging.v1.AgentServiceGetConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	3,  // 25: messagerie.messaging.v1.ClaimResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	3,  // 26: messagerie.messaging.v1.ReleaseResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	3,  // 27: messagerie.messaging.v1.PostReplyResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	3,  // 28: messagerie.messaging.v1.CloseResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	33, // 29: messagerie.messaging.v1.BatchGetRecipientsResponse.recipients:type_name -> messagerie.messaging.v1.Recipient
-	44, // 30: messagerie.messaging.v1.Recipient.receive_time:type_name -> google.protobuf.Timestamp
-	45, // 31: messagerie.messaging.v1.Recipient.queue:type_name -> messagerie.taxonomy.v1.Queue
-	35, // 32: messagerie.messaging.v1.CheckReaderRequest.agent:type_name -> messagerie.messaging.v1.AgentScope
-	44, // 33: messagerie.messaging.v1.ListDigestsRequest.from:type_name -> google.protobuf.Timestamp
-	44, // 34: messagerie.messaging.v1.ListDigestsRequest.before:type_name -> google.protobuf.Timestamp
-	44, // 35: messagerie.messaging.v1.SlotDigest.start:type_name -> google.protobuf.Timestamp
-	38, // 36: messagerie.messaging.v1.ListDigestsResponse.slots:type_name -> messagerie.messaging.v1.SlotDigest
-	44, // 37: messagerie.messaging.v1.ListDigestsResponse.settled_time:type_name -> google.protobuf.Timestamp
-	44, // 38: messagerie.messaging.v1.ListEventsRequest.from:type_name -> google.protobuf.Timestamp
-	44, // 39: messagerie.messaging.v1.ListEventsRequest.before:type_name -> google.protobuf.Timestamp
-	44, // 40: messagerie.messaging.v1.LoggedEvent.create_time:type_name -> google.protobuf.Timestamp
-	41, // 41: messagerie.messaging.v1.ListEventsResponse.events:type_name -> messagerie.messaging.v1.LoggedEvent
-	7,  // 42: messagerie.messaging.v1.MessagingService.SubmitMessage:input_type -> messagerie.messaging.v1.SubmitMessageRequest
-	9,  // 43: messagerie.messaging.v1.MessagingService.ListConversations:input_type -> messagerie.messaging.v1.ListConversationsRequest
-	11, // 44: messagerie.messaging.v1.MessagingService.GetConversation:input_type -> messagerie.messaging.v1.GetConversationRequest
-	13, // 45: messagerie.messaging.v1.MessagingService.HideConversation:input_type -> messagerie.messaging.v1.HideConversationRequest
-	15, // 46: messagerie.messaging.v1.MessagingService.ShowConversation:input_type -> messagerie.messaging.v1.ShowConversationRequest
-	17, // 47: messagerie.messaging.v1.MessagingService.MarkRead:input_type -> messagerie.messaging.v1.MarkReadRequest
-	19, // 48: messagerie.messaging.v1.AgentService.ListQueue:input_type -> messagerie.messaging.v1.ListQueueRequest
-	21, // 49: messagerie.messaging.v1.AgentService.GetConversation:input_type -> messagerie.messaging.v1.AgentServiceGetConversationRequest
-	23, // 50: messagerie.messaging.v1.AgentService.Claim:input_type -> messagerie.messaging.v1.ClaimRequest
-	25, // 51: messagerie.messaging.v1.AgentService.Release:input_type -> messagerie.messaging.v1.ReleaseRequest
-	27, // 52: messagerie.messaging.v1.AgentService.PostReply:input_type -> messagerie.messaging.v1.PostReplyRequest
-	29, // 53: messagerie.messaging.v1.AgentService.Close:input_type -> messagerie.messaging.v1.CloseRequest
-	31, // 54: messagerie.messaging.v1.RecipientService.BatchGetRecipients:input_type -> messagerie.messaging.v1.BatchGetRecipientsRequest
-	34, // 55: messagerie.messaging.v1.RecipientService.CheckReader:input_type -> messagerie.messaging.v1.CheckReaderRequest
-	37, // 56: messagerie.messaging.v1.EventLogService.ListDigests:input_type -> messagerie.messaging.v1.ListDigestsRequest
-	40, // 57: messagerie.messaging.v1.EventLogService.ListEvents:input_type -> messagerie.messaging.v1.ListEventsRequest
-	8,  // 58: messagerie.messaging.v1.MessagingService.SubmitMessage:output_type -> messagerie.messaging.v1.SubmitMessageResponse
-	10, // 59: messagerie.messaging.v1.MessagingService.ListConversations:output_type -> messagerie.messaging.v1.ListConversationsResponse
-	12, // 60: messagerie.messaging.v1.MessagingService.GetConversation:output_type -> messagerie.messaging.v1.GetConversationResponse
-	14, // 61: messagerie.messaging.v1.MessagingService.HideConversation:output_type -> messagerie.messaging.v1.HideConversationResponse
-	16, // 62: messagerie.messaging.v1.MessagingService.ShowConversation:output_type -> messagerie.messaging.v1.ShowConversationResponse
-	18, // 63: messagerie.messaging.v1.MessagingService.MarkRead:output_type -> messagerie.messaging.v1.MarkReadResponse
-	20, // 64: messagerie.messaging.v1.AgentService.ListQueue:output_type -> messagerie.messaging.v1.ListQueueResponse
-	22, // 65: messagerie.messaging.v1.AgentService.GetConversation:output_type -> messagerie.messaging.v1.AgentServiceGetConversationResponse
-	24, // 66: messagerie.messaging.v1.AgentService.Claim:output_type -> messagerie.messaging.v1.ClaimResponse
-	26, // 67: messagerie.messaging.v1.AgentService.Release:output_type -> messagerie.messaging.v1.ReleaseResponse
-	28, // 68: messagerie.messaging.v1.AgentService.PostReply:output_type -> messagerie.messaging.v1.PostReplyResponse
-	30, // 69: messagerie.messaging.v1.AgentService.Close:output_type -> messagerie.messaging.v1.CloseResponse
-	32, // 70: messagerie.messaging.v1.RecipientService.BatchGetRecipients:output_type -> messagerie.messaging.v1.BatchGetRecipientsResponse
-	36, // 71: messagerie.messaging.v1.RecipientService.CheckReader:output_type -> messagerie.messaging.v1.CheckReaderResponse
-	39, // 72: messagerie.messaging.v1.EventLogService.ListDigests:output_type -> messagerie.messaging.v1.ListDigestsResponse
-	42, // 73: messagerie.messaging.v1.EventLogService.ListEvents:output_type -> messagerie.messaging.v1.ListEventsResponse
-	58, // [58:74] is the sub-list for method output_type
-	42, // [42:58] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	95,  // 0: messagerie.messaging.v1.Conversation.audience:type_name -> messagerie.taxonomy.v1.Audience
+	3,   // 1: messagerie.messaging.v1.Conversation.theme:type_name -> messagerie.messaging.v1.Choice
+	3,   // 2: messagerie.messaging.v1.Conversation.topic:type_name -> messagerie.messaging.v1.Choice
+	3,   // 3: messagerie.messaging.v1.Conversation.reason:type_name -> messagerie.messaging.v1.Choice
+	0,   // 4: messagerie.messaging.v1.Conversation.status:type_name -> messagerie.messaging.v1.Status
+	96,  // 5: messagerie.messaging.v1.Conversation.create_time:type_name -> google.protobuf.Timestamp
+	96,  // 6: messagerie.messaging.v1.Conversation.update_time:type_name -> google.protobuf.Timestamp
+	8,   // 7: messagerie.messaging.v1.Conversation.messages:type_name -> messagerie.messaging.v1.Message
+	3,   // 8: messagerie.messaging.v1.Conversation.queue:type_name -> messagerie.messaging.v1.Choice
+	7,   // 9: messagerie.messaging.v1.Conversation.claim:type_name -> messagerie.messaging.v1.ClaimInfo
+	5,   // 10: messagerie.messaging.v1.Conversation.notes:type_name -> messagerie.messaging.v1.Note
+	6,   // 11: messagerie.messaging.v1.Conversation.steps:type_name -> messagerie.messaging.v1.Step
+	96,  // 12: messagerie.messaging.v1.Note.create_time:type_name -> google.protobuf.Timestamp
+	2,   // 13: messagerie.messaging.v1.Step.kind:type_name -> messagerie.messaging.v1.StepKind
+	96,  // 14: messagerie.messaging.v1.Step.time:type_name -> google.protobuf.Timestamp
+	96,  // 15: messagerie.messaging.v1.ClaimInfo.expire_time:type_name -> google.protobuf.Timestamp
+	1,   // 16: messagerie.messaging.v1.Message.author:type_name -> messagerie.messaging.v1.Author
+	96,  // 17: messagerie.messaging.v1.Message.create_time:type_name -> google.protobuf.Timestamp
+	95,  // 18: messagerie.messaging.v1.SubmitMessageRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	4,   // 19: messagerie.messaging.v1.SubmitMessageResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	9,   // 20: messagerie.messaging.v1.SubmitMessageResponse.expected_delay:type_name -> messagerie.messaging.v1.ExpectedDelay
+	95,  // 21: messagerie.messaging.v1.ListConversationsRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	4,   // 22: messagerie.messaging.v1.ListConversationsResponse.conversations:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 23: messagerie.messaging.v1.GetConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 24: messagerie.messaging.v1.HideConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 25: messagerie.messaging.v1.ShowConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 26: messagerie.messaging.v1.MarkReadResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	0,   // 27: messagerie.messaging.v1.ListQueueRequest.statuses:type_name -> messagerie.messaging.v1.Status
+	4,   // 28: messagerie.messaging.v1.ListQueueResponse.conversations:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 29: messagerie.messaging.v1.AgentServiceGetConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 30: messagerie.messaging.v1.ClaimResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 31: messagerie.messaging.v1.ReleaseResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 32: messagerie.messaging.v1.PostReplyResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 33: messagerie.messaging.v1.CloseResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	36,  // 34: messagerie.messaging.v1.BatchGetRecipientsResponse.recipients:type_name -> messagerie.messaging.v1.Recipient
+	96,  // 35: messagerie.messaging.v1.Recipient.receive_time:type_name -> google.protobuf.Timestamp
+	97,  // 36: messagerie.messaging.v1.Recipient.queue:type_name -> messagerie.taxonomy.v1.Queue
+	38,  // 37: messagerie.messaging.v1.CheckReaderRequest.agent:type_name -> messagerie.messaging.v1.AgentScope
+	96,  // 38: messagerie.messaging.v1.ListDigestsRequest.from:type_name -> google.protobuf.Timestamp
+	96,  // 39: messagerie.messaging.v1.ListDigestsRequest.before:type_name -> google.protobuf.Timestamp
+	96,  // 40: messagerie.messaging.v1.SlotDigest.start:type_name -> google.protobuf.Timestamp
+	41,  // 41: messagerie.messaging.v1.ListDigestsResponse.slots:type_name -> messagerie.messaging.v1.SlotDigest
+	96,  // 42: messagerie.messaging.v1.ListDigestsResponse.settled_time:type_name -> google.protobuf.Timestamp
+	96,  // 43: messagerie.messaging.v1.ListEventsRequest.from:type_name -> google.protobuf.Timestamp
+	96,  // 44: messagerie.messaging.v1.ListEventsRequest.before:type_name -> google.protobuf.Timestamp
+	96,  // 45: messagerie.messaging.v1.LoggedEvent.create_time:type_name -> google.protobuf.Timestamp
+	44,  // 46: messagerie.messaging.v1.ListEventsResponse.events:type_name -> messagerie.messaging.v1.LoggedEvent
+	4,   // 47: messagerie.messaging.v1.PostFollowUpResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	95,  // 48: messagerie.messaging.v1.Draft.audience:type_name -> messagerie.taxonomy.v1.Audience
+	96,  // 49: messagerie.messaging.v1.Draft.update_time:type_name -> google.protobuf.Timestamp
+	95,  // 50: messagerie.messaging.v1.SaveDraftRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	48,  // 51: messagerie.messaging.v1.SaveDraftResponse.draft:type_name -> messagerie.messaging.v1.Draft
+	48,  // 52: messagerie.messaging.v1.GetDraftResponse.draft:type_name -> messagerie.messaging.v1.Draft
+	48,  // 53: messagerie.messaging.v1.ListDraftsResponse.drafts:type_name -> messagerie.messaging.v1.Draft
+	59,  // 54: messagerie.messaging.v1.GetPreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
+	59,  // 55: messagerie.messaging.v1.UpdatePreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
+	95,  // 56: messagerie.messaging.v1.GetExpectedDelayRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	9,   // 57: messagerie.messaging.v1.GetExpectedDelayResponse.target:type_name -> messagerie.messaging.v1.ExpectedDelay
+	9,   // 58: messagerie.messaging.v1.GetExpectedDelayResponse.usual:type_name -> messagerie.messaging.v1.ExpectedDelay
+	59,  // 59: messagerie.messaging.v1.ExportMyDataResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
+	48,  // 60: messagerie.messaging.v1.ExportMyDataResponse.draft:type_name -> messagerie.messaging.v1.Draft
+	4,   // 61: messagerie.messaging.v1.ExportMyDataResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 62: messagerie.messaging.v1.TransferResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 63: messagerie.messaging.v1.RecategoriseResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 64: messagerie.messaging.v1.ReopenResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 65: messagerie.messaging.v1.AddNoteResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	80,  // 66: messagerie.messaging.v1.ListQueuesResponse.queues:type_name -> messagerie.messaging.v1.AgentQueue
+	96,  // 67: messagerie.messaging.v1.Template.update_time:type_name -> google.protobuf.Timestamp
+	81,  // 68: messagerie.messaging.v1.ListTemplatesResponse.templates:type_name -> messagerie.messaging.v1.Template
+	81,  // 69: messagerie.messaging.v1.SaveTemplateResponse.template:type_name -> messagerie.messaging.v1.Template
+	90,  // 70: messagerie.messaging.v1.GetStatisticsResponse.days:type_name -> messagerie.messaging.v1.DayFigures
+	91,  // 71: messagerie.messaging.v1.GetStatisticsResponse.themes:type_name -> messagerie.messaging.v1.ThemeFigures
+	96,  // 72: messagerie.messaging.v1.GetStatisticsResponse.oldest_waiting:type_name -> google.protobuf.Timestamp
+	92,  // 73: messagerie.messaging.v1.GetStatisticsResponse.answers:type_name -> messagerie.messaging.v1.AnswerFigures
+	3,   // 74: messagerie.messaging.v1.ThemeFigures.theme:type_name -> messagerie.messaging.v1.Choice
+	10,  // 75: messagerie.messaging.v1.MessagingService.SubmitMessage:input_type -> messagerie.messaging.v1.SubmitMessageRequest
+	12,  // 76: messagerie.messaging.v1.MessagingService.ListConversations:input_type -> messagerie.messaging.v1.ListConversationsRequest
+	14,  // 77: messagerie.messaging.v1.MessagingService.GetConversation:input_type -> messagerie.messaging.v1.GetConversationRequest
+	16,  // 78: messagerie.messaging.v1.MessagingService.HideConversation:input_type -> messagerie.messaging.v1.HideConversationRequest
+	18,  // 79: messagerie.messaging.v1.MessagingService.ShowConversation:input_type -> messagerie.messaging.v1.ShowConversationRequest
+	20,  // 80: messagerie.messaging.v1.MessagingService.MarkRead:input_type -> messagerie.messaging.v1.MarkReadRequest
+	46,  // 81: messagerie.messaging.v1.MessagingService.PostFollowUp:input_type -> messagerie.messaging.v1.PostFollowUpRequest
+	49,  // 82: messagerie.messaging.v1.MessagingService.SaveDraft:input_type -> messagerie.messaging.v1.SaveDraftRequest
+	51,  // 83: messagerie.messaging.v1.MessagingService.GetDraft:input_type -> messagerie.messaging.v1.GetDraftRequest
+	53,  // 84: messagerie.messaging.v1.MessagingService.ListDrafts:input_type -> messagerie.messaging.v1.ListDraftsRequest
+	55,  // 85: messagerie.messaging.v1.MessagingService.DeleteDraft:input_type -> messagerie.messaging.v1.DeleteDraftRequest
+	57,  // 86: messagerie.messaging.v1.MessagingService.WatchConversations:input_type -> messagerie.messaging.v1.WatchConversationsRequest
+	60,  // 87: messagerie.messaging.v1.MessagingService.GetPreferences:input_type -> messagerie.messaging.v1.GetPreferencesRequest
+	62,  // 88: messagerie.messaging.v1.MessagingService.UpdatePreferences:input_type -> messagerie.messaging.v1.UpdatePreferencesRequest
+	64,  // 89: messagerie.messaging.v1.MessagingService.GetExpectedDelay:input_type -> messagerie.messaging.v1.GetExpectedDelayRequest
+	66,  // 90: messagerie.messaging.v1.MessagingService.ExportMyData:input_type -> messagerie.messaging.v1.ExportMyDataRequest
+	68,  // 91: messagerie.messaging.v1.MessagingService.EraseMyData:input_type -> messagerie.messaging.v1.EraseMyDataRequest
+	22,  // 92: messagerie.messaging.v1.AgentService.ListQueue:input_type -> messagerie.messaging.v1.ListQueueRequest
+	24,  // 93: messagerie.messaging.v1.AgentService.GetConversation:input_type -> messagerie.messaging.v1.AgentServiceGetConversationRequest
+	26,  // 94: messagerie.messaging.v1.AgentService.Claim:input_type -> messagerie.messaging.v1.ClaimRequest
+	28,  // 95: messagerie.messaging.v1.AgentService.Release:input_type -> messagerie.messaging.v1.ReleaseRequest
+	30,  // 96: messagerie.messaging.v1.AgentService.PostReply:input_type -> messagerie.messaging.v1.PostReplyRequest
+	32,  // 97: messagerie.messaging.v1.AgentService.Close:input_type -> messagerie.messaging.v1.CloseRequest
+	70,  // 98: messagerie.messaging.v1.AgentService.Transfer:input_type -> messagerie.messaging.v1.TransferRequest
+	72,  // 99: messagerie.messaging.v1.AgentService.Recategorise:input_type -> messagerie.messaging.v1.RecategoriseRequest
+	74,  // 100: messagerie.messaging.v1.AgentService.Reopen:input_type -> messagerie.messaging.v1.ReopenRequest
+	76,  // 101: messagerie.messaging.v1.AgentService.AddNote:input_type -> messagerie.messaging.v1.AddNoteRequest
+	78,  // 102: messagerie.messaging.v1.AgentService.ListQueues:input_type -> messagerie.messaging.v1.ListQueuesRequest
+	82,  // 103: messagerie.messaging.v1.AgentService.ListTemplates:input_type -> messagerie.messaging.v1.ListTemplatesRequest
+	84,  // 104: messagerie.messaging.v1.AgentService.SaveTemplate:input_type -> messagerie.messaging.v1.SaveTemplateRequest
+	86,  // 105: messagerie.messaging.v1.AgentService.DeleteTemplate:input_type -> messagerie.messaging.v1.DeleteTemplateRequest
+	88,  // 106: messagerie.messaging.v1.AgentService.GetStatistics:input_type -> messagerie.messaging.v1.GetStatisticsRequest
+	93,  // 107: messagerie.messaging.v1.AgentService.WatchQueue:input_type -> messagerie.messaging.v1.WatchQueueRequest
+	34,  // 108: messagerie.messaging.v1.RecipientService.BatchGetRecipients:input_type -> messagerie.messaging.v1.BatchGetRecipientsRequest
+	37,  // 109: messagerie.messaging.v1.RecipientService.CheckReader:input_type -> messagerie.messaging.v1.CheckReaderRequest
+	40,  // 110: messagerie.messaging.v1.EventLogService.ListDigests:input_type -> messagerie.messaging.v1.ListDigestsRequest
+	43,  // 111: messagerie.messaging.v1.EventLogService.ListEvents:input_type -> messagerie.messaging.v1.ListEventsRequest
+	11,  // 112: messagerie.messaging.v1.MessagingService.SubmitMessage:output_type -> messagerie.messaging.v1.SubmitMessageResponse
+	13,  // 113: messagerie.messaging.v1.MessagingService.ListConversations:output_type -> messagerie.messaging.v1.ListConversationsResponse
+	15,  // 114: messagerie.messaging.v1.MessagingService.GetConversation:output_type -> messagerie.messaging.v1.GetConversationResponse
+	17,  // 115: messagerie.messaging.v1.MessagingService.HideConversation:output_type -> messagerie.messaging.v1.HideConversationResponse
+	19,  // 116: messagerie.messaging.v1.MessagingService.ShowConversation:output_type -> messagerie.messaging.v1.ShowConversationResponse
+	21,  // 117: messagerie.messaging.v1.MessagingService.MarkRead:output_type -> messagerie.messaging.v1.MarkReadResponse
+	47,  // 118: messagerie.messaging.v1.MessagingService.PostFollowUp:output_type -> messagerie.messaging.v1.PostFollowUpResponse
+	50,  // 119: messagerie.messaging.v1.MessagingService.SaveDraft:output_type -> messagerie.messaging.v1.SaveDraftResponse
+	52,  // 120: messagerie.messaging.v1.MessagingService.GetDraft:output_type -> messagerie.messaging.v1.GetDraftResponse
+	54,  // 121: messagerie.messaging.v1.MessagingService.ListDrafts:output_type -> messagerie.messaging.v1.ListDraftsResponse
+	56,  // 122: messagerie.messaging.v1.MessagingService.DeleteDraft:output_type -> messagerie.messaging.v1.DeleteDraftResponse
+	58,  // 123: messagerie.messaging.v1.MessagingService.WatchConversations:output_type -> messagerie.messaging.v1.WatchConversationsResponse
+	61,  // 124: messagerie.messaging.v1.MessagingService.GetPreferences:output_type -> messagerie.messaging.v1.GetPreferencesResponse
+	63,  // 125: messagerie.messaging.v1.MessagingService.UpdatePreferences:output_type -> messagerie.messaging.v1.UpdatePreferencesResponse
+	65,  // 126: messagerie.messaging.v1.MessagingService.GetExpectedDelay:output_type -> messagerie.messaging.v1.GetExpectedDelayResponse
+	67,  // 127: messagerie.messaging.v1.MessagingService.ExportMyData:output_type -> messagerie.messaging.v1.ExportMyDataResponse
+	69,  // 128: messagerie.messaging.v1.MessagingService.EraseMyData:output_type -> messagerie.messaging.v1.EraseMyDataResponse
+	23,  // 129: messagerie.messaging.v1.AgentService.ListQueue:output_type -> messagerie.messaging.v1.ListQueueResponse
+	25,  // 130: messagerie.messaging.v1.AgentService.GetConversation:output_type -> messagerie.messaging.v1.AgentServiceGetConversationResponse
+	27,  // 131: messagerie.messaging.v1.AgentService.Claim:output_type -> messagerie.messaging.v1.ClaimResponse
+	29,  // 132: messagerie.messaging.v1.AgentService.Release:output_type -> messagerie.messaging.v1.ReleaseResponse
+	31,  // 133: messagerie.messaging.v1.AgentService.PostReply:output_type -> messagerie.messaging.v1.PostReplyResponse
+	33,  // 134: messagerie.messaging.v1.AgentService.Close:output_type -> messagerie.messaging.v1.CloseResponse
+	71,  // 135: messagerie.messaging.v1.AgentService.Transfer:output_type -> messagerie.messaging.v1.TransferResponse
+	73,  // 136: messagerie.messaging.v1.AgentService.Recategorise:output_type -> messagerie.messaging.v1.RecategoriseResponse
+	75,  // 137: messagerie.messaging.v1.AgentService.Reopen:output_type -> messagerie.messaging.v1.ReopenResponse
+	77,  // 138: messagerie.messaging.v1.AgentService.AddNote:output_type -> messagerie.messaging.v1.AddNoteResponse
+	79,  // 139: messagerie.messaging.v1.AgentService.ListQueues:output_type -> messagerie.messaging.v1.ListQueuesResponse
+	83,  // 140: messagerie.messaging.v1.AgentService.ListTemplates:output_type -> messagerie.messaging.v1.ListTemplatesResponse
+	85,  // 141: messagerie.messaging.v1.AgentService.SaveTemplate:output_type -> messagerie.messaging.v1.SaveTemplateResponse
+	87,  // 142: messagerie.messaging.v1.AgentService.DeleteTemplate:output_type -> messagerie.messaging.v1.DeleteTemplateResponse
+	89,  // 143: messagerie.messaging.v1.AgentService.GetStatistics:output_type -> messagerie.messaging.v1.GetStatisticsResponse
+	94,  // 144: messagerie.messaging.v1.AgentService.WatchQueue:output_type -> messagerie.messaging.v1.WatchQueueResponse
+	35,  // 145: messagerie.messaging.v1.RecipientService.BatchGetRecipients:output_type -> messagerie.messaging.v1.BatchGetRecipientsResponse
+	39,  // 146: messagerie.messaging.v1.RecipientService.CheckReader:output_type -> messagerie.messaging.v1.CheckReaderResponse
+	42,  // 147: messagerie.messaging.v1.EventLogService.ListDigests:output_type -> messagerie.messaging.v1.ListDigestsResponse
+	45,  // 148: messagerie.messaging.v1.EventLogService.ListEvents:output_type -> messagerie.messaging.v1.ListEventsResponse
+	112, // [112:149] is the sub-list for method output_type
+	75,  // [75:112] is the sub-list for method input_type
+	75,  // [75:75] is the sub-list for extension type_name
+	75,  // [75:75] is the sub-list for extension extendee
+	0,   // [0:75] is the sub-list for field type_name
 }
 
 func init() { file_messagerie_messaging_v1_messaging_proto_init() }
@@ -3000,17 +6375,22 @@ func file_messagerie_messaging_v1_messaging_proto_init() {
 	if File_messagerie_messaging_v1_messaging_proto != nil {
 		return
 	}
-	file_messagerie_messaging_v1_messaging_proto_msgTypes[32].OneofWrappers = []any{
+	file_messagerie_messaging_v1_messaging_proto_msgTypes[34].OneofWrappers = []any{
 		(*CheckReaderRequest_Member)(nil),
 		(*CheckReaderRequest_Agent)(nil),
+	}
+	file_messagerie_messaging_v1_messaging_proto_msgTypes[64].OneofWrappers = []any{
+		(*ExportMyDataResponse_Preferences)(nil),
+		(*ExportMyDataResponse_Draft)(nil),
+		(*ExportMyDataResponse_Conversation)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_messagerie_messaging_v1_messaging_proto_rawDesc), len(file_messagerie_messaging_v1_messaging_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   41,
+			NumEnums:      3,
+			NumMessages:   92,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

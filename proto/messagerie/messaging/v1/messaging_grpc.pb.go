@@ -21,12 +21,23 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	MessagingService_SubmitMessage_FullMethodName     = "/messagerie.messaging.v1.MessagingService/SubmitMessage"
-	MessagingService_ListConversations_FullMethodName = "/messagerie.messaging.v1.MessagingService/ListConversations"
-	MessagingService_GetConversation_FullMethodName   = "/messagerie.messaging.v1.MessagingService/GetConversation"
-	MessagingService_HideConversation_FullMethodName  = "/messagerie.messaging.v1.MessagingService/HideConversation"
-	MessagingService_ShowConversation_FullMethodName  = "/messagerie.messaging.v1.MessagingService/ShowConversation"
-	MessagingService_MarkRead_FullMethodName          = "/messagerie.messaging.v1.MessagingService/MarkRead"
+	MessagingService_SubmitMessage_FullMethodName      = "/messagerie.messaging.v1.MessagingService/SubmitMessage"
+	MessagingService_ListConversations_FullMethodName  = "/messagerie.messaging.v1.MessagingService/ListConversations"
+	MessagingService_GetConversation_FullMethodName    = "/messagerie.messaging.v1.MessagingService/GetConversation"
+	MessagingService_HideConversation_FullMethodName   = "/messagerie.messaging.v1.MessagingService/HideConversation"
+	MessagingService_ShowConversation_FullMethodName   = "/messagerie.messaging.v1.MessagingService/ShowConversation"
+	MessagingService_MarkRead_FullMethodName           = "/messagerie.messaging.v1.MessagingService/MarkRead"
+	MessagingService_PostFollowUp_FullMethodName       = "/messagerie.messaging.v1.MessagingService/PostFollowUp"
+	MessagingService_SaveDraft_FullMethodName          = "/messagerie.messaging.v1.MessagingService/SaveDraft"
+	MessagingService_GetDraft_FullMethodName           = "/messagerie.messaging.v1.MessagingService/GetDraft"
+	MessagingService_ListDrafts_FullMethodName         = "/messagerie.messaging.v1.MessagingService/ListDrafts"
+	MessagingService_DeleteDraft_FullMethodName        = "/messagerie.messaging.v1.MessagingService/DeleteDraft"
+	MessagingService_WatchConversations_FullMethodName = "/messagerie.messaging.v1.MessagingService/WatchConversations"
+	MessagingService_GetPreferences_FullMethodName     = "/messagerie.messaging.v1.MessagingService/GetPreferences"
+	MessagingService_UpdatePreferences_FullMethodName  = "/messagerie.messaging.v1.MessagingService/UpdatePreferences"
+	MessagingService_GetExpectedDelay_FullMethodName   = "/messagerie.messaging.v1.MessagingService/GetExpectedDelay"
+	MessagingService_ExportMyData_FullMethodName       = "/messagerie.messaging.v1.MessagingService/ExportMyData"
+	MessagingService_EraseMyData_FullMethodName        = "/messagerie.messaging.v1.MessagingService/EraseMyData"
 )
 
 // MessagingServiceClient is the client API for MessagingService service.
@@ -56,6 +67,46 @@ type MessagingServiceClient interface {
 	ShowConversation(ctx context.Context, in *ShowConversationRequest, opts ...grpc.CallOption) (*ShowConversationResponse, error)
 	// MarkRead takes the unread mark off a conversation, up to a message.
 	MarkRead(ctx context.Context, in *MarkReadRequest, opts ...grpc.CallOption) (*MarkReadResponse, error)
+	// PostFollowUp adds a message to one of the member's conversations. It needs
+	// the metadata `idempotency-key` as SubmitMessage does. An answered
+	// conversation is opened again; a closed one takes nothing more:
+	// FAILED_PRECONDITION with the reason CONVERSATION_CLOSED.
+	PostFollowUp(ctx context.Context, in *PostFollowUpRequest, opts ...grpc.CallOption) (*PostFollowUpResponse, error)
+	// SaveDraft stores what a member has begun to write, under an id of the
+	// caller's choice, and replaces what was there. Nothing is checked but its
+	// size: a draft may be incomplete. It is encrypted, and deleted seven days
+	// after its last change. A member has at most 20 drafts; the oldest makes room.
+	SaveDraft(ctx context.Context, in *SaveDraftRequest, opts ...grpc.CallOption) (*SaveDraftResponse, error)
+	// GetDraft returns one draft.
+	GetDraft(ctx context.Context, in *GetDraftRequest, opts ...grpc.CallOption) (*GetDraftResponse, error)
+	// ListDrafts returns the member's drafts, last changed first.
+	ListDrafts(ctx context.Context, in *ListDraftsRequest, opts ...grpc.CallOption) (*ListDraftsResponse, error)
+	// DeleteDraft deletes a draft. Deleting one that is not there is no error.
+	DeleteDraft(ctx context.Context, in *DeleteDraftRequest, opts ...grpc.CallOption) (*DeleteDraftResponse, error)
+	// WatchConversations tells when a conversation of the member's has changed,
+	// until the caller ends it or ten minutes have passed. The first answer comes
+	// at once and names no conversation. It is a hint to ask again: a change may be
+	// told twice, and after a failure of the broker up to half a minute late.
+	WatchConversations(ctx context.Context, in *WatchConversationsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchConversationsResponse], error)
+	// GetPreferences returns how the member is reached, and what for.
+	GetPreferences(ctx context.Context, in *GetPreferencesRequest, opts ...grpc.CallOption) (*GetPreferencesResponse, error)
+	// UpdatePreferences replaces them. Contact points given here take the place of
+	// those of the member's account; empty ones give way to them again. The
+	// acknowledgement and the announcement of a reply by e-mail cannot be switched
+	// off.
+	UpdatePreferences(ctx context.Context, in *UpdatePreferencesRequest, opts ...grpc.CallOption) (*UpdatePreferencesResponse, error)
+	// GetExpectedDelay tells how long answers take for a selection: what is aimed
+	// at, and what the last 90 days were like.
+	GetExpectedDelay(ctx context.Context, in *GetExpectedDelayRequest, opts ...grpc.CallOption) (*GetExpectedDelayResponse, error)
+	// ExportMyData returns all that is stored about the member (GDPR, article 15):
+	// first the preferences, then the drafts, then each conversation with its
+	// messages.
+	ExportMyData(ctx context.Context, in *ExportMyDataRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportMyDataResponse], error)
+	// EraseMyData erases the texts of all of the member's conversations, their
+	// drafts, contact points and preferences, for good (GDPR, article 17): the data
+	// keys are destroyed, and open conversations are closed. What stays is what the
+	// figures are made of, without a link to the member. Erasing again does nothing.
+	EraseMyData(ctx context.Context, in *EraseMyDataRequest, opts ...grpc.CallOption) (*EraseMyDataResponse, error)
 }
 
 type messagingServiceClient struct {
@@ -126,6 +177,134 @@ func (c *messagingServiceClient) MarkRead(ctx context.Context, in *MarkReadReque
 	return out, nil
 }
 
+func (c *messagingServiceClient) PostFollowUp(ctx context.Context, in *PostFollowUpRequest, opts ...grpc.CallOption) (*PostFollowUpResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PostFollowUpResponse)
+	err := c.cc.Invoke(ctx, MessagingService_PostFollowUp_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *messagingServiceClient) SaveDraft(ctx context.Context, in *SaveDraftRequest, opts ...grpc.CallOption) (*SaveDraftResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SaveDraftResponse)
+	err := c.cc.Invoke(ctx, MessagingService_SaveDraft_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *messagingServiceClient) GetDraft(ctx context.Context, in *GetDraftRequest, opts ...grpc.CallOption) (*GetDraftResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetDraftResponse)
+	err := c.cc.Invoke(ctx, MessagingService_GetDraft_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *messagingServiceClient) ListDrafts(ctx context.Context, in *ListDraftsRequest, opts ...grpc.CallOption) (*ListDraftsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListDraftsResponse)
+	err := c.cc.Invoke(ctx, MessagingService_ListDrafts_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *messagingServiceClient) DeleteDraft(ctx context.Context, in *DeleteDraftRequest, opts ...grpc.CallOption) (*DeleteDraftResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeleteDraftResponse)
+	err := c.cc.Invoke(ctx, MessagingService_DeleteDraft_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *messagingServiceClient) WatchConversations(ctx context.Context, in *WatchConversationsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchConversationsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &MessagingService_ServiceDesc.Streams[0], MessagingService_WatchConversations_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchConversationsRequest, WatchConversationsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type MessagingService_WatchConversationsClient = grpc.ServerStreamingClient[WatchConversationsResponse]
+
+func (c *messagingServiceClient) GetPreferences(ctx context.Context, in *GetPreferencesRequest, opts ...grpc.CallOption) (*GetPreferencesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetPreferencesResponse)
+	err := c.cc.Invoke(ctx, MessagingService_GetPreferences_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *messagingServiceClient) UpdatePreferences(ctx context.Context, in *UpdatePreferencesRequest, opts ...grpc.CallOption) (*UpdatePreferencesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UpdatePreferencesResponse)
+	err := c.cc.Invoke(ctx, MessagingService_UpdatePreferences_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *messagingServiceClient) GetExpectedDelay(ctx context.Context, in *GetExpectedDelayRequest, opts ...grpc.CallOption) (*GetExpectedDelayResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetExpectedDelayResponse)
+	err := c.cc.Invoke(ctx, MessagingService_GetExpectedDelay_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *messagingServiceClient) ExportMyData(ctx context.Context, in *ExportMyDataRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportMyDataResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &MessagingService_ServiceDesc.Streams[1], MessagingService_ExportMyData_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ExportMyDataRequest, ExportMyDataResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type MessagingService_ExportMyDataClient = grpc.ServerStreamingClient[ExportMyDataResponse]
+
+func (c *messagingServiceClient) EraseMyData(ctx context.Context, in *EraseMyDataRequest, opts ...grpc.CallOption) (*EraseMyDataResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EraseMyDataResponse)
+	err := c.cc.Invoke(ctx, MessagingService_EraseMyData_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // MessagingServiceServer is the server API for MessagingService service.
 // All implementations must embed UnimplementedMessagingServiceServer
 // for forward compatibility.
@@ -153,6 +332,46 @@ type MessagingServiceServer interface {
 	ShowConversation(context.Context, *ShowConversationRequest) (*ShowConversationResponse, error)
 	// MarkRead takes the unread mark off a conversation, up to a message.
 	MarkRead(context.Context, *MarkReadRequest) (*MarkReadResponse, error)
+	// PostFollowUp adds a message to one of the member's conversations. It needs
+	// the metadata `idempotency-key` as SubmitMessage does. An answered
+	// conversation is opened again; a closed one takes nothing more:
+	// FAILED_PRECONDITION with the reason CONVERSATION_CLOSED.
+	PostFollowUp(context.Context, *PostFollowUpRequest) (*PostFollowUpResponse, error)
+	// SaveDraft stores what a member has begun to write, under an id of the
+	// caller's choice, and replaces what was there. Nothing is checked but its
+	// size: a draft may be incomplete. It is encrypted, and deleted seven days
+	// after its last change. A member has at most 20 drafts; the oldest makes room.
+	SaveDraft(context.Context, *SaveDraftRequest) (*SaveDraftResponse, error)
+	// GetDraft returns one draft.
+	GetDraft(context.Context, *GetDraftRequest) (*GetDraftResponse, error)
+	// ListDrafts returns the member's drafts, last changed first.
+	ListDrafts(context.Context, *ListDraftsRequest) (*ListDraftsResponse, error)
+	// DeleteDraft deletes a draft. Deleting one that is not there is no error.
+	DeleteDraft(context.Context, *DeleteDraftRequest) (*DeleteDraftResponse, error)
+	// WatchConversations tells when a conversation of the member's has changed,
+	// until the caller ends it or ten minutes have passed. The first answer comes
+	// at once and names no conversation. It is a hint to ask again: a change may be
+	// told twice, and after a failure of the broker up to half a minute late.
+	WatchConversations(*WatchConversationsRequest, grpc.ServerStreamingServer[WatchConversationsResponse]) error
+	// GetPreferences returns how the member is reached, and what for.
+	GetPreferences(context.Context, *GetPreferencesRequest) (*GetPreferencesResponse, error)
+	// UpdatePreferences replaces them. Contact points given here take the place of
+	// those of the member's account; empty ones give way to them again. The
+	// acknowledgement and the announcement of a reply by e-mail cannot be switched
+	// off.
+	UpdatePreferences(context.Context, *UpdatePreferencesRequest) (*UpdatePreferencesResponse, error)
+	// GetExpectedDelay tells how long answers take for a selection: what is aimed
+	// at, and what the last 90 days were like.
+	GetExpectedDelay(context.Context, *GetExpectedDelayRequest) (*GetExpectedDelayResponse, error)
+	// ExportMyData returns all that is stored about the member (GDPR, article 15):
+	// first the preferences, then the drafts, then each conversation with its
+	// messages.
+	ExportMyData(*ExportMyDataRequest, grpc.ServerStreamingServer[ExportMyDataResponse]) error
+	// EraseMyData erases the texts of all of the member's conversations, their
+	// drafts, contact points and preferences, for good (GDPR, article 17): the data
+	// keys are destroyed, and open conversations are closed. What stays is what the
+	// figures are made of, without a link to the member. Erasing again does nothing.
+	EraseMyData(context.Context, *EraseMyDataRequest) (*EraseMyDataResponse, error)
 	mustEmbedUnimplementedMessagingServiceServer()
 }
 
@@ -180,6 +399,39 @@ func (UnimplementedMessagingServiceServer) ShowConversation(context.Context, *Sh
 }
 func (UnimplementedMessagingServiceServer) MarkRead(context.Context, *MarkReadRequest) (*MarkReadResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method MarkRead not implemented")
+}
+func (UnimplementedMessagingServiceServer) PostFollowUp(context.Context, *PostFollowUpRequest) (*PostFollowUpResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PostFollowUp not implemented")
+}
+func (UnimplementedMessagingServiceServer) SaveDraft(context.Context, *SaveDraftRequest) (*SaveDraftResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SaveDraft not implemented")
+}
+func (UnimplementedMessagingServiceServer) GetDraft(context.Context, *GetDraftRequest) (*GetDraftResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetDraft not implemented")
+}
+func (UnimplementedMessagingServiceServer) ListDrafts(context.Context, *ListDraftsRequest) (*ListDraftsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListDrafts not implemented")
+}
+func (UnimplementedMessagingServiceServer) DeleteDraft(context.Context, *DeleteDraftRequest) (*DeleteDraftResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteDraft not implemented")
+}
+func (UnimplementedMessagingServiceServer) WatchConversations(*WatchConversationsRequest, grpc.ServerStreamingServer[WatchConversationsResponse]) error {
+	return status.Error(codes.Unimplemented, "method WatchConversations not implemented")
+}
+func (UnimplementedMessagingServiceServer) GetPreferences(context.Context, *GetPreferencesRequest) (*GetPreferencesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetPreferences not implemented")
+}
+func (UnimplementedMessagingServiceServer) UpdatePreferences(context.Context, *UpdatePreferencesRequest) (*UpdatePreferencesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdatePreferences not implemented")
+}
+func (UnimplementedMessagingServiceServer) GetExpectedDelay(context.Context, *GetExpectedDelayRequest) (*GetExpectedDelayResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetExpectedDelay not implemented")
+}
+func (UnimplementedMessagingServiceServer) ExportMyData(*ExportMyDataRequest, grpc.ServerStreamingServer[ExportMyDataResponse]) error {
+	return status.Error(codes.Unimplemented, "method ExportMyData not implemented")
+}
+func (UnimplementedMessagingServiceServer) EraseMyData(context.Context, *EraseMyDataRequest) (*EraseMyDataResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method EraseMyData not implemented")
 }
 func (UnimplementedMessagingServiceServer) mustEmbedUnimplementedMessagingServiceServer() {}
 func (UnimplementedMessagingServiceServer) testEmbeddedByValue()                          {}
@@ -310,6 +562,190 @@ func _MessagingService_MarkRead_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _MessagingService_PostFollowUp_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PostFollowUpRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MessagingServiceServer).PostFollowUp(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MessagingService_PostFollowUp_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MessagingServiceServer).PostFollowUp(ctx, req.(*PostFollowUpRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MessagingService_SaveDraft_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SaveDraftRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MessagingServiceServer).SaveDraft(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MessagingService_SaveDraft_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MessagingServiceServer).SaveDraft(ctx, req.(*SaveDraftRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MessagingService_GetDraft_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetDraftRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MessagingServiceServer).GetDraft(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MessagingService_GetDraft_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MessagingServiceServer).GetDraft(ctx, req.(*GetDraftRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MessagingService_ListDrafts_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListDraftsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MessagingServiceServer).ListDrafts(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MessagingService_ListDrafts_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MessagingServiceServer).ListDrafts(ctx, req.(*ListDraftsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MessagingService_DeleteDraft_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteDraftRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MessagingServiceServer).DeleteDraft(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MessagingService_DeleteDraft_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MessagingServiceServer).DeleteDraft(ctx, req.(*DeleteDraftRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MessagingService_WatchConversations_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchConversationsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(MessagingServiceServer).WatchConversations(m, &grpc.GenericServerStream[WatchConversationsRequest, WatchConversationsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type MessagingService_WatchConversationsServer = grpc.ServerStreamingServer[WatchConversationsResponse]
+
+func _MessagingService_GetPreferences_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetPreferencesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MessagingServiceServer).GetPreferences(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MessagingService_GetPreferences_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MessagingServiceServer).GetPreferences(ctx, req.(*GetPreferencesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MessagingService_UpdatePreferences_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdatePreferencesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MessagingServiceServer).UpdatePreferences(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MessagingService_UpdatePreferences_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MessagingServiceServer).UpdatePreferences(ctx, req.(*UpdatePreferencesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MessagingService_GetExpectedDelay_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetExpectedDelayRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MessagingServiceServer).GetExpectedDelay(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MessagingService_GetExpectedDelay_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MessagingServiceServer).GetExpectedDelay(ctx, req.(*GetExpectedDelayRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MessagingService_ExportMyData_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ExportMyDataRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(MessagingServiceServer).ExportMyData(m, &grpc.GenericServerStream[ExportMyDataRequest, ExportMyDataResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type MessagingService_ExportMyDataServer = grpc.ServerStreamingServer[ExportMyDataResponse]
+
+func _MessagingService_EraseMyData_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(EraseMyDataRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MessagingServiceServer).EraseMyData(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MessagingService_EraseMyData_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MessagingServiceServer).EraseMyData(ctx, req.(*EraseMyDataRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // MessagingService_ServiceDesc is the grpc.ServiceDesc for MessagingService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -341,8 +777,55 @@ var MessagingService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "MarkRead",
 			Handler:    _MessagingService_MarkRead_Handler,
 		},
+		{
+			MethodName: "PostFollowUp",
+			Handler:    _MessagingService_PostFollowUp_Handler,
+		},
+		{
+			MethodName: "SaveDraft",
+			Handler:    _MessagingService_SaveDraft_Handler,
+		},
+		{
+			MethodName: "GetDraft",
+			Handler:    _MessagingService_GetDraft_Handler,
+		},
+		{
+			MethodName: "ListDrafts",
+			Handler:    _MessagingService_ListDrafts_Handler,
+		},
+		{
+			MethodName: "DeleteDraft",
+			Handler:    _MessagingService_DeleteDraft_Handler,
+		},
+		{
+			MethodName: "GetPreferences",
+			Handler:    _MessagingService_GetPreferences_Handler,
+		},
+		{
+			MethodName: "UpdatePreferences",
+			Handler:    _MessagingService_UpdatePreferences_Handler,
+		},
+		{
+			MethodName: "GetExpectedDelay",
+			Handler:    _MessagingService_GetExpectedDelay_Handler,
+		},
+		{
+			MethodName: "EraseMyData",
+			Handler:    _MessagingService_EraseMyData_Handler,
+		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "WatchConversations",
+			Handler:       _MessagingService_WatchConversations_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ExportMyData",
+			Handler:       _MessagingService_ExportMyData_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "messagerie/messaging/v1/messaging.proto",
 }
 
@@ -353,6 +836,16 @@ const (
 	AgentService_Release_FullMethodName         = "/messagerie.messaging.v1.AgentService/Release"
 	AgentService_PostReply_FullMethodName       = "/messagerie.messaging.v1.AgentService/PostReply"
 	AgentService_Close_FullMethodName           = "/messagerie.messaging.v1.AgentService/Close"
+	AgentService_Transfer_FullMethodName        = "/messagerie.messaging.v1.AgentService/Transfer"
+	AgentService_Recategorise_FullMethodName    = "/messagerie.messaging.v1.AgentService/Recategorise"
+	AgentService_Reopen_FullMethodName          = "/messagerie.messaging.v1.AgentService/Reopen"
+	AgentService_AddNote_FullMethodName         = "/messagerie.messaging.v1.AgentService/AddNote"
+	AgentService_ListQueues_FullMethodName      = "/messagerie.messaging.v1.AgentService/ListQueues"
+	AgentService_ListTemplates_FullMethodName   = "/messagerie.messaging.v1.AgentService/ListTemplates"
+	AgentService_SaveTemplate_FullMethodName    = "/messagerie.messaging.v1.AgentService/SaveTemplate"
+	AgentService_DeleteTemplate_FullMethodName  = "/messagerie.messaging.v1.AgentService/DeleteTemplate"
+	AgentService_GetStatistics_FullMethodName   = "/messagerie.messaging.v1.AgentService/GetStatistics"
+	AgentService_WatchQueue_FullMethodName      = "/messagerie.messaging.v1.AgentService/WatchQueue"
 )
 
 // AgentServiceClient is the client API for AgentService service.
@@ -381,6 +874,35 @@ type AgentServiceClient interface {
 	PostReply(ctx context.Context, in *PostReplyRequest, opts ...grpc.CallOption) (*PostReplyResponse, error)
 	// Close ends a conversation. Closing a closed one changes nothing.
 	Close(ctx context.Context, in *CloseRequest, opts ...grpc.CallOption) (*CloseResponse, error)
+	// Transfer gives a conversation to another queue of the caisse, with its claim
+	// dropped. The agent may lose sight of it thereby.
+	Transfer(ctx context.Context, in *TransferRequest, opts ...grpc.CallOption) (*TransferResponse, error)
+	// Recategorise corrects the theme, topic and reason of a conversation, by the
+	// current version of the taxonomy. The queue stays as it is: see Transfer.
+	Recategorise(ctx context.Context, in *RecategoriseRequest, opts ...grpc.CallOption) (*RecategoriseResponse, error)
+	// Reopen opens an answered or closed conversation again. One that is open stays
+	// as it is.
+	Reopen(ctx context.Context, in *ReopenRequest, opts ...grpc.CallOption) (*ReopenResponse, error)
+	// AddNote adds an internal note, which members never see. Notes are encrypted
+	// as messages are. It needs the metadata `idempotency-key` as PostReply does.
+	AddNote(ctx context.Context, in *AddNoteRequest, opts ...grpc.CallOption) (*AddNoteResponse, error)
+	// ListQueues returns the queues of the current taxonomy, and which of them are
+	// the agent's.
+	ListQueues(ctx context.Context, in *ListQueuesRequest, opts ...grpc.CallOption) (*ListQueuesResponse, error)
+	// ListTemplates returns the caisse's reply templates, by title.
+	ListTemplates(ctx context.Context, in *ListTemplatesRequest, opts ...grpc.CallOption) (*ListTemplatesResponse, error)
+	// SaveTemplate stores a reply template under an id of the caller's choice, and
+	// replaces what was there.
+	SaveTemplate(ctx context.Context, in *SaveTemplateRequest, opts ...grpc.CallOption) (*SaveTemplateResponse, error)
+	// DeleteTemplate deletes a reply template. Deleting one that is not there is no
+	// error.
+	DeleteTemplate(ctx context.Context, in *DeleteTemplateRequest, opts ...grpc.CallOption) (*DeleteTemplateResponse, error)
+	// GetStatistics returns figures about the conversations within the agent's
+	// caisse and queues.
+	GetStatistics(ctx context.Context, in *GetStatisticsRequest, opts ...grpc.CallOption) (*GetStatisticsResponse, error)
+	// WatchQueue tells when a conversation within the agent's caisse and queues has
+	// changed, as WatchConversations does.
+	WatchQueue(ctx context.Context, in *WatchQueueRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchQueueResponse], error)
 }
 
 type agentServiceClient struct {
@@ -451,6 +973,115 @@ func (c *agentServiceClient) Close(ctx context.Context, in *CloseRequest, opts .
 	return out, nil
 }
 
+func (c *agentServiceClient) Transfer(ctx context.Context, in *TransferRequest, opts ...grpc.CallOption) (*TransferResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TransferResponse)
+	err := c.cc.Invoke(ctx, AgentService_Transfer_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentServiceClient) Recategorise(ctx context.Context, in *RecategoriseRequest, opts ...grpc.CallOption) (*RecategoriseResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RecategoriseResponse)
+	err := c.cc.Invoke(ctx, AgentService_Recategorise_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentServiceClient) Reopen(ctx context.Context, in *ReopenRequest, opts ...grpc.CallOption) (*ReopenResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReopenResponse)
+	err := c.cc.Invoke(ctx, AgentService_Reopen_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentServiceClient) AddNote(ctx context.Context, in *AddNoteRequest, opts ...grpc.CallOption) (*AddNoteResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AddNoteResponse)
+	err := c.cc.Invoke(ctx, AgentService_AddNote_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentServiceClient) ListQueues(ctx context.Context, in *ListQueuesRequest, opts ...grpc.CallOption) (*ListQueuesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListQueuesResponse)
+	err := c.cc.Invoke(ctx, AgentService_ListQueues_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentServiceClient) ListTemplates(ctx context.Context, in *ListTemplatesRequest, opts ...grpc.CallOption) (*ListTemplatesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListTemplatesResponse)
+	err := c.cc.Invoke(ctx, AgentService_ListTemplates_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentServiceClient) SaveTemplate(ctx context.Context, in *SaveTemplateRequest, opts ...grpc.CallOption) (*SaveTemplateResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SaveTemplateResponse)
+	err := c.cc.Invoke(ctx, AgentService_SaveTemplate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentServiceClient) DeleteTemplate(ctx context.Context, in *DeleteTemplateRequest, opts ...grpc.CallOption) (*DeleteTemplateResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeleteTemplateResponse)
+	err := c.cc.Invoke(ctx, AgentService_DeleteTemplate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentServiceClient) GetStatistics(ctx context.Context, in *GetStatisticsRequest, opts ...grpc.CallOption) (*GetStatisticsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetStatisticsResponse)
+	err := c.cc.Invoke(ctx, AgentService_GetStatistics_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentServiceClient) WatchQueue(ctx context.Context, in *WatchQueueRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchQueueResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &AgentService_ServiceDesc.Streams[0], AgentService_WatchQueue_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchQueueRequest, WatchQueueResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AgentService_WatchQueueClient = grpc.ServerStreamingClient[WatchQueueResponse]
+
 // AgentServiceServer is the server API for AgentService service.
 // All implementations must embed UnimplementedAgentServiceServer
 // for forward compatibility.
@@ -477,6 +1108,35 @@ type AgentServiceServer interface {
 	PostReply(context.Context, *PostReplyRequest) (*PostReplyResponse, error)
 	// Close ends a conversation. Closing a closed one changes nothing.
 	Close(context.Context, *CloseRequest) (*CloseResponse, error)
+	// Transfer gives a conversation to another queue of the caisse, with its claim
+	// dropped. The agent may lose sight of it thereby.
+	Transfer(context.Context, *TransferRequest) (*TransferResponse, error)
+	// Recategorise corrects the theme, topic and reason of a conversation, by the
+	// current version of the taxonomy. The queue stays as it is: see Transfer.
+	Recategorise(context.Context, *RecategoriseRequest) (*RecategoriseResponse, error)
+	// Reopen opens an answered or closed conversation again. One that is open stays
+	// as it is.
+	Reopen(context.Context, *ReopenRequest) (*ReopenResponse, error)
+	// AddNote adds an internal note, which members never see. Notes are encrypted
+	// as messages are. It needs the metadata `idempotency-key` as PostReply does.
+	AddNote(context.Context, *AddNoteRequest) (*AddNoteResponse, error)
+	// ListQueues returns the queues of the current taxonomy, and which of them are
+	// the agent's.
+	ListQueues(context.Context, *ListQueuesRequest) (*ListQueuesResponse, error)
+	// ListTemplates returns the caisse's reply templates, by title.
+	ListTemplates(context.Context, *ListTemplatesRequest) (*ListTemplatesResponse, error)
+	// SaveTemplate stores a reply template under an id of the caller's choice, and
+	// replaces what was there.
+	SaveTemplate(context.Context, *SaveTemplateRequest) (*SaveTemplateResponse, error)
+	// DeleteTemplate deletes a reply template. Deleting one that is not there is no
+	// error.
+	DeleteTemplate(context.Context, *DeleteTemplateRequest) (*DeleteTemplateResponse, error)
+	// GetStatistics returns figures about the conversations within the agent's
+	// caisse and queues.
+	GetStatistics(context.Context, *GetStatisticsRequest) (*GetStatisticsResponse, error)
+	// WatchQueue tells when a conversation within the agent's caisse and queues has
+	// changed, as WatchConversations does.
+	WatchQueue(*WatchQueueRequest, grpc.ServerStreamingServer[WatchQueueResponse]) error
 	mustEmbedUnimplementedAgentServiceServer()
 }
 
@@ -504,6 +1164,36 @@ func (UnimplementedAgentServiceServer) PostReply(context.Context, *PostReplyRequ
 }
 func (UnimplementedAgentServiceServer) Close(context.Context, *CloseRequest) (*CloseResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Close not implemented")
+}
+func (UnimplementedAgentServiceServer) Transfer(context.Context, *TransferRequest) (*TransferResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Transfer not implemented")
+}
+func (UnimplementedAgentServiceServer) Recategorise(context.Context, *RecategoriseRequest) (*RecategoriseResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Recategorise not implemented")
+}
+func (UnimplementedAgentServiceServer) Reopen(context.Context, *ReopenRequest) (*ReopenResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Reopen not implemented")
+}
+func (UnimplementedAgentServiceServer) AddNote(context.Context, *AddNoteRequest) (*AddNoteResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AddNote not implemented")
+}
+func (UnimplementedAgentServiceServer) ListQueues(context.Context, *ListQueuesRequest) (*ListQueuesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListQueues not implemented")
+}
+func (UnimplementedAgentServiceServer) ListTemplates(context.Context, *ListTemplatesRequest) (*ListTemplatesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListTemplates not implemented")
+}
+func (UnimplementedAgentServiceServer) SaveTemplate(context.Context, *SaveTemplateRequest) (*SaveTemplateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SaveTemplate not implemented")
+}
+func (UnimplementedAgentServiceServer) DeleteTemplate(context.Context, *DeleteTemplateRequest) (*DeleteTemplateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteTemplate not implemented")
+}
+func (UnimplementedAgentServiceServer) GetStatistics(context.Context, *GetStatisticsRequest) (*GetStatisticsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetStatistics not implemented")
+}
+func (UnimplementedAgentServiceServer) WatchQueue(*WatchQueueRequest, grpc.ServerStreamingServer[WatchQueueResponse]) error {
+	return status.Error(codes.Unimplemented, "method WatchQueue not implemented")
 }
 func (UnimplementedAgentServiceServer) mustEmbedUnimplementedAgentServiceServer() {}
 func (UnimplementedAgentServiceServer) testEmbeddedByValue()                      {}
@@ -634,6 +1324,179 @@ func _AgentService_Close_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AgentService_Transfer_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TransferRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).Transfer(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_Transfer_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).Transfer(ctx, req.(*TransferRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AgentService_Recategorise_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RecategoriseRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).Recategorise(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_Recategorise_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).Recategorise(ctx, req.(*RecategoriseRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AgentService_Reopen_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReopenRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).Reopen(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_Reopen_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).Reopen(ctx, req.(*ReopenRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AgentService_AddNote_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AddNoteRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).AddNote(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_AddNote_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).AddNote(ctx, req.(*AddNoteRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AgentService_ListQueues_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListQueuesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).ListQueues(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_ListQueues_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).ListQueues(ctx, req.(*ListQueuesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AgentService_ListTemplates_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListTemplatesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).ListTemplates(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_ListTemplates_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).ListTemplates(ctx, req.(*ListTemplatesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AgentService_SaveTemplate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SaveTemplateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).SaveTemplate(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_SaveTemplate_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).SaveTemplate(ctx, req.(*SaveTemplateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AgentService_DeleteTemplate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteTemplateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).DeleteTemplate(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_DeleteTemplate_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).DeleteTemplate(ctx, req.(*DeleteTemplateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AgentService_GetStatistics_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetStatisticsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).GetStatistics(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_GetStatistics_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).GetStatistics(ctx, req.(*GetStatisticsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AgentService_WatchQueue_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchQueueRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AgentServiceServer).WatchQueue(m, &grpc.GenericServerStream[WatchQueueRequest, WatchQueueResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AgentService_WatchQueueServer = grpc.ServerStreamingServer[WatchQueueResponse]
+
 // AgentService_ServiceDesc is the grpc.ServiceDesc for AgentService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -665,8 +1528,50 @@ var AgentService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "Close",
 			Handler:    _AgentService_Close_Handler,
 		},
+		{
+			MethodName: "Transfer",
+			Handler:    _AgentService_Transfer_Handler,
+		},
+		{
+			MethodName: "Recategorise",
+			Handler:    _AgentService_Recategorise_Handler,
+		},
+		{
+			MethodName: "Reopen",
+			Handler:    _AgentService_Reopen_Handler,
+		},
+		{
+			MethodName: "AddNote",
+			Handler:    _AgentService_AddNote_Handler,
+		},
+		{
+			MethodName: "ListQueues",
+			Handler:    _AgentService_ListQueues_Handler,
+		},
+		{
+			MethodName: "ListTemplates",
+			Handler:    _AgentService_ListTemplates_Handler,
+		},
+		{
+			MethodName: "SaveTemplate",
+			Handler:    _AgentService_SaveTemplate_Handler,
+		},
+		{
+			MethodName: "DeleteTemplate",
+			Handler:    _AgentService_DeleteTemplate_Handler,
+		},
+		{
+			MethodName: "GetStatistics",
+			Handler:    _AgentService_GetStatistics_Handler,
+		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "WatchQueue",
+			Handler:       _AgentService_WatchQueue_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "messagerie/messaging/v1/messaging.proto",
 }
 

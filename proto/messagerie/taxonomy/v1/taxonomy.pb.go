@@ -140,6 +140,66 @@ func (Depth) EnumDescriptor() ([]byte, []int) {
 	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{1}
 }
 
+// SuggestionOutcome is what a member did with a proposal.
+type SuggestionOutcome int32
+
+const (
+	SuggestionOutcome_SUGGESTION_OUTCOME_UNSPECIFIED SuggestionOutcome = 0
+	// It was shown.
+	SuggestionOutcome_SHOWN SuggestionOutcome = 1
+	// The member went to the online service.
+	SuggestionOutcome_FOLLOWED SuggestionOutcome = 2
+	// The member closed it to write.
+	SuggestionOutcome_WROTE_ANYWAY SuggestionOutcome = 3
+	// The member closed it to choose otherwise.
+	SuggestionOutcome_CHANGED_SELECTION SuggestionOutcome = 4
+)
+
+// Enum value maps for SuggestionOutcome.
+var (
+	SuggestionOutcome_name = map[int32]string{
+		0: "SUGGESTION_OUTCOME_UNSPECIFIED",
+		1: "SHOWN",
+		2: "FOLLOWED",
+		3: "WROTE_ANYWAY",
+		4: "CHANGED_SELECTION",
+	}
+	SuggestionOutcome_value = map[string]int32{
+		"SUGGESTION_OUTCOME_UNSPECIFIED": 0,
+		"SHOWN":                          1,
+		"FOLLOWED":                       2,
+		"WROTE_ANYWAY":                   3,
+		"CHANGED_SELECTION":              4,
+	}
+)
+
+func (x SuggestionOutcome) Enum() *SuggestionOutcome {
+	p := new(SuggestionOutcome)
+	*p = x
+	return p
+}
+
+func (x SuggestionOutcome) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SuggestionOutcome) Descriptor() protoreflect.EnumDescriptor {
+	return file_messagerie_taxonomy_v1_taxonomy_proto_enumTypes[2].Descriptor()
+}
+
+func (SuggestionOutcome) Type() protoreflect.EnumType {
+	return &file_messagerie_taxonomy_v1_taxonomy_proto_enumTypes[2]
+}
+
+func (x SuggestionOutcome) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SuggestionOutcome.Descriptor instead.
+func (SuggestionOutcome) EnumDescriptor() ([]byte, []int) {
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{2}
+}
+
 // GetTaxonomyRequest asks for the taxonomy of one audience.
 type GetTaxonomyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1132,6 +1192,519 @@ func (x *Queue) GetAnswerDays() int32 {
 	return 0
 }
 
+// SearchReasonsRequest has the words.
+type SearchReasonsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The member's audience.
+	Audience Audience `protobuf:"varint,1,opt,name=audience,proto3,enum=messagerie.taxonomy.v1.Audience" json:"audience,omitempty"`
+	// The words, as typed: 1 to 100 characters.
+	Q             string `protobuf:"bytes,2,opt,name=q,proto3" json:"q,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SearchReasonsRequest) Reset() {
+	*x = SearchReasonsRequest{}
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SearchReasonsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SearchReasonsRequest) ProtoMessage() {}
+
+func (x *SearchReasonsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SearchReasonsRequest.ProtoReflect.Descriptor instead.
+func (*SearchReasonsRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *SearchReasonsRequest) GetAudience() Audience {
+	if x != nil {
+		return x.Audience
+	}
+	return Audience_AUDIENCE_UNSPECIFIED
+}
+
+func (x *SearchReasonsRequest) GetQ() string {
+	if x != nil {
+		return x.Q
+	}
+	return ""
+}
+
+// SearchReasonsResponse has what was found, best first.
+type SearchReasonsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Selections as deep as the audience's depth, at most 20.
+	Reasons []*FoundReason `protobuf:"bytes,1,rep,name=reasons,proto3" json:"reasons,omitempty"`
+	// Online services, at most 10.
+	Services      []*OnlineService `protobuf:"bytes,2,rep,name=services,proto3" json:"services,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SearchReasonsResponse) Reset() {
+	*x = SearchReasonsResponse{}
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SearchReasonsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SearchReasonsResponse) ProtoMessage() {}
+
+func (x *SearchReasonsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SearchReasonsResponse.ProtoReflect.Descriptor instead.
+func (*SearchReasonsResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *SearchReasonsResponse) GetReasons() []*FoundReason {
+	if x != nil {
+		return x.Reasons
+	}
+	return nil
+}
+
+func (x *SearchReasonsResponse) GetServices() []*OnlineService {
+	if x != nil {
+		return x.Services
+	}
+	return nil
+}
+
+// FoundReason is a selection whose labels have the words.
+type FoundReason struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The theme, without its topics.
+	Theme *Theme `protobuf:"bytes,1,opt,name=theme,proto3" json:"theme,omitempty"`
+	// The topic, without its reasons; absent when the depth is the theme.
+	Topic *Topic `protobuf:"bytes,2,opt,name=topic,proto3" json:"topic,omitempty"`
+	// The reason; absent when the depth is less.
+	Reason        *Reason `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FoundReason) Reset() {
+	*x = FoundReason{}
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FoundReason) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FoundReason) ProtoMessage() {}
+
+func (x *FoundReason) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FoundReason.ProtoReflect.Descriptor instead.
+func (*FoundReason) Descriptor() ([]byte, []int) {
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *FoundReason) GetTheme() *Theme {
+	if x != nil {
+		return x.Theme
+	}
+	return nil
+}
+
+func (x *FoundReason) GetTopic() *Topic {
+	if x != nil {
+		return x.Topic
+	}
+	return nil
+}
+
+func (x *FoundReason) GetReason() *Reason {
+	if x != nil {
+		return x.Reason
+	}
+	return nil
+}
+
+// RecordSuggestionOutcomeRequest is one outcome.
+type RecordSuggestionOutcomeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The member's audience.
+	Audience Audience `protobuf:"varint,1,opt,name=audience,proto3,enum=messagerie.taxonomy.v1.Audience" json:"audience,omitempty"`
+	// Code of the theme.
+	Theme string `protobuf:"bytes,2,opt,name=theme,proto3" json:"theme,omitempty"`
+	// Code of the topic; may be empty.
+	Topic string `protobuf:"bytes,3,opt,name=topic,proto3" json:"topic,omitempty"`
+	// Code of the reason; may be empty.
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Code of the online service.
+	Service string `protobuf:"bytes,5,opt,name=service,proto3" json:"service,omitempty"`
+	// What the member did.
+	Outcome       SuggestionOutcome `protobuf:"varint,6,opt,name=outcome,proto3,enum=messagerie.taxonomy.v1.SuggestionOutcome" json:"outcome,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordSuggestionOutcomeRequest) Reset() {
+	*x = RecordSuggestionOutcomeRequest{}
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordSuggestionOutcomeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordSuggestionOutcomeRequest) ProtoMessage() {}
+
+func (x *RecordSuggestionOutcomeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordSuggestionOutcomeRequest.ProtoReflect.Descriptor instead.
+func (*RecordSuggestionOutcomeRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *RecordSuggestionOutcomeRequest) GetAudience() Audience {
+	if x != nil {
+		return x.Audience
+	}
+	return Audience_AUDIENCE_UNSPECIFIED
+}
+
+func (x *RecordSuggestionOutcomeRequest) GetTheme() string {
+	if x != nil {
+		return x.Theme
+	}
+	return ""
+}
+
+func (x *RecordSuggestionOutcomeRequest) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *RecordSuggestionOutcomeRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *RecordSuggestionOutcomeRequest) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *RecordSuggestionOutcomeRequest) GetOutcome() SuggestionOutcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return SuggestionOutcome_SUGGESTION_OUTCOME_UNSPECIFIED
+}
+
+// RecordSuggestionOutcomeResponse is empty.
+type RecordSuggestionOutcomeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordSuggestionOutcomeResponse) Reset() {
+	*x = RecordSuggestionOutcomeResponse{}
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordSuggestionOutcomeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordSuggestionOutcomeResponse) ProtoMessage() {}
+
+func (x *RecordSuggestionOutcomeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordSuggestionOutcomeResponse.ProtoReflect.Descriptor instead.
+func (*RecordSuggestionOutcomeResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{19}
+}
+
+// GetSuggestionStatisticsRequest asks for the figures of some days.
+type GetSuggestionStatisticsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many days back from today, today included: 1 to 366, 30 when 0.
+	Days          int32 `protobuf:"varint,1,opt,name=days,proto3" json:"days,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSuggestionStatisticsRequest) Reset() {
+	*x = GetSuggestionStatisticsRequest{}
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSuggestionStatisticsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSuggestionStatisticsRequest) ProtoMessage() {}
+
+func (x *GetSuggestionStatisticsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSuggestionStatisticsRequest.ProtoReflect.Descriptor instead.
+func (*GetSuggestionStatisticsRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *GetSuggestionStatisticsRequest) GetDays() int32 {
+	if x != nil {
+		return x.Days
+	}
+	return 0
+}
+
+// GetSuggestionStatisticsResponse has one entry for each selection and service.
+type GetSuggestionStatisticsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Most shown first, at most 500.
+	Figures       []*SuggestionFigures `protobuf:"bytes,1,rep,name=figures,proto3" json:"figures,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSuggestionStatisticsResponse) Reset() {
+	*x = GetSuggestionStatisticsResponse{}
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSuggestionStatisticsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSuggestionStatisticsResponse) ProtoMessage() {}
+
+func (x *GetSuggestionStatisticsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSuggestionStatisticsResponse.ProtoReflect.Descriptor instead.
+func (*GetSuggestionStatisticsResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *GetSuggestionStatisticsResponse) GetFigures() []*SuggestionFigures {
+	if x != nil {
+		return x.Figures
+	}
+	return nil
+}
+
+// SuggestionFigures is what became of one proposal.
+type SuggestionFigures struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whose.
+	Audience Audience `protobuf:"varint,1,opt,name=audience,proto3,enum=messagerie.taxonomy.v1.Audience" json:"audience,omitempty"`
+	// Codes of the selection.
+	Theme string `protobuf:"bytes,2,opt,name=theme,proto3" json:"theme,omitempty"`
+	// Code of the topic; may be empty.
+	Topic string `protobuf:"bytes,3,opt,name=topic,proto3" json:"topic,omitempty"`
+	// Code of the reason; may be empty.
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The service, with the name it has now; its code when it is no more.
+	Service *OnlineService `protobuf:"bytes,5,opt,name=service,proto3" json:"service,omitempty"`
+	// How often it was shown, followed, set aside to write, and set aside to choose
+	// otherwise.
+	Shown int32 `protobuf:"varint,6,opt,name=shown,proto3" json:"shown,omitempty"`
+	// How often it was followed.
+	Followed int32 `protobuf:"varint,7,opt,name=followed,proto3" json:"followed,omitempty"`
+	// How often the member wrote all the same.
+	WroteAnyway int32 `protobuf:"varint,8,opt,name=wrote_anyway,json=wroteAnyway,proto3" json:"wrote_anyway,omitempty"`
+	// How often the member chose otherwise.
+	ChangedSelection int32 `protobuf:"varint,9,opt,name=changed_selection,json=changedSelection,proto3" json:"changed_selection,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *SuggestionFigures) Reset() {
+	*x = SuggestionFigures{}
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SuggestionFigures) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SuggestionFigures) ProtoMessage() {}
+
+func (x *SuggestionFigures) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SuggestionFigures.ProtoReflect.Descriptor instead.
+func (*SuggestionFigures) Descriptor() ([]byte, []int) {
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *SuggestionFigures) GetAudience() Audience {
+	if x != nil {
+		return x.Audience
+	}
+	return Audience_AUDIENCE_UNSPECIFIED
+}
+
+func (x *SuggestionFigures) GetTheme() string {
+	if x != nil {
+		return x.Theme
+	}
+	return ""
+}
+
+func (x *SuggestionFigures) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *SuggestionFigures) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *SuggestionFigures) GetService() *OnlineService {
+	if x != nil {
+		return x.Service
+	}
+	return nil
+}
+
+func (x *SuggestionFigures) GetShown() int32 {
+	if x != nil {
+		return x.Shown
+	}
+	return 0
+}
+
+func (x *SuggestionFigures) GetFollowed() int32 {
+	if x != nil {
+		return x.Followed
+	}
+	return 0
+}
+
+func (x *SuggestionFigures) GetWroteAnyway() int32 {
+	if x != nil {
+		return x.WroteAnyway
+	}
+	return 0
+}
+
+func (x *SuggestionFigures) GetChangedSelection() int32 {
+	if x != nil {
+		return x.ChangedSelection
+	}
+	return 0
+}
+
 var File_messagerie_taxonomy_v1_taxonomy_proto protoreflect.FileDescriptor
 
 const file_messagerie_taxonomy_v1_taxonomy_proto_rawDesc = "" +
@@ -1204,7 +1777,43 @@ const file_messagerie_taxonomy_v1_taxonomy_proto_rawDesc = "" +
 	"\x05phone\x18\x04 \x01(\tR\x05phone\x12\x14\n" +
 	"\x05email\x18\x05 \x01(\tR\x05email\x12\x1f\n" +
 	"\vanswer_days\x18\x06 \x01(\x05R\n" +
-	"answerDays*T\n" +
+	"answerDays\"y\n" +
+	"\x14SearchReasonsRequest\x12H\n" +
+	"\baudience\x18\x01 \x01(\x0e2 .messagerie.taxonomy.v1.AudienceB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\baudience\x12\x17\n" +
+	"\x01q\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x01q\"\x99\x01\n" +
+	"\x15SearchReasonsResponse\x12=\n" +
+	"\areasons\x18\x01 \x03(\v2#.messagerie.taxonomy.v1.FoundReasonR\areasons\x12A\n" +
+	"\bservices\x18\x02 \x03(\v2%.messagerie.taxonomy.v1.OnlineServiceR\bservices\"\xaf\x01\n" +
+	"\vFoundReason\x123\n" +
+	"\x05theme\x18\x01 \x01(\v2\x1d.messagerie.taxonomy.v1.ThemeR\x05theme\x123\n" +
+	"\x05topic\x18\x02 \x01(\v2\x1d.messagerie.taxonomy.v1.TopicR\x05topic\x126\n" +
+	"\x06reason\x18\x03 \x01(\v2\x1e.messagerie.taxonomy.v1.ReasonR\x06reason\"\xc1\x02\n" +
+	"\x1eRecordSuggestionOutcomeRequest\x12H\n" +
+	"\baudience\x18\x01 \x01(\x0e2 .messagerie.taxonomy.v1.AudienceB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\baudience\x12\x1f\n" +
+	"\x05theme\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05theme\x12\x1d\n" +
+	"\x05topic\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05topic\x12\x1f\n" +
+	"\x06reason\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\x06reason\x12#\n" +
+	"\aservice\x18\x05 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\aservice\x12O\n" +
+	"\aoutcome\x18\x06 \x01(\x0e2).messagerie.taxonomy.v1.SuggestionOutcomeB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\aoutcome\"!\n" +
+	"\x1fRecordSuggestionOutcomeResponse\"@\n" +
+	"\x1eGetSuggestionStatisticsRequest\x12\x1e\n" +
+	"\x04days\x18\x01 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xee\x02(\x00R\x04days\"f\n" +
+	"\x1fGetSuggestionStatisticsResponse\x12C\n" +
+	"\afigures\x18\x01 \x03(\v2).messagerie.taxonomy.v1.SuggestionFiguresR\afigures\"\xd8\x02\n" +
+	"\x11SuggestionFigures\x12<\n" +
+	"\baudience\x18\x01 \x01(\x0e2 .messagerie.taxonomy.v1.AudienceR\baudience\x12\x14\n" +
+	"\x05theme\x18\x02 \x01(\tR\x05theme\x12\x14\n" +
+	"\x05topic\x18\x03 \x01(\tR\x05topic\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12?\n" +
+	"\aservice\x18\x05 \x01(\v2%.messagerie.taxonomy.v1.OnlineServiceR\aservice\x12\x14\n" +
+	"\x05shown\x18\x06 \x01(\x05R\x05shown\x12\x1a\n" +
+	"\bfollowed\x18\a \x01(\x05R\bfollowed\x12!\n" +
+	"\fwrote_anyway\x18\b \x01(\x05R\vwroteAnyway\x12+\n" +
+	"\x11changed_selection\x18\t \x01(\x05R\x10changedSelection*T\n" +
 	"\bAudience\x12\x18\n" +
 	"\x14AUDIENCE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vPARTICULIER\x10\x01\x12\x0e\n" +
@@ -1216,10 +1825,19 @@ const file_messagerie_taxonomy_v1_taxonomy_proto_rawDesc = "" +
 	"\x05THEME\x10\x01\x12\t\n" +
 	"\x05TOPIC\x10\x02\x12\n" +
 	"\n" +
-	"\x06REASON\x10\x032\xab\x02\n" +
+	"\x06REASON\x10\x03*y\n" +
+	"\x11SuggestionOutcome\x12\"\n" +
+	"\x1eSUGGESTION_OUTCOME_UNSPECIFIED\x10\x00\x12\t\n" +
+	"\x05SHOWN\x10\x01\x12\f\n" +
+	"\bFOLLOWED\x10\x02\x12\x10\n" +
+	"\fWROTE_ANYWAY\x10\x03\x12\x15\n" +
+	"\x11CHANGED_SELECTION\x10\x042\xa7\x06\n" +
 	"\x0fTaxonomyService\x12\x80\x01\n" +
 	"\vGetTaxonomy\x12*.messagerie.taxonomy.v1.GetTaxonomyRequest\x1a+.messagerie.taxonomy.v1.GetTaxonomyResponse\"\x18\xa0\xdb\x18\x01\x82\xd3\xe4\x93\x02\x0e\x12\f/v1/taxonomy\x12\x94\x01\n" +
-	"\x11ResolveSuggestion\x120.messagerie.taxonomy.v1.ResolveSuggestionRequest\x1a1.messagerie.taxonomy.v1.ResolveSuggestionResponse\"\x1a\xa0\xdb\x18\x01\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/suggestion2\x83\x01\n" +
+	"\x11ResolveSuggestion\x120.messagerie.taxonomy.v1.ResolveSuggestionRequest\x1a1.messagerie.taxonomy.v1.ResolveSuggestionResponse\"\x1a\xa0\xdb\x18\x01\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/suggestion\x12\x8c\x01\n" +
+	"\rSearchReasons\x12,.messagerie.taxonomy.v1.SearchReasonsRequest\x1a-.messagerie.taxonomy.v1.SearchReasonsResponse\"\x1e\xa0\xdb\x18\x01\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/reasons:search\x12\xb1\x01\n" +
+	"\x17RecordSuggestionOutcome\x126.messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest\x1a7.messagerie.taxonomy.v1.RecordSuggestionOutcomeResponse\"%\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x1b:\x01*\"\x16/v1/suggestion:outcome\x12\xb6\x01\n" +
+	"\x17GetSuggestionStatistics\x126.messagerie.taxonomy.v1.GetSuggestionStatisticsRequest\x1a7.messagerie.taxonomy.v1.GetSuggestionStatisticsResponse\"*\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02 \x12\x1e/v1/agent/suggestionStatistics2\x83\x01\n" +
 	"\x10CatalogueService\x12o\n" +
 	"\fGetCatalogue\x12+.messagerie.taxonomy.v1.GetCatalogueRequest\x1a,.messagerie.taxonomy.v1.GetCatalogueResponse\"\x04\xa0\xdb\x18\x06BMZKgithub.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1;taxonomypbb\x06proto3"
 
@@ -1235,57 +1853,83 @@ func file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP() []byte {
 	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescData
 }
 
-var file_messagerie_taxonomy_v1_taxonomy_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_messagerie_taxonomy_v1_taxonomy_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_messagerie_taxonomy_v1_taxonomy_proto_goTypes = []any{
-	(Audience)(0),                     // 0: messagerie.taxonomy.v1.Audience
-	(Depth)(0),                        // 1: messagerie.taxonomy.v1.Depth
-	(*GetTaxonomyRequest)(nil),        // 2: messagerie.taxonomy.v1.GetTaxonomyRequest
-	(*GetTaxonomyResponse)(nil),       // 3: messagerie.taxonomy.v1.GetTaxonomyResponse
-	(*TextLimits)(nil),                // 4: messagerie.taxonomy.v1.TextLimits
-	(*Theme)(nil),                     // 5: messagerie.taxonomy.v1.Theme
-	(*Topic)(nil),                     // 6: messagerie.taxonomy.v1.Topic
-	(*Reason)(nil),                    // 7: messagerie.taxonomy.v1.Reason
-	(*ResolveSuggestionRequest)(nil),  // 8: messagerie.taxonomy.v1.ResolveSuggestionRequest
-	(*ResolveSuggestionResponse)(nil), // 9: messagerie.taxonomy.v1.ResolveSuggestionResponse
-	(*OnlineService)(nil),             // 10: messagerie.taxonomy.v1.OnlineService
-	(*GetCatalogueRequest)(nil),       // 11: messagerie.taxonomy.v1.GetCatalogueRequest
-	(*GetCatalogueResponse)(nil),      // 12: messagerie.taxonomy.v1.GetCatalogueResponse
-	(*Catalogue)(nil),                 // 13: messagerie.taxonomy.v1.Catalogue
-	(*AudienceCatalogue)(nil),         // 14: messagerie.taxonomy.v1.AudienceCatalogue
-	(*CatalogueTheme)(nil),            // 15: messagerie.taxonomy.v1.CatalogueTheme
-	(*Queue)(nil),                     // 16: messagerie.taxonomy.v1.Queue
-	(*timestamppb.Timestamp)(nil),     // 17: google.protobuf.Timestamp
+	(Audience)(0),                           // 0: messagerie.taxonomy.v1.Audience
+	(Depth)(0),                              // 1: messagerie.taxonomy.v1.Depth
+	(SuggestionOutcome)(0),                  // 2: messagerie.taxonomy.v1.SuggestionOutcome
+	(*GetTaxonomyRequest)(nil),              // 3: messagerie.taxonomy.v1.GetTaxonomyRequest
+	(*GetTaxonomyResponse)(nil),             // 4: messagerie.taxonomy.v1.GetTaxonomyResponse
+	(*TextLimits)(nil),                      // 5: messagerie.taxonomy.v1.TextLimits
+	(*Theme)(nil),                           // 6: messagerie.taxonomy.v1.Theme
+	(*Topic)(nil),                           // 7: messagerie.taxonomy.v1.Topic
+	(*Reason)(nil),                          // 8: messagerie.taxonomy.v1.Reason
+	(*ResolveSuggestionRequest)(nil),        // 9: messagerie.taxonomy.v1.ResolveSuggestionRequest
+	(*ResolveSuggestionResponse)(nil),       // 10: messagerie.taxonomy.v1.ResolveSuggestionResponse
+	(*OnlineService)(nil),                   // 11: messagerie.taxonomy.v1.OnlineService
+	(*GetCatalogueRequest)(nil),             // 12: messagerie.taxonomy.v1.GetCatalogueRequest
+	(*GetCatalogueResponse)(nil),            // 13: messagerie.taxonomy.v1.GetCatalogueResponse
+	(*Catalogue)(nil),                       // 14: messagerie.taxonomy.v1.Catalogue
+	(*AudienceCatalogue)(nil),               // 15: messagerie.taxonomy.v1.AudienceCatalogue
+	(*CatalogueTheme)(nil),                  // 16: messagerie.taxonomy.v1.CatalogueTheme
+	(*Queue)(nil),                           // 17: messagerie.taxonomy.v1.Queue
+	(*SearchReasonsRequest)(nil),            // 18: messagerie.taxonomy.v1.SearchReasonsRequest
+	(*SearchReasonsResponse)(nil),           // 19: messagerie.taxonomy.v1.SearchReasonsResponse
+	(*FoundReason)(nil),                     // 20: messagerie.taxonomy.v1.FoundReason
+	(*RecordSuggestionOutcomeRequest)(nil),  // 21: messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest
+	(*RecordSuggestionOutcomeResponse)(nil), // 22: messagerie.taxonomy.v1.RecordSuggestionOutcomeResponse
+	(*GetSuggestionStatisticsRequest)(nil),  // 23: messagerie.taxonomy.v1.GetSuggestionStatisticsRequest
+	(*GetSuggestionStatisticsResponse)(nil), // 24: messagerie.taxonomy.v1.GetSuggestionStatisticsResponse
+	(*SuggestionFigures)(nil),               // 25: messagerie.taxonomy.v1.SuggestionFigures
+	(*timestamppb.Timestamp)(nil),           // 26: google.protobuf.Timestamp
 }
 var file_messagerie_taxonomy_v1_taxonomy_proto_depIdxs = []int32{
 	0,  // 0: messagerie.taxonomy.v1.GetTaxonomyRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
 	0,  // 1: messagerie.taxonomy.v1.GetTaxonomyResponse.audience:type_name -> messagerie.taxonomy.v1.Audience
 	1,  // 2: messagerie.taxonomy.v1.GetTaxonomyResponse.depth:type_name -> messagerie.taxonomy.v1.Depth
-	5,  // 3: messagerie.taxonomy.v1.GetTaxonomyResponse.themes:type_name -> messagerie.taxonomy.v1.Theme
-	4,  // 4: messagerie.taxonomy.v1.GetTaxonomyResponse.text_limits:type_name -> messagerie.taxonomy.v1.TextLimits
-	6,  // 5: messagerie.taxonomy.v1.Theme.topics:type_name -> messagerie.taxonomy.v1.Topic
-	7,  // 6: messagerie.taxonomy.v1.Topic.reasons:type_name -> messagerie.taxonomy.v1.Reason
+	6,  // 3: messagerie.taxonomy.v1.GetTaxonomyResponse.themes:type_name -> messagerie.taxonomy.v1.Theme
+	5,  // 4: messagerie.taxonomy.v1.GetTaxonomyResponse.text_limits:type_name -> messagerie.taxonomy.v1.TextLimits
+	7,  // 5: messagerie.taxonomy.v1.Theme.topics:type_name -> messagerie.taxonomy.v1.Topic
+	8,  // 6: messagerie.taxonomy.v1.Topic.reasons:type_name -> messagerie.taxonomy.v1.Reason
 	0,  // 7: messagerie.taxonomy.v1.ResolveSuggestionRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
-	10, // 8: messagerie.taxonomy.v1.ResolveSuggestionResponse.services:type_name -> messagerie.taxonomy.v1.OnlineService
-	13, // 9: messagerie.taxonomy.v1.GetCatalogueResponse.catalogue:type_name -> messagerie.taxonomy.v1.Catalogue
-	17, // 10: messagerie.taxonomy.v1.Catalogue.publish_time:type_name -> google.protobuf.Timestamp
-	14, // 11: messagerie.taxonomy.v1.Catalogue.audiences:type_name -> messagerie.taxonomy.v1.AudienceCatalogue
-	16, // 12: messagerie.taxonomy.v1.Catalogue.queues:type_name -> messagerie.taxonomy.v1.Queue
+	11, // 8: messagerie.taxonomy.v1.ResolveSuggestionResponse.services:type_name -> messagerie.taxonomy.v1.OnlineService
+	14, // 9: messagerie.taxonomy.v1.GetCatalogueResponse.catalogue:type_name -> messagerie.taxonomy.v1.Catalogue
+	26, // 10: messagerie.taxonomy.v1.Catalogue.publish_time:type_name -> google.protobuf.Timestamp
+	15, // 11: messagerie.taxonomy.v1.Catalogue.audiences:type_name -> messagerie.taxonomy.v1.AudienceCatalogue
+	17, // 12: messagerie.taxonomy.v1.Catalogue.queues:type_name -> messagerie.taxonomy.v1.Queue
 	0,  // 13: messagerie.taxonomy.v1.AudienceCatalogue.audience:type_name -> messagerie.taxonomy.v1.Audience
 	1,  // 14: messagerie.taxonomy.v1.AudienceCatalogue.depth:type_name -> messagerie.taxonomy.v1.Depth
-	15, // 15: messagerie.taxonomy.v1.AudienceCatalogue.themes:type_name -> messagerie.taxonomy.v1.CatalogueTheme
-	5,  // 16: messagerie.taxonomy.v1.CatalogueTheme.theme:type_name -> messagerie.taxonomy.v1.Theme
-	2,  // 17: messagerie.taxonomy.v1.TaxonomyService.GetTaxonomy:input_type -> messagerie.taxonomy.v1.GetTaxonomyRequest
-	8,  // 18: messagerie.taxonomy.v1.TaxonomyService.ResolveSuggestion:input_type -> messagerie.taxonomy.v1.ResolveSuggestionRequest
-	11, // 19: messagerie.taxonomy.v1.CatalogueService.GetCatalogue:input_type -> messagerie.taxonomy.v1.GetCatalogueRequest
-	3,  // 20: messagerie.taxonomy.v1.TaxonomyService.GetTaxonomy:output_type -> messagerie.taxonomy.v1.GetTaxonomyResponse
-	9,  // 21: messagerie.taxonomy.v1.TaxonomyService.ResolveSuggestion:output_type -> messagerie.taxonomy.v1.ResolveSuggestionResponse
-	12, // 22: messagerie.taxonomy.v1.CatalogueService.GetCatalogue:output_type -> messagerie.taxonomy.v1.GetCatalogueResponse
-	20, // [20:23] is the sub-list for method output_type
-	17, // [17:20] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	16, // 15: messagerie.taxonomy.v1.AudienceCatalogue.themes:type_name -> messagerie.taxonomy.v1.CatalogueTheme
+	6,  // 16: messagerie.taxonomy.v1.CatalogueTheme.theme:type_name -> messagerie.taxonomy.v1.Theme
+	0,  // 17: messagerie.taxonomy.v1.SearchReasonsRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	20, // 18: messagerie.taxonomy.v1.SearchReasonsResponse.reasons:type_name -> messagerie.taxonomy.v1.FoundReason
+	11, // 19: messagerie.taxonomy.v1.SearchReasonsResponse.services:type_name -> messagerie.taxonomy.v1.OnlineService
+	6,  // 20: messagerie.taxonomy.v1.FoundReason.theme:type_name -> messagerie.taxonomy.v1.Theme
+	7,  // 21: messagerie.taxonomy.v1.FoundReason.topic:type_name -> messagerie.taxonomy.v1.Topic
+	8,  // 22: messagerie.taxonomy.v1.FoundReason.reason:type_name -> messagerie.taxonomy.v1.Reason
+	0,  // 23: messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	2,  // 24: messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest.outcome:type_name -> messagerie.taxonomy.v1.SuggestionOutcome
+	25, // 25: messagerie.taxonomy.v1.GetSuggestionStatisticsResponse.figures:type_name -> messagerie.taxonomy.v1.SuggestionFigures
+	0,  // 26: messagerie.taxonomy.v1.SuggestionFigures.audience:type_name -> messagerie.taxonomy.v1.Audience
+	11, // 27: messagerie.taxonomy.v1.SuggestionFigures.service:type_name -> messagerie.taxonomy.v1.OnlineService
+	3,  // 28: messagerie.taxonomy.v1.TaxonomyService.GetTaxonomy:input_type -> messagerie.taxonomy.v1.GetTaxonomyRequest
+	9,  // 29: messagerie.taxonomy.v1.TaxonomyService.ResolveSuggestion:input_type -> messagerie.taxonomy.v1.ResolveSuggestionRequest
+	18, // 30: messagerie.taxonomy.v1.TaxonomyService.SearchReasons:input_type -> messagerie.taxonomy.v1.SearchReasonsRequest
+	21, // 31: messagerie.taxonomy.v1.TaxonomyService.RecordSuggestionOutcome:input_type -> messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest
+	23, // 32: messagerie.taxonomy.v1.TaxonomyService.GetSuggestionStatistics:input_type -> messagerie.taxonomy.v1.GetSuggestionStatisticsRequest
+	12, // 33: messagerie.taxonomy.v1.CatalogueService.GetCatalogue:input_type -> messagerie.taxonomy.v1.GetCatalogueRequest
+	4,  // 34: messagerie.taxonomy.v1.TaxonomyService.GetTaxonomy:output_type -> messagerie.taxonomy.v1.GetTaxonomyResponse
+	10, // 35: messagerie.taxonomy.v1.TaxonomyService.ResolveSuggestion:output_type -> messagerie.taxonomy.v1.ResolveSuggestionResponse
+	19, // 36: messagerie.taxonomy.v1.TaxonomyService.SearchReasons:output_type -> messagerie.taxonomy.v1.SearchReasonsResponse
+	22, // 37: messagerie.taxonomy.v1.TaxonomyService.RecordSuggestionOutcome:output_type -> messagerie.taxonomy.v1.RecordSuggestionOutcomeResponse
+	24, // 38: messagerie.taxonomy.v1.TaxonomyService.GetSuggestionStatistics:output_type -> messagerie.taxonomy.v1.GetSuggestionStatisticsResponse
+	13, // 39: messagerie.taxonomy.v1.CatalogueService.GetCatalogue:output_type -> messagerie.taxonomy.v1.GetCatalogueResponse
+	34, // [34:40] is the sub-list for method output_type
+	28, // [28:34] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_messagerie_taxonomy_v1_taxonomy_proto_init() }
@@ -1298,8 +1942,8 @@ func file_messagerie_taxonomy_v1_taxonomy_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_messagerie_taxonomy_v1_taxonomy_proto_rawDesc), len(file_messagerie_taxonomy_v1_taxonomy_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   15,
+			NumEnums:      3,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

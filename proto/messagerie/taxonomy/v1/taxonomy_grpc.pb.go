@@ -22,8 +22,11 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	TaxonomyService_GetTaxonomy_FullMethodName       = "/messagerie.taxonomy.v1.TaxonomyService/GetTaxonomy"
-	TaxonomyService_ResolveSuggestion_FullMethodName = "/messagerie.taxonomy.v1.TaxonomyService/ResolveSuggestion"
+	TaxonomyService_GetTaxonomy_FullMethodName             = "/messagerie.taxonomy.v1.TaxonomyService/GetTaxonomy"
+	TaxonomyService_ResolveSuggestion_FullMethodName       = "/messagerie.taxonomy.v1.TaxonomyService/ResolveSuggestion"
+	TaxonomyService_SearchReasons_FullMethodName           = "/messagerie.taxonomy.v1.TaxonomyService/SearchReasons"
+	TaxonomyService_RecordSuggestionOutcome_FullMethodName = "/messagerie.taxonomy.v1.TaxonomyService/RecordSuggestionOutcome"
+	TaxonomyService_GetSuggestionStatistics_FullMethodName = "/messagerie.taxonomy.v1.TaxonomyService/GetSuggestionStatistics"
 )
 
 // TaxonomyServiceClient is the client API for TaxonomyService service.
@@ -41,6 +44,14 @@ type TaxonomyServiceClient interface {
 	// services open to the audience are returned; the list is empty when none
 	// matches and the member goes straight to writing.
 	ResolveSuggestion(ctx context.Context, in *ResolveSuggestionRequest, opts ...grpc.CallOption) (*ResolveSuggestionResponse, error)
+	// SearchReasons finds selections and online services by words: every word must
+	// begin a word of the labels, whatever its accents and case.
+	SearchReasons(ctx context.Context, in *SearchReasonsRequest, opts ...grpc.CallOption) (*SearchReasonsResponse, error)
+	// RecordSuggestionOutcome counts what a member did with a proposal. Nothing of
+	// the member is stored.
+	RecordSuggestionOutcome(ctx context.Context, in *RecordSuggestionOutcomeRequest, opts ...grpc.CallOption) (*RecordSuggestionOutcomeResponse, error)
+	// GetSuggestionStatistics tells what became of proposals, most shown first.
+	GetSuggestionStatistics(ctx context.Context, in *GetSuggestionStatisticsRequest, opts ...grpc.CallOption) (*GetSuggestionStatisticsResponse, error)
 }
 
 type taxonomyServiceClient struct {
@@ -71,6 +82,36 @@ func (c *taxonomyServiceClient) ResolveSuggestion(ctx context.Context, in *Resol
 	return out, nil
 }
 
+func (c *taxonomyServiceClient) SearchReasons(ctx context.Context, in *SearchReasonsRequest, opts ...grpc.CallOption) (*SearchReasonsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SearchReasonsResponse)
+	err := c.cc.Invoke(ctx, TaxonomyService_SearchReasons_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *taxonomyServiceClient) RecordSuggestionOutcome(ctx context.Context, in *RecordSuggestionOutcomeRequest, opts ...grpc.CallOption) (*RecordSuggestionOutcomeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RecordSuggestionOutcomeResponse)
+	err := c.cc.Invoke(ctx, TaxonomyService_RecordSuggestionOutcome_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *taxonomyServiceClient) GetSuggestionStatistics(ctx context.Context, in *GetSuggestionStatisticsRequest, opts ...grpc.CallOption) (*GetSuggestionStatisticsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetSuggestionStatisticsResponse)
+	err := c.cc.Invoke(ctx, TaxonomyService_GetSuggestionStatistics_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // TaxonomyServiceServer is the server API for TaxonomyService service.
 // All implementations must embed UnimplementedTaxonomyServiceServer
 // for forward compatibility.
@@ -86,6 +127,14 @@ type TaxonomyServiceServer interface {
 	// services open to the audience are returned; the list is empty when none
 	// matches and the member goes straight to writing.
 	ResolveSuggestion(context.Context, *ResolveSuggestionRequest) (*ResolveSuggestionResponse, error)
+	// SearchReasons finds selections and online services by words: every word must
+	// begin a word of the labels, whatever its accents and case.
+	SearchReasons(context.Context, *SearchReasonsRequest) (*SearchReasonsResponse, error)
+	// RecordSuggestionOutcome counts what a member did with a proposal. Nothing of
+	// the member is stored.
+	RecordSuggestionOutcome(context.Context, *RecordSuggestionOutcomeRequest) (*RecordSuggestionOutcomeResponse, error)
+	// GetSuggestionStatistics tells what became of proposals, most shown first.
+	GetSuggestionStatistics(context.Context, *GetSuggestionStatisticsRequest) (*GetSuggestionStatisticsResponse, error)
 	mustEmbedUnimplementedTaxonomyServiceServer()
 }
 
@@ -101,6 +150,15 @@ func (UnimplementedTaxonomyServiceServer) GetTaxonomy(context.Context, *GetTaxon
 }
 func (UnimplementedTaxonomyServiceServer) ResolveSuggestion(context.Context, *ResolveSuggestionRequest) (*ResolveSuggestionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ResolveSuggestion not implemented")
+}
+func (UnimplementedTaxonomyServiceServer) SearchReasons(context.Context, *SearchReasonsRequest) (*SearchReasonsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SearchReasons not implemented")
+}
+func (UnimplementedTaxonomyServiceServer) RecordSuggestionOutcome(context.Context, *RecordSuggestionOutcomeRequest) (*RecordSuggestionOutcomeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RecordSuggestionOutcome not implemented")
+}
+func (UnimplementedTaxonomyServiceServer) GetSuggestionStatistics(context.Context, *GetSuggestionStatisticsRequest) (*GetSuggestionStatisticsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetSuggestionStatistics not implemented")
 }
 func (UnimplementedTaxonomyServiceServer) mustEmbedUnimplementedTaxonomyServiceServer() {}
 func (UnimplementedTaxonomyServiceServer) testEmbeddedByValue()                         {}
@@ -159,6 +217,60 @@ func _TaxonomyService_ResolveSuggestion_Handler(srv interface{}, ctx context.Con
 	return interceptor(ctx, in, info, handler)
 }
 
+func _TaxonomyService_SearchReasons_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SearchReasonsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TaxonomyServiceServer).SearchReasons(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TaxonomyService_SearchReasons_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TaxonomyServiceServer).SearchReasons(ctx, req.(*SearchReasonsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TaxonomyService_RecordSuggestionOutcome_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RecordSuggestionOutcomeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TaxonomyServiceServer).RecordSuggestionOutcome(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TaxonomyService_RecordSuggestionOutcome_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TaxonomyServiceServer).RecordSuggestionOutcome(ctx, req.(*RecordSuggestionOutcomeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TaxonomyService_GetSuggestionStatistics_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetSuggestionStatisticsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TaxonomyServiceServer).GetSuggestionStatistics(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TaxonomyService_GetSuggestionStatistics_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TaxonomyServiceServer).GetSuggestionStatistics(ctx, req.(*GetSuggestionStatisticsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // TaxonomyService_ServiceDesc is the grpc.ServiceDesc for TaxonomyService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -173,6 +285,18 @@ var TaxonomyService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ResolveSuggestion",
 			Handler:    _TaxonomyService_ResolveSuggestion_Handler,
+		},
+		{
+			MethodName: "SearchReasons",
+			Handler:    _TaxonomyService_SearchReasons_Handler,
+		},
+		{
+			MethodName: "RecordSuggestionOutcome",
+			Handler:    _TaxonomyService_RecordSuggestionOutcome_Handler,
+		},
+		{
+			MethodName: "GetSuggestionStatistics",
+			Handler:    _TaxonomyService_GetSuggestionStatistics_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
