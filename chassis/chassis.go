@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -26,9 +27,13 @@ type Process struct {
 	DrainTimeout time.Duration `env:"DRAIN_TIMEOUT" envDefault:"20s"`
 }
 
-// logging is read before any service's own configuration.
-type logging struct {
+// ground is read before any service's own configuration.
+type ground struct {
 	Level slog.Level `env:"LOG_LEVEL" envDefault:"INFO"`
+	// GCPercent is how much the heap may grow between two collections, in place of
+	// GOGC. The services hold a few MiB and make much garbage: at Go's own 100 they
+	// spend an eighth of their time collecting it, for a heap of 10 MiB.
+	GCPercent int `env:"GC_PERCENT" envDefault:"300"`
 }
 
 // Main runs a service until it ends or a signal asks it to. It reads NAME_*,
@@ -37,12 +42,13 @@ type logging struct {
 // with status 2, a service that fails with status 1.
 func Main[C any](name string, run func(context.Context, C) error) {
 	prefix := strings.ToUpper(name) + "_"
-	logs, logFault := Load[logging](prefix, os.Environ())
+	logs, logFault := Load[ground](prefix, os.Environ())
 	cfg, fault := Load[C](prefix, os.Environ())
 	if err := errors.Join(logFault, fault); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
+	debug.SetGCPercent(logs.GCPercent)
 	if err := runProcess(name, logs.Level, cfg, run); err != nil {
 		slog.Error("stopping", "error", err)
 		os.Exit(1)

@@ -212,6 +212,54 @@ func within(ctx context.Context, limit time.Duration, do func(context.Context) e
 	return do(ctx)
 }
 
+// Listen hands out the events of a subject from now on, as they are stored, until ctx
+// is done: each at most once, and none of those that come while the broker is away. It
+// is for those who would rather miss an event than wait for it. attached is called
+// whenever it begins, or begins again: what came before may have been missed. Neither
+// may block.
+//
+// It reads the stream. A plain subscription to the subject would break the
+// publishers: they learn that the stream is gone by nobody being there to answer.
+func (b *Bus) Listen(ctx context.Context, subject string, attached func(), handle func(Msg)) {
+	for ctx.Err() == nil {
+		if err := b.listen(ctx, subject, attached, handle); err != nil && ctx.Err() == nil {
+			slog.DebugContext(ctx, "listening; going on", "subject", subject, "error", err)
+			pause(ctx, retryPause)
+		}
+	}
+}
+
+func (b *Bus) listen(ctx context.Context, subject string, attached func(), handle func(Msg)) error {
+	asking, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	// When it loses its place more than once, the stream is another: begin anew.
+	consumer, err := b.js.OrderedConsumer(asking, b.stream.Name, jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{subject}, DeliverPolicy: jetstream.DeliverNewPolicy, MaxResetAttempts: 1,
+	})
+	if err != nil {
+		return fmt.Errorf("making an ordered consumer: %w", err)
+	}
+	messages, err := consumer.Messages(jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(heartbeat))
+	if err != nil {
+		return fmt.Errorf("pulling: %w", err)
+	}
+	defer messages.Stop()
+	stop := context.AfterFunc(ctx, messages.Stop)
+	defer stop()
+	attached()
+	for {
+		msg, err := messages.Next()
+		if err != nil {
+			return fmt.Errorf("pulling: %w", err)
+		}
+		handle(msgOf(msg))
+	}
+}
+
+// Connected tells whether there is a connection to the broker, as far as this side
+// knows.
+func (b *Bus) Connected() bool { return b.conn.IsConnected() }
+
 // delayAfter grows with each delivery: 0.5, 1, 2 … 60 seconds.
 func delayAfter(delivered int) time.Duration {
 	return min(nakDelay<<min(delivered-1, 10), nakDelayMax)

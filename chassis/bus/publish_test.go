@@ -342,3 +342,50 @@ func TestConnect_SurvivesRefusals(t *testing.T) {
 		t.Errorf("%d refusals left", left)
 	}
 }
+
+// A listener hears what comes from now on, and goes on after the stream was lost,
+// which publishers still notice: a plain subscription would answer for the stream.
+func TestListen_SurvivesALostStream(t *testing.T) {
+	t.Parallel()
+	broker := testenv.NATS(t)
+	b := connect(t, broker.URL)
+	publishUntilAcked(t, b, newEvent("before"))
+	heard, attached := make(chan bus.Msg, 1000), make(chan struct{}, 100)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		b.Listen(ctx, stream.Subjects[0], func() { attached <- struct{}{} }, func(m bus.Msg) { heard <- m })
+	}()
+	<-attached
+	hear := func(event bus.Event) {
+		t.Helper()
+		for deadline := time.After(30 * time.Second); ; {
+			select {
+			case msg := <-heard:
+				if msg.ID == event.ID {
+					return
+				}
+				if msg.Data == nil {
+					t.Error("an event without its data")
+				}
+			case <-deadline:
+				t.Fatal("not heard")
+			}
+		}
+	}
+	first := newEvent("first")
+	publishUntilAcked(t, b, first)
+	hear(first)
+	js, _ := streamOf(t, broker.URL)
+	if err := js.DeleteStream(t.Context(), stream.Name); err != nil {
+		t.Fatal(err)
+	}
+	publishUntilAcked(t, b, newEvent("makes the stream again"))
+	<-attached
+	second := newEvent("second")
+	publishUntilAcked(t, b, second)
+	hear(second)
+	cancel()
+	<-ended
+}
