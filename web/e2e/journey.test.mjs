@@ -1,0 +1,161 @@
+// The guide's seven steps, as each audience goes through them, with JavaScript and
+// without.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { choose, launch, mails, person, question, web, withService, write } from './browser.mjs';
+
+let browser;
+before(async () => { browser = await launch(); });
+after(async () => { await browser.close(); });
+
+for (const [persona, audience, codes] of [['jeanne', 'Particulier', withService], ['paul', 'Exploitant', []], ['tilleuls', 'Employeur', []]]) {
+	for (const javaScriptEnabled of [true, false]) {
+		test(`${audience}, JavaScript ${javaScriptEnabled ? 'on' : 'off'}`, async () => {
+			const text = `Bonjour,\n\nje vous écris au sujet de mon dossier ${crypto.randomUUID()}.`;
+			const { page, faults } = await person(browser, persona, { javaScriptEnabled });
+			// Access: from the private space, by both ways of the guide.
+			assert.match(page.url(), /\/espace$/);
+			assert.ok(await page.isVisible(`text=${audience}`));
+			await page.click('a:has-text("Contact & échanges")');
+			await page.click('a:has-text("Mes messages")');
+			await page.click('a:has-text("Accéder à la messagerie")');
+			// 1: home.
+			assert.equal(await page.textContent('h1'), 'Ma messagerie');
+			await page.click('text=Écrire un nouveau message');
+			// 2: selection. Nothing is chosen before, and no fault is told before an answer.
+			assert.equal(await page.locator('input:checked').count(), 0);
+			assert.equal(await page.locator('#faults').count(), 0);
+			await page.click('main form button.button >> nth=0');
+			assert.match(await page.title(), /^Erreur/);
+			if (javaScriptEnabled) assert.equal(await page.evaluate(() => document.activeElement.id), 'faults');
+			for (let level = 0; !(await page.isVisible('#text')); level += 1) {
+				if (level > 0) assert.equal(await page.locator('#faults').count(), 0, 'a fault on first view');
+				await question(page, codes[level]);
+			}
+			// 3: online service.
+			if (persona === 'jeanne') {
+				assert.ok(await page.isVisible('#proposal'), 'the online service is proposed');
+				assert.equal(await page.evaluate(() => document.querySelector('#proposal').matches(':modal')).catch(() => false), javaScriptEnabled);
+			}
+			// 4: writing.
+			if (await page.isVisible('#proposal')) await page.click('#proposal button[value=ecrire]');
+			await page.fill('#text', 'neuf cara');
+			if (javaScriptEnabled) assert.match(await page.textContent('#count'), /Encore 1 caractères? au moins/);
+			await page.click('main form button.button');
+			assert.match(await page.textContent('#faults'), /au moins 10 caractères. Votre texte en compte 9/);
+			assert.equal(await page.inputValue('#text'), 'neuf cara');
+			await page.fill('#text', text);
+			await page.click('main form button.button');
+			// 5: recap; each line can be changed, and leads back to it.
+			assert.match(await page.textContent('h1'), /Vérifiez votre message/);
+			assert.ok((await page.textContent('.recap')).includes(text.split('\n')[2]));
+			await page.click('.recap a >> nth=0');
+			await page.click('main form button.button >> nth=0');
+			for (let i = 0; i < 4 && !page.url().includes('/recapitulatif'); i += 1) {
+				if (await page.isVisible('#proposal')) await page.click('#proposal button[value=ecrire]');
+				await page.click('main form button.button');
+			}
+			await page.click('text=Envoyer le message');
+			await page.waitForURL('**/confirmation/**');
+			const reference = (await page.textContent('.panel strong')).trim();
+			assert.match(reference, /^MSA-[0-9A-Z]{8}$/);
+			// 6: the acknowledgement and the SMS.
+			const first = await mails(reference, 2);
+			assert.deepEqual(first.map((m) => m.channel).sort(), ['EMAIL', 'SMS']);
+			assert.ok(!first.some((m) => `${m.text} ${m.html}`.includes(text.split('\n')[2])), 'a mail has the text');
+			// 7: an agent replies.
+			await page.click('text=Voir la conversation');
+			const conversation = page.url();
+			const claire = await person(browser, 'claire', { javaScriptEnabled });
+			await claire.page.goto(`${web}/agent/conversations/${conversation.split('/').pop()}`);
+			await claire.page.click('text=Prendre en charge');
+			const answer = `Votre dossier est complet (${crypto.randomUUID()}).`;
+			await claire.page.fill('#text', answer);
+			await claire.page.click('button[value=apercu]');
+			assert.ok((await claire.page.textContent('.preview')).includes(answer));
+			await claire.page.click('button[value=envoyer]');
+			await claire.page.waitForSelector('text=La réponse est envoyée');
+			if (!javaScriptEnabled) await page.reload();
+			// With JavaScript the reply comes by itself.
+			await page.waitForSelector(`.said:has-text("${answer}")`);
+			const all = await mails(reference, 3);
+			assert.deepEqual(all.map((m) => m.channel).sort(), ['EMAIL', 'EMAIL', 'SMS']);
+			assert.deepEqual([...faults, ...claire.faults], []);
+		});
+	}
+}
+
+test('the three ways out of the window', async () => {
+	const { page, faults } = await person(browser, 'jeanne');
+	await choose(page, withService);
+	await page.keyboard.press('Escape');
+	assert.ok(!(await page.isVisible('#proposal')));
+	await page.waitForFunction(() => document.activeElement.id === 'text');
+	await choose(page, withService);
+	await page.click('#proposal button[value=modifier]');
+	assert.match(page.url(), /\/theme$/);
+	assert.ok(await page.isChecked(`input[value="${withService[0]}"]`));
+	await choose(page, withService);
+	// The service is elsewhere: that we are led there is enough.
+	const left = page.waitForRequest((request) => !request.url().startsWith(web));
+	await page.route((url) => !String(url).startsWith(web), (route) => route.fulfill({ body: 'elsewhere' }));
+	await page.click('#proposal a.button');
+	assert.match((await left).url(), /^https:/);
+	assert.deepEqual(faults, []);
+});
+
+test('a profile is chosen by who has two', async () => {
+	const { page } = await person(browser, 'marc');
+	await page.goto(`${web}/messagerie`);
+	assert.match(page.url(), /\/profil/);
+	await page.check('input[value=EXPLOITANT]');
+	await page.click('main button');
+	assert.match(page.url(), /\/messagerie$/);
+	assert.ok(await page.isVisible('text=Marc Dubois · Exploitant'));
+});
+
+test('search by words', async () => {
+	const { page } = await person(browser, 'jeanne');
+	await page.goto(`${web}/messagerie/nouveau`);
+	await page.fill('#q', 'paiement');
+	await page.click('text=Chercher');
+	assert.ok(await page.locator('button[name=choix]').count() > 0);
+	await page.click('button[name=choix] >> nth=0');
+	assert.ok(await page.isVisible('#text'));
+	await page.goto(`${web}/messagerie/recherche?q=zzzz`);
+	assert.ok(await page.isVisible('text=Autre : choisir par thème'));
+});
+
+test('a draft survives a closed tab; offline it says so and saves later', async () => {
+	const { page, context } = await person(browser, 'jeanne');
+	await choose(page, withService);
+	await page.keyboard.press('Escape');
+	await context.setOffline(true);
+	const text = `Un brouillon commencé ${crypto.randomUUID()}`;
+	await page.fill('#text', text);
+	await page.waitForSelector('text=Vous êtes hors connexion');
+	await page.waitForSelector('text=Le brouillon n’est pas enregistré');
+	await context.setOffline(false);
+	await page.waitForSelector('text=Brouillon enregistré.');
+	await page.close();
+	const again = await context.newPage();
+	await again.goto(`${web}/messagerie`);
+	await again.click('text=Reprendre >> nth=0');
+	assert.ok((await again.textContent('main')).includes(text));
+	assert.equal(await again.evaluate(() => localStorage.length + sessionStorage.length), 0);
+	await write(await (async () => { await again.click('a:has-text("Modifier") >> nth=-1'); return again; })(), text);
+});
+
+test('hide and show a conversation', async () => {
+	const { page } = await person(browser, 'tilleuls', { javaScriptEnabled: false });
+	await choose(page);
+	await write(page, 'Une conversation à masquer.');
+	await page.click('text=Envoyer le message');
+	await page.click('text=Voir la conversation');
+	const path = new URL(page.url()).pathname;
+	await page.click('text=Masquer cette conversation');
+	assert.equal(await page.locator(`.item a[href="${path}"]`).count(), 0);
+	await page.click('a:has-text("Afficher les conversations masquées")');
+	await page.click(`.item:has(a[href="${path}"]) button`);
+	assert.equal(await page.locator(`.item a[href="${path}"]`).count(), 1);
+});

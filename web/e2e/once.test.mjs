@@ -1,0 +1,178 @@
+// One message, whatever is clicked; and nothing of anybody else's.
+import assert from 'node:assert/strict';
+import { request } from 'node:http';
+import { after, before, test } from 'node:test';
+import { choose, launch, listed, person, send, web, withService, write } from './browser.mjs';
+
+let browser;
+before(async () => { browser = await launch(); });
+after(async () => { await browser.close(); });
+
+for (const javaScriptEnabled of [true, false]) {
+	test(`double click, JavaScript ${javaScriptEnabled ? 'on' : 'off'}`, async () => {
+		const { page } = await person(browser, 'jeanne', { javaScriptEnabled });
+		const text = `Un double clic ${crypto.randomUUID()}`;
+		await choose(page, withService);
+		await write(page, text);
+		await page.dblclick('text=Envoyer le message');
+		await page.waitForURL('**/confirmation/**');
+		assert.equal(await listed(page, text), 1);
+	});
+}
+
+test('back, then send', async () => {
+	const { page } = await person(browser, 'jeanne');
+	const text = `Retour puis envoi ${crypto.randomUUID()}`;
+	const sent = await send(page, text);
+	await page.goBack();
+	if (await page.isVisible('text=Envoyer le message')) {
+		await page.click('text=Envoyer le message');
+		await page.waitForURL('**/confirmation/**');
+		assert.ok(page.url().endsWith(sent.id));
+	} else {
+		assert.match(await page.textContent('main'), /déjà été envoyé/);
+	}
+	assert.equal(await listed(page, text), 1);
+});
+
+test('two tabs of one draft', async () => {
+	const { page, context } = await person(browser, 'jeanne');
+	const text = `Deux onglets ${crypto.randomUUID()}`;
+	await choose(page, withService);
+	await write(page, text);
+	const other = await context.newPage();
+	await other.goto(page.url());
+	await Promise.all([page.click('text=Envoyer le message'), other.click('text=Envoyer le message')]);
+	await Promise.all([page.waitForURL('**/confirmation/**'), other.waitForURL('**/confirmation/**')]);
+	assert.equal(page.url(), other.url());
+	assert.equal(await listed(page, text), 1);
+});
+
+test('other text from a draft that was sent', async () => {
+	const { page, context } = await person(browser, 'jeanne');
+	const text = `Premier texte ${crypto.randomUUID()}`;
+	await choose(page, withService);
+	await write(page, text);
+	const other = await context.newPage();
+	await other.goto(page.url());
+	await page.click('text=Envoyer le message');
+	await page.waitForURL('**/confirmation/**');
+	await other.evaluate(() => { document.querySelector('input[name=texte]').value = 'Un tout autre texte.'; });
+	await other.click('text=Envoyer le message');
+	assert.match(await other.textContent('main'), /déjà été envoyé/);
+});
+
+test('750 characters with line breaks, emoji and combining marks, sent and counted alike', async () => {
+	const { page, faults } = await person(browser, 'jeanne');
+	const mark = crypto.randomUUID();
+	// NFD on purpose: é as two code points, one character once normalised.
+	const unit = 'e\u0301🙂\n';
+	const text = mark + unit.repeat(238); // 36 + 3 × 238 = 750
+	await choose(page, withService);
+	await page.keyboard.press('Escape');
+	await page.fill('#text', text.slice(0, -1) + 'x');
+	assert.match(await page.textContent('#count'), /Il vous reste 0 caractères/);
+	await page.fill('#text', text.slice(0, -1) + 'xy');
+	assert.match(await page.textContent('#count'), /1 caractères? de trop/);
+	await page.click('form:has(#text) button.button');
+	assert.match(await page.textContent('#faults'), /au plus 750 caractères. Votre texte en compte 751/);
+	await page.fill('#text', text.slice(0, -1) + 'x');
+	await page.click('form:has(#text) button.button');
+	await page.waitForURL('**/recapitulatif');
+	await page.click('text=Envoyer le message');
+	await page.waitForURL('**/confirmation/**');
+	await page.click('text=Voir la conversation');
+	const shown = await page.locator('.said').first().textContent();
+	assert.equal(shown, (text.slice(0, -1) + 'x').normalize('NFC'));
+	assert.deepEqual(faults, []);
+});
+
+test('the script counts as the vectors say', async () => {
+	const { readFileSync } = await import('node:fs');
+	const vectors = JSON.parse(readFileSync(new URL('../../services/messaging/testdata/text.json', import.meta.url), 'utf8'));
+	const { page } = await person(browser, 'jeanne');
+	const module = await page.getAttribute('script[type=module]', 'src');
+	let compared = 0;
+	for (const v of vectors) {
+		const wanted = v.chars ?? v.actual;
+		if (wanted === undefined) continue;
+		compared += 1;
+		const text = (v.prefix ?? '') + v.text.repeat(v.repeat ?? 1) + (v.suffix ?? '');
+		const got = await page.evaluate(async ([from, raw]) => (await import(from)).count(raw), [module, text]);
+		assert.equal(got, wanted, v.name);
+	}
+	assert.ok(compared > 15, `${compared} vectors`);
+});
+
+test('another member’s conversation', async () => {
+	const jeanne = await person(browser, 'jeanne');
+	const sent = await send(jeanne.page, `Confidentiel ${crypto.randomUUID()}`);
+	const paul = await person(browser, 'paul');
+	for (const path of [`/messagerie/conversations/${sent.id}`, `/messagerie/conversations/${sent.id}/texte`, `/messagerie/confirmation/${sent.id}`]) {
+		const answer = await paul.page.goto(web + path);
+		assert.equal(answer.status(), 404, path);
+		assert.match(await paul.page.textContent('main'), /n’existe pas/);
+		assert.ok(!(await paul.page.content()).includes('Confidentiel'));
+	}
+});
+
+test('a forged cookie, and none', async () => {
+	const { page, context } = await person(browser, '');
+	await context.addCookies([{ name: '__Host-session', value: 'A'.repeat(400), domain: new URL(web).hostname, path: '/', secure: true, httpOnly: true, sameSite: 'Lax' }]);
+	await page.goto(`${web}/messagerie`);
+	assert.match(page.url(), /\/connexion\?/);
+	assert.equal(await page.textContent('h1'), 'Se connecter');
+});
+
+test('an agent’s page as a member, a member’s as an agent', async () => {
+	const { page } = await person(browser, 'jeanne');
+	for (const path of ['/agent', '/agent/statistiques', '/agent/modeles']) {
+		assert.equal((await page.goto(web + path)).status(), 403);
+		assert.match(await page.textContent('main'), /ne vous est pas destinée/);
+	}
+	const claire = await person(browser, 'claire');
+	assert.equal((await claire.page.goto(`${web}/messagerie`)).status(), 403);
+});
+
+test('a POST from another site', async () => {
+	const { context, page } = await person(browser, 'jeanne');
+	const cookies = (await context.cookies()).map((c) => `${c.name}=${c.value}`).join('; ');
+	for (const headers of [{ origin: 'https://example.org' }, { 'sec-fetch-site': 'cross-site', origin: 'null' }]) {
+		const [status, body] = await new Promise((resolve, reject) => {
+			const req = request(`${web}/preferences`, { method: 'POST', headers: { cookie: cookies, 'content-type': 'application/x-www-form-urlencoded', ...headers } }, (answer) => {
+				let text = '';
+				answer.on('data', (part) => { text += part; }).on('end', () => resolve([answer.statusCode, text]));
+			});
+			req.on('error', reject).end('langue=en');
+		});
+		assert.equal(status, 403);
+		assert.match(body, /Demande refusée/);
+	}
+	await page.goto(`${web}/preferences`);
+	assert.ok(await page.isChecked('#lf'));
+});
+
+test('two agents: who is late is told', async () => {
+	const jeanne = await person(browser, 'jeanne');
+	const sent = await send(jeanne.page, `Pour deux conseillers ${crypto.randomUUID()}`);
+	const [claire, sofiane] = await Promise.all([person(browser, 'claire'), person(browser, 'sofiane')]);
+	const path = `${web}/agent/conversations/${sent.id}`;
+	await Promise.all([claire.page.goto(path), sofiane.page.goto(path)]);
+	await claire.page.click('#claim');
+	await claire.page.waitForSelector('text=Vous avez cette conversation en charge');
+	await sofiane.page.fill('#text', 'Une réponse de trop.');
+	await sofiane.page.click('button[value=envoyer]');
+	assert.match(await sofiane.page.textContent('#faults'), /déjà prise en charge.*Claire Bernard/s);
+	assert.equal(await sofiane.page.locator('#text').count(), 0, 'who may not answer has no form');
+});
+
+test('personal data: export, and erasure only when meant', async () => {
+	const { page } = await person(browser, 'tilleuls');
+	await page.goto(`${web}/donnees-personnelles`);
+	const [download] = await Promise.all([page.waitForEvent('download'), page.click('text=Télécharger mes données')]);
+	const { readFileSync } = await import('node:fs');
+	const pieces = JSON.parse(readFileSync(await download.path(), 'utf8'));
+	assert.ok(pieces[0].preferences.email.endsWith('@example.org'));
+	await page.click('text=Effacer mes données');
+	assert.match(await page.textContent('#faults'), /Cochez la case/);
+});

@@ -1,0 +1,154 @@
+// Every page and state: accessibility, valid HTML, content security policy, width,
+// weight. With SHOTS set to a folder, a picture of each.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { after, before, test } from 'node:test';
+import { HtmlValidate } from 'html-validate';
+import { choose, launch, person, question, send, web, withService, write } from './browser.mjs';
+
+const axe = readFileSync(new URL('node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
+const html = new HtmlValidate({
+	extends: ['html-validate:recommended'],
+	rules: { 'void-style': 'off', 'no-trailing-whitespace': 'off', 'long-title': 'off', 'no-inline-style': 'error', 'attribute-boolean-style': 'off', 'no-implicit-button-type': 'off' },
+});
+
+let browser;
+before(async () => { browser = await launch(); });
+after(async () => { await browser.close(); });
+
+// The states of the pages: how to get to each, as whom.
+const member = [
+	['espace', async (page) => page.goto(`${web}/espace`)],
+	['contact', async (page) => page.goto(`${web}/espace/contact`)],
+	['mes-messages', async (page) => page.goto(`${web}/espace/messages`)],
+	['accueil', async (page) => page.goto(`${web}/messagerie`)],
+	['masquees', async (page) => page.goto(`${web}/messagerie?masquees=1`)],
+	['theme', async (page) => page.goto(`${web}/messagerie/nouveau`)],
+	['theme-erreur', async (page) => { await page.goto(`${web}/messagerie/nouveau`); await page.click('main form button.button >> nth=0'); }],
+	['sujet', async (page) => { await page.goto(`${web}/messagerie/nouveau`); await question(page, withService[0]); }],
+	['motif', async (page) => { await page.goto(`${web}/messagerie/nouveau`); await question(page, withService[0]); await question(page, withService[1]); }],
+	['proposition', async (page) => choose(page, withService)],
+	['message', async (page) => { await choose(page, withService); await page.click('#proposal button[value=ecrire]'); }],
+	['message-erreur', async (page) => { await choose(page, withService); await page.click('#proposal button[value=ecrire]'); await page.fill('#text', 'court'); await page.click('main form button.button'); }],
+	['recapitulatif', async (page) => { await choose(page, withService); await write(page, 'Bonjour, où en est mon dossier ?\nMerci.'); }],
+	['confirmation', async (page) => { await send(page, 'Bonjour, où en est mon dossier ? Merci.'); }],
+	['conversation', async (page) => { await page.goto(`${web}/messagerie`); await page.click('.item h3 a >> nth=0'); }],
+	['conversation-erreur', async (page) => { await page.goto(`${web}/messagerie`); await page.click('.item h3 a >> nth=0'); await page.fill('#text', 'x'); await page.click('main form button.button'); }],
+	['recherche', async (page) => page.goto(`${web}/messagerie/recherche?q=paiement`)],
+	['recherche-vide', async (page) => page.goto(`${web}/messagerie/recherche?q=zzzz`)],
+	['preferences', async (page) => page.goto(`${web}/preferences`)],
+	['preferences-erreur', async (page) => { await page.goto(`${web}/preferences`); await page.fill('#phone', '17'); await page.click('main form button.button'); }],
+	['donnees', async (page) => page.goto(`${web}/donnees-personnelles`)],
+	['aide', async (page) => page.goto(`${web}/aide`)],
+	['accessibilite', async (page) => page.goto(`${web}/accessibilite`)],
+	['mentions', async (page) => page.goto(`${web}/mentions-legales`)],
+	['introuvable', async (page) => page.goto(`${web}/messagerie/conversations/00000000-0000-7000-8000-000000000000`)],
+	['refus', async (page) => page.goto(`${web}/agent`)],
+	['brouillon-parti', async (page) => page.goto(`${web}/messagerie/brouillons/${crypto.randomUUID()}/message`)],
+];
+const agent = [
+	['file', async (page) => page.goto(`${web}/agent`)],
+	['file-vide', async (page) => page.goto(`${web}/agent?etat=closes&theme=none`)],
+	['agent-conversation', async (page) => { await page.goto(`${web}/agent`); await page.click('.queue h2 a >> nth=0'); await page.evaluate(() => document.querySelectorAll('details').forEach((d) => { d.open = true; })); }],
+	['agent-erreur', async (page) => { await page.goto(`${web}/agent`); await page.click('.queue h2 a >> nth=0'); await page.fill('#text', ' '); await page.click('button[value=envoyer]'); }],
+	['statistiques', async (page) => { await page.goto(`${web}/agent/statistiques`); await page.evaluate(() => document.querySelectorAll('details').forEach((d) => { d.open = true; })); }],
+	['modeles', async (page) => page.goto(`${web}/agent/modeles`)],
+];
+
+const looks = [];
+for (const colorScheme of ['light', 'dark']) {
+	for (const width of [1280, 320]) looks.push({ colorScheme, width });
+}
+
+for (const [persona, states] of [['', [['connexion', async (page) => page.goto(`${web}/connexion`)], ['connexion-agent', async (page) => page.goto(`${web}/connexion?pour=agent&retour=/agent`)]]], ['jeanne', member], ['sofiane', agent]]) {
+	test(`axe and width: ${persona || 'nobody'}, ${looks.length} looks`, async () => {
+		// axe is evaluated in the page, which the policy rightly forbids.
+		const { page } = await person(browser, persona, { bypassCSP: true });
+		if (persona === 'sofiane') {
+			const jeanne = await person(browser, 'jeanne');
+			await send(jeanne.page, 'Bonjour, où en est mon dossier ? Merci.');
+			await jeanne.context.close();
+		}
+		for (const [name, reach] of states) {
+			await reach(page);
+			await page.waitForLoadState();
+			await page.evaluate(axe);
+			for (const { colorScheme, width } of looks) {
+				await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
+				await page.setViewportSize({ width, height: 900 });
+				const { violations } = await page.evaluate(() => globalThis.axe.run(document, {
+					runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
+				}));
+				assert.deepEqual(violations.map((v) => `${name}: ${v.id}: ${v.nodes.map((n) => n.html).join(' | ').slice(0, 400)}`), [], `${colorScheme}, ${width} px`);
+				const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+				assert.ok(wide <= 0, `${name}: ${wide} px too wide for ${width}`);
+				if (process.env.SHOTS) await page.screenshot({ path: `${process.env.SHOTS}/${name}-${width}-${colorScheme}.png`, fullPage: name !== 'proposition' });
+			}
+			await page.setViewportSize({ width: 1280, height: 900 });
+		}
+	});
+
+	test(`valid HTML, and no breach of the policy: ${persona || 'nobody'}`, async () => {
+		const { page, faults } = await person(browser, persona);
+		await page.addInitScript(() => document.addEventListener('securitypolicyviolation', (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`)));
+		for (const [name, reach] of states) {
+			const bodies = [];
+			const keep = (answer) => { if (answer.request().isNavigationRequest() && answer.url().startsWith(web) && (answer.headers()['content-type'] ?? '').startsWith('text/html')) bodies.push(answer.text().catch(() => '')); };
+			page.on('response', keep);
+			await reach(page);
+			await page.waitForLoadState();
+			page.off('response', keep);
+			for (const body of await Promise.all(bodies)) {
+				if (!body) continue;
+				const report = await html.validateString(body);
+				assert.deepEqual(report.results.flatMap((r) => r.messages.map((m) => `${name}: ${m.ruleId}: ${m.message} (${m.selector})`)), []);
+			}
+		}
+		assert.deepEqual(faults, []);
+	});
+}
+
+test('first load of each member page: at most 20 kB over the wire', async () => {
+	const { page, context } = await person(browser, 'jeanne');
+	const cdp = await context.newCDPSession(page);
+	await cdp.send('Network.enable');
+	await cdp.send('Network.setCacheDisabled', { cacheDisabled: true });
+	let bytes = 0;
+	cdp.on('Network.loadingFinished', (event) => { bytes += event.encodedDataLength; });
+	const weights = {};
+	for (const [name, reach] of member) {
+		// States that are reached by several pages: the last one is loaded again.
+		await reach(page);
+		if (!name.endsWith('-erreur')) {
+			await page.waitForLoadState();
+			bytes = 0;
+			await page.reload();
+			await page.waitForLoadState('load');
+			weights[name] = bytes;
+		}
+	}
+	console.log('bytes over the wire:', JSON.stringify(weights));
+	for (const [name, weight] of Object.entries(weights)) {
+		assert.ok(weight > 1000 && weight <= 20_000, `${name} weighs ${weight} bytes`);
+	}
+});
+
+test('English', async () => {
+	const { page } = await person(browser, 'jeanne', { locale: 'en-GB' });
+	assert.equal(await page.getAttribute('html', 'lang'), 'en');
+	await page.goto(`${web}/messagerie`);
+	assert.ok(await page.isVisible('text=Write a new message'));
+	await page.click('button:has-text("Français")');
+	assert.equal(await page.getAttribute('html', 'lang'), 'fr');
+	assert.match(page.url(), /\/messagerie$/);
+});
+
+test('the end of the session is announced, and can be put off', async () => {
+	const { page } = await person(browser, 'jeanne');
+	await page.clock.install();
+	await page.goto(`${web}/messagerie`);
+	await page.clock.fastForward('28:30');
+	await page.waitForSelector('#ending:visible');
+	await page.click('text=Rester connecté');
+	await page.waitForSelector('#ending', { state: 'hidden' });
+});

@@ -1,0 +1,201 @@
+// Progressive enhancement: every page does its job without this file.
+// @ts-check
+
+/** @template {Element} T @param {string} selector @param {(el: T) => void} use */
+const each = (selector, use) => document.querySelectorAll(selector).forEach((el) => use(/** @type {any} */ (el)));
+const byId = (/** @type {string} */ id) => document.getElementById(id);
+
+// White space as Go's unicode.IsSpace has it, which String.trim has not quite.
+const SPACE = '[\\t-\\r \\u0085\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]+';
+const OUTER = new RegExp(`^${SPACE}|${SPACE}$`, 'g');
+
+/** Characters as the service counts them: code points after CRLF to LF, NFC, and trimming. @param {string} text */
+export const count = (text) => [...text.replace(/\r\n?/g, '\n').normalize('NFC').replace(OUTER, '')].length;
+
+/** The count under a text: shown at once, spoken when typing stops. @param {HTMLTextAreaElement} area */
+const counted = (area) => {
+	const shown = byId('count'), said = byId('count-said');
+	if (!shown || !said) return;
+	const { min, max, left, over, short } = shown.dataset;
+	const rule = shown.textContent;
+	let timer = 0;
+	const update = () => {
+		const n = count(area.value);
+		let text = rule;
+		if (n > Number(max)) text = String(over).replace('{n}', String(n - Number(max)));
+		else if (n >= Number(min)) text = String(left).replace('{n}', String(Number(max) - n));
+		else if (n > 0) text = String(short).replace('{n}', String(Number(min) - n));
+		shown.textContent = text;
+		shown.classList.toggle('fault', n > Number(max));
+		clearTimeout(timer);
+		timer = setTimeout(() => { said.textContent = n ? text : ''; }, 1000);
+	};
+	area.addEventListener('input', update);
+	if (area.value) update();
+};
+
+/** Saves a draft two seconds after the last key, and again until it is saved. @param {HTMLTextAreaElement} area */
+const autosaved = (area) => {
+	const note = byId('saved');
+	let timer = 0, stored = area.value;
+	const save = async () => {
+		clearTimeout(timer);
+		const text = area.value;
+		if (text === stored) return;
+		try {
+			const answer = await fetch(String(area.dataset.autosave), { method: 'POST', body: new URLSearchParams({ texte: text }), redirect: 'manual' });
+			if (answer.status !== 204 && answer.status !== 422) throw new Error(String(answer.status));
+			if (answer.status === 204) { stored = text; if (note) note.textContent = String(area.dataset.saved); }
+		} catch {
+			if (note) note.textContent = String(area.dataset.unsaved);
+			timer = setTimeout(save, 10000);
+		}
+	};
+	area.addEventListener('input', () => { clearTimeout(timer); timer = setTimeout(save, 2000); });
+	addEventListener('online', save);
+	document.addEventListener('visibilitychange', () => { if (document.visibilityState === 'hidden') save(); });
+};
+
+/** The guide's window: modal, and Esc closes it to write. @param {HTMLDialogElement} dialog */
+const proposed = (dialog) => {
+	dialog.removeAttribute('open');
+	dialog.showModal();
+	dialog.addEventListener('cancel', () => {
+		navigator.sendBeacon(String(dialog.dataset.outcome).replace(/message$/, 'service'), new URLSearchParams({ issue: 'ecrire' }));
+	});
+	dialog.addEventListener('close', () => byId('text')?.focus());
+};
+
+/** A form is sent once; the server makes one message of two clicks in any case. @param {HTMLFormElement} form */
+const once = (form) => {
+	let sent = false;
+	form.addEventListener('submit', (event) => {
+		if (sent) { event.preventDefault(); return; }
+		sent = true;
+		each('button', (button) => { if (form.contains(button)) button.setAttribute('aria-disabled', 'true'); });
+	});
+	addEventListener('pageshow', () => { sent = false; form.querySelectorAll('button').forEach((button) => button.removeAttribute('aria-disabled')); });
+};
+
+/** What is new is announced; nothing moves until the reader asks. @param {HTMLElement} news @param {string} path */
+const live = (news, path) => {
+	let first = true, wait = 1000;
+	const show = () => {
+		if (!news.hidden) return;
+		news.hidden = false;
+		const link = document.createElement('a');
+		link.href = news.dataset.here ?? location.pathname + location.search;
+		link.textContent = String(news.dataset.link);
+		news.replaceChildren(`${news.dataset.text} `, link);
+	};
+	/** On a conversation's page, its new messages are added at the end. */
+	const fetchThread = async () => {
+		const answer = await fetch(String(news.dataset.here), { headers: { accept: 'text/html' } });
+		const thread = byId('thread');
+		if (!answer.ok || !thread) return show();
+		const page = parse(await answer.text());
+		let added = 0;
+		page.querySelectorAll('#thread > li').forEach((li) => {
+			if (byId(li.id)) return;
+			thread.append(document.importNode(li, true));
+			added += 1;
+		});
+		for (const part of ['main .tag', '.timeline', '#unread']) {
+			const now = page.querySelector(part), before = document.querySelector(part);
+			if (now && before) before.replaceWith(document.importNode(now, true));
+		}
+		if (!added) return;
+		news.hidden = false;
+		news.textContent = String(news.dataset.text);
+	};
+	const connect = () => {
+		const source = new EventSource(path);
+		const heard = (/** @type {MessageEvent} */ event) => {
+			wait = 1000;
+			const told = JSON.parse(event.data);
+			const badge = byId('unread');
+			if (badge && 'unread' in told) {
+				badge.hidden = told.unread < 1;
+				if (badge.firstChild) badge.firstChild.textContent = String(told.unread);
+			}
+			if (first) { first = false; return; }
+			const here = news.dataset.id;
+			if (!here) show();
+			else if (told.id === here || told.id === '') fetchThread().catch(show);
+		};
+		source.addEventListener('conversation', heard);
+		source.addEventListener('queue', heard);
+		source.onerror = () => {
+			if (source.readyState !== EventSource.CLOSED) return;
+			setTimeout(connect, wait + Math.random() * wait);
+			wait = Math.min(wait * 2, 60000);
+		};
+	};
+	connect();
+};
+
+// The one way from text to nodes: this site's own pages, never put in place as they are.
+const policy = 'trustedTypes' in window
+	? /** @type {any} */ (window).trustedTypes.createPolicy('own-pages', { createHTML: (/** @type {string} */ text) => text }) : undefined;
+/** @param {string} text */
+const parse = (text) => new DOMParser().parseFromString(policy ? policy.createHTML(text) : text, 'text/html');
+
+/** Warns two minutes before the session ends. */
+const session = () => {
+	const warning = byId('ending');
+	let left = Number(document.body.dataset.secondsLeft);
+	if (!warning || !left) return;
+	let timer = 0;
+	const arm = () => { clearTimeout(timer); timer = setTimeout(() => { warning.hidden = false; }, Math.max(0, left - 120) * 1000); };
+	warning.querySelector('button')?.addEventListener('click', async () => {
+		const answer = await fetch('/session');
+		if (!answer.ok) { location.reload(); return; }
+		left = (await answer.json()).secondsLeft;
+		warning.hidden = true;
+		arm();
+	});
+	arm();
+};
+
+/** Single-key shortcuts of the console; off in fields, and when switched off. @param {HTMLElement} area */
+const shortcuts = (area) => {
+	if (area.dataset.keys !== 'true') return;
+	const links = () => /** @type {HTMLElement[]} */ ([...area.querySelectorAll('.item h2 a')]);
+	addEventListener('keydown', (event) => {
+		const at = /** @type {HTMLElement} */ (event.target);
+		if (event.ctrlKey || event.metaKey || event.altKey || at.closest('input, textarea, select, [contenteditable]')) return;
+		const list = links(), here = list.indexOf(/** @type {HTMLElement} */ (document.activeElement));
+		const acts = {
+			j: () => list[Math.min(here + 1, list.length - 1)]?.focus(),
+			k: () => list[Math.max(here - 1, 0)]?.focus(),
+			o: () => list[here]?.click(),
+			c: () => byId('claim')?.click(),
+			r: () => byId('text')?.focus(),
+			'/': () => byId('file')?.focus(),
+		};
+		const act = acts[/** @type {keyof typeof acts} */ (event.key)];
+		if (act) { event.preventDefault(); act(); }
+	});
+};
+
+each('[data-count]', counted);
+each('[data-autosave]', autosaved);
+each('dialog#proposal', proposed);
+each('form[data-once]', once);
+each('[data-keys]', shortcuts);
+each('[data-print]', (/** @type {HTMLElement} */ button) => { button.hidden = false; button.addEventListener('click', () => print()); });
+each('#faults', (/** @type {HTMLElement} */ faults) => faults.focus());
+each('#news', (/** @type {HTMLElement} */ news) => live(news, location.pathname.startsWith('/agent') ? '/agent/evenements' : '/evenements'));
+if (!byId('news') && byId('unread')) {
+	const none = document.createElement('p');
+	none.dataset.id = 'none';
+	live(none, '/evenements');
+}
+const offline = byId('offline');
+if (offline) {
+	const tell = () => { offline.hidden = navigator.onLine; };
+	addEventListener('online', tell);
+	addEventListener('offline', tell);
+	tell();
+}
+session();

@@ -1,0 +1,270 @@
+// Package web is the reference front end: the guide's screens for members, and the
+// console of the agents. It renders pages on the server, works without JavaScript,
+// and talks to the gateway alone, as any other front end would.
+//
+// # Where things are kept
+//
+// The process keeps nothing. Who is signed in, with which tokens, is in a cookie
+// that only this process can open (AES-256-GCM; `__Host-`, HttpOnly, Secure,
+// SameSite=Lax), so tokens never reach a script, and any replica serves any
+// request. What a member has begun to write is a draft of the messaging service. A
+// message is sent under the id of its draft as idempotency key: a double click, the
+// back button, a second tab and a retry all make one message.
+//
+// # What is refused
+//
+// A request that changes something must come from this site's own pages
+// (http.CrossOriginProtection: Sec-Fetch-Site and Origin). No page may run a script
+// or load a style that is not a file of this program, send a form elsewhere, or be
+// framed (Content-Security-Policy, Trusted Types). A cookie that was not sealed here
+// is no session. What somebody may see is decided by the services behind the
+// gateway, not here.
+//
+// # When it breaks
+//
+// Whoever steals the cookie is that person until it ends (30 minutes without a
+// page, eight hours at most): there is no list of sessions to strike it from. While
+// the gateway is away, pages say so; what was written is in the draft, as far as it
+// was saved, and in the form that is shown again.
+package web
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+
+	"github.com/ma-messagerie/messagerie/chassis"
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
+	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+)
+
+// Config is read from WEB_*.
+type Config struct {
+	chassis.Process
+
+	// HTTPAddr is where pages are served, in plain HTTP: TLS is the ingress's.
+	HTTPAddr string `env:"HTTP_ADDR" envDefault:":8000"`
+	// HTTPListener is used instead of HTTPAddr when not nil.
+	HTTPListener net.Listener
+	// PublicURL is the address that browsers use, without a path. It must be
+	// https, but on the machine itself.
+	PublicURL string `env:"PUBLIC_URL,required"`
+	// GatewayAddr is the gRPC target of the gateway.
+	GatewayAddr string `env:"GATEWAY_ADDR" envDefault:"dns:///gateway:9090"`
+
+	// Members and Agents are the two OpenID providers: WEB_MEMBERS_*, WEB_AGENTS_*.
+	Members Provider `envPrefix:"MEMBERS_"`
+	Agents  Provider `envPrefix:"AGENTS_"`
+	// SessionKey seals cookies: 32 bytes in base64. Several, separated by commas,
+	// rotate it: the first seals, all open.
+	SessionKey string `env:"SESSION_KEY,required"`
+
+	// BodyName is who answers, as the head of each page says it.
+	BodyName string `env:"BODY_NAME" envDefault:"Votre caisse"`
+	// ThemePath is a CSS file that is loaded after the built-in one; it may set the
+	// tokens at the top of app.css to other colours and typefaces.
+	ThemePath string `env:"THEME_PATH"`
+	// SecurityContact and Publisher are named in the legal notice.
+	Publisher string `env:"PUBLISHER" envDefault:"Ma messagerie"`
+}
+
+// Provider is an OpenID provider and this front end's registration with it.
+type Provider struct {
+	// Issuer is its address; its discovery document is read when first needed.
+	Issuer string `env:"ISSUER,required"`
+	// ClientID is this front end's.
+	ClientID string `env:"CLIENT_ID" envDefault:"web"`
+	// ClientSecret may be empty: PKCE is used in any case.
+	ClientSecret string `env:"CLIENT_SECRET"`
+}
+
+// Validate reports all faults that types do not show.
+func (c Config) Validate() error {
+	var faults []error
+	public, err := url.Parse(c.PublicURL)
+	switch {
+	case err != nil || public.Host == "" || strings.Trim(public.Path, "/") != "":
+		faults = append(faults, fmt.Errorf("PUBLIC_URL %q is not of the form https://host", c.PublicURL))
+	case public.Scheme != "https" && !isLoopback(public.Hostname()):
+		faults = append(faults, fmt.Errorf("PUBLIC_URL %q must be https: browsers keep the session's cookie on no other", c.PublicURL))
+	}
+	if _, err := newSealer(c.SessionKey); c.SessionKey != "" && err != nil {
+		faults = append(faults, err)
+	}
+	if c.ThemePath != "" {
+		if _, err := os.ReadFile(c.ThemePath); err != nil {
+			faults = append(faults, fmt.Errorf("reading THEME_PATH: %w", err))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") || ip != nil && ip.IsLoopback()
+}
+
+// NewSessionKey returns a new key for Config.SessionKey.
+func NewSessionKey() string { return base64.StdEncoding.EncodeToString(randomBytes(keyBytes)) }
+
+// site is the running front end.
+type site struct {
+	cfg       Config
+	public    string
+	sessions  *sessions
+	pages     map[string]*pages // by language
+	assets    *assets
+	members   messagingpb.MessagingServiceClient
+	agents    messagingpb.AgentServiceClient
+	taxonomy  taxonomypb.TaxonomyServiceClient
+	deliverer notifierpb.NotifierServiceClient
+	// ending is closed when streams must end, because the process drains.
+	ending <-chan struct{}
+}
+
+// Run serves until ctx is done, then lets requests under way end.
+func Run(ctx context.Context, cfg Config) error {
+	conn, err := rpc.Dial(cfg.GatewayAddr, nil)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	s, err := newSite(ctx, cfg, conn)
+	if err != nil {
+		return err
+	}
+	lis := cfg.HTTPListener
+	if lis == nil {
+		if lis, err = chassis.Listen(ctx, cfg.HTTPAddr, "WEB_HTTP_ADDR"); err != nil {
+			return err
+		}
+	}
+	admin := &chassis.Admin{}
+	// The gateway is no condition: a page that says that the service is away beats
+	// a load balancer's error.
+	server := &http.Server{
+		Handler: s.handler(admin), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn),
+	}
+	back, endBack := context.WithCancel(context.WithoutCancel(ctx))
+	defer endBack()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return admin.Serve(back, cfg.AdminAddr) })
+	group.Go(func() error {
+		defer endBack()
+		return admin.Linger(ctx, cfg.DrainDelay, func(ctx context.Context) error {
+			return chassis.ServeHTTP(ctx, server, lis, cfg.DrainTimeout)
+		})
+	})
+	return group.Wait()
+}
+
+func newSite(ctx context.Context, cfg Config, conn grpc.ClientConnInterface) (*site, error) {
+	seal, err := newSealer(cfg.SessionKey)
+	if err != nil {
+		return nil, err
+	}
+	s := &site{
+		cfg: cfg, public: strings.TrimRight(cfg.PublicURL, "/"), ending: ctx.Done(),
+		members: messagingpb.NewMessagingServiceClient(conn), agents: messagingpb.NewAgentServiceClient(conn),
+		taxonomy: taxonomypb.NewTaxonomyServiceClient(conn), deliverer: notifierpb.NewNotifierServiceClient(conn),
+	}
+	s.sessions = newSessions(seal, s.public, map[realm]Provider{realmMember: cfg.Members, realmAgent: cfg.Agents})
+	if s.assets, err = newAssets(cfg.ThemePath); err != nil {
+		return nil, err
+	}
+	if s.pages, err = newPages(s.assets); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// handler is every page, behind what holds for all of them.
+func (s *site) handler(admin *chassis.Admin) http.Handler {
+	mux := http.NewServeMux()
+	s.routes(mux)
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if err := admin.Ready(r.Context()); err != nil {
+			http.Error(w, "not ready", http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
+	mux.Handle("GET /static/", s.assets)
+	foreign := http.NewCrossOriginProtection()
+	foreign.SetDenyHandler(http.HandlerFunc(s.refuseForeign))
+	return otelhttp.NewHandler(secured(named(foreign.Handler(mux))), "web", otelhttp.WithServerName("web:80"),
+		otelhttp.WithFilter(func(r *http.Request) bool { return r.URL.Path != "/livez" && r.URL.Path != "/readyz" }))
+}
+
+// policy is what pages may load and do. Styles and scripts are this program's files;
+// there is no inline one.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+
+// secured sets what every answer has.
+func secured(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		header := w.Header()
+		header.Set("Content-Security-Policy", policy)
+		header.Set("X-Content-Type-Options", "nosniff")
+		header.Set("Referrer-Policy", "same-origin")
+		header.Set("Cross-Origin-Opener-Policy", "same-origin")
+		header.Set("Cross-Origin-Resource-Policy", "same-origin")
+		header.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
+		header.Set("Cache-Control", "no-store")
+		if r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" {
+			header.Set("Strict-Transport-Security", "max-age=31536000")
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
+		next.ServeHTTP(w, r)
+	})
+}
+
+// maxFormBytes is above an agent's reply of 5000 four-byte characters, percent-encoded.
+const maxFormBytes = 128 << 10
+
+// named gives a request's span the name of its route, which the mux knows after
+// it has served.
+func named(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		recorded := &recorder{ResponseWriter: w, status: http.StatusOK}
+		next.ServeHTTP(recorded, r)
+		if !strings.HasPrefix(r.URL.Path, "/static/") && r.URL.Path != "/livez" && r.URL.Path != "/readyz" {
+			slog.InfoContext(r.Context(), "page", "method", r.Method, "route", r.Pattern, "status", recorded.status,
+				"duration_ms", float64(time.Since(start).Microseconds())/1000)
+		}
+	})
+}
+
+// recorder remembers the status for the log.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (r *recorder) WriteHeader(status int) {
+	r.status = status
+	r.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }

@@ -1,0 +1,362 @@
+package web
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/ma-messagerie/messagerie/chassis"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+)
+
+// newTestSite is a front end whose gateway does not answer.
+func newTestSite(t *testing.T, cfg Config) (*site, http.Handler) {
+	t.Helper()
+	conn, err := grpc.NewClient("passthrough:///127.0.0.1:1", grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	cfg.SessionKey, cfg.PublicURL = NewSessionKey(), "http://127.0.0.1:8000"
+	s, err := newSite(t.Context(), cfg, conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, s.handler(&chassis.Admin{})
+}
+
+// signedIn gives a request the cookie of a session.
+func signedIn(t *testing.T, s *site, r *http.Request, held session) *http.Request {
+	t.Helper()
+	now := time.Now()
+	held.Access, held.Expiry, held.Begun, held.Seen = "token", now.Add(time.Hour), now, now
+	sealed, err := s.sessions.sealer.seal(sessionCookie, held)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.AddCookie(&http.Cookie{Name: sessionCookie, Value: sealed})
+	return r
+}
+
+func TestConfig_AllFaultsAtOnce(t *testing.T) {
+	t.Parallel()
+	_, err := chassis.Load[Config]("WEB_", []string{
+		"WEB_PUBLIC_URL=http://messagerie.example.org", "WEB_SESSION_KEY=short", "WEB_THEME_PATH=/does/not/exist",
+	})
+	if err == nil {
+		t.Fatal("taken")
+	}
+	for _, want := range []string{"PUBLIC_URL", "https", "SESSION_KEY", "openssl rand", "THEME_PATH", "WEB_MEMBERS_ISSUER", "WEB_AGENTS_ISSUER"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in %v", want, err)
+		}
+	}
+	for url, ok := range map[string]bool{
+		"https://messagerie.example.org": true, "http://127.0.0.1:8000": true, "http://localhost:8000/": true, "http://[::1]:8000": true,
+		"https://example.org/path": false, "messagerie.example.org": false, "http://10.0.0.1": false,
+	} {
+		cfg := Config{PublicURL: url, SessionKey: NewSessionKey()}
+		if err := cfg.Validate(); (err == nil) != ok {
+			t.Errorf("%s: %v", url, err)
+		}
+	}
+}
+
+func TestHeaders(t *testing.T) {
+	t.Parallel()
+	_, pages := newTestSite(t, Config{})
+	for _, path := range []string{"/connexion", "/rien", "/messagerie"} {
+		w := httptest.NewRecorder()
+		pages.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		for name, want := range map[string]string{
+			"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Cross-Origin-Opener-Policy": "same-origin",
+		} {
+			if got := w.Header().Get(name); got != want {
+				t.Errorf("%s: %s is %q", path, name, got)
+			}
+		}
+	}
+}
+
+func TestPagesAskForASession(t *testing.T) {
+	t.Parallel()
+	s, pages := newTestSite(t, Config{})
+	for path, want := range map[string]string{
+		"/messagerie":               "/connexion?pour=member&retour=%2Fmessagerie",
+		"/messagerie?masquees=1":    "/connexion?pour=member&retour=%2Fmessagerie%3Fmasquees%3D1",
+		"/agent":                    "/connexion?pour=agent&retour=%2Fagent",
+		"/agent/statistiques":       "/connexion?pour=agent&retour=%2Fagent%2Fstatistiques",
+		"/donnees-personnelles":     "/connexion?pour=member&retour=%2Fdonnees-personnelles",
+		"/messagerie/conversations": "",
+	} {
+		w := httptest.NewRecorder()
+		pages.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		if got := w.Header().Get("Location"); got != want {
+			t.Errorf("%s leads to %q, want %q", path, got, want)
+		}
+		// A cookie that was not sealed here is no session.
+		forged := httptest.NewRequest(http.MethodGet, path, nil)
+		forged.AddCookie(&http.Cookie{Name: sessionCookie, Value: strings.Repeat("A", 300)})
+		w = httptest.NewRecorder()
+		pages.ServeHTTP(w, forged)
+		if got := w.Header().Get("Location"); got != want {
+			t.Errorf("%s with a forged cookie leads to %q, want %q", path, got, want)
+		}
+	}
+	w := httptest.NewRecorder()
+	pages.ServeHTTP(w, signedIn(t, s, httptest.NewRequest(http.MethodGet, "/messagerie", nil), session{Realm: realmMember, Profiles: []string{"PARTICULIER", "EXPLOITANT"}}))
+	if got := w.Header().Get("Location"); got != "/profil?retour=%2Fmessagerie" {
+		t.Errorf("without a profile: %q", got)
+	}
+}
+
+func TestWrongSide(t *testing.T) {
+	t.Parallel()
+	s, pages := newTestSite(t, Config{})
+	for path, held := range map[string]session{
+		"/agent": {Realm: realmMember, Audience: 1}, "/agent/statistiques": {Realm: realmMember, Audience: 1}, "/messagerie": {Realm: realmAgent},
+	} {
+		w := httptest.NewRecorder()
+		pages.ServeHTTP(w, signedIn(t, s, httptest.NewRequest(http.MethodGet, path, nil), held))
+		if w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), "ne vous est pas destinée") {
+			t.Errorf("%s as %s: %d", path, held.Realm, w.Code)
+		}
+	}
+}
+
+func TestForeignPostIsRefused(t *testing.T) {
+	t.Parallel()
+	s, pages := newTestSite(t, Config{})
+	for name, set := range map[string]func(http.Header){
+		"by Sec-Fetch-Site": func(h http.Header) { h.Set("Sec-Fetch-Site", "cross-site") },
+		"a sister site":     func(h http.Header) { h.Set("Sec-Fetch-Site", "same-site") },
+		"by Origin":         func(h http.Header) { h.Set("Origin", "https://example.org") },
+	} {
+		for _, path := range []string{"/preferences", "/deconnexion", "/donnees-personnelles/effacement", "/messagerie/brouillons/x/envoyer"} {
+			r := signedIn(t, s, httptest.NewRequest(http.MethodPost, path, strings.NewReader("confirmer=oui")), session{Realm: realmMember, Audience: 1})
+			set(r.Header)
+			w := httptest.NewRecorder()
+			pages.ServeHTTP(w, r)
+			if w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), "Demande refusée") {
+				t.Errorf("%s, %s: %d", name, path, w.Code)
+			}
+		}
+	}
+}
+
+// While the gateway is away, a page says so, and what was typed is still there.
+func TestGatewayAway(t *testing.T) {
+	t.Parallel()
+	s, pages := newTestSite(t, Config{})
+	w := httptest.NewRecorder()
+	pages.ServeHTTP(w, signedIn(t, s, httptest.NewRequest(http.MethodGet, "/messagerie", nil), session{Realm: realmMember, Audience: 1}))
+	if w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "momentanément indisponible") || w.Header().Get("Retry-After") == "" {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+func TestLanguageOf(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct{ cookie, header, want string }{
+		{"", "", "fr"},
+		{"", "en-GB,en;q=0.9,fr;q=0.8", "en"},
+		{"", "de,fr;q=0.5,en;q=0.4", "fr"},
+		{"", "de", "fr"},
+		{"en", "fr", "en"},
+		{"fr", "en", "fr"},
+		{"xx", "en", "en"},
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header.Set("Accept-Language", row.header)
+		if row.cookie != "" {
+			r.AddCookie(&http.Cookie{Name: languageCookie, Value: row.cookie})
+		}
+		if got := languageOf(r); got != row.want {
+			t.Errorf("%+v: %s", row, got)
+		}
+	}
+}
+
+// The vectors are those of the service: what is counted here, in the script and in
+// the database is the same.
+func TestCountChars(t *testing.T) {
+	t.Parallel()
+	content, err := os.ReadFile("../services/messaging/testdata/text.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var vectors []struct {
+		Name   string `json:"name"`
+		Prefix string `json:"prefix"`
+		Text   string `json:"text"`
+		Suffix string `json:"suffix"`
+		Repeat int    `json:"repeat"`
+		// Chars is what an accepted text counts, Actual what a refused one does.
+		Chars  *int `json:"chars"`
+		Actual *int `json:"actual"`
+	}
+	if err := json.Unmarshal(content, &vectors); err != nil {
+		t.Fatal(err)
+	}
+	compared := 0
+	for _, vector := range vectors {
+		want := vector.Chars
+		if want == nil {
+			want = vector.Actual
+		}
+		if want == nil {
+			continue
+		}
+		compared++
+		text := vector.Prefix + strings.Repeat(vector.Text, max(vector.Repeat, 1)) + vector.Suffix
+		if got := countChars(text); got != *want {
+			t.Errorf("%s: %d, want %d", vector.Name, got, *want)
+		}
+	}
+	if compared < 10 {
+		t.Errorf("%d vectors were compared", compared)
+	}
+}
+
+func TestAssets(t *testing.T) {
+	t.Parallel()
+	theme := t.TempDir() + "/theme.css"
+	if err := os.WriteFile(theme, []byte(":root { --accent: #123456 }"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, pages := newTestSite(t, Config{ThemePath: theme})
+	w := httptest.NewRecorder()
+	pages.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/connexion", nil))
+	found := regexp.MustCompile(`/static/[0-9a-f]{12}/[a-z]+\.(css|js|svg)`).FindAllString(w.Body.String(), -1)
+	if len(found) != 4 {
+		t.Fatalf("the page loads %v, want a style, a theme, an icon and a script", found)
+	}
+	total := w.Body.Len()
+	for _, path := range found {
+		r := httptest.NewRequest(http.MethodGet, path, nil)
+		r.Header.Set("Accept-Encoding", "gzip")
+		w := httptest.NewRecorder()
+		pages.ServeHTTP(w, r)
+		if w.Code != http.StatusOK || w.Header().Get("Content-Encoding") != "gzip" || !strings.Contains(w.Header().Get("Cache-Control"), "immutable") || w.Header().Get("Content-Type") == "" {
+			t.Errorf("%s: %d %v", path, w.Code, w.Header())
+		}
+		total += w.Body.Len()
+	}
+	if total > 16<<10 {
+		t.Errorf("the first page weighs %d bytes", total)
+	}
+	w = httptest.NewRecorder()
+	pages.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/static/000000000000/app.css", nil))
+	if w.Code != http.StatusNotFound {
+		t.Errorf("an old address: %d", w.Code)
+	}
+}
+
+func TestDrawDays(t *testing.T) {
+	t.Parallel()
+	chart := drawDays([]*messagingpb.DayFigures{{Date: "2026-11-22", Received: 4, Answered: 1}, {Date: "2026-11-23"}})
+	if chart.Most != 4 || len(chart.Bars) != 2 || chart.Bars[0].Received != chartHeight || chart.Bars[0].ReceivedY != 0 || chart.Bars[0].Answer != chartHeight/4 || chart.Bars[1].Received != 0 {
+		t.Errorf("%+v", chart)
+	}
+	if empty := drawDays(nil); empty.Most != 1 || len(empty.Bars) != 0 {
+		t.Errorf("%+v", empty)
+	}
+}
+
+func TestDates(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, time.December, 1, 23, 30, 0, 0, time.UTC)
+	for lang, want := range map[string]string{"fr": "mercredi 2 décembre 2026", "en": "Wednesday 2 December 2026"} {
+		if got := longDay(at, lang); got != want {
+			t.Errorf("%s: %s", lang, got)
+		}
+	}
+	if got := longDay(at.AddDate(0, 0, -1), "fr"); got != "mardi 1er décembre 2026" {
+		t.Error(got)
+	}
+}
+
+// Each refusal of the gateway has a page that says what to do, in plain words.
+func TestProblems(t *testing.T) {
+	t.Parallel()
+	s, _ := newTestSite(t, Config{})
+	limited, err := status.New(codes.ResourceExhausted, "").WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(7 * time.Second)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	held, err := status.New(codes.FailedPrecondition, "").WithDetails(&errdetails.ErrorInfo{
+		Reason: "CLAIM_HELD", Metadata: map[string]string{"agent": "Claire Bernard", "until": "2026-11-23T17:15:00Z"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed, err := status.New(codes.FailedPrecondition, "").WithDetails(&errdetails.ErrorInfo{Reason: "CONVERSATION_CLOSED"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, row := range map[string]struct {
+		err   error
+		code  int
+		says  string
+		retry string
+	}{
+		"rate":        {limited.Err(), http.StatusTooManyRequests, "Attendez 7 secondes", "7"},
+		"away":        {status.Error(codes.Unavailable, "dial tcp 10.0.0.1:9090"), http.StatusServiceUnavailable, "Votre brouillon est conservé", "2"},
+		"late":        {status.Error(codes.DeadlineExceeded, ""), http.StatusServiceUnavailable, "momentanément indisponible", "2"},
+		"held":        {held.Err(), http.StatusConflict, "par Claire Bernard, jusqu’à 18:15", ""},
+		"closed":      {closed.Err(), http.StatusConflict, "Cette conversation est close", ""},
+		"reused":      {status.Error(codes.AlreadyExists, ""), http.StatusConflict, "a déjà été envoyé", ""},
+		"not found":   {status.Error(codes.NotFound, ""), http.StatusNotFound, "n’existe pas", ""},
+		"bad id":      {status.Error(codes.InvalidArgument, ""), http.StatusNotFound, "n’existe pas", ""},
+		"forbidden":   {status.Error(codes.PermissionDenied, ""), http.StatusForbidden, "n’avez pas accès", ""},
+		"broken":      {status.Error(codes.Internal, "pq: secret detail"), http.StatusInternalServerError, "Une erreur est survenue", ""},
+		"wrong side":  {errWrongSide, http.StatusForbidden, "ne vous est pas destinée", ""},
+		"no sign-in":  {errSignIn, http.StatusBadRequest, "n’a pas abouti", ""},
+		"anything":    {errors.New("secret detail"), http.StatusInternalServerError, "Une erreur est survenue", ""},
+		"unknown one": {errNoPage, http.StatusNotFound, "n’existe pas", ""},
+	} {
+		w := httptest.NewRecorder()
+		s.visit(w, httptest.NewRequest(http.MethodGet, "/messagerie", nil)).fail(row.err)
+		if w.Code != row.code || !strings.Contains(w.Body.String(), row.says) || w.Header().Get("Retry-After") != row.retry {
+			t.Errorf("%s: %d, Retry-After %q, %s", name, w.Code, w.Header().Get("Retry-After"), w.Body)
+		}
+		if strings.Contains(w.Body.String(), "secret detail") || strings.Contains(w.Body.String(), "10.0.0.1") {
+			t.Errorf("%s: the page tells what concerns the program", name)
+		}
+	}
+}
+
+// Both languages of every page are there, and no placeholder is left open.
+func TestPagesInBothLanguages(t *testing.T) {
+	t.Parallel()
+	_, pages := newTestSite(t, Config{})
+	for _, path := range []string{"/connexion", "/aide", "/accessibilite", "/mentions-legales", "/rien"} {
+		bodies := make(map[string]string)
+		for _, lang := range languages {
+			r := httptest.NewRequest(http.MethodGet, path, nil)
+			r.Header.Set("Accept-Language", lang)
+			w := httptest.NewRecorder()
+			pages.ServeHTTP(w, r)
+			bodies[lang] = w.Body.String()
+			if !strings.Contains(bodies[lang], `<html lang="`+lang+`">`) || strings.Contains(bodies[lang], "%!") || strings.Contains(bodies[lang], "<no value>") {
+				t.Errorf("%s in %s: %s", path, lang, bodies[lang])
+			}
+		}
+		if bodies["fr"] == bodies["en"] {
+			t.Errorf("%s says the same in both languages", path)
+		}
+	}
+}
