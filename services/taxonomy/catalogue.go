@@ -20,6 +20,10 @@ type catalogue struct {
 	// offers are the services of each place of the tree that an audience can
 	// reach, with the empty string for a level that was not chosen.
 	offers map[place][]*taxonomypb.OnlineService
+	// services are all of them, by code.
+	services map[string]*taxonomypb.OnlineService
+	// indexes are what each audience can search.
+	indexes map[taxonomypb.Audience]*index
 }
 
 // place is a selection.
@@ -32,21 +36,22 @@ type place struct {
 // was published.
 func newCatalogue(f *file, published time.Time) *catalogue {
 	c := &catalogue{
-		whole:   &taxonomypb.Catalogue{Version: int32(f.Version), PublishTime: timestamppb.New(published)}, //nolint:gosec // an integer column
-		answers: make(map[taxonomypb.Audience]*taxonomypb.GetTaxonomyResponse),
-		offers:  make(map[place][]*taxonomypb.OnlineService),
+		whole:    &taxonomypb.Catalogue{Version: int32(f.Version), PublishTime: timestamppb.New(published)}, //nolint:gosec // an integer column
+		answers:  make(map[taxonomypb.Audience]*taxonomypb.GetTaxonomyResponse),
+		offers:   make(map[place][]*taxonomypb.OnlineService),
+		services: make(map[string]*taxonomypb.OnlineService),
+		indexes:  make(map[taxonomypb.Audience]*index),
 	}
 	for _, q := range f.Queues {
 		c.whole.Queues = append(c.whole.Queues, &taxonomypb.Queue{
 			Code: q.Code.word, Label: q.Label, PostalAddress: q.PostalAddress, Phone: q.Phone, Email: q.Email, AnswerDays: q.AnswerDays,
 		})
 	}
-	services := make(map[string]*serviceEntry)
-	for i := range f.Services {
-		services[f.Services[i].Code.word] = &f.Services[i]
+	for _, s := range f.Services {
+		c.services[s.Code.word] = &taxonomypb.OnlineService{Code: s.Code.word, Name: s.Name, Url: s.URL, External: s.External}
 	}
 	for _, a := range f.Audiences {
-		b := builder{catalogue: c, audience: audienceNames[a.Code.word], name: a.Code.word, services: services}
+		b := builder{catalogue: c, audience: audienceNames[a.Code.word], name: a.Code.word, open: make(map[string]bool)}
 		b.add(f, &a)
 	}
 	return c
@@ -57,7 +62,8 @@ type builder struct {
 	*catalogue
 	audience taxonomypb.Audience
 	name     string
-	services map[string]*serviceEntry
+	// open are the codes of the services that are open to it.
+	open map[string]bool
 }
 
 func (b *builder) add(f *file, a *audienceEntry) {
@@ -65,6 +71,13 @@ func (b *builder) add(f *file, a *audienceEntry) {
 		Version: b.whole.GetVersion(), Audience: b.audience, Depth: depthNames[a.Depth.word],
 		TextLimits:         &taxonomypb.TextLimits{Min: f.TextLimits.Min, Max: f.TextLimits.Max},
 		DocumentDepositUrl: a.DocumentDepositURL,
+	}
+	var open []*taxonomypb.OnlineService
+	for _, s := range f.Services {
+		if b.named(s.Audiences) {
+			b.open[s.Code.word] = true
+			open = append(open, b.services[s.Code.word])
+		}
 	}
 	tree := &taxonomypb.AudienceCatalogue{Audience: b.audience, Depth: answer.GetDepth()}
 	for i := range f.Themes {
@@ -77,6 +90,7 @@ func (b *builder) add(f *file, a *audienceEntry) {
 		tree.Themes = append(tree.Themes, &taxonomypb.CatalogueTheme{Theme: theme, Queue: entry.Queue.word})
 	}
 	b.answers[b.audience] = answer
+	b.indexes[b.audience] = newIndex(answer, open)
 	b.whole.Audiences = append(b.whole.Audiences, tree)
 }
 
@@ -106,7 +120,11 @@ func (b *builder) topic(theme string, entry *topicEntry, above []*taxonomypb.Onl
 }
 
 func (b *builder) sees(n *node) bool {
-	return n.Audiences == nil || slices.ContainsFunc(n.Audiences, func(a mark) bool { return a.word == b.name })
+	return n.Audiences == nil || b.named(n.Audiences)
+}
+
+func (b *builder) named(audiences []mark) bool {
+	return slices.ContainsFunc(audiences, func(a mark) bool { return a.word == b.name })
 }
 
 // offer writes down which services a place proposes: its own, or, without the
@@ -116,11 +134,8 @@ func (b *builder) offer(at place, n *node, above []*taxonomypb.OnlineService) []
 	if n.Services != nil {
 		offered = nil
 		for _, code := range *n.Services {
-			service, ok := b.services[code.word]
-			if ok && slices.ContainsFunc(service.Audiences, func(a mark) bool { return a.word == b.name }) {
-				offered = append(offered, &taxonomypb.OnlineService{
-					Code: service.Code.word, Name: service.Name, Url: service.URL, External: service.External,
-				})
+			if b.open[code.word] {
+				offered = append(offered, b.services[code.word])
 			}
 		}
 	}

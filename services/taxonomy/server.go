@@ -17,13 +17,15 @@ import (
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
 
-// server is the two gRPC services, answered from memory.
+// server is the two gRPC services. All but what became of proposals is answered
+// from memory.
 type server struct {
 	taxonomypb.UnimplementedTaxonomyServiceServer
 	taxonomypb.UnimplementedCatalogueServiceServer
 
 	store       *store
 	suggestions metric.Int64Counter
+	outcomes    metric.Int64Counter
 }
 
 // maxAge is how long a browser may reuse an answer without asking, in seconds. A
@@ -34,7 +36,7 @@ const maxAge = 60
 func (s *server) GetTaxonomy(ctx context.Context, req *taxonomypb.GetTaxonomyRequest) (*taxonomypb.GetTaxonomyResponse, error) {
 	answer := s.store.current.Load().answers[req.GetAudience()]
 	if answer == nil {
-		return nil, rpc.Invalid("audience", "AUDIENCE_NOT_SERVED", fmt.Sprintf("the taxonomy has nothing for %s", req.GetAudience()))
+		return nil, notServed(req.GetAudience())
 	}
 	etag := fmt.Sprintf(`"v%d-%s"`, answer.GetVersion(), strings.ToLower(req.GetAudience().String()))
 	header := metadata.Pairs("etag", etag, "cache-control", "public, max-age="+strconv.Itoa(maxAge))
@@ -53,6 +55,19 @@ func (s *server) ResolveSuggestion(ctx context.Context, req *taxonomypb.ResolveS
 	s.suggestions.Add(ctx, 1, metric.WithAttributes(
 		attribute.String("audience", req.GetAudience().String()), attribute.Bool("found", len(services) > 0)))
 	return &taxonomypb.ResolveSuggestionResponse{Services: services}, nil
+}
+
+// SearchReasons finds selections and services by words. See the .proto.
+func (s *server) SearchReasons(_ context.Context, req *taxonomypb.SearchReasonsRequest) (*taxonomypb.SearchReasonsResponse, error) {
+	index := s.store.current.Load().indexes[req.GetAudience()]
+	if index == nil {
+		return nil, notServed(req.GetAudience())
+	}
+	return index.search(req.GetQ()), nil
+}
+
+func notServed(audience taxonomypb.Audience) error {
+	return rpc.Invalid("audience", "AUDIENCE_NOT_SERVED", fmt.Sprintf("the taxonomy has nothing for %s", audience))
 }
 
 // GetCatalogue gives this system's own processes a version, whole.

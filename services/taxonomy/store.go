@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -13,9 +14,11 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
 
-// store is the versions in PostgreSQL, with the current one in memory.
+// store is the versions in PostgreSQL, with the current one in memory, and the
+// counts of what members did with proposals.
 type store struct {
 	pool    *pgxpool.Pool
 	current atomic.Pointer[catalogue]
@@ -122,4 +125,68 @@ func (s *store) follow(ctx context.Context, every time.Duration) error {
 		}
 		away = err != nil
 	}
+}
+
+// errNoCounts is told to who counts an outcome or reads the counts while the
+// database is away.
+var errNoCounts = rpc.Refuse(codes.Unavailable, "STORE_UNAVAILABLE", "what became of proposals can be neither counted nor read now; try again")
+
+// count adds one outcome to those of its day in Paris, by the database's clock.
+func (s *store) count(ctx context.Context, at place, service string, outcome taxonomypb.SuggestionOutcome) error {
+	_, err := s.pool.Exec(ctx, `
+		INSERT INTO suggestion_outcome AS o
+			(day, audience, theme, topic, reason, service, shown, followed, wrote_anyway, changed_selection)
+		SELECT (now() AT TIME ZONE 'Europe/Paris')::date, $1, $2, $3, $4, $5,
+			(outcome = 1)::integer, (outcome = 2)::integer, (outcome = 3)::integer, (outcome = 4)::integer
+		FROM (VALUES ($6::integer)) AS given (outcome)
+		ON CONFLICT (day, audience, theme, topic, reason, service) DO UPDATE SET
+			shown             = o.shown + excluded.shown,
+			followed          = o.followed + excluded.followed,
+			wrote_anyway      = o.wrote_anyway + excluded.wrote_anyway,
+			changed_selection = o.changed_selection + excluded.changed_selection`,
+		int32(at.audience), at.theme, at.topic, at.reason, service, int32(outcome))
+	if err != nil {
+		return noCounts(ctx, fmt.Errorf("counting an outcome: %w", err))
+	}
+	return nil
+}
+
+// figures sums up the last days, today in Paris included, most shown first. Its
+// services have nothing but the code, which stands for the name too. A sum beyond
+// what the wire takes stays at the most it takes.
+func (s *store) figures(ctx context.Context, days int32) ([]*taxonomypb.SuggestionFigures, error) {
+	rows, err := s.pool.Query(ctx, `
+		SELECT audience, theme, topic, reason, service,
+			least(sum(shown), $3)::integer, least(sum(followed), $3)::integer,
+			least(sum(wrote_anyway), $3)::integer, least(sum(changed_selection), $3)::integer
+		FROM suggestion_outcome
+		WHERE day > (now() AT TIME ZONE 'Europe/Paris')::date - $1::integer
+		GROUP BY audience, theme, topic, reason, service
+		ORDER BY sum(shown) DESC, audience, theme, topic, reason, service
+		LIMIT $2`, days, maxFigures, math.MaxInt32)
+	if err != nil {
+		return nil, noCounts(ctx, fmt.Errorf("reading outcomes: %w", err))
+	}
+	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (*taxonomypb.SuggestionFigures, error) {
+		f := &taxonomypb.SuggestionFigures{}
+		var audience int32
+		var service string
+		err := row.Scan(&audience, &f.Theme, &f.Topic, &f.Reason, &service, &f.Shown, &f.Followed, &f.WroteAnyway, &f.ChangedSelection)
+		f.Audience = taxonomypb.Audience(audience)
+		f.Service = &taxonomypb.OnlineService{Code: service, Name: service}
+		return f, err
+	})
+	if err != nil {
+		return nil, noCounts(ctx, fmt.Errorf("reading outcomes: %w", err))
+	}
+	return list, nil
+}
+
+// noCounts is what a caller is told; one whose time is over, or who went away,
+// tells nothing of the database.
+func noCounts(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("%w: %w", ctx.Err(), err)
+	}
+	return errNoCounts.Because(err)
 }

@@ -1,6 +1,6 @@
 // Package taxonomy serves what a member chooses from before writing (theme, topic,
 // reason) and the online services that may answer faster: the guide's steps 2 and
-// 3.
+// 3. It counts, without knowing whose they are, what members do with a proposal.
 //
 // The taxonomy is data: a YAML file (catalogue.yaml documents it by example),
 // checked whole when the process starts, stored as a numbered version, and never
@@ -9,7 +9,8 @@
 //
 // Answers come from memory. A process that has started once goes on answering
 // while its database is away, but for older versions, which only this system's own
-// processes ask for and keep; it cannot start without it.
+// processes ask for and keep, and for the counts, which then miss what happens; it
+// cannot start without it.
 package taxonomy
 
 import (
@@ -141,6 +142,11 @@ func (s *server) instrument() (unregister func(), err error) {
 	meter := otel.Meter("taxonomy")
 	s.suggestions, err = meter.Int64Counter("messagerie.suggestions",
 		metric.WithDescription("Selections for which an online service was looked up, by audience and whether one was found."))
+	if err != nil {
+		return nil, fmt.Errorf("making instruments: %w", err)
+	}
+	s.outcomes, err = meter.Int64Counter("messagerie.suggestion.outcomes",
+		metric.WithDescription("What members did with the online services they were proposed, by audience and outcome."))
 	if err != nil {
 		return nil, fmt.Errorf("making instruments: %w", err)
 	}

@@ -38,21 +38,23 @@ func reasonOf(err error) string {
 type service struct {
 	taxonomypb.TaxonomyServiceClient
 	taxonomypb.CatalogueServiceClient
-	stop  func() error
-	token string
+	stop func() error
+	// token is a machine's, member and agent are those of persons.
+	token, member, agent string
 }
 
 // run starts the service on a database and returns it once it answers.
 func run(t *testing.T, database, content string) (*service, error) {
 	t.Helper()
 	machines := testenv.NewIssuer(t, auth.RealmMachine)
+	members, agents := testenv.NewIssuer(t, auth.RealmMember), testenv.NewIssuer(t, auth.RealmAgent)
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	cfg := Config{DatabaseURL: database, Migrate: true, Refresh: 20 * time.Millisecond}
 	cfg.Listener, cfg.DrainTimeout = lis, 5*time.Second
-	cfg.Issuers = auth.Issuers{machines.Issuer}
+	cfg.Issuers = auth.Issuers{machines.Issuer, members.Issuer, agents.Issuer}
 	if content != "" {
 		cfg.CataloguePath = filepath.Join(t.TempDir(), "f.yaml")
 		if err := os.WriteFile(cfg.CataloguePath, []byte(content), 0o600); err != nil {
@@ -68,7 +70,9 @@ func run(t *testing.T, database, content string) (*service, error) {
 	}
 	s := &service{
 		TaxonomyServiceClient: taxonomypb.NewTaxonomyServiceClient(conn), CatalogueServiceClient: taxonomypb.NewCatalogueServiceClient(conn),
-		token: machines.Token(t, map[string]any{"sub": "messaging", "roles": []string{"service"}}),
+		token:  machines.Token(t, map[string]any{"sub": "messaging", "roles": []string{auth.RoleService}}),
+		member: members.Token(t, map[string]any{"sub": "jeanne", "profiles": []string{"PARTICULIER"}}),
+		agent:  agents.Token(t, map[string]any{"sub": "paul", "roles": []string{auth.RoleAgent}}),
 	}
 	s.stop = sync.OnceValue(func() error { cancel(); conn.Close(); return <-ended })
 	t.Cleanup(func() { _ = s.stop() })
@@ -89,8 +93,12 @@ func run(t *testing.T, database, content string) (*service, error) {
 	}
 }
 
-func (s *service) asMachine(ctx context.Context) context.Context {
-	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+s.token)
+func (s *service) asMachine(ctx context.Context) context.Context { return bearing(ctx, s.token) }
+func (s *service) asMember(ctx context.Context) context.Context  { return bearing(ctx, s.member) }
+func (s *service) asAgent(ctx context.Context) context.Context   { return bearing(ctx, s.agent) }
+
+func bearing(ctx context.Context, token string) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
 }
 
 func TestGetTaxonomy(t *testing.T) {
@@ -356,7 +364,7 @@ func TestRun_OldSchema(t *testing.T) {
 	t.Parallel()
 	cfg := Config{DatabaseURL: testenv.Postgres(t, nil), Refresh: time.Second}
 	err := Run(t.Context(), cfg)
-	if err == nil || !strings.Contains(err.Error(), "is at version 0 and this binary needs 1") {
+	if err == nil || !strings.Contains(err.Error(), "is at version 0 and this binary needs 2") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -1,0 +1,59 @@
+package taxonomy
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+)
+
+const (
+	// defaultDays is how far statistics go back unless asked for otherwise.
+	defaultDays = 30
+	// maxFigures is the most entries of one answer.
+	maxFigures = 500
+)
+
+// RecordSuggestionOutcome counts what a member did with a proposal of the current
+// version. An answer means that it is stored. Without one it may be stored too, and
+// a repeated call then counts twice: these are figures, no accounts.
+func (s *server) RecordSuggestionOutcome(ctx context.Context, req *taxonomypb.RecordSuggestionOutcomeRequest) (*taxonomypb.RecordSuggestionOutcomeResponse, error) {
+	at := place{req.GetAudience(), req.GetTheme(), req.GetTopic(), req.GetReason()}
+	offered, err := s.store.current.Load().suggest(at)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.ContainsFunc(offered, func(o *taxonomypb.OnlineService) bool { return o.GetCode() == req.GetService() }) {
+		return nil, rpc.Invalid("service", "SERVICE_NOT_OFFERED", fmt.Sprintf("%s is not offered service %q here", at.audience, req.GetService()))
+	}
+	if err := s.store.count(ctx, at, req.GetService(), req.GetOutcome()); err != nil {
+		return nil, err
+	}
+	s.outcomes.Add(ctx, 1, metric.WithAttributes(
+		attribute.String("audience", req.GetAudience().String()), attribute.String("outcome", req.GetOutcome().String())))
+	return &taxonomypb.RecordSuggestionOutcomeResponse{}, nil
+}
+
+// GetSuggestionStatistics tells what became of proposals. See the .proto.
+func (s *server) GetSuggestionStatistics(ctx context.Context, req *taxonomypb.GetSuggestionStatisticsRequest) (*taxonomypb.GetSuggestionStatisticsResponse, error) {
+	days := req.GetDays()
+	if days == 0 {
+		days = defaultDays
+	}
+	figures, err := s.store.figures(ctx, days)
+	if err != nil {
+		return nil, err
+	}
+	services := s.store.current.Load().services
+	for _, f := range figures {
+		if service, ok := services[f.GetService().GetCode()]; ok {
+			f.Service = service
+		}
+	}
+	return &taxonomypb.GetSuggestionStatisticsResponse{Figures: figures}, nil
+}
