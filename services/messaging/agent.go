@@ -63,7 +63,7 @@ func (s *agentServer) GetConversation(ctx context.Context, req *messagingpb.Agen
 	if err != nil {
 		return nil, statusOf(err)
 	}
-	conversation, err := s.inFull(&row, messages, id)
+	conversation, err := s.inFull(ctx, &row, messages, id)
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +160,7 @@ func (s *agentServer) PostReply(ctx context.Context, req *messagingpb.PostReplyR
 	if err != nil {
 		return nil, statusOf(err)
 	}
-	conversation, err := s.inFull(&row, messages, id)
+	conversation, err := s.inFull(ctx, &row, messages, id)
 	if err != nil {
 		return nil, err
 	}
@@ -171,6 +171,10 @@ func (s *agentServer) PostReply(ctx context.Context, req *messagingpb.PostReplyR
 func (s *agentServer) replyOnce(ctx context.Context, id *auth.Identity, req *messagingpb.PostReplyRequest, key uuid.UUID, written text) error {
 	err := s.checkReplay(ctx, id, req, key, written)
 	if !errors.Is(err, errNotFound) {
+		return err
+	}
+	sms, err := s.store.smsOnReply(ctx, uuid.MustParse(req.GetId()))
+	if err != nil {
 		return err
 	}
 	_, err = s.changes.submit(ctx, request{
@@ -184,7 +188,7 @@ func (s *agentServer) replyOnce(ctx context.Context, id *auth.Identity, req *mes
 			if err := mayAct(&row, id); err != nil {
 				return nil, err
 			}
-			return s.replyChange(ctx, id, &row, req.GetFinal(), key, written)
+			return s.replyChange(ctx, id, &row, req.GetFinal(), key, written, sms)
 		},
 	})
 	if errors.Is(err, errReplied) || isDuplicate(err) {
@@ -223,7 +227,7 @@ func (s *agentServer) checkReplay(ctx context.Context, id *auth.Identity, req *m
 
 // replyChange seals a reply and says what it does to the conversation: it is
 // answered in whole or in part, unread, and no longer hidden.
-func (s *agentServer) replyChange(ctx context.Context, id *auth.Identity, row *conversationRow, final bool, key uuid.UUID, written text) (*change, error) {
+func (s *agentServer) replyChange(ctx context.Context, id *auth.Identity, row *conversationRow, final bool, key uuid.UUID, written text, sms bool) (*change, error) {
 	message, err := uuid.NewV7()
 	if err != nil {
 		return nil, err
@@ -240,9 +244,12 @@ func (s *agentServer) replyChange(ctx context.Context, id *auth.Identity, row *c
 	todo := &change{
 		action: "reply",
 		reply:  &reply{answer, key, written.chars},
-		set:    []string{`status = @status`, `last_reply_id = @reply`, `hidden = false`},
-		args:   pgx.NamedArgs{"status": int16(messagingpb.Status_PARTLY_ANSWERED), "reply": message},
-		event:  func(after conversationRow) (event, error) { return repliedEvent(ctx, after, answer) },
+		set: []string{
+			`status = @status`, `last_reply_id = @reply`, `hidden = false`,
+			`first_reply_at = coalesce(first_reply_at, clock_timestamp())`,
+		},
+		args:  pgx.NamedArgs{"status": int16(messagingpb.Status_PARTLY_ANSWERED), "reply": message},
+		event: func(after conversationRow) (event, error) { return repliedEvent(ctx, after, answer, sms) },
 	}
 	if final {
 		todo.args["status"] = int16(messagingpb.Status_ANSWERED)
@@ -311,11 +318,14 @@ func forAgent(row *conversationRow, id *auth.Identity) *messagingpb.Conversation
 	return conversation
 }
 
-func (s *agentServer) inFull(row *conversationRow, messages []messageRow, id *auth.Identity) (*messagingpb.Conversation, error) {
+func (s *agentServer) inFull(ctx context.Context, row *conversationRow, messages []messageRow, id *auth.Identity) (*messagingpb.Conversation, error) {
 	conversation, err := s.withMessages(row, messages)
 	if err != nil {
 		return nil, err
 	}
 	conversation.Claim = forAgent(row, id).GetClaim()
+	if conversation.Notes, err = s.notesOf(ctx, row); err != nil {
+		return nil, statusOf(err)
+	}
 	return conversation, nil
 }

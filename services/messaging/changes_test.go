@@ -126,7 +126,7 @@ func TestChanges_BadOneFailsAlone(t *testing.T) {
 		"it is out of scope":       func(ids []uuid.UUID) request { r := replyTo(ids[5]); r.scope.caisse = "msa-29"; return r },
 		"it is of another queue": func(ids []uuid.UUID) request {
 			r := replyTo(ids[5])
-			r.scope = scope{"msa-75", []string{"other"}, false}
+			r.scope = scope{caisse: "msa-75", queues: []string{"other"}}
 			return r
 		},
 		"it is decided against": func(ids []uuid.UUID) request {

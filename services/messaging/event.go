@@ -48,9 +48,9 @@ func submittedEvent(ctx context.Context, row conversationRow, message uuid.UUID)
 	})
 }
 
-func repliedEvent(ctx context.Context, row conversationRow, message messageRow) (event, error) {
+func repliedEvent(ctx context.Context, row conversationRow, message messageRow, sms bool) (event, error) {
 	return newEvent(ctx, eventspb.TypeReplyPosted, row, func(origin *eventspb.Origin) proto.Message {
-		return &eventspb.ReplyPosted{Origin: origin, MessageId: message.ID.String(), Final: message.Final}
+		return &eventspb.ReplyPosted{Origin: origin, MessageId: message.ID.String(), Final: message.Final, Sms: sms}
 	})
 }
 
@@ -71,4 +71,16 @@ func traceParent(ctx context.Context) string {
 	carrier := propagation.MapCarrier{}
 	propagation.TraceContext{}.Inject(ctx, carrier)
 	return carrier["traceparent"]
+}
+
+func followedUpEvent(ctx context.Context, row conversationRow, message uuid.UUID) (event, error) {
+	return newEvent(ctx, eventspb.TypeFollowupPosted, row, func(origin *eventspb.Origin) proto.Message {
+		return &eventspb.FollowupPosted{Origin: origin, MessageId: message.String()}
+	})
+}
+
+func erasedEvent(ctx context.Context, row conversationRow) (event, error) {
+	return newEvent(ctx, eventspb.TypeErasureRequested, row, func(origin *eventspb.Origin) proto.Message {
+		return &eventspb.ErasureRequested{Origin: origin}
+	})
 }

@@ -111,9 +111,10 @@ func (key dataKey) openText(conversation, message string, author int16, sealed [
 	return string(body), nil
 }
 
-// sealContact encrypts a member's contact points.
-func (k *keyring) sealContact(member string, contact []byte) ([]byte, error) {
-	sealed, err := k.wrapper.Encrypt(contact, bound("contact", member))
+// sealContact encrypts a member's contact points: of the kind "contact", as their
+// account has them, or "chosen", as they wish.
+func (k *keyring) sealContact(kind, member string, contact []byte) ([]byte, error) {
+	sealed, err := k.wrapper.Encrypt(contact, bound(kind, member))
 	if err != nil {
 		return nil, fmt.Errorf("encrypting contact points: %w", err)
 	}
@@ -121,12 +122,31 @@ func (k *keyring) sealContact(member string, contact []byte) ([]byte, error) {
 }
 
 // openContact decrypts a member's contact points.
-func (k *keyring) openContact(member string, sealed []byte) ([]byte, error) {
-	contact, err := k.wrapper.Decrypt(sealed, bound("contact", member))
+func (k *keyring) openContact(kind, member string, sealed []byte) ([]byte, error) {
+	contact, err := k.wrapper.Decrypt(sealed, bound(kind, member))
 	if err != nil {
 		return nil, fmt.Errorf("decrypting contact points: %w", err)
 	}
 	return contact, nil
+}
+
+// sealDraft encrypts a draft. It has no data key of its own: a draft lives days, and
+// what erases it is its deletion.
+func (k *keyring) sealDraft(member, draft, body string) ([]byte, error) {
+	sealed, err := k.wrapper.Encrypt([]byte(body), bound("draft", member, draft))
+	if err != nil {
+		return nil, fmt.Errorf("encrypting a draft: %w", err)
+	}
+	return sealed, nil
+}
+
+// openDraft decrypts a draft.
+func (k *keyring) openDraft(member, draft string, sealed []byte) (string, error) {
+	body, err := k.wrapper.Decrypt(sealed, bound("draft", member, draft))
+	if err != nil {
+		return "", fmt.Errorf("decrypting a draft: %w", err)
+	}
+	return string(body), nil
 }
 
 func messageBound(conversation, message string, author int16) []byte {

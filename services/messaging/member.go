@@ -5,9 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/mail"
 	"strings"
 
+	"github.com/nyaruka/phonenumbers"
+	"go.opentelemetry.io/otel/metric/noop"
+
 	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
 
 // contact is what a member can be reached by, as sealed in the table member.
@@ -16,12 +22,61 @@ type contact struct {
 	Phone string `json:"phone,omitempty"`
 }
 
+// or fills in what a contact leaves open.
+func (c contact) or(other contact) contact {
+	if c.Email == "" {
+		c.Email = other.Email
+	}
+	if c.Phone == "" {
+		c.Phone = other.Phone
+	}
+	return c
+}
+
+// The two kinds of contact points: as the member's account has them, and as the
+// member wishes, which comes first.
+const (
+	ofAccount = "contact"
+	ofChoice  = "chosen"
+)
+
 // members keeps members' contact points up to date with what their issuer says
-// of them at each submission. Nothing is remembered between submissions: another
-// process may have stored another address meanwhile.
+// of them at each submission, beside what they chose for themselves. Nothing is
+// remembered between submissions: another process may have stored another address
+// meanwhile.
+//
+// What is stored is read for many members at once, as it is written elsewhere: one
+// query for all that have come while the last one was under way.
 type members struct {
+	group[string, memberRow]
 	store *store
 	keys  *keyring
+}
+
+// maxLookups bounds one query.
+const maxLookups = 512
+
+func newMembers(s *store, keys *keyring) *members {
+	m := &members{group: newGroup[string, memberRow](maxLookups, noop.Int64Histogram{}), store: s, keys: keys}
+	m.write = m.look
+	return m
+}
+
+// look answers everyone in a batch with their row, or that there is none.
+func (m *members) look(ctx context.Context, batch []*pending[string, memberRow]) {
+	ids := make([]string, len(batch))
+	for i, p := range batch {
+		ids[i] = p.work
+	}
+	rows, err := m.store.membersNamed(ctx, ids)
+	for _, p := range batch {
+		row, ok := rows[p.work]
+		if err == nil && !ok {
+			p.answer(memberRow{}, errNotFound)
+			continue
+		}
+		p.answer(row, err)
+	}
 }
 
 // reach is a contact with the language to use.
@@ -30,11 +85,11 @@ type reach struct {
 	locale string
 }
 
-// save stores how the caller is reached, if that is news. It commits on its own,
-// before the submission: a member without a conversation harms nobody, a
-// conversation whose member cannot be reached would.
+// save stores how the caller is reached by their account, if that is news. It
+// commits on its own, before the submission: a member without a conversation harms
+// nobody, a conversation whose member cannot be reached would.
 func (m *members) save(ctx context.Context, id *auth.Identity) error {
-	claimed := reach{contact{Email: id.Email, Phone: id.Phone}, localeOf(id.Locale)}
+	claimed := accountOf(id)
 	kept, err := m.stored(ctx, id.Subject)
 	if err != nil && !errors.Is(err, errNotFound) {
 		return err
@@ -42,34 +97,42 @@ func (m *members) save(ctx context.Context, id *auth.Identity) error {
 	if err == nil && kept == claimed {
 		return nil
 	}
-	return m.write(ctx, id.Subject, claimed)
-}
-
-func (m *members) write(ctx context.Context, member string, r reach) error {
-	plain, err := json.Marshal(r.contact)
-	if err != nil {
-		return fmt.Errorf("encoding contact points: %w", err)
-	}
-	sealed, err := m.keys.sealContact(member, plain)
+	sealed, err := m.seal(ofAccount, id.Subject, claimed.contact)
 	if err != nil {
 		return err
 	}
-	return m.store.saveMember(ctx, member, sealed, r.locale)
+	return m.store.saveMember(ctx, id.Subject, sealed, claimed.locale)
+}
+
+// accountOf is how the caller's token says that they are reached.
+func accountOf(id *auth.Identity) reach {
+	return reach{contact{Email: id.Email, Phone: id.Phone}, localeOf(id.Locale)}
+}
+
+func (m *members) seal(kind, member string, c contact) ([]byte, error) {
+	plain, err := json.Marshal(c)
+	if err != nil {
+		return nil, fmt.Errorf("encoding contact points: %w", err)
+	}
+	return m.keys.sealContact(kind, member, plain)
 }
 
 func (m *members) stored(ctx context.Context, member string) (reach, error) {
-	sealed, locale, err := m.store.memberContact(ctx, member)
+	row, err := m.submit(ctx, member)
 	if err != nil {
 		return reach{}, err
 	}
-	c, err := m.open(member, sealed)
-	return reach{c, locale}, err
+	c, err := m.open(ofAccount, member, row.Contact)
+	return reach{c, row.Locale}, err
 }
 
-// open decrypts the contact points of a member.
-func (m *members) open(member string, sealed []byte) (contact, error) {
+// open decrypts the contact points of a member; none when there are none.
+func (m *members) open(kind, member string, sealed []byte) (contact, error) {
 	var c contact
-	plain, err := m.keys.openContact(member, sealed)
+	if sealed == nil {
+		return c, nil
+	}
+	plain, err := m.keys.openContact(kind, member, sealed)
 	if err != nil {
 		return c, err
 	}
@@ -86,4 +149,106 @@ func localeOf(claim string) string {
 		return "en"
 	}
 	return "fr"
+}
+
+// GetPreferences implements MessagingService. See the .proto.
+func (s *server) GetPreferences(ctx context.Context, _ *messagingpb.GetPreferencesRequest) (*messagingpb.GetPreferencesResponse, error) {
+	preferences, err := s.preferencesOf(ctx, auth.FromContext(ctx))
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	return &messagingpb.GetPreferencesResponse{Preferences: preferences}, nil
+}
+
+// preferencesOf reads the preferences of the caller, whose account is what the
+// token says now.
+func (s *server) preferencesOf(ctx context.Context, id *auth.Identity) (*messagingpb.Preferences, error) {
+	row, err := s.store.preferences(ctx, id.Subject)
+	if err != nil && !errors.Is(err, errNotFound) {
+		return nil, err
+	}
+	chosen, err := s.members.open(ofChoice, id.Subject, row.Chosen)
+	if err != nil {
+		return nil, err
+	}
+	account := accountOf(id)
+	reached := chosen.or(account.contact)
+	preferences := &messagingpb.Preferences{
+		Email: reached.Email, EmailChosen: chosen.Email != "", Phone: reached.Phone, PhoneChosen: chosen.Phone != "",
+		Locale: account.locale, SmsOnAcknowledgement: !row.NoSMSOnAcknowledgement, SmsOnReply: row.SMSOnReply,
+	}
+	if row.ChosenLocale != nil {
+		preferences.Locale = *row.ChosenLocale
+	}
+	return preferences, nil
+}
+
+// UpdatePreferences implements MessagingService.
+func (s *server) UpdatePreferences(ctx context.Context, req *messagingpb.UpdatePreferencesRequest) (*messagingpb.UpdatePreferencesResponse, error) {
+	id := auth.FromContext(ctx)
+	chosen, err := chosenContact(req)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.members.save(ctx, id); err != nil {
+		return nil, statusOf(err)
+	}
+	locale := req.GetLocale()
+	row := preferenceRow{ChosenLocale: &locale, NoSMSOnAcknowledgement: !req.GetSmsOnAcknowledgement(), SMSOnReply: req.GetSmsOnReply()}
+	if chosen != (contact{}) {
+		if row.Chosen, err = s.members.seal(ofChoice, id.Subject, chosen); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.store.savePreferences(ctx, id.Subject, row); err != nil {
+		return nil, statusOf(err)
+	}
+	preferences, err := s.preferencesOf(ctx, id)
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	return &messagingpb.UpdatePreferencesResponse{Preferences: preferences}, nil
+}
+
+// chosenContact checks the contact points that a member gives.
+func chosenContact(req *messagingpb.UpdatePreferencesRequest) (c contact, err error) {
+	if typed := strings.TrimSpace(req.GetEmail()); typed != "" {
+		if c.Email = emailOf(typed); c.Email == "" {
+			return c, rpc.Invalid("email", "EMAIL_INVALID", "this is not an e-mail address such as nom@exemple.fr")
+		}
+	}
+	if typed := strings.TrimSpace(req.GetPhone()); typed != "" {
+		if c.Phone = phoneOf(typed); c.Phone == "" {
+			return c, rpc.Invalid("phone", "PHONE_INVALID", "this is not a mobile telephone number such as 06 12 34 56 78 or +33 6 12 34 56 78")
+		}
+	}
+	return c, nil
+}
+
+// emailOf is a bare address with a domain that has a dot, or nothing.
+func emailOf(typed string) string {
+	address, err := mail.ParseAddress(typed)
+	if err != nil || address.Address != typed || !strings.Contains(typed[strings.LastIndexByte(typed, '@'):], ".") {
+		return ""
+	}
+	for _, r := range typed {
+		if r <= ' ' || r > '~' {
+			return "" // providers take ASCII alone
+		}
+	}
+	return typed
+}
+
+// phoneOf is a number that can receive an SMS, in E.164; a number without a country
+// is one of France. Nothing when it is none.
+func phoneOf(typed string) string {
+	number, err := phonenumbers.Parse(typed, "FR")
+	if err != nil || !phonenumbers.IsValidNumber(number) {
+		return ""
+	}
+	kind := phonenumbers.GetNumberType(number)
+	if kind != phonenumbers.MOBILE && kind != phonenumbers.FIXED_LINE_OR_MOBILE {
+		return ""
+	}
+	return phonenumbers.Format(number, phonenumbers.E164)
 }

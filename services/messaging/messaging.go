@@ -148,6 +148,7 @@ func serve(ctx context.Context, cfg Config, pool *pgxpool.Pool, events *bus.Bus,
 	outbox := newRelay(s, events, cfg.RelayPoll)
 	commits := newCommitter(s, outbox.wake, counts.batchSizes)
 	acts := newChanges(s, outbox.wake, counts.changeSizes)
+	reached := newMembers(s, keys)
 	known := &catalogue{client: taxonomy, store: s, refresh: cfg.TaxonomyRefresh, versions: make(map[int32]*taxonomypb.Catalogue)}
 	if err := known.load(ctx); err != nil {
 		return err
@@ -158,8 +159,8 @@ func serve(ctx context.Context, cfg Config, pool *pgxpool.Pool, events *bus.Bus,
 		return err
 	}
 	impl := &server{
-		store: s, keys: keys, members: &members{store: s, keys: keys}, catalogue: known, committer: commits, changes: acts,
-		references: &references{store: s}, counts: counts,
+		store: s, keys: keys, members: reached, catalogue: known, committer: commits, changes: acts,
+		references: &references{store: s}, counts: counts, hub: newHub(s, events),
 		claimLease: cfg.ClaimLease, defaultCaisse: cfg.DefaultCaisse,
 	}
 	messagingpb.RegisterMessagingServiceServer(grpcServer, impl)
@@ -185,13 +186,16 @@ func serve(ctx context.Context, cfg Config, pool *pgxpool.Pool, events *bus.Bus,
 	stages, stageCtx := errgroup.WithContext(back)
 	stages.Go(func() error { return commits.run(stageCtx) })
 	stages.Go(func() error { return acts.run(stageCtx) })
+	stages.Go(func() error { return reached.run(stageCtx) })
 	stages.Go(func() error { return known.run(stageCtx) })
 	stages.Go(func() error { return outbox.run(stageCtx) })
+	stages.Go(func() error { return dropDrafts(stageCtx, s) })
 	stages.Go(func() error { return keepDays(stageCtx, s, cfg.EventLogRetention) })
 	stages.Go(func() error { return admin.Serve(stageCtx, cfg.AdminAddr) })
 	group.Go(func() error {
 		return admin.Linger(front, cfg.DrainDelay, func(ctx context.Context) error { return grpcServer.Serve(ctx, cfg.DrainTimeout) })
 	})
+	group.Go(func() error { return impl.hub.run(front) })
 	group.Go(func() error { return failWith(front, stageCtx) })
 	frontErr := group.Wait()
 	endBack()

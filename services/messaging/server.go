@@ -24,6 +24,8 @@ import (
 // Refusals without a faulty field.
 var (
 	errConversationUnknown = rpc.Refuse(codes.NotFound, "CONVERSATION_NOT_FOUND", "no such conversation")
+	errDraftUnknown        = rpc.Refuse(codes.NotFound, "DRAFT_NOT_FOUND", "no such draft; it may have been sent, or be older than seven days")
+	errTooManyWatches      = rpc.Refuse(codes.ResourceExhausted, "WATCHES_TOO_MANY", "too many watches are open; end one first")
 	errConversationClosed  = rpc.Refuse(codes.FailedPrecondition, "CONVERSATION_CLOSED", "the conversation is closed")
 	errNotClaimed          = rpc.Refuse(codes.FailedPrecondition, "CLAIM_NOT_HELD", "nobody holds a claim on the conversation")
 	errKeyReused           = rpc.Refuse(codes.AlreadyExists, "IDEMPOTENCY_KEY_REUSED", "this idempotency key was used with other content")
@@ -46,6 +48,7 @@ type server struct {
 	changes    *changes
 	references *references
 	counts     *instruments
+	hub        *hub
 
 	claimLease    time.Duration
 	defaultCaisse string
@@ -207,6 +210,9 @@ func (s *server) replay(ctx context.Context, again *prepared) (*messagingpb.Subm
 	if err != nil {
 		return nil, err
 	}
+	if err := s.store.asSubmitted(ctx, &row); err != nil {
+		return nil, err
+	}
 	key, err := s.keys.unwrap(row.ID.String(), row.DataKey)
 	if err != nil {
 		return nil, err
@@ -289,13 +295,9 @@ func (s *server) GetConversation(ctx context.Context, req *messagingpb.GetConver
 	if err != nil {
 		return nil, statusOf(err)
 	}
-	messages, err := s.store.messagesOf(ctx, s.store.pool, row.ID)
+	conversation, err := s.forMember(ctx, &row)
 	if err != nil {
 		return nil, statusOf(err)
-	}
-	conversation, err := s.withMessages(&row, messages)
-	if err != nil {
-		return nil, err
 	}
 	return &messagingpb.GetConversationResponse{Conversation: conversation}, nil
 }
@@ -354,25 +356,45 @@ func (s *server) BatchGetRecipients(ctx context.Context, req *messagingpb.BatchG
 }
 
 func (s *server) recipientOf(ctx context.Context, row *recipientRow) (*messagingpb.Recipient, error) {
-	reachedBy, err := s.members.open(row.MemberID, row.Contact)
+	account, err := s.members.open(ofAccount, row.MemberID, row.Contact)
 	if err != nil {
 		return nil, err
+	}
+	chosen, err := s.members.open(ofChoice, row.MemberID, row.Chosen)
+	if err != nil {
+		return nil, err
+	}
+	reachedBy, locale := chosen.or(account), row.Locale
+	if row.ChosenLocale != nil {
+		locale = *row.ChosenLocale
 	}
 	queue, err := s.catalogue.queueOf(ctx, row.TaxonomyVersion, row.Queue)
 	if err != nil {
 		return nil, err
 	}
 	if queue == nil {
+		// Transferred to a queue that is younger than the selection.
+		queue = findQueue(s.catalogue.held(s.catalogue.currentVersion()), row.Queue)
+	}
+	if queue == nil {
 		queue = &taxonomypb.Queue{Code: row.Queue, Label: row.QueueLabel, AnswerDays: int32(row.AnswerDays)}
 	}
 	return &messagingpb.Recipient{
-		ConversationId: row.ID.String(), Email: reachedBy.Email, Phone: reachedBy.Phone, Locale: row.Locale,
+		ConversationId: row.ID.String(), Email: reachedBy.Email, Phone: reachedBy.Phone, Locale: locale,
 		Reference: row.Reference, ReceiveTime: timestamppb.New(row.CreatedAt), Queue: queue,
+		NoSmsOnAcknowledgement: row.NoSMSOnAcknowledgement, SmsOnReply: row.SMSOnReply,
 	}, nil
 }
 
-// withMessages opens the texts of a conversation.
+// withMessages opens the texts of a conversation; those of an erased one are empty.
 func (s *server) withMessages(row *conversationRow, messages []messageRow) (*messagingpb.Conversation, error) {
+	if row.ErasedAt != nil {
+		conversation := conversationOf(row)
+		for i := range messages {
+			conversation.Messages = append(conversation.Messages, messageOf(&messages[i], ""))
+		}
+		return conversation, nil
+	}
 	key, err := s.keys.unwrap(row.ID.String(), row.DataKey)
 	if err != nil {
 		return nil, err
@@ -406,7 +428,7 @@ func conversationOf(row *conversationRow) *messagingpb.Conversation {
 		TaxonomyVersion: row.TaxonomyVersion, Status: messagingpb.Status(row.Status),
 		Hidden: row.Hidden, Unread: row.Unread,
 		CreateTime: timestamppb.New(row.CreatedAt), UpdateTime: timestamppb.New(row.UpdatedAt),
-		Queue: choiceOf(row.Queue, row.QueueLabel),
+		Queue: choiceOf(row.Queue, row.QueueLabel), Erased: row.ErasedAt != nil,
 	}
 }
 

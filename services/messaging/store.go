@@ -54,6 +54,8 @@ type conversationRow struct {
 	Hidden          bool       `db:"hidden"`
 	LastReplyID     *uuid.UUID `db:"last_reply_id"`
 	Unread          bool       `db:"unread"`
+	FirstReplyAt    *time.Time `db:"first_reply_at"`
+	ErasedAt        *time.Time `db:"erased_at"`
 	ClaimedBy       *string    `db:"claimed_by"`
 	ClaimedName     *string    `db:"claimed_name"`
 	ClaimExpires    *time.Time `db:"claim_expires"`
@@ -67,7 +69,7 @@ type conversationRow struct {
 const conversationColumns = `
 	id, member_id, reference, caisse, audience, taxonomy_version,
 	theme, theme_label, topic, topic_label, reason, reason_label, queue, queue_label, answer_days,
-	status, version, hidden, last_reply_id, unread,
+	status, version, hidden, last_reply_id, unread, first_reply_at, erased_at,
 	claimed_by, claimed_name, claim_expires, coalesce(claim_expires > now(), false) AS claim_held,
 	data_key, created_at, updated_at`
 
@@ -277,17 +279,21 @@ func (s *store) markRead(ctx context.Context, member string, id uuid.UUID, upTo 
 		RETURNING `+conversationColumns, id, member, upTo)
 }
 
-// memberContact returns the sealed contact points of a member and their
-// language; errNotFound when the member has never written.
-func (s *store) memberContact(ctx context.Context, member string) (sealed []byte, locale string, err error) {
-	err = s.pool.QueryRow(ctx, `SELECT contact, locale FROM member WHERE id = $1`, member).Scan(&sealed, &locale)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, "", errNotFound
+// memberRow is how a member is reached by their account.
+type memberRow struct {
+	ID      string `db:"id"`
+	Contact []byte `db:"contact"`
+	Locale  string `db:"locale"`
+}
+
+// membersNamed returns those of the members that have ever written.
+func (s *store) membersNamed(ctx context.Context, ids []string) (map[string]memberRow, error) {
+	rows, err := many[memberRow](ctx, s.pool, "reading members", `SELECT id, contact, locale FROM member WHERE id = ANY($1)`, ids)
+	found := make(map[string]memberRow, len(rows))
+	for _, row := range rows {
+		found[row.ID] = row
 	}
-	if err != nil {
-		return nil, "", fmt.Errorf("reading a member: %w", err)
-	}
-	return sealed, locale, nil
+	return found, err
 }
 
 // saveMember stores how a member is reached.
@@ -302,11 +308,53 @@ func (s *store) saveMember(ctx context.Context, member string, sealed []byte, lo
 	return nil
 }
 
-// scope is what an agent may see.
+// preferenceRow is what a member chose, in the table member.
+type preferenceRow struct {
+	Chosen                 []byte  `db:"chosen"`
+	ChosenLocale           *string `db:"chosen_locale"`
+	NoSMSOnAcknowledgement bool    `db:"no_sms_on_acknowledgement"`
+	SMSOnReply             bool    `db:"sms_on_reply"`
+}
+
+// preferences returns what a member chose; errNotFound when there is no such member.
+func (s *store) preferences(ctx context.Context, member string) (preferenceRow, error) {
+	row, err := one[preferenceRow](ctx, s.pool,
+		`SELECT chosen, chosen_locale, no_sms_on_acknowledgement, sms_on_reply FROM member WHERE id = $1`, member)
+	if err != nil {
+		return row, fmt.Errorf("reading preferences: %w", err)
+	}
+	return row, nil
+}
+
+// smsOnReply tells whether the conversation's member wants an SMS about replies.
+func (s *store) smsOnReply(ctx context.Context, conversation uuid.UUID) (wanted bool, err error) {
+	err = s.pool.QueryRow(ctx, `SELECT coalesce((
+		SELECT m.sms_on_reply FROM conversation c JOIN member m ON m.id = c.member_id WHERE c.id = $1), false)`, conversation).Scan(&wanted)
+	if err != nil {
+		return false, fmt.Errorf("reading preferences: %w", err)
+	}
+	return wanted, nil
+}
+
+// savePreferences stores what a member chose. The member must be stored.
+func (s *store) savePreferences(ctx context.Context, member string, p preferenceRow) error {
+	_, err := s.pool.Exec(ctx, `
+		UPDATE member SET chosen = $2, chosen_locale = $3, no_sms_on_acknowledgement = $4, sms_on_reply = $5, updated_at = now()
+		WHERE id = $1`, member, p.Chosen, p.ChosenLocale, p.NoSMSOnAcknowledgement, p.SMSOnReply)
+	if err != nil {
+		return fmt.Errorf("storing preferences: %w", err)
+	}
+	return nil
+}
+
+// scope is whose conversations a caller may see: one member's own, or an agent's
+// by caisse and queue.
 type scope struct {
 	caisse    string
 	queues    []string
 	allQueues bool
+	// member is set for a member, and nothing else then.
+	member string
 }
 
 func (sc scope) args() pgx.NamedArgs {
@@ -426,12 +474,17 @@ func (s *store) changeMany(ctx context.Context, requests []request) (done []flus
 	return done, published && err == nil, err
 }
 
-// covers tells whether an agent may see the conversation; the same as withinScope.
+// covers tells whether the caller may see the conversation; for an agent the same
+// as withinScope.
 func (sc scope) covers(row *conversationRow) bool {
+	if sc.member != "" {
+		return row.MemberID == sc.member
+	}
 	return row.Caisse == sc.caisse && (sc.allQueues || slices.Contains(sc.queues, row.Queue))
 }
 
-// replyKey is what a reply is told apart by.
+// replyKey is what a message is told apart by: an agent's reply anywhere, a member's
+// further message (no agent) within its conversation.
 type replyKey struct {
 	agent string
 	key   uuid.UUID
@@ -440,12 +493,12 @@ type replyKey struct {
 // lockMany locks conversations in the order of their ids and tells which of the
 // replies' keys are taken.
 func lockMany(ctx context.Context, tx pgx.Tx, requests []request) (map[uuid.UUID]conversationRow, map[replyKey]bool, error) {
-	var ids, keys []uuid.UUID
+	var ids, keys, within []uuid.UUID
 	var agents []string
 	for _, r := range requests {
 		ids = append(ids, r.id)
 		if r.key != uuid.Nil {
-			keys, agents = append(keys, r.key), append(agents, r.agent)
+			keys, agents, within = append(keys, r.key), append(agents, r.agent), append(within, r.id)
 		}
 	}
 	locked, err := many[conversationRow](ctx, tx, "locking conversations",
@@ -464,8 +517,12 @@ func lockMany(ctx context.Context, tx pgx.Tx, requests []request) (map[uuid.UUID
 	taken, err := many[struct {
 		Agent string    `db:"agent_id"`
 		Key   uuid.UUID `db:"idempotency_key"`
-	}](ctx, tx, "looking up replies", `SELECT agent_id, idempotency_key FROM message
-		WHERE (agent_id, idempotency_key) IN (SELECT * FROM unnest($1::text[], $2::uuid[]))`, agents, keys)
+	}](ctx, tx, "looking up replies", `
+		SELECT agent_id, idempotency_key FROM message
+		WHERE (agent_id, idempotency_key) IN (SELECT * FROM unnest($1::text[], $2::uuid[]))
+		UNION ALL
+		SELECT '', idempotency_key FROM message
+		WHERE author = 1 AND (conversation_id, idempotency_key) IN (SELECT * FROM unnest($3::uuid[], $2::uuid[]))`, agents, keys, within)
 	replied := make(map[replyKey]bool, len(taken))
 	for _, t := range taken {
 		replied[replyKey{t.Agent, t.Key}] = true
@@ -506,8 +563,8 @@ func applyMany(ctx context.Context, tx pgx.Tx, requests []request, todo map[int]
 func queueReply(batch *pgx.Batch, r *reply) {
 	batch.Queue(`
 		INSERT INTO message (id, conversation_id, author, agent_id, idempotency_key, final, body, body_chars, created_at)
-		VALUES ($1, $2, 2, $3, $4, $5, $6, $7, clock_timestamp())`,
-		r.row.ID, r.row.ConversationID, r.row.AgentID, r.key, r.row.Final, r.row.Body, r.chars)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp())`,
+		r.row.ID, r.row.ConversationID, r.row.Author, r.row.AgentID, r.key, r.row.Final, r.row.Body, r.chars)
 }
 
 // recordMany writes the events of changes to the log and the outbox, and the
@@ -519,7 +576,9 @@ func recordMany(ctx context.Context, tx pgx.Tx, requests []request, todo map[int
 	var kinds, caisses, traces []string
 	var payloads [][]byte
 	for _, i := range slices.Sorted(maps.Keys(todo)) {
-		agents, actions, changed = append(agents, requests[i].agent), append(actions, todo[i].action), append(changed, requests[i].id)
+		if requests[i].agent != "" { // what a member does is no reading by the body
+			agents, actions, changed = append(agents, requests[i].agent), append(actions, todo[i].action), append(changed, requests[i].id)
+		}
 		if todo[i].event == nil {
 			continue
 		}
@@ -739,12 +798,14 @@ type recipientRow struct {
 	CreatedAt       time.Time `db:"created_at"`
 	Contact         []byte    `db:"contact"`
 	Locale          string    `db:"locale"`
+	preferenceRow
 }
 
 // recipients returns the conversations with their members' sealed contact points.
 func (s *store) recipients(ctx context.Context, ids []uuid.UUID) ([]recipientRow, error) {
 	return many[recipientRow](ctx, s.pool, "reading recipients", `
-		SELECT c.id, c.member_id, c.reference, c.queue, c.queue_label, c.answer_days, c.taxonomy_version, c.created_at, m.contact, m.locale
+		SELECT c.id, c.member_id, c.reference, c.queue, c.queue_label, c.answer_days, c.taxonomy_version, c.created_at, m.contact, m.locale,
+		       m.chosen, m.chosen_locale, m.no_sms_on_acknowledgement, m.sms_on_reply
 		FROM conversation c JOIN member m ON m.id = c.member_id
 		WHERE c.id = ANY($1)`, ids)
 }

@@ -1,0 +1,182 @@
+package messaging
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+)
+
+// errErased: the data key is gone, so nothing can be written any more.
+var errErased = rpc.Refuse(codes.FailedPrecondition, "CONVERSATION_ERASED", "the member has had the conversation erased")
+
+// Transfer gives a conversation to another queue and drops the claim. What was
+// announced to the member, the days until an answer, stays as it was.
+func (s *agentServer) Transfer(ctx context.Context, req *messagingpb.TransferRequest) (*messagingpb.TransferResponse, error) {
+	version, err := s.catalogue.now(ctx)
+	if err != nil {
+		return nil, err
+	}
+	queue := findQueue(version, req.GetQueue())
+	if queue == nil {
+		return nil, unknownQueue(version, req.GetQueue())
+	}
+	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversationRow) (*change, error) {
+		if err := mayAct(&row, id); err != nil {
+			return nil, err
+		}
+		if row.Queue == queue.GetCode() {
+			return nil, nil //nolint:nilnil // it is there already
+		}
+		todo := &change{
+			action: "transfer",
+			set:    append(dropClaim(), keepFirstSelection, `queue = @queue`, `queue_label = @label`),
+			args:   pgx.NamedArgs{"queue": queue.GetCode(), "label": queue.GetLabel()},
+			event:  func(after conversationRow) (event, error) { return recategorisedEvent(ctx, after) },
+		}
+		if row.Status == int16(messagingpb.Status_IN_PROGRESS) {
+			todo.set = append(todo.set, `status = @status`)
+			todo.args["status"] = int16(unclaimedStatus(&row)) //nolint:gosec // an enum of eight
+		}
+		return todo, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &messagingpb.TransferResponse{Conversation: forAgent(&row, auth.FromContext(ctx))}, nil
+}
+
+// Recategorise corrects the selection, for the profile the member wrote under.
+func (s *agentServer) Recategorise(ctx context.Context, req *messagingpb.RecategoriseRequest) (*messagingpb.RecategoriseResponse, error) {
+	version, err := s.catalogue.now(ctx)
+	if err != nil {
+		return nil, err
+	}
+	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversationRow) (*change, error) {
+		if err := mayAct(&row, id); err != nil {
+			return nil, err
+		}
+		chosen, err := choose(version, &messagingpb.SubmitMessageRequest{
+			Audience: audienceOf(row.Audience), Theme: req.GetTheme(), Topic: req.GetTopic(), Reason: req.GetReason(),
+		})
+		if err != nil {
+			return nil, err
+		}
+		if row.Theme == chosen.theme.GetCode() && row.Topic == chosen.topic.GetCode() && row.Reason == chosen.reason.GetCode() {
+			return nil, nil //nolint:nilnil // it is right already
+		}
+		return &change{
+			action: "recategorise",
+			set: []string{
+				keepFirstSelection, `taxonomy_version = @taxonomyVersion`, `theme = @theme`, `theme_label = @themeLabel`,
+				`topic = @topic`, `topic_label = @topicLabel`, `reason = @reason`, `reason_label = @reasonLabel`,
+			},
+			args: pgx.NamedArgs{
+				"taxonomyVersion": chosen.version, "theme": chosen.theme.GetCode(), "themeLabel": chosen.theme.GetLabel(),
+				"topic": chosen.topic.GetCode(), "topicLabel": chosen.topic.GetLabel(),
+				"reason": chosen.reason.GetCode(), "reasonLabel": chosen.reason.GetLabel(),
+			},
+			event: func(after conversationRow) (event, error) { return recategorisedEvent(ctx, after) },
+		}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &messagingpb.RecategoriseResponse{Conversation: forAgent(&row, auth.FromContext(ctx))}, nil
+}
+
+// Reopen opens an answered or closed conversation again.
+func (s *agentServer) Reopen(ctx context.Context, req *messagingpb.ReopenRequest) (*messagingpb.ReopenResponse, error) {
+	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversationRow) (*change, error) {
+		if row.ClaimHeld && !claimedBy(&row, id) {
+			return nil, heldBy(&row)
+		}
+		status := messagingpb.Status(row.Status)
+		if status != messagingpb.Status_ANSWERED && status != messagingpb.Status_CLOSED {
+			return nil, nil //nolint:nilnil // it is open
+		}
+		if len(row.DataKey) == 0 {
+			return nil, errErased
+		}
+		return &change{
+			action: "reopen",
+			set:    []string{`status = @status`},
+			args:   pgx.NamedArgs{"status": int16(messagingpb.Status_REOPENED)},
+			event:  func(after conversationRow) (event, error) { return reopenedEvent(ctx, after) },
+		}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &messagingpb.ReopenResponse{Conversation: forAgent(&row, auth.FromContext(ctx))}, nil
+}
+
+// now is the current version, as far as is known. It is asked for when none is.
+func (c *catalogue) now(ctx context.Context) (*taxonomypb.Catalogue, error) {
+	if current := c.held(c.currentVersion()); current != nil {
+		return current, nil
+	}
+	if err := c.update(ctx); err != nil {
+		return nil, errNoCatalogue.Because(err)
+	}
+	return c.held(c.currentVersion()), nil
+}
+
+func unknownQueue(version *taxonomypb.Catalogue, code string) error {
+	return rpc.Invalid("queue", "QUEUE_UNKNOWN", fmt.Sprintf("version %d has no queue %q", version.GetVersion(), code))
+}
+
+func recategorisedEvent(ctx context.Context, row conversationRow) (event, error) {
+	return newEvent(ctx, eventspb.TypeConversationRecategorised, row, func(origin *eventspb.Origin) proto.Message {
+		return &eventspb.ConversationRecategorised{
+			Origin: origin, Theme: row.Theme, Topic: row.Topic, Reason: row.Reason, TaxonomyVersion: row.TaxonomyVersion,
+		}
+	})
+}
+
+func reopenedEvent(ctx context.Context, row conversationRow) (event, error) {
+	return newEvent(ctx, eventspb.TypeConversationReopened, row, func(origin *eventspb.Origin) proto.Message {
+		return &eventspb.ConversationReopened{Origin: origin}
+	})
+}
+
+// keepFirstSelection sets aside what the member sent, the first time it is
+// corrected. The right-hand side sees the row as it was.
+const keepFirstSelection = `first_selection = coalesce(first_selection, jsonb_build_object(
+	'version', taxonomy_version, 'theme', theme, 'themeLabel', theme_label, 'topic', topic, 'topicLabel', topic_label,
+	'reason', reason, 'reasonLabel', reason_label, 'queue', queue, 'queueLabel', queue_label))`
+
+// asSubmitted puts what the member sent back into a row that an agent has
+// corrected since, so that a submission that is tried again gets its first answer.
+func (s *store) asSubmitted(ctx context.Context, row *conversationRow) error {
+	var kept []byte
+	err := s.pool.QueryRow(ctx, `SELECT first_selection FROM conversation WHERE id = $1`, row.ID).Scan(&kept)
+	if errors.Is(err, pgx.ErrNoRows) || err == nil && kept == nil {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading the first selection of %s: %w", row.ID, err)
+	}
+	first := struct {
+		Version                                                   int32
+		Theme, ThemeLabel, Topic, TopicLabel, Reason, ReasonLabel string
+		Queue, QueueLabel                                         string
+	}{}
+	if err := json.Unmarshal(kept, &first); err != nil {
+		return fmt.Errorf("decoding the first selection of %s: %w", row.ID, err)
+	}
+	row.TaxonomyVersion = first.Version
+	row.Theme, row.ThemeLabel, row.Topic, row.TopicLabel = first.Theme, first.ThemeLabel, first.Topic, first.TopicLabel
+	row.Reason, row.ReasonLabel, row.Queue, row.QueueLabel = first.Reason, first.ReasonLabel, first.Queue, first.QueueLabel
+	return nil
+}

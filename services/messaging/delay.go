@@ -1,0 +1,86 @@
+package messaging
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/ma-messagerie/messagerie/chassis/auth"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+)
+
+const (
+	// delayPast is how far back answers are looked at.
+	delayPast = 90 * 24 * time.Hour
+	// delaySample bounds how many answers of a theme are looked at, newest first.
+	delaySample = 5000
+	// delayLeast is how few answers say nothing about what is usual.
+	delayLeast = 20
+)
+
+// GetExpectedDelay implements MessagingService. See the .proto.
+func (s *server) GetExpectedDelay(ctx context.Context, req *messagingpb.GetExpectedDelayRequest) (*messagingpb.GetExpectedDelayResponse, error) {
+	caisse, err := s.caisseOf(auth.FromContext(ctx))
+	if err != nil {
+		return nil, err
+	}
+	version := s.catalogue.held(s.catalogue.currentVersion())
+	if version == nil {
+		return nil, errNoCatalogue
+	}
+	asked := &messagingpb.SubmitMessageRequest{Audience: req.GetAudience(), Theme: req.GetTheme(), Topic: req.GetTopic(), Reason: req.GetReason()}
+	theme := findTheme(treeOf(version, req.GetAudience()), req.GetTheme())
+	if theme == nil {
+		return nil, notThere(version, asked, "theme", "THEME", req.GetTheme())
+	}
+	resp := &messagingpb.GetExpectedDelayResponse{}
+	if days := findQueue(version, theme.GetQueue()).GetAnswerDays(); days > 0 {
+		resp.Target = &messagingpb.ExpectedDelay{WorkingDays: days}
+	}
+	rows, err := s.store.delays(ctx, caisse, asked)
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	for _, level := range rows { // deepest first
+		if level.Answers >= delayLeast {
+			resp.Usual, resp.Answers = &messagingpb.ExpectedDelay{WorkingDays: level.Days}, level.Answers
+			break
+		}
+	}
+	return resp, nil
+}
+
+// delayRow is how long first answers took at one level of a selection.
+type delayRow struct {
+	Answers int32 `db:"answers"`
+	Days    int32 `db:"days"`
+}
+
+// delays returns how many working days nine of ten first answers took at most: for
+// the reason, the topic and the theme, as far as they were given, deepest first. An
+// answer of the same day counts as one day.
+func (s *store) delays(ctx context.Context, caisse string, asked *messagingpb.SubmitMessageRequest) ([]delayRow, error) {
+	rows, err := many[delayRow](ctx, s.pool, "reading answer times", `
+		WITH answered AS (
+			SELECT topic, reason, greatest(1, working_days(created_at, first_reply_at)) AS days FROM conversation
+			WHERE caisse = @caisse AND audience = @audience AND theme = @theme
+			  AND first_reply_at IS NOT NULL AND first_reply_at > now() - @past::interval
+			ORDER BY first_reply_at DESC LIMIT @sample
+		), level AS (
+			SELECT 1 AS depth, days FROM answered WHERE topic = @topic AND reason = @reason AND @reason <> ''
+			UNION ALL SELECT 2, days FROM answered WHERE topic = @topic AND @topic <> ''
+			UNION ALL SELECT 3, days FROM answered
+		)
+		SELECT count(*)::int AS answers, percentile_disc(0.9) WITHIN GROUP (ORDER BY days)::int AS days
+		FROM level GROUP BY depth ORDER BY depth`,
+		pgx.NamedArgs{
+			"caisse": caisse, "audience": int16(asked.GetAudience()), "theme": asked.GetTheme(), "topic": asked.GetTopic(), //nolint:gosec // an enum of four
+			"reason": asked.GetReason(), "past": delayPast, "sample": delaySample,
+		})
+	if err != nil {
+		return nil, fmt.Errorf("reading answer times: %w", err)
+	}
+	return rows, nil
+}

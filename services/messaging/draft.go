@@ -1,0 +1,180 @@
+package messaging
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/ma-messagerie/messagerie/chassis/auth"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+)
+
+const (
+	// draftLife is how long a draft is kept after its last change.
+	draftLife = 7 * 24 * time.Hour
+	// draftsMost is how many drafts one member has; the oldest makes room.
+	draftsMost = 20
+	// draftSweep is how often old drafts are looked for.
+	draftSweep = time.Hour
+)
+
+// SaveDraft implements MessagingService. See the .proto.
+func (s *server) SaveDraft(ctx context.Context, req *messagingpb.SaveDraftRequest) (*messagingpb.SaveDraftResponse, error) {
+	member := auth.FromContext(ctx).Subject
+	id := uuid.MustParse(req.GetId())
+	sealed, err := s.keys.sealDraft(member, id.String(), req.GetText())
+	if err != nil {
+		return nil, err
+	}
+	row, err := s.store.saveDraft(ctx, draftRow{
+		MemberID: member, ID: id, Audience: int16(req.GetAudience()), //nolint:gosec // an enum of four
+		Theme: req.GetTheme(), Topic: req.GetTopic(), Reason: req.GetReason(), TaxonomyVersion: req.GetTaxonomyVersion(), Body: sealed,
+	})
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	return &messagingpb.SaveDraftResponse{Draft: draftOf(&row, req.GetText())}, nil
+}
+
+// GetDraft implements MessagingService.
+func (s *server) GetDraft(ctx context.Context, req *messagingpb.GetDraftRequest) (*messagingpb.GetDraftResponse, error) {
+	row, err := s.store.draft(ctx, auth.FromContext(ctx).Subject, uuid.MustParse(req.GetId()))
+	if errors.Is(err, errNotFound) {
+		return nil, errDraftUnknown
+	}
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	draft, err := s.openDraft(&row)
+	if err != nil {
+		return nil, err
+	}
+	return &messagingpb.GetDraftResponse{Draft: draft}, nil
+}
+
+// ListDrafts implements MessagingService.
+func (s *server) ListDrafts(ctx context.Context, _ *messagingpb.ListDraftsRequest) (*messagingpb.ListDraftsResponse, error) {
+	drafts, err := s.draftsOf(ctx, auth.FromContext(ctx).Subject)
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	return &messagingpb.ListDraftsResponse{Drafts: drafts}, nil
+}
+
+// DeleteDraft implements MessagingService.
+func (s *server) DeleteDraft(ctx context.Context, req *messagingpb.DeleteDraftRequest) (*messagingpb.DeleteDraftResponse, error) {
+	if err := s.store.deleteDraft(ctx, auth.FromContext(ctx).Subject, uuid.MustParse(req.GetId())); err != nil {
+		return nil, statusOf(err)
+	}
+	return &messagingpb.DeleteDraftResponse{}, nil
+}
+
+func (s *server) draftsOf(ctx context.Context, member string) ([]*messagingpb.Draft, error) {
+	rows, err := s.store.drafts(ctx, member)
+	if err != nil {
+		return nil, err
+	}
+	var drafts []*messagingpb.Draft
+	for i := range rows {
+		draft, err := s.openDraft(&rows[i])
+		if err != nil {
+			return nil, err
+		}
+		drafts = append(drafts, draft)
+	}
+	return drafts, nil
+}
+
+func (s *server) openDraft(row *draftRow) (*messagingpb.Draft, error) {
+	body, err := s.keys.openDraft(row.MemberID, row.ID.String(), row.Body)
+	if err != nil {
+		return nil, err
+	}
+	return draftOf(row, body), nil
+}
+
+func draftOf(row *draftRow, body string) *messagingpb.Draft {
+	return &messagingpb.Draft{
+		Id: row.ID.String(), Audience: audienceOf(row.Audience), Theme: row.Theme, Topic: row.Topic, Reason: row.Reason,
+		TaxonomyVersion: row.TaxonomyVersion, Text: body, UpdateTime: timestamppb.New(row.UpdatedAt),
+	}
+}
+
+// draftRow is a row of the table draft.
+type draftRow struct {
+	MemberID        string    `db:"member_id"`
+	ID              uuid.UUID `db:"id"`
+	Audience        int16     `db:"audience"`
+	Theme           string    `db:"theme"`
+	Topic           string    `db:"topic"`
+	Reason          string    `db:"reason"`
+	TaxonomyVersion int32     `db:"taxonomy_version"`
+	Body            []byte    `db:"body"`
+	UpdatedAt       time.Time `db:"updated_at"`
+}
+
+const draftColumns = `member_id, id, audience, theme, topic, reason, taxonomy_version, body, updated_at`
+
+// saveDraft stores a draft in place of what is under its id, and lets the oldest
+// of the member's go that are beyond draftsMost.
+func (s *store) saveDraft(ctx context.Context, d draftRow) (saved draftRow, err error) {
+	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		saved, err = one[draftRow](ctx, tx, `
+			INSERT INTO draft (member_id, id, audience, theme, topic, reason, taxonomy_version, body)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+			ON CONFLICT (member_id, id) DO UPDATE SET audience = excluded.audience, theme = excluded.theme, topic = excluded.topic,
+				reason = excluded.reason, taxonomy_version = excluded.taxonomy_version, body = excluded.body, updated_at = clock_timestamp()
+			RETURNING `+draftColumns, d.MemberID, d.ID, d.Audience, d.Theme, d.Topic, d.Reason, d.TaxonomyVersion, d.Body)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `DELETE FROM draft WHERE member_id = $1 AND id IN (
+			SELECT id FROM draft WHERE member_id = $1 ORDER BY updated_at DESC, id OFFSET $2)`, d.MemberID, draftsMost)
+		return err
+	})
+	if err != nil {
+		return saved, fmt.Errorf("storing a draft: %w", err)
+	}
+	return saved, nil
+}
+
+func (s *store) draft(ctx context.Context, member string, id uuid.UUID) (draftRow, error) {
+	return one[draftRow](ctx, s.pool, `SELECT `+draftColumns+` FROM draft WHERE member_id = $1 AND id = $2 AND updated_at > now() - $3::interval`,
+		member, id, draftLife)
+}
+
+func (s *store) drafts(ctx context.Context, member string) ([]draftRow, error) {
+	return many[draftRow](ctx, s.pool, "listing drafts", `
+		SELECT `+draftColumns+` FROM draft WHERE member_id = $1 AND updated_at > now() - $2::interval
+		ORDER BY updated_at DESC, id`, member, draftLife)
+}
+
+func (s *store) deleteDraft(ctx context.Context, member string, id uuid.UUID) error {
+	if _, err := s.pool.Exec(ctx, `DELETE FROM draft WHERE member_id = $1 AND id = $2`, member, id); err != nil {
+		return fmt.Errorf("deleting a draft: %w", err)
+	}
+	return nil
+}
+
+// dropDrafts deletes the drafts that nobody has touched for draftLife, until ctx
+// is done.
+func dropDrafts(ctx context.Context, s *store) error {
+	ticker := time.NewTicker(draftSweep)
+	defer ticker.Stop()
+	for {
+		if _, err := s.pool.Exec(ctx, `DELETE FROM draft WHERE updated_at <= now() - $1::interval`, draftLife); err != nil && ctx.Err() == nil {
+			slog.WarnContext(ctx, "deleting old drafts", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}

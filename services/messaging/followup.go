@@ -1,0 +1,198 @@
+package messaging
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/ma-messagerie/messagerie/chassis/auth"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+)
+
+// PostFollowUp implements MessagingService. See the .proto.
+func (s *server) PostFollowUp(ctx context.Context, req *messagingpb.PostFollowUpRequest) (*messagingpb.PostFollowUpResponse, error) {
+	member := auth.FromContext(ctx).Subject
+	key, err := idempotencyKey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	written, err := normalise(req.GetText(), MinMemberChars, MaxMemberChars)
+	if err != nil {
+		return nil, err
+	}
+	id := uuid.MustParse(req.GetId())
+	if err := s.followUpOnce(ctx, member, id, key, written); err != nil {
+		return nil, statusOf(err)
+	}
+	row, err := s.store.ofMember(ctx, member, id)
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	conversation, err := s.forMember(ctx, &row)
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	return &messagingpb.PostFollowUpResponse{Conversation: conversation}, nil
+}
+
+// followUpOnce stores a message unless the same is stored under this key.
+func (s *server) followUpOnce(ctx context.Context, member string, id, key uuid.UUID, written text) error {
+	_, err := s.changes.submit(ctx, request{
+		scope: scope{member: member}, id: id, key: key,
+		decide: func(row conversationRow, stored bool) (*change, error) {
+			if stored {
+				return nil, errReplied
+			}
+			if row.Status == int16(messagingpb.Status_CLOSED) {
+				return nil, errConversationClosed
+			}
+			return s.followUpChange(ctx, &row, key, written)
+		},
+	})
+	if !errors.Is(err, errReplied) && !isDuplicate(err) {
+		return err
+	}
+	return s.checkFollowUp(ctx, member, id, key, written)
+}
+
+// checkFollowUp is nil when this very message is stored under the key.
+func (s *server) checkFollowUp(ctx context.Context, member string, id, key uuid.UUID, written text) error {
+	row, err := s.store.ofMember(ctx, member, id)
+	if err != nil {
+		return err
+	}
+	stored, err := s.store.followedUp(ctx, id, key)
+	if err != nil {
+		return err
+	}
+	dataKey, err := s.keys.unwrap(id.String(), row.DataKey)
+	if err != nil {
+		return err
+	}
+	body, err := dataKey.openText(id.String(), stored.ID.String(), stored.Author, stored.Body)
+	if err == nil && body != written.body {
+		return errKeyReused
+	}
+	return err
+}
+
+// followUpChange seals a further message and says what it does: what was answered
+// waits for the body again.
+func (s *server) followUpChange(ctx context.Context, row *conversationRow, key uuid.UUID, written text) (*change, error) {
+	message, err := uuid.NewV7()
+	if err != nil {
+		return nil, err
+	}
+	dataKey, err := s.keys.unwrap(row.ID.String(), row.DataKey)
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := dataKey.sealText(row.ID.String(), message.String(), int16(messagingpb.Author_MEMBER), written.body)
+	if err != nil {
+		return nil, err
+	}
+	added := messageRow{ID: message, ConversationID: row.ID, Author: int16(messagingpb.Author_MEMBER), Body: sealed}
+	todo := &change{
+		reply: &reply{added, key, written.chars},
+		set:   []string{`hidden = false`},
+		args:  pgx.NamedArgs{},
+		event: func(after conversationRow) (event, error) { return followedUpEvent(ctx, after, message) },
+	}
+	if !open(row) {
+		todo.set = append(todo.set, `status = @status`)
+		todo.args["status"] = int16(messagingpb.Status_REOPENED)
+		if row.ClaimHeld {
+			todo.args["status"] = int16(messagingpb.Status_IN_PROGRESS)
+		}
+	}
+	return todo, nil
+}
+
+// open tells whether the conversation waits for the body.
+func open(row *conversationRow) bool {
+	switch messagingpb.Status(row.Status) {
+	case messagingpb.Status_SENT, messagingpb.Status_IN_PROGRESS, messagingpb.Status_PARTLY_ANSWERED, messagingpb.Status_REOPENED:
+		return true
+	case messagingpb.Status_STATUS_UNSPECIFIED, messagingpb.Status_ANSWERED, messagingpb.Status_WAITING_FOR_MEMBER, messagingpb.Status_CLOSED:
+	}
+	return false
+}
+
+// forMember is a conversation in full, as its member sees it.
+func (s *server) forMember(ctx context.Context, row *conversationRow) (*messagingpb.Conversation, error) {
+	messages, err := s.store.messagesOf(ctx, s.store.pool, row.ID)
+	if err != nil {
+		return nil, err
+	}
+	conversation, err := s.withMessages(row, messages)
+	if err != nil {
+		return nil, err
+	}
+	conversation.Steps, err = s.stepsOf(ctx, row, messages)
+	return conversation, err
+}
+
+// kindOf is what a member may know of an agent's act, by its name in the audit.
+var kindOf = map[string]messagingpb.StepKind{
+	"claim":        messagingpb.StepKind_TAKEN_IN_CHARGE,
+	"transfer":     messagingpb.StepKind_REDIRECTED,
+	"recategorise": messagingpb.StepKind_REDIRECTED,
+	"close":        messagingpb.StepKind_ENDED,
+	"reopen":       messagingpb.StepKind_OPENED_AGAIN,
+}
+
+// stepsOf is what happened to a conversation, oldest first: its messages, and of
+// the agents' acts those that concern the member. A claim that is renewed is told
+// once.
+func (s *server) stepsOf(ctx context.Context, row *conversationRow, messages []messageRow) ([]*messagingpb.Step, error) {
+	acts, err := s.store.actsOn(ctx, row.ID)
+	if err != nil {
+		return nil, err
+	}
+	var steps []*messagingpb.Step
+	add := func(kind messagingpb.StepKind, at time.Time) {
+		steps = append(steps, &messagingpb.Step{Kind: kind, Time: timestamppb.New(at)})
+	}
+	for i := range messages {
+		switch {
+		case i == 0:
+			add(messagingpb.StepKind_RECEIVED, messages[i].CreatedAt)
+		case messages[i].Author == int16(messagingpb.Author_MEMBER):
+			add(messagingpb.StepKind_FOLLOWED_UP, messages[i].CreatedAt)
+		default:
+			add(messagingpb.StepKind_REPLIED, messages[i].CreatedAt)
+		}
+	}
+	for _, act := range acts {
+		if kind, ok := kindOf[act.Action]; ok {
+			add(kind, act.At)
+		}
+	}
+	slices.SortStableFunc(steps, func(a, b *messagingpb.Step) int { return a.GetTime().AsTime().Compare(b.GetTime().AsTime()) })
+	return slices.CompactFunc(steps, func(a, b *messagingpb.Step) bool {
+		return a.GetKind() == b.GetKind() && a.GetKind() == messagingpb.StepKind_TAKEN_IN_CHARGE
+	}), nil
+}
+
+// act is an entry of the audit.
+type act struct {
+	Action string    `db:"action"`
+	At     time.Time `db:"at"`
+}
+
+// actsOn returns what agents did to a conversation, readings aside.
+func (s *store) actsOn(ctx context.Context, id uuid.UUID) ([]act, error) {
+	return many[act](ctx, s.pool, "reading the audit",
+		`SELECT action, at FROM audit WHERE conversation_id = $1 AND action <> 'read' ORDER BY at, seq`, id)
+}
+
+// followedUp returns the member's message stored under a key in a conversation.
+func (s *store) followedUp(ctx context.Context, id, key uuid.UUID) (messageRow, error) {
+	return one[messageRow](ctx, s.pool, `SELECT `+messageColumns+` FROM message
+		WHERE conversation_id = $1 AND idempotency_key = $2 AND author = 1 AND idempotency_key IS NOT NULL`, id, key)
+}

@@ -1,0 +1,155 @@
+package messaging
+
+import (
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/grpc/codes"
+
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+)
+
+func (c caller) followUp(t *testing.T, id, key, text string) (*messagingpb.Conversation, error) {
+	t.Helper()
+	resp, err := c.messaging.PostFollowUp(c.call(t, key), &messagingpb.PostFollowUpRequest{Id: id, Text: text})
+	return resp.GetConversation(), err
+}
+
+func kinds(conversation *messagingpb.Conversation) (list []string) {
+	for _, step := range conversation.GetSteps() {
+		list = append(list, step.GetKind().String())
+	}
+	return list
+}
+
+func TestFollowUp_ReopensWhatWasAnswered(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	jeanne, claire := s.member(t, "jeanne"), s.clerk(t, "claire")
+	id := jeanne.submit(t).GetId()
+	claire.claim(t, id)
+	claire.claim(t, id) // a renewal is no step of its own
+	claire.reply(t, id, true)
+	after, err := jeanne.followUp(t, id, uuid.NewString(), "Merci, mais "+memberText)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after.GetStatus() != messagingpb.Status_REOPENED || len(after.GetMessages()) != 3 || after.GetMessages()[2].GetText() != "Merci, mais "+memberText ||
+		after.GetMessages()[2].GetAuthor() != messagingpb.Author_MEMBER {
+		t.Errorf("got %v", after)
+	}
+	if got, want := strings.Join(kinds(after), " "), "RECEIVED TAKEN_IN_CHARGE REPLIED FOLLOWED_UP"; got != want {
+		t.Errorf("steps %s, want %s", got, want)
+	}
+	if ids, _ := claire.queue(t, &messagingpb.ListQueueRequest{}); !slices.Contains(ids, id) {
+		t.Error("it does not wait for the body again")
+	}
+	eventually(t, "the event is published", func() bool {
+		return slices.ContainsFunc(s.published(t), func(m *jetstream.RawStreamMsg) bool {
+			return m.Header.Get("ce-type") == "messagerie.followup-posted.v1"
+		})
+	})
+	if secret := holdsSecret(s.dump(t)); secret != "" {
+		t.Errorf("the database holds %q in clear", secret)
+	}
+	if acts := s.actions(t, id); slices.Contains(acts, "") {
+		t.Errorf("a member's message is in the audit of agents: %v", acts)
+	}
+}
+
+func TestFollowUp_Statuses(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	jeanne, claire := s.member(t, "jeanne"), s.clerk(t, "claire")
+	for name, row := range map[string]struct {
+		before func(id string)
+		want   messagingpb.Status
+	}{
+		"sent":                      {func(string) {}, messagingpb.Status_SENT},
+		"in progress":               {func(id string) { claire.claim(t, id) }, messagingpb.Status_IN_PROGRESS},
+		"partly answered, in hands": {func(id string) { claire.claim(t, id); claire.reply(t, id, false) }, messagingpb.Status_PARTLY_ANSWERED},
+		"answered":                  {func(id string) { claire.reply(t, id, true) }, messagingpb.Status_REOPENED},
+		"answered, in hands again":  {func(id string) { claire.reply(t, id, true); claire.claim(t, id) }, messagingpb.Status_IN_PROGRESS},
+	} {
+		id := jeanne.submit(t).GetId()
+		row.before(id)
+		after, err := jeanne.followUp(t, id, uuid.NewString(), memberText)
+		if err != nil || after.GetStatus() != row.want {
+			t.Errorf("%s: got %v, %v, want %v", name, after.GetStatus(), err, row.want)
+		}
+	}
+}
+
+func TestFollowUp_Refusals(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	jeanne, paul, claire := s.member(t, "jeanne"), s.member(t, "paul"), s.clerk(t, "claire")
+	id, closed := jeanne.submit(t).GetId(), jeanne.submit(t).GetId()
+	if _, err := claire.agent.Close(claire.call(t), &messagingpb.CloseRequest{Id: closed}); err != nil {
+		t.Fatal(err)
+	}
+	before := s.rows(t)
+	for name, row := range map[string]struct {
+		who           caller
+		id, key, text string
+		code          codes.Code
+		reason, field string
+	}{
+		"nine characters":    {jeanne, id, uuid.NewString(), "123456789", codes.InvalidArgument, "BODY_TOO_SHORT", "text"},
+		"751 characters":     {jeanne, id, uuid.NewString(), strings.Repeat("é", 751), codes.InvalidArgument, "BODY_TOO_LONG", "text"},
+		"no key":             {jeanne, id, "", memberText, codes.InvalidArgument, "IDEMPOTENCY_KEY_REQUIRED", "idempotency-key"},
+		"another's":          {paul, id, uuid.NewString(), memberText, codes.NotFound, "CONVERSATION_NOT_FOUND", ""},
+		"nobody's":           {jeanne, uuid.NewString(), uuid.NewString(), memberText, codes.NotFound, "CONVERSATION_NOT_FOUND", ""},
+		"closed":             {jeanne, closed, uuid.NewString(), memberText, codes.FailedPrecondition, "CONVERSATION_CLOSED", ""},
+		"an agent's":         {claire, id, uuid.NewString(), memberText, codes.PermissionDenied, "PERMISSION_DENIED", ""},
+		"a bidi override":    {jeanne, id, uuid.NewString(), memberText + "\u202e", codes.InvalidArgument, "BODY_CHARACTER_FORBIDDEN", "text"},
+		"ten zero-width":     {jeanne, id, uuid.NewString(), strings.Repeat("\u200b", 10), codes.InvalidArgument, "BODY_BLANK", "text"},
+		"a key that is none": {jeanne, id, "1", memberText, codes.InvalidArgument, "IDEMPOTENCY_KEY_INVALID", "idempotency-key"},
+	} {
+		_, err := row.who.followUp(t, row.id, row.key, row.text)
+		t.Log(name)
+		if name == "an agent's" {
+			if err == nil {
+				t.Error("an agent wrote as a member")
+			}
+			continue
+		}
+		refused(t, err, row.code, row.reason, row.field)
+	}
+	if after := s.rows(t); after != before {
+		t.Errorf("refusals changed the tables from %s to %s", before, after)
+	}
+}
+
+func TestFollowUp_OnceWhateverTheClicks(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	jeanne := s.member(t, "jeanne")
+	id, key := jeanne.submit(t).GetId(), uuid.NewString()
+	var clicks sync.WaitGroup
+	for range 8 {
+		clicks.Go(func() {
+			if after, err := jeanne.followUp(t, id, key, memberText+"\r\nbis"); err != nil || len(after.GetMessages()) != 2 {
+				t.Errorf("got %v, %v", after, err)
+			}
+		})
+	}
+	clicks.Wait()
+	if _, err := jeanne.followUp(t, id, key, "Un tout autre texte."); err == nil {
+		t.Error("the key was taken for another text")
+	} else {
+		refused(t, err, codes.AlreadyExists, "IDEMPOTENCY_KEY_REUSED", "")
+	}
+	// The same key in another conversation is another message.
+	other := jeanne.submit(t).GetId()
+	if after, err := jeanne.followUp(t, other, key, memberText); err != nil || len(after.GetMessages()) != 2 {
+		t.Errorf("in another conversation: %v, %v", after, err)
+	}
+	if n := s.count(t, `SELECT count(*) FROM event_log WHERE type = 'followup-posted'`); n != 2 {
+		t.Errorf("%d events, want 2", n)
+	}
+}

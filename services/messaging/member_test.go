@@ -1,0 +1,109 @@
+package messaging
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+
+	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+)
+
+func (c caller) preferences(t *testing.T) *messagingpb.Preferences {
+	t.Helper()
+	resp, err := c.messaging.GetPreferences(c.call(t), &messagingpb.GetPreferencesRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.GetPreferences()
+}
+
+func (c caller) prefer(t *testing.T, req *messagingpb.UpdatePreferencesRequest) *messagingpb.Preferences {
+	t.Helper()
+	resp, err := c.messaging.UpdatePreferences(c.call(t), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.GetPreferences()
+}
+
+func (s *stage) recipient(t *testing.T, id string) *messagingpb.Recipient {
+	t.Helper()
+	machine := s.machine(t)
+	resp, err := machine.recipients.BatchGetRecipients(machine.call(t), &messagingpb.BatchGetRecipientsRequest{ConversationIds: []string{id}})
+	if err != nil || len(resp.GetRecipients()) > 1 {
+		t.Fatalf("got %v, %v", resp, err)
+	}
+	if len(resp.GetRecipients()) == 0 {
+		return nil
+	}
+	return resp.GetRecipients()[0]
+}
+
+func TestPreferences(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	jeanne := s.member(t, "jeanne")
+	// Before anything was written: what the account says, and the defaults.
+	want := &messagingpb.Preferences{Email: memberEmail, Phone: memberPhone, Locale: "fr", SmsOnAcknowledgement: true}
+	if got := jeanne.preferences(t); !proto.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	chosen := jeanne.prefer(t, &messagingpb.UpdatePreferencesRequest{
+		Email: " autre@canari.example ", Phone: "06 12 34 56 78", Locale: "en", SmsOnReply: true,
+	})
+	want = &messagingpb.Preferences{Email: "autre@canari.example", EmailChosen: true, Phone: "+33612345678", PhoneChosen: true, Locale: "en", SmsOnReply: true}
+	if !proto.Equal(chosen, want) || !proto.Equal(jeanne.preferences(t), want) {
+		t.Errorf("got %v, want %v", chosen, want)
+	}
+	// A submission does not bring the account's back.
+	id := jeanne.submit(t).GetId()
+	to := s.recipient(t, id)
+	if to.GetEmail() != "autre@canari.example" || to.GetPhone() != "+33612345678" || to.GetLocale() != "en" || !to.GetNoSmsOnAcknowledgement() || !to.GetSmsOnReply() {
+		t.Errorf("recipient %v", to)
+	}
+	// A reply says that an SMS was asked for.
+	s.clerk(t, "claire").reply(t, id, true)
+	asked := slices.ContainsFunc(s.published(t), func(m *jetstream.RawStreamMsg) bool {
+		var reply eventspb.ReplyPosted
+		return m.Header.Get("ce-type") == "messagerie.reply-posted.v1" && proto.Unmarshal(m.Data, &reply) == nil && reply.GetSms()
+	})
+	if !asked {
+		t.Error("the reply's event asks for no SMS")
+	}
+	// One of the two given up: the account's again.
+	jeanne.prefer(t, &messagingpb.UpdatePreferencesRequest{Phone: "+33612345678", Locale: "fr", SmsOnAcknowledgement: true})
+	to = s.recipient(t, id)
+	if to.GetEmail() != memberEmail || to.GetPhone() != "+33612345678" || to.GetLocale() != "fr" || to.GetNoSmsOnAcknowledgement() || to.GetSmsOnReply() {
+		t.Errorf("recipient %v", to)
+	}
+	if secret := holdsSecret(s.dump(t)); secret != "" {
+		t.Errorf("the database holds %q in clear", secret)
+	}
+}
+
+func TestPreferences_Refusals(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	jeanne := s.member(t, "jeanne")
+	before := jeanne.preferences(t)
+	for typed, reason := range map[string]string{
+		"jeanne": "EMAIL_INVALID", "jeanne@localhost": "EMAIL_INVALID", "Jeanne <j@exemple.fr>": "EMAIL_INVALID",
+		"j@exemple.fr, k@exemple.fr": "EMAIL_INVALID", "j@éxemple.fr": "EMAIL_INVALID", "j@exemple.fr\r\nBcc: k@exemple.fr": "EMAIL_INVALID",
+	} {
+		_, err := jeanne.messaging.UpdatePreferences(jeanne.call(t), &messagingpb.UpdatePreferencesRequest{Email: typed, Locale: "fr"})
+		refused(t, err, codes.InvalidArgument, reason, "email")
+	}
+	for _, typed := range []string{"17", "01 23 45 67 89", "06 12", "+33 6 12 34 56 78 9", "abc", "0899 70 12 34"} {
+		_, err := jeanne.messaging.UpdatePreferences(jeanne.call(t), &messagingpb.UpdatePreferencesRequest{Phone: typed, Locale: "fr"})
+		refused(t, err, codes.InvalidArgument, "PHONE_INVALID", "phone")
+	}
+	_, err := jeanne.messaging.UpdatePreferences(jeanne.call(t), &messagingpb.UpdatePreferencesRequest{Locale: "de"})
+	refused(t, err, codes.InvalidArgument, "STRING_IN", "locale")
+	if after := jeanne.preferences(t); !proto.Equal(before, after) {
+		t.Errorf("refusals changed %v to %v", before, after)
+	}
+}

@@ -1,0 +1,45 @@
+-- +goose Up
+
+-- When the body first answered; NULL until then. 00003 has made it.
+ALTER TABLE conversation ADD COLUMN IF NOT EXISTS first_reply_at timestamptz;
+
+-- The selection and the queue as the member sent them, kept from the moment an
+-- agent corrects them: a submission that is tried again is compared with these.
+-- NULL: nothing was corrected.
+ALTER TABLE conversation ADD COLUMN first_selection jsonb;
+
+-- Statistics read ranges of time. Block ranges cost a submission next to nothing.
+CREATE INDEX conversation_created ON conversation USING brin (created_at) WITH (pages_per_range = 32, autosummarize = on);
+CREATE INDEX conversation_first_reply ON conversation USING brin (first_reply_at) WITH (pages_per_range = 32, autosummarize = on);
+
+-- What agents write for colleagues. Members never see it.
+CREATE TABLE note (
+    id              uuid        PRIMARY KEY,     -- UUIDv7, given by the process
+    conversation_id uuid        NOT NULL REFERENCES conversation (id),
+    agent_id        text        NOT NULL,
+    agent_name      text        NOT NULL,        -- as colleagues see it
+    idempotency_key uuid        NOT NULL,
+    body            bytea       NOT NULL,        -- sealed by the conversation's data key
+    body_chars      smallint    NOT NULL CHECK (body_chars BETWEEN 1 AND 2000),
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    UNIQUE (agent_id, idempotency_key)
+);
+
+CREATE INDEX note_of_conversation ON note (conversation_id, created_at, id);
+
+-- What replies can begin with. Nothing personal belongs here, so it is in clear.
+CREATE TABLE template (
+    caisse     text        NOT NULL,
+    id         uuid        NOT NULL,             -- given by the caller
+    title      text        NOT NULL CHECK (char_length(title) BETWEEN 1 AND 80),
+    text       text        NOT NULL CHECK (char_length(text) BETWEEN 1 AND 5000),
+    queue      text        NOT NULL DEFAULT '',  -- '': all
+    updated_by text        NOT NULL,
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (caisse, id)
+);
+
+-- +goose Down
+DROP TABLE template, note;
+DROP INDEX conversation_created, conversation_first_reply;
+ALTER TABLE conversation DROP COLUMN first_selection;

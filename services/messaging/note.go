@@ -1,0 +1,173 @@
+package messaging
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/ma-messagerie/messagerie/chassis/auth"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+)
+
+// Limits of a note, in characters, both included.
+const (
+	MinNoteChars = 1
+	MaxNoteChars = 2000
+)
+
+// noteRow is a row of the table note.
+type noteRow struct {
+	ID             uuid.UUID `db:"id"`
+	ConversationID uuid.UUID `db:"conversation_id"`
+	AgentID        string    `db:"agent_id"`
+	AgentName      string    `db:"agent_name"`
+	Body           []byte    `db:"body"`
+	CreatedAt      time.Time `db:"created_at"`
+}
+
+const noteColumns = `id, conversation_id, agent_id, agent_name, body, created_at`
+
+// AddNote adds an internal note. It changes nothing that the member could see, not
+// even when the conversation was last changed, so neither a colleague's claim nor
+// the conversation's end stands in its way.
+func (s *agentServer) AddNote(ctx context.Context, req *messagingpb.AddNoteRequest) (*messagingpb.AddNoteResponse, error) {
+	id := auth.FromContext(ctx)
+	key, err := idempotencyKey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	written, err := normalise(req.GetText(), MinNoteChars, MaxNoteChars)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.noteOnce(ctx, id, uuid.MustParse(req.GetId()), key, written); err != nil {
+		return nil, statusOf(err)
+	}
+	row, messages, err := s.store.readForAgent(ctx, scopeOf(id), id.Subject, uuid.MustParse(req.GetId()))
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	conversation, err := s.inFull(ctx, &row, messages, id)
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	return &messagingpb.AddNoteResponse{Conversation: conversation}, nil
+}
+
+// noteOnce stores a note unless the same is stored under this key.
+func (s *agentServer) noteOnce(ctx context.Context, id *auth.Identity, conversation, key uuid.UUID, written text) error {
+	note, err := uuid.NewV7()
+	if err != nil {
+		return fmt.Errorf("drawing a note's id: %w", err)
+	}
+	row := noteRow{ID: note, ConversationID: conversation, AgentID: id.Subject, AgentName: id.Name}
+	stored, dataKey, err := s.store.addNote(ctx, scopeOf(id), row, key, written.chars, func(wrapped []byte) ([]byte, error) {
+		if len(wrapped) == 0 {
+			return nil, errErased
+		}
+		dataKey, err := s.keys.unwrap(conversation.String(), wrapped)
+		if err != nil {
+			return nil, err
+		}
+		return dataKey.sealNote(conversation.String(), note.String(), written.body)
+	})
+	if err != nil || stored.ID == note {
+		return err
+	}
+	if stored.ConversationID != conversation {
+		return errKeyReused
+	}
+	opened, err := s.openNotes(conversation, dataKey, []noteRow{stored})
+	if err == nil && opened[0].GetText() != written.body {
+		return errKeyReused
+	}
+	return err
+}
+
+// notesOf returns the notes of a conversation in clear, oldest first; none once
+// its data key is gone.
+func (s *agentServer) notesOf(ctx context.Context, row *conversationRow) ([]*messagingpb.Note, error) {
+	if len(row.DataKey) == 0 {
+		return nil, nil
+	}
+	rows, err := many[noteRow](ctx, s.store.pool, "reading notes",
+		`SELECT `+noteColumns+` FROM note WHERE conversation_id = $1 ORDER BY created_at, id`, row.ID)
+	if err != nil || len(rows) == 0 {
+		return nil, err
+	}
+	return s.openNotes(row.ID, row.DataKey, rows)
+}
+
+func (s *agentServer) openNotes(conversation uuid.UUID, wrapped []byte, rows []noteRow) ([]*messagingpb.Note, error) {
+	dataKey, err := s.keys.unwrap(conversation.String(), wrapped)
+	if err != nil {
+		return nil, err
+	}
+	notes := make([]*messagingpb.Note, len(rows))
+	for i := range rows {
+		body, err := dataKey.openNote(conversation.String(), rows[i].ID.String(), rows[i].Body)
+		if err != nil {
+			return nil, err
+		}
+		notes[i] = &messagingpb.Note{Id: rows[i].ID.String(), Agent: rows[i].AgentName, Text: body, CreateTime: timestamppb.New(rows[i].CreatedAt)}
+	}
+	return notes, nil
+}
+
+// sealNote encrypts a note's text.
+func (key dataKey) sealNote(conversation, note, body string) ([]byte, error) {
+	sealed, err := key.cipher.Encrypt([]byte(body), bound("note", conversation, note))
+	if err != nil {
+		return nil, fmt.Errorf("encrypting note %s: %w", note, err)
+	}
+	return sealed, nil
+}
+
+// openNote decrypts a note's text.
+func (key dataKey) openNote(conversation, note string, sealed []byte) (string, error) {
+	body, err := key.cipher.Decrypt(sealed, bound("note", conversation, note))
+	if err != nil {
+		return "", fmt.Errorf("decrypting note %s: %w", note, err)
+	}
+	return string(body), nil
+}
+
+// addNote stores a note of a conversation within the agent's scope, with its
+// audit, in one transaction. It returns what is stored under the agent's key,
+// which is another note when the key was taken, and the wrapped data key. seal
+// gets that key; until the end of the transaction nobody can destroy it.
+func (s *store) addNote(ctx context.Context, sc scope, row noteRow, key uuid.UUID, chars int, seal func(wrapped []byte) ([]byte, error)) (stored noteRow, wrapped []byte, err error) {
+	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		args := sc.args()
+		args["id"] = row.ConversationID
+		err := tx.QueryRow(ctx, `SELECT data_key FROM conversation WHERE id = @id AND `+withinScope+` FOR SHARE`, args).Scan(&wrapped)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return errNotFound
+		}
+		if err != nil {
+			return fmt.Errorf("locking conversation %s: %w", row.ConversationID, err)
+		}
+		if row.Body, err = seal(wrapped); err != nil {
+			return err
+		}
+		stored, err = one[noteRow](ctx, tx, `
+			INSERT INTO note (id, conversation_id, agent_id, agent_name, idempotency_key, body, body_chars)
+			VALUES ($1, $2, $3, $4, $5, $6, $7)
+			ON CONFLICT (agent_id, idempotency_key) DO NOTHING RETURNING `+noteColumns,
+			row.ID, row.ConversationID, row.AgentID, row.AgentName, key, row.Body, chars)
+		if errors.Is(err, errNotFound) { // the key is taken
+			stored, err = one[noteRow](ctx, tx, `SELECT `+noteColumns+` FROM note WHERE agent_id = $1 AND idempotency_key = $2`, row.AgentID, key)
+			return err
+		}
+		if err != nil {
+			return fmt.Errorf("storing note %s: %w", row.ID, err)
+		}
+		return audit(ctx, tx, row.AgentID, "note", row.ConversationID)
+	})
+	return stored, wrapped, err
+}

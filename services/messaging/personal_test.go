@@ -1,0 +1,115 @@
+package messaging
+
+import (
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+	"google.golang.org/grpc/codes"
+
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+)
+
+// export collects all pieces of an export.
+func (c caller) export(t *testing.T) (preferences int, drafts, texts []string) {
+	t.Helper()
+	stream, err := c.messaging.ExportMyData(c.call(t), &messagingpb.ExportMyDataRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		piece, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return preferences, drafts, texts
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if piece.GetPreferences().GetEmail() != "" {
+			preferences++
+		}
+		if piece.GetDraft() != nil {
+			drafts = append(drafts, piece.GetDraft().GetText())
+		}
+		for _, message := range piece.GetConversation().GetMessages() {
+			texts = append(texts, message.GetText())
+		}
+	}
+}
+
+func TestExport(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	jeanne, paul, claire := s.member(t, "jeanne"), s.member(t, "paul"), s.clerk(t, "claire")
+	paul.submit(t)
+	for i := range exportPage + 1 { // more than one page
+		id := jeanne.submit(t).GetId()
+		if i == 0 {
+			claire.reply(t, id, true)
+		}
+		if i == 1 {
+			if _, err := jeanne.messaging.HideConversation(jeanne.call(t), &messagingpb.HideConversationRequest{Id: id}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	jeanne.draft(t, uuid.NewString(), "Un brouillon")
+	preferences, drafts, texts := jeanne.export(t)
+	if preferences != 1 || len(drafts) != 1 || drafts[0] != "Un brouillon" {
+		t.Errorf("%d preferences, drafts %v", preferences, drafts)
+	}
+	if len(texts) != exportPage+2 || strings.Count(strings.Join(texts, "\n"), memberText) != exportPage+1 || strings.Count(strings.Join(texts, "\n"), agentText) != 1 {
+		t.Errorf("%d texts, want %d: every message, hidden or not, and nobody else's", len(texts), exportPage+2)
+	}
+}
+
+func TestErase(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	jeanne, paul, claire := s.member(t, "jeanne"), s.member(t, "paul"), s.clerk(t, "claire")
+	answered, waiting, pauls := jeanne.submit(t).GetId(), jeanne.submit(t).GetId(), paul.submit(t).GetId()
+	claire.reply(t, answered, true)
+	claire.claim(t, waiting)
+	jeanne.draft(t, uuid.NewString(), memberText)
+	jeanne.prefer(t, &messagingpb.UpdatePreferencesRequest{Email: "autre@canari.example", Locale: "fr"})
+
+	_, err := jeanne.messaging.EraseMyData(jeanne.call(t), &messagingpb.EraseMyDataRequest{})
+	refused(t, err, codes.InvalidArgument, "BOOL_CONST", "confirm")
+	for want := range []int32{1: 0} { // 2 the first time, none the second
+		resp, err := jeanne.messaging.EraseMyData(jeanne.call(t), &messagingpb.EraseMyDataRequest{Confirm: true})
+		if err != nil || (resp.GetConversations() == 2) != (want == 0) {
+			t.Fatalf("call %d: got %v, %v", want, resp, err)
+		}
+	}
+	refused(t, second(jeanne.messaging.GetConversation(jeanne.call(t), &messagingpb.GetConversationRequest{Id: answered})), codes.NotFound, "CONVERSATION_NOT_FOUND", "")
+	if _, drafts, texts := jeanne.export(t); len(drafts)+len(texts) != 0 {
+		t.Errorf("still there: %v %v", drafts, texts)
+	}
+	// No key, no text, no name in any row of hers; Paul's is whole.
+	if n := s.count(t, `SELECT count(*) FROM conversation c LEFT JOIN message m ON m.conversation_id = c.id
+		WHERE c.id IN ($1, $2) AND (c.member_id LIKE '%jeanne%' OR c.data_key <> '' OR m.body <> '' OR c.erased_at IS NULL OR c.status <> 7 OR c.claimed_by IS NOT NULL)`, answered, waiting); n != 0 {
+		t.Errorf("%d rows were not erased", n)
+	}
+	if strings.Contains(s.dump(t), "jeanne") {
+		t.Error("her identity is still in the database")
+	}
+	if got := paul.see(t, pauls); got.GetMessages()[0].GetText() != memberText {
+		t.Errorf("another member's: %v", got)
+	}
+	// Who notifies finds nobody, agents find that it was erased, and figures remain.
+	if to := s.recipient(t, waiting); to != nil {
+		t.Errorf("recipient %v", to)
+	}
+	seen, err := claire.agent.GetConversation(claire.call(t), &messagingpb.AgentServiceGetConversationRequest{Id: answered})
+	if err != nil || !seen.GetConversation().GetErased() || seen.GetConversation().GetMessages()[0].GetText() != "" || seen.GetConversation().GetTheme().GetCode() == "" {
+		t.Errorf("an agent sees %v, %v", seen, err)
+	}
+	if n := s.count(t, `SELECT count(*) FROM event_log WHERE type = 'erasure-requested'`); n != 2 {
+		t.Errorf("%d events, want 2", n)
+	}
+	eventually(t, "the events are relayed", func() bool { return s.count(t, `SELECT count(*) FROM outbox`) == 0 })
+	// She may write again.
+	jeanne.submit(t)
+}

@@ -1,0 +1,52 @@
+package messaging
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/ma-messagerie/messagerie/chassis/auth"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+)
+
+// ListQueues returns the queues of the current taxonomy. What waits in a queue
+// that the taxonomy no longer has is counted nowhere here; ListQueue shows it to
+// the agents of all queues.
+func (s *agentServer) ListQueues(ctx context.Context, _ *messagingpb.ListQueuesRequest) (*messagingpb.ListQueuesResponse, error) {
+	version, err := s.catalogue.now(ctx)
+	if err != nil {
+		return nil, err
+	}
+	sc := scopeOf(auth.FromContext(ctx))
+	waiting, err := s.store.waitingByQueue(ctx, sc)
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	resp := &messagingpb.ListQueuesResponse{}
+	for _, queue := range version.GetQueues() {
+		resp.Queues = append(resp.Queues, &messagingpb.AgentQueue{
+			Code: queue.GetCode(), Label: queue.GetLabel(), Waiting: waiting[queue.GetCode()],
+			Mine: sc.allQueues || slices.Contains(sc.queues, queue.GetCode()),
+		})
+	}
+	return resp, nil
+}
+
+// waitingByQueue counts what waits in each queue of an agent's scope.
+func (s *store) waitingByQueue(ctx context.Context, sc scope) (map[string]int32, error) {
+	// Literally the predicate of the partial index conversation_queue.
+	rows, err := s.pool.Query(ctx, `SELECT queue, count(*) FROM conversation
+		WHERE `+withinScope+` AND status IN (1, 2, 3, 6) GROUP BY queue`, sc.args())
+	if err != nil {
+		return nil, fmt.Errorf("counting what waits: %w", err)
+	}
+	waiting := make(map[string]int32)
+	var queue string
+	var n int32
+	if _, err := pgx.ForEachRow(rows, []any{&queue, &n}, func() error { waiting[queue] = n; return nil }); err != nil {
+		return nil, fmt.Errorf("counting what waits: %w", err)
+	}
+	return waiting, nil
+}

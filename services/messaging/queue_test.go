@@ -1,0 +1,48 @@
+package messaging
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/testing/protocmp"
+
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+)
+
+func TestQueues(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	list := func(name string, claims map[string]any, family, health, firms int32, mine ...bool) {
+		t.Helper()
+		agent := s.clerk(t, "claire", claims)
+		resp, err := s.agent.ListQueues(agent.call(t), &messagingpb.ListQueuesRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []*messagingpb.AgentQueue{
+			{Code: "famille", Label: "Service famille v1", Mine: mine[0], Waiting: family},
+			{Code: "sante", Label: "Service santé v1", Mine: mine[1], Waiting: health},
+			{Code: "entreprises", Label: "Service entreprises v1", Mine: mine[2], Waiting: firms},
+		}
+		if diff := cmp.Diff(want, resp.GetQueues(), protocmp.Transform()); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+	list("nothing there", nil, 0, 0, 0, true, true, true)
+	jeanne, claire := s.member(t, "jeanne"), s.clerk(t, "claire")
+	closed, answered, inHand, reopened := jeanne.submit(t).GetId(), jeanne.submit(t).GetId(), jeanne.submit(t).GetId(), jeanne.submit(t).GetId()
+	jeanne.submit(t)
+	jeanne.submit(t, health)
+	s.member(t, "nina", map[string]any{"caisse": "msa-44"}).submit(t)
+	claire.end(t, closed)
+	claire.reply(t, answered, true)
+	claire.claim(t, inHand)
+	claire.end(t, reopened)
+	if _, err := claire.reopen(t, reopened); err != nil {
+		t.Fatal(err)
+	}
+	list("all queues", nil, 3, 1, 0, true, true, true)
+	list("one queue", map[string]any{"queues": []string{"sante", "gone"}}, 0, 1, 0, false, true, false)
+	list("no queue", map[string]any{"queues": nil}, 0, 0, 0, false, false, false)
+	list("another caisse", map[string]any{"caisse": "msa-44"}, 1, 0, 0, true, true, true)
+}

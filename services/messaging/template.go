@@ -1,0 +1,165 @@
+package messaging
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/text/collate"
+	"golang.org/x/text/language"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+)
+
+const (
+	// maxTemplates bounds a caisse's templates, which are listed without pages.
+	maxTemplates = 200
+	// maxTitleChars bounds a title.
+	maxTitleChars = 80
+)
+
+var errTemplateLimit = rpc.Refuse(codes.FailedPrecondition, "TEMPLATE_LIMIT",
+	fmt.Sprintf("the caisse has %d templates, which is the most; delete one first", maxTemplates), "limit", strconv.Itoa(maxTemplates))
+
+// templateRow is a row of the table template.
+type templateRow struct {
+	ID        uuid.UUID `db:"id"`
+	Title     string    `db:"title"`
+	Text      string    `db:"text"`
+	Queue     string    `db:"queue"`
+	UpdatedAt time.Time `db:"updated_at"`
+}
+
+const templateColumns = `id, title, text, queue, updated_at`
+
+// ListTemplates returns the caisse's templates, by title as a French reader
+// expects it.
+func (s *agentServer) ListTemplates(ctx context.Context, req *messagingpb.ListTemplatesRequest) (*messagingpb.ListTemplatesResponse, error) {
+	rows, err := s.store.templates(ctx, auth.FromContext(ctx).Caisse, req.GetQueue())
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	french := collate.New(language.French)
+	slices.SortFunc(rows, func(a, b templateRow) int {
+		return cmp.Or(french.CompareString(a.Title, b.Title), slices.Compare(a.ID[:], b.ID[:]))
+	})
+	resp := &messagingpb.ListTemplatesResponse{}
+	for i := range rows {
+		resp.Templates = append(resp.Templates, templateOf(&rows[i]))
+	}
+	return resp, nil
+}
+
+// SaveTemplate stores a template, in the form in which a reply's text is counted
+// and stored.
+func (s *agentServer) SaveTemplate(ctx context.Context, req *messagingpb.SaveTemplateRequest) (*messagingpb.SaveTemplateResponse, error) {
+	id := auth.FromContext(ctx)
+	if !validCaisse(id.Caisse) {
+		return nil, errNoCaisse
+	}
+	title, err := titleOf(req.GetTitle())
+	if err != nil {
+		return nil, err
+	}
+	written, err := normalise(req.GetText(), MinAgentChars, MaxAgentChars)
+	if err != nil {
+		return nil, err
+	}
+	if req.GetQueue() != "" {
+		version, err := s.catalogue.now(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if findQueue(version, req.GetQueue()) == nil {
+			return nil, unknownQueue(version, req.GetQueue())
+		}
+	}
+	row, err := s.store.saveTemplate(ctx, id.Caisse, id.Subject,
+		templateRow{ID: uuid.MustParse(req.GetId()), Title: title, Text: written.body, Queue: req.GetQueue()})
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	return &messagingpb.SaveTemplateResponse{Template: templateOf(&row)}, nil
+}
+
+// DeleteTemplate deletes a template of the caisse, if it is there.
+func (s *agentServer) DeleteTemplate(ctx context.Context, req *messagingpb.DeleteTemplateRequest) (*messagingpb.DeleteTemplateResponse, error) {
+	if err := s.store.deleteTemplate(ctx, auth.FromContext(ctx).Caisse, uuid.MustParse(req.GetId())); err != nil {
+		return nil, statusOf(err)
+	}
+	return &messagingpb.DeleteTemplateResponse{}, nil
+}
+
+// titleOf puts a title on one line and refuses what may not be in a text either.
+func titleOf(raw string) (string, error) {
+	written, err := normalise(strings.Join(strings.Fields(raw), " "), 1, maxTitleChars)
+	var refusal *rpc.Error
+	if errors.As(err, &refusal) {
+		return "", rpc.Invalid("title", "TITLE_INVALID",
+			fmt.Sprintf("a title has 1 to %d visible characters", maxTitleChars), "limit", strconv.Itoa(maxTitleChars))
+	}
+	return written.body, err
+}
+
+func templateOf(row *templateRow) *messagingpb.Template {
+	return &messagingpb.Template{
+		Id: row.ID.String(), Title: row.Title, Text: row.Text, Queue: row.Queue, UpdateTime: timestamppb.New(row.UpdatedAt),
+	}
+}
+
+// templates returns a caisse's templates: those for a queue and those for all, or
+// every one when no queue is given.
+func (s *store) templates(ctx context.Context, caisse, queue string) ([]templateRow, error) {
+	return many[templateRow](ctx, s.pool, "listing templates",
+		`SELECT `+templateColumns+` FROM template WHERE caisse = $1 AND ($2 = '' OR queue IN ('', $2))`, caisse, queue)
+}
+
+// saveTemplate stores or replaces a template.
+func (s *store) saveTemplate(ctx context.Context, caisse, agent string, row templateRow) (stored templateRow, err error) {
+	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		stored, err = putTemplate(ctx, tx, caisse, agent, row)
+		return err
+	})
+	return stored, err
+}
+
+// putTemplate takes its turn among those who save for the same caisse, or two
+// could both be the last that is allowed.
+func putTemplate(ctx context.Context, tx pgx.Tx, caisse, agent string, row templateRow) (templateRow, error) {
+	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('template ' || $1, 0))`, caisse); err != nil {
+		return templateRow{}, fmt.Errorf("waiting for the templates of %s: %w", caisse, err)
+	}
+	stored, err := one[templateRow](ctx, tx, `
+		INSERT INTO template (caisse, id, title, text, queue, updated_by)
+		SELECT $1, $2, $3, $4, $5, $6
+		WHERE EXISTS (SELECT FROM template WHERE caisse = $1 AND id = $2)
+		   OR (SELECT count(*) FROM template WHERE caisse = $1) < $7
+		ON CONFLICT (caisse, id) DO UPDATE SET title = excluded.title, text = excluded.text, queue = excluded.queue,
+			updated_by = excluded.updated_by, updated_at = now()
+		RETURNING `+templateColumns, caisse, row.ID, row.Title, row.Text, row.Queue, agent, maxTemplates)
+	if errors.Is(err, errNotFound) {
+		return stored, errTemplateLimit
+	}
+	if err != nil {
+		return stored, fmt.Errorf("storing template %s: %w", row.ID, err)
+	}
+	return stored, nil
+}
+
+func (s *store) deleteTemplate(ctx context.Context, caisse string, id uuid.UUID) error {
+	if _, err := s.pool.Exec(ctx, `DELETE FROM template WHERE caisse = $1 AND id = $2`, caisse, id); err != nil {
+		return fmt.Errorf("deleting template %s: %w", id, err)
+	}
+	return nil
+}

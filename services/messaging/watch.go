@@ -1,0 +1,279 @@
+package messaging
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"google.golang.org/grpc"
+
+	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/bus"
+	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+)
+
+const (
+	// watchLife is how long one watch lasts; the caller then opens another, with a
+	// token that is still good.
+	watchLife = 10 * time.Minute
+	// watchesMost is how many watches one caller has open at this process.
+	watchesMost = 16
+	// watchBacklog is how many changes a slow caller may be behind; beyond, it is
+	// told that any may have changed.
+	watchBacklog = 16
+	// blindPoll is how often callers are told that any may have changed while the
+	// broker is away.
+	blindPoll = 30 * time.Second
+)
+
+// hub tells the watches that are open at this process what has changed anywhere.
+//
+// What is promised: a hint soon after a change was published. How: every process
+// reads the stream's events as they are stored, without acknowledgement, and looks up whose conversations they are about, as long as anybody watches here.
+// When it breaks: hints are lost with the broker's connection; while it is away,
+// every watch is told twice a minute to look for itself, and once when it is read
+// again.
+type hub struct {
+	store  *store
+	events *bus.Bus
+	// heard has events that nobody was told about yet.
+	heard chan happening
+	done  chan struct{}
+
+	mu       sync.Mutex
+	watchers map[*watcher]struct{}
+}
+
+// happening is an event as far as a watch is concerned.
+type happening struct {
+	conversation uuid.UUID // zero: any may have changed
+	opened       bool
+}
+
+// watcher is one open watch.
+type watcher struct {
+	caller string
+	scope  scope
+	ch     chan happening
+}
+
+func newHub(s *store, events *bus.Bus) *hub {
+	return &hub{store: s, events: events, heard: make(chan happening, 1024), done: make(chan struct{}), watchers: make(map[*watcher]struct{})}
+}
+
+// run listens until ctx is done, and then ends every watch.
+func (h *hub) run(ctx context.Context) error {
+	defer close(h.done)
+	listening, end := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer end()
+	group.Go(func() { h.events.Listen(listening, eventspb.Everything, h.tellAll, h.hear) })
+	ticker := time.NewTicker(blindPoll)
+	defer ticker.Stop()
+	blind := false
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case first := <-h.heard:
+			h.tell(ctx, h.gather(first))
+		case <-ticker.C:
+			away := !h.events.Connected()
+			if away || blind {
+				h.tellAll()
+			}
+			blind = away
+		}
+	}
+}
+
+// hear takes an event from the broker. When too many come at once, all watches are
+// told to look for themselves.
+func (h *hub) hear(msg bus.Msg) {
+	if !h.watched() {
+		return
+	}
+	id, err := uuid.Parse(msg.Entity)
+	if err != nil {
+		return
+	}
+	select {
+	case h.heard <- happening{id, msg.Type == eventspb.CEType(eventspb.TypeMessageSubmitted)}:
+	default:
+		h.tellAll()
+	}
+}
+
+func (h *hub) watched() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.watchers) > 0
+}
+
+// gather takes what else has been heard, without waiting.
+func (h *hub) gather(first happening) []happening {
+	batch := []happening{first}
+	for len(batch) < cap(h.heard) {
+		select {
+		case next := <-h.heard:
+			batch = append(batch, next)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// tell looks up whose conversations have changed and tells their watches.
+func (h *hub) tell(ctx context.Context, batch []happening) {
+	ids := make([]uuid.UUID, len(batch))
+	for i, happened := range batch {
+		ids[i] = happened.conversation
+	}
+	owners, err := h.store.ownersOf(ctx, ids)
+	if err != nil {
+		if ctx.Err() == nil {
+			slog.WarnContext(ctx, "telling watches to look for themselves", "error", err)
+		}
+		h.tellAll()
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, happened := range batch {
+		owner, ok := owners[happened.conversation]
+		if !ok {
+			continue
+		}
+		for w := range h.watchers {
+			if w.scope.covers(&owner) {
+				w.offer(happened)
+			}
+		}
+	}
+}
+
+func (h *hub) tellAll() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for w := range h.watchers {
+		w.offer(happening{})
+	}
+}
+
+// offer hands a hint over without waiting. Of a full backlog, one entry becomes the
+// hint that any may have changed.
+func (w *watcher) offer(happened happening) {
+	select {
+	case w.ch <- happened:
+		return
+	default:
+	}
+	select {
+	case <-w.ch:
+	default:
+	}
+	select {
+	case w.ch <- happening{}:
+	default:
+	}
+}
+
+// open begins a watch; call end when it is over.
+func (h *hub) open(caller string, sc scope) (w *watcher, end func(), err error) {
+	w = &watcher{caller, sc, make(chan happening, watchBacklog)}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	open := 0
+	for other := range h.watchers {
+		if other.caller == caller {
+			open++
+		}
+	}
+	if open >= watchesMost {
+		return nil, nil, errTooManyWatches
+	}
+	h.watchers[w] = struct{}{}
+	return w, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(h.watchers, w)
+	}, nil
+}
+
+// watch calls send at once and at each hint, until the caller leaves, the watch's
+// time is over or the process drains.
+func (h *hub) watch(ctx context.Context, caller string, sc scope, send func(happening) error) error {
+	w, end, err := h.open(caller, sc)
+	if err != nil {
+		return err
+	}
+	defer end()
+	over := time.NewTimer(watchLife)
+	defer over.Stop()
+	if err := send(happening{}); err != nil {
+		return err
+	}
+	for {
+		select {
+		case happened := <-w.ch:
+			if err := send(happened); err != nil {
+				return err
+			}
+		case <-over.C:
+			return nil
+		case <-h.done:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (happened happening) id() string {
+	if happened.conversation == uuid.Nil {
+		return ""
+	}
+	return happened.conversation.String()
+}
+
+// WatchConversations implements MessagingService. See the .proto.
+func (s *server) WatchConversations(_ *messagingpb.WatchConversationsRequest, stream grpc.ServerStreamingServer[messagingpb.WatchConversationsResponse]) error {
+	ctx := stream.Context()
+	member := auth.FromContext(ctx).Subject
+	return s.hub.watch(ctx, member, scope{member: member}, func(happened happening) error {
+		unread, err := s.store.unreadOf(ctx, member)
+		if err != nil {
+			return statusOf(err)
+		}
+		return stream.Send(&messagingpb.WatchConversationsResponse{ConversationId: happened.id(), UnreadCount: unread})
+	})
+}
+
+// WatchQueue implements AgentService.
+func (s *agentServer) WatchQueue(_ *messagingpb.WatchQueueRequest, stream grpc.ServerStreamingServer[messagingpb.WatchQueueResponse]) error {
+	ctx := stream.Context()
+	id := auth.FromContext(ctx)
+	return s.hub.watch(ctx, id.Subject, scopeOf(id), func(happened happening) error {
+		return stream.Send(&messagingpb.WatchQueueResponse{ConversationId: happened.id(), Opened: happened.opened})
+	})
+}
+
+// ownersOf returns as much of conversations as tells who may see them.
+func (s *store) ownersOf(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]conversationRow, error) {
+	rows, err := many[struct {
+		ID       uuid.UUID `db:"id"`
+		MemberID string    `db:"member_id"`
+		Caisse   string    `db:"caisse"`
+		Queue    string    `db:"queue"`
+	}](ctx, s.pool, "reading who may see conversations", `SELECT id, member_id, caisse, queue FROM conversation WHERE id = ANY($1)`, ids)
+	owners := make(map[uuid.UUID]conversationRow, len(rows))
+	for _, row := range rows {
+		owners[row.ID] = conversationRow{ID: row.ID, MemberID: row.MemberID, Caisse: row.Caisse, Queue: row.Queue}
+	}
+	return owners, err
+}

@@ -1,0 +1,160 @@
+package messaging
+
+import (
+	"context"
+	"errors"
+	"io"
+	"testing"
+
+	"github.com/google/uuid"
+	"google.golang.org/grpc/codes"
+
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+)
+
+// watch opens a member's watch and waits for its first answer.
+func (c caller) watch(t *testing.T) (next func() *messagingpb.WatchConversationsResponse, ended func() error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(c.call(t), patience)
+	t.Cleanup(cancel)
+	stream, err := c.messaging.WatchConversations(ctx, &messagingpb.WatchConversationsRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	next = func() *messagingpb.WatchConversationsResponse {
+		t.Helper()
+		got, err := stream.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	if first := next(); first.GetConversationId() != "" || first.GetUnreadCount() != 0 {
+		t.Fatalf("the first answer is %v", first)
+	}
+	return next, func() error { _, err := stream.Recv(); return err }
+}
+
+// heard has a member submit until the process reads what is published, and returns
+// the conversation of which it was told.
+func (s *stage) heard(t *testing.T, c caller) string {
+	t.Helper()
+	next, _ := c.watch(t)
+	for {
+		id := c.submit(t).GetId()
+		// Told of nothing in particular: the events before now were missed.
+		if told := next(); told.GetConversationId() == id {
+			return id
+		}
+	}
+}
+
+func TestWatch_MemberAndQueue(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	jeanne, paul, claire := s.member(t, "jeanne"), s.member(t, "paul"), s.clerk(t, "claire")
+	pauls := s.heard(t, paul)
+	next, _ := jeanne.watch(t)
+	ctx, cancel := context.WithTimeout(claire.call(t), patience)
+	defer cancel()
+	queue, err := claire.agent.WatchQueue(ctx, &messagingpb.WatchQueueRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first, err := queue.Recv(); err != nil || first.GetConversationId() != "" {
+		t.Fatalf("the queue's first answer is %v, %v", first, err)
+	}
+	elsewhere := s.clerk(t, "denis", map[string]any{"caisse": "msa-29"})
+	far, err := elsewhere.agent.WatchQueue(elsewhere.call(t), &messagingpb.WatchQueueRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := far.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	// What happens to somebody else's conversation first is not told to Jeanne.
+	claire.claim(t, pauls)
+	id := jeanne.submit(t).GetId()
+	if told := next(); told.GetConversationId() != id || told.GetUnreadCount() != 0 {
+		t.Errorf("told %v, want her own conversation", told)
+	}
+	claire.reply(t, id, true)
+	if told := next(); told.GetConversationId() != id || told.GetUnreadCount() != 1 {
+		t.Errorf("told %v, want one unread", told)
+	}
+	var opened []string
+	for range 3 {
+		told, err := queue.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if told.GetOpened() {
+			opened = append(opened, told.GetConversationId())
+		}
+	}
+	if len(opened) != 1 || opened[0] != id {
+		t.Errorf("opened %v, want %s", opened, id)
+	}
+	// A conversation of the other caisse is the first thing that its agent hears of.
+	other := s.member(t, "yann", map[string]any{"caisse": "msa-29"}).submit(t).GetId()
+	if told, err := far.Recv(); err != nil || told.GetConversationId() != other {
+		t.Errorf("told %v, %v, want %s", told, err, other)
+	}
+}
+
+func TestWatch_EndsWithTheProcess(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	_, ended := s.member(t, "jeanne").watch(t)
+	s.stop() // fails the test when the drain waits for the watch
+	if err := ended(); err == nil {
+		t.Error("the watch goes on")
+	}
+}
+
+func TestWatch_TooMany(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	jeanne := s.member(t, "jeanne")
+	for range watchesMost {
+		jeanne.watch(t)
+	}
+	stream, err := jeanne.messaging.WatchConversations(jeanne.call(t), &messagingpb.WatchConversationsRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = stream.Recv()
+	refused(t, err, codes.ResourceExhausted, "WATCHES_TOO_MANY", "")
+	s.member(t, "paul").watch(t)
+}
+
+func TestWatcher_OfferNeverWaits(t *testing.T) {
+	t.Parallel()
+	w := &watcher{ch: make(chan happening, watchBacklog)}
+	for range 10 * watchBacklog {
+		w.offer(happening{conversation: uuid.New()})
+	}
+	blind := false
+	for range watchBacklog {
+		if told := <-w.ch; told.conversation == uuid.Nil {
+			blind = true
+		}
+	}
+	if !blind {
+		t.Error("a watch that missed changes was not told to look for itself")
+	}
+}
+
+// The end of a stream by its server is no error of the caller's.
+func TestWatch_LifeIsOver(t *testing.T) {
+	t.Parallel()
+	h := newHub(nil, nil)
+	close(h.done)
+	err := h.watch(t.Context(), "jeanne", scope{member: "jeanne"}, func(happening) error { return nil })
+	if err != nil && !errors.Is(err, io.EOF) {
+		t.Errorf("got %v", err)
+	}
+	if len(h.watchers) != 0 {
+		t.Error("the watch was not taken off")
+	}
+}
