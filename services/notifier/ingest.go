@@ -75,8 +75,8 @@ func (in *ingest) take(ctx context.Context, msgs []bus.Msg) error {
 }
 
 // plansOf says which deliveries an event asks for: an acknowledgement by e-mail
-// and by SMS, the announcement of a reply by e-mail alone. Other events ask for
-// none.
+// and by SMS, the announcement of a reply by e-mail, and by SMS for who asked for
+// it. Other events ask for none.
 func plansOf(msg bus.Msg) ([]plan, error) {
 	var event interface {
 		proto.Message
@@ -102,6 +102,9 @@ func plansOf(msg bus.Msg) ([]plan, error) {
 	conversation, err := uuid.Parse(event.GetOrigin().GetConversationId())
 	if err != nil {
 		return nil, fmt.Errorf("reading its conversation id: %w", err)
+	}
+	if reply, ok := event.(*eventspb.ReplyPosted); ok && reply.GetSms() {
+		ways = append(ways, bySMS)
 	}
 	plans := make([]plan, len(ways))
 	if seeded.On(seeded.DedupeByBrokerOnly) {

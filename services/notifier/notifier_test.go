@@ -235,7 +235,7 @@ func eventOf(t *testing.T, kind string, to *messagingpb.Recipient) (uuid.UUID, b
 	origin := &eventspb.Origin{EventId: id.String(), ConversationId: to.GetConversationId(), Reference: to.GetReference(), Caisse: "armorique"}
 	var payload proto.Message = &eventspb.MessageSubmitted{Origin: origin}
 	if kind == eventspb.TypeReplyPosted {
-		payload = &eventspb.ReplyPosted{Origin: origin, Final: true}
+		payload = &eventspb.ReplyPosted{Origin: origin, Final: true, Sms: to.GetSmsOnReply()}
 	}
 	data, err := proto.Marshal(payload)
 	if err != nil {
@@ -309,6 +309,46 @@ func TestSubmissionAndReply(t *testing.T) {
 		if !strings.Contains(figures, "messagerie.notifier."+name) {
 			t.Errorf("figure %s is missing", name)
 		}
+	}
+}
+
+// What a member has chosen decides, as it is when the SMS would leave.
+func TestPreferences(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.start(t)
+	silent, eager, fickle := s.newcomer(), s.newcomer(), s.newcomer()
+	silent.NoSmsOnAcknowledgement, eager.SmsOnReply, fickle.SmsOnReply = true, true, true
+	events := make([]bus.Event, 0, 6)
+	for _, to := range []*messagingpb.Recipient{silent, eager, fickle} {
+		for _, kind := range []string{eventspb.TypeMessageSubmitted, eventspb.TypeReplyPosted} {
+			_, event := eventOf(t, kind, to)
+			events = append(events, event)
+		}
+	}
+	fickle.SmsOnReply = false // between the reply and the SMS
+	s.publish(t, events...)
+	s.settled(t, 11)
+	told := make(map[string]int)
+	for _, text := range s.providers.accepted(bySMS) {
+		told[text.Form.Get("Body")]++
+	}
+	texts := 0
+	for body, n := range told {
+		texts += n
+		if size, ok := septets(body); !ok || size > onePart || strings.Contains(body, "http") {
+			t.Errorf("SMS %q", body)
+		}
+	}
+	if mails := s.providers.accepted(byEmail); len(mails) != 6 || texts != 3 {
+		t.Errorf("%d mails and %d SMS, want 6, and 3: two acknowledgements and a reply", len(mails), texts)
+	}
+	var notWanted int
+	if err := s.ledger.pool.QueryRow(t.Context(), `SELECT count(*) FROM delivery WHERE state = 'suppressed' AND reason = 'NOT_WANTED'`).Scan(&notWanted); err != nil || notWanted != 2 {
+		t.Errorf("%d not wanted, %v; want 2", notWanted, err)
+	}
+	if letters, err := s.ledger.DeadLetters(t.Context(), letterFilter{deliveries: true}, nil, 10); err != nil || len(letters) != 0 {
+		t.Errorf("dead letters %v, %v", letters, err)
 	}
 }
 

@@ -158,7 +158,7 @@ var (
 )
 
 // longDate is a moment as a letter gives it, in Paris:
-// "lundi 23 novembre 2026 à 14 h 05".
+// "lundi 23 novembre 2026 à 14 h 05", the time not to be broken.
 func longDate(t time.Time, lang string) string {
 	t = t.In(paris)
 	if lang == "en" {
@@ -168,7 +168,7 @@ func longDate(t time.Time, lang string) string {
 	if t.Day() == 1 {
 		day = "1er"
 	}
-	return fmt.Sprintf("%s %s %s %d à %d h %02d", frenchDays[t.Weekday()], day, frenchMonths[t.Month()-1], t.Year(), t.Hour(), t.Minute())
+	return fmt.Sprintf("%s %s %s %d à %d\u00a0h\u00a0%02d", frenchDays[t.Weekday()], day, frenchMonths[t.Month()-1], t.Year(), t.Hour(), t.Minute())
 }
 
 // shortDate is a moment in few septets, in Paris.

@@ -27,6 +27,7 @@ const (
 	reasonEmailInvalid = "EMAIL_INVALID"
 	reasonNoPhone      = "NO_PHONE"
 	reasonPhoneInvalid = "PHONE_INVALID"
+	reasonNotWanted    = "NOT_WANTED"           // the member has switched this SMS off
 	reasonNobody       = "CONVERSATION_UNKNOWN" // messaging does not know it (any more)
 	reasonRender       = "RENDER_FAILED"
 	reasonQuiet        = "QUIET_HOURS"
@@ -304,6 +305,9 @@ func byMail(m mailer, c composer) func(context.Context, delivery, *messagingpb.R
 // byText delivers through a texter.
 func byText(t texter, c composer) func(context.Context, delivery, *messagingpb.Recipient) answer {
 	return func(ctx context.Context, d delivery, to *messagingpb.Recipient) answer {
+		if d.Kind == messageSubmitted && to.GetNoSmsOnAcknowledgement() || d.Kind == replyPosted && !to.GetSmsOnReply() {
+			return answer{class: classSuppressed, reason: reasonNotWanted}
+		}
 		if to.GetPhone() == "" {
 			return answer{class: classSuppressed, reason: reasonNoPhone}
 		}

@@ -82,16 +82,20 @@ func (s *server) timeline(ctx context.Context, conversation string, reader *mess
 	if err != nil {
 		return nil, statusOf(err)
 	}
-	list := make([]*notifierpb.Delivery, len(rows))
-	for i, row := range rows {
-		list[i] = &notifierpb.Delivery{
+	list := make([]*notifierpb.Delivery, 0, len(rows))
+	for _, row := range rows {
+		if row.State == suppressed && row.Reason == reasonNotWanted {
+			continue // what a member does not want is no part of what happened
+		}
+		entry := &notifierpb.Delivery{
 			Channel: channelOf[row.Channel], Purpose: purposeOf[row.Kind], State: stateOf[row.State],
 			OccurTime: timestamppb.New(row.Occurred), UpdateTime: timestamppb.New(row.Updated),
 		}
-		if list[i].GetState() != notifierpb.DeliveryState_PENDING {
+		if entry.GetState() != notifierpb.DeliveryState_PENDING {
 			// While it is under way, its last obstacle is nobody's concern.
-			list[i].Reason = row.Reason
+			entry.Reason = row.Reason
 		}
+		list = append(list, entry)
 	}
 	return list, nil
 }
