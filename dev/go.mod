@@ -21,6 +21,7 @@ require (
 	github.com/google/uuid v1.6.0
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/ma-messagerie/messagerie/services/notifier v0.0.0
+	github.com/ma-messagerie/messagerie/web v0.0.0
 	github.com/nats-io/nats-server/v2 v2.15.2
 	github.com/prometheus/client_golang v1.25.0
 	github.com/rs/zerolog v1.28.0
@@ -76,6 +77,7 @@ require (
 	github.com/nats-io/nats.go v1.55.0 // indirect
 	github.com/nats-io/nkeys v0.4.16 // indirect
 	github.com/nats-io/nuid v1.0.1 // indirect
+	github.com/nyaruka/phonenumbers v1.8.1 // indirect
 	github.com/pkg/errors v0.9.1 // indirect
 	github.com/pressly/goose/v3 v3.29.0 // indirect
 	github.com/prometheus/client_model v0.6.3 // indirect
@@ -135,3 +137,5 @@ replace github.com/ma-messagerie/messagerie/services/messaging => ../services/me
 replace github.com/ma-messagerie/messagerie/services/taxonomy => ../services/taxonomy
 
 replace github.com/ma-messagerie/messagerie/services/notifier => ../services/notifier
+
+replace github.com/ma-messagerie/messagerie/web => ../web

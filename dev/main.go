@@ -66,6 +66,7 @@ func run(ctx context.Context) error {
 	}
 	fmt.Printf(`Ma messagerie is running.
 
+  Pages           http://%[7]s          members and agents, in a browser
   API (REST)      http://%[1]s          (OpenAPI: /openapi.json)
   API (gRPC)      %[2]s
   Sign-in         http://%[3]s          a token: /dev/token?as=jeanne
@@ -74,7 +75,7 @@ func run(ctx context.Context) error {
   State and log   %[6]s
 
 Ctrl-C stops it. The README has curl commands to try.
-`, s.HTTP, s.GRPC, s.OIDC, s.Inbox, s.NATS, cfg.StateDir)
+`, s.HTTP, s.GRPC, s.OIDC, s.Inbox, s.NATS, cfg.StateDir, s.Web)
 	ended := make(chan error, 1)
 	go func() { ended <- s.Wait() }()
 	select {
@@ -109,7 +110,7 @@ func demo(ctx context.Context) (err error) {
 	}
 	slog.SetDefault(slog.New(slog.DiscardHandler))
 	const free = "127.0.0.1:0"
-	s, err := stack.Start(ctx, stack.Config{StateDir: dir, HTTPAddr: free, GRPCAddr: free, OIDCAddr: free, InboxAddr: free, NATSAddr: free})
+	s, err := stack.Start(ctx, stack.Config{StateDir: dir, WebAddr: free, HTTPAddr: free, GRPCAddr: free, OIDCAddr: free, InboxAddr: free, NATSAddr: free})
 	if err != nil {
 		return err
 	}

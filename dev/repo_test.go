@@ -20,6 +20,7 @@ import (
 	"github.com/ma-messagerie/messagerie/services/messaging"
 	"github.com/ma-messagerie/messagerie/services/notifier"
 	"github.com/ma-messagerie/messagerie/services/taxonomy"
+	"github.com/ma-messagerie/messagerie/web"
 )
 
 // The repository tests itself: what no compiler and no linter says.
@@ -126,6 +127,8 @@ func TestBinariesLinkWhatTheyNeed(t *testing.T) {
 		"services/taxonomy":  {"github.com/sendgrid", "github.com/nats-io/nats.go", "github.com/tink-crypto", module + "services/messaging"},
 		// The notifier never holds a text, so it has no key to one.
 		"services/notifier": {"github.com/tink-crypto", module + "services/messaging"},
+		// Pages are made of what the gateway says.
+		"web": {"github.com/jackc/pgx", "github.com/nats-io", "github.com/sendgrid", "github.com/twilio", "github.com/tink-crypto", module + "services"},
 		// The command knows the contract and the gateway's address, nothing else.
 		"cli": {"github.com/jackc/pgx", "github.com/nats-io", "github.com/sendgrid", "github.com/twilio", "github.com/tink-crypto", module + "chassis", module + "services"},
 	}
@@ -169,7 +172,7 @@ func TestMainsAreShort(t *testing.T) {
 	t.Parallel()
 	const most = 20
 	sources(t, func(path string) {
-		if !strings.HasPrefix(path, "services/") && !strings.HasPrefix(path, "cli/") || filepath.Base(path) != "main.go" {
+		if !strings.HasPrefix(path, "services/") && !strings.HasPrefix(path, "cli/") && !strings.HasPrefix(path, "web/") || filepath.Base(path) != "main.go" {
 			return
 		}
 		content, err := os.ReadFile(filepath.Join(root(t), path))
@@ -210,7 +213,7 @@ func TestOperationsListsEverySetting(t *testing.T) {
 		t.Fatal(err)
 	}
 	for prefix, config := range map[string]any{
-		"GATEWAY_": gateway.Config{}, "MESSAGING_": messaging.Config{}, "TAXONOMY_": taxonomy.Config{}, "NOTIFIER_": notifier.Config{}, "DEV_": stack.Config{},
+		"GATEWAY_": gateway.Config{}, "MESSAGING_": messaging.Config{}, "TAXONOMY_": taxonomy.Config{}, "NOTIFIER_": notifier.Config{}, "WEB_": web.Config{}, "DEV_": stack.Config{},
 	} {
 		for _, name := range settings(reflect.TypeOf(config), "") {
 			// Settings of all processes are listed once, without a prefix.

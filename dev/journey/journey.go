@@ -18,8 +18,8 @@ import (
 
 // Places are the addresses of a running system.
 type Places struct {
-	// Gateway, OIDC and Inbox are base URLs without a final slash.
-	Gateway, OIDC, Inbox string
+	// Web, Gateway, OIDC and Inbox are base URLs without a final slash.
+	Web, Gateway, OIDC, Inbox string
 }
 
 // traveller is one persona on the way through the steps.

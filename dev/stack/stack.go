@@ -35,6 +35,7 @@ import (
 	"github.com/ma-messagerie/messagerie/services/messaging"
 	"github.com/ma-messagerie/messagerie/services/notifier"
 	"github.com/ma-messagerie/messagerie/services/taxonomy"
+	"github.com/ma-messagerie/messagerie/web"
 )
 
 // Config is read from DEV_*. Every address may have the port 0: a free one.
@@ -46,6 +47,8 @@ type Config struct {
 	// HTTPAddr and GRPCAddr are the gateway's.
 	HTTPAddr string `env:"HTTP_ADDR" envDefault:"127.0.0.1:8080"`
 	GRPCAddr string `env:"GRPC_ADDR" envDefault:"127.0.0.1:9090"`
+	// WebAddr is where the pages are.
+	WebAddr string `env:"WEB_ADDR" envDefault:"127.0.0.1:8000"`
 	// OIDCAddr is the OIDC provider's.
 	OIDCAddr string `env:"OIDC_ADDR" envDefault:"127.0.0.1:5556"`
 	// InboxAddr is that of the stand-in for the providers.
@@ -94,8 +97,8 @@ const readyTimeout = 60 * time.Second
 // Stack is the running system.
 type Stack struct {
 	cfg Config
-	// HTTP, GRPC, OIDC, Inbox and NATS are where things are.
-	HTTP, GRPC, OIDC, Inbox, NATS string
+	// Web, HTTP, GRPC, OIDC, Inbox and NATS are where things are.
+	Web, HTTP, GRPC, OIDC, Inbox, NATS string
 	// Mailbox is the stand-in, for whoever wants to look without HTTP.
 	Mailbox *inbox.Inbox
 
@@ -107,6 +110,7 @@ type Stack struct {
 	provider  *oidc.Provider
 	machines  map[string]auth.MachineConfig
 	keyset    string
+	webKey    string
 
 	cancel   context.CancelFunc
 	services *errgroup.Group
@@ -150,14 +154,32 @@ func (s *Stack) openState(ctx context.Context) error {
 			return err
 		}
 	}
-	return s.openKeyset()
+	if err := s.openKeyset(); err != nil {
+		return err
+	}
+	return s.openWebKey()
+}
+
+// openWebKey reads the key that seals the pages' cookies, or makes one: people stay
+// signed in over a restart.
+func (s *Stack) openWebKey() error {
+	content, err := os.ReadFile(s.path("web.key"))
+	if errors.Is(err, fs.ErrNotExist) {
+		s.webKey = web.NewSessionKey()
+		return writeDurably(s.path("web.key"), []byte(s.webKey))
+	}
+	if err != nil {
+		return fmt.Errorf("reading the pages' key: %w", err)
+	}
+	s.webKey = string(content)
+	return nil
 }
 
 func (s *Stack) eraseState(ctx context.Context) error {
 	if err := localpg.Erase(ctx, s.path("postgres")); err != nil {
 		return err
 	}
-	for _, part := range []string{"nats", "oidc", "inbox", "keyset.json"} {
+	for _, part := range []string{"nats", "oidc", "inbox", "keyset.json", "web.key"} {
 		if err := os.RemoveAll(s.path(part)); err != nil {
 			return fmt.Errorf("starting clean: %w", err)
 		}
@@ -207,6 +229,7 @@ func (s *Stack) listen(ctx context.Context) error {
 		name, addr, setting string
 		at                  *string
 	}{
+		{"web", s.cfg.WebAddr, "DEV_WEB_ADDR", &s.Web},
 		{"http", s.cfg.HTTPAddr, "DEV_HTTP_ADDR", &s.HTTP},
 		{"grpc", s.cfg.GRPCAddr, "DEV_GRPC_ADDR", &s.GRPC},
 		{"oidc", s.cfg.OIDCAddr, "DEV_OIDC_ADDR", &s.OIDC},
@@ -282,7 +305,7 @@ func (s *Stack) startBroker(context.Context) error {
 // services, which need them to the last.
 func (s *Stack) startStandIns(context.Context) error {
 	var err error
-	s.provider, err = oidc.New(oidc.Config{BaseURL: "http://" + s.OIDC, StateDir: s.path("oidc")})
+	s.provider, err = oidc.New(oidc.Config{BaseURL: "http://" + s.OIDC, StateDir: s.path("oidc"), WebURLs: s.webURLs()})
 	if err != nil {
 		return err
 	}
@@ -315,7 +338,7 @@ func (s *Stack) startStandIns(context.Context) error {
 	return nil
 }
 
-// startServices runs the four services. The first that fails ends the others.
+// startServices runs the four services and the front end. The first that fails ends the others.
 func (s *Stack) startServices(ctx context.Context) error {
 	ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	group, ctx := errgroup.WithContext(ctx)
@@ -331,6 +354,7 @@ func (s *Stack) startServices(ctx context.Context) error {
 	run("taxonomy", func(ctx context.Context) error { return taxonomy.Run(ctx, s.taxonomyConfig()) })
 	run("messaging", func(ctx context.Context) error { return messaging.Run(ctx, s.messagingConfig()) })
 	run("notifier", func(ctx context.Context) error { return notifier.Run(ctx, s.notifierConfig()) })
+	run("web", func(ctx context.Context) error { return web.Run(ctx, s.webConfig()) })
 	run("gateway", func(ctx context.Context) error { return gateway.Run(ctx, s.gatewayConfig()) })
 	return nil
 }
@@ -383,6 +407,21 @@ func (s *Stack) gatewayConfig() gateway.Config {
 		Process: process(), ServerConfig: rpc.ServerConfig{Listener: s.listeners["grpc"], Reflection: true}, Config: s.tokens(),
 		HTTPListener: s.listeners["http"], TaxonomyAddr: s.addr("taxonomy"), MessagingAddr: s.addr("messaging"), NotifierAddr: s.addr("notifier"),
 		CallTimeout: 10 * time.Second, MaxConcurrent: 512, RatePerCaller: 100, BurstPerCaller: 200, RatePerAddress: 1000, BurstPerAddress: 2000, AccessLog: true,
+	}
+}
+
+// webURLs are the addresses by which a browser on this machine finds the pages.
+func (s *Stack) webURLs() []string {
+	_, port, _ := net.SplitHostPort(s.Web)
+	return []string{"http://" + s.Web, "http://localhost:" + port}
+}
+
+func (s *Stack) webConfig() web.Config {
+	return web.Config{
+		Process: process(), HTTPListener: s.listeners["web"], PublicURL: "http://" + s.Web, GatewayAddr: s.GRPC,
+		Members:    web.Provider{Issuer: "http://" + s.OIDC + "/usagers", ClientID: "web"},
+		Agents:     web.Provider{Issuer: "http://" + s.OIDC + "/agents", ClientID: "web"},
+		SessionKey: s.webKey, BodyName: "Caisse d’Armorique", Publisher: "Ma messagerie (développement)",
 	}
 }
 
@@ -470,5 +509,5 @@ func (s *Stack) stopOnce() error {
 
 // Places are the addresses that a journey needs.
 func (s *Stack) Places() journey.Places {
-	return journey.Places{Gateway: "http://" + s.HTTP, OIDC: "http://" + s.OIDC, Inbox: "http://" + s.Inbox}
+	return journey.Places{Web: "http://" + s.Web, Gateway: "http://" + s.HTTP, OIDC: "http://" + s.OIDC, Inbox: "http://" + s.Inbox}
 }

@@ -77,7 +77,7 @@ func stateDir(t *testing.T) string {
 
 func start(t *testing.T, dir string) *stack.Stack {
 	t.Helper()
-	s, err := stack.Start(t.Context(), stack.Config{StateDir: dir, HTTPAddr: free, GRPCAddr: free, OIDCAddr: free, InboxAddr: free, NATSAddr: free})
+	s, err := stack.Start(t.Context(), stack.Config{StateDir: dir, WebAddr: free, HTTPAddr: free, GRPCAddr: free, OIDCAddr: free, InboxAddr: free, NATSAddr: free})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -548,7 +548,7 @@ func TestReset_StartsClean(t *testing.T) {
 	if err := s.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	again, err := stack.Start(t.Context(), stack.Config{StateDir: dir, Reset: true, HTTPAddr: free, GRPCAddr: free, OIDCAddr: free, InboxAddr: free, NATSAddr: free})
+	again, err := stack.Start(t.Context(), stack.Config{StateDir: dir, Reset: true, WebAddr: free, HTTPAddr: free, GRPCAddr: free, OIDCAddr: free, InboxAddr: free, NATSAddr: free})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -563,11 +563,11 @@ func TestStart_TellsWhatIsInTheWay(t *testing.T) {
 	t.Parallel()
 	dir := stateDir(t)
 	s := start(t, dir)
-	_, err := stack.Start(t.Context(), stack.Config{StateDir: dir, HTTPAddr: free, GRPCAddr: free, OIDCAddr: free, InboxAddr: free, NATSAddr: free})
+	_, err := stack.Start(t.Context(), stack.Config{StateDir: dir, WebAddr: free, HTTPAddr: free, GRPCAddr: free, OIDCAddr: free, InboxAddr: free, NATSAddr: free})
 	if err == nil || !strings.Contains(err.Error(), dir) {
 		t.Errorf("the same state folder: %v", err)
 	}
-	_, err = stack.Start(t.Context(), stack.Config{StateDir: stateDir(t), HTTPAddr: s.HTTP, GRPCAddr: free, OIDCAddr: free, InboxAddr: s.Inbox, NATSAddr: free})
+	_, err = stack.Start(t.Context(), stack.Config{StateDir: stateDir(t), WebAddr: free, HTTPAddr: s.HTTP, GRPCAddr: free, OIDCAddr: free, InboxAddr: s.Inbox, NATSAddr: free})
 	if err == nil {
 		t.Fatal("started on taken ports")
 	}
