@@ -158,17 +158,17 @@ var (
 )
 
 // longDate is a moment as a letter gives it, in Paris:
-// "lundi 23 novembre 2026 à 14 h 05", the time not to be broken.
+// "lundi 23 novembre 2026 à 14 h 05", whose hour no line breaks.
 func longDate(t time.Time, lang string) string {
 	t = t.In(paris)
 	if lang == "en" {
-		return t.Format("Monday 2 January 2006 at 15:04") + " (Paris time)"
+		return t.Format("Monday 2 January 2006 at 15:04") + " (Paris\u00a0time)"
 	}
 	day := fmt.Sprint(t.Day())
 	if t.Day() == 1 {
 		day = "1er"
 	}
-	return fmt.Sprintf("%s %s %s %d à %d\u00a0h\u00a0%02d", frenchDays[t.Weekday()], day, frenchMonths[t.Month()-1], t.Year(), t.Hour(), t.Minute())
+	return fmt.Sprintf("%s %s %s %d à\u00a0%d\u00a0h\u00a0%02d", frenchDays[t.Weekday()], day, frenchMonths[t.Month()-1], t.Year(), t.Hour(), t.Minute())
 }
 
 // shortDate is a moment in few septets, in Paris.

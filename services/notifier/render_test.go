@@ -84,7 +84,7 @@ func TestMailHoldsWhatItMustAndNoMore(t *testing.T) {
 				t.Fatal(err)
 			}
 			for part, body := range map[string]string{"text": mail.Text, "html": mail.HTML} {
-				wants := []string{"MSA-7K3D92QX", "messagerie.example.org"}
+				wants := []string{"MSA-7K3D92QX", "messagerie.example.org", "23 "}
 				if event == messageSubmitted {
 					wants = append(wants, "29412 Landerneau Cedex", "02 98 85 79 79", "famille@msa.example.org", "2026", "5 ", "L. 112-11", "R. 112-5")
 				}
@@ -104,6 +104,38 @@ func TestMailHoldsWhatItMustAndNoMore(t *testing.T) {
 			}
 			if strings.ContainsAny(mail.Subject, "\r\n") || !strings.Contains(mail.Subject, "MSA-7K3D92QX") {
 				t.Errorf("%s %s: subject %q", event, lang, mail.Subject)
+			}
+		}
+	}
+}
+
+// What makes a mail readable wherever it is opened, and what a reply's may not
+// add: the service answers for a theme, which may be health.
+func TestMailForm(t *testing.T) {
+	t.Parallel()
+	for event, byLang := range library {
+		for lang := range byLang {
+			mail, err := words.mail(event, member(lang))
+			if err != nil {
+				t.Fatal(err)
+			}
+			tables, layouts := strings.Count(mail.HTML, "<table"), strings.Count(mail.HTML, `<table role="presentation"`)
+			if tables == 0 || tables != layouts || strings.Count(mail.HTML, "<h1") != 1 {
+				t.Errorf("%s %s: %d of %d tables are for layout, %d headings", event, lang, layouts, tables, strings.Count(mail.HTML, "<h1"))
+			}
+			for _, want := range []string{
+				"max-width:580px", "font-size:18px", `name="color-scheme" content="light dark"`, "prefers-color-scheme: dark", `<div style="display:none;`,
+				`<div role="article"`, "Préférences",
+			} {
+				if !strings.Contains(mail.HTML, want) {
+					t.Errorf("%s %s: %q is missing", event, lang, want)
+				}
+			}
+			if !strings.Contains(mail.Text, "Préférences") || strings.Contains(mail.Text, "<") || strings.Contains(mail.Text, "\n\n\n") {
+				t.Errorf("%s %s: text: %s", event, lang, mail.Text)
+			}
+			if event == replyPosted && (strings.Contains(mail.HTML, "Famille") || strings.Contains(mail.Text, "Famille")) {
+				t.Errorf("%s %s names the service", event, lang)
 			}
 		}
 	}
@@ -205,14 +237,14 @@ func TestLocales(t *testing.T) {
 func TestDates(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct{ at, long, short string }{
-		{"2026-11-23T13:05:00Z", "lundi 23 novembre 2026 à 14\u00a0h\u00a005", "23/11/2026 à 14h05"},
-		{"2026-08-01T07:00:00Z", "samedi 1er août 2026 à 9\u00a0h\u00a000", "01/08/2026 à 09h00"},
+		{"2026-11-23T13:05:00Z", "lundi 23 novembre 2026 à\u00a014\u00a0h\u00a005", "23/11/2026 à 14h05"},
+		{"2026-08-01T07:00:00Z", "samedi 1er août 2026 à\u00a09\u00a0h\u00a000", "01/08/2026 à 09h00"},
 		// Midnight in Paris is the evening before in UTC, one hour or two.
-		{"2026-12-31T23:00:00Z", "vendredi 1er janvier 2027 à 0\u00a0h\u00a000", "01/01/2027 à 00h00"},
-		{"2026-06-30T22:00:00Z", "mercredi 1er juillet 2026 à 0\u00a0h\u00a000", "01/07/2026 à 00h00"},
+		{"2026-12-31T23:00:00Z", "vendredi 1er janvier 2027 à\u00a00\u00a0h\u00a000", "01/01/2027 à 00h00"},
+		{"2026-06-30T22:00:00Z", "mercredi 1er juillet 2026 à\u00a00\u00a0h\u00a000", "01/07/2026 à 00h00"},
 		// The night in which clocks go forward, on either side.
-		{"2026-03-29T00:59:00Z", "dimanche 29 mars 2026 à 1\u00a0h\u00a059", "29/03/2026 à 01h59"},
-		{"2026-03-29T01:00:00Z", "dimanche 29 mars 2026 à 3\u00a0h\u00a000", "29/03/2026 à 03h00"},
+		{"2026-03-29T00:59:00Z", "dimanche 29 mars 2026 à\u00a01\u00a0h\u00a059", "29/03/2026 à 01h59"},
+		{"2026-03-29T01:00:00Z", "dimanche 29 mars 2026 à\u00a03\u00a0h\u00a000", "29/03/2026 à 03h00"},
 	} {
 		at, err := time.Parse(time.RFC3339, row.at)
 		if err != nil {
@@ -226,7 +258,7 @@ func TestDates(t *testing.T) {
 		}
 	}
 	at := time.Date(2026, 11, 23, 13, 5, 0, 0, time.UTC)
-	if got, want := longDate(at, "en"), "Monday 23 November 2026 at 14:05 (Paris time)"; got != want {
+	if got, want := longDate(at, "en"), "Monday 23 November 2026 at 14:05 (Paris\u00a0time)"; got != want {
 		t.Errorf("longDate in English = %q, want %q", got, want)
 	}
 }
