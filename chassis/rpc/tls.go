@@ -1,12 +1,15 @@
 package rpc
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -152,24 +155,47 @@ func (m MutualTLS) providers() (identity, roots certprovider.Provider, err error
 }
 
 // ServerCertificate returns a TLS configuration that shows the certificate of two PEM
-// files, read again each minute, and asks callers for none.
+// files, read again each minute, and asks callers for none. A pair that cannot be read
+// any more, or does not go together while it is being replaced, leaves the last one.
 func ServerCertificate(certPath, keyPath string) (*tls.Config, error) {
-	if _, err := tls.LoadX509KeyPair(certPath, keyPath); err != nil {
-		return nil, fmt.Errorf("reading the certificate: %w", err)
-	}
-	provider, err := pemfile.NewProvider(pemfile.Options{CertFile: certPath, KeyFile: keyPath, RefreshDuration: certificateRefresh})
-	if err != nil {
-		return nil, fmt.Errorf("watching %s: %w", certPath, err)
+	w := &watchedPair{certPath: certPath, keyPath: keyPath}
+	if err := w.read(); err != nil {
+		return nil, err
 	}
 	return &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		NextProtos: []string{"h2", "http/1.1"},
-		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-			material, err := provider.KeyMaterial(hello.Context())
-			if err != nil {
-				return nil, fmt.Errorf("reading the certificate: %w", err)
-			}
-			return &material.Certs[0], nil
-		},
+		MinVersion:     tls.VersionTLS12,
+		NextProtos:     []string{"h2", "http/1.1"},
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) { return w.current(hello.Context()), nil },
 	}, nil
+}
+
+// watchedPair is a certificate and key on disk. grpc's own watcher wants both in one
+// folder.
+type watchedPair struct {
+	certPath, keyPath string
+
+	mu   sync.Mutex
+	cert *tls.Certificate
+	seen time.Time
+}
+
+func (w *watchedPair) read() error {
+	cert, err := tls.LoadX509KeyPair(w.certPath, w.keyPath)
+	if err != nil {
+		return fmt.Errorf("reading the certificate: %w", err)
+	}
+	w.cert, w.seen = &cert, time.Now()
+	return nil
+}
+
+func (w *watchedPair) current(ctx context.Context) *tls.Certificate {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if time.Since(w.seen) > certificateRefresh {
+		w.seen = time.Now()
+		if err := w.read(); err != nil {
+			slog.ErrorContext(ctx, "the certificate of before is shown", "error", err)
+		}
+	}
+	return w.cert
 }

@@ -1,6 +1,7 @@
-package rpc_test
+package rpc
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -16,6 +17,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
@@ -24,7 +26,6 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
-	"github.com/ma-messagerie/messagerie/chassis/rpc"
 )
 
 // authority signs certificates, as cert-manager does in a cluster.
@@ -44,7 +45,7 @@ func newAuthority(t *testing.T) authority {
 }
 
 // issue writes a pair for the names and returns what a process is configured with.
-func (a authority) issue(t *testing.T, names ...string) rpc.MutualTLS {
+func (a authority) issue(t *testing.T, names ...string) MutualTLS {
 	t.Helper()
 	dir, key := t.TempDir(), newKey(t)
 	template := &x509.Certificate{
@@ -55,7 +56,7 @@ func (a authority) issue(t *testing.T, names ...string) rpc.MutualTLS {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return rpc.MutualTLS{
+	return MutualTLS{
 		CertPath: writePEM(t, dir, "tls.crt", "CERTIFICATE", sign(t, template, a.cert, key, a.key)),
 		KeyPath:  writePEM(t, dir, "tls.key", "PRIVATE KEY", der),
 		CAPath:   writePEM(t, dir, "ca.crt", "CERTIFICATE", a.cert.Raw),
@@ -99,13 +100,13 @@ func writePEM(t *testing.T, dir, name, kind string, der []byte) string {
 }
 
 // serveTLS runs a server and returns its port.
-func serveTLS(t *testing.T, own rpc.MutualTLS) string {
+func serveTLS(t *testing.T, own MutualTLS) string {
 	t.Helper()
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := rpc.NewServer(rpc.ServerConfig{Listener: lis, MTLS: own}, auth.NewVerifier(auth.Config{}))
+	server, err := NewServer(ServerConfig{Listener: lis, MTLS: own}, auth.NewVerifier(auth.Config{}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +120,7 @@ func serveTLS(t *testing.T, own rpc.MutualTLS) string {
 // ask calls the server under the name localhost.
 func ask(t *testing.T, port string, secured grpc.DialOption) error {
 	t.Helper()
-	conn, err := rpc.Dial("localhost:"+port, nil, secured)
+	conn, err := Dial("localhost:"+port, nil, secured)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,9 +136,9 @@ func TestMutualTLS(t *testing.T) {
 	stranger.CAPath = ours.issue(t, "x").CAPath // trusts the server, is trusted by nobody
 	for _, row := range []struct {
 		name      string
-		server    rpc.MutualTLS
+		server    MutualTLS
 		peers     []string
-		client    rpc.MutualTLS
+		client    MutualTLS
 		wantTaken bool
 	}{
 		{"both of one authority", ours.issue(t, "localhost"), nil, ours.issue(t, "gateway"), true},
@@ -146,9 +147,9 @@ func TestMutualTLS(t *testing.T) {
 		{"a client of another authority", ours.issue(t, "localhost"), nil, stranger, false},
 		{"a server of another authority", theirs.issue(t, "localhost"), nil, ours.issue(t, "gateway"), false},
 		{"a server under another name", ours.issue(t, "taxonomy"), nil, ours.issue(t, "gateway"), false},
-		{"a client in plain text", ours.issue(t, "localhost"), nil, rpc.MutualTLS{}, false},
-		{"a server in plain text", rpc.MutualTLS{}, nil, ours.issue(t, "gateway"), false},
-		{"both in plain text", rpc.MutualTLS{}, nil, rpc.MutualTLS{}, true},
+		{"a client in plain text", ours.issue(t, "localhost"), nil, MutualTLS{}, false},
+		{"a server in plain text", MutualTLS{}, nil, ours.issue(t, "gateway"), false},
+		{"both in plain text", MutualTLS{}, nil, MutualTLS{}, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -169,7 +170,7 @@ func TestTLSClient_ShowsNoCertificate(t *testing.T) {
 	t.Parallel()
 	ours := newAuthority(t)
 	own := ours.issue(t, "localhost")
-	secured, err := rpc.TLSClient(own.CAPath)
+	secured, err := TLSClient(own.CAPath)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +183,7 @@ func TestServerCertificate(t *testing.T) {
 	t.Parallel()
 	ours := newAuthority(t)
 	own := ours.issue(t, "localhost")
-	config, err := rpc.ServerCertificate(own.CertPath, own.KeyPath)
+	config, err := ServerCertificate(own.CertPath, own.KeyPath)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +205,7 @@ func TestServerCertificate(t *testing.T) {
 			conn.Close()
 		}
 	}
-	if _, err := rpc.ServerCertificate(own.CertPath, ours.issue(t, "b").KeyPath); err == nil {
+	if _, err := ServerCertificate(own.CertPath, ours.issue(t, "b").KeyPath); err == nil {
 		t.Error("another's key was taken")
 	}
 }
@@ -215,19 +216,63 @@ func TestMutualTLS_Validate(t *testing.T) {
 	good, other := ours.issue(t, "a"), ours.issue(t, "b")
 	for _, row := range []struct {
 		name, want string
-		cfg        rpc.MutualTLS
+		cfg        MutualTLS
 	}{
-		{"nothing", "", rpc.MutualTLS{}},
+		{"nothing", "", MutualTLS{}},
 		{"all", "", good},
-		{"no key", "go together", rpc.MutualTLS{CertPath: good.CertPath, CAPath: good.CAPath}},
-		{"another's key", "MTLS_KEY_PATH", rpc.MutualTLS{CertPath: good.CertPath, KeyPath: other.KeyPath, CAPath: good.CAPath}},
-		{"no such file", "MTLS_CA_PATH", rpc.MutualTLS{CertPath: good.CertPath, KeyPath: good.KeyPath, CAPath: "/nowhere"}},
-		{"an authority that is a key", "MTLS_CA_PATH", rpc.MutualTLS{CertPath: good.CertPath, KeyPath: good.KeyPath, CAPath: good.KeyPath}},
-		{"peers of nothing", "MTLS_PEERS", rpc.MutualTLS{Peers: []string{"gateway"}}},
+		{"no key", "go together", MutualTLS{CertPath: good.CertPath, CAPath: good.CAPath}},
+		{"another's key", "MTLS_KEY_PATH", MutualTLS{CertPath: good.CertPath, KeyPath: other.KeyPath, CAPath: good.CAPath}},
+		{"no such file", "MTLS_CA_PATH", MutualTLS{CertPath: good.CertPath, KeyPath: good.KeyPath, CAPath: "/nowhere"}},
+		{"an authority that is a key", "MTLS_CA_PATH", MutualTLS{CertPath: good.CertPath, KeyPath: good.KeyPath, CAPath: good.KeyPath}},
+		{"peers of nothing", "MTLS_PEERS", MutualTLS{Peers: []string{"gateway"}}},
 	} {
 		err := row.cfg.Validate()
 		if (err == nil) != (row.want == "") || err != nil && !strings.Contains(err.Error(), row.want) {
 			t.Errorf("%s: %v, want %q", row.name, err, row.want)
 		}
 	}
+}
+
+// A certificate that is replaced while the process runs is shown from the next
+// minute on; half a replacement is not.
+func TestWatchedPair(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	put := func(name string, content []byte) {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	content := func(path string) []byte {
+		bytes, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return bytes
+	}
+	ours := newAuthority(t)
+	old, next := ours.issue(t, "localhost"), ours.issue(t, "localhost")
+	put("tls.crt", content(old.CertPath))
+	put("tls.key", content(old.KeyPath))
+	nextCert, nextKey := content(next.CertPath), content(next.KeyPath)
+	synctest.Test(t, func(t *testing.T) {
+		w := &watchedPair{certPath: filepath.Join(dir, "tls.crt"), keyPath: filepath.Join(dir, "tls.key")}
+		if err := w.read(); err != nil {
+			t.Fatal(err)
+		}
+		first := w.current(t.Context()).Certificate[0]
+		put("tls.crt", nextCert)
+		<-time.After(2 * certificateRefresh)
+		if !bytes.Equal(w.current(t.Context()).Certificate[0], first) {
+			t.Error("a certificate without its key is shown")
+		}
+		put("tls.key", nextKey)
+		if !bytes.Equal(w.current(t.Context()).Certificate[0], first) {
+			t.Error("the files are read at each handshake")
+		}
+		<-time.After(2 * certificateRefresh)
+		if bytes.Equal(w.current(t.Context()).Certificate[0], first) {
+			t.Error("the new certificate is not shown")
+		}
+	})
 }
