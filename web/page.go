@@ -245,12 +245,20 @@ func (v *visit) tr(french, english string, args ...any) string {
 }
 
 // here is where the visit is, to come back to. What cannot be asked for again by
-// GET leads to its page's beginning.
+// GET leads to its page's beginning; of a draft, that is the recap, which leads on to
+// the first step that is missing.
 func (v *visit) here() string {
-	if v.r.Method != http.MethodGet {
-		return path.Dir(v.r.URL.Path)
+	if v.r.Method == http.MethodGet {
+		return v.r.URL.RequestURI()
 	}
-	return v.r.URL.RequestURI()
+	dir := path.Dir(v.r.URL.Path)
+	switch path.Dir(dir) {
+	case "/messagerie/brouillons":
+		return path.Join(dir, stepRecap)
+	case "/agent/modeles":
+		return "/agent/modeles"
+	}
+	return dir
 }
 
 func (v *visit) redirect(to string) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"regexp"
 	"strings"
@@ -153,6 +154,30 @@ func TestForeignPostIsRefused(t *testing.T) {
 			if w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), "Demande refusée") {
 				t.Errorf("%s, %s: %d", name, path, w.Code)
 			}
+		}
+	}
+}
+
+// Whoever has to sign in first comes back to a page that exists, also from a form.
+func TestComesBackToAPage(t *testing.T) {
+	t.Parallel()
+	_, pages := newTestSite(t, Config{})
+	for path, back := range map[string]string{
+		"/messagerie/brouillons/1/envoyer":    "/messagerie/brouillons/1/recapitulatif",
+		"/messagerie/brouillons/1/message":    "/messagerie/brouillons/1/recapitulatif",
+		"/messagerie/conversations/1/suite":   "/messagerie/conversations/1",
+		"/messagerie/recherche":               "/messagerie",
+		"/donnees-personnelles/effacement":    "/donnees-personnelles",
+		"/preferences":                        "/",
+		"/agent/conversations/1/repondre":     "/agent/conversations/1",
+		"/agent/modeles/1/supprimer":          "/agent/modeles",
+		"/messagerie/conversations/1/masquer": "/messagerie/conversations/1",
+	} {
+		w := httptest.NewRecorder()
+		pages.ServeHTTP(w, httptest.NewRequest(http.MethodPost, path, nil))
+		to, err := url.Parse(w.Header().Get("Location"))
+		if err != nil || w.Code != http.StatusSeeOther || to.Query().Get("retour") != back {
+			t.Errorf("%s: %d to %s, not back to %s", path, w.Code, to, back)
 		}
 	}
 }
