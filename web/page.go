@@ -266,7 +266,13 @@ func (v *visit) redirect(to string) error {
 	return nil
 }
 
+// signIn leads to the page to sign in. A stream of events is no page and cannot be led
+// there: it is told to stop.
 func (v *visit) signIn(who realm) error {
+	if v.r.Header.Get("Accept") == "text/event-stream" {
+		v.w.WriteHeader(http.StatusUnauthorized)
+		return nil
+	}
 	return v.redirect("/connexion?" + url.Values{"pour": {string(who)}, "retour": {v.here()}}.Encode())
 }
 

@@ -182,6 +182,21 @@ func TestComesBackToAPage(t *testing.T) {
 	}
 }
 
+// A stream is not sent to the page to sign in: a browser would take it for a fault.
+func TestStreamWithoutSession(t *testing.T) {
+	t.Parallel()
+	_, pages := newTestSite(t, Config{})
+	for _, path := range []string{"/evenements", "/agent/evenements"} {
+		r := httptest.NewRequest(http.MethodGet, path, nil)
+		r.Header.Set("Accept", "text/event-stream")
+		w := httptest.NewRecorder()
+		pages.ServeHTTP(w, r)
+		if w.Code != http.StatusUnauthorized || w.Header().Get("Location") != "" {
+			t.Errorf("%s: %d to %q", path, w.Code, w.Header().Get("Location"))
+		}
+	}
+}
+
 // While the gateway is away, a page says so, and what was typed is still there.
 func TestGatewayAway(t *testing.T) {
 	t.Parallel()
