@@ -185,14 +185,34 @@ func TestComesBackToAPage(t *testing.T) {
 // A stream is not sent to the page to sign in: a browser would take it for a fault.
 func TestStreamWithoutSession(t *testing.T) {
 	t.Parallel()
-	_, pages := newTestSite(t, Config{})
-	for _, path := range []string{"/evenements", "/agent/evenements"} {
-		r := httptest.NewRequest(http.MethodGet, path, nil)
+	s, pages := newTestSite(t, Config{})
+	undecided := signedIn(t, s, httptest.NewRequest(http.MethodGet, "/evenements", nil), session{Realm: realmMember})
+	for _, r := range []*http.Request{
+		httptest.NewRequest(http.MethodGet, "/evenements", nil), httptest.NewRequest(http.MethodGet, "/agent/evenements", nil), undecided,
+	} {
 		r.Header.Set("Accept", "text/event-stream")
 		w := httptest.NewRecorder()
 		pages.ServeHTTP(w, r)
 		if w.Code != http.StatusUnauthorized || w.Header().Get("Location") != "" {
-			t.Errorf("%s: %d to %q", path, w.Code, w.Header().Get("Location"))
+			t.Errorf("%s: %d to %q", r.URL, w.Code, w.Header().Get("Location"))
+		}
+	}
+}
+
+// What was just done is told on the page that a person comes to, not in one that the
+// live script reads behind their back at the same moment.
+func TestNoteIsForWhoNavigates(t *testing.T) {
+	t.Parallel()
+	_, pages := newTestSite(t, Config{})
+	for mode, told := range map[string]bool{"navigate": true, "": true, "cors": false, "same-origin": false} {
+		r := httptest.NewRequest(http.MethodGet, "/aide", nil)
+		r.AddCookie(&http.Cookie{Name: flashCookie, Value: "Envoi+fait."})
+		r.Header.Set("Sec-Fetch-Mode", mode)
+		w := httptest.NewRecorder()
+		pages.ServeHTTP(w, r)
+		taken := strings.Contains(w.Header().Get("Set-Cookie"), flashCookie)
+		if strings.Contains(w.Body.String(), "Envoi fait.") != told || taken != told {
+			t.Errorf("mode %q: told or taken is not %t: %s", mode, told, w.Header())
 		}
 	}
 }
