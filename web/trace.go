@@ -3,6 +3,7 @@ package web
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"io"
 	"net/http"
 	"strings"
@@ -38,15 +39,10 @@ const traceLetters = 8
 // of the request, by a fetch or a proxy that traces, is preferred.
 func fromClick(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodPost {
+		if r.Method == http.MethodPost && r.Header.Get("Traceparent") == "" {
 			body := bufio.NewReaderSize(r.Body, clickBytes)
 			begins, _ := body.Peek(clickBytes) // what fails here fails again for who reads it
-			first, _, _ := bytes.Cut(begins, []byte("&"))
-			ctx := r.Context()
-			if click, ok := strings.CutPrefix(string(first), clickField); ok {
-				ctx = propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": click})
-			}
-			r = r.WithContext(ctx)
+			r = withClick(r, begins)
 			r.Body = struct {
 				io.Reader
 				io.Closer
@@ -54,6 +50,20 @@ func fromClick(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// withClick returns a copy of a request, with the click that its body begins with, if
+// it does, in the header: the telemetry that comes next takes its parent from there.
+func withClick(r *http.Request, body []byte) *http.Request {
+	r = r.WithContext(r.Context())
+	first, _, _ := bytes.Cut(body, []byte("&"))
+	if click, ok := strings.CutPrefix(string(first), clickField); ok {
+		format := propagation.TraceContext{}
+		ctx := format.Extract(context.Background(), propagation.MapCarrier{"traceparent": click})
+		r.Header = r.Header.Clone()
+		format.Inject(ctx, propagation.HeaderCarrier(r.Header))
+	}
+	return r
 }
 
 // tellTrace names the trace to the browser. A file is kept by browsers for longer than

@@ -50,7 +50,8 @@ func TestFromClick(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			fromClick(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-				if got := trace.SpanContextFromContext(r.Context()); got.IsValid() != test.taken || test.taken && got.TraceID().String() != clickTrace {
+				ctx := propagation.TraceContext{}.Extract(t.Context(), propagation.HeaderCarrier(r.Header))
+				if got := trace.SpanContextFromContext(ctx); got.IsValid() != test.taken || test.taken && got.TraceID().String() != clickTrace {
 					t.Errorf("trace %s", got.TraceID())
 				}
 				if body, err := io.ReadAll(r.Body); err != nil || string(body) != test.body {
