@@ -66,6 +66,9 @@ func (e *engine) command(ctx context.Context, dir, name string, args ...string) 
 
 func (e *engine) socket() string { return filepath.Join(e.dir, "podman.sock") }
 
+// second is where the second builds keep what they download and compile.
+func (e *engine) second() string { return filepath.Join(e.dir, "second") }
+
 func (e *engine) storage(args ...string) []string {
 	return append([]string{"--root", filepath.Join(e.dir, "storage"), "--runroot", filepath.Join(e.dir, "run"), "--storage-driver", "overlay"}, args...)
 }
