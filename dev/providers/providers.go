@@ -8,6 +8,7 @@ package providers
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"path/filepath"
 	"time"
@@ -70,7 +71,6 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	defer mailbox.Close()
 	group, ctx := errgroup.WithContext(ctx)
 	serve := func(addr, setting string, handler http.Handler) error {
 		lis, err := chassis.Listen(ctx, addr, setting)
@@ -83,5 +83,5 @@ func Run(ctx context.Context, cfg Config) error {
 	group.Go(func() error { return serve(cfg.InboxAddr, "PROVIDERS_INBOX_ADDR", mailbox) })
 	var admin chassis.Admin
 	group.Go(func() error { return admin.Serve(ctx, cfg.AdminAddr) })
-	return group.Wait()
+	return errors.Join(group.Wait(), mailbox.Close())
 }

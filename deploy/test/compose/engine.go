@@ -48,7 +48,7 @@ var standIns = map[string]string{
 
 // command is a command with its output in the error.
 func (e *engine) command(ctx context.Context, dir, name string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, name, args...)
+	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // ours
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "CONTAINERS_CONF="+filepath.Join(e.dir, "containers.conf"), "DOCKER_HOST=unix://"+e.socket(),
 		"GOWORK=off", "GOFLAGS=-mod=mod", "CGO_ENABLED=0", "DEBIAN_FRONTEND=noninteractive")
@@ -195,7 +195,7 @@ func (e *engine) bases(ctx context.Context) error {
 func (e *engine) start(ctx context.Context) error {
 	_ = os.Remove(e.socket())
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	cmd := exec.CommandContext(ctx, "podman", e.storage("system", "service", "--time=0", "unix://"+e.socket())...)
+	cmd := exec.CommandContext(ctx, "podman", e.storage("system", "service", "--time=0", "unix://"+e.socket())...) //nolint:gosec // ours
 	cmd.Env = append(os.Environ(), "CONTAINERS_CONF="+filepath.Join(e.dir, "containers.conf"))
 	cmd.Stdout, cmd.Stderr = io.Discard, io.Discard
 	cmd.WaitDelay = time.Second

@@ -27,7 +27,7 @@ var journeyPlaces = journey.Places{
 // steps on it. It needs root, the ports of docker-compose.yml, 6 GB of disk and, at
 // first, ten minutes.
 func TestStack(t *testing.T) {
-	if os.Getenv("TEST_DEPLOY") != "true" {
+	if os.Getenv("TEST_DEPLOY") != "true" { //nolint:forbidigo // of the test, not of the product
 		t.Skip("TEST_DEPLOY is not true")
 	}
 	if os.Geteuid() != 0 {
@@ -99,7 +99,6 @@ func timed(t *testing.T, what string, do func() error) {
 func testImage(t *testing.T, e *engine, name string) {
 	t.Helper()
 	begun := time.Now()
-	//nolint:usetesting // where the builder's cache is kept over runs
 	first := build(t, e, name, registry+name+tag, os.TempDir())
 	second := build(t, e, name, "localhost/second/"+name, e.second())
 	if first != second {
