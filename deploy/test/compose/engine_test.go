@@ -23,10 +23,9 @@ var journeyPlaces = journey.Places{
 	Web: "http://localhost:8000", Gateway: "http://localhost:8080", OIDC: "http://localhost:5556", Inbox: "http://localhost:8025",
 }
 
-// TestStack builds every image twice, starts docker-compose.yml and walks the guide's
-// steps on it. It needs root, the ports of docker-compose.yml, 6 GB of disk and, at
-// first, ten minutes.
-func TestStack(t *testing.T) {
+// open prepares podman, or skips the test.
+func open(t *testing.T) *engine {
+	t.Helper()
 	if os.Getenv("TEST_DEPLOY") != "true" { //nolint:forbidigo // of the test, not of the product
 		t.Skip("TEST_DEPLOY is not true")
 	}
@@ -39,11 +38,30 @@ func TestStack(t *testing.T) {
 	}
 	e := &engine{dir: filepath.Join(cache, "ma-messagerie", "compose")}
 	timed(t, "engine and stand-ins", func() error { return e.prepare(t.Context()) })
+	return e
+}
+
+// TestImages builds every image twice. It needs root, 6 GB of disk and, at first, ten
+// minutes.
+func TestImages(t *testing.T) {
+	e := open(t)
 	if err := os.RemoveAll(e.second()); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range programs {
 		testImage(t, e, name)
+	}
+}
+
+// TestStack starts docker-compose.yml and walks the guide's steps on it, with the
+// images that TestImages has left: alone, it builds only those that are missing. It
+// needs root and the ports of docker-compose.yml.
+func TestStack(t *testing.T) {
+	e := open(t)
+	for _, name := range programs {
+		if _, err := e.podman(t.Context(), "image", "exists", registry+name+tag); err != nil && name != "messagerie" {
+			build(t, e, name, registry+name+tag, os.TempDir())
+		}
 	}
 	if err := e.start(t.Context()); err != nil {
 		t.Fatal(err)
