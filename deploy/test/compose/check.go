@@ -78,10 +78,13 @@ func (c *checker) hardened(s types.ServiceConfig) {
 	}
 }
 
+// unchecked are those whose images have no program that could ask for their health.
+var unchecked = []string{"otel-collector", "tempo"}
+
 // order checks that nothing is started before what it needs is known to work.
 func (c *checker) order(s types.ServiceConfig) {
 	checked := s.HealthCheck != nil && !s.HealthCheck.Disable && len(s.HealthCheck.Test) > 0
-	c.fault(!once(s) && !checked, s, "it has no health check")
+	c.fault(!once(s) && !checked && !slices.Contains(unchecked, s.Name), s, "it has no health check")
 	if checked && program(s.Image) != "" {
 		want := []string{"CMD", "/app", "healthcheck"}
 		if s.Name == "providers" {
@@ -93,6 +96,9 @@ func (c *checker) order(s types.ServiceConfig) {
 		want := types.ServiceConditionHealthy
 		if once(c.project.Services[name]) {
 			want = types.ServiceConditionCompletedSuccessfully
+		}
+		if slices.Contains(unchecked, name) {
+			want = types.ServiceConditionStarted
 		}
 		c.fault(dependency.Condition != want, s, "it waits for %s to be %s, not %s", name, dependency.Condition, want)
 	}
