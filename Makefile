@@ -27,6 +27,7 @@ demo: ## Walk through the guide's seven steps on a fresh system
 .PHONY: test
 test: ## Run every test, with the race detector
 	go test -race work
+	cd deploy/test && GOWORK=off go test ./...
 
 .PHONY: chaos
 chaos: ## Break the system on purpose and count the losses (MINUTES=10 RATE=250 SEED= SCENARIO=random)
