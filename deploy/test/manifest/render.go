@@ -127,3 +127,51 @@ func Decode(content string) ([]Object, error) {
 	}
 	return objects, nil
 }
+
+// alternatives are components of which one takes the other's place.
+var alternatives = map[string]string{"keda": "hpa", "ingress": "gateway-api"}
+
+// Combinations are the sets of components worth trying on the base, by name: none,
+// each alone, and all together in two ways where one is in place of another.
+func (t *Tree) Combinations() map[string][]string {
+	sets := map[string][]string{"base": nil}
+	var first, second []string
+	for _, c := range t.Components() {
+		sets["base and "+c] = []string{c}
+		other, isAlternative := alternatives[c]
+		if !isAlternative || !slices.Contains(t.Components(), other) {
+			first = append(first, c)
+		}
+		isReplaced := false
+		for with, replaced := range alternatives {
+			isReplaced = isReplaced || replaced == c && slices.Contains(t.Components(), with)
+		}
+		if !isReplaced {
+			second = append(second, c)
+		}
+	}
+	sets["base and "+strings.Join(first, ", ")] = first
+	sets["base and "+strings.Join(second, ", ")] = second
+	return sets
+}
+
+// Whole is the production overlay, and beside it what components would add: at least
+// one object of each kind that the repository has.
+func (t *Tree) Whole() ([]Object, error) {
+	objects, err := t.Overlay("production")
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range t.Components() {
+		more, err := t.Combine("base", c)
+		if err != nil {
+			return nil, err
+		}
+		for _, o := range more {
+			if len(ofKind(objects, o.Kind())) == 0 {
+				objects = append(objects, o)
+			}
+		}
+	}
+	return objects, nil
+}

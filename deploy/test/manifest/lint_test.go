@@ -1,0 +1,62 @@
+package manifest
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const root = "../../.."
+
+// setting reads the tree and what the repository says about it.
+func repository(t *testing.T) (*Tree, *Facts) {
+	t.Helper()
+	tree, err := LoadTree(filepath.Clean(root))
+	if err != nil {
+		t.Fatal(err)
+	}
+	facts, err := ReadFacts(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tree, facts
+}
+
+func faultsOf(objects []Object, facts *Facts) string {
+	var all strings.Builder
+	for _, f := range Lint(objects, facts) {
+		all.WriteString("\n  " + f.String())
+	}
+	return all.String()
+}
+
+func TestOverlays(t *testing.T) {
+	t.Parallel()
+	tree, facts := repository(t)
+	for _, name := range tree.Overlays() {
+		objects, err := tree.Overlay(name)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if faults := faultsOf(objects, facts); faults != "" {
+			t.Errorf("overlay %s:%s", name, faults)
+		}
+	}
+}
+
+// Each component by itself and all that go together, on the base.
+func TestCombinations(t *testing.T) {
+	t.Parallel()
+	tree, facts := repository(t)
+	for name, components := range tree.Combinations() {
+		objects, err := tree.Combine("base", components...)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if faults := faultsOf(objects, facts); faults != "" {
+			t.Errorf("%s:%s", name, faults)
+		}
+	}
+}
