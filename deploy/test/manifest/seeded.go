@@ -4,7 +4,7 @@ package manifest
 func Mutants() []Mutant {
 	const server, lint = true, false
 	return []Mutant{
-		{"typo in a field", server, "unknown field", func(m *mutation) { m.container("messaging")["readinesProbe"] = map[string]any{} }},
+		{"typo in a field", server, "field not declared in schema", func(m *mutation) { m.container("messaging")["readinesProbe"] = map[string]any{} }},
 		{"wrong type", server, "expected numeric", func(m *mutation) { m.spec("Deployment", "messaging")["replicas"] = "two" }},
 		{"selector that does not match its template", server, "does not match template", func(m *mutation) {
 			m.part(m.spec("Deployment", "taxonomy"), "selector", "matchLabels")["app.kubernetes.io/name"] = "taxonomie"
@@ -19,7 +19,7 @@ func Mutants() []Mutant {
 			c := m.container("messaging")
 			c["env"] = append(list(c["env"]), map[string]any{"name": "TZ", "value": "UTC"}, map[string]any{"name": "TZ", "value": "CET"})
 		}},
-		{"preStop longer than the grace period", server, "terminationGracePeriodSeconds", func(m *mutation) {
+		{"preStop longer than the grace period", server, "less than terminationGracePeriodSeconds", func(m *mutation) {
 			m.part(m.container("gateway"), "lifecycle", "preStop", "sleep")["seconds"] = 600
 		}},
 		{"rule that only the CRD's own expression refuses", server, "absolute path", func(m *mutation) {

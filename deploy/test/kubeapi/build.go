@@ -1,0 +1,76 @@
+// Package kubeapi asks a real Kubernetes API server what it thinks of the manifests.
+//
+// kube-apiserver and etcd are built from the Go module proxy, as the modules below
+// build pin them, into $XDG_CACHE_HOME/ma-messagerie, which takes minutes the first
+// time; or taken from $KUBEBUILDER_ASSETS. They listen on the loopback interface and
+// keep their data in a temporary folder. There is no kubelet and no controller:
+// objects are accepted or refused, and nothing runs.
+package kubeapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// Version is that of kube-apiserver, as build/kube/go.mod has it.
+const Version = "v1.37.2"
+
+// commands are what is built: a name, the module below build, and the package.
+var commands = [][3]string{
+	{"etcd", "etcd", "go.etcd.io/etcd/server/v3"},
+	{"kube-apiserver", "kube", "k8s.io/kubernetes/cmd/kube-apiserver"},
+}
+
+// Binaries returns a folder that holds etcd and kube-apiserver, built there if they
+// are missing. say is told what takes long.
+func Binaries(ctx context.Context, getenv func(string) string, say func(string, ...any)) (string, error) {
+	if dir := getenv("KUBEBUILDER_ASSETS"); dir != "" {
+		return dir, nil
+	}
+	cache := getenv("XDG_CACHE_HOME")
+	if cache == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", fmt.Errorf("finding a cache: %w", err)
+		}
+		cache = filepath.Join(home, ".cache")
+	}
+	dir := filepath.Join(cache, "ma-messagerie", "kube-"+Version)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("making a cache: %w", err)
+	}
+	for _, c := range commands {
+		if err := build(ctx, dir, c[0], c[1], c[2], say); err != nil {
+			return "", err
+		}
+	}
+	return dir, nil
+}
+
+// build makes one command. It is renamed into place, so that a build that was
+// stopped leaves nothing that looks whole.
+func build(ctx context.Context, dir, name, module, pkg string, say func(string, ...any)) error {
+	target := filepath.Join(dir, name)
+	if _, err := os.Stat(target); err == nil {
+		return nil
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("looking for %s: %w", name, err)
+	}
+	say("building %s %s: the first time this takes 4 to 7 minutes", name, Version)
+	half := fmt.Sprintf("%s.%d", target, os.Getpid())
+	defer os.Remove(half)
+	cmd := exec.CommandContext(ctx, "go", "build", "-p", "2", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", half, pkg)
+	cmd.Dir = filepath.Join("build", module)
+	cmd.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0", "GOFLAGS=-mod=readonly")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("building %s: %w\n%s", name, err, out)
+	}
+	if err := os.Rename(half, target); err != nil {
+		return fmt.Errorf("keeping %s: %w", name, err)
+	}
+	return nil
+}
