@@ -40,7 +40,11 @@ type ground struct {
 // starts telemetry and calls run with a context that SIGTERM or SIGINT cancels;
 // a second signal ends the process at once. A configuration with faults ends it
 // with status 2, a service that fails with status 1.
-func Main[C any](name string, run func(context.Context, C) error) {
+//
+// With an argument it runs that command instead: one of those given, or
+// healthcheck, version or help.
+func Main[C any](name string, run func(context.Context, C) error, more ...Command) {
+	obey(name, append(commands(name), more...))
 	prefix := strings.ToUpper(name) + "_"
 	logs, logFault := Load[ground](prefix, os.Environ())
 	cfg, fault := Load[C](prefix, os.Environ())
@@ -55,6 +59,25 @@ func Main[C any](name string, run func(context.Context, C) error) {
 	}
 }
 
+// obey runs the command of the arguments, if there is one, and ends the program.
+func obey(name string, all []Command) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	done, err := dispatch(ctx, name, os.Args[1:], all, os.Stdout)
+	if !done {
+		return
+	}
+	status := 0
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		status = 1
+		if errors.As(err, &Misuse{}) {
+			status = 2
+		}
+	}
+	os.Exit(status) //nolint:gocritic // nothing is left for the deferred call
+}
+
 func runProcess[C any](name string, level slog.Level, cfg C, run func(context.Context, C) error) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
@@ -63,7 +86,7 @@ func runProcess[C any](name string, level slog.Level, cfg C, run func(context.Co
 	if err != nil {
 		return err
 	}
-	slog.Info("starting")
+	slog.Info("starting", "version", Version())
 	runErr := UnlessStopped(ctx, run(ctx, cfg))
 	return errors.Join(runErr, flush(ctx))
 }

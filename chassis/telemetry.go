@@ -11,7 +11,9 @@ import (
 	"go.opentelemetry.io/contrib/exporters/autoexport"
 	"go.opentelemetry.io/contrib/instrumentation/runtime"
 	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/prometheus"
+	metricapi "go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/resource"
@@ -37,7 +39,7 @@ func StartTelemetry(ctx context.Context, name string, level slog.Leveler, w io.W
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { slog.Warn("telemetry", "error", err) }))
 	otel.SetTextMapPropagator(propagation.TraceContext{})
 
-	res, err := resource.New(ctx, resource.WithAttributes(semconv.ServiceName(name)), resource.WithFromEnv(), resource.WithTelemetrySDK())
+	res, err := resource.New(ctx, resource.WithAttributes(semconv.ServiceName(name), semconv.ServiceVersion(Version())), resource.WithFromEnv(), resource.WithTelemetrySDK())
 	if err != nil {
 		return nil, fmt.Errorf("describing the process: %w", err)
 	}
@@ -56,11 +58,25 @@ func StartTelemetry(ctx context.Context, name string, level slog.Leveler, w io.W
 	if err := runtime.Start(); err != nil {
 		return nil, fmt.Errorf("starting runtime metrics: %w", err)
 	}
+	if err := showVersion(); err != nil {
+		return nil, err
+	}
 	return func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
 		defer cancel()
 		return errors.Join(tracers.Shutdown(ctx), meters.Shutdown(ctx))
 	}, nil
+}
+
+// showVersion makes the gauge by which a rollout can be followed.
+func showVersion() error {
+	build, err := otel.Meter("chassis").Int64Gauge("messagerie.build.info",
+		metricapi.WithDescription("Always 1; the version is the label's."))
+	if err != nil {
+		return fmt.Errorf("making instruments: %w", err)
+	}
+	build.Record(context.Background(), 1, metricapi.WithAttributes(attribute.String("version", Version())))
+	return nil
 }
 
 func newMeterProvider(ctx context.Context, res *resource.Resource) (*metric.MeterProvider, error) {

@@ -190,7 +190,7 @@ func (s *site) member(serve func(*visit) error) http.HandlerFunc {
 		case v.session.Realm != realmMember:
 			return errWrongSide
 		case v.session.Audience == 0 && v.r.URL.Path != "/profil":
-			return v.redirect("/profil?retour=" + url.QueryEscape(v.here()))
+			return v.lead("/profil?retour=" + url.QueryEscape(v.here()))
 		}
 		return serve(v)
 	})
@@ -245,12 +245,20 @@ func (v *visit) tr(french, english string, args ...any) string {
 }
 
 // here is where the visit is, to come back to. What cannot be asked for again by
-// GET leads to its page's beginning.
+// GET leads to its page's beginning; of a draft, that is the recap, which leads on to
+// the first step that is missing.
 func (v *visit) here() string {
-	if v.r.Method != http.MethodGet {
-		return path.Dir(v.r.URL.Path)
+	if v.r.Method == http.MethodGet {
+		return v.r.URL.RequestURI()
 	}
-	return v.r.URL.RequestURI()
+	dir := path.Dir(v.r.URL.Path)
+	switch path.Dir(dir) {
+	case "/messagerie/brouillons":
+		return path.Join(dir, stepRecap)
+	case "/agent/modeles":
+		return "/agent/modeles"
+	}
+	return dir
 }
 
 func (v *visit) redirect(to string) error {
@@ -259,7 +267,17 @@ func (v *visit) redirect(to string) error {
 }
 
 func (v *visit) signIn(who realm) error {
-	return v.redirect("/connexion?" + url.Values{"pour": {string(who)}, "retour": {v.here()}}.Encode())
+	return v.lead("/connexion?" + url.Values{"pour": {string(who)}, "retour": {v.here()}}.Encode())
+}
+
+// lead goes to the page that has to come first. A stream of events is no page and
+// cannot be led there: it is told to stop.
+func (v *visit) lead(to string) error {
+	if v.r.Header.Get("Accept") == "text/event-stream" {
+		v.w.WriteHeader(http.StatusUnauthorized)
+		return nil
+	}
+	return v.redirect(to)
 }
 
 // show renders a page.
@@ -333,7 +351,12 @@ func (v *visit) flash(text string) {
 	setCookie(v.w, flashCookie, url.QueryEscape(text), 60)
 }
 
+// takeFlash is what was just done, once. It is left for the page that a person comes
+// to: the live script may read a page at the same moment.
 func (v *visit) takeFlash() string {
+	if mode := v.r.Header.Get("Sec-Fetch-Mode"); mode != "" && mode != "navigate" {
+		return ""
+	}
 	cookie, err := v.r.Cookie(flashCookie)
 	if err != nil || cookie.Value == "" {
 		return ""

@@ -66,6 +66,10 @@ type Config struct {
 	// GatewayAddr is the gRPC target of the gateway.
 	GatewayAddr string `env:"GATEWAY_ADDR" envDefault:"dns:///gateway:9090"`
 
+	// GatewayCAPath is the authority (PEM) that signs the gateway's certificate; empty
+	// speaks plain text with it.
+	GatewayCAPath string `env:"GATEWAY_CA_PATH"`
+
 	// Members and Agents are the two OpenID providers: WEB_MEMBERS_*, WEB_AGENTS_*.
 	Members Provider `envPrefix:"MEMBERS_"`
 	Agents  Provider `envPrefix:"AGENTS_"`
@@ -138,7 +142,11 @@ type site struct {
 
 // Run serves until ctx is done, then lets requests under way end.
 func Run(ctx context.Context, cfg Config) error {
-	conn, err := rpc.Dial(cfg.GatewayAddr, nil)
+	secured, err := rpc.TLSClient(cfg.GatewayCAPath)
+	if err != nil {
+		return err
+	}
+	conn, err := rpc.Dial(cfg.GatewayAddr, nil, secured)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"regexp"
 	"strings"
@@ -153,6 +154,65 @@ func TestForeignPostIsRefused(t *testing.T) {
 			if w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), "Demande refusée") {
 				t.Errorf("%s, %s: %d", name, path, w.Code)
 			}
+		}
+	}
+}
+
+// Whoever has to sign in first comes back to a page that exists, also from a form.
+func TestComesBackToAPage(t *testing.T) {
+	t.Parallel()
+	_, pages := newTestSite(t, Config{})
+	for path, back := range map[string]string{
+		"/messagerie/brouillons/1/envoyer":    "/messagerie/brouillons/1/recapitulatif",
+		"/messagerie/brouillons/1/message":    "/messagerie/brouillons/1/recapitulatif",
+		"/messagerie/conversations/1/suite":   "/messagerie/conversations/1",
+		"/messagerie/recherche":               "/messagerie",
+		"/donnees-personnelles/effacement":    "/donnees-personnelles",
+		"/preferences":                        "/",
+		"/agent/conversations/1/repondre":     "/agent/conversations/1",
+		"/agent/modeles/1/supprimer":          "/agent/modeles",
+		"/messagerie/conversations/1/masquer": "/messagerie/conversations/1",
+	} {
+		w := httptest.NewRecorder()
+		pages.ServeHTTP(w, httptest.NewRequest(http.MethodPost, path, nil))
+		to, err := url.Parse(w.Header().Get("Location"))
+		if err != nil || w.Code != http.StatusSeeOther || to.Query().Get("retour") != back {
+			t.Errorf("%s: %d to %s, not back to %s", path, w.Code, to, back)
+		}
+	}
+}
+
+// A stream is not sent to the page to sign in: a browser would take it for a fault.
+func TestStreamWithoutSession(t *testing.T) {
+	t.Parallel()
+	s, pages := newTestSite(t, Config{})
+	undecided := signedIn(t, s, httptest.NewRequest(http.MethodGet, "/evenements", nil), session{Realm: realmMember})
+	for _, r := range []*http.Request{
+		httptest.NewRequest(http.MethodGet, "/evenements", nil), httptest.NewRequest(http.MethodGet, "/agent/evenements", nil), undecided,
+	} {
+		r.Header.Set("Accept", "text/event-stream")
+		w := httptest.NewRecorder()
+		pages.ServeHTTP(w, r)
+		if w.Code != http.StatusUnauthorized || w.Header().Get("Location") != "" {
+			t.Errorf("%s: %d to %q", r.URL, w.Code, w.Header().Get("Location"))
+		}
+	}
+}
+
+// What was just done is told on the page that a person comes to, not in one that the
+// live script reads behind their back at the same moment.
+func TestNoteIsForWhoNavigates(t *testing.T) {
+	t.Parallel()
+	_, pages := newTestSite(t, Config{})
+	for mode, told := range map[string]bool{"navigate": true, "": true, "cors": false, "same-origin": false} {
+		r := httptest.NewRequest(http.MethodGet, "/aide", nil)
+		r.AddCookie(&http.Cookie{Name: flashCookie, Value: "Envoi+fait."})
+		r.Header.Set("Sec-Fetch-Mode", mode)
+		w := httptest.NewRecorder()
+		pages.ServeHTTP(w, r)
+		taken := strings.Contains(w.Header().Get("Set-Cookie"), flashCookie)
+		if strings.Contains(w.Body.String(), "Envoi fait.") != told || taken != told {
+			t.Errorf("mode %q: told or taken is not %t: %s", mode, told, w.Header())
 		}
 	}
 }

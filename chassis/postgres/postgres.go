@@ -86,7 +86,8 @@ func timesInUTC(_ context.Context, conn *pgx.Conn) error {
 }
 
 // OpenSchema returns a pool on a database whose schema fits this binary: brought up
-// to date first when migrate is set, else refused if it is older.
+// to date first when migrate is set, else refused if it is still older after 30
+// seconds.
 func OpenSchema(ctx context.Context, url string, migrations fs.FS, migrate bool) (*pgxpool.Pool, error) {
 	if migrate {
 		if err := Migrate(ctx, url, migrations); err != nil {
@@ -97,7 +98,9 @@ func OpenSchema(ctx context.Context, url string, migrations fs.FS, migrate bool)
 	if err != nil {
 		return nil, err
 	}
-	if err := CheckSchema(ctx, pool, migrations); err != nil {
+	// Somebody else migrates, perhaps at this moment: a rollout starts the job and
+	// the processes together.
+	if err := wait(ctx, func(ctx context.Context) error { return CheckSchema(ctx, pool, migrations) }); err != nil {
 		pool.Close()
 		return nil, err
 	}
@@ -111,11 +114,16 @@ func wait(ctx context.Context, try func(context.Context) error) error {
 	defer cancel()
 	ticker := time.NewTicker(retryPause)
 	defer ticker.Stop()
+	var last error
 	for {
 		err := try(ctx)
 		if err == nil || permanent(err) {
 			return err
 		}
+		if last != nil && ctx.Err() != nil {
+			return last // what was missing says more than that time was up
+		}
+		last = err
 		select {
 		case <-ctx.Done():
 			return err
@@ -174,7 +182,7 @@ func CheckSchema(ctx context.Context, pool *pgxpool.Pool, migrations fs.FS) erro
 		return fmt.Errorf("reading the schema's version: %w", err)
 	}
 	if have < need {
-		return fmt.Errorf("the schema of database %s is at version %d and this binary needs %d: start it once with MIGRATE=true, or run the migration job", pool.Config().ConnConfig.Database, have, need)
+		return fmt.Errorf("the schema of database %s is at version %d and this binary needs %d: run its command \"migrate up\" (on Kubernetes the migration job), or start it with MIGRATE=true", pool.Config().ConnConfig.Database, have, need)
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
+	"github.com/ma-messagerie/messagerie/chassis"
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 )
@@ -248,6 +249,63 @@ func TestCheckSchema(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+func TestOpenSchema_WaitsForAnothersMigration(t *testing.T) {
+	t.Parallel()
+	url := testenv.Postgres(t, nil)
+	opened := make(chan error, 1)
+	go func() {
+		pool, err := postgres.OpenSchema(t.Context(), url, migrations(2), false)
+		if err == nil {
+			pool.Close()
+		}
+		opened <- err
+	}()
+	if err := postgres.Migrate(t.Context(), url, migrations(2)); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-opened; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestMigrateCommand(t *testing.T) {
+	url := testenv.Postgres(t, migrations(1))
+	t.Setenv("X_DATABASE_URL", url)
+	run := func(n int, args ...string) (string, error) {
+		var out strings.Builder
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		err := postgres.MigrateCommand("x", migrations(n)).Run(ctx, args, &out)
+		return out.String(), err
+	}
+	for _, row := range []struct {
+		name     string
+		n        int
+		args     []string
+		out, err string
+		misuse   bool
+	}{
+		{"older", 3, []string{"status"}, "", "is at version 1 and this binary needs 3", false},
+		{"up", 3, []string{"up"}, "schema at version 3, this program needs 3", "", false},
+		{"up again", 3, []string{"up"}, "schema at version 3, this program needs 3", "", false},
+		{"newer than the program", 2, []string{"up"}, "schema at version 3, this program needs 2", "", false},
+		{"no word", 3, nil, "", "usage: x migrate up|status", true},
+		{"another word", 3, []string{"down"}, "", "usage: x migrate up|status", true},
+	} {
+		out, err := run(row.n, row.args...)
+		if !strings.Contains(out, row.out) || (err == nil) != (row.err == "") || err != nil && !strings.Contains(err.Error(), row.err) {
+			t.Errorf("%s: %q, %v", row.name, out, err)
+		}
+		if errors.As(err, &chassis.Misuse{}) != row.misuse {
+			t.Errorf("%s: %v", row.name, err)
+		}
+	}
+	t.Setenv("X_DATABASE_URL", "")
+	if _, err := run(3, "up"); !errors.As(err, &chassis.Misuse{}) || !strings.Contains(err.Error(), "X_DATABASE_URL") {
+		t.Errorf("no database: %v", err)
 	}
 }
 

@@ -28,8 +28,8 @@ const clientPolicy = `{
 // Dial returns a connection to a service of this system, made when first used
 // and again whenever it breaks. With tokens, each call carries a bearer token.
 //
-// Transport security is not set here: inside a cluster it is mutual TLS of the
-// mesh or of the platform.
+// It speaks plain text unless one of the options says otherwise ([MutualTLS.Client],
+// [TLSClient]).
 func Dial(target string, tokens oauth2.TokenSource, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 	opts = append([]grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -64,7 +64,7 @@ func limitCall(ctx context.Context, method string, req, reply any, conn *grpc.Cl
 }
 
 // bearerTokens is grpc's oauth.TokenSource without its demand for TLS, which
-// this system leaves to the platform.
+// which is the platform's where [MutualTLS] is not configured.
 type bearerTokens struct{ source oauth2.TokenSource }
 
 func (b bearerTokens) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {

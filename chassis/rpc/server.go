@@ -31,6 +31,9 @@ type ServerConfig struct {
 	Addr string `env:"GRPC_ADDR" envDefault:":9090"`
 	// Reflection lets tools list the services (gRPC server reflection).
 	Reflection bool `env:"GRPC_REFLECTION" envDefault:"false"`
+	// MTLS secures calls between services: *_MTLS_*. The gateway, whose own port is
+	// everybody's, uses it towards the services alone.
+	MTLS MutualTLS `envPrefix:"MTLS_"`
 	// Listener is used instead of Addr when set.
 	Listener net.Listener
 }
@@ -59,6 +62,13 @@ func NewServer(cfg ServerConfig, v *auth.Verifier, opts ...grpc.ServerOption) (*
 	validator, err := protovalidate.New()
 	if err != nil {
 		return nil, fmt.Errorf("opening the validator: %w", err)
+	}
+	creds, err := cfg.MTLS.server()
+	if err != nil {
+		return nil, err
+	}
+	if creds != nil {
+		opts = append(opts, grpc.Creds(creds))
 	}
 	s := &Server{cfg: cfg, guard: &Guard{Verifier: v}, health: health.NewServer()}
 	opts = append(BaseOptions(),

@@ -78,7 +78,8 @@ type Config struct {
 	// HTTPListener is used instead of HTTPAddr when set.
 	HTTPListener net.Listener
 	// TLSCertPath and TLSKeyPath are PEM files for both ports. Without them both
-	// speak plain text, behind something that ends TLS. Read once.
+	// speak plain text, behind something that ends TLS. Read again
+	// each minute.
 	TLSCertPath string `env:"TLS_CERT_PATH"`
 	TLSKeyPath  string `env:"TLS_KEY_PATH"`
 
@@ -120,7 +121,7 @@ type Config struct {
 
 // Validate returns every fault at once.
 func (cfg Config) Validate() error {
-	var faults []error
+	faults := []error{cfg.MTLS.Validate()}
 	fault := func(wrong bool, text string, args ...any) {
 		if wrong {
 			faults = append(faults, fmt.Errorf(text, args...))
@@ -170,11 +171,10 @@ type gateway struct {
 func open(ctx context.Context, cfg Config) (*gateway, error) {
 	g := &gateway{cfg: cfg, backends: make(map[string]*grpc.ClientConn), health: health.NewServer()}
 	if cfg.TLSCertPath != "" {
-		cert, err := tls.LoadX509KeyPair(cfg.TLSCertPath, cfg.TLSKeyPath)
-		if err != nil {
+		var err error
+		if g.tls, err = rpc.ServerCertificate(cfg.TLSCertPath, cfg.TLSKeyPath); err != nil {
 			return nil, fmt.Errorf("reading TLS_CERT_PATH and TLS_KEY_PATH: %w", err)
 		}
-		g.tls = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
 	}
 	verifier := auth.NewVerifier(cfg.Config)
 	g.admin.Check("issuers", verifier.Ready)
@@ -204,9 +204,13 @@ func open(ctx context.Context, cfg Config) (*gateway, error) {
 
 // openDoor connects to the services behind the gateway.
 func (g *gateway) openDoor(verifier *auth.Verifier) (*door, error) {
+	secured, err := g.cfg.MTLS.Client()
+	if err != nil {
+		return nil, err
+	}
 	conns := make(map[string]grpc.ClientConnInterface)
 	for name, target := range map[string]string{taxonomy: g.cfg.TaxonomyAddr, messaging: g.cfg.MessagingAddr, notifier: g.cfg.NotifierAddr} {
-		conn, err := rpc.Dial(target, nil)
+		conn, err := rpc.Dial(target, nil, secured)
 		if err != nil {
 			return nil, err
 		}

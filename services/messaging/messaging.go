@@ -91,7 +91,7 @@ const minRetention = 15 * 24 * time.Hour
 
 // Validate reports all faults that types do not show.
 func (c Config) Validate() error {
-	faults := []error{c.Check()}
+	faults := []error{c.Check(), c.MTLS.Validate()}
 	if c.Keyset != "" {
 		_, err := openKeyring(c.Keyset)
 		faults = append(faults, err)
@@ -124,7 +124,11 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer events.Close()
-	taxonomy, err := rpc.Dial(cfg.TaxonomyAddr, cfg.TokenSource())
+	secured, err := cfg.MTLS.Client()
+	if err != nil {
+		return err
+	}
+	taxonomy, err := rpc.Dial(cfg.TaxonomyAddr, cfg.TokenSource(), secured)
 	if err != nil {
 		return err
 	}

@@ -165,7 +165,7 @@ const leaseCalls = 3
 
 // Validate reports all faults that types do not show.
 func (c Config) Validate() error {
-	faults := []error{c.Check(), checkURL("SENDGRID_BASE_URL", c.SendGrid.BaseURL), checkURL("TWILIO_BASE_URL", c.Twilio.BaseURL)}
+	faults := []error{c.Check(), c.MTLS.Validate(), checkURL("SENDGRID_BASE_URL", c.SendGrid.BaseURL), checkURL("TWILIO_BASE_URL", c.Twilio.BaseURL)}
 	fault := func(bad bool, format string, args ...any) {
 		if bad {
 			faults = append(faults, fmt.Errorf(format, args...))
@@ -219,7 +219,11 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer events.Close()
-	messaging, err := rpc.Dial(cfg.MessagingAddr, cfg.TokenSource())
+	secured, err := cfg.MTLS.Client()
+	if err != nil {
+		return err
+	}
+	messaging, err := rpc.Dial(cfg.MessagingAddr, cfg.TokenSource(), secured)
 	if err != nil {
 		return err
 	}

@@ -64,6 +64,7 @@ type Config struct {
 // Validate reports all faults that types do not show, those of the file included.
 func (c Config) Validate() error {
 	_, _, err := c.file()
+	err = errors.Join(err, c.MTLS.Validate())
 	if c.Refresh <= 0 {
 		err = errors.Join(err, errors.New("REFRESH must be more than 0"))
 	}

@@ -4,6 +4,9 @@ import { existsSync } from 'node:fs';
 
 export const web = need('WEB_URL');
 export const inbox = need('INBOX_URL');
+// The same pages in front of a gateway that is away, and of one that limits.
+export const away = need('WEB_AWAY_URL');
+export const limited = need('WEB_LIMITED_URL');
 
 function need(name) {
 	const value = process.env[name];

@@ -130,6 +130,7 @@ test('a draft survives a closed tab; offline it says so and saves later', async 
 	const { page, context } = await person(browser, 'jeanne');
 	await choose(page, withService);
 	await page.keyboard.press('Escape');
+	const draft = page.url().split('/').at(-2);
 	await context.setOffline(true);
 	const text = `Un brouillon commencé ${crypto.randomUUID()}`;
 	await page.fill('#text', text);
@@ -140,11 +141,35 @@ test('a draft survives a closed tab; offline it says so and saves later', async 
 	await page.close();
 	const again = await context.newPage();
 	await again.goto(`${web}/messagerie`);
-	await again.click('text=Reprendre >> nth=0');
+	// Other tests write as jeanne at the same time: this draft is meant, not the newest.
+	await again.click(`a[href*="${draft}"]:has-text("Reprendre")`);
 	assert.ok((await again.textContent('main')).includes(text));
 	assert.equal(await again.evaluate(() => localStorage.length + sessionStorage.length), 0);
 	await write(await (async () => { await again.click('a:has-text("Modifier") >> nth=-1'); return again; })(), text);
 });
+
+for (const step of ['message', 'recapitulatif']) {
+	test(`the session ends on the page ${step}: after signing in again, the draft is there`, async () => {
+		const { page, context, faults } = await person(browser, 'jeanne');
+		const text = `Une session qui se termine ${crypto.randomUUID()}`;
+		await choose(page, withService);
+		await page.click('#proposal button[value=ecrire]');
+		await page.fill('#text', text);
+		await page.waitForSelector('text=Brouillon enregistré.');
+		if (step === 'recapitulatif') {
+			await page.click('main form button.button');
+			await page.waitForURL('**/recapitulatif');
+		}
+		await context.clearCookies({ name: /session/ });
+		await page.click('main form button.button');
+		assert.match(await page.textContent('main'), /Si votre session s’est terminée, votre brouillon est conservé/);
+		await page.click('main a.button');
+		await page.click('button:has-text("jeanne")');
+		await page.waitForURL('**/recapitulatif');
+		assert.ok((await page.textContent('.recap')).includes(text));
+		assert.deepEqual(faults, []);
+	});
+}
 
 test('hide and show a conversation', async () => {
 	const { page } = await person(browser, 'tilleuls', { javaScriptEnabled: false });

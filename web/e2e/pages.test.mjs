@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { HtmlValidate } from 'html-validate';
-import { choose, launch, person, question, send, web, withService, write } from './browser.mjs';
+import { away, choose, launch, limited, person, question, send, web, withService, write } from './browser.mjs';
 
 const axe = readFileSync(new URL('node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
 const html = new HtmlValidate({
@@ -13,8 +13,47 @@ const html = new HtmlValidate({
 });
 
 let browser;
-before(async () => { browser = await launch(); });
+// Conversations in states that take two people: by what has become of them.
+const made = {};
+before(async () => {
+	browser = await launch();
+	const [jeanne, claire] = await Promise.all([person(browser, 'jeanne'), person(browser, 'claire')]);
+	for (const state of ['free', 'held', 'answered', 'closed']) made[state] = (await send(jeanne.page, 'Bonjour, où en est mon dossier ?\n\nMerci 🙂')).id;
+	const open = (state) => claire.page.goto(`${web}/agent/conversations/${made[state]}`);
+	await open('held');
+	await claire.page.click('#claim');
+	await open('answered');
+	await claire.page.fill('#text', 'Votre dossier est complet.');
+	await claire.page.click('button[value=envoyer]');
+	await claire.page.waitForSelector('text=La réponse est envoyée');
+	await open('closed');
+	await unfold(claire.page);
+	await claire.page.click('text=Clore la conversation');
+	await claire.page.waitForSelector('text=Rouvrir la conversation');
+	await Promise.all([jeanne.context.close(), claire.context.close()]);
+});
 after(async () => { await browser.close(); });
+
+const unfold = (page) => page.evaluate(() => document.querySelectorAll('details').forEach((d) => { d.open = true; }));
+const says = async (page, text) => { const main = await page.textContent('main'); assert.ok(main.includes(text), `${page.url()} says: ${main}`); };
+const announce = (page) => page.evaluate(() => {
+	for (const id of ['ending', 'offline']) document.getElementById(id).hidden = false;
+	const news = document.getElementById('news'), link = document.createElement('a');
+	link.href = location.pathname;
+	link.textContent = news.dataset.link;
+	news.hidden = false;
+	news.replaceChildren(`${news.dataset.text} `, link);
+});
+
+// foreign is a form on another site, that a signed-in person is led to send.
+async function foreign(page) {
+	const evil = 'http://ailleurs.example/';
+	await page.route(evil, (route) => route.fulfill({ contentType: 'text/html', body: `<form method="post" action="${web}/preferences"><input name="langue" value="en"><button>Cliquez</button></form>` }));
+	await page.goto(evil);
+	await page.click('button');
+	await page.waitForURL(`${web}/**`);
+	await says(page, 'Rien n’a été fait');
+}
 
 // The states of the pages: how to get to each, as whom.
 const member = [
@@ -34,25 +73,63 @@ const member = [
 	['confirmation', async (page) => { await send(page, 'Bonjour, où en est mon dossier ? Merci.'); }],
 	['conversation', async (page) => { await page.goto(`${web}/messagerie`); await page.click('.item h3 a >> nth=0'); }],
 	['conversation-erreur', async (page) => { await page.goto(`${web}/messagerie`); await page.click('.item h3 a >> nth=0'); await page.fill('#text', 'x'); await page.click('main form button.button'); }],
+	['conversation-repondue', async (page) => page.goto(`${web}/messagerie/conversations/${made.answered}`)],
+	['conversation-close', async (page) => page.goto(`${web}/messagerie/conversations/${made.closed}`)],
 	['recherche', async (page) => page.goto(`${web}/messagerie/recherche?q=paiement`)],
 	['recherche-vide', async (page) => page.goto(`${web}/messagerie/recherche?q=zzzz`)],
 	['preferences', async (page) => page.goto(`${web}/preferences`)],
 	['preferences-erreur', async (page) => { await page.goto(`${web}/preferences`); await page.fill('#phone', '17'); await page.click('main form button.button'); }],
 	['donnees', async (page) => page.goto(`${web}/donnees-personnelles`)],
+	['donnees-erreur', async (page) => { await page.goto(`${web}/donnees-personnelles`); await page.click('text=Effacer mes données'); }],
 	['aide', async (page) => page.goto(`${web}/aide`)],
 	['accessibilite', async (page) => page.goto(`${web}/accessibilite`)],
 	['mentions', async (page) => page.goto(`${web}/mentions-legales`)],
 	['introuvable', async (page) => page.goto(`${web}/messagerie/conversations/00000000-0000-7000-8000-000000000000`)],
 	['refus', async (page) => page.goto(`${web}/agent`)],
 	['brouillon-parti', async (page) => page.goto(`${web}/messagerie/brouillons/${crypto.randomUUID()}/message`)],
+	['indisponible', async (page) => { await page.goto(`${away}/messagerie`); await says(page, 'momentanément indisponible'); }],
+	['trop-d-appels', async (page) => { await page.goto(`${limited}/messagerie`); await says(page, 'Trop d’appels'); }],
+	// What is announced: no network, the end of the session, news.
+	['annonces', async (page) => { await page.goto(`${web}/messagerie`); await announce(page); }],
+	['annonces-conversation', async (page) => { await page.goto(`${web}/messagerie/conversations/${made.answered}`); await announce(page); }],
+	['etranger-erreur', foreign],
 ];
 const agent = [
 	['file', async (page) => page.goto(`${web}/agent`)],
+	['file-annonces', async (page) => { await page.goto(`${web}/agent`); await announce(page); }],
+	['agent-indisponible', async (page) => { await page.goto(`${away}/agent`); await says(page, 'momentanément indisponible'); }],
+	['agent-libre', async (page) => page.goto(`${web}/agent/conversations/${made.free}`)],
+	['agent-prise', async (page) => {
+		await page.goto(`${web}/agent/conversations/${made.free}`);
+		if (await page.isVisible('#claim')) await page.click('#claim');
+		await says(page, 'Vous avez cette conversation en charge');
+		await unfold(page);
+	}],
+	['agent-apercu', async (page) => {
+		await page.goto(`${web}/agent/conversations/${made.free}`);
+		await page.fill('#text', 'Votre dossier est complet.');
+		await page.click('button[value=apercu]');
+		await says(page, 'Aperçu : ce que verra l’adhérent');
+	}],
+	['agent-note-erreur', async (page) => { await page.goto(`${web}/agent/conversations/${made.free}`); await page.click('text=Ajouter la note'); }],
+	['agent-tenue', async (page) => page.goto(`${web}/agent/conversations/${made.held}`)],
+	// A tab from before claire took it.
+	['agent-tenue-erreur', async (page) => {
+		await page.goto(`${web}/agent/conversations/${made.free}`);
+		await page.evaluate((action) => { document.querySelector('form:has(#text)').action = action; }, `/agent/conversations/${made.held}/repondre`);
+		await page.fill('#text', 'Une réponse de trop.');
+		await page.click('button[value=envoyer]');
+		await says(page, 'Claire Bernard');
+	}],
+	['agent-repondue', async (page) => page.goto(`${web}/agent/conversations/${made.answered}`)],
+	['agent-close', async (page) => page.goto(`${web}/agent/conversations/${made.closed}`)],
+	['agent-refus', async (page) => page.goto(`${web}/messagerie`)],
 	['file-vide', async (page) => page.goto(`${web}/agent?etat=closes&theme=none`)],
-	['agent-conversation', async (page) => { await page.goto(`${web}/agent`); await page.click('.queue h2 a >> nth=0'); await page.evaluate(() => document.querySelectorAll('details').forEach((d) => { d.open = true; })); }],
+	['agent-conversation', async (page) => { await page.goto(`${web}/agent`); await page.click('.queue h2 a >> nth=0'); await unfold(page); }],
 	['agent-erreur', async (page) => { await page.goto(`${web}/agent`); await page.click('.queue h2 a >> nth=0'); await page.fill('#text', ' '); await page.click('button[value=envoyer]'); }],
-	['statistiques', async (page) => { await page.goto(`${web}/agent/statistiques`); await page.evaluate(() => document.querySelectorAll('details').forEach((d) => { d.open = true; })); }],
+	['statistiques', async (page) => { await page.goto(`${web}/agent/statistiques`); await unfold(page); }],
 	['modeles', async (page) => page.goto(`${web}/agent/modeles`)],
+	['modeles-erreur', async (page) => { await page.goto(`${web}/agent/modeles`); await page.click('main form button.button'); }],
 ];
 
 const looks = [];
@@ -60,15 +137,15 @@ for (const colorScheme of ['light', 'dark']) {
 	for (const width of [1280, 320]) looks.push({ colorScheme, width });
 }
 
-for (const [persona, states] of [['', [['connexion', async (page) => page.goto(`${web}/connexion`)], ['connexion-agent', async (page) => page.goto(`${web}/connexion?pour=agent&retour=/agent`)]]], ['jeanne', member], ['sofiane', agent]]) {
+for (const [persona, states] of [['', [
+	['connexion', async (page) => page.goto(`${web}/connexion`)],
+	['connexion-agent', async (page) => page.goto(`${web}/connexion?pour=agent&retour=/agent`)],
+	['connexion-ratee', async (page) => page.goto(`${web}/auth/callback?state=x&code=y`)],
+	['introuvable-anonyme', async (page) => page.goto(`${web}/rien`)],
+]], ['marc', [['profil', async (page) => page.goto(`${web}/profil`)]]], ['jeanne', member], ['sofiane', agent]]) {
 	test(`axe and width: ${persona || 'nobody'}, ${looks.length} looks`, async () => {
 		// axe is evaluated in the page, which the policy rightly forbids.
 		const { page } = await person(browser, persona, { bypassCSP: true });
-		if (persona === 'sofiane') {
-			const jeanne = await person(browser, 'jeanne');
-			await send(jeanne.page, 'Bonjour, où en est mon dossier ? Merci.');
-			await jeanne.context.close();
-		}
 		for (const [name, reach] of states) {
 			await reach(page);
 			await page.waitForLoadState();
@@ -109,14 +186,20 @@ for (const [persona, states] of [['', [['connexion', async (page) => page.goto(`
 }
 
 test('first load of each member page: at most 20 kB over the wire', async () => {
-	const { page, context } = await person(browser, 'jeanne');
+	const { page, context } = await person(browser, 'marc');
 	const cdp = await context.newCDPSession(page);
 	await cdp.send('Network.enable');
 	await cdp.send('Network.setCacheDisabled', { cacheDisabled: true });
 	let bytes = 0;
 	cdp.on('Network.loadingFinished', (event) => { bytes += event.encodedDataLength; });
 	const weights = {};
-	for (const [name, reach] of member) {
+	// The pages before one is a member, then as jeanne.
+	const first = [
+		['profil', (p) => p.goto(`${web}/profil`)],
+		['connexion', async (p) => { await context.clearCookies(); await p.goto(`${web}/connexion`); }],
+		['espace', async (p) => { await p.click('main a.button'); await p.click('button:has-text("jeanne")'); await p.waitForURL('**/espace'); }],
+	];
+	for (const [name, reach] of [...first, ...member]) {
 		// States that are reached by several pages: the last one is loaded again.
 		await reach(page);
 		if (!name.endsWith('-erreur')) {

@@ -3,7 +3,10 @@ package main
 
 import (
 	"github.com/ma-messagerie/messagerie/chassis"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/services/messaging"
 )
 
-func main() { chassis.Main("messaging", messaging.Run) }
+func main() {
+	chassis.Main("messaging", messaging.Run, postgres.MigrateCommand("messaging", messaging.Migrations))
+}

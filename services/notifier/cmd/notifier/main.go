@@ -3,7 +3,10 @@ package main
 
 import (
 	"github.com/ma-messagerie/messagerie/chassis"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/services/notifier"
 )
 
-func main() { chassis.Main("notifier", notifier.Run) }
+func main() {
+	chassis.Main("notifier", notifier.Run, postgres.MigrateCommand("notifier", notifier.Migrations))
+}

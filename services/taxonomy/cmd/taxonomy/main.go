@@ -3,7 +3,10 @@ package main
 
 import (
 	"github.com/ma-messagerie/messagerie/chassis"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/services/taxonomy"
 )
 
-func main() { chassis.Main("taxonomy", taxonomy.Run) }
+func main() {
+	chassis.Main("taxonomy", taxonomy.Run, postgres.MigrateCommand("taxonomy", taxonomy.Migrations))
+}
