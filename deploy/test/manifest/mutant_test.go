@@ -37,3 +37,22 @@ func TestMutants(t *testing.T) {
 	}
 	t.Logf("%d of %d caught", caught, seeded)
 }
+
+// What the broker is told in other words is compared in the same ones.
+func TestFieldsOfBroker(t *testing.T) {
+	t.Parallel()
+	l := &linter{facts: &Facts{Services: map[string]Service{"messaging": service[struct{}]("messaging")}}}
+	stream, consumer := fieldsOfStream(l.stream()), fieldsOfConsumer(consumer())
+	for key, want := range map[string]string{
+		"retention": "limits", "discard": "new", "storage": "file", "maxAge": "336h0m0s", "denyPurge": "true", "subjects": "[messagerie.>]",
+	} {
+		if got := stream[key]; got != want {
+			t.Errorf("%s is %q, want %q", key, got, want)
+		}
+	}
+	for key, want := range map[string]string{"ackPolicy": "explicit", "deliverPolicy": "all", "ackWait": "10s", "maxDeliver": "-1"} {
+		if got := consumer[key]; got != want {
+			t.Errorf("%s is %q, want %q", key, got, want)
+		}
+	}
+}

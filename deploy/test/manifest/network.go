@@ -41,15 +41,17 @@ func Arrows() []Arrow {
 	return arrows
 }
 
-// outside are ports that may be opened towards addresses outside, beside 443: those
-// of mail relays.
-var outside = []int{443, 465, 587, 4317, 4318}
+// cleartext is a port that nothing of ours calls outside: where it is open, all are.
+const cleartext = 80
 
 // node is one end of a call: a pod of ours, or what is known of another.
 type node struct {
 	name   string
-	labels map[string]string // nil: not one of our pods
-	job    bool
+	labels map[string]string // nil: not a pod of the tree
+	// service is whose program it runs; empty for others'. A job runs it once, for the
+	// database alone.
+	service string
+	job     bool
 }
 
 // network checks the policies of the tree when there are any: that nothing is open
@@ -66,12 +68,12 @@ func (l *linter) network() {
 		return
 	}
 	l.closed(policies, nodes)
-	for _, a := range Arrows() {
+	for _, a := range slices.Concat(Arrows(), ofJobs(nodes)) {
 		from, to := nodes[a.From], nodes[a.To]
-		if _, ours := l.facts.Services[a.From]; ours && from.labels != nil && !l.out(policies, from, to, a) {
+		if from.service != "" && !l.out(policies, from, to, a) {
 			l.fault(policyOf(a.From), "egress", fmt.Sprintf("%s may not call %s at port %d", a.From, a.To, a.Port), "add a NetworkPolicy for it")
 		}
-		if _, ours := l.facts.Services[a.To]; ours && to.labels != nil && !l.in(policies, from, to, a) {
+		if to.service != "" && !l.in(policies, from, to, a) {
 			l.fault(policyOf(a.To), "ingress", fmt.Sprintf("%s may not be called by %s at port %d", a.To, a.From, a.Port), "add a NetworkPolicy for it")
 		}
 	}
@@ -82,15 +84,30 @@ func policyOf(name string) Object {
 	return Object{"kind": "NetworkPolicy", "metadata": map[string]any{"name": "of " + name}}
 }
 
-// nodes are the pods of the services by name, and the others that the tree has.
+// nodes are the pods of the tree by their workloads' names.
 func (l *linter) nodes() map[string]node {
 	nodes := make(map[string]node)
 	for _, p := range l.pods() {
-		if p.owner.Kind() != "Job" && p.owner.Kind() != "CronJob" {
-			nodes[p.owner.Name()] = node{name: p.owner.Name(), labels: p.labels}
+		n := node{name: p.owner.Name(), labels: p.labels, job: p.owner.Kind() == "Job" || p.owner.Kind() == "CronJob"}
+		for _, c := range p.containers() {
+			if s, ours := l.runs(c); ours {
+				n.service = s.Name
+			}
 		}
+		nodes[n.name] = n
 	}
 	return nodes
+}
+
+// ofJobs are the arrows of jobs that run a service's program: migrations.
+func ofJobs(nodes map[string]node) []Arrow {
+	var arrows []Arrow
+	for _, name := range sorted(nodes) {
+		if nodes[name].job && nodes[name].service != "" {
+			arrows = append(arrows, Arrow{name, Database, 5432}, Arrow{name, DNS, 53})
+		}
+	}
+	return arrows
 }
 
 // closed checks that each of our pods is denied what no policy allows.
@@ -220,28 +237,27 @@ func (l *linter) unexpected(policies []Object, nodes map[string]node) {
 	for _, a := range Arrows() {
 		drawn[a] = true
 	}
-	for from := range l.facts.Services {
-		for to := range l.facts.Services {
-			for _, port := range []int{8000, 8080, 9090, 9464} {
+	for _, from := range sorted(nodes) {
+		source := nodes[from]
+		if source.service == "" {
+			continue
+		}
+		for _, to := range sorted(nodes) {
+			for _, port := range l.numbersOf(to) {
 				a := Arrow{from, to, port}
-				source, target := nodes[from], nodes[to]
-				if drawn[a] || source.labels == nil || target.labels == nil || !slices.Contains(numbersOf(l, to), port) {
-					continue
-				}
-				if l.in(policies, source, target, a) && l.out(policies, source, target, a) {
+				if target := nodes[to]; target.service != "" && !drawn[a] && l.in(policies, source, target, a) && l.out(policies, source, target, a) {
 					l.fault(policyOf(from), "egress", fmt.Sprintf("%s may call %s at port %d, and the design has no such arrow", from, to, port), "narrow the policies, or draw the arrow")
 				}
 			}
 		}
-	}
-	for _, from := range sorted(nodes) {
-		if _, ours := l.facts.Services[from]; ours && l.out(policies, nodes[from], node{}, Arrow{from, Internet, 80}) && !slices.Contains(outside, 80) {
-			l.fault(policyOf(from), "egress", from+" may call any port of any address", "allow 443 and what it needs beside")
+		if l.out(policies, source, node{}, Arrow{from, Internet, cleartext}) {
+			l.fault(policyOf(from), "egress", from+" may call the internet in clear text", "allow 443 and what it needs beside")
 		}
 	}
 }
 
-func numbersOf(l *linter, name string) []int {
+// numbersOf are the numbers of the ports of a workload's pods.
+func (l *linter) numbersOf(name string) []int {
 	var all []int
 	for _, p := range l.pods() {
 		if p.owner.Name() == name {

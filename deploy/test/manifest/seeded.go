@@ -67,6 +67,7 @@ func Mutants() []Mutant {
 		}},
 		{"stream of another name", lint, "in the code MESSAGERIE", func(m *mutation) { m.trigger()["stream"] = "MESSAGES" }},
 		{"consumer of another name", lint, "in the code notifier", func(m *mutation) { m.trigger()["consumer"] = "notifiers" }},
+		{"stream that keeps less", lint, "in the code 336h", func(m *mutation) { m.spec("Stream", "")["maxAge"] = "24h" }},
 		{"typo in a key of KEDA's trigger", lint, "does not read lagTreshold", func(m *mutation) { m.trigger()["lagTreshold"] = "100" }},
 		{"autoscaler of nobody", lint, "there is no Deployment", func(m *mutation) {
 			m.part(m.spec("HorizontalPodAutoscaler", ""), "scaleTargetRef")["name"] = "message"
