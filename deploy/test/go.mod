@@ -3,6 +3,7 @@ module github.com/ma-messagerie/messagerie/deploy/test
 go 1.26.0
 
 require (
+	github.com/caarlos0/env/v11 v11.4.2
 	github.com/ma-messagerie/messagerie/chassis v0.0.0
 	github.com/ma-messagerie/messagerie/proto v0.0.0
 	github.com/ma-messagerie/messagerie/services/gateway v0.0.0
@@ -28,7 +29,6 @@ require (
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/bits-and-blooms/bitset v1.24.4 // indirect
 	github.com/blang/semver/v4 v4.0.0 // indirect
-	github.com/caarlos0/env/v11 v11.4.2 // indirect
 	github.com/cenkalti/backoff/v5 v5.0.3 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/coreos/go-oidc/v3 v3.21.0 // indirect

@@ -25,13 +25,25 @@ var commands = [][3]string{
 	{"kube-apiserver", "kube", "k8s.io/kubernetes/cmd/kube-apiserver"},
 }
 
+// Config is what the environment says about these tests.
+type Config struct {
+	// Deploy asks for them: they take long.
+	Deploy bool `env:"TEST_DEPLOY"`
+	// Assets is a folder that holds etcd and kube-apiserver; empty builds them.
+	Assets string `env:"KUBEBUILDER_ASSETS"`
+	// Cache is where what is built is kept; empty is .cache of the home folder.
+	Cache string `env:"XDG_CACHE_HOME"`
+	// CRDs is a folder of CustomResourceDefinitions beside those of the Go proxy.
+	CRDs string `env:"CRD_DIR"`
+}
+
 // Binaries returns a folder that holds etcd and kube-apiserver, built there if they
 // are missing. say is told what takes long.
-func Binaries(ctx context.Context, getenv func(string) string, say func(string, ...any)) (string, error) {
-	if dir := getenv("KUBEBUILDER_ASSETS"); dir != "" {
-		return dir, nil
+func Binaries(ctx context.Context, cfg Config, say func(string, ...any)) (string, error) {
+	if cfg.Assets != "" {
+		return cfg.Assets, nil
 	}
-	cache := getenv("XDG_CACHE_HOME")
+	cache := cfg.Cache
 	if cache == "" {
 		home, err := os.UserHomeDir()
 		if err != nil {
@@ -40,7 +52,7 @@ func Binaries(ctx context.Context, getenv func(string) string, say func(string, 
 		cache = filepath.Join(home, ".cache")
 	}
 	dir := filepath.Join(cache, "ma-messagerie", "kube-"+Version)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return "", fmt.Errorf("making a cache: %w", err)
 	}
 	for _, c := range commands {
@@ -62,8 +74,8 @@ func build(ctx context.Context, dir, name, module, pkg string, say func(string, 
 	}
 	say("building %s %s: the first time this takes 4 to 7 minutes", name, Version)
 	half := fmt.Sprintf("%s.%d", target, os.Getpid())
-	defer os.Remove(half)
-	cmd := exec.CommandContext(ctx, "go", "build", "-p", "2", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", half, pkg)
+	defer func() { _ = os.Remove(half) }()
+	cmd := exec.CommandContext(ctx, "go", "build", "-p", "2", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", half, pkg) //nolint:gosec // names of the table above
 	cmd.Dir = filepath.Join("build", module)
 	cmd.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0", "GOFLAGS=-mod=readonly")
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -81,8 +81,8 @@ func download(ctx context.Context, module, version, sum string) (string, error) 
 	if err != nil {
 		return "", fmt.Errorf("downloading %s: %w", module, err)
 	}
-	defer os.RemoveAll(dir)
-	cmd := exec.CommandContext(ctx, "go", "mod", "download", "-json", module+"@"+version)
+	defer func() { _ = os.RemoveAll(dir) }()
+	cmd := exec.CommandContext(ctx, "go", "mod", "download", "-json", module+"@"+version) //nolint:gosec // names of the table above
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=")
 	out, err := cmd.Output()
@@ -125,7 +125,9 @@ func (c *Client) established(ctx context.Context, o manifest.Object) bool {
 	}
 	got, content, err := c.server.do(ctx, http.MethodGet, path, nil)
 	var crd struct {
-		Status struct{ Conditions []struct{ Type, Status string } }
+		Status struct {
+			Conditions []struct{ Type, Status string }
+		}
 	}
 	if err != nil || got.code != http.StatusOK || json.Unmarshal(content, &crd) != nil {
 		return false

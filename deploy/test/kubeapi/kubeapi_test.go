@@ -3,20 +3,26 @@ package kubeapi
 import (
 	"context"
 	"errors"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/caarlos0/env/v11"
+
 	"github.com/ma-messagerie/messagerie/deploy/test/manifest"
 )
 
 // start brings up a server with all CustomResourceDefinitions, for tests that were
-// asked for with TEST_DEPLOY=true.
-func start(t *testing.T) *Client {
+// asked for with TEST_DEPLOY=true. It returns false where it lacks the definitions
+// that are not on the Go proxy.
+func start(t *testing.T) (*Client, bool) {
 	t.Helper()
-	if os.Getenv("TEST_DEPLOY") != "true" {
+	cfg, err := env.ParseAs[Config]()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !cfg.Deploy {
 		t.Skip("a real API server is asked with TEST_DEPLOY=true (make test-deploy)")
 	}
 	began := time.Now()
@@ -24,7 +30,7 @@ func start(t *testing.T) *Client {
 		t.Logf("%-28s %5.1f s", what, time.Since(began).Seconds())
 		began = time.Now()
 	}
-	binaries, err := Binaries(t.Context(), os.Getenv, t.Logf)
+	binaries, err := Binaries(t.Context(), cfg, t.Logf)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +42,7 @@ func start(t *testing.T) *Client {
 	t.Cleanup(server.Stop)
 	step("server ready")
 	client := NewClient(server)
-	crds, err := Definitions(t.Context(), os.Getenv("CRD_DIR"))
+	crds, err := Definitions(t.Context(), cfg.CRDs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +50,7 @@ func start(t *testing.T) *Client {
 		t.Fatal(err)
 	}
 	step("definitions served")
-	return client
+	return client, cfg.CRDs != ""
 }
 
 // namespace makes a namespace that wants all its pods restricted.
@@ -62,7 +68,7 @@ func (c *Client) namespace(ctx context.Context, t *testing.T, name string) {
 
 // applyAll applies what one command would, and says loudly which objects it could
 // not ask about.
-func applyAll(ctx context.Context, t *testing.T, c *Client, what, namespace string, objects []manifest.Object) {
+func applyAll(ctx context.Context, t *testing.T, c *Client, complete bool, what, namespace string, objects []manifest.Object) {
 	t.Helper()
 	c.namespace(ctx, t, namespace)
 	taken := 0
@@ -72,7 +78,7 @@ func applyAll(ctx context.Context, t *testing.T, c *Client, what, namespace stri
 		}
 		err := c.Apply(ctx, o, namespace, false)
 		switch {
-		case errors.Is(err, ErrUnknownKind) && os.Getenv("CRD_DIR") == "":
+		case errors.Is(err, ErrUnknownKind) && !complete:
 			t.Logf("NOT ASKED about %s %s: its definition is not on the Go proxy, give CRD_DIR", o.APIVersion(), o)
 		case err != nil:
 			t.Errorf("%s: %v", what, err)
@@ -95,7 +101,7 @@ func load(t *testing.T) *manifest.Tree {
 // What the server refuses or warns about: first that it takes every overlay and
 // combination as it is, then that it takes no seeded fault.
 func TestServer(t *testing.T) {
-	client := start(t)
+	client, complete := start(t)
 	tree := load(t)
 	t.Run("overlays", func(t *testing.T) {
 		for _, name := range tree.Overlays() {
@@ -104,7 +110,7 @@ func TestServer(t *testing.T) {
 				t.Error(err)
 				continue
 			}
-			applyAll(t.Context(), t, client, name, "overlay-"+name, objects)
+			applyAll(t.Context(), t, client, complete, name, "overlay-"+name, objects)
 		}
 	})
 	t.Run("combinations", func(t *testing.T) {
@@ -116,7 +122,7 @@ func TestServer(t *testing.T) {
 				continue
 			}
 			n++
-			applyAll(t.Context(), t, client, what, "combination-"+string(rune('a'+n)), objects)
+			applyAll(t.Context(), t, client, complete, what, "combination-"+string(rune('a'+n)), objects)
 		}
 	})
 	t.Run("mutants", func(t *testing.T) { mutants(t, client, tree) })

@@ -40,7 +40,7 @@ type process struct {
 // Start runs both in a folder, which is the caller's to remove, and waits until the
 // server is ready.
 func Start(ctx context.Context, binaries, dir string) (*Server, error) {
-	ports, err := freePorts(3)
+	ports, err := freePorts(ctx, 3)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +92,7 @@ func (s *Server) credentials(dir string) error {
 }
 
 func (s *Server) run(name string, args ...string) error {
-	p := &process{Cmd: exec.Command(name, args...), gone: make(chan struct{})}
+	p := &process{Cmd: exec.Command(name, args...), gone: make(chan struct{})} //nolint:gosec,noctx // what was built; Stop ends it
 	p.Stdout, p.Stderr = &p.output, &p.output
 	if err := p.Start(); err != nil {
 		return fmt.Errorf("starting %s: %w", filepath.Base(name), err)
@@ -146,10 +146,10 @@ func (s *Server) Stop() {
 	s.running = nil
 }
 
-func freePorts(n int) ([]string, error) {
+func freePorts(ctx context.Context, n int) ([]string, error) {
 	var ports []string
 	for range n {
-		lis, err := net.Listen("tcp", "127.0.0.1:0")
+		lis, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 		if err != nil {
 			return nil, fmt.Errorf("finding a port: %w", err)
 		}

@@ -112,7 +112,7 @@ func (f *Facts) knowsMetric(name string) bool {
 }
 
 // SecretExamples is the file that documents the Secrets, as examples of them.
-const SecretExamples = "deploy/k8s/base/secrets.example.yaml"
+const SecretExamples = "deploy/k8s/base/secrets.example.yaml" //nolint:gosec // a path
 
 func (f *Facts) readSecrets() error {
 	content, err := os.ReadFile(filepath.Join(f.root, SecretExamples))

@@ -28,12 +28,20 @@ const (
 // has beside it: names, metrics and a way in.
 func Arrows() []Arrow {
 	arrows := []Arrow{
-		{Ingress, "web", 8000}, {Ingress, "gateway", 8080}, {Ingress, "gateway", 9090},
+		{Ingress, "web", 8000},
+		{Ingress, "gateway", 8080},
+		{Ingress, "gateway", 9090},
 		{"web", "gateway", 9090},
-		{"gateway", "taxonomy", 9090}, {"gateway", "messaging", 9090}, {"gateway", "notifier", 9090},
-		{"messaging", "taxonomy", 9090}, {"notifier", "messaging", 9090},
-		{"messaging", Broker, 4222}, {"notifier", Broker, 4222},
-		{"messaging", Database, 5432}, {"taxonomy", Database, 5432}, {"notifier", Database, 5432},
+		{"gateway", "taxonomy", 9090},
+		{"gateway", "messaging", 9090},
+		{"gateway", "notifier", 9090},
+		{"messaging", "taxonomy", 9090},
+		{"notifier", "messaging", 9090},
+		{"messaging", Broker, 4222},
+		{"notifier", Broker, 4222},
+		{"messaging", Database, 5432},
+		{"taxonomy", Database, 5432},
+		{"notifier", Database, 5432},
 	}
 	for _, service := range []string{"gateway", "messaging", "taxonomy", "notifier", "web"} {
 		arrows = append(arrows, Arrow{service, Internet, 443}, Arrow{service, DNS, 53}, Arrow{Prometheus, service, 9464})

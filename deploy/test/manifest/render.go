@@ -29,7 +29,7 @@ func LoadTree(root string) (*Tree, error) {
 			}
 			return err
 		}
-		content, err := os.ReadFile(path)
+		content, err := os.ReadFile(path) //nolint:gosec // of the working copy
 		if err != nil {
 			return err
 		}
