@@ -8,7 +8,7 @@ import (
 
 const root = "../../.."
 
-// setting reads the tree and what the repository says about it.
+// repository reads the tree and what the repository says about it.
 func repository(t *testing.T) (*Tree, *Facts) {
 	t.Helper()
 	tree, err := LoadTree(filepath.Clean(root))
@@ -33,6 +33,9 @@ func faultsOf(objects []Object, facts *Facts) string {
 func TestOverlays(t *testing.T) {
 	t.Parallel()
 	tree, facts := repository(t)
+	if got := strings.Join(tree.Overlays(), " "); got != "dev production staging" {
+		t.Errorf("overlays are %q", got)
+	}
 	for _, name := range tree.Overlays() {
 		objects, err := tree.Overlay(name)
 		if err != nil {

@@ -165,7 +165,7 @@ func (l *linter) allows(policies []Object, direction, side string, subject, othe
 			if direction == "Egress" {
 				target = other
 			}
-			if l.portAllowed(list(at(rule, "ports")), target, a.Port) && peerAllowed(rule, side, other, a) {
+			if l.portAllowed(list(at(rule, "ports")), target, a.Port) && peerAllowed(rule, side, policy.Namespace(), other, a) {
 				return true
 			}
 		}
@@ -204,7 +204,7 @@ func (l *linter) portNamed(called node, name string) int {
 // our pods only the shape is known: DNS, Prometheus and an ingress controller are
 // pods of another namespace, a database or a broker may be pods anywhere or
 // addresses, the internet is addresses.
-func peerAllowed(rule any, side string, other node, a Arrow) bool {
+func peerAllowed(rule any, side, namespace string, other node, a Arrow) bool {
 	peers := list(at(rule, side))
 	if len(peers) == 0 {
 		return true
@@ -217,7 +217,7 @@ func peerAllowed(rule any, side string, other node, a Arrow) bool {
 		block, pods, namespaces := at(peer, "ipBlock"), at(peer, "podSelector"), at(peer, "namespaceSelector")
 		switch {
 		case other.labels != nil && block == nil:
-			if namespaces == nil && selects(pods, other.labels) {
+			if holdsNamespace(namespaces, namespace) && (pods == nil || selects(pods, other.labels)) {
 				return true
 			}
 		case other.labels != nil:
@@ -230,6 +230,16 @@ func peerAllowed(rule any, side string, other node, a Arrow) bool {
 		}
 	}
 	return false
+}
+
+// holdsNamespace tells whether a selector holds the policy's own namespace, of which
+// only the name is known.
+func holdsNamespace(selector any, own string) bool {
+	if len(mapping(selector)) == 0 {
+		return true
+	}
+	named := text(at(selector, "matchLabels", "kubernetes.io/metadata.name"))
+	return named != "" && named == own
 }
 
 // public tells whether a block holds public addresses.

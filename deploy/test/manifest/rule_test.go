@@ -127,6 +127,9 @@ func TestPolicy(t *testing.T) {
 		{"by a range that ends before", "podSelector: {matchLabels: {app: gateway}}\n  ingress: [{ports: [{port: 9000, endPort: 9089}]}]", false, false},
 		{"another caller", "podSelector: {matchLabels: {app: gateway}}\n  ingress: [{from: [{podSelector: {matchLabels: {app: cli}}}]}]", false, false},
 		{"the caller's labels in another namespace", "podSelector: {matchLabels: {app: gateway}}\n  ingress: [{from: [{namespaceSelector: {matchLabels: {a: b}}, podSelector: {matchLabels: {app: web}}}]}]", false, false},
+		{"the caller's labels in any namespace", "podSelector: {matchLabels: {app: gateway}}\n  ingress: [{from: [{namespaceSelector: {}, podSelector: {matchLabels: {app: web}}}]}]", false, true},
+		{"everybody of every namespace", "podSelector: {matchLabels: {app: gateway}}\n  ingress: [{from: [{namespaceSelector: {}}]}]", false, true},
+		{"addresses", "podSelector: {matchLabels: {app: gateway}}\n  ingress: [{from: [{ipBlock: {cidr: 0.0.0.0/0}}]}]", false, false},
 		{"the policy is another pod's", "podSelector: {matchLabels: {app: taxonomy}}\n  policyTypes: [Ingress, Egress]\n  ingress: [{}]\n  egress: [{}]", false, false},
 	} {
 		l := &linter{objects: decode(t, pair+"  "+c.spec), facts: &Facts{}}
