@@ -72,7 +72,7 @@ func build(ctx context.Context, dir, name, module, pkg string, say func(string, 
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("looking for %s: %w", name, err)
 	}
-	say("building %s %s: the first time this takes 4 to 7 minutes", name, Version)
+	say("building %s for Kubernetes %s: kube-apiserver takes 4 to 7 minutes where nothing is cached", name, Version)
 	half := fmt.Sprintf("%s.%d", target, os.Getpid())
 	defer func() { _ = os.Remove(half) }()
 	cmd := exec.CommandContext(ctx, "go", "build", "-p", "2", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", half, pkg) //nolint:gosec // names of the table above

@@ -1,7 +1,10 @@
 package manifest
 
 import (
+	"errors"
+	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -60,6 +63,31 @@ func TestCombinations(t *testing.T) {
 		}
 		if faults := faultsOf(objects, facts); faults != "" {
 			t.Errorf("%s:%s", name, faults)
+		}
+	}
+}
+
+// Compose and Kubernetes run the same images.
+func TestImagesAsInCompose(t *testing.T) {
+	t.Parallel()
+	content, err := os.ReadFile(filepath.Join(root, "docker-compose.yml"))
+	if errors.Is(err, os.ErrNotExist) {
+		t.Skip("there is no docker-compose.yml")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, facts := repository(t)
+	composed := make(map[string]bool)
+	for _, match := range regexp.MustCompile(`(?m)^\s+image:\s*["']?(`+regexp.QuoteMeta(Registry)+`[a-z]+)`).FindAllStringSubmatch(string(content), -1) {
+		composed[match[1]] = true
+		if !facts.hasImage(match[1]) {
+			t.Errorf("docker-compose.yml runs %s, which is no image of this project", match[1])
+		}
+	}
+	for name := range facts.Services {
+		if !composed[Registry+name] {
+			t.Errorf("docker-compose.yml does not run %s%s", Registry, name)
 		}
 	}
 }
