@@ -313,8 +313,9 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-func (b *Bus) ensureConsumer(ctx context.Context, c Consumer) (jetstream.Consumer, error) {
-	cfg := jetstream.ConsumerConfig{
+// Settings are what the broker is asked for.
+func (c Consumer) Settings() jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
 		Durable:        c.Durable,
 		FilterSubjects: c.Subjects,
 		AckPolicy:      jetstream.AckExplicitPolicy,
@@ -323,6 +324,10 @@ func (b *Bus) ensureConsumer(ctx context.Context, c Consumer) (jetstream.Consume
 		MaxDeliver:     -1,
 		MaxAckPending:  maxAckPending,
 	}
+}
+
+func (b *Bus) ensureConsumer(ctx context.Context, c Consumer) (jetstream.Consumer, error) {
+	cfg := c.Settings()
 	consumer, err := b.js.CreateOrUpdateConsumer(ctx, b.stream.Name, cfg)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		if err := b.EnsureStream(ctx); err != nil {

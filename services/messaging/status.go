@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/ma-messagerie/messagerie/chassis"
 	"github.com/ma-messagerie/messagerie/chassis/bus"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
@@ -36,7 +37,7 @@ const statusEvents = 1_000_000
 
 // status reads the figures of GetStatus that the database has.
 func (s *store) status(ctx context.Context) (*messagingpb.GetStatusResponse, error) {
-	resp := &messagingpb.GetStatusResponse{}
+	resp := &messagingpb.GetStatusResponse{BuildVersion: chassis.Version()}
 	var unanswered, outbox, newest *float64
 	// Literally the predicate of the partial index conversation_queue.
 	err := s.pool.QueryRow(ctx, `

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/ma-messagerie/messagerie/chassis"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
 )
 
@@ -17,7 +18,7 @@ const statusAttempts = 200_000
 
 // GetStatus tells operators how this service is. See the .proto.
 func (s *server) GetStatus(ctx context.Context, _ *notifierpb.GetStatusRequest) (*notifierpb.GetStatusResponse, error) {
-	resp := &notifierpb.GetStatusResponse{}
+	resp := &notifierpb.GetStatusResponse{BuildVersion: chassis.Version()}
 	list, err := s.ledger.Waiting(ctx)
 	if err != nil {
 		return nil, statusOf(err)

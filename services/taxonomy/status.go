@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/ma-messagerie/messagerie/chassis"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
 
@@ -15,7 +16,11 @@ const statusTimeout = time.Second
 // answer, not an error: members are served without it.
 func (s *server) GetStatus(ctx context.Context, _ *taxonomypb.GetStatusRequest) (*taxonomypb.GetStatusResponse, error) {
 	current := s.store.current.Load().whole
-	resp := &taxonomypb.GetStatusResponse{Version: current.GetVersion(), PublishTime: current.GetPublishTime()}
+	resp := &taxonomypb.GetStatusResponse{
+		BuildVersion: chassis.Version(),
+		Version:      current.GetVersion(),
+		PublishTime:  current.GetPublishTime(),
+	}
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
 	if err := s.store.pool.QueryRow(ctx, `SELECT max(version_id) FROM goose_db_version WHERE is_applied`).Scan(&resp.SchemaVersion); err != nil {
