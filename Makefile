@@ -3,7 +3,8 @@
 # Go runs nothing in every module of a workspace, except through the `work`
 # pattern; `./...` stops at a module's edge.
 MODULES := $(shell go list -m -f '{{.Dir}}')
-SERVICES := gateway messaging notifier taxonomy
+# These hold what only measurements and deployment tests need, outside the workspace.
+OUTSIDE := bench deploy/test
 
 # Tools are built once into .bin, each from a module of its own so that its
 # dependencies do not meet those of the others.
@@ -27,6 +28,11 @@ demo: ## Walk through the guide's seven steps on a fresh system
 .PHONY: test
 test: ## Run every test, with the race detector
 	go test -race work
+	cd deploy/test && GOWORK=off go test ./...
+
+.PHONY: test-deploy
+test-deploy: ## Test images, compose file and manifests on podman and a real Kubernetes API server
+	cd deploy/test && TEST_DEPLOY=true GOWORK=off go test -count=1 -timeout 45m -v ./...
 
 .PHONY: chaos
 chaos: ## Break the system on purpose and count the losses (MINUTES=10 RATE=250 SEED= SCENARIO=random)
@@ -43,6 +49,7 @@ check: tools lint alone generated tidied ## All that must hold before a change l
 .PHONY: lint
 lint: $(LINT) $(BUF) ## Lint the Go code of all modules and the .proto files
 	$(LINT) run $(addsuffix /...,$(MODULES))
+	@set -e; for dir in $(OUTSIDE); do (cd $$dir && GOWORK=off $(CURDIR)/$(LINT) run --config $(CURDIR)/.golangci.yml ./...); done
 	$(BUF) lint
 	$(BUF) format -d --exit-code proto
 	@if git rev-parse -q --verify HEAD~1 >/dev/null && git cat-file -e HEAD~1:buf.yaml 2>/dev/null; then $(BUF) breaking --against '.git#ref=HEAD~1'; fi
@@ -64,11 +71,11 @@ generated: generate
 .PHONY: tidy
 tidy: ## Give every module the same dependency versions
 	go work sync
-	@set -e; for dir in $(MODULES); do (cd $$dir && GOWORK=off go mod tidy); done
+	@set -e; for dir in $(MODULES) $(OUTSIDE); do (cd $$dir && GOWORK=off go mod tidy); done
 
 .PHONY: tidied
 tidied:
-	@set -e; for dir in $(MODULES); do (cd $$dir && GOWORK=off go mod tidy -diff); done
+	@set -e; for dir in $(MODULES) $(OUTSIDE); do (cd $$dir && GOWORK=off go mod tidy -diff); done
 
 .PHONY: tools
 tools: $(BUF) $(LINT)

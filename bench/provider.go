@@ -92,7 +92,7 @@ func shippedClient(ctx context.Context) (rate, connections float64, err error) {
 	defer server.Close()
 	// The library gives no way to name an authority; nothing else about the
 	// transport is changed, and nothing else here uses it.
-	transport := http.DefaultTransport.(*http.Transport) //nolint:errcheck,forcetypeassert // so it is
+	transport := http.DefaultTransport.(*http.Transport) //nolint:forcetypeassert // so it is
 	transport.TLSClientConfig = &tls.Config{RootCAs: server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs, MinVersion: tls.VersionTLS12}
 	defer transport.CloseIdleConnections()
 	var left atomic.Int64

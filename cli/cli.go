@@ -1,5 +1,5 @@
-// Package cli is the messagerie command: what an operator does about dead letters,
-// and what an agent may know of a conversation's notifications. It talks to the
+// Package cli is the messagerie command: how the system is, what an operator does
+// about dead letters, and what an agent may know of a conversation's notifications. It talks to the
 // gateway alone, with the caller's own token, and holds no rule: what is allowed
 // and what an argument may be, the services say.
 package cli
@@ -31,6 +31,8 @@ type commands struct {
 	connection
 
 	JSON bool `name:"json" help:"Write one JSON object a line."`
+
+	Status showStatus `cmd:"" help:"The whole system's health at a glance (role operator). Exit status 1 when something is BAD."`
 
 	Deadletter struct {
 		List   listLetters   `cmd:"" help:"List dead letters, newest first."`
@@ -85,6 +87,8 @@ func run(ctx context.Context, args []string, out, errs io.Writer) (exit int) {
 	case errors.Is(err, errUsage):
 		fmt.Fprintf(errs, "messagerie: %s (messagerie %s --help)\n", strings.TrimPrefix(err.Error(), errUsage.Error()+": "), command.Command())
 		return exitUsage
+	case errors.Is(err, errBad): // has been shown
+		return exitFailed
 	case err != nil:
 		fmt.Fprintln(errs, "messagerie:", explain(err))
 		return exitFailed

@@ -3,8 +3,11 @@
 //	dev run     start it and print where things are; state is kept in .dev/
 //	dev demo    a fresh stack on free ports walks through the guide's steps
 //	dev chaos   the system as many processes, under load and faults, see package chaos
+//	dev journey the guide's steps on a system that runs elsewhere
+//	dev providers, dev secrets DIR   for docker-compose.yml, see package providers
 //
-// Settings are DEV_*, see package stack, and CHAOS_*, see package chaos. Two more
+// Settings are DEV_*, see package stack, CHAOS_*, see package chaos, JOURNEY_*, see
+// Places in package journey, and PROVIDERS_*, see package providers. Two more
 // commands, broker and inbox, are for the processes that chaos starts.
 package main
 
@@ -21,19 +24,26 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis"
 	"github.com/ma-messagerie/messagerie/dev/chaos"
 	"github.com/ma-messagerie/messagerie/dev/journey"
+	"github.com/ma-messagerie/messagerie/dev/providers"
 	"github.com/ma-messagerie/messagerie/dev/stack"
 )
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "providers" {
+		// A process like those of the services, with their commands.
+		os.Args = append(os.Args[:1], os.Args[2:]...)
+		chassis.Main("providers", providers.Run)
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	// A second Ctrl-C ends the process at once.
 	context.AfterFunc(ctx, stop)
-	commands := map[string]func(context.Context) error{"run": run, "demo": demo, "chaos": runChaos}
+	commands := map[string]func(context.Context) error{"run": run, "demo": demo, "chaos": runChaos, "journey": walk, "secrets": writeSecrets}
 	for _, name := range []string{"broker", "inbox"} {
 		commands[name] = func(ctx context.Context) error { return chaos.Child(ctx, os.Args[1:]) }
 	}
 	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: dev run | dev demo | dev chaos")
+		fmt.Fprintln(os.Stderr, "usage: dev run | dev demo | dev chaos | dev journey | dev providers | dev secrets DIR")
 		os.Exit(2)
 	}
 	if err := commands[os.Args[1]](ctx); err != nil {
@@ -116,4 +126,25 @@ func demo(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.Stop()) }()
 	return journey.Run(ctx, s.Places(), os.Stdout)
+}
+
+// walk walks through the guide on a system that runs already.
+func walk(ctx context.Context) error {
+	places, err := chassis.Load[journey.Places]("JOURNEY_", os.Environ())
+	if err != nil {
+		return err
+	}
+	return journey.Run(ctx, places, os.Stdout)
+}
+
+// writeSecrets makes the secrets of the system of docker-compose.yml.
+func writeSecrets(context.Context) error {
+	if len(os.Args) != 3 {
+		return errors.New("usage: dev secrets DIR")
+	}
+	cfg, err := chassis.Load[providers.Config]("PROVIDERS_", os.Environ())
+	if err != nil {
+		return err
+	}
+	return providers.WriteSecrets(cfg, os.Args[2])
 }

@@ -156,6 +156,8 @@ type view struct {
 	Faults []fault
 	// Flash is what was just done.
 	Flash string
+	// Trace is the beginning of the trace's id, or empty.
+	Trace string
 }
 
 // fault is one thing to correct, with the field it is in.
@@ -284,7 +286,7 @@ func (v *visit) lead(to string) error {
 func (v *visit) show(code int, tag string, body any, faults ...fault) error {
 	data := view{
 		Lang: v.page.lang, Path: v.r.URL.RequestURI(), Body: body, Session: v.session, Name: v.cfg.BodyName, Publisher: v.cfg.Publisher,
-		Unread: -1, Faults: faults,
+		Unread: -1, Faults: faults, Trace: shortTrace(v.r),
 	}
 	if v.session != nil {
 		data.SecondsLeft = int(v.session.left(time.Now()).Seconds())

@@ -217,8 +217,8 @@ func (s *site) handler(admin *chassis.Admin) http.Handler {
 	mux.Handle("GET /static/", s.assets)
 	foreign := http.NewCrossOriginProtection()
 	foreign.SetDenyHandler(http.HandlerFunc(s.refuseForeign))
-	return otelhttp.NewHandler(secured(named(foreign.Handler(mux))), "web", otelhttp.WithServerName("web:80"),
-		otelhttp.WithFilter(func(r *http.Request) bool { return r.URL.Path != "/livez" && r.URL.Path != "/readyz" }))
+	return fromClick(otelhttp.NewHandler(secured(named(foreign.Handler(mux))), "web", otelhttp.WithServerName("web:80"),
+		otelhttp.WithFilter(func(r *http.Request) bool { return r.URL.Path != "/livez" && r.URL.Path != "/readyz" })))
 }
 
 // policy is what pages may load and do. Styles and scripts are this program's files;
@@ -240,6 +240,7 @@ func secured(next http.Handler) http.Handler {
 		if r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" {
 			header.Set("Strict-Transport-Security", "max-age=31536000")
 		}
+		tellTrace(w, r)
 		r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
 		next.ServeHTTP(w, r)
 	})

@@ -155,25 +155,30 @@ func (b *Bus) Ready(ctx context.Context) error {
 	return nil
 }
 
-// EnsureStream makes the stream, or brings its settings up to date.
-func (b *Bus) EnsureStream(ctx context.Context) error {
-	b.ensuring.Lock()
-	defer b.ensuring.Unlock()
-	_, err := b.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name:       b.stream.Name,
-		Subjects:   b.stream.Subjects,
+// Settings are what EnsureStream asks the broker for.
+func (s Stream) Settings(cfg Config) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:       s.Name,
+		Subjects:   s.Subjects,
 		Retention:  jetstream.LimitsPolicy,
 		Discard:    jetstream.DiscardNew,
 		Storage:    jetstream.FileStorage,
-		MaxAge:     b.stream.MaxAge,
-		MaxBytes:   b.cfg.MaxBytes,
-		Duplicates: b.stream.DuplicateWindow,
-		Replicas:   b.cfg.Replicas,
+		MaxAge:     s.MaxAge,
+		MaxBytes:   cfg.MaxBytes,
+		Duplicates: s.DuplicateWindow,
+		Replicas:   cfg.Replicas,
 		// Events are deleted by age alone, not by a client that may.
 		DenyDelete:         true,
 		DenyPurge:          true,
 		AllowAtomicPublish: true,
-	})
+	}
+}
+
+// EnsureStream makes the stream, or brings its settings up to date.
+func (b *Bus) EnsureStream(ctx context.Context) error {
+	b.ensuring.Lock()
+	defer b.ensuring.Unlock()
+	_, err := b.js.CreateOrUpdateStream(ctx, b.stream.Settings(b.cfg))
 	if err != nil {
 		return fmt.Errorf("making stream %s: %w", b.stream.Name, err)
 	}

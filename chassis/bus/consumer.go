@@ -8,7 +8,11 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ma-messagerie/messagerie/chassis/seeded"
@@ -34,7 +38,8 @@ type Msg struct {
 	Data []byte
 	// Delivered counts how often it has been handed out, from 1.
 	Delivered int
-	// TraceParent is the W3C traceparent of its publication.
+	// TraceParent is the W3C traceparent of its handling, whose parent is its
+	// publication; what is listened to (Listen) has that of the publication.
 	TraceParent string
 }
 
@@ -183,9 +188,9 @@ func split(msgs []jetstream.Msg) [][]delivery {
 // again.
 func deal(ctx context.Context, batch []delivery, handle func(context.Context, []Msg) error) error {
 	ctx = context.WithoutCancel(ctx)
-	events := make([]Msg, len(batch))
+	events, spans := make([]Msg, len(batch)), make([]trace.Span, len(batch))
 	for i, d := range batch {
-		events[i] = d.Msg
+		events[i], spans[i] = startConsume(ctx, d.Msg)
 	}
 	if seeded.On(seeded.AckBeforeCommit) {
 		for _, d := range batch {
@@ -193,6 +198,12 @@ func deal(ctx context.Context, batch []delivery, handle func(context.Context, []
 		}
 	}
 	fault := within(ctx, ackWait, func(ctx context.Context) error { return handle(ctx, events) })
+	for _, span := range spans {
+		if fault != nil {
+			span.SetStatus(codes.Error, "not handled")
+		}
+		span.End()
+	}
 	var group errgroup.Group
 	group.SetLimit(ackConcurrency)
 	for _, d := range batch {
@@ -204,6 +215,19 @@ func deal(ctx context.Context, batch []delivery, handle func(context.Context, []
 		})
 	}
 	return errors.Join(fault, group.Wait())
+}
+
+// startConsume opens a consumer span for one event of a batch, to be ended by the
+// caller, and returns the event with it as parent of all that follows. Each event has
+// a span of its own: those of a batch come from different traces.
+func startConsume(ctx context.Context, event Msg) (Msg, trace.Span) {
+	ctx, span := otel.Tracer(tracerName).Start(event.Context(ctx), "process "+event.Type, trace.WithSpanKind(trace.SpanKindConsumer), //nolint:spancheck // ended by the caller
+		trace.WithAttributes(attribute.String("messaging.system", "nats"), attribute.String("messaging.message.id", event.ID),
+			attribute.Int("messagerie.delivered", event.Delivered)))
+	carrier := propagation.MapCarrier{}
+	propagation.TraceContext{}.Inject(ctx, carrier)
+	event.TraceParent = carrier["traceparent"]
+	return event, span //nolint:spancheck // ended by the caller
 }
 
 func within(ctx context.Context, limit time.Duration, do func(context.Context) error) error {
@@ -289,8 +313,9 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-func (b *Bus) ensureConsumer(ctx context.Context, c Consumer) (jetstream.Consumer, error) {
-	cfg := jetstream.ConsumerConfig{
+// Settings are what the broker is asked for.
+func (c Consumer) Settings() jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
 		Durable:        c.Durable,
 		FilterSubjects: c.Subjects,
 		AckPolicy:      jetstream.AckExplicitPolicy,
@@ -299,6 +324,10 @@ func (b *Bus) ensureConsumer(ctx context.Context, c Consumer) (jetstream.Consume
 		MaxDeliver:     -1,
 		MaxAckPending:  maxAckPending,
 	}
+}
+
+func (b *Bus) ensureConsumer(ctx context.Context, c Consumer) (jetstream.Consumer, error) {
+	cfg := c.Settings()
 	consumer, err := b.js.CreateOrUpdateConsumer(ctx, b.stream.Name, cfg)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		if err := b.EnsureStream(ctx); err != nil {

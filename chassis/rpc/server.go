@@ -19,6 +19,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/ma-messagerie/messagerie/chassis"
@@ -170,7 +171,10 @@ func recovered(ctx context.Context, method string, fault any) error {
 
 func reportUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 	resp, err := next(ctx, req)
-	return resp, Report(ctx, info.FullMethod, err)
+	err = Report(ctx, info.FullMethod, err)
+	// The gateway tells of each call at level info; this says where it went.
+	slog.DebugContext(ctx, "call", "method", info.FullMethod, "code", status.Code(err).String())
+	return resp, err
 }
 
 func reportStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -30,7 +31,7 @@ const certificateRefresh = time.Minute
 // each minute; all empty: plain text, for a cluster whose mesh or network encrypts.
 type MutualTLS struct {
 	// CertPath and KeyPath are this process's certificate, with the names by which
-	// others dial it, and its key.
+	// others dial it, and its key, in one folder.
 	CertPath string `env:"CERT_PATH"`
 	KeyPath  string `env:"KEY_PATH"`
 	// CAPath is the authority that signs the certificates of all services.
@@ -56,6 +57,9 @@ func (m MutualTLS) Validate() error {
 	var faults []error
 	if _, err := tls.LoadX509KeyPair(m.CertPath, m.KeyPath); err != nil {
 		faults = append(faults, fmt.Errorf("reading MTLS_CERT_PATH and MTLS_KEY_PATH: %w", err))
+	}
+	if filepath.Dir(m.CertPath) != filepath.Dir(m.KeyPath) {
+		faults = append(faults, errors.New("MTLS_CERT_PATH and MTLS_KEY_PATH must be in one folder, where they are replaced together"))
 	}
 	return errors.Join(append(faults, checkAuthority("MTLS_CA_PATH", m.CAPath))...)
 }

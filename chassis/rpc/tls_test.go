@@ -222,6 +222,7 @@ func TestMutualTLS_Validate(t *testing.T) {
 		{"all", "", good},
 		{"no key", "go together", MutualTLS{CertPath: good.CertPath, CAPath: good.CAPath}},
 		{"another's key", "MTLS_KEY_PATH", MutualTLS{CertPath: good.CertPath, KeyPath: other.KeyPath, CAPath: good.CAPath}},
+		{"in two folders", "in one folder", MutualTLS{CertPath: good.CertPath, KeyPath: other.KeyPath, CAPath: good.CAPath}},
 		{"no such file", "MTLS_CA_PATH", MutualTLS{CertPath: good.CertPath, KeyPath: good.KeyPath, CAPath: "/nowhere"}},
 		{"an authority that is a key", "MTLS_CA_PATH", MutualTLS{CertPath: good.CertPath, KeyPath: good.KeyPath, CAPath: good.KeyPath}},
 		{"peers of nothing", "MTLS_PEERS", MutualTLS{Peers: []string{"gateway"}}},

@@ -16,10 +16,13 @@ import (
 	"github.com/google/uuid"
 )
 
-// Places are the addresses of a running system.
+// Places are the addresses of a running system: base URLs without a final slash.
+// The defaults are those of docker-compose.yml and of make run.
 type Places struct {
-	// Web, Gateway, OIDC and Inbox are base URLs without a final slash.
-	Web, Gateway, OIDC, Inbox string
+	Web     string `env:"WEB_URL" envDefault:"http://localhost:8000"`
+	Gateway string `env:"GATEWAY_URL" envDefault:"http://localhost:8080"`
+	OIDC    string `env:"OIDC_URL" envDefault:"http://localhost:5556"`
+	Inbox   string `env:"INBOX_URL" envDefault:"http://localhost:8025"`
 }
 
 // traveller is one persona on the way through the steps.

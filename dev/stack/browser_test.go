@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,24 +30,9 @@ const browserTime = 9 * time.Minute
 // content security policy, weights. SHOTS=folder keeps pictures of all pages.
 func TestBrowser(t *testing.T) {
 	t.Parallel()
-	for _, program := range []string{"chromium", "node", "npm"} {
-		if _, err := exec.LookPath(program); err != nil {
-			testenv.Unavailable(t, fmt.Errorf("%s is missing: apt-get install chromium nodejs npm: %w", program, err))
-		}
-	}
-	dir, err := filepath.Abs("../../web/e2e")
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := needBrowser(t)
 	ctx, cancel := context.WithTimeout(t.Context(), browserTime)
 	defer cancel()
-	if _, err := os.Stat(filepath.Join(dir, "node_modules", "playwright-core")); err != nil {
-		install := exec.CommandContext(ctx, "npm", "ci", "--no-audit", "--no-fund")
-		install.Dir = dir
-		if out, err := install.CombinedOutput(); err != nil {
-			t.Fatalf("npm ci: %v\n%s", err, out)
-		}
-	}
 	state := stateDir(t)
 	s := start(t, state)
 	tests := exec.CommandContext(ctx, "node", "--test", "--test-concurrency=2", "--test-reporter=spec", ".")
@@ -59,6 +45,41 @@ func TestBrowser(t *testing.T) {
 	}
 	t.Logf("%s", out)
 }
+
+// needBrowser returns the folder of the browser's programs, once what they need is
+// there.
+func needBrowser(t *testing.T) string {
+	t.Helper()
+	for _, program := range []string{"chromium", "node", "npm"} {
+		if _, err := exec.LookPath(program); err != nil {
+			testenv.Unavailable(t, fmt.Errorf("%s is missing: apt-get install chromium nodejs npm: %w", program, err))
+		}
+	}
+	dir, err := installBrowser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// installBrowser is done once for all tests that run at the same time.
+var installBrowser = sync.OnceValues(func() (string, error) {
+	dir, err := filepath.Abs("../../web/e2e")
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(filepath.Join(dir, "node_modules", "playwright-core")); err == nil {
+		return dir, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), browserTime)
+	defer cancel()
+	install := exec.CommandContext(ctx, "npm", "ci", "--no-audit", "--no-fund")
+	install.Dir = dir
+	if out, err := install.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("npm ci: %w\n%s", err, out)
+	}
+	return dir, nil
+})
 
 // startFront starts one more front end, in front of a gateway that refuses everything
 // with this code, and returns its address. Who is signed in to the stack's is signed in

@@ -20,10 +20,10 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/propagation"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
+	"github.com/ma-messagerie/messagerie/chassis"
 	"github.com/ma-messagerie/messagerie/dev/inbox"
 	"github.com/ma-messagerie/messagerie/dev/journey"
 	"github.com/ma-messagerie/messagerie/dev/stack"
@@ -36,9 +36,12 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	slog.SetDefault(slog.New(slog.NewJSONHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	// As a process's own, but for where the spans go.
+	if _, err := chassis.StartTelemetry(context.Background(), "stack", slog.LevelDebug, &logged); err != nil {
+		fmt.Println("FAIL:", err)
+		os.Exit(1)
+	}
 	otel.SetTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans)))
-	otel.SetTextMapPropagator(propagation.TraceContext{})
 	os.Exit(m.Run())
 }
 

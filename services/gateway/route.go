@@ -40,11 +40,17 @@ var forwarded = []entry{
 	{taxonomypb.TaxonomyService_ServiceDesc.ServiceName, taxonomy, func(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInterface) error {
 		return taxonomypb.RegisterTaxonomyServiceHandlerClient(ctx, mux, taxonomypb.NewTaxonomyServiceClient(conn))
 	}},
+	{taxonomypb.TaxonomyAdminService_ServiceDesc.ServiceName, taxonomy, func(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInterface) error {
+		return taxonomypb.RegisterTaxonomyAdminServiceHandlerClient(ctx, mux, taxonomypb.NewTaxonomyAdminServiceClient(conn))
+	}},
 	{messagingpb.MessagingService_ServiceDesc.ServiceName, messaging, func(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInterface) error {
 		return messagingpb.RegisterMessagingServiceHandlerClient(ctx, mux, messagingpb.NewMessagingServiceClient(conn))
 	}},
 	{messagingpb.AgentService_ServiceDesc.ServiceName, messaging, func(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInterface) error {
 		return messagingpb.RegisterAgentServiceHandlerClient(ctx, mux, messagingpb.NewAgentServiceClient(conn))
+	}},
+	{messagingpb.OperatorService_ServiceDesc.ServiceName, messaging, func(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInterface) error {
+		return messagingpb.RegisterOperatorServiceHandlerClient(ctx, mux, messagingpb.NewOperatorServiceClient(conn))
 	}},
 	{notifierpb.NotifierService_ServiceDesc.ServiceName, notifier, func(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInterface) error {
 		return notifierpb.RegisterNotifierServiceHandlerClient(ctx, mux, notifierpb.NewNotifierServiceClient(conn))

@@ -202,11 +202,13 @@ func (s *stack) serveBackend(t *testing.T, issuers auth.Config) {
 	}
 	messagingpb.RegisterMessagingServiceServer(server, s.backend)
 	messagingpb.RegisterAgentServiceServer(server, messagingpb.UnimplementedAgentServiceServer{})
+	messagingpb.RegisterOperatorServiceServer(server, messagingpb.UnimplementedOperatorServiceServer{})
 	messagingpb.RegisterRecipientServiceServer(server, s.backend)
 	messagingpb.RegisterEventLogServiceServer(server, messagingpb.UnimplementedEventLogServiceServer{})
 	notifierpb.RegisterNotifierServiceServer(server, notifierpb.UnimplementedNotifierServiceServer{})
 	notifierpb.RegisterWebhookServiceServer(server, &s.hooks)
 	taxonomypb.RegisterTaxonomyServiceServer(server, s.backend)
+	taxonomypb.RegisterTaxonomyAdminServiceServer(server, taxonomypb.UnimplementedTaxonomyAdminServiceServer{})
 	taxonomypb.RegisterCatalogueServiceServer(server, s.backend)
 	background(t, func(ctx context.Context) error { return server.Serve(ctx, time.Second) })
 }

@@ -169,6 +169,7 @@ func serve(ctx context.Context, cfg Config, pool *pgxpool.Pool, events *bus.Bus,
 	}
 	messagingpb.RegisterMessagingServiceServer(grpcServer, impl)
 	messagingpb.RegisterAgentServiceServer(grpcServer, &agentServer{server: impl})
+	messagingpb.RegisterOperatorServiceServer(grpcServer, &operatorServer{store: s, broker: events})
 	messagingpb.RegisterRecipientServiceServer(grpcServer, impl)
 	messagingpb.RegisterEventLogServiceServer(grpcServer, &eventLogServer{store: s})
 

@@ -19,7 +19,7 @@ const ingestBatch = 500
 // intake is the consumer whose events make deliveries.
 var intake = bus.Consumer{
 	Durable:   eventspb.NotifierConsumer,
-	Subjects:  []string{eventspb.AllCaisses(eventspb.TypeMessageSubmitted), eventspb.AllCaisses(eventspb.TypeReplyPosted)},
+	Subjects:  eventspb.NotifierSubjects(),
 	BatchSize: ingestBatch,
 }
 

@@ -375,6 +375,9 @@ type reported struct {
 	// fresh were seen for the first time; moved of them changed a delivery's
 	// state, and unmatched name a delivery that the ledger does not have.
 	fresh, moved, unmatched int
+	// traces are the trace contexts of the deliveries that fresh reports are about,
+	// by the id of the report that says most.
+	traces map[string]string
 }
 
 // Report stores reports and moves their deliveries on. A report that was stored
@@ -404,7 +407,7 @@ func (l *ledger) Report(ctx context.Context, reports []report) (done reported, e
 			SELECT DISTINCT ON (event_id, channel) given.* FROM given JOIN fresh USING (provider, report_id)
 			ORDER BY event_id, channel, rank DESC
 		), locked AS ( -- in one order for everybody
-			SELECT d.event_id, d.channel FROM delivery AS d JOIN last USING (event_id, channel)
+			SELECT d.event_id, d.channel, d.trace_context FROM delivery AS d JOIN last USING (event_id, channel)
 			ORDER BY d.event_id, d.channel FOR UPDATE OF d
 		), moved AS (
 			UPDATE delivery AS d
@@ -416,8 +419,9 @@ func (l *ledger) Report(ctx context.Context, reports []report) (done reported, e
 			RETURNING d.event_id
 		)
 		SELECT (SELECT count(*) FROM fresh), (SELECT count(*) FROM moved),
-		       (SELECT count(*) FROM last WHERE (event_id, channel) NOT IN (SELECT event_id, channel FROM locked))`,
-		providers, ids, events, ways, states, messages, reasons).Scan(&done.fresh, &done.moved, &done.unmatched)
+		       (SELECT count(*) FROM last WHERE (event_id, channel) NOT IN (SELECT event_id, channel FROM locked)),
+		       (SELECT COALESCE(jsonb_object_agg(report_id, trace_context), '{}') FROM last JOIN locked USING (event_id, channel) WHERE trace_context <> '')`,
+		providers, ids, events, ways, states, messages, reasons).Scan(&done.fresh, &done.moved, &done.unmatched, &done.traces)
 	if err != nil {
 		return done, fmt.Errorf("storing %d reports: %w", n, err)
 	}

@@ -260,7 +260,7 @@ func serve(ctx context.Context, cfg Config, pool *pgxpool.Pool, events *bus.Bus,
 	if err != nil {
 		return err
 	}
-	grpcServer, err := newServer(cfg, verifier, &server{ledger: book, recipients: recipients, wake: wake}, hooks)
+	grpcServer, err := newServer(cfg, verifier, &server{ledger: book, recipients: recipients, wake: wake, broker: events, lanes: lanes}, hooks)
 	if err != nil {
 		return err
 	}

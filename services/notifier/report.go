@@ -18,6 +18,10 @@ import (
 
 	"github.com/google/uuid"
 	twilioclient "github.com/twilio/twilio-go/client"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
 
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
@@ -238,6 +242,7 @@ func (t Twilio) callback(deliveryID string) string {
 type filing struct {
 	provider string
 	reports  []report
+	span     trace.Span // of the call
 	done     chan error // has room for one
 }
 
@@ -299,15 +304,40 @@ func (w *webhooks) file(ctx context.Context, batch []filing) {
 	for _, f := range batch {
 		byProvider[f.provider] = append(byProvider[f.provider], f.reports...)
 	}
-	faults := make(map[string]error)
+	faults, traces, began := make(map[string]error), make(map[string]map[string]string), time.Now()
 	for provider, reports := range byProvider {
 		done, err := w.ledger.Report(ctx, reports)
 		if faults[provider] = err; err == nil {
 			w.count(ctx, provider, len(reports), done)
+			traces[provider] = done.traces
 		}
 	}
 	for _, f := range batch {
+		f.trace(ctx, traces[f.provider], began)
 		f.done <- faults[f.provider]
+	}
+}
+
+// trace ends the deliveries' traces: each report that was news gets a span in the
+// trace of its delivery, which began at somebody's click. The provider's call is a
+// trace of its own, because it is about the deliveries of many; the two are linked,
+// both ways. traces has the deliveries' by report.
+func (f filing) trace(ctx context.Context, traces map[string]string, began time.Time) {
+	for _, r := range f.reports {
+		parent, ok := traces[r.id]
+		if !ok {
+			continue
+		}
+		delete(traces, r.id) // the same report in a second call is no news
+		ctx := propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": parent})
+		id := delivery{Event: r.event, Channel: r.channel}.id()
+		ctx, span := otel.Tracer(scope).Start(ctx, "report "+string(r.channel), trace.WithTimestamp(began),
+			trace.WithLinks(trace.Link{SpanContext: f.span.SpanContext()}), trace.WithAttributes(
+				attribute.String("messagerie.delivery", id), attribute.String("messagerie.provider", f.provider),
+				attribute.String("messagerie.state", string(r.state))))
+		slog.DebugContext(ctx, "report", "delivery", id, "provider", f.provider, "state", string(r.state))
+		f.span.AddLink(trace.Link{SpanContext: span.SpanContext()})
+		span.End()
 	}
 }
 
@@ -316,7 +346,7 @@ func (w *webhooks) store(ctx context.Context, provider string, reports []report)
 	if len(reports) == 0 {
 		return nil
 	}
-	f := filing{provider, reports, make(chan error, 1)}
+	f := filing{provider, reports, trace.SpanFromContext(ctx), make(chan error, 1)}
 	select {
 	case w.in <- f:
 	case <-w.stopped:

@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -434,5 +436,41 @@ func TestAReportInsteadOfAnAnswer(t *testing.T) {
 		if got := look(t, s.ledger, event, way); got.State != delivered {
 			t.Errorf("%s is %s", way, got.State)
 		}
+	}
+}
+
+// The trace that began with somebody's click ends with the provider's report, once.
+func TestAReportIsInItsDeliverysTrace(t *testing.T) {
+	t.Parallel()
+	p := newPostman(t)
+	plans := planOf(byEmail)
+	id := uuid.New()
+	plans[0].traceparent = fmt.Sprintf("00-%x-00f067aa0ba902b7-01", id[:])
+	mustPlan(t, p.ledger, plans)
+	ctx, call := otel.Tracer(scope).Start(t.Context(), "webhook")
+	body := fmt.Sprintf(`[{"sg_event_id":"%[1]s-1","event":"processed","delivery_id":"%[1]s.EMAIL"},{"sg_event_id":"%[1]s-2","event":"delivered","delivery_id":"%[1]s.EMAIL"}]`, plans[0].event)
+	for range 2 {
+		if _, err := p.ReportSendGrid(ctx, p.sign(t, body, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	call.End()
+	var reports, linked int
+	for _, span := range spans.GetSpans() {
+		switch {
+		case span.SpanContext.TraceID() == trace.TraceID(id):
+			reports++
+			if span.Parent.SpanID().String() != "00f067aa0ba902b7" || len(span.Links) != 1 || span.Links[0].SpanContext.SpanID() != call.SpanContext().SpanID() {
+				t.Errorf("%s: parent %s, links %v", span.Name, span.Parent.SpanID(), span.Links)
+			}
+		case span.SpanContext.SpanID() == call.SpanContext().SpanID():
+			linked = len(span.Links)
+			if linked == 1 && span.Links[0].SpanContext.TraceID() != trace.TraceID(id) {
+				t.Errorf("the call is linked to %s", span.Links[0].SpanContext.TraceID())
+			}
+		}
+	}
+	if reports != 1 || linked != 1 {
+		t.Errorf("%d spans of reports and %d links of the call, want one of each", reports, linked)
 	}
 }

@@ -28,6 +28,9 @@ type server struct {
 	ledger     *ledger
 	recipients messagingpb.RecipientServiceClient
 	wake       func()
+	// broker and lanes are what GetStatus looks at beside the ledger.
+	broker *bus.Bus
+	lanes  []*lane
 }
 
 // Refusals of this service.

@@ -22,6 +22,7 @@ import (
 type server struct {
 	taxonomypb.UnimplementedTaxonomyServiceServer
 	taxonomypb.UnimplementedCatalogueServiceServer
+	taxonomypb.UnimplementedTaxonomyAdminServiceServer
 
 	store       *store
 	suggestions metric.Int64Counter

@@ -38,9 +38,10 @@ func reasonOf(err error) string {
 type service struct {
 	taxonomypb.TaxonomyServiceClient
 	taxonomypb.CatalogueServiceClient
-	stop func() error
+	admin taxonomypb.TaxonomyAdminServiceClient
+	stop  func() error
 	// token is a machine's, member and agent are those of persons.
-	token, member, agent string
+	token, member, agent, operator string
 }
 
 // run starts the service on a database and returns it once it answers.
@@ -73,6 +74,9 @@ func run(t *testing.T, database, content string) (*service, error) {
 		token:  machines.Token(t, map[string]any{"sub": "messaging", "roles": []string{auth.RoleService}}),
 		member: members.Token(t, map[string]any{"sub": "jeanne", "profiles": []string{"PARTICULIER"}}),
 		agent:  agents.Token(t, map[string]any{"sub": "paul", "roles": []string{auth.RoleAgent}}),
+		admin:  taxonomypb.NewTaxonomyAdminServiceClient(conn),
+
+		operator: agents.Token(t, map[string]any{"sub": "olga", "roles": []string{auth.RoleOperator}}),
 	}
 	s.stop = sync.OnceValue(func() error { cancel(); conn.Close(); return <-ended })
 	t.Cleanup(func() { _ = s.stop() })

@@ -5,6 +5,23 @@
 const each = (selector, use) => document.querySelectorAll(selector).forEach((el) => use(/** @type {any} */ (el)));
 const byId = (/** @type {string} */ id) => document.getElementById(id);
 
+// A trace begins at the click, recorded or not as the server decided for this page.
+const told = /** @type {PerformanceNavigationTiming | undefined} */ (performance.getEntriesByType('navigation')[0])
+	?.serverTiming?.find((timing) => timing.name === 'traceparent')?.description.slice(-2);
+const hex = (/** @type {number} */ bytes) => [...crypto.getRandomValues(new Uint8Array(bytes))].map((b) => b.toString(16).padStart(2, '0')).join('');
+/** @returns {Record<string, string>} */
+const click = () => (told ? { traceparent: `00-${hex(16)}-${hex(8)}-${told}` } : {});
+
+/** A form has the trace in its first field: the server looks no further. @param {SubmitEvent} event */
+const traced = (event) => {
+	const form = /** @type {HTMLFormElement} */ (event.target), { traceparent } = click();
+	if (event.defaultPrevented || !traceparent || form.getAttribute('method') !== 'post') return;
+	const field = /** @type {HTMLInputElement} */ (form.querySelector('input[name=traceparent]') ?? document.createElement('input'));
+	Object.assign(field, { type: 'hidden', name: 'traceparent', value: traceparent });
+	form.prepend(field);
+};
+document.addEventListener('submit', traced);
+
 // White space as Go's unicode.IsSpace has it, which String.trim has not quite.
 const SPACE = '[\\t-\\r \\u0085\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]+';
 const OUTER = new RegExp(`^${SPACE}|${SPACE}$`, 'g');
@@ -43,7 +60,7 @@ const autosaved = (area) => {
 		const text = area.value;
 		if (text === stored) return;
 		try {
-			const answer = await fetch(String(area.dataset.autosave), { method: 'POST', body: new URLSearchParams({ texte: text }), redirect: 'manual' });
+			const answer = await fetch(String(area.dataset.autosave), { method: 'POST', headers: click(), body: new URLSearchParams({ texte: text }), redirect: 'manual' });
 			if (answer.status !== 204 && answer.status !== 422) throw new Error(String(answer.status));
 			if (answer.status === 204) { stored = text; if (note) note.textContent = String(area.dataset.saved); }
 		} catch {
@@ -61,7 +78,7 @@ const proposed = (dialog) => {
 	dialog.removeAttribute('open');
 	dialog.showModal();
 	dialog.addEventListener('cancel', () => {
-		navigator.sendBeacon(String(dialog.dataset.outcome).replace(/message$/, 'service'), new URLSearchParams({ issue: 'ecrire' }));
+		navigator.sendBeacon(String(dialog.dataset.outcome).replace(/message$/, 'service'), new URLSearchParams({ ...click(), issue: 'ecrire' }));
 	});
 	dialog.addEventListener('close', () => byId('text')?.focus());
 };
@@ -90,7 +107,7 @@ const live = (news, path) => {
 	};
 	/** On a conversation's page, its new messages are added at the end. */
 	const fetchThread = async () => {
-		const answer = await fetch(String(news.dataset.here), { headers: { accept: 'text/html' } });
+		const answer = await fetch(String(news.dataset.here), { headers: { accept: 'text/html', ...click() } });
 		const thread = byId('thread');
 		if (!answer.ok || !thread) return show();
 		const page = parse(await answer.text());
@@ -148,7 +165,7 @@ const session = () => {
 	let timer = 0;
 	const arm = () => { clearTimeout(timer); timer = setTimeout(() => { warning.hidden = false; }, Math.max(0, left - 120) * 1000); };
 	warning.querySelector('button')?.addEventListener('click', async () => {
-		const answer = await fetch('/session');
+		const answer = await fetch('/session', { headers: click() });
 		if (!answer.ok) { location.reload(); return; }
 		left = (await answer.json()).secondsLeft;
 		warning.hidden = true;

@@ -35,6 +35,11 @@ const (
 	NotifierConsumer = "notifier"
 )
 
+// NotifierSubjects are the subjects that the notifier's consumer filters by.
+func NotifierSubjects() []string {
+	return []string{AllCaisses(TypeMessageSubmitted), AllCaisses(TypeReplyPosted)}
+}
+
 // Retention of the stream.
 const (
 	// MaxAge is how long the broker keeps an event. PostgreSQL keeps it for good.

@@ -15,6 +15,7 @@ import (
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -5679,11 +5680,178 @@ func (x *WatchQueueResponse) GetOpened() bool {
 	return false
 }
 
+// GetStatusRequest is empty.
+type GetStatusRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetStatusRequest) Reset() {
+	*x = GetStatusRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[92]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetStatusRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetStatusRequest) ProtoMessage() {}
+
+func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[92]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
+func (*GetStatusRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{92}
+}
+
+// GetStatusResponse is how the service is: the whole of it by its database, but for
+// the broker, which is as the process that answered sees it. Ages are by the
+// database's clock.
+type GetStatusResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Version of the program that answered; empty when it does not know.
+	BuildVersion string `protobuf:"bytes,1,opt,name=build_version,json=buildVersion,proto3" json:"build_version,omitempty"`
+	// Newest migration of the database.
+	SchemaVersion int64 `protobuf:"varint,2,opt,name=schema_version,json=schemaVersion,proto3" json:"schema_version,omitempty"`
+	// Conversations that wait for an agent, in all queues of all caisses.
+	WaitingConversations int64 `protobuf:"varint,3,opt,name=waiting_conversations,json=waitingConversations,proto3" json:"waiting_conversations,omitempty"`
+	// Age of the oldest that has no reply at all; none when each has one.
+	OldestUnansweredAge *durationpb.Duration `protobuf:"bytes,4,opt,name=oldest_unanswered_age,json=oldestUnansweredAge,proto3" json:"oldest_unanswered_age,omitempty"`
+	// Submissions of the last five minutes.
+	SubmissionsFiveMinutes int64 `protobuf:"varint,5,opt,name=submissions_five_minutes,json=submissionsFiveMinutes,proto3" json:"submissions_five_minutes,omitempty"`
+	// Submissions of the last hour. Of more than a million events, the newest million
+	// is looked at.
+	SubmissionsHour int64 `protobuf:"varint,6,opt,name=submissions_hour,json=submissionsHour,proto3" json:"submissions_hour,omitempty"`
+	// Events that the broker has not acknowledged.
+	OutboxEvents int64 `protobuf:"varint,7,opt,name=outbox_events,json=outboxEvents,proto3" json:"outbox_events,omitempty"`
+	// Age of the oldest of them; none without.
+	OutboxAge *durationpb.Duration `protobuf:"bytes,8,opt,name=outbox_age,json=outboxAge,proto3" json:"outbox_age,omitempty"`
+	// Age of the newest event of the log; none while the log is empty.
+	NewestEventAge *durationpb.Duration `protobuf:"bytes,9,opt,name=newest_event_age,json=newestEventAge,proto3" json:"newest_event_age,omitempty"`
+	// Whether the broker answers.
+	BrokerReachable bool `protobuf:"varint,10,opt,name=broker_reachable,json=brokerReachable,proto3" json:"broker_reachable,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *GetStatusResponse) Reset() {
+	*x = GetStatusResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[93]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetStatusResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetStatusResponse) ProtoMessage() {}
+
+func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[93]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
+func (*GetStatusResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{93}
+}
+
+func (x *GetStatusResponse) GetBuildVersion() string {
+	if x != nil {
+		return x.BuildVersion
+	}
+	return ""
+}
+
+func (x *GetStatusResponse) GetSchemaVersion() int64 {
+	if x != nil {
+		return x.SchemaVersion
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetWaitingConversations() int64 {
+	if x != nil {
+		return x.WaitingConversations
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetOldestUnansweredAge() *durationpb.Duration {
+	if x != nil {
+		return x.OldestUnansweredAge
+	}
+	return nil
+}
+
+func (x *GetStatusResponse) GetSubmissionsFiveMinutes() int64 {
+	if x != nil {
+		return x.SubmissionsFiveMinutes
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetSubmissionsHour() int64 {
+	if x != nil {
+		return x.SubmissionsHour
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetOutboxEvents() int64 {
+	if x != nil {
+		return x.OutboxEvents
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetOutboxAge() *durationpb.Duration {
+	if x != nil {
+		return x.OutboxAge
+	}
+	return nil
+}
+
+func (x *GetStatusResponse) GetNewestEventAge() *durationpb.Duration {
+	if x != nil {
+		return x.NewestEventAge
+	}
+	return nil
+}
+
+func (x *GetStatusResponse) GetBrokerReachable() bool {
+	if x != nil {
+		return x.BrokerReachable
+	}
+	return false
+}
+
 var File_messagerie_messaging_v1_messaging_proto protoreflect.FileDescriptor
 
 const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\n" +
-	"'messagerie/messaging/v1/messaging.proto\x12\x17messagerie.messaging.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!messagerie/access/v1/access.proto\x1a%messagerie/taxonomy/v1/taxonomy.proto\"2\n" +
+	"'messagerie/messaging/v1/messaging.proto\x12\x17messagerie.messaging.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!messagerie/access/v1/access.proto\x1a%messagerie/taxonomy/v1/taxonomy.proto\"2\n" +
 	"\x06Choice\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x14\n" +
 	"\x05label\x18\x02 \x01(\tR\x05label\"\xe0\x06\n" +
@@ -6026,7 +6194,21 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x11WatchQueueRequest\"U\n" +
 	"\x12WatchQueueResponse\x12'\n" +
 	"\x0fconversation_id\x18\x01 \x01(\tR\x0econversationId\x12\x16\n" +
-	"\x06opened\x18\x02 \x01(\bR\x06opened*\x90\x01\n" +
+	"\x06opened\x18\x02 \x01(\bR\x06opened\"\x12\n" +
+	"\x10GetStatusRequest\"\x97\x04\n" +
+	"\x11GetStatusResponse\x12#\n" +
+	"\rbuild_version\x18\x01 \x01(\tR\fbuildVersion\x12%\n" +
+	"\x0eschema_version\x18\x02 \x01(\x03R\rschemaVersion\x123\n" +
+	"\x15waiting_conversations\x18\x03 \x01(\x03R\x14waitingConversations\x12M\n" +
+	"\x15oldest_unanswered_age\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x13oldestUnansweredAge\x128\n" +
+	"\x18submissions_five_minutes\x18\x05 \x01(\x03R\x16submissionsFiveMinutes\x12)\n" +
+	"\x10submissions_hour\x18\x06 \x01(\x03R\x0fsubmissionsHour\x12#\n" +
+	"\routbox_events\x18\a \x01(\x03R\foutboxEvents\x128\n" +
+	"\n" +
+	"outbox_age\x18\b \x01(\v2\x19.google.protobuf.DurationR\toutboxAge\x12C\n" +
+	"\x10newest_event_age\x18\t \x01(\v2\x19.google.protobuf.DurationR\x0enewestEventAge\x12)\n" +
+	"\x10broker_reachable\x18\n" +
+	" \x01(\bR\x0fbrokerReachable*\x90\x01\n" +
 	"\x06Status\x12\x16\n" +
 	"\x12STATUS_UNSPECIFIED\x10\x00\x12\b\n" +
 	"\x04SENT\x10\x01\x12\x0f\n" +
@@ -6090,7 +6272,9 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x0eDeleteTemplate\x12..messagerie.messaging.v1.DeleteTemplateRequest\x1a/.messagerie.messaging.v1.DeleteTemplateResponse\"$\xa0\xdb\x18\x04\x82\xd3\xe4\x93\x02\x1a*\x18/v1/agent/templates/{id}\x12\x90\x01\n" +
 	"\rGetStatistics\x12-.messagerie.messaging.v1.GetStatisticsRequest\x1a..messagerie.messaging.v1.GetStatisticsResponse\" \xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/agent/statistics\x12\x92\x01\n" +
 	"\n" +
-	"WatchQueue\x12*.messagerie.messaging.v1.WatchQueueRequest\x1a+.messagerie.messaging.v1.WatchQueueResponse\")\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/agent/conversations:watch0\x012\x88\x02\n" +
+	"WatchQueue\x12*.messagerie.messaging.v1.WatchQueueRequest\x1a+.messagerie.messaging.v1.WatchQueueResponse\")\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/agent/conversations:watch0\x012\xa1\x01\n" +
+	"\x0fOperatorService\x12\x8d\x01\n" +
+	"\tGetStatus\x12).messagerie.messaging.v1.GetStatusRequest\x1a*.messagerie.messaging.v1.GetStatusResponse\")\xa0\xdb\x18\x05\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/operator/status/messaging2\x88\x02\n" +
 	"\x10RecipientService\x12\x83\x01\n" +
 	"\x12BatchGetRecipients\x122.messagerie.messaging.v1.BatchGetRecipientsRequest\x1a3.messagerie.messaging.v1.BatchGetRecipientsResponse\"\x04\xa0\xdb\x18\x06\x12n\n" +
 	"\vCheckReader\x12+.messagerie.messaging.v1.CheckReaderRequest\x1a,.messagerie.messaging.v1.CheckReaderResponse\"\x04\xa0\xdb\x18\x062\xee\x01\n" +
@@ -6112,7 +6296,7 @@ func file_messagerie_messaging_v1_messaging_proto_rawDescGZIP() []byte {
 }
 
 var file_messagerie_messaging_v1_messaging_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_messagerie_messaging_v1_messaging_proto_msgTypes = make([]protoimpl.MessageInfo, 92)
+var file_messagerie_messaging_v1_messaging_proto_msgTypes = make([]protoimpl.MessageInfo, 94)
 var file_messagerie_messaging_v1_messaging_proto_goTypes = []any{
 	(Status)(0),                                 // 0: messagerie.messaging.v1.Status
 	(Author)(0),                                 // 1: messagerie.messaging.v1.Author
@@ -6209,33 +6393,36 @@ var file_messagerie_messaging_v1_messaging_proto_goTypes = []any{
 	(*AnswerFigures)(nil),                       // 92: messagerie.messaging.v1.AnswerFigures
 	(*WatchQueueRequest)(nil),                   // 93: messagerie.messaging.v1.WatchQueueRequest
 	(*WatchQueueResponse)(nil),                  // 94: messagerie.messaging.v1.WatchQueueResponse
-	(v1.Audience)(0),                            // 95: messagerie.taxonomy.v1.Audience
-	(*timestamppb.Timestamp)(nil),               // 96: google.protobuf.Timestamp
-	(*v1.Queue)(nil),                            // 97: messagerie.taxonomy.v1.Queue
+	(*GetStatusRequest)(nil),                    // 95: messagerie.messaging.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),                   // 96: messagerie.messaging.v1.GetStatusResponse
+	(v1.Audience)(0),                            // 97: messagerie.taxonomy.v1.Audience
+	(*timestamppb.Timestamp)(nil),               // 98: google.protobuf.Timestamp
+	(*v1.Queue)(nil),                            // 99: messagerie.taxonomy.v1.Queue
+	(*durationpb.Duration)(nil),                 // 100: google.protobuf.Duration
 }
 var file_messagerie_messaging_v1_messaging_proto_depIdxs = []int32{
-	95,  // 0: messagerie.messaging.v1.Conversation.audience:type_name -> messagerie.taxonomy.v1.Audience
+	97,  // 0: messagerie.messaging.v1.Conversation.audience:type_name -> messagerie.taxonomy.v1.Audience
 	3,   // 1: messagerie.messaging.v1.Conversation.theme:type_name -> messagerie.messaging.v1.Choice
 	3,   // 2: messagerie.messaging.v1.Conversation.topic:type_name -> messagerie.messaging.v1.Choice
 	3,   // 3: messagerie.messaging.v1.Conversation.reason:type_name -> messagerie.messaging.v1.Choice
 	0,   // 4: messagerie.messaging.v1.Conversation.status:type_name -> messagerie.messaging.v1.Status
-	96,  // 5: messagerie.messaging.v1.Conversation.create_time:type_name -> google.protobuf.Timestamp
-	96,  // 6: messagerie.messaging.v1.Conversation.update_time:type_name -> google.protobuf.Timestamp
+	98,  // 5: messagerie.messaging.v1.Conversation.create_time:type_name -> google.protobuf.Timestamp
+	98,  // 6: messagerie.messaging.v1.Conversation.update_time:type_name -> google.protobuf.Timestamp
 	8,   // 7: messagerie.messaging.v1.Conversation.messages:type_name -> messagerie.messaging.v1.Message
 	3,   // 8: messagerie.messaging.v1.Conversation.queue:type_name -> messagerie.messaging.v1.Choice
 	7,   // 9: messagerie.messaging.v1.Conversation.claim:type_name -> messagerie.messaging.v1.ClaimInfo
 	5,   // 10: messagerie.messaging.v1.Conversation.notes:type_name -> messagerie.messaging.v1.Note
 	6,   // 11: messagerie.messaging.v1.Conversation.steps:type_name -> messagerie.messaging.v1.Step
-	96,  // 12: messagerie.messaging.v1.Note.create_time:type_name -> google.protobuf.Timestamp
+	98,  // 12: messagerie.messaging.v1.Note.create_time:type_name -> google.protobuf.Timestamp
 	2,   // 13: messagerie.messaging.v1.Step.kind:type_name -> messagerie.messaging.v1.StepKind
-	96,  // 14: messagerie.messaging.v1.Step.time:type_name -> google.protobuf.Timestamp
-	96,  // 15: messagerie.messaging.v1.ClaimInfo.expire_time:type_name -> google.protobuf.Timestamp
+	98,  // 14: messagerie.messaging.v1.Step.time:type_name -> google.protobuf.Timestamp
+	98,  // 15: messagerie.messaging.v1.ClaimInfo.expire_time:type_name -> google.protobuf.Timestamp
 	1,   // 16: messagerie.messaging.v1.Message.author:type_name -> messagerie.messaging.v1.Author
-	96,  // 17: messagerie.messaging.v1.Message.create_time:type_name -> google.protobuf.Timestamp
-	95,  // 18: messagerie.messaging.v1.SubmitMessageRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	98,  // 17: messagerie.messaging.v1.Message.create_time:type_name -> google.protobuf.Timestamp
+	97,  // 18: messagerie.messaging.v1.SubmitMessageRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
 	4,   // 19: messagerie.messaging.v1.SubmitMessageResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
 	9,   // 20: messagerie.messaging.v1.SubmitMessageResponse.expected_delay:type_name -> messagerie.messaging.v1.ExpectedDelay
-	95,  // 21: messagerie.messaging.v1.ListConversationsRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	97,  // 21: messagerie.messaging.v1.ListConversationsRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
 	4,   // 22: messagerie.messaging.v1.ListConversationsResponse.conversations:type_name -> messagerie.messaging.v1.Conversation
 	4,   // 23: messagerie.messaging.v1.GetConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
 	4,   // 24: messagerie.messaging.v1.HideConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
@@ -6249,28 +6436,28 @@ var file_messagerie_messaging_v1_messaging_proto_depIdxs = []int32{
 	4,   // 32: messagerie.messaging.v1.PostReplyResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
 	4,   // 33: messagerie.messaging.v1.CloseResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
 	36,  // 34: messagerie.messaging.v1.BatchGetRecipientsResponse.recipients:type_name -> messagerie.messaging.v1.Recipient
-	96,  // 35: messagerie.messaging.v1.Recipient.receive_time:type_name -> google.protobuf.Timestamp
-	97,  // 36: messagerie.messaging.v1.Recipient.queue:type_name -> messagerie.taxonomy.v1.Queue
+	98,  // 35: messagerie.messaging.v1.Recipient.receive_time:type_name -> google.protobuf.Timestamp
+	99,  // 36: messagerie.messaging.v1.Recipient.queue:type_name -> messagerie.taxonomy.v1.Queue
 	38,  // 37: messagerie.messaging.v1.CheckReaderRequest.agent:type_name -> messagerie.messaging.v1.AgentScope
-	96,  // 38: messagerie.messaging.v1.ListDigestsRequest.from:type_name -> google.protobuf.Timestamp
-	96,  // 39: messagerie.messaging.v1.ListDigestsRequest.before:type_name -> google.protobuf.Timestamp
-	96,  // 40: messagerie.messaging.v1.SlotDigest.start:type_name -> google.protobuf.Timestamp
+	98,  // 38: messagerie.messaging.v1.ListDigestsRequest.from:type_name -> google.protobuf.Timestamp
+	98,  // 39: messagerie.messaging.v1.ListDigestsRequest.before:type_name -> google.protobuf.Timestamp
+	98,  // 40: messagerie.messaging.v1.SlotDigest.start:type_name -> google.protobuf.Timestamp
 	41,  // 41: messagerie.messaging.v1.ListDigestsResponse.slots:type_name -> messagerie.messaging.v1.SlotDigest
-	96,  // 42: messagerie.messaging.v1.ListDigestsResponse.settled_time:type_name -> google.protobuf.Timestamp
-	96,  // 43: messagerie.messaging.v1.ListEventsRequest.from:type_name -> google.protobuf.Timestamp
-	96,  // 44: messagerie.messaging.v1.ListEventsRequest.before:type_name -> google.protobuf.Timestamp
-	96,  // 45: messagerie.messaging.v1.LoggedEvent.create_time:type_name -> google.protobuf.Timestamp
+	98,  // 42: messagerie.messaging.v1.ListDigestsResponse.settled_time:type_name -> google.protobuf.Timestamp
+	98,  // 43: messagerie.messaging.v1.ListEventsRequest.from:type_name -> google.protobuf.Timestamp
+	98,  // 44: messagerie.messaging.v1.ListEventsRequest.before:type_name -> google.protobuf.Timestamp
+	98,  // 45: messagerie.messaging.v1.LoggedEvent.create_time:type_name -> google.protobuf.Timestamp
 	44,  // 46: messagerie.messaging.v1.ListEventsResponse.events:type_name -> messagerie.messaging.v1.LoggedEvent
 	4,   // 47: messagerie.messaging.v1.PostFollowUpResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	95,  // 48: messagerie.messaging.v1.Draft.audience:type_name -> messagerie.taxonomy.v1.Audience
-	96,  // 49: messagerie.messaging.v1.Draft.update_time:type_name -> google.protobuf.Timestamp
-	95,  // 50: messagerie.messaging.v1.SaveDraftRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	97,  // 48: messagerie.messaging.v1.Draft.audience:type_name -> messagerie.taxonomy.v1.Audience
+	98,  // 49: messagerie.messaging.v1.Draft.update_time:type_name -> google.protobuf.Timestamp
+	97,  // 50: messagerie.messaging.v1.SaveDraftRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
 	48,  // 51: messagerie.messaging.v1.SaveDraftResponse.draft:type_name -> messagerie.messaging.v1.Draft
 	48,  // 52: messagerie.messaging.v1.GetDraftResponse.draft:type_name -> messagerie.messaging.v1.Draft
 	48,  // 53: messagerie.messaging.v1.ListDraftsResponse.drafts:type_name -> messagerie.messaging.v1.Draft
 	59,  // 54: messagerie.messaging.v1.GetPreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
 	59,  // 55: messagerie.messaging.v1.UpdatePreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
-	95,  // 56: messagerie.messaging.v1.GetExpectedDelayRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	97,  // 56: messagerie.messaging.v1.GetExpectedDelayRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
 	9,   // 57: messagerie.messaging.v1.GetExpectedDelayResponse.target:type_name -> messagerie.messaging.v1.ExpectedDelay
 	9,   // 58: messagerie.messaging.v1.GetExpectedDelayResponse.usual:type_name -> messagerie.messaging.v1.ExpectedDelay
 	59,  // 59: messagerie.messaging.v1.ExportMyDataResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
@@ -6281,93 +6468,98 @@ var file_messagerie_messaging_v1_messaging_proto_depIdxs = []int32{
 	4,   // 64: messagerie.messaging.v1.ReopenResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
 	4,   // 65: messagerie.messaging.v1.AddNoteResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
 	80,  // 66: messagerie.messaging.v1.ListQueuesResponse.queues:type_name -> messagerie.messaging.v1.AgentQueue
-	96,  // 67: messagerie.messaging.v1.Template.update_time:type_name -> google.protobuf.Timestamp
+	98,  // 67: messagerie.messaging.v1.Template.update_time:type_name -> google.protobuf.Timestamp
 	81,  // 68: messagerie.messaging.v1.ListTemplatesResponse.templates:type_name -> messagerie.messaging.v1.Template
 	81,  // 69: messagerie.messaging.v1.SaveTemplateResponse.template:type_name -> messagerie.messaging.v1.Template
 	90,  // 70: messagerie.messaging.v1.GetStatisticsResponse.days:type_name -> messagerie.messaging.v1.DayFigures
 	91,  // 71: messagerie.messaging.v1.GetStatisticsResponse.themes:type_name -> messagerie.messaging.v1.ThemeFigures
-	96,  // 72: messagerie.messaging.v1.GetStatisticsResponse.oldest_waiting:type_name -> google.protobuf.Timestamp
+	98,  // 72: messagerie.messaging.v1.GetStatisticsResponse.oldest_waiting:type_name -> google.protobuf.Timestamp
 	92,  // 73: messagerie.messaging.v1.GetStatisticsResponse.answers:type_name -> messagerie.messaging.v1.AnswerFigures
 	3,   // 74: messagerie.messaging.v1.ThemeFigures.theme:type_name -> messagerie.messaging.v1.Choice
-	10,  // 75: messagerie.messaging.v1.MessagingService.SubmitMessage:input_type -> messagerie.messaging.v1.SubmitMessageRequest
-	12,  // 76: messagerie.messaging.v1.MessagingService.ListConversations:input_type -> messagerie.messaging.v1.ListConversationsRequest
-	14,  // 77: messagerie.messaging.v1.MessagingService.GetConversation:input_type -> messagerie.messaging.v1.GetConversationRequest
-	16,  // 78: messagerie.messaging.v1.MessagingService.HideConversation:input_type -> messagerie.messaging.v1.HideConversationRequest
-	18,  // 79: messagerie.messaging.v1.MessagingService.ShowConversation:input_type -> messagerie.messaging.v1.ShowConversationRequest
-	20,  // 80: messagerie.messaging.v1.MessagingService.MarkRead:input_type -> messagerie.messaging.v1.MarkReadRequest
-	46,  // 81: messagerie.messaging.v1.MessagingService.PostFollowUp:input_type -> messagerie.messaging.v1.PostFollowUpRequest
-	49,  // 82: messagerie.messaging.v1.MessagingService.SaveDraft:input_type -> messagerie.messaging.v1.SaveDraftRequest
-	51,  // 83: messagerie.messaging.v1.MessagingService.GetDraft:input_type -> messagerie.messaging.v1.GetDraftRequest
-	53,  // 84: messagerie.messaging.v1.MessagingService.ListDrafts:input_type -> messagerie.messaging.v1.ListDraftsRequest
-	55,  // 85: messagerie.messaging.v1.MessagingService.DeleteDraft:input_type -> messagerie.messaging.v1.DeleteDraftRequest
-	57,  // 86: messagerie.messaging.v1.MessagingService.WatchConversations:input_type -> messagerie.messaging.v1.WatchConversationsRequest
-	60,  // 87: messagerie.messaging.v1.MessagingService.GetPreferences:input_type -> messagerie.messaging.v1.GetPreferencesRequest
-	62,  // 88: messagerie.messaging.v1.MessagingService.UpdatePreferences:input_type -> messagerie.messaging.v1.UpdatePreferencesRequest
-	64,  // 89: messagerie.messaging.v1.MessagingService.GetExpectedDelay:input_type -> messagerie.messaging.v1.GetExpectedDelayRequest
-	66,  // 90: messagerie.messaging.v1.MessagingService.ExportMyData:input_type -> messagerie.messaging.v1.ExportMyDataRequest
-	68,  // 91: messagerie.messaging.v1.MessagingService.EraseMyData:input_type -> messagerie.messaging.v1.EraseMyDataRequest
-	22,  // 92: messagerie.messaging.v1.AgentService.ListQueue:input_type -> messagerie.messaging.v1.ListQueueRequest
-	24,  // 93: messagerie.messaging.v1.AgentService.GetConversation:input_type -> messagerie.messaging.v1.AgentServiceGetConversationRequest
-	26,  // 94: messagerie.messaging.v1.AgentService.Claim:input_type -> messagerie.messaging.v1.ClaimRequest
-	28,  // 95: messagerie.messaging.v1.AgentService.Release:input_type -> messagerie.messaging.v1.ReleaseRequest
-	30,  // 96: messagerie.messaging.v1.AgentService.PostReply:input_type -> messagerie.messaging.v1.PostReplyRequest
-	32,  // 97: messagerie.messaging.v1.AgentService.Close:input_type -> messagerie.messaging.v1.CloseRequest
-	70,  // 98: messagerie.messaging.v1.AgentService.Transfer:input_type -> messagerie.messaging.v1.TransferRequest
-	72,  // 99: messagerie.messaging.v1.AgentService.Recategorise:input_type -> messagerie.messaging.v1.RecategoriseRequest
-	74,  // 100: messagerie.messaging.v1.AgentService.Reopen:input_type -> messagerie.messaging.v1.ReopenRequest
-	76,  // 101: messagerie.messaging.v1.AgentService.AddNote:input_type -> messagerie.messaging.v1.AddNoteRequest
-	78,  // 102: messagerie.messaging.v1.AgentService.ListQueues:input_type -> messagerie.messaging.v1.ListQueuesRequest
-	82,  // 103: messagerie.messaging.v1.AgentService.ListTemplates:input_type -> messagerie.messaging.v1.ListTemplatesRequest
-	84,  // 104: messagerie.messaging.v1.AgentService.SaveTemplate:input_type -> messagerie.messaging.v1.SaveTemplateRequest
-	86,  // 105: messagerie.messaging.v1.AgentService.DeleteTemplate:input_type -> messagerie.messaging.v1.DeleteTemplateRequest
-	88,  // 106: messagerie.messaging.v1.AgentService.GetStatistics:input_type -> messagerie.messaging.v1.GetStatisticsRequest
-	93,  // 107: messagerie.messaging.v1.AgentService.WatchQueue:input_type -> messagerie.messaging.v1.WatchQueueRequest
-	34,  // 108: messagerie.messaging.v1.RecipientService.BatchGetRecipients:input_type -> messagerie.messaging.v1.BatchGetRecipientsRequest
-	37,  // 109: messagerie.messaging.v1.RecipientService.CheckReader:input_type -> messagerie.messaging.v1.CheckReaderRequest
-	40,  // 110: messagerie.messaging.v1.EventLogService.ListDigests:input_type -> messagerie.messaging.v1.ListDigestsRequest
-	43,  // 111: messagerie.messaging.v1.EventLogService.ListEvents:input_type -> messagerie.messaging.v1.ListEventsRequest
-	11,  // 112: messagerie.messaging.v1.MessagingService.SubmitMessage:output_type -> messagerie.messaging.v1.SubmitMessageResponse
-	13,  // 113: messagerie.messaging.v1.MessagingService.ListConversations:output_type -> messagerie.messaging.v1.ListConversationsResponse
-	15,  // 114: messagerie.messaging.v1.MessagingService.GetConversation:output_type -> messagerie.messaging.v1.GetConversationResponse
-	17,  // 115: messagerie.messaging.v1.MessagingService.HideConversation:output_type -> messagerie.messaging.v1.HideConversationResponse
-	19,  // 116: messagerie.messaging.v1.MessagingService.ShowConversation:output_type -> messagerie.messaging.v1.ShowConversationResponse
-	21,  // 117: messagerie.messaging.v1.MessagingService.MarkRead:output_type -> messagerie.messaging.v1.MarkReadResponse
-	47,  // 118: messagerie.messaging.v1.MessagingService.PostFollowUp:output_type -> messagerie.messaging.v1.PostFollowUpResponse
-	50,  // 119: messagerie.messaging.v1.MessagingService.SaveDraft:output_type -> messagerie.messaging.v1.SaveDraftResponse
-	52,  // 120: messagerie.messaging.v1.MessagingService.GetDraft:output_type -> messagerie.messaging.v1.GetDraftResponse
-	54,  // 121: messagerie.messaging.v1.MessagingService.ListDrafts:output_type -> messagerie.messaging.v1.ListDraftsResponse
-	56,  // 122: messagerie.messaging.v1.MessagingService.DeleteDraft:output_type -> messagerie.messaging.v1.DeleteDraftResponse
-	58,  // 123: messagerie.messaging.v1.MessagingService.WatchConversations:output_type -> messagerie.messaging.v1.WatchConversationsResponse
-	61,  // 124: messagerie.messaging.v1.MessagingService.GetPreferences:output_type -> messagerie.messaging.v1.GetPreferencesResponse
-	63,  // 125: messagerie.messaging.v1.MessagingService.UpdatePreferences:output_type -> messagerie.messaging.v1.UpdatePreferencesResponse
-	65,  // 126: messagerie.messaging.v1.MessagingService.GetExpectedDelay:output_type -> messagerie.messaging.v1.GetExpectedDelayResponse
-	67,  // 127: messagerie.messaging.v1.MessagingService.ExportMyData:output_type -> messagerie.messaging.v1.ExportMyDataResponse
-	69,  // 128: messagerie.messaging.v1.MessagingService.EraseMyData:output_type -> messagerie.messaging.v1.EraseMyDataResponse
-	23,  // 129: messagerie.messaging.v1.AgentService.ListQueue:output_type -> messagerie.messaging.v1.ListQueueResponse
-	25,  // 130: messagerie.messaging.v1.AgentService.GetConversation:output_type -> messagerie.messaging.v1.AgentServiceGetConversationResponse
-	27,  // 131: messagerie.messaging.v1.AgentService.Claim:output_type -> messagerie.messaging.v1.ClaimResponse
-	29,  // 132: messagerie.messaging.v1.AgentService.Release:output_type -> messagerie.messaging.v1.ReleaseResponse
-	31,  // 133: messagerie.messaging.v1.AgentService.PostReply:output_type -> messagerie.messaging.v1.PostReplyResponse
-	33,  // 134: messagerie.messaging.v1.AgentService.Close:output_type -> messagerie.messaging.v1.CloseResponse
-	71,  // 135: messagerie.messaging.v1.AgentService.Transfer:output_type -> messagerie.messaging.v1.TransferResponse
-	73,  // 136: messagerie.messaging.v1.AgentService.Recategorise:output_type -> messagerie.messaging.v1.RecategoriseResponse
-	75,  // 137: messagerie.messaging.v1.AgentService.Reopen:output_type -> messagerie.messaging.v1.ReopenResponse
-	77,  // 138: messagerie.messaging.v1.AgentService.AddNote:output_type -> messagerie.messaging.v1.AddNoteResponse
-	79,  // 139: messagerie.messaging.v1.AgentService.ListQueues:output_type -> messagerie.messaging.v1.ListQueuesResponse
-	83,  // 140: messagerie.messaging.v1.AgentService.ListTemplates:output_type -> messagerie.messaging.v1.ListTemplatesResponse
-	85,  // 141: messagerie.messaging.v1.AgentService.SaveTemplate:output_type -> messagerie.messaging.v1.SaveTemplateResponse
-	87,  // 142: messagerie.messaging.v1.AgentService.DeleteTemplate:output_type -> messagerie.messaging.v1.DeleteTemplateResponse
-	89,  // 143: messagerie.messaging.v1.AgentService.GetStatistics:output_type -> messagerie.messaging.v1.GetStatisticsResponse
-	94,  // 144: messagerie.messaging.v1.AgentService.WatchQueue:output_type -> messagerie.messaging.v1.WatchQueueResponse
-	35,  // 145: messagerie.messaging.v1.RecipientService.BatchGetRecipients:output_type -> messagerie.messaging.v1.BatchGetRecipientsResponse
-	39,  // 146: messagerie.messaging.v1.RecipientService.CheckReader:output_type -> messagerie.messaging.v1.CheckReaderResponse
-	42,  // 147: messagerie.messaging.v1.EventLogService.ListDigests:output_type -> messagerie.messaging.v1.ListDigestsResponse
-	45,  // 148: messagerie.messaging.v1.EventLogService.ListEvents:output_type -> messagerie.messaging.v1.ListEventsResponse
-	112, // [112:149] is the sub-list for method output_type
-	75,  // [75:112] is the sub-list for method input_type
-	75,  // [75:75] is the sub-list for extension type_name
-	75,  // [75:75] is the sub-list for extension extendee
-	0,   // [0:75] is the sub-list for field type_name
+	100, // 75: messagerie.messaging.v1.GetStatusResponse.oldest_unanswered_age:type_name -> google.protobuf.Duration
+	100, // 76: messagerie.messaging.v1.GetStatusResponse.outbox_age:type_name -> google.protobuf.Duration
+	100, // 77: messagerie.messaging.v1.GetStatusResponse.newest_event_age:type_name -> google.protobuf.Duration
+	10,  // 78: messagerie.messaging.v1.MessagingService.SubmitMessage:input_type -> messagerie.messaging.v1.SubmitMessageRequest
+	12,  // 79: messagerie.messaging.v1.MessagingService.ListConversations:input_type -> messagerie.messaging.v1.ListConversationsRequest
+	14,  // 80: messagerie.messaging.v1.MessagingService.GetConversation:input_type -> messagerie.messaging.v1.GetConversationRequest
+	16,  // 81: messagerie.messaging.v1.MessagingService.HideConversation:input_type -> messagerie.messaging.v1.HideConversationRequest
+	18,  // 82: messagerie.messaging.v1.MessagingService.ShowConversation:input_type -> messagerie.messaging.v1.ShowConversationRequest
+	20,  // 83: messagerie.messaging.v1.MessagingService.MarkRead:input_type -> messagerie.messaging.v1.MarkReadRequest
+	46,  // 84: messagerie.messaging.v1.MessagingService.PostFollowUp:input_type -> messagerie.messaging.v1.PostFollowUpRequest
+	49,  // 85: messagerie.messaging.v1.MessagingService.SaveDraft:input_type -> messagerie.messaging.v1.SaveDraftRequest
+	51,  // 86: messagerie.messaging.v1.MessagingService.GetDraft:input_type -> messagerie.messaging.v1.GetDraftRequest
+	53,  // 87: messagerie.messaging.v1.MessagingService.ListDrafts:input_type -> messagerie.messaging.v1.ListDraftsRequest
+	55,  // 88: messagerie.messaging.v1.MessagingService.DeleteDraft:input_type -> messagerie.messaging.v1.DeleteDraftRequest
+	57,  // 89: messagerie.messaging.v1.MessagingService.WatchConversations:input_type -> messagerie.messaging.v1.WatchConversationsRequest
+	60,  // 90: messagerie.messaging.v1.MessagingService.GetPreferences:input_type -> messagerie.messaging.v1.GetPreferencesRequest
+	62,  // 91: messagerie.messaging.v1.MessagingService.UpdatePreferences:input_type -> messagerie.messaging.v1.UpdatePreferencesRequest
+	64,  // 92: messagerie.messaging.v1.MessagingService.GetExpectedDelay:input_type -> messagerie.messaging.v1.GetExpectedDelayRequest
+	66,  // 93: messagerie.messaging.v1.MessagingService.ExportMyData:input_type -> messagerie.messaging.v1.ExportMyDataRequest
+	68,  // 94: messagerie.messaging.v1.MessagingService.EraseMyData:input_type -> messagerie.messaging.v1.EraseMyDataRequest
+	22,  // 95: messagerie.messaging.v1.AgentService.ListQueue:input_type -> messagerie.messaging.v1.ListQueueRequest
+	24,  // 96: messagerie.messaging.v1.AgentService.GetConversation:input_type -> messagerie.messaging.v1.AgentServiceGetConversationRequest
+	26,  // 97: messagerie.messaging.v1.AgentService.Claim:input_type -> messagerie.messaging.v1.ClaimRequest
+	28,  // 98: messagerie.messaging.v1.AgentService.Release:input_type -> messagerie.messaging.v1.ReleaseRequest
+	30,  // 99: messagerie.messaging.v1.AgentService.PostReply:input_type -> messagerie.messaging.v1.PostReplyRequest
+	32,  // 100: messagerie.messaging.v1.AgentService.Close:input_type -> messagerie.messaging.v1.CloseRequest
+	70,  // 101: messagerie.messaging.v1.AgentService.Transfer:input_type -> messagerie.messaging.v1.TransferRequest
+	72,  // 102: messagerie.messaging.v1.AgentService.Recategorise:input_type -> messagerie.messaging.v1.RecategoriseRequest
+	74,  // 103: messagerie.messaging.v1.AgentService.Reopen:input_type -> messagerie.messaging.v1.ReopenRequest
+	76,  // 104: messagerie.messaging.v1.AgentService.AddNote:input_type -> messagerie.messaging.v1.AddNoteRequest
+	78,  // 105: messagerie.messaging.v1.AgentService.ListQueues:input_type -> messagerie.messaging.v1.ListQueuesRequest
+	82,  // 106: messagerie.messaging.v1.AgentService.ListTemplates:input_type -> messagerie.messaging.v1.ListTemplatesRequest
+	84,  // 107: messagerie.messaging.v1.AgentService.SaveTemplate:input_type -> messagerie.messaging.v1.SaveTemplateRequest
+	86,  // 108: messagerie.messaging.v1.AgentService.DeleteTemplate:input_type -> messagerie.messaging.v1.DeleteTemplateRequest
+	88,  // 109: messagerie.messaging.v1.AgentService.GetStatistics:input_type -> messagerie.messaging.v1.GetStatisticsRequest
+	93,  // 110: messagerie.messaging.v1.AgentService.WatchQueue:input_type -> messagerie.messaging.v1.WatchQueueRequest
+	95,  // 111: messagerie.messaging.v1.OperatorService.GetStatus:input_type -> messagerie.messaging.v1.GetStatusRequest
+	34,  // 112: messagerie.messaging.v1.RecipientService.BatchGetRecipients:input_type -> messagerie.messaging.v1.BatchGetRecipientsRequest
+	37,  // 113: messagerie.messaging.v1.RecipientService.CheckReader:input_type -> messagerie.messaging.v1.CheckReaderRequest
+	40,  // 114: messagerie.messaging.v1.EventLogService.ListDigests:input_type -> messagerie.messaging.v1.ListDigestsRequest
+	43,  // 115: messagerie.messaging.v1.EventLogService.ListEvents:input_type -> messagerie.messaging.v1.ListEventsRequest
+	11,  // 116: messagerie.messaging.v1.MessagingService.SubmitMessage:output_type -> messagerie.messaging.v1.SubmitMessageResponse
+	13,  // 117: messagerie.messaging.v1.MessagingService.ListConversations:output_type -> messagerie.messaging.v1.ListConversationsResponse
+	15,  // 118: messagerie.messaging.v1.MessagingService.GetConversation:output_type -> messagerie.messaging.v1.GetConversationResponse
+	17,  // 119: messagerie.messaging.v1.MessagingService.HideConversation:output_type -> messagerie.messaging.v1.HideConversationResponse
+	19,  // 120: messagerie.messaging.v1.MessagingService.ShowConversation:output_type -> messagerie.messaging.v1.ShowConversationResponse
+	21,  // 121: messagerie.messaging.v1.MessagingService.MarkRead:output_type -> messagerie.messaging.v1.MarkReadResponse
+	47,  // 122: messagerie.messaging.v1.MessagingService.PostFollowUp:output_type -> messagerie.messaging.v1.PostFollowUpResponse
+	50,  // 123: messagerie.messaging.v1.MessagingService.SaveDraft:output_type -> messagerie.messaging.v1.SaveDraftResponse
+	52,  // 124: messagerie.messaging.v1.MessagingService.GetDraft:output_type -> messagerie.messaging.v1.GetDraftResponse
+	54,  // 125: messagerie.messaging.v1.MessagingService.ListDrafts:output_type -> messagerie.messaging.v1.ListDraftsResponse
+	56,  // 126: messagerie.messaging.v1.MessagingService.DeleteDraft:output_type -> messagerie.messaging.v1.DeleteDraftResponse
+	58,  // 127: messagerie.messaging.v1.MessagingService.WatchConversations:output_type -> messagerie.messaging.v1.WatchConversationsResponse
+	61,  // 128: messagerie.messaging.v1.MessagingService.GetPreferences:output_type -> messagerie.messaging.v1.GetPreferencesResponse
+	63,  // 129: messagerie.messaging.v1.MessagingService.UpdatePreferences:output_type -> messagerie.messaging.v1.UpdatePreferencesResponse
+	65,  // 130: messagerie.messaging.v1.MessagingService.GetExpectedDelay:output_type -> messagerie.messaging.v1.GetExpectedDelayResponse
+	67,  // 131: messagerie.messaging.v1.MessagingService.ExportMyData:output_type -> messagerie.messaging.v1.ExportMyDataResponse
+	69,  // 132: messagerie.messaging.v1.MessagingService.EraseMyData:output_type -> messagerie.messaging.v1.EraseMyDataResponse
+	23,  // 133: messagerie.messaging.v1.AgentService.ListQueue:output_type -> messagerie.messaging.v1.ListQueueResponse
+	25,  // 134: messagerie.messaging.v1.AgentService.GetConversation:output_type -> messagerie.messaging.v1.AgentServiceGetConversationResponse
+	27,  // 135: messagerie.messaging.v1.AgentService.Claim:output_type -> messagerie.messaging.v1.ClaimResponse
+	29,  // 136: messagerie.messaging.v1.AgentService.Release:output_type -> messagerie.messaging.v1.ReleaseResponse
+	31,  // 137: messagerie.messaging.v1.AgentService.PostReply:output_type -> messagerie.messaging.v1.PostReplyResponse
+	33,  // 138: messagerie.messaging.v1.AgentService.Close:output_type -> messagerie.messaging.v1.CloseResponse
+	71,  // 139: messagerie.messaging.v1.AgentService.Transfer:output_type -> messagerie.messaging.v1.TransferResponse
+	73,  // 140: messagerie.messaging.v1.AgentService.Recategorise:output_type -> messagerie.messaging.v1.RecategoriseResponse
+	75,  // 141: messagerie.messaging.v1.AgentService.Reopen:output_type -> messagerie.messaging.v1.ReopenResponse
+	77,  // 142: messagerie.messaging.v1.AgentService.AddNote:output_type -> messagerie.messaging.v1.AddNoteResponse
+	79,  // 143: messagerie.messaging.v1.AgentService.ListQueues:output_type -> messagerie.messaging.v1.ListQueuesResponse
+	83,  // 144: messagerie.messaging.v1.AgentService.ListTemplates:output_type -> messagerie.messaging.v1.ListTemplatesResponse
+	85,  // 145: messagerie.messaging.v1.AgentService.SaveTemplate:output_type -> messagerie.messaging.v1.SaveTemplateResponse
+	87,  // 146: messagerie.messaging.v1.AgentService.DeleteTemplate:output_type -> messagerie.messaging.v1.DeleteTemplateResponse
+	89,  // 147: messagerie.messaging.v1.AgentService.GetStatistics:output_type -> messagerie.messaging.v1.GetStatisticsResponse
+	94,  // 148: messagerie.messaging.v1.AgentService.WatchQueue:output_type -> messagerie.messaging.v1.WatchQueueResponse
+	96,  // 149: messagerie.messaging.v1.OperatorService.GetStatus:output_type -> messagerie.messaging.v1.GetStatusResponse
+	35,  // 150: messagerie.messaging.v1.RecipientService.BatchGetRecipients:output_type -> messagerie.messaging.v1.BatchGetRecipientsResponse
+	39,  // 151: messagerie.messaging.v1.RecipientService.CheckReader:output_type -> messagerie.messaging.v1.CheckReaderResponse
+	42,  // 152: messagerie.messaging.v1.EventLogService.ListDigests:output_type -> messagerie.messaging.v1.ListDigestsResponse
+	45,  // 153: messagerie.messaging.v1.EventLogService.ListEvents:output_type -> messagerie.messaging.v1.ListEventsResponse
+	116, // [116:154] is the sub-list for method output_type
+	78,  // [78:116] is the sub-list for method input_type
+	78,  // [78:78] is the sub-list for extension type_name
+	78,  // [78:78] is the sub-list for extension extendee
+	0,   // [0:78] is the sub-list for field type_name
 }
 
 func init() { file_messagerie_messaging_v1_messaging_proto_init() }
@@ -6390,9 +6582,9 @@ func file_messagerie_messaging_v1_messaging_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_messagerie_messaging_v1_messaging_proto_rawDesc), len(file_messagerie_messaging_v1_messaging_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   92,
+			NumMessages:   94,
 			NumExtensions: 0,
-			NumServices:   4,
+			NumServices:   5,
 		},
 		GoTypes:           file_messagerie_messaging_v1_messaging_proto_goTypes,
 		DependencyIndexes: file_messagerie_messaging_v1_messaging_proto_depIdxs,

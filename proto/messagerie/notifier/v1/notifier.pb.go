@@ -16,6 +16,7 @@ import (
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -1313,11 +1314,370 @@ func (*ReportTwilioResponse) Descriptor() ([]byte, []int) {
 	return file_messagerie_notifier_v1_notifier_proto_rawDescGZIP(), []int{16}
 }
 
+// GetStatusRequest is empty.
+type GetStatusRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetStatusRequest) Reset() {
+	*x = GetStatusRequest{}
+	mi := &file_messagerie_notifier_v1_notifier_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetStatusRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetStatusRequest) ProtoMessage() {}
+
+func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_notifier_v1_notifier_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
+func (*GetStatusRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_notifier_v1_notifier_proto_rawDescGZIP(), []int{17}
+}
+
+// GetStatusResponse is how the service is: the whole of it by its ledger, but for
+// the broker and what keeps deliveries back from a provider, which are as the
+// process that answered sees them. Ages are by the database's clock.
+type GetStatusResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Version of the program that answered; empty when it does not know.
+	BuildVersion string `protobuf:"bytes,1,opt,name=build_version,json=buildVersion,proto3" json:"build_version,omitempty"`
+	// Newest migration of the database.
+	SchemaVersion int64 `protobuf:"varint,2,opt,name=schema_version,json=schemaVersion,proto3" json:"schema_version,omitempty"`
+	// Deliveries that have not ended; what there is none of is left out.
+	Waiting []*WaitingDeliveries `protobuf:"bytes,3,rep,name=waiting,proto3" json:"waiting,omitempty"`
+	// Providers that are configured, the preferred one of a channel first.
+	Providers []*ProviderStatus `protobuf:"bytes,4,rep,name=providers,proto3" json:"providers,omitempty"`
+	// How far back the figures by provider go: an hour, or less when so much was
+	// tried that only the newest 200 000 attempts are looked at.
+	ProviderWindow *durationpb.Duration `protobuf:"bytes,5,opt,name=provider_window,json=providerWindow,proto3" json:"provider_window,omitempty"`
+	// Dead letters that nobody has replayed or dropped, up to 10 000.
+	DeadLetters int32 `protobuf:"varint,6,opt,name=dead_letters,json=deadLetters,proto3" json:"dead_letters,omitempty"`
+	// How far behind that part of the event log is which the ledger is known to have;
+	// none when the two were never compared.
+	ReconcileLag *durationpb.Duration `protobuf:"bytes,7,opt,name=reconcile_lag,json=reconcileLag,proto3" json:"reconcile_lag,omitempty"`
+	// Whether the broker answers.
+	BrokerReachable bool `protobuf:"varint,8,opt,name=broker_reachable,json=brokerReachable,proto3" json:"broker_reachable,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *GetStatusResponse) Reset() {
+	*x = GetStatusResponse{}
+	mi := &file_messagerie_notifier_v1_notifier_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetStatusResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetStatusResponse) ProtoMessage() {}
+
+func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_notifier_v1_notifier_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
+func (*GetStatusResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_notifier_v1_notifier_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *GetStatusResponse) GetBuildVersion() string {
+	if x != nil {
+		return x.BuildVersion
+	}
+	return ""
+}
+
+func (x *GetStatusResponse) GetSchemaVersion() int64 {
+	if x != nil {
+		return x.SchemaVersion
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetWaiting() []*WaitingDeliveries {
+	if x != nil {
+		return x.Waiting
+	}
+	return nil
+}
+
+func (x *GetStatusResponse) GetProviders() []*ProviderStatus {
+	if x != nil {
+		return x.Providers
+	}
+	return nil
+}
+
+func (x *GetStatusResponse) GetProviderWindow() *durationpb.Duration {
+	if x != nil {
+		return x.ProviderWindow
+	}
+	return nil
+}
+
+func (x *GetStatusResponse) GetDeadLetters() int32 {
+	if x != nil {
+		return x.DeadLetters
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetReconcileLag() *durationpb.Duration {
+	if x != nil {
+		return x.ReconcileLag
+	}
+	return nil
+}
+
+func (x *GetStatusResponse) GetBrokerReachable() bool {
+	if x != nil {
+		return x.BrokerReachable
+	}
+	return false
+}
+
+// WaitingDeliveries are deliveries of one channel in one state.
+type WaitingDeliveries struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Channel on which they go.
+	Channel Channel `protobuf:"varint,1,opt,name=channel,proto3,enum=messagerie.notifier.v1.Channel" json:"channel,omitempty"`
+	// State, as in the metrics: planned, sending, retry or unknown.
+	State string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	// How many.
+	Deliveries int64 `protobuf:"varint,3,opt,name=deliveries,proto3" json:"deliveries,omitempty"`
+	// How long the oldest of them has been due; none when none is.
+	Overdue       *durationpb.Duration `protobuf:"bytes,4,opt,name=overdue,proto3" json:"overdue,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WaitingDeliveries) Reset() {
+	*x = WaitingDeliveries{}
+	mi := &file_messagerie_notifier_v1_notifier_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WaitingDeliveries) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WaitingDeliveries) ProtoMessage() {}
+
+func (x *WaitingDeliveries) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_notifier_v1_notifier_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WaitingDeliveries.ProtoReflect.Descriptor instead.
+func (*WaitingDeliveries) Descriptor() ([]byte, []int) {
+	return file_messagerie_notifier_v1_notifier_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *WaitingDeliveries) GetChannel() Channel {
+	if x != nil {
+		return x.Channel
+	}
+	return Channel_CHANNEL_UNSPECIFIED
+}
+
+func (x *WaitingDeliveries) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *WaitingDeliveries) GetDeliveries() int64 {
+	if x != nil {
+		return x.Deliveries
+	}
+	return 0
+}
+
+func (x *WaitingDeliveries) GetOverdue() *durationpb.Duration {
+	if x != nil {
+		return x.Overdue
+	}
+	return nil
+}
+
+// ProviderStatus is what became of the calls to one provider.
+type ProviderStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Provider: sendgrid, smtp or twilio.
+	Provider string `protobuf:"bytes,1,opt,name=provider,proto3" json:"provider,omitempty"`
+	// Channel that it serves.
+	Channel Channel `protobuf:"varint,2,opt,name=channel,proto3,enum=messagerie.notifier.v1.Channel" json:"channel,omitempty"`
+	// Calls within the window that it took.
+	Accepted int64 `protobuf:"varint,3,opt,name=accepted,proto3" json:"accepted,omitempty"`
+	// Calls within the window by which it refused a message for good.
+	Refused int64 `protobuf:"varint,4,opt,name=refused,proto3" json:"refused,omitempty"`
+	// Calls within the window that it did not take for now, or whose end is unknown.
+	Failed int64 `protobuf:"varint,5,opt,name=failed,proto3" json:"failed,omitempty"`
+	// All calls of the last five minutes.
+	CallsFiveMinutes int64 `protobuf:"varint,6,opt,name=calls_five_minutes,json=callsFiveMinutes,proto3" json:"calls_five_minutes,omitempty"`
+	// Those of them that failed.
+	FailedFiveMinutes int64 `protobuf:"varint,7,opt,name=failed_five_minutes,json=failedFiveMinutes,proto3" json:"failed_five_minutes,omitempty"`
+	// Calls of the last ten minutes at which it refused our key, sender or address.
+	ConfigFaultsTenMinutes int64 `protobuf:"varint,8,opt,name=config_faults_ten_minutes,json=configFaultsTenMinutes,proto3" json:"config_faults_ten_minutes,omitempty"`
+	// Whether its circuit breaker is open: it is left alone, as most calls failed.
+	BreakerOpen bool `protobuf:"varint,9,opt,name=breaker_open,json=breakerOpen,proto3" json:"breaker_open,omitempty"`
+	// How long it still wants to be left alone, as it has asked; none when it does not.
+	Quiet *durationpb.Duration `protobuf:"bytes,10,opt,name=quiet,proto3" json:"quiet,omitempty"`
+	// Age of its newest report; none when there is none among the newest 10 000.
+	ReportAge     *durationpb.Duration `protobuf:"bytes,11,opt,name=report_age,json=reportAge,proto3" json:"report_age,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProviderStatus) Reset() {
+	*x = ProviderStatus{}
+	mi := &file_messagerie_notifier_v1_notifier_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProviderStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProviderStatus) ProtoMessage() {}
+
+func (x *ProviderStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_notifier_v1_notifier_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProviderStatus.ProtoReflect.Descriptor instead.
+func (*ProviderStatus) Descriptor() ([]byte, []int) {
+	return file_messagerie_notifier_v1_notifier_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ProviderStatus) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
+func (x *ProviderStatus) GetChannel() Channel {
+	if x != nil {
+		return x.Channel
+	}
+	return Channel_CHANNEL_UNSPECIFIED
+}
+
+func (x *ProviderStatus) GetAccepted() int64 {
+	if x != nil {
+		return x.Accepted
+	}
+	return 0
+}
+
+func (x *ProviderStatus) GetRefused() int64 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
+func (x *ProviderStatus) GetFailed() int64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *ProviderStatus) GetCallsFiveMinutes() int64 {
+	if x != nil {
+		return x.CallsFiveMinutes
+	}
+	return 0
+}
+
+func (x *ProviderStatus) GetFailedFiveMinutes() int64 {
+	if x != nil {
+		return x.FailedFiveMinutes
+	}
+	return 0
+}
+
+func (x *ProviderStatus) GetConfigFaultsTenMinutes() int64 {
+	if x != nil {
+		return x.ConfigFaultsTenMinutes
+	}
+	return 0
+}
+
+func (x *ProviderStatus) GetBreakerOpen() bool {
+	if x != nil {
+		return x.BreakerOpen
+	}
+	return false
+}
+
+func (x *ProviderStatus) GetQuiet() *durationpb.Duration {
+	if x != nil {
+		return x.Quiet
+	}
+	return nil
+}
+
+func (x *ProviderStatus) GetReportAge() *durationpb.Duration {
+	if x != nil {
+		return x.ReportAge
+	}
+	return nil
+}
+
 var File_messagerie_notifier_v1_notifier_proto protoreflect.FileDescriptor
 
 const file_messagerie_notifier_v1_notifier_proto_rawDesc = "" +
 	"\n" +
-	"%messagerie/notifier/v1/notifier.proto\x12\x16messagerie.notifier.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!messagerie/access/v1/access.proto\"\xcd\x02\n" +
+	"%messagerie/notifier/v1/notifier.proto\x12\x16messagerie.notifier.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!messagerie/access/v1/access.proto\"\xcd\x02\n" +
 	"\bDelivery\x129\n" +
 	"\achannel\x18\x01 \x01(\x0e2\x1f.messagerie.notifier.v1.ChannelR\achannel\x129\n" +
 	"\apurpose\x18\x02 \x01(\x0e2\x1f.messagerie.notifier.v1.PurposeR\apurpose\x12;\n" +
@@ -1395,7 +1755,38 @@ const file_messagerie_notifier_v1_notifier_proto_rawDesc = "" +
 	"deliveryId\x12\x1d\n" +
 	"\x04body\x18\x02 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80\x04R\x04body\x12&\n" +
 	"\tsignature\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tsignature\"\x16\n" +
-	"\x14ReportTwilioResponse*6\n" +
+	"\x14ReportTwilioResponse\"\x12\n" +
+	"\x10GetStatusRequest\"\xbc\x03\n" +
+	"\x11GetStatusResponse\x12#\n" +
+	"\rbuild_version\x18\x01 \x01(\tR\fbuildVersion\x12%\n" +
+	"\x0eschema_version\x18\x02 \x01(\x03R\rschemaVersion\x12C\n" +
+	"\awaiting\x18\x03 \x03(\v2).messagerie.notifier.v1.WaitingDeliveriesR\awaiting\x12D\n" +
+	"\tproviders\x18\x04 \x03(\v2&.messagerie.notifier.v1.ProviderStatusR\tproviders\x12B\n" +
+	"\x0fprovider_window\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x0eproviderWindow\x12!\n" +
+	"\fdead_letters\x18\x06 \x01(\x05R\vdeadLetters\x12>\n" +
+	"\rreconcile_lag\x18\a \x01(\v2\x19.google.protobuf.DurationR\freconcileLag\x12)\n" +
+	"\x10broker_reachable\x18\b \x01(\bR\x0fbrokerReachable\"\xb9\x01\n" +
+	"\x11WaitingDeliveries\x129\n" +
+	"\achannel\x18\x01 \x01(\x0e2\x1f.messagerie.notifier.v1.ChannelR\achannel\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x1e\n" +
+	"\n" +
+	"deliveries\x18\x03 \x01(\x03R\n" +
+	"deliveries\x123\n" +
+	"\aoverdue\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\aoverdue\"\xdc\x03\n" +
+	"\x0eProviderStatus\x12\x1a\n" +
+	"\bprovider\x18\x01 \x01(\tR\bprovider\x129\n" +
+	"\achannel\x18\x02 \x01(\x0e2\x1f.messagerie.notifier.v1.ChannelR\achannel\x12\x1a\n" +
+	"\baccepted\x18\x03 \x01(\x03R\baccepted\x12\x18\n" +
+	"\arefused\x18\x04 \x01(\x03R\arefused\x12\x16\n" +
+	"\x06failed\x18\x05 \x01(\x03R\x06failed\x12,\n" +
+	"\x12calls_five_minutes\x18\x06 \x01(\x03R\x10callsFiveMinutes\x12.\n" +
+	"\x13failed_five_minutes\x18\a \x01(\x03R\x11failedFiveMinutes\x129\n" +
+	"\x19config_faults_ten_minutes\x18\b \x01(\x03R\x16configFaultsTenMinutes\x12!\n" +
+	"\fbreaker_open\x18\t \x01(\bR\vbreakerOpen\x12/\n" +
+	"\x05quiet\x18\n" +
+	" \x01(\v2\x19.google.protobuf.DurationR\x05quiet\x128\n" +
+	"\n" +
+	"report_age\x18\v \x01(\v2\x19.google.protobuf.DurationR\treportAge*6\n" +
 	"\aChannel\x12\x17\n" +
 	"\x13CHANNEL_UNSPECIFIED\x10\x00\x12\t\n" +
 	"\x05EMAIL\x10\x01\x12\a\n" +
@@ -1419,13 +1810,14 @@ const file_messagerie_notifier_v1_notifier_proto_rawDesc = "" +
 	"\x0eDeadLetterKind\x12 \n" +
 	"\x1cDEAD_LETTER_KIND_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\bDELIVERY\x10\x01\x12\t\n" +
-	"\x05EVENT\x10\x022\xf6\x06\n" +
+	"\x05EVENT\x10\x022\x83\b\n" +
 	"\x0fNotifierService\x12\xab\x01\n" +
 	"\x0eListDeliveries\x12-.messagerie.notifier.v1.ListDeliveriesRequest\x1a..messagerie.notifier.v1.ListDeliveriesResponse\":\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x020\x12./v1/conversations/{conversation_id}/deliveries\x12\xc9\x01\n" +
 	"\x16ListDeliveriesForAgent\x125.messagerie.notifier.v1.ListDeliveriesForAgentRequest\x1a6.messagerie.notifier.v1.ListDeliveriesForAgentResponse\"@\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x026\x124/v1/agent/conversations/{conversation_id}/deliveries\x12\x98\x01\n" +
 	"\x0fListDeadLetters\x12..messagerie.notifier.v1.ListDeadLettersRequest\x1a/.messagerie.notifier.v1.ListDeadLettersResponse\"$\xa0\xdb\x18\x05\x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/operator/deadletters\x12\xa8\x01\n" +
 	"\x11ReplayDeadLetters\x120.messagerie.notifier.v1.ReplayDeadLettersRequest\x1a1.messagerie.notifier.v1.ReplayDeadLettersResponse\".\xa0\xdb\x18\x05\x82\xd3\xe4\x93\x02$:\x01*\"\x1f/v1/operator/deadletters:replay\x12\xa2\x01\n" +
-	"\x0eDropDeadLetter\x12-.messagerie.notifier.v1.DropDeadLetterRequest\x1a..messagerie.notifier.v1.DropDeadLetterResponse\"1\xa0\xdb\x18\x05\x82\xd3\xe4\x93\x02':\x01*\"\"/v1/operator/deadletters/{id}:drop2\xf8\x01\n" +
+	"\x0eDropDeadLetter\x12-.messagerie.notifier.v1.DropDeadLetterRequest\x1a..messagerie.notifier.v1.DropDeadLetterResponse\"1\xa0\xdb\x18\x05\x82\xd3\xe4\x93\x02':\x01*\"\"/v1/operator/deadletters/{id}:drop\x12\x8a\x01\n" +
+	"\tGetStatus\x12(.messagerie.notifier.v1.GetStatusRequest\x1a).messagerie.notifier.v1.GetStatusResponse\"(\xa0\xdb\x18\x05\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/operator/status/notifier2\xf8\x01\n" +
 	"\x0eWebhookService\x12u\n" +
 	"\x0eReportSendGrid\x12-.messagerie.notifier.v1.ReportSendGridRequest\x1a..messagerie.notifier.v1.ReportSendGridResponse\"\x04\xa0\xdb\x18\x01\x12o\n" +
 	"\fReportTwilio\x12+.messagerie.notifier.v1.ReportTwilioRequest\x1a,.messagerie.notifier.v1.ReportTwilioResponse\"\x04\xa0\xdb\x18\x01BMZKgithub.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1;notifierpbb\x06proto3"
@@ -1443,7 +1835,7 @@ func file_messagerie_notifier_v1_notifier_proto_rawDescGZIP() []byte {
 }
 
 var file_messagerie_notifier_v1_notifier_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_messagerie_notifier_v1_notifier_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_messagerie_notifier_v1_notifier_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_messagerie_notifier_v1_notifier_proto_goTypes = []any{
 	(Channel)(0),                           // 0: messagerie.notifier.v1.Channel
 	(DeliveryState)(0),                     // 1: messagerie.notifier.v1.DeliveryState
@@ -1466,47 +1858,63 @@ var file_messagerie_notifier_v1_notifier_proto_goTypes = []any{
 	(*ReportSendGridResponse)(nil),         // 18: messagerie.notifier.v1.ReportSendGridResponse
 	(*ReportTwilioRequest)(nil),            // 19: messagerie.notifier.v1.ReportTwilioRequest
 	(*ReportTwilioResponse)(nil),           // 20: messagerie.notifier.v1.ReportTwilioResponse
-	(*timestamppb.Timestamp)(nil),          // 21: google.protobuf.Timestamp
+	(*GetStatusRequest)(nil),               // 21: messagerie.notifier.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),              // 22: messagerie.notifier.v1.GetStatusResponse
+	(*WaitingDeliveries)(nil),              // 23: messagerie.notifier.v1.WaitingDeliveries
+	(*ProviderStatus)(nil),                 // 24: messagerie.notifier.v1.ProviderStatus
+	(*timestamppb.Timestamp)(nil),          // 25: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),            // 26: google.protobuf.Duration
 }
 var file_messagerie_notifier_v1_notifier_proto_depIdxs = []int32{
 	0,  // 0: messagerie.notifier.v1.Delivery.channel:type_name -> messagerie.notifier.v1.Channel
 	2,  // 1: messagerie.notifier.v1.Delivery.purpose:type_name -> messagerie.notifier.v1.Purpose
 	1,  // 2: messagerie.notifier.v1.Delivery.state:type_name -> messagerie.notifier.v1.DeliveryState
-	21, // 3: messagerie.notifier.v1.Delivery.occur_time:type_name -> google.protobuf.Timestamp
-	21, // 4: messagerie.notifier.v1.Delivery.update_time:type_name -> google.protobuf.Timestamp
+	25, // 3: messagerie.notifier.v1.Delivery.occur_time:type_name -> google.protobuf.Timestamp
+	25, // 4: messagerie.notifier.v1.Delivery.update_time:type_name -> google.protobuf.Timestamp
 	4,  // 5: messagerie.notifier.v1.ListDeliveriesResponse.deliveries:type_name -> messagerie.notifier.v1.Delivery
 	4,  // 6: messagerie.notifier.v1.ListDeliveriesForAgentResponse.deliveries:type_name -> messagerie.notifier.v1.Delivery
 	3,  // 7: messagerie.notifier.v1.DeadLetter.kind:type_name -> messagerie.notifier.v1.DeadLetterKind
 	1,  // 8: messagerie.notifier.v1.DeadLetter.state:type_name -> messagerie.notifier.v1.DeliveryState
-	21, // 9: messagerie.notifier.v1.DeadLetter.occur_time:type_name -> google.protobuf.Timestamp
-	21, // 10: messagerie.notifier.v1.DeadLetter.end_time:type_name -> google.protobuf.Timestamp
+	25, // 9: messagerie.notifier.v1.DeadLetter.occur_time:type_name -> google.protobuf.Timestamp
+	25, // 10: messagerie.notifier.v1.DeadLetter.end_time:type_name -> google.protobuf.Timestamp
 	3,  // 11: messagerie.notifier.v1.DeadLetterFilter.kind:type_name -> messagerie.notifier.v1.DeadLetterKind
 	0,  // 12: messagerie.notifier.v1.DeadLetterFilter.channel:type_name -> messagerie.notifier.v1.Channel
-	21, // 13: messagerie.notifier.v1.DeadLetterFilter.ended_from:type_name -> google.protobuf.Timestamp
-	21, // 14: messagerie.notifier.v1.DeadLetterFilter.ended_before:type_name -> google.protobuf.Timestamp
+	25, // 13: messagerie.notifier.v1.DeadLetterFilter.ended_from:type_name -> google.protobuf.Timestamp
+	25, // 14: messagerie.notifier.v1.DeadLetterFilter.ended_before:type_name -> google.protobuf.Timestamp
 	3,  // 15: messagerie.notifier.v1.ListDeadLettersRequest.kind:type_name -> messagerie.notifier.v1.DeadLetterKind
 	0,  // 16: messagerie.notifier.v1.ListDeadLettersRequest.channel:type_name -> messagerie.notifier.v1.Channel
 	9,  // 17: messagerie.notifier.v1.ListDeadLettersResponse.dead_letters:type_name -> messagerie.notifier.v1.DeadLetter
 	10, // 18: messagerie.notifier.v1.ReplayDeadLettersRequest.filter:type_name -> messagerie.notifier.v1.DeadLetterFilter
-	5,  // 19: messagerie.notifier.v1.NotifierService.ListDeliveries:input_type -> messagerie.notifier.v1.ListDeliveriesRequest
-	7,  // 20: messagerie.notifier.v1.NotifierService.ListDeliveriesForAgent:input_type -> messagerie.notifier.v1.ListDeliveriesForAgentRequest
-	11, // 21: messagerie.notifier.v1.NotifierService.ListDeadLetters:input_type -> messagerie.notifier.v1.ListDeadLettersRequest
-	13, // 22: messagerie.notifier.v1.NotifierService.ReplayDeadLetters:input_type -> messagerie.notifier.v1.ReplayDeadLettersRequest
-	15, // 23: messagerie.notifier.v1.NotifierService.DropDeadLetter:input_type -> messagerie.notifier.v1.DropDeadLetterRequest
-	17, // 24: messagerie.notifier.v1.WebhookService.ReportSendGrid:input_type -> messagerie.notifier.v1.ReportSendGridRequest
-	19, // 25: messagerie.notifier.v1.WebhookService.ReportTwilio:input_type -> messagerie.notifier.v1.ReportTwilioRequest
-	6,  // 26: messagerie.notifier.v1.NotifierService.ListDeliveries:output_type -> messagerie.notifier.v1.ListDeliveriesResponse
-	8,  // 27: messagerie.notifier.v1.NotifierService.ListDeliveriesForAgent:output_type -> messagerie.notifier.v1.ListDeliveriesForAgentResponse
-	12, // 28: messagerie.notifier.v1.NotifierService.ListDeadLetters:output_type -> messagerie.notifier.v1.ListDeadLettersResponse
-	14, // 29: messagerie.notifier.v1.NotifierService.ReplayDeadLetters:output_type -> messagerie.notifier.v1.ReplayDeadLettersResponse
-	16, // 30: messagerie.notifier.v1.NotifierService.DropDeadLetter:output_type -> messagerie.notifier.v1.DropDeadLetterResponse
-	18, // 31: messagerie.notifier.v1.WebhookService.ReportSendGrid:output_type -> messagerie.notifier.v1.ReportSendGridResponse
-	20, // 32: messagerie.notifier.v1.WebhookService.ReportTwilio:output_type -> messagerie.notifier.v1.ReportTwilioResponse
-	26, // [26:33] is the sub-list for method output_type
-	19, // [19:26] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	23, // 19: messagerie.notifier.v1.GetStatusResponse.waiting:type_name -> messagerie.notifier.v1.WaitingDeliveries
+	24, // 20: messagerie.notifier.v1.GetStatusResponse.providers:type_name -> messagerie.notifier.v1.ProviderStatus
+	26, // 21: messagerie.notifier.v1.GetStatusResponse.provider_window:type_name -> google.protobuf.Duration
+	26, // 22: messagerie.notifier.v1.GetStatusResponse.reconcile_lag:type_name -> google.protobuf.Duration
+	0,  // 23: messagerie.notifier.v1.WaitingDeliveries.channel:type_name -> messagerie.notifier.v1.Channel
+	26, // 24: messagerie.notifier.v1.WaitingDeliveries.overdue:type_name -> google.protobuf.Duration
+	0,  // 25: messagerie.notifier.v1.ProviderStatus.channel:type_name -> messagerie.notifier.v1.Channel
+	26, // 26: messagerie.notifier.v1.ProviderStatus.quiet:type_name -> google.protobuf.Duration
+	26, // 27: messagerie.notifier.v1.ProviderStatus.report_age:type_name -> google.protobuf.Duration
+	5,  // 28: messagerie.notifier.v1.NotifierService.ListDeliveries:input_type -> messagerie.notifier.v1.ListDeliveriesRequest
+	7,  // 29: messagerie.notifier.v1.NotifierService.ListDeliveriesForAgent:input_type -> messagerie.notifier.v1.ListDeliveriesForAgentRequest
+	11, // 30: messagerie.notifier.v1.NotifierService.ListDeadLetters:input_type -> messagerie.notifier.v1.ListDeadLettersRequest
+	13, // 31: messagerie.notifier.v1.NotifierService.ReplayDeadLetters:input_type -> messagerie.notifier.v1.ReplayDeadLettersRequest
+	15, // 32: messagerie.notifier.v1.NotifierService.DropDeadLetter:input_type -> messagerie.notifier.v1.DropDeadLetterRequest
+	21, // 33: messagerie.notifier.v1.NotifierService.GetStatus:input_type -> messagerie.notifier.v1.GetStatusRequest
+	17, // 34: messagerie.notifier.v1.WebhookService.ReportSendGrid:input_type -> messagerie.notifier.v1.ReportSendGridRequest
+	19, // 35: messagerie.notifier.v1.WebhookService.ReportTwilio:input_type -> messagerie.notifier.v1.ReportTwilioRequest
+	6,  // 36: messagerie.notifier.v1.NotifierService.ListDeliveries:output_type -> messagerie.notifier.v1.ListDeliveriesResponse
+	8,  // 37: messagerie.notifier.v1.NotifierService.ListDeliveriesForAgent:output_type -> messagerie.notifier.v1.ListDeliveriesForAgentResponse
+	12, // 38: messagerie.notifier.v1.NotifierService.ListDeadLetters:output_type -> messagerie.notifier.v1.ListDeadLettersResponse
+	14, // 39: messagerie.notifier.v1.NotifierService.ReplayDeadLetters:output_type -> messagerie.notifier.v1.ReplayDeadLettersResponse
+	16, // 40: messagerie.notifier.v1.NotifierService.DropDeadLetter:output_type -> messagerie.notifier.v1.DropDeadLetterResponse
+	22, // 41: messagerie.notifier.v1.NotifierService.GetStatus:output_type -> messagerie.notifier.v1.GetStatusResponse
+	18, // 42: messagerie.notifier.v1.WebhookService.ReportSendGrid:output_type -> messagerie.notifier.v1.ReportSendGridResponse
+	20, // 43: messagerie.notifier.v1.WebhookService.ReportTwilio:output_type -> messagerie.notifier.v1.ReportTwilioResponse
+	36, // [36:44] is the sub-list for method output_type
+	28, // [28:36] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_messagerie_notifier_v1_notifier_proto_init() }
@@ -1520,7 +1928,7 @@ func file_messagerie_notifier_v1_notifier_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_messagerie_notifier_v1_notifier_proto_rawDesc), len(file_messagerie_notifier_v1_notifier_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   17,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -28,6 +28,7 @@ const (
 	NotifierService_ListDeadLetters_FullMethodName        = "/messagerie.notifier.v1.NotifierService/ListDeadLetters"
 	NotifierService_ReplayDeadLetters_FullMethodName      = "/messagerie.notifier.v1.NotifierService/ReplayDeadLetters"
 	NotifierService_DropDeadLetter_FullMethodName         = "/messagerie.notifier.v1.NotifierService/DropDeadLetter"
+	NotifierService_GetStatus_FullMethodName              = "/messagerie.notifier.v1.NotifierService/GetStatus"
 )
 
 // NotifierServiceClient is the client API for NotifierService service.
@@ -57,6 +58,9 @@ type NotifierServiceClient interface {
 	// DropDeadLetter takes a dead letter off the list for good, with a note of
 	// why. The ledger keeps its row. NOT_FOUND when it is no dead letter.
 	DropDeadLetter(ctx context.Context, in *DropDeadLetterRequest, opts ...grpc.CallOption) (*DropDeadLetterResponse, error)
+	// GetStatus tells how this service is. UNAVAILABLE (DATABASE_UNAVAILABLE) while
+	// the database is away.
+	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error)
 }
 
 type notifierServiceClient struct {
@@ -117,6 +121,16 @@ func (c *notifierServiceClient) DropDeadLetter(ctx context.Context, in *DropDead
 	return out, nil
 }
 
+func (c *notifierServiceClient) GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetStatusResponse)
+	err := c.cc.Invoke(ctx, NotifierService_GetStatus_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // NotifierServiceServer is the server API for NotifierService service.
 // All implementations must embed UnimplementedNotifierServiceServer
 // for forward compatibility.
@@ -144,6 +158,9 @@ type NotifierServiceServer interface {
 	// DropDeadLetter takes a dead letter off the list for good, with a note of
 	// why. The ledger keeps its row. NOT_FOUND when it is no dead letter.
 	DropDeadLetter(context.Context, *DropDeadLetterRequest) (*DropDeadLetterResponse, error)
+	// GetStatus tells how this service is. UNAVAILABLE (DATABASE_UNAVAILABLE) while
+	// the database is away.
+	GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error)
 	mustEmbedUnimplementedNotifierServiceServer()
 }
 
@@ -168,6 +185,9 @@ func (UnimplementedNotifierServiceServer) ReplayDeadLetters(context.Context, *Re
 }
 func (UnimplementedNotifierServiceServer) DropDeadLetter(context.Context, *DropDeadLetterRequest) (*DropDeadLetterResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DropDeadLetter not implemented")
+}
+func (UnimplementedNotifierServiceServer) GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetStatus not implemented")
 }
 func (UnimplementedNotifierServiceServer) mustEmbedUnimplementedNotifierServiceServer() {}
 func (UnimplementedNotifierServiceServer) testEmbeddedByValue()                         {}
@@ -280,6 +300,24 @@ func _NotifierService_DropDeadLetter_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _NotifierService_GetStatus_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetStatusRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NotifierServiceServer).GetStatus(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NotifierService_GetStatus_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NotifierServiceServer).GetStatus(ctx, req.(*GetStatusRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // NotifierService_ServiceDesc is the grpc.ServiceDesc for NotifierService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -306,6 +344,10 @@ var NotifierService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DropDeadLetter",
 			Handler:    _NotifierService_DropDeadLetter_Handler,
+		},
+		{
+			MethodName: "GetStatus",
+			Handler:    _NotifierService_GetStatus_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

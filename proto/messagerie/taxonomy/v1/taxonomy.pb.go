@@ -1705,6 +1705,126 @@ func (x *SuggestionFigures) GetChangedSelection() int32 {
 	return 0
 }
 
+// GetStatusRequest is empty.
+type GetStatusRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetStatusRequest) Reset() {
+	*x = GetStatusRequest{}
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetStatusRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetStatusRequest) ProtoMessage() {}
+
+func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
+func (*GetStatusRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{23}
+}
+
+// GetStatusResponse is how the service is, as the process that answered sees it.
+type GetStatusResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Version of the program that answered; empty when it does not know.
+	BuildVersion string `protobuf:"bytes,1,opt,name=build_version,json=buildVersion,proto3" json:"build_version,omitempty"`
+	// Newest migration of the database; 0 while the database is away.
+	SchemaVersion int64 `protobuf:"varint,2,opt,name=schema_version,json=schemaVersion,proto3" json:"schema_version,omitempty"`
+	// Current version of the taxonomy, as served.
+	Version int32 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	// When it was published.
+	PublishTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=publish_time,json=publishTime,proto3" json:"publish_time,omitempty"`
+	// Whether the database answers. Without it, members are served from memory, and
+	// what they do with proposals is not counted.
+	DatabaseReachable bool `protobuf:"varint,5,opt,name=database_reachable,json=databaseReachable,proto3" json:"database_reachable,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *GetStatusResponse) Reset() {
+	*x = GetStatusResponse{}
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetStatusResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetStatusResponse) ProtoMessage() {}
+
+func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
+func (*GetStatusResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *GetStatusResponse) GetBuildVersion() string {
+	if x != nil {
+		return x.BuildVersion
+	}
+	return ""
+}
+
+func (x *GetStatusResponse) GetSchemaVersion() int64 {
+	if x != nil {
+		return x.SchemaVersion
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetVersion() int32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetPublishTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PublishTime
+	}
+	return nil
+}
+
+func (x *GetStatusResponse) GetDatabaseReachable() bool {
+	if x != nil {
+		return x.DatabaseReachable
+	}
+	return false
+}
+
 var File_messagerie_taxonomy_v1_taxonomy_proto protoreflect.FileDescriptor
 
 const file_messagerie_taxonomy_v1_taxonomy_proto_rawDesc = "" +
@@ -1813,7 +1933,14 @@ const file_messagerie_taxonomy_v1_taxonomy_proto_rawDesc = "" +
 	"\x05shown\x18\x06 \x01(\x05R\x05shown\x12\x1a\n" +
 	"\bfollowed\x18\a \x01(\x05R\bfollowed\x12!\n" +
 	"\fwrote_anyway\x18\b \x01(\x05R\vwroteAnyway\x12+\n" +
-	"\x11changed_selection\x18\t \x01(\x05R\x10changedSelection*T\n" +
+	"\x11changed_selection\x18\t \x01(\x05R\x10changedSelection\"\x12\n" +
+	"\x10GetStatusRequest\"\xe7\x01\n" +
+	"\x11GetStatusResponse\x12#\n" +
+	"\rbuild_version\x18\x01 \x01(\tR\fbuildVersion\x12%\n" +
+	"\x0eschema_version\x18\x02 \x01(\x03R\rschemaVersion\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\x05R\aversion\x12=\n" +
+	"\fpublish_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vpublishTime\x12-\n" +
+	"\x12database_reachable\x18\x05 \x01(\bR\x11databaseReachable*T\n" +
 	"\bAudience\x12\x18\n" +
 	"\x14AUDIENCE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vPARTICULIER\x10\x01\x12\x0e\n" +
@@ -1837,7 +1964,9 @@ const file_messagerie_taxonomy_v1_taxonomy_proto_rawDesc = "" +
 	"\x11ResolveSuggestion\x120.messagerie.taxonomy.v1.ResolveSuggestionRequest\x1a1.messagerie.taxonomy.v1.ResolveSuggestionResponse\"\x1a\xa0\xdb\x18\x01\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/suggestion\x12\x8c\x01\n" +
 	"\rSearchReasons\x12,.messagerie.taxonomy.v1.SearchReasonsRequest\x1a-.messagerie.taxonomy.v1.SearchReasonsResponse\"\x1e\xa0\xdb\x18\x01\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/reasons:search\x12\xb1\x01\n" +
 	"\x17RecordSuggestionOutcome\x126.messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest\x1a7.messagerie.taxonomy.v1.RecordSuggestionOutcomeResponse\"%\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x1b:\x01*\"\x16/v1/suggestion:outcome\x12\xb6\x01\n" +
-	"\x17GetSuggestionStatistics\x126.messagerie.taxonomy.v1.GetSuggestionStatisticsRequest\x1a7.messagerie.taxonomy.v1.GetSuggestionStatisticsResponse\"*\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02 \x12\x1e/v1/agent/suggestionStatistics2\x83\x01\n" +
+	"\x17GetSuggestionStatistics\x126.messagerie.taxonomy.v1.GetSuggestionStatisticsRequest\x1a7.messagerie.taxonomy.v1.GetSuggestionStatisticsResponse\"*\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02 \x12\x1e/v1/agent/suggestionStatistics2\xa3\x01\n" +
+	"\x14TaxonomyAdminService\x12\x8a\x01\n" +
+	"\tGetStatus\x12(.messagerie.taxonomy.v1.GetStatusRequest\x1a).messagerie.taxonomy.v1.GetStatusResponse\"(\xa0\xdb\x18\x05\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/operator/status/taxonomy2\x83\x01\n" +
 	"\x10CatalogueService\x12o\n" +
 	"\fGetCatalogue\x12+.messagerie.taxonomy.v1.GetCatalogueRequest\x1a,.messagerie.taxonomy.v1.GetCatalogueResponse\"\x04\xa0\xdb\x18\x06BMZKgithub.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1;taxonomypbb\x06proto3"
 
@@ -1854,7 +1983,7 @@ func file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP() []byte {
 }
 
 var file_messagerie_taxonomy_v1_taxonomy_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_messagerie_taxonomy_v1_taxonomy_proto_goTypes = []any{
 	(Audience)(0),                           // 0: messagerie.taxonomy.v1.Audience
 	(Depth)(0),                              // 1: messagerie.taxonomy.v1.Depth
@@ -1882,7 +2011,9 @@ var file_messagerie_taxonomy_v1_taxonomy_proto_goTypes = []any{
 	(*GetSuggestionStatisticsRequest)(nil),  // 23: messagerie.taxonomy.v1.GetSuggestionStatisticsRequest
 	(*GetSuggestionStatisticsResponse)(nil), // 24: messagerie.taxonomy.v1.GetSuggestionStatisticsResponse
 	(*SuggestionFigures)(nil),               // 25: messagerie.taxonomy.v1.SuggestionFigures
-	(*timestamppb.Timestamp)(nil),           // 26: google.protobuf.Timestamp
+	(*GetStatusRequest)(nil),                // 26: messagerie.taxonomy.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),               // 27: messagerie.taxonomy.v1.GetStatusResponse
+	(*timestamppb.Timestamp)(nil),           // 28: google.protobuf.Timestamp
 }
 var file_messagerie_taxonomy_v1_taxonomy_proto_depIdxs = []int32{
 	0,  // 0: messagerie.taxonomy.v1.GetTaxonomyRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
@@ -1895,7 +2026,7 @@ var file_messagerie_taxonomy_v1_taxonomy_proto_depIdxs = []int32{
 	0,  // 7: messagerie.taxonomy.v1.ResolveSuggestionRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
 	11, // 8: messagerie.taxonomy.v1.ResolveSuggestionResponse.services:type_name -> messagerie.taxonomy.v1.OnlineService
 	14, // 9: messagerie.taxonomy.v1.GetCatalogueResponse.catalogue:type_name -> messagerie.taxonomy.v1.Catalogue
-	26, // 10: messagerie.taxonomy.v1.Catalogue.publish_time:type_name -> google.protobuf.Timestamp
+	28, // 10: messagerie.taxonomy.v1.Catalogue.publish_time:type_name -> google.protobuf.Timestamp
 	15, // 11: messagerie.taxonomy.v1.Catalogue.audiences:type_name -> messagerie.taxonomy.v1.AudienceCatalogue
 	17, // 12: messagerie.taxonomy.v1.Catalogue.queues:type_name -> messagerie.taxonomy.v1.Queue
 	0,  // 13: messagerie.taxonomy.v1.AudienceCatalogue.audience:type_name -> messagerie.taxonomy.v1.Audience
@@ -1913,23 +2044,26 @@ var file_messagerie_taxonomy_v1_taxonomy_proto_depIdxs = []int32{
 	25, // 25: messagerie.taxonomy.v1.GetSuggestionStatisticsResponse.figures:type_name -> messagerie.taxonomy.v1.SuggestionFigures
 	0,  // 26: messagerie.taxonomy.v1.SuggestionFigures.audience:type_name -> messagerie.taxonomy.v1.Audience
 	11, // 27: messagerie.taxonomy.v1.SuggestionFigures.service:type_name -> messagerie.taxonomy.v1.OnlineService
-	3,  // 28: messagerie.taxonomy.v1.TaxonomyService.GetTaxonomy:input_type -> messagerie.taxonomy.v1.GetTaxonomyRequest
-	9,  // 29: messagerie.taxonomy.v1.TaxonomyService.ResolveSuggestion:input_type -> messagerie.taxonomy.v1.ResolveSuggestionRequest
-	18, // 30: messagerie.taxonomy.v1.TaxonomyService.SearchReasons:input_type -> messagerie.taxonomy.v1.SearchReasonsRequest
-	21, // 31: messagerie.taxonomy.v1.TaxonomyService.RecordSuggestionOutcome:input_type -> messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest
-	23, // 32: messagerie.taxonomy.v1.TaxonomyService.GetSuggestionStatistics:input_type -> messagerie.taxonomy.v1.GetSuggestionStatisticsRequest
-	12, // 33: messagerie.taxonomy.v1.CatalogueService.GetCatalogue:input_type -> messagerie.taxonomy.v1.GetCatalogueRequest
-	4,  // 34: messagerie.taxonomy.v1.TaxonomyService.GetTaxonomy:output_type -> messagerie.taxonomy.v1.GetTaxonomyResponse
-	10, // 35: messagerie.taxonomy.v1.TaxonomyService.ResolveSuggestion:output_type -> messagerie.taxonomy.v1.ResolveSuggestionResponse
-	19, // 36: messagerie.taxonomy.v1.TaxonomyService.SearchReasons:output_type -> messagerie.taxonomy.v1.SearchReasonsResponse
-	22, // 37: messagerie.taxonomy.v1.TaxonomyService.RecordSuggestionOutcome:output_type -> messagerie.taxonomy.v1.RecordSuggestionOutcomeResponse
-	24, // 38: messagerie.taxonomy.v1.TaxonomyService.GetSuggestionStatistics:output_type -> messagerie.taxonomy.v1.GetSuggestionStatisticsResponse
-	13, // 39: messagerie.taxonomy.v1.CatalogueService.GetCatalogue:output_type -> messagerie.taxonomy.v1.GetCatalogueResponse
-	34, // [34:40] is the sub-list for method output_type
-	28, // [28:34] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	28, // 28: messagerie.taxonomy.v1.GetStatusResponse.publish_time:type_name -> google.protobuf.Timestamp
+	3,  // 29: messagerie.taxonomy.v1.TaxonomyService.GetTaxonomy:input_type -> messagerie.taxonomy.v1.GetTaxonomyRequest
+	9,  // 30: messagerie.taxonomy.v1.TaxonomyService.ResolveSuggestion:input_type -> messagerie.taxonomy.v1.ResolveSuggestionRequest
+	18, // 31: messagerie.taxonomy.v1.TaxonomyService.SearchReasons:input_type -> messagerie.taxonomy.v1.SearchReasonsRequest
+	21, // 32: messagerie.taxonomy.v1.TaxonomyService.RecordSuggestionOutcome:input_type -> messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest
+	23, // 33: messagerie.taxonomy.v1.TaxonomyService.GetSuggestionStatistics:input_type -> messagerie.taxonomy.v1.GetSuggestionStatisticsRequest
+	26, // 34: messagerie.taxonomy.v1.TaxonomyAdminService.GetStatus:input_type -> messagerie.taxonomy.v1.GetStatusRequest
+	12, // 35: messagerie.taxonomy.v1.CatalogueService.GetCatalogue:input_type -> messagerie.taxonomy.v1.GetCatalogueRequest
+	4,  // 36: messagerie.taxonomy.v1.TaxonomyService.GetTaxonomy:output_type -> messagerie.taxonomy.v1.GetTaxonomyResponse
+	10, // 37: messagerie.taxonomy.v1.TaxonomyService.ResolveSuggestion:output_type -> messagerie.taxonomy.v1.ResolveSuggestionResponse
+	19, // 38: messagerie.taxonomy.v1.TaxonomyService.SearchReasons:output_type -> messagerie.taxonomy.v1.SearchReasonsResponse
+	22, // 39: messagerie.taxonomy.v1.TaxonomyService.RecordSuggestionOutcome:output_type -> messagerie.taxonomy.v1.RecordSuggestionOutcomeResponse
+	24, // 40: messagerie.taxonomy.v1.TaxonomyService.GetSuggestionStatistics:output_type -> messagerie.taxonomy.v1.GetSuggestionStatisticsResponse
+	27, // 41: messagerie.taxonomy.v1.TaxonomyAdminService.GetStatus:output_type -> messagerie.taxonomy.v1.GetStatusResponse
+	13, // 42: messagerie.taxonomy.v1.CatalogueService.GetCatalogue:output_type -> messagerie.taxonomy.v1.GetCatalogueResponse
+	36, // [36:43] is the sub-list for method output_type
+	29, // [29:36] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_messagerie_taxonomy_v1_taxonomy_proto_init() }
@@ -1943,9 +2077,9 @@ func file_messagerie_taxonomy_v1_taxonomy_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_messagerie_taxonomy_v1_taxonomy_proto_rawDesc), len(file_messagerie_taxonomy_v1_taxonomy_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   23,
+			NumMessages:   25,
 			NumExtensions: 0,
-			NumServices:   2,
+			NumServices:   3,
 		},
 		GoTypes:           file_messagerie_taxonomy_v1_taxonomy_proto_goTypes,
 		DependencyIndexes: file_messagerie_taxonomy_v1_taxonomy_proto_depIdxs,

@@ -1,0 +1,69 @@
+package messaging
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/ma-messagerie/messagerie/chassis"
+	"github.com/ma-messagerie/messagerie/chassis/bus"
+	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+)
+
+// operatorServer is OperatorService.
+type operatorServer struct {
+	messagingpb.UnimplementedOperatorServiceServer
+
+	store  *store
+	broker *bus.Bus
+}
+
+// GetStatus tells operators how this service is. See the .proto.
+func (s *operatorServer) GetStatus(ctx context.Context, _ *messagingpb.GetStatusRequest) (*messagingpb.GetStatusResponse, error) {
+	resp, err := s.store.status(ctx)
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	resp.BrokerReachable = s.broker.Ready(ctx) == nil
+	return resp, nil
+}
+
+// statusEvents bounds how much of the last hour is counted: about a third of a
+// second's work of the database.
+const statusEvents = 1_000_000
+
+// status reads the figures of GetStatus that the database has.
+func (s *store) status(ctx context.Context) (*messagingpb.GetStatusResponse, error) {
+	resp := &messagingpb.GetStatusResponse{BuildVersion: chassis.Version()}
+	var unanswered, outbox, newest *float64
+	// Literally the predicate of the partial index conversation_queue.
+	err := s.pool.QueryRow(ctx, `
+		SELECT (SELECT max(version_id) FROM goose_db_version WHERE is_applied),
+		       w.n, w.unanswered, e.five, e.hour, o.n, o.age,
+		       (SELECT extract(epoch FROM now() - created_at)::float8 FROM event_log ORDER BY created_at DESC LIMIT 1)
+		FROM (SELECT count(*) AS n, extract(epoch FROM now() - min(created_at) FILTER (WHERE first_reply_at IS NULL))::float8 AS unanswered
+		      FROM conversation WHERE status IN (1, 2, 3, 6)) AS w,
+		     (SELECT count(*) FILTER (WHERE created_at > now() - interval '5 minutes') AS five, count(*) AS hour
+		      FROM (SELECT type, created_at FROM event_log WHERE created_at > now() - interval '1 hour'
+		            ORDER BY created_at DESC LIMIT $2) AS recent
+		      WHERE type = $1) AS e,
+		     (SELECT count(*) AS n, extract(epoch FROM now() - min(created_at))::float8 AS age FROM outbox) AS o`,
+		eventspb.TypeMessageSubmitted, statusEvents).Scan(&resp.SchemaVersion, &resp.WaitingConversations, &unanswered,
+		&resp.SubmissionsFiveMinutes, &resp.SubmissionsHour, &resp.OutboxEvents, &outbox, &newest)
+	if err != nil {
+		return nil, fmt.Errorf("reading the status: %w", err)
+	}
+	resp.OldestUnansweredAge, resp.OutboxAge, resp.NewestEventAge = ageOf(unanswered), ageOf(outbox), ageOf(newest)
+	return resp, nil
+}
+
+// ageOf is a number of seconds, if there is one.
+func ageOf(seconds *float64) *durationpb.Duration {
+	if seconds == nil {
+		return nil
+	}
+	return durationpb.New(time.Duration(*seconds * float64(time.Second)))
+}
