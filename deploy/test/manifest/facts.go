@@ -149,5 +149,5 @@ func (f *Facts) hasRunbook(address string) bool {
 func (f *Facts) hasImage(name string) bool {
 	base := name[strings.LastIndex(name, "/")+1:]
 	_, isService := f.Services[base]
-	return isService || base == "messagerie"
+	return isService || base == "messagerie" || base == "dev"
 }

@@ -33,7 +33,7 @@ func LoadTree(root string) (*Tree, error) {
 		if err != nil {
 			return err
 		}
-		if entry.Name() == "kustomization.yaml" && strings.Contains(string(content), "://") {
+		if entry.Name() == "kustomization.yaml" && remote(content) {
 			return fmt.Errorf("%s names something remote: copy it in, or leave it to whoever installs", path)
 		}
 		name, err := filepath.Rel(root, path)
@@ -46,6 +46,16 @@ func LoadTree(root string) (*Tree, error) {
 		return nil, fmt.Errorf("reading deploy: %w", err)
 	}
 	return &Tree{files}, nil
+}
+
+// remote tells whether a kustomization takes resources or components from elsewhere.
+func remote(content []byte) bool {
+	var file struct{ Resources, Components []string }
+	// What cannot be read, kustomize reports.
+	_ = yaml.Unmarshal(content, &file)
+	return slices.ContainsFunc(slices.Concat(file.Resources, file.Components), func(path string) bool {
+		return strings.Contains(path, "://") || strings.Contains(path, "github.com/") || strings.Contains(path, "git@")
+	})
 }
 
 // folders are the names of the folders below deploy/k8s/<part>.
@@ -70,14 +80,17 @@ func (t *Tree) Overlay(name string) ([]Object, error) {
 	return t.Build("/deploy/k8s/overlays/" + name)
 }
 
-// Combine renders the base with components, in the order given, with a
-// kustomization that is written for the occasion.
+// Combine renders the base with the example of a site's own values and components, in
+// the order given, with a kustomization that is written for the occasion.
 func (t *Tree) Combine(base string, components ...string) ([]Object, error) {
 	file := map[string]any{
 		"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
 		"resources": []string{"../" + base},
 	}
 	var paths []string
+	if t.files.Exists("/deploy/k8s/site/kustomization.yaml") {
+		paths = append(paths, "../site")
+	}
 	for _, c := range components {
 		paths = append(paths, "../components/"+c)
 	}
