@@ -39,6 +39,11 @@ chaos: ## Break the system on purpose and count the losses (MINUTES=10 RATE=250 
 	@go build -o .bin/dev ./dev && CHAOS_MINUTES=$(or $(MINUTES),10) CHAOS_RATE=$(or $(RATE),250) CHAOS_SEED=$(or $(SEED),0) \
 	  CHAOS_SCENARIO=$(or $(SCENARIO),random) CHAOS_RACE=$(if $(RACE),true,false) exec .bin/dev chaos
 
+.PHONY: upgrade
+upgrade: ## Upgrade from another commit under load, back, and forward again (MINUTES=2 RATE=150 FROM=HEAD~1)
+	@go build -o .bin/dev ./dev && CHAOS_MINUTES=$(or $(MINUTES),2) CHAOS_RATE=$(or $(RATE),150) CHAOS_SEED=$(or $(SEED),0) \
+	  CHAOS_SCENARIO=upgrade CHAOS_FROM=$(FROM) CHAOS_RACE=$(if $(RACE),true,false) exec .bin/dev chaos
+
 .PHONY: bench
 bench: ## Measure against pgbench, River, watermill-sql and net/http (BENCH_ROWS=1,2 selects)
 	@cd bench && GOWORK=off go build -o ../.bin/bench . && GOWORK=off exec ../.bin/bench

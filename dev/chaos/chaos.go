@@ -41,7 +41,7 @@ import (
 
 // Config is read from CHAOS_*.
 type Config struct {
-	// Scenario is random, broker-outage, postgres, same-keys, rolling, seeded.
+	// Scenario is random, broker-outage, postgres, same-keys, rolling, upgrade, seeded.
 	Scenario string `env:"SCENARIO" envDefault:"random"`
 	// Seed draws the faults; 0 takes one from the clock. It is printed.
 	Seed uint64 `env:"SEED" envDefault:"0"`
@@ -54,6 +54,9 @@ type Config struct {
 	Dir string `env:"DIR"`
 	// Race builds the programs with the race detector.
 	Race bool `env:"RACE" envDefault:"false"`
+	// From is the commit that the scenario upgrade starts from; empty: the one before
+	// the working tree.
+	From string `env:"FROM"`
 	// Bugs narrows the scenario seeded to these (comma-separated).
 	Bugs []string `env:"BUGS"`
 }
@@ -62,7 +65,7 @@ type Config struct {
 func (c Config) Validate() error {
 	var faults []error
 	if _, ok := scenarios[c.Scenario]; !ok {
-		faults = append(faults, fmt.Errorf("SCENARIO %q is none of random, broker-outage, postgres, same-keys, rolling, seeded", c.Scenario))
+		faults = append(faults, fmt.Errorf("SCENARIO %q is none of random, broker-outage, postgres, same-keys, rolling, upgrade, seeded", c.Scenario))
 	}
 	if c.Minutes <= 0 {
 		faults = append(faults, errors.New("MINUTES must be more than 0"))
@@ -85,6 +88,7 @@ func init() { //nolint:gochecknoinits // the scenarios refer to the map's users
 	scenarios["postgres"] = (*run).postgresKills
 	scenarios["same-keys"] = (*run).sameKeys
 	scenarios["rolling"] = (*run).rolling
+	scenarios["upgrade"] = (*run).upgrade
 	scenarios["seeded"] = (*run).seeded
 }
 

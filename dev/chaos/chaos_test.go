@@ -2,9 +2,13 @@ package chaos
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/ma-messagerie/messagerie/chassis"
 	"github.com/ma-messagerie/messagerie/chassis/localpg"
@@ -17,12 +21,7 @@ func TestChaos(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes four minutes")
 	}
-	if _, err := localpg.Find(); err != nil {
-		testenv.Unavailable(t, err)
-	}
-	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip("no Go to build the programs with")
-	}
+	needPrograms(t)
 	cfg, err := chassis.Load[Config]("CHAOS_", append([]string{"CHAOS_MINUTES=2", "CHAOS_RATE=50"}, os.Environ()...))
 	if err != nil {
 		t.Fatal(err)
@@ -32,5 +31,65 @@ func TestChaos(t *testing.T) {
 	t.Log("\n" + out.String())
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+func needPrograms(t *testing.T) {
+	t.Helper()
+	if _, err := localpg.Find(); err != nil {
+		testenv.Unavailable(t, err)
+	}
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip("no Go to build the programs with")
+	}
+}
+
+// TestUpgrade walks from this version to itself, which must cost nobody anything; and
+// again with a migration that takes from the running version a column that it reads,
+// for one second, which must be noticed. A real upgrade needs another commit:
+// make upgrade.
+func TestUpgrade(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes two minutes")
+	}
+	needPrograms(t)
+	binaries, err := build(t.Context(), false, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(binaries) })
+	// As PostgreSQL's user must get through it, not t.TempDir.
+	dir, err := os.MkdirTemp("/var/tmp", "messagerie-upgrade-") //nolint:usetesting // see above
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	takeColumn := func(ctx context.Context, f *fleet) error {
+		url := f.database.url("messaging")
+		_, err := query[struct{}](ctx, url, `ALTER TABLE conversation RENAME COLUMN status TO state`)
+		sleep(ctx, time.Second)
+		_, err2 := query[struct{}](ctx, url, `ALTER TABLE conversation RENAME COLUMN state TO status`)
+		return errors.Join(err, err2)
+	}
+	for name, row := range map[string]struct {
+		spoil func(context.Context, *fleet) error
+		want  error
+	}{
+		"clean":                           {nil, nil},
+		"a migration that takes a column": {takeColumn, ErrViolated},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var out bytes.Buffer
+			r := &run{cfg: Config{Seed: 1, Rate: 30, Minutes: 0.25, Dir: filepath.Join(dir, name)}, out: &out, binaries: binaries}
+			err := r.rollOut(t.Context(), version{"the earlier", binaries}, version{"the later", binaries}, row.spoil)
+			if !errors.Is(err, row.want) {
+				t.Errorf("%v, want %v", err, row.want)
+			}
+			t.Log("\n" + out.String())
+		})
 	}
 }

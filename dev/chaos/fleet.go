@@ -121,6 +121,11 @@ func (d *database) kill() error {
 
 // build compiles the programs once, into a folder.
 func build(ctx context.Context, race, withBugs bool) (dir string, err error) {
+	return buildIn(ctx, "", race, withBugs)
+}
+
+// buildIn compiles those of a working tree; empty: of this one.
+func buildIn(ctx context.Context, tree string, race, withBugs bool) (dir string, err error) {
 	dir, err = os.MkdirTemp("", "messagerie-chaos-bin-")
 	if err != nil {
 		return "", fmt.Errorf("making a folder for the programs: %w", err)
@@ -135,7 +140,9 @@ func build(ctx context.Context, race, withBugs bool) (dir string, err error) {
 	}
 	args = append(args, "-o", dir+"/", prefix+"dev", prefix+"services/gateway/cmd/gateway", prefix+"services/messaging/cmd/messaging",
 		prefix+"services/notifier/cmd/notifier", prefix+"services/taxonomy/cmd/taxonomy")
-	if out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = tree
+	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building the programs: %w\n%s", err, out)
 	}
 	return dir, nil

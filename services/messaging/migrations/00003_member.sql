@@ -23,6 +23,7 @@ ALTER TABLE conversation ADD COLUMN erased_at timestamptz;
 
 -- Further messages of a member, each once. The first one's key is the
 -- conversation's.
+-- contract: the version before writes no message of a member but the first, without a key.
 CREATE UNIQUE INDEX message_followup ON message (conversation_id, idempotency_key) WHERE author = 1 AND idempotency_key IS NOT NULL;
 
 -- What the member chose for themselves; NULL and false for who chose nothing.

@@ -3,6 +3,7 @@
 -- What providers report after they accepted: three more ends, which only a report
 -- leads to. Every row there is obeys the narrower rule.
 ALTER TABLE delivery DROP CONSTRAINT delivery_state_check;
+-- contract: a wider rule, so what the version before writes is allowed.
 ALTER TABLE delivery ADD CONSTRAINT delivery_state_check CHECK (state IN
     ('planned', 'sending', 'retry', 'unknown', 'accepted', 'refused', 'expired', 'suppressed',
      'delivered', 'bounced', 'complained')) NOT VALID;
