@@ -34,6 +34,7 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -42,6 +43,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/propagation"
 )
 
@@ -89,6 +92,8 @@ type Bus struct {
 
 	// ensuring serialises the making of the stream.
 	ensuring sync.Mutex
+
+	measured metric.Registration
 }
 
 // Connect returns a bus for a stream. It does not wait for the broker: the
@@ -139,11 +144,46 @@ func Connect(name string, cfg Config, stream Stream) (*Bus, error) {
 		conn.Close()
 		return nil, fmt.Errorf("opening JetStream: %w", err)
 	}
-	return &Bus{cfg: cfg, stream: stream, conn: conn, js: js}, nil
+	measured, err := measure(conn)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return &Bus{cfg: cfg, stream: stream, conn: conn, js: js, measured: measured}, nil
 }
 
 // Close ends the connection at once. Publish and Consume must have returned.
-func (b *Bus) Close() { b.conn.Close() }
+func (b *Bus) Close() {
+	if err := b.measured.Unregister(); err != nil {
+		slog.Warn("unregistering instruments", "error", err)
+	}
+	b.conn.Close()
+}
+
+// measure tells at each scrape how the connection is.
+func measure(conn *nats.Conn) (metric.Registration, error) {
+	meter := otel.Meter("bus")
+	connected, err1 := meter.Int64ObservableGauge("messagerie.broker.connected",
+		metric.WithDescription("1 while there is a connection with the broker, else 0."))
+	again, err2 := meter.Int64ObservableCounter("messagerie.broker.reconnections",
+		metric.WithDescription("How often the connection was made again."))
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, fmt.Errorf("making instruments: %w", err)
+	}
+	registration, err := meter.RegisterCallback(func(_ context.Context, observe metric.Observer) error {
+		up := int64(0)
+		if conn.IsConnected() {
+			up = 1
+		}
+		observe.ObserveInt64(connected, up)
+		observe.ObserveInt64(again, int64(conn.Stats().Reconnects)) //nolint:gosec // far below 2^63
+		return nil
+	}, connected, again)
+	if err != nil {
+		return nil, fmt.Errorf("making instruments: %w", err)
+	}
+	return registration, nil
+}
 
 // Ready returns nil when the broker answers.
 func (b *Bus) Ready(ctx context.Context) error {

@@ -74,6 +74,11 @@ func Open(ctx context.Context, url string) (*pgxpool.Pool, error) {
 		pool.Close()
 		return nil, fmt.Errorf("reaching database %s at %s: %w", cfg.ConnConfig.Database, cfg.ConnConfig.Host, err)
 	}
+	// What the pool has, takes and waits for. Of a pool that is closed, nothing.
+	if err := otelpgx.RecordStats(pool); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("measuring the pool: %w", err)
+	}
 	return pool, nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
 
@@ -21,6 +22,7 @@ type instruments struct {
 	batchSizes  metric.Int64Histogram
 	changeSizes metric.Int64Histogram
 	outbox      metric.Registration
+	queue       metric.Registration
 	labels      *labelSets
 }
 
@@ -54,7 +56,46 @@ func newInstruments(s *store) (*instruments, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making instruments: %w", err)
 	}
-	return &instruments{submissions, sizes, changes, registration, &labelSets{}}, nil
+	queue, err := measureQueue(meter, s)
+	if err != nil {
+		return nil, fmt.Errorf("making instruments: %w", err)
+	}
+	return &instruments{submissions, sizes, changes, registration, queue, &labelSets{}}, nil
+}
+
+// queueStatuses are those in which a conversation waits for an agent. All are always
+// shown: an empty queue is a figure too.
+var queueStatuses = []messagingpb.Status{
+	messagingpb.Status_SENT, messagingpb.Status_IN_PROGRESS, messagingpb.Status_PARTLY_ANSWERED, messagingpb.Status_REOPENED,
+}
+
+// measureQueue measures what waits for agents, at each scrape.
+func measureQueue(meter metric.Meter, s *store) (metric.Registration, error) {
+	conversations, err1 := meter.Int64ObservableGauge("messagerie.queue.conversations",
+		metric.WithDescription("Conversations that wait for an agent, by status."))
+	age, err2 := meter.Float64ObservableGauge("messagerie.queue.age", metric.WithUnit("s"),
+		metric.WithDescription("Age of the oldest of them that nobody has answered."))
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, err
+	}
+	return meter.RegisterCallback(func(ctx context.Context, observe metric.Observer) error {
+		found, err := s.queueState(ctx)
+		if err != nil {
+			slog.WarnContext(ctx, "measuring the queue", "error", err)
+			return nil // the other figures are still worth having
+		}
+		var oldest float64
+		counts := make(map[messagingpb.Status]int64)
+		for _, w := range found {
+			counts[w.Status] = w.Count
+			oldest = max(oldest, w.Unanswered)
+		}
+		for _, status := range queueStatuses {
+			observe.ObserveInt64(conversations, counts[status], metric.WithAttributes(attribute.String("status", status.String())))
+		}
+		observe.ObserveFloat64(age, oldest)
+		return nil
+	}, conversations, age)
 }
 
 func (i *instruments) submitted(ctx context.Context, audience taxonomypb.Audience, outcome string) {
@@ -82,7 +123,7 @@ func (l *labelSets) of(audience taxonomypb.Audience, outcome string) metric.Meas
 }
 
 func (i *instruments) stop() {
-	if err := i.outbox.Unregister(); err != nil {
+	if err := errors.Join(i.outbox.Unregister(), i.queue.Unregister()); err != nil {
 		slog.Warn("unregistering instruments", "error", err)
 	}
 }

@@ -54,6 +54,19 @@ func TestGetStatus(t *testing.T) {
 	if got.GetSubmissionsFiveMinutes() != 1 || got.GetSubmissionsHour() != 2 || got.GetNewestEventAge().AsDuration().Round(10*time.Second) != 30*time.Second {
 		t.Errorf("events: %v", got)
 	}
+	found, err := (&store{s.pool}).queueState(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range found {
+		want := map[messagingpb.Status]time.Duration{messagingpb.Status_SENT: 2 * time.Hour, messagingpb.Status_PARTLY_ANSWERED: 0}
+		if age, ok := want[w.Status]; !ok || w.Count != 1 || time.Duration(w.Unanswered*float64(time.Second)).Round(time.Hour) != age {
+			t.Errorf("queue: %+v", w)
+		}
+	}
+	if len(found) != 2 {
+		t.Errorf("queue: %+v", found)
+	}
 	eventually(t, "the broker answers", func() bool { return look().GetBrokerReachable() })
 	s.broker.Stop()
 	s.member(t, "jeanne").submit(t)

@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"google.golang.org/protobuf/proto"
 
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
 
@@ -668,6 +669,31 @@ func (s *store) outboxState(ctx context.Context) (waiting int64, oldest time.Dur
 		return 0, 0, fmt.Errorf("measuring the outbox: %w", err)
 	}
 	return waiting, time.Duration(seconds * float64(time.Second)), nil
+}
+
+// waiting is how many conversations wait for an agent in one status.
+type waiting struct {
+	Status messagingpb.Status `db:"status"`
+	Count  int64              `db:"count"`
+	// Unanswered is the age in seconds of the oldest that nobody has answered at all;
+	// 0 when there is none.
+	Unanswered float64 `db:"unanswered"`
+}
+
+// queueState tells what waits for agents. It reads the entries of one partial index.
+func (s *store) queueState(ctx context.Context) ([]waiting, error) {
+	// Literally the predicate of the partial index conversation_queue.
+	rows, err := s.pool.Query(ctx, `SELECT status, count(*),
+			coalesce(extract(epoch FROM now() - min(created_at) FILTER (WHERE first_reply_at IS NULL)), 0)::float8 AS unanswered
+		FROM conversation WHERE status IN (1, 2, 3, 6) GROUP BY status`)
+	if err != nil {
+		return nil, fmt.Errorf("measuring the queue: %w", err)
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[waiting])
+	if err != nil {
+		return nil, fmt.Errorf("measuring the queue: %w", err)
+	}
+	return found, nil
 }
 
 // slotRow is a digest of the events of one slot.
