@@ -32,6 +32,9 @@ const (
 	// startWait is how long Open and Migrate wait for a database that is not up
 	// yet, so that processes can be started in any order.
 	startWait = 30 * time.Second
+	// attemptTimeout is what one attempt may take of it: a lost packet, or a name that
+	// is not answered while a network is being made, would else be all of the wait.
+	attemptTimeout = 5 * time.Second
 	// retryPause is the wait between two attempts meanwhile.
 	retryPause = 200 * time.Millisecond
 	// lockRetry is how often, in seconds, a process that waits for another one's
@@ -121,7 +124,7 @@ func wait(ctx context.Context, try func(context.Context) error) error {
 	defer ticker.Stop()
 	var last error
 	for {
-		err := try(ctx)
+		err := attempt(ctx, try)
 		if err == nil || permanent(err) {
 			return err
 		}
@@ -135,6 +138,12 @@ func wait(ctx context.Context, try func(context.Context) error) error {
 		case <-ticker.C:
 		}
 	}
+}
+
+func attempt(ctx context.Context, try func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	return try(ctx)
 }
 
 // permanent tells a refusal (password, no such database) from a server that is

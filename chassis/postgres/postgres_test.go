@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel"
@@ -166,6 +168,47 @@ func TestOpen_WaitsForTheServer(t *testing.T) {
 	} else if strings.Contains(err.Error(), "s3cret") {
 		t.Errorf("the error tells the password: %v", err)
 	}
+}
+
+// A first connection that nobody answers, as when a packet is lost while a container's
+// network is being made, does not use up the whole wait.
+func TestOpen_TriesAgainWhenNobodyAnswers(t *testing.T) {
+	t.Parallel()
+	real, err := pgx.ParseConfig(testenv.Postgres(t, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	network, address := pgconn.NetworkAddress(real.Host, real.Port)
+	var config net.ListenConfig
+	lis, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { lis.Close() })
+	go func() {
+		silent := true
+		for {
+			from, err := lis.Accept()
+			if err != nil {
+				return
+			}
+			if silent {
+				silent = false // and it stays open
+				continue
+			}
+			to, err := (&net.Dialer{}).DialContext(t.Context(), network, address)
+			if err != nil {
+				return
+			}
+			go func() { _, _ = io.Copy(to, from); to.Close() }()
+			go func() { _, _ = io.Copy(from, to); from.Close() }()
+		}
+	}()
+	pool, err := postgres.Open(t.Context(), fmt.Sprintf("postgres://%s:%s@%s/%s?sslmode=disable", real.User, real.Password, lis.Addr(), real.Database))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool.Close()
 }
 
 func TestOpen_WrongURLDoesNotTellThePassword(t *testing.T) {
