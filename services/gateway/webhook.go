@@ -145,12 +145,19 @@ var answersOf = map[codes.Code]string{
 }
 
 func (h *webhooks) count(ctx context.Context, provider string, err error) {
-	st, _ := rpc.StatusOf(err)
-	outcome := "failed"
-	if known := answersOf[st.Code()]; known != "" {
-		outcome = known
+	h.reports.Add(ctx, 1, metric.WithAttributes(attribute.String("provider", provider), attribute.String("outcome", outcomeOf(err))))
+}
+
+func outcomeOf(err error) string {
+	code := codes.OK
+	if err != nil {
+		st, _ := rpc.StatusOf(err)
+		code = st.Code()
 	}
-	h.reports.Add(ctx, 1, metric.WithAttributes(attribute.String("provider", provider), attribute.String("outcome", outcome)))
+	if known := answersOf[code]; known != "" {
+		return known
+	}
+	return "failed"
 }
 
 // limited is the refusal of a call that came too soon.

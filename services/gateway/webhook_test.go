@@ -156,3 +156,20 @@ func TestWithoutNotifier(t *testing.T) {
 }
 
 const patience = 20 * time.Second
+
+// What the metric says of a report, by what became of it.
+func TestWebhookOutcomes(t *testing.T) {
+	t.Parallel()
+	for want, err := range map[string]error{
+		"taken":   nil,
+		"refused": toldProvider(status.Error(codes.PermissionDenied, "not signed")),
+		"off":     toldProvider(status.Error(codes.FailedPrecondition, "no key")),
+		"away":    toldProvider(status.Error(codes.Unavailable, "no connection")),
+		"limited": limited(time.Second),
+		"failed":  toldProvider(status.Error(codes.Internal, "internal error")),
+	} {
+		if got := outcomeOf(err); got != want {
+			t.Errorf("%v is %q, want %q", err, got, want)
+		}
+	}
+}

@@ -58,7 +58,7 @@ func (l *linter) expression(o Object, field, expression string, recorded map[str
 	}
 	parser.Inspect(parsed, func(node parser.Node, _ []parser.Node) error {
 		selector, ok := node.(*parser.VectorSelector)
-		if ok && selector.Name != "" && !recorded[selector.Name] && !l.facts.knowsMetric(selector.Name) {
+		if ok && selector.Name != "" && !recorded[selector.Name] && !l.facts.KnowsMetric(selector.Name) {
 			l.fault(o, field, "nothing exports "+selector.Name, "use a metric of docs/operations.md, or document it there")
 		}
 		return nil

@@ -100,9 +100,9 @@ func (f *Facts) readMetrics() error {
 	return nil
 }
 
-// knowsMetric tells whether something exports a metric: this system, the Go runtime,
+// KnowsMetric tells whether something exports a metric: this system, the Go runtime,
 // or what a cluster measures of any container.
-func (f *Facts) knowsMetric(name string) bool {
+func (f *Facts) KnowsMetric(name string) bool {
 	for _, prefix := range []string{"go_", "process_", "kube_", "container_", "cnpg_", "jetstream_", "gnatsd_", "nats_"} {
 		if strings.HasPrefix(name, prefix) {
 			return true
