@@ -33,6 +33,7 @@ const (
 	doubtsMost      = 100
 	reconcileMost   = 3 * time.Minute
 	failingShare    = 0.5
+	queueOld        = 7 * 24 * time.Hour
 	runbookNotReady = "process-not-ready"
 )
 
@@ -201,21 +202,21 @@ func askMessaging(ctx context.Context, s *session, p *part) error {
 		return err
 	}
 	p.build(got.GetBuildVersion(), got.GetSchemaVersion())
-	p.add("agents", ok, "", "%d wait, oldest without reply %s", got.GetWaitingConversations(), age(got.GetOldestUnansweredAge()))
+	p.add("agents", worse(got.GetOldestUnansweredAge().AsDuration() > queueOld, watch), "queue-old", "%d wait, oldest without reply %s", got.GetWaitingConversations(), age(got.GetOldestUnansweredAge()))
 	p.add("submissions", ok, "", "%d in 5 min, %d in 1 h; newest event %s", got.GetSubmissionsFiveMinutes(), got.GetSubmissionsHour(), age(got.GetNewestEventAge()))
 	p.add("outbox", worse(got.GetOutboxAge().AsDuration() > outboxOld, bad), "outbox-old", "%d events, oldest %s", got.GetOutboxEvents(), age(got.GetOutboxAge()))
-	p.broker(got.GetBrokerReachable(), "outbox-old")
+	p.broker(got.GetBrokerReachable())
 	return nil
 }
 
 // broker is no condition of anything: what it keeps from doing its work shows
 // elsewhere as BAD, when that has lasted too long.
-func (p *part) broker(reachable bool, runbook string) {
+func (p *part) broker(reachable bool) {
 	text := "answers"
 	if !reachable {
 		text = "does not answer"
 	}
-	p.add("broker", worse(!reachable, watch), runbook, "%s", text)
+	p.add("broker", worse(!reachable, watch), "broker-away", "%s", text)
 }
 
 func askNotifier(ctx context.Context, s *session, p *part) error {
@@ -239,7 +240,7 @@ func askNotifier(ctx context.Context, s *session, p *part) error {
 	}
 	p.add("deadletters", worse(got.GetDeadLetters() > 0, watch), "dead-letters", "%d not handled", got.GetDeadLetters())
 	p.add("reconcile", worse(got.GetReconcileLag().AsDuration() > reconcileMost, bad), "reconcile-lag", "%s behind", age(got.GetReconcileLag()))
-	p.broker(got.GetBrokerReachable(), "reconcile-lag")
+	p.broker(got.GetBrokerReachable())
 	return nil
 }
 

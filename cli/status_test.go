@@ -156,6 +156,8 @@ func TestStatus_Thresholds(t *testing.T) {
 		"dead letters":        {func(s *system) { s.notifier.DeadLetters = 1 }, 0, "deadletters   WATCH 1 not handled\n                       docs/runbooks/dead-letters.md"},
 		"database away":       {func(s *system) { s.taxonomy.DatabaseReachable = false }, 0, "database      WATCH away; members are served from memory"},
 		"messaging away":      {func(s *system) { s.messaging = nil }, 1, "messaging       BAD  \n  process       BAD   no answer: the service cannot be reached; try again\n                       docs/runbooks/process-not-ready.md"},
+		"queue at a week":     {func(s *system) { s.messaging.OldestUnansweredAge = durationpb.New(queueOld) }, 0, ""},
+		"queue of a week":     {func(s *system) { s.messaging.OldestUnansweredAge = durationpb.New(queueOld + 1) }, 0, "queue-old"},
 		"overdue at 15 min":   {func(s *system) { s.notifier.Waiting[0].Overdue = durationpb.New(overdueMost) }, 0, ""},
 		"overdue":             {func(s *system) { s.notifier.Waiting[0].Overdue = durationpb.New(overdueMost + 1) }, 1, "deliveries-overdue"},
 		"being sent":          {func(s *system) { w := s.notifier.Waiting[0]; w.State, w.Overdue = "sending", durationpb.New(time.Hour) }, 0, ""},

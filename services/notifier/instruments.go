@@ -83,7 +83,21 @@ func newInstruments(l *ledger) (*instruments, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making instruments: %w", err)
 	}
-	return &instruments{events, deliveries, late, calls, delay, reports, repaired, foreign, backlog}, nil
+	i := &instruments{events, deliveries, late, calls, delay, reports, repaired, foreign, backlog}
+	i.beginAtZero(context.Background())
+	return i, nil
+}
+
+// beginAtZero shows the counters of what should never happen before it does: one that
+// comes into being with its first event has no increase, and no alert is raised by it.
+func (i *instruments) beginAtZero(ctx context.Context) {
+	i.repaired.Add(ctx, 0)
+	i.foreign.Add(ctx, 0)
+	for _, way := range channels {
+		for _, s := range []state{accepted, refused, retry, unknown} {
+			i.late.Add(ctx, 0, stateLabels(way, s))
+		}
+	}
 }
 
 // observeWaiting reports every channel and state, those without rows as 0, so

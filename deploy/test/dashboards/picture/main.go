@@ -97,7 +97,7 @@ func (p painter) paint(ctx context.Context, d dashboards.Dashboard, path string)
 	if err != nil {
 		return fmt.Errorf("making the page: %w", err)
 	}
-	defer os.Remove(file.Name())
+	defer func() { _ = os.Remove(file.Name()) }()
 	if err := page.Execute(file, map[string]any{"Dashboard": d, "Panels": panels, "Span": p.span}); err != nil {
 		return fmt.Errorf("making the page: %w", err)
 	}
@@ -106,7 +106,7 @@ func (p painter) paint(ctx context.Context, d dashboards.Dashboard, path string)
 	}
 	rows := (len(panels) + 2) / 3
 	shot := exec.CommandContext(ctx, "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--force-color-profile=srgb", //nolint:gosec // a page of ours
-		"--disable-background-networking", fmt.Sprintf("--window-size=1560,%d", 90+rows*268), "--screenshot="+path, "file://"+file.Name())
+		"--disable-background-networking", fmt.Sprintf("--window-size=1560,%d", 90+rows*282), "--screenshot="+path, "file://"+file.Name())
 	if said, err := shot.CombinedOutput(); err != nil {
 		return fmt.Errorf("taking the picture: %w\n%s", err, said)
 	}
@@ -248,7 +248,7 @@ var page = template.Must(template.New("page").Parse(`<!doctype html><meta charse
 body{font:13px/1.35 "DejaVu Sans",sans-serif;margin:14px;background:#f4f5f7;color:#1f2328}
 h1{font-size:19px;margin:0 0 2px}p{margin:0 0 12px;color:#555}
 main{display:grid;grid-template-columns:repeat(3,1fr);gap:10px}
-section{background:#fff;border:1px solid #d8dce2;border-radius:4px;padding:8px 10px;height:240px;overflow:hidden}
+section{background:#fff;border:1px solid #d8dce2;border-radius:4px;padding:8px 10px;height:254px;overflow:hidden}
 h2{font-size:13px;margin:0 0 6px}svg{display:block;width:100%;overflow:visible}
 text{font-size:10px;fill:#666}ul{list-style:none;margin:4px 0 0;padding:0;columns:2;font-size:10.5px;line-height:1.3}
 li{white-space:nowrap;overflow:hidden;text-overflow:ellipsis}b{display:inline-block;width:10px;height:3px;margin-right:4px;vertical-align:middle}
