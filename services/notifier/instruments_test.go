@@ -5,26 +5,20 @@ import (
 	"slices"
 	"testing"
 
-	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/metric/noop"
-	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 )
 
 // What should never happen is counted from 0: a counter that comes into being with its
-// first event has no increase, and its alert would never fire. Not parallel: instruments
-// are the process's.
+// first event has no increase, and its alert would never fire. Not parallel, so that nothing
+// else has counted before.
 func TestCountersBeginAtZero(t *testing.T) { //nolint:paralleltest // see above
-	reader := metric.NewManualReader()
-	otel.SetMeterProvider(metric.NewMeterProvider(metric.WithReader(reader)))
-	defer otel.SetMeterProvider(noop.NewMeterProvider())
 	counts, err := newInstruments(newLedger(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer counts.stop()
 	var all metricdata.ResourceMetrics
-	if err := reader.Collect(t.Context(), &all); err != nil {
+	if err := meters.Collect(t.Context(), &all); err != nil {
 		t.Fatal(err)
 	}
 	var found []string
