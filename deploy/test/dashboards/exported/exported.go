@@ -85,7 +85,7 @@ func (p Page) selectorFaults(s *parser.VectorSelector) (faults []string) {
 		return []string{"nothing exports " + s.Name}
 	}
 	for _, m := range s.LabelMatchers {
-		if m.Name != labels.MetricName && !p.labelled(s.Name, m.Name) {
+		if m.Name != model.MetricNameLabel && !p.labelled(s.Name, m.Name) {
 			faults = append(faults, s.Name+" has no label "+m.Name)
 		}
 	}
@@ -109,7 +109,7 @@ func (p Page) counts(name string) bool {
 
 func selects(s *parser.VectorSelector, series map[string]string) bool {
 	return !slices.ContainsFunc(s.LabelMatchers, func(m *labels.Matcher) bool {
-		return m.Name != labels.MetricName && !slices.Contains(added, m.Name) && !m.Matches(series[m.Name])
+		return m.Name != model.MetricNameLabel && !slices.Contains(added, m.Name) && !m.Matches(series[m.Name])
 	})
 }
 
