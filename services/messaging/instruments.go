@@ -102,6 +102,21 @@ func (i *instruments) submitted(ctx context.Context, audience taxonomypb.Audienc
 	i.submissions.Add(ctx, 1, i.labels.of(audience, outcome))
 }
 
+// begin counts nothing, once for each audience and outcome: Prometheus's rate() does
+// not see the event with which a series comes into being, and a share of failures is
+// no figure until there is a series of them.
+func (i *instruments) begin(ctx context.Context) {
+	for number := range taxonomypb.Audience_name {
+		audience := taxonomypb.Audience(number)
+		if audience == taxonomypb.Audience_AUDIENCE_UNSPECIFIED {
+			continue
+		}
+		for _, outcome := range []string{"stored", "replayed", "refused", "failed"} {
+			i.submissions.Add(ctx, 0, i.labels.of(audience, outcome))
+		}
+	}
+}
+
 // labelSets keeps the sets of labels, of which there are few: making one anew for each
 // submission was a fourteenth of its cost.
 type labelSets struct{ made sync.Map }

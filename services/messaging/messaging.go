@@ -149,6 +149,7 @@ func serve(ctx context.Context, cfg Config, pool *pgxpool.Pool, events *bus.Bus,
 		return err
 	}
 	defer counts.stop()
+	counts.begin(ctx)
 	outbox := newRelay(s, events, cfg.RelayPoll)
 	commits := newCommitter(s, outbox.wake, counts.batchSizes)
 	acts := newChanges(s, outbox.wake, counts.changeSizes)

@@ -122,7 +122,6 @@ func eventually(t *testing.T, what string, true func() bool) {
 		select {
 		case <-ticker.C:
 		case <-deadline:
-			os.WriteFile("/tmp/dbg.log", []byte(logs.String()), 0o600)
 			t.Fatalf("waited %s until %s", patience, what)
 		}
 	}

@@ -680,7 +680,8 @@ type waiting struct {
 	Unanswered float64 `db:"unanswered"`
 }
 
-// queueState tells what waits for agents. It reads the entries of one partial index.
+// queueState tells what waits for agents. It reads the rows that wait, found by a
+// partial index, and none of those that have ended.
 func (s *store) queueState(ctx context.Context) ([]waiting, error) {
 	// Literally the predicate of the partial index conversation_queue.
 	rows, err := s.pool.Query(ctx, `SELECT status, count(*),

@@ -84,18 +84,29 @@ func newInstruments(l *ledger) (*instruments, error) {
 		return nil, fmt.Errorf("making instruments: %w", err)
 	}
 	i := &instruments{events, deliveries, late, calls, delay, reports, repaired, foreign, backlog}
-	i.beginAtZero(context.Background())
+	i.begin(context.Background())
 	return i, nil
 }
 
-// beginAtZero shows the counters of what should never happen before it does: one that
-// comes into being with its first event has no increase, and no alert is raised by it.
-func (i *instruments) beginAtZero(ctx context.Context) {
+// ends are the states in which an attempt can end.
+var ends = []state{accepted, refused, retry, unknown, suppressed, expired}
+
+// begin counts nothing, once, wherever an alert or a share must see the first of
+// something. Prometheus's increase() and rate() compare two samples, so of a series
+// that comes into being with its first event they do not see that event; foreign
+// events come once, if ever.
+func (i *instruments) begin(ctx context.Context) {
 	i.repaired.Add(ctx, 0)
 	i.foreign.Add(ctx, 0)
 	for _, way := range channels {
-		for _, s := range []state{accepted, refused, retry, unknown} {
+		for _, s := range ends {
+			i.deliveries.Add(ctx, 0, stateLabels(way, s))
 			i.late.Add(ctx, 0, stateLabels(way, s))
+		}
+	}
+	for _, provider := range []string{providerSendGrid, providerTwilio} {
+		for _, result := range []string{reportForged, reportStale} {
+			i.reports.Add(ctx, 0, reportLabels(provider, result))
 		}
 	}
 }
@@ -121,8 +132,12 @@ func (i *instruments) event(ctx context.Context, kind, result string) {
 
 func (i *instruments) report(ctx context.Context, provider, result string, n int) {
 	if n > 0 {
-		i.reports.Add(ctx, int64(n), metric.WithAttributes(attribute.String("provider", provider), attribute.String("result", result)))
+		i.reports.Add(ctx, int64(n), reportLabels(provider, result))
 	}
+}
+
+func reportLabels(provider, result string) metric.MeasurementOption {
+	return metric.WithAttributes(attribute.String("provider", provider), attribute.String("result", result))
 }
 
 func (i *instruments) call(ctx context.Context, way channel, provider string, c class, took time.Duration) {

@@ -258,9 +258,8 @@ func TestForgedStaleAndRepeatedReports(t *testing.T) {
 	if got := look(t, p.ledger, event, byEmail); got.State != accepted {
 		t.Errorf("a repeated report had an effect: %s", got.State)
 	}
-	figures := measured()
 	for _, result := range []string{"forged", "stale", "repeated"} {
-		if !strings.Contains(figures, result) {
+		if n, _ := counted(t, "messagerie.notifier.reports", "provider", "sendgrid", "result", result); n == 0 {
 			t.Errorf("no figure of %s reports", result)
 		}
 	}

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	"golang.org/x/sync/errgroup"
 
@@ -163,5 +164,25 @@ func (s *server) instrument() (unregister func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("making instruments: %w", err)
 	}
+	s.beginCounting(context.Background())
 	return func() { _ = registration.Unregister() }, nil
+}
+
+// beginCounting counts nothing, once for each set of labels: Prometheus's increase()
+// does not see the event with which a series comes into being.
+func (s *server) beginCounting(ctx context.Context) {
+	for number, name := range taxonomypb.Audience_name {
+		if number == int32(taxonomypb.Audience_AUDIENCE_UNSPECIFIED) {
+			continue
+		}
+		audience := attribute.String("audience", name)
+		for _, found := range []bool{true, false} {
+			s.suggestions.Add(ctx, 0, metric.WithAttributes(audience, attribute.Bool("found", found)))
+		}
+		for outcome, name := range taxonomypb.SuggestionOutcome_name {
+			if outcome != int32(taxonomypb.SuggestionOutcome_SUGGESTION_OUTCOME_UNSPECIFIED) {
+				s.outcomes.Add(ctx, 0, metric.WithAttributes(audience, attribute.String("outcome", name)))
+			}
+		}
+	}
 }
