@@ -34,8 +34,10 @@ type Source struct {
 
 // Target is one expression of a panel.
 type Target struct {
-	Expr       string `json:"expr"`
-	Legend     string `json:"legendFormat"`
+	Expr   string `json:"expr"`
+	Legend string `json:"legendFormat"`
+	// Instant: only its value now is shown.
+	Instant    bool   `json:"instant"`
 	Datasource Source `json:"datasource"`
 }
 

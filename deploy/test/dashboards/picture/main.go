@@ -1,7 +1,6 @@
 // Command picture draws the dashboards of deploy/grafana as they stand in the
 // documentation: their own panels and expressions, asked of a real Prometheus, drawn in
-// a page that Chromium takes a picture of. It is not Grafana and looks plainer; what it
-// shows is what Grafana would.
+// a page that Chromium takes a picture of. It is not Grafana and looks plainer.
 //
 //	picture -prometheus http://localhost:9091 -minutes 15 -out ../../docs/pictures
 package main
@@ -117,7 +116,11 @@ func (p painter) draw(ctx context.Context, panel dashboards.Panel) (drawn, error
 	one := drawn{Panel: panel}
 	highest := 0.0
 	for _, target := range panel.Targets {
-		lines, err := p.ask(ctx, target)
+		ask := p
+		if target.Instant {
+			ask.span = time.Second
+		}
+		lines, err := ask.ask(ctx, target)
 		if err != nil {
 			return one, err
 		}
@@ -163,7 +166,7 @@ func (p painter) trace(points [][2]float64, top float64) string {
 // ask asks Prometheus for the series of an expression.
 func (p painter) ask(ctx context.Context, target dashboards.Target) ([]line, error) {
 	query := url.Values{
-		"query": {target.Query()}, "step": {strconv.FormatFloat(p.span.Seconds()/steps, 'f', 0, 64)},
+		"query": {target.Query()}, "step": {strconv.FormatFloat(max(1, p.span.Seconds()/steps), 'f', 0, 64)},
 		"start": {strconv.FormatInt(p.end.Add(-p.span).Unix(), 10)}, "end": {strconv.FormatInt(p.end.Unix(), 10)},
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.server+"/api/v1/query_range?"+query.Encode(), nil)
