@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/compose-spec/compose-go/v2/types"
 )
@@ -92,6 +93,10 @@ func (c *checker) order(s types.ServiceConfig) {
 		}
 		c.fault(!slices.Equal(s.HealthCheck.Test, want), s, "health check %v is no command of its image", s.HealthCheck.Test)
 	}
+	if !once(s) && program(s.Image) != "" {
+		need := drain(s)
+		c.fault(s.StopGracePeriod == nil || time.Duration(*s.StopGracePeriod) <= need, s, "stop_grace_period leaves less than the %s that a drain may take", need)
+	}
 	for name, dependency := range s.DependsOn {
 		want := types.ServiceConditionHealthy
 		if once(c.project.Services[name]) {
@@ -102,6 +107,19 @@ func (c *checker) order(s types.ServiceConfig) {
 		}
 		c.fault(dependency.Condition != want, s, "it waits for %s to be %s, not %s", name, dependency.Condition, want)
 	}
+}
+
+// drain is how long a process of ours may take to go: what it is given, or the
+// defaults of the code.
+func drain(s types.ServiceConfig) time.Duration {
+	prefix := strings.ToUpper(program(s.Image)) + "_DRAIN_"
+	times := map[string]time.Duration{"DELAY": 0, "TIMEOUT": 20 * time.Second}
+	for name := range times {
+		if given := s.Environment[prefix+name]; given != nil {
+			times[name], _ = time.ParseDuration(*given) // what is no time is found with the settings
+		}
+	}
+	return times["DELAY"] + times["TIMEOUT"]
 }
 
 // reaches tells whether a service starts after another.

@@ -57,6 +57,8 @@ func TestComposeFile_SeededFaults(t *testing.T) {
 		{"unknown key", "    healthcheck: *healthcheck\n", "    helthcheck: *healthcheck\n", "helthcheck"},
 		{"wrong condition", "nats: {condition: service_healthy}", "nats: {condition: service_ready}", "condition"},
 		{"unknown dependency", "nats: {condition: service_healthy}", "broker: {condition: service_healthy}", "broker"},
+		{"no time to drain", "  stop_grace_period: 30s\n", "  stop_grace_period: 20s\n", "may take"},
+		{"more to drain", "      NOTIFIER_SITE_ADDRESS: messagerie.example.org\n", "      NOTIFIER_SITE_ADDRESS: messagerie.example.org\n      NOTIFIER_DRAIN_TIMEOUT: 40s\n", "the 40s that"},
 		{"unknown setting", "GATEWAY_NOTIFIER_ADDR:", "GATEWAY_NOTIFIER_ADDRESS:", "GATEWAY_NOTIFIER_ADDRESS is no setting"},
 		{"missing setting", "      NOTIFIER_SITE_ADDRESS: messagerie.example.org\n", "", "NOTIFIER_SITE_ADDRESS is required"},
 		{"setting of another", "WEB_PUBLISHER:", "MESSAGING_PUBLISHER:", "MESSAGING_PUBLISHER is no setting of web"},
