@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -25,18 +27,20 @@ type child struct {
 	done   chan error
 }
 
-// ports reserves addresses by taking and freeing them; nobody else on this
-// machine asks for these numbers in between, as the kernel hands them out anew.
+// ports finds addresses that are free, below those that the kernel gives to whoever
+// connects somewhere: the system is started on them again and again, and meanwhile
+// nobody may get one by chance.
 func ports(t *testing.T, n int) []string {
 	t.Helper()
-	addrs := make([]string, n)
-	for i := range addrs {
-		lis, err := net.Listen("tcp", "127.0.0.1:0")
+	const first, last = 10_000, 32_000
+	var addrs []string
+	for len(addrs) < n {
+		lis, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first+rand.N(last-first)))
 		if err != nil {
-			t.Fatal(err)
+			continue // taken
 		}
 		defer lis.Close()
-		addrs[i] = lis.Addr().String()
+		addrs = append(addrs, lis.Addr().String())
 	}
 	return addrs
 }
