@@ -50,7 +50,9 @@ var standIns = map[string]string{
 func (e *engine) command(ctx context.Context, dir, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // ours
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "CONTAINERS_CONF="+filepath.Join(e.dir, "containers.conf"), "DOCKER_HOST=unix://"+e.socket(),
+	// One container at a time: of several that podman 4.3.1 starts at once, now and then
+	// one has no network for as long as it lives.
+	cmd.Env = append(os.Environ(), "COMPOSE_PARALLEL_LIMIT=1", "CONTAINERS_CONF="+filepath.Join(e.dir, "containers.conf"), "DOCKER_HOST=unix://"+e.socket(),
 		"GOWORK=off", "GOFLAGS=-mod=mod", "CGO_ENABLED=0", "DEBIAN_FRONTEND=noninteractive")
 	// A child that keeps the output open holds up nothing.
 	cmd.WaitDelay = 5 * time.Second
