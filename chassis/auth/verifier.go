@@ -92,6 +92,15 @@ func (v *Verifier) Ready(ctx context.Context) error {
 	return errors.Join(faults...)
 }
 
+// Known returns the caller of a token that was verified before and is still good, or
+// nil. It asks nobody and verifies nothing.
+func (v *Verifier) Known(token string) *Identity {
+	if len(token) > maxTokenBytes {
+		return nil
+	}
+	return v.recall(sha256.Sum256([]byte(token)))
+}
+
 // Verify returns the caller that a token stands for. Its errors match
 // ErrInvalidToken or ErrUnavailable; their text is for logs, not for callers.
 func (v *Verifier) Verify(ctx context.Context, token string) (*Identity, error) {

@@ -45,6 +45,9 @@ const (
 	// maxStreams bounds the calls of one connection, which is one process of
 	// ours or one gateway.
 	maxStreams = 1024
+	// maxHeaderBytes bounds the header list of a call: a token of 8 KiB, and all else.
+	// gRPC's own bound is 16 MiB for each call.
+	maxHeaderBytes = 16 << 10
 	// deadlineShave is taken off a caller's deadline, see the package doc.
 	deadlineShave = 20 * time.Millisecond
 )
@@ -93,6 +96,7 @@ func BaseOptions(telemetry ...otelgrpc.Option) []grpc.ServerOption {
 		grpc.StatsHandler(otelgrpc.NewServerHandler(telemetry...)),
 		grpc.MaxRecvMsgSize(maxRequestBytes),
 		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.MaxHeaderListSize(maxHeaderBytes),
 		grpc.ConnectionTimeout(10 * time.Second),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			MaxConnectionAge:      10 * time.Minute,

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // answer is a response under way. It knows the route for the log, forbids
@@ -16,6 +17,8 @@ type answer struct {
 	status int
 	// wanted is If-None-Match of a GET.
 	wanted string
+	// streams: it goes on for as long as each piece of it is read in time.
+	streams bool
 }
 
 // WriteHeader implements http.ResponseWriter.
@@ -43,7 +46,29 @@ func (a *answer) Write(p []byte) (int, error) {
 	if a.status == http.StatusNotModified {
 		return len(p), nil
 	}
+	if a.streams {
+		a.within(writeTimeout)
+	}
 	return a.ResponseWriter.Write(p)
+}
+
+// FlushError is for http.ResponseController. A piece that has been read leaves no
+// time limit behind: HTTP/2 would end the stream by it.
+func (a *answer) FlushError() error {
+	err := http.NewResponseController(a.ResponseWriter).Flush()
+	if a.streams && err == nil {
+		a.within(0)
+	}
+	return err
+}
+
+// within gives the next piece of a stream its time; 0: any.
+func (a *answer) within(d time.Duration) {
+	var until time.Time
+	if d > 0 {
+		until = time.Now().Add(d)
+	}
+	_ = http.NewResponseController(a.ResponseWriter).SetWriteDeadline(until)
 }
 
 // Unwrap is for http.ResponseController, which flushes and sets deadlines.

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"io"
 	"math/rand/v2"
 	"net/netip"
 	"strings"
@@ -10,12 +11,13 @@ import (
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
-	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/fair"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 )
 
@@ -25,15 +27,18 @@ const (
 	maxRequestBytes = 64 << 10
 	// maxFrameBytes is where gRPC itself cuts a request off. It answers without
 	// details, so the gateway's own limit comes first.
-	maxFrameBytes = 1 << 20
+	maxFrameBytes = 256 << 10
 	// deadlineShave is taken off a caller's deadline, so that the gateway is the
 	// one to say that a service ran out of time.
 	deadlineShave = 20 * time.Millisecond
+	// streamLife is longer than any service lets its answers stream.
+	streamLife = 15 * time.Minute
 )
 
-// requestMetadata is what a caller's call takes along to the service; nothing
-// else passes. Trace context travels too, but is written by telemetry.
-var requestMetadata = []string{"authorization", "idempotency-key", "accept-language"}
+// requestMetadata is what a caller's call takes along to the service, and how many
+// bytes of it; nothing else passes. The services take 16 KiB in all. Trace context
+// travels too, but is written by telemetry.
+var requestMetadata = map[string]int{"authorization": 9 << 10, "idempotency-key": 128, "accept-language": 256}
 
 // responseMetadata is what a service's answer takes along to the caller.
 var responseMetadata = map[string]bool{
@@ -50,104 +55,185 @@ var (
 	errNoBytes  = rpc.Refuse(codes.InvalidArgument, "REQUEST_MISSING", "the call ended before its request")
 	errTooLarge = rpc.Refuse(codes.ResourceExhausted, "REQUEST_TOO_LARGE", "the request is larger than 64 KiB", "limit", "65536")
 	errBackend  = rpc.Refuse(codes.Unavailable, "SERVICE_UNAVAILABLE", "the service behind this method cannot be reached; try again")
+
+	errTooManyCalls   = rpc.Refuse(codes.ResourceExhausted, "CALLS_TOO_MANY", "this caller has too many calls under way; wait for their answers")
+	errTooManyStreams = rpc.Refuse(codes.ResourceExhausted, "STREAMS_TOO_MANY", "this caller has too many streams open; end one first")
+	errTooSlow        = rpc.Refuse(codes.ResourceExhausted, "REQUEST_TOO_SLOW", "newer requests of this caller came before this one was whole")
+	errUnread         = rpc.Refuse(codes.ResourceExhausted, "ANSWERS_UNREAD", "the answers to earlier calls on this connection have not been read")
 )
 
 // door is where every call from outside is admitted, whatever protocol it came
-// by: identity and policy (the guard that the services use again), rate,
+// by: rate, identity and policy (the guard that the services use again), size,
 // deadline, and what it may take along.
 type door struct {
 	guard  rpc.Guard
 	routes map[string]*route
-	// callers limits each known caller, addresses each address of unknown ones.
-	callers, addresses *limiter
-	// slots are taken by the calls under way; nil sets no limit.
-	slots   chan struct{}
-	timeout time.Duration
-	proxies []netip.Prefix
+	bounds
+	// slots are taken by the calls that wait for a service, streams by those whose
+	// answers stream; nil sets no limit.
+	slots, streams chan struct{}
+	timeout        time.Duration
+	proxies        []netip.Prefix
+	// draining is done when the process drains: streams without an end of their own
+	// are ended then.
+	draining context.Context //nolint:containedctx // a moment in the process's life
+	refused  func(ctx context.Context, reason string)
+}
+
+// bounds are what one caller may hold.
+type bounds struct {
+	// callers limits the rate of each known caller, addresses that of each address
+	// of unknown ones.
+	callers, addresses *fair.Rates
+	// begun are the requests that are not whole yet, underway the calls admitted and
+	// not answered, open the streams.
+	begun          *fair.Queue
+	underway, open *fair.Shares
 }
 
 // call is one admitted call. It is good for its method alone.
 type call struct {
 	*route
+	door     *door
+	visit    *visit
 	outgoing metadata.MD
-	cancel   context.CancelFunc
+	// end must be called when the call is over.
+	end func()
 }
 
 type callKey struct{}
 
-// admit decides on a call from an address. header gives the values of a request
-// header by its lower-case name. The context returned carries the caller, the
-// deadline and the call; call.cancel must be called when it is over.
-func (d *door) admit(ctx context.Context, method, address string, header func(string) []string) (context.Context, *call, error) {
+// admit decides on a visit's call of a method. header gives the values of a request
+// header by its lower-case name. The context returned carries the caller and the
+// call; call.end must be called when it is over.
+func (d *door) admit(ctx context.Context, v *visit, method string, header func(string) []string) (context.Context, *call, error) {
 	ctx, err := d.guard.Admit(ctx, method, first(header("authorization")))
-	if limited := d.limit(ctx, address, err); limited != nil {
+	if limited := v.identified(ctx); limited != nil {
 		return ctx, nil, limited
 	}
 	if err != nil {
 		return ctx, nil, err
 	}
-	c := &call{route: d.routes[method], outgoing: make(metadata.MD, len(requestMetadata)), cancel: func() {}}
-	for _, key := range requestMetadata {
+	c := &call{route: d.routes[method], door: d, visit: v, outgoing: make(metadata.MD, len(requestMetadata)), end: func() {}}
+	for key, most := range requestMetadata {
 		// One value each, so that every process reads the same one.
 		if value := first(header(key)); value != "" && printable(value) {
-			c.outgoing[key] = []string{value}
+			c.outgoing[key] = []string{value[:min(len(value), most)]}
 		}
-	}
-	if !c.stream {
-		if !d.take() {
-			return ctx, nil, errOverloaded()
-		}
-		timed, cancel := d.deadline(ctx)
-		ctx, c.cancel = timed, sync.OnceFunc(func() { cancel(); d.give() })
 	}
 	return context.WithValue(ctx, callKey{}, c), c, nil
 }
 
-// take takes a slot for a call. Work beyond what can be done in time would be done
-// for nobody: its callers have given up by then, and come again. So it is refused
-// at once, and what was admitted is answered.
-func (d *door) take() bool {
-	if d.slots == nil {
+// begin takes the caller's share, once the request is whole. The share is held until
+// the caller has the answer.
+func (c *call) begin(ctx context.Context) error {
+	c.visit.leave()
+	share, refusal := c.door.underway, errTooManyCalls
+	if c.stream {
+		share, refusal = c.door.open, errTooManyStreams
+	}
+	caller := c.visit.caller()
+	if !share.Take(caller) {
+		c.door.refused(ctx, refusal.Reason)
+		return retryLater(refusal, time.Second)
+	}
+	c.end = sync.OnceFunc(func() { share.Give(caller) })
+	return nil
+}
+
+// invoke asks the service. Its slot is free as soon as that has answered.
+func (c *call) invoke(ctx context.Context, request, answer any, opts ...grpc.CallOption) error {
+	if err := c.begin(ctx); err != nil {
+		return err
+	}
+	if !take(c.door.slots) {
+		c.door.refused(ctx, overloaded)
+		return errOverloaded()
+	}
+	defer give(c.door.slots)
+	return told(c.conn.Invoke(metadata.NewOutgoingContext(ctx, c.outgoing), c.method, request, answer, opts...))
+}
+
+// follow asks the service for a stream of answers. It ends without an error when the
+// process drains, if the method's answers have no end of their own.
+func (c *call) follow(ctx context.Context, desc *grpc.StreamDesc, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	if err := c.begin(ctx); err != nil {
+		return nil, err
+	}
+	if !take(c.door.streams) {
+		c.door.refused(ctx, overloaded)
+		return nil, errOverloaded()
+	}
+	ctx, cancel := context.WithTimeout(metadata.NewOutgoingContext(ctx, c.outgoing), streamLife)
+	drained := func() bool { return false }
+	if c.endless {
+		drained = context.AfterFunc(c.door.draining, cancel)
+	}
+	give, share := sync.OnceFunc(func() { give(c.door.streams) }), c.end
+	c.end = func() { drained(); cancel(); give(); share() }
+	up, err := c.streamConn.NewStream(ctx, desc, c.method, opts...)
+	switch {
+	case err != nil:
+		return nil, told(err)
+	case c.endless:
+		return &endless{up, c.door.draining}, nil
+	default:
+		return up, nil
+	}
+}
+
+// endless is a stream that ends with the process's service.
+type endless struct {
+	grpc.ClientStream
+	draining context.Context //nolint:containedctx // as the door's
+}
+
+// RecvMsg implements grpc.ClientStream.
+func (s *endless) RecvMsg(m any) error {
+	err := s.ClientStream.RecvMsg(m)
+	if err != nil && s.draining.Err() != nil {
+		return io.EOF
+	}
+	return err //nolint:wrapcheck // gRPC's own, for told
+}
+
+// take takes a slot. Work beyond what can be done in time would be done for nobody:
+// its callers have given up by then, and come again. So it is refused at once, and
+// what was admitted is answered.
+func take(slots chan struct{}) bool {
+	if slots == nil {
 		return true
 	}
 	select {
-	case d.slots <- struct{}{}:
+	case slots <- struct{}{}:
 		return true
 	default:
 		return false
 	}
 }
 
-func (d *door) give() {
-	if d.slots != nil {
-		<-d.slots
+func give(slots chan struct{}) {
+	if slots != nil {
+		<-slots
 	}
 }
 
+const overloaded = "OVERLOADED"
+
 // errOverloaded asks to come again in a while, and not all at the same time.
 func errOverloaded() error {
-	st := rpc.Refuse(codes.Unavailable, "OVERLOADED", "too many calls are under way; try again as the answer says").GRPCStatus()
-	wait := time.Second + rand.N(2*time.Second) //nolint:gosec // spreads load
+	return retryLater(rpc.Refuse(codes.Unavailable, overloaded, "too many calls are under way; try again as the answer says"),
+		time.Second+rand.N(2*time.Second)) //nolint:gosec // spreads load
+}
+
+// retryLater is a refusal that says when to come again.
+func retryLater(refusal *rpc.Error, wait time.Duration) error {
+	st := refusal.GRPCStatus()
 	detailed, err := st.WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(wait)})
 	if err != nil {
 		return st.Err()
 	}
 	return detailed.Err()
-}
-
-// limit counts the call against its caller or, if it has none that we believe,
-// against its address.
-func (d *door) limit(ctx context.Context, address string, refusal error) error {
-	var wait time.Duration
-	if id := auth.FromContext(ctx); id != nil {
-		wait = d.callers.take(id.Subject, time.Now())
-	} else if refusal == nil || status.Code(refusal) == codes.Unauthenticated {
-		wait = d.addresses.take(address, time.Now())
-	}
-	if wait == 0 {
-		return nil
-	}
-	return limited(wait)
 }
 
 // deadline bounds a call: the caller's own deadline a little earlier, and never
@@ -162,8 +248,7 @@ func (d *door) deadline(ctx context.Context) (context.Context, context.CancelFun
 	return context.WithDeadline(ctx, limit)
 }
 
-// address is what an unknown caller is counted by: its IP address, or the /64
-// network of an IPv6 one. Only a proxy of the configured networks is believed
+// address is what an unknown caller is counted by, see [fair.Address]. Only a proxy of the configured networks is believed
 // about whom it forwards, and only about the last hop before it.
 func (d *door) address(peer string, forwardedFor []string) string {
 	addr, err := netip.ParseAddrPort(peer)
@@ -179,12 +264,7 @@ func (d *door) address(peer string, forwardedFor []string) string {
 		}
 		ip, hops = hop.Unmap(), hops[:len(hops)-1]
 	}
-	if ip.Is6() {
-		if network, err := ip.WithZone("").Prefix(64); err == nil {
-			return network.String()
-		}
-	}
-	return ip.String()
+	return fair.Address(ip)
 }
 
 func (d *door) isProxy(ip netip.Addr) bool {
@@ -232,7 +312,7 @@ func first(values []string) string {
 	return values[0]
 }
 
-// printable tells whether gRPC metadata may hold the value.
+// printable reports whether gRPC metadata may hold the value.
 func printable(value string) bool {
 	for i := range len(value) {
 		if value[i] < ' ' || value[i] > '~' {

@@ -124,7 +124,7 @@ func TestEveryMethodHasARow(t *testing.T) {
 func TestAdmission(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	routes, err := readRoutes(forwarded, nil)
+	routes, err := readRoutes(forwarded, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,36 +238,6 @@ func TestRateLimit(t *testing.T) {
 	}
 }
 
-func TestLimiterRefillsAndForgets(t *testing.T) {
-	t.Parallel()
-	now := time.Now()
-	l := newLimiter(10, 1)
-	l.capacity = 3
-	if wait := l.take("a", now); wait != 0 {
-		t.Errorf("first: wait %s", wait)
-	}
-	if wait := l.take("a", now); wait != 100*time.Millisecond {
-		t.Errorf("second: wait %s, want 100ms", wait)
-	}
-	// A refusal costs nothing.
-	if wait := l.take("a", now.Add(100*time.Millisecond)); wait != 0 {
-		t.Errorf("a tenth of a second later: wait %s", wait)
-	}
-	for i := range 1000 {
-		l.take(fmt.Sprint(i), now)
-		l.take("busy", now)
-	}
-	if n := len(l.young) + len(l.old); n > 2*l.capacity {
-		t.Errorf("%d buckets are kept, want at most %d", n, 2*l.capacity)
-	}
-	if wait := l.take("busy", now); wait == 0 {
-		t.Error("a key in use was forgotten")
-	}
-	if wait := newLimiter(0, 0).take("a", now); wait != 0 {
-		t.Errorf("rate 0: wait %s", wait)
-	}
-}
-
 func TestAddress(t *testing.T) {
 	t.Parallel()
 	d := &door{proxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}
@@ -317,7 +287,7 @@ func TestToldKeepsAddressesIn(t *testing.T) {
 
 func TestForwardedServicesAreDescribed(t *testing.T) {
 	t.Parallel()
-	routes, err := readRoutes(forwarded, nil)
+	routes, err := readRoutes(forwarded, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -337,11 +307,11 @@ func TestForwardedServicesAreDescribed(t *testing.T) {
 // listed by mistake.
 func TestMethodsOfOurOwnProcessesAreNotForwarded(t *testing.T) {
 	t.Parallel()
-	routes, err := readRoutes([]entry{{service: "messagerie.taxonomy.v1.CatalogueService"}, {service: "messagerie.messaging.v1.RecipientService"}}, nil)
+	routes, err := readRoutes([]entry{{service: "messagerie.taxonomy.v1.CatalogueService"}, {service: "messagerie.messaging.v1.RecipientService"}}, nil, nil)
 	if err != nil || len(routes) != 0 {
 		t.Errorf("routes %v, %v", slices.Collect(maps.Keys(routes)), err)
 	}
-	if _, err := readRoutes([]entry{{service: "messagerie.Nothing"}}, nil); err == nil {
+	if _, err := readRoutes([]entry{{service: "messagerie.Nothing"}}, nil, nil); err == nil {
 		t.Error("a service that does not exist is no error")
 	}
 }

@@ -16,7 +16,9 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/tap"
 
+	"github.com/ma-messagerie/messagerie/chassis/fair"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 )
 
@@ -60,6 +62,62 @@ type forwarder struct {
 	access bool
 }
 
+// sendTimeout bounds the sending of one answer of many to a caller who does not read.
+const sendTimeout = 30 * time.Second
+
+type visitKey struct{}
+
+// arrive sees each stream before it costs a goroutine. It must not wait: the whole
+// connection would. So it only counts, and sets what ends a request that does not
+// come: gRPC itself would wait for it as long as the caller likes.
+func (f *forwarder) arrive(ctx context.Context, info *tap.Info) (context.Context, error) {
+	var conn *fair.Conn
+	address := ""
+	if p, ok := peer.FromContext(ctx); ok {
+		conn, address = fair.ConnOf(p.Addr), f.door.address(p.Addr.String(), info.Header["x-forwarded-for"])
+	}
+	v := f.door.arrive(ctx, conn, address, first(info.Header["authorization"]))
+	if v.refusal == nil && ledgerOf(ctx).full(conn) {
+		conn.Pause(time.Second)
+		f.door.refused(ctx, errUnread.Reason)
+		v.refusal = retryLater(errUnread, time.Second)
+	}
+	ctx = context.WithValue(ctx, visitKey{}, v)
+	if v.refusal != nil {
+		// gRPC leaks the context of a stream that is refused here (as of 1.85): the
+		// handler refuses it.
+		return ctx, nil
+	}
+	var cancel context.CancelFunc
+	if rt := f.door.routes[info.FullMethodName]; rt != nil && rt.stream {
+		ctx, cancel = context.WithCancel(ctx)
+		v.patience = time.AfterFunc(f.door.timeout, cancel)
+	} else {
+		ctx, cancel = f.door.deadline(ctx) //nolint:govet // gRPC cancels the parent when the stream ends
+	}
+	v.begin(cancel)
+	return ctx, nil //nolint:govet // as above
+}
+
+// admitStream stands before every handler of the port, of health and reflection too.
+func (f *forwarder) admitStream(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	if v, ok := stream.Context().Value(visitKey{}).(*visit); ok && v.refusal != nil {
+		return v.refusal
+	}
+	return next(srv, stream)
+}
+
+// admitUnary is admitStream for what is not a stream to gRPC.
+func (f *forwarder) admitUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	if v, ok := ctx.Value(visitKey{}).(*visit); ok {
+		v.leave()
+		if v.refusal != nil {
+			return nil, v.refusal
+		}
+	}
+	return next(ctx, req)
+}
+
 // handle is the server's handler of every method that it does not know itself.
 func (f *forwarder) handle(_ any, stream grpc.ServerStream) (err error) {
 	ctx := stream.Context()
@@ -78,18 +136,32 @@ func (f *forwarder) handle(_ any, stream grpc.ServerStream) (err error) {
 }
 
 func (f *forwarder) forward(ctx context.Context, method string, stream grpc.ServerStream) error {
-	header := func(key string) []string { return metadata.ValueFromIncomingContext(ctx, key) }
-	address := ""
-	if p, ok := peer.FromContext(ctx); ok {
-		address = f.door.address(p.Addr.String(), header("x-forwarded-for"))
+	v, ok := ctx.Value(visitKey{}).(*visit)
+	if !ok {
+		return errors.New("a stream that was not seen arriving")
 	}
-	ctx, c, err := f.door.admit(ctx, method, address, header)
+	defer v.leave()
+	header := func(key string) []string { return metadata.ValueFromIncomingContext(ctx, key) }
+	ctx, c, err := f.door.admit(ctx, v, method, header)
 	if err != nil {
 		return err
 	}
-	defer c.cancel()
+	defer func() { c.end() }()
 	var request frame
-	switch err := stream.RecvMsg(&request); {
+	if err := receive(stream, &request); err != nil {
+		return v.unread(err)
+	}
+	if c.stream {
+		return f.relay(ctx, c, &request, stream)
+	}
+	return f.pass(ctx, c, &request, stream)
+}
+
+// receive reads the request. Of one that does not come in time, gRPC itself has told
+// the caller when this returns, and of one above maxFrameBytes: the error is for the
+// log.
+func receive(stream grpc.ServerStream, request *frame) error {
+	switch err := stream.RecvMsg(request); {
 	case errors.Is(err, io.EOF):
 		return errNoBytes
 	case err != nil:
@@ -98,38 +170,42 @@ func (f *forwarder) forward(ctx context.Context, method string, stream grpc.Serv
 		request.data.Free()
 		return errTooLarge
 	}
-	ctx = metadata.NewOutgoingContext(ctx, c.outgoing)
-	if c.stream {
-		return f.relay(ctx, c, &request, stream)
-	}
-	return f.pass(ctx, c, &request, stream)
+	return nil
 }
 
 // pass forwards a call with one answer.
 func (f *forwarder) pass(ctx context.Context, c *call, request *frame, stream grpc.ServerStream) error {
 	var answer frame
 	var header, trailer metadata.MD
-	err := c.conn.Invoke(ctx, c.method, request, &answer, grpc.ForceCodecV2(f.codec), grpc.Header(&header), grpc.Trailer(&trailer))
+	err := c.invoke(ctx, request, &answer, grpc.ForceCodecV2(f.codec), grpc.Header(&header), grpc.Trailer(&trailer))
 	stream.SetTrailer(allowed(trailer))
 	if err != nil {
-		return told(err)
+		return err
 	}
 	if err := stream.SetHeader(allowed(header)); err != nil {
 		return fmt.Errorf("answering: %w", err)
 	}
-	return stream.SendMsg(&answer)
+	return send(stream, &answer)
+}
+
+// send notes what it sends. An answer to a caller who has gone is none.
+func send(stream grpc.ServerStream, answer *frame) error {
+	bytes := answer.data.Len()
+	err := stream.SendMsg(answer)
+	if err == nil {
+		ledgerOf(stream.Context()).answer(bytes)
+	}
+	return err
 }
 
 var answersStream = &grpc.StreamDesc{ServerStreams: true}
 
 // relay forwards a call with many answers, each as soon as it comes.
 func (f *forwarder) relay(ctx context.Context, c *call, request *frame, stream grpc.ServerStream) error {
-	// Ends the call to the service when the caller can no longer be answered.
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	up, err := c.conn.NewStream(ctx, answersStream, c.method, grpc.ForceCodecV2(f.codec))
+	c.visit.patience.Stop()
+	up, err := c.follow(ctx, answersStream, grpc.ForceCodecV2(f.codec))
 	if err != nil {
-		return told(err)
+		return err
 	}
 	// io.EOF says that the service has ended the call; RecvMsg says why.
 	if err := up.SendMsg(request); err != nil && !errors.Is(err, io.EOF) {
@@ -153,7 +229,10 @@ func (f *forwarder) relay(ctx context.Context, c *call, request *frame, stream g
 		case err != nil:
 			return told(err)
 		}
-		if err := stream.SendMsg(&answer); err != nil {
+		c.visit.patience.Reset(sendTimeout)
+		err := send(stream, &answer)
+		c.visit.patience.Stop()
+		if err != nil {
 			return err
 		}
 	}

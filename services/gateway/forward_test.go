@@ -21,9 +21,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 
-	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
-	accesspb "github.com/ma-messagerie/messagerie/proto/messagerie/access/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
@@ -82,41 +80,27 @@ func TestPassThroughIsByteExact(t *testing.T) {
 	}
 }
 
-// TestStreamsAreRelayed: the contract has no stream yet, so the forwarder is put
-// behind a server of its own with a method that has.
 func TestStreamsAreRelayed(t *testing.T) {
 	t.Parallel()
-	const method = "/test.Test/Watch"
-	upstream := dial(t, echo(t, 3))
-	d := &door{
-		guard:   rpc.Guard{Policy: rpc.Policy{method: accesspb.Access_ACCESS_PUBLIC}, Verifier: auth.NewVerifier(auth.Config{})},
-		routes:  map[string]*route{method: {method: method, conn: upstream, stream: true}},
-		callers: newLimiter(0, 0), addresses: newLimiter(0, 0), timeout: time.Nanosecond,
+	s := start(t)
+	s.watch = func(_ context.Context, send func(*messagingpb.WatchConversationsResponse) error) error {
+		for i := range int32(3) {
+			if err := send(&messagingpb.WatchConversationsResponse{UnreadCount: i}); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
-	f := &forwarder{door: d, codec: newRawCodec()}
-	lis := listen(t)
-	server := grpc.NewServer(grpc.ForceServerCodecV2(f.codec), grpc.UnknownServiceHandler(f.handle))
-	done := make(chan error, 1)
-	go func() { done <- server.Serve(lis) }()
-	t.Cleanup(func() { server.Stop(); <-done })
-
-	stream, err := dial(t, lis.Addr().String()).NewStream(t.Context(), answersStream, method, grpc.ForceCodecV2(newRawCodec()))
+	stream, err := messagingpb.NewMessagingServiceClient(s.grpc).WatchConversations(s.as(t, "member"), &messagingpb.WatchConversationsRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := stream.SendMsg(&frame{mem.BufferSlice{mem.SliceBuffer("hello")}}); err != nil {
-		t.Fatal(err)
-	}
-	if err := stream.CloseSend(); err != nil {
-		t.Fatal(err)
-	}
-	for i := range 3 {
-		var got frame
-		if err := stream.RecvMsg(&got); err != nil || string(got.data.Materialize()) != "hello" {
-			t.Fatalf("answer %d: %q, %v", i, got.data.Materialize(), err)
+	for i := range int32(3) {
+		if got, err := stream.Recv(); err != nil || got.GetUnreadCount() != i {
+			t.Fatalf("answer %d: %v, %v", i, got, err)
 		}
 	}
-	if err := stream.RecvMsg(&frame{}); !errors.Is(err, io.EOF) {
+	if _, err := stream.Recv(); !errors.Is(err, io.EOF) {
 		t.Errorf("after the last answer: %v, want EOF", err)
 	}
 }
@@ -317,6 +301,6 @@ func TestGRPCRequestTooLarge(t *testing.T) {
 	}
 	_, err := client.SubmitMessage(s.as(t, "member"), &messagingpb.SubmitMessageRequest{Text: strings.Repeat("x", maxFrameBytes)})
 	if status.Code(err) != codes.ResourceExhausted {
-		t.Errorf("1 MiB: %v", err)
+		t.Errorf("256 KiB: %v", err)
 	}
 }

@@ -9,6 +9,14 @@
 // limits, nor may more calls be under way than are answered in time. There is one
 // admission (door.go) for both protocols; the REST side has
 // no other way to a service than a connection that sends admitted calls alone.
+//
+// What one caller does fails no other caller's call. A caller is who has signed in,
+// by whatever way they come; who has not is their address. Each has a bounded rate
+// (of refused calls too), and a bounded number of connections, of requests that are
+// not whole, of calls, of streams, and of bytes that wait to be read (package fair,
+// unread.go). A request takes one of the slots at the services only once it is whole,
+// and gives it back before its answer is read.
+//
 // Methods for the system's own processes do not exist here. Services verify the
 // token and apply the policy again: nothing trusts a header of the gateway's.
 //
@@ -26,13 +34,15 @@
 //
 // # When it breaks
 //
-// A service that cannot be reached gives UNAVAILABLE (503, Retry-After) and makes
-// the gateway not ready, but for the notifier, whose absence stops nobody from
-// writing; calls to the other services go on. While an issuer
-// cannot be reached, tokens seen before go on. Rates are counted by each replica
-// for itself. On SIGTERM the gateway says it is not ready, waits DrainDelay, lets
-// the calls under way end, and closes its connections last, so that no admitted
-// call is lost to a shutdown shorter than DrainTimeout.
+// A service that cannot be reached gives UNAVAILABLE (503, Retry-After); calls to the
+// other services go on. The gateway becomes ready when all services and issuers
+// answer (readiness.go), and is unready afterwards only while it could serve nothing.
+// While an issuer cannot be reached, tokens seen before go on. Rates and shares are
+// counted by each replica for itself. People behind one address who have not signed
+// in are one caller. On SIGTERM the gateway says it is not ready, waits DrainDelay,
+// ends the streams that have no end of their own, lets the calls under way end, and
+// closes its connections last, so that no admitted call is lost to a shutdown shorter
+// than DrainTimeout.
 package gateway
 
 import (
@@ -50,6 +60,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection"
@@ -59,11 +70,15 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis"
 	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/fair"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 )
 
 // defaultCallTimeout is that of a Config made without Load.
 const defaultCallTimeout = 10 * time.Second
+
+// maxHeaderBytes is above a token of 8 KiB with all else that a head has.
+const maxHeaderBytes = 16 << 10
 
 // Config is what the gateway needs. Its environment variables begin with
 // GATEWAY_.
@@ -89,19 +104,40 @@ type Config struct {
 	MessagingAddr string `env:"MESSAGING_ADDR,required"`
 	NotifierAddr  string `env:"NOTIFIER_ADDR,required"`
 
-	// CallTimeout bounds a call that does not stream; a caller may ask for less,
-	// not for more.
+	// CallTimeout bounds a call that does not stream, from its head on; a caller may
+	// ask for less, not for more. A stream has as long for its request.
 	CallTimeout time.Duration `env:"CALL_TIMEOUT" envDefault:"10s"`
-	// MaxConcurrent is how many calls that do not stream may be under way at once;
-	// the next is refused and told when to come again. 0 sets no limit.
+	// ReadyPatience is how long after its start the gateway waits for all services
+	// before it is ready with those that are there.
+	ReadyPatience time.Duration `env:"READY_PATIENCE" envDefault:"30s"`
+	// MaxConcurrent is how many calls that do not stream may wait for a service at
+	// once, MaxStreams how many streams may be open; the next is refused and told
+	// when to come again. 0 sets no limit.
 	MaxConcurrent int `env:"MAX_CONCURRENT" envDefault:"512"`
+	MaxStreams    int `env:"MAX_STREAMS" envDefault:"900"`
+	// CallsPerCaller is how many of these calls one caller may have under way, and how
+	// many requests that are not whole yet; StreamsPerCaller how many streams. 0 sets
+	// no limit.
+	CallsPerCaller   int `env:"CALLS_PER_CALLER" envDefault:"64"`
+	StreamsPerCaller int `env:"STREAMS_PER_CALLER" envDefault:"16"`
+	// MaxConnections bounds the connections of each port. ConnectionsPerAddress is how
+	// many an address may have on which nobody has signed in, ConnectionsPerCaller how
+	// many somebody may have who has, SharedPerAddress how many an address may have on
+	// which several people call, such as a front end's or a load balancer's. One too
+	// many closes the oldest of the same caller. Those of TrustedProxies count for
+	// MaxConnections alone. 0 sets no limit.
+	MaxConnections        int `env:"MAX_CONNECTIONS" envDefault:"2048"`
+	ConnectionsPerAddress int `env:"CONNECTIONS_PER_ADDRESS" envDefault:"64"`
+	ConnectionsPerCaller  int `env:"CONNECTIONS_PER_CALLER" envDefault:"32"`
+	SharedPerAddress      int `env:"SHARED_PER_ADDRESS" envDefault:"256"`
 	// RatePerCaller is how many calls a second a signed-in caller may make on
-	// average, BurstPerCaller how many at once. 0 sets no limit.
+	// average, BurstPerCaller how many at once, of public methods too. 0 sets no
+	// limit.
 	RatePerCaller  float64 `env:"RATE_PER_CALLER" envDefault:"20"`
-	BurstPerCaller int     `env:"BURST_PER_CALLER" envDefault:"40"`
-	// RatePerAddress and BurstPerAddress are the same for calls without a valid
-	// token, by IP address (IPv6: by /64). An address may be a whole company, or
-	// the web front end.
+	BurstPerCaller int     `env:"BURST_PER_CALLER" envDefault:"60"`
+	// RatePerAddress and BurstPerAddress are the same for requests without a valid
+	// token, whatever they ask for, by IP address (IPv6: by /64). An address may be a
+	// whole company.
 	RatePerAddress  float64 `env:"RATE_PER_ADDRESS" envDefault:"200"`
 	BurstPerAddress int     `env:"BURST_PER_ADDRESS" envDefault:"400"`
 	// WebhookRate and WebhookBurst are the same for providers' reports, by IP
@@ -128,7 +164,14 @@ func (cfg Config) Validate() error {
 		}
 	}
 	fault((cfg.TLSCertPath == "") != (cfg.TLSKeyPath == ""), "TLS_CERT_PATH and TLS_KEY_PATH go together: one is missing")
-	fault(cfg.MaxConcurrent < 0, "MAX_CONCURRENT must not be negative")
+	for name, n := range map[string]int{
+		"MAX_CONCURRENT": cfg.MaxConcurrent, "MAX_STREAMS": cfg.MaxStreams, "CALLS_PER_CALLER": cfg.CallsPerCaller,
+		"STREAMS_PER_CALLER": cfg.StreamsPerCaller, "MAX_CONNECTIONS": cfg.MaxConnections, "CONNECTIONS_PER_ADDRESS": cfg.ConnectionsPerAddress,
+		"CONNECTIONS_PER_CALLER": cfg.ConnectionsPerCaller, "SHARED_PER_ADDRESS": cfg.SharedPerAddress,
+	} {
+		fault(n < 0, "%s must not be negative", name)
+	}
+	fault(cfg.ReadyPatience < 0, "READY_PATIENCE %s is negative", cfg.ReadyPatience)
 	fault(cfg.CallTimeout < 0, "CALL_TIMEOUT %s is negative", cfg.CallTimeout)
 	fault(cfg.RatePerCaller < 0 || cfg.RatePerAddress < 0, "RATE_PER_CALLER and RATE_PER_ADDRESS must not be negative")
 	fault(cfg.RatePerCaller > 0 && cfg.BurstPerCaller < 1, "BURST_PER_CALLER must be at least 1")
@@ -158,32 +201,43 @@ func Run(ctx context.Context, cfg Config) error {
 
 // gateway is the running process.
 type gateway struct {
-	cfg      Config
-	admin    chassis.Admin
-	backends map[string]*grpc.ClientConn
-	tls      *tls.Config
-	grpc     *grpc.Server
-	health   *health.Server
-	http     *http.Server
+	cfg   Config
+	admin chassis.Admin
+	// backends are the ways to the services, streams those of calls that last.
+	backends, streams map[string]*grpc.ClientConn
+	ready             *readiness
+	tls               *tls.Config
+	grpc              *grpc.Server
+	health            *health.Server
+	http              *http.Server
+	counts            *instruments
+	// drain ends the streams that have no end of their own.
+	draining context.Context //nolint:containedctx // a moment in the process's life
+	drain    context.CancelFunc
 }
 
 // open builds everything that needs no port.
 func open(ctx context.Context, cfg Config) (*gateway, error) {
-	g := &gateway{cfg: cfg, backends: make(map[string]*grpc.ClientConn), health: health.NewServer()}
+	g := &gateway{cfg: cfg, backends: make(map[string]*grpc.ClientConn), streams: make(map[string]*grpc.ClientConn), health: health.NewServer()}
+	g.draining, g.drain = context.WithCancel(context.WithoutCancel(ctx))
+	var err error
+	if g.counts, err = newInstruments(); err != nil {
+		return nil, err
+	}
 	if cfg.TLSCertPath != "" {
-		var err error
 		if g.tls, err = rpc.ServerCertificate(cfg.TLSCertPath, cfg.TLSKeyPath); err != nil {
 			return nil, fmt.Errorf("reading TLS_CERT_PATH and TLS_KEY_PATH: %w", err)
 		}
 	}
 	verifier := auth.NewVerifier(cfg.Config)
-	g.admin.Check("issuers", verifier.Ready)
 	d, err := g.openDoor(verifier)
 	if err != nil {
 		g.close()
 		return nil, err
 	}
-	front, err := newREST(ctx, d, &g.admin, cfg)
+	g.ready = newReadiness(g.backends, verifier.Ready, cfg.ReadyPatience)
+	g.admin.Check("services", g.ready.check)
+	front, err := newREST(ctx, d, g.admin.Ready, cfg)
 	if err == nil {
 		front.webhooks, err = newWebhooks(g.backends[notifier], cfg, d.timeout)
 	}
@@ -195,8 +249,10 @@ func open(ctx context.Context, cfg Config) (*gateway, error) {
 		Handler:           front.handler(),
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    16 << 10,
+		MaxHeaderBytes:    maxHeaderBytes,
 		TLSConfig:         g.tls,
+		ConnContext:       withConn,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 64, MaxReceiveBufferPerConnection: 256 << 10, MaxReceiveBufferPerStream: 64 << 10},
 	}
 	g.grpc = g.newGRPC(d)
 	return g, nil
@@ -208,19 +264,17 @@ func (g *gateway) openDoor(verifier *auth.Verifier) (*door, error) {
 	if err != nil {
 		return nil, err
 	}
-	conns := make(map[string]grpc.ClientConnInterface)
+	conns, streamConns := make(map[string]grpc.ClientConnInterface), make(map[string]grpc.ClientConnInterface)
 	for name, target := range map[string]string{taxonomy: g.cfg.TaxonomyAddr, messaging: g.cfg.MessagingAddr, notifier: g.cfg.NotifierAddr} {
-		conn, err := rpc.Dial(target, nil, secured)
-		if err != nil {
+		if g.backends[name], err = rpc.Dial(target, nil, secured); err != nil {
 			return nil, err
 		}
-		g.backends[name], conns[name] = conn, conn
-		if name != notifier {
-			// Without the notifier, members write and agents answer all the same.
-			g.admin.Check(name, serving(conn))
+		if g.streams[name], err = rpc.Dial(target, nil, secured); err != nil {
+			return nil, err
 		}
+		conns[name], streamConns[name] = g.backends[name], g.streams[name]
 	}
-	routes, err := readRoutes(forwarded, conns)
+	routes, err := readRoutes(forwarded, conns, streamConns)
 	if err != nil {
 		return nil, fmt.Errorf("reading the forwarded services: %w", err)
 	}
@@ -232,47 +286,47 @@ func (g *gateway) openDoor(verifier *auth.Verifier) (*door, error) {
 	if timeout == 0 {
 		timeout = defaultCallTimeout
 	}
-	var slots chan struct{}
-	if g.cfg.MaxConcurrent > 0 {
-		slots = make(chan struct{}, g.cfg.MaxConcurrent)
-	}
 	return &door{
-		slots:     slots,
-		guard:     rpc.Guard{Policy: policy, Verifier: verifier},
-		routes:    routes,
-		callers:   newLimiter(g.cfg.RatePerCaller, g.cfg.BurstPerCaller),
-		addresses: newLimiter(g.cfg.RatePerAddress, g.cfg.BurstPerAddress),
-		timeout:   timeout,
-		proxies:   g.cfg.TrustedProxies,
+		guard:  rpc.Guard{Policy: policy, Verifier: verifier, Recognise: true},
+		routes: routes,
+		bounds: bounds{
+			callers:   fair.NewRates(g.cfg.RatePerCaller, g.cfg.BurstPerCaller),
+			addresses: fair.NewRates(g.cfg.RatePerAddress, g.cfg.BurstPerAddress),
+			begun:     fair.NewQueue(g.cfg.CallsPerCaller),
+			underway:  fair.NewShares(g.cfg.CallsPerCaller),
+			open:      fair.NewShares(g.cfg.StreamsPerCaller),
+		},
+		slots: slotsOf(g.cfg.MaxConcurrent), streams: slotsOf(g.cfg.MaxStreams),
+		timeout:  timeout,
+		proxies:  g.cfg.TrustedProxies,
+		draining: g.draining,
+		refused:  g.counts.refuse,
 	}, nil
 }
 
-// serving asks a service whether it serves.
-func serving(conn *grpc.ClientConn) func(context.Context) error {
-	client := healthpb.NewHealthClient(conn)
-	return func(ctx context.Context) error {
-		resp, err := client.Check(ctx, &healthpb.HealthCheckRequest{})
-		if err != nil {
-			return fmt.Errorf("asking for its health: %w", err)
-		}
-		if resp.GetStatus() != healthpb.HealthCheckResponse_SERVING {
-			return fmt.Errorf("is %s", resp.GetStatus())
-		}
+// slotsOf makes room for so many; 0: nil, for any number.
+func slotsOf(most int) chan struct{} {
+	if most == 0 {
 		return nil
 	}
+	return make(chan struct{}, most)
 }
 
 func (g *gateway) newGRPC(d *door) *grpc.Server {
 	f := &forwarder{door: d, codec: newRawCodec(), access: g.cfg.AccessLog}
 	// A stranger may call any name: only ours become span names and series.
 	ours := otelgrpc.WithFilter(func(info *stats.RPCTagInfo) bool { return d.routes[info.FullMethodName] != nil })
-	opts := append(rpc.BaseOptions(ours),
-		grpc.MaxRecvMsgSize(maxFrameBytes), grpc.ForceServerCodecV2(f.codec), grpc.UnknownServiceHandler(f.handle))
+	creds := insecure.NewCredentials()
 	if g.tls != nil {
-		opts = append(opts, grpc.Creds(credentials.NewTLS(g.tls)))
+		creds = credentials.NewTLS(g.tls)
 	}
-	server := grpc.NewServer(opts...)
-	healthpb.RegisterHealthServer(server, g.health)
+	server := grpc.NewServer(append(rpc.BaseOptions(ours),
+		grpc.Creds(ledgers{creds}), grpc.InTapHandle(f.arrive), grpc.StreamInterceptor(f.admitStream), grpc.UnaryInterceptor(f.admitUnary),
+		grpc.MaxRecvMsgSize(maxFrameBytes), grpc.ForceServerCodecV2(f.codec), grpc.UnknownServiceHandler(f.handle),
+		// What a stranger sends before anybody reads it is bounded, and not let grow
+		// as gRPC would by the connection's speed.
+		grpc.StaticStreamWindowSize(64<<10), grpc.StaticConnWindowSize(256<<10), grpc.ReadBufferSize(16<<10))...)
+	healthpb.RegisterHealthServer(server, outsideHealth{g.health})
 	if g.cfg.Reflection {
 		options := reflection.ServerOptions{Services: catalogue{server}}
 		reflectionpb.RegisterServerReflectionServer(server, reflection.NewServerV1(options))
@@ -300,6 +354,7 @@ func (g *gateway) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer g.counts.stop()
 	all, allCtx := errgroup.WithContext(ctx)
 	// The admin port outlives the others, so that a drain can be watched.
 	adminCtx, stopAdmin := context.WithCancel(context.WithoutCancel(ctx))
@@ -307,6 +362,7 @@ func (g *gateway) serve(ctx context.Context) error {
 	all.Go(func() error {
 		defer stopAdmin()
 		return g.admin.Linger(allCtx, g.cfg.DrainDelay, func(late context.Context) error {
+			context.AfterFunc(late, g.drain)
 			servers, late := errgroup.WithContext(late)
 			servers.Go(func() error { return rpc.ServeGRPC(late, g.grpc, g.health, grpcListener, g.cfg.DrainTimeout) })
 			servers.Go(func() error { return chassis.ServeHTTP(late, g.http, httpListener, g.cfg.DrainTimeout) })
@@ -328,15 +384,30 @@ func (g *gateway) listen(ctx context.Context) (grpcListener, httpListener net.Li
 			return nil, nil, errors.Join(err, grpcListener.Close())
 		}
 	}
-	if g.tls != nil {
-		httpListener = tls.NewListener(httpListener, g.tls)
+	grpcFair, httpFair := g.bound(grpcListener, "grpc"), g.bound(httpListener, "http")
+	if err := g.counts.watch(map[string]*fair.Listener{"grpc": grpcFair, "http": httpFair}); err != nil {
+		return nil, nil, errors.Join(err, grpcListener.Close(), httpListener.Close())
 	}
-	return grpcListener, httpListener, nil
+	if g.tls != nil {
+		return grpcFair, tls.NewListener(httpFair, g.tls), nil
+	}
+	return grpcFair, httpFair, nil
+}
+
+// bound limits who may have how many connections.
+func (g *gateway) bound(lis net.Listener, port string) *fair.Listener {
+	return fair.Listen(lis, fair.Limits{
+		Unproven: g.cfg.ConnectionsPerAddress, PerCaller: g.cfg.ConnectionsPerCaller, Shared: g.cfg.SharedPerAddress, Most: g.cfg.MaxConnections,
+		Trusted: g.cfg.TrustedProxies, Closed: func() { g.counts.close(port) },
+	})
 }
 
 func (g *gateway) close() {
-	for _, conn := range g.backends {
-		// Nothing is under way any more.
-		_ = conn.Close()
+	g.drain()
+	for _, conns := range []map[string]*grpc.ClientConn{g.backends, g.streams} {
+		for _, conn := range conns {
+			// Nothing is under way any more.
+			_ = conn.Close()
+		}
 	}
 }

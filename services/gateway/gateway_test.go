@@ -204,7 +204,7 @@ func TestConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if cfg.HTTPAddr != ":8080" || cfg.Addr != ":9090" || cfg.CallTimeout != 10*time.Second || cfg.RatePerCaller != 20 || cfg.BurstPerCaller != 40 || !cfg.AccessLog {
+	if cfg.HTTPAddr != ":8080" || cfg.Addr != ":9090" || cfg.CallTimeout != 10*time.Second || cfg.RatePerCaller != 20 || cfg.BurstPerCaller != 60 || !cfg.AccessLog {
 		t.Errorf("defaults are %+v", cfg)
 	}
 	full := append(minimal, "G_TRUSTED_PROXIES=10.0.0.0/8,2001:db8::/32", "G_CORS_ORIGINS=https://a.example.org,http://localhost:8000")

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"mime"
+	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -18,18 +19,18 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 
-	"github.com/ma-messagerie/messagerie/chassis"
+	"github.com/ma-messagerie/messagerie/chassis/fair"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 )
 
 const (
-	// readTimeout bounds the reading of a body, writeTimeout that of an answer
-	// that does not stream. They are set on each request, because the server's
-	// own would cut streams.
+	// readTimeout bounds the reading of a report; that of other requests is bounded
+	// by their call. writeTimeout bounds the writing of an answer, of one that
+	// streams each piece. They are set on each request, because the server's own
+	// would cut streams.
 	readTimeout  = 15 * time.Second
 	writeTimeout = 30 * time.Second
 	// retryAfter is said with a refusal that names no time itself.
@@ -48,17 +49,18 @@ type rest struct {
 	door     *door
 	webhooks *webhooks
 	mux      *runtime.ServeMux
-	admin    *chassis.Admin
-	openapi  []byte
-	origins  []string
-	access   bool
+	// ready is what /readyz asks.
+	ready   func(context.Context) error
+	openapi []byte
+	origins []string
+	access  bool
 	// byREST finds a route by verb and path pattern.
 	byREST map[string]*route
 }
 
 // newREST registers every forwarded service that has REST paths.
-func newREST(ctx context.Context, d *door, admin *chassis.Admin, cfg Config) (*rest, error) {
-	s := &rest{door: d, admin: admin, origins: cfg.CORSOrigins, access: cfg.AccessLog, byREST: make(map[string]*route)}
+func newREST(ctx context.Context, d *door, ready func(context.Context) error, cfg Config) (*rest, error) {
+	s := &rest{door: d, ready: ready, origins: cfg.CORSOrigins, access: cfg.AccessLog, byREST: make(map[string]*route)}
 	for _, rt := range d.routes {
 		if rt.path != "" {
 			s.byREST[rt.verb+" "+rt.path] = rt
@@ -112,7 +114,7 @@ func (admittedConn) Invoke(ctx context.Context, method string, request, answer a
 	if c == nil || c.method != method {
 		return errNoMethod
 	}
-	return told(c.conn.Invoke(metadata.NewOutgoingContext(ctx, c.outgoing), method, request, answer, opts...))
+	return c.invoke(ctx, request, answer, opts...)
 }
 
 func (admittedConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
@@ -120,8 +122,7 @@ func (admittedConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method
 	if c == nil || c.method != method {
 		return nil, errNoMethod
 	}
-	stream, err := c.conn.NewStream(metadata.NewOutgoingContext(ctx, c.outgoing), desc, method, opts...)
-	return stream, told(err)
+	return c.follow(ctx, desc, opts...)
 }
 
 // admit stands before each REST method: the same admission as on the gRPC side,
@@ -136,17 +137,27 @@ func (s *rest) admit(next runtime.HandlerFunc) runtime.HandlerFunc {
 		if a, ok := w.(*answer); ok {
 			a.route = rt.path
 		}
-		address := s.door.address(r.RemoteAddr, r.Header.Values("X-Forwarded-For"))
-		ctx, c, err := s.door.admit(r.Context(), rt.method, address, r.Header.Values)
+		ctx := r.Context()
+		if !rt.stream {
+			var cancel context.CancelFunc
+			ctx, cancel = s.door.deadline(ctx)
+			defer cancel()
+		}
+		v, ok := ctx.Value(visitKey{}).(*visit)
+		if !ok {
+			s.refuse(w, r, errors.New("a request that was not seen arriving"))
+			return
+		}
+		ctx, c, err := s.door.admit(ctx, v, rt.method, r.Header.Values)
 		if err != nil {
 			s.refuse(w, r, err)
 			return
 		}
-		defer c.cancel()
+		defer func() { c.end() }()
 		r = r.WithContext(ctx)
 		// It would set a deadline past the gateway's.
 		r.Header.Del("Grpc-Timeout")
-		if err := s.prepare(w, r, rt, params); err != nil {
+		if err := s.prepare(w, r, c, params); err != nil {
 			s.refuse(w, r, err)
 			return
 		}
@@ -159,8 +170,9 @@ func (s *rest) routeOf(r *http.Request) *route {
 	return s.byREST[r.Method+" "+strings.ReplaceAll(pattern.String(), "=*}", "}")]
 }
 
-// prepare checks path and query and reads the body.
-func (s *rest) prepare(w http.ResponseWriter, r *http.Request, rt *route, params map[string]string) error {
+// prepare checks path and query and reads the body, for as long as the call has and
+// its caller's newer requests let it.
+func (s *rest) prepare(w http.ResponseWriter, r *http.Request, c *call, params map[string]string) error {
 	for _, value := range params {
 		switch {
 		case value == "":
@@ -169,28 +181,34 @@ func (s *rest) prepare(w http.ResponseWriter, r *http.Request, rt *route, params
 			return errBadPath
 		}
 	}
-	if err := checkQuery(rt, r.URL.RawQuery); err != nil {
+	if err := checkQuery(c.route, r.URL.RawQuery); err != nil {
 		return err
 	}
-	if rt.hasBody {
+	// A server that cannot set deadlines is one of a test.
+	control := http.NewResponseController(w)
+	if c.hasBody {
+		if deadline, ok := r.Context().Deadline(); ok {
+			_ = control.SetReadDeadline(deadline)
+		}
+		c.visit.begin(func() { _ = control.SetReadDeadline(time.Unix(1, 0)) })
+		defer c.visit.leave()
 		b, err := readBody(w, r)
 		if err != nil {
-			return err
+			return c.visit.unread(err)
 		}
 		r.Body = b
 	} else {
 		r.Body = http.NoBody
 	}
-	control := http.NewResponseController(w)
-	// A server that cannot set deadlines is one of a test.
 	_ = control.SetReadDeadline(time.Time{})
-	if rt.stream {
-		_ = control.SetWriteDeadline(time.Time{})
+	if a, ok := w.(*answer); ok && c.stream {
+		a.streams = true
+		a.within(0)
 	}
 	return nil
 }
 
-// isJSON tells whether a body is announced as plain JSON in UTF-8.
+// isJSON reports whether a body is announced as plain JSON in UTF-8.
 func isJSON(header http.Header) bool {
 	kind, params, err := mime.ParseMediaType(header.Get("Content-Type"))
 	charset := params["charset"]
@@ -224,11 +242,35 @@ func (s *rest) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	secure(a.Header())
-	// A provider's report comes from no page.
-	if !isWebhook(r.URL.Path) && s.crossOrigin(a, r) {
+	// A provider's report comes from no page, and counts apart.
+	if isWebhook(r.URL.Path) {
+		s.serveWebhook(a, r)
 		return
 	}
-	s.serve(a, r)
+	v := s.arrive(r)
+	if v.refusal != nil {
+		s.refuse(a, r, v.refusal)
+		return
+	}
+	if s.crossOrigin(a, r) {
+		return
+	}
+	s.serve(a, r.WithContext(context.WithValue(r.Context(), visitKey{}, v)))
+}
+
+// arrive counts a request before anything is done for it.
+func (s *rest) arrive(r *http.Request) *visit {
+	conn, _ := r.Context().Value(connKey{}).(*fair.Conn)
+	address := s.door.address(r.RemoteAddr, r.Header.Values("X-Forwarded-For"))
+	return s.door.arrive(r.Context(), conn, address, r.Header.Get("Authorization"))
+}
+
+// connKey finds the connection of a request.
+type connKey struct{}
+
+// withConn is http.Server's ConnContext.
+func withConn(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, fair.ConnOf(c.RemoteAddr()))
 }
 
 func (s *rest) serve(w *answer, r *http.Request) {
@@ -237,10 +279,9 @@ func (s *rest) serve(w *answer, r *http.Request) {
 	}
 	serve, ok := fixed[r.URL.Path]
 	switch {
-	case isWebhook(r.URL.Path):
-		s.serveWebhook(w, r)
 	case !ok:
 		s.mux.ServeHTTP(w, r)
+	case !s.counted(w, r):
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		w.Header().Set("Allow", "GET, HEAD")
 		s.refuse(w, r, errNoVerb)
@@ -248,6 +289,20 @@ func (s *rest) serve(w *answer, r *http.Request) {
 		w.route = r.URL.Path
 		serve(w, r)
 	}
+}
+
+// counted reports whether the caller of a request may have it answered without a look
+// at their token. If not, it has been refused.
+func (s *rest) counted(w http.ResponseWriter, r *http.Request) bool {
+	v, ok := r.Context().Value(visitKey{}).(*visit)
+	if !ok {
+		return true
+	}
+	err := v.count(r.Context())
+	if err != nil {
+		s.refuse(w, r, err)
+	}
+	return err == nil
 }
 
 // secure sets what every answer has: the API is data, never a page.
@@ -289,7 +344,7 @@ func (s *rest) serveLive(w http.ResponseWriter, _ *http.Request) {
 // serveReady is the admin port's readiness without its reasons, which name what
 // is inside.
 func (s *rest) serveReady(w http.ResponseWriter, r *http.Request) {
-	if err := s.admin.Ready(r.Context()); err != nil {
+	if err := s.ready(r.Context()); err != nil {
 		s.refuse(w, r, errNotReady)
 		return
 	}
@@ -315,6 +370,9 @@ func (s *rest) handleError(_ context.Context, _ *runtime.ServeMux, _ runtime.Mar
 }
 
 func (s *rest) handleRoutingError(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, r *http.Request, code int) {
+	if !s.counted(w, r) {
+		return
+	}
 	switch code {
 	case http.StatusMethodNotAllowed:
 		w.Header().Set("Allow", strings.Join(s.verbs(r.URL.Path), ", "))

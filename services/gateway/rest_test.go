@@ -355,7 +355,7 @@ func TestOpenAPI(t *testing.T) {
 	if doc.OpenAPI != "3.1.0" || doc.Info["title"] == "" || len(doc.Servers) == 0 || doc.Components["securitySchemes"]["bearer"] == nil {
 		t.Errorf("%s %v %v", doc.OpenAPI, doc.Info, doc.Components["securitySchemes"])
 	}
-	routes, err := readRoutes(forwarded, nil)
+	routes, err := readRoutes(forwarded, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,11 +62,13 @@ type route struct {
 	// method is the full name as gRPC writes it: "/package.Service/Method".
 	method string
 	access accesspb.Access
-	// backend is the process that answers, conn the way to it.
-	backend string
-	conn    grpc.ClientConnInterface
-	// stream: many answers to one request.
-	stream bool
+	// backend is the process that answers, conn the way to it, and streamConn that of
+	// streams: a connection carries a bounded number of calls, and those that last
+	// must not be in the way of those that do not.
+	backend          string
+	conn, streamConn grpc.ClientConnInterface
+	// stream: many answers to one request; endless: with no end of their own.
+	stream, endless bool
 	// input is the type of the request.
 	input protoreflect.MessageType
 	// verb and path are those of REST, both empty without google.api.http.
@@ -82,7 +84,7 @@ type route struct {
 // into the program. Methods for the system's own processes are left out, so that
 // the gateway does not know them. A method that the gateway could not forward
 // faithfully is an error, so that it is noticed before anything is served.
-func readRoutes(entries []entry, conns map[string]grpc.ClientConnInterface) (map[string]*route, error) {
+func readRoutes(entries []entry, conns, streamConns map[string]grpc.ClientConnInterface) (map[string]*route, error) {
 	routes := make(map[string]*route)
 	var faults []error
 	for _, entry := range entries {
@@ -92,7 +94,7 @@ func readRoutes(entries []entry, conns map[string]grpc.ClientConnInterface) (map
 			if access == accesspb.Access_ACCESS_SERVICE {
 				continue
 			}
-			rt := &route{method: method, access: access, backend: entry.backend, conn: conns[entry.backend]}
+			rt := &route{method: method, access: access, backend: entry.backend, conn: conns[entry.backend], streamConn: streamConns[entry.backend]}
 			faults = append(faults, rt.describe())
 			routes[method] = rt
 		}
@@ -115,6 +117,7 @@ func (rt *route) describe() error {
 		return fmt.Errorf("method %s: requests that stream are not forwarded", name)
 	}
 	rt.stream = method.IsStreamingServer()
+	rt.endless, _ = proto.GetExtension(method.Options(), accesspb.E_Endless).(bool)
 	if rt.input, err = protoregistry.GlobalTypes.FindMessageByName(method.Input().FullName()); err != nil {
 		return fmt.Errorf("method %s: %w", name, err)
 	}
@@ -153,7 +156,7 @@ func (rt *route) describeREST(rule *annotations.HttpRule) error {
 	return nil
 }
 
-// matches tells whether a path is one of the route's, whatever its verb.
+// matches reports whether a path is one of the route's, whatever its verb.
 func (rt *route) matches(path string) bool {
 	want, got := strings.Split(rt.path, "/"), strings.Split(path, "/")
 	if rt.path == "" || len(want) != len(got) {

@@ -48,6 +48,10 @@ type backend struct {
 
 	addr   string
 	submit func(context.Context, *messagingpb.SubmitMessageRequest) (*messagingpb.SubmitMessageResponse, error)
+	// watch answers watches; nil: with one empty answer.
+	watch func(ctx context.Context, send func(*messagingpb.WatchConversationsResponse) error) error
+	// label is in GetTaxonomy's answer, to make it large.
+	label string
 
 	mu       sync.Mutex
 	arrivals []arrival
@@ -62,7 +66,15 @@ func (b *backend) SubmitMessage(ctx context.Context, req *messagingpb.SubmitMess
 
 func (b *backend) GetTaxonomy(ctx context.Context, _ *taxonomypb.GetTaxonomyRequest) (*taxonomypb.GetTaxonomyResponse, error) {
 	err := grpc.SetHeader(ctx, metadata.Pairs("etag", `"v1-particulier"`, "cache-control", "public, max-age=60", "x-internal", "pod-7"))
-	return &taxonomypb.GetTaxonomyResponse{Version: 1}, err
+	resp := &taxonomypb.GetTaxonomyResponse{Version: 1}
+	if b.label != "" {
+		resp.Themes = []*taxonomypb.Theme{{Code: "long", Label: b.label}}
+	}
+	return resp, err
+}
+
+func (b *backend) WatchConversations(_ *messagingpb.WatchConversationsRequest, stream grpc.ServerStreamingServer[messagingpb.WatchConversationsResponse]) error {
+	return b.watch(stream.Context(), stream.Send)
 }
 
 // record is outside the server's own admission, to see what the gateway sent.
@@ -95,12 +107,22 @@ func (b *backend) recordStream(srv any, stream grpc.ServerStream, info *grpc.Str
 	b.mu.Lock()
 	b.arrivals = append(b.arrivals, arrival{method: info.FullMethod})
 	b.mu.Unlock()
+	if b.watch != nil && info.FullMethod == messagingpb.MessagingService_WatchConversations_FullMethodName {
+		return next(srv, stream)
+	}
 	method, _ := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(strings.ReplaceAll(info.FullMethod[1:], "/", ".")))
 	output, err := protoregistry.GlobalTypes.FindMessageByName(method.(protoreflect.MethodDescriptor).Output().FullName())
 	if err != nil {
 		return err
 	}
 	return stream.SendMsg(output.New().Interface())
+}
+
+// peek returns what has arrived.
+func (b *backend) peek() []arrival {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.arrivals
 }
 
 // take returns what has arrived since the last time.
@@ -181,7 +203,7 @@ func start(t *testing.T, changes ...func(*Config)) *stack {
 	s.serveBackend(t, issuers)
 
 	grpcListener, httpListener := listen(t), listen(t)
-	cfg := Config{Config: issuers, HTTPListener: httpListener, TaxonomyAddr: s.addr, MessagingAddr: s.addr, NotifierAddr: s.addr, CallTimeout: 10 * time.Second}
+	cfg := Config{Config: issuers, HTTPListener: httpListener, TaxonomyAddr: s.addr, MessagingAddr: s.addr, NotifierAddr: s.addr, CallTimeout: 10 * time.Second, ReadyPatience: 30 * time.Second}
 	cfg.Listener, cfg.DrainTimeout, cfg.AccessLog = grpcListener, 10*time.Second, true
 	for _, change := range changes {
 		change(&cfg)

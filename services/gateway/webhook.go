@@ -12,12 +12,11 @@ import (
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/ma-messagerie/messagerie/chassis/fair"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
 )
@@ -31,6 +30,13 @@ const (
 	// maxTwilioBytes is far above a callback.
 	maxSendGridBytes = 1 << 20
 	maxTwilioBytes   = 64 << 10
+	// reportsBegun is how many reports of one address may be on their way in at once:
+	// they are read before anybody knows whether they are genuine. reportsUnderway is
+	// the same for all, as each may be a megabyte.
+	reportsBegun    = 16
+	reportsUnderway = 32
+	// rateLimited is the reason of a refusal of what came too soon.
+	rateLimited = "RATE_LIMITED"
 )
 
 var (
@@ -47,7 +53,9 @@ var (
 // providers send from few.
 type webhooks struct {
 	notifier  notifierpb.WebhookServiceClient
-	addresses *limiter
+	addresses *fair.Rates
+	begun     *fair.Queue
+	slots     chan struct{}
 	timeout   time.Duration
 	reports   metric.Int64Counter
 }
@@ -67,12 +75,13 @@ func newWebhooks(conn grpc.ClientConnInterface, cfg Config, timeout time.Duratio
 	}
 	return &webhooks{
 		notifier:  notifierpb.NewWebhookServiceClient(conn),
-		addresses: newLimiter(cfg.WebhookRate, cfg.WebhookBurst),
-		timeout:   timeout, reports: reports,
+		addresses: fair.NewRates(cfg.WebhookRate, cfg.WebhookBurst),
+		begun:     fair.NewQueue(reportsBegun), slots: make(chan struct{}, reportsUnderway),
+		timeout: timeout, reports: reports,
 	}, nil
 }
 
-// isWebhook tells whether a path is one of the providers'.
+// isWebhook reports whether a path is one of the providers'.
 func isWebhook(path string) bool { return path == sendGridPath || strings.HasPrefix(path, twilioPath) }
 
 // serveWebhook takes one report. 200 means that the notifier has stored it; a
@@ -99,35 +108,56 @@ func (h *webhooks) take(w http.ResponseWriter, r *http.Request, provider, addres
 	if r.Method != http.MethodPost {
 		return errWebhookVerb
 	}
-	if wait := h.addresses.take(address, time.Now()); wait > 0 {
+	if wait := h.addresses.Take(address, time.Now()); wait > 0 {
+		conn, _ := r.Context().Value(connKey{}).(*fair.Conn)
+		conn.Pause(wait)
 		return limited(wait)
 	}
-	most := int64(maxSendGridBytes)
-	if provider == "twilio" {
-		most = maxTwilioBytes
+	if !take(h.slots) {
+		return errOverloaded()
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
-	var large *http.MaxBytesError
-	switch {
-	case errors.As(err, &large):
-		return errReportLarge
-	case err != nil:
-		return errReportBroken.Because(err)
+	defer give(h.slots)
+	body, err := h.read(w, r, provider, address)
+	if err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), h.timeout)
 	defer cancel()
 	return toldProvider(h.pass(ctx, r, provider, body))
 }
 
+// signatureOf is the header that a provider signs in.
+var signatureOf = map[string]string{"sendgrid": "X-Twilio-Email-Event-Webhook-Signature", "twilio": "X-Twilio-Signature"}
+
+// read reads a report, in the order in which they come: the slowest of an address
+// gives way.
+func (h *webhooks) read(w http.ResponseWriter, r *http.Request, provider, address string) ([]byte, error) {
+	most := int64(maxSendGridBytes)
+	if provider == "twilio" {
+		most = maxTwilioBytes
+	}
+	leave := h.begun.Enter(address, func() { _ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) })
+	defer leave()
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return nil, errReportLarge
+	case err != nil:
+		return nil, errReportBroken.Because(err)
+	}
+	return body, nil
+}
+
 func (h *webhooks) pass(ctx context.Context, r *http.Request, provider string, body []byte) error {
 	if provider == "twilio" {
 		_, err := h.notifier.ReportTwilio(ctx, &notifierpb.ReportTwilioRequest{
-			DeliveryId: strings.TrimPrefix(r.URL.Path, twilioPath), Body: body, Signature: r.Header.Get("X-Twilio-Signature"),
+			DeliveryId: strings.TrimPrefix(r.URL.Path, twilioPath), Body: body, Signature: r.Header.Get(signatureOf[provider]),
 		})
 		return err
 	}
 	_, err := h.notifier.ReportSendGrid(ctx, &notifierpb.ReportSendGridRequest{
-		Body: body, Signature: r.Header.Get("X-Twilio-Email-Event-Webhook-Signature"), Timestamp: r.Header.Get("X-Twilio-Email-Event-Webhook-Timestamp"),
+		Body: body, Signature: r.Header.Get(signatureOf[provider]), Timestamp: r.Header.Get("X-Twilio-Email-Event-Webhook-Timestamp"),
 	})
 	return err
 }
@@ -169,10 +199,5 @@ func outcomeOf(err error) string {
 
 // limited is the refusal of a call that came too soon.
 func limited(wait time.Duration) error {
-	st := rpc.Refuse(codes.ResourceExhausted, "RATE_LIMITED", "too many calls in a short time; wait as long as the answer says").GRPCStatus()
-	detailed, err := st.WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(wait)})
-	if err != nil {
-		return st.Err()
-	}
-	return detailed.Err()
+	return retryLater(rpc.Refuse(codes.ResourceExhausted, rateLimited, "too many calls in a short time; wait as long as the answer says"), wait)
 }

@@ -139,10 +139,11 @@ func TestWebhookRateLimit(t *testing.T) {
 	}
 }
 
-// Without the notifier, the gateway is ready and passes calls to the others.
+// Without the notifier, the gateway is ready once it has waited for it, and passes calls
+// to the others.
 func TestWithoutNotifier(t *testing.T) {
 	t.Parallel()
-	s := start(t, func(cfg *Config) { cfg.NotifierAddr = "passthrough:///127.0.0.1:1" })
+	s := start(t, func(cfg *Config) { cfg.NotifierAddr, cfg.ReadyPatience = "passthrough:///127.0.0.1:1", 0 })
 	if got := s.rest(t, "nobody", "GET", "/readyz", ""); got.code != http.StatusOK {
 		t.Errorf("readyz: %d %s", got.code, got.body)
 	}

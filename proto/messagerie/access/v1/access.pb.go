@@ -105,6 +105,14 @@ var file_messagerie_access_v1_access_proto_extTypes = []protoimpl.ExtensionInfo{
 		Tag:           "varint,50612,opt,name=access,enum=messagerie.access.v1.Access",
 		Filename:      "messagerie/access/v1/access.proto",
 	},
+	{
+		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
+		ExtensionType: (*bool)(nil),
+		Field:         50613,
+		Name:          "messagerie.access.v1.endless",
+		Tag:           "varint,50613,opt,name=endless",
+		Filename:      "messagerie/access/v1/access.proto",
+	},
 }
 
 // Extension fields to descriptorpb.MethodOptions.
@@ -114,6 +122,11 @@ var (
 	//
 	// optional messagerie.access.v1.Access access = 50612;
 	E_Access = &file_messagerie_access_v1_access_proto_extTypes[0]
+	// The answers have no end of their own: the server ends them after ten minutes, or
+	// when it drains, without an error. The caller then opens another.
+	//
+	// optional bool endless = 50613;
+	E_Endless = &file_messagerie_access_v1_access_proto_extTypes[1]
 )
 
 var File_messagerie_access_v1_access_proto protoreflect.FileDescriptor
@@ -129,7 +142,8 @@ const file_messagerie_access_v1_access_proto_rawDesc = "" +
 	"\x11ACCESS_SUPERVISOR\x10\x04\x12\x13\n" +
 	"\x0fACCESS_OPERATOR\x10\x05\x12\x12\n" +
 	"\x0eACCESS_SERVICE\x10\x06:V\n" +
-	"\x06access\x12\x1e.google.protobuf.MethodOptions\x18\xb4\x8b\x03 \x01(\x0e2\x1c.messagerie.access.v1.AccessR\x06accessBIZGgithub.com/ma-messagerie/messagerie/proto/messagerie/access/v1;accesspbb\x06proto3"
+	"\x06access\x12\x1e.google.protobuf.MethodOptions\x18\xb4\x8b\x03 \x01(\x0e2\x1c.messagerie.access.v1.AccessR\x06access::\n" +
+	"\aendless\x12\x1e.google.protobuf.MethodOptions\x18\xb5\x8b\x03 \x01(\bR\aendlessBIZGgithub.com/ma-messagerie/messagerie/proto/messagerie/access/v1;accesspbb\x06proto3"
 
 var (
 	file_messagerie_access_v1_access_proto_rawDescOnce sync.Once
@@ -150,11 +164,12 @@ var file_messagerie_access_v1_access_proto_goTypes = []any{
 }
 var file_messagerie_access_v1_access_proto_depIdxs = []int32{
 	1, // 0: messagerie.access.v1.access:extendee -> google.protobuf.MethodOptions
-	0, // 1: messagerie.access.v1.access:type_name -> messagerie.access.v1.Access
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	1, // [1:2] is the sub-list for extension type_name
-	0, // [0:1] is the sub-list for extension extendee
+	1, // 1: messagerie.access.v1.endless:extendee -> google.protobuf.MethodOptions
+	0, // 2: messagerie.access.v1.access:type_name -> messagerie.access.v1.Access
+	3, // [3:3] is the sub-list for method output_type
+	3, // [3:3] is the sub-list for method input_type
+	2, // [2:3] is the sub-list for extension type_name
+	0, // [0:2] is the sub-list for extension extendee
 	0, // [0:0] is the sub-list for field type_name
 }
 
@@ -170,7 +185,7 @@ func file_messagerie_access_v1_access_proto_init() {
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_messagerie_access_v1_access_proto_rawDesc), len(file_messagerie_access_v1_access_proto_rawDesc)),
 			NumEnums:      1,
 			NumMessages:   0,
-			NumExtensions: 1,
+			NumExtensions: 2,
 			NumServices:   0,
 		},
 		GoTypes:           file_messagerie_access_v1_access_proto_goTypes,

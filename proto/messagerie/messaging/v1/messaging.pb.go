@@ -6233,7 +6233,7 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\n" +
 	"REDIRECTED\x10\x05\x12\t\n" +
 	"\x05ENDED\x10\x06\x12\x10\n" +
-	"\fOPENED_AGAIN\x10\a2\xe9\x13\n" +
+	"\fOPENED_AGAIN\x10\a2\xed\x13\n" +
 	"\x10MessagingService\x12\x90\x01\n" +
 	"\rSubmitMessage\x12-.messagerie.messaging.v1.SubmitMessageRequest\x1a..messagerie.messaging.v1.SubmitMessageResponse\" \xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/v1/conversations\x12\x99\x01\n" +
 	"\x11ListConversations\x121.messagerie.messaging.v1.ListConversationsRequest\x1a2.messagerie.messaging.v1.ListConversationsResponse\"\x1d\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/conversations\x12\x98\x01\n" +
@@ -6247,13 +6247,13 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\n" +
 	"ListDrafts\x12*.messagerie.messaging.v1.ListDraftsRequest\x1a+.messagerie.messaging.v1.ListDraftsResponse\"\x16\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\f\x12\n" +
 	"/v1/drafts\x12\x85\x01\n" +
-	"\vDeleteDraft\x12+.messagerie.messaging.v1.DeleteDraftRequest\x1a,.messagerie.messaging.v1.DeleteDraftResponse\"\x1b\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x11*\x0f/v1/drafts/{id}\x12\xa4\x01\n" +
-	"\x12WatchConversations\x122.messagerie.messaging.v1.WatchConversationsRequest\x1a3.messagerie.messaging.v1.WatchConversationsResponse\"#\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/conversations:watch0\x01\x12\x91\x01\n" +
+	"\vDeleteDraft\x12+.messagerie.messaging.v1.DeleteDraftRequest\x1a,.messagerie.messaging.v1.DeleteDraftResponse\"\x1b\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x11*\x0f/v1/drafts/{id}\x12\xa8\x01\n" +
+	"\x12WatchConversations\x122.messagerie.messaging.v1.WatchConversationsRequest\x1a3.messagerie.messaging.v1.WatchConversationsResponse\"'\xa0\xdb\x18\x02\xa8\xdb\x18\x01\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/conversations:watch0\x01\x12\x91\x01\n" +
 	"\x0eGetPreferences\x12..messagerie.messaging.v1.GetPreferencesRequest\x1a/.messagerie.messaging.v1.GetPreferencesResponse\"\x1e\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/me/preferences\x12\x9d\x01\n" +
 	"\x11UpdatePreferences\x121.messagerie.messaging.v1.UpdatePreferencesRequest\x1a2.messagerie.messaging.v1.UpdatePreferencesResponse\"!\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x17:\x01*\x1a\x12/v1/me/preferences\x12\x96\x01\n" +
 	"\x10GetExpectedDelay\x120.messagerie.messaging.v1.GetExpectedDelayRequest\x1a1.messagerie.messaging.v1.GetExpectedDelayResponse\"\x1d\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/expectedDelay\x12\x88\x01\n" +
 	"\fExportMyData\x12,.messagerie.messaging.v1.ExportMyDataRequest\x1a-.messagerie.messaging.v1.ExportMyDataResponse\"\x19\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/me/export0\x01\x12\x85\x01\n" +
-	"\vEraseMyData\x12+.messagerie.messaging.v1.EraseMyDataRequest\x1a,.messagerie.messaging.v1.EraseMyDataResponse\"\x1b\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x11:\x01*\"\f/v1/me:erase2\xe7\x12\n" +
+	"\vEraseMyData\x12+.messagerie.messaging.v1.EraseMyDataRequest\x1a,.messagerie.messaging.v1.EraseMyDataResponse\"\x1b\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x11:\x01*\"\f/v1/me:erase2\xeb\x12\n" +
 	"\fAgentService\x12\x87\x01\n" +
 	"\tListQueue\x12).messagerie.messaging.v1.ListQueueRequest\x1a*.messagerie.messaging.v1.ListQueueResponse\"#\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/agent/conversations\x12\xb6\x01\n" +
 	"\x0fGetConversation\x12;.messagerie.messaging.v1.AgentServiceGetConversationRequest\x1a<.messagerie.messaging.v1.AgentServiceGetConversationResponse\"(\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/agent/conversations/{id}\x12\x89\x01\n" +
@@ -6270,9 +6270,9 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\rListTemplates\x12-.messagerie.messaging.v1.ListTemplatesRequest\x1a..messagerie.messaging.v1.ListTemplatesResponse\"\x1f\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/agent/templates\x12\x94\x01\n" +
 	"\fSaveTemplate\x12,.messagerie.messaging.v1.SaveTemplateRequest\x1a-.messagerie.messaging.v1.SaveTemplateResponse\"'\xa0\xdb\x18\x04\x82\xd3\xe4\x93\x02\x1d:\x01*\x1a\x18/v1/agent/templates/{id}\x12\x97\x01\n" +
 	"\x0eDeleteTemplate\x12..messagerie.messaging.v1.DeleteTemplateRequest\x1a/.messagerie.messaging.v1.DeleteTemplateResponse\"$\xa0\xdb\x18\x04\x82\xd3\xe4\x93\x02\x1a*\x18/v1/agent/templates/{id}\x12\x90\x01\n" +
-	"\rGetStatistics\x12-.messagerie.messaging.v1.GetStatisticsRequest\x1a..messagerie.messaging.v1.GetStatisticsResponse\" \xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/agent/statistics\x12\x92\x01\n" +
+	"\rGetStatistics\x12-.messagerie.messaging.v1.GetStatisticsRequest\x1a..messagerie.messaging.v1.GetStatisticsResponse\" \xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/agent/statistics\x12\x96\x01\n" +
 	"\n" +
-	"WatchQueue\x12*.messagerie.messaging.v1.WatchQueueRequest\x1a+.messagerie.messaging.v1.WatchQueueResponse\")\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/agent/conversations:watch0\x012\xa1\x01\n" +
+	"WatchQueue\x12*.messagerie.messaging.v1.WatchQueueRequest\x1a+.messagerie.messaging.v1.WatchQueueResponse\"-\xa0\xdb\x18\x03\xa8\xdb\x18\x01\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/agent/conversations:watch0\x012\xa1\x01\n" +
 	"\x0fOperatorService\x12\x8d\x01\n" +
 	"\tGetStatus\x12).messagerie.messaging.v1.GetStatusRequest\x1a*.messagerie.messaging.v1.GetStatusResponse\")\xa0\xdb\x18\x05\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/operator/status/messaging2\x88\x02\n" +
 	"\x10RecipientService\x12\x83\x01\n" +

@@ -1,0 +1,358 @@
+package fair
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// port is a listener whose connections come from where the test says.
+type port struct{ arrivals chan net.Conn }
+
+func (p *port) Accept() (net.Conn, error) {
+	conn, ok := <-p.arrivals
+	if !ok {
+		return nil, net.ErrClosed
+	}
+	return conn, nil
+}
+func (p *port) Close() error   { close(p.arrivals); return nil }
+func (p *port) Addr() net.Addr { return &net.TCPAddr{} }
+
+// from is a connection from an address.
+type from struct {
+	net.Conn
+	addr net.Addr
+}
+
+func (f from) RemoteAddr() net.Addr { return f.addr }
+
+// site is a listener under test.
+type site struct {
+	t *testing.T
+	*Listener
+	arrivals chan net.Conn
+	closed   int
+}
+
+func newSite(t *testing.T, limits Limits) *site {
+	t.Helper()
+	s := &site{t: t, arrivals: make(chan net.Conn, 1)}
+	limits.Closed = func() { s.closed++ }
+	s.Listener = Listen(&port{s.arrivals}, limits)
+	return s
+}
+
+// arrive connects from an address and returns both ends.
+func (s *site) arrive(address string) (*Conn, net.Conn) {
+	s.t.Helper()
+	here, there := net.Pipe()
+	s.t.Cleanup(func() { here.Close(); there.Close() })
+	s.arrivals <- from{here, net.TCPAddrFromAddrPort(netip.MustParseAddrPort(address))}
+	conn, err := s.Accept()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return conn.(*Conn), there
+}
+
+// isOpen reports whether the other end of a connection can still write to it.
+func isOpen(c *Conn, there net.Conn) bool {
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		_, _ = c.Read(make([]byte, 1))
+	}()
+	_ = there.SetWriteDeadline(time.Now().Add(10 * time.Second))
+	_, err := there.Write([]byte("x"))
+	<-read
+	return err == nil
+}
+
+func TestTheOldestGivesWay(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Limits{Unproven: 2, PerCaller: 2, Shared: 1})
+	known, knownEnd := s.arrive("192.0.2.1:1")
+	known.Prove("jeanne")
+	first, firstEnd := s.arrive("192.0.2.1:2")
+	second, secondEnd := s.arrive("192.0.2.1:3")
+	other, otherEnd := s.arrive("192.0.2.2:1")
+	s.arrive("192.0.2.1:4")
+	for name, row := range map[string]struct {
+		conn *Conn
+		end  net.Conn
+		open bool
+	}{
+		"somebody who has signed in": {known, knownEnd, true}, "the oldest": {first, firstEnd, false},
+		"the next": {second, secondEnd, true}, "another address": {other, otherEnd, true},
+	} {
+		if got := isOpen(row.conn, row.end); got != row.open {
+			t.Errorf("%s: open is %t", name, got)
+		}
+	}
+	if s.Open() != 4 || s.closed != 1 {
+		t.Errorf("%d are open and %d were closed, want 4 and 1", s.Open(), s.closed)
+	}
+	// The same person from elsewhere: three are one too many.
+	for _, address := range []string{"192.0.2.8:1", "192.0.2.9:1"} {
+		conn, _ := s.arrive(address)
+		conn.Prove("jeanne")
+	}
+	if isOpen(known, knownEnd) {
+		t.Error("the oldest of a person who has one too many is open")
+	}
+}
+
+func TestSharedConnectionsAreNobodys(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Limits{Unproven: 1, PerCaller: 1, Shared: 2, Trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
+	web, webEnd := s.arrive("192.0.2.1:1")
+	if web.Proven() || web.Shared() {
+		t.Error("a new connection is taken for somebody's")
+	}
+	web.Prove("jeanne")
+	if !web.Proven() || web.Shared() {
+		t.Error("a connection on which one person calls is not theirs")
+	}
+	web.Prove("paul")
+	if !web.Shared() {
+		t.Error("a connection on which two people call is not shared")
+	}
+	// Whatever else jeanne has, it is not hers.
+	for i := range 3 {
+		conn, _ := s.arrive(fmt.Sprintf("192.0.2.2:%d", i+1))
+		conn.Prove("jeanne")
+	}
+	web.Pause(time.Hour)
+	if !isOpen(web, webEnd) {
+		t.Error("the shared connection was closed")
+	}
+	for i := range 2 {
+		conn, _ := s.arrive(fmt.Sprintf("192.0.2.1:%d", i+10))
+		conn.Prove("a")
+		conn.Prove("b")
+	}
+	if isOpen(web, webEnd) {
+		t.Error("the oldest of too many shared ones is open")
+	}
+	for i := range 5 {
+		if conn, _ := s.arrive(fmt.Sprintf("10.1.2.3:%d", i+1)); !conn.Shared() {
+			t.Error("a trusted proxy's connection is not shared")
+		}
+	}
+	if s.Open() != 8 {
+		t.Errorf("%d are open, want 8", s.Open())
+	}
+}
+
+func TestThereIsRoomForSoMany(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Limits{Most: 2})
+	first, firstEnd := s.arrive("192.0.2.1:1")
+	second, secondEnd := s.arrive("192.0.2.2:1")
+	first.Prove("jeanne")
+	third, _ := s.arrive("192.0.2.3:1")
+	if isOpen(second, secondEnd) || !isOpen(first, firstEnd) {
+		t.Error("of too many, not the oldest stranger was closed")
+	}
+	// Where there are no strangers, the new one is not taken.
+	third.Prove("paul")
+	here, there := net.Pipe()
+	s.arrivals <- from{here, net.TCPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.4:1"))}
+	close(s.arrivals)
+	if _, err := s.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("accepting: %v", err)
+	}
+	if _, err := there.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("the one that was not taken: %v", err)
+	}
+	// A place is free again when one is closed, once.
+	for range 2 {
+		_ = first.Close()
+	}
+	if s.Open() != 1 {
+		t.Errorf("%d are open, want 1", s.Open())
+	}
+}
+
+func TestPause(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, Limits{Unproven: 1})
+		conn, end := s.arrive("192.0.2.1:1")
+		took := func() time.Duration {
+			begun := time.Now()
+			go func() { _, _ = end.Write([]byte("x")) }()
+			if _, err := conn.Read(make([]byte, 1)); err != nil {
+				t.Error(err)
+			}
+			return time.Since(begun)
+		}
+		conn.Pause(300 * time.Millisecond)
+		conn.Pause(100 * time.Millisecond)
+		if got := took(); got != 300*time.Millisecond {
+			t.Errorf("paused for %s, want 300 ms", got)
+		}
+		if got := took(); got != 0 {
+			t.Errorf("then for %s more", got)
+		}
+		conn.Pause(time.Hour)
+		if got := took(); got != maxPause {
+			t.Errorf("an hour is %s", got)
+		}
+		// A pause does not outlive its connection.
+		conn.Pause(time.Second)
+		time.AfterFunc(time.Millisecond, func() { conn.Close() })
+		if got := took(); got != time.Millisecond {
+			t.Errorf("of a closed connection: %s", got)
+		}
+	})
+}
+
+func TestConnOf(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Limits{})
+	conn, _ := s.arrive("192.0.2.1:7")
+	if ConnOf(conn.RemoteAddr()) != conn || conn.RemoteAddr().String() != "192.0.2.1:7" {
+		t.Errorf("%v leads to %v", conn.RemoteAddr(), ConnOf(conn.RemoteAddr()))
+	}
+	none := ConnOf(&net.TCPAddr{})
+	none.Prove("jeanne")
+	none.Pause(time.Hour)
+	if none != nil || !none.Shared() {
+		t.Error("an address of another listener's leads to a connection")
+	}
+}
+
+// Whatever happens at once, the books are right in the end.
+func TestListenerAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Limits{Unproven: 3, PerCaller: 3, Shared: 3, Most: 20})
+	var group sync.WaitGroup
+	for i := range 300 {
+		conn, _ := s.arrive(fmt.Sprintf("192.0.2.%d:%d", i%5, i+1))
+		group.Go(func() {
+			conn.Prove(fmt.Sprint(i % 7))
+			conn.Pause(time.Microsecond)
+			if i%3 == 0 {
+				conn.Prove(fmt.Sprint(i % 4))
+			}
+			if i%2 == 0 {
+				conn.Close()
+			}
+		})
+	}
+	group.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	kept := 0
+	for at, all := range s.places {
+		if kept += all.Len(); all.Len() > 3 || all.Len() == 0 {
+			t.Errorf("%v has %d", at, all.Len())
+		}
+	}
+	if kept != s.open {
+		t.Errorf("%d are kept and %d are counted", kept, s.open)
+	}
+}
+
+func TestAddress(t *testing.T) {
+	t.Parallel()
+	for ip, want := range map[string]string{
+		"192.0.2.1": "192.0.2.1", "::ffff:192.0.2.1": "192.0.2.1", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64", "fe80::1%eth0": "fe80::/64",
+	} {
+		if got := Address(netip.MustParseAddr(ip)); got != want {
+			t.Errorf("%s: %s, want %s", ip, got, want)
+		}
+	}
+}
+
+func TestRatesRefillAndForget(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	r := NewRates(10, 1)
+	r.capacity = 3
+	if wait := r.Take("a", now); wait != 0 {
+		t.Errorf("first: wait %s", wait)
+	}
+	if wait := r.Take("a", now); wait != 100*time.Millisecond {
+		t.Errorf("second: wait %s, want 100ms", wait)
+	}
+	// A refusal costs nothing.
+	if wait := r.Take("a", now.Add(100*time.Millisecond)); wait != 0 {
+		t.Errorf("a tenth of a second later: wait %s", wait)
+	}
+	for i := range 1000 {
+		r.Take(fmt.Sprint(i), now)
+		r.Take("busy", now)
+	}
+	if n := len(r.young) + len(r.old); n > 2*r.capacity {
+		t.Errorf("%d buckets are kept, want at most %d", n, 2*r.capacity)
+	}
+	if wait := r.Take("busy", now); wait == 0 {
+		t.Error("a caller who goes on was forgotten")
+	}
+	if wait := NewRates(0, 0).Take("a", now); wait != 0 {
+		t.Errorf("rate 0: wait %s", wait)
+	}
+}
+
+func TestShares(t *testing.T) {
+	t.Parallel()
+	s := NewShares(2)
+	if !s.Take("a") || !s.Take("a") || s.Take("a") || !s.Take("b") {
+		t.Error("two for each are not two for each")
+	}
+	s.Give("a")
+	if !s.Take("a") || s.Take("a") {
+		t.Error("what was given back cannot be taken once")
+	}
+	for _, caller := range []string{"a", "a", "b"} {
+		s.Give(caller)
+	}
+	if len(s.taken) != 0 {
+		t.Errorf("%v are remembered", s.taken)
+	}
+	for range 1000 {
+		if !NewShares(0).Take("a") {
+			t.Fatal("no limit is a limit")
+		}
+	}
+}
+
+func TestQueue(t *testing.T) {
+	t.Parallel()
+	q := NewQueue(2)
+	var ended []string
+	enter := func(caller, name string) func() { return q.Enter(caller, func() { ended = append(ended, name) }) }
+	first := enter("a", "a1")
+	leaveSecond := enter("a", "a2")
+	enterOther := enter("b", "b1")
+	third := enter("a", "a3")
+	if got := strings.Join(ended, " "); got != "a1" {
+		t.Errorf("ended: %q, want a1", got)
+	}
+	leaveSecond()
+	leaveSecond()
+	enter("a", "a4")
+	if got := strings.Join(ended, " "); got != "a1" {
+		t.Errorf("with a place free, ended: %q", got)
+	}
+	enter("a", "a5")
+	if got := strings.Join(ended, " "); got != "a1 a3" {
+		t.Errorf("ended: %q, want a1 a3", got)
+	}
+	first()
+	third()
+	enterOther()
+	if n := len(q.waiting); n != 1 {
+		t.Errorf("%d callers are remembered, want 1", n)
+	}
+}

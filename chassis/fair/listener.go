@@ -1,0 +1,300 @@
+package fair
+
+import (
+	"container/list"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Limits are the bounds of a [Listener]. A zero sets none.
+type Limits struct {
+	// Unproven is how many connections an address may have on which nobody has
+	// proved who they are; PerCaller how many a person may have who has; Shared how
+	// many an address may have on which several people call.
+	Unproven, PerCaller, Shared int
+	// Most is how many there may be in all.
+	Most int
+	// Trusted are networks of proxies whose connections are the callers of many.
+	Trusted []netip.Prefix
+	// Closed is told of each connection that is closed to make room; may be nil.
+	Closed func()
+}
+
+// Listener bounds the connections of callers. One too many closes the oldest that
+// the same caller has, rather than the new one.
+type Listener struct {
+	net.Listener
+	limits Limits
+
+	mu sync.Mutex
+	// open counts all; places has them by owner, each list oldest first.
+	open   int
+	places map[place]*list.List
+	// strangers are all unproven ones, oldest first.
+	strangers *list.List
+}
+
+// place is who connections belong to.
+type place struct {
+	kind kind
+	who  string
+}
+
+type kind byte
+
+const (
+	unproven kind = iota // an address
+	proven               // a caller
+	shared               // an address again
+	excepted             // a trusted proxy
+)
+
+// Listen bounds the connections that a listener accepts.
+func Listen(lis net.Listener, limits Limits) *Listener {
+	return &Listener{Listener: lis, limits: limits, places: make(map[place]*list.List), strangers: list.New()}
+}
+
+// Accept implements net.Listener.
+func (l *Listener) Accept() (net.Conn, error) {
+	for {
+		raw, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if c := l.admit(raw); c != nil {
+			return c, nil
+		}
+		raw.Close()
+	}
+}
+
+// admit takes a connection in, or returns nil where there is no room and nobody to
+// give way.
+func (l *Listener) admit(raw net.Conn) *Conn {
+	address, ip := addressOf(raw.RemoteAddr())
+	c := &Conn{Conn: raw, listener: l, address: address, closed: make(chan struct{})}
+	at := place{unproven, address}
+	if slices.ContainsFunc(l.limits.Trusted, func(network netip.Prefix) bool { return network.Contains(ip) }) {
+		at.kind = excepted
+	}
+	l.mu.Lock()
+	var leaving []*Conn
+	if most := l.limits.Most; most > 0 && l.open >= most {
+		oldest := l.strangers.Front()
+		if oldest == nil {
+			l.mu.Unlock()
+			return nil
+		}
+		leaving = append(leaving, l.drop(oldest.Value.(*Conn))) //nolint:forcetypeassert // put there below
+	}
+	l.open++
+	leaving = append(leaving, l.settle(c, at)...)
+	l.mu.Unlock()
+	l.closeAll(leaving)
+	return c
+}
+
+// settle gives a connection its place and returns those that must leave for it. The
+// lock is held.
+func (l *Listener) settle(c *Conn, at place) (leaving []*Conn) {
+	all := l.places[at]
+	if all == nil {
+		all = list.New()
+		l.places[at] = all
+	}
+	c.place, c.entry = at, all.PushBack(c)
+	if at.kind == unproven {
+		c.stranger = l.strangers.PushBack(c)
+	}
+	limit := map[kind]int{unproven: l.limits.Unproven, proven: l.limits.PerCaller, shared: l.limits.Shared}[at.kind]
+	for limit > 0 && all.Len() > limit {
+		leaving = append(leaving, l.drop(all.Front().Value.(*Conn))) //nolint:forcetypeassert // as above
+	}
+	return leaving
+}
+
+// drop takes a connection out of the books. The lock is held.
+func (l *Listener) drop(c *Conn) *Conn {
+	if c.entry == nil {
+		return c
+	}
+	l.leave(c)
+	l.open--
+	return c
+}
+
+// leave takes a connection out of its place. The lock is held.
+func (l *Listener) leave(c *Conn) {
+	all := l.places[c.place]
+	all.Remove(c.entry)
+	if all.Len() == 0 {
+		delete(l.places, c.place)
+	}
+	if c.stranger != nil {
+		l.strangers.Remove(c.stranger)
+	}
+	c.entry, c.stranger = nil, nil
+}
+
+func (l *Listener) closeAll(leaving []*Conn) {
+	for _, c := range leaving {
+		_ = c.Close() // its caller has too many
+		if l.limits.Closed != nil {
+			l.limits.Closed()
+		}
+	}
+}
+
+// Open returns how many connections are open.
+func (l *Listener) Open() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.open
+}
+
+// Conn is a connection of a [Listener].
+type Conn struct {
+	net.Conn
+	listener *Listener
+	address  string
+	closed   chan struct{}
+	once     sync.Once
+
+	// These are the listener's, under its lock. Without an entry, the connection is
+	// no longer in its books.
+	place           place
+	entry, stranger *list.Element
+
+	mu sync.Mutex
+	// caller is who has proved themselves, several that another has as well.
+	caller  string
+	several bool
+	pause   time.Time
+}
+
+// Prove notes that a caller who has signed in calls on this connection. It is cheap
+// when that is known.
+func (c *Conn) Prove(caller string) {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	known := c.several || c.caller == caller
+	next := place{proven, caller}
+	switch {
+	case known:
+	case c.caller == "":
+		c.caller = caller
+	default:
+		c.several, next = true, place{shared, c.address}
+	}
+	c.mu.Unlock()
+	if !known {
+		c.move(next)
+	}
+}
+
+func (c *Conn) move(next place) {
+	l := c.listener
+	l.mu.Lock()
+	var leaving []*Conn
+	if c.entry != nil && c.place.kind != excepted {
+		l.leave(c)
+		leaving = l.settle(c, next)
+	}
+	l.mu.Unlock()
+	l.closeAll(leaving)
+}
+
+// Shared reports whether several people call on this connection, or a trusted proxy
+// for them.
+func (c *Conn) Shared() bool {
+	switch c.standing() {
+	case shared, excepted:
+		return true
+	default:
+		return false
+	}
+}
+
+// Proven reports whether anybody who calls on this connection has signed in, or it is
+// a trusted proxy's.
+func (c *Conn) Proven() bool { return c.standing() != unproven }
+
+func (c *Conn) standing() kind {
+	if c == nil {
+		return excepted
+	}
+	c.listener.mu.Lock()
+	defer c.listener.mu.Unlock()
+	return c.place.kind
+}
+
+// maxPause bounds one pause, so that a connection still notices its end.
+const maxPause = time.Second
+
+// Pause has the connection read nothing for a while, at most a second: what its
+// caller sends too fast stays at their end. A shared one goes on.
+func (c *Conn) Pause(d time.Duration) {
+	if c == nil || c.Shared() {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if until := time.Now().Add(min(d, maxPause)); until.After(c.pause) {
+		c.pause = until
+	}
+}
+
+// Read implements net.Conn.
+func (c *Conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.mu.Lock()
+	rest := time.Until(c.pause)
+	paused := !c.pause.IsZero()
+	if paused && rest <= 0 {
+		c.pause = time.Time{}
+	}
+	c.mu.Unlock()
+	if rest > 0 && err == nil {
+		timer := time.NewTimer(rest)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-c.closed:
+		}
+	}
+	return n, err
+}
+
+// Close implements net.Conn.
+func (c *Conn) Close() error {
+	c.once.Do(func() {
+		close(c.closed)
+		c.listener.mu.Lock()
+		defer c.listener.mu.Unlock()
+		c.listener.drop(c)
+	})
+	return c.Conn.Close()
+}
+
+// RemoteAddr implements net.Conn. Servers hand on the address where they do not hand
+// on the connection: [ConnOf] finds the one by the other.
+func (c *Conn) RemoteAddr() net.Addr { return addr{c.Conn.RemoteAddr(), c} }
+
+type addr struct {
+	net.Addr
+	conn *Conn
+}
+
+// ConnOf returns the connection of which an address is the other end, or nil where
+// it is none of a [Listener]'s.
+func ConnOf(at net.Addr) *Conn {
+	if a, ok := at.(addr); ok {
+		return a.conn
+	}
+	return nil
+}

@@ -1,0 +1,62 @@
+package fair
+
+import (
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// rememberedCallers bounds each of the two generations of [Rates]: about 5 MB when
+// both are full.
+const rememberedCallers = 20_000
+
+// Rates gives each caller a bucket of tokens that fills at a rate. The memory is
+// bounded: buckets live in a young and an old generation; when the young one is full
+// it becomes the old one and the former old one is forgotten. A forgotten caller
+// begins with a full bucket, so a flood of new ones makes the limit looser, never
+// the memory larger.
+type Rates struct {
+	rate     rate.Limit
+	burst    int
+	capacity int
+
+	mu         sync.Mutex
+	young, old map[string]*rate.Limiter
+}
+
+// NewRates allows perSecond on average and burst at once; 0 per second allows
+// everything.
+func NewRates(perSecond float64, burst int) *Rates {
+	return &Rates{rate: rate.Limit(perSecond), burst: max(burst, 1), capacity: rememberedCallers, young: make(map[string]*rate.Limiter)}
+}
+
+// Take uses one token of the caller's bucket. Without one it returns how long the
+// caller should wait.
+func (r *Rates) Take(caller string, now time.Time) (wait time.Duration) {
+	if r.rate == 0 {
+		return 0
+	}
+	reservation := r.bucket(caller).ReserveN(now, 1)
+	if wait = reservation.DelayFrom(now); wait > 0 {
+		reservation.CancelAt(now)
+	}
+	return wait
+}
+
+func (r *Rates) bucket(caller string) *rate.Limiter {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	bucket, ok := r.young[caller]
+	if ok {
+		return bucket
+	}
+	if bucket, ok = r.old[caller]; !ok {
+		bucket = rate.NewLimiter(r.rate, r.burst)
+	}
+	if len(r.young) >= r.capacity {
+		r.old, r.young = r.young, make(map[string]*rate.Limiter)
+	}
+	r.young[caller] = bucket
+	return bucket
+}

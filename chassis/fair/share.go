@@ -1,0 +1,78 @@
+package fair
+
+import (
+	"container/list"
+	"sync"
+)
+
+// Shares counts what each caller has under way and refuses what is over a limit.
+type Shares struct {
+	limit int
+
+	mu    sync.Mutex
+	taken map[string]int
+}
+
+// NewShares allows each caller limit at once; 0 sets no limit.
+func NewShares(limit int) *Shares { return &Shares{limit: limit, taken: make(map[string]int)} }
+
+// Take reports whether the caller may have one more. If so, Give must follow.
+func (s *Shares) Take(caller string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.limit > 0 && s.taken[caller] >= s.limit {
+		return false
+	}
+	s.taken[caller]++
+	return true
+}
+
+// Give gives one back.
+func (s *Shares) Give(caller string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.taken[caller]--; s.taken[caller] <= 0 {
+		delete(s.taken, caller)
+	}
+}
+
+// Queue has what waits for its caller: a request that has begun and is not whole.
+// One too many ends the oldest that the same caller has.
+type Queue struct {
+	limit int
+
+	mu      sync.Mutex
+	waiting map[string]*list.List
+}
+
+// NewQueue lets each caller keep limit waiting; 0 sets no limit.
+func NewQueue(limit int) *Queue { return &Queue{limit: limit, waiting: make(map[string]*list.List)} }
+
+// Enter lets one wait. end is called, once at most and from another's call, if it
+// must give way. leave must be called when it waits no more; it may be called again.
+func (q *Queue) Enter(caller string, end func()) (leave func()) {
+	q.mu.Lock()
+	all := q.waiting[caller]
+	if all == nil {
+		all = list.New()
+		q.waiting[caller] = all
+	}
+	entry := all.PushBack(end)
+	var oldest *list.Element
+	if q.limit > 0 && all.Len() > q.limit {
+		oldest = all.Front()
+		all.Remove(oldest)
+	}
+	q.mu.Unlock()
+	if oldest != nil {
+		oldest.Value.(func())() //nolint:forcetypeassert // put there above
+	}
+	return func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		all.Remove(entry) // nothing if it is gone
+		if all.Len() == 0 && q.waiting[caller] == all {
+			delete(q.waiting, caller)
+		}
+	}
+}

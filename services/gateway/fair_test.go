@@ -1,0 +1,521 @@
+package gateway
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+)
+
+const (
+	listConversations = "/messagerie.messaging.v1.MessagingService/ListConversations"
+	getTaxonomy       = "/messagerie.taxonomy.v1.TaxonomyService/GetTaxonomy"
+)
+
+// silent opens a stream and sends no request on it.
+func silent(t *testing.T, conn *grpc.ClientConn, ctx context.Context, method string) grpc.ClientStream { //nolint:revive // t comes first here
+	t.Helper()
+	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true}, method)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stream
+}
+
+// answered fails the test unless a member's call is answered, by either protocol.
+func answered(t *testing.T, s *stack) {
+	t.Helper()
+	if err := s.grpc.Invoke(s.as(t, "member"), listConversations, &emptypb.Empty{}, &emptypb.Empty{}); err != nil {
+		t.Errorf("another's call by gRPC: %v", err)
+	}
+	if got := s.rest(t, "member", "GET", "/v1/conversations", ""); got.code != http.StatusOK {
+		t.Errorf("another's call by REST: %d %s", got.code, got.body)
+	}
+}
+
+// A request that does not come takes nobody's slot, ends with the time of its call,
+// and gives way to newer ones of the same caller.
+func TestSilentStreams(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(cfg *Config) { cfg.MaxConcurrent, cfg.CallsPerCaller, cfg.CallTimeout = 1, 3, time.Second })
+	answered(t, s) // whose token is known from now on
+	attacker := dial(t, s.grpc.Target())
+	var streams []grpc.ClientStream
+	for range 4 {
+		streams = append(streams, silent(t, attacker, t.Context(), getTaxonomy))
+	}
+	answered(t, s)
+	if err := streams[0].RecvMsg(&emptypb.Empty{}); status.Code(err) != codes.Canceled {
+		t.Errorf("the oldest of too many: %v", err)
+	}
+	for i, stream := range streams[1:] {
+		if err := stream.RecvMsg(&emptypb.Empty{}); status.Code(err) != codes.DeadlineExceeded {
+			t.Errorf("silent stream %d: %v", i+1, err)
+		}
+	}
+	// The same of a stream with many answers, and of a caller who has signed in.
+	watch := silent(t, attacker, s.as(t, "member"), messagingpb.MessagingService_WatchConversations_FullMethodName)
+	if err := watch.RecvMsg(&emptypb.Empty{}); status.Code(err) != codes.Canceled {
+		t.Errorf("silent watch: %v", err)
+	}
+}
+
+// A body that comes slowly takes no slot, and ends with the time of its call.
+func TestSlowBodies(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(cfg *Config) { cfg.MaxConcurrent, cfg.CallsPerCaller, cfg.CallTimeout = 1, 3, time.Second })
+	open := func() *bufio.Reader {
+		conn := dialTCP(t, s.url)
+		write(t, conn, "POST /v1/conversations HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+s.tokens["member"]+
+			"\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
+		return bufio.NewReader(conn)
+	}
+	var slow []*bufio.Reader
+	for range 4 {
+		slow = append(slow, open())
+	}
+	answered(t, s)
+	reasons := make(map[string]int)
+	for _, reader := range slow {
+		resp, err := http.ReadResponse(reader, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		reasons[reasonOf(reply{resp.StatusCode, resp.Header, string(text)}.status(t))]++
+	}
+	if reasons["REQUEST_TOO_SLOW"] != 1 || reasons["BODY_UNREADABLE"] != 3 {
+		t.Errorf("slow bodies are answered %v", reasons)
+	}
+}
+
+func dialTCP(t *testing.T, url string) net.Conn {
+	t.Helper()
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(t.Context(), "tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+func write(t *testing.T, conn net.Conn, text string) {
+	t.Helper()
+	if _, err := io.WriteString(conn, text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSlowReports(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	var conns []net.Conn
+	for range reportsBegun + 1 {
+		conn := dialTCP(t, s.url)
+		write(t, conn, "POST /webhooks/sendgrid HTTP/1.1\r\nHost: x\r\nX-Twilio-Email-Event-Webhook-Signature: x\r\nContent-Length: 100\r\n\r\n[")
+		conns = append(conns, conn)
+	}
+	// One of them has given way; which one is for the scheduler to say.
+	ended := make(chan int, len(conns))
+	for _, conn := range conns {
+		go func() {
+			if resp, err := http.ReadResponse(bufio.NewReader(conn), nil); err == nil {
+				resp.Body.Close()
+				ended <- resp.StatusCode
+			}
+		}()
+	}
+	if code := <-ended; code != http.StatusBadRequest {
+		t.Errorf("the slowest report is answered %d", code)
+	}
+}
+
+func TestLargeHeads(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	large := strings.Repeat("x", 20<<10)
+	if err := dial(t, s.grpc.Target()).Invoke(s.as(t, "member", "x-large", large), listConversations, &emptypb.Empty{}, &emptypb.Empty{}); err == nil {
+		t.Error("20 KiB of metadata are taken")
+	}
+	// The connection may be reset before the refusal is read.
+	conn := dialTCP(t, s.url)
+	write(t, conn, "GET /livez HTTP/1.1\r\nHost: x\r\nX-Large: "+large+large+"\r\n\r\n")
+	if resp, err := http.ReadResponse(bufio.NewReader(conn), nil); err == nil {
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+			t.Errorf("40 KiB of headers: %d", resp.StatusCode)
+		}
+	}
+	// What passes leaves room for the services' own bound.
+	_ = s.take()
+	err := s.grpc.Invoke(s.as(t, "member", "accept-language", strings.Repeat("fr,", 2000), "idempotency-key", strings.Repeat("k", 2000)), listConversations, &emptypb.Empty{}, &emptypb.Empty{})
+	if err != nil {
+		t.Errorf("6 KiB of languages: %v", err)
+	}
+	passed := s.take()[0].metadata
+	for key, most := range map[string]int{"accept-language": 256, "idempotency-key": 128} {
+		if got := passed.Get(key); len(got) != 1 || len(got[0]) != most {
+			t.Errorf("%s passes with %d bytes", key, len(strings.Join(got, "")))
+		}
+	}
+}
+
+// Whatever is refused counts, and what somebody does who has signed in counts against
+// them wherever they do it.
+func TestRefusalsCount(t *testing.T) {
+	t.Parallel()
+	once := func(cfg *Config) {
+		cfg.RatePerAddress, cfg.BurstPerAddress, cfg.RatePerCaller, cfg.BurstPerCaller = 0.01, 1, 0.01, 1
+	}
+	for name, row := range map[string]struct{ caller, verb, path string }{
+		"no token":      {"nobody", "GET", "/v1/conversations"},
+		"bad token":     {"garbage", "GET", "/v1/conversations"},
+		"wrong kind":    {"agent", "GET", "/v1/conversations"},
+		"no such path":  {"nobody", "GET", "/v1/nothing"},
+		"bad token too": {"garbage", "GET", "/v1/nothing"},
+		"wrong method":  {"nobody", "DELETE", "/v1/conversations"},
+		"health":        {"nobody", "GET", "/livez"},
+		"the document":  {"nobody", "GET", "/openapi.json"},
+		"public":        {"member", "GET", "/v1/taxonomy?audience=PARTICULIER"},
+	} {
+		s := start(t, once)
+		if got := s.rest(t, row.caller, row.verb, row.path, ""); got.code == http.StatusTooManyRequests {
+			t.Errorf("%s: the first is refused: %s", name, got.body)
+		}
+		if got := s.rest(t, row.caller, row.verb, row.path, ""); got.code != http.StatusTooManyRequests || got.header.Get("Retry-After") == "" {
+			t.Errorf("%s: the second is answered %d %s", name, got.code, got.body)
+		}
+		// Those are this caller's own.
+		other := map[string]string{"agent": "member", "member": "agent", "nobody": "supervisor", "garbage": "supervisor"}[row.caller]
+		if got := s.rest(t, other, "GET", "/v1/taxonomy?audience=PARTICULIER", ""); got.code != http.StatusOK {
+			t.Errorf("%s: another is answered %d %s", name, got.code, got.body)
+		}
+	}
+	s := start(t, once)
+	for i, want := range []codes.Code{codes.Unimplemented, codes.ResourceExhausted} {
+		if err := s.grpc.Invoke(t.Context(), "/no.such/Method", &emptypb.Empty{}, &emptypb.Empty{}); status.Code(err) != want {
+			t.Errorf("unknown method, time %d: %v", i, err)
+		}
+	}
+	if _, err := healthpb.NewHealthClient(s.grpc).Check(t.Context(), &healthpb.HealthCheckRequest{}); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("health after that: %v", err)
+	}
+}
+
+func TestHealthIsNotWatched(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(cfg *Config) { cfg.Reflection, cfg.CallTimeout = true, time.Second })
+	watch, err := healthpb.NewHealthClient(s.grpc).Watch(t.Context(), &healthpb.HealthCheckRequest{})
+	if err == nil {
+		_, err = watch.Recv()
+	}
+	if status.Code(err) != codes.Unimplemented {
+		t.Errorf("a watch of health: %v", err)
+	}
+	// A stream of reflection has the time of a call.
+	stream := silent(t, s.grpc, t.Context(), "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
+	if err := stream.RecvMsg(&emptypb.Empty{}); status.Code(err) != codes.DeadlineExceeded {
+		t.Errorf("a silent stream of reflection: %v", err)
+	}
+}
+
+// One caller has a number of calls and streams; another has their own.
+func TestSharesOfCallers(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(cfg *Config) { cfg.CallsPerCaller, cfg.StreamsPerCaller = 2, 1 })
+	arrived, release := make(chan struct{}, 8), make(chan struct{})
+	s.submit = func(context.Context, *messagingpb.SubmitMessageRequest) (*messagingpb.SubmitMessageResponse, error) {
+		arrived <- struct{}{}
+		<-release
+		return &messagingpb.SubmitMessageResponse{}, nil
+	}
+	s.watch = func(ctx context.Context, send func(*messagingpb.WatchConversationsResponse) error) error {
+		_ = send(&messagingpb.WatchConversationsResponse{})
+		<-ctx.Done()
+		return nil
+	}
+	client := messagingpb.NewMessagingServiceClient(s.grpc)
+	answers := make(chan error, 2)
+	for range 2 {
+		go func() {
+			_, err := client.SubmitMessage(s.as(t, "member"), &messagingpb.SubmitMessageRequest{Audience: 1, Theme: "x"})
+			answers <- err
+		}()
+		<-arrived
+	}
+	if got := s.rest(t, "member", "GET", "/v1/conversations", ""); got.code != http.StatusTooManyRequests || reasonOf(got.status(t)) != "CALLS_TOO_MANY" {
+		t.Errorf("a third call: %d %s", got.code, got.body)
+	}
+	if err := s.grpc.Invoke(s.as(t, "agent"), "/messagerie.messaging.v1.AgentService/ListQueue", &emptypb.Empty{}, &emptypb.Empty{}); err != nil {
+		t.Errorf("another's call: %v", err)
+	}
+	close(release)
+	for range 2 {
+		if err := <-answers; err != nil {
+			t.Errorf("what was under way: %v", err)
+		}
+	}
+	ctx, end := context.WithCancel(s.as(t, "member"))
+	first, err := client.WatchConversations(ctx, &messagingpb.WatchConversationsRequest{})
+	if err == nil {
+		_, err = first.Recv()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := s.rest(t, "member", "GET", "/v1/conversations:watch", ""); got.code != http.StatusTooManyRequests || reasonOf(got.status(t)) != "STREAMS_TOO_MANY" {
+		t.Errorf("a second watch: %d %s", got.code, got.body)
+	}
+	// The place of one that has ended is free.
+	end()
+	_, _ = first.Recv()
+	for t.Context().Err() == nil {
+		again, err := client.WatchConversations(s.as(t, "member"), &messagingpb.WatchConversationsRequest{})
+		if err == nil {
+			_, err = again.Recv()
+		}
+		if err == nil {
+			break
+		}
+		if status.Code(err) != codes.ResourceExhausted {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Connections that say nothing keep nobody out: the oldest of the same address gives
+// way, and those on which somebody has signed in stay.
+func TestSilentConnections(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(cfg *Config) { cfg.ConnectionsPerAddress, cfg.MaxConnections = 4, 20 })
+	answered(t, s)
+	target := s.grpc.Target()
+	var first net.Conn
+	for i := range 100 {
+		conn := dialTCP(t, s.url)
+		dialTCP(t, target)
+		if i == 0 {
+			first = conn
+		}
+	}
+	answered(t, s)
+	if _, err := first.Read(make([]byte, 1)); !errors.Is(err, io.EOF) && !strings.Contains(err.Error(), "reset") {
+		t.Errorf("the oldest silent connection: %v", err)
+	}
+}
+
+// rawConn is an HTTP/2 connection whose other end may send what it likes.
+type rawConn struct {
+	t      *testing.T
+	framer *http2.Framer
+	head   bytes.Buffer
+	hpack  *hpack.Encoder
+	next   uint32
+}
+
+// dialRaw connects and says how much may be sent on each stream.
+func dialRaw(t *testing.T, addr string, window uint32) *rawConn {
+	t.Helper()
+	conn := dialTCP(t, addr)
+	write(t, conn, http2.ClientPreface)
+	c := &rawConn{t: t, framer: http2.NewFramer(conn, conn), next: 1}
+	c.hpack, c.framer.ReadMetaHeaders = hpack.NewEncoder(&c.head), hpack.NewDecoder(4096, nil)
+	if err := c.framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: window}); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// call sends a call for the first audience.
+func (c *rawConn) call(method string) (stream uint32) {
+	c.t.Helper()
+	c.head.Reset()
+	for _, field := range [][2]string{
+		{":method", "POST"}, {":scheme", "http"}, {":path", method}, {":authority", "x"}, {"content-type", "application/grpc"}, {"te", "trailers"},
+	} {
+		_ = c.hpack.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]}) // to memory
+	}
+	stream = c.next
+	c.next += 2
+	if err := c.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: c.head.Bytes(), EndHeaders: true}); err != nil {
+		c.t.Fatal(err)
+	}
+	if err := c.framer.WriteData(stream, true, []byte{0, 0, 0, 0, 2, 0x08, 0x01}); err != nil {
+		c.t.Fatal(err)
+	}
+	return stream
+}
+
+// ends returns the gRPC status with which a stream ends.
+func (c *rawConn) ends(stream uint32) string {
+	c.t.Helper()
+	for {
+		frame, err := c.framer.ReadFrame()
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if head, ok := frame.(*http2.MetaHeadersFrame); ok && head.StreamID == stream && head.StreamEnded() {
+			for _, field := range head.Fields {
+				if field.Name == "grpc-status" {
+					return field.Value
+				}
+			}
+		}
+	}
+}
+
+// Answers that are not read are bounded, whoever does not read them.
+func TestUnreadAnswers(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.label = strings.Repeat("x", 100<<10)
+	attacker := dialRaw(t, s.grpc.Target(), 0)
+	// Each call comes after the answer of the one before is given to the connection.
+	for i := range 4 {
+		attacker.call(getTaxonomy)
+		for t.Context().Err() == nil && len(s.peek()) <= i {
+		}
+	}
+	if got := attacker.ends(attacker.call(getTaxonomy)); got != "8" {
+		t.Errorf("a call while 400 KiB wait to be read ends with status %s", got)
+	}
+	answered(t, s)
+}
+
+// A caller who reads gets everything, however much that is in all.
+func TestReadAnswersAreUnbounded(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.label = strings.Repeat("x", 200<<10)
+	client := taxonomypb.NewTaxonomyServiceClient(s.grpc)
+	for i := range 20 {
+		if _, err := client.GetTaxonomy(t.Context(), &taxonomypb.GetTaxonomyRequest{Audience: 1}); err != nil {
+			t.Fatalf("answer %d: %v", i, err)
+		}
+	}
+}
+
+func TestLedgerCountsFrames(t *testing.T) {
+	t.Parallel()
+	var wire bytes.Buffer
+	framer := http2.NewFramer(&wire, nil)
+	_ = framer.WriteSettings() // to memory, as all of these
+	_ = framer.WriteData(1, false, make([]byte, 70))
+	_ = framer.WritePing(false, [8]byte{})
+	_ = framer.WriteData(3, true, nil)
+	_ = framer.WriteData(5, true, make([]byte, 9000))
+	for _, size := range []int{1, 3, 8, 9, 10, 100, wire.Len()} {
+		conn := &measured{ledger: &ledger{}}
+		for rest := wire.Bytes(); len(rest) > 0; {
+			n := min(size, len(rest))
+			conn.count(rest[:n])
+			rest = rest[n:]
+		}
+		if got := conn.ledger.sent.Load(); got != 9070 {
+			t.Errorf("in pieces of %d bytes: %d bytes of data are counted, want 9070", size, got)
+		}
+	}
+}
+
+// A drain ends the watches that are open, and is not held up by them.
+func TestDrainEndsWatches(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.watch = func(ctx context.Context, send func(*messagingpb.WatchConversationsResponse) error) error {
+		_ = send(&messagingpb.WatchConversationsResponse{})
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	watch, err := messagingpb.NewMessagingServiceClient(s.grpc).WatchConversations(s.as(t, "member"), &messagingpb.WatchConversationsRequest{})
+	if err == nil {
+		_, err = watch.Recv()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/v1/conversations:watch", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+s.tokens["member"])
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewReader(resp.Body)
+	if _, err := lines.ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	s.stop() // fails the test when the drain takes its whole time, which is 10 s
+	if _, err := watch.Recv(); !errors.Is(err, io.EOF) {
+		t.Errorf("the watch by gRPC ends with %v", err)
+	}
+	if rest, err := io.ReadAll(lines); err != nil || len(rest) > 0 {
+		t.Errorf("the watch by REST ends with %q, %v", rest, err)
+	}
+}
+
+func TestReadiness(t *testing.T) {
+	t.Parallel()
+	away := errors.New("away")
+	all := map[string]func(context.Context) error{taxonomy: nil, messaging: nil, notifier: nil}
+	for name, row := range map[string]struct {
+		once, patient bool
+		faults        map[string]error
+		ready         bool
+	}{
+		"at the start, all there":          {false, true, nil, true},
+		"at the start, one missing":        {false, true, map[string]error{notifier: away}, false},
+		"at the start, issuers missing":    {false, true, map[string]error{"issuers": away}, false},
+		"out of patience, one missing":     {false, false, map[string]error{notifier: away}, true},
+		"out of patience, issuers missing": {false, false, map[string]error{"issuers": away}, false},
+		"later, two missing":               {true, false, map[string]error{notifier: away, messaging: away, "issuers": away}, true},
+		"later, all missing":               {true, false, map[string]error{notifier: away, messaging: away, taxonomy: away}, false},
+	} {
+		r := &readiness{services: all, once: row.once, began: time.Now()}
+		if row.patient {
+			r.patience = time.Hour
+		}
+		if err := r.judge(row.faults); (err == nil) != row.ready {
+			t.Errorf("%s: %v, want ready %t", name, err, row.ready)
+		}
+	}
+}
+
+// Many who ask whether the gateway is ready are one question to the services.
+func TestReadinessIsAskedOnce(t *testing.T) {
+	t.Parallel()
+	asked := make(chan struct{}, 100)
+	r := &readiness{services: map[string]func(context.Context) error{messaging: func(context.Context) error {
+		asked <- struct{}{}
+		return nil
+	}}, issuers: func(context.Context) error { return nil }}
+	for range 100 {
+		if err := r.check(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(asked) != 1 {
+		t.Errorf("the service was asked %d times", len(asked))
+	}
+}

@@ -1,0 +1,141 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+	"google.golang.org/grpc"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+)
+
+const (
+	// readyKept is how long an answer to "ready?" is good: whoever asks more often asks
+	// nobody behind the gateway.
+	readyKept = time.Second
+	// readyTimeout bounds one look at everything, below the second of a probe.
+	readyTimeout = 700 * time.Millisecond
+)
+
+// readiness decides whether the gateway should be sent calls.
+//
+// What is promised: a gateway that says it is ready for the first time has been
+// answered by every service over the connection that calls will take, and by every
+// issuer, so that the first call does not fail. After that it is unready only while
+// it could serve nothing at all: taking all gateways away because one service is
+// missing would make an outage of everything of it.
+//
+// When it breaks: a service that is missing for longer than the patience at the
+// gateway's start is not waited for, or its outage would keep new gateways from
+// coming up. A service may go away right after an answer.
+type readiness struct {
+	services map[string]func(context.Context) error
+	issuers  func(context.Context) error
+	// began is when patience begins to run out.
+	began    time.Time
+	patience time.Duration
+
+	asking singleflight.Group
+	mu     sync.Mutex
+	// once: it has been ready before.
+	once bool
+	at   time.Time
+	last error
+}
+
+func newReadiness(backends map[string]*grpc.ClientConn, issuers func(context.Context) error, patience time.Duration) *readiness {
+	r := &readiness{services: make(map[string]func(context.Context) error), issuers: issuers, began: time.Now(), patience: patience}
+	for name, conn := range backends {
+		r.services[name] = serving(conn)
+	}
+	return r
+}
+
+// check returns what keeps the gateway from being ready. Many who ask at once, or
+// within a second, get one answer.
+func (r *readiness) check(ctx context.Context) error {
+	if err, fresh := r.kept(); fresh {
+		return err
+	}
+	asked := r.asking.DoChan("", func() (any, error) {
+		// Not the caller's: others wait for the answer too.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readyTimeout)
+		defer cancel()
+		err := r.ask(ctx)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.at, r.last = time.Now(), err
+		return nil, err
+	})
+	select {
+	case answer := <-asked:
+		return answer.Err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (r *readiness) kept() (err error, fresh bool) { //nolint:revive // not an error of its own
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.last, !r.at.IsZero() && time.Since(r.at) < readyKept
+}
+
+// ask asks every service and issuer at once.
+func (r *readiness) ask(ctx context.Context) error {
+	checks := maps.Clone(r.services)
+	checks["issuers"] = r.issuers
+	var mu sync.Mutex
+	faults := make(map[string]error)
+	var group sync.WaitGroup
+	for name, check := range checks {
+		group.Go(func() {
+			if err := check(ctx); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				faults[name] = fmt.Errorf("%s: %w", name, err)
+			}
+		})
+	}
+	group.Wait()
+	return r.judge(faults)
+}
+
+// judge applies the rule.
+func (r *readiness) judge(faults map[string]error) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, issuersAway := faults["issuers"]
+	answering := 0
+	for name := range r.services {
+		if faults[name] == nil {
+			answering++
+		}
+	}
+	patient := !r.once && time.Since(r.began) < r.patience
+	if len(faults) == 0 || !patient && answering > 0 && (r.once || !issuersAway) {
+		r.once = true
+		return nil
+	}
+	return errors.Join(slices.Collect(maps.Values(faults))...)
+}
+
+// serving asks a service whether it serves.
+func serving(conn *grpc.ClientConn) func(context.Context) error {
+	client := healthpb.NewHealthClient(conn)
+	return func(ctx context.Context) error {
+		resp, err := client.Check(ctx, &healthpb.HealthCheckRequest{})
+		if err != nil {
+			return fmt.Errorf("asking for its health: %w", err)
+		}
+		if resp.GetStatus() != healthpb.HealthCheckResponse_SERVING {
+			return fmt.Errorf("is %s", resp.GetStatus())
+		}
+		return nil
+	}
+}
