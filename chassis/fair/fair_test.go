@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -39,13 +40,13 @@ type site struct {
 	t *testing.T
 	*Listener
 	arrivals chan net.Conn
-	closed   int
+	closed   atomic.Int64
 }
 
 func newSite(t *testing.T, limits Limits) *site {
 	t.Helper()
 	s := &site{t: t, arrivals: make(chan net.Conn, 1)}
-	limits.Closed = func() { s.closed++ }
+	limits.Closed = func() { s.closed.Add(1) }
 	s.Listener = Listen(&port{s.arrivals}, limits)
 	return s
 }
@@ -97,8 +98,8 @@ func TestTheOldestGivesWay(t *testing.T) {
 			t.Errorf("%s: open is %t", name, got)
 		}
 	}
-	if s.Open() != 4 || s.closed != 1 {
-		t.Errorf("%d are open and %d were closed, want 4 and 1", s.Open(), s.closed)
+	if s.Open() != 4 || s.closed.Load() != 1 {
+		t.Errorf("%d are open and %d were closed, want 4 and 1", s.Open(), s.closed.Load())
 	}
 	// The same person from elsewhere: three are one too many.
 	for _, address := range []string{"192.0.2.8:1", "192.0.2.9:1"} {
@@ -234,7 +235,7 @@ func TestConnOf(t *testing.T) {
 // Whatever happens at once, the books are right in the end.
 func TestListenerAtOnce(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, Limits{Unproven: 3, PerCaller: 3, Shared: 3, Most: 20})
+	s := newSite(t, Limits{Unproven: 3, PerCaller: 3, Shared: 3})
 	var group sync.WaitGroup
 	for i := range 300 {
 		conn, _ := s.arrive(fmt.Sprintf("192.0.2.%d:%d", i%5, i+1))
@@ -270,6 +271,31 @@ func TestAddress(t *testing.T) {
 	} {
 		if got := Address(netip.MustParseAddr(ip)); got != want {
 			t.Errorf("%s: %s, want %s", ip, got, want)
+		}
+	}
+}
+
+func TestClient(t *testing.T) {
+	t.Parallel()
+	b := Bounds{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}
+	for _, row := range []struct {
+		name, peer string
+		forwarded  []string
+		want       string
+	}{
+		{"direct", "192.0.2.7:443", nil, "192.0.2.7"},
+		{"a stranger's claim is not believed", "192.0.2.7:443", []string{"198.51.100.1"}, "192.0.2.7"},
+		{"a proxy's is", "10.1.1.1:443", []string{"198.51.100.1"}, "198.51.100.1"},
+		{"only the last hop is", "10.1.1.1:443", []string{"203.0.113.9, 198.51.100.1"}, "198.51.100.1"},
+		{"through two proxies", "10.1.1.1:443", []string{"203.0.113.9", "198.51.100.1, 10.2.2.2"}, "198.51.100.1"},
+		{"nonsense", "10.1.1.1:443", []string{"unknown"}, "10.1.1.1"},
+		{"proxies alone", "10.1.1.1:443", []string{"10.2.2.2"}, "10.2.2.2"},
+		{"IPv6 by network", "[2001:db8:1:2:3:4:5:6]:443", nil, "2001:db8:1:2::/64"},
+		{"IPv4 in IPv6", "[::ffff:192.0.2.7]:443", nil, "192.0.2.7"},
+		{"not an address", "bufconn", nil, "bufconn"},
+	} {
+		if got := b.Client(row.peer, row.forwarded); got != row.want {
+			t.Errorf("%s: %q, want %q", row.name, got, row.want)
 		}
 	}
 }
@@ -354,5 +380,21 @@ func TestQueue(t *testing.T) {
 	enterOther()
 	if n := len(q.waiting); n != 1 {
 		t.Errorf("%d callers are remembered, want 1", n)
+	}
+}
+
+func TestBounds_AllFaultsAtOnce(t *testing.T) {
+	t.Parallel()
+	if err := (Bounds{RatePerCaller: 1, BurstPerCaller: 1}).Validate(); err != nil {
+		t.Error(err)
+	}
+	err := Bounds{RatePerCaller: -1, RatePerAddress: 1, MaxStreams: -1, MaxConnections: -1}.Validate()
+	for _, want := range []string{"RATE_PER_CALLER", "BURST_PER_ADDRESS", "MAX_STREAMS", "MAX_CONNECTIONS"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s is not in %v", want, err)
+		}
+	}
+	if Slots(0) != nil || cap(Slots(3)) != 3 {
+		t.Error("slots are not as many as asked for")
 	}
 }

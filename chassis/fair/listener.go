@@ -4,7 +4,6 @@ import (
 	"container/list"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 )
@@ -19,7 +18,8 @@ type Limits struct {
 	Most int
 	// Trusted are networks of proxies whose connections are the callers of many.
 	Trusted []netip.Prefix
-	// Closed is told of each connection that is closed to make room; may be nil.
+	// Closed is told of each connection that is closed to make room, by several at
+	// once; may be nil.
 	Closed func()
 }
 
@@ -77,7 +77,7 @@ func (l *Listener) admit(raw net.Conn) *Conn {
 	address, ip := addressOf(raw.RemoteAddr())
 	c := &Conn{Conn: raw, listener: l, address: address, closed: make(chan struct{})}
 	at := place{unproven, address}
-	if slices.ContainsFunc(l.limits.Trusted, func(network netip.Prefix) bool { return network.Contains(ip) }) {
+	if contains(l.limits.Trusted, ip) {
 		at.kind = excepted
 	}
 	l.mu.Lock()

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
-	"net/netip"
-	"strings"
 	"sync"
 	"time"
 
@@ -73,7 +71,8 @@ type door struct {
 	// answers stream; nil sets no limit.
 	slots, streams chan struct{}
 	timeout        time.Duration
-	proxies        []netip.Prefix
+	// address is what a caller who has not signed in counts against.
+	address func(peer string, forwardedFor []string) string
 	// draining is done when the process drains: streams without an end of their own
 	// are ended then.
 	draining context.Context //nolint:containedctx // a moment in the process's life
@@ -246,34 +245,6 @@ func (d *door) deadline(ctx context.Context) (context.Context, context.CancelFun
 		}
 	}
 	return context.WithDeadline(ctx, limit)
-}
-
-// address is what an unknown caller is counted by, see [fair.Address]. Only a proxy of the configured networks is believed
-// about whom it forwards, and only about the last hop before it.
-func (d *door) address(peer string, forwardedFor []string) string {
-	addr, err := netip.ParseAddrPort(peer)
-	if err != nil {
-		return peer
-	}
-	ip := addr.Addr().Unmap()
-	hops := strings.Split(strings.Join(forwardedFor, ","), ",")
-	for len(hops) > 0 && d.isProxy(ip) {
-		hop, err := netip.ParseAddr(strings.TrimSpace(hops[len(hops)-1]))
-		if err != nil {
-			break
-		}
-		ip, hops = hop.Unmap(), hops[:len(hops)-1]
-	}
-	return fair.Address(ip)
-}
-
-func (d *door) isProxy(ip netip.Addr) bool {
-	for _, network := range d.proxies {
-		if network.Contains(ip) {
-			return true
-		}
-	}
-	return false
 }
 
 // told turns the error of a call to a service into what the caller may know. An

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -235,31 +234,6 @@ func TestRateLimit(t *testing.T) {
 	}
 	if want := []codes.Code{codes.Unauthenticated, codes.Unauthenticated, codes.ResourceExhausted}; !slices.Equal(refusals, want) {
 		t.Errorf("strangers: %v, want %v", refusals, want)
-	}
-}
-
-func TestAddress(t *testing.T) {
-	t.Parallel()
-	d := &door{proxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}
-	for _, row := range []struct {
-		name, peer string
-		forwarded  []string
-		want       string
-	}{
-		{"direct", "192.0.2.7:443", nil, "192.0.2.7"},
-		{"a stranger's claim is not believed", "192.0.2.7:443", []string{"198.51.100.1"}, "192.0.2.7"},
-		{"a proxy's is", "10.1.1.1:443", []string{"198.51.100.1"}, "198.51.100.1"},
-		{"only the last hop is", "10.1.1.1:443", []string{"203.0.113.9, 198.51.100.1"}, "198.51.100.1"},
-		{"through two proxies", "10.1.1.1:443", []string{"203.0.113.9", "198.51.100.1, 10.2.2.2"}, "198.51.100.1"},
-		{"nonsense", "10.1.1.1:443", []string{"unknown"}, "10.1.1.1"},
-		{"proxies alone", "10.1.1.1:443", []string{"10.2.2.2"}, "10.2.2.2"},
-		{"IPv6 by network", "[2001:db8:1:2:3:4:5:6]:443", nil, "2001:db8:1:2::/64"},
-		{"IPv4 in IPv6", "[::ffff:192.0.2.7]:443", nil, "192.0.2.7"},
-		{"not an address", "bufconn", nil, "bufconn"},
-	} {
-		if got := d.address(row.peer, row.forwarded); got != row.want {
-			t.Errorf("%s: %q, want %q", row.name, got, row.want)
-		}
 	}
 }
 

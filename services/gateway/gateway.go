@@ -52,7 +52,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"time"
 
@@ -111,42 +110,17 @@ type Config struct {
 	// before it is ready with those that are there.
 	ReadyPatience time.Duration `env:"READY_PATIENCE" envDefault:"30s"`
 	// MaxConcurrent is how many calls that do not stream may wait for a service at
-	// once, MaxStreams how many streams may be open; the next is refused and told
-	// when to come again. 0 sets no limit.
+	// once; the next is refused and told when to come again. 0 sets no limit.
 	MaxConcurrent int `env:"MAX_CONCURRENT" envDefault:"512"`
-	MaxStreams    int `env:"MAX_STREAMS" envDefault:"900"`
 	// CallsPerCaller is how many of these calls one caller may have under way, and how
-	// many requests that are not whole yet; StreamsPerCaller how many streams. 0 sets
-	// no limit.
-	CallsPerCaller   int `env:"CALLS_PER_CALLER" envDefault:"64"`
-	StreamsPerCaller int `env:"STREAMS_PER_CALLER" envDefault:"16"`
-	// MaxConnections bounds the connections of each port. ConnectionsPerAddress is how
-	// many an address may have on which nobody has signed in, ConnectionsPerCaller how
-	// many somebody may have who has, SharedPerAddress how many an address may have on
-	// which several people call, such as a front end's or a load balancer's. One too
-	// many closes the oldest of the same caller. Those of TrustedProxies count for
-	// MaxConnections alone. 0 sets no limit.
-	MaxConnections        int `env:"MAX_CONNECTIONS" envDefault:"2048"`
-	ConnectionsPerAddress int `env:"CONNECTIONS_PER_ADDRESS" envDefault:"64"`
-	ConnectionsPerCaller  int `env:"CONNECTIONS_PER_CALLER" envDefault:"32"`
-	SharedPerAddress      int `env:"SHARED_PER_ADDRESS" envDefault:"256"`
-	// RatePerCaller is how many calls a second a signed-in caller may make on
-	// average, BurstPerCaller how many at once, of public methods too. 0 sets no
-	// limit.
-	RatePerCaller  float64 `env:"RATE_PER_CALLER" envDefault:"20"`
-	BurstPerCaller int     `env:"BURST_PER_CALLER" envDefault:"60"`
-	// RatePerAddress and BurstPerAddress are the same for requests without a valid
-	// token, whatever they ask for, by IP address (IPv6: by /64). An address may be a
-	// whole company.
-	RatePerAddress  float64 `env:"RATE_PER_ADDRESS" envDefault:"200"`
-	BurstPerAddress int     `env:"BURST_PER_ADDRESS" envDefault:"400"`
+	// many requests that are not whole yet. 0 sets no limit.
+	CallsPerCaller int `env:"CALLS_PER_CALLER" envDefault:"64"`
+	// Bounds are what else one caller may have.
+	fair.Bounds
 	// WebhookRate and WebhookBurst are the same for providers' reports, by IP
 	// address. Providers report in sets, from few addresses.
 	WebhookRate  float64 `env:"WEBHOOK_RATE" envDefault:"500"`
 	WebhookBurst int     `env:"WEBHOOK_BURST" envDefault:"1000"`
-	// TrustedProxies are the networks (CIDR, comma-separated) of the load
-	// balancers whose X-Forwarded-For is believed.
-	TrustedProxies []netip.Prefix `env:"TRUSTED_PROXIES"`
 
 	// CORSOrigins are the origins whose pages may call REST from a browser, such
 	// as "https://front.example.org". None by default.
@@ -157,25 +131,17 @@ type Config struct {
 
 // Validate returns every fault at once.
 func (cfg Config) Validate() error {
-	faults := []error{cfg.MTLS.Validate()}
+	faults := []error{cfg.MTLS.Validate(), cfg.Bounds.Validate()}
 	fault := func(wrong bool, text string, args ...any) {
 		if wrong {
 			faults = append(faults, fmt.Errorf(text, args...))
 		}
 	}
 	fault((cfg.TLSCertPath == "") != (cfg.TLSKeyPath == ""), "TLS_CERT_PATH and TLS_KEY_PATH go together: one is missing")
-	for name, n := range map[string]int{
-		"MAX_CONCURRENT": cfg.MaxConcurrent, "MAX_STREAMS": cfg.MaxStreams, "CALLS_PER_CALLER": cfg.CallsPerCaller,
-		"STREAMS_PER_CALLER": cfg.StreamsPerCaller, "MAX_CONNECTIONS": cfg.MaxConnections, "CONNECTIONS_PER_ADDRESS": cfg.ConnectionsPerAddress,
-		"CONNECTIONS_PER_CALLER": cfg.ConnectionsPerCaller, "SHARED_PER_ADDRESS": cfg.SharedPerAddress,
-	} {
-		fault(n < 0, "%s must not be negative", name)
-	}
+	fault(cfg.MaxConcurrent < 0, "MAX_CONCURRENT must not be negative")
+	fault(cfg.CallsPerCaller < 0, "CALLS_PER_CALLER must not be negative")
 	fault(cfg.ReadyPatience < 0, "READY_PATIENCE %s is negative", cfg.ReadyPatience)
 	fault(cfg.CallTimeout < 0, "CALL_TIMEOUT %s is negative", cfg.CallTimeout)
-	fault(cfg.RatePerCaller < 0 || cfg.RatePerAddress < 0, "RATE_PER_CALLER and RATE_PER_ADDRESS must not be negative")
-	fault(cfg.RatePerCaller > 0 && cfg.BurstPerCaller < 1, "BURST_PER_CALLER must be at least 1")
-	fault(cfg.RatePerAddress > 0 && cfg.BurstPerAddress < 1, "BURST_PER_ADDRESS must be at least 1")
 	fault(cfg.WebhookRate < 0, "WEBHOOK_RATE must not be negative")
 	fault(cfg.WebhookRate > 0 && cfg.WebhookBurst < 1, "WEBHOOK_BURST must be at least 1")
 	for _, origin := range cfg.CORSOrigins {
@@ -286,30 +252,22 @@ func (g *gateway) openDoor(verifier *auth.Verifier) (*door, error) {
 	if timeout == 0 {
 		timeout = defaultCallTimeout
 	}
+	callers, addresses := g.cfg.Callers()
 	return &door{
 		guard:  rpc.Guard{Policy: policy, Verifier: verifier, Recognise: true},
 		routes: routes,
 		bounds: bounds{
-			callers:   fair.NewRates(g.cfg.RatePerCaller, g.cfg.BurstPerCaller),
-			addresses: fair.NewRates(g.cfg.RatePerAddress, g.cfg.BurstPerAddress),
-			begun:     fair.NewQueue(g.cfg.CallsPerCaller),
-			underway:  fair.NewShares(g.cfg.CallsPerCaller),
-			open:      fair.NewShares(g.cfg.StreamsPerCaller),
+			callers: callers, addresses: addresses,
+			begun:    fair.NewQueue(g.cfg.CallsPerCaller),
+			underway: fair.NewShares(g.cfg.CallsPerCaller),
+			open:     fair.NewShares(g.cfg.StreamsPerCaller),
 		},
-		slots: slotsOf(g.cfg.MaxConcurrent), streams: slotsOf(g.cfg.MaxStreams),
+		slots: fair.Slots(g.cfg.MaxConcurrent), streams: fair.Slots(g.cfg.MaxStreams),
 		timeout:  timeout,
-		proxies:  g.cfg.TrustedProxies,
+		address:  g.cfg.Client,
 		draining: g.draining,
 		refused:  g.counts.refuse,
 	}, nil
-}
-
-// slotsOf makes room for so many; 0: nil, for any number.
-func slotsOf(most int) chan struct{} {
-	if most == 0 {
-		return nil
-	}
-	return make(chan struct{}, most)
 }
 
 func (g *gateway) newGRPC(d *door) *grpc.Server {
@@ -384,7 +342,8 @@ func (g *gateway) listen(ctx context.Context) (grpcListener, httpListener net.Li
 			return nil, nil, errors.Join(err, grpcListener.Close())
 		}
 	}
-	grpcFair, httpFair := g.bound(grpcListener, "grpc"), g.bound(httpListener, "http")
+	grpcFair := g.cfg.Bounds.Listen(grpcListener, func() { g.counts.close("grpc") })
+	httpFair := g.cfg.Bounds.Listen(httpListener, func() { g.counts.close("http") })
 	if err := g.counts.watch(map[string]*fair.Listener{"grpc": grpcFair, "http": httpFair}); err != nil {
 		return nil, nil, errors.Join(err, grpcListener.Close(), httpListener.Close())
 	}
@@ -392,14 +351,6 @@ func (g *gateway) listen(ctx context.Context) (grpcListener, httpListener net.Li
 		return grpcFair, tls.NewListener(httpFair, g.tls), nil
 	}
 	return grpcFair, httpFair, nil
-}
-
-// bound limits who may have how many connections.
-func (g *gateway) bound(lis net.Listener, port string) *fair.Listener {
-	return fair.Listen(lis, fair.Limits{
-		Unproven: g.cfg.ConnectionsPerAddress, PerCaller: g.cfg.ConnectionsPerCaller, Shared: g.cfg.SharedPerAddress, Most: g.cfg.MaxConnections,
-		Trusted: g.cfg.TrustedProxies, Closed: func() { g.counts.close(port) },
-	})
 }
 
 func (g *gateway) close() {
