@@ -8,14 +8,18 @@
 //
 // How: go-oidc with discovery; asymmetric algorithms alone. Verified tokens are
 // remembered until they lapse, because a signature costs 60 µs and each call is
-// checked by two processes. A key id that the issuer has not published makes at
-// most one fetch of its keys every five seconds, so that forged tokens cannot
-// turn us against the issuer.
+// checked by two processes. Keys are read from memory without a lock. A key id that is
+// not there makes at most one fetch of its issuer's keys every five seconds, for all
+// callers together and under a context of its own, so that forged tokens can neither
+// turn us against the issuer nor make anybody else wait.
+//
+// What a token carries beside is cleaned and cut (see Identity): it is never a reason
+// to refuse the token, and never more than a database or a log takes.
 //
 // When it breaks: a token is believed until it lapses, also after its person was
 // signed out; issuers should make them short (an hour or less). While an issuer
-// cannot be reached, tokens already seen go on, and new ones are refused as
-// UNAVAILABLE rather than as wrong if its keys were never loaded.
+// cannot be reached, tokens whose key is in memory go on, and others wait for at most
+// two seconds and are refused as UNAVAILABLE, never as wrong.
 package auth
 
 import (
@@ -52,18 +56,23 @@ const AllQueues = "*"
 
 // Identity is a verified caller.
 type Identity struct {
-	// Subject names the person or machine, unique over all issuers:
-	// the issuer's name, a colon, and the token's sub.
+	// Subject names the person or machine, unique over all issuers: the issuer's
+	// name, a colon, and the token's sub. A sub of more than 255 bytes, or with
+	// control characters or invalid text, is replaced by "sha256:" and its digest.
 	Subject string
 	// Realm is that of the issuer.
 	Realm Realm
-	// Name, Email, Phone and Locale are the claims name, email, phone_number
-	// and locale. They are never logged.
+	// Name is the claim name on one line, cut after 200 characters. Email, Phone and
+	// Locale are the claims email, phone_number and locale; one with control
+	// characters, or longer than any can be, is empty. They are never logged.
 	Name, Email, Phone, Locale string
-	// Caisse is the body's local organisation that the caller belongs to.
+	// Caisse is the body's local organisation that the caller belongs to, in lower
+	// case; empty where the claim cannot be one.
 	Caisse string
-	// Profiles are the audiences under which a member may act
-	// ("PARTICULIER", "EXPLOITANT", "EMPLOYEUR").
+	// Profiles are the audiences under which a member may act ("PARTICULIER",
+	// "EXPLOITANT", "EMPLOYEUR"). They, Queues and Roles are 256 at most each; an
+	// entry with control characters or of more than 64 bytes is left out, since
+	// cleaning it could make a right that nobody gave.
 	Profiles []string
 	// Queues are those whose conversations an agent may see; "*" is all.
 	Queues []string

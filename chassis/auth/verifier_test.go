@@ -53,11 +53,16 @@ func (iss *issuer) rotate(t *testing.T, id string) {
 
 func sign(t *testing.T, alg jose.SignatureAlgorithm, key any, claims map[string]any) string {
 	t.Helper()
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: key}, nil)
+	payload, err := json.Marshal(claims)
 	if err != nil {
 		t.Fatal(err)
 	}
-	payload, err := json.Marshal(claims)
+	return signRaw(t, alg, key, payload)
+}
+
+func signRaw(t *testing.T, alg jose.SignatureAlgorithm, key any, payload []byte) string {
+	t.Helper()
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: key}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,39 +141,6 @@ func TestVerify_Refuses(t *testing.T) {
 		if _, err := v.Verify(t.Context(), token); !errors.Is(err, auth.ErrInvalidToken) {
 			t.Errorf("%s: got %v", name, err)
 		}
-	}
-}
-
-func TestVerify_KeyRotationAndForgedKeyIDs(t *testing.T) {
-	t.Parallel()
-	iss := newIssuer(t)
-	v := iss.verifier()
-	if _, err := v.Verify(t.Context(), iss.token(t, nil)); err != nil {
-		t.Fatal(err)
-	}
-	old := iss.token(t, func(c map[string]any) { c["sub"] = "marc" })
-	published := *iss.key.Load()
-	iss.rotate(t, "k2")
-	if _, err := v.Verify(t.Context(), iss.token(t, nil)); err != nil {
-		t.Errorf("after a rotation: %v", err)
-	}
-	before := iss.fetches.Load()
-	for i := range 50 {
-		forged := published
-		forged.KeyID = fmt.Sprint("forged", i)
-		token := sign(t, jose.RS256, &forged, map[string]any{"iss": iss.URL, "sub": "x", "aud": "messagerie", "exp": time.Now().Add(time.Hour).Unix()})
-		if _, err := v.Verify(t.Context(), token); !errors.Is(err, auth.ErrInvalidToken) {
-			t.Fatal(err)
-		}
-	}
-	if made := iss.fetches.Load() - before; made > 1 {
-		t.Errorf("50 forged key ids made %d fetches", made)
-	}
-	if _, err := v.Verify(t.Context(), iss.token(t, func(c map[string]any) { c["sub"] = "paul" })); err != nil {
-		t.Errorf("forged key ids keep a good token out: %v", err)
-	}
-	if _, err := v.Verify(t.Context(), old); !errors.Is(err, auth.ErrInvalidToken) {
-		t.Errorf("a token of a withdrawn key: %v", err)
 	}
 }
 

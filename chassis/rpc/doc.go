@@ -2,9 +2,11 @@
 //
 // A server refuses to start when one of its methods carries no access policy
 // (option messagerie.access.v1.access). Each call then passes, in this order:
-// recovery from panics, trace and metrics, identity and policy, the message's
-// own rules (protovalidate), the handler; the handler's error is turned into a
-// google.rpc.Status with typed details on the way back.
+// recovery from panics, trace and metrics, identity and policy, the rule for the
+// characters of strings (messagerie.input.v1), the message's own rules
+// (protovalidate), the handler; the handler's error is turned into a
+// google.rpc.Status with typed details on the way back. The requests of streams pass
+// the same.
 //
 // # Errors
 //

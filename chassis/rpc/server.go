@@ -14,13 +14,11 @@ import (
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc/filters"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/ma-messagerie/messagerie/chassis"
 	"github.com/ma-messagerie/messagerie/chassis/auth"
@@ -75,10 +73,12 @@ func NewServer(cfg ServerConfig, v *auth.Verifier, opts ...grpc.ServerOption) (*
 		opts = append(opts, grpc.Creds(creds))
 	}
 	s := &Server{cfg: cfg, guard: &Guard{Verifier: v}, health: health.NewServer()}
+	requests := &input{validator: validator}
 	opts = append(BaseOptions(),
 		append(opts,
-			grpc.ChainUnaryInterceptor(recoverUnary, reportUnary, shave, s.admitUnary, validateUnary(validator)),
-			grpc.ChainStreamInterceptor(recoverStream, reportStream, s.admitStream))...)
+			grpc.ForceServerCodecV2(newCodec()),
+			grpc.ChainUnaryInterceptor(recoverUnary, reportUnary, shave, s.admitUnary, requests.unary),
+			grpc.ChainStreamInterceptor(recoverStream, reportStream, s.admitStream, requests.stream))...)
 	s.Server = grpc.NewServer(opts...)
 	healthpb.RegisterHealthServer(s.Server, s.health)
 	if cfg.Reflection {
@@ -243,53 +243,4 @@ func (s *admittedStream) Context() context.Context { return s.ctx }
 func isInfrastructure(fullMethod string) bool {
 	service, _, _ := strings.Cut(strings.TrimPrefix(fullMethod, "/"), "/")
 	return infrastructure[service]
-}
-
-func validateUnary(validator protovalidate.Validator) grpc.UnaryServerInterceptor {
-	return func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-		if msg, ok := req.(proto.Message); ok {
-			if err := validator.Validate(msg); err != nil {
-				return nil, invalidMessage(err)
-			}
-		}
-		return next(ctx, req)
-	}
-}
-
-// invalidMessage turns the faults that protovalidate found into our own form. A
-// rule's id is its reason: "string.uuid" becomes STRING_UUID.
-func invalidMessage(err error) error {
-	var faults *protovalidate.ValidationError
-	if !errors.As(err, &faults) || len(faults.Violations) == 0 {
-		return fmt.Errorf("validating a request: %w", err)
-	}
-	refusal := &Error{Code: codes.InvalidArgument}
-	for _, v := range faults.Violations {
-		reason := strings.ToUpper(strings.ReplaceAll(v.Proto.GetRuleId(), ".", "_"))
-		refusal.Violations = append(refusal.Violations, Violation{
-			Field: jsonPath(v), Reason: reason, Description: v.Proto.GetMessage(),
-		})
-	}
-	first := refusal.Violations[0]
-	refusal.Reason, refusal.Message = first.Reason, first.Field+": "+first.Description
-	return refusal
-}
-
-// jsonPath is the field as callers of REST and gRPC know it from the documents.
-func jsonPath(v *protovalidate.Violation) string {
-	var path []string
-	for _, element := range v.Proto.GetField().GetElements() {
-		path = append(path, lowerCamel(element.GetFieldName()))
-	}
-	return strings.Join(path, ".")
-}
-
-func lowerCamel(name string) string {
-	words := strings.Split(name, "_")
-	for i, word := range words[1:] {
-		if word != "" {
-			words[i+1] = strings.ToUpper(word[:1]) + word[1:]
-		}
-	}
-	return strings.Join(words, "")
 }

@@ -11,6 +11,7 @@ package messagingpb
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	_ "github.com/ma-messagerie/messagerie/proto/messagerie/access/v1"
+	_ "github.com/ma-messagerie/messagerie/proto/messagerie/input/v1"
 	v1 "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
@@ -946,7 +947,7 @@ type ListConversationsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// True: the hidden ones alone. False: the others alone.
 	Hidden bool `protobuf:"varint,1,opt,name=hidden,proto3" json:"hidden,omitempty"`
-	// Most conversations in the page: 1 to 100, 20 when 0.
+	// Most conversations in the page: 1 to 100, 20 when 0; more is cut to 100.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// next_page_token of the page before; empty for the first.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
@@ -1468,7 +1469,7 @@ type ListQueueRequest struct {
 	// Only these statuses; empty: those that wait for the body (SENT,
 	// IN_PROGRESS, PARTLY_ANSWERED, REOPENED).
 	Statuses []Status `protobuf:"varint,4,rep,packed,name=statuses,proto3,enum=messagerie.messaging.v1.Status" json:"statuses,omitempty"`
-	// Most conversations in the page: 1 to 100, 20 when 0.
+	// Most conversations in the page: 1 to 100, 20 when 0; more is cut to 100.
 	PageSize int32 `protobuf:"varint,5,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// next_page_token of the page before; empty for the first.
 	PageToken     string `protobuf:"bytes,6,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
@@ -2673,7 +2674,7 @@ type ListEventsRequest struct {
 	From *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
 	// Before this time.
 	Before *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=before,proto3" json:"before,omitempty"`
-	// Most events on the page, 1 to 1000; 0 is 1000.
+	// Most events on the page: 1 to 1000, 1000 when 0; more is cut to 1000.
 	PageSize int32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// From the answer before; empty for the first page.
 	PageToken     string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
@@ -3119,7 +3120,7 @@ type SaveDraftRequest struct {
 	// Version of the taxonomy.
 	TaxonomyVersion int32 `protobuf:"varint,6,opt,name=taxonomy_version,json=taxonomyVersion,proto3" json:"taxonomy_version,omitempty"`
 	// The text: at most 8000 characters, so that one that is too long can be
-	// shortened later.
+	// shortened later. It is kept and given back as it is, whatever its characters.
 	Text          string `protobuf:"bytes,7,opt,name=text,proto3" json:"text,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -5034,9 +5035,9 @@ type SaveTemplateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its id.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// The title, 1 to 80 characters.
+	// The title, 1 to 80 characters; white space in it becomes single spaces.
 	Title string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
-	// The text, 1 to 5000 characters.
+	// The text, 1 to 5000 characters, refused as a reply's is.
 	Text string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
 	// Code of a queue; empty: all.
 	Queue         string `protobuf:"bytes,4,opt,name=queue,proto3" json:"queue,omitempty"`
@@ -5851,7 +5852,7 @@ var File_messagerie_messaging_v1_messaging_proto protoreflect.FileDescriptor
 
 const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\n" +
-	"'messagerie/messaging/v1/messaging.proto\x12\x17messagerie.messaging.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!messagerie/access/v1/access.proto\x1a%messagerie/taxonomy/v1/taxonomy.proto\"2\n" +
+	"'messagerie/messaging/v1/messaging.proto\x12\x17messagerie.messaging.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!messagerie/access/v1/access.proto\x1a\x1fmessagerie/input/v1/input.proto\x1a%messagerie/taxonomy/v1/taxonomy.proto\"2\n" +
 	"\x06Choice\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x14\n" +
 	"\x05label\x18\x02 \x01(\tR\x05label\"\xe0\x06\n" +
@@ -5898,21 +5899,21 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\vcreate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\"2\n" +
 	"\rExpectedDelay\x12!\n" +
-	"\fworking_days\x18\x01 \x01(\x05R\vworkingDays\"\x85\x02\n" +
+	"\fworking_days\x18\x01 \x01(\x05R\vworkingDays\"\x89\x02\n" +
 	"\x14SubmitMessageRequest\x12H\n" +
 	"\baudience\x18\x01 \x01(\x0e2 .messagerie.taxonomy.v1.AudienceB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\baudience\x12\x1f\n" +
 	"\x05theme\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05theme\x12\x1d\n" +
 	"\x05topic\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05topic\x12\x1f\n" +
 	"\x06reason\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\x06reason\x12)\n" +
-	"\x10taxonomy_version\x18\x05 \x01(\x05R\x0ftaxonomyVersion\x12\x17\n" +
-	"\x04text\x18\x06 \x01(\tB\x03\x80\x01\x01R\x04text\"\xb1\x01\n" +
+	"\x10taxonomy_version\x18\x05 \x01(\x05R\x0ftaxonomyVersion\x12\x1b\n" +
+	"\x04text\x18\x06 \x01(\tB\a\xa8\xdb\x18\x01\x80\x01\x01R\x04text\"\xb1\x01\n" +
 	"\x15SubmitMessageResponse\x12I\n" +
 	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\x12M\n" +
-	"\x0eexpected_delay\x18\x02 \x01(\v2&.messagerie.messaging.v1.ExpectedDelayR\rexpectedDelay\"\xcb\x01\n" +
+	"\x0eexpected_delay\x18\x02 \x01(\v2&.messagerie.messaging.v1.ExpectedDelayR\rexpectedDelay\"\xc9\x01\n" +
 	"\x18ListConversationsRequest\x12\x16\n" +
-	"\x06hidden\x18\x01 \x01(\bR\x06hidden\x12&\n" +
-	"\tpage_size\x18\x02 \x01(\x05B\t\xbaH\x06\x1a\x04\x18d(\x00R\bpageSize\x12'\n" +
+	"\x06hidden\x18\x01 \x01(\bR\x06hidden\x12$\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\x12F\n" +
 	"\baudience\x18\x04 \x01(\x0e2 .messagerie.taxonomy.v1.AudienceB\b\xbaH\x05\x82\x01\x02\x10\x01R\baudience\"\xb3\x01\n" +
@@ -5937,13 +5938,13 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\n" +
 	"message_id\x18\x02 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\tmessageId\"]\n" +
 	"\x10MarkReadResponse\x12I\n" +
-	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"\x90\x02\n" +
+	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"\x8e\x02\n" +
 	"\x10ListQueueRequest\x12\x1d\n" +
 	"\x05queue\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05queue\x12\x1d\n" +
 	"\x05theme\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05theme\x12\x1d\n" +
 	"\x05topic\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05topic\x12N\n" +
-	"\bstatuses\x18\x04 \x03(\x0e2\x1f.messagerie.messaging.v1.StatusB\x11\xbaH\x0e\x92\x01\v\x10\a\"\a\x82\x01\x04\x10\x01 \x00R\bstatuses\x12&\n" +
-	"\tpage_size\x18\x05 \x01(\x05B\t\xbaH\x06\x1a\x04\x18d(\x00R\bpageSize\x12'\n" +
+	"\bstatuses\x18\x04 \x03(\x0e2\x1f.messagerie.messaging.v1.StatusB\x11\xbaH\x0e\x92\x01\v\x10\a\"\a\x82\x01\x04\x10\x01 \x00R\bstatuses\x12$\n" +
+	"\tpage_size\x18\x05 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"\x88\x01\n" +
 	"\x11ListQueueResponse\x12K\n" +
@@ -5960,10 +5961,10 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x0eReleaseRequest\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"\\\n" +
 	"\x0fReleaseResponse\x12I\n" +
-	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"[\n" +
+	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"_\n" +
 	"\x10PostReplyRequest\x12\x18\n" +
-	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x17\n" +
-	"\x04text\x18\x02 \x01(\tB\x03\x80\x01\x01R\x04text\x12\x14\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x1b\n" +
+	"\x04text\x18\x02 \x01(\tB\a\xa8\xdb\x18\x01\x80\x01\x01R\x04text\x12\x14\n" +
 	"\x05final\x18\x03 \x01(\bR\x05final\"^\n" +
 	"\x11PostReplyResponse\x12I\n" +
 	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"(\n" +
@@ -6010,14 +6011,13 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x06digest\x18\x03 \x01(\x10R\x06digest\"\x8f\x01\n" +
 	"\x13ListDigestsResponse\x129\n" +
 	"\x05slots\x18\x01 \x03(\v2#.messagerie.messaging.v1.SlotDigestR\x05slots\x12=\n" +
-	"\fsettled_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\vsettledTime\"\xfb\x01\n" +
+	"\fsettled_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\vsettledTime\"\xf8\x01\n" +
 	"\x11ListEventsRequest\x12 \n" +
 	"\x05types\x18\x01 \x03(\tB\n" +
 	"\xbaH\a\x92\x01\x04\b\x01\x10\x14R\x05types\x126\n" +
 	"\x04from\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x04from\x12:\n" +
-	"\x06before\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x06before\x12'\n" +
-	"\tpage_size\x18\x04 \x01(\x05B\n" +
-	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\x06before\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x06before\x12$\n" +
+	"\tpage_size\x18\x04 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"\xc9\x01\n" +
 	"\vLoggedEvent\x12\x0e\n" +
@@ -6030,10 +6030,10 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\apayload\x18\x06 \x01(\fR\apayload\"z\n" +
 	"\x12ListEventsResponse\x12<\n" +
 	"\x06events\x18\x01 \x03(\v2$.messagerie.messaging.v1.LoggedEventR\x06events\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"H\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"L\n" +
 	"\x13PostFollowUpRequest\x12\x18\n" +
-	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x17\n" +
-	"\x04text\x18\x02 \x01(\tB\x03\x80\x01\x01R\x04text\"a\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x1b\n" +
+	"\x04text\x18\x02 \x01(\tB\a\xa8\xdb\x18\x01\x80\x01\x01R\x04text\"a\n" +
 	"\x14PostFollowUpResponse\x12I\n" +
 	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"\x9a\x02\n" +
 	"\x05Draft\x12\x0e\n" +
@@ -6045,15 +6045,15 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x10taxonomy_version\x18\x06 \x01(\x05R\x0ftaxonomyVersion\x12\x17\n" +
 	"\x04text\x18\a \x01(\tB\x03\x80\x01\x01R\x04text\x12;\n" +
 	"\vupdate_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"updateTime\"\xa8\x02\n" +
+	"updateTime\"\xac\x02\n" +
 	"\x10SaveDraftRequest\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12F\n" +
 	"\baudience\x18\x02 \x01(\x0e2 .messagerie.taxonomy.v1.AudienceB\b\xbaH\x05\x82\x01\x02\x10\x01R\baudience\x12\x1d\n" +
 	"\x05theme\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05theme\x12\x1d\n" +
 	"\x05topic\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05topic\x12\x1f\n" +
 	"\x06reason\x18\x05 \x01(\tB\a\xbaH\x04r\x02\x18@R\x06reason\x122\n" +
-	"\x10taxonomy_version\x18\x06 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\x0ftaxonomyVersion\x12\x1f\n" +
-	"\x04text\x18\a \x01(\tB\v\xbaH\x05r\x03\x18\xc0>\x80\x01\x01R\x04text\"I\n" +
+	"\x10taxonomy_version\x18\x06 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\x0ftaxonomyVersion\x12#\n" +
+	"\x04text\x18\a \x01(\tB\x0f\xbaH\x05r\x03\x18\xc0>\xa8\xdb\x18\x01\x80\x01\x01R\x04text\"I\n" +
 	"\x11SaveDraftResponse\x124\n" +
 	"\x05draft\x18\x01 \x01(\v2\x1e.messagerie.messaging.v1.DraftR\x05draft\"+\n" +
 	"\x0fGetDraftRequest\x12\x18\n" +
@@ -6128,10 +6128,10 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\rReopenRequest\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"[\n" +
 	"\x0eReopenResponse\x12I\n" +
-	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"C\n" +
+	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"G\n" +
 	"\x0eAddNoteRequest\x12\x18\n" +
-	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x17\n" +
-	"\x04text\x18\x02 \x01(\tB\x03\x80\x01\x01R\x04text\"\\\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x1b\n" +
+	"\x04text\x18\x02 \x01(\tB\a\xa8\xdb\x18\x01\x80\x01\x01R\x04text\"\\\n" +
 	"\x0fAddNoteResponse\x12I\n" +
 	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"\x13\n" +
 	"\x11ListQueuesRequest\"Q\n" +
@@ -6153,12 +6153,11 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x14ListTemplatesRequest\x12\x1d\n" +
 	"\x05queue\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05queue\"X\n" +
 	"\x15ListTemplatesResponse\x12?\n" +
-	"\ttemplates\x18\x01 \x03(\v2!.messagerie.messaging.v1.TemplateR\ttemplates\"\x8f\x01\n" +
+	"\ttemplates\x18\x01 \x03(\v2!.messagerie.messaging.v1.TemplateR\ttemplates\"\x97\x01\n" +
 	"\x13SaveTemplateRequest\x12\x18\n" +
-	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x1f\n" +
-	"\x05title\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18PR\x05title\x12\x1e\n" +
-	"\x04text\x18\x03 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\x88'R\x04text\x12\x1d\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12#\n" +
+	"\x05title\x18\x02 \x01(\tB\r\xbaH\x06r\x04\x10\x01\x18P\xa8\xdb\x18\x01R\x05title\x12\"\n" +
+	"\x04text\x18\x03 \x01(\tB\x0e\xbaH\ar\x05\x10\x01\x18\x88'\xa8\xdb\x18\x01R\x04text\x12\x1d\n" +
 	"\x05queue\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05queue\"U\n" +
 	"\x14SaveTemplateResponse\x12=\n" +
 	"\btemplate\x18\x01 \x01(\v2!.messagerie.messaging.v1.TemplateR\btemplate\"1\n" +

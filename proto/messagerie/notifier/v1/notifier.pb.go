@@ -775,7 +775,7 @@ type ListDeadLettersRequest struct {
 	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	// Of this provider; empty is all.
 	Provider string `protobuf:"bytes,4,opt,name=provider,proto3" json:"provider,omitempty"`
-	// Most items on the page, 1 to 100; 0 is 20.
+	// Most items on the page: 1 to 100, 20 when 0; more is cut to 100.
 	PageSize int32 `protobuf:"varint,5,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// From the answer before; empty for the first page.
 	PageToken     string `protobuf:"bytes,6,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
@@ -1025,7 +1025,7 @@ type DropDeadLetterRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id as ListDeadLetters gives it.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Why, for whoever asks later; no personal data. 1 to 200 characters.
+	// Why, for whoever asks later; no personal data. 1 to 200 characters on one line.
 	Note          string `protobuf:"bytes,2,opt,name=note,proto3" json:"note,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1722,13 +1722,13 @@ const file_messagerie_notifier_v1_notifier_proto_rawDesc = "" +
 	"\bprovider\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\bprovider\x129\n" +
 	"\n" +
 	"ended_from\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tendedFrom\x12=\n" +
-	"\fended_before\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vendedBefore\"\xba\x02\n" +
+	"\fended_before\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vendedBefore\"\xb8\x02\n" +
 	"\x16ListDeadLettersRequest\x12D\n" +
 	"\x04kind\x18\x01 \x01(\x0e2&.messagerie.notifier.v1.DeadLetterKindB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04kind\x12C\n" +
 	"\achannel\x18\x02 \x01(\x0e2\x1f.messagerie.notifier.v1.ChannelB\b\xbaH\x05\x82\x01\x02\x10\x01R\achannel\x12\x1f\n" +
 	"\x06reason\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\x06reason\x12#\n" +
-	"\bprovider\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\bprovider\x12&\n" +
-	"\tpage_size\x18\x05 \x01(\x05B\t\xbaH\x06\x1a\x04\x18d(\x00R\bpageSize\x12'\n" +
+	"\bprovider\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\bprovider\x12$\n" +
+	"\tpage_size\x18\x05 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"\x88\x01\n" +
 	"\x17ListDeadLettersResponse\x12E\n" +

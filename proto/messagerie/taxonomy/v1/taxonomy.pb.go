@@ -12,6 +12,7 @@ package taxonomypb
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	_ "github.com/ma-messagerie/messagerie/proto/messagerie/access/v1"
+	_ "github.com/ma-messagerie/messagerie/proto/messagerie/input/v1"
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
@@ -1197,7 +1198,8 @@ type SearchReasonsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The member's audience.
 	Audience Audience `protobuf:"varint,1,opt,name=audience,proto3,enum=messagerie.taxonomy.v1.Audience" json:"audience,omitempty"`
-	// The words, as typed: 1 to 100 characters.
+	// The words, as typed: 1 to 100 characters. What belongs to no word counts as a
+	// space.
 	Q             string `protobuf:"bytes,2,opt,name=q,proto3" json:"q,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1829,7 +1831,7 @@ var File_messagerie_taxonomy_v1_taxonomy_proto protoreflect.FileDescriptor
 
 const file_messagerie_taxonomy_v1_taxonomy_proto_rawDesc = "" +
 	"\n" +
-	"%messagerie/taxonomy/v1/taxonomy.proto\x12\x16messagerie.taxonomy.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!messagerie/access/v1/access.proto\"^\n" +
+	"%messagerie/taxonomy/v1/taxonomy.proto\x12\x16messagerie.taxonomy.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!messagerie/access/v1/access.proto\x1a\x1fmessagerie/input/v1/input.proto\"^\n" +
 	"\x12GetTaxonomyRequest\x12H\n" +
 	"\baudience\x18\x01 \x01(\x0e2 .messagerie.taxonomy.v1.AudienceB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\baudience\"\xd0\x02\n" +
@@ -1897,11 +1899,11 @@ const file_messagerie_taxonomy_v1_taxonomy_proto_rawDesc = "" +
 	"\x05phone\x18\x04 \x01(\tR\x05phone\x12\x14\n" +
 	"\x05email\x18\x05 \x01(\tR\x05email\x12\x1f\n" +
 	"\vanswer_days\x18\x06 \x01(\x05R\n" +
-	"answerDays\"y\n" +
+	"answerDays\"}\n" +
 	"\x14SearchReasonsRequest\x12H\n" +
 	"\baudience\x18\x01 \x01(\x0e2 .messagerie.taxonomy.v1.AudienceB\n" +
-	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\baudience\x12\x17\n" +
-	"\x01q\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x01q\"\x99\x01\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\baudience\x12\x1b\n" +
+	"\x01q\x18\x02 \x01(\tB\r\xbaH\x06r\x04\x10\x01\x18d\xa8\xdb\x18\x01R\x01q\"\x99\x01\n" +
 	"\x15SearchReasonsResponse\x12=\n" +
 	"\areasons\x18\x01 \x03(\v2#.messagerie.taxonomy.v1.FoundReasonR\areasons\x12A\n" +
 	"\bservices\x18\x02 \x03(\v2%.messagerie.taxonomy.v1.OnlineServiceR\bservices\"\xaf\x01\n" +

@@ -1,0 +1,146 @@
+package auth
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/ma-messagerie/messagerie/chassis/plain"
+)
+
+// What is kept of a token's claims. A longer name is cut; of the others, cutting
+// would make something else of them, so a longer one counts as absent.
+const (
+	maxNameChars  = 200
+	maxEmailBytes = 254 // RFC 5321, 4.5.3.1.3, without the brackets
+	maxPhoneBytes = 32
+	maxWordBytes  = 64 // of a locale, a caisse, a queue, a profile, a role
+	// maxWords bounds each list. A token holds no more than some hundreds anyway.
+	maxWords = 256
+	// maxSubjectBytes is what OpenID Connect allows (Core 1.0, 2).
+	maxSubjectBytes = 255
+)
+
+// digested marks a subject that stands for a sub that cannot be used as it is.
+const digested = "sha256:"
+
+// claims are what a token says, before anything of it is believed. What has another
+// type than expected is read as absent: an issuer that writes a number for a
+// telephone locks nobody out.
+type claims struct {
+	Issuer   string      `json:"iss"`
+	Subject  subject     `json:"sub"`
+	Audience audience    `json:"aud"`
+	Expiry   json.Number `json:"exp"`
+	Name     claim       `json:"name"`
+	Email    claim       `json:"email"`
+	Phone    claim       `json:"phone_number"`
+	Locale   claim       `json:"locale"`
+	Caisse   claim       `json:"caisse"`
+	Profiles claimList   `json:"profiles"`
+	Queues   claimList   `json:"queues"`
+	Roles    claimList   `json:"roles"`
+}
+
+// identity is the caller that verified claims stand for. Only the name, which is
+// nothing but shown, is changed by cleaning. An address that is changed would be
+// somebody else's, a queue or a role that is changed a right that nobody gave.
+func (c *claims) identity(iss Issuer) *Identity {
+	return &Identity{
+		Subject: iss.Name + ":" + string(c.Subject), Realm: iss.Realm,
+		Name:   plain.Line(string(c.Name), maxNameChars),
+		Email:  whole(strings.TrimSpace(string(c.Email)), maxEmailBytes),
+		Phone:  whole(strings.TrimSpace(string(c.Phone)), maxPhoneBytes),
+		Locale: whole(strings.TrimSpace(string(c.Locale)), maxWordBytes),
+		// A caisse is also a token of the broker's subjects, in lower case.
+		Caisse:   whole(strings.ToLower(strings.TrimSpace(string(c.Caisse))), maxWordBytes),
+		Profiles: c.Profiles.words(), Queues: c.Queues.words(), Roles: c.Roles.words(),
+	}
+}
+
+// whole is a text as it is, or nothing.
+func whole(text string, most int) string {
+	if len(text) > most || !plain.Is(text) || strings.ContainsRune(text, utf8.RuneError) {
+		return ""
+	}
+	return text
+}
+
+// claim is a text.
+type claim string
+
+// UnmarshalJSON reads a text, and anything else as none.
+func (c *claim) UnmarshalJSON(data []byte) error {
+	var text string
+	if json.Unmarshal(data, &text) == nil {
+		*c = claim(text)
+	}
+	return nil
+}
+
+// claimList is a list of texts, or one alone.
+type claimList []string
+
+// UnmarshalJSON reads a text or a list, and leaves out of it what is no text.
+func (l *claimList) UnmarshalJSON(data []byte) error {
+	var list []claim
+	if json.Unmarshal(data, &list) != nil {
+		list = make([]claim, 1)
+		_ = list[0].UnmarshalJSON(data)
+	}
+	for _, c := range list {
+		*l = append(*l, string(c))
+	}
+	return nil
+}
+
+// words are those of the list that can be a code.
+func (l claimList) words() []string {
+	var words []string
+	for _, word := range l {
+		if word = whole(word, maxWordBytes); word != "" && len(words) < maxWords {
+			words = append(words, word)
+		}
+	}
+	return words
+}
+
+// subject is a sub that can be stored, logged and compared.
+type subject string
+
+// UnmarshalJSON takes a sub as it is, or makes a digest of it: the same for the same
+// sub, and another one than any sub has. Text that could not be read shows as U+FFFD;
+// two such subs may be told apart by their bytes alone, so those are digested.
+func (s *subject) UnmarshalJSON(data []byte) error {
+	var sub string
+	if err := json.Unmarshal(data, &sub); err != nil {
+		return err
+	}
+	switch {
+	case strings.ContainsRune(sub, utf8.RuneError):
+		*s = digestOf(data)
+	case len(sub) > maxSubjectBytes, !plain.Is(sub), strings.HasPrefix(sub, digested):
+		*s = digestOf([]byte(sub))
+	default:
+		*s = subject(sub)
+	}
+	return nil
+}
+
+func digestOf(sub []byte) subject {
+	sum := sha256.Sum256(sub)
+	return subject(digested + hex.EncodeToString(sum[:]))
+}
+
+// audience is one string or a list of them (RFC 7519, 4.1.3).
+type audience []string
+
+func (a *audience) UnmarshalJSON(data []byte) error {
+	if len(data) > 0 && data[0] == '"' {
+		*a = make(audience, 1)
+		return json.Unmarshal(data, &(*a)[0])
+	}
+	return json.Unmarshal(data, (*[]string)(a))
+}

@@ -1,0 +1,57 @@
+// Package plain says which characters a text may hold that is a code, an id, a name
+// or anything else on one line, and makes such a text of what somebody else wrote.
+//
+// The rule is one for what callers send (chassis/rpc refuses it) and what tokens
+// carry (chassis/auth cleans it): without control characters, which PostgreSQL,
+// logs and headers do not take or take for something else, and without the
+// characters that make a line read otherwise than it is stored.
+package plain
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Allowed reports whether a text on one line may hold the character. It may not hold
+// C0 and C1 control characters with NUL and DEL, the line and paragraph separators
+// (U+2028, U+2029), and the bidirectional embeddings, overrides and isolates.
+func Allowed(r rune) bool {
+	switch {
+	case unicode.IsControl(r), r == '\u2028', r == '\u2029':
+		return false
+	case r >= '\u202A' && r <= '\u202E', r >= '\u2066' && r <= '\u2069':
+		return false
+	}
+	return true
+}
+
+// Is reports whether the whole text is valid UTF-8 of characters that are allowed.
+func Is(text string) bool {
+	return utf8.ValidString(text) && strings.IndexFunc(text, forbidden) < 0
+}
+
+func forbidden(r rune) bool { return !Allowed(r) }
+
+// Line makes one line of a text, at most so many characters long. White space of any
+// kind and length becomes a space; other forbidden characters, and the replacement
+// character that stands for text that could not be read, are taken out.
+func Line(text string, most int) string {
+	kept := strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case r == utf8.RuneError, forbidden(r):
+			return -1
+		}
+		return r
+	}, text)
+	line := strings.Join(strings.Fields(kept), " ")
+	for i := range line {
+		if most == 0 {
+			return strings.TrimRight(line[:i], " ")
+		}
+		most--
+	}
+	return line
+}

@@ -1,0 +1,209 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"buf.build/go/protovalidate"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding"
+	protocodec "google.golang.org/grpc/encoding/proto"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/ma-messagerie/messagerie/chassis/plain"
+	inputpb "github.com/ma-messagerie/messagerie/proto/messagerie/input/v1"
+)
+
+// input checks each request before its handler sees it: first that it could be read,
+// then the characters of its strings (see input.proto), then its own rules.
+type input struct {
+	validator protovalidate.Validator
+	// lines are, by message type, the fields that lineFaults has to look at.
+	lines sync.Map // of protoreflect.FullName to []protoreflect.FieldDescriptor
+}
+
+// errUnreadable is the refusal of bytes that are no message of the method's type, or
+// hold a string that is not UTF-8.
+var errUnreadable = Refuse(codes.InvalidArgument, "REQUEST_MALFORMED", "the request cannot be decoded: it is not the method's message, or a string in it is not UTF-8")
+
+func (in *input) unary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	if err := in.check(req); err != nil {
+		return nil, err
+	}
+	return next(ctx, req)
+}
+
+func (in *input) stream(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	return next(srv, &checkedStream{stream, in})
+}
+
+// checkedStream checks what a stream's caller sends.
+type checkedStream struct {
+	grpc.ServerStream
+	input *input
+}
+
+func (s *checkedStream) RecvMsg(msg any) error {
+	if err := s.ServerStream.RecvMsg(msg); err != nil {
+		return err
+	}
+	return s.input.check(msg)
+}
+
+func (in *input) check(req any) error {
+	msg, ok := req.(proto.Message)
+	if !ok {
+		return nil
+	}
+	if isUnreadable(msg) {
+		return errUnreadable
+	}
+	if faults := in.lineFaults(msg.ProtoReflect(), "", nil); len(faults) > 0 {
+		return &Error{
+			Code: codes.InvalidArgument, Reason: faults[0].Reason,
+			Message: faults[0].Field + ": " + faults[0].Description, Violations: faults,
+		}
+	}
+	if err := in.validator.Validate(msg); err != nil {
+		return invalidMessage(err)
+	}
+	return nil
+}
+
+// maxFaults bounds a refusal, whose length a caller could choose otherwise.
+const maxFaults = 20
+
+// lineFaults appends the fields whose strings break the rule; path is that of the
+// message, empty or ending in a full stop.
+func (in *input) lineFaults(msg protoreflect.Message, path string, faults []Violation) []Violation {
+	for _, field := range in.linesOf(msg.Descriptor()) {
+		if !msg.Has(field) || len(faults) == maxFaults {
+			continue
+		}
+		name, value := path+field.JSONName(), msg.Get(field)
+		switch {
+		case field.IsMap():
+			value.Map().Range(func(key protoreflect.MapKey, value protoreflect.Value) bool {
+				faults = in.valueFaults(field.MapKey(), key.Value(), name, faults)
+				faults = in.valueFaults(field.MapValue(), value, name, faults)
+				return true
+			})
+		case field.IsList():
+			for i := range value.List().Len() {
+				faults = in.valueFaults(field, value.List().Get(i), name, faults)
+			}
+		default:
+			faults = in.valueFaults(field, value, name, faults)
+		}
+	}
+	return faults
+}
+
+// valueFaults looks at one value of a field. A list names its field once.
+func (in *input) valueFaults(field protoreflect.FieldDescriptor, value protoreflect.Value, name string, faults []Violation) []Violation {
+	if field.Message() != nil {
+		return in.lineFaults(value.Message(), name+".", faults)
+	}
+	if field.Kind() != protoreflect.StringKind || plain.Is(value.String()) || slices.ContainsFunc(faults, func(v Violation) bool { return v.Field == name }) {
+		return faults
+	}
+	return append(faults, Violation{
+		Field: name, Reason: "CONTROL_CHARACTERS",
+		Description: "may not contain control characters, line separators or bidirectional overrides",
+	})
+}
+
+// linesOf returns the fields of a message type that may hold a string of one line, by
+// themselves or within.
+func (in *input) linesOf(typ protoreflect.MessageDescriptor) []protoreflect.FieldDescriptor {
+	if known, ok := in.lines.Load(typ.FullName()); ok {
+		list, _ := known.([]protoreflect.FieldDescriptor)
+		return list
+	}
+	var list []protoreflect.FieldDescriptor
+	for i := range typ.Fields().Len() {
+		field := typ.Fields().Get(i)
+		// A map's field has the message of its entries.
+		if field.Message() != nil || field.Kind() == protoreflect.StringKind && !isFreeText(field) {
+			list = append(list, field)
+		}
+	}
+	in.lines.Store(typ.FullName(), list)
+	return list
+}
+
+func isFreeText(field protoreflect.FieldDescriptor) bool {
+	free, _ := proto.GetExtension(field.Options(), inputpb.E_FreeText).(bool)
+	return free
+}
+
+// codec is protobuf's, but for bytes that it cannot read. gRPC decodes a request
+// before any interceptor and calls such bytes its own internal error; the message is
+// marked instead, and input refuses it as the caller's fault.
+type codec struct{ encoding.CodecV2 }
+
+func newCodec() codec { return codec{encoding.GetCodecV2(protocodec.Name)} }
+
+// Unmarshal implements encoding.CodecV2.
+func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
+	err := c.CodecV2.Unmarshal(data, v)
+	if msg, ok := v.(proto.Message); ok && err != nil {
+		proto.Reset(msg)
+		msg.ProtoReflect().SetUnknown(unreadable)
+		return nil
+	}
+	return err
+}
+
+// unreadable is a field that no message has. A caller who sends it is refused, too.
+var unreadable = protoreflect.RawFields(protowire.AppendVarint(protowire.AppendTag(nil, protowire.MaxValidNumber, protowire.VarintType), 1))
+
+func isUnreadable(msg proto.Message) bool {
+	return string(msg.ProtoReflect().GetUnknown()) == string(unreadable)
+}
+
+// invalidMessage turns the faults that protovalidate found into our own form. A
+// rule's id is its reason: "string.uuid" becomes STRING_UUID.
+func invalidMessage(err error) error {
+	var faults *protovalidate.ValidationError
+	if !errors.As(err, &faults) || len(faults.Violations) == 0 {
+		return fmt.Errorf("validating a request: %w", err)
+	}
+	refusal := &Error{Code: codes.InvalidArgument}
+	for _, v := range faults.Violations {
+		reason := strings.ToUpper(strings.ReplaceAll(v.Proto.GetRuleId(), ".", "_"))
+		refusal.Violations = append(refusal.Violations, Violation{
+			Field: jsonPath(v), Reason: reason, Description: v.Proto.GetMessage(),
+		})
+	}
+	first := refusal.Violations[0]
+	refusal.Reason, refusal.Message = first.Reason, first.Field+": "+first.Description
+	return refusal
+}
+
+// jsonPath is the field as callers of REST and gRPC know it from the documents.
+func jsonPath(v *protovalidate.Violation) string {
+	var path []string
+	for _, element := range v.Proto.GetField().GetElements() {
+		path = append(path, lowerCamel(element.GetFieldName()))
+	}
+	return strings.Join(path, ".")
+}
+
+func lowerCamel(name string) string {
+	words := strings.Split(name, "_")
+	for i, word := range words[1:] {
+		if word != "" {
+			words[i+1] = strings.ToUpper(word[:1]) + word[1:]
+		}
+	}
+	return strings.Join(words, "")
+}
