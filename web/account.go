@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
@@ -225,6 +226,8 @@ func (v *visit) exportMyData() error {
 		if encodeErr != nil {
 			return fmt.Errorf("encoding an export: %w", encodeErr)
 		}
+		// Each piece has its time, however many there are.
+		_ = http.NewResponseController(v.w).SetWriteDeadline(time.Now().Add(writeTimeout))
 		if _, err := v.w.Write([]byte(before + string(out))); err != nil {
 			return nil //nolint:nilerr // the reader has gone away
 		}

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"time"
@@ -18,39 +19,48 @@ type hint struct {
 
 // watchConversations tells a member's pages what has changed, as server-sent events.
 func (v *visit) watchConversations() error {
-	stream, err := v.members.WatchConversations(v.ctx, &messagingpb.WatchConversationsRequest{})
-	if err != nil {
-		return err
-	}
-	return v.stream(func() (hint, error) {
-		told, err := stream.Recv()
-		return hint{"conversation", fmt.Sprintf(`{"id":%q,"unread":%d}`, told.GetConversationId(), told.GetUnreadCount())}, err
+	return v.stream(func(ctx context.Context) (func() (hint, error), error) {
+		stream, err := v.watched.members.WatchConversations(ctx, &messagingpb.WatchConversationsRequest{})
+		return func() (hint, error) {
+			told, err := stream.Recv()
+			return hint{"conversation", fmt.Sprintf(`{"id":%q,"unread":%d}`, told.GetConversationId(), told.GetUnreadCount())}, err
+		}, err
 	})
 }
 
 // watchQueue tells an agent's pages what has changed.
 func (v *visit) watchQueue() error {
-	stream, err := v.agents.WatchQueue(v.ctx, &messagingpb.WatchQueueRequest{})
-	if err != nil {
-		return err
-	}
-	return v.stream(func() (hint, error) {
-		told, err := stream.Recv()
-		return hint{"queue", fmt.Sprintf(`{"id":%q,"opened":%t}`, told.GetConversationId(), told.GetOpened())}, err
+	return v.stream(func(ctx context.Context) (func() (hint, error), error) {
+		stream, err := v.watched.agents.WatchQueue(ctx, &messagingpb.WatchQueueRequest{})
+		return func() (hint, error) {
+			told, err := stream.Recv()
+			return hint{"queue", fmt.Sprintf(`{"id":%q,"opened":%t}`, told.GetConversationId(), told.GetOpened())}, err
+		}, err
 	})
 }
 
 // stream writes hints as they come. Its end is the browser's sign to connect again:
 // the gateway ends a stream after ten minutes, or when it drains.
-func (v *visit) stream(next func() (hint, error)) error {
+func (v *visit) stream(open func(context.Context) (next func() (hint, error), err error)) error {
+	ctx, begun, end, err := v.watching()
+	if err != nil {
+		v.w.Header().Set("Retry-After", "30")
+		v.w.WriteHeader(http.StatusServiceUnavailable)
+		return nil //nolint:nilerr // the script tries again
+	}
+	defer end()
+	next, err := open(ctx)
+	if err != nil {
+		return err
+	}
 	// The first hint comes at once, and with it the certainty that there are more.
 	first, err := next()
 	if err != nil {
 		v.w.WriteHeader(http.StatusServiceUnavailable)
 		return nil //nolint:nilerr // the script tries again
 	}
+	begun()
 	control := http.NewResponseController(v.w)
-	_ = control.SetWriteDeadline(time.Time{})
 	_ = control.SetReadDeadline(time.Time{})
 	v.w.Header().Set("Content-Type", "text/event-stream")
 	v.w.Header().Set("X-Accel-Buffering", "no")
@@ -81,11 +91,13 @@ func (v *visit) stream(next func() (hint, error)) error {
 		case <-v.r.Context().Done():
 			return nil
 		}
+		_ = control.SetWriteDeadline(time.Now().Add(writeTimeout))
 		if _, err := v.w.Write([]byte(text)); err != nil {
 			return nil //nolint:nilerr // the reader has gone away
 		}
 		if err := control.Flush(); err != nil {
 			return nil //nolint:nilerr // as above
 		}
+		_ = control.SetWriteDeadline(time.Time{}) // HTTP/2 would end the stream by it
 	}
 }

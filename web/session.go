@@ -12,12 +12,13 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 	"golang.org/x/oauth2"
+	"golang.org/x/sync/singleflight"
 
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
@@ -58,6 +59,8 @@ const (
 
 // session is who is signed in.
 type session struct {
+	// ID is drawn at sign-in; empty in a session of before there was one.
+	ID    string `json:"i,omitempty"`
 	Realm realm  `json:"r"`
 	Name  string `json:"n"`
 	// Profiles are a member's; Audience is the one they act as, 0 until chosen.
@@ -153,8 +156,8 @@ type relyingParty struct {
 	cfg    Provider
 	client *http.Client
 
-	mu       sync.Mutex
-	provider *oidc.Provider
+	asking singleflight.Group
+	known  atomic.Pointer[oidc.Provider]
 }
 
 func newSessions(seal *sealer, public string, providers map[realm]Provider) *sessions {
@@ -169,21 +172,39 @@ func newSessions(seal *sealer, public string, providers map[realm]Provider) *ses
 
 // config is the client side of OAuth 2.0 for this provider.
 func (rp *relyingParty) config(ctx context.Context, public string) (*oauth2.Config, *oidc.Provider, error) {
-	rp.mu.Lock()
-	defer rp.mu.Unlock()
-	if rp.provider == nil {
-		// Keys are fetched later with the context given here, which must outlive
-		// the request.
-		provider, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), rp.client), rp.cfg.Issuer)
-		if err != nil {
-			return nil, nil, fmt.Errorf("reading the discovery document of %s: %w", rp.cfg.Issuer, err)
+	provider := rp.known.Load()
+	if provider == nil {
+		var err error
+		if provider, err = rp.discover(ctx); err != nil {
+			return nil, nil, err
 		}
-		rp.provider = provider
 	}
 	return &oauth2.Config{
-		ClientID: rp.cfg.ClientID, ClientSecret: rp.cfg.ClientSecret, Endpoint: rp.provider.Endpoint(),
+		ClientID: rp.cfg.ClientID, ClientSecret: rp.cfg.ClientSecret, Endpoint: provider.Endpoint(),
 		RedirectURL: public + "/auth/callback", Scopes: []string{oidc.ScopeOpenID, "profile", "email", "phone", oidc.ScopeOfflineAccess},
-	}, rp.provider, nil
+	}, provider, nil
+}
+
+// discover reads the provider's discovery document, once for all who ask meanwhile.
+// Whoever leaves does not end it for the others.
+func (rp *relyingParty) discover(ctx context.Context) (*oidc.Provider, error) {
+	asked := rp.asking.DoChan("", func() (any, error) {
+		// Keys are fetched later with the context given here, which must outlive the
+		// request; the client has a time-out.
+		provider, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), rp.client), rp.cfg.Issuer)
+		if err != nil {
+			return nil, fmt.Errorf("reading the discovery document of %s: %w", rp.cfg.Issuer, err)
+		}
+		rp.known.Store(provider)
+		return provider, nil
+	})
+	select {
+	case answer := <-asked:
+		provider, _ := answer.Val.(*oidc.Provider)
+		return provider, answer.Err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // login is a sign-in under way.
@@ -268,7 +289,7 @@ func newSession(who realm, id *oidc.IDToken, token *oauth2.Token) (*session, err
 	}
 	now := time.Now()
 	s := &session{
-		Realm: who, Name: claims.Name, Access: token.AccessToken, Refresh: token.RefreshToken, Expiry: token.Expiry, Begun: now, Seen: now,
+		ID: rand.Text(), Realm: who, Name: claims.Name, Access: token.AccessToken, Refresh: token.RefreshToken, Expiry: token.Expiry, Begun: now, Seen: now,
 	}
 	if who == realmMember {
 		s.Profiles = claims.Profiles

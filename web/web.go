@@ -20,6 +20,10 @@
 // is no session. What somebody may see is decided by the services behind the
 // gateway, not here.
 //
+// A person, or an address that nobody has signed in from, gets a bounded number of
+// requests, streams and connections (bounds.go): what one of them does, idle, slow or
+// greedy, fails nobody else's page.
+//
 // # When it breaks
 //
 // Whoever steals the cookie is that person until it ends (30 minutes without a
@@ -46,6 +50,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/ma-messagerie/messagerie/chassis"
+	"github.com/ma-messagerie/messagerie/chassis/fair"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
@@ -55,6 +60,8 @@ import (
 // Config is read from WEB_*.
 type Config struct {
 	chassis.Process
+	// Bounds are what one person, or one address, may have of this front end.
+	fair.Bounds
 
 	// HTTPAddr is where pages are served, in plain HTTP: TLS is the ingress's.
 	HTTPAddr string `env:"HTTP_ADDR" envDefault:":8000"`
@@ -98,7 +105,7 @@ type Provider struct {
 
 // Validate reports all faults that types do not show.
 func (c Config) Validate() error {
-	var faults []error
+	faults := []error{c.Bounds.Validate()}
 	public, err := url.Parse(c.PublicURL)
 	switch {
 	case err != nil || public.Host == "" || strings.Trim(public.Path, "/") != "":
@@ -136,8 +143,18 @@ type site struct {
 	agents    messagingpb.AgentServiceClient
 	taxonomy  taxonomypb.TaxonomyServiceClient
 	deliverer notifierpb.NotifierServiceClient
+	// watched are the services by a connection of their own: one carries a bounded
+	// number of calls, and watches last.
+	watched watched
+	bounds
 	// ending is closed when streams must end, because the process drains.
 	ending <-chan struct{}
+}
+
+// watched is where hints come from.
+type watched struct {
+	members messagingpb.MessagingServiceClient
+	agents  messagingpb.AgentServiceClient
 }
 
 // Run serves until ctx is done, then lets requests under way end.
@@ -151,7 +168,12 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer conn.Close()
-	s, err := newSite(ctx, cfg, conn)
+	streams, err := rpc.Dial(cfg.GatewayAddr, nil, secured)
+	if err != nil {
+		return err
+	}
+	defer streams.Close()
+	s, err := newSite(ctx, cfg, conn, streams)
 	if err != nil {
 		return err
 	}
@@ -166,7 +188,7 @@ func Run(ctx context.Context, cfg Config) error {
 	// a load balancer's error.
 	server := &http.Server{
 		Handler: s.handler(admin), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second,
-		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: maxHeaderBytes, ConnContext: withConn,
 		ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn),
 	}
 	back, endBack := context.WithCancel(context.WithoutCancel(ctx))
@@ -176,13 +198,13 @@ func Run(ctx context.Context, cfg Config) error {
 	group.Go(func() error {
 		defer endBack()
 		return admin.Linger(ctx, cfg.DrainDelay, func(ctx context.Context) error {
-			return chassis.ServeHTTP(ctx, server, lis, cfg.DrainTimeout)
+			return chassis.ServeHTTP(ctx, server, cfg.Listen(lis, nil), cfg.DrainTimeout)
 		})
 	})
 	return group.Wait()
 }
 
-func newSite(ctx context.Context, cfg Config, conn grpc.ClientConnInterface) (*site, error) {
+func newSite(ctx context.Context, cfg Config, conn, streams grpc.ClientConnInterface) (*site, error) {
 	seal, err := newSealer(cfg.SessionKey)
 	if err != nil {
 		return nil, err
@@ -191,6 +213,8 @@ func newSite(ctx context.Context, cfg Config, conn grpc.ClientConnInterface) (*s
 		cfg: cfg, public: strings.TrimRight(cfg.PublicURL, "/"), ending: ctx.Done(),
 		members: messagingpb.NewMessagingServiceClient(conn), agents: messagingpb.NewAgentServiceClient(conn),
 		taxonomy: taxonomypb.NewTaxonomyServiceClient(conn), deliverer: notifierpb.NewNotifierServiceClient(conn),
+		watched: watched{messagingpb.NewMessagingServiceClient(streams), messagingpb.NewAgentServiceClient(streams)},
+		bounds:  newBounds(cfg),
 	}
 	s.sessions = newSessions(seal, s.public, map[realm]Provider{realmMember: cfg.Members, realmAgent: cfg.Agents})
 	if s.assets, err = newAssets(cfg.ThemePath); err != nil {
@@ -217,8 +241,8 @@ func (s *site) handler(admin *chassis.Admin) http.Handler {
 	mux.Handle("GET /static/", s.assets)
 	foreign := http.NewCrossOriginProtection()
 	foreign.SetDenyHandler(http.HandlerFunc(s.refuseForeign))
-	return fromClick(otelhttp.NewHandler(secured(named(foreign.Handler(mux))), "web", otelhttp.WithServerName("web:80"),
-		otelhttp.WithFilter(func(r *http.Request) bool { return r.URL.Path != "/livez" && r.URL.Path != "/readyz" })))
+	return s.bounded(fromClick(otelhttp.NewHandler(secured(named(foreign.Handler(mux))), "web", otelhttp.WithServerName("web:80"),
+		otelhttp.WithFilter(func(r *http.Request) bool { return r.URL.Path != "/livez" && r.URL.Path != "/readyz" }))))
 }
 
 // policy is what pages may load and do. Styles and scripts are this program's files;
@@ -245,6 +269,10 @@ func secured(next http.Handler) http.Handler {
 		next.ServeHTTP(w, r)
 	})
 }
+
+// maxHeaderBytes is above a session of four cookies of 3800 bytes with all else that a
+// head has.
+const maxHeaderBytes = 24 << 10
 
 // maxFormBytes is above an agent's reply of 5000 four-byte characters, percent-encoded.
 const maxFormBytes = 128 << 10

@@ -32,7 +32,7 @@ func newTestSite(t *testing.T, cfg Config) (*site, http.Handler) {
 	}
 	t.Cleanup(func() { conn.Close() })
 	cfg.SessionKey, cfg.PublicURL = NewSessionKey(), "http://127.0.0.1:8000"
-	s, err := newSite(t.Context(), cfg, conn)
+	s, err := newSite(t.Context(), cfg, conn, conn)
 	if err != nil {
 		t.Fatal(err)
 	}

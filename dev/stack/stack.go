@@ -26,6 +26,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis"
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/bus"
+	"github.com/ma-messagerie/messagerie/chassis/fair"
 	"github.com/ma-messagerie/messagerie/chassis/localpg"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	"github.com/ma-messagerie/messagerie/dev/inbox"
@@ -406,8 +407,18 @@ func (s *Stack) gatewayConfig() gateway.Config {
 	return gateway.Config{
 		Process: process(), ServerConfig: rpc.ServerConfig{Listener: s.listeners["grpc"], Reflection: true}, Config: s.tokens(),
 		HTTPListener: s.listeners["http"], TaxonomyAddr: s.addr("taxonomy"), MessagingAddr: s.addr("messaging"), NotifierAddr: s.addr("notifier"),
-		CallTimeout: 10 * time.Second, MaxConcurrent: 512, RatePerCaller: 100, BurstPerCaller: 200, RatePerAddress: 1000, BurstPerAddress: 2000, AccessLog: true,
+		CallTimeout: 10 * time.Second, ReadyPatience: 30 * time.Second, MaxConcurrent: 512, CallsPerCaller: 64, Bounds: bounds(), AccessLog: true,
 	}
+}
+
+// bounds are the product's own, with rates at which scripts and tests are people, too.
+func bounds() fair.Bounds {
+	b, err := chassis.Load[fair.Bounds]("", nil)
+	if err != nil {
+		panic(err) // defaults of ours
+	}
+	b.RatePerCaller, b.BurstPerCaller, b.RatePerAddress, b.BurstPerAddress = 100, 200, 1000, 2000
+	return b
 }
 
 // webURLs are the addresses by which a browser on this machine finds the pages.
@@ -418,7 +429,7 @@ func (s *Stack) webURLs() []string {
 
 func (s *Stack) webConfig() web.Config {
 	return web.Config{
-		Process: process(), HTTPListener: s.listeners["web"], PublicURL: "http://" + s.Web, GatewayAddr: s.GRPC,
+		Process: process(), Bounds: bounds(), HTTPListener: s.listeners["web"], PublicURL: "http://" + s.Web, GatewayAddr: s.GRPC,
 		Members:    web.Provider{Issuer: "http://" + s.OIDC + "/usagers", ClientID: "web"},
 		Agents:     web.Provider{Issuer: "http://" + s.OIDC + "/agents", ClientID: "web"},
 		SessionKey: s.webKey, BodyName: "Caisse d’Armorique", Publisher: "Ma messagerie (développement)",
