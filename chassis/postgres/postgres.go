@@ -5,9 +5,12 @@
 // process must not hold locks, or hold back the vacuum of the others. Times come
 // back in UTC. Queries are traced by their text, never with their arguments.
 //
+// What reads much has a pool of its own ([Reports]), so that nothing else waits for
+// its connections.
+//
 // The limits are session parameters of the connection's start. A pooler in
 // between must let them pass (PgBouncer: ignore_startup_parameters), and then they
-// must be set on the role instead.
+// must be set on the role instead; those of Reports on a role for them.
 package postgres
 
 import (
@@ -17,6 +20,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/exaring/otelpgx"
@@ -26,6 +31,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
+	semconv "go.opentelemetry.io/otel/semconv/v1.37.0"
 )
 
 const (
@@ -51,8 +57,34 @@ var sessionSettings = map[string]string{
 	"idle_in_transaction_session_timeout": "10s",
 }
 
+// Option changes what Open opens.
+type Option func(*pgxpool.Config)
+
+// Reports makes the pool one for what reads much: of so many connections, which only
+// read, give up a statement after the time-out, and take one core each: a report that
+// is read by parallel workers takes the cores of those who write. The server's list of
+// sessions shows them by "reports" behind the process's name, and so do the pool's
+// figures.
+func Reports(connections int, timeout time.Duration) Option {
+	return func(cfg *pgxpool.Config) {
+		cfg.MaxConns = int32(connections) //nolint:gosec // a setting of at most some hundred
+		cfg.MinConns, cfg.MinIdleConns = 0, 0
+		for name, value := range map[string]string{
+			"default_transaction_read_only":   "on",
+			"statement_timeout":               strconv.FormatInt(timeout.Milliseconds(), 10),
+			"max_parallel_workers_per_gather": "0",
+			"application_name":                cfg.ConnConfig.RuntimeParams["application_name"] + reportsName,
+		} {
+			cfg.ConnConfig.RuntimeParams[name] = value
+		}
+	}
+}
+
+// reportsName tells the reports' sessions and pool from the others.
+const reportsName = " reports"
+
 // Open returns a pool and waits up to 30 seconds for its database to answer.
-func Open(ctx context.Context, url string) (*pgxpool.Pool, error) {
+func Open(ctx context.Context, url string, options ...Option) (*pgxpool.Pool, error) {
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		// The parser's error may quote the URL, password and all.
@@ -67,6 +99,9 @@ func Open(ctx context.Context, url string) (*pgxpool.Pool, error) {
 	if given["application_name"] == "" {
 		given["application_name"] = filepath.Base(os.Args[0])
 	}
+	for _, option := range options {
+		option(cfg)
+	}
 	cfg.AfterConnect = timesInUTC
 	cfg.ConnConfig.Tracer = otelpgx.NewTracer(otelpgx.WithDisableAcquireTracer())
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
@@ -78,11 +113,20 @@ func Open(ctx context.Context, url string) (*pgxpool.Pool, error) {
 		return nil, fmt.Errorf("reaching database %s at %s: %w", cfg.ConnConfig.Database, cfg.ConnConfig.Host, err)
 	}
 	// What the pool has, takes and waits for. Of a pool that is closed, nothing.
-	if err := otelpgx.RecordStats(pool); err != nil {
+	if err := otelpgx.RecordStats(pool, otelpgx.WithStatsAttributes(semconv.DBClientConnectionPoolName(nameOf(cfg.ConnConfig)))); err != nil {
 		pool.Close()
 		return nil, fmt.Errorf("measuring the pool: %w", err)
 	}
 	return pool, nil
+}
+
+// nameOf tells one pool of a process from another in their figures.
+func nameOf(cfg *pgx.ConnConfig) string {
+	name := fmt.Sprintf("%s:%d/%s", cfg.Host, cfg.Port, cfg.Database)
+	if strings.HasSuffix(cfg.RuntimeParams["application_name"], reportsName) {
+		name += reportsName
+	}
+	return name
 }
 
 // timesInUTC has time stamps read as UTC: pgx gives them the process's zone.

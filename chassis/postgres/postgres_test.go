@@ -75,6 +75,40 @@ func TestOpen_Session(t *testing.T) {
 	}
 }
 
+// What reads much can neither write, nor take more connections, cores or time than it
+// is given, and can be told from the rest.
+func TestOpen_Reports(t *testing.T) {
+	t.Parallel()
+	url := testenv.Postgres(t, migrations(1))
+	pool, err := postgres.Open(t.Context(), url+"&pool_max_conns=7&statement_timeout=20s&application_name=me", postgres.Reports(2, 1500*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	for setting, want := range map[string]string{
+		"statement_timeout": "1500ms", "max_parallel_workers_per_gather": "0", "application_name": "me reports",
+		"TimeZone": "UTC", "idle_in_transaction_session_timeout": "10s",
+	} {
+		var got string
+		if err := pool.QueryRow(t.Context(), `SELECT current_setting($1)`, setting).Scan(&got); err != nil {
+			t.Fatal(err)
+		}
+		if got != want {
+			t.Errorf("%s is %q, want %q", setting, got, want)
+		}
+	}
+	if pool.Config().MaxConns != 2 {
+		t.Errorf("%d connections", pool.Config().MaxConns)
+	}
+	var fault *pgconn.PgError
+	if _, err := pool.Exec(t.Context(), `INSERT INTO step_1 DEFAULT VALUES`); !errors.As(err, &fault) || fault.Code != "25006" {
+		t.Errorf("writing: %v", err)
+	}
+	if _, err := pool.Exec(t.Context(), `SELECT pg_sleep(20)`); !errors.As(err, &fault) || fault.Code != "57014" {
+		t.Errorf("sleeping: %v", err)
+	}
+}
+
 func TestOpen_TimesAreUTC(t *testing.T) {
 	t.Parallel()
 	var at time.Time

@@ -12,8 +12,9 @@
 //
 // One typed error, [Error], crosses an RPC. It carries a code, a stable reason, a
 // text for the caller and details: google.rpc.BadRequest with one field violation
-// for each fault of the input, and google.rpc.ErrorInfo with the reason and its
-// metadata (limit, actual, current version…). Its Cause stays here: it is logged
+// for each fault of the input, google.rpc.RetryInfo where it helps to come back
+// later, and google.rpc.ErrorInfo with the reason and its metadata (limit, actual,
+// current version…). Its Cause stays here: it is logged
 // and never sent. Any other error is Internal: logged whole, told as "internal
 // error". What is lost at the boundary is therefore every wrapped text; what is
 // kept is what a caller can act on.

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 // ErrorDomain is the domain of every google.rpc.ErrorInfo of this system.
@@ -28,6 +30,8 @@ type Error struct {
 	Metadata map[string]string
 	// Violations are the faults of the input, field by field.
 	Violations []Violation
+	// RetryAfter says when to come back, as google.rpc.RetryInfo; 0 says nothing.
+	RetryAfter time.Duration
 	// Cause is for the log alone.
 	Cause error
 }
@@ -104,6 +108,9 @@ func (e *Error) GRPCStatus() *status.Status {
 			})
 		}
 		details = append(details, bad)
+	}
+	if e.RetryAfter > 0 {
+		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(e.RetryAfter)})
 	}
 	details = append(details, &errdetails.ErrorInfo{Reason: e.Reason, Domain: ErrorDomain, Metadata: e.Metadata})
 	st, err := status.New(e.Code, strings.ToValidUTF8(e.Message, "")).WithDetails(details...)

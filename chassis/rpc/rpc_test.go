@@ -14,6 +14,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -175,9 +176,79 @@ func TestServer_RefusesToStartWithoutPolicy(t *testing.T) {
 	}
 	open := healthpb.Health_ServiceDesc
 	open.ServiceName = "messagerie.events.v1.Open"
-	srv.RegisterService(&open, srv.Health())
+	srv.RegisterService(&open, healthpb.UnimplementedHealthServer{})
 	if err := srv.Serve(t.Context(), time.Second); err == nil || !strings.Contains(err.Error(), "messagerie.events.v1.Open") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A server is called once it has what it cannot answer without, and not during its drain.
+func TestServer_HealthIsHeld(t *testing.T) {
+	t.Parallel()
+	for _, condition := range []int{0, 2} {
+		lis, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		srv, err := rpc.NewServer(rpc.ServerConfig{Listener: lis}, auth.NewVerifier(auth.Config{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var holds []chan struct{}
+		for range condition {
+			holds = append(holds, make(chan struct{}))
+			srv.HoldUntil(holds[len(holds)-1])
+		}
+		ctx, drain := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- srv.Serve(ctx, 10*time.Second) }()
+		conn, err := grpc.NewClient(lis.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		watch, err := healthpb.NewHealthClient(conn).Watch(t.Context(), &healthpb.HealthCheckRequest{}, grpc.WaitForReady(true))
+		if err != nil {
+			t.Fatal(err)
+		}
+		says := func(want healthpb.HealthCheckResponse_ServingStatus) {
+			t.Helper()
+			if got, err := watch.Recv(); err != nil || got.GetStatus() != want {
+				t.Fatalf("%d conditions: %v, %v, want %s", condition, got, err, want)
+			}
+		}
+		for i, hold := range holds {
+			if i == 0 {
+				says(healthpb.HealthCheckResponse_NOT_SERVING)
+			}
+			close(hold)
+		}
+		says(healthpb.HealthCheckResponse_SERVING)
+		drain()
+		says(healthpb.HealthCheckResponse_NOT_SERVING)
+		conn.Close()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Drained before it was ever ready, a server ends, and is not opened by what comes late.
+func TestServer_EndsWhileHeld(t *testing.T) {
+	t.Parallel()
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv, err := rpc.NewServer(rpc.ServerConfig{Listener: lis}, auth.NewVerifier(auth.Config{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.HoldUntil(make(chan struct{}))
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	if err := srv.Serve(ctx, time.Second); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"buf.build/go/protovalidate"
@@ -52,11 +53,16 @@ const (
 
 // Server is a gRPC server with health, policy and drain. Register services on
 // it, then call Serve.
+//
+// Its health (grpc.health.v1) is NOT_SERVING until Serve is called and all that was
+// given to HoldUntil has come, SERVING from then on, and NOT_SERVING again during the
+// drain. Clients made by [Dial] call no server whose health is NOT_SERVING.
 type Server struct {
 	*grpc.Server
 	cfg    ServerConfig
 	guard  *Guard
 	health *health.Server
+	holds  []<-chan struct{}
 }
 
 // NewServer returns a server whose callers are verified by v.
@@ -79,6 +85,7 @@ func NewServer(cfg ServerConfig, v *auth.Verifier, opts ...grpc.ServerOption) (*
 			grpc.ForceServerCodecV2(newCodec()),
 			grpc.ChainUnaryInterceptor(recoverUnary, reportUnary, shave, s.admitUnary, requests.unary),
 			grpc.ChainStreamInterceptor(recoverStream, reportStream, s.admitStream, requests.stream))...)
+	s.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
 	s.Server = grpc.NewServer(opts...)
 	healthpb.RegisterHealthServer(s.Server, s.health)
 	if cfg.Reflection {
@@ -108,8 +115,37 @@ func BaseOptions(telemetry ...otelgrpc.Option) []grpc.ServerOption {
 	}
 }
 
-// Health is where a service's serving status is set.
-func (s *Server) Health() *health.Server { return s.health }
+// HoldUntil has the server's health wait for a channel that is closed when the service
+// has what it cannot answer without. Calls that come before are not refused here. Call
+// it before Serve, as often as there are conditions. It is for the first time alone:
+// a service that goes on with what it has when a condition is lost later stays SERVING.
+func (s *Server) HoldUntil(ready <-chan struct{}) { s.holds = append(s.holds, ready) }
+
+// open turns the health to SERVING when nothing holds it any more, at once when
+// nothing does. A drain that has begun meanwhile wins: after it, the health does not
+// change. Call end when the server has ended.
+func (s *Server) open(ctx context.Context) (end func()) {
+	if len(s.holds) == 0 {
+		s.health.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		for _, ready := range s.holds {
+			select {
+			case <-ready:
+			case <-ctx.Done():
+				return
+			}
+		}
+		s.health.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
+	})
+	return func() {
+		cancel()
+		waiting.Wait()
+	}
+}
 
 // Serve answers until ctx is done, then stops taking calls and waits for those
 // under way, for at most drain. It refuses to start if a method has no policy.
@@ -125,6 +161,7 @@ func (s *Server) Serve(ctx context.Context, drain time.Duration) error {
 			return err
 		}
 	}
+	defer s.open(ctx)()
 	return ServeGRPC(ctx, s.Server, s.health, lis, drain)
 }
 

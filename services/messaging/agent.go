@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/report"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
@@ -40,7 +41,7 @@ func (s *agentServer) ListQueue(ctx context.Context, req *messagingpb.ListQueueR
 	for _, status := range req.GetStatuses() {
 		filter.statuses = append(filter.statuses, int16(status)) //nolint:gosec // an enum of eight
 	}
-	rows, err := s.store.waiting(ctx, scopeOf(id), filter)
+	rows, err := s.waiting(ctx, scopeOf(id), filter)
 	if err != nil {
 		return nil, statusOf(err)
 	}
@@ -53,6 +54,21 @@ func (s *agentServer) ListQueue(ctx context.Context, req *messagingpb.ListQueueR
 		resp.Conversations = append(resp.Conversations, forAgent(&rows[i], id))
 	}
 	return resp, nil
+}
+
+// waiting reads what an index gives like any other row, and the rest among the lists.
+// It is shared with nobody: an agent who has just taken a conversation in charge must
+// find it so.
+func (s *agentServer) waiting(ctx context.Context, sc scope, filter queueFilter) ([]conversationRow, error) {
+	if filter.queue == "" && len(sc.queues) == 1 && !sc.allQueues {
+		filter.queue = sc.queues[0]
+	}
+	if filter.light() {
+		return s.store.waiting(ctx, sc, filter)
+	}
+	return report.Read(ctx, s.reports.lists, alone(ctx), func(ctx context.Context) ([]conversationRow, error) {
+		return s.reports.store.waiting(ctx, sc, filter)
+	})
 }
 
 // GetConversation returns a conversation with its messages and writes down who

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/singleflight"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
@@ -34,9 +35,32 @@ type catalogue struct {
 	store   *store
 	refresh time.Duration
 
+	// asking is the one question to the taxonomy service that is under way, whoever
+	// waits for it, and healthy whether the last one was answered.
+	asking  singleflight.Group
+	healthy bool
+
+	// known is closed when there is a first version.
+	known chan struct{}
+
 	mu       sync.RWMutex
 	current  int32
 	versions map[int32]*taxonomypb.Catalogue
+}
+
+const (
+	// askTimeout bounds one question to the taxonomy service.
+	askTimeout = 10 * time.Second
+	// askPatience is how long a call waits for an answer before it goes on with the
+	// version that is known. Anybody can name a version that nobody has seen.
+	askPatience = 2 * time.Second
+)
+
+func newCatalogue(client taxonomypb.CatalogueServiceClient, s *store, refresh time.Duration) *catalogue {
+	return &catalogue{
+		client: client, store: s, refresh: refresh, healthy: true,
+		known: make(chan struct{}), versions: make(map[int32]*taxonomypb.Catalogue),
+	}
 }
 
 // selection is a checked choice with its labels and routing.
@@ -50,14 +74,8 @@ type selection struct {
 func (c *catalogue) run(ctx context.Context) error {
 	ticker := time.NewTicker(c.refresh)
 	defer ticker.Stop()
-	healthy := true
 	for {
-		// Waiting for a service that is being started spares a whole tick.
-		err := c.update(ctx, grpc.WaitForReady(true))
-		if err != nil && ctx.Err() == nil && healthy {
-			slog.WarnContext(ctx, "asking for the taxonomy; going on with the version kept", "version", c.currentVersion(), "error", err)
-		}
-		healthy = err == nil
+		_ = c.update(ctx) // which says so in the log
 		select {
 		case <-ctx.Done():
 			return nil
@@ -79,9 +97,37 @@ func (c *catalogue) load(ctx context.Context) error {
 }
 
 // update asks the taxonomy service which version is current, and for it if it
-// is new.
-func (c *catalogue) update(ctx context.Context, opts ...grpc.CallOption) error {
-	resp, err := c.client.GetCatalogue(ctx, &taxonomypb.GetCatalogueRequest{KnownVersion: c.currentVersion()}, opts...)
+// is new. Callers at the same time wait for one answer, each as long as it can: at
+// the start, every submission needs it. The one that asks may leave.
+func (c *catalogue) update(ctx context.Context) error {
+	answer := c.asking.DoChan("", func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
+		defer cancel()
+		err := c.askCurrent(ctx)
+		if err != nil && c.healthy {
+			slog.WarnContext(ctx, "asking for the taxonomy; going on with the version kept", "version", c.currentVersion(), "error", err)
+		}
+		c.healthy = err == nil
+		return nil, err
+	})
+	select {
+	case done := <-answer:
+		return done.Err
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for the current taxonomy: %w", ctx.Err())
+	}
+}
+
+// updateSoon is update for a call, which has no time to wait for long.
+func (c *catalogue) updateSoon(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, askPatience)
+	defer cancel()
+	return c.update(ctx)
+}
+
+func (c *catalogue) askCurrent(ctx context.Context) error {
+	// Waiting for a service that is being started spares a whole tick.
+	resp, err := c.client.GetCatalogue(ctx, &taxonomypb.GetCatalogueRequest{KnownVersion: c.currentVersion()}, grpc.WaitForReady(true))
 	if err != nil {
 		return fmt.Errorf("asking for the current taxonomy: %w", err)
 	}
@@ -106,7 +152,10 @@ func (c *catalogue) adopt(version *taxonomypb.Catalogue, current int32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.versions[version.GetVersion()] = version
-	c.current = current
+	if c.current == 0 && current != 0 {
+		close(c.known)
+	}
+	c.current = max(c.current, current)
 }
 
 func (c *catalogue) currentVersion() int32 {
@@ -163,9 +212,7 @@ func (c *catalogue) check(ctx context.Context, req *messagingpb.SubmitMessageReq
 	}
 	if req.GetTaxonomyVersion() > c.currentVersion() {
 		// Perhaps published since the last look.
-		if err := c.update(ctx); err != nil {
-			slog.WarnContext(ctx, "asking for a newer taxonomy", "error", err)
-		}
+		_ = c.updateSoon(ctx) // which says so in the log; what is known decides
 	}
 	current := c.currentVersion()
 	if current == 0 {

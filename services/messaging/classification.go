@@ -126,7 +126,7 @@ func (c *catalogue) now(ctx context.Context) (*taxonomypb.Catalogue, error) {
 	if current := c.held(c.currentVersion()); current != nil {
 		return current, nil
 	}
-	if err := c.update(ctx); err != nil {
+	if err := c.updateSoon(ctx); err != nil {
 		return nil, errNoCatalogue.Because(err)
 	}
 	return c.held(c.currentVersion()), nil

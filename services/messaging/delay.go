@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/report"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
 
@@ -39,7 +40,14 @@ func (s *server) GetExpectedDelay(ctx context.Context, req *messagingpb.GetExpec
 	if days := findQueue(version, theme.GetQueue()).GetAnswerDays(); days > 0 {
 		resp.Target = &messagingpb.ExpectedDelay{WorkingDays: days}
 	}
-	rows, err := s.store.delays(ctx, caisse, asked)
+	// A topic or a reason that is not in the taxonomy says no more than its theme does,
+	// and there are more of them than can be kept.
+	topic := findTopic(theme, req.GetTopic())
+	asked.Topic, asked.Reason = topic.GetCode(), findReason(topic, req.GetReason()).GetCode()
+	key := fmt.Sprintf("delay %q %d %q %q %q", caisse, asked.GetAudience(), asked.GetTheme(), asked.GetTopic(), asked.GetReason())
+	rows, err := report.Read(ctx, s.reports.lists, ask(ctx, key, 6*s.reports.maxAge), func(ctx context.Context) ([]delayRow, error) {
+		return s.reports.store.delays(ctx, caisse, asked)
+	})
 	if err != nil {
 		return nil, statusOf(err)
 	}

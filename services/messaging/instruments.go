@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
@@ -26,7 +27,8 @@ type instruments struct {
 	labels      *labelSets
 }
 
-func newInstruments(s *store) (*instruments, error) {
+// newInstruments measures the queue through the reports' store.
+func newInstruments(s, apart *store) (*instruments, error) {
 	meter := otel.Meter("messaging")
 	submissions, err1 := meter.Int64Counter("messagerie.submissions",
 		metric.WithDescription("Submissions by audience and outcome (stored, replayed, refused, failed)."))
@@ -56,7 +58,7 @@ func newInstruments(s *store) (*instruments, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making instruments: %w", err)
 	}
-	queue, err := measureQueue(meter, s)
+	queue, err := measureQueue(meter, apart)
 	if err != nil {
 		return nil, fmt.Errorf("making instruments: %w", err)
 	}
@@ -69,6 +71,9 @@ var queueStatuses = []messagingpb.Status{
 	messagingpb.Status_SENT, messagingpb.Status_IN_PROGRESS, messagingpb.Status_PARTLY_ANSWERED, messagingpb.Status_REOPENED,
 }
 
+// queuePatience bounds a scrape's wait behind reports, below what Prometheus waits.
+const queuePatience = 5 * time.Second
+
 // measureQueue measures what waits for agents, at each scrape.
 func measureQueue(meter metric.Meter, s *store) (metric.Registration, error) {
 	conversations, err1 := meter.Int64ObservableGauge("messagerie.queue.conversations",
@@ -79,6 +84,8 @@ func measureQueue(meter metric.Meter, s *store) (metric.Registration, error) {
 		return nil, err
 	}
 	return meter.RegisterCallback(func(ctx context.Context, observe metric.Observer) error {
+		ctx, cancel := context.WithTimeout(ctx, queuePatience)
+		defer cancel()
 		found, err := s.queueState(ctx)
 		if err != nil {
 			slog.WarnContext(ctx, "measuring the queue", "error", err)

@@ -17,11 +17,15 @@
 // keyring), and are in no event, log line, trace or metric. A member's query is
 // always limited to that member; another's conversation is not found.
 //
+// What reads much has connections and bounds of its own (see reports): whoever asks for
+// statistics, lists or exports makes no member wait.
+//
 // # When it breaks
 //
 // While the database is away, calls answer UNAVAILABLE. A caller that got no
 // answer tries again with the same key. While the taxonomy service is away, the
-// last version seen goes on (see catalogue).
+// last version seen goes on (see catalogue). Until a first one was seen, the health of
+// the gRPC port is NOT_SERVING.
 package messaging
 
 import (
@@ -39,6 +43,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/bus"
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
+	"github.com/ma-messagerie/messagerie/chassis/report"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
@@ -84,6 +89,10 @@ type Config struct {
 	// EventLogRetention is how long the event log keeps an event, in whole days;
 	// at least 15 days, one more than the broker does. 0 keeps all.
 	EventLogRetention time.Duration `env:"EVENT_LOG_RETENTION" envDefault:"9600h"`
+	// Reports bounds what reads much: MESSAGING_REPORTS_*. Max are the statistics and
+	// operators' questions at once, and as many lists and exports beside them; the
+	// database gets twice as many connections for both.
+	Reports report.Config `envPrefix:"REPORTS_"`
 }
 
 // minRetention is above what anybody may still ask the event log for.
@@ -91,7 +100,7 @@ const minRetention = 15 * 24 * time.Hour
 
 // Validate reports all faults that types do not show.
 func (c Config) Validate() error {
-	faults := []error{c.Check(), c.MTLS.Validate()}
+	faults := []error{c.Check(), c.MTLS.Validate(), c.Reports.Validate()}
 	if c.Keyset != "" {
 		_, err := openKeyring(c.Keyset)
 		faults = append(faults, err)
@@ -119,6 +128,11 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer pool.Close()
+	reportPool, err := postgres.Open(ctx, cfg.DatabaseURL, postgres.Reports(reportConnections(cfg.Reports), cfg.Reports.WithDefaults().Timeout))
+	if err != nil {
+		return err
+	}
+	defer reportPool.Close()
 	events, err := bus.Connect("messaging", cfg.Bus, stream())
 	if err != nil {
 		return err
@@ -133,18 +147,23 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer taxonomy.Close()
-	return serve(ctx, cfg, pool, events, taxonomypb.NewCatalogueServiceClient(taxonomy))
+	return serve(ctx, cfg, pool, reportPool, events, taxonomypb.NewCatalogueServiceClient(taxonomy))
 }
 
 // serve builds the parts and runs them. Servers stop first, then the committer,
 // then the relay, so that each still has what it depends on.
-func serve(ctx context.Context, cfg Config, pool *pgxpool.Pool, events *bus.Bus, taxonomy taxonomypb.CatalogueServiceClient) error {
+func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, events *bus.Bus, taxonomy taxonomypb.CatalogueServiceClient) error {
 	keys, err := openKeyring(cfg.Keyset)
 	if err != nil {
 		return err
 	}
 	s := &store{pool}
-	counts, err := newInstruments(s)
+	apart, err := newReports(reportPool, cfg.Reports)
+	if err != nil {
+		return err
+	}
+	defer apart.close()
+	counts, err := newInstruments(s, apart.store)
 	if err != nil {
 		return err
 	}
@@ -154,7 +173,7 @@ func serve(ctx context.Context, cfg Config, pool *pgxpool.Pool, events *bus.Bus,
 	commits := newCommitter(s, outbox.wake, counts.batchSizes)
 	acts := newChanges(s, outbox.wake, counts.changeSizes)
 	reached := newMembers(s, keys)
-	known := &catalogue{client: taxonomy, store: s, refresh: cfg.TaxonomyRefresh, versions: make(map[int32]*taxonomypb.Catalogue)}
+	known := newCatalogue(taxonomy, s, cfg.TaxonomyRefresh)
 	if err := known.load(ctx); err != nil {
 		return err
 	}
@@ -163,14 +182,15 @@ func serve(ctx context.Context, cfg Config, pool *pgxpool.Pool, events *bus.Bus,
 	if err != nil {
 		return err
 	}
+	grpcServer.HoldUntil(known.known)
 	impl := &server{
-		store: s, keys: keys, members: reached, catalogue: known, committer: commits, changes: acts,
+		store: s, reports: apart, keys: keys, members: reached, catalogue: known, committer: commits, changes: acts,
 		references: &references{store: s}, counts: counts, hub: newHub(s, events),
 		claimLease: cfg.ClaimLease, defaultCaisse: cfg.DefaultCaisse,
 	}
 	messagingpb.RegisterMessagingServiceServer(grpcServer, impl)
 	messagingpb.RegisterAgentServiceServer(grpcServer, &agentServer{server: impl})
-	messagingpb.RegisterOperatorServiceServer(grpcServer, &operatorServer{store: s, broker: events})
+	messagingpb.RegisterOperatorServiceServer(grpcServer, &operatorServer{reports: apart, broker: events})
 	messagingpb.RegisterRecipientServiceServer(grpcServer, impl)
 	messagingpb.RegisterEventLogServiceServer(grpcServer, &eventLogServer{store: s})
 

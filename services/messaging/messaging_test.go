@@ -134,11 +134,25 @@ type taxonomy struct {
 	issuer  auth.Issuer
 	addr    string
 	current atomic.Int32
+	// asked counts the questions for the current version; while held is not nil, they
+	// wait for it.
+	asked atomic.Int32
+	held  chan struct{}
 	// leave ends the server.
 	leave func()
 }
 
-func (x *taxonomy) GetCatalogue(_ context.Context, req *taxonomypb.GetCatalogueRequest) (*taxonomypb.GetCatalogueResponse, error) {
+func (x *taxonomy) GetCatalogue(ctx context.Context, req *taxonomypb.GetCatalogueRequest) (*taxonomypb.GetCatalogueResponse, error) {
+	if req.GetVersion() == 0 {
+		x.asked.Add(1)
+		if x.held != nil {
+			select {
+			case <-x.held:
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+	}
 	current := x.current.Load()
 	wanted := req.GetVersion()
 	if wanted == 0 {
@@ -301,6 +315,16 @@ func openPool(t *testing.T, url string) *pgxpool.Pool {
 // it answers.
 func (s *stage) start(t *testing.T) *process {
 	t.Helper()
+	conn := s.launch(t)
+	if _, err := healthpb.NewHealthClient(conn).Check(t.Context(), &healthpb.HealthCheckRequest{}, grpc.WaitForReady(true)); err != nil {
+		t.Fatal(err)
+	}
+	return s.process
+}
+
+// launch is start without waiting, with clients that go by the options.
+func (s *stage) launch(t *testing.T, opts ...grpc.DialOption) *grpc.ClientConn {
+	t.Helper()
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -310,7 +334,7 @@ func (s *stage) start(t *testing.T) *process {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error, 1)
 	go func() { ended <- Run(ctx, cfg) }()
-	conn, err := rpc.Dial("passthrough:///"+lis.Addr().String(), nil)
+	conn, err := rpc.Dial("passthrough:///"+lis.Addr().String(), nil, opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -332,10 +356,7 @@ func (s *stage) start(t *testing.T) *process {
 		}),
 	}
 	t.Cleanup(s.stop)
-	if _, err := healthpb.NewHealthClient(conn).Check(t.Context(), &healthpb.HealthCheckRequest{}, grpc.WaitForReady(true)); err != nil {
-		t.Fatal(err)
-	}
-	return s.process
+	return conn
 }
 
 // caller is somebody with a token.

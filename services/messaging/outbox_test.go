@@ -7,7 +7,9 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
@@ -215,21 +217,30 @@ func TestTaxonomyAway(t *testing.T) {
 	check()
 }
 
-// A service that has never seen a version cannot check anything, and says so.
+// A service that has never seen a version cannot check anything: it says so to who
+// calls it nevertheless, and its health tells others to wait. Once it is SERVING, the
+// first call is answered.
 func TestTaxonomyNeverSeen(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	s.taxonomy.leave()
-	s.start(t)
+	conn := s.launch(t, grpc.WithDisableHealthCheck())
 	jeanne := s.member(t, "jeanne")
-	_, err := s.messaging.SubmitMessage(jeanne.call(t, uuid.NewString()), question())
+	watch, err := healthpb.NewHealthClient(conn).Watch(t.Context(), &healthpb.HealthCheckRequest{}, grpc.WaitForReady(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := watch.Recv(); err != nil || got.GetStatus() != healthpb.HealthCheckResponse_NOT_SERVING {
+		t.Errorf("health: %v, %v", got, err)
+	}
+	_, err = s.messaging.SubmitMessage(jeanne.call(t, uuid.NewString()), question())
 	refused(t, err, codes.Unavailable, "TAXONOMY_UNAVAILABLE", "")
 	if ids, _ := jeanne.page(t, &messagingpb.ListConversationsRequest{}); len(ids) != 0 {
 		t.Error(ids)
 	}
 	s.taxonomy.serve(t)
-	eventually(t, "the taxonomy has come", func() bool {
-		_, err := s.messaging.SubmitMessage(jeanne.call(t, uuid.NewString()), question())
-		return err == nil
-	})
+	if got, err := watch.Recv(); err != nil || got.GetStatus() != healthpb.HealthCheckResponse_SERVING {
+		t.Fatalf("health: %v, %v", got, err)
+	}
+	jeanne.submit(t)
 }

@@ -2,66 +2,197 @@ package messaging
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/report"
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
 
-// exportPage is how many conversations are read at once.
-const exportPage = 50
+const (
+	// exportPage is how many conversations are read at once.
+	exportPage = 50
+	// exportPatience is how long one piece waits for its reader, and one page for its
+	// place among the lists.
+	exportPatience = 30 * time.Second
+	// exportLife is how long an export lasts at most.
+	exportLife = 5 * time.Minute
+)
+
+// errUnread ends an export that nobody reads.
+var errUnread = rpc.Refuse(codes.DeadlineExceeded, "EXPORT_NOT_READ",
+	fmt.Sprintf("an export ends when none of it is read for %s, and after %s", exportPatience, exportLife))
 
 // ExportMyData implements MessagingService. See the .proto.
+//
+// An export is as long as what the member has written, and as slow as its reader. It
+// reads a page at a time, each in its turn among the lists, and holds neither a
+// connection nor a place while it is sent.
 func (s *server) ExportMyData(_ *messagingpb.ExportMyDataRequest, stream grpc.ServerStreamingServer[messagingpb.ExportMyDataResponse]) error {
-	ctx := stream.Context()
-	id := auth.FromContext(ctx)
-	preferences, err := s.preferencesOf(ctx, id)
+	leave, err := s.reports.exports.Enter(stream.Context(), auth.FromContext(stream.Context()).Subject)
 	if err != nil {
 		return statusOf(err)
 	}
-	if err := stream.Send(&messagingpb.ExportMyDataResponse{Piece: &messagingpb.ExportMyDataResponse_Preferences{Preferences: preferences}}); err != nil {
+	defer leave()
+	ctx, cancel := context.WithTimeout(stream.Context(), exportLife)
+	defer cancel()
+	out := newOutlet(stream.Send, exportPatience)
+	return statusOf(out.end(ctx, s.apart().export(ctx, out)))
+}
+
+// export puts out everything of the caller's.
+func (s *server) export(ctx context.Context, out *outlet[*messagingpb.ExportMyDataResponse]) error {
+	pieces, err := exported(ctx, s, s.exportAccount)
+	if err != nil {
 		return err
 	}
-	drafts, err := s.draftsOf(ctx, id.Subject)
-	if err != nil {
-		return statusOf(err)
-	}
-	for _, draft := range drafts {
-		if err := stream.Send(&messagingpb.ExportMyDataResponse{Piece: &messagingpb.ExportMyDataResponse_Draft{Draft: draft}}); err != nil {
-			return err
-		}
+	if err := out.put(ctx, pieces...); err != nil {
+		return err
 	}
 	for _, hidden := range []bool{false, true} {
-		if err := s.exportConversations(ctx, id.Subject, hidden, stream); err != nil {
-			return statusOf(err)
+		if err := s.exportConversations(ctx, hidden, out); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (s *server) exportConversations(ctx context.Context, member string, hidden bool, stream grpc.ServerStreamingServer[messagingpb.ExportMyDataResponse]) error {
+// exported reads a part of an export in its turn. It waits longer than a question
+// does: half an export is worth nothing.
+func exported[T any](ctx context.Context, s *server, read func(context.Context) (T, error)) (T, error) {
+	turn := alone(ctx)
+	turn.Wait = exportPatience
+	return report.Read(ctx, s.reports.lists, turn, read)
+}
+
+// exportAccount reads what is no conversation.
+func (s *server) exportAccount(ctx context.Context) ([]*messagingpb.ExportMyDataResponse, error) {
+	id := auth.FromContext(ctx)
+	preferences, err := s.preferencesOf(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	pieces := []*messagingpb.ExportMyDataResponse{{Piece: &messagingpb.ExportMyDataResponse_Preferences{Preferences: preferences}}}
+	drafts, err := s.draftsOf(ctx, id.Subject)
+	for _, draft := range drafts {
+		pieces = append(pieces, &messagingpb.ExportMyDataResponse{Piece: &messagingpb.ExportMyDataResponse_Draft{Draft: draft}})
+	}
+	return pieces, err
+}
+
+func (s *server) exportConversations(ctx context.Context, hidden bool, out *outlet[*messagingpb.ExportMyDataResponse]) error {
 	var after *pageKey
 	for {
-		rows, err := s.store.conversationsOf(ctx, member, hidden, 0, after, exportPage)
-		if err != nil || len(rows) == 0 {
+		from := after
+		page, err := exported(ctx, s, func(ctx context.Context) (exportedPage, error) { return s.exportPage(ctx, hidden, from) })
+		if err != nil || len(page.pieces) == 0 {
 			return err
 		}
-		for i := range rows {
-			conversation, err := s.forMember(ctx, &rows[i])
-			if err != nil {
-				return err
-			}
-			if err := stream.Send(&messagingpb.ExportMyDataResponse{Piece: &messagingpb.ExportMyDataResponse_Conversation{Conversation: conversation}}); err != nil {
-				return err
+		after = page.next
+		if err := out.put(ctx, page.pieces...); err != nil {
+			return err
+		}
+	}
+}
+
+// exportedPage is some conversations in full, and where the next page begins.
+type exportedPage struct {
+	pieces []*messagingpb.ExportMyDataResponse
+	next   *pageKey
+}
+
+func (s *server) exportPage(ctx context.Context, hidden bool, after *pageKey) (page exportedPage, err error) {
+	rows, err := s.store.conversationsOf(ctx, auth.FromContext(ctx).Subject, hidden, 0, after, exportPage)
+	if err != nil {
+		return page, err
+	}
+	for i := range rows {
+		conversation, err := s.forMember(ctx, &rows[i])
+		if err != nil {
+			return page, err
+		}
+		page.pieces = append(page.pieces, &messagingpb.ExportMyDataResponse{Piece: &messagingpb.ExportMyDataResponse_Conversation{Conversation: conversation}})
+		page.next = &pageKey{rows[i].UpdatedAt, rows[i].ID}
+	}
+	return page, nil
+}
+
+// outlet is a stream whose reader may stop reading. gRPC's Send then waits, and ends
+// with the stream alone, which ends when its handler returns: so another goroutine
+// sends, and the handler waits no longer than patience for it.
+type outlet[T any] struct {
+	pieces   chan T
+	sent     chan error // what sending has ended with
+	patience time.Duration
+}
+
+func newOutlet[T any](send func(T) error, patience time.Duration) *outlet[T] {
+	o := &outlet[T]{pieces: make(chan T), sent: make(chan error, 1), patience: patience}
+	go func() {
+		for piece := range o.pieces {
+			if err := send(piece); err != nil {
+				o.sent <- err
+				return
 			}
 		}
-		last := rows[len(rows)-1]
-		after = &pageKey{last.UpdatedAt, last.ID}
+		o.sent <- nil
+	}()
+	return o
+}
+
+// put hands over pieces, each when the one before has been sent.
+func (o *outlet[T]) put(ctx context.Context, pieces ...T) error {
+	for _, piece := range pieces {
+		unread := time.NewTimer(o.patience)
+		select {
+		case o.pieces <- piece:
+			unread.Stop()
+		case err := <-o.sent:
+			unread.Stop()
+			return err
+		case <-unread.C:
+			return errUnread
+		case <-ctx.Done():
+			unread.Stop()
+			return over(ctx)
+		}
 	}
+	return nil
+}
+
+// end waits until what was put has been sent, unless putting has ended with a fault.
+// The handler must return then.
+func (o *outlet[T]) end(ctx context.Context, fault error) error {
+	close(o.pieces)
+	if fault != nil {
+		return fault
+	}
+	unread := time.NewTimer(o.patience)
+	defer unread.Stop()
+	select {
+	case err := <-o.sent:
+		return err
+	case <-unread.C:
+		return errUnread
+	case <-ctx.Done():
+		return over(ctx)
+	}
+}
+
+// over tells an export that has lasted too long from a reader who has left.
+func over(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return errUnread
+	}
+	return ctx.Err()
 }
 
 // EraseMyData implements MessagingService.

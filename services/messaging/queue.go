@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/report"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
 
@@ -20,7 +21,9 @@ func (s *agentServer) ListQueues(ctx context.Context, _ *messagingpb.ListQueuesR
 		return nil, err
 	}
 	sc := scopeOf(auth.FromContext(ctx))
-	waiting, err := s.store.waitingByQueue(ctx, sc)
+	waiting, err := report.Read(ctx, s.reports.lists, ask(ctx, "waiting "+sc.key(), s.reports.maxAge/10), func(ctx context.Context) (map[string]int32, error) {
+		return s.reports.store.waitingByQueue(ctx, sc)
+	})
 	if err != nil {
 		return nil, statusOf(err)
 	}

@@ -41,6 +41,7 @@ type server struct {
 	messagingpb.UnimplementedRecipientServiceServer
 
 	store      *store
+	reports    *reports
 	keys       *keyring
 	members    *members
 	catalogue  *catalogue

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/report"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
 
@@ -21,7 +22,11 @@ func (s *agentServer) GetStatistics(ctx context.Context, req *messagingpb.GetSta
 	if days == 0 {
 		days = defaultStatisticsDays
 	}
-	figures, err := s.store.statistics(ctx, scopeOf(auth.FromContext(ctx)), req.GetQueue(), days)
+	sc := scopeOf(auth.FromContext(ctx))
+	key := fmt.Sprintf("statistics %s %q %d", sc.key(), req.GetQueue(), days)
+	figures, err := report.Read(ctx, s.reports.figures, ask(ctx, key, s.reports.maxAge), func(ctx context.Context) (figures, error) {
+		return s.reports.store.statistics(ctx, sc, req.GetQueue(), days)
+	})
 	if err != nil {
 		return nil, statusOf(err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis"
 	"github.com/ma-messagerie/messagerie/chassis/bus"
+	"github.com/ma-messagerie/messagerie/chassis/report"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
@@ -17,18 +18,20 @@ import (
 type operatorServer struct {
 	messagingpb.UnimplementedOperatorServiceServer
 
-	store  *store
-	broker *bus.Bus
+	reports *reports
+	broker  *bus.Bus
 }
 
-// GetStatus tells operators how this service is. See the .proto.
+// GetStatus reports to operators how this service is. See the .proto.
 func (s *operatorServer) GetStatus(ctx context.Context, _ *messagingpb.GetStatusRequest) (*messagingpb.GetStatusResponse, error) {
-	resp, err := s.store.status(ctx)
-	if err != nil {
-		return nil, statusOf(err)
-	}
-	resp.BrokerReachable = s.broker.Ready(ctx) == nil
-	return resp, nil
+	resp, err := report.Read(ctx, s.reports.figures, ask(ctx, "status", s.reports.maxAge/10), func(ctx context.Context) (*messagingpb.GetStatusResponse, error) {
+		resp, err := s.reports.store.status(ctx)
+		if err == nil {
+			resp.BrokerReachable = s.broker.Ready(ctx) == nil
+		}
+		return resp, err
+	})
+	return resp, statusOf(err)
 }
 
 // statusEvents bounds how much of the last hour is counted: about a third of a

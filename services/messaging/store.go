@@ -372,6 +372,14 @@ type queueFilter struct {
 	limit               int
 }
 
+// light reports whether the index conversation_queue gives a page in its order, so that
+// it costs what the page has. Several queues are sorted, of a theme or topic everything
+// before is looked at, and what has ended is in no index: that costs what there is, and
+// an agent who asks for it in a loop must not do so at members' expense.
+func (f queueFilter) light() bool {
+	return f.queue != "" && f.theme == "" && f.topic == "" && len(f.statuses) == 0
+}
+
 // waiting returns conversations within an agent's scope, oldest first.
 func (s *store) waiting(ctx context.Context, sc scope, f queueFilter) ([]conversationRow, error) {
 	args := sc.args()

@@ -29,6 +29,10 @@ type instruments struct {
 	backlog    metric.Registration
 }
 
+// measurePatience bounds a scrape's wait behind operators' questions, below what
+// Prometheus waits.
+const measurePatience = 5 * time.Second
+
 func newInstruments(l *ledger) (*instruments, error) {
 	meter := otel.Meter(scope)
 	events, err1 := meter.Int64Counter("messagerie.notifier.events",
@@ -61,6 +65,8 @@ func newInstruments(l *ledger) (*instruments, error) {
 		return nil, fmt.Errorf("making instruments: %w", err)
 	}
 	backlog, err := meter.RegisterCallback(func(ctx context.Context, observe metric.Observer) error {
+		ctx, cancel := context.WithTimeout(ctx, measurePatience)
+		defer cancel()
 		list, err := l.Waiting(ctx)
 		if err != nil {
 			slog.WarnContext(ctx, "measuring the ledger", "error", err)

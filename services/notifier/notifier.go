@@ -99,6 +99,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/bus"
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
+	reports "github.com/ma-messagerie/messagerie/chassis/report"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
@@ -153,6 +154,9 @@ type Config struct {
 	// Poll is how often the ledger is looked at for what nobody woke us for:
 	// repeats, and rows planned by other processes.
 	Poll time.Duration `env:"POLL" envDefault:"1s"`
+	// Reports bounds what operators ask and what reads much: NOTIFIER_REPORTS_*. The
+	// database gets as many connections for it.
+	Reports reports.Config `envPrefix:"REPORTS_"`
 }
 
 // siteAddresses are hosts with an optional path, and nothing that a mail program
@@ -165,7 +169,7 @@ const leaseCalls = 3
 
 // Validate reports all faults that types do not show.
 func (c Config) Validate() error {
-	faults := []error{c.Check(), c.MTLS.Validate(), checkURL("SENDGRID_BASE_URL", c.SendGrid.BaseURL), checkURL("TWILIO_BASE_URL", c.Twilio.BaseURL)}
+	faults := []error{c.Check(), c.MTLS.Validate(), c.Reports.Validate(), checkURL("SENDGRID_BASE_URL", c.SendGrid.BaseURL), checkURL("TWILIO_BASE_URL", c.Twilio.BaseURL)}
 	fault := func(bad bool, format string, args ...any) {
 		if bad {
 			faults = append(faults, fmt.Errorf(format, args...))
@@ -211,6 +215,12 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer pool.Close()
+	bounds := cfg.Reports.WithDefaults()
+	reportPool, err := postgres.Open(ctx, cfg.DatabaseURL, postgres.Reports(bounds.Max, bounds.Timeout))
+	if err != nil {
+		return err
+	}
+	defer reportPool.Close()
 	events, err := bus.Connect("notifier", cfg.Bus, bus.Stream{
 		Name: eventspb.StreamName, Subjects: []string{eventspb.SubjectPrefix + ">"},
 		MaxAge: eventspb.MaxAge, DuplicateWindow: eventspb.DuplicateWindow,
@@ -228,15 +238,21 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer messaging.Close()
-	return serve(ctx, cfg, pool, events, messaging)
+	return serve(ctx, cfg, pool, reportPool, events, messaging)
 }
 
 // serve builds the parts and runs them. The recorder outlives the lanes, which
 // hand it what their last calls brought.
-func serve(ctx context.Context, cfg Config, pool *pgxpool.Pool, events *bus.Bus, messaging grpc.ClientConnInterface) error {
+func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, events *bus.Bus, messaging grpc.ClientConnInterface) error {
 	book := &ledger{pool: pool, doubts: doubts{wait: cfg.AmbiguityWait, blind: !cfg.Twilio.Lookup && cfg.Twilio.StatusCallback == ""}}
 	recipients := messagingpb.NewRecipientServiceClient(messaging)
-	counts, err := newInstruments(book)
+	apart := &ledger{pool: reportPool, doubts: book.doubts}
+	asked, err := reports.New("operators", cfg.Reports)
+	if err != nil {
+		return err
+	}
+	defer asked.Close()
+	counts, err := newInstruments(apart)
 	if err != nil {
 		return err
 	}
@@ -260,7 +276,7 @@ func serve(ctx context.Context, cfg Config, pool *pgxpool.Pool, events *bus.Bus,
 	if err != nil {
 		return err
 	}
-	grpcServer, err := newServer(cfg, verifier, &server{ledger: book, recipients: recipients, wake: wake, broker: events, lanes: lanes}, hooks)
+	grpcServer, err := newServer(cfg, verifier, &server{ledger: book, apart: apart, asked: asked, maxAge: cfg.Reports.MaxAge, recipients: recipients, wake: wake, broker: events, lanes: lanes}, hooks)
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/bus"
+	reports "github.com/ma-messagerie/messagerie/chassis/report"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
@@ -25,7 +26,13 @@ import (
 // server is NotifierService.
 type server struct {
 	notifierpb.UnimplementedNotifierServiceServer
-	ledger     *ledger
+	ledger *ledger
+	// apart reads the ledger through connections of its own, by turns (asked): what
+	// operators ask costs as much as there is, and must not hold up what is sent.
+	apart  *ledger
+	asked  *reports.Limiter
+	maxAge time.Duration
+
 	recipients messagingpb.RecipientServiceClient
 	wake       func()
 	// broker and lanes are what GetStatus looks at beside the ledger.
@@ -135,7 +142,9 @@ func (s *server) ListDeadLetters(ctx context.Context, req *notifierpb.ListDeadLe
 	}
 	filter := narrow(req.GetKind(), req.GetChannel())
 	filter.reason, filter.provider = req.GetReason(), req.GetProvider()
-	letters, err := s.ledger.DeadLetters(ctx, filter, after, size+1)
+	letters, err := reports.Read(ctx, s.asked, question(ctx, ""), func(ctx context.Context) ([]deadLetter, error) {
+		return s.apart.DeadLetters(ctx, filter, after, size+1)
+	})
 	if err != nil {
 		return nil, statusOf(err)
 	}
@@ -148,6 +157,11 @@ func (s *server) ListDeadLetters(ctx context.Context, req *notifierpb.ListDeadLe
 		resp.DeadLetters = append(resp.DeadLetters, letterOf(letter))
 	}
 	return resp, nil
+}
+
+// question is one of the calling operator's, for them alone when there is no key.
+func question(ctx context.Context, key string) reports.Question {
+	return reports.Question{Caller: auth.FromContext(ctx).Subject, Key: key}
 }
 
 // narrow selects by kind and channel. Events have no channel, so a filter for
@@ -225,10 +239,17 @@ func (s *server) ReplayDeadLetters(ctx context.Context, req *notifierpb.ReplayDe
 		return nil, err
 	}
 	if req.GetDryRun() {
-		n, err := s.ledger.CountDeadLetters(ctx, filter)
+		n, err := reports.Read(ctx, s.asked, question(ctx, ""), func(ctx context.Context) (int32, error) {
+			return s.apart.CountDeadLetters(ctx, filter)
+		})
 		return &notifierpb.ReplayDeadLettersResponse{Replayed: n}, statusOf(err)
 	}
 	operator := auth.FromContext(ctx).Subject
+	leave, err := s.asked.Enter(ctx, operator)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	events, err := s.replayEvents(ctx, operator, filter)
 	if err != nil {
 		return nil, statusOf(err)

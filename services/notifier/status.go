@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/ma-messagerie/messagerie/chassis"
+	reports "github.com/ma-messagerie/messagerie/chassis/report"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
 )
 
@@ -16,29 +17,36 @@ import (
 // have no index by time.
 const statusAttempts = 200_000
 
-// GetStatus tells operators how this service is. See the .proto.
+// GetStatus reports to operators how this service is. See the .proto.
 func (s *server) GetStatus(ctx context.Context, _ *notifierpb.GetStatusRequest) (*notifierpb.GetStatusResponse, error) {
+	q := question(ctx, "status")
+	q.MaxAge = s.maxAge / 10
+	resp, err := reports.Read(ctx, s.asked, q, s.status)
+	return resp, statusOf(err)
+}
+
+func (s *server) status(ctx context.Context) (*notifierpb.GetStatusResponse, error) {
 	resp := &notifierpb.GetStatusResponse{BuildVersion: chassis.Version()}
-	list, err := s.ledger.Waiting(ctx)
+	list, err := s.apart.Waiting(ctx)
 	if err != nil {
-		return nil, statusOf(err)
+		return nil, err
 	}
 	for _, w := range list {
 		resp.Waiting = append(resp.Waiting, &notifierpb.WaitingDeliveries{
 			Channel: channelOf[w.Channel], State: string(w.State), Deliveries: w.Rows, Overdue: ageOf(&w.Overdue),
 		})
 	}
-	if resp.DeadLetters, err = s.ledger.CountDeadLetters(ctx, letterFilter{}); err != nil {
-		return nil, statusOf(err)
+	if resp.DeadLetters, err = s.apart.CountDeadLetters(ctx, letterFilter{}); err != nil {
+		return nil, err
 	}
 	var lag *float64
-	if err := s.ledger.pool.QueryRow(ctx, `SELECT (SELECT max(version_id) FROM goose_db_version WHERE is_applied),
+	if err := s.apart.pool.QueryRow(ctx, `SELECT (SELECT max(version_id) FROM goose_db_version WHERE is_applied),
 		(SELECT extract(epoch FROM now() - settled_until)::float8 FROM reconciliation)`).Scan(&resp.SchemaVersion, &lag); err != nil {
-		return nil, statusOf(fmt.Errorf("reading the status: %w", err))
+		return nil, fmt.Errorf("reading the status: %w", err)
 	}
 	resp.ReconcileLag = ageOf(lag)
 	if err := s.providers(ctx, resp); err != nil {
-		return nil, statusOf(err)
+		return nil, err
 	}
 	resp.BrokerReachable = s.broker.Ready(ctx) == nil
 	return resp, nil
@@ -47,7 +55,7 @@ func (s *server) GetStatus(ctx context.Context, _ *notifierpb.GetStatusRequest) 
 // providers fills in what became of calls to the providers, and what keeps them
 // back.
 func (s *server) providers(ctx context.Context, resp *notifierpb.GetStatusResponse) error {
-	tried, window, err := s.ledger.tried(ctx)
+	tried, window, err := s.apart.tried(ctx)
 	if err != nil {
 		return err
 	}

@@ -1,14 +1,19 @@
 package notifier
 
 import (
+	"context"
+	"fmt"
 	"testing"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
+	reports "github.com/ma-messagerie/messagerie/chassis/report"
+	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
 )
 
@@ -27,13 +32,13 @@ func TestGetStatus(t *testing.T) {
 		VALUES ('twilio', 'r', gen_random_uuid(), 'SMS', 'delivered', now() - interval '2 minutes')`)
 	exec(t, s.ledger, `INSERT INTO reconciliation (settled_until) VALUES (now() - interval '10 minutes')`)
 	resp := &notifierpb.GetStatusResponse{}
-	impl := &server{ledger: s.ledger, broker: s.publisher, lanes: []*lane{
+	impl := &server{apart: s.ledger, broker: s.publisher, lanes: []*lane{
 		{channel: byEmail, gates: []*gate{newGate(providerSendGrid, time.Hour)}}, {channel: bySMS, gates: []*gate{newGate(providerTwilio, time.Hour)}},
 	}}
 	impl.lanes[1].gates[0].breaker.Open()
 	eventually(t, "the broker answers", func() bool {
 		var err error
-		if resp, err = impl.GetStatus(t.Context(), &notifierpb.GetStatusRequest{}); err != nil {
+		if resp, err = impl.status(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		return resp.GetBrokerReachable()
@@ -68,6 +73,69 @@ func TestGetStatus_ForOperatorsAlone(t *testing.T) {
 	} {
 		if _, err := client.GetStatus(t.Context(), &notifierpb.GetStatusRequest{}, bearer(token)); status.Code(err) != codes.PermissionDenied {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// Operators' questions that stand still hold up nothing that is sent, and the next one
+// is refused with the time to come back.
+func TestOperators_SendingGoesOn(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.cfg.Reports = reports.Config{Max: 1, Timeout: time.Minute}
+	client := s.dial(t)
+	s.start(t)
+	if _, err := client.GetStatus(t.Context(), &notifierpb.GetStatusRequest{}, s.operator(t), grpc.WaitForReady(true)); err != nil {
+		t.Fatal(err)
+	}
+	// The status alone reads this table.
+	tx, err := s.ledger.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback(context.Background())
+	if _, err := tx.Exec(t.Context(), `LOCK TABLE goose_db_version IN ACCESS EXCLUSIVE MODE`); err != nil {
+		t.Fatal(err)
+	}
+	answers := make(chan error)
+	const operators = 8 // more than there are connections
+	for i := range operators {
+		token := bearer(s.staff.Token(t, map[string]any{"sub": fmt.Sprint("olga", i), "roles": []string{auth.RoleOperator}}))
+		go func() {
+			_, err := client.GetStatus(t.Context(), &notifierpb.GetStatusRequest{}, token)
+			answers <- err
+		}()
+	}
+	eventually(t, "the status waits", func() bool {
+		var n int
+		err := s.ledger.pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity
+			WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name LIKE '% reports'`).Scan(&n)
+		return err == nil && n == 1
+	})
+	_, event := eventOf(t, eventspb.TypeMessageSubmitted, s.newcomer())
+	s.publish(t, event)
+	s.settled(t, 2)
+
+	_, errList := client.ListDeadLetters(t.Context(), &notifierpb.ListDeadLettersRequest{}, s.operator(t))
+	_, errReplay := client.ReplayDeadLetters(t.Context(), &notifierpb.ReplayDeadLettersRequest{Filter: &notifierpb.DeadLetterFilter{}}, s.operator(t))
+	for name, err := range map[string]error{"list": errList, "replay": errReplay} {
+		st := status.Convert(err)
+		var wait time.Duration
+		for _, detail := range st.Details() {
+			if info, ok := detail.(*errdetails.RetryInfo); ok {
+				wait = info.GetRetryDelay().AsDuration()
+			}
+		}
+		if st.Code() != codes.ResourceExhausted || wait <= 0 {
+			t.Errorf("%s: %v, to wait %s", name, err, wait)
+		}
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range operators {
+		if err := <-answers; err != nil {
+			t.Errorf("status: %v", err)
 		}
 	}
 }

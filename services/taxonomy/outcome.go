@@ -8,6 +8,8 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/report"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
@@ -39,21 +41,26 @@ func (s *server) RecordSuggestionOutcome(ctx context.Context, req *taxonomypb.Re
 	return &taxonomypb.RecordSuggestionOutcomeResponse{}, nil
 }
 
-// GetSuggestionStatistics tells what became of proposals. See the .proto.
+// GetSuggestionStatistics reports what became of proposals. See the .proto.
 func (s *server) GetSuggestionStatistics(ctx context.Context, req *taxonomypb.GetSuggestionStatisticsRequest) (*taxonomypb.GetSuggestionStatisticsResponse, error) {
 	days := req.GetDays()
 	if days == 0 {
 		days = defaultDays
 	}
-	figures, err := s.store.figures(ctx, days)
-	if err != nil {
-		return nil, err
+	current := s.store.current.Load()
+	q := report.Question{
+		Caller: auth.FromContext(ctx).Subject, Key: fmt.Sprintf("%d %d", current.whole.GetVersion(), days), MaxAge: s.maxAge,
 	}
-	services := s.store.current.Load().services
-	for _, f := range figures {
-		if service, ok := services[f.GetService().GetCode()]; ok {
-			f.Service = service
+	return report.Read(ctx, s.figures, q, func(ctx context.Context) (*taxonomypb.GetSuggestionStatisticsResponse, error) {
+		figures, err := s.apart.figures(ctx, days)
+		if err != nil {
+			return nil, err
 		}
-	}
-	return &taxonomypb.GetSuggestionStatisticsResponse{Figures: figures}, nil
+		for _, f := range figures {
+			if service, ok := current.services[f.GetService().GetCode()]; ok {
+				f.Service = service
+			}
+		}
+		return &taxonomypb.GetSuggestionStatisticsResponse{Figures: figures}, nil
+	})
 }

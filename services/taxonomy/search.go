@@ -73,12 +73,11 @@ func (x *index) addTheme(whole *taxonomypb.Theme, depth taxonomypb.Depth) {
 	}
 }
 
-// search finds what has every word of a query as the beginning of one of its own.
-// A query without a word finds nothing. Selections that have more of the words in
+// search finds what has every word of a query (queryWords) as the beginning of one of
+// its own. A query without a word finds nothing. Selections that have more of the words in
 // their deepest label come first, and display order decides between equals.
-func (x *index) search(query string) *taxonomypb.SearchReasonsResponse {
+func (x *index) search(wanted []string) *taxonomypb.SearchReasonsResponse {
 	resp := &taxonomypb.SearchReasonsResponse{}
-	wanted := queryWords(query)
 	if len(wanted) == 0 {
 		return resp
 	}

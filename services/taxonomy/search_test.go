@@ -155,7 +155,7 @@ func TestSearch_Content(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := newCatalogue(f, testTime)
-	resp := c.indexes[taxonomypb.Audience_EMPLOYEUR].search("commun compte")
+	resp := c.indexes[taxonomypb.Audience_EMPLOYEUR].search(queryWords("commun compte"))
 	if len(resp.GetReasons()) != 1 {
 		t.Fatalf("found %v", resp)
 	}
@@ -165,11 +165,11 @@ func TestSearch_Content(t *testing.T) {
 		t.Errorf("found %v", found)
 	}
 	f.Audiences[1].Depth.word = "THEME"
-	resp = newCatalogue(f, testTime).indexes[taxonomypb.Audience_EMPLOYEUR].search("com")
+	resp = newCatalogue(f, testTime).indexes[taxonomypb.Audience_EMPLOYEUR].search(queryWords("com"))
 	if len(resp.GetReasons()) != 1 || resp.GetReasons()[0].GetTheme().GetCode() != "commun" || resp.GetReasons()[0].GetTopic() != nil {
 		t.Errorf("found %v", resp)
 	}
-	resp = c.indexes[taxonomypb.Audience_EMPLOYEUR].search("embaucher")
+	resp = c.indexes[taxonomypb.Audience_EMPLOYEUR].search(queryWords("embaucher"))
 	if len(resp.GetServices()) != 1 || resp.GetServices()[0].GetUrl() != "http://127.0.0.1:8080/x" || !resp.GetServices()[0].GetExternal() {
 		t.Errorf("found %v", resp)
 	}
@@ -186,7 +186,7 @@ func TestSearch_AtMost(t *testing.T) {
 	}
 	theme.Topics = append(theme.Topics, &taxonomypb.Topic{Code: "best", Label: "Logement, aides"})
 	tree := &taxonomypb.GetTaxonomyResponse{Depth: taxonomypb.Depth_TOPIC, Themes: []*taxonomypb.Theme{theme}}
-	resp := newIndex(tree, services).search("aides logement")
+	resp := newIndex(tree, services).search(queryWords("aides logement"))
 	var got []string
 	for _, r := range resp.GetReasons() {
 		got = append(got, r.GetTopic().GetCode())

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
@@ -13,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 
+	"github.com/ma-messagerie/messagerie/chassis/report"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
@@ -24,7 +26,12 @@ type server struct {
 	taxonomypb.UnimplementedCatalogueServiceServer
 	taxonomypb.UnimplementedTaxonomyAdminServiceServer
 
-	store       *store
+	store *store
+	// apart reads the counts through connections of its own, by turns (figures).
+	apart             *store
+	figures, searches *report.Limiter
+	maxAge            time.Duration
+
 	suggestions metric.Int64Counter
 	outcomes    metric.Int64Counter
 }
@@ -59,12 +66,20 @@ func (s *server) ResolveSuggestion(ctx context.Context, req *taxonomypb.ResolveS
 }
 
 // SearchReasons finds selections and services by words. See the .proto.
-func (s *server) SearchReasons(_ context.Context, req *taxonomypb.SearchReasonsRequest) (*taxonomypb.SearchReasonsResponse, error) {
-	index := s.store.current.Load().indexes[req.GetAudience()]
+//
+// It goes through all of the index, and anybody may ask: a few at once, so that the
+// taxonomy is served meanwhile, and what is asked often from memory.
+func (s *server) SearchReasons(ctx context.Context, req *taxonomypb.SearchReasonsRequest) (*taxonomypb.SearchReasonsResponse, error) {
+	current := s.store.current.Load()
+	index := current.indexes[req.GetAudience()]
 	if index == nil {
 		return nil, notServed(req.GetAudience())
 	}
-	return index.search(req.GetQ()), nil
+	wanted := queryWords(req.GetQ())
+	q := report.Question{Key: fmt.Sprintf("%d %d %q", current.whole.GetVersion(), req.GetAudience(), wanted), MaxAge: s.maxAge}
+	return report.Read(ctx, s.searches, q, func(context.Context) (*taxonomypb.SearchReasonsResponse, error) {
+		return index.search(wanted), nil
+	})
 }
 
 func notServed(audience taxonomypb.Audience) error {

@@ -30,6 +30,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis"
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
+	"github.com/ma-messagerie/messagerie/chassis/report"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
@@ -60,12 +61,16 @@ type Config struct {
 	CataloguePath string `env:"CATALOGUE_PATH"`
 	// Refresh is how often the database is asked for a newer version.
 	Refresh time.Duration `env:"REFRESH" envDefault:"5s"`
+	// Reports bounds what reads much: TAXONOMY_REPORTS_*. Max are the statistics of
+	// suggestions at once, for which the database gets as many connections, and as many
+	// searches beside them.
+	Reports report.Config `envPrefix:"REPORTS_"`
 }
 
 // Validate reports all faults that types do not show, those of the file included.
 func (c Config) Validate() error {
 	_, _, err := c.file()
-	err = errors.Join(err, c.MTLS.Validate())
+	err = errors.Join(err, c.MTLS.Validate(), c.Reports.Validate())
 	if c.Refresh <= 0 {
 		err = errors.Join(err, errors.New("REFRESH must be more than 0"))
 	}
@@ -104,11 +109,26 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := s.refresh(ctx); err != nil {
 		return err
 	}
-	return serve(ctx, cfg, s)
+	bounds := cfg.Reports.WithDefaults()
+	reportPool, err := postgres.Open(ctx, cfg.DatabaseURL, postgres.Reports(bounds.Max, bounds.Timeout))
+	if err != nil {
+		return err
+	}
+	defer reportPool.Close()
+	return serve(ctx, cfg, s, &store{pool: reportPool})
 }
 
-func serve(ctx context.Context, cfg Config, s *store) error {
-	impl := &server{store: s}
+// serve answers from s, and from apart what reads much. The health of its port is
+// SERVING from the beginning: s has a version.
+func serve(ctx context.Context, cfg Config, s, apart *store) error {
+	figures, err1 := report.New("figures", cfg.Reports)
+	searches, err2 := report.New("searches", cfg.Reports)
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	defer figures.Close()
+	defer searches.Close()
+	impl := &server{store: s, apart: apart, figures: figures, searches: searches, maxAge: cfg.Reports.MaxAge}
 	unregister, err := impl.instrument()
 	if err != nil {
 		return err

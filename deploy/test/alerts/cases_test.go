@@ -144,7 +144,13 @@ var conditions = map[string]condition{
 			Series: []string{`pgxpool_acquired_connections{job="messaging",instance="a"} 1x3 4x60`, `pgxpool_max_connections{job="messaging",instance="a"} 4x90`},
 			Fires:  minutes(2 + 10), Labels: map[string]string{"job": "messaging", "instance": "a"},
 		},
-		[][]string{{`pgxpool_acquired_connections{job="messaging",instance="a"} 9x90`, `pgxpool_max_connections{job="messaging",instance="a"} 10x90`}},
+		[][]string{
+			{`pgxpool_acquired_connections{job="messaging",instance="a"} 9x90`, `pgxpool_max_connections{job="messaging",instance="a"} 10x90`},
+			{
+				`pgxpool_acquired_connections{job="messaging",instance="a",db_client_connection_pool_name="db:5432/m reports"} 4x90`,
+				`pgxpool_max_connections{job="messaging",instance="a",db_client_connection_pool_name="db:5432/m reports"} 4x90`,
+			},
+		},
 	},
 	"QueueOld": {
 		Case{Series: []string{`messagerie_queue_age_seconds 0x3 604801x200`}, Fires: minutes(2 + 60)},

@@ -96,11 +96,16 @@ type MessagingServiceClient interface {
 	// off.
 	UpdatePreferences(ctx context.Context, in *UpdatePreferencesRequest, opts ...grpc.CallOption) (*UpdatePreferencesResponse, error)
 	// GetExpectedDelay tells how long answers take for a selection: what is aimed
-	// at, and what the last 90 days were like.
+	// at, and what the last 90 days were like, as of at most a minute ago.
+	// RESOURCE_EXHAUSTED (REPORTS_BUSY) with google.rpc.RetryInfo when too much of
+	// this kind is being read.
 	GetExpectedDelay(ctx context.Context, in *GetExpectedDelayRequest, opts ...grpc.CallOption) (*GetExpectedDelayResponse, error)
 	// ExportMyData returns all that is stored about the member (GDPR, article 15):
 	// first the preferences, then the drafts, then each conversation with its
-	// messages.
+	// messages. RESOURCE_EXHAUSTED (REPORTS_BUSY) with google.rpc.RetryInfo while
+	// another export of the member's, or too many of others', are open.
+	// DEADLINE_EXCEEDED (EXPORT_NOT_READ) when nothing of it is read for 30 seconds,
+	// and after five minutes.
 	ExportMyData(ctx context.Context, in *ExportMyDataRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportMyDataResponse], error)
 	// EraseMyData erases the texts of all of the member's conversations, their
 	// drafts, contact points and preferences, for good (GDPR, article 17): the data
@@ -361,11 +366,16 @@ type MessagingServiceServer interface {
 	// off.
 	UpdatePreferences(context.Context, *UpdatePreferencesRequest) (*UpdatePreferencesResponse, error)
 	// GetExpectedDelay tells how long answers take for a selection: what is aimed
-	// at, and what the last 90 days were like.
+	// at, and what the last 90 days were like, as of at most a minute ago.
+	// RESOURCE_EXHAUSTED (REPORTS_BUSY) with google.rpc.RetryInfo when too much of
+	// this kind is being read.
 	GetExpectedDelay(context.Context, *GetExpectedDelayRequest) (*GetExpectedDelayResponse, error)
 	// ExportMyData returns all that is stored about the member (GDPR, article 15):
 	// first the preferences, then the drafts, then each conversation with its
-	// messages.
+	// messages. RESOURCE_EXHAUSTED (REPORTS_BUSY) with google.rpc.RetryInfo while
+	// another export of the member's, or too many of others', are open.
+	// DEADLINE_EXCEEDED (EXPORT_NOT_READ) when nothing of it is read for 30 seconds,
+	// and after five minutes.
 	ExportMyData(*ExportMyDataRequest, grpc.ServerStreamingServer[ExportMyDataResponse]) error
 	// EraseMyData erases the texts of all of the member's conversations, their
 	// drafts, contact points and preferences, for good (GDPR, article 17): the data
@@ -857,7 +867,10 @@ const (
 // agent is audited.
 type AgentServiceClient interface {
 	// ListQueue returns conversations that wait for the body, oldest first,
-	// without their messages.
+	// without their messages. One queue's are always given; over several queues, or
+	// by theme, topic or status, RESOURCE_EXHAUSTED (REPORTS_BUSY,
+	// REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being
+	// read, for the agent or for all.
 	ListQueue(ctx context.Context, in *ListQueueRequest, opts ...grpc.CallOption) (*ListQueueResponse, error)
 	// GetConversation returns one conversation with its messages, oldest first.
 	GetConversation(ctx context.Context, in *AgentServiceGetConversationRequest, opts ...grpc.CallOption) (*AgentServiceGetConversationResponse, error)
@@ -887,7 +900,8 @@ type AgentServiceClient interface {
 	// as messages are. It needs the metadata `idempotency-key` as PostReply does.
 	AddNote(ctx context.Context, in *AddNoteRequest, opts ...grpc.CallOption) (*AddNoteResponse, error)
 	// ListQueues returns the queues of the current taxonomy, and which of them are
-	// the agent's.
+	// the agent's. What waits in them is counted once a second at most, and refused as
+	// ListQueue is.
 	ListQueues(ctx context.Context, in *ListQueuesRequest, opts ...grpc.CallOption) (*ListQueuesResponse, error)
 	// ListTemplates returns the caisse's reply templates, by title.
 	ListTemplates(ctx context.Context, in *ListTemplatesRequest, opts ...grpc.CallOption) (*ListTemplatesResponse, error)
@@ -898,7 +912,10 @@ type AgentServiceClient interface {
 	// error.
 	DeleteTemplate(ctx context.Context, in *DeleteTemplateRequest, opts ...grpc.CallOption) (*DeleteTemplateResponse, error)
 	// GetStatistics returns figures about the conversations within the agent's
-	// caisse and queues.
+	// caisse and queues, as of at most ten seconds ago. One question of an agent is
+	// read at a time, equal ones once. RESOURCE_EXHAUSTED with google.rpc.RetryInfo
+	// when too many are being read (REPORTS_BUSY), or it takes too long
+	// (REPORT_TOO_SLOW): ask for fewer days or one queue then.
 	GetStatistics(ctx context.Context, in *GetStatisticsRequest, opts ...grpc.CallOption) (*GetStatisticsResponse, error)
 	// WatchQueue tells when a conversation within the agent's caisse and queues has
 	// changed, as WatchConversations does.
@@ -1091,7 +1108,10 @@ type AgentService_WatchQueueClient = grpc.ServerStreamingClient[WatchQueueRespon
 // agent is audited.
 type AgentServiceServer interface {
 	// ListQueue returns conversations that wait for the body, oldest first,
-	// without their messages.
+	// without their messages. One queue's are always given; over several queues, or
+	// by theme, topic or status, RESOURCE_EXHAUSTED (REPORTS_BUSY,
+	// REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being
+	// read, for the agent or for all.
 	ListQueue(context.Context, *ListQueueRequest) (*ListQueueResponse, error)
 	// GetConversation returns one conversation with its messages, oldest first.
 	GetConversation(context.Context, *AgentServiceGetConversationRequest) (*AgentServiceGetConversationResponse, error)
@@ -1121,7 +1141,8 @@ type AgentServiceServer interface {
 	// as messages are. It needs the metadata `idempotency-key` as PostReply does.
 	AddNote(context.Context, *AddNoteRequest) (*AddNoteResponse, error)
 	// ListQueues returns the queues of the current taxonomy, and which of them are
-	// the agent's.
+	// the agent's. What waits in them is counted once a second at most, and refused as
+	// ListQueue is.
 	ListQueues(context.Context, *ListQueuesRequest) (*ListQueuesResponse, error)
 	// ListTemplates returns the caisse's reply templates, by title.
 	ListTemplates(context.Context, *ListTemplatesRequest) (*ListTemplatesResponse, error)
@@ -1132,7 +1153,10 @@ type AgentServiceServer interface {
 	// error.
 	DeleteTemplate(context.Context, *DeleteTemplateRequest) (*DeleteTemplateResponse, error)
 	// GetStatistics returns figures about the conversations within the agent's
-	// caisse and queues.
+	// caisse and queues, as of at most ten seconds ago. One question of an agent is
+	// read at a time, equal ones once. RESOURCE_EXHAUSTED with google.rpc.RetryInfo
+	// when too many are being read (REPORTS_BUSY), or it takes too long
+	// (REPORT_TOO_SLOW): ask for fewer days or one queue then.
 	GetStatistics(context.Context, *GetStatisticsRequest) (*GetStatisticsResponse, error)
 	// WatchQueue tells when a conversation within the agent's caisse and queues has
 	// changed, as WatchConversations does.
@@ -1587,7 +1611,9 @@ const (
 type OperatorServiceClient interface {
 	// GetStatus tells how this service is. It counts what waits and the last hour's
 	// events, which takes tens of milliseconds on a large database. UNAVAILABLE
-	// (STORE_UNAVAILABLE) while the database is away.
+	// (STORE_UNAVAILABLE) while the database is away, RESOURCE_EXHAUSTED
+	// (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much is being
+	// read.
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error)
 }
 
@@ -1617,7 +1643,9 @@ func (c *operatorServiceClient) GetStatus(ctx context.Context, in *GetStatusRequ
 type OperatorServiceServer interface {
 	// GetStatus tells how this service is. It counts what waits and the last hour's
 	// events, which takes tens of milliseconds on a large database. UNAVAILABLE
-	// (STORE_UNAVAILABLE) while the database is away.
+	// (STORE_UNAVAILABLE) while the database is away, RESOURCE_EXHAUSTED
+	// (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much is being
+	// read.
 	GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error)
 	mustEmbedUnimplementedOperatorServiceServer()
 }

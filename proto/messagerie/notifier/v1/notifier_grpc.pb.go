@@ -35,7 +35,9 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// NotifierService tells what became of notifications.
+// NotifierService tells what became of notifications. Its lists, replays and status
+// for operators are RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with
+// google.rpc.RetryInfo when too much is being read, for the operator or for all.
 type NotifierServiceClient interface {
 	// ListDeliveries returns the notifications about one of the member's own
 	// conversations, oldest first. Anybody else's conversation is NOT_FOUND.
@@ -135,7 +137,9 @@ func (c *notifierServiceClient) GetStatus(ctx context.Context, in *GetStatusRequ
 // All implementations must embed UnimplementedNotifierServiceServer
 // for forward compatibility.
 //
-// NotifierService tells what became of notifications.
+// NotifierService tells what became of notifications. Its lists, replays and status
+// for operators are RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with
+// google.rpc.RetryInfo when too much is being read, for the operator or for all.
 type NotifierServiceServer interface {
 	// ListDeliveries returns the notifications about one of the member's own
 	// conversations, oldest first. Anybody else's conversation is NOT_FOUND.

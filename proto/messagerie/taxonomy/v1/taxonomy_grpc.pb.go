@@ -45,12 +45,15 @@ type TaxonomyServiceClient interface {
 	// matches and the member goes straight to writing.
 	ResolveSuggestion(ctx context.Context, in *ResolveSuggestionRequest, opts ...grpc.CallOption) (*ResolveSuggestionResponse, error)
 	// SearchReasons finds selections and online services by words: every word must
-	// begin a word of the labels, whatever its accents and case.
+	// begin a word of the labels, whatever its accents and case. RESOURCE_EXHAUSTED
+	// (REPORTS_BUSY) with google.rpc.RetryInfo when too much is being searched.
 	SearchReasons(ctx context.Context, in *SearchReasonsRequest, opts ...grpc.CallOption) (*SearchReasonsResponse, error)
 	// RecordSuggestionOutcome counts what a member did with a proposal. Nothing of
 	// the member is stored.
 	RecordSuggestionOutcome(ctx context.Context, in *RecordSuggestionOutcomeRequest, opts ...grpc.CallOption) (*RecordSuggestionOutcomeResponse, error)
-	// GetSuggestionStatistics tells what became of proposals, most shown first.
+	// GetSuggestionStatistics tells what became of proposals, most shown first, as of
+	// at most ten seconds ago. RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with
+	// google.rpc.RetryInfo when too much is being read, for the agent or for all.
 	GetSuggestionStatistics(ctx context.Context, in *GetSuggestionStatisticsRequest, opts ...grpc.CallOption) (*GetSuggestionStatisticsResponse, error)
 }
 
@@ -128,12 +131,15 @@ type TaxonomyServiceServer interface {
 	// matches and the member goes straight to writing.
 	ResolveSuggestion(context.Context, *ResolveSuggestionRequest) (*ResolveSuggestionResponse, error)
 	// SearchReasons finds selections and online services by words: every word must
-	// begin a word of the labels, whatever its accents and case.
+	// begin a word of the labels, whatever its accents and case. RESOURCE_EXHAUSTED
+	// (REPORTS_BUSY) with google.rpc.RetryInfo when too much is being searched.
 	SearchReasons(context.Context, *SearchReasonsRequest) (*SearchReasonsResponse, error)
 	// RecordSuggestionOutcome counts what a member did with a proposal. Nothing of
 	// the member is stored.
 	RecordSuggestionOutcome(context.Context, *RecordSuggestionOutcomeRequest) (*RecordSuggestionOutcomeResponse, error)
-	// GetSuggestionStatistics tells what became of proposals, most shown first.
+	// GetSuggestionStatistics tells what became of proposals, most shown first, as of
+	// at most ten seconds ago. RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with
+	// google.rpc.RetryInfo when too much is being read, for the agent or for all.
 	GetSuggestionStatistics(context.Context, *GetSuggestionStatisticsRequest) (*GetSuggestionStatisticsResponse, error)
 	mustEmbedUnimplementedTaxonomyServiceServer()
 }

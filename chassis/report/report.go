@@ -1,0 +1,463 @@
+// Package report bounds what reads much: statistics, lists of operators, searches,
+// exports. They are worth an answer, but never a member's message that could not be
+// stored because of them.
+//
+// # What is promised
+//
+// A [Limiter] lets a few questions be read at once over all callers, and one of each
+// caller; others wait for at most two seconds, in the order in which they came. Who
+// has waited in vain, or asks for more than can be read in the time of one question,
+// gets RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo.
+// All this takes no longer than that time and those two seconds, which is less than
+// what a call has.
+//
+// Equal questions at the same time are read once, and the answer is given to who
+// asks again within the question's MaxAge. That is decided by the question's key,
+// which must hold all that an answer depends on, the rights of the caller before all.
+// A question without a key is shared with nobody.
+//
+// # How
+//
+// A question is read by a goroutine of its own under a deadline of its own. A caller
+// who leaves therefore takes nothing away from the others, and gains nothing: what was
+// begun counts as theirs to its end, so that asking and leaving in turns does not get
+// more read than asking and waiting. Whoever changes the question to get past what is
+// kept, is held by the bound for one caller.
+//
+// The database is the other half: what is read here is read through a pool of its own
+// with as many connections (see postgres.Reports), so that nothing else waits for one.
+//
+// # When it breaks
+//
+// An error is told to all who wait for that answer and is not kept, but for
+// REPORT_TOO_SLOW, which is kept for as long as the caller is told to wait: the next
+// one would take as long again. A panic is an error like others. Answers are kept in
+// this process alone, so two replicas may give figures of different moments.
+package report
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	"golang.org/x/sync/semaphore"
+	"google.golang.org/grpc/codes"
+
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
+)
+
+// Config is how much may be read at once. Its zero value takes the defaults, but for
+// MaxAge.
+type Config struct {
+	// Max is how many reports are read at once, 1 to 64; 0 takes 2. Each takes a
+	// connection and a core of the database.
+	Max int `env:"MAX" envDefault:"2"`
+	// Timeout is the most that one may take to be read; 0 takes 7s. With the two seconds
+	// that it may wait for its turn, it must be below what the gateway allows a call.
+	Timeout time.Duration `env:"TIMEOUT" envDefault:"7s"`
+	// MaxAge is how old an answer may be that is given to an equal question. 0 keeps
+	// none.
+	MaxAge time.Duration `env:"MAX_AGE" envDefault:"10s"`
+}
+
+const (
+	maxMax     = 64
+	defaultMax = 2
+	// defaultTimeout is for configurations that were not read from the environment.
+	defaultTimeout = 7 * time.Second
+	// wait is how long a question waits for its turn among its caller's and for its
+	// place among all.
+	wait = 2 * time.Second
+	// waitersMost is how many questions of one caller wait.
+	waitersMost = 8
+	// slowPause is when to come back with what could not be read in time.
+	slowPause = 30 * time.Second
+	// keptMost bounds the answers that are kept.
+	keptMost = 256
+)
+
+// Validate reports all faults that types do not show.
+func (c Config) Validate() error {
+	var faults []error
+	if c.Max < 0 || c.Max > maxMax {
+		faults = append(faults, fmt.Errorf("REPORTS_MAX must be 1 to %d", maxMax))
+	}
+	if c.Timeout < 0 {
+		faults = append(faults, errors.New("REPORTS_TIMEOUT must be more than 0"))
+	}
+	if c.MaxAge < 0 {
+		faults = append(faults, errors.New("REPORTS_MAX_AGE must not be less than 0"))
+	}
+	return errors.Join(faults...)
+}
+
+// WithDefaults fills in what is 0.
+func (c Config) WithDefaults() Config {
+	if c.Max == 0 {
+		c.Max = defaultMax
+	}
+	if c.Timeout == 0 {
+		c.Timeout = defaultTimeout
+	}
+	return c
+}
+
+// Refusals of a limiter.
+var (
+	errBusy = &rpc.Error{
+		Code: codes.ResourceExhausted, Reason: "REPORTS_BUSY", RetryAfter: wait,
+		Message: "too much of this kind is being read, for you or for all; ask again after the time given",
+	}
+	errSlow = &rpc.Error{
+		Code: codes.ResourceExhausted, Reason: "REPORT_TOO_SLOW", RetryAfter: slowPause,
+		Message: "this takes longer than it may; ask for less, such as fewer days or one queue, or after the time given",
+	}
+)
+
+// Limiter bounds one kind of questions.
+type Limiter struct {
+	timeout time.Duration
+	places  *semaphore.Weighted
+	asked   metric.Int64Counter
+	kind    attribute.KeyValue
+
+	// life ends with Close.
+	life    context.Context //nolint:containedctx // of what outlives each call
+	end     context.CancelFunc
+	reading sync.WaitGroup
+
+	mu    sync.Mutex
+	turns map[string]*turn
+	// readings are those under way, and those that are over and kept.
+	readings map[string]*reading
+}
+
+// turn is what the questions of one caller take one after the other.
+type turn struct {
+	taken *semaphore.Weighted
+	// users are the question that has it and those that wait for it.
+	users int
+}
+
+// reading is one answer in the making, or kept.
+type reading struct {
+	done chan struct{}
+	// value and err are there when done is closed.
+	value any
+	err   error
+	// until is when it is forgotten; under the limiter's lock.
+	until time.Time
+}
+
+// outcomes are the values of the label outcome.
+var outcomes = []string{"answered", "shared", "cached", "refused", "failed"}
+
+// New returns a limiter that counts what it is asked under a kind (messagerie.reports).
+// Close it at the end.
+func New(kind string, cfg Config) (*Limiter, error) {
+	cfg = cfg.WithDefaults()
+	asked, err := otel.Meter("report").Int64Counter("messagerie.reports",
+		metric.WithDescription("Questions that read much, by kind and outcome (answered, shared, cached, refused, failed)."))
+	if err != nil {
+		return nil, fmt.Errorf("making instruments: %w", err)
+	}
+	l := &Limiter{
+		timeout: cfg.Timeout, places: semaphore.NewWeighted(int64(cfg.Max)), asked: asked, kind: attribute.String("kind", kind),
+		turns: make(map[string]*turn), readings: make(map[string]*reading),
+	}
+	l.life, l.end = context.WithCancel(context.Background())
+	// Prometheus's increase() does not see the event with which a series begins.
+	for _, outcome := range outcomes {
+		l.count(l.life, outcome, 0)
+	}
+	return l, nil
+}
+
+// Close ends what is being read and waits for it.
+func (l *Limiter) Close() {
+	l.end()
+	l.reading.Wait()
+}
+
+func (l *Limiter) count(ctx context.Context, outcome string, n int64) {
+	l.asked.Add(ctx, n, metric.WithAttributes(l.kind, attribute.String("outcome", outcome)))
+}
+
+// Question is what is asked of a limiter.
+type Question struct {
+	// Caller is who is held to one question at a time; empty for callers that are not
+	// known, who are held by the bound for all alone.
+	Caller string
+	// Key says what is asked, with all that the answer depends on. Empty: the answer is
+	// for this call alone.
+	Key string
+	// MaxAge is how old an answer may be; 0 keeps none.
+	MaxAge time.Duration
+	// Wait is how long to wait for a place; 0 takes the two seconds.
+	Wait time.Duration
+}
+
+// Read answers a question by calling read, unless an equal one is being read or is
+// kept. Callers share the answer and must not change it. The context that read gets
+// has the values of a caller who asks this, and not their end.
+func Read[T any](ctx context.Context, l *Limiter, q Question, read func(context.Context) (T, error)) (T, error) {
+	value, err := l.answer(ctx, q, func(ctx context.Context) (any, error) { return read(ctx) })
+	answer, _ := value.(T)
+	return answer, err
+}
+
+func (l *Limiter) answer(ctx context.Context, q Question, read func(context.Context) (any, error)) (any, error) {
+	if r, outcome := l.find(q.Key); r != nil {
+		return l.await(ctx, r, outcome)
+	}
+	patient, cancel := context.WithTimeout(ctx, q.patience())
+	defer cancel()
+	leave, err := l.take(patient, q.Caller)
+	if err != nil {
+		return nil, l.refuse(ctx)
+	}
+	r, outcome := l.begin(ctx, q, read, leave)
+	if outcome != "answered" {
+		leave() // somebody has asked the same meanwhile
+	}
+	return l.await(ctx, r, outcome)
+}
+
+func (q Question) patience() time.Duration {
+	if q.Wait > 0 {
+		return q.Wait
+	}
+	return wait
+}
+
+// find returns the answer to an equal question, if one is under way or kept.
+func (l *Limiter) find(key string) (r *reading, outcome string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.equal(key)
+}
+
+// equal is find under the lock. Only what holds its caller's turn is there to be
+// found, so that nobody shares the refusal of a caller who asks too much.
+func (l *Limiter) equal(key string) (*reading, string) {
+	r := l.readings[key]
+	if r == nil || key == "" {
+		return nil, ""
+	}
+	if !r.over() {
+		return r, "shared"
+	}
+	if time.Now().Before(r.until) {
+		return r, "cached"
+	}
+	delete(l.readings, key)
+	return nil, ""
+}
+
+func (r *reading) over() bool {
+	select {
+	case <-r.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// begin starts reading, unless somebody else has begun since.
+func (l *Limiter) begin(ctx context.Context, q Question, read func(context.Context) (any, error), leave func()) (*reading, string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if r, outcome := l.equal(q.Key); r != nil {
+		return r, outcome
+	}
+	r := &reading{done: make(chan struct{})}
+	if q.Key != "" {
+		l.readings[q.Key] = r
+	}
+	l.reading.Go(func() {
+		defer leave()
+		l.finish(q, r, func() (any, error) { return l.placed(ctx, q, read) })
+	})
+	return r, "answered"
+}
+
+// placed waits for a place and reads. It outlives its caller.
+func (l *Limiter) placed(ctx context.Context, q Question, read func(context.Context) (any, error)) (any, error) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(l.life, cancel)()
+	patient, cancelWait := context.WithTimeout(ctx, q.patience())
+	defer cancelWait()
+	if l.places.Acquire(patient, 1) != nil {
+		return nil, errBusy
+	}
+	defer l.places.Release(1)
+	ctx, cancelRead := context.WithTimeout(ctx, l.timeout)
+	defer cancelRead()
+	value, err := read(ctx)
+	if err != nil && tooSlow(ctx, err) {
+		// Here and not as the refusal's cause, which each caller would log again.
+		slog.WarnContext(ctx, "a report was not read in its time", "kind", l.kind.Value.AsString(), "error", err)
+		return nil, errSlow
+	}
+	return value, err
+}
+
+// tooSlow reports whether reading ended because of its deadline, here or at the
+// database (57014, query_canceled).
+func tooSlow(ctx context.Context, err error) bool {
+	var fault interface{ SQLState() string }
+	return errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.As(err, &fault) && fault.SQLState() == "57014"
+}
+
+// finish puts the answer where those who wait for it find it.
+func (l *Limiter) finish(q Question, r *reading, read func() (any, error)) {
+	var value any
+	err := errors.New("reading a report has panicked")
+	defer func() {
+		if fault := recover(); fault != nil {
+			// By its type alone: its value may hold what was read.
+			slog.Error("panic", "type", fmt.Sprintf("%T", fault), "stack", string(debug.Stack()))
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		r.value, r.err = value, err
+		l.keep(q, r)
+		close(r.done)
+	}()
+	value, err = read()
+}
+
+// keep keeps an answer for its time, or forgets it.
+func (l *Limiter) keep(q Question, r *reading) {
+	if q.Key == "" {
+		return
+	}
+	life := q.MaxAge
+	if r.err != nil {
+		life = 0
+	}
+	if errors.Is(r.err, errSlow) {
+		life = slowPause
+	}
+	if life <= 0 {
+		delete(l.readings, q.Key)
+		return
+	}
+	r.until = time.Now().Add(life)
+	l.makeRoom()
+}
+
+// makeRoom forgets what is out of date and, while there is more than may be kept,
+// something that is over.
+func (l *Limiter) makeRoom() {
+	if len(l.readings) <= keptMost {
+		return
+	}
+	now := time.Now()
+	for key, r := range l.readings {
+		if r.over() && (len(l.readings) > keptMost || now.After(r.until)) {
+			delete(l.readings, key)
+		}
+	}
+}
+
+// await waits for an answer as long as its caller does.
+func (l *Limiter) await(ctx context.Context, r *reading, outcome string) (any, error) {
+	select {
+	case <-r.done:
+	case <-ctx.Done():
+		return nil, l.left(ctx)
+	}
+	var refusal *rpc.Error
+	switch {
+	case errors.As(r.err, &refusal) && refusal.Code == codes.ResourceExhausted:
+		outcome = "refused"
+	case r.err != nil:
+		outcome = "failed"
+	}
+	l.count(ctx, outcome, 1)
+	return r.value, r.err
+}
+
+// refuse is for who has not got their turn.
+func (l *Limiter) refuse(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return l.left(ctx)
+	}
+	l.count(ctx, "refused", 1)
+	return errBusy
+}
+
+// left is for who waits no more: a caller whose time is over may come back, one who
+// went away hears nothing.
+func (l *Limiter) left(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		l.count(ctx, "refused", 1)
+		return errBusy
+	}
+	return ctx.Err()
+}
+
+// Enter is for what is no question with an answer: it takes the caller's turn and a
+// place, which are the caller's until leave is called. It waits for at most two
+// seconds.
+func (l *Limiter) Enter(ctx context.Context, caller string) (leave func(), err error) {
+	patient, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	yield, err := l.take(patient, caller)
+	if err != nil {
+		return nil, l.refuse(ctx)
+	}
+	if l.places.Acquire(patient, 1) != nil {
+		yield()
+		return nil, l.refuse(ctx)
+	}
+	l.count(ctx, "answered", 1)
+	return func() {
+		l.places.Release(1)
+		yield()
+	}, nil
+}
+
+// take waits for the caller's turn. leave gives it on.
+func (l *Limiter) take(ctx context.Context, caller string) (leave func(), err error) {
+	if caller == "" {
+		return func() {}, nil
+	}
+	l.mu.Lock()
+	t := l.turns[caller]
+	if t == nil {
+		t = &turn{taken: semaphore.NewWeighted(1)}
+		l.turns[caller] = t
+	}
+	if t.users > waitersMost {
+		l.mu.Unlock()
+		return nil, errBusy
+	}
+	t.users++
+	l.mu.Unlock()
+	if err := t.taken.Acquire(ctx, 1); err != nil {
+		l.quit(caller, t)
+		return nil, err
+	}
+	return func() {
+		t.taken.Release(1)
+		l.quit(caller, t)
+	}, nil
+}
+
+func (l *Limiter) quit(caller string, t *turn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if t.users--; t.users == 0 {
+		delete(l.turns, caller)
+	}
+}
