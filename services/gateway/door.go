@@ -8,12 +8,10 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/ma-messagerie/messagerie/chassis/fair"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
@@ -227,12 +225,9 @@ func errOverloaded() error {
 
 // retryLater is a refusal that says when to come again.
 func retryLater(refusal *rpc.Error, wait time.Duration) error {
-	st := refusal.GRPCStatus()
-	detailed, err := st.WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(wait)})
-	if err != nil {
-		return st.Err()
-	}
-	return detailed.Err()
+	later := *refusal
+	later.RetryAfter = wait
+	return &later
 }
 
 // deadline bounds a call: the caller's own deadline a little earlier, and never

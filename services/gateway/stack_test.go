@@ -118,13 +118,6 @@ func (b *backend) recordStream(srv any, stream grpc.ServerStream, info *grpc.Str
 	return stream.SendMsg(output.New().Interface())
 }
 
-// peek returns what has arrived.
-func (b *backend) peek() []arrival {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.arrivals
-}
-
 // take returns what has arrived since the last time.
 func (b *backend) take() []arrival {
 	b.mu.Lock()
