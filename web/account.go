@@ -191,6 +191,8 @@ func (v *visit) faultText(reason string, details map[string]string) string {
 	case "BODY_CHARACTER_FORBIDDEN", "BODY_NOT_UTF8":
 		return v.tr("Retirez le caractère %s, en position %s : il ne peut pas être envoyé.", "Take out the character %s at position %s: it cannot be sent.",
 			details["character"], details["position"])
+	case "CONTROL_CHARACTERS":
+		return v.tr("Écrivez-le à nouveau sur une ligne : il contient un caractère invisible.", "Write it again on one line: it has an invisible character.")
 	case "EMAIL_INVALID":
 		return v.tr("Écrivez une adresse électronique complète, comme nom@exemple.fr.", "Write a whole e-mail address, such as name@example.org.")
 	case "PHONE_INVALID":

@@ -2,6 +2,7 @@ package auth_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -92,12 +93,12 @@ func TestClaims_SubjectIsNoText(t *testing.T) {
 	subjects := make(map[string]bool)
 	for _, sub := range []string{"\"a\xff\"", "\"a\xfe\"", `"a\ud800"`, `"a\ufffd"`} {
 		token := iss.token(t, func(c map[string]any) { c["sub"] = json.RawMessage(`"PLACE"`) })
-		payload, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256})
+		payload, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
 		if err != nil {
 			t.Fatal(err)
 		}
-		raw := bytes.Replace(payload.UnsafePayloadWithoutVerification(), []byte(`"PLACE"`), []byte(sub), 1)
-		id, err := v.Verify(t.Context(), signRaw(t, jose.RS256, iss.key.Load(), raw))
+		payload = bytes.Replace(payload, []byte(`"PLACE"`), []byte(sub), 1)
+		id, err := v.Verify(t.Context(), signRaw(t, jose.RS256, iss.key.Load(), payload))
 		if err != nil {
 			t.Fatalf("%q: %v", sub, err)
 		}

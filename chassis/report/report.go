@@ -248,7 +248,7 @@ func (l *Limiter) find(key string) (r *reading, outcome string) {
 // found, so that nobody shares the refusal of a caller who asks too much.
 func (l *Limiter) equal(key string) (*reading, string) {
 	r := l.readings[key]
-	if r == nil || key == "" {
+	if r == nil {
 		return nil, ""
 	}
 	if !r.over() {

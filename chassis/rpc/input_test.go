@@ -110,6 +110,7 @@ func startOpen(t *testing.T) *grpc.ClientConn {
 		t.Fatal(err)
 	}
 	served := make(chan error, 1)
+	defer srv.open(t.Context())()
 	go func() { served <- ServeGRPC(t.Context(), srv.Server, srv.health, lis, time.Second) }()
 	conn, err := Dial(lis.Addr().String(), nil)
 	if err != nil {

@@ -482,6 +482,9 @@ func (s *Stack) Token(persona string) (string, error) { return s.provider.Token(
 // DatabaseURL is how to connect to a service's database.
 func (s *Stack) DatabaseURL(service string) string { return s.urls[service] }
 
+// Inside is where a service answers the others, past the gateway.
+func (s *Stack) Inside(service string) string { return s.addr(service) }
+
 // Wait returns when a service has ended by itself, with its fault.
 func (s *Stack) Wait() error { return s.services.Wait() }
 

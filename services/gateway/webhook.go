@@ -126,9 +126,6 @@ func (h *webhooks) take(w http.ResponseWriter, r *http.Request, provider, addres
 	return toldProvider(h.pass(ctx, r, provider, body))
 }
 
-// signatureOf is the header that a provider signs in.
-var signatureOf = map[string]string{"sendgrid": "X-Twilio-Email-Event-Webhook-Signature", "twilio": "X-Twilio-Signature"}
-
 // read reads a report, in the order in which they come: the slowest of an address
 // gives way.
 func (h *webhooks) read(w http.ResponseWriter, r *http.Request, provider, address string) ([]byte, error) {
@@ -152,15 +149,19 @@ func (h *webhooks) read(w http.ResponseWriter, r *http.Request, provider, addres
 func (h *webhooks) pass(ctx context.Context, r *http.Request, provider string, body []byte) error {
 	if provider == "twilio" {
 		_, err := h.notifier.ReportTwilio(ctx, &notifierpb.ReportTwilioRequest{
-			DeliveryId: strings.TrimPrefix(r.URL.Path, twilioPath), Body: body, Signature: r.Header.Get(signatureOf[provider]),
+			DeliveryId: readable(strings.TrimPrefix(r.URL.Path, twilioPath)), Body: body, Signature: readable(r.Header.Get("X-Twilio-Signature")),
 		})
 		return err
 	}
 	_, err := h.notifier.ReportSendGrid(ctx, &notifierpb.ReportSendGridRequest{
-		Body: body, Signature: r.Header.Get(signatureOf[provider]), Timestamp: r.Header.Get("X-Twilio-Email-Event-Webhook-Timestamp"),
+		Body: body, Signature: readable(r.Header.Get("X-Twilio-Email-Event-Webhook-Signature")), Timestamp: readable(r.Header.Get("X-Twilio-Email-Event-Webhook-Timestamp")),
 	})
 	return err
 }
+
+// readable is a part of a report that protobuf can carry. What is not UTF-8 is no
+// provider's, and no signature fits what becomes of it.
+func readable(part string) string { return strings.ToValidUTF8(part, "\ufffd") }
 
 // toldProvider turns the notifier's refusal into what a provider, or a forger, is
 // told: not which part of a report was wrong.

@@ -109,6 +109,9 @@ func TestWebhookRefusals(t *testing.T) {
 		{"OPTIONS", "/webhooks/sendgrid", "", http.StatusMethodNotAllowed},
 		{"POST", "/webhooks/sendgrid/", "x", http.StatusNotFound},
 		{"POST", "/webhooks/other", "x", http.StatusNotFound},
+		// What is no text reaches the notifier all the same, which judges it.
+		{"POST", "/webhooks/twilio/%ff", "x", http.StatusOK},
+		{"POST", "/webhooks/twilio/%00", "x", http.StatusForbidden},
 	}
 	for _, row := range rows {
 		got := s.rest(t, "nobody", row.verb, row.path, row.body, "Origin", "https://front.example.org")

@@ -60,7 +60,7 @@ func (s *eventLogServer) ListEvents(ctx context.Context, req *messagingpb.ListEv
 	}
 	size := eventsMost
 	if req.GetPageSize() > 0 {
-		size = int(req.GetPageSize())
+		size = min(int(req.GetPageSize()), eventsMost)
 	}
 	rows, err := s.store.logged(ctx, req.GetTypes(), req.GetFrom().AsTime(), req.GetBefore().AsTime(), after, size+1)
 	if err != nil {

@@ -92,7 +92,7 @@ func TestPreferences_Refusals(t *testing.T) {
 	before := jeanne.preferences(t)
 	for typed, reason := range map[string]string{
 		"jeanne": "EMAIL_INVALID", "jeanne@localhost": "EMAIL_INVALID", "Jeanne <j@exemple.fr>": "EMAIL_INVALID",
-		"j@exemple.fr, k@exemple.fr": "EMAIL_INVALID", "j@éxemple.fr": "EMAIL_INVALID", "j@exemple.fr\r\nBcc: k@exemple.fr": "EMAIL_INVALID",
+		"j@exemple.fr, k@exemple.fr": "EMAIL_INVALID", "j@éxemple.fr": "EMAIL_INVALID", "j@exemple.fr\r\nBcc: k@exemple.fr": "CONTROL_CHARACTERS",
 	} {
 		_, err := jeanne.messaging.UpdatePreferences(jeanne.call(t), &messagingpb.UpdatePreferencesRequest{Email: typed, Locale: "fr"})
 		refused(t, err, codes.InvalidArgument, reason, "email")

@@ -80,7 +80,7 @@ type Config struct {
 	Keyset string `env:"KEYSET,required"`
 	// ClaimLease is how long an agent holds a conversation without renewing.
 	ClaimLease time.Duration `env:"CLAIM_LEASE" envDefault:"15m"`
-	// DefaultCaisse is the caisse of members whose token names none. Empty
+	// DefaultCaisse is the caisse of members whose token names none that can be one. Empty
 	// refuses them.
 	DefaultCaisse string `env:"DEFAULT_CAISSE"`
 	// RelayPoll is how often the outbox is looked at for what other processes

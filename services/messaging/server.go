@@ -30,7 +30,7 @@ var (
 	errNotClaimed          = rpc.Refuse(codes.FailedPrecondition, "CLAIM_NOT_HELD", "nobody holds a claim on the conversation")
 	errKeyReused           = rpc.Refuse(codes.AlreadyExists, "IDEMPOTENCY_KEY_REUSED", "this idempotency key was used with other content")
 	errProfile             = rpc.Refuse(codes.PermissionDenied, "AUDIENCE_NOT_YOURS", "the caller has no profile for this audience")
-	errNoCaisse            = rpc.Refuse(codes.FailedPrecondition, "CAISSE_UNKNOWN", "the caller's token names no caisse")
+	errNoCaisse            = rpc.Refuse(codes.FailedPrecondition, "CAISSE_UNKNOWN", "the caller's token names no caisse, or none that can be one")
 	errUnavailable         = rpc.Refuse(codes.Unavailable, "STORE_UNAVAILABLE", "the store cannot be reached; try again with the same idempotency key")
 )
 
@@ -248,16 +248,16 @@ func idempotencyKey(ctx context.Context) (uuid.UUID, error) {
 	return key, nil
 }
 
-// caisseOf is the caller's caisse, as one token of a subject of the broker.
+// caisseOf is the caller's caisse, as one token of a subject of the broker. A token
+// that names none that can be one has the default.
 func (s *server) caisseOf(id *auth.Identity) (string, error) {
-	caisse := id.Caisse
-	if caisse == "" {
-		caisse = s.defaultCaisse
+	switch {
+	case validCaisse(id.Caisse):
+		return id.Caisse, nil
+	case s.defaultCaisse != "":
+		return s.defaultCaisse, nil
 	}
-	if !validCaisse(caisse) {
-		return "", errNoCaisse
-	}
-	return caisse, nil
+	return "", errNoCaisse
 }
 
 // validCaisse tells whether a caisse is lower-case letters, digits and hyphens,
@@ -453,13 +453,17 @@ func delayOf(days int16) *messagingpb.ExpectedDelay {
 
 func audienceOf(stored int16) taxonomypb.Audience { return taxonomypb.Audience(stored) }
 
-const defaultPageSize = 20
+const (
+	defaultPageSize = 20
+	maxPageSize     = 100
+)
 
+// pageSize is how many entries a page has: as many as were asked for, within bounds.
 func pageSize(asked int32) int {
 	if asked == 0 {
 		return defaultPageSize
 	}
-	return int(asked)
+	return int(min(asked, maxPageSize))
 }
 
 const (

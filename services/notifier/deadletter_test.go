@@ -2,7 +2,9 @@ package notifier
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
+	"math"
 	"net"
 	"net/http"
 	"slices"
@@ -251,6 +253,7 @@ func TestOperator(t *testing.T) {
 		{&notifierpb.ListDeadLettersRequest{Kind: notifierpb.DeadLetterKind_EVENT, Channel: notifierpb.Channel_EMAIL}, 0},
 		{&notifierpb.ListDeadLettersRequest{Reason: "HTTP_400", Provider: "sendgrid"}, letters},
 		{&notifierpb.ListDeadLettersRequest{Reason: reasonEventUnread}, 1},
+		{&notifierpb.ListDeadLettersRequest{PageSize: math.MaxInt32}, letters + 1},
 	} {
 		if got := count(row.req); got != row.want {
 			t.Errorf("row %d: %d, want %d", i, got, row.want)
@@ -326,6 +329,10 @@ func (s *stage) checkRefusals(t *testing.T, client notifierpb.NotifierServiceCli
 		_, err := client.ListDeadLetters(ctx, &notifierpb.ListDeadLettersRequest{PageToken: token}, operator)
 		return err
 	}
+	reason := func(reason string) error {
+		_, err := client.ListDeadLetters(ctx, &notifierpb.ListDeadLettersRequest{Reason: reason}, operator)
+		return err
+	}
 	name := uuid.NewString() + ".EMAIL"
 	for what, err := range map[string]error{
 		"REPLAY_SELECTION_INVALID neither": replay(&notifierpb.ReplayDeadLettersRequest{}),
@@ -336,6 +343,9 @@ func (s *stage) checkRefusals(t *testing.T, client notifierpb.NotifierServiceCli
 		"note long":                        drop(name, strings.Repeat("n", 201)),
 		"PAGE_TOKEN_INVALID":               list("!"),
 		"PAGE_TOKEN_INVALID 2":             list("YWJj"),
+		"PAGE_TOKEN_INVALID NUL":           list(base64.RawURLEncoding.EncodeToString([]byte("2026-01-01T00:00:00Z " + uuid.NewString() + " EM\x00AIL"))),
+		"CONTROL_CHARACTERS reason":        reason("HTTP\x00"),
+		"CONTROL_CHARACTERS note":          drop(name, "a\x00b"),
 	} {
 		if status.Code(err) != codes.InvalidArgument {
 			t.Errorf("%s: %v", what, err)

@@ -45,7 +45,7 @@ var (
 	errNoConversation = rpc.Refuse(codes.NotFound, "CONVERSATION_NOT_FOUND", "no such conversation")
 	errNoLetter       = rpc.Refuse(codes.NotFound, "DEAD_LETTER_NOT_FOUND", "no such dead letter; it may have been replayed or dropped")
 	errBadLetter      = rpc.Invalid("id", "DEAD_LETTER_ID_INVALID", "must be as ListDeadLetters gives it: a UUID followed by .EMAIL, .SMS or .EVENT")
-	errBadPage        = rpc.Invalid("page_token", "PAGE_TOKEN_INVALID", "must be a next_page_token of this list")
+	errBadPage        = rpc.Invalid("pageToken", "PAGE_TOKEN_INVALID", "must be a nextPageToken of this list")
 	errReplayWhat     = rpc.Invalid("ids", "REPLAY_SELECTION_INVALID", "give ids or a filter, one of the two")
 	errUnavailable    = rpc.Refuse(codes.Unavailable, "DATABASE_UNAVAILABLE", "the database cannot be reached; try again")
 )
@@ -202,10 +202,14 @@ func letterOf(row deadLetter) *notifierpb.DeadLetter {
 func parseLetterID(id string) (uuid.UUID, string, error) {
 	name, way, _ := strings.Cut(id, ".")
 	letter, err := uuid.Parse(name)
-	if err != nil || way != string(byEmail) && way != string(bySMS) && way != eventLetter {
+	if err != nil || !isLetterWay(way) {
 		return letter, way, errBadLetter
 	}
 	return letter, way, nil
+}
+
+func isLetterWay(way string) bool {
+	return way == string(byEmail) || way == string(bySMS) || way == eventLetter
 }
 
 func encodeLetterKey(row deadLetter) string {
@@ -226,7 +230,7 @@ func decodeLetterKey(token string) (*letterKey, error) {
 	}
 	ended, err1 := time.Parse(time.RFC3339Nano, parts[0])
 	id, err2 := uuid.Parse(parts[1])
-	if err1 != nil || err2 != nil {
+	if err1 != nil || err2 != nil || !isLetterWay(parts[2]) {
 		return nil, errBadPage
 	}
 	return &letterKey{ended, id, parts[2]}, nil
