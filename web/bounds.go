@@ -64,7 +64,9 @@ func (s *site) bounded(next http.Handler) http.Handler {
 			rates = s.callers
 		}
 		if wait := rates.Take(caller, time.Now()); wait > 0 {
-			conn.Pause(wait)
+			if conn.Refused(wait) {
+				w.Header().Set("Connection", "close")
+			}
 			tooMany(w, r, wait)
 			return
 		}

@@ -131,7 +131,7 @@ func TestSharedConnectionsAreNobodys(t *testing.T) {
 		conn, _ := s.arrive(fmt.Sprintf("192.0.2.2:%d", i+1))
 		conn.Prove("jeanne")
 	}
-	web.Pause(time.Hour)
+	web.Refused(time.Hour)
 	if !isOpen(web, webEnd) {
 		t.Error("the shared connection was closed")
 	}
@@ -196,20 +196,35 @@ func TestPause(t *testing.T) {
 			}
 			return time.Since(begun)
 		}
-		conn.Pause(300 * time.Millisecond)
-		conn.Pause(100 * time.Millisecond)
+		conn.Refused(300 * time.Millisecond)
+		conn.Refused(100 * time.Millisecond)
 		if got := took(); got != 300*time.Millisecond {
 			t.Errorf("paused for %s, want 300 ms", got)
 		}
 		if got := took(); got != 0 {
 			t.Errorf("then for %s more", got)
 		}
-		conn.Pause(time.Hour)
+		conn.Refused(time.Hour)
 		if got := took(); got != maxPause {
 			t.Errorf("an hour is %s", got)
 		}
+		// The more often, the longer; and forgotten when it stops.
+		<-time.After(calm + 1)
+		for _, want := range []time.Duration{10, 20, 40, 80, 160, 320, 640, 1000, 1000} {
+			if often := conn.Refused(time.Millisecond); often != (want >= 80) {
+				t.Errorf("before a pause of %d ms: often is %t", want, often)
+			}
+			if got := took(); got != want*time.Millisecond {
+				t.Errorf("refused again: paused for %s, want %d ms", got, want)
+			}
+		}
+		<-time.After(calm + 1)
+		conn.Refused(time.Millisecond)
+		if got := took(); got != leastPause {
+			t.Errorf("after a calm: paused for %s", got)
+		}
 		// A pause does not outlive its connection.
-		conn.Pause(time.Second)
+		conn.Refused(time.Second)
 		time.AfterFunc(time.Millisecond, func() { conn.Close() })
 		if got := took(); got != time.Millisecond {
 			t.Errorf("of a closed connection: %s", got)
@@ -226,7 +241,7 @@ func TestConnOf(t *testing.T) {
 	}
 	none := ConnOf(&net.TCPAddr{})
 	none.Prove("jeanne")
-	none.Pause(time.Hour)
+	none.Refused(time.Hour)
 	if none != nil || !none.Shared() {
 		t.Error("an address of another listener's leads to a connection")
 	}
@@ -241,7 +256,7 @@ func TestListenerAtOnce(t *testing.T) {
 		conn, _ := s.arrive(fmt.Sprintf("192.0.2.%d:%d", i%5, i+1))
 		group.Go(func() {
 			conn.Prove(fmt.Sprint(i % 7))
-			conn.Pause(time.Microsecond)
+			conn.Refused(time.Microsecond)
 			if i%3 == 0 {
 				conn.Prove(fmt.Sprint(i % 4))
 			}
@@ -255,8 +270,8 @@ func TestListenerAtOnce(t *testing.T) {
 	defer s.mu.Unlock()
 	kept := 0
 	for at, all := range s.places {
-		if kept += all.Len(); all.Len() > 3 || all.Len() == 0 {
-			t.Errorf("%v has %d", at, all.Len())
+		if kept += all.conns.Len(); all.conns.Len() > 3 || all.conns.Len() == 0 {
+			t.Errorf("%v has %d", at, all.conns.Len())
 		}
 	}
 	if kept != s.open {

@@ -30,9 +30,9 @@ type Listener struct {
 	limits Limits
 
 	mu sync.Mutex
-	// open counts all; places has them by owner, each list oldest first.
+	// open counts all; places has them by owner.
 	open   int
-	places map[place]*list.List
+	places map[place]*owned
 	// strangers are all unproven ones, oldest first.
 	strangers *list.List
 }
@@ -41,6 +41,15 @@ type Listener struct {
 type place struct {
 	kind kind
 	who  string
+}
+
+// owned is what an owner has.
+type owned struct {
+	// conns are oldest first.
+	conns list.List
+	// nextPause is how long the next pause is at least, refusedAt when the last began.
+	nextPause time.Duration
+	refusedAt time.Time
 }
 
 type kind byte
@@ -54,7 +63,7 @@ const (
 
 // Listen bounds the connections that a listener accepts.
 func Listen(lis net.Listener, limits Limits) *Listener {
-	return &Listener{Listener: lis, limits: limits, places: make(map[place]*list.List), strangers: list.New()}
+	return &Listener{Listener: lis, limits: limits, places: make(map[place]*owned), strangers: list.New()}
 }
 
 // Accept implements net.Listener.
@@ -102,16 +111,16 @@ func (l *Listener) admit(raw net.Conn) *Conn {
 func (l *Listener) settle(c *Conn, at place) (leaving []*Conn) {
 	all := l.places[at]
 	if all == nil {
-		all = list.New()
+		all = &owned{}
 		l.places[at] = all
 	}
-	c.place, c.entry = at, all.PushBack(c)
+	c.place, c.entry = at, all.conns.PushBack(c)
 	if at.kind == unproven {
 		c.stranger = l.strangers.PushBack(c)
 	}
 	limit := map[kind]int{unproven: l.limits.Unproven, proven: l.limits.PerCaller, shared: l.limits.Shared}[at.kind]
-	for limit > 0 && all.Len() > limit {
-		leaving = append(leaving, l.drop(all.Front().Value.(*Conn))) //nolint:forcetypeassert // as above
+	for limit > 0 && all.conns.Len() > limit {
+		leaving = append(leaving, l.drop(all.conns.Front().Value.(*Conn))) //nolint:forcetypeassert // as above
 	}
 	return leaving
 }
@@ -129,8 +138,8 @@ func (l *Listener) drop(c *Conn) *Conn {
 // leave takes a connection out of its place. The lock is held.
 func (l *Listener) leave(c *Conn) {
 	all := l.places[c.place]
-	all.Remove(c.entry)
-	if all.Len() == 0 {
+	all.conns.Remove(c.entry)
+	if all.conns.Len() == 0 {
 		delete(l.places, c.place)
 	}
 	if c.stranger != nil {
@@ -172,7 +181,8 @@ type Conn struct {
 	// caller is who has proved themselves, several that another has as well.
 	caller  string
 	several bool
-	pause   time.Time
+	// pause is until when nothing is read.
+	pause time.Time
 }
 
 // Prove notes that a caller who has signed in calls on this connection. It is cheap
@@ -233,20 +243,52 @@ func (c *Conn) standing() kind {
 	return c.place.kind
 }
 
-// maxPause bounds one pause, so that a connection still notices its end.
-const maxPause = time.Second
+const (
+	// leastPause follows a first refusal; each further one doubles it, up to maxPause,
+	// which is so short that a connection still notices its end.
+	leastPause = 10 * time.Millisecond
+	maxPause   = time.Second
+	// oftenPause is reached by the fourth refusal in a row.
+	oftenPause = 8 * leastPause
+	// calm is how long after a refusal it is forgotten.
+	calm = 5 * time.Second
+)
 
-// Pause has the connection read nothing for a while, at most a second: what its
-// caller sends too fast stays at their end. A shared one goes on.
-func (c *Conn) Pause(d time.Duration) {
+// Refused notes that a call on the connection was refused for being one too many, and
+// may be made again after a while. The connection then reads nothing for that long,
+// and for longer the more often its owner is refused, on whichever of their
+// connections, at most a second: what they send too fast stays at their end, and costs
+// nothing here. It reports whether that happens often, so that the connection, with
+// what was sent ahead on it, is better closed. A shared one goes on.
+func (c *Conn) Refused(wait time.Duration) (often bool) {
 	if c == nil || c.Shared() {
-		return
+		return false
 	}
+	now := time.Now()
+	least := c.listener.refuse(c, now)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if until := time.Now().Add(min(d, maxPause)); until.After(c.pause) {
+	if until := now.Add(min(max(wait, least), maxPause)); until.After(c.pause) {
 		c.pause = until
 	}
+	return least >= oftenPause
+}
+
+// refuse returns how long a connection must pause at least, and makes its owner's next
+// pause longer.
+func (l *Listener) refuse(c *Conn, now time.Time) (least time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := l.places[c.place]
+	if all == nil {
+		return maxPause // it is closed
+	}
+	if now.Sub(all.refusedAt) > calm {
+		all.nextPause = leastPause
+	}
+	least = all.nextPause
+	all.refusedAt, all.nextPause = now, min(2*least, maxPause)
+	return least
 }
 
 // Read implements net.Conn.

@@ -15,6 +15,8 @@ type answer struct {
 	http.ResponseWriter
 	route  string
 	status int
+	// visit is the request's.
+	visit *visit
 	// wanted is If-None-Match of a GET.
 	wanted string
 	// streams: it goes on for as long as each piece of it is read in time.

@@ -78,7 +78,7 @@ func (f *forwarder) arrive(ctx context.Context, info *tap.Info) (context.Context
 	}
 	v := f.door.arrive(ctx, conn, address, first(info.Header["authorization"]))
 	if v.refusal == nil && ledgerOf(ctx).full(conn) {
-		conn.Pause(time.Second)
+		conn.Refused(time.Second)
 		f.door.refused(ctx, errUnread.Reason)
 		v.refusal = retryLater(errUnread, time.Second)
 	}

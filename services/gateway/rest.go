@@ -248,6 +248,7 @@ func (s *rest) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	v := s.arrive(r)
+	a.visit = v
 	if v.refusal != nil {
 		s.refuse(a, r, v.refusal)
 		return
@@ -400,6 +401,9 @@ func (s *rest) verbs(path string) []string {
 func (s *rest) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	st, _ := status.FromError(rpc.Report(r.Context(), r.Method+" "+routeName(w), err))
 	header := w.Header()
+	if a, ok := w.(*answer); ok && a.visit != nil && a.visit.often {
+		header.Set("Connection", "close")
+	}
 	// They described the answer that is not given.
 	header.Del("ETag")
 	header.Del("Cache-Control")

@@ -20,6 +20,8 @@ type visit struct {
 	// subject is who has signed in; empty: nobody, or not known yet.
 	subject string
 	counted bool
+	// often: its caller is refused so often that the connection is not worth keeping.
+	often bool
 	// refusal is what was decided before the request had a handler.
 	refusal error
 	// leave takes the request out of those that are not whole.
@@ -70,7 +72,7 @@ func (v *visit) count(ctx context.Context) error {
 	if wait == 0 {
 		return nil
 	}
-	v.conn.Pause(wait)
+	v.often = v.conn.Refused(wait)
 	v.door.refused(ctx, rateLimited)
 	return limited(wait)
 }

@@ -110,7 +110,7 @@ func (h *webhooks) take(w http.ResponseWriter, r *http.Request, provider, addres
 	}
 	if wait := h.addresses.Take(address, time.Now()); wait > 0 {
 		conn, _ := r.Context().Value(connKey{}).(*fair.Conn)
-		conn.Pause(wait)
+		conn.Refused(wait)
 		return limited(wait)
 	}
 	if !take(h.slots) {
