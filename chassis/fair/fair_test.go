@@ -41,11 +41,14 @@ type site struct {
 	*Listener
 	arrivals chan net.Conn
 	closed   atomic.Int64
+	close    func()
 }
 
 func newSite(t *testing.T, limits Limits) *site {
 	t.Helper()
 	s := &site{t: t, arrivals: make(chan net.Conn, 1)}
+	s.close = sync.OnceFunc(func() { close(s.arrivals) })
+	t.Cleanup(s.close)
 	limits.Closed = func() { s.closed.Add(1) }
 	s.Listener = Listen(&port{s.arrivals}, limits)
 	return s
@@ -57,9 +60,13 @@ func (s *site) arrive(address string) (*Conn, net.Conn) {
 	here, there := net.Pipe()
 	s.t.Cleanup(func() { here.Close(); there.Close() })
 	s.arrivals <- from{here, net.TCPAddrFromAddrPort(netip.MustParseAddrPort(address))}
+	go func() { _, _ = there.Write([]byte("x")) }()
 	conn, err := s.Accept()
 	if err != nil {
 		s.t.Fatal(err)
+	}
+	if n, err := conn.Read(make([]byte, 10)); n != 1 || err != nil {
+		s.t.Fatalf("the first byte: %d, %v", n, err)
 	}
 	return conn.(*Conn), there
 }
@@ -167,7 +174,7 @@ func TestThereIsRoomForSoMany(t *testing.T) {
 	third.Prove("paul")
 	here, there := net.Pipe()
 	s.arrivals <- from{here, net.TCPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.4:1"))}
-	close(s.arrivals)
+	s.close()
 	if _, err := s.Accept(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("accepting: %v", err)
 	}
@@ -228,6 +235,33 @@ func TestPause(t *testing.T) {
 		time.AfterFunc(time.Millisecond, func() { conn.Close() })
 		if got := took(); got != time.Millisecond {
 			t.Errorf("of a closed connection: %s", got)
+		}
+	})
+}
+
+// What says nothing is not handed over, and does not stay.
+func TestSilentConnections(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, Limits{})
+		s.arrive("192.0.2.1:1")
+		silent, silentEnd := net.Pipe()
+		s.arrivals <- from{silent, net.TCPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.1:2"))}
+		s.arrive("192.0.2.1:3") // is the next that is handed over
+		begun := time.Now()
+		if _, err := silentEnd.Read(make([]byte, 1)); !errors.Is(err, io.EOF) || time.Since(begun) != firstByteTimeout {
+			t.Errorf("the silent one: %v after %s", err, time.Since(begun))
+		}
+		late, lateEnd := net.Pipe()
+		s.arrivals <- from{late, net.TCPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.1:4"))}
+		synctest.Wait()
+		if s.Open() != 3 {
+			t.Errorf("%d are open, want 3", s.Open())
+		}
+		// The end of the listener is that of those who have not been handed over.
+		s.close()
+		if _, err := lateEnd.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			t.Errorf("one that waits when the listener is closed: %v", err)
 		}
 	})
 }

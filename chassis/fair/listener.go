@@ -2,9 +2,11 @@ package fair
 
 import (
 	"container/list"
+	"errors"
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -23,11 +25,25 @@ type Limits struct {
 	Closed func()
 }
 
+// firstByteTimeout is how long a connection may say nothing at its beginning.
+const firstByteTimeout = 10 * time.Second
+
 // Listener bounds the connections of callers. One too many closes the oldest that
 // the same caller has, rather than the new one.
+//
+// A connection is handed over only when something has come on it, as all protocols
+// here begin with the caller: one that says nothing, or is closed at once, costs what
+// a socket costs, and not what a server makes for it.
 type Listener struct {
 	net.Listener
 	limits Limits
+
+	begin sync.Once
+	// heard are connections on which something has come; done is closed when no more
+	// will be, because of fault.
+	heard chan *Conn
+	done  chan struct{}
+	fault error
 
 	mu sync.Mutex
 	// open counts all; places has them by owner.
@@ -63,20 +79,71 @@ const (
 
 // Listen bounds the connections that a listener accepts.
 func Listen(lis net.Listener, limits Limits) *Listener {
-	return &Listener{Listener: lis, limits: limits, places: make(map[place]*owned), strangers: list.New()}
+	return &Listener{
+		Listener: lis, limits: limits, heard: make(chan *Conn), done: make(chan struct{}),
+		places: make(map[place]*owned), strangers: list.New(),
+	}
 }
 
 // Accept implements net.Listener.
 func (l *Listener) Accept() (net.Conn, error) {
+	l.begin.Do(func() { go l.run() })
+	select {
+	case c := <-l.heard:
+		return c, nil
+	case <-l.done:
+		return nil, l.fault
+	}
+}
+
+// run accepts until the listener is closed.
+func (l *Listener) run() {
+	defer close(l.done)
 	for {
 		raw, err := l.Listener.Accept()
+		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+			// Others will be closed.
+			<-time.After(acceptPause)
+			continue
+		}
 		if err != nil {
-			return nil, err
+			l.fault = err
+			return
 		}
 		if c := l.admit(raw); c != nil {
-			return c, nil
+			go l.hear(c)
+		} else {
+			raw.Close()
 		}
-		raw.Close()
+	}
+}
+
+// acceptPause is how long to wait when the process has no room for a socket.
+const acceptPause = 50 * time.Millisecond
+
+// hear waits for the first byte of a connection and hands it over.
+func (l *Listener) hear(c *Conn) {
+	ended := make(chan struct{})
+	defer close(ended)
+	go func() {
+		select {
+		case <-l.done:
+			c.Close()
+		case <-ended:
+		}
+	}()
+	_ = c.Conn.SetReadDeadline(time.Now().Add(firstByteTimeout))
+	n, err := c.Conn.Read(c.first[:])
+	if err != nil || n == 0 {
+		c.Close()
+		return
+	}
+	_ = c.Conn.SetReadDeadline(time.Time{})
+	c.unread = true
+	select {
+	case l.heard <- c:
+	case <-l.done:
+		c.Close()
 	}
 }
 
@@ -171,6 +238,10 @@ type Conn struct {
 	address  string
 	closed   chan struct{}
 	once     sync.Once
+
+	// first is the first byte that came, unread whether it is still to be read.
+	first  [1]byte
+	unread bool
 
 	// These are the listener's, under its lock. Without an entry, the connection is
 	// no longer in its books.
@@ -293,6 +364,10 @@ func (l *Listener) refuse(c *Conn, now time.Time) (least time.Duration) {
 
 // Read implements net.Conn.
 func (c *Conn) Read(p []byte) (int, error) {
+	if c.unread && len(p) > 0 {
+		p[0], c.unread = c.first[0], false
+		return 1, nil
+	}
 	n, err := c.Conn.Read(p)
 	c.mu.Lock()
 	rest := time.Until(c.pause)

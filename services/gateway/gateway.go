@@ -283,7 +283,7 @@ func (g *gateway) newGRPC(d *door) *grpc.Server {
 		grpc.MaxRecvMsgSize(maxFrameBytes), grpc.ForceServerCodecV2(f.codec), grpc.UnknownServiceHandler(f.handle),
 		// What a stranger sends before anybody reads it is bounded, and not let grow
 		// as gRPC would by the connection's speed.
-		grpc.StaticStreamWindowSize(64<<10), grpc.StaticConnWindowSize(256<<10), grpc.ReadBufferSize(4<<10))...)
+		grpc.StaticStreamWindowSize(64<<10), grpc.StaticConnWindowSize(256<<10), grpc.ReadBufferSize(4<<10), grpc.WriteBufferSize(16<<10))...)
 	healthpb.RegisterHealthServer(server, outsideHealth{g.health})
 	if g.cfg.Reflection {
 		options := reflection.ServerOptions{Services: catalogue{server}}
