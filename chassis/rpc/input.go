@@ -85,7 +85,7 @@ const maxFaults = 20
 // message, empty or ending in a full stop.
 func (in *input) lineFaults(msg protoreflect.Message, path string, faults []Violation) []Violation {
 	for _, field := range in.linesOf(msg.Descriptor()) {
-		if !msg.Has(field) || len(faults) == maxFaults {
+		if !msg.Has(field) {
 			continue
 		}
 		name, value := path+field.JSONName(), msg.Get(field)
@@ -109,6 +109,9 @@ func (in *input) lineFaults(msg protoreflect.Message, path string, faults []Viol
 
 // valueFaults looks at one value of a field. A list names its field once.
 func (in *input) valueFaults(field protoreflect.FieldDescriptor, value protoreflect.Value, name string, faults []Violation) []Violation {
+	if len(faults) == maxFaults {
+		return faults
+	}
 	if field.Message() != nil {
 		return in.lineFaults(value.Message(), name+".", faults)
 	}
