@@ -7,8 +7,8 @@
 //	dev providers, dev secrets DIR   for docker-compose.yml, see package providers
 //
 // Settings are DEV_*, see package stack, CHAOS_*, see package chaos, JOURNEY_*, see
-// Places in package journey, and PROVIDERS_*, see package providers. Two more
-// commands, broker and inbox, are for the processes that chaos starts.
+// Places in package journey, and PROVIDERS_*, see package providers. Three more
+// commands, broker, inbox and attack, are for the processes that chaos starts.
 package main
 
 import (
@@ -39,7 +39,7 @@ func main() {
 	// A second Ctrl-C ends the process at once.
 	context.AfterFunc(ctx, stop)
 	commands := map[string]func(context.Context) error{"run": run, "demo": demo, "chaos": runChaos, "journey": walk, "secrets": writeSecrets}
-	for _, name := range []string{"broker", "inbox"} {
+	for _, name := range []string{"broker", "inbox", "attack"} {
 		commands[name] = func(ctx context.Context) error { return chaos.Child(ctx, os.Args[1:]) }
 	}
 	if len(os.Args) < 2 || commands[os.Args[1]] == nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis"
 	"github.com/ma-messagerie/messagerie/chassis/localpg"
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
+	"github.com/ma-messagerie/messagerie/dev/chaos/internal/fleet"
 )
 
 // TestChaos is the short run: two minutes of faults with reports, half a minute
@@ -44,6 +45,21 @@ func needPrograms(t *testing.T) {
 	}
 }
 
+// reachable is a folder for a test. PostgreSQL's user must get through it, so it is not
+// t.TempDir.
+func reachable(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/var/tmp", "messagerie-chaos-") //nolint:usetesting // see above
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 // TestUpgrade walks from this version to itself, which must cost nobody anything; and
 // again with a migration that takes from the running version a column that it reads,
 // for one second, which must be noticed. A real upgrade needs another commit:
@@ -53,29 +69,20 @@ func TestUpgrade(t *testing.T) {
 		t.Skip("takes two minutes")
 	}
 	needPrograms(t)
-	binaries, err := build(t.Context(), false, false)
+	binaries, err := fleet.Build(t.Context(), "", false, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(binaries) })
-	// As PostgreSQL's user must get through it, not t.TempDir.
-	dir, err := os.MkdirTemp("/var/tmp", "messagerie-upgrade-") //nolint:usetesting // see above
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	takeColumn := func(ctx context.Context, f *fleet) error {
-		url := f.database.url("messaging")
-		_, err := query[struct{}](ctx, url, `ALTER TABLE conversation RENAME COLUMN status TO state`)
-		sleep(ctx, time.Second)
-		_, err2 := query[struct{}](ctx, url, `ALTER TABLE conversation RENAME COLUMN state TO status`)
+	dir := reachable(t)
+	takeColumn := func(ctx context.Context, f *fleet.Fleet) error {
+		_, err := fleet.Query[struct{}](ctx, f.Database, "messaging", `ALTER TABLE conversation RENAME COLUMN status TO state`)
+		fleet.Sleep(ctx, time.Second)
+		_, err2 := fleet.Query[struct{}](ctx, f.Database, "messaging", `ALTER TABLE conversation RENAME COLUMN state TO status`)
 		return errors.Join(err, err2)
 	}
 	for name, row := range map[string]struct {
-		spoil func(context.Context, *fleet) error
+		spoil func(context.Context, *fleet.Fleet) error
 		want  error
 	}{
 		"clean":                           {nil, nil},

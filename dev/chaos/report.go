@@ -6,16 +6,18 @@ import (
 	"slices"
 	"text/tabwriter"
 	"time"
+
+	"github.com/ma-messagerie/messagerie/dev/chaos/internal/account"
 )
 
 // print writes the table of a run.
-func (s *stage) print(v verdict) {
+func (s *stage) print(v account.Verdict) {
 	out := tabwriter.NewWriter(s.run.out, 0, 0, 2, ' ', 0)
 	defer func() { _ = out.Flush() }()
 	row := func(name string, value any) { fmt.Fprintf(out, "  %s\t%v\n", name, value) }
 	fmt.Fprintf(out, "\n%s\n", s.title)
 	if s.loaded > 0 {
-		row("submissions begun", fmt.Sprintf("%d in %s (%.0f/s)", s.load.begun.Load(), s.loaded.Round(time.Second), float64(s.load.begun.Load())/s.loaded.Seconds()))
+		row("submissions begun", fmt.Sprintf("%d in %s (%.0f/s)", s.load.Begun.Load(), s.loaded.Round(time.Second), float64(s.load.Begun.Load())/s.loaded.Seconds()))
 	}
 	row("submissions acknowledged", v.Acknowledged)
 	row("conversations stored", v.Conversations)
@@ -28,30 +30,29 @@ func (s *stage) print(v verdict) {
 		row("SMS given up in doubt", v.Parked)
 	}
 	row("calls in doubt (lost answers)", v.Doubts)
-	s.nemesis.mu.Lock()
-	defer s.nemesis.mu.Unlock()
-	row("calls in flight at kills", s.nemesis.inFlight)
+	struck := s.nemesis.Account()
+	row("calls in flight at kills", struck.InFlight)
 	row("about nothing", v.Foreign)
 	row("not ended", v.Unsettled)
 	row("ended without acceptance", v.Silent)
 	row("left in the outbox", v.Outbox)
 	row("forged reports taken", v.ForgedTaken)
-	row("tries that failed and were made again", s.load.failed.Load())
-	if shed := s.load.shed.Load(); shed > 0 {
+	row("tries that failed and were made again", s.load.Failed.Load())
+	if shed := s.load.Shed.Load(); shed > 0 {
 		row("submissions not begun, too many open", shed)
 	}
-	for _, kind := range slices.Sorted(maps.Keys(s.nemesis.counts)) {
-		row("fault "+kind, s.nemesis.counts[kind])
+	for _, kind := range slices.Sorted(maps.Keys(struck.Counts)) {
+		row("fault "+kind, struck.Counts[kind])
 	}
-	for _, kind := range slices.Sorted(maps.Keys(s.nemesis.recovery)) {
-		took := slices.Sorted(slices.Values(s.nemesis.recovery[kind]))
+	struck.Recovery["to finish all after the last fault"] = []time.Duration{s.settled}
+	for _, kind := range slices.Sorted(maps.Keys(struck.Recovery)) {
+		took := slices.Sorted(slices.Values(struck.Recovery[kind]))
 		row("recovery, "+kind, fmt.Sprintf("median %s, most %s", took[len(took)/2].Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond)))
 	}
-	s.load.mu.Lock()
-	defer s.load.mu.Unlock()
-	failures := slices.SortedFunc(maps.Keys(s.load.failures), func(a, b string) int { return s.load.failures[b] - s.load.failures[a] })
-	for _, text := range failures[:min(5, len(failures))] {
-		row(fmt.Sprintf("failure ×%d", s.load.failures[text]), text)
+	failures := s.load.Failures()
+	reasons := slices.SortedFunc(maps.Keys(failures), func(a, b string) int { return failures[b] - failures[a] })
+	for _, text := range reasons[:min(5, len(reasons))] {
+		row(fmt.Sprintf("failure ×%d", failures[text]), text)
 	}
 	for _, text := range v.Examples {
 		row("example", text)

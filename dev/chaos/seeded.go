@@ -7,18 +7,20 @@ import (
 	"time"
 
 	"github.com/ma-messagerie/messagerie/chassis/seeded"
+	"github.com/ma-messagerie/messagerie/dev/chaos/internal/fleet"
+	"github.com/ma-messagerie/messagerie/dev/chaos/internal/nemesis"
 )
 
 // trap is a run in which a bug must show: settings under which it can, and faults
 // that bring it out. The reconciler is off, which would mend what some of them
 // break. Without the bug, the same run must be clean.
 type trap struct {
-	opts   options
-	faults []fault
+	opts   fleet.Options
+	faults []nemesis.Fault
 }
 
 // every repeats faults within the time of a trap.
-func every(d time.Duration, kinds ...fault) (list []fault) {
+func every(d time.Duration, kinds ...nemesis.Fault) (list []nemesis.Fault) {
 	for at := time.Second; at < trapTime; at += d {
 		for i, f := range kinds {
 			f.At = at + time.Duration(i)*200*time.Millisecond
@@ -31,24 +33,24 @@ func every(d time.Duration, kinds ...fault) (list []fault) {
 const trapTime = 12 * time.Second
 
 var (
-	withReports = options{reports: true}
-	withLookups = options{lookups: true}
+	withReports = fleet.Options{Reports: true}
+	withLookups = fleet.Options{Lookups: true}
 )
 
 // traps are the runs, by what they are good for.
 var traps = map[string]trap{
-	"messaging dies":   {withReports, every(700*time.Millisecond, fault{Kind: "kill", Target: "messaging-1"}, fault{Kind: "kill", Target: "messaging-2"})},
-	"broker dies":      {withReports, every(2*time.Second, fault{Kind: "kill", Target: "broker", For: 700 * time.Millisecond})},
-	"notifiers die":    {withReports, every(600*time.Millisecond, fault{Kind: "kill", Target: "notifier-1"}, fault{Kind: "kill", Target: "notifier-2"})},
-	"database dies":    {withReports, every(2*time.Second, fault{Kind: "kill", Target: "postgres"})},
-	"store rolls back": {withReports, every(2*time.Second, fault{Kind: "store", Target: "roll back"})},
+	"messaging dies":   {withReports, every(700*time.Millisecond, nemesis.Fault{Kind: "kill", Target: "messaging-1"}, nemesis.Fault{Kind: "kill", Target: "messaging-2"})},
+	"broker dies":      {withReports, every(2*time.Second, nemesis.Fault{Kind: "kill", Target: "broker", For: 700 * time.Millisecond})},
+	"notifiers die":    {withReports, every(600*time.Millisecond, nemesis.Fault{Kind: "kill", Target: "notifier-1"}, nemesis.Fault{Kind: "kill", Target: "notifier-2"})},
+	"database dies":    {withReports, every(2*time.Second, nemesis.Fault{Kind: "kill", Target: "postgres"})},
+	"store rolls back": {withReports, every(2*time.Second, nemesis.Fault{Kind: "store", Target: "roll back"})},
 	// Slow calls first, so that many are under way when it freezes.
-	"notifiers freeze": {withReports, every(6*time.Second, fault{Kind: "link", Target: "notifier-1-inbox latency", For: 3 * time.Second},
-		fault{Kind: "none"}, fault{Kind: "none"}, fault{Kind: "pause", Target: "notifier-1", For: lease + time.Second})},
-	"operator replays": {withReports, every(3*time.Second, fault{Kind: "replay"})},
+	"notifiers freeze": {withReports, every(6*time.Second, nemesis.Fault{Kind: "link", Target: "notifier-1-inbox latency", For: 3 * time.Second},
+		nemesis.Fault{Kind: "none"}, nemesis.Fault{Kind: "none"}, nemesis.Fault{Kind: "pause", Target: "notifier-1", For: fleet.Lease + time.Second})},
+	"operator replays": {withReports, every(3*time.Second, nemesis.Fault{Kind: "replay"})},
 	// Nobody reports and nobody can be asked: whatever is sent again shows.
-	"nothing happens":  {options{}, nil},
-	"answers are lost": {withLookups, every(time.Second, fault{Kind: "provider", Target: "EMAIL accept-hang", N: 5}, fault{Kind: "provider", Target: "SMS accept-hang", N: 5})},
+	"nothing happens":  {fleet.Options{}, nil},
+	"answers are lost": {withLookups, every(time.Second, nemesis.Fault{Kind: "provider", Target: "EMAIL accept-hang", N: 5}, nemesis.Fault{Kind: "provider", Target: "SMS accept-hang", N: 5})},
 }
 
 // trapOf says where each bug must be caught.
@@ -123,9 +125,9 @@ func orClean(broken []string) any {
 func (r *run) spring(ctx context.Context, name string, bug seeded.Bug) ([]string, error) {
 	t := traps[name]
 	opts := t.opts
-	opts.bug = bug
+	opts.Bug = bug
 	if bug == seeded.ProcessClock {
-		opts.skew = time.Hour
+		opts.Skew = time.Hour
 	}
 	title := name
 	if bug != "" {
@@ -137,12 +139,12 @@ func (r *run) spring(ctx context.Context, name string, bug seeded.Bug) ([]string
 	}
 	defer s.close()
 	s.settlePatience = trapPatience
-	s.underLoad(ctx, min(r.cfg.Rate, 150), trapTime, func(ctx context.Context) { s.nemesis.run(ctx, t.faults) })
+	s.underLoad(ctx, min(r.cfg.Rate, 150), trapTime, func(ctx context.Context) { s.nemesis.Run(ctx, t.faults) })
 	v, err := s.verdict(ctx, false)
 	if err != nil {
 		return nil, err
 	}
-	return v.violations(), nil
+	return v.Violations(), nil
 }
 
 // trapPatience is how long a trap waits for all to be finished. What a bug has

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"text/tabwriter"
 	"time"
+
+	"github.com/ma-messagerie/messagerie/dev/chaos/internal/fleet"
 )
 
 // version is the programs of one commit.
@@ -47,7 +49,7 @@ func (r *run) upgrade(ctx context.Context) error {
 
 // rollOut takes spoil, if any, as part of the migration: it is how a test shows that
 // a migration that breaks what runs is noticed.
-func (r *run) rollOut(ctx context.Context, older, newer version, spoil func(context.Context, *fleet) error) error {
+func (r *run) rollOut(ctx context.Context, older, newer version, spoil func(context.Context, *fleet.Fleet) error) error {
 	was := r.binaries
 	r.binaries = older.binaries
 	s, err := r.stage(ctx, "upgrade", inReports)
@@ -57,8 +59,8 @@ func (r *run) rollOut(ctx context.Context, older, newer version, spoil func(cont
 	}
 	defer s.close()
 	o := &rollout{stage: s, served: make(map[string]map[string]int64), runs: make(map[string]version)}
-	for _, p := range s.fleet.services {
-		o.runs[p.name] = older
+	for _, p := range s.fleet.Services {
+		o.runs[p.Name] = older
 	}
 	// The load goes on for as long as the way takes: restarts take what they take.
 	walking, done := context.WithCancel(ctx)
@@ -67,10 +69,10 @@ func (r *run) rollOut(ctx context.Context, older, newer version, spoil func(cont
 		defer done()
 		o.err = o.walk(ctx, older, newer, spoil)
 	})
-	o.count(ctx, s.fleet.services...)
+	o.count(ctx, s.fleet.Services...)
 	o.print()
-	failed := s.load.failed.Load()
-	fmt.Fprintf(r.out, "%d failed requests of %d\n", failed, s.load.acked.Load()+failed)
+	failed := s.load.Failed.Load()
+	fmt.Fprintf(r.out, "%d failed requests of %d\n", failed, s.load.Acked.Load()+failed)
 	err = errors.Join(o.err, s.judge(ctx, false))
 	if failed > 0 {
 		err = errors.Join(err, fmt.Errorf("%w: %d requests failed", ErrViolated, failed))
@@ -80,12 +82,12 @@ func (r *run) rollOut(ctx context.Context, older, newer version, spoil func(cont
 
 // walk goes through the phases. Waiting between them takes half of the time that was
 // asked for; the other half is what restarts take in two minutes.
-func (o *rollout) walk(ctx context.Context, older, newer version, spoil func(context.Context, *fleet) error) error {
+func (o *rollout) walk(ctx context.Context, older, newer version, spoil func(context.Context, *fleet.Fleet) error) error {
 	f, rest := o.stage.fleet, o.stage.run.length()/14
 	say := func(what string) { fmt.Fprintf(o.stage.run.out, "upgrade: %s\n", what) }
-	sleep(ctx, rest)
+	fleet.Sleep(ctx, rest)
 	say("migrate up, while " + older.title + " serves")
-	for _, p := range f.services {
+	for _, p := range f.Services {
 		if err := migrate(ctx, p, newer); err != nil {
 			return err
 		}
@@ -95,7 +97,7 @@ func (o *rollout) walk(ctx context.Context, older, newer version, spoil func(con
 			return err
 		}
 	}
-	sleep(ctx, rest)
+	fleet.Sleep(ctx, rest)
 	for _, phase := range []struct {
 		what   string
 		suffix string // of the replicas that change
@@ -108,28 +110,28 @@ func (o *rollout) walk(ctx context.Context, older, newer version, spoil func(con
 		{"all forward again", "", newer},
 	} {
 		say(phase.what)
-		for _, p := range f.services {
-			if strings.HasSuffix(p.name, phase.suffix) || phase.suffix == "" {
+		for _, p := range f.Services {
+			if strings.HasSuffix(p.Name, phase.suffix) || phase.suffix == "" {
 				if err := o.change(ctx, p, phase.to); err != nil {
 					return err
 				}
 			}
 		}
-		sleep(ctx, rest)
+		fleet.Sleep(ctx, rest)
 	}
 	return nil
 }
 
 // migrate brings the schema of a process's database up to date, with what a job of
 // deploy/k8s has: the database and nothing else.
-func migrate(ctx context.Context, p *process, to version) error {
-	service, replica, _ := strings.Cut(p.name, "-")
+func migrate(ctx context.Context, p *fleet.Process, to version) error {
+	service, replica, _ := strings.Cut(p.Name, "-")
 	setting := strings.ToUpper(service) + "_DATABASE_URL="
 	if replica != "1" || service == "gateway" {
 		return nil
 	}
 	cmd := exec.CommandContext(ctx, filepath.Join(to.binaries, service), "migrate", "up") //nolint:gosec // we have built it
-	for _, variable := range p.env {
+	for _, variable := range p.Env() {
 		if strings.HasPrefix(variable, setting) {
 			cmd.Env = append(cmd.Env, variable)
 		}
@@ -142,21 +144,18 @@ func migrate(ctx context.Context, p *process, to version) error {
 
 // change ends a process as Kubernetes does and starts it as another version. What
 // was added to its settings since, an earlier version does not read.
-func (o *rollout) change(ctx context.Context, p *process, to version) error {
+func (o *rollout) change(ctx context.Context, p *fleet.Process, to version) error {
 	o.count(ctx, p)
-	p.acting.Lock()
-	defer p.acting.Unlock()
-	p.end(syscall.SIGTERM)
-	service, _, _ := strings.Cut(p.name, "-")
-	p.mu.Lock()
-	p.path = filepath.Join(to.binaries, service)
-	p.env = append(p.env, strings.ToUpper(service)+"_MIGRATE=false")
-	p.mu.Unlock()
-	o.runs[p.name] = to
-	if err := p.start(); err != nil {
+	p.Acting.Lock()
+	defer p.Acting.Unlock()
+	p.End(syscall.SIGTERM)
+	service, _, _ := strings.Cut(p.Name, "-")
+	p.Replace(filepath.Join(to.binaries, service), strings.ToUpper(service)+"_MIGRATE=false")
+	o.runs[p.Name] = to
+	if err := p.Start(); err != nil {
 		return err
 	}
-	if err := p.awaitReady(context.WithoutCancel(ctx)); err != nil {
+	if err := p.AwaitReady(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("as %s: %w", to.title, err)
 	}
 	return nil
@@ -170,17 +169,17 @@ var servedBy = map[string]string{
 
 // count adds what processes have done so far to their versions' account. Each is
 // asked once, just before its end.
-func (o *rollout) count(ctx context.Context, processes ...*process) {
+func (o *rollout) count(ctx context.Context, processes ...*fleet.Process) {
 	for _, p := range processes {
-		service, _, _ := strings.Cut(p.name, "-")
+		service, _, _ := strings.Cut(p.Name, "-")
 		if o.served[service] == nil {
 			o.served[service] = make(map[string]int64)
 		}
-		n, err := sum(context.WithoutCancel(ctx), "http://"+o.stage.fleet.adminAddrs[p.name]+"/metrics", servedBy[service])
+		n, err := sum(context.WithoutCancel(ctx), o.stage.fleet.AdminURL(p.Name)+"/metrics", servedBy[service])
 		if err != nil {
-			fmt.Fprintf(o.stage.run.out, "upgrade: %s gives no account: %v\n", p.name, err)
+			fmt.Fprintf(o.stage.run.out, "upgrade: %s gives no account: %v\n", p.Name, err)
 		}
-		o.served[service][o.runs[p.name].title] += n
+		o.served[service][o.runs[p.Name].title] += n
 	}
 }
 
@@ -249,7 +248,7 @@ func (r *run) buildOlder(ctx context.Context) (version, error) {
 		return version{}, err
 	}
 	defer func() { _, _ = git(context.WithoutCancel(ctx), "worktree", "remove", "--force", tree) }()
-	binaries, err := buildIn(ctx, tree, r.cfg.Race, false)
+	binaries, err := fleet.Build(ctx, tree, r.cfg.Race, false)
 	if err != nil {
 		return version{}, fmt.Errorf("of commit %s: %w", commit, err)
 	}

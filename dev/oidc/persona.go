@@ -76,8 +76,19 @@ func Personas() []Persona { return slices.Clone(personas) }
 // own. No page lists them.
 var crowd = regexp.MustCompile(`^particulier-([1-9][0-9]{3}|0[1-9][0-9]{2})$`)
 
+// counter are the names of as many agents: conseiller-armorique-100 to -999, and the
+// same of another caisse, msa-75, whose figures a load test may fill.
+var counter = regexp.MustCompile(`^conseiller-(armorique|msa-75)-([1-9][0-9]{2})$`)
+
 // personaNamed returns the persona, or nil.
 func personaNamed(name string) *Persona {
+	if agent := counter.FindStringSubmatch(name); agent != nil {
+		return &Persona{
+			Name: name, Realm: auth.RealmAgent, About: "conseiller",
+			FullName: "Conseiller " + agent[2], Email: name + "@example.org", Locale: "fr", Caisse: agent[1],
+			Queues: []string{auth.AllQueues}, Roles: []string{auth.RoleAgent, auth.RoleSupervisor},
+		}
+	}
 	if number := crowd.FindStringSubmatch(name); number != nil {
 		return &Persona{
 			Name: name, Realm: auth.RealmMember, About: "particulier",

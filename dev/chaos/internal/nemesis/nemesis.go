@@ -1,4 +1,12 @@
-package chaos
+// Package nemesis draws faults from a seed and lets them loose on a fleet.
+//
+// The same seed draws the same faults at the same times; what they hit depends on the
+// machine. Each fault ends by itself, whatever happens to the run, and two never have
+// the same target at once: the later is left out. Heal ends what one may have left.
+//
+// A fault that cannot be made or ended is no violation of the system's: it is reported
+// apart, and says that the run proves less.
+package nemesis
 
 import (
 	"context"
@@ -6,6 +14,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -14,10 +23,13 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/ma-messagerie/messagerie/dev/chaos/internal/fleet"
+	"github.com/ma-messagerie/messagerie/dev/chaos/internal/load"
 )
 
-// fault is one thing that goes wrong, drawn before the run.
-type fault struct {
+// Fault is one thing that goes wrong, drawn before the run.
+type Fault struct {
 	At     time.Duration
 	Kind   string
 	Target string
@@ -26,37 +38,40 @@ type fault struct {
 	N int
 }
 
-func (f fault) String() string {
+func (f Fault) String() string {
 	return fmt.Sprintf("%8.1fs %-9s %-22s %s", f.At.Seconds(), f.Kind, f.Target, f.For)
 }
 
-// nemesis lets faults loose on a fleet.
-type nemesis struct {
-	fleet *fleet
-	load  *load
+// Nemesis lets faults loose on a fleet.
+type Nemesis struct {
+	fleet *fleet.Fleet
+	load  *load.Load
 
 	mu       sync.Mutex
 	counts   map[string]int
 	recovery map[string][]time.Duration
 	errs     []error
+	unclean  []string
 	// inFlight is how many calls to providers were under way when a notifier or
 	// the providers were killed.
 	inFlight int
 	group    sync.WaitGroup
+	storeOld string // an old copy of the broker's store
 }
 
-func newNemesis(f *fleet, l *load) *nemesis {
-	return &nemesis{fleet: f, load: l, counts: make(map[string]int), recovery: make(map[string][]time.Duration)}
+// New makes a nemesis that does nothing yet.
+func New(f *fleet.Fleet, l *load.Load) *Nemesis {
+	return &Nemesis{fleet: f, load: l, counts: make(map[string]int), recovery: make(map[string][]time.Duration)}
 }
 
-// kinds are the faults of the random scenario, the more often the more frequent.
-var kinds = []string{
+// Kinds are the faults of the random scenario, the more often the more frequent.
+var Kinds = []string{
 	"kill", "kill", "kill", "kill", "kill", "kill", "kill", "pause", "link", "link", "link",
 	"provider", "provider", "provider", "reports", "store", "restart", "replay",
 }
 
-// drawFaults draws a schedule for so long: a fault every one to three seconds.
-func drawFaults(seed uint64, length time.Duration, linkNames []string, among []string, withReports bool) (list []fault) {
+// Draw draws a schedule for so long: a fault every one to three seconds.
+func Draw(seed uint64, length time.Duration, linkNames []string, among []string, withReports bool) (list []Fault) {
 	rng := rand.New(rand.NewPCG(seed, 2)) //nolint:gosec // drawn again from the same seed
 	between := func(least, most time.Duration) time.Duration {
 		return (least + time.Duration(rng.Int64N(int64(most-least)))).Round(10 * time.Millisecond)
@@ -66,12 +81,12 @@ func drawFaults(seed uint64, length time.Duration, linkNames []string, among []s
 		"gateway-1", "gateway-2", "messaging-1", "messaging-2", "notifier-1", "notifier-2", "taxonomy-1", "broker", "postgres", "inbox",
 	}
 	for at := between(time.Second, 2*time.Second); at < length; at += between(time.Second, 3*time.Second) {
-		f := fault{At: at, Kind: one(among...)}
+		f := Fault{At: at, Kind: one(among...)}
 		switch f.Kind {
 		case "kill":
 			f.Target, f.For = one(processes...), between(0, 2*time.Second)
 		case "pause":
-			f.Target, f.For = one("messaging-1", "messaging-2", "notifier-1", "notifier-2", "broker", "inbox"), between(500*time.Millisecond, lease+2*time.Second)
+			f.Target, f.For = one("messaging-1", "messaging-2", "notifier-1", "notifier-2", "broker", "inbox"), between(500*time.Millisecond, fleet.Lease+2*time.Second)
 		case "restart":
 			f.Target = one("gateway-1", "gateway-2", "messaging-1", "messaging-2", "notifier-1", "notifier-2", "taxonomy-1")
 		case "link":
@@ -91,20 +106,20 @@ func drawFaults(seed uint64, length time.Duration, linkNames []string, among []s
 	return list
 }
 
-// run lets the faults loose at their times and waits until each is over.
-func (n *nemesis) run(ctx context.Context, faults []fault) {
+// Run lets the faults loose at their times and waits until each is over.
+func (n *Nemesis) Run(ctx context.Context, faults []Fault) {
 	begun := time.Now()
 	for _, f := range faults {
-		if !sleep(ctx, f.At-time.Since(begun)) {
+		if !fleet.Sleep(ctx, f.At-time.Since(begun)) {
 			break
 		}
-		n.group.Go(func() { n.strike(ctx, f) })
+		n.group.Go(func() { n.Strike(ctx, f) })
 	}
 	n.group.Wait()
 }
 
-// strike lets one fault loose and ends it, whatever ctx says.
-func (n *nemesis) strike(ctx context.Context, f fault) {
+// Strike lets one fault loose and ends it, whatever ctx says.
+func (n *Nemesis) Strike(ctx context.Context, f Fault) {
 	ctx = context.WithoutCancel(ctx)
 	name, detail, _ := strings.Cut(f.Target, " ")
 	var err error
@@ -112,31 +127,31 @@ func (n *nemesis) strike(ctx context.Context, f fault) {
 	case "kill":
 		err = n.kill(ctx, f.Target, f.For)
 	case "pause":
-		err = n.withProcess(f.Target, func(p *process) error {
-			p.signal(syscall.SIGSTOP)
-			sleep(ctx, f.For)
-			p.signal(syscall.SIGCONT)
+		err = n.withProcess(f.Target, func(p *fleet.Process) error {
+			p.Signal(syscall.SIGSTOP)
+			fleet.Sleep(ctx, f.For)
+			p.Signal(syscall.SIGCONT)
 			return nil
 		})
 	case "restart":
-		err = n.withProcess(f.Target, func(p *process) error {
-			p.end(syscall.SIGTERM)
-			if err := p.start(); err != nil {
+		err = n.withProcess(f.Target, func(p *fleet.Process) error {
+			n.left(p.Name, p.End(syscall.SIGTERM))
+			if err := p.Start(); err != nil {
 				return err
 			}
-			return p.awaitReady(ctx)
+			return p.AwaitReady(ctx)
 		})
 	case "link":
 		err = n.spoil(ctx, name, detail, f.For)
 	case "provider":
 		fault := map[string]any{"channel": name, "mode": detail, "count": f.N, "retryAfterSeconds": 1}
-		err = n.fleet.tell(ctx, "/api/faults", fault)
+		err = n.fleet.Tell(ctx, "/api/faults", fault)
 	case "reports":
-		err = n.fleet.tell(ctx, "/api/reports", map[string]any{"mode": f.Target, "delayMs": 1500})
+		err = n.fleet.Tell(ctx, "/api/reports", map[string]any{"mode": f.Target, "delayMs": 1500})
 	case "store":
 		err = n.damageStore(ctx, f.Target, f.For)
 	case "replay":
-		err = n.load.replay(ctx)
+		err = n.load.Replay(ctx)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -154,35 +169,35 @@ func (n *nemesis) strike(ctx context.Context, f fault) {
 // errBusy: another fault has the target.
 var errBusy = errors.New("another fault has it")
 
-func (n *nemesis) withProcess(name string, do func(*process) error) error {
-	list := n.fleet.named(name)
+func (n *Nemesis) withProcess(name string, do func(*fleet.Process) error) error {
+	list := n.fleet.Named(name)
 	if len(list) != 1 {
 		return fmt.Errorf("%d processes are named %s", len(list), name)
 	}
-	if !list[0].acting.TryLock() {
+	if !list[0].Acting.TryLock() {
 		return errBusy
 	}
-	defer list[0].acting.Unlock()
+	defer list[0].Acting.Unlock()
 	return do(list[0])
 }
 
 // kill kills a process with -9, leaves it dead for a while, starts it again and
 // measures how long it then takes until submissions are answered again.
-func (n *nemesis) kill(ctx context.Context, name string, dead time.Duration) error {
+func (n *Nemesis) kill(ctx context.Context, name string, dead time.Duration) error {
 	if strings.HasPrefix(name, "notifier") || name == "inbox" {
 		n.countInFlight(ctx)
 	}
 	if name == "postgres" {
 		return n.killDatabase(ctx, dead)
 	}
-	return n.withProcess(name, func(p *process) error {
-		p.end(syscall.SIGKILL)
-		sleep(ctx, dead)
+	return n.withProcess(name, func(p *fleet.Process) error {
+		p.End(syscall.SIGKILL)
+		fleet.Sleep(ctx, dead)
 		begun := time.Now()
-		if err := p.start(); err != nil {
+		if err := p.Start(); err != nil {
 			return err
 		}
-		if err := p.awaitReady(ctx); err != nil {
+		if err := p.AwaitReady(ctx); err != nil {
 			return err
 		}
 		n.recovered("kill "+strings.TrimRight(name, "-12"), begun)
@@ -190,17 +205,17 @@ func (n *nemesis) kill(ctx context.Context, name string, dead time.Duration) err
 	})
 }
 
-func (n *nemesis) killDatabase(ctx context.Context, dead time.Duration) error {
-	d := n.fleet.database
-	if !d.acting.TryLock() {
+func (n *Nemesis) killDatabase(ctx context.Context, dead time.Duration) error {
+	d := n.fleet.Database
+	if !d.Acting.TryLock() {
 		return errBusy
 	}
-	defer d.acting.Unlock()
-	if err := d.kill(); err != nil {
+	defer d.Acting.Unlock()
+	if err := d.Kill(); err != nil {
 		return err
 	}
-	sleep(ctx, dead)
-	if err := d.start(ctx); err != nil {
+	fleet.Sleep(ctx, dead)
+	if err := d.Start(ctx); err != nil {
 		return err
 	}
 	n.awaitAnswers(ctx, "kill postgres", time.Now())
@@ -209,28 +224,38 @@ func (n *nemesis) killDatabase(ctx context.Context, dead time.Duration) error {
 
 // awaitAnswers measures how long it takes until submissions are answered with
 // success again.
-func (n *nemesis) awaitAnswers(ctx context.Context, kind string, since time.Time) {
-	before := n.load.acked.Load()
-	ctx, cancel := context.WithTimeout(ctx, readyPatience)
+func (n *Nemesis) awaitAnswers(ctx context.Context, kind string, since time.Time) {
+	before := n.load.Acked.Load()
+	ctx, cancel := context.WithTimeout(ctx, fleet.ReadyPatience)
 	defer cancel()
-	for n.load.acked.Load() <= before {
-		if !sleep(ctx, 5*time.Millisecond) {
+	for n.load.Acked.Load() <= before {
+		if !fleet.Sleep(ctx, 5*time.Millisecond) {
 			break
 		}
 	}
 	n.recovered(kind, since)
 }
 
-func (n *nemesis) recovered(kind string, since time.Time) {
+// left notes a process that did not end well although it was asked to.
+func (n *Nemesis) left(name string, status int) {
+	if status == 0 {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.unclean = append(n.unclean, fmt.Sprintf("%s ended with status %d", name, status))
+}
+
+func (n *Nemesis) recovered(kind string, since time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.recovery[kind] = append(n.recovery[kind], time.Since(since))
 }
 
-func (n *nemesis) countInFlight(ctx context.Context) {
+func (n *Nemesis) countInFlight(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	found, err := query[struct{ N int }](ctx, n.fleet.database.url("notifier"), `SELECT count(*) FROM delivery WHERE state = 'sending'`)
+	found, err := fleet.Query[struct{ N int }](ctx, n.fleet.Database, "notifier", `SELECT count(*) FROM delivery WHERE state = 'sending'`)
 	if err != nil {
 		return // the database is down as well
 	}
@@ -240,16 +265,16 @@ func (n *nemesis) countInFlight(ctx context.Context) {
 }
 
 // spoil puts a fault on a link for a while.
-func (n *nemesis) spoil(ctx context.Context, name, kind string, long time.Duration) error {
-	i := slices.IndexFunc(n.fleet.links.all, func(l *link) bool { return l.name == name })
+func (n *Nemesis) spoil(ctx context.Context, name, kind string, long time.Duration) error {
+	i := slices.IndexFunc(n.fleet.Links(), func(l *fleet.Link) bool { return l.Name == name })
 	if i < 0 {
 		return fmt.Errorf("no link is named %s", name)
 	}
-	l := n.fleet.links.all[i]
-	if !l.acting.TryLock() {
+	l := n.fleet.Links()[i]
+	if !l.Acting.TryLock() {
 		return errBusy
 	}
-	defer l.acting.Unlock()
+	defer l.Acting.Unlock()
 	attributes := map[string]map[string]any{
 		"latency":    {"latency": 300, "jitter": 200},
 		"reset_peer": {"timeout": 50},
@@ -258,20 +283,20 @@ func (n *nemesis) spoil(ctx context.Context, name, kind string, long time.Durati
 		"slicer":     {"average_size": 7, "size_variation": 3, "delay": 20},
 	}[kind]
 	for _, way := range []string{"upstream", "downstream"} {
-		if err := l.spoil(toxic{Name: kind + "-" + way, Type: kind, Stream: way, Attributes: attributes}); err != nil {
+		if err := l.Spoil(fleet.Toxic{Name: kind + "-" + way, Type: kind, Stream: way, Attributes: attributes}); err != nil {
 			return err
 		}
 	}
-	sleep(ctx, long)
-	l.heal(ctx)
+	fleet.Sleep(ctx, long)
+	l.Heal(ctx)
 	return nil
 }
 
 // damageStore kills the broker and does something to what it has on disk.
-func (n *nemesis) damageStore(ctx context.Context, how string, dead time.Duration) error {
-	return n.withProcess("broker", func(p *process) error {
-		p.end(syscall.SIGKILL)
-		store := n.fleet.path("nats")
+func (n *Nemesis) damageStore(ctx context.Context, how string, dead time.Duration) error {
+	return n.withProcess("broker", func(p *fleet.Process) error {
+		p.End(syscall.SIGKILL)
+		store := n.fleet.Path("nats")
 		var err error
 		switch how {
 		case "delete":
@@ -284,12 +309,12 @@ func (n *nemesis) damageStore(ctx context.Context, how string, dead time.Duratio
 		if err != nil {
 			return fmt.Errorf("damaging the store: %w", err)
 		}
-		sleep(ctx, dead)
+		fleet.Sleep(ctx, dead)
 		begun := time.Now()
-		if err := p.start(); err != nil {
+		if err := p.Start(); err != nil {
 			return err
 		}
-		if err := p.awaitReady(ctx); err != nil {
+		if err := p.AwaitReady(ctx); err != nil {
 			return err
 		}
 		n.recovered("store "+how, begun)
@@ -299,11 +324,11 @@ func (n *nemesis) damageStore(ctx context.Context, how string, dead time.Duratio
 
 // rollBack puts an old copy of the store in its place; the first time, there is
 // none, and one is made.
-func (n *nemesis) rollBack(store string) error {
-	old := n.fleet.storeOld
+func (n *Nemesis) rollBack(store string) error {
+	old := n.storeOld
 	if old == "" {
-		n.fleet.storeOld = store + ".old"
-		return copyTree(store, n.fleet.storeOld)
+		n.storeOld = store + ".old"
+		return copyTree(store, n.storeOld)
 	}
 	if err := os.RemoveAll(store); err != nil {
 		return err
@@ -346,31 +371,57 @@ func truncateNewest(store string) error {
 	return os.Truncate(newest, info.Size()*2/3)
 }
 
-// heal ends everything that a fault may have left behind.
-func (n *nemesis) heal(ctx context.Context) error {
-	for _, l := range n.fleet.links.all {
-		l.heal(ctx)
+// Heal ends everything that a fault may have left behind.
+func (n *Nemesis) Heal(ctx context.Context) error {
+	for _, l := range n.fleet.Links() {
+		l.Heal(ctx)
 	}
-	for _, p := range n.fleet.everything() {
-		p.signal(syscall.SIGCONT)
-		if !p.running() {
-			if err := p.start(); err != nil {
+	for _, p := range n.fleet.All() {
+		p.Signal(syscall.SIGCONT)
+		if !p.Running() {
+			if err := p.Start(); err != nil {
 				return err
 			}
 		}
 	}
-	if err := n.fleet.awaitAll(ctx); err != nil {
+	if err := n.fleet.AwaitAll(ctx); err != nil {
 		return err
 	}
 	for _, channel := range []string{"EMAIL", "SMS"} {
-		if err := n.fleet.tell(ctx, "/api/faults", map[string]any{"channel": channel, "mode": "off"}); err != nil {
+		if err := n.fleet.Tell(ctx, "/api/faults", map[string]any{"channel": channel, "mode": "off"}); err != nil {
 			return err
 		}
 	}
 	mode := "on"
-	if !n.fleet.opts.reports {
+	if !n.fleet.Options.Reports {
 		mode = "off"
 	}
 	slog.Debug("healed")
-	return n.fleet.tell(ctx, "/api/reports", map[string]any{"mode": mode})
+	return n.fleet.Tell(ctx, "/api/reports", map[string]any{"mode": mode})
+}
+
+// Account is what was done, and how the system took it.
+type Account struct {
+	// Counts are the faults that struck, by kind.
+	Counts map[string]int
+	// Recovery is how long it took until the system answered again, by kind.
+	Recovery map[string][]time.Duration
+	// InFlight is how many calls to providers were under way when a notifier or
+	// the providers were killed.
+	InFlight int
+	// Unclean are restarts in which a process did not end with status 0.
+	Unclean []string
+	// Err is why faults could not be made or ended.
+	Err error
+}
+
+// Account returns what was done so far.
+func (n *Nemesis) Account() Account {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	recovery := make(map[string][]time.Duration, len(n.recovery))
+	for kind, took := range n.recovery {
+		recovery[kind] = slices.Clone(took)
+	}
+	return Account{maps.Clone(n.counts), recovery, n.inFlight, slices.Clone(n.unclean), errors.Join(n.errs...)}
 }

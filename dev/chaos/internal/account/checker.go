@@ -1,21 +1,23 @@
-package chaos
+package account
 
 import (
 	"fmt"
 	"slices"
+
+	"github.com/ma-messagerie/messagerie/dev/chaos/internal/load"
 )
 
-// facts are the four accounts of a run.
-type facts struct {
+// Facts are the four accounts of a run.
+type Facts struct {
 	// Sent are submissions and Replies those of agents, as clients saw them.
-	Sent    []*sent
-	Replies []answered
+	Sent    []*load.Sent
+	Replies []load.Reply
 	// Stored are the conversations in PostgreSQL.
-	Stored []stored
+	Stored []Stored
 	// ReplyKeys are the keys of the replies in PostgreSQL, with theirs.
 	ReplyKeys map[string]string
 	// Accepted is what the providers took.
-	Accepted []accepted
+	Accepted []Accepted
 	// Unsettled counts the ledger's deliveries that have not ended, by state, and
 	// Ended those that ended without being accepted, by state and reason.
 	Unsettled, Ended map[string]int
@@ -31,15 +33,17 @@ type facts struct {
 	Confused int
 }
 
-type stored struct {
+// Stored is a conversation in PostgreSQL.
+type Stored struct {
 	ID, Member, Key, Reference string
 	Replies                    int
 }
 
-type accepted struct{ Channel, Reference string }
+// Accepted is a mail or SMS that a provider took.
+type Accepted struct{ Channel, Reference string }
 
-// verdict is what the facts amount to.
-type verdict struct {
+// Verdict is what the facts amount to.
+type Verdict struct {
 	Acknowledged, Replied, Conversations, Notifications int
 	// Each of these is a violation, but for duplicates within what is allowed.
 	Lost, LostReplies, Twice, Missing, Foreign, Unsettled, Outbox, Confused int
@@ -57,11 +61,11 @@ type verdict struct {
 	Examples []string
 }
 
-// check compares the accounts. Where nobody reports and nobody can be asked (blind),
+// Check compares the accounts. Where nobody reports and nobody can be asked (blind),
 // and nowhere else, there may be a duplicate for each call in doubt, and an SMS that
 // was in doubt twice may be missing.
-func check(f facts, blind bool) verdict {
-	v := verdict{
+func Check(f Facts, blind bool) Verdict {
+	v := Verdict{
 		Conversations: len(f.Stored), Notifications: len(f.Accepted), Outbox: f.Outbox, Doubts: f.Doubts,
 		ForgedTaken: f.ForgedTaken, Confused: f.Confused,
 	}
@@ -70,8 +74,8 @@ func check(f facts, blind bool) verdict {
 			v.Examples = append(v.Examples, fmt.Sprintf(format, args...))
 		}
 	}
-	byKey := make(map[[2]string]stored, len(f.Stored))
-	wanted := make(map[accepted]int, 2*len(f.Stored))
+	byKey := make(map[[2]string]Stored, len(f.Stored))
+	wanted := make(map[Accepted]int, 2*len(f.Stored))
 	for _, c := range f.Stored {
 		key := [2]string{c.Member, c.Key}
 		if _, again := byKey[key]; again {
@@ -79,8 +83,8 @@ func check(f facts, blind bool) verdict {
 			example("key %s has two conversations", c.Key)
 		}
 		byKey[key] = c
-		wanted[accepted{"EMAIL", c.Reference}] = 1 + c.Replies
-		wanted[accepted{"SMS", c.Reference}] = 1
+		wanted[Accepted{"EMAIL", c.Reference}] = 1 + c.Replies
+		wanted[Accepted{"SMS", c.Reference}] = 1
 	}
 	for _, s := range f.Sent {
 		if s.Answered.IsZero() {
@@ -91,8 +95,8 @@ func check(f facts, blind bool) verdict {
 			v.Lost++
 			example("%s was answered with success at %s and is not stored", s.Reference, s.Answered.Format("15:04:05.000"))
 			// What was promised to the member is owed all the same.
-			wanted[accepted{"EMAIL", s.Reference}] = max(1, wanted[accepted{"EMAIL", s.Reference}])
-			wanted[accepted{"SMS", s.Reference}] = 1
+			wanted[Accepted{"EMAIL", s.Reference}] = max(1, wanted[Accepted{"EMAIL", s.Reference}])
+			wanted[Accepted{"SMS", s.Reference}] = 1
 		}
 	}
 	for _, r := range f.Replies {
@@ -102,7 +106,7 @@ func check(f facts, blind bool) verdict {
 			example("reply %s was answered with success and is not stored", r.Key)
 		}
 	}
-	got := make(map[accepted]int, len(wanted))
+	got := make(map[Accepted]int, len(wanted))
 	for _, a := range f.Accepted {
 		got[a]++
 	}
@@ -135,8 +139,8 @@ func check(f facts, blind bool) verdict {
 	return v
 }
 
-// violations names what was broken.
-func (v verdict) violations() (list []string) {
+// Violations names what was broken.
+func (v Verdict) Violations() (list []string) {
 	name := func(broken bool, format string, args ...any) {
 		if broken {
 			list = append(list, fmt.Sprintf(format, args...))

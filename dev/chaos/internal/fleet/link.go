@@ -1,4 +1,4 @@
-package chaos
+package fleet
 
 import (
 	"bytes"
@@ -15,18 +15,18 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// link is the way from one process to another, with a proxy on it.
-type link struct {
-	name  string
+// Link is the way from one process to another, with a proxy on it.
+type Link struct {
+	Name  string
 	proxy *toxiproxy.Proxy
-	// acting is held by whoever breaks it.
-	acting sync.Mutex
+	// Acting is held by whoever breaks it.
+	Acting sync.Mutex
 }
 
 // links are all of them.
 type links struct {
 	server *toxiproxy.ApiServer
-	all    []*link
+	all    []*Link
 }
 
 func newLinks() *links {
@@ -40,7 +40,7 @@ func (l *links) open(name, listen, upstream string) (addr string, err error) {
 	if err := proxy.Start(); err != nil {
 		return "", fmt.Errorf("opening link %s: %w", name, err)
 	}
-	l.all = append(l.all, &link{name: name, proxy: proxy})
+	l.all = append(l.all, &Link{Name: name, proxy: proxy})
 	return proxy.Listen, nil
 }
 
@@ -50,16 +50,16 @@ func (l *links) close() {
 	}
 }
 
-// toxic is a fault of a link, as toxiproxy names it.
-type toxic struct {
+// Toxic is a fault of a link, as toxiproxy names it.
+type Toxic struct {
 	Name       string         `json:"name"`
 	Type       string         `json:"type"`
 	Stream     string         `json:"stream"`
 	Attributes map[string]any `json:"attributes"`
 }
 
-// spoil puts a fault on the link.
-func (l *link) spoil(t toxic) error {
+// Spoil puts a fault on the link.
+func (l *Link) Spoil(t Toxic) error {
 	body, err := json.Marshal(t)
 	if err != nil {
 		return fmt.Errorf("writing a toxic: %w", err)
@@ -68,13 +68,13 @@ func (l *link) spoil(t toxic) error {
 	// toxiproxy returns a pointer in an interface, which is never nil.
 	var fault *toxiproxy.ApiError
 	if errors.As(err, &fault) && fault != nil {
-		return fmt.Errorf("spoiling %s: %w", l.name, fault)
+		return fmt.Errorf("spoiling %s: %w", l.Name, fault)
 	}
 	return nil
 }
 
-// heal takes all faults off.
-func (l *link) heal(ctx context.Context) { l.proxy.Toxics.ResetToxics(ctx) }
+// Heal takes all faults off.
+func (l *Link) Heal(ctx context.Context) { l.proxy.Toxics.ResetToxics(ctx) }
 
 // bridge forwards connections on TCP to a unix socket, as toxiproxy speaks to no
 // other than TCP and the private PostgreSQL listens on no other than its socket.

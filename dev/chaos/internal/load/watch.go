@@ -1,0 +1,148 @@
+package load
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ma-messagerie/messagerie/dev/chaos/internal/fleet"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+)
+
+// Watches are streams that people keep open: members' and agents', over gRPC and
+// REST. One that ends cleanly is opened again, as front ends do.
+type Watches struct {
+	callers *callers
+	// least is how long a stream must last; what ends earlier, however cleanly, has
+	// failed.
+	least time.Duration
+	// failed is told why one failed.
+	failed func(error)
+
+	// Opened and Ended count streams, Ended those that ended cleanly.
+	Opened, Ended atomic.Int64
+	client        *http.Client
+	group         sync.WaitGroup
+}
+
+// watchPause spreads what is opened again after an end.
+const watchPause = 100 * time.Millisecond
+
+func newWatches(c *callers, least time.Duration, failed func(error)) *Watches {
+	// No time-out: a watch has no end.
+	return &Watches{callers: c, least: least, failed: failed, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4}}}
+}
+
+// Watch opens so many streams and keeps them open until ctx is done: in turn a
+// member's and an agent's, over gRPC and REST. What ends by an error or is not opened
+// again counts as a failed try of the load.
+func (l *Load) Watch(ctx context.Context, n int) *Watches {
+	w := newWatches(l.callers, 0, func(err error) { l.fail(ctx, err) })
+	w.open(ctx, n)
+	return w
+}
+
+func (w *Watches) open(ctx context.Context, n int) {
+	for i := range n {
+		persona, path, listen := Member(i), "/v1/conversations:watch", w.member
+		if i%4 > 1 {
+			persona, path, listen = agentNamed(i), "/v1/agent/conversations:watch", w.agent
+		}
+		if i%2 == 0 {
+			listen = func(ctx context.Context, persona string) error { return w.rest(ctx, persona, path) }
+		}
+		w.group.Go(func() { w.keep(ctx, persona, listen) })
+	}
+}
+
+// Wait returns when all have ended.
+func (w *Watches) Wait() {
+	w.group.Wait()
+	w.client.CloseIdleConnections()
+}
+
+// keep listens again and again.
+func (w *Watches) keep(ctx context.Context, persona string, listen func(context.Context, string) error) {
+	for ctx.Err() == nil {
+		begun := time.Now()
+		w.Opened.Add(1)
+		err := listen(ctx, persona)
+		if ctx.Err() != nil {
+			return
+		}
+		if took := time.Since(begun); err == nil && took < w.least {
+			err = fmt.Errorf("it was cut after %s", took.Round(time.Second))
+		}
+		if err != nil {
+			w.failed(fmt.Errorf("a watch: %w", err))
+		} else {
+			w.Ended.Add(1)
+		}
+		fleet.Sleep(ctx, watchPause)
+	}
+}
+
+func (w *Watches) member(ctx context.Context, persona string) error {
+	ctx, err := w.callers.as(ctx, persona, "")
+	if err != nil {
+		return err
+	}
+	stream, err := w.callers.grpc.WatchConversations(ctx, &messagingpb.WatchConversationsRequest{})
+	if err != nil {
+		return err
+	}
+	return drain(stream.Recv)
+}
+
+func (w *Watches) agent(ctx context.Context, persona string) error {
+	ctx, err := w.callers.as(ctx, persona, "")
+	if err != nil {
+		return err
+	}
+	stream, err := messagingpb.NewAgentServiceClient(w.callers.conn).WatchQueue(ctx, &messagingpb.WatchQueueRequest{})
+	if err != nil {
+		return err
+	}
+	return drain(stream.Recv)
+}
+
+// drain receives until the end; a clean one is none.
+func drain[T any](receive func() (T, error)) error {
+	for {
+		if _, err := receive(); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
+func (w *Watches) rest(ctx context.Context, persona, path string) error {
+	req, err := w.callers.request(ctx, http.MethodGet, persona, path, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := w.client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answers %s", path, resp.Status)
+	}
+	lines := bufio.NewScanner(resp.Body)
+	for lines.Scan() {
+		// A stream that has begun has no other way to say so.
+		if strings.HasPrefix(lines.Text(), `{"error"`) {
+			return fmt.Errorf("%s ends with %.100s", path, lines.Text())
+		}
+	}
+	return lines.Err()
+}
