@@ -163,12 +163,14 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	conn, err := rpc.Dial(cfg.GatewayAddr, nil, secured)
+	// The gateway lets nobody watch its health.
+	unwatched := grpc.WithDisableHealthCheck()
+	conn, err := rpc.Dial(cfg.GatewayAddr, nil, secured, unwatched)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	streams, err := rpc.Dial(cfg.GatewayAddr, nil, secured)
+	streams, err := rpc.Dial(cfg.GatewayAddr, nil, secured, unwatched)
 	if err != nil {
 		return err
 	}
