@@ -30,6 +30,7 @@ test: ## Run every test, with the race detector
 	go test -race work
 	@# What reads files outside its module is not run again by itself when they change.
 	go test -count=1 ./dev
+	cd bench && GOWORK=off go test -count=1 ./...
 	cd deploy/test && GOWORK=off go test -count=1 ./...
 
 .PHONY: test-deploy
@@ -48,8 +49,8 @@ upgrade: ## Upgrade from another commit under load, back, and forward again (MIN
 	  CHAOS_SCENARIO=upgrade CHAOS_FROM=$(FROM) CHAOS_RACE=$(if $(RACE),true,false) exec .bin/dev chaos
 
 .PHONY: bench
-bench: ## Measure against pgbench, River, watermill-sql and net/http (BENCH_ROWS=1,2 selects)
-	@cd bench && GOWORK=off go build -o ../.bin/bench . && GOWORK=off exec ../.bin/bench
+bench: ## Measure against pgbench, River and others, and another commit (FROM=HEAD~1 SHORT=1 BENCH_ROWS=1,2)
+	@cd bench && GOWORK=off go build -o ../.bin/bench . && BENCH_FROM=$(FROM) BENCH_SHORT=$(if $(SHORT),true,false) exec ../.bin/bench
 
 .PHONY: check
 check: tools lint alone generated tidied ## All that must hold before a change lands, but the tests

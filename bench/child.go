@@ -1,72 +1,69 @@
 package main
 
 import (
-	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
-	"strconv"
-	"strings"
+	"syscall"
+	"time"
 )
 
-// figures are what a Go benchmark reported, by unit.
-type figures map[string]float64
+// stopPatience is how long a service has to end after SIGTERM: its DRAIN_TIMEOUT,
+// and a little.
+const stopPatience = 30 * time.Second
 
-// goBench runs one Go benchmark of a service, with the rig's PostgreSQL.
-func (r *rig) goBench(ctx context.Context, service, name, count string) (figures, error) {
-	binary, err := r.build(ctx, service)
-	if err != nil {
-		return nil, err
-	}
-	args := []string{"-test.run", "^$", "-test.bench", "^" + strings.ReplaceAll(name, "/", "$/^") + "$", "-test.benchtime", count, "-test.timeout", "5m"}
-	if r.cfg.Profile != "" {
-		args = append(args, "-test.cpuprofile", filepath.Join(r.cfg.Profile, strings.ReplaceAll(name, "/", "-")+".cpu"))
-	}
-	cmd := exec.CommandContext(ctx, binary, args...) //nolint:gosec // built above
-	cmd.Dir = filepath.Join(r.cfg.Root, "services", service)
-	cmd.Env = append(os.Environ(), "TEST_DATABASE_URL="+r.cluster.URL("postgres"), "CI=true")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return nil, fmt.Errorf("running %s of %s: %w: %s", name, service, err, out)
-	}
-	return parseFigures(out, name)
+// child is a service's own program, running.
+type child struct {
+	name string
+	cmd  *exec.Cmd
+	// profile is the file of its CPU profile; empty: it writes none.
+	profile string
+	// ended is closed when it has ended; err is then how.
+	ended chan struct{}
+	err   error
 }
 
-// build compiles a service's tests once.
-func (r *rig) build(ctx context.Context, service string) (string, error) {
-	if binary := r.binaries[service]; binary != "" {
-		return binary, nil
+// startChild starts a program with the environment given and nothing else, in
+// particular no argument: to a service's program that is a command.
+func startChild(name, path string, environ []string) (*child, error) {
+	c := &child{name: name, cmd: exec.Command(path), ended: make(chan struct{})} //nolint:noctx // stop ends it
+	c.cmd.Env = environ
+	c.cmd.Stdout, c.cmd.Stderr = os.Stderr, os.Stderr
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	started := make(chan error, 1)
+	go func() {
+		// Pdeathsig is sent when the thread ends that has forked.
+		runtime.LockOSThread()
+		err := c.cmd.Start()
+		started <- err
+		if err == nil {
+			c.err = c.cmd.Wait()
+			close(c.ended)
+		}
+	}()
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("starting %s: %w", name, err)
 	}
-	binary := filepath.Join(r.dir, service+".test")
-	cmd := exec.CommandContext(ctx, "go", "test", "-c", "-o", binary, ".") //nolint:gosec // the names above
-	cmd.Dir = filepath.Join(r.cfg.Root, "services", service)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building the benchmarks of %s: %w: %s", service, err, out)
-	}
-	r.binaries[service] = binary
-	return binary, nil
+	return c, nil
 }
 
-// parseFigures reads the line of a benchmark: its name, the count, then pairs of
-// a figure and its unit.
-func parseFigures(out []byte, name string) (figures, error) {
-	for line := range bytes.Lines(out) {
-		fields := strings.Fields(string(line))
-		if len(fields) < 4 || strings.TrimSuffix(fields[0], "-"+strconv.Itoa(runtime.GOMAXPROCS(0))) != name {
-			continue
-		}
-		got := make(figures)
-		for i := 2; i+1 < len(fields); i += 2 {
-			value, err := strconv.ParseFloat(fields[i], 64)
-			if err != nil {
-				return nil, fmt.Errorf("reading %q: %w", line, err)
-			}
-			got[fields[i+1]] = value
-		}
-		return got, nil
+// stop asks the child to end, waits until it has, and returns an error if it did
+// not end well.
+func (c *child) stop(ctx context.Context) error {
+	fault := c.endProfile(ctx)
+	_ = c.cmd.Process.Signal(syscall.SIGTERM) // one that has ended says how below
+	select {
+	case <-c.ended:
+	case <-time.After(stopPatience):
+		_ = c.cmd.Process.Kill()
+		<-c.ended
+		return errors.Join(fault, fmt.Errorf("%s did not end within %s of SIGTERM", c.name, stopPatience))
 	}
-	return nil, fmt.Errorf("no figures of %s in: %s", name, out)
+	if c.err != nil {
+		return errors.Join(fault, fmt.Errorf("%s ended badly: %w", c.name, c.err))
+	}
+	return fault
 }

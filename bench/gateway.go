@@ -7,11 +7,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"sync"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
@@ -26,9 +27,8 @@ const (
 	submitters = 128
 	// grpcConns share them, as a few front ends would.
 	grpcConns = 4
-	// warmUp is before the measured time, submitTime.
-	warmUp     = time.Second
-	submitTime = 5 * time.Second
+	// callPatience bounds one of them.
+	callPatience = 30 * time.Second
 )
 
 // question is what everybody submits: 300 characters.
@@ -43,68 +43,76 @@ func question() *messagingpb.SubmitMessageRequest {
 
 // measureGateway: whole submissions through the gateway, in real processes.
 func measureGateway(ctx context.Context, r *rig) ([]row, error) {
-	var overGRPC, overREST, tx sample
-	err := r.rounds(ctx,
-		side{&tx, func() (float64, error) { return r.pgbench(ctx, perStatement) }},
-		side{&overGRPC, func() (float64, error) { return r.submissions(ctx, "grpc", (*system).grpcSubmitter) }},
-		side{&overREST, func() (float64, error) { return r.submissions(ctx, "rest", (*system).restSubmitter) }},
-	)
-	const against = "pgbench, a transaction each"
-	return []row{
-		{what: "through the gateway, gRPC, 128 at once", unit: "submissions/s", ours: overGRPC, against: against, reference: tx, goal: 1.5},
-		{what: "through the gateway, REST, 128 at once", unit: "submissions/s", ours: overREST, against: against, reference: tx, goal: 1},
-	}, err
+	tx := r.pgbench(ctx, "pgbench, a transaction each", perStatement)
+	over := func(label string, open func(*system) (submitter, func(), error)) []*side {
+		return r.sides(func(p *programs) (measurement, error) { return r.submissions(ctx, p, label, open) })
+	}
+	overGRPC, overREST := over("grpc", (*system).grpcSubmitter), over("rest", (*system).restSubmitter)
+	err := r.rounds(ctx, tx, overGRPC, overREST)
+	return slices.Concat(
+		withOlder(overGRPC, []row{{what: "through the gateway, gRPC, 128 at once", figure: submissions, reference: tx[0], goal: 1.5}}),
+		withOlder(overREST, []row{{what: "through the gateway, REST, 128 at once", figure: submissions, reference: tx[0], goal: 1}}),
+	), err
 }
 
 // submitter makes one submission for the n-th caller.
 type submitter func(ctx context.Context, n int) error
 
-// submissions starts the system, loads it and returns what it stored per second.
-func (r *rig) submissions(ctx context.Context, label string, open func(*system) (submitter, func(), error)) (_ float64, err error) {
-	s, err := r.startSystem(ctx, label)
+// submissions starts the system, loads it and measures what it stores per second.
+func (r *rig) submissions(ctx context.Context, p *programs, label string, open func(*system) (submitter, func(), error)) (m measurement, err error) {
+	s, err := r.startSystem(ctx, p, label)
 	if err != nil {
-		return 0, err
+		return m, err
 	}
-	defer func() { err = errors.Join(err, s.stop()) }()
+	defer func() { err = errors.Join(err, s.stop(ctx)) }()
 	submit, closeAll, err := open(s)
 	if err != nil {
-		return 0, err
+		return m, err
 	}
 	defer closeAll()
-	r.settle(ctx)
-	before := r.spent(s)
-	rate, all, err := load(ctx, submit)
-	if err == nil {
-		r.costs(label, before, r.spent(s), all)
+	if err := s.awaitAnswer(ctx, submit); err != nil {
+		return m, err
 	}
-	return rate, err
+	// Sessions, connections and caches are warm before anything counts.
+	if _, _, err := load(ctx, submit, r.size.warmUp); err != nil {
+		return m, err
+	}
+	r.settle(ctx)
+	var rate float64
+	var all int
+	spent, err := s.meters(r).around(func() error {
+		var err error
+		rate, all, err = load(ctx, submit, r.size.submit)
+		return err
+	})
+	return measurement{map[string]float64{submissions: rate}, spent.each(all)}, err
 }
 
-// load has all submitters submit until the time is over.
-// It returns how many per second, and how many with those of the warm-up.
-func load(ctx context.Context, submit submitter) (rate float64, all int64, err error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var done, total atomic.Int64
-	var group sync.WaitGroup
-	begin := time.Now().Add(warmUp)
-	end := begin.Add(submitTime)
+// load has all submitters submit for so long. It returns how many submissions were
+// answered in that time, per second, and how many in all: those that are under way
+// at the end are waited for.
+func load(ctx context.Context, submit submitter, length time.Duration) (rate float64, all int, err error) {
+	end := time.Now().Add(length)
+	ctx, stop := context.WithDeadline(ctx, end.Add(callPatience))
+	defer stop()
+	group, ctx := errgroup.WithContext(ctx)
+	var inTime, total atomic.Int64
 	for n := range submitters {
-		group.Go(func() {
-			for now := time.Now(); now.Before(end) && ctx.Err() == nil; {
+		group.Go(func() error {
+			for time.Now().Before(end) {
 				if err := submit(ctx, n); err != nil {
-					cancel(err)
-					return
+					return err
 				}
 				total.Add(1)
-				if now = time.Now(); now.After(begin) && now.Before(end) {
-					done.Add(1)
+				if time.Now().Before(end) {
+					inTime.Add(1)
 				}
 			}
+			return nil
 		})
 	}
-	group.Wait()
-	return float64(done.Load()) / submitTime.Seconds(), total.Load(), context.Cause(ctx)
+	err = group.Wait()
+	return float64(inTime.Load()) / length.Seconds(), int(total.Load()), err
 }
 
 func (s *system) grpcSubmitter() (submitter, func(), error) {
@@ -118,7 +126,7 @@ func (s *system) grpcSubmitter() (submitter, func(), error) {
 		conns[i], clients[i] = conn, messagingpb.NewMessagingServiceClient(conn)
 	}
 	submit := func(ctx context.Context, n int) error {
-		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+s.tokens[n%len(s.tokens)], "idempotency-key", uuid.NewString())
+		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+s.people.token(), "idempotency-key", uuid.NewString())
 		_, err := clients[n%grpcConns].SubmitMessage(ctx, question())
 		return err
 	}
@@ -135,13 +143,13 @@ func (s *system) restSubmitter() (submitter, func(), error) {
 		return nil, nil, err
 	}
 	transport := &http.Transport{MaxIdleConnsPerHost: submitters}
-	client := &http.Client{Transport: transport, Timeout: 30 * time.Second}
+	client := &http.Client{Transport: transport, Timeout: callPatience}
 	submit := func(ctx context.Context, n int) error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+s.http+"/v1/conversations", bytes.NewReader(body))
 		if err != nil {
 			return err
 		}
-		req.Header.Set("Authorization", "Bearer "+s.tokens[n%len(s.tokens)])
+		req.Header.Set("Authorization", "Bearer "+s.people.token())
 		req.Header.Set("Idempotency-Key", uuid.NewString())
 		req.Header.Set("Content-Type", "application/json")
 		resp, err := client.Do(req)

@@ -244,64 +244,90 @@ func riverOf(workers int) opener {
 	return func(ctx context.Context, s *stage) (outbox, error) { return openRiver(ctx, s, workers) }
 }
 
-// drained returns how many events per second a reference publishes of a backlog.
-func (r *rig) drained(ctx context.Context, open opener, backlog int, syncAlways bool) (float64, error) {
+// drained measures how many events per second a reference publishes of a backlog.
+func (r *rig) drained(ctx context.Context, who string, open opener, backlog int, syncAlways bool) (measurement, error) {
 	s, err := r.openStage(ctx, syncAlways, int64(backlog))
 	if err != nil {
-		return 0, err
+		return measurement{}, err
 	}
 	defer s.close()
 	box, err := open(ctx, s)
 	if err != nil {
-		return 0, err
+		return measurement{}, err
 	}
 	for chunk := range slices.Chunk(newIDs(backlog), 5000) {
 		if err := box.put(ctx, chunk); err != nil {
-			return 0, err
+			return measurement{}, err
 		}
 	}
 	if _, err := s.pool.Exec(ctx, `VACUUM ANALYZE`); err != nil {
-		return 0, err
+		return measurement{}, err
 	}
 	r.settle(ctx)
-	begun := time.Now()
-	stop, err := box.start(ctx)
-	if err != nil {
-		return 0, err
-	}
-	defer stop()
+	var took time.Duration
+	spent, err := meters{ourselves(who), r.postgres()}.around(func() error {
+		begun := time.Now()
+		stop, err := box.start(ctx)
+		if err != nil {
+			return err
+		}
+		s.undo = append(s.undo, stop)
+		err = s.awaitFull(ctx)
+		took = time.Since(begun)
+		return err
+	})
+	return measurement{map[string]float64{events: float64(backlog) / took.Seconds()}, spent.each(backlog)}, err
+}
+
+// awaitFull waits until all events that are wanted are published.
+func (s *stage) awaitFull(ctx context.Context) error {
 	select {
 	case <-s.full:
-		return float64(backlog) / time.Since(begun).Seconds(), nil
+		return nil
 	case <-time.After(2 * time.Minute):
-		return 0, fmt.Errorf("%d of %d events published", s.published.Load(), backlog)
+		return fmt.Errorf("%d of %d events published", s.published.Load(), s.wanted)
 	case <-ctx.Done():
-		return 0, ctx.Err()
+		return ctx.Err()
 	}
 }
 
-// delays returns how long events of a reference take from just before the insert
-// to a consumer, at 500 a second, sorted. It is BenchmarkLatency with another
-// outbox.
-func (r *rig) delays(ctx context.Context, open opener, n int) ([]time.Duration, error) {
-	const every = time.Second / 500
+// delays measures how long events of a reference take from just before the insert
+// to a consumer, at 500 a second. It is BenchmarkLatency with another outbox.
+func (r *rig) delays(ctx context.Context, who string, open opener) (measurement, error) {
 	s, err := r.openStage(ctx, true, -1)
 	if err != nil {
-		return nil, err
+		return measurement{}, err
 	}
 	defer s.close()
 	box, err := open(ctx, s)
 	if err != nil {
-		return nil, err
+		return measurement{}, err
 	}
 	if err := box.put(ctx, newIDs(1)); err != nil { // makes watermill's table
-		return nil, err
+		return measurement{}, err
 	}
 	stop, err := box.start(ctx)
 	if err != nil {
-		return nil, err
+		return measurement{}, err
 	}
-	defer stop()
+	s.undo = append(s.undo, stop)
+	r.settle(ctx)
+	n := r.size.latency
+	var times []time.Duration
+	spent, err := meters{ourselves(who), r.postgres()}.around(func() error {
+		times, err = s.timed(ctx, box, n)
+		return err
+	})
+	if err != nil {
+		return measurement{}, err
+	}
+	return measurement{map[string]float64{p50: milliseconds(times[n/2]), p99: milliseconds(times[n*99/100])}, spent.each(n)}, nil
+}
+
+// timed puts n events at 500 a second and returns how long each took to a
+// consumer, sorted.
+func (s *stage) timed(ctx context.Context, box outbox, n int) ([]time.Duration, error) {
+	const every = time.Second / 500
 	var begun sync.Map
 	received := make(chan time.Duration, n)
 	consumer, err := s.stream.CreateConsumer(ctx, jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy})

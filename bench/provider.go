@@ -3,80 +3,122 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/sendgrid/sendgrid-go"
 	sgmail "github.com/sendgrid/sendgrid-go/helpers/mail"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/ma-messagerie/messagerie/chassis/bus"
+	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 )
 
-const (
-	// sends are made by each side; fewer by sendgrid-go as shipped, which opens a
-	// connection for most.
-	sends        = 30_000
-	shippedSends = 3000
-	// senders are at it at once.
-	senders = 64
-	// notifications wait at the broker.
-	notifications = 20_000
-)
+// senders are at it at once.
+const senders = 64
 
 // measureProvider: our client of SendGrid against plain posts of the same body to
 // the same kind of server, and against the provider's own library.
 func measureProvider(ctx context.Context, r *rig) ([]row, error) {
-	var ours, oursConns, plain, shipped, shippedConns sample
-	err := r.rounds(ctx,
-		side{&plain, func() (float64, error) { return r.plainPosts(ctx) }},
-		side{&ours, func() (float64, error) {
-			got, err := r.goBench(ctx, "notifier", "BenchmarkProvider/ours", fmt.Sprint(sends, "x"))
-			oursConns = append(oursConns, got["conns/1000"])
-			return got["sends/s"], err
-		}},
-		side{&shipped, func() (float64, error) {
-			rate, conns, err := shippedClient(ctx)
-			shippedConns = append(shippedConns, conns)
-			return rate, err
-		}},
-	)
-	return []row{
-		{what: "provider client, TLS, 64 at once", unit: "sends/s", ours: ours, against: "plain net/http", reference: plain, goal: 0.6},
-		{what: "its new connections", unit: "per 1000 sends", ours: oursConns, goal: 5, atMost: true},
-		{what: "provider client, TLS, 64 at once", unit: "sends/s", ours: ours, against: "sendgrid-go as shipped", reference: shipped},
-		{what: "its new connections", unit: "per 1000 sends", ours: oursConns, against: "sendgrid-go as shipped", reference: shippedConns},
-	}, err
+	ours := r.benchSides(ctx, benchmark{service: "notifier", name: "BenchmarkProvider/ours", count: r.size.sends, who: bothEnds})
+	plain, shipped := r.plainPosts(ctx, sends), one("sendgrid-go as shipped", func() (measurement, error) { return shippedClient(ctx, r.size.shipped) })
+	err := r.rounds(ctx, plain, ours, shipped)
+	const what, opened = "provider client, TLS, 64 at once", "its new connections"
+	return withOlder(ours, []row{
+		{what: what, figure: sends, reference: plain[0], goal: 0.6},
+		{what: opened, figure: connections, goal: 5, atMost: true},
+		{what: what, figure: sends, reference: shipped[0]},
+		{what: opened, figure: connections, reference: shipped[0]},
+	}), err
 }
 
-func (r *rig) plainPosts(ctx context.Context) (float64, error) {
-	got, err := r.goBench(ctx, "notifier", "BenchmarkProvider/plain", fmt.Sprint(sends, "x"))
-	return got["sends/s"], err
+// bothEnds of a post are in one process, on every side.
+const bothEnds = "client, server"
+
+// plainPosts are measured by this tree's benchmark alone: no version changes them.
+// Their rate is given as the figure that they are compared with.
+func (r *rig) plainPosts(ctx context.Context, figure string) []*side {
+	return one("plain net/http", func() (measurement, error) {
+		m, err := r.goBench(ctx, r.versions[0], benchmark{service: "notifier", name: "BenchmarkProvider/plain", count: r.size.sends, who: bothEnds})
+		if err == nil {
+			m.figures[figure] = m.figures[sends]
+		}
+		return m, err
+	})
 }
 
 // measureNotifier: events that wait at the broker, to outcomes in the ledger.
 func measureNotifier(ctx context.Context, r *rig) ([]row, error) {
-	var ours, plain sample
-	err := r.rounds(ctx,
-		side{&plain, func() (float64, error) { return r.plainPosts(ctx) }},
-		side{&ours, func() (float64, error) {
-			got, err := r.goBench(ctx, "notifier", "BenchmarkNotifier", fmt.Sprint(notifications, "x"))
-			return got["notifications/s"], err
-		}},
-	)
-	return []row{
-		{what: "notifications, ledger included, from a backlog", unit: "per second", ours: ours, against: "plain net/http", reference: plain, goal: 0.25},
-	}, err
+	ours := r.benchSides(ctx, benchmark{
+		service: "notifier", name: "BenchmarkNotifier", count: r.size.notifications, who: notifierAndRest, database: true, fill: r.fillBroker,
+	})
+	plain := r.plainPosts(ctx, notifications)
+	err := r.rounds(ctx, plain, ours)
+	return withOlder(ours, []row{
+		{what: "notifications, ledger included, from a backlog", figure: notifications, reference: plain[0], goal: 0.25},
+	}), err
 }
 
-// shippedClient sends as the library's own examples do: a client for each mail,
-// on its default HTTP client. It returns sends per second and connections per
-// thousand.
-func shippedClient(ctx context.Context) (rate, connections float64, err error) {
+// notifierAndRest are in the process of BenchmarkNotifier.
+const notifierAndRest = "notifier, broker, provider"
+
+// fillBroker is how BenchmarkNotifier makes its backlog: replies, published to a
+// broker of its own process.
+func (r *rig) fillBroker(ctx context.Context, n int) (spending, error) {
+	local, err := r.startBroker(true)
+	if err != nil {
+		return nil, err
+	}
+	defer local.stop()
+	published, err := bus.Connect("bench", bus.Config{URL: local.url(), Replicas: 1, MaxBytes: 1 << 30}, bus.Stream{
+		Name: eventspb.StreamName, Subjects: []string{eventspb.SubjectPrefix + ">"}, MaxAge: eventspb.MaxAge, DuplicateWindow: eventspb.DuplicateWindow,
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer published.Close()
+	return meters{ourselves(notifierAndRest)}.around(func() error {
+		if err := published.EnsureStream(ctx); err != nil {
+			return err
+		}
+		batch, err := replies(n)
+		if err != nil {
+			return err
+		}
+		return errors.Join(published.Publish(ctx, batch)...)
+	})
+}
+
+func replies(n int) ([]bus.Event, error) {
+	batch := make([]bus.Event, n)
+	for i := range batch {
+		id, conversation := uuid.NewString(), uuid.NewString()
+		data, err := proto.Marshal(&eventspb.ReplyPosted{
+			Origin: &eventspb.Origin{EventId: id, ConversationId: conversation, Reference: "MSA-7K2M9QXP", Caisse: "armorique"}, Final: true,
+		})
+		if err != nil {
+			return nil, err
+		}
+		batch[i] = bus.Event{
+			ID: id, Type: eventspb.CEType(eventspb.TypeReplyPosted), Source: "/messaging",
+			Subject: eventspb.Subject(eventspb.TypeReplyPosted, "armorique"), Entity: conversation, Time: time.Now(), Data: data,
+		}
+	}
+	return batch, nil
+}
+
+// shippedClient makes n sends as the library's own examples do: a client for each
+// mail, on its default HTTP client.
+func shippedClient(ctx context.Context, n int) (measurement, error) {
 	var conns atomic.Int64
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body) // a caller that hangs up shows on its side
@@ -95,35 +137,41 @@ func shippedClient(ctx context.Context) (rate, connections float64, err error) {
 	transport := http.DefaultTransport.(*http.Transport) //nolint:forcetypeassert // so it is
 	transport.TLSClientConfig = &tls.Config{RootCAs: server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs, MinVersion: tls.VersionTLS12}
 	defer transport.CloseIdleConnections()
+	var took time.Duration
+	spent, err := meters{ourselves(bothEnds)}.around(func() error {
+		begun := time.Now()
+		defer func() { took = time.Since(begun) }()
+		return shippedSends(ctx, n, server.URL+"/v3/mail/send")
+	})
+	if err != nil {
+		return measurement{}, fmt.Errorf("sending with sendgrid-go: %w", err)
+	}
+	return measurement{map[string]float64{
+		sends: float64(n) / took.Seconds(), connections: float64(conns.Load()) * 1000 / float64(n),
+	}, spent.each(n)}, nil
+}
+
+func shippedSends(ctx context.Context, n int, url string) error {
 	var left atomic.Int64
-	left.Store(shippedSends)
-	faults := make(chan error, senders)
-	var group sync.WaitGroup
-	begun := time.Now()
+	left.Store(int64(n))
+	group, ctx := errgroup.WithContext(ctx)
 	for range senders {
-		group.Go(func() {
+		group.Go(func() error {
 			for left.Add(-1) >= 0 {
 				client := sendgrid.NewSendClient("k")
-				client.BaseURL = server.URL + "/v3/mail/send"
+				client.BaseURL = url
 				resp, err := client.SendWithContext(ctx, acknowledgement())
 				if err == nil && resp.StatusCode != http.StatusAccepted {
 					err = fmt.Errorf("status %d", resp.StatusCode)
 				}
 				if err != nil {
-					faults <- err
-					return
+					return err
 				}
 			}
+			return nil
 		})
 	}
-	group.Wait()
-	took := time.Since(begun)
-	select {
-	case err := <-faults:
-		return 0, 0, fmt.Errorf("sending with sendgrid-go: %w", err)
-	default:
-		return shippedSends / took.Seconds(), float64(conns.Load()) * 1000 / shippedSends, nil
-	}
+	return group.Wait()
 }
 
 // acknowledgement is a mail of about the size of ours.

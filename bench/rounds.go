@@ -4,44 +4,113 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
 
-// side is one of those that a row compares.
+// side is one of those that a row compares, with what it gave in each round.
 type side struct {
-	figures *sample
-	measure func() (float64, error)
+	title   string
+	measure func() (measurement, error)
+	// optional sides may fail: what an earlier commit cannot run is not measured.
+	optional bool
+	failed   error
+
+	figures map[string]sample // by unit
+	costs   []costs
+}
+
+// costs are what an operation cost one part, in microseconds.
+type costs struct {
+	who    string
+	sample sample
+}
+
+// add keeps the figures of one round.
+func (s *side) add(m measurement) {
+	if s.figures == nil {
+		s.figures = make(map[string]sample)
+	}
+	for unit, value := range m.figures {
+		s.figures[unit] = append(s.figures[unit], value)
+	}
+	for _, c := range m.costs {
+		at := slices.IndexFunc(s.costs, func(known costs) bool { return known.who == c.who })
+		if at < 0 {
+			s.costs, at = append(s.costs, costs{who: c.who}), len(s.costs)
+		}
+		s.costs[at].sample = append(s.costs[at].sample, c.micros)
+	}
+}
+
+// total is what an operation cost all parts but those that make the load, by
+// their medians.
+func (s *side) total() float64 {
+	sum := 0.0
+	for _, c := range s.costs {
+		if !makesLoad[c.who] {
+			sum += c.sample.median()
+		}
+	}
+	return sum
+}
+
+// sides are this tree's and, if there is one, the earlier commit's.
+func (r *rig) sides(measure func(p *programs) (measurement, error)) []*side {
+	var list []*side
+	for _, p := range r.versions {
+		list = append(list, &side{title: p.title(), optional: p.commit != "", measure: func() (measurement, error) { return measure(p) }})
+	}
+	return list
+}
+
+// benchSides measure by a Go benchmark.
+func (r *rig) benchSides(ctx context.Context, b benchmark) []*side {
+	return r.sides(func(p *programs) (measurement, error) { return r.goBench(ctx, p, b) })
 }
 
 // rounds measures the sides in turn, so that what else the machine does meets all
 // of them.
-func (r *rig) rounds(ctx context.Context, sides ...side) error {
+func (r *rig) rounds(ctx context.Context, groups ...[]*side) error {
 	for range r.cfg.Rounds {
-		for _, s := range sides {
-			r.settle(ctx)
-			figure, err := s.measure()
-			if err != nil {
+		for _, s := range slices.Concat(groups...) {
+			if s.failed != nil {
+				continue
+			}
+			m, err := s.measure()
+			switch {
+			case err == nil:
+				s.add(m)
+			case s.optional && ctx.Err() == nil:
+				s.failed = err
+				fmt.Fprintf(os.Stderr, "not measured: %s: %v\n", s.title, err)
+			default:
 				return err
 			}
-			*s.figures = append(*s.figures, figure)
 		}
 	}
 	return nil
 }
 
+// one is a reference.
+func one(title string, measure func() (measurement, error)) []*side {
+	return []*side{{title: title, measure: measure}}
+}
+
 const (
-	// settleMost is how long a measurement waits for an idle machine.
-	settleMost = 10 * time.Second
 	settleStep = 250 * time.Millisecond
 	// idleEnough is the share of idle time from which the machine counts as quiet.
 	idleEnough = 0.85
 )
 
 // settle waits until the machine is quiet, and goes on without if it is never.
-// It notes the load average.
+// It notes the load average. A short run waits for nothing.
 func (r *rig) settle(ctx context.Context) {
-	until := time.Now().Add(settleMost)
+	if r.size.settle == 0 {
+		return
+	}
+	until := time.Now().Add(r.size.settle)
 	before, all := idleTime()
 	ticker := time.NewTicker(settleStep)
 	defer ticker.Stop()

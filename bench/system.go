@@ -8,190 +8,195 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"runtime/pprof"
-	"syscall"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 
-	"github.com/ma-messagerie/messagerie/chassis"
-	"github.com/ma-messagerie/messagerie/dev/oidc"
-	"github.com/ma-messagerie/messagerie/services/gateway"
 	"github.com/ma-messagerie/messagerie/services/messaging"
-	"github.com/ma-messagerie/messagerie/services/taxonomy"
 )
 
-// serve runs one service as its own main does. The services of the system are
-// children of this program with a name as argument, so that each is a process of
-// its own and can be profiled.
-func serve(name string) error {
-	if path := os.Getenv("BENCH_CPU_FILE"); path != "" { //nolint:forbidigo // from the parent, see system.start
-		file, err := os.Create(path) //nolint:gosec // as its own parent asked
-		if err != nil {
-			return err
-		}
-		defer file.Close()
-		if err := pprof.StartCPUProfile(file); err != nil {
-			return err
-		}
-		defer pprof.StopCPUProfile()
-	}
-	switch name {
-	case "gateway":
-		chassis.Main(name, gateway.Run)
-	case "messaging":
-		chassis.Main(name, messaging.Run)
-	case "taxonomy":
-		chassis.Main(name, taxonomy.Run)
-	default:
-		return fmt.Errorf("no service is named %q", name)
-	}
-	return nil
-}
+// readyPatience is how long the system has to start.
+const readyPatience = 60 * time.Second
 
-// startOrder is the order of system.children.
-var startOrder = []string{"taxonomy", "messaging", "gateway"}
-
-// system is the gateway with what stands behind a submission, each a process.
+// system is the gateway with what stands behind a submission, each a process: the
+// services' own programs, with their default settings but for the rates per caller
+// and the access log, which are off.
 type system struct {
 	http, grpc string
-	tokens     []string
-	children   []*exec.Cmd
+	people     *people
+	children   []*child // in the order of their start
 	undo       []func()
 }
 
-// startSystem starts everything on an empty database and returns when the gateway
-// is ready. Rate limits and the access log are off.
-func (r *rig) startSystem(ctx context.Context, label string) (_ *system, err error) {
+// startSystem starts a version's programs on empty databases, whose schema they
+// make themselves, and returns when the gateway is ready.
+func (r *rig) startSystem(ctx context.Context, p *programs, label string) (_ *system, err error) {
 	s := &system{}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, s.stop())
+			err = errors.Join(err, s.stop(ctx))
 		}
 	}()
-	addrs, err := freePorts(6)
-	if err != nil {
+	if s.people, err = r.everybody(); err != nil {
 		return nil, err
-	}
-	s.http, s.grpc = addrs[0], addrs[1]
-	provider, err := s.startIssuer(addrs[2], filepath.Join(r.dir, "oidc"))
-	if err != nil {
-		return nil, err
-	}
-	for _, who := range []string{"jeanne", "marc"} {
-		token, err := provider.Token(who)
-		if err != nil {
-			return nil, err
-		}
-		s.tokens = append(s.tokens, token)
 	}
 	nats, err := r.startBroker(true)
 	if err != nil {
 		return nil, err
 	}
 	s.undo = append(s.undo, nats.stop)
-	database, drop, err := r.schema(ctx)
+	settings, err := s.settings(ctx, r, nats.url())
 	if err != nil {
 		return nil, err
 	}
-	s.undo = append(s.undo, drop)
-	catalogue := fmt.Sprintf("bench_taxonomy_%d", r.databases)
-	if err := r.cluster.CreateDatabase(ctx, catalogue); err != nil {
-		return nil, err
-	}
-	if err := s.startServices(r, label, provider, addrs, nats.url(), database, r.cluster.URL(catalogue)); err != nil {
-		return nil, err
+	for _, one := range settings {
+		if err := s.start(ctx, r, p, label, one); err != nil {
+			return nil, err
+		}
 	}
 	return s, s.awaitReady(ctx)
 }
 
-func (s *system) startServices(r *rig, label string, provider *oidc.Provider, addrs []string, nats, database, catalogue string) error {
-	issuers, err := json.Marshal(provider.Issuers())
-	if err != nil {
-		return err
-	}
-	keyset, err := messaging.NewKeyset()
-	if err != nil {
-		return err
-	}
-	machine, err := provider.Machine("messaging")
-	if err != nil {
-		return err
-	}
-	settings := map[string][]string{
-		"taxonomy": {"TAXONOMY_GRPC_ADDR=" + addrs[3], "TAXONOMY_DATABASE_URL=" + catalogue},
-		"messaging": {
-			"MESSAGING_GRPC_ADDR=" + addrs[4], "MESSAGING_DATABASE_URL=" + database, "MESSAGING_NATS_URL=" + nats, "MESSAGING_KEYSET=" + keyset,
-			"MESSAGING_TAXONOMY_ADDR=" + addrs[3], "MESSAGING_TOKEN_URL=" + machine.TokenURL, "MESSAGING_CLIENT_ID=" + machine.ClientID,
-			"MESSAGING_CLIENT_SECRET=" + machine.ClientSecret,
-		},
-		"gateway": {
-			"GATEWAY_HTTP_ADDR=" + s.http, "GATEWAY_GRPC_ADDR=" + s.grpc, "GATEWAY_TAXONOMY_ADDR=" + addrs[3], "GATEWAY_MESSAGING_ADDR=" + addrs[4],
-			"GATEWAY_NOTIFIER_ADDR=127.0.0.1:1", "GATEWAY_RATE_PER_CALLER=0", "GATEWAY_RATE_PER_ADDRESS=0", "GATEWAY_ACCESS_LOG=false",
-		},
-	}
-	for _, name := range startOrder {
-		prefix := map[string]string{"taxonomy": "TAXONOMY_", "messaging": "MESSAGING_", "gateway": "GATEWAY_"}[name]
-		environ := append(settings[name], prefix+"ISSUERS="+string(issuers), prefix+"ADMIN_ADDR=127.0.0.1:0", prefix+"LOG_LEVEL=WARN")
-		if r.cfg.Profile != "" {
-			environ = append(environ, "BENCH_CPU_FILE="+filepath.Join(r.cfg.Profile, label+"-"+name+".cpu"))
-		}
-		if err := s.start(name, environ); err != nil {
-			return err
-		}
-	}
-	return nil
+// serviceSettings are the environment of a service.
+type serviceSettings struct {
+	service string
+	environ []string
 }
 
-func (s *system) start(name string, environ []string) error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	cmd := exec.Command(self, name) //nolint:noctx,gosec // stop ends it; ourselves
-	cmd.Env = append(os.Environ(), environ...)
-	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("starting %s: %w", name, err)
-	}
-	s.children = append(s.children, cmd)
-	return nil
-}
-
-// startIssuer serves the development's OIDC provider.
-func (s *system) startIssuer(addr, state string) (*oidc.Provider, error) {
-	provider, err := oidc.New(oidc.Config{BaseURL: "http://" + addr, StateDir: state})
+// settings are those of the services in the order of their start. An earlier
+// version ignores those that it does not know.
+func (s *system) settings(ctx context.Context, r *rig, nats string) ([]serviceSettings, error) {
+	addrs, err := freePorts(4)
 	if err != nil {
 		return nil, err
 	}
-	srv := &http.Server{Addr: addr, Handler: provider, ReadHeaderTimeout: 5 * time.Second}
-	go func() { _ = srv.ListenAndServe() }()
-	s.undo = append(s.undo, func() { _ = srv.Close() })
-	return provider, nil
+	s.http, s.grpc = addrs[0], addrs[1]
+	keyset, err := messaging.NewKeyset()
+	if err != nil {
+		return nil, err
+	}
+	machine, err := s.people.Machine("messaging")
+	if err != nil {
+		return nil, err
+	}
+	issuers, err := json.Marshal(s.people.Issuers())
+	if err != nil {
+		return nil, err
+	}
+	var databases [2]string
+	for i := range databases {
+		if databases[i], err = s.emptyDatabase(ctx, r); err != nil {
+			return nil, err
+		}
+	}
+	common := func(prefix string, more ...string) []string {
+		return append(more, prefix+"ISSUERS="+string(issuers), prefix+"ADMIN_ADDR=127.0.0.1:0", prefix+"LOG_LEVEL=WARN")
+	}
+	return []serviceSettings{
+		{"taxonomy", common("TAXONOMY_", "TAXONOMY_GRPC_ADDR="+addrs[2], "TAXONOMY_DATABASE_URL="+databases[0])},
+		{"messaging", common(
+			"MESSAGING_", "MESSAGING_GRPC_ADDR="+addrs[3], "MESSAGING_DATABASE_URL="+databases[1], "MESSAGING_NATS_URL="+nats,
+			"MESSAGING_KEYSET="+keyset, "MESSAGING_TAXONOMY_ADDR="+addrs[2], "MESSAGING_TOKEN_URL="+machine.TokenURL,
+			"MESSAGING_CLIENT_ID="+machine.ClientID, "MESSAGING_CLIENT_SECRET="+machine.ClientSecret,
+		)},
+		{"gateway", common(
+			"GATEWAY_", "GATEWAY_HTTP_ADDR="+s.http, "GATEWAY_GRPC_ADDR="+s.grpc, "GATEWAY_TAXONOMY_ADDR="+addrs[2], "GATEWAY_MESSAGING_ADDR="+addrs[3],
+			"GATEWAY_RATE_PER_CALLER=0", "GATEWAY_RATE_PER_ADDRESS=0", "GATEWAY_ACCESS_LOG=false",
+			// There is no notifier, and nothing to wait for.
+			"GATEWAY_NOTIFIER_ADDR=127.0.0.1:1", "GATEWAY_READY_PATIENCE=1s",
+		)},
+	}, nil
 }
 
-// awaitReady asks the gateway until it and what is behind it are ready.
+// emptyDatabase goes away with the system.
+func (s *system) emptyDatabase(ctx context.Context, r *rig) (string, error) {
+	name := fmt.Sprintf("bench_%d", r.databases)
+	r.databases++
+	if err := r.cluster.CreateDatabase(ctx, name); err != nil {
+		return "", err
+	}
+	s.undo = append(s.undo, func() { _ = r.admin(context.WithoutCancel(ctx), `DROP DATABASE `+name+` WITH (FORCE)`) })
+	return r.cluster.URL(name), nil
+}
+
+func (s *system) start(ctx context.Context, r *rig, p *programs, label string, settings serviceSettings) error {
+	path, err := p.program(ctx, settings.service)
+	if err != nil {
+		return err
+	}
+	vars := environ(settings.environ...)
+	profile := ""
+	if p.profiled {
+		if profile, err = r.profilePath(p, label+"-"+settings.service); err != nil {
+			return err
+		}
+		_ = os.Remove(profile) // of an earlier round: its name says that a profile is whole
+		vars = append(vars, "BENCH_CPU_FILE="+profile)
+	}
+	c, err := startChild(settings.service, path, vars)
+	if err != nil {
+		return err
+	}
+	c.profile = profile
+	s.children = append(s.children, c)
+	return nil
+}
+
+// meters are those of the services, PostgreSQL, and this process, which makes the
+// load and is the broker.
+func (s *system) meters(r *rig) meters {
+	var list meters
+	for _, c := range slices.Backward(s.children) {
+		list = append(list, process(c.name, c.cmd.Process.Pid))
+	}
+	return append(list, r.postgres(), ourselves(inLoad))
+}
+
+// awaitReady asks the gateway until it says that it is ready.
 func (s *system) awaitReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
 	client := &http.Client{Timeout: time.Second}
-	ticker := time.NewTicker(100 * time.Millisecond)
-	defer ticker.Stop()
-	for {
+	defer client.CloseIdleConnections()
+	return s.await(ctx, func(ctx context.Context) error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.http+"/readyz", nil)
 		if err != nil {
 			return err
 		}
 		resp, err := client.Do(req)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			return errors.New(resp.Status)
+		}
+		return nil
+	})
+}
+
+// awaitAnswer submits until one submission is accepted: earlier versions say that
+// they are ready when messaging has no taxonomy yet.
+func (s *system) awaitAnswer(ctx context.Context, submit submitter) error {
+	return s.await(ctx, func(ctx context.Context) error { return submit(ctx, 0) })
+}
+
+// await asks until there is no error, a service has ended, or the patience has.
+func (s *system) await(ctx context.Context, ask func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, readyPatience)
+	defer cancel()
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		err := ask(ctx)
 		if err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return nil
+			return nil
+		}
+		for _, c := range s.children {
+			select {
+			case <-c.ended:
+				return fmt.Errorf("%s has ended while it was waited for: %w", c.name, errors.Join(c.err, err))
+			default:
 			}
-			err = errors.New(resp.Status)
 		}
 		select {
 		case <-ctx.Done():
@@ -202,13 +207,13 @@ func (s *system) awaitReady(ctx context.Context) error {
 }
 
 // stop ends the services, the gateway first, then what they used.
-func (s *system) stop() error {
+func (s *system) stop(ctx context.Context) error {
 	var faults []error
-	for i := len(s.children) - 1; i >= 0; i-- {
-		faults = append(faults, s.children[i].Process.Signal(syscall.SIGTERM), s.children[i].Wait())
+	for _, c := range slices.Backward(s.children) {
+		faults = append(faults, c.stop(ctx))
 	}
-	for i := len(s.undo) - 1; i >= 0; i-- {
-		s.undo[i]()
+	for _, undo := range slices.Backward(s.undo) {
+		undo()
 	}
 	return errors.Join(faults...)
 }
