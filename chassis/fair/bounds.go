@@ -19,7 +19,7 @@ type Bounds struct {
 	// signed in, whatever they ask for, by IP address (IPv6: by /64). An address may be
 	// a whole company.
 	RatePerAddress  float64 `env:"RATE_PER_ADDRESS" envDefault:"200"`
-	BurstPerAddress int     `env:"BURST_PER_ADDRESS" envDefault:"400"`
+	BurstPerAddress int     `env:"BURST_PER_ADDRESS" envDefault:"100"`
 	// StreamsPerCaller is how many streams one caller may have open, MaxStreams how
 	// many all together may.
 	StreamsPerCaller int `env:"STREAMS_PER_CALLER" envDefault:"16"`

@@ -5,7 +5,8 @@
 // # What is promised
 //
 // A [Limiter] lets a few questions be read at once over all callers, and one of each
-// caller; others wait for at most two seconds, in the order in which they came. Who
+// caller, who rests between two for longer than the first took; others wait for at most
+// two seconds, in the order in which they came. Who
 // has waited in vain, or asks for more than can be read in the time of one question,
 // gets RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo.
 // All this takes no longer than that time and those two seconds, which is less than
@@ -77,6 +78,10 @@ const (
 	wait = 2 * time.Second
 	// waitersMost is how many questions of one caller wait.
 	waitersMost = 8
+	// restShare is how many times as long as a question took its caller's next one waits,
+	// and restMost how long at most: no longer than it may.
+	restShare = 4
+	restMost  = time.Second
 	// slowPause is when to come back with what could not be read in time.
 	slowPause = 30 * time.Second
 	// keptMost bounds the answers that are kept.
@@ -283,13 +288,30 @@ func (l *Limiter) begin(ctx context.Context, q Question, read func(context.Conte
 	}
 	l.reading.Go(func() {
 		defer leave()
-		l.finish(q, r, func() (any, error) { return l.placed(ctx, q, read) })
+		var took time.Duration
+		l.finish(q, r, func() (any, error) { return l.placed(ctx, q, read, &took) })
+		l.rest(q, took)
 	})
 	return r, "answered"
 }
 
+// rest keeps the caller's turn for a while after an answer that took so long: who asks
+// one question after the other has at most a fifth of a core of the database, and not
+// all of it.
+func (l *Limiter) rest(q Question, took time.Duration) {
+	if q.Caller == "" {
+		return
+	}
+	timer := time.NewTimer(min(restShare*took, restMost))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-l.life.Done():
+	}
+}
+
 // placed waits for a place and reads. It outlives its caller.
-func (l *Limiter) placed(ctx context.Context, q Question, read func(context.Context) (any, error)) (any, error) {
+func (l *Limiter) placed(ctx context.Context, q Question, read func(context.Context) (any, error), took *time.Duration) (any, error) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(l.life, cancel)()
@@ -301,7 +323,9 @@ func (l *Limiter) placed(ctx context.Context, q Question, read func(context.Cont
 	defer l.places.Release(1)
 	ctx, cancelRead := context.WithTimeout(ctx, l.timeout)
 	defer cancelRead()
+	begun := time.Now()
 	value, err := read(ctx)
+	*took = time.Since(begun)
 	if err != nil && tooSlow(ctx, err) {
 		// Here and not as the refusal's cause, which each caller would log again.
 		slog.WarnContext(ctx, "a report was not read in its time", "kind", l.kind.Value.AsString(), "error", err)

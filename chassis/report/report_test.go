@@ -205,6 +205,32 @@ func TestRead_OnePerCaller(t *testing.T) {
 	})
 }
 
+// Who asks one question after the other does not keep the database busy: the next one
+// waits four times as long as the last one took, a second at most.
+func TestRead_RestsBetweenQuestions(t *testing.T) {
+	t.Parallel()
+	for took, rest := range map[time.Duration]time.Duration{100 * time.Millisecond: 400 * time.Millisecond, time.Second: time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			d := newDesk(t, report.Config{})
+			answer := make(chan struct{})
+			first := d.ask(t.Context(), report.Question{Caller: "claire"}, answer)
+			<-time.After(took)
+			close(answer)
+			first.got(t, "for claire")
+			second := d.ask(t.Context(), report.Question{Caller: "claire"}, answer)
+			other := d.ask(t.Context(), report.Question{Caller: "marc"}, answer)
+			other.got(t, "for marc")
+			if other.took != 0 {
+				t.Errorf("another waits %s", other.took)
+			}
+			second.got(t, "for claire")
+			if second.took != rest {
+				t.Errorf("after %s the next one waits %s, want %s", took, second.took, rest)
+			}
+		})
+	}
+}
+
 // A caller who leaves does not give their turn back before what they asked is read.
 func TestRead_LeavingGainsNothing(t *testing.T) {
 	t.Parallel()
