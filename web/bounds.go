@@ -86,7 +86,7 @@ func tooMany(w http.ResponseWriter, r *http.Request, wait time.Duration) {
 	header.Set("Content-Type", "text/html; charset=utf-8")
 	lang := languageOf(r)
 	text := map[string][2]string{
-		"fr": {"Trop de demandes en peu de temps", "Attendez quelques secondes, puis rechargez cette page : ce que vous aviez saisi sera envoyé à nouveau."},
+		"fr": {"Trop d’appels en peu de temps", "Attendez quelques secondes, puis rechargez cette page : ce que vous aviez saisi sera envoyé à nouveau."},
 		"en": {"Too many requests in a short time", "Wait a few seconds, then reload this page: what you had entered will be sent again."},
 	}[lang]
 	header.Set("Content-Language", lang)

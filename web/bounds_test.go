@@ -36,7 +36,7 @@ func TestRequestsCountAgainstTheirCaller(t *testing.T) {
 		if w := ask(id); w.Code != http.StatusOK {
 			t.Errorf("%q, first: %d", id, w.Code)
 		}
-		if w := ask(id); w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), "Trop de demandes") {
+		if w := ask(id); w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), "Trop d’appels") {
 			t.Errorf("%q, second: %d %s", id, w.Code, w.Body)
 		}
 	}
@@ -153,7 +153,11 @@ func TestSilentBrowsers(t *testing.T) {
 	for range 20 {
 		silent()
 	}
-	resp, err := http.Get("http://" + lis.Addr().String() + "/aide") //nolint:noctx // the test's own server
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+lis.Addr().String()+"/aide", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := (&http.Client{Timeout: time.Minute}).Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

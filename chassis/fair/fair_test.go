@@ -382,8 +382,10 @@ func TestRatesRefillAndForget(t *testing.T) {
 func TestShares(t *testing.T) {
 	t.Parallel()
 	s := NewShares(2)
-	if !s.Take("a") || !s.Take("a") || s.Take("a") || !s.Take("b") {
-		t.Error("two for each are not two for each")
+	for i, caller := range []string{"a", "a", "a", "b"} {
+		if got := s.Take(caller); got != (i != 2) {
+			t.Errorf("%d, for %s: %t", i, caller, got)
+		}
 	}
 	s.Give("a")
 	if !s.Take("a") || s.Take("a") {

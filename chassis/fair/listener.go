@@ -128,22 +128,22 @@ func (l *Listener) hear(c *Conn) {
 	go func() {
 		select {
 		case <-l.done:
-			c.Close()
+			_ = c.Close() // nobody will take it
 		case <-ended:
 		}
 	}()
-	_ = c.Conn.SetReadDeadline(time.Now().Add(firstByteTimeout))
+	_ = c.SetReadDeadline(time.Now().Add(firstByteTimeout))
 	n, err := c.Conn.Read(c.first[:])
 	if err != nil || n == 0 {
-		c.Close()
+		_ = c.Close() // it said nothing
 		return
 	}
-	_ = c.Conn.SetReadDeadline(time.Time{})
+	_ = c.SetReadDeadline(time.Time{})
 	c.unread = true
 	select {
 	case l.heard <- c:
 	case <-l.done:
-		c.Close()
+		_ = c.Close() // as above
 	}
 }
 

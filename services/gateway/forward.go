@@ -93,10 +93,10 @@ func (f *forwarder) arrive(ctx context.Context, info *tap.Info) (context.Context
 		ctx, cancel = context.WithCancel(ctx)
 		v.patience = time.AfterFunc(f.door.timeout, cancel)
 	} else {
-		ctx, cancel = f.door.deadline(ctx) //nolint:govet // gRPC cancels the parent when the stream ends
+		ctx, cancel = f.door.deadline(ctx) // gRPC cancels the parent when the stream ends
 	}
 	v.begin(cancel)
-	return ctx, nil //nolint:govet // as above
+	return ctx, nil
 }
 
 // admitStream stands before every handler of the port, of health and reflection too.

@@ -342,8 +342,8 @@ func (g *gateway) listen(ctx context.Context) (grpcListener, httpListener net.Li
 			return nil, nil, errors.Join(err, grpcListener.Close())
 		}
 	}
-	grpcFair := g.cfg.Bounds.Listen(grpcListener, func() { g.counts.close("grpc") })
-	httpFair := g.cfg.Bounds.Listen(httpListener, func() { g.counts.close("http") })
+	grpcFair := g.cfg.Listen(grpcListener, func() { g.counts.close("grpc") })
+	httpFair := g.cfg.Listen(httpListener, func() { g.counts.close("http") })
 	if err := g.counts.watch(map[string]*fair.Listener{"grpc": grpcFair, "http": httpFair}); err != nil {
 		return nil, nil, errors.Join(err, grpcListener.Close(), httpListener.Close())
 	}

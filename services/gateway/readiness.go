@@ -59,7 +59,7 @@ func newReadiness(backends map[string]*grpc.ClientConn, issuers func(context.Con
 // check returns what keeps the gateway from being ready. Many who ask at once, or
 // within a second, get one answer.
 func (r *readiness) check(ctx context.Context) error {
-	if err, fresh := r.kept(); fresh {
+	if fresh, err := r.kept(); fresh {
 		return err
 	}
 	asked := r.asking.DoChan("", func() (any, error) {
@@ -80,10 +80,10 @@ func (r *readiness) check(ctx context.Context) error {
 	}
 }
 
-func (r *readiness) kept() (err error, fresh bool) { //nolint:revive // not an error of its own
+func (r *readiness) kept() (fresh bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.last, !r.at.IsZero() && time.Since(r.at) < readyKept
+	return !r.at.IsZero() && time.Since(r.at) < readyKept, r.last
 }
 
 // ask asks every service and issuer at once.
