@@ -185,6 +185,15 @@ type endless struct {
 	draining context.Context //nolint:containedctx // as the door's
 }
 
+// Header implements grpc.ClientStream.
+func (s *endless) Header() (metadata.MD, error) {
+	header, err := s.ClientStream.Header()
+	if err != nil && s.draining.Err() != nil {
+		return nil, nil // RecvMsg tells the end
+	}
+	return header, err //nolint:wrapcheck // gRPC's own, for told
+}
+
 // RecvMsg implements grpc.ClientStream.
 func (s *endless) RecvMsg(m any) error {
 	err := s.ClientStream.RecvMsg(m)
