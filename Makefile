@@ -27,7 +27,7 @@ demo: ## Walk through the guide's seven steps on a fresh system
 
 .PHONY: test
 test: ## Run every test, with the race detector
-	go test -race work
+	go test -race -timeout 25m work
 	@# What reads files outside its module is not run again by itself when they change.
 	go test -count=1 ./dev
 	cd bench && GOWORK=off go test -count=1 ./...

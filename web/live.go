@@ -61,7 +61,10 @@ func (v *visit) stream(open func(context.Context) (next func() (hint, error), er
 	}
 	begun()
 	control := http.NewResponseController(v.w)
-	_ = control.SetReadDeadline(time.Time{})
+	if v.r.ContentLength == 0 {
+		// Of what was announced and does not come, the server's time-out is the end.
+		_ = control.SetReadDeadline(time.Time{})
+	}
 	v.w.Header().Set("Content-Type", "text/event-stream")
 	v.w.Header().Set("X-Accel-Buffering", "no")
 	hints := make(chan hint, 1)

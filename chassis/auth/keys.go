@@ -190,6 +190,10 @@ func (iss *issuerKeys) read(ctx context.Context, keysURL string) (*jose.JSONWebK
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxKeySetBytes)).Decode(keys); err != nil {
 		return nil, fmt.Errorf("reading the keys: %w", err)
 	}
+	if len(keys.Keys) == 0 {
+		// A page about maintenance, in JSON.
+		return nil, fmt.Errorf("reading the keys: %s answered with none", keysURL)
+	}
 	return keys, nil
 }
 

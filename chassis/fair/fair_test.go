@@ -449,3 +449,15 @@ func TestBounds_AllFaultsAtOnce(t *testing.T) {
 		t.Error("slots are not as many as asked for")
 	}
 }
+
+// Two people's first calls come at once, and their moves in the other order.
+func TestProve_InAnyOrder(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Limits{})
+	conn, _ := s.arrive("192.0.2.1:1")
+	conn.move(place{shared, conn.address})
+	conn.move(place{proven, "jeanne"})
+	if !conn.Shared() {
+		t.Error("a shared connection has become one person's")
+	}
+}

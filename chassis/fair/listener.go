@@ -282,7 +282,8 @@ func (c *Conn) move(next place) {
 	l := c.listener
 	l.mu.Lock()
 	var leaving []*Conn
-	if c.entry != nil && c.place.kind != excepted {
+	// Two people's first calls may come here in any order.
+	if c.entry != nil && c.place.kind != excepted && (c.place.kind != shared || next.kind == shared) {
 		l.leave(c)
 		leaving = l.settle(c, next)
 	}
@@ -328,7 +329,7 @@ const (
 // Refused notes that a call on the connection was refused for being one too many, and
 // may be made again after a while. The connection then reads nothing for that long,
 // and for longer the more often its owner is refused, on whichever of their
-// connections, at most a second: what they send too fast stays at their end, and costs
+// connections while there are any, at most a second: what they send too fast stays at their end, and costs
 // nothing here. It reports whether that happens often, so that the connection, with
 // what was sent ahead on it, is better closed. A shared one goes on.
 func (c *Conn) Refused(wait time.Duration) (often bool) {

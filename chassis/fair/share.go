@@ -49,7 +49,8 @@ type Queue struct {
 func NewQueue(limit int) *Queue { return &Queue{limit: limit, waiting: make(map[string]*list.List)} }
 
 // Enter lets one wait. end is called, once at most and from another's call, if it
-// must give way. leave must be called when it waits no more; it may be called again.
+// must give way; never after leave has returned. It must not wait and not use the queue.
+// leave must be called when it waits no more; it may be called again.
 func (q *Queue) Enter(caller string, end func()) (leave func()) {
 	q.mu.Lock()
 	all := q.waiting[caller]
@@ -58,15 +59,10 @@ func (q *Queue) Enter(caller string, end func()) (leave func()) {
 		q.waiting[caller] = all
 	}
 	entry := all.PushBack(end)
-	var oldest *list.Element
 	if q.limit > 0 && all.Len() > q.limit {
-		oldest = all.Front()
-		all.Remove(oldest)
+		all.Remove(all.Front()).(func())() //nolint:forcetypeassert // put there above
 	}
 	q.mu.Unlock()
-	if oldest != nil {
-		oldest.Value.(func())() //nolint:forcetypeassert // put there above
-	}
 	return func() {
 		q.mu.Lock()
 		defer q.mu.Unlock()

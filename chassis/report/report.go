@@ -222,13 +222,14 @@ func (l *Limiter) answer(ctx context.Context, q Question, read func(context.Cont
 	if r, outcome := l.find(q.Key); r != nil {
 		return l.await(ctx, r, outcome)
 	}
-	patient, cancel := context.WithTimeout(ctx, q.patience())
+	until := time.Now().Add(q.patience())
+	patient, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
 	leave, err := l.take(patient, q.Caller)
 	if err != nil {
 		return nil, l.refuse(ctx)
 	}
-	r, outcome := l.begin(ctx, q, read, leave)
+	r, outcome := l.begin(ctx, q, until, read, leave)
 	if outcome != "answered" {
 		leave() // somebody has asked the same meanwhile
 	}
@@ -276,7 +277,7 @@ func (r *reading) over() bool {
 }
 
 // begin starts reading, unless somebody else has begun since.
-func (l *Limiter) begin(ctx context.Context, q Question, read func(context.Context) (any, error), leave func()) (*reading, string) {
+func (l *Limiter) begin(ctx context.Context, q Question, until time.Time, read func(context.Context) (any, error), leave func()) (*reading, string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if r, outcome := l.equal(q.Key); r != nil {
@@ -289,7 +290,7 @@ func (l *Limiter) begin(ctx context.Context, q Question, read func(context.Conte
 	l.reading.Go(func() {
 		defer leave()
 		var took time.Duration
-		l.finish(q, r, func() (any, error) { return l.placed(ctx, q, read, &took) })
+		l.finish(q, r, func() (any, error) { return l.placed(ctx, until, read, &took) })
 		l.rest(q, took)
 	})
 	return r, "answered"
@@ -311,11 +312,11 @@ func (l *Limiter) rest(q Question, took time.Duration) {
 }
 
 // placed waits for a place and reads. It outlives its caller.
-func (l *Limiter) placed(ctx context.Context, q Question, read func(context.Context) (any, error), took *time.Duration) (any, error) {
+func (l *Limiter) placed(ctx context.Context, until time.Time, read func(context.Context) (any, error), took *time.Duration) (any, error) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(l.life, cancel)()
-	patient, cancelWait := context.WithTimeout(ctx, q.patience())
+	patient, cancelWait := context.WithDeadline(ctx, until)
 	defer cancelWait()
 	if l.places.Acquire(patient, 1) != nil {
 		return nil, errBusy

@@ -122,7 +122,7 @@ func (d *door) admit(ctx context.Context, v *visit, method string, header func(s
 }
 
 // begin takes the caller's share, once the request is whole. The share is held until
-// the caller has the answer.
+// the answer is given to the connection.
 func (c *call) begin(ctx context.Context) error {
 	c.visit.leave()
 	share, refusal := c.door.underway, errTooManyCalls
@@ -170,6 +170,8 @@ func (c *call) follow(ctx context.Context, desc *grpc.StreamDesc, opts ...grpc.C
 	c.end = func() { drained(); cancel(); give(); share() }
 	up, err := c.streamConn.NewStream(ctx, desc, c.method, opts...)
 	switch {
+	case err != nil && c.endless && c.door.draining.Err() != nil:
+		return over{}, nil
 	case err != nil:
 		return nil, told(err)
 	case c.endless:
@@ -178,6 +180,16 @@ func (c *call) follow(ctx context.Context, desc *grpc.StreamDesc, opts ...grpc.C
 		return up, nil
 	}
 }
+
+// over is a stream that ends where it begins, because the process drains.
+type over struct{ grpc.ClientStream }
+
+func (over) Header() (metadata.MD, error) { return nil, nil } //nolint:nilnil // there is none
+func (over) Trailer() metadata.MD         { return nil }
+func (over) CloseSend() error             { return nil }
+func (over) Context() context.Context     { return context.Background() }
+func (over) SendMsg(any) error            { return nil }
+func (over) RecvMsg(any) error            { return io.EOF }
 
 // endless is a stream that ends with the process's service.
 type endless struct {

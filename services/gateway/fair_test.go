@@ -535,3 +535,46 @@ func TestReadinessIsAskedOnce(t *testing.T) {
 		t.Errorf("the service was asked %d times", len(asked))
 	}
 }
+
+// What nobody would look at the token of counts by its address, and is not held open
+// when it is refused.
+func TestUnlookedTokensCount(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(cfg *Config) {
+		cfg.RatePerAddress, cfg.BurstPerAddress, cfg.CallTimeout = 0.01, 1, time.Second
+		cfg.WebhookRate, cfg.WebhookBurst = 0.01, 1
+	})
+	for i, want := range []codes.Code{codes.OK, codes.ResourceExhausted} {
+		_, err := healthpb.NewHealthClient(s.grpc).Check(s.as(t, "garbage"), &healthpb.HealthCheckRequest{})
+		if status.Code(err) != want {
+			t.Errorf("health, time %d: %v", i, err)
+		}
+	}
+	stream := silent(t, s.grpc, s.as(t, "garbage"), healthpb.Health_Check_FullMethodName)
+	if err := stream.RecvMsg(&emptypb.Empty{}); status.Code(err) != codes.DeadlineExceeded {
+		t.Errorf("a refused check that does not come: %v", err)
+	}
+	for i, want := range []int{http.StatusMethodNotAllowed, http.StatusTooManyRequests} {
+		if got := s.rest(t, "nobody", "GET", sendGridPath, ""); got.code != want {
+			t.Errorf("a report that is not posted, time %d: %d", i, got.code)
+		}
+	}
+}
+
+// A body that was announced and does not come holds up neither the answer nor a drain.
+func TestAnnouncedBodies(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	conn := dialTCP(t, s.url)
+	write(t, conn, "GET /v1/conversations:watch HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+s.tokens["member"]+"\r\nContent-Length: 100\r\n\r\n")
+	// The server waits for what was announced before it answers, for 15 s at most.
+	_ = conn.SetReadDeadline(time.Now().Add(patience))
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusBadRequest {
+		t.Errorf("a watch with a body: %d", resp.StatusCode)
+	}
+}

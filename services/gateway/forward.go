@@ -77,31 +77,41 @@ func (f *forwarder) arrive(ctx context.Context, info *tap.Info) (context.Context
 		conn, address = fair.ConnOf(p.Addr), f.door.address(p.Addr.String(), info.Header["x-forwarded-for"])
 	}
 	v := f.door.arrive(ctx, conn, address, first(info.Header["authorization"]))
+	rt := f.door.routes[info.FullMethodName]
+	if rt == nil && v.refusal == nil {
+		// Nobody will look at its token.
+		v.refusal = v.count(ctx)
+	}
 	if v.refusal == nil && ledgerOf(ctx).full(conn) {
 		conn.Refused(time.Second)
 		f.door.refused(ctx, errUnread.Reason)
 		v.refusal = retryLater(errUnread, time.Second)
 	}
+	// gRPC leaks the context of a stream that is refused here (as of 1.85): the handler
+	// refuses it, which may come after its request.
 	ctx = context.WithValue(ctx, visitKey{}, v)
-	if v.refusal != nil {
-		// gRPC leaks the context of a stream that is refused here (as of 1.85): the
-		// handler refuses it.
-		return ctx, nil
-	}
 	var cancel context.CancelFunc
-	if rt := f.door.routes[info.FullMethodName]; rt != nil && rt.stream {
+	if rt != nil && rt.stream {
 		ctx, cancel = context.WithCancel(ctx)
 		v.patience = time.AfterFunc(f.door.timeout, cancel)
 	} else {
 		ctx, cancel = f.door.deadline(ctx) // gRPC cancels the parent when the stream ends
 	}
+	if ctx.Err() != nil {
+		return ctx, nil // gRPC ends it at once
+	}
 	v.begin(cancel)
+	if rt == nil {
+		// No handler of ours says that it has ended.
+		context.AfterFunc(ctx, v.leave)
+	}
 	return ctx, nil
 }
 
 // admitStream stands before every handler of the port, of health and reflection too.
 func (f *forwarder) admitStream(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
 	if v, ok := stream.Context().Value(visitKey{}).(*visit); ok && v.refusal != nil {
+		v.leave()
 		return v.refusal
 	}
 	return next(srv, stream)

@@ -41,6 +41,7 @@ var (
 	errNoPath   = rpc.Refuse(codes.NotFound, "PATH_UNKNOWN", "there is nothing at this path; GET /openapi.json lists what there is")
 	errNoVerb   = rpc.Refuse(codes.Unimplemented, "HTTP_METHOD_NOT_ALLOWED", "this path does not take this HTTP method; see the header Allow")
 	errBadPath  = rpc.Refuse(codes.InvalidArgument, "MALFORMED_PATH", "the path cannot be read")
+	errBody     = rpc.Invalid("body", "BODY_UNEXPECTED", "this method takes no body")
 	errNotReady = rpc.Refuse(codes.Unavailable, "NOT_READY", "not ready; the admin port says why")
 )
 
@@ -198,6 +199,15 @@ func (s *rest) prepare(w http.ResponseWriter, r *http.Request, c *call, params m
 		}
 		r.Body = b
 	} else {
+		if c.stream && r.ContentLength != 0 {
+			return errBody
+		}
+		if r.ContentLength != 0 {
+			// The server reads what was announced before it answers: it still has its
+			// deadline.
+			r.Body = http.NoBody
+			return nil
+		}
 		r.Body = http.NoBody
 	}
 	_ = control.SetReadDeadline(time.Time{})
@@ -253,10 +263,11 @@ func (s *rest) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.refuse(a, r, v.refusal)
 		return
 	}
-	if s.crossOrigin(a, r) {
+	counted := r.WithContext(context.WithValue(r.Context(), visitKey{}, v))
+	if s.crossOrigin(a, counted) {
 		return
 	}
-	s.serve(a, r.WithContext(context.WithValue(r.Context(), visitKey{}, v)))
+	s.serve(a, counted)
 }
 
 // arrive counts a request before anything is done for it.
@@ -334,7 +345,9 @@ func (s *rest) crossOrigin(w http.ResponseWriter, r *http.Request) (answered boo
 	header.Set("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE")
 	header.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key, If-None-Match, Traceparent, Tracestate")
 	header.Set("Access-Control-Max-Age", "600")
-	w.WriteHeader(http.StatusNoContent)
+	if s.counted(w, r) {
+		w.WriteHeader(http.StatusNoContent)
+	}
 	return true
 }
 

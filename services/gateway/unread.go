@@ -19,8 +19,10 @@ import (
 const (
 	unreadUnproven = 256 << 10
 	unreadProven   = 1 << 20
-	// unreadShared is for the answers to many people.
-	unreadShared = 8 << 20
+	// unreadShared is for the answers to many people. An answer whose call is given up
+	// after it was queued is never sent and counts here to the connection's end, so it
+	// is far above what one person can make of that.
+	unreadShared = 32 << 20
 )
 
 // ledger counts the bytes of a gRPC connection's answers.

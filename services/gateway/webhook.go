@@ -31,10 +31,10 @@ const (
 	maxSendGridBytes = 1 << 20
 	maxTwilioBytes   = 64 << 10
 	// reportsBegun is how many reports of one address may be on their way in at once:
-	// they are read before anybody knows whether they are genuine. reportsUnderway is
-	// the same for all, as each may be a megabyte.
-	reportsBegun    = 16
-	reportsUnderway = 32
+	// they are read before anybody knows whether they are genuine. reportsAll is the same
+	// for everybody's, as each may be a megabyte. The oldest gives way.
+	reportsBegun = 16
+	reportsAll   = 32
 	// rateLimited is the reason of a refusal of what came too soon.
 	rateLimited = "RATE_LIMITED"
 )
@@ -54,10 +54,10 @@ var (
 type webhooks struct {
 	notifier  notifierpb.WebhookServiceClient
 	addresses *fair.Rates
-	begun     *fair.Queue
-	slots     chan struct{}
-	timeout   time.Duration
-	reports   metric.Int64Counter
+	// begun are the reports on their way in by address, all those of everybody.
+	begun, all *fair.Queue
+	timeout    time.Duration
+	reports    metric.Int64Counter
 }
 
 func newWebhooks(conn grpc.ClientConnInterface, cfg Config, timeout time.Duration) (*webhooks, error) {
@@ -76,7 +76,7 @@ func newWebhooks(conn grpc.ClientConnInterface, cfg Config, timeout time.Duratio
 	return &webhooks{
 		notifier:  notifierpb.NewWebhookServiceClient(conn),
 		addresses: fair.NewRates(cfg.WebhookRate, cfg.WebhookBurst),
-		begun:     fair.NewQueue(reportsBegun), slots: make(chan struct{}, reportsUnderway),
+		begun:     fair.NewQueue(reportsBegun), all: fair.NewQueue(reportsAll),
 		timeout: timeout, reports: reports,
 	}, nil
 }
@@ -105,18 +105,14 @@ func (s *rest) serveWebhook(w *answer, r *http.Request) {
 }
 
 func (h *webhooks) take(w http.ResponseWriter, r *http.Request, provider, address string) error {
-	if r.Method != http.MethodPost {
-		return errWebhookVerb
-	}
 	if wait := h.addresses.Take(address, time.Now()); wait > 0 {
 		conn, _ := r.Context().Value(connKey{}).(*fair.Conn)
 		conn.Refused(wait)
 		return limited(wait)
 	}
-	if !take(h.slots) {
-		return errOverloaded()
+	if r.Method != http.MethodPost {
+		return errWebhookVerb
 	}
-	defer give(h.slots)
 	body, err := h.read(w, r, provider, address)
 	if err != nil {
 		return err
@@ -133,8 +129,9 @@ func (h *webhooks) read(w http.ResponseWriter, r *http.Request, provider, addres
 	if provider == "twilio" {
 		most = maxTwilioBytes
 	}
-	leave := h.begun.Enter(address, func() { _ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) })
-	defer leave()
+	end := func() { _ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) }
+	defer h.begun.Enter(address, end)()
+	defer h.all.Enter("", end)()
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	var large *http.MaxBytesError
 	switch {
