@@ -23,7 +23,7 @@ import (
 )
 
 // browserTime bounds the tests in the browser.
-const browserTime = 9 * time.Minute
+const browserTime = 15 * time.Minute
 
 // TestBrowser runs the tests of web/e2e, in a real Chromium, against a system of its
 // own: the guide's seven steps with JavaScript and without, accessibility, the

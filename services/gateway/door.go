@@ -201,7 +201,7 @@ type endless struct {
 func (s *endless) Header() (metadata.MD, error) {
 	header, err := s.ClientStream.Header()
 	if err != nil && s.draining.Err() != nil {
-		return nil, nil // RecvMsg tells the end
+		return nil, nil //nolint:nilnil // RecvMsg tells the end
 	}
 	return header, err //nolint:wrapcheck // gRPC's own, for told
 }

@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -164,16 +165,22 @@ func Sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// freePort takes a port and gives it back. The kernel hands out others for a
-// while.
+// freePort finds an address that is free, below the ports that the kernel gives to
+// whoever connects somewhere: processes are started on it again and again, and nobody
+// may get it by chance meanwhile.
 func freePort(ctx context.Context) (string, error) {
+	const first, last, tries = 10_000, 32_000, 100
 	var config net.ListenConfig
-	lis, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("looking for a port: %w", err)
+	var fault error
+	for range tries {
+		lis, err := config.Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", first+rand.IntN(last-first))) //nolint:gosec // no secret
+		if err != nil {
+			fault = err // taken
+			continue
+		}
+		return lis.Addr().String(), lis.Close()
 	}
-	defer lis.Close()
-	return lis.Addr().String(), nil
+	return "", fmt.Errorf("looking for a port: %w", fault)
 }
 
 // Answers reports whether a page answers with 200.
