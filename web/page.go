@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 	_ "time/tzdata" // the container has no time zones of its own
+	"unicode/utf8"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
@@ -177,8 +178,26 @@ func (v view) Fault(field string) string {
 func (s *site) everybody(serve func(*visit) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v := s.visit(w, r)
+		if !utf8.ValidString(r.URL.Path) {
+			v.fail(errNoPage)
+			return
+		}
+		mend(r)
 		if err := serve(v); err != nil {
 			v.fail(err)
+		}
+	}
+}
+
+// mend replaces what is not UTF-8 in a form. Pages are in UTF-8, so no browser sends
+// it; a service could not be sent it, which would look like a fault of ours.
+func mend(r *http.Request) {
+	_ = r.ParseMultipartForm(maxFormBytes) // what cannot be read is missing to the page
+	for _, form := range []url.Values{r.Form, r.PostForm} {
+		for _, values := range form {
+			for i, value := range values {
+				values[i] = strings.ToValidUTF8(value, "\ufffd")
+			}
 		}
 	}
 }

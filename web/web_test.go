@@ -3,12 +3,14 @@ package web
 import (
 	"encoding/json"
 	"errors"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,6 +20,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/ma-messagerie/messagerie/chassis"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
@@ -225,6 +228,55 @@ func TestGatewayAway(t *testing.T) {
 	pages.ServeHTTP(w, signedIn(t, s, httptest.NewRequest(http.MethodGet, "/messagerie", nil), session{Realm: realmMember, Audience: 1}))
 	if w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "momentanément indisponible") || w.Header().Get("Retry-After") == "" {
 		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+// What no browser sends is no fault of ours: the gateway is asked, if only for the
+// number in the page's head.
+func TestNotUTF8(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	nothing := grpc.NewServer(grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
+		if err := stream.RecvMsg(&emptypb.Empty{}); err != nil {
+			return err
+		}
+		asked.Add(1)
+		return status.Error(codes.NotFound, "")
+	}))
+	lis, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = nothing.Serve(lis) }() // ends with Stop
+	t.Cleanup(nothing.Stop)
+	conn, err := grpc.NewClient(lis.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	s, err := newSite(t.Context(), Config{SessionKey: NewSessionKey(), PublicURL: "http://127.0.0.1:8000"}, conn, conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages := s.handler(&chassis.Admin{})
+	for _, row := range []struct {
+		method, target, form string
+	}{
+		{http.MethodGet, "/messagerie/conversations/%ff", ""},
+		{http.MethodGet, "/messagerie/recherche?q=%ff", ""},
+		{http.MethodGet, "/messagerie?suite=%c3%28", ""},
+		{http.MethodPost, "/preferences", "email=%ff%fe%40example.org&langue=fr-FR"},
+	} {
+		before := asked.Load()
+		r := httptest.NewRequest(row.method, row.target, strings.NewReader(row.form))
+		if row.form != "" {
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		}
+		w := httptest.NewRecorder()
+		pages.ServeHTTP(w, signedIn(t, s, r, session{Realm: realmMember, Audience: 1}))
+		if w.Code >= http.StatusInternalServerError || asked.Load() == before {
+			t.Errorf("%s %s: %d, %d calls", row.method, row.target, w.Code, asked.Load()-before)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -50,9 +51,9 @@ func TestBrowser(t *testing.T) {
 // there.
 func needBrowser(t *testing.T) string {
 	t.Helper()
-	for _, program := range []string{"chromium", "node", "npm"} {
-		if _, err := exec.LookPath(program); err != nil {
-			testenv.Unavailable(t, fmt.Errorf("%s is missing: apt-get install chromium nodejs npm: %w", program, err))
+	for _, programs := range [][]string{{"chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"}, {"node"}, {"npm"}} {
+		if !slices.ContainsFunc(programs, func(program string) bool { _, err := exec.LookPath(program); return err == nil }) {
+			testenv.Unavailable(t, fmt.Errorf("%s is missing: apt-get install chromium-headless-shell nodejs npm", programs[0]))
 		}
 	}
 	dir, err := installBrowser()

@@ -279,7 +279,7 @@ func TestKeepDays_GivesUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = tx.Rollback(t.Context()) }()
-	if _, err := tx.Exec(t.Context(), `LOCK TABLE event_log IN ACCESS SHARE MODE`); err != nil {
+	if _, err := tx.Exec(t.Context(), `SET LOCAL idle_in_transaction_session_timeout = 0; LOCK TABLE event_log IN ACCESS SHARE MODE`); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.keepDays(t.Context(), 0, 0); err == nil {

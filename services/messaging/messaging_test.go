@@ -695,6 +695,10 @@ func (s *stage) hold(t *testing.T, sql string, args ...any) (release func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// However slow the machine is, the lock is let go by the test alone.
+	if _, err := tx.Exec(t.Context(), `SET LOCAL idle_in_transaction_session_timeout = 0`); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := tx.Exec(t.Context(), sql, args...); err != nil {
 		t.Fatal(err)
 	}

@@ -28,8 +28,11 @@ type Watches struct {
 
 	// Opened and Ended count streams, Ended those that ended cleanly.
 	Opened, Ended atomic.Int64
-	client        *http.Client
-	group         sync.WaitGroup
+	// lived is how long all streams were open together, kept how long they were to be,
+	// both in nanoseconds.
+	lived, kept atomic.Int64
+	client      *http.Client
+	group       sync.WaitGroup
 }
 
 // watchPause spreads what is opened again after an end.
@@ -68,12 +71,21 @@ func (w *Watches) Wait() {
 	w.client.CloseIdleConnections()
 }
 
+// Share is the part of the time, of 1, in which streams that were to be open were. It
+// is good after Wait.
+func (w *Watches) Share() float64 {
+	return float64(w.lived.Load()) / float64(max(w.kept.Load(), 1))
+}
+
 // keep listens again and again.
 func (w *Watches) keep(ctx context.Context, persona string, listen func(context.Context, string) error) {
+	first := time.Now()
+	defer func() { w.kept.Add(int64(time.Since(first))) }()
 	for ctx.Err() == nil {
 		begun := time.Now()
 		w.Opened.Add(1)
 		err := listen(ctx, persona)
+		w.lived.Add(int64(time.Since(begun)))
 		if ctx.Err() != nil {
 			return
 		}
