@@ -23,7 +23,8 @@ import (
 )
 
 // input checks each request before its handler sees it: first that it could be read,
-// then the characters of its strings (see input.proto), then its own rules.
+// then the characters of its strings (see input.proto) and that its times are times,
+// then its own rules.
 type input struct {
 	validator protovalidate.Validator
 	// lines are, by message type, the fields that lineFaults has to look at.
@@ -113,6 +114,12 @@ func (in *input) valueFaults(field protoreflect.FieldDescriptor, value protorefl
 		return faults
 	}
 	if field.Message() != nil {
+		if moment, ok := value.Message().Interface().(interface{ CheckValid() error }); ok {
+			if moment.CheckValid() != nil {
+				faults = append(faults, momentFault(field, name))
+			}
+			return faults
+		}
 		return in.lineFaults(value.Message(), name+".", faults)
 	}
 	if field.Kind() != protoreflect.StringKind || plain.Is(value.String()) || slices.ContainsFunc(faults, func(v Violation) bool { return v.Field == name }) {
@@ -122,6 +129,16 @@ func (in *input) valueFaults(field protoreflect.FieldDescriptor, value protorefl
 		Field: name, Reason: "CONTROL_CHARACTERS",
 		Description: "may not contain control characters, line separators or bidirectional overrides",
 	})
+}
+
+// momentFault is that of a time or duration that is none: JSON cannot write it, and
+// databases cannot compare with it.
+func momentFault(field protoreflect.FieldDescriptor, name string) Violation {
+	fault := Violation{Field: name, Reason: "TIMESTAMP_INVALID", Description: "must lie within the years 1 to 9999, with 0 to 999999999 nanoseconds"}
+	if field.Message().Name() == "Duration" {
+		fault.Reason, fault.Description = "DURATION_INVALID", "must be at most 10000 years, with seconds and nanoseconds of one sign"
+	}
+	return fault
 }
 
 // linesOf returns the fields of a message type that may hold a string of one line, by

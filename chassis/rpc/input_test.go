@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -56,6 +57,33 @@ func TestInput_Lines(t *testing.T) {
 		}
 		if !slices.Equal(got, row.want) {
 			t.Errorf("%s: %q, want %q", row.name, got, row.want)
+		}
+	}
+}
+
+func TestInput_Moments(t *testing.T) {
+	t.Parallel()
+	type list = messagingpb.ListEventsRequest
+	for _, row := range []struct {
+		name string
+		msg  proto.Message
+		want []Violation
+	}{
+		{"none", &list{}, nil},
+		{"the first and the last", &list{From: &timestamppb.Timestamp{Seconds: -62135596800}, Before: &timestamppb.Timestamp{Seconds: 253402300799, Nanos: 999999999}}, nil},
+		{"before and after", &list{From: &timestamppb.Timestamp{Seconds: -62135596801}, Before: &timestamppb.Timestamp{Seconds: 253402300800}}, []Violation{
+			{Field: "from", Reason: "TIMESTAMP_INVALID"}, {Field: "before", Reason: "TIMESTAMP_INVALID"},
+		}},
+		{"nested", &notifierpb.ReplayDeadLettersRequest{Filter: &notifierpb.DeadLetterFilter{EndedFrom: &timestamppb.Timestamp{Nanos: -1}}}, []Violation{
+			{Field: "filter.endedFrom", Reason: "TIMESTAMP_INVALID"},
+		}},
+		{"duration", &messagingpb.GetStatusResponse{OutboxAge: &durationpb.Duration{Seconds: 1, Nanos: -1}}, []Violation{
+			{Field: "outboxAge", Reason: "DURATION_INVALID"},
+		}},
+	} {
+		got := new(input).lineFaults(row.msg.ProtoReflect(), "", nil)
+		if !slices.EqualFunc(got, row.want, func(a, b Violation) bool { return a.Field == b.Field && a.Reason == b.Reason }) {
+			t.Errorf("%s: %v", row.name, got)
 		}
 	}
 }

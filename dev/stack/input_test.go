@@ -48,7 +48,7 @@ func TestInput(t *testing.T) {
 	t.Parallel()
 	s := start(t, stateDir(t))
 	in := newIntruder(t, s)
-	codeFields, texts := 0, 0
+	codeFields, texts, moments := 0, 0, 0
 	for _, m := range in.methods {
 		for _, f := range fieldsOf(m.desc.Input(), nil) {
 			last := f[len(f)-1]
@@ -61,6 +61,9 @@ func TestInput(t *testing.T) {
 				in.sendCode(t, m, f)
 			case last.Name() == "page_size":
 				in.sendPageSize(t, m, f)
+			case isMoment(last):
+				moments++
+				in.sendMoment(t, m, f)
 			}
 		}
 	}
@@ -68,8 +71,8 @@ func TestInput(t *testing.T) {
 	for _, m := range in.methods {
 		in.sendKeys(t, m)
 	}
-	if codeFields < 50 || texts < 8 || len(in.methods) < 40 {
-		t.Errorf("tried %d codes and %d texts of %d methods", codeFields, texts, len(in.methods))
+	if codeFields < 50 || texts < 8 || moments < 5 || len(in.methods) < 40 {
+		t.Errorf("tried %d codes, %d texts and %d times of %d methods", codeFields, texts, moments, len(in.methods))
 	}
 }
 
@@ -166,13 +169,17 @@ func isFreeText(field protoreflect.FieldDescriptor) bool {
 	return free
 }
 
-// fieldsOf are the ways to all fields of a message that are no messages.
+func isMoment(field protoreflect.FieldDescriptor) bool {
+	return field.Message() != nil && field.Message().FullName() == "google.protobuf.Timestamp"
+}
+
+// fieldsOf are the ways to all fields of a message that are no messages, or times.
 func fieldsOf(typ protoreflect.MessageDescriptor, before []protoreflect.FieldDescriptor) (all [][]protoreflect.FieldDescriptor) {
 	for i := range typ.Fields().Len() {
 		field := typ.Fields().Get(i)
 		way := append(slices.Clone(before), field)
 		switch {
-		case field.Message() == nil:
+		case field.Message() == nil || isMoment(field):
 			all = append(all, way)
 		case !strings.HasPrefix(string(field.Message().FullName()), "google."):
 			all = append(all, fieldsOf(field.Message(), way)...)
@@ -232,7 +239,7 @@ func (in *intruder) fill(msg protoreflect.Message) {
 			msg.Set(field, protoreflect.ValueOfEnum(1))
 		case field.Name() == "taxonomy_version":
 			msg.Set(field, protoreflect.ValueOfInt32(1))
-		case field.Message() != nil && field.Message().FullName() == "google.protobuf.Timestamp":
+		case isMoment(field):
 			at := msg.Mutable(field).Message()
 			at.Set(at.Descriptor().Fields().ByName("seconds"), protoreflect.ValueOfInt64(time.Now().Unix()))
 		}
@@ -309,6 +316,36 @@ func (in *intruder) sendPageSize(t *testing.T, m *method, way []protoreflect.Fie
 	}
 	if got := in.rest(t, m, large); got.Status != http.StatusOK {
 		t.Errorf("%s of 2^31-1: %d %s", m.path, got.Status, got.Body)
+	}
+}
+
+// sendMoment sends times that are none, which only gRPC can carry, and the first and the
+// last that are.
+func (in *intruder) sendMoment(t *testing.T, m *method, way []protoreflect.FieldDescriptor) {
+	t.Helper()
+	typ := way[len(way)-1].Message()
+	at := func(seconds int64, nanos int32) *dynamicpb.Message {
+		moment := dynamicpb.NewMessage(typ)
+		moment.Set(typ.Fields().ByName("seconds"), protoreflect.ValueOfInt64(seconds))
+		moment.Set(typ.Fields().ByName("nanos"), protoreflect.ValueOfInt32(nanos))
+		return in.request(m, way, protoreflect.ValueOfMessage(moment))
+	}
+	want := jsonPath(way) + " TIMESTAMP_INVALID"
+	for _, req := range []*dynamicpb.Message{at(math.MaxInt64, 0), at(math.MinInt64, 0), at(253402300800, 0), at(0, -1)} {
+		if err := in.call(t, m, m.conn, req); status.Code(err) != codes.InvalidArgument || violationOf(err) != want {
+			t.Errorf("%s, %s that is no time: %v, violation %q", m, jsonPath(way), err, violationOf(err))
+		}
+	}
+	for _, req := range []*dynamicpb.Message{at(-62135596800, 0), at(253402300799, 999999999)} {
+		if err := in.call(t, m, m.conn, req); err != nil && status.Code(err) != codes.InvalidArgument {
+			t.Errorf("%s, %s at the edge of time: %v", m, jsonPath(way), err)
+		}
+		if m.path == "" {
+			continue
+		}
+		if got := in.rest(t, m, req); got.Status >= http.StatusInternalServerError {
+			t.Errorf("%s, %s at the edge of time: %d %s", m.path, jsonPath(way), got.Status, got.Body)
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"time"
 
 	toxiproxy "github.com/Shopify/toxiproxy/v2"
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,11 +18,15 @@ import (
 
 // Link is the way from one process to another, with a proxy on it.
 type Link struct {
-	Name  string
-	proxy *toxiproxy.Proxy
+	Name   string
+	server *toxiproxy.ApiServer
+	proxy  *toxiproxy.Proxy
 	// Acting is held by whoever breaks it.
 	Acting sync.Mutex
 }
+
+// healPatience is how long faults may take to be taken off.
+const healPatience = 5 * time.Second
 
 // links are all of them.
 type links struct {
@@ -40,7 +45,7 @@ func (l *links) open(name, listen, upstream string) (addr string, err error) {
 	if err := proxy.Start(); err != nil {
 		return "", fmt.Errorf("opening link %s: %w", name, err)
 	}
-	l.all = append(l.all, &Link{Name: name, proxy: proxy})
+	l.all = append(l.all, &Link{Name: name, server: l.server, proxy: proxy})
 	return proxy.Listen, nil
 }
 
@@ -73,8 +78,33 @@ func (l *Link) Spoil(t Toxic) error {
 	return nil
 }
 
-// Heal takes all faults off.
-func (l *Link) Heal(ctx context.Context) { l.proxy.Toxics.ResetToxics(ctx) }
+// Heal takes all faults off. toxiproxy (2.5) waits for ever for a slicer whose
+// connection has gone meanwhile, and forwards nothing any more: such a proxy is left to
+// itself with its open connections, which say nothing from then on, and a new one takes
+// its place.
+func (l *Link) Heal(ctx context.Context) error {
+	stuck := l.proxy
+	healed := make(chan struct{})
+	go func() {
+		stuck.Toxics.ResetToxics(ctx)
+		close(healed)
+	}()
+	select {
+	case <-healed:
+		return nil
+	case <-time.After(healPatience):
+	}
+	go stuck.Stop() // closes what it listens on, and hangs
+	var err error
+	for until := time.Now().Add(healPatience); time.Now().Before(until) && ctx.Err() == nil; Sleep(ctx, 10*time.Millisecond) {
+		next := toxiproxy.NewProxy(l.server, l.Name, stuck.Listen, stuck.Upstream)
+		if err = next.Start(); err == nil {
+			l.proxy = next
+			return nil
+		}
+	}
+	return fmt.Errorf("replacing the proxy of link %s: %w", l.Name, errors.Join(err, ctx.Err()))
+}
 
 // bridge forwards connections on TCP to a unix socket, as toxiproxy speaks to no
 // other than TCP and the private PostgreSQL listens on no other than its socket.

@@ -288,8 +288,7 @@ func (n *Nemesis) spoil(ctx context.Context, name, kind string, long time.Durati
 		}
 	}
 	fleet.Sleep(ctx, long)
-	l.Heal(ctx)
-	return nil
+	return l.Heal(context.WithoutCancel(ctx))
 }
 
 // damageStore kills the broker and does something to what it has on disk.
@@ -374,7 +373,9 @@ func truncateNewest(store string) error {
 // Heal ends everything that a fault may have left behind.
 func (n *Nemesis) Heal(ctx context.Context) error {
 	for _, l := range n.fleet.Links() {
-		l.Heal(ctx)
+		if err := l.Heal(ctx); err != nil {
+			return err
+		}
 	}
 	for _, p := range n.fleet.All() {
 		p.Signal(syscall.SIGCONT)
