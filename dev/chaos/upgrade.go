@@ -47,8 +47,8 @@ func (r *run) upgrade(ctx context.Context) error {
 	return r.rollOut(ctx, older, version{"this tree", r.binaries}, nil)
 }
 
-// rollOut takes spoil, if any, as part of the migration: it is how a test shows that
-// a migration that breaks what runs is noticed.
+// rollOut takes spoil, if any, as part of the migration, and ends there: it is how a test
+// shows that a migration that breaks what runs is noticed.
 func (r *run) rollOut(ctx context.Context, older, newer version, spoil func(context.Context, *fleet.Fleet) error) error {
 	was := r.binaries
 	r.binaries = older.binaries
@@ -93,9 +93,8 @@ func (o *rollout) walk(ctx context.Context, older, newer version, spoil func(con
 		}
 	}
 	if spoil != nil {
-		if err := spoil(ctx, f); err != nil {
-			return err
-		}
+		// What it breaks, it breaks by now.
+		return spoil(ctx, f)
 	}
 	fleet.Sleep(ctx, rest)
 	for _, phase := range []struct {
