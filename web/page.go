@@ -192,7 +192,7 @@ func (s *site) everybody(serve func(*visit) error) http.HandlerFunc {
 // mend replaces what is not UTF-8 in a form. Pages are in UTF-8, so no browser sends
 // it; a service could not be sent it, which would look like a fault of ours.
 func mend(r *http.Request) {
-	_ = r.ParseMultipartForm(maxFormBytes) // what cannot be read is missing to the page
+	_ = r.ParseMultipartForm(maxFormBytes) //nolint:gosec // the body is bounded (see secured); what cannot be read is missing to the page
 	for _, form := range []url.Values{r.Form, r.PostForm} {
 		for _, values := range form {
 			for i, value := range values {
