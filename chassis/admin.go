@@ -101,7 +101,8 @@ func (a *Admin) ServeReady(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintln(w, "ok")
 }
 
-// Serve answers on addr until ctx is done. With an empty addr it only waits.
+// Serve answers on addr until ctx is done. With an empty addr it only waits. A scrape that
+// is still under way a second later is cut, which loses nobody's work: it is no error.
 func (a *Admin) Serve(ctx context.Context, addr string) error {
 	if addr == "" {
 		<-ctx.Done()
@@ -111,7 +112,15 @@ func (a *Admin) Serve(ctx context.Context, addr string) error {
 	if err != nil {
 		return err
 	}
-	return ServeHTTP(ctx, &http.Server{Handler: a.Handler(), ReadHeaderTimeout: 5 * time.Second}, lis, time.Second)
+	return a.serve(ctx, lis)
+}
+
+func (a *Admin) serve(ctx context.Context, lis net.Listener) error {
+	err := ServeHTTP(ctx, &http.Server{Handler: a.Handler(), ReadHeaderTimeout: 5 * time.Second}, lis, time.Second)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil
+	}
+	return err
 }
 
 // ServeHTTP serves until ctx is done and then lets requests under way end, for

@@ -66,6 +66,38 @@ func TestAdmin_SlowCheckIsAFault(t *testing.T) {
 	}
 }
 
+// A probe that hangs is cut in the drain; a process does not end with a fault for it.
+func TestAdmin_CutsAProbeThatHangs(t *testing.T) {
+	t.Parallel()
+	asked, release := make(chan struct{}), make(chan struct{})
+	defer close(release)
+	admin := &Admin{}
+	admin.Check("disk", func(context.Context) error { close(asked); <-release; return nil })
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- admin.serve(ctx, lis) }()
+	probed := make(chan error, 1)
+	go func() {
+		resp, err := (&http.Client{}).Get("http://" + lis.Addr().String() + "/readyz")
+		if err == nil {
+			resp.Body.Close()
+		}
+		probed <- err
+	}()
+	<-asked
+	cancel()
+	if err := <-served; err != nil {
+		t.Errorf("ended with %v", err)
+	}
+	if err := <-probed; err == nil {
+		t.Error("the probe was answered")
+	}
+}
+
 func TestAdmin_LingerOutlivesItsContext(t *testing.T) {
 	t.Parallel()
 	admin := &Admin{}
