@@ -45,6 +45,19 @@ func needPrograms(t *testing.T) {
 	}
 }
 
+// built returns folders of the test's own: one with the system's programs, one to run
+// them in.
+func built(t *testing.T) (binaries, dir string) {
+	t.Helper()
+	needPrograms(t)
+	binaries, err := fleet.Build(t.Context(), "", false, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(binaries) })
+	return binaries, reachable(t)
+}
+
 // reachable is a folder for a test. PostgreSQL's user must get through it, so it is not
 // t.TempDir.
 func reachable(t *testing.T) string {
@@ -68,13 +81,7 @@ func TestUpgrade(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes two minutes")
 	}
-	needPrograms(t)
-	binaries, err := fleet.Build(t.Context(), "", false, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(binaries) })
-	dir := reachable(t)
+	binaries, dir := built(t)
 	takeColumn := func(ctx context.Context, f *fleet.Fleet) error {
 		_, err := fleet.Query[struct{}](ctx, f.Database, "messaging", `ALTER TABLE conversation RENAME COLUMN status TO state`)
 		fleet.Sleep(ctx, time.Second)

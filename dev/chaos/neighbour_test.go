@@ -2,12 +2,10 @@ package chaos
 
 import (
 	"bytes"
-	"os"
 	"testing"
 	"time"
 
 	"github.com/ma-messagerie/messagerie/dev/chaos/internal/attack"
-	"github.com/ma-messagerie/messagerie/dev/chaos/internal/fleet"
 	"github.com/ma-messagerie/messagerie/dev/chaos/internal/load"
 )
 
@@ -55,13 +53,7 @@ func TestNeighbour(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute")
 	}
-	needPrograms(t)
-	binaries, err := fleet.Build(t.Context(), "", false, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(binaries) })
-	dir := reachable(t)
+	binaries, dir := built(t)
 	var list []attack.Attack
 	for _, name := range []string{"silent-streams", "metadata", "flood-refused"} {
 		a, ok := attack.Named(name)
@@ -72,7 +64,7 @@ func TestNeighbour(t *testing.T) {
 	}
 	var out bytes.Buffer
 	r := &run{cfg: Config{Seed: 1, Rate: 30, Dir: dir}, out: &out, binaries: binaries}
-	err = r.beside(t.Context(), list, 3*time.Second, false)
+	err := r.beside(t.Context(), list, 3*time.Second, false)
 	t.Log("\n" + out.String())
 	if err != nil {
 		t.Error(err)

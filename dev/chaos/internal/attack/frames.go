@@ -35,6 +35,24 @@ type frames struct {
 // frameBytes is the longest frame that every server takes.
 const frameBytes = 16 << 10
 
+// connect opens a connection and reads it until it is cut, which closes closed. Where
+// there is none it returns nil, after a pause.
+func (a *assault) connect(ctx context.Context) (f *frames, closed chan struct{}) {
+	f, err := a.frames(ctx)
+	if err != nil {
+		pause(ctx, reconnectAfter)
+		return nil, nil
+	}
+	closed = make(chan struct{})
+	go func() {
+		defer close(closed)
+		if err := f.read(a); err != nil && ctx.Err() == nil {
+			a.answered(outcome(err))
+		}
+	}()
+	return f, closed
+}
+
 // frames opens a connection to the gRPC port.
 func (a *assault) frames(ctx context.Context, settings ...http2.Setting) (*frames, error) {
 	conn, err := a.dial(ctx, a.GRPC)

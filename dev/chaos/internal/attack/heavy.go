@@ -100,18 +100,10 @@ const (
 
 // heavyHeaders begins a stream with headers that are too large, and stays.
 func (a *assault) heavyHeaders(ctx context.Context, repeated bool) {
-	f, err := a.frames(ctx)
-	if err != nil {
-		pause(ctx, reconnectAfter)
+	f, closed := a.connect(ctx)
+	if f == nil {
 		return
 	}
-	closed := make(chan struct{})
-	go func() {
-		defer close(closed)
-		if err := f.read(a); err != nil && ctx.Err() == nil {
-			a.answered(outcome(err))
-		}
-	}()
 	defer func() { f.close(); <-closed }()
 	fields := grpcHeaders(getTaxonomy, "")
 	piece := strings.Repeat("x", pieceBytes)

@@ -101,18 +101,10 @@ func (a *assault) forged(unknown bool) string {
 
 // beginAndReset begins streams and gives them up, in sets, until the connection ends.
 func (a *assault) beginAndReset(ctx context.Context) {
-	f, err := a.frames(ctx)
-	if err != nil {
-		pause(ctx, reconnectAfter)
+	f, closed := a.connect(ctx)
+	if f == nil {
 		return
 	}
-	closed := make(chan struct{})
-	go func() {
-		defer close(closed)
-		if err := f.read(a); err != nil && ctx.Err() == nil {
-			a.answered(outcome(err))
-		}
-	}()
 	defer func() { f.close(); <-closed }()
 	for i := 0; ctx.Err() == nil; i++ {
 		id, err := f.begin(a, grpcHeaders(getTaxonomy, ""))

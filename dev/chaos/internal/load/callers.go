@@ -120,6 +120,11 @@ func (c *callers) submitREST(ctx context.Context, member, key, text string) (id,
 	return answer.Conversation.ID, answer.Conversation.Reference, err
 }
 
+// reply answers a conversation as an agent.
+func (c *callers) reply(ctx context.Context, agent, conversation, key string) error {
+	return c.post(ctx, agent, "/v1/agent/conversations/"+conversation+":reply", key, map[string]any{"text": "Votre demande est en cours.", "final": true}, nil)
+}
+
 // post calls a gateway that is ready, if one is.
 func (c *callers) post(ctx context.Context, persona, path, key string, body, into any) error {
 	content, err := json.Marshal(body)

@@ -186,7 +186,7 @@ func (l *Load) answer(finish context.Context, conversation string) {
 	reply := Reply{conversation, uuid.NewString()}
 	for try := 0; finish.Err() == nil; try++ {
 		ctx, cancel := context.WithTimeout(finish, attemptTimeout)
-		err := l.post(ctx, "crm", "/v1/agent/conversations/"+conversation+":reply", reply.Key, map[string]any{"text": "Votre demande est en cours.", "final": true}, &struct{}{})
+		err := l.reply(ctx, "crm", conversation, reply.Key)
 		cancel()
 		if err == nil {
 			l.mu.Lock()

@@ -267,7 +267,7 @@ func (o *Others) queue(ctx context.Context, _ string, draw uint64) error {
 func (o *Others) reply(ctx context.Context, member string, draw uint64) error {
 	select {
 	case id := <-o.open:
-		return o.calls.post(ctx, agentNamed(int(draw%agents)), "/v1/agent/conversations/"+id+":reply", uuid.NewString(), map[string]any{"text": "Votre demande est en cours.", "final": true}, &struct{}{})
+		return o.calls.reply(ctx, agentNamed(int(draw%agents)), id, uuid.NewString())
 	default:
 		return o.queue(ctx, member, draw)
 	}
