@@ -16,14 +16,14 @@ import (
 	"github.com/ma-messagerie/messagerie/dev/chaos/internal/fleet"
 )
 
-// TestChaos is the short run: a minute of faults with reports, twenty seconds
+// TestChaos is the short run: half a minute of faults with reports, twenty seconds
 // without. CHAOS_MINUTES makes it longer, CHAOS_SEED repeats one.
 func TestChaos(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes two minutes")
 	}
 	needPrograms(t)
-	cfg, err := chassis.Load[Config]("CHAOS_", append([]string{"CHAOS_MINUTES=1", "CHAOS_RATE=50"}, os.Environ()...))
+	cfg, err := chassis.Load[Config]("CHAOS_", append([]string{"CHAOS_MINUTES=0.5", "CHAOS_RATE=50"}, os.Environ()...))
 	if err != nil {
 		t.Fatal(err)
 	}
