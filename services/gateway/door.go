@@ -82,9 +82,9 @@ type bounds struct {
 	// callers limits the rate of each known caller, addresses that of each address
 	// of unknown ones.
 	callers, addresses *fair.Rates
-	// begun are the requests that are not whole yet, underway the calls admitted and
-	// not answered, open the streams.
-	begun          *fair.Queue
+	// begun are the requests of known callers that are not whole yet, strange those of
+	// unknown ones, underway the calls admitted and not answered, open the streams.
+	begun, strange *fair.Queue
 	underway, open *fair.Shares
 }
 

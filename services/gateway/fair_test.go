@@ -58,7 +58,7 @@ func TestSilentStreams(t *testing.T) {
 	answered(t, s) // whose token is known from now on
 	attacker := dial(t, s.grpc.Target())
 	var streams []grpc.ClientStream
-	for range 4 {
+	for range crowd*3 + 1 {
 		streams = append(streams, silent(t, attacker, t.Context(), getTaxonomy))
 	}
 	answered(t, s)
@@ -69,6 +69,13 @@ func TestSilentStreams(t *testing.T) {
 		if err := stream.RecvMsg(&emptypb.Empty{}); status.Code(err) != codes.DeadlineExceeded {
 			t.Errorf("silent stream %d: %v", i+1, err)
 		}
+	}
+	// Somebody who is known gives way sooner: they are one.
+	for i := range 4 {
+		streams[i] = silent(t, attacker, s.as(t, "member"), messagingpb.MessagingService_ListConversations_FullMethodName)
+	}
+	if err := streams[0].RecvMsg(&emptypb.Empty{}); status.Code(err) != codes.Canceled {
+		t.Errorf("the oldest of a member's too many: %v", err)
 	}
 	// The same of a stream with many answers, and of a caller who has signed in.
 	watch := silent(t, attacker, s.as(t, "member"), messagingpb.MessagingService_WatchConversations_FullMethodName)

@@ -73,6 +73,10 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 )
 
+// crowd is how many callers an address stands for while nobody knows who they are. After
+// the gateway's own start, all of a front end's requests come with tokens that are new.
+const crowd = 4
+
 // defaultCallTimeout is that of a Config made without Load.
 const defaultCallTimeout = 10 * time.Second
 
@@ -113,7 +117,8 @@ type Config struct {
 	// once; the next is refused and told when to come again. 0 sets no limit.
 	MaxConcurrent int `env:"MAX_CONCURRENT" envDefault:"512"`
 	// CallsPerCaller is how many of these calls one caller may have under way, and how
-	// many requests that are not whole yet. 0 sets no limit.
+	// many requests that are not whole yet; an address has four times as many of those
+	// whose token has not been verified before. 0 sets no limit.
 	CallsPerCaller int `env:"CALLS_PER_CALLER" envDefault:"64"`
 	// Bounds are what else one caller may have.
 	fair.Bounds
@@ -259,6 +264,7 @@ func (g *gateway) openDoor(verifier *auth.Verifier) (*door, error) {
 		bounds: bounds{
 			callers: callers, addresses: addresses,
 			begun:    fair.NewQueue(g.cfg.CallsPerCaller),
+			strange:  fair.NewQueue(crowd * g.cfg.CallsPerCaller),
 			underway: fair.NewShares(g.cfg.CallsPerCaller),
 			open:     fair.NewShares(g.cfg.StreamsPerCaller),
 		},

@@ -88,7 +88,11 @@ func (v *visit) caller() string {
 // begin puts the request among those of its caller that are not whole yet. end is
 // called if it must give way to newer ones.
 func (v *visit) begin(end func()) {
-	v.leave = v.door.begun.Enter(v.caller(), func() {
+	waiting := v.door.begun
+	if v.subject == "" {
+		waiting = v.door.strange
+	}
+	v.leave = waiting.Enter(v.caller(), func() {
 		v.evicted.Store(true)
 		end()
 	})
