@@ -266,6 +266,60 @@ func TestSilentConnections(t *testing.T) {
 	})
 }
 
+// However many say nothing, those that have said something stay, and there is room for
+// who does.
+func TestSilentOnesTakeNobodysPlace(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, Limits{Unproven: 2, Most: silentShare*2 + 3})
+		comes := func(address string, i int) net.Conn {
+			here, there := net.Pipe()
+			t.Cleanup(func() { there.Close() })
+			s.arrivals <- from{here, net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(address), uint16(i)))}
+			return there
+		}
+		cut := func(end net.Conn) bool {
+			_ = end.SetReadDeadline(time.Now().Add(time.Millisecond))
+			_, err := end.Read(make([]byte, 1))
+			return errors.Is(err, io.EOF)
+		}
+		first, firstEnd := s.arrive("192.0.2.1:1")
+		second, secondEnd := s.arrive("192.0.2.1:2")
+		var quiet []net.Conn
+		for i := range silentShare*2 + 1 {
+			quiet = append(quiet, comes("192.0.2.1", 100+i))
+		}
+		elsewhere := comes("192.0.2.2", 1)
+		synctest.Wait()
+		if !cut(quiet[0]) || cut(quiet[1]) || s.closed.Load() != 1 {
+			t.Errorf("of one silent connection too many: %d are cut, the oldest %t", s.closed.Load(), cut(quiet[0]))
+		}
+		if !isOpen(first, firstEnd) || !isOpen(second, secondEnd) || cut(elsewhere) {
+			t.Error("silent connections cut others")
+		}
+		// In all, there may be so many.
+		for i := range 3 {
+			comes("192.0.2.3", i+1)
+		}
+		synctest.Wait()
+		if !cut(quiet[1]) || cut(quiet[2]) {
+			t.Error("of too many silent ones in all, not the oldest is cut")
+		}
+		if want := 2 + silentShare*2 + 3; s.Open() != want {
+			t.Errorf("%d are open, want %d", s.Open(), want)
+		}
+		// One that speaks after all is one of its address, of which the oldest gives way.
+		go func() { _, _ = quiet[5].Write([]byte("x")) }()
+		if _, err := s.Accept(); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if isOpen(first, firstEnd) || !isOpen(second, secondEnd) {
+			t.Error("one more that speaks: not the oldest gave way")
+		}
+	})
+}
+
 func TestConnOf(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, Limits{})

@@ -16,7 +16,8 @@ type Limits struct {
 	// proved who they are; PerCaller how many a person may have who has; Shared how
 	// many an address may have on which several people call.
 	Unproven, PerCaller, Shared int
-	// Most is how many there may be in all.
+	// Most is how many there may be in all, and again so many on which nothing has come
+	// yet.
 	Most int
 	// Trusted are networks of proxies whose connections are the callers of many.
 	Trusted []netip.Prefix
@@ -25,15 +26,21 @@ type Limits struct {
 	Closed func()
 }
 
-// firstByteTimeout is how long a connection may say nothing at its beginning.
-const firstByteTimeout = 10 * time.Second
+const (
+	// firstByteTimeout is how long a connection may say nothing at its beginning.
+	firstByteTimeout = 10 * time.Second
+	// silentShare is how many connections that have said nothing an address may have for
+	// each that has. They cost little, and who is cut comes again, which costs more.
+	silentShare = 16
+)
 
 // Listener bounds the connections of callers. One too many closes the oldest that
 // the same caller has, rather than the new one.
 //
 // A connection is handed over only when something has come on it, as all protocols
 // here begin with the caller: one that says nothing, or is closed at once, costs what
-// a socket costs, and not what a server makes for it.
+// a socket costs, and not what a server makes for it. Until then it counts apart, so
+// that silent ones take nobody's place.
 type Listener struct {
 	net.Listener
 	limits Limits
@@ -46,11 +53,12 @@ type Listener struct {
 	fault error
 
 	mu sync.Mutex
-	// open counts all; places has them by owner.
+	// open counts all that have been handed over; places has all by owner.
 	open   int
 	places map[place]*owned
-	// strangers are all unproven ones, oldest first.
-	strangers *list.List
+	// strangers are all unproven ones that have, silent all that have not, both oldest
+	// first.
+	strangers, silent *list.List
 }
 
 // place is who connections belong to.
@@ -72,6 +80,7 @@ type kind byte
 
 const (
 	unproven kind = iota // an address
+	silent               // an address, until something comes
 	proven               // a caller
 	shared               // an address again
 	excepted             // a trusted proxy
@@ -81,7 +90,7 @@ const (
 func Listen(lis net.Listener, limits Limits) *Listener {
 	return &Listener{
 		Listener: lis, limits: limits, heard: make(chan *Conn), done: make(chan struct{}),
-		places: make(map[place]*owned), strangers: list.New(),
+		places: make(map[place]*owned), strangers: list.New(), silent: list.New(),
 	}
 }
 
@@ -98,7 +107,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 
 // run accepts until the listener is closed.
 func (l *Listener) run() {
-	defer close(l.done)
+	defer l.end()
 	for {
 		raw, err := l.Listener.Accept()
 		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
@@ -110,32 +119,47 @@ func (l *Listener) run() {
 			l.fault = err
 			return
 		}
-		if c := l.admit(raw); c != nil {
-			go l.hear(c)
-		} else {
-			raw.Close()
-		}
+		go l.hear(l.arrive(raw))
 	}
 }
 
 // acceptPause is how long to wait when the process has no room for a socket.
 const acceptPause = 50 * time.Millisecond
 
+// end tells Accept that nothing comes any more, and closes what nobody will take.
+func (l *Listener) end() {
+	close(l.done)
+	l.mu.Lock()
+	var leaving []*Conn
+	for e := l.silent.Front(); e != nil; e = e.Next() {
+		leaving = append(leaving, e.Value.(*Conn)) //nolint:forcetypeassert // put there below
+	}
+	l.mu.Unlock()
+	for _, c := range leaving {
+		_ = c.Close() // as above
+	}
+}
+
+// arrive takes a connection in that has said nothing yet.
+func (l *Listener) arrive(raw net.Conn) *Conn {
+	address, ip := addressOf(raw.RemoteAddr())
+	c := &Conn{Conn: raw, listener: l, address: address, closed: make(chan struct{}), trusted: contains(l.limits.Trusted, ip)}
+	l.mu.Lock()
+	leaving := l.settle(c, place{silent, address})
+	if most := l.limits.Most; most > 0 && l.silent.Len() > most {
+		leaving = append(leaving, l.drop(l.silent.Front().Value.(*Conn))) //nolint:forcetypeassert // put there below
+	}
+	l.mu.Unlock()
+	l.closeAll(leaving)
+	return c
+}
+
 // hear waits for the first byte of a connection and hands it over.
 func (l *Listener) hear(c *Conn) {
-	ended := make(chan struct{})
-	defer close(ended)
-	go func() {
-		select {
-		case <-l.done:
-			_ = c.Close() // nobody will take it
-		case <-ended:
-		}
-	}()
 	_ = c.SetReadDeadline(time.Now().Add(firstByteTimeout))
 	n, err := c.Conn.Read(c.first[:])
-	if err != nil || n == 0 {
-		_ = c.Close() // it said nothing
+	if err != nil || n == 0 || !l.admit(c) {
+		_ = c.Close() // it said nothing, or there is no room
 		return
 	}
 	_ = c.SetReadDeadline(time.Time{})
@@ -143,34 +167,38 @@ func (l *Listener) hear(c *Conn) {
 	select {
 	case l.heard <- c:
 	case <-l.done:
-		_ = c.Close() // as above
+		_ = c.Close() // nobody will take it
 	}
 }
 
-// admit takes a connection in, or returns nil where there is no room and nobody to
-// give way.
-func (l *Listener) admit(raw net.Conn) *Conn {
-	address, ip := addressOf(raw.RemoteAddr())
-	c := &Conn{Conn: raw, listener: l, address: address, closed: make(chan struct{})}
-	at := place{unproven, address}
-	if contains(l.limits.Trusted, ip) {
+// admit gives a connection that has said something its place among those of its owner.
+// It reports false where there is no room and nobody to give way, or the connection had
+// to give way itself.
+func (l *Listener) admit(c *Conn) bool {
+	at := place{unproven, c.address}
+	if c.trusted {
 		at.kind = excepted
 	}
 	l.mu.Lock()
+	if c.entry == nil {
+		l.mu.Unlock()
+		return false
+	}
 	var leaving []*Conn
 	if most := l.limits.Most; most > 0 && l.open >= most {
 		oldest := l.strangers.Front()
 		if oldest == nil {
 			l.mu.Unlock()
-			return nil
+			return false
 		}
 		leaving = append(leaving, l.drop(oldest.Value.(*Conn))) //nolint:forcetypeassert // put there below
 	}
+	l.leave(c)
 	l.open++
 	leaving = append(leaving, l.settle(c, at)...)
 	l.mu.Unlock()
 	l.closeAll(leaving)
-	return c
+	return true
 }
 
 // settle gives a connection its place and returns those that must leave for it. The
@@ -182,10 +210,21 @@ func (l *Listener) settle(c *Conn, at place) (leaving []*Conn) {
 		l.places[at] = all
 	}
 	c.place, c.entry = at, all.conns.PushBack(c)
-	if at.kind == unproven {
-		c.stranger = l.strangers.PushBack(c)
+	limit := 0
+	switch at.kind {
+	case unproven:
+		c.stranger, limit = l.strangers.PushBack(c), l.limits.Unproven
+	case silent:
+		c.stranger = l.silent.PushBack(c)
+		if !c.trusted {
+			limit = silentShare * l.limits.Unproven
+		}
+	case proven:
+		limit = l.limits.PerCaller
+	case shared:
+		limit = l.limits.Shared
+	case excepted:
 	}
-	limit := map[kind]int{unproven: l.limits.Unproven, proven: l.limits.PerCaller, shared: l.limits.Shared}[at.kind]
 	for limit > 0 && all.conns.Len() > limit {
 		leaving = append(leaving, l.drop(all.conns.Front().Value.(*Conn))) //nolint:forcetypeassert // as above
 	}
@@ -197,8 +236,10 @@ func (l *Listener) drop(c *Conn) *Conn {
 	if c.entry == nil {
 		return c
 	}
+	if c.place.kind != silent {
+		l.open--
+	}
 	l.leave(c)
-	l.open--
 	return c
 }
 
@@ -209,8 +250,9 @@ func (l *Listener) leave(c *Conn) {
 	if all.conns.Len() == 0 {
 		delete(l.places, c.place)
 	}
-	if c.stranger != nil {
+	if c.stranger != nil { // it is in one of the two
 		l.strangers.Remove(c.stranger)
+		l.silent.Remove(c.stranger)
 	}
 	c.entry, c.stranger = nil, nil
 }
@@ -224,11 +266,11 @@ func (l *Listener) closeAll(leaving []*Conn) {
 	}
 }
 
-// Open returns how many connections are open.
+// Open returns how many connections are open, silent ones included.
 func (l *Listener) Open() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.open
+	return l.open + l.silent.Len()
 }
 
 // Conn is a connection of a [Listener].
@@ -236,6 +278,7 @@ type Conn struct {
 	net.Conn
 	listener *Listener
 	address  string
+	trusted  bool
 	closed   chan struct{}
 	once     sync.Once
 

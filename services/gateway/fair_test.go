@@ -203,7 +203,6 @@ func TestRefusalsCount(t *testing.T) {
 		"wrong method":  {"nobody", "DELETE", "/v1/conversations"},
 		"health":        {"nobody", "GET", "/livez"},
 		"the document":  {"nobody", "GET", "/openapi.json"},
-		"public":        {"member", "GET", "/v1/taxonomy?audience=PARTICULIER"},
 	} {
 		s := start(t, once)
 		if got := s.rest(t, row.caller, row.verb, row.path, ""); got.code == http.StatusTooManyRequests {
@@ -213,12 +212,26 @@ func TestRefusalsCount(t *testing.T) {
 			t.Errorf("%s: the second is answered %d %s", name, got.code, got.body)
 		}
 		// Those are this caller's own.
-		other := map[string]string{"agent": "member", "member": "agent", "nobody": "supervisor", "garbage": "supervisor"}[row.caller]
-		if got := s.rest(t, other, "GET", "/v1/taxonomy?audience=PARTICULIER", ""); got.code != http.StatusOK {
+		other, theirs := "supervisor", "/v1/agent/conversations"
+		if row.caller == "agent" {
+			other, theirs = "member", "/v1/conversations"
+		}
+		if got := s.rest(t, other, "GET", theirs, ""); got.code != http.StatusOK {
 			t.Errorf("%s: another is answered %d %s", name, got.code, got.body)
 		}
 	}
-	s := start(t, once)
+	// Of a public method, whoever is known.
+	s := start(t, func(cfg *Config) { once(cfg); cfg.BurstPerCaller = 2 })
+	for i, want := range []int{http.StatusOK, http.StatusOK, http.StatusTooManyRequests} {
+		path := []string{"/v1/conversations", "/v1/taxonomy?audience=PARTICULIER"}[min(i, 1)]
+		if got := s.rest(t, "member", "GET", path, ""); got.code != want {
+			t.Errorf("a member's call %d: %d %s", i+1, got.code, got.body)
+		}
+	}
+	if got := s.rest(t, "nobody", "GET", "/v1/taxonomy?audience=PARTICULIER", ""); got.code != http.StatusOK {
+		t.Errorf("a stranger after that: %d %s", got.code, got.body)
+	}
+	s = start(t, once)
 	for i, want := range []codes.Code{codes.Unimplemented, codes.ResourceExhausted} {
 		if err := s.grpc.Invoke(t.Context(), "/no.such/Method", &emptypb.Empty{}, &emptypb.Empty{}); status.Code(err) != want {
 			t.Errorf("unknown method, time %d: %v", i, err)
