@@ -561,7 +561,8 @@ func TestReadinessIsAskedOnce(t *testing.T) {
 func TestUnlookedTokensCount(t *testing.T) {
 	t.Parallel()
 	s := start(t, func(cfg *Config) {
-		cfg.RatePerAddress, cfg.BurstPerAddress, cfg.CallTimeout = 0.01, 1, time.Second
+		// Longer than the connection of who is refused is read no further.
+		cfg.RatePerAddress, cfg.BurstPerAddress, cfg.CallTimeout = 0.01, 1, 4*time.Second
 		cfg.WebhookRate, cfg.WebhookBurst = 0.01, 1
 	})
 	for i, want := range []codes.Code{codes.OK, codes.ResourceExhausted} {

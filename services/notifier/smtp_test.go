@@ -36,12 +36,19 @@ const (
 // otherwise: "greeting", "EHLO", "MAIL", …, "BODY" while the content comes and
 // "." at its end. It returns its address, and counts connections and whole mails.
 type scriptedRelay struct {
-	addr   string
-	script map[string]string
-	ended  chan struct{}
+	addr  string
+	ended chan struct{}
 
 	mu           sync.Mutex
+	script       map[string]string
 	calls, mails int
+}
+
+// scripted is what the script has for a point of the talk.
+func (r *scriptedRelay) scripted(at string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.script[at]
 }
 
 func startRelay(t *testing.T, script map[string]string) *scriptedRelay {
@@ -93,14 +100,14 @@ func (r *scriptedRelay) talk(conn net.Conn) {
 		if !r.reply(conn, verb, usual) || verb == "QUIT" {
 			return
 		}
-		if verb == "DATA" && r.script["DATA"] == "" && !r.content(conn, lines) {
+		if verb == "DATA" && r.scripted("DATA") == "" && !r.content(conn, lines) {
 			return
 		}
 	}
 }
 
 func (r *scriptedRelay) content(conn net.Conn, lines *bufio.Reader) bool {
-	if r.script["BODY"] != "" {
+	if r.scripted("BODY") != "" {
 		_, _ = lines.ReadString('\n')
 		return r.reply(conn, "BODY", "")
 	}
@@ -121,7 +128,7 @@ func (r *scriptedRelay) content(conn net.Conn, lines *bufio.Reader) bool {
 // reply says whether the talk goes on.
 func (r *scriptedRelay) reply(conn net.Conn, at, usual string) bool {
 	line := usual
-	if scripted := r.script[at]; scripted != "" {
+	if scripted := r.scripted(at); scripted != "" {
 		line = scripted
 	}
 	switch line {
@@ -310,14 +317,16 @@ func TestSMTP_Reuse(t *testing.T) {
 	send(1, 1)
 	send(1, 2)
 	c := p.reuse()
-	c.conn.(*net.TCPConn).CloseRead() // as if the relay had closed
+	c.conn.Close() // as if the relay had
 	p.keep(c)
 	send(2, 3)
 	c = p.reuse()
 	p.keep(c)
 	c.used = time.Now().Add(-smtpIdle) // too old to be trusted
 	send(3, 4)
-	r.script = map[string]string{"RCPT": "550 no"} // no talk reads it now
+	r.mu.Lock()
+	r.script = map[string]string{"RCPT": "550 no"}
+	r.mu.Unlock()
 	if a := mailWithin(t, p, 20*time.Second); a.class != classRefused {
 		t.Errorf("answered %+v", a)
 	}
