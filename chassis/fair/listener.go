@@ -136,7 +136,7 @@ func (l *Listener) end() {
 	}
 	l.mu.Unlock()
 	for _, c := range leaving {
-		_ = c.Close() // as above
+		_ = c.Close() // nobody waits for it
 	}
 }
 
@@ -167,7 +167,7 @@ func (l *Listener) hear(c *Conn) {
 	select {
 	case l.heard <- c:
 	case <-l.done:
-		_ = c.Close() // nobody will take it
+		_ = c.Close() // as in end
 	}
 }
 
