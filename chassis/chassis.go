@@ -103,7 +103,17 @@ func UnlessStopped(ctx context.Context, err error) error {
 // Listen opens a TCP port. A port that is taken gives an error that names the
 // port and the setting that moves it.
 func Listen(ctx context.Context, addr, setting string) (net.Listener, error) {
-	var config net.ListenConfig
+	return listen(ctx, net.ListenConfig{}, addr, setting)
+}
+
+// ListenOutside is Listen for a port that strangers connect to. Connections come without
+// TCP keepalive, of which each setting is a call of the kernel's: package fair turns it
+// on for those that say something.
+func ListenOutside(ctx context.Context, addr, setting string) (net.Listener, error) {
+	return listen(ctx, net.ListenConfig{KeepAlive: -1}, addr, setting)
+}
+
+func listen(ctx context.Context, config net.ListenConfig, addr, setting string) (net.Listener, error) {
 	lis, err := config.Listen(ctx, "tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, fmt.Errorf("port %s is taken by another process: stop it, or set %s to another address: %w", addr, setting, err)

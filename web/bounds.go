@@ -58,15 +58,14 @@ func (s *site) bounded(next http.Handler) http.Handler {
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // a test's recorder has none
 		caller, signedIn := s.caller(r)
 		conn, _ := r.Context().Value(connKey{}).(*fair.Conn)
+		conn.Asked()
 		rates := s.addresses
 		if signedIn {
 			conn.Prove(caller)
 			rates = s.callers
 		}
 		if wait := rates.Take(caller, time.Now()); wait > 0 {
-			if conn.Refused(wait) {
-				w.Header().Set("Connection", "close")
-			}
+			conn.Hold(r.Context(), conn.Refused(wait))
 			tooMany(w, r, wait)
 			return
 		}

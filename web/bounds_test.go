@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
@@ -150,7 +151,7 @@ func TestSilentBrowsers(t *testing.T) {
 		return conn
 	}
 	first := silent()
-	for range 20 {
+	for range 100 {
 		silent()
 	}
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+lis.Addr().String()+"/aide", nil)
@@ -167,5 +168,46 @@ func TestSilentBrowsers(t *testing.T) {
 	}
 	if _, err := first.Read(make([]byte, 1)); err == nil || errors.Is(err, io.ErrNoProgress) {
 		t.Error("the oldest silent connection is open")
+	}
+}
+
+// Who is refused again and again gets those answers late, on connections that stay.
+func TestRefusalsAreHeldBack(t *testing.T) {
+	t.Parallel()
+	s, pages := newTestSite(t, Config{Bounds: fair.Bounds{RatePerAddress: 0.01, BurstPerAddress: 1}})
+	var listener net.ListenConfig
+	lis, err := listener.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: pages, ConnContext: withConn, ReadHeaderTimeout: time.Minute}
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(s.cfg.Listen(lis, nil)) }()
+	t.Cleanup(func() { server.Close(); <-done })
+	begun := time.Now()
+	var group errgroup.Group
+	for range 9 {
+		group.Go(func() error {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+lis.Addr().String()+"/aide", nil)
+			if err != nil {
+				return err
+			}
+			resp, err := (&http.Client{Transport: &http.Transport{}}).Do(req)
+			if err != nil {
+				return err
+			}
+			defer resp.Body.Close()
+			if resp.Close {
+				t.Error("the connection of a refused request is closed")
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	// The eighth in a row waits for a second.
+	if late := time.Since(begun); late < time.Second {
+		t.Errorf("the last of nine is answered after %s", late)
 	}
 }

@@ -181,7 +181,7 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	lis := cfg.HTTPListener
 	if lis == nil {
-		if lis, err = chassis.Listen(ctx, cfg.HTTPAddr, "WEB_HTTP_ADDR"); err != nil {
+		if lis, err = chassis.ListenOutside(ctx, cfg.HTTPAddr, "WEB_HTTP_ADDR"); err != nil {
 			return err
 		}
 	}

@@ -24,8 +24,9 @@ type Bounds struct {
 	// many all together may.
 	StreamsPerCaller int `env:"STREAMS_PER_CALLER" envDefault:"16"`
 	MaxStreams       int `env:"MAX_STREAMS" envDefault:"900"`
-	// MaxConnections bounds the connections of each port. ConnectionsPerAddress is how
-	// many an address may have on which nobody has signed in, ConnectionsPerCaller how
+	// MaxConnections bounds the connections of each port on which a request has come, and
+	// those on which none has. ConnectionsPerAddress is how many an address may have on
+	// which nobody has signed in (32 times as many without a request), ConnectionsPerCaller how
 	// many somebody may have who has, SharedPerAddress how many an address may have on
 	// which several people call, such as a front end's or a load balancer's. One too
 	// many closes the oldest of the same caller.

@@ -1,6 +1,7 @@
 package fair
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -54,12 +55,33 @@ func newSite(t *testing.T, limits Limits) *site {
 	return s
 }
 
-// arrive connects from an address and returns both ends.
-func (s *site) arrive(address string) (*Conn, net.Conn) {
-	s.t.Helper()
+// comes connects from an address, says nothing, and returns its end.
+func (s *site) comes(address string) net.Conn {
 	here, there := net.Pipe()
 	s.t.Cleanup(func() { here.Close(); there.Close() })
 	s.arrivals <- from{here, net.TCPAddrFromAddrPort(netip.MustParseAddrPort(address))}
+	return there
+}
+
+// cut reports whether a connection has been closed at the other end.
+func cut(end net.Conn) bool {
+	_ = end.SetReadDeadline(time.Now().Add(time.Millisecond))
+	_, err := end.Read(make([]byte, 1))
+	return errors.Is(err, io.EOF)
+}
+
+// arrive connects from an address, asks something, and returns both ends.
+func (s *site) arrive(address string) (*Conn, net.Conn) {
+	s.t.Helper()
+	conn, there := s.begin(address)
+	conn.Asked()
+	return conn, there
+}
+
+// begin connects from an address, says something, and returns both ends.
+func (s *site) begin(address string) (*Conn, net.Conn) {
+	s.t.Helper()
+	there := s.comes(address)
 	go func() { _, _ = there.Write([]byte("x")) }()
 	conn, err := s.Accept()
 	if err != nil {
@@ -172,15 +194,11 @@ func TestThereIsRoomForSoMany(t *testing.T) {
 	}
 	// Where there are no strangers, the new one is not taken.
 	third.Prove("paul")
-	here, there := net.Pipe()
-	s.arrivals <- from{here, net.TCPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.4:1"))}
-	s.close()
-	if _, err := s.Accept(); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("accepting: %v", err)
+	fourth, fourthEnd := s.arrive("192.0.2.4:1")
+	if isOpen(fourth, fourthEnd) {
+		t.Error("one was taken for which there is no room")
 	}
-	if _, err := there.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
-		t.Errorf("the one that was not taken: %v", err)
-	}
+	fourth.Prove("anne") // its request is still being looked at
 	// A place is free again when one is closed, once.
 	for range 2 {
 		_ = first.Close()
@@ -218,8 +236,12 @@ func TestPause(t *testing.T) {
 		// The more often, the longer; and forgotten when it stops.
 		<-time.After(calm + 1)
 		for _, want := range []time.Duration{10, 20, 40, 80, 160, 320, 640, 1000, 1000} {
-			if often := conn.Refused(time.Millisecond); often != (want >= 80) {
-				t.Errorf("before a pause of %d ms: often is %t", want, often)
+			hold := want * time.Millisecond
+			if want < 80 {
+				hold = 0
+			}
+			if got := conn.Refused(time.Millisecond); got != hold {
+				t.Errorf("before a pause of %d ms the answer is held for %s", want, got)
 			}
 			if got := took(); got != want*time.Millisecond {
 				t.Errorf("refused again: paused for %s, want %d ms", got, want)
@@ -272,24 +294,13 @@ func TestSilentOnesTakeNobodysPlace(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, Limits{Unproven: 2, Most: silentShare*2 + 3})
-		comes := func(address string, i int) net.Conn {
-			here, there := net.Pipe()
-			t.Cleanup(func() { there.Close() })
-			s.arrivals <- from{here, net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(address), uint16(i)))}
-			return there
-		}
-		cut := func(end net.Conn) bool {
-			_ = end.SetReadDeadline(time.Now().Add(time.Millisecond))
-			_, err := end.Read(make([]byte, 1))
-			return errors.Is(err, io.EOF)
-		}
 		first, firstEnd := s.arrive("192.0.2.1:1")
 		second, secondEnd := s.arrive("192.0.2.1:2")
 		var quiet []net.Conn
 		for i := range silentShare*2 + 1 {
-			quiet = append(quiet, comes("192.0.2.1", 100+i))
+			quiet = append(quiet, s.comes(fmt.Sprintf("192.0.2.1:%d", 100+i)))
 		}
-		elsewhere := comes("192.0.2.2", 1)
+		elsewhere := s.comes("192.0.2.2:1")
 		synctest.Wait()
 		if !cut(quiet[0]) || cut(quiet[1]) || s.closed.Load() != 1 {
 			t.Errorf("of one silent connection too many: %d are cut, the oldest %t", s.closed.Load(), cut(quiet[0]))
@@ -299,7 +310,7 @@ func TestSilentOnesTakeNobodysPlace(t *testing.T) {
 		}
 		// In all, there may be so many.
 		for i := range 3 {
-			comes("192.0.2.3", i+1)
+			s.comes(fmt.Sprintf("192.0.2.3:%d", i+1))
 		}
 		synctest.Wait()
 		if !cut(quiet[1]) || cut(quiet[2]) {
@@ -308,14 +319,150 @@ func TestSilentOnesTakeNobodysPlace(t *testing.T) {
 		if want := 2 + silentShare*2 + 3; s.Open() != want {
 			t.Errorf("%d are open, want %d", s.Open(), want)
 		}
-		// One that speaks after all is one of its address, of which the oldest gives way.
+		// One that speaks is still none on which somebody asks.
 		go func() { _, _ = quiet[5].Write([]byte("x")) }()
-		if _, err := s.Accept(); err != nil {
+		slow, err := s.Accept()
+		if err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
+		if !isOpen(first, firstEnd) || !isOpen(second, secondEnd) || slow.(*Conn).Proven() {
+			t.Error("one that has begun to ask has taken a place")
+		}
+		// When it asks, it is one of its address, of which the oldest gives way.
+		slow.(*Conn).Asked()
+		slow.(*Conn).Asked()
 		if isOpen(first, firstEnd) || !isOpen(second, secondEnd) {
-			t.Error("one more that speaks: not the oldest gave way")
+			t.Error("one more that asks: not the oldest gave way")
+		}
+	})
+}
+
+// Of too many in all, it is the address with most that makes room, even where another's
+// are older.
+func TestWhoCrowdsMakesRoom(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, Limits{Unproven: 5, Most: 5})
+		s.arrive("192.0.2.9:1")
+		old := s.comes("192.0.2.1:1")
+		synctest.Wait()
+		var crowd []net.Conn
+		for i := range 6 {
+			crowd = append(crowd, s.comes(fmt.Sprintf("192.0.2.2:%d", i+1)))
+			synctest.Wait()
+		}
+		if cut(old) || !cut(crowd[0]) || !cut(crowd[1]) || cut(crowd[2]) {
+			t.Error("of silent ones, not the oldest of the crowd gave way")
+		}
+		first, firstEnd := s.arrive("192.0.2.1:2")
+		var second *Conn
+		var secondEnd net.Conn
+		for i := range 5 {
+			conn, end := s.arrive(fmt.Sprintf("192.0.2.3:%d", i+1))
+			if i == 0 {
+				second, secondEnd = conn, end
+			}
+		}
+		if !isOpen(first, firstEnd) || isOpen(second, secondEnd) {
+			t.Error("of those that ask, not the oldest of the crowd gave way")
+		}
+	})
+}
+
+// Where each new connection makes an older one give way, they wait for their turn.
+func TestTurns(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, Limits{Unproven: 4, Trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
+		took := func(address string) time.Duration {
+			begun := time.Now()
+			s.arrive(address)
+			return time.Since(begun)
+		}
+		// Four may be there, and four more may come at once.
+		for i := range 8 {
+			if got := took(fmt.Sprintf("192.0.2.1:%d", i+1)); got != 0 {
+				t.Errorf("number %d waited for %s", i, got)
+			}
+		}
+		for i := range 4 {
+			if got := took(fmt.Sprintf("192.0.2.1:%d", i+9)); got != time.Second/4 {
+				t.Errorf("one of too many waited for %s, want a quarter of a second", got)
+			}
+		}
+		for _, address := range []string{"192.0.2.2:1", "10.1.1.1:1"} {
+			if got := took(address); got != 0 {
+				t.Errorf("%s waited for %s", address, got)
+			}
+		}
+		// However many wait, none does for long, and one that is closed does not.
+		var ends []net.Conn
+		for i := range 20 {
+			ends = append(ends, s.comes(fmt.Sprintf("192.0.2.1:%d", i+100)))
+			go func() { _, _ = ends[i].Write([]byte("x")) }()
+			synctest.Wait()
+		}
+		begun := time.Now()
+		for range ends {
+			if _, err := s.Accept(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := time.Since(begun); got != maxTurn {
+			t.Errorf("the last of twenty came after %s", got)
+		}
+	})
+}
+
+func TestTurn(t *testing.T) {
+	t.Parallel()
+	now, r := time.Now(), NewRates(10, 1)
+	for i, want := range []time.Duration{0, 100, 200, 250, 250} {
+		if got := r.Turn("a", now, 250*time.Millisecond); got != want*time.Millisecond {
+			t.Errorf("number %d waits for %s, want %d ms", i, got, want)
+		}
+	}
+	// Who waited for the longest time took nobody's turn.
+	if got := r.Turn("a", now.Add(300*time.Millisecond), 250*time.Millisecond); got != 0 {
+		t.Errorf("afterwards: %s", got)
+	}
+	if got := NewRates(0, 0).Turn("a", now, time.Second); got != 0 {
+		t.Errorf("without a rate: %s", got)
+	}
+}
+
+// Of the refusals on a connection, one is held back at a time.
+func TestHold(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, Limits{})
+		conn, _ := s.arrive("192.0.2.1:1")
+		took := func(ctx context.Context, d time.Duration) time.Duration {
+			begun := time.Now()
+			conn.Hold(ctx, d)
+			return time.Since(begun)
+		}
+		if got := took(t.Context(), 0); got != 0 {
+			t.Errorf("not to be held: %s", got)
+		}
+		done := make(chan time.Duration)
+		go func() { done <- took(t.Context(), time.Second) }()
+		synctest.Wait()
+		if got := took(t.Context(), time.Second); got != 0 {
+			t.Errorf("a second one was held for %s", got)
+		}
+		if got := <-done; got != time.Second {
+			t.Errorf("held for %s, want a second", got)
+		}
+		gone, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(3*time.Millisecond, cancel)
+		if got := took(gone, time.Second); got != 3*time.Millisecond {
+			t.Errorf("the caller was gone after 3 ms, held for %s", got)
+		}
+		time.AfterFunc(time.Millisecond, func() { conn.Close() })
+		if got := took(t.Context(), time.Second); got != time.Millisecond {
+			t.Errorf("the connection was closed after 1 ms, held for %s", got)
 		}
 	})
 }
@@ -328,8 +475,9 @@ func TestConnOf(t *testing.T) {
 		t.Errorf("%v leads to %v", conn.RemoteAddr(), ConnOf(conn.RemoteAddr()))
 	}
 	none := ConnOf(&net.TCPAddr{})
+	none.Asked()
 	none.Prove("jeanne")
-	none.Refused(time.Hour)
+	none.Hold(t.Context(), none.Refused(time.Hour))
 	if none != nil || !none.Shared() {
 		t.Error("an address of another listener's leads to a connection")
 	}

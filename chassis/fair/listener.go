@@ -2,10 +2,12 @@ package fair
 
 import (
 	"container/list"
+	"context"
 	"errors"
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -16,8 +18,8 @@ type Limits struct {
 	// proved who they are; PerCaller how many a person may have who has; Shared how
 	// many an address may have on which several people call.
 	Unproven, PerCaller, Shared int
-	// Most is how many there may be in all, and again so many on which nothing has come
-	// yet.
+	// Most is how many there may be in all, and again so many on which no request has
+	// come yet.
 	Most int
 	// Trusted are networks of proxies whose connections are the callers of many.
 	Trusted []netip.Prefix
@@ -29,9 +31,18 @@ type Limits struct {
 const (
 	// firstByteTimeout is how long a connection may say nothing at its beginning.
 	firstByteTimeout = 10 * time.Second
-	// silentShare is how many connections that have said nothing an address may have for
-	// each that has. They cost little, and who is cut comes again, which costs more.
-	silentShare = 16
+	// silentShare is how many connections on which no request has come an address may
+	// have for each on which one has. They cost little, and who is cut comes again, which
+	// costs more.
+	silentShare = 32
+	// crowdSample is how many connections are looked at for one to give way. Whoever has
+	// most of all has most of the oldest, too.
+	crowdSample = 64
+	// maxTurn is the longest that a connection waits for its turn.
+	maxTurn = time.Second
+	// keepalive is when a connection without traffic is asked whether its other end is
+	// still there, and how often again.
+	keepalive = 15 * time.Second
 )
 
 // Listener bounds the connections of callers. One too many closes the oldest that
@@ -39,11 +50,18 @@ const (
 //
 // A connection is handed over only when something has come on it, as all protocols
 // here begin with the caller: one that says nothing, or is closed at once, costs what
-// a socket costs, and not what a server makes for it. Until then it counts apart, so
-// that silent ones take nobody's place.
+// a socket costs, and not what a server makes for it. It counts apart until a request
+// has come ([Conn.Asked]), so that silent and slow ones take nobody's place.
+//
+// Opening and closing connections costs the server nearly as much as who does it. So
+// where an address has as many as it may, each new one makes an older one give way, and
+// those wait for their turn before they are handed over: as many a second as there may
+// be at all, for a second at most.
 type Listener struct {
 	net.Listener
 	limits Limits
+	// turns are the rates of the addresses that have as many as they may.
+	turns *Rates
 
 	begin sync.Once
 	// heard are connections on which something has come; done is closed when no more
@@ -53,11 +71,10 @@ type Listener struct {
 	fault error
 
 	mu sync.Mutex
-	// open counts all that have been handed over; places has all by owner.
+	// open counts all on which a request has come; places has all by owner.
 	open   int
 	places map[place]*owned
-	// strangers are all unproven ones that have, silent all that have not, both oldest
-	// first.
+	// strangers are the unproven ones of these, silent all others, both oldest first.
 	strangers, silent *list.List
 }
 
@@ -80,7 +97,7 @@ type kind byte
 
 const (
 	unproven kind = iota // an address
-	silent               // an address, until something comes
+	silent               // an address, until a request comes
 	proven               // a caller
 	shared               // an address again
 	excepted             // a trusted proxy
@@ -89,7 +106,8 @@ const (
 // Listen bounds the connections that a listener accepts.
 func Listen(lis net.Listener, limits Limits) *Listener {
 	return &Listener{
-		Listener: lis, limits: limits, heard: make(chan *Conn), done: make(chan struct{}),
+		Listener: lis, limits: limits, turns: NewRates(float64(limits.Unproven), limits.Unproven),
+		heard: make(chan *Conn), done: make(chan struct{}),
 		places: make(map[place]*owned), strangers: list.New(), silent: list.New(),
 	}
 }
@@ -147,7 +165,7 @@ func (l *Listener) arrive(raw net.Conn) *Conn {
 	l.mu.Lock()
 	leaving := l.settle(c, place{silent, address})
 	if most := l.limits.Most; most > 0 && l.silent.Len() > most {
-		leaving = append(leaving, l.drop(l.silent.Front().Value.(*Conn))) //nolint:forcetypeassert // put there below
+		leaving = append(leaving, l.drop(crowding(l.silent)))
 	}
 	l.mu.Unlock()
 	l.closeAll(leaving)
@@ -158,11 +176,16 @@ func (l *Listener) arrive(raw net.Conn) *Conn {
 func (l *Listener) hear(c *Conn) {
 	_ = c.SetReadDeadline(time.Now().Add(firstByteTimeout))
 	n, err := c.Conn.Read(c.first[:])
-	if err != nil || n == 0 || !l.admit(c) {
-		_ = c.Close() // it said nothing, or there is no room
+	if err != nil || n == 0 || !l.turn(c) {
+		_ = c.Close() // it said nothing, or has had to give way
 		return
 	}
 	_ = c.SetReadDeadline(time.Time{})
+	if tcp, ok := c.Conn.(*net.TCPConn); ok {
+		// Not for those that say nothing: each is a call of the kernel's. An error shows
+		// in the next read.
+		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: keepalive, Interval: keepalive})
+	}
 	c.unread = true
 	select {
 	case l.heard <- c:
@@ -171,34 +194,25 @@ func (l *Listener) hear(c *Conn) {
 	}
 }
 
-// admit gives a connection that has said something its place among those of its owner.
-// It reports false where there is no room and nobody to give way, or the connection had
-// to give way itself.
-func (l *Listener) admit(c *Conn) bool {
-	at := place{unproven, c.address}
-	if c.trusted {
-		at.kind = excepted
-	}
+// turn waits for a connection's turn. It reports false where the connection has been
+// closed.
+func (l *Listener) turn(c *Conn) bool {
 	l.mu.Lock()
-	if c.entry == nil {
-		l.mu.Unlock()
-		return false
-	}
-	var leaving []*Conn
-	if most := l.limits.Most; most > 0 && l.open >= most {
-		oldest := l.strangers.Front()
-		if oldest == nil {
-			l.mu.Unlock()
-			return false
-		}
-		leaving = append(leaving, l.drop(oldest.Value.(*Conn))) //nolint:forcetypeassert // put there below
-	}
-	l.leave(c)
-	l.open++
-	leaving = append(leaving, l.settle(c, at)...)
+	open, limit := c.entry != nil, l.limits.Unproven
+	crowded := !c.trusted && limit > 0 && l.count(place{unproven, c.address}) >= limit
 	l.mu.Unlock()
-	l.closeAll(leaving)
-	return true
+	if !open || !crowded {
+		return open
+	}
+	return c.wait(context.Background(), l.turns.Turn(c.address, time.Now(), maxTurn))
+}
+
+// count is how many connections an owner has. The lock is held.
+func (l *Listener) count(at place) int {
+	if all := l.places[at]; all != nil {
+		return all.conns.Len()
+	}
+	return 0
 }
 
 // settle gives a connection its place and returns those that must leave for it. The
@@ -209,7 +223,7 @@ func (l *Listener) settle(c *Conn, at place) (leaving []*Conn) {
 		all = &owned{}
 		l.places[at] = all
 	}
-	c.place, c.entry = at, all.conns.PushBack(c)
+	c.place, c.among, c.entry = at, all, all.conns.PushBack(c)
 	limit := 0
 	switch at.kind {
 	case unproven:
@@ -231,6 +245,20 @@ func (l *Listener) settle(c *Conn, at place) (leaving []*Conn) {
 	return leaving
 }
 
+// crowding returns the connection of a list that makes room when there are too many in
+// all: of the oldest, the one whose address has most of them. The lock is held.
+func crowding(all *list.List) (found *Conn) {
+	most, looked := 0, 0
+	for e := all.Front(); e != nil && looked < crowdSample; e = e.Next() {
+		c := e.Value.(*Conn) //nolint:forcetypeassert // put there by settle
+		if n := c.among.conns.Len(); n > most {
+			found, most = c, n
+		}
+		looked++
+	}
+	return found
+}
+
 // drop takes a connection out of the books. The lock is held.
 func (l *Listener) drop(c *Conn) *Conn {
 	if c.entry == nil {
@@ -245,7 +273,7 @@ func (l *Listener) drop(c *Conn) *Conn {
 
 // leave takes a connection out of its place. The lock is held.
 func (l *Listener) leave(c *Conn) {
-	all := l.places[c.place]
+	all := c.among
 	all.conns.Remove(c.entry)
 	if all.conns.Len() == 0 {
 		delete(l.places, c.place)
@@ -285,10 +313,13 @@ type Conn struct {
 	// first is the first byte that came, unread whether it is still to be read.
 	first  [1]byte
 	unread bool
+	// asked: a request has come. holding: an answer is being held back.
+	asked, holding atomic.Bool
 
 	// These are the listener's, under its lock. Without an entry, the connection is
 	// no longer in its books.
 	place           place
+	among           *owned
 	entry, stranger *list.Element
 
 	mu sync.Mutex
@@ -299,8 +330,40 @@ type Conn struct {
 	pause time.Time
 }
 
+// Asked notes that a request, its head at least, has come on the connection. It is cheap
+// when that is known. From then on it has a place among those of its owner. It is closed
+// where there is no room and nobody to give way.
+func (c *Conn) Asked() {
+	if c == nil || c.asked.Swap(true) {
+		return
+	}
+	at := place{unproven, c.address}
+	if c.trusted {
+		at.kind = excepted
+	}
+	l := c.listener
+	l.mu.Lock()
+	var leaving []*Conn
+	most := l.limits.Most
+	full := most > 0 && l.open >= most
+	switch {
+	case c.entry == nil: // it has had to give way itself
+	case full && l.strangers.Len() == 0:
+		leaving = append(leaving, l.drop(c))
+	default:
+		if full {
+			leaving = append(leaving, l.drop(crowding(l.strangers)))
+		}
+		l.leave(c)
+		l.open++
+		leaving = append(leaving, l.settle(c, at)...)
+	}
+	l.mu.Unlock()
+	l.closeAll(leaving)
+}
+
 // Prove notes that a caller who has signed in calls on this connection. It is cheap
-// when that is known.
+// when that is known. It follows [Conn.Asked].
 func (c *Conn) Prove(caller string) {
 	if c == nil {
 		return
@@ -326,7 +389,7 @@ func (c *Conn) move(next place) {
 	l.mu.Lock()
 	var leaving []*Conn
 	// Two people's first calls may come here in any order.
-	if c.entry != nil && c.place.kind != excepted && (c.place.kind != shared || next.kind == shared) {
+	if c.entry != nil && c.place.kind != silent && c.place.kind != excepted && (c.place.kind != shared || next.kind == shared) {
 		l.leave(c)
 		leaving = l.settle(c, next)
 	}
@@ -347,7 +410,14 @@ func (c *Conn) Shared() bool {
 
 // Proven reports whether anybody who calls on this connection has signed in, or it is
 // a trusted proxy's.
-func (c *Conn) Proven() bool { return c.standing() != unproven }
+func (c *Conn) Proven() bool {
+	switch c.standing() {
+	case proven, shared, excepted:
+		return true
+	default:
+		return false
+	}
+}
 
 func (c *Conn) standing() kind {
 	if c == nil {
@@ -370,14 +440,15 @@ const (
 )
 
 // Refused notes that a call on the connection was refused for being one too many, and
-// may be made again after a while. The connection then reads nothing for that long,
-// and for longer the more often its owner is refused, on whichever of their
-// connections while there are any, at most a second: what they send too fast stays at their end, and costs
-// nothing here. It reports whether that happens often, so that the connection, with
-// what was sent ahead on it, is better closed. A shared one goes on.
-func (c *Conn) Refused(wait time.Duration) (often bool) {
+// may be made again after a while. The connection then reads nothing for that long, and
+// for longer the more often its owner is refused, on whichever of their connections while
+// there are any, at most a second: what they send too fast stays at their end, and costs
+// nothing here. It returns how long the answer is best held back ([Conn.Hold]) where that
+// happens often: who gets answers without pause asks without pause, on a new connection
+// if need be. A shared one goes on.
+func (c *Conn) Refused(wait time.Duration) (hold time.Duration) {
 	if c == nil || c.Shared() {
-		return false
+		return 0
 	}
 	now := time.Now()
 	least := c.listener.refuse(c, now)
@@ -386,7 +457,35 @@ func (c *Conn) Refused(wait time.Duration) (often bool) {
 	if until := now.Add(min(max(wait, least), maxPause)); until.After(c.pause) {
 		c.pause = until
 	}
-	return least >= oftenPause
+	if least < oftenPause {
+		return 0
+	}
+	return least
+}
+
+// Hold waits before a refusal is answered, until ctx is done or the connection closed.
+// Where one answer on the connection is held back already it does not wait: the others
+// are few, as nothing is read meanwhile.
+func (c *Conn) Hold(ctx context.Context, d time.Duration) {
+	if c == nil || d == 0 || c.holding.Swap(true) {
+		return
+	}
+	defer c.holding.Store(false)
+	c.wait(ctx, d)
+}
+
+// wait reports false where the connection has been closed before its time is over.
+func (c *Conn) wait(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return true
+	case <-c.closed:
+		return false
+	}
 }
 
 // refuse returns how long a connection must pause at least, and makes its owner's next
@@ -421,12 +520,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	}
 	c.mu.Unlock()
 	if rest > 0 && err == nil {
-		timer := time.NewTimer(rest)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-c.closed:
-		}
+		c.wait(context.Background(), rest)
 	}
 	return n, err
 }

@@ -44,6 +44,21 @@ func (r *Rates) Take(caller string, now time.Time) (wait time.Duration) {
 	return wait
 }
 
+// Turn uses one token of the caller's bucket, of those to come where there is none, and
+// returns how long to wait for it. Who would have to wait longer than most waits for so
+// long, and uses none.
+func (r *Rates) Turn(caller string, now time.Time, most time.Duration) (wait time.Duration) {
+	if r.rate == 0 {
+		return 0
+	}
+	reservation := r.bucket(caller).ReserveN(now, 1)
+	if wait = reservation.DelayFrom(now); wait > most {
+		reservation.CancelAt(now)
+		return most
+	}
+	return wait
+}
+
 func (r *Rates) bucket(caller string) *rate.Limiter {
 	r.mu.Lock()
 	defer r.mu.Unlock()

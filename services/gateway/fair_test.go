@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -344,9 +345,93 @@ func TestSilentConnections(t *testing.T) {
 	}
 }
 
+// However many begin to ask and do not, a stranger who has asked keeps their connection.
+func TestSlowConnectionsTakeNobodysPlace(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(cfg *Config) { cfg.ConnectionsPerAddress = 4 })
+	asking := dialTCP(t, s.url)
+	answers := bufio.NewReader(asking)
+	ask := func() {
+		t.Helper()
+		write(t, asking, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+		resp, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			t.Fatalf("a stranger's connection: %v", err)
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			t.Errorf("a stranger's call: %d", resp.StatusCode)
+		}
+	}
+	ask()
+	raw := dialRaw(t, s.grpc.Target(), 65535)
+	raw.call(getTaxonomy)
+	raw.refused() // has read it by now
+	for range 40 {
+		write(t, dialTCP(t, s.url), "GET /v1/taxonomy HTTP/1.1\r\nX-Slow: ")
+		dialRaw(t, s.grpc.Target(), 65535)
+	}
+	answered(t, s)
+	ask()
+	raw.call(getTaxonomy)
+	raw.refused()
+	// Those who do ask take it: there are four, and this makes five.
+	for range 4 {
+		conn := dialTCP(t, s.url)
+		write(t, conn, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+		if _, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil {
+			t.Fatal(err)
+		}
+		other := dialRaw(t, s.grpc.Target(), 65535)
+		other.call(getTaxonomy)
+		other.refused()
+	}
+	for name, conn := range map[string]net.Conn{"REST": asking, "gRPC": raw.conn} {
+		_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("the oldest of too many that ask by %s is open", name)
+		}
+	}
+}
+
+// Who is refused again and again gets those answers late, on connections that stay: a
+// new one for each would cost more than the answer.
+func TestRefusalsAreHeldBack(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(cfg *Config) { cfg.RatePerAddress, cfg.BurstPerAddress = 0.01, 1 })
+	var conns []net.Conn
+	for range 9 {
+		conns = append(conns, dialTCP(t, s.url))
+	}
+	begun := time.Now()
+	for _, conn := range conns {
+		write(t, conn, "GET /v1/taxonomy HTTP/1.1\r\nHost: x\r\n\r\n")
+	}
+	refused := 0
+	for _, conn := range conns {
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode == http.StatusTooManyRequests {
+			refused++
+		}
+		if resp.Close {
+			t.Error("the connection of a refused call is closed")
+		}
+	}
+	// The eighth in a row waits for a second.
+	if late := time.Since(begun); refused != 8 || late < time.Second {
+		t.Errorf("%d of 9 are refused, the last after %s", refused, late)
+	}
+}
+
 // rawConn is an HTTP/2 connection whose other end may send what it likes.
 type rawConn struct {
 	t      *testing.T
+	conn   net.Conn
 	framer *http2.Framer
 	head   bytes.Buffer
 	hpack  *hpack.Encoder
@@ -360,7 +445,7 @@ func dialRaw(t *testing.T, addr string, window uint32) *rawConn {
 	t.Helper()
 	conn := dialTCP(t, addr)
 	write(t, conn, http2.ClientPreface)
-	c := &rawConn{t: t, framer: http2.NewFramer(conn, conn), next: 1}
+	c := &rawConn{t: t, conn: conn, framer: http2.NewFramer(conn, conn), next: 1}
 	c.hpack, c.framer.ReadMetaHeaders = hpack.NewEncoder(&c.head), hpack.NewDecoder(4096, nil)
 	c.settings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: window})
 	return c

@@ -339,12 +339,12 @@ func (g *gateway) serve(ctx context.Context) error {
 // listen opens both ports or none.
 func (g *gateway) listen(ctx context.Context) (grpcListener, httpListener net.Listener, err error) {
 	if grpcListener = g.cfg.Listener; grpcListener == nil {
-		if grpcListener, err = chassis.Listen(ctx, g.cfg.Addr, "GATEWAY_GRPC_ADDR"); err != nil {
+		if grpcListener, err = chassis.ListenOutside(ctx, g.cfg.Addr, "GATEWAY_GRPC_ADDR"); err != nil {
 			return nil, nil, err
 		}
 	}
 	if httpListener = g.cfg.HTTPListener; httpListener == nil {
-		if httpListener, err = chassis.Listen(ctx, g.cfg.HTTPAddr, "GATEWAY_HTTP_ADDR"); err != nil {
+		if httpListener, err = chassis.ListenOutside(ctx, g.cfg.HTTPAddr, "GATEWAY_HTTP_ADDR"); err != nil {
 			return nil, nil, errors.Join(err, grpcListener.Close())
 		}
 	}

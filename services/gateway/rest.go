@@ -414,8 +414,8 @@ func (s *rest) verbs(path string) []string {
 func (s *rest) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	st, _ := status.FromError(rpc.Report(r.Context(), r.Method+" "+routeName(w), err))
 	header := w.Header()
-	if a, ok := w.(*answer); ok && a.visit != nil && a.visit.often {
-		header.Set("Connection", "close")
+	if a, ok := w.(*answer); ok && a.visit != nil {
+		a.visit.conn.Hold(r.Context(), a.visit.hold)
 	}
 	// They described the answer that is not given.
 	header.Del("ETag")

@@ -20,8 +20,8 @@ type visit struct {
 	// subject is who has signed in; empty: nobody, or not known yet.
 	subject string
 	counted bool
-	// often: its caller is refused so often that the connection is not worth keeping.
-	often bool
+	// hold is how long a refusal is held back, where its caller is refused often.
+	hold time.Duration
 	// refusal is what was decided before the request had a handler.
 	refusal error
 	// leave takes the request out of those that are not whole.
@@ -35,6 +35,7 @@ type visit struct {
 // token that was seen before tells who that is; a new one must be verified first,
 // which is for admit.
 func (d *door) arrive(ctx context.Context, conn *fair.Conn, address, authorization string) *visit {
+	conn.Asked()
 	v := &visit{door: d, conn: conn, address: address, leave: func() {}}
 	token, given := rpc.Bearer(authorization)
 	if given {
@@ -72,7 +73,7 @@ func (v *visit) count(ctx context.Context) error {
 	if wait == 0 {
 		return nil
 	}
-	v.often = v.conn.Refused(wait)
+	v.hold = v.conn.Refused(wait)
 	v.door.refused(ctx, rateLimited)
 	return limited(wait)
 }

@@ -105,9 +105,10 @@ func (s *rest) serveWebhook(w *answer, r *http.Request) {
 }
 
 func (h *webhooks) take(w http.ResponseWriter, r *http.Request, provider, address string) error {
+	conn, _ := r.Context().Value(connKey{}).(*fair.Conn)
+	conn.Asked()
 	if wait := h.addresses.Take(address, time.Now()); wait > 0 {
-		conn, _ := r.Context().Value(connKey{}).(*fair.Conn)
-		conn.Refused(wait)
+		conn.Hold(r.Context(), conn.Refused(wait))
 		return limited(wait)
 	}
 	if r.Method != http.MethodPost {

@@ -68,13 +68,14 @@ type Attack struct {
 // All is the table.
 var All = slices.Concat(silent, slow, unread, refused, valid, heavy)
 
-// Named returns an attack.
+// Named returns an attack of the table, or one that is made only when it is named.
 func Named(name string) (Attack, bool) {
-	i := slices.IndexFunc(All, func(a Attack) bool { return a.Name == name })
-	if i < 0 {
-		return Attack{}, false
+	for _, a := range slices.Concat(All, beyond) {
+		if a.Name == name {
+			return a, true
+		}
 	}
-	return All[i], true
+	return Attack{}, false
 }
 
 // Burn is the name of the control.

@@ -64,6 +64,18 @@ var silent = []Attack{
 	)},
 }
 
+// beyond are attacks that cost the others time, as package fair says where it breaks.
+// They are made only when they are named.
+var beyond = []Attack{
+	{Name: "too-many-connections", About: "4 000 connections of HTTP/2 without a call, 2 000 of HTTP/1.1 that say a byte a second, 2 000 that say nothing: more than an address may have of any kind", run: together(
+		func(a *assault, ctx context.Context) { a.streams(ctx, 4000, 0, nil) },
+		func(a *assault, ctx context.Context) {
+			a.connections(ctx, 2000, a.HTTP, a.trickle("GET /v1/taxonomy HTTP/1.1\r\nHost: gateway\r\nX-Slow: ", "a"))
+		},
+		func(a *assault, ctx context.Context) { a.connections(ctx, 2000, a.HTTP, a.wait) },
+	)},
+}
+
 // headersOnly begins calls whose requests never come.
 func (a *assault) headersOnly(method, token string) func(*frames) error {
 	return func(f *frames) error {

@@ -103,7 +103,7 @@ func port0(port string) string {
 }
 
 // memory is GOMEMLIMIT in deploy/k8s.
-var memory = map[string]string{"gateway": "230MiB", "web": "230MiB", "taxonomy": "230MiB", "messaging": "345MiB", "notifier": "345MiB"}
+var memory = map[string]string{"gateway": "170MiB", "web": "230MiB", "taxonomy": "230MiB", "messaging": "345MiB", "notifier": "345MiB"}
 
 // add starts a replica of a service.
 func (f *Fleet) add(ctx context.Context, binaries, service string, i int, settings map[string]string) error {
