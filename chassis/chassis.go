@@ -106,11 +106,13 @@ func Listen(ctx context.Context, addr, setting string) (net.Listener, error) {
 	return listen(ctx, net.ListenConfig{}, addr, setting)
 }
 
-// ListenOutside is Listen for a port that strangers connect to. Connections come without
-// TCP keepalive, of which each setting is a call of the kernel's: package fair turns it
-// on for those that say something.
+// ListenOutside is Listen for a port that strangers connect to, and to which they speak
+// first. On Linux a connection comes when something has come on it, or after ten seconds
+// without: one that is closed before costs the process nothing. The kernel keeps at most
+// 64 KiB of each for us to read, and 256 KiB for the other end. Connections have no TCP
+// keepalive, of which each setting is a call of the kernel's: package fair turns it on.
 func ListenOutside(ctx context.Context, addr, setting string) (net.Listener, error) {
-	return listen(ctx, net.ListenConfig{KeepAlive: -1}, addr, setting)
+	return listen(ctx, net.ListenConfig{KeepAlive: -1, Control: outside}, addr, setting)
 }
 
 func listen(ctx context.Context, config net.ListenConfig, addr, setting string) (net.Listener, error) {

@@ -142,7 +142,7 @@ func TestTheOldestGivesWay(t *testing.T) {
 
 func TestSharedConnectionsAreNobodys(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, Limits{Unproven: 1, PerCaller: 1, Shared: 2, Trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
+	s := newSite(t, Limits{Unproven: 1, PerCaller: 2, Shared: 2, Trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
 	web, webEnd := s.arrive("192.0.2.1:1")
 	if web.Proven() || web.Shared() {
 		t.Error("a new connection is taken for somebody's")
@@ -177,8 +177,8 @@ func TestSharedConnectionsAreNobodys(t *testing.T) {
 			t.Error("a trusted proxy's connection is not shared")
 		}
 	}
-	if s.Open() != 8 {
-		t.Errorf("%d are open, want 8", s.Open())
+	if s.Open() != 9 {
+		t.Errorf("%d are open, want 9", s.Open())
 	}
 }
 
@@ -257,6 +257,44 @@ func TestPause(t *testing.T) {
 		time.AfterFunc(time.Millisecond, func() { conn.Close() })
 		if got := took(); got != time.Millisecond {
 			t.Errorf("of a closed connection: %s", got)
+		}
+	})
+}
+
+// What was sent ahead by who is refused often comes in pieces, for a while.
+func TestPieces(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, Limits{})
+		conn, end := s.arrive("192.0.2.1:1")
+		read := func() int {
+			go func() { _, _ = end.Write(make([]byte, 2000)) }()
+			n, err := conn.Read(make([]byte, 4096))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for got := n; got < 2000; {
+				more, err := conn.Read(make([]byte, 4096))
+				if err != nil {
+					t.Fatal(err)
+				}
+				got += more
+			}
+			return n
+		}
+		for range 3 {
+			conn.Refused(0)
+		}
+		if got := read(); got != 2000 {
+			t.Errorf("after three refusals %d bytes are read at once", got)
+		}
+		conn.Refused(0)
+		if got := read(); got != pieceBytes {
+			t.Errorf("after the fourth %d bytes are read at once, want %d", got, pieceBytes)
+		}
+		<-time.After(calm + 1)
+		if got := read(); got != 2000 {
+			t.Errorf("after a calm %d bytes are read at once", got)
 		}
 	})
 }
@@ -370,47 +408,72 @@ func TestWhoCrowdsMakesRoom(t *testing.T) {
 	})
 }
 
-// Where each new connection makes an older one give way, they wait for their turn.
-func TestTurns(t *testing.T) {
+// Those that are too many give way one after the other, and are never very many.
+func TestPace(t *testing.T) {
+	t.Parallel()
+	for name, prove := range map[string]func(*Conn){
+		"strangers": func(*Conn) {}, "a caller": func(c *Conn) { c.Prove("jeanne") }, "a front end": func(c *Conn) { c.Prove("jeanne"); c.Prove("paul") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				const limit = 4
+				s := newSite(t, Limits{Unproven: 100, PerCaller: 100, Shared: 100})
+				switch name {
+				case "strangers":
+					s.limits.Unproven = limit
+				case "a caller":
+					s.limits.PerCaller = limit
+				default:
+					s.limits.Shared = limit
+				}
+				come := func(n int) {
+					for i := range n {
+						conn, _ := s.arrive(fmt.Sprintf("192.0.2.1:%d", i+1))
+						prove(conn)
+					}
+				}
+				expect := func(when string, want int) {
+					t.Helper()
+					synctest.Wait()
+					if s.Open() != want {
+						t.Errorf("%s %d are open, want %d", when, s.Open(), want)
+					}
+				}
+				come(2 * limit)
+				expect("when as many again have come", limit)
+				come(20)
+				expect("when many have come", limit+20)
+				<-time.After(time.Second + trimPause)
+				expect("a second later", limit+20-limit)
+				come(100)
+				expect("when very many have come", paceShare*limit)
+				<-time.After(paceShare*time.Second + trimPause)
+				expect("in the end", limit)
+				if s.closed.Load() != 2*limit+20+100-limit {
+					t.Errorf("%d were closed to make room", s.closed.Load())
+				}
+			})
+		})
+	}
+}
+
+// A crowd that comes at once is handed over one after the other.
+func TestCrowdsComeOneAfterTheOther(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newSite(t, Limits{Unproven: 4, Trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
-		took := func(address string) time.Duration {
-			begun := time.Now()
-			s.arrive(address)
-			return time.Since(begun)
-		}
-		// Four may be there, and four more may come at once.
-		for i := range 8 {
-			if got := took(fmt.Sprintf("192.0.2.1:%d", i+1)); got != 0 {
-				t.Errorf("number %d waited for %s", i, got)
-			}
-		}
-		for i := range 4 {
-			if got := took(fmt.Sprintf("192.0.2.1:%d", i+9)); got != time.Second/4 {
-				t.Errorf("one of too many waited for %s, want a quarter of a second", got)
-			}
-		}
-		for _, address := range []string{"192.0.2.2:1", "10.1.1.1:1"} {
-			if got := took(address); got != 0 {
-				t.Errorf("%s waited for %s", address, got)
-			}
-		}
-		// However many wait, none does for long, and one that is closed does not.
-		var ends []net.Conn
-		for i := range 20 {
-			ends = append(ends, s.comes(fmt.Sprintf("192.0.2.1:%d", i+100)))
-			go func() { _, _ = ends[i].Write([]byte("x")) }()
-			synctest.Wait()
-		}
+		s := newSite(t, Limits{Unproven: 4})
 		begun := time.Now()
-		for range ends {
-			if _, err := s.Accept(); err != nil {
-				t.Fatal(err)
+		for i := range 24 {
+			s.begin(fmt.Sprintf("192.0.2.1:%d", i+1)) // none of them asks
+			want := time.Duration(max(i-7, 0)) * time.Second / (4 * beginShare)
+			if got := time.Since(begun); got != want {
+				t.Errorf("number %d came after %s, want %s", i, got, want)
 			}
 		}
-		if got := time.Since(begun); got != maxTurn {
-			t.Errorf("the last of twenty came after %s", got)
+		s.begin("192.0.2.2:1")
+		if got := time.Since(begun); got != 16*time.Second/(4*beginShare) {
+			t.Error("another address waited, too")
 		}
 	})
 }
@@ -506,7 +569,7 @@ func TestListenerAtOnce(t *testing.T) {
 	defer s.mu.Unlock()
 	kept := 0
 	for at, all := range s.places {
-		if kept += all.conns.Len(); all.conns.Len() > 3 || all.conns.Len() == 0 {
+		if kept += all.conns.Len(); all.conns.Len() > paceShare*3 || all.conns.Len() == 0 {
 			t.Errorf("%v has %d", at, all.conns.Len())
 		}
 	}

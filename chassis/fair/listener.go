@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // Limits are the bounds of a [Listener]. A zero sets none.
@@ -38,8 +40,18 @@ const (
 	// crowdSample is how many connections are looked at for one to give way. Whoever has
 	// most of all has most of the oldest, too.
 	crowdSample = 64
-	// maxTurn is the longest that a connection waits for its turn.
-	maxTurn = time.Second
+	// paceShare is how many times its bound an owner may have, for as long as those that
+	// are too many have not given way. They do so at the rate of the bound: whoever comes
+	// again as soon as they are cut, comes no more often than that.
+	paceShare = 8
+	// beginShare is how many connections a second are handed over for each that an
+	// address may have: a thousand at once would have a server do nothing else.
+	beginShare = 16
+	// trimPause is between two looks at those that are too many.
+	trimPause = 50 * time.Millisecond
+	// maxTurn is the longest that a connection waits for its turn: what an address may
+	// have without a request comes to its turn in that time.
+	maxTurn = 2 * time.Second
 	// keepalive is when a connection without traffic is asked whether its other end is
 	// still there, and how often again.
 	keepalive = 15 * time.Second
@@ -54,14 +66,14 @@ const (
 // has come ([Conn.Asked]), so that silent and slow ones take nobody's place.
 //
 // Opening and closing connections costs the server nearly as much as who does it. So
-// where an address has as many as it may, each new one makes an older one give way, and
-// those wait for their turn before they are handed over: as many a second as there may
-// be at all, for a second at most.
+// those of an address wait for their turn where many come at once, for two seconds at
+// most. And where many are too many, the oldest give way one after the other: of one
+// owner, as many in a second as it may have at all. What it has meanwhile is bounded too.
 type Listener struct {
 	net.Listener
 	limits Limits
-	// turns are the rates of the addresses that have as many as they may.
-	turns *Rates
+	// begins are the rates at which connections of addresses are handed over.
+	begins *Rates
 
 	begin sync.Once
 	// heard are connections on which something has come; done is closed when no more
@@ -91,6 +103,10 @@ type owned struct {
 	// nextPause is how long the next pause is at least, refusedAt when the last began.
 	nextPause time.Duration
 	refusedAt time.Time
+	// pace is at what rate those that are too many give way, nil while none is;
+	// trimming whether some will later.
+	pace     *rate.Limiter
+	trimming bool
 }
 
 type kind byte
@@ -106,8 +122,9 @@ const (
 // Listen bounds the connections that a listener accepts.
 func Listen(lis net.Listener, limits Limits) *Listener {
 	return &Listener{
-		Listener: lis, limits: limits, turns: NewRates(float64(limits.Unproven), limits.Unproven),
-		heard: make(chan *Conn), done: make(chan struct{}),
+		Listener: lis, limits: limits,
+		begins: NewRates(beginShare*float64(limits.Unproven), 2*limits.Unproven),
+		heard:  make(chan *Conn), done: make(chan struct{}),
 		places: make(map[place]*owned), strangers: list.New(), silent: list.New(),
 	}
 }
@@ -198,21 +215,13 @@ func (l *Listener) hear(c *Conn) {
 // closed.
 func (l *Listener) turn(c *Conn) bool {
 	l.mu.Lock()
-	open, limit := c.entry != nil, l.limits.Unproven
-	crowded := !c.trusted && limit > 0 && l.count(place{unproven, c.address}) >= limit
+	open := c.entry != nil
 	l.mu.Unlock()
-	if !open || !crowded {
+	if !open || c.trusted {
 		return open
 	}
-	return c.wait(context.Background(), l.turns.Turn(c.address, time.Now(), maxTurn))
-}
-
-// count is how many connections an owner has. The lock is held.
-func (l *Listener) count(at place) int {
-	if all := l.places[at]; all != nil {
-		return all.conns.Len()
-	}
-	return 0
+	wait := l.begins.Turn(c.address, time.Now(), maxTurn)
+	return wait == 0 || c.wait(context.Background(), wait)
 }
 
 // settle gives a connection its place and returns those that must leave for it. The
@@ -224,12 +233,12 @@ func (l *Listener) settle(c *Conn, at place) (leaving []*Conn) {
 		l.places[at] = all
 	}
 	c.place, c.among, c.entry = at, all, all.conns.PushBack(c)
-	limit := 0
+	limit, share := 0, paceShare
 	switch at.kind {
 	case unproven:
 		c.stranger, limit = l.strangers.PushBack(c), l.limits.Unproven
 	case silent:
-		c.stranger = l.silent.PushBack(c)
+		c.stranger, share = l.silent.PushBack(c), 1
 		if !c.trusted {
 			limit = silentShare * l.limits.Unproven
 		}
@@ -239,10 +248,39 @@ func (l *Listener) settle(c *Conn, at place) (leaving []*Conn) {
 		limit = l.limits.Shared
 	case excepted:
 	}
-	for limit > 0 && all.conns.Len() > limit {
-		leaving = append(leaving, l.drop(all.conns.Front().Value.(*Conn))) //nolint:forcetypeassert // as above
+	if limit == 0 {
+		return nil
+	}
+	for all.conns.Len() > share*limit {
+		leaving = append(leaving, l.drop(all.oldest()))
+	}
+	return append(leaving, l.trim(all, limit)...)
+}
+
+// trim returns of an owner's connections those that give way now, and sees to it that
+// the others that are too many do so later. The lock is held.
+func (l *Listener) trim(all *owned, limit int) (leaving []*Conn) {
+	if all.pace == nil && all.conns.Len() > limit {
+		all.pace = rate.NewLimiter(rate.Limit(limit), limit)
+	}
+	for all.conns.Len() > limit && all.pace.Allow() {
+		leaving = append(leaving, l.drop(all.oldest()))
+	}
+	if all.conns.Len() > limit && !all.trimming {
+		all.trimming = true
+		time.AfterFunc(trimPause, func() {
+			l.mu.Lock()
+			all.trimming = false
+			leaving := l.trim(all, limit)
+			l.mu.Unlock()
+			l.closeAll(leaving)
+		})
 	}
 	return leaving
+}
+
+func (o *owned) oldest() *Conn {
+	return o.conns.Front().Value.(*Conn) //nolint:forcetypeassert // put there by settle
 }
 
 // crowding returns the connection of a list that makes room when there are too many in
@@ -326,8 +364,8 @@ type Conn struct {
 	// caller is who has proved themselves, several that another has as well.
 	caller  string
 	several bool
-	// pause is until when nothing is read.
-	pause time.Time
+	// pause is until when nothing is read, pieces until when little is at once.
+	pause, pieces time.Time
 }
 
 // Asked notes that a request, its head at least, has come on the connection. It is cheap
@@ -437,15 +475,18 @@ const (
 	oftenPause = 8 * leastPause
 	// calm is how long after a refusal it is forgotten.
 	calm = 5 * time.Second
+	// pieceBytes is how much is read at once after often: with more, a hundred calls
+	// would come after each pause.
+	pieceBytes = 512
 )
 
 // Refused notes that a call on the connection was refused for being one too many, and
 // may be made again after a while. The connection then reads nothing for that long, and
 // for longer the more often its owner is refused, on whichever of their connections while
 // there are any, at most a second: what they send too fast stays at their end, and costs
-// nothing here. It returns how long the answer is best held back ([Conn.Hold]) where that
-// happens often: who gets answers without pause asks without pause, on a new connection
-// if need be. A shared one goes on.
+// nothing here. Where that happens often, little is read at once for some seconds, and
+// it returns how long the answer is best held back ([Conn.Hold]): who gets answers
+// without pause asks without pause, on a new connection if need be. A shared one goes on.
 func (c *Conn) Refused(wait time.Duration) (hold time.Duration) {
 	if c == nil || c.Shared() {
 		return 0
@@ -460,6 +501,7 @@ func (c *Conn) Refused(wait time.Duration) (hold time.Duration) {
 	if least < oftenPause {
 		return 0
 	}
+	c.pieces = now.Add(calm)
 	return least
 }
 
@@ -511,7 +553,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 		p[0], c.unread = c.first[0], false
 		return 1, nil
 	}
-	n, err := c.Conn.Read(p)
+	n, err := c.Conn.Read(p[:c.piece(len(p))])
 	c.mu.Lock()
 	rest := time.Until(c.pause)
 	paused := !c.pause.IsZero()
@@ -523,6 +565,21 @@ func (c *Conn) Read(p []byte) (int, error) {
 		c.wait(context.Background(), rest)
 	}
 	return n, err
+}
+
+// piece is how much is read at once where there is room for so much.
+func (c *Conn) piece(room int) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.pieces.IsZero():
+		return room
+	case time.Now().After(c.pieces):
+		c.pieces = time.Time{}
+		return room
+	default:
+		return min(room, pieceBytes)
+	}
 }
 
 // Close implements net.Conn.

@@ -38,6 +38,10 @@ type ServerConfig struct {
 	Listener net.Listener
 }
 
+// StreamLife is the longest that a stream of answers may last. A connection that is old
+// takes no new calls and waits for its streams so long: cut earlier, those would fail.
+const StreamLife = 15 * time.Minute
+
 const (
 	// maxRequestBytes is above a message of 5000 four-byte characters.
 	maxRequestBytes = 64 << 10
@@ -107,7 +111,7 @@ func BaseOptions(telemetry ...otelgrpc.Option) []grpc.ServerOption {
 		grpc.ConnectionTimeout(10 * time.Second),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			MaxConnectionAge:      10 * time.Minute,
-			MaxConnectionAgeGrace: time.Minute,
+			MaxConnectionAgeGrace: StreamLife + time.Minute,
 			Time:                  time.Minute,
 			Timeout:               20 * time.Second,
 		}),

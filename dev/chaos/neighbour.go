@@ -46,7 +46,7 @@ type neighbourhood struct {
 
 // neighbour has others use the system as it is shipped while one caller makes one
 // attack after the other. After each comes a control, in which a process of the same
-// priority spends the same processor time on nothing.
+// priority uses the same processor time on nothing, at the same times.
 func (r *run) neighbour(ctx context.Context) error {
 	list := attack.All
 	if len(r.cfg.Attacks) > 0 {
@@ -106,8 +106,8 @@ type try struct {
 	attacked, control load.Summary
 	peaks             map[string]int64
 	report            attack.Report
-	// processor is what the attacker spent.
-	processor time.Duration
+	// processor is what the attacker used.
+	processor attack.Spending
 }
 
 // ratio compares the others' p99 with that of the control.
@@ -179,7 +179,7 @@ func (n *neighbourhood) try(ctx context.Context, a attack.Attack) (t try, err er
 		return t, err
 	}
 	fleet.Sleep(ctx, rest)
-	target.Processor = t.processor.Seconds()
+	target.Spending = t.processor
 	control := n.others.Begin()
 	if _, _, err := attack.Spawn(ctx, filepath.Join(n.run.binaries, "dev"), attack.Burn, target); err != nil {
 		return t, err
@@ -285,7 +285,7 @@ func achieved(t try) string {
 		list = append(list, answer{what, n})
 	}
 	slices.SortFunc(list, func(a, b answer) int { return int(b.n - a.n) })
-	text := fmt.Sprintf("%d begun, %d at once, %.1f s processor", t.report.Calls, t.report.Open, t.processor.Seconds())
+	text := fmt.Sprintf("%d begun, %d at once, %.1f s processor", t.report.Calls, t.report.Open, t.processor.Total().Seconds())
 	for _, a := range list[:min(4, len(list))] {
 		text += fmt.Sprintf(", %d %s", a.n, a.what)
 	}

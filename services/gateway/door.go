@@ -28,7 +28,7 @@ const (
 	// one to say that a service ran out of time.
 	deadlineShave = 20 * time.Millisecond
 	// streamLife is longer than any service lets its answers stream.
-	streamLife = 15 * time.Minute
+	streamLife = rpc.StreamLife
 )
 
 // requestMetadata is what a caller's call takes along to the service, and how many

@@ -23,7 +23,7 @@ const (
 	// exportPatience is how long one piece waits for its reader, and one page for its
 	// place among the lists.
 	exportPatience = 30 * time.Second
-	// exportLife is how long an export lasts at most.
+	// exportLife is how long an export lasts at most, less than [rpc.StreamLife].
 	exportLife = 5 * time.Minute
 )
 

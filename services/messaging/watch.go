@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// watchLife is how long one watch lasts; the caller then opens another, with a
-	// token that is still good.
+	// watchLife is how long one watch lasts, less than [rpc.StreamLife]; the caller then
+	// opens another, with a token that is still good.
 	watchLife = 10 * time.Minute
 	// watchesMost is how many watches one caller has open at this process.
 	watchesMost = 16

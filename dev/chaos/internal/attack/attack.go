@@ -7,7 +7,7 @@
 // what came back by status and reason, and how much was open at once.
 //
 // The process that runs it is niced by whoever starts it, and its processor time is
-// measured from outside; Burn spends the same time on nothing, as a control.
+// measured from outside; Burn uses as much on nothing, at the same times, as a control.
 //
 // It breaks where the attacker's own machine is the limit: it shares processors, ports
 // and loopback with what it attacks. A figure of a report is a floor of what a real
@@ -40,8 +40,8 @@ type Target struct {
 	Tokens, Cookies map[string]string
 	// Seconds is how long it goes on.
 	Seconds float64
-	// Processor is how many seconds of processor time Burn spends meanwhile.
-	Processor float64
+	// Spending is the processor time that Burn uses meanwhile.
+	Spending Spending
 }
 
 // Report is what an attacker achieved.
@@ -98,7 +98,7 @@ func Child(ctx context.Context, name string, in io.Reader, out io.Writer) error 
 	defer cancel()
 	run := &assault{Target: target, answers: make(map[string]int64)}
 	if name == Burn {
-		burn(ctx, time.Now(), target.Processor/target.Seconds)
+		burn(ctx, 0, target.Spending)
 	} else {
 		a.run(run, ctx)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -101,8 +102,31 @@ func TestBurn(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	before := spent()
-	burn(ctx, time.Now().Add(-time.Duration(float64(before)/0.5)), 0.5)
+	burn(ctx, before, Spending{50 * time.Millisecond, 50 * time.Millisecond, 150 * time.Millisecond})
 	if got := spent() - before; got < 20*time.Millisecond {
-		t.Errorf("%s were spent of half of 300 ms", got)
+		t.Errorf("%s were used of 150 ms", got)
+	}
+}
+
+func TestSpending(t *testing.T) {
+	t.Parallel()
+	s := Spending{50 * time.Millisecond, 50 * time.Millisecond, 150 * time.Millisecond}
+	for after, want := range map[time.Duration]time.Duration{
+		0: 0, 50 * time.Millisecond: 25 * time.Millisecond, 150 * time.Millisecond: 50 * time.Millisecond,
+		250 * time.Millisecond: 100 * time.Millisecond, time.Hour: 150 * time.Millisecond,
+	} {
+		if got := s.after(after); got != want {
+			t.Errorf("after %s: %s, want %s", after, got, want)
+		}
+	}
+	if got := (Spending{}).Total(); got != 0 {
+		t.Errorf("nothing is %s", got)
+	}
+	// What the kernel says of this process is what it says of itself.
+	for used := spent(); spent() < used+30*time.Millisecond; {
+	}
+	got, err := processorTime(os.Getpid())
+	if want := spent(); err != nil || got < want-100*time.Millisecond || got > want+20*time.Millisecond {
+		t.Errorf("the kernel says %s, %v, want about %s", got, err, want)
 	}
 }
