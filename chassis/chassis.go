@@ -107,7 +107,7 @@ func Listen(ctx context.Context, addr, setting string) (net.Listener, error) {
 }
 
 // ListenOutside is Listen for a port that strangers connect to, and to which they speak
-// first. On Linux a connection comes when something has come on it, or after ten seconds
+// first. On Linux a connection comes when something has come on it, or some ten seconds
 // without: one that is closed before costs the process nothing. The kernel keeps at most
 // 64 KiB of each for us to read, and 256 KiB for the other end. Connections have no TCP
 // keepalive, of which each setting is a call of the kernel's: package fair turns it on.

@@ -29,7 +29,8 @@ type Bounds struct {
 	// which nobody has signed in (32 times as many without a request), ConnectionsPerCaller how
 	// many somebody may have who has, SharedPerAddress how many an address may have on
 	// which several people call, such as a front end's or a load balancer's. One too
-	// many closes the oldest of the same caller.
+	// many closes the oldest of the same caller, of many too many one after the other
+	// (see [Listener]).
 	MaxConnections        int `env:"MAX_CONNECTIONS" envDefault:"2048"`
 	ConnectionsPerAddress int `env:"CONNECTIONS_PER_ADDRESS" envDefault:"64"`
 	ConnectionsPerCaller  int `env:"CONNECTIONS_PER_CALLER" envDefault:"32"`

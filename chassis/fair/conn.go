@@ -1,0 +1,268 @@
+package fair
+
+import (
+	"container/list"
+	"context"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Conn is a connection of a [Listener].
+type Conn struct {
+	net.Conn
+	listener *Listener
+	address  string
+	trusted  bool
+	closed   chan struct{}
+	once     sync.Once
+
+	// first is the first byte that came, unread whether it is still to be read.
+	first  [1]byte
+	unread bool
+	// asked: a request has come. holding: an answer is being held back.
+	asked, holding atomic.Bool
+
+	// These are the listener's, under its lock. Without an entry, the connection is
+	// no longer in its books.
+	place           place
+	among           *owned
+	entry, stranger *list.Element
+
+	mu sync.Mutex
+	// caller is who has proved themselves, several that another has as well.
+	caller  string
+	several bool
+	// pause is until when nothing is read, pieces until when little is at once.
+	pause, pieces time.Time
+}
+
+// Asked notes that a request, its head at least, has come on the connection. It is cheap
+// when that is known. From then on it has a place among those of its owner. It is closed
+// where there is no room and nobody to give way.
+func (c *Conn) Asked() {
+	if c == nil || c.asked.Swap(true) {
+		return
+	}
+	at := place{unproven, c.address}
+	if c.trusted {
+		at.kind = excepted
+	}
+	l := c.listener
+	l.mu.Lock()
+	var leaving []*Conn
+	most := l.limits.Most
+	full := most > 0 && l.open >= most
+	switch {
+	case c.entry == nil: // it has had to give way itself
+	case full && l.strangers.Len() == 0:
+		leaving = append(leaving, l.drop(c))
+	default:
+		if full {
+			leaving = append(leaving, l.drop(crowding(l.strangers)))
+		}
+		l.leave(c)
+		l.open++
+		leaving = append(leaving, l.settle(c, at)...)
+	}
+	l.mu.Unlock()
+	l.closeAll(leaving)
+}
+
+// Prove notes that a caller who has signed in calls on this connection. It is cheap
+// when that is known. It follows [Conn.Asked].
+func (c *Conn) Prove(caller string) {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	known := c.several || c.caller == caller
+	next := place{proven, caller}
+	switch {
+	case known:
+	case c.caller == "":
+		c.caller = caller
+	default:
+		c.several, next = true, place{shared, c.address}
+	}
+	c.mu.Unlock()
+	if !known {
+		c.move(next)
+	}
+}
+
+func (c *Conn) move(next place) {
+	l := c.listener
+	l.mu.Lock()
+	var leaving []*Conn
+	// Two people's first calls may come here in any order.
+	if c.entry != nil && c.place.kind != silent && c.place.kind != excepted && (c.place.kind != shared || next.kind == shared) {
+		l.leave(c)
+		leaving = l.settle(c, next)
+	}
+	l.mu.Unlock()
+	l.closeAll(leaving)
+}
+
+// Shared reports whether several people call on this connection, or a trusted proxy
+// for them.
+func (c *Conn) Shared() bool {
+	switch c.standing() {
+	case shared, excepted:
+		return true
+	default:
+		return false
+	}
+}
+
+// Proven reports whether anybody who calls on this connection has signed in, or it is
+// a trusted proxy's.
+func (c *Conn) Proven() bool {
+	switch c.standing() {
+	case proven, shared, excepted:
+		return true
+	default:
+		return false
+	}
+}
+
+func (c *Conn) standing() kind {
+	if c == nil {
+		return excepted
+	}
+	c.listener.mu.Lock()
+	defer c.listener.mu.Unlock()
+	return c.place.kind
+}
+
+const (
+	// leastPause follows a first refusal; each further one doubles it, up to maxPause,
+	// which is so short that a connection still notices its end.
+	leastPause = 10 * time.Millisecond
+	maxPause   = time.Second
+	// oftenPause is reached by the fourth refusal in a row.
+	oftenPause = 8 * leastPause
+	// calm is how long after a refusal it is forgotten.
+	calm = 5 * time.Second
+	// pieceBytes is how much is read at once after often: with more, a hundred calls
+	// would come after each pause.
+	pieceBytes = 512
+)
+
+// Refused notes that a call on the connection was refused for being one too many, and
+// may be made again after a while. The connection then reads nothing for that long, and
+// for longer the more often its owner is refused, on whichever of their connections while
+// there are any, at most a second: what they send too fast stays at their end, and costs
+// nothing here. Where that happens often, little is read at once for some seconds, and
+// it returns how long the answer is best held back ([Conn.Hold]): who gets answers
+// without pause asks without pause, on a new connection if need be. A shared one goes on.
+func (c *Conn) Refused(wait time.Duration) (hold time.Duration) {
+	if c == nil || c.Shared() {
+		return 0
+	}
+	now := time.Now()
+	least := c.listener.refuse(c, now)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if until := now.Add(min(max(wait, least), maxPause)); until.After(c.pause) {
+		c.pause = until
+	}
+	if least < oftenPause {
+		return 0
+	}
+	c.pieces = now.Add(calm)
+	return least
+}
+
+// Hold waits before a refusal is answered, until ctx is done or the connection closed.
+// Where one answer on the connection is held back already it does not wait: the others
+// are few, as nothing is read meanwhile.
+func (c *Conn) Hold(ctx context.Context, d time.Duration) {
+	if c == nil || d == 0 || c.holding.Swap(true) {
+		return
+	}
+	defer c.holding.Store(false)
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	select {
+	case <-ctx.Done():
+	case <-c.closed:
+	}
+}
+
+// rest waits, and reports false where the connection has been closed meanwhile.
+func (c *Conn) rest(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-c.closed:
+		return false
+	}
+}
+
+// Read implements net.Conn.
+func (c *Conn) Read(p []byte) (int, error) {
+	if c.unread && len(p) > 0 {
+		p[0], c.unread = c.first[0], false
+		return 1, nil
+	}
+	n, err := c.Conn.Read(p[:c.piece(len(p))])
+	c.mu.Lock()
+	rest := time.Until(c.pause)
+	paused := !c.pause.IsZero()
+	if paused && rest <= 0 {
+		c.pause = time.Time{}
+	}
+	c.mu.Unlock()
+	if rest > 0 && err == nil {
+		c.rest(rest)
+	}
+	return n, err
+}
+
+// piece is how much is read at once where there is room for so much.
+func (c *Conn) piece(room int) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.pieces.IsZero():
+		return room
+	case time.Now().After(c.pieces):
+		c.pieces = time.Time{}
+		return room
+	default:
+		return min(room, pieceBytes)
+	}
+}
+
+// Close implements net.Conn.
+func (c *Conn) Close() error {
+	c.once.Do(func() {
+		close(c.closed)
+		c.listener.mu.Lock()
+		defer c.listener.mu.Unlock()
+		c.listener.drop(c)
+	})
+	return c.Conn.Close()
+}
+
+// RemoteAddr implements net.Conn. Servers hand on the address where they do not hand
+// on the connection: [ConnOf] finds the one by the other.
+func (c *Conn) RemoteAddr() net.Addr { return addr{c.Conn.RemoteAddr(), c} }
+
+type addr struct {
+	net.Addr
+	conn *Conn
+}
+
+// ConnOf returns the connection of which an address is the other end, or nil where
+// it is none of a [Listener]'s.
+func ConnOf(at net.Addr) *Conn {
+	if a, ok := at.(addr); ok {
+		return a.conn
+	}
+	return nil
+}
