@@ -28,6 +28,13 @@ type receiver struct {
 	key      atomic.Pointer[string]
 }
 
+// pending is how many messages are still to be reported.
+func (r *reporter) pending() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.counts.Pending
+}
+
 func newReceiver(t *testing.T) *receiver {
 	t.Helper()
 	r := &receiver{came: make(chan struct{}, 10_000)}
@@ -185,6 +192,13 @@ func TestReportsUntilTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	rc.awaits(t, 1)
+	// The mail's is taken when the inbox has read the answer: closed before, it would
+	// report once more.
+	for deadline := time.Now().Add(10 * time.Second); in.reports.pending() != 1; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d messages are still to be reported", in.reports.pending())
+		}
+	}
 	if err := in.Close(); err != nil {
 		t.Fatal(err)
 	}
