@@ -194,8 +194,12 @@ func TestReportsUntilTaken(t *testing.T) {
 	rc.awaits(t, 1)
 	// The mail's is taken when the inbox has read the answer: closed before, it would
 	// report once more.
-	for deadline := time.Now().Add(10 * time.Second); in.reports.pending() != 1; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
+	ticker := time.NewTicker(time.Millisecond)
+	defer ticker.Stop()
+	for late := time.After(10 * time.Second); in.reports.pending() != 1; {
+		select {
+		case <-ticker.C:
+		case <-late:
 			t.Fatalf("%d messages are still to be reported", in.reports.pending())
 		}
 	}
