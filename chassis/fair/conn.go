@@ -21,8 +21,9 @@ type Conn struct {
 	// first is the first byte that came, unread whether it is still to be read.
 	first  [1]byte
 	unread bool
-	// asked: a request has come. holding: an answer is being held back.
-	asked, holding atomic.Bool
+	// asked: a request has come. known: it is of somebody who has signed in, or comes
+	// by a trusted proxy. holding: an answer is being held back.
+	asked, known, holding atomic.Bool
 
 	// These are the listener's, under its lock. Without an entry, the connection is
 	// no longer in its books.
@@ -88,6 +89,7 @@ func (c *Conn) Prove(caller string) {
 	}
 	c.mu.Unlock()
 	if !known {
+		c.known.Store(true)
 		c.move(next)
 	}
 }
@@ -145,8 +147,8 @@ const (
 	oftenPause = 8 * leastPause
 	// calm is how long after a refusal it is forgotten.
 	calm = 5 * time.Second
-	// pieceBytes is how much is read at once after often: with more, a hundred calls
-	// would come after each pause.
+	// pieceBytes is how much is read at once after often, and of strangers: with more, a
+	// hundred calls would come before the first that is refused, and after each pause.
 	pieceBytes = 512
 )
 
@@ -154,9 +156,10 @@ const (
 // may be made again after a while. The connection then reads nothing for that long, and
 // for longer the more often its owner is refused, on whichever of their connections while
 // there are any, at most a second: what they send too fast stays at their end, and costs
-// nothing here. Where that happens often, little is read at once for some seconds, and
-// it returns how long the answer is best held back ([Conn.Hold]): who gets answers
-// without pause asks without pause, on a new connection if need be. A shared one goes on.
+// nothing here. Where that happens often, little is read at once for some seconds, as it
+// is of strangers anyway, and it returns how long the answer is best held back
+// ([Conn.Hold]): who gets answers without pause asks without pause, on a new connection
+// if need be. A shared one goes on.
 func (c *Conn) Refused(wait time.Duration) (hold time.Duration) {
 	if c == nil || c.Shared() {
 		return 0
@@ -225,6 +228,9 @@ func (c *Conn) Read(p []byte) (int, error) {
 
 // piece is how much is read at once where there is room for so much.
 func (c *Conn) piece(room int) int {
+	if !c.known.Load() {
+		return min(room, pieceBytes)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {

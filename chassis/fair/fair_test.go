@@ -261,13 +261,15 @@ func TestPause(t *testing.T) {
 	})
 }
 
-// What was sent ahead by who is refused often comes in pieces, for a while.
+// What was sent ahead by who is refused often comes in pieces, for a while; what a
+// stranger sends always does.
 func TestPieces(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newSite(t, Limits{})
+		s := newSite(t, Limits{Trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
 		conn, end := s.arrive("192.0.2.1:1")
-		read := func() int {
+		proxy, proxyEnd := s.arrive("10.0.0.1:1")
+		read := func(conn net.Conn, end net.Conn) int {
 			go func() { _, _ = end.Write(make([]byte, 2000)) }()
 			n, err := conn.Read(make([]byte, 4096))
 			if err != nil {
@@ -282,18 +284,28 @@ func TestPieces(t *testing.T) {
 			}
 			return n
 		}
+		if got := read(conn, end); got != pieceBytes {
+			t.Errorf("of a stranger %d bytes are read at once, want %d", got, pieceBytes)
+		}
+		if got := read(proxy, proxyEnd); got != 2000 {
+			t.Errorf("of a proxy %d bytes are read at once", got)
+		}
+		conn.Prove("jeanne")
+		if got := read(conn, end); got != 2000 {
+			t.Errorf("of who has signed in %d bytes are read at once", got)
+		}
 		for range 3 {
 			conn.Refused(0)
 		}
-		if got := read(); got != 2000 {
+		if got := read(conn, end); got != 2000 {
 			t.Errorf("after three refusals %d bytes are read at once", got)
 		}
 		conn.Refused(0)
-		if got := read(); got != pieceBytes {
+		if got := read(conn, end); got != pieceBytes {
 			t.Errorf("after the fourth %d bytes are read at once, want %d", got, pieceBytes)
 		}
 		<-time.After(calm + 1)
-		if got := read(); got != 2000 {
+		if got := read(conn, end); got != 2000 {
 			t.Errorf("after a calm %d bytes are read at once", got)
 		}
 	})

@@ -43,13 +43,13 @@ const (
 	// again as soon as they are cut, comes no more often than that.
 	paceShare = 8
 	// beginShare is how many connections a second are handed over for each that an
-	// address may have: a thousand at once would have a server do nothing else.
-	beginShare = 16
+	// address may have: a thousand in a second would have a server do little else.
+	beginShare = 6
 	// trimPause is between two looks at those that are too many.
 	trimPause = 50 * time.Millisecond
 	// maxTurn is the longest that a connection waits for its turn: what an address may
 	// have without a request comes to its turn in that time.
-	maxTurn = 2 * time.Second
+	maxTurn = 5 * time.Second
 	// keepalive is when a connection without traffic is asked whether its other end is
 	// still there, and how often again.
 	keepalive = 15 * time.Second
@@ -64,7 +64,7 @@ const (
 // has come ([Conn.Asked]), so that silent and slow ones take nobody's place.
 //
 // Opening and closing connections costs the server nearly as much as who does it. So
-// those of an address wait for their turn where many come at once, for two seconds at
+// those of an address wait for their turn where many come at once, for five seconds at
 // most. And where many are too many, the oldest give way one after the other: of one
 // owner, as many in a second as it may have at all. What it has meanwhile is bounded too.
 type Listener struct {
@@ -177,6 +177,7 @@ func (l *Listener) end() {
 func (l *Listener) arrive(raw net.Conn) *Conn {
 	address, ip := addressOf(raw.RemoteAddr())
 	c := &Conn{Conn: raw, listener: l, address: address, closed: make(chan struct{}), trusted: contains(l.limits.Trusted, ip)}
+	c.known.Store(c.trusted)
 	l.mu.Lock()
 	leaving := l.settle(c, place{silent, address})
 	if most := l.limits.Most; most > 0 && l.silent.Len() > most {
