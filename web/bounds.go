@@ -58,11 +58,12 @@ func (s *site) bounded(next http.Handler) http.Handler {
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // a test's recorder has none
 		caller, signedIn := s.caller(r)
 		conn, _ := r.Context().Value(connKey{}).(*fair.Conn)
-		conn.Asked()
 		rates := s.addresses
 		if signedIn {
 			conn.Prove(caller)
 			rates = s.callers
+		} else {
+			conn.Asked()
 		}
 		if wait := rates.Take(caller, time.Now()); wait > 0 {
 			conn.Hold(r.Context(), conn.Refused(wait))

@@ -39,40 +39,20 @@ type Conn struct {
 	pause, pieces time.Time
 }
 
-// Asked notes that a request, its head at least, has come on the connection. It is cheap
-// when that is known. From then on it has a place among those of its owner. It is closed
-// where there is no room and nobody to give way.
+// Asked notes that a request, its head at least, has come on the connection from somebody
+// who has not signed in. It is cheap when that is known. From then on it has a place among
+// those of its owner. It is closed where there is no room and nobody to give way.
+//
+// While it is looked at who somebody is, that is neither noted nor proved: many who come
+// at once would take each other's place.
 func (c *Conn) Asked() {
-	if c == nil || c.asked.Swap(true) {
-		return
+	if c != nil && !c.asked.Load() {
+		c.take(place{unproven, c.address})
 	}
-	at := place{unproven, c.address}
-	if c.trusted {
-		at.kind = excepted
-	}
-	l := c.listener
-	l.mu.Lock()
-	var leaving []*Conn
-	most := l.limits.Most
-	full := most > 0 && l.open >= most
-	switch {
-	case c.entry == nil: // it has had to give way itself
-	case full && l.strangers.Len() == 0:
-		leaving = append(leaving, l.drop(c))
-	default:
-		if full {
-			leaving = append(leaving, l.drop(crowding(l.strangers)))
-		}
-		l.leave(c)
-		l.open++
-		leaving = append(leaving, l.settle(c, at)...)
-	}
-	l.mu.Unlock()
-	l.closeAll(leaving)
 }
 
-// Prove notes that a caller who has signed in calls on this connection. It is cheap
-// when that is known. It follows [Conn.Asked].
+// Prove notes that a request of somebody who has signed in has come. It is cheap when
+// that is known.
 func (c *Conn) Prove(caller string) {
 	if c == nil {
 		return
@@ -90,19 +70,28 @@ func (c *Conn) Prove(caller string) {
 	c.mu.Unlock()
 	if !known {
 		c.known.Store(true)
-		c.move(next)
+		c.take(next)
 	}
 }
 
-func (c *Conn) move(next place) {
+// take gives the connection a place, unless it has had to give way itself or has one
+// that says more: two people's first calls may come here in any order.
+func (c *Conn) take(at place) {
+	if c.trusted {
+		at = place{excepted, c.address}
+	}
 	l := c.listener
 	l.mu.Lock()
 	var leaving []*Conn
-	// Two people's first calls may come here in any order.
-	if c.entry != nil && c.place.kind != silent && c.place.kind != excepted && (c.place.kind != shared || next.kind == shared) {
+	switch {
+	case c.entry == nil:
+	case c.place.kind == silent:
+		leaving = l.enter(c, at)
+	case c.place.kind == unproven && at.kind != unproven, c.place.kind == proven && at.kind == shared:
 		l.leave(c)
-		leaving = l.settle(c, next)
+		leaving = l.settle(c, at)
 	}
+	c.asked.Store(true)
 	l.mu.Unlock()
 	l.closeAll(leaving)
 }

@@ -732,9 +732,37 @@ func TestProve_InAnyOrder(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, Limits{})
 	conn, _ := s.arrive("192.0.2.1:1")
-	conn.move(place{shared, conn.address})
-	conn.move(place{proven, "jeanne"})
+	conn.take(place{shared, conn.address})
+	conn.take(place{proven, "jeanne"})
+	conn.take(place{unproven, conn.address})
 	if !conn.Shared() {
 		t.Error("a shared connection has become one person's")
+	}
+}
+
+// Many whose tokens are new come at once from one address: until it is known who they
+// are, none takes another's place.
+func TestProve_ManyAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Limits{Unproven: 2, PerCaller: 1})
+	var conns []*Conn
+	var ends []net.Conn
+	for i := range 20 {
+		conn, end := s.begin(fmt.Sprintf("192.0.2.1:%d", 1+i))
+		conns, ends = append(conns, conn), append(ends, end)
+	}
+	for i, conn := range conns {
+		conn.Prove(fmt.Sprint("person ", i))
+		if !conn.Proven() || conn.Shared() {
+			t.Errorf("connection %d is not its person's", i)
+		}
+	}
+	for i, end := range ends {
+		if cut(end) {
+			t.Errorf("connection %d was cut", i)
+		}
+	}
+	if s.Open() != 20 || s.open != 20 {
+		t.Errorf("%d are open, %d with a request", s.Open(), s.open)
 	}
 }

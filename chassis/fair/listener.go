@@ -223,6 +223,20 @@ func (l *Listener) turn(c *Conn) bool {
 	return wait == 0 || c.rest(wait)
 }
 
+// enter gives a connection on which the first request has come its place among all that
+// have one. The lock is held.
+func (l *Listener) enter(c *Conn, at place) (leaving []*Conn) {
+	if most := l.limits.Most; most > 0 && l.open >= most {
+		if l.strangers.Len() == 0 {
+			return append(leaving, l.drop(c))
+		}
+		leaving = append(leaving, l.drop(crowding(l.strangers)))
+	}
+	l.leave(c)
+	l.open++
+	return append(leaving, l.settle(c, at)...)
+}
+
 // settle gives a connection its place and returns those that must leave for it. The
 // lock is held.
 func (l *Listener) settle(c *Conn, at place) (leaving []*Conn) {

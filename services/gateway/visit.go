@@ -35,7 +35,6 @@ type visit struct {
 // token that was seen before tells who that is; a new one must be verified first,
 // which is for admit.
 func (d *door) arrive(ctx context.Context, conn *fair.Conn, address, authorization string) *visit {
-	conn.Asked()
 	v := &visit{door: d, conn: conn, address: address, leave: func() {}}
 	token, given := rpc.Bearer(authorization)
 	if given {
@@ -68,6 +67,7 @@ func (v *visit) count(ctx context.Context) error {
 		v.conn.Prove(v.subject)
 		wait = v.door.callers.Take(v.subject, time.Now())
 	} else {
+		v.conn.Asked()
 		wait = v.door.addresses.Take(v.address, time.Now())
 	}
 	if wait == 0 {
