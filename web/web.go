@@ -191,7 +191,8 @@ func Run(ctx context.Context, cfg Config) error {
 	server := &http.Server{
 		Handler: s.handler(admin), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: maxHeaderBytes, ConnContext: withConn,
-		ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn),
+		DisableGeneralOptionsHandler: true, // nobody counts what it answers by itself
+		ErrorLog:                     slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn),
 	}
 	back, endBack := context.WithCancel(context.WithoutCancel(ctx))
 	defer endBack()

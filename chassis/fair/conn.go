@@ -31,10 +31,14 @@ type Conn struct {
 	among           *owned
 	entry, stranger *list.Element
 
+	// reports: what comes are a provider's reports.
+	reports atomic.Bool
+
 	mu sync.Mutex
-	// caller is who has proved themselves, several that another has as well.
-	caller  string
-	several bool
+	// caller is who has proved themselves, several that another has as well, last who
+	// has last.
+	caller, last string
+	several      bool
 	// pause is until when nothing is read, pieces until when little is at once.
 	pause, pieces time.Time
 }
@@ -59,6 +63,7 @@ func (c *Conn) Prove(caller string) {
 	}
 	c.mu.Lock()
 	known := c.several || c.caller == caller
+	c.last = caller
 	next := place{proven, caller}
 	switch {
 	case known:
@@ -106,6 +111,9 @@ func (c *Conn) Shared() bool {
 		return false
 	}
 }
+
+// Proxied reports whether it is a trusted proxy's, or none of a [Listener]'s.
+func (c *Conn) Proxied() bool { return c == nil || c.trusted }
 
 // Proven reports whether anybody who calls on this connection has signed in, or it is
 // a trusted proxy's.
@@ -202,6 +210,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 		return 1, nil
 	}
 	n, err := c.Conn.Read(p[:c.piece(len(p))])
+	c.Spend(n)
 	c.mu.Lock()
 	rest := time.Until(c.pause)
 	paused := !c.pause.IsZero()

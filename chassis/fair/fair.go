@@ -6,7 +6,8 @@
 // A caller is who has signed in, whatever address they come from; who has not is
 // their address (IPv6: its /64). One caller has a bounded number of connections
 // ([Listener]), calls whose request is still being read ([Queue]), calls under way
-// ([Shares]) and calls in a time ([Rates]). What is over the bound is taken from
+// ([Shares]), calls in a time ([Rates]) and bytes in a time, of what never becomes a call
+// too ([Conn.Spend]). What is over the bound is taken from
 // the caller that is over it and from nobody else. Nothing here does I/O, and the
 // memory of each part is bounded whatever callers do.
 //
@@ -20,7 +21,8 @@
 // A connection belongs to its address until a call on it has proved who is calling
 // ([Conn.Prove]); from then on to that person. One on which several people call is a
 // front end's or a load balancer's: it is shared, belongs to nobody, and what one of
-// them does never slows or ends it.
+// them asks too often never slows or ends it. Only who sends more than their rate of
+// requests can be made of slows it, until others have called on it since.
 //
 // # When it breaks
 //

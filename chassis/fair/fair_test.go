@@ -766,3 +766,109 @@ func TestProve_ManyAtOnce(t *testing.T) {
 		t.Errorf("%d are open, %d with a request", s.Open(), s.open)
 	}
 }
+
+// What comes is read at a rate, which is the caller's own, on however many connections.
+func TestBudget(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		address string
+		prepare func(*Conn)
+		rate    int
+		burst   int
+	}{
+		"a stranger":   {"192.0.2.1", func(*Conn) {}, strangerBytes, strangerBurst},
+		"a caller":     {"192.0.2.1", func(c *Conn) { c.Prove("jeanne") }, callerBytes, callerBurst},
+		"the last":     {"192.0.2.1", func(c *Conn) { c.Prove("paul"); c.Prove("jeanne") }, callerBytes, callerBurst},
+		"a provider":   {"192.0.2.1", func(c *Conn) { c.Reports(true) }, reporterBytes, reporterBurst},
+		"no longer":    {"192.0.2.1", func(c *Conn) { c.Reports(true); c.Reports(false) }, strangerBytes, strangerBurst},
+		"a proxy":      {"10.0.0.1", func(*Conn) {}, 0, 0},
+		"without what": {"192.0.2.1", func(c *Conn) { c.listener.limits.Unproven = 0 }, 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newSite(t, Limits{Unproven: 8, PerCaller: 8, Shared: 8, Trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
+				var conns []*Conn
+				var ends []net.Conn
+				for i := range 4 {
+					conn, end := s.arrive(fmt.Sprintf("%s:%d", row.address, 1+i))
+					row.prepare(conn)
+					conns, ends = append(conns, conn), append(ends, end)
+				}
+				// Four connections send for ten seconds as fast as they are read.
+				var taken atomic.Int64
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				most := int64(row.burst + 10*row.rate)
+				if most == 0 {
+					most = 64 << 20
+				}
+				var group sync.WaitGroup
+				for i := range conns {
+					group.Go(func() {
+						for ctx.Err() == nil && taken.Load() < 2*most {
+							if _, err := ends[i].Write(make([]byte, 32<<10)); err != nil {
+								return
+							}
+						}
+						ends[i].Close()
+					})
+					group.Go(func() {
+						buffer := make([]byte, 32<<10)
+						for {
+							n, err := conns[i].Read(buffer)
+							taken.Add(int64(n))
+							if err != nil {
+								return
+							}
+						}
+					})
+				}
+				group.Wait()
+				if got := taken.Load(); row.rate > 0 && (got > most+4*(64<<10) || got < most/2) {
+					t.Errorf("%d bytes were read in ten seconds, want about %d", got, most)
+				} else if row.rate == 0 && got < 2*most {
+					t.Errorf("%d bytes were read, want all", got)
+				}
+			})
+		})
+	}
+}
+
+// What is more work than its bytes is taken off the same budget, and somebody else's is
+// another.
+func TestSpend(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, Limits{Unproven: 8, PerCaller: 8, Shared: 8})
+		took := func(conn *Conn, end net.Conn) time.Duration {
+			go func() { _, _ = end.Write([]byte("x")) }()
+			begun := time.Now()
+			if _, err := conn.Read(make([]byte, 1)); err != nil {
+				t.Fatal(err)
+			}
+			return time.Since(begun)
+		}
+		first, firstEnd := s.arrive("192.0.2.1:1")
+		same, sameEnd := s.arrive("192.0.2.1:2")
+		other, otherEnd := s.arrive("192.0.2.2:1")
+		known, knownEnd := s.arrive("192.0.2.1:3")
+		known.Prove("jeanne")
+		for range 10 {
+			first.Spend(strangerBurst)
+		}
+		if got := took(other, otherEnd) + took(known, knownEnd); got != 0 {
+			t.Errorf("others wait for %s", got)
+		}
+		same.Spend(strangerBytes / 2)
+		if got := took(same, sameEnd).Round(time.Millisecond); got != maxWait/2 {
+			t.Errorf("on another connection, the address waits for %s, want half a second", got)
+		}
+		if got := took(first, firstEnd).Round(time.Millisecond); got != maxWait/2 {
+			t.Errorf("who has spent ten times their budget waits for %s more, want half a second", got)
+		}
+		var none *Conn
+		none.Spend(1)
+		none.Reports(true)
+	})
+}

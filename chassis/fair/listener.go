@@ -55,7 +55,7 @@ const (
 	keepalive = 15 * time.Second
 )
 
-// Listener bounds the connections of callers. One too many closes the oldest that
+// Listener bounds the connections of callers, and what comes on them. One too many closes the oldest that
 // the same caller has, rather than the new one.
 //
 // A connection is handed over only when something has come on it, as all protocols
@@ -67,11 +67,15 @@ const (
 // those of an address wait for their turn where many come at once, for five seconds at
 // most. And where many are too many, the oldest give way one after the other: of one
 // owner, as many in a second as it may have at all. What it has meanwhile is bounded too.
+//
+// What comes on the connections of one owner is read at a rate ([Conn.Spend]): what never
+// becomes a request is counted by nobody else.
 type Listener struct {
 	net.Listener
 	limits Limits
 	// begins are the rates at which connections of addresses are handed over.
-	begins *Rates
+	begins  *Rates
+	budgets budgets
 
 	begin sync.Once
 	// heard are connections on which something has come; done is closed when no more
@@ -121,8 +125,9 @@ const (
 func Listen(lis net.Listener, limits Limits) *Listener {
 	return &Listener{
 		Listener: lis, limits: limits,
-		begins: NewRates(beginShare*float64(limits.Unproven), 2*limits.Unproven),
-		heard:  make(chan *Conn), done: make(chan struct{}),
+		begins:  NewRates(beginShare*float64(limits.Unproven), 2*limits.Unproven),
+		budgets: newBudgets(),
+		heard:   make(chan *Conn), done: make(chan struct{}),
 		places: make(map[place]*owned), strangers: list.New(), silent: list.New(),
 	}
 }

@@ -48,10 +48,15 @@ func (r *Rates) Take(caller string, now time.Time) (wait time.Duration) {
 // returns how long to wait for it. Who would have to wait longer than most waits for so
 // long, and uses none.
 func (r *Rates) Turn(caller string, now time.Time, most time.Duration) (wait time.Duration) {
+	return r.turns(caller, 1, now, most)
+}
+
+// turns is Turn for n tokens.
+func (r *Rates) turns(caller string, n int, now time.Time, most time.Duration) (wait time.Duration) {
 	if r.rate == 0 {
 		return 0
 	}
-	reservation := r.bucket(caller).ReserveN(now, 1)
+	reservation := r.bucket(caller).ReserveN(now, min(n, r.burst))
 	if wait = reservation.DelayFrom(now); wait > most {
 		reservation.CancelAt(now)
 		return most

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -526,6 +528,61 @@ func TestUnreadAnswers(t *testing.T) {
 	answered(t, s)
 }
 
+// Two people who share connections, and read none of them, have together what one
+// connection may have, and not each of them.
+func TestUnreadAnswersOfAnAddress(t *testing.T) {
+	t.Parallel()
+	all := newLedgers(insecure.NewCredentials())
+	at := net.TCPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.1:1"))
+	lis := fair.Listen(listen(t), fair.Limits{})
+	t.Cleanup(func() { lis.Close() })
+	write(t, dialTCP(t, "http://"+lis.Addr().String()), "x")
+	accepted, err := lis.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, _ := accepted.(*fair.Conn)
+	conn.Prove("jeanne")
+	conn.Prove("paul")
+	var ledgers []*ledger
+	var ends []func()
+	open := func(addr net.Addr) *ledger {
+		l := &ledger{}
+		ends = append(ends, all.open(l, addr))
+		ledgers = append(ledgers, l)
+		return l
+	}
+	const each = 1 << 20
+	taken := 0
+	for range 256 {
+		l := open(at)
+		for range 64 {
+			if !l.full(conn) {
+				l.answer(each)
+				taken += each
+			}
+		}
+	}
+	if most := unreadAddress + 256*(each+unreadLittle); taken > most || taken < unreadAddress {
+		t.Errorf("%d bytes wait to be read", taken)
+	}
+	// Who reads goes on, and so does another address, and a proxy.
+	reads := open(at)
+	if reads.answer(unreadLittle - 2*messageHead); reads.full(conn) {
+		t.Error("a connection that is read is full")
+	}
+	other := open(net.TCPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.2:1")))
+	if other.answer(each); other.full(conn) || ledgers[100].full(nil) {
+		t.Error("others are full too")
+	}
+	for _, end := range ends {
+		end()
+	}
+	if len(all.addresses) > 0 {
+		t.Errorf("%d addresses are remembered", len(all.addresses))
+	}
+}
+
 // A caller who reads gets everything, however much that is in all.
 func TestReadAnswersAreUnbounded(t *testing.T) {
 	t.Parallel()
@@ -539,6 +596,11 @@ func TestReadAnswersAreUnbounded(t *testing.T) {
 	}
 }
 
+// discarding is a connection that takes everything.
+type discarding struct{ net.Conn }
+
+func (discarding) Write(p []byte) (int, error) { return len(p), nil }
+
 func TestLedgerCountsFrames(t *testing.T) {
 	t.Parallel()
 	var wire bytes.Buffer
@@ -549,14 +611,114 @@ func TestLedgerCountsFrames(t *testing.T) {
 	_ = framer.WriteData(3, true, nil)
 	_ = framer.WriteData(5, true, make([]byte, 9000))
 	for _, size := range []int{1, 3, 8, 9, 10, 100, wire.Len()} {
-		conn := &measured{ledger: &ledger{}}
+		conn := &measured{Conn: discarding{}, ledger: &ledger{}}
 		for rest := wire.Bytes(); len(rest) > 0; {
 			n := min(size, len(rest))
-			conn.count(rest[:n])
+			if _, err := conn.Write(rest[:n]); err != nil {
+				t.Fatal(err)
+			}
 			rest = rest[n:]
 		}
 		if got := conn.ledger.sent.Load(); got != 9070 {
 			t.Errorf("in pieces of %d bytes: %d bytes of data are counted, want 9070", size, got)
+		}
+	}
+}
+
+// What frames are as work does not depend on how they arrive.
+func TestWorkOfFrames(t *testing.T) {
+	t.Parallel()
+	var wire bytes.Buffer
+	wire.WriteString(http2.ClientPreface)
+	framer := http2.NewFramer(&wire, nil)
+	_ = framer.WriteSettings() // to memory, as all of these
+	_ = framer.WritePing(true, [8]byte{})
+	_ = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: make([]byte, 20), EndHeaders: true})
+	_ = framer.WriteData(1, false, []byte{0})                // a crumb
+	_ = framer.WriteData(1, false, make([]byte, crumb))      // no crumb
+	_ = framer.WriteData(1, true, nil)                       // the end
+	_ = framer.WriteRawFrame(http2.FrameType(99), 0, 1, nil) // unknown
+	const want = 5*frameWork + headWork + crumbWork
+	for _, size := range []int{1, 7, 9, 24, 25, 100, wire.Len()} {
+		work := 0
+		into, preface := frames{}, len(http2.ClientPreface)
+		for rest := wire.Bytes(); len(rest) > 0; {
+			got := rest[:min(size, len(rest))]
+			rest = rest[len(got):]
+			skip := min(preface, len(got))
+			preface -= skip
+			into.see(got[skip:], func(f frameInfo) { work += f.work() })
+		}
+		if work != want {
+			t.Errorf("in pieces of %d bytes: %d, want %d", size, work, want)
+		}
+	}
+}
+
+// What never becomes a request is taken at a rate: no more of it is read than its caller
+// has a budget for.
+func TestFloodsWithoutRequests(t *testing.T) {
+	t.Parallel()
+	junk := func(frame func(*http2.Framer)) []byte {
+		var wire bytes.Buffer
+		for wire.Len() < 60<<10 {
+			frame(http2.NewFramer(&wire, nil))
+		}
+		return wire.Bytes()
+	}
+	for name, row := range map[string]struct {
+		frames       []byte
+		length, work int // of each
+	}{
+		"PING ACK":      {junk(func(f *http2.Framer) { _ = f.WritePing(true, [8]byte{}) }), 17, frameWork},
+		"PRIORITY":      {junk(func(f *http2.Framer) { _ = f.WritePriority(1, http2.PriorityParam{}) }), 14, frameWork},
+		"empty DATA":    {junk(func(f *http2.Framer) { _ = f.WriteData(1, false, nil) }), 9, crumbWork},
+		"unknown kinds": {junk(func(f *http2.Framer) { _ = f.WriteRawFrame(99, 0, 0, nil) }), 9, frameWork},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, func(cfg *Config) { cfg.ConnectionsPerAddress = 64 })
+			answered(t, s)
+			attacker := dialRaw(t, s.grpc.Target(), 65535)
+			attacker.call(getTaxonomy)
+			attacker.refused()
+			if tcp, ok := attacker.conn.(*net.TCPConn); ok {
+				_ = tcp.SetWriteBuffer(16 << 10)
+			}
+			go func() { _, _ = io.Copy(io.Discard, attacker.conn) }()
+			_ = attacker.conn.SetWriteDeadline(time.Now().Add(2 * time.Second))
+			sent := 0
+			for {
+				n, err := attacker.conn.Write(row.frames)
+				sent += n
+				if err != nil {
+					break
+				}
+			}
+			// A stranger's budget at once and for two seconds and some, and what lies
+			// between the two ends.
+			if most := (6<<20)/(row.length+row.work)*row.length + 512<<10; sent > most {
+				t.Errorf("%d bytes were taken in two seconds, want at most %d", sent, most)
+			}
+			answered(t, s)
+		})
+	}
+}
+
+// Requests that the HTTP server would answer by itself are counted too.
+func TestOptionsForAll(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(cfg *Config) { cfg.RatePerAddress, cfg.BurstPerAddress = 0.01, 1 })
+	for i, want := range []int{http.StatusBadRequest, http.StatusTooManyRequests} {
+		conn := dialTCP(t, s.url)
+		write(t, conn, "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n")
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want || resp.Header.Get("X-Content-Type-Options") == "" {
+			t.Errorf("time %d: %d, want %d", i, resp.StatusCode, want)
 		}
 	}
 }

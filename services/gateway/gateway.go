@@ -220,10 +220,12 @@ func open(ctx context.Context, cfg Config) (*gateway, error) {
 		Handler:           front.handler(),
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    maxHeaderBytes,
-		TLSConfig:         g.tls,
-		ConnContext:       withConn,
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 64, MaxReceiveBufferPerConnection: 256 << 10, MaxReceiveBufferPerStream: 64 << 10},
+		// What it answers by itself nobody counts.
+		DisableGeneralOptionsHandler: true,
+		MaxHeaderBytes:               maxHeaderBytes,
+		TLSConfig:                    g.tls,
+		ConnContext:                  withConn,
+		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: 64, MaxReceiveBufferPerConnection: 256 << 10, MaxReceiveBufferPerStream: 64 << 10},
 	}
 	g.grpc = g.newGRPC(d)
 	return g, nil
@@ -285,7 +287,7 @@ func (g *gateway) newGRPC(d *door) *grpc.Server {
 		creds = credentials.NewTLS(g.tls)
 	}
 	server := grpc.NewServer(append(rpc.BaseOptions(ours),
-		grpc.Creds(ledgers{creds}), grpc.InTapHandle(f.arrive), grpc.StreamInterceptor(f.admitStream), grpc.UnaryInterceptor(f.admitUnary),
+		grpc.Creds(newLedgers(creds)), grpc.InTapHandle(f.arrive), grpc.StreamInterceptor(f.admitStream), grpc.UnaryInterceptor(f.admitUnary),
 		grpc.MaxRecvMsgSize(maxFrameBytes), grpc.ForceServerCodecV2(f.codec), grpc.UnknownServiceHandler(f.handle),
 		// What a stranger sends before anybody reads it is bounded, and not let grow
 		// as gRPC would by the connection's speed.

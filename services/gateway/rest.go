@@ -252,6 +252,8 @@ func (s *rest) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	secure(a.Header())
+	conn, _ := r.Context().Value(connKey{}).(*fair.Conn)
+	conn.Reports(isWebhook(r.URL.Path))
 	// A provider's report comes from no page, and counts apart.
 	if isWebhook(r.URL.Path) {
 		s.serveWebhook(a, r)

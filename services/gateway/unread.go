@@ -2,10 +2,12 @@ package gateway
 
 import (
 	"context"
-	"encoding/binary"
 	"net"
+	"net/netip"
+	"sync"
 	"sync/atomic"
 
+	"golang.org/x/net/http2"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
 
@@ -23,6 +25,11 @@ const (
 	// after it was queued is never sent and counts here to the connection's end, so it
 	// is far above what one person can make of that.
 	unreadShared = 32 << 20
+	// unreadAddress is for all connections of an address together: whoever makes theirs
+	// shared by a second person would have unreadShared of each. Beyond it, those of its
+	// connections are full that have more than unreadLittle.
+	unreadAddress = 32 << 20
+	unreadLittle  = 64 << 10
 )
 
 // ledger counts the bytes of a gRPC connection's answers.
@@ -30,7 +37,27 @@ type ledger struct {
 	credentials.AuthInfo
 
 	answered, sent atomic.Int64
+	// all are those of the same address; nil in tests.
+	all *addressLedgers
 }
+
+// addressLedgers are those of the connections that an address has.
+type addressLedgers struct {
+	mu  sync.Mutex
+	all map[*ledger]bool
+}
+
+// waiting is how many bytes of answers wait to be read on all of them.
+func (a *addressLedgers) waiting() (sum int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for l := range a.all {
+		sum += l.waiting()
+	}
+	return sum
+}
+
+func (l *ledger) waiting() int64 { return l.answered.Load() - l.sent.Load() }
 
 // answer notes that an answer of so many bytes was given to the connection.
 func (l *ledger) answer(bytes int) {
@@ -44,7 +71,10 @@ func (l *ledger) full(conn *fair.Conn) bool {
 	if l == nil {
 		return false
 	}
-	waiting := l.answered.Load() - l.sent.Load()
+	waiting := l.waiting()
+	if waiting > unreadLittle && l.all != nil && !conn.Proxied() && l.all.waiting() > unreadAddress {
+		return true
+	}
 	if waiting <= unreadUnproven {
 		return false
 	}
@@ -70,6 +100,43 @@ func ledgerOf(ctx context.Context) *ledger {
 // ledgers are credentials that keep a ledger of each connection.
 type ledgers struct {
 	credentials.TransportCredentials
+
+	mu        *sync.Mutex
+	addresses map[string]*addressLedgers
+}
+
+func newLedgers(creds credentials.TransportCredentials) ledgers {
+	return ledgers{creds, &sync.Mutex{}, make(map[string]*addressLedgers)}
+}
+
+// open puts a ledger among those of its address. end must be called when its connection
+// is closed.
+func (c ledgers) open(l *ledger, remote net.Addr) (end func()) {
+	address := remote.String()
+	if at, err := netip.ParseAddrPort(address); err == nil {
+		address = fair.Address(at.Addr())
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	list := c.addresses[address]
+	if list == nil {
+		list = &addressLedgers{all: make(map[*ledger]bool)}
+		c.addresses[address] = list
+	}
+	list.mu.Lock()
+	defer list.mu.Unlock()
+	list.all[l] = true
+	l.all = list
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		list.mu.Lock()
+		defer list.mu.Unlock()
+		delete(list.all, l)
+		if len(list.all) == 0 && c.addresses[address] == list {
+			delete(c.addresses, address)
+		}
+	}
 }
 
 // ServerHandshake implements credentials.TransportCredentials.
@@ -79,57 +146,14 @@ func (c ledgers) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, 
 		return nil, nil, err
 	}
 	l := &ledger{AuthInfo: info}
-	return &measured{Conn: conn, ledger: l}, l, nil
+	caller, _ := raw.(*fair.Conn)
+	return &measured{Conn: conn, ledger: l, caller: caller, preface: len(http2.ClientPreface), end: c.open(l, raw.RemoteAddr())}, l, nil
 }
 
 // Clone implements credentials.TransportCredentials.
 func (c ledgers) Clone() credentials.TransportCredentials {
-	return ledgers{c.TransportCredentials.Clone()}
+	return ledgers{c.TransportCredentials.Clone(), c.mu, c.addresses}
 }
 
-const (
-	// messageHead is what gRPC puts before a message.
-	messageHead = 5
-	// frameHead is what HTTP/2 puts before a frame (RFC 9113, 4.1): its length in
-	// three bytes, its type in one, and five more.
-	frameHead = 9
-	dataFrame = 0
-)
-
-// measured is a connection whose frames are counted as they are written. gRPC writes
-// from one goroutine.
-type measured struct {
-	net.Conn
-	ledger *ledger
-	// head is the part of a frame's head that has been written, left what is to come
-	// of the frame after it.
-	head []byte
-	left int
-}
-
-// Write implements net.Conn.
-func (c *measured) Write(p []byte) (int, error) {
-	n, err := c.Conn.Write(p)
-	c.count(p[:n])
-	return n, err
-}
-
-func (c *measured) count(p []byte) {
-	for len(p) > 0 {
-		if c.left > 0 {
-			n := min(c.left, len(p))
-			c.left, p = c.left-n, p[n:]
-			continue
-		}
-		n := min(frameHead-len(c.head), len(p))
-		c.head, p = append(c.head, p[:n]...), p[n:]
-		if len(c.head) < frameHead {
-			return
-		}
-		c.left = int(binary.BigEndian.Uint32(c.head) >> 8)
-		if c.head[3] == dataFrame {
-			c.ledger.sent.Add(int64(c.left))
-		}
-		c.head = c.head[:0]
-	}
-}
+// messageHead is what gRPC puts before a message.
+const messageHead = 5

@@ -66,7 +66,7 @@ type Attack struct {
 }
 
 // All is the table.
-var All = slices.Concat(silent, slow, unread, refused, valid, heavy)
+var All = slices.Concat(silent, slow, unread, refused, uncounted, valid, heavy)
 
 // Named returns an attack of the table, or one that is made only when it is named.
 func Named(name string) (Attack, bool) {

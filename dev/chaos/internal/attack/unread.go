@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -23,6 +24,12 @@ var unread = []Attack{
 	}},
 	{Name: "unread-rest", About: "200 connections with a pipeline of requests whose answers are never read", run: func(a *assault, ctx context.Context) {
 		a.connections(ctx, 200, a.HTTP, a.pipeline("GET /openapi.json HTTP/1.1\r\nHost: gateway\r\n\r\n", "GET /v1/taxonomy?audience=PARTICULIER HTTP/1.1\r\nHost: gateway\r\n\r\n"))
+	}},
+	{Name: "unread-shared", About: "GetTaxonomy of two signed-in members in turn with no window, 20 streams on each of 100 connections that are both of theirs", run: func(a *assault, ctx context.Context) {
+		var n atomic.Int64
+		a.streams(ctx, 100, 20, func(f *frames) error {
+			return a.ask(getTaxonomy, a.Tokens[[]string{"hoarder", "jeanne"}[n.Add(1)%2]], askTaxonomy)(f)
+		}, noWindow)
 	}},
 	{Name: "unread-member", About: "a signed-in member's watches and exports, and a list, never read, over both protocols", run: together(
 		func(a *assault, ctx context.Context) {

@@ -1,0 +1,65 @@
+package fair
+
+import "time"
+
+// A budget is how many bytes a second somebody may send, and how many at once. It is
+// above what their rates of requests let them send as requests: who exhausts it sends
+// what never becomes one (frames without a stream, heads that are refused before anybody
+// counts them, a request byte by byte), which is as much work for a server.
+const (
+	strangerBytes, strangerBurst = 1 << 20, 2 << 20
+	callerBytes, callerBurst     = 2 << 20, 5 << 20
+	reporterBytes, reporterBurst = 16 << 20, 32 << 20
+)
+
+// maxWait is the longest that a connection waits for its owner's budget before it is
+// read again, a little at a time.
+const maxWait = time.Second
+
+// budgets are those of a listener.
+type budgets struct {
+	// strangers are by address, callers by who has signed in, reporters by address.
+	strangers, callers, reporters *Rates
+}
+
+func newBudgets() budgets {
+	return budgets{NewRates(strangerBytes, strangerBurst), NewRates(callerBytes, callerBurst), NewRates(reporterBytes, reporterBurst)}
+}
+
+// Reports notes whether what comes on the connection now are a provider's reports, of
+// which there is more than of a stranger's requests.
+func (c *Conn) Reports(are bool) {
+	if c != nil {
+		c.reports.Store(are)
+	}
+}
+
+// Spend takes what the connection has sent, in bytes or what is as much work, off the
+// budget of who called on it last, of its address when nobody has. Where there is none
+// left, the connection is read no further for as long as it takes, at most a second, and
+// then little at once. It is for what is more work than its bytes: these are spent by
+// Read.
+func (c *Conn) Spend(bytes int) {
+	if c == nil || c.trusted || bytes == 0 || c.listener.limits.Unproven == 0 {
+		return
+	}
+	all := &c.listener.budgets
+	now := time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	of, who := all.strangers, c.address
+	switch {
+	case c.last != "":
+		of, who = all.callers, c.last
+	case c.reports.Load():
+		of = all.reporters
+	}
+	wait := of.turns(who, bytes, now, maxWait)
+	if wait == 0 {
+		return
+	}
+	if until := now.Add(wait); until.After(c.pause) {
+		c.pause = until
+	}
+	c.pieces = now.Add(calm)
+}
