@@ -536,12 +536,7 @@ func TestUnreadAnswersOfAnAddress(t *testing.T) {
 	at := net.TCPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.1:1"))
 	lis := fair.Listen(listen(t), fair.Limits{})
 	t.Cleanup(func() { lis.Close() })
-	write(t, dialTCP(t, "http://"+lis.Addr().String()), "x")
-	accepted, err := lis.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, _ := accepted.(*fair.Conn)
+	conn := accepted(t, lis)
 	conn.Prove("jeanne")
 	conn.Prove("paul")
 	var ledgers []*ledger
@@ -851,6 +846,21 @@ func TestAnnouncedBodies(t *testing.T) {
 	}
 }
 
+// accepted is a new connection of a listener, on which something has come.
+func accepted(t *testing.T, lis *fair.Listener) *fair.Conn {
+	t.Helper()
+	write(t, dialTCP(t, "http://"+lis.Addr().String()), "x")
+	conn, err := lis.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fairly, ok := conn.(*fair.Conn)
+	if !ok {
+		t.Fatalf("a connection of %T", conn)
+	}
+	return fairly
+}
+
 // Many people come at once from one address, on a connection each, with tokens that
 // nobody has seen: while these are verified, none takes another's place.
 func TestNewTokensTakeNobodysPlace(t *testing.T) {
@@ -866,17 +876,7 @@ func TestNewTokensTakeNobodysPlace(t *testing.T) {
 	var conns []*fair.Conn
 	var visits []*visit
 	for range many {
-		end, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", lis.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { end.Close() })
-		write(t, end, "x")
-		accepted, err := lis.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		conn, _ := accepted.(*fair.Conn)
+		conn := accepted(t, lis)
 		conns = append(conns, conn)
 		visits = append(visits, d.arrive(t.Context(), conn, "127.0.0.1", "Bearer new"))
 	}
@@ -896,17 +896,7 @@ func TestNewTokensTakeNobodysPlace(t *testing.T) {
 		conn.Close()
 	}
 	for range many {
-		end, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", lis.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { end.Close() })
-		write(t, end, "x")
-		accepted, err := lis.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		conn, _ := accepted.(*fair.Conn)
+		conn := accepted(t, lis)
 		_ = d.arrive(t.Context(), conn, "127.0.0.1", "Bearer forged").identified(t.Context())
 	}
 	if open := lis.Open(); open >= many {
