@@ -35,7 +35,8 @@ func (c *Conn) Reports(are bool) {
 }
 
 // Spend takes what the connection has sent, in bytes or what is as much work, off the
-// budget of who called on it last, of its address when nobody has. Where there is none
+// budget of who calls on it, of its address when nobody has signed in. One on which
+// several people call goes on: what is read late is read late for all of them. Where there is none
 // left, the connection is read no further for as long as it takes, at most a second, and
 // then little at once. It is for what is more work than its bytes: these are spent by
 // Read.
@@ -49,8 +50,10 @@ func (c *Conn) Spend(bytes int) {
 	defer c.mu.Unlock()
 	of, who := all.strangers, c.address
 	switch {
-	case c.last != "":
-		of, who = all.callers, c.last
+	case c.several:
+		return
+	case c.caller != "":
+		of, who = all.callers, c.caller
 	case c.reports.Load():
 		of = all.reporters
 	}

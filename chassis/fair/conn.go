@@ -35,10 +35,9 @@ type Conn struct {
 	reports atomic.Bool
 
 	mu sync.Mutex
-	// caller is who has proved themselves, several that another has as well, last who
-	// has last.
-	caller, last string
-	several      bool
+	// caller is who has proved themselves, several that another has as well.
+	caller  string
+	several bool
 	// pause is until when nothing is read, pieces until when little is at once.
 	pause, pieces time.Time
 }
@@ -63,7 +62,6 @@ func (c *Conn) Prove(caller string) {
 	}
 	c.mu.Lock()
 	known := c.several || c.caller == caller
-	c.last = caller
 	next := place{proven, caller}
 	switch {
 	case known:

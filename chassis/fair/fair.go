@@ -21,8 +21,7 @@
 // A connection belongs to its address until a call on it has proved who is calling
 // ([Conn.Prove]); from then on to that person. One on which several people call is a
 // front end's or a load balancer's: it is shared, belongs to nobody, and what one of
-// them asks too often never slows or ends it. Only who sends more than their rate of
-// requests can be made of slows it, until others have called on it since.
+// them does never slows or ends it.
 //
 // # When it breaks
 //

@@ -778,7 +778,7 @@ func TestBudget(t *testing.T) {
 	}{
 		"a stranger":   {"192.0.2.1", func(*Conn) {}, strangerBytes, strangerBurst},
 		"a caller":     {"192.0.2.1", func(c *Conn) { c.Prove("jeanne") }, callerBytes, callerBurst},
-		"the last":     {"192.0.2.1", func(c *Conn) { c.Prove("paul"); c.Prove("jeanne") }, callerBytes, callerBurst},
+		"several":      {"192.0.2.1", func(c *Conn) { c.Prove("paul"); c.Prove("jeanne") }, 0, 0},
 		"a provider":   {"192.0.2.1", func(c *Conn) { c.Reports(true) }, reporterBytes, reporterBurst},
 		"no longer":    {"192.0.2.1", func(c *Conn) { c.Reports(true); c.Reports(false) }, strangerBytes, strangerBurst},
 		"a proxy":      {"10.0.0.1", func(*Conn) {}, 0, 0},
