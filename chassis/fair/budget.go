@@ -35,11 +35,12 @@ func (c *Conn) Reports(are bool) {
 }
 
 // Spend takes what the connection has sent, in bytes or what is as much work, off the
-// budget of who calls on it, of its address when nobody has signed in. One on which
-// several people call goes on: what is read late is read late for all of them. Where there is none
-// left, the connection is read no further for as long as it takes, at most a second, and
-// then little at once. It is for what is more work than its bytes: these are spent by
-// Read.
+// budget of who calls on it, of its address when nobody has signed in. Where there is
+// none left, the connection is read no further for as long as it takes, at most a second,
+// and then little at once. One on which several people call goes on: what is read late is
+// read late for all of them.
+//
+// Callers use it for what is more work than its bytes, which Read itself spends.
 func (c *Conn) Spend(bytes int) {
 	if c == nil || c.trusted || bytes == 0 || c.listener.limits.Unproven == 0 {
 		return

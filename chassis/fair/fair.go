@@ -7,9 +7,9 @@
 // their address (IPv6: its /64). One caller has a bounded number of connections
 // ([Listener]), calls whose request is still being read ([Queue]), calls under way
 // ([Shares]), calls in a time ([Rates]) and bytes in a time, of what never becomes a call
-// too ([Conn.Spend]). What is over the bound is taken from
-// the caller that is over it and from nobody else. Nothing here does I/O, and the
-// memory of each part is bounded whatever callers do.
+// too ([Conn.Spend]). What is over the bound is taken from the caller that is over it and
+// from nobody else. Nothing here does I/O, and the memory of each part is bounded whatever
+// callers do.
 //
 // # How
 //
@@ -26,7 +26,9 @@
 // # When it breaks
 //
 // People who have not signed in behind one address are one caller: they share its
-// bounds, and one of them can use them up. Trusted proxies ([Listener.Trusted]) are
+// bounds, and one of them can use them up. Connections on which several people call have
+// no bound of bytes: two who sign in on the same ones can send what never becomes a call,
+// and take processor time from the others. Trusted proxies ([Listener.Trusted]) are
 // excepted, so a proxy that is not named is a caller like others. Many addresses at
 // once are many callers: against those only the whole's bound stands
 // ([Limits.Most]). Opening and closing a connection costs the server nearly as much as

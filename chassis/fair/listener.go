@@ -55,8 +55,8 @@ const (
 	keepalive = 15 * time.Second
 )
 
-// Listener bounds the connections of callers, and what comes on them. One too many closes the oldest that
-// the same caller has, rather than the new one.
+// Listener bounds the connections of callers, and what comes on them. One too many
+// closes the oldest that the same caller has, rather than the new one.
 //
 // A connection is handed over only when something has come on it, as all protocols
 // here begin with the caller: one that says nothing, or is closed at once, costs what
@@ -68,8 +68,8 @@ const (
 // most. And where many are too many, the oldest give way one after the other: of one
 // owner, as many in a second as it may have at all. What it has meanwhile is bounded too.
 //
-// What comes on the connections of one owner is read at a rate ([Conn.Spend]): what never
-// becomes a request is counted by nobody else.
+// What comes on the connections of one caller is read at a rate ([Conn.Spend]): what
+// never becomes a request is counted by nobody else.
 type Listener struct {
 	net.Listener
 	limits Limits

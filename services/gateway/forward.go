@@ -98,8 +98,8 @@ func (f *forwarder) arrive(ctx context.Context, info *tap.Info) (context.Context
 		ctx, cancel = f.door.deadline(ctx) // gRPC cancels the parent when the stream ends
 	}
 	if ctx.Err() != nil {
-		_ = v.count(ctx)
-		return ctx, nil // gRPC ends it at once
+		_ = v.count(ctx) // nobody will look at its token
+		return ctx, nil  // gRPC ends it at once
 	}
 	v.begin(cancel)
 	if rt == nil {

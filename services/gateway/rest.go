@@ -252,8 +252,6 @@ func (s *rest) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	secure(a.Header())
-	conn, _ := r.Context().Value(connKey{}).(*fair.Conn)
-	conn.Reports(isWebhook(r.URL.Path))
 	// A provider's report comes from no page, and counts apart.
 	if isWebhook(r.URL.Path) {
 		s.serveWebhook(a, r)
@@ -275,6 +273,7 @@ func (s *rest) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // arrive counts a request before anything is done for it.
 func (s *rest) arrive(r *http.Request) *visit {
 	conn, _ := r.Context().Value(connKey{}).(*fair.Conn)
+	conn.Reports(false)
 	address := s.door.address(r.RemoteAddr, r.Header.Values("X-Forwarded-For"))
 	return s.door.arrive(r.Context(), conn, address, r.Header.Get("Authorization"))
 }

@@ -107,6 +107,7 @@ func (s *rest) serveWebhook(w *answer, r *http.Request) {
 func (h *webhooks) take(w http.ResponseWriter, r *http.Request, provider, address string) error {
 	conn, _ := r.Context().Value(connKey{}).(*fair.Conn)
 	conn.Asked()
+	conn.Reports(true)
 	if wait := h.addresses.Take(address, time.Now()); wait > 0 {
 		conn.Hold(r.Context(), conn.Refused(wait))
 		return limited(wait)
