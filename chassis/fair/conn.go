@@ -38,6 +38,8 @@ type Conn struct {
 	// caller is who has proved themselves, several that another has as well.
 	caller  string
 	several bool
+	// waste is what those several have sent beside their calls.
+	waste waste
 	// pause is until when nothing is read, pieces until when little is at once.
 	pause, pieces time.Time
 }
@@ -208,7 +210,9 @@ func (c *Conn) Read(p []byte) (int, error) {
 		return 1, nil
 	}
 	n, err := c.Conn.Read(p[:c.piece(len(p))])
-	c.Spend(n)
+	if c.budgeted() && n > 0 {
+		c.spend(n, false)
+	}
 	c.mu.Lock()
 	rest := time.Until(c.pause)
 	paused := !c.pause.IsZero()

@@ -20,16 +20,16 @@
 //
 // A connection belongs to its address until a call on it has proved who is calling
 // ([Conn.Prove]); from then on to that person. One on which several people call is a
-// front end's or a load balancer's: it is shared, belongs to nobody, and what one of
-// them does never slows or ends it.
+// front end's or a load balancer's: it is shared, belongs to nobody, and no call that one
+// of them makes slows or ends it.
 //
 // # When it breaks
 //
 // People who have not signed in behind one address are one caller: they share its
-// bounds, and one of them can use them up. Connections on which several people call have
-// no bound of bytes: two who sign in on the same ones can send what never becomes a call,
-// and take processor time from the others. Trusted proxies ([Listener.Trusted]) are
-// excepted, so a proxy that is not named is a caller like others. Many addresses at
+// bounds, and one of them can use them up. A connection on which several people call is
+// read late for all of them when it brings much of which no call comes ([Conn.Spend]):
+// who relays frames as they come lets one hold up the others. Trusted proxies
+// ([Listener.Trusted]) are excepted, so a proxy that is not named is a caller like others. Many addresses at
 // once are many callers: against those only the whole's bound stands
 // ([Limits.Most]). Opening and closing a connection costs the server nearly as much as
 // who does it: an address that has more connections than it may (2,048 without a request,

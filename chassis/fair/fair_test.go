@@ -841,14 +841,6 @@ func TestSpend(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, Limits{Unproven: 8, PerCaller: 8, Shared: 8})
-		took := func(conn *Conn, end net.Conn) time.Duration {
-			go func() { _, _ = end.Write([]byte("x")) }()
-			begun := time.Now()
-			if _, err := conn.Read(make([]byte, 1)); err != nil {
-				t.Fatal(err)
-			}
-			return time.Since(begun)
-		}
 		first, firstEnd := s.arrive("192.0.2.1:1")
 		same, sameEnd := s.arrive("192.0.2.1:2")
 		other, otherEnd := s.arrive("192.0.2.2:1")
@@ -857,18 +849,88 @@ func TestSpend(t *testing.T) {
 		for range 10 {
 			first.Spend(strangerBurst)
 		}
-		if got := took(other, otherEnd) + took(known, knownEnd); got != 0 {
+		if got := taken(t, other, otherEnd) + taken(t, known, knownEnd); got != 0 {
 			t.Errorf("others wait for %s", got)
 		}
 		same.Spend(strangerBytes / 2)
-		if got := took(same, sameEnd).Round(time.Millisecond); got != maxWait/2 {
+		if got := taken(t, same, sameEnd).Round(time.Millisecond); got != maxWait/2 {
 			t.Errorf("on another connection, the address waits for %s, want half a second", got)
 		}
-		if got := took(first, firstEnd).Round(time.Millisecond); got != maxWait/2 {
+		if got := taken(t, first, firstEnd).Round(time.Millisecond); got != maxWait/2 {
 			t.Errorf("who has spent ten times their budget waits for %s more, want half a second", got)
 		}
 		var none *Conn
 		none.Spend(1)
 		none.Reports(true)
 	})
+}
+
+// A connection of several people is read late for work of which no call comes, and for
+// nothing else.
+func TestSpendOfSeveral(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, Limits{Unproven: 8, PerCaller: 8, Shared: 8, Trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
+		several := func(address string) (*Conn, net.Conn) {
+			conn, end := s.arrive(address)
+			conn.Prove("jeanne")
+			conn.Prove("paul")
+			return conn, end
+		}
+		const call = 10 << 10
+		relay, relayEnd := several("192.0.2.1:1")
+		for range 10_000 {
+			// As many heads as there may be calls, and then these are counted.
+			for range 100 {
+				relay.Spend(call)
+			}
+			for range 100 {
+				relay.Counted(call)
+			}
+		}
+		if got := taken(t, relay, relayEnd); got != 0 {
+			t.Errorf("who relays a million calls waits for %s", got)
+		}
+		// Calls account for what has come, not for what comes later.
+		relay.Spend(wasteBurst)
+		if got := taken(t, relay, relayEnd); got != 0 {
+			t.Errorf("who has spent no more than may be at once waits for %s", got)
+		}
+		relay.Spend(wasteRate / 2)
+		if got := taken(t, relay, relayEnd).Round(time.Millisecond); got != time.Second/2 {
+			t.Errorf("who spends half a second's more waits for %s", got)
+		}
+		for range 100 {
+			relay.Spend(wasteBurst)
+		}
+		if got := taken(t, relay, relayEnd).Round(time.Millisecond); got != maxWait {
+			t.Errorf("who has spent a hundred times as much waits for %s, want a second", got)
+		}
+		if got := taken(t, relay, relayEnd); got != 0 {
+			t.Errorf("and then for %s more", got)
+		}
+		if relay.piece(1<<10) != pieceBytes {
+			t.Error("much is read at once of who wastes")
+		}
+		for name, address := range map[string]string{"another of the same address": "192.0.2.1:2", "a trusted proxy": "10.0.0.1:1"} {
+			other, otherEnd := several(address)
+			if name == "a trusted proxy" {
+				other.Spend(100 * wasteBurst)
+			}
+			if got := taken(t, other, otherEnd); got != 0 {
+				t.Errorf("%s waits for %s", name, got)
+			}
+		}
+	})
+}
+
+// taken is how long it takes to read what has come.
+func taken(t *testing.T, conn *Conn, end net.Conn) time.Duration {
+	t.Helper()
+	go func() { _, _ = end.Write([]byte("x")) }()
+	begun := time.Now()
+	if _, err := conn.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	return time.Since(begun)
 }

@@ -466,12 +466,12 @@ func (c *rawConn) settings(list ...http2.Setting) {
 }
 
 // call sends a call for the first audience.
-func (c *rawConn) call(method string) (stream uint32) {
+func (c *rawConn) call(method string, more ...[2]string) (stream uint32) {
 	c.t.Helper()
 	c.head.Reset()
-	for _, field := range [][2]string{
+	for _, field := range append([][2]string{
 		{":method", "POST"}, {":scheme", "http"}, {":path", method}, {":authority", "x"}, {"content-type", "application/grpc"}, {"te", "trailers"},
-	} {
+	}, more...) {
 		_ = c.hpack.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]}) // to memory
 	}
 	stream = c.next
@@ -651,7 +651,7 @@ func TestWorkOfFrames(t *testing.T) {
 }
 
 // What never becomes a request is taken at a rate: no more of it is read than its caller
-// has a budget for.
+// has a budget for, or a connection on which several people call.
 func TestFloodsWithoutRequests(t *testing.T) {
 	t.Parallel()
 	junk := func(frame func(*http2.Framer)) []byte {
@@ -670,33 +670,46 @@ func TestFloodsWithoutRequests(t *testing.T) {
 		"empty DATA":    {junk(func(f *http2.Framer) { _ = f.WriteData(1, false, nil) }), 9, crumbWork},
 		"unknown kinds": {junk(func(f *http2.Framer) { _ = f.WriteRawFrame(99, 0, 0, nil) }), 9, frameWork},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := start(t, func(cfg *Config) { cfg.ConnectionsPerAddress = 64 })
-			answered(t, s)
-			attacker := dialRaw(t, s.grpc.Target(), 65535)
-			attacker.call(getTaxonomy)
-			attacker.refused()
-			if tcp, ok := attacker.conn.(*net.TCPConn); ok {
-				_ = tcp.SetWriteBuffer(16 << 10)
-			}
-			go func() { _, _ = io.Copy(io.Discard, attacker.conn) }()
-			_ = attacker.conn.SetWriteDeadline(time.Now().Add(2 * time.Second))
-			sent := 0
-			for {
-				n, err := attacker.conn.Write(row.frames)
-				sent += n
-				if err != nil {
-					break
+		// A stranger's budget at once and for two seconds and some, and what the
+		// connection of several may.
+		for of, budget := range map[string]int{"a stranger's": 6 << 20, "several people's": 5 << 20} {
+			t.Run(of+" "+name, func(t *testing.T) {
+				t.Parallel()
+				s := start(t, func(cfg *Config) { cfg.ConnectionsPerAddress = 64 })
+				answered(t, s)
+				attacker := dialRaw(t, s.grpc.Target(), 65535)
+				if of == "a stranger's" {
+					attacker.call(getTaxonomy)
+				} else {
+					for _, who := range []string{"member", "agent"} {
+						// A token that has been seen is counted as it is read.
+						if _, err := taxonomypb.NewTaxonomyServiceClient(s.grpc).GetTaxonomy(s.as(t, who), &taxonomypb.GetTaxonomyRequest{Audience: 1}); err != nil {
+							t.Fatal(err)
+						}
+						attacker.call(getTaxonomy, [2]string{"authorization", "Bearer " + s.tokens[who]})
+					}
 				}
-			}
-			// A stranger's budget at once and for two seconds and some, and what lies
-			// between the two ends.
-			if most := (6<<20)/(row.length+row.work)*row.length + 512<<10; sent > most {
-				t.Errorf("%d bytes were taken in two seconds, want at most %d", sent, most)
-			}
-			answered(t, s)
-		})
+				attacker.refused()
+				if tcp, ok := attacker.conn.(*net.TCPConn); ok {
+					_ = tcp.SetWriteBuffer(16 << 10)
+				}
+				go func() { _, _ = io.Copy(io.Discard, attacker.conn) }()
+				_ = attacker.conn.SetWriteDeadline(time.Now().Add(2 * time.Second))
+				sent := 0
+				for {
+					n, err := attacker.conn.Write(row.frames)
+					sent += n
+					if err != nil {
+						break
+					}
+				}
+				// And what lies between the two ends.
+				if most := budget/(row.length+row.work)*row.length + 512<<10; sent > most {
+					t.Errorf("%d bytes were taken in two seconds, want at most %d", sent, most)
+				}
+				answered(t, s)
+			})
+		}
 	}
 }
 

@@ -69,6 +69,11 @@ const (
 	headWork  = 2 << 10
 	crumbWork = 4 << 10
 	crumb     = 128
+
+	// callWork is what a call accounts for on a connection of several people: its head,
+	// the crumbs that some clients make of a message's own head and of its end, and what
+	// they say about its answer.
+	callWork = headWork + 2*crumbWork + 8*frameWork
 )
 
 func (f frameInfo) work() int {

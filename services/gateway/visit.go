@@ -70,6 +70,7 @@ func (v *visit) count(ctx context.Context) error {
 		v.conn.Asked()
 		wait = v.door.addresses.Take(v.address, time.Now())
 	}
+	v.conn.Counted(callWork)
 	if wait == 0 {
 		return nil
 	}
