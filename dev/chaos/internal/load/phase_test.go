@@ -1,6 +1,7 @@
 package load
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -26,5 +27,25 @@ func TestSummary(t *testing.T) {
 	none.note("watch", 0, errors.New("cut"))
 	if s := none.Summary(); s.Calls != 0 || s.Failed != 1 || s.Reason != "watch: cut" {
 		t.Errorf("%+v", s)
+	}
+}
+
+// A stream that a server ends because its time is up has not failed, though the caller's
+// own clock says so a moment later.
+func TestOver(t *testing.T) {
+	t.Parallel()
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	passed, cancelPassed := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
+	defer cancelPassed()
+	coming, cancelComing := context.WithTimeout(t.Context(), time.Hour)
+	defer cancelComing()
+	for name, row := range map[string]struct {
+		ctx  context.Context
+		over bool
+	}{"without an end": {t.Context(), false}, "cancelled": {cancelled, true}, "its time has passed": {passed, true}, "its time is to come": {coming, false}} {
+		if got := over(row.ctx); got != row.over {
+			t.Errorf("%s: %t", name, got)
+		}
 	}
 }

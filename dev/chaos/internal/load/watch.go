@@ -86,7 +86,7 @@ func (w *Watches) keep(ctx context.Context, persona string, listen func(context.
 		w.Opened.Add(1)
 		err := listen(ctx, persona)
 		w.lived.Add(int64(time.Since(begun)))
-		if ctx.Err() != nil {
+		if over(ctx) {
 			return
 		}
 		if took := time.Since(begun); err == nil && took < w.least {
@@ -123,6 +123,13 @@ func (w *Watches) agent(ctx context.Context, persona string) error {
 		return err
 	}
 	return drain(stream.Recv)
+}
+
+// over reports whether ctx is done, or is about to be: a server that was told the
+// deadline may end a stream for it first.
+func over(ctx context.Context) bool {
+	deadline, has := ctx.Deadline()
+	return ctx.Err() != nil || has && !time.Now().Before(deadline)
 }
 
 // drain receives until the end; a clean one is none.
