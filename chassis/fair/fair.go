@@ -28,14 +28,14 @@
 // People who have not signed in behind one address are one caller: they share its
 // bounds, and one of them can use them up. A connection on which several people call is
 // read late for all of them when it brings much of which no call comes ([Conn.Spend]):
-// who relays frames as they come lets one hold up the others. Trusted proxies
-// ([Listener.Trusted]) are excepted, so a proxy that is not named is a caller like others. Many addresses at
-// once are many callers: against those only the whole's bound stands
-// ([Limits.Most]). Opening and closing a connection costs the server nearly as much as
-// who does it: an address that has more connections than it may (2,048 without a request,
-// by default) and opens each again as soon as it is cut takes processor time from the
-// others, though none of their calls fails. What bounds that is in front of the process: a
-// load balancer or a packet filter that limits new connections by address.
+// who relays frames as they come lets one hold up the others. Its bytes as such have no
+// bound. Trusted proxies ([Limits.Trusted]) are excepted, so a proxy that is not named
+// is a caller like others. Many addresses at once are many callers: against those only the
+// whole's bound stands ([Limits.Most]). Opening and closing a connection costs the server
+// nearly as much as who does it: an address that has more connections than it may (2,048
+// without a request, by default) and opens each again as soon as it is cut takes processor
+// time from the others, though none of their calls fails. What bounds that is in front of
+// the process: a load balancer or a packet filter that limits new connections by address.
 package fair
 
 import (
