@@ -23,9 +23,18 @@ type Process struct {
 	// it is no longer ready, so that load balancers turn away first. 5s suits
 	// Kubernetes; 0 when nothing balances.
 	DrainDelay time.Duration `env:"DRAIN_DELAY" envDefault:"0s"`
-	// DrainTimeout bounds the wait for calls under way after SIGTERM.
+	// DrainTimeout bounds the wait for calls under way after SIGTERM. Some seconds later
+	// the process ends whatever it still waits for.
 	DrainTimeout time.Duration `env:"DRAIN_TIMEOUT" envDefault:"20s"`
 }
+
+// overtime is how long after its drain should have ended a process that has not is ended.
+const overtime = 4 * time.Second
+
+// Patience is how long after a signal the process ends, whatever hangs: a database or a
+// broker that is silent, a call that ignores its deadline. What was answered is safe by
+// then as it is when a process is killed.
+func (p Process) Patience() time.Duration { return p.DrainDelay + p.DrainTimeout + overtime }
 
 // ground is read before any service's own configuration.
 type ground struct {
@@ -87,8 +96,19 @@ func runProcess[C any](name string, level slog.Level, cfg C, run func(context.Co
 		return err
 	}
 	slog.Info("starting", "version", Version())
+	if p, ok := any(cfg).(interface{ Patience() time.Duration }); ok {
+		context.AfterFunc(ctx, func() { endAfter(p.Patience()) })
+	}
 	runErr := UnlessStopped(ctx, run(ctx, cfg))
 	return errors.Join(runErr, flush(ctx))
+}
+
+// endAfter ends the process with status 1 if it has not ended by then.
+func endAfter(patience time.Duration) {
+	time.AfterFunc(patience, func() {
+		slog.Error("stopping has taken too long: something does not answer and ignores its deadline; ending without it", "after", patience.String())
+		os.Exit(1)
+	})
 }
 
 // UnlessStopped returns err, or nil where ctx has been cancelled and err only says

@@ -1,5 +1,5 @@
 // Package cli is the messagerie command: how the system is, what an operator does
-// about dead letters, and what an agent may know of a conversation's notifications. It talks to the
+// about dead letters and refused events, and what an agent may know of a conversation's notifications. It talks to the
 // gateway alone, with the caller's own token, and holds no rule: what is allowed
 // and what an argument may be, the services say.
 package cli
@@ -39,6 +39,11 @@ type commands struct {
 		Replay replayLetters `cmd:"" help:"Have dead letters tried again. What a provider accepted is never sent again."`
 		Drop   dropLetter    `cmd:"" help:"Take a dead letter off the list for good."`
 	} `cmd:"" help:"Notifications that reached nobody, and events that could not be read (role operator)."`
+	Outbox struct {
+		List    listRefused    `cmd:"" help:"List the events that the broker refuses, oldest first."`
+		Requeue requeueRefused `cmd:"" help:"Have them tried again at once. Not needed once the cause is gone, but sooner."`
+		Drop    dropRefused    `cmd:"" help:"Give up publishing one. The event log keeps it."`
+	} `cmd:"" help:"Events that the broker refuses while it takes others (role operator)."`
 	Delivery struct {
 		List listDeliveries `cmd:"" help:"List the notifications about a conversation, oldest first."`
 	} `cmd:"" help:"What became of notifications (role agent)."`

@@ -25,6 +25,7 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
 )
 
@@ -56,6 +57,7 @@ func serve(t *testing.T) *gateway {
 		return next(ctx, req)
 	}))
 	notifierpb.RegisterNotifierServiceServer(server, g)
+	messagingpb.RegisterOperatorServiceServer(server, outbox{letters: g.letters})
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(lis) }()
 	t.Cleanup(func() {
@@ -99,6 +101,34 @@ func (g *gateway) DropDeadLetter(context.Context, *notifierpb.DropDeadLetterRequ
 	return &notifierpb.DropDeadLetterResponse{}, nil
 }
 
+// outbox has as many refused events as there are dead letters.
+type outbox struct {
+	messagingpb.UnimplementedOperatorServiceServer
+	letters int
+}
+
+func (o outbox) ListRefusedEvents(_ context.Context, req *messagingpb.ListRefusedEventsRequest) (*messagingpb.ListRefusedEventsResponse, error) {
+	resp := &messagingpb.ListRefusedEventsResponse{}
+	for i := range min(o.letters, int(req.GetPageSize())) {
+		event := &messagingpb.RefusedEvent{
+			Id: fmt.Sprint("id-", i), Type: "reply-posted", Caisse: "armorique", ConversationId: "c", CreateTime: ended, Reason: "DENIED", Tries: 8, TryTime: ended,
+		}
+		if i == 0 {
+			event.SetAsideTime = ended
+		}
+		resp.Events = append(resp.Events, event)
+	}
+	return resp, nil
+}
+
+func (outbox) RequeueRefusedEvents(context.Context, *messagingpb.RequeueRefusedEventsRequest) (*messagingpb.RequeueRefusedEventsResponse, error) {
+	return &messagingpb.RequeueRefusedEventsResponse{Requeued: 2}, nil
+}
+
+func (outbox) DropRefusedEvent(context.Context, *messagingpb.DropRefusedEventRequest) (*messagingpb.DropRefusedEventResponse, error) {
+	return &messagingpb.DropRefusedEventResponse{}, nil
+}
+
 func (g *gateway) ListDeliveriesForAgent(context.Context, *notifierpb.ListDeliveriesForAgentRequest) (*notifierpb.ListDeliveriesForAgentResponse, error) {
 	return &notifierpb.ListDeliveriesForAgentResponse{Deliveries: []*notifierpb.Delivery{
 		{Channel: notifierpb.Channel_EMAIL, Purpose: notifierpb.Purpose_ACKNOWLEDGEMENT, State: notifierpb.DeliveryState_DELIVERED, UpdateTime: ended},
@@ -128,6 +158,12 @@ id-2.EMAIL  2026-11-23 09:30:00Z  refused  HTTP_400          sendgrid  1      re
 		{"deadletter replay id-0.EMAIL id-2.EMAIL", "2 dead letters are tried again\n"},
 		{"deadletter replay --all --dry-run", "2 dead letters would be tried again\n"},
 		{"deadletter drop id-0.EMAIL --note=gone", "id-0.EMAIL is off the list\n"},
+		{"outbox list --limit=2", `ID    HAPPENED              REASON  TRIES  TRIED                 SET ASIDE             EVENT         CAISSE     CONVERSATION
+id-0  2026-11-23 09:30:00Z  DENIED  8      2026-11-23 09:30:00Z  2026-11-23 09:30:00Z  reply-posted  armorique  c
+id-1  2026-11-23 09:30:00Z  DENIED  8      2026-11-23 09:30:00Z  -                     reply-posted  armorique  c
+`},
+		{"outbox requeue --all", "2 events are tried again\n"},
+		{"outbox drop id-0", "id-0 is published no more; the event log keeps it\n"},
 		{"delivery list c", `CHANNEL  ABOUT            STATE       REASON    SINCE
 email    acknowledgement  delivered   -         2026-11-23 09:30:00Z
 sms      acknowledgement  suppressed  NO_PHONE  2026-11-23 09:30:00Z
@@ -173,6 +209,10 @@ func TestRequests(t *testing.T) {
 			Filter: &notifierpb.DeadLetterFilter{Channel: notifierpb.Channel_EMAIL, EndedBefore: since},
 		},
 		"deadletter drop a.SMS --note=gone": &notifierpb.DropDeadLetterRequest{Id: "a.SMS", Note: "gone"},
+		"outbox list --limit=7":             &messagingpb.ListRefusedEventsRequest{PageSize: 7},
+		"outbox requeue a b":                &messagingpb.RequeueRefusedEventsRequest{Ids: []string{"a", "b"}},
+		"outbox requeue --all":              &messagingpb.RequeueRefusedEventsRequest{All: true},
+		"outbox drop a":                     &messagingpb.DropRefusedEventRequest{Id: "a"},
 		"delivery list c":                   &notifierpb.ListDeliveriesForAgentRequest{ConversationId: "c"},
 	}
 	for args, want := range rows {
@@ -246,6 +286,10 @@ func TestUsage(t *testing.T) {
 		"deadletter drop --note=n":                        "<id>",
 		"deadletter list --limit=0":                       "--limit",
 		"deadletter list --channel=fax":                   "--channel",
+		"outbox requeue":                                  "--all",
+		"outbox requeue a --all":                          "--all",
+		"outbox list --limit=0":                           "--limit",
+		"outbox drop":                                     "<id>",
 		"deadletter replay --since=yesterday":             "--since",
 		"nothing":                                         "nothing",
 		"--gateway=example.org:443 deadletter list":       "--tls",

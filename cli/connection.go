@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
 )
 
@@ -40,11 +41,12 @@ type connection struct {
 
 // session is one run of a command.
 type session struct {
-	ctx      context.Context //nolint:containedctx // of the one command that runs
-	out      io.Writer
-	json     bool
-	conn     *grpc.ClientConn
-	notifier notifierpb.NotifierServiceClient
+	ctx       context.Context //nolint:containedctx // of the one command that runs
+	out       io.Writer
+	json      bool
+	conn      *grpc.ClientConn
+	notifier  notifierpb.NotifierServiceClient
+	messaging messagingpb.OperatorServiceClient
 }
 
 // open connects. It does not call anybody yet, but for a machine's token.
@@ -65,6 +67,7 @@ func (c connection) open(s *session) error {
 		return fmt.Errorf("connecting to %s: %w", c.Gateway, err)
 	}
 	s.notifier = notifierpb.NewNotifierServiceClient(s.conn)
+	s.messaging = messagingpb.NewOperatorServiceClient(s.conn)
 	return nil
 }
 

@@ -197,7 +197,7 @@ func (p *part) build(version string, schema int64) {
 }
 
 func askMessaging(ctx context.Context, s *session, p *part) error {
-	got, err := messagingpb.NewOperatorServiceClient(s.conn).GetStatus(ctx, &messagingpb.GetStatusRequest{})
+	got, err := s.messaging.GetStatus(ctx, &messagingpb.GetStatusRequest{})
 	if err != nil {
 		return err
 	}
@@ -205,6 +205,9 @@ func askMessaging(ctx context.Context, s *session, p *part) error {
 	p.add("agents", worse(got.GetOldestUnansweredAge().AsDuration() > queueOld, watch), "queue-old", "%d wait, oldest without reply %s", got.GetWaitingConversations(), age(got.GetOldestUnansweredAge()))
 	p.add("submissions", ok, "", "%d in 5 min, %d in 1 h; newest event %s", got.GetSubmissionsFiveMinutes(), got.GetSubmissionsHour(), age(got.GetNewestEventAge()))
 	p.add("outbox", worse(got.GetOutboxAge().AsDuration() > outboxOld, bad), "outbox-old", "%d events, oldest %s", got.GetOutboxEvents(), age(got.GetOutboxAge()))
+	if n := got.GetSetAsideEvents(); n > 0 {
+		p.add("set aside", watch, "outbox-set-aside", "%d events that the broker refuses", n)
+	}
 	p.broker(got.GetBrokerReachable())
 	return nil
 }

@@ -148,6 +148,7 @@ func TestStatus_Thresholds(t *testing.T) {
 		want   string // part of the output; empty: no runbook is named
 	}{
 		"outbox at a minute": {func(s *system) { s.messaging.OutboxAge = durationpb.New(time.Minute) }, 0, ""},
+		"events set aside":   {func(s *system) { s.messaging.SetAsideEvents = 3 }, 0, "set aside     WATCH 3 events that the broker refuses\n                       docs/runbooks/outbox-set-aside.md"},
 		"outbox old": {func(s *system) {
 			s.messaging.OutboxAge = durationpb.New(61 * time.Second)
 			s.messaging.OutboxEvents = 812

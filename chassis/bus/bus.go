@@ -22,7 +22,7 @@
 // set aside by the handler, who has a database, not forgotten by the broker.
 //
 // Stream and consumer are made by whoever needs them and made again whenever they
-// are found missing.
+// are found missing. A stream that exists stays as its operator has set it.
 //
 // # When it breaks
 //
@@ -65,14 +65,6 @@ type Config struct {
 	MaxBytes int64 `env:"MAX_BYTES" envDefault:"4294967296"`
 }
 
-// Stream is what the stream holds and for how long.
-type Stream struct {
-	Name            string
-	Subjects        []string
-	MaxAge          time.Duration
-	DuplicateWindow time.Duration
-}
-
 const (
 	// apiTimeout bounds one call about a stream or a consumer.
 	apiTimeout = 3 * time.Second
@@ -90,9 +82,12 @@ type Bus struct {
 	conn   *nats.Conn
 	js     jetstream.JetStream
 
-	// ensuring serialises the making of the stream.
+	// ensuring serialises the making of the stream; told is what was said of one that is
+	// there.
 	ensuring sync.Mutex
+	told     string
 
+	denied   denials
 	measured metric.Registration
 }
 
@@ -100,6 +95,7 @@ type Bus struct {
 // connection is made in the background, for as long as it takes, and again
 // whenever it is lost. Meanwhile Publish fails and Consume waits.
 func Connect(name string, cfg Config, stream Stream) (*Bus, error) {
+	b := &Bus{cfg: cfg, stream: stream}
 	opts := []nats.Option{
 		nats.Name(name),
 		nats.RetryOnFailedConnect(true),
@@ -121,7 +117,11 @@ func Connect(name string, cfg Config, stream Stream) (*Bus, error) {
 			}
 		}),
 		nats.ReconnectHandler(func(*nats.Conn) { slog.Info("broker connected again") }),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { slog.Warn("broker", "error", err) }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			if !b.denied.learn(err) { // which Publish reports
+				slog.Warn("broker", "error", err)
+			}
+		}),
 	}
 	if cfg.CredsPath != "" {
 		opts = append(opts, nats.UserCredentials(cfg.CredsPath))
@@ -149,7 +149,8 @@ func Connect(name string, cfg Config, stream Stream) (*Bus, error) {
 		conn.Close()
 		return nil, err
 	}
-	return &Bus{cfg: cfg, stream: stream, conn: conn, js: js, measured: measured}, nil
+	b.conn, b.js, b.measured = conn, js, measured
+	return b, nil
 }
 
 // Close ends the connection at once. Publish and Consume must have returned.
@@ -191,36 +192,6 @@ func (b *Bus) Ready(ctx context.Context) error {
 	defer cancel()
 	if err := b.conn.FlushWithContext(ctx); err != nil {
 		return fmt.Errorf("asking the broker: %w", err)
-	}
-	return nil
-}
-
-// Settings are what EnsureStream asks the broker for.
-func (s Stream) Settings(cfg Config) jetstream.StreamConfig {
-	return jetstream.StreamConfig{
-		Name:       s.Name,
-		Subjects:   s.Subjects,
-		Retention:  jetstream.LimitsPolicy,
-		Discard:    jetstream.DiscardNew,
-		Storage:    jetstream.FileStorage,
-		MaxAge:     s.MaxAge,
-		MaxBytes:   cfg.MaxBytes,
-		Duplicates: s.DuplicateWindow,
-		Replicas:   cfg.Replicas,
-		// Events are deleted by age alone, not by a client that may.
-		DenyDelete:         true,
-		DenyPurge:          true,
-		AllowAtomicPublish: true,
-	}
-}
-
-// EnsureStream makes the stream, or brings its settings up to date.
-func (b *Bus) EnsureStream(ctx context.Context) error {
-	b.ensuring.Lock()
-	defer b.ensuring.Unlock()
-	_, err := b.js.CreateOrUpdateStream(ctx, b.stream.Settings(b.cfg))
-	if err != nil {
-		return fmt.Errorf("making stream %s: %w", b.stream.Name, err)
 	}
 	return nil
 }

@@ -36,7 +36,8 @@ const (
 // that this is not known; publishing such an event again is always right.
 //
 // The acknowledgements are awaited together, until ctx is done, and for ten
-// seconds at most. A stream found missing is made, and the events published
+// seconds at most; where some have come, for a second after the last one. [Refusal]
+// says what an error is about. A stream found missing is made, and the events published
 // again. There is no order among the events of one call.
 func (b *Bus) Publish(ctx context.Context, events []Event) []error {
 	errs := make([]error, 0, len(events))
@@ -53,7 +54,7 @@ func (b *Bus) publishChunk(ctx context.Context, events []Event) []error {
 		msgs[i], spans[i] = event.msg(spanCtx), span
 	}
 	errs := make([]error, len(events))
-	if len(events) < batchFrom || b.publishBatch(ctx, msgs) != nil {
+	if len(events) < batchFrom || b.denied.any(msgs) || b.publishBatch(ctx, msgs) != nil {
 		errs = b.publishSingly(ctx, msgs)
 	}
 	for i, span := range spans {
@@ -78,6 +79,7 @@ func (b *Bus) publishBatch(ctx context.Context, msgs []*nats.Msg) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
 	defer cancel()
+	defer b.denied.heed(msgs, cancel)() // the broker does not answer it
 	// The library writes its headers into the messages. It gets copies: a message
 	// with a stray batch header would not be stored singly.
 	batch := make([]*nats.Msg, len(msgs))
@@ -105,7 +107,13 @@ func (b *Bus) publishSingly(ctx context.Context, msgs []*nats.Msg) []error {
 			missing, again = append(missing, i), append(again, msgs[i])
 		}
 	}
-	if len(missing) == 0 || b.EnsureStream(ctx) != nil {
+	if len(missing) == 0 {
+		return errs
+	}
+	if err := b.EnsureStream(ctx); err != nil {
+		for _, i := range missing {
+			errs[i] = fmt.Errorf("%w: %w", errs[i], err)
+		}
 		return errs
 	}
 	for j, err := range b.publishOnce(ctx, again) {
@@ -117,26 +125,77 @@ func (b *Bus) publishSingly(ctx context.Context, msgs []*nats.Msg) []error {
 func (b *Bus) publishOnce(ctx context.Context, msgs []*nats.Msg) []error {
 	errs := make([]error, len(msgs))
 	acks := make([]jetstream.PubAckFuture, len(msgs))
+	b.denied.forget(msgs)
 	for i, msg := range msgs {
 		// The library need not wait for a stream by itself: the caller makes it.
 		acks[i], errs[i] = b.js.PublishMsgAsync(msg, jetstream.WithRetryAttempts(0))
 	}
-	for i, ack := range acks {
-		if errs[i] == nil {
-			errs[i] = await(ctx, ack)
-		}
-	}
+	b.await(ctx, msgs, acks, errs)
 	return errs
 }
 
-func await(ctx context.Context, ack jetstream.PubAckFuture) error {
-	select {
-	case <-ack.Ok():
-		return nil
-	case err := <-ack.Err():
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("no acknowledgement: %w", ctx.Err())
+const (
+	// stragglerWait is how long nothing may be acknowledged, after something was, before
+	// the rest of a set passes for refused.
+	stragglerWait = time.Second
+	// lookEvery is how soon what is behind an acknowledgement that does not come is seen.
+	lookEvery = 20 * time.Millisecond
+)
+
+// await waits for the acknowledgements of events that have no error yet, and gives those
+// that get none one.
+func (b *Bus) await(ctx context.Context, msgs []*nats.Msg, acks []jetstream.PubAckFuture, errs []error) {
+	var open []int
+	for i := range acks {
+		if errs[i] == nil {
+			open = append(open, i)
+		}
+	}
+	connections := b.conn.Stats().Reconnects
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	var last time.Time // of an acknowledgement
+	for len(open) > 0 {
+		// Mostly they come in their order.
+		select {
+		case <-acks[open[0]].Ok():
+			last, open = time.Now(), open[1:]
+			continue
+		case errs[open[0]] = <-acks[open[0]].Err():
+			open = open[1:]
+			continue
+		case <-ctx.Done():
+		case <-look.C:
+		}
+		open = slices.DeleteFunc(open, func(i int) bool {
+			select {
+			case <-acks[i].Ok():
+				last = time.Now()
+				return true
+			case errs[i] = <-acks[i].Err():
+				return true
+			default:
+				if b.denied.has(msgs[i].Subject) {
+					errs[i] = errDenied
+				}
+				return errs[i] != nil
+			}
+		})
+		var fault error
+		switch {
+		case ctx.Err() != nil:
+			fault = fmt.Errorf("%w: %w", errNoAck, ctx.Err())
+		case last.IsZero() || time.Since(last) < stragglerWait:
+			continue
+		case !b.conn.IsConnected() || b.conn.Stats().Reconnects != connections:
+			fault = nats.ErrDisconnected
+		default:
+			fault = fmt.Errorf("%w, though others have one", errNoAck)
+		}
+		for _, i := range open {
+			errs[i] = fault
+		}
+		return
 	}
 }
 

@@ -1,5 +1,21 @@
 // Package postgres opens pools and keeps schemas up to date.
 //
+// # Fail-overs and silent ends
+//
+// A pool that writes takes no connection to a server that can only be read, whatever
+// address it was reached by, and lets all of them go as soon as one turns out to be to
+// such a server: after a fail-over, the first statement that reaches the new primary
+// works. [Writable] is what readiness asks. A connection whose other end has vanished
+// without a word is noticed within ten seconds by the kernel, within two when it was
+// idle and is to be used, and in use by whoever's deadline passes: statements of
+// callers and of loops all have one. A pool that only reads (Reports) takes any server.
+//
+// When it breaks: what a primary committed and had not sent to the standby that is
+// promoted is lost, unless it commits synchronously. A statement under way when its
+// connection goes may have been done.
+//
+// # Sessions
+//
 // Every connection works in UTC, gives up a statement after 30 seconds, and is
 // cut by the server when it leaves a transaction open for ten: one stalled
 // process must not hold locks, or hold back the vacuum of the others. Times come
@@ -10,7 +26,8 @@
 //
 // The limits are session parameters of the connection's start. A pooler in
 // between must let them pass (PgBouncer: ignore_startup_parameters), and then they
-// must be set on the role instead; those of Reports on a role for them.
+// must be set on the role instead; those of Reports on a role for them. It must pool
+// sessions, as the lock of migrations is a session's.
 package postgres
 
 import (
@@ -69,6 +86,7 @@ func Reports(connections int, timeout time.Duration) Option {
 	return func(cfg *pgxpool.Config) {
 		cfg.MaxConns = int32(connections) //nolint:gosec // a setting of at most some hundred
 		cfg.MinConns, cfg.MinIdleConns = 0, 0
+		cfg.ConnConfig.ValidateConnect = nil // any server can be read
 		for name, value := range map[string]string{
 			"default_transaction_read_only":   "on",
 			"statement_timeout":               strconv.FormatInt(timeout.Milliseconds(), 10),
@@ -88,7 +106,10 @@ func Open(ctx context.Context, url string, options ...Option) (*pgxpool.Pool, er
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		// The parser's error may quote the URL, password and all.
-		return nil, errors.New("reading the database URL: give postgres://user:password@host/database or key=value pairs")
+		return nil, fmt.Errorf("the database URL %w", errURL)
+	}
+	if err := checkMode(cfg.ConnConfig); err != nil {
+		return nil, fmt.Errorf("the database URL: %w", err)
 	}
 	given := cfg.ConnConfig.RuntimeParams
 	for name, value := range sessionSettings {
@@ -102,12 +123,16 @@ func Open(ctx context.Context, url string, options ...Option) (*pgxpool.Pool, er
 	for _, option := range options {
 		option(cfg)
 	}
+	link(cfg.ConnConfig)
+	all := &connections{}
+	all.watch(cfg)
 	cfg.AfterConnect = timesInUTC
 	cfg.ConnConfig.Tracer = otelpgx.NewTracer(otelpgx.WithDisableAcquireTracer())
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("opening the database: %w", err)
 	}
+	all.pool.Store(pool)
 	if err := wait(ctx, pool.Ping); err != nil {
 		pool.Close()
 		return nil, fmt.Errorf("reaching database %s at %s: %w", cfg.ConnConfig.Database, cfg.ConnConfig.Host, err)
@@ -190,8 +215,8 @@ func attempt(ctx context.Context, try func(context.Context) error) error {
 	return try(ctx)
 }
 
-// permanent tells a refusal (password, no such database) from a server that is
-// not up yet.
+// permanent tells a refusal at the start (password, no such database) from a server
+// that is not up yet.
 func permanent(err error) bool {
 	var fault interface{ SQLState() string }
 	if !errors.As(err, &fault) || len(fault.SQLState()) < 2 {
@@ -206,8 +231,9 @@ func permanent(err error) bool {
 func Migrate(ctx context.Context, url string, migrations fs.FS) error {
 	cfg, err := pgx.ParseConfig(url)
 	if err != nil {
-		return errors.New("reading the database URL: give postgres://user:password@host/database or key=value pairs")
+		return fmt.Errorf("the database URL %w", errURL)
 	}
+	link(cfg)
 	db := stdlib.OpenDB(*cfg)
 	defer db.Close()
 	if err := wait(ctx, db.PingContext); err != nil {

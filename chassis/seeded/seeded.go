@@ -43,10 +43,21 @@ const (
 	// UnknownIsNotSent: a call whose end is not known is repeated as if it had
 	// certainly not been taken.
 	UnknownIsNotSent Bug = "unknown-is-not-sent"
+	// FormerPrimary: connections to a primary that has become a standby are kept.
+	FormerPrimary Bug = "former-primary"
+	// WaitsForEver: the relay waits for the database as long as it takes.
+	WaitsForEver Bug = "waits-for-ever"
+	// RefusedIsDropped: the relay forgets an event that the broker refuses while it takes
+	// others.
+	RefusedIsDropped Bug = "refused-is-dropped"
+	// MarkNeverGoesBack: up to where the ledger is complete is believed although it is
+	// still to come.
+	MarkNeverGoesBack Bug = "mark-never-goes-back"
 )
 
 // All are the bugs there are.
 var All = []Bug{
 	AnswerBeforeCommit, DeleteBeforePublish, SwallowedPublishError, AckBeforeCommit, SendInsideIngest,
 	DedupeByBrokerOnly, NoFencing, ReplayIgnoresLedger, ProcessClock, UnknownIsNotSent,
+	FormerPrimary, WaitsForEver, RefusedIsDropped, MarkNeverGoesBack,
 }

@@ -211,6 +211,8 @@ type Broker struct {
 	dir  string
 	port int
 	srv  *server.Server
+	// denied are the subjects that nobody may publish to.
+	denied []string
 }
 
 // NATS starts a broker of this test's own, which fsyncs before it acknowledges
@@ -227,10 +229,7 @@ func NATS(t testing.TB) *Broker {
 // holds.
 func (b *Broker) Start(t testing.TB) {
 	t.Helper()
-	srv, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: b.port, JetStream: true, StoreDir: b.dir, SyncAlways: true,
-		NoLog: true, NoSigs: true,
-	})
+	srv, err := server.NewServer(b.options())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,6 +240,26 @@ func (b *Broker) Start(t testing.TB) {
 	b.srv, b.URL = srv, srv.ClientURL()
 	if b.port == server.RANDOM_PORT {
 		b.port = srv.Addr().(*net.TCPAddr).Port
+	}
+}
+
+// Deny has the broker refuse what is published to these subjects, silently as it does,
+// and to no others.
+func (b *Broker) Deny(t testing.TB, subjects ...string) {
+	t.Helper()
+	b.denied = subjects
+	if err := b.srv.ReloadOptions(b.options()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (b *Broker) options() *server.Options {
+	const anybody = "anybody"
+	permissions := &server.Permissions{Publish: &server.SubjectPermission{Deny: b.denied}}
+	return &server.Options{
+		Host: "127.0.0.1", Port: b.port, JetStream: true, StoreDir: b.dir, SyncAlways: true,
+		NoLog: true, NoSigs: true,
+		Users: []*server.User{{Username: anybody, Permissions: permissions}}, NoAuthUser: anybody,
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 
 	"github.com/google/uuid"
 	"go.opentelemetry.io/otel/metric"
+
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 )
 
 // maxChanges bounds one transaction of agents' changes, whose conversations stay
@@ -79,7 +81,9 @@ func (c *changes) commit(ctx context.Context, batch []*pending[request, conversa
 	for i, p := range batch {
 		requests[i] = p.work
 	}
-	done, published, err := c.store.changeMany(ctx, requests)
+	var done []flushed[conversationRow]
+	var published bool
+	err := postgres.Again(ctx, func() (err error) { done, published, err = c.store.changeMany(ctx, requests); return err })
 	switch {
 	case err == nil:
 		if published {

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/seeded"
 )
 
@@ -203,14 +204,15 @@ func (c *committer) insert(ctx context.Context, batch []*pending[*submission, ti
 	}
 }
 
-// attempt writes a batch, and once more when the connection was lost.
+// attempt writes a batch, and once more when the connection was lost, or the server
+// has become one that can only be read: another connection leads to one that writes.
 func (c *committer) attempt(ctx context.Context, batch []*pending[*submission, time.Time]) (map[uuid.UUID]time.Time, error) {
 	subs := make([]*submission, len(batch))
 	for i, p := range batch {
 		subs[i] = p.work
 	}
 	stored, err := c.store.insertSubmissions(ctx, subs)
-	if err != nil && isUnreachable(err) {
+	if err != nil && postgres.IsUnreachable(err) {
 		slog.WarnContext(ctx, "writing again after a lost connection", "submissions", len(subs), "error", err)
 		stored, err = c.store.insertSubmissions(ctx, subs)
 	}

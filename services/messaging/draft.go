@@ -168,7 +168,7 @@ func dropDrafts(ctx context.Context, s *store) error {
 	ticker := time.NewTicker(draftSweep)
 	defer ticker.Stop()
 	for {
-		if _, err := s.pool.Exec(ctx, `DELETE FROM draft WHERE updated_at <= now() - $1::interval`, draftLife); err != nil && ctx.Err() == nil {
+		if err := s.dropDrafts(ctx); err != nil && ctx.Err() == nil {
 			slog.WarnContext(ctx, "deleting old drafts", "error", err)
 		}
 		select {
@@ -177,4 +177,12 @@ func dropDrafts(ctx context.Context, s *store) error {
 		case <-ticker.C:
 		}
 	}
+}
+
+// dropDrafts deletes the drafts whose time is over.
+func (s *store) dropDrafts(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, keepTimeout)
+	defer cancel()
+	_, err := s.pool.Exec(ctx, `DELETE FROM draft WHERE updated_at <= now() - $1::interval`, draftLife)
+	return err
 }

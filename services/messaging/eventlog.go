@@ -95,15 +95,19 @@ func (s *server) CheckReader(ctx context.Context, req *messagingpb.CheckReaderRe
 const (
 	// daysAhead is for how many days to come the event log has partitions.
 	daysAhead = 7
-	// keepEvery is how often they are looked after.
-	keepEvery = time.Hour
+	// keepEvery is how often they are looked after, keepTimeout what that may take.
+	keepEvery   = time.Hour
+	keepTimeout = 2 * time.Minute
 )
 
 // keepDays makes the event log's days to come and drops those that are older than
 // the retention (0: none), until ctx is done. Any number of processes may do so.
 func keepDays(ctx context.Context, s *store, retention time.Duration) error {
 	for {
-		if err := s.keepDays(ctx, daysAhead, retention); err != nil && ctx.Err() == nil {
+		round, cancel := context.WithTimeout(ctx, keepTimeout)
+		err := s.keepDays(round, daysAhead, retention)
+		cancel()
+		if err != nil && ctx.Err() == nil {
 			slog.WarnContext(ctx, "keeping the event log's days; the default partition takes what has none", "error", err)
 		}
 		if !sleep(ctx, keepEvery) {

@@ -42,19 +42,22 @@ func newInstruments(s, apart *store) (*instruments, error) {
 		metric.WithDescription("Events that the broker has not acknowledged."))
 	age, err4 := meter.Float64ObservableGauge("messagerie.outbox.age", metric.WithUnit("s"),
 		metric.WithDescription("Age of the oldest of them."))
-	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
+	aside, err6 := meter.Int64ObservableGauge("messagerie.outbox.set.aside",
+		metric.WithDescription("Events that the broker refuses while it takes others."))
+	if err := errors.Join(err1, err2, err3, err4, err5, err6); err != nil {
 		return nil, fmt.Errorf("making instruments: %w", err)
 	}
 	registration, err := meter.RegisterCallback(func(ctx context.Context, observe metric.Observer) error {
-		n, oldest, err := s.outboxState(ctx)
+		found, err := s.outboxState(ctx)
 		if err != nil {
 			slog.WarnContext(ctx, "measuring the outbox", "error", err)
 			return nil // the other figures are still worth having
 		}
-		observe.ObserveInt64(waiting, n)
-		observe.ObserveFloat64(age, oldest.Seconds())
+		observe.ObserveInt64(waiting, found.Waiting)
+		observe.ObserveFloat64(age, found.Oldest)
+		observe.ObserveInt64(aside, found.SetAside)
 		return nil
-	}, waiting, age)
+	}, waiting, age, aside)
 	if err != nil {
 		return nil, fmt.Errorf("making instruments: %w", err)
 	}

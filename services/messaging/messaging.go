@@ -22,8 +22,8 @@
 //
 // # When it breaks
 //
-// While the database is away, calls answer UNAVAILABLE. A caller that got no
-// answer tries again with the same key. While the taxonomy service is away, the
+// While the database is away, or can only be read, calls answer UNAVAILABLE. A caller
+// that got no answer tries again with the same key. While the taxonomy service is away, the
 // last version seen goes on (see catalogue). Until a first one was seen, the health of
 // the gRPC port is NOT_SERVING.
 package messaging
@@ -100,7 +100,7 @@ const minRetention = 15 * 24 * time.Hour
 
 // Validate reports all faults that types do not show.
 func (c Config) Validate() error {
-	faults := []error{c.Check(), c.MTLS.Validate(), c.Reports.Validate()}
+	faults := []error{c.Check(), c.MTLS.Validate(), c.Reports.Validate(), postgres.CheckURL("DATABASE_URL", c.DatabaseURL)}
 	if c.Keyset != "" {
 		_, err := openKeyring(c.Keyset)
 		faults = append(faults, err)
@@ -127,12 +127,12 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	defer pool.Close()
+	defer postgres.Close(pool)
 	reportPool, err := postgres.Open(ctx, cfg.DatabaseURL, postgres.Reports(reportConnections(cfg.Reports), cfg.Reports.WithDefaults().Timeout))
 	if err != nil {
 		return err
 	}
-	defer reportPool.Close()
+	defer postgres.Close(reportPool)
 	events, err := bus.Connect("messaging", cfg.Bus, stream())
 	if err != nil {
 		return err
@@ -190,12 +190,12 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	}
 	messagingpb.RegisterMessagingServiceServer(grpcServer, impl)
 	messagingpb.RegisterAgentServiceServer(grpcServer, &agentServer{server: impl})
-	messagingpb.RegisterOperatorServiceServer(grpcServer, &operatorServer{reports: apart, broker: events})
+	messagingpb.RegisterOperatorServiceServer(grpcServer, &operatorServer{store: s, reports: apart, broker: events})
 	messagingpb.RegisterRecipientServiceServer(grpcServer, impl)
 	messagingpb.RegisterEventLogServiceServer(grpcServer, &eventLogServer{store: s})
 
 	admin := &chassis.Admin{}
-	admin.Check("database", pool.Ping)
+	admin.Check("database", func(ctx context.Context) error { return postgres.Writable(ctx, pool) })
 	admin.Check("issuers", verifier.Ready)
 	admin.Check("taxonomy", func(context.Context) error {
 		if known.currentVersion() == 0 {
@@ -214,6 +214,7 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	stages.Go(func() error { return acts.run(stageCtx) })
 	stages.Go(func() error { return reached.run(stageCtx) })
 	stages.Go(func() error { return known.run(stageCtx) })
+	stages.Go(func() error { events.Prepare(stageCtx); return nil })
 	stages.Go(func() error { return outbox.run(stageCtx) })
 	stages.Go(func() error { return dropDrafts(stageCtx, s) })
 	stages.Go(func() error { return keepDays(stageCtx, s, cfg.EventLogRetention) })

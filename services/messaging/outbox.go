@@ -2,10 +2,16 @@ package messaging
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/ma-messagerie/messagerie/chassis/bus"
 	"github.com/ma-messagerie/messagerie/chassis/seeded"
@@ -15,8 +21,12 @@ import (
 const (
 	// relayBatch is how many events one transaction takes.
 	relayBatch = 500
-	// publishTimeout bounds how long rows stay locked while the broker is slow.
+	// probeBatch is how many of the newest show whether anything passes.
+	probeBatch = 20
+	// publishTimeout bounds how long rows stay locked while the broker is slow, and
+	// passTimeout how long one transaction may take, with a database that is silent.
 	publishTimeout = 5 * time.Second
+	passTimeout    = 15 * time.Second
 	// relayPause is the wait after a fault, doubled up to relayPauseMax.
 	relayPause    = 100 * time.Millisecond
 	relayPauseMax = 5 * time.Second
@@ -29,13 +39,14 @@ const eventSource = "messagerie/messaging"
 //
 // What is promised: every event that was committed is acknowledged by the broker
 // at least once, in no particular order, for as long as the outbox exists. The
-// outbox row is deleted only after the acknowledgement.
+// outbox row is deleted only after the acknowledgement. Events that the broker refuses
+// slow the others by no more than a set's delay (see refused.go).
 //
 // How: any number of relays work side by side without a leader. Each locks a set
 // of rows that no other has (FOR UPDATE SKIP LOCKED), publishes them with the
 // event's id as message id, deletes those that were acknowledged and commits. A
 // commit of this process wakes it at once; a poll finds what other processes
-// left behind.
+// left behind. While the broker takes nothing at all, everything stays where it is.
 //
 // When it breaks: a process that dies between the acknowledgement and its commit
 // publishes again. Within the stream's duplicate window the broker drops the
@@ -43,14 +54,15 @@ const eventSource = "messagerie/messaging"
 // broker then loses (a disk, a wiped store) is not noticed here: whoever needs
 // every event compares with the event log.
 type relay struct {
-	store *store
-	bus   *bus.Bus
-	poll  time.Duration
-	woken chan struct{}
+	store   *store
+	bus     *bus.Bus
+	poll    time.Duration
+	woken   chan struct{}
+	refused *refusals
 }
 
 func newRelay(s *store, b *bus.Bus, poll time.Duration) *relay {
-	return &relay{store: s, bus: b, poll: poll, woken: make(chan struct{}, 1)}
+	return &relay{store: s, bus: b, poll: poll, woken: make(chan struct{}, 1), refused: newRefusals()}
 }
 
 // wake tells the relay that something was committed. It never blocks.
@@ -63,6 +75,9 @@ func (r *relay) wake() {
 
 // run relays until ctx is done. The set in hand is finished: its time is bounded.
 func (r *relay) run(ctx context.Context) error {
+	var group sync.WaitGroup
+	defer group.Wait()
+	group.Go(func() { r.retry(ctx) })
 	ticker := time.NewTicker(r.poll)
 	defer ticker.Stop()
 	pause := relayPause
@@ -88,26 +103,33 @@ func (r *relay) run(ctx context.Context) error {
 // drain publishes set after set until the outbox is empty.
 func (r *relay) drain(ctx context.Context) error {
 	for ctx.Err() == nil {
-		var fault error
 		var early []outboxRow // deleted before they are published: a seeded bug
-		taken, gone, err := r.store.relayed(context.WithoutCancel(ctx), relayBatch, func(rows []outboxRow) []uuid.UUID {
-			var acked []uuid.UUID
+		pass, cancel := context.WithTimeout(context.WithoutCancel(ctx), passTimeout)
+		if seeded.On(seeded.WaitsForEver) {
+			pass = context.WithoutCancel(ctx)
+		}
+		taken, result, err := r.store.relayed(pass, relayBatch, func(rows []outboxRow) verdict {
 			if seeded.On(seeded.DeleteBeforePublish) {
 				early = rows
-				return idsOf(rows)
+				return verdict{acked: idsOf(rows)}
 			}
-			acked, fault = r.publish(ctx, rows)
-			return acked
+			return r.publish(pass, rows, publishTimeout)
 		})
+		cancel()
 		if early != nil && err == nil {
-			_, _ = r.publish(ctx, early)
+			r.publish(ctx, early, publishTimeout)
 		}
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
-		case fault != nil:
-			return fault
-		case taken < relayBatch && gone == taken:
+		}
+		r.refused.learn(result)
+		if len(result.refused) > 0 {
+			slog.WarnContext(ctx, "the broker refuses events and takes others", "refused", len(result.refused), "reason", result.refused[0].reason)
+		}
+		switch gone := len(result.acked) + len(result.refused); {
+		case result.fault != nil:
+			return result.fault
+		case taken < relayBatch && gone >= taken:
 			return nil
 		}
 	}
@@ -122,29 +144,174 @@ func idsOf(rows []outboxRow) []uuid.UUID {
 	return ids
 }
 
-// publish returns the ids that the broker has acknowledged, and the first fault
-// of the others.
-func (r *relay) publish(ctx context.Context, rows []outboxRow) ([]uuid.UUID, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
+// verdict is what became of a set of events.
+type verdict struct {
+	// acked are those that the broker has acknowledged.
+	acked []uuid.UUID
+	// refused are those that it does not take, for what they are.
+	refused []refusal
+	// subjects are those of acknowledged events.
+	subjects map[string]bool
+	// fault is the first of those that stay where they are, for what the broker is.
+	fault error
+}
+
+// add is what became of both sets.
+func (v verdict) add(w verdict) verdict {
+	v.acked, v.refused = append(v.acked, w.acked...), append(v.refused, w.refused...)
+	if v.subjects == nil {
+		v.subjects = make(map[string]bool)
+	}
+	maps.Copy(v.subjects, w.subjects)
+	if v.fault == nil {
+		v.fault = w.fault
+	}
+	return v
+}
+
+// publish publishes a set. Events of subjects that are known to be refused are not tried
+// here.
+func (r *relay) publish(ctx context.Context, rows []outboxRow, most time.Duration) verdict {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), most)
 	defer cancel()
-	events := make([]bus.Event, len(rows))
-	for i, row := range rows {
-		events[i] = bus.Event{
-			ID: row.ID.String(), Type: eventspb.CEType(row.Type), Source: eventSource, Time: row.CreatedAt,
-			Subject: eventspb.Subject(row.Type, row.Caisse), Entity: row.ConversationID.String(),
-			Data: row.Payload, TraceParent: row.Trace,
+	result := verdict{subjects: make(map[string]bool)}
+	var events []bus.Event
+	for _, row := range rows {
+		event := row.event()
+		if reason := r.refused.reason(event.Subject); reason != "" {
+			result.refused = append(result.refused, refusal{id: row.ID, reason: reason, subject: event.Subject, known: true})
+		} else {
+			events = append(events, event)
 		}
 	}
-	var acked []uuid.UUID
-	var fault error
+	return result.add(r.offer(ctx, events))
+}
+
+// offer publishes events and tells what became of them.
+func (r *relay) offer(ctx context.Context, events []bus.Event) verdict {
+	result := verdict{subjects: make(map[string]bool)}
 	for i, err := range r.bus.Publish(ctx, events) {
+		id := uuid.MustParse(events[i].ID)
 		if err == nil || seeded.On(seeded.SwallowedPublishError) {
-			acked = append(acked, rows[i].ID)
-		} else if fault == nil {
-			fault = err
+			result.acked = append(result.acked, id)
+			result.subjects[events[i].Subject] = true
+			continue
+		}
+		if reason, own := bus.Refusal(err); own {
+			result.refused = append(result.refused, refusal{id: id, reason: reason, subject: events[i].Subject})
+		} else if result.fault == nil {
+			result.fault = err
 		}
 	}
-	return acked, fault
+	return result
+}
+
+// outboxRow is an event that the broker has not acknowledged.
+type outboxRow struct {
+	ID             uuid.UUID `db:"id"`
+	Type           string    `db:"type"`
+	Caisse         string    `db:"caisse"`
+	ConversationID uuid.UUID `db:"conversation_id"`
+	Payload        []byte    `db:"payload"`
+	Trace          string    `db:"trace"`
+	CreatedAt      time.Time `db:"created_at"`
+}
+
+func (row outboxRow) event() bus.Event {
+	return bus.Event{
+		ID: row.ID.String(), Type: eventspb.CEType(row.Type), Source: eventSource, Time: row.CreatedAt,
+		Subject: eventspb.Subject(row.Type, row.Caisse), Entity: row.ConversationID.String(),
+		Data: row.Payload, TraceParent: row.Trace,
+	}
+}
+
+const outboxColumns = `id, type, caisse, conversation_id, payload, trace, created_at`
+
+// relayed gives a set of unpublished events to publish, and deletes those that were
+// acknowledged. The rows stay locked meanwhile, so two relays never publish the same
+// event at once; publish must be bounded in time. It returns how many rows were taken.
+//
+// Those that are refused while others pass go to the refused ones. Where the whole set is
+// refused, some of the newest events show whether others pass.
+func (s *store) relayed(ctx context.Context, limit int, publish func([]outboxRow) verdict) (taken int, result verdict, err error) {
+	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		rows, err := many[outboxRow](ctx, tx, "reading the outbox",
+			`SELECT `+outboxColumns+` FROM outbox ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED`, limit)
+		taken = len(rows)
+		if err != nil || taken == 0 {
+			return err
+		}
+		result = publish(rows)
+		if len(result.acked) == 0 && len(result.refused) > 0 && taken == limit {
+			rows, err := many[outboxRow](ctx, tx, "reading the newest of the outbox",
+				`SELECT `+outboxColumns+` FROM outbox WHERE id <> ALL($1) ORDER BY id DESC LIMIT $2 FOR UPDATE SKIP LOCKED`, idsOf(rows), probeBatch)
+			if err != nil {
+				return err
+			}
+			if len(rows) > 0 {
+				result = result.add(publish(rows))
+			}
+		}
+		return s.settle(ctx, tx, &result)
+	})
+	return taken, result, err
+}
+
+// settle takes out of the outbox what it is rid of.
+func (s *store) settle(ctx context.Context, tx pgx.Tx, result *verdict) error {
+	if len(result.acked) == 0 {
+		// Nothing passes: whose fault that is, is not known now.
+		if result.fault == nil && slices.ContainsFunc(result.refused, func(r refusal) bool { return !r.known }) {
+			result.fault = errNothingPasses
+		}
+		result.refused = slices.DeleteFunc(result.refused, func(r refusal) bool { return !r.known })
+	}
+	gone := result.acked
+	if seeded.On(seeded.RefusedIsDropped) {
+		ids, _ := columnsOf(result.refused)
+		gone = append(gone, ids...)
+	}
+	if len(gone) > 0 {
+		if _, err := tx.Exec(ctx, `DELETE FROM outbox WHERE id = ANY($1)`, gone); err != nil {
+			return fmt.Errorf("deleting published events: %w", err)
+		}
+	}
+	return refuse(ctx, tx, result.refused)
+}
+
+// errNothingPasses: each event was refused for itself, and none was taken.
+var errNothingPasses = errors.New("the broker takes none of the events")
+
+// outboxStale reports whether the oldest event that is still tried has waited for longer.
+// It reads one row of each table: ids are in the order of time.
+func (s *store) outboxStale(ctx context.Context, than time.Duration) (stale bool, err error) {
+	err = s.pool.QueryRow(ctx, `
+		SELECT coalesce((SELECT created_at < now() - $1::interval FROM outbox ORDER BY id LIMIT 1), false)
+		    OR coalesce((SELECT created_at < now() - $1::interval FROM outbox_refused WHERE set_aside_at IS NULL ORDER BY id LIMIT 1), false)`, than).Scan(&stale)
+	if err != nil {
+		return false, fmt.Errorf("looking at the outbox: %w", err)
+	}
+	return stale, nil
+}
+
+// outboxFigures are how many events wait, how old the oldest is, and how many more are
+// set aside.
+type outboxFigures struct {
+	Waiting  int64   `db:"waiting"`
+	Oldest   float64 `db:"oldest"` // seconds
+	SetAside int64   `db:"set_aside"`
+}
+
+func (s *store) outboxState(ctx context.Context) (outboxFigures, error) {
+	found, err := one[outboxFigures](ctx, s.pool, `
+		SELECT o.n + r.n AS waiting, coalesce(extract(epoch FROM now() - least(o.oldest, r.oldest)), 0)::float8 AS oldest, r.aside AS set_aside
+		FROM (SELECT count(*) AS n, min(created_at) AS oldest FROM outbox) AS o,
+		     (SELECT count(*) FILTER (WHERE set_aside_at IS NULL) AS n, min(created_at) FILTER (WHERE set_aside_at IS NULL) AS oldest,
+		             count(set_aside_at) AS aside FROM outbox_refused) AS r`)
+	if err != nil {
+		return found, fmt.Errorf("measuring the outbox: %w", err)
+	}
+	return found, nil
 }
 
 // sleep waits, and tells whether ctx is still alive.

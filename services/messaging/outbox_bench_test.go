@@ -51,17 +51,26 @@ func benchStream(b *testing.B, broker *testenv.Broker) jetstream.Stream {
 
 // BenchmarkDrain relays a backlog of b.N events by one relay, as after a long
 // absence of the broker. Give it a count: -benchtime 50000x.
-func BenchmarkDrain(b *testing.B) {
+func BenchmarkDrain(b *testing.B) { benchmarkDrain(b, 0) }
+
+// BenchmarkDrainBehindRefused is the same with 500 events before them that the broker
+// refuses, and that are tried again meanwhile.
+func BenchmarkDrainBehindRefused(b *testing.B) { benchmarkDrain(b, 500) }
+
+func benchmarkDrain(b *testing.B, refused int) {
+	b.Helper()
 	s := benchStore(b)
 	events, broker := benchBus(b)
 	sub, err := s.benchSubmission(b.Context(), "organisation:jeanne")
 	if err != nil {
 		b.Fatal(err)
 	}
+	broker.Deny(b, eventspb.Subject(sub.event.kind, deniedCaisse))
 	// Ids in the order of time, as the service draws them.
 	_, err = s.store.pool.Exec(b.Context(), `INSERT INTO outbox (id, type, caisse, conversation_id, payload)
 		SELECT (lpad(to_hex(1700000000000 + n), 12, '0') || '7' || substr(md5(n::text), 1, 3) || '8' || substr(md5(n::text), 5, 15))::uuid,
-			$1, 'msa-75', gen_random_uuid(), $2 FROM generate_series(1, $3::bigint) n`, sub.event.kind, sub.event.payload, b.N)
+			$1, CASE WHEN n > $4 THEN 'msa-75' ELSE $5 END, gen_random_uuid(), $2 FROM generate_series(1, $3::bigint + $4) n`,
+		sub.event.kind, sub.event.payload, b.N, refused, deniedCaisse)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -69,11 +78,16 @@ func BenchmarkDrain(b *testing.B) {
 		b.Fatal(err)
 	}
 	outbox := newRelay(s.store, events, time.Second)
+	ctx, cancel := context.WithCancel(b.Context())
+	var retrying sync.WaitGroup
 	b.ResetTimer()
+	retrying.Go(func() { outbox.retry(ctx) })
 	if err := outbox.drain(b.Context()); err != nil {
 		b.Fatal(err)
 	}
 	b.StopTimer()
+	cancel()
+	retrying.Wait()
 	info, err := benchStream(b, broker).Info(b.Context())
 	if err != nil || info.State.Msgs != uint64(b.N) {
 		b.Fatalf("%d of %d events on the stream, %v", info.State.Msgs, b.N, err)

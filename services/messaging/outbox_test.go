@@ -91,7 +91,7 @@ func TestRelay_RowsAreHandedOutOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 2 {
 		wg.Go(func() {
-			taken, gone, err := (&store{s.pool}).relayed(t.Context(), 50, func(rows []outboxRow) []uuid.UUID {
+			taken, result, err := (&store{s.pool}).relayed(t.Context(), 50, func(rows []outboxRow) verdict {
 				mu.Lock()
 				if holders++; holders == 2 {
 					close(bothHave)
@@ -103,10 +103,10 @@ func TestRelay_RowsAreHandedOutOnce(t *testing.T) {
 				}
 				mu.Unlock()
 				<-bothHave // while each holds its rows
-				return ids
+				return verdict{acked: ids}
 			})
-			if taken != 50 || gone != 50 || err != nil {
-				t.Error(taken, gone, err)
+			if taken != 50 || len(result.acked) != 50 || err != nil {
+				t.Error(taken, result, err)
 			}
 		})
 	}
@@ -122,18 +122,18 @@ func TestRelay_KeepsWhatWasNotAcknowledged(t *testing.T) {
 	s := newStage(t)
 	s.fill(t, 3)
 	var first uuid.UUID
-	taken, gone, err := (&store{s.pool}).relayed(t.Context(), 10, func(rows []outboxRow) []uuid.UUID {
+	taken, result, err := (&store{s.pool}).relayed(t.Context(), 10, func(rows []outboxRow) verdict {
 		first = rows[0].ID
-		return []uuid.UUID{first}
+		return verdict{acked: []uuid.UUID{first}, fault: errNothingPasses}
 	})
-	if taken != 3 || gone != 1 || err != nil {
-		t.Error(taken, gone, err)
+	if taken != 3 || len(result.acked) != 1 || err != nil {
+		t.Error(taken, result, err)
 	}
 	if n := s.count(t, `SELECT count(*) FROM outbox WHERE id <> $1`, first); n != 2 {
 		t.Errorf("%d wait", n)
 	}
-	if waiting, oldest, err := (&store{s.pool}).outboxState(t.Context()); waiting != 2 || oldest <= 0 || err != nil {
-		t.Error(waiting, oldest, err)
+	if got, err := (&store{s.pool}).outboxState(t.Context()); got.Waiting != 2 || got.Oldest <= 0 || got.SetAside != 0 || err != nil {
+		t.Error(got, err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
@@ -31,7 +33,7 @@ var (
 	errKeyReused           = rpc.Refuse(codes.AlreadyExists, "IDEMPOTENCY_KEY_REUSED", "this idempotency key was used with other content")
 	errProfile             = rpc.Refuse(codes.PermissionDenied, "AUDIENCE_NOT_YOURS", "the caller has no profile for this audience")
 	errNoCaisse            = rpc.Refuse(codes.FailedPrecondition, "CAISSE_UNKNOWN", "the caller's token names no caisse, or none that can be one")
-	errUnavailable         = rpc.Refuse(codes.Unavailable, "STORE_UNAVAILABLE", "the store cannot be reached; try again with the same idempotency key")
+	errUnavailable         = rpc.Refuse(codes.Unavailable, postgres.Unavailable, "the store cannot be reached; try again with the same idempotency key")
 )
 
 // server is the three gRPC services. It is the only place that makes status
@@ -62,7 +64,7 @@ func statusOf(err error) error {
 		return nil
 	case errors.Is(err, errNotFound):
 		return errConversationUnknown
-	case errors.Is(err, errDraining), isUnreachable(err):
+	case errors.Is(err, errDraining), postgres.IsUnreachable(err):
 		return errUnavailable.Because(err)
 	}
 	return err
@@ -86,9 +88,14 @@ func (s *server) submit(ctx context.Context, req *messagingpb.SubmitMessageReque
 		}
 	}
 	if err != nil {
-		return nil, "refused", err
+		return nil, outcomeOf(err), err
 	}
 	at, err := s.committer.submit(ctx, sub.submission)
+	for try := 1; isDuplicate(err) && try < drawTries; try++ {
+		if err = s.redraw(ctx, sub, err); err == nil {
+			at, err = s.committer.submit(ctx, sub.submission)
+		}
+	}
 	if err != nil {
 		return nil, "failed", err
 	}
@@ -100,10 +107,39 @@ func (s *server) submit(ctx context.Context, req *messagingpb.SubmitMessageReque
 	return sub.answer(), "stored", nil
 }
 
+// drawTries is how often the values that we draw for one submission are drawn.
+const drawTries = 4
+
+// outcomeOf tells a submission that was refused from one that could not be decided.
+func outcomeOf(err error) string {
+	var refusal *rpc.Error
+	if errors.As(err, &refusal) && refusal.Code != codes.Unavailable {
+		return "refused"
+	}
+	return "failed"
+}
+
+// redraw draws the values of a submission again of which one is in use: cause says
+// which. What the member gave is the same.
+func (s *server) redraw(ctx context.Context, sub *prepared, cause error) error {
+	if key, _ := duplicateOf(cause); key == referenceKey {
+		s.references.refuse(sub.reference)
+	}
+	slog.WarnContext(ctx, "drawing the values of a submission again", "error", cause)
+	again, err := sub.compose(ctx)
+	if err == nil {
+		sub.submission, sub.reference = again.submission, again.reference
+	}
+	return err
+}
+
 // prepared is a submission with its text in clear.
 type prepared struct {
 	*submission
-	body string
+	body      string
+	reference reference
+	// compose makes the same submission with other values of those that we draw.
+	compose func(context.Context) (*prepared, error)
 }
 
 func (p *prepared) stampedAt(at time.Time) {
@@ -143,22 +179,30 @@ func (s *server) prepare(ctx context.Context, id *auth.Identity, req *messagingp
 	if err := s.members.save(ctx, id); err != nil {
 		return nil, err
 	}
-	return s.compose(ctx, id, key, caisse, chosen, written, req.GetAudience())
+	compose := func(ctx context.Context) (*prepared, error) {
+		return s.compose(ctx, id, key, caisse, chosen, written, req.GetAudience())
+	}
+	sub, err := compose(ctx)
+	if err != nil {
+		return nil, err
+	}
+	sub.compose = compose
+	return sub, nil
 }
 
 // asked is a submission as far as its request alone tells.
 func asked(id *auth.Identity, key uuid.UUID, written text, req *messagingpb.SubmitMessageRequest) *prepared {
-	return &prepared{&submission{
+	return &prepared{submission: &submission{
 		conversation: conversationRow{
 			MemberID: id.Subject, Audience: int16(req.GetAudience()), TaxonomyVersion: req.GetTaxonomyVersion(), //nolint:gosec // an enum of four
 			Theme: req.GetTheme(), Topic: req.GetTopic(), Reason: req.GetReason(),
 		},
 		idempotencyKey: key,
-	}, written.body}
+	}, body: written.body}
 }
 
 func (s *server) compose(ctx context.Context, id *auth.Identity, key uuid.UUID, caisse string, chosen *selection, written text, audience taxonomypb.Audience) (*prepared, error) {
-	reference, err := s.references.take(ctx)
+	ref, err := s.references.take(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -176,7 +220,7 @@ func (s *server) compose(ctx context.Context, id *auth.Identity, key uuid.UUID, 
 	}
 	sub := &submission{
 		conversation: conversationRow{
-			ID: conversation, MemberID: id.Subject, Reference: reference, Caisse: caisse,
+			ID: conversation, MemberID: id.Subject, Reference: ref.text, Caisse: caisse,
 			Audience: int16(audience), TaxonomyVersion: chosen.version, //nolint:gosec // an enum of four
 			Theme: chosen.theme.GetCode(), ThemeLabel: chosen.theme.GetLabel(),
 			Topic: chosen.topic.GetCode(), TopicLabel: chosen.topic.GetLabel(),
@@ -190,7 +234,7 @@ func (s *server) compose(ctx context.Context, id *auth.Identity, key uuid.UUID, 
 		chars:          written.chars,
 	}
 	sub.event, err = submittedEvent(ctx, sub.conversation, message)
-	return &prepared{sub, written.body}, err
+	return &prepared{submission: sub, body: written.body, reference: ref}, err
 }
 
 func newIDs() (conversation, message uuid.UUID, err error) {
@@ -227,7 +271,7 @@ func (s *server) replay(ctx context.Context, again *prepared) (*messagingpb.Subm
 		first.Theme != again.conversation.Theme || first.Topic != again.conversation.Topic || first.Reason != again.conversation.Reason {
 		return nil, errKeyReused
 	}
-	original := &prepared{&submission{conversation: row, message: message}, body}
+	original := &prepared{submission: &submission{conversation: row, message: message}, body: body}
 	original.conversation.Status, original.conversation.Hidden, original.conversation.Unread = int16(messagingpb.Status_SENT), false, false
 	original.stampedAt(row.CreatedAt)
 	return original.answer(), nil

@@ -18,6 +18,7 @@ import (
 type operatorServer struct {
 	messagingpb.UnimplementedOperatorServiceServer
 
+	store   *store
 	reports *reports
 	broker  *bus.Bus
 }
@@ -41,25 +42,32 @@ const statusEvents = 1_000_000
 // status reads the figures of GetStatus that the database has.
 func (s *store) status(ctx context.Context) (*messagingpb.GetStatusResponse, error) {
 	resp := &messagingpb.GetStatusResponse{BuildVersion: chassis.Version()}
-	var unanswered, outbox, newest *float64
+	var unanswered, newest *float64
 	// Literally the predicate of the partial index conversation_queue.
 	err := s.pool.QueryRow(ctx, `
 		SELECT (SELECT max(version_id) FROM goose_db_version WHERE is_applied),
-		       w.n, w.unanswered, e.five, e.hour, o.n, o.age,
+		       w.n, w.unanswered, e.five, e.hour,
 		       (SELECT extract(epoch FROM now() - created_at)::float8 FROM event_log ORDER BY created_at DESC LIMIT 1)
 		FROM (SELECT count(*) AS n, extract(epoch FROM now() - min(created_at) FILTER (WHERE first_reply_at IS NULL))::float8 AS unanswered
 		      FROM conversation WHERE status IN (1, 2, 3, 6)) AS w,
 		     (SELECT count(*) FILTER (WHERE created_at > now() - interval '5 minutes') AS five, count(*) AS hour
 		      FROM (SELECT type, created_at FROM event_log WHERE created_at > now() - interval '1 hour'
 		            ORDER BY created_at DESC LIMIT $2) AS recent
-		      WHERE type = $1) AS e,
-		     (SELECT count(*) AS n, extract(epoch FROM now() - min(created_at))::float8 AS age FROM outbox) AS o`,
+		      WHERE type = $1) AS e`,
 		eventspb.TypeMessageSubmitted, statusEvents).Scan(&resp.SchemaVersion, &resp.WaitingConversations, &unanswered,
-		&resp.SubmissionsFiveMinutes, &resp.SubmissionsHour, &resp.OutboxEvents, &outbox, &newest)
+		&resp.SubmissionsFiveMinutes, &resp.SubmissionsHour, &newest)
 	if err != nil {
 		return nil, fmt.Errorf("reading the status: %w", err)
 	}
-	resp.OldestUnansweredAge, resp.OutboxAge, resp.NewestEventAge = ageOf(unanswered), ageOf(outbox), ageOf(newest)
+	outbox, err := s.outboxState(ctx)
+	if err != nil {
+		return nil, err
+	}
+	resp.OldestUnansweredAge, resp.NewestEventAge = ageOf(unanswered), ageOf(newest)
+	resp.OutboxEvents, resp.SetAsideEvents = outbox.Waiting, outbox.SetAside
+	if outbox.Waiting > 0 {
+		resp.OutboxAge = ageOf(&outbox.Oldest)
+	}
 	return resp, nil
 }
 

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"net"
 	"slices"
 	"strings"
 	"time"
@@ -186,13 +184,27 @@ func submissionColumns(batch []*submission) []any {
 	}
 }
 
-// referenceBlock reserves the next block of numbers for references.
-func (s *store) referenceBlock(ctx context.Context) (uint64, error) {
-	var block uint64
-	if err := s.pool.QueryRow(ctx, `SELECT nextval('reference_block')`).Scan(&block); err != nil {
+// referenceBlock reserves a block of numbers for references: the next, or one so many
+// further on, which gives up those between.
+func (s *store) referenceBlock(ctx context.Context, further uint64) (block uint64, err error) {
+	sql, args := `SELECT nextval('reference_block')`, []any(nil)
+	if further > 0 {
+		// Not setval, for which a role needs more than to use the sequence.
+		sql, args = `SELECT max(nextval('reference_block')) FROM generate_series(0, $1)`, []any{int64(further)} //nolint:gosec // at most furthest
+	}
+	if err := s.pool.QueryRow(ctx, sql, args...).Scan(&block); err != nil {
 		return 0, fmt.Errorf("reserving references: %w", err)
 	}
 	return block, nil
+}
+
+// anyReferenceUsed reports whether a conversation has one of the references.
+func (s *store) anyReferenceUsed(ctx context.Context, references []string) (used bool, err error) {
+	err = s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM conversation WHERE reference = ANY($1))`, references).Scan(&used)
+	if err != nil {
+		return false, fmt.Errorf("looking for used references: %w", err)
+	}
+	return used, nil
 }
 
 // submitted returns what is stored under a member's idempotency key: the
@@ -632,53 +644,6 @@ func audit(ctx context.Context, tx pgx.Tx, agent, action string, id uuid.UUID) e
 	return nil
 }
 
-// outboxRow is an event that the broker has not acknowledged.
-type outboxRow struct {
-	ID             uuid.UUID `db:"id"`
-	Type           string    `db:"type"`
-	Caisse         string    `db:"caisse"`
-	ConversationID uuid.UUID `db:"conversation_id"`
-	Payload        []byte    `db:"payload"`
-	Trace          string    `db:"trace"`
-	CreatedAt      time.Time `db:"created_at"`
-}
-
-// relayed gives a set of unpublished events to publish, which tells which were
-// acknowledged, and deletes those. The rows stay locked meanwhile, so two relays
-// never publish the same event at once; publish must be bounded in time. It
-// returns how many rows were taken and how many are gone.
-func (s *store) relayed(ctx context.Context, limit int, publish func([]outboxRow) []uuid.UUID) (taken, gone int, err error) {
-	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		rows, err := many[outboxRow](ctx, tx, "reading the outbox", `
-			SELECT id, type, caisse, conversation_id, payload, trace, created_at
-			FROM outbox ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED`, limit)
-		taken = len(rows)
-		if err != nil || taken == 0 {
-			return err
-		}
-		acked := publish(rows)
-		if len(acked) == 0 {
-			return nil
-		}
-		if _, err := tx.Exec(ctx, `DELETE FROM outbox WHERE id = ANY($1)`, acked); err != nil {
-			return fmt.Errorf("deleting published events: %w", err)
-		}
-		gone = len(acked)
-		return nil
-	})
-	return taken, gone, err
-}
-
-// outboxState tells how many events wait and how old the oldest is.
-func (s *store) outboxState(ctx context.Context) (waiting int64, oldest time.Duration, err error) {
-	var seconds float64
-	err = s.pool.QueryRow(ctx, `SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0) FROM outbox`).Scan(&waiting, &seconds)
-	if err != nil {
-		return 0, 0, fmt.Errorf("measuring the outbox: %w", err)
-	}
-	return waiting, time.Duration(seconds * float64(time.Second)), nil
-}
-
 // waiting is how many conversations wait for an agent in one status.
 type waiting struct {
 	Status messagingpb.Status `db:"status"`
@@ -782,7 +747,7 @@ func (s *store) keepDays(ctx context.Context, ahead int, retention time.Duration
 		faults = append(faults, err)
 	}
 	if retention > 0 {
-		faults = append(faults, s.dropDays(ctx, today.Add(-retention)))
+		faults = append(faults, s.dropDays(ctx, today.Add(-retention)), s.dropRefused(ctx, today.Add(-retention)))
 	}
 	return errors.Join(faults...)
 }
@@ -913,8 +878,17 @@ func many[T any](ctx context.Context, db querier, doing, sql string, args ...any
 
 // isDuplicate tells whether an insert lost against the same unique key.
 func isDuplicate(err error) bool {
+	_, is := duplicateOf(err)
+	return is
+}
+
+// duplicateOf returns the name of the unique key that an insert lost against.
+func duplicateOf(err error) (key string, is bool) {
 	var fault *pgconn.PgError
-	return errors.As(err, &fault) && fault.Code == "23505"
+	if !errors.As(err, &fault) || fault.Code != "23505" {
+		return "", false
+	}
+	return fault.ConstraintName, true
 }
 
 // isBadRow tells whether the database refused the data (class 22, 23) rather
@@ -922,22 +896,4 @@ func isDuplicate(err error) bool {
 func isBadRow(err error) bool {
 	var fault *pgconn.PgError
 	return errors.As(err, &fault) && (fault.Code[:2] == "22" || fault.Code[:2] == "23")
-}
-
-// isUnreachable tells whether the database could not be asked, or stopped while
-// it was: the outcome may be unknown.
-func isUnreachable(err error) bool {
-	var fault *pgconn.PgError
-	if errors.As(err, &fault) {
-		// 08 connection, 57 operator intervention, 53 out of resources, 25006
-		// read-only: what a restart or a fail-over looks like.
-		class := fault.Code[:2]
-		return class == "08" || class == "57" || class == "53" || fault.Code == "25006"
-	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return false
-	}
-	var connect *pgconn.ConnectError
-	var network net.Error
-	return errors.As(err, &connect) || errors.As(err, &network) || pgconn.SafeToRetry(err) || errors.Is(err, io.ErrUnexpectedEOF)
 }

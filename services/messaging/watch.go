@@ -24,18 +24,27 @@ const (
 	// watchBacklog is how many changes a slow caller may be behind; beyond, it is
 	// told that any may have changed.
 	watchBacklog = 16
-	// blindPoll is how often callers are told that any may have changed while the
-	// broker is away.
-	blindPoll = 30 * time.Second
+	// blindPoll is how often the hub looks whether events flow, and blindTell how often
+	// callers are told that any may have changed while they do not.
+	blindPoll = 10 * time.Second
+	blindTell = 30 * time.Second
+	// staleAfter is how long an event may wait in the outbox before events pass for not
+	// flowing.
+	staleAfter = 10 * time.Second
+	// ownersTimeout bounds the question whose conversations have changed: a database
+	// that is silent must not silence hints.
+	ownersTimeout = 5 * time.Second
 )
 
 // hub tells the watches that are open at this process what has changed anywhere.
 //
 // What is promised: a hint soon after a change was published. How: every process
-// reads the stream's events as they are stored, without acknowledgement, and looks up whose conversations they are about, as long as anybody watches here.
-// When it breaks: hints are lost with the broker's connection; while it is away,
-// every watch is told twice a minute to look for itself, and once when it is read
-// again.
+// reads the stream's events as they are stored, without acknowledgement, and looks up
+// whose conversations they are about, as long as anybody watches here. When it breaks:
+// hints are lost with the broker's connection, and while events wait in the outbox
+// because it takes none (full, without a quorum, a subject denied). Then every watch is
+// told to look for itself, after half a minute at most and twice a minute from then on,
+// and once when events flow again.
 type hub struct {
 	store  *store
 	events *bus.Bus
@@ -74,7 +83,7 @@ func (h *hub) run(ctx context.Context) error {
 	group.Go(func() { h.events.Listen(listening, eventspb.Everything, h.tellAll, h.hear) })
 	ticker := time.NewTicker(blindPoll)
 	defer ticker.Stop()
-	blind := false
+	var told time.Time // when the watches were last told for being blind; zero: not blind
 	for {
 		select {
 		case <-ctx.Done():
@@ -82,13 +91,31 @@ func (h *hub) run(ctx context.Context) error {
 		case first := <-h.heard:
 			h.tell(ctx, h.gather(first))
 		case <-ticker.C:
-			away := !h.events.Connected()
-			if away || blind {
+			blind := h.blind(ctx)
+			if blind && time.Since(told) >= blindTell || !blind && !told.IsZero() {
 				h.tellAll()
+				told = time.Now()
 			}
-			blind = away
+			if !blind {
+				told = time.Time{}
+			}
 		}
 	}
+}
+
+// blind reports whether events do not reach this process as they should: what is
+// connected is not always what works.
+func (h *hub) blind(ctx context.Context) bool {
+	if !h.events.Connected() {
+		return true
+	}
+	if !h.watched() {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, ownersTimeout)
+	defer cancel()
+	stale, err := h.store.outboxStale(ctx, staleAfter)
+	return stale || err != nil
 }
 
 // hear takes an event from the broker. When too many come at once, all watches are
@@ -134,7 +161,9 @@ func (h *hub) tell(ctx context.Context, batch []happening) {
 	for i, happened := range batch {
 		ids[i] = happened.conversation
 	}
-	owners, err := h.store.ownersOf(ctx, ids)
+	asking, cancel := context.WithTimeout(ctx, ownersTimeout)
+	owners, err := h.store.ownersOf(asking, ids)
+	cancel()
 	if err != nil {
 		if ctx.Err() == nil {
 			slog.WarnContext(ctx, "telling watches to look for themselves", "error", err)

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"google.golang.org/grpc/codes"
 
+	"github.com/ma-messagerie/messagerie/chassis/bus"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
 
@@ -157,4 +158,47 @@ func TestWatch_LifeIsOver(t *testing.T) {
 	if len(h.watchers) != 0 {
 		t.Error("the watch was not taken off")
 	}
+}
+
+// Connected is not working: while events wait in the outbox, watches are told to look
+// for themselves.
+func TestHub_BlindWhileEventsWait(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	events, err := bus.Connect("test", s.cfg.Bus, stream())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(events.Close)
+	eventually(t, "the broker is connected", events.Connected)
+	h := newHub(&store{s.pool}, events)
+	wait := func(age string) {
+		t.Helper()
+		if _, err := s.pool.Exec(t.Context(), `
+			INSERT INTO outbox (id, type, caisse, conversation_id, payload, trace, created_at)
+			VALUES (gen_random_uuid(), 'reply-posted', 'msa-75', gen_random_uuid(), '', '', now() - $1::interval)`, age); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wait("1 hour")
+	if h.blind(t.Context()) {
+		t.Error("asks although nobody watches")
+	}
+	_, end, err := h.open("jeanne", scope{member: "jeanne"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer end()
+	if !h.blind(t.Context()) {
+		t.Error("events have waited for an hour, and pass for flowing")
+	}
+	if _, err := s.pool.Exec(t.Context(), `DELETE FROM outbox`); err != nil {
+		t.Fatal(err)
+	}
+	wait("1 second")
+	if h.blind(t.Context()) {
+		t.Error("an event that was committed just now passes for one that does not flow")
+	}
+	s.broker.Stop()
+	eventually(t, "the broker is away", func() bool { return h.blind(t.Context()) })
 }

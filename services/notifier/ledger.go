@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/seeded"
 )
 
@@ -132,6 +133,7 @@ type outcome struct {
 type ledger struct {
 	pool   *pgxpool.Pool
 	doubts doubts
+	clock  wallClock
 }
 
 // Plan adds the deliveries that the ledger does not have and returns how many.
@@ -208,11 +210,29 @@ func (l *ledger) Record(ctx context.Context, outcomes []outcome) (late []outcome
 	if len(outcomes) == 0 {
 		return nil, nil
 	}
+	var fenced []uuid.UUID
+	err = postgres.Again(ctx, func() (err error) { fenced, err = l.record(ctx, outcomes); return err })
+	if err != nil {
+		return nil, fmt.Errorf("recording %d outcomes: %w", len(outcomes), err)
+	}
+	for _, o := range outcomes {
+		if slices.Contains(fenced, o.delivery.Attempt) {
+			late = append(late, o)
+		}
+	}
+	return late, nil
+}
+
+// record returns the attempts whose outcomes came too late.
+func (l *ledger) record(ctx context.Context, outcomes []outcome) ([]uuid.UUID, error) {
 	rows, err := l.pool.Query(ctx, `
 		WITH done AS (
 			SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::interval[], $6::boolean[], $7::text[],
 			                     $8::text[], $9::integer[], $10::text[], $11::text[], $12::timestamptz[])
 			AS o (event_id, channel, attempt_id, state, wait, uncounted, outcome, provider, http_status, provider_message_id, reason, started_at)
+		), locked AS MATERIALIZED ( -- in one order for everybody
+			SELECT d.event_id, d.channel FROM delivery AS d JOIN done USING (event_id, channel)
+			ORDER BY d.event_id, d.channel FOR UPDATE OF d
 		), applied AS (
 			UPDATE delivery AS d
 			SET state = CASE WHEN d.state NOT IN ('sending', 'unknown') AND NOT $13 THEN d.state -- a report came first
@@ -226,7 +246,7 @@ func (l *ledger) Record(ctx context.Context, outcomes []outcome) (late []outcome
 			    provider = CASE o.provider WHEN '' THEN d.provider ELSE o.provider END,
 			    provider_message_id = CASE o.provider_message_id WHEN '' THEN d.provider_message_id ELSE o.provider_message_id END,
 			    reason = CASE WHEN d.state IN ('sending', 'unknown') THEN o.reason ELSE d.reason END, updated_at = now()
-			FROM done AS o
+			FROM done AS o JOIN locked USING (event_id, channel)
 			WHERE d.event_id = o.event_id AND d.channel = o.channel AND
 			      (d.attempt_id = o.attempt_id AND d.state IN ('sending', 'unknown', 'accepted', 'delivered', 'bounced', 'complained') OR $13)
 			RETURNING o.attempt_id
@@ -239,18 +259,9 @@ func (l *ledger) Record(ctx context.Context, outcomes []outcome) (late []outcome
 		SELECT attempt_id FROM done WHERE attempt_id NOT IN (SELECT attempt_id FROM applied)`,
 		recordColumns(outcomes)...)
 	if err != nil {
-		return nil, fmt.Errorf("recording %d outcomes: %w", len(outcomes), err)
+		return nil, err
 	}
-	fenced, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
-	if err != nil {
-		return nil, fmt.Errorf("recording %d outcomes: %w", len(outcomes), err)
-	}
-	for _, o := range outcomes {
-		if slices.Contains(fenced, o.delivery.Attempt) {
-			late = append(late, o)
-		}
-	}
-	return late, nil
+	return pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
 }
 
 // recordColumns turns outcomes into the arrays of Record's statement.
@@ -289,6 +300,9 @@ type swept struct {
 // past its time expires. Any number of processes may sweep at once.
 func (l *ledger) Sweep(ctx context.Context) (swept, error) {
 	done := swept{lapsed: make(map[channel]int64), expired: make(map[channel]int64)}
+	if err := l.setRight(ctx); err != nil {
+		return done, err
+	}
 	rows, err := l.pool.Query(ctx, `
 		WITH lapsed AS (
 			SELECT event_id, channel, attempt_id, updated_at FROM delivery
@@ -393,7 +407,8 @@ func (l *ledger) Report(ctx context.Context, reports []report) (done reported, e
 		providers[i], ids[i], messages[i], reasons[i] = r.provider, r.id, r.messageID, r.reason
 		events[i], ways[i], states[i] = r.event, string(r.channel), string(r.state)
 	}
-	err = l.pool.QueryRow(ctx, `
+	err = postgres.Again(ctx, func() error {
+		return l.pool.QueryRow(ctx, `
 		WITH given AS (
 			SELECT DISTINCT ON (provider, report_id) *, array_position('{accepted,delivered,bounced,complained}'::text[], state) AS rank
 			FROM unnest($1::text[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[])
@@ -421,7 +436,8 @@ func (l *ledger) Report(ctx context.Context, reports []report) (done reported, e
 		SELECT (SELECT count(*) FROM fresh), (SELECT count(*) FROM moved),
 		       (SELECT count(*) FROM last WHERE (event_id, channel) NOT IN (SELECT event_id, channel FROM locked)),
 		       (SELECT COALESCE(jsonb_object_agg(report_id, trace_context), '{}') FROM last JOIN locked USING (event_id, channel) WHERE trace_context <> '')`,
-		providers, ids, events, ways, states, messages, reasons).Scan(&done.fresh, &done.moved, &done.unmatched, &done.traces)
+			providers, ids, events, ways, states, messages, reasons).Scan(&done.fresh, &done.moved, &done.unmatched, &done.traces)
+	})
 	if err != nil {
 		return done, fmt.Errorf("storing %d reports: %w", n, err)
 	}
@@ -721,22 +737,34 @@ func (l *ledger) Digests(ctx context.Context, from, before time.Time) ([]slotDig
 	return list, nil
 }
 
-// ReconciledUntil returns up to where the ledger is known to have every event;
-// window ago if nobody has looked yet.
+// unsettled is how long ago a time must be to be noted as reconciled. It is less than
+// the log takes to settle, and keeps a clock that is ahead from passing for progress.
+const unsettled = 30 * time.Second
+
+// ReconciledUntil returns up to where the ledger is known to have every event; window
+// ago if nobody has looked yet. A time to come was noted while a clock was ahead: it is
+// taken back, or all that happens until then would pass for known.
 func (l *ledger) ReconciledUntil(ctx context.Context, window time.Duration) (until time.Time, err error) {
 	err = l.pool.QueryRow(ctx, `
-		WITH begun AS (INSERT INTO reconciliation (settled_until) VALUES (now() - $1::interval) ON CONFLICT DO NOTHING RETURNING settled_until)
-		SELECT settled_until FROM reconciliation UNION ALL SELECT settled_until FROM begun LIMIT 1`, window).Scan(&until)
+		WITH begun AS (
+			INSERT INTO reconciliation (settled_until) VALUES (now() - $1::interval) ON CONFLICT DO NOTHING RETURNING settled_until
+		), cut AS (
+			UPDATE reconciliation SET settled_until = now() - $2::interval, updated_at = now() WHERE settled_until > now() AND NOT $3 RETURNING settled_until
+		)
+		SELECT settled_until FROM (
+			SELECT settled_until FROM reconciliation UNION ALL SELECT settled_until FROM begun UNION ALL SELECT settled_until FROM cut) AS noted
+		ORDER BY settled_until LIMIT 1`, window, unsettled, seeded.On(seeded.MarkNeverGoesBack)).Scan(&until)
 	if err != nil {
 		return until, fmt.Errorf("reading how far the ledger is complete: %w", err)
 	}
 	return until, nil
 }
 
-// Reconciled notes that the ledger has every event before that time. It never
-// goes back.
+// Reconciled notes that the ledger has every event before that time, or before
+// unsettled ago where that is earlier. It does not go back.
 func (l *ledger) Reconciled(ctx context.Context, until time.Time) error {
-	_, err := l.pool.Exec(ctx, `UPDATE reconciliation SET settled_until = GREATEST(settled_until, $1), updated_at = now()`, until)
+	_, err := l.pool.Exec(ctx, `
+		UPDATE reconciliation SET settled_until = GREATEST(settled_until, LEAST($1, now() - $2::interval)), updated_at = now()`, until, unsettled)
 	if err != nil {
 		return fmt.Errorf("noting how far the ledger is complete: %w", err)
 	}

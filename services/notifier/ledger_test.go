@@ -2,6 +2,7 @@ package notifier
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"pgregory.net/rapid"
 
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
@@ -456,4 +458,72 @@ func TestAnyOrderOfEvents(t *testing.T) {
 		}
 		rt.Repeat(steps)
 	})
+}
+
+// Outcomes are recorded while reports about the same deliveries are filed, each in its
+// own order, and nobody waits for who waits for them.
+func TestRecordAndReport_OneOrder(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	for range 20 {
+		const n = 100
+		var plans []plan
+		for range n {
+			plans = append(plans, planOf(byEmail)...)
+		}
+		mustPlan(t, l, plans)
+		claimed, err := l.Claim(t.Context(), byEmail, n, time.Minute)
+		if err != nil || len(claimed) != n {
+			t.Fatalf("%d claimed: %v", len(claimed), err)
+		}
+		var outcomes []outcome
+		var reports []report
+		for i, d := range claimed {
+			outcomes = append(outcomes, outcome{delivery: d, state: accepted, class: classAccepted, provider: providerSendGrid})
+			other := claimed[n-1-i]
+			reports = append(reports, report{provider: providerSendGrid, id: uuid.NewString(), event: other.Event, channel: other.Channel, state: delivered})
+		}
+		var both sync.WaitGroup
+		both.Go(func() {
+			if _, err := l.record(t.Context(), outcomes); err != nil {
+				t.Error(err)
+			}
+		})
+		both.Go(func() {
+			if _, err := l.Report(t.Context(), reports); err != nil {
+				t.Error(err)
+			}
+		})
+		both.Wait()
+	}
+	l.pool.Reset() // sessions report what they counted when they end
+	eventually(t, "sessions have ended", func() bool {
+		var others int
+		err := l.pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`).Scan(&others)
+		return err == nil && others == 0
+	})
+	var deadlocks int
+	if err := l.pool.QueryRow(t.Context(), `SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()`).Scan(&deadlocks); err != nil {
+		t.Fatal(err)
+	}
+	if deadlocks > 0 {
+		t.Errorf("%d deadlocks", deadlocks)
+	}
+	var unmoved int
+	if err := l.pool.QueryRow(t.Context(), `SELECT count(*) FROM delivery WHERE state <> 'delivered'`).Scan(&unmoved); err != nil || unmoved > 0 {
+		t.Errorf("%d deliveries are not delivered: %v", unmoved, err)
+	}
+}
+
+// However the database is away, callers are told the same.
+func TestStatusOf(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[string]error{"57P03": errUnavailable, "28P01": errUnavailable, "25006": errUnavailable, "53300": errUnavailable, "40P01": errUnavailable} {
+		if got := statusOf(fmt.Errorf("asking: %w", &pgconn.PgError{Code: code})); !errors.Is(got, want) {
+			t.Errorf("%s: %v", code, got)
+		}
+	}
+	if bug := (&pgconn.PgError{Code: "42P01"}); !errors.Is(statusOf(bug), bug) {
+		t.Error("a fault of ours passes for an absence")
+	}
 }

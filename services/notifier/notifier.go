@@ -169,7 +169,7 @@ const leaseCalls = 3
 
 // Validate reports all faults that types do not show.
 func (c Config) Validate() error {
-	faults := []error{c.Check(), c.MTLS.Validate(), c.Reports.Validate(), checkURL("SENDGRID_BASE_URL", c.SendGrid.BaseURL), checkURL("TWILIO_BASE_URL", c.Twilio.BaseURL)}
+	faults := []error{c.Check(), c.MTLS.Validate(), c.Reports.Validate(), postgres.CheckURL("DATABASE_URL", c.DatabaseURL), checkURL("SENDGRID_BASE_URL", c.SendGrid.BaseURL), checkURL("TWILIO_BASE_URL", c.Twilio.BaseURL)}
 	fault := func(bad bool, format string, args ...any) {
 		if bad {
 			faults = append(faults, fmt.Errorf(format, args...))
@@ -214,13 +214,13 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	defer pool.Close()
+	defer postgres.Close(pool)
 	bounds := cfg.Reports.WithDefaults()
 	reportPool, err := postgres.Open(ctx, cfg.DatabaseURL, postgres.Reports(bounds.Max, bounds.Timeout))
 	if err != nil {
 		return err
 	}
-	defer reportPool.Close()
+	defer postgres.Close(reportPool)
 	events, err := bus.Connect("notifier", cfg.Bus, bus.Stream{
 		Name: eventspb.StreamName, Subjects: []string{eventspb.SubjectPrefix + ">"},
 		MaxAge: eventspb.MaxAge, DuplicateWindow: eventspb.DuplicateWindow,
@@ -281,7 +281,7 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 		return err
 	}
 	admin := &chassis.Admin{}
-	admin.Check("database", pool.Ping)
+	admin.Check("database", func(ctx context.Context) error { return postgres.Writable(ctx, pool) })
 	admin.Check("issuers", verifier.Ready)
 	// The broker is no condition: without it, the event log brings the events.
 
@@ -302,6 +302,7 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	group.Go(func() error {
 		return admin.Linger(running, cfg.DrainDelay, func(ctx context.Context) error { return grpcServer.Serve(ctx, cfg.DrainTimeout) })
 	})
+	group.Go(func() error { events.Prepare(running); return nil })
 	group.Go(func() error { return events.Consume(running, intake, intakeOf.take) })
 	group.Go(func() error { sweep(running, book, counts, cfg.Poll); return nil })
 	if cfg.ReconcileEvery > 0 {
@@ -377,15 +378,32 @@ func newTexts(cfg Config) (texter, *gate) {
 	return route, route.gate
 }
 
+const (
+	// sweepTimeout bounds one look for lapsed leases, forgetTimeout the deletion of an
+	// hour's old reports.
+	sweepTimeout  = 10 * time.Second
+	forgetTimeout = 30 * time.Second
+)
+
+// bounded asks the database something in that time.
+func bounded[T any](ctx context.Context, timeout time.Duration, ask func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	return ask(ctx)
+}
+
 // sweep looks for lapsed leases and ended lifetimes until ctx is done.
 func sweep(ctx context.Context, book *ledger, counts *instruments, poll time.Duration) {
 	ticker := time.NewTicker(poll)
 	defer ticker.Stop()
 	forget := rate.Sometimes{Interval: time.Hour}
 	for {
-		done, err := book.Sweep(ctx)
+		done, err := bounded(ctx, sweepTimeout, book.Sweep)
 		counts.swept(ctx, done)
-		forget.Do(func() { err = errors.Join(err, book.Forget(ctx)) })
+		forget.Do(func() {
+			_, fault := bounded(ctx, forgetTimeout, func(ctx context.Context) (struct{}, error) { return struct{}{}, book.Forget(ctx) })
+			err = errors.Join(err, fault)
+		})
 		if err != nil && ctx.Err() == nil {
 			slog.WarnContext(ctx, "sweeping", "error", err)
 		}

@@ -22,10 +22,13 @@ const (
 	// wholeEvery is how often the whole window is compared again, for what was
 	// committed after its slot had passed for settled.
 	wholeEvery = time.Hour
-	// reconcileTimeout bounds one round.
+	// reconcileTimeout bounds one round, stepTimeout each question of it.
 	reconcileTimeout = 2 * time.Minute
+	stepTimeout      = 15 * time.Second
 	// slotsMost is how many slots one answer has at most.
 	slotsMost = 8640
+	// farthest is how far ahead is looked where the log's clock has gone back.
+	farthest = 10 * 365 * 24 * time.Hour
 )
 
 // notifying are the types of events that make deliveries.
@@ -43,7 +46,8 @@ var notifying = []string{eventspb.TypeMessageSubmitted, eventspb.TypeReplyPosted
 // Slots that agree are done with; how far that goes is kept in the ledger, so a
 // round costs what is new since the last. Of those that differ the events are
 // fetched and planned as if the broker had brought them. Once an hour the last
-// day is compared as a whole.
+// day is compared as a whole. Where a clock was ahead and has gone back, the mark goes
+// back with it, and events with a time to come are planned without waiting for it.
 //
 // When it breaks: while the messaging service is away, nothing is found, and what
 // is missed then is found later. An event committed more than 40 s after its
@@ -56,6 +60,9 @@ type reconciler struct {
 	wake   func()
 	counts *instruments
 	every  time.Duration
+
+	// settled is up to where the log was last complete, by its own clock.
+	settled time.Time
 }
 
 // run compares until ctx is done.
@@ -84,7 +91,9 @@ func (r *reconciler) run(ctx context.Context) {
 func (r *reconciler) round(ctx context.Context, from time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, reconcileTimeout)
 	defer cancel()
-	until, err := r.ledger.ReconciledUntil(ctx, reconcileWindow)
+	until, err := bounded(ctx, stepTimeout, func(ctx context.Context) (time.Time, error) {
+		return r.ledger.ReconciledUntil(ctx, reconcileWindow)
+	})
 	if err != nil {
 		return err
 	}
@@ -103,7 +112,8 @@ func (r *reconciler) round(ctx context.Context, from time.Time) error {
 		if err := r.mend(ctx, from, settled, theirs); err != nil {
 			return err
 		}
-		if err := r.ledger.Reconciled(ctx, settled); err != nil {
+		_, err = bounded(ctx, stepTimeout, func(ctx context.Context) (struct{}, error) { return struct{}{}, r.ledger.Reconciled(ctx, settled) })
+		if err != nil {
 			return err
 		}
 		if len(theirs) < slotsMost {
@@ -115,7 +125,9 @@ func (r *reconciler) round(ctx context.Context, from time.Time) error {
 
 // digests asks for the log's slots and for how far the answer is complete.
 func (r *reconciler) digests(ctx context.Context, from time.Time) ([]slotDigest, time.Time, error) {
-	resp, err := r.log.ListDigests(ctx, &messagingpb.ListDigestsRequest{Types: notifying, From: timestamppb.New(from)})
+	resp, err := bounded(ctx, stepTimeout, func(ctx context.Context) (*messagingpb.ListDigestsResponse, error) {
+		return r.log.ListDigests(ctx, &messagingpb.ListDigestsRequest{Types: notifying, From: timestamppb.New(from)})
+	})
 	if err != nil {
 		return nil, time.Time{}, fmt.Errorf("asking for digests: %w", err)
 	}
@@ -124,15 +136,33 @@ func (r *reconciler) digests(ctx context.Context, from time.Time) ([]slotDigest,
 		slots[i] = slotDigest{Start: s.GetStart().AsTime(), Count: s.GetCount(), Digest: s.GetDigest()}
 	}
 	settled := resp.GetSettledTime().AsTime()
+	if err := r.lookAhead(ctx, settled); err != nil {
+		return nil, time.Time{}, err
+	}
 	if len(slots) == slotsMost {
 		settled = slots[slotsMost-1].Start.Add(slot)
 	}
 	return slots, settled, nil
 }
 
+// lookAhead plans events with a time to come, when the log's clock has gone back: those
+// were written just before, and would be compared when their time has come.
+func (r *reconciler) lookAhead(ctx context.Context, settled time.Time) error {
+	if !settled.Before(r.settled) {
+		r.settled = settled
+		return nil
+	}
+	slog.WarnContext(ctx, "the event log's clock has gone back", "from", r.settled, "to", settled)
+	if err := r.plan(ctx, stretch{settled, settled.Add(farthest)}); err != nil {
+		return err
+	}
+	r.settled = settled
+	return nil
+}
+
 // mend plans what is missing between two times.
 func (r *reconciler) mend(ctx context.Context, from, before time.Time, theirs []slotDigest) error {
-	ours, err := r.ledger.Digests(ctx, from, before)
+	ours, err := bounded(ctx, stepTimeout, func(ctx context.Context) ([]slotDigest, error) { return r.ledger.Digests(ctx, from, before) })
 	if err != nil {
 		return err
 	}
@@ -142,15 +172,23 @@ func (r *reconciler) mend(ctx context.Context, from, before time.Time, theirs []
 		r.counts.foreign.Add(ctx, int64(foreign))
 	}
 	for _, span := range missing {
-		found, err := r.fetch(ctx, span)
-		if err != nil {
+		if err := r.plan(ctx, span); err != nil {
 			return err
 		}
-		if found > 0 {
-			slog.InfoContext(ctx, "planned what the broker did not bring", "deliveries", found, "from", span.from, "before", span.before)
-			r.counts.repaired.Add(ctx, found)
-			r.wake()
-		}
+	}
+	return nil
+}
+
+// plan fetches and plans what there is of a stretch.
+func (r *reconciler) plan(ctx context.Context, span stretch) error {
+	found, err := r.fetch(ctx, span)
+	if err != nil {
+		return err
+	}
+	if found > 0 {
+		slog.InfoContext(ctx, "planned what the broker did not bring", "deliveries", found, "from", span.from, "before", span.before)
+		r.counts.repaired.Add(ctx, found)
+		r.wake()
 	}
 	return nil
 }
@@ -189,7 +227,7 @@ func differing(theirs, ours []slotDigest) (missing []stretch, foreign int) {
 func (r *reconciler) fetch(ctx context.Context, span stretch) (added int64, err error) {
 	req := &messagingpb.ListEventsRequest{Types: notifying, From: timestamppb.New(span.from), Before: timestamppb.New(span.before)}
 	for {
-		resp, err := r.log.ListEvents(ctx, req)
+		resp, err := bounded(ctx, stepTimeout, func(ctx context.Context) (*messagingpb.ListEventsResponse, error) { return r.log.ListEvents(ctx, req) })
 		if err != nil {
 			return added, fmt.Errorf("asking for events: %w", err)
 		}
@@ -202,7 +240,7 @@ func (r *reconciler) fetch(ctx context.Context, span stretch) (added int64, err 
 			}
 			plans = append(plans, more...)
 		}
-		n, err := r.ledger.Plan(ctx, plans)
+		n, err := bounded(ctx, stepTimeout, func(ctx context.Context) (int64, error) { return r.ledger.Plan(ctx, plans) })
 		if err != nil {
 			return added, err
 		}

@@ -212,3 +212,72 @@ func TestWithoutTheLog(t *testing.T) {
 		t.Errorf("%d mails", n)
 	}
 }
+
+// A mark that was made while a clock was ahead is taken back, and none is made that is
+// ahead or so near that something may yet be committed before it.
+func TestReconciled_NeverAhead(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	until := func() time.Duration {
+		t.Helper()
+		at, err := l.ReconciledUntil(t.Context(), time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return time.Since(at).Round(10 * time.Second)
+	}
+	if got := until(); got != time.Hour {
+		t.Errorf("at first, %s ago", got)
+	}
+	for _, ahead := range []time.Duration{-10 * time.Minute, -time.Hour, 3 * time.Hour} {
+		if err := l.Reconciled(t.Context(), time.Now().Add(ahead)); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := until(), max(min(-ahead, 10*time.Minute), unsettled); got != want {
+			t.Errorf("after a mark at %s: %s ago, want %s", ahead, got, want)
+		}
+	}
+	exec(t, l, `UPDATE reconciliation SET settled_until = now() + interval '3 hours'`)
+	for range 2 {
+		if got := until(); got != unsettled {
+			t.Errorf("a mark that is ahead is %s ago, want %s", got, unsettled)
+		}
+	}
+	exec(t, l, `UPDATE reconciliation SET settled_until = settled_until - interval '1 minute'`)
+	if got := until(); got != unsettled+time.Minute {
+		t.Errorf("the mark was not taken back but passed over: %s ago", got)
+	}
+}
+
+// The log's clock was ahead and goes back, while the broker brings nothing: what was
+// logged before and after that is sent without waiting for the time to come again.
+func TestReconciliation_ClockGoesBack(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.cfg.ReconcileEvery = 20 * time.Millisecond
+	log := func(at time.Time) {
+		id, event := eventOf(t, eventspb.TypeReplyPosted, s.newcomer())
+		event.Time = at
+		s.log(id, event, eventspb.TypeReplyPosted, at)
+	}
+	settle := func(at time.Time) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.directory.settled = at.Truncate(slot)
+	}
+	ahead := time.Now().Add(3 * time.Hour).Truncate(slot)
+	settle(ahead)
+	s.broker.Stop()
+	log(ahead.Add(-time.Minute))
+	s.start(t)
+	s.settled(t, 1)
+	log(ahead.Add(time.Second)) // when its slot settles, the clock is right again
+	settle(time.Now().Add(-40 * time.Second))
+	s.settled(t, 2)
+	log(time.Now().Add(-25 * time.Second)) // after the mark, which is half a minute ago at most
+	eventually(t, "what comes afterwards is found", func() bool {
+		settle(time.Now().Add(-20 * time.Second))
+		mails := s.providers.accepted(byEmail)
+		return len(mails) == 3
+	})
+}

@@ -3,20 +3,19 @@ package notifier
 import (
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5/pgconn"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/bus"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	reports "github.com/ma-messagerie/messagerie/chassis/report"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
@@ -47,13 +46,12 @@ var (
 	errBadLetter      = rpc.Invalid("id", "DEAD_LETTER_ID_INVALID", "must be as ListDeadLetters gives it: a UUID followed by .EMAIL, .SMS or .EVENT")
 	errBadPage        = rpc.Invalid("pageToken", "PAGE_TOKEN_INVALID", "must be a nextPageToken of this list")
 	errReplayWhat     = rpc.Invalid("ids", "REPLAY_SELECTION_INVALID", "give ids or a filter, one of the two")
-	errUnavailable    = rpc.Refuse(codes.Unavailable, "DATABASE_UNAVAILABLE", "the database cannot be reached; try again")
+	errUnavailable    = rpc.Refuse(codes.Unavailable, postgres.Unavailable, "the database cannot be reached; try again")
 )
 
 // statusOf turns an error into what the caller is told.
 func statusOf(err error) error {
-	var network *pgconn.ConnectError
-	if errors.As(err, &network) || pgconn.SafeToRetry(err) {
+	if postgres.IsUnreachable(err) {
 		return errUnavailable.Because(err)
 	}
 	return err

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"google.golang.org/grpc/codes"
 
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
@@ -59,9 +60,14 @@ func (s *store) publish(ctx context.Context, f *file, content []byte) error {
 	})
 }
 
+// refreshTimeout bounds one look for a newer version.
+const refreshTimeout = 10 * time.Second
+
 // refresh takes the current version into memory if it is not there.
 func (s *store) refresh(ctx context.Context) error {
 	var version int
+	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
+	defer cancel()
 	err := s.pool.QueryRow(ctx, `SELECT max(version) FROM taxonomy_version`).Scan(&version)
 	if err != nil {
 		return fmt.Errorf("reading the current version: %w", err)
@@ -82,7 +88,7 @@ var errNoVersion = errors.New("no such version")
 
 // errUnavailable is told to who asks for an older version while the database is
 // away.
-var errUnavailable = rpc.Refuse(codes.Unavailable, "STORE_UNAVAILABLE", "older versions of the taxonomy cannot be read now; try again")
+var errUnavailable = rpc.Refuse(codes.Unavailable, postgres.Unavailable, "older versions of the taxonomy cannot be read now; try again")
 
 // version reads one version from the database.
 func (s *store) version(ctx context.Context, version int) (*catalogue, error) {
@@ -93,7 +99,11 @@ func (s *store) version(ctx context.Context, version int) (*catalogue, error) {
 		return nil, errNoVersion
 	}
 	if err != nil {
-		return nil, errUnavailable.Because(fmt.Errorf("reading taxonomy %d: %w", version, err))
+		err = fmt.Errorf("reading taxonomy %d: %w", version, err)
+		if postgres.IsUnreachable(err) {
+			return nil, errUnavailable.Because(err)
+		}
+		return nil, err
 	}
 	f, err := read([]byte(content))
 	if err != nil {
@@ -129,7 +139,7 @@ func (s *store) follow(ctx context.Context, every time.Duration) error {
 
 // errNoCounts is told to who counts an outcome or reads the counts while the
 // database is away.
-var errNoCounts = rpc.Refuse(codes.Unavailable, "STORE_UNAVAILABLE", "what became of proposals can be neither counted nor read now; try again")
+var errNoCounts = rpc.Refuse(codes.Unavailable, postgres.Unavailable, "what became of proposals can be neither counted nor read now; try again")
 
 // count adds one outcome to those of its day in Paris, by the database's clock.
 func (s *store) count(ctx context.Context, at place, service string, outcome taxonomypb.SuggestionOutcome) error {
@@ -187,6 +197,9 @@ func (s *store) figures(ctx context.Context, days int32) ([]*taxonomypb.Suggesti
 func noCounts(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%w: %w", ctx.Err(), err)
+	}
+	if !postgres.IsUnreachable(err) {
+		return err
 	}
 	return errNoCounts.Because(err)
 }

@@ -70,7 +70,7 @@ type Config struct {
 // Validate reports all faults that types do not show, those of the file included.
 func (c Config) Validate() error {
 	_, _, err := c.file()
-	err = errors.Join(err, c.MTLS.Validate(), c.Reports.Validate())
+	err = errors.Join(err, c.MTLS.Validate(), c.Reports.Validate(), postgres.CheckURL("DATABASE_URL", c.DatabaseURL))
 	if c.Refresh <= 0 {
 		err = errors.Join(err, errors.New("REFRESH must be more than 0"))
 	}
@@ -101,7 +101,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	defer pool.Close()
+	defer postgres.Close(pool)
 	s := &store{pool: pool}
 	if err := s.publish(ctx, f, content); err != nil {
 		return err
@@ -114,7 +114,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	defer reportPool.Close()
+	defer postgres.Close(reportPool)
 	return serve(ctx, cfg, s, &store{pool: reportPool})
 }
 

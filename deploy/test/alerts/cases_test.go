@@ -21,6 +21,10 @@ var conditions = map[string]condition{
 		Case{Series: []string{`messagerie_outbox_events 0+180x100`}, Fires: minutes(0.5 + 15)},
 		[][]string{{`messagerie_outbox_events 0+149x100`}, {`messagerie_outbox_events 90000x100`}},
 	},
+	"OutboxSetAside": {
+		Case{Series: []string{`messagerie_outbox_set_aside{instance="a"} 0x3 1x40`, `messagerie_outbox_set_aside{instance="b"} 0x3 1x40`}, Fires: minutes(2 + 5)},
+		[][]string{{`messagerie_outbox_set_aside 0x90`}, {`messagerie_outbox_set_aside 7x8 0x90`}},
+	},
 	"DeliveriesOverdue": {
 		Case{
 			Series: []string{`messagerie_notifier_overdue_seconds{channel="EMAIL",state="retry"} 0x3 901x40`, `messagerie_notifier_overdue_seconds{channel="SMS",state="retry"} 3x90`},

@@ -5736,7 +5736,7 @@ type GetStatusResponse struct {
 	// Submissions of the last hour. Of more than a million events, the newest million
 	// is looked at.
 	SubmissionsHour int64 `protobuf:"varint,6,opt,name=submissions_hour,json=submissionsHour,proto3" json:"submissions_hour,omitempty"`
-	// Events that the broker has not acknowledged.
+	// Events that the broker has not acknowledged, without those that are set aside.
 	OutboxEvents int64 `protobuf:"varint,7,opt,name=outbox_events,json=outboxEvents,proto3" json:"outbox_events,omitempty"`
 	// Age of the oldest of them; none without.
 	OutboxAge *durationpb.Duration `protobuf:"bytes,8,opt,name=outbox_age,json=outboxAge,proto3" json:"outbox_age,omitempty"`
@@ -5744,8 +5744,10 @@ type GetStatusResponse struct {
 	NewestEventAge *durationpb.Duration `protobuf:"bytes,9,opt,name=newest_event_age,json=newestEventAge,proto3" json:"newest_event_age,omitempty"`
 	// Whether the broker answers.
 	BrokerReachable bool `protobuf:"varint,10,opt,name=broker_reachable,json=brokerReachable,proto3" json:"broker_reachable,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Events that the broker refuses while it takes others, and that are set aside.
+	SetAsideEvents int64 `protobuf:"varint,11,opt,name=set_aside_events,json=setAsideEvents,proto3" json:"set_aside_events,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *GetStatusResponse) Reset() {
@@ -5846,6 +5848,427 @@ func (x *GetStatusResponse) GetBrokerReachable() bool {
 		return x.BrokerReachable
 	}
 	return false
+}
+
+func (x *GetStatusResponse) GetSetAsideEvents() int64 {
+	if x != nil {
+		return x.SetAsideEvents
+	}
+	return 0
+}
+
+// RefusedEvent is an event that the broker refuses while it takes others.
+type RefusedEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Its type in the event log, such as message-submitted.
+	Type string `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	// The caisse whose subject it goes to.
+	Caisse string `protobuf:"bytes,3,opt,name=caisse,proto3" json:"caisse,omitempty"`
+	// The conversation that it is about.
+	ConversationId string `protobuf:"bytes,4,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
+	// When it happened.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// Why the last try failed: NO_STREAM (no stream has its subject),
+	// DENIED (the broker's permissions deny its subject), NO_ACKNOWLEDGEMENT (the broker
+	// says nothing), EVENT_INVALID (too large), or JETSTREAM_ and the broker's error code.
+	Reason string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	// How often it was refused while others passed.
+	Tries int32 `protobuf:"varint,7,opt,name=tries,proto3" json:"tries,omitempty"`
+	// When it was tried last.
+	TryTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=try_time,json=tryTime,proto3" json:"try_time,omitempty"`
+	// When it was set aside, after eight tries; not set while it is tried often.
+	SetAsideTime  *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=set_aside_time,json=setAsideTime,proto3" json:"set_aside_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RefusedEvent) Reset() {
+	*x = RefusedEvent{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[94]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RefusedEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RefusedEvent) ProtoMessage() {}
+
+func (x *RefusedEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[94]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RefusedEvent.ProtoReflect.Descriptor instead.
+func (*RefusedEvent) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{94}
+}
+
+func (x *RefusedEvent) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *RefusedEvent) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *RefusedEvent) GetCaisse() string {
+	if x != nil {
+		return x.Caisse
+	}
+	return ""
+}
+
+func (x *RefusedEvent) GetConversationId() string {
+	if x != nil {
+		return x.ConversationId
+	}
+	return ""
+}
+
+func (x *RefusedEvent) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *RefusedEvent) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *RefusedEvent) GetTries() int32 {
+	if x != nil {
+		return x.Tries
+	}
+	return 0
+}
+
+func (x *RefusedEvent) GetTryTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.TryTime
+	}
+	return nil
+}
+
+func (x *RefusedEvent) GetSetAsideTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SetAsideTime
+	}
+	return nil
+}
+
+// ListRefusedEventsRequest asks for a page.
+type ListRefusedEventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The most to return: 20 by default, 100 at most.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRefusedEventsRequest) Reset() {
+	*x = ListRefusedEventsRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[95]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRefusedEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRefusedEventsRequest) ProtoMessage() {}
+
+func (x *ListRefusedEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[95]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRefusedEventsRequest.ProtoReflect.Descriptor instead.
+func (*ListRefusedEventsRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{95}
+}
+
+func (x *ListRefusedEventsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListRefusedEventsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListRefusedEventsResponse is a page.
+type ListRefusedEventsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Oldest first.
+	Events []*RefusedEvent `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	// Asks for the next page; empty on the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRefusedEventsResponse) Reset() {
+	*x = ListRefusedEventsResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[96]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRefusedEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRefusedEventsResponse) ProtoMessage() {}
+
+func (x *ListRefusedEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[96]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRefusedEventsResponse.ProtoReflect.Descriptor instead.
+func (*ListRefusedEventsResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{96}
+}
+
+func (x *ListRefusedEventsResponse) GetEvents() []*RefusedEvent {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *ListRefusedEventsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// RequeueRefusedEventsRequest names refused events.
+type RequeueRefusedEventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Their ids, at most 100.
+	Ids []string `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
+	// All of them.
+	All           bool `protobuf:"varint,2,opt,name=all,proto3" json:"all,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RequeueRefusedEventsRequest) Reset() {
+	*x = RequeueRefusedEventsRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[97]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RequeueRefusedEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RequeueRefusedEventsRequest) ProtoMessage() {}
+
+func (x *RequeueRefusedEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[97]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RequeueRefusedEventsRequest.ProtoReflect.Descriptor instead.
+func (*RequeueRefusedEventsRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{97}
+}
+
+func (x *RequeueRefusedEventsRequest) GetIds() []string {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+func (x *RequeueRefusedEventsRequest) GetAll() bool {
+	if x != nil {
+		return x.All
+	}
+	return false
+}
+
+// RequeueRefusedEventsResponse says how many there are.
+type RequeueRefusedEventsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many are tried again.
+	Requeued      int32 `protobuf:"varint,1,opt,name=requeued,proto3" json:"requeued,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RequeueRefusedEventsResponse) Reset() {
+	*x = RequeueRefusedEventsResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[98]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RequeueRefusedEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RequeueRefusedEventsResponse) ProtoMessage() {}
+
+func (x *RequeueRefusedEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[98]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RequeueRefusedEventsResponse.ProtoReflect.Descriptor instead.
+func (*RequeueRefusedEventsResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{98}
+}
+
+func (x *RequeueRefusedEventsResponse) GetRequeued() int32 {
+	if x != nil {
+		return x.Requeued
+	}
+	return 0
+}
+
+// DropRefusedEventRequest names one.
+type DropRefusedEventRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DropRefusedEventRequest) Reset() {
+	*x = DropRefusedEventRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[99]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DropRefusedEventRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DropRefusedEventRequest) ProtoMessage() {}
+
+func (x *DropRefusedEventRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[99]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DropRefusedEventRequest.ProtoReflect.Descriptor instead.
+func (*DropRefusedEventRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{99}
+}
+
+func (x *DropRefusedEventRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// DropRefusedEventResponse is empty.
+type DropRefusedEventResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DropRefusedEventResponse) Reset() {
+	*x = DropRefusedEventResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[100]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DropRefusedEventResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DropRefusedEventResponse) ProtoMessage() {}
+
+func (x *DropRefusedEventResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[100]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DropRefusedEventResponse.ProtoReflect.Descriptor instead.
+func (*DropRefusedEventResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{100}
 }
 
 var File_messagerie_messaging_v1_messaging_proto protoreflect.FileDescriptor
@@ -6194,7 +6617,7 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x12WatchQueueResponse\x12'\n" +
 	"\x0fconversation_id\x18\x01 \x01(\tR\x0econversationId\x12\x16\n" +
 	"\x06opened\x18\x02 \x01(\bR\x06opened\"\x12\n" +
-	"\x10GetStatusRequest\"\x97\x04\n" +
+	"\x10GetStatusRequest\"\xc1\x04\n" +
 	"\x11GetStatusResponse\x12#\n" +
 	"\rbuild_version\x18\x01 \x01(\tR\fbuildVersion\x12%\n" +
 	"\x0eschema_version\x18\x02 \x01(\x03R\rschemaVersion\x123\n" +
@@ -6207,7 +6630,34 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"outbox_age\x18\b \x01(\v2\x19.google.protobuf.DurationR\toutboxAge\x12C\n" +
 	"\x10newest_event_age\x18\t \x01(\v2\x19.google.protobuf.DurationR\x0enewestEventAge\x12)\n" +
 	"\x10broker_reachable\x18\n" +
-	" \x01(\bR\x0fbrokerReachable*\x90\x01\n" +
+	" \x01(\bR\x0fbrokerReachable\x12(\n" +
+	"\x10set_aside_events\x18\v \x01(\x03R\x0esetAsideEvents\"\xd7\x02\n" +
+	"\fRefusedEvent\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\x12\x16\n" +
+	"\x06caisse\x18\x03 \x01(\tR\x06caisse\x12'\n" +
+	"\x0fconversation_id\x18\x04 \x01(\tR\x0econversationId\x12;\n" +
+	"\vcreate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05tries\x18\a \x01(\x05R\x05tries\x125\n" +
+	"\btry_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\atryTime\x12@\n" +
+	"\x0eset_aside_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\fsetAsideTime\"i\n" +
+	"\x18ListRefusedEventsRequest\x12$\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"\x82\x01\n" +
+	"\x19ListRefusedEventsResponse\x12=\n" +
+	"\x06events\x18\x01 \x03(\v2%.messagerie.messaging.v1.RefusedEventR\x06events\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"T\n" +
+	"\x1bRequeueRefusedEventsRequest\x12#\n" +
+	"\x03ids\x18\x01 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10d\x18\x01\"\x05r\x03\xb0\x01\x01R\x03ids\x12\x10\n" +
+	"\x03all\x18\x02 \x01(\bR\x03all\":\n" +
+	"\x1cRequeueRefusedEventsResponse\x12\x1a\n" +
+	"\brequeued\x18\x01 \x01(\x05R\brequeued\"3\n" +
+	"\x17DropRefusedEventRequest\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"\x1a\n" +
+	"\x18DropRefusedEventResponse*\x90\x01\n" +
 	"\x06Status\x12\x16\n" +
 	"\x12STATUS_UNSPECIFIED\x10\x00\x12\b\n" +
 	"\x04SENT\x10\x01\x12\x0f\n" +
@@ -6271,9 +6721,12 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x0eDeleteTemplate\x12..messagerie.messaging.v1.DeleteTemplateRequest\x1a/.messagerie.messaging.v1.DeleteTemplateResponse\"$\xa0\xdb\x18\x04\x82\xd3\xe4\x93\x02\x1a*\x18/v1/agent/templates/{id}\x12\x90\x01\n" +
 	"\rGetStatistics\x12-.messagerie.messaging.v1.GetStatisticsRequest\x1a..messagerie.messaging.v1.GetStatisticsResponse\" \xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/agent/statistics\x12\x96\x01\n" +
 	"\n" +
-	"WatchQueue\x12*.messagerie.messaging.v1.WatchQueueRequest\x1a+.messagerie.messaging.v1.WatchQueueResponse\"-\xa0\xdb\x18\x03\xa8\xdb\x18\x01\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/agent/conversations:watch0\x012\xa1\x01\n" +
+	"WatchQueue\x12*.messagerie.messaging.v1.WatchQueueRequest\x1a+.messagerie.messaging.v1.WatchQueueResponse\"-\xa0\xdb\x18\x03\xa8\xdb\x18\x01\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/agent/conversations:watch0\x012\xb1\x05\n" +
 	"\x0fOperatorService\x12\x8d\x01\n" +
-	"\tGetStatus\x12).messagerie.messaging.v1.GetStatusRequest\x1a*.messagerie.messaging.v1.GetStatusResponse\")\xa0\xdb\x18\x05\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/operator/status/messaging2\x88\x02\n" +
+	"\tGetStatus\x12).messagerie.messaging.v1.GetStatusRequest\x1a*.messagerie.messaging.v1.GetStatusResponse\")\xa0\xdb\x18\x05\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/operator/status/messaging\x12\xa3\x01\n" +
+	"\x11ListRefusedEvents\x121.messagerie.messaging.v1.ListRefusedEventsRequest\x1a2.messagerie.messaging.v1.ListRefusedEventsResponse\"'\xa0\xdb\x18\x05\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/operator/outbox/refused\x12\xb7\x01\n" +
+	"\x14RequeueRefusedEvents\x124.messagerie.messaging.v1.RequeueRefusedEventsRequest\x1a5.messagerie.messaging.v1.RequeueRefusedEventsResponse\"2\xa0\xdb\x18\x05\x82\xd3\xe4\x93\x02(:\x01*\"#/v1/operator/outbox/refused:requeue\x12\xad\x01\n" +
+	"\x10DropRefusedEvent\x120.messagerie.messaging.v1.DropRefusedEventRequest\x1a1.messagerie.messaging.v1.DropRefusedEventResponse\"4\xa0\xdb\x18\x05\x82\xd3\xe4\x93\x02*:\x01*\"%/v1/operator/outbox/refused/{id}:drop2\x88\x02\n" +
 	"\x10RecipientService\x12\x83\x01\n" +
 	"\x12BatchGetRecipients\x122.messagerie.messaging.v1.BatchGetRecipientsRequest\x1a3.messagerie.messaging.v1.BatchGetRecipientsResponse\"\x04\xa0\xdb\x18\x06\x12n\n" +
 	"\vCheckReader\x12+.messagerie.messaging.v1.CheckReaderRequest\x1a,.messagerie.messaging.v1.CheckReaderResponse\"\x04\xa0\xdb\x18\x062\xee\x01\n" +
@@ -6295,7 +6748,7 @@ func file_messagerie_messaging_v1_messaging_proto_rawDescGZIP() []byte {
 }
 
 var file_messagerie_messaging_v1_messaging_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_messagerie_messaging_v1_messaging_proto_msgTypes = make([]protoimpl.MessageInfo, 94)
+var file_messagerie_messaging_v1_messaging_proto_msgTypes = make([]protoimpl.MessageInfo, 101)
 var file_messagerie_messaging_v1_messaging_proto_goTypes = []any{
 	(Status)(0),                                 // 0: messagerie.messaging.v1.Status
 	(Author)(0),                                 // 1: messagerie.messaging.v1.Author
@@ -6394,34 +6847,41 @@ var file_messagerie_messaging_v1_messaging_proto_goTypes = []any{
 	(*WatchQueueResponse)(nil),                  // 94: messagerie.messaging.v1.WatchQueueResponse
 	(*GetStatusRequest)(nil),                    // 95: messagerie.messaging.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),                   // 96: messagerie.messaging.v1.GetStatusResponse
-	(v1.Audience)(0),                            // 97: messagerie.taxonomy.v1.Audience
-	(*timestamppb.Timestamp)(nil),               // 98: google.protobuf.Timestamp
-	(*v1.Queue)(nil),                            // 99: messagerie.taxonomy.v1.Queue
-	(*durationpb.Duration)(nil),                 // 100: google.protobuf.Duration
+	(*RefusedEvent)(nil),                        // 97: messagerie.messaging.v1.RefusedEvent
+	(*ListRefusedEventsRequest)(nil),            // 98: messagerie.messaging.v1.ListRefusedEventsRequest
+	(*ListRefusedEventsResponse)(nil),           // 99: messagerie.messaging.v1.ListRefusedEventsResponse
+	(*RequeueRefusedEventsRequest)(nil),         // 100: messagerie.messaging.v1.RequeueRefusedEventsRequest
+	(*RequeueRefusedEventsResponse)(nil),        // 101: messagerie.messaging.v1.RequeueRefusedEventsResponse
+	(*DropRefusedEventRequest)(nil),             // 102: messagerie.messaging.v1.DropRefusedEventRequest
+	(*DropRefusedEventResponse)(nil),            // 103: messagerie.messaging.v1.DropRefusedEventResponse
+	(v1.Audience)(0),                            // 104: messagerie.taxonomy.v1.Audience
+	(*timestamppb.Timestamp)(nil),               // 105: google.protobuf.Timestamp
+	(*v1.Queue)(nil),                            // 106: messagerie.taxonomy.v1.Queue
+	(*durationpb.Duration)(nil),                 // 107: google.protobuf.Duration
 }
 var file_messagerie_messaging_v1_messaging_proto_depIdxs = []int32{
-	97,  // 0: messagerie.messaging.v1.Conversation.audience:type_name -> messagerie.taxonomy.v1.Audience
+	104, // 0: messagerie.messaging.v1.Conversation.audience:type_name -> messagerie.taxonomy.v1.Audience
 	3,   // 1: messagerie.messaging.v1.Conversation.theme:type_name -> messagerie.messaging.v1.Choice
 	3,   // 2: messagerie.messaging.v1.Conversation.topic:type_name -> messagerie.messaging.v1.Choice
 	3,   // 3: messagerie.messaging.v1.Conversation.reason:type_name -> messagerie.messaging.v1.Choice
 	0,   // 4: messagerie.messaging.v1.Conversation.status:type_name -> messagerie.messaging.v1.Status
-	98,  // 5: messagerie.messaging.v1.Conversation.create_time:type_name -> google.protobuf.Timestamp
-	98,  // 6: messagerie.messaging.v1.Conversation.update_time:type_name -> google.protobuf.Timestamp
+	105, // 5: messagerie.messaging.v1.Conversation.create_time:type_name -> google.protobuf.Timestamp
+	105, // 6: messagerie.messaging.v1.Conversation.update_time:type_name -> google.protobuf.Timestamp
 	8,   // 7: messagerie.messaging.v1.Conversation.messages:type_name -> messagerie.messaging.v1.Message
 	3,   // 8: messagerie.messaging.v1.Conversation.queue:type_name -> messagerie.messaging.v1.Choice
 	7,   // 9: messagerie.messaging.v1.Conversation.claim:type_name -> messagerie.messaging.v1.ClaimInfo
 	5,   // 10: messagerie.messaging.v1.Conversation.notes:type_name -> messagerie.messaging.v1.Note
 	6,   // 11: messagerie.messaging.v1.Conversation.steps:type_name -> messagerie.messaging.v1.Step
-	98,  // 12: messagerie.messaging.v1.Note.create_time:type_name -> google.protobuf.Timestamp
+	105, // 12: messagerie.messaging.v1.Note.create_time:type_name -> google.protobuf.Timestamp
 	2,   // 13: messagerie.messaging.v1.Step.kind:type_name -> messagerie.messaging.v1.StepKind
-	98,  // 14: messagerie.messaging.v1.Step.time:type_name -> google.protobuf.Timestamp
-	98,  // 15: messagerie.messaging.v1.ClaimInfo.expire_time:type_name -> google.protobuf.Timestamp
+	105, // 14: messagerie.messaging.v1.Step.time:type_name -> google.protobuf.Timestamp
+	105, // 15: messagerie.messaging.v1.ClaimInfo.expire_time:type_name -> google.protobuf.Timestamp
 	1,   // 16: messagerie.messaging.v1.Message.author:type_name -> messagerie.messaging.v1.Author
-	98,  // 17: messagerie.messaging.v1.Message.create_time:type_name -> google.protobuf.Timestamp
-	97,  // 18: messagerie.messaging.v1.SubmitMessageRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	105, // 17: messagerie.messaging.v1.Message.create_time:type_name -> google.protobuf.Timestamp
+	104, // 18: messagerie.messaging.v1.SubmitMessageRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
 	4,   // 19: messagerie.messaging.v1.SubmitMessageResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
 	9,   // 20: messagerie.messaging.v1.SubmitMessageResponse.expected_delay:type_name -> messagerie.messaging.v1.ExpectedDelay
-	97,  // 21: messagerie.messaging.v1.ListConversationsRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	104, // 21: messagerie.messaging.v1.ListConversationsRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
 	4,   // 22: messagerie.messaging.v1.ListConversationsResponse.conversations:type_name -> messagerie.messaging.v1.Conversation
 	4,   // 23: messagerie.messaging.v1.GetConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
 	4,   // 24: messagerie.messaging.v1.HideConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
@@ -6435,28 +6895,28 @@ var file_messagerie_messaging_v1_messaging_proto_depIdxs = []int32{
 	4,   // 32: messagerie.messaging.v1.PostReplyResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
 	4,   // 33: messagerie.messaging.v1.CloseResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
 	36,  // 34: messagerie.messaging.v1.BatchGetRecipientsResponse.recipients:type_name -> messagerie.messaging.v1.Recipient
-	98,  // 35: messagerie.messaging.v1.Recipient.receive_time:type_name -> google.protobuf.Timestamp
-	99,  // 36: messagerie.messaging.v1.Recipient.queue:type_name -> messagerie.taxonomy.v1.Queue
+	105, // 35: messagerie.messaging.v1.Recipient.receive_time:type_name -> google.protobuf.Timestamp
+	106, // 36: messagerie.messaging.v1.Recipient.queue:type_name -> messagerie.taxonomy.v1.Queue
 	38,  // 37: messagerie.messaging.v1.CheckReaderRequest.agent:type_name -> messagerie.messaging.v1.AgentScope
-	98,  // 38: messagerie.messaging.v1.ListDigestsRequest.from:type_name -> google.protobuf.Timestamp
-	98,  // 39: messagerie.messaging.v1.ListDigestsRequest.before:type_name -> google.protobuf.Timestamp
-	98,  // 40: messagerie.messaging.v1.SlotDigest.start:type_name -> google.protobuf.Timestamp
+	105, // 38: messagerie.messaging.v1.ListDigestsRequest.from:type_name -> google.protobuf.Timestamp
+	105, // 39: messagerie.messaging.v1.ListDigestsRequest.before:type_name -> google.protobuf.Timestamp
+	105, // 40: messagerie.messaging.v1.SlotDigest.start:type_name -> google.protobuf.Timestamp
 	41,  // 41: messagerie.messaging.v1.ListDigestsResponse.slots:type_name -> messagerie.messaging.v1.SlotDigest
-	98,  // 42: messagerie.messaging.v1.ListDigestsResponse.settled_time:type_name -> google.protobuf.Timestamp
-	98,  // 43: messagerie.messaging.v1.ListEventsRequest.from:type_name -> google.protobuf.Timestamp
-	98,  // 44: messagerie.messaging.v1.ListEventsRequest.before:type_name -> google.protobuf.Timestamp
-	98,  // 45: messagerie.messaging.v1.LoggedEvent.create_time:type_name -> google.protobuf.Timestamp
+	105, // 42: messagerie.messaging.v1.ListDigestsResponse.settled_time:type_name -> google.protobuf.Timestamp
+	105, // 43: messagerie.messaging.v1.ListEventsRequest.from:type_name -> google.protobuf.Timestamp
+	105, // 44: messagerie.messaging.v1.ListEventsRequest.before:type_name -> google.protobuf.Timestamp
+	105, // 45: messagerie.messaging.v1.LoggedEvent.create_time:type_name -> google.protobuf.Timestamp
 	44,  // 46: messagerie.messaging.v1.ListEventsResponse.events:type_name -> messagerie.messaging.v1.LoggedEvent
 	4,   // 47: messagerie.messaging.v1.PostFollowUpResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	97,  // 48: messagerie.messaging.v1.Draft.audience:type_name -> messagerie.taxonomy.v1.Audience
-	98,  // 49: messagerie.messaging.v1.Draft.update_time:type_name -> google.protobuf.Timestamp
-	97,  // 50: messagerie.messaging.v1.SaveDraftRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	104, // 48: messagerie.messaging.v1.Draft.audience:type_name -> messagerie.taxonomy.v1.Audience
+	105, // 49: messagerie.messaging.v1.Draft.update_time:type_name -> google.protobuf.Timestamp
+	104, // 50: messagerie.messaging.v1.SaveDraftRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
 	48,  // 51: messagerie.messaging.v1.SaveDraftResponse.draft:type_name -> messagerie.messaging.v1.Draft
 	48,  // 52: messagerie.messaging.v1.GetDraftResponse.draft:type_name -> messagerie.messaging.v1.Draft
 	48,  // 53: messagerie.messaging.v1.ListDraftsResponse.drafts:type_name -> messagerie.messaging.v1.Draft
 	59,  // 54: messagerie.messaging.v1.GetPreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
 	59,  // 55: messagerie.messaging.v1.UpdatePreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
-	97,  // 56: messagerie.messaging.v1.GetExpectedDelayRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	104, // 56: messagerie.messaging.v1.GetExpectedDelayRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
 	9,   // 57: messagerie.messaging.v1.GetExpectedDelayResponse.target:type_name -> messagerie.messaging.v1.ExpectedDelay
 	9,   // 58: messagerie.messaging.v1.GetExpectedDelayResponse.usual:type_name -> messagerie.messaging.v1.ExpectedDelay
 	59,  // 59: messagerie.messaging.v1.ExportMyDataResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
@@ -6467,98 +6927,108 @@ var file_messagerie_messaging_v1_messaging_proto_depIdxs = []int32{
 	4,   // 64: messagerie.messaging.v1.ReopenResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
 	4,   // 65: messagerie.messaging.v1.AddNoteResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
 	80,  // 66: messagerie.messaging.v1.ListQueuesResponse.queues:type_name -> messagerie.messaging.v1.AgentQueue
-	98,  // 67: messagerie.messaging.v1.Template.update_time:type_name -> google.protobuf.Timestamp
+	105, // 67: messagerie.messaging.v1.Template.update_time:type_name -> google.protobuf.Timestamp
 	81,  // 68: messagerie.messaging.v1.ListTemplatesResponse.templates:type_name -> messagerie.messaging.v1.Template
 	81,  // 69: messagerie.messaging.v1.SaveTemplateResponse.template:type_name -> messagerie.messaging.v1.Template
 	90,  // 70: messagerie.messaging.v1.GetStatisticsResponse.days:type_name -> messagerie.messaging.v1.DayFigures
 	91,  // 71: messagerie.messaging.v1.GetStatisticsResponse.themes:type_name -> messagerie.messaging.v1.ThemeFigures
-	98,  // 72: messagerie.messaging.v1.GetStatisticsResponse.oldest_waiting:type_name -> google.protobuf.Timestamp
+	105, // 72: messagerie.messaging.v1.GetStatisticsResponse.oldest_waiting:type_name -> google.protobuf.Timestamp
 	92,  // 73: messagerie.messaging.v1.GetStatisticsResponse.answers:type_name -> messagerie.messaging.v1.AnswerFigures
 	3,   // 74: messagerie.messaging.v1.ThemeFigures.theme:type_name -> messagerie.messaging.v1.Choice
-	100, // 75: messagerie.messaging.v1.GetStatusResponse.oldest_unanswered_age:type_name -> google.protobuf.Duration
-	100, // 76: messagerie.messaging.v1.GetStatusResponse.outbox_age:type_name -> google.protobuf.Duration
-	100, // 77: messagerie.messaging.v1.GetStatusResponse.newest_event_age:type_name -> google.protobuf.Duration
-	10,  // 78: messagerie.messaging.v1.MessagingService.SubmitMessage:input_type -> messagerie.messaging.v1.SubmitMessageRequest
-	12,  // 79: messagerie.messaging.v1.MessagingService.ListConversations:input_type -> messagerie.messaging.v1.ListConversationsRequest
-	14,  // 80: messagerie.messaging.v1.MessagingService.GetConversation:input_type -> messagerie.messaging.v1.GetConversationRequest
-	16,  // 81: messagerie.messaging.v1.MessagingService.HideConversation:input_type -> messagerie.messaging.v1.HideConversationRequest
-	18,  // 82: messagerie.messaging.v1.MessagingService.ShowConversation:input_type -> messagerie.messaging.v1.ShowConversationRequest
-	20,  // 83: messagerie.messaging.v1.MessagingService.MarkRead:input_type -> messagerie.messaging.v1.MarkReadRequest
-	46,  // 84: messagerie.messaging.v1.MessagingService.PostFollowUp:input_type -> messagerie.messaging.v1.PostFollowUpRequest
-	49,  // 85: messagerie.messaging.v1.MessagingService.SaveDraft:input_type -> messagerie.messaging.v1.SaveDraftRequest
-	51,  // 86: messagerie.messaging.v1.MessagingService.GetDraft:input_type -> messagerie.messaging.v1.GetDraftRequest
-	53,  // 87: messagerie.messaging.v1.MessagingService.ListDrafts:input_type -> messagerie.messaging.v1.ListDraftsRequest
-	55,  // 88: messagerie.messaging.v1.MessagingService.DeleteDraft:input_type -> messagerie.messaging.v1.DeleteDraftRequest
-	57,  // 89: messagerie.messaging.v1.MessagingService.WatchConversations:input_type -> messagerie.messaging.v1.WatchConversationsRequest
-	60,  // 90: messagerie.messaging.v1.MessagingService.GetPreferences:input_type -> messagerie.messaging.v1.GetPreferencesRequest
-	62,  // 91: messagerie.messaging.v1.MessagingService.UpdatePreferences:input_type -> messagerie.messaging.v1.UpdatePreferencesRequest
-	64,  // 92: messagerie.messaging.v1.MessagingService.GetExpectedDelay:input_type -> messagerie.messaging.v1.GetExpectedDelayRequest
-	66,  // 93: messagerie.messaging.v1.MessagingService.ExportMyData:input_type -> messagerie.messaging.v1.ExportMyDataRequest
-	68,  // 94: messagerie.messaging.v1.MessagingService.EraseMyData:input_type -> messagerie.messaging.v1.EraseMyDataRequest
-	22,  // 95: messagerie.messaging.v1.AgentService.ListQueue:input_type -> messagerie.messaging.v1.ListQueueRequest
-	24,  // 96: messagerie.messaging.v1.AgentService.GetConversation:input_type -> messagerie.messaging.v1.AgentServiceGetConversationRequest
-	26,  // 97: messagerie.messaging.v1.AgentService.Claim:input_type -> messagerie.messaging.v1.ClaimRequest
-	28,  // 98: messagerie.messaging.v1.AgentService.Release:input_type -> messagerie.messaging.v1.ReleaseRequest
-	30,  // 99: messagerie.messaging.v1.AgentService.PostReply:input_type -> messagerie.messaging.v1.PostReplyRequest
-	32,  // 100: messagerie.messaging.v1.AgentService.Close:input_type -> messagerie.messaging.v1.CloseRequest
-	70,  // 101: messagerie.messaging.v1.AgentService.Transfer:input_type -> messagerie.messaging.v1.TransferRequest
-	72,  // 102: messagerie.messaging.v1.AgentService.Recategorise:input_type -> messagerie.messaging.v1.RecategoriseRequest
-	74,  // 103: messagerie.messaging.v1.AgentService.Reopen:input_type -> messagerie.messaging.v1.ReopenRequest
-	76,  // 104: messagerie.messaging.v1.AgentService.AddNote:input_type -> messagerie.messaging.v1.AddNoteRequest
-	78,  // 105: messagerie.messaging.v1.AgentService.ListQueues:input_type -> messagerie.messaging.v1.ListQueuesRequest
-	82,  // 106: messagerie.messaging.v1.AgentService.ListTemplates:input_type -> messagerie.messaging.v1.ListTemplatesRequest
-	84,  // 107: messagerie.messaging.v1.AgentService.SaveTemplate:input_type -> messagerie.messaging.v1.SaveTemplateRequest
-	86,  // 108: messagerie.messaging.v1.AgentService.DeleteTemplate:input_type -> messagerie.messaging.v1.DeleteTemplateRequest
-	88,  // 109: messagerie.messaging.v1.AgentService.GetStatistics:input_type -> messagerie.messaging.v1.GetStatisticsRequest
-	93,  // 110: messagerie.messaging.v1.AgentService.WatchQueue:input_type -> messagerie.messaging.v1.WatchQueueRequest
-	95,  // 111: messagerie.messaging.v1.OperatorService.GetStatus:input_type -> messagerie.messaging.v1.GetStatusRequest
-	34,  // 112: messagerie.messaging.v1.RecipientService.BatchGetRecipients:input_type -> messagerie.messaging.v1.BatchGetRecipientsRequest
-	37,  // 113: messagerie.messaging.v1.RecipientService.CheckReader:input_type -> messagerie.messaging.v1.CheckReaderRequest
-	40,  // 114: messagerie.messaging.v1.EventLogService.ListDigests:input_type -> messagerie.messaging.v1.ListDigestsRequest
-	43,  // 115: messagerie.messaging.v1.EventLogService.ListEvents:input_type -> messagerie.messaging.v1.ListEventsRequest
-	11,  // 116: messagerie.messaging.v1.MessagingService.SubmitMessage:output_type -> messagerie.messaging.v1.SubmitMessageResponse
-	13,  // 117: messagerie.messaging.v1.MessagingService.ListConversations:output_type -> messagerie.messaging.v1.ListConversationsResponse
-	15,  // 118: messagerie.messaging.v1.MessagingService.GetConversation:output_type -> messagerie.messaging.v1.GetConversationResponse
-	17,  // 119: messagerie.messaging.v1.MessagingService.HideConversation:output_type -> messagerie.messaging.v1.HideConversationResponse
-	19,  // 120: messagerie.messaging.v1.MessagingService.ShowConversation:output_type -> messagerie.messaging.v1.ShowConversationResponse
-	21,  // 121: messagerie.messaging.v1.MessagingService.MarkRead:output_type -> messagerie.messaging.v1.MarkReadResponse
-	47,  // 122: messagerie.messaging.v1.MessagingService.PostFollowUp:output_type -> messagerie.messaging.v1.PostFollowUpResponse
-	50,  // 123: messagerie.messaging.v1.MessagingService.SaveDraft:output_type -> messagerie.messaging.v1.SaveDraftResponse
-	52,  // 124: messagerie.messaging.v1.MessagingService.GetDraft:output_type -> messagerie.messaging.v1.GetDraftResponse
-	54,  // 125: messagerie.messaging.v1.MessagingService.ListDrafts:output_type -> messagerie.messaging.v1.ListDraftsResponse
-	56,  // 126: messagerie.messaging.v1.MessagingService.DeleteDraft:output_type -> messagerie.messaging.v1.DeleteDraftResponse
-	58,  // 127: messagerie.messaging.v1.MessagingService.WatchConversations:output_type -> messagerie.messaging.v1.WatchConversationsResponse
-	61,  // 128: messagerie.messaging.v1.MessagingService.GetPreferences:output_type -> messagerie.messaging.v1.GetPreferencesResponse
-	63,  // 129: messagerie.messaging.v1.MessagingService.UpdatePreferences:output_type -> messagerie.messaging.v1.UpdatePreferencesResponse
-	65,  // 130: messagerie.messaging.v1.MessagingService.GetExpectedDelay:output_type -> messagerie.messaging.v1.GetExpectedDelayResponse
-	67,  // 131: messagerie.messaging.v1.MessagingService.ExportMyData:output_type -> messagerie.messaging.v1.ExportMyDataResponse
-	69,  // 132: messagerie.messaging.v1.MessagingService.EraseMyData:output_type -> messagerie.messaging.v1.EraseMyDataResponse
-	23,  // 133: messagerie.messaging.v1.AgentService.ListQueue:output_type -> messagerie.messaging.v1.ListQueueResponse
-	25,  // 134: messagerie.messaging.v1.AgentService.GetConversation:output_type -> messagerie.messaging.v1.AgentServiceGetConversationResponse
-	27,  // 135: messagerie.messaging.v1.AgentService.Claim:output_type -> messagerie.messaging.v1.ClaimResponse
-	29,  // 136: messagerie.messaging.v1.AgentService.Release:output_type -> messagerie.messaging.v1.ReleaseResponse
-	31,  // 137: messagerie.messaging.v1.AgentService.PostReply:output_type -> messagerie.messaging.v1.PostReplyResponse
-	33,  // 138: messagerie.messaging.v1.AgentService.Close:output_type -> messagerie.messaging.v1.CloseResponse
-	71,  // 139: messagerie.messaging.v1.AgentService.Transfer:output_type -> messagerie.messaging.v1.TransferResponse
-	73,  // 140: messagerie.messaging.v1.AgentService.Recategorise:output_type -> messagerie.messaging.v1.RecategoriseResponse
-	75,  // 141: messagerie.messaging.v1.AgentService.Reopen:output_type -> messagerie.messaging.v1.ReopenResponse
-	77,  // 142: messagerie.messaging.v1.AgentService.AddNote:output_type -> messagerie.messaging.v1.AddNoteResponse
-	79,  // 143: messagerie.messaging.v1.AgentService.ListQueues:output_type -> messagerie.messaging.v1.ListQueuesResponse
-	83,  // 144: messagerie.messaging.v1.AgentService.ListTemplates:output_type -> messagerie.messaging.v1.ListTemplatesResponse
-	85,  // 145: messagerie.messaging.v1.AgentService.SaveTemplate:output_type -> messagerie.messaging.v1.SaveTemplateResponse
-	87,  // 146: messagerie.messaging.v1.AgentService.DeleteTemplate:output_type -> messagerie.messaging.v1.DeleteTemplateResponse
-	89,  // 147: messagerie.messaging.v1.AgentService.GetStatistics:output_type -> messagerie.messaging.v1.GetStatisticsResponse
-	94,  // 148: messagerie.messaging.v1.AgentService.WatchQueue:output_type -> messagerie.messaging.v1.WatchQueueResponse
-	96,  // 149: messagerie.messaging.v1.OperatorService.GetStatus:output_type -> messagerie.messaging.v1.GetStatusResponse
-	35,  // 150: messagerie.messaging.v1.RecipientService.BatchGetRecipients:output_type -> messagerie.messaging.v1.BatchGetRecipientsResponse
-	39,  // 151: messagerie.messaging.v1.RecipientService.CheckReader:output_type -> messagerie.messaging.v1.CheckReaderResponse
-	42,  // 152: messagerie.messaging.v1.EventLogService.ListDigests:output_type -> messagerie.messaging.v1.ListDigestsResponse
-	45,  // 153: messagerie.messaging.v1.EventLogService.ListEvents:output_type -> messagerie.messaging.v1.ListEventsResponse
-	116, // [116:154] is the sub-list for method output_type
-	78,  // [78:116] is the sub-list for method input_type
-	78,  // [78:78] is the sub-list for extension type_name
-	78,  // [78:78] is the sub-list for extension extendee
-	0,   // [0:78] is the sub-list for field type_name
+	107, // 75: messagerie.messaging.v1.GetStatusResponse.oldest_unanswered_age:type_name -> google.protobuf.Duration
+	107, // 76: messagerie.messaging.v1.GetStatusResponse.outbox_age:type_name -> google.protobuf.Duration
+	107, // 77: messagerie.messaging.v1.GetStatusResponse.newest_event_age:type_name -> google.protobuf.Duration
+	105, // 78: messagerie.messaging.v1.RefusedEvent.create_time:type_name -> google.protobuf.Timestamp
+	105, // 79: messagerie.messaging.v1.RefusedEvent.try_time:type_name -> google.protobuf.Timestamp
+	105, // 80: messagerie.messaging.v1.RefusedEvent.set_aside_time:type_name -> google.protobuf.Timestamp
+	97,  // 81: messagerie.messaging.v1.ListRefusedEventsResponse.events:type_name -> messagerie.messaging.v1.RefusedEvent
+	10,  // 82: messagerie.messaging.v1.MessagingService.SubmitMessage:input_type -> messagerie.messaging.v1.SubmitMessageRequest
+	12,  // 83: messagerie.messaging.v1.MessagingService.ListConversations:input_type -> messagerie.messaging.v1.ListConversationsRequest
+	14,  // 84: messagerie.messaging.v1.MessagingService.GetConversation:input_type -> messagerie.messaging.v1.GetConversationRequest
+	16,  // 85: messagerie.messaging.v1.MessagingService.HideConversation:input_type -> messagerie.messaging.v1.HideConversationRequest
+	18,  // 86: messagerie.messaging.v1.MessagingService.ShowConversation:input_type -> messagerie.messaging.v1.ShowConversationRequest
+	20,  // 87: messagerie.messaging.v1.MessagingService.MarkRead:input_type -> messagerie.messaging.v1.MarkReadRequest
+	46,  // 88: messagerie.messaging.v1.MessagingService.PostFollowUp:input_type -> messagerie.messaging.v1.PostFollowUpRequest
+	49,  // 89: messagerie.messaging.v1.MessagingService.SaveDraft:input_type -> messagerie.messaging.v1.SaveDraftRequest
+	51,  // 90: messagerie.messaging.v1.MessagingService.GetDraft:input_type -> messagerie.messaging.v1.GetDraftRequest
+	53,  // 91: messagerie.messaging.v1.MessagingService.ListDrafts:input_type -> messagerie.messaging.v1.ListDraftsRequest
+	55,  // 92: messagerie.messaging.v1.MessagingService.DeleteDraft:input_type -> messagerie.messaging.v1.DeleteDraftRequest
+	57,  // 93: messagerie.messaging.v1.MessagingService.WatchConversations:input_type -> messagerie.messaging.v1.WatchConversationsRequest
+	60,  // 94: messagerie.messaging.v1.MessagingService.GetPreferences:input_type -> messagerie.messaging.v1.GetPreferencesRequest
+	62,  // 95: messagerie.messaging.v1.MessagingService.UpdatePreferences:input_type -> messagerie.messaging.v1.UpdatePreferencesRequest
+	64,  // 96: messagerie.messaging.v1.MessagingService.GetExpectedDelay:input_type -> messagerie.messaging.v1.GetExpectedDelayRequest
+	66,  // 97: messagerie.messaging.v1.MessagingService.ExportMyData:input_type -> messagerie.messaging.v1.ExportMyDataRequest
+	68,  // 98: messagerie.messaging.v1.MessagingService.EraseMyData:input_type -> messagerie.messaging.v1.EraseMyDataRequest
+	22,  // 99: messagerie.messaging.v1.AgentService.ListQueue:input_type -> messagerie.messaging.v1.ListQueueRequest
+	24,  // 100: messagerie.messaging.v1.AgentService.GetConversation:input_type -> messagerie.messaging.v1.AgentServiceGetConversationRequest
+	26,  // 101: messagerie.messaging.v1.AgentService.Claim:input_type -> messagerie.messaging.v1.ClaimRequest
+	28,  // 102: messagerie.messaging.v1.AgentService.Release:input_type -> messagerie.messaging.v1.ReleaseRequest
+	30,  // 103: messagerie.messaging.v1.AgentService.PostReply:input_type -> messagerie.messaging.v1.PostReplyRequest
+	32,  // 104: messagerie.messaging.v1.AgentService.Close:input_type -> messagerie.messaging.v1.CloseRequest
+	70,  // 105: messagerie.messaging.v1.AgentService.Transfer:input_type -> messagerie.messaging.v1.TransferRequest
+	72,  // 106: messagerie.messaging.v1.AgentService.Recategorise:input_type -> messagerie.messaging.v1.RecategoriseRequest
+	74,  // 107: messagerie.messaging.v1.AgentService.Reopen:input_type -> messagerie.messaging.v1.ReopenRequest
+	76,  // 108: messagerie.messaging.v1.AgentService.AddNote:input_type -> messagerie.messaging.v1.AddNoteRequest
+	78,  // 109: messagerie.messaging.v1.AgentService.ListQueues:input_type -> messagerie.messaging.v1.ListQueuesRequest
+	82,  // 110: messagerie.messaging.v1.AgentService.ListTemplates:input_type -> messagerie.messaging.v1.ListTemplatesRequest
+	84,  // 111: messagerie.messaging.v1.AgentService.SaveTemplate:input_type -> messagerie.messaging.v1.SaveTemplateRequest
+	86,  // 112: messagerie.messaging.v1.AgentService.DeleteTemplate:input_type -> messagerie.messaging.v1.DeleteTemplateRequest
+	88,  // 113: messagerie.messaging.v1.AgentService.GetStatistics:input_type -> messagerie.messaging.v1.GetStatisticsRequest
+	93,  // 114: messagerie.messaging.v1.AgentService.WatchQueue:input_type -> messagerie.messaging.v1.WatchQueueRequest
+	95,  // 115: messagerie.messaging.v1.OperatorService.GetStatus:input_type -> messagerie.messaging.v1.GetStatusRequest
+	98,  // 116: messagerie.messaging.v1.OperatorService.ListRefusedEvents:input_type -> messagerie.messaging.v1.ListRefusedEventsRequest
+	100, // 117: messagerie.messaging.v1.OperatorService.RequeueRefusedEvents:input_type -> messagerie.messaging.v1.RequeueRefusedEventsRequest
+	102, // 118: messagerie.messaging.v1.OperatorService.DropRefusedEvent:input_type -> messagerie.messaging.v1.DropRefusedEventRequest
+	34,  // 119: messagerie.messaging.v1.RecipientService.BatchGetRecipients:input_type -> messagerie.messaging.v1.BatchGetRecipientsRequest
+	37,  // 120: messagerie.messaging.v1.RecipientService.CheckReader:input_type -> messagerie.messaging.v1.CheckReaderRequest
+	40,  // 121: messagerie.messaging.v1.EventLogService.ListDigests:input_type -> messagerie.messaging.v1.ListDigestsRequest
+	43,  // 122: messagerie.messaging.v1.EventLogService.ListEvents:input_type -> messagerie.messaging.v1.ListEventsRequest
+	11,  // 123: messagerie.messaging.v1.MessagingService.SubmitMessage:output_type -> messagerie.messaging.v1.SubmitMessageResponse
+	13,  // 124: messagerie.messaging.v1.MessagingService.ListConversations:output_type -> messagerie.messaging.v1.ListConversationsResponse
+	15,  // 125: messagerie.messaging.v1.MessagingService.GetConversation:output_type -> messagerie.messaging.v1.GetConversationResponse
+	17,  // 126: messagerie.messaging.v1.MessagingService.HideConversation:output_type -> messagerie.messaging.v1.HideConversationResponse
+	19,  // 127: messagerie.messaging.v1.MessagingService.ShowConversation:output_type -> messagerie.messaging.v1.ShowConversationResponse
+	21,  // 128: messagerie.messaging.v1.MessagingService.MarkRead:output_type -> messagerie.messaging.v1.MarkReadResponse
+	47,  // 129: messagerie.messaging.v1.MessagingService.PostFollowUp:output_type -> messagerie.messaging.v1.PostFollowUpResponse
+	50,  // 130: messagerie.messaging.v1.MessagingService.SaveDraft:output_type -> messagerie.messaging.v1.SaveDraftResponse
+	52,  // 131: messagerie.messaging.v1.MessagingService.GetDraft:output_type -> messagerie.messaging.v1.GetDraftResponse
+	54,  // 132: messagerie.messaging.v1.MessagingService.ListDrafts:output_type -> messagerie.messaging.v1.ListDraftsResponse
+	56,  // 133: messagerie.messaging.v1.MessagingService.DeleteDraft:output_type -> messagerie.messaging.v1.DeleteDraftResponse
+	58,  // 134: messagerie.messaging.v1.MessagingService.WatchConversations:output_type -> messagerie.messaging.v1.WatchConversationsResponse
+	61,  // 135: messagerie.messaging.v1.MessagingService.GetPreferences:output_type -> messagerie.messaging.v1.GetPreferencesResponse
+	63,  // 136: messagerie.messaging.v1.MessagingService.UpdatePreferences:output_type -> messagerie.messaging.v1.UpdatePreferencesResponse
+	65,  // 137: messagerie.messaging.v1.MessagingService.GetExpectedDelay:output_type -> messagerie.messaging.v1.GetExpectedDelayResponse
+	67,  // 138: messagerie.messaging.v1.MessagingService.ExportMyData:output_type -> messagerie.messaging.v1.ExportMyDataResponse
+	69,  // 139: messagerie.messaging.v1.MessagingService.EraseMyData:output_type -> messagerie.messaging.v1.EraseMyDataResponse
+	23,  // 140: messagerie.messaging.v1.AgentService.ListQueue:output_type -> messagerie.messaging.v1.ListQueueResponse
+	25,  // 141: messagerie.messaging.v1.AgentService.GetConversation:output_type -> messagerie.messaging.v1.AgentServiceGetConversationResponse
+	27,  // 142: messagerie.messaging.v1.AgentService.Claim:output_type -> messagerie.messaging.v1.ClaimResponse
+	29,  // 143: messagerie.messaging.v1.AgentService.Release:output_type -> messagerie.messaging.v1.ReleaseResponse
+	31,  // 144: messagerie.messaging.v1.AgentService.PostReply:output_type -> messagerie.messaging.v1.PostReplyResponse
+	33,  // 145: messagerie.messaging.v1.AgentService.Close:output_type -> messagerie.messaging.v1.CloseResponse
+	71,  // 146: messagerie.messaging.v1.AgentService.Transfer:output_type -> messagerie.messaging.v1.TransferResponse
+	73,  // 147: messagerie.messaging.v1.AgentService.Recategorise:output_type -> messagerie.messaging.v1.RecategoriseResponse
+	75,  // 148: messagerie.messaging.v1.AgentService.Reopen:output_type -> messagerie.messaging.v1.ReopenResponse
+	77,  // 149: messagerie.messaging.v1.AgentService.AddNote:output_type -> messagerie.messaging.v1.AddNoteResponse
+	79,  // 150: messagerie.messaging.v1.AgentService.ListQueues:output_type -> messagerie.messaging.v1.ListQueuesResponse
+	83,  // 151: messagerie.messaging.v1.AgentService.ListTemplates:output_type -> messagerie.messaging.v1.ListTemplatesResponse
+	85,  // 152: messagerie.messaging.v1.AgentService.SaveTemplate:output_type -> messagerie.messaging.v1.SaveTemplateResponse
+	87,  // 153: messagerie.messaging.v1.AgentService.DeleteTemplate:output_type -> messagerie.messaging.v1.DeleteTemplateResponse
+	89,  // 154: messagerie.messaging.v1.AgentService.GetStatistics:output_type -> messagerie.messaging.v1.GetStatisticsResponse
+	94,  // 155: messagerie.messaging.v1.AgentService.WatchQueue:output_type -> messagerie.messaging.v1.WatchQueueResponse
+	96,  // 156: messagerie.messaging.v1.OperatorService.GetStatus:output_type -> messagerie.messaging.v1.GetStatusResponse
+	99,  // 157: messagerie.messaging.v1.OperatorService.ListRefusedEvents:output_type -> messagerie.messaging.v1.ListRefusedEventsResponse
+	101, // 158: messagerie.messaging.v1.OperatorService.RequeueRefusedEvents:output_type -> messagerie.messaging.v1.RequeueRefusedEventsResponse
+	103, // 159: messagerie.messaging.v1.OperatorService.DropRefusedEvent:output_type -> messagerie.messaging.v1.DropRefusedEventResponse
+	35,  // 160: messagerie.messaging.v1.RecipientService.BatchGetRecipients:output_type -> messagerie.messaging.v1.BatchGetRecipientsResponse
+	39,  // 161: messagerie.messaging.v1.RecipientService.CheckReader:output_type -> messagerie.messaging.v1.CheckReaderResponse
+	42,  // 162: messagerie.messaging.v1.EventLogService.ListDigests:output_type -> messagerie.messaging.v1.ListDigestsResponse
+	45,  // 163: messagerie.messaging.v1.EventLogService.ListEvents:output_type -> messagerie.messaging.v1.ListEventsResponse
+	123, // [123:164] is the sub-list for method output_type
+	82,  // [82:123] is the sub-list for method input_type
+	82,  // [82:82] is the sub-list for extension type_name
+	82,  // [82:82] is the sub-list for extension extendee
+	0,   // [0:82] is the sub-list for field type_name
 }
 
 func init() { file_messagerie_messaging_v1_messaging_proto_init() }
@@ -6581,7 +7051,7 @@ func file_messagerie_messaging_v1_messaging_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_messagerie_messaging_v1_messaging_proto_rawDesc), len(file_messagerie_messaging_v1_messaging_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   94,
+			NumMessages:   101,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

@@ -1600,7 +1600,10 @@ var AgentService_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	OperatorService_GetStatus_FullMethodName = "/messagerie.messaging.v1.OperatorService/GetStatus"
+	OperatorService_GetStatus_FullMethodName            = "/messagerie.messaging.v1.OperatorService/GetStatus"
+	OperatorService_ListRefusedEvents_FullMethodName    = "/messagerie.messaging.v1.OperatorService/ListRefusedEvents"
+	OperatorService_RequeueRefusedEvents_FullMethodName = "/messagerie.messaging.v1.OperatorService/RequeueRefusedEvents"
+	OperatorService_DropRefusedEvent_FullMethodName     = "/messagerie.messaging.v1.OperatorService/DropRefusedEvent"
 )
 
 // OperatorServiceClient is the client API for OperatorService service.
@@ -1615,6 +1618,21 @@ type OperatorServiceClient interface {
 	// (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much is being
 	// read.
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error)
+	// ListRefusedEvents returns the events that the broker refuses while it takes
+	// others, oldest first: those that are set aside, and those that are still tried
+	// often. RESOURCE_EXHAUSTED as for GetStatus.
+	ListRefusedEvents(ctx context.Context, in *ListRefusedEventsRequest, opts ...grpc.CallOption) (*ListRefusedEventsResponse, error)
+	// RequeueRefusedEvents has refused events tried again at once, and as often as new
+	// ones. It is not needed once the cause is gone, as one of each subject is tried each
+	// minute; it makes it sooner.
+	//
+	// What is refused no more is left alone and not counted. Neither ids nor all, or both,
+	// is INVALID_ARGUMENT (IDS_OR_ALL).
+	RequeueRefusedEvents(ctx context.Context, in *RequeueRefusedEventsRequest, opts ...grpc.CallOption) (*RequeueRefusedEventsResponse, error)
+	// DropRefusedEvent gives up publishing an event. The event log keeps it, so who
+	// compares with the log finds it still: the notifier sends its mails. NOT_FOUND
+	// (REFUSED_EVENT_NOT_FOUND) when it is not refused (any more).
+	DropRefusedEvent(ctx context.Context, in *DropRefusedEventRequest, opts ...grpc.CallOption) (*DropRefusedEventResponse, error)
 }
 
 type operatorServiceClient struct {
@@ -1635,6 +1653,36 @@ func (c *operatorServiceClient) GetStatus(ctx context.Context, in *GetStatusRequ
 	return out, nil
 }
 
+func (c *operatorServiceClient) ListRefusedEvents(ctx context.Context, in *ListRefusedEventsRequest, opts ...grpc.CallOption) (*ListRefusedEventsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListRefusedEventsResponse)
+	err := c.cc.Invoke(ctx, OperatorService_ListRefusedEvents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorServiceClient) RequeueRefusedEvents(ctx context.Context, in *RequeueRefusedEventsRequest, opts ...grpc.CallOption) (*RequeueRefusedEventsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RequeueRefusedEventsResponse)
+	err := c.cc.Invoke(ctx, OperatorService_RequeueRefusedEvents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorServiceClient) DropRefusedEvent(ctx context.Context, in *DropRefusedEventRequest, opts ...grpc.CallOption) (*DropRefusedEventResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DropRefusedEventResponse)
+	err := c.cc.Invoke(ctx, OperatorService_DropRefusedEvent_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // OperatorServiceServer is the server API for OperatorService service.
 // All implementations must embed UnimplementedOperatorServiceServer
 // for forward compatibility.
@@ -1647,6 +1695,21 @@ type OperatorServiceServer interface {
 	// (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much is being
 	// read.
 	GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error)
+	// ListRefusedEvents returns the events that the broker refuses while it takes
+	// others, oldest first: those that are set aside, and those that are still tried
+	// often. RESOURCE_EXHAUSTED as for GetStatus.
+	ListRefusedEvents(context.Context, *ListRefusedEventsRequest) (*ListRefusedEventsResponse, error)
+	// RequeueRefusedEvents has refused events tried again at once, and as often as new
+	// ones. It is not needed once the cause is gone, as one of each subject is tried each
+	// minute; it makes it sooner.
+	//
+	// What is refused no more is left alone and not counted. Neither ids nor all, or both,
+	// is INVALID_ARGUMENT (IDS_OR_ALL).
+	RequeueRefusedEvents(context.Context, *RequeueRefusedEventsRequest) (*RequeueRefusedEventsResponse, error)
+	// DropRefusedEvent gives up publishing an event. The event log keeps it, so who
+	// compares with the log finds it still: the notifier sends its mails. NOT_FOUND
+	// (REFUSED_EVENT_NOT_FOUND) when it is not refused (any more).
+	DropRefusedEvent(context.Context, *DropRefusedEventRequest) (*DropRefusedEventResponse, error)
 	mustEmbedUnimplementedOperatorServiceServer()
 }
 
@@ -1659,6 +1722,15 @@ type UnimplementedOperatorServiceServer struct{}
 
 func (UnimplementedOperatorServiceServer) GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetStatus not implemented")
+}
+func (UnimplementedOperatorServiceServer) ListRefusedEvents(context.Context, *ListRefusedEventsRequest) (*ListRefusedEventsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListRefusedEvents not implemented")
+}
+func (UnimplementedOperatorServiceServer) RequeueRefusedEvents(context.Context, *RequeueRefusedEventsRequest) (*RequeueRefusedEventsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RequeueRefusedEvents not implemented")
+}
+func (UnimplementedOperatorServiceServer) DropRefusedEvent(context.Context, *DropRefusedEventRequest) (*DropRefusedEventResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DropRefusedEvent not implemented")
 }
 func (UnimplementedOperatorServiceServer) mustEmbedUnimplementedOperatorServiceServer() {}
 func (UnimplementedOperatorServiceServer) testEmbeddedByValue()                         {}
@@ -1699,6 +1771,60 @@ func _OperatorService_GetStatus_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _OperatorService_ListRefusedEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListRefusedEventsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServiceServer).ListRefusedEvents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OperatorService_ListRefusedEvents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServiceServer).ListRefusedEvents(ctx, req.(*ListRefusedEventsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _OperatorService_RequeueRefusedEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RequeueRefusedEventsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServiceServer).RequeueRefusedEvents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OperatorService_RequeueRefusedEvents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServiceServer).RequeueRefusedEvents(ctx, req.(*RequeueRefusedEventsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _OperatorService_DropRefusedEvent_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DropRefusedEventRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServiceServer).DropRefusedEvent(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OperatorService_DropRefusedEvent_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServiceServer).DropRefusedEvent(ctx, req.(*DropRefusedEventRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // OperatorService_ServiceDesc is the grpc.ServiceDesc for OperatorService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -1709,6 +1835,18 @@ var OperatorService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetStatus",
 			Handler:    _OperatorService_GetStatus_Handler,
+		},
+		{
+			MethodName: "ListRefusedEvents",
+			Handler:    _OperatorService_ListRefusedEvents_Handler,
+		},
+		{
+			MethodName: "RequeueRefusedEvents",
+			Handler:    _OperatorService_RequeueRefusedEvents_Handler,
+		},
+		{
+			MethodName: "DropRefusedEvent",
+			Handler:    _OperatorService_DropRefusedEvent_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

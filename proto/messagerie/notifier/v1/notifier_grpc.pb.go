@@ -60,7 +60,7 @@ type NotifierServiceClient interface {
 	// DropDeadLetter takes a dead letter off the list for good, with a note of
 	// why. The ledger keeps its row. NOT_FOUND when it is no dead letter.
 	DropDeadLetter(ctx context.Context, in *DropDeadLetterRequest, opts ...grpc.CallOption) (*DropDeadLetterResponse, error)
-	// GetStatus tells how this service is. UNAVAILABLE (DATABASE_UNAVAILABLE) while
+	// GetStatus tells how this service is. UNAVAILABLE (STORE_UNAVAILABLE) while
 	// the database is away.
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error)
 }
@@ -162,7 +162,7 @@ type NotifierServiceServer interface {
 	// DropDeadLetter takes a dead letter off the list for good, with a note of
 	// why. The ledger keeps its row. NOT_FOUND when it is no dead letter.
 	DropDeadLetter(context.Context, *DropDeadLetterRequest) (*DropDeadLetterResponse, error)
-	// GetStatus tells how this service is. UNAVAILABLE (DATABASE_UNAVAILABLE) while
+	// GetStatus tells how this service is. UNAVAILABLE (STORE_UNAVAILABLE) while
 	// the database is away.
 	GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error)
 	mustEmbedUnimplementedNotifierServiceServer()

@@ -1,0 +1,184 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/ma-messagerie/messagerie/chassis/seeded"
+)
+
+const (
+	// connectTimeout bounds one attempt to connect, to a server that takes the
+	// connection and does not answer too, where the URL does not say.
+	connectTimeout = 5 * time.Second
+	// silence is after how long without an acknowledgement from the other end's kernel
+	// a connection is given up.
+	silence = 10 * time.Second
+	// askAfter is how long a connection may have been idle without being asked whether
+	// it works before it is used, and answerTimeout how long its answer may take.
+	askAfter      = time.Second
+	answerTimeout = 2 * time.Second
+	// closeTimeout is how long Close waits for the other ends.
+	closeTimeout = 2 * time.Second
+)
+
+// readOnly is PostgreSQL's code for a write where only reading is possible.
+const readOnly = "25006"
+
+// connections are what a pool's connections have in common.
+type connections struct {
+	// pool is nil until there is one.
+	pool atomic.Pointer[pgxpool.Pool]
+}
+
+// link sets how connections are made: with time-outs, and to a server that can be
+// written to if the pool is to write. The URL may name several hosts, of which the
+// first such is taken.
+func link(cfg *pgx.ConnConfig) {
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = connectTimeout
+	}
+	dialer := &net.Dialer{
+		Timeout: cfg.ConnectTimeout, Control: userTimeout,
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: silence, Interval: silence / 2, Count: 3},
+	}
+	cfg.DialFunc = dialer.DialContext
+	if writes(cfg) && cfg.ValidateConnect == nil && !seeded.On(seeded.FormerPrimary) {
+		cfg.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
+}
+
+// writes reports whether connections are to write.
+func writes(cfg *pgx.ConnConfig) bool {
+	return cfg.RuntimeParams["default_transaction_read_only"] != "on"
+}
+
+// watch sets how a pool's connections are let go.
+func (c *connections) watch(cfg *pgxpool.Config) {
+	cfg.ShouldPing = c.shouldPing
+	if cfg.PingTimeout == 0 {
+		cfg.PingTimeout = answerTimeout
+	}
+	// A connection is closed by asking the server to cancel what it does and waiting for
+	// its end, for fifteen seconds, in which it has its place in the pool.
+	cfg.BeforeClose = func(conn *pgx.Conn) {
+		raw := conn.PgConn().Conn()
+		time.AfterFunc(answerTimeout, func() { _ = raw.Close() })
+	}
+	if !writes(cfg.ConnConfig) || seeded.On(seeded.FormerPrimary) {
+		return
+	}
+	keep := cfg.ConnConfig.OnPgError
+	cfg.ConnConfig.OnPgError = func(conn *pgconn.PgConn, fault *pgconn.PgError) bool {
+		if fault.Code == readOnly {
+			c.renew("the server has become read-only")
+			return false
+		}
+		return keep(conn, fault)
+	}
+}
+
+// shouldPing asks a connection that has been idle whether it works. One that does not
+// answer has probably lost its other end without a word, and others of the pool with
+// it: asked one by one, they would take minutes.
+func (c *connections) shouldPing(ctx context.Context, idle pgxpool.ShouldPingParams) bool {
+	if idle.IdleDuration < askAfter {
+		return false
+	}
+	// The caller's end would close a connection that works.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTimeout)
+	defer cancel()
+	if err := idle.Conn.Ping(ctx); err == nil {
+		return false
+	}
+	if ctx.Err() != nil {
+		c.renew("a connection does not answer")
+	}
+	return true // pings what is closed by now, and so drops it
+}
+
+// renew closes all connections, those in use when they come back.
+func (c *connections) renew(why string) {
+	pool := c.pool.Load()
+	if pool == nil {
+		return
+	}
+	slog.Warn("connecting to the database anew", "pool", nameOf(pool.Config().ConnConfig), "because", why)
+	pool.Reset()
+}
+
+// errReadOnly is what Writable returns of a server that answers.
+var errReadOnly = errors.New("the server can only be read: a standby, or one that was the primary")
+
+// Writable returns nil when the pool's database can be written to now. It is what
+// readiness asks of a database that the service writes to.
+func Writable(ctx context.Context, pool *pgxpool.Pool) error {
+	var only bool
+	if err := pool.QueryRow(ctx, `SELECT current_setting('transaction_read_only')::boolean`).Scan(&only); err != nil {
+		return fmt.Errorf("asking the database: %w", err)
+	}
+	if only && !seeded.On(seeded.FormerPrimary) {
+		pool.Reset()
+		return errReadOnly
+	}
+	return nil
+}
+
+// Close closes a pool. It waits for two seconds at most: a connection whose other end
+// is silent would take fifteen.
+func Close(pool *pgxpool.Pool) {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		pool.Close()
+	}()
+	timer := time.NewTimer(closeTimeout)
+	defer timer.Stop()
+	select {
+	case <-closed:
+	case <-timer.C:
+		slog.Warn("the database does not let go of its connections", "pool", nameOf(pool.Config().ConnConfig))
+	}
+}
+
+// modes are the ways of asking that work here. The others send arguments as text of
+// types that the server has to guess, which it cannot for arrays of UUIDs.
+var modes = map[pgx.QueryExecMode]bool{
+	pgx.QueryExecModeCacheStatement: true, pgx.QueryExecModeCacheDescribe: true, pgx.QueryExecModeDescribeExec: true,
+}
+
+// CheckURL returns what is wrong with a database URL, without quoting it: it may hold
+// a password. Empty is right here, as settings say themselves whether they are required.
+func CheckURL(setting, url string) error {
+	if url == "" {
+		return nil
+	}
+	cfg, err := pgxpool.ParseConfig(url)
+	if err == nil {
+		err = checkMode(cfg.ConnConfig)
+	} else {
+		err = errURL
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", setting, err)
+	}
+	return nil
+}
+
+var errURL = errors.New("cannot be read: give postgres://user:password@host/database or key=value pairs")
+
+func checkMode(cfg *pgx.ConnConfig) error {
+	if modes[cfg.DefaultQueryExecMode] {
+		return nil
+	}
+	return fmt.Errorf("default_query_exec_mode=%s does not work here: leave it out, or behind a pooler take cache_describe or describe_exec", cfg.DefaultQueryExecMode)
+}

@@ -1,0 +1,69 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Unavailable is the reason with which every service refuses a call for which it cannot
+// reach its database: see [IsUnreachable].
+const Unavailable = "STORE_UNAVAILABLE"
+
+// deadlock is PostgreSQL's code for a transaction that was given up because it and
+// another waited for each other.
+const deadlock = "40P01"
+
+// IsUnreachable reports whether the database could not be asked, or stopped while it
+// was: it is away, starting, stopping, out of room or of connections, gives way to
+// another, does not take our password, or gave the transaction up. Whether something
+// was done may be unknown. The same call may work a moment later; nothing is wrong
+// with what the caller asked.
+func IsUnreachable(err error) bool {
+	// Whatever the reason: it may be told to take nobody for a while.
+	var connect *pgconn.ConnectError
+	if errors.As(err, &connect) {
+		return true
+	}
+	var fault *pgconn.PgError
+	if errors.As(err, &fault) && len(fault.Code) == 5 {
+		// 08 connection, 28 authentication, 53 out of resources, 57 operator
+		// intervention: what a restart, a rotated password or a fail-over looks like.
+		switch fault.Code[:2] {
+		case "08", "28", "53", "57":
+			return true
+		}
+		return fault.Code == readOnly || fault.Code == deadlock
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	var network net.Error
+	return errors.As(err, &network) || pgconn.SafeToRetry(err) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// tries is how often Again does a transaction at most.
+const tries = 4
+
+// Again does a transaction, and again after a pause when the server did nothing of it:
+// because of a deadlock, of which the other transaction has gone on, or because it can
+// only be read, when another connection may lead to one that can be written to.
+func Again(ctx context.Context, do func() error) (err error) {
+	for try := range tries {
+		var fault *pgconn.PgError
+		if err = do(); !errors.As(err, &fault) || fault.Code != deadlock && fault.Code != readOnly || try == tries-1 {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(rand.N(20*time.Millisecond) << try): //nolint:gosec // spreads those that met
+		}
+	}
+	return err
+}
