@@ -76,7 +76,7 @@ func (s *stage) until(ctx context.Context, since time.Time, holds func(context.C
 
 // outboxSmall: what is left are the submissions of this moment.
 func (s *stage) outboxSmall(ctx context.Context) bool {
-	waiting, err := fleet.Query[struct{ N int }](ctx, s.fleet.Database, "messaging", `SELECT count(*) FROM outbox`)
+	waiting, err := fleet.Query[struct{ N int }](ctx, s.fleet.Database, "messaging", `SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM outbox_refused)`)
 	return err == nil && waiting[0].N < s.run.cfg.Rate
 }
 

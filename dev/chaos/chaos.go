@@ -59,8 +59,8 @@ import (
 
 // Config is read from CHAOS_*.
 type Config struct {
-	// Scenario is random, broker-outage, postgres, same-keys, rolling, upgrade, seeded,
-	// neighbour, starts.
+	// Scenario is random, broker-outage, postgres, failover, frozen, broker-refuses,
+	// clock, same-keys, rolling, upgrade, seeded, neighbour, starts.
 	Scenario string `env:"SCENARIO" envDefault:"random"`
 	// Seed draws the faults; 0 takes one from the clock. It is printed.
 	Seed uint64 `env:"SEED" envDefault:"0"`
@@ -131,6 +131,10 @@ func init() { //nolint:gochecknoinits // the scenarios refer to the map's users
 	scenarios["seeded"] = (*run).seeded
 	scenarios["neighbour"] = (*run).neighbour
 	scenarios["starts"] = (*run).starts
+	scenarios["failover"] = (*run).failover
+	scenarios["frozen"] = (*run).frozen
+	scenarios["broker-refuses"] = (*run).brokerRefuses
+	scenarios["clock"] = (*run).clock
 }
 
 // run is one run of a scenario.

@@ -16,8 +16,11 @@ import (
 // time without reports and without anybody to ask, where duplicates are possible
 // and counted.
 func (r *run) random(ctx context.Context) error {
-	first := r.act(ctx, "with reports", inReports, r.length(), nemesis.Kinds)
-	second := r.act(ctx, "without reports", fleet.Options{Reconcile: 5 * time.Second}, max(r.length()/4, 20*time.Second), nemesis.Kinds)
+	opts := inReports
+	opts.Standby = fleet.Synchronous
+	first := r.act(ctx, "with reports", opts, r.length(), nemesis.Kinds)
+	opts.Reports = false
+	second := r.act(ctx, "without reports", opts, max(r.length()/4, 20*time.Second), nemesis.Kinds)
 	return errors.Join(first, second)
 }
 

@@ -48,6 +48,17 @@ var traps = map[string]trap{
 	"notifiers freeze": {withReports, every(6*time.Second, nemesis.Fault{Kind: "link", Target: "notifier-1-inbox latency", For: 3 * time.Second},
 		nemesis.Fault{Kind: "none"}, nemesis.Fault{Kind: "none"}, nemesis.Fault{Kind: "pause", Target: "notifier-1", For: fleet.Lease + time.Second})},
 	"operator replays": {withReports, every(3*time.Second, nemesis.Fault{Kind: "replay"})},
+	// Once: the next primary is made from the former one first.
+	"database fails over": {fleet.Options{Reports: true, Standby: fleet.Synchronous}, []nemesis.Fault{{At: 2 * time.Second, Kind: "failover", Target: "shutdown", For: 2 * time.Second}}},
+	"connections freeze":  {withReports, every(3*time.Second, nemesis.Fault{Kind: "freeze", Target: "postgres"})},
+	"replies are refused": {withReports, every(4*time.Second, nemesis.Fault{Kind: "refuse", Target: "replies denied", For: 3 * time.Second})},
+	// What the broker loses must be found in the event log, whatever the time was.
+	"clock goes back": {fleet.Options{Reports: true, Clock: true, Reconcile: time.Second}, []nemesis.Fault{
+		{At: time.Second, Kind: "clock", Target: "3h", For: 4 * time.Second},
+		{At: 6 * time.Second, Kind: "pause", Target: "notifier-1", For: 3 * time.Second},
+		{At: 6 * time.Second, Kind: "pause", Target: "notifier-2", For: 3 * time.Second},
+		{At: 7 * time.Second, Kind: "store", Target: "delete"},
+	}},
 	// Nobody reports and nobody can be asked: whatever is sent again shows.
 	"nothing happens":  {fleet.Options{}, nil},
 	"answers are lost": {withLookups, every(time.Second, nemesis.Fault{Kind: "provider", Target: "EMAIL accept-hang", N: 5}, nemesis.Fault{Kind: "provider", Target: "SMS accept-hang", N: 5})},
@@ -65,6 +76,10 @@ var trapOf = map[seeded.Bug]string{
 	seeded.ReplayIgnoresLedger:   "operator replays",
 	seeded.ProcessClock:          "nothing happens",
 	seeded.UnknownIsNotSent:      "answers are lost",
+	seeded.FormerPrimary:         "database fails over",
+	seeded.WaitsForEver:          "connections freeze",
+	seeded.RefusedIsDropped:      "replies are refused",
+	seeded.MarkNeverGoesBack:     "clock goes back",
 }
 
 // seeded switches on one bug after the other and expects the checker to notice

@@ -47,7 +47,7 @@ func (out *Facts) collectMessaging(ctx context.Context, db *fleet.Database) (err
 	for _, k := range keys {
 		out.ReplyKeys[k.Key] = k.Conversation
 	}
-	waiting, err := fleet.Query[struct{ N int }](ctx, db, "messaging", `SELECT count(*) FROM outbox`)
+	waiting, err := fleet.Query[struct{ N int }](ctx, db, "messaging", `SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM outbox_refused)`)
 	if err != nil {
 		return err
 	}
@@ -160,7 +160,7 @@ func unfinished(ctx context.Context, f *fleet.Fleet) (string, error) {
 		return "", err
 	}
 	events, err := fleet.Query[struct{ Logged, Outbox int }](ctx, f.Database, "messaging", `
-		SELECT (SELECT count(*) FROM event_log WHERE type IN ('message-submitted', 'reply-posted')), (SELECT count(*) FROM outbox)`)
+		SELECT (SELECT count(*) FROM event_log WHERE type IN ('message-submitted', 'reply-posted')), (SELECT count(*) FROM outbox) + (SELECT count(*) FROM outbox_refused)`)
 	if err != nil {
 		return "", err
 	}

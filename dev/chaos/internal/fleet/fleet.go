@@ -48,6 +48,12 @@ const (
 	AmbiguityWait = 45 * time.Second
 )
 
+// How long the processes of a run go on after a signal, and then wait for calls.
+const (
+	DrainDelay   = 1500 * time.Millisecond
+	DrainTimeout = 15 * time.Second
+)
+
 // workers is how many calls to each provider a notifier makes at once.
 const workers = 32
 
@@ -61,6 +67,13 @@ type Options struct {
 	Reports, Lookups bool
 	// Reconcile is how often the ledger is compared; 0 never.
 	Reconcile time.Duration
+	// Standby is how the database is copied.
+	Standby Standby
+	// Cluster: the broker has three nodes, of which each keeps all events, and services
+	// are connected with the first.
+	Cluster bool
+	// Clock: that of the databases can be set (see [Database.SetClock]).
+	Clock bool
 	// Bug is switched on in every process; Skew is how wrong the clock of the
 	// second notifier is.
 	Bug  seeded.Bug
@@ -76,7 +89,9 @@ type Fleet struct {
 	// Options are what it was launched with.
 	Options  Options
 	Database *Database
-	Broker   *Process
+	// Broker is the one that services are connected with, Brokers are all.
+	Broker  *Process
+	Brokers []*Process
 	// Services are the replicas of all four.
 	Services []*Process
 	// GRPCAddrs and HTTPAddrs are where the gateways are.
@@ -84,17 +99,19 @@ type Fleet struct {
 	// WebAddr is where the front end is, if it runs, and OIDCAddr who signs people in.
 	WebAddr, OIDCAddr string
 
-	dir                   string
-	links                 *links
-	names                 *names
-	oidc                  *oidc.Provider
-	inbox                 *Process
-	inboxAddr, brokerAddr string
-	webhookKey, keyset    string
-	hooks                 string // where the inbox finds the gateway
-	targets               map[string]string
-	adminAddrs            map[string]string
-	silent                silence
+	dir                string
+	links              *links
+	names              *names
+	oidc               *oidc.Provider
+	inbox              *Process
+	inboxAddr          string
+	nodes              []node
+	denied             []string // subjects that the broker refuses
+	webhookKey, keyset string
+	hooks              string // where the inbox finds the gateway
+	targets            map[string]string
+	adminAddrs         map[string]string
+	silent             silence
 
 	bridge   *bridge
 	back     *http.Server
@@ -146,17 +163,6 @@ func (f *Fleet) startOIDC(ctx context.Context, _ string) error {
 	f.oidcDone.Go(func() { _ = f.back.Serve(lis) })
 	f.keyset, err = messaging.NewKeyset()
 	return err
-}
-
-func (f *Fleet) startBroker(ctx context.Context, binaries string) (err error) {
-	if f.brokerAddr, err = freePort(ctx); err != nil {
-		return err
-	}
-	f.Broker = &Process{
-		Name: "broker", path: filepath.Join(binaries, "dev"), args: []string{"broker", f.brokerAddr, f.Path("nats")}, logs: f.dir,
-		env: os.Environ(), ready: dialable(f.brokerAddr),
-	}
-	return f.Broker.Start()
 }
 
 func (f *Fleet) startInbox(ctx context.Context, binaries string) (err error) {
@@ -224,7 +230,7 @@ func dialable(addr string) func(context.Context) error {
 }
 
 // All are all processes but the database.
-func (f *Fleet) All() []*Process { return append(slices.Clone(f.Services), f.Broker, f.inbox) }
+func (f *Fleet) All() []*Process { return append(slices.Concat(f.Services, f.Brokers), f.inbox) }
 
 // Named returns the processes whose names begin so.
 func (f *Fleet) Named(prefix string) (list []*Process) {
@@ -248,14 +254,14 @@ func (f *Fleet) AwaitAll(ctx context.Context) error {
 
 // Halt ends all services and the broker at once; their state stays.
 func (f *Fleet) Halt() {
-	for _, p := range append(slices.Clone(f.Services), f.Broker) {
+	for _, p := range slices.Concat(f.Services, f.Brokers) {
 		p.End(syscall.SIGKILL)
 	}
 }
 
 // Resume starts all that Halt has ended, and returns before any of it is ready.
 func (f *Fleet) Resume() error {
-	for _, p := range append(slices.Clone(f.Services), f.Broker) {
+	for _, p := range slices.Concat(f.Services, f.Brokers) {
 		if err := p.Start(); err != nil {
 			return err
 		}
@@ -269,7 +275,7 @@ func (f *Fleet) Close() {
 		p.Signal(syscall.SIGCONT)
 		p.End(syscall.SIGKILL)
 	}
-	for _, p := range []*Process{f.Broker, f.inbox} {
+	for _, p := range append(slices.Clone(f.Brokers), f.inbox) {
 		if p != nil {
 			p.End(syscall.SIGKILL)
 		}
@@ -280,14 +286,14 @@ func (f *Fleet) Close() {
 		_ = f.names.conn.Close() // nobody asks any more
 	}
 	if f.bridge != nil {
-		f.bridge.listener.Close()
+		f.bridge.close()
 	}
 	if f.back != nil {
 		_ = f.back.Close()
 		f.oidcDone.Wait()
 	}
 	if f.Database != nil && f.Database.cluster != nil {
-		if err := f.Database.cluster.Stop(); err != nil {
+		if err := f.Database.Stop(); err != nil {
 			slog.Warn("stopping the database", "error", err)
 		}
 	}

@@ -110,7 +110,13 @@ func (l *Link) Heal(ctx context.Context) error {
 // other than TCP and the private PostgreSQL listens on no other than its socket.
 type bridge struct {
 	listener net.Listener
-	socket   string
+
+	mu     sync.Mutex
+	socket string
+	// frozen is closed for the connections that are frozen, ended when the bridge is.
+	frozen, ended chan struct{}
+	// mute: new ones say nothing from the beginning.
+	mute bool
 }
 
 func newBridge(ctx context.Context, socket string) (*bridge, error) {
@@ -119,9 +125,31 @@ func newBridge(ctx context.Context, socket string) (*bridge, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the bridge: %w", err)
 	}
-	b := &bridge{lis, socket}
+	b := &bridge{listener: lis, socket: socket, frozen: make(chan struct{}), ended: make(chan struct{})}
 	go b.run()
 	return b, nil
+}
+
+// lead has new connections go to another socket.
+func (b *bridge) lead(socket string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.socket = socket
+}
+
+// freeze has the connections that are open stay so, and nothing come through any more,
+// as when a host is lost or a firewall has forgotten them. New ones work, or with mute
+// are taken and say nothing either.
+func (b *bridge) freeze(mute bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	close(b.frozen)
+	b.frozen, b.mute = make(chan struct{}), mute
+}
+
+func (b *bridge) close() {
+	_ = b.listener.Close() // nobody comes any more
+	close(b.ended)
 }
 
 func (b *bridge) run() {
@@ -134,9 +162,32 @@ func (b *bridge) run() {
 	}
 }
 
+// copy copies until either end closes, and reports whether they were frozen by then.
+func (b *bridge) copy(to io.Writer, from io.Reader, frozen <-chan struct{}) bool {
+	buffer := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buffer)
+		select {
+		case <-frozen:
+			return true
+		default:
+		}
+		if _, fault := to.Write(buffer[:n]); err != nil || fault != nil {
+			return false
+		}
+	}
+}
+
 func (b *bridge) forward(client net.Conn) {
 	defer client.Close()
-	server, err := net.Dial("unix", b.socket) //nolint:noctx // ends with the server
+	b.mu.Lock()
+	socket, frozen, mute := b.socket, b.frozen, b.mute
+	b.mu.Unlock()
+	if mute {
+		<-b.ended
+		return
+	}
+	server, err := net.Dial("unix", socket) //nolint:noctx // ends with the server
 	if err != nil {
 		return
 	}
@@ -145,7 +196,9 @@ func (b *bridge) forward(client net.Conn) {
 	// When either side ends, so does the other: half-open connections are a
 	// matter of links.
 	copyTo := func(to, from net.Conn) {
-		_, _ = io.Copy(to, from)
+		if b.copy(to, from, frozen) {
+			<-b.ended
+		}
 		client.Close()
 		server.Close()
 	}

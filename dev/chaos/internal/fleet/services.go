@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/ma-messagerie/messagerie/web"
@@ -114,7 +115,7 @@ func (f *Fleet) add(ctx context.Context, binaries, service string, i int, settin
 	name := fmt.Sprintf("%s-%d", service, i+1)
 	prefix := strings.ToUpper(service) + "_"
 	common := map[string]string{
-		"ADMIN_ADDR": admin, "DRAIN_DELAY": "1500ms", "DRAIN_TIMEOUT": "15s", "LOG_LEVEL": "INFO",
+		"ADMIN_ADDR": admin, "DRAIN_DELAY": DrainDelay.String(), "DRAIN_TIMEOUT": DrainTimeout.String(), "LOG_LEVEL": "INFO",
 	}
 	issuers, err := json.Marshal(f.oidc.Issuers())
 	if err != nil {
@@ -129,7 +130,7 @@ func (f *Fleet) add(ctx context.Context, binaries, service string, i int, settin
 		}
 		upstream, scheme := f.bridge.listener.Addr().String(), "postgres://postgres@%s/"+of+"?sslmode=disable"
 		if setting == "NATS_URL" {
-			upstream, scheme = f.brokerAddr, "nats://%s"
+			upstream, scheme = f.brokerAddr(), "nats://%s"
 		} else if f.Options.Product {
 			settings[setting] = f.Database.URL(of)
 			continue
@@ -175,6 +176,9 @@ func (f *Fleet) messagingEnv(addr string, targets map[string]string) map[string]
 	env := map[string]string{
 		"GRPC_ADDR": addr, "DATABASE_URL": "", "NATS_URL": "", "TAXONOMY_ADDR": targets["taxonomy"], "KEYSET": f.keyset, "RELAY_POLL": "500ms",
 	}
+	if f.Options.Cluster {
+		env["NATS_REPLICAS"] = strconv.Itoa(clusterSize)
+	}
 	maps.Copy(env, f.machineEnv("messaging"))
 	return env
 }
@@ -192,6 +196,9 @@ func (f *Fleet) notifierEnv(i int, addr string, targets map[string]string) map[s
 		"TWILIO_LOOKUP": fmt.Sprint(f.Options.Lookups), "WORKERS": fmt.Sprint(workers),
 		"CALL_TIMEOUT": callTimeout.String(), "LEASE": Lease.String(), "AMBIGUITY_WAIT": AmbiguityWait.String(), "POLL": "250ms",
 		"RECONCILE_EVERY": f.Options.Reconcile.String(),
+	}
+	if f.Options.Cluster {
+		env["NATS_REPLICAS"] = strconv.Itoa(clusterSize)
 	}
 	if f.Options.Product {
 		for _, setting := range []string{"WORKERS", "CALL_TIMEOUT", "LEASE", "AMBIGUITY_WAIT", "POLL", "RECONCILE_EVERY"} {

@@ -132,6 +132,40 @@ func over(ctx context.Context) bool {
 	return ctx.Err() != nil || has && !time.Now().Before(deadline)
 }
 
+// LookForYourself opens a watch of a member's, and tells when it says that any
+// conversation may have changed; never that it does so as it opens. end ends it.
+func (l *Load) LookForYourself(ctx context.Context) (hinted <-chan struct{}, end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	hints := make(chan struct{}, 1)
+	w := newWatches(l.callers, 0, func(err error) { l.fail(ctx, err) })
+	w.group.Go(func() {
+		w.keep(ctx, Member(0), func(ctx context.Context, persona string) error {
+			ctx, err := w.callers.as(ctx, persona, "")
+			if err != nil {
+				return err
+			}
+			stream, err := w.callers.grpc.WatchConversations(ctx, &messagingpb.WatchConversationsRequest{})
+			if err != nil {
+				return err
+			}
+			if _, err := stream.Recv(); err != nil {
+				return err
+			}
+			return drain(func() (*messagingpb.WatchConversationsResponse, error) {
+				resp, err := stream.Recv()
+				if err == nil && resp.GetConversationId() == "" {
+					select {
+					case hints <- struct{}{}:
+					default:
+					}
+				}
+				return resp, err
+			})
+		})
+	})
+	return hints, func() { cancel(); w.Wait() }
+}
+
 // drain receives until the end; a clean one is none.
 func drain[T any](receive func() (T, error)) error {
 	for {

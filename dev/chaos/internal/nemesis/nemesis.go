@@ -24,8 +24,11 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/ma-messagerie/messagerie/dev/chaos/internal/fleet"
 	"github.com/ma-messagerie/messagerie/dev/chaos/internal/load"
+	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 )
 
 // Fault is one thing that goes wrong, drawn before the run.
@@ -64,10 +67,12 @@ func New(f *fleet.Fleet, l *load.Load) *Nemesis {
 	return &Nemesis{fleet: f, load: l, counts: make(map[string]int), recovery: make(map[string][]time.Duration)}
 }
 
-// Kinds are the faults of the random scenario, the more often the more frequent.
+// Kinds are the faults of the random scenario, the more often the more frequent. The clock
+// is not among them: when it goes ahead, leases lapse and waits after a doubt are over at
+// once, so that calls under way just then may be made twice.
 var Kinds = []string{
 	"kill", "kill", "kill", "kill", "kill", "kill", "kill", "pause", "link", "link", "link",
-	"provider", "provider", "provider", "reports", "store", "restart", "replay",
+	"provider", "provider", "provider", "reports", "store", "restart", "replay", "refuse", "freeze", "failover",
 }
 
 // Draw draws a schedule for so long: a fault every one to three seconds.
@@ -98,6 +103,14 @@ func Draw(seed uint64, length time.Duration, linkNames []string, among []string,
 				continue
 			}
 			f.Target = one("on", "late", "repeat", "forge")
+		case "refuse":
+			f.Target, f.For = one("full", "denied", "replies denied"), between(500*time.Millisecond, 8*time.Second)
+		case "freeze":
+			f.Target = "postgres"
+		case "failover":
+			f.Target, f.For = one("shutdown", "crash"), between(0, 3*time.Second)
+		case "clock":
+			f.Target, f.For = one("3h", "-3h", "20s", "-20s"), between(500*time.Millisecond, 8*time.Second)
 		case "store":
 			f.Target, f.For = one("delete", "roll back", "truncate"), between(0, 2*time.Second)
 		}
@@ -150,6 +163,14 @@ func (n *Nemesis) Strike(ctx context.Context, f Fault) {
 		err = n.fleet.Tell(ctx, "/api/reports", map[string]any{"mode": f.Target, "delayMs": 1500})
 	case "store":
 		err = n.damageStore(ctx, f.Target, f.For)
+	case "refuse":
+		err = n.refuse(ctx, f.Target, f.For)
+	case "freeze":
+		err = n.withDatabase(func(d *fleet.Database) error { d.Freeze(false); return nil })
+	case "failover":
+		err = n.failOver(ctx, f.Target == "crash", f.For)
+	case "clock":
+		err = n.setClock(ctx, f.Target, f.For)
 	case "replay":
 		err = n.load.Replay(ctx)
 	}
@@ -206,25 +227,82 @@ func (n *Nemesis) kill(ctx context.Context, name string, dead time.Duration) err
 }
 
 func (n *Nemesis) killDatabase(ctx context.Context, dead time.Duration) error {
+	return n.withDatabase(func(d *fleet.Database) error {
+		if err := d.Kill(); err != nil {
+			return err
+		}
+		fleet.Sleep(ctx, dead)
+		if err := d.Start(ctx); err != nil {
+			return err
+		}
+		n.AwaitAnswers(ctx, "kill postgres", time.Now())
+		return nil
+	})
+}
+
+func (n *Nemesis) withDatabase(do func(*fleet.Database) error) error {
 	d := n.fleet.Database
 	if !d.Acting.TryLock() {
 		return errBusy
 	}
 	defer d.Acting.Unlock()
-	if err := d.Kill(); err != nil {
-		return err
-	}
-	fleet.Sleep(ctx, dead)
-	if err := d.Start(ctx); err != nil {
-		return err
-	}
-	n.awaitAnswers(ctx, "kill postgres", time.Now())
-	return nil
+	return do(d)
 }
 
-// awaitAnswers measures how long it takes until submissions are answered with
+// failOver has the standby take over, and the services' address lead to it a while later.
+func (n *Nemesis) failOver(ctx context.Context, crash bool, moving time.Duration) error {
+	return n.withDatabase(func(d *fleet.Database) error {
+		if err := d.FailOver(ctx, crash); err != nil {
+			return err
+		}
+		fleet.Sleep(ctx, moving)
+		d.Move()
+		n.AwaitAnswers(ctx, "fail-over", time.Now())
+		return nil
+	})
+}
+
+// setClock has the databases' clock be wrong for a while.
+func (n *Nemesis) setClock(ctx context.Context, ahead string, long time.Duration) error {
+	by, err := time.ParseDuration(ahead)
+	if err != nil {
+		return fmt.Errorf("reading how far: %w", err)
+	}
+	return n.withDatabase(func(d *fleet.Database) error {
+		if err := d.SetClock(ctx, by); err != nil {
+			return err
+		}
+		fleet.Sleep(ctx, long)
+		return d.SetClock(ctx, 0)
+	})
+}
+
+// refuse has the broker take no events for a while, or not all.
+func (n *Nemesis) refuse(ctx context.Context, how string, long time.Duration) error {
+	return n.withProcess("broker", func(*fleet.Process) (err error) {
+		end := func(context.Context) error { return n.fleet.Deny() }
+		switch how {
+		case "full":
+			end, err = n.fleet.Fill(ctx)
+		case "denied":
+			err = n.fleet.Deny(eventspb.Everything)
+		case "replies denied":
+			err = n.fleet.Deny(eventspb.AllCaisses(eventspb.TypeReplyPosted))
+		}
+		if errors.Is(err, jetstream.ErrStreamNotFound) { // its store has just been deleted
+			return errBusy
+		}
+		if err != nil {
+			return err
+		}
+		fleet.Sleep(ctx, long)
+		return end(ctx)
+	})
+}
+
+// AwaitAnswers measures how long it takes until submissions are answered with
 // success again.
-func (n *Nemesis) awaitAnswers(ctx context.Context, kind string, since time.Time) {
+func (n *Nemesis) AwaitAnswers(ctx context.Context, kind string, since time.Time) {
 	before := n.load.Acked.Load()
 	ctx, cancel := context.WithTimeout(ctx, fleet.ReadyPatience)
 	defer cancel()
@@ -386,6 +464,9 @@ func (n *Nemesis) Heal(ctx context.Context) error {
 		}
 	}
 	if err := n.fleet.AwaitAll(ctx); err != nil {
+		return err
+	}
+	if err := n.fleet.Deny(); err != nil {
 		return err
 	}
 	for _, channel := range []string{"EMAIL", "SMS"} {
