@@ -84,6 +84,9 @@ var admitted = map[string][]string{
 	"/messagerie.notifier.v1.NotifierService/DropDeadLetter":          operators,
 	"/messagerie.taxonomy.v1.TaxonomyAdminService/GetStatus":          operators,
 	"/messagerie.messaging.v1.OperatorService/GetStatus":              operators,
+	"/messagerie.messaging.v1.OperatorService/ListRefusedEvents":      operators,
+	"/messagerie.messaging.v1.OperatorService/RequeueRefusedEvents":   operators,
+	"/messagerie.messaging.v1.OperatorService/DropRefusedEvent":       operators,
 	"/messagerie.notifier.v1.NotifierService/GetStatus":               operators,
 	// The gateway calls these itself, for the providers.
 	"/messagerie.notifier.v1.WebhookService/ReportSendGrid": nil,
