@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
@@ -59,6 +60,8 @@ const (
 	// heartbeat is how often an idle broker must say that it still knows us; two
 	// missed ones, and everything is made anew.
 	heartbeat = time.Second
+	// listenerKept is how long the broker remembers a listener that does not ask.
+	listenerKept = time.Minute
 	// ackConcurrency is how many acknowledgements of a batch await confirmation
 	// at a time.
 	ackConcurrency = 64
@@ -239,8 +242,8 @@ func within(ctx context.Context, limit time.Duration, do func(context.Context) e
 // Listen hands out the events of a subject from now on, as they are stored, until ctx
 // is done: each at most once, and none of those that come while the broker is away. It
 // is for those who would rather miss an event than wait for it. attached is called
-// whenever it begins, or begins again: what came before may have been missed. Neither
-// may block.
+// whenever it begins, or begins again, which it does whenever it may have missed one.
+// Neither may block.
 //
 // It reads the stream. A plain subscription to the subject would break the
 // publishers: they learn that the stream is gone by nobody being there to answer.
@@ -253,34 +256,55 @@ func (b *Bus) Listen(ctx context.Context, subject string, attached func(), handl
 	}
 }
 
+// listen returns at the first sign that it may have missed an event. The library's
+// ordered consumer would go on by itself: from its last event, or, while it has seen
+// none, from whatever comes next, and on a stream made anew it waits for the numbers of
+// the old one. In either case nobody would be told.
 func (b *Bus) listen(ctx context.Context, subject string, attached func(), handle func(Msg)) error {
+	cut := b.conn.StatusChanged(nats.DISCONNECTED, nats.RECONNECTING, nats.CLOSED)
+	defer b.conn.RemoveStatusListener(cut)
 	asking, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
-	// When it loses its place more than once, the stream is another: begin anew.
-	consumer, err := b.js.OrderedConsumer(asking, b.stream.Name, jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{subject}, DeliverPolicy: jetstream.DeliverNewPolicy, MaxResetAttempts: 1,
+	consumer, err := b.js.CreateConsumer(asking, b.stream.Name, jetstream.ConsumerConfig{
+		FilterSubjects: []string{subject}, DeliverPolicy: jetstream.DeliverNewPolicy, AckPolicy: jetstream.AckNonePolicy,
+		MemoryStorage: true, Replicas: 1, InactiveThreshold: listenerKept,
 	})
 	if err != nil {
-		return fmt.Errorf("making an ordered consumer: %w", err)
+		return fmt.Errorf("making a listener: %w", err)
 	}
-	messages, err := consumer.Messages(jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(heartbeat))
+	messages, err := consumer.Messages(jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(heartbeat),
+		jetstream.WithMessagesErrOnMissingHeartbeat(true))
 	if err != nil {
 		return fmt.Errorf("pulling: %w", err)
 	}
-	defer messages.Stop()
-	stop := context.AfterFunc(ctx, messages.Stop)
-	defer stop()
+	reading, end := context.WithCancel(ctx)
+	defer end()
+	context.AfterFunc(reading, messages.Stop)
+	go func() {
+		select {
+		case <-cut:
+			end()
+		case <-reading.Done():
+		}
+	}()
 	attached()
-	for {
+	for next := uint64(1); ; next++ {
 		msg, err := messages.Next()
 		if err != nil {
 			return fmt.Errorf("pulling: %w", err)
+		}
+		meta, err := msg.Metadata()
+		if err != nil {
+			return fmt.Errorf("reading where an event stands: %w", err)
+		}
+		if meta.Sequence.Consumer != next {
+			return fmt.Errorf("the event after the %dth is the %dth", next-1, meta.Sequence.Consumer)
 		}
 		handle(msgOf(msg))
 	}
 }
 
-// Connected tells whether there is a connection to the broker, as far as this side
+// Connected reports whether there is a connection to the broker, as far as this side
 // knows.
 func (b *Bus) Connected() bool { return b.conn.IsConnected() }
 

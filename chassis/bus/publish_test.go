@@ -393,3 +393,40 @@ func TestListen_SurvivesALostStream(t *testing.T) {
 	cancel()
 	<-ended
 }
+
+// A listener that lost its place says so, also before it has heard anything: the event
+// is heard, or it begins again.
+func TestListen_TellsThatItLostItsPlace(t *testing.T) {
+	t.Parallel()
+	broker := testenv.NATS(t)
+	b := connect(t, broker.URL)
+	publishUntilAcked(t, b, newEvent("before"))
+	heard, attached := make(chan bus.Msg, 1000), make(chan struct{}, 100)
+	go b.Listen(t.Context(), stream.Subjects[0], func() { attached <- struct{}{} }, func(m bus.Msg) { heard <- m })
+	_, s := streamOf(t, broker.URL)
+	for range 5 {
+		<-attached
+		names := s.ConsumerNames(t.Context())
+		for name := range names.Name() {
+			if err := s.DeleteConsumer(t.Context(), name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := names.Err(); err != nil {
+			t.Fatal(err)
+		}
+		event := newEvent("missed")
+		publishUntilAcked(t, b, event)
+		select {
+		case msg := <-heard:
+			if msg.ID != event.ID {
+				t.Errorf("heard %s, want %s", msg.ID, event.ID)
+			}
+			<-attached
+		case <-attached:
+		case <-time.After(30 * time.Second):
+			t.Fatal("neither heard nor told")
+		}
+		attached <- struct{}{}
+	}
+}
