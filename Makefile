@@ -42,10 +42,10 @@ test-deploy: ## Test images, compose file and manifests on podman and a real Kub
 	cd deploy/test && TEST_DEPLOY=true GOWORK=off go test -count=1 -timeout 45m -v ./...
 
 .PHONY: chaos
-chaos: ## Break the system on purpose, or attack it, and count the losses (SCENARIO=random MINUTES=10 RATE= SEED= ATTACKS= COUNT=50)
+chaos: ## Break the system on purpose, or attack it, and count the losses (SCENARIO=random MINUTES=10 RATE= SEED= ATTACKS= BUGS= COUNT=50)
 	@go build -o .bin/dev ./dev && CHAOS_MINUTES=$(or $(MINUTES),10) CHAOS_RATE=$(or $(RATE),0) CHAOS_SEED=$(or $(SEED),0) \
 	  CHAOS_SCENARIO=$(or $(SCENARIO),random) CHAOS_RACE=$(if $(RACE),true,false) CHAOS_COUNT=$(or $(COUNT),50) \
-	  $(if $(ATTACKS),CHAOS_ATTACKS=$(ATTACKS)) $(if $(ATTACK_FROM),CHAOS_ATTACK_FROM=$(ATTACK_FROM)) exec .bin/dev chaos
+	  $(if $(ATTACKS),CHAOS_ATTACKS=$(ATTACKS)) $(if $(BUGS),CHAOS_BUGS=$(BUGS)) $(if $(ATTACK_FROM),CHAOS_ATTACK_FROM=$(ATTACK_FROM)) exec .bin/dev chaos
 
 .PHONY: upgrade
 upgrade: ## Upgrade from another commit under load, back, and forward again (MINUTES=2 RATE=150 FROM=HEAD~1)

@@ -53,11 +53,13 @@ const (
 	// MarkNeverGoesBack: up to where the ledger is complete is believed although it is
 	// still to come.
 	MarkNeverGoesBack Bug = "mark-never-goes-back"
+	// LeapIsBelieved: when the database's clock leaps ahead, leases and waits are over.
+	LeapIsBelieved Bug = "leap-is-believed"
 )
 
 // All are the bugs there are.
 var All = []Bug{
 	AnswerBeforeCommit, DeleteBeforePublish, SwallowedPublishError, AckBeforeCommit, SendInsideIngest,
 	DedupeByBrokerOnly, NoFencing, ReplayIgnoresLedger, ProcessClock, UnknownIsNotSent,
-	FormerPrimary, WaitsForEver, RefusedIsDropped, MarkNeverGoesBack,
+	FormerPrimary, WaitsForEver, RefusedIsDropped, MarkNeverGoesBack, LeapIsBelieved,
 }

@@ -17,7 +17,7 @@ import (
 // and counted.
 func (r *run) random(ctx context.Context) error {
 	opts := inReports
-	opts.Standby = fleet.Synchronous
+	opts.Standby, opts.Clock = fleet.Synchronous, true
 	first := r.act(ctx, "with reports", opts, r.length(), nemesis.Kinds)
 	opts.Reports = false
 	second := r.act(ctx, "without reports", opts, max(r.length()/4, 20*time.Second), nemesis.Kinds)

@@ -52,12 +52,20 @@ var traps = map[string]trap{
 	"database fails over": {fleet.Options{Reports: true, Standby: fleet.Synchronous}, []nemesis.Fault{{At: 2 * time.Second, Kind: "failover", Target: "shutdown", For: 2 * time.Second}}},
 	"connections freeze":  {withReports, every(3*time.Second, nemesis.Fault{Kind: "freeze", Target: "postgres"})},
 	"replies are refused": {withReports, every(4*time.Second, nemesis.Fault{Kind: "refuse", Target: "replies denied", For: 3 * time.Second})},
-	// What the broker loses must be found in the event log, whatever the time was.
+	// What the broker loses must be found in the event log, whatever the time was. It loses
+	// it some rounds after the clock was put right: the first looks at all that was written.
 	"clock goes back": {fleet.Options{Reports: true, Clock: true, Reconcile: time.Second}, []nemesis.Fault{
 		{At: time.Second, Kind: "clock", Target: "3h", For: 4 * time.Second},
-		{At: 6 * time.Second, Kind: "pause", Target: "notifier-1", For: 3 * time.Second},
-		{At: 6 * time.Second, Kind: "pause", Target: "notifier-2", For: 3 * time.Second},
-		{At: 7 * time.Second, Kind: "store", Target: "delete"},
+		{At: 8 * time.Second, Kind: "pause", Target: "notifier-1", For: 3 * time.Second},
+		{At: 8 * time.Second, Kind: "pause", Target: "notifier-2", For: 3 * time.Second},
+		{At: 9 * time.Second, Kind: "store", Target: "delete"},
+	}},
+	// Calls that were taken and not answered are in doubt when the clock leaps, and the
+	// reports that end the doubt come later.
+	"clock leaps ahead": {fleet.Options{Reports: true, Clock: true}, []nemesis.Fault{
+		{At: 500 * time.Millisecond, Kind: "reports", Target: "late", For: 8 * time.Second},
+		{At: time.Second, Kind: "provider", Target: "EMAIL accept-hang", N: 20},
+		{At: 4500 * time.Millisecond, Kind: "clock", Target: "3h", For: 4 * time.Second},
 	}},
 	// Nobody reports and nobody can be asked: whatever is sent again shows.
 	"nothing happens":  {fleet.Options{}, nil},
@@ -80,6 +88,7 @@ var trapOf = map[seeded.Bug]string{
 	seeded.WaitsForEver:          "connections freeze",
 	seeded.RefusedIsDropped:      "replies are refused",
 	seeded.MarkNeverGoesBack:     "clock goes back",
+	seeded.LeapIsBelieved:        "clock leaps ahead",
 }
 
 // seeded switches on one bug after the other and expects the checker to notice

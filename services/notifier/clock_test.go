@@ -31,16 +31,93 @@ func TestClockGoesBack(t *testing.T) {
 	}
 }
 
+// leaps has the database's clock seem to have leapt three hours ahead since it was looked
+// at: all that it has noted is three hours older.
+func leaps(t *testing.T, l *ledger, processes ...*ledger) {
+	t.Helper()
+	exec(t, l, `UPDATE delivery SET updated_at = updated_at - interval '3 hours', next_attempt_at = next_attempt_at - interval '3 hours',
+		lease_until = lease_until - interval '3 hours', expires_at = expires_at - interval '3 hours'`)
+	for _, p := range append(processes, l) {
+		p.clock.seen = p.clock.seen.Add(-3 * time.Hour)
+	}
+}
+
+// When the clock leaps ahead, a lease and a doubt last as long as they were to last,
+// before and after it was noticed, and however many notice it.
+func TestClockLeapsAhead(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	other := &ledger{pool: l.pool, doubts: l.doubts}
+	mustSweep(t, l)
+	mustSweep(t, other)
+	doubt, sent, fresh, old := planOf(byEmail), planOf(byEmail), planOf(byEmail), planOf(bySMS)
+	mustPlan(t, l, doubt)
+	mustRecord(t, l, settle(mustClaim(t, l, byEmail, 1)[0], "p", answer{class: classUnknown}, doubts{wait: 3 * time.Minute}))
+	mustPlan(t, l, sent)
+	mustClaim(t, l, byEmail, 1)
+	mustPlan(t, l, fresh)
+	mustPlan(t, l, old)
+	exec(t, l, `UPDATE delivery SET expires_at = now() + interval '2 hours' WHERE event_id = $1`, old[0].event)
+	leaps(t, l, other)
+	if got := mustClaim(t, l, byEmail, 10); len(got) != 1 || got[0].Event != fresh[0].event {
+		t.Errorf("claimed %v, want what was due before alone", got)
+	}
+	for _, process := range []*ledger{l, other, l} {
+		mustSweep(t, process)
+		if got := mustClaim(t, process, byEmail, 10); len(got) != 0 {
+			t.Errorf("claimed %v", got)
+		}
+	}
+	if got := look(t, l, doubt[0].event, byEmail); got.State != unknown || got.Wait < 60 || got.Wait > 180 {
+		t.Errorf("the doubt is %+v", got)
+	}
+	var lease float64
+	if err := l.pool.QueryRow(t.Context(), `SELECT extract(epoch FROM lease_until - now()) FROM delivery WHERE event_id = $1 AND state = 'sending'`, sent[0].event).Scan(&lease); err != nil || lease > 60 || lease < 1 {
+		t.Errorf("the lease ends in %.0f s, %v", lease, err)
+	}
+	if got := look(t, l, old[0].event, bySMS); got.State != planned {
+		t.Errorf("what was to last is %s", got.State)
+	}
+	l.clock.held = time.Now()
+	mustSweep(t, l)
+	if got := look(t, l, old[0].event, bySMS); got.State != expired {
+		t.Errorf("what is past its time for long is %s", got.State)
+	}
+}
+
 func TestWallClock(t *testing.T) {
 	t.Parallel()
 	var c wallClock
 	at, began := time.Unix(1_000_000, 0), time.Now()
+	if c.latest(began) != nil {
+		t.Error("it is known before the first look")
+	}
 	for _, step := range []struct {
-		says, later time.Duration
-		back        bool
-	}{{0, 0, true}, {time.Second, time.Second, true}, {time.Hour, time.Hour, false}, {2 * time.Hour, 2 * time.Hour, false}, {time.Hour, 2*time.Hour + time.Second, true}, {61 * time.Minute, 2*time.Hour + 2*time.Minute, false}} {
-		if got := c.wentBack(at.Add(step.says), began.Add(step.later)); got != step.back {
-			t.Errorf("at %s it says %s: %t", step.later, step.says, got)
+		says, later, ahead time.Duration
+		back               bool
+	}{
+		{says: 0, later: 0, back: true},
+		{says: time.Second, later: time.Second, back: true},
+		{says: time.Hour, later: time.Hour},
+		{says: 2*time.Hour + leapLeast, later: 2 * time.Hour},
+		{says: time.Hour, later: 2*time.Hour + time.Second, back: true},
+		{says: 61 * time.Minute, later: 2*time.Hour + 61*time.Second},
+		{says: 61*time.Minute + 16*time.Second, later: 2*time.Hour + 71*time.Second, ahead: 6 * time.Second},
+		{says: 61*time.Minute + 17*time.Second, later: 2*time.Hour + 72*time.Second},
+	} {
+		got := c.look(at.Add(step.says), began.Add(step.later))
+		if got.back != step.back || got.ahead != step.ahead {
+			t.Errorf("at %s it says %s: %+v", step.later, step.says, got)
 		}
+		c.noted(at.Add(step.says), began.Add(step.later))
+		if latest := c.latest(began.Add(step.later + time.Minute)); !latest.Equal(at.Add(step.says + time.Minute + leapLeast)) {
+			t.Errorf("at %s it says a minute later at most %s", step.later, latest)
+		}
+	}
+	if c.expiring(began.Add(2*time.Hour + 73*time.Second)) {
+		t.Error("it expires after a leap")
+	}
+	if !c.expiring(began.Add(2*time.Hour + 72*time.Second + leapHeld)) {
+		t.Error("it never expires again")
 	}
 }

@@ -129,7 +129,8 @@ type outcome struct {
 }
 
 // ledger is every statement of this service. Leases and schedules go by the
-// database's clock alone, so that senders may disagree about the time.
+// database's clock alone, so that senders may disagree about the time; a leap of it
+// ends no wait (wallClock).
 type ledger struct {
 	pool   *pgxpool.Pool
 	doubts doubts
@@ -179,7 +180,7 @@ func (l *ledger) Claim(ctx context.Context, way channel, n int, lease time.Durat
 	rows, err := l.pool.Query(ctx, `
 		WITH due AS (
 			SELECT event_id, channel FROM delivery
-			WHERE channel = $1 AND state IN ('planned', 'retry', 'unknown') AND next_attempt_at <= COALESCE($4, now()) AND expires_at > now()
+			WHERE channel = $1 AND state IN ('planned', 'retry', 'unknown') AND next_attempt_at <= COALESCE($4, LEAST(now(), $5)) AND expires_at > now()
 			ORDER BY next_attempt_at LIMIT $2
 			FOR UPDATE SKIP LOCKED)
 		UPDATE delivery AS d
@@ -188,7 +189,7 @@ func (l *ledger) Claim(ctx context.Context, way channel, n int, lease time.Durat
 		FROM due WHERE d.event_id = due.event_id AND d.channel = due.channel
 		RETURNING d.event_id, d.channel, d.event_type, d.conversation_id, d.attempt_id, d.attempts, d.unknowns,
 		          d.occurred_at, d.updated_at, d.trace_context`,
-		way, n, lease, wrongClock())
+		way, n, lease, wrongClock(), l.clock.latest(time.Now()))
 	if err != nil {
 		return nil, fmt.Errorf("claiming deliveries: %w", err)
 	}
@@ -300,13 +301,13 @@ type swept struct {
 // past its time expires. Any number of processes may sweep at once.
 func (l *ledger) Sweep(ctx context.Context) (swept, error) {
 	done := swept{lapsed: make(map[channel]int64), expired: make(map[channel]int64)}
-	if err := l.setRight(ctx); err != nil {
+	if err := l.followClock(ctx); err != nil {
 		return done, err
 	}
 	rows, err := l.pool.Query(ctx, `
 		WITH lapsed AS (
 			SELECT event_id, channel, attempt_id, updated_at FROM delivery
-			WHERE state = 'sending' AND lease_until <= COALESCE($3, now())
+			WHERE state = 'sending' AND lease_until <= COALESCE($3, LEAST(now(), $5))
 			ORDER BY lease_until LIMIT 1000 FOR UPDATE SKIP LOCKED
 		), moved AS (
 			UPDATE delivery AS d
@@ -316,7 +317,7 @@ func (l *ledger) Sweep(ctx context.Context) (swept, error) {
 			FROM lapsed AS l WHERE d.event_id = l.event_id AND d.channel = l.channel)
 		INSERT INTO attempt (event_id, channel, attempt_id, started_at, outcome, reason, applied)
 		SELECT event_id, channel, attempt_id, updated_at, 'unknown', $2::text, true FROM lapsed
-		RETURNING channel`, l.doubts.wait, reasonLapsed, wrongClock(), l.doubts.blind)
+		RETURNING channel`, l.doubts.wait, reasonLapsed, wrongClock(), l.doubts.blind, l.clock.latest(time.Now()))
 	if err != nil {
 		return done, fmt.Errorf("sweeping lapsed leases: %w", err)
 	}
@@ -327,15 +328,18 @@ func (l *ledger) Sweep(ctx context.Context) (swept, error) {
 	for _, way := range lapsed {
 		done.lapsed[way]++
 	}
+	if !l.clock.expiring(time.Now()) {
+		return done, nil
+	}
 	for _, way := range channels {
 		tag, err := l.pool.Exec(ctx, `
 			WITH late AS (
 				SELECT event_id, channel FROM delivery
-				WHERE channel = $1 AND state IN ('planned', 'retry', 'unknown') AND next_attempt_at <= now() AND expires_at <= now()
+				WHERE channel = $1 AND state IN ('planned', 'retry', 'unknown') AND next_attempt_at <= now() AND expires_at <= LEAST(now(), $4)
 				ORDER BY next_attempt_at LIMIT 1000 FOR UPDATE SKIP LOCKED)
 			UPDATE delivery AS d
 			SET state = 'expired', reason = CASE WHEN unknowns > 0 THEN $2 ELSE $3 END, next_attempt_at = NULL, updated_at = now()
-			FROM late WHERE d.event_id = late.event_id AND d.channel = late.channel`, way, reasonUnknown, reasonLate)
+			FROM late WHERE d.event_id = late.event_id AND d.channel = late.channel`, way, reasonUnknown, reasonLate, l.clock.latest(time.Now()))
 		if err != nil {
 			return done, fmt.Errorf("sweeping what is past its time: %w", err)
 		}

@@ -9,6 +9,7 @@
 package nemesis
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,12 +68,10 @@ func New(f *fleet.Fleet, l *load.Load) *Nemesis {
 	return &Nemesis{fleet: f, load: l, counts: make(map[string]int), recovery: make(map[string][]time.Duration)}
 }
 
-// Kinds are the faults of the random scenario, the more often the more frequent. The clock
-// is not among them: when it goes ahead, leases lapse and waits after a doubt are over at
-// once, so that calls under way just then may be made twice.
+// Kinds are the faults of the random scenario, the more often the more frequent.
 var Kinds = []string{
 	"kill", "kill", "kill", "kill", "kill", "kill", "kill", "pause", "link", "link", "link",
-	"provider", "provider", "provider", "reports", "store", "restart", "replay", "refuse", "freeze", "failover",
+	"provider", "provider", "provider", "reports", "store", "restart", "replay", "refuse", "freeze", "failover", "clock",
 }
 
 // Draw draws a schedule for so long: a fault every one to three seconds.
@@ -160,7 +159,7 @@ func (n *Nemesis) Strike(ctx context.Context, f Fault) {
 		fault := map[string]any{"channel": name, "mode": detail, "count": f.N, "retryAfterSeconds": 1}
 		err = n.fleet.Tell(ctx, "/api/faults", fault)
 	case "reports":
-		err = n.fleet.Tell(ctx, "/api/reports", map[string]any{"mode": f.Target, "delayMs": 1500})
+		err = n.fleet.Tell(ctx, "/api/reports", map[string]any{"mode": f.Target, "delayMs": cmp.Or(f.For, 1500*time.Millisecond).Milliseconds()})
 	case "store":
 		err = n.damageStore(ctx, f.Target, f.For)
 	case "refuse":
