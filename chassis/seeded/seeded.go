@@ -55,6 +55,11 @@ const (
 	MarkNeverGoesBack Bug = "mark-never-goes-back"
 	// LeapIsBelieved: when the database's clock leaps ahead, leases and waits are over.
 	LeapIsBelieved Bug = "leap-is-believed"
+	// ConnectedIsWorking: watches are told to look for themselves only while there is no
+	// connection to the broker.
+	ConnectedIsWorking Bug = "connected-is-working"
+	// DrawnOnce: a value that the service draws and that is in use is not drawn again.
+	DrawnOnce Bug = "drawn-once"
 )
 
 // All are the bugs there are.
@@ -62,4 +67,5 @@ var All = []Bug{
 	AnswerBeforeCommit, DeleteBeforePublish, SwallowedPublishError, AckBeforeCommit, SendInsideIngest,
 	DedupeByBrokerOnly, NoFencing, ReplayIgnoresLedger, ProcessClock, UnknownIsNotSent,
 	FormerPrimary, WaitsForEver, RefusedIsDropped, MarkNeverGoesBack, LeapIsBelieved,
+	ConnectedIsWorking, DrawnOnce,
 }

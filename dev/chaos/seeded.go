@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -17,6 +18,11 @@ import (
 type trap struct {
 	opts   fleet.Options
 	faults []nemesis.Fault
+	// long is how long the run takes; 0: trapTime.
+	long time.Duration
+	// unfailing: no try may fail. hinted: a watch must be told to look for itself within
+	// hintWithin.
+	unfailing, hinted bool
 }
 
 // every repeats faults within the time of a trap.
@@ -39,22 +45,22 @@ var (
 
 // traps are the runs, by what they are good for.
 var traps = map[string]trap{
-	"messaging dies":   {withReports, every(700*time.Millisecond, nemesis.Fault{Kind: "kill", Target: "messaging-1"}, nemesis.Fault{Kind: "kill", Target: "messaging-2"})},
-	"broker dies":      {withReports, every(2*time.Second, nemesis.Fault{Kind: "kill", Target: "broker", For: 700 * time.Millisecond})},
-	"notifiers die":    {withReports, every(600*time.Millisecond, nemesis.Fault{Kind: "kill", Target: "notifier-1"}, nemesis.Fault{Kind: "kill", Target: "notifier-2"})},
-	"database dies":    {withReports, every(2*time.Second, nemesis.Fault{Kind: "kill", Target: "postgres"})},
-	"store rolls back": {withReports, every(2*time.Second, nemesis.Fault{Kind: "store", Target: "roll back"})},
+	"messaging dies":   {opts: withReports, faults: every(700*time.Millisecond, nemesis.Fault{Kind: "kill", Target: "messaging-1"}, nemesis.Fault{Kind: "kill", Target: "messaging-2"})},
+	"broker dies":      {opts: withReports, faults: every(2*time.Second, nemesis.Fault{Kind: "kill", Target: "broker", For: 700 * time.Millisecond})},
+	"notifiers die":    {opts: withReports, faults: every(600*time.Millisecond, nemesis.Fault{Kind: "kill", Target: "notifier-1"}, nemesis.Fault{Kind: "kill", Target: "notifier-2"})},
+	"database dies":    {opts: withReports, faults: every(2*time.Second, nemesis.Fault{Kind: "kill", Target: "postgres"})},
+	"store rolls back": {opts: withReports, faults: every(2*time.Second, nemesis.Fault{Kind: "store", Target: "roll back"})},
 	// Slow calls first, so that many are under way when it freezes.
-	"notifiers freeze": {withReports, every(6*time.Second, nemesis.Fault{Kind: "link", Target: "notifier-1-inbox latency", For: 3 * time.Second},
+	"notifiers freeze": {opts: withReports, faults: every(6*time.Second, nemesis.Fault{Kind: "link", Target: "notifier-1-inbox latency", For: 3 * time.Second},
 		nemesis.Fault{Kind: "none"}, nemesis.Fault{Kind: "none"}, nemesis.Fault{Kind: "pause", Target: "notifier-1", For: fleet.Lease + time.Second})},
-	"operator replays": {withReports, every(3*time.Second, nemesis.Fault{Kind: "replay"})},
+	"operator replays": {opts: withReports, faults: every(3*time.Second, nemesis.Fault{Kind: "replay"})},
 	// Once: the next primary is made from the former one first.
-	"database fails over": {fleet.Options{Reports: true, Standby: fleet.Synchronous}, []nemesis.Fault{{At: 2 * time.Second, Kind: "failover", Target: "shutdown", For: 2 * time.Second}}},
-	"connections freeze":  {withReports, every(3*time.Second, nemesis.Fault{Kind: "freeze", Target: "postgres"})},
-	"replies are refused": {withReports, every(4*time.Second, nemesis.Fault{Kind: "refuse", Target: "replies denied", For: 3 * time.Second})},
+	"database fails over": {opts: fleet.Options{Reports: true, Standby: fleet.Synchronous}, faults: []nemesis.Fault{{At: 2 * time.Second, Kind: "failover", Target: "shutdown", For: 2 * time.Second}}},
+	"connections freeze":  {opts: withReports, faults: every(3*time.Second, nemesis.Fault{Kind: "freeze", Target: "postgres"})},
+	"replies are refused": {opts: withReports, faults: every(4*time.Second, nemesis.Fault{Kind: "refuse", Target: "replies denied", For: 3 * time.Second})},
 	// What the broker loses must be found in the event log, whatever the time was. It loses
 	// it some rounds after the clock was put right: the first looks at all that was written.
-	"clock goes back": {fleet.Options{Reports: true, Clock: true, Reconcile: time.Second}, []nemesis.Fault{
+	"clock goes back": {opts: fleet.Options{Reports: true, Clock: true, Reconcile: time.Second}, faults: []nemesis.Fault{
 		{At: time.Second, Kind: "clock", Target: "3h", For: 4 * time.Second},
 		{At: 8 * time.Second, Kind: "pause", Target: "notifier-1", For: 3 * time.Second},
 		{At: 8 * time.Second, Kind: "pause", Target: "notifier-2", For: 3 * time.Second},
@@ -62,14 +68,20 @@ var traps = map[string]trap{
 	}},
 	// Calls that were taken and not answered are in doubt when the clock leaps, and the
 	// reports that end the doubt come later.
-	"clock leaps ahead": {fleet.Options{Reports: true, Clock: true}, []nemesis.Fault{
+	"clock leaps ahead": {opts: fleet.Options{Reports: true, Clock: true}, faults: []nemesis.Fault{
 		{At: 500 * time.Millisecond, Kind: "reports", Target: "late", For: 8 * time.Second},
 		{At: time.Second, Kind: "provider", Target: "EMAIL accept-hang", N: 20},
 		{At: 4500 * time.Millisecond, Kind: "clock", Target: "3h", For: 4 * time.Second},
 	}},
+	"references are lost": {opts: withReports, unfailing: true, faults: []nemesis.Fault{
+		{At: 2 * time.Second, Kind: "references"}, {At: 3 * time.Second, Kind: "restart", Target: "messaging-1"},
+	}},
+	"events do not flow": {opts: withReports, long: hintWithin + 10*time.Second, hinted: true, faults: []nemesis.Fault{
+		{At: time.Second, Kind: "refuse", Target: "denied", For: hintWithin + 5*time.Second},
+	}},
 	// Nobody reports and nobody can be asked: whatever is sent again shows.
-	"nothing happens":  {fleet.Options{}, nil},
-	"answers are lost": {withLookups, every(time.Second, nemesis.Fault{Kind: "provider", Target: "EMAIL accept-hang", N: 5}, nemesis.Fault{Kind: "provider", Target: "SMS accept-hang", N: 5})},
+	"nothing happens":  {opts: fleet.Options{}, faults: nil},
+	"answers are lost": {opts: withLookups, faults: every(time.Second, nemesis.Fault{Kind: "provider", Target: "EMAIL accept-hang", N: 5}, nemesis.Fault{Kind: "provider", Target: "SMS accept-hang", N: 5})},
 }
 
 // trapOf says where each bug must be caught.
@@ -89,6 +101,8 @@ var trapOf = map[seeded.Bug]string{
 	seeded.RefusedIsDropped:      "replies are refused",
 	seeded.MarkNeverGoesBack:     "clock goes back",
 	seeded.LeapIsBelieved:        "clock leaps ahead",
+	seeded.ConnectedIsWorking:    "events do not flow",
+	seeded.DrawnOnce:             "references are lost",
 }
 
 // seeded switches on one bug after the other and expects the checker to notice
@@ -163,12 +177,37 @@ func (r *run) spring(ctx context.Context, name string, bug seeded.Bug) ([]string
 	}
 	defer s.close()
 	s.settlePatience = trapPatience
-	s.underLoad(ctx, min(r.cfg.Rate, 150), trapTime, func(ctx context.Context) { s.nemesis.Run(ctx, t.faults) })
+	var broken []string
+	s.underLoad(ctx, min(r.cfg.Rate, 150), cmp.Or(t.long, trapTime), func(ctx context.Context) {
+		if !t.hinted {
+			s.nemesis.Run(ctx, t.faults)
+			return
+		}
+		hinted, end := s.load.LookForYourself(ctx)
+		defer end()
+		begun := t.faults[0].At
+		told := make(chan bool, 1)
+		go func() {
+			select {
+			case <-hinted:
+				told <- true
+			case <-time.After(begun + hintWithin):
+				told <- false
+			}
+		}()
+		s.nemesis.Run(ctx, t.faults)
+		if !<-told {
+			broken = append(broken, fmt.Sprintf("no watch was told to look for itself within %s", hintWithin))
+		}
+	})
+	if failed := s.load.Failed.Load(); t.unfailing && failed > 0 {
+		broken = append(broken, fmt.Sprintf("%d tries failed", failed))
+	}
 	v, err := s.verdict(ctx, false)
 	if err != nil {
 		return nil, err
 	}
-	return v.Violations(), nil
+	return append(broken, v.Violations()...), nil
 }
 
 // trapPatience is how long a trap waits for all to be finished. What a bug has

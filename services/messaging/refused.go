@@ -122,7 +122,7 @@ type refusal struct {
 
 // ofSubject reports whether others of the same subject would be refused too.
 func (r refusal) ofSubject() bool {
-	return r.reason == bus.NoStream || r.reason == bus.NoAcknowledgement
+	return r.reason == bus.NoStream || r.reason == bus.NoAcknowledgement || r.reason == bus.Denied
 }
 
 // refuse moves events from the outbox to the refused ones.

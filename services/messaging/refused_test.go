@@ -234,13 +234,15 @@ func TestRefused_Subjects(t *testing.T) {
 	if got := r.reason("a"); got != "" {
 		t.Errorf("an event that is too large, or was not tried, shows that its subject is refused: %s", got)
 	}
-	r.learn(one(bus.NoStream, false))
-	if got := r.reason("a"); got != bus.NoStream || r.reason("b") != "" || r.quiet() > time.Minute {
-		t.Errorf("a: %q, b: %q, quiet for %s", got, r.reason("b"), r.quiet())
-	}
-	r.learn(verdict{subjects: map[string]bool{"a": true}})
-	if got := r.reason("a"); got != "" {
-		t.Errorf("is refused though an event has passed: %s", got)
+	for _, reason := range []string{bus.NoStream, bus.NoAcknowledgement, bus.Denied} {
+		r.learn(one(reason, false))
+		if got := r.reason("a"); got != reason || r.reason("b") != "" || r.quiet() > time.Minute {
+			t.Errorf("%s: a: %q, b: %q, quiet for %s", reason, got, r.reason("b"), r.quiet())
+		}
+		r.learn(verdict{subjects: map[string]bool{"a": true}})
+		if got := r.reason("a"); got != "" {
+			t.Errorf("%s: is refused though an event has passed: %s", reason, got)
+		}
 	}
 	r.subjects["a"] = knownRefusal{bus.NoStream, time.Now().Add(-time.Second)}
 	if got := r.reason("a"); got != "" || len(r.subjects) != 0 {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/bus"
+	"github.com/ma-messagerie/messagerie/chassis/seeded"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
@@ -109,7 +110,7 @@ func (h *hub) blind(ctx context.Context) bool {
 	if !h.events.Connected() {
 		return true
 	}
-	if !h.watched() {
+	if !h.watched() || seeded.On(seeded.ConnectedIsWorking) {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, ownersTimeout)

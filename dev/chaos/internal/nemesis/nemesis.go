@@ -170,6 +170,8 @@ func (n *Nemesis) Strike(ctx context.Context, f Fault) {
 		err = n.failOver(ctx, f.Target == "crash", f.For)
 	case "clock":
 		err = n.setClock(ctx, f.Target, f.For)
+	case "references":
+		err = n.withDatabase(func(d *fleet.Database) error { return d.LoseReferences(ctx) })
 	case "replay":
 		err = n.load.Replay(ctx)
 	}
