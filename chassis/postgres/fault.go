@@ -20,14 +20,14 @@ const Unavailable = "STORE_UNAVAILABLE"
 const deadlock = "40P01"
 
 // IsUnreachable reports whether the database could not be asked, or stopped while it
-// was: it is away, starting, stopping, out of room or of connections, gives way to
-// another, does not take our password, or gave the transaction up. Whether something
+// was: it is away, starting, stopping, out of room or of connections (or our pool is), gives
+// way to another, does not take our password, or gave the transaction up. Whether something
 // was done may be unknown. The same call may work a moment later; nothing is wrong
 // with what the caller asked.
 func IsUnreachable(err error) bool {
 	// Whatever the reason: it may be told to take nobody for a while.
 	var connect *pgconn.ConnectError
-	if errors.As(err, &connect) {
+	if errors.As(err, &connect) || errors.Is(err, errNoneFree) {
 		return true
 	}
 	var fault *pgconn.PgError

@@ -10,6 +10,9 @@
 // idle and is to be used, and in use by whoever's deadline passes: statements of
 // callers and of loops all have one. A pool that only reads (Reports) takes any server.
 //
+// Where more statements are asked for than its connections can do, a pool refuses those
+// that have waited for half of their time, and does the others ([IsUnreachable]).
+//
 // When it breaks: what a primary committed and had not sent to the standby that is
 // promoted is lost, unless it commits synchronously. A statement under way when its
 // connection goes may have been done.
@@ -127,7 +130,7 @@ func Open(ctx context.Context, url string, options ...Option) (*pgxpool.Pool, er
 	all := &connections{}
 	all.watch(cfg)
 	cfg.AfterConnect = timesInUTC
-	cfg.ConnConfig.Tracer = otelpgx.NewTracer(otelpgx.WithDisableAcquireTracer())
+	cfg.ConnConfig.Tracer = tracer{otelpgx.NewTracer()}
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("opening the database: %w", err)

@@ -395,3 +395,37 @@ func TestCheckSchema_WithoutMigrations(t *testing.T) {
 		t.Error("an empty set of migrations was taken")
 	}
 }
+
+// Who waits for a connection gives up while there is still time to be told, and takes no
+// connection along.
+func TestOpen_NoneFree(t *testing.T) {
+	t.Parallel()
+	pool := open(t, testenv.Postgres(t, nil)+"&pool_max_conns=1")
+	tx, err := pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback(t.Context())
+	ask := func(ctx context.Context) error { return pool.QueryRow(ctx, `SELECT 1`).Scan(new(int)) }
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	defer cancel()
+	if err := ask(ctx); !postgres.IsUnreachable(err) || errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+		t.Errorf("after half of the time: %v, %v", err, ctx.Err())
+	}
+	gone, leave := context.WithCancel(ctx)
+	leave()
+	if err := ask(gone); !errors.Is(err, context.Canceled) || postgres.IsUnreachable(err) {
+		t.Errorf("who has gone: %v", err)
+	}
+	patient := make(chan error, 1)
+	go func() { patient <- ask(t.Context()) }()
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-patient; err != nil {
+		t.Errorf("who has all the time: %v", err)
+	}
+	if n := pool.Stat().NewConnsCount(); n != 1 {
+		t.Errorf("%d connections were made, want 1", n)
+	}
+}

@@ -188,13 +188,13 @@ func (f *Fleet) startDatabase(ctx context.Context, _ string) error {
 // databases are those of the services that have one, by their names.
 var databases = []string{"taxonomy", "messaging", "notifier"}
 
-// exec runs statements in a service's database, past every link.
 // LoseReferences has the sequence of references begin anew, as a table that was restored
 // without it does.
 func (d *Database) LoseReferences(ctx context.Context) error {
 	return d.exec(ctx, "messaging", `SELECT setval('reference_block', 0, false)`)
 }
 
+// exec runs statements in a service's database, past every link.
 func (d *Database) exec(ctx context.Context, service, sql string) error {
 	conn, err := pgx.Connect(ctx, d.URL(service))
 	if err != nil {
