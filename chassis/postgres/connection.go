@@ -120,10 +120,16 @@ func (c *connections) renew(why string) {
 var errReadOnly = errors.New("the server can only be read: a standby, or one that was the primary")
 
 // Writable returns nil when the pool's database can be written to now. It is what
-// readiness asks of a database that the service writes to.
+// readiness asks of a database that the service writes to. Where all connections are at
+// work the database is: a process that is busy and says that it is not ready leaves its
+// work to others who are no less busy.
 func Writable(ctx context.Context, pool *pgxpool.Pool) error {
 	var only bool
-	if err := pool.QueryRow(ctx, `SELECT current_setting('transaction_read_only')::boolean`).Scan(&only); err != nil {
+	err := pool.QueryRow(ctx, `SELECT current_setting('transaction_read_only')::boolean`).Scan(&only)
+	if errors.Is(err, errNoneFree) {
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("asking the database: %w", err)
 	}
 	if only && !seeded.On(seeded.FormerPrimary) {

@@ -60,7 +60,7 @@ func replyTo(id uuid.UUID, spoil ...func(*change)) request {
 }
 
 func (c *changes) enqueue(ctx context.Context, r request) (outcome func() (conversationRow, error)) {
-	p := &pending[request, conversationRow]{ctx, r, make(chan flushed[conversationRow], 1)}
+	p := newPending[request, conversationRow](ctx, r)
 	c.queue <- p
 	return func() (conversationRow, error) { return c.await(ctx, p) }
 }

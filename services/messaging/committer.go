@@ -22,6 +22,9 @@ const (
 	flushTimeout = 10 * time.Second
 )
 
+// errCrowded is what work gets that has waited for too long; it was not begun.
+var errCrowded = errors.New("more waits to be written than can be in time")
+
 // errDraining is what a submission gets that arrives while the process stops.
 var errDraining = errors.New("the committer has stopped")
 
@@ -30,8 +33,10 @@ var errDraining = errors.New("the committer has stopped")
 // written at once, and the busier the database, the larger the batches.
 //
 // A caller whose deadline passes gets its context's error, and its work may or may
-// not be done. Work that came before the end is done, work that comes later gets
-// errDraining.
+// not be done. Work that has waited for half of its caller's time is not begun and gets
+// errCrowded: the other half is for the answer, or where more comes than can be written, all
+// would be done for callers who have left. Work that came before the end is done, work that
+// comes later gets errDraining.
 type group[T, R any] struct {
 	queue   chan *pending[T, R]
 	stopped chan struct{}
@@ -44,6 +49,7 @@ type group[T, R any] struct {
 // pending is the work of one caller.
 type pending[T, R any] struct {
 	ctx    context.Context //nolint:containedctx // the caller's, to skip those that have left
+	until  time.Time       // after this it is not begun; zero: at any time
 	work   T
 	result chan flushed[R] // has room for one
 }
@@ -68,15 +74,31 @@ func newGroup[T, R any](most int, sizes metric.Int64Histogram) group[T, R] {
 
 // submit hands in work and returns what became of it.
 func (g *group[T, R]) submit(ctx context.Context, work T) (result R, err error) {
-	p := &pending[T, R]{ctx, work, make(chan flushed[R], 1)}
+	p := newPending[T, R](ctx, work)
+	var late <-chan time.Time
+	if !p.until.IsZero() {
+		timer := time.NewTimer(time.Until(p.until))
+		defer timer.Stop()
+		late = timer.C
+	}
 	select {
 	case g.queue <- p:
+	case <-late:
+		return result, errCrowded
 	case <-g.stopped:
 		return result, errDraining
 	case <-ctx.Done():
 		return result, ctx.Err()
 	}
 	return g.await(ctx, p)
+}
+
+func newPending[T, R any](ctx context.Context, work T) *pending[T, R] {
+	p := &pending[T, R]{ctx: ctx, work: work, result: make(chan flushed[R], 1)}
+	if deadline, bounded := ctx.Deadline(); bounded {
+		p.until = time.Now().Add(time.Until(deadline) / 2)
+	}
+	return p
 }
 
 // await returns the outcome of work that is in the queue.
@@ -135,7 +157,11 @@ func (g *group[T, R]) gather(first *pending[T, R]) []*pending[T, R] {
 func (g *group[T, R]) flush(batch []*pending[T, R]) {
 	live := batch[:0]
 	for _, p := range batch {
-		if p.ctx.Err() == nil {
+		switch {
+		case !p.until.IsZero() && time.Now().After(p.until):
+			var none R
+			p.answer(none, errCrowded)
+		case p.ctx.Err() == nil:
 			live = append(live, p)
 		}
 	}

@@ -14,7 +14,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel/metric/noop"
+	"google.golang.org/grpc/codes"
 
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 )
 
@@ -47,7 +49,7 @@ func newSubmission(member string, key uuid.UUID, changes ...func(*submission)) *
 
 // enqueue puts a submission where submit does, before it waits.
 func (c *committer) enqueue(ctx context.Context, sub *submission) (outcome func() (time.Time, error)) {
-	p := &pending[*submission, time.Time]{ctx, sub, make(chan flushed[time.Time], 1)}
+	p := newPending[*submission, time.Time](ctx, sub)
 	c.queue <- p
 	return func() (time.Time, error) { return c.await(ctx, p) }
 }
@@ -117,7 +119,7 @@ func TestCommitter_BoundsABatch(t *testing.T) {
 	t.Parallel()
 	c, _ := newTestCommitter(t)
 	for range maxBatch + 1 {
-		c.queue <- &pending[*submission, time.Time]{t.Context(), newSubmission("jeanne", uuid.New()), make(chan flushed[time.Time], 1)}
+		c.queue <- newPending[*submission, time.Time](t.Context(), newSubmission("jeanne", uuid.New()))
 	}
 	if n := len(c.gather(<-c.queue)); n != maxBatch {
 		t.Errorf("%d in one batch", n)
@@ -280,5 +282,41 @@ func cutSessions(t *testing.T, pool *pgxpool.Pool) {
 	if _, err := admin.Exec(t.Context(), `SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
 		WHERE datname = current_database() AND pid <> pg_backend_pid()`).ReadAll(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// What has waited for half of its caller's time is not begun, and its caller is told while
+// there is time; what is late for the queue is not taken into it.
+func TestCommitter_LateWorkIsNotBegun(t *testing.T) {
+	t.Parallel()
+	c, pool := newTestCommitter(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
+	late, inTime := newPending[*submission, time.Time](ctx, newSubmission("late", uuid.New())), newPending[*submission, time.Time](ctx, newSubmission("jeanne", uuid.New()))
+	if left := time.Until(late.until); left > 30*time.Minute || left < 29*time.Minute {
+		t.Errorf("of an hour it waits for %s, want half", left)
+	}
+	late.until = time.Now().Add(-time.Nanosecond)
+	c.flush([]*pending[*submission, time.Time]{late, inTime})
+	if at, err := c.await(ctx, late); !errors.Is(err, errCrowded) || !at.IsZero() {
+		t.Errorf("late: %s, %v", at, err)
+	}
+	if at, err := c.await(ctx, inTime); err != nil || at.IsZero() {
+		t.Errorf("in time: %s, %v", at, err)
+	}
+	if got := storedIDs(t, pool); len(got) != 1 || got[0] != inTime.work.conversation.ID {
+		t.Errorf("stored %v, want what was in time alone", got)
+	}
+	for range cap(c.queue) {
+		c.queue <- inTime
+	}
+	brief, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	defer cancel()
+	if _, err := c.submit(brief, newSubmission("paul", uuid.New())); !errors.Is(err, errCrowded) || brief.Err() != nil {
+		t.Errorf("a queue that is full: %v, %v", err, brief.Err())
+	}
+	var refusal *rpc.Error
+	if err := statusOf(fmt.Errorf("storing: %w", errCrowded)); !errors.As(err, &refusal) || refusal.Code != codes.Unavailable {
+		t.Errorf("the caller is told %v", err)
 	}
 }

@@ -65,7 +65,7 @@ func statusOf(err error) error {
 		return nil
 	case errors.Is(err, errNotFound):
 		return errConversationUnknown
-	case errors.Is(err, errDraining), postgres.IsUnreachable(err):
+	case errors.Is(err, errDraining), errors.Is(err, errCrowded), postgres.IsUnreachable(err):
 		return errUnavailable.Because(err)
 	}
 	return err
