@@ -187,6 +187,22 @@ func OpenSchema(ctx context.Context, url string, migrations fs.FS, migrate bool)
 	return pool, nil
 }
 
+// AtStart does what a process needs of its database before it serves, and again, for up to
+// 30 seconds and each time for up to five, while the database cannot be reached or says
+// nothing.
+func AtStart(ctx context.Context, do func(context.Context) error) error {
+	var own error
+	err := wait(ctx, func(ctx context.Context) error {
+		err := do(ctx)
+		if err != nil && ctx.Err() == nil && !IsUnreachable(err) {
+			own = err
+			return nil
+		}
+		return err
+	})
+	return errors.Join(own, err)
+}
+
 // wait tries until it works, a fault is one that waiting does not mend, or the
 // time is over.
 func wait(ctx context.Context, try func(context.Context) error) error {

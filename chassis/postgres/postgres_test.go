@@ -429,3 +429,35 @@ func TestOpen_NoneFree(t *testing.T) {
 		t.Errorf("%d connections were made, want 1", n)
 	}
 }
+
+// A process that starts does not wait for ever for a database that says nothing, and is
+// told at once what waiting does not mend.
+func TestAtStart(t *testing.T) {
+	t.Parallel()
+	tries := 0
+	err := postgres.AtStart(t.Context(), func(ctx context.Context) error {
+		if tries++; tries == 1 {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		return nil
+	})
+	if err != nil || tries != 2 {
+		t.Errorf("after silence: %v, tried %d times", err, tries)
+	}
+	tries = 0
+	mistake := errors.New("the file is wrong")
+	if err := postgres.AtStart(t.Context(), func(context.Context) error { tries++; return mistake }); !errors.Is(err, mistake) || tries != 1 {
+		t.Errorf("what is our own: %v, tried %d times", err, tries)
+	}
+	tries = 0
+	err = postgres.AtStart(t.Context(), func(context.Context) error {
+		if tries++; tries < 3 {
+			return &pgconn.PgError{Code: "57P03"}
+		}
+		return nil
+	})
+	if err != nil || tries != 3 {
+		t.Errorf("while it starts: %v, tried %d times", err, tries)
+	}
+}

@@ -174,7 +174,7 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	acts := newChanges(s, outbox.wake, counts.changeSizes)
 	reached := newMembers(s, keys)
 	known := newCatalogue(taxonomy, s, cfg.TaxonomyRefresh)
-	if err := known.load(ctx); err != nil {
+	if err := postgres.AtStart(ctx, known.load); err != nil {
 		return err
 	}
 	verifier := auth.NewVerifier(cfg.Config)

@@ -103,10 +103,10 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	defer postgres.Close(pool)
 	s := &store{pool: pool}
-	if err := s.publish(ctx, f, content); err != nil {
+	if err := postgres.AtStart(ctx, func(ctx context.Context) error { return s.publish(ctx, f, content) }); err != nil {
 		return err
 	}
-	if err := s.refresh(ctx); err != nil {
+	if err := postgres.AtStart(ctx, s.refresh); err != nil {
 		return err
 	}
 	bounds := cfg.Reports.WithDefaults()
