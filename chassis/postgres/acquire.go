@@ -19,9 +19,10 @@ var errNoneFree = errors.New("no connection of the pool was free in half of the 
 // still, and a crowd be served by nobody long after what had held it up was over.
 type tracer struct{ *otelpgx.Tracer }
 
+// acquiring is a context of half of the time that a whole one has left.
 type acquiring struct {
-	context.Context
-	whole context.Context
+	context.Context                 //nolint:containedctx // it is one
+	whole           context.Context //nolint:containedctx // whose half it is
 }
 
 // Err tells the end of the half from that of the whole.

@@ -111,7 +111,9 @@ func (l *ledger) followClock(ctx context.Context) error {
 	return nil
 }
 
-// beginAnew has the waits and leases that began in a time that is still to come begin now.
+// beginAnew has the leases, and the waits after a doubt, that began in a time that is still
+// to come begin now. What is certainly not sent waits for nothing: it is looked at again, as
+// what it was to wait for, the morning after a night that has not come, may be no more.
 func (l *ledger) beginAnew(ctx context.Context) error {
 	tag, err := l.pool.Exec(ctx, `
 		WITH ahead AS (
@@ -119,14 +121,16 @@ func (l *ledger) beginAnew(ctx context.Context) error {
 			WHERE updated_at > now() AND (state = 'sending' OR state IN ('planned', 'retry', 'unknown') AND next_attempt_at > now())
 			ORDER BY event_id, channel FOR UPDATE SKIP LOCKED)
 		UPDATE delivery AS d
-		SET next_attempt_at = CASE WHEN next_attempt_at < expires_at THEN now() + GREATEST(next_attempt_at - updated_at, interval '0') ELSE next_attempt_at END,
+		SET next_attempt_at = CASE WHEN state IN ('planned', 'retry') THEN now()
+		                           WHEN next_attempt_at < expires_at THEN now() + GREATEST(next_attempt_at - updated_at, interval '0')
+		                           ELSE next_attempt_at END,
 		    lease_until = CASE WHEN state = 'sending' THEN now() + GREATEST(lease_until - updated_at, interval '0') END, updated_at = now()
 		FROM ahead WHERE d.event_id = ahead.event_id AND d.channel = ahead.channel`)
 	if err != nil {
 		return fmt.Errorf("setting waits right after the clock went back: %w", err)
 	}
 	if tag.RowsAffected() > 0 {
-		slog.WarnContext(ctx, "the database's clock has gone back; what was to wait for it begins its wait anew", "deliveries", tag.RowsAffected())
+		slog.WarnContext(ctx, "the database's clock has gone back; what waits for it begins to wait anew", "deliveries", tag.RowsAffected())
 	}
 	return nil
 }

@@ -6,19 +6,24 @@ import (
 )
 
 // What was noted while the database's clock was three hours ahead waits as long as it was
-// to wait, not three hours more.
+// to wait, not three hours more; and what was put off until the morning not until then.
 func TestClockGoesBack(t *testing.T) {
 	t.Parallel()
 	l := newLedger(t)
-	waiting, sent, blind := planOf(byEmail), planOf(bySMS), planOf(byEmail)
+	waiting, sent, blind, night := planOf(byEmail), planOf(bySMS), planOf(byEmail), planOf(bySMS)
 	for _, p := range [][]plan{sent, waiting, blind} {
 		mustPlan(t, l, p)
 	}
 	mustClaim(t, l, bySMS, 1)
-	exec(t, l, `UPDATE delivery SET updated_at = updated_at + interval '3 hours', next_attempt_at = now() + interval '3 hours 20 seconds', state = 'retry' WHERE event_id = $1`, waiting[0].event)
+	exec(t, l, `UPDATE delivery SET updated_at = updated_at + interval '3 hours', next_attempt_at = now() + interval '3 hours 20 seconds', state = 'unknown' WHERE event_id = $1`, waiting[0].event)
 	exec(t, l, `UPDATE delivery SET updated_at = updated_at + interval '3 hours', lease_until = lease_until + interval '3 hours' WHERE event_id = $1`, sent[0].event)
 	exec(t, l, `UPDATE delivery SET updated_at = updated_at + interval '3 hours', next_attempt_at = expires_at, state = 'unknown' WHERE event_id = $1`, blind[0].event)
+	mustPlan(t, l, night)
+	exec(t, l, `UPDATE delivery SET updated_at = updated_at + interval '3 hours', next_attempt_at = expires_at, reason = 'QUIET_HOURS' WHERE event_id = $1`, night[0].event)
 	mustSweep(t, l)
+	if got := look(t, l, night[0].event, bySMS); got.Wait != 0 {
+		t.Errorf("what waits for a morning waits for %d s", got.Wait)
+	}
 	if got := look(t, l, waiting[0].event, byEmail); got.Wait > 21 || got.Wait < 10 {
 		t.Errorf("it waits for %d s, want 20", got.Wait)
 	}

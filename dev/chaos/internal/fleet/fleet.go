@@ -58,7 +58,7 @@ const (
 const workers = 32
 
 // ReadyPatience is how long a process may take to answer after its start.
-const ReadyPatience = 60 * time.Second
+const ReadyPatience = 2 * time.Minute
 
 // Options are what runs differ in.
 type Options struct {
