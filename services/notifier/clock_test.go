@@ -36,6 +36,25 @@ func TestClockGoesBack(t *testing.T) {
 	}
 }
 
+// What was claimed while the clock was ahead, and put off by it until a morning, is looked
+// at again when that is recorded after the clock went back.
+func TestClockGoesBack_WhileItIsSent(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	plans := planOf(bySMS, byEmail)
+	mustPlan(t, l, plans)
+	ahead, doubtful := mustClaim(t, l, bySMS, 1)[0], mustClaim(t, l, byEmail, 1)[0]
+	ahead.Claimed, doubtful.Claimed = ahead.Claimed.Add(3*time.Hour), doubtful.Claimed.Add(3*time.Hour)
+	mustRecord(t, l, outcome{delivery: ahead, state: retry, wait: 11 * time.Hour, uncounted: true, reason: "QUIET_HOURS"},
+		outcome{delivery: doubtful, state: unknown, wait: time.Minute})
+	if got := look(t, l, plans[0].event, bySMS); got.Wait != 0 {
+		t.Errorf("what is certainly not sent waits for %d s", got.Wait)
+	}
+	if got := look(t, l, plans[0].event, byEmail); got.Wait != 60 {
+		t.Errorf("a doubt waits for %d s, want 60", got.Wait)
+	}
+}
+
 // leaps has the database's clock seem to have leapt three hours ahead since it was looked
 // at: all that it has noted is three hours older.
 func leaps(t *testing.T, l *ledger, processes ...*ledger) {

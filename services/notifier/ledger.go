@@ -243,7 +243,8 @@ func (l *ledger) record(ctx context.Context, outcomes []outcome) ([]uuid.UUID, e
 			    unknowns = d.unknowns + (o.state = 'unknown' AND d.state = 'sending' AND o.outcome <> 'lookup_failed')::integer,
 			    lease_until = NULL,
 			    next_attempt_at = CASE WHEN o.state IN ('retry', 'unknown') AND (d.state IN ('sending', 'unknown') OR $13)
-			                           THEN LEAST(d.expires_at, now() + o.wait) END,
+			                           -- Claimed in a time to come: what it is to wait for was computed by a clock that has gone back.
+			                           THEN LEAST(d.expires_at, now() + CASE WHEN o.state = 'retry' AND o.started_at > now() THEN '0' ELSE o.wait END) END,
 			    provider = CASE o.provider WHEN '' THEN d.provider ELSE o.provider END,
 			    provider_message_id = CASE o.provider_message_id WHEN '' THEN d.provider_message_id ELSE o.provider_message_id END,
 			    reason = CASE WHEN d.state IN ('sending', 'unknown') THEN o.reason ELSE d.reason END, updated_at = now()
