@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -15,19 +16,20 @@ import (
 	"time"
 )
 
-const hangs = "CHASSIS_TEST_HANGS"
+// hangs has the test's program be the process that TestProcessEndsWhateverHangs starts.
+var hangs = flag.Bool("hangs", false, "hang instead of testing")
 
-// TestHangs is no test: it is the process that TestProcessEndsWhateverHangs starts.
-func TestHangs(t *testing.T) { //nolint:paralleltest // nothing is beside it
-	if os.Getenv(hangs) == "" { //nolint:forbidigo // no setting, but the test that has started this process
-		t.Skip("the process of another test")
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if !*hangs {
+		m.Run()
+		return
 	}
 	_ = runProcess("hangs", slog.LevelInfo, Process{DrainTimeout: 50 * time.Millisecond}, func(ctx context.Context, _ Process) error {
 		fmt.Println("running")
 		<-ctx.Done()
 		select {} // whatever it is that does not come back
 	})
-	t.Error("came back")
 }
 
 // A process that was told to end does so, whatever it hangs in, and says that it hung.
@@ -35,8 +37,7 @@ func TestProcessEndsWhateverHangs(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	process := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestHangs$")
-	process.Env = append(os.Environ(), hangs+"=true")
+	process := exec.CommandContext(ctx, os.Args[0], "-hangs")
 	var log bytes.Buffer
 	process.Stderr = &log
 	out, err := process.StdoutPipe()

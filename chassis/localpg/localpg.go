@@ -132,15 +132,8 @@ func Start(ctx context.Context, opts Options) (*Cluster, error) {
 	if _, err := Find(); err != nil {
 		return nil, err
 	}
-	attr, err := serverUser()
+	c, attr, err := occupy(ctx, opts.Dir)
 	if err != nil {
-		return nil, err
-	}
-	c := &Cluster{temp: opts.Dir == "", ended: make(chan struct{})}
-	if c.dir, err = place(opts.Dir, attr.Credential); err != nil {
-		return nil, err
-	}
-	if err := c.awaitPredecessor(ctx); err != nil {
 		return nil, err
 	}
 	bin, err := find(c.version())
@@ -150,13 +143,35 @@ func Start(ctx context.Context, opts Options) (*Cluster, error) {
 	if err := c.initialise(ctx, bin, attr); err != nil {
 		return nil, err
 	}
-	if err := c.launch(bin, opts, attr); err != nil {
+	if err := c.serve(ctx, bin, opts, attr); err != nil {
 		return nil, err
 	}
-	if err := c.awaitAnswer(ctx); err != nil {
-		return nil, errors.Join(err, c.Stop())
-	}
 	return c, nil
+}
+
+// occupy returns a cluster in a folder, or a temporary one, that nothing runs in any more,
+// and how its server is started.
+func occupy(ctx context.Context, dir string) (*Cluster, *syscall.SysProcAttr, error) {
+	attr, err := serverUser()
+	if err != nil {
+		return nil, nil, err
+	}
+	c := &Cluster{temp: dir == "", ended: make(chan struct{})}
+	if c.dir, err = place(dir, attr.Credential); err != nil {
+		return nil, nil, err
+	}
+	return c, attr, c.awaitPredecessor(ctx)
+}
+
+// serve starts the server and waits until it answers.
+func (c *Cluster) serve(ctx context.Context, bin string, opts Options, attr *syscall.SysProcAttr) error {
+	if err := c.launch(bin, opts, attr); err != nil {
+		return err
+	}
+	if err := c.awaitAnswer(ctx); err != nil {
+		return errors.Join(err, c.Stop())
+	}
+	return nil
 }
 
 // Erase deletes the cluster that Start makes for dir, wherever it is. It must not

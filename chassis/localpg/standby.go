@@ -16,18 +16,11 @@ import (
 // and goes on copying what that commits (a streaming standby). What is in the folder is
 // replaced. It can be read, and written to after [Cluster.Promote].
 func Follow(ctx context.Context, primary *Cluster, opts Options) (*Cluster, error) {
-	attr, err := serverUser()
-	if err != nil {
-		return nil, err
-	}
-	c := &Cluster{ended: make(chan struct{})}
 	if opts.Dir == "" {
 		return nil, errors.New("a standby needs a folder")
 	}
-	if c.dir, err = place(opts.Dir, attr.Credential); err != nil {
-		return nil, err
-	}
-	if err := c.awaitPredecessor(ctx); err != nil {
+	c, attr, err := occupy(ctx, opts.Dir)
+	if err != nil {
 		return nil, err
 	}
 	bin, err := find(primary.version())
@@ -37,11 +30,8 @@ func Follow(ctx context.Context, primary *Cluster, opts Options) (*Cluster, erro
 	if err := c.copyOf(ctx, primary, bin, attr); err != nil {
 		return nil, err
 	}
-	if err := c.launch(bin, opts, attr); err != nil {
+	if err := c.serve(ctx, bin, opts, attr); err != nil {
 		return nil, err
-	}
-	if err := c.awaitAnswer(ctx); err != nil {
-		return nil, errors.Join(err, c.Stop())
 	}
 	return c, nil
 }

@@ -113,11 +113,11 @@ func (r *relay) drain(ctx context.Context) error {
 				early = rows
 				return verdict{acked: idsOf(rows)}
 			}
-			return r.publish(pass, rows, publishTimeout)
+			return r.publish(pass, rows)
 		})
 		cancel()
 		if early != nil && err == nil {
-			r.publish(ctx, early, publishTimeout)
+			r.publish(ctx, early)
 		}
 		if err != nil {
 			return err
@@ -171,8 +171,8 @@ func (v verdict) add(w verdict) verdict {
 
 // publish publishes a set. Events of subjects that are known to be refused are not tried
 // here.
-func (r *relay) publish(ctx context.Context, rows []outboxRow, most time.Duration) verdict {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), most)
+func (r *relay) publish(ctx context.Context, rows []outboxRow) verdict {
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	result := verdict{subjects: make(map[string]bool)}
 	var events []bus.Event

@@ -34,7 +34,7 @@ var (
 	errKeyReused           = rpc.Refuse(codes.AlreadyExists, "IDEMPOTENCY_KEY_REUSED", "this idempotency key was used with other content")
 	errProfile             = rpc.Refuse(codes.PermissionDenied, "AUDIENCE_NOT_YOURS", "the caller has no profile for this audience")
 	errNoCaisse            = rpc.Refuse(codes.FailedPrecondition, "CAISSE_UNKNOWN", "the caller's token names no caisse, or none that can be one")
-	errUnavailable         = rpc.Refuse(codes.Unavailable, postgres.Unavailable, "the store cannot be reached; try again with the same idempotency key")
+	errUnavailable         = rpc.Refuse(codes.Unavailable, postgres.Unavailable, "the store cannot be used now; try again with the same idempotency key")
 )
 
 // server is the three gRPC services. It is the only place that makes status
