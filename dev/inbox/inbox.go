@@ -58,6 +58,9 @@ type Config struct {
 	// SendGridWebhook is where SendGrid's event webhook posts. Empty: nowhere.
 	// Twilio's address comes with each SMS.
 	SendGridWebhook string
+	// TextOnly forgets the HTML of mails, which is most of them: where hundreds of thousands
+	// come, and are read again at each start.
+	TextOnly bool
 }
 
 // Inbox is an http.Handler. It is safe for concurrent use.
@@ -185,6 +188,9 @@ func (in *Inbox) Changed() <-chan struct{} {
 
 // accept puts a message on disk and into memory, and then reports about it.
 func (in *Inbox) accept(m Message) error {
+	if in.cfg.TextOnly {
+		m.HTML = ""
+	}
 	line, err := json.Marshal(m)
 	if err != nil {
 		return fmt.Errorf("writing a message: %w", err)

@@ -65,8 +65,7 @@
 // A provider's signed report ends every wait and doubt about its delivery, and moves
 // it on from accepted to delivered, bounced or complained (see webhooks).
 //
-// E-mails are tried for 72 hours, SMS for 4, late ones between 8 and 20 o'clock
-// in Paris. Contact points are fetched from the messaging service when a batch
+// E-mails are tried for 72 hours, SMS for 4, late ones at the hours of SMSHours, in Paris. Contact points are fetched from the messaging service when a batch
 // is sent, held until it has left, and written nowhere.
 //
 // # When it breaks
@@ -144,6 +143,9 @@ type Config struct {
 	// the provider is asked about it, or it is sent again. Shorter: sooner mended,
 	// more duplicates, as a provider may not list yet what it has just taken.
 	AmbiguityWait time.Duration `env:"AMBIGUITY_WAIT" envDefault:"3m"`
+	// SMSHours are the hours in Paris at which an SMS may leave that is late, by more than
+	// ten minutes; at others it waits for the morning. 0-24: at any hour.
+	SMSHours Hours `env:"SMS_HOURS" envDefault:"8-20"`
 	// ReconcileEvery is how often the ledger is compared with the messaging
 	// service's event log, for events that the broker did not bring. 0: never,
 	// and guarantee G4 is off.
@@ -343,7 +345,7 @@ func newLanes(cfg Config, mails mailer, mailGates []*gate) []*lane {
 		{channel: bySMS, provider: providerTwilio, deliver: byText(texts, words), gates: []*gate{textGate}},
 	}
 	for _, l := range lanes {
-		l.workers, l.lease, l.callTimeout, l.poll = cfg.Workers, cfg.Lease, cfg.CallTimeout, cfg.Poll
+		l.workers, l.lease, l.callTimeout, l.poll, l.hours = cfg.Workers, cfg.Lease, cfg.CallTimeout, cfg.Poll, cfg.SMSHours
 		l.woken, l.faults = make(chan struct{}, 1), rate.Sometimes{Interval: 10 * time.Second}
 	}
 	return lanes

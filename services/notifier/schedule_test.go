@@ -33,10 +33,24 @@ func TestQuietHours(t *testing.T) {
 			t.Fatal(err)
 		}
 		d := delivery{Channel: row.channel, Attempts: row.attempts, Claimed: now.UTC(), Occurred: now.Add(-row.age)}
-		wait, late := quiet(d)
+		wait, late := Hours{8, 20}.quiet(d)
 		if wait != row.wait || late != (row.wait > 0) {
 			t.Errorf("%s: waits %s (%t), want %s", row.name, wait, late, row.wait)
 		}
+	}
+}
+
+func TestHours(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]Hours{"8-20": {8, 20}, "0-24": {0, 24}, "": {}, "8": {}, "20-8": {}, "8-8": {}, "8-25": {}, "-1-8": {}, "8h-20h": {}, "8-20-22": {}} {
+		var got Hours
+		if err := got.UnmarshalText([]byte(text)); got != want || (err == nil) != (want != Hours{}) {
+			t.Errorf("%q: %v, %v, want %v", text, got, err, want)
+		}
+	}
+	night := delivery{Channel: bySMS, Claimed: time.Date(2026, 11, 23, 2, 0, 0, 0, paris), Occurred: time.Date(2026, 11, 23, 1, 0, 0, 0, paris)}
+	if wait, late := (Hours{0, 24}).quiet(night); late {
+		t.Errorf("at any hour it waits %s", wait)
 	}
 }
 

@@ -69,6 +69,7 @@ type lane struct {
 	lease       time.Duration
 	callTimeout time.Duration
 	poll        time.Duration
+	hours       Hours
 	woken       chan struct{}
 	// faults thins out the log while our settings are refused.
 	faults rate.Sometimes
@@ -179,7 +180,7 @@ func jittered(d time.Duration) time.Duration { return d/2 + jitter(d) }
 // postpone gives back the SMS that must wait for the morning.
 func (l *lane) postpone(batch []delivery) (now []delivery) {
 	for _, d := range batch {
-		if wait, late := quiet(d); late {
+		if wait, late := l.hours.quiet(d); late {
 			l.giveBack([]delivery{d}, wait, reasonQuiet)
 			continue
 		}

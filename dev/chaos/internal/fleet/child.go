@@ -18,7 +18,7 @@ func Child(ctx context.Context, args []string) error {
 	case len(args) == 2 && args[0] == "broker":
 		return serveBroker(ctx, args[1])
 	case len(args) == 7 && args[0] == "inbox":
-		return serveInbox(ctx, args[1], inbox.Config{StateDir: args[2], APIKey: args[3], TwilioSID: args[4], TwilioToken: args[5], SendGridWebhook: args[6]})
+		return serveInbox(ctx, args[1], inbox.Config{StateDir: args[2], APIKey: args[3], TwilioSID: args[4], TwilioToken: args[5], SendGridWebhook: args[6], TextOnly: true})
 	}
 	return errors.New("usage: dev broker CONFIG | dev inbox ADDR DIR KEY SID TOKEN WEBHOOK")
 }

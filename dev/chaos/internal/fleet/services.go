@@ -195,7 +195,7 @@ func (f *Fleet) notifierEnv(i int, addr string, targets map[string]string) map[s
 		"TWILIO_BASE_URL": "http://" + via, "TWILIO_ACCOUNT_SID": twilioSID, "TWILIO_AUTH_TOKEN": twilioToken, "TWILIO_FROM": "+33639980000",
 		"TWILIO_LOOKUP": fmt.Sprint(f.Options.Lookups), "WORKERS": fmt.Sprint(workers),
 		"CALL_TIMEOUT": callTimeout.String(), "LEASE": Lease.String(), "AMBIGUITY_WAIT": AmbiguityWait.String(), "POLL": "250ms",
-		"RECONCILE_EVERY": f.Options.Reconcile.String(),
+		"RECONCILE_EVERY": f.Options.Reconcile.String(), "SMS_HOURS": "0-24", // or what is late after dark ends in the morning
 	}
 	if f.Options.Cluster {
 		env["NATS_REPLICAS"] = strconv.Itoa(clusterSize)
