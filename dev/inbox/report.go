@@ -69,8 +69,9 @@ const (
 	mailsAtOnce = 200
 	// reportRetry is the wait after a call that failed.
 	reportRetry = 500 * time.Millisecond
-	// staleBy is how old a stale report is: past what anybody believes.
-	staleBy = 26 * time.Hour
+	// staleBy is how old a stale report is: past what anybody believes, by a clock that is
+	// some hours behind as well.
+	staleBy = 48 * time.Hour
 )
 
 // reporter sends the reports. A message is reported until each of its reports was

@@ -27,6 +27,10 @@ const (
 	stepTimeout      = 15 * time.Second
 	// slotsMost is how many slots one answer has at most.
 	slotsMost = 8640
+	// lookEvery is how often events are looked for whose time is to come, and toCome how far
+	// beyond the settled part of the log that begins.
+	lookEvery = time.Minute
+	toCome    = 2 * time.Minute
 	// farthest is how far ahead is looked where the log's clock has gone back.
 	farthest = 10 * 365 * 24 * time.Hour
 )
@@ -47,12 +51,13 @@ var notifying = []string{eventspb.TypeMessageSubmitted, eventspb.TypeReplyPosted
 // round costs what is new since the last. Of those that differ the events are
 // fetched and planned as if the broker had brought them. Once an hour the last
 // day is compared as a whole. Where a clock was ahead and has gone back, the mark goes
-// back with it, and events with a time to come are planned without waiting for it.
+// back with it, and events with a time to come are planned without waiting for it: they
+// are looked for each minute, and at once when the clock is seen to go back.
 //
 // When it breaks: while the messaging service is away, nothing is found, and what
 // is missed then is found later. An event committed more than 40 s after its
-// transaction began, which no transaction of ours may take, waits for the hourly
-// comparison. What the ledger has and the log has not, a forged event or a log
+// transaction began, which no transaction of ours may take, or while a clock was behind
+// for less than a round, waits for the hourly comparison. What the ledger has and the log has not, a forged event or a log
 // restored from a backup, is told and counted, not mended.
 type reconciler struct {
 	ledger *ledger
@@ -61,8 +66,9 @@ type reconciler struct {
 	counts *instruments
 	every  time.Duration
 
-	// settled is up to where the log was last complete, by its own clock.
-	settled time.Time
+	// settled is up to where the log was last complete, by its own clock, and looked when
+	// events with a time to come were last looked for.
+	settled, looked time.Time
 }
 
 // run compares until ctx is done.
@@ -145,18 +151,25 @@ func (r *reconciler) digests(ctx context.Context, from time.Time) ([]slotDigest,
 	return slots, settled, nil
 }
 
-// lookAhead plans events with a time to come, when the log's clock has gone back: those
-// were written just before, and would be compared when their time has come.
+// lookAhead plans events with a time to come, written while the log's clock was ahead: they
+// would be compared when their time has come. A leap that lasted for less than a round is
+// not seen, so they are looked for now and then in any case.
 func (r *reconciler) lookAhead(ctx context.Context, settled time.Time) error {
-	if !settled.Before(r.settled) {
+	from := settled
+	switch back := settled.Before(r.settled); {
+	case back:
+		slog.WarnContext(ctx, "the event log's clock has gone back", "from", r.settled, "to", settled)
+	case time.Since(r.looked) < lookEvery:
 		r.settled = settled
 		return nil
+	default:
+		from = settled.Add(toCome)
 	}
-	slog.WarnContext(ctx, "the event log's clock has gone back", "from", r.settled, "to", settled)
-	if err := r.plan(ctx, stretch{settled, settled.Add(farthest)}); err != nil {
+	looked := time.Now()
+	if err := r.plan(ctx, stretch{from, settled.Add(farthest)}); err != nil {
 		return err
 	}
-	r.settled = settled
+	r.settled, r.looked = settled, looked
 	return nil
 }
 

@@ -249,6 +249,25 @@ func TestReconciled_NeverAhead(t *testing.T) {
 	}
 }
 
+// The log's clock was ahead for less than a round, while the broker brings nothing: nobody
+// has seen it go back.
+func TestReconciliation_ClockWasAhead(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.cfg.ReconcileEvery = 20 * time.Millisecond
+	s.mu.Lock()
+	s.directory.settled = time.Now().Add(-40 * time.Second).Truncate(slot)
+	s.mu.Unlock()
+	s.broker.Stop()
+	for _, ahead := range []time.Duration{3 * time.Hour, 48 * time.Hour} {
+		id, event := eventOf(t, eventspb.TypeReplyPosted, s.newcomer())
+		event.Time = time.Now().Add(ahead)
+		s.log(id, event, eventspb.TypeReplyPosted, event.Time)
+	}
+	s.start(t)
+	s.settled(t, 2)
+}
+
 // The log's clock was ahead and goes back, while the broker brings nothing: what was
 // logged before and after that is sent without waiting for the time to come again.
 func TestReconciliation_ClockGoesBack(t *testing.T) {
