@@ -37,6 +37,12 @@ test: ## Run every test, all but the harness of faults with the race detector
 	cd bench && GOWORK=off go test -count=1 ./...
 	cd deploy/test && GOWORK=off go test -count=1 ./...
 
+.PHONY: test-scale
+test-scale: ## Hold every statement against what it reads in tables that have grown, with figures (ROWS=1000000)
+	go test -vet=off -count=1 -timeout 60m -v -run '^TestScale$$' ./services/messaging -scale $(or $(ROWS),1000000)
+	go test -vet=off -count=1 -timeout 60m -v -run '^TestScale$$' ./services/notifier -scale $(or $(ROWS),1000000)
+	go test -vet=off -count=1 -timeout 60m -v -run '^TestScale$$' ./services/taxonomy -scale $(or $(ROWS),1000000)
+
 .PHONY: test-deploy
 test-deploy: ## Test images, compose file and manifests on podman and a real Kubernetes API server
 	cd deploy/test && TEST_DEPLOY=true GOWORK=off go test -count=1 -timeout 45m -v ./...
@@ -48,8 +54,8 @@ chaos: ## Break the system on purpose, or attack it, and count the losses (SCENA
 	  $(if $(ATTACKS),CHAOS_ATTACKS=$(ATTACKS)) $(if $(BUGS),CHAOS_BUGS=$(BUGS)) $(if $(ATTACK_FROM),CHAOS_ATTACK_FROM=$(ATTACK_FROM)) exec .bin/dev chaos
 
 .PHONY: upgrade
-upgrade: ## Upgrade from another commit under load, back, and forward again (MINUTES=2 RATE=150 FROM=HEAD~1)
-	@go build -o .bin/dev ./dev && CHAOS_MINUTES=$(or $(MINUTES),2) CHAOS_RATE=$(or $(RATE),150) CHAOS_SEED=$(or $(SEED),0) \
+upgrade: ## Upgrade from another commit under load, back, and forward again (MINUTES=2 RATE=150 FROM=HEAD~1 FILLED=100000)
+	@go build -o .bin/dev ./dev && CHAOS_FILLED=$(or $(FILLED),100000) CHAOS_MINUTES=$(or $(MINUTES),2) CHAOS_RATE=$(or $(RATE),150) CHAOS_SEED=$(or $(SEED),0) \
 	  CHAOS_SCENARIO=upgrade CHAOS_FROM=$(FROM) CHAOS_RACE=$(if $(RACE),true,false) exec .bin/dev chaos
 
 .PHONY: bench

@@ -172,7 +172,8 @@ func TestOpen_WantsToWrite(t *testing.T) {
 	}
 	set("on")
 	for _, attrs := range []string{"", "&target_session_attrs=any", "&target_session_attrs=read-write"} {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		// Long enough to be told why, whatever else runs here.
+		ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
 		_, err := postgres.Open(ctx, url+attrs)
 		cancel()
 		if err == nil || !strings.Contains(err.Error(), "read only connection") {

@@ -48,9 +48,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/jackc/pgx/v5/stdlib"
-	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/lock"
 	semconv "go.opentelemetry.io/otel/semconv/v1.37.0"
 )
 
@@ -63,11 +60,6 @@ const (
 	attemptTimeout = 5 * time.Second
 	// retryPause is the wait between two attempts meanwhile.
 	retryPause = 200 * time.Millisecond
-	// lockRetry is how often, in seconds, a process that waits for another one's
-	// migration looks again, and lockTries how many times. The default of five
-	// seconds would hold up every replica started with the first.
-	lockRetry = 1
-	lockTries = 300
 )
 
 // sessionSettings are set on every connection unless the URL says otherwise.
@@ -243,71 +235,4 @@ func permanent(err error) bool {
 	}
 	class := fault.SQLState()[:2]
 	return class == "28" || class == "3D"
-}
-
-// Migrate brings the schema to the newest of the migrations. Any number of
-// processes may do so at once: a session lock lets one work and the others wait.
-func Migrate(ctx context.Context, url string, migrations fs.FS) error {
-	cfg, err := pgx.ParseConfig(url)
-	if err != nil {
-		return fmt.Errorf("the database URL %w", errURL)
-	}
-	link(cfg)
-	db := stdlib.OpenDB(*cfg)
-	defer db.Close()
-	if err := wait(ctx, db.PingContext); err != nil {
-		return fmt.Errorf("reaching database %s at %s: %w", cfg.Database, cfg.Host, err)
-	}
-	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(lockRetry, lockTries))
-	if err != nil {
-		return fmt.Errorf("making the migration lock: %w", err)
-	}
-	provider, err := goose.NewProvider(goose.DialectPostgres, db, migrations, goose.WithSessionLocker(locker))
-	if err != nil {
-		return fmt.Errorf("reading the migrations: %w", err)
-	}
-	if _, err := provider.Up(ctx); err != nil {
-		return fmt.Errorf("migrating database %s: %w", cfg.Database, err)
-	}
-	return nil
-}
-
-// CheckSchema returns an error when the schema is older than the migrations, so
-// that a process does not run into missing columns one by one. A newer schema is
-// fine: migrations only add until every process has moved on.
-func CheckSchema(ctx context.Context, pool *pgxpool.Pool, migrations fs.FS) error {
-	need, err := newestOf(pool, migrations)
-	if err != nil {
-		return err
-	}
-	have, err := schemaVersion(ctx, pool)
-	if err != nil {
-		return fmt.Errorf("reading the schema's version: %w", err)
-	}
-	if have < need {
-		return fmt.Errorf("the schema of database %s is at version %d and this binary needs %d: run its command \"migrate up\" (on Kubernetes the migration job), or start it with MIGRATE=true", pool.Config().ConnConfig.Database, have, need)
-	}
-	return nil
-}
-
-func newestOf(pool *pgxpool.Pool, migrations fs.FS) (int64, error) {
-	db := stdlib.OpenDBFromPool(pool)
-	defer db.Close() // not the pool
-	files, err := goose.NewProvider(goose.DialectPostgres, db, migrations)
-	if err != nil {
-		return 0, fmt.Errorf("reading the migrations: %w", err)
-	}
-	sources := files.ListSources()
-	return sources[len(sources)-1].Version, nil
-}
-
-// schemaVersion is the newest migration applied, 0 for none. goose would make its
-// table to answer that, in the way of whoever is migrating.
-func schemaVersion(ctx context.Context, pool *pgxpool.Pool) (version int64, err error) {
-	var migrated bool
-	if err := pool.QueryRow(ctx, `SELECT to_regclass('goose_db_version') IS NOT NULL`).Scan(&migrated); err != nil || !migrated {
-		return 0, err
-	}
-	err = pool.QueryRow(ctx, `SELECT coalesce(max(version_id), 0) FROM goose_db_version`).Scan(&version)
-	return version, err
 }

@@ -461,3 +461,126 @@ func TestAtStart(t *testing.T) {
 		t.Errorf("while it starts: %v, tried %d times", err, tries)
 	}
 }
+
+// altering is a migration that needs step_1 for itself for a moment, indexing one that
+// makes an index of it beside everybody.
+const (
+	altering = "-- +goose Up\nALTER TABLE step_1 ADD COLUMN b text;\n"
+	indexing = "-- +goose NO TRANSACTION\n-- +goose Up\nSET lock_timeout = 0;\nDROP INDEX CONCURRENTLY IF EXISTS step_1_at;\nCREATE INDEX CONCURRENTLY step_1_at ON step_1 (at);\n"
+)
+
+// waitsOf tells each time that a migration begins to wait for somebody.
+func waitsOf(t *testing.T, url string) <-chan struct{} {
+	t.Helper()
+	waits, pool := make(chan struct{}, 1000), open(t, url)
+	go func() {
+		for was := false; ; {
+			var is bool
+			err := pool.QueryRow(t.Context(), `
+				SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query ~ '^(ALTER|CREATE|DROP)'),
+				       pg_sleep(0.01)::text`).Scan(&is, new(string))
+			if err != nil {
+				return
+			}
+			if is && !was {
+				waits <- struct{}{}
+			}
+			was = is
+		}
+	}()
+	return waits
+}
+
+// While somebody reads a table, a migration of it waits, and nobody waits for the
+// migration.
+func TestMigrate_NobodyWaitsForIt(t *testing.T) {
+	t.Parallel()
+	for name, step := range map[string]string{"a change": altering, "an index": indexing, "both": indexing + "\x00" + altering} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url := testenv.Postgres(t, migrations(1))
+			next := migrations(1)
+			for i, content := range strings.Split(step, "\x00") {
+				next[fmt.Sprintf("%05d_next.sql", i+2)] = &fstest.MapFile{Data: []byte(content)}
+			}
+			pool := open(t, url)
+			reader, err := pool.Begin(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer reader.Rollback(t.Context())
+			// A cursor, as of a dump: its snapshot is old, and its lock is held.
+			if _, err := reader.Exec(t.Context(), `DECLARE dump CURSOR FOR SELECT * FROM step_1`); err != nil {
+				t.Fatal(err)
+			}
+			migrated := make(chan error, 1)
+			go func() { migrated <- postgres.Migrate(t.Context(), url, next) }()
+			// A change gives up and comes again, an index waits where it is.
+			waits := waitsOf(t, url)
+			for left := 1 + strings.Count(name, "change"); left > 0; {
+				// Who came behind a lock that is waited for would wait with it.
+				if _, err := pool.Exec(t.Context(), `INSERT INTO step_1 SELECT now() FROM set_config('lock_timeout', '2s', false)`); err != nil {
+					t.Fatal(err)
+				}
+				select {
+				case <-waits:
+					left--
+				case err := <-migrated:
+					t.Fatalf("migrated beside a reader: %v", err)
+				default:
+				}
+			}
+			if err := reader.Rollback(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-migrated; err != nil {
+				t.Fatal(err)
+			}
+			if err := postgres.CheckSchema(t.Context(), pool, next); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// An index whose making was cut off is made the next time.
+func TestMigrate_CutOff(t *testing.T) {
+	t.Parallel()
+	url := testenv.Postgres(t, migrations(1))
+	next := migrations(1)
+	next["00002_next.sql"] = &fstest.MapFile{Data: []byte(indexing)}
+	pool := open(t, url)
+	reader, err := pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Rollback(t.Context())
+	if _, err := reader.Exec(t.Context(), `DECLARE dump CURSOR FOR SELECT * FROM step_1`); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	migrated := make(chan error, 1)
+	go func() { migrated <- postgres.Migrate(ctx, url, next) }()
+	valid := func(want bool) {
+		t.Helper()
+		for got := !want; got != want; {
+			err := pool.QueryRow(t.Context(), `SELECT indisvalid, pg_sleep(0.01)::text FROM pg_index WHERE indexrelid = to_regclass('step_1_at')`).Scan(&got, new(string))
+			if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+				t.Fatal(err)
+			}
+		}
+	}
+	valid(false)
+	cancel()
+	if err := <-migrated; err == nil {
+		t.Fatal("migrated beside a reader")
+	}
+	if err := reader.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := postgres.Migrate(t.Context(), url, next); err != nil {
+		t.Fatal(err)
+	}
+	valid(true)
+}

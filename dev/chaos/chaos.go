@@ -78,6 +78,9 @@ type Config struct {
 	// From is the commit that the scenario upgrade starts from; empty: the one before
 	// the working tree.
 	From string `env:"FROM"`
+	// Filled is how many conversations and deliveries are there when the scenario upgrade
+	// begins.
+	Filled int `env:"FILLED" envDefault:"0"`
 	// Bugs narrows the scenario seeded to these (comma-separated).
 	Bugs []string `env:"BUGS"`
 	// Attacks narrows the scenario neighbour to these (comma-separated).
@@ -100,6 +103,9 @@ func (c Config) Validate() error {
 	}
 	if c.Rate < 0 {
 		faults = append(faults, errors.New("RATE must not be negative"))
+	}
+	if c.Filled < 0 {
+		faults = append(faults, errors.New("FILLED must not be negative"))
 	}
 	if c.Count < 1 {
 		faults = append(faults, errors.New("COUNT must be at least 1"))

@@ -85,12 +85,28 @@ func (r *run) rollOut(ctx context.Context, older, newer version, spoil func(cont
 func (o *rollout) walk(ctx context.Context, older, newer version, spoil func(context.Context, *fleet.Fleet) error) error {
 	f, rest := o.stage.fleet, o.stage.run.length()/14
 	say := func(what string) { fmt.Fprintf(o.stage.run.out, "upgrade: %s\n", what) }
-	fleet.Sleep(ctx, rest)
-	say("migrate up, while " + older.title + " serves")
-	for _, p := range f.Services {
-		if err := migrate(ctx, p, newer); err != nil {
+	if filled := o.stage.run.cfg.Filled; filled > 0 {
+		if err := o.stage.fill(ctx, filled); err != nil {
 			return err
 		}
+	}
+	fleet.Sleep(ctx, rest)
+	say("migrate up, while " + older.title + " serves and somebody reads every table")
+	begun := time.Now()
+	waited, err := o.stage.besideReader(ctx, func() error {
+		for _, p := range f.Services {
+			if err := migrate(ctx, p, newer); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(o.stage.run.out, "upgrade: migrated in %s; nobody waited for a table for longer than %s\n", time.Since(begun).Round(10*time.Millisecond), waited.Round(time.Millisecond))
+	if waited > waitsMost {
+		return fmt.Errorf("%w: somebody waited %s for a table", ErrViolated, waited)
 	}
 	if spoil != nil {
 		// What it breaks, it breaks by now.

@@ -15,8 +15,9 @@ import (
 const (
 	// delayPast is how far back answers are looked at.
 	delayPast = 90 * 24 * time.Hour
-	// delaySample bounds how many answers of a theme are looked at, newest first.
-	delaySample = 5000
+	// delaySample bounds how many answers of a theme are looked at, newest first: a member
+	// waits for it.
+	delaySample = 1000
 	// delayLeast is how few answers say nothing about what is usual.
 	delayLeast = 20
 )

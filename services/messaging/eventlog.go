@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
@@ -32,6 +33,8 @@ const (
 type eventLogServer struct {
 	messagingpb.UnimplementedEventLogServiceServer
 	store *store
+	// retention is how long the log keeps an event; 0: for ever.
+	retention time.Duration
 }
 
 // ListDigests implements EventLogService.
@@ -45,7 +48,7 @@ func (s *eventLogServer) ListDigests(ctx context.Context, req *messagingpb.ListD
 	if err != nil {
 		return nil, statusOf(err)
 	}
-	resp := &messagingpb.ListDigestsResponse{SettledTime: timestamppb.New(settled)}
+	resp := &messagingpb.ListDigestsResponse{SettledTime: timestamppb.New(settled), Retention: durationpb.New(s.retention)}
 	for _, slot := range slots {
 		resp.Slots = append(resp.Slots, &messagingpb.SlotDigest{Start: timestamppb.New(slot.Start), Count: slot.Count, Digest: slot.Digest})
 	}

@@ -39,11 +39,11 @@ func newInstruments(s, apart *store) (*instruments, error) {
 		metric.WithDescription("Agents' changes written by one transaction."),
 		metric.WithExplicitBucketBoundaries(1, 2, 4, 8, 16, 32, 64, 128))
 	waiting, err3 := meter.Int64ObservableGauge("messagerie.outbox.events",
-		metric.WithDescription("Events that the broker has not acknowledged."))
+		metric.WithDescription("Events that the broker has not acknowledged; from 10 000 on about."))
 	age, err4 := meter.Float64ObservableGauge("messagerie.outbox.age", metric.WithUnit("s"),
 		metric.WithDescription("Age of the oldest of them."))
 	aside, err6 := meter.Int64ObservableGauge("messagerie.outbox.set.aside",
-		metric.WithDescription("Events that the broker refuses while it takes others."))
+		metric.WithDescription("Events that the broker refuses while it takes others, up to 10 000."))
 	if err := errors.Join(err1, err2, err3, err4, err5, err6); err != nil {
 		return nil, fmt.Errorf("making instruments: %w", err)
 	}
@@ -94,16 +94,10 @@ func measureQueue(meter metric.Meter, s *store) (metric.Registration, error) {
 			slog.WarnContext(ctx, "measuring the queue", "error", err)
 			return nil // the other figures are still worth having
 		}
-		var oldest float64
-		counts := make(map[messagingpb.Status]int64)
-		for _, w := range found {
-			counts[w.Status] = w.Count
-			oldest = max(oldest, w.Unanswered)
-		}
 		for _, status := range queueStatuses {
-			observe.ObserveInt64(conversations, counts[status], metric.WithAttributes(attribute.String("status", status.String())))
+			observe.ObserveInt64(conversations, found.counts[status], metric.WithAttributes(attribute.String("status", status.String())))
 		}
-		observe.ObserveFloat64(age, oldest)
+		observe.ObserveFloat64(age, found.unanswered)
 		return nil
 	}, conversations, age)
 }

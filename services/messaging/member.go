@@ -85,16 +85,17 @@ type reach struct {
 	locale string
 }
 
-// save stores how the caller is reached by their account, if that is news. It
-// commits on its own, before the submission: a member without a conversation harms
+// save stores how the caller is reached by their account, if that is news, or was not
+// confirmed today: who writes now must not lose their row to what is past its term
+// (retention.go). It commits on its own, before the submission: a member without a conversation harms
 // nobody, a conversation whose member cannot be reached would.
 func (m *members) save(ctx context.Context, id *auth.Identity) error {
 	claimed := accountOf(id)
-	kept, err := m.stored(ctx, id.Subject)
+	kept, fresh, err := m.stored(ctx, id.Subject)
 	if err != nil && !errors.Is(err, errNotFound) {
 		return err
 	}
-	if err == nil && kept == claimed {
+	if err == nil && kept == claimed && fresh {
 		return nil
 	}
 	sealed, err := m.seal(ofAccount, id.Subject, claimed.contact)
@@ -117,13 +118,14 @@ func (m *members) seal(kind, member string, c contact) ([]byte, error) {
 	return m.keys.sealContact(kind, member, plain)
 }
 
-func (m *members) stored(ctx context.Context, member string) (reach, error) {
+// stored is how a member is reached, and whether that was confirmed today.
+func (m *members) stored(ctx context.Context, member string) (kept reach, fresh bool, err error) {
 	row, err := m.submit(ctx, member)
 	if err != nil {
-		return reach{}, err
+		return reach{}, false, err
 	}
 	c, err := m.open(ofAccount, member, row.Contact)
-	return reach{c, row.Locale}, err
+	return reach{c, row.Locale}, row.Fresh, err
 }
 
 // open decrypts the contact points of a member; none when there are none.

@@ -3,8 +3,8 @@
 //
 // # What is promised
 //
-// A submission or a reply that was answered with success is stored, readable, and
-// will be published: one transaction writes the conversation, its message, the
+// A submission or a reply that was answered with success is stored, readable until its
+// term has passed (retention.go; by default there is none), and will be published: one transaction writes the conversation, its message, the
 // event log and the outbox (see relay). The same idempotency key never makes two.
 // Losing the broker, for hours or for good, refuses no submission and loses no
 // event. Losing the database's host loses nothing only if PostgreSQL commits to a
@@ -89,6 +89,15 @@ type Config struct {
 	// EventLogRetention is how long the event log keeps an event, in whole days;
 	// at least 15 days, one more than the broker does. 0 keeps all.
 	EventLogRetention time.Duration `env:"EVENT_LOG_RETENTION" envDefault:"9600h"`
+	// ConversationRetention is how long a conversation that has ended is kept after the last
+	// that happened in it, with its messages, notes and, when it was their last one, its
+	// member; at least 366 days. 0 keeps all: the term is the body's to set, by its plan
+	// for records.
+	ConversationRetention time.Duration `env:"CONVERSATION_RETENTION" envDefault:"0"`
+	// AuditRetention is how long it is kept who of the body saw or did what, at least 30
+	// days; a year unless a longer term has a reason (CNIL, recommendation 2021-122). 0
+	// keeps all.
+	AuditRetention time.Duration `env:"AUDIT_RETENTION" envDefault:"8784h"`
 	// Reports bounds what reads much: MESSAGING_REPORTS_*. Max are the statistics and
 	// operators' questions at once, and as many lists and exports beside them; the
 	// database gets twice as many connections for both.
@@ -110,6 +119,12 @@ func (c Config) Validate() error {
 	}
 	if c.EventLogRetention != 0 && c.EventLogRetention < minRetention {
 		faults = append(faults, fmt.Errorf("EVENT_LOG_RETENTION must be 0 or at least %s", minRetention))
+	}
+	if c.ConversationRetention != 0 && c.ConversationRetention < leastConversation {
+		faults = append(faults, fmt.Errorf("CONVERSATION_RETENTION must be 0 or at least %s", leastConversation))
+	}
+	if c.AuditRetention != 0 && c.AuditRetention < leastAudit {
+		faults = append(faults, fmt.Errorf("AUDIT_RETENTION must be 0 or at least %s", leastAudit))
 	}
 	for name, d := range map[string]time.Duration{"CLAIM_LEASE": c.ClaimLease, "RELAY_POLL": c.RelayPoll, "TAXONOMY_REFRESH": c.TaxonomyRefresh} {
 		if d <= 0 {
@@ -192,7 +207,7 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	messagingpb.RegisterAgentServiceServer(grpcServer, &agentServer{server: impl})
 	messagingpb.RegisterOperatorServiceServer(grpcServer, &operatorServer{store: s, reports: apart, broker: events})
 	messagingpb.RegisterRecipientServiceServer(grpcServer, impl)
-	messagingpb.RegisterEventLogServiceServer(grpcServer, &eventLogServer{store: s})
+	messagingpb.RegisterEventLogServiceServer(grpcServer, &eventLogServer{store: s, retention: cfg.EventLogRetention})
 
 	admin := &chassis.Admin{}
 	admin.Check("database", func(ctx context.Context) error { return postgres.Writable(ctx, pool) })
@@ -218,6 +233,9 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	stages.Go(func() error { return outbox.run(stageCtx) })
 	stages.Go(func() error { return dropDrafts(stageCtx, s) })
 	stages.Go(func() error { return keepDays(stageCtx, s, cfg.EventLogRetention) })
+	stages.Go(func() error { return runBackfills(stageCtx, s) })
+	stages.Go(func() error { return foldWaiting(stageCtx, s) })
+	stages.Go(func() error { postgres.Forget(stageCtx, s.terms(cfg)...); return nil })
 	stages.Go(func() error { return admin.Serve(stageCtx, cfg.AdminAddr) })
 	group.Go(func() error {
 		return admin.Linger(front, cfg.DrainDelay, func(ctx context.Context) error { return grpcServer.Serve(ctx, cfg.DrainTimeout) })

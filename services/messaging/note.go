@@ -95,12 +95,17 @@ func (s *agentServer) notesOf(ctx context.Context, row *conversationRow) ([]*mes
 	if len(row.DataKey) == 0 {
 		return nil, nil
 	}
-	rows, err := many[noteRow](ctx, s.store.pool, "reading notes",
-		`SELECT `+noteColumns+` FROM note WHERE conversation_id = $1 ORDER BY created_at, id`, row.ID)
+	rows, err := s.store.notes(ctx, row.ID)
 	if err != nil || len(rows) == 0 {
 		return nil, err
 	}
 	return s.openNotes(row.ID, row.DataKey, rows)
+}
+
+// notes returns the notes of a conversation, oldest first.
+func (s *store) notes(ctx context.Context, conversation uuid.UUID) ([]noteRow, error) {
+	return many[noteRow](ctx, s.pool, "reading notes",
+		`SELECT `+noteColumns+` FROM note WHERE conversation_id = $1 ORDER BY created_at, id`, conversation)
 }
 
 func (s *agentServer) openNotes(conversation uuid.UUID, wrapped []byte, rows []noteRow) ([]*messagingpb.Note, error) {

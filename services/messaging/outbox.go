@@ -30,6 +30,10 @@ const (
 	// relayPause is the wait after a fault, doubled up to relayPauseMax.
 	relayPause    = 100 * time.Millisecond
 	relayPauseMax = 5 * time.Second
+	// wholeEvery is how often the whole outbox is looked at. Else a pass begins at events
+	// made lateness before the last one: above what a commit takes, and clocks differ by.
+	wholeEvery = 10 * time.Second
+	lateness   = time.Minute
 )
 
 // eventSource is the ce-source of this service's events.
@@ -48,6 +52,10 @@ const eventSource = "messagerie/messaging"
 // commit of this process wakes it at once; a poll finds what other processes
 // left behind. While the broker takes nothing at all, everything stays where it is.
 //
+// Rows that are deleted stay in the table while somebody holds an older snapshot (a dump, a
+// replication slot), and lie before those that wait. So a pass begins where the last events
+// were, and everything is looked at every wholeEvery, for what was committed late.
+//
 // When it breaks: a process that dies between the acknowledgement and its commit
 // publishes again. Within the stream's duplicate window the broker drops the
 // second; beyond it, consumers do, by the event's id. An acknowledgement that the
@@ -59,6 +67,11 @@ type relay struct {
 	poll    time.Duration
 	woken   chan struct{}
 	refused *refusals
+
+	// floor is where a pass begins: nothing was below when everything was last looked at,
+	// at wholeAt.
+	floor   uuid.UUID
+	wholeAt time.Time
 }
 
 func newRelay(s *store, b *bus.Bus, poll time.Duration) *relay {
@@ -102,13 +115,19 @@ func (r *relay) run(ctx context.Context) error {
 
 // drain publishes set after set until the outbox is empty.
 func (r *relay) drain(ctx context.Context) error {
+	from := r.floor
+	if whole := time.Since(r.wholeAt) >= wholeEvery; whole {
+		from = uuid.Nil
+	}
+	var last uuid.UUID
 	for ctx.Err() == nil {
 		var early []outboxRow // deleted before they are published: a seeded bug
 		pass, cancel := context.WithTimeout(context.WithoutCancel(ctx), passTimeout)
 		if seeded.On(seeded.WaitsForEver) {
 			pass = context.WithoutCancel(ctx)
 		}
-		taken, result, err := r.store.relayed(pass, relayBatch, func(rows []outboxRow) verdict {
+		taken, result, err := r.store.relayed(pass, from, relayBatch, func(rows []outboxRow) verdict {
+			last = rows[len(rows)-1].ID
 			if seeded.On(seeded.DeleteBeforePublish) {
 				early = rows
 				return verdict{acked: idsOf(rows)}
@@ -130,10 +149,25 @@ func (r *relay) drain(ctx context.Context) error {
 		case result.fault != nil:
 			return result.fault
 		case taken < relayBatch && gone >= taken:
+			if from == uuid.Nil {
+				r.wholeAt = time.Now()
+			}
+			if last != uuid.Nil {
+				r.floor = idAt(madeAt(last).Add(-lateness))
+			}
 			return nil
 		}
 	}
 	return nil
+}
+
+// madeAt is when an id (UUIDv7) was made: idAt undone.
+func madeAt(id uuid.UUID) time.Time {
+	var milliseconds int64
+	for _, octet := range id[:6] {
+		milliseconds = milliseconds<<8 | int64(octet)
+	}
+	return time.UnixMilli(milliseconds)
 }
 
 func idsOf(rows []outboxRow) []uuid.UUID {
@@ -227,16 +261,16 @@ func (row outboxRow) event() bus.Event {
 
 const outboxColumns = `id, type, caisse, conversation_id, payload, trace, created_at`
 
-// relayed gives a set of unpublished events to publish, and deletes those that were
+// relayed gives a set of unpublished events from an id on to publish, and deletes those that were
 // acknowledged. The rows stay locked meanwhile, so two relays never publish the same
 // event at once; publish must be bounded in time. It returns how many rows were taken.
 //
 // Those that are refused while others pass go to the refused ones. Where the whole set is
 // refused, some of the newest events show whether others pass.
-func (s *store) relayed(ctx context.Context, limit int, publish func([]outboxRow) verdict) (taken int, result verdict, err error) {
+func (s *store) relayed(ctx context.Context, from uuid.UUID, limit int, publish func([]outboxRow) verdict) (taken int, result verdict, err error) {
 	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		rows, err := many[outboxRow](ctx, tx, "reading the outbox",
-			`SELECT `+outboxColumns+` FROM outbox ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED`, limit)
+			`SELECT `+outboxColumns+` FROM outbox WHERE id >= $1 ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED`, from, limit)
 		taken = len(rows)
 		if err != nil || taken == 0 {
 			return err
@@ -294,20 +328,27 @@ func (s *store) outboxStale(ctx context.Context, than time.Duration) (stale bool
 	return stale, nil
 }
 
-// outboxFigures are how many events wait, how old the oldest is, and how many more are
-// set aside.
+// outboxFigures are how many events wait, how old the oldest is, and how many more are set
+// aside.
 type outboxFigures struct {
 	Waiting  int64   `db:"waiting"`
 	Oldest   float64 `db:"oldest"` // seconds
 	SetAside int64   `db:"set_aside"`
 }
 
+// outboxCounted bounds how many are counted: a scrape must not read the backlog of an
+// outage. From there on it is what PostgreSQL estimates, which vacuums the table often.
+const outboxCounted = 10_000
+
+// outboxState reads no more than outboxCounted rows. The oldest is the first: ids are in the
+// order of time.
 func (s *store) outboxState(ctx context.Context) (outboxFigures, error) {
 	found, err := one[outboxFigures](ctx, s.pool, `
 		SELECT o.n + r.n AS waiting, coalesce(extract(epoch FROM now() - least(o.oldest, r.oldest)), 0)::float8 AS oldest, r.aside AS set_aside
-		FROM (SELECT count(*) AS n, min(created_at) AS oldest FROM outbox) AS o,
+		FROM (SELECT CASE WHEN begun.n < $1 THEN begun.n ELSE greatest($1, (SELECT reltuples::bigint FROM pg_class WHERE oid = 'outbox'::regclass)) END AS n, (SELECT created_at FROM outbox ORDER BY id LIMIT 1) AS oldest
+		      FROM (SELECT count(*) AS n FROM (SELECT FROM outbox LIMIT $1) AS waiting) AS begun) AS o,
 		     (SELECT count(*) FILTER (WHERE set_aside_at IS NULL) AS n, min(created_at) FILTER (WHERE set_aside_at IS NULL) AS oldest,
-		             count(set_aside_at) AS aside FROM outbox_refused) AS r`)
+		             count(set_aside_at) AS aside FROM (SELECT set_aside_at, created_at FROM outbox_refused ORDER BY created_at, id LIMIT $1) AS refused) AS r`, outboxCounted)
 	if err != nil {
 		return found, fmt.Errorf("measuring the outbox: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
@@ -156,4 +157,36 @@ func BenchmarkLatency(b *testing.B) {
 	slices.Sort(times)
 	b.ReportMetric(times[len(times)/2].Seconds()*1000, "p50-ms")
 	b.ReportMetric(times[len(times)*99/100].Seconds()*1000, "p99-ms")
+}
+
+// BenchmarkPass is one pass of the relay over an outbox with one event, in microseconds;
+// with 300,000 deleted rows before it, which an older snapshot keeps; and with those when
+// everything is looked at, as it is once in ten seconds.
+func BenchmarkPass(b *testing.B) {
+	for name, row := range map[string]struct {
+		dead  int
+		whole bool
+	}{"empty": {1, false}, "behind=300000": {300_000, false}, "whole/behind=300000": {300_000, true}} {
+		b.Run(name, func(b *testing.B) {
+			s := benchStore(b)
+			reader := behind(b, s.store, row.dead)
+			defer reader.Close(context.WithoutCancel(b.Context()))
+			from := idAt(time.Now().Add(-lateness))
+			if row.whole {
+				from = uuid.Nil
+			}
+			for b.Loop() {
+				b.StopTimer()
+				if _, err := s.store.pool.Exec(b.Context(), `INSERT INTO outbox (id, type, caisse, conversation_id, payload) VALUES ($1, 'message-submitted', 'msa-75', $1, '')`, uuid.Must(uuid.NewV7())); err != nil {
+					b.Fatal(err)
+				}
+				b.StartTimer()
+				taken, _, err := s.store.relayed(b.Context(), from, relayBatch, func(rows []outboxRow) verdict { return verdict{acked: idsOf(rows)} })
+				if taken != 1 || err != nil {
+					b.Fatal(taken, err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N), "µs/pass")
+		})
+	}
 }

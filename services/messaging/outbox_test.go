@@ -1,16 +1,20 @@
 package messaging
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
+	"github.com/ma-messagerie/messagerie/chassis/bus"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
 
@@ -91,7 +95,7 @@ func TestRelay_RowsAreHandedOutOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 2 {
 		wg.Go(func() {
-			taken, result, err := (&store{s.pool}).relayed(t.Context(), 50, func(rows []outboxRow) verdict {
+			taken, result, err := (&store{s.pool}).relayed(t.Context(), uuid.Nil, 50, func(rows []outboxRow) verdict {
 				mu.Lock()
 				if holders++; holders == 2 {
 					close(bothHave)
@@ -122,7 +126,7 @@ func TestRelay_KeepsWhatWasNotAcknowledged(t *testing.T) {
 	s := newStage(t)
 	s.fill(t, 3)
 	var first uuid.UUID
-	taken, result, err := (&store{s.pool}).relayed(t.Context(), 10, func(rows []outboxRow) verdict {
+	taken, result, err := (&store{s.pool}).relayed(t.Context(), uuid.Nil, 10, func(rows []outboxRow) verdict {
 		first = rows[0].ID
 		return verdict{acked: []uuid.UUID{first}, fault: errNothingPasses}
 	})
@@ -243,4 +247,101 @@ func TestTaxonomyNeverSeen(t *testing.T) {
 		t.Fatalf("health: %v, %v", got, err)
 	}
 	jeanne.submit(t)
+}
+
+// Rows that are deleted stay while somebody holds an older snapshot. A pass does not read
+// them, and what was committed late is found all the same.
+func TestRelay_BehindAnOldSnapshot(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	db := &store{s.pool}
+	const dead = 20_000
+	reader := behind(t, db, dead)
+	events, err := bus.Connect("test", s.cfg.Bus, stream())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer events.Close()
+	if err := events.EnsureStream(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	relays := newRelay(db, events, time.Hour)
+	s.fill(t, 1)
+	if err := relays.drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if age := time.Since(madeAt(relays.floor)); relays.wholeAt.IsZero() || age < lateness || age > lateness+time.Minute {
+		t.Errorf("a pass begins at %s ago", age)
+	}
+	s.fill(t, 1)
+	pages := func(from uuid.UUID) (n int) {
+		t.Helper()
+		var plan []struct {
+			Plan struct {
+				Hit  int `json:"Shared Hit Blocks"`
+				Read int `json:"Shared Read Blocks"`
+			}
+		}
+		if err := s.pool.QueryRow(t.Context(), `EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT FROM outbox WHERE id >= $1 ORDER BY id LIMIT 500 FOR UPDATE SKIP LOCKED`, from).Scan(&plan); err != nil {
+			t.Fatal(err)
+		}
+		return plan[0].Plan.Hit + plan[0].Plan.Read
+	}
+	if near, whole := pages(relays.floor), pages(uuid.Nil); near > 20 || whole < 10*near {
+		t.Errorf("a pass reads %d pages, the whole outbox has %d", near, whole)
+	}
+	// Committed late, or by a process whose clock is behind.
+	late := idAt(time.Now().Add(-5 * time.Minute))
+	if _, err := s.pool.Exec(t.Context(), `UPDATE outbox SET id = $1`, late); err != nil {
+		t.Fatal(err)
+	}
+	if err := relays.drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.count(t, `SELECT count(*) FROM outbox`); n != 1 {
+		t.Errorf("%d wait, want the late one", n)
+	}
+	relays.wholeAt = time.Now().Add(-wholeEvery)
+	if err := relays.drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.count(t, `SELECT count(*) FROM outbox`); n != 0 {
+		t.Errorf("%d wait after everything was looked at", n)
+	}
+	if err := reader.Close(context.WithoutCancel(t.Context())); err != nil {
+		t.Error(err)
+	}
+}
+
+// behind leaves so many deleted rows in the outbox, of the last hour, behind the snapshot
+// of the connection that it returns.
+func behind(t testing.TB, s *store, dead int) *pgx.Conn {
+	t.Helper()
+	reader, err := pgx.ConnectConfig(t.Context(), s.pool.Config().ConnConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sql := range []string{
+		`SET idle_in_transaction_session_timeout = 0`, `BEGIN ISOLATION LEVEL REPEATABLE READ`, `SELECT count(*) FROM outbox`,
+	} {
+		if _, err := reader.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, sql := range []string{
+		`INSERT INTO outbox (id, type, caisse, conversation_id, payload)
+		 SELECT (lpad(to_hex((extract(epoch FROM now()) * 1000 - 120000 - 3600000.0 * n / $1::int)::bigint), 12, '0') || '7000' || '8' || substr(md5(n::text), 1, 15))::uuid,
+			'message-submitted', 'msa-75', gen_random_uuid(), decode(repeat('00', 200), 'hex') FROM generate_series(1, $1::int) n`,
+		`DELETE FROM outbox WHERE $1 > 0`,
+	} {
+		if _, err := s.pool.Exec(t.Context(), sql, dead); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, sql := range []string{`VACUUM outbox`, `ANALYZE outbox`} {
+		if _, err := s.pool.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return reader
 }

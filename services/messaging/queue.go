@@ -2,10 +2,7 @@ package messaging
 
 import (
 	"context"
-	"fmt"
 	"slices"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/report"
@@ -35,21 +32,4 @@ func (s *agentServer) ListQueues(ctx context.Context, _ *messagingpb.ListQueuesR
 		})
 	}
 	return resp, nil
-}
-
-// waitingByQueue counts what waits in each queue of an agent's scope.
-func (s *store) waitingByQueue(ctx context.Context, sc scope) (map[string]int32, error) {
-	// Literally the predicate of the partial index conversation_queue.
-	rows, err := s.pool.Query(ctx, `SELECT queue, count(*) FROM conversation
-		WHERE `+withinScope+` AND status IN (1, 2, 3, 6) GROUP BY queue`, sc.args())
-	if err != nil {
-		return nil, fmt.Errorf("counting what waits: %w", err)
-	}
-	waiting := make(map[string]int32)
-	var queue string
-	var n int32
-	if _, err := pgx.ForEachRow(rows, []any{&queue, &n}, func() error { waiting[queue] = n; return nil }); err != nil {
-		return nil, fmt.Errorf("counting what waits: %w", err)
-	}
-	return waiting, nil
 }

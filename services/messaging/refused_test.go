@@ -84,7 +84,7 @@ func TestRefused_NothingPasses(t *testing.T) {
 	s := newStage(t)
 	s.fill(t, 20)
 	offered := 0
-	taken, result, err := (&store{s.pool}).relayed(t.Context(), 10, func(rows []outboxRow) (v verdict) {
+	taken, result, err := (&store{s.pool}).relayed(t.Context(), uuid.Nil, 10, func(rows []outboxRow) (v verdict) {
 		offered += len(rows)
 		for _, row := range rows {
 			v.refused = append(v.refused, refusal{id: row.ID, reason: bus.NoAcknowledgement, subject: "x"})
@@ -99,7 +99,7 @@ func TestRefused_NothingPasses(t *testing.T) {
 	}
 	// Those of a subject that was refused while others passed go nevertheless, without
 	// holding up anything.
-	taken, result, err = (&store{s.pool}).relayed(t.Context(), 10, func(rows []outboxRow) (v verdict) {
+	taken, result, err = (&store{s.pool}).relayed(t.Context(), uuid.Nil, 10, func(rows []outboxRow) (v verdict) {
 		for _, row := range rows {
 			v.refused = append(v.refused, refusal{id: row.ID, reason: bus.NoAcknowledgement, subject: "x", known: true})
 		}
@@ -138,7 +138,7 @@ func TestRefused_SetAside(t *testing.T) {
 			return v
 		}
 	}
-	if _, _, err := db.relayed(t.Context(), 10, refuseAll(bus.NoStream)); err != nil {
+	if _, _, err := db.relayed(t.Context(), uuid.Nil, 10, refuseAll(bus.NoStream)); err != nil {
 		t.Fatal(err)
 	}
 	tried := func(quiet time.Duration, passes string) (subjects []string) {

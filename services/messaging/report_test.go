@@ -202,12 +202,13 @@ func TestQueueFilter_Light(t *testing.T) {
 		filter queueFilter
 		light  bool
 	}{
-		"all queues":      {queueFilter{}, false},
+		"all queues":      {queueFilter{}, true},
 		"one queue":       {queueFilter{queue: "famille"}, true},
 		"its second page": {queueFilter{queue: "famille", after: &pageKey{}}, true},
 		"a theme of it":   {queueFilter{queue: "famille", theme: "logement"}, false},
 		"a topic of it":   {queueFilter{queue: "famille", topic: "aide"}, false},
-		"what has ended":  {queueFilter{queue: "famille", statuses: []int16{5}}, false},
+		"what has ended":  {queueFilter{queue: "famille", statuses: []int16{5}}, true},
+		"some that wait":  {queueFilter{queue: "famille", statuses: []int16{5, 6}}, false},
 	} {
 		if row.filter.light() != row.light {
 			t.Errorf("%s: %t", name, !row.light)

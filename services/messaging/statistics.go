@@ -1,8 +1,10 @@
 package messaging
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -61,102 +63,148 @@ type figures struct {
 }
 
 type dayRow struct {
-	Date     string `db:"date"`
-	Received int32  `db:"received"`
-	Answered int32  `db:"answered"`
+	Date     string
+	Received int32
+	Answered int32
 }
 
 type themeRow struct {
-	Theme    string  `db:"theme"`
-	Label    string  `db:"label"`
-	Received int32   `db:"received"`
-	Answered int32   `db:"answered"`
-	OnTime   int32   `db:"on_time"`
-	Median   float64 `db:"median"`
+	Theme    string
+	Label    string
+	Received int32
+	Answered int32
+	OnTime   int32
+	Median   float64
 }
 
+// waitingRow is what waits now.
 type waitingRow struct {
 	Count  int32      `db:"count"`
 	Oldest *time.Time `db:"oldest"`
 }
 
 type answersRow struct {
-	Answered int32   `db:"answered"`
-	OnTime   int32   `db:"on_time"`
-	Median   float64 `db:"median"`
-	P90      float64 `db:"p90"`
+	Answered int32
+	OnTime   int32
+	Median   float64
+	P90      float64
 }
 
-// parisDay is the day of a time in Paris.
-func parisDay(at string) string { return `(` + at + ` AT TIME ZONE 'Europe/Paris')::date` }
+// parisDay is the day of a time in Paris, as it is written.
+func parisDay(at string) string {
+	return `to_char(` + at + ` AT TIME ZONE 'Europe/Paris', 'YYYY-MM-DD')`
+}
 
 var (
-	// A first answer is on time when no more working days went by than were
-	// announced. Where none were, there is nothing to be on time for.
-	onTime = `answer_days > 0 AND working_days(created_at, first_reply_at) <= answer_days`
-
-	// The period is whole days of Paris; received are the conversations opened in
-	// it, and only those: first answers of the period may be to older ones.
+	// The period is whole days of Paris.
 	statisticsPeriod = `
 		WITH period AS (
-			SELECT ` + parisDay(`now()`) + ` - (@days::integer - 1) AS first, ` + parisDay(`now()`) + ` AS last
+			SELECT (now() AT TIME ZONE 'Europe/Paris')::date - (@days::integer - 1) AS first, (now() AT TIME ZONE 'Europe/Paris')::date AS last
 		), bounds AS (
 			SELECT first::timestamp AT TIME ZONE 'Europe/Paris' AS start FROM period
-		), mine AS NOT MATERIALIZED (
-			SELECT * FROM conversation WHERE ` + withinScope + ` AND (@queue = '' OR queue = @queue)
-		), received AS (
-			SELECT *, extract(epoch FROM first_reply_at - created_at)::float8 / 3600 AS hours
-			FROM mine WHERE created_at >= (SELECT start FROM bounds)
 		)`
 
-	daysSQL = statisticsPeriod + `, opened AS (
-			SELECT ` + parisDay(`created_at`) + ` AS day, count(*) AS n FROM received GROUP BY 1
-		), answered AS (
-			SELECT ` + parisDay(`first_reply_at`) + ` AS day, count(*) AS n
-			FROM mine WHERE first_reply_at >= (SELECT start FROM bounds) GROUP BY 1
+	mine = withinScope + ` AND (@queue = '' OR queue = @queue)`
+
+	daysSQL = statisticsPeriod + `
+		SELECT to_char(d, 'YYYY-MM-DD') FROM period, generate_series(first::timestamp, last::timestamp, interval '1 day') d ORDER BY d`
+
+	// Received are the conversations opened in the period, read once and out of the index
+	// conversation_received alone: by hours, which are never of two days in Paris, and by
+	// theme and the time to the first answer, in steps of six minutes for two days and of
+	// an hour then. A first answer is on time when no more working days went by than were
+	// announced; where none were, there is nothing to be on time for.
+	receivedSQL = statisticsPeriod + `, grouped AS MATERIALIZED (
+			SELECT opened, theme, spent, count(*) AS n, count(*) FILTER (WHERE on_time) AS on_time, max(created_at) AS newest
+			FROM (
+				SELECT theme, created_at, date_bin('1 hour', created_at, timestamptz 'epoch') AS opened,
+				       date_bin(CASE WHEN first_reply_at < created_at + interval '2 days' THEN interval '6 minutes' ELSE interval '1 hour' END,
+				                first_reply_at, created_at) - created_at AS spent,
+				       answer_days > 0 AND working_days(created_at, first_reply_at) <= answer_days AS on_time
+				FROM conversation WHERE ` + mine + ` AND created_at >= (SELECT start FROM bounds)) AS received
+			GROUP BY GROUPING SETS ((opened), (theme, spent))
+		), named AS MATERIALIZED (
+			SELECT theme, (SELECT theme_label FROM conversation AS c
+			               WHERE c.caisse = @caisse AND c.created_at = last.newest AND c.theme = last.theme LIMIT 1) AS label
+			FROM (SELECT theme, max(newest) AS newest FROM grouped WHERE opened IS NULL GROUP BY theme) AS last
 		)
-		SELECT to_char(d, 'YYYY-MM-DD') AS date, coalesce(opened.n, 0) AS received, coalesce(answered.n, 0) AS answered
-		FROM period, generate_series(first::timestamp, last::timestamp, interval '1 day') d
-		LEFT JOIN opened ON opened.day = d::date LEFT JOIN answered ON answered.day = d::date
-		ORDER BY d`
+		SELECT ` + parisDay(`opened`) + ` AS day, '' AS theme, '' AS label, NULL::float8 AS hours, sum(n)::integer AS n, 0 AS on_time
+		FROM grouped WHERE opened IS NOT NULL GROUP BY 1
+		UNION ALL
+		SELECT '', theme, label, extract(epoch FROM spent)::float8 / 3600, n::integer, on_time::integer
+		FROM grouped JOIN named USING (theme) WHERE opened IS NULL
+		ORDER BY theme, hours`
 
-	themesSQL = statisticsPeriod + `
-		SELECT theme, (array_agg(theme_label ORDER BY taxonomy_version DESC))[1] AS label,
-		       count(*) AS received, count(first_reply_at) AS answered, count(*) FILTER (WHERE ` + onTime + `) AS on_time,
-		       coalesce(percentile_cont(0.5) WITHIN GROUP (ORDER BY hours), 0) AS median
-		FROM received GROUP BY theme ORDER BY received DESC, theme`
+	// First answers of the period, to whatever was asked when, out of the index
+	// conversation_first_answer alone.
+	answeredSQL = statisticsPeriod + `
+		SELECT ` + parisDay(`answered`) + ` AS day, sum(n)::integer AS n
+		FROM (SELECT date_bin('1 hour', first_reply_at, timestamptz 'epoch') AS answered, count(*) AS n FROM conversation
+		      WHERE ` + mine + ` AND first_reply_at IS NOT NULL AND first_reply_at >= (SELECT start FROM bounds) GROUP BY 1) AS by_hour
+		GROUP BY 1`
 
-	answersSQL = statisticsPeriod + `
-		SELECT count(first_reply_at) AS answered, count(*) FILTER (WHERE ` + onTime + `) AS on_time,
-		       coalesce(percentile_cont(0.5) WITHIN GROUP (ORDER BY hours), 0) AS median,
-		       coalesce(percentile_cont(0.9) WITHIN GROUP (ORDER BY hours), 0) AS p90
-		FROM received`
-
-	// Literally the predicate of the partial index conversation_queue.
+	// How many wait is kept (waiting.go); the oldest is the first of each queue.
 	waitingSQL = `
-		SELECT count(*) AS count, min(created_at) AS oldest FROM conversation
-		WHERE ` + withinScope + ` AND (@queue = '' OR queue = @queue) AND status IN (1, 2, 3, 6)`
+		SELECT coalesce((SELECT sum(n) FROM ` + keptWaiting + ` WHERE ` + mine + `), 0)::integer AS count,
+		       (SELECT min(oldest) FROM (SELECT DISTINCT queue FROM ` + keptWaiting + ` WHERE ` + mine + `) AS q,
+		        LATERAL (SELECT created_at AS oldest FROM conversation AS c WHERE c.caisse = @caisse AND c.queue = q.queue AND status IN (1, 2, 3, 6)
+		                 ORDER BY created_at, id LIMIT 1) AS first) AS oldest`
 )
+
+// receivedRow is either how many were received on a day, or how many of a theme were
+// answered within the same time; not at all where hours are nil.
+type receivedRow struct {
+	Day    string   `db:"day"`
+	Theme  string   `db:"theme"`
+	Label  string   `db:"label"`
+	Hours  *float64 `db:"hours"`
+	N      int32    `db:"n"`
+	OnTime int32    `db:"on_time"`
+}
 
 // statistics reads all figures from one snapshot, so that they agree.
 func (s *store) statistics(ctx context.Context, sc scope, queue string, days int) (figures, error) {
 	args := sc.args()
 	args["queue"], args["days"] = queue, days
 	var f figures
-	err := pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) (err error) {
+	err := pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		// The planner takes the period for a third of the table, and would compile
-		// for half a second what then runs for some milliseconds.
-		if _, err = tx.Exec(ctx, `SET LOCAL jit = off`); err != nil {
-			return fmt.Errorf("preparing statistics: %w", err)
+		// for half a second what then runs for some milliseconds, or sort on disk what
+		// has some thousand groups.
+		for _, setting := range []string{`SET LOCAL jit = off`, `SET LOCAL work_mem = '32MB'`} {
+			if _, err := tx.Exec(ctx, setting); err != nil {
+				return fmt.Errorf("preparing statistics: %w", err)
+			}
 		}
-		if f.days, err = many[dayRow](ctx, tx, "counting days", daysSQL, args); err != nil {
+		rows, err := tx.Query(ctx, daysSQL, args)
+		if err != nil {
+			return fmt.Errorf("naming days: %w", err)
+		}
+		dates, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return fmt.Errorf("naming days: %w", err)
+		}
+		received, err := many[receivedRow](ctx, tx, "counting what was received", receivedSQL, args)
+		if err != nil {
 			return err
 		}
-		if f.themes, err = many[themeRow](ctx, tx, "counting themes", themesSQL, args); err != nil {
+		answered, err := many[struct {
+			Day string `db:"day"`
+			N   int32  `db:"n"`
+		}](ctx, tx, "counting answers", answeredSQL, args)
+		if err != nil {
 			return err
 		}
-		if f.answers, err = one[answersRow](ctx, tx, answersSQL, args); err != nil {
-			return fmt.Errorf("measuring answers: %w", err)
+		f.themes, f.answers = themesOf(received)
+		days := make(map[string]dayRow, len(dates))
+		for _, row := range received {
+			days[row.Day] = dayRow{Received: row.N}
+		}
+		for _, row := range answered {
+			days[row.Day] = dayRow{Received: days[row.Day].Received, Answered: row.N}
+		}
+		for _, date := range dates {
+			f.days = append(f.days, dayRow{date, days[date].Received, days[date].Answered})
 		}
 		if f.waiting, err = one[waitingRow](ctx, tx, waitingSQL, args); err != nil {
 			return fmt.Errorf("counting what waits: %w", err)
@@ -164,4 +212,73 @@ func (s *store) statistics(ctx context.Context, sc scope, queue string, days int
 		return nil
 	})
 	return f, err
+}
+
+// themesOf sums up themes, most received first, and all of them. The rows of a theme
+// stand together, quickest answers first.
+func themesOf(rows []receivedRow) (themes []themeRow, all answersRow) {
+	var everything histogram
+	byTheme := make(map[string]*histogram)
+	for _, row := range rows {
+		if row.Day != "" {
+			continue
+		}
+		if len(themes) == 0 || themes[len(themes)-1].Theme != row.Theme {
+			themes = append(themes, themeRow{Theme: row.Theme, Label: row.Label})
+			byTheme[row.Theme] = &histogram{}
+		}
+		theme := &themes[len(themes)-1]
+		theme.Received += row.N
+		theme.OnTime += row.OnTime
+		all.OnTime += row.OnTime
+		if row.Hours != nil {
+			theme.Answered += row.N
+			all.Answered += row.N
+			byTheme[row.Theme].add(*row.Hours, row.N)
+			everything.add(*row.Hours, row.N)
+		}
+	}
+	for i := range themes {
+		themes[i].Median = byTheme[themes[i].Theme].quantile(0.5)
+	}
+	slices.SortStableFunc(themes, func(a, b themeRow) int { return cmp.Compare(b.Received, a.Received) })
+	all.Median, all.P90 = everything.quantile(0.5), everything.quantile(0.9)
+	return themes, all
+}
+
+// histogram is how often values occurred.
+type histogram struct {
+	bars []bar
+	n    int64
+}
+
+type bar struct {
+	value float64
+	n     int64
+}
+
+func (h *histogram) add(value float64, n int32) {
+	h.bars = append(h.bars, bar{value, int64(n)})
+	h.n += int64(n)
+}
+
+// quantile is the value below which a share of the occurrences lies; between two, it is
+// in proportion. 0 when there are none.
+func (h *histogram) quantile(share float64) float64 {
+	if h.n == 0 {
+		return 0
+	}
+	slices.SortFunc(h.bars, func(a, b bar) int { return cmp.Compare(a.value, b.value) })
+	place := share * float64(h.n-1)
+	low := int64(place)
+	at := func(i int64) float64 {
+		for _, b := range h.bars {
+			if i < b.n {
+				return b.value
+			}
+			i -= b.n
+		}
+		return h.bars[len(h.bars)-1].value
+	}
+	return at(low) + (place-float64(low))*(at(min(low+1, h.n-1))-at(low))
 }

@@ -103,8 +103,8 @@ func TestStatistics(t *testing.T) {
 		// Before the period: only its answer and its waiting count.
 		past{"msa-75", "famille", "logement", "Logement", 1, messagingpb.Status_PARTLY_ANSWERED, `midnight(2) - interval '1 microsecond'`, "1 microsecond", 5},
 		past{"msa-75", "famille", "logement", "Logement", 1, sent, `midnight(2)`, "", 5},
-		past{"msa-75", "famille", "logement", "Logement ancien", 1, answered, `midnight(1) - interval '1 microsecond'`, "2 hours", 5},
-		past{"msa-75", "famille", "logement", "Logement nouveau", 2, closed, `midnight(2)`, "4 hours", 0},
+		past{"msa-75", "famille", "logement", "Logement nouveau", 2, answered, `midnight(1) - interval '1 microsecond'`, "2 hours", 5},
+		past{"msa-75", "famille", "logement", "Logement ancien", 1, closed, `midnight(2)`, "4 hours", 0},
 		past{"msa-75", "sante", "soins", "Soins", 1, closed, `midnight(2)`, "6 hours", 1},
 		past{"msa-75", "sante", "soins", "Soins", 1, closed, `midnight(0)`, "", 1},
 		past{"msa-75", "sante", "soins", "Soins", 1, messagingpb.Status_WAITING_FOR_MEMBER, `midnight(1)`, "", 1},

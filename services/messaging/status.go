@@ -43,13 +43,11 @@ const statusEvents = 1_000_000
 func (s *store) status(ctx context.Context) (*messagingpb.GetStatusResponse, error) {
 	resp := &messagingpb.GetStatusResponse{BuildVersion: chassis.Version()}
 	var unanswered, newest *float64
-	// Literally the predicate of the partial index conversation_queue.
 	err := s.pool.QueryRow(ctx, `
 		SELECT (SELECT max(version_id) FROM goose_db_version WHERE is_applied),
 		       w.n, w.unanswered, e.five, e.hour,
 		       (SELECT extract(epoch FROM now() - created_at)::float8 FROM event_log ORDER BY created_at DESC LIMIT 1)
-		FROM (SELECT count(*) AS n, extract(epoch FROM now() - min(created_at) FILTER (WHERE first_reply_at IS NULL))::float8 AS unanswered
-		      FROM conversation WHERE status IN (1, 2, 3, 6)) AS w,
+		FROM (SELECT coalesce(sum(n), 0)::bigint AS n, (`+oldestUnanswered+`) AS unanswered FROM `+keptWaiting+`) AS w,
 		     (SELECT count(*) FILTER (WHERE created_at > now() - interval '5 minutes') AS five, count(*) AS hour
 		      FROM (SELECT type, created_at FROM event_log WHERE created_at > now() - interval '1 hour'
 		            ORDER BY created_at DESC LIMIT $2) AS recent

@@ -297,11 +297,13 @@ type memberRow struct {
 	ID      string `db:"id"`
 	Contact []byte `db:"contact"`
 	Locale  string `db:"locale"`
+	// Fresh: stored or confirmed within the last day.
+	Fresh bool `db:"fresh"`
 }
 
 // membersNamed returns those of the members that have ever written.
 func (s *store) membersNamed(ctx context.Context, ids []string) (map[string]memberRow, error) {
-	rows, err := many[memberRow](ctx, s.pool, "reading members", `SELECT id, contact, locale FROM member WHERE id = ANY($1)`, ids)
+	rows, err := many[memberRow](ctx, s.pool, "reading members", `SELECT id, contact, locale, updated_at > now() - interval '1 day' AS fresh FROM member WHERE id = ANY($1)`, ids)
 	found := make(map[string]memberRow, len(rows))
 	for _, row := range rows {
 		found[row.ID] = row
@@ -384,41 +386,69 @@ type queueFilter struct {
 	limit               int
 }
 
-// light reports whether the index conversation_queue gives a page in its order, so that
-// it costs what the page has. Several queues are sorted, of a theme or topic everything
-// before is looked at, and what has ended is in no index: that costs what there is, and
-// an agent who asks for it in a loop must not do so at members' expense.
+// light reports whether a page costs what it has, in the order of an index. Of a theme or
+// topic, and of some of the statuses that wait, everything before is looked at: an agent
+// who asks for it in a loop must not do so at members' expense.
 func (f queueFilter) light() bool {
-	return f.queue != "" && f.theme == "" && f.topic == "" && len(f.statuses) == 0
+	return f.theme == "" && f.topic == "" && !slices.ContainsFunc(f.statuses, func(status int16) bool { return !slices.Contains(endedStatuses, status) })
 }
 
+// endedStatuses are those of which nothing waits for the body.
+var endedStatuses = []int16{int16(messagingpb.Status_ANSWERED), int16(messagingpb.Status_WAITING_FOR_MEMBER), int16(messagingpb.Status_CLOSED)}
+
 // waiting returns conversations within an agent's scope, oldest first.
+//
+// A partial index gives each queue, or all, of each ended status, or of all that waits, in
+// the order of the list; as many of each as the page has are merged. The literal conditions
+// on the status are those of the indexes.
 func (s *store) waiting(ctx context.Context, sc scope, f queueFilter) ([]conversationRow, error) {
-	args := sc.args()
-	where := withinScope
-	narrow := func(column, value string) {
+	args := pgx.NamedArgs{"caisse": sc.caisse, "queues": sc.queues, "limit": f.limit}
+	from, where := ``, `caisse = @caisse`
+	if !sc.allQueues || f.queue != "" {
+		if f.queue != "" && (sc.allQueues || slices.Contains(sc.queues, f.queue)) {
+			args["queues"] = []string{f.queue}
+		} else if f.queue != "" {
+			return nil, nil
+		}
+		from, where = `unnest(@queues::text[]) AS wanted_queue, `, where+` AND queue = wanted_queue`
+	}
+	for column, value := range map[string]string{"theme": f.theme, "topic": f.topic} {
 		if value != "" {
 			where += ` AND ` + column + ` = @` + column
 			args[column] = value
 		}
 	}
-	narrow("queue", f.queue)
-	narrow("theme", f.theme)
-	narrow("topic", f.topic)
-	if len(f.statuses) == 0 {
-		// Literally the predicate of the partial index.
-		where += ` AND status IN (1, 2, 3, 6)`
-	} else {
-		where += ` AND status = ANY(@statuses)`
-		args["statuses"] = f.statuses
-	}
 	if f.after != nil {
 		where += ` AND (created_at, id) > (@at, @id)`
 		args["at"], args["id"] = f.after.at, f.after.id
 	}
-	args["limit"] = f.limit
-	return many[conversationRow](ctx, s.pool, "listing the queue",
-		`SELECT `+conversationColumns+` FROM conversation WHERE `+where+` ORDER BY created_at, id LIMIT @limit`, args)
+	branch := func(from, where string) string {
+		return `SELECT page.* FROM ` + from + `LATERAL (
+			SELECT created_at, id FROM conversation WHERE ` + where + ` ORDER BY created_at, id LIMIT @limit) AS page`
+	}
+	var waiting, ended []int16
+	for _, status := range f.statuses {
+		if slices.Contains(endedStatuses, status) {
+			ended = append(ended, status)
+		} else {
+			waiting = append(waiting, status)
+		}
+	}
+	var branches []string
+	switch {
+	case len(f.statuses) == 0:
+		branches = append(branches, branch(from, where+` AND status IN (1, 2, 3, 6)`))
+	case len(waiting) > 0:
+		args["waiting"] = waiting
+		branches = append(branches, branch(from, where+` AND status IN (1, 2, 3, 6) AND status = ANY(@waiting)`))
+	}
+	if len(ended) > 0 {
+		args["ended"] = ended
+		branches = append(branches, branch(`unnest(@ended::smallint[]) AS wanted_status, `+from, where+` AND status IN (4, 5, 7) AND status = wanted_status`))
+	}
+	return many[conversationRow](ctx, s.pool, "listing the queue", `
+		WITH page AS MATERIALIZED (`+strings.Join(branches, ` UNION ALL `)+` ORDER BY created_at, id LIMIT @limit)
+		SELECT `+conversationColumns+` FROM conversation WHERE id IN (SELECT id FROM page) ORDER BY created_at, id`, args)
 }
 
 // readForAgent reads a conversation within an agent's scope and writes down who
@@ -644,32 +674,6 @@ func audit(ctx context.Context, tx pgx.Tx, agent, action string, id uuid.UUID) e
 	return nil
 }
 
-// waiting is how many conversations wait for an agent in one status.
-type waiting struct {
-	Status messagingpb.Status `db:"status"`
-	Count  int64              `db:"count"`
-	// Unanswered is the age in seconds of the oldest that nobody has answered at all;
-	// 0 when there is none.
-	Unanswered float64 `db:"unanswered"`
-}
-
-// queueState tells what waits for agents. It reads the rows that wait, found by a
-// partial index, and none of those that have ended.
-func (s *store) queueState(ctx context.Context) ([]waiting, error) {
-	// Literally the predicate of the partial index conversation_queue.
-	rows, err := s.pool.Query(ctx, `SELECT status, count(*),
-			coalesce(extract(epoch FROM now() - min(created_at) FILTER (WHERE first_reply_at IS NULL)), 0)::float8 AS unanswered
-		FROM conversation WHERE status IN (1, 2, 3, 6) GROUP BY status`)
-	if err != nil {
-		return nil, fmt.Errorf("measuring the queue: %w", err)
-	}
-	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[waiting])
-	if err != nil {
-		return nil, fmt.Errorf("measuring the queue: %w", err)
-	}
-	return found, nil
-}
-
 // slotRow is a digest of the events of one slot.
 type slotRow struct {
 	Start  time.Time `db:"start"`
@@ -770,16 +774,32 @@ func (s *store) dropDays(ctx context.Context, before time.Time) error {
 	return errors.Join(faults...)
 }
 
+const (
+	// dayPatience is how long a change of the partitions waits for the log's table, and so
+	// does whoever submits behind it; dayTries is how often it is tried, dayPause the rest
+	// between.
+	dayPatience = 50 * time.Millisecond
+	dayTries    = 20
+	dayPause    = 500 * time.Millisecond
+)
+
 // onDays changes the partitions. It gives up rather than wait for long: whoever
 // waits for the table's lock makes every submission wait behind it.
 func (s *store) onDays(ctx context.Context, sql string) error {
-	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `SET LOCAL lock_timeout = '500ms'`); err != nil {
+	var err error
+	for range dayTries {
+		err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, `SELECT set_config('lock_timeout', $1, true)`, dayPatience.String()); err != nil {
+				return err
+			}
+			_, err := tx.Exec(ctx, sql)
 			return err
+		})
+		var fault *pgconn.PgError
+		if busy := errors.As(err, &fault) && fault.Code == "55P03"; !busy || !sleep(ctx, dayPause) {
+			break
 		}
-		_, err := tx.Exec(ctx, sql)
-		return err
-	})
+	}
 	if err != nil {
 		return fmt.Errorf("changing the event log's days: %w", err)
 	}

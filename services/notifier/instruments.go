@@ -60,7 +60,7 @@ func newInstruments(l *ledger) (*instruments, error) {
 	lag, err11 := meter.Float64ObservableGauge("messagerie.notifier.reconcile.lag", metric.WithUnit("s"),
 		metric.WithDescription("How far the part of the event log that the ledger is known to have is behind."))
 	letters, err12 := meter.Int64ObservableGauge("messagerie.notifier.deadletters",
-		metric.WithDescription("Dead letters that nobody has replayed or dropped, up to 10 000."))
+		metric.WithDescription("Dead letters that nobody has replayed or dropped."))
 	if err := errors.Join(err1, err2, err3, err4, err5, err6, err7, err8, err9, err10, err11, err12); err != nil {
 		return nil, fmt.Errorf("making instruments: %w", err)
 	}
@@ -77,13 +77,13 @@ func newInstruments(l *ledger) (*instruments, error) {
 			observe.ObserveFloat64(overdue, w.Overdue, labels)
 		})
 		behind, err1 := l.ReconcileLag(ctx)
-		dead, err2 := l.CountDeadLetters(ctx, letterFilter{})
+		dead, err2 := l.DeadLetterCount(ctx)
 		if err := errors.Join(err1, err2); err != nil {
 			slog.WarnContext(ctx, "measuring the ledger", "error", err)
 			return nil
 		}
 		observe.ObserveFloat64(lag, behind.Seconds())
-		observe.ObserveInt64(letters, int64(dead))
+		observe.ObserveInt64(letters, dead)
 		return nil
 	}, rows, overdue, lag, letters)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -336,8 +337,9 @@ func (l *ledger) Sweep(ctx context.Context) (swept, error) {
 		tag, err := l.pool.Exec(ctx, `
 			WITH late AS (
 				SELECT event_id, channel FROM delivery
-				WHERE channel = $1 AND state IN ('planned', 'retry', 'unknown') AND next_attempt_at <= now() AND expires_at <= LEAST(now(), $4)
-				ORDER BY next_attempt_at LIMIT 1000 FOR UPDATE SKIP LOCKED)
+				-- None waits for longer than its time, so what is past it is due.
+				WHERE channel = $1 AND state IN ('planned', 'retry', 'unknown') AND expires_at <= LEAST(now(), $4)
+				ORDER BY expires_at LIMIT 1000 FOR UPDATE SKIP LOCKED)
 			UPDATE delivery AS d
 			SET state = 'expired', reason = CASE WHEN unknowns > 0 THEN $2 ELSE $3 END, next_attempt_at = NULL, updated_at = now()
 			FROM late WHERE d.event_id = late.event_id AND d.channel = late.channel`, way, reasonUnknown, reasonLate, l.clock.latest(time.Now()))
@@ -347,33 +349,6 @@ func (l *ledger) Sweep(ctx context.Context) (swept, error) {
 		done.expired[way] = tag.RowsAffected()
 	}
 	return done, nil
-}
-
-// waiting is what the ledger still has to do for one channel and state.
-type waiting struct {
-	Channel channel `db:"channel"`
-	State   state   `db:"state"`
-	Rows    int64   `db:"rows"`
-	// Overdue is how long the oldest has been due; 0 if none is.
-	Overdue float64 `db:"overdue"`
-}
-
-// Waiting counts the deliveries that have not ended. It reads those alone, so it
-// costs what the backlog is, not what the table is.
-func (l *ledger) Waiting(ctx context.Context) ([]waiting, error) {
-	rows, err := l.pool.Query(ctx, `
-		SELECT channel, state, count(*) AS rows,
-		       COALESCE(GREATEST(0, EXTRACT(epoch FROM now() - min(COALESCE(next_attempt_at, lease_until)))), 0)::float8 AS overdue
-		FROM delivery WHERE state IN ('planned', 'retry', 'unknown') OR state = 'sending'
-		GROUP BY channel, state`)
-	if err != nil {
-		return nil, fmt.Errorf("counting deliveries: %w", err)
-	}
-	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[waiting])
-	if err != nil {
-		return nil, fmt.Errorf("counting deliveries: %w", err)
-	}
-	return list, nil
 }
 
 // report is what a provider says about a delivery that it has taken.
@@ -459,18 +434,6 @@ func (l *ledger) Fresh(ctx context.Context, at int64, maxAge time.Duration) (fre
 	return fresh, nil
 }
 
-// Forget deletes reports that no provider repeats any more.
-func (l *ledger) Forget(ctx context.Context) error {
-	if _, err := l.pool.Exec(ctx, `DELETE FROM report WHERE received_at < now() - $1::interval`, reportLifetime); err != nil {
-		return fmt.Errorf("forgetting old reports: %w", err)
-	}
-	return nil
-}
-
-// reportLifetime is how long a report is known again: well above the age at
-// which one is still believed.
-const reportLifetime = 30 * 24 * time.Hour
-
 // stand is a delivery as its timeline shows it.
 type stand struct {
 	Channel  channel   `db:"channel"`
@@ -538,17 +501,42 @@ type deadLetter struct {
 // eventLetter stands where the channel is, for events.
 const eventLetter = "EVENT"
 
-// deadLetters is a relation of all of them. A member whom there is no way to
-// reach is none: nothing went wrong.
-const deadLetters = `
-	(SELECT event_id AS id, channel, event_type AS kind, conversation_id, caisse, state, reason, provider, attempts,
-	        occurred_at, updated_at AS ended_at
-	 FROM delivery
-	 WHERE state IN ('refused', 'expired', 'bounced', 'suppressed') AND dropped_at IS NULL
-	   AND (state <> 'suppressed' OR reason IN ('` + reasonEmailInvalid + `', '` + reasonPhoneInvalid + `', '` + reasonNobody + `', '` + reasonRender + `'))
-	 UNION ALL
-	 SELECT id, '` + eventLetter + `', type, NULL, '', '', reason, '', 0, occurred_at, set_aside_at
-	 FROM set_aside WHERE ended_at IS NULL) AS letter`
+// isDeadLetter is literally the predicate of the index delivery_dead_letter, and what
+// backlog_kind (migration 00005) counts.
+const isDeadLetter = `state IN ('refused', 'expired', 'bounced', 'suppressed') AND dropped_at IS NULL
+	   AND (state <> 'suppressed' OR reason IN ('` + reasonEmailInvalid + `', '` + reasonPhoneInvalid + `', '` + reasonNobody + `', '` + reasonRender + `'))`
+
+// A member whom there is no way to reach is no dead letter: nothing went wrong.
+const (
+	deadDeliveries = `(SELECT event_id AS id, channel, event_type AS kind, conversation_id, caisse, state, reason, provider, attempts,
+		occurred_at, updated_at AS ended_at FROM delivery WHERE ` + isDeadLetter + `)`
+	deadEvents = `(SELECT id, '` + eventLetter + `' AS channel, type AS kind, NULL::uuid AS conversation_id, '' AS caisse, '' AS state, reason, '' AS provider, 0 AS attempts,
+		occurred_at, set_aside_at AS ended_at FROM set_aside WHERE ended_at IS NULL)`
+)
+
+// deadLetters is a relation of the first, in an order, of those that a condition selects.
+// An index gives each of the two kinds in that order; as many of each are merged.
+func (f letterFilter) deadLetters(where, order string) string {
+	var kinds []string
+	for kind, wanted := range map[string]bool{deadDeliveries: f.channel != eventLetter, deadEvents: !f.deliveries && (f.channel == "" || f.channel == eventLetter)} {
+		if wanted {
+			kinds = append(kinds, `(SELECT * FROM `+kind+` AS letter WHERE `+where+` ORDER BY `+order+` LIMIT @limit)`)
+		}
+	}
+	if len(kinds) == 0 { // events of a channel
+		kinds = append(kinds, `(SELECT * FROM `+deadEvents+` AS letter WHERE false)`)
+	}
+	slices.Sort(kinds) // one text for each question
+	return `(SELECT * FROM (` + strings.Join(kinds, ` UNION ALL `) + `) AS letter ORDER BY ` + order + ` LIMIT @limit) AS letter`
+}
+
+const (
+	newestFirst = `ended_at DESC, id DESC, channel DESC`
+	oldestFirst = `ended_at, id, channel`
+)
+
+// deadOf is one of the kinds: whether it is that of events.
+var deadOf = map[bool]string{true: deadEvents, false: deadDeliveries}
 
 // letterFilter selects dead letters; empty fields select all.
 type letterFilter struct {
@@ -597,7 +585,7 @@ func (l *ledger) DeadLetters(ctx context.Context, f letterFilter, after *letterK
 		args["afterEnded"], args["afterID"], args["afterChannel"] = after.ended, after.id, after.channel
 	}
 	args["limit"] = limit
-	rows, err := l.pool.Query(ctx, `SELECT * FROM `+deadLetters+` WHERE `+where+` ORDER BY ended_at DESC, id DESC, channel DESC LIMIT @limit`, args)
+	rows, err := l.pool.Query(ctx, `SELECT * FROM `+f.deadLetters(where, newestFirst)+` ORDER BY `+newestFirst, args)
 	if err != nil {
 		return nil, fmt.Errorf("listing dead letters: %w", err)
 	}
@@ -612,7 +600,7 @@ func (l *ledger) DeadLetters(ctx context.Context, f letterFilter, after *letterK
 func (l *ledger) CountDeadLetters(ctx context.Context, f letterFilter) (n int32, err error) {
 	where, args := f.where()
 	args["limit"] = replayMost
-	err = l.pool.QueryRow(ctx, `SELECT count(*) FROM (SELECT FROM `+deadLetters+` WHERE `+where+` LIMIT @limit) AS found`, args).Scan(&n)
+	err = l.pool.QueryRow(ctx, `SELECT count(*) FROM `+f.deadLetters(where, oldestFirst), args).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("counting dead letters: %w", err)
 	}
@@ -630,7 +618,7 @@ const replayMost = 10_000
 func (l *ledger) Replay(ctx context.Context, operator string, f letterFilter) (n int32, err error) {
 	f.deliveries = true
 	where, args := f.where()
-	letters := deadLetters
+	letters := deadDeliveries + ` AS letter`
 	if seeded.On(seeded.ReplayIgnoresLedger) {
 		letters = `(SELECT event_id AS id, updated_at AS ended_at, * FROM delivery) AS letter`
 	}
@@ -678,7 +666,7 @@ func (l *ledger) AsideEvents(ctx context.Context, f letterFilter) ([]asideRow, e
 	args["limit"] = replayMost
 	rows, err := l.pool.Query(ctx, `
 		SELECT id, message_id, type, payload, trace_context, occurred_at FROM set_aside
-		WHERE id IN (SELECT id FROM `+deadLetters+` WHERE `+where+` ORDER BY ended_at, id LIMIT @limit) ORDER BY set_aside_at`, args)
+		WHERE id IN (SELECT id FROM `+deadEvents+` AS letter WHERE `+where+` ORDER BY ended_at, id LIMIT @limit) ORDER BY set_aside_at`, args)
 	if err != nil {
 		return nil, fmt.Errorf("reading events set aside: %w", err)
 	}
@@ -708,7 +696,7 @@ func (l *ledger) Drop(ctx context.Context, operator string, id uuid.UUID, way, n
 		change = `UPDATE set_aside SET ended_at = now(), note = @note FROM chosen WHERE set_aside.id = chosen.id AND ended_at IS NULL RETURNING 1`
 	}
 	tag, err := l.pool.Exec(ctx, `
-		WITH chosen AS (SELECT id, channel FROM `+deadLetters+` WHERE id = @id AND channel = @channel), dropped AS (`+change+`)
+		WITH chosen AS (SELECT id, channel FROM `+deadOf[way == eventLetter]+` AS letter WHERE id = @id AND channel = @channel), dropped AS (`+change+`)
 		INSERT INTO intervention (operator, action, target, note) SELECT @operator, 'drop', @id::text || '.' || @channel::text, @note FROM dropped`,
 		pgx.NamedArgs{"id": id, "channel": way, "note": note, "operator": operator})
 	if err != nil {

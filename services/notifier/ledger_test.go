@@ -20,7 +20,12 @@ import (
 
 func newLedger(t testing.TB) *ledger {
 	t.Helper()
-	pool, err := postgres.Open(t.Context(), testenv.Postgres(t, Migrations))
+	return ledgerOf(t, testenv.Postgres(t, Migrations))
+}
+
+func ledgerOf(t testing.TB, url string, options ...postgres.Option) *ledger {
+	t.Helper()
+	pool, err := postgres.Open(t.Context(), url, options...)
 	if err != nil {
 		t.Fatal(err)
 	}

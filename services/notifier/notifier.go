@@ -153,6 +153,13 @@ type Config struct {
 	// WebhookMaxAge is how old a provider's signed report may be. Providers repeat
 	// theirs for a day.
 	WebhookMaxAge time.Duration `env:"WEBHOOK_MAX_AGE" envDefault:"25h"`
+	// LedgerRetention is how long the ledger keeps an event with its deliveries, at least
+	// 48 hours longer than messaging keeps it in its event log (EVENT_LOG_RETENTION), from
+	// which it would be sent again: a shorter one ends the process as soon as messaging
+	// has told its own. 0 keeps all.
+	LedgerRetention time.Duration `env:"LEDGER_RETENTION" envDefault:"9720h"`
+	// InterventionRetention is how long it is kept what operators did. 0 keeps all.
+	InterventionRetention time.Duration `env:"INTERVENTION_RETENTION" envDefault:"8784h"`
 	// Poll is how often the ledger is looked at for what nobody woke us for:
 	// repeats, and rows planned by other processes.
 	Poll time.Duration `env:"POLL" envDefault:"1s"`
@@ -192,6 +199,8 @@ func (c Config) Validate() error {
 	fault(c.Lease < leaseCalls*c.CallTimeout, "LEASE must be at least %d times CALL_TIMEOUT (%s)", leaseCalls, leaseCalls*c.CallTimeout)
 	fault(c.AmbiguityWait <= 0, "AMBIGUITY_WAIT must be more than 0")
 	fault(c.Poll <= 0, "POLL must be more than 0")
+	fault(c.LedgerRetention != 0 && c.LedgerRetention < leastLedger, "LEDGER_RETENTION must be 0 or at least %s", leastLedger)
+	fault(c.InterventionRetention < 0, "INTERVENTION_RETENTION must not be less than 0")
 	fault(c.ReconcileEvery < 0, "RECONCILE_EVERY must not be less than 0")
 	fault(c.WebhookMaxAge <= 0 || c.WebhookMaxAge > reportLifetime/2, "WEBHOOK_MAX_AGE must be more than 0 and at most %s", reportLifetime/2)
 	if c.SendGrid.WebhookKey != "" {
@@ -272,7 +281,8 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 		}
 	}
 	intakeOf := &ingest{ledger: book, counts: counts, wake: wake, lanes: lanes}
-	log := &reconciler{ledger: book, log: messagingpb.NewEventLogServiceClient(messaging), wake: wake, counts: counts, every: cfg.ReconcileEvery}
+	kept := &terms{ledger: cfg.LedgerRetention, interventions: cfg.InterventionRetention}
+	log := &reconciler{ledger: book, log: messagingpb.NewEventLogServiceClient(messaging), wake: wake, counts: counts, every: cfg.ReconcileEvery, terms: kept}
 	verifier := auth.NewVerifier(cfg.Config)
 	hooks, err := newWebhooks(book, counts, cfg)
 	if err != nil {
@@ -307,8 +317,11 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	group.Go(func() error { events.Prepare(running); return nil })
 	group.Go(func() error { return events.Consume(running, intake, intakeOf.take) })
 	group.Go(func() error { sweep(running, book, counts, cfg.Poll); return nil })
+	group.Go(func() error { postgres.Forget(running, kept.of(book)...); return nil })
 	if cfg.ReconcileEvery > 0 {
-		group.Go(func() error { log.run(running); return nil })
+		group.Go(func() error { return log.run(running) })
+	} else {
+		kept.agreed.Store(true) // nothing is sent again
 	}
 	for _, l := range lanes {
 		group.Go(func() error { l.run(running); return nil })
@@ -380,12 +393,8 @@ func newTexts(cfg Config) (texter, *gate) {
 	return route, route.gate
 }
 
-const (
-	// sweepTimeout bounds one look for lapsed leases, forgetTimeout the deletion of an
-	// hour's old reports.
-	sweepTimeout  = 10 * time.Second
-	forgetTimeout = 30 * time.Second
-)
+// sweepTimeout bounds one look for lapsed leases, and one adding up of what waits.
+const sweepTimeout = 10 * time.Second
 
 // bounded asks the database something in that time.
 func bounded[T any](ctx context.Context, timeout time.Duration, ask func(context.Context) (T, error)) (T, error) {
@@ -398,12 +407,12 @@ func bounded[T any](ctx context.Context, timeout time.Duration, ask func(context
 func sweep(ctx context.Context, book *ledger, counts *instruments, poll time.Duration) {
 	ticker := time.NewTicker(poll)
 	defer ticker.Stop()
-	forget := rate.Sometimes{Interval: time.Hour}
+	fold := rate.Sometimes{Interval: foldEvery}
 	for {
 		done, err := bounded(ctx, sweepTimeout, book.Sweep)
 		counts.swept(ctx, done)
-		forget.Do(func() {
-			_, fault := bounded(ctx, forgetTimeout, func(ctx context.Context) (struct{}, error) { return struct{}{}, book.Forget(ctx) })
+		fold.Do(func() {
+			_, fault := bounded(ctx, sweepTimeout, func(ctx context.Context) (struct{}, error) { return struct{}{}, book.Fold(ctx) })
 			err = errors.Join(err, fault)
 		})
 		if err != nil && ctx.Err() == nil {

@@ -25,6 +25,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/ma-messagerie/messagerie/chassis"
 	"github.com/ma-messagerie/messagerie/chassis/auth"
@@ -98,6 +99,8 @@ type directory struct {
 	// logged is the event log, settled up to settled.
 	logged  []*messagingpb.LoggedEvent
 	settled time.Time
+	// retention is how long the log says that it keeps events; nil: it does not say.
+	retention *durationpb.Duration
 	// readers may see every conversation, by subject or caisse.
 	readers map[string]bool
 	mu      sync.Mutex

@@ -2,6 +2,7 @@ package notifier
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -65,14 +66,15 @@ type reconciler struct {
 	wake   func()
 	counts *instruments
 	every  time.Duration
+	terms  *terms
 
 	// settled is up to where the log was last complete, by its own clock, and looked when
 	// events with a time to come were last looked for.
 	settled, looked time.Time
 }
 
-// run compares until ctx is done.
-func (r *reconciler) run(ctx context.Context) {
+// run compares until ctx is done, or the log turns out to keep what the ledger does not.
+func (r *reconciler) run(ctx context.Context) error {
 	var whole time.Time
 	for ctx.Err() == nil {
 		from := time.Time{}
@@ -81,6 +83,8 @@ func (r *reconciler) run(ctx context.Context) {
 		}
 		if err := r.round(ctx, from); err == nil && !from.IsZero() {
 			whole = time.Now()
+		} else if errors.Is(err, errLedgerTerm) {
+			return err
 		} else if err != nil && ctx.Err() == nil {
 			slog.WarnContext(ctx, "comparing the ledger with the event log", "error", err)
 		}
@@ -91,6 +95,7 @@ func (r *reconciler) run(ctx context.Context) {
 		}
 		timer.Stop()
 	}
+	return nil
 }
 
 // round compares from there, but at least from where the last round ended.
@@ -136,6 +141,9 @@ func (r *reconciler) digests(ctx context.Context, from time.Time) ([]slotDigest,
 	})
 	if err != nil {
 		return nil, time.Time{}, fmt.Errorf("asking for digests: %w", err)
+	}
+	if err := r.terms.agree(resp.GetRetention()); err != nil {
+		return nil, time.Time{}, err
 	}
 	slots := make([]slotDigest, len(resp.GetSlots()))
 	for i, s := range resp.GetSlots() {

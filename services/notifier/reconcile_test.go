@@ -36,7 +36,7 @@ func (d *directory) ListDigests(_ context.Context, req *messagingpb.ListDigestsR
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	resp := &messagingpb.ListDigestsResponse{SettledTime: timestamppb.New(d.settled)}
+	resp := &messagingpb.ListDigestsResponse{SettledTime: timestamppb.New(d.settled), Retention: d.retention}
 	for at := req.GetFrom().AsTime().Truncate(slot); at.Before(d.settled); at = at.Add(slot) {
 		found := &messagingpb.SlotDigest{Start: timestamppb.New(at)}
 		for _, e := range d.logged {

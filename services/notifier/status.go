@@ -3,6 +3,7 @@ package notifier
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -13,8 +14,7 @@ import (
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
 )
 
-// statusAttempts bounds how many attempts are looked at, newest first: attempts
-// have no index by time.
+// statusAttempts bounds how many attempts are looked at, newest first.
 const statusAttempts = 200_000
 
 // GetStatus reports to operators how this service is. See the .proto.
@@ -36,13 +36,14 @@ func (s *server) status(ctx context.Context) (*notifierpb.GetStatusResponse, err
 			Channel: channelOf[w.Channel], State: string(w.State), Deliveries: w.Rows, Overdue: ageOf(&w.Overdue),
 		})
 	}
-	if resp.DeadLetters, err = s.apart.CountDeadLetters(ctx, letterFilter{}); err != nil {
+	letters, err := s.apart.DeadLetterCount(ctx)
+	if err != nil {
 		return nil, err
 	}
+	resp.DeadLetters = int32(min(letters, math.MaxInt32)) //nolint:gosec // bounded
 	var lag *float64
-	if err := s.apart.pool.QueryRow(ctx, `SELECT (SELECT max(version_id) FROM goose_db_version WHERE is_applied),
-		(SELECT extract(epoch FROM now() - settled_until)::float8 FROM reconciliation)`).Scan(&resp.SchemaVersion, &lag); err != nil {
-		return nil, fmt.Errorf("reading the status: %w", err)
+	if resp.SchemaVersion, lag, err = s.apart.standing(ctx); err != nil {
+		return nil, err
 	}
 	resp.ReconcileLag = ageOf(lag)
 	if err := s.providers(ctx, resp); err != nil {
@@ -50,6 +51,17 @@ func (s *server) status(ctx context.Context) (*notifierpb.GetStatusResponse, err
 	}
 	resp.BrokerReachable = s.broker.Ready(ctx) == nil
 	return resp, nil
+}
+
+// standing is the version of the schema, and how far behind the reconciliation is in
+// seconds, if it has begun.
+func (l *ledger) standing(ctx context.Context) (schema int64, lag *float64, err error) {
+	err = l.pool.QueryRow(ctx, `SELECT (SELECT max(version_id) FROM goose_db_version WHERE is_applied),
+		(SELECT extract(epoch FROM now() - settled_until)::float8 FROM reconciliation)`).Scan(&schema, &lag)
+	if err != nil {
+		return 0, nil, fmt.Errorf("reading the status: %w", err)
+	}
+	return schema, lag, nil
 }
 
 // providers fills in what became of calls to the providers, and what keeps them
@@ -92,7 +104,7 @@ type attempts struct {
 func (l *ledger) tried(ctx context.Context) (map[string]attempts, time.Duration, error) {
 	window := time.Hour
 	rows, err := l.pool.Query(ctx, `
-		WITH newest AS (SELECT provider, outcome, finished_at FROM attempt ORDER BY id DESC LIMIT $1),
+		WITH newest AS (SELECT provider, outcome, finished_at FROM attempt WHERE finished_at > now() - interval '1 hour' ORDER BY finished_at DESC LIMIT $1),
 		tried AS (SELECT provider,
 		    count(*) FILTER (WHERE outcome IN ('accepted', 'found')) AS accepted,
 		    count(*) FILTER (WHERE outcome = 'refused') AS refused,
@@ -100,7 +112,7 @@ func (l *ledger) tried(ctx context.Context) (map[string]attempts, time.Duration,
 		    count(*) FILTER (WHERE finished_at > now() - interval '5 minutes') AS calls5,
 		    count(*) FILTER (WHERE outcome IN ('not_sent', 'unknown') AND finished_at > now() - interval '5 minutes') AS failed5,
 		    count(*) FILTER (WHERE outcome = 'config_fault' AND finished_at > now() - interval '10 minutes') AS config10
-		    FROM newest WHERE finished_at > now() - interval '1 hour' GROUP BY provider),
+		    FROM newest GROUP BY provider),
 		reported AS (SELECT provider, extract(epoch FROM now() - max(received_at))::float8 AS reported
 		    FROM (SELECT provider, received_at FROM report ORDER BY received_at DESC LIMIT 10000) AS r GROUP BY provider)
 		SELECT coalesce(t.provider, r.provider) AS provider, coalesce(accepted, 0) AS accepted, coalesce(refused, 0) AS refused,

@@ -161,6 +161,20 @@ func (s *store) count(ctx context.Context, at place, service string, outcome tax
 	return nil
 }
 
+// leastOutcomes is the shortest term of outcomes: figures reach back so far.
+const leastOutcomes = 366 * 24 * time.Hour
+
+// forgetOutcomes deletes some of the counts of days that are longer ago, oldest first.
+func (s *store) forgetOutcomes(ctx context.Context, keep time.Duration) (int64, error) {
+	tag, err := s.pool.Exec(ctx, `
+		DELETE FROM suggestion_outcome WHERE ctid = ANY (ARRAY(
+			SELECT ctid FROM suggestion_outcome WHERE day < (now() - $1::interval)::date ORDER BY day LIMIT $2))`, keep, postgres.ForgetBatch)
+	if err != nil {
+		return 0, fmt.Errorf("forgetting outcomes: %w", err)
+	}
+	return tag.RowsAffected(), nil
+}
+
 // figures sums up the last days, today in Paris included, most shown first. Its
 // services have nothing but the code, which stands for the name too. A sum beyond
 // what the wire takes stays at the most it takes.

@@ -61,6 +61,9 @@ type Config struct {
 	CataloguePath string `env:"CATALOGUE_PATH"`
 	// Refresh is how often the database is asked for a newer version.
 	Refresh time.Duration `env:"REFRESH" envDefault:"5s"`
+	// OutcomeRetention is how long the daily counts of what became of proposals are kept, at
+	// least 366 days, as far as figures reach back. 0 keeps all.
+	OutcomeRetention time.Duration `env:"OUTCOME_RETENTION" envDefault:"9528h"`
 	// Reports bounds what reads much: TAXONOMY_REPORTS_*. Max are the statistics of
 	// suggestions at once, for which the database gets as many connections, and as many
 	// searches beside them.
@@ -71,6 +74,9 @@ type Config struct {
 func (c Config) Validate() error {
 	_, _, err := c.file()
 	err = errors.Join(err, c.MTLS.Validate(), c.Reports.Validate(), postgres.CheckURL("DATABASE_URL", c.DatabaseURL))
+	if c.OutcomeRetention != 0 && c.OutcomeRetention < leastOutcomes {
+		err = errors.Join(err, fmt.Errorf("OUTCOME_RETENTION must be 0 or at least %s", leastOutcomes))
+	}
 	if c.Refresh <= 0 {
 		err = errors.Join(err, errors.New("REFRESH must be more than 0"))
 	}
@@ -153,6 +159,10 @@ func serve(ctx context.Context, cfg Config, s, apart *store) error {
 	defer endBack()
 	group.Go(func() error { return admin.Serve(back, cfg.AdminAddr) })
 	group.Go(func() error { return s.follow(back, cfg.Refresh) })
+	group.Go(func() error {
+		postgres.Forget(back, postgres.Term{What: "outcomes", Keep: cfg.OutcomeRetention, Step: s.forgetOutcomes})
+		return nil
+	})
 	group.Go(func() error {
 		defer endBack()
 		return admin.Linger(ctx, cfg.DrainDelay, func(ctx context.Context) error { return grpcServer.Serve(ctx, cfg.DrainTimeout) })

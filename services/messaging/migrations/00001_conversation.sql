@@ -72,19 +72,28 @@ CREATE TABLE message (
 
 CREATE INDEX message_of_conversation ON message (conversation_id, created_at, id);
 
--- Everything that was ever published, in the order of commits as far as a
--- sequence can tell. Never updated. No personal data in a payload.
+-- Everything that was ever published, in the order of commits as far as a sequence can
+-- tell. Never updated. No personal data in a payload.
+--
+-- By days (UTC), so that old days are dropped at the price of a file. The process makes
+-- the days ahead of time; a row for which there is no day goes into the default
+-- partition, so that no insert ever fails for want of one. The key begins with the time,
+-- because that is how the log is read. It cannot be the id alone: an id is unique by how
+-- it is drawn (UUIDv7), and while it is in the outbox also by that table's key.
+CREATE SEQUENCE event_log_number AS bigint;
 CREATE TABLE event_log (
-    seq             bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    id              uuid        NOT NULL UNIQUE, -- UUIDv7; the broker's message id
+    seq             bigint      NOT NULL DEFAULT nextval('event_log_number'),
+    id              uuid        NOT NULL, -- UUIDv7; the broker's message id
     type            text        NOT NULL,
     caisse          text        NOT NULL,
     conversation_id uuid        NOT NULL,
     payload         bytea       NOT NULL,
-    created_at      timestamptz NOT NULL DEFAULT now()
-);
-
-CREATE INDEX event_log_created ON event_log (created_at);
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (created_at, id)
+) PARTITION BY RANGE (created_at);
+ALTER SEQUENCE event_log_number OWNED BY event_log.seq;
+CREATE INDEX event_log_seq ON event_log (seq);
+CREATE TABLE event_log_default PARTITION OF event_log DEFAULT;
 
 -- What the broker has not acknowledged yet. Rows live for milliseconds, so the
 -- table is kept small and vacuumed early.

@@ -8,10 +8,6 @@ ALTER TABLE conversation ADD COLUMN IF NOT EXISTS first_reply_at timestamptz;
 -- NULL: nothing was corrected.
 ALTER TABLE conversation ADD COLUMN first_selection jsonb;
 
--- Statistics read ranges of time. Block ranges cost a submission next to nothing.
-CREATE INDEX conversation_created ON conversation USING brin (created_at) WITH (pages_per_range = 32, autosummarize = on);
-CREATE INDEX conversation_first_reply ON conversation USING brin (first_reply_at) WITH (pages_per_range = 32, autosummarize = on);
-
 -- What agents write for colleagues. Members never see it.
 CREATE TABLE note (
     id              uuid        PRIMARY KEY,     -- UUIDv7, given by the process
@@ -41,5 +37,4 @@ CREATE TABLE template (
 
 -- +goose Down
 DROP TABLE template, note;
-DROP INDEX conversation_created, conversation_first_reply;
 ALTER TABLE conversation DROP COLUMN first_selection;

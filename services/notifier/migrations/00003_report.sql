@@ -12,13 +12,9 @@ ALTER TABLE delivery ADD CONSTRAINT delivery_state_check CHECK (state IN
 -- is compared with that log. occurred_at, which is never in the future, stands in
 -- for it in rows of versions that did not know it.
 ALTER TABLE delivery ADD COLUMN logged_at timestamptz;
--- Every event that makes deliveries makes one by e-mail.
-CREATE INDEX delivery_logged ON delivery (COALESCE(logged_at, occurred_at)) INCLUDE (event_id) WHERE channel = 'EMAIL';
 
 -- When an operator took a dead letter off the list, and why.
 ALTER TABLE delivery ADD COLUMN dropped_at timestamptz, ADD COLUMN drop_note text NOT NULL DEFAULT '';
-CREATE INDEX delivery_dead ON delivery (updated_at, event_id, channel)
-    WHERE state IN ('refused', 'expired', 'bounced', 'suppressed') AND dropped_at IS NULL;
 
 -- Each report once, by the provider's own name for it. No address is stored.
 CREATE TABLE report (

@@ -36,11 +36,11 @@ func Collect(ctx context.Context, f *fleet.Fleet, l *load.Load) (Facts, error) {
 func (out *Facts) collectMessaging(ctx context.Context, db *fleet.Database) (err error) {
 	out.Stored, err = fleet.Query[Stored](ctx, db, "messaging", `
 		SELECT c.id::text, split_part(c.member_id, ':', 2), c.idempotency_key::text, c.reference,
-		       (SELECT count(*) FROM message m WHERE m.conversation_id = c.id AND m.author = 2)::int FROM conversation c`)
+		       (SELECT count(*) FROM message m WHERE m.conversation_id = c.id AND m.author = 2)::int FROM conversation c WHERE c.`+isOurs)
 	if err != nil {
 		return err
 	}
-	keys, err := fleet.Query[struct{ Key, Conversation string }](ctx, db, "messaging", `SELECT idempotency_key::text, conversation_id::text FROM message WHERE author = 2`)
+	keys, err := fleet.Query[struct{ Key, Conversation string }](ctx, db, "messaging", `SELECT idempotency_key::text, conversation_id::text FROM message WHERE author = 2 AND agent_id <> '`+Filled+`'`)
 	if err != nil {
 		return err
 	}
@@ -63,19 +63,25 @@ type stateCount struct {
 // OpenStates are those in which a delivery has not ended.
 const OpenStates = `('planned', 'sending', 'retry', 'unknown')`
 
+// Filled is the agent, and with a number behind it the caisse, of rows that were made to
+// fill tables, and that the load knows nothing of.
+const Filled = "filled"
+
+const isOurs = `caisse NOT LIKE '` + Filled + `-%'`
+
 // isParked reports whether an SMS was in doubt twice where nobody could tell: it is
 // left alone until it expires, hours later.
 const isParked = `(state = 'unknown' AND channel = 'SMS' AND unknowns > 1 AND next_attempt_at = expires_at)`
 
 func (out *Facts) collectLedger(ctx context.Context, db *fleet.Database) error {
-	unsettled, err := fleet.Query[stateCount](ctx, db, "notifier", `SELECT state, '', count(*) FROM delivery WHERE state IN `+OpenStates+` AND NOT `+isParked+` GROUP BY 1`)
+	unsettled, err := fleet.Query[stateCount](ctx, db, "notifier", `SELECT state, '', count(*) FROM delivery WHERE state IN `+OpenStates+` AND NOT `+isParked+` AND `+isOurs+` GROUP BY 1`)
 	if err != nil {
 		return err
 	}
 	for _, s := range unsettled {
 		out.Unsettled[s.State] = s.N
 	}
-	ended, err := fleet.Query[stateCount](ctx, db, "notifier", `SELECT state, reason, count(*) FROM delivery WHERE state IN ('refused', 'expired', 'suppressed', 'bounced', 'complained') GROUP BY 1, 2`)
+	ended, err := fleet.Query[stateCount](ctx, db, "notifier", `SELECT state, reason, count(*) FROM delivery WHERE state IN ('refused', 'expired', 'suppressed', 'bounced', 'complained') AND `+isOurs+` GROUP BY 1, 2`)
 	if err != nil {
 		return err
 	}
@@ -165,7 +171,7 @@ func unfinished(ctx context.Context, f *fleet.Fleet) (string, error) {
 		return "", err
 	}
 	ledger, err := fleet.Query[struct{ Events, Open int }](ctx, f.Database, "notifier", `
-		SELECT count(*) FILTER (WHERE channel = 'EMAIL'), count(*) FILTER (WHERE state IN `+OpenStates+` AND NOT `+isParked+`) FROM delivery`)
+		SELECT count(*) FILTER (WHERE channel = 'EMAIL'), count(*) FILTER (WHERE state IN `+OpenStates+` AND NOT `+isParked+`) FROM delivery WHERE `+isOurs)
 	if err != nil {
 		return "", err
 	}

@@ -2616,7 +2616,10 @@ type ListDigestsResponse struct {
 	// The slots, at most 8 640: a day. Ask again from the end of the last.
 	Slots []*SlotDigest `protobuf:"bytes,1,rep,name=slots,proto3" json:"slots,omitempty"`
 	// Slots that begin before this are complete; every slot of the answer does.
-	SettledTime   *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=settled_time,json=settledTime,proto3" json:"settled_time,omitempty"`
+	SettledTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=settled_time,json=settledTime,proto3" json:"settled_time,omitempty"`
+	// How long the log keeps an event, at least: it drops whole days (UTC). 0 seconds: for
+	// ever. Who notes what it has seen of the log must keep that for longer.
+	Retention     *durationpb.Duration `protobuf:"bytes,3,opt,name=retention,proto3" json:"retention,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2661,6 +2664,13 @@ func (x *ListDigestsResponse) GetSlots() []*SlotDigest {
 func (x *ListDigestsResponse) GetSettledTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.SettledTime
+	}
+	return nil
+}
+
+func (x *ListDigestsResponse) GetRetention() *durationpb.Duration {
+	if x != nil {
+		return x.Retention
 	}
 	return nil
 }
@@ -5444,7 +5454,8 @@ type ThemeFigures struct {
 	Answered int32 `protobuf:"varint,3,opt,name=answered,proto3" json:"answered,omitempty"`
 	// Of these, how many within the days aimed at.
 	OnTime int32 `protobuf:"varint,4,opt,name=on_time,json=onTime,proto3" json:"on_time,omitempty"`
-	// Half of the first answers took no longer, in hours; 0 without any.
+	// Half of the first answers took no longer, in hours, to a tenth; to an hour where it is
+	// more than two days. 0 without any.
 	MedianHours   float64 `protobuf:"fixed64,5,opt,name=median_hours,json=medianHours,proto3" json:"median_hours,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -5522,9 +5533,9 @@ type AnswerFigures struct {
 	Answered int32 `protobuf:"varint,1,opt,name=answered,proto3" json:"answered,omitempty"`
 	// How many within the days aimed at.
 	OnTime int32 `protobuf:"varint,2,opt,name=on_time,json=onTime,proto3" json:"on_time,omitempty"`
-	// Half took no longer, in hours.
+	// Half took no longer, in hours, to a tenth; to an hour above two days.
 	MedianHours float64 `protobuf:"fixed64,3,opt,name=median_hours,json=medianHours,proto3" json:"median_hours,omitempty"`
-	// Nine of ten took no longer, in hours.
+	// Nine of ten took no longer, likewise.
 	P90Hours      float64 `protobuf:"fixed64,4,opt,name=p90_hours,json=p90Hours,proto3" json:"p90_hours,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -5736,7 +5747,8 @@ type GetStatusResponse struct {
 	// Submissions of the last hour. Of more than a million events, the newest million
 	// is looked at.
 	SubmissionsHour int64 `protobuf:"varint,6,opt,name=submissions_hour,json=submissionsHour,proto3" json:"submissions_hour,omitempty"`
-	// Events that the broker has not acknowledged, without those that are set aside.
+	// Events that the broker has not acknowledged, without those that are set aside; from
+	// 10 000 on as the database estimates it.
 	OutboxEvents int64 `protobuf:"varint,7,opt,name=outbox_events,json=outboxEvents,proto3" json:"outbox_events,omitempty"`
 	// Age of the oldest of them; none without.
 	OutboxAge *durationpb.Duration `protobuf:"bytes,8,opt,name=outbox_age,json=outboxAge,proto3" json:"outbox_age,omitempty"`
@@ -6431,10 +6443,11 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"SlotDigest\x120\n" +
 	"\x05start\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x03R\x05count\x12\x16\n" +
-	"\x06digest\x18\x03 \x01(\x10R\x06digest\"\x8f\x01\n" +
+	"\x06digest\x18\x03 \x01(\x10R\x06digest\"\xc8\x01\n" +
 	"\x13ListDigestsResponse\x129\n" +
 	"\x05slots\x18\x01 \x03(\v2#.messagerie.messaging.v1.SlotDigestR\x05slots\x12=\n" +
-	"\fsettled_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\vsettledTime\"\xf8\x01\n" +
+	"\fsettled_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\vsettledTime\x127\n" +
+	"\tretention\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\tretention\"\xf8\x01\n" +
 	"\x11ListEventsRequest\x12 \n" +
 	"\x05types\x18\x01 \x03(\tB\n" +
 	"\xbaH\a\x92\x01\x04\b\x01\x10\x14R\x05types\x126\n" +
@@ -6903,132 +6916,133 @@ var file_messagerie_messaging_v1_messaging_proto_depIdxs = []int32{
 	105, // 40: messagerie.messaging.v1.SlotDigest.start:type_name -> google.protobuf.Timestamp
 	41,  // 41: messagerie.messaging.v1.ListDigestsResponse.slots:type_name -> messagerie.messaging.v1.SlotDigest
 	105, // 42: messagerie.messaging.v1.ListDigestsResponse.settled_time:type_name -> google.protobuf.Timestamp
-	105, // 43: messagerie.messaging.v1.ListEventsRequest.from:type_name -> google.protobuf.Timestamp
-	105, // 44: messagerie.messaging.v1.ListEventsRequest.before:type_name -> google.protobuf.Timestamp
-	105, // 45: messagerie.messaging.v1.LoggedEvent.create_time:type_name -> google.protobuf.Timestamp
-	44,  // 46: messagerie.messaging.v1.ListEventsResponse.events:type_name -> messagerie.messaging.v1.LoggedEvent
-	4,   // 47: messagerie.messaging.v1.PostFollowUpResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	104, // 48: messagerie.messaging.v1.Draft.audience:type_name -> messagerie.taxonomy.v1.Audience
-	105, // 49: messagerie.messaging.v1.Draft.update_time:type_name -> google.protobuf.Timestamp
-	104, // 50: messagerie.messaging.v1.SaveDraftRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
-	48,  // 51: messagerie.messaging.v1.SaveDraftResponse.draft:type_name -> messagerie.messaging.v1.Draft
-	48,  // 52: messagerie.messaging.v1.GetDraftResponse.draft:type_name -> messagerie.messaging.v1.Draft
-	48,  // 53: messagerie.messaging.v1.ListDraftsResponse.drafts:type_name -> messagerie.messaging.v1.Draft
-	59,  // 54: messagerie.messaging.v1.GetPreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
-	59,  // 55: messagerie.messaging.v1.UpdatePreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
-	104, // 56: messagerie.messaging.v1.GetExpectedDelayRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
-	9,   // 57: messagerie.messaging.v1.GetExpectedDelayResponse.target:type_name -> messagerie.messaging.v1.ExpectedDelay
-	9,   // 58: messagerie.messaging.v1.GetExpectedDelayResponse.usual:type_name -> messagerie.messaging.v1.ExpectedDelay
-	59,  // 59: messagerie.messaging.v1.ExportMyDataResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
-	48,  // 60: messagerie.messaging.v1.ExportMyDataResponse.draft:type_name -> messagerie.messaging.v1.Draft
-	4,   // 61: messagerie.messaging.v1.ExportMyDataResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 62: messagerie.messaging.v1.TransferResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 63: messagerie.messaging.v1.RecategoriseResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 64: messagerie.messaging.v1.ReopenResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 65: messagerie.messaging.v1.AddNoteResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	80,  // 66: messagerie.messaging.v1.ListQueuesResponse.queues:type_name -> messagerie.messaging.v1.AgentQueue
-	105, // 67: messagerie.messaging.v1.Template.update_time:type_name -> google.protobuf.Timestamp
-	81,  // 68: messagerie.messaging.v1.ListTemplatesResponse.templates:type_name -> messagerie.messaging.v1.Template
-	81,  // 69: messagerie.messaging.v1.SaveTemplateResponse.template:type_name -> messagerie.messaging.v1.Template
-	90,  // 70: messagerie.messaging.v1.GetStatisticsResponse.days:type_name -> messagerie.messaging.v1.DayFigures
-	91,  // 71: messagerie.messaging.v1.GetStatisticsResponse.themes:type_name -> messagerie.messaging.v1.ThemeFigures
-	105, // 72: messagerie.messaging.v1.GetStatisticsResponse.oldest_waiting:type_name -> google.protobuf.Timestamp
-	92,  // 73: messagerie.messaging.v1.GetStatisticsResponse.answers:type_name -> messagerie.messaging.v1.AnswerFigures
-	3,   // 74: messagerie.messaging.v1.ThemeFigures.theme:type_name -> messagerie.messaging.v1.Choice
-	107, // 75: messagerie.messaging.v1.GetStatusResponse.oldest_unanswered_age:type_name -> google.protobuf.Duration
-	107, // 76: messagerie.messaging.v1.GetStatusResponse.outbox_age:type_name -> google.protobuf.Duration
-	107, // 77: messagerie.messaging.v1.GetStatusResponse.newest_event_age:type_name -> google.protobuf.Duration
-	105, // 78: messagerie.messaging.v1.RefusedEvent.create_time:type_name -> google.protobuf.Timestamp
-	105, // 79: messagerie.messaging.v1.RefusedEvent.try_time:type_name -> google.protobuf.Timestamp
-	105, // 80: messagerie.messaging.v1.RefusedEvent.set_aside_time:type_name -> google.protobuf.Timestamp
-	97,  // 81: messagerie.messaging.v1.ListRefusedEventsResponse.events:type_name -> messagerie.messaging.v1.RefusedEvent
-	10,  // 82: messagerie.messaging.v1.MessagingService.SubmitMessage:input_type -> messagerie.messaging.v1.SubmitMessageRequest
-	12,  // 83: messagerie.messaging.v1.MessagingService.ListConversations:input_type -> messagerie.messaging.v1.ListConversationsRequest
-	14,  // 84: messagerie.messaging.v1.MessagingService.GetConversation:input_type -> messagerie.messaging.v1.GetConversationRequest
-	16,  // 85: messagerie.messaging.v1.MessagingService.HideConversation:input_type -> messagerie.messaging.v1.HideConversationRequest
-	18,  // 86: messagerie.messaging.v1.MessagingService.ShowConversation:input_type -> messagerie.messaging.v1.ShowConversationRequest
-	20,  // 87: messagerie.messaging.v1.MessagingService.MarkRead:input_type -> messagerie.messaging.v1.MarkReadRequest
-	46,  // 88: messagerie.messaging.v1.MessagingService.PostFollowUp:input_type -> messagerie.messaging.v1.PostFollowUpRequest
-	49,  // 89: messagerie.messaging.v1.MessagingService.SaveDraft:input_type -> messagerie.messaging.v1.SaveDraftRequest
-	51,  // 90: messagerie.messaging.v1.MessagingService.GetDraft:input_type -> messagerie.messaging.v1.GetDraftRequest
-	53,  // 91: messagerie.messaging.v1.MessagingService.ListDrafts:input_type -> messagerie.messaging.v1.ListDraftsRequest
-	55,  // 92: messagerie.messaging.v1.MessagingService.DeleteDraft:input_type -> messagerie.messaging.v1.DeleteDraftRequest
-	57,  // 93: messagerie.messaging.v1.MessagingService.WatchConversations:input_type -> messagerie.messaging.v1.WatchConversationsRequest
-	60,  // 94: messagerie.messaging.v1.MessagingService.GetPreferences:input_type -> messagerie.messaging.v1.GetPreferencesRequest
-	62,  // 95: messagerie.messaging.v1.MessagingService.UpdatePreferences:input_type -> messagerie.messaging.v1.UpdatePreferencesRequest
-	64,  // 96: messagerie.messaging.v1.MessagingService.GetExpectedDelay:input_type -> messagerie.messaging.v1.GetExpectedDelayRequest
-	66,  // 97: messagerie.messaging.v1.MessagingService.ExportMyData:input_type -> messagerie.messaging.v1.ExportMyDataRequest
-	68,  // 98: messagerie.messaging.v1.MessagingService.EraseMyData:input_type -> messagerie.messaging.v1.EraseMyDataRequest
-	22,  // 99: messagerie.messaging.v1.AgentService.ListQueue:input_type -> messagerie.messaging.v1.ListQueueRequest
-	24,  // 100: messagerie.messaging.v1.AgentService.GetConversation:input_type -> messagerie.messaging.v1.AgentServiceGetConversationRequest
-	26,  // 101: messagerie.messaging.v1.AgentService.Claim:input_type -> messagerie.messaging.v1.ClaimRequest
-	28,  // 102: messagerie.messaging.v1.AgentService.Release:input_type -> messagerie.messaging.v1.ReleaseRequest
-	30,  // 103: messagerie.messaging.v1.AgentService.PostReply:input_type -> messagerie.messaging.v1.PostReplyRequest
-	32,  // 104: messagerie.messaging.v1.AgentService.Close:input_type -> messagerie.messaging.v1.CloseRequest
-	70,  // 105: messagerie.messaging.v1.AgentService.Transfer:input_type -> messagerie.messaging.v1.TransferRequest
-	72,  // 106: messagerie.messaging.v1.AgentService.Recategorise:input_type -> messagerie.messaging.v1.RecategoriseRequest
-	74,  // 107: messagerie.messaging.v1.AgentService.Reopen:input_type -> messagerie.messaging.v1.ReopenRequest
-	76,  // 108: messagerie.messaging.v1.AgentService.AddNote:input_type -> messagerie.messaging.v1.AddNoteRequest
-	78,  // 109: messagerie.messaging.v1.AgentService.ListQueues:input_type -> messagerie.messaging.v1.ListQueuesRequest
-	82,  // 110: messagerie.messaging.v1.AgentService.ListTemplates:input_type -> messagerie.messaging.v1.ListTemplatesRequest
-	84,  // 111: messagerie.messaging.v1.AgentService.SaveTemplate:input_type -> messagerie.messaging.v1.SaveTemplateRequest
-	86,  // 112: messagerie.messaging.v1.AgentService.DeleteTemplate:input_type -> messagerie.messaging.v1.DeleteTemplateRequest
-	88,  // 113: messagerie.messaging.v1.AgentService.GetStatistics:input_type -> messagerie.messaging.v1.GetStatisticsRequest
-	93,  // 114: messagerie.messaging.v1.AgentService.WatchQueue:input_type -> messagerie.messaging.v1.WatchQueueRequest
-	95,  // 115: messagerie.messaging.v1.OperatorService.GetStatus:input_type -> messagerie.messaging.v1.GetStatusRequest
-	98,  // 116: messagerie.messaging.v1.OperatorService.ListRefusedEvents:input_type -> messagerie.messaging.v1.ListRefusedEventsRequest
-	100, // 117: messagerie.messaging.v1.OperatorService.RequeueRefusedEvents:input_type -> messagerie.messaging.v1.RequeueRefusedEventsRequest
-	102, // 118: messagerie.messaging.v1.OperatorService.DropRefusedEvent:input_type -> messagerie.messaging.v1.DropRefusedEventRequest
-	34,  // 119: messagerie.messaging.v1.RecipientService.BatchGetRecipients:input_type -> messagerie.messaging.v1.BatchGetRecipientsRequest
-	37,  // 120: messagerie.messaging.v1.RecipientService.CheckReader:input_type -> messagerie.messaging.v1.CheckReaderRequest
-	40,  // 121: messagerie.messaging.v1.EventLogService.ListDigests:input_type -> messagerie.messaging.v1.ListDigestsRequest
-	43,  // 122: messagerie.messaging.v1.EventLogService.ListEvents:input_type -> messagerie.messaging.v1.ListEventsRequest
-	11,  // 123: messagerie.messaging.v1.MessagingService.SubmitMessage:output_type -> messagerie.messaging.v1.SubmitMessageResponse
-	13,  // 124: messagerie.messaging.v1.MessagingService.ListConversations:output_type -> messagerie.messaging.v1.ListConversationsResponse
-	15,  // 125: messagerie.messaging.v1.MessagingService.GetConversation:output_type -> messagerie.messaging.v1.GetConversationResponse
-	17,  // 126: messagerie.messaging.v1.MessagingService.HideConversation:output_type -> messagerie.messaging.v1.HideConversationResponse
-	19,  // 127: messagerie.messaging.v1.MessagingService.ShowConversation:output_type -> messagerie.messaging.v1.ShowConversationResponse
-	21,  // 128: messagerie.messaging.v1.MessagingService.MarkRead:output_type -> messagerie.messaging.v1.MarkReadResponse
-	47,  // 129: messagerie.messaging.v1.MessagingService.PostFollowUp:output_type -> messagerie.messaging.v1.PostFollowUpResponse
-	50,  // 130: messagerie.messaging.v1.MessagingService.SaveDraft:output_type -> messagerie.messaging.v1.SaveDraftResponse
-	52,  // 131: messagerie.messaging.v1.MessagingService.GetDraft:output_type -> messagerie.messaging.v1.GetDraftResponse
-	54,  // 132: messagerie.messaging.v1.MessagingService.ListDrafts:output_type -> messagerie.messaging.v1.ListDraftsResponse
-	56,  // 133: messagerie.messaging.v1.MessagingService.DeleteDraft:output_type -> messagerie.messaging.v1.DeleteDraftResponse
-	58,  // 134: messagerie.messaging.v1.MessagingService.WatchConversations:output_type -> messagerie.messaging.v1.WatchConversationsResponse
-	61,  // 135: messagerie.messaging.v1.MessagingService.GetPreferences:output_type -> messagerie.messaging.v1.GetPreferencesResponse
-	63,  // 136: messagerie.messaging.v1.MessagingService.UpdatePreferences:output_type -> messagerie.messaging.v1.UpdatePreferencesResponse
-	65,  // 137: messagerie.messaging.v1.MessagingService.GetExpectedDelay:output_type -> messagerie.messaging.v1.GetExpectedDelayResponse
-	67,  // 138: messagerie.messaging.v1.MessagingService.ExportMyData:output_type -> messagerie.messaging.v1.ExportMyDataResponse
-	69,  // 139: messagerie.messaging.v1.MessagingService.EraseMyData:output_type -> messagerie.messaging.v1.EraseMyDataResponse
-	23,  // 140: messagerie.messaging.v1.AgentService.ListQueue:output_type -> messagerie.messaging.v1.ListQueueResponse
-	25,  // 141: messagerie.messaging.v1.AgentService.GetConversation:output_type -> messagerie.messaging.v1.AgentServiceGetConversationResponse
-	27,  // 142: messagerie.messaging.v1.AgentService.Claim:output_type -> messagerie.messaging.v1.ClaimResponse
-	29,  // 143: messagerie.messaging.v1.AgentService.Release:output_type -> messagerie.messaging.v1.ReleaseResponse
-	31,  // 144: messagerie.messaging.v1.AgentService.PostReply:output_type -> messagerie.messaging.v1.PostReplyResponse
-	33,  // 145: messagerie.messaging.v1.AgentService.Close:output_type -> messagerie.messaging.v1.CloseResponse
-	71,  // 146: messagerie.messaging.v1.AgentService.Transfer:output_type -> messagerie.messaging.v1.TransferResponse
-	73,  // 147: messagerie.messaging.v1.AgentService.Recategorise:output_type -> messagerie.messaging.v1.RecategoriseResponse
-	75,  // 148: messagerie.messaging.v1.AgentService.Reopen:output_type -> messagerie.messaging.v1.ReopenResponse
-	77,  // 149: messagerie.messaging.v1.AgentService.AddNote:output_type -> messagerie.messaging.v1.AddNoteResponse
-	79,  // 150: messagerie.messaging.v1.AgentService.ListQueues:output_type -> messagerie.messaging.v1.ListQueuesResponse
-	83,  // 151: messagerie.messaging.v1.AgentService.ListTemplates:output_type -> messagerie.messaging.v1.ListTemplatesResponse
-	85,  // 152: messagerie.messaging.v1.AgentService.SaveTemplate:output_type -> messagerie.messaging.v1.SaveTemplateResponse
-	87,  // 153: messagerie.messaging.v1.AgentService.DeleteTemplate:output_type -> messagerie.messaging.v1.DeleteTemplateResponse
-	89,  // 154: messagerie.messaging.v1.AgentService.GetStatistics:output_type -> messagerie.messaging.v1.GetStatisticsResponse
-	94,  // 155: messagerie.messaging.v1.AgentService.WatchQueue:output_type -> messagerie.messaging.v1.WatchQueueResponse
-	96,  // 156: messagerie.messaging.v1.OperatorService.GetStatus:output_type -> messagerie.messaging.v1.GetStatusResponse
-	99,  // 157: messagerie.messaging.v1.OperatorService.ListRefusedEvents:output_type -> messagerie.messaging.v1.ListRefusedEventsResponse
-	101, // 158: messagerie.messaging.v1.OperatorService.RequeueRefusedEvents:output_type -> messagerie.messaging.v1.RequeueRefusedEventsResponse
-	103, // 159: messagerie.messaging.v1.OperatorService.DropRefusedEvent:output_type -> messagerie.messaging.v1.DropRefusedEventResponse
-	35,  // 160: messagerie.messaging.v1.RecipientService.BatchGetRecipients:output_type -> messagerie.messaging.v1.BatchGetRecipientsResponse
-	39,  // 161: messagerie.messaging.v1.RecipientService.CheckReader:output_type -> messagerie.messaging.v1.CheckReaderResponse
-	42,  // 162: messagerie.messaging.v1.EventLogService.ListDigests:output_type -> messagerie.messaging.v1.ListDigestsResponse
-	45,  // 163: messagerie.messaging.v1.EventLogService.ListEvents:output_type -> messagerie.messaging.v1.ListEventsResponse
-	123, // [123:164] is the sub-list for method output_type
-	82,  // [82:123] is the sub-list for method input_type
-	82,  // [82:82] is the sub-list for extension type_name
-	82,  // [82:82] is the sub-list for extension extendee
-	0,   // [0:82] is the sub-list for field type_name
+	107, // 43: messagerie.messaging.v1.ListDigestsResponse.retention:type_name -> google.protobuf.Duration
+	105, // 44: messagerie.messaging.v1.ListEventsRequest.from:type_name -> google.protobuf.Timestamp
+	105, // 45: messagerie.messaging.v1.ListEventsRequest.before:type_name -> google.protobuf.Timestamp
+	105, // 46: messagerie.messaging.v1.LoggedEvent.create_time:type_name -> google.protobuf.Timestamp
+	44,  // 47: messagerie.messaging.v1.ListEventsResponse.events:type_name -> messagerie.messaging.v1.LoggedEvent
+	4,   // 48: messagerie.messaging.v1.PostFollowUpResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	104, // 49: messagerie.messaging.v1.Draft.audience:type_name -> messagerie.taxonomy.v1.Audience
+	105, // 50: messagerie.messaging.v1.Draft.update_time:type_name -> google.protobuf.Timestamp
+	104, // 51: messagerie.messaging.v1.SaveDraftRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	48,  // 52: messagerie.messaging.v1.SaveDraftResponse.draft:type_name -> messagerie.messaging.v1.Draft
+	48,  // 53: messagerie.messaging.v1.GetDraftResponse.draft:type_name -> messagerie.messaging.v1.Draft
+	48,  // 54: messagerie.messaging.v1.ListDraftsResponse.drafts:type_name -> messagerie.messaging.v1.Draft
+	59,  // 55: messagerie.messaging.v1.GetPreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
+	59,  // 56: messagerie.messaging.v1.UpdatePreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
+	104, // 57: messagerie.messaging.v1.GetExpectedDelayRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	9,   // 58: messagerie.messaging.v1.GetExpectedDelayResponse.target:type_name -> messagerie.messaging.v1.ExpectedDelay
+	9,   // 59: messagerie.messaging.v1.GetExpectedDelayResponse.usual:type_name -> messagerie.messaging.v1.ExpectedDelay
+	59,  // 60: messagerie.messaging.v1.ExportMyDataResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
+	48,  // 61: messagerie.messaging.v1.ExportMyDataResponse.draft:type_name -> messagerie.messaging.v1.Draft
+	4,   // 62: messagerie.messaging.v1.ExportMyDataResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 63: messagerie.messaging.v1.TransferResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 64: messagerie.messaging.v1.RecategoriseResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 65: messagerie.messaging.v1.ReopenResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 66: messagerie.messaging.v1.AddNoteResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	80,  // 67: messagerie.messaging.v1.ListQueuesResponse.queues:type_name -> messagerie.messaging.v1.AgentQueue
+	105, // 68: messagerie.messaging.v1.Template.update_time:type_name -> google.protobuf.Timestamp
+	81,  // 69: messagerie.messaging.v1.ListTemplatesResponse.templates:type_name -> messagerie.messaging.v1.Template
+	81,  // 70: messagerie.messaging.v1.SaveTemplateResponse.template:type_name -> messagerie.messaging.v1.Template
+	90,  // 71: messagerie.messaging.v1.GetStatisticsResponse.days:type_name -> messagerie.messaging.v1.DayFigures
+	91,  // 72: messagerie.messaging.v1.GetStatisticsResponse.themes:type_name -> messagerie.messaging.v1.ThemeFigures
+	105, // 73: messagerie.messaging.v1.GetStatisticsResponse.oldest_waiting:type_name -> google.protobuf.Timestamp
+	92,  // 74: messagerie.messaging.v1.GetStatisticsResponse.answers:type_name -> messagerie.messaging.v1.AnswerFigures
+	3,   // 75: messagerie.messaging.v1.ThemeFigures.theme:type_name -> messagerie.messaging.v1.Choice
+	107, // 76: messagerie.messaging.v1.GetStatusResponse.oldest_unanswered_age:type_name -> google.protobuf.Duration
+	107, // 77: messagerie.messaging.v1.GetStatusResponse.outbox_age:type_name -> google.protobuf.Duration
+	107, // 78: messagerie.messaging.v1.GetStatusResponse.newest_event_age:type_name -> google.protobuf.Duration
+	105, // 79: messagerie.messaging.v1.RefusedEvent.create_time:type_name -> google.protobuf.Timestamp
+	105, // 80: messagerie.messaging.v1.RefusedEvent.try_time:type_name -> google.protobuf.Timestamp
+	105, // 81: messagerie.messaging.v1.RefusedEvent.set_aside_time:type_name -> google.protobuf.Timestamp
+	97,  // 82: messagerie.messaging.v1.ListRefusedEventsResponse.events:type_name -> messagerie.messaging.v1.RefusedEvent
+	10,  // 83: messagerie.messaging.v1.MessagingService.SubmitMessage:input_type -> messagerie.messaging.v1.SubmitMessageRequest
+	12,  // 84: messagerie.messaging.v1.MessagingService.ListConversations:input_type -> messagerie.messaging.v1.ListConversationsRequest
+	14,  // 85: messagerie.messaging.v1.MessagingService.GetConversation:input_type -> messagerie.messaging.v1.GetConversationRequest
+	16,  // 86: messagerie.messaging.v1.MessagingService.HideConversation:input_type -> messagerie.messaging.v1.HideConversationRequest
+	18,  // 87: messagerie.messaging.v1.MessagingService.ShowConversation:input_type -> messagerie.messaging.v1.ShowConversationRequest
+	20,  // 88: messagerie.messaging.v1.MessagingService.MarkRead:input_type -> messagerie.messaging.v1.MarkReadRequest
+	46,  // 89: messagerie.messaging.v1.MessagingService.PostFollowUp:input_type -> messagerie.messaging.v1.PostFollowUpRequest
+	49,  // 90: messagerie.messaging.v1.MessagingService.SaveDraft:input_type -> messagerie.messaging.v1.SaveDraftRequest
+	51,  // 91: messagerie.messaging.v1.MessagingService.GetDraft:input_type -> messagerie.messaging.v1.GetDraftRequest
+	53,  // 92: messagerie.messaging.v1.MessagingService.ListDrafts:input_type -> messagerie.messaging.v1.ListDraftsRequest
+	55,  // 93: messagerie.messaging.v1.MessagingService.DeleteDraft:input_type -> messagerie.messaging.v1.DeleteDraftRequest
+	57,  // 94: messagerie.messaging.v1.MessagingService.WatchConversations:input_type -> messagerie.messaging.v1.WatchConversationsRequest
+	60,  // 95: messagerie.messaging.v1.MessagingService.GetPreferences:input_type -> messagerie.messaging.v1.GetPreferencesRequest
+	62,  // 96: messagerie.messaging.v1.MessagingService.UpdatePreferences:input_type -> messagerie.messaging.v1.UpdatePreferencesRequest
+	64,  // 97: messagerie.messaging.v1.MessagingService.GetExpectedDelay:input_type -> messagerie.messaging.v1.GetExpectedDelayRequest
+	66,  // 98: messagerie.messaging.v1.MessagingService.ExportMyData:input_type -> messagerie.messaging.v1.ExportMyDataRequest
+	68,  // 99: messagerie.messaging.v1.MessagingService.EraseMyData:input_type -> messagerie.messaging.v1.EraseMyDataRequest
+	22,  // 100: messagerie.messaging.v1.AgentService.ListQueue:input_type -> messagerie.messaging.v1.ListQueueRequest
+	24,  // 101: messagerie.messaging.v1.AgentService.GetConversation:input_type -> messagerie.messaging.v1.AgentServiceGetConversationRequest
+	26,  // 102: messagerie.messaging.v1.AgentService.Claim:input_type -> messagerie.messaging.v1.ClaimRequest
+	28,  // 103: messagerie.messaging.v1.AgentService.Release:input_type -> messagerie.messaging.v1.ReleaseRequest
+	30,  // 104: messagerie.messaging.v1.AgentService.PostReply:input_type -> messagerie.messaging.v1.PostReplyRequest
+	32,  // 105: messagerie.messaging.v1.AgentService.Close:input_type -> messagerie.messaging.v1.CloseRequest
+	70,  // 106: messagerie.messaging.v1.AgentService.Transfer:input_type -> messagerie.messaging.v1.TransferRequest
+	72,  // 107: messagerie.messaging.v1.AgentService.Recategorise:input_type -> messagerie.messaging.v1.RecategoriseRequest
+	74,  // 108: messagerie.messaging.v1.AgentService.Reopen:input_type -> messagerie.messaging.v1.ReopenRequest
+	76,  // 109: messagerie.messaging.v1.AgentService.AddNote:input_type -> messagerie.messaging.v1.AddNoteRequest
+	78,  // 110: messagerie.messaging.v1.AgentService.ListQueues:input_type -> messagerie.messaging.v1.ListQueuesRequest
+	82,  // 111: messagerie.messaging.v1.AgentService.ListTemplates:input_type -> messagerie.messaging.v1.ListTemplatesRequest
+	84,  // 112: messagerie.messaging.v1.AgentService.SaveTemplate:input_type -> messagerie.messaging.v1.SaveTemplateRequest
+	86,  // 113: messagerie.messaging.v1.AgentService.DeleteTemplate:input_type -> messagerie.messaging.v1.DeleteTemplateRequest
+	88,  // 114: messagerie.messaging.v1.AgentService.GetStatistics:input_type -> messagerie.messaging.v1.GetStatisticsRequest
+	93,  // 115: messagerie.messaging.v1.AgentService.WatchQueue:input_type -> messagerie.messaging.v1.WatchQueueRequest
+	95,  // 116: messagerie.messaging.v1.OperatorService.GetStatus:input_type -> messagerie.messaging.v1.GetStatusRequest
+	98,  // 117: messagerie.messaging.v1.OperatorService.ListRefusedEvents:input_type -> messagerie.messaging.v1.ListRefusedEventsRequest
+	100, // 118: messagerie.messaging.v1.OperatorService.RequeueRefusedEvents:input_type -> messagerie.messaging.v1.RequeueRefusedEventsRequest
+	102, // 119: messagerie.messaging.v1.OperatorService.DropRefusedEvent:input_type -> messagerie.messaging.v1.DropRefusedEventRequest
+	34,  // 120: messagerie.messaging.v1.RecipientService.BatchGetRecipients:input_type -> messagerie.messaging.v1.BatchGetRecipientsRequest
+	37,  // 121: messagerie.messaging.v1.RecipientService.CheckReader:input_type -> messagerie.messaging.v1.CheckReaderRequest
+	40,  // 122: messagerie.messaging.v1.EventLogService.ListDigests:input_type -> messagerie.messaging.v1.ListDigestsRequest
+	43,  // 123: messagerie.messaging.v1.EventLogService.ListEvents:input_type -> messagerie.messaging.v1.ListEventsRequest
+	11,  // 124: messagerie.messaging.v1.MessagingService.SubmitMessage:output_type -> messagerie.messaging.v1.SubmitMessageResponse
+	13,  // 125: messagerie.messaging.v1.MessagingService.ListConversations:output_type -> messagerie.messaging.v1.ListConversationsResponse
+	15,  // 126: messagerie.messaging.v1.MessagingService.GetConversation:output_type -> messagerie.messaging.v1.GetConversationResponse
+	17,  // 127: messagerie.messaging.v1.MessagingService.HideConversation:output_type -> messagerie.messaging.v1.HideConversationResponse
+	19,  // 128: messagerie.messaging.v1.MessagingService.ShowConversation:output_type -> messagerie.messaging.v1.ShowConversationResponse
+	21,  // 129: messagerie.messaging.v1.MessagingService.MarkRead:output_type -> messagerie.messaging.v1.MarkReadResponse
+	47,  // 130: messagerie.messaging.v1.MessagingService.PostFollowUp:output_type -> messagerie.messaging.v1.PostFollowUpResponse
+	50,  // 131: messagerie.messaging.v1.MessagingService.SaveDraft:output_type -> messagerie.messaging.v1.SaveDraftResponse
+	52,  // 132: messagerie.messaging.v1.MessagingService.GetDraft:output_type -> messagerie.messaging.v1.GetDraftResponse
+	54,  // 133: messagerie.messaging.v1.MessagingService.ListDrafts:output_type -> messagerie.messaging.v1.ListDraftsResponse
+	56,  // 134: messagerie.messaging.v1.MessagingService.DeleteDraft:output_type -> messagerie.messaging.v1.DeleteDraftResponse
+	58,  // 135: messagerie.messaging.v1.MessagingService.WatchConversations:output_type -> messagerie.messaging.v1.WatchConversationsResponse
+	61,  // 136: messagerie.messaging.v1.MessagingService.GetPreferences:output_type -> messagerie.messaging.v1.GetPreferencesResponse
+	63,  // 137: messagerie.messaging.v1.MessagingService.UpdatePreferences:output_type -> messagerie.messaging.v1.UpdatePreferencesResponse
+	65,  // 138: messagerie.messaging.v1.MessagingService.GetExpectedDelay:output_type -> messagerie.messaging.v1.GetExpectedDelayResponse
+	67,  // 139: messagerie.messaging.v1.MessagingService.ExportMyData:output_type -> messagerie.messaging.v1.ExportMyDataResponse
+	69,  // 140: messagerie.messaging.v1.MessagingService.EraseMyData:output_type -> messagerie.messaging.v1.EraseMyDataResponse
+	23,  // 141: messagerie.messaging.v1.AgentService.ListQueue:output_type -> messagerie.messaging.v1.ListQueueResponse
+	25,  // 142: messagerie.messaging.v1.AgentService.GetConversation:output_type -> messagerie.messaging.v1.AgentServiceGetConversationResponse
+	27,  // 143: messagerie.messaging.v1.AgentService.Claim:output_type -> messagerie.messaging.v1.ClaimResponse
+	29,  // 144: messagerie.messaging.v1.AgentService.Release:output_type -> messagerie.messaging.v1.ReleaseResponse
+	31,  // 145: messagerie.messaging.v1.AgentService.PostReply:output_type -> messagerie.messaging.v1.PostReplyResponse
+	33,  // 146: messagerie.messaging.v1.AgentService.Close:output_type -> messagerie.messaging.v1.CloseResponse
+	71,  // 147: messagerie.messaging.v1.AgentService.Transfer:output_type -> messagerie.messaging.v1.TransferResponse
+	73,  // 148: messagerie.messaging.v1.AgentService.Recategorise:output_type -> messagerie.messaging.v1.RecategoriseResponse
+	75,  // 149: messagerie.messaging.v1.AgentService.Reopen:output_type -> messagerie.messaging.v1.ReopenResponse
+	77,  // 150: messagerie.messaging.v1.AgentService.AddNote:output_type -> messagerie.messaging.v1.AddNoteResponse
+	79,  // 151: messagerie.messaging.v1.AgentService.ListQueues:output_type -> messagerie.messaging.v1.ListQueuesResponse
+	83,  // 152: messagerie.messaging.v1.AgentService.ListTemplates:output_type -> messagerie.messaging.v1.ListTemplatesResponse
+	85,  // 153: messagerie.messaging.v1.AgentService.SaveTemplate:output_type -> messagerie.messaging.v1.SaveTemplateResponse
+	87,  // 154: messagerie.messaging.v1.AgentService.DeleteTemplate:output_type -> messagerie.messaging.v1.DeleteTemplateResponse
+	89,  // 155: messagerie.messaging.v1.AgentService.GetStatistics:output_type -> messagerie.messaging.v1.GetStatisticsResponse
+	94,  // 156: messagerie.messaging.v1.AgentService.WatchQueue:output_type -> messagerie.messaging.v1.WatchQueueResponse
+	96,  // 157: messagerie.messaging.v1.OperatorService.GetStatus:output_type -> messagerie.messaging.v1.GetStatusResponse
+	99,  // 158: messagerie.messaging.v1.OperatorService.ListRefusedEvents:output_type -> messagerie.messaging.v1.ListRefusedEventsResponse
+	101, // 159: messagerie.messaging.v1.OperatorService.RequeueRefusedEvents:output_type -> messagerie.messaging.v1.RequeueRefusedEventsResponse
+	103, // 160: messagerie.messaging.v1.OperatorService.DropRefusedEvent:output_type -> messagerie.messaging.v1.DropRefusedEventResponse
+	35,  // 161: messagerie.messaging.v1.RecipientService.BatchGetRecipients:output_type -> messagerie.messaging.v1.BatchGetRecipientsResponse
+	39,  // 162: messagerie.messaging.v1.RecipientService.CheckReader:output_type -> messagerie.messaging.v1.CheckReaderResponse
+	42,  // 163: messagerie.messaging.v1.EventLogService.ListDigests:output_type -> messagerie.messaging.v1.ListDigestsResponse
+	45,  // 164: messagerie.messaging.v1.EventLogService.ListEvents:output_type -> messagerie.messaging.v1.ListEventsResponse
+	124, // [124:165] is the sub-list for method output_type
+	83,  // [83:124] is the sub-list for method input_type
+	83,  // [83:83] is the sub-list for extension type_name
+	83,  // [83:83] is the sub-list for extension extendee
+	0,   // [0:83] is the sub-list for field type_name
 }
 
 func init() { file_messagerie_messaging_v1_messaging_proto_init() }

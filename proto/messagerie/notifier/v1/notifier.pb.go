@@ -1367,7 +1367,7 @@ type GetStatusResponse struct {
 	// How far back the figures by provider go: an hour, or less when so much was
 	// tried that only the newest 200 000 attempts are looked at.
 	ProviderWindow *durationpb.Duration `protobuf:"bytes,5,opt,name=provider_window,json=providerWindow,proto3" json:"provider_window,omitempty"`
-	// Dead letters that nobody has replayed or dropped, up to 10 000.
+	// Dead letters that nobody has replayed or dropped.
 	DeadLetters int32 `protobuf:"varint,6,opt,name=dead_letters,json=deadLetters,proto3" json:"dead_letters,omitempty"`
 	// How far behind that part of the event log is which the ledger is known to have;
 	// none when the two were never compared.

@@ -1,0 +1,374 @@
+package messaging
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/ma-messagerie/messagerie/chassis/bus"
+	"github.com/ma-messagerie/messagerie/chassis/testenv"
+	"github.com/ma-messagerie/messagerie/chassis/testenv/scale"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+)
+
+// aged makes conversations of the last three years in three caisses, the first of which
+// has two in five: a fifth of all wait, a third were answered. Each has a message and an
+// audit, and those answered another message.
+var aged = []string{
+	`INSERT INTO member (id, contact, locale) SELECT 'member:' || n, '\x00', 'fr' FROM generate_series($1::bigint / 20, $2::bigint / 20) n ON CONFLICT DO NOTHING`,
+	// Ids are UUIDv7, in the order of time.
+	`INSERT INTO conversation (id, member_id, idempotency_key, reference, caisse, audience, taxonomy_version, theme, theme_label, topic, reason, queue, queue_label,
+		answer_days, status, last_reply_id, first_reply_at, data_key, created_at, updated_at)
+	 SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || substr(md5(n::text), 1, 3) || '8' || substr(md5(n::text), 4, 15))::uuid,
+		'member:' || n / 20, gen_random_uuid(), 'AGED-' || n, (ARRAY['msa-75', 'msa-35', 'msa-44', 'msa-75', 'msa-35'])[1 + n % 5], 1 + n / 350 % 3, 1,
+		'theme-' || n / 5 % 10, 'Thème', 'topic-' || n / 5 % 30, 'reason-' || n / 5 % 60, 'queue-' || n / 50 % 7, 'File', 5,
+		CASE WHEN waits AND n % 2 = 0 THEN 1 WHEN waits THEN 2 WHEN answered IS NOT NULL THEN 4 ELSE 7 END, CASE WHEN answered IS NOT NULL THEN gen_random_uuid() END, answered, '\x00', at, coalesce(answered, at)
+	 FROM generate_series($1::bigint + 1, $2::bigint) n,
+	      LATERAL (SELECT now() - interval '3 years' * random() AS at, n % 11 < 2 AS waits) AS t,
+	      LATERAL (SELECT CASE WHEN NOT waits AND n % 3 <> 0 THEN at + interval '20 days' * random() * random() END AS answered) AS r`,
+	`INSERT INTO message (id, conversation_id, author, agent_id, idempotency_key, body, body_chars, created_at)
+	 SELECT coalesce(r.id, gen_random_uuid()), c.id, r.author, CASE r.author WHEN 2 THEN 'claire' END, CASE r.author WHEN 2 THEN gen_random_uuid() END, '\x00', 10, coalesce(r.at, c.created_at)
+	 FROM conversation c, LATERAL (VALUES (NULL::uuid, 1, NULL::timestamptz), (c.last_reply_id, 2, c.first_reply_at)) AS r (id, author, at)
+	 WHERE substring(c.reference FROM 'AGED-(.*)')::bigint BETWEEN $1::bigint + 1 AND $2::bigint AND (r.author = 1 OR r.id IS NOT NULL)`,
+	`INSERT INTO audit (agent_id, action, conversation_id, at) SELECT 'claire', 'read', id, updated_at FROM conversation
+	 WHERE substring(reference FROM 'AGED-(.*)')::bigint BETWEEN $1::bigint + 1 AND $2::bigint ORDER BY updated_at`,
+	`INSERT INTO note (id, conversation_id, agent_id, agent_name, idempotency_key, body, body_chars) SELECT gen_random_uuid(), id, 'claire', 'Claire', gen_random_uuid(), '\x00', 10
+	 FROM conversation WHERE substring(reference FROM 'AGED-(.*)')::bigint BETWEEN $1::bigint + 1 AND $2::bigint AND substring(reference FROM 'AGED-(.*)')::bigint % 10 = 0`,
+	`INSERT INTO event_log (id, type, caisse, conversation_id, payload, created_at)
+	 SELECT gen_random_uuid(), 'message-submitted', 'msa-75', gen_random_uuid(), '\x00', now() - interval '30 days' * (n - $1::bigint) / ($2::bigint - $1::bigint)
+	 FROM generate_series($1::bigint + 1, $2::bigint) n`,
+	`INSERT INTO draft (member_id, id, body, updated_at) SELECT 'member:' || n, gen_random_uuid(), '\x00', now() - interval '7 days' * random()
+	 FROM generate_series($1::bigint / 20, $2::bigint / 20) n`,
+}
+
+// fillAged fills the tables. The event log has days beforehand, as a process that runs has.
+func fillAged(ctx context.Context, pool *pgxpool.Pool, from, to int) error {
+	s := &store{pool}
+	for day := range 33 {
+		at := time.Now().UTC().AddDate(0, 0, 2-day)
+		day := time.Date(at.Year(), at.Month(), at.Day(), 0, 0, 0, 0, time.UTC)
+		if _, err := pool.Exec(ctx, fmt.Sprintf(`CREATE TABLE IF NOT EXISTS %s PARTITION OF event_log FOR VALUES FROM ('%s') TO ('%s')`,
+			dayName(day), day.Format(time.RFC3339), day.AddDate(0, 0, 1).Format(time.RFC3339))); err != nil {
+			return err
+		}
+	}
+	for _, sql := range aged {
+		if _, err := pool.Exec(ctx, sql, from, to); err != nil {
+			return fmt.Errorf("%w: %s", err, sql)
+		}
+	}
+	if _, err := pool.Exec(ctx, `DELETE FROM backfill WHERE name = $1`, countWaiting); err != nil {
+		return err
+	}
+	_, err := s.backfill(ctx, backfills[1], backfillBatch)
+	return err
+}
+
+// Every statement of this service reads what it returns, in tables that have grown.
+func TestScale(t *testing.T) {
+	t.Parallel()
+	scale.Tables{
+		URL: testenv.Postgres(t, Migrations), Fill: fillAged, Rows: scaleRows,
+		Apart: []string{"one", "many"},
+	}.Test(t)
+}
+
+//nolint:maintidx // a list
+func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
+	s := &store{pool}
+	all := scope{caisse: "msa-75", allQueues: true}
+	mine := scope{caisse: "msa-75", queues: []string{"queue-1", "queue-3"}}
+	// some is the id of a conversation, another each time.
+	some := func(ctx context.Context, n int, status messagingpb.Status) (row conversationRow, err error) {
+		return one[conversationRow](ctx, aside, `SELECT `+conversationColumns+` FROM conversation WHERE caisse = 'msa-75' AND status = $1 ORDER BY created_at DESC OFFSET $2 LIMIT 1`, int16(status), n)
+	}
+	inTx := func(do func(ctx context.Context, tx pgx.Tx, n int) error) func(context.Context, int) error {
+		return func(ctx context.Context, n int) error {
+			return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error { return do(ctx, tx, n) })
+		}
+	}
+	read := func(of string, do func(ctx context.Context, n int) error) scale.Row {
+		return scale.Row{Of: []string{of}, Run: do}
+	}
+	failed := func(_ any, err error) error { return err }
+	ids := func(ctx context.Context, n int) ([]uuid.UUID, error) {
+		rows, err := (&store{aside}).waiting(ctx, all, queueFilter{limit: 20 + n})
+		var list []uuid.UUID
+		for _, row := range rows {
+			list = append(list, row.ID)
+		}
+		return list, err
+	}
+	lists := func(name string, sc scope, f queueFilter) scale.Row {
+		f.limit = 21
+		return scale.Row{Of: []string{name}, Run: func(ctx context.Context, _ int) error { return failed(s.waiting(ctx, sc, f)) }}
+	}
+	middle := &pageKey{at: time.Now().AddDate(-1, 0, 0)}
+	statuses := func(list ...messagingpb.Status) (numbers []int16) {
+		for _, status := range list {
+			numbers = append(numbers, int16(status))
+		}
+		return numbers
+	}
+	const sent, working, answered, closed = messagingpb.Status_SENT, messagingpb.Status_IN_PROGRESS, messagingpb.Status_ANSWERED, messagingpb.Status_CLOSED
+	rows := []scale.Row{
+		// What members do.
+		read("store.insertSubmissions", func(ctx context.Context, n int) error {
+			var batch []*submission
+			for i := range 32 {
+				batch = append(batch, newSubmission(fmt.Sprintf("member:%d", 32*n+i), uuid.New()))
+			}
+			return failed(s.insertSubmissions(ctx, batch))
+		}),
+		{Of: []string{"store.referenceBlock"}, Run: func(ctx context.Context, n int) error { return failed(s.referenceBlock(ctx, uint64(n%2))) }},
+		read("store.anyReferenceUsed", func(ctx context.Context, n int) error {
+			return failed(s.anyReferenceUsed(ctx, []string{"AGED-17", fmt.Sprint("NONE-", n)}))
+		}),
+		read("store.submitted", func(ctx context.Context, n int) error {
+			row, err := some(ctx, n, sent)
+			if err != nil {
+				return err
+			}
+			var key uuid.UUID
+			if err := aside.QueryRow(ctx, `SELECT idempotency_key FROM conversation WHERE id = $1`, row.ID).Scan(&key); err != nil {
+				return err
+			}
+			_, _, err = s.submitted(ctx, row.MemberID, key)
+			return err
+		}),
+		read("store.conversationsOf", func(ctx context.Context, n int) error {
+			member := fmt.Sprintf("member:%d", n)
+			_, err1 := s.conversationsOf(ctx, member, false, 0, nil, 21)
+			_, err2 := s.conversationsOf(ctx, member, false, 1, middle, 21)
+			return errors.Join(err1, err2)
+		}),
+		read("store.unreadOf", func(ctx context.Context, n int) error { return failed(s.unreadOf(ctx, fmt.Sprintf("member:%d", n))) }),
+		read("store.ofMember", func(ctx context.Context, n int) error {
+			row, err := some(ctx, n, sent)
+			return errors.Join(err, failed(s.ofMember(ctx, row.MemberID, row.ID)))
+		}),
+		read("store.messagesOf", func(ctx context.Context, n int) error {
+			row, err := some(ctx, n, answered)
+			return errors.Join(err, failed(s.messagesOf(ctx, pool, row.ID)))
+		}),
+		read("store.setHidden", func(ctx context.Context, n int) error {
+			row, err := some(ctx, n, closed)
+			return errors.Join(err, failed(s.setHidden(ctx, row.MemberID, row.ID, true)))
+		}),
+		read("store.markRead", func(ctx context.Context, n int) error {
+			row, err := some(ctx, n, answered)
+			return errors.Join(err, failed(s.markRead(ctx, row.MemberID, row.ID, row.LastReplyID)))
+		}),
+		read("store.followedUp", func(ctx context.Context, n int) error {
+			row, err := some(ctx, n, sent)
+			if _, none := s.followedUp(ctx, row.ID, uuid.New()); !errors.Is(none, errNotFound) {
+				err = errors.Join(err, none)
+			}
+			return err
+		}),
+		read("store.actsOn", func(ctx context.Context, n int) error {
+			row, err := some(ctx, n, sent)
+			return errors.Join(err, failed(s.actsOn(ctx, row.ID)))
+		}),
+		read("store.delays", func(ctx context.Context, n int) error {
+			return failed(s.delays(ctx, "msa-75", &messagingpb.SubmitMessageRequest{
+				Audience: taxonomypb.Audience(1), Theme: fmt.Sprintf("theme-%d", n), Topic: fmt.Sprintf("topic-%d", n), Reason: fmt.Sprintf("reason-%d", n),
+			}))
+		}),
+		{Of: []string{"store.saveDraft"}, Run: func(ctx context.Context, n int) error {
+			return failed(s.saveDraft(ctx, draftRow{MemberID: fmt.Sprintf("member:%d", n), ID: uuid.New(), Body: []byte("x")}))
+		}},
+		read("store.draft", func(ctx context.Context, n int) error {
+			if _, err := s.draft(ctx, fmt.Sprintf("member:%d", n), uuid.New()); !errors.Is(err, errNotFound) {
+				return err
+			}
+			return nil
+		}),
+		read("store.drafts", func(ctx context.Context, n int) error { return failed(s.drafts(ctx, fmt.Sprintf("member:%d", n))) }),
+		read("store.deleteDraft", func(ctx context.Context, n int) error {
+			return s.deleteDraft(ctx, fmt.Sprintf("member:%d", n), uuid.New())
+		}),
+		read("store.dropDrafts", func(ctx context.Context, _ int) error { return s.dropDrafts(ctx) }),
+		read("store.membersNamed", func(ctx context.Context, n int) error {
+			return failed(s.membersNamed(ctx, []string{fmt.Sprintf("member:%d", n), "member:0"}))
+		}),
+		read("store.saveMember", func(ctx context.Context, n int) error {
+			return s.saveMember(ctx, fmt.Sprintf("member:%d", n), []byte("x"), "fr")
+		}),
+		read("store.preferences", func(ctx context.Context, n int) error { return failed(s.preferences(ctx, fmt.Sprintf("member:%d", n))) }),
+		read("store.savePreferences", func(ctx context.Context, n int) error {
+			return s.savePreferences(ctx, fmt.Sprintf("member:%d", n), preferenceRow{})
+		}),
+		{Of: []string{"store.eraseMember", "store.eraseRows"}, Planless: 0, Run: func(ctx context.Context, n int) error {
+			return failed(s.eraseMember(ctx, fmt.Sprintf("member:%d", 40+n)))
+		}},
+
+		// What agents do.
+		lists("store.waiting", all, queueFilter{}),
+		{Of: []string{"store.readForAgent", "audit"}, Run: func(ctx context.Context, n int) error {
+			row, err := some(ctx, n, working)
+			_, _, fault := s.readForAgent(ctx, all, "claire", row.ID)
+			return errors.Join(err, fault)
+		}},
+		{Of: []string{"lockMany", "applyMany", "queueReply", "recordMany"}, Run: func(ctx context.Context, _ int) error {
+			list, err := ids(ctx, 0)
+			if err != nil {
+				return err
+			}
+			var requests []request
+			for _, id := range list[:4] {
+				requests = append(requests, request{scope: all, agent: "claire", id: id, key: uuid.New(), decide: func(row conversationRow, _ bool) (*change, error) {
+					message := messageRow{ID: uuid.Must(uuid.NewV7()), ConversationID: row.ID, Author: 2, AgentID: new("claire"), Body: []byte("x")}
+					return &change{
+						set: []string{`status = 4`, `last_reply_id = @reply`, `first_reply_at = coalesce(first_reply_at, clock_timestamp())`}, args: pgx.NamedArgs{"reply": message.ID},
+						reply: &reply{row: message, key: uuid.New(), chars: 10}, action: "reply",
+						event: func(conversationRow) (event, error) {
+							return event{id: uuid.Must(uuid.NewV7()), kind: "reply-posted", payload: []byte("x")}, nil
+						},
+					}, nil
+				}})
+			}
+			_, _, err = s.changeMany(ctx, requests)
+			return err
+		}},
+		read("store.replied", func(ctx context.Context, n int) error {
+			if _, err := s.replied(ctx, "claire", uuid.New()); !errors.Is(err, errNotFound) {
+				return err
+			}
+			return nil
+		}),
+		read("store.smsOnReply", func(ctx context.Context, n int) error {
+			row, err := some(ctx, n, sent)
+			return errors.Join(err, failed(s.smsOnReply(ctx, row.ID)))
+		}),
+		read("store.asSubmitted", func(ctx context.Context, n int) error {
+			row, err := some(ctx, n, sent)
+			return errors.Join(err, s.asSubmitted(ctx, &row))
+		}),
+		{Of: []string{"store.addNote"}, Planless: 1, Run: func(ctx context.Context, n int) error { // the third is for a note that is there
+			row, err := some(ctx, n, sent)
+			_, _, fault := s.addNote(ctx, all, noteRow{ID: uuid.Must(uuid.NewV7()), ConversationID: row.ID, AgentID: "claire", AgentName: "Claire"}, uuid.New(), 10,
+				func([]byte) ([]byte, error) { return []byte("x"), nil })
+			return errors.Join(err, fault)
+		}},
+		read("store.notes", func(ctx context.Context, n int) error {
+			row, err := some(ctx, n, sent)
+			return errors.Join(err, failed(s.notes(ctx, row.ID)))
+		}),
+		read("store.templates", func(ctx context.Context, _ int) error { return failed(s.templates(ctx, "msa-75", "queue-1")) }),
+		read("putTemplate", func(ctx context.Context, n int) error {
+			return failed(s.saveTemplate(ctx, "msa-75", "claire", templateRow{ID: uuid.New(), Title: fmt.Sprint("titre ", n), Text: "x"}))
+		}),
+		read("store.deleteTemplate", func(ctx context.Context, _ int) error { return s.deleteTemplate(ctx, "msa-75", uuid.New()) }),
+		read("store.withinScope", func(ctx context.Context, n int) error {
+			row, err := some(ctx, n, sent)
+			return errors.Join(err, s.withinScope(ctx, all, row.ID))
+		}),
+		read("store.ownersOf", func(ctx context.Context, n int) error {
+			list, err := ids(ctx, n)
+			return errors.Join(err, failed(s.ownersOf(ctx, list)))
+		}),
+
+		// Figures.
+		read("store.waitingByQueue", func(ctx context.Context, _ int) error { return failed(s.waitingByQueue(ctx, all)) }),
+		read("store.queueState", func(ctx context.Context, _ int) error { return failed(s.queueState(ctx)) }),
+		{Of: []string{"store.status"}, Reads: "the events of the last hour", Run: func(ctx context.Context, _ int) error { return failed(s.status(ctx)) }},
+		{Of: []string{"store.statistics"}, Planless: 2, Reads: "the conversations of a year", Run: func(ctx context.Context, _ int) error {
+			return failed(s.statistics(ctx, all, "", 366))
+		}},
+
+		// What goes on behind.
+		{Of: []string{"store.outboxState"}, Reads: "what waits, up to 10,000", Run: func(ctx context.Context, _ int) error { return failed(s.outboxState(ctx)) }},
+		read("store.outboxStale", func(ctx context.Context, _ int) error { return failed(s.outboxStale(ctx, time.Minute)) }),
+		{Of: []string{"store.relayed", "store.settle"}, Planless: 1, Run: func(ctx context.Context, _ int) error { // nothing is refused
+			_, _, err := s.relayed(ctx, uuid.Nil, relayBatch, func(rows []outboxRow) verdict { return verdict{acked: idsOf(rows[:1])} })
+			return err
+		}},
+		{Of: []string{
+			"refuse", "store.retried", "settleRefused", "store.dropRefused", "store.refusedEvents", "operatorServer.RequeueRefusedEvents", "operatorServer.DropRefusedEvent",
+		}, Planless: 3, Run: inTx(func(ctx context.Context, tx pgx.Tx, n int) error { // of operators, and the last of a set: the same table, by its key
+			id := uuid.Must(uuid.NewV7())
+			if _, err := tx.Exec(ctx, `INSERT INTO outbox (id, type, caisse, conversation_id, payload) VALUES ($1, 'reply-posted', 'msa-75', $1, 'x')`, id); err != nil {
+				return err
+			}
+			if err := refuse(ctx, tx, []refusal{{id: id, reason: "DENIED"}}); err != nil {
+				return err
+			}
+			rows, err := many[refusedRow](ctx, tx, "", `SELECT `+refusedColumns+` FROM outbox_refused LIMIT 2`)
+			if err != nil {
+				return err
+			}
+			return settleRefused(ctx, tx, rows, &verdict{acked: []uuid.UUID{id}}, time.Minute)
+		})},
+		{Of: []string{}, Run: func(ctx context.Context, _ int) error {
+			_, err1 := s.retried(ctx, func() time.Duration { return time.Minute }, func([]bus.Event) verdict { return verdict{} })
+			err2 := s.dropRefused(ctx, time.Now().AddDate(-1, 0, 0))
+			_, err3 := s.refusedEvents(ctx, nil, 20)
+			return errors.Join(err1, err2, err3)
+		}},
+		{Of: []string{"store.digests"}, Reads: "the events of the time asked for", Run: func(ctx context.Context, _ int) error {
+			_, _, err := s.digests(ctx, []string{"message-submitted"}, time.Now().Add(-time.Hour), nil)
+			return err
+		}},
+		read("store.logged", func(ctx context.Context, _ int) error {
+			from := time.Now().Add(-5 * time.Hour)
+			_, err1 := s.logged(ctx, []string{"message-submitted"}, from, time.Now(), nil, 101)
+			_, err2 := s.logged(ctx, []string{"message-submitted"}, from, time.Now(), &pageKey{at: from.Add(time.Hour)}, 101)
+			return errors.Join(err1, err2)
+		}),
+		{Of: []string{"store.keepDays", "store.dropDays", "store.onDays"}, Planless: 2, Run: func(ctx context.Context, _ int) error { // days are made and dropped without a plan
+			return s.keepDays(ctx, 1, 300*24*time.Hour)
+		}},
+		read("store.recipients", func(ctx context.Context, n int) error {
+			list, err := ids(ctx, n)
+			return errors.Join(err, failed(s.recipients(ctx, list)))
+		}),
+		read("store.saveCatalogue", func(ctx context.Context, n int) error {
+			return s.saveCatalogue(ctx, &taxonomypb.Catalogue{Version: int32(1000 + n)})
+		}),
+		read("store.scanCatalogue", func(ctx context.Context, _ int) error {
+			_, err1 := s.catalogue(ctx, 1000)
+			_, err2 := s.newestCatalogue(ctx)
+			return errors.Join(err1, err2)
+		}),
+		{Of: []string{"store.backfill"}, Planless: 0, Run: func(ctx context.Context, n int) error {
+			if _, err := aside.Exec(ctx, `DELETE FROM backfill WHERE name = $1`, backfills[0].name); err != nil {
+				return err
+			}
+			return failed(s.backfill(ctx, backfills[0], backfillBatch))
+		}},
+		read("store.foldWaiting", func(ctx context.Context, _ int) error { return s.foldWaiting(ctx) }),
+		{Of: []string{"store.forgetConversations"}, Reads: "what it deletes, of which small tables have little", Run: func(ctx context.Context, _ int) error {
+			return failed(s.forgetConversations(ctx, 2*366*24*time.Hour))
+		}},
+		read("store.forgetAudit", func(ctx context.Context, _ int) error { return failed(s.forgetAudit(ctx, 366*24*time.Hour)) }),
+	}
+	// The lists of agents, first pages and others.
+	for _, f := range []queueFilter{
+		{after: middle},
+		{theme: "theme-3"},
+		{queue: "queue-1"},
+		{statuses: statuses(sent)},
+		{statuses: statuses(answered)},
+		{statuses: statuses(messagingpb.Status_WAITING_FOR_MEMBER)},
+		{statuses: statuses(answered, closed), after: middle},
+		{statuses: statuses(sent, answered)},
+	} {
+		f.limit = 21
+		for _, sc := range []scope{all, mine} {
+			reads := ""
+			if f.theme != "" {
+				reads = "what waits of other themes as well"
+			}
+			rows = append(rows, scale.Row{Reads: reads, Run: func(ctx context.Context, _ int) error { return failed(s.waiting(ctx, sc, f)) }})
+		}
+	}
+	return rows
+}

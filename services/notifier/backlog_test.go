@@ -1,0 +1,129 @@
+package notifier
+
+import (
+	"maps"
+	"sync"
+	"testing"
+
+	"github.com/google/uuid"
+)
+
+// tallied is what waits and what is dead, counted and as it is kept.
+func tallied(t *testing.T, l *ledger) (counted, kept map[string]int) {
+	t.Helper()
+	read := func(from string) map[string]int {
+		rows, err := l.pool.Query(t.Context(), `SELECT channel || '/' || state, sum(n)::int FROM `+from+` GROUP BY 1 HAVING sum(n) <> 0`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rows.Close()
+		found := make(map[string]int)
+		for rows.Next() {
+			var key string
+			var n int
+			if err := rows.Scan(&key, &n); err != nil {
+				t.Fatal(err)
+			}
+			found[key] = n
+		}
+		if rows.Err() != nil {
+			t.Fatal(rows.Err())
+		}
+		return found
+	}
+	return read(`(` + countBacklog + `) AS counted`), read(keptBacklog)
+}
+
+// What waits is known at any time: before it was counted once, after, and whoever changes
+// what, by whatever statement.
+func TestBacklog(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	agree := func(when string) {
+		t.Helper()
+		if counted, kept := tallied(t, l); !maps.Equal(counted, kept) {
+			t.Errorf("%s: %v is kept, %v is counted", when, kept, counted)
+		}
+	}
+	fold := func() {
+		t.Helper()
+		if err := l.Fold(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var all []plan
+	for range 8 {
+		all = append(all, planOf(byEmail, bySMS)...)
+	}
+	mustPlan(t, l, all[:10])
+	agree("before it was counted")
+	fold()
+	agree("counted")
+	mustPlan(t, l, all) // ten of them again
+	agree("planned")
+	for _, sql := range []string{
+		`UPDATE delivery SET state = 'refused', reason = 'HTTP_400', next_attempt_at = NULL WHERE channel = 'EMAIL'`,
+		`UPDATE delivery SET reason = 'HTTP_422' WHERE channel = 'EMAIL'`,
+		`UPDATE delivery SET state = 'suppressed', reason = 'NO_PHONE', next_attempt_at = NULL WHERE channel = 'SMS'`,
+		`UPDATE delivery SET reason = 'PHONE_INVALID' WHERE channel = 'SMS'`,
+		`UPDATE delivery SET dropped_at = now() WHERE channel = 'EMAIL'`,
+		`UPDATE delivery SET dropped_at = NULL, state = 'planned', next_attempt_at = now() WHERE channel = 'EMAIL'`,
+		`UPDATE delivery SET state = 'sending', next_attempt_at = NULL, lease_until = now(), attempt_id = gen_random_uuid() WHERE channel = 'EMAIL'`,
+		`UPDATE delivery SET lease_until = now() WHERE channel = 'EMAIL'`,
+		`UPDATE delivery SET state = 'delivered', lease_until = NULL WHERE channel = 'EMAIL'`,
+		`UPDATE delivery SET state = 'bounced' WHERE channel = 'EMAIL'`,
+		`DELETE FROM delivery WHERE channel = 'SMS'`,
+	} {
+		exec(t, l, sql)
+		agree(sql)
+	}
+	fold()
+	agree("folded")
+	if n, err := l.DeadLetterCount(t.Context()); n != 8 || err != nil {
+		t.Errorf("%d dead letters, %v, want 8", n, err)
+	}
+	var left int
+	if err := l.pool.QueryRow(t.Context(), `SELECT count(*) FROM backlog_change`).Scan(&left); err != nil || left != 0 {
+		t.Errorf("%d changes are left, %v", left, err)
+	}
+}
+
+// Counting for the first time, adding up and sending go on side by side.
+func TestBacklog_SideBySide(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	const planners, each = 4, 30
+	var group sync.WaitGroup
+	for range planners {
+		group.Go(func() {
+			for range each {
+				mustPlan(t, l, []plan{{event: uuid.Must(uuid.NewV7()), channel: byEmail, kind: replyPosted, conversation: uuid.New(), caisse: "x"}})
+				claimed, err := l.Claim(t.Context(), byEmail, 2, smsLifetime)
+				if err != nil {
+					t.Error(err)
+				}
+				var outcomes []outcome
+				for _, d := range claimed {
+					outcomes = append(outcomes, outcome{delivery: d, state: accepted, class: classAccepted})
+				}
+				if _, err := l.Record(t.Context(), outcomes[:min(1, len(outcomes))]); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for range 2 {
+		group.Go(func() {
+			for range each {
+				if err := l.Fold(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	counted, kept := tallied(t, l)
+	if !maps.Equal(counted, kept) || len(counted) == 0 {
+		t.Errorf("%v is kept, %v is counted", kept, counted)
+	}
+}

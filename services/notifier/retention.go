@@ -1,0 +1,115 @@
+package notifier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
+)
+
+const (
+	// reportLifetime is how long a report is known again: well above the age at
+	// which one is still believed.
+	reportLifetime = 30 * 24 * time.Hour
+	// leastLedger is the shortest term of the ledger: above what anything in it is still
+	// waited for, reported about or compared.
+	leastLedger = reportLifetime
+	// beyondLog is how much longer than the event log the ledger must keep an event: the
+	// log drops whole days, and some hours late.
+	beyondLog = 48 * time.Hour
+)
+
+// errLedgerTerm: the ledger would forget what the event log still has, and the comparison
+// of the two would send it again.
+var errLedgerTerm = errors.New("LEDGER_RETENTION must be 0 or at least 48h longer than messaging's EVENT_LOG_RETENTION: what the log has and the ledger has forgotten would be sent again")
+
+// terms is how long things are kept; 0: for ever.
+type terms struct {
+	ledger        time.Duration
+	interventions time.Duration
+	// agreed: the event log is known to keep its events for less than the ledger. Until
+	// then the ledger forgets nothing.
+	agreed atomic.Bool
+}
+
+// agree holds the ledger's term against the event log's, as messaging tells it (nil: it
+// does not, being of a version before).
+func (t *terms) agree(log *durationpb.Duration) error {
+	switch kept := log.AsDuration(); {
+	case t.ledger == 0:
+	case log == nil:
+		return nil
+	case kept == 0 || t.ledger < kept+beyondLog:
+		return fmt.Errorf("%w (it is %s, and the event log's %s)", errLedgerTerm, t.ledger, kept)
+	}
+	t.agreed.Store(true)
+	return nil
+}
+
+// of are the terms of the ledger's tables.
+func (t *terms) of(book *ledger) []postgres.Term {
+	held := func() bool { return !t.agreed.Load() }
+	return []postgres.Term{
+		{What: "deliveries", Keep: t.ledger, Held: held, Step: book.ForgetDeliveries},
+		{What: "events set aside", Keep: t.ledger, Held: held, Step: book.ForgetAside},
+		{What: "reports", Keep: reportLifetime, Step: book.ForgetReports},
+		{What: "interventions", Keep: t.interventions, Step: book.ForgetInterventions},
+	}
+}
+
+// ForgetDeliveries deletes some of the events that happened longer ago, oldest first, with
+// their deliveries, attempts and reports, and returns how many events.
+func (l *ledger) ForgetDeliveries(ctx context.Context, term time.Duration) (n int64, err error) {
+	// Every event that makes deliveries makes one by e-mail.
+	err = l.pool.QueryRow(ctx, `
+		WITH old AS MATERIALIZED (
+			SELECT event_id FROM delivery WHERE channel = 'EMAIL' AND COALESCE(logged_at, occurred_at) < now() - $1::interval
+			ORDER BY COALESCE(logged_at, occurred_at) LIMIT $2 FOR UPDATE SKIP LOCKED
+		), ids AS (
+			SELECT ARRAY(SELECT event_id FROM old) AS list
+		), attempts AS (
+			DELETE FROM attempt WHERE event_id = ANY ((SELECT list FROM ids)::uuid[])
+		), reports AS (
+			DELETE FROM report WHERE event_id = ANY ((SELECT list FROM ids)::uuid[])
+		), deliveries AS (
+			DELETE FROM delivery WHERE event_id = ANY ((SELECT list FROM ids)::uuid[])
+		)
+		SELECT count(*) FROM old`, term, postgres.ForgetBatch).Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("forgetting deliveries: %w", err)
+	}
+	return n, nil
+}
+
+// ForgetAside deletes some events that were set aside longer ago, whether or not they were
+// read since: nobody is told about them any more.
+func (l *ledger) ForgetAside(ctx context.Context, term time.Duration) (int64, error) {
+	return l.forgetSome(ctx, `DELETE FROM set_aside WHERE id = ANY (ARRAY(
+		SELECT id FROM set_aside WHERE set_aside_at < now() - $1::interval ORDER BY set_aside_at LIMIT $2))`, term)
+}
+
+// ForgetReports deletes some reports that no provider repeats any more.
+func (l *ledger) ForgetReports(ctx context.Context, term time.Duration) (int64, error) {
+	return l.forgetSome(ctx, `DELETE FROM report WHERE ctid = ANY (ARRAY(
+		SELECT ctid FROM report WHERE received_at < now() - $1::interval ORDER BY received_at LIMIT $2))`, term)
+}
+
+// ForgetInterventions deletes some of what operators did longer ago. Numbers are in the
+// order of time: only the first are looked at.
+func (l *ledger) ForgetInterventions(ctx context.Context, term time.Duration) (int64, error) {
+	return l.forgetSome(ctx, `DELETE FROM intervention WHERE at < now() - $1::interval AND id = ANY (ARRAY(
+		SELECT id FROM intervention ORDER BY id LIMIT $2))`, term)
+}
+
+func (l *ledger) forgetSome(ctx context.Context, sql string, term time.Duration) (int64, error) {
+	tag, err := l.pool.Exec(ctx, sql, term, postgres.ForgetBatch)
+	if err != nil {
+		return 0, fmt.Errorf("forgetting: %w", err)
+	}
+	return tag.RowsAffected(), nil
+}

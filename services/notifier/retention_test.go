@@ -1,0 +1,162 @@
+package notifier
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
+	"github.com/ma-messagerie/messagerie/chassis/testenv"
+)
+
+// The ledger must not forget what the event log has: it would be sent again.
+func TestTerms_Agree(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	for _, row := range []struct {
+		name        string
+		ledger      time.Duration
+		log         *durationpb.Duration
+		ok, forgets bool
+	}{
+		{"longer by two days", 402 * day, durationpb.New(400 * day), true, true},
+		{"longer by less", 402*day - time.Second, durationpb.New(400 * day), false, false},
+		{"shorter", 30 * day, durationpb.New(400 * day), false, false},
+		{"the log keeps all", 4000 * day, durationpb.New(0), false, false},
+		{"both keep all", 0, durationpb.New(0), true, true},
+		{"the ledger keeps all", 0, durationpb.New(400 * day), true, true},
+		{"a version before does not tell", 402 * day, nil, true, false},
+	} {
+		kept := &terms{ledger: row.ledger}
+		if err := kept.agree(row.log); (err == nil) != row.ok || err != nil && !errors.Is(err, errLedgerTerm) {
+			t.Errorf("%s: %v", row.name, err)
+		}
+		if kept.agreed.Load() != row.forgets {
+			t.Errorf("%s: forgets %t, want %t", row.name, kept.agreed.Load(), row.forgets)
+		}
+	}
+}
+
+// A notifier whose ledger would forget what the event log has ends as soon as it is told,
+// and has deleted nothing until then.
+func TestLedgerRetention_Refused(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.cfg.ReconcileEvery = 20 * time.Millisecond
+	s.cfg.LedgerRetention = leastLedger
+	s.mu.Lock()
+	s.retention = durationpb.New(400 * 24 * time.Hour)
+	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := Run(ctx, s.cfg); !errors.Is(err, errLedgerTerm) {
+		t.Errorf("the notifier ended with %v", err)
+	}
+}
+
+// What is past its term goes with all that belongs to it, and nothing else does.
+func TestForget(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	old, young := planOf(byEmail, bySMS), planOf(byEmail, bySMS)
+	mustPlan(t, l, old)
+	mustPlan(t, l, young)
+	exec(t, l, `UPDATE delivery SET logged_at = now() - interval '400 days' WHERE event_id = $1`, old[0].event)
+	exec(t, l, `INSERT INTO attempt (event_id, channel, attempt_id, started_at, outcome, applied) SELECT event_id, channel, event_id, now(), 'accepted', true FROM delivery`)
+	exec(t, l, `INSERT INTO report (provider, report_id, event_id, channel, state, received_at)
+		SELECT 'sendgrid', event_id || channel, event_id, channel, 'delivered', now() - CASE channel WHEN 'SMS' THEN interval '31 days' ELSE interval '0' END FROM delivery`)
+	exec(t, l, `INSERT INTO set_aside (message_id, type, payload, reason, set_aside_at) VALUES ('a', 'x', '', 'x', now() - interval '400 days'), ('b', 'x', '', 'x', now())`)
+	exec(t, l, `INSERT INTO intervention (operator, action, target, at) VALUES ('olga', 'drop', 'x', now() - interval '400 days'), ('olga', 'drop', 'x', now())`)
+	const term = 399 * 24 * time.Hour
+	for name, forget := range map[string]func(context.Context, time.Duration) (int64, error){
+		"deliveries": l.ForgetDeliveries, "aside": l.ForgetAside, "interventions": l.ForgetInterventions,
+	} {
+		if n, err := forget(t.Context(), term); n != 1 || err != nil {
+			t.Errorf("%s: %d, %v, want 1", name, n, err)
+		}
+		if n, err := forget(t.Context(), term); n != 0 || err != nil {
+			t.Errorf("%s again: %d, %v", name, n, err)
+		}
+	}
+	if n, err := l.ForgetReports(t.Context(), reportLifetime); n != 1 || err != nil { // the young event's SMS
+		t.Errorf("reports: %d, %v", n, err)
+	}
+	for what, want := range map[string]int{"delivery": 2, "attempt": 2, "report": 1, "set_aside": 1, "intervention": 1} {
+		var n, others int
+		if err := l.pool.QueryRow(t.Context(), `SELECT count(*) FROM `+what).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		if what == "delivery" || what == "attempt" || what == "report" {
+			if err := l.pool.QueryRow(t.Context(), `SELECT count(*) FROM `+what+` WHERE event_id <> $1`, young[0].event).Scan(&others); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n != want || others != 0 {
+			t.Errorf("%s has %d rows, %d of others, want %d", what, n, others, want)
+		}
+	}
+}
+
+// Two years pass, ten days at a time, with the same events each day. The ledger is as large
+// as its term says, and nobody who plans meanwhile waits for a lock.
+func TestForget_TwoYears(t *testing.T) {
+	t.Parallel()
+	url := testenv.Postgres(t, Migrations)
+	l := ledgerOf(t, url)
+	const (
+		days, step, daily = 730, 10, 60
+		day               = 24 * time.Hour
+		term              = 405 * day
+	)
+	ctx, end := context.WithCancel(t.Context())
+	defer end()
+	var group sync.WaitGroup
+	defer group.Wait()
+	// A plan that waited for a lock would fail.
+	impatient := ledgerOf(t, url, func(cfg *pgxpool.Config) { cfg.ConnConfig.RuntimeParams["lock_timeout"] = "250" })
+	planned := 0
+	group.Go(func() {
+		for ctx.Err() == nil {
+			if _, err := impatient.Plan(t.Context(), []plan{{event: uuid.Must(uuid.NewV7()), channel: byEmail, kind: replyPosted, conversation: uuid.New(), caisse: "msa-75"}}); err != nil {
+				t.Errorf("planning beside: %v", err)
+				return
+			}
+			planned++
+		}
+	})
+	for passed := step; passed <= days; passed += step {
+		ago := time.Duration(days-passed) * day
+		exec(t, l, `WITH made AS (
+				INSERT INTO delivery (event_id, channel, event_type, conversation_id, caisse, state, occurred_at, logged_at, expires_at, updated_at)
+				SELECT event, channel, 'message-submitted', event, 'msa-75', 'delivered', at, at, at, at
+				FROM generate_series(1, $2::int) n, LATERAL (SELECT gen_random_uuid() AS event, now() - $1::interval - interval '10 days' * n / $2::int AS at) AS t,
+				     (VALUES ('EMAIL'), ('SMS')) AS c (channel) RETURNING event_id, channel, occurred_at)
+			INSERT INTO attempt (event_id, channel, attempt_id, started_at, finished_at, outcome, applied) SELECT event_id, channel, event_id, occurred_at, occurred_at, 'accepted', true FROM made`, ago, step*daily)
+		for n := int64(postgres.ForgetBatch); n == postgres.ForgetBatch; {
+			var err error
+			if n, err = l.ForgetDeliveries(t.Context(), term+ago); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	end()
+	group.Wait()
+	for _, what := range []string{`delivery WHERE event_type = 'message-submitted'`, `attempt`} {
+		var n int
+		if err := l.pool.QueryRow(t.Context(), `SELECT count(*) FROM `+what).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		if want := 2 * 405 * daily; n < want-4*daily || n > want+4*daily {
+			t.Errorf("%d of %s, want %d", n, what, want)
+		}
+	}
+	if planned < 100 {
+		t.Errorf("only %d planned beside", planned)
+	}
+}

@@ -1,0 +1,169 @@
+package notifier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/ma-messagerie/messagerie/chassis/testenv"
+	"github.com/ma-messagerie/messagerie/chassis/testenv/scale"
+)
+
+// aged makes the deliveries of a year by e-mail, every fourth with an SMS, an attempt and a
+// report each; some are dead letters, some wait, and some are past their term.
+var aged = []string{
+	`INSERT INTO delivery (event_id, channel, event_type, conversation_id, caisse, state, reason, provider, occurred_at, logged_at, expires_at, attempt_id, attempts, next_attempt_at, created_at, updated_at)
+	 SELECT event, channel, 'message-submitted', gen_random_uuid(), 'msa-75', state, CASE WHEN state = 'suppressed' THEN 'NO_PHONE' WHEN state = 'refused' THEN 'HTTP_400' ELSE '' END,
+		CASE channel WHEN 'SMS' THEN 'twilio' ELSE 'sendgrid' END, at, at, CASE state WHEN 'retry' THEN now() ELSE at END + interval '3 days', gen_random_uuid(), 1, CASE state WHEN 'retry' THEN now() - interval '1 hour' * random() END, at, at
+	 FROM generate_series($1::bigint + 1, $2::bigint) n,
+	      LATERAL (SELECT gen_random_uuid() AS event, now() + interval '2 hours' - interval '400 days' * random() AS at WHERE n > 0) AS e,
+	      LATERAL (VALUES ('EMAIL', CASE WHEN n % 100 = 0 THEN 'refused' WHEN n % 50 = 1 THEN 'retry' ELSE 'delivered' END),
+	                      ('SMS', CASE WHEN n % 8 = 0 THEN 'suppressed' ELSE 'accepted' END)) AS d (channel, state)
+	 WHERE channel = 'EMAIL' OR n % 4 = 0`,
+	`INSERT INTO attempt (event_id, channel, attempt_id, started_at, finished_at, provider, outcome, applied)
+	 SELECT event_id, channel, coalesce(attempt_id, event_id), updated_at, updated_at, provider, 'accepted', true FROM delivery d
+	 WHERE $1::bigint < $2::bigint AND NOT EXISTS (SELECT FROM attempt a WHERE a.event_id = d.event_id AND a.channel = d.channel) ORDER BY updated_at`,
+	`INSERT INTO report (provider, report_id, event_id, channel, state, received_at)
+	 SELECT provider, event_id || channel, event_id, channel, 'delivered', updated_at FROM delivery WHERE $1::bigint < $2::bigint AND state = 'delivered' AND updated_at > now() - interval '31 days' ON CONFLICT DO NOTHING`,
+	`INSERT INTO set_aside (message_id, type, payload, reason, set_aside_at, ended_at)
+	 SELECT n::text, 'x', '\x00', 'UNREADABLE', now() - interval '400 days' * random(), CASE WHEN n % 2 = 0 THEN now() END FROM generate_series($1::bigint / 100, $2::bigint / 100) n ON CONFLICT DO NOTHING`,
+	`INSERT INTO intervention (operator, action, target, at) SELECT 'olga', 'drop', 'x', now() - interval '2 years' + interval '2 years' * n / $2::bigint FROM generate_series($1::bigint / 10, $2::bigint / 10) n`,
+}
+
+// Every statement of this service reads what it returns, in a ledger that has grown.
+func TestScale(t *testing.T) {
+	t.Parallel()
+	scale.Tables{URL: testenv.Postgres(t, Migrations), Rows: scaleRows, Apart: []string{"sendNow"}, Fill: func(ctx context.Context, pool *pgxpool.Pool, from, to int) error {
+		for _, sql := range aged {
+			if _, err := pool.Exec(ctx, sql, from, to); err != nil {
+				return fmt.Errorf("%w: %s", err, sql)
+			}
+		}
+		// What was counted is counted anew.
+		if _, err := pool.Exec(ctx, `DELETE FROM backlog_count`); err != nil {
+			return err
+		}
+		return (&ledger{pool: pool}).Fold(ctx)
+	}}.Test(t)
+}
+
+func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
+	l := &ledger{pool: pool, doubts: doubts{wait: 3 * time.Minute, blind: true}}
+	read := func(of string, do func(ctx context.Context, n int) error) scale.Row {
+		return scale.Row{Of: []string{of}, Run: do}
+	}
+	failed := func(_ any, err error) error { return err }
+	// some is a delivery in a state, another each time.
+	some := func(ctx context.Context, n int, s state) (event, conversation uuid.UUID, err error) {
+		err = aside.QueryRow(ctx, `SELECT event_id, conversation_id FROM delivery WHERE channel = 'EMAIL' AND state = $1 ORDER BY updated_at DESC OFFSET $2 LIMIT 1`, s, n).Scan(&event, &conversation)
+		return event, conversation, err
+	}
+	window := func(ago time.Duration) (from, before time.Time) {
+		return time.Now().Add(-ago), time.Now().Add(-ago + time.Minute)
+	}
+	return []scale.Row{
+		read("ledger.Plan", func(ctx context.Context, _ int) error {
+			var plans []plan
+			for range 50 {
+				event := uuid.Must(uuid.NewV7())
+				for _, way := range channels {
+					plans = append(plans, plan{event: event, channel: way, kind: messageSubmitted, conversation: uuid.New(), caisse: "msa-75"})
+				}
+			}
+			return failed(l.Plan(ctx, plans))
+		}),
+		{Of: []string{"ledger.Claim", "ledger.record"}, Run: func(ctx context.Context, _ int) error {
+			claimed, err := l.Claim(ctx, byEmail, 20, time.Minute)
+			if err != nil || len(claimed) != 20 {
+				return errors.Join(err, fmt.Errorf("%d claimed", len(claimed)))
+			}
+			var outcomes []outcome
+			for _, d := range claimed {
+				outcomes = append(outcomes, outcome{delivery: d, state: accepted, class: classAccepted, provider: providerSendGrid})
+			}
+			return failed(l.Record(ctx, outcomes))
+		}},
+		{Of: []string{"ledger.Sweep", "ledger.followClock"}, Run: func(ctx context.Context, _ int) error {
+			steady := &ledger{pool: pool, doubts: l.doubts}
+			steady.clock.noted(time.Now(), time.Now())
+			return failed(steady.Sweep(ctx))
+		}},
+		{Of: []string{"ledger.beginAnew"}, Reads: "what waits, for a while after a clock went back", Run: func(ctx context.Context, _ int) error { return l.beginAnew(ctx) }},
+		{Of: []string{"ledger.putOff"}, Reads: "what is under way, once for each leap of a clock", Run: func(ctx context.Context, _ int) error {
+			return l.putOff(ctx, leap{ahead: time.Hour, before: time.Now().Add(-time.Hour), after: time.Now()})
+		}},
+		read("ledger.Report", func(ctx context.Context, n int) error {
+			var reports []report
+			for i := range 20 {
+				event, _, err := some(ctx, 20*n+i, delivered)
+				if err != nil {
+					return err
+				}
+				reports = append(reports, report{provider: providerSendGrid, id: uuid.NewString(), event: event, channel: byEmail, state: complained})
+			}
+			return failed(l.Report(ctx, reports))
+		}),
+		read("ledger.Fresh", func(ctx context.Context, _ int) error { return failed(l.Fresh(ctx, time.Now().Unix(), time.Hour)) }),
+		read("ledger.Timeline", func(ctx context.Context, n int) error {
+			_, conversation, err := some(ctx, n, delivered)
+			return errors.Join(err, failed(l.Timeline(ctx, conversation)))
+		}),
+		read("ledger.SetAside", func(ctx context.Context, _ int) error {
+			return l.SetAside(ctx, setAside{messageID: uuid.NewString(), kind: "x", payload: []byte("x"), reason: "UNREADABLE"})
+		}),
+		read("ledger.DeadLetters", func(ctx context.Context, _ int) error { return failed(l.DeadLetters(ctx, letterFilter{}, nil, 21)) }),
+		{Run: func(ctx context.Context, _ int) error {
+			return failed(l.DeadLetters(ctx, letterFilter{}, &letterKey{ended: time.Now().AddDate(0, -3, 0)}, 21))
+		}},
+		{Run: func(ctx context.Context, _ int) error {
+			return failed(l.DeadLetters(ctx, letterFilter{channel: string(byEmail), reason: "HTTP_400"}, nil, 21))
+		}},
+		{Run: func(ctx context.Context, _ int) error {
+			return failed(l.DeadLetters(ctx, letterFilter{channel: eventLetter}, nil, 21))
+		}},
+		{Of: []string{"ledger.CountDeadLetters", "ledger.Replay", "ledger.AsideEvents"}, Reads: "the dead letters that a filter selects, up to 10 000", Run: func(ctx context.Context, _ int) error {
+			f := letterFilter{reason: "HTTP_404"}
+			_, err1 := l.CountDeadLetters(ctx, f)
+			_, err2 := l.Replay(ctx, "olga", f)
+			_, err3 := l.AsideEvents(ctx, f)
+			return errors.Join(err1, err2, err3)
+		}},
+		{Of: []string{"ledger.EndAside", "ledger.Drop"}, Run: func(ctx context.Context, n int) error {
+			event, _, err1 := some(ctx, n, refused)
+			_, err2 := l.Drop(ctx, "olga", event, string(byEmail), "")
+			_, err3 := l.Drop(ctx, "olga", uuid.New(), eventLetter, "")
+			return errors.Join(err1, err2, err3, l.EndAside(ctx, "olga", uuid.New()))
+		}},
+		read("ledger.Digests", func(ctx context.Context, _ int) error {
+			from, before := window(30 * time.Minute)
+			return failed(l.Digests(ctx, from, before))
+		}),
+		{Of: []string{"ledger.ReconciledUntil", "ledger.Reconciled", "ledger.ReconcileLag"}, Run: func(ctx context.Context, _ int) error {
+			_, err1 := l.ReconciledUntil(ctx, time.Hour)
+			_, err2 := l.ReconcileLag(ctx)
+			return errors.Join(err1, err2, l.Reconciled(ctx, time.Now().Add(-time.Hour)))
+		}},
+		read("ledger.Waiting", func(ctx context.Context, _ int) error { return failed(l.Waiting(ctx)) }),
+		{Of: []string{"ledger.DeadLetterCount"}, Reads: "events set aside, up to 10,000", Run: func(ctx context.Context, _ int) error { return failed(l.DeadLetterCount(ctx)) }},
+		{Of: []string{"ledger.tried"}, Reads: "the attempts of the last hour", Run: func(ctx context.Context, _ int) error {
+			_, _, err := l.tried(ctx)
+			return err
+		}},
+		read("ledger.standing", func(ctx context.Context, _ int) error {
+			_, _, err := l.standing(ctx)
+			return err
+		}),
+		{Of: []string{"ledger.Fold"}, Planless: 1, Run: func(ctx context.Context, _ int) error { return l.Fold(ctx) }}, // the first time was at filling
+		{Of: []string{"ledger.ForgetDeliveries"}, Reads: "what it deletes, of which small tables have little", Run: func(ctx context.Context, _ int) error {
+			return failed(l.ForgetDeliveries(ctx, 300*24*time.Hour))
+		}},
+		{Of: []string{"ledger.forgetSome"}, Reads: "what it deletes", Run: func(ctx context.Context, _ int) error { return failed(l.ForgetAside(ctx, 300*24*time.Hour)) }},
+		{Reads: "what it deletes", Run: func(ctx context.Context, _ int) error { return failed(l.ForgetReports(ctx, reportLifetime)) }},
+		{Reads: "what it deletes", Run: func(ctx context.Context, _ int) error { return failed(l.ForgetInterventions(ctx, 366*24*time.Hour)) }},
+	}
+}

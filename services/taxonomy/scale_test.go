@@ -1,0 +1,59 @@
+package taxonomy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/ma-messagerie/messagerie/chassis/testenv"
+	"github.com/ma-messagerie/messagerie/chassis/testenv/scale"
+	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+)
+
+// Every statement of this service reads what it returns, with the outcomes of a thousand
+// days, and more selections than a taxonomy has.
+func TestScale(t *testing.T) {
+	t.Parallel()
+	scale.Tables{URL: testenv.Postgres(t, Migrations), Rows: scaleRows, Fill: func(ctx context.Context, pool *pgxpool.Pool, from, to int) error {
+		if _, err := pool.Exec(ctx, `INSERT INTO taxonomy_version (version, content) VALUES (1, 'x') ON CONFLICT DO NOTHING`); err != nil {
+			return err
+		}
+		_, err := pool.Exec(ctx, `INSERT INTO suggestion_outcome (day, audience, theme, reason, service, shown)
+			SELECT current_date - n % 1000, 1 + n % 3, 'theme', n::text, 'service', n FROM generate_series($1::int + 1, $2::int) n`, from, to)
+		return err
+	}}.Test(t)
+}
+
+func scaleRows(pool, _ *pgxpool.Pool) []scale.Row {
+	s := &store{pool: pool}
+	return []scale.Row{
+		{Of: []string{"store.publish"}, Planless: 1, Run: func(ctx context.Context, n int) error { // a lock
+			return s.publish(ctx, &file{Version: 1000 + int(time.Now().UnixNano()%1e6) + n}, fmt.Append(nil, time.Now()))
+		}},
+		{Of: []string{"store.refresh", "store.version"}, Run: func(ctx context.Context, _ int) error {
+			if err := s.refresh(ctx); err == nil {
+				return errors.New("a content that is none was read")
+			}
+			return nil
+		}},
+		{Of: []string{"store.count"}, Run: func(ctx context.Context, n int) error {
+			return s.count(ctx, place{audience: taxonomypb.Audience_PARTICULIER, theme: "theme", reason: fmt.Sprint(n)}, "service", taxonomypb.SuggestionOutcome_SHOWN)
+		}},
+		{Of: []string{"store.figures"}, Reads: "the outcomes of a year", Run: func(ctx context.Context, _ int) error {
+			_, err := s.figures(ctx, 366)
+			return err
+		}},
+		{Of: []string{"store.forgetOutcomes"}, Reads: "what it deletes, of which small tables have little", Run: func(ctx context.Context, _ int) error {
+			_, err := s.forgetOutcomes(ctx, 900*24*time.Hour)
+			return err
+		}},
+		{Of: []string{"server.GetStatus"}, Planless: 1, Run: func(ctx context.Context, _ int) error { // the versions of the schema
+			_, err := s.pool.Exec(ctx, `SELECT 1`)
+			return err
+		}},
+	}
+}
