@@ -20,6 +20,8 @@ var holding = []struct {
 	{regexp.MustCompile(`^(CLUSTER|VACUUM|REINDEX|LOCK|REFRESH) ?`), "holds a table"},
 	{regexp.MustCompile(`\bADD (CONSTRAINT \w+ )?(CHECK|FOREIGN|UNIQUE|PRIMARY|EXCLUDE)\b(?:.*[^D])?$`), "reads a table for a constraint: NOT VALID, and VALIDATE in a file of its own"},
 	{regexp.MustCompile(`\bADD COLUMN [^,]*\b(CHECK|REFERENCES|UNIQUE|PRIMARY|GENERATED|SERIAL|BIGSERIAL|CLOCK_TIMESTAMP|GEN_RANDOM_UUID)\b`), "reads or writes a table for a column"},
+	{regexp.MustCompile(`\bADD COLUMN [^,]*\bDEFAULT (NEXTVAL|RANDOM|STATEMENT_TIMESTAMP|TIMEOFDAY) ?\(`), "writes a table for a column"},
+	{regexp.MustCompile(`^DO \$.*\b(UPDATE|DELETE FROM|INSERT INTO|MERGE INTO|TRUNCATE|ALTER TABLE|LOCK TABLE)\b`), "changes a table out of sight"},
 	{regexp.MustCompile(`\bSET (NOT NULL|TABLESPACE|LOGGED|UNLOGGED)\b`), "reads or writes a table"},
 	{regexp.MustCompile(`\bALTER (COLUMN )?\w+ (SET DATA )?TYPE\b`), "writes a table"},
 }
@@ -125,6 +127,9 @@ func TestLocks(t *testing.T) {
 		{"ALTER TABLE a ALTER COLUMN b SET NOT NULL;\n", 1},
 		{"ALTER TABLE a ALTER COLUMN b TYPE bigint;\n", 1},
 		{"LOCK TABLE a;\n", 1},
+		{"ALTER TABLE a ADD COLUMN b bigint DEFAULT nextval('s');\n", 1},
+		{"-- +goose StatementBegin\nDO $$ BEGIN UPDATE a SET b = 1; END $$;\n-- +goose StatementEnd\n", 1},
+		{apart + "-- +goose StatementBegin\nDO $$ BEGIN DELETE FROM a; END $$;\n-- +goose StatementEnd\n", 1},
 		{apart + "SET lock_timeout = 0;\nDROP INDEX CONCURRENTLY IF EXISTS i;\nCREATE INDEX CONCURRENTLY i ON a (b);\n", 0},
 		{apart + "-- +goose StatementBegin\nDO $$ BEGIN PERFORM 'i'; END $$;\n-- +goose StatementEnd\nSET lock_timeout = 0;\nCREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS i ON a (b);\n", 0},
 		{apart + "SET lock_timeout = 0;\nCREATE INDEX CONCURRENTLY IF NOT EXISTS i ON a (b);\n", 1},

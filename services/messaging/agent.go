@@ -262,7 +262,8 @@ func (s *agentServer) replyChange(ctx context.Context, id *auth.Identity, row *c
 		reply:  &reply{answer, key, written.chars},
 		set: []string{
 			`status = @status`, `last_reply_id = @reply`, `hidden = false`,
-			`first_reply_at = coalesce(first_reply_at, clock_timestamp())`,
+			// This one is stored by now; an earlier one may be of a version that did not note it.
+			`first_reply_at = coalesce(first_reply_at, (SELECT min(created_at) FROM message WHERE conversation_id = conversation.id AND author = 2))`,
 		},
 		args:  pgx.NamedArgs{"status": int16(messagingpb.Status_PARTLY_ANSWERED), "reply": message},
 		event: func(after conversationRow) (event, error) { return repliedEvent(ctx, after, answer, sms) },

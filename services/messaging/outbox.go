@@ -115,12 +115,13 @@ func (r *relay) run(ctx context.Context) error {
 
 // drain publishes set after set until the outbox is empty.
 func (r *relay) drain(ctx context.Context) error {
-	from := r.floor
-	if whole := time.Since(r.wholeAt) >= wholeEvery; whole {
-		from = uuid.Nil
-	}
-	var last uuid.UUID
 	for ctx.Err() == nil {
+		from, begun := r.floor, time.Now()
+		whole := begun.Sub(r.wholeAt) >= wholeEvery
+		if whole {
+			from = uuid.Nil
+		}
+		var last uuid.UUID
 		var early []outboxRow // deleted before they are published: a seeded bug
 		pass, cancel := context.WithTimeout(context.WithoutCancel(ctx), passTimeout)
 		if seeded.On(seeded.WaitsForEver) {
@@ -145,16 +146,17 @@ func (r *relay) drain(ctx context.Context) error {
 		if len(result.refused) > 0 {
 			slog.WarnContext(ctx, "the broker refuses events and takes others", "refused", len(result.refused), "reason", result.refused[0].reason)
 		}
-		switch gone := len(result.acked) + len(result.refused); {
-		case result.fault != nil:
+		if result.fault != nil {
+			r.wholeAt = time.Time{} // some stay where they are
 			return result.fault
-		case taken < relayBatch && gone >= taken:
-			if from == uuid.Nil {
-				r.wholeAt = time.Now()
-			}
-			if last != uuid.Nil {
-				r.floor = idAt(madeAt(last).Add(-lateness))
-			}
+		}
+		if whole {
+			r.wholeAt = begun
+		}
+		if last != uuid.Nil {
+			r.floor = idAt(madeAt(last).Add(-lateness))
+		}
+		if gone := len(result.acked) + len(result.refused); taken < relayBatch && gone >= taken {
 			return nil
 		}
 	}

@@ -4,8 +4,10 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
 	"google.golang.org/protobuf/testing/protocmp"
 
+	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
 
@@ -45,4 +47,42 @@ func TestQueues(t *testing.T) {
 	list("one queue", map[string]any{"queues": []string{"sante", "gone"}}, 0, 1, 0, false, true, false)
 	list("no queue", map[string]any{"queues": nil}, 0, 0, 0, false, false, false)
 	list("another caisse", map[string]any{"caisse": "msa-44"}, 1, 0, 0, true, true, true)
+}
+
+// What is asked for twice stands on the page once, and the page is full.
+func TestQueue_AskedTwice(t *testing.T) {
+	t.Parallel()
+	s := &store{openPool(t, testenv.Postgres(t, Migrations))}
+	for i := range 6 {
+		sub := newSubmission("jeanne", uuid.New())
+		if _, err := s.insertSubmissions(t.Context(), []*submission{sub}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.pool.Exec(t.Context(), `UPDATE conversation SET status = $2 WHERE id = $1`, sub.conversation.ID, 1+6*(i%2)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	twice := []string{"sante", "sante"}
+	for _, row := range []struct {
+		scope    scope
+		statuses []int16
+		want     int
+	}{
+		{scope{caisse: "msa-75", allQueues: true}, []int16{7, 7}, 3},
+		{scope{caisse: "msa-75", allQueues: true}, []int16{1, 1, 7, 1}, 4},
+		{scope{caisse: "msa-75", queues: twice}, nil, 3},
+		{scope{caisse: "msa-75", queues: twice}, []int16{7, 1, 7}, 4},
+	} {
+		list, err := s.waiting(t.Context(), row.scope, queueFilter{statuses: row.statuses, limit: 4})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids := make(map[uuid.UUID]bool)
+		for _, found := range list {
+			ids[found.ID] = true
+		}
+		if len(list) != row.want || len(ids) != row.want {
+			t.Errorf("%v %v: %d conversations, %d of them different, want %d", row.scope, row.statuses, len(list), len(ids), row.want)
+		}
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 )
@@ -28,17 +29,39 @@ func (s *store) terms(cfg Config) []postgres.Term {
 	}
 }
 
+// steps are the acts that members see of their conversations: they go with these, and not
+// after the audit's term. Literally those of the index audit_log.
+const steps = `('claim', 'transfer', 'recategorise', 'close', 'reopen')`
+
 // forgetConversations deletes some of the conversations that have ended and in which nothing
-// has happened for longer, oldest first, with their messages and notes, and members who
-// have no others. Ids are in the order of time, so that only the first are looked at; what
-// is that old and still waits is not deleted. It returns how many conversations it deleted.
+// has happened for longer, no note was written either, oldest first, with their messages,
+// notes and steps, and members who have no others. Ids are in the order of time, so that
+// only the first are looked at; what is that old and still waits for the body is not
+// deleted. It returns how many conversations it deleted. One process does at a time, or two
+// would each leave a member to the other.
 func (s *store) forgetConversations(ctx context.Context, term time.Duration) (n int64, err error) {
-	// A member who writes at this moment has confirmed their row before (members.save): it
-	// is either seen to be of today, or written anew.
-	err = s.pool.QueryRow(ctx, `
+	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		var alone bool
+		if err := tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock('conversation'::regclass::oid::bigint)`).Scan(&alone); err != nil || !alone {
+			return err
+		}
+		n, err = forgetConversations(ctx, tx, term)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("forgetting conversations: %w", err)
+	}
+	return n, nil
+}
+
+func forgetConversations(ctx context.Context, tx pgx.Tx, term time.Duration) (n int64, err error) {
+	// A member who writes at this moment has confirmed their row within a day (members.save);
+	// the second day is for a submission under way. One who was here lately stays.
+	err = tx.QueryRow(ctx, `
 		WITH old AS MATERIALIZED (
-			SELECT id, member_id FROM conversation
+			SELECT id, member_id FROM conversation AS c
 			WHERE id < $1 AND status IN (4, 5, 7) AND updated_at < now() - $2::interval
+			  AND NOT EXISTS (SELECT FROM note WHERE conversation_id = c.id AND created_at >= now() - $2::interval)
 			ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED
 		), ids AS (
 			SELECT ARRAY(SELECT id FROM old) AS list
@@ -46,24 +69,23 @@ func (s *store) forgetConversations(ctx context.Context, term time.Duration) (n 
 			DELETE FROM message WHERE conversation_id = ANY ((SELECT list FROM ids)::uuid[])
 		), notes AS (
 			DELETE FROM note WHERE conversation_id = ANY ((SELECT list FROM ids)::uuid[])
+		), acts AS (
+			DELETE FROM audit WHERE conversation_id = ANY ((SELECT list FROM ids)::uuid[]) AND action IN `+steps+`
 		), gone AS (
 			DELETE FROM conversation WHERE id = ANY ((SELECT list FROM ids)::uuid[])
 		), members AS (
-			DELETE FROM member AS m WHERE id = ANY (ARRAY(SELECT member_id FROM old)) AND updated_at < now() - interval '1 day'
+			DELETE FROM member AS m WHERE id = ANY (ARRAY(SELECT member_id FROM old)) AND updated_at < now() - interval '2 days'
 			  AND NOT EXISTS (SELECT FROM conversation AS c WHERE c.member_id = m.id AND c.id <> ALL ((SELECT list FROM ids)::uuid[]))
 		)
 		SELECT count(*) FROM old`, idAt(time.Now().Add(-term)), term, postgres.ForgetBatch).Scan(&n)
-	if err != nil {
-		return 0, fmt.Errorf("forgetting conversations: %w", err)
-	}
-	return n, nil
+	return n, err
 }
 
-// forgetAudit deletes some of what was written down longer ago. Numbers are in the order of
+// forgetAudit deletes some of what was written down longer ago, but for steps. Numbers are in the order of
 // time: only the first are looked at.
 func (s *store) forgetAudit(ctx context.Context, term time.Duration) (int64, error) {
 	tag, err := s.pool.Exec(ctx, `DELETE FROM audit WHERE at < now() - $1::interval AND seq = ANY (ARRAY(
-		SELECT seq FROM audit ORDER BY seq LIMIT $2))`, term, postgres.ForgetBatch)
+		SELECT seq FROM audit WHERE action NOT IN `+steps+` ORDER BY seq LIMIT $2))`, term, postgres.ForgetBatch)
 	if err != nil {
 		return 0, fmt.Errorf("forgetting the audit: %w", err)
 	}

@@ -21,13 +21,16 @@ func TestForget(t *testing.T) {
 	s := &store{openPool(t, testenv.Postgres(t, Migrations))}
 	const term = 400 * 24 * time.Hour
 	stored := make(map[string]uuid.UUID)
-	noted := func(name string) bool { return name == "ended" || name == "waits" || name == "answered lately" }
+	noted := func(name string) bool {
+		return name == "noted lately" || name == "ended" || name == "waits" || name == "answered lately"
+	}
 	for name, row := range map[string]struct {
 		member           string
 		status           int
 		created, changed string // ago
 		note             bool
 	}{
+		"noted lately":    {"nina", 4, "500 days", "450 days", false},
 		"ended":           {"jeanne", 4, "500 days", "450 days", true},
 		"closed":          {"jeanne", 7, "500 days", "450 days", false},
 		"for the member":  {"paul", 5, "401 days", "401 days", false},
@@ -52,7 +55,7 @@ func TestForget(t *testing.T) {
 		for _, sql := range []string{
 			`UPDATE conversation SET created_at = now() - $2::interval, updated_at = now() - $3::interval, status = $4 WHERE id = $1`,
 			`INSERT INTO member (id, contact, locale, updated_at) SELECT member_id, '', 'fr', now() - $2::interval FROM conversation WHERE id = $1 AND $3 <> '' AND $4 > 0 ON CONFLICT DO NOTHING`,
-			`INSERT INTO note (id, conversation_id, agent_id, agent_name, idempotency_key, body, body_chars) SELECT $1, $1, 'claire', 'Claire', $1, '', 1 WHERE $2 <> '' AND $3 <> '' AND $4 > 0`,
+			`INSERT INTO note (id, conversation_id, agent_id, agent_name, idempotency_key, body, body_chars, created_at) SELECT $1, $1, 'claire', 'Claire', $1, '', 1, now() - $3::interval WHERE $2 <> '' AND $4 > 0`,
 		} {
 			if strings.Contains(sql, "INTO note") && !row.note {
 				continue
@@ -61,6 +64,14 @@ func TestForget(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+	}
+	for action, name := range map[string]string{"read": "ended", "close": "ended", "claim": "young", "reply": "young"} {
+		if _, err := s.pool.Exec(t.Context(), `INSERT INTO audit (agent_id, action, conversation_id, at) VALUES ('claire', $1, $2, now() - interval '450 days')`, action, stored[name]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.pool.Exec(t.Context(), `INSERT INTO note (id, conversation_id, agent_id, agent_name, idempotency_key, body, body_chars) VALUES ($1, $1, 'claire', 'Claire', $1, '', 1)`, stored["noted lately"]); err != nil {
+		t.Fatal(err)
 	}
 	if n, err := s.forgetConversations(t.Context(), term); n != 3 || err != nil {
 		t.Errorf("%d, %v, want 3", n, err)
@@ -79,6 +90,16 @@ func TestForget(t *testing.T) {
 				t.Errorf("%s: %d of %s", name, n, table)
 			}
 		}
+	}
+	// Steps stay with their conversations, and go with them; what else was done has its term.
+	for action, want := range map[string]int{"read": 1, "close": 0, "claim": 1, "reply": 1} {
+		var n int
+		if err := s.pool.QueryRow(t.Context(), `SELECT count(*) FROM audit WHERE action = $1`, action).Scan(&n); err != nil || n != want {
+			t.Errorf("%d of %q, %v, want %d", n, action, err, want)
+		}
+	}
+	if n, err := s.forgetAudit(t.Context(), term); n != 2 || err != nil {
+		t.Errorf("the audit: %d, %v, want 2", n, err)
 	}
 	// Paul and the others have another conversation, Jeanne has none.
 	for member, kept := range map[string]bool{"jeanne": false, "paul": true, "nina": true, "luc": true} {

@@ -345,7 +345,7 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 			return failed(s.backfill(ctx, backfills[0], backfillBatch))
 		}},
 		read("store.foldWaiting", func(ctx context.Context, _ int) error { return s.foldWaiting(ctx) }),
-		{Of: []string{"store.forgetConversations"}, Reads: "what it deletes, of which small tables have little", Run: func(ctx context.Context, _ int) error {
+		{Of: []string{"store.forgetConversations", "forgetConversations"}, Reads: "what it deletes, of which small tables have little", Run: func(ctx context.Context, _ int) error {
 			return failed(s.forgetConversations(ctx, 2*366*24*time.Hour))
 		}},
 		read("store.forgetAudit", func(ctx context.Context, _ int) error { return failed(s.forgetAudit(ctx, 366*24*time.Hour)) }),

@@ -390,6 +390,9 @@ type queueFilter struct {
 // topic, and of some of the statuses that wait, everything before is looked at: an agent
 // who asks for it in a loop must not do so at members' expense.
 func (f queueFilter) light() bool {
+	if len(f.statuses) > 4 {
+		return false
+	}
 	return f.theme == "" && f.topic == "" && !slices.ContainsFunc(f.statuses, func(status int16) bool { return !slices.Contains(endedStatuses, status) })
 }
 
@@ -402,7 +405,9 @@ var endedStatuses = []int16{int16(messagingpb.Status_ANSWERED), int16(messagingp
 // the order of the list; as many of each as the page has are merged. The literal conditions
 // on the status are those of the indexes.
 func (s *store) waiting(ctx context.Context, sc scope, f queueFilter) ([]conversationRow, error) {
-	args := pgx.NamedArgs{"caisse": sc.caisse, "queues": sc.queues, "limit": f.limit}
+	// Each once, or their rows would stand on the page twice.
+	statuses := slices.Compact(slices.Sorted(slices.Values(f.statuses)))
+	args := pgx.NamedArgs{"caisse": sc.caisse, "queues": slices.Compact(slices.Sorted(slices.Values(sc.queues))), "limit": f.limit}
 	from, where := ``, `caisse = @caisse`
 	if !sc.allQueues || f.queue != "" {
 		if f.queue != "" && (sc.allQueues || slices.Contains(sc.queues, f.queue)) {
@@ -427,7 +432,7 @@ func (s *store) waiting(ctx context.Context, sc scope, f queueFilter) ([]convers
 			SELECT created_at, id FROM conversation WHERE ` + where + ` ORDER BY created_at, id LIMIT @limit) AS page`
 	}
 	var waiting, ended []int16
-	for _, status := range f.statuses {
+	for _, status := range statuses {
 		if slices.Contains(endedStatuses, status) {
 			ended = append(ended, status)
 		} else {
@@ -436,7 +441,7 @@ func (s *store) waiting(ctx context.Context, sc scope, f queueFilter) ([]convers
 	}
 	var branches []string
 	switch {
-	case len(f.statuses) == 0:
+	case len(statuses) == 0:
 		branches = append(branches, branch(from, where+` AND status IN (1, 2, 3, 6)`))
 	case len(waiting) > 0:
 		args["waiting"] = waiting

@@ -156,7 +156,7 @@ type Config struct {
 	// LedgerRetention is how long the ledger keeps an event with its deliveries, at least
 	// 48 hours longer than messaging keeps it in its event log (EVENT_LOG_RETENTION), from
 	// which it would be sent again: a shorter one ends the process as soon as messaging
-	// has told its own. 0 keeps all.
+	// has told its own, at the start. 0 keeps all.
 	LedgerRetention time.Duration `env:"LEDGER_RETENTION" envDefault:"9720h"`
 	// InterventionRetention is how long it is kept what operators did. 0 keeps all.
 	InterventionRetention time.Duration `env:"INTERVENTION_RETENTION" envDefault:"8784h"`

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -33,21 +34,27 @@ type terms struct {
 	ledger        time.Duration
 	interventions time.Duration
 	// agreed: the event log is known to keep its events for less than the ledger. Until
-	// then the ledger forgets nothing.
-	agreed atomic.Bool
+	// then the ledger forgets nothing. told: it was so when this process started.
+	agreed, told atomic.Bool
 }
 
 // agree holds the ledger's term against the event log's, as messaging tells it (nil: it
-// does not, being of a version before).
+// does not, being of a version before). A term that is too short from the beginning is an
+// error. Where the log's became longer meanwhile, this process goes on sending, and
+// forgets nothing.
 func (t *terms) agree(log *durationpb.Duration) error {
-	switch kept := log.AsDuration(); {
-	case t.ledger == 0:
-	case log == nil:
+	if log == nil {
 		return nil
-	case kept == 0 || t.ledger < kept+beyondLog:
+	}
+	kept := log.AsDuration()
+	fits := t.ledger == 0 || kept != 0 && t.ledger >= kept+beyondLog
+	if !fits && !t.told.Load() {
 		return fmt.Errorf("%w (it is %s, and the event log's %s)", errLedgerTerm, t.ledger, kept)
 	}
-	t.agreed.Store(true)
+	t.told.Store(true)
+	if was := t.agreed.Swap(fits); was && !fits {
+		slog.Error("the event log is kept for longer than before; nothing is deleted from the ledger", "ledger", t.ledger, "log", kept)
+	}
 	return nil
 }
 
@@ -63,12 +70,14 @@ func (t *terms) of(book *ledger) []postgres.Term {
 }
 
 // ForgetDeliveries deletes some of the events that happened longer ago, oldest first, with
-// their deliveries, attempts and reports, and returns how many events.
+// their deliveries, attempts and reports, and returns how many events. One that was
+// replayed and waits again stays.
 func (l *ledger) ForgetDeliveries(ctx context.Context, term time.Duration) (n int64, err error) {
 	// Every event that makes deliveries makes one by e-mail.
 	err = l.pool.QueryRow(ctx, `
 		WITH old AS MATERIALIZED (
-			SELECT event_id FROM delivery WHERE channel = 'EMAIL' AND COALESCE(logged_at, occurred_at) < now() - $1::interval
+			SELECT event_id FROM delivery AS d WHERE channel = 'EMAIL' AND COALESCE(logged_at, occurred_at) < now() - $1::interval
+			  AND NOT EXISTS (SELECT FROM delivery AS w WHERE w.event_id = d.event_id AND w.state IN ('planned', 'retry', 'unknown', 'sending'))
 			ORDER BY COALESCE(logged_at, occurred_at) LIMIT $2 FOR UPDATE SKIP LOCKED
 		), ids AS (
 			SELECT ARRAY(SELECT event_id FROM old) AS list

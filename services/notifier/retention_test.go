@@ -41,6 +41,16 @@ func TestTerms_Agree(t *testing.T) {
 			t.Errorf("%s: forgets %t, want %t", row.name, kept.agreed.Load(), row.forgets)
 		}
 	}
+	// The log's term changes while the notifier runs.
+	kept := &terms{ledger: 402 * day}
+	for _, step := range []struct {
+		log     time.Duration
+		forgets bool
+	}{{400 * day, true}, {500 * day, false}, {500 * day, false}, {0, false}, {400 * day, true}} {
+		if err := kept.agree(durationpb.New(step.log)); err != nil || kept.agreed.Load() != step.forgets {
+			t.Errorf("the log's term becomes %s: %v, forgets %t", step.log, err, kept.agreed.Load())
+		}
+	}
 }
 
 // A notifier whose ledger would forget what the event log has ends as soon as it is told,
@@ -64,10 +74,12 @@ func TestLedgerRetention_Refused(t *testing.T) {
 func TestForget(t *testing.T) {
 	t.Parallel()
 	l := newLedger(t)
-	old, young := planOf(byEmail, bySMS), planOf(byEmail, bySMS)
-	mustPlan(t, l, old)
-	mustPlan(t, l, young)
-	exec(t, l, `UPDATE delivery SET logged_at = now() - interval '400 days' WHERE event_id = $1`, old[0].event)
+	old, young, replayed := planOf(byEmail, bySMS), planOf(byEmail, bySMS), planOf(byEmail, bySMS)
+	for _, plans := range [][]plan{old, young, replayed} {
+		mustPlan(t, l, plans)
+	}
+	exec(t, l, `UPDATE delivery SET state = 'accepted', next_attempt_at = NULL WHERE event_id <> $1 OR channel = 'EMAIL'`, replayed[0].event)
+	exec(t, l, `UPDATE delivery SET logged_at = now() - interval '400 days' WHERE event_id = ANY($1)`, []uuid.UUID{old[0].event, replayed[0].event})
 	exec(t, l, `INSERT INTO attempt (event_id, channel, attempt_id, started_at, outcome, applied) SELECT event_id, channel, event_id, now(), 'accepted', true FROM delivery`)
 	exec(t, l, `INSERT INTO report (provider, report_id, event_id, channel, state, received_at)
 		SELECT 'sendgrid', event_id || channel, event_id, channel, 'delivered', now() - CASE channel WHEN 'SMS' THEN interval '31 days' ELSE interval '0' END FROM delivery`)
@@ -84,16 +96,16 @@ func TestForget(t *testing.T) {
 			t.Errorf("%s again: %d, %v", name, n, err)
 		}
 	}
-	if n, err := l.ForgetReports(t.Context(), reportLifetime); n != 1 || err != nil { // the young event's SMS
+	if n, err := l.ForgetReports(t.Context(), reportLifetime); n != 2 || err != nil { // of SMS, the old event's is gone
 		t.Errorf("reports: %d, %v", n, err)
 	}
-	for what, want := range map[string]int{"delivery": 2, "attempt": 2, "report": 1, "set_aside": 1, "intervention": 1} {
+	for what, want := range map[string]int{"delivery": 4, "attempt": 4, "report": 2, "set_aside": 1, "intervention": 1} {
 		var n, others int
 		if err := l.pool.QueryRow(t.Context(), `SELECT count(*) FROM `+what).Scan(&n); err != nil {
 			t.Fatal(err)
 		}
 		if what == "delivery" || what == "attempt" || what == "report" {
-			if err := l.pool.QueryRow(t.Context(), `SELECT count(*) FROM `+what+` WHERE event_id <> $1`, young[0].event).Scan(&others); err != nil {
+			if err := l.pool.QueryRow(t.Context(), `SELECT count(*) FROM `+what+` WHERE event_id <> ALL($1)`, []uuid.UUID{young[0].event, replayed[0].event}).Scan(&others); err != nil {
 				t.Fatal(err)
 			}
 		}

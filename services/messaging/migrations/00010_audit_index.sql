@@ -1,0 +1,20 @@
+-- +goose NO TRANSACTION
+-- +goose Up
+
+-- What was begun and not finished is of no use.
+-- +goose StatementBegin
+DO $$
+BEGIN
+	IF EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass('audit_log') AND NOT indisvalid) THEN
+		DROP INDEX audit_log;
+	END IF;
+END $$;
+-- +goose StatementEnd
+SET lock_timeout = 0;
+-- What goes after its own term. The other acts are steps that members see, and go with
+-- their conversation.
+CREATE INDEX CONCURRENTLY IF NOT EXISTS audit_log ON audit (seq)
+    WHERE action NOT IN ('claim', 'transfer', 'recategorise', 'close', 'reopen');
+
+-- +goose Down
+DROP INDEX audit_log;
