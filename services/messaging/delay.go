@@ -17,7 +17,7 @@ const (
 	delayPast = 90 * 24 * time.Hour
 	// delaySample bounds how many answers of a theme are looked at, newest first: a member
 	// waits for it.
-	delaySample = 1000
+	delaySample = 500
 	// delayLeast is how few answers say nothing about what is usual.
 	delayLeast = 20
 )

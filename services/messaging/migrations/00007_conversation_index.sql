@@ -21,8 +21,8 @@ CREATE INDEX CONCURRENTLY IF NOT EXISTS conversation_received ON conversation
     (caisse, created_at, queue, theme, first_reply_at, answer_days, working_days(created_at, first_reply_at));
 CREATE INDEX CONCURRENTLY IF NOT EXISTS conversation_first_answer ON conversation (caisse, first_reply_at, queue) WHERE first_reply_at IS NOT NULL;
 -- What is usual is computed from the newest answers of a theme, out of the index alone.
-CREATE INDEX CONCURRENTLY IF NOT EXISTS conversation_answer_times ON conversation (caisse, audience, theme, first_reply_at)
-    INCLUDE (created_at, topic, reason) WHERE first_reply_at IS NOT NULL;
+CREATE INDEX CONCURRENTLY IF NOT EXISTS conversation_answer_times ON conversation
+    (caisse, audience, theme, first_reply_at, working_days(created_at, first_reply_at)) INCLUDE (created_at, topic, reason) WHERE first_reply_at IS NOT NULL;
 -- What waits for the body, in the order in which agents take it: in all queues of a caisse,
 -- and in one. What a list is narrowed by is in the index too.
 CREATE INDEX CONCURRENTLY IF NOT EXISTS conversation_waiting ON conversation (caisse, created_at, id)
