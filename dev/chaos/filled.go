@@ -90,14 +90,14 @@ func (s *stage) besideReader(ctx context.Context, change func() error) (worst ti
 		}
 		group.Go(func() {
 			fleet.Sleep(watching, readerStays)
-			_ = reader.Close(context.WithoutCancel(ctx))
+			hangUp(ctx, reader)
 		})
 		prober, err := pgx.Connect(ctx, s.fleet.Database.URL(database))
 		if err != nil {
 			return 0, fmt.Errorf("asking %s: %w", database, err)
 		}
 		group.Go(func() {
-			defer func() { _ = prober.Close(context.WithoutCancel(ctx)) }()
+			defer hangUp(ctx, prober)
 			for fleet.Sleep(watching, askEvery) {
 				begun := time.Now()
 				// The lock that an insert takes.
@@ -115,4 +115,11 @@ func (s *stage) besideReader(ctx context.Context, change func() error) (worst ti
 	end()
 	group.Wait()
 	return worst, err
+}
+
+// hangUp closes a connection, also when ctx is done, and waits for nobody.
+func hangUp(ctx context.Context, conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	_ = conn.Close(ctx)
 }
