@@ -128,7 +128,9 @@ func (r *relay) drain(ctx context.Context) error {
 			pass = context.WithoutCancel(ctx)
 		}
 		taken, result, err := r.store.relayed(pass, from, relayBatch, func(rows []outboxRow) verdict {
-			last = rows[len(rows)-1].ID
+			if last == uuid.Nil { // a second set is of the newest, with others between
+				last = rows[len(rows)-1].ID
+			}
 			if seeded.On(seeded.DeleteBeforePublish) {
 				early = rows
 				return verdict{acked: idsOf(rows)}

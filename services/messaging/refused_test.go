@@ -354,3 +354,42 @@ func TestRefused_HubIsBlind(t *testing.T) {
 		}
 	}
 }
+
+// Where a whole set is refused, some of the newest show whether others pass. What lies
+// between is not passed over.
+func TestRefused_WhatLiesBetween(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.broker.Deny(t, deniedSubject)
+	events, err := bus.Connect("test", s.cfg.Bus, stream())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer events.Close()
+	if err := events.EnsureStream(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, set := range []struct {
+		caisse string
+		ago    time.Duration
+		n      int
+	}{{deniedCaisse, 2 * time.Hour, relayBatch}, {"msa-75", time.Hour, 40}, {"msa-75", 0, probeBatch + 5}} {
+		for i := range set.n {
+			id := idAt(time.Now().Add(-set.ago).Add(time.Duration(i) * time.Millisecond))
+			copy(id[8:], uuid.New().NodeID())
+			if _, err := s.pool.Exec(t.Context(), `INSERT INTO outbox (id, type, caisse, conversation_id, payload) VALUES ($1, $2, $3, $1, '')`,
+				id, eventspb.TypeMessageSubmitted, set.caisse); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := newRelay(&store{s.pool}, events, time.Hour).drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.count(t, `SELECT count(*) FROM outbox`); n != 0 {
+		t.Errorf("%d wait", n)
+	}
+	if n := s.count(t, `SELECT count(*) FROM outbox_refused`); n != relayBatch {
+		t.Errorf("%d are refused, want %d", n, relayBatch)
+	}
+}

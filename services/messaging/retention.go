@@ -81,8 +81,8 @@ func forgetConversations(ctx context.Context, tx pgx.Tx, term time.Duration) (n 
 	return n, err
 }
 
-// forgetAudit deletes some of what was written down longer ago, but for steps. Numbers are in the order of
-// time: only the first are looked at.
+// forgetAudit deletes some of what was written down longer ago, but for steps. Numbers are
+// in the order of time: only the first are looked at.
 func (s *store) forgetAudit(ctx context.Context, term time.Duration) (int64, error) {
 	tag, err := s.pool.Exec(ctx, `DELETE FROM audit WHERE at < now() - $1::interval AND seq = ANY (ARRAY(
 		SELECT seq FROM audit WHERE action NOT IN `+steps+` ORDER BY seq LIMIT $2))`, term, postgres.ForgetBatch)
