@@ -30,9 +30,11 @@ func TestScale(t *testing.T) {
 
 func scaleRows(pool, _ *pgxpool.Pool) []scale.Row {
 	s := &store{pool: pool}
+	version := 1 // what Fill makes
 	return []scale.Row{
-		{Of: []string{"store.publish"}, Planless: 1, Run: func(ctx context.Context, n int) error { // a lock
-			return s.publish(ctx, &file{Version: 1000 + int(time.Now().UnixNano()%1e6) + n}, fmt.Append(nil, time.Now()))
+		{Of: []string{"store.publish"}, Planless: 1, Run: func(ctx context.Context, _ int) error { // a lock
+			version++
+			return s.publish(ctx, &file{Version: version}, fmt.Append(nil, "content of ", version))
 		}},
 		{Of: []string{"store.refresh", "store.version"}, Run: func(ctx context.Context, _ int) error {
 			if err := s.refresh(ctx); err == nil {
