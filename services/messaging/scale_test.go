@@ -64,6 +64,15 @@ func fillAged(ctx context.Context, pool *pgxpool.Pool, from, to int) error {
 			return fmt.Errorf("%w: %s", err, sql)
 		}
 	}
+	if from == 0 { // a theme that is asked for so much that its sample is full however old the tables are
+		if _, err := pool.Exec(ctx, `
+			INSERT INTO conversation (id, member_id, idempotency_key, reference, caisse, audience, taxonomy_version, theme, theme_label, topic, reason, queue, queue_label,
+				answer_days, status, first_reply_at, data_key, created_at, updated_at)
+			SELECT gen_random_uuid(), 'member:0', gen_random_uuid(), 'BUSY-' || n, 'msa-75', 1, 1, 'busy', 'Thème', 'topic-' || n % 3, 'reason-' || n % 6, 'queue-1', 'File',
+				5, 7, at, '\x00', at - interval '9 days' * random(), at FROM generate_series(1, 2 * $1) n, LATERAL (SELECT now() - interval '80 days' * random() AS at WHERE n > 0) AS r`, delaySample); err != nil {
+			return err
+		}
+	}
 	if _, err := pool.Exec(ctx, `DELETE FROM backfill WHERE name = $1`, countWaiting); err != nil {
 		return err
 	}
@@ -182,6 +191,11 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 				Audience: taxonomypb.Audience(1), Theme: fmt.Sprintf("theme-%d", n), Topic: fmt.Sprintf("topic-%d", n), Reason: fmt.Sprintf("reason-%d", n),
 			}))
 		}),
+		{Run: func(ctx context.Context, n int) error {
+			return failed(s.delays(ctx, "msa-75", &messagingpb.SubmitMessageRequest{
+				Audience: taxonomypb.Audience(1), Theme: "busy", Topic: fmt.Sprintf("topic-%d", n%3), Reason: fmt.Sprintf("reason-%d", n%6),
+			}))
+		}},
 		{Of: []string{"store.saveDraft"}, Run: func(ctx context.Context, n int) error {
 			return failed(s.saveDraft(ctx, draftRow{MemberID: fmt.Sprintf("member:%d", n), ID: uuid.New(), Body: []byte("x")}))
 		}},

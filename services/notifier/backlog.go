@@ -23,7 +23,7 @@ const (
 
 // keptBacklog is a relation of (channel, state, n), to be summed up.
 const keptBacklog = `(
-	SELECT channel, state, n FROM backlog_count WHERE channel <> ''
+	SELECT channel, state, n FROM backlog_count WHERE state <> ''
 	UNION ALL SELECT channel, state, n FROM backlog_change WHERE (SELECT ` + backlogCounted + `)
 	UNION ALL SELECT channel, state, n FROM (` + countBacklog + `) AS counted WHERE NOT (SELECT ` + backlogCounted + `)
 ) AS kept`
@@ -31,10 +31,11 @@ const keptBacklog = `(
 const (
 	backlogCounted = `EXISTS (SELECT FROM backlog_count WHERE channel = '' AND state = '')`
 
-	// countBacklog reads the indexes of what waits and of dead letters.
+	// countBacklog reads the indexes of what waits, of dead letters and of events set aside.
 	countBacklog = `
 		SELECT channel, state, count(*) AS n FROM delivery WHERE state IN ('planned', 'retry', 'unknown', 'sending') GROUP BY channel, state
-		UNION ALL SELECT channel, 'dead', count(*) FROM delivery WHERE ` + isDeadLetter + ` GROUP BY channel`
+		UNION ALL SELECT channel, 'dead', count(*) FROM delivery WHERE ` + isDeadLetter + ` GROUP BY channel
+		UNION ALL SELECT '', 'aside', count(*) FROM set_aside WHERE ended_at IS NULL HAVING count(*) > 0`
 )
 
 // Fold adds changes to the counts, set by set. One process does at a time. The first time
@@ -92,7 +93,7 @@ type waiting struct {
 func (l *ledger) Waiting(ctx context.Context) ([]waiting, error) {
 	rows, err := l.pool.Query(ctx, `
 		SELECT channel, state, n AS rows, COALESCE(GREATEST(0, EXTRACT(epoch FROM now() - due)), 0)::float8 AS overdue
-		FROM (SELECT channel, state, sum(n)::bigint AS n FROM `+keptBacklog+` WHERE state <> 'dead' GROUP BY channel, state HAVING sum(n) > 0) AS w
+		FROM (SELECT channel, state, sum(n)::bigint AS n FROM `+keptBacklog+` WHERE state NOT IN ('dead', 'aside') GROUP BY channel, state HAVING sum(n) > 0) AS w
 		LEFT JOIN LATERAL (
 			SELECT COALESCE(next_attempt_at, lease_until) AS due FROM delivery AS d
 			WHERE d.channel = w.channel AND d.state = w.state AND d.state IN ('planned', 'retry', 'unknown', 'sending')
@@ -107,15 +108,9 @@ func (l *ledger) Waiting(ctx context.Context) ([]waiting, error) {
 	return list, nil
 }
 
-// asideCounted bounds how many events set aside are counted: there are few, if any.
-const asideCounted = 10_000
-
-// DeadLetterCount is how many dead letters there are: deliveries, and events set aside up
-// to asideCounted.
+// DeadLetterCount is how many dead letters there are: deliveries, and events set aside.
 func (l *ledger) DeadLetterCount(ctx context.Context) (n int64, err error) {
-	err = l.pool.QueryRow(ctx, `
-		SELECT COALESCE((SELECT sum(n) FROM `+keptBacklog+` WHERE state = 'dead'), 0)::bigint
-		     + (SELECT count(*) FROM (SELECT FROM set_aside WHERE ended_at IS NULL LIMIT $1) AS open)`, asideCounted).Scan(&n)
+	err = l.pool.QueryRow(ctx, `SELECT COALESCE(sum(n), 0)::bigint FROM `+keptBacklog+` WHERE state IN ('dead', 'aside')`).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("counting dead letters: %w", err)
 	}

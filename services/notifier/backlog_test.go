@@ -56,6 +56,7 @@ func TestBacklog(t *testing.T) {
 		all = append(all, planOf(byEmail, bySMS)...)
 	}
 	mustPlan(t, l, all[:10])
+	exec(t, l, `INSERT INTO set_aside (message_id, type, payload, reason) VALUES ('0', 'x', '', 'UNREADABLE')`)
 	agree("before it was counted")
 	fold()
 	agree("counted")
@@ -73,14 +74,19 @@ func TestBacklog(t *testing.T) {
 		`UPDATE delivery SET state = 'delivered', lease_until = NULL WHERE channel = 'EMAIL'`,
 		`UPDATE delivery SET state = 'bounced' WHERE channel = 'EMAIL'`,
 		`DELETE FROM delivery WHERE channel = 'SMS'`,
+		`INSERT INTO set_aside (message_id, type, payload, reason, ended_at) SELECT n::text, 'x', '', 'UNREADABLE', CASE n WHEN 5 THEN now() END FROM generate_series(1, 5) n`,
+		`INSERT INTO set_aside (message_id, type, payload, reason) VALUES ('1', 'x', '', 'UNREADABLE') ON CONFLICT DO NOTHING`,
+		`UPDATE set_aside SET note = 'x'`,
+		`UPDATE set_aside SET ended_at = now() WHERE message_id = '1'`,
+		`DELETE FROM set_aside WHERE message_id IN ('1', '2')`,
 	} {
 		exec(t, l, sql)
 		agree(sql)
 	}
 	fold()
 	agree("folded")
-	if n, err := l.DeadLetterCount(t.Context()); n != 8 || err != nil {
-		t.Errorf("%d dead letters, %v, want 8", n, err)
+	if n, err := l.DeadLetterCount(t.Context()); n != 8+3 || err != nil {
+		t.Errorf("%d dead letters, %v, want 8 deliveries and 3 events", n, err)
 	}
 	var left int
 	if err := l.pool.QueryRow(t.Context(), `SELECT count(*) FROM backlog_change`).Scan(&left); err != nil || left != 0 {

@@ -149,7 +149,7 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 			return errors.Join(err1, err2, l.Reconciled(ctx, time.Now().Add(-time.Hour)))
 		}},
 		read("ledger.Waiting", func(ctx context.Context, _ int) error { return failed(l.Waiting(ctx)) }),
-		{Of: []string{"ledger.DeadLetterCount"}, Reads: "events set aside, up to 10,000", Run: func(ctx context.Context, _ int) error { return failed(l.DeadLetterCount(ctx)) }},
+		read("ledger.DeadLetterCount", func(ctx context.Context, _ int) error { return failed(l.DeadLetterCount(ctx)) }),
 		{Of: []string{"ledger.tried"}, Reads: "the attempts of the last hour", Run: func(ctx context.Context, _ int) error {
 			_, _, err := l.tried(ctx)
 			return err

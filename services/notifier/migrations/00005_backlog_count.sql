@@ -1,7 +1,7 @@
 -- +goose Up
 
 -- How many deliveries have not ended, by channel and state, and how many dead letters there
--- are (state 'dead'): kept by what changes them, whichever program that is, and not counted
+-- are (state 'dead'; events set aside: state 'aside', of no channel): kept by what changes them, whichever program that is, and not counted
 -- by who asks (backlog.go). Changes are rows of their own, so that nobody waits for anybody;
 -- the process adds them to the counts now and then.
 CREATE TABLE backlog_change (
@@ -65,6 +65,27 @@ BEGIN
 END $$;
 -- +goose StatementEnd
 
+-- Events set aside, of which there are few.
+-- +goose StatementBegin
+CREATE FUNCTION backlog_aside() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+	change integer := 0;
+BEGIN
+	IF TG_OP <> 'INSERT' AND OLD.ended_at IS NULL THEN
+		change := change - 1;
+	END IF;
+	IF TG_OP <> 'DELETE' AND NEW.ended_at IS NULL THEN
+		change := change + 1;
+	END IF;
+	IF change <> 0 THEN
+		INSERT INTO backlog_change (channel, state, n) VALUES ('', 'aside', change);
+	END IF;
+	RETURN NULL;
+END $$;
+-- +goose StatementEnd
+
+CREATE TRIGGER backlog_aside AFTER INSERT OR UPDATE OR DELETE ON set_aside
+    FOR EACH ROW EXECUTE FUNCTION backlog_aside();
 CREATE TRIGGER backlog_begun AFTER INSERT ON delivery REFERENCING NEW TABLE AS begun
     FOR EACH STATEMENT EXECUTE FUNCTION backlog_begun();
 CREATE TRIGGER backlog_moved AFTER UPDATE ON delivery REFERENCING OLD TABLE AS before NEW TABLE AS after
@@ -73,8 +94,9 @@ CREATE TRIGGER backlog_gone AFTER DELETE ON delivery REFERENCING OLD TABLE AS go
     FOR EACH STATEMENT EXECUTE FUNCTION backlog_gone();
 
 -- +goose Down
+DROP TRIGGER backlog_aside ON set_aside;
 DROP TRIGGER backlog_begun ON delivery;
 DROP TRIGGER backlog_moved ON delivery;
 DROP TRIGGER backlog_gone ON delivery;
-DROP FUNCTION backlog_begun(), backlog_moved(), backlog_gone(), backlog_kind(text, text, timestamptz);
+DROP FUNCTION backlog_aside(), backlog_begun(), backlog_moved(), backlog_gone(), backlog_kind(text, text, timestamptz);
 DROP TABLE backlog_count, backlog_change;
