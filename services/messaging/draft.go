@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/google/uuid"
@@ -12,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
 
@@ -20,8 +20,6 @@ const (
 	draftLife = 7 * 24 * time.Hour
 	// draftsMost is how many drafts one member has; the oldest makes room.
 	draftsMost = 20
-	// draftSweep is how often old drafts are looked for.
-	draftSweep = time.Hour
 )
 
 // SaveDraft implements MessagingService. See the .proto.
@@ -162,27 +160,13 @@ func (s *store) deleteDraft(ctx context.Context, member string, id uuid.UUID) er
 	return nil
 }
 
-// dropDrafts deletes the drafts that nobody has touched for draftLife, until ctx
-// is done.
-func dropDrafts(ctx context.Context, s *store) error {
-	ticker := time.NewTicker(draftSweep)
-	defer ticker.Stop()
-	for {
-		if err := s.dropDrafts(ctx); err != nil && ctx.Err() == nil {
-			slog.WarnContext(ctx, "deleting old drafts", "error", err)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
+// forgetDrafts deletes some of the drafts that nobody has touched for longer.
+func (s *store) forgetDrafts(ctx context.Context, life time.Duration) (int64, error) {
+	tag, err := s.pool.Exec(ctx, `DELETE FROM draft AS d USING (
+		SELECT member_id, id FROM draft WHERE updated_at <= now() - $1::interval ORDER BY updated_at LIMIT $2 FOR UPDATE SKIP LOCKED) AS old
+		WHERE d.member_id = old.member_id AND d.id = old.id`, life, postgres.ForgetBatch)
+	if err != nil {
+		return 0, fmt.Errorf("deleting old drafts: %w", err)
 	}
-}
-
-// dropDrafts deletes the drafts whose time is over.
-func (s *store) dropDrafts(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, keepTimeout)
-	defer cancel()
-	_, err := s.pool.Exec(ctx, `DELETE FROM draft WHERE updated_at <= now() - $1::interval`, draftLife)
-	return err
+	return tag.RowsAffected(), nil
 }

@@ -261,6 +261,9 @@ func TestKeepDays(t *testing.T) {
 	if err := s.keepDays(t.Context(), 0, minRetention); err != nil {
 		t.Fatal(err)
 	}
+	if n, err := s.forgetDayless(t.Context(), minRetention); n != 1 || err != nil {
+		t.Errorf("%d events of no day, %v, want 1", n, err)
+	}
 	var oldest time.Time
 	if err := s.pool.QueryRow(t.Context(), `SELECT min(created_at) FROM event_log`).Scan(&oldest); err != nil {
 		t.Fatal(err)

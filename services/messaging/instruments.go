@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
@@ -27,8 +28,9 @@ type instruments struct {
 	labels      *labelSets
 }
 
-// newInstruments measures the queue through the reports' store.
-func newInstruments(s, apart *store) (*instruments, error) {
+// newInstruments measures the queue through the reports' store, and the outbox from where
+// the relay begins.
+func newInstruments(s, apart *store, begin func() uuid.UUID) (*instruments, error) {
 	meter := otel.Meter("messaging")
 	submissions, err1 := meter.Int64Counter("messagerie.submissions",
 		metric.WithDescription("Submissions by audience and outcome (stored, replayed, refused, failed)."))
@@ -48,7 +50,7 @@ func newInstruments(s, apart *store) (*instruments, error) {
 		return nil, fmt.Errorf("making instruments: %w", err)
 	}
 	registration, err := meter.RegisterCallback(func(ctx context.Context, observe metric.Observer) error {
-		found, err := s.outboxState(ctx)
+		found, err := s.outboxState(ctx, begin())
 		if err != nil {
 			slog.WarnContext(ctx, "measuring the outbox", "error", err)
 			return nil // the other figures are still worth having

@@ -178,13 +178,13 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 		return err
 	}
 	defer apart.close()
-	counts, err := newInstruments(s, apart.store)
+	outbox := newRelay(s, events, cfg.RelayPoll)
+	counts, err := newInstruments(s, apart.store, outbox.begin)
 	if err != nil {
 		return err
 	}
 	defer counts.stop()
 	counts.begin(ctx)
-	outbox := newRelay(s, events, cfg.RelayPoll)
 	commits := newCommitter(s, outbox.wake, counts.batchSizes)
 	acts := newChanges(s, outbox.wake, counts.changeSizes)
 	reached := newMembers(s, keys)
@@ -200,12 +200,12 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	grpcServer.HoldUntil(known.known)
 	impl := &server{
 		store: s, reports: apart, keys: keys, members: reached, catalogue: known, committer: commits, changes: acts,
-		references: &references{store: s}, counts: counts, hub: newHub(s, events),
+		references: &references{store: s}, counts: counts, hub: newHub(s, events, outbox.begin),
 		claimLease: cfg.ClaimLease, defaultCaisse: cfg.DefaultCaisse,
 	}
 	messagingpb.RegisterMessagingServiceServer(grpcServer, impl)
 	messagingpb.RegisterAgentServiceServer(grpcServer, &agentServer{server: impl})
-	messagingpb.RegisterOperatorServiceServer(grpcServer, &operatorServer{store: s, reports: apart, broker: events})
+	messagingpb.RegisterOperatorServiceServer(grpcServer, &operatorServer{store: s, reports: apart, broker: events, begin: outbox.begin})
 	messagingpb.RegisterRecipientServiceServer(grpcServer, impl)
 	messagingpb.RegisterEventLogServiceServer(grpcServer, &eventLogServer{store: s, retention: cfg.EventLogRetention})
 
@@ -231,7 +231,6 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	stages.Go(func() error { return known.run(stageCtx) })
 	stages.Go(func() error { events.Prepare(stageCtx); return nil })
 	stages.Go(func() error { return outbox.run(stageCtx) })
-	stages.Go(func() error { return dropDrafts(stageCtx, s) })
 	stages.Go(func() error { return keepDays(stageCtx, s, cfg.EventLogRetention) })
 	stages.Go(func() error { return runBackfills(stageCtx, s) })
 	stages.Go(func() error { return foldWaiting(stageCtx, s) })

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -69,13 +70,22 @@ type relay struct {
 	refused *refusals
 
 	// floor is where a pass begins: nothing was below when everything was last looked at,
-	// at wholeAt.
-	floor   uuid.UUID
+	// at wholeAt. While something is left where it was, it is zero.
+	floor   atomic.Pointer[uuid.UUID]
 	wholeAt time.Time
 }
 
 func newRelay(s *store, b *bus.Bus, poll time.Duration) *relay {
 	return &relay{store: s, bus: b, poll: poll, woken: make(chan struct{}, 1), refused: newRefusals()}
+}
+
+// begin is where a pass begins, and who wants to know what waits may do so too: what is
+// below it is told ten seconds later.
+func (r *relay) begin() uuid.UUID {
+	if from := r.floor.Load(); from != nil {
+		return *from
+	}
+	return uuid.Nil
 }
 
 // wake tells the relay that something was committed. It never blocks.
@@ -116,7 +126,7 @@ func (r *relay) run(ctx context.Context) error {
 // drain publishes set after set until the outbox is empty.
 func (r *relay) drain(ctx context.Context) error {
 	for ctx.Err() == nil {
-		from, begun := r.floor, time.Now()
+		from, begun := r.begin(), time.Now()
 		whole := begun.Sub(r.wholeAt) >= wholeEvery
 		if whole {
 			from = uuid.Nil
@@ -150,13 +160,16 @@ func (r *relay) drain(ctx context.Context) error {
 		}
 		if result.fault != nil {
 			r.wholeAt = time.Time{} // some stay where they are
+			if whole {
+				r.floor.Store(nil)
+			}
 			return result.fault
 		}
 		if whole {
 			r.wholeAt = begun
 		}
 		if last != uuid.Nil {
-			r.floor = idAt(madeAt(last).Add(-lateness))
+			r.floor.Store(new(idAt(madeAt(last).Add(-lateness))))
 		}
 		if gone := len(result.acked) + len(result.refused); taken < relayBatch && gone >= taken {
 			return nil
@@ -321,11 +334,12 @@ func (s *store) settle(ctx context.Context, tx pgx.Tx, result *verdict) error {
 var errNothingPasses = errors.New("the broker takes none of the events")
 
 // outboxStale reports whether the oldest event that is still tried has waited for longer.
-// It reads one row of each table: ids are in the order of time.
-func (s *store) outboxStale(ctx context.Context, than time.Duration) (stale bool, err error) {
+// It reads one row of each table: ids are in the order of time. It begins where the relay
+// does, or it would read what an older snapshot keeps.
+func (s *store) outboxStale(ctx context.Context, from uuid.UUID, than time.Duration) (stale bool, err error) {
 	err = s.pool.QueryRow(ctx, `
-		SELECT coalesce((SELECT created_at < now() - $1::interval FROM outbox ORDER BY id LIMIT 1), false)
-		    OR coalesce((SELECT created_at < now() - $1::interval FROM outbox_refused WHERE set_aside_at IS NULL ORDER BY id LIMIT 1), false)`, than).Scan(&stale)
+		SELECT coalesce((SELECT created_at < now() - $1::interval FROM outbox WHERE id >= $2 ORDER BY id LIMIT 1), false)
+		    OR coalesce((SELECT created_at < now() - $1::interval FROM outbox_refused WHERE set_aside_at IS NULL ORDER BY id LIMIT 1), false)`, than, from).Scan(&stale)
 	if err != nil {
 		return false, fmt.Errorf("looking at the outbox: %w", err)
 	}
@@ -344,15 +358,15 @@ type outboxFigures struct {
 // outage. From there on it is what PostgreSQL estimates, which vacuums the table often.
 const outboxCounted = 10_000
 
-// outboxState reads no more than outboxCounted rows. The oldest is the first: ids are in the
-// order of time.
-func (s *store) outboxState(ctx context.Context) (outboxFigures, error) {
+// outboxState reads no more than outboxCounted rows, from an id on as outboxStale does. The
+// oldest is the first: ids are in the order of time.
+func (s *store) outboxState(ctx context.Context, from uuid.UUID) (outboxFigures, error) {
 	found, err := one[outboxFigures](ctx, s.pool, `
 		SELECT o.n + r.n AS waiting, coalesce(extract(epoch FROM now() - least(o.oldest, r.oldest)), 0)::float8 AS oldest, r.aside AS set_aside
-		FROM (SELECT CASE WHEN begun.n < $1 THEN begun.n ELSE greatest($1, (SELECT reltuples::bigint FROM pg_class WHERE oid = 'outbox'::regclass)) END AS n, (SELECT created_at FROM outbox ORDER BY id LIMIT 1) AS oldest
-		      FROM (SELECT count(*) AS n FROM (SELECT FROM outbox LIMIT $1) AS waiting) AS begun) AS o,
+		FROM (SELECT CASE WHEN begun.n < $1 THEN begun.n ELSE greatest($1, (SELECT reltuples::bigint FROM pg_class WHERE oid = 'outbox'::regclass)) END AS n, (SELECT created_at FROM outbox WHERE id >= $2 ORDER BY id LIMIT 1) AS oldest
+		      FROM (SELECT count(*) AS n FROM (SELECT FROM outbox WHERE id >= $2 ORDER BY id LIMIT $1) AS waiting) AS begun) AS o,
 		     (SELECT count(*) FILTER (WHERE set_aside_at IS NULL) AS n, min(created_at) FILTER (WHERE set_aside_at IS NULL) AS oldest,
-		             count(set_aside_at) AS aside FROM (SELECT set_aside_at, created_at FROM outbox_refused ORDER BY created_at, id LIMIT $1) AS refused) AS r`, outboxCounted)
+		             count(set_aside_at) AS aside FROM (SELECT set_aside_at, created_at FROM outbox_refused ORDER BY created_at, id LIMIT $1) AS refused) AS r`, outboxCounted, from)
 	if err != nil {
 		return found, fmt.Errorf("measuring the outbox: %w", err)
 	}

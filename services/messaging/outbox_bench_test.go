@@ -190,3 +190,20 @@ func BenchmarkPass(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkFigures is what a scrape asks about the outbox, in the same places.
+func BenchmarkFigures(b *testing.B) {
+	for name, dead := range map[string]int{"empty": 1, "behind=300000": 300_000} {
+		b.Run(name, func(b *testing.B) {
+			s := benchStore(b)
+			reader := behind(b, s.store, dead)
+			defer reader.Close(context.WithoutCancel(b.Context()))
+			from := idAt(time.Now().Add(-lateness))
+			for b.Loop() {
+				if _, err := s.store.outboxState(b.Context(), from); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

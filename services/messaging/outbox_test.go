@@ -136,7 +136,7 @@ func TestRelay_KeepsWhatWasNotAcknowledged(t *testing.T) {
 	if n := s.count(t, `SELECT count(*) FROM outbox WHERE id <> $1`, first); n != 2 {
 		t.Errorf("%d wait", n)
 	}
-	if got, err := (&store{s.pool}).outboxState(t.Context()); got.Waiting != 2 || got.Oldest <= 0 || got.SetAside != 0 || err != nil {
+	if got, err := (&store{s.pool}).outboxState(t.Context(), uuid.Nil); got.Waiting != 2 || got.Oldest <= 0 || got.SetAside != 0 || err != nil {
 		t.Error(got, err)
 	}
 }
@@ -270,7 +270,7 @@ func TestRelay_BehindAnOldSnapshot(t *testing.T) {
 	if err := relays.drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if age := time.Since(madeAt(relays.floor)); relays.wholeAt.IsZero() || age < lateness || age > lateness+time.Minute {
+	if age := time.Since(madeAt(relays.begin())); relays.wholeAt.IsZero() || age < lateness || age > lateness+time.Minute {
 		t.Errorf("a pass begins at %s ago", age)
 	}
 	s.fill(t, 1)
@@ -287,7 +287,7 @@ func TestRelay_BehindAnOldSnapshot(t *testing.T) {
 		}
 		return plan[0].Plan.Hit + plan[0].Plan.Read
 	}
-	if near, whole := pages(relays.floor), pages(uuid.Nil); near > 20 || whole < 10*near {
+	if near, whole := pages(relays.begin()), pages(uuid.Nil); near > 20 || whole < 10*near {
 		t.Errorf("a pass reads %d pages, the whole outbox has %d", near, whole)
 	}
 	// Committed late, or by a process whose clock is behind.
@@ -301,12 +301,28 @@ func TestRelay_BehindAnOldSnapshot(t *testing.T) {
 	if n := s.count(t, `SELECT count(*) FROM outbox`); n != 1 {
 		t.Errorf("%d wait, want the late one", n)
 	}
+	// The figures begin where the relay does.
+	for from, want := range map[uuid.UUID]int64{relays.begin(): 0, uuid.Nil: 1} {
+		if got, err := db.outboxState(t.Context(), from); got.Waiting != want || err != nil {
+			t.Errorf("%d wait from %s on, %v, want %d", got.Waiting, from, err, want)
+		}
+		if stale, err := db.outboxStale(t.Context(), from, -time.Hour); stale != (want > 0) || err != nil {
+			t.Errorf("stale from %s on: %v, %v", from, stale, err)
+		}
+	}
 	relays.wholeAt = time.Now().Add(-wholeEvery)
 	if err := relays.drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if n := s.count(t, `SELECT count(*) FROM outbox`); n != 0 {
 		t.Errorf("%d wait after everything was looked at", n)
+	}
+	// With a broker that takes nothing, all that waits counts, however late it came.
+	s.fill(t, 1)
+	events.Close()
+	relays.wholeAt = time.Time{}
+	if err := relays.drain(t.Context()); err == nil || relays.begin() != uuid.Nil {
+		t.Errorf("without a broker: %v, a pass begins at %s", err, relays.begin())
 	}
 	if err := reader.Close(context.WithoutCancel(t.Context())); err != nil {
 		t.Error(err)

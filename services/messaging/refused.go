@@ -17,6 +17,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/bus"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/report"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
@@ -253,16 +254,19 @@ func settleRefused(ctx context.Context, tx pgx.Tx, rows []refusedRow, result *ve
 	return nil
 }
 
-// dropRefused deletes what has been set aside for as long as the event log keeps events.
-func (s *store) dropRefused(ctx context.Context, before time.Time) error {
-	tag, err := s.pool.Exec(ctx, `DELETE FROM outbox_refused WHERE set_aside_at IS NOT NULL AND created_at < $1`, before)
+// forgetRefused deletes some of what has been set aside for as long as the event log keeps
+// events.
+func (s *store) forgetRefused(ctx context.Context, term time.Duration) (int64, error) {
+	tag, err := s.pool.Exec(ctx, `DELETE FROM outbox_refused WHERE id = ANY (ARRAY(
+		SELECT id FROM outbox_refused WHERE set_aside_at IS NOT NULL AND created_at < now() - $1::interval
+		ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED))`, term, postgres.ForgetBatch)
 	if err != nil {
-		return fmt.Errorf("dropping refused events: %w", err)
+		return 0, fmt.Errorf("dropping refused events: %w", err)
 	}
 	if tag.RowsAffected() > 0 {
 		slog.WarnContext(ctx, "events were never published and are no longer kept", "events", tag.RowsAffected())
 	}
-	return nil
+	return tag.RowsAffected(), nil
 }
 
 // ListRefusedEvents implements OperatorService.

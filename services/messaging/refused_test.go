@@ -327,8 +327,8 @@ func TestRefused_Retention(t *testing.T) {
 		FROM (SELECT id, row_number() OVER (ORDER BY id) AS n FROM outbox_refused) AS numbered WHERE numbered.id = outbox_refused.id AND n <= 2`); err != nil {
 		t.Fatal(err)
 	}
-	if err := (&store{s.pool}).keepDays(t.Context(), 0, 15*24*time.Hour); err != nil {
-		t.Fatal(err)
+	if n, err := (&store{s.pool}).forgetRefused(t.Context(), 15*24*time.Hour); n != 1 || err != nil {
+		t.Errorf("%d, %v, want 1", n, err)
 	}
 	if n := s.count(t, `SELECT count(*) FROM outbox_refused`); n != 2 {
 		t.Errorf("%d are kept, want 2", n)
@@ -346,7 +346,7 @@ func TestRefused_HubIsBlind(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []bool{false, true} {
-		if got, err := db.outboxStale(t.Context(), staleAfter); got != want || err != nil {
+		if got, err := db.outboxStale(t.Context(), uuid.Nil, staleAfter); got != want || err != nil {
 			t.Errorf("stale: %t, %v; want %t", got, err, want)
 		}
 		if _, err := s.pool.Exec(t.Context(), `UPDATE outbox_refused SET set_aside_at = NULL`); err != nil {

@@ -20,12 +20,16 @@ const (
 )
 
 // terms are those of this service's tables. Days of the event log are dropped whole
-// (keepDays), drafts live for a week (dropDrafts), and what is kept of the taxonomy is as
-// much as there are publications.
+// (keepDays), but for what came into the partition that is for no day; what is kept of the
+// taxonomy is as much as there are publications.
 func (s *store) terms(cfg Config) []postgres.Term {
 	return []postgres.Term{
 		{What: "conversations", Keep: cfg.ConversationRetention, Step: s.forgetConversations},
+		{What: "members without a conversation", Keep: cfg.ConversationRetention, Step: s.forgetMembers},
 		{What: "audit", Keep: cfg.AuditRetention, Step: s.forgetAudit},
+		{What: "drafts", Keep: draftLife, Step: s.forgetDrafts},
+		{What: "refused events", Keep: cfg.EventLogRetention, Step: s.forgetRefused},
+		{What: "events of no day", Keep: cfg.EventLogRetention, Step: s.forgetDayless},
 	}
 }
 
@@ -74,11 +78,37 @@ func forgetConversations(ctx context.Context, tx pgx.Tx, term time.Duration) (n 
 		), gone AS (
 			DELETE FROM conversation WHERE id = ANY ((SELECT list FROM ids)::uuid[])
 		), members AS (
-			DELETE FROM member AS m WHERE id = ANY (ARRAY(SELECT member_id FROM old)) AND updated_at < now() - interval '2 days'
-			  AND NOT EXISTS (SELECT FROM conversation AS c WHERE c.member_id = m.id AND c.id <> ALL ((SELECT list FROM ids)::uuid[]))
+			DELETE FROM member AS m WHERE id = ANY (ARRAY(SELECT member_id FROM old)) AND now() - updated_at > interval '2 days' -- not by its index
+			  AND NOT EXISTS (SELECT FROM conversation AS c WHERE c.member_id = m.id AND c.id NOT IN (SELECT id FROM old))
 		)
 		SELECT count(*) FROM old`, idAt(time.Now().Add(-term)), term, postgres.ForgetBatch).Scan(&n)
 	return n, err
+}
+
+// forgetMembers deletes some of the members who have neither a conversation nor a draft, and
+// who were not here for longer, with what they had chosen: whoever set preferences and never
+// wrote, or was here when their last conversation went. Who writes has confirmed their row
+// before, so none is taken from under a submission.
+func (s *store) forgetMembers(ctx context.Context, term time.Duration) (int64, error) {
+	tag, err := s.pool.Exec(ctx, `DELETE FROM member WHERE updated_at < now() - $1::interval AND id = ANY (ARRAY(
+		SELECT id FROM member AS m
+		WHERE updated_at < now() - $1::interval
+		  AND NOT EXISTS (SELECT FROM conversation AS c WHERE c.member_id = m.id) AND NOT EXISTS (SELECT FROM draft AS d WHERE d.member_id = m.id)
+		ORDER BY updated_at LIMIT $2 FOR UPDATE SKIP LOCKED))`, term, postgres.ForgetBatch)
+	if err != nil {
+		return 0, fmt.Errorf("forgetting members: %w", err)
+	}
+	return tag.RowsAffected(), nil
+}
+
+// forgetDayless deletes some of the events that came when their day had no partition.
+func (s *store) forgetDayless(ctx context.Context, term time.Duration) (int64, error) {
+	tag, err := s.pool.Exec(ctx, `DELETE FROM event_log_default WHERE ctid = ANY (ARRAY(
+		SELECT ctid FROM event_log_default WHERE created_at < now() - $1::interval LIMIT $2))`, term, postgres.ForgetBatch)
+	if err != nil {
+		return 0, fmt.Errorf("dropping old events: %w", err)
+	}
+	return tag.RowsAffected(), nil
 }
 
 // forgetAudit deletes some of what was written down longer ago, but for steps. Numbers are

@@ -133,6 +133,36 @@ func TestForget_MemberWhoWrites(t *testing.T) {
 	}
 }
 
+// Members go who have nothing here and were not here for longer, whatever they had chosen.
+func TestForget_Members(t *testing.T) {
+	t.Parallel()
+	s := &store{openPool(t, testenv.Postgres(t, Migrations))}
+	for _, member := range []string{"old", "lately", "writes", "drafts"} {
+		if err := s.saveMember(t.Context(), member, []byte("x"), "fr"); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.savePreferences(t.Context(), member, preferenceRow{SMSOnReply: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.insertSubmissions(t.Context(), []*submission{newSubmission("writes", uuid.New())}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.saveDraft(t.Context(), draftRow{MemberID: "drafts", ID: uuid.New(), Body: []byte("x")}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.pool.Exec(t.Context(), `UPDATE member SET updated_at = now() - CASE id WHEN 'lately' THEN interval '365 days' ELSE interval '367 days' END`); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := s.forgetMembers(t.Context(), leastConversation); n != 1 || err != nil {
+		t.Errorf("%d, %v, want 1", n, err)
+	}
+	rows, err := s.membersNamed(t.Context(), []string{"old", "lately", "writes", "drafts"})
+	if _, there := rows["old"]; there || len(rows) != 3 || err != nil {
+		t.Errorf("left: %v, %v", rows, err)
+	}
+}
+
 // Two years pass, ten days at a time, with the same traffic each day. Every table is as
 // large as its term says, and nobody who submits meanwhile waits for a lock.
 func TestForget_TwoYears(t *testing.T) {

@@ -209,7 +209,7 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 		read("store.deleteDraft", func(ctx context.Context, n int) error {
 			return s.deleteDraft(ctx, fmt.Sprintf("member:%d", n), uuid.New())
 		}),
-		read("store.dropDrafts", func(ctx context.Context, _ int) error { return s.dropDrafts(ctx) }),
+		read("store.forgetDrafts", func(ctx context.Context, _ int) error { return failed(s.forgetDrafts(ctx, draftLife)) }),
 		read("store.membersNamed", func(ctx context.Context, n int) error {
 			return failed(s.membersNamed(ctx, []string{fmt.Sprintf("member:%d", n), "member:0"}))
 		}),
@@ -293,20 +293,20 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 		// Figures.
 		read("store.waitingByQueue", func(ctx context.Context, _ int) error { return failed(s.waitingByQueue(ctx, all)) }),
 		read("store.queueState", func(ctx context.Context, _ int) error { return failed(s.queueState(ctx)) }),
-		{Of: []string{"store.status"}, Reads: "the events of the last hour", Run: func(ctx context.Context, _ int) error { return failed(s.status(ctx)) }},
+		{Of: []string{"store.status"}, Planless: 1, Reads: "the events of the last hour", Run: func(ctx context.Context, _ int) error { return failed(s.status(ctx, uuid.Nil)) }},
 		{Of: []string{"store.statistics"}, Planless: 2, Reads: "the conversations of a year", Run: func(ctx context.Context, _ int) error {
 			return failed(s.statistics(ctx, all, "", 366))
 		}},
 
 		// What goes on behind.
-		{Of: []string{"store.outboxState"}, Reads: "what waits, up to 10,000", Run: func(ctx context.Context, _ int) error { return failed(s.outboxState(ctx)) }},
-		read("store.outboxStale", func(ctx context.Context, _ int) error { return failed(s.outboxStale(ctx, time.Minute)) }),
+		{Of: []string{"store.outboxState"}, Reads: "what waits, up to 10,000", Run: func(ctx context.Context, _ int) error { return failed(s.outboxState(ctx, uuid.Nil)) }},
+		read("store.outboxStale", func(ctx context.Context, _ int) error { return failed(s.outboxStale(ctx, uuid.Nil, time.Minute)) }),
 		{Of: []string{"store.relayed", "store.settle"}, Planless: 1, Run: func(ctx context.Context, _ int) error { // nothing is refused
 			_, _, err := s.relayed(ctx, uuid.Nil, relayBatch, func(rows []outboxRow) verdict { return verdict{acked: idsOf(rows[:1])} })
 			return err
 		}},
 		{Of: []string{
-			"refuse", "store.retried", "settleRefused", "store.dropRefused", "store.refusedEvents", "operatorServer.RequeueRefusedEvents", "operatorServer.DropRefusedEvent",
+			"refuse", "store.retried", "settleRefused", "store.forgetRefused", "store.refusedEvents", "operatorServer.RequeueRefusedEvents", "operatorServer.DropRefusedEvent",
 		}, Planless: 3, Run: inTx(func(ctx context.Context, tx pgx.Tx, n int) error { // of operators, and the last of a set: the same table, by its key
 			id := uuid.Must(uuid.NewV7())
 			if _, err := tx.Exec(ctx, `INSERT INTO outbox (id, type, caisse, conversation_id, payload) VALUES ($1, 'reply-posted', 'msa-75', $1, 'x')`, id); err != nil {
@@ -323,7 +323,7 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 		})},
 		{Of: []string{}, Run: func(ctx context.Context, _ int) error {
 			_, err1 := s.retried(ctx, func() time.Duration { return time.Minute }, func([]bus.Event) verdict { return verdict{} })
-			err2 := s.dropRefused(ctx, time.Now().AddDate(-1, 0, 0))
+			_, err2 := s.forgetRefused(ctx, 366*24*time.Hour)
 			_, err3 := s.refusedEvents(ctx, nil, 20)
 			return errors.Join(err1, err2, err3)
 		}},
@@ -362,6 +362,8 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 		{Of: []string{"store.forgetConversations", "forgetConversations"}, Reads: "what it deletes, of which small tables have little", Run: func(ctx context.Context, _ int) error {
 			return failed(s.forgetConversations(ctx, 2*366*24*time.Hour))
 		}},
+		read("store.forgetMembers", func(ctx context.Context, _ int) error { return failed(s.forgetMembers(ctx, 366*24*time.Hour)) }),
+		read("store.forgetDayless", func(ctx context.Context, _ int) error { return failed(s.forgetDayless(ctx, 366*24*time.Hour)) }),
 		read("store.forgetAudit", func(ctx context.Context, _ int) error { return failed(s.forgetAudit(ctx, 366*24*time.Hour)) }),
 	}
 	// The lists of agents, first pages and others.

@@ -2,9 +2,12 @@ package messaging
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/ma-messagerie/messagerie/chassis"
@@ -21,12 +24,14 @@ type operatorServer struct {
 	store   *store
 	reports *reports
 	broker  *bus.Bus
+	// begin is where the relay begins to look for events.
+	begin func() uuid.UUID
 }
 
 // GetStatus reports to operators how this service is. See the .proto.
 func (s *operatorServer) GetStatus(ctx context.Context, _ *messagingpb.GetStatusRequest) (*messagingpb.GetStatusResponse, error) {
 	resp, err := report.Read(ctx, s.reports.figures, ask(ctx, "status", s.reports.maxAge/10), func(ctx context.Context) (*messagingpb.GetStatusResponse, error) {
-		resp, err := s.reports.store.status(ctx)
+		resp, err := s.reports.store.status(ctx, s.begin())
 		if err == nil {
 			resp.BrokerReachable = s.broker.Ready(ctx) == nil
 		}
@@ -40,16 +45,19 @@ func (s *operatorServer) GetStatus(ctx context.Context, _ *messagingpb.GetStatus
 const statusEvents = 1_000_000
 
 // status reads the figures of GetStatus that the database has.
-func (s *store) status(ctx context.Context) (*messagingpb.GetStatusResponse, error) {
+func (s *store) status(ctx context.Context, from uuid.UUID) (*messagingpb.GetStatusResponse, error) {
 	resp := &messagingpb.GetStatusResponse{BuildVersion: chassis.Version()}
 	var unanswered, newest *float64
+	// In the statement itself: PostgreSQL then plans for some days of the log, and not for
+	// each of the hundreds that it has.
+	lately := `created_at >= '` + time.Now().UTC().AddDate(0, 0, -2).Format(time.DateOnly) + ` 00:00Z'`
 	err := s.pool.QueryRow(ctx, `
 		SELECT (SELECT max(version_id) FROM goose_db_version WHERE is_applied),
 		       w.n, w.unanswered, e.five, e.hour,
-		       (SELECT extract(epoch FROM now() - created_at)::float8 FROM event_log ORDER BY created_at DESC LIMIT 1)
+		       (SELECT extract(epoch FROM now() - created_at)::float8 FROM event_log WHERE `+lately+` ORDER BY created_at DESC LIMIT 1)
 		FROM (SELECT coalesce(sum(n), 0)::bigint AS n, (`+oldestUnanswered+`) AS unanswered FROM `+keptWaiting+`) AS w,
 		     (SELECT count(*) FILTER (WHERE created_at > now() - interval '5 minutes') AS five, count(*) AS hour
-		      FROM (SELECT type, created_at FROM event_log WHERE created_at > now() - interval '1 hour'
+		      FROM (SELECT type, created_at FROM event_log WHERE `+lately+` AND created_at > now() - interval '1 hour'
 		            ORDER BY created_at DESC LIMIT $2) AS recent
 		      WHERE type = $1) AS e`,
 		eventspb.TypeMessageSubmitted, statusEvents).Scan(&resp.SchemaVersion, &resp.WaitingConversations, &unanswered,
@@ -57,7 +65,13 @@ func (s *store) status(ctx context.Context) (*messagingpb.GetStatusResponse, err
 	if err != nil {
 		return nil, fmt.Errorf("reading the status: %w", err)
 	}
-	outbox, err := s.outboxState(ctx)
+	if newest == nil { // nothing for days: all of the log is looked at
+		err := s.pool.QueryRow(ctx, `SELECT extract(epoch FROM now() - created_at)::float8 FROM event_log ORDER BY created_at DESC LIMIT 1`).Scan(&newest)
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+			return nil, fmt.Errorf("looking for the newest event: %w", err)
+		}
+	}
+	outbox, err := s.outboxState(ctx, from)
 	if err != nil {
 		return nil, err
 	}

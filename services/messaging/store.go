@@ -756,7 +756,7 @@ func (s *store) keepDays(ctx context.Context, ahead int, retention time.Duration
 		faults = append(faults, err)
 	}
 	if retention > 0 {
-		faults = append(faults, s.dropDays(ctx, today.Add(-retention)), s.dropRefused(ctx, today.Add(-retention)))
+		faults = append(faults, s.dropDays(ctx, today.Add(-retention)))
 	}
 	return errors.Join(faults...)
 }
@@ -772,9 +772,6 @@ func (s *store) dropDays(ctx context.Context, before time.Time) error {
 	faults := []error{err}
 	for _, day := range names {
 		faults = append(faults, s.onDays(ctx, `DROP TABLE IF EXISTS `+pgx.Identifier{day.Name}.Sanitize()))
-	}
-	if _, err := s.pool.Exec(ctx, `DELETE FROM event_log_default WHERE created_at < $1`, before); err != nil {
-		faults = append(faults, fmt.Errorf("dropping old events: %w", err))
 	}
 	return errors.Join(faults...)
 }

@@ -49,6 +49,8 @@ const (
 type hub struct {
 	store  *store
 	events *bus.Bus
+	// begin is where the relay begins to look for events.
+	begin func() uuid.UUID
 	// heard has events that nobody was told about yet.
 	heard chan happening
 	done  chan struct{}
@@ -70,8 +72,8 @@ type watcher struct {
 	ch     chan happening
 }
 
-func newHub(s *store, events *bus.Bus) *hub {
-	return &hub{store: s, events: events, heard: make(chan happening, 1024), done: make(chan struct{}), watchers: make(map[*watcher]struct{})}
+func newHub(s *store, events *bus.Bus, begin func() uuid.UUID) *hub {
+	return &hub{store: s, events: events, begin: begin, heard: make(chan happening, 1024), done: make(chan struct{}), watchers: make(map[*watcher]struct{})}
 }
 
 // run listens until ctx is done, and then ends every watch.
@@ -115,7 +117,7 @@ func (h *hub) blind(ctx context.Context) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, ownersTimeout)
 	defer cancel()
-	stale, err := h.store.outboxStale(ctx, staleAfter)
+	stale, err := h.store.outboxStale(ctx, h.begin(), staleAfter)
 	return stale || err != nil
 }
 

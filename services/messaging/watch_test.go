@@ -149,7 +149,7 @@ func TestWatcher_OfferNeverWaits(t *testing.T) {
 // The end of a stream by its server is no error of the caller's.
 func TestWatch_LifeIsOver(t *testing.T) {
 	t.Parallel()
-	h := newHub(nil, nil)
+	h := newHub(nil, nil, nil)
 	close(h.done)
 	err := h.watch(t.Context(), "jeanne", scope{member: "jeanne"}, func(happening) error { return nil })
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -171,7 +171,7 @@ func TestHub_BlindWhileEventsWait(t *testing.T) {
 	}
 	t.Cleanup(events.Close)
 	eventually(t, "the broker is connected", events.Connected)
-	h := newHub(&store{s.pool}, events)
+	h := newHub(&store{s.pool}, events, func() uuid.UUID { return uuid.Nil })
 	wait := func(age string) {
 		t.Helper()
 		if _, err := s.pool.Exec(t.Context(), `
