@@ -111,7 +111,14 @@ func (r *reconciler) round(ctx context.Context, from time.Time) error {
 	if from.IsZero() || until.Before(from) {
 		from = until
 	}
-	from = from.Truncate(slot)
+	// What was forgotten, while nothing was compared or the term was another, is not missing.
+	forgotten, err := bounded(ctx, stepTimeout, r.ledger.ForgottenUntil)
+	if err != nil {
+		return err
+	}
+	if from = from.Truncate(slot); !from.After(forgotten) {
+		from = forgotten.Truncate(slot).Add(slot)
+	}
 	for {
 		theirs, settled, err := r.digests(ctx, from)
 		if err != nil {

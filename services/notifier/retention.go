@@ -70,17 +70,29 @@ func (t *terms) of(book *ledger) []postgres.Term {
 }
 
 // ForgetDeliveries deletes some of the events that happened longer ago, oldest first, with
-// their deliveries, attempts and reports, and returns how many events. One that was
-// replayed and waits again stays.
+// their deliveries, attempts and reports, and returns how many events. One of which anything
+// waits stays, and so does one that somebody else has locked: a replay is under way. It
+// notes up to where events were forgotten.
 func (l *ledger) ForgetDeliveries(ctx context.Context, term time.Duration) (n int64, err error) {
-	// Every event that makes deliveries makes one by e-mail.
+	// Every event that makes deliveries makes one by e-mail. Its other rows are locked as
+	// well before anything is believed of them, in the order in which all do.
 	err = l.pool.QueryRow(ctx, `
-		WITH old AS MATERIALIZED (
-			SELECT event_id FROM delivery AS d WHERE channel = 'EMAIL' AND COALESCE(logged_at, occurred_at) < now() - $1::interval
+		WITH candidate AS MATERIALIZED (
+			SELECT event_id, COALESCE(logged_at, occurred_at) AS at FROM delivery AS d WHERE channel = 'EMAIL' AND COALESCE(logged_at, occurred_at) < now() - $1::interval
 			  AND NOT EXISTS (SELECT FROM delivery AS w WHERE w.event_id = d.event_id AND w.state IN ('planned', 'retry', 'unknown', 'sending'))
-			ORDER BY COALESCE(logged_at, occurred_at) LIMIT $2 FOR UPDATE SKIP LOCKED
+			ORDER BY COALESCE(logged_at, occurred_at) LIMIT $2
+		), locked AS MATERIALIZED (
+			SELECT event_id, state FROM delivery WHERE event_id = ANY (ARRAY(SELECT event_id FROM candidate))
+			ORDER BY event_id, channel FOR UPDATE SKIP LOCKED
+		), old AS MATERIALIZED (
+			SELECT event_id, at FROM candidate AS c
+			JOIN (SELECT event_id, count(*) AS n, bool_or(state IN ('planned', 'retry', 'unknown', 'sending')) AS waits FROM locked GROUP BY event_id) AS l USING (event_id)
+			WHERE NOT l.waits AND l.n = (SELECT count(*) FROM delivery AS d WHERE d.event_id = c.event_id)
 		), ids AS (
 			SELECT ARRAY(SELECT event_id FROM old) AS list
+		), noted AS (
+			INSERT INTO forgotten (until) SELECT max(at) FROM old HAVING max(at) IS NOT NULL
+			ON CONFLICT (only_row) DO UPDATE SET until = GREATEST(forgotten.until, excluded.until)
 		), attempts AS (
 			DELETE FROM attempt WHERE event_id = ANY ((SELECT list FROM ids)::uuid[])
 		), reports AS (
@@ -93,6 +105,19 @@ func (l *ledger) ForgetDeliveries(ctx context.Context, term time.Duration) (n in
 		return 0, fmt.Errorf("forgetting deliveries: %w", err)
 	}
 	return n, nil
+}
+
+// ForgottenUntil is the newest time of the sender's log of which an event was forgotten; zero
+// while none was.
+func (l *ledger) ForgottenUntil(ctx context.Context) (until time.Time, err error) {
+	var newest *time.Time
+	if err := l.pool.QueryRow(ctx, `SELECT (SELECT until FROM forgotten)`).Scan(&newest); err != nil {
+		return until, fmt.Errorf("reading what was forgotten: %w", err)
+	}
+	if newest != nil {
+		until = *newest
+	}
+	return until, nil
 }
 
 // ForgetAside deletes some events that were set aside longer ago, whether or not they were

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
+	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 )
 
 // The ledger must not forget what the event log has: it would be sent again.
@@ -112,6 +113,77 @@ func TestForget(t *testing.T) {
 		if n != want || others != 0 {
 			t.Errorf("%s has %d rows, %d of others, want %d", what, n, others, want)
 		}
+	}
+}
+
+// A replay that is not committed yet keeps its event.
+func TestForget_ReplayUnderWay(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	plans := planOf(byEmail, bySMS)
+	mustPlan(t, l, plans)
+	exec(t, l, `UPDATE delivery SET state = 'refused', reason = 'HTTP_400', next_attempt_at = NULL, logged_at = now() - interval '500 days'`)
+	replay, err := l.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := replay.Exec(t.Context(), `UPDATE delivery SET state = 'planned', reason = '', next_attempt_at = now() WHERE channel = 'SMS'`); err != nil {
+		t.Fatal(err)
+	}
+	for _, when := range []string{"under way", "committed"} {
+		if n, err := l.ForgetDeliveries(t.Context(), leastLedger); n != 0 || err != nil {
+			t.Errorf("%s: %d, %v", when, n, err)
+		}
+		if when == "under way" {
+			if err := replay.Commit(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var n int
+	if err := l.pool.QueryRow(t.Context(), `SELECT count(*) FROM delivery`).Scan(&n); err != nil || n != 2 {
+		t.Errorf("%d deliveries are left, %v", n, err)
+	}
+	if until, err := l.ForgottenUntil(t.Context()); !until.IsZero() || err != nil {
+		t.Errorf("forgotten until %s, %v", until, err)
+	}
+}
+
+// While nothing is compared, the ledger may be kept for less than the event log. What it
+// has forgotten by then is not sent again when comparing begins again.
+func TestForget_NotSentAgain(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	log := func(age time.Duration) (uuid.UUID, time.Time) {
+		id, event := eventOf(t, eventspb.TypeReplyPosted, s.newcomer())
+		event.Time = time.Now().Add(-age).Truncate(time.Microsecond)
+		s.log(id, event, eventspb.TypeReplyPosted, event.Time)
+		return id, event.Time
+	}
+	const day = 24 * time.Hour
+	for _, age := range []time.Duration{60 * day, 50 * day} {
+		id, at := log(age)
+		mustPlan(t, s.ledger, []plan{{event: id, channel: byEmail, kind: replyPosted, conversation: uuid.New(), caisse: "armorique", logged: at}})
+	}
+	exec(t, s.ledger, `UPDATE delivery SET state = 'delivered', next_attempt_at = NULL`)
+	exec(t, s.ledger, `INSERT INTO reconciliation (settled_until) VALUES (now() - interval '100 days')`)
+	if n, err := s.ledger.ForgetDeliveries(t.Context(), 40*day); n != 2 || err != nil {
+		t.Fatal(n, err)
+	}
+	log(49 * day) // never came, and was not forgotten
+	settled := time.Now().Add(-time.Minute).Truncate(slot)
+	s.mu.Lock()
+	s.directory.settled, s.retention = settled, durationpb.New(400*day)
+	s.mu.Unlock()
+	s.cfg.ReconcileEvery, s.cfg.LedgerRetention = 50*time.Millisecond, 405*day
+	s.start(t)
+	eventually(t, "all is compared", func() bool {
+		until, err := s.ledger.ReconciledUntil(t.Context(), time.Hour)
+		return err == nil && until.Equal(settled)
+	})
+	s.settled(t, 1)
+	if n := len(s.providers.accepted(byEmail)); n != 1 {
+		t.Errorf("%d mails, want that of the event that was missing", n)
 	}
 }
 

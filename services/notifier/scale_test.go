@@ -159,6 +159,7 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 			return err
 		}),
 		{Of: []string{"ledger.Fold"}, Planless: 1, Run: func(ctx context.Context, _ int) error { return l.Fold(ctx) }}, // the first time was at filling
+		read("ledger.ForgottenUntil", func(ctx context.Context, _ int) error { return failed(l.ForgottenUntil(ctx)) }),
 		{Of: []string{"ledger.ForgetDeliveries"}, Reads: "what it deletes, of which small tables have little", Run: func(ctx context.Context, _ int) error {
 			return failed(l.ForgetDeliveries(ctx, 300*24*time.Hour))
 		}},
