@@ -42,8 +42,8 @@ const (
 // again while somebody reads on; indexes of tables that are in use are made
 // CONCURRENTLY, in files of their own without a transaction, which set lock_timeout to 0,
 // as they wait beside others and not before them; rows are never changed by a migration
-// (dev/migration_lock_test.go refuses what does not keep to it), but by the process, in
-// batches. When it breaks: a transaction that is never closed holds the migration up for
+// (dev/migration_lock_test.go refuses what is not known to keep to it), but by the process,
+// in batches. When it breaks: a transaction that is never closed holds the migration up for
 // as long, which is logged.
 func Migrate(ctx context.Context, url string, migrations fs.FS) error {
 	cfg, err := pgx.ParseConfig(url)
