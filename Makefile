@@ -10,6 +10,8 @@ OUTSIDE := bench deploy/test
 # dependencies do not meet those of the others.
 BUF_VERSION := v1.75.0
 LINT_VERSION := v2.15.0
+# What is older may be broken: the contract is compared with this commit, and upgrades come from it.
+BASE := $(shell grep -v "^\#" BASE)
 BUF := .bin/buf-$(BUF_VERSION)
 LINT := .bin/golangci-lint-$(LINT_VERSION)
 
@@ -54,9 +56,9 @@ chaos: ## Break the system on purpose, or attack it, and count the losses (SCENA
 	  $(if $(ATTACKS),CHAOS_ATTACKS=$(ATTACKS)) $(if $(BUGS),CHAOS_BUGS=$(BUGS)) $(if $(ATTACK_FROM),CHAOS_ATTACK_FROM=$(ATTACK_FROM)) exec .bin/dev chaos
 
 .PHONY: upgrade
-upgrade: ## Upgrade from another commit under load, back, and forward again (MINUTES=2 RATE=150 FROM=HEAD~1 FILLED=100000)
+upgrade: ## Upgrade from another commit under load, back, and forward again (MINUTES=2 RATE=150 FROM=BASE FILLED=100000)
 	@go build -o .bin/dev ./dev && CHAOS_FILLED=$(or $(FILLED),100000) CHAOS_MINUTES=$(or $(MINUTES),2) CHAOS_RATE=$(or $(RATE),150) CHAOS_SEED=$(or $(SEED),0) \
-	  CHAOS_SCENARIO=upgrade CHAOS_FROM=$(FROM) CHAOS_RACE=$(if $(RACE),true,false) exec .bin/dev chaos
+	  CHAOS_SCENARIO=upgrade CHAOS_FROM=$(or $(FROM),$(BASE)) CHAOS_RACE=$(if $(RACE),true,false) exec .bin/dev chaos
 
 .PHONY: bench
 bench: ## Measure against pgbench, River and others, and another commit (FROM=HEAD~1 SHORT=1 BENCH_ROWS=1,2)
@@ -71,7 +73,8 @@ lint: $(LINT) $(BUF) ## Lint the Go code of all modules and the .proto files
 	@set -e; for dir in $(OUTSIDE); do (cd $$dir && GOWORK=off $(CURDIR)/$(LINT) run --config $(CURDIR)/.golangci.yml ./...); done
 	$(BUF) lint
 	$(BUF) format -d --exit-code proto
-	@if git rev-parse -q --verify HEAD~1 >/dev/null && git cat-file -e HEAD~1:buf.yaml 2>/dev/null; then $(BUF) breaking --against '.git#ref=HEAD~1'; fi
+	@if git cat-file -e $(BASE)^{commit} 2>/dev/null; then $(BUF) breaking --against '.git#ref=$(BASE)'; \
+	  else echo "BASE names $(BASE), which this clone does not have: git fetch --unshallow"; exit 1; fi
 
 .PHONY: alone
 alone: ## Build each module as its image does, without go.work

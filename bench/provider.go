@@ -109,7 +109,7 @@ func replies(n int) ([]bus.Event, error) {
 			return nil, err
 		}
 		batch[i] = bus.Event{
-			ID: id, Type: eventspb.CEType(eventspb.TypeReplyPosted), Source: "/messaging",
+			ID: id, Type: eventspb.CEType(eventspb.DefaultDomain, eventspb.TypeReplyPosted), Source: "/messaging",
 			Subject: eventspb.Subject(eventspb.TypeReplyPosted, "armorique"), Entity: conversation, Time: time.Now(), Data: data,
 		}
 	}

@@ -31,7 +31,7 @@ import (
 
 // gateway answers as the gateway does, on a real port, and keeps what it was asked.
 type gateway struct {
-	notifierpb.UnimplementedNotifierServiceServer
+	notifierpb.UnimplementedOperatorServiceServer
 	addr   string
 	asked  []proto.Message
 	tokens []string
@@ -56,7 +56,8 @@ func serve(t *testing.T) *gateway {
 		}
 		return next(ctx, req)
 	}))
-	notifierpb.RegisterNotifierServiceServer(server, g)
+	notifierpb.RegisterOperatorServiceServer(server, g)
+	notifierpb.RegisterAgentServiceServer(server, timelines{})
 	messagingpb.RegisterOperatorServiceServer(server, outbox{letters: g.letters})
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(lis) }()
@@ -129,8 +130,13 @@ func (outbox) DropRefusedEvent(context.Context, *messagingpb.DropRefusedEventReq
 	return &messagingpb.DropRefusedEventResponse{}, nil
 }
 
-func (g *gateway) ListDeliveriesForAgent(context.Context, *notifierpb.ListDeliveriesForAgentRequest) (*notifierpb.ListDeliveriesForAgentResponse, error) {
-	return &notifierpb.ListDeliveriesForAgentResponse{Deliveries: []*notifierpb.Delivery{
+// timelines is the notifier as agents reach it.
+type timelines struct {
+	notifierpb.UnimplementedAgentServiceServer
+}
+
+func (timelines) ListDeliveries(context.Context, *notifierpb.AgentServiceListDeliveriesRequest) (*notifierpb.AgentServiceListDeliveriesResponse, error) {
+	return &notifierpb.AgentServiceListDeliveriesResponse{Deliveries: []*notifierpb.Delivery{
 		{Channel: notifierpb.Channel_EMAIL, Purpose: notifierpb.Purpose_ACKNOWLEDGEMENT, State: notifierpb.DeliveryState_DELIVERED, UpdateTime: ended},
 		{Channel: notifierpb.Channel_SMS, Purpose: notifierpb.Purpose_ACKNOWLEDGEMENT, State: notifierpb.DeliveryState_SUPPRESSED, Reason: "NO_PHONE", UpdateTime: ended},
 	}}, nil
@@ -213,7 +219,7 @@ func TestRequests(t *testing.T) {
 		"outbox requeue a b":                &messagingpb.RequeueRefusedEventsRequest{Ids: []string{"a", "b"}},
 		"outbox requeue --all":              &messagingpb.RequeueRefusedEventsRequest{All: true},
 		"outbox drop a":                     &messagingpb.DropRefusedEventRequest{Id: "a"},
-		"delivery list c":                   &notifierpb.ListDeliveriesForAgentRequest{ConversationId: "c"},
+		"delivery list c":                   &notifierpb.AgentServiceListDeliveriesRequest{ConversationId: "c"},
 	}
 	for args, want := range rows {
 		g := serve(t)

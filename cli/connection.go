@@ -45,7 +45,8 @@ type session struct {
 	out       io.Writer
 	json      bool
 	conn      *grpc.ClientConn
-	notifier  notifierpb.NotifierServiceClient
+	notifier  notifierpb.OperatorServiceClient
+	timelines notifierpb.AgentServiceClient
 	messaging messagingpb.OperatorServiceClient
 }
 
@@ -66,7 +67,8 @@ func (c connection) open(s *session) error {
 	if err != nil {
 		return fmt.Errorf("connecting to %s: %w", c.Gateway, err)
 	}
-	s.notifier = notifierpb.NewNotifierServiceClient(s.conn)
+	s.notifier = notifierpb.NewOperatorServiceClient(s.conn)
+	s.timelines = notifierpb.NewAgentServiceClient(s.conn)
 	s.messaging = messagingpb.NewOperatorServiceClient(s.conn)
 	return nil
 }

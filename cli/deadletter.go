@@ -125,7 +125,7 @@ type listDeliveries struct {
 
 // Run lists them.
 func (c *listDeliveries) Run(s *session) error {
-	resp, err := s.notifier.ListDeliveriesForAgent(s.ctx, &notifierpb.ListDeliveriesForAgentRequest{ConversationId: c.Conversation})
+	resp, err := s.timelines.ListDeliveries(s.ctx, &notifierpb.AgentServiceListDeliveriesRequest{ConversationId: c.Conversation})
 	if err != nil {
 		return err
 	}

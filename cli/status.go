@@ -179,7 +179,7 @@ func askGateway(ctx context.Context, s *session, p *part) error {
 }
 
 func askTaxonomy(ctx context.Context, s *session, p *part) error {
-	got, err := taxonomypb.NewTaxonomyAdminServiceClient(s.conn).GetStatus(ctx, &taxonomypb.GetStatusRequest{})
+	got, err := taxonomypb.NewOperatorServiceClient(s.conn).GetStatus(ctx, &taxonomypb.GetStatusRequest{})
 	if err != nil {
 		return err
 	}
@@ -223,7 +223,7 @@ func (p *part) broker(reachable bool) {
 }
 
 func askNotifier(ctx context.Context, s *session, p *part) error {
-	got, err := notifierpb.NewNotifierServiceClient(s.conn).GetStatus(ctx, &notifierpb.GetStatusRequest{})
+	got, err := notifierpb.NewOperatorServiceClient(s.conn).GetStatus(ctx, &notifierpb.GetStatusRequest{})
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ import (
 
 // system answers what the three services answer; nil is a service that is away.
 type system struct {
-	taxonomypb.UnimplementedTaxonomyAdminServiceServer
+	taxonomypb.UnimplementedOperatorServiceServer
 	taxonomy  *taxonomypb.GetStatusResponse
 	messaging *messagingpb.GetStatusResponse
 	notifier  *notifierpb.GetStatusResponse
@@ -40,7 +40,7 @@ type messagingSide struct {
 }
 
 type notifierSide struct {
-	notifierpb.UnimplementedNotifierServiceServer
+	notifierpb.UnimplementedOperatorServiceServer
 	*system
 }
 
@@ -89,9 +89,9 @@ func (s *system) look(t *testing.T, args ...string) (exit int, out, errs string)
 		t.Fatal(err)
 	}
 	server := grpc.NewServer()
-	taxonomypb.RegisterTaxonomyAdminServiceServer(server, s)
+	taxonomypb.RegisterOperatorServiceServer(server, s)
 	messagingpb.RegisterOperatorServiceServer(server, messagingSide{system: s})
-	notifierpb.RegisterNotifierServiceServer(server, notifierSide{system: s})
+	notifierpb.RegisterOperatorServiceServer(server, notifierSide{system: s})
 	healthpb.RegisterHealthServer(server, health.NewServer())
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(lis) }()

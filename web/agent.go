@@ -69,7 +69,7 @@ var states = map[string][]messagingpb.Status{
 
 func (v *visit) showQueue() error {
 	page := queuePage{console: v.console(), Queue: v.r.FormValue("file"), Theme: v.r.FormValue("theme"), State: v.r.FormValue("etat"), Now: time.Now()}
-	list, err := v.agents.ListQueue(v.ctx, &messagingpb.ListQueueRequest{
+	list, err := v.agents.ListConversations(v.ctx, &messagingpb.AgentServiceListConversationsRequest{
 		Queue: page.Queue, Theme: page.Theme, Statuses: states[page.State], PageToken: v.r.FormValue("suite"),
 	})
 	if err != nil {
@@ -207,7 +207,7 @@ func (v *visit) choices(audience taxonomypb.Audience) []option {
 
 // agentTimeline is what left to the member.
 func (v *visit) agentTimeline(c *messagingpb.Conversation) []entry {
-	sent, err := v.deliverer.ListDeliveriesForAgent(v.ctx, &notifierpb.ListDeliveriesForAgentRequest{ConversationId: c.GetId()})
+	sent, err := v.timelines.ListDeliveries(v.ctx, &notifierpb.AgentServiceListDeliveriesRequest{ConversationId: c.GetId()})
 	if err != nil {
 		return nil
 	}
@@ -236,23 +236,23 @@ func (v *visit) actOn() error {
 	note := ""
 	switch v.r.PathValue("act") {
 	case "prendre":
-		_, err = v.agents.Claim(v.ctx, &messagingpb.ClaimRequest{Id: id})
+		_, err = v.agents.ClaimConversation(v.ctx, &messagingpb.ClaimConversationRequest{Id: id})
 		note = v.tr("Vous avez pris la conversation en charge.", "The conversation is in your hands.")
 	case "relacher":
-		_, err = v.agents.Release(v.ctx, &messagingpb.ReleaseRequest{Id: id})
+		_, err = v.agents.ReleaseConversation(v.ctx, &messagingpb.ReleaseConversationRequest{Id: id})
 		here, note = "/agent", v.tr("La conversation est rendue à la file.", "The conversation is back in the queue.")
 	case "clore":
-		_, err = v.agents.Close(v.ctx, &messagingpb.CloseRequest{Id: id})
+		_, err = v.agents.CloseConversation(v.ctx, &messagingpb.CloseConversationRequest{Id: id})
 		note = v.tr("La conversation est close.", "The conversation is closed.")
 	case "rouvrir":
-		_, err = v.agents.Reopen(v.ctx, &messagingpb.ReopenRequest{Id: id})
+		_, err = v.agents.ReopenConversation(v.ctx, &messagingpb.ReopenConversationRequest{Id: id})
 		note = v.tr("La conversation est rouverte.", "The conversation is open again.")
 	case "transfert":
-		_, err = v.agents.Transfer(v.ctx, &messagingpb.TransferRequest{Id: id, Queue: v.r.PostFormValue("file")})
+		_, err = v.agents.TransferConversation(v.ctx, &messagingpb.TransferConversationRequest{Id: id, Queue: v.r.PostFormValue("file")})
 		here, note = "/agent", v.tr("La conversation est transférée.", "The conversation was transferred.")
 	case "reclasser":
 		codes := append(strings.Split(v.r.PostFormValue("choix"), "/"), "", "")
-		_, err = v.agents.Recategorise(v.ctx, &messagingpb.RecategoriseRequest{Id: id, Theme: codes[0], Topic: codes[1], Reason: codes[2]})
+		_, err = v.agents.RecategoriseConversation(v.ctx, &messagingpb.RecategoriseConversationRequest{Id: id, Theme: codes[0], Topic: codes[1], Reason: codes[2]})
 		note = v.tr("La conversation est reclassée.", "The conversation was classified anew.")
 	case "repondre":
 		return v.reply(id)

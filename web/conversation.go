@@ -114,7 +114,7 @@ func (v *visit) showConversation() error {
 		messages := resp.GetConversation().GetMessages()
 		page.New = firstNew(messages)
 		// As far as is shown here: a reply that comes meanwhile stays unread.
-		_, err := v.members.MarkRead(v.ctx, &messagingpb.MarkReadRequest{Id: resp.GetConversation().GetId(), MessageId: messages[len(messages)-1].GetId()})
+		_, err := v.members.MarkConversationRead(v.ctx, &messagingpb.MarkConversationReadRequest{Id: resp.GetConversation().GetId(), MessageId: messages[len(messages)-1].GetId()})
 		if err != nil {
 			return err
 		}
@@ -159,23 +159,23 @@ func (v *visit) timeline(c *messagingpb.Conversation) []entry {
 	return list
 }
 
-func (v *visit) stepText(kind messagingpb.StepKind) string {
+func (v *visit) stepText(kind messagingpb.Step_Kind) string {
 	switch kind {
-	case messagingpb.StepKind_RECEIVED:
+	case messagingpb.Step_RECEIVED:
 		return v.tr("Votre message est reçu.", "Your message was received.")
-	case messagingpb.StepKind_TAKEN_IN_CHARGE:
+	case messagingpb.Step_CLAIMED:
 		return v.tr("Un conseiller le prend en charge.", "An adviser takes it in charge.")
-	case messagingpb.StepKind_REPLIED:
+	case messagingpb.Step_REPLIED:
 		return v.tr("Un conseiller vous a répondu.", "An adviser has replied.")
-	case messagingpb.StepKind_FOLLOWED_UP:
+	case messagingpb.Step_FOLLOWED_UP:
 		return v.tr("Vous avez ajouté un message.", "You added a message.")
-	case messagingpb.StepKind_REDIRECTED:
+	case messagingpb.Step_REDIRECTED:
 		return v.tr("Votre demande est orientée vers le bon service.", "Your request goes to the right department.")
-	case messagingpb.StepKind_ENDED:
+	case messagingpb.Step_CLOSED:
 		return v.tr("La conversation est close.", "The conversation is closed.")
-	case messagingpb.StepKind_OPENED_AGAIN:
+	case messagingpb.Step_REOPENED:
 		return v.tr("La conversation est rouverte.", "The conversation is open again.")
-	case messagingpb.StepKind_STEP_KIND_UNSPECIFIED:
+	case messagingpb.Step_KIND_UNSPECIFIED:
 	}
 	return ""
 }

@@ -31,7 +31,7 @@ func (v *visit) watchConversations() error {
 // watchQueue tells an agent's pages what has changed.
 func (v *visit) watchQueue() error {
 	return v.stream(func(ctx context.Context) (func() (hint, error), error) {
-		stream, err := v.watched.agents.WatchQueue(ctx, &messagingpb.WatchQueueRequest{})
+		stream, err := v.watched.agents.WatchConversations(ctx, &messagingpb.AgentServiceWatchConversationsRequest{})
 		return func() (hint, error) {
 			told, err := stream.Recv()
 			return hint{"queue", fmt.Sprintf(`{"id":%q,"opened":%t}`, told.GetConversationId(), told.GetOpened())}, err

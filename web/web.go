@@ -143,6 +143,7 @@ type site struct {
 	agents    messagingpb.AgentServiceClient
 	taxonomy  taxonomypb.TaxonomyServiceClient
 	deliverer notifierpb.NotifierServiceClient
+	timelines notifierpb.AgentServiceClient
 	// watched are the services by a connection of their own: one carries a bounded
 	// number of calls, and watches last.
 	watched watched
@@ -215,7 +216,7 @@ func newSite(ctx context.Context, cfg Config, conn, streams grpc.ClientConnInter
 	s := &site{
 		cfg: cfg, public: strings.TrimRight(cfg.PublicURL, "/"), ending: ctx.Done(),
 		members: messagingpb.NewMessagingServiceClient(conn), agents: messagingpb.NewAgentServiceClient(conn),
-		taxonomy: taxonomypb.NewTaxonomyServiceClient(conn), deliverer: notifierpb.NewNotifierServiceClient(conn),
+		taxonomy: taxonomypb.NewTaxonomyServiceClient(conn), deliverer: notifierpb.NewNotifierServiceClient(conn), timelines: notifierpb.NewAgentServiceClient(conn),
 		watched: watched{messagingpb.NewMessagingServiceClient(streams), messagingpb.NewAgentServiceClient(streams)},
 		bounds:  newBounds(cfg),
 	}

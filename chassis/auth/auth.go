@@ -78,6 +78,11 @@ type Identity struct {
 	Queues []string
 	// Roles are what an agent or a machine may do.
 	Roles []string
+	// Scopes are what the token was made for (claim scope, or scp), 256 at most, as Roles.
+	Scopes []string
+	// Client is who the token was given to (claim client_id, or azp; else sub), empty where
+	// the claim cannot be one. Of a machine it is the machine.
+	Client string
 }
 
 // HasRole tells whether the identity was given the role.

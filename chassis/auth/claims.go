@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -42,6 +43,10 @@ type claims struct {
 	Profiles claimList   `json:"profiles"`
 	Queues   claimList   `json:"queues"`
 	Roles    claimList   `json:"roles"`
+	Scope    claim       `json:"scope"`
+	Scopes   claimList   `json:"scp"`
+	ClientID claim       `json:"client_id"`
+	Party    claim       `json:"azp"`
 }
 
 // identity is the caller that verified claims stand for. Only the name, which is
@@ -57,6 +62,9 @@ func (c *claims) identity(iss Issuer) *Identity {
 		// A caisse is also a token of the broker's subjects, in lower case.
 		Caisse:   whole(strings.ToLower(strings.TrimSpace(string(c.Caisse))), maxWordBytes),
 		Profiles: c.Profiles.words(), Queues: c.Queues.words(), Roles: c.Roles.words(),
+		// RFC 8693, 4.2: one text with spaces between; some issuers write a list.
+		Scopes: append(claimList(strings.Fields(string(c.Scope))), c.Scopes...).words(),
+		Client: whole(cmp.Or(string(c.ClientID), string(c.Party), string(c.Subject)), maxSubjectBytes),
 	}
 }
 

@@ -210,6 +210,8 @@ type Event struct {
 	Entity string
 	// Time is when it happened.
 	Time time.Time
+	// Schema is the CloudEvents dataschema, a URI; empty: none is told.
+	Schema string
 	// Data is the payload, in protobuf.
 	Data []byte
 	// TraceParent is the W3C traceparent of the call that caused it, or empty.
@@ -225,6 +227,7 @@ const (
 	headerTime        = "ce-time"
 	headerEntity      = "ce-subject"
 	headerContentType = "ce-datacontenttype"
+	headerSchema      = "ce-dataschema"
 )
 
 func (e Event) msg(ctx context.Context) *nats.Msg {
@@ -239,6 +242,9 @@ func (e Event) msg(ctx context.Context) *nats.Msg {
 	}
 	if e.Entity != "" {
 		header[headerEntity] = []string{e.Entity}
+	}
+	if e.Schema != "" {
+		header[headerSchema] = []string{e.Schema}
 	}
 	propagation.TraceContext{}.Inject(ctx, carrier(header))
 	return &nats.Msg{Subject: e.Subject, Header: header, Data: e.Data}

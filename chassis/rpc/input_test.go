@@ -36,9 +36,9 @@ func TestInput_Lines(t *testing.T) {
 		msg  proto.Message
 		want []string
 	}{
-		{"nothing", &messagingpb.ListQueueRequest{}, nil},
-		{"good ones", &messagingpb.ListQueueRequest{Queue: "famille", Theme: "été", PageToken: "abc"}, nil},
-		{"two fields", &messagingpb.ListQueueRequest{Queue: "a\x00", Theme: "b", PageToken: "\u0085"}, []string{"queue", "pageToken"}},
+		{"nothing", &messagingpb.AgentServiceListConversationsRequest{}, nil},
+		{"good ones", &messagingpb.AgentServiceListConversationsRequest{Queue: "famille", Theme: "été", PageToken: "abc"}, nil},
+		{"two fields", &messagingpb.AgentServiceListConversationsRequest{Queue: "a\x00", Theme: "b", PageToken: "\u0085"}, []string{"queue", "pageToken"}},
 		{"free text", &messagingpb.SubmitMessageRequest{Theme: "a", Text: "a\x00\n"}, nil},
 		{"beside free text", &messagingpb.SubmitMessageRequest{Topic: "a\n", Text: "a\x00"}, []string{"topic"}},
 		{"a list, once", &notifierpb.ReplayDeadLettersRequest{Ids: []string{"a", "b\x7f", "c\x1b"}}, []string{"ids"}},
@@ -114,11 +114,11 @@ func startOpen(t *testing.T) *grpc.ClientConn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv.guard.Policy = Policy{"/test.Test/One": accesspb.Access_ACCESS_PUBLIC, "/test.Test/Many": accesspb.Access_ACCESS_PUBLIC}
+	srv.guard.Policy = Policy{"/test.Test/One": {Access: accesspb.Access_ACCESS_PUBLIC}, "/test.Test/Many": {Access: accesspb.Access_ACCESS_PUBLIC}}
 	srv.RegisterService(&grpc.ServiceDesc{
 		ServiceName: "test.Test", HandlerType: (*any)(nil),
 		Methods: []grpc.MethodDesc{{MethodName: "One", Handler: func(_ any, ctx context.Context, decode func(any) error, through grpc.UnaryServerInterceptor) (any, error) {
-			req := new(messagingpb.ListQueueRequest)
+			req := new(messagingpb.AgentServiceListConversationsRequest)
 			if err := decode(req); err != nil {
 				return nil, err
 			}
@@ -127,7 +127,7 @@ func startOpen(t *testing.T) *grpc.ClientConn {
 			})
 		}}},
 		Streams: []grpc.StreamDesc{{StreamName: "Many", ServerStreams: true, Handler: func(_ any, stream grpc.ServerStream) error {
-			if err := stream.RecvMsg(new(messagingpb.ListQueueRequest)); err != nil {
+			if err := stream.RecvMsg(new(messagingpb.AgentServiceListConversationsRequest)); err != nil {
 				return err
 			}
 			return stream.SendMsg(new(emptypb.Empty))
@@ -151,7 +151,7 @@ func startOpen(t *testing.T) *grpc.ClientConn {
 func TestInput_UnaryAndStream(t *testing.T) {
 	t.Parallel()
 	conn := startOpen(t)
-	encoded := func(req *messagingpb.ListQueueRequest) []byte {
+	encoded := func(req *messagingpb.AgentServiceListConversationsRequest) []byte {
 		raw, err := proto.Marshal(req)
 		if err != nil {
 			t.Fatal(err)
@@ -162,9 +162,9 @@ func TestInput_UnaryAndStream(t *testing.T) {
 		name, want string
 		raw        []byte
 	}{
-		{"a good one", "", encoded(&messagingpb.ListQueueRequest{Queue: "famille"})},
-		{"control characters", "queue CONTROL_CHARACTERS", encoded(&messagingpb.ListQueueRequest{Queue: "a\x00b"})},
-		{"a rule of the message", "pageSize INT32_GTE", encoded(&messagingpb.ListQueueRequest{PageSize: -1})},
+		{"a good one", "", encoded(&messagingpb.AgentServiceListConversationsRequest{Queue: "famille"})},
+		{"control characters", "queue CONTROL_CHARACTERS", encoded(&messagingpb.AgentServiceListConversationsRequest{Queue: "a\x00b"})},
+		{"a rule of the message", "pageSize INT32_GTE", encoded(&messagingpb.AgentServiceListConversationsRequest{PageSize: -1})},
 		{"not UTF-8", "REQUEST_MALFORMED", []byte("\x0a\x02a\xff")},
 		{"no message", "REQUEST_MALFORMED", []byte("\xff\xff\xff")},
 	} {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,8 +19,51 @@ import (
 	accesspb "github.com/ma-messagerie/messagerie/proto/messagerie/access/v1"
 )
 
-// Policy says who may call which method, as read from the .proto.
-type Policy map[string]accesspb.Access
+// Rule is what the .proto says of a method, beside what it takes and answers.
+type Rule struct {
+	// Access is who may call it.
+	Access accesspb.Access
+	// Idempotency is what becomes of a call that is made twice.
+	Idempotency accesspb.Idempotency
+	// Scope is what the token of a machine must allow.
+	Scope string
+	// Callers are the processes of this system that may call it, where it is internal.
+	Callers []string
+}
+
+// RuleOf reads the rule of a method. A method that leaves something out is an error: nothing
+// is open, or repeated, by oversight.
+func RuleOf(method protoreflect.MethodDescriptor) (Rule, error) {
+	var rule Rule
+	options := method.Options()
+	rule.Access, _ = proto.GetExtension(options, accesspb.E_Access).(accesspb.Access)
+	rule.Idempotency, _ = proto.GetExtension(options, accesspb.E_Idempotency).(accesspb.Idempotency)
+	rule.Scope, _ = proto.GetExtension(options, accesspb.E_Scope).(string)
+	rule.Callers, _ = proto.GetExtension(options, accesspb.E_Callers).([]string)
+	internal := rule.Access == accesspb.Access_ACCESS_SERVICE
+	var lacks []string
+	for option, there := range map[string]bool{
+		"access": rule.Access != accesspb.Access_ACCESS_UNSPECIFIED, "scope": rule.Scope != "",
+		"idempotency": rule.Idempotency != accesspb.Idempotency_IDEMPOTENCY_UNSPECIFIED,
+	} {
+		if !there {
+			lacks = append(lacks, "messagerie.access.v1."+option)
+		}
+	}
+	slices.Sort(lacks)
+	switch {
+	case len(lacks) > 0:
+		return rule, fmt.Errorf("method %s has no option %s", method.FullName(), strings.Join(lacks, ", "))
+	case internal && len(rule.Callers) == 0:
+		return rule, fmt.Errorf("method %s is internal and has no option messagerie.access.v1.callers", method.FullName())
+	case !internal && len(rule.Callers) > 0:
+		return rule, fmt.Errorf("method %s has callers and is not internal: they would not be held to it", method.FullName())
+	}
+	return rule, nil
+}
+
+// Policy are the rules of methods by their full names ("/package.Service/Method").
+type Policy map[string]Rule
 
 // infrastructure are services that are not ours and that probes and tools call
 // without a token.
@@ -29,8 +73,7 @@ var infrastructure = map[string]bool{
 	"grpc.reflection.v1alpha.ServerReflection": true,
 }
 
-// PolicyOf reads the policy of services by their full names. A method without
-// the option is an error: nothing is open by oversight.
+// PolicyOf reads the rules of services by their full names.
 func PolicyOf(services ...string) (Policy, error) {
 	policy := make(Policy)
 	var faults []error
@@ -47,11 +90,9 @@ func PolicyOf(services ...string) (Policy, error) {
 		}
 		for i := range service.Methods().Len() {
 			method := service.Methods().Get(i)
-			access, _ := proto.GetExtension(method.Options(), accesspb.E_Access).(accesspb.Access)
-			if access == accesspb.Access_ACCESS_UNSPECIFIED {
-				faults = append(faults, fmt.Errorf("method %s has no option messagerie.access.v1.access", method.FullName()))
-			}
-			policy["/"+name+"/"+string(method.Name())] = access
+			rule, err := RuleOf(method)
+			faults = append(faults, err)
+			policy["/"+name+"/"+string(method.Name())] = rule
 		}
 	}
 	return policy, errors.Join(faults...)
@@ -75,6 +116,7 @@ var (
 	errNoKeys      = Refuse(codes.Unavailable, "ISSUER_UNAVAILABLE", "the token's issuer cannot be reached to check it; try again")
 	errNoMethod    = Refuse(codes.Unimplemented, "METHOD_UNKNOWN", "no such method")
 	errNotYourKind = Refuse(codes.PermissionDenied, "ACCESS_DENIED", "this method is not for this kind of caller")
+	errNoScope     = Refuse(codes.PermissionDenied, "SCOPE_MISSING", "the token does not allow this: it needs a scope that it does not have")
 )
 
 // Guard decides whether a call may go on. The gateway and the services use the
@@ -113,11 +155,11 @@ func (g *Guard) recognise(ctx context.Context, authorization string) context.Con
 // nil for a public method called without a token, or by a Guard that does not
 // [Guard.Recognise].
 func (g *Guard) Admit(ctx context.Context, fullMethod, authorization string) (context.Context, error) {
-	access, ok := g.Policy[fullMethod]
+	rule, ok := g.Policy[fullMethod]
 	if !ok {
 		return ctx, errNoMethod
 	}
-	if access == accesspb.Access_ACCESS_PUBLIC {
+	if rule.Access == accesspb.Access_ACCESS_PUBLIC {
 		// A lapsed token must not close what is open.
 		return g.recognise(ctx, authorization), nil
 	}
@@ -135,8 +177,13 @@ func (g *Guard) Admit(ctx context.Context, fullMethod, authorization string) (co
 		return ctx, err
 	}
 	ctx = auth.NewContext(ctx, id)
-	if !allowed(access, id) {
+	if !allowed(rule.Access, id) || len(rule.Callers) > 0 && !slices.Contains(rule.Callers, id.Client) {
 		return ctx, errNotYourKind
+	}
+	if id.Realm == auth.RealmMachine && rule.Access != accesspb.Access_ACCESS_SERVICE && !slices.Contains(id.Scopes, rule.Scope) {
+		refusal := *errNoScope
+		refusal.Metadata = map[string]string{"scope": rule.Scope}
+		return ctx, &refusal
 	}
 	return ctx, nil
 }

@@ -6,11 +6,14 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -38,14 +41,18 @@ func (s *service) ListConversations(ctx context.Context, _ *messagingpb.ListConv
 	return &messagingpb.ListConversationsResponse{}, s.answer(ctx)
 }
 
+func (s *service) SubmitMessage(ctx context.Context, _ *messagingpb.SubmitMessageRequest) (*messagingpb.SubmitMessageResponse, error) {
+	return &messagingpb.SubmitMessageResponse{}, s.answer(ctx)
+}
+
 // agentService is apart because both have a GetConversation.
 type agentService struct {
 	messagingpb.UnimplementedAgentServiceServer
 	*service
 }
 
-func (s *agentService) ListQueue(ctx context.Context, _ *messagingpb.ListQueueRequest) (*messagingpb.ListQueueResponse, error) {
-	return &messagingpb.ListQueueResponse{}, s.answer(ctx)
+func (s *agentService) ListConversations(ctx context.Context, _ *messagingpb.AgentServiceListConversationsRequest) (*messagingpb.AgentServiceListConversationsResponse, error) {
+	return &messagingpb.AgentServiceListConversationsResponse{}, s.answer(ctx)
 }
 
 func (s *service) BatchGetRecipients(ctx context.Context, _ *messagingpb.BatchGetRecipientsRequest) (*messagingpb.BatchGetRecipientsResponse, error) {
@@ -110,8 +117,13 @@ func TestAccess(t *testing.T) {
 		"agent":                   s.agents.Token(t, map[string]any{"sub": "a", "roles": []string{"agent"}}),
 		"supervisor":              s.agents.Token(t, map[string]any{"sub": "s", "roles": []string{"supervisor"}}),
 		"roleless":                s.agents.Token(t, map[string]any{"sub": "r"}),
-		"crm":                     s.machine.Token(t, map[string]any{"sub": "c", "roles": []string{"agent"}}),
-		"service":                 s.machine.Token(t, map[string]any{"sub": "n", "roles": []string{"service"}}),
+		"crm":                     s.machine.Token(t, map[string]any{"sub": "c", "roles": []string{"agent"}, "scope": "replies.write queue.read"}),
+		"scopeless":               s.machine.Token(t, map[string]any{"sub": "c", "roles": []string{"agent"}}),
+		"other scope":             s.machine.Token(t, map[string]any{"sub": "c", "roles": []string{"agent"}, "scope": "queue.write"}),
+		"scope alone":             s.machine.Token(t, map[string]any{"sub": "c", "scope": "queue.read"}),
+		"service":                 s.machine.Token(t, map[string]any{"sub": "notifier", "roles": []string{"service"}}),
+		"service of a client":     s.machine.Token(t, map[string]any{"sub": "x", "client_id": "notifier", "roles": []string{"service"}}),
+		"other service":           s.machine.Token(t, map[string]any{"sub": "messaging", "roles": []string{"service"}}),
 		"agent that says service": s.agents.Token(t, map[string]any{"sub": "x", "roles": []string{"service"}}),
 	}
 	calls := map[string]func(context.Context) error{
@@ -124,7 +136,7 @@ func TestAccess(t *testing.T) {
 			return err
 		},
 		"agent": func(ctx context.Context) error {
-			_, err := messagingpb.NewAgentServiceClient(s.conn).ListQueue(ctx, &messagingpb.ListQueueRequest{})
+			_, err := messagingpb.NewAgentServiceClient(s.conn).ListConversations(ctx, &messagingpb.AgentServiceListConversationsRequest{})
 			return err
 		},
 		"service": func(ctx context.Context) error {
@@ -132,9 +144,8 @@ func TestAccess(t *testing.T) {
 			return err
 		},
 	}
-	allowed := map[string]string{
-		"public": "nobody garbage member agent supervisor roleless crm service agent that says service",
-		"member": "member", "agent": "agent supervisor crm", "service": "service",
+	allowed := map[string][]string{
+		"member": {"member"}, "agent": {"agent", "supervisor", "crm"}, "service": {"service", "service of a client"},
 	}
 	for kind, call := range calls {
 		for who, token := range tokens {
@@ -144,7 +155,7 @@ func TestAccess(t *testing.T) {
 			}
 			want := codes.PermissionDenied
 			switch {
-			case kind == "public" || kind != "service" && strings.Contains(" "+allowed[kind]+" ", " "+who+" ") || kind == who:
+			case kind == "public" || slices.Contains(allowed[kind], who):
 				want = codes.OK
 			case who == "nobody" || who == "garbage":
 				want = codes.Unauthenticated
@@ -153,6 +164,68 @@ func TestAccess(t *testing.T) {
 				t.Errorf("%s calls a method for %s: got %s, want %s", who, kind, got, want)
 			}
 		}
+	}
+}
+
+// A machine is told which scope its token lacks.
+func TestAccess_Scope(t *testing.T) {
+	t.Parallel()
+	s := start(t, fine)
+	token := s.machine.Token(t, map[string]any{"sub": "c", "roles": []string{"agent"}, "scp": []string{"queue.write"}})
+	_, err := messagingpb.NewAgentServiceClient(s.conn).ListConversations(withToken(t.Context(), token), &messagingpb.AgentServiceListConversationsRequest{})
+	if info := infoOf(err); info.GetReason() != "SCOPE_MISSING" || info.GetMetadata()["scope"] != "queue.read" {
+		t.Errorf("got %v", err)
+	}
+}
+
+// infoOf is the ErrorInfo of a refusal.
+func infoOf(err error) *errdetails.ErrorInfo {
+	for _, detail := range status.Convert(err).Details() {
+		if info, ok := detail.(*errdetails.ErrorInfo); ok {
+			return info
+		}
+	}
+	return nil
+}
+
+// A keyed method is refused without one UUID, before anything else is looked at, and has
+// it otherwise; others do not care.
+func TestIdempotencyKey(t *testing.T) {
+	t.Parallel()
+	var got atomic.Value
+	s := start(t, func(ctx context.Context) error { got.Store(rpc.IdempotencyKey(ctx)); return nil })
+	ctx := withToken(t.Context(), s.members.Token(t, map[string]any{"sub": "m"}))
+	valid := &messagingpb.SubmitMessageRequest{Audience: 1, Theme: "x"}
+	key := uuid.New()
+	for _, test := range []struct {
+		name   string
+		keys   []string
+		reason string
+	}{
+		{"none", nil, "IDEMPOTENCY_KEY_REQUIRED"},
+		{"empty", []string{""}, "IDEMPOTENCY_KEY_REQUIRED"},
+		{"no UUID", []string{"1"}, "IDEMPOTENCY_KEY_INVALID"},
+		{"zero", []string{uuid.Nil.String()}, "IDEMPOTENCY_KEY_INVALID"},
+		{"two", []string{uuid.NewString(), uuid.NewString()}, "IDEMPOTENCY_KEY_INVALID"},
+		{"one", []string{key.String()}, ""},
+		{"in quotes", []string{`"` + key.String() + `"`}, ""},
+		{"in upper case", []string{strings.ToUpper(key.String())}, ""},
+	} {
+		call := ctx
+		for _, value := range test.keys {
+			call = metadata.AppendToOutgoingContext(call, rpc.IdempotencyKeyName, value)
+		}
+		got.Store(uuid.Nil)
+		_, err := messagingpb.NewMessagingServiceClient(s.conn).SubmitMessage(call, valid)
+		if infoOf(err).GetReason() != test.reason {
+			t.Errorf("%s: %v, want %q", test.name, err, test.reason)
+		}
+		if test.reason == "" && got.Load() != key {
+			t.Errorf("%s: the method has %v", test.name, got.Load())
+		}
+	}
+	if _, err := messagingpb.NewMessagingServiceClient(s.conn).ListConversations(metadata.AppendToOutgoingContext(ctx, rpc.IdempotencyKeyName, "x"), &messagingpb.ListConversationsRequest{}); err != nil {
+		t.Errorf("a method that needs none: %v", err)
 	}
 }
 

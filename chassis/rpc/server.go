@@ -87,7 +87,7 @@ func NewServer(cfg ServerConfig, v *auth.Verifier, opts ...grpc.ServerOption) (*
 	opts = append(BaseOptions(),
 		append(opts,
 			grpc.ForceServerCodecV2(newCodec()),
-			grpc.ChainUnaryInterceptor(recoverUnary, reportUnary, shave, s.admitUnary, requests.unary),
+			grpc.ChainUnaryInterceptor(recoverUnary, reportUnary, shave, s.admitUnary, s.keyed, requests.unary),
 			grpc.ChainStreamInterceptor(recoverStream, reportStream, s.admitStream, requests.stream))...)
 	s.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
 	s.Server = grpc.NewServer(opts...)

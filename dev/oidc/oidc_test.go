@@ -353,7 +353,7 @@ func TestClientCredentials(t *testing.T) {
 			t.Fatal(err)
 		}
 		id, err := verifier.Verify(t.Context(), token.AccessToken)
-		if err != nil || id.Subject != "machines:"+name || id.Realm != auth.RealmMachine || !slices.Equal(id.Roles, roles) {
+		if err != nil || id.Subject != "machines:"+name || id.Realm != auth.RealmMachine || !slices.Equal(id.Roles, roles) || id.Client != name || slices.Contains(id.Scopes, "replies.write") != (name == "crm") {
 			t.Errorf("%s: got %+v, %v", name, id, err)
 		}
 	}

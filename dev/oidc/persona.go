@@ -3,6 +3,7 @@ package oidc
 import (
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 )
@@ -20,6 +21,8 @@ type Persona struct {
 	// The claims; an empty one is left out of the token.
 	FullName, Email, Phone, Locale, Caisse string
 	Profiles, Queues, Roles                []string
+	// Scopes are what a machine's token allows.
+	Scopes []string
 }
 
 // caisse is the one local organisation of the personas.
@@ -62,6 +65,7 @@ var personas = []Persona{
 		Name: "crm", Realm: auth.RealmMachine, About: "le CRM de la caisse, qui répond au nom des agents",
 		FullName: "CRM", Caisse: caisse,
 		Queues: []string{auth.AllQueues}, Roles: []string{auth.RoleAgent},
+		Scopes: []string{"queue.read", "queue.write", "replies.write", "notes.write", "templates.read", "statistics.read"},
 	},
 	{Name: "gateway", Realm: auth.RealmMachine, About: "service", FullName: "gateway", Roles: []string{auth.RoleService}},
 	{Name: "messaging", Realm: auth.RealmMachine, About: "service", FullName: "messaging", Roles: []string{auth.RoleService}},
@@ -118,6 +122,9 @@ func (p *Persona) claims() map[string]any {
 		if value != "" {
 			claims[name] = value
 		}
+	}
+	if len(p.Scopes) > 0 {
+		claims["scope"] = strings.Join(p.Scopes, " ")
 	}
 	for name, list := range map[string][]string{"profiles": p.Profiles, "queues": p.Queues, "roles": p.Roles} {
 		if len(list) > 0 {

@@ -32,6 +32,7 @@ import (
 	"github.com/ma-messagerie/messagerie/dev/inbox"
 	"github.com/ma-messagerie/messagerie/dev/journey"
 	"github.com/ma-messagerie/messagerie/dev/oidc"
+	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	"github.com/ma-messagerie/messagerie/services/gateway"
 	"github.com/ma-messagerie/messagerie/services/messaging"
 	"github.com/ma-messagerie/messagerie/services/notifier"
@@ -381,7 +382,7 @@ func (s *Stack) messagingConfig() messaging.Config {
 		MachineConfig: s.machines["messaging"], Bus: s.bus(),
 		DatabaseURL: s.urls["messaging"], Migrate: true,
 		TaxonomyAddr: s.addr("taxonomy"), TaxonomyRefresh: 5 * time.Second,
-		Keyset: s.keyset, ClaimLease: 15 * time.Minute, RelayPoll: time.Second,
+		Keyset: s.keyset, ClaimLease: 15 * time.Minute, RelayPoll: time.Second, EventDomain: eventspb.DefaultDomain,
 	}
 }
 

@@ -504,7 +504,7 @@ func TestOneTrace(t *testing.T) {
 	awaitMail(t, s.Mailbox, sent.Reference, 1, 1)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	want := []string{"SubmitMessage", "INSERT", "publish messagerie.message-submitted.v1", "EMAIL", "SMS"}
+	want := []string{"SubmitMessage", "INSERT", "publish org.ma-messagerie.message-submitted.v1", "EMAIL", "SMS"}
 	for {
 		var names []string
 		for _, span := range spans.GetSpans() {

@@ -107,13 +107,13 @@ const (
 )
 
 var handled = []string{
-	"consumer process messagerie.message-submitted.v1", // the notifier, from the broker
-	"producer publish messagerie.message-submitted.v1", // messaging, to the broker
-	"server " + submitMethod,                           // messaging
-	"client " + submitMethod,                           // gateway
-	"server " + submitMethod,                           // gateway
-	"client " + submitMethod,                           // web
-	"server POST /messagerie/brouillons/{id}/{step}",   // web, from the browser
+	"consumer process org.ma-messagerie.message-submitted.v1", // the notifier, from the broker
+	"producer publish org.ma-messagerie.message-submitted.v1", // messaging, to the broker
+	"server " + submitMethod,                                  // messaging
+	"client " + submitMethod,                                  // gateway
+	"server " + submitMethod,                                  // gateway
+	"client " + submitMethod,                                  // web
+	"server POST /messagerie/brouillons/{id}/{step}",          // web, from the browser
 }
 
 // paths are those that a message's trace has, with the channel's name.

@@ -34,15 +34,15 @@ const (
 // requestMetadata is what a caller's call takes along to the service, and how many
 // bytes of it; nothing else passes. The services take 16 KiB in all. Trace context
 // travels too, but is written by telemetry.
-var requestMetadata = map[string]int{"authorization": 9 << 10, "idempotency-key": 128, "accept-language": 256}
+var requestMetadata = map[string]int{"authorization": 9 << 10, rpc.IdempotencyKeyName: 128, "accept-language": 256}
 
 // responseMetadata is what a service's answer takes along to the caller.
 var responseMetadata = map[string]bool{
-	"cache-control":        true,
-	"content-language":     true,
-	"etag":                 true,
-	"idempotency-replayed": true,
-	"last-modified":        true,
+	"cache-control":    true,
+	"content-language": true,
+	"etag":             true,
+	rpc.ReplayedName:   true,
+	"last-modified":    true,
 }
 
 // Refusals of the gateway itself.

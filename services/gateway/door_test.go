@@ -43,13 +43,13 @@ var admitted = map[string][]string{
 	"/messagerie.messaging.v1.MessagingService/GetConversation":       members,
 	"/messagerie.messaging.v1.MessagingService/HideConversation":      members,
 	"/messagerie.messaging.v1.MessagingService/ShowConversation":      members,
-	"/messagerie.messaging.v1.MessagingService/MarkRead":              members,
-	"/messagerie.messaging.v1.AgentService/ListQueue":                 staff,
+	"/messagerie.messaging.v1.MessagingService/MarkConversationRead":  members,
+	"/messagerie.messaging.v1.AgentService/ListConversations":         staff,
 	"/messagerie.messaging.v1.AgentService/GetConversation":           staff,
-	"/messagerie.messaging.v1.AgentService/Claim":                     staff,
-	"/messagerie.messaging.v1.AgentService/Release":                   staff,
+	"/messagerie.messaging.v1.AgentService/ClaimConversation":         staff,
+	"/messagerie.messaging.v1.AgentService/ReleaseConversation":       staff,
 	"/messagerie.messaging.v1.AgentService/PostReply":                 staff,
-	"/messagerie.messaging.v1.AgentService/Close":                     staff,
+	"/messagerie.messaging.v1.AgentService/CloseConversation":         staff,
 	"/messagerie.messaging.v1.MessagingService/PostFollowUp":          members,
 	"/messagerie.messaging.v1.MessagingService/SaveDraft":             members,
 	"/messagerie.messaging.v1.MessagingService/GetDraft":              members,
@@ -61,14 +61,14 @@ var admitted = map[string][]string{
 	"/messagerie.messaging.v1.MessagingService/GetExpectedDelay":      members,
 	"/messagerie.messaging.v1.MessagingService/ExportMyData":          members,
 	"/messagerie.messaging.v1.MessagingService/EraseMyData":           members,
-	"/messagerie.messaging.v1.AgentService/Transfer":                  staff,
-	"/messagerie.messaging.v1.AgentService/Recategorise":              staff,
-	"/messagerie.messaging.v1.AgentService/Reopen":                    staff,
+	"/messagerie.messaging.v1.AgentService/TransferConversation":      staff,
+	"/messagerie.messaging.v1.AgentService/RecategoriseConversation":  staff,
+	"/messagerie.messaging.v1.AgentService/ReopenConversation":        staff,
 	"/messagerie.messaging.v1.AgentService/AddNote":                   staff,
 	"/messagerie.messaging.v1.AgentService/ListQueues":                staff,
 	"/messagerie.messaging.v1.AgentService/ListTemplates":             staff,
 	"/messagerie.messaging.v1.AgentService/GetStatistics":             staff,
-	"/messagerie.messaging.v1.AgentService/WatchQueue":                staff,
+	"/messagerie.messaging.v1.AgentService/WatchConversations":        staff,
 	"/messagerie.messaging.v1.AgentService/SaveTemplate":              supervisors,
 	"/messagerie.messaging.v1.AgentService/DeleteTemplate":            supervisors,
 	"/messagerie.taxonomy.v1.TaxonomyService/SearchReasons":           everybody,
@@ -78,16 +78,16 @@ var admitted = map[string][]string{
 	"/messagerie.messaging.v1.EventLogService/ListDigests":            nil,
 	"/messagerie.messaging.v1.EventLogService/ListEvents":             nil,
 	"/messagerie.notifier.v1.NotifierService/ListDeliveries":          members,
-	"/messagerie.notifier.v1.NotifierService/ListDeliveriesForAgent":  staff,
-	"/messagerie.notifier.v1.NotifierService/ListDeadLetters":         operators,
-	"/messagerie.notifier.v1.NotifierService/ReplayDeadLetters":       operators,
-	"/messagerie.notifier.v1.NotifierService/DropDeadLetter":          operators,
-	"/messagerie.taxonomy.v1.TaxonomyAdminService/GetStatus":          operators,
+	"/messagerie.notifier.v1.AgentService/ListDeliveries":             staff,
+	"/messagerie.notifier.v1.OperatorService/ListDeadLetters":         operators,
+	"/messagerie.notifier.v1.OperatorService/ReplayDeadLetters":       operators,
+	"/messagerie.notifier.v1.OperatorService/DropDeadLetter":          operators,
+	"/messagerie.taxonomy.v1.OperatorService/GetStatus":               operators,
 	"/messagerie.messaging.v1.OperatorService/GetStatus":              operators,
 	"/messagerie.messaging.v1.OperatorService/ListRefusedEvents":      operators,
 	"/messagerie.messaging.v1.OperatorService/RequeueRefusedEvents":   operators,
 	"/messagerie.messaging.v1.OperatorService/DropRefusedEvent":       operators,
-	"/messagerie.notifier.v1.NotifierService/GetStatus":               operators,
+	"/messagerie.notifier.v1.OperatorService/GetStatus":               operators,
 	// The gateway calls these itself, for the providers.
 	"/messagerie.notifier.v1.WebhookService/ReportSendGrid": nil,
 	"/messagerie.notifier.v1.WebhookService/ReportTwilio":   nil,
@@ -228,7 +228,7 @@ func TestRateLimit(t *testing.T) {
 	}
 	// Another caller has another bucket; tokens that are not believed share the
 	// address's, and cannot use up a caller's.
-	if err := s.grpc.Invoke(s.as(t, "agent"), "/messagerie.messaging.v1.AgentService/ListQueue", &emptypb.Empty{}, &emptypb.Empty{}); err != nil {
+	if err := s.grpc.Invoke(s.as(t, "agent"), "/messagerie.messaging.v1.AgentService/ListConversations", &emptypb.Empty{}, &emptypb.Empty{}); err != nil {
 		t.Errorf("another caller: %v", err)
 	}
 	var refusals []codes.Code
@@ -325,7 +325,7 @@ func TestOverload(t *testing.T) {
 	answers := make(chan error, 2)
 	for range 2 {
 		go func() {
-			answers <- s.grpc.Invoke(s.as(t, "member", "idempotency-key", "k"), submit, &messagingpb.SubmitMessageRequest{
+			answers <- s.grpc.Invoke(s.as(t, "member"), submit, &messagingpb.SubmitMessageRequest{
 				Audience: taxonomypb.Audience_PARTICULIER, Theme: "t", TaxonomyVersion: 1, Text: "Bonjour, une question.",
 			}, &messagingpb.SubmitMessageResponse{})
 		}()

@@ -293,7 +293,7 @@ func TestSharesOfCallers(t *testing.T) {
 	if got := s.rest(t, "member", "GET", "/v1/conversations", ""); got.code != http.StatusTooManyRequests || reasonOf(got.status(t)) != "CALLS_TOO_MANY" {
 		t.Errorf("a third call: %d %s", got.code, got.body)
 	}
-	if err := s.grpc.Invoke(s.as(t, "agent"), "/messagerie.messaging.v1.AgentService/ListQueue", &emptypb.Empty{}, &emptypb.Empty{}); err != nil {
+	if err := s.grpc.Invoke(s.as(t, "agent"), "/messagerie.messaging.v1.AgentService/ListConversations", &emptypb.Empty{}, &emptypb.Empty{}); err != nil {
 		t.Errorf("another's call: %v", err)
 	}
 	close(release)

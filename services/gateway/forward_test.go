@@ -256,7 +256,7 @@ func TestReflectionListsWhatIsForwarded(t *testing.T) {
 	want := []string{
 		"grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection",
 		"messagerie.messaging.v1.AgentService", "messagerie.messaging.v1.MessagingService", "messagerie.messaging.v1.OperatorService",
-		"messagerie.notifier.v1.NotifierService", "messagerie.taxonomy.v1.TaxonomyAdminService", "messagerie.taxonomy.v1.TaxonomyService",
+		"messagerie.notifier.v1.AgentService", "messagerie.notifier.v1.NotifierService", "messagerie.notifier.v1.OperatorService", "messagerie.taxonomy.v1.OperatorService", "messagerie.taxonomy.v1.TaxonomyService",
 	}
 	if slices.Sort(names); !slices.Equal(names, want) {
 		t.Errorf("services %v, want %v", names, want)

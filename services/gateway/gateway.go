@@ -253,7 +253,7 @@ func (g *gateway) openDoor(verifier *auth.Verifier) (*door, error) {
 	}
 	policy := make(rpc.Policy)
 	for method, rt := range routes {
-		policy[method] = rt.access
+		policy[method] = rt.Rule
 	}
 	timeout := g.cfg.CallTimeout
 	if timeout == 0 {

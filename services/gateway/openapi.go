@@ -17,14 +17,13 @@ import (
 //go:embed openapi.json
 var generatedAPI []byte
 
-// keyed are the methods that need the header Idempotency-Key.
-var keyed = []string{messagingpb.MessagingService_SubmitMessage_FullMethodName, messagingpb.AgentService_PostReply_FullMethodName}
-
 // textLimits are the fewest and most characters of the field "text" of a
 // request, which the generator cannot see.
 var textLimits = map[string][2]int{
 	messagingpb.MessagingService_SubmitMessage_FullMethodName: {10, 750},
+	messagingpb.MessagingService_PostFollowUp_FullMethodName:  {10, 750},
 	messagingpb.AgentService_PostReply_FullMethodName:         {1, 5000},
+	messagingpb.AgentService_AddNote_FullMethodName:           {1, 2000},
 }
 
 // object is a JSON object whose fields are edited by name.
@@ -81,15 +80,33 @@ func serviceOf(method string) string {
 	return service[strings.LastIndex(service, ".")+1:]
 }
 
+// operationID names a method for who calls it in another language: getConversation of
+// members, agentGetConversation, messagingOperatorGetStatus.
+func operationID(method string) string {
+	_, name, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
+	prefix := ""
+	switch service := serviceOf(method); service {
+	case "AgentService":
+		prefix = "agent"
+	case "OperatorService": // there is one of each package
+		prefix = strings.Split(method, ".")[1] + "Operator"
+	default:
+		return strings.ToLower(name[:1]) + name[1:]
+	}
+	return prefix + name
+}
+
 func describeOperation(operation object, rt *route) {
 	if operation == nil {
 		return
 	}
-	operation["x-access"] = strings.TrimPrefix(rt.access.String(), "ACCESS_")
-	if rt.access == accesspb.Access_ACCESS_PUBLIC {
+	operation["operationId"] = operationID(rt.method)
+	operation["x-scope"] = rt.Scope
+	operation["x-access"] = strings.TrimPrefix(rt.Access.String(), "ACCESS_")
+	if rt.Access == accesspb.Access_ACCESS_PUBLIC {
 		operation["security"] = []object{}
 	}
-	if slices.Contains(keyed, rt.method) {
+	if rt.Idempotency == accesspb.Idempotency_IDEMPOTENCY_KEYED {
 		parameters, _ := operation["parameters"].([]any)
 		operation["parameters"] = append(parameters, object{
 			"name": "Idempotency-Key", "in": "header", "required": true,

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	accesspb "github.com/ma-messagerie/messagerie/proto/messagerie/access/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
 
@@ -107,7 +108,7 @@ func TestEmptyBodies(t *testing.T) {
 			t.Errorf("%q: %d %s", body, got.code, got.body)
 			continue
 		}
-		if id := s.last(t).request.(*messagingpb.ClaimRequest).GetId(); id != someID {
+		if id := s.last(t).request.(*messagingpb.ClaimConversationRequest).GetId(); id != someID {
 			t.Errorf("%q: claims %q", body, id)
 		}
 	}
@@ -376,10 +377,21 @@ func TestOpenAPI(t *testing.T) {
 			t.Errorf("%s is named", tag.Name)
 		}
 	}
-	for path, needed := range map[string]bool{"/v1/conversations": true, "/v1/agent/conversations/{id}:reply": true, "/v1/conversations/{id}:hide": false} {
-		text, _ := json.Marshal(doc.Paths[path]["post"]["parameters"])
-		if strings.Contains(string(text), "Idempotency-Key") != needed {
-			t.Errorf("%s: parameters %s", path, text)
+	named := make(map[any]string)
+	for _, rt := range routes {
+		operation := doc.Paths[rt.path][strings.ToLower(rt.verb)]
+		text, _ := json.Marshal(operation["parameters"])
+		if strings.Contains(string(text), "Idempotency-Key") != (rt.Idempotency == accesspb.Idempotency_IDEMPOTENCY_KEYED) {
+			t.Errorf("%s: parameters %s", rt.method, text)
+		}
+		if other := named[operation["operationId"]]; other != "" || operation["x-scope"] != rt.Scope {
+			t.Errorf("%s: named %v as %s is, scope %v", rt.method, operation["operationId"], other, operation["x-scope"])
+		}
+		named[operation["operationId"]] = rt.method
+	}
+	for _, id := range []any{"submitMessage", "agentGetConversation", "messagingOperatorGetStatus", "taxonomyOperatorGetStatus"} {
+		if named[id] == "" {
+			t.Errorf("no operation is named %s", id)
 		}
 	}
 	text := dig(doc.Paths["/v1/conversations"]["post"], "requestBody", "content", "application/json", "schema", "properties", "text")

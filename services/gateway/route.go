@@ -40,8 +40,8 @@ var forwarded = []entry{
 	{taxonomypb.TaxonomyService_ServiceDesc.ServiceName, taxonomy, func(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInterface) error {
 		return taxonomypb.RegisterTaxonomyServiceHandlerClient(ctx, mux, taxonomypb.NewTaxonomyServiceClient(conn))
 	}},
-	{taxonomypb.TaxonomyAdminService_ServiceDesc.ServiceName, taxonomy, func(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInterface) error {
-		return taxonomypb.RegisterTaxonomyAdminServiceHandlerClient(ctx, mux, taxonomypb.NewTaxonomyAdminServiceClient(conn))
+	{taxonomypb.OperatorService_ServiceDesc.ServiceName, taxonomy, func(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInterface) error {
+		return taxonomypb.RegisterOperatorServiceHandlerClient(ctx, mux, taxonomypb.NewOperatorServiceClient(conn))
 	}},
 	{messagingpb.MessagingService_ServiceDesc.ServiceName, messaging, func(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInterface) error {
 		return messagingpb.RegisterMessagingServiceHandlerClient(ctx, mux, messagingpb.NewMessagingServiceClient(conn))
@@ -55,13 +55,19 @@ var forwarded = []entry{
 	{notifierpb.NotifierService_ServiceDesc.ServiceName, notifier, func(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInterface) error {
 		return notifierpb.RegisterNotifierServiceHandlerClient(ctx, mux, notifierpb.NewNotifierServiceClient(conn))
 	}},
+	{notifierpb.AgentService_ServiceDesc.ServiceName, notifier, func(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInterface) error {
+		return notifierpb.RegisterAgentServiceHandlerClient(ctx, mux, notifierpb.NewAgentServiceClient(conn))
+	}},
+	{notifierpb.OperatorService_ServiceDesc.ServiceName, notifier, func(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInterface) error {
+		return notifierpb.RegisterOperatorServiceHandlerClient(ctx, mux, notifierpb.NewOperatorServiceClient(conn))
+	}},
 }
 
 // route is what the gateway knows of one method, all of it read from the .proto.
 type route struct {
 	// method is the full name as gRPC writes it: "/package.Service/Method".
 	method string
-	access accesspb.Access
+	rpc.Rule
 	// backend is the process that answers, conn the way to it, and streamConn that of
 	// streams: a connection carries a bounded number of calls, and those that last
 	// must not be in the way of those that do not.
@@ -90,11 +96,11 @@ func readRoutes(entries []entry, conns, streamConns map[string]grpc.ClientConnIn
 	for _, entry := range entries {
 		policy, err := rpc.PolicyOf(entry.service)
 		faults = append(faults, err)
-		for method, access := range policy {
-			if access == accesspb.Access_ACCESS_SERVICE {
+		for method, rule := range policy {
+			if rule.Access == accesspb.Access_ACCESS_SERVICE {
 				continue
 			}
-			rt := &route{method: method, access: access, backend: entry.backend, conn: conns[entry.backend], streamConn: streamConns[entry.backend]}
+			rt := &route{method: method, Rule: rule, backend: entry.backend, conn: conns[entry.backend], streamConn: streamConns[entry.backend]}
 			faults = append(faults, rt.describe())
 			routes[method] = rt
 		}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -173,6 +174,20 @@ type stack struct {
 	stop func()
 }
 
+// scopes are all that any method wants.
+func scopes(t *testing.T) (list []string) {
+	t.Helper()
+	routes, err := readRoutes(forwarded, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, rt := range routes {
+		list = append(list, rt.Scope)
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
 // start runs a gateway on the loopback, changed as wished.
 func start(t *testing.T, changes ...func(*Config)) *stack {
 	t.Helper()
@@ -185,7 +200,7 @@ func start(t *testing.T, changes ...func(*Config)) *stack {
 		"agent":          agents.Token(t, roles("agent")),
 		"supervisor":     agents.Token(t, roles("supervisor")),
 		"operator":       agents.Token(t, roles("operator")),
-		"crm":            machines.Token(t, roles("agent")),
+		"crm":            machines.Token(t, map[string]any{"sub": "crm", "roles": []string{"agent"}, "scope": strings.Join(scopes(t), " ")}),
 		"service":        machines.Token(t, roles("service")),
 		"false agent":    members.Token(t, roles("agent", "supervisor", "service")),
 		"garbage":        "not.a.token",
@@ -221,9 +236,11 @@ func (s *stack) serveBackend(t *testing.T, issuers auth.Config) {
 	messagingpb.RegisterRecipientServiceServer(server, s.backend)
 	messagingpb.RegisterEventLogServiceServer(server, messagingpb.UnimplementedEventLogServiceServer{})
 	notifierpb.RegisterNotifierServiceServer(server, notifierpb.UnimplementedNotifierServiceServer{})
+	notifierpb.RegisterAgentServiceServer(server, notifierpb.UnimplementedAgentServiceServer{})
+	notifierpb.RegisterOperatorServiceServer(server, notifierpb.UnimplementedOperatorServiceServer{})
 	notifierpb.RegisterWebhookServiceServer(server, &s.hooks)
 	taxonomypb.RegisterTaxonomyServiceServer(server, s.backend)
-	taxonomypb.RegisterTaxonomyAdminServiceServer(server, taxonomypb.UnimplementedTaxonomyAdminServiceServer{})
+	taxonomypb.RegisterOperatorServiceServer(server, taxonomypb.UnimplementedOperatorServiceServer{})
 	taxonomypb.RegisterCatalogueServiceServer(server, s.backend)
 	background(t, func(ctx context.Context) error { return server.Serve(ctx, time.Second) })
 }
@@ -244,8 +261,14 @@ func (s *stack) as(t *testing.T, caller string, pairs ...string) context.Context
 	if s.tokens[caller] != "" {
 		pairs = append(pairs, "authorization", "Bearer "+s.tokens[caller])
 	}
+	if !slices.Contains(pairs, rpc.IdempotencyKeyName) {
+		pairs = append(pairs, rpc.IdempotencyKeyName, someKey)
+	}
 	return metadata.AppendToOutgoingContext(t.Context(), pairs...)
 }
+
+// someKey is the idempotency key of calls that do not care.
+const someKey = "6f1c1f6e-8f3b-4d0a-9d53-0d5c1b0f4c11"
 
 // reply is an answer of REST, read to its end.
 type reply struct {
@@ -282,6 +305,7 @@ func (s *stack) rest(t *testing.T, caller, verb, path, body string, pairs ...str
 	if s.tokens[caller] != "" {
 		req.Header.Set("Authorization", "Bearer "+s.tokens[caller])
 	}
+	req.Header.Set("Idempotency-Key", someKey)
 	for i := 0; i < len(pairs); i += 2 {
 		if pairs[i] == "Host" {
 			req.Host = pairs[i+1]

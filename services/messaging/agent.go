@@ -29,10 +29,10 @@ func scopeOf(id *auth.Identity) scope {
 	return scope{caisse: id.Caisse, queues: id.Queues, allQueues: slices.Contains(id.Queues, auth.AllQueues)}
 }
 
-// ListQueue returns what waits for the body, oldest first.
-func (s *agentServer) ListQueue(ctx context.Context, req *messagingpb.ListQueueRequest) (*messagingpb.ListQueueResponse, error) {
+// ListConversations returns what waits for the body, oldest first.
+func (s *agentServer) ListConversations(ctx context.Context, req *messagingpb.AgentServiceListConversationsRequest) (*messagingpb.AgentServiceListConversationsResponse, error) {
 	id := auth.FromContext(ctx)
-	after, err := decodePage(req.GetPageToken())
+	after, err := pageOf(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -45,10 +45,10 @@ func (s *agentServer) ListQueue(ctx context.Context, req *messagingpb.ListQueueR
 	if err != nil {
 		return nil, statusOf(err)
 	}
-	resp := &messagingpb.ListQueueResponse{}
+	resp := &messagingpb.AgentServiceListConversationsResponse{}
 	if len(rows) > size {
 		rows = rows[:size]
-		resp.NextPageToken = encodePage(rows[size-1].CreatedAt, rows[size-1].ID)
+		resp.NextPageToken = nextPage(ctx, req, rows[size-1].CreatedAt, rows[size-1].ID)
 	}
 	for i := range rows {
 		resp.Conversations = append(resp.Conversations, forAgent(&rows[i], id))
@@ -86,8 +86,8 @@ func (s *agentServer) GetConversation(ctx context.Context, req *messagingpb.Agen
 	return &messagingpb.AgentServiceGetConversationResponse{Conversation: conversation}, nil
 }
 
-// Claim takes a conversation in charge, or renews the caller's lease on it.
-func (s *agentServer) Claim(ctx context.Context, req *messagingpb.ClaimRequest) (*messagingpb.ClaimResponse, error) {
+// ClaimConversation takes a conversation in charge, or renews the caller's lease on it.
+func (s *agentServer) ClaimConversation(ctx context.Context, req *messagingpb.ClaimConversationRequest) (*messagingpb.ClaimConversationResponse, error) {
 	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversationRow) (*change, error) {
 		if err := mayAct(&row, id); err != nil {
 			return nil, err
@@ -110,11 +110,11 @@ func (s *agentServer) Claim(ctx context.Context, req *messagingpb.ClaimRequest) 
 	if err != nil {
 		return nil, err
 	}
-	return &messagingpb.ClaimResponse{Conversation: forAgent(&row, auth.FromContext(ctx))}, nil
+	return &messagingpb.ClaimConversationResponse{Conversation: forAgent(&row, auth.FromContext(ctx))}, nil
 }
 
-// Release gives a claimed conversation back.
-func (s *agentServer) Release(ctx context.Context, req *messagingpb.ReleaseRequest) (*messagingpb.ReleaseResponse, error) {
+// ReleaseConversation gives a claimed conversation back.
+func (s *agentServer) ReleaseConversation(ctx context.Context, req *messagingpb.ReleaseConversationRequest) (*messagingpb.ReleaseConversationResponse, error) {
 	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversationRow) (*change, error) {
 		if !row.ClaimHeld {
 			return nil, errNotClaimed
@@ -132,11 +132,11 @@ func (s *agentServer) Release(ctx context.Context, req *messagingpb.ReleaseReque
 	if err != nil {
 		return nil, err
 	}
-	return &messagingpb.ReleaseResponse{Conversation: forAgent(&row, auth.FromContext(ctx))}, nil
+	return &messagingpb.ReleaseConversationResponse{Conversation: forAgent(&row, auth.FromContext(ctx))}, nil
 }
 
-// Close ends a conversation.
-func (s *agentServer) Close(ctx context.Context, req *messagingpb.CloseRequest) (*messagingpb.CloseResponse, error) {
+// CloseConversation ends a conversation.
+func (s *agentServer) CloseConversation(ctx context.Context, req *messagingpb.CloseConversationRequest) (*messagingpb.CloseConversationResponse, error) {
 	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversationRow) (*change, error) {
 		if row.Status == int16(messagingpb.Status_CLOSED) {
 			return nil, nil //nolint:nilnil // nothing to do
@@ -154,16 +154,13 @@ func (s *agentServer) Close(ctx context.Context, req *messagingpb.CloseRequest) 
 	if err != nil {
 		return nil, err
 	}
-	return &messagingpb.CloseResponse{Conversation: forAgent(&row, auth.FromContext(ctx))}, nil
+	return &messagingpb.CloseConversationResponse{Conversation: forAgent(&row, auth.FromContext(ctx))}, nil
 }
 
 // PostReply answers the member: the guide's step 7.
 func (s *agentServer) PostReply(ctx context.Context, req *messagingpb.PostReplyRequest) (*messagingpb.PostReplyResponse, error) {
 	id := auth.FromContext(ctx)
-	key, err := idempotencyKey(ctx)
-	if err != nil {
-		return nil, err
-	}
+	key := rpc.IdempotencyKey(ctx)
 	written, err := normalise(req.GetText(), MinAgentChars, MaxAgentChars)
 	if err != nil {
 		return nil, err
@@ -237,6 +234,9 @@ func (s *agentServer) checkReplay(ctx context.Context, id *auth.Identity, req *m
 	body, err := dataKey.openText(row.ID.String(), stored.ID.String(), stored.Author, stored.Body)
 	if err == nil && body != written.body {
 		return errKeyReused
+	}
+	if err == nil {
+		rpc.Replayed(ctx)
 	}
 	return err
 }

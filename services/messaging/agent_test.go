@@ -21,9 +21,9 @@ import (
 )
 
 // queue returns the ids of what waits, and the token of the page after it.
-func (c caller) queue(t *testing.T, req *messagingpb.ListQueueRequest) (ids []string, next string) {
+func (c caller) queue(t *testing.T, req *messagingpb.AgentServiceListConversationsRequest) (ids []string, next string) {
 	t.Helper()
-	resp, err := c.agent.ListQueue(c.call(t), req)
+	resp, err := c.agent.ListConversations(c.call(t), req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,34 +73,34 @@ func TestQueue_ScopeAndOrder(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		claims map[string]any
-		req    *messagingpb.ListQueueRequest
+		req    *messagingpb.AgentServiceListConversationsRequest
 		want   []string
 	}{
-		{"all of the caisse, oldest first", nil, &messagingpb.ListQueueRequest{}, []string{family, care, last}},
-		{"one queue", queues("sante"), &messagingpb.ListQueueRequest{}, []string{care}},
-		{"two queues", queues("sante", "famille"), &messagingpb.ListQueueRequest{}, []string{family, care, last}},
-		{"no queue", queues(), &messagingpb.ListQueueRequest{}, nil},
-		{"another caisse", map[string]any{"caisse": "msa-44"}, &messagingpb.ListQueueRequest{}, []string{far}},
-		{"no caisse", map[string]any{"caisse": ""}, &messagingpb.ListQueueRequest{}, nil},
-		{"only a queue", nil, &messagingpb.ListQueueRequest{Queue: "famille"}, []string{family, last}},
-		{"only a queue that is not the agent's", queues("sante"), &messagingpb.ListQueueRequest{Queue: "famille"}, nil},
-		{"only a theme", nil, &messagingpb.ListQueueRequest{Theme: "sante"}, []string{care}},
-		{"only a topic", nil, &messagingpb.ListQueueRequest{Topic: "allocations"}, []string{family, last}},
-		{"only a status", nil, &messagingpb.ListQueueRequest{Statuses: []messagingpb.Status{messagingpb.Status_ANSWERED}}, nil},
+		{"all of the caisse, oldest first", nil, &messagingpb.AgentServiceListConversationsRequest{}, []string{family, care, last}},
+		{"one queue", queues("sante"), &messagingpb.AgentServiceListConversationsRequest{}, []string{care}},
+		{"two queues", queues("sante", "famille"), &messagingpb.AgentServiceListConversationsRequest{}, []string{family, care, last}},
+		{"no queue", queues(), &messagingpb.AgentServiceListConversationsRequest{}, nil},
+		{"another caisse", map[string]any{"caisse": "msa-44"}, &messagingpb.AgentServiceListConversationsRequest{}, []string{far}},
+		{"no caisse", map[string]any{"caisse": ""}, &messagingpb.AgentServiceListConversationsRequest{}, nil},
+		{"only a queue", nil, &messagingpb.AgentServiceListConversationsRequest{Queue: "famille"}, []string{family, last}},
+		{"only a queue that is not the agent's", queues("sante"), &messagingpb.AgentServiceListConversationsRequest{Queue: "famille"}, nil},
+		{"only a theme", nil, &messagingpb.AgentServiceListConversationsRequest{Theme: "sante"}, []string{care}},
+		{"only a topic", nil, &messagingpb.AgentServiceListConversationsRequest{Topic: "allocations"}, []string{family, last}},
+		{"only a status", nil, &messagingpb.AgentServiceListConversationsRequest{Statuses: []messagingpb.Status{messagingpb.Status_ANSWERED}}, nil},
 	} {
 		if got, _ := s.clerk(t, "claire", test.claims).queue(t, test.req); !slices.Equal(got, test.want) {
 			t.Errorf("%s: %v, want %v", test.name, got, test.want)
 		}
 	}
 	claire := s.clerk(t, "claire")
-	first, next := claire.queue(t, &messagingpb.ListQueueRequest{PageSize: 2})
-	rest, end := claire.queue(t, &messagingpb.ListQueueRequest{PageSize: 2, PageToken: next})
+	first, next := claire.queue(t, &messagingpb.AgentServiceListConversationsRequest{PageSize: 2})
+	rest, end := claire.queue(t, &messagingpb.AgentServiceListConversationsRequest{PageSize: 2, PageToken: next})
 	if got := slices.Concat(first, rest); !slices.Equal(got, []string{family, care, last}) || end != "" {
 		t.Errorf("in pages: %v, then %q", got, end)
 	}
-	_, err := s.agent.ListQueue(jeanne.call(t), &messagingpb.ListQueueRequest{})
+	_, err := s.agent.ListConversations(jeanne.call(t), &messagingpb.AgentServiceListConversationsRequest{})
 	refused(t, err, codes.PermissionDenied, "ACCESS_DENIED", "")
-	_, err = s.agent.ListQueue(s.clerk(t, "eve", map[string]any{"roles": nil}).call(t), &messagingpb.ListQueueRequest{})
+	_, err = s.agent.ListConversations(s.clerk(t, "eve", map[string]any{"roles": nil}).call(t), &messagingpb.AgentServiceListConversationsRequest{})
 	refused(t, err, codes.PermissionDenied, "ACCESS_DENIED", "")
 }
 
@@ -113,13 +113,13 @@ func TestQueue_Statuses(t *testing.T) {
 	claire.claim(t, inHand)
 	claire.reply(t, partly, false)
 	claire.reply(t, answered, true)
-	if _, err := s.agent.Close(claire.call(t), &messagingpb.CloseRequest{Id: closed}); err != nil {
+	if _, err := s.agent.CloseConversation(claire.call(t), &messagingpb.CloseConversationRequest{Id: closed}); err != nil {
 		t.Fatal(err)
 	}
-	if got, _ := claire.queue(t, &messagingpb.ListQueueRequest{}); !slices.Equal(got, []string{sent, inHand, partly}) {
+	if got, _ := claire.queue(t, &messagingpb.AgentServiceListConversationsRequest{}); !slices.Equal(got, []string{sent, inHand, partly}) {
 		t.Errorf("waiting: %v", got)
 	}
-	over := &messagingpb.ListQueueRequest{Statuses: []messagingpb.Status{messagingpb.Status_ANSWERED, messagingpb.Status_CLOSED}}
+	over := &messagingpb.AgentServiceListConversationsRequest{Statuses: []messagingpb.Status{messagingpb.Status_ANSWERED, messagingpb.Status_CLOSED}}
 	if got, _ := claire.queue(t, over); !slices.Equal(got, []string{answered, closed}) {
 		t.Errorf("over: %v", got)
 	}
@@ -136,10 +136,10 @@ func TestAgent_OutsideTheScopeIsNotFound(t *testing.T) {
 		eve := s.clerk(t, "eve", claims)
 		for call, err := range map[string]error{
 			"get":     second(s.agent.GetConversation(eve.call(t), &messagingpb.AgentServiceGetConversationRequest{Id: id})),
-			"claim":   second(s.agent.Claim(eve.call(t), &messagingpb.ClaimRequest{Id: id})),
-			"release": second(s.agent.Release(eve.call(t), &messagingpb.ReleaseRequest{Id: id})),
+			"claim":   second(s.agent.ClaimConversation(eve.call(t), &messagingpb.ClaimConversationRequest{Id: id})),
+			"release": second(s.agent.ReleaseConversation(eve.call(t), &messagingpb.ReleaseConversationRequest{Id: id})),
 			"reply":   second(s.agent.PostReply(eve.call(t, uuid.NewString()), &messagingpb.PostReplyRequest{Id: id, Text: agentText})),
-			"close":   second(s.agent.Close(eve.call(t), &messagingpb.CloseRequest{Id: id})),
+			"close":   second(s.agent.CloseConversation(eve.call(t), &messagingpb.CloseConversationRequest{Id: id})),
 		} {
 			t.Log(name, call)
 			refused(t, err, codes.NotFound, "CONVERSATION_NOT_FOUND", "")
@@ -169,10 +169,10 @@ func TestClaim(t *testing.T) {
 	}
 	until := renewed.GetClaim().GetExpireTime().AsTime().UTC().Format(time.RFC3339)
 	for name, err := range map[string]error{
-		"claim":   second(s.agent.Claim(omar.call(t), &messagingpb.ClaimRequest{Id: id})),
-		"release": second(s.agent.Release(omar.call(t), &messagingpb.ReleaseRequest{Id: id})),
+		"claim":   second(s.agent.ClaimConversation(omar.call(t), &messagingpb.ClaimConversationRequest{Id: id})),
+		"release": second(s.agent.ReleaseConversation(omar.call(t), &messagingpb.ReleaseConversationRequest{Id: id})),
 		"reply":   second(s.agent.PostReply(omar.call(t, uuid.NewString()), &messagingpb.PostReplyRequest{Id: id, Text: agentText})),
-		"close":   second(s.agent.Close(omar.call(t), &messagingpb.CloseRequest{Id: id})),
+		"close":   second(s.agent.CloseConversation(omar.call(t), &messagingpb.CloseConversationRequest{Id: id})),
 	} {
 		meta := refused(t, err, codes.FailedPrecondition, "CLAIM_HELD", "")
 		if meta["agent"] != "claire Canari (agent)" || meta["until"] != until {
@@ -184,7 +184,7 @@ func TestClaim(t *testing.T) {
 	}
 
 	s.lapse(t)
-	_, err := s.agent.Release(claire.call(t), &messagingpb.ReleaseRequest{Id: id})
+	_, err := s.agent.ReleaseConversation(claire.call(t), &messagingpb.ReleaseConversationRequest{Id: id})
 	refused(t, err, codes.FailedPrecondition, "CLAIM_NOT_HELD", "")
 	if taken := omar.claim(t, id); !taken.GetClaim().GetMine() || taken.GetStatus() != messagingpb.Status_IN_PROGRESS {
 		t.Errorf("after the lease: %v", taken)
@@ -205,7 +205,9 @@ func TestClaim_Race(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range agents {
 		agent := s.clerk(t, "agent-"+string(rune('a'+i)))
-		wg.Go(func() { _, errs[i] = s.agent.Claim(agent.call(t), &messagingpb.ClaimRequest{Id: id}) })
+		wg.Go(func() {
+			_, errs[i] = s.agent.ClaimConversation(agent.call(t), &messagingpb.ClaimConversationRequest{Id: id})
+		})
 	}
 	wg.Wait()
 	won := 0
@@ -229,7 +231,7 @@ func TestClaim_SeesWhatItWaitedFor(t *testing.T) {
 	release := s.hold(t, `UPDATE conversation SET claimed_by = 'agent:omar', claimed_name = 'omar', claim_expires = now() + interval '1 minute' WHERE id = $1`, id)
 	claire, answer := s.clerk(t, "claire"), make(chan error, 1)
 	go func() {
-		_, err := s.agent.Claim(claire.call(t), &messagingpb.ClaimRequest{Id: id})
+		_, err := s.agent.ClaimConversation(claire.call(t), &messagingpb.ClaimConversationRequest{Id: id})
 		answer <- err
 	}()
 	s.blocked(t)
@@ -245,7 +247,7 @@ func TestRelease(t *testing.T) {
 	claire := s.clerk(t, "claire")
 	id := s.member(t, "jeanne").submit(t).GetId()
 	release := func() (*messagingpb.Conversation, error) {
-		resp, err := s.agent.Release(claire.call(t), &messagingpb.ReleaseRequest{Id: id})
+		resp, err := s.agent.ReleaseConversation(claire.call(t), &messagingpb.ReleaseConversationRequest{Id: id})
 		return resp.GetConversation(), err
 	}
 	_, err := release()
@@ -393,7 +395,7 @@ func TestReply_Idempotent(t *testing.T) {
 		refused(t, err, codes.AlreadyExists, "IDEMPOTENCY_KEY_REUSED", "")
 	}
 	// A retry does not mind what has happened since, nor does it undo it.
-	if _, err := s.agent.Close(claire.call(t), &messagingpb.CloseRequest{Id: id}); err != nil {
+	if _, err := s.agent.CloseConversation(claire.call(t), &messagingpb.CloseConversationRequest{Id: id}); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := reply(claire, req); err != nil || got.GetStatus() != messagingpb.Status_CLOSED || len(got.GetMessages()) != 2 {
@@ -449,7 +451,7 @@ func TestReply_OvertakenIsStillTheLast(t *testing.T) {
 	if last := messages[len(messages)-1].GetId(); last != todo.reply.row.ID.String() {
 		t.Errorf("the last message is %s, want %s", last, todo.reply.row.ID)
 	}
-	resp, err := s.messaging.MarkRead(jeanne.call(t), &messagingpb.MarkReadRequest{Id: id.String()})
+	resp, err := s.messaging.MarkConversationRead(jeanne.call(t), &messagingpb.MarkConversationReadRequest{Id: id.String()})
 	if err != nil || resp.GetConversation().GetUnread() {
 		t.Errorf("still unread after all was read: %v, %v", resp, err)
 	}
@@ -461,9 +463,9 @@ func TestClose(t *testing.T) {
 	jeanne, claire := s.member(t, "jeanne"), s.clerk(t, "claire")
 	id := jeanne.submit(t).GetId()
 	claire.claim(t, id)
-	var first *messagingpb.CloseResponse
+	var first *messagingpb.CloseConversationResponse
 	for range 2 {
-		resp, err := s.agent.Close(claire.call(t), &messagingpb.CloseRequest{Id: id})
+		resp, err := s.agent.CloseConversation(claire.call(t), &messagingpb.CloseConversationRequest{Id: id})
 		if err != nil || resp.GetConversation().GetStatus() != messagingpb.Status_CLOSED || resp.GetConversation().GetClaim() != nil {
 			t.Fatalf("%v, %v", resp, err)
 		}
@@ -475,12 +477,12 @@ func TestClose(t *testing.T) {
 		}
 	}
 	for _, err := range []error{
-		second(s.agent.Claim(claire.call(t), &messagingpb.ClaimRequest{Id: id})),
+		second(s.agent.ClaimConversation(claire.call(t), &messagingpb.ClaimConversationRequest{Id: id})),
 		second(s.agent.PostReply(claire.call(t, uuid.NewString()), &messagingpb.PostReplyRequest{Id: id, Text: agentText})),
 	} {
 		refused(t, err, codes.FailedPrecondition, "CONVERSATION_CLOSED", "")
 	}
-	_, err := s.agent.Release(claire.call(t), &messagingpb.ReleaseRequest{Id: id})
+	_, err := s.agent.ReleaseConversation(claire.call(t), &messagingpb.ReleaseConversationRequest{Id: id})
 	refused(t, err, codes.FailedPrecondition, "CLAIM_NOT_HELD", "")
 	closed := 0
 	for _, msg := range s.published(t) {
@@ -512,19 +514,19 @@ func TestAudit(t *testing.T) {
 		}
 	}
 	jeanne.see(t, id)
-	claire.queue(t, &messagingpb.ListQueueRequest{})
+	claire.queue(t, &messagingpb.AgentServiceListConversationsRequest{})
 	read(claire)
 	read(omar)
 	read(omar)
 	claire.claim(t, id)
-	if _, err := s.agent.Claim(omar.call(t), &messagingpb.ClaimRequest{Id: id}); status.Code(err) != codes.FailedPrecondition {
+	if _, err := s.agent.ClaimConversation(omar.call(t), &messagingpb.ClaimConversationRequest{Id: id}); status.Code(err) != codes.FailedPrecondition {
 		t.Error(err)
 	}
-	if _, err := s.agent.Release(claire.call(t), &messagingpb.ReleaseRequest{Id: id}); err != nil {
+	if _, err := s.agent.ReleaseConversation(claire.call(t), &messagingpb.ReleaseConversationRequest{Id: id}); err != nil {
 		t.Fatal(err)
 	}
 	claire.reply(t, id, true) // shows the whole conversation
-	if _, err := s.agent.Close(omar.call(t), &messagingpb.CloseRequest{Id: id}); err != nil {
+	if _, err := s.agent.CloseConversation(omar.call(t), &messagingpb.CloseConversationRequest{Id: id}); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{

@@ -20,9 +20,9 @@ import (
 // errErased: the data key is gone, so nothing can be written any more.
 var errErased = rpc.Refuse(codes.FailedPrecondition, "CONVERSATION_ERASED", "the member has had the conversation erased")
 
-// Transfer gives a conversation to another queue and drops the claim. What was
+// TransferConversation gives a conversation to another queue and drops the claim. What was
 // announced to the member, the days until an answer, stays as it was.
-func (s *agentServer) Transfer(ctx context.Context, req *messagingpb.TransferRequest) (*messagingpb.TransferResponse, error) {
+func (s *agentServer) TransferConversation(ctx context.Context, req *messagingpb.TransferConversationRequest) (*messagingpb.TransferConversationResponse, error) {
 	version, err := s.catalogue.now(ctx)
 	if err != nil {
 		return nil, err
@@ -53,11 +53,11 @@ func (s *agentServer) Transfer(ctx context.Context, req *messagingpb.TransferReq
 	if err != nil {
 		return nil, err
 	}
-	return &messagingpb.TransferResponse{Conversation: forAgent(&row, auth.FromContext(ctx))}, nil
+	return &messagingpb.TransferConversationResponse{Conversation: forAgent(&row, auth.FromContext(ctx))}, nil
 }
 
-// Recategorise corrects the selection, for the profile the member wrote under.
-func (s *agentServer) Recategorise(ctx context.Context, req *messagingpb.RecategoriseRequest) (*messagingpb.RecategoriseResponse, error) {
+// RecategoriseConversation corrects the selection, for the profile the member wrote under.
+func (s *agentServer) RecategoriseConversation(ctx context.Context, req *messagingpb.RecategoriseConversationRequest) (*messagingpb.RecategoriseConversationResponse, error) {
 	version, err := s.catalogue.now(ctx)
 	if err != nil {
 		return nil, err
@@ -92,11 +92,11 @@ func (s *agentServer) Recategorise(ctx context.Context, req *messagingpb.Recateg
 	if err != nil {
 		return nil, err
 	}
-	return &messagingpb.RecategoriseResponse{Conversation: forAgent(&row, auth.FromContext(ctx))}, nil
+	return &messagingpb.RecategoriseConversationResponse{Conversation: forAgent(&row, auth.FromContext(ctx))}, nil
 }
 
-// Reopen opens an answered or closed conversation again.
-func (s *agentServer) Reopen(ctx context.Context, req *messagingpb.ReopenRequest) (*messagingpb.ReopenResponse, error) {
+// ReopenConversation opens an answered or closed conversation again.
+func (s *agentServer) ReopenConversation(ctx context.Context, req *messagingpb.ReopenConversationRequest) (*messagingpb.ReopenConversationResponse, error) {
 	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversationRow) (*change, error) {
 		if row.ClaimHeld && !claimedBy(&row, id) {
 			return nil, heldBy(&row)
@@ -118,7 +118,7 @@ func (s *agentServer) Reopen(ctx context.Context, req *messagingpb.ReopenRequest
 	if err != nil {
 		return nil, err
 	}
-	return &messagingpb.ReopenResponse{Conversation: forAgent(&row, auth.FromContext(ctx))}, nil
+	return &messagingpb.ReopenConversationResponse{Conversation: forAgent(&row, auth.FromContext(ctx))}, nil
 }
 
 // now is the current version, as far as is known. It is asked for when none is.

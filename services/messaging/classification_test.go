@@ -17,25 +17,25 @@ import (
 
 func (c caller) transfer(t *testing.T, id, queue string) (*messagingpb.Conversation, error) {
 	t.Helper()
-	resp, err := c.agent.Transfer(c.call(t), &messagingpb.TransferRequest{Id: id, Queue: queue})
+	resp, err := c.agent.TransferConversation(c.call(t), &messagingpb.TransferConversationRequest{Id: id, Queue: queue})
 	return resp.GetConversation(), err
 }
 
 func (c caller) recategorise(t *testing.T, id, theme, topic, reason string) (*messagingpb.Conversation, error) {
 	t.Helper()
-	resp, err := c.agent.Recategorise(c.call(t), &messagingpb.RecategoriseRequest{Id: id, Theme: theme, Topic: topic, Reason: reason})
+	resp, err := c.agent.RecategoriseConversation(c.call(t), &messagingpb.RecategoriseConversationRequest{Id: id, Theme: theme, Topic: topic, Reason: reason})
 	return resp.GetConversation(), err
 }
 
 func (c caller) reopen(t *testing.T, id string) (*messagingpb.Conversation, error) {
 	t.Helper()
-	resp, err := c.agent.Reopen(c.call(t), &messagingpb.ReopenRequest{Id: id})
+	resp, err := c.agent.ReopenConversation(c.call(t), &messagingpb.ReopenConversationRequest{Id: id})
 	return resp.GetConversation(), err
 }
 
 func (c caller) end(t *testing.T, id string) {
 	t.Helper()
-	if _, err := c.agent.Close(c.call(t), &messagingpb.CloseRequest{Id: id}); err != nil {
+	if _, err := c.agent.CloseConversation(c.call(t), &messagingpb.CloseConversationRequest{Id: id}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -86,7 +86,7 @@ func TestTransfer(t *testing.T) {
 	}
 	_, err = claire.transfer(t, id, "famille")
 	refused(t, err, codes.NotFound, "CONVERSATION_NOT_FOUND", "")
-	if ids, _ := nurse.queue(t, &messagingpb.ListQueueRequest{}); !slices.Equal(ids, []string{id}) {
+	if ids, _ := nurse.queue(t, &messagingpb.AgentServiceListConversationsRequest{}); !slices.Equal(ids, []string{id}) {
 		t.Errorf("the new queue has %v", ids)
 	}
 	if days := s.count(t, `SELECT answer_days FROM conversation WHERE id = $1`, id); days != 5 {
@@ -263,7 +263,7 @@ func TestReopen(t *testing.T) {
 			}
 		}
 	}
-	if ids, _ := claire.queue(t, &messagingpb.ListQueueRequest{}); !slices.Equal(ids, []string{closed, answered, sent, inHand}) {
+	if ids, _ := claire.queue(t, &messagingpb.AgentServiceListConversationsRequest{}); !slices.Equal(ids, []string{closed, answered, sent, inHand}) {
 		t.Errorf("waiting: %v", ids)
 	}
 	var ids []string

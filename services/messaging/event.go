@@ -80,7 +80,7 @@ func followedUpEvent(ctx context.Context, row conversationRow, message uuid.UUID
 }
 
 func erasedEvent(ctx context.Context, row conversationRow) (event, error) {
-	return newEvent(ctx, eventspb.TypeErasureRequested, row, func(origin *eventspb.Origin) proto.Message {
-		return &eventspb.ErasureRequested{Origin: origin}
+	return newEvent(ctx, eventspb.TypeConversationErased, row, func(origin *eventspb.Origin) proto.Message {
+		return &eventspb.ConversationErased{Origin: origin}
 	})
 }

@@ -57,7 +57,7 @@ func (s *eventLogServer) ListDigests(ctx context.Context, req *messagingpb.ListD
 
 // ListEvents implements EventLogService.
 func (s *eventLogServer) ListEvents(ctx context.Context, req *messagingpb.ListEventsRequest) (*messagingpb.ListEventsResponse, error) {
-	after, err := decodePage(req.GetPageToken())
+	after, err := pageOf(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +72,7 @@ func (s *eventLogServer) ListEvents(ctx context.Context, req *messagingpb.ListEv
 	resp := &messagingpb.ListEventsResponse{}
 	if len(rows) > size {
 		rows = rows[:size]
-		resp.NextPageToken = encodePage(rows[size-1].CreatedAt, rows[size-1].ID)
+		resp.NextPageToken = nextPage(ctx, req, rows[size-1].CreatedAt, rows[size-1].ID)
 	}
 	for _, row := range rows {
 		resp.Events = append(resp.Events, &messagingpb.LoggedEvent{

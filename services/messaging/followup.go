@@ -11,16 +11,14 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
 
 // PostFollowUp implements MessagingService. See the .proto.
 func (s *server) PostFollowUp(ctx context.Context, req *messagingpb.PostFollowUpRequest) (*messagingpb.PostFollowUpResponse, error) {
 	member := auth.FromContext(ctx).Subject
-	key, err := idempotencyKey(ctx)
-	if err != nil {
-		return nil, err
-	}
+	key := rpc.IdempotencyKey(ctx)
 	written, err := normalise(req.GetText(), MinMemberChars, MaxMemberChars)
 	if err != nil {
 		return nil, err
@@ -77,6 +75,9 @@ func (s *server) checkFollowUp(ctx context.Context, member string, id, key uuid.
 	body, err := dataKey.openText(id.String(), stored.ID.String(), stored.Author, stored.Body)
 	if err == nil && body != written.body {
 		return errKeyReused
+	}
+	if err == nil {
+		rpc.Replayed(ctx)
 	}
 	return err
 }
@@ -138,12 +139,12 @@ func (s *server) forMember(ctx context.Context, row *conversationRow) (*messagin
 }
 
 // kindOf is what a member may know of an agent's act, by its name in the audit.
-var kindOf = map[string]messagingpb.StepKind{
-	"claim":        messagingpb.StepKind_TAKEN_IN_CHARGE,
-	"transfer":     messagingpb.StepKind_REDIRECTED,
-	"recategorise": messagingpb.StepKind_REDIRECTED,
-	"close":        messagingpb.StepKind_ENDED,
-	"reopen":       messagingpb.StepKind_OPENED_AGAIN,
+var kindOf = map[string]messagingpb.Step_Kind{
+	"claim":        messagingpb.Step_CLAIMED,
+	"transfer":     messagingpb.Step_REDIRECTED,
+	"recategorise": messagingpb.Step_REDIRECTED,
+	"close":        messagingpb.Step_CLOSED,
+	"reopen":       messagingpb.Step_REOPENED,
 }
 
 // stepsOf is what happened to a conversation, oldest first: its messages, and of
@@ -155,17 +156,17 @@ func (s *server) stepsOf(ctx context.Context, row *conversationRow, messages []m
 		return nil, err
 	}
 	var steps []*messagingpb.Step
-	add := func(kind messagingpb.StepKind, at time.Time) {
+	add := func(kind messagingpb.Step_Kind, at time.Time) {
 		steps = append(steps, &messagingpb.Step{Kind: kind, Time: timestamppb.New(at)})
 	}
 	for i := range messages {
 		switch {
 		case i == 0:
-			add(messagingpb.StepKind_RECEIVED, messages[i].CreatedAt)
+			add(messagingpb.Step_RECEIVED, messages[i].CreatedAt)
 		case messages[i].Author == int16(messagingpb.Author_MEMBER):
-			add(messagingpb.StepKind_FOLLOWED_UP, messages[i].CreatedAt)
+			add(messagingpb.Step_FOLLOWED_UP, messages[i].CreatedAt)
 		default:
-			add(messagingpb.StepKind_REPLIED, messages[i].CreatedAt)
+			add(messagingpb.Step_REPLIED, messages[i].CreatedAt)
 		}
 	}
 	for _, act := range acts {
@@ -175,7 +176,7 @@ func (s *server) stepsOf(ctx context.Context, row *conversationRow, messages []m
 	}
 	slices.SortStableFunc(steps, func(a, b *messagingpb.Step) int { return a.GetTime().AsTime().Compare(b.GetTime().AsTime()) })
 	return slices.CompactFunc(steps, func(a, b *messagingpb.Step) bool {
-		return a.GetKind() == b.GetKind() && a.GetKind() == messagingpb.StepKind_TAKEN_IN_CHARGE
+		return a.GetKind() == b.GetKind() && a.GetKind() == messagingpb.Step_CLAIMED
 	}), nil
 }
 

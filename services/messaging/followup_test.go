@@ -42,15 +42,15 @@ func TestFollowUp_ReopensWhatWasAnswered(t *testing.T) {
 		after.GetMessages()[2].GetAuthor() != messagingpb.Author_MEMBER {
 		t.Errorf("got %v", after)
 	}
-	if got, want := strings.Join(kinds(after), " "), "RECEIVED TAKEN_IN_CHARGE REPLIED FOLLOWED_UP"; got != want {
+	if got, want := strings.Join(kinds(after), " "), "RECEIVED CLAIMED REPLIED FOLLOWED_UP"; got != want {
 		t.Errorf("steps %s, want %s", got, want)
 	}
-	if ids, _ := claire.queue(t, &messagingpb.ListQueueRequest{}); !slices.Contains(ids, id) {
+	if ids, _ := claire.queue(t, &messagingpb.AgentServiceListConversationsRequest{}); !slices.Contains(ids, id) {
 		t.Error("it does not wait for the body again")
 	}
 	eventually(t, "the event is published", func() bool {
 		return slices.ContainsFunc(s.published(t), func(m *jetstream.RawStreamMsg) bool {
-			return m.Header.Get("ce-type") == "messagerie.followup-posted.v1"
+			return m.Header.Get("ce-type") == "org.ma-messagerie.followup-posted.v1"
 		})
 	})
 	if secret := holdsSecret(s.dump(t)); secret != "" {
@@ -89,7 +89,7 @@ func TestFollowUp_Refusals(t *testing.T) {
 	s := running(t)
 	jeanne, paul, claire := s.member(t, "jeanne"), s.member(t, "paul"), s.clerk(t, "claire")
 	id, closed := jeanne.submit(t).GetId(), jeanne.submit(t).GetId()
-	if _, err := claire.agent.Close(claire.call(t), &messagingpb.CloseRequest{Id: closed}); err != nil {
+	if _, err := claire.agent.CloseConversation(claire.call(t), &messagingpb.CloseConversationRequest{Id: closed}); err != nil {
 		t.Fatal(err)
 	}
 	before := s.rows(t)

@@ -34,7 +34,7 @@ func TestClaims_LockNobodyOut(t *testing.T) {
 	}
 	jeanne.draft(t, uuid.NewString(), "Bonjour")
 	jeanne.preferences(t)
-	if ids, _ := claire.queue(t, &messagingpb.ListQueueRequest{}); !slices.Equal(ids, []string{id}) {
+	if ids, _ := claire.queue(t, &messagingpb.AgentServiceListConversationsRequest{}); !slices.Equal(ids, []string{id}) {
 		t.Errorf("the agent lists %v", ids)
 	}
 	if got := claire.claim(t, id).GetClaim().GetAgent(); got != "Claire Canari (agent)" {
@@ -80,7 +80,7 @@ func TestPageSize(t *testing.T) {
 	if ids, next := jeanne.page(t, &messagingpb.ListConversationsRequest{PageSize: math.MaxInt32}); len(ids) != maxPageSize || next == "" {
 		t.Errorf("%d conversations, next %q", len(ids), next)
 	}
-	if ids, next := claire.queue(t, &messagingpb.ListQueueRequest{PageSize: maxPageSize + 1}); len(ids) != maxPageSize || next == "" {
+	if ids, next := claire.queue(t, &messagingpb.AgentServiceListConversationsRequest{PageSize: maxPageSize + 1}); len(ids) != maxPageSize || next == "" {
 		t.Errorf("%d in the queue, next %q", len(ids), next)
 	}
 	events := &messagingpb.ListEventsRequest{
@@ -94,6 +94,6 @@ func TestPageSize(t *testing.T) {
 	refused(t, err, codes.InvalidArgument, "INT32_GTE", "pageSize")
 	_, err = s.messaging.ListConversations(jeanne.call(t), &messagingpb.ListConversationsRequest{PageSize: -1})
 	refused(t, err, codes.InvalidArgument, "INT32_GTE", "pageSize")
-	_, err = s.agent.ListQueue(claire.call(t), &messagingpb.ListQueueRequest{PageSize: -1})
+	_, err = s.agent.ListConversations(claire.call(t), &messagingpb.AgentServiceListConversationsRequest{PageSize: -1})
 	refused(t, err, codes.InvalidArgument, "INT32_GTE", "pageSize")
 }

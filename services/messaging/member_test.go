@@ -69,7 +69,7 @@ func TestPreferences(t *testing.T) {
 	s.clerk(t, "claire").reply(t, id, true)
 	asked := slices.ContainsFunc(s.published(t), func(m *jetstream.RawStreamMsg) bool {
 		var reply eventspb.ReplyPosted
-		return m.Header.Get("ce-type") == "messagerie.reply-posted.v1" && proto.Unmarshal(m.Data, &reply) == nil && reply.GetSms()
+		return m.Header.Get("ce-type") == "org.ma-messagerie.reply-posted.v1" && proto.Unmarshal(m.Data, &reply) == nil && reply.GetSms()
 	})
 	if !asked {
 		t.Error("the reply's event asks for no SMS")

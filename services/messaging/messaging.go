@@ -83,6 +83,9 @@ type Config struct {
 	// DefaultCaisse is the caisse of members whose token names none that can be one. Empty
 	// refuses them.
 	DefaultCaisse string `env:"DEFAULT_CAISSE"`
+	// EventDomain is the domain, of the body or of who runs the system, that types and
+	// sources of events begin with (CloudEvents: reversed in types).
+	EventDomain string `env:"EVENT_DOMAIN" envDefault:"ma-messagerie.org"`
 	// RelayPoll is how often the outbox is looked at for what other processes
 	// left; this process's own commits are relayed at once.
 	RelayPoll time.Duration `env:"RELAY_POLL" envDefault:"1s"`
@@ -116,6 +119,9 @@ func (c Config) Validate() error {
 	}
 	if c.DefaultCaisse != "" && !validCaisse(c.DefaultCaisse) {
 		faults = append(faults, fmt.Errorf("DEFAULT_CAISSE %q is not lower-case letters, digits and hyphens, at most 64", c.DefaultCaisse))
+	}
+	if !validDomain(c.EventDomain) {
+		faults = append(faults, fmt.Errorf("EVENT_DOMAIN %q is not a domain in lower case, such as messagerie.example.org", c.EventDomain))
 	}
 	if c.EventLogRetention != 0 && c.EventLogRetention < minRetention {
 		faults = append(faults, fmt.Errorf("EVENT_LOG_RETENTION must be 0 or at least %s", minRetention))
@@ -178,7 +184,7 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 		return err
 	}
 	defer apart.close()
-	outbox := newRelay(s, events, cfg.RelayPoll)
+	outbox := newRelay(s, events, cfg.EventDomain, cfg.RelayPoll)
 	counts, err := newInstruments(s, apart.store, outbox.begin)
 	if err != nil {
 		return err

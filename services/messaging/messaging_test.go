@@ -275,6 +275,7 @@ func newStage(t *testing.T) *stage {
 	s.cfg = Config{
 		Process:       chassis.Process{DrainTimeout: 10 * time.Second},
 		Config:        auth.Config{Issuers: auth.Issuers{s.members.Issuer, s.agents.Issuer, s.machines.Issuer}},
+		EventDomain:   eventspb.DefaultDomain,
 		MachineConfig: auth.MachineConfig{TokenURL: s.machines.Issuer.URL + "/token", ClientID: "messaging", ClientSecret: "secret"},
 		Bus:           bus.Config{URL: s.broker.URL, Replicas: 1, MaxBytes: 64 << 20},
 		DatabaseURL:   testenv.Postgres(t, Migrations),
@@ -443,7 +444,7 @@ func (c caller) see(t *testing.T, id string) *messagingpb.Conversation {
 // claim takes a conversation in charge.
 func (c caller) claim(t *testing.T, id string) *messagingpb.Conversation {
 	t.Helper()
-	resp, err := c.agent.Claim(c.call(t), &messagingpb.ClaimRequest{Id: id})
+	resp, err := c.agent.ClaimConversation(c.call(t), &messagingpb.ClaimConversationRequest{Id: id})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -579,13 +580,13 @@ func (s *stage) streamed(t *testing.T) []*jetstream.RawStreamMsg {
 func TestConfig_AllFaultsAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := chassis.Load[Config]("MESSAGING_", []string{
-		"MESSAGING_ISSUERS=[]", "MESSAGING_DATABASE_URL=postgres://x", "MESSAGING_KEYSET={}", "MESSAGING_DEFAULT_CAISSE=MSA 75",
+		"MESSAGING_ISSUERS=[]", "MESSAGING_DATABASE_URL=postgres://x", "MESSAGING_KEYSET={}", "MESSAGING_DEFAULT_CAISSE=MSA 75", "MESSAGING_EVENT_DOMAIN=https://example.org",
 		"MESSAGING_CLAIM_LEASE=0s", "MESSAGING_RELAY_POLL=-1s", "MESSAGING_TAXONOMY_REFRESH=soon", "MESSAGING_EVENT_LOG_RETENTION=359h",
 	})
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, fault := range []string{"TOKEN_PATH", "key set", "DEFAULT_CAISSE", "CLAIM_LEASE", "RELAY_POLL", "TaxonomyRefresh", "EVENT_LOG_RETENTION"} {
+	for _, fault := range []string{"TOKEN_PATH", "key set", "DEFAULT_CAISSE", "EVENT_DOMAIN", "CLAIM_LEASE", "RELAY_POLL", "TaxonomyRefresh", "EVENT_LOG_RETENTION"} {
 		if !strings.Contains(err.Error(), fault) {
 			t.Errorf("%s is not in:\n%v", fault, err)
 		}
@@ -757,8 +758,8 @@ func TestRun_DatabaseAway(t *testing.T) {
 		"submit": submitErr,
 		"list":   second(s.messaging.ListConversations(jeanne.call(t), &messagingpb.ListConversationsRequest{})),
 		"get":    second(s.messaging.GetConversation(jeanne.call(t), &messagingpb.GetConversationRequest{Id: id})),
-		"queue":  second(s.agent.ListQueue(claire.call(t), &messagingpb.ListQueueRequest{})),
-		"claim":  second(s.agent.Claim(claire.call(t), &messagingpb.ClaimRequest{Id: id})),
+		"queue":  second(s.agent.ListConversations(claire.call(t), &messagingpb.AgentServiceListConversationsRequest{})),
+		"claim":  second(s.agent.ClaimConversation(claire.call(t), &messagingpb.ClaimConversationRequest{Id: id})),
 		"reply":  second(s.agent.PostReply(claire.call(t, uuid.NewString()), &messagingpb.PostReplyRequest{Id: id, Text: agentText})),
 	} {
 		t.Log(name)

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
 
@@ -37,10 +38,7 @@ const noteColumns = `id, conversation_id, agent_id, agent_name, body, created_at
 // the conversation's end stands in its way.
 func (s *agentServer) AddNote(ctx context.Context, req *messagingpb.AddNoteRequest) (*messagingpb.AddNoteResponse, error) {
 	id := auth.FromContext(ctx)
-	key, err := idempotencyKey(ctx)
-	if err != nil {
-		return nil, err
-	}
+	key := rpc.IdempotencyKey(ctx)
 	written, err := normalise(req.GetText(), MinNoteChars, MaxNoteChars)
 	if err != nil {
 		return nil, err
@@ -85,6 +83,9 @@ func (s *agentServer) noteOnce(ctx context.Context, id *auth.Identity, conversat
 	opened, err := s.openNotes(conversation, dataKey, []noteRow{stored})
 	if err == nil && opened[0].GetText() != written.body {
 		return errKeyReused
+	}
+	if err == nil {
+		rpc.Replayed(ctx)
 	}
 	return err
 }

@@ -37,9 +37,6 @@ const (
 	lateness   = time.Minute
 )
 
-// eventSource is the ce-source of this service's events.
-const eventSource = "messagerie/messaging"
-
 // relay moves committed events from the outbox to the broker.
 //
 // What is promised: every event that was committed is acknowledged by the broker
@@ -63,9 +60,11 @@ const eventSource = "messagerie/messaging"
 // broker then loses (a disk, a wiped store) is not noticed here: whoever needs
 // every event compares with the event log.
 type relay struct {
-	store   *store
-	bus     *bus.Bus
-	poll    time.Duration
+	store *store
+	bus   *bus.Bus
+	poll  time.Duration
+	// domain is what types and sources of events begin with.
+	domain  string
 	woken   chan struct{}
 	refused *refusals
 
@@ -75,8 +74,8 @@ type relay struct {
 	wholeAt time.Time
 }
 
-func newRelay(s *store, b *bus.Bus, poll time.Duration) *relay {
-	return &relay{store: s, bus: b, poll: poll, woken: make(chan struct{}, 1), refused: newRefusals()}
+func newRelay(s *store, b *bus.Bus, domain string, poll time.Duration) *relay {
+	return &relay{store: s, bus: b, domain: domain, poll: poll, woken: make(chan struct{}, 1), refused: newRefusals()}
 }
 
 // begin is where a pass begins, and who wants to know what waits may do so too: what is
@@ -228,7 +227,7 @@ func (r *relay) publish(ctx context.Context, rows []outboxRow) verdict {
 	result := verdict{subjects: make(map[string]bool)}
 	var events []bus.Event
 	for _, row := range rows {
-		event := row.event()
+		event := row.event(r.domain)
 		if reason := r.refused.reason(event.Subject); reason != "" {
 			result.refused = append(result.refused, refusal{id: row.ID, reason: reason, subject: event.Subject, known: true})
 		} else {
@@ -268,11 +267,12 @@ type outboxRow struct {
 	CreatedAt      time.Time `db:"created_at"`
 }
 
-func (row outboxRow) event() bus.Event {
+// event is the event as it is published by an installation of that domain.
+func (row outboxRow) event(domain string) bus.Event {
 	return bus.Event{
-		ID: row.ID.String(), Type: eventspb.CEType(row.Type), Source: eventSource, Time: row.CreatedAt,
+		ID: row.ID.String(), Type: eventspb.CEType(domain, row.Type), Source: "//" + domain + "/messaging", Time: row.CreatedAt,
 		Subject: eventspb.Subject(row.Type, row.Caisse), Entity: row.ConversationID.String(),
-		Data: row.Payload, TraceParent: row.Trace,
+		Schema: eventspb.Schema(row.Type), Data: row.Payload, TraceParent: row.Trace,
 	}
 }
 

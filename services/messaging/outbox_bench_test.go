@@ -78,7 +78,7 @@ func benchmarkDrain(b *testing.B, refused int) {
 	if _, err := s.store.pool.Exec(b.Context(), `VACUUM ANALYZE outbox`); err != nil {
 		b.Fatal(err)
 	}
-	outbox := newRelay(s.store, events, time.Second)
+	outbox := newRelay(s.store, events, eventspb.DefaultDomain, time.Second)
 	ctx, cancel := context.WithCancel(b.Context())
 	var retrying sync.WaitGroup
 	b.ResetTimer()
@@ -106,7 +106,7 @@ func BenchmarkLatency(b *testing.B) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(b.Context()))
 	var running sync.WaitGroup
 	b.Cleanup(func() { cancel(); running.Wait() })
-	outbox := newRelay(s.store, events, time.Second)
+	outbox := newRelay(s.store, events, eventspb.DefaultDomain, time.Second)
 	c := newCommitter(s.store, outbox.wake, metricnoop.Int64Histogram{})
 	running.Go(func() { _ = c.run(ctx) })
 	running.Go(func() { _ = outbox.run(ctx) })

@@ -15,6 +15,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/ma-messagerie/messagerie/chassis/bus"
+	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
 
@@ -265,7 +266,7 @@ func TestRelay_BehindAnOldSnapshot(t *testing.T) {
 	if err := events.EnsureStream(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	relays := newRelay(db, events, time.Hour)
+	relays := newRelay(db, events, eventspb.DefaultDomain, time.Hour)
 	s.fill(t, 1)
 	if err := relays.drain(t.Context()); err != nil {
 		t.Fatal(err)

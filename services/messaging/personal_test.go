@@ -106,7 +106,7 @@ func TestErase(t *testing.T) {
 	if err != nil || !seen.GetConversation().GetErased() || seen.GetConversation().GetMessages()[0].GetText() != "" || seen.GetConversation().GetTheme().GetCode() == "" {
 		t.Errorf("an agent sees %v, %v", seen, err)
 	}
-	if n := s.count(t, `SELECT count(*) FROM event_log WHERE type = 'erasure-requested'`); n != 2 {
+	if n := s.count(t, `SELECT count(*) FROM event_log WHERE type = 'conversation-erased'`); n != 2 {
 		t.Errorf("%d events, want 2", n)
 	}
 	eventually(t, "the events are relayed", func() bool { return s.count(t, `SELECT count(*) FROM outbox`) == 0 })

@@ -10,7 +10,7 @@ import (
 )
 
 // ListQueues returns the queues of the current taxonomy. What waits in a queue
-// that the taxonomy no longer has is counted nowhere here; ListQueue shows it to
+// that the taxonomy no longer has is counted nowhere here; ListConversations shows it to
 // the agents of all queues.
 func (s *agentServer) ListQueues(ctx context.Context, _ *messagingpb.ListQueuesRequest) (*messagingpb.ListQueuesResponse, error) {
 	version, err := s.catalogue.now(ctx)

@@ -155,7 +155,11 @@ func (r *relay) retry(ctx context.Context) {
 	for sleep(ctx, refusedPoll) {
 		for ctx.Err() == nil {
 			pass, cancel := context.WithTimeout(context.WithoutCancel(ctx), passTimeout)
-			result, err := r.store.retried(pass, r.refused.quiet, func(events []bus.Event) verdict {
+			result, err := r.store.retried(pass, r.refused.quiet, func(rows []refusedRow) verdict {
+				events := make([]bus.Event, len(rows))
+				for i, row := range rows {
+					events[i] = row.event(r.domain)
+				}
 				pass, cancel := context.WithTimeout(pass, refusedTimeout)
 				defer cancel()
 				result := r.offer(pass, events)
@@ -189,7 +193,7 @@ const refusedColumns = outboxColumns + `, reason, tries, tried_at, set_aside_at`
 
 // retried gives refused events that are due to publish, as relayed does. quiet is how
 // long ago anything was acknowledged.
-func (s *store) retried(ctx context.Context, quiet func() time.Duration, publish func([]bus.Event) verdict) (result verdict, err error) {
+func (s *store) retried(ctx context.Context, quiet func() time.Duration, publish func([]refusedRow) verdict) (result verdict, err error) {
 	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		// A last try that is still to come was noted by a clock that went back since.
 		rows, err := many[refusedRow](ctx, tx, "reading refused events", `
@@ -201,11 +205,7 @@ func (s *store) retried(ctx context.Context, quiet func() time.Duration, publish
 		if err != nil || len(rows) == 0 {
 			return err
 		}
-		events := make([]bus.Event, len(rows))
-		for i, row := range rows {
-			events[i] = row.event()
-		}
-		result = publish(events)
+		result = publish(rows)
 		return settleRefused(ctx, tx, rows, &result, quiet())
 	})
 	return result, err
@@ -271,7 +271,7 @@ func (s *store) forgetRefused(ctx context.Context, term time.Duration) (int64, e
 
 // ListRefusedEvents implements OperatorService.
 func (s *operatorServer) ListRefusedEvents(ctx context.Context, req *messagingpb.ListRefusedEventsRequest) (*messagingpb.ListRefusedEventsResponse, error) {
-	after, err := decodePage(req.GetPageToken())
+	after, err := pageOf(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -285,7 +285,7 @@ func (s *operatorServer) ListRefusedEvents(ctx context.Context, req *messagingpb
 	resp := &messagingpb.ListRefusedEventsResponse{}
 	if len(rows) > size {
 		rows = rows[:size]
-		resp.NextPageToken = encodePage(rows[size-1].CreatedAt, rows[size-1].ID)
+		resp.NextPageToken = nextPage(ctx, req, rows[size-1].CreatedAt, rows[size-1].ID)
 	}
 	for _, row := range rows {
 		event := &messagingpb.RefusedEvent{

@@ -143,14 +143,14 @@ func TestRefused_SetAside(t *testing.T) {
 	}
 	tried := func(quiet time.Duration, passes string) (subjects []string) {
 		t.Helper()
-		_, err := db.retried(t.Context(), func() time.Duration { return quiet }, func(events []bus.Event) (v verdict) {
-			for _, e := range events {
-				subjects = append(subjects, e.Subject)
-				id := uuid.MustParse(e.ID)
-				if e.Subject == passes {
-					v.acked = append(v.acked, id)
+		_, err := db.retried(t.Context(), func() time.Duration { return quiet }, func(rows []refusedRow) (v verdict) {
+			for _, row := range rows {
+				subject := eventspb.Subject(row.Type, row.Caisse)
+				subjects = append(subjects, subject)
+				if subject == passes {
+					v.acked = append(v.acked, row.ID)
 				} else {
-					v.refused = append(v.refused, refusal{id: id, reason: bus.NoStream, subject: e.Subject})
+					v.refused = append(v.refused, refusal{id: row.ID, reason: bus.NoStream, subject: subject})
 				}
 			}
 			return v
@@ -208,9 +208,9 @@ func TestRefused_ClockGoesBack(t *testing.T) {
 	if _, err := s.pool.Exec(t.Context(), `UPDATE outbox_refused SET tried_at = now() + interval '3 hours', next_try = now() + interval '3 hours 1 minute'`); err != nil {
 		t.Fatal(err)
 	}
-	result, err := (&store{s.pool}).retried(t.Context(), func() time.Duration { return 0 }, func(events []bus.Event) (v verdict) {
-		for _, e := range events {
-			v.acked = append(v.acked, uuid.MustParse(e.ID))
+	result, err := (&store{s.pool}).retried(t.Context(), func() time.Duration { return 0 }, func(rows []refusedRow) (v verdict) {
+		for _, row := range rows {
+			v.acked = append(v.acked, row.ID)
 		}
 		return v
 	})
@@ -383,7 +383,7 @@ func TestRefused_WhatLiesBetween(t *testing.T) {
 			}
 		}
 	}
-	if err := newRelay(&store{s.pool}, events, time.Hour).drain(t.Context()); err != nil {
+	if err := newRelay(&store{s.pool}, events, eventspb.DefaultDomain, time.Hour).drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if n := s.count(t, `SELECT count(*) FROM outbox`); n != 0 {

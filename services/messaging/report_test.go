@@ -72,7 +72,7 @@ func TestReports_MembersGoOn(t *testing.T) {
 	jeanne.submit(t)
 	jeanne.see(t, first)
 	claire.claim(t, first)
-	if _, err := s.agent.ListQueue(claire.call(t), &messagingpb.ListQueueRequest{}); err != nil {
+	if _, err := s.agent.ListConversations(claire.call(t), &messagingpb.AgentServiceListConversationsRequest{}); err != nil {
 		t.Errorf("the queue: %v", err)
 	}
 	_, err = s.agent.GetStatistics(claire.call(t), &messagingpb.GetStatisticsRequest{})

@@ -11,7 +11,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/ma-messagerie/messagerie/chassis/bus"
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	"github.com/ma-messagerie/messagerie/chassis/testenv/scale"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
@@ -322,7 +321,7 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 			return settleRefused(ctx, tx, rows, &verdict{acked: []uuid.UUID{id}}, time.Minute)
 		})},
 		{Of: []string{}, Run: func(ctx context.Context, _ int) error {
-			_, err1 := s.retried(ctx, func() time.Duration { return time.Minute }, func([]bus.Event) verdict { return verdict{} })
+			_, err1 := s.retried(ctx, func() time.Duration { return time.Minute }, func([]refusedRow) verdict { return verdict{} })
 			_, err2 := s.forgetRefused(ctx, 366*24*time.Hour)
 			_, err3 := s.refusedEvents(ctx, nil, 20)
 			return errors.Join(err1, err2, err3)

@@ -2,18 +2,17 @@ package messaging
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
@@ -158,10 +157,7 @@ func (p *prepared) answer() *messagingpb.SubmitMessageResponse {
 // prepare checks a request and makes of it the rows to store. With errOutdated
 // comes what replay needs.
 func (s *server) prepare(ctx context.Context, id *auth.Identity, req *messagingpb.SubmitMessageRequest) (*prepared, error) {
-	key, err := idempotencyKey(ctx)
-	if err != nil {
-		return nil, err
-	}
+	key := rpc.IdempotencyKey(ctx)
 	if !slices.Contains(id.Profiles, req.GetAudience().String()) {
 		return nil, errProfile
 	}
@@ -275,22 +271,8 @@ func (s *server) replay(ctx context.Context, again *prepared) (*messagingpb.Subm
 	original := &prepared{submission: &submission{conversation: row, message: message}, body: body}
 	original.conversation.Status, original.conversation.Hidden, original.conversation.Unread = int16(messagingpb.Status_SENT), false, false
 	original.stampedAt(row.CreatedAt)
+	rpc.Replayed(ctx)
 	return original.answer(), nil
-}
-
-// idempotencyKey reads the caller's key. REST clients may have put it in quotes,
-// as the IETF draft (draft-ietf-httpapi-idempotency-key-header) writes it.
-func idempotencyKey(ctx context.Context) (uuid.UUID, error) {
-	const field = "idempotency-key"
-	values := metadata.ValueFromIncomingContext(ctx, field)
-	if len(values) == 0 || values[0] == "" {
-		return uuid.Nil, rpc.Invalid(field, "IDEMPOTENCY_KEY_REQUIRED", "give a UUID of your own, the same when you try again")
-	}
-	key, err := uuid.Parse(strings.Trim(values[0], `"`))
-	if err != nil || len(values) > 1 || key == uuid.Nil {
-		return uuid.Nil, rpc.Invalid(field, "IDEMPOTENCY_KEY_INVALID", "the key is not one UUID")
-	}
-	return key, nil
 }
 
 // caisseOf is the caller's caisse, as one token of a subject of the broker. A token
@@ -311,10 +293,15 @@ func validCaisse(caisse string) bool {
 	return caisse != "" && len(caisse) <= 64 && strings.Trim(caisse, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
 }
 
+// domainName is one or more labels of lower case (RFC 1123, 2.1).
+var domainName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$`)
+
+func validDomain(name string) bool { return len(name) <= 253 && domainName.MatchString(name) }
+
 // ListConversations implements the guide's step 1, part 3.
 func (s *server) ListConversations(ctx context.Context, req *messagingpb.ListConversationsRequest) (*messagingpb.ListConversationsResponse, error) {
 	member := auth.FromContext(ctx).Subject
-	after, err := decodePage(req.GetPageToken())
+	after, err := pageOf(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -326,7 +313,7 @@ func (s *server) ListConversations(ctx context.Context, req *messagingpb.ListCon
 	resp := &messagingpb.ListConversationsResponse{}
 	if len(rows) > size {
 		rows = rows[:size]
-		resp.NextPageToken = encodePage(rows[size-1].UpdatedAt, rows[size-1].ID)
+		resp.NextPageToken = nextPage(ctx, req, rows[size-1].UpdatedAt, rows[size-1].ID)
 	}
 	resp.Conversations = conversationsOf(rows)
 	if resp.UnreadCount, err = s.store.unreadOf(ctx, member); err != nil {
@@ -366,8 +353,8 @@ func (s *server) ShowConversation(ctx context.Context, req *messagingpb.ShowConv
 	return &messagingpb.ShowConversationResponse{Conversation: conversationOf(&row)}, nil
 }
 
-// MarkRead takes the unread mark off.
-func (s *server) MarkRead(ctx context.Context, req *messagingpb.MarkReadRequest) (*messagingpb.MarkReadResponse, error) {
+// MarkConversationRead takes the unread mark off.
+func (s *server) MarkConversationRead(ctx context.Context, req *messagingpb.MarkConversationReadRequest) (*messagingpb.MarkConversationReadResponse, error) {
 	var upTo *uuid.UUID
 	if req.GetMessageId() != "" {
 		message := uuid.MustParse(req.GetMessageId())
@@ -377,7 +364,7 @@ func (s *server) MarkRead(ctx context.Context, req *messagingpb.MarkReadRequest)
 	if err != nil {
 		return nil, statusOf(err)
 	}
-	return &messagingpb.MarkReadResponse{Conversation: conversationOf(&row)}, nil
+	return &messagingpb.MarkConversationReadResponse{Conversation: conversationOf(&row)}, nil
 }
 
 // BatchGetRecipients implements RecipientService.
@@ -518,26 +505,25 @@ const (
 	maxYear = 9999
 )
 
-// encodePage writes a page key as a token. It is not a secret: it holds what the
-// page before has shown.
-func encodePage(at time.Time, id uuid.UUID) string {
+// nextPage is the token of the page behind an entry.
+func nextPage(ctx context.Context, req rpc.ListRequest, at time.Time, id uuid.UUID) string {
 	raw := binary.BigEndian.AppendUint64(nil, uint64(at.UnixMicro()))
-	return base64.RawURLEncoding.EncodeToString(append(raw, id[:]...))
+	return rpc.PageToken(ctx, req, append(raw, id[:]...))
 }
 
-func decodePage(token string) (*pageKey, error) {
-	if token == "" {
-		return nil, nil //nolint:nilnil // the first page
+// pageOf is where a page begins; nil for the first.
+func pageOf(ctx context.Context, req rpc.ListRequest) (*pageKey, error) {
+	raw, err := rpc.PageKey(ctx, req)
+	if err != nil || raw == nil {
+		return nil, err
 	}
-	invalid := rpc.Invalid("pageToken", "PAGE_TOKEN_INVALID", "give the nextPageToken of the page before, unchanged")
-	raw, err := base64.RawURLEncoding.DecodeString(token)
-	if err != nil || len(raw) != pageTokenBytes {
-		return nil, invalid
+	if len(raw) != pageTokenBytes {
+		return nil, rpc.ErrPageToken
 	}
 	at := time.UnixMicro(int64(binary.BigEndian.Uint64(raw))) //nolint:gosec // checked below
 	if at.Before(time.Unix(0, 0)) || at.Year() > maxYear {
 		// PostgreSQL would refuse such a time.
-		return nil, invalid
+		return nil, rpc.ErrPageToken
 	}
 	return &pageKey{at, uuid.UUID(raw[8:])}, nil
 }

@@ -1,7 +1,6 @@
 package messaging
 
 import (
-	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -20,6 +19,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 
+	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
@@ -88,7 +89,7 @@ func checkSubmitted(t *testing.T, s *stage, sent *messagingpb.Conversation, trac
 		t.Errorf("subject %s", msg.Subject)
 	}
 	for name, value := range map[string]string{
-		"ce-id": id, "ce-type": "messagerie.message-submitted.v1", "ce-source": eventSource, "ce-specversion": "1.0", "ce-subject": sent.GetId(),
+		"ce-id": id, "ce-type": "org.ma-messagerie.message-submitted.v1", "ce-source": "//ma-messagerie.org/messaging", "ce-dataschema": "https://type.googleapis.com/messagerie.events.v1.MessageSubmitted", "ce-specversion": "1.0", "ce-subject": sent.GetId(),
 		"ce-datacontenttype": "application/protobuf", "ce-time": sent.GetCreateTime().AsTime().Format(time.RFC3339Nano),
 	} {
 		if msg.Header.Get(name) != value {
@@ -174,7 +175,7 @@ func TestSubmit_SameKeySameAnswer(t *testing.T) {
 	}
 	claire.reply(t, id, true)
 	again("answered and unread")
-	if _, err := s.agent.Close(claire.call(t), &messagingpb.CloseRequest{Id: id}); err != nil {
+	if _, err := s.agent.CloseConversation(claire.call(t), &messagingpb.CloseConversationRequest{Id: id}); err != nil {
 		t.Fatal(err)
 	}
 	again("closed")
@@ -450,7 +451,7 @@ func TestOthersConversationIsNotFound(t *testing.T) {
 			return err
 		},
 		"mark": func(id string) error {
-			_, err := s.messaging.MarkRead(marc.call(t), &messagingpb.MarkReadRequest{Id: id})
+			_, err := s.messaging.MarkConversationRead(marc.call(t), &messagingpb.MarkConversationReadRequest{Id: id})
 			return err
 		},
 	}
@@ -566,15 +567,35 @@ func TestList_BadRequests(t *testing.T) {
 	t.Parallel()
 	s := running(t)
 	jeanne := s.member(t, "jeanne")
-	at := func(micros int64) string {
-		raw := binary.BigEndian.AppendUint64(nil, uint64(micros))
-		return base64.RawURLEncoding.EncodeToString(append(raw, make([]byte, 16)...))
+	// Whoever knows how tokens are made can make these.
+	at := func(micros int64) []byte {
+		return append(binary.BigEndian.AppendUint64(nil, uint64(micros)), make([]byte, 16)...)
 	}
-	for _, token := range []string{"x", "!!", "AAAA", at(0) + "AAAA", at(math.MaxInt64), at(math.MinInt64), at(-1)} {
+	made := auth.NewContext(t.Context(), &auth.Identity{Subject: "member:jeanne"})
+	var tokens []string
+	for _, key := range [][]byte{append(at(0), 'A'), at(math.MaxInt64), at(math.MinInt64), at(-1)} {
+		tokens = append(tokens, rpc.PageToken(made, &messagingpb.ListConversationsRequest{}, key))
+	}
+	for _, token := range append(tokens, "x", "!!", "AAAA") {
 		_, err := s.messaging.ListConversations(jeanne.call(t), &messagingpb.ListConversationsRequest{PageToken: token})
 		refused(t, err, codes.InvalidArgument, "PAGE_TOKEN_INVALID", "pageToken")
-		_, err = s.agent.ListQueue(s.clerk(t, "claire").call(t), &messagingpb.ListQueueRequest{PageToken: token})
-		refused(t, err, codes.InvalidArgument, "PAGE_TOKEN_INVALID", "pageToken")
+	}
+	// One that would do shows that those were of the right caller.
+	good := rpc.PageToken(made, &messagingpb.ListConversationsRequest{}, at(0))
+	if _, err := s.messaging.ListConversations(jeanne.call(t), &messagingpb.ListConversationsRequest{PageToken: good}); err != nil {
+		t.Error(err)
+	}
+	for name, err := range map[string]error{
+		"of another list":   second(s.agent.ListConversations(s.clerk(t, "claire").call(t), &messagingpb.AgentServiceListConversationsRequest{PageToken: good})),
+		"of another member": second(s.messaging.ListConversations(s.member(t, "paul").call(t), &messagingpb.ListConversationsRequest{PageToken: good})),
+		"of other filters":  second(s.messaging.ListConversations(jeanne.call(t), &messagingpb.ListConversationsRequest{PageToken: good, Hidden: true})),
+	} {
+		if status.Code(err) != codes.InvalidArgument {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := s.messaging.ListConversations(jeanne.call(t), &messagingpb.ListConversationsRequest{PageToken: good, PageSize: 7}); err != nil {
+		t.Errorf("with another size: %v", err)
 	}
 }
 
@@ -599,7 +620,7 @@ func TestMarkRead(t *testing.T) {
 		{"the older reply again", first, false, 1},
 		{"everything", "", false, 1},
 	} {
-		resp, err := s.messaging.MarkRead(jeanne.call(t), &messagingpb.MarkReadRequest{Id: id, MessageId: step.upTo})
+		resp, err := s.messaging.MarkConversationRead(jeanne.call(t), &messagingpb.MarkConversationReadRequest{Id: id, MessageId: step.upTo})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -612,7 +633,7 @@ func TestMarkRead(t *testing.T) {
 		}
 	}
 	for _, message := range []string{foreign, uuid.NewString()} {
-		_, err := s.messaging.MarkRead(jeanne.call(t), &messagingpb.MarkReadRequest{Id: id, MessageId: message})
+		_, err := s.messaging.MarkConversationRead(jeanne.call(t), &messagingpb.MarkConversationReadRequest{Id: id, MessageId: message})
 		refused(t, err, codes.NotFound, "CONVERSATION_NOT_FOUND", "")
 	}
 	if got := claire.reply(t, id, true); !got.GetUnread() || !jeanne.see(t, id).GetUnread() {

@@ -132,7 +132,7 @@ func (h *hub) hear(msg bus.Msg) {
 		return
 	}
 	select {
-	case h.heard <- happening{id, msg.Type == eventspb.CEType(eventspb.TypeMessageSubmitted)}:
+	case h.heard <- happening{id, eventspb.TypeOf(msg.Type) == eventspb.TypeMessageSubmitted}:
 	default:
 		h.tellAll()
 	}
@@ -286,12 +286,12 @@ func (s *server) WatchConversations(_ *messagingpb.WatchConversationsRequest, st
 	})
 }
 
-// WatchQueue implements AgentService.
-func (s *agentServer) WatchQueue(_ *messagingpb.WatchQueueRequest, stream grpc.ServerStreamingServer[messagingpb.WatchQueueResponse]) error {
+// WatchConversations implements AgentService.
+func (s *agentServer) WatchConversations(_ *messagingpb.AgentServiceWatchConversationsRequest, stream grpc.ServerStreamingServer[messagingpb.AgentServiceWatchConversationsResponse]) error {
 	ctx := stream.Context()
 	id := auth.FromContext(ctx)
 	return s.hub.watch(ctx, id.Subject, scopeOf(id), func(happened happening) error {
-		return stream.Send(&messagingpb.WatchQueueResponse{ConversationId: happened.id(), Opened: happened.opened})
+		return stream.Send(&messagingpb.AgentServiceWatchConversationsResponse{ConversationId: happened.id(), Opened: happened.opened})
 	})
 }
 

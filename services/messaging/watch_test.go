@@ -58,7 +58,7 @@ func TestWatch_MemberAndQueue(t *testing.T) {
 	next, _ := jeanne.watch(t)
 	ctx, cancel := context.WithTimeout(claire.call(t), patience)
 	defer cancel()
-	queue, err := claire.agent.WatchQueue(ctx, &messagingpb.WatchQueueRequest{})
+	queue, err := claire.agent.WatchConversations(ctx, &messagingpb.AgentServiceWatchConversationsRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestWatch_MemberAndQueue(t *testing.T) {
 		t.Fatalf("the queue's first answer is %v, %v", first, err)
 	}
 	elsewhere := s.clerk(t, "denis", map[string]any{"caisse": "msa-29"})
-	far, err := elsewhere.agent.WatchQueue(elsewhere.call(t), &messagingpb.WatchQueueRequest{})
+	far, err := elsewhere.agent.WatchConversations(elsewhere.call(t), &messagingpb.AgentServiceWatchConversationsRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}

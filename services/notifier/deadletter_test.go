@@ -25,8 +25,15 @@ import (
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
 )
 
+// clients are the service as each kind of caller reaches it.
+type clients struct {
+	members   notifierpb.NotifierServiceClient
+	agents    notifierpb.AgentServiceClient
+	operators notifierpb.OperatorServiceClient
+}
+
 // dial opens a port for the next notifier that starts and returns a client of it.
-func (s *stage) dial(t *testing.T) notifierpb.NotifierServiceClient {
+func (s *stage) dial(t *testing.T) clients {
 	t.Helper()
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -38,7 +45,7 @@ func (s *stage) dial(t *testing.T) notifierpb.NotifierServiceClient {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	return notifierpb.NewNotifierServiceClient(conn)
+	return clients{notifierpb.NewNotifierServiceClient(conn), notifierpb.NewAgentServiceClient(conn), notifierpb.NewOperatorServiceClient(conn)}
 }
 
 func bearer(token string) grpc.CallOption {
@@ -211,7 +218,7 @@ func TestOperator(t *testing.T) {
 	}
 	id := uuid.New()
 	s.publish(t, bus.Event{
-		ID: id.String(), Type: eventspb.CEType(eventspb.TypeReplyPosted), Source: "/messaging", Subject: eventspb.Subject(eventspb.TypeReplyPosted, "armorique"),
+		ID: id.String(), Type: eventspb.CEType(eventspb.DefaultDomain, eventspb.TypeReplyPosted), Source: "/messaging", Subject: eventspb.Subject(eventspb.TypeReplyPosted, "armorique"),
 		Entity: uuid.NewString(), Time: time.Now(), Data: []byte("\xff"),
 	})
 	s.settled(t, letters)
@@ -221,7 +228,7 @@ func TestOperator(t *testing.T) {
 		list = nil
 		req := &notifierpb.ListDeadLettersRequest{PageSize: 2}
 		for {
-			resp, err := client.ListDeadLetters(ctx, req, operator)
+			resp, err := client.operators.ListDeadLetters(ctx, req, operator)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -236,7 +243,7 @@ func TestOperator(t *testing.T) {
 	}
 	count := func(req *notifierpb.ListDeadLettersRequest) int {
 		t.Helper()
-		resp, err := client.ListDeadLetters(ctx, req, operator)
+		resp, err := client.operators.ListDeadLetters(ctx, req, operator)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -261,12 +268,12 @@ func TestOperator(t *testing.T) {
 	}
 	s.checkRefusals(t, client)
 
-	dry, err := client.ReplayDeadLetters(ctx, &notifierpb.ReplayDeadLettersRequest{Filter: &notifierpb.DeadLetterFilter{}, DryRun: true}, operator)
+	dry, err := client.operators.ReplayDeadLetters(ctx, &notifierpb.ReplayDeadLettersRequest{Filter: &notifierpb.DeadLetterFilter{}, DryRun: true}, operator)
 	if err != nil || dry.GetReplayed() != letters+1 || count(&notifierpb.ListDeadLettersRequest{}) != letters+1 {
 		t.Fatalf("dry run: %v, %v", dry, err)
 	}
 	s.providers.set(nil)
-	all, err := client.ReplayDeadLetters(ctx, &notifierpb.ReplayDeadLettersRequest{
+	all, err := client.operators.ReplayDeadLetters(ctx, &notifierpb.ReplayDeadLettersRequest{
 		Filter: &notifierpb.DeadLetterFilter{EndedBefore: timestamppb.New(time.Now().Add(time.Hour))},
 	}, operator)
 	if err != nil || all.GetReplayed() != letters { // the event still cannot be read
@@ -276,7 +283,7 @@ func TestOperator(t *testing.T) {
 	if n := len(s.providers.accepted(byEmail)); n != letters {
 		t.Errorf("%d mails after the replay, want %d", n, letters)
 	}
-	resp, err := client.ListDeadLetters(ctx, &notifierpb.ListDeadLettersRequest{}, operator)
+	resp, err := client.operators.ListDeadLetters(ctx, &notifierpb.ListDeadLettersRequest{}, operator)
 	if err != nil || len(resp.GetDeadLetters()) != 1 || resp.GetDeadLetters()[0].GetKind() != notifierpb.DeadLetterKind_EVENT {
 		t.Fatalf("left: %v, %v", resp, err)
 	}
@@ -284,18 +291,18 @@ func TestOperator(t *testing.T) {
 	_, readable := eventOf(t, eventspb.TypeReplyPosted, s.newcomer())
 	exec(t, s.ledger, `UPDATE set_aside SET payload = $1`, readable.Data)
 	name := resp.GetDeadLetters()[0].GetId()
-	again, err := client.ReplayDeadLetters(ctx, &notifierpb.ReplayDeadLettersRequest{Ids: []string{name}}, operator)
+	again, err := client.operators.ReplayDeadLetters(ctx, &notifierpb.ReplayDeadLettersRequest{Ids: []string{name}}, operator)
 	if err != nil || again.GetReplayed() != 1 {
 		t.Fatalf("replaying the event: %v, %v", again, err)
 	}
 	s.settled(t, letters+1)
-	if _, err := client.DropDeadLetter(ctx, &notifierpb.DropDeadLetterRequest{Id: name, Note: "x"}, operator); status.Code(err) != codes.NotFound {
+	if _, err := client.operators.DropDeadLetter(ctx, &notifierpb.DropDeadLetterRequest{Id: name, Note: "x"}, operator); status.Code(err) != codes.NotFound {
 		t.Errorf("dropping what was replayed: %v", err)
 	}
 }
 
 // checkRefusals: nobody but an operator, and nothing malformed.
-func (s *stage) checkRefusals(t *testing.T, client notifierpb.NotifierServiceClient) {
+func (s *stage) checkRefusals(t *testing.T, client clients) {
 	t.Helper()
 	ctx := t.Context()
 	callers := map[string]struct {
@@ -307,9 +314,9 @@ func (s *stage) checkRefusals(t *testing.T, client notifierpb.NotifierServiceCli
 		"agent":  {bearer(s.staff.Token(t, map[string]any{"sub": "a", "roles": []string{auth.RoleAgent}})), codes.PermissionDenied},
 	}
 	for name, caller := range callers {
-		_, err1 := client.ListDeadLetters(ctx, &notifierpb.ListDeadLettersRequest{}, caller.token)
-		_, err2 := client.ReplayDeadLetters(ctx, &notifierpb.ReplayDeadLettersRequest{Filter: &notifierpb.DeadLetterFilter{}}, caller.token)
-		_, err3 := client.DropDeadLetter(ctx, &notifierpb.DropDeadLetterRequest{Id: uuid.NewString() + ".SMS", Note: "n"}, caller.token)
+		_, err1 := client.operators.ListDeadLetters(ctx, &notifierpb.ListDeadLettersRequest{}, caller.token)
+		_, err2 := client.operators.ReplayDeadLetters(ctx, &notifierpb.ReplayDeadLettersRequest{Filter: &notifierpb.DeadLetterFilter{}}, caller.token)
+		_, err3 := client.operators.DropDeadLetter(ctx, &notifierpb.DropDeadLetterRequest{Id: uuid.NewString() + ".SMS", Note: "n"}, caller.token)
 		for _, err := range []error{err1, err2, err3} {
 			if status.Code(err) != caller.want {
 				t.Errorf("%s: %v", name, err)
@@ -318,19 +325,19 @@ func (s *stage) checkRefusals(t *testing.T, client notifierpb.NotifierServiceCli
 	}
 	operator := s.operator(t)
 	replay := func(req *notifierpb.ReplayDeadLettersRequest) error {
-		_, err := client.ReplayDeadLetters(ctx, req, operator)
+		_, err := client.operators.ReplayDeadLetters(ctx, req, operator)
 		return err
 	}
 	drop := func(id, note string) error {
-		_, err := client.DropDeadLetter(ctx, &notifierpb.DropDeadLetterRequest{Id: id, Note: note}, operator)
+		_, err := client.operators.DropDeadLetter(ctx, &notifierpb.DropDeadLetterRequest{Id: id, Note: note}, operator)
 		return err
 	}
 	list := func(token string) error {
-		_, err := client.ListDeadLetters(ctx, &notifierpb.ListDeadLettersRequest{PageToken: token}, operator)
+		_, err := client.operators.ListDeadLetters(ctx, &notifierpb.ListDeadLettersRequest{PageToken: token}, operator)
 		return err
 	}
 	reason := func(reason string) error {
-		_, err := client.ListDeadLetters(ctx, &notifierpb.ListDeadLettersRequest{Reason: reason}, operator)
+		_, err := client.operators.ListDeadLetters(ctx, &notifierpb.ListDeadLettersRequest{Reason: reason}, operator)
 		return err
 	}
 	name := uuid.NewString() + ".EMAIL"
@@ -372,7 +379,7 @@ func TestTimeline(t *testing.T) {
 	s.publish(t, event)
 	s.settled(t, 2)
 	jeanne := bearer(s.members.Token(t, map[string]any{"sub": "jeanne"}))
-	resp, err := client.ListDeliveries(t.Context(), &notifierpb.ListDeliveriesRequest{ConversationId: to.GetConversationId()}, jeanne)
+	resp, err := client.members.ListDeliveries(t.Context(), &notifierpb.ListDeliveriesRequest{ConversationId: to.GetConversationId()}, jeanne)
 	if err != nil || len(resp.GetDeliveries()) != 2 {
 		t.Fatalf("%v, %v", resp, err)
 	}
@@ -384,17 +391,17 @@ func TestTimeline(t *testing.T) {
 		t.Errorf("SMS: %v", text)
 	}
 	claire := bearer(s.staff.Token(t, map[string]any{"sub": "claire", "caisse": "armorique", "roles": []string{auth.RoleAgent}}))
-	seen, err := client.ListDeliveriesForAgent(t.Context(), &notifierpb.ListDeliveriesForAgentRequest{ConversationId: to.GetConversationId()}, claire)
+	seen, err := client.agents.ListDeliveries(t.Context(), &notifierpb.AgentServiceListDeliveriesRequest{ConversationId: to.GetConversationId()}, claire)
 	if err != nil || len(seen.GetDeliveries()) != 2 {
 		t.Errorf("agent: %v, %v", seen, err)
 	}
 	paul := bearer(s.members.Token(t, map[string]any{"sub": "paul"}))
-	_, err = client.ListDeliveries(t.Context(), &notifierpb.ListDeliveriesRequest{ConversationId: to.GetConversationId()}, paul)
-	_, unknown := client.ListDeliveries(t.Context(), &notifierpb.ListDeliveriesRequest{ConversationId: uuid.NewString()}, paul)
+	_, err = client.members.ListDeliveries(t.Context(), &notifierpb.ListDeliveriesRequest{ConversationId: to.GetConversationId()}, paul)
+	_, unknown := client.members.ListDeliveries(t.Context(), &notifierpb.ListDeliveriesRequest{ConversationId: uuid.NewString()}, paul)
 	if status.Code(err) != codes.NotFound || !errors.Is(err, unknown) && err.Error() != unknown.Error() {
 		t.Errorf("another's: %v; unknown: %v", err, unknown)
 	}
-	_, err = client.ListDeliveries(t.Context(), &notifierpb.ListDeliveriesRequest{ConversationId: "x"}, jeanne)
+	_, err = client.members.ListDeliveries(t.Context(), &notifierpb.ListDeliveriesRequest{ConversationId: "x"}, jeanne)
 	if status.Code(err) != codes.InvalidArgument {
 		t.Errorf("no id: %v", err)
 	}

@@ -84,10 +84,10 @@ func plansOf(msg bus.Msg) ([]plan, error) {
 	}
 	var kind eventType
 	var ways []channel
-	switch msg.Type {
-	case eventspb.CEType(eventspb.TypeMessageSubmitted):
+	switch eventspb.TypeOf(msg.Type) {
+	case eventspb.TypeMessageSubmitted:
 		event, kind, ways = new(eventspb.MessageSubmitted), messageSubmitted, []channel{byEmail, bySMS}
-	case eventspb.CEType(eventspb.TypeReplyPosted):
+	case eventspb.TypeReplyPosted:
 		event, kind, ways = new(eventspb.ReplyPosted), replyPosted, []channel{byEmail}
 	default:
 		return nil, nil

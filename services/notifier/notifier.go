@@ -342,6 +342,8 @@ func newServer(cfg Config, verifier *auth.Verifier, impl *server, hooks *webhook
 		return nil, err
 	}
 	notifierpb.RegisterNotifierServiceServer(s, impl)
+	notifierpb.RegisterAgentServiceServer(s, &agentServer{server: impl})
+	notifierpb.RegisterOperatorServiceServer(s, &operatorServer{server: impl})
 	notifierpb.RegisterWebhookServiceServer(s, hooks)
 	return s, nil
 }

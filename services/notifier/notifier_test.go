@@ -245,7 +245,7 @@ func eventOf(t *testing.T, kind string, to *messagingpb.Recipient) (uuid.UUID, b
 		t.Fatal(err)
 	}
 	return id, bus.Event{
-		ID: id.String(), Type: eventspb.CEType(kind), Source: "/messaging", Subject: eventspb.Subject(kind, "armorique"),
+		ID: id.String(), Type: eventspb.CEType(eventspb.DefaultDomain, kind), Source: "/messaging", Subject: eventspb.Subject(kind, "armorique"),
 		Entity: to.GetConversationId(), Time: time.Now(), Data: data,
 	}
 }

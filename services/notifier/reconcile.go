@@ -261,7 +261,7 @@ func (r *reconciler) fetch(ctx context.Context, span stretch) (added int64, err 
 		}
 		var plans []plan
 		for _, e := range resp.GetEvents() {
-			more, err := plansOf(bus.Msg{ID: e.GetId(), Type: eventspb.CEType(e.GetType()), Time: e.GetCreateTime().AsTime(), Data: e.GetPayload()})
+			more, err := plansOf(bus.Msg{ID: e.GetId(), Type: eventspb.CEType(eventspb.DefaultDomain, e.GetType()), Time: e.GetCreateTime().AsTime(), Data: e.GetPayload()})
 			if err != nil {
 				slog.ErrorContext(ctx, "reading an event of the log", "event", e.GetId(), "type", e.GetType(), "error", err)
 				continue

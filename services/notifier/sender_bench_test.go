@@ -262,7 +262,7 @@ func fillBroker(b *testing.B, cfg Config) {
 			b.Fatal(err)
 		}
 		batch[i] = bus.Event{
-			ID: id, Type: eventspb.CEType(eventspb.TypeReplyPosted), Source: "/messaging", Subject: eventspb.Subject(eventspb.TypeReplyPosted, "armorique"),
+			ID: id, Type: eventspb.CEType(eventspb.DefaultDomain, eventspb.TypeReplyPosted), Source: "/messaging", Subject: eventspb.Subject(eventspb.TypeReplyPosted, "armorique"),
 			Entity: conversation, Time: time.Now(), Data: data,
 		}
 	}

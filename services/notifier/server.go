@@ -2,7 +2,6 @@ package notifier
 
 import (
 	"context"
-	"encoding/base64"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -22,7 +21,7 @@ import (
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
 )
 
-// server is NotifierService.
+// server is NotifierService, and what the services for agents and operators stand on.
 type server struct {
 	notifierpb.UnimplementedNotifierServiceServer
 	ledger *ledger
@@ -44,7 +43,6 @@ var (
 	errNoConversation = rpc.Refuse(codes.NotFound, "CONVERSATION_NOT_FOUND", "no such conversation")
 	errNoLetter       = rpc.Refuse(codes.NotFound, "DEAD_LETTER_NOT_FOUND", "no such dead letter; it may have been replayed or dropped")
 	errBadLetter      = rpc.Invalid("id", "DEAD_LETTER_ID_INVALID", "must be as ListDeadLetters gives it: a UUID followed by .EMAIL, .SMS or .EVENT")
-	errBadPage        = rpc.Invalid("pageToken", "PAGE_TOKEN_INVALID", "must be a nextPageToken of this list")
 	errReplayWhat     = rpc.Invalid("ids", "REPLAY_SELECTION_INVALID", "give ids or a filter, one of the two")
 	errUnavailable    = rpc.Refuse(codes.Unavailable, postgres.Unavailable, "the database cannot be reached; try again")
 )
@@ -66,13 +64,25 @@ func (s *server) ListDeliveries(ctx context.Context, req *notifierpb.ListDeliver
 	return &notifierpb.ListDeliveriesResponse{Deliveries: list}, err
 }
 
-// ListDeliveriesForAgent is the same within an agent's scope.
-func (s *server) ListDeliveriesForAgent(ctx context.Context, req *notifierpb.ListDeliveriesForAgentRequest) (*notifierpb.ListDeliveriesForAgentResponse, error) {
+// agentServer is AgentService.
+type agentServer struct {
+	notifierpb.UnimplementedAgentServiceServer
+	*server
+}
+
+// operatorServer is OperatorService.
+type operatorServer struct {
+	notifierpb.UnimplementedOperatorServiceServer
+	*server
+}
+
+// ListDeliveries is the same within an agent's scope.
+func (s *agentServer) ListDeliveries(ctx context.Context, req *notifierpb.AgentServiceListDeliveriesRequest) (*notifierpb.AgentServiceListDeliveriesResponse, error) {
 	id := auth.FromContext(ctx)
 	list, err := s.timeline(ctx, req.GetConversationId(), &messagingpb.CheckReaderRequest{
 		Reader: &messagingpb.CheckReaderRequest_Agent{Agent: &messagingpb.AgentScope{Caisse: id.Caisse, Queues: id.Queues}},
 	})
-	return &notifierpb.ListDeliveriesForAgentResponse{Deliveries: list}, err
+	return &notifierpb.AgentServiceListDeliveriesResponse{Deliveries: list}, err
 }
 
 // timeline returns a conversation's deliveries if the messaging service, which
@@ -129,8 +139,8 @@ const (
 )
 
 // ListDeadLetters returns a page, newest first.
-func (s *server) ListDeadLetters(ctx context.Context, req *notifierpb.ListDeadLettersRequest) (*notifierpb.ListDeadLettersResponse, error) {
-	after, err := decodeLetterKey(req.GetPageToken())
+func (s *operatorServer) ListDeadLetters(ctx context.Context, req *notifierpb.ListDeadLettersRequest) (*notifierpb.ListDeadLettersResponse, error) {
+	after, err := letterKeyOf(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +159,7 @@ func (s *server) ListDeadLetters(ctx context.Context, req *notifierpb.ListDeadLe
 	resp := &notifierpb.ListDeadLettersResponse{}
 	if len(letters) > size {
 		letters = letters[:size]
-		resp.NextPageToken = encodeLetterKey(letters[size-1])
+		resp.NextPageToken = rpc.PageToken(ctx, req, letters[size-1].key())
 	}
 	for _, letter := range letters {
 		resp.DeadLetters = append(resp.DeadLetters, letterOf(letter))
@@ -210,32 +220,31 @@ func isLetterWay(way string) bool {
 	return way == string(byEmail) || way == string(bySMS) || way == eventLetter
 }
 
-func encodeLetterKey(row deadLetter) string {
-	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%s %s %s", row.Ended.UTC().Format(time.RFC3339Nano), row.ID, row.Channel))
+// key names a letter's place in the list.
+func (row deadLetter) key() []byte {
+	return fmt.Appendf(nil, "%s %s %s", row.Ended.UTC().Format(time.RFC3339Nano), row.ID, row.Channel)
 }
 
-func decodeLetterKey(token string) (*letterKey, error) {
-	if token == "" {
-		return nil, nil //nolint:nilnil // the first page
-	}
-	text, err := base64.RawURLEncoding.DecodeString(token)
-	if err != nil {
-		return nil, errBadPage
+// letterKeyOf is where a page begins; nil for the first.
+func letterKeyOf(ctx context.Context, req rpc.ListRequest) (*letterKey, error) {
+	text, err := rpc.PageKey(ctx, req)
+	if err != nil || text == nil {
+		return nil, err
 	}
 	parts := strings.Split(string(text), " ")
 	if len(parts) != 3 {
-		return nil, errBadPage
+		return nil, rpc.ErrPageToken
 	}
 	ended, err1 := time.Parse(time.RFC3339Nano, parts[0])
 	id, err2 := uuid.Parse(parts[1])
 	if err1 != nil || err2 != nil || !isLetterWay(parts[2]) {
-		return nil, errBadPage
+		return nil, rpc.ErrPageToken
 	}
 	return &letterKey{ended, id, parts[2]}, nil
 }
 
 // ReplayDeadLetters has dead letters tried again.
-func (s *server) ReplayDeadLetters(ctx context.Context, req *notifierpb.ReplayDeadLettersRequest) (*notifierpb.ReplayDeadLettersResponse, error) {
+func (s *operatorServer) ReplayDeadLetters(ctx context.Context, req *notifierpb.ReplayDeadLettersRequest) (*notifierpb.ReplayDeadLettersResponse, error) {
 	filter, err := replayFilter(req)
 	if err != nil {
 		return nil, err
@@ -291,7 +300,7 @@ func replayFilter(req *notifierpb.ReplayDeadLettersRequest) (letterFilter, error
 
 // replayEvents reads events again that could not be read. Those that still cannot
 // stay where they are.
-func (s *server) replayEvents(ctx context.Context, operator string, filter letterFilter) (n int32, err error) {
+func (s *operatorServer) replayEvents(ctx context.Context, operator string, filter letterFilter) (n int32, err error) {
 	rows, err := s.ledger.AsideEvents(ctx, filter)
 	if err != nil {
 		return 0, err
@@ -317,7 +326,7 @@ func (s *server) replayEvents(ctx context.Context, operator string, filter lette
 }
 
 // DropDeadLetter takes a dead letter off the list for good.
-func (s *server) DropDeadLetter(ctx context.Context, req *notifierpb.DropDeadLetterRequest) (*notifierpb.DropDeadLetterResponse, error) {
+func (s *operatorServer) DropDeadLetter(ctx context.Context, req *notifierpb.DropDeadLetterRequest) (*notifierpb.DropDeadLetterResponse, error) {
 	id, way, err := parseLetterID(req.GetId())
 	if err != nil {
 		return nil, err

@@ -18,14 +18,14 @@ import (
 const statusAttempts = 200_000
 
 // GetStatus reports to operators how this service is. See the .proto.
-func (s *server) GetStatus(ctx context.Context, _ *notifierpb.GetStatusRequest) (*notifierpb.GetStatusResponse, error) {
+func (s *operatorServer) GetStatus(ctx context.Context, _ *notifierpb.GetStatusRequest) (*notifierpb.GetStatusResponse, error) {
 	q := question(ctx, "status")
 	q.MaxAge = s.maxAge / 10
 	resp, err := reports.Read(ctx, s.asked, q, s.status)
 	return resp, statusOf(err)
 }
 
-func (s *server) status(ctx context.Context) (*notifierpb.GetStatusResponse, error) {
+func (s *operatorServer) status(ctx context.Context) (*notifierpb.GetStatusResponse, error) {
 	resp := &notifierpb.GetStatusResponse{BuildVersion: chassis.Version()}
 	list, err := s.apart.Waiting(ctx)
 	if err != nil {
@@ -66,7 +66,7 @@ func (l *ledger) standing(ctx context.Context) (schema int64, lag *float64, err 
 
 // providers fills in what became of calls to the providers, and what keeps them
 // back.
-func (s *server) providers(ctx context.Context, resp *notifierpb.GetStatusResponse) error {
+func (s *operatorServer) providers(ctx context.Context, resp *notifierpb.GetStatusResponse) error {
 	tried, window, err := s.apart.tried(ctx)
 	if err != nil {
 		return err

@@ -32,9 +32,9 @@ func TestGetStatus(t *testing.T) {
 		VALUES ('twilio', 'r', gen_random_uuid(), 'SMS', 'delivered', now() - interval '2 minutes')`)
 	exec(t, s.ledger, `INSERT INTO reconciliation (settled_until) VALUES (now() - interval '10 minutes')`)
 	resp := &notifierpb.GetStatusResponse{}
-	impl := &server{apart: s.ledger, broker: s.publisher, lanes: []*lane{
+	impl := &operatorServer{server: &server{apart: s.ledger, broker: s.publisher, lanes: []*lane{
 		{channel: byEmail, gates: []*gate{newGate(providerSendGrid, time.Hour)}}, {channel: bySMS, gates: []*gate{newGate(providerTwilio, time.Hour)}},
-	}}
+	}}}
 	impl.lanes[1].gates[0].breaker.Open()
 	eventually(t, "the broker answers", func() bool {
 		var err error
@@ -64,14 +64,14 @@ func TestGetStatus_ForOperatorsAlone(t *testing.T) {
 	s := newStage(t)
 	client := s.dial(t)
 	s.start(t)
-	if resp, err := client.GetStatus(t.Context(), &notifierpb.GetStatusRequest{}, s.operator(t), grpc.WaitForReady(true)); err != nil || len(resp.GetProviders()) != 2 {
+	if resp, err := client.operators.GetStatus(t.Context(), &notifierpb.GetStatusRequest{}, s.operator(t), grpc.WaitForReady(true)); err != nil || len(resp.GetProviders()) != 2 {
 		t.Errorf("operator: %v, %v", resp, err)
 	}
 	for name, token := range map[string]string{
 		"member": s.members.Token(t, map[string]any{"sub": "jeanne"}),
 		"agent":  s.staff.Token(t, map[string]any{"sub": "paul", "roles": []string{auth.RoleAgent}}),
 	} {
-		if _, err := client.GetStatus(t.Context(), &notifierpb.GetStatusRequest{}, bearer(token)); status.Code(err) != codes.PermissionDenied {
+		if _, err := client.operators.GetStatus(t.Context(), &notifierpb.GetStatusRequest{}, bearer(token)); status.Code(err) != codes.PermissionDenied {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -85,7 +85,7 @@ func TestOperators_SendingGoesOn(t *testing.T) {
 	s.cfg.Reports = reports.Config{Max: 1, Timeout: time.Minute}
 	client := s.dial(t)
 	s.start(t)
-	if _, err := client.GetStatus(t.Context(), &notifierpb.GetStatusRequest{}, s.operator(t), grpc.WaitForReady(true)); err != nil {
+	if _, err := client.operators.GetStatus(t.Context(), &notifierpb.GetStatusRequest{}, s.operator(t), grpc.WaitForReady(true)); err != nil {
 		t.Fatal(err)
 	}
 	// The status alone reads this table.
@@ -102,7 +102,7 @@ func TestOperators_SendingGoesOn(t *testing.T) {
 	for i := range operators {
 		token := bearer(s.staff.Token(t, map[string]any{"sub": fmt.Sprint("olga", i), "roles": []string{auth.RoleOperator}}))
 		go func() {
-			_, err := client.GetStatus(t.Context(), &notifierpb.GetStatusRequest{}, token)
+			_, err := client.operators.GetStatus(t.Context(), &notifierpb.GetStatusRequest{}, token)
 			answers <- err
 		}()
 	}
@@ -116,8 +116,8 @@ func TestOperators_SendingGoesOn(t *testing.T) {
 	s.publish(t, event)
 	s.settled(t, 2)
 
-	_, errList := client.ListDeadLetters(t.Context(), &notifierpb.ListDeadLettersRequest{}, s.operator(t))
-	_, errReplay := client.ReplayDeadLetters(t.Context(), &notifierpb.ReplayDeadLettersRequest{Filter: &notifierpb.DeadLetterFilter{}}, s.operator(t))
+	_, errList := client.operators.ListDeadLetters(t.Context(), &notifierpb.ListDeadLettersRequest{}, s.operator(t))
+	_, errReplay := client.operators.ReplayDeadLetters(t.Context(), &notifierpb.ReplayDeadLettersRequest{Filter: &notifierpb.DeadLetterFilter{}}, s.operator(t))
 	for name, err := range map[string]error{"list": errList, "replay": errReplay} {
 		st := status.Convert(err)
 		var wait time.Duration

@@ -24,7 +24,7 @@ import (
 type server struct {
 	taxonomypb.UnimplementedTaxonomyServiceServer
 	taxonomypb.UnimplementedCatalogueServiceServer
-	taxonomypb.UnimplementedTaxonomyAdminServiceServer
+	taxonomypb.UnimplementedOperatorServiceServer
 
 	store *store
 	// apart reads the counts through connections of its own, by turns (figures).

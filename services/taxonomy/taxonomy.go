@@ -147,7 +147,7 @@ func serve(ctx context.Context, cfg Config, s, apart *store) error {
 	}
 	taxonomypb.RegisterTaxonomyServiceServer(grpcServer, impl)
 	taxonomypb.RegisterCatalogueServiceServer(grpcServer, impl)
-	taxonomypb.RegisterTaxonomyAdminServiceServer(grpcServer, impl)
+	taxonomypb.RegisterOperatorServiceServer(grpcServer, impl)
 
 	// The database is no condition of readiness: answers come from memory, and
 	// all replicas turned away at once would be the outage it stands for.

@@ -38,7 +38,7 @@ func reasonOf(err error) string {
 type service struct {
 	taxonomypb.TaxonomyServiceClient
 	taxonomypb.CatalogueServiceClient
-	admin taxonomypb.TaxonomyAdminServiceClient
+	admin taxonomypb.OperatorServiceClient
 	stop  func() error
 	// token is a machine's, member and agent are those of persons.
 	token, member, agent, operator string
@@ -74,7 +74,7 @@ func run(t *testing.T, database, content string) (*service, error) {
 		token:  machines.Token(t, map[string]any{"sub": "messaging", "roles": []string{auth.RoleService}}),
 		member: members.Token(t, map[string]any{"sub": "jeanne", "profiles": []string{"PARTICULIER"}}),
 		agent:  agents.Token(t, map[string]any{"sub": "paul", "roles": []string{auth.RoleAgent}}),
-		admin:  taxonomypb.NewTaxonomyAdminServiceClient(conn),
+		admin:  taxonomypb.NewOperatorServiceClient(conn),
 
 		operator: agents.Token(t, map[string]any{"sub": "olga", "roles": []string{auth.RoleOperator}}),
 	}

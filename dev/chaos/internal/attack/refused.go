@@ -50,7 +50,7 @@ var refused = []Attack{
 				case 0:
 					c.grpc(ctx, listConversations, a.forged(i%2 == 0))
 				case 1:
-					c.grpc(ctx, "/messagerie.messaging.v1.AgentService/ListQueue", a.Tokens["jeanne"])
+					c.grpc(ctx, "/messagerie.messaging.v1.AgentService/ListConversations", a.Tokens["jeanne"])
 				case 2:
 					c.grpc(ctx, "/nobody.v1.Nothing/Do"+strconv.Itoa(i), "")
 				}

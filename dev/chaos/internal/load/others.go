@@ -259,7 +259,7 @@ func (o *Others) queue(ctx context.Context, _ string, draw uint64) error {
 	if err != nil {
 		return err
 	}
-	_, err = o.agents.ListQueue(ctx, &messagingpb.ListQueueRequest{})
+	_, err = o.agents.ListConversations(ctx, &messagingpb.AgentServiceListConversationsRequest{})
 	return err
 }
 

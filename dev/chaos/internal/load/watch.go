@@ -118,7 +118,7 @@ func (w *Watches) agent(ctx context.Context, persona string) error {
 	if err != nil {
 		return err
 	}
-	stream, err := messagingpb.NewAgentServiceClient(w.callers.conn).WatchQueue(ctx, &messagingpb.WatchQueueRequest{})
+	stream, err := messagingpb.NewAgentServiceClient(w.callers.conn).WatchConversations(ctx, &messagingpb.AgentServiceWatchConversationsRequest{})
 	if err != nil {
 		return err
 	}

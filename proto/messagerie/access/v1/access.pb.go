@@ -4,8 +4,10 @@
 // 	protoc        (unknown)
 // source: messagerie/access/v1/access.proto
 
-// The access policy of every method, as an option of the method itself, so that
-// the gateway and the services enforce one published rule.
+// Who may call a method, and what becomes of a call that is made twice: options of the
+// method itself, so that the gateway, the services and the OpenAPI document have one
+// published rule. A method without access, idempotency or scope does not serve; neither
+// does an internal one without callers.
 
 package accesspb
 
@@ -96,6 +98,70 @@ func (Access) EnumDescriptor() ([]byte, []int) {
 	return file_messagerie_access_v1_access_proto_rawDescGZIP(), []int{0}
 }
 
+// Idempotency says what becomes of a call that is made twice.
+type Idempotency int32
+
+const (
+	// Refused at start: a method says which.
+	Idempotency_IDEMPOTENCY_UNSPECIFIED Idempotency = 0
+	// It changes nothing.
+	Idempotency_IDEMPOTENCY_READS Idempotency = 1
+	// A second call finds the work done, and changes nothing more.
+	Idempotency_IDEMPOTENCY_REPEATABLE Idempotency = 2
+	// It needs the metadata `idempotency-key` (REST: the header Idempotency-Key), a UUID
+	// that the caller has chosen. The same key with the same content gives the first answer
+	// again, and says so with `idempotent-replayed: true`. Without a key, or with one that
+	// is none: INVALID_ARGUMENT, field idempotency-key.
+	Idempotency_IDEMPOTENCY_KEYED Idempotency = 3
+	// Each call counts: a caller that is not sure must not repeat it where that matters.
+	Idempotency_IDEMPOTENCY_COUNTED Idempotency = 4
+)
+
+// Enum value maps for Idempotency.
+var (
+	Idempotency_name = map[int32]string{
+		0: "IDEMPOTENCY_UNSPECIFIED",
+		1: "IDEMPOTENCY_READS",
+		2: "IDEMPOTENCY_REPEATABLE",
+		3: "IDEMPOTENCY_KEYED",
+		4: "IDEMPOTENCY_COUNTED",
+	}
+	Idempotency_value = map[string]int32{
+		"IDEMPOTENCY_UNSPECIFIED": 0,
+		"IDEMPOTENCY_READS":       1,
+		"IDEMPOTENCY_REPEATABLE":  2,
+		"IDEMPOTENCY_KEYED":       3,
+		"IDEMPOTENCY_COUNTED":     4,
+	}
+)
+
+func (x Idempotency) Enum() *Idempotency {
+	p := new(Idempotency)
+	*p = x
+	return p
+}
+
+func (x Idempotency) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Idempotency) Descriptor() protoreflect.EnumDescriptor {
+	return file_messagerie_access_v1_access_proto_enumTypes[1].Descriptor()
+}
+
+func (Idempotency) Type() protoreflect.EnumType {
+	return &file_messagerie_access_v1_access_proto_enumTypes[1]
+}
+
+func (x Idempotency) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Idempotency.Descriptor instead.
+func (Idempotency) EnumDescriptor() ([]byte, []int) {
+	return file_messagerie_access_v1_access_proto_rawDescGZIP(), []int{1}
+}
+
 var file_messagerie_access_v1_access_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
@@ -113,6 +179,30 @@ var file_messagerie_access_v1_access_proto_extTypes = []protoimpl.ExtensionInfo{
 		Tag:           "varint,50613,opt,name=endless",
 		Filename:      "messagerie/access/v1/access.proto",
 	},
+	{
+		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
+		ExtensionType: (*Idempotency)(nil),
+		Field:         50614,
+		Name:          "messagerie.access.v1.idempotency",
+		Tag:           "varint,50614,opt,name=idempotency,enum=messagerie.access.v1.Idempotency",
+		Filename:      "messagerie/access/v1/access.proto",
+	},
+	{
+		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
+		ExtensionType: (*string)(nil),
+		Field:         50615,
+		Name:          "messagerie.access.v1.scope",
+		Tag:           "bytes,50615,opt,name=scope",
+		Filename:      "messagerie/access/v1/access.proto",
+	},
+	{
+		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
+		ExtensionType: ([]string)(nil),
+		Field:         50616,
+		Name:          "messagerie.access.v1.callers",
+		Tag:           "bytes,50616,rep,name=callers",
+		Filename:      "messagerie/access/v1/access.proto",
+	},
 }
 
 // Extension fields to descriptorpb.MethodOptions.
@@ -127,6 +217,20 @@ var (
 	//
 	// optional bool endless = 50613;
 	E_Endless = &file_messagerie_access_v1_access_proto_extTypes[1]
+	// What becomes of a call that is made twice.
+	//
+	// optional messagerie.access.v1.Idempotency idempotency = 50614;
+	E_Idempotency = &file_messagerie_access_v1_access_proto_extTypes[2]
+	// What a token must allow, such as conversations.read. People have all scopes of their
+	// role. Machines have those of their token (claim `scope`, RFC 9068, 2.2.3), and no
+	// others; those that have the role "service" are told apart by `callers` instead.
+	//
+	// optional string scope = 50615;
+	E_Scope = &file_messagerie_access_v1_access_proto_extTypes[3]
+	// Which of this system's own processes may call an internal method.
+	//
+	// repeated string callers = 50616;
+	E_Callers = &file_messagerie_access_v1_access_proto_extTypes[4]
 )
 
 var File_messagerie_access_v1_access_proto protoreflect.FileDescriptor
@@ -141,9 +245,18 @@ const file_messagerie_access_v1_access_proto_rawDesc = "" +
 	"\fACCESS_AGENT\x10\x03\x12\x15\n" +
 	"\x11ACCESS_SUPERVISOR\x10\x04\x12\x13\n" +
 	"\x0fACCESS_OPERATOR\x10\x05\x12\x12\n" +
-	"\x0eACCESS_SERVICE\x10\x06:V\n" +
+	"\x0eACCESS_SERVICE\x10\x06*\x8d\x01\n" +
+	"\vIdempotency\x12\x1b\n" +
+	"\x17IDEMPOTENCY_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11IDEMPOTENCY_READS\x10\x01\x12\x1a\n" +
+	"\x16IDEMPOTENCY_REPEATABLE\x10\x02\x12\x15\n" +
+	"\x11IDEMPOTENCY_KEYED\x10\x03\x12\x17\n" +
+	"\x13IDEMPOTENCY_COUNTED\x10\x04:V\n" +
 	"\x06access\x12\x1e.google.protobuf.MethodOptions\x18\xb4\x8b\x03 \x01(\x0e2\x1c.messagerie.access.v1.AccessR\x06access::\n" +
-	"\aendless\x12\x1e.google.protobuf.MethodOptions\x18\xb5\x8b\x03 \x01(\bR\aendlessBIZGgithub.com/ma-messagerie/messagerie/proto/messagerie/access/v1;accesspbb\x06proto3"
+	"\aendless\x12\x1e.google.protobuf.MethodOptions\x18\xb5\x8b\x03 \x01(\bR\aendless:e\n" +
+	"\vidempotency\x12\x1e.google.protobuf.MethodOptions\x18\xb6\x8b\x03 \x01(\x0e2!.messagerie.access.v1.IdempotencyR\vidempotency:6\n" +
+	"\x05scope\x12\x1e.google.protobuf.MethodOptions\x18\xb7\x8b\x03 \x01(\tR\x05scope::\n" +
+	"\acallers\x12\x1e.google.protobuf.MethodOptions\x18\xb8\x8b\x03 \x03(\tR\acallersBIZGgithub.com/ma-messagerie/messagerie/proto/messagerie/access/v1;accesspbb\x06proto3"
 
 var (
 	file_messagerie_access_v1_access_proto_rawDescOnce sync.Once
@@ -157,19 +270,24 @@ func file_messagerie_access_v1_access_proto_rawDescGZIP() []byte {
 	return file_messagerie_access_v1_access_proto_rawDescData
 }
 
-var file_messagerie_access_v1_access_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_messagerie_access_v1_access_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_messagerie_access_v1_access_proto_goTypes = []any{
 	(Access)(0),                        // 0: messagerie.access.v1.Access
-	(*descriptorpb.MethodOptions)(nil), // 1: google.protobuf.MethodOptions
+	(Idempotency)(0),                   // 1: messagerie.access.v1.Idempotency
+	(*descriptorpb.MethodOptions)(nil), // 2: google.protobuf.MethodOptions
 }
 var file_messagerie_access_v1_access_proto_depIdxs = []int32{
-	1, // 0: messagerie.access.v1.access:extendee -> google.protobuf.MethodOptions
-	1, // 1: messagerie.access.v1.endless:extendee -> google.protobuf.MethodOptions
-	0, // 2: messagerie.access.v1.access:type_name -> messagerie.access.v1.Access
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	2, // [2:3] is the sub-list for extension type_name
-	0, // [0:2] is the sub-list for extension extendee
+	2, // 0: messagerie.access.v1.access:extendee -> google.protobuf.MethodOptions
+	2, // 1: messagerie.access.v1.endless:extendee -> google.protobuf.MethodOptions
+	2, // 2: messagerie.access.v1.idempotency:extendee -> google.protobuf.MethodOptions
+	2, // 3: messagerie.access.v1.scope:extendee -> google.protobuf.MethodOptions
+	2, // 4: messagerie.access.v1.callers:extendee -> google.protobuf.MethodOptions
+	0, // 5: messagerie.access.v1.access:type_name -> messagerie.access.v1.Access
+	1, // 6: messagerie.access.v1.idempotency:type_name -> messagerie.access.v1.Idempotency
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	5, // [5:7] is the sub-list for extension type_name
+	0, // [0:5] is the sub-list for extension extendee
 	0, // [0:0] is the sub-list for field type_name
 }
 
@@ -183,9 +301,9 @@ func file_messagerie_access_v1_access_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_messagerie_access_v1_access_proto_rawDesc), len(file_messagerie_access_v1_access_proto_rawDesc)),
-			NumEnums:      1,
+			NumEnums:      2,
 			NumMessages:   0,
-			NumExtensions: 2,
+			NumExtensions: 5,
 			NumServices:   0,
 		},
 		GoTypes:           file_messagerie_access_v1_access_proto_goTypes,

@@ -476,8 +476,8 @@ func (x *FollowupPosted) GetMessageId() string {
 	return ""
 }
 
-// ErasureRequested: a member has had a conversation erased.
-type ErasureRequested struct {
+// ConversationErased: a member has had a conversation erased.
+type ConversationErased struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What every event carries.
 	Origin        *Origin `protobuf:"bytes,1,opt,name=origin,proto3" json:"origin,omitempty"`
@@ -485,20 +485,20 @@ type ErasureRequested struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ErasureRequested) Reset() {
-	*x = ErasureRequested{}
+func (x *ConversationErased) Reset() {
+	*x = ConversationErased{}
 	mi := &file_messagerie_events_v1_events_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ErasureRequested) String() string {
+func (x *ConversationErased) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ErasureRequested) ProtoMessage() {}
+func (*ConversationErased) ProtoMessage() {}
 
-func (x *ErasureRequested) ProtoReflect() protoreflect.Message {
+func (x *ConversationErased) ProtoReflect() protoreflect.Message {
 	mi := &file_messagerie_events_v1_events_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -510,12 +510,12 @@ func (x *ErasureRequested) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ErasureRequested.ProtoReflect.Descriptor instead.
-func (*ErasureRequested) Descriptor() ([]byte, []int) {
+// Deprecated: Use ConversationErased.ProtoReflect.Descriptor instead.
+func (*ConversationErased) Descriptor() ([]byte, []int) {
 	return file_messagerie_events_v1_events_proto_rawDescGZIP(), []int{7}
 }
 
-func (x *ErasureRequested) GetOrigin() *Origin {
+func (x *ConversationErased) GetOrigin() *Origin {
 	if x != nil {
 		return x.Origin
 	}
@@ -650,8 +650,8 @@ const file_messagerie_events_v1_events_proto_rawDesc = "" +
 	"\x0eFollowupPosted\x124\n" +
 	"\x06origin\x18\x01 \x01(\v2\x1c.messagerie.events.v1.OriginR\x06origin\x12\x1d\n" +
 	"\n" +
-	"message_id\x18\x02 \x01(\tR\tmessageId\"H\n" +
-	"\x10ErasureRequested\x124\n" +
+	"message_id\x18\x02 \x01(\tR\tmessageId\"J\n" +
+	"\x12ConversationErased\x124\n" +
 	"\x06origin\x18\x01 \x01(\v2\x1c.messagerie.events.v1.OriginR\x06origin\"\xb2\x01\n" +
 	"\x06Origin\x12\x19\n" +
 	"\bevent_id\x18\x01 \x01(\tR\aeventId\x12'\n" +
@@ -682,7 +682,7 @@ var file_messagerie_events_v1_events_proto_goTypes = []any{
 	(*ConversationRecategorised)(nil), // 4: messagerie.events.v1.ConversationRecategorised
 	(*ConversationReopened)(nil),      // 5: messagerie.events.v1.ConversationReopened
 	(*FollowupPosted)(nil),            // 6: messagerie.events.v1.FollowupPosted
-	(*ErasureRequested)(nil),          // 7: messagerie.events.v1.ErasureRequested
+	(*ConversationErased)(nil),        // 7: messagerie.events.v1.ConversationErased
 	(*Origin)(nil),                    // 8: messagerie.events.v1.Origin
 	(v1.Audience)(0),                  // 9: messagerie.taxonomy.v1.Audience
 }
@@ -695,7 +695,7 @@ var file_messagerie_events_v1_events_proto_depIdxs = []int32{
 	8, // 5: messagerie.events.v1.ConversationRecategorised.origin:type_name -> messagerie.events.v1.Origin
 	8, // 6: messagerie.events.v1.ConversationReopened.origin:type_name -> messagerie.events.v1.Origin
 	8, // 7: messagerie.events.v1.FollowupPosted.origin:type_name -> messagerie.events.v1.Origin
-	8, // 8: messagerie.events.v1.ErasureRequested.origin:type_name -> messagerie.events.v1.Origin
+	8, // 8: messagerie.events.v1.ConversationErased.origin:type_name -> messagerie.events.v1.Origin
 	9, // [9:9] is the sub-list for method output_type
 	9, // [9:9] is the sub-list for method input_type
 	9, // [9:9] is the sub-list for extension type_name

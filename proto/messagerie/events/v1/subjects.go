@@ -7,7 +7,11 @@
 // delete or purge.
 package eventspb
 
-import "time"
+import (
+	"slices"
+	"strings"
+	"time"
+)
 
 // StreamName is the JetStream stream that holds every event.
 const StreamName = "MESSAGERIE"
@@ -16,8 +20,8 @@ const StreamName = "MESSAGERIE"
 // messagerie.<event>.v1.<caisse>.
 const SubjectPrefix = "messagerie."
 
-// Types of events. A type is what ce-type says; the payload is the message of
-// the same name in this package.
+// Types of events. A type is what the subject says, and ce-type between its domain and its
+// version; the payload is the message of the same name in this package.
 const (
 	TypeMessageSubmitted          = "message-submitted"
 	TypeReplyPosted               = "reply-posted"
@@ -26,7 +30,7 @@ const (
 	TypeConversationRecategorised = "conversation-recategorised"
 	TypeConversationClosed        = "conversation-closed"
 	TypeConversationReopened      = "conversation-reopened"
-	TypeErasureRequested          = "erasure-requested"
+	TypeConversationErased        = "conversation-erased"
 )
 
 // Durable consumers of the stream.
@@ -49,12 +53,49 @@ const (
 	DuplicateWindow = 24 * time.Hour
 )
 
-// CEType is the CloudEvents type of an event type.
-func CEType(eventType string) string { return SubjectPrefix + eventType + ".v1" }
+// DefaultDomain is the domain of types and sources that an installation has unless it is
+// set.
+const DefaultDomain = "ma-messagerie.org"
+
+// version ends the CloudEvents type, and is a token of the subject.
+const version = ".v1"
+
+// CEType is the CloudEvents type of an event type: it begins with the reversed domain of
+// who defines what it means (CloudEvents 1.0, type).
+func CEType(domain, eventType string) string {
+	labels := strings.Split(domain, ".")
+	slices.Reverse(labels)
+	return strings.Join(labels, ".") + "." + eventType + version
+}
+
+// TypeOf is the event type that a CloudEvents type names, whatever its domain; empty where
+// it is of another version of the payloads than this one, or of none.
+func TypeOf(ceType string) string {
+	name, is := strings.CutSuffix(ceType, version)
+	at := strings.LastIndexByte(name, '.')
+	if !is || at < 0 {
+		return ""
+	}
+	return name[at+1:]
+}
+
+// Schema is the CloudEvents dataschema of an event type: the type URL of its payload, as
+// google.protobuf.Any writes it.
+func Schema(eventType string) string {
+	var name strings.Builder
+	for word := range strings.SplitSeq(eventType, "-") {
+		if word != "" {
+			name.WriteString(strings.ToUpper(word[:1]) + word[1:])
+		}
+	}
+	return "https://type.googleapis.com/messagerie.events.v1." + name.String()
+}
 
 // Subject is where an event is published. The caisse must be one token: lower-case
 // letters, digits and hyphens.
-func Subject(eventType, caisse string) string { return CEType(eventType) + "." + caisse }
+func Subject(eventType, caisse string) string {
+	return SubjectPrefix + eventType + version + "." + caisse
+}
 
 // AllCaisses is the filter for one type of event of every caisse.
 func AllCaisses(eventType string) string { return Subject(eventType, "*") }

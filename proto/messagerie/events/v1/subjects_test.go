@@ -4,11 +4,13 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 var eventTypes = []string{
 	TypeMessageSubmitted, TypeReplyPosted, TypeFollowupPosted, TypeConversationClaimed, TypeConversationRecategorised,
-	TypeConversationClosed, TypeConversationReopened, TypeErasureRequested,
+	TypeConversationClosed, TypeConversationReopened, TypeConversationErased,
 }
 
 // A payload without a type could not be published, and a type without a payload
@@ -47,8 +49,14 @@ func kebab(name string) string {
 func TestNames_OnTheWire(t *testing.T) {
 	for _, row := range []struct{ got, want string }{
 		{StreamName, "MESSAGERIE"},
-		{CEType(TypeMessageSubmitted), "messagerie.message-submitted.v1"},
-		{CEType(TypeReplyPosted), "messagerie.reply-posted.v1"},
+		{CEType(DefaultDomain, TypeMessageSubmitted), "org.ma-messagerie.message-submitted.v1"},
+		{CEType("messagerie.example.org", TypeReplyPosted), "org.example.messagerie.reply-posted.v1"},
+		{CEType("localhost", TypeReplyPosted), "localhost.reply-posted.v1"},
+		{TypeOf("org.example.messagerie.reply-posted.v1"), TypeReplyPosted},
+		{TypeOf("org.example.messagerie.reply-posted.v2"), ""},
+		{TypeOf("reply-posted.v1"), ""},
+		{TypeOf(""), ""},
+		{Schema(TypeMessageSubmitted), "https://type.googleapis.com/messagerie.events.v1.MessageSubmitted"},
 		{Subject(TypeMessageSubmitted, "msa-75"), "messagerie.message-submitted.v1.msa-75"},
 		{Subject(TypeConversationClosed, "x"), "messagerie.conversation-closed.v1.x"},
 		{AllCaisses(TypeReplyPosted), "messagerie.reply-posted.v1.*"},
@@ -58,6 +66,12 @@ func TestNames_OnTheWire(t *testing.T) {
 		}
 	}
 	for _, eventType := range eventTypes {
+		if name := strings.TrimPrefix(Schema(eventType), "https://type.googleapis.com/"); File_messagerie_events_v1_events_proto.Messages().ByName(protoreflect.FullName(name).Name()) == nil {
+			t.Errorf("the schema of %s is %s, which is none", eventType, name)
+		}
+		if TypeOf(CEType(DefaultDomain, eventType)) != eventType {
+			t.Errorf("%s is not known by its own CloudEvents type", eventType)
+		}
 		if subject := Subject(eventType, "c"); !strings.HasPrefix(subject, SubjectPrefix) || strings.Count(subject, ".") != 3 {
 			t.Errorf("%s is not one of the stream's, in four tokens", subject)
 		}

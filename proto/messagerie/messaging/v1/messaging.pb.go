@@ -154,77 +154,76 @@ func (Author) EnumDescriptor() ([]byte, []int) {
 	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{1}
 }
 
-// StepKind is something that happened to a conversation and that its member may
-// know.
-type StepKind int32
+// Kind is something that happened to a conversation and that its member may know.
+type Step_Kind int32
 
 const (
-	StepKind_STEP_KIND_UNSPECIFIED StepKind = 0
+	Step_KIND_UNSPECIFIED Step_Kind = 0
 	// The first message was received.
-	StepKind_RECEIVED StepKind = 1
+	Step_RECEIVED Step_Kind = 1
 	// An agent took it in charge.
-	StepKind_TAKEN_IN_CHARGE StepKind = 2
+	Step_CLAIMED Step_Kind = 2
 	// An agent answered.
-	StepKind_REPLIED StepKind = 3
+	Step_REPLIED Step_Kind = 3
 	// The member added a message.
-	StepKind_FOLLOWED_UP StepKind = 4
+	Step_FOLLOWED_UP Step_Kind = 4
 	// It went to another service, or was classified anew.
-	StepKind_REDIRECTED StepKind = 5
+	Step_REDIRECTED Step_Kind = 5
 	// It was ended.
-	StepKind_ENDED StepKind = 6
+	Step_CLOSED Step_Kind = 6
 	// It was opened again.
-	StepKind_OPENED_AGAIN StepKind = 7
+	Step_REOPENED Step_Kind = 7
 )
 
-// Enum value maps for StepKind.
+// Enum value maps for Step_Kind.
 var (
-	StepKind_name = map[int32]string{
-		0: "STEP_KIND_UNSPECIFIED",
+	Step_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
 		1: "RECEIVED",
-		2: "TAKEN_IN_CHARGE",
+		2: "CLAIMED",
 		3: "REPLIED",
 		4: "FOLLOWED_UP",
 		5: "REDIRECTED",
-		6: "ENDED",
-		7: "OPENED_AGAIN",
+		6: "CLOSED",
+		7: "REOPENED",
 	}
-	StepKind_value = map[string]int32{
-		"STEP_KIND_UNSPECIFIED": 0,
-		"RECEIVED":              1,
-		"TAKEN_IN_CHARGE":       2,
-		"REPLIED":               3,
-		"FOLLOWED_UP":           4,
-		"REDIRECTED":            5,
-		"ENDED":                 6,
-		"OPENED_AGAIN":          7,
+	Step_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"RECEIVED":         1,
+		"CLAIMED":          2,
+		"REPLIED":          3,
+		"FOLLOWED_UP":      4,
+		"REDIRECTED":       5,
+		"CLOSED":           6,
+		"REOPENED":         7,
 	}
 )
 
-func (x StepKind) Enum() *StepKind {
-	p := new(StepKind)
+func (x Step_Kind) Enum() *Step_Kind {
+	p := new(Step_Kind)
 	*p = x
 	return p
 }
 
-func (x StepKind) String() string {
+func (x Step_Kind) String() string {
 	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
 }
 
-func (StepKind) Descriptor() protoreflect.EnumDescriptor {
+func (Step_Kind) Descriptor() protoreflect.EnumDescriptor {
 	return file_messagerie_messaging_v1_messaging_proto_enumTypes[2].Descriptor()
 }
 
-func (StepKind) Type() protoreflect.EnumType {
+func (Step_Kind) Type() protoreflect.EnumType {
 	return &file_messagerie_messaging_v1_messaging_proto_enumTypes[2]
 }
 
-func (x StepKind) Number() protoreflect.EnumNumber {
+func (x Step_Kind) Number() protoreflect.EnumNumber {
 	return protoreflect.EnumNumber(x)
 }
 
-// Deprecated: Use StepKind.Descriptor instead.
-func (StepKind) EnumDescriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{2}
+// Deprecated: Use Step_Kind.Descriptor instead.
+func (Step_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{3, 0}
 }
 
 // Choice is one level of the selection, with the label it had when the message
@@ -560,7 +559,7 @@ func (x *Note) GetCreateTime() *timestamppb.Timestamp {
 type Step struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What happened.
-	Kind StepKind `protobuf:"varint,1,opt,name=kind,proto3,enum=messagerie.messaging.v1.StepKind" json:"kind,omitempty"`
+	Kind Step_Kind `protobuf:"varint,1,opt,name=kind,proto3,enum=messagerie.messaging.v1.Step_Kind" json:"kind,omitempty"`
 	// When.
 	Time          *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -597,11 +596,11 @@ func (*Step) Descriptor() ([]byte, []int) {
 	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{3}
 }
 
-func (x *Step) GetKind() StepKind {
+func (x *Step) GetKind() Step_Kind {
 	if x != nil {
 		return x.Kind
 	}
-	return StepKind_STEP_KIND_UNSPECIFIED
+	return Step_KIND_UNSPECIFIED
 }
 
 func (x *Step) GetTime() *timestamppb.Timestamp {
@@ -1355,8 +1354,8 @@ func (x *ShowConversationResponse) GetConversation() *Conversation {
 	return nil
 }
 
-// MarkReadRequest names a conversation.
-type MarkReadRequest struct {
+// MarkConversationReadRequest names a conversation.
+type MarkConversationReadRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its id.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -1367,20 +1366,20 @@ type MarkReadRequest struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *MarkReadRequest) Reset() {
-	*x = MarkReadRequest{}
+func (x *MarkConversationReadRequest) Reset() {
+	*x = MarkConversationReadRequest{}
 	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *MarkReadRequest) String() string {
+func (x *MarkConversationReadRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*MarkReadRequest) ProtoMessage() {}
+func (*MarkConversationReadRequest) ProtoMessage() {}
 
-func (x *MarkReadRequest) ProtoReflect() protoreflect.Message {
+func (x *MarkConversationReadRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -1392,27 +1391,27 @@ func (x *MarkReadRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use MarkReadRequest.ProtoReflect.Descriptor instead.
-func (*MarkReadRequest) Descriptor() ([]byte, []int) {
+// Deprecated: Use MarkConversationReadRequest.ProtoReflect.Descriptor instead.
+func (*MarkConversationReadRequest) Descriptor() ([]byte, []int) {
 	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{17}
 }
 
-func (x *MarkReadRequest) GetId() string {
+func (x *MarkConversationReadRequest) GetId() string {
 	if x != nil {
 		return x.Id
 	}
 	return ""
 }
 
-func (x *MarkReadRequest) GetMessageId() string {
+func (x *MarkConversationReadRequest) GetMessageId() string {
 	if x != nil {
 		return x.MessageId
 	}
 	return ""
 }
 
-// MarkReadResponse is the conversation as it is now, without messages.
-type MarkReadResponse struct {
+// MarkConversationReadResponse is the conversation as it is now, without messages.
+type MarkConversationReadResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The conversation.
 	Conversation  *Conversation `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
@@ -1420,20 +1419,20 @@ type MarkReadResponse struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *MarkReadResponse) Reset() {
-	*x = MarkReadResponse{}
+func (x *MarkConversationReadResponse) Reset() {
+	*x = MarkConversationReadResponse{}
 	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *MarkReadResponse) String() string {
+func (x *MarkConversationReadResponse) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*MarkReadResponse) ProtoMessage() {}
+func (*MarkConversationReadResponse) ProtoMessage() {}
 
-func (x *MarkReadResponse) ProtoReflect() protoreflect.Message {
+func (x *MarkConversationReadResponse) ProtoReflect() protoreflect.Message {
 	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -1445,20 +1444,20 @@ func (x *MarkReadResponse) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use MarkReadResponse.ProtoReflect.Descriptor instead.
-func (*MarkReadResponse) Descriptor() ([]byte, []int) {
+// Deprecated: Use MarkConversationReadResponse.ProtoReflect.Descriptor instead.
+func (*MarkConversationReadResponse) Descriptor() ([]byte, []int) {
 	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{18}
 }
 
-func (x *MarkReadResponse) GetConversation() *Conversation {
+func (x *MarkConversationReadResponse) GetConversation() *Conversation {
 	if x != nil {
 		return x.Conversation
 	}
 	return nil
 }
 
-// ListQueueRequest asks for one page of what waits.
-type ListQueueRequest struct {
+// AgentServiceListConversationsRequest asks for one page of what waits.
+type AgentServiceListConversationsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Only this queue; empty: all queues of the agent.
 	Queue string `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
@@ -1477,20 +1476,20 @@ type ListQueueRequest struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ListQueueRequest) Reset() {
-	*x = ListQueueRequest{}
+func (x *AgentServiceListConversationsRequest) Reset() {
+	*x = AgentServiceListConversationsRequest{}
 	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ListQueueRequest) String() string {
+func (x *AgentServiceListConversationsRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ListQueueRequest) ProtoMessage() {}
+func (*AgentServiceListConversationsRequest) ProtoMessage() {}
 
-func (x *ListQueueRequest) ProtoReflect() protoreflect.Message {
+func (x *AgentServiceListConversationsRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -1502,55 +1501,55 @@ func (x *ListQueueRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ListQueueRequest.ProtoReflect.Descriptor instead.
-func (*ListQueueRequest) Descriptor() ([]byte, []int) {
+// Deprecated: Use AgentServiceListConversationsRequest.ProtoReflect.Descriptor instead.
+func (*AgentServiceListConversationsRequest) Descriptor() ([]byte, []int) {
 	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{19}
 }
 
-func (x *ListQueueRequest) GetQueue() string {
+func (x *AgentServiceListConversationsRequest) GetQueue() string {
 	if x != nil {
 		return x.Queue
 	}
 	return ""
 }
 
-func (x *ListQueueRequest) GetTheme() string {
+func (x *AgentServiceListConversationsRequest) GetTheme() string {
 	if x != nil {
 		return x.Theme
 	}
 	return ""
 }
 
-func (x *ListQueueRequest) GetTopic() string {
+func (x *AgentServiceListConversationsRequest) GetTopic() string {
 	if x != nil {
 		return x.Topic
 	}
 	return ""
 }
 
-func (x *ListQueueRequest) GetStatuses() []Status {
+func (x *AgentServiceListConversationsRequest) GetStatuses() []Status {
 	if x != nil {
 		return x.Statuses
 	}
 	return nil
 }
 
-func (x *ListQueueRequest) GetPageSize() int32 {
+func (x *AgentServiceListConversationsRequest) GetPageSize() int32 {
 	if x != nil {
 		return x.PageSize
 	}
 	return 0
 }
 
-func (x *ListQueueRequest) GetPageToken() string {
+func (x *AgentServiceListConversationsRequest) GetPageToken() string {
 	if x != nil {
 		return x.PageToken
 	}
 	return ""
 }
 
-// ListQueueResponse is one page.
-type ListQueueResponse struct {
+// AgentServiceListConversationsResponse is one page.
+type AgentServiceListConversationsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Without messages.
 	Conversations []*Conversation `protobuf:"bytes,1,rep,name=conversations,proto3" json:"conversations,omitempty"`
@@ -1560,20 +1559,20 @@ type ListQueueResponse struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ListQueueResponse) Reset() {
-	*x = ListQueueResponse{}
+func (x *AgentServiceListConversationsResponse) Reset() {
+	*x = AgentServiceListConversationsResponse{}
 	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ListQueueResponse) String() string {
+func (x *AgentServiceListConversationsResponse) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ListQueueResponse) ProtoMessage() {}
+func (*AgentServiceListConversationsResponse) ProtoMessage() {}
 
-func (x *ListQueueResponse) ProtoReflect() protoreflect.Message {
+func (x *AgentServiceListConversationsResponse) ProtoReflect() protoreflect.Message {
 	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -1585,19 +1584,19 @@ func (x *ListQueueResponse) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ListQueueResponse.ProtoReflect.Descriptor instead.
-func (*ListQueueResponse) Descriptor() ([]byte, []int) {
+// Deprecated: Use AgentServiceListConversationsResponse.ProtoReflect.Descriptor instead.
+func (*AgentServiceListConversationsResponse) Descriptor() ([]byte, []int) {
 	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{20}
 }
 
-func (x *ListQueueResponse) GetConversations() []*Conversation {
+func (x *AgentServiceListConversationsResponse) GetConversations() []*Conversation {
 	if x != nil {
 		return x.Conversations
 	}
 	return nil
 }
 
-func (x *ListQueueResponse) GetNextPageToken() string {
+func (x *AgentServiceListConversationsResponse) GetNextPageToken() string {
 	if x != nil {
 		return x.NextPageToken
 	}
@@ -1696,8 +1695,8 @@ func (x *AgentServiceGetConversationResponse) GetConversation() *Conversation {
 	return nil
 }
 
-// ClaimRequest names a conversation.
-type ClaimRequest struct {
+// ClaimConversationRequest names a conversation.
+type ClaimConversationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its id.
 	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -1705,20 +1704,20 @@ type ClaimRequest struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ClaimRequest) Reset() {
-	*x = ClaimRequest{}
+func (x *ClaimConversationRequest) Reset() {
+	*x = ClaimConversationRequest{}
 	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ClaimRequest) String() string {
+func (x *ClaimConversationRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ClaimRequest) ProtoMessage() {}
+func (*ClaimConversationRequest) ProtoMessage() {}
 
-func (x *ClaimRequest) ProtoReflect() protoreflect.Message {
+func (x *ClaimConversationRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -1730,20 +1729,20 @@ func (x *ClaimRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ClaimRequest.ProtoReflect.Descriptor instead.
-func (*ClaimRequest) Descriptor() ([]byte, []int) {
+// Deprecated: Use ClaimConversationRequest.ProtoReflect.Descriptor instead.
+func (*ClaimConversationRequest) Descriptor() ([]byte, []int) {
 	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{23}
 }
 
-func (x *ClaimRequest) GetId() string {
+func (x *ClaimConversationRequest) GetId() string {
 	if x != nil {
 		return x.Id
 	}
 	return ""
 }
 
-// ClaimResponse is the conversation as it is now, without messages.
-type ClaimResponse struct {
+// ClaimConversationResponse is the conversation as it is now, without messages.
+type ClaimConversationResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The conversation.
 	Conversation  *Conversation `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
@@ -1751,20 +1750,20 @@ type ClaimResponse struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ClaimResponse) Reset() {
-	*x = ClaimResponse{}
+func (x *ClaimConversationResponse) Reset() {
+	*x = ClaimConversationResponse{}
 	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ClaimResponse) String() string {
+func (x *ClaimConversationResponse) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ClaimResponse) ProtoMessage() {}
+func (*ClaimConversationResponse) ProtoMessage() {}
 
-func (x *ClaimResponse) ProtoReflect() protoreflect.Message {
+func (x *ClaimConversationResponse) ProtoReflect() protoreflect.Message {
 	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -1776,20 +1775,20 @@ func (x *ClaimResponse) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ClaimResponse.ProtoReflect.Descriptor instead.
-func (*ClaimResponse) Descriptor() ([]byte, []int) {
+// Deprecated: Use ClaimConversationResponse.ProtoReflect.Descriptor instead.
+func (*ClaimConversationResponse) Descriptor() ([]byte, []int) {
 	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{24}
 }
 
-func (x *ClaimResponse) GetConversation() *Conversation {
+func (x *ClaimConversationResponse) GetConversation() *Conversation {
 	if x != nil {
 		return x.Conversation
 	}
 	return nil
 }
 
-// ReleaseRequest names a conversation.
-type ReleaseRequest struct {
+// ReleaseConversationRequest names a conversation.
+type ReleaseConversationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its id.
 	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -1797,20 +1796,20 @@ type ReleaseRequest struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ReleaseRequest) Reset() {
-	*x = ReleaseRequest{}
+func (x *ReleaseConversationRequest) Reset() {
+	*x = ReleaseConversationRequest{}
 	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ReleaseRequest) String() string {
+func (x *ReleaseConversationRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ReleaseRequest) ProtoMessage() {}
+func (*ReleaseConversationRequest) ProtoMessage() {}
 
-func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
+func (x *ReleaseConversationRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -1822,20 +1821,20 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
-func (*ReleaseRequest) Descriptor() ([]byte, []int) {
+// Deprecated: Use ReleaseConversationRequest.ProtoReflect.Descriptor instead.
+func (*ReleaseConversationRequest) Descriptor() ([]byte, []int) {
 	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{25}
 }
 
-func (x *ReleaseRequest) GetId() string {
+func (x *ReleaseConversationRequest) GetId() string {
 	if x != nil {
 		return x.Id
 	}
 	return ""
 }
 
-// ReleaseResponse is the conversation as it is now, without messages.
-type ReleaseResponse struct {
+// ReleaseConversationResponse is the conversation as it is now, without messages.
+type ReleaseConversationResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The conversation.
 	Conversation  *Conversation `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
@@ -1843,20 +1842,20 @@ type ReleaseResponse struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ReleaseResponse) Reset() {
-	*x = ReleaseResponse{}
+func (x *ReleaseConversationResponse) Reset() {
+	*x = ReleaseConversationResponse{}
 	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ReleaseResponse) String() string {
+func (x *ReleaseConversationResponse) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ReleaseResponse) ProtoMessage() {}
+func (*ReleaseConversationResponse) ProtoMessage() {}
 
-func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
+func (x *ReleaseConversationResponse) ProtoReflect() protoreflect.Message {
 	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -1868,12 +1867,12 @@ func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ReleaseResponse.ProtoReflect.Descriptor instead.
-func (*ReleaseResponse) Descriptor() ([]byte, []int) {
+// Deprecated: Use ReleaseConversationResponse.ProtoReflect.Descriptor instead.
+func (*ReleaseConversationResponse) Descriptor() ([]byte, []int) {
 	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{26}
 }
 
-func (x *ReleaseResponse) GetConversation() *Conversation {
+func (x *ReleaseConversationResponse) GetConversation() *Conversation {
 	if x != nil {
 		return x.Conversation
 	}
@@ -1990,8 +1989,8 @@ func (x *PostReplyResponse) GetConversation() *Conversation {
 	return nil
 }
 
-// CloseRequest names a conversation.
-type CloseRequest struct {
+// CloseConversationRequest names a conversation.
+type CloseConversationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its id.
 	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -1999,20 +1998,20 @@ type CloseRequest struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *CloseRequest) Reset() {
-	*x = CloseRequest{}
+func (x *CloseConversationRequest) Reset() {
+	*x = CloseConversationRequest{}
 	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *CloseRequest) String() string {
+func (x *CloseConversationRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*CloseRequest) ProtoMessage() {}
+func (*CloseConversationRequest) ProtoMessage() {}
 
-func (x *CloseRequest) ProtoReflect() protoreflect.Message {
+func (x *CloseConversationRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -2024,20 +2023,20 @@ func (x *CloseRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use CloseRequest.ProtoReflect.Descriptor instead.
-func (*CloseRequest) Descriptor() ([]byte, []int) {
+// Deprecated: Use CloseConversationRequest.ProtoReflect.Descriptor instead.
+func (*CloseConversationRequest) Descriptor() ([]byte, []int) {
 	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{29}
 }
 
-func (x *CloseRequest) GetId() string {
+func (x *CloseConversationRequest) GetId() string {
 	if x != nil {
 		return x.Id
 	}
 	return ""
 }
 
-// CloseResponse is the conversation as it is now, without messages.
-type CloseResponse struct {
+// CloseConversationResponse is the conversation as it is now, without messages.
+type CloseConversationResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The conversation.
 	Conversation  *Conversation `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
@@ -2045,20 +2044,20 @@ type CloseResponse struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *CloseResponse) Reset() {
-	*x = CloseResponse{}
+func (x *CloseConversationResponse) Reset() {
+	*x = CloseConversationResponse{}
 	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *CloseResponse) String() string {
+func (x *CloseConversationResponse) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*CloseResponse) ProtoMessage() {}
+func (*CloseConversationResponse) ProtoMessage() {}
 
-func (x *CloseResponse) ProtoReflect() protoreflect.Message {
+func (x *CloseConversationResponse) ProtoReflect() protoreflect.Message {
 	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -2070,12 +2069,12 @@ func (x *CloseResponse) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use CloseResponse.ProtoReflect.Descriptor instead.
-func (*CloseResponse) Descriptor() ([]byte, []int) {
+// Deprecated: Use CloseConversationResponse.ProtoReflect.Descriptor instead.
+func (*CloseConversationResponse) Descriptor() ([]byte, []int) {
 	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{30}
 }
 
-func (x *CloseResponse) GetConversation() *Conversation {
+func (x *CloseConversationResponse) GetConversation() *Conversation {
 	if x != nil {
 		return x.Conversation
 	}
@@ -4296,8 +4295,8 @@ func (x *EraseMyDataResponse) GetConversations() int32 {
 	return 0
 }
 
-// TransferRequest names a conversation and a queue.
-type TransferRequest struct {
+// TransferConversationRequest names a conversation and a queue.
+type TransferConversationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id of the conversation.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -4307,20 +4306,20 @@ type TransferRequest struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *TransferRequest) Reset() {
-	*x = TransferRequest{}
+func (x *TransferConversationRequest) Reset() {
+	*x = TransferConversationRequest{}
 	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *TransferRequest) String() string {
+func (x *TransferConversationRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*TransferRequest) ProtoMessage() {}
+func (*TransferConversationRequest) ProtoMessage() {}
 
-func (x *TransferRequest) ProtoReflect() protoreflect.Message {
+func (x *TransferConversationRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -4332,27 +4331,27 @@ func (x *TransferRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use TransferRequest.ProtoReflect.Descriptor instead.
-func (*TransferRequest) Descriptor() ([]byte, []int) {
+// Deprecated: Use TransferConversationRequest.ProtoReflect.Descriptor instead.
+func (*TransferConversationRequest) Descriptor() ([]byte, []int) {
 	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{67}
 }
 
-func (x *TransferRequest) GetId() string {
+func (x *TransferConversationRequest) GetId() string {
 	if x != nil {
 		return x.Id
 	}
 	return ""
 }
 
-func (x *TransferRequest) GetQueue() string {
+func (x *TransferConversationRequest) GetQueue() string {
 	if x != nil {
 		return x.Queue
 	}
 	return ""
 }
 
-// TransferResponse is the conversation as it is now, without messages.
-type TransferResponse struct {
+// TransferConversationResponse is the conversation as it is now, without messages.
+type TransferConversationResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The conversation.
 	Conversation  *Conversation `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
@@ -4360,20 +4359,20 @@ type TransferResponse struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *TransferResponse) Reset() {
-	*x = TransferResponse{}
+func (x *TransferConversationResponse) Reset() {
+	*x = TransferConversationResponse{}
 	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *TransferResponse) String() string {
+func (x *TransferConversationResponse) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*TransferResponse) ProtoMessage() {}
+func (*TransferConversationResponse) ProtoMessage() {}
 
-func (x *TransferResponse) ProtoReflect() protoreflect.Message {
+func (x *TransferConversationResponse) ProtoReflect() protoreflect.Message {
 	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -4385,20 +4384,20 @@ func (x *TransferResponse) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use TransferResponse.ProtoReflect.Descriptor instead.
-func (*TransferResponse) Descriptor() ([]byte, []int) {
+// Deprecated: Use TransferConversationResponse.ProtoReflect.Descriptor instead.
+func (*TransferConversationResponse) Descriptor() ([]byte, []int) {
 	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{68}
 }
 
-func (x *TransferResponse) GetConversation() *Conversation {
+func (x *TransferConversationResponse) GetConversation() *Conversation {
 	if x != nil {
 		return x.Conversation
 	}
 	return nil
 }
 
-// RecategoriseRequest has the right selection.
-type RecategoriseRequest struct {
+// RecategoriseConversationRequest has the right selection.
+type RecategoriseConversationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id of the conversation.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -4412,20 +4411,20 @@ type RecategoriseRequest struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *RecategoriseRequest) Reset() {
-	*x = RecategoriseRequest{}
+func (x *RecategoriseConversationRequest) Reset() {
+	*x = RecategoriseConversationRequest{}
 	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *RecategoriseRequest) String() string {
+func (x *RecategoriseConversationRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*RecategoriseRequest) ProtoMessage() {}
+func (*RecategoriseConversationRequest) ProtoMessage() {}
 
-func (x *RecategoriseRequest) ProtoReflect() protoreflect.Message {
+func (x *RecategoriseConversationRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -4437,41 +4436,41 @@ func (x *RecategoriseRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use RecategoriseRequest.ProtoReflect.Descriptor instead.
-func (*RecategoriseRequest) Descriptor() ([]byte, []int) {
+// Deprecated: Use RecategoriseConversationRequest.ProtoReflect.Descriptor instead.
+func (*RecategoriseConversationRequest) Descriptor() ([]byte, []int) {
 	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{69}
 }
 
-func (x *RecategoriseRequest) GetId() string {
+func (x *RecategoriseConversationRequest) GetId() string {
 	if x != nil {
 		return x.Id
 	}
 	return ""
 }
 
-func (x *RecategoriseRequest) GetTheme() string {
+func (x *RecategoriseConversationRequest) GetTheme() string {
 	if x != nil {
 		return x.Theme
 	}
 	return ""
 }
 
-func (x *RecategoriseRequest) GetTopic() string {
+func (x *RecategoriseConversationRequest) GetTopic() string {
 	if x != nil {
 		return x.Topic
 	}
 	return ""
 }
 
-func (x *RecategoriseRequest) GetReason() string {
+func (x *RecategoriseConversationRequest) GetReason() string {
 	if x != nil {
 		return x.Reason
 	}
 	return ""
 }
 
-// RecategoriseResponse is the conversation as it is now, without messages.
-type RecategoriseResponse struct {
+// RecategoriseConversationResponse is the conversation as it is now, without messages.
+type RecategoriseConversationResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The conversation.
 	Conversation  *Conversation `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
@@ -4479,20 +4478,20 @@ type RecategoriseResponse struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *RecategoriseResponse) Reset() {
-	*x = RecategoriseResponse{}
+func (x *RecategoriseConversationResponse) Reset() {
+	*x = RecategoriseConversationResponse{}
 	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *RecategoriseResponse) String() string {
+func (x *RecategoriseConversationResponse) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*RecategoriseResponse) ProtoMessage() {}
+func (*RecategoriseConversationResponse) ProtoMessage() {}
 
-func (x *RecategoriseResponse) ProtoReflect() protoreflect.Message {
+func (x *RecategoriseConversationResponse) ProtoReflect() protoreflect.Message {
 	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -4504,20 +4503,20 @@ func (x *RecategoriseResponse) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use RecategoriseResponse.ProtoReflect.Descriptor instead.
-func (*RecategoriseResponse) Descriptor() ([]byte, []int) {
+// Deprecated: Use RecategoriseConversationResponse.ProtoReflect.Descriptor instead.
+func (*RecategoriseConversationResponse) Descriptor() ([]byte, []int) {
 	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{70}
 }
 
-func (x *RecategoriseResponse) GetConversation() *Conversation {
+func (x *RecategoriseConversationResponse) GetConversation() *Conversation {
 	if x != nil {
 		return x.Conversation
 	}
 	return nil
 }
 
-// ReopenRequest names a conversation.
-type ReopenRequest struct {
+// ReopenConversationRequest names a conversation.
+type ReopenConversationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its id.
 	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -4525,20 +4524,20 @@ type ReopenRequest struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ReopenRequest) Reset() {
-	*x = ReopenRequest{}
+func (x *ReopenConversationRequest) Reset() {
+	*x = ReopenConversationRequest{}
 	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ReopenRequest) String() string {
+func (x *ReopenConversationRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ReopenRequest) ProtoMessage() {}
+func (*ReopenConversationRequest) ProtoMessage() {}
 
-func (x *ReopenRequest) ProtoReflect() protoreflect.Message {
+func (x *ReopenConversationRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -4550,20 +4549,20 @@ func (x *ReopenRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ReopenRequest.ProtoReflect.Descriptor instead.
-func (*ReopenRequest) Descriptor() ([]byte, []int) {
+// Deprecated: Use ReopenConversationRequest.ProtoReflect.Descriptor instead.
+func (*ReopenConversationRequest) Descriptor() ([]byte, []int) {
 	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{71}
 }
 
-func (x *ReopenRequest) GetId() string {
+func (x *ReopenConversationRequest) GetId() string {
 	if x != nil {
 		return x.Id
 	}
 	return ""
 }
 
-// ReopenResponse is the conversation as it is now, without messages.
-type ReopenResponse struct {
+// ReopenConversationResponse is the conversation as it is now, without messages.
+type ReopenConversationResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The conversation.
 	Conversation  *Conversation `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
@@ -4571,20 +4570,20 @@ type ReopenResponse struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ReopenResponse) Reset() {
-	*x = ReopenResponse{}
+func (x *ReopenConversationResponse) Reset() {
+	*x = ReopenConversationResponse{}
 	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ReopenResponse) String() string {
+func (x *ReopenConversationResponse) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ReopenResponse) ProtoMessage() {}
+func (*ReopenConversationResponse) ProtoMessage() {}
 
-func (x *ReopenResponse) ProtoReflect() protoreflect.Message {
+func (x *ReopenConversationResponse) ProtoReflect() protoreflect.Message {
 	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -4596,12 +4595,12 @@ func (x *ReopenResponse) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ReopenResponse.ProtoReflect.Descriptor instead.
-func (*ReopenResponse) Descriptor() ([]byte, []int) {
+// Deprecated: Use ReopenConversationResponse.ProtoReflect.Descriptor instead.
+func (*ReopenConversationResponse) Descriptor() ([]byte, []int) {
 	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{72}
 }
 
-func (x *ReopenResponse) GetConversation() *Conversation {
+func (x *ReopenConversationResponse) GetConversation() *Conversation {
 	if x != nil {
 		return x.Conversation
 	}
@@ -5599,27 +5598,27 @@ func (x *AnswerFigures) GetP90Hours() float64 {
 	return 0
 }
 
-// WatchQueueRequest asks for changes from now on.
-type WatchQueueRequest struct {
+// AgentServiceWatchConversationsRequest asks for changes from now on.
+type AgentServiceWatchConversationsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *WatchQueueRequest) Reset() {
-	*x = WatchQueueRequest{}
+func (x *AgentServiceWatchConversationsRequest) Reset() {
+	*x = AgentServiceWatchConversationsRequest{}
 	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *WatchQueueRequest) String() string {
+func (x *AgentServiceWatchConversationsRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*WatchQueueRequest) ProtoMessage() {}
+func (*AgentServiceWatchConversationsRequest) ProtoMessage() {}
 
-func (x *WatchQueueRequest) ProtoReflect() protoreflect.Message {
+func (x *AgentServiceWatchConversationsRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -5631,13 +5630,13 @@ func (x *WatchQueueRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use WatchQueueRequest.ProtoReflect.Descriptor instead.
-func (*WatchQueueRequest) Descriptor() ([]byte, []int) {
+// Deprecated: Use AgentServiceWatchConversationsRequest.ProtoReflect.Descriptor instead.
+func (*AgentServiceWatchConversationsRequest) Descriptor() ([]byte, []int) {
 	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{90}
 }
 
-// WatchQueueResponse is a hint that something has changed.
-type WatchQueueResponse struct {
+// AgentServiceWatchConversationsResponse is a hint that something has changed.
+type AgentServiceWatchConversationsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id of the conversation; empty in the first answer, and when any may have
 	// changed.
@@ -5648,20 +5647,20 @@ type WatchQueueResponse struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *WatchQueueResponse) Reset() {
-	*x = WatchQueueResponse{}
+func (x *AgentServiceWatchConversationsResponse) Reset() {
+	*x = AgentServiceWatchConversationsResponse{}
 	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *WatchQueueResponse) String() string {
+func (x *AgentServiceWatchConversationsResponse) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*WatchQueueResponse) ProtoMessage() {}
+func (*AgentServiceWatchConversationsResponse) ProtoMessage() {}
 
-func (x *WatchQueueResponse) ProtoReflect() protoreflect.Message {
+func (x *AgentServiceWatchConversationsResponse) ProtoReflect() protoreflect.Message {
 	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -5673,19 +5672,19 @@ func (x *WatchQueueResponse) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use WatchQueueResponse.ProtoReflect.Descriptor instead.
-func (*WatchQueueResponse) Descriptor() ([]byte, []int) {
+// Deprecated: Use AgentServiceWatchConversationsResponse.ProtoReflect.Descriptor instead.
+func (*AgentServiceWatchConversationsResponse) Descriptor() ([]byte, []int) {
 	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{91}
 }
 
-func (x *WatchQueueResponse) GetConversationId() string {
+func (x *AgentServiceWatchConversationsResponse) GetConversationId() string {
 	if x != nil {
 		return x.ConversationId
 	}
 	return ""
 }
 
-func (x *WatchQueueResponse) GetOpened() bool {
+func (x *AgentServiceWatchConversationsResponse) GetOpened() bool {
 	if x != nil {
 		return x.Opened
 	}
@@ -6318,10 +6317,21 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x17\n" +
 	"\x04text\x18\x03 \x01(\tB\x03\x80\x01\x01R\x04text\x12;\n" +
 	"\vcreate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime\"m\n" +
-	"\x04Step\x125\n" +
-	"\x04kind\x18\x01 \x01(\x0e2!.messagerie.messaging.v1.StepKindR\x04kind\x12.\n" +
-	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"r\n" +
+	"createTime\"\xef\x01\n" +
+	"\x04Step\x126\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\".messagerie.messaging.v1.Step.KindR\x04kind\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x7f\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\f\n" +
+	"\bRECEIVED\x10\x01\x12\v\n" +
+	"\aCLAIMED\x10\x02\x12\v\n" +
+	"\aREPLIED\x10\x03\x12\x0f\n" +
+	"\vFOLLOWED_UP\x10\x04\x12\x0e\n" +
+	"\n" +
+	"REDIRECTED\x10\x05\x12\n" +
+	"\n" +
+	"\x06CLOSED\x10\x06\x12\f\n" +
+	"\bREOPENED\x10\a\"r\n" +
 	"\tClaimInfo\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\tR\x05agent\x12\x12\n" +
 	"\x04mine\x18\x02 \x01(\bR\x04mine\x12;\n" +
@@ -6367,45 +6377,45 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x17ShowConversationRequest\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"e\n" +
 	"\x18ShowConversationResponse\x12I\n" +
-	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"W\n" +
-	"\x0fMarkReadRequest\x12\x18\n" +
+	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"c\n" +
+	"\x1bMarkConversationReadRequest\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12*\n" +
 	"\n" +
-	"message_id\x18\x02 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\tmessageId\"]\n" +
-	"\x10MarkReadResponse\x12I\n" +
-	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"\x8e\x02\n" +
-	"\x10ListQueueRequest\x12\x1d\n" +
+	"message_id\x18\x02 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\tmessageId\"i\n" +
+	"\x1cMarkConversationReadResponse\x12I\n" +
+	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"\xa2\x02\n" +
+	"$AgentServiceListConversationsRequest\x12\x1d\n" +
 	"\x05queue\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05queue\x12\x1d\n" +
 	"\x05theme\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05theme\x12\x1d\n" +
 	"\x05topic\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05topic\x12N\n" +
 	"\bstatuses\x18\x04 \x03(\x0e2\x1f.messagerie.messaging.v1.StatusB\x11\xbaH\x0e\x92\x01\v\x10\a\"\a\x82\x01\x04\x10\x01 \x00R\bstatuses\x12$\n" +
 	"\tpage_size\x18\x05 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"\x88\x01\n" +
-	"\x11ListQueueResponse\x12K\n" +
+	"page_token\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"\x9c\x01\n" +
+	"%AgentServiceListConversationsResponse\x12K\n" +
 	"\rconversations\x18\x01 \x03(\v2%.messagerie.messaging.v1.ConversationR\rconversations\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\">\n" +
 	"\"AgentServiceGetConversationRequest\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"p\n" +
 	"#AgentServiceGetConversationResponse\x12I\n" +
-	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"(\n" +
-	"\fClaimRequest\x12\x18\n" +
-	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"Z\n" +
-	"\rClaimResponse\x12I\n" +
-	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"*\n" +
-	"\x0eReleaseRequest\x12\x18\n" +
-	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"\\\n" +
-	"\x0fReleaseResponse\x12I\n" +
+	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"4\n" +
+	"\x18ClaimConversationRequest\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"f\n" +
+	"\x19ClaimConversationResponse\x12I\n" +
+	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"6\n" +
+	"\x1aReleaseConversationRequest\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"h\n" +
+	"\x1bReleaseConversationResponse\x12I\n" +
 	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"_\n" +
 	"\x10PostReplyRequest\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x1b\n" +
 	"\x04text\x18\x02 \x01(\tB\a\xa8\xdb\x18\x01\x80\x01\x01R\x04text\x12\x14\n" +
 	"\x05final\x18\x03 \x01(\bR\x05final\"^\n" +
 	"\x11PostReplyResponse\x12I\n" +
-	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"(\n" +
-	"\fCloseRequest\x12\x18\n" +
-	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"Z\n" +
-	"\rCloseResponse\x12I\n" +
+	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"4\n" +
+	"\x18CloseConversationRequest\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"f\n" +
+	"\x19CloseConversationResponse\x12I\n" +
 	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"Z\n" +
 	"\x19BatchGetRecipientsRequest\x12=\n" +
 	"\x10conversation_ids\x18\x01 \x03(\tB\x12\xbaH\x0f\x92\x01\f\b\x01\x10\xf4\x03\"\x05r\x03\xb0\x01\x01R\x0fconversationIds\"`\n" +
@@ -6548,22 +6558,22 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x12EraseMyDataRequest\x12!\n" +
 	"\aconfirm\x18\x01 \x01(\bB\a\xbaH\x04j\x02\b\x01R\aconfirm\";\n" +
 	"\x13EraseMyDataResponse\x12$\n" +
-	"\rconversations\x18\x01 \x01(\x05R\rconversations\"L\n" +
-	"\x0fTransferRequest\x12\x18\n" +
+	"\rconversations\x18\x01 \x01(\x05R\rconversations\"X\n" +
+	"\x1bTransferConversationRequest\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x1f\n" +
-	"\x05queue\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05queue\"]\n" +
-	"\x10TransferResponse\x12I\n" +
-	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"\x90\x01\n" +
-	"\x13RecategoriseRequest\x12\x18\n" +
+	"\x05queue\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05queue\"i\n" +
+	"\x1cTransferConversationResponse\x12I\n" +
+	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"\x9c\x01\n" +
+	"\x1fRecategoriseConversationRequest\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x1f\n" +
 	"\x05theme\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05theme\x12\x1d\n" +
 	"\x05topic\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05topic\x12\x1f\n" +
-	"\x06reason\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\x06reason\"a\n" +
-	"\x14RecategoriseResponse\x12I\n" +
-	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\")\n" +
-	"\rReopenRequest\x12\x18\n" +
-	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"[\n" +
-	"\x0eReopenResponse\x12I\n" +
+	"\x06reason\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\x06reason\"m\n" +
+	" RecategoriseConversationResponse\x12I\n" +
+	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"5\n" +
+	"\x19ReopenConversationRequest\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"g\n" +
+	"\x1aReopenConversationResponse\x12I\n" +
 	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"G\n" +
 	"\x0eAddNoteRequest\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x1b\n" +
@@ -6625,9 +6635,9 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\banswered\x18\x01 \x01(\x05R\banswered\x12\x17\n" +
 	"\aon_time\x18\x02 \x01(\x05R\x06onTime\x12!\n" +
 	"\fmedian_hours\x18\x03 \x01(\x01R\vmedianHours\x12\x1b\n" +
-	"\tp90_hours\x18\x04 \x01(\x01R\bp90Hours\"\x13\n" +
-	"\x11WatchQueueRequest\"U\n" +
-	"\x12WatchQueueResponse\x12'\n" +
+	"\tp90_hours\x18\x04 \x01(\x01R\bp90Hours\"'\n" +
+	"%AgentServiceWatchConversationsRequest\"i\n" +
+	"&AgentServiceWatchConversationsResponse\x12'\n" +
 	"\x0fconversation_id\x18\x01 \x01(\tR\x0econversationId\x12\x16\n" +
 	"\x06opened\x18\x02 \x01(\bR\x06opened\"\x12\n" +
 	"\x10GetStatusRequest\"\xc1\x04\n" +
@@ -6685,68 +6695,61 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x12AUTHOR_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +
 	"\x06MEMBER\x10\x01\x12\t\n" +
-	"\x05AGENT\x10\x02*\x93\x01\n" +
-	"\bStepKind\x12\x19\n" +
-	"\x15STEP_KIND_UNSPECIFIED\x10\x00\x12\f\n" +
-	"\bRECEIVED\x10\x01\x12\x13\n" +
-	"\x0fTAKEN_IN_CHARGE\x10\x02\x12\v\n" +
-	"\aREPLIED\x10\x03\x12\x0f\n" +
-	"\vFOLLOWED_UP\x10\x04\x12\x0e\n" +
+	"\x05AGENT\x10\x022\xb1\x17\n" +
+	"\x10MessagingService\x12\xab\x01\n" +
+	"\rSubmitMessage\x12-.messagerie.messaging.v1.SubmitMessageRequest\x1a..messagerie.messaging.v1.SubmitMessageResponse\";\xa0\xdb\x18\x02\xb0\xdb\x18\x03\xba\xdb\x18\x13conversations.write\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/v1/conversations\x12\xb3\x01\n" +
+	"\x11ListConversations\x121.messagerie.messaging.v1.ListConversationsRequest\x1a2.messagerie.messaging.v1.ListConversationsResponse\"7\xa0\xdb\x18\x02\xb0\xdb\x18\x01\xba\xdb\x18\x12conversations.read\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/conversations\x12\xb2\x01\n" +
+	"\x0fGetConversation\x12/.messagerie.messaging.v1.GetConversationRequest\x1a0.messagerie.messaging.v1.GetConversationResponse\"<\xa0\xdb\x18\x02\xb0\xdb\x18\x01\xba\xdb\x18\x12conversations.read\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/conversations/{id}\x12\xbe\x01\n" +
+	"\x10HideConversation\x120.messagerie.messaging.v1.HideConversationRequest\x1a1.messagerie.messaging.v1.HideConversationResponse\"E\xa0\xdb\x18\x02\xb0\xdb\x18\x02\xba\xdb\x18\x13conversations.write\x82\xd3\xe4\x93\x02 :\x01*\"\x1b/v1/conversations/{id}:hide\x12\xbe\x01\n" +
+	"\x10ShowConversation\x120.messagerie.messaging.v1.ShowConversationRequest\x1a1.messagerie.messaging.v1.ShowConversationResponse\"E\xa0\xdb\x18\x02\xb0\xdb\x18\x02\xba\xdb\x18\x13conversations.write\x82\xd3\xe4\x93\x02 :\x01*\"\x1b/v1/conversations/{id}:show\x12\xce\x01\n" +
+	"\x14MarkConversationRead\x124.messagerie.messaging.v1.MarkConversationReadRequest\x1a5.messagerie.messaging.v1.MarkConversationReadResponse\"I\xa0\xdb\x18\x02\xb0\xdb\x18\x02\xba\xdb\x18\x13conversations.write\x82\xd3\xe4\x93\x02$:\x01*\"\x1f/v1/conversations/{id}:markRead\x12\xb6\x01\n" +
+	"\fPostFollowUp\x12,.messagerie.messaging.v1.PostFollowUpRequest\x1a-.messagerie.messaging.v1.PostFollowUpResponse\"I\xa0\xdb\x18\x02\xb0\xdb\x18\x03\xba\xdb\x18\x13conversations.write\x82\xd3\xe4\x93\x02$:\x01*\"\x1f/v1/conversations/{id}:followUp\x12\x96\x01\n" +
+	"\tSaveDraft\x12).messagerie.messaging.v1.SaveDraftRequest\x1a*.messagerie.messaging.v1.SaveDraftResponse\"2\xa0\xdb\x18\x02\xb0\xdb\x18\x02\xba\xdb\x18\fdrafts.write\x82\xd3\xe4\x93\x02\x14:\x01*\x1a\x0f/v1/drafts/{id}\x12\x8f\x01\n" +
+	"\bGetDraft\x12(.messagerie.messaging.v1.GetDraftRequest\x1a).messagerie.messaging.v1.GetDraftResponse\".\xa0\xdb\x18\x02\xb0\xdb\x18\x01\xba\xdb\x18\vdrafts.read\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/drafts/{id}\x12\x90\x01\n" +
 	"\n" +
-	"REDIRECTED\x10\x05\x12\t\n" +
-	"\x05ENDED\x10\x06\x12\x10\n" +
-	"\fOPENED_AGAIN\x10\a2\xed\x13\n" +
-	"\x10MessagingService\x12\x90\x01\n" +
-	"\rSubmitMessage\x12-.messagerie.messaging.v1.SubmitMessageRequest\x1a..messagerie.messaging.v1.SubmitMessageResponse\" \xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/v1/conversations\x12\x99\x01\n" +
-	"\x11ListConversations\x121.messagerie.messaging.v1.ListConversationsRequest\x1a2.messagerie.messaging.v1.ListConversationsResponse\"\x1d\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/conversations\x12\x98\x01\n" +
-	"\x0fGetConversation\x12/.messagerie.messaging.v1.GetConversationRequest\x1a0.messagerie.messaging.v1.GetConversationResponse\"\"\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/conversations/{id}\x12\xa3\x01\n" +
-	"\x10HideConversation\x120.messagerie.messaging.v1.HideConversationRequest\x1a1.messagerie.messaging.v1.HideConversationResponse\"*\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02 :\x01*\"\x1b/v1/conversations/{id}:hide\x12\xa3\x01\n" +
-	"\x10ShowConversation\x120.messagerie.messaging.v1.ShowConversationRequest\x1a1.messagerie.messaging.v1.ShowConversationResponse\"*\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02 :\x01*\"\x1b/v1/conversations/{id}:show\x12\x8f\x01\n" +
-	"\bMarkRead\x12(.messagerie.messaging.v1.MarkReadRequest\x1a).messagerie.messaging.v1.MarkReadResponse\".\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02$:\x01*\"\x1f/v1/conversations/{id}:markRead\x12\x9b\x01\n" +
-	"\fPostFollowUp\x12,.messagerie.messaging.v1.PostFollowUpRequest\x1a-.messagerie.messaging.v1.PostFollowUpResponse\".\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02$:\x01*\"\x1f/v1/conversations/{id}:followUp\x12\x82\x01\n" +
-	"\tSaveDraft\x12).messagerie.messaging.v1.SaveDraftRequest\x1a*.messagerie.messaging.v1.SaveDraftResponse\"\x1e\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x14:\x01*\x1a\x0f/v1/drafts/{id}\x12|\n" +
-	"\bGetDraft\x12(.messagerie.messaging.v1.GetDraftRequest\x1a).messagerie.messaging.v1.GetDraftResponse\"\x1b\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/drafts/{id}\x12}\n" +
+	"ListDrafts\x12*.messagerie.messaging.v1.ListDraftsRequest\x1a+.messagerie.messaging.v1.ListDraftsResponse\")\xa0\xdb\x18\x02\xb0\xdb\x18\x01\xba\xdb\x18\vdrafts.read\x82\xd3\xe4\x93\x02\f\x12\n" +
+	"/v1/drafts\x12\x99\x01\n" +
+	"\vDeleteDraft\x12+.messagerie.messaging.v1.DeleteDraftRequest\x1a,.messagerie.messaging.v1.DeleteDraftResponse\"/\xa0\xdb\x18\x02\xb0\xdb\x18\x02\xba\xdb\x18\fdrafts.write\x82\xd3\xe4\x93\x02\x11*\x0f/v1/drafts/{id}\x12\xc2\x01\n" +
+	"\x12WatchConversations\x122.messagerie.messaging.v1.WatchConversationsRequest\x1a3.messagerie.messaging.v1.WatchConversationsResponse\"A\xa0\xdb\x18\x02\xa8\xdb\x18\x01\xb0\xdb\x18\x01\xba\xdb\x18\x12conversations.read\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/conversations:watch0\x01\x12\xa9\x01\n" +
+	"\x0eGetPreferences\x12..messagerie.messaging.v1.GetPreferencesRequest\x1a/.messagerie.messaging.v1.GetPreferencesResponse\"6\xa0\xdb\x18\x02\xb0\xdb\x18\x01\xba\xdb\x18\x10preferences.read\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/me/preferences\x12\xb6\x01\n" +
+	"\x11UpdatePreferences\x121.messagerie.messaging.v1.UpdatePreferencesRequest\x1a2.messagerie.messaging.v1.UpdatePreferencesResponse\":\xa0\xdb\x18\x02\xb0\xdb\x18\x02\xba\xdb\x18\x11preferences.write\x82\xd3\xe4\x93\x02\x17:\x01*\x1a\x12/v1/me/preferences\x12\xab\x01\n" +
+	"\x10GetExpectedDelay\x120.messagerie.messaging.v1.GetExpectedDelayRequest\x1a1.messagerie.messaging.v1.GetExpectedDelayResponse\"2\xa0\xdb\x18\x02\xb0\xdb\x18\x01\xba\xdb\x18\rtaxonomy.read\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/expectedDelay\x12\xa2\x01\n" +
+	"\fExportMyData\x12,.messagerie.messaging.v1.ExportMyDataRequest\x1a-.messagerie.messaging.v1.ExportMyDataResponse\"3\xa0\xdb\x18\x02\xb0\xdb\x18\x01\xba\xdb\x18\x12personal-data.read\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/me/export0\x01\x12\xa0\x01\n" +
+	"\vEraseMyData\x12+.messagerie.messaging.v1.EraseMyDataRequest\x1a,.messagerie.messaging.v1.EraseMyDataResponse\"6\xa0\xdb\x18\x02\xb0\xdb\x18\x02\xba\xdb\x18\x13personal-data.erase\x82\xd3\xe4\x93\x02\x11:\x01*\"\f/v1/me:erase2\xe0\x17\n" +
+	"\fAgentService\x12\xc9\x01\n" +
+	"\x11ListConversations\x12=.messagerie.messaging.v1.AgentServiceListConversationsRequest\x1a>.messagerie.messaging.v1.AgentServiceListConversationsResponse\"5\xa0\xdb\x18\x03\xb0\xdb\x18\x01\xba\xdb\x18\n" +
+	"queue.read\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/agent/conversations\x12\xc8\x01\n" +
+	"\x0fGetConversation\x12;.messagerie.messaging.v1.AgentServiceGetConversationRequest\x1a<.messagerie.messaging.v1.AgentServiceGetConversationResponse\":\xa0\xdb\x18\x03\xb0\xdb\x18\x01\xba\xdb\x18\n" +
+	"queue.read\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/agent/conversations/{id}\x12\xc0\x01\n" +
+	"\x11ClaimConversation\x121.messagerie.messaging.v1.ClaimConversationRequest\x1a2.messagerie.messaging.v1.ClaimConversationResponse\"D\xa0\xdb\x18\x03\xb0\xdb\x18\x02\xba\xdb\x18\vqueue.write\x82\xd3\xe4\x93\x02':\x01*\"\"/v1/agent/conversations/{id}:claim\x12\xc8\x01\n" +
+	"\x13ReleaseConversation\x123.messagerie.messaging.v1.ReleaseConversationRequest\x1a4.messagerie.messaging.v1.ReleaseConversationResponse\"F\xa0\xdb\x18\x03\xb0\xdb\x18\x02\xba\xdb\x18\vqueue.write\x82\xd3\xe4\x93\x02):\x01*\"$/v1/agent/conversations/{id}:release\x12\xaa\x01\n" +
+	"\tPostReply\x12).messagerie.messaging.v1.PostReplyRequest\x1a*.messagerie.messaging.v1.PostReplyResponse\"F\xa0\xdb\x18\x03\xb0\xdb\x18\x03\xba\xdb\x18\rreplies.write\x82\xd3\xe4\x93\x02':\x01*\"\"/v1/agent/conversations/{id}:reply\x12\xc0\x01\n" +
+	"\x11CloseConversation\x121.messagerie.messaging.v1.CloseConversationRequest\x1a2.messagerie.messaging.v1.CloseConversationResponse\"D\xa0\xdb\x18\x03\xb0\xdb\x18\x02\xba\xdb\x18\vqueue.write\x82\xd3\xe4\x93\x02':\x01*\"\"/v1/agent/conversations/{id}:close\x12\xcc\x01\n" +
+	"\x14TransferConversation\x124.messagerie.messaging.v1.TransferConversationRequest\x1a5.messagerie.messaging.v1.TransferConversationResponse\"G\xa0\xdb\x18\x03\xb0\xdb\x18\x02\xba\xdb\x18\vqueue.write\x82\xd3\xe4\x93\x02*:\x01*\"%/v1/agent/conversations/{id}:transfer\x12\xdc\x01\n" +
+	"\x18RecategoriseConversation\x128.messagerie.messaging.v1.RecategoriseConversationRequest\x1a9.messagerie.messaging.v1.RecategoriseConversationResponse\"K\xa0\xdb\x18\x03\xb0\xdb\x18\x02\xba\xdb\x18\vqueue.write\x82\xd3\xe4\x93\x02.:\x01*\")/v1/agent/conversations/{id}:recategorise\x12\xc4\x01\n" +
+	"\x12ReopenConversation\x122.messagerie.messaging.v1.ReopenConversationRequest\x1a3.messagerie.messaging.v1.ReopenConversationResponse\"E\xa0\xdb\x18\x03\xb0\xdb\x18\x02\xba\xdb\x18\vqueue.write\x82\xd3\xe4\x93\x02(:\x01*\"#/v1/agent/conversations/{id}:reopen\x12\xa1\x01\n" +
+	"\aAddNote\x12'.messagerie.messaging.v1.AddNoteRequest\x1a(.messagerie.messaging.v1.AddNoteResponse\"C\xa0\xdb\x18\x03\xb0\xdb\x18\x03\xba\xdb\x18\vnotes.write\x82\xd3\xe4\x93\x02&:\x01*\"!/v1/agent/conversations/{id}:note\x12\x95\x01\n" +
 	"\n" +
-	"ListDrafts\x12*.messagerie.messaging.v1.ListDraftsRequest\x1a+.messagerie.messaging.v1.ListDraftsResponse\"\x16\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\f\x12\n" +
-	"/v1/drafts\x12\x85\x01\n" +
-	"\vDeleteDraft\x12+.messagerie.messaging.v1.DeleteDraftRequest\x1a,.messagerie.messaging.v1.DeleteDraftResponse\"\x1b\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x11*\x0f/v1/drafts/{id}\x12\xa8\x01\n" +
-	"\x12WatchConversations\x122.messagerie.messaging.v1.WatchConversationsRequest\x1a3.messagerie.messaging.v1.WatchConversationsResponse\"'\xa0\xdb\x18\x02\xa8\xdb\x18\x01\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/conversations:watch0\x01\x12\x91\x01\n" +
-	"\x0eGetPreferences\x12..messagerie.messaging.v1.GetPreferencesRequest\x1a/.messagerie.messaging.v1.GetPreferencesResponse\"\x1e\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/me/preferences\x12\x9d\x01\n" +
-	"\x11UpdatePreferences\x121.messagerie.messaging.v1.UpdatePreferencesRequest\x1a2.messagerie.messaging.v1.UpdatePreferencesResponse\"!\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x17:\x01*\x1a\x12/v1/me/preferences\x12\x96\x01\n" +
-	"\x10GetExpectedDelay\x120.messagerie.messaging.v1.GetExpectedDelayRequest\x1a1.messagerie.messaging.v1.GetExpectedDelayResponse\"\x1d\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/expectedDelay\x12\x88\x01\n" +
-	"\fExportMyData\x12,.messagerie.messaging.v1.ExportMyDataRequest\x1a-.messagerie.messaging.v1.ExportMyDataResponse\"\x19\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/me/export0\x01\x12\x85\x01\n" +
-	"\vEraseMyData\x12+.messagerie.messaging.v1.EraseMyDataRequest\x1a,.messagerie.messaging.v1.EraseMyDataResponse\"\x1b\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x11:\x01*\"\f/v1/me:erase2\xeb\x12\n" +
-	"\fAgentService\x12\x87\x01\n" +
-	"\tListQueue\x12).messagerie.messaging.v1.ListQueueRequest\x1a*.messagerie.messaging.v1.ListQueueResponse\"#\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/agent/conversations\x12\xb6\x01\n" +
-	"\x0fGetConversation\x12;.messagerie.messaging.v1.AgentServiceGetConversationRequest\x1a<.messagerie.messaging.v1.AgentServiceGetConversationResponse\"(\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/agent/conversations/{id}\x12\x89\x01\n" +
-	"\x05Claim\x12%.messagerie.messaging.v1.ClaimRequest\x1a&.messagerie.messaging.v1.ClaimResponse\"1\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02':\x01*\"\"/v1/agent/conversations/{id}:claim\x12\x91\x01\n" +
-	"\aRelease\x12'.messagerie.messaging.v1.ReleaseRequest\x1a(.messagerie.messaging.v1.ReleaseResponse\"3\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02):\x01*\"$/v1/agent/conversations/{id}:release\x12\x95\x01\n" +
-	"\tPostReply\x12).messagerie.messaging.v1.PostReplyRequest\x1a*.messagerie.messaging.v1.PostReplyResponse\"1\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02':\x01*\"\"/v1/agent/conversations/{id}:reply\x12\x89\x01\n" +
-	"\x05Close\x12%.messagerie.messaging.v1.CloseRequest\x1a&.messagerie.messaging.v1.CloseResponse\"1\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02':\x01*\"\"/v1/agent/conversations/{id}:close\x12\x95\x01\n" +
-	"\bTransfer\x12(.messagerie.messaging.v1.TransferRequest\x1a).messagerie.messaging.v1.TransferResponse\"4\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02*:\x01*\"%/v1/agent/conversations/{id}:transfer\x12\xa5\x01\n" +
-	"\fRecategorise\x12,.messagerie.messaging.v1.RecategoriseRequest\x1a-.messagerie.messaging.v1.RecategoriseResponse\"8\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02.:\x01*\")/v1/agent/conversations/{id}:recategorise\x12\x8d\x01\n" +
-	"\x06Reopen\x12&.messagerie.messaging.v1.ReopenRequest\x1a'.messagerie.messaging.v1.ReopenResponse\"2\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02(:\x01*\"#/v1/agent/conversations/{id}:reopen\x12\x8e\x01\n" +
-	"\aAddNote\x12'.messagerie.messaging.v1.AddNoteRequest\x1a(.messagerie.messaging.v1.AddNoteResponse\"0\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02&:\x01*\"!/v1/agent/conversations/{id}:note\x12\x83\x01\n" +
+	"ListQueues\x12*.messagerie.messaging.v1.ListQueuesRequest\x1a+.messagerie.messaging.v1.ListQueuesResponse\".\xa0\xdb\x18\x03\xb0\xdb\x18\x01\xba\xdb\x18\n" +
+	"queue.read\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/agent/queues\x12\xa5\x01\n" +
+	"\rListTemplates\x12-.messagerie.messaging.v1.ListTemplatesRequest\x1a..messagerie.messaging.v1.ListTemplatesResponse\"5\xa0\xdb\x18\x03\xb0\xdb\x18\x01\xba\xdb\x18\x0etemplates.read\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/agent/templates\x12\xab\x01\n" +
+	"\fSaveTemplate\x12,.messagerie.messaging.v1.SaveTemplateRequest\x1a-.messagerie.messaging.v1.SaveTemplateResponse\">\xa0\xdb\x18\x04\xb0\xdb\x18\x02\xba\xdb\x18\x0ftemplates.write\x82\xd3\xe4\x93\x02\x1d:\x01*\x1a\x18/v1/agent/templates/{id}\x12\xae\x01\n" +
+	"\x0eDeleteTemplate\x12..messagerie.messaging.v1.DeleteTemplateRequest\x1a/.messagerie.messaging.v1.DeleteTemplateResponse\";\xa0\xdb\x18\x04\xb0\xdb\x18\x02\xba\xdb\x18\x0ftemplates.write\x82\xd3\xe4\x93\x02\x1a*\x18/v1/agent/templates/{id}\x12\xa7\x01\n" +
+	"\rGetStatistics\x12-.messagerie.messaging.v1.GetStatisticsRequest\x1a..messagerie.messaging.v1.GetStatisticsResponse\"7\xa0\xdb\x18\x03\xb0\xdb\x18\x01\xba\xdb\x18\x0fstatistics.read\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/agent/statistics\x12\xd8\x01\n" +
+	"\x12WatchConversations\x12>.messagerie.messaging.v1.AgentServiceWatchConversationsRequest\x1a?.messagerie.messaging.v1.AgentServiceWatchConversationsResponse\"?\xa0\xdb\x18\x03\xa8\xdb\x18\x01\xb0\xdb\x18\x01\xba\xdb\x18\n" +
+	"queue.read\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/agent/conversations:watch0\x012\x8f\x06\n" +
+	"\x0fOperatorService\x12\xa4\x01\n" +
+	"\tGetStatus\x12).messagerie.messaging.v1.GetStatusRequest\x1a*.messagerie.messaging.v1.GetStatusResponse\"@\xa0\xdb\x18\x05\xb0\xdb\x18\x01\xba\xdb\x18\x0foperations.read\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/operator/status/messaging\x12\xba\x01\n" +
+	"\x11ListRefusedEvents\x121.messagerie.messaging.v1.ListRefusedEventsRequest\x1a2.messagerie.messaging.v1.ListRefusedEventsResponse\">\xa0\xdb\x18\x05\xb0\xdb\x18\x01\xba\xdb\x18\x0foperations.read\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/operator/outbox/refused\x12\xcf\x01\n" +
+	"\x14RequeueRefusedEvents\x124.messagerie.messaging.v1.RequeueRefusedEventsRequest\x1a5.messagerie.messaging.v1.RequeueRefusedEventsResponse\"J\xa0\xdb\x18\x05\xb0\xdb\x18\x02\xba\xdb\x18\x10operations.write\x82\xd3\xe4\x93\x02(:\x01*\"#/v1/operator/outbox/refused:requeue\x12\xc5\x01\n" +
+	"\x10DropRefusedEvent\x120.messagerie.messaging.v1.DropRefusedEventRequest\x1a1.messagerie.messaging.v1.DropRefusedEventResponse\"L\xa0\xdb\x18\x05\xb0\xdb\x18\x02\xba\xdb\x18\x10operations.write\x82\xd3\xe4\x93\x02*:\x01*\"%/v1/operator/outbox/refused/{id}:drop2\xc1\x02\n" +
+	"\x10RecipientService\x12\x9f\x01\n" +
+	"\x12BatchGetRecipients\x122.messagerie.messaging.v1.BatchGetRecipientsRequest\x1a3.messagerie.messaging.v1.BatchGetRecipientsResponse\" \xa0\xdb\x18\x06\xb0\xdb\x18\x01\xba\xdb\x18\binternal\xc2\xdb\x18\bnotifier\x12\x8a\x01\n" +
+	"\vCheckReader\x12+.messagerie.messaging.v1.CheckReaderRequest\x1a,.messagerie.messaging.v1.CheckReaderResponse\" \xa0\xdb\x18\x06\xb0\xdb\x18\x01\xba\xdb\x18\binternal\xc2\xdb\x18\bnotifier2\xa8\x02\n" +
+	"\x0fEventLogService\x12\x8a\x01\n" +
+	"\vListDigests\x12+.messagerie.messaging.v1.ListDigestsRequest\x1a,.messagerie.messaging.v1.ListDigestsResponse\" \xa0\xdb\x18\x06\xb0\xdb\x18\x01\xba\xdb\x18\binternal\xc2\xdb\x18\bnotifier\x12\x87\x01\n" +
 	"\n" +
-	"ListQueues\x12*.messagerie.messaging.v1.ListQueuesRequest\x1a+.messagerie.messaging.v1.ListQueuesResponse\"\x1c\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/agent/queues\x12\x8f\x01\n" +
-	"\rListTemplates\x12-.messagerie.messaging.v1.ListTemplatesRequest\x1a..messagerie.messaging.v1.ListTemplatesResponse\"\x1f\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/agent/templates\x12\x94\x01\n" +
-	"\fSaveTemplate\x12,.messagerie.messaging.v1.SaveTemplateRequest\x1a-.messagerie.messaging.v1.SaveTemplateResponse\"'\xa0\xdb\x18\x04\x82\xd3\xe4\x93\x02\x1d:\x01*\x1a\x18/v1/agent/templates/{id}\x12\x97\x01\n" +
-	"\x0eDeleteTemplate\x12..messagerie.messaging.v1.DeleteTemplateRequest\x1a/.messagerie.messaging.v1.DeleteTemplateResponse\"$\xa0\xdb\x18\x04\x82\xd3\xe4\x93\x02\x1a*\x18/v1/agent/templates/{id}\x12\x90\x01\n" +
-	"\rGetStatistics\x12-.messagerie.messaging.v1.GetStatisticsRequest\x1a..messagerie.messaging.v1.GetStatisticsResponse\" \xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/agent/statistics\x12\x96\x01\n" +
-	"\n" +
-	"WatchQueue\x12*.messagerie.messaging.v1.WatchQueueRequest\x1a+.messagerie.messaging.v1.WatchQueueResponse\"-\xa0\xdb\x18\x03\xa8\xdb\x18\x01\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/agent/conversations:watch0\x012\xb1\x05\n" +
-	"\x0fOperatorService\x12\x8d\x01\n" +
-	"\tGetStatus\x12).messagerie.messaging.v1.GetStatusRequest\x1a*.messagerie.messaging.v1.GetStatusResponse\")\xa0\xdb\x18\x05\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/operator/status/messaging\x12\xa3\x01\n" +
-	"\x11ListRefusedEvents\x121.messagerie.messaging.v1.ListRefusedEventsRequest\x1a2.messagerie.messaging.v1.ListRefusedEventsResponse\"'\xa0\xdb\x18\x05\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/operator/outbox/refused\x12\xb7\x01\n" +
-	"\x14RequeueRefusedEvents\x124.messagerie.messaging.v1.RequeueRefusedEventsRequest\x1a5.messagerie.messaging.v1.RequeueRefusedEventsResponse\"2\xa0\xdb\x18\x05\x82\xd3\xe4\x93\x02(:\x01*\"#/v1/operator/outbox/refused:requeue\x12\xad\x01\n" +
-	"\x10DropRefusedEvent\x120.messagerie.messaging.v1.DropRefusedEventRequest\x1a1.messagerie.messaging.v1.DropRefusedEventResponse\"4\xa0\xdb\x18\x05\x82\xd3\xe4\x93\x02*:\x01*\"%/v1/operator/outbox/refused/{id}:drop2\x88\x02\n" +
-	"\x10RecipientService\x12\x83\x01\n" +
-	"\x12BatchGetRecipients\x122.messagerie.messaging.v1.BatchGetRecipientsRequest\x1a3.messagerie.messaging.v1.BatchGetRecipientsResponse\"\x04\xa0\xdb\x18\x06\x12n\n" +
-	"\vCheckReader\x12+.messagerie.messaging.v1.CheckReaderRequest\x1a,.messagerie.messaging.v1.CheckReaderResponse\"\x04\xa0\xdb\x18\x062\xee\x01\n" +
-	"\x0fEventLogService\x12n\n" +
-	"\vListDigests\x12+.messagerie.messaging.v1.ListDigestsRequest\x1a,.messagerie.messaging.v1.ListDigestsResponse\"\x04\xa0\xdb\x18\x06\x12k\n" +
-	"\n" +
-	"ListEvents\x12*.messagerie.messaging.v1.ListEventsRequest\x1a+.messagerie.messaging.v1.ListEventsResponse\"\x04\xa0\xdb\x18\x06BOZMgithub.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1;messagingpbb\x06proto3"
+	"ListEvents\x12*.messagerie.messaging.v1.ListEventsRequest\x1a+.messagerie.messaging.v1.ListEventsResponse\" \xa0\xdb\x18\x06\xb0\xdb\x18\x01\xba\xdb\x18\binternal\xc2\xdb\x18\bnotifierBOZMgithub.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1;messagingpbb\x06proto3"
 
 var (
 	file_messagerie_messaging_v1_messaging_proto_rawDescOnce sync.Once
@@ -6763,114 +6766,114 @@ func file_messagerie_messaging_v1_messaging_proto_rawDescGZIP() []byte {
 var file_messagerie_messaging_v1_messaging_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
 var file_messagerie_messaging_v1_messaging_proto_msgTypes = make([]protoimpl.MessageInfo, 101)
 var file_messagerie_messaging_v1_messaging_proto_goTypes = []any{
-	(Status)(0),                                 // 0: messagerie.messaging.v1.Status
-	(Author)(0),                                 // 1: messagerie.messaging.v1.Author
-	(StepKind)(0),                               // 2: messagerie.messaging.v1.StepKind
-	(*Choice)(nil),                              // 3: messagerie.messaging.v1.Choice
-	(*Conversation)(nil),                        // 4: messagerie.messaging.v1.Conversation
-	(*Note)(nil),                                // 5: messagerie.messaging.v1.Note
-	(*Step)(nil),                                // 6: messagerie.messaging.v1.Step
-	(*ClaimInfo)(nil),                           // 7: messagerie.messaging.v1.ClaimInfo
-	(*Message)(nil),                             // 8: messagerie.messaging.v1.Message
-	(*ExpectedDelay)(nil),                       // 9: messagerie.messaging.v1.ExpectedDelay
-	(*SubmitMessageRequest)(nil),                // 10: messagerie.messaging.v1.SubmitMessageRequest
-	(*SubmitMessageResponse)(nil),               // 11: messagerie.messaging.v1.SubmitMessageResponse
-	(*ListConversationsRequest)(nil),            // 12: messagerie.messaging.v1.ListConversationsRequest
-	(*ListConversationsResponse)(nil),           // 13: messagerie.messaging.v1.ListConversationsResponse
-	(*GetConversationRequest)(nil),              // 14: messagerie.messaging.v1.GetConversationRequest
-	(*GetConversationResponse)(nil),             // 15: messagerie.messaging.v1.GetConversationResponse
-	(*HideConversationRequest)(nil),             // 16: messagerie.messaging.v1.HideConversationRequest
-	(*HideConversationResponse)(nil),            // 17: messagerie.messaging.v1.HideConversationResponse
-	(*ShowConversationRequest)(nil),             // 18: messagerie.messaging.v1.ShowConversationRequest
-	(*ShowConversationResponse)(nil),            // 19: messagerie.messaging.v1.ShowConversationResponse
-	(*MarkReadRequest)(nil),                     // 20: messagerie.messaging.v1.MarkReadRequest
-	(*MarkReadResponse)(nil),                    // 21: messagerie.messaging.v1.MarkReadResponse
-	(*ListQueueRequest)(nil),                    // 22: messagerie.messaging.v1.ListQueueRequest
-	(*ListQueueResponse)(nil),                   // 23: messagerie.messaging.v1.ListQueueResponse
-	(*AgentServiceGetConversationRequest)(nil),  // 24: messagerie.messaging.v1.AgentServiceGetConversationRequest
-	(*AgentServiceGetConversationResponse)(nil), // 25: messagerie.messaging.v1.AgentServiceGetConversationResponse
-	(*ClaimRequest)(nil),                        // 26: messagerie.messaging.v1.ClaimRequest
-	(*ClaimResponse)(nil),                       // 27: messagerie.messaging.v1.ClaimResponse
-	(*ReleaseRequest)(nil),                      // 28: messagerie.messaging.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),                     // 29: messagerie.messaging.v1.ReleaseResponse
-	(*PostReplyRequest)(nil),                    // 30: messagerie.messaging.v1.PostReplyRequest
-	(*PostReplyResponse)(nil),                   // 31: messagerie.messaging.v1.PostReplyResponse
-	(*CloseRequest)(nil),                        // 32: messagerie.messaging.v1.CloseRequest
-	(*CloseResponse)(nil),                       // 33: messagerie.messaging.v1.CloseResponse
-	(*BatchGetRecipientsRequest)(nil),           // 34: messagerie.messaging.v1.BatchGetRecipientsRequest
-	(*BatchGetRecipientsResponse)(nil),          // 35: messagerie.messaging.v1.BatchGetRecipientsResponse
-	(*Recipient)(nil),                           // 36: messagerie.messaging.v1.Recipient
-	(*CheckReaderRequest)(nil),                  // 37: messagerie.messaging.v1.CheckReaderRequest
-	(*AgentScope)(nil),                          // 38: messagerie.messaging.v1.AgentScope
-	(*CheckReaderResponse)(nil),                 // 39: messagerie.messaging.v1.CheckReaderResponse
-	(*ListDigestsRequest)(nil),                  // 40: messagerie.messaging.v1.ListDigestsRequest
-	(*SlotDigest)(nil),                          // 41: messagerie.messaging.v1.SlotDigest
-	(*ListDigestsResponse)(nil),                 // 42: messagerie.messaging.v1.ListDigestsResponse
-	(*ListEventsRequest)(nil),                   // 43: messagerie.messaging.v1.ListEventsRequest
-	(*LoggedEvent)(nil),                         // 44: messagerie.messaging.v1.LoggedEvent
-	(*ListEventsResponse)(nil),                  // 45: messagerie.messaging.v1.ListEventsResponse
-	(*PostFollowUpRequest)(nil),                 // 46: messagerie.messaging.v1.PostFollowUpRequest
-	(*PostFollowUpResponse)(nil),                // 47: messagerie.messaging.v1.PostFollowUpResponse
-	(*Draft)(nil),                               // 48: messagerie.messaging.v1.Draft
-	(*SaveDraftRequest)(nil),                    // 49: messagerie.messaging.v1.SaveDraftRequest
-	(*SaveDraftResponse)(nil),                   // 50: messagerie.messaging.v1.SaveDraftResponse
-	(*GetDraftRequest)(nil),                     // 51: messagerie.messaging.v1.GetDraftRequest
-	(*GetDraftResponse)(nil),                    // 52: messagerie.messaging.v1.GetDraftResponse
-	(*ListDraftsRequest)(nil),                   // 53: messagerie.messaging.v1.ListDraftsRequest
-	(*ListDraftsResponse)(nil),                  // 54: messagerie.messaging.v1.ListDraftsResponse
-	(*DeleteDraftRequest)(nil),                  // 55: messagerie.messaging.v1.DeleteDraftRequest
-	(*DeleteDraftResponse)(nil),                 // 56: messagerie.messaging.v1.DeleteDraftResponse
-	(*WatchConversationsRequest)(nil),           // 57: messagerie.messaging.v1.WatchConversationsRequest
-	(*WatchConversationsResponse)(nil),          // 58: messagerie.messaging.v1.WatchConversationsResponse
-	(*Preferences)(nil),                         // 59: messagerie.messaging.v1.Preferences
-	(*GetPreferencesRequest)(nil),               // 60: messagerie.messaging.v1.GetPreferencesRequest
-	(*GetPreferencesResponse)(nil),              // 61: messagerie.messaging.v1.GetPreferencesResponse
-	(*UpdatePreferencesRequest)(nil),            // 62: messagerie.messaging.v1.UpdatePreferencesRequest
-	(*UpdatePreferencesResponse)(nil),           // 63: messagerie.messaging.v1.UpdatePreferencesResponse
-	(*GetExpectedDelayRequest)(nil),             // 64: messagerie.messaging.v1.GetExpectedDelayRequest
-	(*GetExpectedDelayResponse)(nil),            // 65: messagerie.messaging.v1.GetExpectedDelayResponse
-	(*ExportMyDataRequest)(nil),                 // 66: messagerie.messaging.v1.ExportMyDataRequest
-	(*ExportMyDataResponse)(nil),                // 67: messagerie.messaging.v1.ExportMyDataResponse
-	(*EraseMyDataRequest)(nil),                  // 68: messagerie.messaging.v1.EraseMyDataRequest
-	(*EraseMyDataResponse)(nil),                 // 69: messagerie.messaging.v1.EraseMyDataResponse
-	(*TransferRequest)(nil),                     // 70: messagerie.messaging.v1.TransferRequest
-	(*TransferResponse)(nil),                    // 71: messagerie.messaging.v1.TransferResponse
-	(*RecategoriseRequest)(nil),                 // 72: messagerie.messaging.v1.RecategoriseRequest
-	(*RecategoriseResponse)(nil),                // 73: messagerie.messaging.v1.RecategoriseResponse
-	(*ReopenRequest)(nil),                       // 74: messagerie.messaging.v1.ReopenRequest
-	(*ReopenResponse)(nil),                      // 75: messagerie.messaging.v1.ReopenResponse
-	(*AddNoteRequest)(nil),                      // 76: messagerie.messaging.v1.AddNoteRequest
-	(*AddNoteResponse)(nil),                     // 77: messagerie.messaging.v1.AddNoteResponse
-	(*ListQueuesRequest)(nil),                   // 78: messagerie.messaging.v1.ListQueuesRequest
-	(*ListQueuesResponse)(nil),                  // 79: messagerie.messaging.v1.ListQueuesResponse
-	(*AgentQueue)(nil),                          // 80: messagerie.messaging.v1.AgentQueue
-	(*Template)(nil),                            // 81: messagerie.messaging.v1.Template
-	(*ListTemplatesRequest)(nil),                // 82: messagerie.messaging.v1.ListTemplatesRequest
-	(*ListTemplatesResponse)(nil),               // 83: messagerie.messaging.v1.ListTemplatesResponse
-	(*SaveTemplateRequest)(nil),                 // 84: messagerie.messaging.v1.SaveTemplateRequest
-	(*SaveTemplateResponse)(nil),                // 85: messagerie.messaging.v1.SaveTemplateResponse
-	(*DeleteTemplateRequest)(nil),               // 86: messagerie.messaging.v1.DeleteTemplateRequest
-	(*DeleteTemplateResponse)(nil),              // 87: messagerie.messaging.v1.DeleteTemplateResponse
-	(*GetStatisticsRequest)(nil),                // 88: messagerie.messaging.v1.GetStatisticsRequest
-	(*GetStatisticsResponse)(nil),               // 89: messagerie.messaging.v1.GetStatisticsResponse
-	(*DayFigures)(nil),                          // 90: messagerie.messaging.v1.DayFigures
-	(*ThemeFigures)(nil),                        // 91: messagerie.messaging.v1.ThemeFigures
-	(*AnswerFigures)(nil),                       // 92: messagerie.messaging.v1.AnswerFigures
-	(*WatchQueueRequest)(nil),                   // 93: messagerie.messaging.v1.WatchQueueRequest
-	(*WatchQueueResponse)(nil),                  // 94: messagerie.messaging.v1.WatchQueueResponse
-	(*GetStatusRequest)(nil),                    // 95: messagerie.messaging.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),                   // 96: messagerie.messaging.v1.GetStatusResponse
-	(*RefusedEvent)(nil),                        // 97: messagerie.messaging.v1.RefusedEvent
-	(*ListRefusedEventsRequest)(nil),            // 98: messagerie.messaging.v1.ListRefusedEventsRequest
-	(*ListRefusedEventsResponse)(nil),           // 99: messagerie.messaging.v1.ListRefusedEventsResponse
-	(*RequeueRefusedEventsRequest)(nil),         // 100: messagerie.messaging.v1.RequeueRefusedEventsRequest
-	(*RequeueRefusedEventsResponse)(nil),        // 101: messagerie.messaging.v1.RequeueRefusedEventsResponse
-	(*DropRefusedEventRequest)(nil),             // 102: messagerie.messaging.v1.DropRefusedEventRequest
-	(*DropRefusedEventResponse)(nil),            // 103: messagerie.messaging.v1.DropRefusedEventResponse
-	(v1.Audience)(0),                            // 104: messagerie.taxonomy.v1.Audience
-	(*timestamppb.Timestamp)(nil),               // 105: google.protobuf.Timestamp
-	(*v1.Queue)(nil),                            // 106: messagerie.taxonomy.v1.Queue
-	(*durationpb.Duration)(nil),                 // 107: google.protobuf.Duration
+	(Status)(0),                                    // 0: messagerie.messaging.v1.Status
+	(Author)(0),                                    // 1: messagerie.messaging.v1.Author
+	(Step_Kind)(0),                                 // 2: messagerie.messaging.v1.Step.Kind
+	(*Choice)(nil),                                 // 3: messagerie.messaging.v1.Choice
+	(*Conversation)(nil),                           // 4: messagerie.messaging.v1.Conversation
+	(*Note)(nil),                                   // 5: messagerie.messaging.v1.Note
+	(*Step)(nil),                                   // 6: messagerie.messaging.v1.Step
+	(*ClaimInfo)(nil),                              // 7: messagerie.messaging.v1.ClaimInfo
+	(*Message)(nil),                                // 8: messagerie.messaging.v1.Message
+	(*ExpectedDelay)(nil),                          // 9: messagerie.messaging.v1.ExpectedDelay
+	(*SubmitMessageRequest)(nil),                   // 10: messagerie.messaging.v1.SubmitMessageRequest
+	(*SubmitMessageResponse)(nil),                  // 11: messagerie.messaging.v1.SubmitMessageResponse
+	(*ListConversationsRequest)(nil),               // 12: messagerie.messaging.v1.ListConversationsRequest
+	(*ListConversationsResponse)(nil),              // 13: messagerie.messaging.v1.ListConversationsResponse
+	(*GetConversationRequest)(nil),                 // 14: messagerie.messaging.v1.GetConversationRequest
+	(*GetConversationResponse)(nil),                // 15: messagerie.messaging.v1.GetConversationResponse
+	(*HideConversationRequest)(nil),                // 16: messagerie.messaging.v1.HideConversationRequest
+	(*HideConversationResponse)(nil),               // 17: messagerie.messaging.v1.HideConversationResponse
+	(*ShowConversationRequest)(nil),                // 18: messagerie.messaging.v1.ShowConversationRequest
+	(*ShowConversationResponse)(nil),               // 19: messagerie.messaging.v1.ShowConversationResponse
+	(*MarkConversationReadRequest)(nil),            // 20: messagerie.messaging.v1.MarkConversationReadRequest
+	(*MarkConversationReadResponse)(nil),           // 21: messagerie.messaging.v1.MarkConversationReadResponse
+	(*AgentServiceListConversationsRequest)(nil),   // 22: messagerie.messaging.v1.AgentServiceListConversationsRequest
+	(*AgentServiceListConversationsResponse)(nil),  // 23: messagerie.messaging.v1.AgentServiceListConversationsResponse
+	(*AgentServiceGetConversationRequest)(nil),     // 24: messagerie.messaging.v1.AgentServiceGetConversationRequest
+	(*AgentServiceGetConversationResponse)(nil),    // 25: messagerie.messaging.v1.AgentServiceGetConversationResponse
+	(*ClaimConversationRequest)(nil),               // 26: messagerie.messaging.v1.ClaimConversationRequest
+	(*ClaimConversationResponse)(nil),              // 27: messagerie.messaging.v1.ClaimConversationResponse
+	(*ReleaseConversationRequest)(nil),             // 28: messagerie.messaging.v1.ReleaseConversationRequest
+	(*ReleaseConversationResponse)(nil),            // 29: messagerie.messaging.v1.ReleaseConversationResponse
+	(*PostReplyRequest)(nil),                       // 30: messagerie.messaging.v1.PostReplyRequest
+	(*PostReplyResponse)(nil),                      // 31: messagerie.messaging.v1.PostReplyResponse
+	(*CloseConversationRequest)(nil),               // 32: messagerie.messaging.v1.CloseConversationRequest
+	(*CloseConversationResponse)(nil),              // 33: messagerie.messaging.v1.CloseConversationResponse
+	(*BatchGetRecipientsRequest)(nil),              // 34: messagerie.messaging.v1.BatchGetRecipientsRequest
+	(*BatchGetRecipientsResponse)(nil),             // 35: messagerie.messaging.v1.BatchGetRecipientsResponse
+	(*Recipient)(nil),                              // 36: messagerie.messaging.v1.Recipient
+	(*CheckReaderRequest)(nil),                     // 37: messagerie.messaging.v1.CheckReaderRequest
+	(*AgentScope)(nil),                             // 38: messagerie.messaging.v1.AgentScope
+	(*CheckReaderResponse)(nil),                    // 39: messagerie.messaging.v1.CheckReaderResponse
+	(*ListDigestsRequest)(nil),                     // 40: messagerie.messaging.v1.ListDigestsRequest
+	(*SlotDigest)(nil),                             // 41: messagerie.messaging.v1.SlotDigest
+	(*ListDigestsResponse)(nil),                    // 42: messagerie.messaging.v1.ListDigestsResponse
+	(*ListEventsRequest)(nil),                      // 43: messagerie.messaging.v1.ListEventsRequest
+	(*LoggedEvent)(nil),                            // 44: messagerie.messaging.v1.LoggedEvent
+	(*ListEventsResponse)(nil),                     // 45: messagerie.messaging.v1.ListEventsResponse
+	(*PostFollowUpRequest)(nil),                    // 46: messagerie.messaging.v1.PostFollowUpRequest
+	(*PostFollowUpResponse)(nil),                   // 47: messagerie.messaging.v1.PostFollowUpResponse
+	(*Draft)(nil),                                  // 48: messagerie.messaging.v1.Draft
+	(*SaveDraftRequest)(nil),                       // 49: messagerie.messaging.v1.SaveDraftRequest
+	(*SaveDraftResponse)(nil),                      // 50: messagerie.messaging.v1.SaveDraftResponse
+	(*GetDraftRequest)(nil),                        // 51: messagerie.messaging.v1.GetDraftRequest
+	(*GetDraftResponse)(nil),                       // 52: messagerie.messaging.v1.GetDraftResponse
+	(*ListDraftsRequest)(nil),                      // 53: messagerie.messaging.v1.ListDraftsRequest
+	(*ListDraftsResponse)(nil),                     // 54: messagerie.messaging.v1.ListDraftsResponse
+	(*DeleteDraftRequest)(nil),                     // 55: messagerie.messaging.v1.DeleteDraftRequest
+	(*DeleteDraftResponse)(nil),                    // 56: messagerie.messaging.v1.DeleteDraftResponse
+	(*WatchConversationsRequest)(nil),              // 57: messagerie.messaging.v1.WatchConversationsRequest
+	(*WatchConversationsResponse)(nil),             // 58: messagerie.messaging.v1.WatchConversationsResponse
+	(*Preferences)(nil),                            // 59: messagerie.messaging.v1.Preferences
+	(*GetPreferencesRequest)(nil),                  // 60: messagerie.messaging.v1.GetPreferencesRequest
+	(*GetPreferencesResponse)(nil),                 // 61: messagerie.messaging.v1.GetPreferencesResponse
+	(*UpdatePreferencesRequest)(nil),               // 62: messagerie.messaging.v1.UpdatePreferencesRequest
+	(*UpdatePreferencesResponse)(nil),              // 63: messagerie.messaging.v1.UpdatePreferencesResponse
+	(*GetExpectedDelayRequest)(nil),                // 64: messagerie.messaging.v1.GetExpectedDelayRequest
+	(*GetExpectedDelayResponse)(nil),               // 65: messagerie.messaging.v1.GetExpectedDelayResponse
+	(*ExportMyDataRequest)(nil),                    // 66: messagerie.messaging.v1.ExportMyDataRequest
+	(*ExportMyDataResponse)(nil),                   // 67: messagerie.messaging.v1.ExportMyDataResponse
+	(*EraseMyDataRequest)(nil),                     // 68: messagerie.messaging.v1.EraseMyDataRequest
+	(*EraseMyDataResponse)(nil),                    // 69: messagerie.messaging.v1.EraseMyDataResponse
+	(*TransferConversationRequest)(nil),            // 70: messagerie.messaging.v1.TransferConversationRequest
+	(*TransferConversationResponse)(nil),           // 71: messagerie.messaging.v1.TransferConversationResponse
+	(*RecategoriseConversationRequest)(nil),        // 72: messagerie.messaging.v1.RecategoriseConversationRequest
+	(*RecategoriseConversationResponse)(nil),       // 73: messagerie.messaging.v1.RecategoriseConversationResponse
+	(*ReopenConversationRequest)(nil),              // 74: messagerie.messaging.v1.ReopenConversationRequest
+	(*ReopenConversationResponse)(nil),             // 75: messagerie.messaging.v1.ReopenConversationResponse
+	(*AddNoteRequest)(nil),                         // 76: messagerie.messaging.v1.AddNoteRequest
+	(*AddNoteResponse)(nil),                        // 77: messagerie.messaging.v1.AddNoteResponse
+	(*ListQueuesRequest)(nil),                      // 78: messagerie.messaging.v1.ListQueuesRequest
+	(*ListQueuesResponse)(nil),                     // 79: messagerie.messaging.v1.ListQueuesResponse
+	(*AgentQueue)(nil),                             // 80: messagerie.messaging.v1.AgentQueue
+	(*Template)(nil),                               // 81: messagerie.messaging.v1.Template
+	(*ListTemplatesRequest)(nil),                   // 82: messagerie.messaging.v1.ListTemplatesRequest
+	(*ListTemplatesResponse)(nil),                  // 83: messagerie.messaging.v1.ListTemplatesResponse
+	(*SaveTemplateRequest)(nil),                    // 84: messagerie.messaging.v1.SaveTemplateRequest
+	(*SaveTemplateResponse)(nil),                   // 85: messagerie.messaging.v1.SaveTemplateResponse
+	(*DeleteTemplateRequest)(nil),                  // 86: messagerie.messaging.v1.DeleteTemplateRequest
+	(*DeleteTemplateResponse)(nil),                 // 87: messagerie.messaging.v1.DeleteTemplateResponse
+	(*GetStatisticsRequest)(nil),                   // 88: messagerie.messaging.v1.GetStatisticsRequest
+	(*GetStatisticsResponse)(nil),                  // 89: messagerie.messaging.v1.GetStatisticsResponse
+	(*DayFigures)(nil),                             // 90: messagerie.messaging.v1.DayFigures
+	(*ThemeFigures)(nil),                           // 91: messagerie.messaging.v1.ThemeFigures
+	(*AnswerFigures)(nil),                          // 92: messagerie.messaging.v1.AnswerFigures
+	(*AgentServiceWatchConversationsRequest)(nil),  // 93: messagerie.messaging.v1.AgentServiceWatchConversationsRequest
+	(*AgentServiceWatchConversationsResponse)(nil), // 94: messagerie.messaging.v1.AgentServiceWatchConversationsResponse
+	(*GetStatusRequest)(nil),                       // 95: messagerie.messaging.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),                      // 96: messagerie.messaging.v1.GetStatusResponse
+	(*RefusedEvent)(nil),                           // 97: messagerie.messaging.v1.RefusedEvent
+	(*ListRefusedEventsRequest)(nil),               // 98: messagerie.messaging.v1.ListRefusedEventsRequest
+	(*ListRefusedEventsResponse)(nil),              // 99: messagerie.messaging.v1.ListRefusedEventsResponse
+	(*RequeueRefusedEventsRequest)(nil),            // 100: messagerie.messaging.v1.RequeueRefusedEventsRequest
+	(*RequeueRefusedEventsResponse)(nil),           // 101: messagerie.messaging.v1.RequeueRefusedEventsResponse
+	(*DropRefusedEventRequest)(nil),                // 102: messagerie.messaging.v1.DropRefusedEventRequest
+	(*DropRefusedEventResponse)(nil),               // 103: messagerie.messaging.v1.DropRefusedEventResponse
+	(v1.Audience)(0),                               // 104: messagerie.taxonomy.v1.Audience
+	(*timestamppb.Timestamp)(nil),                  // 105: google.protobuf.Timestamp
+	(*v1.Queue)(nil),                               // 106: messagerie.taxonomy.v1.Queue
+	(*durationpb.Duration)(nil),                    // 107: google.protobuf.Duration
 }
 var file_messagerie_messaging_v1_messaging_proto_depIdxs = []int32{
 	104, // 0: messagerie.messaging.v1.Conversation.audience:type_name -> messagerie.taxonomy.v1.Audience
@@ -6886,7 +6889,7 @@ var file_messagerie_messaging_v1_messaging_proto_depIdxs = []int32{
 	5,   // 10: messagerie.messaging.v1.Conversation.notes:type_name -> messagerie.messaging.v1.Note
 	6,   // 11: messagerie.messaging.v1.Conversation.steps:type_name -> messagerie.messaging.v1.Step
 	105, // 12: messagerie.messaging.v1.Note.create_time:type_name -> google.protobuf.Timestamp
-	2,   // 13: messagerie.messaging.v1.Step.kind:type_name -> messagerie.messaging.v1.StepKind
+	2,   // 13: messagerie.messaging.v1.Step.kind:type_name -> messagerie.messaging.v1.Step.Kind
 	105, // 14: messagerie.messaging.v1.Step.time:type_name -> google.protobuf.Timestamp
 	105, // 15: messagerie.messaging.v1.ClaimInfo.expire_time:type_name -> google.protobuf.Timestamp
 	1,   // 16: messagerie.messaging.v1.Message.author:type_name -> messagerie.messaging.v1.Author
@@ -6899,14 +6902,14 @@ var file_messagerie_messaging_v1_messaging_proto_depIdxs = []int32{
 	4,   // 23: messagerie.messaging.v1.GetConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
 	4,   // 24: messagerie.messaging.v1.HideConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
 	4,   // 25: messagerie.messaging.v1.ShowConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 26: messagerie.messaging.v1.MarkReadResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	0,   // 27: messagerie.messaging.v1.ListQueueRequest.statuses:type_name -> messagerie.messaging.v1.Status
-	4,   // 28: messagerie.messaging.v1.ListQueueResponse.conversations:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 26: messagerie.messaging.v1.MarkConversationReadResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	0,   // 27: messagerie.messaging.v1.AgentServiceListConversationsRequest.statuses:type_name -> messagerie.messaging.v1.Status
+	4,   // 28: messagerie.messaging.v1.AgentServiceListConversationsResponse.conversations:type_name -> messagerie.messaging.v1.Conversation
 	4,   // 29: messagerie.messaging.v1.AgentServiceGetConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 30: messagerie.messaging.v1.ClaimResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 31: messagerie.messaging.v1.ReleaseResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 30: messagerie.messaging.v1.ClaimConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 31: messagerie.messaging.v1.ReleaseConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
 	4,   // 32: messagerie.messaging.v1.PostReplyResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 33: messagerie.messaging.v1.CloseResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 33: messagerie.messaging.v1.CloseConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
 	36,  // 34: messagerie.messaging.v1.BatchGetRecipientsResponse.recipients:type_name -> messagerie.messaging.v1.Recipient
 	105, // 35: messagerie.messaging.v1.Recipient.receive_time:type_name -> google.protobuf.Timestamp
 	106, // 36: messagerie.messaging.v1.Recipient.queue:type_name -> messagerie.taxonomy.v1.Queue
@@ -6936,9 +6939,9 @@ var file_messagerie_messaging_v1_messaging_proto_depIdxs = []int32{
 	59,  // 60: messagerie.messaging.v1.ExportMyDataResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
 	48,  // 61: messagerie.messaging.v1.ExportMyDataResponse.draft:type_name -> messagerie.messaging.v1.Draft
 	4,   // 62: messagerie.messaging.v1.ExportMyDataResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 63: messagerie.messaging.v1.TransferResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 64: messagerie.messaging.v1.RecategoriseResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 65: messagerie.messaging.v1.ReopenResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 63: messagerie.messaging.v1.TransferConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 64: messagerie.messaging.v1.RecategoriseConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 65: messagerie.messaging.v1.ReopenConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
 	4,   // 66: messagerie.messaging.v1.AddNoteResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
 	80,  // 67: messagerie.messaging.v1.ListQueuesResponse.queues:type_name -> messagerie.messaging.v1.AgentQueue
 	105, // 68: messagerie.messaging.v1.Template.update_time:type_name -> google.protobuf.Timestamp
@@ -6961,7 +6964,7 @@ var file_messagerie_messaging_v1_messaging_proto_depIdxs = []int32{
 	14,  // 85: messagerie.messaging.v1.MessagingService.GetConversation:input_type -> messagerie.messaging.v1.GetConversationRequest
 	16,  // 86: messagerie.messaging.v1.MessagingService.HideConversation:input_type -> messagerie.messaging.v1.HideConversationRequest
 	18,  // 87: messagerie.messaging.v1.MessagingService.ShowConversation:input_type -> messagerie.messaging.v1.ShowConversationRequest
-	20,  // 88: messagerie.messaging.v1.MessagingService.MarkRead:input_type -> messagerie.messaging.v1.MarkReadRequest
+	20,  // 88: messagerie.messaging.v1.MessagingService.MarkConversationRead:input_type -> messagerie.messaging.v1.MarkConversationReadRequest
 	46,  // 89: messagerie.messaging.v1.MessagingService.PostFollowUp:input_type -> messagerie.messaging.v1.PostFollowUpRequest
 	49,  // 90: messagerie.messaging.v1.MessagingService.SaveDraft:input_type -> messagerie.messaging.v1.SaveDraftRequest
 	51,  // 91: messagerie.messaging.v1.MessagingService.GetDraft:input_type -> messagerie.messaging.v1.GetDraftRequest
@@ -6973,22 +6976,22 @@ var file_messagerie_messaging_v1_messaging_proto_depIdxs = []int32{
 	64,  // 97: messagerie.messaging.v1.MessagingService.GetExpectedDelay:input_type -> messagerie.messaging.v1.GetExpectedDelayRequest
 	66,  // 98: messagerie.messaging.v1.MessagingService.ExportMyData:input_type -> messagerie.messaging.v1.ExportMyDataRequest
 	68,  // 99: messagerie.messaging.v1.MessagingService.EraseMyData:input_type -> messagerie.messaging.v1.EraseMyDataRequest
-	22,  // 100: messagerie.messaging.v1.AgentService.ListQueue:input_type -> messagerie.messaging.v1.ListQueueRequest
+	22,  // 100: messagerie.messaging.v1.AgentService.ListConversations:input_type -> messagerie.messaging.v1.AgentServiceListConversationsRequest
 	24,  // 101: messagerie.messaging.v1.AgentService.GetConversation:input_type -> messagerie.messaging.v1.AgentServiceGetConversationRequest
-	26,  // 102: messagerie.messaging.v1.AgentService.Claim:input_type -> messagerie.messaging.v1.ClaimRequest
-	28,  // 103: messagerie.messaging.v1.AgentService.Release:input_type -> messagerie.messaging.v1.ReleaseRequest
+	26,  // 102: messagerie.messaging.v1.AgentService.ClaimConversation:input_type -> messagerie.messaging.v1.ClaimConversationRequest
+	28,  // 103: messagerie.messaging.v1.AgentService.ReleaseConversation:input_type -> messagerie.messaging.v1.ReleaseConversationRequest
 	30,  // 104: messagerie.messaging.v1.AgentService.PostReply:input_type -> messagerie.messaging.v1.PostReplyRequest
-	32,  // 105: messagerie.messaging.v1.AgentService.Close:input_type -> messagerie.messaging.v1.CloseRequest
-	70,  // 106: messagerie.messaging.v1.AgentService.Transfer:input_type -> messagerie.messaging.v1.TransferRequest
-	72,  // 107: messagerie.messaging.v1.AgentService.Recategorise:input_type -> messagerie.messaging.v1.RecategoriseRequest
-	74,  // 108: messagerie.messaging.v1.AgentService.Reopen:input_type -> messagerie.messaging.v1.ReopenRequest
+	32,  // 105: messagerie.messaging.v1.AgentService.CloseConversation:input_type -> messagerie.messaging.v1.CloseConversationRequest
+	70,  // 106: messagerie.messaging.v1.AgentService.TransferConversation:input_type -> messagerie.messaging.v1.TransferConversationRequest
+	72,  // 107: messagerie.messaging.v1.AgentService.RecategoriseConversation:input_type -> messagerie.messaging.v1.RecategoriseConversationRequest
+	74,  // 108: messagerie.messaging.v1.AgentService.ReopenConversation:input_type -> messagerie.messaging.v1.ReopenConversationRequest
 	76,  // 109: messagerie.messaging.v1.AgentService.AddNote:input_type -> messagerie.messaging.v1.AddNoteRequest
 	78,  // 110: messagerie.messaging.v1.AgentService.ListQueues:input_type -> messagerie.messaging.v1.ListQueuesRequest
 	82,  // 111: messagerie.messaging.v1.AgentService.ListTemplates:input_type -> messagerie.messaging.v1.ListTemplatesRequest
 	84,  // 112: messagerie.messaging.v1.AgentService.SaveTemplate:input_type -> messagerie.messaging.v1.SaveTemplateRequest
 	86,  // 113: messagerie.messaging.v1.AgentService.DeleteTemplate:input_type -> messagerie.messaging.v1.DeleteTemplateRequest
 	88,  // 114: messagerie.messaging.v1.AgentService.GetStatistics:input_type -> messagerie.messaging.v1.GetStatisticsRequest
-	93,  // 115: messagerie.messaging.v1.AgentService.WatchQueue:input_type -> messagerie.messaging.v1.WatchQueueRequest
+	93,  // 115: messagerie.messaging.v1.AgentService.WatchConversations:input_type -> messagerie.messaging.v1.AgentServiceWatchConversationsRequest
 	95,  // 116: messagerie.messaging.v1.OperatorService.GetStatus:input_type -> messagerie.messaging.v1.GetStatusRequest
 	98,  // 117: messagerie.messaging.v1.OperatorService.ListRefusedEvents:input_type -> messagerie.messaging.v1.ListRefusedEventsRequest
 	100, // 118: messagerie.messaging.v1.OperatorService.RequeueRefusedEvents:input_type -> messagerie.messaging.v1.RequeueRefusedEventsRequest
@@ -7002,7 +7005,7 @@ var file_messagerie_messaging_v1_messaging_proto_depIdxs = []int32{
 	15,  // 126: messagerie.messaging.v1.MessagingService.GetConversation:output_type -> messagerie.messaging.v1.GetConversationResponse
 	17,  // 127: messagerie.messaging.v1.MessagingService.HideConversation:output_type -> messagerie.messaging.v1.HideConversationResponse
 	19,  // 128: messagerie.messaging.v1.MessagingService.ShowConversation:output_type -> messagerie.messaging.v1.ShowConversationResponse
-	21,  // 129: messagerie.messaging.v1.MessagingService.MarkRead:output_type -> messagerie.messaging.v1.MarkReadResponse
+	21,  // 129: messagerie.messaging.v1.MessagingService.MarkConversationRead:output_type -> messagerie.messaging.v1.MarkConversationReadResponse
 	47,  // 130: messagerie.messaging.v1.MessagingService.PostFollowUp:output_type -> messagerie.messaging.v1.PostFollowUpResponse
 	50,  // 131: messagerie.messaging.v1.MessagingService.SaveDraft:output_type -> messagerie.messaging.v1.SaveDraftResponse
 	52,  // 132: messagerie.messaging.v1.MessagingService.GetDraft:output_type -> messagerie.messaging.v1.GetDraftResponse
@@ -7014,22 +7017,22 @@ var file_messagerie_messaging_v1_messaging_proto_depIdxs = []int32{
 	65,  // 138: messagerie.messaging.v1.MessagingService.GetExpectedDelay:output_type -> messagerie.messaging.v1.GetExpectedDelayResponse
 	67,  // 139: messagerie.messaging.v1.MessagingService.ExportMyData:output_type -> messagerie.messaging.v1.ExportMyDataResponse
 	69,  // 140: messagerie.messaging.v1.MessagingService.EraseMyData:output_type -> messagerie.messaging.v1.EraseMyDataResponse
-	23,  // 141: messagerie.messaging.v1.AgentService.ListQueue:output_type -> messagerie.messaging.v1.ListQueueResponse
+	23,  // 141: messagerie.messaging.v1.AgentService.ListConversations:output_type -> messagerie.messaging.v1.AgentServiceListConversationsResponse
 	25,  // 142: messagerie.messaging.v1.AgentService.GetConversation:output_type -> messagerie.messaging.v1.AgentServiceGetConversationResponse
-	27,  // 143: messagerie.messaging.v1.AgentService.Claim:output_type -> messagerie.messaging.v1.ClaimResponse
-	29,  // 144: messagerie.messaging.v1.AgentService.Release:output_type -> messagerie.messaging.v1.ReleaseResponse
+	27,  // 143: messagerie.messaging.v1.AgentService.ClaimConversation:output_type -> messagerie.messaging.v1.ClaimConversationResponse
+	29,  // 144: messagerie.messaging.v1.AgentService.ReleaseConversation:output_type -> messagerie.messaging.v1.ReleaseConversationResponse
 	31,  // 145: messagerie.messaging.v1.AgentService.PostReply:output_type -> messagerie.messaging.v1.PostReplyResponse
-	33,  // 146: messagerie.messaging.v1.AgentService.Close:output_type -> messagerie.messaging.v1.CloseResponse
-	71,  // 147: messagerie.messaging.v1.AgentService.Transfer:output_type -> messagerie.messaging.v1.TransferResponse
-	73,  // 148: messagerie.messaging.v1.AgentService.Recategorise:output_type -> messagerie.messaging.v1.RecategoriseResponse
-	75,  // 149: messagerie.messaging.v1.AgentService.Reopen:output_type -> messagerie.messaging.v1.ReopenResponse
+	33,  // 146: messagerie.messaging.v1.AgentService.CloseConversation:output_type -> messagerie.messaging.v1.CloseConversationResponse
+	71,  // 147: messagerie.messaging.v1.AgentService.TransferConversation:output_type -> messagerie.messaging.v1.TransferConversationResponse
+	73,  // 148: messagerie.messaging.v1.AgentService.RecategoriseConversation:output_type -> messagerie.messaging.v1.RecategoriseConversationResponse
+	75,  // 149: messagerie.messaging.v1.AgentService.ReopenConversation:output_type -> messagerie.messaging.v1.ReopenConversationResponse
 	77,  // 150: messagerie.messaging.v1.AgentService.AddNote:output_type -> messagerie.messaging.v1.AddNoteResponse
 	79,  // 151: messagerie.messaging.v1.AgentService.ListQueues:output_type -> messagerie.messaging.v1.ListQueuesResponse
 	83,  // 152: messagerie.messaging.v1.AgentService.ListTemplates:output_type -> messagerie.messaging.v1.ListTemplatesResponse
 	85,  // 153: messagerie.messaging.v1.AgentService.SaveTemplate:output_type -> messagerie.messaging.v1.SaveTemplateResponse
 	87,  // 154: messagerie.messaging.v1.AgentService.DeleteTemplate:output_type -> messagerie.messaging.v1.DeleteTemplateResponse
 	89,  // 155: messagerie.messaging.v1.AgentService.GetStatistics:output_type -> messagerie.messaging.v1.GetStatisticsResponse
-	94,  // 156: messagerie.messaging.v1.AgentService.WatchQueue:output_type -> messagerie.messaging.v1.WatchQueueResponse
+	94,  // 156: messagerie.messaging.v1.AgentService.WatchConversations:output_type -> messagerie.messaging.v1.AgentServiceWatchConversationsResponse
 	96,  // 157: messagerie.messaging.v1.OperatorService.GetStatus:output_type -> messagerie.messaging.v1.GetStatusResponse
 	99,  // 158: messagerie.messaging.v1.OperatorService.ListRefusedEvents:output_type -> messagerie.messaging.v1.ListRefusedEventsResponse
 	101, // 159: messagerie.messaging.v1.OperatorService.RequeueRefusedEvents:output_type -> messagerie.messaging.v1.RequeueRefusedEventsResponse

@@ -226,9 +226,9 @@ func local_request_MessagingService_ShowConversation_0(ctx context.Context, mars
 	return msg, metadata, err
 }
 
-func request_MessagingService_MarkRead_0(ctx context.Context, marshaler runtime.Marshaler, client MessagingServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+func request_MessagingService_MarkConversationRead_0(ctx context.Context, marshaler runtime.Marshaler, client MessagingServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
-		protoReq MarkReadRequest
+		protoReq MarkConversationReadRequest
 		metadata runtime.ServerMetadata
 		err      error
 	)
@@ -246,13 +246,13 @@ func request_MessagingService_MarkRead_0(ctx context.Context, marshaler runtime.
 	if req.Body != nil {
 		_, _ = io.Copy(io.Discard, req.Body)
 	}
-	msg, err := client.MarkRead(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
+	msg, err := client.MarkConversationRead(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
 	return msg, metadata, err
 }
 
-func local_request_MessagingService_MarkRead_0(ctx context.Context, marshaler runtime.Marshaler, server MessagingServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+func local_request_MessagingService_MarkConversationRead_0(ctx context.Context, marshaler runtime.Marshaler, server MessagingServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
-		protoReq MarkReadRequest
+		protoReq MarkConversationReadRequest
 		metadata runtime.ServerMetadata
 		err      error
 	)
@@ -267,7 +267,7 @@ func local_request_MessagingService_MarkRead_0(ctx context.Context, marshaler ru
 	if err != nil {
 		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "id", err)
 	}
-	msg, err := server.MarkRead(ctx, &protoReq)
+	msg, err := server.MarkConversationRead(ctx, &protoReq)
 	return msg, metadata, err
 }
 
@@ -610,38 +610,38 @@ func local_request_MessagingService_EraseMyData_0(ctx context.Context, marshaler
 	return msg, metadata, err
 }
 
-var filter_AgentService_ListQueue_0 = &utilities.DoubleArray{Encoding: map[string]int{}, Base: []int(nil), Check: []int(nil)}
+var filter_AgentService_ListConversations_0 = &utilities.DoubleArray{Encoding: map[string]int{}, Base: []int(nil), Check: []int(nil)}
 
-func request_AgentService_ListQueue_0(ctx context.Context, marshaler runtime.Marshaler, client AgentServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+func request_AgentService_ListConversations_0(ctx context.Context, marshaler runtime.Marshaler, client AgentServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
-		protoReq ListQueueRequest
+		protoReq AgentServiceListConversationsRequest
 		metadata runtime.ServerMetadata
 	)
 	if err := req.ParseForm(); err != nil {
 		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
 	}
-	if err := runtime.PopulateQueryParameters(&protoReq, req.Form, filter_AgentService_ListQueue_0); err != nil {
+	if err := runtime.PopulateQueryParameters(&protoReq, req.Form, filter_AgentService_ListConversations_0); err != nil {
 		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
 	}
 	if req.Body != nil {
 		_, _ = io.Copy(io.Discard, req.Body)
 	}
-	msg, err := client.ListQueue(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
+	msg, err := client.ListConversations(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
 	return msg, metadata, err
 }
 
-func local_request_AgentService_ListQueue_0(ctx context.Context, marshaler runtime.Marshaler, server AgentServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+func local_request_AgentService_ListConversations_0(ctx context.Context, marshaler runtime.Marshaler, server AgentServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
-		protoReq ListQueueRequest
+		protoReq AgentServiceListConversationsRequest
 		metadata runtime.ServerMetadata
 	)
 	if err := req.ParseForm(); err != nil {
 		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
 	}
-	if err := runtime.PopulateQueryParameters(&protoReq, req.Form, filter_AgentService_ListQueue_0); err != nil {
+	if err := runtime.PopulateQueryParameters(&protoReq, req.Form, filter_AgentService_ListConversations_0); err != nil {
 		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
 	}
-	msg, err := server.ListQueue(ctx, &protoReq)
+	msg, err := server.ListConversations(ctx, &protoReq)
 	return msg, metadata, err
 }
 
@@ -684,9 +684,9 @@ func local_request_AgentService_GetConversation_0(ctx context.Context, marshaler
 	return msg, metadata, err
 }
 
-func request_AgentService_Claim_0(ctx context.Context, marshaler runtime.Marshaler, client AgentServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+func request_AgentService_ClaimConversation_0(ctx context.Context, marshaler runtime.Marshaler, client AgentServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
-		protoReq ClaimRequest
+		protoReq ClaimConversationRequest
 		metadata runtime.ServerMetadata
 		err      error
 	)
@@ -704,13 +704,13 @@ func request_AgentService_Claim_0(ctx context.Context, marshaler runtime.Marshal
 	if req.Body != nil {
 		_, _ = io.Copy(io.Discard, req.Body)
 	}
-	msg, err := client.Claim(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
+	msg, err := client.ClaimConversation(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
 	return msg, metadata, err
 }
 
-func local_request_AgentService_Claim_0(ctx context.Context, marshaler runtime.Marshaler, server AgentServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+func local_request_AgentService_ClaimConversation_0(ctx context.Context, marshaler runtime.Marshaler, server AgentServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
-		protoReq ClaimRequest
+		protoReq ClaimConversationRequest
 		metadata runtime.ServerMetadata
 		err      error
 	)
@@ -725,13 +725,13 @@ func local_request_AgentService_Claim_0(ctx context.Context, marshaler runtime.M
 	if err != nil {
 		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "id", err)
 	}
-	msg, err := server.Claim(ctx, &protoReq)
+	msg, err := server.ClaimConversation(ctx, &protoReq)
 	return msg, metadata, err
 }
 
-func request_AgentService_Release_0(ctx context.Context, marshaler runtime.Marshaler, client AgentServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+func request_AgentService_ReleaseConversation_0(ctx context.Context, marshaler runtime.Marshaler, client AgentServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
-		protoReq ReleaseRequest
+		protoReq ReleaseConversationRequest
 		metadata runtime.ServerMetadata
 		err      error
 	)
@@ -749,13 +749,13 @@ func request_AgentService_Release_0(ctx context.Context, marshaler runtime.Marsh
 	if req.Body != nil {
 		_, _ = io.Copy(io.Discard, req.Body)
 	}
-	msg, err := client.Release(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
+	msg, err := client.ReleaseConversation(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
 	return msg, metadata, err
 }
 
-func local_request_AgentService_Release_0(ctx context.Context, marshaler runtime.Marshaler, server AgentServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+func local_request_AgentService_ReleaseConversation_0(ctx context.Context, marshaler runtime.Marshaler, server AgentServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
-		protoReq ReleaseRequest
+		protoReq ReleaseConversationRequest
 		metadata runtime.ServerMetadata
 		err      error
 	)
@@ -770,7 +770,7 @@ func local_request_AgentService_Release_0(ctx context.Context, marshaler runtime
 	if err != nil {
 		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "id", err)
 	}
-	msg, err := server.Release(ctx, &protoReq)
+	msg, err := server.ReleaseConversation(ctx, &protoReq)
 	return msg, metadata, err
 }
 
@@ -819,9 +819,9 @@ func local_request_AgentService_PostReply_0(ctx context.Context, marshaler runti
 	return msg, metadata, err
 }
 
-func request_AgentService_Close_0(ctx context.Context, marshaler runtime.Marshaler, client AgentServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+func request_AgentService_CloseConversation_0(ctx context.Context, marshaler runtime.Marshaler, client AgentServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
-		protoReq CloseRequest
+		protoReq CloseConversationRequest
 		metadata runtime.ServerMetadata
 		err      error
 	)
@@ -839,13 +839,13 @@ func request_AgentService_Close_0(ctx context.Context, marshaler runtime.Marshal
 	if req.Body != nil {
 		_, _ = io.Copy(io.Discard, req.Body)
 	}
-	msg, err := client.Close(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
+	msg, err := client.CloseConversation(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
 	return msg, metadata, err
 }
 
-func local_request_AgentService_Close_0(ctx context.Context, marshaler runtime.Marshaler, server AgentServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+func local_request_AgentService_CloseConversation_0(ctx context.Context, marshaler runtime.Marshaler, server AgentServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
-		protoReq CloseRequest
+		protoReq CloseConversationRequest
 		metadata runtime.ServerMetadata
 		err      error
 	)
@@ -860,58 +860,13 @@ func local_request_AgentService_Close_0(ctx context.Context, marshaler runtime.M
 	if err != nil {
 		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "id", err)
 	}
-	msg, err := server.Close(ctx, &protoReq)
+	msg, err := server.CloseConversation(ctx, &protoReq)
 	return msg, metadata, err
 }
 
-func request_AgentService_Transfer_0(ctx context.Context, marshaler runtime.Marshaler, client AgentServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+func request_AgentService_TransferConversation_0(ctx context.Context, marshaler runtime.Marshaler, client AgentServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
-		protoReq TransferRequest
-		metadata runtime.ServerMetadata
-		err      error
-	)
-	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
-		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
-	}
-	val, ok := pathParams["id"]
-	if !ok {
-		return nil, metadata, status.Errorf(codes.InvalidArgument, "missing parameter %s", "id")
-	}
-	protoReq.Id, err = runtime.String(val)
-	if err != nil {
-		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "id", err)
-	}
-	if req.Body != nil {
-		_, _ = io.Copy(io.Discard, req.Body)
-	}
-	msg, err := client.Transfer(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
-	return msg, metadata, err
-}
-
-func local_request_AgentService_Transfer_0(ctx context.Context, marshaler runtime.Marshaler, server AgentServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
-	var (
-		protoReq TransferRequest
-		metadata runtime.ServerMetadata
-		err      error
-	)
-	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
-		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
-	}
-	val, ok := pathParams["id"]
-	if !ok {
-		return nil, metadata, status.Errorf(codes.InvalidArgument, "missing parameter %s", "id")
-	}
-	protoReq.Id, err = runtime.String(val)
-	if err != nil {
-		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "id", err)
-	}
-	msg, err := server.Transfer(ctx, &protoReq)
-	return msg, metadata, err
-}
-
-func request_AgentService_Recategorise_0(ctx context.Context, marshaler runtime.Marshaler, client AgentServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
-	var (
-		protoReq RecategoriseRequest
+		protoReq TransferConversationRequest
 		metadata runtime.ServerMetadata
 		err      error
 	)
@@ -929,13 +884,13 @@ func request_AgentService_Recategorise_0(ctx context.Context, marshaler runtime.
 	if req.Body != nil {
 		_, _ = io.Copy(io.Discard, req.Body)
 	}
-	msg, err := client.Recategorise(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
+	msg, err := client.TransferConversation(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
 	return msg, metadata, err
 }
 
-func local_request_AgentService_Recategorise_0(ctx context.Context, marshaler runtime.Marshaler, server AgentServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+func local_request_AgentService_TransferConversation_0(ctx context.Context, marshaler runtime.Marshaler, server AgentServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
-		protoReq RecategoriseRequest
+		protoReq TransferConversationRequest
 		metadata runtime.ServerMetadata
 		err      error
 	)
@@ -950,13 +905,13 @@ func local_request_AgentService_Recategorise_0(ctx context.Context, marshaler ru
 	if err != nil {
 		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "id", err)
 	}
-	msg, err := server.Recategorise(ctx, &protoReq)
+	msg, err := server.TransferConversation(ctx, &protoReq)
 	return msg, metadata, err
 }
 
-func request_AgentService_Reopen_0(ctx context.Context, marshaler runtime.Marshaler, client AgentServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+func request_AgentService_RecategoriseConversation_0(ctx context.Context, marshaler runtime.Marshaler, client AgentServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
-		protoReq ReopenRequest
+		protoReq RecategoriseConversationRequest
 		metadata runtime.ServerMetadata
 		err      error
 	)
@@ -974,13 +929,13 @@ func request_AgentService_Reopen_0(ctx context.Context, marshaler runtime.Marsha
 	if req.Body != nil {
 		_, _ = io.Copy(io.Discard, req.Body)
 	}
-	msg, err := client.Reopen(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
+	msg, err := client.RecategoriseConversation(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
 	return msg, metadata, err
 }
 
-func local_request_AgentService_Reopen_0(ctx context.Context, marshaler runtime.Marshaler, server AgentServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+func local_request_AgentService_RecategoriseConversation_0(ctx context.Context, marshaler runtime.Marshaler, server AgentServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
-		protoReq ReopenRequest
+		protoReq RecategoriseConversationRequest
 		metadata runtime.ServerMetadata
 		err      error
 	)
@@ -995,7 +950,52 @@ func local_request_AgentService_Reopen_0(ctx context.Context, marshaler runtime.
 	if err != nil {
 		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "id", err)
 	}
-	msg, err := server.Reopen(ctx, &protoReq)
+	msg, err := server.RecategoriseConversation(ctx, &protoReq)
+	return msg, metadata, err
+}
+
+func request_AgentService_ReopenConversation_0(ctx context.Context, marshaler runtime.Marshaler, client AgentServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq ReopenConversationRequest
+		metadata runtime.ServerMetadata
+		err      error
+	)
+	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	val, ok := pathParams["id"]
+	if !ok {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "missing parameter %s", "id")
+	}
+	protoReq.Id, err = runtime.String(val)
+	if err != nil {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "id", err)
+	}
+	if req.Body != nil {
+		_, _ = io.Copy(io.Discard, req.Body)
+	}
+	msg, err := client.ReopenConversation(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
+	return msg, metadata, err
+}
+
+func local_request_AgentService_ReopenConversation_0(ctx context.Context, marshaler runtime.Marshaler, server AgentServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq ReopenConversationRequest
+		metadata runtime.ServerMetadata
+		err      error
+	)
+	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	val, ok := pathParams["id"]
+	if !ok {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "missing parameter %s", "id")
+	}
+	protoReq.Id, err = runtime.String(val)
+	if err != nil {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "id", err)
+	}
+	msg, err := server.ReopenConversation(ctx, &protoReq)
 	return msg, metadata, err
 }
 
@@ -1219,15 +1219,15 @@ func local_request_AgentService_GetStatistics_0(ctx context.Context, marshaler r
 	return msg, metadata, err
 }
 
-func request_AgentService_WatchQueue_0(ctx context.Context, marshaler runtime.Marshaler, client AgentServiceClient, req *http.Request, pathParams map[string]string) (AgentService_WatchQueueClient, runtime.ServerMetadata, error) {
+func request_AgentService_WatchConversations_0(ctx context.Context, marshaler runtime.Marshaler, client AgentServiceClient, req *http.Request, pathParams map[string]string) (AgentService_WatchConversationsClient, runtime.ServerMetadata, error) {
 	var (
-		protoReq WatchQueueRequest
+		protoReq AgentServiceWatchConversationsRequest
 		metadata runtime.ServerMetadata
 	)
 	if req.Body != nil {
 		_, _ = io.Copy(io.Discard, req.Body)
 	}
-	stream, err := client.WatchQueue(ctx, &protoReq)
+	stream, err := client.WatchConversations(ctx, &protoReq)
 	if err != nil {
 		return nil, metadata, err
 	}
@@ -1473,25 +1473,25 @@ func RegisterMessagingServiceHandlerServer(ctx context.Context, mux *runtime.Ser
 		}
 		forward_MessagingService_ShowConversation_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
-	mux.Handle(http.MethodPost, pattern_MessagingService_MarkRead_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+	mux.Handle(http.MethodPost, pattern_MessagingService_MarkConversationRead_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
 		var stream runtime.ServerTransportStream
 		ctx = grpc.NewContextWithServerTransportStream(ctx, &stream)
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/messagerie.messaging.v1.MessagingService/MarkRead", runtime.WithHTTPPathPattern("/v1/conversations/{id}:markRead"))
+		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/messagerie.messaging.v1.MessagingService/MarkConversationRead", runtime.WithHTTPPathPattern("/v1/conversations/{id}:markRead"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		resp, md, err := local_request_MessagingService_MarkRead_0(annotatedContext, inboundMarshaler, server, req, pathParams)
+		resp, md, err := local_request_MessagingService_MarkConversationRead_0(annotatedContext, inboundMarshaler, server, req, pathParams)
 		md.HeaderMD, md.TrailerMD = metadata.Join(md.HeaderMD, stream.Header()), metadata.Join(md.TrailerMD, stream.Trailer())
 		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
 		if err != nil {
 			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		forward_MessagingService_MarkRead_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+		forward_MessagingService_MarkConversationRead_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
 	mux.Handle(http.MethodPost, pattern_MessagingService_PostFollowUp_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
@@ -1697,25 +1697,25 @@ func RegisterMessagingServiceHandlerServer(ctx context.Context, mux *runtime.Ser
 // Note that using this registration option will cause many gRPC library features to stop working. Consider using RegisterAgentServiceHandlerFromEndpoint instead.
 // GRPC interceptors will not work for this type of registration. To use interceptors, you must use the "runtime.WithMiddlewares" option in the "runtime.NewServeMux" call.
 func RegisterAgentServiceHandlerServer(ctx context.Context, mux *runtime.ServeMux, server AgentServiceServer) error {
-	mux.Handle(http.MethodGet, pattern_AgentService_ListQueue_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+	mux.Handle(http.MethodGet, pattern_AgentService_ListConversations_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
 		var stream runtime.ServerTransportStream
 		ctx = grpc.NewContextWithServerTransportStream(ctx, &stream)
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/messagerie.messaging.v1.AgentService/ListQueue", runtime.WithHTTPPathPattern("/v1/agent/conversations"))
+		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/messagerie.messaging.v1.AgentService/ListConversations", runtime.WithHTTPPathPattern("/v1/agent/conversations"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		resp, md, err := local_request_AgentService_ListQueue_0(annotatedContext, inboundMarshaler, server, req, pathParams)
+		resp, md, err := local_request_AgentService_ListConversations_0(annotatedContext, inboundMarshaler, server, req, pathParams)
 		md.HeaderMD, md.TrailerMD = metadata.Join(md.HeaderMD, stream.Header()), metadata.Join(md.TrailerMD, stream.Trailer())
 		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
 		if err != nil {
 			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		forward_AgentService_ListQueue_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+		forward_AgentService_ListConversations_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
 	mux.Handle(http.MethodGet, pattern_AgentService_GetConversation_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
@@ -1737,45 +1737,45 @@ func RegisterAgentServiceHandlerServer(ctx context.Context, mux *runtime.ServeMu
 		}
 		forward_AgentService_GetConversation_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
-	mux.Handle(http.MethodPost, pattern_AgentService_Claim_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+	mux.Handle(http.MethodPost, pattern_AgentService_ClaimConversation_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
 		var stream runtime.ServerTransportStream
 		ctx = grpc.NewContextWithServerTransportStream(ctx, &stream)
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/messagerie.messaging.v1.AgentService/Claim", runtime.WithHTTPPathPattern("/v1/agent/conversations/{id}:claim"))
+		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/messagerie.messaging.v1.AgentService/ClaimConversation", runtime.WithHTTPPathPattern("/v1/agent/conversations/{id}:claim"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		resp, md, err := local_request_AgentService_Claim_0(annotatedContext, inboundMarshaler, server, req, pathParams)
+		resp, md, err := local_request_AgentService_ClaimConversation_0(annotatedContext, inboundMarshaler, server, req, pathParams)
 		md.HeaderMD, md.TrailerMD = metadata.Join(md.HeaderMD, stream.Header()), metadata.Join(md.TrailerMD, stream.Trailer())
 		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
 		if err != nil {
 			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		forward_AgentService_Claim_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+		forward_AgentService_ClaimConversation_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
-	mux.Handle(http.MethodPost, pattern_AgentService_Release_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+	mux.Handle(http.MethodPost, pattern_AgentService_ReleaseConversation_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
 		var stream runtime.ServerTransportStream
 		ctx = grpc.NewContextWithServerTransportStream(ctx, &stream)
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/messagerie.messaging.v1.AgentService/Release", runtime.WithHTTPPathPattern("/v1/agent/conversations/{id}:release"))
+		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/messagerie.messaging.v1.AgentService/ReleaseConversation", runtime.WithHTTPPathPattern("/v1/agent/conversations/{id}:release"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		resp, md, err := local_request_AgentService_Release_0(annotatedContext, inboundMarshaler, server, req, pathParams)
+		resp, md, err := local_request_AgentService_ReleaseConversation_0(annotatedContext, inboundMarshaler, server, req, pathParams)
 		md.HeaderMD, md.TrailerMD = metadata.Join(md.HeaderMD, stream.Header()), metadata.Join(md.TrailerMD, stream.Trailer())
 		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
 		if err != nil {
 			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		forward_AgentService_Release_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+		forward_AgentService_ReleaseConversation_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
 	mux.Handle(http.MethodPost, pattern_AgentService_PostReply_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
@@ -1797,85 +1797,85 @@ func RegisterAgentServiceHandlerServer(ctx context.Context, mux *runtime.ServeMu
 		}
 		forward_AgentService_PostReply_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
-	mux.Handle(http.MethodPost, pattern_AgentService_Close_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+	mux.Handle(http.MethodPost, pattern_AgentService_CloseConversation_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
 		var stream runtime.ServerTransportStream
 		ctx = grpc.NewContextWithServerTransportStream(ctx, &stream)
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/messagerie.messaging.v1.AgentService/Close", runtime.WithHTTPPathPattern("/v1/agent/conversations/{id}:close"))
+		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/messagerie.messaging.v1.AgentService/CloseConversation", runtime.WithHTTPPathPattern("/v1/agent/conversations/{id}:close"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		resp, md, err := local_request_AgentService_Close_0(annotatedContext, inboundMarshaler, server, req, pathParams)
+		resp, md, err := local_request_AgentService_CloseConversation_0(annotatedContext, inboundMarshaler, server, req, pathParams)
 		md.HeaderMD, md.TrailerMD = metadata.Join(md.HeaderMD, stream.Header()), metadata.Join(md.TrailerMD, stream.Trailer())
 		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
 		if err != nil {
 			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		forward_AgentService_Close_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+		forward_AgentService_CloseConversation_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
-	mux.Handle(http.MethodPost, pattern_AgentService_Transfer_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+	mux.Handle(http.MethodPost, pattern_AgentService_TransferConversation_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
 		var stream runtime.ServerTransportStream
 		ctx = grpc.NewContextWithServerTransportStream(ctx, &stream)
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/messagerie.messaging.v1.AgentService/Transfer", runtime.WithHTTPPathPattern("/v1/agent/conversations/{id}:transfer"))
+		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/messagerie.messaging.v1.AgentService/TransferConversation", runtime.WithHTTPPathPattern("/v1/agent/conversations/{id}:transfer"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		resp, md, err := local_request_AgentService_Transfer_0(annotatedContext, inboundMarshaler, server, req, pathParams)
+		resp, md, err := local_request_AgentService_TransferConversation_0(annotatedContext, inboundMarshaler, server, req, pathParams)
 		md.HeaderMD, md.TrailerMD = metadata.Join(md.HeaderMD, stream.Header()), metadata.Join(md.TrailerMD, stream.Trailer())
 		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
 		if err != nil {
 			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		forward_AgentService_Transfer_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+		forward_AgentService_TransferConversation_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
-	mux.Handle(http.MethodPost, pattern_AgentService_Recategorise_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+	mux.Handle(http.MethodPost, pattern_AgentService_RecategoriseConversation_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
 		var stream runtime.ServerTransportStream
 		ctx = grpc.NewContextWithServerTransportStream(ctx, &stream)
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/messagerie.messaging.v1.AgentService/Recategorise", runtime.WithHTTPPathPattern("/v1/agent/conversations/{id}:recategorise"))
+		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/messagerie.messaging.v1.AgentService/RecategoriseConversation", runtime.WithHTTPPathPattern("/v1/agent/conversations/{id}:recategorise"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		resp, md, err := local_request_AgentService_Recategorise_0(annotatedContext, inboundMarshaler, server, req, pathParams)
+		resp, md, err := local_request_AgentService_RecategoriseConversation_0(annotatedContext, inboundMarshaler, server, req, pathParams)
 		md.HeaderMD, md.TrailerMD = metadata.Join(md.HeaderMD, stream.Header()), metadata.Join(md.TrailerMD, stream.Trailer())
 		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
 		if err != nil {
 			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		forward_AgentService_Recategorise_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+		forward_AgentService_RecategoriseConversation_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
-	mux.Handle(http.MethodPost, pattern_AgentService_Reopen_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+	mux.Handle(http.MethodPost, pattern_AgentService_ReopenConversation_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
 		var stream runtime.ServerTransportStream
 		ctx = grpc.NewContextWithServerTransportStream(ctx, &stream)
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/messagerie.messaging.v1.AgentService/Reopen", runtime.WithHTTPPathPattern("/v1/agent/conversations/{id}:reopen"))
+		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/messagerie.messaging.v1.AgentService/ReopenConversation", runtime.WithHTTPPathPattern("/v1/agent/conversations/{id}:reopen"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		resp, md, err := local_request_AgentService_Reopen_0(annotatedContext, inboundMarshaler, server, req, pathParams)
+		resp, md, err := local_request_AgentService_ReopenConversation_0(annotatedContext, inboundMarshaler, server, req, pathParams)
 		md.HeaderMD, md.TrailerMD = metadata.Join(md.HeaderMD, stream.Header()), metadata.Join(md.TrailerMD, stream.Trailer())
 		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
 		if err != nil {
 			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		forward_AgentService_Reopen_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+		forward_AgentService_ReopenConversation_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
 	mux.Handle(http.MethodPost, pattern_AgentService_AddNote_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
@@ -1998,7 +1998,7 @@ func RegisterAgentServiceHandlerServer(ctx context.Context, mux *runtime.ServeMu
 		forward_AgentService_GetStatistics_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
 
-	mux.Handle(http.MethodGet, pattern_AgentService_WatchQueue_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+	mux.Handle(http.MethodGet, pattern_AgentService_WatchConversations_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		err := status.Error(codes.Unimplemented, "streaming calls are not yet supported in the in-process transport")
 		_, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
 		runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
@@ -2219,22 +2219,22 @@ func RegisterMessagingServiceHandlerClient(ctx context.Context, mux *runtime.Ser
 		}
 		forward_MessagingService_ShowConversation_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
-	mux.Handle(http.MethodPost, pattern_MessagingService_MarkRead_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+	mux.Handle(http.MethodPost, pattern_MessagingService_MarkConversationRead_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/messagerie.messaging.v1.MessagingService/MarkRead", runtime.WithHTTPPathPattern("/v1/conversations/{id}:markRead"))
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/messagerie.messaging.v1.MessagingService/MarkConversationRead", runtime.WithHTTPPathPattern("/v1/conversations/{id}:markRead"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		resp, md, err := request_MessagingService_MarkRead_0(annotatedContext, inboundMarshaler, client, req, pathParams)
+		resp, md, err := request_MessagingService_MarkConversationRead_0(annotatedContext, inboundMarshaler, client, req, pathParams)
 		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
 		if err != nil {
 			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		forward_MessagingService_MarkRead_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+		forward_MessagingService_MarkConversationRead_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
 	mux.Handle(http.MethodPost, pattern_MessagingService_PostFollowUp_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
@@ -2427,43 +2427,43 @@ func RegisterMessagingServiceHandlerClient(ctx context.Context, mux *runtime.Ser
 }
 
 var (
-	pattern_MessagingService_SubmitMessage_0      = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "conversations"}, ""))
-	pattern_MessagingService_ListConversations_0  = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "conversations"}, ""))
-	pattern_MessagingService_GetConversation_0    = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2}, []string{"v1", "conversations", "id"}, ""))
-	pattern_MessagingService_HideConversation_0   = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2}, []string{"v1", "conversations", "id"}, "hide"))
-	pattern_MessagingService_ShowConversation_0   = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2}, []string{"v1", "conversations", "id"}, "show"))
-	pattern_MessagingService_MarkRead_0           = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2}, []string{"v1", "conversations", "id"}, "markRead"))
-	pattern_MessagingService_PostFollowUp_0       = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2}, []string{"v1", "conversations", "id"}, "followUp"))
-	pattern_MessagingService_SaveDraft_0          = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2}, []string{"v1", "drafts", "id"}, ""))
-	pattern_MessagingService_GetDraft_0           = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2}, []string{"v1", "drafts", "id"}, ""))
-	pattern_MessagingService_ListDrafts_0         = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "drafts"}, ""))
-	pattern_MessagingService_DeleteDraft_0        = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2}, []string{"v1", "drafts", "id"}, ""))
-	pattern_MessagingService_WatchConversations_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "conversations"}, "watch"))
-	pattern_MessagingService_GetPreferences_0     = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"v1", "me", "preferences"}, ""))
-	pattern_MessagingService_UpdatePreferences_0  = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"v1", "me", "preferences"}, ""))
-	pattern_MessagingService_GetExpectedDelay_0   = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "expectedDelay"}, ""))
-	pattern_MessagingService_ExportMyData_0       = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"v1", "me", "export"}, ""))
-	pattern_MessagingService_EraseMyData_0        = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "me"}, "erase"))
+	pattern_MessagingService_SubmitMessage_0        = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "conversations"}, ""))
+	pattern_MessagingService_ListConversations_0    = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "conversations"}, ""))
+	pattern_MessagingService_GetConversation_0      = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2}, []string{"v1", "conversations", "id"}, ""))
+	pattern_MessagingService_HideConversation_0     = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2}, []string{"v1", "conversations", "id"}, "hide"))
+	pattern_MessagingService_ShowConversation_0     = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2}, []string{"v1", "conversations", "id"}, "show"))
+	pattern_MessagingService_MarkConversationRead_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2}, []string{"v1", "conversations", "id"}, "markRead"))
+	pattern_MessagingService_PostFollowUp_0         = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2}, []string{"v1", "conversations", "id"}, "followUp"))
+	pattern_MessagingService_SaveDraft_0            = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2}, []string{"v1", "drafts", "id"}, ""))
+	pattern_MessagingService_GetDraft_0             = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2}, []string{"v1", "drafts", "id"}, ""))
+	pattern_MessagingService_ListDrafts_0           = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "drafts"}, ""))
+	pattern_MessagingService_DeleteDraft_0          = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2}, []string{"v1", "drafts", "id"}, ""))
+	pattern_MessagingService_WatchConversations_0   = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "conversations"}, "watch"))
+	pattern_MessagingService_GetPreferences_0       = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"v1", "me", "preferences"}, ""))
+	pattern_MessagingService_UpdatePreferences_0    = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"v1", "me", "preferences"}, ""))
+	pattern_MessagingService_GetExpectedDelay_0     = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "expectedDelay"}, ""))
+	pattern_MessagingService_ExportMyData_0         = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"v1", "me", "export"}, ""))
+	pattern_MessagingService_EraseMyData_0          = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "me"}, "erase"))
 )
 
 var (
-	forward_MessagingService_SubmitMessage_0      = runtime.ForwardResponseMessage
-	forward_MessagingService_ListConversations_0  = runtime.ForwardResponseMessage
-	forward_MessagingService_GetConversation_0    = runtime.ForwardResponseMessage
-	forward_MessagingService_HideConversation_0   = runtime.ForwardResponseMessage
-	forward_MessagingService_ShowConversation_0   = runtime.ForwardResponseMessage
-	forward_MessagingService_MarkRead_0           = runtime.ForwardResponseMessage
-	forward_MessagingService_PostFollowUp_0       = runtime.ForwardResponseMessage
-	forward_MessagingService_SaveDraft_0          = runtime.ForwardResponseMessage
-	forward_MessagingService_GetDraft_0           = runtime.ForwardResponseMessage
-	forward_MessagingService_ListDrafts_0         = runtime.ForwardResponseMessage
-	forward_MessagingService_DeleteDraft_0        = runtime.ForwardResponseMessage
-	forward_MessagingService_WatchConversations_0 = runtime.ForwardResponseStream
-	forward_MessagingService_GetPreferences_0     = runtime.ForwardResponseMessage
-	forward_MessagingService_UpdatePreferences_0  = runtime.ForwardResponseMessage
-	forward_MessagingService_GetExpectedDelay_0   = runtime.ForwardResponseMessage
-	forward_MessagingService_ExportMyData_0       = runtime.ForwardResponseStream
-	forward_MessagingService_EraseMyData_0        = runtime.ForwardResponseMessage
+	forward_MessagingService_SubmitMessage_0        = runtime.ForwardResponseMessage
+	forward_MessagingService_ListConversations_0    = runtime.ForwardResponseMessage
+	forward_MessagingService_GetConversation_0      = runtime.ForwardResponseMessage
+	forward_MessagingService_HideConversation_0     = runtime.ForwardResponseMessage
+	forward_MessagingService_ShowConversation_0     = runtime.ForwardResponseMessage
+	forward_MessagingService_MarkConversationRead_0 = runtime.ForwardResponseMessage
+	forward_MessagingService_PostFollowUp_0         = runtime.ForwardResponseMessage
+	forward_MessagingService_SaveDraft_0            = runtime.ForwardResponseMessage
+	forward_MessagingService_GetDraft_0             = runtime.ForwardResponseMessage
+	forward_MessagingService_ListDrafts_0           = runtime.ForwardResponseMessage
+	forward_MessagingService_DeleteDraft_0          = runtime.ForwardResponseMessage
+	forward_MessagingService_WatchConversations_0   = runtime.ForwardResponseStream
+	forward_MessagingService_GetPreferences_0       = runtime.ForwardResponseMessage
+	forward_MessagingService_UpdatePreferences_0    = runtime.ForwardResponseMessage
+	forward_MessagingService_GetExpectedDelay_0     = runtime.ForwardResponseMessage
+	forward_MessagingService_ExportMyData_0         = runtime.ForwardResponseStream
+	forward_MessagingService_EraseMyData_0          = runtime.ForwardResponseMessage
 )
 
 // RegisterAgentServiceHandlerFromEndpoint is same as RegisterAgentServiceHandler but
@@ -2502,22 +2502,22 @@ func RegisterAgentServiceHandler(ctx context.Context, mux *runtime.ServeMux, con
 // doesn't go through the normal gRPC flow (creating a gRPC client etc.) then it will be up to the passed in
 // "AgentServiceClient" to call the correct interceptors. This client ignores the HTTP middlewares.
 func RegisterAgentServiceHandlerClient(ctx context.Context, mux *runtime.ServeMux, client AgentServiceClient) error {
-	mux.Handle(http.MethodGet, pattern_AgentService_ListQueue_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+	mux.Handle(http.MethodGet, pattern_AgentService_ListConversations_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/messagerie.messaging.v1.AgentService/ListQueue", runtime.WithHTTPPathPattern("/v1/agent/conversations"))
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/messagerie.messaging.v1.AgentService/ListConversations", runtime.WithHTTPPathPattern("/v1/agent/conversations"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		resp, md, err := request_AgentService_ListQueue_0(annotatedContext, inboundMarshaler, client, req, pathParams)
+		resp, md, err := request_AgentService_ListConversations_0(annotatedContext, inboundMarshaler, client, req, pathParams)
 		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
 		if err != nil {
 			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		forward_AgentService_ListQueue_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+		forward_AgentService_ListConversations_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
 	mux.Handle(http.MethodGet, pattern_AgentService_GetConversation_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
@@ -2536,39 +2536,39 @@ func RegisterAgentServiceHandlerClient(ctx context.Context, mux *runtime.ServeMu
 		}
 		forward_AgentService_GetConversation_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
-	mux.Handle(http.MethodPost, pattern_AgentService_Claim_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+	mux.Handle(http.MethodPost, pattern_AgentService_ClaimConversation_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/messagerie.messaging.v1.AgentService/Claim", runtime.WithHTTPPathPattern("/v1/agent/conversations/{id}:claim"))
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/messagerie.messaging.v1.AgentService/ClaimConversation", runtime.WithHTTPPathPattern("/v1/agent/conversations/{id}:claim"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		resp, md, err := request_AgentService_Claim_0(annotatedContext, inboundMarshaler, client, req, pathParams)
+		resp, md, err := request_AgentService_ClaimConversation_0(annotatedContext, inboundMarshaler, client, req, pathParams)
 		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
 		if err != nil {
 			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		forward_AgentService_Claim_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+		forward_AgentService_ClaimConversation_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
-	mux.Handle(http.MethodPost, pattern_AgentService_Release_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+	mux.Handle(http.MethodPost, pattern_AgentService_ReleaseConversation_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/messagerie.messaging.v1.AgentService/Release", runtime.WithHTTPPathPattern("/v1/agent/conversations/{id}:release"))
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/messagerie.messaging.v1.AgentService/ReleaseConversation", runtime.WithHTTPPathPattern("/v1/agent/conversations/{id}:release"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		resp, md, err := request_AgentService_Release_0(annotatedContext, inboundMarshaler, client, req, pathParams)
+		resp, md, err := request_AgentService_ReleaseConversation_0(annotatedContext, inboundMarshaler, client, req, pathParams)
 		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
 		if err != nil {
 			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		forward_AgentService_Release_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+		forward_AgentService_ReleaseConversation_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
 	mux.Handle(http.MethodPost, pattern_AgentService_PostReply_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
@@ -2587,73 +2587,73 @@ func RegisterAgentServiceHandlerClient(ctx context.Context, mux *runtime.ServeMu
 		}
 		forward_AgentService_PostReply_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
-	mux.Handle(http.MethodPost, pattern_AgentService_Close_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+	mux.Handle(http.MethodPost, pattern_AgentService_CloseConversation_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/messagerie.messaging.v1.AgentService/Close", runtime.WithHTTPPathPattern("/v1/agent/conversations/{id}:close"))
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/messagerie.messaging.v1.AgentService/CloseConversation", runtime.WithHTTPPathPattern("/v1/agent/conversations/{id}:close"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		resp, md, err := request_AgentService_Close_0(annotatedContext, inboundMarshaler, client, req, pathParams)
+		resp, md, err := request_AgentService_CloseConversation_0(annotatedContext, inboundMarshaler, client, req, pathParams)
 		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
 		if err != nil {
 			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		forward_AgentService_Close_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+		forward_AgentService_CloseConversation_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
-	mux.Handle(http.MethodPost, pattern_AgentService_Transfer_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+	mux.Handle(http.MethodPost, pattern_AgentService_TransferConversation_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/messagerie.messaging.v1.AgentService/Transfer", runtime.WithHTTPPathPattern("/v1/agent/conversations/{id}:transfer"))
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/messagerie.messaging.v1.AgentService/TransferConversation", runtime.WithHTTPPathPattern("/v1/agent/conversations/{id}:transfer"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		resp, md, err := request_AgentService_Transfer_0(annotatedContext, inboundMarshaler, client, req, pathParams)
+		resp, md, err := request_AgentService_TransferConversation_0(annotatedContext, inboundMarshaler, client, req, pathParams)
 		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
 		if err != nil {
 			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		forward_AgentService_Transfer_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+		forward_AgentService_TransferConversation_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
-	mux.Handle(http.MethodPost, pattern_AgentService_Recategorise_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+	mux.Handle(http.MethodPost, pattern_AgentService_RecategoriseConversation_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/messagerie.messaging.v1.AgentService/Recategorise", runtime.WithHTTPPathPattern("/v1/agent/conversations/{id}:recategorise"))
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/messagerie.messaging.v1.AgentService/RecategoriseConversation", runtime.WithHTTPPathPattern("/v1/agent/conversations/{id}:recategorise"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		resp, md, err := request_AgentService_Recategorise_0(annotatedContext, inboundMarshaler, client, req, pathParams)
+		resp, md, err := request_AgentService_RecategoriseConversation_0(annotatedContext, inboundMarshaler, client, req, pathParams)
 		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
 		if err != nil {
 			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		forward_AgentService_Recategorise_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+		forward_AgentService_RecategoriseConversation_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
-	mux.Handle(http.MethodPost, pattern_AgentService_Reopen_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+	mux.Handle(http.MethodPost, pattern_AgentService_ReopenConversation_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/messagerie.messaging.v1.AgentService/Reopen", runtime.WithHTTPPathPattern("/v1/agent/conversations/{id}:reopen"))
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/messagerie.messaging.v1.AgentService/ReopenConversation", runtime.WithHTTPPathPattern("/v1/agent/conversations/{id}:reopen"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		resp, md, err := request_AgentService_Reopen_0(annotatedContext, inboundMarshaler, client, req, pathParams)
+		resp, md, err := request_AgentService_ReopenConversation_0(annotatedContext, inboundMarshaler, client, req, pathParams)
 		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
 		if err != nil {
 			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		forward_AgentService_Reopen_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+		forward_AgentService_ReopenConversation_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
 	mux.Handle(http.MethodPost, pattern_AgentService_AddNote_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
@@ -2757,62 +2757,62 @@ func RegisterAgentServiceHandlerClient(ctx context.Context, mux *runtime.ServeMu
 		}
 		forward_AgentService_GetStatistics_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
-	mux.Handle(http.MethodGet, pattern_AgentService_WatchQueue_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+	mux.Handle(http.MethodGet, pattern_AgentService_WatchConversations_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/messagerie.messaging.v1.AgentService/WatchQueue", runtime.WithHTTPPathPattern("/v1/agent/conversations:watch"))
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/messagerie.messaging.v1.AgentService/WatchConversations", runtime.WithHTTPPathPattern("/v1/agent/conversations:watch"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		resp, md, err := request_AgentService_WatchQueue_0(annotatedContext, inboundMarshaler, client, req, pathParams)
+		resp, md, err := request_AgentService_WatchConversations_0(annotatedContext, inboundMarshaler, client, req, pathParams)
 		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
 		if err != nil {
 			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		forward_AgentService_WatchQueue_0(annotatedContext, mux, outboundMarshaler, w, req, func() (proto.Message, error) { return resp.Recv() }, mux.GetForwardResponseOptions()...)
+		forward_AgentService_WatchConversations_0(annotatedContext, mux, outboundMarshaler, w, req, func() (proto.Message, error) { return resp.Recv() }, mux.GetForwardResponseOptions()...)
 	})
 	return nil
 }
 
 var (
-	pattern_AgentService_ListQueue_0       = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"v1", "agent", "conversations"}, ""))
-	pattern_AgentService_GetConversation_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 3}, []string{"v1", "agent", "conversations", "id"}, ""))
-	pattern_AgentService_Claim_0           = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 3}, []string{"v1", "agent", "conversations", "id"}, "claim"))
-	pattern_AgentService_Release_0         = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 3}, []string{"v1", "agent", "conversations", "id"}, "release"))
-	pattern_AgentService_PostReply_0       = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 3}, []string{"v1", "agent", "conversations", "id"}, "reply"))
-	pattern_AgentService_Close_0           = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 3}, []string{"v1", "agent", "conversations", "id"}, "close"))
-	pattern_AgentService_Transfer_0        = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 3}, []string{"v1", "agent", "conversations", "id"}, "transfer"))
-	pattern_AgentService_Recategorise_0    = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 3}, []string{"v1", "agent", "conversations", "id"}, "recategorise"))
-	pattern_AgentService_Reopen_0          = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 3}, []string{"v1", "agent", "conversations", "id"}, "reopen"))
-	pattern_AgentService_AddNote_0         = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 3}, []string{"v1", "agent", "conversations", "id"}, "note"))
-	pattern_AgentService_ListQueues_0      = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"v1", "agent", "queues"}, ""))
-	pattern_AgentService_ListTemplates_0   = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"v1", "agent", "templates"}, ""))
-	pattern_AgentService_SaveTemplate_0    = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 3}, []string{"v1", "agent", "templates", "id"}, ""))
-	pattern_AgentService_DeleteTemplate_0  = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 3}, []string{"v1", "agent", "templates", "id"}, ""))
-	pattern_AgentService_GetStatistics_0   = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"v1", "agent", "statistics"}, ""))
-	pattern_AgentService_WatchQueue_0      = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"v1", "agent", "conversations"}, "watch"))
+	pattern_AgentService_ListConversations_0        = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"v1", "agent", "conversations"}, ""))
+	pattern_AgentService_GetConversation_0          = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 3}, []string{"v1", "agent", "conversations", "id"}, ""))
+	pattern_AgentService_ClaimConversation_0        = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 3}, []string{"v1", "agent", "conversations", "id"}, "claim"))
+	pattern_AgentService_ReleaseConversation_0      = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 3}, []string{"v1", "agent", "conversations", "id"}, "release"))
+	pattern_AgentService_PostReply_0                = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 3}, []string{"v1", "agent", "conversations", "id"}, "reply"))
+	pattern_AgentService_CloseConversation_0        = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 3}, []string{"v1", "agent", "conversations", "id"}, "close"))
+	pattern_AgentService_TransferConversation_0     = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 3}, []string{"v1", "agent", "conversations", "id"}, "transfer"))
+	pattern_AgentService_RecategoriseConversation_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 3}, []string{"v1", "agent", "conversations", "id"}, "recategorise"))
+	pattern_AgentService_ReopenConversation_0       = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 3}, []string{"v1", "agent", "conversations", "id"}, "reopen"))
+	pattern_AgentService_AddNote_0                  = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 3}, []string{"v1", "agent", "conversations", "id"}, "note"))
+	pattern_AgentService_ListQueues_0               = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"v1", "agent", "queues"}, ""))
+	pattern_AgentService_ListTemplates_0            = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"v1", "agent", "templates"}, ""))
+	pattern_AgentService_SaveTemplate_0             = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 3}, []string{"v1", "agent", "templates", "id"}, ""))
+	pattern_AgentService_DeleteTemplate_0           = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 3}, []string{"v1", "agent", "templates", "id"}, ""))
+	pattern_AgentService_GetStatistics_0            = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"v1", "agent", "statistics"}, ""))
+	pattern_AgentService_WatchConversations_0       = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"v1", "agent", "conversations"}, "watch"))
 )
 
 var (
-	forward_AgentService_ListQueue_0       = runtime.ForwardResponseMessage
-	forward_AgentService_GetConversation_0 = runtime.ForwardResponseMessage
-	forward_AgentService_Claim_0           = runtime.ForwardResponseMessage
-	forward_AgentService_Release_0         = runtime.ForwardResponseMessage
-	forward_AgentService_PostReply_0       = runtime.ForwardResponseMessage
-	forward_AgentService_Close_0           = runtime.ForwardResponseMessage
-	forward_AgentService_Transfer_0        = runtime.ForwardResponseMessage
-	forward_AgentService_Recategorise_0    = runtime.ForwardResponseMessage
-	forward_AgentService_Reopen_0          = runtime.ForwardResponseMessage
-	forward_AgentService_AddNote_0         = runtime.ForwardResponseMessage
-	forward_AgentService_ListQueues_0      = runtime.ForwardResponseMessage
-	forward_AgentService_ListTemplates_0   = runtime.ForwardResponseMessage
-	forward_AgentService_SaveTemplate_0    = runtime.ForwardResponseMessage
-	forward_AgentService_DeleteTemplate_0  = runtime.ForwardResponseMessage
-	forward_AgentService_GetStatistics_0   = runtime.ForwardResponseMessage
-	forward_AgentService_WatchQueue_0      = runtime.ForwardResponseStream
+	forward_AgentService_ListConversations_0        = runtime.ForwardResponseMessage
+	forward_AgentService_GetConversation_0          = runtime.ForwardResponseMessage
+	forward_AgentService_ClaimConversation_0        = runtime.ForwardResponseMessage
+	forward_AgentService_ReleaseConversation_0      = runtime.ForwardResponseMessage
+	forward_AgentService_PostReply_0                = runtime.ForwardResponseMessage
+	forward_AgentService_CloseConversation_0        = runtime.ForwardResponseMessage
+	forward_AgentService_TransferConversation_0     = runtime.ForwardResponseMessage
+	forward_AgentService_RecategoriseConversation_0 = runtime.ForwardResponseMessage
+	forward_AgentService_ReopenConversation_0       = runtime.ForwardResponseMessage
+	forward_AgentService_AddNote_0                  = runtime.ForwardResponseMessage
+	forward_AgentService_ListQueues_0               = runtime.ForwardResponseMessage
+	forward_AgentService_ListTemplates_0            = runtime.ForwardResponseMessage
+	forward_AgentService_SaveTemplate_0             = runtime.ForwardResponseMessage
+	forward_AgentService_DeleteTemplate_0           = runtime.ForwardResponseMessage
+	forward_AgentService_GetStatistics_0            = runtime.ForwardResponseMessage
+	forward_AgentService_WatchConversations_0       = runtime.ForwardResponseStream
 )
 
 // RegisterOperatorServiceHandlerFromEndpoint is same as RegisterOperatorServiceHandler but

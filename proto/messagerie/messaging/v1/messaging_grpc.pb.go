@@ -21,23 +21,23 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	MessagingService_SubmitMessage_FullMethodName      = "/messagerie.messaging.v1.MessagingService/SubmitMessage"
-	MessagingService_ListConversations_FullMethodName  = "/messagerie.messaging.v1.MessagingService/ListConversations"
-	MessagingService_GetConversation_FullMethodName    = "/messagerie.messaging.v1.MessagingService/GetConversation"
-	MessagingService_HideConversation_FullMethodName   = "/messagerie.messaging.v1.MessagingService/HideConversation"
-	MessagingService_ShowConversation_FullMethodName   = "/messagerie.messaging.v1.MessagingService/ShowConversation"
-	MessagingService_MarkRead_FullMethodName           = "/messagerie.messaging.v1.MessagingService/MarkRead"
-	MessagingService_PostFollowUp_FullMethodName       = "/messagerie.messaging.v1.MessagingService/PostFollowUp"
-	MessagingService_SaveDraft_FullMethodName          = "/messagerie.messaging.v1.MessagingService/SaveDraft"
-	MessagingService_GetDraft_FullMethodName           = "/messagerie.messaging.v1.MessagingService/GetDraft"
-	MessagingService_ListDrafts_FullMethodName         = "/messagerie.messaging.v1.MessagingService/ListDrafts"
-	MessagingService_DeleteDraft_FullMethodName        = "/messagerie.messaging.v1.MessagingService/DeleteDraft"
-	MessagingService_WatchConversations_FullMethodName = "/messagerie.messaging.v1.MessagingService/WatchConversations"
-	MessagingService_GetPreferences_FullMethodName     = "/messagerie.messaging.v1.MessagingService/GetPreferences"
-	MessagingService_UpdatePreferences_FullMethodName  = "/messagerie.messaging.v1.MessagingService/UpdatePreferences"
-	MessagingService_GetExpectedDelay_FullMethodName   = "/messagerie.messaging.v1.MessagingService/GetExpectedDelay"
-	MessagingService_ExportMyData_FullMethodName       = "/messagerie.messaging.v1.MessagingService/ExportMyData"
-	MessagingService_EraseMyData_FullMethodName        = "/messagerie.messaging.v1.MessagingService/EraseMyData"
+	MessagingService_SubmitMessage_FullMethodName        = "/messagerie.messaging.v1.MessagingService/SubmitMessage"
+	MessagingService_ListConversations_FullMethodName    = "/messagerie.messaging.v1.MessagingService/ListConversations"
+	MessagingService_GetConversation_FullMethodName      = "/messagerie.messaging.v1.MessagingService/GetConversation"
+	MessagingService_HideConversation_FullMethodName     = "/messagerie.messaging.v1.MessagingService/HideConversation"
+	MessagingService_ShowConversation_FullMethodName     = "/messagerie.messaging.v1.MessagingService/ShowConversation"
+	MessagingService_MarkConversationRead_FullMethodName = "/messagerie.messaging.v1.MessagingService/MarkConversationRead"
+	MessagingService_PostFollowUp_FullMethodName         = "/messagerie.messaging.v1.MessagingService/PostFollowUp"
+	MessagingService_SaveDraft_FullMethodName            = "/messagerie.messaging.v1.MessagingService/SaveDraft"
+	MessagingService_GetDraft_FullMethodName             = "/messagerie.messaging.v1.MessagingService/GetDraft"
+	MessagingService_ListDrafts_FullMethodName           = "/messagerie.messaging.v1.MessagingService/ListDrafts"
+	MessagingService_DeleteDraft_FullMethodName          = "/messagerie.messaging.v1.MessagingService/DeleteDraft"
+	MessagingService_WatchConversations_FullMethodName   = "/messagerie.messaging.v1.MessagingService/WatchConversations"
+	MessagingService_GetPreferences_FullMethodName       = "/messagerie.messaging.v1.MessagingService/GetPreferences"
+	MessagingService_UpdatePreferences_FullMethodName    = "/messagerie.messaging.v1.MessagingService/UpdatePreferences"
+	MessagingService_GetExpectedDelay_FullMethodName     = "/messagerie.messaging.v1.MessagingService/GetExpectedDelay"
+	MessagingService_ExportMyData_FullMethodName         = "/messagerie.messaging.v1.MessagingService/ExportMyData"
+	MessagingService_EraseMyData_FullMethodName          = "/messagerie.messaging.v1.MessagingService/EraseMyData"
 )
 
 // MessagingServiceClient is the client API for MessagingService service.
@@ -65,8 +65,8 @@ type MessagingServiceClient interface {
 	HideConversation(ctx context.Context, in *HideConversationRequest, opts ...grpc.CallOption) (*HideConversationResponse, error)
 	// ShowConversation undoes HideConversation.
 	ShowConversation(ctx context.Context, in *ShowConversationRequest, opts ...grpc.CallOption) (*ShowConversationResponse, error)
-	// MarkRead takes the unread mark off a conversation, up to a message.
-	MarkRead(ctx context.Context, in *MarkReadRequest, opts ...grpc.CallOption) (*MarkReadResponse, error)
+	// MarkConversationRead takes the unread mark off a conversation, up to a message.
+	MarkConversationRead(ctx context.Context, in *MarkConversationReadRequest, opts ...grpc.CallOption) (*MarkConversationReadResponse, error)
 	// PostFollowUp adds a message to one of the member's conversations. It needs
 	// the metadata `idempotency-key` as SubmitMessage does. An answered
 	// conversation is opened again; a closed one takes nothing more:
@@ -172,10 +172,10 @@ func (c *messagingServiceClient) ShowConversation(ctx context.Context, in *ShowC
 	return out, nil
 }
 
-func (c *messagingServiceClient) MarkRead(ctx context.Context, in *MarkReadRequest, opts ...grpc.CallOption) (*MarkReadResponse, error) {
+func (c *messagingServiceClient) MarkConversationRead(ctx context.Context, in *MarkConversationReadRequest, opts ...grpc.CallOption) (*MarkConversationReadResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(MarkReadResponse)
-	err := c.cc.Invoke(ctx, MessagingService_MarkRead_FullMethodName, in, out, cOpts...)
+	out := new(MarkConversationReadResponse)
+	err := c.cc.Invoke(ctx, MessagingService_MarkConversationRead_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -335,8 +335,8 @@ type MessagingServiceServer interface {
 	HideConversation(context.Context, *HideConversationRequest) (*HideConversationResponse, error)
 	// ShowConversation undoes HideConversation.
 	ShowConversation(context.Context, *ShowConversationRequest) (*ShowConversationResponse, error)
-	// MarkRead takes the unread mark off a conversation, up to a message.
-	MarkRead(context.Context, *MarkReadRequest) (*MarkReadResponse, error)
+	// MarkConversationRead takes the unread mark off a conversation, up to a message.
+	MarkConversationRead(context.Context, *MarkConversationReadRequest) (*MarkConversationReadResponse, error)
 	// PostFollowUp adds a message to one of the member's conversations. It needs
 	// the metadata `idempotency-key` as SubmitMessage does. An answered
 	// conversation is opened again; a closed one takes nothing more:
@@ -407,8 +407,8 @@ func (UnimplementedMessagingServiceServer) HideConversation(context.Context, *Hi
 func (UnimplementedMessagingServiceServer) ShowConversation(context.Context, *ShowConversationRequest) (*ShowConversationResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ShowConversation not implemented")
 }
-func (UnimplementedMessagingServiceServer) MarkRead(context.Context, *MarkReadRequest) (*MarkReadResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method MarkRead not implemented")
+func (UnimplementedMessagingServiceServer) MarkConversationRead(context.Context, *MarkConversationReadRequest) (*MarkConversationReadResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method MarkConversationRead not implemented")
 }
 func (UnimplementedMessagingServiceServer) PostFollowUp(context.Context, *PostFollowUpRequest) (*PostFollowUpResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PostFollowUp not implemented")
@@ -554,20 +554,20 @@ func _MessagingService_ShowConversation_Handler(srv interface{}, ctx context.Con
 	return interceptor(ctx, in, info, handler)
 }
 
-func _MessagingService_MarkRead_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(MarkReadRequest)
+func _MessagingService_MarkConversationRead_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MarkConversationReadRequest)
 	if err := dec(in); err != nil {
 		return nil, err
 	}
 	if interceptor == nil {
-		return srv.(MessagingServiceServer).MarkRead(ctx, in)
+		return srv.(MessagingServiceServer).MarkConversationRead(ctx, in)
 	}
 	info := &grpc.UnaryServerInfo{
 		Server:     srv,
-		FullMethod: MessagingService_MarkRead_FullMethodName,
+		FullMethod: MessagingService_MarkConversationRead_FullMethodName,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(MessagingServiceServer).MarkRead(ctx, req.(*MarkReadRequest))
+		return srv.(MessagingServiceServer).MarkConversationRead(ctx, req.(*MarkConversationReadRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -784,8 +784,8 @@ var MessagingService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _MessagingService_ShowConversation_Handler,
 		},
 		{
-			MethodName: "MarkRead",
-			Handler:    _MessagingService_MarkRead_Handler,
+			MethodName: "MarkConversationRead",
+			Handler:    _MessagingService_MarkConversationRead_Handler,
 		},
 		{
 			MethodName: "PostFollowUp",
@@ -840,22 +840,22 @@ var MessagingService_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	AgentService_ListQueue_FullMethodName       = "/messagerie.messaging.v1.AgentService/ListQueue"
-	AgentService_GetConversation_FullMethodName = "/messagerie.messaging.v1.AgentService/GetConversation"
-	AgentService_Claim_FullMethodName           = "/messagerie.messaging.v1.AgentService/Claim"
-	AgentService_Release_FullMethodName         = "/messagerie.messaging.v1.AgentService/Release"
-	AgentService_PostReply_FullMethodName       = "/messagerie.messaging.v1.AgentService/PostReply"
-	AgentService_Close_FullMethodName           = "/messagerie.messaging.v1.AgentService/Close"
-	AgentService_Transfer_FullMethodName        = "/messagerie.messaging.v1.AgentService/Transfer"
-	AgentService_Recategorise_FullMethodName    = "/messagerie.messaging.v1.AgentService/Recategorise"
-	AgentService_Reopen_FullMethodName          = "/messagerie.messaging.v1.AgentService/Reopen"
-	AgentService_AddNote_FullMethodName         = "/messagerie.messaging.v1.AgentService/AddNote"
-	AgentService_ListQueues_FullMethodName      = "/messagerie.messaging.v1.AgentService/ListQueues"
-	AgentService_ListTemplates_FullMethodName   = "/messagerie.messaging.v1.AgentService/ListTemplates"
-	AgentService_SaveTemplate_FullMethodName    = "/messagerie.messaging.v1.AgentService/SaveTemplate"
-	AgentService_DeleteTemplate_FullMethodName  = "/messagerie.messaging.v1.AgentService/DeleteTemplate"
-	AgentService_GetStatistics_FullMethodName   = "/messagerie.messaging.v1.AgentService/GetStatistics"
-	AgentService_WatchQueue_FullMethodName      = "/messagerie.messaging.v1.AgentService/WatchQueue"
+	AgentService_ListConversations_FullMethodName        = "/messagerie.messaging.v1.AgentService/ListConversations"
+	AgentService_GetConversation_FullMethodName          = "/messagerie.messaging.v1.AgentService/GetConversation"
+	AgentService_ClaimConversation_FullMethodName        = "/messagerie.messaging.v1.AgentService/ClaimConversation"
+	AgentService_ReleaseConversation_FullMethodName      = "/messagerie.messaging.v1.AgentService/ReleaseConversation"
+	AgentService_PostReply_FullMethodName                = "/messagerie.messaging.v1.AgentService/PostReply"
+	AgentService_CloseConversation_FullMethodName        = "/messagerie.messaging.v1.AgentService/CloseConversation"
+	AgentService_TransferConversation_FullMethodName     = "/messagerie.messaging.v1.AgentService/TransferConversation"
+	AgentService_RecategoriseConversation_FullMethodName = "/messagerie.messaging.v1.AgentService/RecategoriseConversation"
+	AgentService_ReopenConversation_FullMethodName       = "/messagerie.messaging.v1.AgentService/ReopenConversation"
+	AgentService_AddNote_FullMethodName                  = "/messagerie.messaging.v1.AgentService/AddNote"
+	AgentService_ListQueues_FullMethodName               = "/messagerie.messaging.v1.AgentService/ListQueues"
+	AgentService_ListTemplates_FullMethodName            = "/messagerie.messaging.v1.AgentService/ListTemplates"
+	AgentService_SaveTemplate_FullMethodName             = "/messagerie.messaging.v1.AgentService/SaveTemplate"
+	AgentService_DeleteTemplate_FullMethodName           = "/messagerie.messaging.v1.AgentService/DeleteTemplate"
+	AgentService_GetStatistics_FullMethodName            = "/messagerie.messaging.v1.AgentService/GetStatistics"
+	AgentService_WatchConversations_FullMethodName       = "/messagerie.messaging.v1.AgentService/WatchConversations"
 )
 
 // AgentServiceClient is the client API for AgentService service.
@@ -863,45 +863,45 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // AgentService is what an agent may do, within their caisse and queues: a
-// conversation outside them is NOT_FOUND. Every reading of a conversation by an
-// agent is audited.
+// conversation outside them is NOT_FOUND.
 type AgentServiceClient interface {
-	// ListQueue returns conversations that wait for the body, oldest first,
+	// ListConversations returns conversations that wait for the body, oldest first,
 	// without their messages. One queue's are always given; over several queues, or
 	// by theme, topic or status, RESOURCE_EXHAUSTED (REPORTS_BUSY,
 	// REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being
 	// read, for the agent or for all.
-	ListQueue(ctx context.Context, in *ListQueueRequest, opts ...grpc.CallOption) (*ListQueueResponse, error)
-	// GetConversation returns one conversation with its messages, oldest first.
+	ListConversations(ctx context.Context, in *AgentServiceListConversationsRequest, opts ...grpc.CallOption) (*AgentServiceListConversationsResponse, error)
+	// GetConversation returns one conversation with its messages, oldest first. Every
+	// reading is audited.
 	GetConversation(ctx context.Context, in *AgentServiceGetConversationRequest, opts ...grpc.CallOption) (*AgentServiceGetConversationResponse, error)
-	// Claim takes a conversation in charge for the length of a lease. Claiming
+	// ClaimConversation takes a conversation in charge for the length of a lease. Claiming
 	// again renews the lease. Held by another agent: FAILED_PRECONDITION with the
 	// reason CLAIM_HELD and the holder.
-	Claim(ctx context.Context, in *ClaimRequest, opts ...grpc.CallOption) (*ClaimResponse, error)
-	// Release gives a claimed conversation back to its queue.
-	Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseResponse, error)
+	ClaimConversation(ctx context.Context, in *ClaimConversationRequest, opts ...grpc.CallOption) (*ClaimConversationResponse, error)
+	// ReleaseConversation gives a claimed conversation back to its queue.
+	ReleaseConversation(ctx context.Context, in *ReleaseConversationRequest, opts ...grpc.CallOption) (*ReleaseConversationResponse, error)
 	// PostReply answers the member, who is told by e-mail. It needs the metadata
 	// `idempotency-key` as SubmitMessage does; the same reply sent again answers
 	// with the conversation as it is by then. An agent may reply without a claim
 	// when nobody else holds one.
 	PostReply(ctx context.Context, in *PostReplyRequest, opts ...grpc.CallOption) (*PostReplyResponse, error)
-	// Close ends a conversation. Closing a closed one changes nothing.
-	Close(ctx context.Context, in *CloseRequest, opts ...grpc.CallOption) (*CloseResponse, error)
-	// Transfer gives a conversation to another queue of the caisse, with its claim
+	// CloseConversation ends a conversation. Closing a closed one changes nothing.
+	CloseConversation(ctx context.Context, in *CloseConversationRequest, opts ...grpc.CallOption) (*CloseConversationResponse, error)
+	// TransferConversation gives a conversation to another queue of the caisse, with its claim
 	// dropped. The agent may lose sight of it thereby.
-	Transfer(ctx context.Context, in *TransferRequest, opts ...grpc.CallOption) (*TransferResponse, error)
-	// Recategorise corrects the theme, topic and reason of a conversation, by the
-	// current version of the taxonomy. The queue stays as it is: see Transfer.
-	Recategorise(ctx context.Context, in *RecategoriseRequest, opts ...grpc.CallOption) (*RecategoriseResponse, error)
-	// Reopen opens an answered or closed conversation again. One that is open stays
+	TransferConversation(ctx context.Context, in *TransferConversationRequest, opts ...grpc.CallOption) (*TransferConversationResponse, error)
+	// RecategoriseConversation corrects the theme, topic and reason of a conversation, by the
+	// current version of the taxonomy. The queue stays as it is: see TransferConversation.
+	RecategoriseConversation(ctx context.Context, in *RecategoriseConversationRequest, opts ...grpc.CallOption) (*RecategoriseConversationResponse, error)
+	// ReopenConversation opens an answered or closed conversation again. One that is open stays
 	// as it is.
-	Reopen(ctx context.Context, in *ReopenRequest, opts ...grpc.CallOption) (*ReopenResponse, error)
+	ReopenConversation(ctx context.Context, in *ReopenConversationRequest, opts ...grpc.CallOption) (*ReopenConversationResponse, error)
 	// AddNote adds an internal note, which members never see. Notes are encrypted
 	// as messages are. It needs the metadata `idempotency-key` as PostReply does.
 	AddNote(ctx context.Context, in *AddNoteRequest, opts ...grpc.CallOption) (*AddNoteResponse, error)
 	// ListQueues returns the queues of the current taxonomy, and which of them are
 	// the agent's. What waits in them is counted once a second at most, and refused as
-	// ListQueue is.
+	// ListConversations is.
 	ListQueues(ctx context.Context, in *ListQueuesRequest, opts ...grpc.CallOption) (*ListQueuesResponse, error)
 	// ListTemplates returns the caisse's reply templates, by title.
 	ListTemplates(ctx context.Context, in *ListTemplatesRequest, opts ...grpc.CallOption) (*ListTemplatesResponse, error)
@@ -917,9 +917,9 @@ type AgentServiceClient interface {
 	// when too many are being read (REPORTS_BUSY), or it takes too long
 	// (REPORT_TOO_SLOW): ask for fewer days or one queue then.
 	GetStatistics(ctx context.Context, in *GetStatisticsRequest, opts ...grpc.CallOption) (*GetStatisticsResponse, error)
-	// WatchQueue tells when a conversation within the agent's caisse and queues has
+	// WatchConversations tells when a conversation within the agent's caisse and queues has
 	// changed, as WatchConversations does.
-	WatchQueue(ctx context.Context, in *WatchQueueRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchQueueResponse], error)
+	WatchConversations(ctx context.Context, in *AgentServiceWatchConversationsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[AgentServiceWatchConversationsResponse], error)
 }
 
 type agentServiceClient struct {
@@ -930,10 +930,10 @@ func NewAgentServiceClient(cc grpc.ClientConnInterface) AgentServiceClient {
 	return &agentServiceClient{cc}
 }
 
-func (c *agentServiceClient) ListQueue(ctx context.Context, in *ListQueueRequest, opts ...grpc.CallOption) (*ListQueueResponse, error) {
+func (c *agentServiceClient) ListConversations(ctx context.Context, in *AgentServiceListConversationsRequest, opts ...grpc.CallOption) (*AgentServiceListConversationsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(ListQueueResponse)
-	err := c.cc.Invoke(ctx, AgentService_ListQueue_FullMethodName, in, out, cOpts...)
+	out := new(AgentServiceListConversationsResponse)
+	err := c.cc.Invoke(ctx, AgentService_ListConversations_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -950,20 +950,20 @@ func (c *agentServiceClient) GetConversation(ctx context.Context, in *AgentServi
 	return out, nil
 }
 
-func (c *agentServiceClient) Claim(ctx context.Context, in *ClaimRequest, opts ...grpc.CallOption) (*ClaimResponse, error) {
+func (c *agentServiceClient) ClaimConversation(ctx context.Context, in *ClaimConversationRequest, opts ...grpc.CallOption) (*ClaimConversationResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(ClaimResponse)
-	err := c.cc.Invoke(ctx, AgentService_Claim_FullMethodName, in, out, cOpts...)
+	out := new(ClaimConversationResponse)
+	err := c.cc.Invoke(ctx, AgentService_ClaimConversation_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
 	return out, nil
 }
 
-func (c *agentServiceClient) Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseResponse, error) {
+func (c *agentServiceClient) ReleaseConversation(ctx context.Context, in *ReleaseConversationRequest, opts ...grpc.CallOption) (*ReleaseConversationResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(ReleaseResponse)
-	err := c.cc.Invoke(ctx, AgentService_Release_FullMethodName, in, out, cOpts...)
+	out := new(ReleaseConversationResponse)
+	err := c.cc.Invoke(ctx, AgentService_ReleaseConversation_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -980,40 +980,40 @@ func (c *agentServiceClient) PostReply(ctx context.Context, in *PostReplyRequest
 	return out, nil
 }
 
-func (c *agentServiceClient) Close(ctx context.Context, in *CloseRequest, opts ...grpc.CallOption) (*CloseResponse, error) {
+func (c *agentServiceClient) CloseConversation(ctx context.Context, in *CloseConversationRequest, opts ...grpc.CallOption) (*CloseConversationResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(CloseResponse)
-	err := c.cc.Invoke(ctx, AgentService_Close_FullMethodName, in, out, cOpts...)
+	out := new(CloseConversationResponse)
+	err := c.cc.Invoke(ctx, AgentService_CloseConversation_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
 	return out, nil
 }
 
-func (c *agentServiceClient) Transfer(ctx context.Context, in *TransferRequest, opts ...grpc.CallOption) (*TransferResponse, error) {
+func (c *agentServiceClient) TransferConversation(ctx context.Context, in *TransferConversationRequest, opts ...grpc.CallOption) (*TransferConversationResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(TransferResponse)
-	err := c.cc.Invoke(ctx, AgentService_Transfer_FullMethodName, in, out, cOpts...)
+	out := new(TransferConversationResponse)
+	err := c.cc.Invoke(ctx, AgentService_TransferConversation_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
 	return out, nil
 }
 
-func (c *agentServiceClient) Recategorise(ctx context.Context, in *RecategoriseRequest, opts ...grpc.CallOption) (*RecategoriseResponse, error) {
+func (c *agentServiceClient) RecategoriseConversation(ctx context.Context, in *RecategoriseConversationRequest, opts ...grpc.CallOption) (*RecategoriseConversationResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(RecategoriseResponse)
-	err := c.cc.Invoke(ctx, AgentService_Recategorise_FullMethodName, in, out, cOpts...)
+	out := new(RecategoriseConversationResponse)
+	err := c.cc.Invoke(ctx, AgentService_RecategoriseConversation_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
 	return out, nil
 }
 
-func (c *agentServiceClient) Reopen(ctx context.Context, in *ReopenRequest, opts ...grpc.CallOption) (*ReopenResponse, error) {
+func (c *agentServiceClient) ReopenConversation(ctx context.Context, in *ReopenConversationRequest, opts ...grpc.CallOption) (*ReopenConversationResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(ReopenResponse)
-	err := c.cc.Invoke(ctx, AgentService_Reopen_FullMethodName, in, out, cOpts...)
+	out := new(ReopenConversationResponse)
+	err := c.cc.Invoke(ctx, AgentService_ReopenConversation_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -1080,13 +1080,13 @@ func (c *agentServiceClient) GetStatistics(ctx context.Context, in *GetStatistic
 	return out, nil
 }
 
-func (c *agentServiceClient) WatchQueue(ctx context.Context, in *WatchQueueRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchQueueResponse], error) {
+func (c *agentServiceClient) WatchConversations(ctx context.Context, in *AgentServiceWatchConversationsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[AgentServiceWatchConversationsResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &AgentService_ServiceDesc.Streams[0], AgentService_WatchQueue_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &AgentService_ServiceDesc.Streams[0], AgentService_WatchConversations_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	x := &grpc.GenericClientStream[WatchQueueRequest, WatchQueueResponse]{ClientStream: stream}
+	x := &grpc.GenericClientStream[AgentServiceWatchConversationsRequest, AgentServiceWatchConversationsResponse]{ClientStream: stream}
 	if err := x.ClientStream.SendMsg(in); err != nil {
 		return nil, err
 	}
@@ -1097,52 +1097,52 @@ func (c *agentServiceClient) WatchQueue(ctx context.Context, in *WatchQueueReque
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type AgentService_WatchQueueClient = grpc.ServerStreamingClient[WatchQueueResponse]
+type AgentService_WatchConversationsClient = grpc.ServerStreamingClient[AgentServiceWatchConversationsResponse]
 
 // AgentServiceServer is the server API for AgentService service.
 // All implementations must embed UnimplementedAgentServiceServer
 // for forward compatibility.
 //
 // AgentService is what an agent may do, within their caisse and queues: a
-// conversation outside them is NOT_FOUND. Every reading of a conversation by an
-// agent is audited.
+// conversation outside them is NOT_FOUND.
 type AgentServiceServer interface {
-	// ListQueue returns conversations that wait for the body, oldest first,
+	// ListConversations returns conversations that wait for the body, oldest first,
 	// without their messages. One queue's are always given; over several queues, or
 	// by theme, topic or status, RESOURCE_EXHAUSTED (REPORTS_BUSY,
 	// REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being
 	// read, for the agent or for all.
-	ListQueue(context.Context, *ListQueueRequest) (*ListQueueResponse, error)
-	// GetConversation returns one conversation with its messages, oldest first.
+	ListConversations(context.Context, *AgentServiceListConversationsRequest) (*AgentServiceListConversationsResponse, error)
+	// GetConversation returns one conversation with its messages, oldest first. Every
+	// reading is audited.
 	GetConversation(context.Context, *AgentServiceGetConversationRequest) (*AgentServiceGetConversationResponse, error)
-	// Claim takes a conversation in charge for the length of a lease. Claiming
+	// ClaimConversation takes a conversation in charge for the length of a lease. Claiming
 	// again renews the lease. Held by another agent: FAILED_PRECONDITION with the
 	// reason CLAIM_HELD and the holder.
-	Claim(context.Context, *ClaimRequest) (*ClaimResponse, error)
-	// Release gives a claimed conversation back to its queue.
-	Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error)
+	ClaimConversation(context.Context, *ClaimConversationRequest) (*ClaimConversationResponse, error)
+	// ReleaseConversation gives a claimed conversation back to its queue.
+	ReleaseConversation(context.Context, *ReleaseConversationRequest) (*ReleaseConversationResponse, error)
 	// PostReply answers the member, who is told by e-mail. It needs the metadata
 	// `idempotency-key` as SubmitMessage does; the same reply sent again answers
 	// with the conversation as it is by then. An agent may reply without a claim
 	// when nobody else holds one.
 	PostReply(context.Context, *PostReplyRequest) (*PostReplyResponse, error)
-	// Close ends a conversation. Closing a closed one changes nothing.
-	Close(context.Context, *CloseRequest) (*CloseResponse, error)
-	// Transfer gives a conversation to another queue of the caisse, with its claim
+	// CloseConversation ends a conversation. Closing a closed one changes nothing.
+	CloseConversation(context.Context, *CloseConversationRequest) (*CloseConversationResponse, error)
+	// TransferConversation gives a conversation to another queue of the caisse, with its claim
 	// dropped. The agent may lose sight of it thereby.
-	Transfer(context.Context, *TransferRequest) (*TransferResponse, error)
-	// Recategorise corrects the theme, topic and reason of a conversation, by the
-	// current version of the taxonomy. The queue stays as it is: see Transfer.
-	Recategorise(context.Context, *RecategoriseRequest) (*RecategoriseResponse, error)
-	// Reopen opens an answered or closed conversation again. One that is open stays
+	TransferConversation(context.Context, *TransferConversationRequest) (*TransferConversationResponse, error)
+	// RecategoriseConversation corrects the theme, topic and reason of a conversation, by the
+	// current version of the taxonomy. The queue stays as it is: see TransferConversation.
+	RecategoriseConversation(context.Context, *RecategoriseConversationRequest) (*RecategoriseConversationResponse, error)
+	// ReopenConversation opens an answered or closed conversation again. One that is open stays
 	// as it is.
-	Reopen(context.Context, *ReopenRequest) (*ReopenResponse, error)
+	ReopenConversation(context.Context, *ReopenConversationRequest) (*ReopenConversationResponse, error)
 	// AddNote adds an internal note, which members never see. Notes are encrypted
 	// as messages are. It needs the metadata `idempotency-key` as PostReply does.
 	AddNote(context.Context, *AddNoteRequest) (*AddNoteResponse, error)
 	// ListQueues returns the queues of the current taxonomy, and which of them are
 	// the agent's. What waits in them is counted once a second at most, and refused as
-	// ListQueue is.
+	// ListConversations is.
 	ListQueues(context.Context, *ListQueuesRequest) (*ListQueuesResponse, error)
 	// ListTemplates returns the caisse's reply templates, by title.
 	ListTemplates(context.Context, *ListTemplatesRequest) (*ListTemplatesResponse, error)
@@ -1158,9 +1158,9 @@ type AgentServiceServer interface {
 	// when too many are being read (REPORTS_BUSY), or it takes too long
 	// (REPORT_TOO_SLOW): ask for fewer days or one queue then.
 	GetStatistics(context.Context, *GetStatisticsRequest) (*GetStatisticsResponse, error)
-	// WatchQueue tells when a conversation within the agent's caisse and queues has
+	// WatchConversations tells when a conversation within the agent's caisse and queues has
 	// changed, as WatchConversations does.
-	WatchQueue(*WatchQueueRequest, grpc.ServerStreamingServer[WatchQueueResponse]) error
+	WatchConversations(*AgentServiceWatchConversationsRequest, grpc.ServerStreamingServer[AgentServiceWatchConversationsResponse]) error
 	mustEmbedUnimplementedAgentServiceServer()
 }
 
@@ -1171,32 +1171,32 @@ type AgentServiceServer interface {
 // pointer dereference when methods are called.
 type UnimplementedAgentServiceServer struct{}
 
-func (UnimplementedAgentServiceServer) ListQueue(context.Context, *ListQueueRequest) (*ListQueueResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method ListQueue not implemented")
+func (UnimplementedAgentServiceServer) ListConversations(context.Context, *AgentServiceListConversationsRequest) (*AgentServiceListConversationsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListConversations not implemented")
 }
 func (UnimplementedAgentServiceServer) GetConversation(context.Context, *AgentServiceGetConversationRequest) (*AgentServiceGetConversationResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetConversation not implemented")
 }
-func (UnimplementedAgentServiceServer) Claim(context.Context, *ClaimRequest) (*ClaimResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Claim not implemented")
+func (UnimplementedAgentServiceServer) ClaimConversation(context.Context, *ClaimConversationRequest) (*ClaimConversationResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ClaimConversation not implemented")
 }
-func (UnimplementedAgentServiceServer) Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Release not implemented")
+func (UnimplementedAgentServiceServer) ReleaseConversation(context.Context, *ReleaseConversationRequest) (*ReleaseConversationResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReleaseConversation not implemented")
 }
 func (UnimplementedAgentServiceServer) PostReply(context.Context, *PostReplyRequest) (*PostReplyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PostReply not implemented")
 }
-func (UnimplementedAgentServiceServer) Close(context.Context, *CloseRequest) (*CloseResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Close not implemented")
+func (UnimplementedAgentServiceServer) CloseConversation(context.Context, *CloseConversationRequest) (*CloseConversationResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CloseConversation not implemented")
 }
-func (UnimplementedAgentServiceServer) Transfer(context.Context, *TransferRequest) (*TransferResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Transfer not implemented")
+func (UnimplementedAgentServiceServer) TransferConversation(context.Context, *TransferConversationRequest) (*TransferConversationResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TransferConversation not implemented")
 }
-func (UnimplementedAgentServiceServer) Recategorise(context.Context, *RecategoriseRequest) (*RecategoriseResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Recategorise not implemented")
+func (UnimplementedAgentServiceServer) RecategoriseConversation(context.Context, *RecategoriseConversationRequest) (*RecategoriseConversationResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RecategoriseConversation not implemented")
 }
-func (UnimplementedAgentServiceServer) Reopen(context.Context, *ReopenRequest) (*ReopenResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Reopen not implemented")
+func (UnimplementedAgentServiceServer) ReopenConversation(context.Context, *ReopenConversationRequest) (*ReopenConversationResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReopenConversation not implemented")
 }
 func (UnimplementedAgentServiceServer) AddNote(context.Context, *AddNoteRequest) (*AddNoteResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AddNote not implemented")
@@ -1216,8 +1216,8 @@ func (UnimplementedAgentServiceServer) DeleteTemplate(context.Context, *DeleteTe
 func (UnimplementedAgentServiceServer) GetStatistics(context.Context, *GetStatisticsRequest) (*GetStatisticsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetStatistics not implemented")
 }
-func (UnimplementedAgentServiceServer) WatchQueue(*WatchQueueRequest, grpc.ServerStreamingServer[WatchQueueResponse]) error {
-	return status.Error(codes.Unimplemented, "method WatchQueue not implemented")
+func (UnimplementedAgentServiceServer) WatchConversations(*AgentServiceWatchConversationsRequest, grpc.ServerStreamingServer[AgentServiceWatchConversationsResponse]) error {
+	return status.Error(codes.Unimplemented, "method WatchConversations not implemented")
 }
 func (UnimplementedAgentServiceServer) mustEmbedUnimplementedAgentServiceServer() {}
 func (UnimplementedAgentServiceServer) testEmbeddedByValue()                      {}
@@ -1240,20 +1240,20 @@ func RegisterAgentServiceServer(s grpc.ServiceRegistrar, srv AgentServiceServer)
 	s.RegisterService(&AgentService_ServiceDesc, srv)
 }
 
-func _AgentService_ListQueue_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ListQueueRequest)
+func _AgentService_ListConversations_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AgentServiceListConversationsRequest)
 	if err := dec(in); err != nil {
 		return nil, err
 	}
 	if interceptor == nil {
-		return srv.(AgentServiceServer).ListQueue(ctx, in)
+		return srv.(AgentServiceServer).ListConversations(ctx, in)
 	}
 	info := &grpc.UnaryServerInfo{
 		Server:     srv,
-		FullMethod: AgentService_ListQueue_FullMethodName,
+		FullMethod: AgentService_ListConversations_FullMethodName,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(AgentServiceServer).ListQueue(ctx, req.(*ListQueueRequest))
+		return srv.(AgentServiceServer).ListConversations(ctx, req.(*AgentServiceListConversationsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -1276,38 +1276,38 @@ func _AgentService_GetConversation_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
-func _AgentService_Claim_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ClaimRequest)
+func _AgentService_ClaimConversation_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ClaimConversationRequest)
 	if err := dec(in); err != nil {
 		return nil, err
 	}
 	if interceptor == nil {
-		return srv.(AgentServiceServer).Claim(ctx, in)
+		return srv.(AgentServiceServer).ClaimConversation(ctx, in)
 	}
 	info := &grpc.UnaryServerInfo{
 		Server:     srv,
-		FullMethod: AgentService_Claim_FullMethodName,
+		FullMethod: AgentService_ClaimConversation_FullMethodName,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(AgentServiceServer).Claim(ctx, req.(*ClaimRequest))
+		return srv.(AgentServiceServer).ClaimConversation(ctx, req.(*ClaimConversationRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
 
-func _AgentService_Release_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ReleaseRequest)
+func _AgentService_ReleaseConversation_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReleaseConversationRequest)
 	if err := dec(in); err != nil {
 		return nil, err
 	}
 	if interceptor == nil {
-		return srv.(AgentServiceServer).Release(ctx, in)
+		return srv.(AgentServiceServer).ReleaseConversation(ctx, in)
 	}
 	info := &grpc.UnaryServerInfo{
 		Server:     srv,
-		FullMethod: AgentService_Release_FullMethodName,
+		FullMethod: AgentService_ReleaseConversation_FullMethodName,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(AgentServiceServer).Release(ctx, req.(*ReleaseRequest))
+		return srv.(AgentServiceServer).ReleaseConversation(ctx, req.(*ReleaseConversationRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -1330,74 +1330,74 @@ func _AgentService_PostReply_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
-func _AgentService_Close_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(CloseRequest)
+func _AgentService_CloseConversation_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CloseConversationRequest)
 	if err := dec(in); err != nil {
 		return nil, err
 	}
 	if interceptor == nil {
-		return srv.(AgentServiceServer).Close(ctx, in)
+		return srv.(AgentServiceServer).CloseConversation(ctx, in)
 	}
 	info := &grpc.UnaryServerInfo{
 		Server:     srv,
-		FullMethod: AgentService_Close_FullMethodName,
+		FullMethod: AgentService_CloseConversation_FullMethodName,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(AgentServiceServer).Close(ctx, req.(*CloseRequest))
+		return srv.(AgentServiceServer).CloseConversation(ctx, req.(*CloseConversationRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
 
-func _AgentService_Transfer_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(TransferRequest)
+func _AgentService_TransferConversation_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TransferConversationRequest)
 	if err := dec(in); err != nil {
 		return nil, err
 	}
 	if interceptor == nil {
-		return srv.(AgentServiceServer).Transfer(ctx, in)
+		return srv.(AgentServiceServer).TransferConversation(ctx, in)
 	}
 	info := &grpc.UnaryServerInfo{
 		Server:     srv,
-		FullMethod: AgentService_Transfer_FullMethodName,
+		FullMethod: AgentService_TransferConversation_FullMethodName,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(AgentServiceServer).Transfer(ctx, req.(*TransferRequest))
+		return srv.(AgentServiceServer).TransferConversation(ctx, req.(*TransferConversationRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
 
-func _AgentService_Recategorise_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(RecategoriseRequest)
+func _AgentService_RecategoriseConversation_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RecategoriseConversationRequest)
 	if err := dec(in); err != nil {
 		return nil, err
 	}
 	if interceptor == nil {
-		return srv.(AgentServiceServer).Recategorise(ctx, in)
+		return srv.(AgentServiceServer).RecategoriseConversation(ctx, in)
 	}
 	info := &grpc.UnaryServerInfo{
 		Server:     srv,
-		FullMethod: AgentService_Recategorise_FullMethodName,
+		FullMethod: AgentService_RecategoriseConversation_FullMethodName,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(AgentServiceServer).Recategorise(ctx, req.(*RecategoriseRequest))
+		return srv.(AgentServiceServer).RecategoriseConversation(ctx, req.(*RecategoriseConversationRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
 
-func _AgentService_Reopen_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ReopenRequest)
+func _AgentService_ReopenConversation_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReopenConversationRequest)
 	if err := dec(in); err != nil {
 		return nil, err
 	}
 	if interceptor == nil {
-		return srv.(AgentServiceServer).Reopen(ctx, in)
+		return srv.(AgentServiceServer).ReopenConversation(ctx, in)
 	}
 	info := &grpc.UnaryServerInfo{
 		Server:     srv,
-		FullMethod: AgentService_Reopen_FullMethodName,
+		FullMethod: AgentService_ReopenConversation_FullMethodName,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(AgentServiceServer).Reopen(ctx, req.(*ReopenRequest))
+		return srv.(AgentServiceServer).ReopenConversation(ctx, req.(*ReopenConversationRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -1510,16 +1510,16 @@ func _AgentService_GetStatistics_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
-func _AgentService_WatchQueue_Handler(srv interface{}, stream grpc.ServerStream) error {
-	m := new(WatchQueueRequest)
+func _AgentService_WatchConversations_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(AgentServiceWatchConversationsRequest)
 	if err := stream.RecvMsg(m); err != nil {
 		return err
 	}
-	return srv.(AgentServiceServer).WatchQueue(m, &grpc.GenericServerStream[WatchQueueRequest, WatchQueueResponse]{ServerStream: stream})
+	return srv.(AgentServiceServer).WatchConversations(m, &grpc.GenericServerStream[AgentServiceWatchConversationsRequest, AgentServiceWatchConversationsResponse]{ServerStream: stream})
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type AgentService_WatchQueueServer = grpc.ServerStreamingServer[WatchQueueResponse]
+type AgentService_WatchConversationsServer = grpc.ServerStreamingServer[AgentServiceWatchConversationsResponse]
 
 // AgentService_ServiceDesc is the grpc.ServiceDesc for AgentService service.
 // It's only intended for direct use with grpc.RegisterService,
@@ -1529,40 +1529,40 @@ var AgentService_ServiceDesc = grpc.ServiceDesc{
 	HandlerType: (*AgentServiceServer)(nil),
 	Methods: []grpc.MethodDesc{
 		{
-			MethodName: "ListQueue",
-			Handler:    _AgentService_ListQueue_Handler,
+			MethodName: "ListConversations",
+			Handler:    _AgentService_ListConversations_Handler,
 		},
 		{
 			MethodName: "GetConversation",
 			Handler:    _AgentService_GetConversation_Handler,
 		},
 		{
-			MethodName: "Claim",
-			Handler:    _AgentService_Claim_Handler,
+			MethodName: "ClaimConversation",
+			Handler:    _AgentService_ClaimConversation_Handler,
 		},
 		{
-			MethodName: "Release",
-			Handler:    _AgentService_Release_Handler,
+			MethodName: "ReleaseConversation",
+			Handler:    _AgentService_ReleaseConversation_Handler,
 		},
 		{
 			MethodName: "PostReply",
 			Handler:    _AgentService_PostReply_Handler,
 		},
 		{
-			MethodName: "Close",
-			Handler:    _AgentService_Close_Handler,
+			MethodName: "CloseConversation",
+			Handler:    _AgentService_CloseConversation_Handler,
 		},
 		{
-			MethodName: "Transfer",
-			Handler:    _AgentService_Transfer_Handler,
+			MethodName: "TransferConversation",
+			Handler:    _AgentService_TransferConversation_Handler,
 		},
 		{
-			MethodName: "Recategorise",
-			Handler:    _AgentService_Recategorise_Handler,
+			MethodName: "RecategoriseConversation",
+			Handler:    _AgentService_RecategoriseConversation_Handler,
 		},
 		{
-			MethodName: "Reopen",
-			Handler:    _AgentService_Reopen_Handler,
+			MethodName: "ReopenConversation",
+			Handler:    _AgentService_ReopenConversation_Handler,
 		},
 		{
 			MethodName: "AddNote",
@@ -1591,8 +1591,8 @@ var AgentService_ServiceDesc = grpc.ServiceDesc{
 	},
 	Streams: []grpc.StreamDesc{
 		{
-			StreamName:    "WatchQueue",
-			Handler:       _AgentService_WatchQueue_Handler,
+			StreamName:    "WatchConversations",
+			Handler:       _AgentService_WatchConversations_Handler,
 			ServerStreams: true,
 		},
 	},

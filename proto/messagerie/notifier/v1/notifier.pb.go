@@ -445,8 +445,8 @@ func (x *ListDeliveriesResponse) GetDeliveries() []*Delivery {
 	return nil
 }
 
-// ListDeliveriesForAgentRequest names a conversation in the agent's scope.
-type ListDeliveriesForAgentRequest struct {
+// AgentServiceListDeliveriesRequest names a conversation in the agent's scope.
+type AgentServiceListDeliveriesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id of the conversation.
 	ConversationId string `protobuf:"bytes,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
@@ -454,20 +454,20 @@ type ListDeliveriesForAgentRequest struct {
 	sizeCache      protoimpl.SizeCache
 }
 
-func (x *ListDeliveriesForAgentRequest) Reset() {
-	*x = ListDeliveriesForAgentRequest{}
+func (x *AgentServiceListDeliveriesRequest) Reset() {
+	*x = AgentServiceListDeliveriesRequest{}
 	mi := &file_messagerie_notifier_v1_notifier_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ListDeliveriesForAgentRequest) String() string {
+func (x *AgentServiceListDeliveriesRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ListDeliveriesForAgentRequest) ProtoMessage() {}
+func (*AgentServiceListDeliveriesRequest) ProtoMessage() {}
 
-func (x *ListDeliveriesForAgentRequest) ProtoReflect() protoreflect.Message {
+func (x *AgentServiceListDeliveriesRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_messagerie_notifier_v1_notifier_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -479,20 +479,20 @@ func (x *ListDeliveriesForAgentRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ListDeliveriesForAgentRequest.ProtoReflect.Descriptor instead.
-func (*ListDeliveriesForAgentRequest) Descriptor() ([]byte, []int) {
+// Deprecated: Use AgentServiceListDeliveriesRequest.ProtoReflect.Descriptor instead.
+func (*AgentServiceListDeliveriesRequest) Descriptor() ([]byte, []int) {
 	return file_messagerie_notifier_v1_notifier_proto_rawDescGZIP(), []int{3}
 }
 
-func (x *ListDeliveriesForAgentRequest) GetConversationId() string {
+func (x *AgentServiceListDeliveriesRequest) GetConversationId() string {
 	if x != nil {
 		return x.ConversationId
 	}
 	return ""
 }
 
-// ListDeliveriesForAgentResponse has all of its notifications, oldest first.
-type ListDeliveriesForAgentResponse struct {
+// AgentServiceListDeliveriesResponse has all of its notifications, oldest first.
+type AgentServiceListDeliveriesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The notifications.
 	Deliveries    []*Delivery `protobuf:"bytes,1,rep,name=deliveries,proto3" json:"deliveries,omitempty"`
@@ -500,20 +500,20 @@ type ListDeliveriesForAgentResponse struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ListDeliveriesForAgentResponse) Reset() {
-	*x = ListDeliveriesForAgentResponse{}
+func (x *AgentServiceListDeliveriesResponse) Reset() {
+	*x = AgentServiceListDeliveriesResponse{}
 	mi := &file_messagerie_notifier_v1_notifier_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ListDeliveriesForAgentResponse) String() string {
+func (x *AgentServiceListDeliveriesResponse) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ListDeliveriesForAgentResponse) ProtoMessage() {}
+func (*AgentServiceListDeliveriesResponse) ProtoMessage() {}
 
-func (x *ListDeliveriesForAgentResponse) ProtoReflect() protoreflect.Message {
+func (x *AgentServiceListDeliveriesResponse) ProtoReflect() protoreflect.Message {
 	mi := &file_messagerie_notifier_v1_notifier_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -525,12 +525,12 @@ func (x *ListDeliveriesForAgentResponse) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ListDeliveriesForAgentResponse.ProtoReflect.Descriptor instead.
-func (*ListDeliveriesForAgentResponse) Descriptor() ([]byte, []int) {
+// Deprecated: Use AgentServiceListDeliveriesResponse.ProtoReflect.Descriptor instead.
+func (*AgentServiceListDeliveriesResponse) Descriptor() ([]byte, []int) {
 	return file_messagerie_notifier_v1_notifier_proto_rawDescGZIP(), []int{4}
 }
 
-func (x *ListDeliveriesForAgentResponse) GetDeliveries() []*Delivery {
+func (x *AgentServiceListDeliveriesResponse) GetDeliveries() []*Delivery {
 	if x != nil {
 		return x.Deliveries
 	}
@@ -1692,10 +1692,10 @@ const file_messagerie_notifier_v1_notifier_proto_rawDesc = "" +
 	"\x16ListDeliveriesResponse\x12@\n" +
 	"\n" +
 	"deliveries\x18\x01 \x03(\v2 .messagerie.notifier.v1.DeliveryR\n" +
-	"deliveries\"R\n" +
-	"\x1dListDeliveriesForAgentRequest\x121\n" +
-	"\x0fconversation_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x0econversationId\"b\n" +
-	"\x1eListDeliveriesForAgentResponse\x12@\n" +
+	"deliveries\"V\n" +
+	"!AgentServiceListDeliveriesRequest\x121\n" +
+	"\x0fconversation_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x0econversationId\"f\n" +
+	"\"AgentServiceListDeliveriesResponse\x12@\n" +
 	"\n" +
 	"deliveries\x18\x01 \x03(\v2 .messagerie.notifier.v1.DeliveryR\n" +
 	"deliveries\"\xb7\x03\n" +
@@ -1810,17 +1810,20 @@ const file_messagerie_notifier_v1_notifier_proto_rawDesc = "" +
 	"\x0eDeadLetterKind\x12 \n" +
 	"\x1cDEAD_LETTER_KIND_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\bDELIVERY\x10\x01\x12\t\n" +
-	"\x05EVENT\x10\x022\x83\b\n" +
-	"\x0fNotifierService\x12\xab\x01\n" +
-	"\x0eListDeliveries\x12-.messagerie.notifier.v1.ListDeliveriesRequest\x1a..messagerie.notifier.v1.ListDeliveriesResponse\":\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x020\x12./v1/conversations/{conversation_id}/deliveries\x12\xc9\x01\n" +
-	"\x16ListDeliveriesForAgent\x125.messagerie.notifier.v1.ListDeliveriesForAgentRequest\x1a6.messagerie.notifier.v1.ListDeliveriesForAgentResponse\"@\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x026\x124/v1/agent/conversations/{conversation_id}/deliveries\x12\x98\x01\n" +
-	"\x0fListDeadLetters\x12..messagerie.notifier.v1.ListDeadLettersRequest\x1a/.messagerie.notifier.v1.ListDeadLettersResponse\"$\xa0\xdb\x18\x05\x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/operator/deadletters\x12\xa8\x01\n" +
-	"\x11ReplayDeadLetters\x120.messagerie.notifier.v1.ReplayDeadLettersRequest\x1a1.messagerie.notifier.v1.ReplayDeadLettersResponse\".\xa0\xdb\x18\x05\x82\xd3\xe4\x93\x02$:\x01*\"\x1f/v1/operator/deadletters:replay\x12\xa2\x01\n" +
-	"\x0eDropDeadLetter\x12-.messagerie.notifier.v1.DropDeadLetterRequest\x1a..messagerie.notifier.v1.DropDeadLetterResponse\"1\xa0\xdb\x18\x05\x82\xd3\xe4\x93\x02':\x01*\"\"/v1/operator/deadletters/{id}:drop\x12\x8a\x01\n" +
-	"\tGetStatus\x12(.messagerie.notifier.v1.GetStatusRequest\x1a).messagerie.notifier.v1.GetStatusResponse\"(\xa0\xdb\x18\x05\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/operator/status/notifier2\xf8\x01\n" +
-	"\x0eWebhookService\x12u\n" +
-	"\x0eReportSendGrid\x12-.messagerie.notifier.v1.ReportSendGridRequest\x1a..messagerie.notifier.v1.ReportSendGridResponse\"\x04\xa0\xdb\x18\x01\x12o\n" +
-	"\fReportTwilio\x12+.messagerie.notifier.v1.ReportTwilioRequest\x1a,.messagerie.notifier.v1.ReportTwilioResponse\"\x04\xa0\xdb\x18\x01BMZKgithub.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1;notifierpbb\x06proto3"
+	"\x05EVENT\x10\x022\xd9\x01\n" +
+	"\x0fNotifierService\x12\xc5\x01\n" +
+	"\x0eListDeliveries\x12-.messagerie.notifier.v1.ListDeliveriesRequest\x1a..messagerie.notifier.v1.ListDeliveriesResponse\"T\xa0\xdb\x18\x02\xb0\xdb\x18\x01\xba\xdb\x18\x12conversations.read\x82\xd3\xe4\x93\x020\x12./v1/conversations/{conversation_id}/deliveries2\xec\x01\n" +
+	"\fAgentService\x12\xdb\x01\n" +
+	"\x0eListDeliveries\x129.messagerie.notifier.v1.AgentServiceListDeliveriesRequest\x1a:.messagerie.notifier.v1.AgentServiceListDeliveriesResponse\"R\xa0\xdb\x18\x03\xb0\xdb\x18\x01\xba\xdb\x18\n" +
+	"queue.read\x82\xd3\xe4\x93\x026\x124/v1/agent/conversations/{conversation_id}/deliveries2\xe7\x05\n" +
+	"\x0fOperatorService\x12\xaf\x01\n" +
+	"\x0fListDeadLetters\x12..messagerie.notifier.v1.ListDeadLettersRequest\x1a/.messagerie.notifier.v1.ListDeadLettersResponse\";\xa0\xdb\x18\x05\xb0\xdb\x18\x01\xba\xdb\x18\x0foperations.read\x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/operator/deadletters\x12\xc0\x01\n" +
+	"\x11ReplayDeadLetters\x120.messagerie.notifier.v1.ReplayDeadLettersRequest\x1a1.messagerie.notifier.v1.ReplayDeadLettersResponse\"F\xa0\xdb\x18\x05\xb0\xdb\x18\x02\xba\xdb\x18\x10operations.write\x82\xd3\xe4\x93\x02$:\x01*\"\x1f/v1/operator/deadletters:replay\x12\xba\x01\n" +
+	"\x0eDropDeadLetter\x12-.messagerie.notifier.v1.DropDeadLetterRequest\x1a..messagerie.notifier.v1.DropDeadLetterResponse\"I\xa0\xdb\x18\x05\xb0\xdb\x18\x02\xba\xdb\x18\x10operations.write\x82\xd3\xe4\x93\x02':\x01*\"\"/v1/operator/deadletters/{id}:drop\x12\xa1\x01\n" +
+	"\tGetStatus\x12(.messagerie.notifier.v1.GetStatusRequest\x1a).messagerie.notifier.v1.GetStatusResponse\"?\xa0\xdb\x18\x05\xb0\xdb\x18\x01\xba\xdb\x18\x0foperations.read\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/operator/status/notifier2\xa4\x02\n" +
+	"\x0eWebhookService\x12\x8a\x01\n" +
+	"\x0eReportSendGrid\x12-.messagerie.notifier.v1.ReportSendGridRequest\x1a..messagerie.notifier.v1.ReportSendGridResponse\"\x19\xa0\xdb\x18\x01\xb0\xdb\x18\x02\xba\xdb\x18\rreports.write\x12\x84\x01\n" +
+	"\fReportTwilio\x12+.messagerie.notifier.v1.ReportTwilioRequest\x1a,.messagerie.notifier.v1.ReportTwilioResponse\"\x19\xa0\xdb\x18\x01\xb0\xdb\x18\x02\xba\xdb\x18\rreports.writeBMZKgithub.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1;notifierpbb\x06proto3"
 
 var (
 	file_messagerie_notifier_v1_notifier_proto_rawDescOnce sync.Once
@@ -1837,33 +1840,33 @@ func file_messagerie_notifier_v1_notifier_proto_rawDescGZIP() []byte {
 var file_messagerie_notifier_v1_notifier_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
 var file_messagerie_notifier_v1_notifier_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_messagerie_notifier_v1_notifier_proto_goTypes = []any{
-	(Channel)(0),                           // 0: messagerie.notifier.v1.Channel
-	(DeliveryState)(0),                     // 1: messagerie.notifier.v1.DeliveryState
-	(Purpose)(0),                           // 2: messagerie.notifier.v1.Purpose
-	(DeadLetterKind)(0),                    // 3: messagerie.notifier.v1.DeadLetterKind
-	(*Delivery)(nil),                       // 4: messagerie.notifier.v1.Delivery
-	(*ListDeliveriesRequest)(nil),          // 5: messagerie.notifier.v1.ListDeliveriesRequest
-	(*ListDeliveriesResponse)(nil),         // 6: messagerie.notifier.v1.ListDeliveriesResponse
-	(*ListDeliveriesForAgentRequest)(nil),  // 7: messagerie.notifier.v1.ListDeliveriesForAgentRequest
-	(*ListDeliveriesForAgentResponse)(nil), // 8: messagerie.notifier.v1.ListDeliveriesForAgentResponse
-	(*DeadLetter)(nil),                     // 9: messagerie.notifier.v1.DeadLetter
-	(*DeadLetterFilter)(nil),               // 10: messagerie.notifier.v1.DeadLetterFilter
-	(*ListDeadLettersRequest)(nil),         // 11: messagerie.notifier.v1.ListDeadLettersRequest
-	(*ListDeadLettersResponse)(nil),        // 12: messagerie.notifier.v1.ListDeadLettersResponse
-	(*ReplayDeadLettersRequest)(nil),       // 13: messagerie.notifier.v1.ReplayDeadLettersRequest
-	(*ReplayDeadLettersResponse)(nil),      // 14: messagerie.notifier.v1.ReplayDeadLettersResponse
-	(*DropDeadLetterRequest)(nil),          // 15: messagerie.notifier.v1.DropDeadLetterRequest
-	(*DropDeadLetterResponse)(nil),         // 16: messagerie.notifier.v1.DropDeadLetterResponse
-	(*ReportSendGridRequest)(nil),          // 17: messagerie.notifier.v1.ReportSendGridRequest
-	(*ReportSendGridResponse)(nil),         // 18: messagerie.notifier.v1.ReportSendGridResponse
-	(*ReportTwilioRequest)(nil),            // 19: messagerie.notifier.v1.ReportTwilioRequest
-	(*ReportTwilioResponse)(nil),           // 20: messagerie.notifier.v1.ReportTwilioResponse
-	(*GetStatusRequest)(nil),               // 21: messagerie.notifier.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),              // 22: messagerie.notifier.v1.GetStatusResponse
-	(*WaitingDeliveries)(nil),              // 23: messagerie.notifier.v1.WaitingDeliveries
-	(*ProviderStatus)(nil),                 // 24: messagerie.notifier.v1.ProviderStatus
-	(*timestamppb.Timestamp)(nil),          // 25: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),            // 26: google.protobuf.Duration
+	(Channel)(0),                               // 0: messagerie.notifier.v1.Channel
+	(DeliveryState)(0),                         // 1: messagerie.notifier.v1.DeliveryState
+	(Purpose)(0),                               // 2: messagerie.notifier.v1.Purpose
+	(DeadLetterKind)(0),                        // 3: messagerie.notifier.v1.DeadLetterKind
+	(*Delivery)(nil),                           // 4: messagerie.notifier.v1.Delivery
+	(*ListDeliveriesRequest)(nil),              // 5: messagerie.notifier.v1.ListDeliveriesRequest
+	(*ListDeliveriesResponse)(nil),             // 6: messagerie.notifier.v1.ListDeliveriesResponse
+	(*AgentServiceListDeliveriesRequest)(nil),  // 7: messagerie.notifier.v1.AgentServiceListDeliveriesRequest
+	(*AgentServiceListDeliveriesResponse)(nil), // 8: messagerie.notifier.v1.AgentServiceListDeliveriesResponse
+	(*DeadLetter)(nil),                         // 9: messagerie.notifier.v1.DeadLetter
+	(*DeadLetterFilter)(nil),                   // 10: messagerie.notifier.v1.DeadLetterFilter
+	(*ListDeadLettersRequest)(nil),             // 11: messagerie.notifier.v1.ListDeadLettersRequest
+	(*ListDeadLettersResponse)(nil),            // 12: messagerie.notifier.v1.ListDeadLettersResponse
+	(*ReplayDeadLettersRequest)(nil),           // 13: messagerie.notifier.v1.ReplayDeadLettersRequest
+	(*ReplayDeadLettersResponse)(nil),          // 14: messagerie.notifier.v1.ReplayDeadLettersResponse
+	(*DropDeadLetterRequest)(nil),              // 15: messagerie.notifier.v1.DropDeadLetterRequest
+	(*DropDeadLetterResponse)(nil),             // 16: messagerie.notifier.v1.DropDeadLetterResponse
+	(*ReportSendGridRequest)(nil),              // 17: messagerie.notifier.v1.ReportSendGridRequest
+	(*ReportSendGridResponse)(nil),             // 18: messagerie.notifier.v1.ReportSendGridResponse
+	(*ReportTwilioRequest)(nil),                // 19: messagerie.notifier.v1.ReportTwilioRequest
+	(*ReportTwilioResponse)(nil),               // 20: messagerie.notifier.v1.ReportTwilioResponse
+	(*GetStatusRequest)(nil),                   // 21: messagerie.notifier.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),                  // 22: messagerie.notifier.v1.GetStatusResponse
+	(*WaitingDeliveries)(nil),                  // 23: messagerie.notifier.v1.WaitingDeliveries
+	(*ProviderStatus)(nil),                     // 24: messagerie.notifier.v1.ProviderStatus
+	(*timestamppb.Timestamp)(nil),              // 25: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),                // 26: google.protobuf.Duration
 }
 var file_messagerie_notifier_v1_notifier_proto_depIdxs = []int32{
 	0,  // 0: messagerie.notifier.v1.Delivery.channel:type_name -> messagerie.notifier.v1.Channel
@@ -1872,7 +1875,7 @@ var file_messagerie_notifier_v1_notifier_proto_depIdxs = []int32{
 	25, // 3: messagerie.notifier.v1.Delivery.occur_time:type_name -> google.protobuf.Timestamp
 	25, // 4: messagerie.notifier.v1.Delivery.update_time:type_name -> google.protobuf.Timestamp
 	4,  // 5: messagerie.notifier.v1.ListDeliveriesResponse.deliveries:type_name -> messagerie.notifier.v1.Delivery
-	4,  // 6: messagerie.notifier.v1.ListDeliveriesForAgentResponse.deliveries:type_name -> messagerie.notifier.v1.Delivery
+	4,  // 6: messagerie.notifier.v1.AgentServiceListDeliveriesResponse.deliveries:type_name -> messagerie.notifier.v1.Delivery
 	3,  // 7: messagerie.notifier.v1.DeadLetter.kind:type_name -> messagerie.notifier.v1.DeadLetterKind
 	1,  // 8: messagerie.notifier.v1.DeadLetter.state:type_name -> messagerie.notifier.v1.DeliveryState
 	25, // 9: messagerie.notifier.v1.DeadLetter.occur_time:type_name -> google.protobuf.Timestamp
@@ -1895,19 +1898,19 @@ var file_messagerie_notifier_v1_notifier_proto_depIdxs = []int32{
 	26, // 26: messagerie.notifier.v1.ProviderStatus.quiet:type_name -> google.protobuf.Duration
 	26, // 27: messagerie.notifier.v1.ProviderStatus.report_age:type_name -> google.protobuf.Duration
 	5,  // 28: messagerie.notifier.v1.NotifierService.ListDeliveries:input_type -> messagerie.notifier.v1.ListDeliveriesRequest
-	7,  // 29: messagerie.notifier.v1.NotifierService.ListDeliveriesForAgent:input_type -> messagerie.notifier.v1.ListDeliveriesForAgentRequest
-	11, // 30: messagerie.notifier.v1.NotifierService.ListDeadLetters:input_type -> messagerie.notifier.v1.ListDeadLettersRequest
-	13, // 31: messagerie.notifier.v1.NotifierService.ReplayDeadLetters:input_type -> messagerie.notifier.v1.ReplayDeadLettersRequest
-	15, // 32: messagerie.notifier.v1.NotifierService.DropDeadLetter:input_type -> messagerie.notifier.v1.DropDeadLetterRequest
-	21, // 33: messagerie.notifier.v1.NotifierService.GetStatus:input_type -> messagerie.notifier.v1.GetStatusRequest
+	7,  // 29: messagerie.notifier.v1.AgentService.ListDeliveries:input_type -> messagerie.notifier.v1.AgentServiceListDeliveriesRequest
+	11, // 30: messagerie.notifier.v1.OperatorService.ListDeadLetters:input_type -> messagerie.notifier.v1.ListDeadLettersRequest
+	13, // 31: messagerie.notifier.v1.OperatorService.ReplayDeadLetters:input_type -> messagerie.notifier.v1.ReplayDeadLettersRequest
+	15, // 32: messagerie.notifier.v1.OperatorService.DropDeadLetter:input_type -> messagerie.notifier.v1.DropDeadLetterRequest
+	21, // 33: messagerie.notifier.v1.OperatorService.GetStatus:input_type -> messagerie.notifier.v1.GetStatusRequest
 	17, // 34: messagerie.notifier.v1.WebhookService.ReportSendGrid:input_type -> messagerie.notifier.v1.ReportSendGridRequest
 	19, // 35: messagerie.notifier.v1.WebhookService.ReportTwilio:input_type -> messagerie.notifier.v1.ReportTwilioRequest
 	6,  // 36: messagerie.notifier.v1.NotifierService.ListDeliveries:output_type -> messagerie.notifier.v1.ListDeliveriesResponse
-	8,  // 37: messagerie.notifier.v1.NotifierService.ListDeliveriesForAgent:output_type -> messagerie.notifier.v1.ListDeliveriesForAgentResponse
-	12, // 38: messagerie.notifier.v1.NotifierService.ListDeadLetters:output_type -> messagerie.notifier.v1.ListDeadLettersResponse
-	14, // 39: messagerie.notifier.v1.NotifierService.ReplayDeadLetters:output_type -> messagerie.notifier.v1.ReplayDeadLettersResponse
-	16, // 40: messagerie.notifier.v1.NotifierService.DropDeadLetter:output_type -> messagerie.notifier.v1.DropDeadLetterResponse
-	22, // 41: messagerie.notifier.v1.NotifierService.GetStatus:output_type -> messagerie.notifier.v1.GetStatusResponse
+	8,  // 37: messagerie.notifier.v1.AgentService.ListDeliveries:output_type -> messagerie.notifier.v1.AgentServiceListDeliveriesResponse
+	12, // 38: messagerie.notifier.v1.OperatorService.ListDeadLetters:output_type -> messagerie.notifier.v1.ListDeadLettersResponse
+	14, // 39: messagerie.notifier.v1.OperatorService.ReplayDeadLetters:output_type -> messagerie.notifier.v1.ReplayDeadLettersResponse
+	16, // 40: messagerie.notifier.v1.OperatorService.DropDeadLetter:output_type -> messagerie.notifier.v1.DropDeadLetterResponse
+	22, // 41: messagerie.notifier.v1.OperatorService.GetStatus:output_type -> messagerie.notifier.v1.GetStatusResponse
 	18, // 42: messagerie.notifier.v1.WebhookService.ReportSendGrid:output_type -> messagerie.notifier.v1.ReportSendGridResponse
 	20, // 43: messagerie.notifier.v1.WebhookService.ReportTwilio:output_type -> messagerie.notifier.v1.ReportTwilioResponse
 	36, // [36:44] is the sub-list for method output_type
@@ -1930,7 +1933,7 @@ func file_messagerie_notifier_v1_notifier_proto_init() {
 			NumEnums:      4,
 			NumMessages:   21,
 			NumExtensions: 0,
-			NumServices:   2,
+			NumServices:   4,
 		},
 		GoTypes:           file_messagerie_notifier_v1_notifier_proto_goTypes,
 		DependencyIndexes: file_messagerie_notifier_v1_notifier_proto_depIdxs,

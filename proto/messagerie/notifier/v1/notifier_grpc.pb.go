@@ -23,46 +23,18 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	NotifierService_ListDeliveries_FullMethodName         = "/messagerie.notifier.v1.NotifierService/ListDeliveries"
-	NotifierService_ListDeliveriesForAgent_FullMethodName = "/messagerie.notifier.v1.NotifierService/ListDeliveriesForAgent"
-	NotifierService_ListDeadLetters_FullMethodName        = "/messagerie.notifier.v1.NotifierService/ListDeadLetters"
-	NotifierService_ReplayDeadLetters_FullMethodName      = "/messagerie.notifier.v1.NotifierService/ReplayDeadLetters"
-	NotifierService_DropDeadLetter_FullMethodName         = "/messagerie.notifier.v1.NotifierService/DropDeadLetter"
-	NotifierService_GetStatus_FullMethodName              = "/messagerie.notifier.v1.NotifierService/GetStatus"
+	NotifierService_ListDeliveries_FullMethodName = "/messagerie.notifier.v1.NotifierService/ListDeliveries"
 )
 
 // NotifierServiceClient is the client API for NotifierService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// NotifierService tells what became of notifications. Its lists, replays and status
-// for operators are RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with
-// google.rpc.RetryInfo when too much is being read, for the operator or for all.
+// NotifierService tells members what became of notifications.
 type NotifierServiceClient interface {
 	// ListDeliveries returns the notifications about one of the member's own
 	// conversations, oldest first. Anybody else's conversation is NOT_FOUND.
 	ListDeliveries(ctx context.Context, in *ListDeliveriesRequest, opts ...grpc.CallOption) (*ListDeliveriesResponse, error)
-	// ListDeliveriesForAgent is the same for a conversation within the agent's
-	// caisse and queues.
-	ListDeliveriesForAgent(ctx context.Context, in *ListDeliveriesForAgentRequest, opts ...grpc.CallOption) (*ListDeliveriesForAgentResponse, error)
-	// ListDeadLetters returns what ended without reaching anybody, newest first:
-	// deliveries that a provider refused or bounced, that could not be sent in time
-	// or not at all, and events that could not be read. A member without an e-mail
-	// address or telephone number is no dead letter.
-	ListDeadLetters(ctx context.Context, in *ListDeadLettersRequest, opts ...grpc.CallOption) (*ListDeadLettersResponse, error)
-	// ReplayDeadLetters has dead letters tried again: those named, or all that the
-	// filter selects. A replay never repeats what a provider accepted: it works on
-	// the ledger's own row. Deliveries get a new time to live (e-mail 72 h, SMS
-	// 4 h); events are read again.
-	//
-	// What is no dead letter (any more) is left alone and not counted.
-	ReplayDeadLetters(ctx context.Context, in *ReplayDeadLettersRequest, opts ...grpc.CallOption) (*ReplayDeadLettersResponse, error)
-	// DropDeadLetter takes a dead letter off the list for good, with a note of
-	// why. The ledger keeps its row. NOT_FOUND when it is no dead letter.
-	DropDeadLetter(ctx context.Context, in *DropDeadLetterRequest, opts ...grpc.CallOption) (*DropDeadLetterResponse, error)
-	// GetStatus tells how this service is. UNAVAILABLE (STORE_UNAVAILABLE) while
-	// the database is away.
-	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error)
 }
 
 type notifierServiceClient struct {
@@ -83,88 +55,15 @@ func (c *notifierServiceClient) ListDeliveries(ctx context.Context, in *ListDeli
 	return out, nil
 }
 
-func (c *notifierServiceClient) ListDeliveriesForAgent(ctx context.Context, in *ListDeliveriesForAgentRequest, opts ...grpc.CallOption) (*ListDeliveriesForAgentResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(ListDeliveriesForAgentResponse)
-	err := c.cc.Invoke(ctx, NotifierService_ListDeliveriesForAgent_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func (c *notifierServiceClient) ListDeadLetters(ctx context.Context, in *ListDeadLettersRequest, opts ...grpc.CallOption) (*ListDeadLettersResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(ListDeadLettersResponse)
-	err := c.cc.Invoke(ctx, NotifierService_ListDeadLetters_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func (c *notifierServiceClient) ReplayDeadLetters(ctx context.Context, in *ReplayDeadLettersRequest, opts ...grpc.CallOption) (*ReplayDeadLettersResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(ReplayDeadLettersResponse)
-	err := c.cc.Invoke(ctx, NotifierService_ReplayDeadLetters_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func (c *notifierServiceClient) DropDeadLetter(ctx context.Context, in *DropDeadLetterRequest, opts ...grpc.CallOption) (*DropDeadLetterResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(DropDeadLetterResponse)
-	err := c.cc.Invoke(ctx, NotifierService_DropDeadLetter_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func (c *notifierServiceClient) GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(GetStatusResponse)
-	err := c.cc.Invoke(ctx, NotifierService_GetStatus_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
 // NotifierServiceServer is the server API for NotifierService service.
 // All implementations must embed UnimplementedNotifierServiceServer
 // for forward compatibility.
 //
-// NotifierService tells what became of notifications. Its lists, replays and status
-// for operators are RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with
-// google.rpc.RetryInfo when too much is being read, for the operator or for all.
+// NotifierService tells members what became of notifications.
 type NotifierServiceServer interface {
 	// ListDeliveries returns the notifications about one of the member's own
 	// conversations, oldest first. Anybody else's conversation is NOT_FOUND.
 	ListDeliveries(context.Context, *ListDeliveriesRequest) (*ListDeliveriesResponse, error)
-	// ListDeliveriesForAgent is the same for a conversation within the agent's
-	// caisse and queues.
-	ListDeliveriesForAgent(context.Context, *ListDeliveriesForAgentRequest) (*ListDeliveriesForAgentResponse, error)
-	// ListDeadLetters returns what ended without reaching anybody, newest first:
-	// deliveries that a provider refused or bounced, that could not be sent in time
-	// or not at all, and events that could not be read. A member without an e-mail
-	// address or telephone number is no dead letter.
-	ListDeadLetters(context.Context, *ListDeadLettersRequest) (*ListDeadLettersResponse, error)
-	// ReplayDeadLetters has dead letters tried again: those named, or all that the
-	// filter selects. A replay never repeats what a provider accepted: it works on
-	// the ledger's own row. Deliveries get a new time to live (e-mail 72 h, SMS
-	// 4 h); events are read again.
-	//
-	// What is no dead letter (any more) is left alone and not counted.
-	ReplayDeadLetters(context.Context, *ReplayDeadLettersRequest) (*ReplayDeadLettersResponse, error)
-	// DropDeadLetter takes a dead letter off the list for good, with a note of
-	// why. The ledger keeps its row. NOT_FOUND when it is no dead letter.
-	DropDeadLetter(context.Context, *DropDeadLetterRequest) (*DropDeadLetterResponse, error)
-	// GetStatus tells how this service is. UNAVAILABLE (STORE_UNAVAILABLE) while
-	// the database is away.
-	GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error)
 	mustEmbedUnimplementedNotifierServiceServer()
 }
 
@@ -177,21 +76,6 @@ type UnimplementedNotifierServiceServer struct{}
 
 func (UnimplementedNotifierServiceServer) ListDeliveries(context.Context, *ListDeliveriesRequest) (*ListDeliveriesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListDeliveries not implemented")
-}
-func (UnimplementedNotifierServiceServer) ListDeliveriesForAgent(context.Context, *ListDeliveriesForAgentRequest) (*ListDeliveriesForAgentResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method ListDeliveriesForAgent not implemented")
-}
-func (UnimplementedNotifierServiceServer) ListDeadLetters(context.Context, *ListDeadLettersRequest) (*ListDeadLettersResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method ListDeadLetters not implemented")
-}
-func (UnimplementedNotifierServiceServer) ReplayDeadLetters(context.Context, *ReplayDeadLettersRequest) (*ReplayDeadLettersResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method ReplayDeadLetters not implemented")
-}
-func (UnimplementedNotifierServiceServer) DropDeadLetter(context.Context, *DropDeadLetterRequest) (*DropDeadLetterResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method DropDeadLetter not implemented")
-}
-func (UnimplementedNotifierServiceServer) GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method GetStatus not implemented")
 }
 func (UnimplementedNotifierServiceServer) mustEmbedUnimplementedNotifierServiceServer() {}
 func (UnimplementedNotifierServiceServer) testEmbeddedByValue()                         {}
@@ -232,96 +116,6 @@ func _NotifierService_ListDeliveries_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
-func _NotifierService_ListDeliveriesForAgent_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ListDeliveriesForAgentRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(NotifierServiceServer).ListDeliveriesForAgent(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: NotifierService_ListDeliveriesForAgent_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(NotifierServiceServer).ListDeliveriesForAgent(ctx, req.(*ListDeliveriesForAgentRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
-func _NotifierService_ListDeadLetters_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ListDeadLettersRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(NotifierServiceServer).ListDeadLetters(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: NotifierService_ListDeadLetters_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(NotifierServiceServer).ListDeadLetters(ctx, req.(*ListDeadLettersRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
-func _NotifierService_ReplayDeadLetters_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ReplayDeadLettersRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(NotifierServiceServer).ReplayDeadLetters(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: NotifierService_ReplayDeadLetters_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(NotifierServiceServer).ReplayDeadLetters(ctx, req.(*ReplayDeadLettersRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
-func _NotifierService_DropDeadLetter_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(DropDeadLetterRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(NotifierServiceServer).DropDeadLetter(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: NotifierService_DropDeadLetter_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(NotifierServiceServer).DropDeadLetter(ctx, req.(*DropDeadLetterRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
-func _NotifierService_GetStatus_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(GetStatusRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(NotifierServiceServer).GetStatus(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: NotifierService_GetStatus_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(NotifierServiceServer).GetStatus(ctx, req.(*GetStatusRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
 // NotifierService_ServiceDesc is the grpc.ServiceDesc for NotifierService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -333,25 +127,371 @@ var NotifierService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "ListDeliveries",
 			Handler:    _NotifierService_ListDeliveries_Handler,
 		},
+	},
+	Streams:  []grpc.StreamDesc{},
+	Metadata: "messagerie/notifier/v1/notifier.proto",
+}
+
+const (
+	AgentService_ListDeliveries_FullMethodName = "/messagerie.notifier.v1.AgentService/ListDeliveries"
+)
+
+// AgentServiceClient is the client API for AgentService service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// AgentService is what an agent may do, within their caisse and queues: a
+// conversation outside them is NOT_FOUND.
+type AgentServiceClient interface {
+	// ListDeliveries is the same for a conversation within the agent's
+	// caisse and queues.
+	ListDeliveries(ctx context.Context, in *AgentServiceListDeliveriesRequest, opts ...grpc.CallOption) (*AgentServiceListDeliveriesResponse, error)
+}
+
+type agentServiceClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewAgentServiceClient(cc grpc.ClientConnInterface) AgentServiceClient {
+	return &agentServiceClient{cc}
+}
+
+func (c *agentServiceClient) ListDeliveries(ctx context.Context, in *AgentServiceListDeliveriesRequest, opts ...grpc.CallOption) (*AgentServiceListDeliveriesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AgentServiceListDeliveriesResponse)
+	err := c.cc.Invoke(ctx, AgentService_ListDeliveries_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// AgentServiceServer is the server API for AgentService service.
+// All implementations must embed UnimplementedAgentServiceServer
+// for forward compatibility.
+//
+// AgentService is what an agent may do, within their caisse and queues: a
+// conversation outside them is NOT_FOUND.
+type AgentServiceServer interface {
+	// ListDeliveries is the same for a conversation within the agent's
+	// caisse and queues.
+	ListDeliveries(context.Context, *AgentServiceListDeliveriesRequest) (*AgentServiceListDeliveriesResponse, error)
+	mustEmbedUnimplementedAgentServiceServer()
+}
+
+// UnimplementedAgentServiceServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedAgentServiceServer struct{}
+
+func (UnimplementedAgentServiceServer) ListDeliveries(context.Context, *AgentServiceListDeliveriesRequest) (*AgentServiceListDeliveriesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListDeliveries not implemented")
+}
+func (UnimplementedAgentServiceServer) mustEmbedUnimplementedAgentServiceServer() {}
+func (UnimplementedAgentServiceServer) testEmbeddedByValue()                      {}
+
+// UnsafeAgentServiceServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to AgentServiceServer will
+// result in compilation errors.
+type UnsafeAgentServiceServer interface {
+	mustEmbedUnimplementedAgentServiceServer()
+}
+
+func RegisterAgentServiceServer(s grpc.ServiceRegistrar, srv AgentServiceServer) {
+	// If the following call panics, it indicates UnimplementedAgentServiceServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&AgentService_ServiceDesc, srv)
+}
+
+func _AgentService_ListDeliveries_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AgentServiceListDeliveriesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).ListDeliveries(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_ListDeliveries_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).ListDeliveries(ctx, req.(*AgentServiceListDeliveriesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+// AgentService_ServiceDesc is the grpc.ServiceDesc for AgentService service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var AgentService_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "messagerie.notifier.v1.AgentService",
+	HandlerType: (*AgentServiceServer)(nil),
+	Methods: []grpc.MethodDesc{
 		{
-			MethodName: "ListDeliveriesForAgent",
-			Handler:    _NotifierService_ListDeliveriesForAgent_Handler,
+			MethodName: "ListDeliveries",
+			Handler:    _AgentService_ListDeliveries_Handler,
 		},
+	},
+	Streams:  []grpc.StreamDesc{},
+	Metadata: "messagerie/notifier/v1/notifier.proto",
+}
+
+const (
+	OperatorService_ListDeadLetters_FullMethodName   = "/messagerie.notifier.v1.OperatorService/ListDeadLetters"
+	OperatorService_ReplayDeadLetters_FullMethodName = "/messagerie.notifier.v1.OperatorService/ReplayDeadLetters"
+	OperatorService_DropDeadLetter_FullMethodName    = "/messagerie.notifier.v1.OperatorService/DropDeadLetter"
+	OperatorService_GetStatus_FullMethodName         = "/messagerie.notifier.v1.OperatorService/GetStatus"
+)
+
+// OperatorServiceClient is the client API for OperatorService service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// OperatorService is for who operates the system.
+type OperatorServiceClient interface {
+	// ListDeadLetters returns what ended without reaching anybody, newest first:
+	// deliveries that a provider refused or bounced, that could not be sent in time
+	// or not at all, and events that could not be read. A member without an e-mail
+	// address or telephone number is no dead letter. RESOURCE_EXHAUSTED (REPORTS_BUSY,
+	// REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much is being read, for the
+	// operator or for all.
+	ListDeadLetters(ctx context.Context, in *ListDeadLettersRequest, opts ...grpc.CallOption) (*ListDeadLettersResponse, error)
+	// ReplayDeadLetters has dead letters tried again: those named, or all that the
+	// filter selects. A replay never repeats what a provider accepted: it works on
+	// the ledger's own row. Deliveries get a new time to live (e-mail 72 h, SMS
+	// 4 h); events are read again.
+	//
+	// What is no dead letter (any more) is left alone and not counted. RESOURCE_EXHAUSTED
+	// as for ListDeadLetters.
+	ReplayDeadLetters(ctx context.Context, in *ReplayDeadLettersRequest, opts ...grpc.CallOption) (*ReplayDeadLettersResponse, error)
+	// DropDeadLetter takes a dead letter off the list for good, with a note of
+	// why. The ledger keeps its row. NOT_FOUND when it is no dead letter.
+	DropDeadLetter(ctx context.Context, in *DropDeadLetterRequest, opts ...grpc.CallOption) (*DropDeadLetterResponse, error)
+	// GetStatus tells how this service is. UNAVAILABLE (STORE_UNAVAILABLE) while
+	// the database is away, RESOURCE_EXHAUSTED as for ListDeadLetters.
+	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error)
+}
+
+type operatorServiceClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewOperatorServiceClient(cc grpc.ClientConnInterface) OperatorServiceClient {
+	return &operatorServiceClient{cc}
+}
+
+func (c *operatorServiceClient) ListDeadLetters(ctx context.Context, in *ListDeadLettersRequest, opts ...grpc.CallOption) (*ListDeadLettersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListDeadLettersResponse)
+	err := c.cc.Invoke(ctx, OperatorService_ListDeadLetters_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorServiceClient) ReplayDeadLetters(ctx context.Context, in *ReplayDeadLettersRequest, opts ...grpc.CallOption) (*ReplayDeadLettersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReplayDeadLettersResponse)
+	err := c.cc.Invoke(ctx, OperatorService_ReplayDeadLetters_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorServiceClient) DropDeadLetter(ctx context.Context, in *DropDeadLetterRequest, opts ...grpc.CallOption) (*DropDeadLetterResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DropDeadLetterResponse)
+	err := c.cc.Invoke(ctx, OperatorService_DropDeadLetter_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorServiceClient) GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetStatusResponse)
+	err := c.cc.Invoke(ctx, OperatorService_GetStatus_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// OperatorServiceServer is the server API for OperatorService service.
+// All implementations must embed UnimplementedOperatorServiceServer
+// for forward compatibility.
+//
+// OperatorService is for who operates the system.
+type OperatorServiceServer interface {
+	// ListDeadLetters returns what ended without reaching anybody, newest first:
+	// deliveries that a provider refused or bounced, that could not be sent in time
+	// or not at all, and events that could not be read. A member without an e-mail
+	// address or telephone number is no dead letter. RESOURCE_EXHAUSTED (REPORTS_BUSY,
+	// REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much is being read, for the
+	// operator or for all.
+	ListDeadLetters(context.Context, *ListDeadLettersRequest) (*ListDeadLettersResponse, error)
+	// ReplayDeadLetters has dead letters tried again: those named, or all that the
+	// filter selects. A replay never repeats what a provider accepted: it works on
+	// the ledger's own row. Deliveries get a new time to live (e-mail 72 h, SMS
+	// 4 h); events are read again.
+	//
+	// What is no dead letter (any more) is left alone and not counted. RESOURCE_EXHAUSTED
+	// as for ListDeadLetters.
+	ReplayDeadLetters(context.Context, *ReplayDeadLettersRequest) (*ReplayDeadLettersResponse, error)
+	// DropDeadLetter takes a dead letter off the list for good, with a note of
+	// why. The ledger keeps its row. NOT_FOUND when it is no dead letter.
+	DropDeadLetter(context.Context, *DropDeadLetterRequest) (*DropDeadLetterResponse, error)
+	// GetStatus tells how this service is. UNAVAILABLE (STORE_UNAVAILABLE) while
+	// the database is away, RESOURCE_EXHAUSTED as for ListDeadLetters.
+	GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error)
+	mustEmbedUnimplementedOperatorServiceServer()
+}
+
+// UnimplementedOperatorServiceServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedOperatorServiceServer struct{}
+
+func (UnimplementedOperatorServiceServer) ListDeadLetters(context.Context, *ListDeadLettersRequest) (*ListDeadLettersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListDeadLetters not implemented")
+}
+func (UnimplementedOperatorServiceServer) ReplayDeadLetters(context.Context, *ReplayDeadLettersRequest) (*ReplayDeadLettersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReplayDeadLetters not implemented")
+}
+func (UnimplementedOperatorServiceServer) DropDeadLetter(context.Context, *DropDeadLetterRequest) (*DropDeadLetterResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DropDeadLetter not implemented")
+}
+func (UnimplementedOperatorServiceServer) GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetStatus not implemented")
+}
+func (UnimplementedOperatorServiceServer) mustEmbedUnimplementedOperatorServiceServer() {}
+func (UnimplementedOperatorServiceServer) testEmbeddedByValue()                         {}
+
+// UnsafeOperatorServiceServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to OperatorServiceServer will
+// result in compilation errors.
+type UnsafeOperatorServiceServer interface {
+	mustEmbedUnimplementedOperatorServiceServer()
+}
+
+func RegisterOperatorServiceServer(s grpc.ServiceRegistrar, srv OperatorServiceServer) {
+	// If the following call panics, it indicates UnimplementedOperatorServiceServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&OperatorService_ServiceDesc, srv)
+}
+
+func _OperatorService_ListDeadLetters_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListDeadLettersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServiceServer).ListDeadLetters(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OperatorService_ListDeadLetters_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServiceServer).ListDeadLetters(ctx, req.(*ListDeadLettersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _OperatorService_ReplayDeadLetters_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReplayDeadLettersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServiceServer).ReplayDeadLetters(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OperatorService_ReplayDeadLetters_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServiceServer).ReplayDeadLetters(ctx, req.(*ReplayDeadLettersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _OperatorService_DropDeadLetter_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DropDeadLetterRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServiceServer).DropDeadLetter(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OperatorService_DropDeadLetter_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServiceServer).DropDeadLetter(ctx, req.(*DropDeadLetterRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _OperatorService_GetStatus_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetStatusRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServiceServer).GetStatus(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OperatorService_GetStatus_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServiceServer).GetStatus(ctx, req.(*GetStatusRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+// OperatorService_ServiceDesc is the grpc.ServiceDesc for OperatorService service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var OperatorService_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "messagerie.notifier.v1.OperatorService",
+	HandlerType: (*OperatorServiceServer)(nil),
+	Methods: []grpc.MethodDesc{
 		{
 			MethodName: "ListDeadLetters",
-			Handler:    _NotifierService_ListDeadLetters_Handler,
+			Handler:    _OperatorService_ListDeadLetters_Handler,
 		},
 		{
 			MethodName: "ReplayDeadLetters",
-			Handler:    _NotifierService_ReplayDeadLetters_Handler,
+			Handler:    _OperatorService_ReplayDeadLetters_Handler,
 		},
 		{
 			MethodName: "DropDeadLetter",
-			Handler:    _NotifierService_DropDeadLetter_Handler,
+			Handler:    _OperatorService_DropDeadLetter_Handler,
 		},
 		{
 			MethodName: "GetStatus",
-			Handler:    _NotifierService_GetStatus_Handler,
+			Handler:    _OperatorService_GetStatus_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -1960,17 +1960,17 @@ const file_messagerie_taxonomy_v1_taxonomy_proto_rawDesc = "" +
 	"\x05SHOWN\x10\x01\x12\f\n" +
 	"\bFOLLOWED\x10\x02\x12\x10\n" +
 	"\fWROTE_ANYWAY\x10\x03\x12\x15\n" +
-	"\x11CHANGED_SELECTION\x10\x042\xa7\x06\n" +
-	"\x0fTaxonomyService\x12\x80\x01\n" +
-	"\vGetTaxonomy\x12*.messagerie.taxonomy.v1.GetTaxonomyRequest\x1a+.messagerie.taxonomy.v1.GetTaxonomyResponse\"\x18\xa0\xdb\x18\x01\x82\xd3\xe4\x93\x02\x0e\x12\f/v1/taxonomy\x12\x94\x01\n" +
-	"\x11ResolveSuggestion\x120.messagerie.taxonomy.v1.ResolveSuggestionRequest\x1a1.messagerie.taxonomy.v1.ResolveSuggestionResponse\"\x1a\xa0\xdb\x18\x01\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/suggestion\x12\x8c\x01\n" +
-	"\rSearchReasons\x12,.messagerie.taxonomy.v1.SearchReasonsRequest\x1a-.messagerie.taxonomy.v1.SearchReasonsResponse\"\x1e\xa0\xdb\x18\x01\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/reasons:search\x12\xb1\x01\n" +
-	"\x17RecordSuggestionOutcome\x126.messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest\x1a7.messagerie.taxonomy.v1.RecordSuggestionOutcomeResponse\"%\xa0\xdb\x18\x02\x82\xd3\xe4\x93\x02\x1b:\x01*\"\x16/v1/suggestion:outcome\x12\xb6\x01\n" +
-	"\x17GetSuggestionStatistics\x126.messagerie.taxonomy.v1.GetSuggestionStatisticsRequest\x1a7.messagerie.taxonomy.v1.GetSuggestionStatisticsResponse\"*\xa0\xdb\x18\x03\x82\xd3\xe4\x93\x02 \x12\x1e/v1/agent/suggestionStatistics2\xa3\x01\n" +
-	"\x14TaxonomyAdminService\x12\x8a\x01\n" +
-	"\tGetStatus\x12(.messagerie.taxonomy.v1.GetStatusRequest\x1a).messagerie.taxonomy.v1.GetStatusResponse\"(\xa0\xdb\x18\x05\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/operator/status/taxonomy2\x83\x01\n" +
-	"\x10CatalogueService\x12o\n" +
-	"\fGetCatalogue\x12+.messagerie.taxonomy.v1.GetCatalogueRequest\x1a,.messagerie.taxonomy.v1.GetCatalogueResponse\"\x04\xa0\xdb\x18\x06BMZKgithub.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1;taxonomypbb\x06proto3"
+	"\x11CHANGED_SELECTION\x10\x042\x93\a\n" +
+	"\x0fTaxonomyService\x12\x95\x01\n" +
+	"\vGetTaxonomy\x12*.messagerie.taxonomy.v1.GetTaxonomyRequest\x1a+.messagerie.taxonomy.v1.GetTaxonomyResponse\"-\xa0\xdb\x18\x01\xb0\xdb\x18\x01\xba\xdb\x18\rtaxonomy.read\x82\xd3\xe4\x93\x02\x0e\x12\f/v1/taxonomy\x12\xa9\x01\n" +
+	"\x11ResolveSuggestion\x120.messagerie.taxonomy.v1.ResolveSuggestionRequest\x1a1.messagerie.taxonomy.v1.ResolveSuggestionResponse\"/\xa0\xdb\x18\x01\xb0\xdb\x18\x01\xba\xdb\x18\rtaxonomy.read\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/suggestion\x12\xa1\x01\n" +
+	"\rSearchReasons\x12,.messagerie.taxonomy.v1.SearchReasonsRequest\x1a-.messagerie.taxonomy.v1.SearchReasonsResponse\"3\xa0\xdb\x18\x01\xb0\xdb\x18\x01\xba\xdb\x18\rtaxonomy.read\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/reasons:search\x12\xc7\x01\n" +
+	"\x17RecordSuggestionOutcome\x126.messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest\x1a7.messagerie.taxonomy.v1.RecordSuggestionOutcomeResponse\";\xa0\xdb\x18\x02\xb0\xdb\x18\x04\xba\xdb\x18\x0etaxonomy.write\x82\xd3\xe4\x93\x02\x1b:\x01*\"\x16/v1/suggestion:outcome\x12\xcd\x01\n" +
+	"\x17GetSuggestionStatistics\x126.messagerie.taxonomy.v1.GetSuggestionStatisticsRequest\x1a7.messagerie.taxonomy.v1.GetSuggestionStatisticsResponse\"A\xa0\xdb\x18\x03\xb0\xdb\x18\x01\xba\xdb\x18\x0fstatistics.read\x82\xd3\xe4\x93\x02 \x12\x1e/v1/agent/suggestionStatistics2\xb5\x01\n" +
+	"\x0fOperatorService\x12\xa1\x01\n" +
+	"\tGetStatus\x12(.messagerie.taxonomy.v1.GetStatusRequest\x1a).messagerie.taxonomy.v1.GetStatusResponse\"?\xa0\xdb\x18\x05\xb0\xdb\x18\x01\xba\xdb\x18\x0foperations.read\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/operator/status/taxonomy2\xa1\x01\n" +
+	"\x10CatalogueService\x12\x8c\x01\n" +
+	"\fGetCatalogue\x12+.messagerie.taxonomy.v1.GetCatalogueRequest\x1a,.messagerie.taxonomy.v1.GetCatalogueResponse\"!\xa0\xdb\x18\x06\xb0\xdb\x18\x01\xba\xdb\x18\binternal\xc2\xdb\x18\tmessagingBMZKgithub.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1;taxonomypbb\x06proto3"
 
 var (
 	file_messagerie_taxonomy_v1_taxonomy_proto_rawDescOnce sync.Once
@@ -2052,14 +2052,14 @@ var file_messagerie_taxonomy_v1_taxonomy_proto_depIdxs = []int32{
 	18, // 31: messagerie.taxonomy.v1.TaxonomyService.SearchReasons:input_type -> messagerie.taxonomy.v1.SearchReasonsRequest
 	21, // 32: messagerie.taxonomy.v1.TaxonomyService.RecordSuggestionOutcome:input_type -> messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest
 	23, // 33: messagerie.taxonomy.v1.TaxonomyService.GetSuggestionStatistics:input_type -> messagerie.taxonomy.v1.GetSuggestionStatisticsRequest
-	26, // 34: messagerie.taxonomy.v1.TaxonomyAdminService.GetStatus:input_type -> messagerie.taxonomy.v1.GetStatusRequest
+	26, // 34: messagerie.taxonomy.v1.OperatorService.GetStatus:input_type -> messagerie.taxonomy.v1.GetStatusRequest
 	12, // 35: messagerie.taxonomy.v1.CatalogueService.GetCatalogue:input_type -> messagerie.taxonomy.v1.GetCatalogueRequest
 	4,  // 36: messagerie.taxonomy.v1.TaxonomyService.GetTaxonomy:output_type -> messagerie.taxonomy.v1.GetTaxonomyResponse
 	10, // 37: messagerie.taxonomy.v1.TaxonomyService.ResolveSuggestion:output_type -> messagerie.taxonomy.v1.ResolveSuggestionResponse
 	19, // 38: messagerie.taxonomy.v1.TaxonomyService.SearchReasons:output_type -> messagerie.taxonomy.v1.SearchReasonsResponse
 	22, // 39: messagerie.taxonomy.v1.TaxonomyService.RecordSuggestionOutcome:output_type -> messagerie.taxonomy.v1.RecordSuggestionOutcomeResponse
 	24, // 40: messagerie.taxonomy.v1.TaxonomyService.GetSuggestionStatistics:output_type -> messagerie.taxonomy.v1.GetSuggestionStatisticsResponse
-	27, // 41: messagerie.taxonomy.v1.TaxonomyAdminService.GetStatus:output_type -> messagerie.taxonomy.v1.GetStatusResponse
+	27, // 41: messagerie.taxonomy.v1.OperatorService.GetStatus:output_type -> messagerie.taxonomy.v1.GetStatusResponse
 	13, // 42: messagerie.taxonomy.v1.CatalogueService.GetCatalogue:output_type -> messagerie.taxonomy.v1.GetCatalogueResponse
 	36, // [36:43] is the sub-list for method output_type
 	29, // [29:36] is the sub-list for method input_type

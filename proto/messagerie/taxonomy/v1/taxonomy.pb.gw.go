@@ -202,7 +202,7 @@ func local_request_TaxonomyService_GetSuggestionStatistics_0(ctx context.Context
 	return msg, metadata, err
 }
 
-func request_TaxonomyAdminService_GetStatus_0(ctx context.Context, marshaler runtime.Marshaler, client TaxonomyAdminServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+func request_OperatorService_GetStatus_0(ctx context.Context, marshaler runtime.Marshaler, client OperatorServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
 		protoReq GetStatusRequest
 		metadata runtime.ServerMetadata
@@ -214,7 +214,7 @@ func request_TaxonomyAdminService_GetStatus_0(ctx context.Context, marshaler run
 	return msg, metadata, err
 }
 
-func local_request_TaxonomyAdminService_GetStatus_0(ctx context.Context, marshaler runtime.Marshaler, server TaxonomyAdminServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+func local_request_OperatorService_GetStatus_0(ctx context.Context, marshaler runtime.Marshaler, server OperatorServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
 		protoReq GetStatusRequest
 		metadata runtime.ServerMetadata
@@ -333,31 +333,31 @@ func RegisterTaxonomyServiceHandlerServer(ctx context.Context, mux *runtime.Serv
 	return nil
 }
 
-// RegisterTaxonomyAdminServiceHandlerServer registers the http handlers for service TaxonomyAdminService to "mux".
-// UnaryRPC     :call TaxonomyAdminServiceServer directly.
+// RegisterOperatorServiceHandlerServer registers the http handlers for service OperatorService to "mux".
+// UnaryRPC     :call OperatorServiceServer directly.
 // StreamingRPC :currently unsupported pending https://github.com/grpc/grpc-go/issues/906.
-// Note that using this registration option will cause many gRPC library features to stop working. Consider using RegisterTaxonomyAdminServiceHandlerFromEndpoint instead.
+// Note that using this registration option will cause many gRPC library features to stop working. Consider using RegisterOperatorServiceHandlerFromEndpoint instead.
 // GRPC interceptors will not work for this type of registration. To use interceptors, you must use the "runtime.WithMiddlewares" option in the "runtime.NewServeMux" call.
-func RegisterTaxonomyAdminServiceHandlerServer(ctx context.Context, mux *runtime.ServeMux, server TaxonomyAdminServiceServer) error {
-	mux.Handle(http.MethodGet, pattern_TaxonomyAdminService_GetStatus_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+func RegisterOperatorServiceHandlerServer(ctx context.Context, mux *runtime.ServeMux, server OperatorServiceServer) error {
+	mux.Handle(http.MethodGet, pattern_OperatorService_GetStatus_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
 		var stream runtime.ServerTransportStream
 		ctx = grpc.NewContextWithServerTransportStream(ctx, &stream)
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/messagerie.taxonomy.v1.TaxonomyAdminService/GetStatus", runtime.WithHTTPPathPattern("/v1/operator/status/taxonomy"))
+		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/messagerie.taxonomy.v1.OperatorService/GetStatus", runtime.WithHTTPPathPattern("/v1/operator/status/taxonomy"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		resp, md, err := local_request_TaxonomyAdminService_GetStatus_0(annotatedContext, inboundMarshaler, server, req, pathParams)
+		resp, md, err := local_request_OperatorService_GetStatus_0(annotatedContext, inboundMarshaler, server, req, pathParams)
 		md.HeaderMD, md.TrailerMD = metadata.Join(md.HeaderMD, stream.Header()), metadata.Join(md.TrailerMD, stream.Trailer())
 		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
 		if err != nil {
 			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		forward_TaxonomyAdminService_GetStatus_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+		forward_OperatorService_GetStatus_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
 
 	return nil
@@ -503,9 +503,9 @@ var (
 	forward_TaxonomyService_GetSuggestionStatistics_0 = runtime.ForwardResponseMessage
 )
 
-// RegisterTaxonomyAdminServiceHandlerFromEndpoint is same as RegisterTaxonomyAdminServiceHandler but
+// RegisterOperatorServiceHandlerFromEndpoint is same as RegisterOperatorServiceHandler but
 // automatically dials to "endpoint" and closes the connection when "ctx" gets done.
-func RegisterTaxonomyAdminServiceHandlerFromEndpoint(ctx context.Context, mux *runtime.ServeMux, endpoint string, opts []grpc.DialOption) (err error) {
+func RegisterOperatorServiceHandlerFromEndpoint(ctx context.Context, mux *runtime.ServeMux, endpoint string, opts []grpc.DialOption) (err error) {
 	conn, err := grpc.NewClient(endpoint, opts...)
 	if err != nil {
 		return err
@@ -524,45 +524,45 @@ func RegisterTaxonomyAdminServiceHandlerFromEndpoint(ctx context.Context, mux *r
 			}
 		}()
 	}()
-	return RegisterTaxonomyAdminServiceHandler(ctx, mux, conn)
+	return RegisterOperatorServiceHandler(ctx, mux, conn)
 }
 
-// RegisterTaxonomyAdminServiceHandler registers the http handlers for service TaxonomyAdminService to "mux".
+// RegisterOperatorServiceHandler registers the http handlers for service OperatorService to "mux".
 // The handlers forward requests to the grpc endpoint over "conn".
-func RegisterTaxonomyAdminServiceHandler(ctx context.Context, mux *runtime.ServeMux, conn *grpc.ClientConn) error {
-	return RegisterTaxonomyAdminServiceHandlerClient(ctx, mux, NewTaxonomyAdminServiceClient(conn))
+func RegisterOperatorServiceHandler(ctx context.Context, mux *runtime.ServeMux, conn *grpc.ClientConn) error {
+	return RegisterOperatorServiceHandlerClient(ctx, mux, NewOperatorServiceClient(conn))
 }
 
-// RegisterTaxonomyAdminServiceHandlerClient registers the http handlers for service TaxonomyAdminService
-// to "mux". The handlers forward requests to the grpc endpoint over the given implementation of "TaxonomyAdminServiceClient".
-// Note: the gRPC framework executes interceptors within the gRPC handler. If the passed in "TaxonomyAdminServiceClient"
+// RegisterOperatorServiceHandlerClient registers the http handlers for service OperatorService
+// to "mux". The handlers forward requests to the grpc endpoint over the given implementation of "OperatorServiceClient".
+// Note: the gRPC framework executes interceptors within the gRPC handler. If the passed in "OperatorServiceClient"
 // doesn't go through the normal gRPC flow (creating a gRPC client etc.) then it will be up to the passed in
-// "TaxonomyAdminServiceClient" to call the correct interceptors. This client ignores the HTTP middlewares.
-func RegisterTaxonomyAdminServiceHandlerClient(ctx context.Context, mux *runtime.ServeMux, client TaxonomyAdminServiceClient) error {
-	mux.Handle(http.MethodGet, pattern_TaxonomyAdminService_GetStatus_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+// "OperatorServiceClient" to call the correct interceptors. This client ignores the HTTP middlewares.
+func RegisterOperatorServiceHandlerClient(ctx context.Context, mux *runtime.ServeMux, client OperatorServiceClient) error {
+	mux.Handle(http.MethodGet, pattern_OperatorService_GetStatus_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
 		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/messagerie.taxonomy.v1.TaxonomyAdminService/GetStatus", runtime.WithHTTPPathPattern("/v1/operator/status/taxonomy"))
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/messagerie.taxonomy.v1.OperatorService/GetStatus", runtime.WithHTTPPathPattern("/v1/operator/status/taxonomy"))
 		if err != nil {
 			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		resp, md, err := request_TaxonomyAdminService_GetStatus_0(annotatedContext, inboundMarshaler, client, req, pathParams)
+		resp, md, err := request_OperatorService_GetStatus_0(annotatedContext, inboundMarshaler, client, req, pathParams)
 		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
 		if err != nil {
 			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
 			return
 		}
-		forward_TaxonomyAdminService_GetStatus_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+		forward_OperatorService_GetStatus_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
 	return nil
 }
 
 var (
-	pattern_TaxonomyAdminService_GetStatus_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 2, 3}, []string{"v1", "operator", "status", "taxonomy"}, ""))
+	pattern_OperatorService_GetStatus_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 2, 3}, []string{"v1", "operator", "status", "taxonomy"}, ""))
 )
 
 var (
-	forward_TaxonomyAdminService_GetStatus_0 = runtime.ForwardResponseMessage
+	forward_OperatorService_GetStatus_0 = runtime.ForwardResponseMessage
 )

@@ -310,107 +310,107 @@ var TaxonomyService_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	TaxonomyAdminService_GetStatus_FullMethodName = "/messagerie.taxonomy.v1.TaxonomyAdminService/GetStatus"
+	OperatorService_GetStatus_FullMethodName = "/messagerie.taxonomy.v1.OperatorService/GetStatus"
 )
 
-// TaxonomyAdminServiceClient is the client API for TaxonomyAdminService service.
+// OperatorServiceClient is the client API for OperatorService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// TaxonomyAdminService is for who operates the system.
-type TaxonomyAdminServiceClient interface {
+// OperatorService is for who operates the system.
+type OperatorServiceClient interface {
 	// GetStatus tells how this service is, also while its database is away.
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error)
 }
 
-type taxonomyAdminServiceClient struct {
+type operatorServiceClient struct {
 	cc grpc.ClientConnInterface
 }
 
-func NewTaxonomyAdminServiceClient(cc grpc.ClientConnInterface) TaxonomyAdminServiceClient {
-	return &taxonomyAdminServiceClient{cc}
+func NewOperatorServiceClient(cc grpc.ClientConnInterface) OperatorServiceClient {
+	return &operatorServiceClient{cc}
 }
 
-func (c *taxonomyAdminServiceClient) GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error) {
+func (c *operatorServiceClient) GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetStatusResponse)
-	err := c.cc.Invoke(ctx, TaxonomyAdminService_GetStatus_FullMethodName, in, out, cOpts...)
+	err := c.cc.Invoke(ctx, OperatorService_GetStatus_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
 	return out, nil
 }
 
-// TaxonomyAdminServiceServer is the server API for TaxonomyAdminService service.
-// All implementations must embed UnimplementedTaxonomyAdminServiceServer
+// OperatorServiceServer is the server API for OperatorService service.
+// All implementations must embed UnimplementedOperatorServiceServer
 // for forward compatibility.
 //
-// TaxonomyAdminService is for who operates the system.
-type TaxonomyAdminServiceServer interface {
+// OperatorService is for who operates the system.
+type OperatorServiceServer interface {
 	// GetStatus tells how this service is, also while its database is away.
 	GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error)
-	mustEmbedUnimplementedTaxonomyAdminServiceServer()
+	mustEmbedUnimplementedOperatorServiceServer()
 }
 
-// UnimplementedTaxonomyAdminServiceServer must be embedded to have
+// UnimplementedOperatorServiceServer must be embedded to have
 // forward compatible implementations.
 //
 // NOTE: this should be embedded by value instead of pointer to avoid a nil
 // pointer dereference when methods are called.
-type UnimplementedTaxonomyAdminServiceServer struct{}
+type UnimplementedOperatorServiceServer struct{}
 
-func (UnimplementedTaxonomyAdminServiceServer) GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error) {
+func (UnimplementedOperatorServiceServer) GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetStatus not implemented")
 }
-func (UnimplementedTaxonomyAdminServiceServer) mustEmbedUnimplementedTaxonomyAdminServiceServer() {}
-func (UnimplementedTaxonomyAdminServiceServer) testEmbeddedByValue()                              {}
+func (UnimplementedOperatorServiceServer) mustEmbedUnimplementedOperatorServiceServer() {}
+func (UnimplementedOperatorServiceServer) testEmbeddedByValue()                         {}
 
-// UnsafeTaxonomyAdminServiceServer may be embedded to opt out of forward compatibility for this service.
-// Use of this interface is not recommended, as added methods to TaxonomyAdminServiceServer will
+// UnsafeOperatorServiceServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to OperatorServiceServer will
 // result in compilation errors.
-type UnsafeTaxonomyAdminServiceServer interface {
-	mustEmbedUnimplementedTaxonomyAdminServiceServer()
+type UnsafeOperatorServiceServer interface {
+	mustEmbedUnimplementedOperatorServiceServer()
 }
 
-func RegisterTaxonomyAdminServiceServer(s grpc.ServiceRegistrar, srv TaxonomyAdminServiceServer) {
-	// If the following call panics, it indicates UnimplementedTaxonomyAdminServiceServer was
+func RegisterOperatorServiceServer(s grpc.ServiceRegistrar, srv OperatorServiceServer) {
+	// If the following call panics, it indicates UnimplementedOperatorServiceServer was
 	// embedded by pointer and is nil.  This will cause panics if an
 	// unimplemented method is ever invoked, so we test this at initialization
 	// time to prevent it from happening at runtime later due to I/O.
 	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
 		t.testEmbeddedByValue()
 	}
-	s.RegisterService(&TaxonomyAdminService_ServiceDesc, srv)
+	s.RegisterService(&OperatorService_ServiceDesc, srv)
 }
 
-func _TaxonomyAdminService_GetStatus_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+func _OperatorService_GetStatus_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetStatusRequest)
 	if err := dec(in); err != nil {
 		return nil, err
 	}
 	if interceptor == nil {
-		return srv.(TaxonomyAdminServiceServer).GetStatus(ctx, in)
+		return srv.(OperatorServiceServer).GetStatus(ctx, in)
 	}
 	info := &grpc.UnaryServerInfo{
 		Server:     srv,
-		FullMethod: TaxonomyAdminService_GetStatus_FullMethodName,
+		FullMethod: OperatorService_GetStatus_FullMethodName,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(TaxonomyAdminServiceServer).GetStatus(ctx, req.(*GetStatusRequest))
+		return srv.(OperatorServiceServer).GetStatus(ctx, req.(*GetStatusRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
 
-// TaxonomyAdminService_ServiceDesc is the grpc.ServiceDesc for TaxonomyAdminService service.
+// OperatorService_ServiceDesc is the grpc.ServiceDesc for OperatorService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
-var TaxonomyAdminService_ServiceDesc = grpc.ServiceDesc{
-	ServiceName: "messagerie.taxonomy.v1.TaxonomyAdminService",
-	HandlerType: (*TaxonomyAdminServiceServer)(nil),
+var OperatorService_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "messagerie.taxonomy.v1.OperatorService",
+	HandlerType: (*OperatorServiceServer)(nil),
 	Methods: []grpc.MethodDesc{
 		{
 			MethodName: "GetStatus",
-			Handler:    _TaxonomyAdminService_GetStatus_Handler,
+			Handler:    _OperatorService_GetStatus_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

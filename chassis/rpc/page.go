@@ -1,0 +1,74 @@
+package rpc
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/ma-messagerie/messagerie/chassis/auth"
+)
+
+// ErrPageToken is the refusal of a page token that is not of this list, or not of this
+// caller.
+var ErrPageToken = Invalid("pageToken", "PAGE_TOKEN_INVALID", "give the nextPageToken of the page before, unchanged, with the same filters")
+
+// ListRequest is a request for one page of a list.
+type ListRequest interface {
+	proto.Message
+	GetPageToken() string
+}
+
+// pageMark is how many bytes of a token say what it is for.
+const pageMark = 8
+
+// PageToken writes the key of a page's last entry as the token of the next one. It is for
+// the same caller, method and filters alone (AIP-158); a page may have another size. It is
+// no secret and no right: it holds what the page before has shown, and what a caller may see
+// is asked anew for each page.
+func PageToken(ctx context.Context, req ListRequest, key []byte) string {
+	mark := markOf(ctx, req, key)
+	return base64.RawURLEncoding.EncodeToString(append(mark[:], key...))
+}
+
+// PageKey is the key in a request's token: nil for the first page, ErrPageToken for a token
+// that was written for another caller, method or filter, or was changed.
+func PageKey(ctx context.Context, req ListRequest) ([]byte, error) {
+	if req.GetPageToken() == "" {
+		return nil, nil
+	}
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(req.GetPageToken())
+	if err != nil || len(raw) <= pageMark || [pageMark]byte(raw) != markOf(ctx, req, raw[pageMark:]) {
+		return nil, ErrPageToken
+	}
+	return raw[pageMark:], nil
+}
+
+// markOf stands for the caller, the method, the filters and the key.
+func markOf(ctx context.Context, req ListRequest, key []byte) [pageMark]byte {
+	filters := proto.Clone(req).ProtoReflect()
+	fields := filters.Descriptor().Fields()
+	for _, name := range []protoreflect.Name{"page_token", "page_size"} {
+		if field := fields.ByName(name); field != nil {
+			filters.Clear(field)
+		}
+	}
+	text, err := proto.MarshalOptions{Deterministic: true}.Marshal(filters.Interface())
+	if err != nil {
+		text = fmt.Append(nil, err) // a request that was read can be written
+	}
+	var caller string
+	if id := auth.FromContext(ctx); id != nil {
+		caller = id.Subject
+	}
+	sum := sha256.New()
+	for _, part := range []string{string(filters.Descriptor().FullName()), caller, string(text), string(key)} {
+		sum.Write(binary.AppendUvarint(nil, uint64(len(part))))
+		sum.Write([]byte(part))
+	}
+	return [pageMark]byte(sum.Sum(nil))
+}
