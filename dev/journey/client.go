@@ -25,6 +25,7 @@ var transport = &http.Client{Timeout: 15 * time.Second}
 // Answer is what came back.
 type Answer struct {
 	Status int
+	Header http.Header
 	Body   []byte
 }
 
@@ -108,7 +109,7 @@ func (c Client) Do(ctx context.Context, method, path string, body any, header ..
 	if err != nil {
 		return Answer{}, fmt.Errorf("reading the answer of %s %s: %w", method, path, err)
 	}
-	return Answer{resp.StatusCode, raw}, nil
+	return Answer{resp.StatusCode, resp.Header, raw}, nil
 }
 
 // call sends one call that must succeed and reads its answer.

@@ -200,8 +200,12 @@ func TestSubmit_OnceWhateverTheClicks(t *testing.T) {
 	}
 	for range 3 {
 		// protojson varies its white space on purpose, so compare what it says.
-		if again := post(text); again.Status != http.StatusOK || compact(t, again.Body) != compact(t, first.Body) {
+		again := post(text)
+		if again.Status != http.StatusOK || compact(t, again.Body) != compact(t, first.Body) {
 			t.Errorf("the same again: %d %s", again.Status, again.Body)
+		}
+		if first.Header.Get("Idempotent-Replayed") != "" || again.Header.Get("Idempotent-Replayed") != "true" {
+			t.Errorf("replayed: %q at first, then %q", first.Header.Get("Idempotent-Replayed"), again.Header.Get("Idempotent-Replayed"))
 		}
 	}
 	if other := post(text + " Merci."); other.Status != http.StatusConflict || other.Problem().Reason() != "IDEMPOTENCY_KEY_REUSED" {

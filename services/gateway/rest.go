@@ -338,7 +338,7 @@ func (s *rest) crossOrigin(w http.ResponseWriter, r *http.Request) (answered boo
 		return false
 	}
 	header.Set("Access-Control-Allow-Origin", r.Header.Get("Origin"))
-	header.Set("Access-Control-Expose-Headers", "ETag, Retry-After")
+	header.Set("Access-Control-Expose-Headers", "ETag, Retry-After, Idempotent-Replayed")
 	header.Set("Cross-Origin-Resource-Policy", "cross-origin")
 	if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" {
 		return false

@@ -1,6 +1,7 @@
 package messaging
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"sync"
@@ -8,8 +9,11 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
 
@@ -151,5 +155,45 @@ func TestFollowUp_OnceWhateverTheClicks(t *testing.T) {
 	}
 	if n := s.count(t, `SELECT count(*) FROM event_log WHERE type = 'followup-posted'`); n != 2 {
 		t.Errorf("%d events, want 2", n)
+	}
+}
+
+// Each keyed method says so when its answer is of an earlier call, and only then.
+func TestReplayed(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	jeanne, claire := s.member(t, "jeanne"), s.clerk(t, "claire")
+	sent := jeanne.submit(t)
+	for name, call := range map[string]func(ctx context.Context, header grpc.CallOption) error{
+		"submission": func(ctx context.Context, header grpc.CallOption) error {
+			_, err := jeanne.messaging.SubmitMessage(ctx, question(), header)
+			return err
+		},
+		"follow-up": func(ctx context.Context, header grpc.CallOption) error {
+			_, err := jeanne.messaging.PostFollowUp(ctx, &messagingpb.PostFollowUpRequest{Id: sent.GetId(), Text: "Une précision, s'il vous plaît."}, header)
+			return err
+		},
+		"reply": func(ctx context.Context, header grpc.CallOption) error {
+			_, err := claire.agent.PostReply(ctx, &messagingpb.PostReplyRequest{Id: sent.GetId(), Text: "Voici la réponse."}, header)
+			return err
+		},
+		"note": func(ctx context.Context, header grpc.CallOption) error {
+			_, err := claire.agent.AddNote(ctx, &messagingpb.AddNoteRequest{Id: sent.GetId(), Text: "À rappeler."}, header)
+			return err
+		},
+	} {
+		key, who := uuid.NewString(), jeanne
+		if name == "reply" || name == "note" {
+			who = claire
+		}
+		for i, want := range []string{"", "true", "true"} {
+			var header metadata.MD
+			if err := call(who.call(t, key), grpc.Header(&header)); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if got := strings.Join(header.Get(rpc.ReplayedName), ","); got != want {
+				t.Errorf("%s, time %d: replayed %q, want %q", name, i+1, got, want)
+			}
+		}
 	}
 }
