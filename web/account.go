@@ -133,25 +133,18 @@ func (v *visit) showPreferences() error {
 	if err != nil {
 		return err
 	}
-	form := preferenceForm{Now: resp.GetPreferences()}
-	if form.Now.GetEmailChosen() {
-		form.Email = form.Now.GetEmail()
-	}
-	if form.Now.GetPhoneChosen() {
-		form.Phone = form.Now.GetPhone()
-	}
-	return v.show(http.StatusOK, "preferences", form)
+	now := resp.GetPreferences()
+	return v.show(http.StatusOK, "preferences", preferenceForm{now, now.GetEmail(), now.GetPhone()})
 }
 
 func (v *visit) setPreferences() error {
-	req := &messagingpb.UpdatePreferencesRequest{
+	wanted := &messagingpb.Preferences{
 		Email: v.r.PostFormValue("email"), Phone: v.r.PostFormValue("telephone"), Locale: v.r.PostFormValue("langue"),
 		SmsOnAcknowledgement: v.r.PostFormValue("sms-accuse") != "", SmsOnReply: v.r.PostFormValue("sms-suite") != "",
 	}
-	_, err := v.members.UpdatePreferences(v.ctx, req)
+	_, err := v.members.ReplacePreferences(v.ctx, &messagingpb.ReplacePreferencesRequest{Preferences: wanted})
 	if faults := v.faultsOf(err); faults != nil {
-		now := &messagingpb.Preferences{Locale: req.GetLocale(), SmsOnAcknowledgement: req.GetSmsOnAcknowledgement(), SmsOnReply: req.GetSmsOnReply()}
-		return v.show(http.StatusUnprocessableEntity, "preferences", preferenceForm{now, req.GetEmail(), req.GetPhone()}, faults...)
+		return v.show(http.StatusUnprocessableEntity, "preferences", preferenceForm{wanted, wanted.GetEmail(), wanted.GetPhone()}, faults...)
 	}
 	if err != nil {
 		return err
@@ -171,7 +164,7 @@ func (v *visit) faultsOf(err error) []fault {
 		if bad, ok := detail.(*errdetails.BadRequest); ok {
 			for _, violation := range bad.GetFieldViolations() {
 				if text := v.faultText(violation.GetReason(), infoOf(err).GetMetadata()); text != "" {
-					faults = append(faults, fault{violation.GetField(), text})
+					faults = append(faults, fault{strings.TrimPrefix(violation.GetField(), "preferences."), text})
 				}
 			}
 		}

@@ -618,3 +618,27 @@ func TestInbox_OverHTTP(t *testing.T) {
 		t.Errorf("got %s, %v", body, err)
 	}
 }
+
+// Preferences over REST: what was answered can be put back, and a mask in JSON's words
+// changes one of them.
+func TestPreferences(t *testing.T) {
+	t.Parallel()
+	s := start(t, stateDir(t))
+	jeanne := as(t, s, "jeanne")
+	const path = "/v1/me/preferences"
+	first := do(t, jeanne, http.MethodGet, path, nil)
+	if put := do(t, jeanne, http.MethodPut, path, json.RawMessage(first.Body)); put.Status != http.StatusOK || compact(t, put.Body) != compact(t, first.Body) {
+		t.Errorf("put back: %d %s, want %s", put.Status, put.Body, first.Body)
+	}
+	changed := do(t, jeanne, http.MethodPatch, path, map[string]any{"preferences": map[string]any{"smsOnReply": true, "locale": "en"}, "updateMask": "smsOnReply"})
+	want := strings.Replace(compact(t, first.Body), `"smsOnReply":false`, `"smsOnReply":true`, 1)
+	if changed.Status != http.StatusOK || compact(t, changed.Body) != want {
+		t.Errorf("changed: %d %s, want %s", changed.Status, changed.Body, want)
+	}
+	for mask, reason := range map[string]string{"accountEmail": "FIELD_MASK_INVALID", "sms_on_reply": "INVALID_VALUE"} {
+		got := do(t, jeanne, http.MethodPatch, path, map[string]any{"preferences": map[string]any{}, "updateMask": mask})
+		if got.Status != http.StatusBadRequest || got.Problem().Reason() != reason {
+			t.Errorf("%s: %d %s, want %s", mask, got.Status, got.Body, reason)
+		}
+	}
+}

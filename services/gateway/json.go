@@ -147,7 +147,8 @@ func explainValue(value json.RawMessage, field protoreflect.FieldDescriptor, typ
 	if protojson.Unmarshal(alone, msg.Interface()) == nil {
 		return nil
 	}
-	if field.Message() != nil && !field.IsList() && !field.IsMap() {
+	// Times, durations and masks are texts in JSON.
+	if field.Message() != nil && field.Message().ParentFile().Package() != "google.protobuf" && !field.IsList() && !field.IsMap() {
 		inner := msg.NewField(field).Message().Type()
 		if fault := explainObject(value, inner, path+field.JSONName()+"."); fault != nil {
 			return fault
@@ -172,6 +173,8 @@ func kindOf(field protoreflect.FieldDescriptor) string {
 		kind = "true or false"
 	case field.Kind() == protoreflect.StringKind:
 		kind = "a valid Unicode string"
+	case field.Message() != nil && field.Message().FullName() == "google.protobuf.FieldMask":
+		kind = "names of fields in camelCase, with commas between"
 	case field.Message() != nil:
 		kind = "a valid " + string(field.Message().Name())
 	}

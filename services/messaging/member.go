@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"net/mail"
+	"slices"
 	"strings"
 
 	"github.com/nyaruka/phonenumbers"
 	"go.opentelemetry.io/otel/metric/noop"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
@@ -173,58 +176,121 @@ func (s *server) preferencesOf(ctx context.Context, id *auth.Identity) (*messagi
 	if err != nil {
 		return nil, err
 	}
-	account := accountOf(id)
-	reached := chosen.or(account.contact)
+	return preferencesOf(&row, chosen, accountOf(id)), nil
+}
+
+func preferencesOf(row *preferenceRow, chosen contact, account reach) *messagingpb.Preferences {
 	preferences := &messagingpb.Preferences{
-		Email: reached.Email, EmailChosen: chosen.Email != "", Phone: reached.Phone, PhoneChosen: chosen.Phone != "",
-		Locale: account.locale, SmsOnAcknowledgement: !row.NoSMSOnAcknowledgement, SmsOnReply: row.SMSOnReply,
+		Email: chosen.Email, Phone: chosen.Phone, SmsOnAcknowledgement: !row.NoSMSOnAcknowledgement, SmsOnReply: row.SMSOnReply,
+		AccountEmail: account.Email, AccountPhone: account.Phone, AccountLocale: account.locale,
 	}
 	if row.ChosenLocale != nil {
 		preferences.Locale = *row.ChosenLocale
 	}
-	return preferences, nil
+	return preferences
 }
 
-// UpdatePreferences implements MessagingService.
+// ReplacePreferences implements MessagingService.
+func (s *server) ReplacePreferences(ctx context.Context, req *messagingpb.ReplacePreferencesRequest) (*messagingpb.ReplacePreferencesResponse, error) {
+	preferences, err := s.choose(ctx, req.GetPreferences(), choices)
+	if err != nil {
+		return nil, err
+	}
+	return &messagingpb.ReplacePreferencesResponse{Preferences: preferences}, nil
+}
+
+// UpdatePreferences implements MessagingService. See the .proto.
 func (s *server) UpdatePreferences(ctx context.Context, req *messagingpb.UpdatePreferencesRequest) (*messagingpb.UpdatePreferencesResponse, error) {
+	paths, err := chosenPaths(req)
+	if err != nil {
+		return nil, err
+	}
+	preferences, err := s.choose(ctx, req.GetPreferences(), paths)
+	if err != nil {
+		return nil, err
+	}
+	return &messagingpb.UpdatePreferencesResponse{Preferences: preferences}, nil
+}
+
+// choices are the fields of Preferences that a member decides.
+var choices = []protoreflect.Name{"email", "phone", "locale", "sms_on_acknowledgement", "sms_on_reply"}
+
+// chosenPaths are the choices that an update is about.
+func chosenPaths(req *messagingpb.UpdatePreferencesRequest) (paths []protoreflect.Name, err error) {
+	if asked := req.GetUpdateMask().GetPaths(); len(asked) > 0 {
+		for _, path := range asked {
+			switch name := protoreflect.Name(path); {
+			case path == "*":
+				paths = choices
+			case slices.Contains(choices, name):
+				paths = append(paths, name)
+			default:
+				return nil, rpc.Invalid("updateMask", "FIELD_MASK_INVALID", "names what is no choice: email, phone, locale, smsOnAcknowledgement and smsOnReply are")
+			}
+		}
+		return paths, nil
+	}
+	given := req.GetPreferences().ProtoReflect()
+	for _, name := range choices {
+		if given.Has(given.Descriptor().Fields().ByName(name)) {
+			paths = append(paths, name)
+		}
+	}
+	return paths, nil
+}
+
+// choose stores some of the choices that a member gives, and leaves the others as they are.
+func (s *server) choose(ctx context.Context, given *messagingpb.Preferences, paths []protoreflect.Name) (*messagingpb.Preferences, error) {
 	id := auth.FromContext(ctx)
-	chosen, err := chosenContact(req)
+	wanted, err := checkChoices(given, paths)
 	if err != nil {
 		return nil, err
 	}
 	if err := s.members.save(ctx, id); err != nil {
 		return nil, statusOf(err)
 	}
-	locale := req.GetLocale()
-	row := preferenceRow{ChosenLocale: &locale, NoSMSOnAcknowledgement: !req.GetSmsOnAcknowledgement(), SMSOnReply: req.GetSmsOnReply()}
-	if chosen != (contact{}) {
-		if row.Chosen, err = s.members.seal(ofChoice, id.Subject, chosen); err != nil {
-			return nil, err
+	var stored *messagingpb.Preferences
+	err = s.store.changePreferences(ctx, id.Subject, func(row *preferenceRow) error {
+		chosen, err := s.members.open(ofChoice, id.Subject, row.Chosen)
+		if err != nil {
+			return err
 		}
-	}
-	if err := s.store.savePreferences(ctx, id.Subject, row); err != nil {
-		return nil, statusOf(err)
-	}
-	preferences, err := s.preferencesOf(ctx, id)
+		now := preferencesOf(row, chosen, accountOf(id))
+		for _, name := range paths {
+			field := now.ProtoReflect().Descriptor().Fields().ByName(name)
+			now.ProtoReflect().Set(field, wanted.ProtoReflect().Get(field))
+		}
+		*row = preferenceRow{NoSMSOnAcknowledgement: !now.GetSmsOnAcknowledgement(), SMSOnReply: now.GetSmsOnReply()}
+		if now.GetLocale() != "" {
+			row.ChosenLocale = new(now.GetLocale())
+		}
+		if chosen = (contact{now.GetEmail(), now.GetPhone()}); chosen != (contact{}) {
+			row.Chosen, err = s.members.seal(ofChoice, id.Subject, chosen)
+		}
+		stored = now
+		return err
+	})
 	if err != nil {
 		return nil, statusOf(err)
 	}
-	return &messagingpb.UpdatePreferencesResponse{Preferences: preferences}, nil
+	return stored, nil
 }
 
-// chosenContact checks the contact points that a member gives.
-func chosenContact(req *messagingpb.UpdatePreferencesRequest) (c contact, err error) {
-	if typed := strings.TrimSpace(req.GetEmail()); typed != "" {
-		if c.Email = emailOf(typed); c.Email == "" {
-			return c, rpc.Invalid("email", "EMAIL_INVALID", "this is not an e-mail address such as nom@exemple.fr")
+// checkChoices returns the choices in the form in which they are kept.
+func checkChoices(given *messagingpb.Preferences, paths []protoreflect.Name) (*messagingpb.Preferences, error) {
+	wanted := proto.CloneOf(given)
+	wanted.Email, wanted.Phone = strings.TrimSpace(given.GetEmail()), strings.TrimSpace(given.GetPhone())
+	if slices.Contains(paths, "email") && wanted.GetEmail() != "" {
+		if wanted.Email = emailOf(wanted.GetEmail()); wanted.GetEmail() == "" {
+			return nil, rpc.Invalid("preferences.email", "EMAIL_INVALID", "this is not an e-mail address such as nom@exemple.fr")
 		}
 	}
-	if typed := strings.TrimSpace(req.GetPhone()); typed != "" {
-		if c.Phone = phoneOf(typed); c.Phone == "" {
-			return c, rpc.Invalid("phone", "PHONE_INVALID", "this is not a mobile telephone number such as 06 12 34 56 78 or +33 6 12 34 56 78")
+	if slices.Contains(paths, "phone") && wanted.GetPhone() != "" {
+		if wanted.Phone = phoneOf(wanted.GetPhone()); wanted.GetPhone() == "" {
+			return nil, rpc.Invalid("preferences.phone", "PHONE_INVALID", "this is not a mobile telephone number such as 06 12 34 56 78 or +33 6 12 34 56 78")
 		}
 	}
-	return c, nil
+	return wanted, nil
 }
 
 // emailOf is a bare address with a domain that has a dot, or nothing.

@@ -7,6 +7,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
@@ -21,9 +22,9 @@ func (c caller) preferences(t *testing.T) *messagingpb.Preferences {
 	return resp.GetPreferences()
 }
 
-func (c caller) prefer(t *testing.T, req *messagingpb.UpdatePreferencesRequest) *messagingpb.Preferences {
+func (c caller) prefer(t *testing.T, all *messagingpb.Preferences) *messagingpb.Preferences {
 	t.Helper()
-	resp, err := c.messaging.UpdatePreferences(c.call(t), req)
+	resp, err := c.messaging.ReplacePreferences(c.call(t), &messagingpb.ReplacePreferencesRequest{Preferences: all})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,16 +49,23 @@ func TestPreferences(t *testing.T) {
 	s := running(t)
 	jeanne := s.member(t, "jeanne")
 	// Before anything was written: what the account says, and the defaults.
-	want := &messagingpb.Preferences{Email: memberEmail, Phone: memberPhone, Locale: "fr", SmsOnAcknowledgement: true}
+	want := &messagingpb.Preferences{AccountEmail: memberEmail, AccountPhone: memberPhone, AccountLocale: "fr", SmsOnAcknowledgement: true}
 	if got := jeanne.preferences(t); !proto.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
-	chosen := jeanne.prefer(t, &messagingpb.UpdatePreferencesRequest{
+	chosen := jeanne.prefer(t, &messagingpb.Preferences{
 		Email: " autre@canari.example ", Phone: "06 12 34 56 78", Locale: "en", SmsOnReply: true,
 	})
-	want = &messagingpb.Preferences{Email: "autre@canari.example", EmailChosen: true, Phone: "+33612345678", PhoneChosen: true, Locale: "en", SmsOnReply: true}
+	want = &messagingpb.Preferences{
+		Email: "autre@canari.example", Phone: "+33612345678", Locale: "en", SmsOnReply: true,
+		AccountEmail: memberEmail, AccountPhone: memberPhone, AccountLocale: "fr",
+	}
 	if !proto.Equal(chosen, want) || !proto.Equal(jeanne.preferences(t), want) {
 		t.Errorf("got %v, want %v", chosen, want)
+	}
+	// What was answered, given as it is, changes nothing.
+	if again := jeanne.prefer(t, chosen); !proto.Equal(again, want) {
+		t.Errorf("given back: %v, want %v", again, want)
 	}
 	// A submission does not bring the account's back.
 	id := jeanne.submit(t).GetId()
@@ -75,7 +83,7 @@ func TestPreferences(t *testing.T) {
 		t.Error("the reply's event asks for no SMS")
 	}
 	// One of the two given up: the account's again.
-	jeanne.prefer(t, &messagingpb.UpdatePreferencesRequest{Phone: "+33612345678", Locale: "fr", SmsOnAcknowledgement: true})
+	jeanne.prefer(t, &messagingpb.Preferences{Phone: "+33612345678", Locale: "fr", SmsOnAcknowledgement: true})
 	to = s.recipient(t, id)
 	if to.GetEmail() != memberEmail || to.GetPhone() != "+33612345678" || to.GetLocale() != "fr" || to.GetNoSmsOnAcknowledgement() || to.GetSmsOnReply() {
 		t.Errorf("recipient %v", to)
@@ -94,16 +102,50 @@ func TestPreferences_Refusals(t *testing.T) {
 		"jeanne": "EMAIL_INVALID", "jeanne@localhost": "EMAIL_INVALID", "Jeanne <j@exemple.fr>": "EMAIL_INVALID",
 		"j@exemple.fr, k@exemple.fr": "EMAIL_INVALID", "j@éxemple.fr": "EMAIL_INVALID", "j@exemple.fr\r\nBcc: k@exemple.fr": "CONTROL_CHARACTERS",
 	} {
-		_, err := jeanne.messaging.UpdatePreferences(jeanne.call(t), &messagingpb.UpdatePreferencesRequest{Email: typed, Locale: "fr"})
-		refused(t, err, codes.InvalidArgument, reason, "email")
+		_, err := jeanne.messaging.ReplacePreferences(jeanne.call(t), &messagingpb.ReplacePreferencesRequest{Preferences: &messagingpb.Preferences{Email: typed, Locale: "fr"}})
+		refused(t, err, codes.InvalidArgument, reason, "preferences.email")
 	}
 	for _, typed := range []string{"17", "01 23 45 67 89", "06 12", "+33 6 12 34 56 78 9", "abc", "0899 70 12 34"} {
-		_, err := jeanne.messaging.UpdatePreferences(jeanne.call(t), &messagingpb.UpdatePreferencesRequest{Phone: typed, Locale: "fr"})
-		refused(t, err, codes.InvalidArgument, "PHONE_INVALID", "phone")
+		_, err := jeanne.messaging.ReplacePreferences(jeanne.call(t), &messagingpb.ReplacePreferencesRequest{Preferences: &messagingpb.Preferences{Phone: typed, Locale: "fr"}})
+		refused(t, err, codes.InvalidArgument, "PHONE_INVALID", "preferences.phone")
 	}
-	_, err := jeanne.messaging.UpdatePreferences(jeanne.call(t), &messagingpb.UpdatePreferencesRequest{Locale: "de"})
-	refused(t, err, codes.InvalidArgument, "STRING_IN", "locale")
+	_, err := jeanne.messaging.ReplacePreferences(jeanne.call(t), &messagingpb.ReplacePreferencesRequest{Preferences: &messagingpb.Preferences{Locale: "de"}})
+	refused(t, err, codes.InvalidArgument, "STRING_IN", "preferences.locale")
 	if after := jeanne.preferences(t); !proto.Equal(before, after) {
 		t.Errorf("refusals changed %v to %v", before, after)
 	}
+}
+
+// An update changes what its mask names, and nothing else; without one, what has a value.
+func TestUpdatePreferences(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	jeanne := s.member(t, "jeanne")
+	first := jeanne.prefer(t, &messagingpb.Preferences{Email: "autre@canari.example", Phone: "+33612345678", Locale: "en", SmsOnAcknowledgement: true})
+	for _, test := range []struct {
+		name  string
+		given *messagingpb.Preferences
+		mask  []string
+		want  func(*messagingpb.Preferences)
+	}{
+		{"one on", &messagingpb.Preferences{SmsOnReply: true, Email: "x"}, []string{"sms_on_reply"}, func(p *messagingpb.Preferences) { p.SmsOnReply = true }},
+		{"one off", &messagingpb.Preferences{}, []string{"sms_on_acknowledgement"}, func(p *messagingpb.Preferences) { p.SmsOnAcknowledgement = false }},
+		{"one given up", &messagingpb.Preferences{}, []string{"email", "locale"}, func(p *messagingpb.Preferences) { p.Email, p.Locale = "", "" }},
+		{"without a mask", &messagingpb.Preferences{Locale: "fr", AccountEmail: "x", PendingEmail: "x"}, nil, func(p *messagingpb.Preferences) { p.Locale = "fr" }},
+		{"nothing", &messagingpb.Preferences{}, nil, func(*messagingpb.Preferences) {}},
+		{"all", &messagingpb.Preferences{Phone: "06 98 76 54 32"}, []string{"*"}, func(p *messagingpb.Preferences) { p.Locale, p.Phone, p.SmsOnReply = "", "+33698765432", false }},
+	} {
+		want := first
+		test.want(want)
+		resp, err := jeanne.messaging.UpdatePreferences(jeanne.call(t), &messagingpb.UpdatePreferencesRequest{Preferences: test.given, UpdateMask: &fieldmaskpb.FieldMask{Paths: test.mask}})
+		if err != nil || !proto.Equal(resp.GetPreferences(), want) || !proto.Equal(jeanne.preferences(t), want) {
+			t.Errorf("%s: %v, %v, want %v", test.name, resp, err, want)
+		}
+	}
+	for _, path := range []string{"account_email", "none", "", "preferences.email"} {
+		_, err := jeanne.messaging.UpdatePreferences(jeanne.call(t), &messagingpb.UpdatePreferencesRequest{Preferences: &messagingpb.Preferences{}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{path}}})
+		refused(t, err, codes.InvalidArgument, "FIELD_MASK_INVALID", "updateMask")
+	}
+	_, err := jeanne.messaging.UpdatePreferences(jeanne.call(t), &messagingpb.UpdatePreferencesRequest{})
+	refused(t, err, codes.InvalidArgument, "REQUIRED", "preferences")
 }

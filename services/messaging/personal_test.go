@@ -27,7 +27,7 @@ func (c caller) export(t *testing.T) (preferences int, drafts, texts []string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if piece.GetPreferences().GetEmail() != "" {
+		if piece.GetPreferences().GetAccountEmail() != "" {
 			preferences++
 		}
 		if piece.GetDraft() != nil {
@@ -73,7 +73,7 @@ func TestErase(t *testing.T) {
 	claire.reply(t, answered, true)
 	claire.claim(t, waiting)
 	jeanne.draft(t, uuid.NewString(), memberText)
-	jeanne.prefer(t, &messagingpb.UpdatePreferencesRequest{Email: "autre@canari.example", Locale: "fr"})
+	jeanne.prefer(t, &messagingpb.Preferences{Email: "autre@canari.example", Locale: "fr"})
 
 	_, err := jeanne.messaging.EraseMyData(jeanne.call(t), &messagingpb.EraseMyDataRequest{})
 	refused(t, err, codes.InvalidArgument, "BOOL_CONST", "confirm")

@@ -141,7 +141,7 @@ func TestForget_Members(t *testing.T) {
 		if err := s.saveMember(t.Context(), member, []byte("x"), "fr"); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.savePreferences(t.Context(), member, preferenceRow{SMSOnReply: true}); err != nil {
+		if err := s.changePreferences(t.Context(), member, func(row *preferenceRow) error { row.SMSOnReply = true; return nil }); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -216,8 +216,8 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 			return s.saveMember(ctx, fmt.Sprintf("member:%d", n), []byte("x"), "fr")
 		}),
 		read("store.preferences", func(ctx context.Context, n int) error { return failed(s.preferences(ctx, fmt.Sprintf("member:%d", n))) }),
-		read("store.savePreferences", func(ctx context.Context, n int) error {
-			return s.savePreferences(ctx, fmt.Sprintf("member:%d", n), preferenceRow{})
+		read("store.changePreferences", func(ctx context.Context, n int) error {
+			return s.changePreferences(ctx, fmt.Sprintf("member:%d", n), func(*preferenceRow) error { return nil })
 		}),
 		{Of: []string{"store.eraseMember", "store.eraseRows"}, Planless: 0, Run: func(ctx context.Context, n int) error {
 			return failed(s.eraseMember(ctx, fmt.Sprintf("member:%d", 40+n)))

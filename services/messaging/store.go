@@ -351,11 +351,23 @@ func (s *store) smsOnReply(ctx context.Context, conversation uuid.UUID) (wanted 
 	return wanted, nil
 }
 
-// savePreferences stores what a member chose. The member must be stored.
-func (s *store) savePreferences(ctx context.Context, member string, p preferenceRow) error {
-	_, err := s.pool.Exec(ctx, `
-		UPDATE member SET chosen = $2, chosen_locale = $3, no_sms_on_acknowledgement = $4, sms_on_reply = $5, updated_at = now()
-		WHERE id = $1`, member, p.Chosen, p.ChosenLocale, p.NoSMSOnAcknowledgement, p.SMSOnReply)
+// changePreferences changes what a member chose, with their row locked: two changes of
+// different choices both hold. The member must be stored.
+func (s *store) changePreferences(ctx context.Context, member string, change func(*preferenceRow) error) error {
+	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		row, err := one[preferenceRow](ctx, tx,
+			`SELECT chosen, chosen_locale, no_sms_on_acknowledgement, sms_on_reply FROM member WHERE id = $1 FOR UPDATE`, member)
+		if err != nil {
+			return err
+		}
+		if err := change(&row); err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `
+			UPDATE member SET chosen = $2, chosen_locale = $3, no_sms_on_acknowledgement = $4, sms_on_reply = $5, updated_at = now()
+			WHERE id = $1`, member, row.Chosen, row.ChosenLocale, row.NoSMSOnAcknowledgement, row.SMSOnReply)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("storing preferences: %w", err)
 	}

@@ -17,6 +17,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -3611,23 +3612,33 @@ func (x *WatchConversationsResponse) GetUnreadCount() int32 {
 	return 0
 }
 
-// Preferences are how a member is reached, and what for.
+// Preferences are how a member is reached, and what for: what they have chosen, and beside
+// it what their account says, which holds where they have chosen nothing.
 type Preferences struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// E-mail address that notifications go to; empty: none is known.
+	// E-mail address of the member's choice, at most 254 characters; empty: the account's.
 	Email string `protobuf:"bytes,1,opt,name=email,proto3" json:"email,omitempty"`
-	// Telephone in E.164 that SMS go to; empty: none is known.
+	// Telephone of the member's choice, in E.164 or as written in France, and answered in
+	// E.164; empty: the account's.
 	Phone string `protobuf:"bytes,2,opt,name=phone,proto3" json:"phone,omitempty"`
-	// The e-mail address is the member's own choice rather than the account's.
-	EmailChosen bool `protobuf:"varint,3,opt,name=email_chosen,json=emailChosen,proto3" json:"email_chosen,omitempty"`
-	// The telephone is the member's own choice rather than the account's.
-	PhoneChosen bool `protobuf:"varint,4,opt,name=phone_chosen,json=phoneChosen,proto3" json:"phone_chosen,omitempty"`
-	// Language of notifications, "fr" or "en".
-	Locale string `protobuf:"bytes,5,opt,name=locale,proto3" json:"locale,omitempty"`
+	// Language of notifications of the member's choice, "fr" or "en"; empty: the account's.
+	Locale string `protobuf:"bytes,3,opt,name=locale,proto3" json:"locale,omitempty"`
 	// An SMS confirms a submission. On unless switched off.
-	SmsOnAcknowledgement bool `protobuf:"varint,6,opt,name=sms_on_acknowledgement,json=smsOnAcknowledgement,proto3" json:"sms_on_acknowledgement,omitempty"`
+	SmsOnAcknowledgement bool `protobuf:"varint,4,opt,name=sms_on_acknowledgement,json=smsOnAcknowledgement,proto3" json:"sms_on_acknowledgement,omitempty"`
 	// An SMS announces a reply. Off unless switched on.
-	SmsOnReply    bool `protobuf:"varint,7,opt,name=sms_on_reply,json=smsOnReply,proto3" json:"sms_on_reply,omitempty"`
+	SmsOnReply bool `protobuf:"varint,5,opt,name=sms_on_reply,json=smsOnReply,proto3" json:"sms_on_reply,omitempty"`
+	// E-mail address of the account; empty: it has none. What is given is ignored, here and
+	// in the fields below.
+	AccountEmail string `protobuf:"bytes,6,opt,name=account_email,json=accountEmail,proto3" json:"account_email,omitempty"`
+	// Telephone of the account; empty: it has none.
+	AccountPhone string `protobuf:"bytes,7,opt,name=account_phone,json=accountPhone,proto3" json:"account_phone,omitempty"`
+	// Language of the account, "fr" or "en"; "fr" where it says nothing.
+	AccountLocale string `protobuf:"bytes,8,opt,name=account_locale,json=accountLocale,proto3" json:"account_locale,omitempty"`
+	// E-mail address that was chosen and holds once it is confirmed. Always empty for now:
+	// a choice holds at once.
+	PendingEmail string `protobuf:"bytes,9,opt,name=pending_email,json=pendingEmail,proto3" json:"pending_email,omitempty"`
+	// Telephone that was chosen and holds once it is confirmed, likewise.
+	PendingPhone  string `protobuf:"bytes,10,opt,name=pending_phone,json=pendingPhone,proto3" json:"pending_phone,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3676,20 +3687,6 @@ func (x *Preferences) GetPhone() string {
 	return ""
 }
 
-func (x *Preferences) GetEmailChosen() bool {
-	if x != nil {
-		return x.EmailChosen
-	}
-	return false
-}
-
-func (x *Preferences) GetPhoneChosen() bool {
-	if x != nil {
-		return x.PhoneChosen
-	}
-	return false
-}
-
 func (x *Preferences) GetLocale() string {
 	if x != nil {
 		return x.Locale
@@ -3709,6 +3706,41 @@ func (x *Preferences) GetSmsOnReply() bool {
 		return x.SmsOnReply
 	}
 	return false
+}
+
+func (x *Preferences) GetAccountEmail() string {
+	if x != nil {
+		return x.AccountEmail
+	}
+	return ""
+}
+
+func (x *Preferences) GetAccountPhone() string {
+	if x != nil {
+		return x.AccountPhone
+	}
+	return ""
+}
+
+func (x *Preferences) GetAccountLocale() string {
+	if x != nil {
+		return x.AccountLocale
+	}
+	return ""
+}
+
+func (x *Preferences) GetPendingEmail() string {
+	if x != nil {
+		return x.PendingEmail
+	}
+	return ""
+}
+
+func (x *Preferences) GetPendingPhone() string {
+	if x != nil {
+		return x.PendingPhone
+	}
+	return ""
 }
 
 // GetPreferencesRequest asks for the caller's preferences.
@@ -3794,21 +3826,14 @@ func (x *GetPreferencesResponse) GetPreferences() *Preferences {
 	return nil
 }
 
-// UpdatePreferencesRequest has the new preferences, all of them.
+// UpdatePreferencesRequest has choices to change.
 type UpdatePreferencesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// E-mail address of the member's choice, at most 254 characters; empty: the
-	// account's.
-	Email string `protobuf:"bytes,1,opt,name=email,proto3" json:"email,omitempty"`
-	// Telephone of the member's choice, in E.164 or as written in France; empty: the
-	// account's.
-	Phone string `protobuf:"bytes,2,opt,name=phone,proto3" json:"phone,omitempty"`
-	// Language of notifications.
-	Locale string `protobuf:"bytes,3,opt,name=locale,proto3" json:"locale,omitempty"`
-	// An SMS confirms a submission.
-	SmsOnAcknowledgement bool `protobuf:"varint,4,opt,name=sms_on_acknowledgement,json=smsOnAcknowledgement,proto3" json:"sms_on_acknowledgement,omitempty"`
-	// An SMS announces a reply.
-	SmsOnReply    bool `protobuf:"varint,5,opt,name=sms_on_reply,json=smsOnReply,proto3" json:"sms_on_reply,omitempty"`
+	// The choices.
+	Preferences *Preferences `protobuf:"bytes,1,opt,name=preferences,proto3" json:"preferences,omitempty"`
+	// Which of them: paths such as sms_on_reply (in JSON "smsOnReply,email"); "*" is all.
+	// Empty: those that have a value, so that nothing is switched off or emptied.
+	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3843,39 +3868,18 @@ func (*UpdatePreferencesRequest) Descriptor() ([]byte, []int) {
 	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{59}
 }
 
-func (x *UpdatePreferencesRequest) GetEmail() string {
+func (x *UpdatePreferencesRequest) GetPreferences() *Preferences {
 	if x != nil {
-		return x.Email
+		return x.Preferences
 	}
-	return ""
+	return nil
 }
 
-func (x *UpdatePreferencesRequest) GetPhone() string {
+func (x *UpdatePreferencesRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
 	if x != nil {
-		return x.Phone
+		return x.UpdateMask
 	}
-	return ""
-}
-
-func (x *UpdatePreferencesRequest) GetLocale() string {
-	if x != nil {
-		return x.Locale
-	}
-	return ""
-}
-
-func (x *UpdatePreferencesRequest) GetSmsOnAcknowledgement() bool {
-	if x != nil {
-		return x.SmsOnAcknowledgement
-	}
-	return false
-}
-
-func (x *UpdatePreferencesRequest) GetSmsOnReply() bool {
-	if x != nil {
-		return x.SmsOnReply
-	}
-	return false
+	return nil
 }
 
 // UpdatePreferencesResponse is the preferences as stored.
@@ -3924,6 +3928,98 @@ func (x *UpdatePreferencesResponse) GetPreferences() *Preferences {
 	return nil
 }
 
+// ReplacePreferencesRequest has all choices.
+type ReplacePreferencesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The choices.
+	Preferences   *Preferences `protobuf:"bytes,1,opt,name=preferences,proto3" json:"preferences,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplacePreferencesRequest) Reset() {
+	*x = ReplacePreferencesRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplacePreferencesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplacePreferencesRequest) ProtoMessage() {}
+
+func (x *ReplacePreferencesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplacePreferencesRequest.ProtoReflect.Descriptor instead.
+func (*ReplacePreferencesRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *ReplacePreferencesRequest) GetPreferences() *Preferences {
+	if x != nil {
+		return x.Preferences
+	}
+	return nil
+}
+
+// ReplacePreferencesResponse is the preferences as stored.
+type ReplacePreferencesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The preferences.
+	Preferences   *Preferences `protobuf:"bytes,1,opt,name=preferences,proto3" json:"preferences,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplacePreferencesResponse) Reset() {
+	*x = ReplacePreferencesResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplacePreferencesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplacePreferencesResponse) ProtoMessage() {}
+
+func (x *ReplacePreferencesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplacePreferencesResponse.ProtoReflect.Descriptor instead.
+func (*ReplacePreferencesResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *ReplacePreferencesResponse) GetPreferences() *Preferences {
+	if x != nil {
+		return x.Preferences
+	}
+	return nil
+}
+
 // GetExpectedDelayRequest names a selection, as deep as it was made.
 type GetExpectedDelayRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3941,7 +4037,7 @@ type GetExpectedDelayRequest struct {
 
 func (x *GetExpectedDelayRequest) Reset() {
 	*x = GetExpectedDelayRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[61]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3953,7 +4049,7 @@ func (x *GetExpectedDelayRequest) String() string {
 func (*GetExpectedDelayRequest) ProtoMessage() {}
 
 func (x *GetExpectedDelayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[61]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3966,7 +4062,7 @@ func (x *GetExpectedDelayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetExpectedDelayRequest.ProtoReflect.Descriptor instead.
 func (*GetExpectedDelayRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{61}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *GetExpectedDelayRequest) GetAudience() v1.Audience {
@@ -4013,7 +4109,7 @@ type GetExpectedDelayResponse struct {
 
 func (x *GetExpectedDelayResponse) Reset() {
 	*x = GetExpectedDelayResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[62]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4025,7 +4121,7 @@ func (x *GetExpectedDelayResponse) String() string {
 func (*GetExpectedDelayResponse) ProtoMessage() {}
 
 func (x *GetExpectedDelayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[62]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4038,7 +4134,7 @@ func (x *GetExpectedDelayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetExpectedDelayResponse.ProtoReflect.Descriptor instead.
 func (*GetExpectedDelayResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{62}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *GetExpectedDelayResponse) GetTarget() *ExpectedDelay {
@@ -4071,7 +4167,7 @@ type ExportMyDataRequest struct {
 
 func (x *ExportMyDataRequest) Reset() {
 	*x = ExportMyDataRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[63]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4083,7 +4179,7 @@ func (x *ExportMyDataRequest) String() string {
 func (*ExportMyDataRequest) ProtoMessage() {}
 
 func (x *ExportMyDataRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[63]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4096,7 +4192,7 @@ func (x *ExportMyDataRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportMyDataRequest.ProtoReflect.Descriptor instead.
 func (*ExportMyDataRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{63}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{65}
 }
 
 // ExportMyDataResponse is one piece of what is stored.
@@ -4116,7 +4212,7 @@ type ExportMyDataResponse struct {
 
 func (x *ExportMyDataResponse) Reset() {
 	*x = ExportMyDataResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[64]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4128,7 +4224,7 @@ func (x *ExportMyDataResponse) String() string {
 func (*ExportMyDataResponse) ProtoMessage() {}
 
 func (x *ExportMyDataResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[64]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4141,7 +4237,7 @@ func (x *ExportMyDataResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportMyDataResponse.ProtoReflect.Descriptor instead.
 func (*ExportMyDataResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{64}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *ExportMyDataResponse) GetPiece() isExportMyDataResponse_Piece {
@@ -4214,7 +4310,7 @@ type EraseMyDataRequest struct {
 
 func (x *EraseMyDataRequest) Reset() {
 	*x = EraseMyDataRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[65]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4226,7 +4322,7 @@ func (x *EraseMyDataRequest) String() string {
 func (*EraseMyDataRequest) ProtoMessage() {}
 
 func (x *EraseMyDataRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[65]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4239,7 +4335,7 @@ func (x *EraseMyDataRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EraseMyDataRequest.ProtoReflect.Descriptor instead.
 func (*EraseMyDataRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{65}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *EraseMyDataRequest) GetConfirm() bool {
@@ -4260,7 +4356,7 @@ type EraseMyDataResponse struct {
 
 func (x *EraseMyDataResponse) Reset() {
 	*x = EraseMyDataResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[66]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4272,7 +4368,7 @@ func (x *EraseMyDataResponse) String() string {
 func (*EraseMyDataResponse) ProtoMessage() {}
 
 func (x *EraseMyDataResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[66]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4285,7 +4381,7 @@ func (x *EraseMyDataResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EraseMyDataResponse.ProtoReflect.Descriptor instead.
 func (*EraseMyDataResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{66}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *EraseMyDataResponse) GetConversations() int32 {
@@ -4308,7 +4404,7 @@ type TransferConversationRequest struct {
 
 func (x *TransferConversationRequest) Reset() {
 	*x = TransferConversationRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[67]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4320,7 +4416,7 @@ func (x *TransferConversationRequest) String() string {
 func (*TransferConversationRequest) ProtoMessage() {}
 
 func (x *TransferConversationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[67]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4333,7 +4429,7 @@ func (x *TransferConversationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferConversationRequest.ProtoReflect.Descriptor instead.
 func (*TransferConversationRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{67}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *TransferConversationRequest) GetId() string {
@@ -4361,7 +4457,7 @@ type TransferConversationResponse struct {
 
 func (x *TransferConversationResponse) Reset() {
 	*x = TransferConversationResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[68]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4373,7 +4469,7 @@ func (x *TransferConversationResponse) String() string {
 func (*TransferConversationResponse) ProtoMessage() {}
 
 func (x *TransferConversationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[68]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4386,7 +4482,7 @@ func (x *TransferConversationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferConversationResponse.ProtoReflect.Descriptor instead.
 func (*TransferConversationResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{68}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *TransferConversationResponse) GetConversation() *Conversation {
@@ -4413,7 +4509,7 @@ type RecategoriseConversationRequest struct {
 
 func (x *RecategoriseConversationRequest) Reset() {
 	*x = RecategoriseConversationRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[69]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4425,7 +4521,7 @@ func (x *RecategoriseConversationRequest) String() string {
 func (*RecategoriseConversationRequest) ProtoMessage() {}
 
 func (x *RecategoriseConversationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[69]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4438,7 +4534,7 @@ func (x *RecategoriseConversationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecategoriseConversationRequest.ProtoReflect.Descriptor instead.
 func (*RecategoriseConversationRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{69}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *RecategoriseConversationRequest) GetId() string {
@@ -4480,7 +4576,7 @@ type RecategoriseConversationResponse struct {
 
 func (x *RecategoriseConversationResponse) Reset() {
 	*x = RecategoriseConversationResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[70]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4492,7 +4588,7 @@ func (x *RecategoriseConversationResponse) String() string {
 func (*RecategoriseConversationResponse) ProtoMessage() {}
 
 func (x *RecategoriseConversationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[70]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4505,7 +4601,7 @@ func (x *RecategoriseConversationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecategoriseConversationResponse.ProtoReflect.Descriptor instead.
 func (*RecategoriseConversationResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{70}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *RecategoriseConversationResponse) GetConversation() *Conversation {
@@ -4526,7 +4622,7 @@ type ReopenConversationRequest struct {
 
 func (x *ReopenConversationRequest) Reset() {
 	*x = ReopenConversationRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[71]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4538,7 +4634,7 @@ func (x *ReopenConversationRequest) String() string {
 func (*ReopenConversationRequest) ProtoMessage() {}
 
 func (x *ReopenConversationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[71]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4551,7 +4647,7 @@ func (x *ReopenConversationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReopenConversationRequest.ProtoReflect.Descriptor instead.
 func (*ReopenConversationRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{71}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *ReopenConversationRequest) GetId() string {
@@ -4572,7 +4668,7 @@ type ReopenConversationResponse struct {
 
 func (x *ReopenConversationResponse) Reset() {
 	*x = ReopenConversationResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[72]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4584,7 +4680,7 @@ func (x *ReopenConversationResponse) String() string {
 func (*ReopenConversationResponse) ProtoMessage() {}
 
 func (x *ReopenConversationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[72]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4597,7 +4693,7 @@ func (x *ReopenConversationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReopenConversationResponse.ProtoReflect.Descriptor instead.
 func (*ReopenConversationResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{72}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *ReopenConversationResponse) GetConversation() *Conversation {
@@ -4620,7 +4716,7 @@ type AddNoteRequest struct {
 
 func (x *AddNoteRequest) Reset() {
 	*x = AddNoteRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[73]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4632,7 +4728,7 @@ func (x *AddNoteRequest) String() string {
 func (*AddNoteRequest) ProtoMessage() {}
 
 func (x *AddNoteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[73]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4645,7 +4741,7 @@ func (x *AddNoteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddNoteRequest.ProtoReflect.Descriptor instead.
 func (*AddNoteRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{73}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *AddNoteRequest) GetId() string {
@@ -4673,7 +4769,7 @@ type AddNoteResponse struct {
 
 func (x *AddNoteResponse) Reset() {
 	*x = AddNoteResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[74]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4685,7 +4781,7 @@ func (x *AddNoteResponse) String() string {
 func (*AddNoteResponse) ProtoMessage() {}
 
 func (x *AddNoteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[74]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4698,7 +4794,7 @@ func (x *AddNoteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddNoteResponse.ProtoReflect.Descriptor instead.
 func (*AddNoteResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{74}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *AddNoteResponse) GetConversation() *Conversation {
@@ -4717,7 +4813,7 @@ type ListQueuesRequest struct {
 
 func (x *ListQueuesRequest) Reset() {
 	*x = ListQueuesRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[75]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4729,7 +4825,7 @@ func (x *ListQueuesRequest) String() string {
 func (*ListQueuesRequest) ProtoMessage() {}
 
 func (x *ListQueuesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[75]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4742,7 +4838,7 @@ func (x *ListQueuesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQueuesRequest.ProtoReflect.Descriptor instead.
 func (*ListQueuesRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{75}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{77}
 }
 
 // ListQueuesResponse has the queues.
@@ -4756,7 +4852,7 @@ type ListQueuesResponse struct {
 
 func (x *ListQueuesResponse) Reset() {
 	*x = ListQueuesResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[76]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4768,7 +4864,7 @@ func (x *ListQueuesResponse) String() string {
 func (*ListQueuesResponse) ProtoMessage() {}
 
 func (x *ListQueuesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[76]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4781,7 +4877,7 @@ func (x *ListQueuesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQueuesResponse.ProtoReflect.Descriptor instead.
 func (*ListQueuesResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{76}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *ListQueuesResponse) GetQueues() []*AgentQueue {
@@ -4808,7 +4904,7 @@ type AgentQueue struct {
 
 func (x *AgentQueue) Reset() {
 	*x = AgentQueue{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[77]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4820,7 +4916,7 @@ func (x *AgentQueue) String() string {
 func (*AgentQueue) ProtoMessage() {}
 
 func (x *AgentQueue) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[77]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4833,7 +4929,7 @@ func (x *AgentQueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentQueue.ProtoReflect.Descriptor instead.
 func (*AgentQueue) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{77}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *AgentQueue) GetCode() string {
@@ -4884,7 +4980,7 @@ type Template struct {
 
 func (x *Template) Reset() {
 	*x = Template{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[78]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4896,7 +4992,7 @@ func (x *Template) String() string {
 func (*Template) ProtoMessage() {}
 
 func (x *Template) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[78]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4909,7 +5005,7 @@ func (x *Template) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Template.ProtoReflect.Descriptor instead.
 func (*Template) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{78}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *Template) GetId() string {
@@ -4958,7 +5054,7 @@ type ListTemplatesRequest struct {
 
 func (x *ListTemplatesRequest) Reset() {
 	*x = ListTemplatesRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[79]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4970,7 +5066,7 @@ func (x *ListTemplatesRequest) String() string {
 func (*ListTemplatesRequest) ProtoMessage() {}
 
 func (x *ListTemplatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[79]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4983,7 +5079,7 @@ func (x *ListTemplatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTemplatesRequest.ProtoReflect.Descriptor instead.
 func (*ListTemplatesRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{79}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *ListTemplatesRequest) GetQueue() string {
@@ -5004,7 +5100,7 @@ type ListTemplatesResponse struct {
 
 func (x *ListTemplatesResponse) Reset() {
 	*x = ListTemplatesResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[80]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5016,7 +5112,7 @@ func (x *ListTemplatesResponse) String() string {
 func (*ListTemplatesResponse) ProtoMessage() {}
 
 func (x *ListTemplatesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[80]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5029,7 +5125,7 @@ func (x *ListTemplatesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTemplatesResponse.ProtoReflect.Descriptor instead.
 func (*ListTemplatesResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{80}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *ListTemplatesResponse) GetTemplates() []*Template {
@@ -5056,7 +5152,7 @@ type SaveTemplateRequest struct {
 
 func (x *SaveTemplateRequest) Reset() {
 	*x = SaveTemplateRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[81]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5068,7 +5164,7 @@ func (x *SaveTemplateRequest) String() string {
 func (*SaveTemplateRequest) ProtoMessage() {}
 
 func (x *SaveTemplateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[81]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5081,7 +5177,7 @@ func (x *SaveTemplateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveTemplateRequest.ProtoReflect.Descriptor instead.
 func (*SaveTemplateRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{81}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *SaveTemplateRequest) GetId() string {
@@ -5123,7 +5219,7 @@ type SaveTemplateResponse struct {
 
 func (x *SaveTemplateResponse) Reset() {
 	*x = SaveTemplateResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[82]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5135,7 +5231,7 @@ func (x *SaveTemplateResponse) String() string {
 func (*SaveTemplateResponse) ProtoMessage() {}
 
 func (x *SaveTemplateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[82]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5148,7 +5244,7 @@ func (x *SaveTemplateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveTemplateResponse.ProtoReflect.Descriptor instead.
 func (*SaveTemplateResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{82}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *SaveTemplateResponse) GetTemplate() *Template {
@@ -5169,7 +5265,7 @@ type DeleteTemplateRequest struct {
 
 func (x *DeleteTemplateRequest) Reset() {
 	*x = DeleteTemplateRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[83]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5181,7 +5277,7 @@ func (x *DeleteTemplateRequest) String() string {
 func (*DeleteTemplateRequest) ProtoMessage() {}
 
 func (x *DeleteTemplateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[83]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5194,7 +5290,7 @@ func (x *DeleteTemplateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTemplateRequest.ProtoReflect.Descriptor instead.
 func (*DeleteTemplateRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{83}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *DeleteTemplateRequest) GetId() string {
@@ -5213,7 +5309,7 @@ type DeleteTemplateResponse struct {
 
 func (x *DeleteTemplateResponse) Reset() {
 	*x = DeleteTemplateResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[84]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5225,7 +5321,7 @@ func (x *DeleteTemplateResponse) String() string {
 func (*DeleteTemplateResponse) ProtoMessage() {}
 
 func (x *DeleteTemplateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[84]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5238,7 +5334,7 @@ func (x *DeleteTemplateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTemplateResponse.ProtoReflect.Descriptor instead.
 func (*DeleteTemplateResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{84}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{86}
 }
 
 // GetStatisticsRequest asks for the figures of some days.
@@ -5254,7 +5350,7 @@ type GetStatisticsRequest struct {
 
 func (x *GetStatisticsRequest) Reset() {
 	*x = GetStatisticsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[85]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5266,7 +5362,7 @@ func (x *GetStatisticsRequest) String() string {
 func (*GetStatisticsRequest) ProtoMessage() {}
 
 func (x *GetStatisticsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[85]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5279,7 +5375,7 @@ func (x *GetStatisticsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatisticsRequest.ProtoReflect.Descriptor instead.
 func (*GetStatisticsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{85}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *GetStatisticsRequest) GetDays() int32 {
@@ -5315,7 +5411,7 @@ type GetStatisticsResponse struct {
 
 func (x *GetStatisticsResponse) Reset() {
 	*x = GetStatisticsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[86]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5327,7 +5423,7 @@ func (x *GetStatisticsResponse) String() string {
 func (*GetStatisticsResponse) ProtoMessage() {}
 
 func (x *GetStatisticsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[86]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5340,7 +5436,7 @@ func (x *GetStatisticsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatisticsResponse.ProtoReflect.Descriptor instead.
 func (*GetStatisticsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{86}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *GetStatisticsResponse) GetDays() []*DayFigures {
@@ -5393,7 +5489,7 @@ type DayFigures struct {
 
 func (x *DayFigures) Reset() {
 	*x = DayFigures{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[87]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5405,7 +5501,7 @@ func (x *DayFigures) String() string {
 func (*DayFigures) ProtoMessage() {}
 
 func (x *DayFigures) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[87]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5418,7 +5514,7 @@ func (x *DayFigures) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DayFigures.ProtoReflect.Descriptor instead.
 func (*DayFigures) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{87}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *DayFigures) GetDate() string {
@@ -5462,7 +5558,7 @@ type ThemeFigures struct {
 
 func (x *ThemeFigures) Reset() {
 	*x = ThemeFigures{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[88]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5474,7 +5570,7 @@ func (x *ThemeFigures) String() string {
 func (*ThemeFigures) ProtoMessage() {}
 
 func (x *ThemeFigures) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[88]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5487,7 +5583,7 @@ func (x *ThemeFigures) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThemeFigures.ProtoReflect.Descriptor instead.
 func (*ThemeFigures) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{88}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *ThemeFigures) GetTheme() *Choice {
@@ -5542,7 +5638,7 @@ type AnswerFigures struct {
 
 func (x *AnswerFigures) Reset() {
 	*x = AnswerFigures{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[89]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5554,7 +5650,7 @@ func (x *AnswerFigures) String() string {
 func (*AnswerFigures) ProtoMessage() {}
 
 func (x *AnswerFigures) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[89]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5567,7 +5663,7 @@ func (x *AnswerFigures) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerFigures.ProtoReflect.Descriptor instead.
 func (*AnswerFigures) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{89}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *AnswerFigures) GetAnswered() int32 {
@@ -5607,7 +5703,7 @@ type AgentServiceWatchConversationsRequest struct {
 
 func (x *AgentServiceWatchConversationsRequest) Reset() {
 	*x = AgentServiceWatchConversationsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[90]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5619,7 +5715,7 @@ func (x *AgentServiceWatchConversationsRequest) String() string {
 func (*AgentServiceWatchConversationsRequest) ProtoMessage() {}
 
 func (x *AgentServiceWatchConversationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[90]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5632,7 +5728,7 @@ func (x *AgentServiceWatchConversationsRequest) ProtoReflect() protoreflect.Mess
 
 // Deprecated: Use AgentServiceWatchConversationsRequest.ProtoReflect.Descriptor instead.
 func (*AgentServiceWatchConversationsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{90}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{92}
 }
 
 // AgentServiceWatchConversationsResponse is a hint that something has changed.
@@ -5649,7 +5745,7 @@ type AgentServiceWatchConversationsResponse struct {
 
 func (x *AgentServiceWatchConversationsResponse) Reset() {
 	*x = AgentServiceWatchConversationsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[91]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5661,7 +5757,7 @@ func (x *AgentServiceWatchConversationsResponse) String() string {
 func (*AgentServiceWatchConversationsResponse) ProtoMessage() {}
 
 func (x *AgentServiceWatchConversationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[91]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5674,7 +5770,7 @@ func (x *AgentServiceWatchConversationsResponse) ProtoReflect() protoreflect.Mes
 
 // Deprecated: Use AgentServiceWatchConversationsResponse.ProtoReflect.Descriptor instead.
 func (*AgentServiceWatchConversationsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{91}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *AgentServiceWatchConversationsResponse) GetConversationId() string {
@@ -5700,7 +5796,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[92]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5712,7 +5808,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[92]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5725,7 +5821,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{92}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{94}
 }
 
 // GetStatusResponse is how the service is: the whole of it by its database, but for
@@ -5763,7 +5859,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[93]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5775,7 +5871,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[93]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5788,7 +5884,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{93}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *GetStatusResponse) GetBuildVersion() string {
@@ -5897,7 +5993,7 @@ type RefusedEvent struct {
 
 func (x *RefusedEvent) Reset() {
 	*x = RefusedEvent{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[94]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5909,7 +6005,7 @@ func (x *RefusedEvent) String() string {
 func (*RefusedEvent) ProtoMessage() {}
 
 func (x *RefusedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[94]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5922,7 +6018,7 @@ func (x *RefusedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefusedEvent.ProtoReflect.Descriptor instead.
 func (*RefusedEvent) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{94}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *RefusedEvent) GetId() string {
@@ -6001,7 +6097,7 @@ type ListRefusedEventsRequest struct {
 
 func (x *ListRefusedEventsRequest) Reset() {
 	*x = ListRefusedEventsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[95]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6013,7 +6109,7 @@ func (x *ListRefusedEventsRequest) String() string {
 func (*ListRefusedEventsRequest) ProtoMessage() {}
 
 func (x *ListRefusedEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[95]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6026,7 +6122,7 @@ func (x *ListRefusedEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRefusedEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListRefusedEventsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{95}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *ListRefusedEventsRequest) GetPageSize() int32 {
@@ -6056,7 +6152,7 @@ type ListRefusedEventsResponse struct {
 
 func (x *ListRefusedEventsResponse) Reset() {
 	*x = ListRefusedEventsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[96]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6068,7 +6164,7 @@ func (x *ListRefusedEventsResponse) String() string {
 func (*ListRefusedEventsResponse) ProtoMessage() {}
 
 func (x *ListRefusedEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[96]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6081,7 +6177,7 @@ func (x *ListRefusedEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRefusedEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListRefusedEventsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{96}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *ListRefusedEventsResponse) GetEvents() []*RefusedEvent {
@@ -6111,7 +6207,7 @@ type RequeueRefusedEventsRequest struct {
 
 func (x *RequeueRefusedEventsRequest) Reset() {
 	*x = RequeueRefusedEventsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[97]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6123,7 +6219,7 @@ func (x *RequeueRefusedEventsRequest) String() string {
 func (*RequeueRefusedEventsRequest) ProtoMessage() {}
 
 func (x *RequeueRefusedEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[97]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6136,7 +6232,7 @@ func (x *RequeueRefusedEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequeueRefusedEventsRequest.ProtoReflect.Descriptor instead.
 func (*RequeueRefusedEventsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{97}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{99}
 }
 
 func (x *RequeueRefusedEventsRequest) GetIds() []string {
@@ -6164,7 +6260,7 @@ type RequeueRefusedEventsResponse struct {
 
 func (x *RequeueRefusedEventsResponse) Reset() {
 	*x = RequeueRefusedEventsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[98]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6176,7 +6272,7 @@ func (x *RequeueRefusedEventsResponse) String() string {
 func (*RequeueRefusedEventsResponse) ProtoMessage() {}
 
 func (x *RequeueRefusedEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[98]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6189,7 +6285,7 @@ func (x *RequeueRefusedEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequeueRefusedEventsResponse.ProtoReflect.Descriptor instead.
 func (*RequeueRefusedEventsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{98}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{100}
 }
 
 func (x *RequeueRefusedEventsResponse) GetRequeued() int32 {
@@ -6210,7 +6306,7 @@ type DropRefusedEventRequest struct {
 
 func (x *DropRefusedEventRequest) Reset() {
 	*x = DropRefusedEventRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[99]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6222,7 +6318,7 @@ func (x *DropRefusedEventRequest) String() string {
 func (*DropRefusedEventRequest) ProtoMessage() {}
 
 func (x *DropRefusedEventRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[99]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6235,7 +6331,7 @@ func (x *DropRefusedEventRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropRefusedEventRequest.ProtoReflect.Descriptor instead.
 func (*DropRefusedEventRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{99}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{101}
 }
 
 func (x *DropRefusedEventRequest) GetId() string {
@@ -6254,7 +6350,7 @@ type DropRefusedEventResponse struct {
 
 func (x *DropRefusedEventResponse) Reset() {
 	*x = DropRefusedEventResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[100]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6266,7 +6362,7 @@ func (x *DropRefusedEventResponse) String() string {
 func (*DropRefusedEventResponse) ProtoMessage() {}
 
 func (x *DropRefusedEventResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[100]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6279,14 +6375,14 @@ func (x *DropRefusedEventResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropRefusedEventResponse.ProtoReflect.Descriptor instead.
 func (*DropRefusedEventResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{100}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{102}
 }
 
 var File_messagerie_messaging_v1_messaging_proto protoreflect.FileDescriptor
 
 const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\n" +
-	"'messagerie/messaging/v1/messaging.proto\x12\x17messagerie.messaging.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!messagerie/access/v1/access.proto\x1a\x1fmessagerie/input/v1/input.proto\x1a%messagerie/taxonomy/v1/taxonomy.proto\"2\n" +
+	"'messagerie/messaging/v1/messaging.proto\x12\x17messagerie.messaging.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!messagerie/access/v1/access.proto\x1a\x1fmessagerie/input/v1/input.proto\x1a%messagerie/taxonomy/v1/taxonomy.proto\"2\n" +
 	"\x06Choice\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x14\n" +
 	"\x05label\x18\x02 \x01(\tR\x05label\"\xe0\x06\n" +
@@ -6515,29 +6611,34 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x19WatchConversationsRequest\"h\n" +
 	"\x1aWatchConversationsResponse\x12'\n" +
 	"\x0fconversation_id\x18\x01 \x01(\tR\x0econversationId\x12!\n" +
-	"\funread_count\x18\x02 \x01(\x05R\vunreadCount\"\xf9\x01\n" +
-	"\vPreferences\x12\x19\n" +
-	"\x05email\x18\x01 \x01(\tB\x03\x80\x01\x01R\x05email\x12\x19\n" +
-	"\x05phone\x18\x02 \x01(\tB\x03\x80\x01\x01R\x05phone\x12!\n" +
-	"\femail_chosen\x18\x03 \x01(\bR\vemailChosen\x12!\n" +
-	"\fphone_chosen\x18\x04 \x01(\bR\vphoneChosen\x12\x16\n" +
-	"\x06locale\x18\x05 \x01(\tR\x06locale\x124\n" +
-	"\x16sms_on_acknowledgement\x18\x06 \x01(\bR\x14smsOnAcknowledgement\x12 \n" +
-	"\fsms_on_reply\x18\a \x01(\bR\n" +
-	"smsOnReply\"\x17\n" +
-	"\x15GetPreferencesRequest\"`\n" +
-	"\x16GetPreferencesResponse\x12F\n" +
-	"\vpreferences\x18\x01 \x01(\v2$.messagerie.messaging.v1.PreferencesR\vpreferences\"\xde\x01\n" +
-	"\x18UpdatePreferencesRequest\x12!\n" +
+	"\funread_count\x18\x02 \x01(\x05R\vunreadCount\"\xb3\x03\n" +
+	"\vPreferences\x12!\n" +
 	"\x05email\x18\x01 \x01(\tB\v\xbaH\x05r\x03\x18\xfe\x01\x80\x01\x01R\x05email\x12 \n" +
 	"\x05phone\x18\x02 \x01(\tB\n" +
-	"\xbaH\x04r\x02\x18 \x80\x01\x01R\x05phone\x12%\n" +
-	"\x06locale\x18\x03 \x01(\tB\r\xbaH\n" +
-	"r\bR\x02frR\x02enR\x06locale\x124\n" +
+	"\xbaH\x04r\x02\x18 \x80\x01\x01R\x05phone\x12'\n" +
+	"\x06locale\x18\x03 \x01(\tB\x0f\xbaH\fr\n" +
+	"R\x00R\x02frR\x02enR\x06locale\x124\n" +
 	"\x16sms_on_acknowledgement\x18\x04 \x01(\bR\x14smsOnAcknowledgement\x12 \n" +
 	"\fsms_on_reply\x18\x05 \x01(\bR\n" +
-	"smsOnReply\"c\n" +
+	"smsOnReply\x12+\n" +
+	"\raccount_email\x18\x06 \x01(\tB\x06\xe0A\x03\x80\x01\x01R\faccountEmail\x12+\n" +
+	"\raccount_phone\x18\a \x01(\tB\x06\xe0A\x03\x80\x01\x01R\faccountPhone\x12*\n" +
+	"\x0eaccount_locale\x18\b \x01(\tB\x03\xe0A\x03R\raccountLocale\x12+\n" +
+	"\rpending_email\x18\t \x01(\tB\x06\xe0A\x03\x80\x01\x01R\fpendingEmail\x12+\n" +
+	"\rpending_phone\x18\n" +
+	" \x01(\tB\x06\xe0A\x03\x80\x01\x01R\fpendingPhone\"\x17\n" +
+	"\x15GetPreferencesRequest\"`\n" +
+	"\x16GetPreferencesResponse\x12F\n" +
+	"\vpreferences\x18\x01 \x01(\v2$.messagerie.messaging.v1.PreferencesR\vpreferences\"\xa7\x01\n" +
+	"\x18UpdatePreferencesRequest\x12N\n" +
+	"\vpreferences\x18\x01 \x01(\v2$.messagerie.messaging.v1.PreferencesB\x06\xbaH\x03\xc8\x01\x01R\vpreferences\x12;\n" +
+	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
+	"updateMask\"c\n" +
 	"\x19UpdatePreferencesResponse\x12F\n" +
+	"\vpreferences\x18\x01 \x01(\v2$.messagerie.messaging.v1.PreferencesR\vpreferences\"k\n" +
+	"\x19ReplacePreferencesRequest\x12N\n" +
+	"\vpreferences\x18\x01 \x01(\v2$.messagerie.messaging.v1.PreferencesB\x06\xbaH\x03\xc8\x01\x01R\vpreferences\"d\n" +
+	"\x1aReplacePreferencesResponse\x12F\n" +
 	"\vpreferences\x18\x01 \x01(\v2$.messagerie.messaging.v1.PreferencesR\vpreferences\"\xc4\x01\n" +
 	"\x17GetExpectedDelayRequest\x12H\n" +
 	"\baudience\x18\x01 \x01(\x0e2 .messagerie.taxonomy.v1.AudienceB\n" +
@@ -6695,7 +6796,7 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x12AUTHOR_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +
 	"\x06MEMBER\x10\x01\x12\t\n" +
-	"\x05AGENT\x10\x022\xb1\x17\n" +
+	"\x05AGENT\x10\x022\xed\x18\n" +
 	"\x10MessagingService\x12\xab\x01\n" +
 	"\rSubmitMessage\x12-.messagerie.messaging.v1.SubmitMessageRequest\x1a..messagerie.messaging.v1.SubmitMessageResponse\";\xa0\xdb\x18\x02\xb0\xdb\x18\x03\xba\xdb\x18\x13conversations.write\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/v1/conversations\x12\xb3\x01\n" +
 	"\x11ListConversations\x121.messagerie.messaging.v1.ListConversationsRequest\x1a2.messagerie.messaging.v1.ListConversationsResponse\"7\xa0\xdb\x18\x02\xb0\xdb\x18\x01\xba\xdb\x18\x12conversations.read\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/conversations\x12\xb2\x01\n" +
@@ -6712,7 +6813,8 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\vDeleteDraft\x12+.messagerie.messaging.v1.DeleteDraftRequest\x1a,.messagerie.messaging.v1.DeleteDraftResponse\"/\xa0\xdb\x18\x02\xb0\xdb\x18\x02\xba\xdb\x18\fdrafts.write\x82\xd3\xe4\x93\x02\x11*\x0f/v1/drafts/{id}\x12\xc2\x01\n" +
 	"\x12WatchConversations\x122.messagerie.messaging.v1.WatchConversationsRequest\x1a3.messagerie.messaging.v1.WatchConversationsResponse\"A\xa0\xdb\x18\x02\xa8\xdb\x18\x01\xb0\xdb\x18\x01\xba\xdb\x18\x12conversations.read\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/conversations:watch0\x01\x12\xa9\x01\n" +
 	"\x0eGetPreferences\x12..messagerie.messaging.v1.GetPreferencesRequest\x1a/.messagerie.messaging.v1.GetPreferencesResponse\"6\xa0\xdb\x18\x02\xb0\xdb\x18\x01\xba\xdb\x18\x10preferences.read\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/me/preferences\x12\xb6\x01\n" +
-	"\x11UpdatePreferences\x121.messagerie.messaging.v1.UpdatePreferencesRequest\x1a2.messagerie.messaging.v1.UpdatePreferencesResponse\":\xa0\xdb\x18\x02\xb0\xdb\x18\x02\xba\xdb\x18\x11preferences.write\x82\xd3\xe4\x93\x02\x17:\x01*\x1a\x12/v1/me/preferences\x12\xab\x01\n" +
+	"\x11UpdatePreferences\x121.messagerie.messaging.v1.UpdatePreferencesRequest\x1a2.messagerie.messaging.v1.UpdatePreferencesResponse\":\xa0\xdb\x18\x02\xb0\xdb\x18\x02\xba\xdb\x18\x11preferences.write\x82\xd3\xe4\x93\x02\x17:\x01*2\x12/v1/me/preferences\x12\xb9\x01\n" +
+	"\x12ReplacePreferences\x122.messagerie.messaging.v1.ReplacePreferencesRequest\x1a3.messagerie.messaging.v1.ReplacePreferencesResponse\":\xa0\xdb\x18\x02\xb0\xdb\x18\x02\xba\xdb\x18\x11preferences.write\x82\xd3\xe4\x93\x02\x17:\x01*\x1a\x12/v1/me/preferences\x12\xab\x01\n" +
 	"\x10GetExpectedDelay\x120.messagerie.messaging.v1.GetExpectedDelayRequest\x1a1.messagerie.messaging.v1.GetExpectedDelayResponse\"2\xa0\xdb\x18\x02\xb0\xdb\x18\x01\xba\xdb\x18\rtaxonomy.read\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/expectedDelay\x12\xa2\x01\n" +
 	"\fExportMyData\x12,.messagerie.messaging.v1.ExportMyDataRequest\x1a-.messagerie.messaging.v1.ExportMyDataResponse\"3\xa0\xdb\x18\x02\xb0\xdb\x18\x01\xba\xdb\x18\x12personal-data.read\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/me/export0\x01\x12\xa0\x01\n" +
 	"\vEraseMyData\x12+.messagerie.messaging.v1.EraseMyDataRequest\x1a,.messagerie.messaging.v1.EraseMyDataResponse\"6\xa0\xdb\x18\x02\xb0\xdb\x18\x02\xba\xdb\x18\x13personal-data.erase\x82\xd3\xe4\x93\x02\x11:\x01*\"\f/v1/me:erase2\xe0\x17\n" +
@@ -6764,7 +6866,7 @@ func file_messagerie_messaging_v1_messaging_proto_rawDescGZIP() []byte {
 }
 
 var file_messagerie_messaging_v1_messaging_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_messagerie_messaging_v1_messaging_proto_msgTypes = make([]protoimpl.MessageInfo, 101)
+var file_messagerie_messaging_v1_messaging_proto_msgTypes = make([]protoimpl.MessageInfo, 103)
 var file_messagerie_messaging_v1_messaging_proto_goTypes = []any{
 	(Status)(0),                                    // 0: messagerie.messaging.v1.Status
 	(Author)(0),                                    // 1: messagerie.messaging.v1.Author
@@ -6830,74 +6932,77 @@ var file_messagerie_messaging_v1_messaging_proto_goTypes = []any{
 	(*GetPreferencesResponse)(nil),                 // 61: messagerie.messaging.v1.GetPreferencesResponse
 	(*UpdatePreferencesRequest)(nil),               // 62: messagerie.messaging.v1.UpdatePreferencesRequest
 	(*UpdatePreferencesResponse)(nil),              // 63: messagerie.messaging.v1.UpdatePreferencesResponse
-	(*GetExpectedDelayRequest)(nil),                // 64: messagerie.messaging.v1.GetExpectedDelayRequest
-	(*GetExpectedDelayResponse)(nil),               // 65: messagerie.messaging.v1.GetExpectedDelayResponse
-	(*ExportMyDataRequest)(nil),                    // 66: messagerie.messaging.v1.ExportMyDataRequest
-	(*ExportMyDataResponse)(nil),                   // 67: messagerie.messaging.v1.ExportMyDataResponse
-	(*EraseMyDataRequest)(nil),                     // 68: messagerie.messaging.v1.EraseMyDataRequest
-	(*EraseMyDataResponse)(nil),                    // 69: messagerie.messaging.v1.EraseMyDataResponse
-	(*TransferConversationRequest)(nil),            // 70: messagerie.messaging.v1.TransferConversationRequest
-	(*TransferConversationResponse)(nil),           // 71: messagerie.messaging.v1.TransferConversationResponse
-	(*RecategoriseConversationRequest)(nil),        // 72: messagerie.messaging.v1.RecategoriseConversationRequest
-	(*RecategoriseConversationResponse)(nil),       // 73: messagerie.messaging.v1.RecategoriseConversationResponse
-	(*ReopenConversationRequest)(nil),              // 74: messagerie.messaging.v1.ReopenConversationRequest
-	(*ReopenConversationResponse)(nil),             // 75: messagerie.messaging.v1.ReopenConversationResponse
-	(*AddNoteRequest)(nil),                         // 76: messagerie.messaging.v1.AddNoteRequest
-	(*AddNoteResponse)(nil),                        // 77: messagerie.messaging.v1.AddNoteResponse
-	(*ListQueuesRequest)(nil),                      // 78: messagerie.messaging.v1.ListQueuesRequest
-	(*ListQueuesResponse)(nil),                     // 79: messagerie.messaging.v1.ListQueuesResponse
-	(*AgentQueue)(nil),                             // 80: messagerie.messaging.v1.AgentQueue
-	(*Template)(nil),                               // 81: messagerie.messaging.v1.Template
-	(*ListTemplatesRequest)(nil),                   // 82: messagerie.messaging.v1.ListTemplatesRequest
-	(*ListTemplatesResponse)(nil),                  // 83: messagerie.messaging.v1.ListTemplatesResponse
-	(*SaveTemplateRequest)(nil),                    // 84: messagerie.messaging.v1.SaveTemplateRequest
-	(*SaveTemplateResponse)(nil),                   // 85: messagerie.messaging.v1.SaveTemplateResponse
-	(*DeleteTemplateRequest)(nil),                  // 86: messagerie.messaging.v1.DeleteTemplateRequest
-	(*DeleteTemplateResponse)(nil),                 // 87: messagerie.messaging.v1.DeleteTemplateResponse
-	(*GetStatisticsRequest)(nil),                   // 88: messagerie.messaging.v1.GetStatisticsRequest
-	(*GetStatisticsResponse)(nil),                  // 89: messagerie.messaging.v1.GetStatisticsResponse
-	(*DayFigures)(nil),                             // 90: messagerie.messaging.v1.DayFigures
-	(*ThemeFigures)(nil),                           // 91: messagerie.messaging.v1.ThemeFigures
-	(*AnswerFigures)(nil),                          // 92: messagerie.messaging.v1.AnswerFigures
-	(*AgentServiceWatchConversationsRequest)(nil),  // 93: messagerie.messaging.v1.AgentServiceWatchConversationsRequest
-	(*AgentServiceWatchConversationsResponse)(nil), // 94: messagerie.messaging.v1.AgentServiceWatchConversationsResponse
-	(*GetStatusRequest)(nil),                       // 95: messagerie.messaging.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),                      // 96: messagerie.messaging.v1.GetStatusResponse
-	(*RefusedEvent)(nil),                           // 97: messagerie.messaging.v1.RefusedEvent
-	(*ListRefusedEventsRequest)(nil),               // 98: messagerie.messaging.v1.ListRefusedEventsRequest
-	(*ListRefusedEventsResponse)(nil),              // 99: messagerie.messaging.v1.ListRefusedEventsResponse
-	(*RequeueRefusedEventsRequest)(nil),            // 100: messagerie.messaging.v1.RequeueRefusedEventsRequest
-	(*RequeueRefusedEventsResponse)(nil),           // 101: messagerie.messaging.v1.RequeueRefusedEventsResponse
-	(*DropRefusedEventRequest)(nil),                // 102: messagerie.messaging.v1.DropRefusedEventRequest
-	(*DropRefusedEventResponse)(nil),               // 103: messagerie.messaging.v1.DropRefusedEventResponse
-	(v1.Audience)(0),                               // 104: messagerie.taxonomy.v1.Audience
-	(*timestamppb.Timestamp)(nil),                  // 105: google.protobuf.Timestamp
-	(*v1.Queue)(nil),                               // 106: messagerie.taxonomy.v1.Queue
-	(*durationpb.Duration)(nil),                    // 107: google.protobuf.Duration
+	(*ReplacePreferencesRequest)(nil),              // 64: messagerie.messaging.v1.ReplacePreferencesRequest
+	(*ReplacePreferencesResponse)(nil),             // 65: messagerie.messaging.v1.ReplacePreferencesResponse
+	(*GetExpectedDelayRequest)(nil),                // 66: messagerie.messaging.v1.GetExpectedDelayRequest
+	(*GetExpectedDelayResponse)(nil),               // 67: messagerie.messaging.v1.GetExpectedDelayResponse
+	(*ExportMyDataRequest)(nil),                    // 68: messagerie.messaging.v1.ExportMyDataRequest
+	(*ExportMyDataResponse)(nil),                   // 69: messagerie.messaging.v1.ExportMyDataResponse
+	(*EraseMyDataRequest)(nil),                     // 70: messagerie.messaging.v1.EraseMyDataRequest
+	(*EraseMyDataResponse)(nil),                    // 71: messagerie.messaging.v1.EraseMyDataResponse
+	(*TransferConversationRequest)(nil),            // 72: messagerie.messaging.v1.TransferConversationRequest
+	(*TransferConversationResponse)(nil),           // 73: messagerie.messaging.v1.TransferConversationResponse
+	(*RecategoriseConversationRequest)(nil),        // 74: messagerie.messaging.v1.RecategoriseConversationRequest
+	(*RecategoriseConversationResponse)(nil),       // 75: messagerie.messaging.v1.RecategoriseConversationResponse
+	(*ReopenConversationRequest)(nil),              // 76: messagerie.messaging.v1.ReopenConversationRequest
+	(*ReopenConversationResponse)(nil),             // 77: messagerie.messaging.v1.ReopenConversationResponse
+	(*AddNoteRequest)(nil),                         // 78: messagerie.messaging.v1.AddNoteRequest
+	(*AddNoteResponse)(nil),                        // 79: messagerie.messaging.v1.AddNoteResponse
+	(*ListQueuesRequest)(nil),                      // 80: messagerie.messaging.v1.ListQueuesRequest
+	(*ListQueuesResponse)(nil),                     // 81: messagerie.messaging.v1.ListQueuesResponse
+	(*AgentQueue)(nil),                             // 82: messagerie.messaging.v1.AgentQueue
+	(*Template)(nil),                               // 83: messagerie.messaging.v1.Template
+	(*ListTemplatesRequest)(nil),                   // 84: messagerie.messaging.v1.ListTemplatesRequest
+	(*ListTemplatesResponse)(nil),                  // 85: messagerie.messaging.v1.ListTemplatesResponse
+	(*SaveTemplateRequest)(nil),                    // 86: messagerie.messaging.v1.SaveTemplateRequest
+	(*SaveTemplateResponse)(nil),                   // 87: messagerie.messaging.v1.SaveTemplateResponse
+	(*DeleteTemplateRequest)(nil),                  // 88: messagerie.messaging.v1.DeleteTemplateRequest
+	(*DeleteTemplateResponse)(nil),                 // 89: messagerie.messaging.v1.DeleteTemplateResponse
+	(*GetStatisticsRequest)(nil),                   // 90: messagerie.messaging.v1.GetStatisticsRequest
+	(*GetStatisticsResponse)(nil),                  // 91: messagerie.messaging.v1.GetStatisticsResponse
+	(*DayFigures)(nil),                             // 92: messagerie.messaging.v1.DayFigures
+	(*ThemeFigures)(nil),                           // 93: messagerie.messaging.v1.ThemeFigures
+	(*AnswerFigures)(nil),                          // 94: messagerie.messaging.v1.AnswerFigures
+	(*AgentServiceWatchConversationsRequest)(nil),  // 95: messagerie.messaging.v1.AgentServiceWatchConversationsRequest
+	(*AgentServiceWatchConversationsResponse)(nil), // 96: messagerie.messaging.v1.AgentServiceWatchConversationsResponse
+	(*GetStatusRequest)(nil),                       // 97: messagerie.messaging.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),                      // 98: messagerie.messaging.v1.GetStatusResponse
+	(*RefusedEvent)(nil),                           // 99: messagerie.messaging.v1.RefusedEvent
+	(*ListRefusedEventsRequest)(nil),               // 100: messagerie.messaging.v1.ListRefusedEventsRequest
+	(*ListRefusedEventsResponse)(nil),              // 101: messagerie.messaging.v1.ListRefusedEventsResponse
+	(*RequeueRefusedEventsRequest)(nil),            // 102: messagerie.messaging.v1.RequeueRefusedEventsRequest
+	(*RequeueRefusedEventsResponse)(nil),           // 103: messagerie.messaging.v1.RequeueRefusedEventsResponse
+	(*DropRefusedEventRequest)(nil),                // 104: messagerie.messaging.v1.DropRefusedEventRequest
+	(*DropRefusedEventResponse)(nil),               // 105: messagerie.messaging.v1.DropRefusedEventResponse
+	(v1.Audience)(0),                               // 106: messagerie.taxonomy.v1.Audience
+	(*timestamppb.Timestamp)(nil),                  // 107: google.protobuf.Timestamp
+	(*v1.Queue)(nil),                               // 108: messagerie.taxonomy.v1.Queue
+	(*durationpb.Duration)(nil),                    // 109: google.protobuf.Duration
+	(*fieldmaskpb.FieldMask)(nil),                  // 110: google.protobuf.FieldMask
 }
 var file_messagerie_messaging_v1_messaging_proto_depIdxs = []int32{
-	104, // 0: messagerie.messaging.v1.Conversation.audience:type_name -> messagerie.taxonomy.v1.Audience
+	106, // 0: messagerie.messaging.v1.Conversation.audience:type_name -> messagerie.taxonomy.v1.Audience
 	3,   // 1: messagerie.messaging.v1.Conversation.theme:type_name -> messagerie.messaging.v1.Choice
 	3,   // 2: messagerie.messaging.v1.Conversation.topic:type_name -> messagerie.messaging.v1.Choice
 	3,   // 3: messagerie.messaging.v1.Conversation.reason:type_name -> messagerie.messaging.v1.Choice
 	0,   // 4: messagerie.messaging.v1.Conversation.status:type_name -> messagerie.messaging.v1.Status
-	105, // 5: messagerie.messaging.v1.Conversation.create_time:type_name -> google.protobuf.Timestamp
-	105, // 6: messagerie.messaging.v1.Conversation.update_time:type_name -> google.protobuf.Timestamp
+	107, // 5: messagerie.messaging.v1.Conversation.create_time:type_name -> google.protobuf.Timestamp
+	107, // 6: messagerie.messaging.v1.Conversation.update_time:type_name -> google.protobuf.Timestamp
 	8,   // 7: messagerie.messaging.v1.Conversation.messages:type_name -> messagerie.messaging.v1.Message
 	3,   // 8: messagerie.messaging.v1.Conversation.queue:type_name -> messagerie.messaging.v1.Choice
 	7,   // 9: messagerie.messaging.v1.Conversation.claim:type_name -> messagerie.messaging.v1.ClaimInfo
 	5,   // 10: messagerie.messaging.v1.Conversation.notes:type_name -> messagerie.messaging.v1.Note
 	6,   // 11: messagerie.messaging.v1.Conversation.steps:type_name -> messagerie.messaging.v1.Step
-	105, // 12: messagerie.messaging.v1.Note.create_time:type_name -> google.protobuf.Timestamp
+	107, // 12: messagerie.messaging.v1.Note.create_time:type_name -> google.protobuf.Timestamp
 	2,   // 13: messagerie.messaging.v1.Step.kind:type_name -> messagerie.messaging.v1.Step.Kind
-	105, // 14: messagerie.messaging.v1.Step.time:type_name -> google.protobuf.Timestamp
-	105, // 15: messagerie.messaging.v1.ClaimInfo.expire_time:type_name -> google.protobuf.Timestamp
+	107, // 14: messagerie.messaging.v1.Step.time:type_name -> google.protobuf.Timestamp
+	107, // 15: messagerie.messaging.v1.ClaimInfo.expire_time:type_name -> google.protobuf.Timestamp
 	1,   // 16: messagerie.messaging.v1.Message.author:type_name -> messagerie.messaging.v1.Author
-	105, // 17: messagerie.messaging.v1.Message.create_time:type_name -> google.protobuf.Timestamp
-	104, // 18: messagerie.messaging.v1.SubmitMessageRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	107, // 17: messagerie.messaging.v1.Message.create_time:type_name -> google.protobuf.Timestamp
+	106, // 18: messagerie.messaging.v1.SubmitMessageRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
 	4,   // 19: messagerie.messaging.v1.SubmitMessageResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
 	9,   // 20: messagerie.messaging.v1.SubmitMessageResponse.expected_delay:type_name -> messagerie.messaging.v1.ExpectedDelay
-	104, // 21: messagerie.messaging.v1.ListConversationsRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	106, // 21: messagerie.messaging.v1.ListConversationsRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
 	4,   // 22: messagerie.messaging.v1.ListConversationsResponse.conversations:type_name -> messagerie.messaging.v1.Conversation
 	4,   // 23: messagerie.messaging.v1.GetConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
 	4,   // 24: messagerie.messaging.v1.HideConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
@@ -6911,141 +7016,147 @@ var file_messagerie_messaging_v1_messaging_proto_depIdxs = []int32{
 	4,   // 32: messagerie.messaging.v1.PostReplyResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
 	4,   // 33: messagerie.messaging.v1.CloseConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
 	36,  // 34: messagerie.messaging.v1.BatchGetRecipientsResponse.recipients:type_name -> messagerie.messaging.v1.Recipient
-	105, // 35: messagerie.messaging.v1.Recipient.receive_time:type_name -> google.protobuf.Timestamp
-	106, // 36: messagerie.messaging.v1.Recipient.queue:type_name -> messagerie.taxonomy.v1.Queue
+	107, // 35: messagerie.messaging.v1.Recipient.receive_time:type_name -> google.protobuf.Timestamp
+	108, // 36: messagerie.messaging.v1.Recipient.queue:type_name -> messagerie.taxonomy.v1.Queue
 	38,  // 37: messagerie.messaging.v1.CheckReaderRequest.agent:type_name -> messagerie.messaging.v1.AgentScope
-	105, // 38: messagerie.messaging.v1.ListDigestsRequest.from:type_name -> google.protobuf.Timestamp
-	105, // 39: messagerie.messaging.v1.ListDigestsRequest.before:type_name -> google.protobuf.Timestamp
-	105, // 40: messagerie.messaging.v1.SlotDigest.start:type_name -> google.protobuf.Timestamp
+	107, // 38: messagerie.messaging.v1.ListDigestsRequest.from:type_name -> google.protobuf.Timestamp
+	107, // 39: messagerie.messaging.v1.ListDigestsRequest.before:type_name -> google.protobuf.Timestamp
+	107, // 40: messagerie.messaging.v1.SlotDigest.start:type_name -> google.protobuf.Timestamp
 	41,  // 41: messagerie.messaging.v1.ListDigestsResponse.slots:type_name -> messagerie.messaging.v1.SlotDigest
-	105, // 42: messagerie.messaging.v1.ListDigestsResponse.settled_time:type_name -> google.protobuf.Timestamp
-	107, // 43: messagerie.messaging.v1.ListDigestsResponse.retention:type_name -> google.protobuf.Duration
-	105, // 44: messagerie.messaging.v1.ListEventsRequest.from:type_name -> google.protobuf.Timestamp
-	105, // 45: messagerie.messaging.v1.ListEventsRequest.before:type_name -> google.protobuf.Timestamp
-	105, // 46: messagerie.messaging.v1.LoggedEvent.create_time:type_name -> google.protobuf.Timestamp
+	107, // 42: messagerie.messaging.v1.ListDigestsResponse.settled_time:type_name -> google.protobuf.Timestamp
+	109, // 43: messagerie.messaging.v1.ListDigestsResponse.retention:type_name -> google.protobuf.Duration
+	107, // 44: messagerie.messaging.v1.ListEventsRequest.from:type_name -> google.protobuf.Timestamp
+	107, // 45: messagerie.messaging.v1.ListEventsRequest.before:type_name -> google.protobuf.Timestamp
+	107, // 46: messagerie.messaging.v1.LoggedEvent.create_time:type_name -> google.protobuf.Timestamp
 	44,  // 47: messagerie.messaging.v1.ListEventsResponse.events:type_name -> messagerie.messaging.v1.LoggedEvent
 	4,   // 48: messagerie.messaging.v1.PostFollowUpResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	104, // 49: messagerie.messaging.v1.Draft.audience:type_name -> messagerie.taxonomy.v1.Audience
-	105, // 50: messagerie.messaging.v1.Draft.update_time:type_name -> google.protobuf.Timestamp
-	104, // 51: messagerie.messaging.v1.SaveDraftRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	106, // 49: messagerie.messaging.v1.Draft.audience:type_name -> messagerie.taxonomy.v1.Audience
+	107, // 50: messagerie.messaging.v1.Draft.update_time:type_name -> google.protobuf.Timestamp
+	106, // 51: messagerie.messaging.v1.SaveDraftRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
 	48,  // 52: messagerie.messaging.v1.SaveDraftResponse.draft:type_name -> messagerie.messaging.v1.Draft
 	48,  // 53: messagerie.messaging.v1.GetDraftResponse.draft:type_name -> messagerie.messaging.v1.Draft
 	48,  // 54: messagerie.messaging.v1.ListDraftsResponse.drafts:type_name -> messagerie.messaging.v1.Draft
 	59,  // 55: messagerie.messaging.v1.GetPreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
-	59,  // 56: messagerie.messaging.v1.UpdatePreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
-	104, // 57: messagerie.messaging.v1.GetExpectedDelayRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
-	9,   // 58: messagerie.messaging.v1.GetExpectedDelayResponse.target:type_name -> messagerie.messaging.v1.ExpectedDelay
-	9,   // 59: messagerie.messaging.v1.GetExpectedDelayResponse.usual:type_name -> messagerie.messaging.v1.ExpectedDelay
-	59,  // 60: messagerie.messaging.v1.ExportMyDataResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
-	48,  // 61: messagerie.messaging.v1.ExportMyDataResponse.draft:type_name -> messagerie.messaging.v1.Draft
-	4,   // 62: messagerie.messaging.v1.ExportMyDataResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 63: messagerie.messaging.v1.TransferConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 64: messagerie.messaging.v1.RecategoriseConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 65: messagerie.messaging.v1.ReopenConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 66: messagerie.messaging.v1.AddNoteResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	80,  // 67: messagerie.messaging.v1.ListQueuesResponse.queues:type_name -> messagerie.messaging.v1.AgentQueue
-	105, // 68: messagerie.messaging.v1.Template.update_time:type_name -> google.protobuf.Timestamp
-	81,  // 69: messagerie.messaging.v1.ListTemplatesResponse.templates:type_name -> messagerie.messaging.v1.Template
-	81,  // 70: messagerie.messaging.v1.SaveTemplateResponse.template:type_name -> messagerie.messaging.v1.Template
-	90,  // 71: messagerie.messaging.v1.GetStatisticsResponse.days:type_name -> messagerie.messaging.v1.DayFigures
-	91,  // 72: messagerie.messaging.v1.GetStatisticsResponse.themes:type_name -> messagerie.messaging.v1.ThemeFigures
-	105, // 73: messagerie.messaging.v1.GetStatisticsResponse.oldest_waiting:type_name -> google.protobuf.Timestamp
-	92,  // 74: messagerie.messaging.v1.GetStatisticsResponse.answers:type_name -> messagerie.messaging.v1.AnswerFigures
-	3,   // 75: messagerie.messaging.v1.ThemeFigures.theme:type_name -> messagerie.messaging.v1.Choice
-	107, // 76: messagerie.messaging.v1.GetStatusResponse.oldest_unanswered_age:type_name -> google.protobuf.Duration
-	107, // 77: messagerie.messaging.v1.GetStatusResponse.outbox_age:type_name -> google.protobuf.Duration
-	107, // 78: messagerie.messaging.v1.GetStatusResponse.newest_event_age:type_name -> google.protobuf.Duration
-	105, // 79: messagerie.messaging.v1.RefusedEvent.create_time:type_name -> google.protobuf.Timestamp
-	105, // 80: messagerie.messaging.v1.RefusedEvent.try_time:type_name -> google.protobuf.Timestamp
-	105, // 81: messagerie.messaging.v1.RefusedEvent.set_aside_time:type_name -> google.protobuf.Timestamp
-	97,  // 82: messagerie.messaging.v1.ListRefusedEventsResponse.events:type_name -> messagerie.messaging.v1.RefusedEvent
-	10,  // 83: messagerie.messaging.v1.MessagingService.SubmitMessage:input_type -> messagerie.messaging.v1.SubmitMessageRequest
-	12,  // 84: messagerie.messaging.v1.MessagingService.ListConversations:input_type -> messagerie.messaging.v1.ListConversationsRequest
-	14,  // 85: messagerie.messaging.v1.MessagingService.GetConversation:input_type -> messagerie.messaging.v1.GetConversationRequest
-	16,  // 86: messagerie.messaging.v1.MessagingService.HideConversation:input_type -> messagerie.messaging.v1.HideConversationRequest
-	18,  // 87: messagerie.messaging.v1.MessagingService.ShowConversation:input_type -> messagerie.messaging.v1.ShowConversationRequest
-	20,  // 88: messagerie.messaging.v1.MessagingService.MarkConversationRead:input_type -> messagerie.messaging.v1.MarkConversationReadRequest
-	46,  // 89: messagerie.messaging.v1.MessagingService.PostFollowUp:input_type -> messagerie.messaging.v1.PostFollowUpRequest
-	49,  // 90: messagerie.messaging.v1.MessagingService.SaveDraft:input_type -> messagerie.messaging.v1.SaveDraftRequest
-	51,  // 91: messagerie.messaging.v1.MessagingService.GetDraft:input_type -> messagerie.messaging.v1.GetDraftRequest
-	53,  // 92: messagerie.messaging.v1.MessagingService.ListDrafts:input_type -> messagerie.messaging.v1.ListDraftsRequest
-	55,  // 93: messagerie.messaging.v1.MessagingService.DeleteDraft:input_type -> messagerie.messaging.v1.DeleteDraftRequest
-	57,  // 94: messagerie.messaging.v1.MessagingService.WatchConversations:input_type -> messagerie.messaging.v1.WatchConversationsRequest
-	60,  // 95: messagerie.messaging.v1.MessagingService.GetPreferences:input_type -> messagerie.messaging.v1.GetPreferencesRequest
-	62,  // 96: messagerie.messaging.v1.MessagingService.UpdatePreferences:input_type -> messagerie.messaging.v1.UpdatePreferencesRequest
-	64,  // 97: messagerie.messaging.v1.MessagingService.GetExpectedDelay:input_type -> messagerie.messaging.v1.GetExpectedDelayRequest
-	66,  // 98: messagerie.messaging.v1.MessagingService.ExportMyData:input_type -> messagerie.messaging.v1.ExportMyDataRequest
-	68,  // 99: messagerie.messaging.v1.MessagingService.EraseMyData:input_type -> messagerie.messaging.v1.EraseMyDataRequest
-	22,  // 100: messagerie.messaging.v1.AgentService.ListConversations:input_type -> messagerie.messaging.v1.AgentServiceListConversationsRequest
-	24,  // 101: messagerie.messaging.v1.AgentService.GetConversation:input_type -> messagerie.messaging.v1.AgentServiceGetConversationRequest
-	26,  // 102: messagerie.messaging.v1.AgentService.ClaimConversation:input_type -> messagerie.messaging.v1.ClaimConversationRequest
-	28,  // 103: messagerie.messaging.v1.AgentService.ReleaseConversation:input_type -> messagerie.messaging.v1.ReleaseConversationRequest
-	30,  // 104: messagerie.messaging.v1.AgentService.PostReply:input_type -> messagerie.messaging.v1.PostReplyRequest
-	32,  // 105: messagerie.messaging.v1.AgentService.CloseConversation:input_type -> messagerie.messaging.v1.CloseConversationRequest
-	70,  // 106: messagerie.messaging.v1.AgentService.TransferConversation:input_type -> messagerie.messaging.v1.TransferConversationRequest
-	72,  // 107: messagerie.messaging.v1.AgentService.RecategoriseConversation:input_type -> messagerie.messaging.v1.RecategoriseConversationRequest
-	74,  // 108: messagerie.messaging.v1.AgentService.ReopenConversation:input_type -> messagerie.messaging.v1.ReopenConversationRequest
-	76,  // 109: messagerie.messaging.v1.AgentService.AddNote:input_type -> messagerie.messaging.v1.AddNoteRequest
-	78,  // 110: messagerie.messaging.v1.AgentService.ListQueues:input_type -> messagerie.messaging.v1.ListQueuesRequest
-	82,  // 111: messagerie.messaging.v1.AgentService.ListTemplates:input_type -> messagerie.messaging.v1.ListTemplatesRequest
-	84,  // 112: messagerie.messaging.v1.AgentService.SaveTemplate:input_type -> messagerie.messaging.v1.SaveTemplateRequest
-	86,  // 113: messagerie.messaging.v1.AgentService.DeleteTemplate:input_type -> messagerie.messaging.v1.DeleteTemplateRequest
-	88,  // 114: messagerie.messaging.v1.AgentService.GetStatistics:input_type -> messagerie.messaging.v1.GetStatisticsRequest
-	93,  // 115: messagerie.messaging.v1.AgentService.WatchConversations:input_type -> messagerie.messaging.v1.AgentServiceWatchConversationsRequest
-	95,  // 116: messagerie.messaging.v1.OperatorService.GetStatus:input_type -> messagerie.messaging.v1.GetStatusRequest
-	98,  // 117: messagerie.messaging.v1.OperatorService.ListRefusedEvents:input_type -> messagerie.messaging.v1.ListRefusedEventsRequest
-	100, // 118: messagerie.messaging.v1.OperatorService.RequeueRefusedEvents:input_type -> messagerie.messaging.v1.RequeueRefusedEventsRequest
-	102, // 119: messagerie.messaging.v1.OperatorService.DropRefusedEvent:input_type -> messagerie.messaging.v1.DropRefusedEventRequest
-	34,  // 120: messagerie.messaging.v1.RecipientService.BatchGetRecipients:input_type -> messagerie.messaging.v1.BatchGetRecipientsRequest
-	37,  // 121: messagerie.messaging.v1.RecipientService.CheckReader:input_type -> messagerie.messaging.v1.CheckReaderRequest
-	40,  // 122: messagerie.messaging.v1.EventLogService.ListDigests:input_type -> messagerie.messaging.v1.ListDigestsRequest
-	43,  // 123: messagerie.messaging.v1.EventLogService.ListEvents:input_type -> messagerie.messaging.v1.ListEventsRequest
-	11,  // 124: messagerie.messaging.v1.MessagingService.SubmitMessage:output_type -> messagerie.messaging.v1.SubmitMessageResponse
-	13,  // 125: messagerie.messaging.v1.MessagingService.ListConversations:output_type -> messagerie.messaging.v1.ListConversationsResponse
-	15,  // 126: messagerie.messaging.v1.MessagingService.GetConversation:output_type -> messagerie.messaging.v1.GetConversationResponse
-	17,  // 127: messagerie.messaging.v1.MessagingService.HideConversation:output_type -> messagerie.messaging.v1.HideConversationResponse
-	19,  // 128: messagerie.messaging.v1.MessagingService.ShowConversation:output_type -> messagerie.messaging.v1.ShowConversationResponse
-	21,  // 129: messagerie.messaging.v1.MessagingService.MarkConversationRead:output_type -> messagerie.messaging.v1.MarkConversationReadResponse
-	47,  // 130: messagerie.messaging.v1.MessagingService.PostFollowUp:output_type -> messagerie.messaging.v1.PostFollowUpResponse
-	50,  // 131: messagerie.messaging.v1.MessagingService.SaveDraft:output_type -> messagerie.messaging.v1.SaveDraftResponse
-	52,  // 132: messagerie.messaging.v1.MessagingService.GetDraft:output_type -> messagerie.messaging.v1.GetDraftResponse
-	54,  // 133: messagerie.messaging.v1.MessagingService.ListDrafts:output_type -> messagerie.messaging.v1.ListDraftsResponse
-	56,  // 134: messagerie.messaging.v1.MessagingService.DeleteDraft:output_type -> messagerie.messaging.v1.DeleteDraftResponse
-	58,  // 135: messagerie.messaging.v1.MessagingService.WatchConversations:output_type -> messagerie.messaging.v1.WatchConversationsResponse
-	61,  // 136: messagerie.messaging.v1.MessagingService.GetPreferences:output_type -> messagerie.messaging.v1.GetPreferencesResponse
-	63,  // 137: messagerie.messaging.v1.MessagingService.UpdatePreferences:output_type -> messagerie.messaging.v1.UpdatePreferencesResponse
-	65,  // 138: messagerie.messaging.v1.MessagingService.GetExpectedDelay:output_type -> messagerie.messaging.v1.GetExpectedDelayResponse
-	67,  // 139: messagerie.messaging.v1.MessagingService.ExportMyData:output_type -> messagerie.messaging.v1.ExportMyDataResponse
-	69,  // 140: messagerie.messaging.v1.MessagingService.EraseMyData:output_type -> messagerie.messaging.v1.EraseMyDataResponse
-	23,  // 141: messagerie.messaging.v1.AgentService.ListConversations:output_type -> messagerie.messaging.v1.AgentServiceListConversationsResponse
-	25,  // 142: messagerie.messaging.v1.AgentService.GetConversation:output_type -> messagerie.messaging.v1.AgentServiceGetConversationResponse
-	27,  // 143: messagerie.messaging.v1.AgentService.ClaimConversation:output_type -> messagerie.messaging.v1.ClaimConversationResponse
-	29,  // 144: messagerie.messaging.v1.AgentService.ReleaseConversation:output_type -> messagerie.messaging.v1.ReleaseConversationResponse
-	31,  // 145: messagerie.messaging.v1.AgentService.PostReply:output_type -> messagerie.messaging.v1.PostReplyResponse
-	33,  // 146: messagerie.messaging.v1.AgentService.CloseConversation:output_type -> messagerie.messaging.v1.CloseConversationResponse
-	71,  // 147: messagerie.messaging.v1.AgentService.TransferConversation:output_type -> messagerie.messaging.v1.TransferConversationResponse
-	73,  // 148: messagerie.messaging.v1.AgentService.RecategoriseConversation:output_type -> messagerie.messaging.v1.RecategoriseConversationResponse
-	75,  // 149: messagerie.messaging.v1.AgentService.ReopenConversation:output_type -> messagerie.messaging.v1.ReopenConversationResponse
-	77,  // 150: messagerie.messaging.v1.AgentService.AddNote:output_type -> messagerie.messaging.v1.AddNoteResponse
-	79,  // 151: messagerie.messaging.v1.AgentService.ListQueues:output_type -> messagerie.messaging.v1.ListQueuesResponse
-	83,  // 152: messagerie.messaging.v1.AgentService.ListTemplates:output_type -> messagerie.messaging.v1.ListTemplatesResponse
-	85,  // 153: messagerie.messaging.v1.AgentService.SaveTemplate:output_type -> messagerie.messaging.v1.SaveTemplateResponse
-	87,  // 154: messagerie.messaging.v1.AgentService.DeleteTemplate:output_type -> messagerie.messaging.v1.DeleteTemplateResponse
-	89,  // 155: messagerie.messaging.v1.AgentService.GetStatistics:output_type -> messagerie.messaging.v1.GetStatisticsResponse
-	94,  // 156: messagerie.messaging.v1.AgentService.WatchConversations:output_type -> messagerie.messaging.v1.AgentServiceWatchConversationsResponse
-	96,  // 157: messagerie.messaging.v1.OperatorService.GetStatus:output_type -> messagerie.messaging.v1.GetStatusResponse
-	99,  // 158: messagerie.messaging.v1.OperatorService.ListRefusedEvents:output_type -> messagerie.messaging.v1.ListRefusedEventsResponse
-	101, // 159: messagerie.messaging.v1.OperatorService.RequeueRefusedEvents:output_type -> messagerie.messaging.v1.RequeueRefusedEventsResponse
-	103, // 160: messagerie.messaging.v1.OperatorService.DropRefusedEvent:output_type -> messagerie.messaging.v1.DropRefusedEventResponse
-	35,  // 161: messagerie.messaging.v1.RecipientService.BatchGetRecipients:output_type -> messagerie.messaging.v1.BatchGetRecipientsResponse
-	39,  // 162: messagerie.messaging.v1.RecipientService.CheckReader:output_type -> messagerie.messaging.v1.CheckReaderResponse
-	42,  // 163: messagerie.messaging.v1.EventLogService.ListDigests:output_type -> messagerie.messaging.v1.ListDigestsResponse
-	45,  // 164: messagerie.messaging.v1.EventLogService.ListEvents:output_type -> messagerie.messaging.v1.ListEventsResponse
-	124, // [124:165] is the sub-list for method output_type
-	83,  // [83:124] is the sub-list for method input_type
-	83,  // [83:83] is the sub-list for extension type_name
-	83,  // [83:83] is the sub-list for extension extendee
-	0,   // [0:83] is the sub-list for field type_name
+	59,  // 56: messagerie.messaging.v1.UpdatePreferencesRequest.preferences:type_name -> messagerie.messaging.v1.Preferences
+	110, // 57: messagerie.messaging.v1.UpdatePreferencesRequest.update_mask:type_name -> google.protobuf.FieldMask
+	59,  // 58: messagerie.messaging.v1.UpdatePreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
+	59,  // 59: messagerie.messaging.v1.ReplacePreferencesRequest.preferences:type_name -> messagerie.messaging.v1.Preferences
+	59,  // 60: messagerie.messaging.v1.ReplacePreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
+	106, // 61: messagerie.messaging.v1.GetExpectedDelayRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	9,   // 62: messagerie.messaging.v1.GetExpectedDelayResponse.target:type_name -> messagerie.messaging.v1.ExpectedDelay
+	9,   // 63: messagerie.messaging.v1.GetExpectedDelayResponse.usual:type_name -> messagerie.messaging.v1.ExpectedDelay
+	59,  // 64: messagerie.messaging.v1.ExportMyDataResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
+	48,  // 65: messagerie.messaging.v1.ExportMyDataResponse.draft:type_name -> messagerie.messaging.v1.Draft
+	4,   // 66: messagerie.messaging.v1.ExportMyDataResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 67: messagerie.messaging.v1.TransferConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 68: messagerie.messaging.v1.RecategoriseConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 69: messagerie.messaging.v1.ReopenConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 70: messagerie.messaging.v1.AddNoteResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	82,  // 71: messagerie.messaging.v1.ListQueuesResponse.queues:type_name -> messagerie.messaging.v1.AgentQueue
+	107, // 72: messagerie.messaging.v1.Template.update_time:type_name -> google.protobuf.Timestamp
+	83,  // 73: messagerie.messaging.v1.ListTemplatesResponse.templates:type_name -> messagerie.messaging.v1.Template
+	83,  // 74: messagerie.messaging.v1.SaveTemplateResponse.template:type_name -> messagerie.messaging.v1.Template
+	92,  // 75: messagerie.messaging.v1.GetStatisticsResponse.days:type_name -> messagerie.messaging.v1.DayFigures
+	93,  // 76: messagerie.messaging.v1.GetStatisticsResponse.themes:type_name -> messagerie.messaging.v1.ThemeFigures
+	107, // 77: messagerie.messaging.v1.GetStatisticsResponse.oldest_waiting:type_name -> google.protobuf.Timestamp
+	94,  // 78: messagerie.messaging.v1.GetStatisticsResponse.answers:type_name -> messagerie.messaging.v1.AnswerFigures
+	3,   // 79: messagerie.messaging.v1.ThemeFigures.theme:type_name -> messagerie.messaging.v1.Choice
+	109, // 80: messagerie.messaging.v1.GetStatusResponse.oldest_unanswered_age:type_name -> google.protobuf.Duration
+	109, // 81: messagerie.messaging.v1.GetStatusResponse.outbox_age:type_name -> google.protobuf.Duration
+	109, // 82: messagerie.messaging.v1.GetStatusResponse.newest_event_age:type_name -> google.protobuf.Duration
+	107, // 83: messagerie.messaging.v1.RefusedEvent.create_time:type_name -> google.protobuf.Timestamp
+	107, // 84: messagerie.messaging.v1.RefusedEvent.try_time:type_name -> google.protobuf.Timestamp
+	107, // 85: messagerie.messaging.v1.RefusedEvent.set_aside_time:type_name -> google.protobuf.Timestamp
+	99,  // 86: messagerie.messaging.v1.ListRefusedEventsResponse.events:type_name -> messagerie.messaging.v1.RefusedEvent
+	10,  // 87: messagerie.messaging.v1.MessagingService.SubmitMessage:input_type -> messagerie.messaging.v1.SubmitMessageRequest
+	12,  // 88: messagerie.messaging.v1.MessagingService.ListConversations:input_type -> messagerie.messaging.v1.ListConversationsRequest
+	14,  // 89: messagerie.messaging.v1.MessagingService.GetConversation:input_type -> messagerie.messaging.v1.GetConversationRequest
+	16,  // 90: messagerie.messaging.v1.MessagingService.HideConversation:input_type -> messagerie.messaging.v1.HideConversationRequest
+	18,  // 91: messagerie.messaging.v1.MessagingService.ShowConversation:input_type -> messagerie.messaging.v1.ShowConversationRequest
+	20,  // 92: messagerie.messaging.v1.MessagingService.MarkConversationRead:input_type -> messagerie.messaging.v1.MarkConversationReadRequest
+	46,  // 93: messagerie.messaging.v1.MessagingService.PostFollowUp:input_type -> messagerie.messaging.v1.PostFollowUpRequest
+	49,  // 94: messagerie.messaging.v1.MessagingService.SaveDraft:input_type -> messagerie.messaging.v1.SaveDraftRequest
+	51,  // 95: messagerie.messaging.v1.MessagingService.GetDraft:input_type -> messagerie.messaging.v1.GetDraftRequest
+	53,  // 96: messagerie.messaging.v1.MessagingService.ListDrafts:input_type -> messagerie.messaging.v1.ListDraftsRequest
+	55,  // 97: messagerie.messaging.v1.MessagingService.DeleteDraft:input_type -> messagerie.messaging.v1.DeleteDraftRequest
+	57,  // 98: messagerie.messaging.v1.MessagingService.WatchConversations:input_type -> messagerie.messaging.v1.WatchConversationsRequest
+	60,  // 99: messagerie.messaging.v1.MessagingService.GetPreferences:input_type -> messagerie.messaging.v1.GetPreferencesRequest
+	62,  // 100: messagerie.messaging.v1.MessagingService.UpdatePreferences:input_type -> messagerie.messaging.v1.UpdatePreferencesRequest
+	64,  // 101: messagerie.messaging.v1.MessagingService.ReplacePreferences:input_type -> messagerie.messaging.v1.ReplacePreferencesRequest
+	66,  // 102: messagerie.messaging.v1.MessagingService.GetExpectedDelay:input_type -> messagerie.messaging.v1.GetExpectedDelayRequest
+	68,  // 103: messagerie.messaging.v1.MessagingService.ExportMyData:input_type -> messagerie.messaging.v1.ExportMyDataRequest
+	70,  // 104: messagerie.messaging.v1.MessagingService.EraseMyData:input_type -> messagerie.messaging.v1.EraseMyDataRequest
+	22,  // 105: messagerie.messaging.v1.AgentService.ListConversations:input_type -> messagerie.messaging.v1.AgentServiceListConversationsRequest
+	24,  // 106: messagerie.messaging.v1.AgentService.GetConversation:input_type -> messagerie.messaging.v1.AgentServiceGetConversationRequest
+	26,  // 107: messagerie.messaging.v1.AgentService.ClaimConversation:input_type -> messagerie.messaging.v1.ClaimConversationRequest
+	28,  // 108: messagerie.messaging.v1.AgentService.ReleaseConversation:input_type -> messagerie.messaging.v1.ReleaseConversationRequest
+	30,  // 109: messagerie.messaging.v1.AgentService.PostReply:input_type -> messagerie.messaging.v1.PostReplyRequest
+	32,  // 110: messagerie.messaging.v1.AgentService.CloseConversation:input_type -> messagerie.messaging.v1.CloseConversationRequest
+	72,  // 111: messagerie.messaging.v1.AgentService.TransferConversation:input_type -> messagerie.messaging.v1.TransferConversationRequest
+	74,  // 112: messagerie.messaging.v1.AgentService.RecategoriseConversation:input_type -> messagerie.messaging.v1.RecategoriseConversationRequest
+	76,  // 113: messagerie.messaging.v1.AgentService.ReopenConversation:input_type -> messagerie.messaging.v1.ReopenConversationRequest
+	78,  // 114: messagerie.messaging.v1.AgentService.AddNote:input_type -> messagerie.messaging.v1.AddNoteRequest
+	80,  // 115: messagerie.messaging.v1.AgentService.ListQueues:input_type -> messagerie.messaging.v1.ListQueuesRequest
+	84,  // 116: messagerie.messaging.v1.AgentService.ListTemplates:input_type -> messagerie.messaging.v1.ListTemplatesRequest
+	86,  // 117: messagerie.messaging.v1.AgentService.SaveTemplate:input_type -> messagerie.messaging.v1.SaveTemplateRequest
+	88,  // 118: messagerie.messaging.v1.AgentService.DeleteTemplate:input_type -> messagerie.messaging.v1.DeleteTemplateRequest
+	90,  // 119: messagerie.messaging.v1.AgentService.GetStatistics:input_type -> messagerie.messaging.v1.GetStatisticsRequest
+	95,  // 120: messagerie.messaging.v1.AgentService.WatchConversations:input_type -> messagerie.messaging.v1.AgentServiceWatchConversationsRequest
+	97,  // 121: messagerie.messaging.v1.OperatorService.GetStatus:input_type -> messagerie.messaging.v1.GetStatusRequest
+	100, // 122: messagerie.messaging.v1.OperatorService.ListRefusedEvents:input_type -> messagerie.messaging.v1.ListRefusedEventsRequest
+	102, // 123: messagerie.messaging.v1.OperatorService.RequeueRefusedEvents:input_type -> messagerie.messaging.v1.RequeueRefusedEventsRequest
+	104, // 124: messagerie.messaging.v1.OperatorService.DropRefusedEvent:input_type -> messagerie.messaging.v1.DropRefusedEventRequest
+	34,  // 125: messagerie.messaging.v1.RecipientService.BatchGetRecipients:input_type -> messagerie.messaging.v1.BatchGetRecipientsRequest
+	37,  // 126: messagerie.messaging.v1.RecipientService.CheckReader:input_type -> messagerie.messaging.v1.CheckReaderRequest
+	40,  // 127: messagerie.messaging.v1.EventLogService.ListDigests:input_type -> messagerie.messaging.v1.ListDigestsRequest
+	43,  // 128: messagerie.messaging.v1.EventLogService.ListEvents:input_type -> messagerie.messaging.v1.ListEventsRequest
+	11,  // 129: messagerie.messaging.v1.MessagingService.SubmitMessage:output_type -> messagerie.messaging.v1.SubmitMessageResponse
+	13,  // 130: messagerie.messaging.v1.MessagingService.ListConversations:output_type -> messagerie.messaging.v1.ListConversationsResponse
+	15,  // 131: messagerie.messaging.v1.MessagingService.GetConversation:output_type -> messagerie.messaging.v1.GetConversationResponse
+	17,  // 132: messagerie.messaging.v1.MessagingService.HideConversation:output_type -> messagerie.messaging.v1.HideConversationResponse
+	19,  // 133: messagerie.messaging.v1.MessagingService.ShowConversation:output_type -> messagerie.messaging.v1.ShowConversationResponse
+	21,  // 134: messagerie.messaging.v1.MessagingService.MarkConversationRead:output_type -> messagerie.messaging.v1.MarkConversationReadResponse
+	47,  // 135: messagerie.messaging.v1.MessagingService.PostFollowUp:output_type -> messagerie.messaging.v1.PostFollowUpResponse
+	50,  // 136: messagerie.messaging.v1.MessagingService.SaveDraft:output_type -> messagerie.messaging.v1.SaveDraftResponse
+	52,  // 137: messagerie.messaging.v1.MessagingService.GetDraft:output_type -> messagerie.messaging.v1.GetDraftResponse
+	54,  // 138: messagerie.messaging.v1.MessagingService.ListDrafts:output_type -> messagerie.messaging.v1.ListDraftsResponse
+	56,  // 139: messagerie.messaging.v1.MessagingService.DeleteDraft:output_type -> messagerie.messaging.v1.DeleteDraftResponse
+	58,  // 140: messagerie.messaging.v1.MessagingService.WatchConversations:output_type -> messagerie.messaging.v1.WatchConversationsResponse
+	61,  // 141: messagerie.messaging.v1.MessagingService.GetPreferences:output_type -> messagerie.messaging.v1.GetPreferencesResponse
+	63,  // 142: messagerie.messaging.v1.MessagingService.UpdatePreferences:output_type -> messagerie.messaging.v1.UpdatePreferencesResponse
+	65,  // 143: messagerie.messaging.v1.MessagingService.ReplacePreferences:output_type -> messagerie.messaging.v1.ReplacePreferencesResponse
+	67,  // 144: messagerie.messaging.v1.MessagingService.GetExpectedDelay:output_type -> messagerie.messaging.v1.GetExpectedDelayResponse
+	69,  // 145: messagerie.messaging.v1.MessagingService.ExportMyData:output_type -> messagerie.messaging.v1.ExportMyDataResponse
+	71,  // 146: messagerie.messaging.v1.MessagingService.EraseMyData:output_type -> messagerie.messaging.v1.EraseMyDataResponse
+	23,  // 147: messagerie.messaging.v1.AgentService.ListConversations:output_type -> messagerie.messaging.v1.AgentServiceListConversationsResponse
+	25,  // 148: messagerie.messaging.v1.AgentService.GetConversation:output_type -> messagerie.messaging.v1.AgentServiceGetConversationResponse
+	27,  // 149: messagerie.messaging.v1.AgentService.ClaimConversation:output_type -> messagerie.messaging.v1.ClaimConversationResponse
+	29,  // 150: messagerie.messaging.v1.AgentService.ReleaseConversation:output_type -> messagerie.messaging.v1.ReleaseConversationResponse
+	31,  // 151: messagerie.messaging.v1.AgentService.PostReply:output_type -> messagerie.messaging.v1.PostReplyResponse
+	33,  // 152: messagerie.messaging.v1.AgentService.CloseConversation:output_type -> messagerie.messaging.v1.CloseConversationResponse
+	73,  // 153: messagerie.messaging.v1.AgentService.TransferConversation:output_type -> messagerie.messaging.v1.TransferConversationResponse
+	75,  // 154: messagerie.messaging.v1.AgentService.RecategoriseConversation:output_type -> messagerie.messaging.v1.RecategoriseConversationResponse
+	77,  // 155: messagerie.messaging.v1.AgentService.ReopenConversation:output_type -> messagerie.messaging.v1.ReopenConversationResponse
+	79,  // 156: messagerie.messaging.v1.AgentService.AddNote:output_type -> messagerie.messaging.v1.AddNoteResponse
+	81,  // 157: messagerie.messaging.v1.AgentService.ListQueues:output_type -> messagerie.messaging.v1.ListQueuesResponse
+	85,  // 158: messagerie.messaging.v1.AgentService.ListTemplates:output_type -> messagerie.messaging.v1.ListTemplatesResponse
+	87,  // 159: messagerie.messaging.v1.AgentService.SaveTemplate:output_type -> messagerie.messaging.v1.SaveTemplateResponse
+	89,  // 160: messagerie.messaging.v1.AgentService.DeleteTemplate:output_type -> messagerie.messaging.v1.DeleteTemplateResponse
+	91,  // 161: messagerie.messaging.v1.AgentService.GetStatistics:output_type -> messagerie.messaging.v1.GetStatisticsResponse
+	96,  // 162: messagerie.messaging.v1.AgentService.WatchConversations:output_type -> messagerie.messaging.v1.AgentServiceWatchConversationsResponse
+	98,  // 163: messagerie.messaging.v1.OperatorService.GetStatus:output_type -> messagerie.messaging.v1.GetStatusResponse
+	101, // 164: messagerie.messaging.v1.OperatorService.ListRefusedEvents:output_type -> messagerie.messaging.v1.ListRefusedEventsResponse
+	103, // 165: messagerie.messaging.v1.OperatorService.RequeueRefusedEvents:output_type -> messagerie.messaging.v1.RequeueRefusedEventsResponse
+	105, // 166: messagerie.messaging.v1.OperatorService.DropRefusedEvent:output_type -> messagerie.messaging.v1.DropRefusedEventResponse
+	35,  // 167: messagerie.messaging.v1.RecipientService.BatchGetRecipients:output_type -> messagerie.messaging.v1.BatchGetRecipientsResponse
+	39,  // 168: messagerie.messaging.v1.RecipientService.CheckReader:output_type -> messagerie.messaging.v1.CheckReaderResponse
+	42,  // 169: messagerie.messaging.v1.EventLogService.ListDigests:output_type -> messagerie.messaging.v1.ListDigestsResponse
+	45,  // 170: messagerie.messaging.v1.EventLogService.ListEvents:output_type -> messagerie.messaging.v1.ListEventsResponse
+	129, // [129:171] is the sub-list for method output_type
+	87,  // [87:129] is the sub-list for method input_type
+	87,  // [87:87] is the sub-list for extension type_name
+	87,  // [87:87] is the sub-list for extension extendee
+	0,   // [0:87] is the sub-list for field type_name
 }
 
 func init() { file_messagerie_messaging_v1_messaging_proto_init() }
@@ -7057,7 +7168,7 @@ func file_messagerie_messaging_v1_messaging_proto_init() {
 		(*CheckReaderRequest_Member)(nil),
 		(*CheckReaderRequest_Agent)(nil),
 	}
-	file_messagerie_messaging_v1_messaging_proto_msgTypes[64].OneofWrappers = []any{
+	file_messagerie_messaging_v1_messaging_proto_msgTypes[66].OneofWrappers = []any{
 		(*ExportMyDataResponse_Preferences)(nil),
 		(*ExportMyDataResponse_Draft)(nil),
 		(*ExportMyDataResponse_Conversation)(nil),
@@ -7068,7 +7179,7 @@ func file_messagerie_messaging_v1_messaging_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_messagerie_messaging_v1_messaging_proto_rawDesc), len(file_messagerie_messaging_v1_messaging_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   101,
+			NumMessages:   103,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

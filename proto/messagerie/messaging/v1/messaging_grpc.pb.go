@@ -35,6 +35,7 @@ const (
 	MessagingService_WatchConversations_FullMethodName   = "/messagerie.messaging.v1.MessagingService/WatchConversations"
 	MessagingService_GetPreferences_FullMethodName       = "/messagerie.messaging.v1.MessagingService/GetPreferences"
 	MessagingService_UpdatePreferences_FullMethodName    = "/messagerie.messaging.v1.MessagingService/UpdatePreferences"
+	MessagingService_ReplacePreferences_FullMethodName   = "/messagerie.messaging.v1.MessagingService/ReplacePreferences"
 	MessagingService_GetExpectedDelay_FullMethodName     = "/messagerie.messaging.v1.MessagingService/GetExpectedDelay"
 	MessagingService_ExportMyData_FullMethodName         = "/messagerie.messaging.v1.MessagingService/ExportMyData"
 	MessagingService_EraseMyData_FullMethodName          = "/messagerie.messaging.v1.MessagingService/EraseMyData"
@@ -90,11 +91,16 @@ type MessagingServiceClient interface {
 	WatchConversations(ctx context.Context, in *WatchConversationsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchConversationsResponse], error)
 	// GetPreferences returns how the member is reached, and what for.
 	GetPreferences(ctx context.Context, in *GetPreferencesRequest, opts ...grpc.CallOption) (*GetPreferencesResponse, error)
-	// UpdatePreferences replaces them. Contact points given here take the place of
-	// those of the member's account; empty ones give way to them again. The
-	// acknowledgement and the announcement of a reply by e-mail cannot be switched
-	// off.
+	// UpdatePreferences changes some of the member's choices: those that update_mask
+	// names, or, without a mask, those that have a value. Contact points and a language
+	// given here take the place of those of the member's account; empty ones give way to
+	// them again. The acknowledgement and the announcement of a reply by e-mail cannot be
+	// switched off. INVALID_ARGUMENT, field updateMask, reason FIELD_MASK_INVALID, for a
+	// path that is no choice.
 	UpdatePreferences(ctx context.Context, in *UpdatePreferencesRequest, opts ...grpc.CallOption) (*UpdatePreferencesResponse, error)
+	// ReplacePreferences replaces all of the member's choices. What is not given is empty
+	// or off. What GetPreferences has answered may be given as it is, and changes nothing.
+	ReplacePreferences(ctx context.Context, in *ReplacePreferencesRequest, opts ...grpc.CallOption) (*ReplacePreferencesResponse, error)
 	// GetExpectedDelay tells how long answers take for a selection: what is aimed
 	// at, and what the last 90 days were like, as of at most a minute ago.
 	// RESOURCE_EXHAUSTED (REPORTS_BUSY) with google.rpc.RetryInfo when too much of
@@ -271,6 +277,16 @@ func (c *messagingServiceClient) UpdatePreferences(ctx context.Context, in *Upda
 	return out, nil
 }
 
+func (c *messagingServiceClient) ReplacePreferences(ctx context.Context, in *ReplacePreferencesRequest, opts ...grpc.CallOption) (*ReplacePreferencesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReplacePreferencesResponse)
+	err := c.cc.Invoke(ctx, MessagingService_ReplacePreferences_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *messagingServiceClient) GetExpectedDelay(ctx context.Context, in *GetExpectedDelayRequest, opts ...grpc.CallOption) (*GetExpectedDelayResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetExpectedDelayResponse)
@@ -360,11 +376,16 @@ type MessagingServiceServer interface {
 	WatchConversations(*WatchConversationsRequest, grpc.ServerStreamingServer[WatchConversationsResponse]) error
 	// GetPreferences returns how the member is reached, and what for.
 	GetPreferences(context.Context, *GetPreferencesRequest) (*GetPreferencesResponse, error)
-	// UpdatePreferences replaces them. Contact points given here take the place of
-	// those of the member's account; empty ones give way to them again. The
-	// acknowledgement and the announcement of a reply by e-mail cannot be switched
-	// off.
+	// UpdatePreferences changes some of the member's choices: those that update_mask
+	// names, or, without a mask, those that have a value. Contact points and a language
+	// given here take the place of those of the member's account; empty ones give way to
+	// them again. The acknowledgement and the announcement of a reply by e-mail cannot be
+	// switched off. INVALID_ARGUMENT, field updateMask, reason FIELD_MASK_INVALID, for a
+	// path that is no choice.
 	UpdatePreferences(context.Context, *UpdatePreferencesRequest) (*UpdatePreferencesResponse, error)
+	// ReplacePreferences replaces all of the member's choices. What is not given is empty
+	// or off. What GetPreferences has answered may be given as it is, and changes nothing.
+	ReplacePreferences(context.Context, *ReplacePreferencesRequest) (*ReplacePreferencesResponse, error)
 	// GetExpectedDelay tells how long answers take for a selection: what is aimed
 	// at, and what the last 90 days were like, as of at most a minute ago.
 	// RESOURCE_EXHAUSTED (REPORTS_BUSY) with google.rpc.RetryInfo when too much of
@@ -433,6 +454,9 @@ func (UnimplementedMessagingServiceServer) GetPreferences(context.Context, *GetP
 }
 func (UnimplementedMessagingServiceServer) UpdatePreferences(context.Context, *UpdatePreferencesRequest) (*UpdatePreferencesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method UpdatePreferences not implemented")
+}
+func (UnimplementedMessagingServiceServer) ReplacePreferences(context.Context, *ReplacePreferencesRequest) (*ReplacePreferencesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReplacePreferences not implemented")
 }
 func (UnimplementedMessagingServiceServer) GetExpectedDelay(context.Context, *GetExpectedDelayRequest) (*GetExpectedDelayResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetExpectedDelay not implemented")
@@ -709,6 +733,24 @@ func _MessagingService_UpdatePreferences_Handler(srv interface{}, ctx context.Co
 	return interceptor(ctx, in, info, handler)
 }
 
+func _MessagingService_ReplacePreferences_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReplacePreferencesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MessagingServiceServer).ReplacePreferences(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MessagingService_ReplacePreferences_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MessagingServiceServer).ReplacePreferences(ctx, req.(*ReplacePreferencesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _MessagingService_GetExpectedDelay_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetExpectedDelayRequest)
 	if err := dec(in); err != nil {
@@ -814,6 +856,10 @@ var MessagingService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "UpdatePreferences",
 			Handler:    _MessagingService_UpdatePreferences_Handler,
+		},
+		{
+			MethodName: "ReplacePreferences",
+			Handler:    _MessagingService_ReplacePreferences_Handler,
 		},
 		{
 			MethodName: "GetExpectedDelay",
