@@ -142,6 +142,16 @@ type ledger struct {
 // All or none are stored. Planning again changes nothing, however often and from
 // wherever: this is where an event that comes twice becomes one delivery.
 func (l *ledger) Plan(ctx context.Context, plans []plan) (int64, error) {
+	return l.add(ctx, plans, false)
+}
+
+// PlanMissing is Plan for what was found in the sender's log and not in the ledger, whenever
+// that was: what the ledger may have forgotten meanwhile is not planned.
+func (l *ledger) PlanMissing(ctx context.Context, plans []plan) (int64, error) {
+	return l.add(ctx, plans, true)
+}
+
+func (l *ledger) add(ctx context.Context, plans []plan, found bool) (int64, error) {
 	var events, conversations []uuid.UUID
 	var ways, kinds, caisses, traces []string
 	var logged []*time.Time
@@ -156,17 +166,20 @@ func (l *ledger) Plan(ctx context.Context, plans []plan) (int64, error) {
 		logged = append(logged, at)
 	}
 	// One order for everybody, or two instances that are given the same events
-	// would wait for each other.
+	// would wait for each other. The lock waits for who forgets just now, and has others
+	// wait with it: what they forget afterwards is still there.
 	tag, err := l.pool.Exec(ctx, `
+		WITH gone AS MATERIALIZED (SELECT until FROM forgotten FOR SHARE)
 		INSERT INTO delivery (event_id, channel, event_type, conversation_id, caisse, next_attempt_at, logged_at, occurred_at, expires_at, trace_context)
 		SELECT p.event_id, p.channel, p.event_type, p.conversation_id, p.caisse, now(), COALESCE(p.logged_at, now()), at.occurred,
 		       CASE p.channel WHEN 'SMS' THEN at.occurred + $8::interval ELSE now() + $9::interval END, p.trace_context
 		FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::timestamptz[], $7::text[])
 		     AS p (event_id, channel, event_type, conversation_id, caisse, logged_at, trace_context),
 		     LATERAL (SELECT LEAST(COALESCE(p.logged_at, now()), now()) AS occurred) AS at
+		WHERE NOT $10 OR NOT EXISTS (SELECT FROM gone WHERE until >= COALESCE(p.logged_at, now()))
 		ORDER BY p.event_id, p.channel
 		ON CONFLICT DO NOTHING`,
-		events, ways, kinds, conversations, caisses, logged, traces, smsLifetime, emailLifetime)
+		events, ways, kinds, conversations, caisses, logged, traces, smsLifetime, emailLifetime, found)
 	if err != nil {
 		return 0, fmt.Errorf("planning %d deliveries: %w", len(plans), err)
 	}

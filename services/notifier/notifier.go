@@ -148,7 +148,8 @@ type Config struct {
 	SMSHours Hours `env:"SMS_HOURS" envDefault:"8-20"`
 	// ReconcileEvery is how often the ledger is compared with the messaging
 	// service's event log, for events that the broker did not bring. 0: never,
-	// and guarantee G4 is off.
+	// and guarantee G4 is off, also afterwards for the time that the ledger has
+	// forgotten meanwhile.
 	ReconcileEvery time.Duration `env:"RECONCILE_EVERY" envDefault:"15s"`
 	// WebhookMaxAge is how old a provider's signed report may be. Providers repeat
 	// theirs for a day.

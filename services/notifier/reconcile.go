@@ -268,7 +268,7 @@ func (r *reconciler) fetch(ctx context.Context, span stretch) (added int64, err 
 			}
 			plans = append(plans, more...)
 		}
-		n, err := bounded(ctx, stepTimeout, func(ctx context.Context) (int64, error) { return r.ledger.Plan(ctx, plans) })
+		n, err := bounded(ctx, stepTimeout, func(ctx context.Context) (int64, error) { return r.ledger.PlanMissing(ctx, plans) })
 		if err != nil {
 			return added, err
 		}

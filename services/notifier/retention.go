@@ -88,11 +88,11 @@ func (l *ledger) ForgetDeliveries(ctx context.Context, term time.Duration) (n in
 			SELECT event_id, at FROM candidate AS c
 			JOIN (SELECT event_id, count(*) AS n, bool_or(state IN ('planned', 'retry', 'unknown', 'sending')) AS waits FROM locked GROUP BY event_id) AS l USING (event_id)
 			WHERE NOT l.waits AND l.n = (SELECT count(*) FROM delivery AS d WHERE d.event_id = c.event_id)
-		), ids AS (
-			SELECT ARRAY(SELECT event_id FROM old) AS list
-		), noted AS (
+		), noted AS ( -- before anything is deleted: see PlanMissing
 			INSERT INTO forgotten (until) SELECT max(at) FROM old HAVING max(at) IS NOT NULL
-			ON CONFLICT (only_row) DO UPDATE SET until = GREATEST(forgotten.until, excluded.until)
+			ON CONFLICT (only_row) DO UPDATE SET until = GREATEST(forgotten.until, excluded.until) RETURNING until
+		), ids AS (
+			SELECT ARRAY(SELECT event_id FROM old WHERE EXISTS (SELECT FROM noted)) AS list
 		), attempts AS (
 			DELETE FROM attempt WHERE event_id = ANY ((SELECT list FROM ids)::uuid[])
 		), reports AS (
@@ -100,7 +100,7 @@ func (l *ledger) ForgetDeliveries(ctx context.Context, term time.Duration) (n in
 		), deliveries AS (
 			DELETE FROM delivery WHERE event_id = ANY ((SELECT list FROM ids)::uuid[])
 		)
-		SELECT count(*) FROM old`, term, postgres.ForgetBatch).Scan(&n)
+		SELECT cardinality(list) FROM ids`, term, postgres.ForgetBatch).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("forgetting deliveries: %w", err)
 	}
@@ -127,10 +127,11 @@ func (l *ledger) ForgetAside(ctx context.Context, term time.Duration) (int64, er
 		SELECT id FROM set_aside WHERE set_aside_at < now() - $1::interval ORDER BY set_aside_at LIMIT $2))`, term)
 }
 
-// ForgetReports deletes some reports that no provider repeats any more.
+// ForgetReports deletes some reports that no provider repeats any more, but for those that
+// go with their event just now.
 func (l *ledger) ForgetReports(ctx context.Context, term time.Duration) (int64, error) {
 	return l.forgetSome(ctx, `DELETE FROM report WHERE ctid = ANY (ARRAY(
-		SELECT ctid FROM report WHERE received_at < now() - $1::interval ORDER BY received_at LIMIT $2))`, term)
+		SELECT ctid FROM report WHERE received_at < now() - $1::interval ORDER BY received_at LIMIT $2 FOR UPDATE SKIP LOCKED))`, term)
 }
 
 // ForgetInterventions deletes some of what operators did longer ago. Numbers are in the

@@ -3,11 +3,14 @@ package notifier
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -144,8 +147,120 @@ func TestForget_ReplayUnderWay(t *testing.T) {
 	if err := l.pool.QueryRow(t.Context(), `SELECT count(*) FROM delivery`).Scan(&n); err != nil || n != 2 {
 		t.Errorf("%d deliveries are left, %v", n, err)
 	}
-	if until, err := l.ForgottenUntil(t.Context()); !until.IsZero() || err != nil {
+	if until, err := l.ForgottenUntil(t.Context()); time.Since(until) < leastLedger || err != nil {
 		t.Errorf("forgotten until %s, %v", until, err)
+	}
+}
+
+// A replay that was committed after its event was chosen keeps it too.
+func TestForget_ReplayedMeanwhile(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	var events []uuid.UUID
+	for range 2 {
+		plans := planOf(byEmail, bySMS)
+		mustPlan(t, l, plans)
+		events = append(events, plans[0].event)
+	}
+	exec(t, l, `UPDATE delivery SET state = 'refused', reason = 'HTTP_400', next_attempt_at = NULL, logged_at = now() - interval '500 days'`)
+	// Who forgets stops when its statement has begun and nothing is locked.
+	exec(t, l, `CREATE FUNCTION stop() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END $$`)
+	exec(t, l, `CREATE TRIGGER stop BEFORE INSERT ON forgotten FOR EACH STATEMENT EXECUTE FUNCTION stop()`)
+	stop := begin(t, l, `SELECT pg_advisory_xact_lock(1)`)
+	ended := make(chan error, 1)
+	go func() {
+		n, err := l.ForgetDeliveries(t.Context(), leastLedger)
+		if err == nil && n != 0 {
+			err = fmt.Errorf("%d events were forgotten", n)
+		}
+		ended <- err
+	}()
+	waits(t, l, 1)
+	for i, way := range channels { // of the one the e-mail, of the other the SMS
+		if n, err := l.Replay(t.Context(), "olga", letterFilter{ids: events[i : i+1], channels: []string{string(way)}}); n != 1 || err != nil {
+			t.Errorf("replay by %s: %d, %v", way, n, err)
+		}
+	}
+	if err := stop.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	var n int
+	if err := l.pool.QueryRow(t.Context(), `SELECT count(*) FROM delivery`).Scan(&n); err != nil || n != 4 {
+		t.Errorf("%d deliveries are left, %v", n, err)
+	}
+}
+
+// begin begins a transaction that ends with the test at the latest.
+func begin(t *testing.T, l *ledger, sql string, args ...any) pgx.Tx {
+	t.Helper()
+	tx, err := l.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) })
+	if _, err := tx.Exec(t.Context(), sql, args...); err != nil {
+		t.Fatal(err)
+	}
+	return tx
+}
+
+// waits waits until n statements wait for locks.
+func waits(t *testing.T, l *ledger, n int) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%d wait for locks", n), func() bool {
+		var have int
+		err := l.pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&have)
+		return err == nil && have == n
+	})
+}
+
+// A process that compares has found an event missing, or is about to, while another that
+// does not compare forgets it.
+func TestForget_BesideARound(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	const day = 24 * time.Hour
+	old, missing := planOf(byEmail, bySMS), planOf(byEmail, bySMS)
+	now := time.Now()
+	for i := range old {
+		old[i].logged, missing[i].logged = now.Add(-60*day), now.Add(-20*day)
+	}
+	mustPlan(t, l, old)
+	exec(t, l, `UPDATE delivery SET state = 'delivered', next_attempt_at = NULL`)
+	exec(t, l, `INSERT INTO report (provider, report_id, event_id, channel, state) VALUES ('sendgrid', 'a', $1, 'EMAIL', 'delivered')`, old[0].event)
+	exec(t, l, `UPDATE forgotten SET until = until - interval '1 year'`)
+	// Who forgets has come as far as reports.
+	stop := begin(t, l, `SELECT FROM report FOR UPDATE`)
+	type result struct {
+		n   int64
+		err error
+	}
+	forgotten, found := make(chan result, 1), make(chan result, 1)
+	go func() {
+		n, err := l.ForgetDeliveries(t.Context(), leastLedger)
+		forgotten <- result{n, err}
+	}()
+	waits(t, l, 1)
+	go func() {
+		n, err := l.PlanMissing(t.Context(), slices.Concat(old, missing))
+		found <- result{n, err}
+	}()
+	waits(t, l, 2)
+	mustPlan(t, l, planOf(byEmail)) // what the broker brings waits for neither
+	if err := stop.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-forgotten; got != (result{1, nil}) {
+		t.Errorf("forgotten: %v", got)
+	}
+	if got := <-found; got != (result{2, nil}) {
+		t.Errorf("planned: %v, want what is missing", got)
+	}
+	if n, err := l.PlanMissing(t.Context(), old); n != 0 || err != nil {
+		t.Errorf("afterwards: %d, %v", n, err)
 	}
 }
 
@@ -167,6 +282,7 @@ func TestForget_NotSentAgain(t *testing.T) {
 	}
 	exec(t, s.ledger, `UPDATE delivery SET state = 'delivered', next_attempt_at = NULL`)
 	exec(t, s.ledger, `INSERT INTO reconciliation (settled_until) VALUES (now() - interval '100 days')`)
+	exec(t, s.ledger, `UPDATE forgotten SET until = until - interval '1 year'`)
 	if n, err := s.ledger.ForgetDeliveries(t.Context(), 40*day); n != 2 || err != nil {
 		t.Fatal(n, err)
 	}

@@ -67,7 +67,7 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 		return time.Now().Add(-ago), time.Now().Add(-ago + time.Minute)
 	}
 	return []scale.Row{
-		read("ledger.Plan", func(ctx context.Context, _ int) error {
+		read("ledger.add", func(ctx context.Context, _ int) error {
 			var plans []plan
 			for range 50 {
 				event := uuid.Must(uuid.NewV7())
@@ -75,7 +75,8 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 					plans = append(plans, plan{event: event, channel: way, kind: messageSubmitted, conversation: uuid.New(), caisse: "msa-75"})
 				}
 			}
-			return failed(l.Plan(ctx, plans))
+			_, err := l.Plan(ctx, plans)
+			return errors.Join(err, failed(l.PlanMissing(ctx, plans)))
 		}),
 		{Of: []string{"ledger.Claim", "ledger.record"}, Run: func(ctx context.Context, _ int) error {
 			claimed, err := l.Claim(ctx, byEmail, 20, time.Minute)
