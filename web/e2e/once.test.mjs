@@ -215,7 +215,7 @@ test('personal data: export, and erasure only when meant', async () => {
 	const [download] = await Promise.all([page.waitForEvent('download'), page.click('text=Télécharger mes données')]);
 	const { readFileSync } = await import('node:fs');
 	const pieces = JSON.parse(readFileSync(await download.path(), 'utf8'));
-	assert.ok(pieces[0].preferences.email.endsWith('@example.org'));
+	assert.ok(pieces[0].preferences.accountEmail.endsWith('@example.org'));
 	await page.click('text=Effacer mes données');
 	assert.match(await page.textContent('#faults'), /Cochez la case/);
 });
