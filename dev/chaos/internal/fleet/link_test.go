@@ -76,3 +76,16 @@ func TestLink_HealsWhenStuck(t *testing.T) {
 		t.Errorf("after healing: %v", err)
 	}
 }
+
+// No two processes of a fleet have one address, also while neither listens there.
+func TestFreePort(t *testing.T) {
+	t.Parallel()
+	seen := make(map[string]bool)
+	for range 1000 {
+		addr, err := freePort(t.Context())
+		if err != nil || seen[addr] {
+			t.Fatalf("%s a second time, %v", addr, err)
+		}
+		seen[addr] = true
+	}
+}

@@ -165,9 +165,13 @@ func Sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
+// givenPorts are the addresses that freePort has found, whether or not anybody listens now.
+var givenPorts sync.Map
+
 // freePort finds an address that is free, below the ports that the kernel gives to
 // whoever connects somewhere: processes are started on it again and again, and nobody
-// may get it by chance meanwhile.
+// may get it by chance meanwhile. No two get the same: a process that is killed comes back
+// to its own.
 func freePort(ctx context.Context) (string, error) {
 	const first, last, tries = 10_000, 32_000, 100
 	var config net.ListenConfig
@@ -178,7 +182,12 @@ func freePort(ctx context.Context) (string, error) {
 			fault = err // taken
 			continue
 		}
-		return lis.Addr().String(), lis.Close()
+		addr, err := lis.Addr().String(), lis.Close()
+		if _, taken := givenPorts.LoadOrStore(addr, true); taken {
+			fault = fmt.Errorf("%s is another process's", addr)
+			continue
+		}
+		return addr, err
 	}
 	return "", fmt.Errorf("looking for a port: %w", fault)
 }
