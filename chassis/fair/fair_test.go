@@ -490,6 +490,30 @@ func TestCrowdsComeOneAfterTheOther(t *testing.T) {
 	})
 }
 
+// Who is refused many times at once has to wait no longer than who is refused once.
+func TestTake_AtOnce(t *testing.T) {
+	t.Parallel()
+	now, r := time.Now(), NewRates(10, 1)
+	if got := r.Take("a", now); got != 0 {
+		t.Fatalf("the first waits for %s", got)
+	}
+	var group sync.WaitGroup
+	for range 64 {
+		group.Go(func() {
+			for range 100 {
+				if got := r.Take("a", now); got != 100*time.Millisecond {
+					t.Errorf("one too many waits for %s, want 100 ms", got)
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	if got := r.Take("a", now.Add(100*time.Millisecond)); got != 0 {
+		t.Errorf("then for %s more", got)
+	}
+}
+
 func TestTurn(t *testing.T) {
 	t.Parallel()
 	now, r := time.Now(), NewRates(10, 1)

@@ -37,11 +37,12 @@ func (r *Rates) Take(caller string, now time.Time) (wait time.Duration) {
 	if r.rate == 0 {
 		return 0
 	}
-	reservation := r.bucket(caller).ReserveN(now, 1)
-	if wait = reservation.DelayFrom(now); wait > 0 {
-		reservation.CancelAt(now)
+	// Not reserved and given back: of several at once, that loses some.
+	bucket := r.bucket(caller)
+	if bucket.AllowN(now, 1) {
+		return 0
 	}
-	return wait
+	return max(time.Duration((1-bucket.TokensAt(now))/float64(r.rate)*float64(time.Second)), 1)
 }
 
 // Turn uses one token of the caller's bucket, of those to come where there is none, and
