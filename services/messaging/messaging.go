@@ -239,7 +239,7 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	stages.Go(func() error { return outbox.run(stageCtx) })
 	stages.Go(func() error { return keepDays(stageCtx, s, cfg.EventLogRetention) })
 	stages.Go(func() error { return runBackfills(stageCtx, s) })
-	stages.Go(func() error { return foldWaiting(stageCtx, s) })
+	stages.Go(func() error { return fold(stageCtx, s) })
 	stages.Go(func() error { postgres.Forget(stageCtx, s.terms(cfg)...); return nil })
 	stages.Go(func() error { return admin.Serve(stageCtx, cfg.AdminAddr) })
 	group.Go(func() error {

@@ -75,8 +75,11 @@ func fillAged(ctx context.Context, pool *pgxpool.Pool, from, to int) error {
 	if _, err := pool.Exec(ctx, `DELETE FROM backfill WHERE name = $1`, countWaiting); err != nil {
 		return err
 	}
+	if _, err := pool.Exec(ctx, `TRUNCATE submission_slot`); err != nil {
+		return err
+	}
 	_, err := s.backfill(ctx, backfills[1], backfillBatch)
-	return err
+	return errors.Join(err, s.foldSubmissions(ctx))
 }
 
 // Every statement of this service reads what it returns, in tables that have grown.
@@ -292,7 +295,7 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 		// Figures.
 		read("store.waitingByQueue", func(ctx context.Context, _ int) error { return failed(s.waitingByQueue(ctx, all)) }),
 		read("store.queueState", func(ctx context.Context, _ int) error { return failed(s.queueState(ctx)) }),
-		{Of: []string{"store.status"}, Planless: 1, Reads: "the events of the last hour", Run: func(ctx context.Context, _ int) error { return failed(s.status(ctx, uuid.Nil)) }},
+		{Of: []string{"store.status"}, Planless: 1, Run: func(ctx context.Context, _ int) error { return failed(s.status(ctx, uuid.Nil)) }},
 		{Of: []string{"store.statistics"}, Planless: 2, Reads: "the conversations of a year", Run: func(ctx context.Context, _ int) error {
 			return failed(s.statistics(ctx, all, "", 366))
 		}},
@@ -358,6 +361,7 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 			return failed(s.backfill(ctx, backfills[0], backfillBatch))
 		}},
 		read("store.foldWaiting", func(ctx context.Context, _ int) error { return s.foldWaiting(ctx) }),
+		read("store.foldSubmissions", func(ctx context.Context, _ int) error { return s.foldSubmissions(ctx) }),
 		{Of: []string{"store.forgetConversations", "forgetConversations"}, Reads: "what it deletes, of which small tables have little", Run: func(ctx context.Context, _ int) error {
 			return failed(s.forgetConversations(ctx, 2*366*24*time.Hour))
 		}},

@@ -40,9 +40,36 @@ func (s *operatorServer) GetStatus(ctx context.Context, _ *messagingpb.GetStatus
 	return resp, statusOf(err)
 }
 
-// statusEvents bounds how much of the last hour is counted: about a third of a
-// second's work of the database.
-const statusEvents = 1_000_000
+// Submissions are added up in slots of ten seconds when these are past; who asks adds what
+// has come since. A slot is past when its events count as final (settleTime).
+
+// submissionsUncounted is the condition for an event to be of no slot that is added up.
+const submissionsUncounted = `created_at >= GREATEST(
+	(SELECT max(slot) FROM submission_slot WHERE slot <= now()) + interval '10 seconds',
+	date_bin('10 seconds', now() - interval '1 hour', timestamptz 'epoch'))`
+
+// loggedLately is the condition for an event to be of the last days.
+func loggedLately() string {
+	return `created_at >= '` + time.Now().UTC().AddDate(0, 0, -2).Format(time.DateOnly) + ` 00:00Z'`
+}
+
+// foldSubmissions adds up the slots that are past, and forgets old ones. Any number of
+// processes may: each counts a slot whole, and the first is kept. Slots to come are of a
+// clock that was ahead.
+func (s *store) foldSubmissions(ctx context.Context) error {
+	_, err := s.pool.Exec(ctx, `
+		WITH forgotten AS (DELETE FROM submission_slot WHERE slot < now() - interval '2 hours' OR slot > now())
+		INSERT INTO submission_slot (slot, n)
+		SELECT date_bin('10 seconds', created_at, timestamptz 'epoch') AS slot, count(*) FROM event_log
+		WHERE `+loggedLately()+` AND type = $1 AND `+submissionsUncounted+`
+		  AND created_at < date_bin('10 seconds', now() - $2::interval, timestamptz 'epoch')
+		GROUP BY slot
+		ON CONFLICT DO NOTHING`, eventspb.TypeMessageSubmitted, settleTime)
+	if err != nil {
+		return fmt.Errorf("adding up submissions: %w", err)
+	}
+	return nil
+}
 
 // status reads the figures of GetStatus that the database has.
 func (s *store) status(ctx context.Context, from uuid.UUID) (*messagingpb.GetStatusResponse, error) {
@@ -50,17 +77,17 @@ func (s *store) status(ctx context.Context, from uuid.UUID) (*messagingpb.GetSta
 	var unanswered, newest *float64
 	// In the statement itself: PostgreSQL then plans for some days of the log, and not for
 	// each of the hundreds that it has.
-	lately := `created_at >= '` + time.Now().UTC().AddDate(0, 0, -2).Format(time.DateOnly) + ` 00:00Z'`
+	lately := loggedLately()
 	err := s.pool.QueryRow(ctx, `
 		SELECT (SELECT max(version_id) FROM goose_db_version WHERE is_applied),
 		       w.n, w.unanswered, e.five, e.hour,
 		       (SELECT extract(epoch FROM now() - created_at)::float8 FROM event_log WHERE `+lately+` ORDER BY created_at DESC LIMIT 1)
 		FROM (SELECT coalesce(sum(n), 0)::bigint AS n, (`+oldestUnanswered+`) AS unanswered FROM `+keptWaiting+`) AS w,
-		     (SELECT count(*) FILTER (WHERE created_at > now() - interval '5 minutes') AS five, count(*) AS hour
-		      FROM (SELECT type, created_at FROM event_log WHERE `+lately+` AND created_at > now() - interval '1 hour'
-		            ORDER BY created_at DESC LIMIT $2) AS recent
-		      WHERE type = $1) AS e`,
-		eventspb.TypeMessageSubmitted, statusEvents).Scan(&resp.SchemaVersion, &resp.WaitingConversations, &unanswered,
+		     (SELECT coalesce(sum(n) FILTER (WHERE at > now() - interval '5 minutes'), 0) AS five, coalesce(sum(n), 0) AS hour
+		      FROM (SELECT slot AS at, n FROM submission_slot WHERE slot > now() - interval '1 hour' AND slot <= now()
+		            UNION ALL SELECT created_at, 1 FROM event_log
+		            WHERE `+lately+` AND type = $1 AND `+submissionsUncounted+` AND created_at > now() - interval '1 hour') AS recent) AS e`,
+		eventspb.TypeMessageSubmitted).Scan(&resp.SchemaVersion, &resp.WaitingConversations, &unanswered,
 		&resp.SubmissionsFiveMinutes, &resp.SubmissionsHour, &newest)
 	if err != nil {
 		return nil, fmt.Errorf("reading the status: %w", err)

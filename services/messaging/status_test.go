@@ -5,12 +5,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
 
@@ -70,6 +72,58 @@ func TestGetStatus(t *testing.T) {
 	s.member(t, "jeanne").submit(t)
 	if got := look(); got.GetBrokerReachable() || got.GetOutboxEvents() != 1 || got.GetOutboxAge() == nil {
 		t.Errorf("broker away: %v", got)
+	}
+}
+
+// The figures of submissions are the same whether slots have been added up or not, and
+// however often; a clock that was ahead keeps none from being counted.
+func TestSubmissions(t *testing.T) {
+	t.Parallel()
+	s := &store{openPool(t, testenv.Postgres(t, Migrations))}
+	run := func(sql string) {
+		t.Helper()
+		if _, err := s.pool.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run(`INSERT INTO event_log (id, type, caisse, conversation_id, payload, created_at)
+		SELECT gen_random_uuid(), type, 'msa-75', gen_random_uuid(), '', date_bin('10 seconds', now(), timestamptz 'epoch') + interval '2 seconds' - age::interval FROM generate_series(1, 3), (VALUES
+			('message-submitted', '10 seconds'), ('message-submitted', '4 minutes'), ('message-submitted', '6 minutes'), ('message-submitted', '59 minutes'),
+			('message-submitted', '61 minutes'), ('reply-posted', '4 minutes')) AS v (type, age)`)
+	slots := func() (n int) {
+		t.Helper()
+		if err := s.pool.QueryRow(t.Context(), `SELECT count(*) FROM submission_slot`).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	check := func(when string) {
+		t.Helper()
+		got, err := s.status(t.Context(), uuid.Nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.GetSubmissionsFiveMinutes() != 6 || got.GetSubmissionsHour() != 12 {
+			t.Errorf("%s: %d in five minutes and %d in an hour, want 6 and 12", when, got.GetSubmissionsFiveMinutes(), got.GetSubmissionsHour())
+		}
+	}
+	check("not added up")
+	for range 2 {
+		if err := s.foldSubmissions(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		check("added up")
+		if n := slots(); n != 3 { // without what is not past, or too long past
+			t.Errorf("%d slots, want 3", n)
+		}
+	}
+	run(`INSERT INTO submission_slot (slot, n) VALUES (now() + interval '1 hour', 9), (now() - interval '3 hours', 9)`)
+	check("a clock was ahead")
+	if err := s.foldSubmissions(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := slots(); n != 3 {
+		t.Errorf("%d slots, want 3: those to come and old ones are kept", n)
 	}
 }
 

@@ -53,15 +53,14 @@ const keptWaiting = `(
 
 const waitingCounted = `EXISTS (SELECT FROM backfill WHERE name = '` + countWaiting + `' AND ended_at IS NOT NULL)`
 
-// foldWaiting adds changes to the counts until ctx is done. Any number of processes may
-// do so.
-func foldWaiting(ctx context.Context, s *store) error {
+// fold adds changes to the counts until ctx is done. Any number of processes may do so.
+func fold(ctx context.Context, s *store) error {
 	for sleep(ctx, foldEvery) {
 		round, cancel := context.WithTimeout(ctx, foldTimeout)
-		err := s.foldWaiting(round)
+		err := errors.Join(s.foldWaiting(round), s.foldSubmissions(round))
 		cancel()
 		if err != nil && ctx.Err() == nil {
-			slog.WarnContext(ctx, "adding up what waits; it is known all the same", "error", err)
+			slog.WarnContext(ctx, "adding up; it is known all the same", "error", err)
 		}
 	}
 	return nil

@@ -2,15 +2,17 @@ package notifier
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 )
 
-// How much waits is kept, not counted: triggers of migration 00005 note each change in
-// backlog_change, in the transaction of the change and whichever program makes it, and the
-// sweeper adds them up in backlog_count. Both together are what waits, at any time.
+// How much waits, and how many dead letters there are of which kind, is kept, not counted:
+// triggers of migrations 00005, 00007 and 00008 note each change in a table of changes, in
+// the transaction of the change and whichever program makes it, and the sweeper adds them up
+// in a table of counts. Both together are what there is, at any time.
 //
 // Until the sweeper has counted once what was there before, who asks counts.
 
@@ -21,57 +23,78 @@ const (
 	foldEvery = 5 * time.Second
 )
 
-// keptBacklog is a relation of (channel, state, n), to be summed up.
-const keptBacklog = `(
-	SELECT channel, state, n FROM backlog_count WHERE state <> ''
-	UNION ALL SELECT channel, state, n FROM backlog_change WHERE (SELECT ` + backlogCounted + `)
-	UNION ALL SELECT channel, state, n FROM (` + countBacklog + `) AS counted WHERE NOT (SELECT ` + backlogCounted + `)
-) AS kept`
+// tally is a number kept for each key, in the tables name_change and name_count.
+type tally struct {
+	// name is that of the tables, key their columns beside n. A count of which each
+	// column of the key is empty says that what was there before has been counted.
+	name, key, mark string
+	// count is the relation (key, n), counted.
+	count string
+}
 
-const (
-	backlogCounted = `EXISTS (SELECT FROM backlog_count WHERE channel = '' AND state = '')`
-
-	// countBacklog reads the indexes of what waits, of dead letters and of events set aside.
-	countBacklog = `
+var (
+	backlog = tally{"backlog", "channel, state", "'', ''", `
 		SELECT channel, state, count(*) AS n FROM delivery WHERE state IN ('planned', 'retry', 'unknown', 'sending') GROUP BY channel, state
 		UNION ALL SELECT channel, 'dead', count(*) FROM delivery WHERE ` + isDeadLetter + ` GROUP BY channel
-		UNION ALL SELECT '', 'aside', count(*) FROM set_aside WHERE ended_at IS NULL HAVING count(*) > 0`
+		UNION ALL SELECT '', 'aside', count(*) FROM set_aside WHERE ended_at IS NULL HAVING count(*) > 0`}
+	deadLetters = tally{"dead_letter", "channel, reason, provider", "'', '', ''", `
+		SELECT channel, reason, provider, count(*) AS n FROM delivery WHERE ` + isDeadLetter + ` GROUP BY channel, reason, provider
+		UNION ALL SELECT '` + eventLetter + `', reason, '', count(*) FROM set_aside WHERE ended_at IS NULL GROUP BY reason`}
 )
 
-// Fold adds changes to the counts, set by set. One process does at a time. The first time
-// it counts all that waits, in one statement, and so of one moment: the changes that this
-// deletes are those that it has counted, and the others stay.
+// counted is the condition that what was there before has been counted.
+func (k tally) counted() string {
+	return `EXISTS (SELECT FROM ` + k.name + `_count WHERE (` + k.key + `) = (` + k.mark + `))`
+}
+
+// kept is a relation of (key, n), to be summed up.
+func (k tally) kept() string {
+	return `(
+		SELECT ` + k.key + `, n FROM ` + k.name + `_count WHERE (` + k.key + `) <> (` + k.mark + `)
+		UNION ALL SELECT ` + k.key + `, n FROM ` + k.name + `_change WHERE (SELECT ` + k.counted() + `)
+		UNION ALL SELECT ` + k.key + `, n FROM (` + k.count + `) AS counted WHERE NOT (SELECT ` + k.counted() + `)
+	) AS kept`
+}
+
+// Fold adds what has changed, and was tried, to what is kept.
 func (l *ledger) Fold(ctx context.Context) error {
+	return errors.Join(l.fold(ctx, backlog), l.fold(ctx, deadLetters), l.foldAttempts(ctx))
+}
+
+// fold adds changes to the counts, set by set. One process does at a time. The first time
+// it counts all there is, in one statement, and so of one moment: the changes that this
+// deletes are those that it has counted, and the others stay.
+func (l *ledger) fold(ctx context.Context, k tally) error {
 	for {
 		folded := 0
 		err := pgx.BeginFunc(ctx, l.pool, func(tx pgx.Tx) error {
 			var alone, counted bool
-			if err := tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock('backlog_count'::regclass::oid::bigint)`).Scan(&alone); err != nil || !alone {
+			if err := tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock('`+k.name+`_count'::regclass::oid::bigint)`).Scan(&alone); err != nil || !alone {
 				return err
 			}
-			if err := tx.QueryRow(ctx, `SELECT `+backlogCounted).Scan(&counted); err != nil {
+			if err := tx.QueryRow(ctx, `SELECT `+k.counted()).Scan(&counted); err != nil {
 				return err
 			}
 			if !counted {
 				_, err := tx.Exec(ctx, `
-					WITH known AS (DELETE FROM backlog_change)
-					INSERT INTO backlog_count (channel, state, n) SELECT channel, state, n FROM (`+countBacklog+`) AS counted
-					UNION ALL SELECT '', '', 0`)
+					WITH known AS (DELETE FROM `+k.name+`_change)
+					INSERT INTO `+k.name+`_count (`+k.key+`, n) SELECT `+k.key+`, n FROM (`+k.count+`) AS counted
+					UNION ALL SELECT `+k.mark+`, 0`)
 				return err
 			}
 			return tx.QueryRow(ctx, `
 				WITH change AS (
-					DELETE FROM backlog_change WHERE ctid = ANY (ARRAY(SELECT ctid FROM backlog_change LIMIT $1))
-					RETURNING channel, state, n
+					DELETE FROM `+k.name+`_change WHERE ctid = ANY (ARRAY(SELECT ctid FROM `+k.name+`_change LIMIT $1))
+					RETURNING `+k.key+`, n
 				), added AS (
-					INSERT INTO backlog_count (channel, state, n)
-					SELECT channel, state, sum(n) FROM change GROUP BY channel, state HAVING sum(n) <> 0
-					ON CONFLICT (channel, state) DO UPDATE SET n = backlog_count.n + excluded.n
+					INSERT INTO `+k.name+`_count (`+k.key+`, n)
+					SELECT `+k.key+`, sum(n) FROM change GROUP BY `+k.key+` HAVING sum(n) <> 0
+					ON CONFLICT (`+k.key+`) DO UPDATE SET n = `+k.name+`_count.n + excluded.n
 				)
 				SELECT count(*) FROM change`, foldBatch).Scan(&folded)
 		})
 		if err != nil {
-			return fmt.Errorf("adding up what waits: %w", err)
+			return fmt.Errorf("adding up the %s: %w", k.name, err)
 		}
 		if folded < foldBatch {
 			return nil
@@ -93,7 +116,7 @@ type waiting struct {
 func (l *ledger) Waiting(ctx context.Context) ([]waiting, error) {
 	rows, err := l.pool.Query(ctx, `
 		SELECT channel, state, n AS rows, COALESCE(GREATEST(0, EXTRACT(epoch FROM now() - due)), 0)::float8 AS overdue
-		FROM (SELECT channel, state, sum(n)::bigint AS n FROM `+keptBacklog+` WHERE state NOT IN ('dead', 'aside') GROUP BY channel, state HAVING sum(n) > 0) AS w
+		FROM (SELECT channel, state, sum(n)::bigint AS n FROM `+backlog.kept()+` WHERE state NOT IN ('dead', 'aside') GROUP BY channel, state HAVING sum(n) > 0) AS w
 		LEFT JOIN LATERAL (
 			SELECT COALESCE(next_attempt_at, lease_until) AS due FROM delivery AS d
 			WHERE d.channel = w.channel AND d.state = w.state AND d.state IN ('planned', 'retry', 'unknown', 'sending')
@@ -110,7 +133,7 @@ func (l *ledger) Waiting(ctx context.Context) ([]waiting, error) {
 
 // DeadLetterCount is how many dead letters there are: deliveries, and events set aside.
 func (l *ledger) DeadLetterCount(ctx context.Context) (n int64, err error) {
-	err = l.pool.QueryRow(ctx, `SELECT COALESCE(sum(n), 0)::bigint FROM `+keptBacklog+` WHERE state IN ('dead', 'aside')`).Scan(&n)
+	err = l.pool.QueryRow(ctx, `SELECT COALESCE(sum(n), 0)::bigint FROM `+backlog.kept()+` WHERE state IN ('dead', 'aside')`).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("counting dead letters: %w", err)
 	}

@@ -142,6 +142,12 @@ func TestReplay(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if err := l.Fold(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if again, err := l.CountDeadLetters(t.Context(), f); again != counted || err != nil {
+			t.Fatalf("folded, %d are counted, %d before: %v", again, counted, err)
+		}
 		n, err := l.Replay(t.Context(), "agent:olga", f)
 		if err != nil || n != want || counted != want {
 			t.Fatalf("replayed %d, counted %d, want %d: %v", n, counted, want, err)

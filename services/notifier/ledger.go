@@ -515,7 +515,7 @@ type deadLetter struct {
 const eventLetter = "EVENT"
 
 // isDeadLetter is literally the predicate of the index delivery_dead_letter, and what
-// backlog_kind (migration 00005) counts.
+// backlog_kind (migration 00005) tells.
 const isDeadLetter = `state IN ('refused', 'expired', 'bounced', 'suppressed') AND dropped_at IS NULL
 	   AND (state <> 'suppressed' OR reason IN ('` + reasonEmailInvalid + `', '` + reasonPhoneInvalid + `', '` + reasonNobody + `', '` + reasonRender + `'))`
 
@@ -609,11 +609,16 @@ func (l *ledger) DeadLetters(ctx context.Context, f letterFilter, after *letterK
 	return list, nil
 }
 
-// CountDeadLetters counts what a filter selects, up to replayMost of them.
+// CountDeadLetters tells how many a filter selects, up to replayMost of them. It counts
+// those of some time, or named; else their number is kept.
 func (l *ledger) CountDeadLetters(ctx context.Context, f letterFilter) (n int32, err error) {
 	where, args := f.where()
 	args["limit"] = replayMost
-	err = l.pool.QueryRow(ctx, `SELECT count(*) FROM `+f.deadLetters(where, oldestFirst), args).Scan(&n)
+	question := `SELECT LEAST(COALESCE(sum(n), 0), @limit)::integer FROM ` + deadLetters.kept() + ` WHERE ` + where
+	if f.ids != nil || f.from != nil || f.before != nil {
+		question = `SELECT count(*) FROM ` + f.deadLetters(where, oldestFirst)
+	}
+	err = l.pool.QueryRow(ctx, question, args).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("counting dead letters: %w", err)
 	}

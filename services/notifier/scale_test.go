@@ -45,7 +45,7 @@ func TestScale(t *testing.T) {
 			}
 		}
 		// What was counted is counted anew.
-		if _, err := pool.Exec(ctx, `DELETE FROM backlog_count`); err != nil {
+		if _, err := pool.Exec(ctx, `TRUNCATE backlog_count, dead_letter_count, attempt_slot`); err != nil {
 			return err
 		}
 		return (&ledger{pool: pool}).Fold(ctx)
@@ -127,12 +127,18 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 		{Run: func(ctx context.Context, _ int) error {
 			return failed(l.DeadLetters(ctx, letterFilter{channel: eventLetter}, nil, 21))
 		}},
-		{Of: []string{"ledger.CountDeadLetters", "ledger.Replay", "ledger.AsideEvents"}, Reads: "the dead letters that a filter selects, up to 10 000", Run: func(ctx context.Context, _ int) error {
+		read("ledger.CountDeadLetters", func(ctx context.Context, _ int) error {
+			return failed(l.CountDeadLetters(ctx, letterFilter{reason: "HTTP_400"}))
+		}),
+		{Reads: "the dead letters of a time, up to 10 000", Run: func(ctx context.Context, _ int) error {
+			yesterday := time.Now().AddDate(0, 0, -1)
+			return failed(l.CountDeadLetters(ctx, letterFilter{reason: "HTTP_400", before: &yesterday}))
+		}},
+		{Of: []string{"ledger.Replay", "ledger.AsideEvents"}, Reads: "the dead letters that a filter selects, up to 10 000", Run: func(ctx context.Context, _ int) error {
 			f := letterFilter{reason: "HTTP_404"}
-			_, err1 := l.CountDeadLetters(ctx, f)
-			_, err2 := l.Replay(ctx, "olga", f)
-			_, err3 := l.AsideEvents(ctx, f)
-			return errors.Join(err1, err2, err3)
+			_, err1 := l.Replay(ctx, "olga", f)
+			_, err2 := l.AsideEvents(ctx, f)
+			return errors.Join(err1, err2)
 		}},
 		{Of: []string{"ledger.EndAside", "ledger.Drop"}, Run: func(ctx context.Context, n int) error {
 			event, _, err1 := some(ctx, n, refused)
@@ -151,15 +157,14 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 		}},
 		read("ledger.Waiting", func(ctx context.Context, _ int) error { return failed(l.Waiting(ctx)) }),
 		read("ledger.DeadLetterCount", func(ctx context.Context, _ int) error { return failed(l.DeadLetterCount(ctx)) }),
-		{Of: []string{"ledger.tried"}, Reads: "the attempts of the last hour", Run: func(ctx context.Context, _ int) error {
-			_, _, err := l.tried(ctx)
-			return err
-		}},
+		read("ledger.tried", func(ctx context.Context, _ int) error {
+			return failed(l.tried(ctx, []string{providerSendGrid, providerTwilio}))
+		}),
 		read("ledger.standing", func(ctx context.Context, _ int) error {
 			_, _, err := l.standing(ctx)
 			return err
 		}),
-		{Of: []string{"ledger.Fold"}, Planless: 1, Run: func(ctx context.Context, _ int) error { return l.Fold(ctx) }}, // the first time was at filling
+		{Of: []string{"ledger.fold", "ledger.foldAttempts"}, Planless: 2, Run: func(ctx context.Context, _ int) error { return l.Fold(ctx) }}, // the first time was at filling
 		read("ledger.ForgottenUntil", func(ctx context.Context, _ int) error { return failed(l.ForgottenUntil(ctx)) }),
 		{Of: []string{"ledger.ForgetDeliveries"}, Reads: "what it deletes, of which small tables have little", Run: func(ctx context.Context, _ int) error {
 			return failed(l.ForgetDeliveries(ctx, 300*24*time.Hour))

@@ -6,16 +6,12 @@ import (
 	"math"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/ma-messagerie/messagerie/chassis"
 	reports "github.com/ma-messagerie/messagerie/chassis/report"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
 )
-
-// statusAttempts bounds how many attempts are looked at, newest first.
-const statusAttempts = 200_000
 
 // GetStatus reports to operators how this service is. See the .proto.
 func (s *operatorServer) GetStatus(ctx context.Context, _ *notifierpb.GetStatusRequest) (*notifierpb.GetStatusResponse, error) {
@@ -67,11 +63,17 @@ func (l *ledger) standing(ctx context.Context) (schema int64, lag *float64, err 
 // providers fills in what became of calls to the providers, and what keeps them
 // back.
 func (s *operatorServer) providers(ctx context.Context, resp *notifierpb.GetStatusResponse) error {
-	tried, window, err := s.apart.tried(ctx)
+	var names []string
+	for _, l := range s.lanes {
+		for _, g := range l.gates {
+			names = append(names, g.provider)
+		}
+	}
+	tried, err := s.apart.tried(ctx, names)
 	if err != nil {
 		return err
 	}
-	resp.ProviderWindow = durationpb.New(window)
+	resp.ProviderWindow = durationpb.New(time.Hour)
 	for _, l := range s.lanes {
 		for _, g := range l.gates {
 			p := &notifierpb.ProviderStatus{Provider: g.provider, Channel: channelOf[l.channel], BreakerOpen: g.breaker.IsOpen()}
@@ -86,54 +88,6 @@ func (s *operatorServer) providers(ctx context.Context, resp *notifierpb.GetStat
 		}
 	}
 	return nil
-}
-
-// attempts are those of one provider.
-type attempts struct {
-	Provider                                             string
-	Accepted, Refused, Failed, Calls5, Failed5, Config10 int64
-	// Reported is the age of the newest report, in seconds.
-	Reported *float64
-	// Oldest is the age of the oldest attempt looked at, in seconds, when there
-	// were more; else nil.
-	Oldest *float64
-}
-
-// tried sums up the attempts of the last hour by provider, and tells how far back
-// that goes.
-func (l *ledger) tried(ctx context.Context) (map[string]attempts, time.Duration, error) {
-	window := time.Hour
-	rows, err := l.pool.Query(ctx, `
-		WITH newest AS (SELECT provider, outcome, finished_at FROM attempt WHERE finished_at > now() - interval '1 hour' ORDER BY finished_at DESC LIMIT $1),
-		tried AS (SELECT provider,
-		    count(*) FILTER (WHERE outcome IN ('accepted', 'found')) AS accepted,
-		    count(*) FILTER (WHERE outcome = 'refused') AS refused,
-		    count(*) FILTER (WHERE outcome IN ('not_sent', 'unknown', 'config_fault')) AS failed,
-		    count(*) FILTER (WHERE finished_at > now() - interval '5 minutes') AS calls5,
-		    count(*) FILTER (WHERE outcome IN ('not_sent', 'unknown') AND finished_at > now() - interval '5 minutes') AS failed5,
-		    count(*) FILTER (WHERE outcome = 'config_fault' AND finished_at > now() - interval '10 minutes') AS config10
-		    FROM newest GROUP BY provider),
-		reported AS (SELECT provider, extract(epoch FROM now() - max(received_at))::float8 AS reported
-		    FROM (SELECT provider, received_at FROM report ORDER BY received_at DESC LIMIT 10000) AS r GROUP BY provider)
-		SELECT coalesce(t.provider, r.provider) AS provider, coalesce(accepted, 0) AS accepted, coalesce(refused, 0) AS refused,
-		    coalesce(failed, 0) AS failed, coalesce(calls5, 0) AS calls5, coalesce(failed5, 0) AS failed5, coalesce(config10, 0) AS config10,
-		    reported, (SELECT extract(epoch FROM now() - min(finished_at))::float8 FROM newest HAVING count(*) = $1) AS oldest
-		FROM tried t FULL JOIN reported r ON r.provider = t.provider`, statusAttempts)
-	if err != nil {
-		return nil, 0, fmt.Errorf("counting attempts: %w", err)
-	}
-	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[attempts])
-	if err != nil {
-		return nil, 0, fmt.Errorf("counting attempts: %w", err)
-	}
-	tried := make(map[string]attempts, len(list))
-	for _, row := range list {
-		tried[row.Provider] = row
-		if row.Oldest != nil {
-			window = min(window, time.Duration(*row.Oldest*float64(time.Second)))
-		}
-	}
-	return tried, window, nil
 }
 
 // ageOf is a number of seconds, if there is one above 0.

@@ -5837,10 +5837,9 @@ type GetStatusResponse struct {
 	WaitingConversations int64 `protobuf:"varint,3,opt,name=waiting_conversations,json=waitingConversations,proto3" json:"waiting_conversations,omitempty"`
 	// Age of the oldest that has no reply at all; none when each has one.
 	OldestUnansweredAge *durationpb.Duration `protobuf:"bytes,4,opt,name=oldest_unanswered_age,json=oldestUnansweredAge,proto3" json:"oldest_unanswered_age,omitempty"`
-	// Submissions of the last five minutes.
+	// Submissions of the last five minutes, to ten seconds.
 	SubmissionsFiveMinutes int64 `protobuf:"varint,5,opt,name=submissions_five_minutes,json=submissionsFiveMinutes,proto3" json:"submissions_five_minutes,omitempty"`
-	// Submissions of the last hour. Of more than a million events, the newest million
-	// is looked at.
+	// Submissions of the last hour, to ten seconds.
 	SubmissionsHour int64 `protobuf:"varint,6,opt,name=submissions_hour,json=submissionsHour,proto3" json:"submissions_hour,omitempty"`
 	// Events that the broker has not acknowledged, without those that are set aside; from
 	// 10 000 on as the database estimates it.

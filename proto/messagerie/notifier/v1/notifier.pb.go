@@ -1364,8 +1364,7 @@ type GetStatusResponse struct {
 	Waiting []*WaitingDeliveries `protobuf:"bytes,3,rep,name=waiting,proto3" json:"waiting,omitempty"`
 	// Providers that are configured, the preferred one of a channel first.
 	Providers []*ProviderStatus `protobuf:"bytes,4,rep,name=providers,proto3" json:"providers,omitempty"`
-	// How far back the figures by provider go: an hour, or less when so much was
-	// tried that only the newest 200 000 attempts are looked at.
+	// How far back the figures by provider go, to ten seconds: an hour.
 	ProviderWindow *durationpb.Duration `protobuf:"bytes,5,opt,name=provider_window,json=providerWindow,proto3" json:"provider_window,omitempty"`
 	// Dead letters that nobody has replayed or dropped.
 	DeadLetters int32 `protobuf:"varint,6,opt,name=dead_letters,json=deadLetters,proto3" json:"dead_letters,omitempty"`
@@ -1560,7 +1559,7 @@ type ProviderStatus struct {
 	BreakerOpen bool `protobuf:"varint,9,opt,name=breaker_open,json=breakerOpen,proto3" json:"breaker_open,omitempty"`
 	// How long it still wants to be left alone, as it has asked; none when it does not.
 	Quiet *durationpb.Duration `protobuf:"bytes,10,opt,name=quiet,proto3" json:"quiet,omitempty"`
-	// Age of its newest report; none when there is none among the newest 10 000.
+	// Age of its newest report; none when there is none.
 	ReportAge     *durationpb.Duration `protobuf:"bytes,11,opt,name=report_age,json=reportAge,proto3" json:"report_age,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
