@@ -85,11 +85,12 @@ generate: $(BUF) ## Write the Go code and the OpenAPI document from the .proto f
 	rm -rf .build/openapi
 	GOWORK=off $(BUF) generate
 	cd proto && GOWORK=off go tool openapiv3-merge $(CURDIR)/.build/openapi/messagerie/*/v1/*.json > $(CURDIR)/services/gateway/openapi.json
+	go run ./dev/errors > .build/errors.md && mv .build/errors.md docs/errors.md
 	{ cat deploy/k8s/components/prometheus/rules.head.yaml; sed 's/^\(.\)/  \1/' deploy/prometheus/alerts.yaml; } > deploy/k8s/components/prometheus/rules.yaml
 
 .PHONY: generated
 generated: generate
-	git diff --exit-code -- proto services/gateway/openapi.json deploy/k8s
+	git diff --exit-code -- proto services/gateway/openapi.json docs/errors.md deploy/k8s
 
 .PHONY: tidy
 tidy: ## Give every module the same dependency versions

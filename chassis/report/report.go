@@ -52,6 +52,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 )
 
 // Config is how much may be read at once. Its zero value takes the defaults, but for
@@ -117,11 +118,11 @@ func (c Config) WithDefaults() Config {
 // Refusals of a limiter.
 var (
 	errBusy = &rpc.Error{
-		Code: codes.ResourceExhausted, Reason: "REPORTS_BUSY", RetryAfter: wait,
+		Code: codes.ResourceExhausted, Reason: errorpb.ErrorReason_REPORTS_BUSY, RetryAfter: wait,
 		Message: "too much of this kind is being read, for you or for all; ask again after the time given",
 	}
 	errSlow = &rpc.Error{
-		Code: codes.ResourceExhausted, Reason: "REPORT_TOO_SLOW", RetryAfter: slowPause,
+		Code: codes.ResourceExhausted, Reason: errorpb.ErrorReason_REPORT_TOO_SLOW, RetryAfter: slowPause,
 		Message: "this takes longer than it may; ask for less, such as fewer days or one queue, or after the time given",
 	}
 )

@@ -18,6 +18,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/report"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 )
 
 // desk is a limiter with questions that are answered when the test says so.
@@ -88,7 +89,7 @@ func (a *asked) refused(t *testing.T, reason string, took, pause time.Duration) 
 	t.Helper()
 	<-a.done
 	var refusal *rpc.Error
-	if !errors.As(a.err, &refusal) || refusal.Code != codes.ResourceExhausted || refusal.Reason != reason {
+	if !errors.As(a.err, &refusal) || refusal.Code != codes.ResourceExhausted || refusal.Reason.String() != reason {
 		t.Fatalf("got %q, %v, want %s", a.answer, a.err, reason)
 	}
 	for _, detail := range refusal.GRPCStatus().Details() {
@@ -293,7 +294,7 @@ func TestRead_Errors(t *testing.T) {
 		want error
 	}{
 		"an error":             {func(context.Context) (int, error) { return 0, fault }, fault},
-		"a statement's end":    {func(context.Context) (int, error) { return 0, canceled{fault} }, &rpc.Error{Code: codes.ResourceExhausted, Reason: "REPORT_TOO_SLOW"}},
+		"a statement's end":    {func(context.Context) (int, error) { return 0, canceled{fault} }, &rpc.Error{Code: codes.ResourceExhausted, Reason: errorpb.ErrorReason_REPORT_TOO_SLOW}},
 		"the caller's context": {func(ctx context.Context) (int, error) { _, has := ctx.Deadline(); return 0, fmt.Errorf("%t", !has) }, nil},
 	} {
 		d := newDesk(t, report.Config{})

@@ -8,11 +8,14 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/text/language"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 )
 
 // ErrorDomain is the domain of every google.rpc.ErrorInfo of this system.
@@ -22,8 +25,8 @@ const ErrorDomain = "messagerie"
 type Error struct {
 	// Code is the gRPC code.
 	Code codes.Code
-	// Reason is stable, UPPER_SNAKE_CASE, and what a program compares.
-	Reason string
+	// Reason is what a program compares.
+	Reason errorpb.ErrorReason
 	// Message is for the developer who reads it. It holds no personal data.
 	Message string
 	// Metadata are values that go with the reason, such as "limit" and "actual".
@@ -40,25 +43,28 @@ type Error struct {
 type Violation struct {
 	// Field is the JSON name ("text", "theme"), or a header's name in lower case.
 	Field string
-	// Reason is stable, UPPER_SNAKE_CASE.
-	Reason string
+	// Reason is what a program compares.
+	Reason errorpb.ErrorReason
 	// Description says what is wrong, with limit and actual value.
 	Description string
+	// Metadata are values of the words for people, such as "limit".
+	Metadata map[string]string
 }
 
 // Invalid is an InvalidArgument with one fault. The pairs are metadata:
 // key, value, key, value.
-func Invalid(field, reason, description string, pairs ...string) *Error {
+func Invalid(field string, reason errorpb.ErrorReason, description string, pairs ...string) *Error {
+	values := metadataOf(pairs)
 	return &Error{
 		Code: codes.InvalidArgument, Reason: reason, Message: field + ": " + description,
-		Metadata:   metadataOf(pairs),
-		Violations: []Violation{{field, reason, description}},
+		Metadata:   values,
+		Violations: []Violation{{field, reason, description, values}},
 	}
 }
 
 // Refuse is an error without a faulty field: a state that does not allow the
 // call, a thing not found, a caller without the right.
-func Refuse(code codes.Code, reason, message string, pairs ...string) *Error {
+func Refuse(code codes.Code, reason errorpb.ErrorReason, message string, pairs ...string) *Error {
 	return &Error{Code: code, Reason: reason, Message: message, Metadata: metadataOf(pairs)}
 }
 
@@ -97,14 +103,17 @@ func (e *Error) Is(target error) bool {
 	return ok && other.Code == e.Code && other.Reason == e.Reason
 }
 
-// GRPCStatus is what the caller gets.
-func (e *Error) GRPCStatus() *status.Status {
+// GRPCStatus is what the caller gets, in French.
+func (e *Error) GRPCStatus() *status.Status { return e.status(language.French) }
+
+func (e *Error) status(in language.Tag) *status.Status {
 	var details []protoadapt.MessageV1
 	if len(e.Violations) > 0 {
 		bad := &errdetails.BadRequest{}
 		for _, v := range e.Violations {
 			bad.FieldViolations = append(bad.FieldViolations, &errdetails.BadRequest_FieldViolation{
-				Field: v.Field, Reason: v.Reason, Description: v.Description,
+				Field: v.Field, Reason: v.Reason.String(), Description: v.Description,
+				LocalizedMessage: &errdetails.LocalizedMessage{Locale: in.String(), Message: spell(v.Reason, in, v.Metadata)},
 			})
 		}
 		details = append(details, bad)
@@ -112,7 +121,8 @@ func (e *Error) GRPCStatus() *status.Status {
 	if e.RetryAfter > 0 {
 		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(e.RetryAfter)})
 	}
-	details = append(details, &errdetails.ErrorInfo{Reason: e.Reason, Domain: ErrorDomain, Metadata: e.Metadata})
+	details = append(details, &errdetails.ErrorInfo{Reason: e.Reason.String(), Domain: ErrorDomain, Metadata: e.Metadata},
+		&errdetails.LocalizedMessage{Locale: in.String(), Message: spell(e.Reason, in, e.Metadata)})
 	st, err := status.New(e.Code, strings.ToValidUTF8(e.Message, "")).WithDetails(details...)
 	if err != nil {
 		return status.New(e.Code, e.Message)
@@ -120,22 +130,64 @@ func (e *Error) GRPCStatus() *status.Status {
 	return st
 }
 
-// StatusOf turns any error into what crosses the wire, and tells whether it is
-// one that only the log may see.
-func StatusOf(err error) (st *status.Status, hidden bool) {
+// InvalidAll is an InvalidArgument with all faults of a request, of which there is one at
+// least. Its reason is that of the first.
+func InvalidAll(faults []Violation) *Error {
+	first := faults[0]
+	return &Error{
+		Code: codes.InvalidArgument, Reason: first.Reason, Message: first.Field + ": " + first.Description,
+		Metadata: first.Metadata, Violations: faults,
+	}
+}
+
+// FaultsOf are the faults of the input that errors tell.
+func FaultsOf(errs ...error) (faults []Violation) {
+	for _, err := range errs {
+		var refusal *Error
+		if errors.As(err, &refusal) && refusal.Code == codes.InvalidArgument {
+			faults = append(faults, refusal.Violations...)
+		}
+	}
+	return faults
+}
+
+// JoinFaults makes one refusal of several, so that a caller is told all faults at once.
+// Without faults of the input it is the first error, if any.
+func JoinFaults(errs ...error) error {
+	if faults := FaultsOf(errs...); len(faults) > 1 {
+		return InvalidAll(faults)
+	}
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var (
+	errInternal  = Refuse(codes.Internal, errorpb.ErrorReason_INTERNAL, "internal error")
+	errTooLate   = Refuse(codes.DeadlineExceeded, errorpb.ErrorReason_DEADLINE_EXCEEDED, "the time given was not enough")
+	errCancelled = Refuse(codes.Canceled, errorpb.ErrorReason_CALL_CANCELLED, "the caller went away")
+)
+
+// StatusOf turns any error into what crosses the wire, with words for people in the
+// language of the context's caller, and tells whether it is one that only the log may see.
+func StatusOf(ctx context.Context, err error) (st *status.Status, hidden bool) {
 	var refusal *Error
+	in := languageOf(ctx)
 	switch {
 	case errors.As(err, &refusal):
-		return refusal.GRPCStatus(), refusal.Code == codes.Internal
+		return refusal.status(in), refusal.Code == codes.Internal
 	case errors.Is(err, context.DeadlineExceeded):
-		return status.New(codes.DeadlineExceeded, "the time given was not enough"), false
+		return errTooLate.status(in), false
 	case errors.Is(err, context.Canceled):
-		return status.New(codes.Canceled, "the caller went away"), false
+		return errCancelled.status(in), false
 	}
 	// A status that another server sent is passed on only where a handler does
 	// so on purpose, by returning it unwrapped.
 	if st, ok := err.(interface{ GRPCStatus() *status.Status }); ok {
 		return st.GRPCStatus(), false
 	}
-	return status.New(codes.Internal, "internal error"), true
+	return errInternal.status(in), true
 }

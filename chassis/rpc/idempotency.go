@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	accesspb "github.com/ma-messagerie/messagerie/proto/messagerie/access/v1"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 )
 
 const (
@@ -36,14 +37,15 @@ func Replayed(ctx context.Context) {
 	}
 }
 
-// keyed refuses calls of KEYED methods without a key, and hands the key on to the others.
+// keyed hands on the key of a call of a KEYED method, or what is wrong with it: input tells
+// that together with the other faults.
 func (s *Server) keyed(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 	if s.guard.Policy[info.FullMethod].Idempotency != accesspb.Idempotency_IDEMPOTENCY_KEYED {
 		return next(ctx, req)
 	}
 	key, err := parseKey(metadata.ValueFromIncomingContext(ctx, IdempotencyKeyName))
 	if err != nil {
-		return nil, err
+		return next(context.WithValue(ctx, keyContext{}, err), req)
 	}
 	return next(context.WithValue(ctx, keyContext{}, key), req)
 }
@@ -52,11 +54,11 @@ func (s *Server) keyed(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 // (draft-ietf-httpapi-idempotency-key-header) writes it.
 func parseKey(values []string) (uuid.UUID, error) {
 	if len(values) == 0 || values[0] == "" {
-		return uuid.Nil, Invalid(IdempotencyKeyName, "IDEMPOTENCY_KEY_REQUIRED", "give a UUID of your own, the same when you try again")
+		return uuid.Nil, Invalid(IdempotencyKeyName, errorpb.ErrorReason_IDEMPOTENCY_KEY_REQUIRED, "give a UUID of your own, the same when you try again")
 	}
 	key, err := uuid.Parse(strings.Trim(values[0], `"`))
 	if err != nil || len(values) > 1 || key == uuid.Nil {
-		return uuid.Nil, Invalid(IdempotencyKeyName, "IDEMPOTENCY_KEY_INVALID", "the key is not one UUID")
+		return uuid.Nil, Invalid(IdempotencyKeyName, errorpb.ErrorReason_IDEMPOTENCY_KEY_INVALID, "the key is not one UUID")
 	}
 	return key, nil
 }

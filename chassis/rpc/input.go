@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/ma-messagerie/messagerie/chassis/plain"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	inputpb "github.com/ma-messagerie/messagerie/proto/messagerie/input/v1"
 )
 
@@ -27,16 +28,19 @@ import (
 // then its own rules.
 type input struct {
 	validator protovalidate.Validator
+	// checks are further ones, by message type: those of a handler that need more than the
+	// message. They are asked where the message has faults, so that all are told at once.
+	checks map[protoreflect.FullName]func(context.Context, proto.Message) []Violation
 	// lines are, by message type, the fields that lineFaults has to look at.
 	lines sync.Map // of protoreflect.FullName to []protoreflect.FieldDescriptor
 }
 
 // errUnreadable is the refusal of bytes that are no message of the method's type, or
 // hold a string that is not UTF-8.
-var errUnreadable = Refuse(codes.InvalidArgument, "REQUEST_MALFORMED", "the request cannot be decoded: it is not the method's message, or a string in it is not UTF-8")
+var errUnreadable = Refuse(codes.InvalidArgument, errorpb.ErrorReason_REQUEST_MALFORMED, "the request cannot be decoded: it is not the method's message, or a string in it is not UTF-8")
 
 func (in *input) unary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-	if err := in.check(req); err != nil {
+	if err := in.check(ctx, req); err != nil {
 		return nil, err
 	}
 	return next(ctx, req)
@@ -56,10 +60,10 @@ func (s *checkedStream) RecvMsg(msg any) error {
 	if err := s.ServerStream.RecvMsg(msg); err != nil {
 		return err
 	}
-	return s.input.check(msg)
+	return s.input.check(s.Context(), msg)
 }
 
-func (in *input) check(req any) error {
+func (in *input) check(ctx context.Context, req any) error {
 	msg, ok := req.(proto.Message)
 	if !ok {
 		return nil
@@ -67,16 +71,34 @@ func (in *input) check(req any) error {
 	if isUnreadable(msg) {
 		return errUnreadable
 	}
-	if faults := in.lineFaults(msg.ProtoReflect(), "", nil); len(faults) > 0 {
-		return &Error{
-			Code: codes.InvalidArgument, Reason: faults[0].Reason,
-			Message: faults[0].Field + ": " + faults[0].Description, Violations: faults,
+	badKey, _ := ctx.Value(keyContext{}).(error)
+	faults := in.lineFaults(msg.ProtoReflect(), "", FaultsOf(badKey))
+	if err := in.validator.Validate(msg); err != nil {
+		var broken *protovalidate.ValidationError
+		if !errors.As(err, &broken) {
+			return fmt.Errorf("validating a request: %w", err)
+		}
+		for _, v := range broken.Violations {
+			faults = addFault(faults, ruleFault(v))
 		}
 	}
-	if err := in.validator.Validate(msg); err != nil {
-		return invalidMessage(err)
+	if check, ok := in.checks[msg.ProtoReflect().Descriptor().FullName()]; ok && len(faults) > 0 {
+		for _, fault := range check(ctx, msg) {
+			faults = addFault(faults, fault)
+		}
 	}
-	return nil
+	if len(faults) == 0 {
+		return nil
+	}
+	return InvalidAll(faults)
+}
+
+// addFault appends a fault of a field that has none yet: what follows from it is no news.
+func addFault(faults []Violation, fault Violation) []Violation {
+	if len(faults) >= maxFaults || slices.ContainsFunc(faults, func(v Violation) bool { return v.Field == fault.Field }) {
+		return faults
+	}
+	return append(faults, fault)
 }
 
 // maxFaults bounds a refusal, whose length a caller could choose otherwise.
@@ -126,7 +148,7 @@ func (in *input) valueFaults(field protoreflect.FieldDescriptor, value protorefl
 		return faults
 	}
 	return append(faults, Violation{
-		Field: name, Reason: "CONTROL_CHARACTERS",
+		Field: name, Reason: errorpb.ErrorReason_CONTROL_CHARACTERS,
 		Description: "may not contain control characters, line separators or bidirectional overrides",
 	})
 }
@@ -134,9 +156,9 @@ func (in *input) valueFaults(field protoreflect.FieldDescriptor, value protorefl
 // momentFault is that of a time or duration that is none: JSON cannot write it, and
 // databases cannot compare with it.
 func momentFault(field protoreflect.FieldDescriptor, name string) Violation {
-	fault := Violation{Field: name, Reason: "TIMESTAMP_INVALID", Description: "must lie within the years 1 to 9999, with 0 to 999999999 nanoseconds"}
+	fault := Violation{Field: name, Reason: errorpb.ErrorReason_TIMESTAMP_INVALID, Description: "must lie within the years 1 to 9999, with 0 to 999999999 nanoseconds"}
 	if field.Message().Name() == "Duration" {
-		fault.Reason, fault.Description = "DURATION_INVALID", "must be at most 10000 years, with seconds and nanoseconds of one sign"
+		fault.Reason, fault.Description = errorpb.ErrorReason_DURATION_INVALID, "must be at most 10000 years, with seconds and nanoseconds of one sign"
 	}
 	return fault
 }
@@ -190,23 +212,46 @@ func isUnreadable(msg proto.Message) bool {
 	return string(msg.ProtoReflect().GetUnknown()) == string(unreadable)
 }
 
-// invalidMessage turns the faults that protovalidate found into our own form. A
-// rule's id is its reason: "string.uuid" becomes STRING_UUID.
-func invalidMessage(err error) error {
-	var faults *protovalidate.ValidationError
-	if !errors.As(err, &faults) || len(faults.Violations) == 0 {
-		return fmt.Errorf("validating a request: %w", err)
+// ruleReasons are the reasons of protovalidate's rules, by their ids; those not named here are
+// VALUE_INVALID.
+var ruleReasons = map[string]errorpb.ErrorReason{
+	"required":           errorpb.ErrorReason_REQUIRED,
+	"message.oneof":      errorpb.ErrorReason_REQUIRED,
+	"enum.defined_only":  errorpb.ErrorReason_VALUE_UNKNOWN,
+	"enum.in":            errorpb.ErrorReason_VALUE_UNKNOWN,
+	"enum.not_in":        errorpb.ErrorReason_REQUIRED, // the zero value alone is forbidden
+	"string.in":          errorpb.ErrorReason_VALUE_UNKNOWN,
+	"string.min_len":     errorpb.ErrorReason_TOO_SHORT,
+	"string.max_len":     errorpb.ErrorReason_TOO_LONG,
+	"bytes.max_len":      errorpb.ErrorReason_TOO_LONG,
+	"string.uuid":        errorpb.ErrorReason_UUID_INVALID,
+	"string.uuid_empty":  errorpb.ErrorReason_REQUIRED,
+	"string.pattern":     errorpb.ErrorReason_FORMAT_INVALID,
+	"repeated.min_items": errorpb.ErrorReason_TOO_FEW,
+	"repeated.max_items": errorpb.ErrorReason_TOO_MANY,
+	"repeated.unique":    errorpb.ErrorReason_NOT_UNIQUE,
+	"bool.const":         errorpb.ErrorReason_CONFIRMATION_REQUIRED,
+	"int32.gte":          errorpb.ErrorReason_OUT_OF_RANGE,
+	"int32.gte_lte":      errorpb.ErrorReason_OUT_OF_RANGE,
+	"int32.gt":           errorpb.ErrorReason_OUT_OF_RANGE,
+	"int32.lte":          errorpb.ErrorReason_OUT_OF_RANGE,
+}
+
+// ruleFault turns a fault that protovalidate found into our own form.
+func ruleFault(v *protovalidate.Violation) Violation {
+	id := v.Proto.GetRuleId()
+	fault := Violation{Field: jsonPath(v), Reason: errorpb.ErrorReason_VALUE_INVALID, Description: v.Proto.GetMessage()}
+	if reason, ok := ruleReasons[id]; ok {
+		fault.Reason = reason
 	}
-	refusal := &Error{Code: codes.InvalidArgument}
-	for _, v := range faults.Violations {
-		reason := strings.ToUpper(strings.ReplaceAll(v.Proto.GetRuleId(), ".", "_"))
-		refusal.Violations = append(refusal.Violations, Violation{
-			Field: jsonPath(v), Reason: reason, Description: v.Proto.GetMessage(),
-		})
+	switch fault.Reason { //nolint:exhaustive // the others have no limit
+	case errorpb.ErrorReason_TOO_SHORT, errorpb.ErrorReason_TOO_LONG, errorpb.ErrorReason_TOO_FEW, errorpb.ErrorReason_TOO_MANY:
+		fault.Metadata = map[string]string{"limit": v.RuleValue.String()}
 	}
-	first := refusal.Violations[0]
-	refusal.Reason, refusal.Message = first.Reason, first.Field+": "+first.Description
-	return refusal
+	if fault.Reason == errorpb.ErrorReason_TOO_SHORT && v.FieldValue.String() == "" {
+		fault.Reason = errorpb.ErrorReason_REQUIRED
+	}
+	return fault
 }
 
 // jsonPath is the field as callers of REST and gRPC know it from the documents.

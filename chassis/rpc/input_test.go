@@ -21,6 +21,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	accesspb "github.com/ma-messagerie/messagerie/proto/messagerie/access/v1"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
 )
@@ -50,7 +51,7 @@ func TestInput_Lines(t *testing.T) {
 	} {
 		var got []string
 		for _, fault := range in.lineFaults(row.msg.ProtoReflect(), "", nil) {
-			if fault.Reason != "CONTROL_CHARACTERS" {
+			if fault.Reason != errorpb.ErrorReason_CONTROL_CHARACTERS {
 				t.Errorf("%s: %+v", row.name, fault)
 			}
 			got = append(got, fault.Field)
@@ -72,13 +73,13 @@ func TestInput_Moments(t *testing.T) {
 		{"none", &list{}, nil},
 		{"the first and the last", &list{From: &timestamppb.Timestamp{Seconds: -62135596800}, Before: &timestamppb.Timestamp{Seconds: 253402300799, Nanos: 999999999}}, nil},
 		{"before and after", &list{From: &timestamppb.Timestamp{Seconds: -62135596801}, Before: &timestamppb.Timestamp{Seconds: 253402300800}}, []Violation{
-			{Field: "from", Reason: "TIMESTAMP_INVALID"}, {Field: "before", Reason: "TIMESTAMP_INVALID"},
+			{Field: "from", Reason: errorpb.ErrorReason_TIMESTAMP_INVALID}, {Field: "before", Reason: errorpb.ErrorReason_TIMESTAMP_INVALID},
 		}},
 		{"nested", &notifierpb.ReplayDeadLettersRequest{Filter: &notifierpb.DeadLetterFilter{EndedFrom: &timestamppb.Timestamp{Nanos: -1}}}, []Violation{
-			{Field: "filter.endedFrom", Reason: "TIMESTAMP_INVALID"},
+			{Field: "filter.endedFrom", Reason: errorpb.ErrorReason_TIMESTAMP_INVALID},
 		}},
 		{"duration", &messagingpb.GetStatusResponse{OutboxAge: &durationpb.Duration{Seconds: 1, Nanos: -1}}, []Violation{
-			{Field: "outboxAge", Reason: "DURATION_INVALID"},
+			{Field: "outboxAge", Reason: errorpb.ErrorReason_DURATION_INVALID},
 		}},
 	} {
 		got := new(input).lineFaults(row.msg.ProtoReflect(), "", nil)
@@ -164,7 +165,7 @@ func TestInput_UnaryAndStream(t *testing.T) {
 	}{
 		{"a good one", "", encoded(&messagingpb.AgentServiceListConversationsRequest{Queue: "famille"})},
 		{"control characters", "queue CONTROL_CHARACTERS", encoded(&messagingpb.AgentServiceListConversationsRequest{Queue: "a\x00b"})},
-		{"a rule of the message", "pageSize INT32_GTE", encoded(&messagingpb.AgentServiceListConversationsRequest{PageSize: -1})},
+		{"a rule of the message", "pageSize OUT_OF_RANGE", encoded(&messagingpb.AgentServiceListConversationsRequest{PageSize: -1})},
 		{"not UTF-8", "REQUEST_MALFORMED", []byte("\x0a\x02a\xff")},
 		{"no message", "REQUEST_MALFORMED", []byte("\xff\xff\xff")},
 	} {

@@ -11,11 +11,12 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 )
 
 // ErrPageToken is the refusal of a page token that is not of this list, or not of this
 // caller.
-var ErrPageToken = Invalid("pageToken", "PAGE_TOKEN_INVALID", "give the nextPageToken of the page before, unchanged, with the same filters")
+var ErrPageToken = Invalid("pageToken", errorpb.ErrorReason_PAGE_TOKEN_INVALID, "give the nextPageToken of the page before, unchanged, with the same filters")
 
 // ListRequest is a request for one page of a list.
 type ListRequest interface {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	accesspb "github.com/ma-messagerie/messagerie/proto/messagerie/access/v1"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 )
 
 // Rule is what the .proto says of a method, beside what it takes and answers.
@@ -110,13 +111,13 @@ func policyOfServer(info map[string]grpc.ServiceInfo) (Policy, error) {
 
 // Refusals of the guard. Their texts say nothing about the method's data.
 var (
-	errNoToken = Refuse(codes.Unauthenticated, "TOKEN_REQUIRED", "this method needs a bearer token in the metadata authorization")
+	errNoToken = Refuse(codes.Unauthenticated, errorpb.ErrorReason_TOKEN_REQUIRED, "this method needs a bearer token in the metadata authorization")
 	// ErrBadToken is the refusal of a token that does not verify.
-	ErrBadToken    = Refuse(codes.Unauthenticated, "TOKEN_INVALID", "the bearer token is not valid here: it has lapsed, was meant for another audience, or its issuer is not accepted")
-	errNoKeys      = Refuse(codes.Unavailable, "ISSUER_UNAVAILABLE", "the token's issuer cannot be reached to check it; try again")
-	errNoMethod    = Refuse(codes.Unimplemented, "METHOD_UNKNOWN", "no such method")
-	errNotYourKind = Refuse(codes.PermissionDenied, "ACCESS_DENIED", "this method is not for this kind of caller")
-	errNoScope     = Refuse(codes.PermissionDenied, "SCOPE_MISSING", "the token does not allow this: it needs a scope that it does not have")
+	ErrBadToken    = Refuse(codes.Unauthenticated, errorpb.ErrorReason_TOKEN_INVALID, "the bearer token is not valid here: it has lapsed, was meant for another audience, or its issuer is not accepted")
+	errNoKeys      = Refuse(codes.Unavailable, errorpb.ErrorReason_ISSUER_UNAVAILABLE, "the token's issuer cannot be reached to check it; try again")
+	errNoMethod    = Refuse(codes.Unimplemented, errorpb.ErrorReason_METHOD_UNKNOWN, "no such method")
+	errNotYourKind = Refuse(codes.PermissionDenied, errorpb.ErrorReason_ACCESS_DENIED, "this method is not for this kind of caller")
+	errNoScope     = Refuse(codes.PermissionDenied, errorpb.ErrorReason_SCOPE_MISSING, "the token does not allow this: it needs a scope that it does not have")
 )
 
 // Guard decides whether a call may go on. The gateway and the services use the

@@ -25,6 +25,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
@@ -330,14 +331,14 @@ func TestErrors_CrossTheWire(t *testing.T) {
 	var fault error
 	s := start(t, func(context.Context) error { return fault })
 	ctx := withToken(t.Context(), s.members.Token(t, map[string]any{"sub": "m"}))
-	call := func() *status.Status {
-		_, err := messagingpb.NewMessagingServiceClient(s.conn).ListConversations(ctx, &messagingpb.ListConversationsRequest{})
+	call := func(pairs ...string) *status.Status {
+		_, err := messagingpb.NewMessagingServiceClient(s.conn).ListConversations(metadata.AppendToOutgoingContext(ctx, pairs...), &messagingpb.ListConversationsRequest{})
 		return status.Convert(err)
 	}
 
-	fault = rpc.Invalid("text", "BODY_TOO_SHORT", "9 characters", "limit", "10", "actual", "9").Because(errors.New("a cause"))
+	fault = rpc.Invalid("text", errorpb.ErrorReason_BODY_TOO_SHORT, "9 characters", "limit", "10", "actual", "9").Because(errors.New("a cause"))
 	st := call()
-	if st.Code() != codes.InvalidArgument || len(st.Details()) != 2 || strings.Contains(st.Message(), "a cause") {
+	if st.Code() != codes.InvalidArgument || len(st.Details()) != 3 || strings.Contains(st.Message(), "a cause") {
 		t.Fatalf("got %v %v", st, st.Details())
 	}
 	violation := st.Details()[0].(*errdetails.BadRequest).GetFieldViolations()[0]
@@ -349,9 +350,24 @@ func TestErrors_CrossTheWire(t *testing.T) {
 		t.Errorf("got %v", info)
 	}
 
-	fault = errors.New("connecting to 10.0.0.7: password of jeanne")
-	if st := call(); st.Code() != codes.Internal || st.Message() != "internal error" {
-		t.Errorf("an unknown error told %v", st)
+	for asked, want := range map[string]string{"": "Votre texte compte 9 caractères ; il en faut au moins 10.", "en-GB": "Your text has 9 characters; at least 10 are needed."} {
+		st := call(rpc.LanguageName, asked)
+		said := st.Details()[2].(*errdetails.LocalizedMessage).GetMessage()
+		beside := st.Details()[0].(*errdetails.BadRequest).GetFieldViolations()[0].GetLocalizedMessage().GetMessage()
+		if said != want || beside != want {
+			t.Errorf("asked for %q: %q, %q", asked, said, beside)
+		}
+	}
+
+	for want, err := range map[codes.Code]error{
+		codes.Internal: errors.New("connecting to 10.0.0.7: password of jeanne"), codes.DeadlineExceeded: context.DeadlineExceeded, codes.Canceled: context.Canceled,
+	} {
+		fault = err
+		st := call()
+		info, _ := st.Details()[0].(*errdetails.ErrorInfo)
+		if st.Code() != want || strings.Contains(st.String(), "password") || errorpb.ErrorReason_value[info.GetReason()] == 0 {
+			t.Errorf("%v told %v %v", err, st, st.Details())
+		}
 	}
 	fault = status.Error(codes.Aborted, "on purpose")
 	if st := call(); st.Code() != codes.Aborted {
@@ -372,7 +388,7 @@ func TestValidation_NamesTheField(t *testing.T) {
 			}
 		}
 	}
-	if got := strings.Join(fields, ", "); got != "pageSize INT32_GTE, pageToken STRING_MAX_LEN" {
+	if got := strings.Join(fields, ", "); got != "pageSize OUT_OF_RANGE, pageToken TOO_LONG" {
 		t.Errorf("got %s", got)
 	}
 }

@@ -20,6 +20,8 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/ma-messagerie/messagerie/chassis"
 	"github.com/ma-messagerie/messagerie/chassis/auth"
@@ -65,8 +67,23 @@ type Server struct {
 	*grpc.Server
 	cfg    ServerConfig
 	guard  *Guard
+	input  *input
 	health *health.Server
 	holds  []<-chan struct{}
+}
+
+// AlsoCheck has a request's message type looked at by more than its own rules, where these
+// find faults, so that the caller is told all at once. The check sees a message that is not
+// valid; what is valid goes to the handler, which checks for itself. Call it before Serve.
+func AlsoCheck[M proto.Message](s *Server, check func(context.Context, M) []Violation) {
+	var typ M
+	s.input.checks[typ.ProtoReflect().Descriptor().FullName()] = func(ctx context.Context, msg proto.Message) []Violation {
+		typed, ok := msg.(M)
+		if !ok {
+			return nil
+		}
+		return check(ctx, typed)
+	}
 }
 
 // NewServer returns a server whose callers are verified by v.
@@ -82,8 +99,8 @@ func NewServer(cfg ServerConfig, v *auth.Verifier, opts ...grpc.ServerOption) (*
 	if creds != nil {
 		opts = append(opts, grpc.Creds(creds))
 	}
-	s := &Server{cfg: cfg, guard: &Guard{Verifier: v}, health: health.NewServer()}
-	requests := &input{validator: validator}
+	requests := &input{validator: validator, checks: make(map[protoreflect.FullName]func(context.Context, proto.Message) []Violation)}
+	s := &Server{cfg: cfg, guard: &Guard{Verifier: v}, input: requests, health: health.NewServer()}
 	opts = append(BaseOptions(),
 		append(opts,
 			grpc.ForceServerCodecV2(newCodec()),
@@ -210,7 +227,7 @@ func recoverStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInf
 // recovered logs a panic by its type alone: its value may hold a request.
 func recovered(ctx context.Context, method string, fault any) error {
 	slog.ErrorContext(ctx, "panic", "method", method, "type", fmt.Sprintf("%T", fault), "stack", string(debug.Stack()))
-	st, _ := StatusOf(errors.New("panic"))
+	st, _ := StatusOf(ctx, errors.New("panic"))
 	return st.Err()
 }
 
@@ -231,13 +248,13 @@ func Report(ctx context.Context, method string, err error) error {
 	if err == nil {
 		return nil
 	}
-	st, hidden := StatusOf(err)
+	st, hidden := StatusOf(ctx, err)
 	var refusal *Error
 	switch {
 	case hidden:
 		slog.ErrorContext(ctx, "internal error", "method", method, "error", err)
 	case errors.As(err, &refusal) && refusal.Cause != nil:
-		slog.WarnContext(ctx, "refused", "method", method, "code", st.Code().String(), "reason", refusal.Reason, "error", refusal.Cause)
+		slog.WarnContext(ctx, "refused", "method", method, "code", st.Code().String(), "reason", refusal.Reason.String(), "error", refusal.Cause)
 	}
 	return st.Err()
 }

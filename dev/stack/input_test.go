@@ -302,7 +302,7 @@ func (in *intruder) sendBroken(t *testing.T, m *method, way []protoreflect.Field
 func (in *intruder) sendPageSize(t *testing.T, m *method, way []protoreflect.FieldDescriptor) {
 	t.Helper()
 	negative, large := in.request(m, way, protoreflect.ValueOfInt32(-1)), in.request(m, way, protoreflect.ValueOfInt32(math.MaxInt32))
-	if err := in.call(t, m, m.conn, negative); status.Code(err) != codes.InvalidArgument || violationOf(err) != "pageSize INT32_GTE" {
+	if err := in.call(t, m, m.conn, negative); status.Code(err) != codes.InvalidArgument || violationOf(err) != "pageSize OUT_OF_RANGE" {
 		t.Errorf("%s of -1: %v", m, err)
 	}
 	if err := in.call(t, m, m.conn, large); err != nil {
@@ -311,7 +311,7 @@ func (in *intruder) sendPageSize(t *testing.T, m *method, way []protoreflect.Fie
 	if m.path == "" {
 		return
 	}
-	if got := in.rest(t, m, negative); got.Status != http.StatusBadRequest || got.Problem().Violation() != "pageSize INT32_GTE" {
+	if got := in.rest(t, m, negative); got.Status != http.StatusBadRequest || got.Problem().Violation() != "pageSize OUT_OF_RANGE" {
 		t.Errorf("%s of -1: %d %s", m.path, got.Status, got.Body)
 	}
 	if got := in.rest(t, m, large); got.Status != http.StatusOK {

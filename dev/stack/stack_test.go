@@ -286,7 +286,7 @@ func TestRefusals(t *testing.T) {
 		{"version to come", "jeanne", "POST", conversations, with(func(s *journey.Submission) { s.TaxonomyVersion = 2 }), "new", 400, "TAXONOMY_VERSION_UNKNOWN", "taxonomyVersion TAXONOMY_VERSION_UNKNOWN"},
 		{"no key", "jeanne", "POST", conversations, text(good), "", 400, "IDEMPOTENCY_KEY_REQUIRED", "idempotency-key IDEMPOTENCY_KEY_REQUIRED"},
 		{"a key that is no UUID", "jeanne", "POST", conversations, text(good), "42", 400, "IDEMPOTENCY_KEY_INVALID", "idempotency-key IDEMPOTENCY_KEY_INVALID"},
-		{"unknown field", "jeanne", "POST", conversations, raw(`,"memberId":"usagers:paul"}`), "new", 400, "UNKNOWN_FIELD", "memberId UNKNOWN_FIELD"},
+		{"unknown field", "jeanne", "POST", conversations, raw(`,"memberId":"usagers:paul"}`), "new", 400, "FIELD_UNKNOWN", "memberId FIELD_UNKNOWN"},
 		{"no token", "", "POST", conversations, text(good), "new", 401, "TOKEN_REQUIRED", ""},
 		{"an agent's token", "claire", "POST", conversations, text(good), "new", 403, "ACCESS_DENIED", ""},
 		{"a machine's token", "crm", "POST", conversations, text(good), "new", 403, "ACCESS_DENIED", ""},
@@ -296,7 +296,7 @@ func TestRefusals(t *testing.T) {
 		{"hiding another member's", "paul", "POST", path + ":hide", []byte(`{}`), "", 404, "CONVERSATION_NOT_FOUND", ""},
 		{"reading another member's", "paul", "POST", path + ":markRead", []byte(`{}`), "", 404, "CONVERSATION_NOT_FOUND", ""},
 		{"a conversation that is not", "jeanne", "GET", conversations + "/" + uuid.NewString(), nil, "", 404, "CONVERSATION_NOT_FOUND", ""},
-		{"an id that is none", "jeanne", "GET", conversations + "/42", nil, "", 400, "STRING_UUID", "id STRING_UUID"},
+		{"an id that is none", "jeanne", "GET", conversations + "/42", nil, "", 400, "UUID_INVALID", "id UUID_INVALID"},
 		{"an unknown path", "jeanne", "GET", "/v1/everything", nil, "", 404, "", ""},
 	}
 	before := snapshot(t, s)
@@ -635,7 +635,7 @@ func TestPreferences(t *testing.T) {
 	if changed.Status != http.StatusOK || compact(t, changed.Body) != want {
 		t.Errorf("changed: %d %s, want %s", changed.Status, changed.Body, want)
 	}
-	for mask, reason := range map[string]string{"accountEmail": "FIELD_MASK_INVALID", "sms_on_reply": "INVALID_VALUE"} {
+	for mask, reason := range map[string]string{"accountEmail": "FIELD_MASK_INVALID", "sms_on_reply": "VALUE_INVALID"} {
 		got := do(t, jeanne, http.MethodPatch, path, map[string]any{"preferences": map[string]any{}, "updateMask": mask})
 		if got.Status != http.StatusBadRequest || got.Problem().Reason() != reason {
 			t.Errorf("%s: %d %s, want %s", mask, got.Status, got.Body, reason)

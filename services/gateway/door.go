@@ -15,6 +15,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/fair"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 )
 
 const (
@@ -47,15 +48,15 @@ var responseMetadata = map[string]bool{
 
 // Refusals of the gateway itself.
 var (
-	errNoMethod = rpc.Refuse(codes.Unimplemented, "METHOD_UNKNOWN", "no such method")
-	errNoBytes  = rpc.Refuse(codes.InvalidArgument, "REQUEST_MISSING", "the call ended before its request")
-	errTooLarge = rpc.Refuse(codes.ResourceExhausted, "REQUEST_TOO_LARGE", "the request is larger than 64 KiB", "limit", "65536")
-	errBackend  = rpc.Refuse(codes.Unavailable, "SERVICE_UNAVAILABLE", "the service behind this method cannot be reached; try again")
+	errNoMethod = rpc.Refuse(codes.Unimplemented, errorpb.ErrorReason_METHOD_UNKNOWN, "no such method")
+	errNoBytes  = rpc.Refuse(codes.InvalidArgument, errorpb.ErrorReason_REQUEST_MISSING, "the call ended before its request")
+	errTooLarge = rpc.Refuse(codes.ResourceExhausted, errorpb.ErrorReason_REQUEST_TOO_LARGE, "the request is larger than 64 KiB", "limit", "65536")
+	errBackend  = rpc.Refuse(codes.Unavailable, errorpb.ErrorReason_SERVICE_UNAVAILABLE, "the service behind this method cannot be reached; try again")
 
-	errTooManyCalls   = rpc.Refuse(codes.ResourceExhausted, "CALLS_TOO_MANY", "this caller has too many calls under way; wait for their answers")
-	errTooManyStreams = rpc.Refuse(codes.ResourceExhausted, "STREAMS_TOO_MANY", "this caller has too many streams open; end one first")
-	errTooSlow        = rpc.Refuse(codes.ResourceExhausted, "REQUEST_TOO_SLOW", "newer requests of this caller came before this one was whole")
-	errUnread         = rpc.Refuse(codes.ResourceExhausted, "ANSWERS_UNREAD", "the answers to earlier calls on this connection have not been read")
+	errTooManyCalls   = rpc.Refuse(codes.ResourceExhausted, errorpb.ErrorReason_CALLS_TOO_MANY, "this caller has too many calls under way; wait for their answers")
+	errTooManyStreams = rpc.Refuse(codes.ResourceExhausted, errorpb.ErrorReason_STREAMS_TOO_MANY, "this caller has too many streams open; end one first")
+	errTooSlow        = rpc.Refuse(codes.ResourceExhausted, errorpb.ErrorReason_REQUEST_TOO_SLOW, "newer requests of this caller came before this one was whole")
+	errUnread         = rpc.Refuse(codes.ResourceExhausted, errorpb.ErrorReason_ANSWERS_UNREAD, "the answers to earlier calls on this connection have not been read")
 )
 
 // door is where every call from outside is admitted, whatever protocol it came
@@ -131,7 +132,7 @@ func (c *call) begin(ctx context.Context) error {
 	}
 	caller := c.visit.caller()
 	if !share.Take(caller) {
-		c.door.refused(ctx, refusal.Reason)
+		c.door.refused(ctx, refusal.Reason.String())
 		return retryLater(refusal, time.Second)
 	}
 	c.end = sync.OnceFunc(func() { share.Give(caller) })
@@ -236,11 +237,11 @@ func give(slots chan struct{}) {
 	}
 }
 
-const overloaded = "OVERLOADED"
+var overloaded = errorpb.ErrorReason_OVERLOADED.String()
 
 // errOverloaded asks to come again in a while, and not all at the same time.
 func errOverloaded() error {
-	return retryLater(rpc.Refuse(codes.Unavailable, overloaded, "too many calls are under way; try again as the answer says"),
+	return retryLater(rpc.Refuse(codes.Unavailable, errorpb.ErrorReason_OVERLOADED, "too many calls are under way; try again as the answer says"),
 		time.Second+rand.N(2*time.Second)) //nolint:gosec // spreads load
 }
 

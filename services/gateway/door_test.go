@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
@@ -217,11 +218,11 @@ func TestRateLimit(t *testing.T) {
 	}
 	err := call("member")
 	st := status.Convert(err)
-	if st.Code() != codes.ResourceExhausted || reasonOf(st) != "RATE_LIMITED" || delay(st) <= time.Second {
+	if st.Code() != codes.ResourceExhausted || reasonOf(st) != errorpb.ErrorReason_RATE_LIMITED || delay(st) <= time.Second {
 		t.Errorf("third call: %v, wait %s", err, delay(st))
 	}
 	got := s.rest(t, "member", "GET", "/v1/conversations", "")
-	if got.code != http.StatusTooManyRequests || reasonOf(got.status(t)) != "RATE_LIMITED" {
+	if got.code != http.StatusTooManyRequests || reasonOf(got.status(t)) != errorpb.ErrorReason_RATE_LIMITED {
 		t.Errorf("fourth call: %d %s", got.code, got.body)
 	}
 	if after := got.header.Get("Retry-After"); after == "" || after == "0" {
@@ -258,7 +259,7 @@ func TestToldKeepsAddressesIn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if st := status.Convert(reported(t, told(detailed.Err()))); reasonOf(st) != "STORE_UNAVAILABLE" {
+	if st := status.Convert(reported(t, told(detailed.Err()))); reasonOf(st) != errorpb.ErrorReason_STORE_UNAVAILABLE {
 		t.Errorf("a service's own refusal became %v", st)
 	}
 }
@@ -336,11 +337,11 @@ func TestOverload(t *testing.T) {
 	}
 	const list = "/messagerie.messaging.v1.MessagingService/ListConversations"
 	st := status.Convert(s.grpc.Invoke(s.as(t, "member"), list, &emptypb.Empty{}, &emptypb.Empty{}))
-	if st.Code() != codes.Unavailable || reasonOf(st) != "OVERLOADED" || delay(st) < time.Second {
+	if st.Code() != codes.Unavailable || reasonOf(st) != errorpb.ErrorReason_OVERLOADED || delay(st) < time.Second {
 		t.Errorf("gRPC: %v, wait %s", st, delay(st))
 	}
 	got := s.rest(t, "member", "GET", "/v1/conversations", "")
-	if got.code != http.StatusServiceUnavailable || reasonOf(got.status(t)) != "OVERLOADED" || got.header.Get("Retry-After") == "" {
+	if got.code != http.StatusServiceUnavailable || reasonOf(got.status(t)) != errorpb.ErrorReason_OVERLOADED || got.header.Get("Retry-After") == "" {
 		t.Errorf("REST: %d %s, Retry-After %q", got.code, got.body, got.header.Get("Retry-After"))
 	}
 	close(release)

@@ -84,7 +84,7 @@ func (f *forwarder) arrive(ctx context.Context, info *tap.Info) (context.Context
 	}
 	if v.refusal == nil && ledgerOf(ctx).full(conn) {
 		conn.Refused(time.Second)
-		f.door.refused(ctx, errUnread.Reason)
+		f.door.refused(ctx, errUnread.Reason.String())
 		v.refusal = retryLater(errUnread, time.Second)
 	}
 	// gRPC leaks the context of a stream that is refused here (as of 1.85): the handler
@@ -134,11 +134,14 @@ func (f *forwarder) handle(_ any, stream grpc.ServerStream) (err error) {
 	ctx := stream.Context()
 	method, _ := grpc.MethodFromServerStream(stream)
 	start := time.Now()
+	if id := requestID(ctx); id != "" {
+		stream.SetTrailer(metadata.Pairs(requestIDName, id))
+	}
 	defer func() {
 		if fault := recover(); fault != nil {
 			err = recovered(ctx, method, fault)
 		}
-		err = rpc.Report(ctx, method, err)
+		err = identified(ctx, rpc.Report(ctx, method, err))
 		if f.access {
 			f.log(ctx, method, err, start)
 		}

@@ -22,6 +22,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
@@ -119,7 +120,7 @@ func TestOddStreamsDoNoHarm(t *testing.T) {
 	}
 	none := open()
 	none.CloseSend()
-	if st := status.Convert(none.RecvMsg(&emptypb.Empty{})); reasonOf(st) != "REQUEST_MISSING" {
+	if st := status.Convert(none.RecvMsg(&emptypb.Empty{})); reasonOf(st) != errorpb.ErrorReason_REQUEST_MISSING {
 		t.Errorf("no request: %v", st)
 	}
 	many := open()
@@ -292,7 +293,7 @@ func TestGRPCRequestTooLarge(t *testing.T) {
 	// The field's tag and length take four bytes.
 	for size, want := range map[int]string{maxRequestBytes - 4: "", maxRequestBytes - 3: "REQUEST_TOO_LARGE", maxFrameBytes - 100: "REQUEST_TOO_LARGE"} {
 		_, err := client.SubmitMessage(s.as(t, "member"), &messagingpb.SubmitMessageRequest{Text: strings.Repeat("x", size)})
-		if reason := reasonOf(status.Convert(err)); (reason == "REQUEST_TOO_LARGE") != (want != "") {
+		if reason := reasonOf(status.Convert(err)); (reason == errorpb.ErrorReason_REQUEST_TOO_LARGE) != (want != "") {
 			t.Errorf("%d bytes: %v", size, err)
 		}
 		if n := len(s.take()); (n == 1) != (want == "") {

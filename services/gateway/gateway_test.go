@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/ma-messagerie/messagerie/chassis"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
@@ -101,7 +102,7 @@ func TestServiceAway(t *testing.T) {
 	lis.Close()
 	s := start(t, func(cfg *Config) { cfg.MessagingAddr = away })
 	_, err := messagingpb.NewMessagingServiceClient(s.grpc).ListConversations(s.as(t, "member"), &messagingpb.ListConversationsRequest{})
-	if st := status.Convert(err); reasonOf(st) != "SERVICE_UNAVAILABLE" || strings.Contains(st.String(), "127.0.0.1") {
+	if st := status.Convert(err); reasonOf(st) != errorpb.ErrorReason_SERVICE_UNAVAILABLE || strings.Contains(st.String(), "127.0.0.1") {
 		t.Errorf("gRPC: %v", err)
 	}
 	got := s.rest(t, "member", "GET", "/v1/conversations", "")

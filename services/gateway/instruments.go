@@ -30,7 +30,7 @@ func newInstruments() (*instruments, error) {
 		return nil, fmt.Errorf("making instruments: %w", err)
 	}
 	// Prometheus's rate() does not see the event with which a series comes into being.
-	for _, reason := range []string{rateLimited, overloaded, errTooManyCalls.Reason, errTooManyStreams.Reason, errTooSlow.Reason, errUnread.Reason} {
+	for _, reason := range []string{rateLimited, overloaded, errTooManyCalls.Reason.String(), errTooManyStreams.Reason.String(), errTooSlow.Reason.String(), errUnread.Reason.String()} {
 		i.refusals.Add(context.Background(), 0, metric.WithAttributes(attribute.String("reason", reason)))
 	}
 	for _, port := range []string{"grpc", "http"} {

@@ -20,12 +20,13 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 )
 
 var (
-	errNotJSON = rpc.Refuse(codes.InvalidArgument, "UNSUPPORTED_MEDIA_TYPE",
+	errNotJSON = rpc.Refuse(codes.InvalidArgument, errorpb.ErrorReason_MEDIA_TYPE_UNSUPPORTED,
 		"send the body as JSON in UTF-8, not compressed, with the header Content-Type: application/json (curl: -H 'Content-Type: application/json')")
-	errUnreadable = rpc.Refuse(codes.InvalidArgument, "BODY_UNREADABLE", "the connection broke, or was too slow, before the body was whole")
+	errUnreadable = rpc.Refuse(codes.InvalidArgument, errorpb.ErrorReason_BODY_UNREADABLE, "the connection broke, or was too slow, before the body was whole")
 )
 
 // body is a request's JSON, whole. It carries the decoder's refusal to where the
@@ -91,35 +92,38 @@ func (b *body) decode(v any) error {
 	return b.refusal
 }
 
-// explain says what is wrong with a body that protojson has refused. protojson's
+// explain says all that is wrong with a body that protojson has refused. protojson's
 // own text is no contract and may quote what a member wrote.
 func explain(data []byte, typ protoreflect.MessageType) *rpc.Error {
 	switch {
 	case !utf8.Valid(data):
-		return rpc.Invalid("body", "MALFORMED_JSON", "is not valid UTF-8")
+		return rpc.Invalid("body", errorpb.ErrorReason_JSON_MALFORMED, "is not valid UTF-8")
 	case !json.Valid(data):
-		return rpc.Invalid("body", "MALFORMED_JSON", "is not one JSON value")
+		return rpc.Invalid("body", errorpb.ErrorReason_JSON_MALFORMED, "is not one JSON value")
 	}
-	if fault := explainObject(data, typ, ""); fault != nil {
-		return fault
+	if faults := explainObject(data, typ, "", nil); len(faults) > 0 {
+		return rpc.InvalidAll(faults)
 	}
-	return rpc.Invalid("body", "MALFORMED_JSON", "is not what this method takes")
+	return rpc.Invalid("body", errorpb.ErrorReason_JSON_MALFORMED, "is not what this method takes")
 }
 
-// explainObject finds the first faulty member of a JSON object; path is that of
-// the object, empty or ending in a full stop.
-func explainObject(data []byte, typ protoreflect.MessageType, path string) *rpc.Error {
+// maxFaults bounds a refusal, whose length a caller could choose otherwise.
+const maxFaults = 20
+
+// explainObject appends the faulty members of a JSON object; path is that of the object,
+// empty or ending in a full stop.
+func explainObject(data []byte, typ protoreflect.MessageType, path string, faults []rpc.Violation) []rpc.Violation {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	if token, err := decoder.Token(); err != nil || token != json.Delim('{') {
-		return rpc.Invalid(fieldName(strings.TrimSuffix(path, ".")), "MALFORMED_JSON", "is not a JSON object")
+		return append(faults, rpc.Violation{Field: fieldName(strings.TrimSuffix(path, ".")), Reason: errorpb.ErrorReason_JSON_MALFORMED, Description: "is not a JSON object"})
 	}
 	seen := make(map[protoreflect.Name]bool)
-	for decoder.More() {
+	for decoder.More() && len(faults) < maxFaults {
 		token, err := decoder.Token()
 		name, _ := token.(string)
 		var value json.RawMessage
 		if err != nil || decoder.Decode(&value) != nil {
-			return nil
+			return faults
 		}
 		fields := typ.Descriptor().Fields()
 		field := fields.ByJSONName(name)
@@ -128,33 +132,33 @@ func explainObject(data []byte, typ protoreflect.MessageType, path string) *rpc.
 		}
 		switch {
 		case field == nil:
-			return rpc.Invalid(fieldName(path+name), "UNKNOWN_FIELD", "this method has no such field")
+			faults = append(faults, rpc.Violation{Field: fieldName(path + name), Reason: errorpb.ErrorReason_FIELD_UNKNOWN, Description: "this method has no such field"})
+			continue
 		case seen[field.Name()]:
-			return rpc.Invalid(fieldName(path+name), "DUPLICATE_FIELD", "is given twice")
+			faults = append(faults, rpc.Violation{Field: fieldName(path + name), Reason: errorpb.ErrorReason_FIELD_DUPLICATE, Description: "is given twice"})
+			continue
 		}
 		seen[field.Name()] = true
-		if fault := explainValue(value, field, typ, path); fault != nil {
-			return fault
-		}
+		faults = explainValue(value, field, typ, path, faults)
 	}
-	return nil
+	return faults
 }
 
 // explainValue tries one member alone.
-func explainValue(value json.RawMessage, field protoreflect.FieldDescriptor, typ protoreflect.MessageType, path string) *rpc.Error {
+func explainValue(value json.RawMessage, field protoreflect.FieldDescriptor, typ protoreflect.MessageType, path string, faults []rpc.Violation) []rpc.Violation {
 	alone := slices.Concat([]byte(`{"`+field.JSONName()+`":`), value, []byte(`}`))
 	msg := typ.New()
 	if protojson.Unmarshal(alone, msg.Interface()) == nil {
-		return nil
+		return faults
 	}
 	// Times, durations and masks are texts in JSON.
 	if field.Message() != nil && field.Message().ParentFile().Package() != "google.protobuf" && !field.IsList() && !field.IsMap() {
 		inner := msg.NewField(field).Message().Type()
-		if fault := explainObject(value, inner, path+field.JSONName()+"."); fault != nil {
-			return fault
+		if within := explainObject(value, inner, path+field.JSONName()+".", faults); len(within) > len(faults) {
+			return within
 		}
 	}
-	return rpc.Invalid(path+field.JSONName(), "INVALID_VALUE", "is not "+kindOf(field))
+	return append(faults, rpc.Violation{Field: path + field.JSONName(), Reason: errorpb.ErrorReason_VALUE_INVALID, Description: "is not " + kindOf(field)})
 }
 
 // kindOf says what a field takes.
@@ -203,37 +207,35 @@ func checkQuery(rt *route, rawQuery string) error {
 	}
 	values, err := url.ParseQuery(rawQuery)
 	if err != nil {
-		return rpc.Invalid("query", "MALFORMED_QUERY", "cannot be read")
+		return rpc.Invalid("query", errorpb.ErrorReason_QUERY_MALFORMED, "cannot be read")
 	}
-	refusal := &rpc.Error{Code: codes.InvalidArgument}
+	var faults []rpc.Violation
 	for name, list := range values {
 		if v, ok := checkParameter(rt, name, list); !ok {
-			refusal.Violations = append(refusal.Violations, v)
+			faults = append(faults, v)
 		}
 	}
-	if len(refusal.Violations) == 0 {
+	if len(faults) == 0 {
 		return nil
 	}
-	slices.SortFunc(refusal.Violations, func(a, b rpc.Violation) int { return strings.Compare(a.Field, b.Field) })
-	worst := refusal.Violations[0]
-	refusal.Reason, refusal.Message = worst.Reason, worst.Field+": "+worst.Description
-	return refusal
+	slices.SortFunc(faults, func(a, b rpc.Violation) int { return strings.Compare(a.Field, b.Field) })
+	return rpc.InvalidAll(faults[:min(len(faults), maxFaults)])
 }
 
 func checkParameter(rt *route, name string, values []string) (fault rpc.Violation, ok bool) {
 	field := rt.query[name]
 	switch {
 	case field == nil && plainName.MatchString(name):
-		return rpc.Violation{Field: name, Reason: "UNKNOWN_PARAMETER", Description: "this method has no such parameter"}, false
+		return rpc.Violation{Field: name, Reason: errorpb.ErrorReason_PARAMETER_UNKNOWN, Description: "this method has no such parameter"}, false
 	case field == nil:
-		return rpc.Violation{Field: "query", Reason: "UNKNOWN_PARAMETER", Description: "this method has no such parameter"}, false
+		return rpc.Violation{Field: "query", Reason: errorpb.ErrorReason_PARAMETER_UNKNOWN, Description: "this method has no such parameter"}, false
 	case len(values) > 1 && !field.IsList():
-		return rpc.Violation{Field: name, Reason: "DUPLICATE_PARAMETER", Description: "is given twice"}, false
+		return rpc.Violation{Field: name, Reason: errorpb.ErrorReason_PARAMETER_DUPLICATE, Description: "is given twice"}, false
 	}
 	for _, value := range values {
 		msg := rt.input.New().Interface()
 		if !utf8.ValidString(value) || runtime.PopulateFieldFromPath(msg, string(field.Name()), value) != nil {
-			return rpc.Violation{Field: name, Reason: "INVALID_VALUE", Description: "is not " + kindOf(field)}, false
+			return rpc.Violation{Field: name, Reason: errorpb.ErrorReason_VALUE_INVALID, Description: "is not " + kindOf(field)}, false
 		}
 	}
 	return rpc.Violation{}, true

@@ -24,6 +24,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/fair"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 )
 
 const (
@@ -38,11 +39,11 @@ const (
 )
 
 var (
-	errNoPath   = rpc.Refuse(codes.NotFound, "PATH_UNKNOWN", "there is nothing at this path; GET /openapi.json lists what there is")
-	errNoVerb   = rpc.Refuse(codes.Unimplemented, "HTTP_METHOD_NOT_ALLOWED", "this path does not take this HTTP method; see the header Allow")
-	errBadPath  = rpc.Refuse(codes.InvalidArgument, "MALFORMED_PATH", "the path cannot be read")
-	errBody     = rpc.Invalid("body", "BODY_UNEXPECTED", "this method takes no body")
-	errNotReady = rpc.Refuse(codes.Unavailable, "NOT_READY", "not ready; the admin port says why")
+	errNoPath   = rpc.Refuse(codes.NotFound, errorpb.ErrorReason_PATH_UNKNOWN, "there is nothing at this path; GET /openapi.json lists what there is")
+	errNoVerb   = rpc.Refuse(codes.Unimplemented, errorpb.ErrorReason_HTTP_METHOD_NOT_ALLOWED, "this path does not take this HTTP method; see the header Allow")
+	errBadPath  = rpc.Refuse(codes.InvalidArgument, errorpb.ErrorReason_PATH_MALFORMED, "the path cannot be read")
+	errBody     = rpc.Invalid("body", errorpb.ErrorReason_BODY_UNEXPECTED, "this method takes no body")
+	errNotReady = rpc.Refuse(codes.Unavailable, errorpb.ErrorReason_NOT_READY, "not ready; the admin port says why")
 )
 
 // rest serves the HTTP port.
@@ -81,7 +82,7 @@ func newREST(ctx context.Context, d *door, ready func(context.Context) error, cf
 		runtime.WithErrorHandler(s.handleError),
 		runtime.WithRoutingErrorHandler(s.handleRoutingError),
 		runtime.WithStreamErrorHandler(func(ctx context.Context, err error) *status.Status {
-			return status.Convert(rpc.Report(ctx, "stream", told(err)))
+			return status.Convert(identified(ctx, rpc.Report(ctx, "stream", told(err))))
 		}),
 		runtime.WithDisablePathLengthFallback(),
 		runtime.WithDisableHTTPMethodOverride(),
@@ -230,6 +231,9 @@ func isJSON(header http.Header) bool {
 // ServeHTTP answers every request of the port.
 func (s *rest) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
+	// Telemetry looks at its own request when this has ended.
+	seen := r
+	r = r.WithContext(rpc.WithLanguage(r.Context(), r.Header.Get("Accept-Language")))
 	a := &answer{ResponseWriter: w, wanted: wanted(r)}
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(start.Add(readTimeout))
@@ -245,13 +249,16 @@ func (s *rest) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		if a.route != "" {
 			// Telemetry takes the span's name from here.
-			r.Pattern = r.Method + " " + a.route
+			seen.Pattern = r.Method + " " + a.route
 		}
 		if s.access && !isProbe(r) {
 			slog.InfoContext(r.Context(), "request", "method", r.Method, "route", a.route, "status", a.status, "duration_ms", milliseconds(start))
 		}
 	}()
 	secure(a.Header())
+	if id := requestID(r.Context()); id != "" {
+		a.Header().Set(requestIDName, id)
+	}
 	// A provider's report comes from no page, and counts apart.
 	if isWebhook(r.URL.Path) {
 		s.serveWebhook(a, r)
@@ -338,7 +345,7 @@ func (s *rest) crossOrigin(w http.ResponseWriter, r *http.Request) (answered boo
 		return false
 	}
 	header.Set("Access-Control-Allow-Origin", r.Header.Get("Origin"))
-	header.Set("Access-Control-Expose-Headers", "ETag, Retry-After, Idempotent-Replayed")
+	header.Set("Access-Control-Expose-Headers", "ETag, Retry-After, Idempotent-Replayed, WWW-Authenticate, X-Request-Id")
 	header.Set("Cross-Origin-Resource-Policy", "cross-origin")
 	if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" {
 		return false
@@ -413,7 +420,7 @@ func (s *rest) verbs(path string) []string {
 
 // refuse writes a google.rpc.Status in JSON, the same that gRPC callers get.
 func (s *rest) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	st, _ := status.FromError(rpc.Report(r.Context(), r.Method+" "+routeName(w), err))
+	st, _ := status.FromError(identified(r.Context(), rpc.Report(r.Context(), r.Method+" "+routeName(w), err)))
 	header := w.Header()
 	if a, ok := w.(*answer); ok && a.visit != nil {
 		a.visit.conn.Hold(r.Context(), a.visit.hold)
@@ -421,7 +428,7 @@ func (s *rest) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	// They described the answer that is not given.
 	header.Del("ETag")
 	header.Del("Cache-Control")
-	code := httpStatus(st)
+	code := rpc.HTTPStatus(st.Code(), reasonOf(st))
 	switch code {
 	case http.StatusUnauthorized:
 		header.Set("WWW-Authenticate", challenge(st))
@@ -438,27 +445,14 @@ func (s *rest) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	_, _ = w.Write(text) //nolint:gosec // JSON by its content type, under nosniff; the reader may have gone away
 }
 
-// httpStatus is grpc-gateway's mapping with the statuses that HTTP has and gRPC
-// has not.
-func httpStatus(st *status.Status) int {
-	switch reasonOf(st) {
-	case errTooLarge.Reason:
-		return http.StatusRequestEntityTooLarge
-	case errNotJSON.Reason:
-		return http.StatusUnsupportedMediaType
-	case errNoVerb.Reason:
-		return http.StatusMethodNotAllowed
-	}
-	return runtime.HTTPStatusFromCode(st.Code())
-}
-
-func reasonOf(st *status.Status) string {
+// reasonOf is a status's reason; 0 for one that is not of this version.
+func reasonOf(st *status.Status) errorpb.ErrorReason {
 	for _, detail := range st.Details() {
 		if info, ok := detail.(*errdetails.ErrorInfo); ok {
-			return info.GetReason()
+			return errorpb.ErrorReason(errorpb.ErrorReason_value[info.GetReason()])
 		}
 	}
-	return ""
+	return errorpb.ErrorReason_ERROR_REASON_UNSPECIFIED
 }
 
 // challenge is RFC 6750, 3.

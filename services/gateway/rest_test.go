@@ -10,12 +10,15 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	accesspb "github.com/ma-messagerie/messagerie/proto/messagerie/access/v1"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
 
@@ -42,24 +45,24 @@ func TestBodiesAreReadStrictly(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	for _, row := range []struct{ name, body, field, reason string }{
-		{"unknown field", `{"audience":"PARTICULIER","theme":"x","sujet":"` + canary + `"}`, "sujet", "UNKNOWN_FIELD"},
-		{"unknown field with an odd name", `{"` + canary + `":1}`, "body", "UNKNOWN_FIELD"},
-		{"a field twice", `{"theme":"x","theme":"y"}`, "theme", "DUPLICATE_FIELD"},
-		{"a field under both its names", `{"taxonomyVersion":1,"taxonomy_version":1}`, "taxonomy_version", "DUPLICATE_FIELD"},
-		{"unknown audience", `{"audience":"` + canary + `"}`, "audience", "INVALID_VALUE"},
-		{"number for text", `{"text":12}`, "text", "INVALID_VALUE"},
-		{"fraction", `{"taxonomyVersion":1.5}`, "taxonomyVersion", "INVALID_VALUE"},
-		{"lone high surrogate", `{"text":"` + canary + ` \ud83d"}`, "text", "INVALID_VALUE"},
-		{"lone low surrogate", `{"text":"\ude00 ` + canary + `"}`, "text", "INVALID_VALUE"},
-		{"invalid UTF-8", "{\"text\":\"" + canary + " \xff\"}", "body", "MALFORMED_JSON"},
-		{"overlong UTF-8", "{\"text\":\"\xc0\xaf\"}", "body", "MALFORMED_JSON"},
-		{"cut short", `{"text":"` + canary, "body", "MALFORMED_JSON"},
-		{"something after it", `{"theme":"x"} ` + canary, "body", "MALFORMED_JSON"},
-		{"two objects", `{"theme":"x"}{"theme":"y"}`, "body", "MALFORMED_JSON"},
-		{"a list", `["` + canary + `"]`, "body", "MALFORMED_JSON"},
-		{"null", `null`, "body", "MALFORMED_JSON"},
-		{"byte order mark", "\ufeff{}", "body", "MALFORMED_JSON"},
-		{"deep", strings.Repeat(`{"a":`, 10_500) + "1" + strings.Repeat("}", 10_500), "body", "MALFORMED_JSON"},
+		{"unknown field", `{"audience":"PARTICULIER","theme":"x","sujet":"` + canary + `"}`, "sujet", "FIELD_UNKNOWN"},
+		{"unknown field with an odd name", `{"` + canary + `":1}`, "body", "FIELD_UNKNOWN"},
+		{"a field twice", `{"theme":"x","theme":"y"}`, "theme", "FIELD_DUPLICATE"},
+		{"a field under both its names", `{"taxonomyVersion":1,"taxonomy_version":1}`, "taxonomy_version", "FIELD_DUPLICATE"},
+		{"unknown audience", `{"audience":"` + canary + `"}`, "audience", "VALUE_INVALID"},
+		{"number for text", `{"text":12}`, "text", "VALUE_INVALID"},
+		{"fraction", `{"taxonomyVersion":1.5}`, "taxonomyVersion", "VALUE_INVALID"},
+		{"lone high surrogate", `{"text":"` + canary + ` \ud83d"}`, "text", "VALUE_INVALID"},
+		{"lone low surrogate", `{"text":"\ude00 ` + canary + `"}`, "text", "VALUE_INVALID"},
+		{"invalid UTF-8", "{\"text\":\"" + canary + " \xff\"}", "body", "JSON_MALFORMED"},
+		{"overlong UTF-8", "{\"text\":\"\xc0\xaf\"}", "body", "JSON_MALFORMED"},
+		{"cut short", `{"text":"` + canary, "body", "JSON_MALFORMED"},
+		{"something after it", `{"theme":"x"} ` + canary, "body", "JSON_MALFORMED"},
+		{"two objects", `{"theme":"x"}{"theme":"y"}`, "body", "JSON_MALFORMED"},
+		{"a list", `["` + canary + `"]`, "body", "JSON_MALFORMED"},
+		{"null", `null`, "body", "JSON_MALFORMED"},
+		{"byte order mark", "\ufeff{}", "body", "JSON_MALFORMED"},
+		{"deep", strings.Repeat(`{"a":`, 10_500) + "1" + strings.Repeat("}", 10_500), "body", "JSON_MALFORMED"},
 	} {
 		got := s.rest(t, "member", "POST", "/v1/conversations", row.body)
 		if got.code != http.StatusBadRequest {
@@ -122,20 +125,20 @@ func TestQueriesAreReadStrictly(t *testing.T) {
 		{"member", conversations + "?hidden=true&pageSize=5&pageToken=x&audience=EXPLOITANT", "", ""},
 		{"agent", queue + "?statuses=SENT&statuses=CLOSED", "", ""},
 		{"member", conversations + "?pageToken=" + canaryQuery, "", ""},
-		{"member", conversations + "?pageSize=" + canaryQuery, "pageSize", "INVALID_VALUE"},
-		{"member", conversations + "?" + canaryQuery + "=1", "query", "UNKNOWN_PARAMETER"},
-		{"member", conversations + "?pagesize=5", "pagesize", "UNKNOWN_PARAMETER"},
-		{"member", conversations + "?page_size=5", "page_size", "UNKNOWN_PARAMETER"},
-		{"member", conversations + "?%C3%A9=5", "query", "UNKNOWN_PARAMETER"},
-		{"member", conversations + "?pageSize=5&pageSize=6", "pageSize", "DUPLICATE_PARAMETER"},
-		{"member", conversations + "?pageSize=many", "pageSize", "INVALID_VALUE"},
-		{"member", conversations + "?pageSize=4294967296", "pageSize", "INVALID_VALUE"},
-		{"member", conversations + "?hidden=maybe", "hidden", "INVALID_VALUE"},
-		{"member", conversations + "?audience=NOBODY", "audience", "INVALID_VALUE"},
-		{"member", conversations + "?pageToken=%FF", "pageToken", "INVALID_VALUE"},
-		{"member", conversations + "?pageToken=%zz", "query", "MALFORMED_QUERY"},
-		{"member", conversations + "/" + someID + "?id=other", "id", "UNKNOWN_PARAMETER"},
-		{"agent", queue + "?statuses=SENT&statuses=LOST", "statuses", "INVALID_VALUE"},
+		{"member", conversations + "?pageSize=" + canaryQuery, "pageSize", "VALUE_INVALID"},
+		{"member", conversations + "?" + canaryQuery + "=1", "query", "PARAMETER_UNKNOWN"},
+		{"member", conversations + "?pagesize=5", "pagesize", "PARAMETER_UNKNOWN"},
+		{"member", conversations + "?page_size=5", "page_size", "PARAMETER_UNKNOWN"},
+		{"member", conversations + "?%C3%A9=5", "query", "PARAMETER_UNKNOWN"},
+		{"member", conversations + "?pageSize=5&pageSize=6", "pageSize", "PARAMETER_DUPLICATE"},
+		{"member", conversations + "?pageSize=many", "pageSize", "VALUE_INVALID"},
+		{"member", conversations + "?pageSize=4294967296", "pageSize", "VALUE_INVALID"},
+		{"member", conversations + "?hidden=maybe", "hidden", "VALUE_INVALID"},
+		{"member", conversations + "?audience=NOBODY", "audience", "VALUE_INVALID"},
+		{"member", conversations + "?pageToken=%FF", "pageToken", "VALUE_INVALID"},
+		{"member", conversations + "?pageToken=%zz", "query", "QUERY_MALFORMED"},
+		{"member", conversations + "/" + someID + "?id=other", "id", "PARAMETER_UNKNOWN"},
+		{"agent", queue + "?statuses=SENT&statuses=LOST", "statuses", "VALUE_INVALID"},
 	} {
 		got := s.rest(t, row.caller, "GET", row.path, "")
 		arrived := len(s.take())
@@ -169,19 +172,19 @@ func TestRefusalsOfHTTP(t *testing.T) {
 		{"a method for our own processes", "POST", "/messagerie.messaging.v1.RecipientService/BatchGetRecipients", "{}", nil, 404, "PATH_UNKNOWN"},
 		{"doubled slash", "GET", "//v1/conversations", "", nil, 404, "PATH_UNKNOWN"},
 		{"slash at the end", "GET", "/v1/conversations/", "", nil, 404, "PATH_UNKNOWN"},
-		{"path that is not UTF-8", "GET", "/v1/conversations/%ff", "", nil, 400, "MALFORMED_PATH"},
+		{"path that is not UTF-8", "GET", "/v1/conversations/%ff", "", nil, 400, "PATH_MALFORMED"},
 		{"wrong verb", "DELETE", "/v1/conversations", "", nil, 405, "HTTP_METHOD_NOT_ALLOWED"},
 		{"wrong verb of a fixed path", "POST", "/openapi.json", "{}", nil, 405, "HTTP_METHOD_NOT_ALLOWED"},
 		{"verb by header", "POST", "/v1/agent/conversations", "", []string{"X-HTTP-Method-Override", "GET", "Content-Type", "application/x-www-form-urlencoded"}, 405, "HTTP_METHOD_NOT_ALLOWED"},
-		{"curl's form", "POST", "/v1/conversations", "{}", []string{"Content-Type", "application/x-www-form-urlencoded"}, 415, "UNSUPPORTED_MEDIA_TYPE"},
-		{"no type", "POST", "/v1/conversations", "{}", []string{"Content-Type", ""}, 415, "UNSUPPORTED_MEDIA_TYPE"},
-		{"nonsense for a type", "POST", "/v1/conversations", "{}", []string{"Content-Type", ";;"}, 415, "UNSUPPORTED_MEDIA_TYPE"},
-		{"other character set", "POST", "/v1/conversations", "{}", []string{"Content-Type", "application/json; charset=latin1"}, 415, "UNSUPPORTED_MEDIA_TYPE"},
-		{"compressed", "POST", "/v1/conversations", "{}", []string{"Content-Encoding", "gzip"}, 415, "UNSUPPORTED_MEDIA_TYPE"},
+		{"curl's form", "POST", "/v1/conversations", "{}", []string{"Content-Type", "application/x-www-form-urlencoded"}, 415, "MEDIA_TYPE_UNSUPPORTED"},
+		{"no type", "POST", "/v1/conversations", "{}", []string{"Content-Type", ""}, 415, "MEDIA_TYPE_UNSUPPORTED"},
+		{"nonsense for a type", "POST", "/v1/conversations", "{}", []string{"Content-Type", ";;"}, 415, "MEDIA_TYPE_UNSUPPORTED"},
+		{"other character set", "POST", "/v1/conversations", "{}", []string{"Content-Type", "application/json; charset=latin1"}, 415, "MEDIA_TYPE_UNSUPPORTED"},
+		{"compressed", "POST", "/v1/conversations", "{}", []string{"Content-Encoding", "gzip"}, 415, "MEDIA_TYPE_UNSUPPORTED"},
 		{"too large", "POST", "/v1/conversations", `{"text":"` + strings.Repeat("x", maxRequestBytes) + `"}`, nil, 413, "REQUEST_TOO_LARGE"},
 	} {
 		got := s.rest(t, "member", row.verb, row.path, row.body, row.headers...)
-		if got.code != row.code || reasonOf(got.status(t)) != row.reason {
+		if got.code != row.code || reasonOf(got.status(t)).String() != row.reason {
 			t.Errorf("%s: %d %s, want %d %s", row.name, got.code, got.body, row.code, row.reason)
 		}
 		if allow := got.header.Get("Allow"); (row.code == 405) != (allow != "") {
@@ -218,12 +221,11 @@ func TestErrorsAreTheSameInBothProtocols(t *testing.T) {
 		err  error
 		code int
 	}{
-		{"fault of a field", rpc.Invalid("text", "BODY_TOO_SHORT", "9 characters, at least 10 are needed", "limit", "10", "actual", "9"), 400},
-		{"key used again", rpc.Refuse(codes.AlreadyExists, "IDEMPOTENCY_KEY_REUSED", "this idempotency key was used with other content"), 409},
-		{"state", rpc.Refuse(codes.FailedPrecondition, "CLAIM_HELD", "held by somebody else", "holder", "Claire"), 400},
-		{"race", rpc.Refuse(codes.Aborted, "RACE", "try again"), 409},
-		{"not found", rpc.Refuse(codes.NotFound, "CONVERSATION_UNKNOWN", "no such conversation"), 404},
-		{"store away", rpc.Refuse(codes.Unavailable, "STORE_UNAVAILABLE", "try again"), 503},
+		{"fault of a field", rpc.Invalid("text", errorpb.ErrorReason_BODY_TOO_SHORT, "9 characters, at least 10 are needed", "limit", "10", "actual", "9"), 400},
+		{"key used again", rpc.Refuse(codes.AlreadyExists, errorpb.ErrorReason_IDEMPOTENCY_KEY_REUSED, "this idempotency key was used with other content"), 409},
+		{"state", rpc.Refuse(codes.FailedPrecondition, errorpb.ErrorReason_CLAIM_HELD, "held by somebody else", "agent", "Claire"), 409},
+		{"not found", rpc.Refuse(codes.NotFound, errorpb.ErrorReason_CONVERSATION_NOT_FOUND, "no such conversation"), 404},
+		{"store away", rpc.Refuse(codes.Unavailable, errorpb.ErrorReason_STORE_UNAVAILABLE, "try again"), 503},
 		{"fault of ours", context.DeadlineExceeded, 504},
 		{"unknown", http.ErrBodyNotAllowed, 500},
 	} {
@@ -235,12 +237,68 @@ func TestErrorsAreTheSameInBothProtocols(t *testing.T) {
 		if got.code != row.code {
 			t.Errorf("%s: %d %s, want %d", row.name, got.code, got.body, row.code)
 		}
-		if diff := cmp.Diff(status.Convert(err).Proto(), got.status(t).Proto(), protocmp.Transform()); diff != "" {
+		over, id := named(status.Convert(err))
+		under, restID := named(got.status(t))
+		if len(id) != 32+1+16 || restID != got.header.Get("X-Request-Id") || id == restID {
+			t.Errorf("%s: request %q over gRPC, %q over REST, whose header says %q", row.name, id, restID, got.header.Get("X-Request-Id"))
+		}
+		if diff := cmp.Diff(over, under, protocmp.Transform()); diff != "" {
 			t.Errorf("%s: gRPC and REST differ:\n%s", row.name, diff)
 		}
 		if after := got.header.Get("Retry-After"); (got.code == 503) != (after != "") {
 			t.Errorf("%s: Retry-After %q", row.name, after)
 		}
+	}
+}
+
+// named is a refusal without the name of its request, and that.
+func named(st *status.Status) (rest *spb.Status, id string) {
+	rest = st.Proto()
+	rest.Details = slices.DeleteFunc(rest.Details, func(detail *anypb.Any) bool {
+		info := &errdetails.RequestInfo{}
+		if detail.UnmarshalTo(info) != nil {
+			return false
+		}
+		id = info.GetRequestId()
+		return true
+	})
+	return rest, id
+}
+
+// People are told in the language that they read, also by the gateway itself.
+func TestRefusalsInWords(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	for lang, want := range map[string]string{"": "Cette page n’existe pas.", "en": "There is no such page."} {
+		got := s.rest(t, "nobody", "GET", "/v2", "", "Accept-Language", lang)
+		said := ""
+		for _, detail := range got.status(t).Details() {
+			if message, ok := detail.(*errdetails.LocalizedMessage); ok {
+				said = message.GetMessage()
+			}
+		}
+		if said != want {
+			t.Errorf("asked for %q: %q, want %q", lang, said, want)
+		}
+	}
+}
+
+// All that is wrong with a body is told at once.
+func TestJSONFaultsAllAtOnce(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	got := s.rest(t, "member", "POST", "/v1/conversations", `{"audience":"X","theme":1,"nothing":true,"text":"a","text":"b"}`)
+	var found []string
+	for _, detail := range got.status(t).Details() {
+		if bad, ok := detail.(*errdetails.BadRequest); ok {
+			for _, v := range bad.GetFieldViolations() {
+				found = append(found, v.GetField()+" "+v.GetReason())
+			}
+		}
+	}
+	want := []string{"audience VALUE_INVALID", "theme VALUE_INVALID", "nothing FIELD_UNKNOWN", "text FIELD_DUPLICATE"}
+	if got.code != http.StatusBadRequest || !slices.Equal(found, want) {
+		t.Errorf("%d %v, want %v", got.code, found, want)
 	}
 }
 

@@ -105,6 +105,6 @@ func (v *visit) unread(err error) error {
 	if !v.evicted.Load() {
 		return err
 	}
-	v.door.refused(context.Background(), errTooSlow.Reason)
+	v.door.refused(context.Background(), errTooSlow.Reason.String())
 	return errTooSlow
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/fair"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
 )
 
@@ -35,16 +36,14 @@ const (
 	// for everybody's, as each may be a megabyte. The oldest gives way.
 	reportsBegun = 16
 	reportsAll   = 32
-	// rateLimited is the reason of a refusal of what came too soon.
-	rateLimited = "RATE_LIMITED"
 )
 
 var (
-	errReport       = rpc.Refuse(codes.PermissionDenied, "REPORT_REFUSED", "the report is not signed by the provider, or too old")
-	errReportLarge  = rpc.Refuse(codes.ResourceExhausted, "REQUEST_TOO_LARGE", "the report is too large")
-	errNoWebhook    = rpc.Refuse(codes.NotFound, "PATH_UNKNOWN", "reports of this provider are not taken here")
-	errWebhookVerb  = rpc.Refuse(codes.Unimplemented, "HTTP_METHOD_NOT_ALLOWED", "reports are posted")
-	errReportBroken = rpc.Refuse(codes.InvalidArgument, "BODY_UNREADABLE", "the body ended before its end")
+	errReport       = rpc.Refuse(codes.PermissionDenied, errorpb.ErrorReason_REPORT_REFUSED, "the report is not signed by the provider, or too old")
+	errReportLarge  = rpc.Refuse(codes.ResourceExhausted, errorpb.ErrorReason_REQUEST_TOO_LARGE, "the report is too large")
+	errNoWebhook    = rpc.Refuse(codes.NotFound, errorpb.ErrorReason_PATH_UNKNOWN, "reports of this provider are not taken here")
+	errWebhookVerb  = rpc.Refuse(codes.Unimplemented, errorpb.ErrorReason_HTTP_METHOD_NOT_ALLOWED, "reports are posted")
+	errReportBroken = rpc.Refuse(codes.InvalidArgument, errorpb.ErrorReason_BODY_UNREADABLE, "the body ended before its end")
 )
 
 // webhooks passes the providers' reports on to the notifier, byte for byte, which
@@ -188,7 +187,7 @@ func (h *webhooks) count(ctx context.Context, provider string, err error) {
 func outcomeOf(err error) string {
 	code := codes.OK
 	if err != nil {
-		st, _ := rpc.StatusOf(err)
+		st, _ := rpc.StatusOf(context.Background(), err)
 		code = st.Code()
 	}
 	if known := answersOf[code]; known != "" {
@@ -197,7 +196,10 @@ func outcomeOf(err error) string {
 	return "failed"
 }
 
+// rateLimited is the reason of a refusal of what came too soon.
+var rateLimited = errorpb.ErrorReason_RATE_LIMITED.String()
+
 // limited is the refusal of a call that came too soon.
 func limited(wait time.Duration) error {
-	return retryLater(rpc.Refuse(codes.ResourceExhausted, rateLimited, "too many calls in a short time; wait as long as the answer says"), wait)
+	return retryLater(rpc.Refuse(codes.ResourceExhausted, errorpb.ErrorReason_RATE_LIMITED, "too many calls in a short time; wait as long as the answer says"), wait)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/report"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
 
@@ -302,7 +303,7 @@ func claimedBy(row *conversationRow, id *auth.Identity) bool {
 
 // heldBy tells who has it and until when, so that a colleague can be asked.
 func heldBy(row *conversationRow) error {
-	return rpc.Refuse(codes.FailedPrecondition, "CLAIM_HELD", "another agent holds the claim on this conversation",
+	return rpc.Refuse(codes.FailedPrecondition, errorpb.ErrorReason_CLAIM_HELD, "another agent holds the claim on this conversation",
 		"agent", *row.ClaimedName, "until", row.ClaimExpires.UTC().Format(time.RFC3339))
 }
 

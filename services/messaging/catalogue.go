@@ -15,15 +15,16 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
 
 // errNoCatalogue is the answer until a first version of the taxonomy was seen.
-var errNoCatalogue = rpc.Refuse(codes.Unavailable, "TAXONOMY_UNAVAILABLE", "the taxonomy cannot be reached to check the selection; try again")
+var errNoCatalogue = rpc.Refuse(codes.Unavailable, errorpb.ErrorReason_TAXONOMY_UNAVAILABLE, "the taxonomy cannot be reached to check the selection; try again")
 
 // errOutdated is a refusal of checkVersion, to be compared with.
-var errOutdated = rpc.Invalid("taxonomyVersion", "TAXONOMY_VERSION_OUTDATED", "the version has been replaced")
+var errOutdated = rpc.Invalid("taxonomyVersion", errorpb.ErrorReason_TAXONOMY_VERSION_OUTDATED, "the version has been replaced")
 
 // catalogue is the taxonomy as this service knows it: the current version, asked
 // for every few seconds, and older ones on demand. Every version seen is kept in
@@ -208,7 +209,7 @@ func (c *catalogue) fetch(ctx context.Context, version int32) (*taxonomypb.Catal
 // version, and returns it with its labels.
 func (c *catalogue) check(ctx context.Context, req *messagingpb.SubmitMessageRequest) (*selection, error) {
 	if req.GetTaxonomyVersion() == 0 {
-		return nil, rpc.Invalid("taxonomyVersion", "TAXONOMY_VERSION_REQUIRED", "give the version that the selection was made in")
+		return nil, rpc.Invalid("taxonomyVersion", errorpb.ErrorReason_TAXONOMY_VERSION_REQUIRED, "give the version that the selection was made in")
 	}
 	if req.GetTaxonomyVersion() > c.currentVersion() {
 		// Perhaps published since the last look.
@@ -231,7 +232,7 @@ func checkVersion(given, current int32) error {
 		return rpc.Invalid("taxonomyVersion", errOutdated.Reason,
 			fmt.Sprintf("version %d has been replaced by version %d: read the taxonomy again and let the member choose", given, current), numbers...)
 	case given > current:
-		return rpc.Invalid("taxonomyVersion", "TAXONOMY_VERSION_UNKNOWN",
+		return rpc.Invalid("taxonomyVersion", errorpb.ErrorReason_TAXONOMY_VERSION_UNKNOWN,
 			fmt.Sprintf("version %d does not exist; the current one is %d", given, current), numbers...)
 	}
 	return nil
@@ -243,7 +244,7 @@ func choose(version *taxonomypb.Catalogue, req *messagingpb.SubmitMessageRequest
 	chosen := &selection{version: version.GetVersion()}
 	theme := findTheme(tree, req.GetTheme())
 	if theme == nil {
-		return nil, notThere(version, req, "theme", "THEME", req.GetTheme())
+		return nil, notThere(version, req, "theme", req.GetTheme())
 	}
 	chosen.theme = &messagingpb.Choice{Code: theme.GetTheme().GetCode(), Label: theme.GetTheme().GetLabel()}
 	chosen.queue = findQueue(version, theme.GetQueue())
@@ -255,24 +256,31 @@ func choose(version *taxonomypb.Catalogue, req *messagingpb.SubmitMessageRequest
 	case topic != nil:
 		chosen.topic = &messagingpb.Choice{Code: topic.GetCode(), Label: topic.GetLabel()}
 	case req.GetTopic() != "":
-		return nil, notThere(version, req, "topic", "TOPIC", req.GetTopic())
+		return nil, notThere(version, req, "topic", req.GetTopic())
 	case tree.GetDepth() >= taxonomypb.Depth_TOPIC || req.GetReason() != "":
-		return nil, rpc.Invalid("topic", "TOPIC_REQUIRED", "this audience chooses a topic before writing")
+		return nil, rpc.Invalid("topic", errorpb.ErrorReason_TOPIC_REQUIRED, "this audience chooses a topic before writing")
 	}
 	reason := findReason(topic, req.GetReason())
 	switch {
 	case reason != nil:
 		chosen.reason = &messagingpb.Choice{Code: reason.GetCode(), Label: reason.GetLabel()}
 	case req.GetReason() != "":
-		return nil, notThere(version, req, "reason", "REASON", req.GetReason())
+		return nil, notThere(version, req, "reason", req.GetReason())
 	case tree.GetDepth() >= taxonomypb.Depth_REASON:
-		return nil, rpc.Invalid("reason", "REASON_REQUIRED", "this audience chooses a reason before writing")
+		return nil, rpc.Invalid("reason", errorpb.ErrorReason_REASON_REQUIRED, "this audience chooses a reason before writing")
 	}
 	return chosen, nil
 }
 
 // notThere tells a code that nobody has from one that only others may choose.
-func notThere(version *taxonomypb.Catalogue, req *messagingpb.SubmitMessageRequest, field, level, code string) error {
+func notThere(version *taxonomypb.Catalogue, req *messagingpb.SubmitMessageRequest, field, code string) error {
+	nowhere, notHere := errorpb.ErrorReason_THEME_UNKNOWN, errorpb.ErrorReason_THEME_NOT_FOR_AUDIENCE
+	switch field {
+	case "topic":
+		nowhere, notHere = errorpb.ErrorReason_TOPIC_UNKNOWN, errorpb.ErrorReason_TOPIC_NOT_FOR_AUDIENCE
+	case "reason":
+		nowhere, notHere = errorpb.ErrorReason_REASON_UNKNOWN, errorpb.ErrorReason_REASON_NOT_FOR_AUDIENCE
+	}
 	for _, other := range version.GetAudiences() {
 		theme := findTheme(other, req.GetTheme())
 		topic := findTopic(theme, req.GetTopic())
@@ -280,12 +288,12 @@ func notThere(version *taxonomypb.Catalogue, req *messagingpb.SubmitMessageReque
 		if other.GetAudience() == req.GetAudience() {
 			continue
 		}
-		if level == "THEME" && theme != nil || level == "TOPIC" && topic != nil || level == "REASON" && reason != nil {
-			return rpc.Invalid(field, level+"_NOT_FOR_AUDIENCE",
+		if field == "theme" && theme != nil || field == "topic" && topic != nil || field == "reason" && reason != nil {
+			return rpc.Invalid(field, notHere,
 				fmt.Sprintf("%s %q is not open to %s", field, code, req.GetAudience()), "audience", req.GetAudience().String())
 		}
 	}
-	return rpc.Invalid(field, level+"_UNKNOWN", fmt.Sprintf("version %d has no %s %q here", version.GetVersion(), field, code))
+	return rpc.Invalid(field, nowhere, fmt.Sprintf("version %d has no %s %q here", version.GetVersion(), field, code))
 }
 
 func treeOf(version *taxonomypb.Catalogue, audience taxonomypb.Audience) *taxonomypb.AudienceCatalogue {

@@ -12,13 +12,14 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
 
 // errErased: the data key is gone, so nothing can be written any more.
-var errErased = rpc.Refuse(codes.FailedPrecondition, "CONVERSATION_ERASED", "the member has had the conversation erased")
+var errErased = rpc.Refuse(codes.FailedPrecondition, errorpb.ErrorReason_CONVERSATION_ERASED, "the member has had the conversation erased")
 
 // TransferConversation gives a conversation to another queue and drops the claim. What was
 // announced to the member, the days until an answer, stays as it was.
@@ -133,7 +134,7 @@ func (c *catalogue) now(ctx context.Context) (*taxonomypb.Catalogue, error) {
 }
 
 func unknownQueue(version *taxonomypb.Catalogue, code string) error {
-	return rpc.Invalid("queue", "QUEUE_UNKNOWN", fmt.Sprintf("version %d has no queue %q", version.GetVersion(), code))
+	return rpc.Invalid("queue", errorpb.ErrorReason_QUEUE_UNKNOWN, fmt.Sprintf("version %d has no queue %q", version.GetVersion(), code))
 }
 
 func recategorisedEvent(ctx context.Context, row conversationRow) (event, error) {

@@ -35,7 +35,7 @@ func (s *server) GetExpectedDelay(ctx context.Context, req *messagingpb.GetExpec
 	asked := &messagingpb.SubmitMessageRequest{Audience: req.GetAudience(), Theme: req.GetTheme(), Topic: req.GetTopic(), Reason: req.GetReason()}
 	theme := findTheme(treeOf(version, req.GetAudience()), req.GetTheme())
 	if theme == nil {
-		return nil, notThere(version, asked, "theme", "THEME", req.GetTheme())
+		return nil, notThere(version, asked, "theme", req.GetTheme())
 	}
 	resp := &messagingpb.GetExpectedDelayResponse{}
 	if days := findQueue(version, theme.GetQueue()).GetAnswerDays(); days > 0 {

@@ -68,9 +68,9 @@ func TestDraft_Limits(t *testing.T) {
 	id := uuid.NewString()
 	jeanne.draft(t, id, strings.Repeat("é", 8000))
 	_, err := jeanne.messaging.SaveDraft(jeanne.call(t), &messagingpb.SaveDraftRequest{Id: id, Text: strings.Repeat("é", 8001)})
-	refused(t, err, codes.InvalidArgument, "STRING_MAX_LEN", "text")
+	refused(t, err, codes.InvalidArgument, "TOO_LONG", "text")
 	_, err = jeanne.messaging.SaveDraft(jeanne.call(t), &messagingpb.SaveDraftRequest{Id: "1"})
-	refused(t, err, codes.InvalidArgument, "STRING_UUID", "id")
+	refused(t, err, codes.InvalidArgument, "UUID_INVALID", "id")
 	for range draftsMost {
 		jeanne.draft(t, uuid.NewString(), "x")
 	}

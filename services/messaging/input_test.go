@@ -91,9 +91,9 @@ func TestPageSize(t *testing.T) {
 	}
 	events.PageSize = -1
 	_, err := s.events.ListEvents(s.machine(t).call(t), events)
-	refused(t, err, codes.InvalidArgument, "INT32_GTE", "pageSize")
+	refused(t, err, codes.InvalidArgument, "OUT_OF_RANGE", "pageSize")
 	_, err = s.messaging.ListConversations(jeanne.call(t), &messagingpb.ListConversationsRequest{PageSize: -1})
-	refused(t, err, codes.InvalidArgument, "INT32_GTE", "pageSize")
+	refused(t, err, codes.InvalidArgument, "OUT_OF_RANGE", "pageSize")
 	_, err = s.agent.ListConversations(claire.call(t), &messagingpb.AgentServiceListConversationsRequest{PageSize: -1})
-	refused(t, err, codes.InvalidArgument, "INT32_GTE", "pageSize")
+	refused(t, err, codes.InvalidArgument, "OUT_OF_RANGE", "pageSize")
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
 
@@ -225,7 +226,7 @@ func chosenPaths(req *messagingpb.UpdatePreferencesRequest) (paths []protoreflec
 			case slices.Contains(choices, name):
 				paths = append(paths, name)
 			default:
-				return nil, rpc.Invalid("updateMask", "FIELD_MASK_INVALID", "names what is no choice: email, phone, locale, smsOnAcknowledgement and smsOnReply are")
+				return nil, rpc.Invalid("updateMask", errorpb.ErrorReason_FIELD_MASK_INVALID, "names what is no choice: email, phone, locale, smsOnAcknowledgement and smsOnReply are")
 			}
 		}
 		return paths, nil
@@ -278,19 +279,20 @@ func (s *server) choose(ctx context.Context, given *messagingpb.Preferences, pat
 
 // checkChoices returns the choices in the form in which they are kept.
 func checkChoices(given *messagingpb.Preferences, paths []protoreflect.Name) (*messagingpb.Preferences, error) {
+	var bad []error
 	wanted := proto.CloneOf(given)
 	wanted.Email, wanted.Phone = strings.TrimSpace(given.GetEmail()), strings.TrimSpace(given.GetPhone())
 	if slices.Contains(paths, "email") && wanted.GetEmail() != "" {
 		if wanted.Email = emailOf(wanted.GetEmail()); wanted.GetEmail() == "" {
-			return nil, rpc.Invalid("preferences.email", "EMAIL_INVALID", "this is not an e-mail address such as nom@exemple.fr")
+			bad = append(bad, rpc.Invalid("preferences.email", errorpb.ErrorReason_EMAIL_INVALID, "this is not an e-mail address such as nom@exemple.fr"))
 		}
 	}
 	if slices.Contains(paths, "phone") && wanted.GetPhone() != "" {
 		if wanted.Phone = phoneOf(wanted.GetPhone()); wanted.GetPhone() == "" {
-			return nil, rpc.Invalid("preferences.phone", "PHONE_INVALID", "this is not a mobile telephone number such as 06 12 34 56 78 or +33 6 12 34 56 78")
+			bad = append(bad, rpc.Invalid("preferences.phone", errorpb.ErrorReason_PHONE_INVALID, "this is not a mobile telephone number such as 06 12 34 56 78 or +33 6 12 34 56 78"))
 		}
 	}
-	return wanted, nil
+	return wanted, rpc.JoinFaults(bad...)
 }
 
 // emailOf is a bare address with a domain that has a dot, or nothing.

@@ -110,7 +110,7 @@ func TestPreferences_Refusals(t *testing.T) {
 		refused(t, err, codes.InvalidArgument, "PHONE_INVALID", "preferences.phone")
 	}
 	_, err := jeanne.messaging.ReplacePreferences(jeanne.call(t), &messagingpb.ReplacePreferencesRequest{Preferences: &messagingpb.Preferences{Locale: "de"}})
-	refused(t, err, codes.InvalidArgument, "STRING_IN", "preferences.locale")
+	refused(t, err, codes.InvalidArgument, "VALUE_UNKNOWN", "preferences.locale")
 	if after := jeanne.preferences(t); !proto.Equal(before, after) {
 		t.Errorf("refusals changed %v to %v", before, after)
 	}

@@ -209,6 +209,7 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 		references: &references{store: s}, counts: counts, hub: newHub(s, events, outbox.begin),
 		claimLease: cfg.ClaimLease, defaultCaisse: cfg.DefaultCaisse,
 	}
+	impl.checkWhole(grpcServer)
 	messagingpb.RegisterMessagingServiceServer(grpcServer, impl)
 	messagingpb.RegisterAgentServiceServer(grpcServer, &agentServer{server: impl})
 	messagingpb.RegisterOperatorServiceServer(grpcServer, &operatorServer{store: s, reports: apart, broker: events, begin: outbox.begin})

@@ -14,6 +14,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/report"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
 
@@ -28,7 +29,7 @@ const (
 )
 
 // errUnread ends an export that nobody reads.
-var errUnread = rpc.Refuse(codes.DeadlineExceeded, "EXPORT_NOT_READ",
+var errUnread = rpc.Refuse(codes.DeadlineExceeded, errorpb.ErrorReason_EXPORT_NOT_READ,
 	fmt.Sprintf("an export ends when none of it is read for %s, and after %s", exportPatience, exportLife))
 
 // ExportMyData implements MessagingService. See the .proto.

@@ -76,7 +76,7 @@ func TestErase(t *testing.T) {
 	jeanne.prefer(t, &messagingpb.Preferences{Email: "autre@canari.example", Locale: "fr"})
 
 	_, err := jeanne.messaging.EraseMyData(jeanne.call(t), &messagingpb.EraseMyDataRequest{})
-	refused(t, err, codes.InvalidArgument, "BOOL_CONST", "confirm")
+	refused(t, err, codes.InvalidArgument, "CONFIRMATION_REQUIRED", "confirm")
 	for want := range []int32{1: 0} { // 2 the first time, none the second
 		resp, err := jeanne.messaging.EraseMyData(jeanne.call(t), &messagingpb.EraseMyDataRequest{Confirm: true})
 		if err != nil || (resp.GetConversations() == 2) != (want == 0) {

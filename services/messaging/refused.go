@@ -20,6 +20,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/report"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
 
@@ -41,7 +42,7 @@ const (
 	refusingMost = 10_000
 )
 
-var errRefusedUnknown = rpc.Refuse(codes.NotFound, "REFUSED_EVENT_NOT_FOUND", "no such event is refused; it may have been published")
+var errRefusedUnknown = rpc.Refuse(codes.NotFound, errorpb.ErrorReason_REFUSED_EVENT_NOT_FOUND, "no such event is refused; it may have been published")
 
 // refusals are what a relay knows about events that the broker refuses while it takes
 // others: a subject that its permissions deny or its stream does not have, or an event
@@ -313,7 +314,7 @@ func (s *store) refusedEvents(ctx context.Context, after *pageKey, limit int) ([
 // RequeueRefusedEvents implements OperatorService.
 func (s *operatorServer) RequeueRefusedEvents(ctx context.Context, req *messagingpb.RequeueRefusedEventsRequest) (*messagingpb.RequeueRefusedEventsResponse, error) {
 	if (len(req.GetIds()) > 0) == req.GetAll() {
-		return nil, rpc.Invalid("ids", "IDS_OR_ALL", "give ids, or all, and one of them alone")
+		return nil, rpc.Invalid("ids", errorpb.ErrorReason_SELECTION_INVALID, "give ids, or all, and one of them alone")
 	}
 	ids := make([]uuid.UUID, len(req.GetIds()))
 	for i, id := range req.GetIds() {

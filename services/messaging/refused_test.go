@@ -291,7 +291,7 @@ func TestRefused_Operator(t *testing.T) {
 	}
 	for _, wrong := range []*messagingpb.RequeueRefusedEventsRequest{{}, {All: true, Ids: []string{ids[0].String()}}} {
 		_, err := operator.RequeueRefusedEvents(ctx, wrong)
-		refused(t, err, codes.InvalidArgument, "IDS_OR_ALL", "ids")
+		refused(t, err, codes.InvalidArgument, "SELECTION_INVALID", "ids")
 	}
 	for range 2 {
 		_, err = operator.DropRefusedEvent(ctx, &messagingpb.DropRefusedEventRequest{Id: ids[0].String()})

@@ -19,21 +19,22 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	"github.com/ma-messagerie/messagerie/chassis/seeded"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
 
 // Refusals without a faulty field.
 var (
-	errConversationUnknown = rpc.Refuse(codes.NotFound, "CONVERSATION_NOT_FOUND", "no such conversation")
-	errDraftUnknown        = rpc.Refuse(codes.NotFound, "DRAFT_NOT_FOUND", "no such draft; it may have been sent, or be older than seven days")
-	errTooManyWatches      = rpc.Refuse(codes.ResourceExhausted, "WATCHES_TOO_MANY", "too many watches are open; end one first")
-	errConversationClosed  = rpc.Refuse(codes.FailedPrecondition, "CONVERSATION_CLOSED", "the conversation is closed")
-	errNotClaimed          = rpc.Refuse(codes.FailedPrecondition, "CLAIM_NOT_HELD", "nobody holds a claim on the conversation")
-	errKeyReused           = rpc.Refuse(codes.AlreadyExists, "IDEMPOTENCY_KEY_REUSED", "this idempotency key was used with other content")
-	errProfile             = rpc.Refuse(codes.PermissionDenied, "AUDIENCE_NOT_YOURS", "the caller has no profile for this audience")
-	errNoCaisse            = rpc.Refuse(codes.FailedPrecondition, "CAISSE_UNKNOWN", "the caller's token names no caisse, or none that can be one")
-	errUnavailable         = rpc.Refuse(codes.Unavailable, postgres.Unavailable, "the store cannot be used now; try again with the same idempotency key")
+	errConversationUnknown = rpc.Refuse(codes.NotFound, errorpb.ErrorReason_CONVERSATION_NOT_FOUND, "no such conversation")
+	errDraftUnknown        = rpc.Refuse(codes.NotFound, errorpb.ErrorReason_DRAFT_NOT_FOUND, "no such draft; it may have been sent, or be older than seven days")
+	errTooManyWatches      = rpc.Refuse(codes.ResourceExhausted, errorpb.ErrorReason_WATCHES_TOO_MANY, "too many watches are open; end one first")
+	errConversationClosed  = rpc.Refuse(codes.FailedPrecondition, errorpb.ErrorReason_CONVERSATION_CLOSED, "the conversation is closed")
+	errNotClaimed          = rpc.Refuse(codes.FailedPrecondition, errorpb.ErrorReason_CLAIM_NOT_HELD, "nobody holds a claim on the conversation")
+	errKeyReused           = rpc.Refuse(codes.AlreadyExists, errorpb.ErrorReason_IDEMPOTENCY_KEY_REUSED, "this idempotency key was used with other content")
+	errProfile             = rpc.Refuse(codes.PermissionDenied, errorpb.ErrorReason_AUDIENCE_NOT_YOURS, "the caller has no profile for this audience")
+	errNoCaisse            = rpc.Refuse(codes.FailedPrecondition, errorpb.ErrorReason_CAISSE_UNKNOWN, "the caller's token names no caisse, or none that can be one")
+	errUnavailable         = rpc.Refuse(codes.Unavailable, errorpb.ErrorReason_STORE_UNAVAILABLE, "the store cannot be used now; try again with the same idempotency key")
 )
 
 // server is the three gRPC services. It is the only place that makes status
@@ -165,11 +166,11 @@ func (s *server) prepare(ctx context.Context, id *auth.Identity, req *messagingp
 	if err != nil {
 		return nil, err
 	}
-	written, err := normalise(req.GetText(), MinMemberChars, MaxMemberChars)
-	if err != nil {
-		return nil, err
-	}
+	written, badText := normalise(req.GetText(), MinMemberChars, MaxMemberChars)
 	chosen, err := s.catalogue.check(ctx, req)
+	if badText != nil {
+		return nil, rpc.JoinFaults(err, badText)
+	}
 	if err != nil {
 		return asked(id, key, written, req), err
 	}

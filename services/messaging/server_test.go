@@ -299,8 +299,8 @@ func TestSubmit_Refusals(t *testing.T) {
 		{"nil UUID", nil, []string{uuid.Nil.String()}, nil, codes.InvalidArgument, "IDEMPOTENCY_KEY_INVALID", "idempotency-key"},
 		{"two keys", nil, []string{uuid.NewString(), uuid.NewString()}, nil, codes.InvalidArgument, "IDEMPOTENCY_KEY_INVALID", "idempotency-key"},
 
-		{"no audience", nil, nil, func(r *submission) { r.Audience = 0 }, codes.InvalidArgument, "ENUM_NOT_IN", "audience"},
-		{"no such audience", nil, nil, func(r *submission) { r.Audience = 4 }, codes.InvalidArgument, "ENUM_DEFINED_ONLY", "audience"},
+		{"no audience", nil, nil, func(r *submission) { r.Audience = 0 }, codes.InvalidArgument, "REQUIRED", "audience"},
+		{"no such audience", nil, nil, func(r *submission) { r.Audience = 4 }, codes.InvalidArgument, "VALUE_UNKNOWN", "audience"},
 		{"another's profile", nil, nil, func(r *submission) { r.Audience = taxonomypb.Audience_EXPLOITANT }, codes.PermissionDenied, "AUDIENCE_NOT_YOURS", ""},
 		{"no profile", claims("profiles", nil), nil, nil, codes.PermissionDenied, "AUDIENCE_NOT_YOURS", ""},
 		{"no caisse", claims("caisse", ""), nil, nil, codes.FailedPrecondition, "CAISSE_UNKNOWN", ""},
@@ -309,8 +309,8 @@ func TestSubmit_Refusals(t *testing.T) {
 		{"caisse with a NUL", claims("caisse", "msa\x00-75"), nil, nil, codes.FailedPrecondition, "CAISSE_UNKNOWN", ""},
 		{"caisse of 65", claims("caisse", strings.Repeat("a", 65)), nil, nil, codes.FailedPrecondition, "CAISSE_UNKNOWN", ""},
 
-		{"no theme", nil, nil, func(r *submission) { r.Theme = "" }, codes.InvalidArgument, "STRING_MIN_LEN", "theme"},
-		{"theme too long", nil, nil, func(r *submission) { r.Theme = strings.Repeat("x", 65) }, codes.InvalidArgument, "STRING_MAX_LEN", "theme"},
+		{"no theme", nil, nil, func(r *submission) { r.Theme = "" }, codes.InvalidArgument, "REQUIRED", "theme"},
+		{"theme too long", nil, nil, func(r *submission) { r.Theme = strings.Repeat("x", 65) }, codes.InvalidArgument, "TOO_LONG", "theme"},
 		{"unknown theme", nil, nil, func(r *submission) { r.Theme = "x" }, codes.InvalidArgument, "THEME_UNKNOWN", "theme"},
 		{"foreign theme", nil, nil, func(r *submission) { r.Theme = "exploitation" }, codes.InvalidArgument, "THEME_NOT_FOR_AUDIENCE", "theme"},
 		{"no topic", nil, nil, func(r *submission) { r.Topic, r.Reason = "", "" }, codes.InvalidArgument, "TOPIC_REQUIRED", "topic"},

@@ -82,7 +82,7 @@ func TestStatistics_NothingThere(t *testing.T) {
 			t.Error(diff)
 		}
 	}
-	for asked, reason := range map[int32]string{-1: "INT32_GTE_LTE", 367: "INT32_GTE_LTE"} {
+	for asked, reason := range map[int32]string{-1: "OUT_OF_RANGE", 367: "OUT_OF_RANGE"} {
 		_, err := s.agent.GetStatistics(claire.call(t), &messagingpb.GetStatisticsRequest{Days: asked})
 		refused(t, err, codes.InvalidArgument, reason, "days")
 	}

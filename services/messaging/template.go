@@ -19,6 +19,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
 
@@ -29,7 +30,7 @@ const (
 	maxTitleChars = 80
 )
 
-var errTemplateLimit = rpc.Refuse(codes.FailedPrecondition, "TEMPLATE_LIMIT",
+var errTemplateLimit = rpc.Refuse(codes.FailedPrecondition, errorpb.ErrorReason_TEMPLATES_TOO_MANY,
 	fmt.Sprintf("the caisse has %d templates, which is the most; delete one first", maxTemplates), "limit", strconv.Itoa(maxTemplates))
 
 // templateRow is a row of the table template.
@@ -68,22 +69,10 @@ func (s *agentServer) SaveTemplate(ctx context.Context, req *messagingpb.SaveTem
 	if !validCaisse(id.Caisse) {
 		return nil, errNoCaisse
 	}
-	title, err := titleOf(req.GetTitle())
-	if err != nil {
+	title, badTitle := titleOf(req.GetTitle())
+	written, badText := normalise(req.GetText(), MinAgentChars, MaxAgentChars)
+	if err := rpc.JoinFaults(badTitle, badText, s.checkQueue(ctx, req.GetQueue())); err != nil {
 		return nil, err
-	}
-	written, err := normalise(req.GetText(), MinAgentChars, MaxAgentChars)
-	if err != nil {
-		return nil, err
-	}
-	if req.GetQueue() != "" {
-		version, err := s.catalogue.now(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if findQueue(version, req.GetQueue()) == nil {
-			return nil, unknownQueue(version, req.GetQueue())
-		}
 	}
 	row, err := s.store.saveTemplate(ctx, id.Caisse, id.Subject,
 		templateRow{ID: uuid.MustParse(req.GetId()), Title: title, Text: written.body, Queue: req.GetQueue()})
@@ -91,6 +80,18 @@ func (s *agentServer) SaveTemplate(ctx context.Context, req *messagingpb.SaveTem
 		return nil, statusOf(err)
 	}
 	return &messagingpb.SaveTemplateResponse{Template: templateOf(&row)}, nil
+}
+
+// checkQueue refuses a queue that the taxonomy does not have; a template needs none.
+func (s *agentServer) checkQueue(ctx context.Context, queue string) error {
+	if queue == "" {
+		return nil
+	}
+	version, err := s.catalogue.now(ctx)
+	if err == nil && findQueue(version, queue) == nil {
+		err = unknownQueue(version, queue)
+	}
+	return err
 }
 
 // DeleteTemplate deletes a template of the caisse, if it is there.
@@ -106,7 +107,7 @@ func titleOf(raw string) (string, error) {
 	written, err := normalise(strings.Join(strings.Fields(raw), " "), 1, maxTitleChars)
 	var refusal *rpc.Error
 	if errors.As(err, &refusal) {
-		return "", rpc.Invalid("title", "TITLE_INVALID",
+		return "", rpc.Invalid("title", errorpb.ErrorReason_TITLE_INVALID,
 			fmt.Sprintf("a title has 1 to %d visible characters", maxTitleChars), "limit", strconv.Itoa(maxTitleChars))
 	}
 	return written.body, err

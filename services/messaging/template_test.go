@@ -92,16 +92,16 @@ func TestTemplate_Refused(t *testing.T) {
 	s := running(t)
 	sonia := s.supervisor(t, "sonia")
 	for _, test := range []struct{ name, title, text, queue, reason, field string }{
-		{"no title", "", "a", "", "STRING_MIN_LEN", "title"},
+		{"no title", "", "a", "", "REQUIRED", "title"},
 		{"blank title", " \t", "a", "", "TITLE_INVALID", "title"},
 		{"invisible title", "\u200b", "a", "", "TITLE_INVALID", "title"},
 		{"title with NUL", "a\x00b", "a", "", "TITLE_INVALID", "title"},
 		{"title of 80", strings.Repeat("é", 80), "a", "", "", ""},
-		{"title of 81", strings.Repeat("é", 81), "a", "", "STRING_MAX_LEN", "title"},
-		{"no text", "a", "", "", "STRING_MIN_LEN", "text"},
+		{"title of 81", strings.Repeat("é", 81), "a", "", "TOO_LONG", "title"},
+		{"no text", "a", "", "", "REQUIRED", "text"},
 		{"blank text", "a", " \n", "", "BODY_TOO_SHORT", "text"},
 		{"text of 5000", "a", strings.Repeat("é", 5000), "", "", ""},
-		{"text of 5001", "a", strings.Repeat("é", 5001), "", "STRING_MAX_LEN", "text"},
+		{"text of 5001", "a", strings.Repeat("é", 5001), "", "TOO_LONG", "text"},
 		{"text with an override", "a", "a\u202eb", "", "BODY_CHARACTER_FORBIDDEN", "text"},
 		{"a queue", "a", "a", "sante", "", ""},
 		{"unknown queue", "a", "a", "nowhere", "QUEUE_UNKNOWN", "queue"},
@@ -115,7 +115,7 @@ func TestTemplate_Refused(t *testing.T) {
 		}
 	}
 	_, err := sonia.template(t, "x", "a", "a", "")
-	refused(t, err, codes.InvalidArgument, "STRING_UUID", "id")
+	refused(t, err, codes.InvalidArgument, "UUID_INVALID", "id")
 	_, err = s.clerk(t, "claire").template(t, uuid.NewString(), "a", "a", "")
 	refused(t, err, codes.PermissionDenied, "ACCESS_DENIED", "")
 	_, err = s.clerk(t, "claire").agent.DeleteTemplate(s.clerk(t, "claire").call(t), &messagingpb.DeleteTemplateRequest{Id: uuid.NewString()})
@@ -155,7 +155,7 @@ func TestTemplate_Limit(t *testing.T) {
 	if err := tx.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if meta := refused(t, <-answer, codes.FailedPrecondition, "TEMPLATE_LIMIT", ""); meta["limit"] != "200" {
+	if meta := refused(t, <-answer, codes.FailedPrecondition, "TEMPLATES_TOO_MANY", ""); meta["limit"] != "200" {
 		t.Errorf("told %v", meta)
 	}
 	kept := last.String()

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 )
 
 // Limits of a text, in characters, both included.
@@ -42,7 +43,7 @@ type text struct {
 func normalise(raw string, least, most int) (text, error) {
 	const field = "text"
 	if !utf8.ValidString(raw) {
-		return text{}, rpc.Invalid(field, "BODY_NOT_UTF8", "the text is not valid UTF-8")
+		return text{}, rpc.Invalid(field, errorpb.ErrorReason_BODY_NOT_UTF8, "the text is not valid UTF-8")
 	}
 	body := strings.ReplaceAll(raw, "\r\n", "\n")
 	body = strings.ReplaceAll(body, "\r", "\n")
@@ -51,7 +52,7 @@ func normalise(raw string, least, most int) (text, error) {
 	for _, r := range body {
 		chars++
 		if forbidden(r) {
-			return text{}, rpc.Invalid(field, "BODY_CHARACTER_FORBIDDEN",
+			return text{}, rpc.Invalid(field, errorpb.ErrorReason_BODY_CHARACTER_FORBIDDEN,
 				fmt.Sprintf("character %d is %U, which a text may not contain", chars, r),
 				"character", fmt.Sprintf("%U", r), "position", strconv.Itoa(chars))
 		}
@@ -61,17 +62,17 @@ func normalise(raw string, least, most int) (text, error) {
 	}
 	switch {
 	case chars > most:
-		return text{}, outOfBounds(field, "BODY_TOO_LONG", "at most", most, chars)
+		return text{}, outOfBounds(field, errorpb.ErrorReason_BODY_TOO_LONG, "at most", most, chars)
 	case chars < least:
-		return text{}, outOfBounds(field, "BODY_TOO_SHORT", "at least", least, chars)
+		return text{}, outOfBounds(field, errorpb.ErrorReason_BODY_TOO_SHORT, "at least", least, chars)
 	case visible == 0:
 		// Ten zero-width spaces are ten characters and no message.
-		return text{}, rpc.Invalid(field, "BODY_BLANK", "the text has no visible character")
+		return text{}, rpc.Invalid(field, errorpb.ErrorReason_BODY_BLANK, "the text has no visible character")
 	}
 	return text{body, chars}, nil
 }
 
-func outOfBounds(field, reason, bound string, limit, actual int) error {
+func outOfBounds(field string, reason errorpb.ErrorReason, bound string, limit, actual int) error {
 	return rpc.Invalid(field, reason,
 		fmt.Sprintf("the text has %d characters; %s %d are accepted", actual, bound, limit),
 		"limit", strconv.Itoa(limit), "actual", strconv.Itoa(actual))

@@ -15,6 +15,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 )
 
 // textVector is one line of testdata/text.json, which other languages read too.
@@ -66,7 +67,7 @@ func TestNormalise(t *testing.T) {
 				t.Fatalf("got %v, want reason %v", err, v.Reason)
 			}
 			if v.Reason != nil {
-				if refusal.Reason != v.Reason || refusal.Violations[0].Field != "text" {
+				if refusal.Reason.String() != v.Reason || refusal.Violations[0].Field != "text" {
 					t.Errorf("got %s on %s, want %v on text", refusal.Reason, refusal.Violations[0].Field, v.Reason)
 				}
 				if actual, ok := v.Actual.(float64); ok && refusal.Metadata["actual"] != strconv.Itoa(int(actual)) {
@@ -115,7 +116,7 @@ func TestNormalise_SQLCountsAlike(t *testing.T) {
 func TestNormalise_NotUTF8(t *testing.T) {
 	t.Parallel()
 	_, err := normalise("dix caract\xff", MinMemberChars, MaxMemberChars)
-	if !errors.Is(err, rpc.Invalid("text", "BODY_NOT_UTF8", "")) {
+	if !errors.Is(err, rpc.Invalid("text", errorpb.ErrorReason_BODY_NOT_UTF8, "")) {
 		t.Errorf("got %v", err)
 	}
 }

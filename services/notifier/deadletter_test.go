@@ -348,17 +348,17 @@ func (s *stage) checkRefusals(t *testing.T, client clients) {
 	}
 	name := uuid.NewString() + ".EMAIL"
 	for what, err := range map[string]error{
-		"REPLAY_SELECTION_INVALID neither": replay(&notifierpb.ReplayDeadLettersRequest{}),
-		"REPLAY_SELECTION_INVALID both":    replay(&notifierpb.ReplayDeadLettersRequest{Ids: []string{name}, Filter: &notifierpb.DeadLetterFilter{}}),
-		"DEAD_LETTER_ID_INVALID replay":    replay(&notifierpb.ReplayDeadLettersRequest{Ids: []string{"x.EMAIL"}}),
-		"DEAD_LETTER_ID_INVALID channel":   drop(uuid.NewString()+".FAX", "n"),
-		"note empty":                       drop(name, ""),
-		"note long":                        drop(name, strings.Repeat("n", 201)),
-		"PAGE_TOKEN_INVALID":               list("!"),
-		"PAGE_TOKEN_INVALID 2":             list("YWJj"),
-		"PAGE_TOKEN_INVALID NUL":           list(base64.RawURLEncoding.EncodeToString([]byte("2026-01-01T00:00:00Z " + uuid.NewString() + " EM\x00AIL"))),
-		"CONTROL_CHARACTERS reason":        reason("HTTP\x00"),
-		"CONTROL_CHARACTERS note":          drop(name, "a\x00b"),
+		"SELECTION_INVALID neither":      replay(&notifierpb.ReplayDeadLettersRequest{}),
+		"SELECTION_INVALID both":         replay(&notifierpb.ReplayDeadLettersRequest{Ids: []string{name}, Filter: &notifierpb.DeadLetterFilter{}}),
+		"DEAD_LETTER_ID_INVALID replay":  replay(&notifierpb.ReplayDeadLettersRequest{Ids: []string{"x.EMAIL"}}),
+		"DEAD_LETTER_ID_INVALID channel": drop(uuid.NewString()+".FAX", "n"),
+		"note empty":                     drop(name, ""),
+		"note long":                      drop(name, strings.Repeat("n", 201)),
+		"PAGE_TOKEN_INVALID":             list("!"),
+		"PAGE_TOKEN_INVALID 2":           list("YWJj"),
+		"PAGE_TOKEN_INVALID NUL":         list(base64.RawURLEncoding.EncodeToString([]byte("2026-01-01T00:00:00Z " + uuid.NewString() + " EM\x00AIL"))),
+		"CONTROL_CHARACTERS reason":      reason("HTTP\x00"),
+		"CONTROL_CHARACTERS note":        drop(name, "a\x00b"),
 	} {
 		if status.Code(err) != codes.InvalidArgument {
 			t.Errorf("%s: %v", what, err)

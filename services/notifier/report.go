@@ -25,6 +25,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
 )
 
@@ -58,10 +59,10 @@ type webhooks struct {
 // Refusals of reports. They say nothing that would help in making a better
 // forgery.
 var (
-	errReportForged    = rpc.Refuse(codes.PermissionDenied, "REPORT_NOT_SIGNED", "the signature does not verify")
-	errReportStale     = rpc.Refuse(codes.PermissionDenied, "REPORT_STALE", "the report is too old, or from the future")
-	errReportMalformed = rpc.Refuse(codes.InvalidArgument, "REPORT_MALFORMED", "the report cannot be read")
-	errNoWebhook       = rpc.Refuse(codes.FailedPrecondition, "WEBHOOK_NOT_CONFIGURED", "reports of this provider are not taken")
+	errReportForged    = rpc.Refuse(codes.PermissionDenied, errorpb.ErrorReason_REPORT_NOT_SIGNED, "the signature does not verify")
+	errReportStale     = rpc.Refuse(codes.PermissionDenied, errorpb.ErrorReason_REPORT_STALE, "the report is too old, or from the future")
+	errReportMalformed = rpc.Refuse(codes.InvalidArgument, errorpb.ErrorReason_REPORT_MALFORMED, "the report cannot be read")
+	errNoWebhook       = rpc.Refuse(codes.FailedPrecondition, errorpb.ErrorReason_WEBHOOK_NOT_CONFIGURED, "reports of this provider are not taken")
 )
 
 // Results of reports, as the metric has them.

@@ -17,6 +17,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	reports "github.com/ma-messagerie/messagerie/chassis/report"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
 )
@@ -40,11 +41,11 @@ type server struct {
 
 // Refusals of this service.
 var (
-	errNoConversation = rpc.Refuse(codes.NotFound, "CONVERSATION_NOT_FOUND", "no such conversation")
-	errNoLetter       = rpc.Refuse(codes.NotFound, "DEAD_LETTER_NOT_FOUND", "no such dead letter; it may have been replayed or dropped")
-	errBadLetter      = rpc.Invalid("id", "DEAD_LETTER_ID_INVALID", "must be as ListDeadLetters gives it: a UUID followed by .EMAIL, .SMS or .EVENT")
-	errReplayWhat     = rpc.Invalid("ids", "REPLAY_SELECTION_INVALID", "give ids or a filter, one of the two")
-	errUnavailable    = rpc.Refuse(codes.Unavailable, postgres.Unavailable, "the database cannot be reached; try again")
+	errNoConversation = rpc.Refuse(codes.NotFound, errorpb.ErrorReason_CONVERSATION_NOT_FOUND, "no such conversation")
+	errNoLetter       = rpc.Refuse(codes.NotFound, errorpb.ErrorReason_DEAD_LETTER_NOT_FOUND, "no such dead letter; it may have been replayed or dropped")
+	errBadLetter      = rpc.Invalid("id", errorpb.ErrorReason_DEAD_LETTER_ID_INVALID, "must be as ListDeadLetters gives it: a UUID followed by .EMAIL, .SMS or .EVENT")
+	errReplayWhat     = rpc.Invalid("ids", errorpb.ErrorReason_SELECTION_INVALID, "give ids or a filter, one of the two")
+	errUnavailable    = rpc.Refuse(codes.Unavailable, errorpb.ErrorReason_STORE_UNAVAILABLE, "the database cannot be reached; try again")
 )
 
 // statusOf turns an error into what the caller is told.
@@ -94,7 +95,7 @@ func (s *server) timeline(ctx context.Context, conversation string, reader *mess
 		return nil, errNoConversation
 	}
 	if err != nil {
-		return nil, rpc.Refuse(codes.Unavailable, "MESSAGING_UNAVAILABLE", "cannot tell who may see this conversation; try again").Because(err)
+		return nil, rpc.Refuse(codes.Unavailable, errorpb.ErrorReason_MESSAGING_UNAVAILABLE, "cannot tell who may see this conversation; try again").Because(err)
 	}
 	rows, err := s.ledger.Timeline(ctx, uuid.MustParse(conversation))
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
 
@@ -149,13 +150,13 @@ func (c *catalogue) suggest(at place) ([]*taxonomypb.OnlineService, error) {
 		return services, nil
 	}
 	if _, ok := c.offers[place{at.audience, at.theme, "", ""}]; !ok {
-		return nil, rpc.Invalid("theme", "THEME_UNKNOWN", fmt.Sprintf("%s has no theme %q", at.audience, at.theme))
+		return nil, rpc.Invalid("theme", errorpb.ErrorReason_THEME_UNKNOWN, fmt.Sprintf("%s has no theme %q", at.audience, at.theme))
 	}
 	if at.topic == "" {
-		return nil, rpc.Invalid("topic", "TOPIC_REQUIRED", "a reason is chosen within a topic")
+		return nil, rpc.Invalid("topic", errorpb.ErrorReason_TOPIC_REQUIRED, "a reason is chosen within a topic")
 	}
 	if _, ok := c.offers[place{at.audience, at.theme, at.topic, ""}]; !ok {
-		return nil, rpc.Invalid("topic", "TOPIC_UNKNOWN", fmt.Sprintf("%s has no topic %q in this theme", at.audience, at.topic))
+		return nil, rpc.Invalid("topic", errorpb.ErrorReason_TOPIC_UNKNOWN, fmt.Sprintf("%s has no topic %q in this theme", at.audience, at.topic))
 	}
-	return nil, rpc.Invalid("reason", "REASON_UNKNOWN", fmt.Sprintf("%s has no reason %q in this topic", at.audience, at.reason))
+	return nil, rpc.Invalid("reason", errorpb.ErrorReason_REASON_UNKNOWN, fmt.Sprintf("%s has no reason %q in this topic", at.audience, at.reason))
 }

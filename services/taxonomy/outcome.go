@@ -11,6 +11,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/report"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
 
@@ -31,7 +32,7 @@ func (s *server) RecordSuggestionOutcome(ctx context.Context, req *taxonomypb.Re
 		return nil, err
 	}
 	if !slices.ContainsFunc(offered, func(o *taxonomypb.OnlineService) bool { return o.GetCode() == req.GetService() }) {
-		return nil, rpc.Invalid("service", "SERVICE_NOT_OFFERED", fmt.Sprintf("%s is not offered service %q here", at.audience, req.GetService()))
+		return nil, rpc.Invalid("service", errorpb.ErrorReason_SERVICE_NOT_OFFERED, fmt.Sprintf("%s is not offered service %q here", at.audience, req.GetService()))
 	}
 	if err := s.store.count(ctx, at, req.GetService(), req.GetOutcome()); err != nil {
 		return nil, err

@@ -124,9 +124,9 @@ func TestRecordSuggestionOutcome_Refused(t *testing.T) {
 			r.Theme, r.Topic, r.Reason, r.Service = "commun", "compte", "", "embaucher"
 		}, codes.InvalidArgument, "SERVICE_NOT_OFFERED"},
 		{"a reason that offers none", member, func(r *request) { r.Reason = "montant" }, codes.InvalidArgument, "SERVICE_NOT_OFFERED"},
-		{"no service", member, func(r *request) { r.Service = "" }, codes.InvalidArgument, "STRING_MIN_LEN"},
-		{"no outcome", member, func(r *request) { r.Outcome = 0 }, codes.InvalidArgument, "ENUM_NOT_IN"},
-		{"an outcome of the future", member, func(r *request) { r.Outcome = 5 }, codes.InvalidArgument, "ENUM_DEFINED_ONLY"},
+		{"no service", member, func(r *request) { r.Service = "" }, codes.InvalidArgument, "REQUIRED"},
+		{"no outcome", member, func(r *request) { r.Outcome = 0 }, codes.InvalidArgument, "REQUIRED"},
+		{"an outcome of the future", member, func(r *request) { r.Outcome = 5 }, codes.InvalidArgument, "VALUE_UNKNOWN"},
 		{"nobody", t.Context(), nil, codes.Unauthenticated, "TOKEN_REQUIRED"},
 		{"an agent", s.asAgent(t.Context()), nil, codes.PermissionDenied, "ACCESS_DENIED"},
 	}

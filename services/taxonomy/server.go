@@ -16,6 +16,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/report"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
 
@@ -83,7 +84,7 @@ func (s *server) SearchReasons(ctx context.Context, req *taxonomypb.SearchReason
 }
 
 func notServed(audience taxonomypb.Audience) error {
-	return rpc.Invalid("audience", "AUDIENCE_NOT_SERVED", fmt.Sprintf("the taxonomy has nothing for %s", audience))
+	return rpc.Invalid("audience", errorpb.ErrorReason_AUDIENCE_NOT_SERVED, fmt.Sprintf("the taxonomy has nothing for %s", audience))
 }
 
 // GetCatalogue gives this system's own processes a version, whole.
@@ -99,7 +100,7 @@ func (s *server) GetCatalogue(ctx context.Context, req *taxonomypb.GetCatalogueR
 		var err error
 		wanted, err = s.store.version(ctx, int(req.GetVersion()))
 		if errors.Is(err, errNoVersion) {
-			return nil, rpc.Refuse(codes.NotFound, "TAXONOMY_VERSION_UNKNOWN", "no such version of the taxonomy",
+			return nil, rpc.Refuse(codes.NotFound, errorpb.ErrorReason_TAXONOMY_VERSION_UNKNOWN, "no such version of the taxonomy",
 				"given", strconv.Itoa(int(req.GetVersion())), "current", strconv.Itoa(int(current)))
 		}
 		if err != nil {

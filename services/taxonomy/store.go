@@ -15,6 +15,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
 
@@ -88,7 +89,7 @@ var errNoVersion = errors.New("no such version")
 
 // errUnavailable is told to who asks for an older version while the database is
 // away.
-var errUnavailable = rpc.Refuse(codes.Unavailable, postgres.Unavailable, "older versions of the taxonomy cannot be read now; try again")
+var errUnavailable = rpc.Refuse(codes.Unavailable, errorpb.ErrorReason_STORE_UNAVAILABLE, "older versions of the taxonomy cannot be read now; try again")
 
 // version reads one version from the database.
 func (s *store) version(ctx context.Context, version int) (*catalogue, error) {
@@ -139,7 +140,7 @@ func (s *store) follow(ctx context.Context, every time.Duration) error {
 
 // errNoCounts is told to who counts an outcome or reads the counts while the
 // database is away.
-var errNoCounts = rpc.Refuse(codes.Unavailable, postgres.Unavailable, "what became of proposals can be neither counted nor read now; try again")
+var errNoCounts = rpc.Refuse(codes.Unavailable, errorpb.ErrorReason_STORE_UNAVAILABLE, "what became of proposals can be neither counted nor read now; try again")
 
 // count adds one outcome to those of its day in Paris, by the database's clock.
 func (s *store) count(ctx context.Context, at place, service string, outcome taxonomypb.SuggestionOutcome) error {

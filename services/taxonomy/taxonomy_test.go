@@ -29,7 +29,7 @@ var testTime = time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)
 func reasonOf(err error) string {
 	var refusal *rpc.Error
 	if errors.As(err, &refusal) {
-		return refusal.Reason
+		return refusal.Reason.String()
 	}
 	return ""
 }

@@ -1673,7 +1673,7 @@ type OperatorServiceClient interface {
 	// minute; it makes it sooner.
 	//
 	// What is refused no more is left alone and not counted. Neither ids nor all, or both,
-	// is INVALID_ARGUMENT (IDS_OR_ALL).
+	// is INVALID_ARGUMENT (SELECTION_INVALID).
 	RequeueRefusedEvents(ctx context.Context, in *RequeueRefusedEventsRequest, opts ...grpc.CallOption) (*RequeueRefusedEventsResponse, error)
 	// DropRefusedEvent gives up publishing an event. The event log keeps it, so who
 	// compares with the log finds it still: the notifier sends its mails. NOT_FOUND
@@ -1750,7 +1750,7 @@ type OperatorServiceServer interface {
 	// minute; it makes it sooner.
 	//
 	// What is refused no more is left alone and not counted. Neither ids nor all, or both,
-	// is INVALID_ARGUMENT (IDS_OR_ALL).
+	// is INVALID_ARGUMENT (SELECTION_INVALID).
 	RequeueRefusedEvents(context.Context, *RequeueRefusedEventsRequest) (*RequeueRefusedEventsResponse, error)
 	// DropRefusedEvent gives up publishing an event. The event log keeps it, so who
 	// compares with the log finds it still: the notifier sends its mails. NOT_FOUND

@@ -1,0 +1,106 @@
+package rpc
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync"
+
+	"golang.org/x/text/language"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
+
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
+)
+
+// LanguageName is the metadata, and the header of REST, by which a caller asks for the
+// language of what people read (RFC 9110, 12.5.4). French is spoken where it is absent.
+const LanguageName = "accept-language"
+
+var (
+	spoken   = []language.Tag{language.French, language.English}
+	matching = language.NewMatcher(spoken)
+)
+
+type languageKey struct{}
+
+// WithLanguage keeps a caller's Accept-Language where it is no metadata of the context.
+func WithLanguage(ctx context.Context, acceptLanguage string) context.Context {
+	return context.WithValue(ctx, languageKey{}, acceptLanguage)
+}
+
+// languageOf is the language of ours that a caller reads best.
+func languageOf(ctx context.Context) language.Tag {
+	wanted, ok := ctx.Value(languageKey{}).(string)
+	if values := metadata.ValueFromIncomingContext(ctx, LanguageName); !ok && len(values) > 0 {
+		wanted = values[0]
+	}
+	tags, _, err := language.ParseAcceptLanguage(wanted)
+	if err != nil || len(tags) == 0 {
+		return language.French
+	}
+	_, i, _ := matching.Match(tags...)
+	return spoken[i]
+}
+
+// meanings are those of the .proto.
+var meanings = sync.OnceValue(func() map[errorpb.ErrorReason]*errorpb.Meaning {
+	found := make(map[errorpb.ErrorReason]*errorpb.Meaning)
+	values := errorpb.ErrorReason(0).Descriptor().Values()
+	for i := range values.Len() {
+		if meaning, ok := proto.GetExtension(values.Get(i).Options(), errorpb.E_Meaning).(*errorpb.Meaning); ok && meaning != nil {
+			found[errorpb.ErrorReason(values.Get(i).Number())] = meaning
+		}
+	}
+	return found
+})
+
+// MeaningOf is what a reason says; nil for none.
+func MeaningOf(reason errorpb.ErrorReason) *errorpb.Meaning { return meanings()[reason] }
+
+// spell is a reason in words for people.
+func spell(reason errorpb.ErrorReason, in language.Tag, values map[string]string) string {
+	text := MeaningOf(reason).GetFr()
+	if in == language.English {
+		text = MeaningOf(reason).GetEn()
+	}
+	for name, value := range values {
+		text = strings.ReplaceAll(text, "{"+name+"}", value)
+	}
+	return text
+}
+
+// HTTPStatus is the status of REST for a refusal: that of the reason where it has its own,
+// else that of the code. What a state does not allow is a conflict, not a malformed request.
+func HTTPStatus(code codes.Code, reason errorpb.ErrorReason) int {
+	if own := MeaningOf(reason).GetHttp(); own != 0 {
+		return int(own)
+	}
+	switch code {
+	case codes.OK:
+		return http.StatusOK
+	case codes.Canceled:
+		return 499 // the client closed the request, as others log it
+	case codes.InvalidArgument, codes.OutOfRange:
+		return http.StatusBadRequest
+	case codes.DeadlineExceeded:
+		return http.StatusGatewayTimeout
+	case codes.NotFound:
+		return http.StatusNotFound
+	case codes.AlreadyExists, codes.Aborted, codes.FailedPrecondition:
+		return http.StatusConflict
+	case codes.PermissionDenied:
+		return http.StatusForbidden
+	case codes.Unauthenticated:
+		return http.StatusUnauthorized
+	case codes.ResourceExhausted:
+		return http.StatusTooManyRequests
+	case codes.Unimplemented:
+		return http.StatusNotImplemented
+	case codes.Unavailable:
+		return http.StatusServiceUnavailable
+	case codes.Unknown, codes.Internal, codes.DataLoss:
+	}
+	return http.StatusInternalServerError
+}

@@ -1,0 +1,116 @@
+package rpc
+
+import (
+	"context"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"buf.build/go/protovalidate"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+)
+
+// Each reason says when it comes, with which code, what to do, and the same to people in
+// both languages.
+func TestMeanings(t *testing.T) {
+	t.Parallel()
+	placeholder := regexp.MustCompile(`\{\w+\}`)
+	for number, name := range errorpb.ErrorReason_name {
+		if number == 0 {
+			continue
+		}
+		meaning := MeaningOf(errorpb.ErrorReason(number))
+		if len(meaning.GetCodes()) == 0 || meaning.GetWhen() == "" || meaning.GetRemedy() == "" || meaning.GetFr() == "" || meaning.GetEn() == "" {
+			t.Errorf("%s lacks something: %v", name, meaning)
+		}
+		for _, text := range meaning.GetCodes() {
+			var code codes.Code
+			if err := code.UnmarshalJSON([]byte(`"` + text + `"`)); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		fr, en := placeholder.FindAllString(meaning.GetFr(), -1), placeholder.FindAllString(meaning.GetEn(), -1)
+		slices.Sort(fr)
+		slices.Sort(en)
+		if !slices.Equal(fr, en) {
+			t.Errorf("%s: %v in French, %v in English", name, fr, en)
+		}
+		for _, text := range []string{meaning.GetFr(), meaning.GetEn()} {
+			if !strings.HasSuffix(text, ".") || strings.Contains(text, "'") && text == meaning.GetFr() {
+				t.Errorf("%s: %q is no sentence as we print them", name, text)
+			}
+		}
+	}
+}
+
+func TestLanguageOf(t *testing.T) {
+	t.Parallel()
+	for asked, want := range map[string]string{
+		"": "fr", "fr": "fr", "en": "en", "en-US,fr;q=0.5": "en", "fr-CA, en;q=0.9": "fr", "de": "fr", "de, en;q=0.5": "en", "*": "fr", "en;q=x": "fr", "de;q=0.9, fr;q=0.1, en;q=0.2": "en",
+	} {
+		if got := languageOf(WithLanguage(t.Context(), asked)); got.String() != want {
+			t.Errorf("%q: %s, want %s", asked, got, want)
+		}
+	}
+}
+
+func TestHTTPStatus(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		code   codes.Code
+		reason errorpb.ErrorReason
+		want   int
+	}{
+		{codes.InvalidArgument, errorpb.ErrorReason_REQUIRED, 400},
+		{codes.FailedPrecondition, errorpb.ErrorReason_CLAIM_HELD, 409},
+		{codes.FailedPrecondition, errorpb.ErrorReason_CAISSE_UNKNOWN, 403},
+		{codes.AlreadyExists, errorpb.ErrorReason_IDEMPOTENCY_KEY_REUSED, 409},
+		{codes.ResourceExhausted, errorpb.ErrorReason_RATE_LIMITED, 429},
+		{codes.ResourceExhausted, errorpb.ErrorReason_REQUEST_TOO_LARGE, 413},
+		{codes.Unimplemented, errorpb.ErrorReason_HTTP_METHOD_NOT_ALLOWED, 405},
+		{codes.DeadlineExceeded, errorpb.ErrorReason_DEADLINE_EXCEEDED, 504},
+		{codes.Unknown, 0, 500},
+	} {
+		if got := HTTPStatus(row.code, row.reason); got != row.want {
+			t.Errorf("%s %s: %d, want %d", row.code, row.reason, got, row.want)
+		}
+	}
+}
+
+// All faults of a request are told at once: of the key, of strings, of the message's rules,
+// and those that a handler knows of; of each field the first.
+func TestInput_AllAtOnce(t *testing.T) {
+	t.Parallel()
+	validator, err := protovalidate.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := &input{validator: validator, checks: make(map[protoreflect.FullName]func(context.Context, proto.Message) []Violation)}
+	s := &Server{input: in}
+	asked := 0
+	AlsoCheck(s, func(_ context.Context, req *messagingpb.SubmitMessageRequest) []Violation {
+		asked++
+		return []Violation{{Field: "theme", Reason: errorpb.ErrorReason_THEME_UNKNOWN}, {Field: "text", Reason: errorpb.ErrorReason_BODY_TOO_SHORT}}
+	})
+	_, badKey := parseKey(nil)
+	ctx := context.WithValue(t.Context(), keyContext{}, badKey)
+	err = in.check(ctx, &messagingpb.SubmitMessageRequest{Topic: "a\nb", Text: "x", TaxonomyVersion: 1})
+	var found []string
+	for _, fault := range FaultsOf(err) {
+		found = append(found, fault.Field+" "+fault.Reason.String())
+	}
+	want := []string{"idempotency-key IDEMPOTENCY_KEY_REQUIRED", "topic CONTROL_CHARACTERS", "audience REQUIRED", "theme REQUIRED", "text BODY_TOO_SHORT"}
+	if !slices.Equal(found, want) {
+		t.Errorf("got %v, want %v", found, want)
+	}
+	good := &messagingpb.SubmitMessageRequest{Audience: 1, Theme: "x", Text: "x", TaxonomyVersion: 1}
+	if err := in.check(t.Context(), good); err != nil || asked != 1 {
+		t.Errorf("a message that keeps its rules: %v, looked at %d times: its handler does", err, asked)
+	}
+}

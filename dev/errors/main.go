@@ -1,0 +1,74 @@
+// Command errors writes docs/errors.md: all reasons of refusals, from their .proto.
+//
+//	go run ./dev/errors > docs/errors.md
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
+)
+
+const head = `# Errors
+
+What a refusal says is the same over gRPC and REST: a [google.rpc.Status](https://google.aip.dev/193)
+whose details are typed. Over REST it is the body, in JSON.
+
+| detail | what for |
+|---|---|
+| ` + "`ErrorInfo`" + ` | ` + "`reason`" + `, which a program compares and which keeps its meaning; ` + "`domain`" + ` is ` + "`messagerie`" + `; ` + "`metadata`" + ` has values, all text |
+| ` + "`BadRequest`" + ` | each fault of the input, all at once: ` + "`field`" + ` as JSON writes it (of a header, its name in lower case), ` + "`reason`" + `, ` + "`description`" + ` for developers, ` + "`localizedMessage`" + ` for people |
+| ` + "`LocalizedMessage`" + ` | words that a front end may show, in French, or in English where ` + "`Accept-Language`" + ` prefers it |
+| ` + "`RetryInfo`" + ` | when to try again; REST: ` + "`Retry-After`" + `, in seconds |
+| ` + "`RequestInfo`" + ` | the name of the request, which each answer has: ` + "`X-Request-Id`" + `, over gRPC the trailer ` + "`x-request-id`" + `. It is trace_id and span_id of the gateway's log lines, and the trace_id is that of the other services' |
+
+` + "`message`" + ` is for developers, in English, and may change at any time. New reasons may come: have a case
+for those that you do not know, by the status. What has no HTTP status of its own has that of
+its code. A ` + "`google.rpc.Code`" + ` without a reason comes from a proxy or from gRPC itself.
+
+What was asked for with an ` + "`Idempotency-Key`" + ` may be sent again after any of 429, 500, 503 and 504, and
+when no answer came: with the same key it is done once.
+
+This page is made of [error.proto](../proto/messagerie/error/v1/error.proto) by ` + "`make generate`" + `.
+
+| reason | code, status | when | what to do |
+|---|---|---|---|
+`
+
+func main() {
+	var page strings.Builder
+	page.WriteString(head)
+	values := errorpb.ErrorReason(0).Descriptor().Values()
+	for i := range values.Len() {
+		reason := errorpb.ErrorReason(values.Get(i).Number())
+		meaning := rpc.MeaningOf(reason)
+		if meaning == nil {
+			continue // that of none
+		}
+		var with []string
+		for _, name := range meaning.GetCodes() {
+			var code codes.Code
+			if err := code.UnmarshalJSON([]byte(`"` + name + `"`)); err != nil {
+				fmt.Fprintf(os.Stderr, "%s: %v\n", reason, err)
+				os.Exit(1)
+			}
+			with = append(with, fmt.Sprintf("%s, %d", name, rpc.HTTPStatus(code, reason)))
+		}
+		fmt.Fprintf(&page, "| `%s` | %s | %s | %s |\n", reason, strings.Join(with, "; "), meaning.GetWhen(), meaning.GetRemedy())
+	}
+	page.WriteString("\n## In words\n\n| reason | French | English |\n|---|---|---|\n")
+	for i := range values.Len() {
+		reason := errorpb.ErrorReason(values.Get(i).Number())
+		if meaning := rpc.MeaningOf(reason); meaning != nil {
+			fmt.Fprintf(&page, "| `%s` | %s | %s |\n", reason, meaning.GetFr(), meaning.GetEn())
+		}
+	}
+	if _, err := os.Stdout.WriteString(page.String()); err != nil {
+		os.Exit(1)
+	}
+}

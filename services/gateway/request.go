@@ -1,0 +1,38 @@
+package gateway
+
+import (
+	"context"
+
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/status"
+)
+
+// requestIDName is the header of each answer, and the metadata over gRPC, that names the
+// request. A person quotes it, and an operator finds by it what was logged: it is the
+// trace_id and the span_id of the gateway's log lines, and the span of the trace.
+const requestIDName = "x-request-id"
+
+// requestID is a request's name: different for each, also of one trace. Empty where
+// telemetry is off.
+func requestID(ctx context.Context) string {
+	span := trace.SpanContextFromContext(ctx)
+	if !span.IsValid() {
+		return ""
+	}
+	return span.TraceID().String() + "-" + span.SpanID().String()
+}
+
+// identified adds the request's name to a refusal, as google.rpc.RequestInfo.
+func identified(ctx context.Context, err error) error {
+	id := requestID(ctx)
+	st, ok := status.FromError(err)
+	if id == "" || !ok {
+		return err
+	}
+	named, fault := st.WithDetails(&errdetails.RequestInfo{RequestId: id})
+	if fault != nil {
+		return err
+	}
+	return named.Err() //nolint:wrapcheck // what the caller gets
+}

@@ -1,0 +1,58 @@
+package messaging
+
+import (
+	"context"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+)
+
+// checkWhole has what the handlers check for themselves looked at too where a request
+// breaks rules of its .proto, so that whoever fills in a form is told all of it at once.
+func (s *server) checkWhole(to *rpc.Server) {
+	rpc.AlsoCheck(to, s.submissionFaults)
+	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.PostFollowUpRequest) []rpc.Violation {
+		return textFaults(req.GetText(), MinMemberChars, MaxMemberChars)
+	})
+	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.PostReplyRequest) []rpc.Violation {
+		return textFaults(req.GetText(), MinAgentChars, MaxAgentChars)
+	})
+	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.AddNoteRequest) []rpc.Violation {
+		return textFaults(req.GetText(), MinNoteChars, MaxNoteChars)
+	})
+	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.SaveTemplateRequest) []rpc.Violation {
+		_, badTitle := titleOf(req.GetTitle())
+		return append(rpc.FaultsOf(badTitle), textFaults(req.GetText(), MinAgentChars, MaxAgentChars)...)
+	})
+	choices := func(given *messagingpb.Preferences) []rpc.Violation {
+		if given == nil {
+			return nil // which the rules say
+		}
+		_, err := checkChoices(given, []protoreflect.Name{"email", "phone"})
+		return rpc.FaultsOf(err)
+	}
+	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.ReplacePreferencesRequest) []rpc.Violation {
+		return choices(req.GetPreferences())
+	})
+	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.UpdatePreferencesRequest) []rpc.Violation {
+		return choices(req.GetPreferences())
+	})
+}
+
+func textFaults(raw string, least, most int) []rpc.Violation {
+	_, err := normalise(raw, least, most)
+	return rpc.FaultsOf(err)
+}
+
+// submissionFaults are those of the selection, which nobody can judge without the audience,
+// and of the text.
+func (s *server) submissionFaults(ctx context.Context, req *messagingpb.SubmitMessageRequest) (faults []rpc.Violation) {
+	if req.GetAudience() != taxonomypb.Audience_AUDIENCE_UNSPECIFIED {
+		_, err := s.catalogue.check(ctx, req)
+		faults = rpc.FaultsOf(err)
+	}
+	return append(faults, textFaults(req.GetText(), MinMemberChars, MaxMemberChars)...)
+}
