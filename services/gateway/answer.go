@@ -19,6 +19,8 @@ type answer struct {
 	visit *visit
 	// wanted is If-None-Match of a GET.
 	wanted string
+	// headOnly: the request is a HEAD, of which the server writes no body.
+	headOnly bool
 	// streams: it goes on for as long as each piece of it is read in time.
 	streams bool
 }
@@ -77,7 +79,7 @@ func (a *answer) within(d time.Duration) {
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 func wanted(r *http.Request) string {
-	if r.Method != http.MethodGet {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return ""
 	}
 	return r.Header.Get("If-None-Match")

@@ -127,6 +127,9 @@ type Config struct {
 	WebhookRate  float64 `env:"WEBHOOK_RATE" envDefault:"500"`
 	WebhookBurst int     `env:"WEBHOOK_BURST" envDefault:"1000"`
 
+	// PublicURL is where callers find REST, such as "https://api.example.org": said to
+	// those who look for where to sign in (RFC 9728). Empty: as each request says.
+	PublicURL string `env:"PUBLIC_URL"`
 	// CORSOrigins are the origins whose pages may call REST from a browser, such
 	// as "https://front.example.org". None by default.
 	CORSOrigins []string `env:"CORS_ORIGINS"`
@@ -149,12 +152,18 @@ func (cfg Config) Validate() error {
 	fault(cfg.CallTimeout < 0, "CALL_TIMEOUT %s is negative", cfg.CallTimeout)
 	fault(cfg.WebhookRate < 0, "WEBHOOK_RATE must not be negative")
 	fault(cfg.WebhookRate > 0 && cfg.WebhookBurst < 1, "WEBHOOK_BURST must be at least 1")
+	fault(cfg.PublicURL != "" && !isOrigin(cfg.PublicURL), "PUBLIC_URL: %q is not an origin such as https://api.example.org", cfg.PublicURL)
 	for _, origin := range cfg.CORSOrigins {
-		u, err := url.Parse(origin)
-		fault(err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") || origin != u.Scheme+"://"+u.Host,
+		fault(!isOrigin(origin),
 			"CORS_ORIGINS: %q is not an origin such as https://front.example.org", origin)
 	}
 	return errors.Join(faults...)
+}
+
+// isOrigin reports whether a text is scheme, host and port, and nothing else.
+func isOrigin(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http") && text == u.Scheme+"://"+u.Host
 }
 
 // Run serves until ctx is done and then drains.
@@ -212,12 +221,16 @@ func open(ctx context.Context, cfg Config) (*gateway, error) {
 	if err == nil {
 		front.webhooks, err = newWebhooks(g.backends[notifier], cfg, d.timeout)
 	}
+	var handler http.Handler
+	if err == nil {
+		handler, err = front.handler()
+	}
 	if err != nil {
 		g.close()
 		return nil, err
 	}
 	g.http = &http.Server{
-		Handler:           front.handler(),
+		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		// What it answers by itself nobody counts.

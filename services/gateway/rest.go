@@ -56,13 +56,17 @@ type rest struct {
 	openapi []byte
 	origins []string
 	access  bool
+	// publicURL is where callers find the gateway, if it is set; resource tells them where
+	// to sign in.
+	publicURL string
+	resource  protectedResource
 	// byREST finds a route by verb and path pattern.
 	byREST map[string]*route
 }
 
 // newREST registers every forwarded service that has REST paths.
 func newREST(ctx context.Context, d *door, ready func(context.Context) error, cfg Config) (*rest, error) {
-	s := &rest{door: d, ready: ready, origins: cfg.CORSOrigins, access: cfg.AccessLog, byREST: make(map[string]*route)}
+	s := &rest{door: d, ready: ready, origins: cfg.CORSOrigins, access: cfg.AccessLog, publicURL: cfg.PublicURL, resource: describeResource(cfg.Issuers, d.routes), byREST: make(map[string]*route)}
 	for _, rt := range d.routes {
 		if rt.path != "" {
 			s.byREST[rt.verb+" "+rt.path] = rt
@@ -98,9 +102,13 @@ func newREST(ctx context.Context, d *door, ready func(context.Context) error, cf
 // handler is the whole port, with traces and metrics. A span has the route as
 // its name; query and headers are in none. The server's name is fixed because
 // otherwise each Host that a caller makes up would be a new series.
-func (s *rest) handler() http.Handler {
-	return otelhttp.NewHandler(s, "gateway", otelhttp.WithServerName("gateway:80"),
-		otelhttp.WithFilter(func(r *http.Request) bool { return !isProbe(r) }))
+func (s *rest) handler() (http.Handler, error) {
+	small, err := compressed(s)
+	if err != nil {
+		return nil, err
+	}
+	return otelhttp.NewHandler(small, "gateway", otelhttp.WithServerName("gateway:80"),
+		otelhttp.WithFilter(func(r *http.Request) bool { return !isProbe(r) })), nil
 }
 
 func milliseconds(start time.Time) float64 { return float64(time.Since(start).Microseconds()) / 1000 }
@@ -163,6 +171,11 @@ func (s *rest) admit(next runtime.HandlerFunc) runtime.HandlerFunc {
 			s.refuse(w, r, err)
 			return
 		}
+		if a, ok := w.(*answer); ok && a.headOnly && rt.stream {
+			// What it begins with is all there is of it.
+			w.WriteHeader(http.StatusOK)
+			return
+		}
 		next(w, r, params)
 	}
 }
@@ -222,10 +235,10 @@ func (s *rest) prepare(w http.ResponseWriter, r *http.Request, c *call, params m
 // isJSON reports whether a body is announced as plain JSON in UTF-8.
 func isJSON(header http.Header) bool {
 	kind, params, err := mime.ParseMediaType(header.Get("Content-Type"))
-	charset := params["charset"]
+	charset, coding := params["charset"], header.Get("Content-Encoding")
 	return err == nil && kind == "application/json" &&
 		(charset == "" || strings.EqualFold(charset, "utf-8")) &&
-		header.Get("Content-Encoding") == ""
+		(coding == "" || strings.EqualFold(coding, "identity"))
 }
 
 // ServeHTTP answers every request of the port.
@@ -295,10 +308,20 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 
 func (s *rest) serve(w *answer, r *http.Request) {
 	fixed := map[string]func(http.ResponseWriter, *http.Request){
-		"/livez": s.serveLive, "/readyz": s.serveReady, "/openapi.json": s.serveAPI,
+		"/livez": s.serveLive, "/readyz": s.serveReady, "/openapi.json": s.serveAPI, resourcePath: s.serveResource,
 	}
 	serve, ok := fixed[r.URL.Path]
 	switch {
+	case strings.Contains(strings.ToLower(r.URL.EscapedPath()), "%2f"):
+		// The mux would take it for a slash, and an id for a path.
+		if s.counted(w, r) {
+			s.refuse(w, r, errNoPath)
+		}
+	case !ok && r.Method == http.MethodHead:
+		get := r.Clone(r.Context())
+		get.Method = http.MethodGet
+		w.headOnly = true
+		s.mux.ServeHTTP(w, get)
 	case !ok:
 		s.mux.ServeHTTP(w, r)
 	case !s.counted(w, r):
@@ -350,8 +373,8 @@ func (s *rest) crossOrigin(w http.ResponseWriter, r *http.Request) (answered boo
 	if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" {
 		return false
 	}
-	header.Set("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE")
-	header.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key, If-None-Match, Traceparent, Tracestate")
+	header.Set("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE")
+	header.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Traceparent, Tracestate")
 	header.Set("Access-Control-Max-Age", "600")
 	if s.counted(w, r) {
 		w.WriteHeader(http.StatusNoContent)
@@ -412,6 +435,9 @@ func (s *rest) verbs(path string) []string {
 	for _, rt := range s.byREST {
 		if rt.matches(path) {
 			verbs = append(verbs, rt.verb)
+			if rt.verb == http.MethodGet {
+				verbs = append(verbs, http.MethodHead)
+			}
 		}
 	}
 	slices.Sort(verbs)
@@ -431,7 +457,7 @@ func (s *rest) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	code := rpc.HTTPStatus(st.Code(), reasonOf(st))
 	switch code {
 	case http.StatusUnauthorized:
-		header.Set("WWW-Authenticate", challenge(st))
+		header.Set("WWW-Authenticate", challenge(st)+`, resource_metadata="`+s.origin(r)+resourcePath+`"`)
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		header.Set("Retry-After", strconv.Itoa(int(math.Ceil(delay(st).Seconds()))))
 	}

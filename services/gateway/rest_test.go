@@ -173,6 +173,8 @@ func TestRefusalsOfHTTP(t *testing.T) {
 		{"doubled slash", "GET", "//v1/conversations", "", nil, 404, "PATH_UNKNOWN"},
 		{"slash at the end", "GET", "/v1/conversations/", "", nil, 404, "PATH_UNKNOWN"},
 		{"path that is not UTF-8", "GET", "/v1/conversations/%ff", "", nil, 400, "PATH_MALFORMED"},
+		{"encoded slash", "GET", "/v1/conversations/" + someID + "%2fdeliveries", "", nil, 404, "PATH_UNKNOWN"},
+		{"encoded slash in a fixed path", "GET", "/%2Fopenapi.json", "", nil, 404, "PATH_UNKNOWN"},
 		{"wrong verb", "DELETE", "/v1/conversations", "", nil, 405, "HTTP_METHOD_NOT_ALLOWED"},
 		{"wrong verb of a fixed path", "POST", "/openapi.json", "{}", nil, 405, "HTTP_METHOD_NOT_ALLOWED"},
 		{"verb by header", "POST", "/v1/agent/conversations", "", []string{"X-HTTP-Method-Override", "GET", "Content-Type", "application/x-www-form-urlencoded"}, 405, "HTTP_METHOD_NOT_ALLOWED"},
@@ -194,8 +196,8 @@ func TestRefusalsOfHTTP(t *testing.T) {
 			t.Errorf("%s: %d calls arrived", row.name, n)
 		}
 	}
-	if allow := s.rest(t, "", "PUT", "/v1/conversations", "").header.Get("Allow"); allow != "GET, POST" {
-		t.Errorf("Allow is %q, want GET, POST", allow)
+	if allow := s.rest(t, "", "PUT", "/v1/conversations", "").header.Get("Allow"); allow != "GET, HEAD, POST" {
+		t.Errorf("Allow is %q, want GET, HEAD, POST", allow)
 	}
 	// Who may not call is not told what is wrong with the body.
 	if got := s.rest(t, "nobody", "POST", "/v1/conversations", "{"); got.code != http.StatusUnauthorized {
