@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -58,12 +59,7 @@ func (s *server) export(ctx context.Context, out *outlet[*messagingpb.ExportMyDa
 	if err := out.put(ctx, pieces...); err != nil {
 		return err
 	}
-	for _, hidden := range []bool{false, true} {
-		if err := s.exportConversations(ctx, hidden, out); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.exportConversations(ctx, out)
 }
 
 // exported reads a part of an export in its turn. It waits longer than a question
@@ -89,41 +85,61 @@ func (s *server) exportAccount(ctx context.Context) ([]*messagingpb.ExportMyData
 	return pieces, err
 }
 
-func (s *server) exportConversations(ctx context.Context, hidden bool, out *outlet[*messagingpb.ExportMyDataResponse]) error {
-	var after *pageKey
-	for {
-		from := after
-		page, err := exported(ctx, s, func(ctx context.Context) (exportedPage, error) { return s.exportPage(ctx, hidden, from) })
-		if err != nil || len(page.pieces) == 0 {
+// exportConversations puts out each conversation that there is as it begins, once, as it
+// is when its turn comes. Which those are is read first: their order in lists changes
+// while they are read. Only their ids are held, 16 bytes each.
+func (s *server) exportConversations(ctx context.Context, out *outlet[*messagingpb.ExportMyDataResponse]) error {
+	member := auth.FromContext(ctx).Subject
+	ids, err := exported(ctx, s, func(ctx context.Context) ([]uuid.UUID, error) { return s.store.allOfMember(ctx, member) })
+	if err != nil {
+		return err
+	}
+	for page := range slices.Chunk(ids, exportPage) {
+		pieces, err := exported(ctx, s, func(ctx context.Context) ([]*messagingpb.ExportMyDataResponse, error) { return s.exportPage(ctx, page) })
+		if err != nil {
 			return err
 		}
-		after = page.next
-		if err := out.put(ctx, page.pieces...); err != nil {
+		if err := out.put(ctx, pieces...); err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
-// exportedPage is some conversations in full, and where the next page begins.
-type exportedPage struct {
-	pieces []*messagingpb.ExportMyDataResponse
-	next   *pageKey
-}
-
-func (s *server) exportPage(ctx context.Context, hidden bool, after *pageKey) (page exportedPage, err error) {
-	rows, err := s.store.conversationsOf(ctx, auth.FromContext(ctx).Subject, hidden, 0, after, exportPage)
+// exportPage reads some of the caller's conversations in full. What was erased or deleted
+// meanwhile is left out.
+func (s *server) exportPage(ctx context.Context, ids []uuid.UUID) (pieces []*messagingpb.ExportMyDataResponse, err error) {
+	rows, err := s.store.someOfMember(ctx, auth.FromContext(ctx).Subject, ids)
 	if err != nil {
-		return page, err
+		return nil, err
 	}
 	for i := range rows {
 		conversation, err := s.forMember(ctx, &rows[i])
 		if err != nil {
-			return page, err
+			return nil, err
 		}
-		page.pieces = append(page.pieces, &messagingpb.ExportMyDataResponse{Piece: &messagingpb.ExportMyDataResponse_Conversation{Conversation: conversation}})
-		page.next = &pageKey{rows[i].UpdatedAt, rows[i].ID}
+		pieces = append(pieces, &messagingpb.ExportMyDataResponse{Piece: &messagingpb.ExportMyDataResponse_Conversation{Conversation: conversation}})
 	}
-	return page, nil
+	return pieces, nil
+}
+
+// allOfMember returns the ids of all of a member's conversations, oldest first.
+func (s *store) allOfMember(ctx context.Context, member string) ([]uuid.UUID, error) {
+	rows, err := s.pool.Query(ctx, `SELECT id FROM conversation WHERE member_id = $1 ORDER BY id`, member)
+	if err != nil {
+		return nil, fmt.Errorf("listing all conversations of a member: %w", err)
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+	if err != nil {
+		return nil, fmt.Errorf("listing all conversations of a member: %w", err)
+	}
+	return ids, nil
+}
+
+// someOfMember returns those of these conversations that are the member's, oldest first.
+func (s *store) someOfMember(ctx context.Context, member string, ids []uuid.UUID) ([]conversationRow, error) {
+	return many[conversationRow](ctx, s.pool, "reading conversations to export",
+		`SELECT `+conversationColumns+` FROM conversation WHERE id = ANY($1) AND member_id = $2 ORDER BY id`, ids, member)
 }
 
 // outlet is a stream whose reader may stop reading. gRPC's Send then waits, and ends

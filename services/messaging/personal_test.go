@@ -7,7 +7,9 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
@@ -62,6 +64,72 @@ func TestExport(t *testing.T) {
 	}
 	if len(texts) != exportPage+2 || strings.Count(strings.Join(texts, "\n"), memberText) != exportPage+1 || strings.Count(strings.Join(texts, "\n"), agentText) != 1 {
 		t.Errorf("%d texts, want %d: every message, hidden or not, and nobody else's", len(texts), exportPage+2)
+	}
+}
+
+// What changes while an export is read is in it, and once: what moves to the front of the
+// member's list, and what moves to another list.
+func TestExport_OfWhatChanges(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	// A window that does not grow, so that most of it is read after the changes.
+	conn := s.launch(t, grpc.WithInitialWindowSize(64<<10))
+	if _, err := healthpb.NewHealthClient(conn).Check(t.Context(), &healthpb.HealthCheckRequest{}, grpc.WaitForReady(true)); err != nil {
+		t.Fatal(err)
+	}
+	jeanne := s.member(t, "jeanne")
+	var ids []string
+	for range 6 * exportPage {
+		long := func(req *messagingpb.SubmitMessageRequest) { req.Text = strings.Repeat("é", MaxMemberChars) }
+		ids = append(ids, jeanne.submit(t, long).GetId())
+	}
+	stream, err := jeanne.messaging.ExportMyData(jeanne.call(t), &messagingpb.ExportMyDataRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Header(); err != nil { // it has begun
+		t.Fatal(err)
+	}
+	seen := make(map[string]int)
+	for range exportPage / 2 {
+		piece, err := stream.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if id := piece.GetConversation().GetId(); id != "" {
+			seen[id]++
+		}
+	}
+	// In whatever order it reads, it has come to some of these and not to others.
+	for i, id := range ids {
+		switch i % 3 {
+		case 0:
+			if _, err := jeanne.followUp(t, id, uuid.NewString(), memberText); err != nil {
+				t.Fatal(err)
+			}
+		case 1:
+			if _, err := jeanne.messaging.HideConversation(jeanne.call(t), &messagingpb.HideConversationRequest{Id: id}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for {
+		piece, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen[piece.GetConversation().GetId()]++
+	}
+	missed, doubled := 0, 0
+	for _, id := range ids {
+		missed += max(0, 1-seen[id])
+		doubled += max(0, seen[id]-1)
+	}
+	if missed > 0 || doubled > 0 {
+		t.Errorf("of %d conversations %d are missed, %d doubled", len(ids), missed, doubled)
 	}
 }
 

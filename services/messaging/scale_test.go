@@ -160,6 +160,13 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 			_, err2 := s.conversationsOf(ctx, member, false, 1, middle, 21)
 			return errors.Join(err1, err2)
 		}),
+		read("store.allOfMember", func(ctx context.Context, n int) error { return failed(s.allOfMember(ctx, fmt.Sprintf("member:%d", n))) }),
+		read("store.someOfMember", func(ctx context.Context, n int) error {
+			member := fmt.Sprintf("member:%d", n)
+			ids, err1 := (&store{aside}).allOfMember(ctx, member)
+			_, err2 := s.someOfMember(ctx, member, ids[:min(len(ids), exportPage)])
+			return errors.Join(err1, err2)
+		}),
 		read("store.unreadOf", func(ctx context.Context, n int) error { return failed(s.unreadOf(ctx, fmt.Sprintf("member:%d", n))) }),
 		read("store.ofMember", func(ctx context.Context, n int) error {
 			row, err := some(ctx, n, sent)

@@ -108,7 +108,8 @@ type MessagingServiceClient interface {
 	GetExpectedDelay(ctx context.Context, in *GetExpectedDelayRequest, opts ...grpc.CallOption) (*GetExpectedDelayResponse, error)
 	// ExportMyData returns all that is stored about the member (GDPR, article 15):
 	// first the preferences, then the drafts, then each conversation with its
-	// messages. RESOURCE_EXHAUSTED (REPORTS_BUSY) with google.rpc.RetryInfo while
+	// messages, oldest first. Each conversation that there is as it begins is in it,
+	// once, whatever changes meanwhile. RESOURCE_EXHAUSTED (REPORTS_BUSY) with google.rpc.RetryInfo while
 	// another export of the member's, or too many of others', are open.
 	// DEADLINE_EXCEEDED (EXPORT_NOT_READ) when nothing of it is read for 30 seconds,
 	// and after five minutes.
@@ -393,7 +394,8 @@ type MessagingServiceServer interface {
 	GetExpectedDelay(context.Context, *GetExpectedDelayRequest) (*GetExpectedDelayResponse, error)
 	// ExportMyData returns all that is stored about the member (GDPR, article 15):
 	// first the preferences, then the drafts, then each conversation with its
-	// messages. RESOURCE_EXHAUSTED (REPORTS_BUSY) with google.rpc.RetryInfo while
+	// messages, oldest first. Each conversation that there is as it begins is in it,
+	// once, whatever changes meanwhile. RESOURCE_EXHAUSTED (REPORTS_BUSY) with google.rpc.RetryInfo while
 	// another export of the member's, or too many of others', are open.
 	// DEADLINE_EXCEEDED (EXPORT_NOT_READ) when nothing of it is read for 30 seconds,
 	// and after five minutes.
