@@ -748,25 +748,13 @@ func TestDrainEndsWatches(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/v1/conversations:watch", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+s.tokens["member"])
-	resp, err := (&http.Client{Timeout: patience}).Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	lines := bufio.NewReader(resp.Body)
-	if _, err := lines.ReadString('\n'); err != nil {
-		t.Fatal(err)
-	}
+	byREST := s.follow(t, "member", "/v1/conversations:watch")
+	byREST.event(t)
 	s.stop() // fails the test when the drain takes its whole time, which is 10 s
 	if _, err := watch.Recv(); !errors.Is(err, io.EOF) {
 		t.Errorf("the watch by gRPC ends with %v", err)
 	}
-	if rest, err := io.ReadAll(lines); err != nil || len(rest) > 0 {
+	if rest, err := io.ReadAll(byREST.text); err != nil || len(rest) > 0 {
 		t.Errorf("the watch by REST ends with %q, %v", rest, err)
 	}
 }

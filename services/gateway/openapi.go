@@ -114,6 +114,9 @@ func describeOperation(operation object, rt *route) {
 			"schema":      object{"type": "string", "format": "uuid"},
 		})
 	}
+	if rt.stream {
+		describeStream(operation, rt)
+	}
 	schema := dig(operation, "requestBody", "content", "application/json", "schema")
 	if schema == nil {
 		return

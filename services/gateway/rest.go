@@ -20,7 +20,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/ma-messagerie/messagerie/chassis/fair"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
@@ -85,9 +84,6 @@ func newREST(ctx context.Context, d *door, ready func(context.Context) error, cf
 		runtime.WithOutgoingTrailerMatcher(func(string) (string, bool) { return "", false }),
 		runtime.WithErrorHandler(s.handleError),
 		runtime.WithRoutingErrorHandler(s.handleRoutingError),
-		runtime.WithStreamErrorHandler(func(ctx context.Context, err error) *status.Status {
-			return status.Convert(identified(ctx, rpc.Report(ctx, "stream", told(err))))
-		}),
 		runtime.WithDisablePathLengthFallback(),
 		runtime.WithDisableHTTPMethodOverride(),
 	)
@@ -127,12 +123,9 @@ func (admittedConn) Invoke(ctx context.Context, method string, request, answer a
 	return c.invoke(ctx, request, answer, opts...)
 }
 
-func (admittedConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	c, _ := ctx.Value(callKey{}).(*call)
-	if c == nil || c.method != method {
-		return nil, errNoMethod
-	}
-	return c.follow(ctx, desc, opts...)
+// NewStream is never called: [rest.stream] asks for what streams.
+func (admittedConn) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
+	return nil, errNoMethod
 }
 
 // admit stands before each REST method: the same admission as on the gRPC side,
@@ -171,9 +164,8 @@ func (s *rest) admit(next runtime.HandlerFunc) runtime.HandlerFunc {
 			s.refuse(w, r, err)
 			return
 		}
-		if a, ok := w.(*answer); ok && a.headOnly && rt.stream {
-			// What it begins with is all there is of it.
-			w.WriteHeader(http.StatusOK)
+		if c.stream {
+			s.stream(w, r, c, params)
 			return
 		}
 		next(w, r, params)
@@ -252,13 +244,14 @@ func (s *rest) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = control.SetReadDeadline(start.Add(readTimeout))
 	_ = control.SetWriteDeadline(start.Add(writeTimeout))
 	defer func() {
-		if fault := recover(); fault != nil {
+		fault := recover()
+		cause, _ := fault.(error)
+		broken := errors.Is(cause, http.ErrAbortHandler)
+		if fault != nil && !broken {
 			err := recovered(r.Context(), "HTTP", fault)
-			if a.status != 0 {
-				// Half an answer must not look like a whole one.
-				panic(http.ErrAbortHandler)
+			if broken = a.status != 0; !broken {
+				s.refuse(a, r, err)
 			}
-			s.refuse(a, r, err)
 		}
 		if a.route != "" {
 			// Telemetry takes the span's name from here.
@@ -266,6 +259,10 @@ func (s *rest) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		if s.access && !isProbe(r) {
 			slog.InfoContext(r.Context(), "request", "method", r.Method, "route", a.route, "status", a.status, "duration_ms", milliseconds(start))
+		}
+		if broken {
+			// Half an answer must not look like a whole one.
+			panic(http.ErrAbortHandler)
 		}
 	}()
 	secure(a.Header())
@@ -374,7 +371,7 @@ func (s *rest) crossOrigin(w http.ResponseWriter, r *http.Request) (answered boo
 		return false
 	}
 	header.Set("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE")
-	header.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Traceparent, Tracestate")
+	header.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, Traceparent, Tracestate")
 	header.Set("Access-Control-Max-Age", "600")
 	if s.counted(w, r) {
 		w.WriteHeader(http.StatusNoContent)
@@ -461,14 +458,9 @@ func (s *rest) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		header.Set("Retry-After", strconv.Itoa(int(math.Ceil(delay(st).Seconds()))))
 	}
-	text, err := protojson.Marshal(st.Proto())
-	if err != nil {
-		// A detail of a type that is not linked here.
-		text, _ = protojson.Marshal(status.New(st.Code(), st.Message()).Proto())
-	}
-	header.Set("Content-Type", "application/json")
+	header.Set("Content-Type", plainJSON)
 	w.WriteHeader(code)
-	_, _ = w.Write(text) //nolint:gosec // JSON by its content type, under nosniff; the reader may have gone away
+	_, _ = w.Write(statusJSON(st)) //nolint:gosec // JSON by its content type, under nosniff; the reader may have gone away
 }
 
 // reasonOf is a status's reason; 0 for one that is not of this version.

@@ -458,6 +458,18 @@ func TestOpenAPI(t *testing.T) {
 	if text["minLength"] != 10.0 || text["maxLength"] != 750.0 {
 		t.Errorf("text is described as %v", text)
 	}
+	for path, types := range map[string][]string{"/v1/conversations:watch": {eventStream, ndjson}, "/v1/agent/conversations:watch": {eventStream, ndjson}, "/v1/me/export": {plainJSON, ndjson}} {
+		content := dig(doc.Paths[path]["get"], "responses", "200", "content")
+		for _, mediaType := range types {
+			if len(content) != len(types) || dig(content, mediaType, "schema") == nil {
+				t.Errorf("%s is described as %v", path, content)
+			}
+		}
+	}
+	document := dig(doc.Paths["/v1/me/export"]["get"], "responses", "200", "content", plainJSON, "schema", "properties")
+	if dig(document, "conversations")["type"] != "array" || dig(document, "preferences")["$ref"] == nil || len(document) != 3 {
+		t.Errorf("an export is described as %v", document)
+	}
 	checkReferences(t, got.body)
 	if again := s.rest(t, "nobody", "GET", "/openapi.json", "", "If-None-Match", got.header.Get("ETag")); again.code != 304 {
 		t.Errorf("again: %d", again.code)

@@ -75,8 +75,8 @@ type route struct {
 	conn, streamConn grpc.ClientConnInterface
 	// stream: many answers to one request; endless: with no end of their own.
 	stream, endless bool
-	// input is the type of the request.
-	input protoreflect.MessageType
+	// input is the type of the request, output of the answer.
+	input, output protoreflect.MessageType
 	// verb and path are those of REST, both empty without google.api.http.
 	verb, path string
 	// query are the parameters that may follow the path, by JSON name: the
@@ -127,8 +127,11 @@ func (rt *route) describe() error {
 	if rt.input, err = protoregistry.GlobalTypes.FindMessageByName(method.Input().FullName()); err != nil {
 		return fmt.Errorf("method %s: %w", name, err)
 	}
+	if rt.output, err = protoregistry.GlobalTypes.FindMessageByName(method.Output().FullName()); err != nil {
+		return fmt.Errorf("method %s: %w", name, err)
+	}
 	rule, _ := proto.GetExtension(method.Options(), annotations.E_Http).(*annotations.HttpRule)
-	return rt.describeREST(rule)
+	return errors.Join(rt.describeREST(rule), rt.checkDocument())
 }
 
 func (rt *route) describeREST(rule *annotations.HttpRule) error {
@@ -152,6 +155,9 @@ func (rt *route) describeREST(rule *annotations.HttpRule) error {
 		return fmt.Errorf("method %s: of google.api.http only one path with body \"*\" or none is supported", rt.method)
 	}
 	rt.hasBody = rule.GetBody() == "*"
+	if rt.stream && rt.hasBody {
+		return fmt.Errorf("method %s: requests for what streams have no body", rt.method)
+	}
 	rt.query = make(map[string]protoreflect.FieldDescriptor)
 	fields := rt.input.Descriptor().Fields()
 	for i := 0; i < fields.Len() && !rt.hasBody; i++ {

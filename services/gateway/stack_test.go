@@ -51,6 +51,8 @@ type backend struct {
 	submit func(context.Context, *messagingpb.SubmitMessageRequest) (*messagingpb.SubmitMessageResponse, error)
 	// watch answers watches; nil: with one empty answer.
 	watch func(ctx context.Context, send func(*messagingpb.WatchConversationsResponse) error) error
+	// export answers exports, likewise.
+	export func(send func(*messagingpb.ExportMyDataResponse) error) error
 	// label is in GetTaxonomy's answer, to make it large.
 	label string
 
@@ -76,6 +78,10 @@ func (b *backend) GetTaxonomy(ctx context.Context, _ *taxonomypb.GetTaxonomyRequ
 
 func (b *backend) WatchConversations(_ *messagingpb.WatchConversationsRequest, stream grpc.ServerStreamingServer[messagingpb.WatchConversationsResponse]) error {
 	return b.watch(stream.Context(), stream.Send)
+}
+
+func (b *backend) ExportMyData(_ *messagingpb.ExportMyDataRequest, stream grpc.ServerStreamingServer[messagingpb.ExportMyDataResponse]) error {
+	return b.export(stream.Send)
 }
 
 // record is outside the server's own admission, to see what the gateway sent.
@@ -108,7 +114,8 @@ func (b *backend) recordStream(srv any, stream grpc.ServerStream, info *grpc.Str
 	b.mu.Lock()
 	b.arrivals = append(b.arrivals, arrival{method: info.FullMethod})
 	b.mu.Unlock()
-	if b.watch != nil && info.FullMethod == messagingpb.MessagingService_WatchConversations_FullMethodName {
+	if b.watch != nil && info.FullMethod == messagingpb.MessagingService_WatchConversations_FullMethodName ||
+		b.export != nil && info.FullMethod == messagingpb.MessagingService_ExportMyData_FullMethodName {
 		return next(srv, stream)
 	}
 	method, _ := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(strings.ReplaceAll(info.FullMethod[1:], "/", ".")))

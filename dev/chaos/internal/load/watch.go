@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -193,7 +192,8 @@ func (w *Watches) rest(ctx context.Context, persona, path string) error {
 	lines := bufio.NewScanner(resp.Body)
 	for lines.Scan() {
 		// A stream that has begun has no other way to say so.
-		if strings.HasPrefix(lines.Text(), `{"error"`) {
+		if lines.Text() == "event: error" {
+			lines.Scan()
 			return fmt.Errorf("%s ends with %.100s", path, lines.Text())
 		}
 	}

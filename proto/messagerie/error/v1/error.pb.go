@@ -61,190 +61,192 @@ const (
 	ErrorReason_REQUEST_TOO_LARGE   ErrorReason = 23
 	// What HTTP alone can get wrong.
 	ErrorReason_PATH_UNKNOWN            ErrorReason = 24
-	ErrorReason_PATH_MALFORMED          ErrorReason = 25
-	ErrorReason_HTTP_METHOD_NOT_ALLOWED ErrorReason = 26
-	ErrorReason_QUERY_MALFORMED         ErrorReason = 27
-	ErrorReason_PARAMETER_UNKNOWN       ErrorReason = 28
-	ErrorReason_PARAMETER_DUPLICATE     ErrorReason = 29
-	ErrorReason_MEDIA_TYPE_UNSUPPORTED  ErrorReason = 30
-	ErrorReason_BODY_UNEXPECTED         ErrorReason = 31
-	ErrorReason_BODY_UNREADABLE         ErrorReason = 32
-	ErrorReason_JSON_MALFORMED          ErrorReason = 33
-	ErrorReason_FIELD_UNKNOWN           ErrorReason = 34
-	ErrorReason_FIELD_DUPLICATE         ErrorReason = 35
+	ErrorReason_NOT_ACCEPTABLE          ErrorReason = 25
+	ErrorReason_PATH_MALFORMED          ErrorReason = 26
+	ErrorReason_HTTP_METHOD_NOT_ALLOWED ErrorReason = 27
+	ErrorReason_QUERY_MALFORMED         ErrorReason = 28
+	ErrorReason_PARAMETER_UNKNOWN       ErrorReason = 29
+	ErrorReason_PARAMETER_DUPLICATE     ErrorReason = 30
+	ErrorReason_MEDIA_TYPE_UNSUPPORTED  ErrorReason = 31
+	ErrorReason_BODY_UNEXPECTED         ErrorReason = 32
+	ErrorReason_BODY_UNREADABLE         ErrorReason = 33
+	ErrorReason_JSON_MALFORMED          ErrorReason = 34
+	ErrorReason_FIELD_UNKNOWN           ErrorReason = 35
+	ErrorReason_FIELD_DUPLICATE         ErrorReason = 36
 	// What may be wrong with any field.
-	ErrorReason_REQUIRED                 ErrorReason = 36
-	ErrorReason_TOO_SHORT                ErrorReason = 37
-	ErrorReason_TOO_LONG                 ErrorReason = 38
-	ErrorReason_TOO_FEW                  ErrorReason = 39
-	ErrorReason_TOO_MANY                 ErrorReason = 40
-	ErrorReason_NOT_UNIQUE               ErrorReason = 41
-	ErrorReason_OUT_OF_RANGE             ErrorReason = 42
-	ErrorReason_UUID_INVALID             ErrorReason = 43
-	ErrorReason_FORMAT_INVALID           ErrorReason = 44
-	ErrorReason_VALUE_UNKNOWN            ErrorReason = 45
-	ErrorReason_VALUE_INVALID            ErrorReason = 46
-	ErrorReason_CONFIRMATION_REQUIRED    ErrorReason = 47
-	ErrorReason_CONTROL_CHARACTERS       ErrorReason = 48
-	ErrorReason_TIMESTAMP_INVALID        ErrorReason = 49
-	ErrorReason_DURATION_INVALID         ErrorReason = 50
-	ErrorReason_FIELD_MASK_INVALID       ErrorReason = 51
-	ErrorReason_PAGE_TOKEN_INVALID       ErrorReason = 52
-	ErrorReason_IDEMPOTENCY_KEY_REQUIRED ErrorReason = 53
-	ErrorReason_IDEMPOTENCY_KEY_INVALID  ErrorReason = 54
-	ErrorReason_IDEMPOTENCY_KEY_REUSED   ErrorReason = 55
-	ErrorReason_SELECTION_INVALID        ErrorReason = 56
+	ErrorReason_REQUIRED                 ErrorReason = 37
+	ErrorReason_TOO_SHORT                ErrorReason = 38
+	ErrorReason_TOO_LONG                 ErrorReason = 39
+	ErrorReason_TOO_FEW                  ErrorReason = 40
+	ErrorReason_TOO_MANY                 ErrorReason = 41
+	ErrorReason_NOT_UNIQUE               ErrorReason = 42
+	ErrorReason_OUT_OF_RANGE             ErrorReason = 43
+	ErrorReason_UUID_INVALID             ErrorReason = 44
+	ErrorReason_FORMAT_INVALID           ErrorReason = 45
+	ErrorReason_VALUE_UNKNOWN            ErrorReason = 46
+	ErrorReason_VALUE_INVALID            ErrorReason = 47
+	ErrorReason_CONFIRMATION_REQUIRED    ErrorReason = 48
+	ErrorReason_CONTROL_CHARACTERS       ErrorReason = 49
+	ErrorReason_TIMESTAMP_INVALID        ErrorReason = 50
+	ErrorReason_DURATION_INVALID         ErrorReason = 51
+	ErrorReason_FIELD_MASK_INVALID       ErrorReason = 52
+	ErrorReason_PAGE_TOKEN_INVALID       ErrorReason = 53
+	ErrorReason_IDEMPOTENCY_KEY_REQUIRED ErrorReason = 54
+	ErrorReason_IDEMPOTENCY_KEY_INVALID  ErrorReason = 55
+	ErrorReason_IDEMPOTENCY_KEY_REUSED   ErrorReason = 56
+	ErrorReason_SELECTION_INVALID        ErrorReason = 57
 	// The taxonomy, and what is chosen from it.
-	ErrorReason_AUDIENCE_NOT_SERVED       ErrorReason = 57
-	ErrorReason_AUDIENCE_NOT_YOURS        ErrorReason = 58
-	ErrorReason_TAXONOMY_UNAVAILABLE      ErrorReason = 59
-	ErrorReason_TAXONOMY_VERSION_REQUIRED ErrorReason = 60
-	ErrorReason_TAXONOMY_VERSION_OUTDATED ErrorReason = 61
-	ErrorReason_TAXONOMY_VERSION_UNKNOWN  ErrorReason = 62
-	ErrorReason_THEME_UNKNOWN             ErrorReason = 63
-	ErrorReason_THEME_NOT_FOR_AUDIENCE    ErrorReason = 64
-	ErrorReason_TOPIC_REQUIRED            ErrorReason = 65
-	ErrorReason_TOPIC_UNKNOWN             ErrorReason = 66
-	ErrorReason_TOPIC_NOT_FOR_AUDIENCE    ErrorReason = 67
-	ErrorReason_REASON_REQUIRED           ErrorReason = 68
-	ErrorReason_REASON_UNKNOWN            ErrorReason = 69
-	ErrorReason_REASON_NOT_FOR_AUDIENCE   ErrorReason = 70
-	ErrorReason_SERVICE_NOT_OFFERED       ErrorReason = 71
-	ErrorReason_QUEUE_UNKNOWN             ErrorReason = 72
+	ErrorReason_AUDIENCE_NOT_SERVED       ErrorReason = 58
+	ErrorReason_AUDIENCE_NOT_YOURS        ErrorReason = 59
+	ErrorReason_TAXONOMY_UNAVAILABLE      ErrorReason = 60
+	ErrorReason_TAXONOMY_VERSION_REQUIRED ErrorReason = 61
+	ErrorReason_TAXONOMY_VERSION_OUTDATED ErrorReason = 62
+	ErrorReason_TAXONOMY_VERSION_UNKNOWN  ErrorReason = 63
+	ErrorReason_THEME_UNKNOWN             ErrorReason = 64
+	ErrorReason_THEME_NOT_FOR_AUDIENCE    ErrorReason = 65
+	ErrorReason_TOPIC_REQUIRED            ErrorReason = 66
+	ErrorReason_TOPIC_UNKNOWN             ErrorReason = 67
+	ErrorReason_TOPIC_NOT_FOR_AUDIENCE    ErrorReason = 68
+	ErrorReason_REASON_REQUIRED           ErrorReason = 69
+	ErrorReason_REASON_UNKNOWN            ErrorReason = 70
+	ErrorReason_REASON_NOT_FOR_AUDIENCE   ErrorReason = 71
+	ErrorReason_SERVICE_NOT_OFFERED       ErrorReason = 72
+	ErrorReason_QUEUE_UNKNOWN             ErrorReason = 73
 	// Conversations, drafts and their texts.
-	ErrorReason_BODY_NOT_UTF8            ErrorReason = 73
-	ErrorReason_BODY_CHARACTER_FORBIDDEN ErrorReason = 74
-	ErrorReason_BODY_TOO_SHORT           ErrorReason = 75
-	ErrorReason_BODY_TOO_LONG            ErrorReason = 76
-	ErrorReason_BODY_BLANK               ErrorReason = 77
-	ErrorReason_CAISSE_UNKNOWN           ErrorReason = 78
-	ErrorReason_CONVERSATION_NOT_FOUND   ErrorReason = 79
-	ErrorReason_CONVERSATION_CLOSED      ErrorReason = 80
-	ErrorReason_CONVERSATION_ERASED      ErrorReason = 81
-	ErrorReason_CLAIM_HELD               ErrorReason = 82
-	ErrorReason_CLAIM_NOT_HELD           ErrorReason = 83
-	ErrorReason_DRAFT_NOT_FOUND          ErrorReason = 84
-	ErrorReason_TITLE_INVALID            ErrorReason = 85
-	ErrorReason_TEMPLATES_TOO_MANY       ErrorReason = 86
-	ErrorReason_EMAIL_INVALID            ErrorReason = 87
-	ErrorReason_PHONE_INVALID            ErrorReason = 88
-	ErrorReason_WATCHES_TOO_MANY         ErrorReason = 89
-	ErrorReason_EXPORT_NOT_READ          ErrorReason = 90
+	ErrorReason_BODY_NOT_UTF8            ErrorReason = 74
+	ErrorReason_BODY_CHARACTER_FORBIDDEN ErrorReason = 75
+	ErrorReason_BODY_TOO_SHORT           ErrorReason = 76
+	ErrorReason_BODY_TOO_LONG            ErrorReason = 77
+	ErrorReason_BODY_BLANK               ErrorReason = 78
+	ErrorReason_CAISSE_UNKNOWN           ErrorReason = 79
+	ErrorReason_CONVERSATION_NOT_FOUND   ErrorReason = 80
+	ErrorReason_CONVERSATION_CLOSED      ErrorReason = 81
+	ErrorReason_CONVERSATION_ERASED      ErrorReason = 82
+	ErrorReason_CLAIM_HELD               ErrorReason = 83
+	ErrorReason_CLAIM_NOT_HELD           ErrorReason = 84
+	ErrorReason_DRAFT_NOT_FOUND          ErrorReason = 85
+	ErrorReason_TITLE_INVALID            ErrorReason = 86
+	ErrorReason_TEMPLATES_TOO_MANY       ErrorReason = 87
+	ErrorReason_EMAIL_INVALID            ErrorReason = 88
+	ErrorReason_PHONE_INVALID            ErrorReason = 89
+	ErrorReason_WATCHES_TOO_MANY         ErrorReason = 90
+	ErrorReason_EXPORT_NOT_READ          ErrorReason = 91
 	// Deliveries, reports of providers, and what operators do.
-	ErrorReason_MESSAGING_UNAVAILABLE   ErrorReason = 91
-	ErrorReason_REFUSED_EVENT_NOT_FOUND ErrorReason = 92
-	ErrorReason_DEAD_LETTER_NOT_FOUND   ErrorReason = 93
-	ErrorReason_DEAD_LETTER_ID_INVALID  ErrorReason = 94
-	ErrorReason_REPORT_REFUSED          ErrorReason = 95
-	ErrorReason_REPORT_NOT_SIGNED       ErrorReason = 96
-	ErrorReason_REPORT_STALE            ErrorReason = 97
-	ErrorReason_REPORT_MALFORMED        ErrorReason = 98
-	ErrorReason_WEBHOOK_NOT_CONFIGURED  ErrorReason = 99
+	ErrorReason_MESSAGING_UNAVAILABLE   ErrorReason = 92
+	ErrorReason_REFUSED_EVENT_NOT_FOUND ErrorReason = 93
+	ErrorReason_DEAD_LETTER_NOT_FOUND   ErrorReason = 94
+	ErrorReason_DEAD_LETTER_ID_INVALID  ErrorReason = 95
+	ErrorReason_REPORT_REFUSED          ErrorReason = 96
+	ErrorReason_REPORT_NOT_SIGNED       ErrorReason = 97
+	ErrorReason_REPORT_STALE            ErrorReason = 98
+	ErrorReason_REPORT_MALFORMED        ErrorReason = 99
+	ErrorReason_WEBHOOK_NOT_CONFIGURED  ErrorReason = 100
 )
 
 // Enum value maps for ErrorReason.
 var (
 	ErrorReason_name = map[int32]string{
-		0:  "ERROR_REASON_UNSPECIFIED",
-		1:  "INTERNAL",
-		2:  "DEADLINE_EXCEEDED",
-		3:  "CALL_CANCELLED",
-		4:  "SERVICE_UNAVAILABLE",
-		5:  "STORE_UNAVAILABLE",
-		6:  "NOT_READY",
-		7:  "OVERLOADED",
-		8:  "RATE_LIMITED",
-		9:  "CALLS_TOO_MANY",
-		10: "STREAMS_TOO_MANY",
-		11: "REQUEST_TOO_SLOW",
-		12: "ANSWERS_UNREAD",
-		13: "REPORTS_BUSY",
-		14: "REPORT_TOO_SLOW",
-		15: "TOKEN_REQUIRED",
-		16: "TOKEN_INVALID",
-		17: "ISSUER_UNAVAILABLE",
-		18: "ACCESS_DENIED",
-		19: "SCOPE_MISSING",
-		20: "METHOD_UNKNOWN",
-		21: "REQUEST_MISSING",
-		22: "REQUEST_MALFORMED",
-		23: "REQUEST_TOO_LARGE",
-		24: "PATH_UNKNOWN",
-		25: "PATH_MALFORMED",
-		26: "HTTP_METHOD_NOT_ALLOWED",
-		27: "QUERY_MALFORMED",
-		28: "PARAMETER_UNKNOWN",
-		29: "PARAMETER_DUPLICATE",
-		30: "MEDIA_TYPE_UNSUPPORTED",
-		31: "BODY_UNEXPECTED",
-		32: "BODY_UNREADABLE",
-		33: "JSON_MALFORMED",
-		34: "FIELD_UNKNOWN",
-		35: "FIELD_DUPLICATE",
-		36: "REQUIRED",
-		37: "TOO_SHORT",
-		38: "TOO_LONG",
-		39: "TOO_FEW",
-		40: "TOO_MANY",
-		41: "NOT_UNIQUE",
-		42: "OUT_OF_RANGE",
-		43: "UUID_INVALID",
-		44: "FORMAT_INVALID",
-		45: "VALUE_UNKNOWN",
-		46: "VALUE_INVALID",
-		47: "CONFIRMATION_REQUIRED",
-		48: "CONTROL_CHARACTERS",
-		49: "TIMESTAMP_INVALID",
-		50: "DURATION_INVALID",
-		51: "FIELD_MASK_INVALID",
-		52: "PAGE_TOKEN_INVALID",
-		53: "IDEMPOTENCY_KEY_REQUIRED",
-		54: "IDEMPOTENCY_KEY_INVALID",
-		55: "IDEMPOTENCY_KEY_REUSED",
-		56: "SELECTION_INVALID",
-		57: "AUDIENCE_NOT_SERVED",
-		58: "AUDIENCE_NOT_YOURS",
-		59: "TAXONOMY_UNAVAILABLE",
-		60: "TAXONOMY_VERSION_REQUIRED",
-		61: "TAXONOMY_VERSION_OUTDATED",
-		62: "TAXONOMY_VERSION_UNKNOWN",
-		63: "THEME_UNKNOWN",
-		64: "THEME_NOT_FOR_AUDIENCE",
-		65: "TOPIC_REQUIRED",
-		66: "TOPIC_UNKNOWN",
-		67: "TOPIC_NOT_FOR_AUDIENCE",
-		68: "REASON_REQUIRED",
-		69: "REASON_UNKNOWN",
-		70: "REASON_NOT_FOR_AUDIENCE",
-		71: "SERVICE_NOT_OFFERED",
-		72: "QUEUE_UNKNOWN",
-		73: "BODY_NOT_UTF8",
-		74: "BODY_CHARACTER_FORBIDDEN",
-		75: "BODY_TOO_SHORT",
-		76: "BODY_TOO_LONG",
-		77: "BODY_BLANK",
-		78: "CAISSE_UNKNOWN",
-		79: "CONVERSATION_NOT_FOUND",
-		80: "CONVERSATION_CLOSED",
-		81: "CONVERSATION_ERASED",
-		82: "CLAIM_HELD",
-		83: "CLAIM_NOT_HELD",
-		84: "DRAFT_NOT_FOUND",
-		85: "TITLE_INVALID",
-		86: "TEMPLATES_TOO_MANY",
-		87: "EMAIL_INVALID",
-		88: "PHONE_INVALID",
-		89: "WATCHES_TOO_MANY",
-		90: "EXPORT_NOT_READ",
-		91: "MESSAGING_UNAVAILABLE",
-		92: "REFUSED_EVENT_NOT_FOUND",
-		93: "DEAD_LETTER_NOT_FOUND",
-		94: "DEAD_LETTER_ID_INVALID",
-		95: "REPORT_REFUSED",
-		96: "REPORT_NOT_SIGNED",
-		97: "REPORT_STALE",
-		98: "REPORT_MALFORMED",
-		99: "WEBHOOK_NOT_CONFIGURED",
+		0:   "ERROR_REASON_UNSPECIFIED",
+		1:   "INTERNAL",
+		2:   "DEADLINE_EXCEEDED",
+		3:   "CALL_CANCELLED",
+		4:   "SERVICE_UNAVAILABLE",
+		5:   "STORE_UNAVAILABLE",
+		6:   "NOT_READY",
+		7:   "OVERLOADED",
+		8:   "RATE_LIMITED",
+		9:   "CALLS_TOO_MANY",
+		10:  "STREAMS_TOO_MANY",
+		11:  "REQUEST_TOO_SLOW",
+		12:  "ANSWERS_UNREAD",
+		13:  "REPORTS_BUSY",
+		14:  "REPORT_TOO_SLOW",
+		15:  "TOKEN_REQUIRED",
+		16:  "TOKEN_INVALID",
+		17:  "ISSUER_UNAVAILABLE",
+		18:  "ACCESS_DENIED",
+		19:  "SCOPE_MISSING",
+		20:  "METHOD_UNKNOWN",
+		21:  "REQUEST_MISSING",
+		22:  "REQUEST_MALFORMED",
+		23:  "REQUEST_TOO_LARGE",
+		24:  "PATH_UNKNOWN",
+		25:  "NOT_ACCEPTABLE",
+		26:  "PATH_MALFORMED",
+		27:  "HTTP_METHOD_NOT_ALLOWED",
+		28:  "QUERY_MALFORMED",
+		29:  "PARAMETER_UNKNOWN",
+		30:  "PARAMETER_DUPLICATE",
+		31:  "MEDIA_TYPE_UNSUPPORTED",
+		32:  "BODY_UNEXPECTED",
+		33:  "BODY_UNREADABLE",
+		34:  "JSON_MALFORMED",
+		35:  "FIELD_UNKNOWN",
+		36:  "FIELD_DUPLICATE",
+		37:  "REQUIRED",
+		38:  "TOO_SHORT",
+		39:  "TOO_LONG",
+		40:  "TOO_FEW",
+		41:  "TOO_MANY",
+		42:  "NOT_UNIQUE",
+		43:  "OUT_OF_RANGE",
+		44:  "UUID_INVALID",
+		45:  "FORMAT_INVALID",
+		46:  "VALUE_UNKNOWN",
+		47:  "VALUE_INVALID",
+		48:  "CONFIRMATION_REQUIRED",
+		49:  "CONTROL_CHARACTERS",
+		50:  "TIMESTAMP_INVALID",
+		51:  "DURATION_INVALID",
+		52:  "FIELD_MASK_INVALID",
+		53:  "PAGE_TOKEN_INVALID",
+		54:  "IDEMPOTENCY_KEY_REQUIRED",
+		55:  "IDEMPOTENCY_KEY_INVALID",
+		56:  "IDEMPOTENCY_KEY_REUSED",
+		57:  "SELECTION_INVALID",
+		58:  "AUDIENCE_NOT_SERVED",
+		59:  "AUDIENCE_NOT_YOURS",
+		60:  "TAXONOMY_UNAVAILABLE",
+		61:  "TAXONOMY_VERSION_REQUIRED",
+		62:  "TAXONOMY_VERSION_OUTDATED",
+		63:  "TAXONOMY_VERSION_UNKNOWN",
+		64:  "THEME_UNKNOWN",
+		65:  "THEME_NOT_FOR_AUDIENCE",
+		66:  "TOPIC_REQUIRED",
+		67:  "TOPIC_UNKNOWN",
+		68:  "TOPIC_NOT_FOR_AUDIENCE",
+		69:  "REASON_REQUIRED",
+		70:  "REASON_UNKNOWN",
+		71:  "REASON_NOT_FOR_AUDIENCE",
+		72:  "SERVICE_NOT_OFFERED",
+		73:  "QUEUE_UNKNOWN",
+		74:  "BODY_NOT_UTF8",
+		75:  "BODY_CHARACTER_FORBIDDEN",
+		76:  "BODY_TOO_SHORT",
+		77:  "BODY_TOO_LONG",
+		78:  "BODY_BLANK",
+		79:  "CAISSE_UNKNOWN",
+		80:  "CONVERSATION_NOT_FOUND",
+		81:  "CONVERSATION_CLOSED",
+		82:  "CONVERSATION_ERASED",
+		83:  "CLAIM_HELD",
+		84:  "CLAIM_NOT_HELD",
+		85:  "DRAFT_NOT_FOUND",
+		86:  "TITLE_INVALID",
+		87:  "TEMPLATES_TOO_MANY",
+		88:  "EMAIL_INVALID",
+		89:  "PHONE_INVALID",
+		90:  "WATCHES_TOO_MANY",
+		91:  "EXPORT_NOT_READ",
+		92:  "MESSAGING_UNAVAILABLE",
+		93:  "REFUSED_EVENT_NOT_FOUND",
+		94:  "DEAD_LETTER_NOT_FOUND",
+		95:  "DEAD_LETTER_ID_INVALID",
+		96:  "REPORT_REFUSED",
+		97:  "REPORT_NOT_SIGNED",
+		98:  "REPORT_STALE",
+		99:  "REPORT_MALFORMED",
+		100: "WEBHOOK_NOT_CONFIGURED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":  0,
@@ -272,81 +274,82 @@ var (
 		"REQUEST_MALFORMED":         22,
 		"REQUEST_TOO_LARGE":         23,
 		"PATH_UNKNOWN":              24,
-		"PATH_MALFORMED":            25,
-		"HTTP_METHOD_NOT_ALLOWED":   26,
-		"QUERY_MALFORMED":           27,
-		"PARAMETER_UNKNOWN":         28,
-		"PARAMETER_DUPLICATE":       29,
-		"MEDIA_TYPE_UNSUPPORTED":    30,
-		"BODY_UNEXPECTED":           31,
-		"BODY_UNREADABLE":           32,
-		"JSON_MALFORMED":            33,
-		"FIELD_UNKNOWN":             34,
-		"FIELD_DUPLICATE":           35,
-		"REQUIRED":                  36,
-		"TOO_SHORT":                 37,
-		"TOO_LONG":                  38,
-		"TOO_FEW":                   39,
-		"TOO_MANY":                  40,
-		"NOT_UNIQUE":                41,
-		"OUT_OF_RANGE":              42,
-		"UUID_INVALID":              43,
-		"FORMAT_INVALID":            44,
-		"VALUE_UNKNOWN":             45,
-		"VALUE_INVALID":             46,
-		"CONFIRMATION_REQUIRED":     47,
-		"CONTROL_CHARACTERS":        48,
-		"TIMESTAMP_INVALID":         49,
-		"DURATION_INVALID":          50,
-		"FIELD_MASK_INVALID":        51,
-		"PAGE_TOKEN_INVALID":        52,
-		"IDEMPOTENCY_KEY_REQUIRED":  53,
-		"IDEMPOTENCY_KEY_INVALID":   54,
-		"IDEMPOTENCY_KEY_REUSED":    55,
-		"SELECTION_INVALID":         56,
-		"AUDIENCE_NOT_SERVED":       57,
-		"AUDIENCE_NOT_YOURS":        58,
-		"TAXONOMY_UNAVAILABLE":      59,
-		"TAXONOMY_VERSION_REQUIRED": 60,
-		"TAXONOMY_VERSION_OUTDATED": 61,
-		"TAXONOMY_VERSION_UNKNOWN":  62,
-		"THEME_UNKNOWN":             63,
-		"THEME_NOT_FOR_AUDIENCE":    64,
-		"TOPIC_REQUIRED":            65,
-		"TOPIC_UNKNOWN":             66,
-		"TOPIC_NOT_FOR_AUDIENCE":    67,
-		"REASON_REQUIRED":           68,
-		"REASON_UNKNOWN":            69,
-		"REASON_NOT_FOR_AUDIENCE":   70,
-		"SERVICE_NOT_OFFERED":       71,
-		"QUEUE_UNKNOWN":             72,
-		"BODY_NOT_UTF8":             73,
-		"BODY_CHARACTER_FORBIDDEN":  74,
-		"BODY_TOO_SHORT":            75,
-		"BODY_TOO_LONG":             76,
-		"BODY_BLANK":                77,
-		"CAISSE_UNKNOWN":            78,
-		"CONVERSATION_NOT_FOUND":    79,
-		"CONVERSATION_CLOSED":       80,
-		"CONVERSATION_ERASED":       81,
-		"CLAIM_HELD":                82,
-		"CLAIM_NOT_HELD":            83,
-		"DRAFT_NOT_FOUND":           84,
-		"TITLE_INVALID":             85,
-		"TEMPLATES_TOO_MANY":        86,
-		"EMAIL_INVALID":             87,
-		"PHONE_INVALID":             88,
-		"WATCHES_TOO_MANY":          89,
-		"EXPORT_NOT_READ":           90,
-		"MESSAGING_UNAVAILABLE":     91,
-		"REFUSED_EVENT_NOT_FOUND":   92,
-		"DEAD_LETTER_NOT_FOUND":     93,
-		"DEAD_LETTER_ID_INVALID":    94,
-		"REPORT_REFUSED":            95,
-		"REPORT_NOT_SIGNED":         96,
-		"REPORT_STALE":              97,
-		"REPORT_MALFORMED":          98,
-		"WEBHOOK_NOT_CONFIGURED":    99,
+		"NOT_ACCEPTABLE":            25,
+		"PATH_MALFORMED":            26,
+		"HTTP_METHOD_NOT_ALLOWED":   27,
+		"QUERY_MALFORMED":           28,
+		"PARAMETER_UNKNOWN":         29,
+		"PARAMETER_DUPLICATE":       30,
+		"MEDIA_TYPE_UNSUPPORTED":    31,
+		"BODY_UNEXPECTED":           32,
+		"BODY_UNREADABLE":           33,
+		"JSON_MALFORMED":            34,
+		"FIELD_UNKNOWN":             35,
+		"FIELD_DUPLICATE":           36,
+		"REQUIRED":                  37,
+		"TOO_SHORT":                 38,
+		"TOO_LONG":                  39,
+		"TOO_FEW":                   40,
+		"TOO_MANY":                  41,
+		"NOT_UNIQUE":                42,
+		"OUT_OF_RANGE":              43,
+		"UUID_INVALID":              44,
+		"FORMAT_INVALID":            45,
+		"VALUE_UNKNOWN":             46,
+		"VALUE_INVALID":             47,
+		"CONFIRMATION_REQUIRED":     48,
+		"CONTROL_CHARACTERS":        49,
+		"TIMESTAMP_INVALID":         50,
+		"DURATION_INVALID":          51,
+		"FIELD_MASK_INVALID":        52,
+		"PAGE_TOKEN_INVALID":        53,
+		"IDEMPOTENCY_KEY_REQUIRED":  54,
+		"IDEMPOTENCY_KEY_INVALID":   55,
+		"IDEMPOTENCY_KEY_REUSED":    56,
+		"SELECTION_INVALID":         57,
+		"AUDIENCE_NOT_SERVED":       58,
+		"AUDIENCE_NOT_YOURS":        59,
+		"TAXONOMY_UNAVAILABLE":      60,
+		"TAXONOMY_VERSION_REQUIRED": 61,
+		"TAXONOMY_VERSION_OUTDATED": 62,
+		"TAXONOMY_VERSION_UNKNOWN":  63,
+		"THEME_UNKNOWN":             64,
+		"THEME_NOT_FOR_AUDIENCE":    65,
+		"TOPIC_REQUIRED":            66,
+		"TOPIC_UNKNOWN":             67,
+		"TOPIC_NOT_FOR_AUDIENCE":    68,
+		"REASON_REQUIRED":           69,
+		"REASON_UNKNOWN":            70,
+		"REASON_NOT_FOR_AUDIENCE":   71,
+		"SERVICE_NOT_OFFERED":       72,
+		"QUEUE_UNKNOWN":             73,
+		"BODY_NOT_UTF8":             74,
+		"BODY_CHARACTER_FORBIDDEN":  75,
+		"BODY_TOO_SHORT":            76,
+		"BODY_TOO_LONG":             77,
+		"BODY_BLANK":                78,
+		"CAISSE_UNKNOWN":            79,
+		"CONVERSATION_NOT_FOUND":    80,
+		"CONVERSATION_CLOSED":       81,
+		"CONVERSATION_ERASED":       82,
+		"CLAIM_HELD":                83,
+		"CLAIM_NOT_HELD":            84,
+		"DRAFT_NOT_FOUND":           85,
+		"TITLE_INVALID":             86,
+		"TEMPLATES_TOO_MANY":        87,
+		"EMAIL_INVALID":             88,
+		"PHONE_INVALID":             89,
+		"WATCHES_TOO_MANY":          90,
+		"EXPORT_NOT_READ":           91,
+		"MESSAGING_UNAVAILABLE":     92,
+		"REFUSED_EVENT_NOT_FOUND":   93,
+		"DEAD_LETTER_NOT_FOUND":     94,
+		"DEAD_LETTER_ID_INVALID":    95,
+		"REPORT_REFUSED":            96,
+		"REPORT_NOT_SIGNED":         97,
+		"REPORT_STALE":              98,
+		"REPORT_MALFORMED":          99,
+		"WEBHOOK_NOT_CONFIGURED":    100,
 	}
 )
 
@@ -502,7 +505,7 @@ const file_messagerie_error_v1_error_proto_rawDesc = "" +
 	"\x04when\x18\x02 \x01(\tR\x04when\x12\x16\n" +
 	"\x06remedy\x18\x03 \x01(\tR\x06remedy\x12\x0e\n" +
 	"\x02fr\x18\x04 \x01(\tR\x02fr\x12\x0e\n" +
-	"\x02en\x18\x05 \x01(\tR\x02en*\xbd\xce\x01\n" +
+	"\x02en\x18\x05 \x01(\tR\x02en*\x99\xd1\x01\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\xff\x02\n" +
 	"\bINTERNAL\x10\x01\x1a\xf0\x02\xca\xdb\x18\xeb\x02\n" +
@@ -554,162 +557,164 @@ const file_messagerie_error_v1_error_proto_rawDesc = "" +
 	"\x11REQUEST_TOO_LARGE\x10\x17\x1a\xf3\x01\xca\xdb\x18\xee\x01\n" +
 	"\x12RESOURCE_EXHAUSTED\x12\x8c\x01the request is larger than 64 KiB; a report of a provider, than 1 MiB. HTTP answers 413. Above 256 KiB gRPC itself refuses, without a reason\x1a\tsend less\"\x1eL’envoi est trop volumineux.*\x1bWhat was sent is too large.0\x9d\x03\x12\x87\x01\n" +
 	"\fPATH_UNKNOWN\x10\x18\x1au\xca\xdb\x18q\n" +
-	"\tNOT_FOUND\x12\x1dthere is nothing at this path\x1a\x11see /openapi.json\"\x1aCette page n’existe pas.*\x16There is no such page.\x12\xb8\x02\n" +
-	"\x0ePATH_MALFORMED\x10\x19\x1a\xa3\x02\xca\xdb\x18\x9e\x02\n" +
+	"\tNOT_FOUND\x12\x1dthere is nothing at this path\x1a\x11see /openapi.json\"\x1aCette page n’existe pas.*\x16There is no such page.\x12\xd9\x02\n" +
+	"\x0eNOT_ACCEPTABLE\x10\x19\x1a\xc4\x02\xca\xdb\x18\xbf\x02\n" +
+	"\x10INVALID_ARGUMENT\x12?the path answers in none of the formats that Accept takes (406)\x1a$ask for one that /openapi.json lists\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.0\x96\x03\x12\xb8\x02\n" +
+	"\x0ePATH_MALFORMED\x10\x1a\x1a\xa3\x02\xca\xdb\x18\x9e\x02\n" +
 	"\x10INVALID_ARGUMENT\x12<the path cannot be read: a bad percent-encoding, or no UTF-8\x1a\tencode it\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xc4\x02\n" +
-	"\x17HTTP_METHOD_NOT_ALLOWED\x10\x1a\x1a\xa6\x02\xca\xdb\x18\xa1\x02\n" +
+	"\x17HTTP_METHOD_NOT_ALLOWED\x10\x1b\x1a\xa6\x02\xca\xdb\x18\xa1\x02\n" +
 	"\rUNIMPLEMENTED\x12-the path does not take this HTTP method (405)\x1a\x1buse one of the header Allow\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.0\x95\x03\x12\x95\x02\n" +
-	"\x0fQUERY_MALFORMED\x10\x1b\x1a\xff\x01\xca\xdb\x18\xfa\x01\n" +
+	"\x0fQUERY_MALFORMED\x10\x1c\x1a\xff\x01\xca\xdb\x18\xfa\x01\n" +
 	"\x10INVALID_ARGUMENT\x12\x18the query cannot be read\x1a\tencode it\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xad\x02\n" +
-	"\x11PARAMETER_UNKNOWN\x10\x1c\x1a\x95\x02\xca\xdb\x18\x90\x02\n" +
+	"\x11PARAMETER_UNKNOWN\x10\x1d\x1a\x95\x02\xca\xdb\x18\x90\x02\n" +
 	"\x10INVALID_ARGUMENT\x12&the method has no such query parameter\x1a\x11see /openapi.json\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xb9\x02\n" +
-	"\x13PARAMETER_DUPLICATE\x10\x1d\x1a\x9f\x02\xca\xdb\x18\x9a\x02\n" +
+	"\x13PARAMETER_DUPLICATE\x10\x1e\x1a\x9f\x02\xca\xdb\x18\x9a\x02\n" +
 	"\x10INVALID_ARGUMENT\x125a query parameter that takes one value is given twice\x1a\fgive it once\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xe5\x02\n" +
-	"\x16MEDIA_TYPE_UNSUPPORTED\x10\x1e\x1a\xc8\x02\xca\xdb\x18\xc3\x02\n" +
+	"\x16MEDIA_TYPE_UNSUPPORTED\x10\x1f\x1a\xc8\x02\xca\xdb\x18\xc3\x02\n" +
 	"\x10INVALID_ARGUMENT\x126the body is not announced as plain JSON in UTF-8 (415)\x1a1send Content-Type: application/json, uncompressed\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.0\x9f\x03\x12\x95\x02\n" +
-	"\x0fBODY_UNEXPECTED\x10\x1f\x1a\xff\x01\xca\xdb\x18\xfa\x01\n" +
+	"\x0fBODY_UNEXPECTED\x10 \x1a\xff\x01\xca\xdb\x18\xfa\x01\n" +
 	"\x10INVALID_ARGUMENT\x12\x18the method takes no body\x1a\tsend none\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\x8d\x02\n" +
-	"\x0fBODY_UNREADABLE\x10 \x1a\xf7\x01\xca\xdb\x18\xf2\x01\n" +
+	"\x0fBODY_UNREADABLE\x10!\x1a\xf7\x01\xca\xdb\x18\xf2\x01\n" +
 	"\x10INVALID_ARGUMENT\x12@the connection broke, or was too slow, before the body was whole\x1a+send it again with the same Idempotency-Key\"?La connexion s’est interrompue pendant l’envoi. Réessayez.*.The connection broke while sending. Try again.\x12\xa4\x02\n" +
-	"\x0eJSON_MALFORMED\x10!\x1a\x8f\x02\xca\xdb\x18\x8a\x02\n" +
+	"\x0eJSON_MALFORMED\x10\"\x1a\x8f\x02\xca\xdb\x18\x8a\x02\n" +
 	"\x10INVALID_ARGUMENT\x12(the body is not one JSON object in UTF-8\x1a\tencode it\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xab\x02\n" +
-	"\rFIELD_UNKNOWN\x10\"\x1a\x97\x02\xca\xdb\x18\x92\x02\n" +
+	"\rFIELD_UNKNOWN\x10#\x1a\x97\x02\xca\xdb\x18\x92\x02\n" +
 	"\x10INVALID_ARGUMENT\x12(the method has no such field in its body\x1a\x11see /openapi.json\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\x96\x02\n" +
-	"\x0fFIELD_DUPLICATE\x10#\x1a\x80\x02\xca\xdb\x18\xfb\x01\n" +
+	"\x0fFIELD_DUPLICATE\x10$\x1a\x80\x02\xca\xdb\x18\xfb\x01\n" +
 	"\x10INVALID_ARGUMENT\x12\x16a field is given twice\x1a\fgive it once\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\x89\x01\n" +
-	"\bREQUIRED\x10$\x1a{\xca\xdb\x18w\n" +
+	"\bREQUIRED\x10%\x1a{\xca\xdb\x18w\n" +
 	"\x10INVALID_ARGUMENT\x12,the field is absent or empty, and may not be\x1a\agive it\"\x19Ce champ est obligatoire.*\x11This is required.\x12\xc8\x01\n" +
-	"\tTOO_SHORT\x10%\x1a\xb8\x01\xca\xdb\x18\xb3\x01\n" +
+	"\tTOO_SHORT\x10&\x1a\xb8\x01\xca\xdb\x18\xb3\x01\n" +
 	"\x10INVALID_ARGUMENT\x12Gthe field has fewer characters (bytes: fewer bytes) than metadata.limit\x1a\tgive more\"'Saisissez au moins {limit} caractères.*\"Enter at least {limit} characters.\x12\xc3\x01\n" +
-	"\bTOO_LONG\x10&\x1a\xb4\x01\xca\xdb\x18\xaf\x01\n" +
+	"\bTOO_LONG\x10'\x1a\xb4\x01\xca\xdb\x18\xaf\x01\n" +
 	"\x10INVALID_ARGUMENT\x12Ethe field has more characters (bytes: more bytes) than metadata.limit\x1a\tgive less\"&Saisissez au plus {limit} caractères.*!Enter at most {limit} characters.\x12\x97\x01\n" +
-	"\aTOO_FEW\x10'\x1a\x89\x01\xca\xdb\x18\x84\x01\n" +
+	"\aTOO_FEW\x10(\x1a\x89\x01\xca\xdb\x18\x84\x01\n" +
 	"\x10INVALID_ARGUMENT\x12.the list has fewer entries than metadata.limit\x1a\tgive more\"\x1dIndiquez-en au moins {limit}.*\x16Give at least {limit}.\x12\x96\x01\n" +
-	"\bTOO_MANY\x10(\x1a\x87\x01\xca\xdb\x18\x82\x01\n" +
+	"\bTOO_MANY\x10)\x1a\x87\x01\xca\xdb\x18\x82\x01\n" +
 	"\x10INVALID_ARGUMENT\x12-the list has more entries than metadata.limit\x1a\n" +
 	"give fewer\"\x1cIndiquez-en au plus {limit}.*\x15Give at most {limit}.\x12\xa2\x01\n" +
 	"\n" +
-	"NOT_UNIQUE\x10)\x1a\x91\x01\xca\xdb\x18\x8c\x01\n" +
+	"NOT_UNIQUE\x10*\x1a\x91\x01\xca\xdb\x18\x8c\x01\n" +
 	"\x10INVALID_ARGUMENT\x12\x1bthe list has an entry twice\x1a\x0egive each once\"2Chaque valeur ne peut être donnée qu’une fois.*\x17Each may be given once.\x12\xb8\x01\n" +
-	"\fOUT_OF_RANGE\x10*\x1a\xa5\x01\xca\xdb\x18\xa0\x01\n" +
+	"\fOUT_OF_RANGE\x10+\x1a\xa5\x01\xca\xdb\x18\xa0\x01\n" +
 	"\x10INVALID_ARGUMENT\x12:the number is outside the bounds that the description says\x1a\x14give one within them\"\"Cette valeur est hors des limites.*\x16This is out of bounds.\x12\xa1\x02\n" +
-	"\fUUID_INVALID\x10+\x1a\x8e\x02\xca\xdb\x18\x89\x02\n" +
+	"\fUUID_INVALID\x10,\x1a\x8e\x02\xca\xdb\x18\x89\x02\n" +
 	"\x10INVALID_ARGUMENT\x12\x17the field is not a UUID\x1a\x19give the id as it was got\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xd8\x01\n" +
-	"\x0eFORMAT_INVALID\x10,\x1a\xc3\x01\xca\xdb\x18\xbe\x01\n" +
+	"\x0eFORMAT_INVALID\x10-\x1a\xc3\x01\xca\xdb\x18\xbe\x01\n" +
 	"\x10INVALID_ARGUMENT\x12:the field does not have the form that the description says\x1a\x14give it in that form\")Cette valeur n’a pas la forme attendue.*-This does not have the form that is expected.\x12\xc6\x01\n" +
-	"\rVALUE_UNKNOWN\x10-\x1a\xb2\x01\xca\xdb\x18\xad\x01\n" +
+	"\rVALUE_UNKNOWN\x10.\x1a\xb2\x01\xca\xdb\x18\xad\x01\n" +
 	"\x10INVALID_ARGUMENT\x12-the field is none of the values that it takes\x1a$give one of those of the description\"#Cette valeur n’est pas proposée.*\x1fThis is not one of the choices.\x12\xd1\x02\n" +
-	"\rVALUE_INVALID\x10.\x1a\xbd\x02\xca\xdb\x18\xb8\x02\n" +
+	"\rVALUE_INVALID\x10/\x1a\xbd\x02\xca\xdb\x18\xb8\x02\n" +
 	"\x10INVALID_ARGUMENT\x12;the field is not of its type, or breaks another rule of its\x1a$see the description of the violation\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xd4\x01\n" +
-	"\x15CONFIRMATION_REQUIRED\x10/\x1a\xb8\x01\xca\xdb\x18\xb3\x01\n" +
+	"\x15CONFIRMATION_REQUIRED\x100\x1a\xb8\x01\xca\xdb\x18\xb3\x01\n" +
 	"\x10INVALID_ARGUMENT\x12:what cannot be undone is done when the field is true alone\x1a\x1dask the person, and send true\"%Confirmez votre choix pour continuer.*\x1dConfirm your choice to go on.\x12\x84\x02\n" +
-	"\x12CONTROL_CHARACTERS\x100\x1a\xeb\x01\xca\xdb\x18\xe6\x01\n" +
+	"\x12CONTROL_CHARACTERS\x101\x1a\xeb\x01\xca\xdb\x18\xe6\x01\n" +
 	"\x10INVALID_ARGUMENT\x12[a field of one line holds a control character, a line separator or a bidirectional override\x1a\fleave it out\"9Ce champ contient un caractère qui n’est pas accepté.*,This holds a character that is not accepted.\x12\xa8\x01\n" +
-	"\x11TIMESTAMP_INVALID\x101\x1a\x90\x01\xca\xdb\x18\x8b\x01\n" +
+	"\x11TIMESTAMP_INVALID\x102\x1a\x90\x01\xca\xdb\x18\x8b\x01\n" +
 	"\x10INVALID_ARGUMENT\x12*the time is not within the years 1 to 9999\x1a\x10give one that is\"\x1eCette date n’est pas valide.*\x19This is not a valid date.\x12\xc8\x01\n" +
-	"\x10DURATION_INVALID\x102\x1a\xb1\x01\xca\xdb\x18\xac\x01\n" +
+	"\x10DURATION_INVALID\x103\x1a\xb1\x01\xca\xdb\x18\xac\x01\n" +
 	"\x10INVALID_ARGUMENT\x12Ethe duration is longer than 10 000 years, or its parts differ in sign\x1a\x10give one that is\" Cette durée n’est pas valide.*\x1dThis is not a valid duration.\x12\xc3\x02\n" +
-	"\x12FIELD_MASK_INVALID\x103\x1a\xaa\x02\xca\xdb\x18\xa5\x02\n" +
+	"\x12FIELD_MASK_INVALID\x104\x1a\xaa\x02\xca\xdb\x18\xa5\x02\n" +
 	"\x10INVALID_ARGUMENT\x12(updateMask names what may not be changed\x1a$name fields of the description alone\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xf2\x01\n" +
-	"\x12PAGE_TOKEN_INVALID\x104\x1a\xd9\x01\xca\xdb\x18\xd4\x01\n" +
+	"\x12PAGE_TOKEN_INVALID\x105\x1a\xd9\x01\xca\xdb\x18\xd4\x01\n" +
 	"\x10INVALID_ARGUMENT\x12Cthe page token is of another list, filter or caller, or was changed\x1a5begin the list anew, or give nextPageToken as it came\"-Cette liste a changé. Reprenez-la au début.*\x15Begin this list anew.\x12\x88\x03\n" +
-	"\x18IDEMPOTENCY_KEY_REQUIRED\x105\x1a\xe9\x02\xca\xdb\x18\xe4\x02\n" +
+	"\x18IDEMPOTENCY_KEY_REQUIRED\x106\x1a\xe9\x02\xca\xdb\x18\xe4\x02\n" +
 	"\x10INVALID_ARGUMENT\x12Kthe method needs a key of the caller's, so that a repeat does nothing twice\x1a@send a UUID in the header Idempotency-Key, the same for each try\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\x9b\x02\n" +
-	"\x17IDEMPOTENCY_KEY_INVALID\x106\x1a\xfd\x01\xca\xdb\x18\xf8\x01\n" +
+	"\x17IDEMPOTENCY_KEY_INVALID\x107\x1a\xfd\x01\xca\xdb\x18\xf8\x01\n" +
 	"\x10INVALID_ARGUMENT\x12\x17the key is not one UUID\x1a\bsend one\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xbb\x02\n" +
-	"\x16IDEMPOTENCY_KEY_REUSED\x107\x1a\x9e\x02\xca\xdb\x18\x99\x02\n" +
+	"\x16IDEMPOTENCY_KEY_REUSED\x108\x1a\x9e\x02\xca\xdb\x18\x99\x02\n" +
 	"\x0eALREADY_EXISTS\x12#the key was used with other content\x1a\x1edraw a new key for what is new\"hCet envoi a déjà été enregistré avec un autre contenu. Vérifiez vos messages avant de recommencer.*XThis was sent before with other content. Look at your messages before you send it again.\x12\xae\x02\n" +
-	"\x11SELECTION_INVALID\x108\x1a\x96\x02\xca\xdb\x18\x91\x02\n" +
+	"\x11SELECTION_INVALID\x109\x1a\x96\x02\xca\xdb\x18\x91\x02\n" +
 	"\x10INVALID_ARGUMENT\x120of the ways to select, none or several are given\x1a\bgive one\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xc5\x01\n" +
-	"\x13AUDIENCE_NOT_SERVED\x109\x1a\xab\x01\xca\xdb\x18\xa6\x01\n" +
+	"\x13AUDIENCE_NOT_SERVED\x10:\x1a\xab\x01\xca\xdb\x18\xa6\x01\n" +
 	"\x10INVALID_ARGUMENT\x12*the taxonomy has nothing for this audience\x1a\x11see ListAudiences\"-Aucun thème n’est proposé pour ce profil.*$Nothing is offered for this profile.\x12\xc7\x01\n" +
-	"\x12AUDIENCE_NOT_YOURS\x10:\x1a\xae\x01\xca\xdb\x18\xa9\x01\n" +
+	"\x12AUDIENCE_NOT_YOURS\x10;\x1a\xae\x01\xca\xdb\x18\xa9\x01\n" +
 	"\x11PERMISSION_DENIED\x12&the member's token has no such profile\x1a\x1fuse one of the token's profiles\"!Votre compte n’a pas ce profil.*(Your account does not have this profile.\x12\xaf\x02\n" +
-	"\x14TAXONOMY_UNAVAILABLE\x10;\x1a\x94\x02\xca\xdb\x18\x8f\x02\n" +
+	"\x14TAXONOMY_UNAVAILABLE\x10<\x1a\x94\x02\xca\xdb\x18\x8f\x02\n" +
 	"\vUNAVAILABLE\x125the taxonomy cannot be reached to check the selection\x1a<try again with the same Idempotency-Key, as Retry-After says\"NLe service est momentanément indisponible. Réessayez dans quelques instants.*;The service cannot be used for a moment. Try again shortly.\x12\xc6\x02\n" +
-	"\x19TAXONOMY_VERSION_REQUIRED\x10<\x1a\xa6\x02\xca\xdb\x18\xa1\x02\n" +
+	"\x19TAXONOMY_VERSION_REQUIRED\x10=\x1a\xa6\x02\xca\xdb\x18\xa1\x02\n" +
 	"\x10INVALID_ARGUMENT\x12\x1etaxonomyVersion is 0 or absent\x1a*give the version in which the member chose\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xa0\x02\n" +
-	"\x19TAXONOMY_VERSION_OUTDATED\x10=\x1a\x80\x02\xca\xdb\x18\xfb\x01\n" +
+	"\x19TAXONOMY_VERSION_OUTDATED\x10>\x1a\x80\x02\xca\xdb\x18\xfb\x01\n" +
 	"\x10INVALID_ARGUMENT\x127version metadata.given was replaced by metadata.current\x1aGread the taxonomy again and let the member choose; keep what they wrote\"6La liste des thèmes a changé. Choisissez à nouveau.*-The list of themes has changed. Choose again.\x12\xb7\x02\n" +
-	"\x18TAXONOMY_VERSION_UNKNOWN\x10>\x1a\x98\x02\xca\xdb\x18\x93\x02\n" +
+	"\x18TAXONOMY_VERSION_UNKNOWN\x10?\x1a\x98\x02\xca\xdb\x18\x93\x02\n" +
 	"\x10INVALID_ARGUMENT\n" +
 	"\tNOT_FOUND\x12\x18there is no such version\x1a\x17read the taxonomy again\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xe9\x01\n" +
-	"\rTHEME_UNKNOWN\x10?\x1a\xd5\x01\xca\xdb\x18\xd0\x01\n" +
+	"\rTHEME_UNKNOWN\x10@\x1a\xd5\x01\xca\xdb\x18\xd0\x01\n" +
 	"\x10INVALID_ARGUMENT\x12.the version has no such theme for the audience\x1a\x17read the taxonomy again\"?Ce thème n’est pas proposé. Choisissez-en un dans la liste.*2This theme is not offered. Choose one of the list.\x12\xe3\x01\n" +
-	"\x16THEME_NOT_FOR_AUDIENCE\x10@\x1a\xc6\x01\xca\xdb\x18\xc1\x01\n" +
+	"\x16THEME_NOT_FOR_AUDIENCE\x10A\x1a\xc6\x01\xca\xdb\x18\xc1\x01\n" +
 	"\x10INVALID_ARGUMENT\x12 the theme is for other audiences\x1a+let the member choose among those of theirs\"1Ce thème n’est pas proposé pour votre profil.*+This theme is not offered for your profile.\x12\x97\x01\n" +
-	"\x0eTOPIC_REQUIRED\x10A\x1a\x82\x01\xca\xdb\x18~\n" +
+	"\x0eTOPIC_REQUIRED\x10B\x1a\x82\x01\xca\xdb\x18~\n" +
 	"\x10INVALID_ARGUMENT\x12,this audience chooses a topic before writing\x1a\x15let the member choose\"\x14Choisissez un sujet.*\x0fChoose a topic.\x12\xd5\x01\n" +
-	"\rTOPIC_UNKNOWN\x10B\x1a\xc1\x01\xca\xdb\x18\xbc\x01\n" +
+	"\rTOPIC_UNKNOWN\x10C\x1a\xc1\x01\xca\xdb\x18\xbc\x01\n" +
 	"\x10INVALID_ARGUMENT\x12\x1bthe theme has no such topic\x1a\x17read the taxonomy again\">Ce sujet n’est pas proposé. Choisissez-en un dans la liste.*2This topic is not offered. Choose one of the list.\x12\xe2\x01\n" +
-	"\x16TOPIC_NOT_FOR_AUDIENCE\x10C\x1a\xc5\x01\xca\xdb\x18\xc0\x01\n" +
+	"\x16TOPIC_NOT_FOR_AUDIENCE\x10D\x1a\xc5\x01\xca\xdb\x18\xc0\x01\n" +
 	"\x10INVALID_ARGUMENT\x12 the topic is for other audiences\x1a+let the member choose among those of theirs\"0Ce sujet n’est pas proposé pour votre profil.*+This topic is not offered for your profile.\x12\x9b\x01\n" +
-	"\x0fREASON_REQUIRED\x10D\x1a\x85\x01\xca\xdb\x18\x80\x01\n" +
+	"\x0fREASON_REQUIRED\x10E\x1a\x85\x01\xca\xdb\x18\x80\x01\n" +
 	"\x10INVALID_ARGUMENT\x12-this audience chooses a reason before writing\x1a\x15let the member choose\"\x14Choisissez un motif.*\x10Choose a reason.\x12\xd8\x01\n" +
-	"\x0eREASON_UNKNOWN\x10E\x1a\xc3\x01\xca\xdb\x18\xbe\x01\n" +
+	"\x0eREASON_UNKNOWN\x10F\x1a\xc3\x01\xca\xdb\x18\xbe\x01\n" +
 	"\x10INVALID_ARGUMENT\x12\x1cthe topic has no such reason\x1a\x17read the taxonomy again\">Ce motif n’est pas proposé. Choisissez-en un dans la liste.*3This reason is not offered. Choose one of the list.\x12\xe5\x01\n" +
-	"\x17REASON_NOT_FOR_AUDIENCE\x10F\x1a\xc7\x01\xca\xdb\x18\xc2\x01\n" +
+	"\x17REASON_NOT_FOR_AUDIENCE\x10G\x1a\xc7\x01\xca\xdb\x18\xc2\x01\n" +
 	"\x10INVALID_ARGUMENT\x12!the reason is for other audiences\x1a+let the member choose among those of theirs\"0Ce motif n’est pas proposé pour votre profil.*,This reason is not offered for your profile.\x12\xd5\x02\n" +
-	"\x13SERVICE_NOT_OFFERED\x10G\x1a\xbb\x02\xca\xdb\x18\xb6\x02\n" +
+	"\x13SERVICE_NOT_OFFERED\x10H\x1a\xbb\x02\xca\xdb\x18\xb6\x02\n" +
 	"\x10INVALID_ARGUMENT\x12=the online service is not the one proposed for this selection\x1a report the one that was proposed\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xa0\x01\n" +
-	"\rQUEUE_UNKNOWN\x10H\x1a\x8c\x01\xca\xdb\x18\x87\x01\n" +
+	"\rQUEUE_UNKNOWN\x10I\x1a\x8c\x01\xca\xdb\x18\x87\x01\n" +
 	"\x10INVALID_ARGUMENT\x12\x1ethe taxonomy has no such queue\x1a\x1esee the queues of the taxonomy\"\x1aCette file n’existe pas.*\x17There is no such queue.\x12\x96\x02\n" +
-	"\rBODY_NOT_UTF8\x10I\x1a\x82\x02\xca\xdb\x18\xfd\x01\n" +
+	"\rBODY_NOT_UTF8\x10J\x1a\x82\x02\xca\xdb\x18\xfd\x01\n" +
 	"\x10INVALID_ARGUMENT\x12\x1bthe text is not valid UTF-8\x1a\tencode it\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xe6\x02\n" +
-	"\x18BODY_CHARACTER_FORBIDDEN\x10J\x1a\xc7\x02\xca\xdb\x18\xc2\x02\n" +
+	"\x18BODY_CHARACTER_FORBIDDEN\x10K\x1a\xc7\x02\xca\xdb\x18\xc2\x02\n" +
 	"\x10INVALID_ARGUMENT\x12gthe text holds a control character or a bidirectional override, metadata.character at metadata.position\x1a%leave it out, or let the person do so\"TLe texte contient un caractère qui n’est pas accepté, à la position {position}.*HThe text holds a character that is not accepted, at position {position}.\x12\xd0\x02\n" +
-	"\x0eBODY_TOO_SHORT\x10K\x1a\xbb\x02\xca\xdb\x18\xb6\x02\n" +
+	"\x0eBODY_TOO_SHORT\x10L\x1a\xbb\x02\xca\xdb\x18\xb6\x02\n" +
 	"\x10INVALID_ARGUMENT\x12~the text has metadata.actual characters and needs metadata.limit, counted as code points after outer white space was taken off\x1a\x19let the person write more\"FVotre texte compte {actual} caractères ; il en faut au moins {limit}.*?Your text has {actual} characters; at least {limit} are needed.\x12\xa8\x02\n" +
-	"\rBODY_TOO_LONG\x10L\x1a\x94\x02\xca\xdb\x18\x8f\x02\n" +
+	"\rBODY_TOO_LONG\x10M\x1a\x94\x02\xca\xdb\x18\x8f\x02\n" +
 	"\x10INVALID_ARGUMENT\x12Sthe text has metadata.actual characters of at most metadata.limit, counted likewise\x1a\x19let the person shorten it\"IVotre texte compte {actual} caractères ; {limit} au plus sont acceptés.*@Your text has {actual} characters; at most {limit} are accepted.\x12\xc3\x01\n" +
 	"\n" +
-	"BODY_BLANK\x10M\x1a\xb2\x01\xca\xdb\x18\xad\x01\n" +
+	"BODY_BLANK\x10N\x1a\xb2\x01\xca\xdb\x18\xad\x01\n" +
 	"\x10INVALID_ARGUMENT\x12!the text has no visible character\x1a\x1elet the person write something\"1Votre texte ne contient aucun caractère visible.*#Your text has no visible character.\x12\xfd\x01\n" +
-	"\x0eCAISSE_UNKNOWN\x10N\x1a\xe8\x01\xca\xdb\x18\xe3\x01\n" +
+	"\x0eCAISSE_UNKNOWN\x10O\x1a\xe8\x01\xca\xdb\x18\xe3\x01\n" +
 	"\x13FAILED_PRECONDITION\x12;the member's token names no caisse, or none that can be one\x1a/have the issuer say it, or set a default caisse\"0Votre compte n’est rattaché à aucune caisse.*)Your account does not belong to any body.0\x93\x03\x12\x81\x02\n" +
-	"\x16CONVERSATION_NOT_FOUND\x10O\x1a\xe4\x01\xca\xdb\x18\xdf\x01\n" +
+	"\x16CONVERSATION_NOT_FOUND\x10P\x1a\xe4\x01\xca\xdb\x18\xdf\x01\n" +
 	"\tNOT_FOUND\x12?there is no such conversation, or it is not the caller's to see\x1a\x13read the list again\"ACette conversation n’existe pas, ou vous n’y avez pas accès.*9There is no such conversation, or it is not yours to see.\x12\xd0\x01\n" +
-	"\x13CONVERSATION_CLOSED\x10P\x1a\xb6\x01\xca\xdb\x18\xb1\x01\n" +
+	"\x13CONVERSATION_CLOSED\x10Q\x1a\xb6\x01\xca\xdb\x18\xb1\x01\n" +
 	"\x13FAILED_PRECONDITION\x12\x1athe conversation is closed\x1a\x0fbegin a new one\":Cette conversation est close. Écrivez un nouveau message.*1This conversation is closed. Write a new message.\x12\xf2\x01\n" +
-	"\x13CONVERSATION_ERASED\x10Q\x1a\xd8\x01\xca\xdb\x18\xd3\x01\n" +
+	"\x13CONVERSATION_ERASED\x10R\x1a\xd8\x01\xca\xdb\x18\xd3\x01\n" +
 	"\x13FAILED_PRECONDITION\x12*the member has had the conversation erased\x1a\x16none: its text is gone\"ACette conversation a été effacée à la demande de l’assuré.*5This conversation was erased at the member's request.\x12\xf5\x01\n" +
 	"\n" +
-	"CLAIM_HELD\x10R\x1a\xe4\x01\xca\xdb\x18\xdf\x01\n" +
+	"CLAIM_HELD\x10S\x1a\xe4\x01\xca\xdb\x18\xdf\x01\n" +
 	"\x13FAILED_PRECONDITION\x12Banother agent holds the claim, metadata.agent until metadata.until\x1a\x1fwait, or ask them to release it\"3Cette conversation est prise en charge par {agent}.*.{agent} has taken charge of this conversation.\x12\xcb\x01\n" +
-	"\x0eCLAIM_NOT_HELD\x10S\x1a\xb6\x01\xca\xdb\x18\xb1\x01\n" +
+	"\x0eCLAIM_NOT_HELD\x10T\x1a\xb6\x01\xca\xdb\x18\xb1\x01\n" +
 	"\x13FAILED_PRECONDITION\x12(nobody holds a claim on the conversation\x1a\x0eclaim it first\"1Personne n’a pris en charge cette conversation.*-Nobody has taken charge of this conversation.\x12\x9e\x02\n" +
-	"\x0fDRAFT_NOT_FOUND\x10T\x1a\x88\x02\xca\xdb\x18\x83\x02\n" +
+	"\x0fDRAFT_NOT_FOUND\x10U\x1a\x88\x02\xca\xdb\x18\x83\x02\n" +
 	"\tNOT_FOUND\x12Jthere is no such draft; it may have been sent, or be older than seven days\x1a\n" +
 	"begin anew\"UCe brouillon n’existe plus : il a pu être envoyé, ou dater de plus de sept jours.*GThis draft is gone: it may have been sent, or be older than seven days.\x12\xcc\x01\n" +
-	"\rTITLE_INVALID\x10U\x1a\xb8\x01\xca\xdb\x18\xb3\x01\n" +
+	"\rTITLE_INVALID\x10V\x1a\xb8\x01\xca\xdb\x18\xb3\x01\n" +
 	"\x10INVALID_ARGUMENT\x12=the title is empty once trimmed, or longer than 80 characters\x1a\fgive another\"*Donnez un titre de 80 caractères au plus.*&Give a title of at most 80 characters.\x12\xe9\x01\n" +
-	"\x12TEMPLATES_TOO_MANY\x10V\x1a\xd0\x01\xca\xdb\x18\xcb\x01\n" +
+	"\x12TEMPLATES_TOO_MANY\x10W\x1a\xd0\x01\xca\xdb\x18\xcb\x01\n" +
 	"\x13FAILED_PRECONDITION\x12+there are as many templates as there may be\x1a\x10delete one first\";Le nombre maximal de modèles est atteint. Supprimez-en un.*8There are as many templates as there may be. Delete one.\x12\xf7\x01\n" +
-	"\rEMAIL_INVALID\x10W\x1a\xe3\x01\xca\xdb\x18\xde\x01\n" +
+	"\rEMAIL_INVALID\x10X\x1a\xe3\x01\xca\xdb\x18\xde\x01\n" +
 	"\x10INVALID_ARGUMENT\x129the field is not an e-mail address that can be written to\x1a\x19let the person correct it\"@Saisissez une adresse électronique, par exemple nom@exemple.fr.*2Enter an e-mail address, such as name@example.com.\x12\x9f\x02\n" +
-	"\rPHONE_INVALID\x10X\x1a\x8b\x02\xca\xdb\x18\x86\x02\n" +
+	"\rPHONE_INVALID\x10Y\x1a\x8b\x02\xca\xdb\x18\x86\x02\n" +
 	"\x10INVALID_ARGUMENT\x12*the field is not a mobile telephone number\x1a\x19let the person correct it\"\\Saisissez un numéro de téléphone mobile, par exemple 06 12 34 56 78 ou +33 6 12 34 56 78.*MEnter a mobile telephone number, such as 06 12 34 56 78 or +33 6 12 34 56 78.\x12\xa0\x02\n" +
-	"\x10WATCHES_TOO_MANY\x10Y\x1a\x89\x02\xca\xdb\x18\x84\x02\n" +
+	"\x10WATCHES_TOO_MANY\x10Z\x1a\x89\x02\xca\xdb\x18\x84\x02\n" +
 	"\x12RESOURCE_EXHAUSTED\x12<the caller has 16 watches open at one process of the service\x1a\rend one first\"QTrop de fenêtres de la messagerie sont ouvertes. Fermez-en une, puis réessayez.*NToo many windows of the messaging service are open. Close one, then try again.\x12\xd8\x01\n" +
-	"\x0fEXPORT_NOT_READ\x10Z\x1a\xc2\x01\xca\xdb\x18\xbd\x01\n" +
+	"\x0fEXPORT_NOT_READ\x10[\x1a\xc2\x01\xca\xdb\x18\xbd\x01\n" +
 	"\x11DEADLINE_EXCEEDED\x12#the export was not read fast enough\x1a\x10ask for it again\"9L’export n’a pas pu être lu assez vite. Recommencez.*6The export could not be read fast enough. Begin again.\x12\x91\x02\n" +
-	"\x15MESSAGING_UNAVAILABLE\x10[\x1a\xf5\x01\xca\xdb\x18\xf0\x01\n" +
+	"\x15MESSAGING_UNAVAILABLE\x10\\\x1a\xf5\x01\xca\xdb\x18\xf0\x01\n" +
 	"\vUNAVAILABLE\x124the notifier cannot ask who may see the conversation\x1a\x1etry again, as Retry-After says\"NLe service est momentanément indisponible. Réessayez dans quelques instants.*;The service cannot be used for a moment. Try again shortly.\x12\xc2\x02\n" +
-	"\x17REFUSED_EVENT_NOT_FOUND\x10\\\x1a\xa4\x02\xca\xdb\x18\x9f\x02\n" +
+	"\x17REFUSED_EVENT_NOT_FOUND\x10]\x1a\xa4\x02\xca\xdb\x18\x9f\x02\n" +
 	"\tNOT_FOUND\x12:no such event is refused; it may have been published since\x1a\x13read the list again\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xc8\x02\n" +
-	"\x15DEAD_LETTER_NOT_FOUND\x10]\x1a\xac\x02\xca\xdb\x18\xa7\x02\n" +
+	"\x15DEAD_LETTER_NOT_FOUND\x10^\x1a\xac\x02\xca\xdb\x18\xa7\x02\n" +
 	"\tNOT_FOUND\x12Bthere is no such dead letter; it may have been replayed or dropped\x1a\x13read the list again\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xb5\x02\n" +
-	"\x16DEAD_LETTER_ID_INVALID\x10^\x1a\x98\x02\xca\xdb\x18\x93\x02\n" +
+	"\x16DEAD_LETTER_ID_INVALID\x10_\x1a\x98\x02\xca\xdb\x18\x93\x02\n" +
 	"\x10INVALID_ARGUMENT\x12)the id is not as ListDeadLetters gives it\x1a\x11give it unchanged\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xe7\x02\n" +
-	"\x0eREPORT_REFUSED\x10_\x1a\xd2\x02\xca\xdb\x18\xcd\x02\n" +
+	"\x0eREPORT_REFUSED\x10`\x1a\xd2\x02\xca\xdb\x18\xcd\x02\n" +
 	"\x11PERMISSION_DENIED\x12Ma provider's report is not signed by it, or too old; said to whoever posts it\x1a&check the webhook's key and the clocks\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xcf\x02\n" +
-	"\x11REPORT_NOT_SIGNED\x10`\x1a\xb7\x02\xca\xdb\x18\xb2\x02\n" +
+	"\x11REPORT_NOT_SIGNED\x10a\x1a\xb7\x02\xca\xdb\x18\xb2\x02\n" +
 	"\x11PERMISSION_DENIED\x12Gbetween gateway and notifier: the signature of a report does not verify\x1a\x11as REPORT_REFUSED\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xc8\x02\n" +
-	"\fREPORT_STALE\x10a\x1a\xb5\x02\xca\xdb\x18\xb0\x02\n" +
+	"\fREPORT_STALE\x10b\x1a\xb5\x02\xca\xdb\x18\xb0\x02\n" +
 	"\x11PERMISSION_DENIED\x12Ebetween gateway and notifier: a report is too old, or from the future\x1a\x11as REPORT_REFUSED\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xae\x02\n" +
-	"\x10REPORT_MALFORMED\x10b\x1a\x97\x02\xca\xdb\x18\x92\x02\n" +
+	"\x10REPORT_MALFORMED\x10c\x1a\x97\x02\xca\xdb\x18\x92\x02\n" +
 	"\x10INVALID_ARGUMENT\x12\"a provider's report cannot be read\x1a\x17see the provider's form\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xcd\x02\n" +
-	"\x16WEBHOOK_NOT_CONFIGURED\x10c\x1a\xb0\x02\xca\xdb\x18\xab\x02\n" +
+	"\x16WEBHOOK_NOT_CONFIGURED\x10d\x1a\xb0\x02\xca\xdb\x18\xab\x02\n" +
 	"\x13FAILED_PRECONDITION\x12Dbetween gateway and notifier: reports of this provider are not taken\x1a\vset its key\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.:[\n" +
 	"\ameaning\x12!.google.protobuf.EnumValueOptions\x18\xb9\x8b\x03 \x01(\v2\x1c.messagerie.error.v1.MeaningR\ameaningBGZEgithub.com/ma-messagerie/messagerie/proto/messagerie/error/v1;errorpbb\x06proto3"
 

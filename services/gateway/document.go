@@ -1,0 +1,144 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+)
+
+// Answers that have an end make one JSON document, by default. It is written as they
+// come and never held; when they break off, so does the connection, and the document
+// lacks its end.
+
+// part is a member of a document: one kind of the service's pieces.
+type part struct {
+	// piece is the field of the answer's oneof, name the document's member.
+	piece protoreflect.Name
+	name  string
+	// many: the member is a list of pieces, empty where there are none. Else there is one
+	// piece at most.
+	many bool
+}
+
+// documents are the parts of each document, in the order in which its service sends them.
+var documents = map[string][]part{
+	messagingpb.MessagingService_ExportMyData_FullMethodName: {
+		{"preferences", "preferences", false},
+		{"draft", "drafts", true},
+		{"conversation", "conversations", true},
+	},
+}
+
+// checkDocument finds kinds of pieces that a document has no part for.
+func (rt *route) checkDocument() error {
+	parts := documents[rt.method]
+	if parts == nil {
+		return nil
+	}
+	fields := rt.output.Descriptor().Fields()
+	for i := range fields.Len() {
+		if partOf(parts, fields.Get(i).Name()) < 0 {
+			return fmt.Errorf("method %s: its document has no part for %s", rt.method, fields.Get(i).Name())
+		}
+	}
+	return nil
+}
+
+func partOf(parts []part, piece protoreflect.Name) int {
+	for i, p := range parts {
+		if p.piece == piece {
+			return i
+		}
+	}
+	return -1
+}
+
+var errDisorder = errors.New("a piece of a document came after those of a later part")
+
+// document is application/json.
+type document struct {
+	parts []part
+	// next is the part after the one that is being written.
+	next int
+	// any: a member has been written; inList: it is a list, and open.
+	any, inList bool
+}
+
+func (d *document) open() []byte       { return []byte("{") }
+func (d *document) alive() []byte      { return nil }
+func (d *document) fail([]byte) []byte { return nil }
+
+func (d *document) close() []byte {
+	return append(d.skip(nil, len(d.parts)), "}\n"...)
+}
+
+// answer writes a piece. One of a kind that is not known here, from a newer service, is
+// left out, as unknown fields are.
+func (d *document) answer(message proto.Message) (text []byte, err error) {
+	message.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
+		i := partOf(d.parts, field.Name())
+		if d.inList && i == d.next-1 {
+			text = append(text, ",\n"...)
+		} else if text, err = d.begin(text, i); err != nil {
+			return false
+		}
+		text, err = answerJSON.MarshalAppend(text, value.Message().Interface())
+		return false // a piece is one of the kinds
+	})
+	return text, err
+}
+
+// begin begins a part.
+func (d *document) begin(text []byte, i int) ([]byte, error) {
+	if i < d.next {
+		return nil, errDisorder
+	}
+	text = d.name(d.skip(text, i), i)
+	d.next = i + 1
+	if d.parts[i].many {
+		d.inList = true
+		text = append(text, '[')
+	}
+	return text, nil
+}
+
+// skip ends the part before, and those of which there are no pieces.
+func (d *document) skip(text []byte, i int) []byte {
+	if d.inList {
+		d.inList = false
+		text = append(text, ']')
+	}
+	for ; d.next < i; d.next++ {
+		if d.parts[d.next].many {
+			text = append(d.name(text, d.next), "[]"...)
+		}
+	}
+	return text
+}
+
+func (d *document) name(text []byte, i int) []byte {
+	if d.any {
+		text = append(text, ",\n"...)
+	}
+	d.any = true
+	return fmt.Appendf(text, "%q:", d.parts[i].name)
+}
+
+// describeDocument is the schema of a document.
+func describeDocument(rt *route) object {
+	properties := make(object)
+	var names []string
+	for _, part := range documents[rt.method] {
+		schema := reference(rt.output.Descriptor().Fields().ByName(part.piece).Message())
+		if part.many {
+			schema = object{"type": "array", "items": schema}
+		}
+		properties[part.name] = schema
+		names = append(names, part.name)
+	}
+	return object{"type": "object", "properties": properties, "required": names}
+}

@@ -1,0 +1,75 @@
+package gateway
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+)
+
+// Server-sent events, as a watch has them by default.
+//
+// # What is promised
+//
+// Each event is of the type "message" and has an id and, as its data, the JSON of one
+// answer. A comment comes first, within a second, and another every 15 seconds. Ids are whole
+// numbers that increase, after a cut too: they go on after Last-Event-ID, which an
+// EventSource sends by itself when it connects again. "retry" is between one and three
+// seconds, another for each stream, so that not all come back at once that a process has
+// sent away.
+//
+// Nothing is lost by a cut, whatever its length. The first event of every watch, and so
+// of every one that goes on after another, says that anything may have changed: it names
+// no conversation. The service sends it after the watch has begun to listen. So a change
+// is either told by an event of its own or was made before that event, and is seen by
+// whoever reads then. No event is kept anywhere to be sent again, and no number of them
+// is too large or too old to go on after: an id that is not one of these is as good as
+// none.
+//
+// A stream ends without an error after ten minutes, or when a process drains. One that
+// breaks off has as its last event one of the type "error" without an id, whose data is
+// google.rpc.Status. (An EventSource has events of that name for its own troubles too;
+// those have no data.) After both an EventSource connects again.
+//
+// # When it breaks
+//
+// What is refused before the stream begins has an HTTP status, and an EventSource gives
+// up at that. Those with Retry-After (429, 503) are worth another EventSource then.
+
+// maxEventID is the largest id that is counted on from. JavaScript counts as far.
+const maxEventID = 1 << 53
+
+// events is text/event-stream.
+type events struct {
+	// id is the last event's.
+	id uint64
+}
+
+// newEvents goes on after an id of an earlier stream's.
+func newEvents(last string) *events {
+	id, err := strconv.ParseUint(last, 10, 64)
+	if err != nil || id > maxEventID {
+		id = 0
+	}
+	return &events{id}
+}
+
+func (e *events) open() []byte {
+	retry := time.Second + rand.N(2*time.Second) //nolint:gosec // spreads load
+	return fmt.Appendf(nil, ": what has changed, as it changes\nretry: %d\n\n", retry.Milliseconds())
+}
+
+func (e *events) close() []byte { return nil }
+func (e *events) alive() []byte { return []byte(": alive\n\n") }
+
+func (e *events) answer(message proto.Message) ([]byte, error) {
+	text, err := answerJSON.Marshal(message) // on one line
+	e.id++
+	return fmt.Appendf(nil, "id: %d\ndata: %s\n\n", e.id, text), err
+}
+
+func (e *events) fail(status []byte) []byte {
+	return fmt.Appendf(nil, "event: error\ndata: %s\n\n", status)
+}

@@ -1,0 +1,367 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"github.com/grpc-ecosystem/grpc-gateway/v2/utilities"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
+)
+
+// A method with many answers has one of three formats over HTTP, as Accept asks for:
+//
+//   - text/event-stream (sse.go), which a watch has by default: server-sent events;
+//   - application/json (document.go), which an export has by default: one document;
+//   - application/x-ndjson, of both: one answer a line.
+//
+// What Accept takes none of is refused with 406. No answer is held longer than it takes to write it, which has [writeTimeout]; so has
+// each sign of life. A service that refuses before its first answer gives the call an
+// HTTP status, as it does any other call.
+
+const (
+	eventStream = "text/event-stream"
+	ndjson      = "application/x-ndjson"
+	plainJSON   = "application/json"
+
+	// aliveEvery is how often a watch shows that it is alive. Proxies take one that is
+	// quiet for longer for dead; nginx waits for a minute by default. aliveFirst is when it
+	// does so first: the caller then has an answer, whatever the service is waiting for.
+	aliveEvery = 15 * time.Second
+	aliveFirst = time.Second
+)
+
+var errNotAcceptable = rpc.Refuse(codes.InvalidArgument, errorpb.ErrorReason_NOT_ACCEPTABLE,
+	"this path does not answer in a format that the header Accept takes; GET /openapi.json lists those that it has")
+
+// errUnheard is that of an answer whose reader has left, or reads too slowly.
+var errUnheard = errors.New("nobody reads the answer")
+
+// format writes answers that stream.
+type format interface {
+	// open is what comes before the first answer, close after the last.
+	open() []byte
+	close() []byte
+	answer(message proto.Message) ([]byte, error)
+	// alive is a sign of life.
+	alive() []byte
+	// fail says why no more answers come. What has no place for that is broken off.
+	fail(status []byte) []byte
+}
+
+// offer is a format that a route has.
+type offer struct {
+	mediaType string
+	begin     func(r *http.Request) format
+}
+
+// offers are the formats of a route with many answers, the default first.
+func (rt *route) offers() []offer {
+	asLines := offer{ndjson, func(*http.Request) format { return lines{} }}
+	if rt.endless {
+		return []offer{{eventStream, func(r *http.Request) format { return newEvents(r.Header.Get("Last-Event-ID")) }}, asLines}
+	}
+	if parts := documents[rt.method]; parts != nil {
+		return []offer{{plainJSON, func(*http.Request) format { return &document{parts: parts} }}, asLines}
+	}
+	return []offer{asLines}
+}
+
+// stream answers a call whose answers stream.
+func (s *rest) stream(w http.ResponseWriter, r *http.Request, c *call, params map[string]string) {
+	offers := c.offers()
+	best := acceptable(r.Header.Values("Accept"), offers)
+	if best < 0 {
+		s.refuse(w, r, errNotAcceptable)
+		return
+	}
+	if a, ok := w.(*answer); ok && a.headOnly {
+		// What it begins with is all there is of it.
+		w.Header().Set("Content-Type", offers[best].mediaType)
+		w.WriteHeader(http.StatusOK)
+		return
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	up, err := c.ask(ctx, r.URL.Query(), params)
+	if err != nil {
+		s.refuse(w, r, err)
+		return
+	}
+	out := &outflow{w: w, offer: offers[best], format: offers[best].begin(r), endless: c.endless}
+	if err := out.relay(ctx, c.output, up); err != nil {
+		s.breakOff(out, r, err)
+	}
+}
+
+// ask sends the request of a method with many answers. Path and query have been
+// checked.
+func (c *call) ask(ctx context.Context, query url.Values, params map[string]string) (grpc.ClientStream, error) {
+	request := c.input.New().Interface()
+	if err := runtime.PopulateQueryParameters(request, query, utilities.NewDoubleArray(nil)); err != nil {
+		return nil, errBadPath.Because(err)
+	}
+	for name, value := range params {
+		if err := runtime.PopulateFieldFromPath(request, name, value); err != nil {
+			return nil, errBadPath.Because(err)
+		}
+	}
+	up, err := c.follow(ctx, &grpc.StreamDesc{ServerStreams: true})
+	if err != nil {
+		return nil, err
+	}
+	// That the stream has ended already is told by its answer.
+	if err := up.SendMsg(request); err != nil && !errors.Is(err, io.EOF) {
+		return nil, told(err)
+	}
+	return up, told(up.CloseSend())
+}
+
+// outflow is an HTTP answer that streams.
+type outflow struct {
+	offer
+	format
+	w       http.ResponseWriter
+	endless bool
+	begun   bool
+}
+
+// received is what a service has answered.
+type received struct {
+	message proto.Message
+	err     error
+}
+
+// relay passes answers on until their regular end, and then returns nil. ctx must be done
+// when it has returned.
+func (o *outflow) relay(ctx context.Context, output protoreflect.MessageType, up grpc.ClientStream) error {
+	alive := time.NewTimer(aliveFirst)
+	defer alive.Stop()
+	if !o.endless {
+		alive.Stop() // who waits for the end knows that it is coming
+	}
+	answers := make(chan received)
+	go func() {
+		for err := error(nil); err == nil; {
+			message := output.New().Interface()
+			err = up.RecvMsg(message)
+			select {
+			case answers <- received{message, err}:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	for {
+		var piece []byte
+		var header metadata.MD
+		select {
+		case got := <-answers:
+			if errors.Is(got.err, io.EOF) {
+				return o.put(o.close(), nil)
+			}
+			if got.err != nil {
+				return told(got.err)
+			}
+			var err error
+			if piece, err = o.answer(got.message); err != nil {
+				return err
+			}
+			header, _ = up.Header() // there is one: an answer came after it
+		case <-alive.C:
+			alive.Reset(aliveEvery)
+			piece = o.alive()
+		case <-ctx.Done():
+			return errUnheard
+		}
+		if err := o.put(piece, header); err != nil {
+			return err
+		}
+	}
+}
+
+// put writes a piece, and what must come before the first, and sees it off.
+func (o *outflow) put(piece []byte, header metadata.MD) error {
+	if !o.begun {
+		o.begin(header)
+		piece = append(o.open(), piece...)
+	}
+	if len(piece) == 0 {
+		return nil
+	}
+	if _, err := o.w.Write(piece); err != nil { //nolint:gosec // no page by its content type, under nosniff
+		return errUnheard
+	}
+	if err := http.NewResponseController(o.w).Flush(); err != nil {
+		return errUnheard
+	}
+	return nil
+}
+
+func (o *outflow) begin(metadata metadata.MD) {
+	o.begun = true
+	header := o.w.Header()
+	for key, values := range metadata {
+		if responseMetadata[key] {
+			header[http.CanonicalHeaderKey(key)] = values
+		}
+	}
+	header.Set("Content-Type", o.mediaType)
+	if o.endless {
+		// What proxies collect or compress is late.
+		header.Set("Cache-Control", "no-store, no-transform")
+		header.Set("X-Accel-Buffering", "no")
+	}
+}
+
+// breakOff ends an answer that cannot be given as a whole.
+func (s *rest) breakOff(o *outflow, r *http.Request, err error) {
+	switch heard := !errors.Is(err, errUnheard) && r.Context().Err() == nil; {
+	case heard && !o.begun:
+		s.refuse(o.w, r, err)
+		return
+	case heard:
+		st, _ := status.FromError(identified(r.Context(), rpc.Report(r.Context(), r.Method+" "+routeName(o.w), err)))
+		_ = o.put(o.fail(statusJSON(st)), nil) // the reader may have gone away
+	}
+	if !o.endless {
+		// What has an end must not look as if it had come to it.
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// statusJSON is a google.rpc.Status.
+func statusJSON(st *status.Status) []byte {
+	text, err := protojson.Marshal(st.Proto())
+	if err != nil {
+		// A detail of a type that is not linked here.
+		text, _ = protojson.Marshal(status.New(st.Code(), st.Message()).Proto())
+	}
+	return text
+}
+
+var answerJSON = newStrictJSON().MarshalOptions
+
+// lines is application/x-ndjson: an answer a line, in a watch an empty line as a sign of
+// life, and as the last line {"error": google.rpc.Status} where the stream breaks off.
+type lines struct{}
+
+func (lines) open() []byte  { return nil }
+func (lines) close() []byte { return nil }
+func (lines) alive() []byte { return []byte("\n") }
+
+func (lines) answer(message proto.Message) ([]byte, error) {
+	text, err := answerJSON.Marshal(message)
+	return append(text, '\n'), err
+}
+
+func (lines) fail(status []byte) []byte {
+	return append(append([]byte(`{"error":`), status...), "}\n"...)
+}
+
+// acceptable is the place of the offer that Accept takes best (RFC 9110, 12.5.1), or -1.
+// Of those that it takes equally the one is best that it names more closely, and then
+// the first. What cannot be read in Accept is ignored.
+func acceptable(accept []string, offers []offer) int {
+	type mediaRange struct {
+		of      string
+		quality float64
+	}
+	var ranges []mediaRange
+	for text := range strings.SplitSeq(strings.Join(accept, ","), ",") {
+		of, params, err := mime.ParseMediaType(text)
+		quality := 1.0
+		if q, ok := params["q"]; ok && err == nil {
+			quality, err = strconv.ParseFloat(q, 64)
+		}
+		if err == nil && quality >= 0 && quality <= 1 {
+			ranges = append(ranges, mediaRange{of, quality})
+		}
+	}
+	if len(ranges) == 0 {
+		return 0
+	}
+	best, bestQuality, bestCloseness := -1, 0.0, 0
+	for i, offer := range offers {
+		quality, closeness := 0.0, 0
+		for _, r := range ranges {
+			if c := closenessOf(r.of, offer.mediaType); c > closeness || c > 0 && c == closeness && r.quality > quality {
+				quality, closeness = r.quality, c
+			}
+		}
+		if quality > bestQuality || quality == bestQuality && quality > 0 && closeness > bestCloseness {
+			best, bestQuality, bestCloseness = i, quality, closeness
+		}
+	}
+	return best
+}
+
+// closenessOf is how closely a range of Accept names a media type; 0: not at all.
+func closenessOf(of, mediaType string) int {
+	kind, _, _ := strings.Cut(mediaType, "/")
+	switch of {
+	case mediaType:
+		return 3
+	case kind + "/*":
+		return 2
+	case "*/*", "*": // the second is Java's
+		return 1
+	}
+	return 0
+}
+
+// describeStream tells in an operation of the OpenAPI document what its answers are. OpenAPI
+// 3.1 has no words for what comes piece by piece: the schema is that of a piece.
+func describeStream(operation object, rt *route) {
+	message := reference(rt.output.Descriptor())
+	fault := object{plainJSON: object{"schema": object{"$ref": "#/components/schemas/google.rpc.Status"}}}
+	content := make(object)
+	var forms []string
+	for _, offer := range rt.offers() {
+		schema := message
+		switch offer.mediaType {
+		case eventStream:
+			forms = append(forms, "as "+eventStream+", server-sent events: the schema is that of each event's data. Ids increase, and go on after Last-Event-ID; "+
+				"the first event of each stream says to look for oneself, so that a cut loses nothing. An event of the type error has a google.rpc.Status, and is the last")
+			operation["parameters"] = append(parametersOf(operation), object{
+				"name": "Last-Event-ID", "in": "header", "required": false, "schema": object{"type": "string"},
+				"description": "The id of the last event of an earlier stream. An EventSource sends it by itself.",
+			})
+		case plainJSON:
+			forms = append(forms, "as "+plainJSON+", one document. If it breaks off, it lacks its end")
+			schema = describeDocument(rt)
+		case ndjson:
+			forms = append(forms, "as "+ndjson+": the schema is that of each line. Empty lines are signs of life. If the answers break off, the last line is "+
+				`{"error": google.rpc.Status}`)
+		}
+		content[offer.mediaType] = object{"schema": schema}
+	}
+	responses, _ := operation["responses"].(object)
+	responses["200"] = object{"description": strings.ToUpper(forms[0][:1]) + strings.Join(forms, "; ")[1:] + ".", "content": content}
+	responses["406"] = object{"description": "NOT_ACCEPTABLE: Accept takes none of these formats.", "content": fault}
+}
+
+func parametersOf(operation object) []any {
+	parameters, _ := operation["parameters"].([]any)
+	return parameters
+}
+
+func reference(message protoreflect.MessageDescriptor) object {
+	return object{"$ref": "#/components/schemas/" + string(message.FullName())}
+}
