@@ -49,6 +49,10 @@ test-scale: ## Hold every statement against what it reads in tables that have gr
 test-deploy: ## Test images, compose file and manifests on podman and a real Kubernetes API server
 	cd deploy/test && TEST_DEPLOY=true GOWORK=off go test -count=1 -timeout 45m -v ./...
 
+.PHONY: nginx
+nginx: ## Follow hints with the browser's EventSource through a real nginx, two minutes of silence included
+	go test -vet=off -count=1 -v -run '^TestHintsThroughNginx$$' ./dev/stack -quiet 2m
+
 .PHONY: chaos
 chaos: ## Break the system on purpose, or attack it, and count the losses (SCENARIO=random MINUTES=10 RATE= SEED= ATTACKS= BUGS= COUNT=50)
 	@go build -o .bin/dev ./dev && CHAOS_MINUTES=$(or $(MINUTES),10) CHAOS_RATE=$(or $(RATE),0) CHAOS_SEED=$(or $(SEED),0) \
