@@ -114,13 +114,28 @@ func (s *server) exportPage(ctx context.Context, ids []uuid.UUID) (pieces []*mes
 		return nil, err
 	}
 	for i := range rows {
-		conversation, err := s.forMember(ctx, &rows[i])
+		conversation, err := s.exportConversation(ctx, &rows[i])
 		if err != nil {
 			return nil, err
 		}
-		pieces = append(pieces, &messagingpb.ExportMyDataResponse{Piece: &messagingpb.ExportMyDataResponse_Conversation{Conversation: conversation}})
+		if conversation != nil {
+			pieces = append(pieces, &messagingpb.ExportMyDataResponse{Piece: &messagingpb.ExportMyDataResponse_Conversation{Conversation: conversation}})
+		}
 	}
 	return pieces, nil
+}
+
+// exportConversation reads one in full; nil: it has gone since its row was read.
+func (s *server) exportConversation(ctx context.Context, row *conversationRow) (*messagingpb.Conversation, error) {
+	conversation, err := s.forMember(ctx, row)
+	if err == nil && len(conversation.GetMessages()) > 0 {
+		return conversation, nil
+	}
+	// There are no messages any more, or the row's key is none of theirs.
+	if _, gone := s.store.ofMember(ctx, row.MemberID, row.ID); errors.Is(gone, errNotFound) {
+		return nil, nil //nolint:nilnil // documented above
+	}
+	return conversation, err
 }
 
 // allOfMember returns the ids of all of a member's conversations, oldest first.

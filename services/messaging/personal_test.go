@@ -133,6 +133,39 @@ func TestExport_OfWhatChanges(t *testing.T) {
 	}
 }
 
+// What goes after an export has read its row is left out of it, and breaks nothing.
+func TestExport_OfWhatGoes(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	jeanne := s.member(t, "jeanne")
+	erased, deleted := jeanne.submit(t).GetId(), jeanne.submit(t).GetId()
+	keys, err := openKeyring(s.cfg.Keyset)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exporter := &server{store: &store{s.pool}, keys: keys}
+	rows, err := exporter.store.someOfMember(t.Context(), "member:jeanne", []uuid.UUID{uuid.MustParse(erased), uuid.MustParse(deleted)})
+	if err != nil || len(rows) != 2 {
+		t.Fatalf("%d rows, %v", len(rows), err)
+	}
+	for i := range rows {
+		if conversation, err := exporter.exportConversation(t.Context(), &rows[i]); len(conversation.GetMessages()) != 1 || err != nil {
+			t.Errorf("before: %v, %v", conversation, err)
+		}
+	}
+	if _, err := s.pool.Exec(t.Context(), `WITH gone AS (DELETE FROM message WHERE conversation_id = $1) DELETE FROM conversation WHERE id = $1`, deleted); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := jeanne.messaging.EraseMyData(jeanne.call(t), &messagingpb.EraseMyDataRequest{Confirm: true}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range rows {
+		if conversation, err := exporter.exportConversation(t.Context(), &rows[i]); conversation != nil || err != nil {
+			t.Errorf("afterwards: %v, %v", conversation, err)
+		}
+	}
+}
+
 func TestErase(t *testing.T) {
 	t.Parallel()
 	s := running(t)
