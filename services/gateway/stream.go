@@ -327,7 +327,9 @@ func closenessOf(of, mediaType string) int {
 }
 
 // describeStream tells in an operation of the OpenAPI document what its answers are. OpenAPI
-// 3.1 has no words for what comes piece by piece: the schema is that of a piece.
+// 3.1 has no words for what comes piece by piece: the schema is that of a piece. Of an
+// export, lines are in the description alone: a client that is generated from two schemas
+// takes its answer for one or the other.
 func describeStream(operation object, rt *route) {
 	message := reference(rt.output.Descriptor())
 	fault := object{plainJSON: object{"schema": object{"$ref": "#/components/schemas/google.rpc.Status"}}}
@@ -347,10 +349,12 @@ func describeStream(operation object, rt *route) {
 			forms = append(forms, "as "+plainJSON+", one document. If it breaks off, it lacks its end")
 			schema = describeDocument(rt)
 		case ndjson:
-			forms = append(forms, "as "+ndjson+": the schema is that of each line. Empty lines are signs of life. If the answers break off, the last line is "+
+			forms = append(forms, "as "+ndjson+", lines: each is a "+string(rt.output.Descriptor().Name())+". Empty lines are signs of life. If the answers break off, the last line is "+
 				`{"error": google.rpc.Status}`)
 		}
-		content[offer.mediaType] = object{"schema": schema}
+		if len(content) == 0 || rt.endless {
+			content[offer.mediaType] = object{"schema": schema}
+		}
 	}
 	responses, _ := operation["responses"].(object)
 	responses["200"] = object{"description": strings.ToUpper(forms[0][:1]) + strings.Join(forms, "; ")[1:] + ".", "content": content}
