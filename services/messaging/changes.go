@@ -45,12 +45,14 @@ type request struct {
 type changes struct {
 	group[request, conversationRow]
 	store *store
-	// committed is called after each commit that published something.
+	// committed is called after each commit that published something, and hints gets what
+	// is not published.
 	committed func()
+	hints     *hints
 }
 
-func newChanges(s *store, committed func(), sizes metric.Int64Histogram) *changes {
-	c := &changes{group: newGroup[request, conversationRow](maxChanges, sizes), store: s, committed: committed}
+func newChanges(s *store, committed func(), told *hints, sizes metric.Int64Histogram) *changes {
+	c := &changes{group: newGroup[request, conversationRow](maxChanges, sizes), store: s, committed: committed, hints: told}
 	c.write = c.apply
 	return c
 }
@@ -82,13 +84,14 @@ func (c *changes) commit(ctx context.Context, batch []*pending[request, conversa
 		requests[i] = p.work
 	}
 	var done []flushed[conversationRow]
-	var published bool
-	err := postgres.Again(ctx, func() (err error) { done, published, err = c.store.changeMany(ctx, requests); return err })
+	var untold news
+	err := postgres.Again(ctx, func() (err error) { done, untold, err = c.store.changeMany(ctx, requests); return err })
 	switch {
 	case err == nil:
-		if published {
+		if untold.published {
 			c.committed()
 		}
+		c.hints.tell(untold.hints...)
 		for i, p := range batch {
 			p.answer(done[i].value, done[i].err)
 		}

@@ -31,7 +31,7 @@ func newTestChanges(t *testing.T, conversations int) (*changes, *pgxpool.Pool, [
 	if _, err := s.insertSubmissions(t.Context(), batch); err != nil {
 		t.Fatal(err)
 	}
-	return newChanges(s, func() {}, noop.Int64Histogram{}), pool, ids
+	return newChanges(s, func() {}, newHints(nil), noop.Int64Histogram{}), pool, ids
 }
 
 var everything = scope{caisse: "msa-75", allQueues: true}

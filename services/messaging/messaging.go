@@ -192,7 +192,8 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	defer counts.stop()
 	counts.begin(ctx)
 	commits := newCommitter(s, outbox.wake, counts.batchSizes)
-	acts := newChanges(s, outbox.wake, counts.changeSizes)
+	told := newHints(events)
+	acts := newChanges(s, outbox.wake, told, counts.changeSizes)
 	reached := newMembers(s, keys)
 	known := newCatalogue(taxonomy, s, cfg.TaxonomyRefresh)
 	if err := postgres.AtStart(ctx, known.load); err != nil {
@@ -206,7 +207,7 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	grpcServer.HoldUntil(known.known)
 	impl := &server{
 		store: s, reports: apart, keys: keys, members: reached, catalogue: known, committer: commits, changes: acts,
-		references: &references{store: s}, counts: counts, hub: newHub(s, events, outbox.begin),
+		references: &references{store: s}, counts: counts, hub: newHub(s, events, told, outbox.begin), hints: told,
 		claimLease: cfg.ClaimLease, defaultCaisse: cfg.DefaultCaisse,
 	}
 	impl.checkWhole(grpcServer)
@@ -238,6 +239,7 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	stages.Go(func() error { return known.run(stageCtx) })
 	stages.Go(func() error { events.Prepare(stageCtx); return nil })
 	stages.Go(func() error { return outbox.run(stageCtx) })
+	stages.Go(func() error { return told.run(stageCtx) })
 	stages.Go(func() error { return keepDays(stageCtx, s, cfg.EventLogRetention) })
 	stages.Go(func() error { return runBackfills(stageCtx, s) })
 	stages.Go(func() error { return fold(stageCtx, s) })

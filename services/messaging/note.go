@@ -74,8 +74,12 @@ func (s *agentServer) noteOnce(ctx context.Context, id *auth.Identity, conversat
 		}
 		return dataKey.sealNote(conversation.String(), note.String(), written.body)
 	})
-	if err != nil || stored.ID == note {
+	if err != nil {
 		return err
+	}
+	if stored.ID == note {
+		s.hints.tell(hint{Conversation: conversation, Agents: true})
+		return nil
 	}
 	if stored.ConversationID != conversation {
 		return errKeyReused

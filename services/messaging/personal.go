@@ -229,12 +229,15 @@ func over(ctx context.Context) error {
 
 // EraseMyData implements MessagingService.
 func (s *server) EraseMyData(ctx context.Context, _ *messagingpb.EraseMyDataRequest) (*messagingpb.EraseMyDataResponse, error) {
-	erased, err := s.store.eraseMember(ctx, auth.FromContext(ctx).Subject)
+	member := auth.FromContext(ctx).Subject
+	erased, err := s.store.eraseMember(ctx, member)
 	if err != nil {
 		return nil, statusOf(err)
 	}
 	if erased > 0 {
 		s.changes.committed()
+		// The events no longer say whose the conversations were.
+		s.hints.tell(hint{Mark: markOf(member)})
 	}
 	return &messagingpb.EraseMyDataResponse{Conversations: int32(erased)}, nil //nolint:gosec // a person's conversations
 }

@@ -178,11 +178,13 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 		}),
 		read("store.setHidden", func(ctx context.Context, n int) error {
 			row, err := some(ctx, n, closed)
-			return errors.Join(err, failed(s.setHidden(ctx, row.MemberID, row.ID, true)))
+			_, _, fault := s.setHidden(ctx, row.MemberID, row.ID, !row.Hidden)
+			return errors.Join(err, fault)
 		}),
 		read("store.markRead", func(ctx context.Context, n int) error {
 			row, err := some(ctx, n, answered)
-			return errors.Join(err, failed(s.markRead(ctx, row.MemberID, row.ID, row.LastReplyID)))
+			_, _, fault := s.markRead(ctx, row.MemberID, row.ID, row.LastReplyID)
+			return errors.Join(err, fault)
 		}),
 		read("store.followedUp", func(ctx context.Context, n int) error {
 			row, err := some(ctx, n, sent)

@@ -53,6 +53,7 @@ type server struct {
 	references *references
 	counts     *instruments
 	hub        *hub
+	hints      *hints
 
 	claimLease    time.Duration
 	defaultCaisse string
@@ -338,20 +339,28 @@ func (s *server) GetConversation(ctx context.Context, req *messagingpb.GetConver
 
 // HideConversation implements the guide's step 1, part 3.
 func (s *server) HideConversation(ctx context.Context, req *messagingpb.HideConversationRequest) (*messagingpb.HideConversationResponse, error) {
-	row, err := s.store.setHidden(ctx, auth.FromContext(ctx).Subject, uuid.MustParse(req.GetId()), true)
+	row, err := s.setHidden(ctx, req.GetId(), true)
 	if err != nil {
-		return nil, statusOf(err)
+		return nil, err
 	}
 	return &messagingpb.HideConversationResponse{Conversation: conversationOf(&row)}, nil
 }
 
 // ShowConversation undoes HideConversation.
 func (s *server) ShowConversation(ctx context.Context, req *messagingpb.ShowConversationRequest) (*messagingpb.ShowConversationResponse, error) {
-	row, err := s.store.setHidden(ctx, auth.FromContext(ctx).Subject, uuid.MustParse(req.GetId()), false)
+	row, err := s.setHidden(ctx, req.GetId(), false)
 	if err != nil {
-		return nil, statusOf(err)
+		return nil, err
 	}
 	return &messagingpb.ShowConversationResponse{Conversation: conversationOf(&row)}, nil
+}
+
+func (s *server) setHidden(ctx context.Context, id string, hidden bool) (conversationRow, error) {
+	row, changed, err := s.store.setHidden(ctx, auth.FromContext(ctx).Subject, uuid.MustParse(id), hidden)
+	if changed {
+		s.hints.tell(hint{Conversation: row.ID})
+	}
+	return row, statusOf(err)
 }
 
 // MarkConversationRead takes the unread mark off.
@@ -361,9 +370,12 @@ func (s *server) MarkConversationRead(ctx context.Context, req *messagingpb.Mark
 		message := uuid.MustParse(req.GetMessageId())
 		upTo = &message
 	}
-	row, err := s.store.markRead(ctx, auth.FromContext(ctx).Subject, uuid.MustParse(req.GetId()), upTo)
+	row, changed, err := s.store.markRead(ctx, auth.FromContext(ctx).Subject, uuid.MustParse(req.GetId()), upTo)
 	if err != nil {
 		return nil, statusOf(err)
+	}
+	if changed { // a client that reads whenever it is told must come to an end
+		s.hints.tell(hint{Conversation: row.ID})
 	}
 	return &messagingpb.MarkConversationReadResponse{Conversation: conversationOf(&row)}, nil
 }

@@ -269,27 +269,45 @@ func (s *store) messagesOf(ctx context.Context, db querier, id uuid.UUID) ([]mes
 		`SELECT `+messageColumns+` FROM message WHERE conversation_id = $1 ORDER BY created_at, id`, id)
 }
 
-// setHidden hides or shows a conversation of this member's.
-func (s *store) setHidden(ctx context.Context, member string, id uuid.UUID, hidden bool) (conversationRow, error) {
-	return one[conversationRow](ctx, s.pool,
-		`UPDATE conversation SET hidden = $3 WHERE id = $1 AND member_id = $2 RETURNING `+conversationColumns, id, member, hidden)
+// setHidden hides or shows a conversation of this member's, and reports whether that
+// changed it.
+func (s *store) setHidden(ctx context.Context, member string, id uuid.UUID, hidden bool) (row conversationRow, changed bool, err error) {
+	row, err = one[conversationRow](ctx, s.pool,
+		`UPDATE conversation SET hidden = $3 WHERE id = $1 AND member_id = $2 AND hidden <> $3 RETURNING `+conversationColumns, id, member, hidden)
+	if !errors.Is(err, errNotFound) {
+		return row, err == nil, err
+	}
+	row, err = s.ofMember(ctx, member, id)
+	return row, false, err
 }
 
 // markRead takes the unread mark off, as far as the last reply that is not later
-// than the message upTo (nil: all of them). A message of another conversation is
-// errNotFound.
-func (s *store) markRead(ctx context.Context, member string, id uuid.UUID, upTo *uuid.UUID) (conversationRow, error) {
-	return one[conversationRow](ctx, s.pool, `
-		UPDATE conversation c SET read_reply_id = coalesce((
+// than the message upTo (nil: all of them), and reports whether that changed anything. A
+// message of another conversation is errNotFound.
+func (s *store) markRead(ctx context.Context, member string, id uuid.UUID, upTo *uuid.UUID) (row conversationRow, changed bool, err error) {
+	row, err = one[conversationRow](ctx, s.pool, `
+		UPDATE conversation c SET read_reply_id = (
 			SELECT m.id FROM message m
 			WHERE m.conversation_id = c.id AND m.author = 2
 			  AND ($3::uuid IS NULL OR (m.created_at, m.id) <= (SELECT created_at, id FROM message WHERE id = $3))
-			  -- Reading an older message again does not unread a newer one.
-			  AND (c.read_reply_id IS NULL OR (m.created_at, m.id) > (SELECT created_at, id FROM message WHERE id = c.read_reply_id))
-			ORDER BY m.created_at DESC, m.id DESC LIMIT 1), c.read_reply_id)
+			ORDER BY m.created_at DESC, m.id DESC LIMIT 1)
 		WHERE c.id = $1 AND c.member_id = $2
 		  AND ($3::uuid IS NULL OR EXISTS (SELECT FROM message WHERE id = $3 AND conversation_id = c.id))
+		  -- Reading an older message again does not unread a newer one.
+		  AND EXISTS (
+			SELECT FROM message m
+			WHERE m.conversation_id = c.id AND m.author = 2
+			  AND ($3::uuid IS NULL OR (m.created_at, m.id) <= (SELECT created_at, id FROM message WHERE id = $3))
+			  AND (c.read_reply_id IS NULL OR (m.created_at, m.id) > (SELECT created_at, id FROM message WHERE id = c.read_reply_id)))
 		RETURNING `+conversationColumns, id, member, upTo)
+	if !errors.Is(err, errNotFound) {
+		return row, err == nil, err
+	}
+	row, err = one[conversationRow](ctx, s.pool, `
+		SELECT `+conversationColumns+` FROM conversation c
+		WHERE c.id = $1 AND c.member_id = $2
+		  AND ($3::uuid IS NULL OR EXISTS (SELECT FROM message WHERE id = $3 AND conversation_id = c.id))`, id, member, upTo)
+	return row, false, err
 }
 
 // memberRow is how a member is reached by their account.
@@ -508,11 +526,11 @@ type reply struct {
 
 // changeMany locks conversations, has each request decide what to do with its own,
 // and does it with its events in one transaction. It returns what became of each,
-// and whether any event was published. The requests must be for different
+// and of what others must be told. The requests must be for different
 // conversations.
-func (s *store) changeMany(ctx context.Context, requests []request) (done []flushed[conversationRow], published bool, err error) {
+func (s *store) changeMany(ctx context.Context, requests []request) (done []flushed[conversationRow], untold news, err error) {
 	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		done, published = make([]flushed[conversationRow], len(requests)), false
+		done, untold = make([]flushed[conversationRow], len(requests)), news{}
 		rows, replied, err := lockMany(ctx, tx, requests)
 		if err != nil {
 			return err
@@ -536,10 +554,34 @@ func (s *store) changeMany(ctx context.Context, requests []request) (done []flus
 		if err := applyMany(ctx, tx, requests, todo, done); err != nil {
 			return err
 		}
-		published, err = recordMany(ctx, tx, requests, todo, done)
+		for i := range todo {
+			untold.hints = append(untold.hints, hintsOf(todo[i], rows[requests[i].id], done[i].value)...)
+		}
+		untold.published, err = recordMany(ctx, tx, requests, todo, done)
 		return err
 	})
-	return done, published && err == nil, err
+	if err != nil {
+		untold = news{}
+	}
+	return done, untold, err
+}
+
+// news is what is told of changes after their commit.
+type news struct {
+	// published: there are events in the outbox.
+	published bool
+	hints     []hint
+}
+
+// hintsOf is what the event of a change, if it has one, leaves untold.
+func hintsOf(done *change, before, after conversationRow) (list []hint) {
+	if done.event == nil {
+		list = append(list, hint{Conversation: after.ID, Agents: before.Status == after.Status})
+	}
+	if before.Queue != after.Queue { // the event goes to those of the new one
+		list = append(list, hint{Conversation: after.ID, Caisse: before.Caisse, Queue: before.Queue})
+	}
+	return list
 }
 
 // covers tells whether the caller may see the conversation; for an agent the same

@@ -39,16 +39,20 @@ const (
 
 // hub tells the watches that are open at this process what has changed anywhere.
 //
-// What is promised: a hint soon after a change was published. How: every process
-// reads the stream's events as they are stored, without acknowledgement, and looks up
-// whose conversations they are about, as long as anybody watches here. When it breaks:
-// hints are lost with the broker's connection, and while events wait in the outbox
-// because it takes none (full, without a quorum, a subject denied). Then every watch is
-// told to look for itself, after half a minute at most and twice a minute from then on,
-// and once when events flow again.
+// What is promised: a hint soon after every change that somebody makes. Two changes come by
+// themselves and are not told: a claim that lapses, of which it was said when it would, and
+// a conversation whose term has passed. How: every process reads the stream's events as they
+// are stored, without acknowledgement, hears of changes that have no event (see hints), and
+// looks up whose conversations they are about, as long as anybody watches here. When it
+// breaks: hints are lost with the broker's connection, while events wait in the outbox
+// because it takes none (full, without a quorum, a subject denied), and while what this
+// process says to itself does not come back. Then every watch is told to look for itself,
+// after half a minute at most and twice a minute from then on, and once when all flows
+// again.
 type hub struct {
 	store  *store
 	events *bus.Bus
+	hints  *hints
 	// begin is where the relay begins to look for events.
 	begin func() uuid.UUID
 	// heard has events that nobody was told about yet.
@@ -59,10 +63,12 @@ type hub struct {
 	watchers map[*watcher]struct{}
 }
 
-// happening is an event as far as a watch is concerned.
+// happening is an event, or a change without one, as far as a watch is concerned.
 type happening struct {
 	conversation uuid.UUID // zero: any may have changed
 	opened       bool
+	// hint is what it was told by, if it is no event.
+	hint hint
 }
 
 // watcher is one open watch.
@@ -72,8 +78,8 @@ type watcher struct {
 	ch     chan happening
 }
 
-func newHub(s *store, events *bus.Bus, begin func() uuid.UUID) *hub {
-	return &hub{store: s, events: events, begin: begin, heard: make(chan happening, 1024), done: make(chan struct{}), watchers: make(map[*watcher]struct{})}
+func newHub(s *store, events *bus.Bus, told *hints, begin func() uuid.UUID) *hub {
+	return &hub{store: s, events: events, hints: told, begin: begin, heard: make(chan happening, 1024), done: make(chan struct{}), watchers: make(map[*watcher]struct{})}
 }
 
 // run listens until ctx is done, and then ends every watch.
@@ -84,6 +90,9 @@ func (h *hub) run(ctx context.Context) error {
 	defer group.Wait()
 	defer end()
 	group.Go(func() { h.events.Listen(listening, eventspb.Everything, h.tellAll, h.hear) })
+	group.Go(func() {
+		h.hints.hear(listening, h.tellAll, func(told hint) { h.take(happening{conversation: told.Conversation, hint: told}) })
+	})
 	ticker := time.NewTicker(blindPoll)
 	defer ticker.Stop()
 	var told time.Time // when the watches were last told for being blind; zero: not blind
@@ -118,21 +127,24 @@ func (h *hub) blind(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, ownersTimeout)
 	defer cancel()
 	stale, err := h.store.outboxStale(ctx, h.begin(), staleAfter)
-	return stale || err != nil
+	return !h.hints.reach() || stale || err != nil
 }
 
-// hear takes an event from the broker. When too many come at once, all watches are
-// told to look for themselves.
+// hear takes an event from the broker.
 func (h *hub) hear(msg bus.Msg) {
+	if id, err := uuid.Parse(msg.Entity); err == nil {
+		h.take(happening{conversation: id, opened: eventspb.TypeOf(msg.Type) == eventspb.TypeMessageSubmitted})
+	}
+}
+
+// take hands over what was heard. When too much comes at once, all watches are told to
+// look for themselves.
+func (h *hub) take(happened happening) {
 	if !h.watched() {
 		return
 	}
-	id, err := uuid.Parse(msg.Entity)
-	if err != nil {
-		return
-	}
 	select {
-	case h.heard <- happening{id, eventspb.TypeOf(msg.Type) == eventspb.TypeMessageSubmitted}:
+	case h.heard <- happened:
 	default:
 		h.tellAll()
 	}
@@ -177,15 +189,31 @@ func (h *hub) tell(ctx context.Context, batch []happening) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, happened := range batch {
-		owner, ok := owners[happened.conversation]
-		if !ok {
-			continue
+		var owner *conversationRow
+		if row, ok := owners[happened.conversation]; ok {
+			owner = &row
 		}
 		for w := range h.watchers {
-			if w.scope.covers(&owner) {
+			if w.concerns(happened, owner) {
 				w.offer(happened)
 			}
 		}
+	}
+}
+
+// concerns reports whether a watch is told; owner is nil where the conversation is not
+// found.
+func (w *watcher) concerns(happened happening, owner *conversationRow) bool {
+	member := w.scope.member != ""
+	switch told := happened.hint; {
+	case told.Mark != nil:
+		return member && *markOf(w.scope.member) == *told.Mark
+	case told.Caisse != "":
+		return !member && w.scope.covers(&conversationRow{Caisse: told.Caisse, Queue: told.Queue})
+	case happened.conversation == uuid.Nil:
+		return true
+	default:
+		return owner != nil && w.scope.covers(owner) && (!member || !told.Agents)
 	}
 }
 

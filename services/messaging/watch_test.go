@@ -9,7 +9,6 @@ import (
 	"github.com/google/uuid"
 	"google.golang.org/grpc/codes"
 
-	"github.com/ma-messagerie/messagerie/chassis/bus"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
 
@@ -149,7 +148,7 @@ func TestWatcher_OfferNeverWaits(t *testing.T) {
 // The end of a stream by its server is no error of the caller's.
 func TestWatch_LifeIsOver(t *testing.T) {
 	t.Parallel()
-	h := newHub(nil, nil, nil)
+	h := newHub(nil, nil, nil, nil)
 	close(h.done)
 	err := h.watch(t.Context(), "jeanne", scope{member: "jeanne"}, func(happening) error { return nil })
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -165,13 +164,11 @@ func TestWatch_LifeIsOver(t *testing.T) {
 func TestHub_BlindWhileEventsWait(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	events, err := bus.Connect("test", s.cfg.Bus, stream())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(events.Close)
-	eventually(t, "the broker is connected", events.Connected)
-	h := newHub(&store{s.pool}, events, func() uuid.UUID { return uuid.Nil })
+	events := s.connect(t)
+	told := newHints(events)
+	h := newHub(&store{s.pool}, events, told, func() uuid.UUID { return uuid.Nil })
+	goes(t, told.run)
+	goes(t, func(ctx context.Context) error { told.hear(ctx, func() {}, func(hint) {}); return nil })
 	wait := func(age string) {
 		t.Helper()
 		if _, err := s.pool.Exec(t.Context(), `
@@ -201,4 +198,23 @@ func TestHub_BlindWhileEventsWait(t *testing.T) {
 	}
 	s.broker.Stop()
 	eventually(t, "the broker is away", func() bool { return h.blind(t.Context()) })
+}
+
+// Nor is a broker that lets events through and not what processes tell each other.
+func TestHub_BlindWhileHintsDoNotComeBack(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	told := newHints(s.connect(t)) // tells nothing, as on a subject that is denied
+	h := newHub(&store{s.pool}, told.bus, told, func() uuid.UUID { return uuid.Nil })
+	_, end, err := h.open("jeanne", scope{member: "jeanne"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer end()
+	if h.blind(t.Context()) {
+		t.Error("blind before it has asked")
+	}
+	if !h.blind(t.Context()) {
+		t.Error("nothing that it told has come back, and hints pass for flowing")
+	}
 }

@@ -87,7 +87,9 @@ type MessagingServiceClient interface {
 	// WatchConversations tells when a conversation of the member's has changed,
 	// until the caller ends it or ten minutes have passed. The first answer comes
 	// at once and names no conversation. It is a hint to ask again: a change may be
-	// told twice, and after a failure of the broker up to half a minute late.
+	// told twice, and after a failure of the broker up to half a minute late. Every
+	// change that GetConversation or ListConversations shows is told, the caller's own
+	// too (read, hidden, shown, erased), but for a conversation that has passed its term.
 	WatchConversations(ctx context.Context, in *WatchConversationsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchConversationsResponse], error)
 	// GetPreferences returns how the member is reached, and what for.
 	GetPreferences(ctx context.Context, in *GetPreferencesRequest, opts ...grpc.CallOption) (*GetPreferencesResponse, error)
@@ -373,7 +375,9 @@ type MessagingServiceServer interface {
 	// WatchConversations tells when a conversation of the member's has changed,
 	// until the caller ends it or ten minutes have passed. The first answer comes
 	// at once and names no conversation. It is a hint to ask again: a change may be
-	// told twice, and after a failure of the broker up to half a minute late.
+	// told twice, and after a failure of the broker up to half a minute late. Every
+	// change that GetConversation or ListConversations shows is told, the caller's own
+	// too (read, hidden, shown, erased), but for a conversation that has passed its term.
 	WatchConversations(*WatchConversationsRequest, grpc.ServerStreamingServer[WatchConversationsResponse]) error
 	// GetPreferences returns how the member is reached, and what for.
 	GetPreferences(context.Context, *GetPreferencesRequest) (*GetPreferencesResponse, error)
@@ -966,7 +970,10 @@ type AgentServiceClient interface {
 	// (REPORT_TOO_SLOW): ask for fewer days or one queue then.
 	GetStatistics(ctx context.Context, in *GetStatisticsRequest, opts ...grpc.CallOption) (*GetStatisticsResponse, error)
 	// WatchConversations tells when a conversation within the agent's caisse and queues has
-	// changed, as WatchConversations does.
+	// changed, as WatchConversations of MessagingService does: also a claim that was renewed
+	// or released, a note, what the member has read or hidden, and a conversation that was
+	// given to a queue that the agent does not see. A claim that lapses is not told: its
+	// expireTime said when.
 	WatchConversations(ctx context.Context, in *AgentServiceWatchConversationsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[AgentServiceWatchConversationsResponse], error)
 }
 
@@ -1207,7 +1214,10 @@ type AgentServiceServer interface {
 	// (REPORT_TOO_SLOW): ask for fewer days or one queue then.
 	GetStatistics(context.Context, *GetStatisticsRequest) (*GetStatisticsResponse, error)
 	// WatchConversations tells when a conversation within the agent's caisse and queues has
-	// changed, as WatchConversations does.
+	// changed, as WatchConversations of MessagingService does: also a claim that was renewed
+	// or released, a note, what the member has read or hidden, and a conversation that was
+	// given to a queue that the agent does not see. A claim that lapses is not told: its
+	// expireTime said when.
 	WatchConversations(*AgentServiceWatchConversationsRequest, grpc.ServerStreamingServer[AgentServiceWatchConversationsResponse]) error
 	mustEmbedUnimplementedAgentServiceServer()
 }
