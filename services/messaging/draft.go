@@ -57,12 +57,25 @@ func (s *server) GetDraft(ctx context.Context, req *messagingpb.GetDraftRequest)
 }
 
 // ListDrafts implements MessagingService.
-func (s *server) ListDrafts(ctx context.Context, _ *messagingpb.ListDraftsRequest) (*messagingpb.ListDraftsResponse, error) {
-	drafts, err := s.draftsOf(ctx, auth.FromContext(ctx).Subject)
+func (s *server) ListDrafts(ctx context.Context, req *messagingpb.ListDraftsRequest) (*messagingpb.ListDraftsResponse, error) {
+	after, err := pageOf(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	size := pageSize(req.GetPageSize())
+	rows, err := s.store.drafts(ctx, auth.FromContext(ctx).Subject, after, size+1)
 	if err != nil {
 		return nil, statusOf(err)
 	}
-	return &messagingpb.ListDraftsResponse{Drafts: drafts}, nil
+	resp := &messagingpb.ListDraftsResponse{}
+	if len(rows) > size {
+		rows = rows[:size]
+		resp.NextPageToken = nextPage(ctx, req, rows[size-1].UpdatedAt, rows[size-1].ID)
+	}
+	if resp.Drafts, err = s.openDrafts(rows); err != nil {
+		return nil, err
+	}
+	return resp, nil
 }
 
 // DeleteDraft implements MessagingService.
@@ -73,12 +86,16 @@ func (s *server) DeleteDraft(ctx context.Context, req *messagingpb.DeleteDraftRe
 	return &messagingpb.DeleteDraftResponse{}, nil
 }
 
+// draftsOf returns all drafts of a member.
 func (s *server) draftsOf(ctx context.Context, member string) ([]*messagingpb.Draft, error) {
-	rows, err := s.store.drafts(ctx, member)
+	rows, err := s.store.drafts(ctx, member, nil, draftsMost)
 	if err != nil {
 		return nil, err
 	}
-	var drafts []*messagingpb.Draft
+	return s.openDrafts(rows)
+}
+
+func (s *server) openDrafts(rows []draftRow) (drafts []*messagingpb.Draft, err error) {
 	for i := range rows {
 		draft, err := s.openDraft(&rows[i])
 		if err != nil {
@@ -147,10 +164,17 @@ func (s *store) draft(ctx context.Context, member string, id uuid.UUID) (draftRo
 		member, id, draftLife)
 }
 
-func (s *store) drafts(ctx context.Context, member string) ([]draftRow, error) {
+// drafts returns a member's drafts, last changed first.
+func (s *store) drafts(ctx context.Context, member string, after *pageKey, limit int) ([]draftRow, error) {
+	args := pgx.NamedArgs{"member": member, "life": draftLife, "limit": limit}
+	from := ``
+	if after != nil {
+		from = ` AND (updated_at, id) < (@at, @id)`
+		args["at"], args["id"] = after.at, after.id
+	}
 	return many[draftRow](ctx, s.pool, "listing drafts", `
-		SELECT `+draftColumns+` FROM draft WHERE member_id = $1 AND updated_at > now() - $2::interval
-		ORDER BY updated_at DESC, id`, member, draftLife)
+		SELECT `+draftColumns+` FROM draft WHERE member_id = @member AND updated_at > now() - @life::interval`+from+`
+		ORDER BY updated_at DESC, id DESC LIMIT @limit`, args)
 }
 
 func (s *store) deleteDraft(ctx context.Context, member string, id uuid.UUID) error {

@@ -1,6 +1,7 @@
 package messaging
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -98,4 +99,39 @@ func TestDraft_SevenDays(t *testing.T) {
 	s.stop()
 	s.start(t)
 	eventually(t, "the old draft is gone", func() bool { return s.count(t, `SELECT count(*) FROM draft`) == 1 })
+}
+
+func TestDrafts_Pages(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	jeanne := s.member(t, "jeanne")
+	var newest []string
+	for range 5 {
+		newest = append([]string{jeanne.draft(t, uuid.NewString(), "").GetId()}, newest...)
+	}
+	page := func(size int32, token string) (ids []string, next string) {
+		t.Helper()
+		resp, err := jeanne.messaging.ListDrafts(jeanne.call(t), &messagingpb.ListDraftsRequest{PageSize: size, PageToken: token})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, draft := range resp.GetDrafts() {
+			ids = append(ids, draft.GetId())
+		}
+		return ids, resp.GetNextPageToken()
+	}
+	first, token := page(2, "")
+	// What comes in between neither shifts nor repeats what follows.
+	jeanne.draft(t, uuid.NewString(), "")
+	second, next := page(2, token)
+	third, end := page(2, next)
+	if got := slices.Concat(first, second, third); !slices.Equal(got, newest) || end != "" {
+		t.Errorf("%v, then %q; want %v", got, end, newest)
+	}
+	if all, next := page(0, ""); len(all) != 6 || next != "" {
+		t.Errorf("all: %v, %q", all, next)
+	}
+	paul := s.member(t, "paul")
+	_, err := paul.messaging.ListDrafts(paul.call(t), &messagingpb.ListDraftsRequest{PageToken: token})
+	refused(t, err, codes.InvalidArgument, "PAGE_TOKEN_INVALID", "pageToken")
 }

@@ -2,18 +2,21 @@ package messaging
 
 import (
 	"context"
+	"encoding/binary"
 	"slices"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/report"
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
 
 // ListQueues returns the queues of the current taxonomy. What waits in a queue
 // that the taxonomy no longer has is counted nowhere here; ListConversations shows it to
 // the agents of all queues.
-func (s *agentServer) ListQueues(ctx context.Context, _ *messagingpb.ListQueuesRequest) (*messagingpb.ListQueuesResponse, error) {
-	version, err := s.catalogue.now(ctx)
+func (s *agentServer) ListQueues(ctx context.Context, req *messagingpb.ListQueuesRequest) (*messagingpb.ListQueuesResponse, error) {
+	version, from, err := s.queuesFrom(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -25,11 +28,50 @@ func (s *agentServer) ListQueues(ctx context.Context, _ *messagingpb.ListQueuesR
 		return nil, statusOf(err)
 	}
 	resp := &messagingpb.ListQueuesResponse{}
-	for _, queue := range version.GetQueues() {
+	page, more := cut(version.GetQueues()[from:], req.GetPageSize(), maxQueues, func(*taxonomypb.Queue) bool { return true })
+	if more {
+		resp.NextPageToken = rpc.PageToken(ctx, req, queueKey(version.GetVersion(), from+len(page)))
+	}
+	for _, queue := range page {
 		resp.Queues = append(resp.Queues, &messagingpb.AgentQueue{
 			Code: queue.GetCode(), Label: queue.GetLabel(), Waiting: waiting[queue.GetCode()],
 			Mine: sc.allQueues || slices.Contains(sc.queues, queue.GetCode()),
 		})
 	}
 	return resp, nil
+}
+
+// maxQueues bounds a page.
+const maxQueues = 500
+
+// queueKey is a place among the queues of a version, which never changes.
+func queueKey(version int32, from int) []byte {
+	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, uint32(version)), uint32(from)) //nolint:gosec // both are counted from 0
+}
+
+// queuesFrom is the version whose queues are listed, and where a page begins.
+func (s *agentServer) queuesFrom(ctx context.Context, req *messagingpb.ListQueuesRequest) (version *taxonomypb.Catalogue, from int, err error) {
+	key, err := rpc.PageKey(ctx, req)
+	if err != nil {
+		return nil, 0, err
+	}
+	if key == nil {
+		version, err = s.catalogue.now(ctx)
+		return version, 0, err
+	}
+	if len(key) != len(queueKey(0, 0)) {
+		return nil, 0, rpc.ErrPageToken
+	}
+	number := int32(binary.BigEndian.Uint32(key)) //nolint:gosec // a version that there is not is refused
+	if version = s.catalogue.held(number); version == nil {
+		version, err = s.store.catalogue(ctx, number)
+	}
+	if err != nil {
+		return nil, 0, statusOf(err)
+	}
+	from = int(binary.BigEndian.Uint32(key[4:]))
+	if version == nil || from >= len(version.GetQueues()) {
+		return nil, 0, rpc.ErrPageToken
+	}
+	return version, from, nil
 }

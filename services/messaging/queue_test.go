@@ -1,12 +1,16 @@
 package messaging
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/testing/protocmp"
 
+	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
@@ -84,5 +88,40 @@ func TestQueue_AskedTwice(t *testing.T) {
 		if len(list) != row.want || len(ids) != row.want {
 			t.Errorf("%v %v: %d conversations, %d of them different, want %d", row.scope, row.statuses, len(list), len(ids), row.want)
 		}
+	}
+}
+
+// The pages of one list are of one version, though the taxonomy changes meanwhile.
+func TestQueues_Pages(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	claire := s.clerk(t, "claire")
+	page := func(size int32, token string) (labels []string, next string) {
+		t.Helper()
+		resp, err := claire.agent.ListQueues(claire.call(t), &messagingpb.ListQueuesRequest{PageSize: size, PageToken: token})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, queue := range resp.GetQueues() {
+			labels = append(labels, queue.GetLabel())
+		}
+		return labels, resp.GetNextPageToken()
+	}
+	first, token := page(2, "")
+	s.taxonomy.current.Store(2)
+	s.member(t, "jeanne").submit(t, func(req *messagingpb.SubmitMessageRequest) { req.TaxonomyVersion = 2 })
+	second, end := page(2, token)
+	want := []string{"Service famille v1", "Service santé v1", "Service entreprises v1"}
+	if got := slices.Concat(first, second); !slices.Equal(got, want) || end != "" {
+		t.Errorf("%q, then %q", got, end)
+	}
+	if all, next := page(0, ""); len(all) != 3 || all[0] != "Service famille v2" || next != "" {
+		t.Errorf("anew: %q, %q", all, next)
+	}
+	made := auth.NewContext(t.Context(), &auth.Identity{Subject: "agent:claire"})
+	for _, key := range [][]byte{queueKey(1, 3), queueKey(3, 0), queueKey(-1, -1), []byte("x")} {
+		token := rpc.PageToken(made, &messagingpb.ListQueuesRequest{}, key)
+		_, err := claire.agent.ListQueues(claire.call(t), &messagingpb.ListQueuesRequest{PageToken: token})
+		refused(t, err, codes.InvalidArgument, "PAGE_TOKEN_INVALID", "pageToken")
 	}
 }

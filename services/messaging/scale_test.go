@@ -216,7 +216,9 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 			}
 			return nil
 		}),
-		read("store.drafts", func(ctx context.Context, n int) error { return failed(s.drafts(ctx, fmt.Sprintf("member:%d", n))) }),
+		read("store.drafts", func(ctx context.Context, n int) error {
+			return failed(s.drafts(ctx, fmt.Sprintf("member:%d", n), nil, draftsMost))
+		}),
 		read("store.deleteDraft", func(ctx context.Context, n int) error {
 			return s.deleteDraft(ctx, fmt.Sprintf("member:%d", n), uuid.New())
 		}),

@@ -511,6 +511,23 @@ func pageSize(asked int32) int {
 	return int(min(asked, maxPageSize))
 }
 
+// cut is the page of a whole list that begins with its first entry behind a place, and
+// whether there are more. Asked for nothing, it has most entries, and never more.
+func cut[T any](list []T, asked int32, most int, behind func(T) bool) (page []T, more bool) {
+	from := slices.IndexFunc(list, behind)
+	if from < 0 {
+		return nil, false
+	}
+	size := most
+	if asked > 0 {
+		size = min(int(asked), most)
+	}
+	if rest := list[from:]; len(rest) > size {
+		return rest[:size], true
+	}
+	return list[from:], false
+}
+
 const (
 	// pageTokenBytes is a time and an id.
 	pageTokenBytes = 8 + 16

@@ -24,7 +24,7 @@ import (
 )
 
 const (
-	// maxTemplates bounds a caisse's templates, which are listed without pages.
+	// maxTemplates bounds a caisse's templates, which are read whole for each page.
 	maxTemplates = 200
 	// maxTitleChars bounds a title.
 	maxTitleChars = 80
@@ -47,19 +47,42 @@ const templateColumns = `id, title, text, queue, updated_at`
 // ListTemplates returns the caisse's templates, by title as a French reader
 // expects it.
 func (s *agentServer) ListTemplates(ctx context.Context, req *messagingpb.ListTemplatesRequest) (*messagingpb.ListTemplatesResponse, error) {
+	after, err := templateBefore(ctx, req)
+	if err != nil {
+		return nil, err
+	}
 	rows, err := s.store.templates(ctx, auth.FromContext(ctx).Caisse, req.GetQueue())
 	if err != nil {
 		return nil, statusOf(err)
 	}
 	french := collate.New(language.French)
-	slices.SortFunc(rows, func(a, b templateRow) int {
+	compare := func(a, b *templateRow) int {
 		return cmp.Or(french.CompareString(a.Title, b.Title), slices.Compare(a.ID[:], b.ID[:]))
-	})
+	}
+	slices.SortFunc(rows, func(a, b templateRow) int { return compare(&a, &b) })
+	page, more := cut(rows, req.GetPageSize(), maxTemplates, func(row templateRow) bool { return after == nil || compare(&row, after) > 0 })
 	resp := &messagingpb.ListTemplatesResponse{}
-	for i := range rows {
-		resp.Templates = append(resp.Templates, templateOf(&rows[i]))
+	for i := range page {
+		resp.Templates = append(resp.Templates, templateOf(&page[i]))
+	}
+	if more {
+		last := page[len(page)-1]
+		resp.NextPageToken = rpc.PageToken(ctx, req, append(last.ID[:], last.Title...))
 	}
 	return resp, nil
+}
+
+// templateBefore is the template that a page begins behind, as far as its place tells; nil
+// for the first page.
+func templateBefore(ctx context.Context, req rpc.ListRequest) (*templateRow, error) {
+	key, err := rpc.PageKey(ctx, req)
+	if err != nil || key == nil {
+		return nil, err
+	}
+	if len(key) < len(uuid.UUID{}) {
+		return nil, rpc.ErrPageToken
+	}
+	return &templateRow{ID: uuid.UUID(key[:len(uuid.UUID{})]), Title: string(key[len(uuid.UUID{}):])}, nil
 }
 
 // SaveTemplate stores a template, in the form in which a reply's text is counted

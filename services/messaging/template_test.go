@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
 
@@ -174,4 +175,62 @@ func TestTemplate_Limit(t *testing.T) {
 	if got := sonia.titles(t, ""); len(got) != maxTemplates {
 		t.Errorf("%d are listed", len(got))
 	}
+}
+
+func TestTemplates_Pages(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	sonia, claire := s.supervisor(t, "sonia"), s.clerk(t, "claire")
+	ids := make(map[string]string)
+	longest := strings.Repeat("\U00020000", maxTitleChars) // four bytes each: its token is the longest
+	want := []string{"accusé", "Écrêtement", "Fin", "Fin", "Zone", longest}
+	for _, title := range want {
+		ids[title] = uuid.NewString()
+		if _, err := sonia.template(t, ids[title], title, "Texte", ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	page := func(size int32, token string) (titles []string, next string) {
+		t.Helper()
+		resp, err := claire.agent.ListTemplates(claire.call(t), &messagingpb.ListTemplatesRequest{PageSize: size, PageToken: token})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, template := range resp.GetTemplates() {
+			titles = append(titles, template.GetTitle())
+		}
+		return titles, resp.GetNextPageToken()
+	}
+	var got, tokens []string
+	for token := ""; len(got) <= len(want); {
+		titles, next := page(1, token)
+		if got, token = append(got, titles...), next; token == "" {
+			break
+		}
+		tokens = append(tokens, token)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("one by one: %q, want %q", got, want)
+	}
+	// The one that a page begins behind may be gone.
+	if _, err := sonia.agent.DeleteTemplate(sonia.call(t), &messagingpb.DeleteTemplateRequest{Id: ids["Écrêtement"]}); err != nil {
+		t.Fatal(err)
+	}
+	if titles, next := page(3, tokens[1]); !slices.Equal(titles, want[2:5]) || next == "" {
+		t.Errorf("behind one that is gone: %q, %q", titles, next)
+	}
+	if titles, next := page(1, tokens[len(tokens)-1]); !slices.Equal(titles, want[5:]) || next != "" {
+		t.Errorf("the last: %q, %q", titles, next)
+	}
+	made := auth.NewContext(t.Context(), &auth.Identity{Subject: "agent:claire"})
+	id := uuid.MustParse(ids[longest])
+	last := rpc.PageToken(made, &messagingpb.ListTemplatesRequest{}, append(id[:], longest...))
+	if titles, next := page(1, last); titles != nil || next != "" {
+		t.Errorf("behind the last: %q, %q", titles, next)
+	}
+	short := rpc.PageToken(made, &messagingpb.ListTemplatesRequest{}, id[:15])
+	_, err := claire.agent.ListTemplates(claire.call(t), &messagingpb.ListTemplatesRequest{PageToken: short})
+	refused(t, err, codes.InvalidArgument, "PAGE_TOKEN_INVALID", "pageToken")
+	_, err = claire.agent.ListTemplates(claire.call(t), &messagingpb.ListTemplatesRequest{PageToken: tokens[0], Queue: "sante"})
+	refused(t, err, codes.InvalidArgument, "PAGE_TOKEN_INVALID", "pageToken")
 }

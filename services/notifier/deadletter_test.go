@@ -401,6 +401,20 @@ func TestTimeline(t *testing.T) {
 	if err != nil || len(seen.GetDeliveries()) != 2 {
 		t.Errorf("agent: %v, %v", seen, err)
 	}
+	one := &notifierpb.ListDeliveriesRequest{ConversationId: to.GetConversationId(), PageSize: 1}
+	first, err := client.members.ListDeliveries(t.Context(), one, jeanne)
+	if err != nil || len(first.GetDeliveries()) != 1 || first.GetDeliveries()[0].GetChannel() != notifierpb.Channel_EMAIL || first.GetNextPageToken() == "" {
+		t.Fatalf("the first page: %v, %v", first, err)
+	}
+	one.PageToken = first.GetNextPageToken()
+	rest, err := client.members.ListDeliveries(t.Context(), one, jeanne)
+	if err != nil || len(rest.GetDeliveries()) != 1 || rest.GetDeliveries()[0].GetChannel() != notifierpb.Channel_SMS || rest.GetNextPageToken() != "" {
+		t.Errorf("the second page: %v, %v", rest, err)
+	}
+	_, err = client.agents.ListDeliveries(t.Context(), &notifierpb.AgentServiceListDeliveriesRequest{ConversationId: one.GetConversationId(), PageToken: one.GetPageToken()}, claire)
+	if status.Code(err) != codes.InvalidArgument {
+		t.Errorf("the token of another list: %v", err)
+	}
 	paul := bearer(s.members.Token(t, map[string]any{"sub": "paul"}))
 	_, err = client.members.ListDeliveries(t.Context(), &notifierpb.ListDeliveriesRequest{ConversationId: to.GetConversationId()}, paul)
 	_, unknown := client.members.ListDeliveries(t.Context(), &notifierpb.ListDeliveriesRequest{ConversationId: uuid.NewString()}, paul)

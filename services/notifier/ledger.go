@@ -449,6 +449,7 @@ func (l *ledger) Fresh(ctx context.Context, at int64, maxAge time.Duration) (fre
 
 // stand is a delivery as its timeline shows it.
 type stand struct {
+	Event    uuid.UUID `db:"event_id"`
 	Channel  channel   `db:"channel"`
 	Kind     eventType `db:"event_type"`
 	State    state     `db:"state"`
@@ -457,11 +458,18 @@ type stand struct {
 	Updated  time.Time `db:"updated_at"`
 }
 
-// Timeline returns the deliveries of a conversation, oldest first.
-func (l *ledger) Timeline(ctx context.Context, conversation uuid.UUID) ([]stand, error) {
+// Timeline returns deliveries of a conversation, oldest first, from behind a place on; nil
+// is the beginning.
+func (l *ledger) Timeline(ctx context.Context, conversation uuid.UUID, after *letterKey, limit int) ([]stand, error) {
+	args := pgx.NamedArgs{"conversation": conversation, "limit": limit}
+	from := ``
+	if after != nil {
+		from = ` AND (occurred_at, event_id, channel) > (@at, @event, @channel)`
+		args["at"], args["event"], args["channel"] = after.ended, after.id, after.channel
+	}
 	rows, err := l.pool.Query(ctx, `
-		SELECT channel, event_type, state, reason, occurred_at, updated_at FROM delivery
-		WHERE conversation_id = $1 ORDER BY occurred_at, event_id, channel LIMIT 1000`, conversation)
+		SELECT event_id, channel, event_type, state, reason, occurred_at, updated_at FROM delivery
+		WHERE conversation_id = @conversation`+from+` ORDER BY occurred_at, event_id, channel LIMIT @limit`, args)
 	if err != nil {
 		return nil, fmt.Errorf("reading a timeline: %w", err)
 	}

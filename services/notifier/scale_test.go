@@ -112,7 +112,7 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 		read("ledger.Fresh", func(ctx context.Context, _ int) error { return failed(l.Fresh(ctx, time.Now().Unix(), time.Hour)) }),
 		read("ledger.Timeline", func(ctx context.Context, n int) error {
 			_, conversation, err := some(ctx, n, delivered)
-			return errors.Join(err, failed(l.Timeline(ctx, conversation)))
+			return errors.Join(err, failed(l.Timeline(ctx, conversation, nil, timelineMost+1)))
 		}),
 		read("ledger.SetAside", func(ctx context.Context, _ int) error {
 			return l.SetAside(ctx, setAside{messageID: uuid.NewString(), kind: "x", payload: []byte("x"), reason: "UNREADABLE"})

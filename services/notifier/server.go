@@ -59,10 +59,10 @@ func statusOf(err error) error {
 // ListDeliveries returns the notifications about one of the member's own
 // conversations.
 func (s *server) ListDeliveries(ctx context.Context, req *notifierpb.ListDeliveriesRequest) (*notifierpb.ListDeliveriesResponse, error) {
-	list, err := s.timeline(ctx, req.GetConversationId(), &messagingpb.CheckReaderRequest{
+	list, next, err := s.timeline(ctx, req, &messagingpb.CheckReaderRequest{
 		Reader: &messagingpb.CheckReaderRequest_Member{Member: auth.FromContext(ctx).Subject},
 	})
-	return &notifierpb.ListDeliveriesResponse{Deliveries: list}, err
+	return &notifierpb.ListDeliveriesResponse{Deliveries: list, NextPageToken: next}, err
 }
 
 // agentServer is AgentService.
@@ -80,28 +80,51 @@ type operatorServer struct {
 // ListDeliveries is the same within an agent's scope.
 func (s *agentServer) ListDeliveries(ctx context.Context, req *notifierpb.AgentServiceListDeliveriesRequest) (*notifierpb.AgentServiceListDeliveriesResponse, error) {
 	id := auth.FromContext(ctx)
-	list, err := s.timeline(ctx, req.GetConversationId(), &messagingpb.CheckReaderRequest{
+	list, next, err := s.timeline(ctx, req, &messagingpb.CheckReaderRequest{
 		Reader: &messagingpb.CheckReaderRequest_Agent{Agent: &messagingpb.AgentScope{Caisse: id.Caisse, Queues: id.Queues}},
 	})
-	return &notifierpb.AgentServiceListDeliveriesResponse{Deliveries: list}, err
+	return &notifierpb.AgentServiceListDeliveriesResponse{Deliveries: list, NextPageToken: next}, err
 }
 
-// timeline returns a conversation's deliveries if the messaging service, which
+// timelineRequest asks for a page of a conversation's deliveries.
+type timelineRequest interface {
+	rpc.ListRequest
+	GetConversationId() string
+	GetPageSize() int32
+}
+
+// timelineMost is the most deliveries on a page, and how many it has unless asked for fewer.
+const timelineMost = 1000
+
+// timeline returns a page of a conversation's deliveries if the messaging service, which
 // knows whose it is, lets the reader see it.
-func (s *server) timeline(ctx context.Context, conversation string, reader *messagingpb.CheckReaderRequest) ([]*notifierpb.Delivery, error) {
-	reader.ConversationId = conversation
-	_, err := s.recipients.CheckReader(ctx, reader)
+func (s *server) timeline(ctx context.Context, req timelineRequest, reader *messagingpb.CheckReaderRequest) (list []*notifierpb.Delivery, next string, err error) {
+	after, err := letterKeyOf(ctx, req)
+	if err != nil {
+		return nil, "", err
+	}
+	reader.ConversationId = req.GetConversationId()
+	_, err = s.recipients.CheckReader(ctx, reader)
 	if status.Code(err) == codes.NotFound {
-		return nil, errNoConversation
+		return nil, "", errNoConversation
 	}
 	if err != nil {
-		return nil, rpc.Refuse(codes.Unavailable, errorpb.ErrorReason_MESSAGING_UNAVAILABLE, "cannot tell who may see this conversation; try again").Because(err)
+		return nil, "", rpc.Refuse(codes.Unavailable, errorpb.ErrorReason_MESSAGING_UNAVAILABLE, "cannot tell who may see this conversation; try again").Because(err)
 	}
-	rows, err := s.ledger.Timeline(ctx, uuid.MustParse(conversation))
+	size := timelineMost
+	if req.GetPageSize() > 0 {
+		size = min(int(req.GetPageSize()), timelineMost)
+	}
+	rows, err := s.ledger.Timeline(ctx, uuid.MustParse(req.GetConversationId()), after, size+1)
 	if err != nil {
-		return nil, statusOf(err)
+		return nil, "", statusOf(err)
 	}
-	list := make([]*notifierpb.Delivery, 0, len(rows))
+	if len(rows) > size {
+		rows = rows[:size]
+		last := rows[size-1]
+		next = rpc.PageToken(ctx, req, letterKey{last.Occurred, last.Event, string(last.Channel)}.text())
+	}
+	list = make([]*notifierpb.Delivery, 0, len(rows))
 	for _, row := range rows {
 		if row.State == suppressed && row.Reason == reasonNotWanted {
 			continue // what a member does not want is no part of what happened
@@ -116,7 +139,7 @@ func (s *server) timeline(ctx context.Context, conversation string, reader *mess
 		}
 		list = append(list, entry)
 	}
-	return list, nil
+	return list, next, nil
 }
 
 var channelOf = map[channel]notifierpb.Channel{byEmail: notifierpb.Channel_EMAIL, bySMS: notifierpb.Channel_SMS}
@@ -223,7 +246,11 @@ func isLetterWay(way string) bool {
 
 // key names a letter's place in the list.
 func (row deadLetter) key() []byte {
-	return fmt.Appendf(nil, "%s %s %s", row.Ended.UTC().Format(time.RFC3339Nano), row.ID, row.Channel)
+	return letterKey{row.Ended, row.ID, row.Channel}.text()
+}
+
+func (k letterKey) text() []byte {
+	return fmt.Appendf(nil, "%s %s %s", k.ended.UTC().Format(time.RFC3339Nano), k.id, k.channel)
 }
 
 // letterKeyOf is where a page begins; nil for the first.

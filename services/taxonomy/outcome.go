@@ -1,12 +1,14 @@
 package taxonomy
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/report"
@@ -18,7 +20,7 @@ import (
 const (
 	// defaultDays is how far statistics go back unless asked for otherwise.
 	defaultDays = 30
-	// maxFigures is the most entries of one answer.
+	// maxFigures is the most entries that are read, and the most of one page.
 	maxFigures = 500
 )
 
@@ -44,6 +46,14 @@ func (s *server) RecordSuggestionOutcome(ctx context.Context, req *taxonomypb.Re
 
 // GetSuggestionStatistics reports what became of proposals. See the .proto.
 func (s *server) GetSuggestionStatistics(ctx context.Context, req *taxonomypb.GetSuggestionStatisticsRequest) (*taxonomypb.GetSuggestionStatisticsResponse, error) {
+	after, err := figuresBefore(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	size := maxFigures
+	if req.GetPageSize() > 0 {
+		size = min(int(req.GetPageSize()), maxFigures)
+	}
 	days := req.GetDays()
 	if days == 0 {
 		days = defaultDays
@@ -52,7 +62,7 @@ func (s *server) GetSuggestionStatistics(ctx context.Context, req *taxonomypb.Ge
 	q := report.Question{
 		Caller: auth.FromContext(ctx).Subject, Key: fmt.Sprintf("%d %d", current.whole.GetVersion(), days), MaxAge: s.maxAge,
 	}
-	return report.Read(ctx, s.figures, q, func(ctx context.Context) (*taxonomypb.GetSuggestionStatisticsResponse, error) {
+	whole, err := report.Read(ctx, s.figures, q, func(ctx context.Context) ([]*taxonomypb.SuggestionFigures, error) {
 		figures, err := s.apart.figures(ctx, days)
 		if err != nil {
 			return nil, err
@@ -62,6 +72,53 @@ func (s *server) GetSuggestionStatistics(ctx context.Context, req *taxonomypb.Ge
 				f.Service = service
 			}
 		}
-		return &taxonomypb.GetSuggestionStatisticsResponse{Figures: figures}, nil
+		slices.SortFunc(figures, compareFigures)
+		return figures, nil
 	})
+	if err != nil {
+		return nil, err
+	}
+	resp := &taxonomypb.GetSuggestionStatisticsResponse{}
+	for _, f := range whole {
+		switch {
+		case after != nil && compareFigures(f, after) <= 0:
+		case len(resp.Figures) == size:
+			resp.NextPageToken = rpc.PageToken(ctx, req, figuresKey(resp.Figures[size-1]))
+			return resp, nil
+		default:
+			resp.Figures = append(resp.Figures, f)
+		}
+	}
+	return resp, nil
+}
+
+// compareFigures is the order of the figures: most shown first.
+func compareFigures(a, b *taxonomypb.SuggestionFigures) int {
+	return cmp.Or(cmp.Compare(b.GetShown(), a.GetShown()), cmp.Compare(a.GetAudience(), b.GetAudience()), cmp.Compare(a.GetTheme(), b.GetTheme()),
+		cmp.Compare(a.GetTopic(), b.GetTopic()), cmp.Compare(a.GetReason(), b.GetReason()), cmp.Compare(a.GetService().GetCode(), b.GetService().GetCode()))
+}
+
+// figuresKey is what compareFigures looks at.
+func figuresKey(f *taxonomypb.SuggestionFigures) []byte {
+	key, err := proto.MarshalOptions{Deterministic: true}.Marshal(&taxonomypb.SuggestionFigures{
+		Shown: f.GetShown(), Audience: f.GetAudience(), Theme: f.GetTheme(), Topic: f.GetTopic(), Reason: f.GetReason(),
+		Service: &taxonomypb.OnlineService{Code: f.GetService().GetCode()},
+	})
+	if err != nil {
+		return fmt.Append(nil, err) // which is no key
+	}
+	return key
+}
+
+// figuresBefore are those that a page begins behind; nil for the first.
+func figuresBefore(ctx context.Context, req rpc.ListRequest) (*taxonomypb.SuggestionFigures, error) {
+	key, err := rpc.PageKey(ctx, req)
+	if err != nil || key == nil {
+		return nil, err
+	}
+	f := &taxonomypb.SuggestionFigures{}
+	if proto.Unmarshal(key, f) != nil {
+		return nil, rpc.ErrPageToken
+	}
+	return f, nil
 }

@@ -282,6 +282,29 @@ func TestGetSuggestionStatistics(t *testing.T) {
 		}
 	}
 
+	// One by one, then anew with a token of other days.
+	req := &taxonomypb.GetSuggestionStatisticsRequest{Days: 2, PageSize: 1}
+	var got []string
+	for range tests[1].want {
+		resp, err := s.GetSuggestionStatistics(s.asAgent(t.Context()), req)
+		if err != nil || len(resp.GetFigures()) != 1 {
+			t.Fatalf("%v, %v", resp, err)
+		}
+		got = append(got, lines(resp)...)
+		if more := resp.GetNextPageToken() != ""; more != (len(got) < len(tests[1].want)) {
+			t.Fatalf("after %d: another page: %t", len(got), more)
+		} else if more {
+			req.PageToken = resp.GetNextPageToken()
+		}
+	}
+	if !slices.Equal(got, tests[1].want) {
+		t.Errorf("one by one: got\n%s", strings.Join(got, "\n"))
+	}
+	req.Days = 30
+	if _, err := s.GetSuggestionStatistics(s.asAgent(t.Context()), req); status.Code(err) != codes.InvalidArgument {
+		t.Errorf("the token of other days: %v", err)
+	}
+
 	for _, days := range []int32{-1, 367} {
 		_, err := s.GetSuggestionStatistics(s.asAgent(t.Context()), &taxonomypb.GetSuggestionStatisticsRequest{Days: days})
 		if status.Code(err) != codes.InvalidArgument {

@@ -3353,9 +3353,13 @@ func (x *GetDraftResponse) GetDraft() *Draft {
 	return nil
 }
 
-// ListDraftsRequest asks for all drafts.
+// ListDraftsRequest asks for one page.
 type ListDraftsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Most drafts in the page: 1 to 100, 20 when 0; more is cut to 100.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before; empty for the first.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3390,11 +3394,27 @@ func (*ListDraftsRequest) Descriptor() ([]byte, []int) {
 	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{50}
 }
 
+func (x *ListDraftsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListDraftsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
 // ListDraftsResponse has the drafts, last changed first.
 type ListDraftsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The drafts.
-	Drafts        []*Draft `protobuf:"bytes,1,rep,name=drafts,proto3" json:"drafts,omitempty"`
+	Drafts []*Draft `protobuf:"bytes,1,rep,name=drafts,proto3" json:"drafts,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3434,6 +3454,13 @@ func (x *ListDraftsResponse) GetDrafts() []*Draft {
 		return x.Drafts
 	}
 	return nil
+}
+
+func (x *ListDraftsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
 }
 
 // DeleteDraftRequest names a draft.
@@ -4804,9 +4831,13 @@ func (x *AddNoteResponse) GetConversation() *Conversation {
 	return nil
 }
 
-// ListQueuesRequest asks for all queues.
+// ListQueuesRequest asks for one page.
 type ListQueuesRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Most queues in the page: 1 to 500, 500 when 0; more is cut to 500.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before; empty for the first.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4841,11 +4872,27 @@ func (*ListQueuesRequest) Descriptor() ([]byte, []int) {
 	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{77}
 }
 
+func (x *ListQueuesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListQueuesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
 // ListQueuesResponse has the queues.
 type ListQueuesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Queues of the current taxonomy, in its order.
-	Queues        []*AgentQueue `protobuf:"bytes,1,rep,name=queues,proto3" json:"queues,omitempty"`
+	// Queues of the taxonomy that was current at the first page, in its order.
+	Queues []*AgentQueue `protobuf:"bytes,1,rep,name=queues,proto3" json:"queues,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4885,6 +4932,13 @@ func (x *ListQueuesResponse) GetQueues() []*AgentQueue {
 		return x.Queues
 	}
 	return nil
+}
+
+func (x *ListQueuesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
 }
 
 // AgentQueue is a service of the body that answers messages.
@@ -5047,7 +5101,11 @@ func (x *Template) GetUpdateTime() *timestamppb.Timestamp {
 type ListTemplatesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Only those for this queue and those for all; empty: every one.
-	Queue         string `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
+	Queue string `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
+	// Most templates in the page: 1 to 200, 200 when 0; more is cut to 200.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before; empty for the first.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5089,11 +5147,27 @@ func (x *ListTemplatesRequest) GetQueue() string {
 	return ""
 }
 
+func (x *ListTemplatesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListTemplatesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
 // ListTemplatesResponse has the templates, by title.
 type ListTemplatesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The templates, at most 200.
-	Templates     []*Template `protobuf:"bytes,1,rep,name=templates,proto3" json:"templates,omitempty"`
+	// The templates; a caisse has at most 200.
+	Templates []*Template `protobuf:"bytes,1,rep,name=templates,proto3" json:"templates,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5133,6 +5207,13 @@ func (x *ListTemplatesResponse) GetTemplates() []*Template {
 		return x.Templates
 	}
 	return nil
+}
+
+func (x *ListTemplatesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
 }
 
 // SaveTemplateRequest is a template to store.
@@ -6600,10 +6681,14 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x0fGetDraftRequest\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"H\n" +
 	"\x10GetDraftResponse\x124\n" +
-	"\x05draft\x18\x01 \x01(\v2\x1e.messagerie.messaging.v1.DraftR\x05draft\"\x13\n" +
-	"\x11ListDraftsRequest\"L\n" +
+	"\x05draft\x18\x01 \x01(\v2\x1e.messagerie.messaging.v1.DraftR\x05draft\"b\n" +
+	"\x11ListDraftsRequest\x12$\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"t\n" +
 	"\x12ListDraftsResponse\x126\n" +
-	"\x06drafts\x18\x01 \x03(\v2\x1e.messagerie.messaging.v1.DraftR\x06drafts\".\n" +
+	"\x06drafts\x18\x01 \x03(\v2\x1e.messagerie.messaging.v1.DraftR\x06drafts\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\".\n" +
 	"\x12DeleteDraftRequest\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"\x15\n" +
 	"\x13DeleteDraftResponse\"\x1b\n" +
@@ -6679,10 +6764,14 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x1b\n" +
 	"\x04text\x18\x02 \x01(\tB\a\xa8\xdb\x18\x01\x80\x01\x01R\x04text\"\\\n" +
 	"\x0fAddNoteResponse\x12I\n" +
-	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"\x13\n" +
-	"\x11ListQueuesRequest\"Q\n" +
+	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"b\n" +
+	"\x11ListQueuesRequest\x12$\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"y\n" +
 	"\x12ListQueuesResponse\x12;\n" +
-	"\x06queues\x18\x01 \x03(\v2#.messagerie.messaging.v1.AgentQueueR\x06queues\"d\n" +
+	"\x06queues\x18\x01 \x03(\v2#.messagerie.messaging.v1.AgentQueueR\x06queues\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"d\n" +
 	"\n" +
 	"AgentQueue\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x14\n" +
@@ -6695,11 +6784,15 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x04text\x18\x03 \x01(\tR\x04text\x12\x14\n" +
 	"\x05queue\x18\x04 \x01(\tR\x05queue\x12;\n" +
 	"\vupdate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"updateTime\"5\n" +
+	"updateTime\"\x84\x01\n" +
 	"\x14ListTemplatesRequest\x12\x1d\n" +
-	"\x05queue\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05queue\"X\n" +
+	"\x05queue\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05queue\x12$\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"\x80\x01\n" +
 	"\x15ListTemplatesResponse\x12?\n" +
-	"\ttemplates\x18\x01 \x03(\v2!.messagerie.messaging.v1.TemplateR\ttemplates\"\x97\x01\n" +
+	"\ttemplates\x18\x01 \x03(\v2!.messagerie.messaging.v1.TemplateR\ttemplates\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x97\x01\n" +
 	"\x13SaveTemplateRequest\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12#\n" +
 	"\x05title\x18\x02 \x01(\tB\r\xbaH\x06r\x04\x10\x01\x18P\xa8\xdb\x18\x01R\x05title\x12\"\n" +

@@ -80,7 +80,8 @@ type MessagingServiceClient interface {
 	SaveDraft(ctx context.Context, in *SaveDraftRequest, opts ...grpc.CallOption) (*SaveDraftResponse, error)
 	// GetDraft returns one draft.
 	GetDraft(ctx context.Context, in *GetDraftRequest, opts ...grpc.CallOption) (*GetDraftResponse, error)
-	// ListDrafts returns the member's drafts, last changed first.
+	// ListDrafts returns the member's drafts, last changed first, a page at a time; they are
+	// 20 at most.
 	ListDrafts(ctx context.Context, in *ListDraftsRequest, opts ...grpc.CallOption) (*ListDraftsResponse, error)
 	// DeleteDraft deletes a draft. Deleting one that is not there is no error.
 	DeleteDraft(ctx context.Context, in *DeleteDraftRequest, opts ...grpc.CallOption) (*DeleteDraftResponse, error)
@@ -368,7 +369,8 @@ type MessagingServiceServer interface {
 	SaveDraft(context.Context, *SaveDraftRequest) (*SaveDraftResponse, error)
 	// GetDraft returns one draft.
 	GetDraft(context.Context, *GetDraftRequest) (*GetDraftResponse, error)
-	// ListDrafts returns the member's drafts, last changed first.
+	// ListDrafts returns the member's drafts, last changed first, a page at a time; they are
+	// 20 at most.
 	ListDrafts(context.Context, *ListDraftsRequest) (*ListDraftsResponse, error)
 	// DeleteDraft deletes a draft. Deleting one that is not there is no error.
 	DeleteDraft(context.Context, *DeleteDraftRequest) (*DeleteDraftResponse, error)

@@ -1500,7 +1500,11 @@ func (*RecordSuggestionOutcomeResponse) Descriptor() ([]byte, []int) {
 type GetSuggestionStatisticsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How many days back from today, today included: 1 to 366, 30 when 0.
-	Days          int32 `protobuf:"varint,1,opt,name=days,proto3" json:"days,omitempty"`
+	Days int32 `protobuf:"varint,1,opt,name=days,proto3" json:"days,omitempty"`
+	// Most entries in the page: 1 to 500, 500 when 0; more is cut to 500.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before; empty for the first.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1542,11 +1546,28 @@ func (x *GetSuggestionStatisticsRequest) GetDays() int32 {
 	return 0
 }
 
+func (x *GetSuggestionStatisticsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *GetSuggestionStatisticsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
 // GetSuggestionStatisticsResponse has one entry for each selection and service.
 type GetSuggestionStatisticsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Most shown first, at most 500.
-	Figures       []*SuggestionFigures `protobuf:"bytes,1,rep,name=figures,proto3" json:"figures,omitempty"`
+	// Most shown first; those that follow the first 500 are left out.
+	Figures []*SuggestionFigures `protobuf:"bytes,1,rep,name=figures,proto3" json:"figures,omitempty"`
+	// Empty on the last page. What is shown meanwhile may move an entry to a page before, or
+	// to one after.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1586,6 +1607,13 @@ func (x *GetSuggestionStatisticsResponse) GetFigures() []*SuggestionFigures {
 		return x.Figures
 	}
 	return nil
+}
+
+func (x *GetSuggestionStatisticsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
 }
 
 // SuggestionFigures is what became of one proposal.
@@ -1920,12 +1948,16 @@ const file_messagerie_taxonomy_v1_taxonomy_proto_rawDesc = "" +
 	"\aservice\x18\x05 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\aservice\x12O\n" +
 	"\aoutcome\x18\x06 \x01(\x0e2).messagerie.taxonomy.v1.SuggestionOutcomeB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\aoutcome\"!\n" +
-	"\x1fRecordSuggestionOutcomeResponse\"@\n" +
+	"\x1fRecordSuggestionOutcomeResponse\"\x8f\x01\n" +
 	"\x1eGetSuggestionStatisticsRequest\x12\x1e\n" +
 	"\x04days\x18\x01 \x01(\x05B\n" +
-	"\xbaH\a\x1a\x05\x18\xee\x02(\x00R\x04days\"f\n" +
+	"\xbaH\a\x1a\x05\x18\xee\x02(\x00R\x04days\x12$\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"\x8e\x01\n" +
 	"\x1fGetSuggestionStatisticsResponse\x12C\n" +
-	"\afigures\x18\x01 \x03(\v2).messagerie.taxonomy.v1.SuggestionFiguresR\afigures\"\xd8\x02\n" +
+	"\afigures\x18\x01 \x03(\v2).messagerie.taxonomy.v1.SuggestionFiguresR\afigures\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xd8\x02\n" +
 	"\x11SuggestionFigures\x12<\n" +
 	"\baudience\x18\x01 \x01(\x0e2 .messagerie.taxonomy.v1.AudienceR\baudience\x12\x14\n" +
 	"\x05theme\x18\x02 \x01(\tR\x05theme\x12\x14\n" +
