@@ -8,6 +8,9 @@
 // /machines, each with a key of its own: no token of one passes for another's.
 // Access tokens outlive a restart, since the keys are kept in the state folder.
 //
+// A page on any port of this machine may sign people in as the public client
+// front-end.
+//
 // How: zitadel/oidc speaks the protocol; personas and clients are constants.
 //
 // When it breaks: a restart forgets logins under way and refresh tokens, so
@@ -27,6 +30,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rs/cors"
 	"github.com/zitadel/oidc/v3/pkg/op"
 	"golang.org/x/text/language"
 
@@ -110,8 +114,7 @@ func (p *Provider) add(realm auth.Realm, cfg Config) error {
 		op.WithAllowInsecure(),
 		op.WithCustomTokenEndpoint(op.NewEndpoint("token")),
 		op.WithCustomKeysEndpoint(op.NewEndpoint("keys")),
-		// No page of another site has any business here.
-		op.WithCORSOptions(nil),
+		op.WithCORSOptions(iss.crossOrigin()),
 	)
 	if err != nil {
 		return fmt.Errorf("starting the provider: %w", err)
@@ -123,8 +126,21 @@ func (p *Provider) add(realm auth.Realm, cfg Config) error {
 	return nil
 }
 
-// newClients returns the machines of the machines' issuer, or the web client of
-// the two others.
+// crossOrigin lets pages on this machine sign people in. No other page has any business
+// here, and no page is a machine.
+func (iss *issuer) crossOrigin() *cors.Options {
+	if iss.realm == auth.RealmMachine {
+		return nil
+	}
+	return &cors.Options{
+		AllowOriginFunc: fromLoopback,
+		AllowedMethods:  []string{http.MethodGet, http.MethodHead, http.MethodPost},
+		AllowedHeaders:  []string{"Authorization", "Content-Type", "Accept", "X-Requested-With", "Traceparent", "Tracestate", "Baggage"},
+	}
+}
+
+// newClients returns the machines of the machines' issuer, or the clients of browsers
+// of the two others.
 func (iss *issuer) newClients(origins []string) map[string]*client {
 	clients := make(map[string]*client)
 	if iss.realm == auth.RealmMachine {
@@ -133,14 +149,14 @@ func (iss *issuer) newClients(origins []string) map[string]*client {
 		}
 		return clients
 	}
-	web := &client{id: webClient, lifetime: iss.lifetime, login: func(id string) string {
-		return iss.url + "/login?id=" + url.QueryEscape(id)
-	}}
+	login := func(id string) string { return iss.url + "/login?id=" + url.QueryEscape(id) }
+	web := &client{id: webClient, lifetime: iss.lifetime, login: login}
 	for _, origin := range origins {
 		web.redirects = append(web.redirects, origin+"/auth/callback")
 		web.logout = append(web.logout, origin, origin+"/")
 	}
 	clients[web.id] = web
+	clients[frontClient] = newFrontEnd(login, iss.lifetime)
 	return clients
 }
 

@@ -409,6 +409,8 @@ func (s *Stack) gatewayConfig() gateway.Config {
 		Process: process(), ServerConfig: rpc.ServerConfig{Listener: s.listeners["grpc"], Reflection: true}, Config: s.tokens(),
 		HTTPListener: s.listeners["http"], TaxonomyAddr: s.addr("taxonomy"), MessagingAddr: s.addr("messaging"), NotifierAddr: s.addr("notifier"),
 		CallTimeout: 10 * time.Second, ReadyPatience: 30 * time.Second, MaxConcurrent: 512, CallsPerCaller: 64, Bounds: bounds(), AccessLog: true,
+		// Front ends on this machine, whatever port their development server takes.
+		CORSOrigins: []string{"http://localhost:*", "http://127.0.0.1:*"},
 	}
 }
 

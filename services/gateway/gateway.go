@@ -52,7 +52,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/url"
 	"time"
 
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
@@ -131,7 +130,8 @@ type Config struct {
 	// those who look for where to sign in (RFC 9728). Empty: as each request says.
 	PublicURL string `env:"PUBLIC_URL"`
 	// CORSOrigins are the origins whose pages may call REST from a browser, such
-	// as "https://front.example.org". None by default.
+	// as "https://front.example.org"; "http://localhost:*" is every port of a host.
+	// None by default.
 	CORSOrigins []string `env:"CORS_ORIGINS"`
 	// AccessLog writes one line for each call.
 	AccessLog bool `env:"ACCESS_LOG" envDefault:"true"`
@@ -154,16 +154,9 @@ func (cfg Config) Validate() error {
 	fault(cfg.WebhookRate > 0 && cfg.WebhookBurst < 1, "WEBHOOK_BURST must be at least 1")
 	fault(cfg.PublicURL != "" && !isOrigin(cfg.PublicURL), "PUBLIC_URL: %q is not an origin such as https://api.example.org", cfg.PublicURL)
 	for _, origin := range cfg.CORSOrigins {
-		fault(!isOrigin(origin),
-			"CORS_ORIGINS: %q is not an origin such as https://front.example.org", origin)
+		fault(!isOrigins(origin), "CORS_ORIGINS: %q is not an origin such as https://front.example.org or http://localhost:*", origin)
 	}
 	return errors.Join(faults...)
-}
-
-// isOrigin reports whether a text is scheme, host and port, and nothing else.
-func isOrigin(text string) bool {
-	u, err := url.Parse(text)
-	return err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http") && text == u.Scheme+"://"+u.Host
 }
 
 // Run serves until ctx is done and then drains.

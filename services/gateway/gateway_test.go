@@ -208,7 +208,7 @@ func TestConfig(t *testing.T) {
 	if cfg.HTTPAddr != ":8080" || cfg.Addr != ":9090" || cfg.CallTimeout != 10*time.Second || cfg.RatePerCaller != 20 || cfg.BurstPerCaller != 60 || !cfg.AccessLog {
 		t.Errorf("defaults are %+v", cfg)
 	}
-	full := append(minimal, "G_TRUSTED_PROXIES=10.0.0.0/8,2001:db8::/32", "G_CORS_ORIGINS=https://a.example.org,http://localhost:8000")
+	full := append(minimal, "G_TRUSTED_PROXIES=10.0.0.0/8,2001:db8::/32", "G_CORS_ORIGINS=https://a.example.org,http://localhost:*")
 	if cfg, err = chassis.Load[Config]("G_", full); err != nil || len(cfg.TrustedProxies) != 2 || len(cfg.CORSOrigins) != 2 {
 		t.Errorf("lists are %v %v, %v", cfg.TrustedProxies, cfg.CORSOrigins, err)
 	}

@@ -361,7 +361,7 @@ func (s *rest) crossOrigin(w http.ResponseWriter, r *http.Request) (answered boo
 	}
 	header := w.Header()
 	header.Add("Vary", "Origin")
-	if !slices.Contains(s.origins, r.Header.Get("Origin")) {
+	if !allowsOrigin(s.origins, r.Header.Get("Origin")) {
 		return false
 	}
 	header.Set("Access-Control-Allow-Origin", r.Header.Get("Origin"))
@@ -371,7 +371,8 @@ func (s *rest) crossOrigin(w http.ResponseWriter, r *http.Request) (answered boo
 		return false
 	}
 	header.Set("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE")
-	header.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, Traceparent, Tracestate")
+	header.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, "+
+		"Last-Event-ID, Cache-Control, X-Requested-With, Traceparent, Tracestate, Baggage")
 	header.Set("Access-Control-Max-Age", "600")
 	if s.counted(w, r) {
 		w.WriteHeader(http.StatusNoContent)

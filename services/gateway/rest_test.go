@@ -382,16 +382,24 @@ func TestSecurityHeaders(t *testing.T) {
 func TestCORS(t *testing.T) {
 	t.Parallel()
 	const origin = "https://front.example.org"
-	s := start(t, func(cfg *Config) { cfg.CORSOrigins = []string{origin} })
+	s := start(t, func(cfg *Config) { cfg.CORSOrigins = []string{origin, "http://localhost:*"} })
 	ask := []string{"Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "idempotency-key"}
-	preflight := s.rest(t, "nobody", "OPTIONS", "/v1/conversations", "", append(ask, "Origin", origin)...)
-	if preflight.code != 204 || preflight.header.Get("Access-Control-Allow-Origin") != origin || !strings.Contains(preflight.header.Get("Access-Control-Allow-Headers"), "Idempotency-Key") {
-		t.Errorf("preflight: %d %v", preflight.code, preflight.header)
+	for _, origin := range []string{origin, "http://localhost:5173"} {
+		preflight := s.rest(t, "nobody", "OPTIONS", "/v1/conversations", "", append(ask, "Origin", origin)...)
+		if preflight.code != 204 || preflight.header.Get("Access-Control-Allow-Origin") != origin {
+			t.Errorf("preflight: %d %v", preflight.code, preflight.header)
+		}
+		for _, name := range []string{"Idempotency-Key", "If-Match", "Last-Event-ID", "X-Requested-With", "Cache-Control", "Baggage"} {
+			if allowed := preflight.header.Get("Access-Control-Allow-Headers"); !strings.Contains(allowed, name) {
+				t.Errorf("%s may not be sent: %s", name, allowed)
+			}
+		}
+		got := s.rest(t, "member", "GET", "/v1/conversations", "", "Origin", origin)
+		if got.header.Get("Access-Control-Allow-Origin") != origin || !strings.Contains(got.header.Get("Access-Control-Expose-Headers"), "WWW-Authenticate, X-Request-Id") {
+			t.Errorf("call: %v", got.header)
+		}
 	}
-	if got := s.rest(t, "member", "GET", "/v1/conversations", "", "Origin", origin); got.header.Get("Access-Control-Allow-Origin") != origin {
-		t.Errorf("call: %v", got.header)
-	}
-	for _, other := range []string{"https://front.example.org.evil.test", "http://front.example.org", "null", ""} {
+	for _, other := range []string{"https://front.example.org.evil.test", "http://front.example.org", "http://localhost:5173.evil.test", "null", ""} {
 		if got := s.rest(t, "member", "OPTIONS", "/v1/conversations", "", append(ask, "Origin", other)...); got.code != 405 || got.header.Get("Access-Control-Allow-Origin") != "" {
 			t.Errorf("origin %q: %d %v", other, got.code, got.header)
 		}
