@@ -2,13 +2,10 @@ package stack_test
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,7 +15,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
-	"github.com/ma-messagerie/messagerie/chassis/testenv"
+	"github.com/ma-messagerie/messagerie/dev/browser"
 	"github.com/ma-messagerie/messagerie/dev/stack"
 	"github.com/ma-messagerie/messagerie/web"
 )
@@ -31,7 +28,8 @@ const browserTime = 15 * time.Minute
 // content security policy, weights. SHOTS=folder keeps pictures of all pages.
 func TestBrowser(t *testing.T) {
 	t.Parallel()
-	dir := needBrowser(t)
+	const dir = "../../web/e2e"
+	browser.Need(t, dir)
 	ctx, cancel := context.WithTimeout(t.Context(), browserTime)
 	defer cancel()
 	state := stateDir(t)
@@ -46,41 +44,6 @@ func TestBrowser(t *testing.T) {
 	}
 	t.Logf("%s", out)
 }
-
-// needBrowser returns the folder of the browser's programs, once what they need is
-// there.
-func needBrowser(t *testing.T) string {
-	t.Helper()
-	for _, programs := range [][]string{{"chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"}, {"node"}, {"npm"}} {
-		if !slices.ContainsFunc(programs, func(program string) bool { _, err := exec.LookPath(program); return err == nil }) {
-			testenv.Unavailable(t, fmt.Errorf("%s is missing: apt-get install chromium-headless-shell nodejs npm", programs[0]))
-		}
-	}
-	dir, err := installBrowser()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
-// installBrowser is done once for all tests that run at the same time.
-var installBrowser = sync.OnceValues(func() (string, error) {
-	dir, err := filepath.Abs("../../web/e2e")
-	if err != nil {
-		return "", err
-	}
-	if _, err := os.Stat(filepath.Join(dir, "node_modules", "playwright-core")); err == nil {
-		return dir, nil
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), browserTime)
-	defer cancel()
-	install := exec.CommandContext(ctx, "npm", "ci", "--no-audit", "--no-fund")
-	install.Dir = dir
-	if out, err := install.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("npm ci: %w\n%s", err, out)
-	}
-	return dir, nil
-})
 
 // startFront starts one more front end, in front of a gateway that refuses everything
 // with this code, and returns its address. Who is signed in to the stack's is signed in

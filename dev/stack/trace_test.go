@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/ma-messagerie/messagerie/dev/browser"
 	"github.com/ma-messagerie/messagerie/dev/inbox"
 	"github.com/ma-messagerie/messagerie/dev/stack"
 )
@@ -32,7 +33,7 @@ func clickToSend(t *testing.T, s *stack.Stack, text string) clicked {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "node", "click.mjs")
-	cmd.Dir = needBrowser(t)
+	cmd.Dir = "../../web/e2e"
 	away := "http://127.0.0.1:1" // no page of this test is there
 	cmd.Env = append(os.Environ(), "WEB_URL="+s.Places().Web, "INBOX_URL="+s.Places().Inbox, "WEB_AWAY_URL="+away, "WEB_LIMITED_URL="+away, "TEXT="+text)
 	cmd.Stderr = t.Output()
@@ -127,7 +128,7 @@ func paths(channel string) [][]string {
 // One trace goes from the browser's click to both providers and to their reports.
 func TestTraceOfAClick(t *testing.T) {
 	t.Parallel()
-	needBrowser(t)
+	browser.Need(t, "../../web/e2e")
 	s := start(t, stateDir(t))
 	const canary = "CANARI-TRACE-5d21"
 	got := clickToSend(t, s, "Bonjour, "+canary+" : où en est mon dossier ?")
