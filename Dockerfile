@@ -22,7 +22,7 @@ WORKDIR /src
 ENV CGO_ENABLED=0 GOWORK=off GOFLAGS=-mod=readonly GOTOOLCHAIN=local
 
 # The dependencies, in a layer of their own: they change less often than the code.
-# deploy/test/compose compares this list with go.work.
+# deploy/test/compose compares this list with go.work; no image holds examples.
 COPY chassis/go.mod chassis/go.sum chassis/
 COPY cli/go.mod cli/go.sum cli/
 COPY dev/go.mod dev/go.sum dev/

@@ -10,10 +10,14 @@ OUTSIDE := bench deploy/test
 # dependencies do not meet those of the others.
 BUF_VERSION := v1.75.0
 LINT_VERSION := v2.15.0
+OAPI_VERSION := v2.8.2
 # What is older may be broken: the contract is compared with this commit, and upgrades come from it.
 BASE := $(shell grep -v "^\#" BASE)
 BUF := .bin/buf-$(BUF_VERSION)
 LINT := .bin/golangci-lint-$(LINT_VERSION)
+OAPI := .bin/oapi-codegen-$(OAPI_VERSION)
+# What the clients of examples/ are written from.
+OPENAPI ?= http://127.0.0.1:8080/openapi.json
 
 .PHONY: help
 help: ## Show this help
@@ -32,10 +36,10 @@ test: ## Run every test, all but the harness of faults with the race detector
 	@# `make check` has vetted it all. The harness of faults takes both cores by itself:
 	@# beside the browser's tests each would time out. Every byte of the system it breaks
 	@# goes through its links; the race detector would make them the narrowest part.
-	go test -race -vet=off -timeout 25m $$(go list work | grep -v '/dev/chaos$$')
+	go test -race -vet=off -timeout 25m $$(go list work | grep -v -e '/dev/chaos$$' -e '/dev/walk$$')
 	go test -vet=off -timeout 25m ./dev/chaos
 	@# What reads files outside its module is not run again by itself when they change.
-	go test -count=1 ./dev
+	go test -count=1 -timeout 25m ./dev ./dev/walk
 	cd bench && GOWORK=off go test -count=1 ./...
 	cd deploy/test && GOWORK=off go test -count=1 ./...
 
@@ -96,6 +100,10 @@ generate: $(BUF) ## Write the Go code and the OpenAPI document from the .proto f
 generated: generate
 	git diff --exit-code -- proto services/gateway/openapi.json docs/errors.md deploy/k8s
 
+.PHONY: client-go
+client-go: $(OAPI) ## Write the client of examples/tool from what a gateway says it can (OPENAPI=address or file)
+	$(OAPI) -config examples/tool/client.yaml $(OPENAPI)
+
 .PHONY: tidy
 tidy: ## Give every module the same dependency versions
 	go work sync
@@ -119,6 +127,10 @@ endef
 $(BUF):
 	@echo "building buf $(BUF_VERSION), once"
 	$(call build-tool,github.com/bufbuild/buf/cmd/buf,$(BUF_VERSION))
+
+$(OAPI):
+	@echo "building oapi-codegen $(OAPI_VERSION), once"
+	$(call build-tool,github.com/oapi-codegen/oapi-codegen/v2/cmd/oapi-codegen,$(OAPI_VERSION))
 
 $(LINT):
 	@echo "building golangci-lint $(LINT_VERSION), once"

@@ -121,11 +121,13 @@ var (
 	copied = regexp.MustCompile(`(?m)^COPY (\S+)/go\.mod (\S+)/go\.sum (\S+)/$`)
 )
 
-// modules returns the folders of go.work, and those whose go.mod a Dockerfile copies
-// before the code.
+// modules returns the folders of go.work but for examples, which no image holds, and
+// those whose go.mod a Dockerfile copies before the code.
 func modules(work, dockerfile string) (want, got []string) {
 	for _, m := range used.FindAllStringSubmatch(work, -1) {
-		want = append(want, m[1])
+		if !strings.HasPrefix(m[1], "examples/") {
+			want = append(want, m[1])
+		}
 	}
 	for _, m := range copied.FindAllStringSubmatch(dockerfile, -1) {
 		if m[1] == m[2] && m[1] == m[3] {
