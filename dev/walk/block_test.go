@@ -10,14 +10,16 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	"github.com/ma-messagerie/messagerie/dev/stack"
 )
 
-// What a document tells its reader to type is run as it stands, in one shell, but for two
-// things: a system of a test is on free ports and runs already.
+// What a document tells its reader to type is run as it stands, in one shell, but for three
+// things: a system of a test is on free ports and runs already, and what goes on until
+// Ctrl-C goes on behind what follows.
 
 // block is one block of shell in a document, and what came of it.
 type block struct {
@@ -66,17 +68,21 @@ func runBlocks(t *testing.T, s *stack.Stack, blocks []block, environment ...stri
 	// A folder for each block has a file for each answer.
 	headers := t.TempDir()
 	var script strings.Builder
-	script.WriteString("set -euo pipefail\ncurl() { command curl -D \"$(mktemp -p \"$ANSWERS\")\" \"$@\"; }\n")
+	script.WriteString("set -euo pipefail\ntrap 'trap \"\" TERM; kill 0' EXIT\ncurl() { command curl -D \"$(mktemp -p \"$ANSWERS\")\" \"$@\"; }\n")
 	addresses := strings.NewReplacer("127.0.0.1:8000", s.Web, "127.0.0.1:8080", s.HTTP, "127.0.0.1:9090", s.GRPC, "127.0.0.1:5556", s.OIDC, "127.0.0.1:8025", s.Inbox)
 	for i, b := range blocks {
 		commands := addresses.Replace(b.commands)
 		if commands == "make run\n" {
 			commands = "make -n run >/dev/null\n"
 		}
+		commands = lasting.ReplaceAllString(commands, "$0 >&2 &\nuntil command curl -so /dev/null http://localhost:$$PORT/; do kill -0 $$!; sleep 0.1; done")
 		fmt.Fprintf(&script, "ANSWERS=%s/%d; mkdir \"$ANSWERS\"\n%s\nprintf '%s\\n'\n", headers, i, commands, strings.TrimSpace(mark))
 	}
 	shell := exec.CommandContext(t.Context(), "bash", "-c", script.String())
 	shell.Dir = "../.."
+	// The shell ends what it has started: all of its process group.
+	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	shell.Cancel = func() error { return syscall.Kill(-shell.Process.Pid, syscall.SIGKILL) }
 	shell.Env = append(os.Environ(), environment...)
 	var out, faults bytes.Buffer
 	shell.Stdout, shell.Stderr = &out, &faults
@@ -127,4 +133,6 @@ var (
 	// curl is one call, with the lines that continue it.
 	curl  = regexp.MustCompile(`\bcurl -(?:[^\n]*\\\n)*[^\n]*`)
 	shown = regexp.MustCompile(`# (\d{3})$`)
+	// lasting is what ends with Ctrl-C alone.
+	lasting = regexp.MustCompile(`(?m)^npm .* start$`)
 )

@@ -2,6 +2,7 @@ package walk
 
 import (
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"os"
 	"testing"
@@ -11,6 +12,12 @@ import (
 	"github.com/ma-messagerie/messagerie/dev/journey"
 	"github.com/ma-messagerie/messagerie/dev/stack"
 )
+
+// What the services log is not looked at here.
+func TestMain(m *testing.M) {
+	slog.SetDefault(slog.New(slog.DiscardHandler))
+	os.Exit(m.Run())
+}
 
 // start runs a system of the test's own on free ports, and stops it.
 func start(t *testing.T) *stack.Stack {
