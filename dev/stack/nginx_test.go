@@ -18,6 +18,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
+	"github.com/ma-messagerie/messagerie/dev/browser"
 	"github.com/ma-messagerie/messagerie/dev/journey"
 )
 
@@ -193,7 +194,9 @@ func (l *listener) await(t *testing.T, kind, conversation string, allowed ...str
 // as things change, also after two minutes without any, and a cut loses none.
 func TestHintsThroughNginx(t *testing.T) {
 	t.Parallel()
-	nginx, dir := needNginx(t), needBrowser(t)
+	const dir = "../../web/e2e"
+	nginx := needNginx(t)
+	browser.Need(t, dir)
 	s := start(t, stateDir(t))
 	jeanne, crm := as(t, s, "jeanne"), as(t, s, "crm")
 	sent := send(t, jeanne, "Bonjour, je voudrais savoir où en est mon dossier.")
