@@ -91,9 +91,10 @@ func (s *rest) stream(w http.ResponseWriter, r *http.Request, c *call, params ma
 		s.refuse(w, r, errNotAcceptable)
 		return
 	}
+	out := &outflow{w: w, offer: offers[best], format: offers[best].begin(r), endless: c.endless}
 	if a, ok := w.(*answer); ok && a.headOnly {
 		// What it begins with is all there is of it.
-		w.Header().Set("Content-Type", offers[best].mediaType)
+		out.begin(nil)
 		w.WriteHeader(http.StatusOK)
 		return
 	}
@@ -104,7 +105,6 @@ func (s *rest) stream(w http.ResponseWriter, r *http.Request, c *call, params ma
 		s.refuse(w, r, err)
 		return
 	}
-	out := &outflow{w: w, offer: offers[best], format: offers[best].begin(r), endless: c.endless}
 	if err := out.relay(ctx, c.output, up); err != nil {
 		s.breakOff(out, r, err)
 	}

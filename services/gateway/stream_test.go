@@ -208,7 +208,13 @@ func TestWatch(t *testing.T) {
 		}
 		n++
 	}
-	for _, path := range []string{watchPath, exportPath} {
+	for path, mediaType := range map[string]string{watchPath: eventStream, exportPath: plainJSON} {
+		if got := s.rest(t, "member", "HEAD", path, ""); got.code != 200 || got.header.Get("Content-Type") != mediaType || (got.header.Get("X-Accel-Buffering") == "no") != (path == watchPath) {
+			t.Errorf("HEAD of %s: %d %v", path, got.code, got.header)
+		}
+		if got := s.rest(t, "member", "HEAD", path, "", "Accept", "text/html"); got.code != 406 {
+			t.Errorf("HEAD of %s as a page: %d", path, got.code)
+		}
 		if got := s.rest(t, "member", "GET", path, "", "Accept", "text/html"); got.code != 406 || reasonOf(got.status(t)) != errorpb.ErrorReason_NOT_ACCEPTABLE {
 			t.Errorf("%s as a page: %d %s", path, got.code, got.body)
 		}
