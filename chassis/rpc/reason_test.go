@@ -69,6 +69,7 @@ func TestHTTPStatus(t *testing.T) {
 	}{
 		{codes.InvalidArgument, errorpb.ErrorReason_REQUIRED, 400},
 		{codes.FailedPrecondition, errorpb.ErrorReason_CLAIM_HELD, 409},
+		{codes.FailedPrecondition, errorpb.ErrorReason_CONVERSATION_CHANGED, 412},
 		{codes.FailedPrecondition, errorpb.ErrorReason_CAISSE_UNKNOWN, 403},
 		{codes.AlreadyExists, errorpb.ErrorReason_IDEMPOTENCY_KEY_REUSED, 409},
 		{codes.ResourceExhausted, errorpb.ErrorReason_RATE_LIMITED, 429},

@@ -226,6 +226,7 @@ func TestErrorsAreTheSameInBothProtocols(t *testing.T) {
 		{"fault of a field", rpc.Invalid("text", errorpb.ErrorReason_BODY_TOO_SHORT, "9 characters, at least 10 are needed", "limit", "10", "actual", "9"), 400},
 		{"key used again", rpc.Refuse(codes.AlreadyExists, errorpb.ErrorReason_IDEMPOTENCY_KEY_REUSED, "this idempotency key was used with other content"), 409},
 		{"state", rpc.Refuse(codes.FailedPrecondition, errorpb.ErrorReason_CLAIM_HELD, "held by somebody else", "agent", "Claire"), 409},
+		{"stale", rpc.Refuse(codes.FailedPrecondition, errorpb.ErrorReason_CONVERSATION_CHANGED, "read it again"), 412},
 		{"not found", rpc.Refuse(codes.NotFound, errorpb.ErrorReason_CONVERSATION_NOT_FOUND, "no such conversation"), 404},
 		{"store away", rpc.Refuse(codes.Unavailable, errorpb.ErrorReason_STORE_UNAVAILABLE, "try again"), 503},
 		{"fault of ours", context.DeadlineExceeded, 504},

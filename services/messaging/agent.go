@@ -84,6 +84,7 @@ func (s *agentServer) GetConversation(ctx context.Context, req *messagingpb.Agen
 	if err != nil {
 		return nil, err
 	}
+	tagConversation(ctx, &row, conversation)
 	return &messagingpb.AgentServiceGetConversationResponse{Conversation: conversation}, nil
 }
 
@@ -178,6 +179,7 @@ func (s *agentServer) PostReply(ctx context.Context, req *messagingpb.PostReplyR
 	if err != nil {
 		return nil, err
 	}
+	tagConversation(ctx, &row, conversation)
 	return &messagingpb.PostReplyResponse{Conversation: conversation}, nil
 }
 
@@ -198,6 +200,9 @@ func (s *agentServer) replyOnce(ctx context.Context, id *auth.Identity, req *mes
 				// The same key at the same time, and the other one was first. That
 				// comes before any claim: it gets its own answer again.
 				return nil, errReplied
+			}
+			if err := unchanged(ctx, &row); err != nil {
+				return nil, err
 			}
 			if err := mayAct(&row, id); err != nil {
 				return nil, err
@@ -281,8 +286,16 @@ func (s *agentServer) change(ctx context.Context, id string, decide func(*auth.I
 	agent := auth.FromContext(ctx)
 	row, err := s.changes.submit(ctx, request{
 		scope: scopeOf(agent), agent: agent.Subject, id: uuid.MustParse(id),
-		decide: func(row conversationRow, _ bool) (*change, error) { return decide(agent, row) },
+		decide: func(row conversationRow, _ bool) (*change, error) {
+			if err := unchanged(ctx, &row); err != nil {
+				return nil, err
+			}
+			return decide(agent, row)
+		},
 	})
+	if err == nil {
+		tagConversation(ctx, &row, nil)
+	}
 	return row, statusOf(err)
 }
 

@@ -30,13 +30,14 @@ func (s *server) SaveDraft(ctx context.Context, req *messagingpb.SaveDraftReques
 	if err != nil {
 		return nil, err
 	}
-	row, err := s.store.saveDraft(ctx, draftRow{
+	row, err := s.store.saveDraft(ctx, preconditionOf(ctx), draftRow{
 		MemberID: member, ID: id, Audience: int16(req.GetAudience()), //nolint:gosec // an enum of four
 		Theme: req.GetTheme(), Topic: req.GetTopic(), Reason: req.GetReason(), TaxonomyVersion: req.GetTaxonomyVersion(), Body: sealed,
 	})
 	if err != nil {
 		return nil, statusOf(err)
 	}
+	setTag(ctx, draftTag(&row))
 	return &messagingpb.SaveDraftResponse{Draft: draftOf(&row, req.GetText())}, nil
 }
 
@@ -53,6 +54,7 @@ func (s *server) GetDraft(ctx context.Context, req *messagingpb.GetDraftRequest)
 	if err != nil {
 		return nil, err
 	}
+	setTag(ctx, draftTag(&row))
 	return &messagingpb.GetDraftResponse{Draft: draft}, nil
 }
 
@@ -80,7 +82,7 @@ func (s *server) ListDrafts(ctx context.Context, req *messagingpb.ListDraftsRequ
 
 // DeleteDraft implements MessagingService.
 func (s *server) DeleteDraft(ctx context.Context, req *messagingpb.DeleteDraftRequest) (*messagingpb.DeleteDraftResponse, error) {
-	if err := s.store.deleteDraft(ctx, auth.FromContext(ctx).Subject, uuid.MustParse(req.GetId())); err != nil {
+	if err := s.store.deleteDraft(ctx, preconditionOf(ctx), auth.FromContext(ctx).Subject, uuid.MustParse(req.GetId())); err != nil {
 		return nil, statusOf(err)
 	}
 	return &messagingpb.DeleteDraftResponse{}, nil
@@ -138,8 +140,11 @@ const draftColumns = `member_id, id, audience, theme, topic, reason, taxonomy_ve
 
 // saveDraft stores a draft in place of what is under its id, and lets the oldest
 // of the member's go that are beyond draftsMost.
-func (s *store) saveDraft(ctx context.Context, d draftRow) (saved draftRow, err error) {
+func (s *store) saveDraft(ctx context.Context, seen *precondition, d draftRow) (saved draftRow, err error) {
 	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		if err := seen.hold(ctx, tx, d.MemberID, d.ID); err != nil {
+			return err
+		}
 		saved, err = one[draftRow](ctx, tx, `
 			INSERT INTO draft (member_id, id, audience, theme, topic, reason, taxonomy_version, body)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
@@ -177,8 +182,15 @@ func (s *store) drafts(ctx context.Context, member string, after *pageKey, limit
 		ORDER BY updated_at DESC, id DESC LIMIT @limit`, args)
 }
 
-func (s *store) deleteDraft(ctx context.Context, member string, id uuid.UUID) error {
-	if _, err := s.pool.Exec(ctx, `DELETE FROM draft WHERE member_id = $1 AND id = $2`, member, id); err != nil {
+func (s *store) deleteDraft(ctx context.Context, seen *precondition, member string, id uuid.UUID) error {
+	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		if err := seen.hold(ctx, tx, member, id); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, `DELETE FROM draft WHERE member_id = $1 AND id = $2`, member, id)
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("deleting a draft: %w", err)
 	}
 	return nil

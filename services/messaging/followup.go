@@ -35,6 +35,7 @@ func (s *server) PostFollowUp(ctx context.Context, req *messagingpb.PostFollowUp
 	if err != nil {
 		return nil, statusOf(err)
 	}
+	tagConversation(ctx, &row, conversation)
 	return &messagingpb.PostFollowUpResponse{Conversation: conversation}, nil
 }
 
@@ -45,6 +46,9 @@ func (s *server) followUpOnce(ctx context.Context, member string, id, key uuid.U
 		decide: func(row conversationRow, stored bool) (*change, error) {
 			if stored {
 				return nil, errReplied
+			}
+			if err := unchanged(ctx, &row); err != nil {
+				return nil, err
 			}
 			if row.Status == int16(messagingpb.Status_CLOSED) {
 				return nil, errConversationClosed

@@ -54,6 +54,7 @@ func (s *agentServer) AddNote(ctx context.Context, req *messagingpb.AddNoteReque
 	if err != nil {
 		return nil, statusOf(err)
 	}
+	tagConversation(ctx, &row, conversation)
 	return &messagingpb.AddNoteResponse{Conversation: conversation}, nil
 }
 

@@ -208,7 +208,14 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 			}))
 		}},
 		{Of: []string{"store.saveDraft"}, Run: func(ctx context.Context, n int) error {
-			return failed(s.saveDraft(ctx, draftRow{MemberID: fmt.Sprintf("member:%d", n), ID: uuid.New(), Body: []byte("x")}))
+			return failed(s.saveDraft(ctx, nil, draftRow{MemberID: fmt.Sprintf("member:%d", n), ID: uuid.New(), Body: []byte("x")}))
+		}},
+		{Of: []string{"precondition.hold"}, Run: func(ctx context.Context, n int) error {
+			d := draftRow{MemberID: fmt.Sprintf("member:%d", n), ID: uuid.New(), Body: []byte("x")}
+			if _, err := s.saveDraft(ctx, nil, d); err != nil {
+				return err
+			}
+			return s.deleteDraft(ctx, &precondition{any: true}, d.MemberID, d.ID)
 		}},
 		read("store.draft", func(ctx context.Context, n int) error {
 			if _, err := s.draft(ctx, fmt.Sprintf("member:%d", n), uuid.New()); !errors.Is(err, errNotFound) {
@@ -220,7 +227,7 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 			return failed(s.drafts(ctx, fmt.Sprintf("member:%d", n), nil, draftsMost))
 		}),
 		read("store.deleteDraft", func(ctx context.Context, n int) error {
-			return s.deleteDraft(ctx, fmt.Sprintf("member:%d", n), uuid.New())
+			return s.deleteDraft(ctx, nil, fmt.Sprintf("member:%d", n), uuid.New())
 		}),
 		read("store.forgetDrafts", func(ctx context.Context, _ int) error { return failed(s.forgetDrafts(ctx, draftLife)) }),
 		read("store.membersNamed", func(ctx context.Context, n int) error {

@@ -334,6 +334,7 @@ func (s *server) GetConversation(ctx context.Context, req *messagingpb.GetConver
 	if err != nil {
 		return nil, statusOf(err)
 	}
+	tagConversation(ctx, &row, conversation)
 	return &messagingpb.GetConversationResponse{Conversation: conversation}, nil
 }
 

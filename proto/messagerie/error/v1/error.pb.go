@@ -122,25 +122,27 @@ const (
 	ErrorReason_CONVERSATION_NOT_FOUND   ErrorReason = 80
 	ErrorReason_CONVERSATION_CLOSED      ErrorReason = 81
 	ErrorReason_CONVERSATION_ERASED      ErrorReason = 82
-	ErrorReason_CLAIM_HELD               ErrorReason = 83
-	ErrorReason_CLAIM_NOT_HELD           ErrorReason = 84
-	ErrorReason_DRAFT_NOT_FOUND          ErrorReason = 85
-	ErrorReason_TITLE_INVALID            ErrorReason = 86
-	ErrorReason_TEMPLATES_TOO_MANY       ErrorReason = 87
-	ErrorReason_EMAIL_INVALID            ErrorReason = 88
-	ErrorReason_PHONE_INVALID            ErrorReason = 89
-	ErrorReason_WATCHES_TOO_MANY         ErrorReason = 90
-	ErrorReason_EXPORT_NOT_READ          ErrorReason = 91
+	ErrorReason_CONVERSATION_CHANGED     ErrorReason = 83
+	ErrorReason_CLAIM_HELD               ErrorReason = 84
+	ErrorReason_CLAIM_NOT_HELD           ErrorReason = 85
+	ErrorReason_DRAFT_NOT_FOUND          ErrorReason = 86
+	ErrorReason_DRAFT_CHANGED            ErrorReason = 87
+	ErrorReason_TITLE_INVALID            ErrorReason = 88
+	ErrorReason_TEMPLATES_TOO_MANY       ErrorReason = 89
+	ErrorReason_EMAIL_INVALID            ErrorReason = 90
+	ErrorReason_PHONE_INVALID            ErrorReason = 91
+	ErrorReason_WATCHES_TOO_MANY         ErrorReason = 92
+	ErrorReason_EXPORT_NOT_READ          ErrorReason = 93
 	// Deliveries, reports of providers, and what operators do.
-	ErrorReason_MESSAGING_UNAVAILABLE   ErrorReason = 92
-	ErrorReason_REFUSED_EVENT_NOT_FOUND ErrorReason = 93
-	ErrorReason_DEAD_LETTER_NOT_FOUND   ErrorReason = 94
-	ErrorReason_DEAD_LETTER_ID_INVALID  ErrorReason = 95
-	ErrorReason_REPORT_REFUSED          ErrorReason = 96
-	ErrorReason_REPORT_NOT_SIGNED       ErrorReason = 97
-	ErrorReason_REPORT_STALE            ErrorReason = 98
-	ErrorReason_REPORT_MALFORMED        ErrorReason = 99
-	ErrorReason_WEBHOOK_NOT_CONFIGURED  ErrorReason = 100
+	ErrorReason_MESSAGING_UNAVAILABLE   ErrorReason = 94
+	ErrorReason_REFUSED_EVENT_NOT_FOUND ErrorReason = 95
+	ErrorReason_DEAD_LETTER_NOT_FOUND   ErrorReason = 96
+	ErrorReason_DEAD_LETTER_ID_INVALID  ErrorReason = 97
+	ErrorReason_REPORT_REFUSED          ErrorReason = 98
+	ErrorReason_REPORT_NOT_SIGNED       ErrorReason = 99
+	ErrorReason_REPORT_STALE            ErrorReason = 100
+	ErrorReason_REPORT_MALFORMED        ErrorReason = 101
+	ErrorReason_WEBHOOK_NOT_CONFIGURED  ErrorReason = 102
 )
 
 // Enum value maps for ErrorReason.
@@ -229,24 +231,26 @@ var (
 		80:  "CONVERSATION_NOT_FOUND",
 		81:  "CONVERSATION_CLOSED",
 		82:  "CONVERSATION_ERASED",
-		83:  "CLAIM_HELD",
-		84:  "CLAIM_NOT_HELD",
-		85:  "DRAFT_NOT_FOUND",
-		86:  "TITLE_INVALID",
-		87:  "TEMPLATES_TOO_MANY",
-		88:  "EMAIL_INVALID",
-		89:  "PHONE_INVALID",
-		90:  "WATCHES_TOO_MANY",
-		91:  "EXPORT_NOT_READ",
-		92:  "MESSAGING_UNAVAILABLE",
-		93:  "REFUSED_EVENT_NOT_FOUND",
-		94:  "DEAD_LETTER_NOT_FOUND",
-		95:  "DEAD_LETTER_ID_INVALID",
-		96:  "REPORT_REFUSED",
-		97:  "REPORT_NOT_SIGNED",
-		98:  "REPORT_STALE",
-		99:  "REPORT_MALFORMED",
-		100: "WEBHOOK_NOT_CONFIGURED",
+		83:  "CONVERSATION_CHANGED",
+		84:  "CLAIM_HELD",
+		85:  "CLAIM_NOT_HELD",
+		86:  "DRAFT_NOT_FOUND",
+		87:  "DRAFT_CHANGED",
+		88:  "TITLE_INVALID",
+		89:  "TEMPLATES_TOO_MANY",
+		90:  "EMAIL_INVALID",
+		91:  "PHONE_INVALID",
+		92:  "WATCHES_TOO_MANY",
+		93:  "EXPORT_NOT_READ",
+		94:  "MESSAGING_UNAVAILABLE",
+		95:  "REFUSED_EVENT_NOT_FOUND",
+		96:  "DEAD_LETTER_NOT_FOUND",
+		97:  "DEAD_LETTER_ID_INVALID",
+		98:  "REPORT_REFUSED",
+		99:  "REPORT_NOT_SIGNED",
+		100: "REPORT_STALE",
+		101: "REPORT_MALFORMED",
+		102: "WEBHOOK_NOT_CONFIGURED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":  0,
@@ -332,24 +336,26 @@ var (
 		"CONVERSATION_NOT_FOUND":    80,
 		"CONVERSATION_CLOSED":       81,
 		"CONVERSATION_ERASED":       82,
-		"CLAIM_HELD":                83,
-		"CLAIM_NOT_HELD":            84,
-		"DRAFT_NOT_FOUND":           85,
-		"TITLE_INVALID":             86,
-		"TEMPLATES_TOO_MANY":        87,
-		"EMAIL_INVALID":             88,
-		"PHONE_INVALID":             89,
-		"WATCHES_TOO_MANY":          90,
-		"EXPORT_NOT_READ":           91,
-		"MESSAGING_UNAVAILABLE":     92,
-		"REFUSED_EVENT_NOT_FOUND":   93,
-		"DEAD_LETTER_NOT_FOUND":     94,
-		"DEAD_LETTER_ID_INVALID":    95,
-		"REPORT_REFUSED":            96,
-		"REPORT_NOT_SIGNED":         97,
-		"REPORT_STALE":              98,
-		"REPORT_MALFORMED":          99,
-		"WEBHOOK_NOT_CONFIGURED":    100,
+		"CONVERSATION_CHANGED":      83,
+		"CLAIM_HELD":                84,
+		"CLAIM_NOT_HELD":            85,
+		"DRAFT_NOT_FOUND":           86,
+		"DRAFT_CHANGED":             87,
+		"TITLE_INVALID":             88,
+		"TEMPLATES_TOO_MANY":        89,
+		"EMAIL_INVALID":             90,
+		"PHONE_INVALID":             91,
+		"WATCHES_TOO_MANY":          92,
+		"EXPORT_NOT_READ":           93,
+		"MESSAGING_UNAVAILABLE":     94,
+		"REFUSED_EVENT_NOT_FOUND":   95,
+		"DEAD_LETTER_NOT_FOUND":     96,
+		"DEAD_LETTER_ID_INVALID":    97,
+		"REPORT_REFUSED":            98,
+		"REPORT_NOT_SIGNED":         99,
+		"REPORT_STALE":              100,
+		"REPORT_MALFORMED":          101,
+		"WEBHOOK_NOT_CONFIGURED":    102,
 	}
 )
 
@@ -505,7 +511,7 @@ const file_messagerie_error_v1_error_proto_rawDesc = "" +
 	"\x04when\x18\x02 \x01(\tR\x04when\x12\x16\n" +
 	"\x06remedy\x18\x03 \x01(\tR\x06remedy\x12\x0e\n" +
 	"\x02fr\x18\x04 \x01(\tR\x02fr\x12\x0e\n" +
-	"\x02en\x18\x05 \x01(\tR\x02en*\x99\xd1\x01\n" +
+	"\x02en\x18\x05 \x01(\tR\x02en*\x8f\xd6\x01\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\xff\x02\n" +
 	"\bINTERNAL\x10\x01\x1a\xf0\x02\xca\xdb\x18\xeb\x02\n" +
@@ -677,44 +683,48 @@ const file_messagerie_error_v1_error_proto_rawDesc = "" +
 	"\x13CONVERSATION_CLOSED\x10Q\x1a\xb6\x01\xca\xdb\x18\xb1\x01\n" +
 	"\x13FAILED_PRECONDITION\x12\x1athe conversation is closed\x1a\x0fbegin a new one\":Cette conversation est close. Écrivez un nouveau message.*1This conversation is closed. Write a new message.\x12\xf2\x01\n" +
 	"\x13CONVERSATION_ERASED\x10R\x1a\xd8\x01\xca\xdb\x18\xd3\x01\n" +
-	"\x13FAILED_PRECONDITION\x12*the member has had the conversation erased\x1a\x16none: its text is gone\"ACette conversation a été effacée à la demande de l’assuré.*5This conversation was erased at the member's request.\x12\xf5\x01\n" +
+	"\x13FAILED_PRECONDITION\x12*the member has had the conversation erased\x1a\x16none: its text is gone\"ACette conversation a été effacée à la demande de l’assuré.*5This conversation was erased at the member's request.\x12\xc0\x02\n" +
+	"\x14CONVERSATION_CHANGED\x10S\x1a\xa5\x02\xca\xdb\x18\xa0\x02\n" +
+	"\x13FAILED_PRECONDITION\x12Gthe conversation is no more what the If-Match of the request says (412)\x1a(read it again, and let the person decide\"HCette conversation a changé entre-temps. Relisez-la avant de répondre.*IThis conversation has changed meanwhile. Read it again before you answer.0\x9c\x03\x12\xf5\x01\n" +
 	"\n" +
-	"CLAIM_HELD\x10S\x1a\xe4\x01\xca\xdb\x18\xdf\x01\n" +
+	"CLAIM_HELD\x10T\x1a\xe4\x01\xca\xdb\x18\xdf\x01\n" +
 	"\x13FAILED_PRECONDITION\x12Banother agent holds the claim, metadata.agent until metadata.until\x1a\x1fwait, or ask them to release it\"3Cette conversation est prise en charge par {agent}.*.{agent} has taken charge of this conversation.\x12\xcb\x01\n" +
-	"\x0eCLAIM_NOT_HELD\x10T\x1a\xb6\x01\xca\xdb\x18\xb1\x01\n" +
+	"\x0eCLAIM_NOT_HELD\x10U\x1a\xb6\x01\xca\xdb\x18\xb1\x01\n" +
 	"\x13FAILED_PRECONDITION\x12(nobody holds a claim on the conversation\x1a\x0eclaim it first\"1Personne n’a pris en charge cette conversation.*-Nobody has taken charge of this conversation.\x12\x9e\x02\n" +
-	"\x0fDRAFT_NOT_FOUND\x10U\x1a\x88\x02\xca\xdb\x18\x83\x02\n" +
+	"\x0fDRAFT_NOT_FOUND\x10V\x1a\x88\x02\xca\xdb\x18\x83\x02\n" +
 	"\tNOT_FOUND\x12Jthere is no such draft; it may have been sent, or be older than seven days\x1a\n" +
-	"begin anew\"UCe brouillon n’existe plus : il a pu être envoyé, ou dater de plus de sept jours.*GThis draft is gone: it may have been sent, or be older than seven days.\x12\xcc\x01\n" +
-	"\rTITLE_INVALID\x10V\x1a\xb8\x01\xca\xdb\x18\xb3\x01\n" +
+	"begin anew\"UCe brouillon n’existe plus : il a pu être envoyé, ou dater de plus de sept jours.*GThis draft is gone: it may have been sent, or be older than seven days.\x12\xb0\x02\n" +
+	"\rDRAFT_CHANGED\x10W\x1a\x9c\x02\xca\xdb\x18\x97\x02\n" +
+	"\x13FAILED_PRECONDITION\x12@the draft is no more what the If-Match of the request says (412)\x1a(read it again, and let the person decide\"LCe brouillon a été modifié ailleurs. Relisez-le avant de l’enregistrer.*CThis draft was changed elsewhere. Read it again before you save it.0\x9c\x03\x12\xcc\x01\n" +
+	"\rTITLE_INVALID\x10X\x1a\xb8\x01\xca\xdb\x18\xb3\x01\n" +
 	"\x10INVALID_ARGUMENT\x12=the title is empty once trimmed, or longer than 80 characters\x1a\fgive another\"*Donnez un titre de 80 caractères au plus.*&Give a title of at most 80 characters.\x12\xe9\x01\n" +
-	"\x12TEMPLATES_TOO_MANY\x10W\x1a\xd0\x01\xca\xdb\x18\xcb\x01\n" +
+	"\x12TEMPLATES_TOO_MANY\x10Y\x1a\xd0\x01\xca\xdb\x18\xcb\x01\n" +
 	"\x13FAILED_PRECONDITION\x12+there are as many templates as there may be\x1a\x10delete one first\";Le nombre maximal de modèles est atteint. Supprimez-en un.*8There are as many templates as there may be. Delete one.\x12\xf7\x01\n" +
-	"\rEMAIL_INVALID\x10X\x1a\xe3\x01\xca\xdb\x18\xde\x01\n" +
+	"\rEMAIL_INVALID\x10Z\x1a\xe3\x01\xca\xdb\x18\xde\x01\n" +
 	"\x10INVALID_ARGUMENT\x129the field is not an e-mail address that can be written to\x1a\x19let the person correct it\"@Saisissez une adresse électronique, par exemple nom@exemple.fr.*2Enter an e-mail address, such as name@example.com.\x12\x9f\x02\n" +
-	"\rPHONE_INVALID\x10Y\x1a\x8b\x02\xca\xdb\x18\x86\x02\n" +
+	"\rPHONE_INVALID\x10[\x1a\x8b\x02\xca\xdb\x18\x86\x02\n" +
 	"\x10INVALID_ARGUMENT\x12*the field is not a mobile telephone number\x1a\x19let the person correct it\"\\Saisissez un numéro de téléphone mobile, par exemple 06 12 34 56 78 ou +33 6 12 34 56 78.*MEnter a mobile telephone number, such as 06 12 34 56 78 or +33 6 12 34 56 78.\x12\xa0\x02\n" +
-	"\x10WATCHES_TOO_MANY\x10Z\x1a\x89\x02\xca\xdb\x18\x84\x02\n" +
+	"\x10WATCHES_TOO_MANY\x10\\\x1a\x89\x02\xca\xdb\x18\x84\x02\n" +
 	"\x12RESOURCE_EXHAUSTED\x12<the caller has 16 watches open at one process of the service\x1a\rend one first\"QTrop de fenêtres de la messagerie sont ouvertes. Fermez-en une, puis réessayez.*NToo many windows of the messaging service are open. Close one, then try again.\x12\xd8\x01\n" +
-	"\x0fEXPORT_NOT_READ\x10[\x1a\xc2\x01\xca\xdb\x18\xbd\x01\n" +
+	"\x0fEXPORT_NOT_READ\x10]\x1a\xc2\x01\xca\xdb\x18\xbd\x01\n" +
 	"\x11DEADLINE_EXCEEDED\x12#the export was not read fast enough\x1a\x10ask for it again\"9L’export n’a pas pu être lu assez vite. Recommencez.*6The export could not be read fast enough. Begin again.\x12\x91\x02\n" +
-	"\x15MESSAGING_UNAVAILABLE\x10\\\x1a\xf5\x01\xca\xdb\x18\xf0\x01\n" +
+	"\x15MESSAGING_UNAVAILABLE\x10^\x1a\xf5\x01\xca\xdb\x18\xf0\x01\n" +
 	"\vUNAVAILABLE\x124the notifier cannot ask who may see the conversation\x1a\x1etry again, as Retry-After says\"NLe service est momentanément indisponible. Réessayez dans quelques instants.*;The service cannot be used for a moment. Try again shortly.\x12\xc2\x02\n" +
-	"\x17REFUSED_EVENT_NOT_FOUND\x10]\x1a\xa4\x02\xca\xdb\x18\x9f\x02\n" +
+	"\x17REFUSED_EVENT_NOT_FOUND\x10_\x1a\xa4\x02\xca\xdb\x18\x9f\x02\n" +
 	"\tNOT_FOUND\x12:no such event is refused; it may have been published since\x1a\x13read the list again\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xc8\x02\n" +
-	"\x15DEAD_LETTER_NOT_FOUND\x10^\x1a\xac\x02\xca\xdb\x18\xa7\x02\n" +
+	"\x15DEAD_LETTER_NOT_FOUND\x10`\x1a\xac\x02\xca\xdb\x18\xa7\x02\n" +
 	"\tNOT_FOUND\x12Bthere is no such dead letter; it may have been replayed or dropped\x1a\x13read the list again\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xb5\x02\n" +
-	"\x16DEAD_LETTER_ID_INVALID\x10_\x1a\x98\x02\xca\xdb\x18\x93\x02\n" +
+	"\x16DEAD_LETTER_ID_INVALID\x10a\x1a\x98\x02\xca\xdb\x18\x93\x02\n" +
 	"\x10INVALID_ARGUMENT\x12)the id is not as ListDeadLetters gives it\x1a\x11give it unchanged\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xe7\x02\n" +
-	"\x0eREPORT_REFUSED\x10`\x1a\xd2\x02\xca\xdb\x18\xcd\x02\n" +
+	"\x0eREPORT_REFUSED\x10b\x1a\xd2\x02\xca\xdb\x18\xcd\x02\n" +
 	"\x11PERMISSION_DENIED\x12Ma provider's report is not signed by it, or too old; said to whoever posts it\x1a&check the webhook's key and the clocks\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xcf\x02\n" +
-	"\x11REPORT_NOT_SIGNED\x10a\x1a\xb7\x02\xca\xdb\x18\xb2\x02\n" +
+	"\x11REPORT_NOT_SIGNED\x10c\x1a\xb7\x02\xca\xdb\x18\xb2\x02\n" +
 	"\x11PERMISSION_DENIED\x12Gbetween gateway and notifier: the signature of a report does not verify\x1a\x11as REPORT_REFUSED\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xc8\x02\n" +
-	"\fREPORT_STALE\x10b\x1a\xb5\x02\xca\xdb\x18\xb0\x02\n" +
+	"\fREPORT_STALE\x10d\x1a\xb5\x02\xca\xdb\x18\xb0\x02\n" +
 	"\x11PERMISSION_DENIED\x12Ebetween gateway and notifier: a report is too old, or from the future\x1a\x11as REPORT_REFUSED\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xae\x02\n" +
-	"\x10REPORT_MALFORMED\x10c\x1a\x97\x02\xca\xdb\x18\x92\x02\n" +
+	"\x10REPORT_MALFORMED\x10e\x1a\x97\x02\xca\xdb\x18\x92\x02\n" +
 	"\x10INVALID_ARGUMENT\x12\"a provider's report cannot be read\x1a\x17see the provider's form\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xcd\x02\n" +
-	"\x16WEBHOOK_NOT_CONFIGURED\x10d\x1a\xb0\x02\xca\xdb\x18\xab\x02\n" +
+	"\x16WEBHOOK_NOT_CONFIGURED\x10f\x1a\xb0\x02\xca\xdb\x18\xab\x02\n" +
 	"\x13FAILED_PRECONDITION\x12Dbetween gateway and notifier: reports of this provider are not taken\x1a\vset its key\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.:[\n" +
 	"\ameaning\x12!.google.protobuf.EnumValueOptions\x18\xb9\x8b\x03 \x01(\v2\x1c.messagerie.error.v1.MeaningR\ameaningBGZEgithub.com/ma-messagerie/messagerie/proto/messagerie/error/v1;errorpbb\x06proto3"
 
