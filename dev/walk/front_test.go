@@ -34,7 +34,7 @@ func TestFrontEnds(t *testing.T) {
 		"WEB_URL="+places.Web, "INBOX_URL="+places.Inbox, "WEB_AWAY_URL="+places.Web, "WEB_LIMITED_URL="+places.Web)
 	wantStatuses(t, blocks)
 	for told, in := range map[string]string{
-		"Access-Control-Allow-Origin: http://localhost:5173": "-X OPTIONS", "Idempotent-Replayed: true": "KEY=", "il en faut au moins 10": "# 400", `"conversationId":""`: ":watch",
+		"Access-Control-Allow-Origin: http://localhost:5173": "-X OPTIONS", "Idempotent-Replayed: true": "KEY=", "il en faut au moins 10": "# 400", "\ndata:": ":watch",
 	} {
 		i := slices.IndexFunc(blocks, func(b block) bool { return strings.Contains(b.commands, in) })
 		if i < 0 || !strings.Contains(blocks[i].output, told) {

@@ -233,7 +233,10 @@ export interface paths {
         };
         /**
          * WatchConversations tells when a conversation within the agent's caisse and queues has
-         *     changed, as WatchConversations does.
+         *     changed, as WatchConversations of MessagingService does: also a claim that was renewed
+         *     or released, a note, what the member has read or hidden, and a conversation that was
+         *     given to a queue that the agent does not see. A claim that lapses is not told: its
+         *     expireTime said when.
          */
         get: operations["agentWatchConversations"];
         put?: never;
@@ -504,7 +507,9 @@ export interface paths {
          * WatchConversations tells when a conversation of the member's has changed,
          *     until the caller ends it or ten minutes have passed. The first answer comes
          *     at once and names no conversation. It is a hint to ask again: a change may be
-         *     told twice, and after a failure of the broker up to half a minute late.
+         *     told twice, and after a failure of the broker up to half a minute late. Every
+         *     change that GetConversation or ListConversations shows is told, the caller's own
+         *     too (read, hidden, shown, erased), but for a conversation that has passed its term.
          */
         get: operations["watchConversations"];
         put?: never;
@@ -522,7 +527,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** ListDrafts returns the member's drafts, last changed first. */
+        /**
+         * ListDrafts returns the member's drafts, last changed first, a page at a time; they are
+         *     20 at most.
+         */
         get: operations["listDrafts"];
         put?: never;
         post?: never;
@@ -588,7 +596,8 @@ export interface paths {
         /**
          * ExportMyData returns all that is stored about the member (GDPR, article 15):
          *     first the preferences, then the drafts, then each conversation with its
-         *     messages. RESOURCE_EXHAUSTED (REPORTS_BUSY) with google.rpc.RetryInfo while
+         *     messages, oldest first. Each conversation that there is as it begins is in it,
+         *     once, whatever changes meanwhile. RESOURCE_EXHAUSTED (REPORTS_BUSY) with google.rpc.RetryInfo while
          *     another export of the member's, or too many of others', are open.
          *     DEADLINE_EXCEEDED (EXPORT_NOT_READ) when nothing of it is read for 30 seconds,
          *     and after five minutes.
@@ -1300,10 +1309,14 @@ export interface components {
         "messagerie.messaging.v1.ListDraftsResponse": {
             /** @description The drafts. */
             drafts?: components["schemas"]["messagerie.messaging.v1.Draft"][];
+            /** @description Empty on the last page. */
+            nextPageToken?: string;
         };
         /** @description ListQueuesResponse has the queues. */
         "messagerie.messaging.v1.ListQueuesResponse": {
-            /** @description Queues of the current taxonomy, in its order. */
+            /** @description Empty on the last page. */
+            nextPageToken?: string;
+            /** @description Queues of the taxonomy that was current at the first page, in its order. */
             queues?: components["schemas"]["messagerie.messaging.v1.AgentQueue"][];
         };
         /** @description ListRefusedEventsResponse is a page. */
@@ -1315,7 +1328,9 @@ export interface components {
         };
         /** @description ListTemplatesResponse has the templates, by title. */
         "messagerie.messaging.v1.ListTemplatesResponse": {
-            /** @description The templates, at most 200. */
+            /** @description Empty on the last page. */
+            nextPageToken?: string;
+            /** @description The templates; a caisse has at most 200. */
             templates?: components["schemas"]["messagerie.messaging.v1.Template"][];
         };
         /** @description MarkConversationReadResponse is the conversation as it is now, without messages. */
@@ -1571,10 +1586,12 @@ export interface components {
              */
             unreadCount?: number;
         };
-        /** @description AgentServiceListDeliveriesResponse has all of its notifications, oldest first. */
+        /** @description AgentServiceListDeliveriesResponse has its notifications, oldest first. */
         "messagerie.notifier.v1.AgentServiceListDeliveriesResponse": {
             /** @description The notifications. */
             deliveries?: components["schemas"]["messagerie.notifier.v1.Delivery"][];
+            /** @description Empty on the last page. */
+            nextPageToken?: string;
         };
         /**
          * @description Channel is a way to reach a member.
@@ -1708,10 +1725,12 @@ export interface components {
             /** @description For the next page; empty on the last. */
             nextPageToken?: string;
         };
-        /** @description ListDeliveriesResponse has all of its notifications, oldest first. */
+        /** @description ListDeliveriesResponse has its notifications, oldest first. */
         "messagerie.notifier.v1.ListDeliveriesResponse": {
             /** @description The notifications. */
             deliveries?: components["schemas"]["messagerie.notifier.v1.Delivery"][];
+            /** @description Empty on the last page. */
+            nextPageToken?: string;
         };
         /** @description ProviderStatus is what became of the calls to one provider. */
         "messagerie.notifier.v1.ProviderStatus": {
@@ -1829,8 +1848,13 @@ export interface components {
         };
         /** @description GetSuggestionStatisticsResponse has one entry for each selection and service. */
         "messagerie.taxonomy.v1.GetSuggestionStatisticsResponse": {
-            /** @description Most shown first, at most 500. */
+            /** @description Most shown first; those that follow the first 500 are left out. */
             figures?: components["schemas"]["messagerie.taxonomy.v1.SuggestionFigures"][];
+            /**
+             * @description Empty on the last page. What is shown meanwhile may move an entry to a page before, or
+             *     to one after.
+             */
+            nextPageToken?: string;
         };
         /** @description GetTaxonomyResponse is the tree of one audience. */
         "messagerie.taxonomy.v1.GetTaxonomyResponse": {
@@ -2021,7 +2045,15 @@ export interface operations {
     };
     agentListDeliveries: {
         parameters: {
-            query?: never;
+            query?: {
+                /**
+                 * @description Most notifications in the page: 1 to 1000, 1000 when 0; more is cut to 1000. Those
+                 *     that the member does not want are left out, so that a page may have fewer.
+                 */
+                pageSize?: number;
+                /** @description next_page_token of the page before; empty for the first. */
+                pageToken?: string;
+            };
             header?: never;
             path: {
                 /** @description Id of the conversation. */
@@ -2031,7 +2063,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description AgentServiceListDeliveriesResponse has all of its notifications, oldest first. */
+            /** @description AgentServiceListDeliveriesResponse has its notifications, oldest first. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2398,22 +2430,32 @@ export interface operations {
     agentWatchConversations: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The id of the last event of an earlier stream. An EventSource sends it by itself. */
+                "Last-Event-ID"?: string;
+            };
             path?: never;
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description AgentServiceWatchConversationsResponse is a hint that something has changed. (streaming responses) */
+            /** @description As text/event-stream, server-sent events: the schema is that of each event's data. Ids increase, and go on after Last-Event-ID; the first event of each stream says to look for oneself, so that a cut loses nothing. An event of the type error has a google.rpc.Status, and is the last; as application/x-ndjson, lines: each is a AgentServiceWatchConversationsResponse. Empty lines are signs of life. If the answers break off, the last line is {"error": google.rpc.Status}. */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        error?: components["schemas"]["google.rpc.Status"];
-                        result?: components["schemas"]["messagerie.messaging.v1.AgentServiceWatchConversationsResponse"];
-                    };
+                    "application/x-ndjson": components["schemas"]["messagerie.messaging.v1.AgentServiceWatchConversationsResponse"];
+                    "text/event-stream": components["schemas"]["messagerie.messaging.v1.AgentServiceWatchConversationsResponse"];
+                };
+            };
+            /** @description NOT_ACCEPTABLE: Accept takes none of these formats. */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
             /** @description An unexpected error response. */
@@ -2429,7 +2471,12 @@ export interface operations {
     };
     agentListQueues: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Most queues in the page: 1 to 500, 500 when 0; more is cut to 500. */
+                pageSize?: number;
+                /** @description next_page_token of the page before; empty for the first. */
+                pageToken?: string;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -2495,6 +2542,10 @@ export interface operations {
             query?: {
                 /** @description How many days back from today, today included: 1 to 366, 30 when 0. */
                 days?: number;
+                /** @description Most entries in the page: 1 to 500, 500 when 0; more is cut to 500. */
+                pageSize?: number;
+                /** @description next_page_token of the page before; empty for the first. */
+                pageToken?: string;
             };
             header?: never;
             path?: never;
@@ -2527,6 +2578,10 @@ export interface operations {
             query?: {
                 /** @description Only those for this queue and those for all; empty: every one. */
                 queue?: string;
+                /** @description Most templates in the page: 1 to 200, 200 when 0; more is cut to 200. */
+                pageSize?: number;
+                /** @description next_page_token of the page before; empty for the first. */
+                pageToken?: string;
             };
             header?: never;
             path?: never;
@@ -2725,7 +2780,15 @@ export interface operations {
     };
     listDeliveries: {
         parameters: {
-            query?: never;
+            query?: {
+                /**
+                 * @description Most notifications in the page: 1 to 1000, 1000 when 0; more is cut to 1000. Those
+                 *     that the member does not want are left out, so that a page may have fewer.
+                 */
+                pageSize?: number;
+                /** @description next_page_token of the page before; empty for the first. */
+                pageToken?: string;
+            };
             header?: never;
             path: {
                 /** @description Id of the conversation. */
@@ -2735,7 +2798,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description ListDeliveriesResponse has all of its notifications, oldest first. */
+            /** @description ListDeliveriesResponse has its notifications, oldest first. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2946,22 +3009,32 @@ export interface operations {
     watchConversations: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The id of the last event of an earlier stream. An EventSource sends it by itself. */
+                "Last-Event-ID"?: string;
+            };
             path?: never;
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description WatchConversationsResponse is a hint that something has changed. (streaming responses) */
+            /** @description As text/event-stream, server-sent events: the schema is that of each event's data. Ids increase, and go on after Last-Event-ID; the first event of each stream says to look for oneself, so that a cut loses nothing. An event of the type error has a google.rpc.Status, and is the last; as application/x-ndjson, lines: each is a WatchConversationsResponse. Empty lines are signs of life. If the answers break off, the last line is {"error": google.rpc.Status}. */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        error?: components["schemas"]["google.rpc.Status"];
-                        result?: components["schemas"]["messagerie.messaging.v1.WatchConversationsResponse"];
-                    };
+                    "application/x-ndjson": components["schemas"]["messagerie.messaging.v1.WatchConversationsResponse"];
+                    "text/event-stream": components["schemas"]["messagerie.messaging.v1.WatchConversationsResponse"];
+                };
+            };
+            /** @description NOT_ACCEPTABLE: Accept takes none of these formats. */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
             /** @description An unexpected error response. */
@@ -2977,7 +3050,12 @@ export interface operations {
     };
     listDrafts: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Most drafts in the page: 1 to 100, 20 when 0; more is cut to 100. */
+                pageSize?: number;
+                /** @description next_page_token of the page before; empty for the first. */
+                pageToken?: string;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -3170,16 +3248,26 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description ExportMyDataResponse is one piece of what is stored. (streaming responses) */
+            /** @description As application/json, one document. If it breaks off, it lacks its end; as application/x-ndjson, lines: each is a ExportMyDataResponse. Empty lines are signs of life. If the answers break off, the last line is {"error": google.rpc.Status}. */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": {
-                        error?: components["schemas"]["google.rpc.Status"];
-                        result?: components["schemas"]["messagerie.messaging.v1.ExportMyDataResponse"];
+                        conversations: components["schemas"]["messagerie.messaging.v1.Conversation"][];
+                        drafts: components["schemas"]["messagerie.messaging.v1.Draft"][];
+                        preferences: components["schemas"]["messagerie.messaging.v1.Preferences"];
                     };
+                };
+            };
+            /** @description NOT_ACCEPTABLE: Accept takes none of these formats. */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
             /** @description An unexpected error response. */
