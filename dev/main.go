@@ -84,7 +84,8 @@ func run(ctx context.Context) error {
   Broker (NATS)   nats://%[5]s
   State and log   %[6]s
 
-Ctrl-C stops it. The README has curl commands to try.
+Ctrl-C stops it. The README has curl commands to try; docs/front-ends.md and
+docs/tools.md are for who builds pages or a tool of their own.
 `, s.HTTP, s.GRPC, s.OIDC, s.Inbox, s.NATS, cfg.StateDir, s.Web)
 	ended := make(chan error, 1)
 	go func() { ended <- s.Wait() }()

@@ -113,11 +113,16 @@ func refusal(status int, body []byte) error {
 	}
 	reason, request := "no reason given", "without a name"
 	for _, detail := range told.Details {
-		if named, ok := detail.Get("reason"); ok {
-			reason = fmt.Sprint(named)
+		// Details are of several types; of each, these two are all that is wanted.
+		var fields map[string]any
+		if text, err := json.Marshal(detail); err != nil || json.Unmarshal(text, &fields) != nil {
+			continue
 		}
-		if named, ok := detail.Get("requestId"); ok {
-			request = fmt.Sprint(named)
+		if named, ok := fields["reason"].(string); ok {
+			reason = named
+		}
+		if named, ok := fields["requestId"].(string); ok {
+			request = named
 		}
 	}
 	return fmt.Errorf("answered %d (%s): %s (request %s)", status, reason, told.Message, request)

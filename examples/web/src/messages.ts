@@ -40,7 +40,8 @@ function item(conversation: Conversation): HTMLLIElement {
 
 /** read is one conversation. What is shown counts as read, and a reply that came after it does not. */
 export async function read(id: string, sent: boolean): Promise<View> {
-	const { conversation = {} } = await taken(gateway.GET('/v1/conversations/{id}', { params: { path: { id } } }));
+	const { conversation } = await taken(gateway.GET('/v1/conversations/{id}', { params: { path: { id } } }));
+	if (!conversation) throw new Error('an answer without its conversation');
 	const messages = conversation.messages ?? [];
 	const last = messages.at(-1)?.id;
 	if (conversation.unread && last) {
