@@ -30,6 +30,8 @@ type Rule struct {
 	Scope string
 	// Callers are the processes of this system that may call it, where it is internal.
 	Callers []string
+	// Ticket: a ticket does in place of a token.
+	Ticket bool
 }
 
 // RuleOf reads the rule of a method. A method that leaves something out is an error: nothing
@@ -41,6 +43,7 @@ func RuleOf(method protoreflect.MethodDescriptor) (Rule, error) {
 	rule.Idempotency, _ = proto.GetExtension(options, accesspb.E_Idempotency).(accesspb.Idempotency)
 	rule.Scope, _ = proto.GetExtension(options, accesspb.E_Scope).(string)
 	rule.Callers, _ = proto.GetExtension(options, accesspb.E_Callers).([]string)
+	rule.Ticket, _ = proto.GetExtension(options, accesspb.E_Ticket).(bool)
 	internal := rule.Access == accesspb.Access_ACCESS_SERVICE
 	var lacks []string
 	for option, there := range map[string]bool{
@@ -59,6 +62,8 @@ func RuleOf(method protoreflect.MethodDescriptor) (Rule, error) {
 		return rule, fmt.Errorf("method %s is internal and has no option messagerie.access.v1.callers", method.FullName())
 	case !internal && len(rule.Callers) > 0:
 		return rule, fmt.Errorf("method %s has callers and is not internal: they would not be held to it", method.FullName())
+	case rule.Ticket && (internal || rule.Access == accesspb.Access_ACCESS_PUBLIC || !method.IsStreamingServer()):
+		return rule, fmt.Errorf("method %s takes tickets, which are for people's streams alone", method.FullName())
 	}
 	return rule, nil
 }
@@ -177,16 +182,20 @@ func (g *Guard) Admit(ctx context.Context, fullMethod, authorization string) (co
 	case err != nil:
 		return ctx, err
 	}
-	ctx = auth.NewContext(ctx, id)
+	return auth.NewContext(ctx, id), rule.permit(id)
+}
+
+// permit refuses a caller who may not call the method.
+func (rule Rule) permit(id *auth.Identity) error {
 	if !allowed(rule.Access, id) || len(rule.Callers) > 0 && !slices.Contains(rule.Callers, id.Client) {
-		return ctx, errNotYourKind
+		return errNotYourKind
 	}
 	if id.Realm == auth.RealmMachine && rule.Access != accesspb.Access_ACCESS_SERVICE && !slices.Contains(id.Scopes, rule.Scope) {
 		refusal := *errNoScope
 		refusal.Metadata = map[string]string{"scope": rule.Scope}
-		return ctx, &refusal
+		return &refusal
 	}
-	return ctx, nil
+	return nil
 }
 
 // Bearer returns the token of an authorization value, if it is of that scheme (RFC
@@ -214,6 +223,8 @@ func allowed(access accesspb.Access, id *auth.Identity) bool {
 		return staff && id.HasRole(auth.RoleOperator)
 	case accesspb.Access_ACCESS_SERVICE:
 		return id.Realm == auth.RealmMachine && id.HasRole(auth.RoleService)
+	case accesspb.Access_ACCESS_MEMBER_OR_AGENT:
+		return allowed(accesspb.Access_ACCESS_MEMBER, id) || allowed(accesspb.Access_ACCESS_AGENT, id)
 	case accesspb.Access_ACCESS_UNSPECIFIED:
 	}
 	return false

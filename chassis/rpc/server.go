@@ -70,6 +70,8 @@ type Server struct {
 	input  *input
 	health *health.Server
 	holds  []<-chan struct{}
+	// redeem is nil where no tickets are taken.
+	redeem func(ctx context.Context, ticket string) (*auth.Identity, error)
 }
 
 // AlsoCheck has a request's message type looked at by more than its own rules, where these
@@ -284,7 +286,13 @@ func (s *Server) admitStream(srv any, stream grpc.ServerStream, info *grpc.Strea
 	if isInfrastructure(info.FullMethod) {
 		return next(srv, stream)
 	}
-	ctx, err := s.guard.Admit(stream.Context(), info.FullMethod, Authorization(stream.Context()))
+	ctx, err := stream.Context(), error(nil)
+	authorization, ticket := Authorization(ctx), ticketOf(ctx)
+	if s.redeem != nil && s.guard.Ticketed(info.FullMethod, authorization, ticket) {
+		ctx, err = s.admitTicket(ctx, info.FullMethod, ticket)
+	} else {
+		ctx, err = s.guard.Admit(ctx, info.FullMethod, authorization)
+	}
 	if err != nil {
 		return err
 	}

@@ -108,6 +108,7 @@ type intruder struct {
 var personas = map[accesspb.Access]string{
 	accesspb.Access_ACCESS_PUBLIC: "", accesspb.Access_ACCESS_MEMBER: "jeanne", accesspb.Access_ACCESS_AGENT: "claire",
 	accesspb.Access_ACCESS_SUPERVISOR: "sofiane", accesspb.Access_ACCESS_OPERATOR: "sofiane", accesspb.Access_ACCESS_SERVICE: "notifier",
+	accesspb.Access_ACCESS_MEMBER_OR_AGENT: "jeanne",
 }
 
 func newIntruder(t *testing.T, s *stack.Stack) *intruder {

@@ -105,7 +105,11 @@ type callKey struct{}
 // header by its lower-case name. The context returned carries the caller and the
 // call; call.end must be called when it is over.
 func (d *door) admit(ctx context.Context, v *visit, method string, header func(string) []string) (context.Context, *call, error) {
-	ctx, err := d.guard.Admit(ctx, method, first(header("authorization")))
+	ticket, ticketed := d.ticketed(method, header)
+	var err error
+	if !ticketed {
+		ctx, err = d.guard.Admit(ctx, method, first(header("authorization")))
+	}
 	if limited := v.identified(ctx); limited != nil {
 		return ctx, nil, limited
 	}
@@ -118,6 +122,9 @@ func (d *door) admit(ctx context.Context, v *visit, method string, header func(s
 		if value := first(header(key)); value != "" && printable(value) {
 			c.outgoing[key] = []string{value[:min(len(value), most)]}
 		}
+	}
+	if ticketed {
+		c.outgoing[rpc.TicketName] = []string{ticket}
 	}
 	return context.WithValue(ctx, callKey{}, c), c, nil
 }
@@ -170,6 +177,9 @@ func (c *call) follow(ctx context.Context, desc *grpc.StreamDesc, opts ...grpc.C
 	give, share := sync.OnceFunc(func() { give(c.door.streams) }), c.end
 	c.end = func() { drained(); cancel(); give(); share() }
 	up, err := c.streamConn.NewStream(ctx, desc, c.method, opts...)
+	if err == nil && c.outgoing[rpc.TicketName] != nil {
+		up = &redeemed{up, share}
+	}
 	switch {
 	case err != nil && c.endless && c.door.draining.Err() != nil:
 		return over{}, nil

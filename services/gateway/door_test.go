@@ -57,6 +57,7 @@ var admitted = map[string][]string{
 	"/messagerie.messaging.v1.MessagingService/ListDrafts":            members,
 	"/messagerie.messaging.v1.MessagingService/DeleteDraft":           members,
 	"/messagerie.messaging.v1.MessagingService/WatchConversations":    members,
+	"/messagerie.messaging.v1.MessagingService/CreateWatchTicket":     append(members, staff...),
 	"/messagerie.messaging.v1.MessagingService/GetPreferences":        members,
 	"/messagerie.messaging.v1.MessagingService/ReplacePreferences":    members,
 	"/messagerie.messaging.v1.MessagingService/UpdatePreferences":     members,

@@ -117,6 +117,15 @@ func describeOperation(operation object, rt *route) {
 	if rt.stream {
 		describeStream(operation, rt)
 	}
+	if rt.Ticket {
+		parameters, _ := operation["parameters"].([]any)
+		operation["parameters"] = append(parameters, object{
+			"name": ticketParam, "in": "query",
+			"description": "A ticket of createWatchTicket, in place of a token.",
+			"schema":      object{"type": "string", "maxLength": ticketMost},
+		})
+		operation["security"] = []object{{"bearer": []string{}}, {}}
+	}
 	schema := dig(operation, "requestBody", "content", "application/json", "schema")
 	if schema == nil {
 		return

@@ -140,6 +140,7 @@ func (s *rest) admit(next runtime.HandlerFunc) runtime.HandlerFunc {
 		if a, ok := w.(*answer); ok {
 			a.route = rt.path
 		}
+		ticket, r := takeTicket(rt, r)
 		ctx := r.Context()
 		if !rt.stream {
 			var cancel context.CancelFunc
@@ -151,7 +152,7 @@ func (s *rest) admit(next runtime.HandlerFunc) runtime.HandlerFunc {
 			s.refuse(w, r, errors.New("a request that was not seen arriving"))
 			return
 		}
-		ctx, c, err := s.door.admit(ctx, v, rt.method, r.Header.Values)
+		ctx, c, err := s.door.admit(ctx, v, rt.method, withTicket(ticket, r.Header))
 		if err != nil {
 			s.refuse(w, r, err)
 			return

@@ -112,7 +112,9 @@ func (b *backend) recordStream(srv any, stream grpc.ServerStream, info *grpc.Str
 		return next(srv, stream)
 	}
 	b.mu.Lock()
-	b.arrivals = append(b.arrivals, arrival{method: info.FullMethod})
+	seen := arrival{method: info.FullMethod}
+	seen.metadata, _ = metadata.FromIncomingContext(stream.Context())
+	b.arrivals = append(b.arrivals, seen)
 	b.mu.Unlock()
 	if b.watch != nil && info.FullMethod == messagingpb.MessagingService_WatchConversations_FullMethodName ||
 		b.export != nil && info.FullMethod == messagingpb.MessagingService_ExportMyData_FullMethodName {
@@ -237,6 +239,13 @@ func (s *stack) serveBackend(t *testing.T, issuers auth.Config) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Any ticket but one is somebody's.
+	server.Redeem(func(_ context.Context, ticket string) (*auth.Identity, error) {
+		if ticket == "spent" {
+			return nil, rpc.ErrTicket
+		}
+		return &auth.Identity{Subject: "member:" + ticket, Realm: auth.RealmMember}, nil
+	})
 	messagingpb.RegisterMessagingServiceServer(server, s.backend)
 	messagingpb.RegisterAgentServiceServer(server, messagingpb.UnimplementedAgentServiceServer{})
 	messagingpb.RegisterOperatorServiceServer(server, messagingpb.UnimplementedOperatorServiceServer{})

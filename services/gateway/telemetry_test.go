@@ -64,7 +64,7 @@ func TestMain(m *testing.M) {
 		fmt.Println("FAIL: no metrics to look into:", series)
 		code = 1
 	}
-	for _, secret := range []string{canary, canaryQuery, "eyJ", "MessagingService/Nothing", strangeHost} {
+	for _, secret := range []string{canary, canaryQuery, aTicket, "eyJ", "MessagingService/Nothing", strangeHost} {
 		if strings.Contains(lines, secret) || strings.Contains(traces, secret) || strings.Contains(series, secret) {
 			fmt.Printf("FAIL: %q is in a log line, a span or a metric\n", secret)
 			code = 1

@@ -211,6 +211,7 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 		claimLease: cfg.ClaimLease, defaultCaisse: cfg.DefaultCaisse,
 	}
 	impl.checkWhole(grpcServer)
+	grpcServer.Redeem(impl.redeem)
 	messagingpb.RegisterMessagingServiceServer(grpcServer, impl)
 	messagingpb.RegisterAgentServiceServer(grpcServer, &agentServer{server: impl})
 	messagingpb.RegisterOperatorServiceServer(grpcServer, &operatorServer{store: s, reports: apart, broker: events, begin: outbox.begin})

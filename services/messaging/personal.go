@@ -281,6 +281,7 @@ func (s *store) eraseRows(ctx context.Context, tx pgx.Tx, member string, rows []
 			happened.id, happened.kind, rows[i].Caisse, rows[i].ID, happened.payload, happened.trace)
 	}
 	batch.Queue(`DELETE FROM draft WHERE member_id = $1`, member)
+	batch.Queue(`DELETE FROM watch_ticket WHERE subject = $1`, member)
 	batch.Queue(`DELETE FROM member WHERE id = $1`, member)
 	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
 		return fmt.Errorf("erasing %d conversations: %w", len(rows), err)

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	"github.com/ma-messagerie/messagerie/chassis/testenv/scale"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
@@ -230,6 +231,16 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 			return s.deleteDraft(ctx, nil, fmt.Sprintf("member:%d", n), uuid.New())
 		}),
 		read("store.forgetDrafts", func(ctx context.Context, _ int) error { return failed(s.forgetDrafts(ctx, draftLife)) }),
+		read("store.addTicket", func(ctx context.Context, n int) error {
+			return failed(s.addTicket(ctx, fmt.Sprint("ticket ", n), &auth.Identity{Subject: fmt.Sprintf("member:%d", n), Realm: auth.RealmMember}))
+		}),
+		read("store.takeTicket", func(ctx context.Context, n int) error {
+			if _, err := s.takeTicket(ctx, fmt.Sprint("ticket ", n)); !errors.Is(err, errNotFound) {
+				return err
+			}
+			return nil
+		}),
+		read("store.forgetTickets", func(ctx context.Context, _ int) error { return failed(s.forgetTickets(ctx, ticketLife)) }),
 		read("store.membersNamed", func(ctx context.Context, n int) error {
 			return failed(s.membersNamed(ctx, []string{fmt.Sprintf("member:%d", n), "member:0"}))
 		}),

@@ -47,6 +47,8 @@ const (
 	// A machine that has the role "service": one of this system's own processes.
 	// The gateway never forwards such a method.
 	Access_ACCESS_SERVICE Access = 6
+	// Whoever may call methods of ACCESS_MEMBER or of ACCESS_AGENT.
+	Access_ACCESS_MEMBER_OR_AGENT Access = 7
 )
 
 // Enum value maps for Access.
@@ -59,15 +61,17 @@ var (
 		4: "ACCESS_SUPERVISOR",
 		5: "ACCESS_OPERATOR",
 		6: "ACCESS_SERVICE",
+		7: "ACCESS_MEMBER_OR_AGENT",
 	}
 	Access_value = map[string]int32{
-		"ACCESS_UNSPECIFIED": 0,
-		"ACCESS_PUBLIC":      1,
-		"ACCESS_MEMBER":      2,
-		"ACCESS_AGENT":       3,
-		"ACCESS_SUPERVISOR":  4,
-		"ACCESS_OPERATOR":    5,
-		"ACCESS_SERVICE":     6,
+		"ACCESS_UNSPECIFIED":     0,
+		"ACCESS_PUBLIC":          1,
+		"ACCESS_MEMBER":          2,
+		"ACCESS_AGENT":           3,
+		"ACCESS_SUPERVISOR":      4,
+		"ACCESS_OPERATOR":        5,
+		"ACCESS_SERVICE":         6,
+		"ACCESS_MEMBER_OR_AGENT": 7,
 	}
 )
 
@@ -203,6 +207,14 @@ var file_messagerie_access_v1_access_proto_extTypes = []protoimpl.ExtensionInfo{
 		Tag:           "bytes,50616,rep,name=callers",
 		Filename:      "messagerie/access/v1/access.proto",
 	},
+	{
+		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
+		ExtensionType: (*bool)(nil),
+		Field:         50618,
+		Name:          "messagerie.access.v1.ticket",
+		Tag:           "varint,50618,opt,name=ticket",
+		Filename:      "messagerie/access/v1/access.proto",
+	},
 }
 
 // Extension fields to descriptorpb.MethodOptions.
@@ -231,13 +243,20 @@ var (
 	//
 	// repeated string callers = 50616;
 	E_Callers = &file_messagerie_access_v1_access_proto_extTypes[4]
+	// A call may come with a ticket in place of a token: the metadata `watch-ticket` (REST:
+	// the parameter `ticket`), from CreateWatchTicket. It stands for who got it, and is good
+	// for one call. Any other ticket is UNAUTHENTICATED, reason WATCH_TICKET_INVALID. Only
+	// answers that stream are given for one.
+	//
+	// optional bool ticket = 50618;
+	E_Ticket = &file_messagerie_access_v1_access_proto_extTypes[5]
 )
 
 var File_messagerie_access_v1_access_proto protoreflect.FileDescriptor
 
 const file_messagerie_access_v1_access_proto_rawDesc = "" +
 	"\n" +
-	"!messagerie/access/v1/access.proto\x12\x14messagerie.access.v1\x1a google/protobuf/descriptor.proto*\x98\x01\n" +
+	"!messagerie/access/v1/access.proto\x12\x14messagerie.access.v1\x1a google/protobuf/descriptor.proto*\xb4\x01\n" +
 	"\x06Access\x12\x16\n" +
 	"\x12ACCESS_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rACCESS_PUBLIC\x10\x01\x12\x11\n" +
@@ -245,7 +264,8 @@ const file_messagerie_access_v1_access_proto_rawDesc = "" +
 	"\fACCESS_AGENT\x10\x03\x12\x15\n" +
 	"\x11ACCESS_SUPERVISOR\x10\x04\x12\x13\n" +
 	"\x0fACCESS_OPERATOR\x10\x05\x12\x12\n" +
-	"\x0eACCESS_SERVICE\x10\x06*\x8d\x01\n" +
+	"\x0eACCESS_SERVICE\x10\x06\x12\x1a\n" +
+	"\x16ACCESS_MEMBER_OR_AGENT\x10\a*\x8d\x01\n" +
 	"\vIdempotency\x12\x1b\n" +
 	"\x17IDEMPOTENCY_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11IDEMPOTENCY_READS\x10\x01\x12\x1a\n" +
@@ -256,7 +276,8 @@ const file_messagerie_access_v1_access_proto_rawDesc = "" +
 	"\aendless\x12\x1e.google.protobuf.MethodOptions\x18\xb5\x8b\x03 \x01(\bR\aendless:e\n" +
 	"\vidempotency\x12\x1e.google.protobuf.MethodOptions\x18\xb6\x8b\x03 \x01(\x0e2!.messagerie.access.v1.IdempotencyR\vidempotency:6\n" +
 	"\x05scope\x12\x1e.google.protobuf.MethodOptions\x18\xb7\x8b\x03 \x01(\tR\x05scope::\n" +
-	"\acallers\x12\x1e.google.protobuf.MethodOptions\x18\xb8\x8b\x03 \x03(\tR\acallersBIZGgithub.com/ma-messagerie/messagerie/proto/messagerie/access/v1;accesspbb\x06proto3"
+	"\acallers\x12\x1e.google.protobuf.MethodOptions\x18\xb8\x8b\x03 \x03(\tR\acallers:8\n" +
+	"\x06ticket\x12\x1e.google.protobuf.MethodOptions\x18\xba\x8b\x03 \x01(\bR\x06ticketBIZGgithub.com/ma-messagerie/messagerie/proto/messagerie/access/v1;accesspbb\x06proto3"
 
 var (
 	file_messagerie_access_v1_access_proto_rawDescOnce sync.Once
@@ -282,12 +303,13 @@ var file_messagerie_access_v1_access_proto_depIdxs = []int32{
 	2, // 2: messagerie.access.v1.idempotency:extendee -> google.protobuf.MethodOptions
 	2, // 3: messagerie.access.v1.scope:extendee -> google.protobuf.MethodOptions
 	2, // 4: messagerie.access.v1.callers:extendee -> google.protobuf.MethodOptions
-	0, // 5: messagerie.access.v1.access:type_name -> messagerie.access.v1.Access
-	1, // 6: messagerie.access.v1.idempotency:type_name -> messagerie.access.v1.Idempotency
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	5, // [5:7] is the sub-list for extension type_name
-	0, // [0:5] is the sub-list for extension extendee
+	2, // 5: messagerie.access.v1.ticket:extendee -> google.protobuf.MethodOptions
+	0, // 6: messagerie.access.v1.access:type_name -> messagerie.access.v1.Access
+	1, // 7: messagerie.access.v1.idempotency:type_name -> messagerie.access.v1.Idempotency
+	8, // [8:8] is the sub-list for method output_type
+	8, // [8:8] is the sub-list for method input_type
+	6, // [6:8] is the sub-list for extension type_name
+	0, // [0:6] is the sub-list for extension extendee
 	0, // [0:0] is the sub-list for field type_name
 }
 
@@ -303,7 +325,7 @@ func file_messagerie_access_v1_access_proto_init() {
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_messagerie_access_v1_access_proto_rawDesc), len(file_messagerie_access_v1_access_proto_rawDesc)),
 			NumEnums:      2,
 			NumMessages:   0,
-			NumExtensions: 5,
+			NumExtensions: 6,
 			NumServices:   0,
 		},
 		GoTypes:           file_messagerie_access_v1_access_proto_goTypes,

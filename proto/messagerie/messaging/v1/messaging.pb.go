@@ -3639,6 +3639,98 @@ func (x *WatchConversationsResponse) GetUnreadCount() int32 {
 	return 0
 }
 
+// CreateWatchTicketRequest is empty: a ticket is for whoever asks.
+type CreateWatchTicketRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateWatchTicketRequest) Reset() {
+	*x = CreateWatchTicketRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateWatchTicketRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateWatchTicketRequest) ProtoMessage() {}
+
+func (x *CreateWatchTicketRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateWatchTicketRequest.ProtoReflect.Descriptor instead.
+func (*CreateWatchTicketRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{56}
+}
+
+// CreateWatchTicketResponse has the ticket.
+type CreateWatchTicketResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The ticket: 43 letters, digits, hyphens and underscores. Whoever has it first can watch.
+	Ticket string `protobuf:"bytes,1,opt,name=ticket,proto3" json:"ticket,omitempty"`
+	// When it is good no more, one minute from now.
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateWatchTicketResponse) Reset() {
+	*x = CreateWatchTicketResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateWatchTicketResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateWatchTicketResponse) ProtoMessage() {}
+
+func (x *CreateWatchTicketResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateWatchTicketResponse.ProtoReflect.Descriptor instead.
+func (*CreateWatchTicketResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *CreateWatchTicketResponse) GetTicket() string {
+	if x != nil {
+		return x.Ticket
+	}
+	return ""
+}
+
+func (x *CreateWatchTicketResponse) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
 // Preferences are how a member is reached, and what for: what they have chosen, and beside
 // it what their account says, which holds where they have chosen nothing.
 type Preferences struct {
@@ -3672,7 +3764,7 @@ type Preferences struct {
 
 func (x *Preferences) Reset() {
 	*x = Preferences{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[56]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3684,7 +3776,7 @@ func (x *Preferences) String() string {
 func (*Preferences) ProtoMessage() {}
 
 func (x *Preferences) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[56]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3697,7 +3789,7 @@ func (x *Preferences) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Preferences.ProtoReflect.Descriptor instead.
 func (*Preferences) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{56}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Preferences) GetEmail() string {
@@ -3779,7 +3871,7 @@ type GetPreferencesRequest struct {
 
 func (x *GetPreferencesRequest) Reset() {
 	*x = GetPreferencesRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[57]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3791,7 +3883,7 @@ func (x *GetPreferencesRequest) String() string {
 func (*GetPreferencesRequest) ProtoMessage() {}
 
 func (x *GetPreferencesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[57]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3804,7 +3896,7 @@ func (x *GetPreferencesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPreferencesRequest.ProtoReflect.Descriptor instead.
 func (*GetPreferencesRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{57}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{59}
 }
 
 // GetPreferencesResponse is the caller's preferences.
@@ -3818,7 +3910,7 @@ type GetPreferencesResponse struct {
 
 func (x *GetPreferencesResponse) Reset() {
 	*x = GetPreferencesResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[58]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3830,7 +3922,7 @@ func (x *GetPreferencesResponse) String() string {
 func (*GetPreferencesResponse) ProtoMessage() {}
 
 func (x *GetPreferencesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[58]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3843,7 +3935,7 @@ func (x *GetPreferencesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPreferencesResponse.ProtoReflect.Descriptor instead.
 func (*GetPreferencesResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{58}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *GetPreferencesResponse) GetPreferences() *Preferences {
@@ -3867,7 +3959,7 @@ type UpdatePreferencesRequest struct {
 
 func (x *UpdatePreferencesRequest) Reset() {
 	*x = UpdatePreferencesRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[59]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3879,7 +3971,7 @@ func (x *UpdatePreferencesRequest) String() string {
 func (*UpdatePreferencesRequest) ProtoMessage() {}
 
 func (x *UpdatePreferencesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[59]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3892,7 +3984,7 @@ func (x *UpdatePreferencesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdatePreferencesRequest.ProtoReflect.Descriptor instead.
 func (*UpdatePreferencesRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{59}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *UpdatePreferencesRequest) GetPreferences() *Preferences {
@@ -3920,7 +4012,7 @@ type UpdatePreferencesResponse struct {
 
 func (x *UpdatePreferencesResponse) Reset() {
 	*x = UpdatePreferencesResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[60]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3932,7 +4024,7 @@ func (x *UpdatePreferencesResponse) String() string {
 func (*UpdatePreferencesResponse) ProtoMessage() {}
 
 func (x *UpdatePreferencesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[60]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3945,7 +4037,7 @@ func (x *UpdatePreferencesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdatePreferencesResponse.ProtoReflect.Descriptor instead.
 func (*UpdatePreferencesResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{60}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *UpdatePreferencesResponse) GetPreferences() *Preferences {
@@ -3966,7 +4058,7 @@ type ReplacePreferencesRequest struct {
 
 func (x *ReplacePreferencesRequest) Reset() {
 	*x = ReplacePreferencesRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[61]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3978,7 +4070,7 @@ func (x *ReplacePreferencesRequest) String() string {
 func (*ReplacePreferencesRequest) ProtoMessage() {}
 
 func (x *ReplacePreferencesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[61]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3991,7 +4083,7 @@ func (x *ReplacePreferencesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplacePreferencesRequest.ProtoReflect.Descriptor instead.
 func (*ReplacePreferencesRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{61}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *ReplacePreferencesRequest) GetPreferences() *Preferences {
@@ -4012,7 +4104,7 @@ type ReplacePreferencesResponse struct {
 
 func (x *ReplacePreferencesResponse) Reset() {
 	*x = ReplacePreferencesResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[62]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4024,7 +4116,7 @@ func (x *ReplacePreferencesResponse) String() string {
 func (*ReplacePreferencesResponse) ProtoMessage() {}
 
 func (x *ReplacePreferencesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[62]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4037,7 +4129,7 @@ func (x *ReplacePreferencesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplacePreferencesResponse.ProtoReflect.Descriptor instead.
 func (*ReplacePreferencesResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{62}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ReplacePreferencesResponse) GetPreferences() *Preferences {
@@ -4064,7 +4156,7 @@ type GetExpectedDelayRequest struct {
 
 func (x *GetExpectedDelayRequest) Reset() {
 	*x = GetExpectedDelayRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[63]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4076,7 +4168,7 @@ func (x *GetExpectedDelayRequest) String() string {
 func (*GetExpectedDelayRequest) ProtoMessage() {}
 
 func (x *GetExpectedDelayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[63]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4089,7 +4181,7 @@ func (x *GetExpectedDelayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetExpectedDelayRequest.ProtoReflect.Descriptor instead.
 func (*GetExpectedDelayRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{63}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *GetExpectedDelayRequest) GetAudience() v1.Audience {
@@ -4136,7 +4228,7 @@ type GetExpectedDelayResponse struct {
 
 func (x *GetExpectedDelayResponse) Reset() {
 	*x = GetExpectedDelayResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[64]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4148,7 +4240,7 @@ func (x *GetExpectedDelayResponse) String() string {
 func (*GetExpectedDelayResponse) ProtoMessage() {}
 
 func (x *GetExpectedDelayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[64]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4161,7 +4253,7 @@ func (x *GetExpectedDelayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetExpectedDelayResponse.ProtoReflect.Descriptor instead.
 func (*GetExpectedDelayResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{64}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *GetExpectedDelayResponse) GetTarget() *ExpectedDelay {
@@ -4194,7 +4286,7 @@ type ExportMyDataRequest struct {
 
 func (x *ExportMyDataRequest) Reset() {
 	*x = ExportMyDataRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[65]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4206,7 +4298,7 @@ func (x *ExportMyDataRequest) String() string {
 func (*ExportMyDataRequest) ProtoMessage() {}
 
 func (x *ExportMyDataRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[65]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4219,7 +4311,7 @@ func (x *ExportMyDataRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportMyDataRequest.ProtoReflect.Descriptor instead.
 func (*ExportMyDataRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{65}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{67}
 }
 
 // ExportMyDataResponse is one piece of what is stored.
@@ -4239,7 +4331,7 @@ type ExportMyDataResponse struct {
 
 func (x *ExportMyDataResponse) Reset() {
 	*x = ExportMyDataResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[66]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4251,7 +4343,7 @@ func (x *ExportMyDataResponse) String() string {
 func (*ExportMyDataResponse) ProtoMessage() {}
 
 func (x *ExportMyDataResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[66]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4264,7 +4356,7 @@ func (x *ExportMyDataResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportMyDataResponse.ProtoReflect.Descriptor instead.
 func (*ExportMyDataResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{66}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *ExportMyDataResponse) GetPiece() isExportMyDataResponse_Piece {
@@ -4337,7 +4429,7 @@ type EraseMyDataRequest struct {
 
 func (x *EraseMyDataRequest) Reset() {
 	*x = EraseMyDataRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[67]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4349,7 +4441,7 @@ func (x *EraseMyDataRequest) String() string {
 func (*EraseMyDataRequest) ProtoMessage() {}
 
 func (x *EraseMyDataRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[67]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4362,7 +4454,7 @@ func (x *EraseMyDataRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EraseMyDataRequest.ProtoReflect.Descriptor instead.
 func (*EraseMyDataRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{67}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *EraseMyDataRequest) GetConfirm() bool {
@@ -4383,7 +4475,7 @@ type EraseMyDataResponse struct {
 
 func (x *EraseMyDataResponse) Reset() {
 	*x = EraseMyDataResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[68]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4395,7 +4487,7 @@ func (x *EraseMyDataResponse) String() string {
 func (*EraseMyDataResponse) ProtoMessage() {}
 
 func (x *EraseMyDataResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[68]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4408,7 +4500,7 @@ func (x *EraseMyDataResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EraseMyDataResponse.ProtoReflect.Descriptor instead.
 func (*EraseMyDataResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{68}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *EraseMyDataResponse) GetConversations() int32 {
@@ -4431,7 +4523,7 @@ type TransferConversationRequest struct {
 
 func (x *TransferConversationRequest) Reset() {
 	*x = TransferConversationRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[69]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4443,7 +4535,7 @@ func (x *TransferConversationRequest) String() string {
 func (*TransferConversationRequest) ProtoMessage() {}
 
 func (x *TransferConversationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[69]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4456,7 +4548,7 @@ func (x *TransferConversationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferConversationRequest.ProtoReflect.Descriptor instead.
 func (*TransferConversationRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{69}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *TransferConversationRequest) GetId() string {
@@ -4484,7 +4576,7 @@ type TransferConversationResponse struct {
 
 func (x *TransferConversationResponse) Reset() {
 	*x = TransferConversationResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[70]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4496,7 +4588,7 @@ func (x *TransferConversationResponse) String() string {
 func (*TransferConversationResponse) ProtoMessage() {}
 
 func (x *TransferConversationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[70]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4509,7 +4601,7 @@ func (x *TransferConversationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferConversationResponse.ProtoReflect.Descriptor instead.
 func (*TransferConversationResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{70}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *TransferConversationResponse) GetConversation() *Conversation {
@@ -4536,7 +4628,7 @@ type RecategoriseConversationRequest struct {
 
 func (x *RecategoriseConversationRequest) Reset() {
 	*x = RecategoriseConversationRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[71]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4548,7 +4640,7 @@ func (x *RecategoriseConversationRequest) String() string {
 func (*RecategoriseConversationRequest) ProtoMessage() {}
 
 func (x *RecategoriseConversationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[71]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4561,7 +4653,7 @@ func (x *RecategoriseConversationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecategoriseConversationRequest.ProtoReflect.Descriptor instead.
 func (*RecategoriseConversationRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{71}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *RecategoriseConversationRequest) GetId() string {
@@ -4603,7 +4695,7 @@ type RecategoriseConversationResponse struct {
 
 func (x *RecategoriseConversationResponse) Reset() {
 	*x = RecategoriseConversationResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[72]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4615,7 +4707,7 @@ func (x *RecategoriseConversationResponse) String() string {
 func (*RecategoriseConversationResponse) ProtoMessage() {}
 
 func (x *RecategoriseConversationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[72]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4628,7 +4720,7 @@ func (x *RecategoriseConversationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecategoriseConversationResponse.ProtoReflect.Descriptor instead.
 func (*RecategoriseConversationResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{72}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *RecategoriseConversationResponse) GetConversation() *Conversation {
@@ -4649,7 +4741,7 @@ type ReopenConversationRequest struct {
 
 func (x *ReopenConversationRequest) Reset() {
 	*x = ReopenConversationRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[73]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4661,7 +4753,7 @@ func (x *ReopenConversationRequest) String() string {
 func (*ReopenConversationRequest) ProtoMessage() {}
 
 func (x *ReopenConversationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[73]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4674,7 +4766,7 @@ func (x *ReopenConversationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReopenConversationRequest.ProtoReflect.Descriptor instead.
 func (*ReopenConversationRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{73}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *ReopenConversationRequest) GetId() string {
@@ -4695,7 +4787,7 @@ type ReopenConversationResponse struct {
 
 func (x *ReopenConversationResponse) Reset() {
 	*x = ReopenConversationResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[74]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4707,7 +4799,7 @@ func (x *ReopenConversationResponse) String() string {
 func (*ReopenConversationResponse) ProtoMessage() {}
 
 func (x *ReopenConversationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[74]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4720,7 +4812,7 @@ func (x *ReopenConversationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReopenConversationResponse.ProtoReflect.Descriptor instead.
 func (*ReopenConversationResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{74}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *ReopenConversationResponse) GetConversation() *Conversation {
@@ -4743,7 +4835,7 @@ type AddNoteRequest struct {
 
 func (x *AddNoteRequest) Reset() {
 	*x = AddNoteRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[75]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4755,7 +4847,7 @@ func (x *AddNoteRequest) String() string {
 func (*AddNoteRequest) ProtoMessage() {}
 
 func (x *AddNoteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[75]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4768,7 +4860,7 @@ func (x *AddNoteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddNoteRequest.ProtoReflect.Descriptor instead.
 func (*AddNoteRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{75}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *AddNoteRequest) GetId() string {
@@ -4796,7 +4888,7 @@ type AddNoteResponse struct {
 
 func (x *AddNoteResponse) Reset() {
 	*x = AddNoteResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[76]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4808,7 +4900,7 @@ func (x *AddNoteResponse) String() string {
 func (*AddNoteResponse) ProtoMessage() {}
 
 func (x *AddNoteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[76]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4821,7 +4913,7 @@ func (x *AddNoteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddNoteResponse.ProtoReflect.Descriptor instead.
 func (*AddNoteResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{76}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *AddNoteResponse) GetConversation() *Conversation {
@@ -4844,7 +4936,7 @@ type ListQueuesRequest struct {
 
 func (x *ListQueuesRequest) Reset() {
 	*x = ListQueuesRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[77]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4856,7 +4948,7 @@ func (x *ListQueuesRequest) String() string {
 func (*ListQueuesRequest) ProtoMessage() {}
 
 func (x *ListQueuesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[77]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4869,7 +4961,7 @@ func (x *ListQueuesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQueuesRequest.ProtoReflect.Descriptor instead.
 func (*ListQueuesRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{77}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *ListQueuesRequest) GetPageSize() int32 {
@@ -4899,7 +4991,7 @@ type ListQueuesResponse struct {
 
 func (x *ListQueuesResponse) Reset() {
 	*x = ListQueuesResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[78]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4911,7 +5003,7 @@ func (x *ListQueuesResponse) String() string {
 func (*ListQueuesResponse) ProtoMessage() {}
 
 func (x *ListQueuesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[78]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4924,7 +5016,7 @@ func (x *ListQueuesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQueuesResponse.ProtoReflect.Descriptor instead.
 func (*ListQueuesResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{78}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *ListQueuesResponse) GetQueues() []*AgentQueue {
@@ -4958,7 +5050,7 @@ type AgentQueue struct {
 
 func (x *AgentQueue) Reset() {
 	*x = AgentQueue{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[79]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4970,7 +5062,7 @@ func (x *AgentQueue) String() string {
 func (*AgentQueue) ProtoMessage() {}
 
 func (x *AgentQueue) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[79]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4983,7 +5075,7 @@ func (x *AgentQueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentQueue.ProtoReflect.Descriptor instead.
 func (*AgentQueue) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{79}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *AgentQueue) GetCode() string {
@@ -5034,7 +5126,7 @@ type Template struct {
 
 func (x *Template) Reset() {
 	*x = Template{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[80]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5046,7 +5138,7 @@ func (x *Template) String() string {
 func (*Template) ProtoMessage() {}
 
 func (x *Template) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[80]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5059,7 +5151,7 @@ func (x *Template) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Template.ProtoReflect.Descriptor instead.
 func (*Template) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{80}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *Template) GetId() string {
@@ -5112,7 +5204,7 @@ type ListTemplatesRequest struct {
 
 func (x *ListTemplatesRequest) Reset() {
 	*x = ListTemplatesRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[81]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5124,7 +5216,7 @@ func (x *ListTemplatesRequest) String() string {
 func (*ListTemplatesRequest) ProtoMessage() {}
 
 func (x *ListTemplatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[81]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5137,7 +5229,7 @@ func (x *ListTemplatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTemplatesRequest.ProtoReflect.Descriptor instead.
 func (*ListTemplatesRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{81}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *ListTemplatesRequest) GetQueue() string {
@@ -5174,7 +5266,7 @@ type ListTemplatesResponse struct {
 
 func (x *ListTemplatesResponse) Reset() {
 	*x = ListTemplatesResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[82]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5186,7 +5278,7 @@ func (x *ListTemplatesResponse) String() string {
 func (*ListTemplatesResponse) ProtoMessage() {}
 
 func (x *ListTemplatesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[82]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5199,7 +5291,7 @@ func (x *ListTemplatesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTemplatesResponse.ProtoReflect.Descriptor instead.
 func (*ListTemplatesResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{82}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *ListTemplatesResponse) GetTemplates() []*Template {
@@ -5233,7 +5325,7 @@ type SaveTemplateRequest struct {
 
 func (x *SaveTemplateRequest) Reset() {
 	*x = SaveTemplateRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[83]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5245,7 +5337,7 @@ func (x *SaveTemplateRequest) String() string {
 func (*SaveTemplateRequest) ProtoMessage() {}
 
 func (x *SaveTemplateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[83]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5258,7 +5350,7 @@ func (x *SaveTemplateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveTemplateRequest.ProtoReflect.Descriptor instead.
 func (*SaveTemplateRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{83}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *SaveTemplateRequest) GetId() string {
@@ -5300,7 +5392,7 @@ type SaveTemplateResponse struct {
 
 func (x *SaveTemplateResponse) Reset() {
 	*x = SaveTemplateResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[84]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5312,7 +5404,7 @@ func (x *SaveTemplateResponse) String() string {
 func (*SaveTemplateResponse) ProtoMessage() {}
 
 func (x *SaveTemplateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[84]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5325,7 +5417,7 @@ func (x *SaveTemplateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveTemplateResponse.ProtoReflect.Descriptor instead.
 func (*SaveTemplateResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{84}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *SaveTemplateResponse) GetTemplate() *Template {
@@ -5346,7 +5438,7 @@ type DeleteTemplateRequest struct {
 
 func (x *DeleteTemplateRequest) Reset() {
 	*x = DeleteTemplateRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[85]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5358,7 +5450,7 @@ func (x *DeleteTemplateRequest) String() string {
 func (*DeleteTemplateRequest) ProtoMessage() {}
 
 func (x *DeleteTemplateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[85]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5371,7 +5463,7 @@ func (x *DeleteTemplateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTemplateRequest.ProtoReflect.Descriptor instead.
 func (*DeleteTemplateRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{85}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *DeleteTemplateRequest) GetId() string {
@@ -5390,7 +5482,7 @@ type DeleteTemplateResponse struct {
 
 func (x *DeleteTemplateResponse) Reset() {
 	*x = DeleteTemplateResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[86]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5402,7 +5494,7 @@ func (x *DeleteTemplateResponse) String() string {
 func (*DeleteTemplateResponse) ProtoMessage() {}
 
 func (x *DeleteTemplateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[86]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5415,7 +5507,7 @@ func (x *DeleteTemplateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTemplateResponse.ProtoReflect.Descriptor instead.
 func (*DeleteTemplateResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{86}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{88}
 }
 
 // GetStatisticsRequest asks for the figures of some days.
@@ -5431,7 +5523,7 @@ type GetStatisticsRequest struct {
 
 func (x *GetStatisticsRequest) Reset() {
 	*x = GetStatisticsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[87]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5443,7 +5535,7 @@ func (x *GetStatisticsRequest) String() string {
 func (*GetStatisticsRequest) ProtoMessage() {}
 
 func (x *GetStatisticsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[87]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5456,7 +5548,7 @@ func (x *GetStatisticsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatisticsRequest.ProtoReflect.Descriptor instead.
 func (*GetStatisticsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{87}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *GetStatisticsRequest) GetDays() int32 {
@@ -5492,7 +5584,7 @@ type GetStatisticsResponse struct {
 
 func (x *GetStatisticsResponse) Reset() {
 	*x = GetStatisticsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[88]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5504,7 +5596,7 @@ func (x *GetStatisticsResponse) String() string {
 func (*GetStatisticsResponse) ProtoMessage() {}
 
 func (x *GetStatisticsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[88]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5517,7 +5609,7 @@ func (x *GetStatisticsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatisticsResponse.ProtoReflect.Descriptor instead.
 func (*GetStatisticsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{88}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *GetStatisticsResponse) GetDays() []*DayFigures {
@@ -5570,7 +5662,7 @@ type DayFigures struct {
 
 func (x *DayFigures) Reset() {
 	*x = DayFigures{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[89]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5582,7 +5674,7 @@ func (x *DayFigures) String() string {
 func (*DayFigures) ProtoMessage() {}
 
 func (x *DayFigures) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[89]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5595,7 +5687,7 @@ func (x *DayFigures) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DayFigures.ProtoReflect.Descriptor instead.
 func (*DayFigures) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{89}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *DayFigures) GetDate() string {
@@ -5639,7 +5731,7 @@ type ThemeFigures struct {
 
 func (x *ThemeFigures) Reset() {
 	*x = ThemeFigures{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[90]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5651,7 +5743,7 @@ func (x *ThemeFigures) String() string {
 func (*ThemeFigures) ProtoMessage() {}
 
 func (x *ThemeFigures) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[90]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5664,7 +5756,7 @@ func (x *ThemeFigures) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThemeFigures.ProtoReflect.Descriptor instead.
 func (*ThemeFigures) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{90}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *ThemeFigures) GetTheme() *Choice {
@@ -5719,7 +5811,7 @@ type AnswerFigures struct {
 
 func (x *AnswerFigures) Reset() {
 	*x = AnswerFigures{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[91]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5731,7 +5823,7 @@ func (x *AnswerFigures) String() string {
 func (*AnswerFigures) ProtoMessage() {}
 
 func (x *AnswerFigures) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[91]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5744,7 +5836,7 @@ func (x *AnswerFigures) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerFigures.ProtoReflect.Descriptor instead.
 func (*AnswerFigures) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{91}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *AnswerFigures) GetAnswered() int32 {
@@ -5784,7 +5876,7 @@ type AgentServiceWatchConversationsRequest struct {
 
 func (x *AgentServiceWatchConversationsRequest) Reset() {
 	*x = AgentServiceWatchConversationsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[92]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5796,7 +5888,7 @@ func (x *AgentServiceWatchConversationsRequest) String() string {
 func (*AgentServiceWatchConversationsRequest) ProtoMessage() {}
 
 func (x *AgentServiceWatchConversationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[92]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5809,7 +5901,7 @@ func (x *AgentServiceWatchConversationsRequest) ProtoReflect() protoreflect.Mess
 
 // Deprecated: Use AgentServiceWatchConversationsRequest.ProtoReflect.Descriptor instead.
 func (*AgentServiceWatchConversationsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{92}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{94}
 }
 
 // AgentServiceWatchConversationsResponse is a hint that something has changed.
@@ -5826,7 +5918,7 @@ type AgentServiceWatchConversationsResponse struct {
 
 func (x *AgentServiceWatchConversationsResponse) Reset() {
 	*x = AgentServiceWatchConversationsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[93]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5838,7 +5930,7 @@ func (x *AgentServiceWatchConversationsResponse) String() string {
 func (*AgentServiceWatchConversationsResponse) ProtoMessage() {}
 
 func (x *AgentServiceWatchConversationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[93]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5851,7 +5943,7 @@ func (x *AgentServiceWatchConversationsResponse) ProtoReflect() protoreflect.Mes
 
 // Deprecated: Use AgentServiceWatchConversationsResponse.ProtoReflect.Descriptor instead.
 func (*AgentServiceWatchConversationsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{93}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *AgentServiceWatchConversationsResponse) GetConversationId() string {
@@ -5877,7 +5969,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[94]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5889,7 +5981,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[94]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5902,7 +5994,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{94}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{96}
 }
 
 // GetStatusResponse is how the service is: the whole of it by its database, but for
@@ -5939,7 +6031,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[95]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5951,7 +6043,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[95]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5964,7 +6056,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{95}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *GetStatusResponse) GetBuildVersion() string {
@@ -6073,7 +6165,7 @@ type RefusedEvent struct {
 
 func (x *RefusedEvent) Reset() {
 	*x = RefusedEvent{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[96]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6085,7 +6177,7 @@ func (x *RefusedEvent) String() string {
 func (*RefusedEvent) ProtoMessage() {}
 
 func (x *RefusedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[96]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6098,7 +6190,7 @@ func (x *RefusedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefusedEvent.ProtoReflect.Descriptor instead.
 func (*RefusedEvent) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{96}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *RefusedEvent) GetId() string {
@@ -6177,7 +6269,7 @@ type ListRefusedEventsRequest struct {
 
 func (x *ListRefusedEventsRequest) Reset() {
 	*x = ListRefusedEventsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[97]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6189,7 +6281,7 @@ func (x *ListRefusedEventsRequest) String() string {
 func (*ListRefusedEventsRequest) ProtoMessage() {}
 
 func (x *ListRefusedEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[97]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6202,7 +6294,7 @@ func (x *ListRefusedEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRefusedEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListRefusedEventsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{97}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{99}
 }
 
 func (x *ListRefusedEventsRequest) GetPageSize() int32 {
@@ -6232,7 +6324,7 @@ type ListRefusedEventsResponse struct {
 
 func (x *ListRefusedEventsResponse) Reset() {
 	*x = ListRefusedEventsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[98]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6244,7 +6336,7 @@ func (x *ListRefusedEventsResponse) String() string {
 func (*ListRefusedEventsResponse) ProtoMessage() {}
 
 func (x *ListRefusedEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[98]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6257,7 +6349,7 @@ func (x *ListRefusedEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRefusedEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListRefusedEventsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{98}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{100}
 }
 
 func (x *ListRefusedEventsResponse) GetEvents() []*RefusedEvent {
@@ -6287,7 +6379,7 @@ type RequeueRefusedEventsRequest struct {
 
 func (x *RequeueRefusedEventsRequest) Reset() {
 	*x = RequeueRefusedEventsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[99]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6299,7 +6391,7 @@ func (x *RequeueRefusedEventsRequest) String() string {
 func (*RequeueRefusedEventsRequest) ProtoMessage() {}
 
 func (x *RequeueRefusedEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[99]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6312,7 +6404,7 @@ func (x *RequeueRefusedEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequeueRefusedEventsRequest.ProtoReflect.Descriptor instead.
 func (*RequeueRefusedEventsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{99}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{101}
 }
 
 func (x *RequeueRefusedEventsRequest) GetIds() []string {
@@ -6340,7 +6432,7 @@ type RequeueRefusedEventsResponse struct {
 
 func (x *RequeueRefusedEventsResponse) Reset() {
 	*x = RequeueRefusedEventsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[100]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6352,7 +6444,7 @@ func (x *RequeueRefusedEventsResponse) String() string {
 func (*RequeueRefusedEventsResponse) ProtoMessage() {}
 
 func (x *RequeueRefusedEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[100]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6365,7 +6457,7 @@ func (x *RequeueRefusedEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequeueRefusedEventsResponse.ProtoReflect.Descriptor instead.
 func (*RequeueRefusedEventsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{100}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{102}
 }
 
 func (x *RequeueRefusedEventsResponse) GetRequeued() int32 {
@@ -6386,7 +6478,7 @@ type DropRefusedEventRequest struct {
 
 func (x *DropRefusedEventRequest) Reset() {
 	*x = DropRefusedEventRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[101]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[103]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6398,7 +6490,7 @@ func (x *DropRefusedEventRequest) String() string {
 func (*DropRefusedEventRequest) ProtoMessage() {}
 
 func (x *DropRefusedEventRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[101]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[103]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6411,7 +6503,7 @@ func (x *DropRefusedEventRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropRefusedEventRequest.ProtoReflect.Descriptor instead.
 func (*DropRefusedEventRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{101}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{103}
 }
 
 func (x *DropRefusedEventRequest) GetId() string {
@@ -6430,7 +6522,7 @@ type DropRefusedEventResponse struct {
 
 func (x *DropRefusedEventResponse) Reset() {
 	*x = DropRefusedEventResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[102]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[104]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6442,7 +6534,7 @@ func (x *DropRefusedEventResponse) String() string {
 func (*DropRefusedEventResponse) ProtoMessage() {}
 
 func (x *DropRefusedEventResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[102]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[104]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6455,7 +6547,7 @@ func (x *DropRefusedEventResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropRefusedEventResponse.ProtoReflect.Descriptor instead.
 func (*DropRefusedEventResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{102}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{104}
 }
 
 var File_messagerie_messaging_v1_messaging_proto protoreflect.FileDescriptor
@@ -6695,7 +6787,12 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x19WatchConversationsRequest\"h\n" +
 	"\x1aWatchConversationsResponse\x12'\n" +
 	"\x0fconversation_id\x18\x01 \x01(\tR\x0econversationId\x12!\n" +
-	"\funread_count\x18\x02 \x01(\x05R\vunreadCount\"\xb3\x03\n" +
+	"\funread_count\x18\x02 \x01(\x05R\vunreadCount\"\x1a\n" +
+	"\x18CreateWatchTicketRequest\"u\n" +
+	"\x19CreateWatchTicketResponse\x12\x1b\n" +
+	"\x06ticket\x18\x01 \x01(\tB\x03\x80\x01\x01R\x06ticket\x12;\n" +
+	"\vexpire_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\"\xb3\x03\n" +
 	"\vPreferences\x12!\n" +
 	"\x05email\x18\x01 \x01(\tB\v\xbaH\x05r\x03\x18\xfe\x01\x80\x01\x01R\x05email\x12 \n" +
 	"\x05phone\x18\x02 \x01(\tB\n" +
@@ -6888,7 +6985,7 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x12AUTHOR_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +
 	"\x06MEMBER\x10\x01\x12\t\n" +
-	"\x05AGENT\x10\x022\xed\x18\n" +
+	"\x05AGENT\x10\x022\xa4\x1a\n" +
 	"\x10MessagingService\x12\xab\x01\n" +
 	"\rSubmitMessage\x12-.messagerie.messaging.v1.SubmitMessageRequest\x1a..messagerie.messaging.v1.SubmitMessageResponse\";\xa0\xdb\x18\x02\xb0\xdb\x18\x03\xba\xdb\x18\x13conversations.write\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/v1/conversations\x12\xb3\x01\n" +
 	"\x11ListConversations\x121.messagerie.messaging.v1.ListConversationsRequest\x1a2.messagerie.messaging.v1.ListConversationsResponse\"7\xa0\xdb\x18\x02\xb0\xdb\x18\x01\xba\xdb\x18\x12conversations.read\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/conversations\x12\xb2\x01\n" +
@@ -6902,14 +6999,15 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\n" +
 	"ListDrafts\x12*.messagerie.messaging.v1.ListDraftsRequest\x1a+.messagerie.messaging.v1.ListDraftsResponse\")\xa0\xdb\x18\x02\xb0\xdb\x18\x01\xba\xdb\x18\vdrafts.read\x82\xd3\xe4\x93\x02\f\x12\n" +
 	"/v1/drafts\x12\x99\x01\n" +
-	"\vDeleteDraft\x12+.messagerie.messaging.v1.DeleteDraftRequest\x1a,.messagerie.messaging.v1.DeleteDraftResponse\"/\xa0\xdb\x18\x02\xb0\xdb\x18\x02\xba\xdb\x18\fdrafts.write\x82\xd3\xe4\x93\x02\x11*\x0f/v1/drafts/{id}\x12\xc2\x01\n" +
-	"\x12WatchConversations\x122.messagerie.messaging.v1.WatchConversationsRequest\x1a3.messagerie.messaging.v1.WatchConversationsResponse\"A\xa0\xdb\x18\x02\xa8\xdb\x18\x01\xb0\xdb\x18\x01\xba\xdb\x18\x12conversations.read\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/conversations:watch0\x01\x12\xa9\x01\n" +
+	"\vDeleteDraft\x12+.messagerie.messaging.v1.DeleteDraftRequest\x1a,.messagerie.messaging.v1.DeleteDraftResponse\"/\xa0\xdb\x18\x02\xb0\xdb\x18\x02\xba\xdb\x18\fdrafts.write\x82\xd3\xe4\x93\x02\x11*\x0f/v1/drafts/{id}\x12\xc6\x01\n" +
+	"\x12WatchConversations\x122.messagerie.messaging.v1.WatchConversationsRequest\x1a3.messagerie.messaging.v1.WatchConversationsResponse\"E\xa0\xdb\x18\x02\xa8\xdb\x18\x01\xb0\xdb\x18\x01\xba\xdb\x18\x12conversations.read\xd0\xdb\x18\x01\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/conversations:watch0\x01\x12\xb0\x01\n" +
+	"\x11CreateWatchTicket\x121.messagerie.messaging.v1.CreateWatchTicketRequest\x1a2.messagerie.messaging.v1.CreateWatchTicketResponse\"4\xa0\xdb\x18\a\xb0\xdb\x18\x04\xba\xdb\x18\rwatches.write\x82\xd3\xe4\x93\x02\x15:\x01*\"\x10/v1/watchTickets\x12\xa9\x01\n" +
 	"\x0eGetPreferences\x12..messagerie.messaging.v1.GetPreferencesRequest\x1a/.messagerie.messaging.v1.GetPreferencesResponse\"6\xa0\xdb\x18\x02\xb0\xdb\x18\x01\xba\xdb\x18\x10preferences.read\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/me/preferences\x12\xb6\x01\n" +
 	"\x11UpdatePreferences\x121.messagerie.messaging.v1.UpdatePreferencesRequest\x1a2.messagerie.messaging.v1.UpdatePreferencesResponse\":\xa0\xdb\x18\x02\xb0\xdb\x18\x02\xba\xdb\x18\x11preferences.write\x82\xd3\xe4\x93\x02\x17:\x01*2\x12/v1/me/preferences\x12\xb9\x01\n" +
 	"\x12ReplacePreferences\x122.messagerie.messaging.v1.ReplacePreferencesRequest\x1a3.messagerie.messaging.v1.ReplacePreferencesResponse\":\xa0\xdb\x18\x02\xb0\xdb\x18\x02\xba\xdb\x18\x11preferences.write\x82\xd3\xe4\x93\x02\x17:\x01*\x1a\x12/v1/me/preferences\x12\xab\x01\n" +
 	"\x10GetExpectedDelay\x120.messagerie.messaging.v1.GetExpectedDelayRequest\x1a1.messagerie.messaging.v1.GetExpectedDelayResponse\"2\xa0\xdb\x18\x02\xb0\xdb\x18\x01\xba\xdb\x18\rtaxonomy.read\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/expectedDelay\x12\xa2\x01\n" +
 	"\fExportMyData\x12,.messagerie.messaging.v1.ExportMyDataRequest\x1a-.messagerie.messaging.v1.ExportMyDataResponse\"3\xa0\xdb\x18\x02\xb0\xdb\x18\x01\xba\xdb\x18\x12personal-data.read\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/me/export0\x01\x12\xa0\x01\n" +
-	"\vEraseMyData\x12+.messagerie.messaging.v1.EraseMyDataRequest\x1a,.messagerie.messaging.v1.EraseMyDataResponse\"6\xa0\xdb\x18\x02\xb0\xdb\x18\x02\xba\xdb\x18\x13personal-data.erase\x82\xd3\xe4\x93\x02\x11:\x01*\"\f/v1/me:erase2\xe0\x17\n" +
+	"\vEraseMyData\x12+.messagerie.messaging.v1.EraseMyDataRequest\x1a,.messagerie.messaging.v1.EraseMyDataResponse\"6\xa0\xdb\x18\x02\xb0\xdb\x18\x02\xba\xdb\x18\x13personal-data.erase\x82\xd3\xe4\x93\x02\x11:\x01*\"\f/v1/me:erase2\xe4\x17\n" +
 	"\fAgentService\x12\xc9\x01\n" +
 	"\x11ListConversations\x12=.messagerie.messaging.v1.AgentServiceListConversationsRequest\x1a>.messagerie.messaging.v1.AgentServiceListConversationsResponse\"5\xa0\xdb\x18\x03\xb0\xdb\x18\x01\xba\xdb\x18\n" +
 	"queue.read\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/agent/conversations\x12\xc8\x01\n" +
@@ -6929,9 +7027,9 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\rListTemplates\x12-.messagerie.messaging.v1.ListTemplatesRequest\x1a..messagerie.messaging.v1.ListTemplatesResponse\"5\xa0\xdb\x18\x03\xb0\xdb\x18\x01\xba\xdb\x18\x0etemplates.read\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/agent/templates\x12\xab\x01\n" +
 	"\fSaveTemplate\x12,.messagerie.messaging.v1.SaveTemplateRequest\x1a-.messagerie.messaging.v1.SaveTemplateResponse\">\xa0\xdb\x18\x04\xb0\xdb\x18\x02\xba\xdb\x18\x0ftemplates.write\x82\xd3\xe4\x93\x02\x1d:\x01*\x1a\x18/v1/agent/templates/{id}\x12\xae\x01\n" +
 	"\x0eDeleteTemplate\x12..messagerie.messaging.v1.DeleteTemplateRequest\x1a/.messagerie.messaging.v1.DeleteTemplateResponse\";\xa0\xdb\x18\x04\xb0\xdb\x18\x02\xba\xdb\x18\x0ftemplates.write\x82\xd3\xe4\x93\x02\x1a*\x18/v1/agent/templates/{id}\x12\xa7\x01\n" +
-	"\rGetStatistics\x12-.messagerie.messaging.v1.GetStatisticsRequest\x1a..messagerie.messaging.v1.GetStatisticsResponse\"7\xa0\xdb\x18\x03\xb0\xdb\x18\x01\xba\xdb\x18\x0fstatistics.read\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/agent/statistics\x12\xd8\x01\n" +
-	"\x12WatchConversations\x12>.messagerie.messaging.v1.AgentServiceWatchConversationsRequest\x1a?.messagerie.messaging.v1.AgentServiceWatchConversationsResponse\"?\xa0\xdb\x18\x03\xa8\xdb\x18\x01\xb0\xdb\x18\x01\xba\xdb\x18\n" +
-	"queue.read\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/agent/conversations:watch0\x012\x8f\x06\n" +
+	"\rGetStatistics\x12-.messagerie.messaging.v1.GetStatisticsRequest\x1a..messagerie.messaging.v1.GetStatisticsResponse\"7\xa0\xdb\x18\x03\xb0\xdb\x18\x01\xba\xdb\x18\x0fstatistics.read\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/agent/statistics\x12\xdc\x01\n" +
+	"\x12WatchConversations\x12>.messagerie.messaging.v1.AgentServiceWatchConversationsRequest\x1a?.messagerie.messaging.v1.AgentServiceWatchConversationsResponse\"C\xa0\xdb\x18\x03\xa8\xdb\x18\x01\xb0\xdb\x18\x01\xba\xdb\x18\n" +
+	"queue.read\xd0\xdb\x18\x01\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/agent/conversations:watch0\x012\x8f\x06\n" +
 	"\x0fOperatorService\x12\xa4\x01\n" +
 	"\tGetStatus\x12).messagerie.messaging.v1.GetStatusRequest\x1a*.messagerie.messaging.v1.GetStatusResponse\"@\xa0\xdb\x18\x05\xb0\xdb\x18\x01\xba\xdb\x18\x0foperations.read\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/operator/status/messaging\x12\xba\x01\n" +
 	"\x11ListRefusedEvents\x121.messagerie.messaging.v1.ListRefusedEventsRequest\x1a2.messagerie.messaging.v1.ListRefusedEventsResponse\">\xa0\xdb\x18\x05\xb0\xdb\x18\x01\xba\xdb\x18\x0foperations.read\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/operator/outbox/refused\x12\xcf\x01\n" +
@@ -6958,7 +7056,7 @@ func file_messagerie_messaging_v1_messaging_proto_rawDescGZIP() []byte {
 }
 
 var file_messagerie_messaging_v1_messaging_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_messagerie_messaging_v1_messaging_proto_msgTypes = make([]protoimpl.MessageInfo, 103)
+var file_messagerie_messaging_v1_messaging_proto_msgTypes = make([]protoimpl.MessageInfo, 105)
 var file_messagerie_messaging_v1_messaging_proto_goTypes = []any{
 	(Status)(0),                                    // 0: messagerie.messaging.v1.Status
 	(Author)(0),                                    // 1: messagerie.messaging.v1.Author
@@ -7019,82 +7117,84 @@ var file_messagerie_messaging_v1_messaging_proto_goTypes = []any{
 	(*DeleteDraftResponse)(nil),                    // 56: messagerie.messaging.v1.DeleteDraftResponse
 	(*WatchConversationsRequest)(nil),              // 57: messagerie.messaging.v1.WatchConversationsRequest
 	(*WatchConversationsResponse)(nil),             // 58: messagerie.messaging.v1.WatchConversationsResponse
-	(*Preferences)(nil),                            // 59: messagerie.messaging.v1.Preferences
-	(*GetPreferencesRequest)(nil),                  // 60: messagerie.messaging.v1.GetPreferencesRequest
-	(*GetPreferencesResponse)(nil),                 // 61: messagerie.messaging.v1.GetPreferencesResponse
-	(*UpdatePreferencesRequest)(nil),               // 62: messagerie.messaging.v1.UpdatePreferencesRequest
-	(*UpdatePreferencesResponse)(nil),              // 63: messagerie.messaging.v1.UpdatePreferencesResponse
-	(*ReplacePreferencesRequest)(nil),              // 64: messagerie.messaging.v1.ReplacePreferencesRequest
-	(*ReplacePreferencesResponse)(nil),             // 65: messagerie.messaging.v1.ReplacePreferencesResponse
-	(*GetExpectedDelayRequest)(nil),                // 66: messagerie.messaging.v1.GetExpectedDelayRequest
-	(*GetExpectedDelayResponse)(nil),               // 67: messagerie.messaging.v1.GetExpectedDelayResponse
-	(*ExportMyDataRequest)(nil),                    // 68: messagerie.messaging.v1.ExportMyDataRequest
-	(*ExportMyDataResponse)(nil),                   // 69: messagerie.messaging.v1.ExportMyDataResponse
-	(*EraseMyDataRequest)(nil),                     // 70: messagerie.messaging.v1.EraseMyDataRequest
-	(*EraseMyDataResponse)(nil),                    // 71: messagerie.messaging.v1.EraseMyDataResponse
-	(*TransferConversationRequest)(nil),            // 72: messagerie.messaging.v1.TransferConversationRequest
-	(*TransferConversationResponse)(nil),           // 73: messagerie.messaging.v1.TransferConversationResponse
-	(*RecategoriseConversationRequest)(nil),        // 74: messagerie.messaging.v1.RecategoriseConversationRequest
-	(*RecategoriseConversationResponse)(nil),       // 75: messagerie.messaging.v1.RecategoriseConversationResponse
-	(*ReopenConversationRequest)(nil),              // 76: messagerie.messaging.v1.ReopenConversationRequest
-	(*ReopenConversationResponse)(nil),             // 77: messagerie.messaging.v1.ReopenConversationResponse
-	(*AddNoteRequest)(nil),                         // 78: messagerie.messaging.v1.AddNoteRequest
-	(*AddNoteResponse)(nil),                        // 79: messagerie.messaging.v1.AddNoteResponse
-	(*ListQueuesRequest)(nil),                      // 80: messagerie.messaging.v1.ListQueuesRequest
-	(*ListQueuesResponse)(nil),                     // 81: messagerie.messaging.v1.ListQueuesResponse
-	(*AgentQueue)(nil),                             // 82: messagerie.messaging.v1.AgentQueue
-	(*Template)(nil),                               // 83: messagerie.messaging.v1.Template
-	(*ListTemplatesRequest)(nil),                   // 84: messagerie.messaging.v1.ListTemplatesRequest
-	(*ListTemplatesResponse)(nil),                  // 85: messagerie.messaging.v1.ListTemplatesResponse
-	(*SaveTemplateRequest)(nil),                    // 86: messagerie.messaging.v1.SaveTemplateRequest
-	(*SaveTemplateResponse)(nil),                   // 87: messagerie.messaging.v1.SaveTemplateResponse
-	(*DeleteTemplateRequest)(nil),                  // 88: messagerie.messaging.v1.DeleteTemplateRequest
-	(*DeleteTemplateResponse)(nil),                 // 89: messagerie.messaging.v1.DeleteTemplateResponse
-	(*GetStatisticsRequest)(nil),                   // 90: messagerie.messaging.v1.GetStatisticsRequest
-	(*GetStatisticsResponse)(nil),                  // 91: messagerie.messaging.v1.GetStatisticsResponse
-	(*DayFigures)(nil),                             // 92: messagerie.messaging.v1.DayFigures
-	(*ThemeFigures)(nil),                           // 93: messagerie.messaging.v1.ThemeFigures
-	(*AnswerFigures)(nil),                          // 94: messagerie.messaging.v1.AnswerFigures
-	(*AgentServiceWatchConversationsRequest)(nil),  // 95: messagerie.messaging.v1.AgentServiceWatchConversationsRequest
-	(*AgentServiceWatchConversationsResponse)(nil), // 96: messagerie.messaging.v1.AgentServiceWatchConversationsResponse
-	(*GetStatusRequest)(nil),                       // 97: messagerie.messaging.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),                      // 98: messagerie.messaging.v1.GetStatusResponse
-	(*RefusedEvent)(nil),                           // 99: messagerie.messaging.v1.RefusedEvent
-	(*ListRefusedEventsRequest)(nil),               // 100: messagerie.messaging.v1.ListRefusedEventsRequest
-	(*ListRefusedEventsResponse)(nil),              // 101: messagerie.messaging.v1.ListRefusedEventsResponse
-	(*RequeueRefusedEventsRequest)(nil),            // 102: messagerie.messaging.v1.RequeueRefusedEventsRequest
-	(*RequeueRefusedEventsResponse)(nil),           // 103: messagerie.messaging.v1.RequeueRefusedEventsResponse
-	(*DropRefusedEventRequest)(nil),                // 104: messagerie.messaging.v1.DropRefusedEventRequest
-	(*DropRefusedEventResponse)(nil),               // 105: messagerie.messaging.v1.DropRefusedEventResponse
-	(v1.Audience)(0),                               // 106: messagerie.taxonomy.v1.Audience
-	(*timestamppb.Timestamp)(nil),                  // 107: google.protobuf.Timestamp
-	(*v1.Queue)(nil),                               // 108: messagerie.taxonomy.v1.Queue
-	(*durationpb.Duration)(nil),                    // 109: google.protobuf.Duration
-	(*fieldmaskpb.FieldMask)(nil),                  // 110: google.protobuf.FieldMask
+	(*CreateWatchTicketRequest)(nil),               // 59: messagerie.messaging.v1.CreateWatchTicketRequest
+	(*CreateWatchTicketResponse)(nil),              // 60: messagerie.messaging.v1.CreateWatchTicketResponse
+	(*Preferences)(nil),                            // 61: messagerie.messaging.v1.Preferences
+	(*GetPreferencesRequest)(nil),                  // 62: messagerie.messaging.v1.GetPreferencesRequest
+	(*GetPreferencesResponse)(nil),                 // 63: messagerie.messaging.v1.GetPreferencesResponse
+	(*UpdatePreferencesRequest)(nil),               // 64: messagerie.messaging.v1.UpdatePreferencesRequest
+	(*UpdatePreferencesResponse)(nil),              // 65: messagerie.messaging.v1.UpdatePreferencesResponse
+	(*ReplacePreferencesRequest)(nil),              // 66: messagerie.messaging.v1.ReplacePreferencesRequest
+	(*ReplacePreferencesResponse)(nil),             // 67: messagerie.messaging.v1.ReplacePreferencesResponse
+	(*GetExpectedDelayRequest)(nil),                // 68: messagerie.messaging.v1.GetExpectedDelayRequest
+	(*GetExpectedDelayResponse)(nil),               // 69: messagerie.messaging.v1.GetExpectedDelayResponse
+	(*ExportMyDataRequest)(nil),                    // 70: messagerie.messaging.v1.ExportMyDataRequest
+	(*ExportMyDataResponse)(nil),                   // 71: messagerie.messaging.v1.ExportMyDataResponse
+	(*EraseMyDataRequest)(nil),                     // 72: messagerie.messaging.v1.EraseMyDataRequest
+	(*EraseMyDataResponse)(nil),                    // 73: messagerie.messaging.v1.EraseMyDataResponse
+	(*TransferConversationRequest)(nil),            // 74: messagerie.messaging.v1.TransferConversationRequest
+	(*TransferConversationResponse)(nil),           // 75: messagerie.messaging.v1.TransferConversationResponse
+	(*RecategoriseConversationRequest)(nil),        // 76: messagerie.messaging.v1.RecategoriseConversationRequest
+	(*RecategoriseConversationResponse)(nil),       // 77: messagerie.messaging.v1.RecategoriseConversationResponse
+	(*ReopenConversationRequest)(nil),              // 78: messagerie.messaging.v1.ReopenConversationRequest
+	(*ReopenConversationResponse)(nil),             // 79: messagerie.messaging.v1.ReopenConversationResponse
+	(*AddNoteRequest)(nil),                         // 80: messagerie.messaging.v1.AddNoteRequest
+	(*AddNoteResponse)(nil),                        // 81: messagerie.messaging.v1.AddNoteResponse
+	(*ListQueuesRequest)(nil),                      // 82: messagerie.messaging.v1.ListQueuesRequest
+	(*ListQueuesResponse)(nil),                     // 83: messagerie.messaging.v1.ListQueuesResponse
+	(*AgentQueue)(nil),                             // 84: messagerie.messaging.v1.AgentQueue
+	(*Template)(nil),                               // 85: messagerie.messaging.v1.Template
+	(*ListTemplatesRequest)(nil),                   // 86: messagerie.messaging.v1.ListTemplatesRequest
+	(*ListTemplatesResponse)(nil),                  // 87: messagerie.messaging.v1.ListTemplatesResponse
+	(*SaveTemplateRequest)(nil),                    // 88: messagerie.messaging.v1.SaveTemplateRequest
+	(*SaveTemplateResponse)(nil),                   // 89: messagerie.messaging.v1.SaveTemplateResponse
+	(*DeleteTemplateRequest)(nil),                  // 90: messagerie.messaging.v1.DeleteTemplateRequest
+	(*DeleteTemplateResponse)(nil),                 // 91: messagerie.messaging.v1.DeleteTemplateResponse
+	(*GetStatisticsRequest)(nil),                   // 92: messagerie.messaging.v1.GetStatisticsRequest
+	(*GetStatisticsResponse)(nil),                  // 93: messagerie.messaging.v1.GetStatisticsResponse
+	(*DayFigures)(nil),                             // 94: messagerie.messaging.v1.DayFigures
+	(*ThemeFigures)(nil),                           // 95: messagerie.messaging.v1.ThemeFigures
+	(*AnswerFigures)(nil),                          // 96: messagerie.messaging.v1.AnswerFigures
+	(*AgentServiceWatchConversationsRequest)(nil),  // 97: messagerie.messaging.v1.AgentServiceWatchConversationsRequest
+	(*AgentServiceWatchConversationsResponse)(nil), // 98: messagerie.messaging.v1.AgentServiceWatchConversationsResponse
+	(*GetStatusRequest)(nil),                       // 99: messagerie.messaging.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),                      // 100: messagerie.messaging.v1.GetStatusResponse
+	(*RefusedEvent)(nil),                           // 101: messagerie.messaging.v1.RefusedEvent
+	(*ListRefusedEventsRequest)(nil),               // 102: messagerie.messaging.v1.ListRefusedEventsRequest
+	(*ListRefusedEventsResponse)(nil),              // 103: messagerie.messaging.v1.ListRefusedEventsResponse
+	(*RequeueRefusedEventsRequest)(nil),            // 104: messagerie.messaging.v1.RequeueRefusedEventsRequest
+	(*RequeueRefusedEventsResponse)(nil),           // 105: messagerie.messaging.v1.RequeueRefusedEventsResponse
+	(*DropRefusedEventRequest)(nil),                // 106: messagerie.messaging.v1.DropRefusedEventRequest
+	(*DropRefusedEventResponse)(nil),               // 107: messagerie.messaging.v1.DropRefusedEventResponse
+	(v1.Audience)(0),                               // 108: messagerie.taxonomy.v1.Audience
+	(*timestamppb.Timestamp)(nil),                  // 109: google.protobuf.Timestamp
+	(*v1.Queue)(nil),                               // 110: messagerie.taxonomy.v1.Queue
+	(*durationpb.Duration)(nil),                    // 111: google.protobuf.Duration
+	(*fieldmaskpb.FieldMask)(nil),                  // 112: google.protobuf.FieldMask
 }
 var file_messagerie_messaging_v1_messaging_proto_depIdxs = []int32{
-	106, // 0: messagerie.messaging.v1.Conversation.audience:type_name -> messagerie.taxonomy.v1.Audience
+	108, // 0: messagerie.messaging.v1.Conversation.audience:type_name -> messagerie.taxonomy.v1.Audience
 	3,   // 1: messagerie.messaging.v1.Conversation.theme:type_name -> messagerie.messaging.v1.Choice
 	3,   // 2: messagerie.messaging.v1.Conversation.topic:type_name -> messagerie.messaging.v1.Choice
 	3,   // 3: messagerie.messaging.v1.Conversation.reason:type_name -> messagerie.messaging.v1.Choice
 	0,   // 4: messagerie.messaging.v1.Conversation.status:type_name -> messagerie.messaging.v1.Status
-	107, // 5: messagerie.messaging.v1.Conversation.create_time:type_name -> google.protobuf.Timestamp
-	107, // 6: messagerie.messaging.v1.Conversation.update_time:type_name -> google.protobuf.Timestamp
+	109, // 5: messagerie.messaging.v1.Conversation.create_time:type_name -> google.protobuf.Timestamp
+	109, // 6: messagerie.messaging.v1.Conversation.update_time:type_name -> google.protobuf.Timestamp
 	8,   // 7: messagerie.messaging.v1.Conversation.messages:type_name -> messagerie.messaging.v1.Message
 	3,   // 8: messagerie.messaging.v1.Conversation.queue:type_name -> messagerie.messaging.v1.Choice
 	7,   // 9: messagerie.messaging.v1.Conversation.claim:type_name -> messagerie.messaging.v1.ClaimInfo
 	5,   // 10: messagerie.messaging.v1.Conversation.notes:type_name -> messagerie.messaging.v1.Note
 	6,   // 11: messagerie.messaging.v1.Conversation.steps:type_name -> messagerie.messaging.v1.Step
-	107, // 12: messagerie.messaging.v1.Note.create_time:type_name -> google.protobuf.Timestamp
+	109, // 12: messagerie.messaging.v1.Note.create_time:type_name -> google.protobuf.Timestamp
 	2,   // 13: messagerie.messaging.v1.Step.kind:type_name -> messagerie.messaging.v1.Step.Kind
-	107, // 14: messagerie.messaging.v1.Step.time:type_name -> google.protobuf.Timestamp
-	107, // 15: messagerie.messaging.v1.ClaimInfo.expire_time:type_name -> google.protobuf.Timestamp
+	109, // 14: messagerie.messaging.v1.Step.time:type_name -> google.protobuf.Timestamp
+	109, // 15: messagerie.messaging.v1.ClaimInfo.expire_time:type_name -> google.protobuf.Timestamp
 	1,   // 16: messagerie.messaging.v1.Message.author:type_name -> messagerie.messaging.v1.Author
-	107, // 17: messagerie.messaging.v1.Message.create_time:type_name -> google.protobuf.Timestamp
-	106, // 18: messagerie.messaging.v1.SubmitMessageRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	109, // 17: messagerie.messaging.v1.Message.create_time:type_name -> google.protobuf.Timestamp
+	108, // 18: messagerie.messaging.v1.SubmitMessageRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
 	4,   // 19: messagerie.messaging.v1.SubmitMessageResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
 	9,   // 20: messagerie.messaging.v1.SubmitMessageResponse.expected_delay:type_name -> messagerie.messaging.v1.ExpectedDelay
-	106, // 21: messagerie.messaging.v1.ListConversationsRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	108, // 21: messagerie.messaging.v1.ListConversationsRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
 	4,   // 22: messagerie.messaging.v1.ListConversationsResponse.conversations:type_name -> messagerie.messaging.v1.Conversation
 	4,   // 23: messagerie.messaging.v1.GetConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
 	4,   // 24: messagerie.messaging.v1.HideConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
@@ -7108,147 +7208,150 @@ var file_messagerie_messaging_v1_messaging_proto_depIdxs = []int32{
 	4,   // 32: messagerie.messaging.v1.PostReplyResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
 	4,   // 33: messagerie.messaging.v1.CloseConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
 	36,  // 34: messagerie.messaging.v1.BatchGetRecipientsResponse.recipients:type_name -> messagerie.messaging.v1.Recipient
-	107, // 35: messagerie.messaging.v1.Recipient.receive_time:type_name -> google.protobuf.Timestamp
-	108, // 36: messagerie.messaging.v1.Recipient.queue:type_name -> messagerie.taxonomy.v1.Queue
+	109, // 35: messagerie.messaging.v1.Recipient.receive_time:type_name -> google.protobuf.Timestamp
+	110, // 36: messagerie.messaging.v1.Recipient.queue:type_name -> messagerie.taxonomy.v1.Queue
 	38,  // 37: messagerie.messaging.v1.CheckReaderRequest.agent:type_name -> messagerie.messaging.v1.AgentScope
-	107, // 38: messagerie.messaging.v1.ListDigestsRequest.from:type_name -> google.protobuf.Timestamp
-	107, // 39: messagerie.messaging.v1.ListDigestsRequest.before:type_name -> google.protobuf.Timestamp
-	107, // 40: messagerie.messaging.v1.SlotDigest.start:type_name -> google.protobuf.Timestamp
+	109, // 38: messagerie.messaging.v1.ListDigestsRequest.from:type_name -> google.protobuf.Timestamp
+	109, // 39: messagerie.messaging.v1.ListDigestsRequest.before:type_name -> google.protobuf.Timestamp
+	109, // 40: messagerie.messaging.v1.SlotDigest.start:type_name -> google.protobuf.Timestamp
 	41,  // 41: messagerie.messaging.v1.ListDigestsResponse.slots:type_name -> messagerie.messaging.v1.SlotDigest
-	107, // 42: messagerie.messaging.v1.ListDigestsResponse.settled_time:type_name -> google.protobuf.Timestamp
-	109, // 43: messagerie.messaging.v1.ListDigestsResponse.retention:type_name -> google.protobuf.Duration
-	107, // 44: messagerie.messaging.v1.ListEventsRequest.from:type_name -> google.protobuf.Timestamp
-	107, // 45: messagerie.messaging.v1.ListEventsRequest.before:type_name -> google.protobuf.Timestamp
-	107, // 46: messagerie.messaging.v1.LoggedEvent.create_time:type_name -> google.protobuf.Timestamp
+	109, // 42: messagerie.messaging.v1.ListDigestsResponse.settled_time:type_name -> google.protobuf.Timestamp
+	111, // 43: messagerie.messaging.v1.ListDigestsResponse.retention:type_name -> google.protobuf.Duration
+	109, // 44: messagerie.messaging.v1.ListEventsRequest.from:type_name -> google.protobuf.Timestamp
+	109, // 45: messagerie.messaging.v1.ListEventsRequest.before:type_name -> google.protobuf.Timestamp
+	109, // 46: messagerie.messaging.v1.LoggedEvent.create_time:type_name -> google.protobuf.Timestamp
 	44,  // 47: messagerie.messaging.v1.ListEventsResponse.events:type_name -> messagerie.messaging.v1.LoggedEvent
 	4,   // 48: messagerie.messaging.v1.PostFollowUpResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	106, // 49: messagerie.messaging.v1.Draft.audience:type_name -> messagerie.taxonomy.v1.Audience
-	107, // 50: messagerie.messaging.v1.Draft.update_time:type_name -> google.protobuf.Timestamp
-	106, // 51: messagerie.messaging.v1.SaveDraftRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	108, // 49: messagerie.messaging.v1.Draft.audience:type_name -> messagerie.taxonomy.v1.Audience
+	109, // 50: messagerie.messaging.v1.Draft.update_time:type_name -> google.protobuf.Timestamp
+	108, // 51: messagerie.messaging.v1.SaveDraftRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
 	48,  // 52: messagerie.messaging.v1.SaveDraftResponse.draft:type_name -> messagerie.messaging.v1.Draft
 	48,  // 53: messagerie.messaging.v1.GetDraftResponse.draft:type_name -> messagerie.messaging.v1.Draft
 	48,  // 54: messagerie.messaging.v1.ListDraftsResponse.drafts:type_name -> messagerie.messaging.v1.Draft
-	59,  // 55: messagerie.messaging.v1.GetPreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
-	59,  // 56: messagerie.messaging.v1.UpdatePreferencesRequest.preferences:type_name -> messagerie.messaging.v1.Preferences
-	110, // 57: messagerie.messaging.v1.UpdatePreferencesRequest.update_mask:type_name -> google.protobuf.FieldMask
-	59,  // 58: messagerie.messaging.v1.UpdatePreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
-	59,  // 59: messagerie.messaging.v1.ReplacePreferencesRequest.preferences:type_name -> messagerie.messaging.v1.Preferences
-	59,  // 60: messagerie.messaging.v1.ReplacePreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
-	106, // 61: messagerie.messaging.v1.GetExpectedDelayRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
-	9,   // 62: messagerie.messaging.v1.GetExpectedDelayResponse.target:type_name -> messagerie.messaging.v1.ExpectedDelay
-	9,   // 63: messagerie.messaging.v1.GetExpectedDelayResponse.usual:type_name -> messagerie.messaging.v1.ExpectedDelay
-	59,  // 64: messagerie.messaging.v1.ExportMyDataResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
-	48,  // 65: messagerie.messaging.v1.ExportMyDataResponse.draft:type_name -> messagerie.messaging.v1.Draft
-	4,   // 66: messagerie.messaging.v1.ExportMyDataResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 67: messagerie.messaging.v1.TransferConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 68: messagerie.messaging.v1.RecategoriseConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 69: messagerie.messaging.v1.ReopenConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 70: messagerie.messaging.v1.AddNoteResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	82,  // 71: messagerie.messaging.v1.ListQueuesResponse.queues:type_name -> messagerie.messaging.v1.AgentQueue
-	107, // 72: messagerie.messaging.v1.Template.update_time:type_name -> google.protobuf.Timestamp
-	83,  // 73: messagerie.messaging.v1.ListTemplatesResponse.templates:type_name -> messagerie.messaging.v1.Template
-	83,  // 74: messagerie.messaging.v1.SaveTemplateResponse.template:type_name -> messagerie.messaging.v1.Template
-	92,  // 75: messagerie.messaging.v1.GetStatisticsResponse.days:type_name -> messagerie.messaging.v1.DayFigures
-	93,  // 76: messagerie.messaging.v1.GetStatisticsResponse.themes:type_name -> messagerie.messaging.v1.ThemeFigures
-	107, // 77: messagerie.messaging.v1.GetStatisticsResponse.oldest_waiting:type_name -> google.protobuf.Timestamp
-	94,  // 78: messagerie.messaging.v1.GetStatisticsResponse.answers:type_name -> messagerie.messaging.v1.AnswerFigures
-	3,   // 79: messagerie.messaging.v1.ThemeFigures.theme:type_name -> messagerie.messaging.v1.Choice
-	109, // 80: messagerie.messaging.v1.GetStatusResponse.oldest_unanswered_age:type_name -> google.protobuf.Duration
-	109, // 81: messagerie.messaging.v1.GetStatusResponse.outbox_age:type_name -> google.protobuf.Duration
-	109, // 82: messagerie.messaging.v1.GetStatusResponse.newest_event_age:type_name -> google.protobuf.Duration
-	107, // 83: messagerie.messaging.v1.RefusedEvent.create_time:type_name -> google.protobuf.Timestamp
-	107, // 84: messagerie.messaging.v1.RefusedEvent.try_time:type_name -> google.protobuf.Timestamp
-	107, // 85: messagerie.messaging.v1.RefusedEvent.set_aside_time:type_name -> google.protobuf.Timestamp
-	99,  // 86: messagerie.messaging.v1.ListRefusedEventsResponse.events:type_name -> messagerie.messaging.v1.RefusedEvent
-	10,  // 87: messagerie.messaging.v1.MessagingService.SubmitMessage:input_type -> messagerie.messaging.v1.SubmitMessageRequest
-	12,  // 88: messagerie.messaging.v1.MessagingService.ListConversations:input_type -> messagerie.messaging.v1.ListConversationsRequest
-	14,  // 89: messagerie.messaging.v1.MessagingService.GetConversation:input_type -> messagerie.messaging.v1.GetConversationRequest
-	16,  // 90: messagerie.messaging.v1.MessagingService.HideConversation:input_type -> messagerie.messaging.v1.HideConversationRequest
-	18,  // 91: messagerie.messaging.v1.MessagingService.ShowConversation:input_type -> messagerie.messaging.v1.ShowConversationRequest
-	20,  // 92: messagerie.messaging.v1.MessagingService.MarkConversationRead:input_type -> messagerie.messaging.v1.MarkConversationReadRequest
-	46,  // 93: messagerie.messaging.v1.MessagingService.PostFollowUp:input_type -> messagerie.messaging.v1.PostFollowUpRequest
-	49,  // 94: messagerie.messaging.v1.MessagingService.SaveDraft:input_type -> messagerie.messaging.v1.SaveDraftRequest
-	51,  // 95: messagerie.messaging.v1.MessagingService.GetDraft:input_type -> messagerie.messaging.v1.GetDraftRequest
-	53,  // 96: messagerie.messaging.v1.MessagingService.ListDrafts:input_type -> messagerie.messaging.v1.ListDraftsRequest
-	55,  // 97: messagerie.messaging.v1.MessagingService.DeleteDraft:input_type -> messagerie.messaging.v1.DeleteDraftRequest
-	57,  // 98: messagerie.messaging.v1.MessagingService.WatchConversations:input_type -> messagerie.messaging.v1.WatchConversationsRequest
-	60,  // 99: messagerie.messaging.v1.MessagingService.GetPreferences:input_type -> messagerie.messaging.v1.GetPreferencesRequest
-	62,  // 100: messagerie.messaging.v1.MessagingService.UpdatePreferences:input_type -> messagerie.messaging.v1.UpdatePreferencesRequest
-	64,  // 101: messagerie.messaging.v1.MessagingService.ReplacePreferences:input_type -> messagerie.messaging.v1.ReplacePreferencesRequest
-	66,  // 102: messagerie.messaging.v1.MessagingService.GetExpectedDelay:input_type -> messagerie.messaging.v1.GetExpectedDelayRequest
-	68,  // 103: messagerie.messaging.v1.MessagingService.ExportMyData:input_type -> messagerie.messaging.v1.ExportMyDataRequest
-	70,  // 104: messagerie.messaging.v1.MessagingService.EraseMyData:input_type -> messagerie.messaging.v1.EraseMyDataRequest
-	22,  // 105: messagerie.messaging.v1.AgentService.ListConversations:input_type -> messagerie.messaging.v1.AgentServiceListConversationsRequest
-	24,  // 106: messagerie.messaging.v1.AgentService.GetConversation:input_type -> messagerie.messaging.v1.AgentServiceGetConversationRequest
-	26,  // 107: messagerie.messaging.v1.AgentService.ClaimConversation:input_type -> messagerie.messaging.v1.ClaimConversationRequest
-	28,  // 108: messagerie.messaging.v1.AgentService.ReleaseConversation:input_type -> messagerie.messaging.v1.ReleaseConversationRequest
-	30,  // 109: messagerie.messaging.v1.AgentService.PostReply:input_type -> messagerie.messaging.v1.PostReplyRequest
-	32,  // 110: messagerie.messaging.v1.AgentService.CloseConversation:input_type -> messagerie.messaging.v1.CloseConversationRequest
-	72,  // 111: messagerie.messaging.v1.AgentService.TransferConversation:input_type -> messagerie.messaging.v1.TransferConversationRequest
-	74,  // 112: messagerie.messaging.v1.AgentService.RecategoriseConversation:input_type -> messagerie.messaging.v1.RecategoriseConversationRequest
-	76,  // 113: messagerie.messaging.v1.AgentService.ReopenConversation:input_type -> messagerie.messaging.v1.ReopenConversationRequest
-	78,  // 114: messagerie.messaging.v1.AgentService.AddNote:input_type -> messagerie.messaging.v1.AddNoteRequest
-	80,  // 115: messagerie.messaging.v1.AgentService.ListQueues:input_type -> messagerie.messaging.v1.ListQueuesRequest
-	84,  // 116: messagerie.messaging.v1.AgentService.ListTemplates:input_type -> messagerie.messaging.v1.ListTemplatesRequest
-	86,  // 117: messagerie.messaging.v1.AgentService.SaveTemplate:input_type -> messagerie.messaging.v1.SaveTemplateRequest
-	88,  // 118: messagerie.messaging.v1.AgentService.DeleteTemplate:input_type -> messagerie.messaging.v1.DeleteTemplateRequest
-	90,  // 119: messagerie.messaging.v1.AgentService.GetStatistics:input_type -> messagerie.messaging.v1.GetStatisticsRequest
-	95,  // 120: messagerie.messaging.v1.AgentService.WatchConversations:input_type -> messagerie.messaging.v1.AgentServiceWatchConversationsRequest
-	97,  // 121: messagerie.messaging.v1.OperatorService.GetStatus:input_type -> messagerie.messaging.v1.GetStatusRequest
-	100, // 122: messagerie.messaging.v1.OperatorService.ListRefusedEvents:input_type -> messagerie.messaging.v1.ListRefusedEventsRequest
-	102, // 123: messagerie.messaging.v1.OperatorService.RequeueRefusedEvents:input_type -> messagerie.messaging.v1.RequeueRefusedEventsRequest
-	104, // 124: messagerie.messaging.v1.OperatorService.DropRefusedEvent:input_type -> messagerie.messaging.v1.DropRefusedEventRequest
-	34,  // 125: messagerie.messaging.v1.RecipientService.BatchGetRecipients:input_type -> messagerie.messaging.v1.BatchGetRecipientsRequest
-	37,  // 126: messagerie.messaging.v1.RecipientService.CheckReader:input_type -> messagerie.messaging.v1.CheckReaderRequest
-	40,  // 127: messagerie.messaging.v1.EventLogService.ListDigests:input_type -> messagerie.messaging.v1.ListDigestsRequest
-	43,  // 128: messagerie.messaging.v1.EventLogService.ListEvents:input_type -> messagerie.messaging.v1.ListEventsRequest
-	11,  // 129: messagerie.messaging.v1.MessagingService.SubmitMessage:output_type -> messagerie.messaging.v1.SubmitMessageResponse
-	13,  // 130: messagerie.messaging.v1.MessagingService.ListConversations:output_type -> messagerie.messaging.v1.ListConversationsResponse
-	15,  // 131: messagerie.messaging.v1.MessagingService.GetConversation:output_type -> messagerie.messaging.v1.GetConversationResponse
-	17,  // 132: messagerie.messaging.v1.MessagingService.HideConversation:output_type -> messagerie.messaging.v1.HideConversationResponse
-	19,  // 133: messagerie.messaging.v1.MessagingService.ShowConversation:output_type -> messagerie.messaging.v1.ShowConversationResponse
-	21,  // 134: messagerie.messaging.v1.MessagingService.MarkConversationRead:output_type -> messagerie.messaging.v1.MarkConversationReadResponse
-	47,  // 135: messagerie.messaging.v1.MessagingService.PostFollowUp:output_type -> messagerie.messaging.v1.PostFollowUpResponse
-	50,  // 136: messagerie.messaging.v1.MessagingService.SaveDraft:output_type -> messagerie.messaging.v1.SaveDraftResponse
-	52,  // 137: messagerie.messaging.v1.MessagingService.GetDraft:output_type -> messagerie.messaging.v1.GetDraftResponse
-	54,  // 138: messagerie.messaging.v1.MessagingService.ListDrafts:output_type -> messagerie.messaging.v1.ListDraftsResponse
-	56,  // 139: messagerie.messaging.v1.MessagingService.DeleteDraft:output_type -> messagerie.messaging.v1.DeleteDraftResponse
-	58,  // 140: messagerie.messaging.v1.MessagingService.WatchConversations:output_type -> messagerie.messaging.v1.WatchConversationsResponse
-	61,  // 141: messagerie.messaging.v1.MessagingService.GetPreferences:output_type -> messagerie.messaging.v1.GetPreferencesResponse
-	63,  // 142: messagerie.messaging.v1.MessagingService.UpdatePreferences:output_type -> messagerie.messaging.v1.UpdatePreferencesResponse
-	65,  // 143: messagerie.messaging.v1.MessagingService.ReplacePreferences:output_type -> messagerie.messaging.v1.ReplacePreferencesResponse
-	67,  // 144: messagerie.messaging.v1.MessagingService.GetExpectedDelay:output_type -> messagerie.messaging.v1.GetExpectedDelayResponse
-	69,  // 145: messagerie.messaging.v1.MessagingService.ExportMyData:output_type -> messagerie.messaging.v1.ExportMyDataResponse
-	71,  // 146: messagerie.messaging.v1.MessagingService.EraseMyData:output_type -> messagerie.messaging.v1.EraseMyDataResponse
-	23,  // 147: messagerie.messaging.v1.AgentService.ListConversations:output_type -> messagerie.messaging.v1.AgentServiceListConversationsResponse
-	25,  // 148: messagerie.messaging.v1.AgentService.GetConversation:output_type -> messagerie.messaging.v1.AgentServiceGetConversationResponse
-	27,  // 149: messagerie.messaging.v1.AgentService.ClaimConversation:output_type -> messagerie.messaging.v1.ClaimConversationResponse
-	29,  // 150: messagerie.messaging.v1.AgentService.ReleaseConversation:output_type -> messagerie.messaging.v1.ReleaseConversationResponse
-	31,  // 151: messagerie.messaging.v1.AgentService.PostReply:output_type -> messagerie.messaging.v1.PostReplyResponse
-	33,  // 152: messagerie.messaging.v1.AgentService.CloseConversation:output_type -> messagerie.messaging.v1.CloseConversationResponse
-	73,  // 153: messagerie.messaging.v1.AgentService.TransferConversation:output_type -> messagerie.messaging.v1.TransferConversationResponse
-	75,  // 154: messagerie.messaging.v1.AgentService.RecategoriseConversation:output_type -> messagerie.messaging.v1.RecategoriseConversationResponse
-	77,  // 155: messagerie.messaging.v1.AgentService.ReopenConversation:output_type -> messagerie.messaging.v1.ReopenConversationResponse
-	79,  // 156: messagerie.messaging.v1.AgentService.AddNote:output_type -> messagerie.messaging.v1.AddNoteResponse
-	81,  // 157: messagerie.messaging.v1.AgentService.ListQueues:output_type -> messagerie.messaging.v1.ListQueuesResponse
-	85,  // 158: messagerie.messaging.v1.AgentService.ListTemplates:output_type -> messagerie.messaging.v1.ListTemplatesResponse
-	87,  // 159: messagerie.messaging.v1.AgentService.SaveTemplate:output_type -> messagerie.messaging.v1.SaveTemplateResponse
-	89,  // 160: messagerie.messaging.v1.AgentService.DeleteTemplate:output_type -> messagerie.messaging.v1.DeleteTemplateResponse
-	91,  // 161: messagerie.messaging.v1.AgentService.GetStatistics:output_type -> messagerie.messaging.v1.GetStatisticsResponse
-	96,  // 162: messagerie.messaging.v1.AgentService.WatchConversations:output_type -> messagerie.messaging.v1.AgentServiceWatchConversationsResponse
-	98,  // 163: messagerie.messaging.v1.OperatorService.GetStatus:output_type -> messagerie.messaging.v1.GetStatusResponse
-	101, // 164: messagerie.messaging.v1.OperatorService.ListRefusedEvents:output_type -> messagerie.messaging.v1.ListRefusedEventsResponse
-	103, // 165: messagerie.messaging.v1.OperatorService.RequeueRefusedEvents:output_type -> messagerie.messaging.v1.RequeueRefusedEventsResponse
-	105, // 166: messagerie.messaging.v1.OperatorService.DropRefusedEvent:output_type -> messagerie.messaging.v1.DropRefusedEventResponse
-	35,  // 167: messagerie.messaging.v1.RecipientService.BatchGetRecipients:output_type -> messagerie.messaging.v1.BatchGetRecipientsResponse
-	39,  // 168: messagerie.messaging.v1.RecipientService.CheckReader:output_type -> messagerie.messaging.v1.CheckReaderResponse
-	42,  // 169: messagerie.messaging.v1.EventLogService.ListDigests:output_type -> messagerie.messaging.v1.ListDigestsResponse
-	45,  // 170: messagerie.messaging.v1.EventLogService.ListEvents:output_type -> messagerie.messaging.v1.ListEventsResponse
-	129, // [129:171] is the sub-list for method output_type
-	87,  // [87:129] is the sub-list for method input_type
-	87,  // [87:87] is the sub-list for extension type_name
-	87,  // [87:87] is the sub-list for extension extendee
-	0,   // [0:87] is the sub-list for field type_name
+	109, // 55: messagerie.messaging.v1.CreateWatchTicketResponse.expire_time:type_name -> google.protobuf.Timestamp
+	61,  // 56: messagerie.messaging.v1.GetPreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
+	61,  // 57: messagerie.messaging.v1.UpdatePreferencesRequest.preferences:type_name -> messagerie.messaging.v1.Preferences
+	112, // 58: messagerie.messaging.v1.UpdatePreferencesRequest.update_mask:type_name -> google.protobuf.FieldMask
+	61,  // 59: messagerie.messaging.v1.UpdatePreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
+	61,  // 60: messagerie.messaging.v1.ReplacePreferencesRequest.preferences:type_name -> messagerie.messaging.v1.Preferences
+	61,  // 61: messagerie.messaging.v1.ReplacePreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
+	108, // 62: messagerie.messaging.v1.GetExpectedDelayRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	9,   // 63: messagerie.messaging.v1.GetExpectedDelayResponse.target:type_name -> messagerie.messaging.v1.ExpectedDelay
+	9,   // 64: messagerie.messaging.v1.GetExpectedDelayResponse.usual:type_name -> messagerie.messaging.v1.ExpectedDelay
+	61,  // 65: messagerie.messaging.v1.ExportMyDataResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
+	48,  // 66: messagerie.messaging.v1.ExportMyDataResponse.draft:type_name -> messagerie.messaging.v1.Draft
+	4,   // 67: messagerie.messaging.v1.ExportMyDataResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 68: messagerie.messaging.v1.TransferConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 69: messagerie.messaging.v1.RecategoriseConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 70: messagerie.messaging.v1.ReopenConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 71: messagerie.messaging.v1.AddNoteResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	84,  // 72: messagerie.messaging.v1.ListQueuesResponse.queues:type_name -> messagerie.messaging.v1.AgentQueue
+	109, // 73: messagerie.messaging.v1.Template.update_time:type_name -> google.protobuf.Timestamp
+	85,  // 74: messagerie.messaging.v1.ListTemplatesResponse.templates:type_name -> messagerie.messaging.v1.Template
+	85,  // 75: messagerie.messaging.v1.SaveTemplateResponse.template:type_name -> messagerie.messaging.v1.Template
+	94,  // 76: messagerie.messaging.v1.GetStatisticsResponse.days:type_name -> messagerie.messaging.v1.DayFigures
+	95,  // 77: messagerie.messaging.v1.GetStatisticsResponse.themes:type_name -> messagerie.messaging.v1.ThemeFigures
+	109, // 78: messagerie.messaging.v1.GetStatisticsResponse.oldest_waiting:type_name -> google.protobuf.Timestamp
+	96,  // 79: messagerie.messaging.v1.GetStatisticsResponse.answers:type_name -> messagerie.messaging.v1.AnswerFigures
+	3,   // 80: messagerie.messaging.v1.ThemeFigures.theme:type_name -> messagerie.messaging.v1.Choice
+	111, // 81: messagerie.messaging.v1.GetStatusResponse.oldest_unanswered_age:type_name -> google.protobuf.Duration
+	111, // 82: messagerie.messaging.v1.GetStatusResponse.outbox_age:type_name -> google.protobuf.Duration
+	111, // 83: messagerie.messaging.v1.GetStatusResponse.newest_event_age:type_name -> google.protobuf.Duration
+	109, // 84: messagerie.messaging.v1.RefusedEvent.create_time:type_name -> google.protobuf.Timestamp
+	109, // 85: messagerie.messaging.v1.RefusedEvent.try_time:type_name -> google.protobuf.Timestamp
+	109, // 86: messagerie.messaging.v1.RefusedEvent.set_aside_time:type_name -> google.protobuf.Timestamp
+	101, // 87: messagerie.messaging.v1.ListRefusedEventsResponse.events:type_name -> messagerie.messaging.v1.RefusedEvent
+	10,  // 88: messagerie.messaging.v1.MessagingService.SubmitMessage:input_type -> messagerie.messaging.v1.SubmitMessageRequest
+	12,  // 89: messagerie.messaging.v1.MessagingService.ListConversations:input_type -> messagerie.messaging.v1.ListConversationsRequest
+	14,  // 90: messagerie.messaging.v1.MessagingService.GetConversation:input_type -> messagerie.messaging.v1.GetConversationRequest
+	16,  // 91: messagerie.messaging.v1.MessagingService.HideConversation:input_type -> messagerie.messaging.v1.HideConversationRequest
+	18,  // 92: messagerie.messaging.v1.MessagingService.ShowConversation:input_type -> messagerie.messaging.v1.ShowConversationRequest
+	20,  // 93: messagerie.messaging.v1.MessagingService.MarkConversationRead:input_type -> messagerie.messaging.v1.MarkConversationReadRequest
+	46,  // 94: messagerie.messaging.v1.MessagingService.PostFollowUp:input_type -> messagerie.messaging.v1.PostFollowUpRequest
+	49,  // 95: messagerie.messaging.v1.MessagingService.SaveDraft:input_type -> messagerie.messaging.v1.SaveDraftRequest
+	51,  // 96: messagerie.messaging.v1.MessagingService.GetDraft:input_type -> messagerie.messaging.v1.GetDraftRequest
+	53,  // 97: messagerie.messaging.v1.MessagingService.ListDrafts:input_type -> messagerie.messaging.v1.ListDraftsRequest
+	55,  // 98: messagerie.messaging.v1.MessagingService.DeleteDraft:input_type -> messagerie.messaging.v1.DeleteDraftRequest
+	57,  // 99: messagerie.messaging.v1.MessagingService.WatchConversations:input_type -> messagerie.messaging.v1.WatchConversationsRequest
+	59,  // 100: messagerie.messaging.v1.MessagingService.CreateWatchTicket:input_type -> messagerie.messaging.v1.CreateWatchTicketRequest
+	62,  // 101: messagerie.messaging.v1.MessagingService.GetPreferences:input_type -> messagerie.messaging.v1.GetPreferencesRequest
+	64,  // 102: messagerie.messaging.v1.MessagingService.UpdatePreferences:input_type -> messagerie.messaging.v1.UpdatePreferencesRequest
+	66,  // 103: messagerie.messaging.v1.MessagingService.ReplacePreferences:input_type -> messagerie.messaging.v1.ReplacePreferencesRequest
+	68,  // 104: messagerie.messaging.v1.MessagingService.GetExpectedDelay:input_type -> messagerie.messaging.v1.GetExpectedDelayRequest
+	70,  // 105: messagerie.messaging.v1.MessagingService.ExportMyData:input_type -> messagerie.messaging.v1.ExportMyDataRequest
+	72,  // 106: messagerie.messaging.v1.MessagingService.EraseMyData:input_type -> messagerie.messaging.v1.EraseMyDataRequest
+	22,  // 107: messagerie.messaging.v1.AgentService.ListConversations:input_type -> messagerie.messaging.v1.AgentServiceListConversationsRequest
+	24,  // 108: messagerie.messaging.v1.AgentService.GetConversation:input_type -> messagerie.messaging.v1.AgentServiceGetConversationRequest
+	26,  // 109: messagerie.messaging.v1.AgentService.ClaimConversation:input_type -> messagerie.messaging.v1.ClaimConversationRequest
+	28,  // 110: messagerie.messaging.v1.AgentService.ReleaseConversation:input_type -> messagerie.messaging.v1.ReleaseConversationRequest
+	30,  // 111: messagerie.messaging.v1.AgentService.PostReply:input_type -> messagerie.messaging.v1.PostReplyRequest
+	32,  // 112: messagerie.messaging.v1.AgentService.CloseConversation:input_type -> messagerie.messaging.v1.CloseConversationRequest
+	74,  // 113: messagerie.messaging.v1.AgentService.TransferConversation:input_type -> messagerie.messaging.v1.TransferConversationRequest
+	76,  // 114: messagerie.messaging.v1.AgentService.RecategoriseConversation:input_type -> messagerie.messaging.v1.RecategoriseConversationRequest
+	78,  // 115: messagerie.messaging.v1.AgentService.ReopenConversation:input_type -> messagerie.messaging.v1.ReopenConversationRequest
+	80,  // 116: messagerie.messaging.v1.AgentService.AddNote:input_type -> messagerie.messaging.v1.AddNoteRequest
+	82,  // 117: messagerie.messaging.v1.AgentService.ListQueues:input_type -> messagerie.messaging.v1.ListQueuesRequest
+	86,  // 118: messagerie.messaging.v1.AgentService.ListTemplates:input_type -> messagerie.messaging.v1.ListTemplatesRequest
+	88,  // 119: messagerie.messaging.v1.AgentService.SaveTemplate:input_type -> messagerie.messaging.v1.SaveTemplateRequest
+	90,  // 120: messagerie.messaging.v1.AgentService.DeleteTemplate:input_type -> messagerie.messaging.v1.DeleteTemplateRequest
+	92,  // 121: messagerie.messaging.v1.AgentService.GetStatistics:input_type -> messagerie.messaging.v1.GetStatisticsRequest
+	97,  // 122: messagerie.messaging.v1.AgentService.WatchConversations:input_type -> messagerie.messaging.v1.AgentServiceWatchConversationsRequest
+	99,  // 123: messagerie.messaging.v1.OperatorService.GetStatus:input_type -> messagerie.messaging.v1.GetStatusRequest
+	102, // 124: messagerie.messaging.v1.OperatorService.ListRefusedEvents:input_type -> messagerie.messaging.v1.ListRefusedEventsRequest
+	104, // 125: messagerie.messaging.v1.OperatorService.RequeueRefusedEvents:input_type -> messagerie.messaging.v1.RequeueRefusedEventsRequest
+	106, // 126: messagerie.messaging.v1.OperatorService.DropRefusedEvent:input_type -> messagerie.messaging.v1.DropRefusedEventRequest
+	34,  // 127: messagerie.messaging.v1.RecipientService.BatchGetRecipients:input_type -> messagerie.messaging.v1.BatchGetRecipientsRequest
+	37,  // 128: messagerie.messaging.v1.RecipientService.CheckReader:input_type -> messagerie.messaging.v1.CheckReaderRequest
+	40,  // 129: messagerie.messaging.v1.EventLogService.ListDigests:input_type -> messagerie.messaging.v1.ListDigestsRequest
+	43,  // 130: messagerie.messaging.v1.EventLogService.ListEvents:input_type -> messagerie.messaging.v1.ListEventsRequest
+	11,  // 131: messagerie.messaging.v1.MessagingService.SubmitMessage:output_type -> messagerie.messaging.v1.SubmitMessageResponse
+	13,  // 132: messagerie.messaging.v1.MessagingService.ListConversations:output_type -> messagerie.messaging.v1.ListConversationsResponse
+	15,  // 133: messagerie.messaging.v1.MessagingService.GetConversation:output_type -> messagerie.messaging.v1.GetConversationResponse
+	17,  // 134: messagerie.messaging.v1.MessagingService.HideConversation:output_type -> messagerie.messaging.v1.HideConversationResponse
+	19,  // 135: messagerie.messaging.v1.MessagingService.ShowConversation:output_type -> messagerie.messaging.v1.ShowConversationResponse
+	21,  // 136: messagerie.messaging.v1.MessagingService.MarkConversationRead:output_type -> messagerie.messaging.v1.MarkConversationReadResponse
+	47,  // 137: messagerie.messaging.v1.MessagingService.PostFollowUp:output_type -> messagerie.messaging.v1.PostFollowUpResponse
+	50,  // 138: messagerie.messaging.v1.MessagingService.SaveDraft:output_type -> messagerie.messaging.v1.SaveDraftResponse
+	52,  // 139: messagerie.messaging.v1.MessagingService.GetDraft:output_type -> messagerie.messaging.v1.GetDraftResponse
+	54,  // 140: messagerie.messaging.v1.MessagingService.ListDrafts:output_type -> messagerie.messaging.v1.ListDraftsResponse
+	56,  // 141: messagerie.messaging.v1.MessagingService.DeleteDraft:output_type -> messagerie.messaging.v1.DeleteDraftResponse
+	58,  // 142: messagerie.messaging.v1.MessagingService.WatchConversations:output_type -> messagerie.messaging.v1.WatchConversationsResponse
+	60,  // 143: messagerie.messaging.v1.MessagingService.CreateWatchTicket:output_type -> messagerie.messaging.v1.CreateWatchTicketResponse
+	63,  // 144: messagerie.messaging.v1.MessagingService.GetPreferences:output_type -> messagerie.messaging.v1.GetPreferencesResponse
+	65,  // 145: messagerie.messaging.v1.MessagingService.UpdatePreferences:output_type -> messagerie.messaging.v1.UpdatePreferencesResponse
+	67,  // 146: messagerie.messaging.v1.MessagingService.ReplacePreferences:output_type -> messagerie.messaging.v1.ReplacePreferencesResponse
+	69,  // 147: messagerie.messaging.v1.MessagingService.GetExpectedDelay:output_type -> messagerie.messaging.v1.GetExpectedDelayResponse
+	71,  // 148: messagerie.messaging.v1.MessagingService.ExportMyData:output_type -> messagerie.messaging.v1.ExportMyDataResponse
+	73,  // 149: messagerie.messaging.v1.MessagingService.EraseMyData:output_type -> messagerie.messaging.v1.EraseMyDataResponse
+	23,  // 150: messagerie.messaging.v1.AgentService.ListConversations:output_type -> messagerie.messaging.v1.AgentServiceListConversationsResponse
+	25,  // 151: messagerie.messaging.v1.AgentService.GetConversation:output_type -> messagerie.messaging.v1.AgentServiceGetConversationResponse
+	27,  // 152: messagerie.messaging.v1.AgentService.ClaimConversation:output_type -> messagerie.messaging.v1.ClaimConversationResponse
+	29,  // 153: messagerie.messaging.v1.AgentService.ReleaseConversation:output_type -> messagerie.messaging.v1.ReleaseConversationResponse
+	31,  // 154: messagerie.messaging.v1.AgentService.PostReply:output_type -> messagerie.messaging.v1.PostReplyResponse
+	33,  // 155: messagerie.messaging.v1.AgentService.CloseConversation:output_type -> messagerie.messaging.v1.CloseConversationResponse
+	75,  // 156: messagerie.messaging.v1.AgentService.TransferConversation:output_type -> messagerie.messaging.v1.TransferConversationResponse
+	77,  // 157: messagerie.messaging.v1.AgentService.RecategoriseConversation:output_type -> messagerie.messaging.v1.RecategoriseConversationResponse
+	79,  // 158: messagerie.messaging.v1.AgentService.ReopenConversation:output_type -> messagerie.messaging.v1.ReopenConversationResponse
+	81,  // 159: messagerie.messaging.v1.AgentService.AddNote:output_type -> messagerie.messaging.v1.AddNoteResponse
+	83,  // 160: messagerie.messaging.v1.AgentService.ListQueues:output_type -> messagerie.messaging.v1.ListQueuesResponse
+	87,  // 161: messagerie.messaging.v1.AgentService.ListTemplates:output_type -> messagerie.messaging.v1.ListTemplatesResponse
+	89,  // 162: messagerie.messaging.v1.AgentService.SaveTemplate:output_type -> messagerie.messaging.v1.SaveTemplateResponse
+	91,  // 163: messagerie.messaging.v1.AgentService.DeleteTemplate:output_type -> messagerie.messaging.v1.DeleteTemplateResponse
+	93,  // 164: messagerie.messaging.v1.AgentService.GetStatistics:output_type -> messagerie.messaging.v1.GetStatisticsResponse
+	98,  // 165: messagerie.messaging.v1.AgentService.WatchConversations:output_type -> messagerie.messaging.v1.AgentServiceWatchConversationsResponse
+	100, // 166: messagerie.messaging.v1.OperatorService.GetStatus:output_type -> messagerie.messaging.v1.GetStatusResponse
+	103, // 167: messagerie.messaging.v1.OperatorService.ListRefusedEvents:output_type -> messagerie.messaging.v1.ListRefusedEventsResponse
+	105, // 168: messagerie.messaging.v1.OperatorService.RequeueRefusedEvents:output_type -> messagerie.messaging.v1.RequeueRefusedEventsResponse
+	107, // 169: messagerie.messaging.v1.OperatorService.DropRefusedEvent:output_type -> messagerie.messaging.v1.DropRefusedEventResponse
+	35,  // 170: messagerie.messaging.v1.RecipientService.BatchGetRecipients:output_type -> messagerie.messaging.v1.BatchGetRecipientsResponse
+	39,  // 171: messagerie.messaging.v1.RecipientService.CheckReader:output_type -> messagerie.messaging.v1.CheckReaderResponse
+	42,  // 172: messagerie.messaging.v1.EventLogService.ListDigests:output_type -> messagerie.messaging.v1.ListDigestsResponse
+	45,  // 173: messagerie.messaging.v1.EventLogService.ListEvents:output_type -> messagerie.messaging.v1.ListEventsResponse
+	131, // [131:174] is the sub-list for method output_type
+	88,  // [88:131] is the sub-list for method input_type
+	88,  // [88:88] is the sub-list for extension type_name
+	88,  // [88:88] is the sub-list for extension extendee
+	0,   // [0:88] is the sub-list for field type_name
 }
 
 func init() { file_messagerie_messaging_v1_messaging_proto_init() }
@@ -7260,7 +7363,7 @@ func file_messagerie_messaging_v1_messaging_proto_init() {
 		(*CheckReaderRequest_Member)(nil),
 		(*CheckReaderRequest_Agent)(nil),
 	}
-	file_messagerie_messaging_v1_messaging_proto_msgTypes[66].OneofWrappers = []any{
+	file_messagerie_messaging_v1_messaging_proto_msgTypes[68].OneofWrappers = []any{
 		(*ExportMyDataResponse_Preferences)(nil),
 		(*ExportMyDataResponse_Draft)(nil),
 		(*ExportMyDataResponse_Conversation)(nil),
@@ -7271,7 +7374,7 @@ func file_messagerie_messaging_v1_messaging_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_messagerie_messaging_v1_messaging_proto_rawDesc), len(file_messagerie_messaging_v1_messaging_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   103,
+			NumMessages:   105,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

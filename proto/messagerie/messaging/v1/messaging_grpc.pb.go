@@ -33,6 +33,7 @@ const (
 	MessagingService_ListDrafts_FullMethodName           = "/messagerie.messaging.v1.MessagingService/ListDrafts"
 	MessagingService_DeleteDraft_FullMethodName          = "/messagerie.messaging.v1.MessagingService/DeleteDraft"
 	MessagingService_WatchConversations_FullMethodName   = "/messagerie.messaging.v1.MessagingService/WatchConversations"
+	MessagingService_CreateWatchTicket_FullMethodName    = "/messagerie.messaging.v1.MessagingService/CreateWatchTicket"
 	MessagingService_GetPreferences_FullMethodName       = "/messagerie.messaging.v1.MessagingService/GetPreferences"
 	MessagingService_UpdatePreferences_FullMethodName    = "/messagerie.messaging.v1.MessagingService/UpdatePreferences"
 	MessagingService_ReplacePreferences_FullMethodName   = "/messagerie.messaging.v1.MessagingService/ReplacePreferences"
@@ -92,6 +93,13 @@ type MessagingServiceClient interface {
 	// change that GetConversation or ListConversations shows is told, the caller's own
 	// too (read, hidden, shown, erased), but for a conversation that has passed its term.
 	WatchConversations(ctx context.Context, in *WatchConversationsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchConversationsResponse], error)
+	// CreateWatchTicket gives the caller a ticket for one watch of theirs, for what cannot
+	// send a token, as EventSource of browsers: GET /v1/conversations:watch?ticket=… for
+	// members, GET /v1/agent/conversations:watch?ticket=… for agents. It is good for one
+	// minute and for one call, and for nothing else. An EventSource that is cut asks with the
+	// same ticket again, is refused (WATCH_TICKET_INVALID) and closes itself; the page then
+	// asks for another ticket. Of more than 16 that wait, a caller's oldest are good no more.
+	CreateWatchTicket(ctx context.Context, in *CreateWatchTicketRequest, opts ...grpc.CallOption) (*CreateWatchTicketResponse, error)
 	// GetPreferences returns how the member is reached, and what for.
 	GetPreferences(ctx context.Context, in *GetPreferencesRequest, opts ...grpc.CallOption) (*GetPreferencesResponse, error)
 	// UpdatePreferences changes some of the member's choices: those that update_mask
@@ -261,6 +269,16 @@ func (c *messagingServiceClient) WatchConversations(ctx context.Context, in *Wat
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type MessagingService_WatchConversationsClient = grpc.ServerStreamingClient[WatchConversationsResponse]
 
+func (c *messagingServiceClient) CreateWatchTicket(ctx context.Context, in *CreateWatchTicketRequest, opts ...grpc.CallOption) (*CreateWatchTicketResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CreateWatchTicketResponse)
+	err := c.cc.Invoke(ctx, MessagingService_CreateWatchTicket_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *messagingServiceClient) GetPreferences(ctx context.Context, in *GetPreferencesRequest, opts ...grpc.CallOption) (*GetPreferencesResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetPreferencesResponse)
@@ -381,6 +399,13 @@ type MessagingServiceServer interface {
 	// change that GetConversation or ListConversations shows is told, the caller's own
 	// too (read, hidden, shown, erased), but for a conversation that has passed its term.
 	WatchConversations(*WatchConversationsRequest, grpc.ServerStreamingServer[WatchConversationsResponse]) error
+	// CreateWatchTicket gives the caller a ticket for one watch of theirs, for what cannot
+	// send a token, as EventSource of browsers: GET /v1/conversations:watch?ticket=… for
+	// members, GET /v1/agent/conversations:watch?ticket=… for agents. It is good for one
+	// minute and for one call, and for nothing else. An EventSource that is cut asks with the
+	// same ticket again, is refused (WATCH_TICKET_INVALID) and closes itself; the page then
+	// asks for another ticket. Of more than 16 that wait, a caller's oldest are good no more.
+	CreateWatchTicket(context.Context, *CreateWatchTicketRequest) (*CreateWatchTicketResponse, error)
 	// GetPreferences returns how the member is reached, and what for.
 	GetPreferences(context.Context, *GetPreferencesRequest) (*GetPreferencesResponse, error)
 	// UpdatePreferences changes some of the member's choices: those that update_mask
@@ -456,6 +481,9 @@ func (UnimplementedMessagingServiceServer) DeleteDraft(context.Context, *DeleteD
 }
 func (UnimplementedMessagingServiceServer) WatchConversations(*WatchConversationsRequest, grpc.ServerStreamingServer[WatchConversationsResponse]) error {
 	return status.Error(codes.Unimplemented, "method WatchConversations not implemented")
+}
+func (UnimplementedMessagingServiceServer) CreateWatchTicket(context.Context, *CreateWatchTicketRequest) (*CreateWatchTicketResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateWatchTicket not implemented")
 }
 func (UnimplementedMessagingServiceServer) GetPreferences(context.Context, *GetPreferencesRequest) (*GetPreferencesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetPreferences not implemented")
@@ -705,6 +733,24 @@ func _MessagingService_WatchConversations_Handler(srv interface{}, stream grpc.S
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type MessagingService_WatchConversationsServer = grpc.ServerStreamingServer[WatchConversationsResponse]
 
+func _MessagingService_CreateWatchTicket_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateWatchTicketRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MessagingServiceServer).CreateWatchTicket(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MessagingService_CreateWatchTicket_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MessagingServiceServer).CreateWatchTicket(ctx, req.(*CreateWatchTicketRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _MessagingService_GetPreferences_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetPreferencesRequest)
 	if err := dec(in); err != nil {
@@ -856,6 +902,10 @@ var MessagingService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeleteDraft",
 			Handler:    _MessagingService_DeleteDraft_Handler,
+		},
+		{
+			MethodName: "CreateWatchTicket",
+			Handler:    _MessagingService_CreateWatchTicket_Handler,
 		},
 		{
 			MethodName: "GetPreferences",
