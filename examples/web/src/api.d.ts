@@ -939,6 +939,30 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/watchTickets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * CreateWatchTicket gives the caller a ticket for one watch of theirs, for what cannot
+         *     send a token, as EventSource of browsers: GET /v1/conversations:watch?ticket=… for
+         *     members, GET /v1/agent/conversations:watch?ticket=… for agents. It is good for one
+         *     minute and for one call, and for nothing else. An EventSource that is cut asks with the
+         *     same ticket again, is refused (WATCH_TICKET_INVALID) and closes itself; the page then
+         *     asks for another ticket. Of more than 16 that wait, a caller's oldest are good no more.
+         */
+        post: operations["createWatchTicket"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -1110,6 +1134,16 @@ export interface components {
              * @description Last message or change of status.
              */
             updateTime?: string;
+        };
+        /** @description CreateWatchTicketResponse has the ticket. */
+        "messagerie.messaging.v1.CreateWatchTicketResponse": {
+            /**
+             * Format: date-time
+             * @description When it is good no more, one minute from now.
+             */
+            expireTime?: string;
+            /** @description The ticket: 43 letters, digits, hyphens and underscores. Whoever has it first can watch. */
+            ticket?: string;
         };
         /** @description DayFigures is one day. */
         "messagerie.messaging.v1.DayFigures": {
@@ -2429,7 +2463,10 @@ export interface operations {
     };
     agentWatchConversations: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description A ticket of createWatchTicket, in place of a token. */
+                ticket?: string;
+            };
             header?: {
                 /** @description The id of the last event of an earlier stream. An EventSource sends it by itself. */
                 "Last-Event-ID"?: string;
@@ -3008,7 +3045,10 @@ export interface operations {
     };
     watchConversations: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description A ticket of createWatchTicket, in place of a token. */
+                ticket?: string;
+            };
             header?: {
                 /** @description The id of the last event of an earlier stream. An EventSource sends it by itself. */
                 "Last-Event-ID"?: string;
@@ -3887,6 +3927,39 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["messagerie.taxonomy.v1.GetTaxonomyResponse"];
+                };
+            };
+            /** @description An unexpected error response. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+        };
+    };
+    createWatchTicket: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": Record<string, never>;
+            };
+        };
+        responses: {
+            /** @description CreateWatchTicketResponse has the ticket. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["messagerie.messaging.v1.CreateWatchTicketResponse"];
                 };
             };
             /** @description An unexpected error response. */
