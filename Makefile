@@ -11,6 +11,7 @@ OUTSIDE := bench deploy/test
 BUF_VERSION := v1.75.0
 LINT_VERSION := v2.15.0
 OAPI_VERSION := v2.8.2
+OAPI_RUNTIME_VERSION := v1.9.0
 # What is older may be broken: the contract is compared with this commit, and upgrades come from it.
 BASE := $(shell grep -v "^\#" BASE)
 BUF := .bin/buf-$(BUF_VERSION)
@@ -73,7 +74,7 @@ bench: ## Measure against pgbench, River and others, and another commit (FROM=HE
 	@cd bench && GOWORK=off go build -o ../.bin/bench . && BENCH_FROM=$(FROM) BENCH_SHORT=$(if $(SHORT),true,false) exec ../.bin/bench
 
 .PHONY: check
-check: tools lint alone generated tidied ## All that must hold before a change lands, but the tests
+check: tools lint lint-api alone generated tidied ## All that must hold before a change lands, but the tests
 
 .PHONY: lint
 lint: $(LINT) $(BUF) ## Lint the Go code of all modules and the .proto files
@@ -84,15 +85,35 @@ lint: $(LINT) $(BUF) ## Lint the Go code of all modules and the .proto files
 	@if git cat-file -e $(BASE)^{commit} 2>/dev/null; then $(BUF) breaking --against '.git#ref=$(BASE)'; \
 	  else echo "BASE names $(BASE), which this clone does not have: git fetch --unshallow"; exit 1; fi
 
+.PHONY: lint-api
+lint-api: dev/contract/node_modules ## Lint the OpenAPI document (spectral, redocly)
+	cd dev/contract && npx --no-install spectral lint --ruleset .spectral.yaml --fail-severity hint ../../services/gateway/openapi.json
+	cd dev/contract && npx --no-install redocly lint --config redocly.yaml ../../services/gateway/openapi.json
+
+.PHONY: clients
+clients: dev/contract/node_modules $(OAPI) ## Generate clients of three makers from the OpenAPI document, and compile them
+	rm -rf dev/contract/build .build/client
+	cd dev/contract && npx --no-install openapi-typescript ../../services/gateway/openapi.json -o build/fetch.d.ts
+	cd dev/contract && npx --no-install openapi-ts -i ../../services/gateway/openapi.json -o build/hey -c @hey-api/client-fetch
+	cd dev/contract && npx --no-install tsc -p .
+	mkdir -p .build/client
+	$(OAPI) -generate types,client -package client -o .build/client/client.gen.go services/gateway/openapi.json
+	cd .build/client && export GOWORK=off && go mod init client && go get github.com/oapi-codegen/runtime@$(OAPI_RUNTIME_VERSION) && go vet ./...
+
+dev/contract/node_modules: dev/contract/package-lock.json
+	cd dev/contract && npm ci --no-audit --no-fund --ignore-scripts && touch node_modules
+
 .PHONY: alone
 alone: ## Build each module as its image does, without go.work
 	@set -e; for dir in $(MODULES); do echo "build $$dir" | sed 's#$(CURDIR)/##'; (cd $$dir && GOWORK=off go build ./... && GOWORK=off go vet ./...); done
 
 .PHONY: generate
 generate: $(BUF) ## Write the Go code and the OpenAPI document from the .proto files
-	rm -rf .build/openapi
 	GOWORK=off $(BUF) generate
-	cd proto && GOWORK=off go tool openapiv3-merge $(CURDIR)/.build/openapi/messagerie/*/v1/*.json > $(CURDIR)/services/gateway/openapi.json
+	@mkdir -p .build
+	GOWORK=off $(BUF) build --as-file-descriptor-set -o .build/image.binpb
+	@# The gateway has the file in it: what is written by halves must not be in the way.
+	go run ./services/gateway/internal/openapi/generate < .build/image.binpb > .build/openapi.json && mv .build/openapi.json services/gateway/openapi.json
 	go run ./dev/errors > .build/errors.md && mv .build/errors.md docs/errors.md
 	{ cat deploy/k8s/components/prometheus/rules.head.yaml; sed 's/^\(.\)/  \1/' deploy/prometheus/alerts.yaml; } > deploy/k8s/components/prometheus/rules.yaml
 

@@ -127,18 +127,3 @@ func (d *document) name(text []byte, i int) []byte {
 	d.any = true
 	return fmt.Appendf(text, "%q:", d.parts[i].name)
 }
-
-// describeDocument is the schema of a document.
-func describeDocument(rt *route) object {
-	properties := make(object)
-	var names []string
-	for _, part := range documents[rt.method] {
-		schema := reference(rt.output.Descriptor().Fields().ByName(part.piece).Message())
-		if part.many {
-			schema = object{"type": "array", "items": schema}
-		}
-		properties[part.name] = schema
-		names = append(names, part.name)
-	}
-	return object{"type": "object", "properties": properties, "required": names}
-}

@@ -52,7 +52,6 @@ type rest struct {
 	mux      *runtime.ServeMux
 	// ready is what /readyz asks.
 	ready   func(context.Context) error
-	openapi []byte
 	origins []string
 	access  bool
 	// publicURL is where callers find the gateway, if it is set; resource tells them where
@@ -70,10 +69,6 @@ func newREST(ctx context.Context, d *door, ready func(context.Context) error, cf
 		if rt.path != "" {
 			s.byREST[rt.verb+" "+rt.path] = rt
 		}
-	}
-	var err error
-	if s.openapi, err = describeAPI(d.routes); err != nil {
-		return nil, err
 	}
 	s.mux = runtime.NewServeMux(
 		runtime.WithMarshalerOption(runtime.MIMEWildcard, newStrictJSON()),
@@ -398,8 +393,8 @@ func (s *rest) serveReady(w http.ResponseWriter, r *http.Request) {
 func (s *rest) serveAPI(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "public, max-age=300")
-	w.Header().Set("ETag", etagOf(s.openapi))
-	_, _ = w.Write(s.openapi)
+	w.Header().Set("ETag", etagOf(openAPI))
+	_, _ = w.Write(openAPI)
 }
 
 // handleError answers with an error of the mux or of a service.

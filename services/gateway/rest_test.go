@@ -17,7 +17,6 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
-	accesspb "github.com/ma-messagerie/messagerie/proto/messagerie/access/v1"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
@@ -405,108 +404,4 @@ func TestCORS(t *testing.T) {
 			t.Errorf("origin %q: %d %v", other, got.code, got.header)
 		}
 	}
-}
-
-func TestOpenAPI(t *testing.T) {
-	t.Parallel()
-	s := start(t)
-	got := s.rest(t, "nobody", "GET", "/openapi.json", "")
-	var doc struct {
-		OpenAPI    string
-		Info       map[string]any
-		Servers    []any
-		Paths      map[string]map[string]map[string]any
-		Tags       []struct{ Name string }
-		Components map[string]map[string]any
-	}
-	if err := json.Unmarshal([]byte(got.body), &doc); err != nil || got.code != 200 {
-		t.Fatalf("%d: %v", got.code, err)
-	}
-	if doc.OpenAPI != "3.1.0" || doc.Info["title"] == "" || len(doc.Servers) == 0 || doc.Components["securitySchemes"]["bearer"] == nil {
-		t.Errorf("%s %v %v", doc.OpenAPI, doc.Info, doc.Components["securitySchemes"])
-	}
-	routes, err := readRoutes(forwarded, nil, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	described := 0
-	for _, rt := range routes {
-		if doc.Paths[rt.path][strings.ToLower(rt.verb)] == nil {
-			t.Errorf("%s %s is not described", rt.verb, rt.path)
-		}
-	}
-	for _, operations := range doc.Paths {
-		described += len(operations)
-	}
-	if described != len(routes) {
-		t.Errorf("%d operations are described, %d exist", described, len(routes))
-	}
-	for _, tag := range doc.Tags {
-		if tag.Name == "RecipientService" || tag.Name == "CatalogueService" {
-			t.Errorf("%s is named", tag.Name)
-		}
-	}
-	named := make(map[any]string)
-	for _, rt := range routes {
-		operation := doc.Paths[rt.path][strings.ToLower(rt.verb)]
-		text, _ := json.Marshal(operation["parameters"])
-		if strings.Contains(string(text), "Idempotency-Key") != (rt.Idempotency == accesspb.Idempotency_IDEMPOTENCY_KEYED) {
-			t.Errorf("%s: parameters %s", rt.method, text)
-		}
-		if other := named[operation["operationId"]]; other != "" || operation["x-scope"] != rt.Scope {
-			t.Errorf("%s: named %v as %s is, scope %v", rt.method, operation["operationId"], other, operation["x-scope"])
-		}
-		named[operation["operationId"]] = rt.method
-	}
-	for _, id := range []any{"submitMessage", "agentGetConversation", "messagingOperatorGetStatus", "taxonomyOperatorGetStatus"} {
-		if named[id] == "" {
-			t.Errorf("no operation is named %s", id)
-		}
-	}
-	text := dig(doc.Paths["/v1/conversations"]["post"], "requestBody", "content", "application/json", "schema", "properties", "text")
-	if text["minLength"] != 10.0 || text["maxLength"] != 750.0 {
-		t.Errorf("text is described as %v", text)
-	}
-	for path, types := range map[string][]string{"/v1/conversations:watch": {eventStream, ndjson}, "/v1/agent/conversations:watch": {eventStream, ndjson}, "/v1/me/export": {plainJSON}} {
-		content := dig(doc.Paths[path]["get"], "responses", "200", "content")
-		for _, mediaType := range types {
-			if len(content) != len(types) || dig(content, mediaType, "schema") == nil {
-				t.Errorf("%s is described as %v", path, content)
-			}
-		}
-	}
-	document := dig(doc.Paths["/v1/me/export"]["get"], "responses", "200", "content", plainJSON, "schema", "properties")
-	if dig(document, "conversations")["type"] != "array" || dig(document, "preferences")["$ref"] == nil || len(document) != 3 {
-		t.Errorf("an export is described as %v", document)
-	}
-	checkReferences(t, got.body)
-	if again := s.rest(t, "nobody", "GET", "/openapi.json", "", "If-None-Match", got.header.Get("ETag")); again.code != 304 {
-		t.Errorf("again: %d", again.code)
-	}
-}
-
-// checkReferences finds a $ref that leads nowhere.
-func checkReferences(t *testing.T, text string) {
-	t.Helper()
-	var doc map[string]any
-	if err := json.Unmarshal([]byte(text), &doc); err != nil {
-		t.Fatal(err)
-	}
-	var walk func(any)
-	walk = func(at any) {
-		switch at := at.(type) {
-		case map[string]any:
-			if ref, ok := at["$ref"].(string); ok {
-				if dig(doc, strings.Split(strings.TrimPrefix(ref, "#/"), "/")...) == nil {
-					t.Errorf("%s leads nowhere", ref)
-				}
-			}
-			for _, value := range at {
-				walk(value)
-			}
-		case []any:
-			slices.Values(at)(func(value any) bool { walk(value); return true })
-		}
-	}
-	walk(doc)
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -53,6 +54,8 @@ type backend struct {
 	watch func(ctx context.Context, send func(*messagingpb.WatchConversationsResponse) error) error
 	// export answers exports, likewise.
 	export func(send func(*messagingpb.ExportMyDataResponse) error) error
+	// fail is the answer to every call; nil: none is failed.
+	fail atomic.Pointer[rpc.Error]
 	// label is in GetTaxonomy's answer, to make it large.
 	label string
 
@@ -97,6 +100,9 @@ func (b *backend) record(ctx context.Context, req any, info *grpc.UnaryServerInf
 	b.mu.Lock()
 	b.arrivals = append(b.arrivals, seen)
 	b.mu.Unlock()
+	if fault := b.fail.Load(); fault != nil {
+		return nil, fault
+	}
 	resp, err := next(ctx, req)
 	if status.Code(err) == codes.Unimplemented {
 		method, _ := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(strings.ReplaceAll(info.FullMethod[1:], "/", ".")))
@@ -116,6 +122,9 @@ func (b *backend) recordStream(srv any, stream grpc.ServerStream, info *grpc.Str
 	seen.metadata, _ = metadata.FromIncomingContext(stream.Context())
 	b.arrivals = append(b.arrivals, seen)
 	b.mu.Unlock()
+	if fault := b.fail.Load(); fault != nil {
+		return fault
+	}
 	if b.watch != nil && info.FullMethod == messagingpb.MessagingService_WatchConversations_FullMethodName ||
 		b.export != nil && info.FullMethod == messagingpb.MessagingService_ExportMyData_FullMethodName {
 		return next(srv, stream)

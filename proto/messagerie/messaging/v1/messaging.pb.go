@@ -3950,7 +3950,7 @@ type UpdatePreferencesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The choices.
 	Preferences *Preferences `protobuf:"bytes,1,opt,name=preferences,proto3" json:"preferences,omitempty"`
-	// Which of them: paths such as sms_on_reply (in JSON "smsOnReply,email"); "*" is all.
+	// Which of them: paths such as sms_on_reply, with commas between in JSON; "*" is all.
 	// Empty: those that have a value, so that nothing is switched off or emptied.
 	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -6557,14 +6557,14 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"'messagerie/messaging/v1/messaging.proto\x12\x17messagerie.messaging.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!messagerie/access/v1/access.proto\x1a\x1fmessagerie/input/v1/input.proto\x1a%messagerie/taxonomy/v1/taxonomy.proto\"2\n" +
 	"\x06Choice\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x14\n" +
-	"\x05label\x18\x02 \x01(\tR\x05label\"\xe0\x06\n" +
-	"\fConversation\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
+	"\x05label\x18\x02 \x01(\tR\x05label\"\xf9\x06\n" +
+	"\fConversation\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x1c\n" +
 	"\treference\x18\x02 \x01(\tR\treference\x12<\n" +
 	"\baudience\x18\x03 \x01(\x0e2 .messagerie.taxonomy.v1.AudienceR\baudience\x125\n" +
-	"\x05theme\x18\x04 \x01(\v2\x1f.messagerie.messaging.v1.ChoiceR\x05theme\x125\n" +
-	"\x05topic\x18\x05 \x01(\v2\x1f.messagerie.messaging.v1.ChoiceR\x05topic\x127\n" +
-	"\x06reason\x18\x06 \x01(\v2\x1f.messagerie.messaging.v1.ChoiceR\x06reason\x12)\n" +
+	"\x05theme\x18\x04 \x01(\v2\x1f.messagerie.messaging.v1.ChoiceR\x05theme\x12:\n" +
+	"\x05topic\x18\x05 \x01(\v2\x1f.messagerie.messaging.v1.ChoiceB\x03\xe0A\x01R\x05topic\x12<\n" +
+	"\x06reason\x18\x06 \x01(\v2\x1f.messagerie.messaging.v1.ChoiceB\x03\xe0A\x01R\x06reason\x12)\n" +
 	"\x10taxonomy_version\x18\a \x01(\x05R\x0ftaxonomyVersion\x127\n" +
 	"\x06status\x18\b \x01(\x0e2\x1f.messagerie.messaging.v1.StatusR\x06status\x12\x16\n" +
 	"\x06hidden\x18\t \x01(\bR\x06hidden\x12\x16\n" +
@@ -6575,13 +6575,13 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\vupdate_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12<\n" +
 	"\bmessages\x18\r \x03(\v2 .messagerie.messaging.v1.MessageR\bmessages\x125\n" +
-	"\x05queue\x18\x0e \x01(\v2\x1f.messagerie.messaging.v1.ChoiceR\x05queue\x128\n" +
-	"\x05claim\x18\x0f \x01(\v2\".messagerie.messaging.v1.ClaimInfoR\x05claim\x123\n" +
+	"\x05queue\x18\x0e \x01(\v2\x1f.messagerie.messaging.v1.ChoiceR\x05queue\x12=\n" +
+	"\x05claim\x18\x0f \x01(\v2\".messagerie.messaging.v1.ClaimInfoB\x03\xe0A\x01R\x05claim\x123\n" +
 	"\x05notes\x18\x10 \x03(\v2\x1d.messagerie.messaging.v1.NoteR\x05notes\x123\n" +
 	"\x05steps\x18\x11 \x03(\v2\x1d.messagerie.messaging.v1.StepR\x05steps\x12\x16\n" +
-	"\x06erased\x18\x12 \x01(\bR\x06erased\"\x82\x01\n" +
-	"\x04Note\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
+	"\x06erased\x18\x12 \x01(\bR\x06erased\"\x8c\x01\n" +
+	"\x04Note\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x14\n" +
 	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x17\n" +
 	"\x04text\x18\x03 \x01(\tB\x03\x80\x01\x01R\x04text\x12;\n" +
 	"\vcreate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
@@ -6604,9 +6604,9 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x05agent\x18\x01 \x01(\tR\x05agent\x12\x12\n" +
 	"\x04mine\x18\x02 \x01(\bR\x04mine\x12;\n" +
 	"\vexpire_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\"\xa8\x01\n" +
-	"\aMessage\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x127\n" +
+	"expireTime\"\xb2\x01\n" +
+	"\aMessage\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x127\n" +
 	"\x06author\x18\x02 \x01(\x0e2\x1f.messagerie.messaging.v1.AuthorR\x06author\x12\x17\n" +
 	"\x04text\x18\x03 \x01(\tB\x03\x80\x01\x01R\x04text\x12;\n" +
 	"\vcreate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
@@ -6620,10 +6620,10 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x05topic\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05topic\x12\x1f\n" +
 	"\x06reason\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\x06reason\x12)\n" +
 	"\x10taxonomy_version\x18\x05 \x01(\x05R\x0ftaxonomyVersion\x12\x1b\n" +
-	"\x04text\x18\x06 \x01(\tB\a\xa8\xdb\x18\x01\x80\x01\x01R\x04text\"\xb1\x01\n" +
+	"\x04text\x18\x06 \x01(\tB\a\xa8\xdb\x18\x01\x80\x01\x01R\x04text\"\xb6\x01\n" +
 	"\x15SubmitMessageResponse\x12I\n" +
-	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\x12M\n" +
-	"\x0eexpected_delay\x18\x02 \x01(\v2&.messagerie.messaging.v1.ExpectedDelayR\rexpectedDelay\"\xc9\x01\n" +
+	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\x12R\n" +
+	"\x0eexpected_delay\x18\x02 \x01(\v2&.messagerie.messaging.v1.ExpectedDelayB\x03\xe0A\x01R\rexpectedDelay\"\xc9\x01\n" +
 	"\x18ListConversationsRequest\x12\x16\n" +
 	"\x06hidden\x18\x01 \x01(\bR\x06hidden\x12$\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
@@ -6749,10 +6749,10 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x1b\n" +
 	"\x04text\x18\x02 \x01(\tB\a\xa8\xdb\x18\x01\x80\x01\x01R\x04text\"a\n" +
 	"\x14PostFollowUpResponse\x12I\n" +
-	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"\x9a\x02\n" +
-	"\x05Draft\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x12<\n" +
-	"\baudience\x18\x02 \x01(\x0e2 .messagerie.taxonomy.v1.AudienceR\baudience\x12\x14\n" +
+	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"\xa9\x02\n" +
+	"\x05Draft\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12A\n" +
+	"\baudience\x18\x02 \x01(\x0e2 .messagerie.taxonomy.v1.AudienceB\x03\xe0A\x01R\baudience\x12\x14\n" +
 	"\x05theme\x18\x03 \x01(\tR\x05theme\x12\x14\n" +
 	"\x05topic\x18\x04 \x01(\tR\x05topic\x12\x16\n" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12)\n" +
@@ -6826,10 +6826,10 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\baudience\x12\x1f\n" +
 	"\x05theme\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05theme\x12\x1d\n" +
 	"\x05topic\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05topic\x12\x1f\n" +
-	"\x06reason\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\x06reason\"\xb2\x01\n" +
-	"\x18GetExpectedDelayResponse\x12>\n" +
-	"\x06target\x18\x01 \x01(\v2&.messagerie.messaging.v1.ExpectedDelayR\x06target\x12<\n" +
-	"\x05usual\x18\x02 \x01(\v2&.messagerie.messaging.v1.ExpectedDelayR\x05usual\x12\x18\n" +
+	"\x06reason\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\x06reason\"\xbc\x01\n" +
+	"\x18GetExpectedDelayResponse\x12C\n" +
+	"\x06target\x18\x01 \x01(\v2&.messagerie.messaging.v1.ExpectedDelayB\x03\xe0A\x01R\x06target\x12A\n" +
+	"\x05usual\x18\x02 \x01(\v2&.messagerie.messaging.v1.ExpectedDelayB\x03\xe0A\x01R\x05usual\x12\x18\n" +
 	"\aanswers\x18\x03 \x01(\x05R\aanswers\"\x15\n" +
 	"\x13ExportMyDataRequest\"\xee\x01\n" +
 	"\x14ExportMyDataResponse\x12H\n" +
@@ -6874,9 +6874,9 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x14\n" +
 	"\x05label\x18\x02 \x01(\tR\x05label\x12\x12\n" +
 	"\x04mine\x18\x03 \x01(\bR\x04mine\x12\x18\n" +
-	"\awaiting\x18\x04 \x01(\x05R\awaiting\"\x97\x01\n" +
-	"\bTemplate\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
+	"\awaiting\x18\x04 \x01(\x05R\awaiting\"\xa1\x01\n" +
+	"\bTemplate\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x14\n" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x12\x12\n" +
 	"\x04text\x18\x03 \x01(\tR\x04text\x12\x14\n" +
 	"\x05queue\x18\x04 \x01(\tR\x05queue\x12;\n" +
@@ -6903,12 +6903,12 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x14GetStatisticsRequest\x12\x1e\n" +
 	"\x04days\x18\x01 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xee\x02(\x00R\x04days\x12\x1d\n" +
-	"\x05queue\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05queue\"\xae\x02\n" +
+	"\x05queue\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05queue\"\xb3\x02\n" +
 	"\x15GetStatisticsResponse\x127\n" +
 	"\x04days\x18\x01 \x03(\v2#.messagerie.messaging.v1.DayFiguresR\x04days\x12=\n" +
 	"\x06themes\x18\x02 \x03(\v2%.messagerie.messaging.v1.ThemeFiguresR\x06themes\x12\x18\n" +
-	"\awaiting\x18\x03 \x01(\x05R\awaiting\x12A\n" +
-	"\x0eoldest_waiting\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\roldestWaiting\x12@\n" +
+	"\awaiting\x18\x03 \x01(\x05R\awaiting\x12F\n" +
+	"\x0eoldest_waiting\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x01R\roldestWaiting\x12@\n" +
 	"\aanswers\x18\x05 \x01(\v2&.messagerie.messaging.v1.AnswerFiguresR\aanswers\"X\n" +
 	"\n" +
 	"DayFigures\x12\x12\n" +
@@ -6930,23 +6930,23 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"&AgentServiceWatchConversationsResponse\x12'\n" +
 	"\x0fconversation_id\x18\x01 \x01(\tR\x0econversationId\x12\x16\n" +
 	"\x06opened\x18\x02 \x01(\bR\x06opened\"\x12\n" +
-	"\x10GetStatusRequest\"\xc1\x04\n" +
+	"\x10GetStatusRequest\"\xd0\x04\n" +
 	"\x11GetStatusResponse\x12#\n" +
 	"\rbuild_version\x18\x01 \x01(\tR\fbuildVersion\x12%\n" +
 	"\x0eschema_version\x18\x02 \x01(\x03R\rschemaVersion\x123\n" +
-	"\x15waiting_conversations\x18\x03 \x01(\x03R\x14waitingConversations\x12M\n" +
-	"\x15oldest_unanswered_age\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x13oldestUnansweredAge\x128\n" +
+	"\x15waiting_conversations\x18\x03 \x01(\x03R\x14waitingConversations\x12R\n" +
+	"\x15oldest_unanswered_age\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x03\xe0A\x01R\x13oldestUnansweredAge\x128\n" +
 	"\x18submissions_five_minutes\x18\x05 \x01(\x03R\x16submissionsFiveMinutes\x12)\n" +
 	"\x10submissions_hour\x18\x06 \x01(\x03R\x0fsubmissionsHour\x12#\n" +
-	"\routbox_events\x18\a \x01(\x03R\foutboxEvents\x128\n" +
+	"\routbox_events\x18\a \x01(\x03R\foutboxEvents\x12=\n" +
 	"\n" +
-	"outbox_age\x18\b \x01(\v2\x19.google.protobuf.DurationR\toutboxAge\x12C\n" +
-	"\x10newest_event_age\x18\t \x01(\v2\x19.google.protobuf.DurationR\x0enewestEventAge\x12)\n" +
+	"outbox_age\x18\b \x01(\v2\x19.google.protobuf.DurationB\x03\xe0A\x01R\toutboxAge\x12H\n" +
+	"\x10newest_event_age\x18\t \x01(\v2\x19.google.protobuf.DurationB\x03\xe0A\x01R\x0enewestEventAge\x12)\n" +
 	"\x10broker_reachable\x18\n" +
 	" \x01(\bR\x0fbrokerReachable\x12(\n" +
-	"\x10set_aside_events\x18\v \x01(\x03R\x0esetAsideEvents\"\xd7\x02\n" +
-	"\fRefusedEvent\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x10set_aside_events\x18\v \x01(\x03R\x0esetAsideEvents\"\xe6\x02\n" +
+	"\fRefusedEvent\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x16\n" +
 	"\x06caisse\x18\x03 \x01(\tR\x06caisse\x12'\n" +
 	"\x0fconversation_id\x18\x04 \x01(\tR\x0econversationId\x12;\n" +
@@ -6954,8 +6954,8 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"createTime\x12\x16\n" +
 	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\x14\n" +
 	"\x05tries\x18\a \x01(\x05R\x05tries\x125\n" +
-	"\btry_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\atryTime\x12@\n" +
-	"\x0eset_aside_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\fsetAsideTime\"i\n" +
+	"\btry_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\atryTime\x12E\n" +
+	"\x0eset_aside_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x01R\fsetAsideTime\"i\n" +
 	"\x18ListRefusedEventsRequest\x12$\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +

@@ -1732,7 +1732,7 @@ var File_messagerie_notifier_v1_notifier_proto protoreflect.FileDescriptor
 
 const file_messagerie_notifier_v1_notifier_proto_rawDesc = "" +
 	"\n" +
-	"%messagerie/notifier/v1/notifier.proto\x12\x16messagerie.notifier.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!messagerie/access/v1/access.proto\"\xcd\x02\n" +
+	"%messagerie/notifier/v1/notifier.proto\x12\x16messagerie.notifier.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!messagerie/access/v1/access.proto\"\xcd\x02\n" +
 	"\bDelivery\x129\n" +
 	"\achannel\x18\x01 \x01(\x0e2\x1f.messagerie.notifier.v1.ChannelR\achannel\x129\n" +
 	"\apurpose\x18\x02 \x01(\x0e2\x1f.messagerie.notifier.v1.PurposeR\apurpose\x12;\n" +
@@ -1761,7 +1761,7 @@ const file_messagerie_notifier_v1_notifier_proto_rawDesc = "" +
 	"\n" +
 	"deliveries\x18\x01 \x03(\v2 .messagerie.notifier.v1.DeliveryR\n" +
 	"deliveries\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb7\x03\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xbc\x03\n" +
 	"\n" +
 	"DeadLetter\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12:\n" +
@@ -1769,8 +1769,8 @@ const file_messagerie_notifier_v1_notifier_proto_rawDesc = "" +
 	"\n" +
 	"event_type\x18\x03 \x01(\tR\teventType\x12'\n" +
 	"\x0fconversation_id\x18\x04 \x01(\tR\x0econversationId\x12\x16\n" +
-	"\x06caisse\x18\x05 \x01(\tR\x06caisse\x12;\n" +
-	"\x05state\x18\x06 \x01(\x0e2%.messagerie.notifier.v1.DeliveryStateR\x05state\x12\x16\n" +
+	"\x06caisse\x18\x05 \x01(\tR\x06caisse\x12@\n" +
+	"\x05state\x18\x06 \x01(\x0e2%.messagerie.notifier.v1.DeliveryStateB\x03\xe0A\x01R\x05state\x12\x16\n" +
 	"\x06reason\x18\a \x01(\tR\x06reason\x12\x1a\n" +
 	"\bprovider\x18\b \x01(\tR\bprovider\x12\x1a\n" +
 	"\battempts\x18\t \x01(\x05R\battempts\x129\n" +
@@ -1819,23 +1819,23 @@ const file_messagerie_notifier_v1_notifier_proto_rawDesc = "" +
 	"\x04body\x18\x02 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80\x04R\x04body\x12&\n" +
 	"\tsignature\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tsignature\"\x16\n" +
 	"\x14ReportTwilioResponse\"\x12\n" +
-	"\x10GetStatusRequest\"\xbc\x03\n" +
+	"\x10GetStatusRequest\"\xc1\x03\n" +
 	"\x11GetStatusResponse\x12#\n" +
 	"\rbuild_version\x18\x01 \x01(\tR\fbuildVersion\x12%\n" +
 	"\x0eschema_version\x18\x02 \x01(\x03R\rschemaVersion\x12C\n" +
 	"\awaiting\x18\x03 \x03(\v2).messagerie.notifier.v1.WaitingDeliveriesR\awaiting\x12D\n" +
 	"\tproviders\x18\x04 \x03(\v2&.messagerie.notifier.v1.ProviderStatusR\tproviders\x12B\n" +
 	"\x0fprovider_window\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x0eproviderWindow\x12!\n" +
-	"\fdead_letters\x18\x06 \x01(\x05R\vdeadLetters\x12>\n" +
-	"\rreconcile_lag\x18\a \x01(\v2\x19.google.protobuf.DurationR\freconcileLag\x12)\n" +
-	"\x10broker_reachable\x18\b \x01(\bR\x0fbrokerReachable\"\xb9\x01\n" +
+	"\fdead_letters\x18\x06 \x01(\x05R\vdeadLetters\x12C\n" +
+	"\rreconcile_lag\x18\a \x01(\v2\x19.google.protobuf.DurationB\x03\xe0A\x01R\freconcileLag\x12)\n" +
+	"\x10broker_reachable\x18\b \x01(\bR\x0fbrokerReachable\"\xbe\x01\n" +
 	"\x11WaitingDeliveries\x129\n" +
 	"\achannel\x18\x01 \x01(\x0e2\x1f.messagerie.notifier.v1.ChannelR\achannel\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x1e\n" +
 	"\n" +
 	"deliveries\x18\x03 \x01(\x03R\n" +
-	"deliveries\x123\n" +
-	"\aoverdue\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\aoverdue\"\xdc\x03\n" +
+	"deliveries\x128\n" +
+	"\aoverdue\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x03\xe0A\x01R\aoverdue\"\xe6\x03\n" +
 	"\x0eProviderStatus\x12\x1a\n" +
 	"\bprovider\x18\x01 \x01(\tR\bprovider\x129\n" +
 	"\achannel\x18\x02 \x01(\x0e2\x1f.messagerie.notifier.v1.ChannelR\achannel\x12\x1a\n" +
@@ -1845,11 +1845,11 @@ const file_messagerie_notifier_v1_notifier_proto_rawDesc = "" +
 	"\x12calls_five_minutes\x18\x06 \x01(\x03R\x10callsFiveMinutes\x12.\n" +
 	"\x13failed_five_minutes\x18\a \x01(\x03R\x11failedFiveMinutes\x129\n" +
 	"\x19config_faults_ten_minutes\x18\b \x01(\x03R\x16configFaultsTenMinutes\x12!\n" +
-	"\fbreaker_open\x18\t \x01(\bR\vbreakerOpen\x12/\n" +
+	"\fbreaker_open\x18\t \x01(\bR\vbreakerOpen\x124\n" +
 	"\x05quiet\x18\n" +
-	" \x01(\v2\x19.google.protobuf.DurationR\x05quiet\x128\n" +
+	" \x01(\v2\x19.google.protobuf.DurationB\x03\xe0A\x01R\x05quiet\x12=\n" +
 	"\n" +
-	"report_age\x18\v \x01(\v2\x19.google.protobuf.DurationR\treportAge*6\n" +
+	"report_age\x18\v \x01(\v2\x19.google.protobuf.DurationB\x03\xe0A\x01R\treportAge*6\n" +
 	"\aChannel\x12\x17\n" +
 	"\x13CHANNEL_UNSPECIFIED\x10\x00\x12\t\n" +
 	"\x05EMAIL\x10\x01\x12\a\n" +

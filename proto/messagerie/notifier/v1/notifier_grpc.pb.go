@@ -143,8 +143,8 @@ const (
 // AgentService is what an agent may do, within their caisse and queues: a
 // conversation outside them is NOT_FOUND.
 type AgentServiceClient interface {
-	// ListDeliveries is the same for a conversation within the agent's
-	// caisse and queues.
+	// ListDeliveries returns the notifications about a conversation within the agent's
+	// caisse and queues, oldest first.
 	ListDeliveries(ctx context.Context, in *AgentServiceListDeliveriesRequest, opts ...grpc.CallOption) (*AgentServiceListDeliveriesResponse, error)
 }
 
@@ -173,8 +173,8 @@ func (c *agentServiceClient) ListDeliveries(ctx context.Context, in *AgentServic
 // AgentService is what an agent may do, within their caisse and queues: a
 // conversation outside them is NOT_FOUND.
 type AgentServiceServer interface {
-	// ListDeliveries is the same for a conversation within the agent's
-	// caisse and queues.
+	// ListDeliveries returns the notifications about a conversation within the agent's
+	// caisse and queues, oldest first.
 	ListDeliveries(context.Context, *AgentServiceListDeliveriesRequest) (*AgentServiceListDeliveriesResponse, error)
 	mustEmbedUnimplementedAgentServiceServer()
 }

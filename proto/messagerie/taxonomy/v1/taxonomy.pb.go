@@ -1859,7 +1859,7 @@ var File_messagerie_taxonomy_v1_taxonomy_proto protoreflect.FileDescriptor
 
 const file_messagerie_taxonomy_v1_taxonomy_proto_rawDesc = "" +
 	"\n" +
-	"%messagerie/taxonomy/v1/taxonomy.proto\x12\x16messagerie.taxonomy.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!messagerie/access/v1/access.proto\x1a\x1fmessagerie/input/v1/input.proto\"^\n" +
+	"%messagerie/taxonomy/v1/taxonomy.proto\x12\x16messagerie.taxonomy.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!messagerie/access/v1/access.proto\x1a\x1fmessagerie/input/v1/input.proto\"^\n" +
 	"\x12GetTaxonomyRequest\x12H\n" +
 	"\baudience\x18\x01 \x01(\x0e2 .messagerie.taxonomy.v1.AudienceB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\baudience\"\xd0\x02\n" +
@@ -1934,11 +1934,11 @@ const file_messagerie_taxonomy_v1_taxonomy_proto_rawDesc = "" +
 	"\x01q\x18\x02 \x01(\tB\r\xbaH\x06r\x04\x10\x01\x18d\xa8\xdb\x18\x01R\x01q\"\x99\x01\n" +
 	"\x15SearchReasonsResponse\x12=\n" +
 	"\areasons\x18\x01 \x03(\v2#.messagerie.taxonomy.v1.FoundReasonR\areasons\x12A\n" +
-	"\bservices\x18\x02 \x03(\v2%.messagerie.taxonomy.v1.OnlineServiceR\bservices\"\xaf\x01\n" +
+	"\bservices\x18\x02 \x03(\v2%.messagerie.taxonomy.v1.OnlineServiceR\bservices\"\xb9\x01\n" +
 	"\vFoundReason\x123\n" +
-	"\x05theme\x18\x01 \x01(\v2\x1d.messagerie.taxonomy.v1.ThemeR\x05theme\x123\n" +
-	"\x05topic\x18\x02 \x01(\v2\x1d.messagerie.taxonomy.v1.TopicR\x05topic\x126\n" +
-	"\x06reason\x18\x03 \x01(\v2\x1e.messagerie.taxonomy.v1.ReasonR\x06reason\"\xc1\x02\n" +
+	"\x05theme\x18\x01 \x01(\v2\x1d.messagerie.taxonomy.v1.ThemeR\x05theme\x128\n" +
+	"\x05topic\x18\x02 \x01(\v2\x1d.messagerie.taxonomy.v1.TopicB\x03\xe0A\x01R\x05topic\x12;\n" +
+	"\x06reason\x18\x03 \x01(\v2\x1e.messagerie.taxonomy.v1.ReasonB\x03\xe0A\x01R\x06reason\"\xc1\x02\n" +
 	"\x1eRecordSuggestionOutcomeRequest\x12H\n" +
 	"\baudience\x18\x01 \x01(\x0e2 .messagerie.taxonomy.v1.AudienceB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\baudience\x12\x1f\n" +

@@ -1,0 +1,270 @@
+// Package openapi writes services/gateway/openapi.json, the one description of the REST
+// side, from the .proto files. The gateway serves the file as it is; `make generate` writes
+// it, and nobody edits it.
+//
+// # Where each part comes from
+//
+// Paths and bodies come from google.api.http, who may call from messagerie.access.v1, texts
+// from the comments: the first sentence of a method's is its summary. Bounds and required
+// members of a request come from the rules of protovalidate. In an answer everything that
+// protojson always writes is required; a message is so too, unless google.api.field_behavior
+// says OPTIONAL of its field. What it calls OUTPUT_ONLY is readOnly.
+//
+// A message may stand in requests and answers alike. That of requests then has "Input" at
+// the end of its name: it refuses what it does not know, and has other required members.
+//
+// What the .proto cannot say is in the tables of operation.go and example.go. What the
+// document says is tried against the running system by dev/stack.
+package openapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
+)
+
+// Generate writes the document of all services in an image, a
+// google.protobuf.FileDescriptorSet with comments, as `buf build` makes it.
+func Generate(image io.Reader, out io.Writer) error {
+	content, err := io.ReadAll(image)
+	if err != nil {
+		return fmt.Errorf("reading the image: %w", err)
+	}
+	// The types of the options are linked into this program.
+	var set descriptorpb.FileDescriptorSet
+	if err := proto.Unmarshal(content, &set); err != nil {
+		return fmt.Errorf("reading the image: %w", err)
+	}
+	files, err := protodesc.NewFiles(&set)
+	if err != nil {
+		return fmt.Errorf("reading the image: %w", err)
+	}
+	d := &document{schemas: make(map[string]object), statuses: make(map[int]bool), answered: make(map[protoreflect.FullName]bool)}
+	var ops []*operation
+	for _, service := range servicesOf(files) {
+		for i := range service.Methods().Len() {
+			op, err := d.operation(service.Methods().Get(i))
+			if err != nil {
+				return err
+			}
+			if op != nil {
+				ops = append(ops, op)
+				d.find(op.desc.Output())
+			}
+		}
+	}
+	for _, op := range ops {
+		item := d.item(op.path)
+		item.operations = append(item.operations, member{op.verb, op.describe()})
+	}
+	encoder := json.NewEncoder(out)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", " ")
+	if err := encoder.Encode(d.whole()); err != nil {
+		return fmt.Errorf("writing the document: %w", err)
+	}
+	return nil
+}
+
+// servicesOf are this system's own services, in the order of their files.
+func servicesOf(files interface {
+	RangeFiles(func(protoreflect.FileDescriptor) bool)
+},
+) []protoreflect.ServiceDescriptor {
+	var found []protoreflect.FileDescriptor
+	files.RangeFiles(func(file protoreflect.FileDescriptor) bool {
+		if strings.HasPrefix(string(file.Package()), "messagerie.") {
+			found = append(found, file)
+		}
+		return true
+	})
+	slices.SortFunc(found, func(a, b protoreflect.FileDescriptor) int { return strings.Compare(a.Path(), b.Path()) })
+	var services []protoreflect.ServiceDescriptor
+	for _, file := range found {
+		for i := range file.Services().Len() {
+			services = append(services, file.Services().Get(i))
+		}
+	}
+	return services
+}
+
+// document is the OpenAPI document as it grows.
+type document struct {
+	// paths and operations are in the order of the .proto files.
+	paths   []*pathItem
+	tags    []object
+	schemas map[string]object
+	// statuses are those that some operation answers with.
+	statuses map[int]bool
+	// answered are the messages that are in answers.
+	answered map[protoreflect.FullName]bool
+}
+
+type pathItem struct {
+	path       string
+	operations object
+}
+
+// item is that of a path.
+func (d *document) item(path string) *pathItem {
+	for _, item := range d.paths {
+		if item.path == path {
+			return item
+		}
+	}
+	item := &pathItem{path: path}
+	d.paths = append(d.paths, item)
+	return item
+}
+
+// tag is that of a service. Services of one name share it, with the words of the first.
+func (d *document) tag(service protoreflect.ServiceDescriptor) string {
+	name := string(service.Name())
+	for _, tag := range d.tags {
+		if tag.get("name") == name {
+			return name
+		}
+	}
+	d.tags = append(d.tags, object{{"name", name}, {"description", commentOf(service)}})
+	return name
+}
+
+// signedIn are the two ways to say who may call.
+var signedIn = []object{{{"openIdConnect", []string{}}}, {{"bearer", []string{}}}}
+
+const about = "Secure messaging between insured people and their social-security body.\n\n" +
+	"Unknown members of a body and unknown parameters are refused. An error is a google.rpc.Status; a program compares `reason`, never `message`. " +
+	"Integers of 64 bits are strings. Characters are Unicode code points. A later version may add members to answers.\n\n" +
+	"A path that takes GET takes HEAD too; one that does not take a method answers 405 with the header Allow, and one that there is not 404."
+
+func (d *document) whole() object {
+	var paths, schemas object
+	for _, item := range d.paths {
+		paths = append(paths, member{item.path, item.operations})
+	}
+	d.addStatus()
+	names := make([]string, 0, len(d.schemas))
+	for name := range d.schemas {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		schemas = append(schemas, member{name, d.schemas[name]})
+	}
+	return object{
+		{"openapi", "3.1.0"},
+		{"info", object{
+			{"title", "Ma messagerie"},
+			{"version", "1"},
+			{"description", about},
+			{"contact", object{{"name", "Ma messagerie"}, {"url", "https://github.com/ma-messagerie/messagerie"}}},
+			{"license", object{{"name", "Apache License 2.0"}, {"identifier", "Apache-2.0"}}},
+		}},
+		{"servers", []object{
+			{{"url", "/"}, {"description", "The gateway that serves this document"}},
+			{{"url", "http://127.0.0.1:8080"}, {"description", "A system on this machine, by `make run`"}},
+		}},
+		{"security", signedIn},
+		{"tags", d.tags},
+		{"paths", paths},
+		{"components", object{
+			{"schemas", schemas},
+			{"responses", d.responses()},
+			{"headers", headers},
+			{"securitySchemes", object{
+				{"openIdConnect", object{
+					{"type", "openIdConnect"},
+					{"openIdConnectUrl", "/.well-known/oauth-protected-resource"},
+					{"description", "A token of an OpenID Connect provider that the installation accepts. An installation may accept several: the URL has " +
+						"their issuers (`authorization_servers`, RFC 9728), and each issuer its own /.well-known/openid-configuration. " +
+						"People have all scopes of their role; a machine needs the one that an operation names in x-scope."},
+				}},
+				{"bearer", object{
+					{"type", "http"},
+					{"scheme", "bearer"},
+					{"bearerFormat", "JWT"},
+					{"description", "The same token, for tools that do not sign in by themselves."},
+				}},
+			}},
+		}},
+	}
+}
+
+// object is a JSON object whose members keep their order.
+type object []member
+
+type member struct {
+	name  string
+	value any
+}
+
+// MarshalJSON implements json.Marshaler.
+func (o object) MarshalJSON() ([]byte, error) {
+	text := bytes.NewBufferString("{")
+	encoder := json.NewEncoder(text)
+	encoder.SetEscapeHTML(false)
+	for i, m := range o {
+		if i > 0 {
+			text.WriteByte(',')
+		}
+		if err := encoder.Encode(m.name); err != nil {
+			return nil, err
+		}
+		text.WriteByte(':')
+		if err := encoder.Encode(m.value); err != nil {
+			return nil, err
+		}
+	}
+	text.WriteByte('}')
+	return text.Bytes(), nil
+}
+
+func (o object) get(name string) any {
+	for _, m := range o {
+		if m.name == name {
+			return m.value
+		}
+	}
+	return nil
+}
+
+func reference(kind, name string) object {
+	return object{{"$ref", path.Join("#/components", kind, name)}}
+}
+
+func upperFirst(s string) string {
+	if s == "" {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
+}
+
+// snake is a name as the .proto writes it.
+var snake = regexp.MustCompile(`\b[a-z]+(_[a-z0-9]+)+\b`)
+
+// commentOf is the comment before a declaration, its paragraphs on one line each, with the
+// names of fields as JSON has them.
+func commentOf(desc protoreflect.Descriptor) string {
+	text := desc.ParentFile().SourceLocations().ByDescriptor(desc).LeadingComments
+	var paragraphs []string
+	for paragraph := range strings.SplitSeq(strings.TrimSpace(text), "\n\n") {
+		paragraphs = append(paragraphs, strings.Join(strings.Fields(paragraph), " "))
+	}
+	return snake.ReplaceAllStringFunc(strings.Join(paragraphs, "\n\n"), func(name string) string {
+		words := strings.Split(name, "_")
+		for i := range words[1:] {
+			words[i+1] = upperFirst(words[i+1])
+		}
+		return strings.Join(words, "")
+	})
+}

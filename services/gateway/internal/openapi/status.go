@@ -1,0 +1,170 @@
+package openapi
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+)
+
+const statusSchema = "google.rpc.Status"
+
+// refusal is what a status says of a call that was not made.
+type refusal struct {
+	status      int
+	code        codes.Code
+	description string
+	// reason, message and field are of the example; without a field there is no violation.
+	reason, message, field string
+	headers                []string
+}
+
+var refusals = []refusal{
+	{400, codes.InvalidArgument, "The request is not what the operation takes.", "BODY_TOO_SHORT", "text: the text has fewer than 10 characters", "text", nil},
+	{401, codes.Unauthenticated, "There is no bearer token, or it is not good here.", "TOKEN_REQUIRED", "this method needs a bearer token in the metadata authorization", "", []string{"WWW-Authenticate"}},
+	{403, codes.PermissionDenied, "The operation is not for this caller.", "ACCESS_DENIED", "this method is not for this kind of caller", "", nil},
+	{404, codes.NotFound, "There is no such thing, or it is not the caller's to see.", "CONVERSATION_NOT_FOUND", "no such conversation", "", nil},
+	{406, codes.InvalidArgument, "Accept takes none of the formats that there are.", "NOT_ACCEPTABLE", "this method has none of the formats that Accept takes", "", nil},
+	{409, codes.FailedPrecondition, "The state of things does not allow it, or the idempotency key was used with other content.", "CONVERSATION_CLOSED", "the conversation is closed", "", nil},
+	{412, codes.FailedPrecondition, "It has changed since the ETag in If-Match was given.", "CONVERSATION_CHANGED", "the conversation is not what If-Match says; read it again", "", nil},
+	{413, codes.ResourceExhausted, "The body is larger than 64 KiB.", "REQUEST_TOO_LARGE", "the request is larger than 64 KiB", "", nil},
+	{415, codes.InvalidArgument, "The body is not announced as plain JSON in UTF-8.", "MEDIA_TYPE_UNSUPPORTED", "send the body as JSON in UTF-8, not compressed, with the header Content-Type: application/json", "", nil},
+	{429, codes.ResourceExhausted, "The caller asks too much at once, or too much of this kind is being read. Nothing was done.", "CALLS_TOO_MANY", "this caller has too many calls under way; wait for their answers", "", []string{"Retry-After"}},
+	{500, codes.Internal, "A fault of the system's own. It may or may not have been done.", "INTERNAL", "internal error", "", nil},
+	{503, codes.Unavailable, "The system cannot answer for now. It may or may not have been done.", "SERVICE_UNAVAILABLE", "the service behind this method cannot be reached; try again", "", []string{"Retry-After"}},
+	{504, codes.DeadlineExceeded, "It took too long. It may or may not have been done.", "DEADLINE_EXCEEDED", "the time given was not enough", "", nil},
+}
+
+// nameOf is a status's name among the responses.
+func nameOf(status int) string {
+	return strings.NewReplacer(" ", "", "-", "").Replace(http.StatusText(status))
+}
+
+var headers = object{
+	{"ETag", header("What the answer's content is named by, for a conditional request.", object{{"type", "string"}}, sampleTag)},
+	{"Idempotent-Replayed", header("true: the call had been made before, and the answer is of then.", object{{"type", "string"}, {"enum", []string{"true"}}}, "true")},
+	{"Retry-After", header("After how many seconds to try again.", object{{"type", "integer"}, {"minimum", 1}}, 2)},
+	{"X-Request-Id", header("Which request it was, for who asks the operator.", object{{"type", "string"}}, "4bf92f3577b34da6a3ce929d0e0e4736")},
+	{"WWW-Authenticate", header("RFC 6750, 3, with where to sign in (RFC 9728).", object{{"type", "string"}}, `Bearer realm="messagerie"`)},
+}
+
+func header(description string, schema object, example any) object {
+	return object{{"description", description}, {"schema", schema}, {"example", example}}
+}
+
+// responses are the answers that are no success, by name.
+func (d *document) responses() object {
+	list := object{{nameOf(http.StatusNotModified), object{
+		{"description", "The caller has it already."},
+		{"headers", object{{"X-Request-Id", reference("headers", "X-Request-Id")}, {"ETag", reference("headers", "ETag")}}},
+	}}}
+	for _, r := range refusals {
+		if !d.statuses[r.status] {
+			continue
+		}
+		described := object{{"description", r.description}}
+		named := object{{"X-Request-Id", reference("headers", "X-Request-Id")}}
+		for _, name := range r.headers {
+			named = append(named, member{name, reference("headers", name)})
+		}
+		described = append(described, member{"headers", named})
+		list = append(list, member{nameOf(r.status), append(described, member{"content", object{{"application/json", object{
+			{"schema", reference("schemas", statusSchema)}, {"example", r.example()},
+		}}}})})
+	}
+	return list
+}
+
+func (r *refusal) example() object {
+	var details []object
+	if r.field != "" {
+		_, words, _ := strings.Cut(r.message, ": ")
+		details = append(details, object{{"@type", typeURL("BadRequest")}, {"fieldViolations", []object{
+			{{"field", r.field}, {"reason", r.reason}, {"description", words}},
+		}}})
+	}
+	if r.status == http.StatusTooManyRequests || r.status == http.StatusServiceUnavailable {
+		details = append(details, object{{"@type", typeURL("RetryInfo")}, {"retryDelay", "2s"}})
+	}
+	details = append(details, object{{"@type", typeURL("ErrorInfo")}, {"reason", r.reason}, {"domain", "messagerie"}})
+	return object{{"code", int(r.code)}, {"message", r.message}, {"details", details}}
+}
+
+func typeURL(name string) string { return "type.googleapis.com/google.rpc." + name }
+
+// addStatus adds the schemas of errors. They are written here, because a detail is a
+// google.protobuf.Any, whose types no descriptor names.
+func (d *document) addStatus() {
+	text := func(description string) object {
+		return object{{"type", "string"}, {"description", description}}
+	}
+	reason := object{{"type", "string"}, {"pattern", "^[A-Z][A-Z0-9_]+$"}, {"description", "Stable. What a program compares."}}
+	localized := reference("schemas", "google.rpc.LocalizedMessage")
+	details := []struct {
+		name, description string
+		properties        object
+		required          []string
+	}{
+		{"ErrorInfo", "Why the call was refused.", object{
+			{"reason", reason},
+			{"domain", object{{"type", "string"}, {"enum", []string{"messagerie"}}, {"description", "Whose reasons these are."}}},
+			{"metadata", object{{"type", "object"}, {"additionalProperties", object{{"type", "string"}}}, {"description", "Values that go with the reason, such as limit and actual."}}},
+		}, []string{"reason", "domain"}},
+		{"BadRequest", "What is wrong with the request, member by member.", object{
+			{"fieldViolations", object{{"type", "array"}, {"items", object{
+				{"type", "object"},
+				{"properties", object{
+					{"field", text("The member of the body or the parameter, in camelCase, with full stops between levels; a header in lower case.")},
+					{"reason", reason},
+					{"description", text("For developers.")},
+					{"localizedMessage", localized},
+				}},
+				{"required", []string{"field", "reason", "description"}},
+			}}}},
+		}, []string{"fieldViolations"}},
+		{"RetryInfo", "When to try again.", object{
+			{"retryDelay", object{{"type", "string"}, {"pattern", durationPattern}, {"description", "Seconds, such as 2.5s."}}},
+		}, []string{"retryDelay"}},
+		{"LocalizedMessage", "Words for people.", object{
+			{"locale", text("Language of the words (BCP 47).")}, {"message", text("The words.")},
+		}, []string{"locale", "message"}},
+		{"RequestInfo", "Which request it was, for who asks the operator.", object{
+			{"requestId", text("Id of the request, as in the log.")},
+		}, []string{"requestId"}},
+	}
+	var kinds []object
+	var mapping object
+	for _, detail := range details {
+		name := "google.rpc." + detail.name
+		if detail.name == "LocalizedMessage" {
+			// A violation has it too, without a type.
+			d.schemas[name] = object{{"type", "object"}, {"description", detail.description}, {"properties", detail.properties}, {"required", detail.required}}
+			name = "google.rpc.LocalizedMessageDetail"
+		}
+		kinds = append(kinds, reference("schemas", name))
+		mapping = append(mapping, member{typeURL(detail.name), fmt.Sprint(reference("schemas", name).get("$ref"))})
+		typed := object{{"@type", object{{"type", "string"}, {"enum", []string{typeURL(detail.name)}}}}}
+		d.schemas[name] = object{
+			{"type", "object"},
+			{"description", detail.description},
+			{"properties", append(typed, detail.properties...)},
+			{"required", append([]string{"@type"}, detail.required...)},
+		}
+	}
+	d.schemas["google.rpc.StatusDetail"] = object{
+		{"description", "One detail of an error."},
+		{"oneOf", kinds},
+		{"discriminator", object{{"propertyName", "@type"}, {"mapping", mapping}}},
+	}
+	d.schemas[statusSchema] = object{
+		{"type", "object"},
+		{"description", "An error, the same in gRPC and REST."},
+		{"properties", object{
+			{"code", object{{"type", "integer"}, {"format", "int32"}, {"minimum", 1}, {"maximum", 16}, {"description", "The code of gRPC (google.rpc.Code)."}}},
+			{"message", text("For developers, in English. It holds no personal data, and may change.")},
+			{"details", object{{"type", "array"}, {"items", reference("schemas", "google.rpc.StatusDetail")}, {"description", "What a program can read of it, ErrorInfo among them."}}},
+		}},
+		{"required", []string{"code", "message"}},
+	}
+}
