@@ -59,9 +59,6 @@ var guarded = methodSet(
 	messagingpb.AgentService_ReopenConversation_FullMethodName,
 )
 
-// ticketMost is the longest ticket that the gateway takes.
-const ticketMost = 128
-
 // part is a member of the one document that a stream with an end makes.
 type part struct {
 	// piece is the field of the answer, name the document's member.
@@ -229,7 +226,7 @@ func (op *operation) parameters() []object {
 			{"name", "ticket"},
 			{"in", "query"},
 			{"description", "A ticket of createWatchTicket, in place of a token."},
-			{"schema", object{{"type", "string"}, {"maxLength", ticketMost}}},
+			{"schema", object{{"type", "string"}}},
 		})
 	}
 	if op.endless() {
