@@ -61,14 +61,14 @@ func (t *tool) waiting(ctx context.Context) error {
 // claim takes a conversation in charge, so that nobody answers it at the same time, and
 // shows what was written. To claim what one holds already renews the lease.
 func (t *tool) claim(ctx context.Context, id string) error {
-	claimed, err := t.api.AgentClaimConversationWithResponse(ctx, id, api.AgentClaimConversationJSONRequestBody{})
+	claimed, err := t.api.AgentClaimConversationWithResponse(ctx, id, nil, api.AgentClaimConversationJSONRequestBody{})
 	if err != nil {
 		return fmt.Errorf("claiming: %w", err)
 	}
 	if claimed.JSON200 == nil {
 		return refusal(claimed.StatusCode(), claimed.Body)
 	}
-	read, err := t.api.AgentGetConversationWithResponse(ctx, id)
+	read, err := t.api.AgentGetConversationWithResponse(ctx, id, nil)
 	if err != nil {
 		return fmt.Errorf("reading: %w", err)
 	}
@@ -113,16 +113,12 @@ func refusal(status int, body []byte) error {
 	}
 	reason, request := "no reason given", "without a name"
 	for _, detail := range told.Details {
-		// Details are of several types; of each, these two are all that is wanted.
-		var fields map[string]any
-		if text, err := json.Marshal(detail); err != nil || json.Unmarshal(text, &fields) != nil {
-			continue
-		}
-		if named, ok := fields["reason"].(string); ok {
-			reason = named
-		}
-		if named, ok := fields["requestId"].(string); ok {
-			request = named
+		// A detail of a kind that is newer than this program is none of these.
+		switch named, _ := detail.ValueByDiscriminator(); named := named.(type) {
+		case api.GoogleRpcErrorInfo:
+			reason = named.Reason
+		case api.GoogleRpcRequestInfo:
+			request = named.RequestId
 		}
 	}
 	return fmt.Errorf("answered %d (%s): %s (request %s)", status, reason, told.Message, request)

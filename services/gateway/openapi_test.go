@@ -273,7 +273,7 @@ func TestOpenAPI_Schemas(t *testing.T) {
 		{"messaging.v1.UpdatePreferencesRequest", `{}`, false},
 		{"messaging.v1.GetPreferencesResponse", `{"preferences":{"smsOnReply":true}}`, false},
 		{"messaging.v1.ExpectedDelay", `{"workingDays":"5"}`, false},
-		{"messaging.v1.ExportMyDataResponse", `{}`, false},
+		{"messaging.v1.MyData", `{"drafts":[],"conversations":[]}`, false},
 		{"notifier.v1.ProviderStatus", `{"provider":"smtp","channel":"EMAIL","accepted":1}`, false},
 		{"notifier.v1.ReplayDeadLettersRequest", `{"filter":{"channel":"FAX"}}`, false},
 	} {

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -17,19 +18,106 @@ import (
 	"github.com/oapi-codegen/runtime"
 )
 
+// Defines values for GoogleRpcBadRequestType.
+const (
+	TypeGoogleapisComgoogleRpcBadRequest GoogleRpcBadRequestType = "type.googleapis.com/google.rpc.BadRequest"
+)
+
+// Valid indicates whether the value is a known member of the GoogleRpcBadRequestType enum.
+func (e GoogleRpcBadRequestType) Valid() bool {
+	switch e {
+	case TypeGoogleapisComgoogleRpcBadRequest:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for GoogleRpcErrorInfoType.
+const (
+	TypeGoogleapisComgoogleRpcErrorInfo GoogleRpcErrorInfoType = "type.googleapis.com/google.rpc.ErrorInfo"
+)
+
+// Valid indicates whether the value is a known member of the GoogleRpcErrorInfoType enum.
+func (e GoogleRpcErrorInfoType) Valid() bool {
+	switch e {
+	case TypeGoogleapisComgoogleRpcErrorInfo:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for GoogleRpcErrorInfoDomain.
+const (
+	Messagerie GoogleRpcErrorInfoDomain = "messagerie"
+)
+
+// Valid indicates whether the value is a known member of the GoogleRpcErrorInfoDomain enum.
+func (e GoogleRpcErrorInfoDomain) Valid() bool {
+	switch e {
+	case Messagerie:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for GoogleRpcLocalizedMessageDetailType.
+const (
+	TypeGoogleapisComgoogleRpcLocalizedMessage GoogleRpcLocalizedMessageDetailType = "type.googleapis.com/google.rpc.LocalizedMessage"
+)
+
+// Valid indicates whether the value is a known member of the GoogleRpcLocalizedMessageDetailType enum.
+func (e GoogleRpcLocalizedMessageDetailType) Valid() bool {
+	switch e {
+	case TypeGoogleapisComgoogleRpcLocalizedMessage:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for GoogleRpcRequestInfoType.
+const (
+	TypeGoogleapisComgoogleRpcRequestInfo GoogleRpcRequestInfoType = "type.googleapis.com/google.rpc.RequestInfo"
+)
+
+// Valid indicates whether the value is a known member of the GoogleRpcRequestInfoType enum.
+func (e GoogleRpcRequestInfoType) Valid() bool {
+	switch e {
+	case TypeGoogleapisComgoogleRpcRequestInfo:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for GoogleRpcRetryInfoType.
+const (
+	TypeGoogleapisComgoogleRpcRetryInfo GoogleRpcRetryInfoType = "type.googleapis.com/google.rpc.RetryInfo"
+)
+
+// Valid indicates whether the value is a known member of the GoogleRpcRetryInfoType enum.
+func (e GoogleRpcRetryInfoType) Valid() bool {
+	switch e {
+	case TypeGoogleapisComgoogleRpcRetryInfo:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for MessagerieMessagingV1Author.
 const (
-	AGENT             MessagerieMessagingV1Author = "AGENT"
-	AUTHORUNSPECIFIED MessagerieMessagingV1Author = "AUTHOR_UNSPECIFIED"
-	MEMBER            MessagerieMessagingV1Author = "MEMBER"
+	AGENT  MessagerieMessagingV1Author = "AGENT"
+	MEMBER MessagerieMessagingV1Author = "MEMBER"
 )
 
 // Valid indicates whether the value is a known member of the MessagerieMessagingV1Author enum.
 func (e MessagerieMessagingV1Author) Valid() bool {
 	switch e {
 	case AGENT:
-		return true
-	case AUTHORUNSPECIFIED:
 		return true
 	case MEMBER:
 		return true
@@ -40,14 +128,13 @@ func (e MessagerieMessagingV1Author) Valid() bool {
 
 // Defines values for MessagerieMessagingV1Status.
 const (
-	MessagerieMessagingV1StatusANSWERED          MessagerieMessagingV1Status = "ANSWERED"
-	MessagerieMessagingV1StatusCLOSED            MessagerieMessagingV1Status = "CLOSED"
-	MessagerieMessagingV1StatusINPROGRESS        MessagerieMessagingV1Status = "IN_PROGRESS"
-	MessagerieMessagingV1StatusPARTLYANSWERED    MessagerieMessagingV1Status = "PARTLY_ANSWERED"
-	MessagerieMessagingV1StatusREOPENED          MessagerieMessagingV1Status = "REOPENED"
-	MessagerieMessagingV1StatusSENT              MessagerieMessagingV1Status = "SENT"
-	MessagerieMessagingV1StatusSTATUSUNSPECIFIED MessagerieMessagingV1Status = "STATUS_UNSPECIFIED"
-	MessagerieMessagingV1StatusWAITINGFORMEMBER  MessagerieMessagingV1Status = "WAITING_FOR_MEMBER"
+	MessagerieMessagingV1StatusANSWERED         MessagerieMessagingV1Status = "ANSWERED"
+	MessagerieMessagingV1StatusCLOSED           MessagerieMessagingV1Status = "CLOSED"
+	MessagerieMessagingV1StatusINPROGRESS       MessagerieMessagingV1Status = "IN_PROGRESS"
+	MessagerieMessagingV1StatusPARTLYANSWERED   MessagerieMessagingV1Status = "PARTLY_ANSWERED"
+	MessagerieMessagingV1StatusREOPENED         MessagerieMessagingV1Status = "REOPENED"
+	MessagerieMessagingV1StatusSENT             MessagerieMessagingV1Status = "SENT"
+	MessagerieMessagingV1StatusWAITINGFORMEMBER MessagerieMessagingV1Status = "WAITING_FOR_MEMBER"
 )
 
 // Valid indicates whether the value is a known member of the MessagerieMessagingV1Status enum.
@@ -65,8 +152,6 @@ func (e MessagerieMessagingV1Status) Valid() bool {
 		return true
 	case MessagerieMessagingV1StatusSENT:
 		return true
-	case MessagerieMessagingV1StatusSTATUSUNSPECIFIED:
-		return true
 	case MessagerieMessagingV1StatusWAITINGFORMEMBER:
 		return true
 	default:
@@ -76,14 +161,13 @@ func (e MessagerieMessagingV1Status) Valid() bool {
 
 // Defines values for MessagerieMessagingV1StepKind.
 const (
-	MessagerieMessagingV1StepKindCLAIMED         MessagerieMessagingV1StepKind = "CLAIMED"
-	MessagerieMessagingV1StepKindCLOSED          MessagerieMessagingV1StepKind = "CLOSED"
-	MessagerieMessagingV1StepKindFOLLOWEDUP      MessagerieMessagingV1StepKind = "FOLLOWED_UP"
-	MessagerieMessagingV1StepKindKINDUNSPECIFIED MessagerieMessagingV1StepKind = "KIND_UNSPECIFIED"
-	MessagerieMessagingV1StepKindRECEIVED        MessagerieMessagingV1StepKind = "RECEIVED"
-	MessagerieMessagingV1StepKindREDIRECTED      MessagerieMessagingV1StepKind = "REDIRECTED"
-	MessagerieMessagingV1StepKindREOPENED        MessagerieMessagingV1StepKind = "REOPENED"
-	MessagerieMessagingV1StepKindREPLIED         MessagerieMessagingV1StepKind = "REPLIED"
+	MessagerieMessagingV1StepKindCLAIMED    MessagerieMessagingV1StepKind = "CLAIMED"
+	MessagerieMessagingV1StepKindCLOSED     MessagerieMessagingV1StepKind = "CLOSED"
+	MessagerieMessagingV1StepKindFOLLOWEDUP MessagerieMessagingV1StepKind = "FOLLOWED_UP"
+	MessagerieMessagingV1StepKindRECEIVED   MessagerieMessagingV1StepKind = "RECEIVED"
+	MessagerieMessagingV1StepKindREDIRECTED MessagerieMessagingV1StepKind = "REDIRECTED"
+	MessagerieMessagingV1StepKindREOPENED   MessagerieMessagingV1StepKind = "REOPENED"
+	MessagerieMessagingV1StepKindREPLIED    MessagerieMessagingV1StepKind = "REPLIED"
 )
 
 // Valid indicates whether the value is a known member of the MessagerieMessagingV1StepKind enum.
@@ -94,8 +178,6 @@ func (e MessagerieMessagingV1StepKind) Valid() bool {
 	case MessagerieMessagingV1StepKindCLOSED:
 		return true
 	case MessagerieMessagingV1StepKindFOLLOWEDUP:
-		return true
-	case MessagerieMessagingV1StepKindKINDUNSPECIFIED:
 		return true
 	case MessagerieMessagingV1StepKindRECEIVED:
 		return true
@@ -112,17 +194,14 @@ func (e MessagerieMessagingV1StepKind) Valid() bool {
 
 // Defines values for MessagerieTaxonomyV1Audience.
 const (
-	AUDIENCEUNSPECIFIED MessagerieTaxonomyV1Audience = "AUDIENCE_UNSPECIFIED"
-	EMPLOYEUR           MessagerieTaxonomyV1Audience = "EMPLOYEUR"
-	EXPLOITANT          MessagerieTaxonomyV1Audience = "EXPLOITANT"
-	PARTICULIER         MessagerieTaxonomyV1Audience = "PARTICULIER"
+	EMPLOYEUR   MessagerieTaxonomyV1Audience = "EMPLOYEUR"
+	EXPLOITANT  MessagerieTaxonomyV1Audience = "EXPLOITANT"
+	PARTICULIER MessagerieTaxonomyV1Audience = "PARTICULIER"
 )
 
 // Valid indicates whether the value is a known member of the MessagerieTaxonomyV1Audience enum.
 func (e MessagerieTaxonomyV1Audience) Valid() bool {
 	switch e {
-	case AUDIENCEUNSPECIFIED:
-		return true
 	case EMPLOYEUR:
 		return true
 	case EXPLOITANT:
@@ -134,187 +213,344 @@ func (e MessagerieTaxonomyV1Audience) Valid() bool {
 	}
 }
 
-// GoogleRpcStatus The Status type defines a logical error model suitable for different programming environments.
-type GoogleRpcStatus struct {
-	// Code The status code, which should be an enum value of google.rpc.Code.
-	Code int32 `json:"code,omitempty"`
+// GoogleRpcBadRequest What is wrong with the request, member by member.
+type GoogleRpcBadRequest struct {
+	Type            GoogleRpcBadRequestType `json:"@type"`
+	FieldViolations []struct {
+		// Description For developers.
+		Description string `json:"description"`
 
-	// Details A list of messages that carry the error details.
-	Details []GoogleRpcStatus_Details_Item `json:"details,omitempty"`
+		// Field The member of the body or the parameter, in camelCase, with full stops between levels; a header in lower case.
+		Field string `json:"field"`
 
-	// Message A developer-facing error message.
-	Message string `json:"message,omitempty"`
+		// LocalizedMessage Words for people.
+		LocalizedMessage GoogleRpcLocalizedMessage `json:"localizedMessage,omitempty"`
+
+		// Reason Stable. What a program compares.
+		Reason string `json:"reason"`
+	} `json:"fieldViolations"`
 }
 
-// GoogleRpcStatus_Details_Item defines model for google.rpc.Status.details.Item.
-type GoogleRpcStatus_Details_Item struct {
-	Type                 string                 `json:"@type,omitempty"`
-	AdditionalProperties map[string]interface{} `json:"-"`
+// GoogleRpcBadRequestType defines model for GoogleRpcBadRequest.Type.
+type GoogleRpcBadRequestType string
+
+// GoogleRpcErrorInfo Why the call was refused.
+type GoogleRpcErrorInfo struct {
+	Type GoogleRpcErrorInfoType `json:"@type"`
+
+	// Domain Whose reasons these are.
+	Domain GoogleRpcErrorInfoDomain `json:"domain"`
+
+	// Metadata Values that go with the reason, such as limit and actual.
+	Metadata map[string]string `json:"metadata,omitempty"`
+
+	// Reason Stable. What a program compares.
+	Reason string `json:"reason"`
+}
+
+// GoogleRpcErrorInfoType defines model for GoogleRpcErrorInfo.Type.
+type GoogleRpcErrorInfoType string
+
+// GoogleRpcErrorInfoDomain Whose reasons these are.
+type GoogleRpcErrorInfoDomain string
+
+// GoogleRpcLocalizedMessage Words for people.
+type GoogleRpcLocalizedMessage struct {
+	// Locale Language of the words (BCP 47).
+	Locale string `json:"locale"`
+
+	// Message The words.
+	Message string `json:"message"`
+}
+
+// GoogleRpcLocalizedMessageDetail Words for people.
+type GoogleRpcLocalizedMessageDetail struct {
+	Type GoogleRpcLocalizedMessageDetailType `json:"@type"`
+
+	// Locale Language of the words (BCP 47).
+	Locale string `json:"locale"`
+
+	// Message The words.
+	Message string `json:"message"`
+}
+
+// GoogleRpcLocalizedMessageDetailType defines model for GoogleRpcLocalizedMessageDetail.Type.
+type GoogleRpcLocalizedMessageDetailType string
+
+// GoogleRpcRequestInfo Which request it was, for who asks the operator.
+type GoogleRpcRequestInfo struct {
+	Type GoogleRpcRequestInfoType `json:"@type"`
+
+	// RequestId Id of the request, as in the log.
+	RequestId string `json:"requestId"`
+}
+
+// GoogleRpcRequestInfoType defines model for GoogleRpcRequestInfo.Type.
+type GoogleRpcRequestInfoType string
+
+// GoogleRpcRetryInfo When to try again.
+type GoogleRpcRetryInfo struct {
+	Type GoogleRpcRetryInfoType `json:"@type"`
+
+	// RetryDelay Seconds, such as 2.5s.
+	RetryDelay string `json:"retryDelay"`
+}
+
+// GoogleRpcRetryInfoType defines model for GoogleRpcRetryInfo.Type.
+type GoogleRpcRetryInfoType string
+
+// GoogleRpcStatus An error, the same in gRPC and REST.
+type GoogleRpcStatus struct {
+	// Code The code of gRPC (google.rpc.Code).
+	Code int32 `json:"code"`
+
+	// Details What a program can read of it, ErrorInfo among them.
+	Details []GoogleRpcStatusDetail `json:"details,omitempty"`
+
+	// Message For developers, in English. It holds no personal data, and may change.
+	Message string `json:"message"`
+}
+
+// GoogleRpcStatusDetail One detail of an error.
+type GoogleRpcStatusDetail struct {
+	union json.RawMessage
 }
 
 // MessagerieMessagingV1AgentServiceGetConversationResponse AgentServiceGetConversationResponse is a conversation with its messages.
 type MessagerieMessagingV1AgentServiceGetConversationResponse struct {
 	// Conversation The conversation.
-	Conversation MessagerieMessagingV1Conversation `json:"conversation,omitempty"`
+	Conversation MessagerieMessagingV1Conversation `json:"conversation"`
 }
 
 // MessagerieMessagingV1AgentServiceListConversationsResponse AgentServiceListConversationsResponse is one page.
 type MessagerieMessagingV1AgentServiceListConversationsResponse struct {
 	// Conversations Without messages.
-	Conversations []MessagerieMessagingV1Conversation `json:"conversations,omitempty"`
+	Conversations []MessagerieMessagingV1Conversation `json:"conversations"`
 
 	// NextPageToken Empty on the last page.
-	NextPageToken string `json:"nextPageToken,omitempty"`
+	NextPageToken string `json:"nextPageToken"`
 }
 
 // MessagerieMessagingV1Author Author is who wrote a message.
+//
+// - `MEMBER`: The member.
+// - `AGENT`: The body.
 type MessagerieMessagingV1Author string
 
-// MessagerieMessagingV1Choice Choice is one level of the selection, with the label it had when the message
-// was written.
+// MessagerieMessagingV1Choice Choice is one level of the selection, with the label it had when the message was written.
 type MessagerieMessagingV1Choice struct {
 	// Code Code in the taxonomy.
-	Code string `json:"code,omitempty"`
+	Code string `json:"code"`
 
 	// Label Label in the version under which the conversation was opened.
-	Label string `json:"label,omitempty"`
+	Label string `json:"label"`
 }
+
+// MessagerieMessagingV1ClaimConversationRequest ClaimConversationRequest names a conversation.
+type MessagerieMessagingV1ClaimConversationRequest = map[string]interface{}
 
 // MessagerieMessagingV1ClaimConversationResponse ClaimConversationResponse is the conversation as it is now, without messages.
 type MessagerieMessagingV1ClaimConversationResponse struct {
 	// Conversation The conversation.
-	Conversation MessagerieMessagingV1Conversation `json:"conversation,omitempty"`
+	Conversation MessagerieMessagingV1Conversation `json:"conversation"`
 }
 
 // MessagerieMessagingV1ClaimInfo ClaimInfo is an agent's lease on a conversation.
 type MessagerieMessagingV1ClaimInfo struct {
 	// Agent Display name of the agent.
-	Agent string `json:"agent,omitempty"`
+	Agent string `json:"agent"`
 
 	// ExpireTime When it lapses unless renewed.
-	ExpireTime time.Time `json:"expireTime,omitempty"`
+	ExpireTime time.Time `json:"expireTime"`
 
 	// Mine The caller holds it.
-	Mine bool `json:"mine,omitempty"`
+	Mine bool `json:"mine"`
 }
 
 // MessagerieMessagingV1Conversation Conversation is an exchange between a member and the body.
 type MessagerieMessagingV1Conversation struct {
 	// Audience Profile under which the member wrote.
-	Audience MessagerieTaxonomyV1Audience `json:"audience,omitempty"`
+	Audience MessagerieTaxonomyV1Audience `json:"audience"`
 
 	// Claim Who holds the claim and until when. Agents alone see it.
 	Claim MessagerieMessagingV1ClaimInfo `json:"claim,omitempty"`
 
 	// CreateTime When the first message was received.
-	CreateTime time.Time `json:"createTime,omitempty"`
+	CreateTime time.Time `json:"createTime"`
 
 	// Erased The member has had the texts erased.
-	Erased bool `json:"erased,omitempty"`
+	Erased bool `json:"erased"`
 
 	// Hidden The member took it out of their list.
-	Hidden bool `json:"hidden,omitempty"`
+	Hidden bool `json:"hidden"`
 
 	// Id UUIDv7.
-	Id string `json:"id,omitempty"`
+	Id string `json:"id"`
 
 	// Messages Messages, oldest first; empty in lists.
-	Messages []MessagerieMessagingV1Message `json:"messages,omitempty"`
+	Messages []MessagerieMessagingV1Message `json:"messages"`
 
 	// Notes Internal notes, oldest first; empty in lists. Agents alone see them.
-	Notes []MessagerieMessagingV1Note `json:"notes,omitempty"`
+	Notes []MessagerieMessagingV1Note `json:"notes"`
 
 	// Queue The service in charge.
-	Queue MessagerieMessagingV1Choice `json:"queue,omitempty"`
+	Queue MessagerieMessagingV1Choice `json:"queue"`
 
 	// Reason Chosen reason; absent when none was chosen.
 	Reason MessagerieMessagingV1Choice `json:"reason,omitempty"`
 
-	// Reference What members and agents quote: MSA- and eight characters, the last a check
-	// character.
-	Reference string `json:"reference,omitempty"`
+	// Reference What members and agents quote: MSA- and eight characters, the last a check character.
+	Reference string `json:"reference"`
 
 	// Status Where it stands.
-	Status MessagerieMessagingV1Status `json:"status,omitempty"`
+	Status MessagerieMessagingV1Status `json:"status"`
 
 	// Steps What happened to it, oldest first; empty in lists.
-	Steps []MessagerieMessagingV1Step `json:"steps,omitempty"`
+	Steps []MessagerieMessagingV1Step `json:"steps"`
 
 	// TaxonomyVersion Version of the taxonomy under which it was written.
-	TaxonomyVersion int32 `json:"taxonomyVersion,omitempty"`
+	TaxonomyVersion int32 `json:"taxonomyVersion"`
 
 	// Theme Chosen theme.
-	Theme MessagerieMessagingV1Choice `json:"theme,omitempty"`
+	Theme MessagerieMessagingV1Choice `json:"theme"`
 
 	// Topic Chosen topic; absent when the audience's depth is the theme.
 	Topic MessagerieMessagingV1Choice `json:"topic,omitempty"`
 
 	// Unread A reply the member has not read.
-	Unread bool `json:"unread,omitempty"`
+	Unread bool `json:"unread"`
 
 	// UpdateTime Last message or change of status.
-	UpdateTime time.Time `json:"updateTime,omitempty"`
+	UpdateTime time.Time `json:"updateTime"`
 }
 
 // MessagerieMessagingV1Message Message is one text in a conversation.
 type MessagerieMessagingV1Message struct {
 	// Author Who wrote it.
-	Author MessagerieMessagingV1Author `json:"author,omitempty"`
+	Author MessagerieMessagingV1Author `json:"author"`
 
 	// CreateTime When it was received.
-	CreateTime time.Time `json:"createTime,omitempty"`
+	CreateTime time.Time `json:"createTime"`
 
 	// Id UUIDv7.
-	Id string `json:"id,omitempty"`
+	Id string `json:"id"`
 
 	// Text The text, normalised to NFC with LF line ends.
-	Text string `json:"text,omitempty"`
+	Text string `json:"text"`
 }
 
 // MessagerieMessagingV1Note Note is what an agent wrote for colleagues.
 type MessagerieMessagingV1Note struct {
 	// Agent Display name of the agent.
-	Agent string `json:"agent,omitempty"`
+	Agent string `json:"agent"`
 
 	// CreateTime When it was written.
-	CreateTime time.Time `json:"createTime,omitempty"`
+	CreateTime time.Time `json:"createTime"`
 
 	// Id UUIDv7.
-	Id string `json:"id,omitempty"`
+	Id string `json:"id"`
 
 	// Text The text.
-	Text string `json:"text,omitempty"`
+	Text string `json:"text"`
+}
+
+// MessagerieMessagingV1PostReplyRequest PostReplyRequest is an agent's answer.
+type MessagerieMessagingV1PostReplyRequest struct {
+	// Final True: the conversation is answered. False: another answer will follow.
+	Final bool `json:"final,omitempty"`
+
+	// Text The text: 1 to 5000 characters, counted and refused as a member's is. The bounds count Unicode code points after CRLF to LF, NFC and trimming: white space around the text does not count.
+	Text string `json:"text"`
 }
 
 // MessagerieMessagingV1PostReplyResponse PostReplyResponse is the conversation with its messages.
 type MessagerieMessagingV1PostReplyResponse struct {
 	// Conversation The conversation.
-	Conversation MessagerieMessagingV1Conversation `json:"conversation,omitempty"`
+	Conversation MessagerieMessagingV1Conversation `json:"conversation"`
 }
+
+// MessagerieMessagingV1ReleaseConversationRequest ReleaseConversationRequest names a conversation.
+type MessagerieMessagingV1ReleaseConversationRequest = map[string]interface{}
 
 // MessagerieMessagingV1ReleaseConversationResponse ReleaseConversationResponse is the conversation as it is now, without messages.
 type MessagerieMessagingV1ReleaseConversationResponse struct {
 	// Conversation The conversation.
-	Conversation MessagerieMessagingV1Conversation `json:"conversation,omitempty"`
+	Conversation MessagerieMessagingV1Conversation `json:"conversation"`
 }
 
 // MessagerieMessagingV1Status Status is where a conversation stands. Unread and hidden are flags beside it.
+//
+// - `SENT`: Sent by the member, not yet taken in charge.
+// - `IN_PROGRESS`: An agent has it in charge.
+// - `PARTLY_ANSWERED`: A first answer was given, another will follow.
+// - `ANSWERED`: Answered.
+// - `WAITING_FOR_MEMBER`: The body waits for the member.
+// - `REOPENED`: Opened again after an end.
+// - `CLOSED`: Ended.
 type MessagerieMessagingV1Status string
 
 // MessagerieMessagingV1Step Step is one entry of a conversation's timeline. It names nobody.
 type MessagerieMessagingV1Step struct {
 	// Kind What happened.
-	Kind MessagerieMessagingV1StepKind `json:"kind,omitempty"`
+	Kind MessagerieMessagingV1StepKind `json:"kind"`
 
 	// Time When.
-	Time time.Time `json:"time,omitempty"`
+	Time time.Time `json:"time"`
 }
 
 // MessagerieMessagingV1StepKind Kind is something that happened to a conversation and that its member may know.
+//
+// - `RECEIVED`: The first message was received.
+// - `CLAIMED`: An agent took it in charge.
+// - `REPLIED`: An agent answered.
+// - `FOLLOWED_UP`: The member added a message.
+// - `REDIRECTED`: It went to another service, or was classified anew.
+// - `CLOSED`: It was ended.
+// - `REOPENED`: It was opened again.
 type MessagerieMessagingV1StepKind string
 
 // MessagerieTaxonomyV1Audience Audience is the profile under which a person acts.
+//
+// - `PARTICULIER`: A private person. On the wire of REST: PARTICULIER.
+// - `EXPLOITANT`: A farmer or other self-employed person.
+// - `EMPLOYEUR`: An employer or who declares for one.
 type MessagerieTaxonomyV1Audience string
+
+// BadRequest An error, the same in gRPC and REST.
+type BadRequest = GoogleRpcStatus
+
+// Conflict An error, the same in gRPC and REST.
+type Conflict = GoogleRpcStatus
+
+// Forbidden An error, the same in gRPC and REST.
+type Forbidden = GoogleRpcStatus
+
+// GatewayTimeout An error, the same in gRPC and REST.
+type GatewayTimeout = GoogleRpcStatus
+
+// InternalServerError An error, the same in gRPC and REST.
+type InternalServerError = GoogleRpcStatus
+
+// NotFound An error, the same in gRPC and REST.
+type NotFound = GoogleRpcStatus
+
+// PreconditionFailed An error, the same in gRPC and REST.
+type PreconditionFailed = GoogleRpcStatus
+
+// RequestEntityTooLarge An error, the same in gRPC and REST.
+type RequestEntityTooLarge = GoogleRpcStatus
+
+// ServiceUnavailable An error, the same in gRPC and REST.
+type ServiceUnavailable = GoogleRpcStatus
+
+// TooManyRequests An error, the same in gRPC and REST.
+type TooManyRequests = GoogleRpcStatus
+
+// Unauthorized An error, the same in gRPC and REST.
+type Unauthorized = GoogleRpcStatus
+
+// UnsupportedMediaType An error, the same in gRPC and REST.
+type UnsupportedMediaType = GoogleRpcStatus
 
 // AgentListConversationsParams defines parameters for AgentListConversations.
 type AgentListConversationsParams struct {
@@ -327,111 +563,259 @@ type AgentListConversationsParams struct {
 	// Topic Only this topic.
 	Topic string `form:"topic,omitempty" json:"topic,omitempty"`
 
-	// Statuses Only these statuses; empty: those that wait for the body (SENT,
-	// IN_PROGRESS, PARTLY_ANSWERED, REOPENED).
+	// Statuses Only these statuses; empty: those that wait for the body (SENT, IN_PROGRESS, PARTLY_ANSWERED, REOPENED).
 	Statuses []MessagerieMessagingV1Status `form:"statuses,omitempty" json:"statuses,omitempty"`
 
 	// PageSize Most conversations in the page: 1 to 100, 20 when 0; more is cut to 100.
 	PageSize int32 `form:"pageSize,omitempty" json:"pageSize,omitempty"`
 
-	// PageToken next_page_token of the page before; empty for the first.
+	// PageToken nextPageToken of the page before; empty for the first.
 	PageToken string `form:"pageToken,omitempty" json:"pageToken,omitempty"`
 }
 
-// AgentClaimConversationJSONBody defines parameters for AgentClaimConversation.
-type AgentClaimConversationJSONBody = map[string]interface{}
+// AgentGetConversationParams defines parameters for AgentGetConversation.
+type AgentGetConversationParams struct {
+	// IfNoneMatch The ETag of an answer that the caller has. 304 where it is still good.
+	IfNoneMatch string `json:"If-None-Match,omitempty"`
+}
 
-// AgentReleaseConversationJSONBody defines parameters for AgentReleaseConversation.
-type AgentReleaseConversationJSONBody = map[string]interface{}
+// AgentClaimConversationParams defines parameters for AgentClaimConversation.
+type AgentClaimConversationParams struct {
+	// IfMatch The ETag of what the caller has seen. 412 where it has changed since.
+	IfMatch string `json:"If-Match,omitempty"`
+}
 
-// AgentPostReplyJSONBody defines parameters for AgentPostReply.
-type AgentPostReplyJSONBody struct {
-	// Final True: the conversation is answered. False: another answer will follow.
-	Final bool `json:"final,omitempty"`
-
-	// Text The text: 1 to 5000 characters, counted and refused as a member's is.
-	Text string `json:"text,omitempty"`
+// AgentReleaseConversationParams defines parameters for AgentReleaseConversation.
+type AgentReleaseConversationParams struct {
+	// IfMatch The ETag of what the caller has seen. 412 where it has changed since.
+	IfMatch string `json:"If-Match,omitempty"`
 }
 
 // AgentPostReplyParams defines parameters for AgentPostReply.
 type AgentPostReplyParams struct {
-	// IdempotencyKey A UUID of the caller's choice, kept for every retry of the same submission.
+	// IdempotencyKey A UUID of the caller's choice, the same at every retry of the same call. With other content: 409.
 	IdempotencyKey string `json:"Idempotency-Key"`
+
+	// IfMatch The ETag of what the caller has seen. 412 where it has changed since.
+	IfMatch string `json:"If-Match,omitempty"`
 }
 
 // AgentClaimConversationJSONRequestBody defines body for AgentClaimConversation for application/json ContentType.
-type AgentClaimConversationJSONRequestBody = AgentClaimConversationJSONBody
+type AgentClaimConversationJSONRequestBody = MessagerieMessagingV1ClaimConversationRequest
 
 // AgentReleaseConversationJSONRequestBody defines body for AgentReleaseConversation for application/json ContentType.
-type AgentReleaseConversationJSONRequestBody = AgentReleaseConversationJSONBody
+type AgentReleaseConversationJSONRequestBody = MessagerieMessagingV1ReleaseConversationRequest
 
 // AgentPostReplyJSONRequestBody defines body for AgentPostReply for application/json ContentType.
-type AgentPostReplyJSONRequestBody AgentPostReplyJSONBody
+type AgentPostReplyJSONRequestBody = MessagerieMessagingV1PostReplyRequest
 
-// Getter for additional properties for GoogleRpcStatus_Details_Item. Returns the specified
-// element and whether it was found
-func (a GoogleRpcStatus_Details_Item) Get(fieldName string) (value interface{}, found bool) {
-	if a.AdditionalProperties != nil {
-		value, found = a.AdditionalProperties[fieldName]
-	}
-	return
+// AsGoogleRpcErrorInfo returns the union data inside the GoogleRpcStatusDetail as a GoogleRpcErrorInfo
+func (t GoogleRpcStatusDetail) AsGoogleRpcErrorInfo() (GoogleRpcErrorInfo, error) {
+	var body GoogleRpcErrorInfo
+	err := json.Unmarshal(t.union, &body)
+	return body, err
 }
 
-// Setter for additional properties for GoogleRpcStatus_Details_Item
-func (a *GoogleRpcStatus_Details_Item) Set(fieldName string, value interface{}) {
-	if a.AdditionalProperties == nil {
-		a.AdditionalProperties = make(map[string]interface{})
+// FromGoogleRpcErrorInfo overwrites any union data inside the GoogleRpcStatusDetail as the provided GoogleRpcErrorInfo
+func (t *GoogleRpcStatusDetail) FromGoogleRpcErrorInfo(v GoogleRpcErrorInfo) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
 	}
-	a.AdditionalProperties[fieldName] = value
+	b, err = runtime.JSONMerge(b, []byte(`{"@type":"type.googleapis.com/google.rpc.ErrorInfo"}`))
+	t.union = b
+	return err
 }
 
-// Override default JSON handling for GoogleRpcStatus_Details_Item to handle AdditionalProperties
-func (a *GoogleRpcStatus_Details_Item) UnmarshalJSON(b []byte) error {
-	object := make(map[string]json.RawMessage)
-	err := json.Unmarshal(b, &object)
+// MergeGoogleRpcErrorInfo performs a merge with any union data inside the GoogleRpcStatusDetail, using the provided GoogleRpcErrorInfo
+func (t *GoogleRpcStatusDetail) MergeGoogleRpcErrorInfo(v GoogleRpcErrorInfo) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"@type":"type.googleapis.com/google.rpc.ErrorInfo"}`))
 	if err != nil {
 		return err
 	}
 
-	if raw, found := object["@type"]; found {
-		err = json.Unmarshal(raw, &a.Type)
-		if err != nil {
-			return fmt.Errorf("error reading '@type': %w", err)
-		}
-		delete(object, "@type")
-	}
-
-	if len(object) != 0 {
-		a.AdditionalProperties = make(map[string]interface{})
-		for fieldName, fieldBuf := range object {
-			var fieldVal interface{}
-			err := json.Unmarshal(fieldBuf, &fieldVal)
-			if err != nil {
-				return fmt.Errorf("error unmarshaling field %s: %w", fieldName, err)
-			}
-			a.AdditionalProperties[fieldName] = fieldVal
-		}
-	}
-	return nil
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
 }
 
-// Override default JSON handling for GoogleRpcStatus_Details_Item to handle AdditionalProperties
-func (a GoogleRpcStatus_Details_Item) MarshalJSON() ([]byte, error) {
-	var err error
-	object := make(map[string]json.RawMessage)
+// AsGoogleRpcBadRequest returns the union data inside the GoogleRpcStatusDetail as a GoogleRpcBadRequest
+func (t GoogleRpcStatusDetail) AsGoogleRpcBadRequest() (GoogleRpcBadRequest, error) {
+	var body GoogleRpcBadRequest
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
 
-	object["@type"], err = json.Marshal(a.Type)
+// FromGoogleRpcBadRequest overwrites any union data inside the GoogleRpcStatusDetail as the provided GoogleRpcBadRequest
+func (t *GoogleRpcStatusDetail) FromGoogleRpcBadRequest(v GoogleRpcBadRequest) error {
+	b, err := json.Marshal(v)
 	if err != nil {
-		return nil, fmt.Errorf("error marshaling '@type': %w", err)
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"@type":"type.googleapis.com/google.rpc.BadRequest"}`))
+	t.union = b
+	return err
+}
+
+// MergeGoogleRpcBadRequest performs a merge with any union data inside the GoogleRpcStatusDetail, using the provided GoogleRpcBadRequest
+func (t *GoogleRpcStatusDetail) MergeGoogleRpcBadRequest(v GoogleRpcBadRequest) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"@type":"type.googleapis.com/google.rpc.BadRequest"}`))
+	if err != nil {
+		return err
 	}
 
-	for fieldName, field := range a.AdditionalProperties {
-		object[fieldName], err = json.Marshal(field)
-		if err != nil {
-			return nil, fmt.Errorf("error marshaling '%s': %w", fieldName, err)
-		}
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsGoogleRpcRetryInfo returns the union data inside the GoogleRpcStatusDetail as a GoogleRpcRetryInfo
+func (t GoogleRpcStatusDetail) AsGoogleRpcRetryInfo() (GoogleRpcRetryInfo, error) {
+	var body GoogleRpcRetryInfo
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromGoogleRpcRetryInfo overwrites any union data inside the GoogleRpcStatusDetail as the provided GoogleRpcRetryInfo
+func (t *GoogleRpcStatusDetail) FromGoogleRpcRetryInfo(v GoogleRpcRetryInfo) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
 	}
-	return json.Marshal(object)
+	b, err = runtime.JSONMerge(b, []byte(`{"@type":"type.googleapis.com/google.rpc.RetryInfo"}`))
+	t.union = b
+	return err
+}
+
+// MergeGoogleRpcRetryInfo performs a merge with any union data inside the GoogleRpcStatusDetail, using the provided GoogleRpcRetryInfo
+func (t *GoogleRpcStatusDetail) MergeGoogleRpcRetryInfo(v GoogleRpcRetryInfo) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"@type":"type.googleapis.com/google.rpc.RetryInfo"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsGoogleRpcLocalizedMessageDetail returns the union data inside the GoogleRpcStatusDetail as a GoogleRpcLocalizedMessageDetail
+func (t GoogleRpcStatusDetail) AsGoogleRpcLocalizedMessageDetail() (GoogleRpcLocalizedMessageDetail, error) {
+	var body GoogleRpcLocalizedMessageDetail
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromGoogleRpcLocalizedMessageDetail overwrites any union data inside the GoogleRpcStatusDetail as the provided GoogleRpcLocalizedMessageDetail
+func (t *GoogleRpcStatusDetail) FromGoogleRpcLocalizedMessageDetail(v GoogleRpcLocalizedMessageDetail) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"@type":"type.googleapis.com/google.rpc.LocalizedMessage"}`))
+	t.union = b
+	return err
+}
+
+// MergeGoogleRpcLocalizedMessageDetail performs a merge with any union data inside the GoogleRpcStatusDetail, using the provided GoogleRpcLocalizedMessageDetail
+func (t *GoogleRpcStatusDetail) MergeGoogleRpcLocalizedMessageDetail(v GoogleRpcLocalizedMessageDetail) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"@type":"type.googleapis.com/google.rpc.LocalizedMessage"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsGoogleRpcRequestInfo returns the union data inside the GoogleRpcStatusDetail as a GoogleRpcRequestInfo
+func (t GoogleRpcStatusDetail) AsGoogleRpcRequestInfo() (GoogleRpcRequestInfo, error) {
+	var body GoogleRpcRequestInfo
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromGoogleRpcRequestInfo overwrites any union data inside the GoogleRpcStatusDetail as the provided GoogleRpcRequestInfo
+func (t *GoogleRpcStatusDetail) FromGoogleRpcRequestInfo(v GoogleRpcRequestInfo) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"@type":"type.googleapis.com/google.rpc.RequestInfo"}`))
+	t.union = b
+	return err
+}
+
+// MergeGoogleRpcRequestInfo performs a merge with any union data inside the GoogleRpcStatusDetail, using the provided GoogleRpcRequestInfo
+func (t *GoogleRpcStatusDetail) MergeGoogleRpcRequestInfo(v GoogleRpcRequestInfo) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"@type":"type.googleapis.com/google.rpc.RequestInfo"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t GoogleRpcStatusDetail) Discriminator() (string, error) {
+	var discriminator struct {
+		Discriminator string `json:"@type"`
+	}
+	err := json.Unmarshal(t.union, &discriminator)
+	return discriminator.Discriminator, err
+}
+
+func (t GoogleRpcStatusDetail) ValueByDiscriminator() (interface{}, error) {
+	discriminator, err := t.Discriminator()
+	if err != nil {
+		return nil, err
+	}
+	switch discriminator {
+	case "type.googleapis.com/google.rpc.BadRequest":
+		return t.AsGoogleRpcBadRequest()
+	case "type.googleapis.com/google.rpc.ErrorInfo":
+		return t.AsGoogleRpcErrorInfo()
+	case "type.googleapis.com/google.rpc.LocalizedMessage":
+		return t.AsGoogleRpcLocalizedMessageDetail()
+	case "type.googleapis.com/google.rpc.RequestInfo":
+		return t.AsGoogleRpcRequestInfo()
+	case "type.googleapis.com/google.rpc.RetryInfo":
+		return t.AsGoogleRpcRetryInfo()
+	default:
+		return nil, errors.New("unknown discriminator value: " + discriminator)
+	}
+}
+
+func (t GoogleRpcStatusDetail) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *GoogleRpcStatusDetail) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
 }
 
 // RequestEditorFn is the function signature for the RequestEditor callback function
@@ -508,67 +892,68 @@ func WithRequestEditorFn(fn RequestEditorFn) ClientOption {
 // The interface specification for the client above.
 type ClientInterface interface {
 
-	// AgentListConversations ListConversations returns conversations that wait for the body, oldest first,
-	// without their messages. One queue's are always given; over several queues, or
-	// by theme, topic or status, RESOURCE_EXHAUSTED (REPORTS_BUSY,
-	// REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being
-	// read, for the agent or for all.
+	// AgentListConversations Returns conversations that wait for the body, oldest first, without their messages
+	//
+	// Returns conversations that wait for the body, oldest first, without their messages. One queue's are always given; over several queues, or by theme, topic or status, RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being read, for the agent or for all.
 	//
 	// Corresponds with GET /v1/agent/conversations (the `AgentListConversations` operationId).
 	AgentListConversations(ctx context.Context, params *AgentListConversationsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// AgentGetConversation GetConversation returns one conversation with its messages, oldest first. Every
-	// reading is audited.
+	// AgentGetConversation Returns one conversation with its messages, oldest first
+	//
+	// Returns one conversation with its messages, oldest first. Every reading is audited.
 	//
 	// Corresponds with GET /v1/agent/conversations/{id} (the `AgentGetConversation` operationId).
-	AgentGetConversation(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
+	AgentGetConversation(ctx context.Context, id string, params *AgentGetConversationParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// AgentClaimConversationWithBody ClaimConversation takes a conversation in charge for the length of a lease. Claiming
-	// again renews the lease. Held by another agent: FAILED_PRECONDITION with the
-	// reason CLAIM_HELD and the holder.
+	// AgentClaimConversationWithBody Takes a conversation in charge for the length of a lease
+	//
+	// Takes a conversation in charge for the length of a lease. Claiming again renews the lease. Held by another agent: FAILED_PRECONDITION with the reason CLAIM_HELD and the holder.
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /v1/agent/conversations/{id}:claim (the `AgentClaimConversation` operationId).
-	AgentClaimConversationWithBody(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	AgentClaimConversationWithBody(ctx context.Context, id string, params *AgentClaimConversationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// AgentClaimConversation ClaimConversation takes a conversation in charge for the length of a lease. Claiming
-	// again renews the lease. Held by another agent: FAILED_PRECONDITION with the
-	// reason CLAIM_HELD and the holder.
+	// AgentClaimConversation Takes a conversation in charge for the length of a lease
+	//
+	// Takes a conversation in charge for the length of a lease. Claiming again renews the lease. Held by another agent: FAILED_PRECONDITION with the reason CLAIM_HELD and the holder.
 	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /v1/agent/conversations/{id}:claim (the `AgentClaimConversation` operationId).
-	AgentClaimConversation(ctx context.Context, id string, body AgentClaimConversationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	AgentClaimConversation(ctx context.Context, id string, params *AgentClaimConversationParams, body AgentClaimConversationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// AgentReleaseConversationWithBody ReleaseConversation gives a claimed conversation back to its queue.
+	// AgentReleaseConversationWithBody Gives a claimed conversation back to its queue
+	//
+	// Gives a claimed conversation back to its queue.
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /v1/agent/conversations/{id}:release (the `AgentReleaseConversation` operationId).
-	AgentReleaseConversationWithBody(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	AgentReleaseConversationWithBody(ctx context.Context, id string, params *AgentReleaseConversationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// AgentReleaseConversation ReleaseConversation gives a claimed conversation back to its queue.
+	// AgentReleaseConversation Gives a claimed conversation back to its queue
+	//
+	// Gives a claimed conversation back to its queue.
 	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /v1/agent/conversations/{id}:release (the `AgentReleaseConversation` operationId).
-	AgentReleaseConversation(ctx context.Context, id string, body AgentReleaseConversationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	AgentReleaseConversation(ctx context.Context, id string, params *AgentReleaseConversationParams, body AgentReleaseConversationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// AgentPostReplyWithBody PostReply answers the member, who is told by e-mail. It needs the metadata
-	// `idempotency-key` as SubmitMessage does; the same reply sent again answers
-	// with the conversation as it is by then. An agent may reply without a claim
-	// when nobody else holds one.
+	// AgentPostReplyWithBody Answers the member, who is told by e-mail
+	//
+	// Answers the member, who is told by e-mail. It needs the metadata `idempotency-key` as SubmitMessage does; the same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /v1/agent/conversations/{id}:reply (the `AgentPostReply` operationId).
 	AgentPostReplyWithBody(ctx context.Context, id string, params *AgentPostReplyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// AgentPostReply PostReply answers the member, who is told by e-mail. It needs the metadata
-	// `idempotency-key` as SubmitMessage does; the same reply sent again answers
-	// with the conversation as it is by then. An agent may reply without a claim
-	// when nobody else holds one.
+	// AgentPostReply Answers the member, who is told by e-mail
+	//
+	// Answers the member, who is told by e-mail. It needs the metadata `idempotency-key` as SubmitMessage does; the same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -576,11 +961,9 @@ type ClientInterface interface {
 	AgentPostReply(ctx context.Context, id string, params *AgentPostReplyParams, body AgentPostReplyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 }
 
-// AgentListConversations ListConversations returns conversations that wait for the body, oldest first,
-// without their messages. One queue's are always given; over several queues, or
-// by theme, topic or status, RESOURCE_EXHAUSTED (REPORTS_BUSY,
-// REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being
-// read, for the agent or for all.
+// AgentListConversations Returns conversations that wait for the body, oldest first, without their messages
+//
+// Returns conversations that wait for the body, oldest first, without their messages. One queue's are always given; over several queues, or by theme, topic or status, RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being read, for the agent or for all.
 //
 // Corresponds with GET /v1/agent/conversations (the `AgentListConversations` operationId).
 func (c *Client) AgentListConversations(ctx context.Context, params *AgentListConversationsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -595,12 +978,13 @@ func (c *Client) AgentListConversations(ctx context.Context, params *AgentListCo
 	return c.Client.Do(req)
 }
 
-// AgentGetConversation GetConversation returns one conversation with its messages, oldest first. Every
-// reading is audited.
+// AgentGetConversation Returns one conversation with its messages, oldest first
+//
+// Returns one conversation with its messages, oldest first. Every reading is audited.
 //
 // Corresponds with GET /v1/agent/conversations/{id} (the `AgentGetConversation` operationId).
-func (c *Client) AgentGetConversation(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewAgentGetConversationRequest(c.Server, id)
+func (c *Client) AgentGetConversation(ctx context.Context, id string, params *AgentGetConversationParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAgentGetConversationRequest(c.Server, id, params)
 	if err != nil {
 		return nil, err
 	}
@@ -611,15 +995,15 @@ func (c *Client) AgentGetConversation(ctx context.Context, id string, reqEditors
 	return c.Client.Do(req)
 }
 
-// AgentClaimConversationWithBody ClaimConversation takes a conversation in charge for the length of a lease. Claiming
-// again renews the lease. Held by another agent: FAILED_PRECONDITION with the
-// reason CLAIM_HELD and the holder.
+// AgentClaimConversationWithBody Takes a conversation in charge for the length of a lease
+//
+// Takes a conversation in charge for the length of a lease. Claiming again renews the lease. Held by another agent: FAILED_PRECONDITION with the reason CLAIM_HELD and the holder.
 //
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /v1/agent/conversations/{id}:claim (the `AgentClaimConversation` operationId).
-func (c *Client) AgentClaimConversationWithBody(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewAgentClaimConversationRequestWithBody(c.Server, id, contentType, body)
+func (c *Client) AgentClaimConversationWithBody(ctx context.Context, id string, params *AgentClaimConversationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAgentClaimConversationRequestWithBody(c.Server, id, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -630,15 +1014,15 @@ func (c *Client) AgentClaimConversationWithBody(ctx context.Context, id string, 
 	return c.Client.Do(req)
 }
 
-// AgentClaimConversation ClaimConversation takes a conversation in charge for the length of a lease. Claiming
-// again renews the lease. Held by another agent: FAILED_PRECONDITION with the
-// reason CLAIM_HELD and the holder.
+// AgentClaimConversation Takes a conversation in charge for the length of a lease
+//
+// Takes a conversation in charge for the length of a lease. Claiming again renews the lease. Held by another agent: FAILED_PRECONDITION with the reason CLAIM_HELD and the holder.
 //
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /v1/agent/conversations/{id}:claim (the `AgentClaimConversation` operationId).
-func (c *Client) AgentClaimConversation(ctx context.Context, id string, body AgentClaimConversationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewAgentClaimConversationRequest(c.Server, id, body)
+func (c *Client) AgentClaimConversation(ctx context.Context, id string, params *AgentClaimConversationParams, body AgentClaimConversationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAgentClaimConversationRequest(c.Server, id, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -649,13 +1033,15 @@ func (c *Client) AgentClaimConversation(ctx context.Context, id string, body Age
 	return c.Client.Do(req)
 }
 
-// AgentReleaseConversationWithBody ReleaseConversation gives a claimed conversation back to its queue.
+// AgentReleaseConversationWithBody Gives a claimed conversation back to its queue
+//
+// Gives a claimed conversation back to its queue.
 //
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /v1/agent/conversations/{id}:release (the `AgentReleaseConversation` operationId).
-func (c *Client) AgentReleaseConversationWithBody(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewAgentReleaseConversationRequestWithBody(c.Server, id, contentType, body)
+func (c *Client) AgentReleaseConversationWithBody(ctx context.Context, id string, params *AgentReleaseConversationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAgentReleaseConversationRequestWithBody(c.Server, id, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -666,13 +1052,15 @@ func (c *Client) AgentReleaseConversationWithBody(ctx context.Context, id string
 	return c.Client.Do(req)
 }
 
-// AgentReleaseConversation ReleaseConversation gives a claimed conversation back to its queue.
+// AgentReleaseConversation Gives a claimed conversation back to its queue
+//
+// Gives a claimed conversation back to its queue.
 //
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /v1/agent/conversations/{id}:release (the `AgentReleaseConversation` operationId).
-func (c *Client) AgentReleaseConversation(ctx context.Context, id string, body AgentReleaseConversationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewAgentReleaseConversationRequest(c.Server, id, body)
+func (c *Client) AgentReleaseConversation(ctx context.Context, id string, params *AgentReleaseConversationParams, body AgentReleaseConversationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAgentReleaseConversationRequest(c.Server, id, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -683,10 +1071,9 @@ func (c *Client) AgentReleaseConversation(ctx context.Context, id string, body A
 	return c.Client.Do(req)
 }
 
-// AgentPostReplyWithBody PostReply answers the member, who is told by e-mail. It needs the metadata
-// `idempotency-key` as SubmitMessage does; the same reply sent again answers
-// with the conversation as it is by then. An agent may reply without a claim
-// when nobody else holds one.
+// AgentPostReplyWithBody Answers the member, who is told by e-mail
+//
+// Answers the member, who is told by e-mail. It needs the metadata `idempotency-key` as SubmitMessage does; the same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
 //
 // Takes any type of body and a specified content type.
 //
@@ -703,10 +1090,9 @@ func (c *Client) AgentPostReplyWithBody(ctx context.Context, id string, params *
 	return c.Client.Do(req)
 }
 
-// AgentPostReply PostReply answers the member, who is told by e-mail. It needs the metadata
-// `idempotency-key` as SubmitMessage does; the same reply sent again answers
-// with the conversation as it is by then. An agent may reply without a claim
-// when nobody else holds one.
+// AgentPostReply Answers the member, who is told by e-mail
+//
+// Answers the member, who is told by e-mail. It needs the metadata `idempotency-key` as SubmitMessage does; the same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -818,12 +1204,12 @@ func NewAgentListConversationsRequest(server string, params *AgentListConversati
 }
 
 // NewAgentGetConversationRequest constructs an http.Request for the AgentGetConversation method
-func NewAgentGetConversationRequest(server string, id string) (*http.Request, error) {
+func NewAgentGetConversationRequest(server string, id string, params *AgentGetConversationParams) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
 
-	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
 	if err != nil {
 		return nil, err
 	}
@@ -848,27 +1234,40 @@ func NewAgentGetConversationRequest(server string, id string) (*http.Request, er
 		return nil, err
 	}
 
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-None-Match", params.IfNoneMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-None-Match", headerParam0)
+
+	}
+
 	return req, nil
 }
 
 // NewAgentClaimConversationRequest calls the generic AgentClaimConversation builder with application/json body
-func NewAgentClaimConversationRequest(server string, id string, body AgentClaimConversationJSONRequestBody) (*http.Request, error) {
+func NewAgentClaimConversationRequest(server string, id string, params *AgentClaimConversationParams, body AgentClaimConversationJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewAgentClaimConversationRequestWithBody(server, id, "application/json", bodyReader)
+	return NewAgentClaimConversationRequestWithBody(server, id, params, "application/json", bodyReader)
 }
 
 // NewAgentClaimConversationRequestWithBody constructs an http.Request for the AgentClaimConversation method, with any body, and a specified content type
-func NewAgentClaimConversationRequestWithBody(server string, id string, contentType string, body io.Reader) (*http.Request, error) {
+func NewAgentClaimConversationRequestWithBody(server string, id string, params *AgentClaimConversationParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
 
-	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
 	if err != nil {
 		return nil, err
 	}
@@ -895,27 +1294,40 @@ func NewAgentClaimConversationRequestWithBody(server string, id string, contentT
 
 	req.Header.Add("Content-Type", contentType)
 
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
+	}
+
 	return req, nil
 }
 
 // NewAgentReleaseConversationRequest calls the generic AgentReleaseConversation builder with application/json body
-func NewAgentReleaseConversationRequest(server string, id string, body AgentReleaseConversationJSONRequestBody) (*http.Request, error) {
+func NewAgentReleaseConversationRequest(server string, id string, params *AgentReleaseConversationParams, body AgentReleaseConversationJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewAgentReleaseConversationRequestWithBody(server, id, "application/json", bodyReader)
+	return NewAgentReleaseConversationRequestWithBody(server, id, params, "application/json", bodyReader)
 }
 
 // NewAgentReleaseConversationRequestWithBody constructs an http.Request for the AgentReleaseConversation method, with any body, and a specified content type
-func NewAgentReleaseConversationRequestWithBody(server string, id string, contentType string, body io.Reader) (*http.Request, error) {
+func NewAgentReleaseConversationRequestWithBody(server string, id string, params *AgentReleaseConversationParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
 
-	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
 	if err != nil {
 		return nil, err
 	}
@@ -942,6 +1354,19 @@ func NewAgentReleaseConversationRequestWithBody(server string, id string, conten
 
 	req.Header.Add("Content-Type", contentType)
 
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
+	}
+
 	return req, nil
 }
 
@@ -962,7 +1387,7 @@ func NewAgentPostReplyRequestWithBody(server string, id string, params *AgentPos
 
 	var pathParam0 string
 
-	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
 	if err != nil {
 		return nil, err
 	}
@@ -999,6 +1424,15 @@ func NewAgentPostReplyRequestWithBody(server string, id string, params *AgentPos
 		}
 
 		req.Header.Set("Idempotency-Key", headerParam0)
+
+		var headerParam1 string
+
+		headerParam1, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam1)
 
 	}
 
@@ -1049,71 +1483,72 @@ func WithBaseURL(baseURL string) ClientOption {
 // ClientWithResponsesInterface is the interface specification for the client with responses above.
 type ClientWithResponsesInterface interface {
 
-	// AgentListConversationsWithResponse ListConversations returns conversations that wait for the body, oldest first,
-	// without their messages. One queue's are always given; over several queues, or
-	// by theme, topic or status, RESOURCE_EXHAUSTED (REPORTS_BUSY,
-	// REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being
-	// read, for the agent or for all.
+	// AgentListConversationsWithResponse Returns conversations that wait for the body, oldest first, without their messages
+	//
+	// Returns conversations that wait for the body, oldest first, without their messages. One queue's are always given; over several queues, or by theme, topic or status, RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being read, for the agent or for all.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /v1/agent/conversations (the `AgentListConversations` operationId).
 	AgentListConversationsWithResponse(ctx context.Context, params *AgentListConversationsParams, reqEditors ...RequestEditorFn) (*AgentListConversationsResponse, error)
 
-	// AgentGetConversationWithResponse GetConversation returns one conversation with its messages, oldest first. Every
-	// reading is audited.
+	// AgentGetConversationWithResponse Returns one conversation with its messages, oldest first
+	//
+	// Returns one conversation with its messages, oldest first. Every reading is audited.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /v1/agent/conversations/{id} (the `AgentGetConversation` operationId).
-	AgentGetConversationWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*AgentGetConversationResponse, error)
+	AgentGetConversationWithResponse(ctx context.Context, id string, params *AgentGetConversationParams, reqEditors ...RequestEditorFn) (*AgentGetConversationResponse, error)
 
-	// AgentClaimConversationWithBodyWithResponse ClaimConversation takes a conversation in charge for the length of a lease. Claiming
-	// again renews the lease. Held by another agent: FAILED_PRECONDITION with the
-	// reason CLAIM_HELD and the holder.
+	// AgentClaimConversationWithBodyWithResponse Takes a conversation in charge for the length of a lease
+	//
+	// Takes a conversation in charge for the length of a lease. Claiming again renews the lease. Held by another agent: FAILED_PRECONDITION with the reason CLAIM_HELD and the holder.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/agent/conversations/{id}:claim (the `AgentClaimConversation` operationId).
-	AgentClaimConversationWithBodyWithResponse(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AgentClaimConversationResponse, error)
+	AgentClaimConversationWithBodyWithResponse(ctx context.Context, id string, params *AgentClaimConversationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AgentClaimConversationResponse, error)
 
-	// AgentClaimConversationWithResponse ClaimConversation takes a conversation in charge for the length of a lease. Claiming
-	// again renews the lease. Held by another agent: FAILED_PRECONDITION with the
-	// reason CLAIM_HELD and the holder.
+	// AgentClaimConversationWithResponse Takes a conversation in charge for the length of a lease
+	//
+	// Takes a conversation in charge for the length of a lease. Claiming again renews the lease. Held by another agent: FAILED_PRECONDITION with the reason CLAIM_HELD and the holder.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/agent/conversations/{id}:claim (the `AgentClaimConversation` operationId).
-	AgentClaimConversationWithResponse(ctx context.Context, id string, body AgentClaimConversationJSONRequestBody, reqEditors ...RequestEditorFn) (*AgentClaimConversationResponse, error)
+	AgentClaimConversationWithResponse(ctx context.Context, id string, params *AgentClaimConversationParams, body AgentClaimConversationJSONRequestBody, reqEditors ...RequestEditorFn) (*AgentClaimConversationResponse, error)
 
-	// AgentReleaseConversationWithBodyWithResponse ReleaseConversation gives a claimed conversation back to its queue.
+	// AgentReleaseConversationWithBodyWithResponse Gives a claimed conversation back to its queue
+	//
+	// Gives a claimed conversation back to its queue.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/agent/conversations/{id}:release (the `AgentReleaseConversation` operationId).
-	AgentReleaseConversationWithBodyWithResponse(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AgentReleaseConversationResponse, error)
+	AgentReleaseConversationWithBodyWithResponse(ctx context.Context, id string, params *AgentReleaseConversationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AgentReleaseConversationResponse, error)
 
-	// AgentReleaseConversationWithResponse ReleaseConversation gives a claimed conversation back to its queue.
+	// AgentReleaseConversationWithResponse Gives a claimed conversation back to its queue
+	//
+	// Gives a claimed conversation back to its queue.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/agent/conversations/{id}:release (the `AgentReleaseConversation` operationId).
-	AgentReleaseConversationWithResponse(ctx context.Context, id string, body AgentReleaseConversationJSONRequestBody, reqEditors ...RequestEditorFn) (*AgentReleaseConversationResponse, error)
+	AgentReleaseConversationWithResponse(ctx context.Context, id string, params *AgentReleaseConversationParams, body AgentReleaseConversationJSONRequestBody, reqEditors ...RequestEditorFn) (*AgentReleaseConversationResponse, error)
 
-	// AgentPostReplyWithBodyWithResponse PostReply answers the member, who is told by e-mail. It needs the metadata
-	// `idempotency-key` as SubmitMessage does; the same reply sent again answers
-	// with the conversation as it is by then. An agent may reply without a claim
-	// when nobody else holds one.
+	// AgentPostReplyWithBodyWithResponse Answers the member, who is told by e-mail
+	//
+	// Answers the member, who is told by e-mail. It needs the metadata `idempotency-key` as SubmitMessage does; the same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/agent/conversations/{id}:reply (the `AgentPostReply` operationId).
 	AgentPostReplyWithBodyWithResponse(ctx context.Context, id string, params *AgentPostReplyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AgentPostReplyResponse, error)
 
-	// AgentPostReplyWithResponse PostReply answers the member, who is told by e-mail. It needs the metadata
-	// `idempotency-key` as SubmitMessage does; the same reply sent again answers
-	// with the conversation as it is by then. An agent may reply without a claim
-	// when nobody else holds one.
+	// AgentPostReplyWithResponse Answers the member, who is told by e-mail
+	//
+	// Answers the member, who is told by e-mail. It needs the metadata `idempotency-key` as SubmitMessage does; the same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -1121,13 +1556,84 @@ type ClientWithResponsesInterface interface {
 	AgentPostReplyWithResponse(ctx context.Context, id string, params *AgentPostReplyParams, body AgentPostReplyJSONRequestBody, reqEditors ...RequestEditorFn) (*AgentPostReplyResponse, error)
 }
 
+// AgentListConversationsResponse200Headers the declared response headers of an HTTP 200 response for AgentListConversations
+type AgentListConversationsResponse200Headers struct {
+	XRequestId string
+}
+
+// AgentListConversationsResponse400Headers the declared response headers of an HTTP 400 response for AgentListConversations
+type AgentListConversationsResponse400Headers struct {
+	XRequestId string
+}
+
+// AgentListConversationsResponse401Headers the declared response headers of an HTTP 401 response for AgentListConversations
+type AgentListConversationsResponse401Headers struct {
+	WWWAuthenticate string
+	XRequestId      string
+}
+
+// AgentListConversationsResponse403Headers the declared response headers of an HTTP 403 response for AgentListConversations
+type AgentListConversationsResponse403Headers struct {
+	XRequestId string
+}
+
+// AgentListConversationsResponse429Headers the declared response headers of an HTTP 429 response for AgentListConversations
+type AgentListConversationsResponse429Headers struct {
+	RetryAfter int
+	XRequestId string
+}
+
+// AgentListConversationsResponse500Headers the declared response headers of an HTTP 500 response for AgentListConversations
+type AgentListConversationsResponse500Headers struct {
+	XRequestId string
+}
+
+// AgentListConversationsResponse503Headers the declared response headers of an HTTP 503 response for AgentListConversations
+type AgentListConversationsResponse503Headers struct {
+	RetryAfter int
+	XRequestId string
+}
+
+// AgentListConversationsResponse504Headers the declared response headers of an HTTP 504 response for AgentListConversations
+type AgentListConversationsResponse504Headers struct {
+	XRequestId string
+}
+
 type AgentListConversationsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *MessagerieMessagingV1AgentServiceListConversationsResponse
-	// JSONDefault the response for an HTTP default `application/json` response
-	JSONDefault *GoogleRpcStatus
+	// JSON400 the response for an HTTP 400 `application/json` response
+	JSON400 *BadRequest
+	// JSON401 the response for an HTTP 401 `application/json` response
+	JSON401 *Unauthorized
+	// JSON403 the response for an HTTP 403 `application/json` response
+	JSON403 *Forbidden
+	// JSON429 the response for an HTTP 429 `application/json` response
+	JSON429 *TooManyRequests
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *InternalServerError
+	// JSON503 the response for an HTTP 503 `application/json` response
+	JSON503 *ServiceUnavailable
+	// JSON504 the response for an HTTP 504 `application/json` response
+	JSON504 *GatewayTimeout
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *AgentListConversationsResponse200Headers
+	// Headers400 the parsed response headers for an HTTP 400 response
+	Headers400 *AgentListConversationsResponse400Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *AgentListConversationsResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *AgentListConversationsResponse403Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *AgentListConversationsResponse429Headers
+	// Headers500 the parsed response headers for an HTTP 500 response
+	Headers500 *AgentListConversationsResponse500Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *AgentListConversationsResponse503Headers
+	// Headers504 the parsed response headers for an HTTP 504 response
+	Headers504 *AgentListConversationsResponse504Headers
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
@@ -1135,9 +1641,39 @@ func (r AgentListConversationsResponse) GetJSON200() *MessagerieMessagingV1Agent
 	return r.JSON200
 }
 
-// GetJSONDefault returns the response for an HTTP default `application/json` response
-func (r AgentListConversationsResponse) GetJSONDefault() *GoogleRpcStatus {
-	return r.JSONDefault
+// GetJSON400 returns the response for an HTTP 400 `application/json` response
+func (r AgentListConversationsResponse) GetJSON400() *BadRequest {
+	return r.JSON400
+}
+
+// GetJSON401 returns the response for an HTTP 401 `application/json` response
+func (r AgentListConversationsResponse) GetJSON401() *Unauthorized {
+	return r.JSON401
+}
+
+// GetJSON403 returns the response for an HTTP 403 `application/json` response
+func (r AgentListConversationsResponse) GetJSON403() *Forbidden {
+	return r.JSON403
+}
+
+// GetJSON429 returns the response for an HTTP 429 `application/json` response
+func (r AgentListConversationsResponse) GetJSON429() *TooManyRequests {
+	return r.JSON429
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r AgentListConversationsResponse) GetJSON500() *InternalServerError {
+	return r.JSON500
+}
+
+// GetJSON503 returns the response for an HTTP 503 `application/json` response
+func (r AgentListConversationsResponse) GetJSON503() *ServiceUnavailable {
+	return r.JSON503
+}
+
+// GetJSON504 returns the response for an HTTP 504 `application/json` response
+func (r AgentListConversationsResponse) GetJSON504() *GatewayTimeout {
+	return r.JSON504
 }
 
 // GetBody returns the raw response body bytes
@@ -1169,13 +1705,102 @@ func (r AgentListConversationsResponse) ContentType() string {
 	return ""
 }
 
+// AgentGetConversationResponse200Headers the declared response headers of an HTTP 200 response for AgentGetConversation
+type AgentGetConversationResponse200Headers struct {
+	ETag       string
+	XRequestId string
+}
+
+// AgentGetConversationResponse304Headers the declared response headers of an HTTP 304 response for AgentGetConversation
+type AgentGetConversationResponse304Headers struct {
+	ETag       string
+	XRequestId string
+}
+
+// AgentGetConversationResponse400Headers the declared response headers of an HTTP 400 response for AgentGetConversation
+type AgentGetConversationResponse400Headers struct {
+	XRequestId string
+}
+
+// AgentGetConversationResponse401Headers the declared response headers of an HTTP 401 response for AgentGetConversation
+type AgentGetConversationResponse401Headers struct {
+	WWWAuthenticate string
+	XRequestId      string
+}
+
+// AgentGetConversationResponse403Headers the declared response headers of an HTTP 403 response for AgentGetConversation
+type AgentGetConversationResponse403Headers struct {
+	XRequestId string
+}
+
+// AgentGetConversationResponse404Headers the declared response headers of an HTTP 404 response for AgentGetConversation
+type AgentGetConversationResponse404Headers struct {
+	XRequestId string
+}
+
+// AgentGetConversationResponse429Headers the declared response headers of an HTTP 429 response for AgentGetConversation
+type AgentGetConversationResponse429Headers struct {
+	RetryAfter int
+	XRequestId string
+}
+
+// AgentGetConversationResponse500Headers the declared response headers of an HTTP 500 response for AgentGetConversation
+type AgentGetConversationResponse500Headers struct {
+	XRequestId string
+}
+
+// AgentGetConversationResponse503Headers the declared response headers of an HTTP 503 response for AgentGetConversation
+type AgentGetConversationResponse503Headers struct {
+	RetryAfter int
+	XRequestId string
+}
+
+// AgentGetConversationResponse504Headers the declared response headers of an HTTP 504 response for AgentGetConversation
+type AgentGetConversationResponse504Headers struct {
+	XRequestId string
+}
+
 type AgentGetConversationResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *MessagerieMessagingV1AgentServiceGetConversationResponse
-	// JSONDefault the response for an HTTP default `application/json` response
-	JSONDefault *GoogleRpcStatus
+	// JSON400 the response for an HTTP 400 `application/json` response
+	JSON400 *BadRequest
+	// JSON401 the response for an HTTP 401 `application/json` response
+	JSON401 *Unauthorized
+	// JSON403 the response for an HTTP 403 `application/json` response
+	JSON403 *Forbidden
+	// JSON404 the response for an HTTP 404 `application/json` response
+	JSON404 *NotFound
+	// JSON429 the response for an HTTP 429 `application/json` response
+	JSON429 *TooManyRequests
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *InternalServerError
+	// JSON503 the response for an HTTP 503 `application/json` response
+	JSON503 *ServiceUnavailable
+	// JSON504 the response for an HTTP 504 `application/json` response
+	JSON504 *GatewayTimeout
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *AgentGetConversationResponse200Headers
+	// Headers304 the parsed response headers for an HTTP 304 response
+	Headers304 *AgentGetConversationResponse304Headers
+	// Headers400 the parsed response headers for an HTTP 400 response
+	Headers400 *AgentGetConversationResponse400Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *AgentGetConversationResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *AgentGetConversationResponse403Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *AgentGetConversationResponse404Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *AgentGetConversationResponse429Headers
+	// Headers500 the parsed response headers for an HTTP 500 response
+	Headers500 *AgentGetConversationResponse500Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *AgentGetConversationResponse503Headers
+	// Headers504 the parsed response headers for an HTTP 504 response
+	Headers504 *AgentGetConversationResponse504Headers
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
@@ -1183,9 +1808,44 @@ func (r AgentGetConversationResponse) GetJSON200() *MessagerieMessagingV1AgentSe
 	return r.JSON200
 }
 
-// GetJSONDefault returns the response for an HTTP default `application/json` response
-func (r AgentGetConversationResponse) GetJSONDefault() *GoogleRpcStatus {
-	return r.JSONDefault
+// GetJSON400 returns the response for an HTTP 400 `application/json` response
+func (r AgentGetConversationResponse) GetJSON400() *BadRequest {
+	return r.JSON400
+}
+
+// GetJSON401 returns the response for an HTTP 401 `application/json` response
+func (r AgentGetConversationResponse) GetJSON401() *Unauthorized {
+	return r.JSON401
+}
+
+// GetJSON403 returns the response for an HTTP 403 `application/json` response
+func (r AgentGetConversationResponse) GetJSON403() *Forbidden {
+	return r.JSON403
+}
+
+// GetJSON404 returns the response for an HTTP 404 `application/json` response
+func (r AgentGetConversationResponse) GetJSON404() *NotFound {
+	return r.JSON404
+}
+
+// GetJSON429 returns the response for an HTTP 429 `application/json` response
+func (r AgentGetConversationResponse) GetJSON429() *TooManyRequests {
+	return r.JSON429
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r AgentGetConversationResponse) GetJSON500() *InternalServerError {
+	return r.JSON500
+}
+
+// GetJSON503 returns the response for an HTTP 503 `application/json` response
+func (r AgentGetConversationResponse) GetJSON503() *ServiceUnavailable {
+	return r.JSON503
+}
+
+// GetJSON504 returns the response for an HTTP 504 `application/json` response
+func (r AgentGetConversationResponse) GetJSON504() *GatewayTimeout {
+	return r.JSON504
 }
 
 // GetBody returns the raw response body bytes
@@ -1217,13 +1877,130 @@ func (r AgentGetConversationResponse) ContentType() string {
 	return ""
 }
 
+// AgentClaimConversationResponse200Headers the declared response headers of an HTTP 200 response for AgentClaimConversation
+type AgentClaimConversationResponse200Headers struct {
+	ETag       string
+	XRequestId string
+}
+
+// AgentClaimConversationResponse400Headers the declared response headers of an HTTP 400 response for AgentClaimConversation
+type AgentClaimConversationResponse400Headers struct {
+	XRequestId string
+}
+
+// AgentClaimConversationResponse401Headers the declared response headers of an HTTP 401 response for AgentClaimConversation
+type AgentClaimConversationResponse401Headers struct {
+	WWWAuthenticate string
+	XRequestId      string
+}
+
+// AgentClaimConversationResponse403Headers the declared response headers of an HTTP 403 response for AgentClaimConversation
+type AgentClaimConversationResponse403Headers struct {
+	XRequestId string
+}
+
+// AgentClaimConversationResponse404Headers the declared response headers of an HTTP 404 response for AgentClaimConversation
+type AgentClaimConversationResponse404Headers struct {
+	XRequestId string
+}
+
+// AgentClaimConversationResponse409Headers the declared response headers of an HTTP 409 response for AgentClaimConversation
+type AgentClaimConversationResponse409Headers struct {
+	XRequestId string
+}
+
+// AgentClaimConversationResponse412Headers the declared response headers of an HTTP 412 response for AgentClaimConversation
+type AgentClaimConversationResponse412Headers struct {
+	XRequestId string
+}
+
+// AgentClaimConversationResponse413Headers the declared response headers of an HTTP 413 response for AgentClaimConversation
+type AgentClaimConversationResponse413Headers struct {
+	XRequestId string
+}
+
+// AgentClaimConversationResponse415Headers the declared response headers of an HTTP 415 response for AgentClaimConversation
+type AgentClaimConversationResponse415Headers struct {
+	XRequestId string
+}
+
+// AgentClaimConversationResponse429Headers the declared response headers of an HTTP 429 response for AgentClaimConversation
+type AgentClaimConversationResponse429Headers struct {
+	RetryAfter int
+	XRequestId string
+}
+
+// AgentClaimConversationResponse500Headers the declared response headers of an HTTP 500 response for AgentClaimConversation
+type AgentClaimConversationResponse500Headers struct {
+	XRequestId string
+}
+
+// AgentClaimConversationResponse503Headers the declared response headers of an HTTP 503 response for AgentClaimConversation
+type AgentClaimConversationResponse503Headers struct {
+	RetryAfter int
+	XRequestId string
+}
+
+// AgentClaimConversationResponse504Headers the declared response headers of an HTTP 504 response for AgentClaimConversation
+type AgentClaimConversationResponse504Headers struct {
+	XRequestId string
+}
+
 type AgentClaimConversationResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *MessagerieMessagingV1ClaimConversationResponse
-	// JSONDefault the response for an HTTP default `application/json` response
-	JSONDefault *GoogleRpcStatus
+	// JSON400 the response for an HTTP 400 `application/json` response
+	JSON400 *BadRequest
+	// JSON401 the response for an HTTP 401 `application/json` response
+	JSON401 *Unauthorized
+	// JSON403 the response for an HTTP 403 `application/json` response
+	JSON403 *Forbidden
+	// JSON404 the response for an HTTP 404 `application/json` response
+	JSON404 *NotFound
+	// JSON409 the response for an HTTP 409 `application/json` response
+	JSON409 *Conflict
+	// JSON412 the response for an HTTP 412 `application/json` response
+	JSON412 *PreconditionFailed
+	// JSON413 the response for an HTTP 413 `application/json` response
+	JSON413 *RequestEntityTooLarge
+	// JSON415 the response for an HTTP 415 `application/json` response
+	JSON415 *UnsupportedMediaType
+	// JSON429 the response for an HTTP 429 `application/json` response
+	JSON429 *TooManyRequests
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *InternalServerError
+	// JSON503 the response for an HTTP 503 `application/json` response
+	JSON503 *ServiceUnavailable
+	// JSON504 the response for an HTTP 504 `application/json` response
+	JSON504 *GatewayTimeout
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *AgentClaimConversationResponse200Headers
+	// Headers400 the parsed response headers for an HTTP 400 response
+	Headers400 *AgentClaimConversationResponse400Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *AgentClaimConversationResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *AgentClaimConversationResponse403Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *AgentClaimConversationResponse404Headers
+	// Headers409 the parsed response headers for an HTTP 409 response
+	Headers409 *AgentClaimConversationResponse409Headers
+	// Headers412 the parsed response headers for an HTTP 412 response
+	Headers412 *AgentClaimConversationResponse412Headers
+	// Headers413 the parsed response headers for an HTTP 413 response
+	Headers413 *AgentClaimConversationResponse413Headers
+	// Headers415 the parsed response headers for an HTTP 415 response
+	Headers415 *AgentClaimConversationResponse415Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *AgentClaimConversationResponse429Headers
+	// Headers500 the parsed response headers for an HTTP 500 response
+	Headers500 *AgentClaimConversationResponse500Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *AgentClaimConversationResponse503Headers
+	// Headers504 the parsed response headers for an HTTP 504 response
+	Headers504 *AgentClaimConversationResponse504Headers
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
@@ -1231,9 +2008,64 @@ func (r AgentClaimConversationResponse) GetJSON200() *MessagerieMessagingV1Claim
 	return r.JSON200
 }
 
-// GetJSONDefault returns the response for an HTTP default `application/json` response
-func (r AgentClaimConversationResponse) GetJSONDefault() *GoogleRpcStatus {
-	return r.JSONDefault
+// GetJSON400 returns the response for an HTTP 400 `application/json` response
+func (r AgentClaimConversationResponse) GetJSON400() *BadRequest {
+	return r.JSON400
+}
+
+// GetJSON401 returns the response for an HTTP 401 `application/json` response
+func (r AgentClaimConversationResponse) GetJSON401() *Unauthorized {
+	return r.JSON401
+}
+
+// GetJSON403 returns the response for an HTTP 403 `application/json` response
+func (r AgentClaimConversationResponse) GetJSON403() *Forbidden {
+	return r.JSON403
+}
+
+// GetJSON404 returns the response for an HTTP 404 `application/json` response
+func (r AgentClaimConversationResponse) GetJSON404() *NotFound {
+	return r.JSON404
+}
+
+// GetJSON409 returns the response for an HTTP 409 `application/json` response
+func (r AgentClaimConversationResponse) GetJSON409() *Conflict {
+	return r.JSON409
+}
+
+// GetJSON412 returns the response for an HTTP 412 `application/json` response
+func (r AgentClaimConversationResponse) GetJSON412() *PreconditionFailed {
+	return r.JSON412
+}
+
+// GetJSON413 returns the response for an HTTP 413 `application/json` response
+func (r AgentClaimConversationResponse) GetJSON413() *RequestEntityTooLarge {
+	return r.JSON413
+}
+
+// GetJSON415 returns the response for an HTTP 415 `application/json` response
+func (r AgentClaimConversationResponse) GetJSON415() *UnsupportedMediaType {
+	return r.JSON415
+}
+
+// GetJSON429 returns the response for an HTTP 429 `application/json` response
+func (r AgentClaimConversationResponse) GetJSON429() *TooManyRequests {
+	return r.JSON429
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r AgentClaimConversationResponse) GetJSON500() *InternalServerError {
+	return r.JSON500
+}
+
+// GetJSON503 returns the response for an HTTP 503 `application/json` response
+func (r AgentClaimConversationResponse) GetJSON503() *ServiceUnavailable {
+	return r.JSON503
+}
+
+// GetJSON504 returns the response for an HTTP 504 `application/json` response
+func (r AgentClaimConversationResponse) GetJSON504() *GatewayTimeout {
+	return r.JSON504
 }
 
 // GetBody returns the raw response body bytes
@@ -1265,13 +2097,130 @@ func (r AgentClaimConversationResponse) ContentType() string {
 	return ""
 }
 
+// AgentReleaseConversationResponse200Headers the declared response headers of an HTTP 200 response for AgentReleaseConversation
+type AgentReleaseConversationResponse200Headers struct {
+	ETag       string
+	XRequestId string
+}
+
+// AgentReleaseConversationResponse400Headers the declared response headers of an HTTP 400 response for AgentReleaseConversation
+type AgentReleaseConversationResponse400Headers struct {
+	XRequestId string
+}
+
+// AgentReleaseConversationResponse401Headers the declared response headers of an HTTP 401 response for AgentReleaseConversation
+type AgentReleaseConversationResponse401Headers struct {
+	WWWAuthenticate string
+	XRequestId      string
+}
+
+// AgentReleaseConversationResponse403Headers the declared response headers of an HTTP 403 response for AgentReleaseConversation
+type AgentReleaseConversationResponse403Headers struct {
+	XRequestId string
+}
+
+// AgentReleaseConversationResponse404Headers the declared response headers of an HTTP 404 response for AgentReleaseConversation
+type AgentReleaseConversationResponse404Headers struct {
+	XRequestId string
+}
+
+// AgentReleaseConversationResponse409Headers the declared response headers of an HTTP 409 response for AgentReleaseConversation
+type AgentReleaseConversationResponse409Headers struct {
+	XRequestId string
+}
+
+// AgentReleaseConversationResponse412Headers the declared response headers of an HTTP 412 response for AgentReleaseConversation
+type AgentReleaseConversationResponse412Headers struct {
+	XRequestId string
+}
+
+// AgentReleaseConversationResponse413Headers the declared response headers of an HTTP 413 response for AgentReleaseConversation
+type AgentReleaseConversationResponse413Headers struct {
+	XRequestId string
+}
+
+// AgentReleaseConversationResponse415Headers the declared response headers of an HTTP 415 response for AgentReleaseConversation
+type AgentReleaseConversationResponse415Headers struct {
+	XRequestId string
+}
+
+// AgentReleaseConversationResponse429Headers the declared response headers of an HTTP 429 response for AgentReleaseConversation
+type AgentReleaseConversationResponse429Headers struct {
+	RetryAfter int
+	XRequestId string
+}
+
+// AgentReleaseConversationResponse500Headers the declared response headers of an HTTP 500 response for AgentReleaseConversation
+type AgentReleaseConversationResponse500Headers struct {
+	XRequestId string
+}
+
+// AgentReleaseConversationResponse503Headers the declared response headers of an HTTP 503 response for AgentReleaseConversation
+type AgentReleaseConversationResponse503Headers struct {
+	RetryAfter int
+	XRequestId string
+}
+
+// AgentReleaseConversationResponse504Headers the declared response headers of an HTTP 504 response for AgentReleaseConversation
+type AgentReleaseConversationResponse504Headers struct {
+	XRequestId string
+}
+
 type AgentReleaseConversationResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *MessagerieMessagingV1ReleaseConversationResponse
-	// JSONDefault the response for an HTTP default `application/json` response
-	JSONDefault *GoogleRpcStatus
+	// JSON400 the response for an HTTP 400 `application/json` response
+	JSON400 *BadRequest
+	// JSON401 the response for an HTTP 401 `application/json` response
+	JSON401 *Unauthorized
+	// JSON403 the response for an HTTP 403 `application/json` response
+	JSON403 *Forbidden
+	// JSON404 the response for an HTTP 404 `application/json` response
+	JSON404 *NotFound
+	// JSON409 the response for an HTTP 409 `application/json` response
+	JSON409 *Conflict
+	// JSON412 the response for an HTTP 412 `application/json` response
+	JSON412 *PreconditionFailed
+	// JSON413 the response for an HTTP 413 `application/json` response
+	JSON413 *RequestEntityTooLarge
+	// JSON415 the response for an HTTP 415 `application/json` response
+	JSON415 *UnsupportedMediaType
+	// JSON429 the response for an HTTP 429 `application/json` response
+	JSON429 *TooManyRequests
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *InternalServerError
+	// JSON503 the response for an HTTP 503 `application/json` response
+	JSON503 *ServiceUnavailable
+	// JSON504 the response for an HTTP 504 `application/json` response
+	JSON504 *GatewayTimeout
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *AgentReleaseConversationResponse200Headers
+	// Headers400 the parsed response headers for an HTTP 400 response
+	Headers400 *AgentReleaseConversationResponse400Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *AgentReleaseConversationResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *AgentReleaseConversationResponse403Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *AgentReleaseConversationResponse404Headers
+	// Headers409 the parsed response headers for an HTTP 409 response
+	Headers409 *AgentReleaseConversationResponse409Headers
+	// Headers412 the parsed response headers for an HTTP 412 response
+	Headers412 *AgentReleaseConversationResponse412Headers
+	// Headers413 the parsed response headers for an HTTP 413 response
+	Headers413 *AgentReleaseConversationResponse413Headers
+	// Headers415 the parsed response headers for an HTTP 415 response
+	Headers415 *AgentReleaseConversationResponse415Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *AgentReleaseConversationResponse429Headers
+	// Headers500 the parsed response headers for an HTTP 500 response
+	Headers500 *AgentReleaseConversationResponse500Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *AgentReleaseConversationResponse503Headers
+	// Headers504 the parsed response headers for an HTTP 504 response
+	Headers504 *AgentReleaseConversationResponse504Headers
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
@@ -1279,9 +2228,64 @@ func (r AgentReleaseConversationResponse) GetJSON200() *MessagerieMessagingV1Rel
 	return r.JSON200
 }
 
-// GetJSONDefault returns the response for an HTTP default `application/json` response
-func (r AgentReleaseConversationResponse) GetJSONDefault() *GoogleRpcStatus {
-	return r.JSONDefault
+// GetJSON400 returns the response for an HTTP 400 `application/json` response
+func (r AgentReleaseConversationResponse) GetJSON400() *BadRequest {
+	return r.JSON400
+}
+
+// GetJSON401 returns the response for an HTTP 401 `application/json` response
+func (r AgentReleaseConversationResponse) GetJSON401() *Unauthorized {
+	return r.JSON401
+}
+
+// GetJSON403 returns the response for an HTTP 403 `application/json` response
+func (r AgentReleaseConversationResponse) GetJSON403() *Forbidden {
+	return r.JSON403
+}
+
+// GetJSON404 returns the response for an HTTP 404 `application/json` response
+func (r AgentReleaseConversationResponse) GetJSON404() *NotFound {
+	return r.JSON404
+}
+
+// GetJSON409 returns the response for an HTTP 409 `application/json` response
+func (r AgentReleaseConversationResponse) GetJSON409() *Conflict {
+	return r.JSON409
+}
+
+// GetJSON412 returns the response for an HTTP 412 `application/json` response
+func (r AgentReleaseConversationResponse) GetJSON412() *PreconditionFailed {
+	return r.JSON412
+}
+
+// GetJSON413 returns the response for an HTTP 413 `application/json` response
+func (r AgentReleaseConversationResponse) GetJSON413() *RequestEntityTooLarge {
+	return r.JSON413
+}
+
+// GetJSON415 returns the response for an HTTP 415 `application/json` response
+func (r AgentReleaseConversationResponse) GetJSON415() *UnsupportedMediaType {
+	return r.JSON415
+}
+
+// GetJSON429 returns the response for an HTTP 429 `application/json` response
+func (r AgentReleaseConversationResponse) GetJSON429() *TooManyRequests {
+	return r.JSON429
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r AgentReleaseConversationResponse) GetJSON500() *InternalServerError {
+	return r.JSON500
+}
+
+// GetJSON503 returns the response for an HTTP 503 `application/json` response
+func (r AgentReleaseConversationResponse) GetJSON503() *ServiceUnavailable {
+	return r.JSON503
+}
+
+// GetJSON504 returns the response for an HTTP 504 `application/json` response
+func (r AgentReleaseConversationResponse) GetJSON504() *GatewayTimeout {
+	return r.JSON504
 }
 
 // GetBody returns the raw response body bytes
@@ -1313,13 +2317,131 @@ func (r AgentReleaseConversationResponse) ContentType() string {
 	return ""
 }
 
+// AgentPostReplyResponse200Headers the declared response headers of an HTTP 200 response for AgentPostReply
+type AgentPostReplyResponse200Headers struct {
+	ETag               string
+	IdempotentReplayed string
+	XRequestId         string
+}
+
+// AgentPostReplyResponse400Headers the declared response headers of an HTTP 400 response for AgentPostReply
+type AgentPostReplyResponse400Headers struct {
+	XRequestId string
+}
+
+// AgentPostReplyResponse401Headers the declared response headers of an HTTP 401 response for AgentPostReply
+type AgentPostReplyResponse401Headers struct {
+	WWWAuthenticate string
+	XRequestId      string
+}
+
+// AgentPostReplyResponse403Headers the declared response headers of an HTTP 403 response for AgentPostReply
+type AgentPostReplyResponse403Headers struct {
+	XRequestId string
+}
+
+// AgentPostReplyResponse404Headers the declared response headers of an HTTP 404 response for AgentPostReply
+type AgentPostReplyResponse404Headers struct {
+	XRequestId string
+}
+
+// AgentPostReplyResponse409Headers the declared response headers of an HTTP 409 response for AgentPostReply
+type AgentPostReplyResponse409Headers struct {
+	XRequestId string
+}
+
+// AgentPostReplyResponse412Headers the declared response headers of an HTTP 412 response for AgentPostReply
+type AgentPostReplyResponse412Headers struct {
+	XRequestId string
+}
+
+// AgentPostReplyResponse413Headers the declared response headers of an HTTP 413 response for AgentPostReply
+type AgentPostReplyResponse413Headers struct {
+	XRequestId string
+}
+
+// AgentPostReplyResponse415Headers the declared response headers of an HTTP 415 response for AgentPostReply
+type AgentPostReplyResponse415Headers struct {
+	XRequestId string
+}
+
+// AgentPostReplyResponse429Headers the declared response headers of an HTTP 429 response for AgentPostReply
+type AgentPostReplyResponse429Headers struct {
+	RetryAfter int
+	XRequestId string
+}
+
+// AgentPostReplyResponse500Headers the declared response headers of an HTTP 500 response for AgentPostReply
+type AgentPostReplyResponse500Headers struct {
+	XRequestId string
+}
+
+// AgentPostReplyResponse503Headers the declared response headers of an HTTP 503 response for AgentPostReply
+type AgentPostReplyResponse503Headers struct {
+	RetryAfter int
+	XRequestId string
+}
+
+// AgentPostReplyResponse504Headers the declared response headers of an HTTP 504 response for AgentPostReply
+type AgentPostReplyResponse504Headers struct {
+	XRequestId string
+}
+
 type AgentPostReplyResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *MessagerieMessagingV1PostReplyResponse
-	// JSONDefault the response for an HTTP default `application/json` response
-	JSONDefault *GoogleRpcStatus
+	// JSON400 the response for an HTTP 400 `application/json` response
+	JSON400 *BadRequest
+	// JSON401 the response for an HTTP 401 `application/json` response
+	JSON401 *Unauthorized
+	// JSON403 the response for an HTTP 403 `application/json` response
+	JSON403 *Forbidden
+	// JSON404 the response for an HTTP 404 `application/json` response
+	JSON404 *NotFound
+	// JSON409 the response for an HTTP 409 `application/json` response
+	JSON409 *Conflict
+	// JSON412 the response for an HTTP 412 `application/json` response
+	JSON412 *PreconditionFailed
+	// JSON413 the response for an HTTP 413 `application/json` response
+	JSON413 *RequestEntityTooLarge
+	// JSON415 the response for an HTTP 415 `application/json` response
+	JSON415 *UnsupportedMediaType
+	// JSON429 the response for an HTTP 429 `application/json` response
+	JSON429 *TooManyRequests
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *InternalServerError
+	// JSON503 the response for an HTTP 503 `application/json` response
+	JSON503 *ServiceUnavailable
+	// JSON504 the response for an HTTP 504 `application/json` response
+	JSON504 *GatewayTimeout
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *AgentPostReplyResponse200Headers
+	// Headers400 the parsed response headers for an HTTP 400 response
+	Headers400 *AgentPostReplyResponse400Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *AgentPostReplyResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *AgentPostReplyResponse403Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *AgentPostReplyResponse404Headers
+	// Headers409 the parsed response headers for an HTTP 409 response
+	Headers409 *AgentPostReplyResponse409Headers
+	// Headers412 the parsed response headers for an HTTP 412 response
+	Headers412 *AgentPostReplyResponse412Headers
+	// Headers413 the parsed response headers for an HTTP 413 response
+	Headers413 *AgentPostReplyResponse413Headers
+	// Headers415 the parsed response headers for an HTTP 415 response
+	Headers415 *AgentPostReplyResponse415Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *AgentPostReplyResponse429Headers
+	// Headers500 the parsed response headers for an HTTP 500 response
+	Headers500 *AgentPostReplyResponse500Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *AgentPostReplyResponse503Headers
+	// Headers504 the parsed response headers for an HTTP 504 response
+	Headers504 *AgentPostReplyResponse504Headers
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
@@ -1327,9 +2449,64 @@ func (r AgentPostReplyResponse) GetJSON200() *MessagerieMessagingV1PostReplyResp
 	return r.JSON200
 }
 
-// GetJSONDefault returns the response for an HTTP default `application/json` response
-func (r AgentPostReplyResponse) GetJSONDefault() *GoogleRpcStatus {
-	return r.JSONDefault
+// GetJSON400 returns the response for an HTTP 400 `application/json` response
+func (r AgentPostReplyResponse) GetJSON400() *BadRequest {
+	return r.JSON400
+}
+
+// GetJSON401 returns the response for an HTTP 401 `application/json` response
+func (r AgentPostReplyResponse) GetJSON401() *Unauthorized {
+	return r.JSON401
+}
+
+// GetJSON403 returns the response for an HTTP 403 `application/json` response
+func (r AgentPostReplyResponse) GetJSON403() *Forbidden {
+	return r.JSON403
+}
+
+// GetJSON404 returns the response for an HTTP 404 `application/json` response
+func (r AgentPostReplyResponse) GetJSON404() *NotFound {
+	return r.JSON404
+}
+
+// GetJSON409 returns the response for an HTTP 409 `application/json` response
+func (r AgentPostReplyResponse) GetJSON409() *Conflict {
+	return r.JSON409
+}
+
+// GetJSON412 returns the response for an HTTP 412 `application/json` response
+func (r AgentPostReplyResponse) GetJSON412() *PreconditionFailed {
+	return r.JSON412
+}
+
+// GetJSON413 returns the response for an HTTP 413 `application/json` response
+func (r AgentPostReplyResponse) GetJSON413() *RequestEntityTooLarge {
+	return r.JSON413
+}
+
+// GetJSON415 returns the response for an HTTP 415 `application/json` response
+func (r AgentPostReplyResponse) GetJSON415() *UnsupportedMediaType {
+	return r.JSON415
+}
+
+// GetJSON429 returns the response for an HTTP 429 `application/json` response
+func (r AgentPostReplyResponse) GetJSON429() *TooManyRequests {
+	return r.JSON429
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r AgentPostReplyResponse) GetJSON500() *InternalServerError {
+	return r.JSON500
+}
+
+// GetJSON503 returns the response for an HTTP 503 `application/json` response
+func (r AgentPostReplyResponse) GetJSON503() *ServiceUnavailable {
+	return r.JSON503
+}
+
+// GetJSON504 returns the response for an HTTP 504 `application/json` response
+func (r AgentPostReplyResponse) GetJSON504() *GatewayTimeout {
+	return r.JSON504
 }
 
 // GetBody returns the raw response body bytes
@@ -1361,11 +2538,9 @@ func (r AgentPostReplyResponse) ContentType() string {
 	return ""
 }
 
-// AgentListConversationsWithResponse ListConversations returns conversations that wait for the body, oldest first,
-// without their messages. One queue's are always given; over several queues, or
-// by theme, topic or status, RESOURCE_EXHAUSTED (REPORTS_BUSY,
-// REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being
-// read, for the agent or for all.
+// AgentListConversationsWithResponse Returns conversations that wait for the body, oldest first, without their messages
+//
+// Returns conversations that wait for the body, oldest first, without their messages. One queue's are always given; over several queues, or by theme, topic or status, RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being read, for the agent or for all.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -1378,80 +2553,84 @@ func (c *ClientWithResponses) AgentListConversationsWithResponse(ctx context.Con
 	return ParseAgentListConversationsResponse(rsp)
 }
 
-// AgentGetConversationWithResponse GetConversation returns one conversation with its messages, oldest first. Every
-// reading is audited.
+// AgentGetConversationWithResponse Returns one conversation with its messages, oldest first
+//
+// Returns one conversation with its messages, oldest first. Every reading is audited.
 //
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /v1/agent/conversations/{id} (the `AgentGetConversation` operationId).
-func (c *ClientWithResponses) AgentGetConversationWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*AgentGetConversationResponse, error) {
-	rsp, err := c.AgentGetConversation(ctx, id, reqEditors...)
+func (c *ClientWithResponses) AgentGetConversationWithResponse(ctx context.Context, id string, params *AgentGetConversationParams, reqEditors ...RequestEditorFn) (*AgentGetConversationResponse, error) {
+	rsp, err := c.AgentGetConversation(ctx, id, params, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
 	return ParseAgentGetConversationResponse(rsp)
 }
 
-// AgentClaimConversationWithBodyWithResponse ClaimConversation takes a conversation in charge for the length of a lease. Claiming
-// again renews the lease. Held by another agent: FAILED_PRECONDITION with the
-// reason CLAIM_HELD and the holder.
+// AgentClaimConversationWithBodyWithResponse Takes a conversation in charge for the length of a lease
+//
+// Takes a conversation in charge for the length of a lease. Claiming again renews the lease. Held by another agent: FAILED_PRECONDITION with the reason CLAIM_HELD and the holder.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /v1/agent/conversations/{id}:claim (the `AgentClaimConversation` operationId).
-func (c *ClientWithResponses) AgentClaimConversationWithBodyWithResponse(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AgentClaimConversationResponse, error) {
-	rsp, err := c.AgentClaimConversationWithBody(ctx, id, contentType, body, reqEditors...)
+func (c *ClientWithResponses) AgentClaimConversationWithBodyWithResponse(ctx context.Context, id string, params *AgentClaimConversationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AgentClaimConversationResponse, error) {
+	rsp, err := c.AgentClaimConversationWithBody(ctx, id, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
 	return ParseAgentClaimConversationResponse(rsp)
 }
 
-// AgentClaimConversationWithResponse ClaimConversation takes a conversation in charge for the length of a lease. Claiming
-// again renews the lease. Held by another agent: FAILED_PRECONDITION with the
-// reason CLAIM_HELD and the holder.
+// AgentClaimConversationWithResponse Takes a conversation in charge for the length of a lease
+//
+// Takes a conversation in charge for the length of a lease. Claiming again renews the lease. Held by another agent: FAILED_PRECONDITION with the reason CLAIM_HELD and the holder.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /v1/agent/conversations/{id}:claim (the `AgentClaimConversation` operationId).
-func (c *ClientWithResponses) AgentClaimConversationWithResponse(ctx context.Context, id string, body AgentClaimConversationJSONRequestBody, reqEditors ...RequestEditorFn) (*AgentClaimConversationResponse, error) {
-	rsp, err := c.AgentClaimConversation(ctx, id, body, reqEditors...)
+func (c *ClientWithResponses) AgentClaimConversationWithResponse(ctx context.Context, id string, params *AgentClaimConversationParams, body AgentClaimConversationJSONRequestBody, reqEditors ...RequestEditorFn) (*AgentClaimConversationResponse, error) {
+	rsp, err := c.AgentClaimConversation(ctx, id, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
 	return ParseAgentClaimConversationResponse(rsp)
 }
 
-// AgentReleaseConversationWithBodyWithResponse ReleaseConversation gives a claimed conversation back to its queue.
+// AgentReleaseConversationWithBodyWithResponse Gives a claimed conversation back to its queue
+//
+// Gives a claimed conversation back to its queue.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /v1/agent/conversations/{id}:release (the `AgentReleaseConversation` operationId).
-func (c *ClientWithResponses) AgentReleaseConversationWithBodyWithResponse(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AgentReleaseConversationResponse, error) {
-	rsp, err := c.AgentReleaseConversationWithBody(ctx, id, contentType, body, reqEditors...)
+func (c *ClientWithResponses) AgentReleaseConversationWithBodyWithResponse(ctx context.Context, id string, params *AgentReleaseConversationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AgentReleaseConversationResponse, error) {
+	rsp, err := c.AgentReleaseConversationWithBody(ctx, id, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
 	return ParseAgentReleaseConversationResponse(rsp)
 }
 
-// AgentReleaseConversationWithResponse ReleaseConversation gives a claimed conversation back to its queue.
+// AgentReleaseConversationWithResponse Gives a claimed conversation back to its queue
+//
+// Gives a claimed conversation back to its queue.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /v1/agent/conversations/{id}:release (the `AgentReleaseConversation` operationId).
-func (c *ClientWithResponses) AgentReleaseConversationWithResponse(ctx context.Context, id string, body AgentReleaseConversationJSONRequestBody, reqEditors ...RequestEditorFn) (*AgentReleaseConversationResponse, error) {
-	rsp, err := c.AgentReleaseConversation(ctx, id, body, reqEditors...)
+func (c *ClientWithResponses) AgentReleaseConversationWithResponse(ctx context.Context, id string, params *AgentReleaseConversationParams, body AgentReleaseConversationJSONRequestBody, reqEditors ...RequestEditorFn) (*AgentReleaseConversationResponse, error) {
+	rsp, err := c.AgentReleaseConversation(ctx, id, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
 	return ParseAgentReleaseConversationResponse(rsp)
 }
 
-// AgentPostReplyWithBodyWithResponse PostReply answers the member, who is told by e-mail. It needs the metadata
-// `idempotency-key` as SubmitMessage does; the same reply sent again answers
-// with the conversation as it is by then. An agent may reply without a claim
-// when nobody else holds one.
+// AgentPostReplyWithBodyWithResponse Answers the member, who is told by e-mail
+//
+// Answers the member, who is told by e-mail. It needs the metadata `idempotency-key` as SubmitMessage does; the same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -1464,10 +2643,9 @@ func (c *ClientWithResponses) AgentPostReplyWithBodyWithResponse(ctx context.Con
 	return ParseAgentPostReplyResponse(rsp)
 }
 
-// AgentPostReplyWithResponse PostReply answers the member, who is told by e-mail. It needs the metadata
-// `idempotency-key` as SubmitMessage does; the same reply sent again answers
-// with the conversation as it is by then. An agent may reply without a claim
-// when nobody else holds one.
+// AgentPostReplyWithResponse Answers the member, who is told by e-mail
+//
+// Answers the member, who is told by e-mail. It needs the metadata `idempotency-key` as SubmitMessage does; the same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -1501,13 +2679,159 @@ func ParseAgentListConversationsResponse(rsp *http.Response) (*AgentListConversa
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
-		var dest GoogleRpcStatus
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.JSONDefault = &dest
+		response.JSON400 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest TooManyRequests
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest InternalServerError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest ServiceUnavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON503 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 504:
+		var dest GatewayTimeout
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON504 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers AgentListConversationsResponse200Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 400:
+		var headers AgentListConversationsResponse400Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers400 = &headers
+	case rsp.StatusCode == 401:
+		var headers AgentListConversationsResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers AgentListConversationsResponse403Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 429:
+		var headers AgentListConversationsResponse429Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 500:
+		var headers AgentListConversationsResponse500Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers500 = &headers
+	case rsp.StatusCode == 503:
+		var headers AgentListConversationsResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers503 = &headers
+	case rsp.StatusCode == 504:
+		var headers AgentListConversationsResponse504Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers504 = &headers
 	}
 
 	return response, nil
@@ -1534,13 +2858,203 @@ func ParseAgentGetConversationResponse(rsp *http.Response) (*AgentGetConversatio
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
-		var dest GoogleRpcStatus
+	case rsp.StatusCode == 304:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.JSONDefault = &dest
+		response.JSON400 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest TooManyRequests
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest InternalServerError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest ServiceUnavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON503 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 504:
+		var dest GatewayTimeout
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON504 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers AgentGetConversationResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 304:
+		var headers AgentGetConversationResponse304Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers304 = &headers
+	case rsp.StatusCode == 400:
+		var headers AgentGetConversationResponse400Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers400 = &headers
+	case rsp.StatusCode == 401:
+		var headers AgentGetConversationResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers AgentGetConversationResponse403Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 404:
+		var headers AgentGetConversationResponse404Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers404 = &headers
+	case rsp.StatusCode == 429:
+		var headers AgentGetConversationResponse429Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 500:
+		var headers AgentGetConversationResponse500Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers500 = &headers
+	case rsp.StatusCode == 503:
+		var headers AgentGetConversationResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers503 = &headers
+	case rsp.StatusCode == 504:
+		var headers AgentGetConversationResponse504Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers504 = &headers
 	}
 
 	return response, nil
@@ -1567,13 +3081,251 @@ func ParseAgentClaimConversationResponse(rsp *http.Response) (*AgentClaimConvers
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
-		var dest GoogleRpcStatus
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.JSONDefault = &dest
+		response.JSON400 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Conflict
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 412:
+		var dest PreconditionFailed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON412 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest RequestEntityTooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest TooManyRequests
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest InternalServerError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest ServiceUnavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON503 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 504:
+		var dest GatewayTimeout
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON504 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers AgentClaimConversationResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 400:
+		var headers AgentClaimConversationResponse400Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers400 = &headers
+	case rsp.StatusCode == 401:
+		var headers AgentClaimConversationResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers AgentClaimConversationResponse403Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 404:
+		var headers AgentClaimConversationResponse404Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers404 = &headers
+	case rsp.StatusCode == 409:
+		var headers AgentClaimConversationResponse409Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers409 = &headers
+	case rsp.StatusCode == 412:
+		var headers AgentClaimConversationResponse412Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers412 = &headers
+	case rsp.StatusCode == 413:
+		var headers AgentClaimConversationResponse413Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers413 = &headers
+	case rsp.StatusCode == 415:
+		var headers AgentClaimConversationResponse415Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers415 = &headers
+	case rsp.StatusCode == 429:
+		var headers AgentClaimConversationResponse429Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 500:
+		var headers AgentClaimConversationResponse500Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers500 = &headers
+	case rsp.StatusCode == 503:
+		var headers AgentClaimConversationResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers503 = &headers
+	case rsp.StatusCode == 504:
+		var headers AgentClaimConversationResponse504Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers504 = &headers
 	}
 
 	return response, nil
@@ -1600,13 +3352,251 @@ func ParseAgentReleaseConversationResponse(rsp *http.Response) (*AgentReleaseCon
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
-		var dest GoogleRpcStatus
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.JSONDefault = &dest
+		response.JSON400 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Conflict
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 412:
+		var dest PreconditionFailed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON412 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest RequestEntityTooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest TooManyRequests
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest InternalServerError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest ServiceUnavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON503 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 504:
+		var dest GatewayTimeout
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON504 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers AgentReleaseConversationResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 400:
+		var headers AgentReleaseConversationResponse400Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers400 = &headers
+	case rsp.StatusCode == 401:
+		var headers AgentReleaseConversationResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers AgentReleaseConversationResponse403Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 404:
+		var headers AgentReleaseConversationResponse404Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers404 = &headers
+	case rsp.StatusCode == 409:
+		var headers AgentReleaseConversationResponse409Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers409 = &headers
+	case rsp.StatusCode == 412:
+		var headers AgentReleaseConversationResponse412Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers412 = &headers
+	case rsp.StatusCode == 413:
+		var headers AgentReleaseConversationResponse413Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers413 = &headers
+	case rsp.StatusCode == 415:
+		var headers AgentReleaseConversationResponse415Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers415 = &headers
+	case rsp.StatusCode == 429:
+		var headers AgentReleaseConversationResponse429Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 500:
+		var headers AgentReleaseConversationResponse500Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers500 = &headers
+	case rsp.StatusCode == 503:
+		var headers AgentReleaseConversationResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers503 = &headers
+	case rsp.StatusCode == 504:
+		var headers AgentReleaseConversationResponse504Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers504 = &headers
 	}
 
 	return response, nil
@@ -1633,13 +3623,258 @@ func ParseAgentPostReplyResponse(rsp *http.Response) (*AgentPostReplyResponse, e
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
-		var dest GoogleRpcStatus
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.JSONDefault = &dest
+		response.JSON400 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Conflict
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 412:
+		var dest PreconditionFailed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON412 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest RequestEntityTooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest TooManyRequests
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest InternalServerError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest ServiceUnavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON503 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 504:
+		var dest GatewayTimeout
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON504 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers AgentPostReplyResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = value
+		}
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 400:
+		var headers AgentPostReplyResponse400Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers400 = &headers
+	case rsp.StatusCode == 401:
+		var headers AgentPostReplyResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers AgentPostReplyResponse403Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 404:
+		var headers AgentPostReplyResponse404Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers404 = &headers
+	case rsp.StatusCode == 409:
+		var headers AgentPostReplyResponse409Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers409 = &headers
+	case rsp.StatusCode == 412:
+		var headers AgentPostReplyResponse412Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers412 = &headers
+	case rsp.StatusCode == 413:
+		var headers AgentPostReplyResponse413Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers413 = &headers
+	case rsp.StatusCode == 415:
+		var headers AgentPostReplyResponse415Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers415 = &headers
+	case rsp.StatusCode == 429:
+		var headers AgentPostReplyResponse429Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 500:
+		var headers AgentPostReplyResponse500Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers500 = &headers
+	case rsp.StatusCode == 503:
+		var headers AgentPostReplyResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers503 = &headers
+	case rsp.StatusCode == 504:
+		var headers AgentPostReplyResponse504Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers504 = &headers
 	}
 
 	return response, nil

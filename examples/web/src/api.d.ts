@@ -4,7 +4,7 @@
  */
 
 export interface paths {
-    "/v1/agent/conversations": {
+    "/v1/conversations": {
         parameters: {
             query?: never;
             header?: never;
@@ -12,13 +12,36 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * ListConversations returns conversations that wait for the body, oldest first,
-         *     without their messages. One queue's are always given; over several queues, or
-         *     by theme, topic or status, RESOURCE_EXHAUSTED (REPORTS_BUSY,
-         *     REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being
-         *     read, for the agent or for all.
+         * Returns the member's conversations without their messages, most recent activity first
+         * @description Returns the member's conversations without their messages, most recent activity first.
          */
-        get: operations["agentListConversations"];
+        get: operations["listConversations"];
+        put?: never;
+        /**
+         * Opens a conversation with a first message
+         * @description Opens a conversation with a first message.
+         *
+         *     It needs the metadata `idempotency-key` (REST: header Idempotency-Key), a UUID chosen by the caller. The same key with the same content gives the first answer again; with other content, ALREADY_EXISTS with the reason IDEMPOTENCY_KEY_REUSED.
+         */
+        post: operations["submitMessage"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/conversations/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Returns one conversation with its messages, oldest first
+         * @description Returns one conversation with its messages, oldest first. It does not mark it as read.
+         */
+        get: operations["getConversation"];
         put?: never;
         post?: never;
         delete?: never;
@@ -27,7 +50,87 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/v1/agent/conversations/{conversation_id}/deliveries": {
+    "/v1/conversations/{id}:hide": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Takes a conversation out of the member's list
+         * @description Takes a conversation out of the member's list. It comes back by ShowConversation or when a reply arrives.
+         */
+        post: operations["hideConversation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/conversations/{id}:show": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Undoes HideConversation
+         * @description Undoes HideConversation.
+         */
+        post: operations["showConversation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/conversations/{id}:markRead": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Takes the unread mark off a conversation, up to a message
+         * @description Takes the unread mark off a conversation, up to a message.
+         */
+        post: operations["markConversationRead"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/conversations/{id}:followUp": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Adds a message to one of the member's conversations
+         * @description Adds a message to one of the member's conversations. It needs the metadata `idempotency-key` as SubmitMessage does. An answered conversation is opened again; a closed one takes nothing more: FAILED_PRECONDITION with the reason CONVERSATION_CLOSED.
+         */
+        post: operations["postFollowUp"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/drafts/{id}": {
         parameters: {
             query?: never;
             header?: never;
@@ -35,10 +138,186 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * ListDeliveries is the same for a conversation within the agent's
-         *     caisse and queues.
+         * Returns one draft
+         * @description Returns one draft.
          */
-        get: operations["agentListDeliveries"];
+        get: operations["getDraft"];
+        /**
+         * Stores what a member has begun to write, under an id of the caller's choice, and replaces what was there
+         * @description Stores what a member has begun to write, under an id of the caller's choice, and replaces what was there. Nothing is checked but its size: a draft may be incomplete. It is encrypted, and deleted seven days after its last change. A member has at most 20 drafts; the oldest makes room.
+         */
+        put: operations["saveDraft"];
+        post?: never;
+        /**
+         * Deletes a draft
+         * @description Deletes a draft. Deleting one that is not there is no error.
+         */
+        delete: operations["deleteDraft"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/drafts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Returns the member's drafts, last changed first, a page at a time; they are 20 at most
+         * @description Returns the member's drafts, last changed first, a page at a time; they are 20 at most.
+         */
+        get: operations["listDrafts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/conversations:watch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Tells when a conversation of the member's has changed, until the caller ends it or ten minutes have passed
+         * @description Tells when a conversation of the member's has changed, until the caller ends it or ten minutes have passed. The first answer comes at once and names no conversation. It is a hint to ask again: a change may be told twice, and after a failure of the broker up to half a minute late. Every change that GetConversation or ListConversations shows is told, the caller's own too (read, hidden, shown, erased), but for a conversation that has passed its term.
+         */
+        get: operations["watchConversations"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/watchTickets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Gives the caller a ticket for one watch of theirs, for what cannot send a token, as EventSource of browsers
+         * @description Gives the caller a ticket for one watch of theirs, for what cannot send a token, as EventSource of browsers: GET /v1/conversations:watch?ticket=… for members, GET /v1/agent/conversations:watch?ticket=… for agents. It is good for one minute and for one call, and for nothing else. An EventSource that is cut asks with the same ticket again, is refused (WATCH_TICKET_INVALID) and closes itself; the page then asks for another ticket. Of more than 16 that wait, a caller's oldest are good no more.
+         */
+        post: operations["createWatchTicket"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/me/preferences": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Returns how the member is reached, and what for
+         * @description Returns how the member is reached, and what for.
+         */
+        get: operations["getPreferences"];
+        /**
+         * Replaces all of the member's choices
+         * @description Replaces all of the member's choices. What is not given is empty or off. What GetPreferences has answered may be given as it is, and changes nothing.
+         */
+        put: operations["replacePreferences"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Changes some of the member's choices
+         * @description Changes some of the member's choices: those that updateMask names, or, without a mask, those that have a value. Contact points and a language given here take the place of those of the member's account; empty ones give way to them again. The acknowledgement and the announcement of a reply by e-mail cannot be switched off. INVALID_ARGUMENT, field updateMask, reason FIELD_MASK_INVALID, for a path that is no choice.
+         */
+        patch: operations["updatePreferences"];
+        trace?: never;
+    };
+    "/v1/expectedDelay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Tells how long answers take for a selection
+         * @description Tells how long answers take for a selection: what is aimed at, and what the last 90 days were like, as of at most a minute ago. RESOURCE_EXHAUSTED (REPORTS_BUSY) with google.rpc.RetryInfo when too much of this kind is being read.
+         */
+        get: operations["getExpectedDelay"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/me/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Returns all that is stored about the member (GDPR, article 15)
+         * @description Returns all that is stored about the member (GDPR, article 15): first the preferences, then the drafts, then each conversation with its messages, oldest first. Each conversation that there is as it begins is in it, once, whatever changes meanwhile. RESOURCE_EXHAUSTED (REPORTS_BUSY) with google.rpc.RetryInfo while another export of the member's, or too many of others', are open. DEADLINE_EXCEEDED (EXPORT_NOT_READ) when nothing of it is read for 30 seconds, and after five minutes.
+         */
+        get: operations["exportMyData"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/me:erase": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Erases the texts of all of the member's conversations, their drafts, contact points and preferences, for good (GDPR, article 17)
+         * @description Erases the texts of all of the member's conversations, their drafts, contact points and preferences, for good (GDPR, article 17): the data keys are destroyed, and open conversations are closed. What stays is what the figures are made of, without a link to the member. Erasing again does nothing.
+         */
+        post: operations["eraseMyData"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/agent/conversations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Returns conversations that wait for the body, oldest first, without their messages
+         * @description Returns conversations that wait for the body, oldest first, without their messages. One queue's are always given; over several queues, or by theme, topic or status, RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being read, for the agent or for all.
+         */
+        get: operations["agentListConversations"];
         put?: never;
         post?: never;
         delete?: never;
@@ -55,8 +334,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * GetConversation returns one conversation with its messages, oldest first. Every
-         *     reading is audited.
+         * Returns one conversation with its messages, oldest first
+         * @description Returns one conversation with its messages, oldest first. Every reading is audited.
          */
         get: operations["agentGetConversation"];
         put?: never;
@@ -77,68 +356,10 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * ClaimConversation takes a conversation in charge for the length of a lease. Claiming
-         *     again renews the lease. Held by another agent: FAILED_PRECONDITION with the
-         *     reason CLAIM_HELD and the holder.
+         * Takes a conversation in charge for the length of a lease
+         * @description Takes a conversation in charge for the length of a lease. Claiming again renews the lease. Held by another agent: FAILED_PRECONDITION with the reason CLAIM_HELD and the holder.
          */
         post: operations["agentClaimConversation"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/agent/conversations/{id}:close": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** CloseConversation ends a conversation. Closing a closed one changes nothing. */
-        post: operations["agentCloseConversation"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/agent/conversations/{id}:note": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * AddNote adds an internal note, which members never see. Notes are encrypted
-         *     as messages are. It needs the metadata `idempotency-key` as PostReply does.
-         */
-        post: operations["agentAddNote"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/agent/conversations/{id}:recategorise": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * RecategoriseConversation corrects the theme, topic and reason of a conversation, by the
-         *     current version of the taxonomy. The queue stays as it is: see TransferConversation.
-         */
-        post: operations["agentRecategoriseConversation"];
         delete?: never;
         options?: never;
         head?: never;
@@ -154,28 +375,11 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** ReleaseConversation gives a claimed conversation back to its queue. */
-        post: operations["agentReleaseConversation"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/agent/conversations/{id}:reopen": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
         /**
-         * ReopenConversation opens an answered or closed conversation again. One that is open stays
-         *     as it is.
+         * Gives a claimed conversation back to its queue
+         * @description Gives a claimed conversation back to its queue.
          */
-        post: operations["agentReopenConversation"];
+        post: operations["agentReleaseConversation"];
         delete?: never;
         options?: never;
         head?: never;
@@ -192,12 +396,30 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * PostReply answers the member, who is told by e-mail. It needs the metadata
-         *     `idempotency-key` as SubmitMessage does; the same reply sent again answers
-         *     with the conversation as it is by then. An agent may reply without a claim
-         *     when nobody else holds one.
+         * Answers the member, who is told by e-mail
+         * @description Answers the member, who is told by e-mail. It needs the metadata `idempotency-key` as SubmitMessage does; the same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
          */
         post: operations["agentPostReply"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/agent/conversations/{id}:close": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Ends a conversation
+         * @description Ends a conversation. Closing a closed one changes nothing.
+         */
+        post: operations["agentCloseConversation"];
         delete?: never;
         options?: never;
         head?: never;
@@ -214,8 +436,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * TransferConversation gives a conversation to another queue of the caisse, with its claim
-         *     dropped. The agent may lose sight of it thereby.
+         * Gives a conversation to another queue of the caisse, with its claim dropped
+         * @description Gives a conversation to another queue of the caisse, with its claim dropped. The agent may lose sight of it thereby.
          */
         post: operations["agentTransferConversation"];
         delete?: never;
@@ -224,23 +446,60 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/v1/agent/conversations:watch": {
+    "/v1/agent/conversations/{id}:recategorise": {
         parameters: {
             query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        /**
-         * WatchConversations tells when a conversation within the agent's caisse and queues has
-         *     changed, as WatchConversations of MessagingService does: also a claim that was renewed
-         *     or released, a note, what the member has read or hidden, and a conversation that was
-         *     given to a queue that the agent does not see. A claim that lapses is not told: its
-         *     expireTime said when.
-         */
-        get: operations["agentWatchConversations"];
+        get?: never;
         put?: never;
-        post?: never;
+        /**
+         * Corrects the theme, topic and reason of a conversation, by the current version of the taxonomy
+         * @description Corrects the theme, topic and reason of a conversation, by the current version of the taxonomy. The queue stays as it is: see TransferConversation.
+         */
+        post: operations["agentRecategoriseConversation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/agent/conversations/{id}:reopen": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Opens an answered or closed conversation again
+         * @description Opens an answered or closed conversation again. One that is open stays as it is.
+         */
+        post: operations["agentReopenConversation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/agent/conversations/{id}:note": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Adds an internal note, which members never see
+         * @description Adds an internal note, which members never see. Notes are encrypted as messages are. It needs the metadata `idempotency-key` as PostReply does.
+         */
+        post: operations["agentAddNote"];
         delete?: never;
         options?: never;
         head?: never;
@@ -255,55 +514,10 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * ListQueues returns the queues of the current taxonomy, and which of them are
-         *     the agent's. What waits in them is counted once a second at most, and refused as
-         *     ListConversations is.
+         * Returns the queues of the current taxonomy, and which of them are the agent's
+         * @description Returns the queues of the current taxonomy, and which of them are the agent's. What waits in them is counted once a second at most, and refused as ListConversations is.
          */
         get: operations["agentListQueues"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/agent/statistics": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * GetStatistics returns figures about the conversations within the agent's
-         *     caisse and queues, as of at most ten seconds ago. One question of an agent is
-         *     read at a time, equal ones once. RESOURCE_EXHAUSTED with google.rpc.RetryInfo
-         *     when too many are being read (REPORTS_BUSY), or it takes too long
-         *     (REPORT_TOO_SLOW): ask for fewer days or one queue then.
-         */
-        get: operations["agentGetStatistics"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/agent/suggestionStatistics": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * GetSuggestionStatistics tells what became of proposals, most shown first, as of
-         *     at most ten seconds ago. RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with
-         *     google.rpc.RetryInfo when too much is being read, for the agent or for all.
-         */
-        get: operations["getSuggestionStatistics"];
         put?: never;
         post?: never;
         delete?: never;
@@ -319,7 +533,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** ListTemplates returns the caisse's reply templates, by title. */
+        /**
+         * Returns the caisse's reply templates, by title
+         * @description Returns the caisse's reply templates, by title.
+         */
         get: operations["agentListTemplates"];
         put?: never;
         post?: never;
@@ -338,14 +555,14 @@ export interface paths {
         };
         get?: never;
         /**
-         * SaveTemplate stores a reply template under an id of the caller's choice, and
-         *     replaces what was there.
+         * Stores a reply template under an id of the caller's choice, and replaces what was there
+         * @description Stores a reply template under an id of the caller's choice, and replaces what was there.
          */
         put: operations["agentSaveTemplate"];
         post?: never;
         /**
-         * DeleteTemplate deletes a reply template. Deleting one that is not there is no
-         *     error.
+         * Deletes a reply template
+         * @description Deletes a reply template. Deleting one that is not there is no error.
          */
         delete: operations["agentDeleteTemplate"];
         options?: never;
@@ -353,7 +570,7 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/v1/conversations": {
+    "/v1/agent/statistics": {
         parameters: {
             query?: never;
             header?: never;
@@ -361,37 +578,10 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * ListConversations returns the member's conversations without their
-         *     messages, most recent activity first.
+         * Returns figures about the conversations within the agent's caisse and queues, as of at most ten seconds ago
+         * @description Returns figures about the conversations within the agent's caisse and queues, as of at most ten seconds ago. One question of an agent is read at a time, equal ones once. RESOURCE_EXHAUSTED with google.rpc.RetryInfo when too many are being read (REPORTS_BUSY), or it takes too long (REPORT_TOO_SLOW): ask for fewer days or one queue then.
          */
-        get: operations["listConversations"];
-        put?: never;
-        /**
-         * SubmitMessage opens a conversation with a first message.
-         * @description It needs the metadata `idempotency-key` (REST: header Idempotency-Key), a
-         *     UUID chosen by the caller. The same key with the same content gives the
-         *     first answer again; with other content, ALREADY_EXISTS with the reason
-         *     IDEMPOTENCY_KEY_REUSED.
-         */
-        post: operations["submitMessage"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/conversations/{conversation_id}/deliveries": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * ListDeliveries returns the notifications about one of the member's own
-         *     conversations, oldest first. Anybody else's conversation is NOT_FOUND.
-         */
-        get: operations["listDeliveries"];
+        get: operations["agentGetStatistics"];
         put?: never;
         post?: never;
         delete?: never;
@@ -400,7 +590,7 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/v1/conversations/{id}": {
+    "/v1/agent/conversations:watch": {
         parameters: {
             query?: never;
             header?: never;
@@ -408,10 +598,10 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * GetConversation returns one conversation with its messages, oldest first.
-         *     It does not mark it as read.
+         * Tells when a conversation within the agent's caisse and queues has changed, as WatchConversations of MessagingService does
+         * @description Tells when a conversation within the agent's caisse and queues has changed, as WatchConversations of MessagingService does: also a claim that was renewed or released, a note, what the member has read or hidden, and a conversation that was given to a queue that the agent does not see. A claim that lapses is not told: its expireTime said when.
          */
-        get: operations["getConversation"];
+        get: operations["agentWatchConversations"];
         put?: never;
         post?: never;
         delete?: never;
@@ -420,83 +610,7 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/v1/conversations/{id}:followUp": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * PostFollowUp adds a message to one of the member's conversations. It needs
-         *     the metadata `idempotency-key` as SubmitMessage does. An answered
-         *     conversation is opened again; a closed one takes nothing more:
-         *     FAILED_PRECONDITION with the reason CONVERSATION_CLOSED.
-         */
-        post: operations["postFollowUp"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/conversations/{id}:hide": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * HideConversation takes a conversation out of the member's list. It comes
-         *     back by ShowConversation or when a reply arrives.
-         */
-        post: operations["hideConversation"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/conversations/{id}:markRead": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** MarkConversationRead takes the unread mark off a conversation, up to a message. */
-        post: operations["markConversationRead"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/conversations/{id}:show": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** ShowConversation undoes HideConversation. */
-        post: operations["showConversation"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/conversations:watch": {
+    "/v1/operator/status/messaging": {
         parameters: {
             query?: never;
             header?: never;
@@ -504,226 +618,12 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * WatchConversations tells when a conversation of the member's has changed,
-         *     until the caller ends it or ten minutes have passed. The first answer comes
-         *     at once and names no conversation. It is a hint to ask again: a change may be
-         *     told twice, and after a failure of the broker up to half a minute late. Every
-         *     change that GetConversation or ListConversations shows is told, the caller's own
-         *     too (read, hidden, shown, erased), but for a conversation that has passed its term.
+         * Tells how this service is
+         * @description Tells how this service is. It counts what waits and the last hour's events, which takes tens of milliseconds on a large database. UNAVAILABLE (STORE_UNAVAILABLE) while the database is away, RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much is being read.
          */
-        get: operations["watchConversations"];
+        get: operations["messagingOperatorGetStatus"];
         put?: never;
         post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/drafts": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * ListDrafts returns the member's drafts, last changed first, a page at a time; they are
-         *     20 at most.
-         */
-        get: operations["listDrafts"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/drafts/{id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** GetDraft returns one draft. */
-        get: operations["getDraft"];
-        /**
-         * SaveDraft stores what a member has begun to write, under an id of the
-         *     caller's choice, and replaces what was there. Nothing is checked but its
-         *     size: a draft may be incomplete. It is encrypted, and deleted seven days
-         *     after its last change. A member has at most 20 drafts; the oldest makes room.
-         */
-        put: operations["saveDraft"];
-        post?: never;
-        /** DeleteDraft deletes a draft. Deleting one that is not there is no error. */
-        delete: operations["deleteDraft"];
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/expectedDelay": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * GetExpectedDelay tells how long answers take for a selection: what is aimed
-         *     at, and what the last 90 days were like, as of at most a minute ago.
-         *     RESOURCE_EXHAUSTED (REPORTS_BUSY) with google.rpc.RetryInfo when too much of
-         *     this kind is being read.
-         */
-        get: operations["getExpectedDelay"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/me/export": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * ExportMyData returns all that is stored about the member (GDPR, article 15):
-         *     first the preferences, then the drafts, then each conversation with its
-         *     messages, oldest first. Each conversation that there is as it begins is in it,
-         *     once, whatever changes meanwhile. RESOURCE_EXHAUSTED (REPORTS_BUSY) with google.rpc.RetryInfo while
-         *     another export of the member's, or too many of others', are open.
-         *     DEADLINE_EXCEEDED (EXPORT_NOT_READ) when nothing of it is read for 30 seconds,
-         *     and after five minutes.
-         */
-        get: operations["exportMyData"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/me/preferences": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** GetPreferences returns how the member is reached, and what for. */
-        get: operations["getPreferences"];
-        /**
-         * ReplacePreferences replaces all of the member's choices. What is not given is empty
-         *     or off. What GetPreferences has answered may be given as it is, and changes nothing.
-         */
-        put: operations["replacePreferences"];
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        /**
-         * UpdatePreferences changes some of the member's choices: those that update_mask
-         *     names, or, without a mask, those that have a value. Contact points and a language
-         *     given here take the place of those of the member's account; empty ones give way to
-         *     them again. The acknowledgement and the announcement of a reply by e-mail cannot be
-         *     switched off. INVALID_ARGUMENT, field updateMask, reason FIELD_MASK_INVALID, for a
-         *     path that is no choice.
-         */
-        patch: operations["updatePreferences"];
-        trace?: never;
-    };
-    "/v1/me:erase": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * EraseMyData erases the texts of all of the member's conversations, their
-         *     drafts, contact points and preferences, for good (GDPR, article 17): the data
-         *     keys are destroyed, and open conversations are closed. What stays is what the
-         *     figures are made of, without a link to the member. Erasing again does nothing.
-         */
-        post: operations["eraseMyData"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/operator/deadletters": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * ListDeadLetters returns what ended without reaching anybody, newest first:
-         *     deliveries that a provider refused or bounced, that could not be sent in time
-         *     or not at all, and events that could not be read. A member without an e-mail
-         *     address or telephone number is no dead letter. RESOURCE_EXHAUSTED (REPORTS_BUSY,
-         *     REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much is being read, for the
-         *     operator or for all.
-         */
-        get: operations["notifierOperatorListDeadLetters"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/operator/deadletters/{id}:drop": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * DropDeadLetter takes a dead letter off the list for good, with a note of
-         *     why. The ledger keeps its row. NOT_FOUND when it is no dead letter.
-         */
-        post: operations["notifierOperatorDropDeadLetter"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/operator/deadletters:replay": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * ReplayDeadLetters has dead letters tried again: those named, or all that the
-         *     filter selects. A replay never repeats what a provider accepted: it works on
-         *     the ledger's own row. Deliveries get a new time to live (e-mail 72 h, SMS
-         *     4 h); events are read again.
-         * @description What is no dead letter (any more) is left alone and not counted. RESOURCE_EXHAUSTED
-         *     as for ListDeadLetters.
-         */
-        post: operations["notifierOperatorReplayDeadLetters"];
         delete?: never;
         options?: never;
         head?: never;
@@ -738,34 +638,12 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * ListRefusedEvents returns the events that the broker refuses while it takes
-         *     others, oldest first: those that are set aside, and those that are still tried
-         *     often. RESOURCE_EXHAUSTED as for GetStatus.
+         * Returns the events that the broker refuses while it takes others, oldest first
+         * @description Returns the events that the broker refuses while it takes others, oldest first: those that are set aside, and those that are still tried often. RESOURCE_EXHAUSTED as for GetStatus.
          */
         get: operations["messagingOperatorListRefusedEvents"];
         put?: never;
         post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/operator/outbox/refused/{id}:drop": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * DropRefusedEvent gives up publishing an event. The event log keeps it, so who
-         *     compares with the log finds it still: the notifier sends its mails. NOT_FOUND
-         *     (REFUSED_EVENT_NOT_FOUND) when it is not refused (any more).
-         */
-        post: operations["messagingOperatorDropRefusedEvent"];
         delete?: never;
         options?: never;
         head?: never;
@@ -782,11 +660,10 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * RequeueRefusedEvents has refused events tried again at once, and as often as new
-         *     ones. It is not needed once the cause is gone, as one of each subject is tried each
-         *     minute; it makes it sooner.
-         * @description What is refused no more is left alone and not counted. Neither ids nor all, or both,
-         *     is INVALID_ARGUMENT (SELECTION_INVALID).
+         * Has refused events tried again at once, and as often as new ones
+         * @description Has refused events tried again at once, and as often as new ones. It is not needed once the cause is gone, as one of each subject is tried each minute; it makes it sooner.
+         *
+         *     What is refused no more is left alone and not counted. Neither ids nor all, or both, is INVALID_ARGUMENT (SELECTION_INVALID).
          */
         post: operations["messagingOperatorRequeueRefusedEvents"];
         delete?: never;
@@ -795,7 +672,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/v1/operator/status/messaging": {
+    "/v1/operator/outbox/refused/{id}:drop": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Gives up publishing an event
+         * @description Gives up publishing an event. The event log keeps it, so who compares with the log finds it still: the notifier sends its mails. NOT_FOUND (REFUSED_EVENT_NOT_FOUND) when it is not refused (any more).
+         */
+        post: operations["messagingOperatorDropRefusedEvent"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/conversations/{conversation_id}/deliveries": {
         parameters: {
             query?: never;
             header?: never;
@@ -803,15 +700,94 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * GetStatus tells how this service is. It counts what waits and the last hour's
-         *     events, which takes tens of milliseconds on a large database. UNAVAILABLE
-         *     (STORE_UNAVAILABLE) while the database is away, RESOURCE_EXHAUSTED
-         *     (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much is being
-         *     read.
+         * Returns the notifications about one of the member's own conversations, oldest first
+         * @description Returns the notifications about one of the member's own conversations, oldest first. Anybody else's conversation is NOT_FOUND.
          */
-        get: operations["messagingOperatorGetStatus"];
+        get: operations["listDeliveries"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/agent/conversations/{conversation_id}/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Returns the notifications about a conversation within the agent's caisse and queues, oldest first
+         * @description Returns the notifications about a conversation within the agent's caisse and queues, oldest first.
+         */
+        get: operations["agentListDeliveries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/operator/deadletters": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Returns what ended without reaching anybody, newest first
+         * @description Returns what ended without reaching anybody, newest first: deliveries that a provider refused or bounced, that could not be sent in time or not at all, and events that could not be read. A member without an e-mail address or telephone number is no dead letter. RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much is being read, for the operator or for all.
+         */
+        get: operations["notifierOperatorListDeadLetters"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/operator/deadletters:replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Has dead letters tried again
+         * @description Has dead letters tried again: those named, or all that the filter selects. A replay never repeats what a provider accepted: it works on the ledger's own row. Deliveries get a new time to live (e-mail 72 h, SMS 4 h); events are read again.
+         *
+         *     What is no dead letter (any more) is left alone and not counted. RESOURCE_EXHAUSTED as for ListDeadLetters.
+         */
+        post: operations["notifierOperatorReplayDeadLetters"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/operator/deadletters/{id}:drop": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Takes a dead letter off the list for good, with a note of why
+         * @description Takes a dead letter off the list for good, with a note of why. The ledger keeps its row. NOT_FOUND when it is no dead letter.
+         */
+        post: operations["notifierOperatorDropDeadLetter"];
         delete?: never;
         options?: never;
         head?: never;
@@ -826,8 +802,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * GetStatus tells how this service is. UNAVAILABLE (STORE_UNAVAILABLE) while
-         *     the database is away, RESOURCE_EXHAUSTED as for ListDeadLetters.
+         * Tells how this service is
+         * @description Tells how this service is. UNAVAILABLE (STORE_UNAVAILABLE) while the database is away, RESOURCE_EXHAUSTED as for ListDeadLetters.
          */
         get: operations["notifierOperatorGetStatus"];
         put?: never;
@@ -838,24 +814,7 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/v1/operator/status/taxonomy": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** GetStatus tells how this service is, also while its database is away. */
-        get: operations["taxonomyOperatorGetStatus"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/reasons:search": {
+    "/v1/taxonomy": {
         parameters: {
             query?: never;
             header?: never;
@@ -863,11 +822,10 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * SearchReasons finds selections and online services by words: every word must
-         *     begin a word of the labels, whatever its accents and case. RESOURCE_EXHAUSTED
-         *     (REPORTS_BUSY) with google.rpc.RetryInfo when too much is being searched.
+         * Returns what one audience may choose from, in the current version
+         * @description Returns what one audience may choose from, in the current version. The answer carries an ETag; a REST call with a matching If-None-Match gets 304.
          */
-        get: operations["searchReasons"];
+        get: operations["getTaxonomy"];
         put?: never;
         post?: never;
         delete?: never;
@@ -884,12 +842,30 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * ResolveSuggestion returns the online services that match a selection, best
-         *     first: those of the reason, else of the topic, else of the theme. Only
-         *     services open to the audience are returned; the list is empty when none
-         *     matches and the member goes straight to writing.
+         * Returns the online services that match a selection, best first
+         * @description Returns the online services that match a selection, best first: those of the reason, else of the topic, else of the theme. Only services open to the audience are returned; the list is empty when none matches and the member goes straight to writing.
          */
         get: operations["resolveSuggestion"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/reasons:search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Finds selections and online services by words
+         * @description Finds selections and online services by words: every word must begin a word of the labels, whatever its accents and case. RESOURCE_EXHAUSTED (REPORTS_BUSY) with google.rpc.RetryInfo when too much is being searched.
+         */
+        get: operations["searchReasons"];
         put?: never;
         post?: never;
         delete?: never;
@@ -908,8 +884,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * RecordSuggestionOutcome counts what a member did with a proposal. Nothing of
-         *     the member is stored.
+         * Counts what a member did with a proposal
+         * @description Counts what a member did with a proposal. Nothing of the member is stored.
          */
         post: operations["recordSuggestionOutcome"];
         delete?: never;
@@ -918,7 +894,7 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/v1/taxonomy": {
+    "/v1/agent/suggestionStatistics": {
         parameters: {
             query?: never;
             header?: never;
@@ -926,11 +902,10 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * GetTaxonomy returns what one audience may choose from, in the current
-         *     version. The answer carries an ETag; a REST call with a matching
-         *     If-None-Match gets 304.
+         * Tells what became of proposals, most shown first, as of at most ten seconds ago
+         * @description Tells what became of proposals, most shown first, as of at most ten seconds ago. RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much is being read, for the agent or for all.
          */
-        get: operations["getTaxonomy"];
+        get: operations["getSuggestionStatistics"];
         put?: never;
         post?: never;
         delete?: never;
@@ -939,24 +914,20 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/v1/watchTickets": {
+    "/v1/operator/status/taxonomy": {
         parameters: {
             query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        get?: never;
-        put?: never;
         /**
-         * CreateWatchTicket gives the caller a ticket for one watch of theirs, for what cannot
-         *     send a token, as EventSource of browsers: GET /v1/conversations:watch?ticket=… for
-         *     members, GET /v1/agent/conversations:watch?ticket=… for agents. It is good for one
-         *     minute and for one call, and for nothing else. An EventSource that is cut asks with the
-         *     same ticket again, is refused (WATCH_TICKET_INVALID) and closes itself; the page then
-         *     asks for another ticket. Of more than 16 that wait, a caller's oldest are good no more.
+         * Tells how this service is, also while its database is away
+         * @description Tells how this service is, also while its database is away.
          */
-        post: operations["createWatchTicket"];
+        get: operations["taxonomyOperatorGetStatus"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -967,62 +938,137 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        /** @description The Status type defines a logical error model suitable for different programming environments. */
+        /** @description What is wrong with the request, member by member. */
+        "google.rpc.BadRequest": {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            "@type": "type.googleapis.com/google.rpc.BadRequest";
+            fieldViolations: {
+                /** @description The member of the body or the parameter, in camelCase, with full stops between levels; a header in lower case. */
+                field: string;
+                /** @description Stable. What a program compares. */
+                reason: string;
+                /** @description For developers. */
+                description: string;
+                localizedMessage?: components["schemas"]["google.rpc.LocalizedMessage"];
+            }[];
+        };
+        /** @description Why the call was refused. */
+        "google.rpc.ErrorInfo": {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo";
+            /** @description Stable. What a program compares. */
+            reason: string;
+            /**
+             * @description Whose reasons these are.
+             * @enum {string}
+             */
+            domain: "messagerie";
+            /** @description Values that go with the reason, such as limit and actual. */
+            metadata?: {
+                [key: string]: string;
+            };
+        };
+        /** @description Words for people. */
+        "google.rpc.LocalizedMessage": {
+            /** @description Language of the words (BCP 47). */
+            locale: string;
+            /** @description The words. */
+            message: string;
+        };
+        /** @description Words for people. */
+        "google.rpc.LocalizedMessageDetail": {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            "@type": "type.googleapis.com/google.rpc.LocalizedMessage";
+            /** @description Language of the words (BCP 47). */
+            locale: string;
+            /** @description The words. */
+            message: string;
+        };
+        /** @description Which request it was, for who asks the operator. */
+        "google.rpc.RequestInfo": {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            "@type": "type.googleapis.com/google.rpc.RequestInfo";
+            /** @description Id of the request, as in the log. */
+            requestId: string;
+        };
+        /** @description When to try again. */
+        "google.rpc.RetryInfo": {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            "@type": "type.googleapis.com/google.rpc.RetryInfo";
+            /** @description Seconds, such as 2.5s. */
+            retryDelay: string;
+        };
+        /** @description An error, the same in gRPC and REST. */
         "google.rpc.Status": {
             /**
              * Format: int32
-             * @description The status code, which should be an enum value of google.rpc.Code.
+             * @description The code of gRPC (google.rpc.Code).
              */
-            code?: number;
-            /** @description A list of messages that carry the error details. */
-            details?: ({
-                "@type"?: string;
-            } & {
-                [key: string]: unknown;
-            })[];
-            /** @description A developer-facing error message. */
-            message?: string;
+            code: number;
+            /** @description For developers, in English. It holds no personal data, and may change. */
+            message: string;
+            /** @description What a program can read of it, ErrorInfo among them. */
+            details?: components["schemas"]["google.rpc.StatusDetail"][];
+        };
+        /** @description One detail of an error. */
+        "google.rpc.StatusDetail": components["schemas"]["google.rpc.ErrorInfo"] | components["schemas"]["google.rpc.BadRequest"] | components["schemas"]["google.rpc.RetryInfo"] | components["schemas"]["google.rpc.LocalizedMessageDetail"] | components["schemas"]["google.rpc.RequestInfo"];
+        /** @description AddNoteRequest is an internal note. */
+        "messagerie.messaging.v1.AddNoteRequest": {
+            /** @description The text: 1 to 2000 characters, counted and refused as a member's is. The bounds count Unicode code points after CRLF to LF, NFC and trimming: white space around the text does not count. */
+            text: string;
         };
         /** @description AddNoteResponse is the conversation with its messages and notes. */
         "messagerie.messaging.v1.AddNoteResponse": {
             /** @description The conversation. */
-            conversation?: components["schemas"]["messagerie.messaging.v1.Conversation"];
+            conversation: components["schemas"]["messagerie.messaging.v1.Conversation"];
         };
         /** @description AgentQueue is a service of the body that answers messages. */
         "messagerie.messaging.v1.AgentQueue": {
             /** @description Stable code. */
-            code?: string;
+            code: string;
             /** @description Its name. */
-            label?: string;
+            label: string;
             /** @description The agent sees its conversations. */
-            mine?: boolean;
+            mine: boolean;
             /**
              * Format: int32
              * @description How many conversations wait in it; 0 where not the agent's.
              */
-            waiting?: number;
+            waiting: number;
         };
         /** @description AgentServiceGetConversationResponse is a conversation with its messages. */
         "messagerie.messaging.v1.AgentServiceGetConversationResponse": {
             /** @description The conversation. */
-            conversation?: components["schemas"]["messagerie.messaging.v1.Conversation"];
+            conversation: components["schemas"]["messagerie.messaging.v1.Conversation"];
         };
         /** @description AgentServiceListConversationsResponse is one page. */
         "messagerie.messaging.v1.AgentServiceListConversationsResponse": {
             /** @description Without messages. */
-            conversations?: components["schemas"]["messagerie.messaging.v1.Conversation"][];
+            conversations: components["schemas"]["messagerie.messaging.v1.Conversation"][];
             /** @description Empty on the last page. */
-            nextPageToken?: string;
+            nextPageToken: string;
         };
         /** @description AgentServiceWatchConversationsResponse is a hint that something has changed. */
         "messagerie.messaging.v1.AgentServiceWatchConversationsResponse": {
-            /**
-             * @description Id of the conversation; empty in the first answer, and when any may have
-             *     changed.
-             */
-            conversationId?: string;
+            /** @description Id of the conversation; empty in the first answer, and when any may have changed. */
+            conversationId: string;
             /** @description It has just been opened. */
-            opened?: boolean;
+            opened: boolean;
         };
         /** @description AnswerFigures are about first answers. */
         "messagerie.messaging.v1.AnswerFigures": {
@@ -1030,135 +1076,141 @@ export interface components {
              * Format: int32
              * @description How many.
              */
-            answered?: number;
-            /**
-             * Format: double
-             * @description Half took no longer, in hours, to a tenth; to an hour above two days.
-             */
-            medianHours?: number;
+            answered: number;
             /**
              * Format: int32
              * @description How many within the days aimed at.
              */
-            onTime?: number;
+            onTime: number;
+            /**
+             * Format: double
+             * @description Half took no longer, in hours, to a tenth; to an hour above two days.
+             */
+            medianHours: number;
             /**
              * Format: double
              * @description Nine of ten took no longer, likewise.
              */
-            p90Hours?: number;
+            p90Hours: number;
         };
         /**
          * @description Author is who wrote a message.
+         *
+         *     - `MEMBER`: The member.
+         *     - `AGENT`: The body.
          * @enum {string}
          */
-        "messagerie.messaging.v1.Author": "AUTHOR_UNSPECIFIED" | "MEMBER" | "AGENT";
-        /**
-         * @description Choice is one level of the selection, with the label it had when the message
-         *     was written.
-         */
+        "messagerie.messaging.v1.Author": "MEMBER" | "AGENT";
+        /** @description Choice is one level of the selection, with the label it had when the message was written. */
         "messagerie.messaging.v1.Choice": {
             /** @description Code in the taxonomy. */
-            code?: string;
+            code: string;
             /** @description Label in the version under which the conversation was opened. */
-            label?: string;
+            label: string;
         };
+        /** @description ClaimConversationRequest names a conversation. */
+        "messagerie.messaging.v1.ClaimConversationRequest": Record<string, never>;
         /** @description ClaimConversationResponse is the conversation as it is now, without messages. */
         "messagerie.messaging.v1.ClaimConversationResponse": {
             /** @description The conversation. */
-            conversation?: components["schemas"]["messagerie.messaging.v1.Conversation"];
+            conversation: components["schemas"]["messagerie.messaging.v1.Conversation"];
         };
         /** @description ClaimInfo is an agent's lease on a conversation. */
         "messagerie.messaging.v1.ClaimInfo": {
             /** @description Display name of the agent. */
-            agent?: string;
+            agent: string;
+            /** @description The caller holds it. */
+            mine: boolean;
             /**
              * Format: date-time
              * @description When it lapses unless renewed.
              */
-            expireTime?: string;
-            /** @description The caller holds it. */
-            mine?: boolean;
+            expireTime: string;
         };
+        /** @description CloseConversationRequest names a conversation. */
+        "messagerie.messaging.v1.CloseConversationRequest": Record<string, never>;
         /** @description CloseConversationResponse is the conversation as it is now, without messages. */
         "messagerie.messaging.v1.CloseConversationResponse": {
             /** @description The conversation. */
-            conversation?: components["schemas"]["messagerie.messaging.v1.Conversation"];
+            conversation: components["schemas"]["messagerie.messaging.v1.Conversation"];
         };
         /** @description Conversation is an exchange between a member and the body. */
         "messagerie.messaging.v1.Conversation": {
-            /** @description Profile under which the member wrote. */
-            audience?: components["schemas"]["messagerie.taxonomy.v1.Audience"];
-            /** @description Who holds the claim and until when. Agents alone see it. */
-            claim?: components["schemas"]["messagerie.messaging.v1.ClaimInfo"];
             /**
-             * Format: date-time
-             * @description When the first message was received.
+             * Format: uuid
+             * @description UUIDv7.
              */
-            createTime?: string;
-            /** @description The member has had the texts erased. */
-            erased?: boolean;
-            /** @description The member took it out of their list. */
-            hidden?: boolean;
-            /** @description UUIDv7. */
-            id?: string;
-            /** @description Messages, oldest first; empty in lists. */
-            messages?: components["schemas"]["messagerie.messaging.v1.Message"][];
-            /** @description Internal notes, oldest first; empty in lists. Agents alone see them. */
-            notes?: components["schemas"]["messagerie.messaging.v1.Note"][];
-            /** @description The service in charge. */
-            queue?: components["schemas"]["messagerie.messaging.v1.Choice"];
+            id: string;
+            /** @description What members and agents quote: MSA- and eight characters, the last a check character. */
+            reference: string;
+            /** @description Profile under which the member wrote. */
+            audience: components["schemas"]["messagerie.taxonomy.v1.Audience"];
+            /** @description Chosen theme. */
+            theme: components["schemas"]["messagerie.messaging.v1.Choice"];
+            /** @description Chosen topic; absent when the audience's depth is the theme. */
+            topic?: components["schemas"]["messagerie.messaging.v1.Choice"];
             /** @description Chosen reason; absent when none was chosen. */
             reason?: components["schemas"]["messagerie.messaging.v1.Choice"];
-            /**
-             * @description What members and agents quote: MSA- and eight characters, the last a check
-             *     character.
-             */
-            reference?: string;
-            /** @description Where it stands. */
-            status?: components["schemas"]["messagerie.messaging.v1.Status"];
-            /** @description What happened to it, oldest first; empty in lists. */
-            steps?: components["schemas"]["messagerie.messaging.v1.Step"][];
             /**
              * Format: int32
              * @description Version of the taxonomy under which it was written.
              */
-            taxonomyVersion?: number;
-            /** @description Chosen theme. */
-            theme?: components["schemas"]["messagerie.messaging.v1.Choice"];
-            /** @description Chosen topic; absent when the audience's depth is the theme. */
-            topic?: components["schemas"]["messagerie.messaging.v1.Choice"];
+            taxonomyVersion: number;
+            /** @description Where it stands. */
+            status: components["schemas"]["messagerie.messaging.v1.Status"];
+            /** @description The member took it out of their list. */
+            hidden: boolean;
             /** @description A reply the member has not read. */
-            unread?: boolean;
+            unread: boolean;
+            /**
+             * Format: date-time
+             * @description When the first message was received.
+             */
+            createTime: string;
             /**
              * Format: date-time
              * @description Last message or change of status.
              */
-            updateTime?: string;
+            updateTime: string;
+            /** @description Messages, oldest first; empty in lists. */
+            messages: components["schemas"]["messagerie.messaging.v1.Message"][];
+            /** @description The service in charge. */
+            queue: components["schemas"]["messagerie.messaging.v1.Choice"];
+            /** @description Who holds the claim and until when. Agents alone see it. */
+            claim?: components["schemas"]["messagerie.messaging.v1.ClaimInfo"];
+            /** @description Internal notes, oldest first; empty in lists. Agents alone see them. */
+            notes: components["schemas"]["messagerie.messaging.v1.Note"][];
+            /** @description What happened to it, oldest first; empty in lists. */
+            steps: components["schemas"]["messagerie.messaging.v1.Step"][];
+            /** @description The member has had the texts erased. */
+            erased: boolean;
         };
+        /** @description CreateWatchTicketRequest is empty: a ticket is for whoever asks. */
+        "messagerie.messaging.v1.CreateWatchTicketRequest": Record<string, never>;
         /** @description CreateWatchTicketResponse has the ticket. */
         "messagerie.messaging.v1.CreateWatchTicketResponse": {
+            /** @description The ticket: 43 letters, digits, hyphens and underscores. Whoever has it first can watch. */
+            ticket: string;
             /**
              * Format: date-time
              * @description When it is good no more, one minute from now.
              */
-            expireTime?: string;
-            /** @description The ticket: 43 letters, digits, hyphens and underscores. Whoever has it first can watch. */
-            ticket?: string;
+            expireTime: string;
         };
         /** @description DayFigures is one day. */
         "messagerie.messaging.v1.DayFigures": {
-            /**
-             * Format: int32
-             * @description Conversations that got their first answer.
-             */
-            answered?: number;
             /** @description YYYY-MM-DD. */
-            date?: string;
+            date: string;
             /**
              * Format: int32
              * @description Conversations opened.
              */
-            received?: number;
+            received: number;
+            /**
+             * Format: int32
+             * @description Conversations that got their first answer.
+             */
+            answered: number;
         };
         /** @description DeleteDraftResponse is empty. */
         "messagerie.messaging.v1.DeleteDraftResponse": Record<string, never>;
@@ -1166,41 +1218,54 @@ export interface components {
         "messagerie.messaging.v1.DeleteTemplateResponse": Record<string, never>;
         /** @description Draft is a message that was begun. */
         "messagerie.messaging.v1.Draft": {
-            /** @description Profile under which it will be sent; may be unspecified. */
-            audience?: components["schemas"]["messagerie.taxonomy.v1.Audience"];
             /**
-             * @description UUID, chosen by the caller. A front end sends the message under the same, as
-             *     its idempotency key.
+             * Format: uuid
+             * @description UUID, chosen by the caller. A front end sends the message under the same, as its idempotency key.
              */
-            id?: string;
+            id: string;
+            /**
+             * @description Profile under which it will be sent; may be unspecified.
+             * @enum {string}
+             */
+            audience: "AUDIENCE_UNSPECIFIED" | "PARTICULIER" | "EXPLOITANT" | "EMPLOYEUR";
+            /** @description Code of the theme; may be empty. */
+            theme: string;
+            /** @description Code of the topic; may be empty. */
+            topic: string;
             /** @description Code of the reason; may be empty. */
-            reason?: string;
+            reason: string;
             /**
              * Format: int32
              * @description Version of the taxonomy the selection was made in; may be 0.
              */
-            taxonomyVersion?: number;
+            taxonomyVersion: number;
             /** @description The text as it stands; may be empty. */
-            text?: string;
-            /** @description Code of the theme; may be empty. */
-            theme?: string;
-            /** @description Code of the topic; may be empty. */
-            topic?: string;
+            text: string;
             /**
              * Format: date-time
              * @description When it was last saved.
              */
-            updateTime?: string;
+            updateTime: string;
         };
+        /** @description DropRefusedEventRequest names one. */
+        "messagerie.messaging.v1.DropRefusedEventRequest": Record<string, never>;
         /** @description DropRefusedEventResponse is empty. */
         "messagerie.messaging.v1.DropRefusedEventResponse": Record<string, never>;
+        /** @description EraseMyDataRequest must be meant. */
+        "messagerie.messaging.v1.EraseMyDataRequest": {
+            /**
+             * @description True: the member has confirmed that nothing can be brought back.
+             * @enum {boolean}
+             */
+            confirm: true;
+        };
         /** @description EraseMyDataResponse tells what was done. */
         "messagerie.messaging.v1.EraseMyDataResponse": {
             /**
              * Format: int32
              * @description How many conversations were erased by this call.
              */
-            conversations?: number;
+            conversations: number;
         };
         /** @description ExpectedDelay is the answer time announced to the member. */
         "messagerie.messaging.v1.ExpectedDelay": {
@@ -1208,299 +1273,351 @@ export interface components {
              * Format: int32
              * @description Working days.
              */
-            workingDays?: number;
+            workingDays: number;
         };
-        /** @description ExportMyDataResponse is one piece of what is stored. */
-        "messagerie.messaging.v1.ExportMyDataResponse": {
-            /** @description A conversation with its messages. */
-            conversation?: components["schemas"]["messagerie.messaging.v1.Conversation"];
-            /** @description A draft. */
-            draft?: components["schemas"]["messagerie.messaging.v1.Draft"];
-            /** @description How the member is reached. */
-            preferences?: components["schemas"]["messagerie.messaging.v1.Preferences"];
-        } & (Record<string, never> | {
-            preferences: components["schemas"]["messagerie.messaging.v1.Preferences"];
-        } | {
-            draft: components["schemas"]["messagerie.messaging.v1.Draft"];
-        } | {
-            conversation: components["schemas"]["messagerie.messaging.v1.Conversation"];
-        });
         /** @description GetConversationResponse is a conversation with its messages. */
         "messagerie.messaging.v1.GetConversationResponse": {
             /** @description The conversation. */
-            conversation?: components["schemas"]["messagerie.messaging.v1.Conversation"];
+            conversation: components["schemas"]["messagerie.messaging.v1.Conversation"];
         };
         /** @description GetDraftResponse is a draft. */
         "messagerie.messaging.v1.GetDraftResponse": {
             /** @description The draft. */
-            draft?: components["schemas"]["messagerie.messaging.v1.Draft"];
+            draft: components["schemas"]["messagerie.messaging.v1.Draft"];
         };
         /** @description GetExpectedDelayResponse is how long answers take. */
         "messagerie.messaging.v1.GetExpectedDelayResponse": {
+            /** @description What is aimed at; absent when nothing is announced. */
+            target?: components["schemas"]["messagerie.messaging.v1.ExpectedDelay"];
+            /** @description How long nine first answers of ten took at most, in the last 90 days, for the deepest level of the selection that has 20 of them; absent when none has. */
+            usual?: components["schemas"]["messagerie.messaging.v1.ExpectedDelay"];
             /**
              * Format: int32
              * @description How many answers that is drawn from.
              */
-            answers?: number;
-            /** @description What is aimed at; absent when nothing is announced. */
-            target?: components["schemas"]["messagerie.messaging.v1.ExpectedDelay"];
-            /**
-             * @description How long nine first answers of ten took at most, in the last 90 days, for the
-             *     deepest level of the selection that has 20 of them; absent when none has.
-             */
-            usual?: components["schemas"]["messagerie.messaging.v1.ExpectedDelay"];
+            answers: number;
         };
         /** @description GetPreferencesResponse is the caller's preferences. */
         "messagerie.messaging.v1.GetPreferencesResponse": {
             /** @description The preferences. */
-            preferences?: components["schemas"]["messagerie.messaging.v1.Preferences"];
+            preferences: components["schemas"]["messagerie.messaging.v1.Preferences"];
         };
         /** @description GetStatisticsResponse has the figures. Days are those of Paris. */
         "messagerie.messaging.v1.GetStatisticsResponse": {
-            /** @description First answers to conversations of these days. */
-            answers?: components["schemas"]["messagerie.messaging.v1.AnswerFigures"];
             /** @description One entry a day, oldest first, days without conversations included. */
-            days?: components["schemas"]["messagerie.messaging.v1.DayFigures"][];
+            days: components["schemas"]["messagerie.messaging.v1.DayFigures"][];
+            /** @description One entry a theme, most conversations first. */
+            themes: components["schemas"]["messagerie.messaging.v1.ThemeFigures"][];
+            /**
+             * Format: int32
+             * @description How many conversations wait for the body now.
+             */
+            waiting: number;
             /**
              * Format: date-time
              * @description When the oldest of them came; absent when none waits.
              */
             oldestWaiting?: string;
-            /** @description One entry a theme, most conversations first. */
-            themes?: components["schemas"]["messagerie.messaging.v1.ThemeFigures"][];
-            /**
-             * Format: int32
-             * @description How many conversations wait for the body now.
-             */
-            waiting?: number;
+            /** @description First answers to conversations of these days. */
+            answers: components["schemas"]["messagerie.messaging.v1.AnswerFigures"];
         };
-        /**
-         * @description GetStatusResponse is how the service is: the whole of it by its database, but for
-         *     the broker, which is as the process that answered sees it. Ages are by the
-         *     database's clock.
-         */
+        /** @description GetStatusResponse is how the service is: the whole of it by its database, but for the broker, which is as the process that answered sees it. Ages are by the database's clock. */
         "messagerie.messaging.v1.GetStatusResponse": {
-            /** @description Whether the broker answers. */
-            brokerReachable?: boolean;
             /** @description Version of the program that answered; empty when it does not know. */
-            buildVersion?: string;
-            /** @description Age of the newest event of the log; none while the log is empty. */
-            newestEventAge?: string;
-            /** @description Age of the oldest that has no reply at all; none when each has one. */
-            oldestUnansweredAge?: string;
-            /** @description Age of the oldest of them; none without. */
-            outboxAge?: string;
-            /**
-             * Format: int64
-             * @description Events that the broker has not acknowledged, without those that are set aside; from
-             *     10 000 on as the database estimates it.
-             */
-            outboxEvents?: string;
+            buildVersion: string;
             /**
              * Format: int64
              * @description Newest migration of the database.
              */
-            schemaVersion?: string;
-            /**
-             * Format: int64
-             * @description Events that the broker refuses while it takes others, and that are set aside.
-             */
-            setAsideEvents?: string;
-            /**
-             * Format: int64
-             * @description Submissions of the last five minutes, to ten seconds.
-             */
-            submissionsFiveMinutes?: string;
-            /**
-             * Format: int64
-             * @description Submissions of the last hour, to ten seconds.
-             */
-            submissionsHour?: string;
+            schemaVersion: string;
             /**
              * Format: int64
              * @description Conversations that wait for an agent, in all queues of all caisses.
              */
-            waitingConversations?: string;
+            waitingConversations: string;
+            /** @description Age of the oldest that has no reply at all; none when each has one. */
+            oldestUnansweredAge?: string;
+            /**
+             * Format: int64
+             * @description Submissions of the last five minutes, to ten seconds.
+             */
+            submissionsFiveMinutes: string;
+            /**
+             * Format: int64
+             * @description Submissions of the last hour, to ten seconds.
+             */
+            submissionsHour: string;
+            /**
+             * Format: int64
+             * @description Events that the broker has not acknowledged, without those that are set aside; from 10 000 on as the database estimates it.
+             */
+            outboxEvents: string;
+            /** @description Age of the oldest of them; none without. */
+            outboxAge?: string;
+            /** @description Age of the newest event of the log; none while the log is empty. */
+            newestEventAge?: string;
+            /** @description Whether the broker answers. */
+            brokerReachable: boolean;
+            /**
+             * Format: int64
+             * @description Events that the broker refuses while it takes others, and that are set aside.
+             */
+            setAsideEvents: string;
         };
+        /** @description HideConversationRequest names a conversation. */
+        "messagerie.messaging.v1.HideConversationRequest": Record<string, never>;
         /** @description HideConversationResponse is the conversation as it is now, without messages. */
         "messagerie.messaging.v1.HideConversationResponse": {
             /** @description The conversation. */
-            conversation?: components["schemas"]["messagerie.messaging.v1.Conversation"];
+            conversation: components["schemas"]["messagerie.messaging.v1.Conversation"];
         };
         /** @description ListConversationsResponse is one page. */
         "messagerie.messaging.v1.ListConversationsResponse": {
             /** @description Without messages. */
-            conversations?: components["schemas"]["messagerie.messaging.v1.Conversation"][];
+            conversations: components["schemas"]["messagerie.messaging.v1.Conversation"][];
             /** @description Empty on the last page. */
-            nextPageToken?: string;
+            nextPageToken: string;
             /**
              * Format: int32
              * @description How many of the member's conversations have an unread reply, hidden or not.
              */
-            unreadCount?: number;
+            unreadCount: number;
         };
         /** @description ListDraftsResponse has the drafts, last changed first. */
         "messagerie.messaging.v1.ListDraftsResponse": {
             /** @description The drafts. */
-            drafts?: components["schemas"]["messagerie.messaging.v1.Draft"][];
+            drafts: components["schemas"]["messagerie.messaging.v1.Draft"][];
             /** @description Empty on the last page. */
-            nextPageToken?: string;
+            nextPageToken: string;
         };
         /** @description ListQueuesResponse has the queues. */
         "messagerie.messaging.v1.ListQueuesResponse": {
-            /** @description Empty on the last page. */
-            nextPageToken?: string;
             /** @description Queues of the taxonomy that was current at the first page, in its order. */
-            queues?: components["schemas"]["messagerie.messaging.v1.AgentQueue"][];
+            queues: components["schemas"]["messagerie.messaging.v1.AgentQueue"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
         };
         /** @description ListRefusedEventsResponse is a page. */
         "messagerie.messaging.v1.ListRefusedEventsResponse": {
             /** @description Oldest first. */
-            events?: components["schemas"]["messagerie.messaging.v1.RefusedEvent"][];
+            events: components["schemas"]["messagerie.messaging.v1.RefusedEvent"][];
             /** @description Asks for the next page; empty on the last. */
-            nextPageToken?: string;
+            nextPageToken: string;
         };
         /** @description ListTemplatesResponse has the templates, by title. */
         "messagerie.messaging.v1.ListTemplatesResponse": {
-            /** @description Empty on the last page. */
-            nextPageToken?: string;
             /** @description The templates; a caisse has at most 200. */
-            templates?: components["schemas"]["messagerie.messaging.v1.Template"][];
+            templates: components["schemas"]["messagerie.messaging.v1.Template"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
+        };
+        /** @description MarkConversationReadRequest names a conversation. */
+        "messagerie.messaging.v1.MarkConversationReadRequest": {
+            /**
+             * Format: uuid
+             * @description The last message the member saw; empty: all of them. A reply that came after it stays unread.
+             */
+            messageId?: string;
         };
         /** @description MarkConversationReadResponse is the conversation as it is now, without messages. */
         "messagerie.messaging.v1.MarkConversationReadResponse": {
             /** @description The conversation. */
-            conversation?: components["schemas"]["messagerie.messaging.v1.Conversation"];
+            conversation: components["schemas"]["messagerie.messaging.v1.Conversation"];
         };
         /** @description Message is one text in a conversation. */
         "messagerie.messaging.v1.Message": {
+            /**
+             * Format: uuid
+             * @description UUIDv7.
+             */
+            id: string;
             /** @description Who wrote it. */
-            author?: components["schemas"]["messagerie.messaging.v1.Author"];
+            author: components["schemas"]["messagerie.messaging.v1.Author"];
+            /** @description The text, normalised to NFC with LF line ends. */
+            text: string;
             /**
              * Format: date-time
              * @description When it was received.
              */
-            createTime?: string;
-            /** @description UUIDv7. */
-            id?: string;
-            /** @description The text, normalised to NFC with LF line ends. */
-            text?: string;
+            createTime: string;
+        };
+        /** @description All that is stored, by kind: what the lines have one by one. */
+        "messagerie.messaging.v1.MyData": {
+            preferences: components["schemas"]["messagerie.messaging.v1.Preferences"];
+            drafts: components["schemas"]["messagerie.messaging.v1.Draft"][];
+            conversations: components["schemas"]["messagerie.messaging.v1.Conversation"][];
         };
         /** @description Note is what an agent wrote for colleagues. */
         "messagerie.messaging.v1.Note": {
+            /**
+             * Format: uuid
+             * @description UUIDv7.
+             */
+            id: string;
             /** @description Display name of the agent. */
-            agent?: string;
+            agent: string;
+            /** @description The text. */
+            text: string;
             /**
              * Format: date-time
              * @description When it was written.
              */
-            createTime?: string;
-            /** @description UUIDv7. */
-            id?: string;
-            /** @description The text. */
-            text?: string;
+            createTime: string;
+        };
+        /** @description PostFollowUpRequest is a further message of the member's. */
+        "messagerie.messaging.v1.PostFollowUpRequest": {
+            /** @description The text, with the limits of a first message. The bounds count Unicode code points after CRLF to LF, NFC and trimming: white space around the text does not count. */
+            text: string;
         };
         /** @description PostFollowUpResponse is the conversation with its messages. */
         "messagerie.messaging.v1.PostFollowUpResponse": {
             /** @description The conversation. */
-            conversation?: components["schemas"]["messagerie.messaging.v1.Conversation"];
+            conversation: components["schemas"]["messagerie.messaging.v1.Conversation"];
+        };
+        /** @description PostReplyRequest is an agent's answer. */
+        "messagerie.messaging.v1.PostReplyRequest": {
+            /** @description The text: 1 to 5000 characters, counted and refused as a member's is. The bounds count Unicode code points after CRLF to LF, NFC and trimming: white space around the text does not count. */
+            text: string;
+            /** @description True: the conversation is answered. False: another answer will follow. */
+            final?: boolean;
         };
         /** @description PostReplyResponse is the conversation with its messages. */
         "messagerie.messaging.v1.PostReplyResponse": {
             /** @description The conversation. */
-            conversation?: components["schemas"]["messagerie.messaging.v1.Conversation"];
+            conversation: components["schemas"]["messagerie.messaging.v1.Conversation"];
         };
-        /**
-         * @description Preferences are how a member is reached, and what for: what they have chosen, and beside
-         *     it what their account says, which holds where they have chosen nothing.
-         */
+        /** @description Preferences are how a member is reached, and what for: what they have chosen, and beside it what their account says, which holds where they have chosen nothing. */
         "messagerie.messaging.v1.Preferences": {
+            /** @description E-mail address of the member's choice, at most 254 characters; empty: the account's. */
+            email: string;
+            /** @description Telephone of the member's choice, in E.164 or as written in France, and answered in E.164; empty: the account's. */
+            phone: string;
             /**
-             * @description E-mail address of the account; empty: it has none. What is given is ignored, here and
-             *     in the fields below.
+             * @description Language of notifications of the member's choice, "fr" or "en"; empty: the account's.
+             * @enum {string}
              */
-            readonly accountEmail?: string;
-            /** @description Language of the account, "fr" or "en"; "fr" where it says nothing. */
-            readonly accountLocale?: string;
+            locale: "" | "fr" | "en";
+            /** @description An SMS confirms a submission. On unless switched off. */
+            smsOnAcknowledgement: boolean;
+            /** @description An SMS announces a reply. Off unless switched on. */
+            smsOnReply: boolean;
+            /** @description E-mail address of the account; empty: it has none. What is given is ignored, here and in the fields below. */
+            readonly accountEmail: string;
             /** @description Telephone of the account; empty: it has none. */
-            readonly accountPhone?: string;
+            readonly accountPhone: string;
+            /** @description Language of the account, "fr" or "en"; "fr" where it says nothing. */
+            readonly accountLocale: string;
+            /** @description E-mail address that was chosen and holds once it is confirmed. Always empty for now: a choice holds at once. */
+            readonly pendingEmail: string;
+            /** @description Telephone that was chosen and holds once it is confirmed, likewise. */
+            readonly pendingPhone: string;
+        };
+        /** @description Preferences are how a member is reached, and what for: what they have chosen, and beside it what their account says, which holds where they have chosen nothing. */
+        "messagerie.messaging.v1.PreferencesInput": {
             /** @description E-mail address of the member's choice, at most 254 characters; empty: the account's. */
             email?: string;
-            /** @description Language of notifications of the member's choice, "fr" or "en"; empty: the account's. */
-            locale?: string;
-            /**
-             * @description E-mail address that was chosen and holds once it is confirmed. Always empty for now:
-             *     a choice holds at once.
-             */
-            readonly pendingEmail?: string;
-            /** @description Telephone that was chosen and holds once it is confirmed, likewise. */
-            readonly pendingPhone?: string;
-            /**
-             * @description Telephone of the member's choice, in E.164 or as written in France, and answered in
-             *     E.164; empty: the account's.
-             */
+            /** @description Telephone of the member's choice, in E.164 or as written in France, and answered in E.164; empty: the account's. */
             phone?: string;
+            /**
+             * @description Language of notifications of the member's choice, "fr" or "en"; empty: the account's.
+             * @enum {string}
+             */
+            locale?: "" | "fr" | "en";
             /** @description An SMS confirms a submission. On unless switched off. */
             smsOnAcknowledgement?: boolean;
             /** @description An SMS announces a reply. Off unless switched on. */
             smsOnReply?: boolean;
+            /** @description E-mail address of the account; empty: it has none. What is given is ignored, here and in the fields below. */
+            readonly accountEmail?: string;
+            /** @description Telephone of the account; empty: it has none. */
+            readonly accountPhone?: string;
+            /** @description Language of the account, "fr" or "en"; "fr" where it says nothing. */
+            readonly accountLocale?: string;
+            /** @description E-mail address that was chosen and holds once it is confirmed. Always empty for now: a choice holds at once. */
+            readonly pendingEmail?: string;
+            /** @description Telephone that was chosen and holds once it is confirmed, likewise. */
+            readonly pendingPhone?: string;
+        };
+        /** @description RecategoriseConversationRequest has the right selection. */
+        "messagerie.messaging.v1.RecategoriseConversationRequest": {
+            /** @description Code of the theme. */
+            theme: string;
+            /** @description Code of the topic. */
+            topic?: string;
+            /** @description Code of the reason. */
+            reason?: string;
         };
         /** @description RecategoriseConversationResponse is the conversation as it is now, without messages. */
         "messagerie.messaging.v1.RecategoriseConversationResponse": {
             /** @description The conversation. */
-            conversation?: components["schemas"]["messagerie.messaging.v1.Conversation"];
+            conversation: components["schemas"]["messagerie.messaging.v1.Conversation"];
         };
         /** @description RefusedEvent is an event that the broker refuses while it takes others. */
         "messagerie.messaging.v1.RefusedEvent": {
+            /**
+             * Format: uuid
+             * @description Its id.
+             */
+            id: string;
+            /** @description Its type in the event log, such as message-submitted. */
+            type: string;
             /** @description The caisse whose subject it goes to. */
-            caisse?: string;
+            caisse: string;
             /** @description The conversation that it is about. */
-            conversationId?: string;
+            conversationId: string;
             /**
              * Format: date-time
              * @description When it happened.
              */
-            createTime?: string;
-            /** @description Its id. */
-            id?: string;
+            createTime: string;
+            /** @description Why the last try failed: NO_STREAM (no stream has its subject), DENIED (the broker's permissions deny its subject), NO_ACKNOWLEDGEMENT (the broker says nothing), EVENT_INVALID (too large), or JETSTREAM_ and the broker's error code. */
+            reason: string;
             /**
-             * @description Why the last try failed: NO_STREAM (no stream has its subject),
-             *     DENIED (the broker's permissions deny its subject), NO_ACKNOWLEDGEMENT (the broker
-             *     says nothing), EVENT_INVALID (too large), or JETSTREAM_ and the broker's error code.
+             * Format: int32
+             * @description How often it was refused while others passed.
              */
-            reason?: string;
+            tries: number;
+            /**
+             * Format: date-time
+             * @description When it was tried last.
+             */
+            tryTime: string;
             /**
              * Format: date-time
              * @description When it was set aside, after eight tries; not set while it is tried often.
              */
             setAsideTime?: string;
-            /**
-             * Format: int32
-             * @description How often it was refused while others passed.
-             */
-            tries?: number;
-            /**
-             * Format: date-time
-             * @description When it was tried last.
-             */
-            tryTime?: string;
-            /** @description Its type in the event log, such as message-submitted. */
-            type?: string;
         };
+        /** @description ReleaseConversationRequest names a conversation. */
+        "messagerie.messaging.v1.ReleaseConversationRequest": Record<string, never>;
         /** @description ReleaseConversationResponse is the conversation as it is now, without messages. */
         "messagerie.messaging.v1.ReleaseConversationResponse": {
             /** @description The conversation. */
-            conversation?: components["schemas"]["messagerie.messaging.v1.Conversation"];
+            conversation: components["schemas"]["messagerie.messaging.v1.Conversation"];
         };
+        /** @description ReopenConversationRequest names a conversation. */
+        "messagerie.messaging.v1.ReopenConversationRequest": Record<string, never>;
         /** @description ReopenConversationResponse is the conversation as it is now, without messages. */
         "messagerie.messaging.v1.ReopenConversationResponse": {
             /** @description The conversation. */
-            conversation?: components["schemas"]["messagerie.messaging.v1.Conversation"];
+            conversation: components["schemas"]["messagerie.messaging.v1.Conversation"];
+        };
+        /** @description ReplacePreferencesRequest has all choices. */
+        "messagerie.messaging.v1.ReplacePreferencesRequest": {
+            /** @description The choices. */
+            preferences: components["schemas"]["messagerie.messaging.v1.PreferencesInput"];
         };
         /** @description ReplacePreferencesResponse is the preferences as stored. */
         "messagerie.messaging.v1.ReplacePreferencesResponse": {
             /** @description The preferences. */
-            preferences?: components["schemas"]["messagerie.messaging.v1.Preferences"];
+            preferences: components["schemas"]["messagerie.messaging.v1.Preferences"];
+        };
+        /** @description RequeueRefusedEventsRequest names refused events. */
+        "messagerie.messaging.v1.RequeueRefusedEventsRequest": {
+            /** @description Their ids, at most 100. */
+            ids?: string[];
+            /** @description All of them. */
+            all?: boolean;
         };
         /** @description RequeueRefusedEventsResponse says how many there are. */
         "messagerie.messaging.v1.RequeueRefusedEventsResponse": {
@@ -1508,530 +1625,2273 @@ export interface components {
              * Format: int32
              * @description How many are tried again.
              */
-            requeued?: number;
+            requeued: number;
+        };
+        /** @description SaveDraftRequest is a draft to store. */
+        "messagerie.messaging.v1.SaveDraftRequest": {
+            /** @description The profile. */
+            audience?: components["schemas"]["messagerie.taxonomy.v1.Audience"];
+            /** @description Code of the theme. */
+            theme?: string;
+            /** @description Code of the topic. */
+            topic?: string;
+            /** @description Code of the reason. */
+            reason?: string;
+            /**
+             * Format: int32
+             * @description Version of the taxonomy.
+             */
+            taxonomyVersion?: number;
+            /** @description The text: at most 8000 characters, so that one that is too long can be shortened later. It is kept and given back as it is, whatever its characters. */
+            text?: string;
         };
         /** @description SaveDraftResponse is the draft as stored. */
         "messagerie.messaging.v1.SaveDraftResponse": {
             /** @description The draft. */
-            draft?: components["schemas"]["messagerie.messaging.v1.Draft"];
+            draft: components["schemas"]["messagerie.messaging.v1.Draft"];
+        };
+        /** @description SaveTemplateRequest is a template to store. */
+        "messagerie.messaging.v1.SaveTemplateRequest": {
+            /** @description The title, 1 to 80 characters; white space in it becomes single spaces. */
+            title: string;
+            /** @description The text, 1 to 5000 characters, refused as a reply's is. */
+            text: string;
+            /** @description Code of a queue; empty: all. */
+            queue?: string;
         };
         /** @description SaveTemplateResponse is the template as stored. */
         "messagerie.messaging.v1.SaveTemplateResponse": {
             /** @description The template. */
-            template?: components["schemas"]["messagerie.messaging.v1.Template"];
+            template: components["schemas"]["messagerie.messaging.v1.Template"];
         };
+        /** @description ShowConversationRequest names a conversation. */
+        "messagerie.messaging.v1.ShowConversationRequest": Record<string, never>;
         /** @description ShowConversationResponse is the conversation as it is now, without messages. */
         "messagerie.messaging.v1.ShowConversationResponse": {
             /** @description The conversation. */
-            conversation?: components["schemas"]["messagerie.messaging.v1.Conversation"];
+            conversation: components["schemas"]["messagerie.messaging.v1.Conversation"];
         };
         /**
          * @description Status is where a conversation stands. Unread and hidden are flags beside it.
+         *
+         *     - `SENT`: Sent by the member, not yet taken in charge.
+         *     - `IN_PROGRESS`: An agent has it in charge.
+         *     - `PARTLY_ANSWERED`: A first answer was given, another will follow.
+         *     - `ANSWERED`: Answered.
+         *     - `WAITING_FOR_MEMBER`: The body waits for the member.
+         *     - `REOPENED`: Opened again after an end.
+         *     - `CLOSED`: Ended.
          * @enum {string}
          */
-        "messagerie.messaging.v1.Status": "STATUS_UNSPECIFIED" | "SENT" | "IN_PROGRESS" | "PARTLY_ANSWERED" | "ANSWERED" | "WAITING_FOR_MEMBER" | "REOPENED" | "CLOSED";
+        "messagerie.messaging.v1.Status": "SENT" | "IN_PROGRESS" | "PARTLY_ANSWERED" | "ANSWERED" | "WAITING_FOR_MEMBER" | "REOPENED" | "CLOSED";
         /** @description Step is one entry of a conversation's timeline. It names nobody. */
         "messagerie.messaging.v1.Step": {
             /** @description What happened. */
-            kind?: components["schemas"]["messagerie.messaging.v1.Step.Kind"];
+            kind: components["schemas"]["messagerie.messaging.v1.Step.Kind"];
             /**
              * Format: date-time
              * @description When.
              */
-            time?: string;
+            time: string;
         };
         /**
          * @description Kind is something that happened to a conversation and that its member may know.
+         *
+         *     - `RECEIVED`: The first message was received.
+         *     - `CLAIMED`: An agent took it in charge.
+         *     - `REPLIED`: An agent answered.
+         *     - `FOLLOWED_UP`: The member added a message.
+         *     - `REDIRECTED`: It went to another service, or was classified anew.
+         *     - `CLOSED`: It was ended.
+         *     - `REOPENED`: It was opened again.
          * @enum {string}
          */
-        "messagerie.messaging.v1.Step.Kind": "KIND_UNSPECIFIED" | "RECEIVED" | "CLAIMED" | "REPLIED" | "FOLLOWED_UP" | "REDIRECTED" | "CLOSED" | "REOPENED";
+        "messagerie.messaging.v1.Step.Kind": "RECEIVED" | "CLAIMED" | "REPLIED" | "FOLLOWED_UP" | "REDIRECTED" | "CLOSED" | "REOPENED";
+        /** @description SubmitMessageRequest is a member's first message. */
+        "messagerie.messaging.v1.SubmitMessageRequest": {
+            /** @description One of the caller's profiles. */
+            audience: components["schemas"]["messagerie.taxonomy.v1.Audience"];
+            /** @description Code of the theme. */
+            theme: string;
+            /** @description Code of the topic. */
+            topic?: string;
+            /** @description Code of the reason. */
+            reason?: string;
+            /**
+             * Format: int32
+             * @description Version of the taxonomy the selection was made in.
+             */
+            taxonomyVersion?: number;
+            /** @description The text: 10 to 750 characters, counted as Unicode code points after CRLF to LF, NFC and trimming. NUL, control characters other than tab and newline, and bidi overrides are refused. The bounds count Unicode code points after CRLF to LF, NFC and trimming: white space around the text does not count. */
+            text: string;
+        };
         /** @description SubmitMessageResponse is the stored recap. */
         "messagerie.messaging.v1.SubmitMessageResponse": {
             /** @description The conversation with its first message. */
-            conversation?: components["schemas"]["messagerie.messaging.v1.Conversation"];
+            conversation: components["schemas"]["messagerie.messaging.v1.Conversation"];
             /** @description When an answer may be expected; absent when none is announced. */
             expectedDelay?: components["schemas"]["messagerie.messaging.v1.ExpectedDelay"];
         };
         /** @description Template is a text that replies can begin with. */
         "messagerie.messaging.v1.Template": {
-            /** @description UUID. */
-            id?: string;
-            /** @description Code of the queue whose replies it is for; empty: all. */
-            queue?: string;
             /**
-             * @description The text. {{reference}}, {{theme}}, {{topic}} and {{date}} stand for the
-             *     conversation's reference, selection and day of receipt.
+             * Format: uuid
+             * @description UUID.
              */
-            text?: string;
+            id: string;
             /** @description What agents choose it by. */
-            title?: string;
+            title: string;
+            /** @description The text. {{reference}}, {{theme}}, {{topic}} and {{date}} stand for the conversation's reference, selection and day of receipt. */
+            text: string;
+            /** @description Code of the queue whose replies it is for; empty: all. */
+            queue: string;
             /**
              * Format: date-time
              * @description When it was last changed.
              */
-            updateTime?: string;
+            updateTime: string;
         };
         /** @description ThemeFigures is one theme. */
         "messagerie.messaging.v1.ThemeFigures": {
-            /**
-             * Format: int32
-             * @description Of these, how many have a first answer.
-             */
-            answered?: number;
-            /**
-             * Format: double
-             * @description Half of the first answers took no longer, in hours, to a tenth; to an hour where it is
-             *     more than two days. 0 without any.
-             */
-            medianHours?: number;
-            /**
-             * Format: int32
-             * @description Of these, how many within the days aimed at.
-             */
-            onTime?: number;
+            /** @description The theme. */
+            theme: components["schemas"]["messagerie.messaging.v1.Choice"];
             /**
              * Format: int32
              * @description Conversations opened.
              */
-            received?: number;
-            /** @description The theme. */
-            theme?: components["schemas"]["messagerie.messaging.v1.Choice"];
+            received: number;
+            /**
+             * Format: int32
+             * @description Of these, how many have a first answer.
+             */
+            answered: number;
+            /**
+             * Format: int32
+             * @description Of these, how many within the days aimed at.
+             */
+            onTime: number;
+            /**
+             * Format: double
+             * @description Half of the first answers took no longer, in hours, to a tenth; to an hour where it is more than two days. 0 without any.
+             */
+            medianHours: number;
+        };
+        /** @description TransferConversationRequest names a conversation and a queue. */
+        "messagerie.messaging.v1.TransferConversationRequest": {
+            /** @description Code of the queue, of the current taxonomy. */
+            queue: string;
         };
         /** @description TransferConversationResponse is the conversation as it is now, without messages. */
         "messagerie.messaging.v1.TransferConversationResponse": {
             /** @description The conversation. */
-            conversation?: components["schemas"]["messagerie.messaging.v1.Conversation"];
+            conversation: components["schemas"]["messagerie.messaging.v1.Conversation"];
+        };
+        /** @description UpdatePreferencesRequest has choices to change. */
+        "messagerie.messaging.v1.UpdatePreferencesRequest": {
+            /** @description The choices. */
+            preferences: components["schemas"]["messagerie.messaging.v1.PreferencesInput"];
+            /** @description Which of them: paths such as smsOnReply, with commas between in JSON; "*" is all. Empty: those that have a value, so that nothing is switched off or emptied. */
+            updateMask?: string;
         };
         /** @description UpdatePreferencesResponse is the preferences as stored. */
         "messagerie.messaging.v1.UpdatePreferencesResponse": {
             /** @description The preferences. */
-            preferences?: components["schemas"]["messagerie.messaging.v1.Preferences"];
+            preferences: components["schemas"]["messagerie.messaging.v1.Preferences"];
         };
         /** @description WatchConversationsResponse is a hint that something has changed. */
         "messagerie.messaging.v1.WatchConversationsResponse": {
-            /**
-             * @description Id of the conversation; empty in the first answer, and when any may have
-             *     changed.
-             */
-            conversationId?: string;
+            /** @description Id of the conversation; empty in the first answer, and when any may have changed. */
+            conversationId: string;
             /**
              * Format: int32
              * @description How many of the member's conversations have an unread reply.
              */
-            unreadCount?: number;
+            unreadCount: number;
         };
         /** @description AgentServiceListDeliveriesResponse has its notifications, oldest first. */
         "messagerie.notifier.v1.AgentServiceListDeliveriesResponse": {
             /** @description The notifications. */
-            deliveries?: components["schemas"]["messagerie.notifier.v1.Delivery"][];
+            deliveries: components["schemas"]["messagerie.notifier.v1.Delivery"][];
             /** @description Empty on the last page. */
-            nextPageToken?: string;
+            nextPageToken: string;
         };
         /**
          * @description Channel is a way to reach a member.
+         *
+         *     - `EMAIL`: E-mail.
+         *     - `SMS`: SMS.
          * @enum {string}
          */
-        "messagerie.notifier.v1.Channel": "CHANNEL_UNSPECIFIED" | "EMAIL" | "SMS";
+        "messagerie.notifier.v1.Channel": "EMAIL" | "SMS";
         /** @description DeadLetter is one of them. It holds no address, name or text. */
         "messagerie.notifier.v1.DeadLetter": {
+            /** @description Names it: <event id>.EMAIL or .SMS for a delivery, <id>.EVENT for an event. */
+            id: string;
+            /** @description What it is. */
+            kind: components["schemas"]["messagerie.notifier.v1.DeadLetterKind"];
+            /** @description Event type, such as message-submitted. */
+            eventType: string;
+            /** @description Id of the conversation; empty for an event that could not be read. */
+            conversationId: string;
+            /** @description Caisse; empty for an event that could not be read. */
+            caisse: string;
+            /**
+             * @description Where the delivery ended; unspecified for an event.
+             * @enum {string}
+             */
+            state: "DELIVERY_STATE_UNSPECIFIED" | "PENDING" | "ACCEPTED" | "DELIVERED" | "BOUNCED" | "COMPLAINED" | "REFUSED" | "EXPIRED" | "SUPPRESSED";
+            /** @description Why: a stable code. */
+            reason: string;
+            /** @description Provider that was called last; empty when none was. */
+            provider: string;
             /**
              * Format: int32
              * @description How often it was tried.
              */
-            attempts?: number;
-            /** @description Caisse; empty for an event that could not be read. */
-            caisse?: string;
-            /** @description Id of the conversation; empty for an event that could not be read. */
-            conversationId?: string;
-            /**
-             * Format: date-time
-             * @description When it ended.
-             */
-            endTime?: string;
-            /** @description Event type, such as message-submitted. */
-            eventType?: string;
-            /** @description Names it: <event id>.EMAIL or .SMS for a delivery, <id>.EVENT for an event. */
-            id?: string;
-            /** @description What it is. */
-            kind?: components["schemas"]["messagerie.notifier.v1.DeadLetterKind"];
+            attempts: number;
             /**
              * Format: date-time
              * @description When what it is about happened.
              */
-            occurTime?: string;
-            /** @description Provider that was called last; empty when none was. */
-            provider?: string;
-            /** @description Why: a stable code. */
-            reason?: string;
-            /** @description Where the delivery ended; unspecified for an event. */
-            state?: components["schemas"]["messagerie.notifier.v1.DeliveryState"];
+            occurTime: string;
+            /**
+             * Format: date-time
+             * @description When it ended.
+             */
+            endTime: string;
         };
         /** @description DeadLetterFilter selects dead letters; fields left out select all. */
         "messagerie.notifier.v1.DeadLetterFilter": {
+            /** @description Of this kind. */
+            kind?: components["schemas"]["messagerie.notifier.v1.DeadLetterKind"];
             /** @description Of this channel. */
             channel?: components["schemas"]["messagerie.notifier.v1.Channel"];
-            /**
-             * Format: date-time
-             * @description That ended before this time.
-             */
-            endedBefore?: string;
+            /** @description With this reason. */
+            reason?: string;
+            /** @description Of this provider. */
+            provider?: string;
             /**
              * Format: date-time
              * @description That ended at this time or later.
              */
             endedFrom?: string;
-            /** @description Of this kind. */
-            kind?: components["schemas"]["messagerie.notifier.v1.DeadLetterKind"];
-            /** @description Of this provider. */
-            provider?: string;
-            /** @description With this reason. */
-            reason?: string;
+            /**
+             * Format: date-time
+             * @description That ended before this time.
+             */
+            endedBefore?: string;
         };
         /**
          * @description DeadLetterKind tells apart what can end as a dead letter.
+         *
+         *     - `DELIVERY`: A delivery that ended without reaching anybody.
+         *     - `EVENT`: An event that could not be read.
          * @enum {string}
          */
-        "messagerie.notifier.v1.DeadLetterKind": "DEAD_LETTER_KIND_UNSPECIFIED" | "DELIVERY" | "EVENT";
+        "messagerie.notifier.v1.DeadLetterKind": "DELIVERY" | "EVENT";
         /** @description Delivery is one notification on one channel. It never holds the address. */
         "messagerie.notifier.v1.Delivery": {
             /** @description Channel on which it goes. */
-            channel?: components["schemas"]["messagerie.notifier.v1.Channel"];
+            channel: components["schemas"]["messagerie.notifier.v1.Channel"];
+            /** @description What it is about. */
+            purpose: components["schemas"]["messagerie.notifier.v1.Purpose"];
+            /** @description Where it stands. */
+            state: components["schemas"]["messagerie.notifier.v1.DeliveryState"];
             /**
              * Format: date-time
              * @description When what it is about happened.
              */
-            occurTime?: string;
-            /** @description What it is about. */
-            purpose?: components["schemas"]["messagerie.notifier.v1.Purpose"];
-            /** @description Why it ended so, a stable code such as NO_PHONE; empty when all is well. */
-            reason?: string;
-            /** @description Where it stands. */
-            state?: components["schemas"]["messagerie.notifier.v1.DeliveryState"];
+            occurTime: string;
             /**
              * Format: date-time
              * @description When its state changed last.
              */
-            updateTime?: string;
+            updateTime: string;
+            /** @description Why it ended so, a stable code such as NO_PHONE; empty when all is well. */
+            reason: string;
         };
         /**
          * @description DeliveryState is where a notification stands, as far as it is worth telling.
+         *
+         *     - `PENDING`: It is going to be sent, or is being sent.
+         *     - `ACCEPTED`: A provider has taken it.
+         *     - `DELIVERED`: It has reached the member's mailbox or telephone.
+         *     - `BOUNCED`: The member's mailbox or operator gave it back.
+         *     - `COMPLAINED`: It was delivered, and marked as unwanted.
+         *     - `REFUSED`: The provider refused it.
+         *     - `EXPIRED`: It could not be sent before it had lost its use.
+         *     - `SUPPRESSED`: There was nobody to send it to, or nothing that could be sent.
          * @enum {string}
          */
-        "messagerie.notifier.v1.DeliveryState": "DELIVERY_STATE_UNSPECIFIED" | "PENDING" | "ACCEPTED" | "DELIVERED" | "BOUNCED" | "COMPLAINED" | "REFUSED" | "EXPIRED" | "SUPPRESSED";
+        "messagerie.notifier.v1.DeliveryState": "PENDING" | "ACCEPTED" | "DELIVERED" | "BOUNCED" | "COMPLAINED" | "REFUSED" | "EXPIRED" | "SUPPRESSED";
+        /** @description DropDeadLetterRequest names a dead letter. */
+        "messagerie.notifier.v1.DropDeadLetterRequest": {
+            /** @description Why, for whoever asks later; no personal data. 1 to 200 characters on one line. */
+            note: string;
+        };
         /** @description DropDeadLetterResponse is empty. */
         "messagerie.notifier.v1.DropDeadLetterResponse": Record<string, never>;
-        /**
-         * @description GetStatusResponse is how the service is: the whole of it by its ledger, but for
-         *     the broker and what keeps deliveries back from a provider, which are as the
-         *     process that answered sees them. Ages are by the database's clock.
-         */
+        /** @description GetStatusResponse is how the service is: the whole of it by its ledger, but for the broker and what keeps deliveries back from a provider, which are as the process that answered sees them. Ages are by the database's clock. */
         "messagerie.notifier.v1.GetStatusResponse": {
-            /** @description Whether the broker answers. */
-            brokerReachable?: boolean;
             /** @description Version of the program that answered; empty when it does not know. */
-            buildVersion?: string;
-            /**
-             * Format: int32
-             * @description Dead letters that nobody has replayed or dropped.
-             */
-            deadLetters?: number;
-            /** @description How far back the figures by provider go, to ten seconds: an hour. */
-            providerWindow?: string;
-            /** @description Providers that are configured, the preferred one of a channel first. */
-            providers?: components["schemas"]["messagerie.notifier.v1.ProviderStatus"][];
-            /**
-             * @description How far behind that part of the event log is which the ledger is known to have;
-             *     none when the two were never compared.
-             */
-            reconcileLag?: string;
+            buildVersion: string;
             /**
              * Format: int64
              * @description Newest migration of the database.
              */
-            schemaVersion?: string;
+            schemaVersion: string;
             /** @description Deliveries that have not ended; what there is none of is left out. */
-            waiting?: components["schemas"]["messagerie.notifier.v1.WaitingDeliveries"][];
+            waiting: components["schemas"]["messagerie.notifier.v1.WaitingDeliveries"][];
+            /** @description Providers that are configured, the preferred one of a channel first. */
+            providers: components["schemas"]["messagerie.notifier.v1.ProviderStatus"][];
+            /** @description How far back the figures by provider go, to ten seconds: an hour. */
+            providerWindow: string;
+            /**
+             * Format: int32
+             * @description Dead letters that nobody has replayed or dropped.
+             */
+            deadLetters: number;
+            /** @description How far behind that part of the event log is which the ledger is known to have; none when the two were never compared. */
+            reconcileLag?: string;
+            /** @description Whether the broker answers. */
+            brokerReachable: boolean;
         };
         /** @description ListDeadLettersResponse is one page, newest first. */
         "messagerie.notifier.v1.ListDeadLettersResponse": {
             /** @description The dead letters. */
-            deadLetters?: components["schemas"]["messagerie.notifier.v1.DeadLetter"][];
+            deadLetters: components["schemas"]["messagerie.notifier.v1.DeadLetter"][];
             /** @description For the next page; empty on the last. */
-            nextPageToken?: string;
+            nextPageToken: string;
         };
         /** @description ListDeliveriesResponse has its notifications, oldest first. */
         "messagerie.notifier.v1.ListDeliveriesResponse": {
             /** @description The notifications. */
-            deliveries?: components["schemas"]["messagerie.notifier.v1.Delivery"][];
+            deliveries: components["schemas"]["messagerie.notifier.v1.Delivery"][];
             /** @description Empty on the last page. */
-            nextPageToken?: string;
+            nextPageToken: string;
         };
         /** @description ProviderStatus is what became of the calls to one provider. */
         "messagerie.notifier.v1.ProviderStatus": {
+            /** @description Provider: sendgrid, smtp or twilio. */
+            provider: string;
+            /** @description Channel that it serves. */
+            channel: components["schemas"]["messagerie.notifier.v1.Channel"];
             /**
              * Format: int64
              * @description Calls within the window that it took.
              */
-            accepted?: string;
-            /** @description Whether its circuit breaker is open: it is left alone, as most calls failed. */
-            breakerOpen?: boolean;
-            /**
-             * Format: int64
-             * @description All calls of the last five minutes.
-             */
-            callsFiveMinutes?: string;
-            /** @description Channel that it serves. */
-            channel?: components["schemas"]["messagerie.notifier.v1.Channel"];
-            /**
-             * Format: int64
-             * @description Calls of the last ten minutes at which it refused our key, sender or address.
-             */
-            configFaultsTenMinutes?: string;
-            /**
-             * Format: int64
-             * @description Calls within the window that it did not take for now, or whose end is unknown.
-             */
-            failed?: string;
-            /**
-             * Format: int64
-             * @description Those of them that failed.
-             */
-            failedFiveMinutes?: string;
-            /** @description Provider: sendgrid, smtp or twilio. */
-            provider?: string;
-            /** @description How long it still wants to be left alone, as it has asked; none when it does not. */
-            quiet?: string;
+            accepted: string;
             /**
              * Format: int64
              * @description Calls within the window by which it refused a message for good.
              */
-            refused?: string;
+            refused: string;
+            /**
+             * Format: int64
+             * @description Calls within the window that it did not take for now, or whose end is unknown.
+             */
+            failed: string;
+            /**
+             * Format: int64
+             * @description All calls of the last five minutes.
+             */
+            callsFiveMinutes: string;
+            /**
+             * Format: int64
+             * @description Those of them that failed.
+             */
+            failedFiveMinutes: string;
+            /**
+             * Format: int64
+             * @description Calls of the last ten minutes at which it refused our key, sender or address.
+             */
+            configFaultsTenMinutes: string;
+            /** @description Whether its circuit breaker is open: it is left alone, as most calls failed. */
+            breakerOpen: boolean;
+            /** @description How long it still wants to be left alone, as it has asked; none when it does not. */
+            quiet?: string;
             /** @description Age of its newest report; none when there is none. */
             reportAge?: string;
         };
         /**
          * @description Purpose is what a notification is about.
+         *
+         *     - `ACKNOWLEDGEMENT`: The acknowledgement of a submission (the guide's step 6).
+         *     - `REPLY`: The announcement of a reply (the guide's step 7).
          * @enum {string}
          */
-        "messagerie.notifier.v1.Purpose": "PURPOSE_UNSPECIFIED" | "ACKNOWLEDGEMENT" | "REPLY";
+        "messagerie.notifier.v1.Purpose": "ACKNOWLEDGEMENT" | "REPLY";
+        /** @description ReplayDeadLettersRequest names dead letters or selects them; not both. */
+        "messagerie.notifier.v1.ReplayDeadLettersRequest": {
+            /** @description Ids as ListDeadLetters gives them. */
+            ids?: string[];
+            /** @description All that this selects, at most 10 000 of each kind at once, oldest first. */
+            filter?: components["schemas"]["messagerie.notifier.v1.DeadLetterFilter"];
+            /** @description Only count. */
+            dryRun?: boolean;
+        };
         /** @description ReplayDeadLettersResponse tells what was (or would be) done. */
         "messagerie.notifier.v1.ReplayDeadLettersResponse": {
             /**
              * Format: int32
              * @description How many are tried again.
              */
-            replayed?: number;
+            replayed: number;
         };
         /** @description WaitingDeliveries are deliveries of one channel in one state. */
         "messagerie.notifier.v1.WaitingDeliveries": {
             /** @description Channel on which they go. */
-            channel?: components["schemas"]["messagerie.notifier.v1.Channel"];
+            channel: components["schemas"]["messagerie.notifier.v1.Channel"];
+            /** @description State, as in the metrics: planned, sending, retry or unknown. */
+            state: string;
             /**
              * Format: int64
              * @description How many.
              */
-            deliveries?: string;
+            deliveries: string;
             /** @description How long the oldest of them has been due; none when none is. */
             overdue?: string;
-            /** @description State, as in the metrics: planned, sending, retry or unknown. */
-            state?: string;
         };
         /**
          * @description Audience is the profile under which a person acts.
+         *
+         *     - `PARTICULIER`: A private person. On the wire of REST: PARTICULIER.
+         *     - `EXPLOITANT`: A farmer or other self-employed person.
+         *     - `EMPLOYEUR`: An employer or who declares for one.
          * @enum {string}
          */
-        "messagerie.taxonomy.v1.Audience": "AUDIENCE_UNSPECIFIED" | "PARTICULIER" | "EXPLOITANT" | "EMPLOYEUR";
+        "messagerie.taxonomy.v1.Audience": "PARTICULIER" | "EXPLOITANT" | "EMPLOYEUR";
         /**
          * @description Depth is how far a member of an audience must choose before writing.
+         *
+         *     - `THEME`: The theme alone.
+         *     - `TOPIC`: Theme and topic.
+         *     - `REASON`: Theme, topic and reason.
          * @enum {string}
          */
-        "messagerie.taxonomy.v1.Depth": "DEPTH_UNSPECIFIED" | "THEME" | "TOPIC" | "REASON";
+        "messagerie.taxonomy.v1.Depth": "THEME" | "TOPIC" | "REASON";
         /** @description FoundReason is a selection whose labels have the words. */
         "messagerie.taxonomy.v1.FoundReason": {
-            /** @description The reason; absent when the depth is less. */
-            reason?: components["schemas"]["messagerie.taxonomy.v1.Reason"];
             /** @description The theme, without its topics. */
-            theme?: components["schemas"]["messagerie.taxonomy.v1.Theme"];
+            theme: components["schemas"]["messagerie.taxonomy.v1.Theme"];
             /** @description The topic, without its reasons; absent when the depth is the theme. */
             topic?: components["schemas"]["messagerie.taxonomy.v1.Topic"];
+            /** @description The reason; absent when the depth is less. */
+            reason?: components["schemas"]["messagerie.taxonomy.v1.Reason"];
         };
         /** @description GetStatusResponse is how the service is, as the process that answered sees it. */
         "messagerie.taxonomy.v1.GetStatusResponse": {
             /** @description Version of the program that answered; empty when it does not know. */
-            buildVersion?: string;
-            /**
-             * @description Whether the database answers. Without it, members are served from memory, and
-             *     what they do with proposals is not counted.
-             */
-            databaseReachable?: boolean;
-            /**
-             * Format: date-time
-             * @description When it was published.
-             */
-            publishTime?: string;
+            buildVersion: string;
             /**
              * Format: int64
              * @description Newest migration of the database; 0 while the database is away.
              */
-            schemaVersion?: string;
+            schemaVersion: string;
             /**
              * Format: int32
              * @description Current version of the taxonomy, as served.
              */
-            version?: number;
+            version: number;
+            /**
+             * Format: date-time
+             * @description When it was published.
+             */
+            publishTime: string;
+            /** @description Whether the database answers. Without it, members are served from memory, and what they do with proposals is not counted. */
+            databaseReachable: boolean;
         };
         /** @description GetSuggestionStatisticsResponse has one entry for each selection and service. */
         "messagerie.taxonomy.v1.GetSuggestionStatisticsResponse": {
             /** @description Most shown first; those that follow the first 500 are left out. */
-            figures?: components["schemas"]["messagerie.taxonomy.v1.SuggestionFigures"][];
-            /**
-             * @description Empty on the last page. What is shown meanwhile may move an entry to a page before, or
-             *     to one after.
-             */
-            nextPageToken?: string;
+            figures: components["schemas"]["messagerie.taxonomy.v1.SuggestionFigures"][];
+            /** @description Empty on the last page. What is shown meanwhile may move an entry to a page before, or to one after. */
+            nextPageToken: string;
         };
         /** @description GetTaxonomyResponse is the tree of one audience. */
         "messagerie.taxonomy.v1.GetTaxonomyResponse": {
-            /** @description The audience asked for. */
-            audience?: components["schemas"]["messagerie.taxonomy.v1.Audience"];
-            /**
-             * @description How far a member of this audience must choose. Deeper levels are still
-             *     listed and may be given.
-             */
-            depth?: components["schemas"]["messagerie.taxonomy.v1.Depth"];
-            /**
-             * @description Where "Envoyer un document" leads for this audience; empty when not
-             *     configured.
-             */
-            documentDepositUrl?: string;
-            /**
-             * @description Limits of the text, in characters (Unicode code points after CRLF to LF,
-             *     NFC and trimming).
-             */
-            textLimits?: components["schemas"]["messagerie.taxonomy.v1.TextLimits"];
-            /** @description Themes in display order. */
-            themes?: components["schemas"]["messagerie.taxonomy.v1.Theme"][];
             /**
              * Format: int32
              * @description Version to give back when submitting a message.
              */
-            version?: number;
+            version: number;
+            /** @description The audience asked for. */
+            audience: components["schemas"]["messagerie.taxonomy.v1.Audience"];
+            /** @description How far a member of this audience must choose. Deeper levels are still listed and may be given. */
+            depth: components["schemas"]["messagerie.taxonomy.v1.Depth"];
+            /** @description Themes in display order. */
+            themes: components["schemas"]["messagerie.taxonomy.v1.Theme"][];
+            /** @description Limits of the text, in characters (Unicode code points after CRLF to LF, NFC and trimming). */
+            textLimits: components["schemas"]["messagerie.taxonomy.v1.TextLimits"];
+            /** @description Where "Envoyer un document" leads for this audience; empty when not configured. */
+            documentDepositUrl: string;
         };
         /** @description OnlineService is a service that answers without a message. */
         "messagerie.taxonomy.v1.OnlineService": {
             /** @description Stable code, unique in its version. */
-            code?: string;
-            /** @description True when the link leaves the body's own site. */
-            external?: boolean;
+            code: string;
             /** @description What a member reads. */
-            name?: string;
+            name: string;
             /** @description Where it is. */
-            url?: string;
+            url: string;
+            /** @description True when the link leaves the body's own site. */
+            external: boolean;
         };
         /** @description Reason is the third level (the guide's "motif"). */
         "messagerie.taxonomy.v1.Reason": {
             /** @description Stable code, unique in its topic. */
-            code?: string;
+            code: string;
             /** @description What a member reads. */
-            label?: string;
+            label: string;
+        };
+        /** @description RecordSuggestionOutcomeRequest is one outcome. */
+        "messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest": {
+            /** @description The member's audience. */
+            audience: components["schemas"]["messagerie.taxonomy.v1.Audience"];
+            /** @description Code of the theme. */
+            theme: string;
+            /** @description Code of the topic; may be empty. */
+            topic?: string;
+            /** @description Code of the reason; may be empty. */
+            reason?: string;
+            /** @description Code of the online service. */
+            service: string;
+            /** @description What the member did. */
+            outcome: components["schemas"]["messagerie.taxonomy.v1.SuggestionOutcome"];
         };
         /** @description RecordSuggestionOutcomeResponse is empty. */
         "messagerie.taxonomy.v1.RecordSuggestionOutcomeResponse": Record<string, never>;
         /** @description ResolveSuggestionResponse lists the matching online services. */
         "messagerie.taxonomy.v1.ResolveSuggestionResponse": {
             /** @description Best match first; empty when none matches. */
-            services?: components["schemas"]["messagerie.taxonomy.v1.OnlineService"][];
+            services: components["schemas"]["messagerie.taxonomy.v1.OnlineService"][];
         };
         /** @description SearchReasonsResponse has what was found, best first. */
         "messagerie.taxonomy.v1.SearchReasonsResponse": {
             /** @description Selections as deep as the audience's depth, at most 20. */
-            reasons?: components["schemas"]["messagerie.taxonomy.v1.FoundReason"][];
+            reasons: components["schemas"]["messagerie.taxonomy.v1.FoundReason"][];
             /** @description Online services, at most 10. */
-            services?: components["schemas"]["messagerie.taxonomy.v1.OnlineService"][];
+            services: components["schemas"]["messagerie.taxonomy.v1.OnlineService"][];
         };
         /** @description SuggestionFigures is what became of one proposal. */
         "messagerie.taxonomy.v1.SuggestionFigures": {
             /** @description Whose. */
-            audience?: components["schemas"]["messagerie.taxonomy.v1.Audience"];
+            audience: components["schemas"]["messagerie.taxonomy.v1.Audience"];
+            /** @description Codes of the selection. */
+            theme: string;
+            /** @description Code of the topic; may be empty. */
+            topic: string;
+            /** @description Code of the reason; may be empty. */
+            reason: string;
+            /** @description The service, with the name it has now; its code when it is no more. */
+            service: components["schemas"]["messagerie.taxonomy.v1.OnlineService"];
             /**
              * Format: int32
-             * @description How often the member chose otherwise.
+             * @description How often it was shown, followed, set aside to write, and set aside to choose otherwise.
              */
-            changedSelection?: number;
+            shown: number;
             /**
              * Format: int32
              * @description How often it was followed.
              */
-            followed?: number;
-            /** @description Code of the reason; may be empty. */
-            reason?: string;
-            /** @description The service, with the name it has now; its code when it is no more. */
-            service?: components["schemas"]["messagerie.taxonomy.v1.OnlineService"];
-            /**
-             * Format: int32
-             * @description How often it was shown, followed, set aside to write, and set aside to choose
-             *     otherwise.
-             */
-            shown?: number;
-            /** @description Codes of the selection. */
-            theme?: string;
-            /** @description Code of the topic; may be empty. */
-            topic?: string;
+            followed: number;
             /**
              * Format: int32
              * @description How often the member wrote all the same.
              */
-            wroteAnyway?: number;
+            wroteAnyway: number;
+            /**
+             * Format: int32
+             * @description How often the member chose otherwise.
+             */
+            changedSelection: number;
         };
         /**
          * @description SuggestionOutcome is what a member did with a proposal.
+         *
+         *     - `SHOWN`: It was shown.
+         *     - `FOLLOWED`: The member went to the online service.
+         *     - `WROTE_ANYWAY`: The member closed it to write.
+         *     - `CHANGED_SELECTION`: The member closed it to choose otherwise.
          * @enum {string}
          */
-        "messagerie.taxonomy.v1.SuggestionOutcome": "SUGGESTION_OUTCOME_UNSPECIFIED" | "SHOWN" | "FOLLOWED" | "WROTE_ANYWAY" | "CHANGED_SELECTION";
+        "messagerie.taxonomy.v1.SuggestionOutcome": "SHOWN" | "FOLLOWED" | "WROTE_ANYWAY" | "CHANGED_SELECTION";
         /** @description TextLimits are the bounds of a member's message, both included. */
         "messagerie.taxonomy.v1.TextLimits": {
             /**
              * Format: int32
-             * @description Most characters.
-             */
-            max?: number;
-            /**
-             * Format: int32
              * @description Fewest characters.
              */
-            min?: number;
+            min: number;
+            /**
+             * Format: int32
+             * @description Most characters.
+             */
+            max: number;
         };
         /** @description Theme is the first level of the selection (the guide's "thème"). */
         "messagerie.taxonomy.v1.Theme": {
             /** @description Stable code, unique in its version. */
-            code?: string;
-            /** @description One line of help; may be empty. */
-            help?: string;
+            code: string;
             /** @description What a member reads. */
-            label?: string;
+            label: string;
+            /** @description One line of help; may be empty. */
+            help: string;
             /** @description Topics in display order. */
-            topics?: components["schemas"]["messagerie.taxonomy.v1.Topic"][];
+            topics: components["schemas"]["messagerie.taxonomy.v1.Topic"][];
         };
         /** @description Topic is the second level (the guide's "sujet"). */
         "messagerie.taxonomy.v1.Topic": {
             /** @description Stable code, unique in its theme. */
-            code?: string;
-            /** @description One line of help; may be empty. */
-            help?: string;
+            code: string;
             /** @description What a member reads. */
-            label?: string;
+            label: string;
+            /** @description One line of help; may be empty. */
+            help: string;
             /** @description Reasons in display order. */
-            reasons?: components["schemas"]["messagerie.taxonomy.v1.Reason"][];
+            reasons: components["schemas"]["messagerie.taxonomy.v1.Reason"][];
         };
     };
-    responses: never;
+    responses: {
+        /** @description The caller has it already. */
+        NotModified: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                ETag: components["headers"]["ETag"];
+                [name: string]: unknown;
+            };
+            content?: never;
+        };
+        /** @description The request is not what the operation takes. */
+        BadRequest: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "code": 3,
+                 *       "message": "text: the text has fewer than 10 characters",
+                 *       "details": [
+                 *         {
+                 *           "@type": "type.googleapis.com/google.rpc.BadRequest",
+                 *           "fieldViolations": [
+                 *             {
+                 *               "field": "text",
+                 *               "reason": "BODY_TOO_SHORT",
+                 *               "description": "the text has fewer than 10 characters"
+                 *             }
+                 *           ]
+                 *         },
+                 *         {
+                 *           "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                 *           "reason": "BODY_TOO_SHORT",
+                 *           "domain": "messagerie"
+                 *         }
+                 *       ]
+                 *     }
+                 */
+                "application/json": components["schemas"]["google.rpc.Status"];
+            };
+        };
+        /** @description There is no bearer token, or it is not good here. */
+        Unauthorized: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "code": 16,
+                 *       "message": "this method needs a bearer token in the metadata authorization",
+                 *       "details": [
+                 *         {
+                 *           "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                 *           "reason": "TOKEN_REQUIRED",
+                 *           "domain": "messagerie"
+                 *         }
+                 *       ]
+                 *     }
+                 */
+                "application/json": components["schemas"]["google.rpc.Status"];
+            };
+        };
+        /** @description The operation is not for this caller. */
+        Forbidden: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "code": 7,
+                 *       "message": "this method is not for this kind of caller",
+                 *       "details": [
+                 *         {
+                 *           "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                 *           "reason": "ACCESS_DENIED",
+                 *           "domain": "messagerie"
+                 *         }
+                 *       ]
+                 *     }
+                 */
+                "application/json": components["schemas"]["google.rpc.Status"];
+            };
+        };
+        /** @description There is no such thing, or it is not the caller's to see. */
+        NotFound: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "code": 5,
+                 *       "message": "no such conversation",
+                 *       "details": [
+                 *         {
+                 *           "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                 *           "reason": "CONVERSATION_NOT_FOUND",
+                 *           "domain": "messagerie"
+                 *         }
+                 *       ]
+                 *     }
+                 */
+                "application/json": components["schemas"]["google.rpc.Status"];
+            };
+        };
+        /** @description Accept takes none of the formats that there are. */
+        NotAcceptable: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "code": 3,
+                 *       "message": "this method has none of the formats that Accept takes",
+                 *       "details": [
+                 *         {
+                 *           "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                 *           "reason": "NOT_ACCEPTABLE",
+                 *           "domain": "messagerie"
+                 *         }
+                 *       ]
+                 *     }
+                 */
+                "application/json": components["schemas"]["google.rpc.Status"];
+            };
+        };
+        /** @description The state of things does not allow it, or the idempotency key was used with other content. */
+        Conflict: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "code": 9,
+                 *       "message": "the conversation is closed",
+                 *       "details": [
+                 *         {
+                 *           "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                 *           "reason": "CONVERSATION_CLOSED",
+                 *           "domain": "messagerie"
+                 *         }
+                 *       ]
+                 *     }
+                 */
+                "application/json": components["schemas"]["google.rpc.Status"];
+            };
+        };
+        /** @description It has changed since the ETag in If-Match was given. */
+        PreconditionFailed: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "code": 9,
+                 *       "message": "the conversation is not what If-Match says; read it again",
+                 *       "details": [
+                 *         {
+                 *           "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                 *           "reason": "CONVERSATION_CHANGED",
+                 *           "domain": "messagerie"
+                 *         }
+                 *       ]
+                 *     }
+                 */
+                "application/json": components["schemas"]["google.rpc.Status"];
+            };
+        };
+        /** @description The body is larger than 64 KiB. */
+        RequestEntityTooLarge: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "code": 8,
+                 *       "message": "the request is larger than 64 KiB",
+                 *       "details": [
+                 *         {
+                 *           "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                 *           "reason": "REQUEST_TOO_LARGE",
+                 *           "domain": "messagerie"
+                 *         }
+                 *       ]
+                 *     }
+                 */
+                "application/json": components["schemas"]["google.rpc.Status"];
+            };
+        };
+        /** @description The body is not announced as plain JSON in UTF-8. */
+        UnsupportedMediaType: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "code": 3,
+                 *       "message": "send the body as JSON in UTF-8, not compressed, with the header Content-Type: application/json",
+                 *       "details": [
+                 *         {
+                 *           "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                 *           "reason": "MEDIA_TYPE_UNSUPPORTED",
+                 *           "domain": "messagerie"
+                 *         }
+                 *       ]
+                 *     }
+                 */
+                "application/json": components["schemas"]["google.rpc.Status"];
+            };
+        };
+        /** @description The caller asks too much at once, or too much of this kind is being read. Nothing was done. */
+        TooManyRequests: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                "Retry-After": components["headers"]["Retry-After"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "code": 8,
+                 *       "message": "this caller has too many calls under way; wait for their answers",
+                 *       "details": [
+                 *         {
+                 *           "@type": "type.googleapis.com/google.rpc.RetryInfo",
+                 *           "retryDelay": "2s"
+                 *         },
+                 *         {
+                 *           "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                 *           "reason": "CALLS_TOO_MANY",
+                 *           "domain": "messagerie"
+                 *         }
+                 *       ]
+                 *     }
+                 */
+                "application/json": components["schemas"]["google.rpc.Status"];
+            };
+        };
+        /** @description A fault of the system's own. It may or may not have been done. */
+        InternalServerError: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "code": 13,
+                 *       "message": "internal error",
+                 *       "details": [
+                 *         {
+                 *           "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                 *           "reason": "INTERNAL",
+                 *           "domain": "messagerie"
+                 *         }
+                 *       ]
+                 *     }
+                 */
+                "application/json": components["schemas"]["google.rpc.Status"];
+            };
+        };
+        /** @description The system cannot answer for now. It may or may not have been done. */
+        ServiceUnavailable: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                "Retry-After": components["headers"]["Retry-After"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "code": 14,
+                 *       "message": "the service behind this method cannot be reached; try again",
+                 *       "details": [
+                 *         {
+                 *           "@type": "type.googleapis.com/google.rpc.RetryInfo",
+                 *           "retryDelay": "2s"
+                 *         },
+                 *         {
+                 *           "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                 *           "reason": "SERVICE_UNAVAILABLE",
+                 *           "domain": "messagerie"
+                 *         }
+                 *       ]
+                 *     }
+                 */
+                "application/json": components["schemas"]["google.rpc.Status"];
+            };
+        };
+        /** @description It took too long. It may or may not have been done. */
+        GatewayTimeout: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "code": 4,
+                 *       "message": "the time given was not enough",
+                 *       "details": [
+                 *         {
+                 *           "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                 *           "reason": "DEADLINE_EXCEEDED",
+                 *           "domain": "messagerie"
+                 *         }
+                 *       ]
+                 *     }
+                 */
+                "application/json": components["schemas"]["google.rpc.Status"];
+            };
+        };
+    };
     parameters: never;
     requestBodies: never;
-    headers: never;
+    headers: {
+        /**
+         * @description What the answer's content is named by, for a conditional request.
+         * @example "v1-particulier"
+         */
+        ETag: string;
+        /**
+         * @description true: the call had been made before, and the answer is of then.
+         * @example true
+         */
+        "Idempotent-Replayed": "true";
+        /**
+         * @description After how many seconds to try again.
+         * @example 2
+         */
+        "Retry-After": number;
+        /**
+         * @description Which request it was, for who asks the operator.
+         * @example 4bf92f3577b34da6a3ce929d0e0e4736
+         */
+        "X-Request-Id": string;
+        /**
+         * @description RFC 6750, 3, with where to sign in (RFC 9728).
+         * @example Bearer realm="messagerie"
+         */
+        "WWW-Authenticate": string;
+    };
     pathItems: never;
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    listConversations: {
+        parameters: {
+            query?: {
+                /** @description True: the hidden ones alone. False: the others alone. */
+                hidden?: boolean;
+                /** @description Most conversations in the page: 1 to 100, 20 when 0; more is cut to 100. */
+                pageSize?: number;
+                /** @description nextPageToken of the page before; empty for the first. */
+                pageToken?: string;
+                /** @description Only this profile's conversations; unspecified: all profiles. */
+                audience?: components["schemas"]["messagerie.taxonomy.v1.Audience"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "conversations": [
+                     *         {
+                     *           "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *           "reference": "MSA-7K3D92QX",
+                     *           "audience": "PARTICULIER",
+                     *           "theme": {
+                     *             "code": "famille-logement",
+                     *             "label": "Famille, allocations familiales, aides au logement"
+                     *           },
+                     *           "topic": {
+                     *             "code": "allocations-familiales",
+                     *             "label": "Allocations familiales"
+                     *           },
+                     *           "reason": {
+                     *             "code": "paiement-absent",
+                     *             "label": "Je n'ai pas reçu mon paiement"
+                     *           },
+                     *           "taxonomyVersion": 1,
+                     *           "status": "SENT",
+                     *           "hidden": false,
+                     *           "unread": false,
+                     *           "createTime": "2026-03-02T09:15:00Z",
+                     *           "updateTime": "2026-03-02T09:15:00Z",
+                     *           "messages": [],
+                     *           "queue": {
+                     *             "code": "prestations-familiales",
+                     *             "label": "Service Prestations familiales et logement"
+                     *           },
+                     *           "notes": [],
+                     *           "steps": [],
+                     *           "erased": false
+                     *         }
+                     *       ],
+                     *       "nextPageToken": "",
+                     *       "unreadCount": 1
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.ListConversationsResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    submitMessage: {
+        parameters: {
+            query?: never;
+            header: {
+                /**
+                 * @description A UUID of the caller's choice, the same at every retry of the same call. With other content: 409.
+                 * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
+                 */
+                "Idempotency-Key": string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "audience": "PARTICULIER",
+                 *       "theme": "famille-logement",
+                 *       "topic": "allocations-familiales",
+                 *       "reason": "paiement-absent",
+                 *       "taxonomyVersion": 1,
+                 *       "text": "Bonjour, je n'ai pas reçu mon paiement de février."
+                 *     }
+                 */
+                "application/json": components["schemas"]["messagerie.messaging.v1.SubmitMessageRequest"];
+            };
+        };
+        responses: {
+            /** @description The stored recap. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "conversation": {
+                     *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *         "reference": "MSA-7K3D92QX",
+                     *         "audience": "PARTICULIER",
+                     *         "theme": {
+                     *           "code": "famille-logement",
+                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *         },
+                     *         "topic": {
+                     *           "code": "allocations-familiales",
+                     *           "label": "Allocations familiales"
+                     *         },
+                     *         "reason": {
+                     *           "code": "paiement-absent",
+                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *         },
+                     *         "taxonomyVersion": 1,
+                     *         "status": "SENT",
+                     *         "hidden": false,
+                     *         "unread": false,
+                     *         "createTime": "2026-03-02T09:15:00Z",
+                     *         "updateTime": "2026-03-02T09:15:00Z",
+                     *         "messages": [
+                     *           {
+                     *             "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *             "author": "MEMBER",
+                     *             "text": "Bonjour, je n'ai pas reçu mon paiement de février.",
+                     *             "createTime": "2026-03-02T09:15:00Z"
+                     *           }
+                     *         ],
+                     *         "queue": {
+                     *           "code": "prestations-familiales",
+                     *           "label": "Service Prestations familiales et logement"
+                     *         },
+                     *         "notes": [],
+                     *         "steps": [
+                     *           {
+                     *             "kind": "RECEIVED",
+                     *             "time": "2026-03-02T09:15:00Z"
+                     *           }
+                     *         ],
+                     *         "erased": false
+                     *       },
+                     *       "expectedDelay": {
+                     *         "workingDays": 5
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.SubmitMessageResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    getConversation: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description The ETag of an answer that the caller has. 304 where it is still good.
+                 * @example "v1-particulier"
+                 */
+                "If-None-Match"?: string;
+            };
+            path: {
+                /**
+                 * @description Its id.
+                 * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A conversation with its messages. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    ETag: components["headers"]["ETag"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "conversation": {
+                     *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *         "reference": "MSA-7K3D92QX",
+                     *         "audience": "PARTICULIER",
+                     *         "theme": {
+                     *           "code": "famille-logement",
+                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *         },
+                     *         "topic": {
+                     *           "code": "allocations-familiales",
+                     *           "label": "Allocations familiales"
+                     *         },
+                     *         "reason": {
+                     *           "code": "paiement-absent",
+                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *         },
+                     *         "taxonomyVersion": 1,
+                     *         "status": "SENT",
+                     *         "hidden": false,
+                     *         "unread": false,
+                     *         "createTime": "2026-03-02T09:15:00Z",
+                     *         "updateTime": "2026-03-02T09:15:00Z",
+                     *         "messages": [
+                     *           {
+                     *             "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *             "author": "MEMBER",
+                     *             "text": "Bonjour, je n'ai pas reçu mon paiement de février.",
+                     *             "createTime": "2026-03-02T09:15:00Z"
+                     *           }
+                     *         ],
+                     *         "queue": {
+                     *           "code": "prestations-familiales",
+                     *           "label": "Service Prestations familiales et logement"
+                     *         },
+                     *         "notes": [],
+                     *         "steps": [
+                     *           {
+                     *             "kind": "RECEIVED",
+                     *             "time": "2026-03-02T09:15:00Z"
+                     *           }
+                     *         ],
+                     *         "erased": false
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.GetConversationResponse"];
+                };
+            };
+            304: components["responses"]["NotModified"];
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    hideConversation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Its id.
+                 * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                /** @example {} */
+                "application/json": components["schemas"]["messagerie.messaging.v1.HideConversationRequest"];
+            };
+        };
+        responses: {
+            /** @description The conversation as it is now, without messages. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "conversation": {
+                     *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *         "reference": "MSA-7K3D92QX",
+                     *         "audience": "PARTICULIER",
+                     *         "theme": {
+                     *           "code": "famille-logement",
+                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *         },
+                     *         "topic": {
+                     *           "code": "allocations-familiales",
+                     *           "label": "Allocations familiales"
+                     *         },
+                     *         "reason": {
+                     *           "code": "paiement-absent",
+                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *         },
+                     *         "taxonomyVersion": 1,
+                     *         "status": "SENT",
+                     *         "hidden": false,
+                     *         "unread": false,
+                     *         "createTime": "2026-03-02T09:15:00Z",
+                     *         "updateTime": "2026-03-02T09:15:00Z",
+                     *         "messages": [],
+                     *         "queue": {
+                     *           "code": "prestations-familiales",
+                     *           "label": "Service Prestations familiales et logement"
+                     *         },
+                     *         "notes": [],
+                     *         "steps": [],
+                     *         "erased": false
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.HideConversationResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    showConversation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Its id.
+                 * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                /** @example {} */
+                "application/json": components["schemas"]["messagerie.messaging.v1.ShowConversationRequest"];
+            };
+        };
+        responses: {
+            /** @description The conversation as it is now, without messages. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "conversation": {
+                     *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *         "reference": "MSA-7K3D92QX",
+                     *         "audience": "PARTICULIER",
+                     *         "theme": {
+                     *           "code": "famille-logement",
+                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *         },
+                     *         "topic": {
+                     *           "code": "allocations-familiales",
+                     *           "label": "Allocations familiales"
+                     *         },
+                     *         "reason": {
+                     *           "code": "paiement-absent",
+                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *         },
+                     *         "taxonomyVersion": 1,
+                     *         "status": "SENT",
+                     *         "hidden": false,
+                     *         "unread": false,
+                     *         "createTime": "2026-03-02T09:15:00Z",
+                     *         "updateTime": "2026-03-02T09:15:00Z",
+                     *         "messages": [],
+                     *         "queue": {
+                     *           "code": "prestations-familiales",
+                     *           "label": "Service Prestations familiales et logement"
+                     *         },
+                     *         "notes": [],
+                     *         "steps": [],
+                     *         "erased": false
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.ShowConversationResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    markConversationRead: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Its id.
+                 * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                /** @example {} */
+                "application/json": components["schemas"]["messagerie.messaging.v1.MarkConversationReadRequest"];
+            };
+        };
+        responses: {
+            /** @description The conversation as it is now, without messages. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "conversation": {
+                     *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *         "reference": "MSA-7K3D92QX",
+                     *         "audience": "PARTICULIER",
+                     *         "theme": {
+                     *           "code": "famille-logement",
+                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *         },
+                     *         "topic": {
+                     *           "code": "allocations-familiales",
+                     *           "label": "Allocations familiales"
+                     *         },
+                     *         "reason": {
+                     *           "code": "paiement-absent",
+                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *         },
+                     *         "taxonomyVersion": 1,
+                     *         "status": "SENT",
+                     *         "hidden": false,
+                     *         "unread": false,
+                     *         "createTime": "2026-03-02T09:15:00Z",
+                     *         "updateTime": "2026-03-02T09:15:00Z",
+                     *         "messages": [],
+                     *         "queue": {
+                     *           "code": "prestations-familiales",
+                     *           "label": "Service Prestations familiales et logement"
+                     *         },
+                     *         "notes": [],
+                     *         "steps": [],
+                     *         "erased": false
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.MarkConversationReadResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    postFollowUp: {
+        parameters: {
+            query?: never;
+            header: {
+                /**
+                 * @description A UUID of the caller's choice, the same at every retry of the same call. With other content: 409.
+                 * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
+                 */
+                "Idempotency-Key": string;
+                /**
+                 * @description The ETag of what the caller has seen. 412 where it has changed since.
+                 * @example "v1-particulier"
+                 */
+                "If-Match"?: string;
+            };
+            path: {
+                /**
+                 * @description Id of the conversation.
+                 * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "text": "Bonjour, je n'ai pas reçu mon paiement de février."
+                 *     }
+                 */
+                "application/json": components["schemas"]["messagerie.messaging.v1.PostFollowUpRequest"];
+            };
+        };
+        responses: {
+            /** @description The conversation with its messages. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    ETag: components["headers"]["ETag"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "conversation": {
+                     *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *         "reference": "MSA-7K3D92QX",
+                     *         "audience": "PARTICULIER",
+                     *         "theme": {
+                     *           "code": "famille-logement",
+                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *         },
+                     *         "topic": {
+                     *           "code": "allocations-familiales",
+                     *           "label": "Allocations familiales"
+                     *         },
+                     *         "reason": {
+                     *           "code": "paiement-absent",
+                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *         },
+                     *         "taxonomyVersion": 1,
+                     *         "status": "SENT",
+                     *         "hidden": false,
+                     *         "unread": false,
+                     *         "createTime": "2026-03-02T09:15:00Z",
+                     *         "updateTime": "2026-03-02T09:15:00Z",
+                     *         "messages": [
+                     *           {
+                     *             "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *             "author": "MEMBER",
+                     *             "text": "Bonjour, je n'ai pas reçu mon paiement de février.",
+                     *             "createTime": "2026-03-02T09:15:00Z"
+                     *           }
+                     *         ],
+                     *         "queue": {
+                     *           "code": "prestations-familiales",
+                     *           "label": "Service Prestations familiales et logement"
+                     *         },
+                     *         "notes": [],
+                     *         "steps": [
+                     *           {
+                     *             "kind": "RECEIVED",
+                     *             "time": "2026-03-02T09:15:00Z"
+                     *           }
+                     *         ],
+                     *         "erased": false
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.PostFollowUpResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            412: components["responses"]["PreconditionFailed"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    getDraft: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description The ETag of an answer that the caller has. 304 where it is still good.
+                 * @example "v1-particulier"
+                 */
+                "If-None-Match"?: string;
+            };
+            path: {
+                /**
+                 * @description Its id.
+                 * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A draft. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    ETag: components["headers"]["ETag"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "draft": {
+                     *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *         "audience": "PARTICULIER",
+                     *         "theme": "famille-logement",
+                     *         "topic": "allocations-familiales",
+                     *         "reason": "paiement-absent",
+                     *         "taxonomyVersion": 1,
+                     *         "text": "Bonjour, je n'ai pas reçu mon paiement de février.",
+                     *         "updateTime": "2026-03-02T09:15:00Z"
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.GetDraftResponse"];
+                };
+            };
+            304: components["responses"]["NotModified"];
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    saveDraft: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description The ETag of what the caller has seen. 412 where it has changed since.
+                 * @example "v1-particulier"
+                 */
+                "If-Match"?: string;
+            };
+            path: {
+                /**
+                 * @description Its id.
+                 * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                /**
+                 * @example {
+                 *       "audience": "PARTICULIER",
+                 *       "theme": "famille-logement",
+                 *       "text": "Bonjour, je"
+                 *     }
+                 */
+                "application/json": components["schemas"]["messagerie.messaging.v1.SaveDraftRequest"];
+            };
+        };
+        responses: {
+            /** @description The draft as stored. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    ETag: components["headers"]["ETag"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "draft": {
+                     *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *         "audience": "PARTICULIER",
+                     *         "theme": "famille-logement",
+                     *         "topic": "allocations-familiales",
+                     *         "reason": "paiement-absent",
+                     *         "taxonomyVersion": 1,
+                     *         "text": "Bonjour, je n'ai pas reçu mon paiement de février.",
+                     *         "updateTime": "2026-03-02T09:15:00Z"
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.SaveDraftResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            412: components["responses"]["PreconditionFailed"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    deleteDraft: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description The ETag of what the caller has seen. 412 where it has changed since.
+                 * @example "v1-particulier"
+                 */
+                "If-Match"?: string;
+            };
+            path: {
+                /**
+                 * @description Its id.
+                 * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Empty. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /** @example {} */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.DeleteDraftResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            412: components["responses"]["PreconditionFailed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    listDrafts: {
+        parameters: {
+            query?: {
+                /** @description Most drafts in the page: 1 to 100, 20 when 0; more is cut to 100. */
+                pageSize?: number;
+                /** @description nextPageToken of the page before; empty for the first. */
+                pageToken?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description ListDraftsResponse has the drafts, last changed first. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "drafts": [
+                     *         {
+                     *           "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *           "audience": "PARTICULIER",
+                     *           "theme": "famille-logement",
+                     *           "topic": "allocations-familiales",
+                     *           "reason": "paiement-absent",
+                     *           "taxonomyVersion": 1,
+                     *           "text": "Bonjour, je n'ai pas reçu mon paiement de février.",
+                     *           "updateTime": "2026-03-02T09:15:00Z"
+                     *         }
+                     *       ],
+                     *       "nextPageToken": ""
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.ListDraftsResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    watchConversations: {
+        parameters: {
+            query?: {
+                /** @description A ticket of createWatchTicket, in place of a token. */
+                ticket?: string;
+            };
+            header?: {
+                /**
+                 * @description The id of the last event of an earlier stream. An EventSource sends it by itself.
+                 * @example 42
+                 */
+                "Last-Event-ID"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A hint that something has changed. Each is an event; the schema is that of an event's data, or of a line. The first says to look for oneself, so that a cut loses nothing. Comments and empty lines are signs of life. Where the stream breaks off, the last event has the type error and a google.rpc.Status as its data, and the last line is {"error": google.rpc.Status}. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": components["schemas"]["messagerie.messaging.v1.WatchConversationsResponse"];
+                    /**
+                     * @example {
+                     *       "conversationId": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *       "unreadCount": 1
+                     *     }
+                     */
+                    "application/x-ndjson": components["schemas"]["messagerie.messaging.v1.WatchConversationsResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            406: components["responses"]["NotAcceptable"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    createWatchTicket: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                /** @example {} */
+                "application/json": components["schemas"]["messagerie.messaging.v1.CreateWatchTicketRequest"];
+            };
+        };
+        responses: {
+            /** @description CreateWatchTicketResponse has the ticket. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "ticket": "ticket",
+                     *       "expireTime": "2026-03-02T09:15:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.CreateWatchTicketResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    getPreferences: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The caller's preferences. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "preferences": {
+                     *         "email": "",
+                     *         "phone": "",
+                     *         "locale": "fr",
+                     *         "smsOnAcknowledgement": false,
+                     *         "smsOnReply": false,
+                     *         "accountEmail": "jeanne.dupont@example.org",
+                     *         "accountPhone": "+33612345678",
+                     *         "accountLocale": "fr",
+                     *         "pendingEmail": "",
+                     *         "pendingPhone": ""
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.GetPreferencesResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    replacePreferences: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "preferences": {
+                 *         "smsOnReply": true
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["messagerie.messaging.v1.ReplacePreferencesRequest"];
+            };
+        };
+        responses: {
+            /** @description The preferences as stored. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "preferences": {
+                     *         "email": "",
+                     *         "phone": "",
+                     *         "locale": "fr",
+                     *         "smsOnAcknowledgement": false,
+                     *         "smsOnReply": false,
+                     *         "accountEmail": "jeanne.dupont@example.org",
+                     *         "accountPhone": "+33612345678",
+                     *         "accountLocale": "fr",
+                     *         "pendingEmail": "",
+                     *         "pendingPhone": ""
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.ReplacePreferencesResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    updatePreferences: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "preferences": {
+                 *         "smsOnReply": true
+                 *       },
+                 *       "updateMask": "smsOnReply"
+                 *     }
+                 */
+                "application/json": components["schemas"]["messagerie.messaging.v1.UpdatePreferencesRequest"];
+            };
+        };
+        responses: {
+            /** @description The preferences as stored. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "preferences": {
+                     *         "email": "",
+                     *         "phone": "",
+                     *         "locale": "fr",
+                     *         "smsOnAcknowledgement": false,
+                     *         "smsOnReply": false,
+                     *         "accountEmail": "jeanne.dupont@example.org",
+                     *         "accountPhone": "+33612345678",
+                     *         "accountLocale": "fr",
+                     *         "pendingEmail": "",
+                     *         "pendingPhone": ""
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.UpdatePreferencesResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    getExpectedDelay: {
+        parameters: {
+            query: {
+                /**
+                 * @description The member's profile.
+                 * @example PARTICULIER
+                 */
+                audience: components["schemas"]["messagerie.taxonomy.v1.Audience"];
+                /**
+                 * @description Code of the theme.
+                 * @example famille-logement
+                 */
+                theme: string;
+                /**
+                 * @description Code of the topic.
+                 * @example allocations-familiales
+                 */
+                topic?: string;
+                /**
+                 * @description Code of the reason.
+                 * @example paiement-absent
+                 */
+                reason?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How long answers take. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "target": {
+                     *         "workingDays": 5
+                     *       },
+                     *       "usual": {
+                     *         "workingDays": 5
+                     *       },
+                     *       "answers": 1
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.GetExpectedDelayResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    exportMyData: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One document, which lacks its end where it breaks off. As application/x-ndjson each line is one piece of it, a ExportMyDataResponse; where they break off, the last line is {"error": google.rpc.Status}. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "preferences": {
+                     *         "email": "",
+                     *         "phone": "",
+                     *         "locale": "fr",
+                     *         "smsOnAcknowledgement": false,
+                     *         "smsOnReply": false,
+                     *         "accountEmail": "jeanne.dupont@example.org",
+                     *         "accountPhone": "+33612345678",
+                     *         "accountLocale": "fr",
+                     *         "pendingEmail": "",
+                     *         "pendingPhone": ""
+                     *       },
+                     *       "drafts": [
+                     *         {
+                     *           "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *           "audience": "PARTICULIER",
+                     *           "theme": "famille-logement",
+                     *           "topic": "allocations-familiales",
+                     *           "reason": "paiement-absent",
+                     *           "taxonomyVersion": 1,
+                     *           "text": "Bonjour, je n'ai pas reçu mon paiement de février.",
+                     *           "updateTime": "2026-03-02T09:15:00Z"
+                     *         }
+                     *       ],
+                     *       "conversations": [
+                     *         {
+                     *           "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *           "reference": "MSA-7K3D92QX",
+                     *           "audience": "PARTICULIER",
+                     *           "theme": {
+                     *             "code": "famille-logement",
+                     *             "label": "Famille, allocations familiales, aides au logement"
+                     *           },
+                     *           "topic": {
+                     *             "code": "allocations-familiales",
+                     *             "label": "Allocations familiales"
+                     *           },
+                     *           "reason": {
+                     *             "code": "paiement-absent",
+                     *             "label": "Je n'ai pas reçu mon paiement"
+                     *           },
+                     *           "taxonomyVersion": 1,
+                     *           "status": "SENT",
+                     *           "hidden": false,
+                     *           "unread": false,
+                     *           "createTime": "2026-03-02T09:15:00Z",
+                     *           "updateTime": "2026-03-02T09:15:00Z",
+                     *           "messages": [
+                     *             {
+                     *               "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *               "author": "MEMBER",
+                     *               "text": "Bonjour, je n'ai pas reçu mon paiement de février.",
+                     *               "createTime": "2026-03-02T09:15:00Z"
+                     *             }
+                     *           ],
+                     *           "queue": {
+                     *             "code": "prestations-familiales",
+                     *             "label": "Service Prestations familiales et logement"
+                     *           },
+                     *           "notes": [],
+                     *           "steps": [
+                     *             {
+                     *               "kind": "RECEIVED",
+                     *               "time": "2026-03-02T09:15:00Z"
+                     *             }
+                     *           ],
+                     *           "erased": false
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.MyData"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            406: components["responses"]["NotAcceptable"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    eraseMyData: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "confirm": true
+                 *     }
+                 */
+                "application/json": components["schemas"]["messagerie.messaging.v1.EraseMyDataRequest"];
+            };
+        };
+        responses: {
+            /** @description EraseMyDataResponse tells what was done. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "conversations": 1
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.EraseMyDataResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
     agentListConversations: {
         parameters: {
             query?: {
@@ -2042,13 +3902,16 @@ export interface operations {
                 /** @description Only this topic. */
                 topic?: string;
                 /**
-                 * @description Only these statuses; empty: those that wait for the body (SENT,
-                 *     IN_PROGRESS, PARTLY_ANSWERED, REOPENED).
+                 * @description Only these statuses; empty: those that wait for the body (SENT, IN_PROGRESS, PARTLY_ANSWERED, REOPENED).
+                 * @example [
+                 *       "SENT",
+                 *       "REOPENED"
+                 *     ]
                  */
                 statuses?: components["schemas"]["messagerie.messaging.v1.Status"][];
                 /** @description Most conversations in the page: 1 to 100, 20 when 0; more is cut to 100. */
                 pageSize?: number;
-                /** @description next_page_token of the page before; empty for the first. */
+                /** @description nextPageToken of the page before; empty for the first. */
                 pageToken?: string;
             };
             header?: never;
@@ -2057,453 +3920,959 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description AgentServiceListConversationsResponse is one page. */
+            /** @description One page. */
             200: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "conversations": [
+                     *         {
+                     *           "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *           "reference": "MSA-7K3D92QX",
+                     *           "audience": "PARTICULIER",
+                     *           "theme": {
+                     *             "code": "famille-logement",
+                     *             "label": "Famille, allocations familiales, aides au logement"
+                     *           },
+                     *           "topic": {
+                     *             "code": "allocations-familiales",
+                     *             "label": "Allocations familiales"
+                     *           },
+                     *           "reason": {
+                     *             "code": "paiement-absent",
+                     *             "label": "Je n'ai pas reçu mon paiement"
+                     *           },
+                     *           "taxonomyVersion": 1,
+                     *           "status": "SENT",
+                     *           "hidden": false,
+                     *           "unread": false,
+                     *           "createTime": "2026-03-02T09:15:00Z",
+                     *           "updateTime": "2026-03-02T09:15:00Z",
+                     *           "messages": [],
+                     *           "queue": {
+                     *             "code": "prestations-familiales",
+                     *             "label": "Service Prestations familiales et logement"
+                     *           },
+                     *           "claim": {
+                     *             "agent": "Claire M.",
+                     *             "mine": true,
+                     *             "expireTime": "2026-03-02T09:15:00Z"
+                     *           },
+                     *           "notes": [],
+                     *           "steps": [],
+                     *           "erased": false
+                     *         }
+                     *       ],
+                     *       "nextPageToken": ""
+                     *     }
+                     */
                     "application/json": components["schemas"]["messagerie.messaging.v1.AgentServiceListConversationsResponse"];
                 };
             };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
-        };
-    };
-    agentListDeliveries: {
-        parameters: {
-            query?: {
-                /**
-                 * @description Most notifications in the page: 1 to 1000, 1000 when 0; more is cut to 1000. Those
-                 *     that the member does not want are left out, so that a page may have fewer.
-                 */
-                pageSize?: number;
-                /** @description next_page_token of the page before; empty for the first. */
-                pageToken?: string;
-            };
-            header?: never;
-            path: {
-                /** @description Id of the conversation. */
-                conversation_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description AgentServiceListDeliveriesResponse has its notifications, oldest first. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["messagerie.notifier.v1.AgentServiceListDeliveriesResponse"];
-                };
-            };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
         };
     };
     agentGetConversation: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description The ETag of an answer that the caller has. 304 where it is still good.
+                 * @example "v1-particulier"
+                 */
+                "If-None-Match"?: string;
+            };
             path: {
-                /** @description Its id. */
+                /**
+                 * @description Its id.
+                 * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
+                 */
                 id: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description AgentServiceGetConversationResponse is a conversation with its messages. */
+            /** @description A conversation with its messages. */
             200: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    ETag: components["headers"]["ETag"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "conversation": {
+                     *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *         "reference": "MSA-7K3D92QX",
+                     *         "audience": "PARTICULIER",
+                     *         "theme": {
+                     *           "code": "famille-logement",
+                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *         },
+                     *         "topic": {
+                     *           "code": "allocations-familiales",
+                     *           "label": "Allocations familiales"
+                     *         },
+                     *         "reason": {
+                     *           "code": "paiement-absent",
+                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *         },
+                     *         "taxonomyVersion": 1,
+                     *         "status": "SENT",
+                     *         "hidden": false,
+                     *         "unread": false,
+                     *         "createTime": "2026-03-02T09:15:00Z",
+                     *         "updateTime": "2026-03-02T09:15:00Z",
+                     *         "messages": [
+                     *           {
+                     *             "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *             "author": "MEMBER",
+                     *             "text": "Bonjour, je n'ai pas reçu mon paiement de février.",
+                     *             "createTime": "2026-03-02T09:15:00Z"
+                     *           }
+                     *         ],
+                     *         "queue": {
+                     *           "code": "prestations-familiales",
+                     *           "label": "Service Prestations familiales et logement"
+                     *         },
+                     *         "claim": {
+                     *           "agent": "Claire M.",
+                     *           "mine": true,
+                     *           "expireTime": "2026-03-02T09:15:00Z"
+                     *         },
+                     *         "notes": [
+                     *           {
+                     *             "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *             "agent": "Claire M.",
+                     *             "text": "Le dossier est complet.",
+                     *             "createTime": "2026-03-02T09:15:00Z"
+                     *           }
+                     *         ],
+                     *         "steps": [
+                     *           {
+                     *             "kind": "RECEIVED",
+                     *             "time": "2026-03-02T09:15:00Z"
+                     *           }
+                     *         ],
+                     *         "erased": false
+                     *       }
+                     *     }
+                     */
                     "application/json": components["schemas"]["messagerie.messaging.v1.AgentServiceGetConversationResponse"];
                 };
             };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
+            304: components["responses"]["NotModified"];
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
         };
     };
     agentClaimConversation: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description The ETag of what the caller has seen. 412 where it has changed since.
+                 * @example "v1-particulier"
+                 */
+                "If-Match"?: string;
+            };
             path: {
-                /** @description Its id. */
+                /**
+                 * @description Its id.
+                 * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
+                 */
                 id: string;
             };
             cookie?: never;
         };
-        requestBody: {
+        requestBody?: {
             content: {
-                "application/json": Record<string, never>;
+                /** @example {} */
+                "application/json": components["schemas"]["messagerie.messaging.v1.ClaimConversationRequest"];
             };
         };
         responses: {
-            /** @description ClaimConversationResponse is the conversation as it is now, without messages. */
+            /** @description The conversation as it is now, without messages. */
             200: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    ETag: components["headers"]["ETag"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "conversation": {
+                     *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *         "reference": "MSA-7K3D92QX",
+                     *         "audience": "PARTICULIER",
+                     *         "theme": {
+                     *           "code": "famille-logement",
+                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *         },
+                     *         "topic": {
+                     *           "code": "allocations-familiales",
+                     *           "label": "Allocations familiales"
+                     *         },
+                     *         "reason": {
+                     *           "code": "paiement-absent",
+                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *         },
+                     *         "taxonomyVersion": 1,
+                     *         "status": "SENT",
+                     *         "hidden": false,
+                     *         "unread": false,
+                     *         "createTime": "2026-03-02T09:15:00Z",
+                     *         "updateTime": "2026-03-02T09:15:00Z",
+                     *         "messages": [],
+                     *         "queue": {
+                     *           "code": "prestations-familiales",
+                     *           "label": "Service Prestations familiales et logement"
+                     *         },
+                     *         "claim": {
+                     *           "agent": "Claire M.",
+                     *           "mine": true,
+                     *           "expireTime": "2026-03-02T09:15:00Z"
+                     *         },
+                     *         "notes": [],
+                     *         "steps": [],
+                     *         "erased": false
+                     *       }
+                     *     }
+                     */
                     "application/json": components["schemas"]["messagerie.messaging.v1.ClaimConversationResponse"];
                 };
             };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
-        };
-    };
-    agentCloseConversation: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                /** @description Its id. */
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": Record<string, never>;
-            };
-        };
-        responses: {
-            /** @description CloseConversationResponse is the conversation as it is now, without messages. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["messagerie.messaging.v1.CloseConversationResponse"];
-                };
-            };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
-        };
-    };
-    agentAddNote: {
-        parameters: {
-            query?: never;
-            header: {
-                /** @description A UUID of the caller's choice, kept for every retry of the same submission. */
-                "Idempotency-Key": string;
-            };
-            path: {
-                /** @description Id of the conversation. */
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": {
-                    /** @description The text: 1 to 2000 characters, counted and refused as a member's is. */
-                    text?: string;
-                };
-            };
-        };
-        responses: {
-            /** @description AddNoteResponse is the conversation with its messages and notes. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["messagerie.messaging.v1.AddNoteResponse"];
-                };
-            };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
-        };
-    };
-    agentRecategoriseConversation: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                /** @description Id of the conversation. */
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": {
-                    /** @description Code of the reason. */
-                    reason?: string;
-                    /** @description Code of the theme. */
-                    theme?: string;
-                    /** @description Code of the topic. */
-                    topic?: string;
-                };
-            };
-        };
-        responses: {
-            /** @description RecategoriseConversationResponse is the conversation as it is now, without messages. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["messagerie.messaging.v1.RecategoriseConversationResponse"];
-                };
-            };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            412: components["responses"]["PreconditionFailed"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
         };
     };
     agentReleaseConversation: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description The ETag of what the caller has seen. 412 where it has changed since.
+                 * @example "v1-particulier"
+                 */
+                "If-Match"?: string;
+            };
             path: {
-                /** @description Its id. */
+                /**
+                 * @description Its id.
+                 * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
+                 */
                 id: string;
             };
             cookie?: never;
         };
-        requestBody: {
+        requestBody?: {
             content: {
-                "application/json": Record<string, never>;
+                /** @example {} */
+                "application/json": components["schemas"]["messagerie.messaging.v1.ReleaseConversationRequest"];
             };
         };
         responses: {
-            /** @description ReleaseConversationResponse is the conversation as it is now, without messages. */
+            /** @description The conversation as it is now, without messages. */
             200: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    ETag: components["headers"]["ETag"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "conversation": {
+                     *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *         "reference": "MSA-7K3D92QX",
+                     *         "audience": "PARTICULIER",
+                     *         "theme": {
+                     *           "code": "famille-logement",
+                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *         },
+                     *         "topic": {
+                     *           "code": "allocations-familiales",
+                     *           "label": "Allocations familiales"
+                     *         },
+                     *         "reason": {
+                     *           "code": "paiement-absent",
+                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *         },
+                     *         "taxonomyVersion": 1,
+                     *         "status": "SENT",
+                     *         "hidden": false,
+                     *         "unread": false,
+                     *         "createTime": "2026-03-02T09:15:00Z",
+                     *         "updateTime": "2026-03-02T09:15:00Z",
+                     *         "messages": [],
+                     *         "queue": {
+                     *           "code": "prestations-familiales",
+                     *           "label": "Service Prestations familiales et logement"
+                     *         },
+                     *         "claim": {
+                     *           "agent": "Claire M.",
+                     *           "mine": true,
+                     *           "expireTime": "2026-03-02T09:15:00Z"
+                     *         },
+                     *         "notes": [],
+                     *         "steps": [],
+                     *         "erased": false
+                     *       }
+                     *     }
+                     */
                     "application/json": components["schemas"]["messagerie.messaging.v1.ReleaseConversationResponse"];
                 };
             };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
-        };
-    };
-    agentReopenConversation: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                /** @description Its id. */
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": Record<string, never>;
-            };
-        };
-        responses: {
-            /** @description ReopenConversationResponse is the conversation as it is now, without messages. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["messagerie.messaging.v1.ReopenConversationResponse"];
-                };
-            };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            412: components["responses"]["PreconditionFailed"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
         };
     };
     agentPostReply: {
         parameters: {
             query?: never;
             header: {
-                /** @description A UUID of the caller's choice, kept for every retry of the same submission. */
+                /**
+                 * @description A UUID of the caller's choice, the same at every retry of the same call. With other content: 409.
+                 * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
+                 */
                 "Idempotency-Key": string;
+                /**
+                 * @description The ETag of what the caller has seen. 412 where it has changed since.
+                 * @example "v1-particulier"
+                 */
+                "If-Match"?: string;
             };
             path: {
-                /** @description Id of the conversation. */
+                /**
+                 * @description Id of the conversation.
+                 * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
+                 */
                 id: string;
             };
             cookie?: never;
         };
         requestBody: {
             content: {
-                "application/json": {
-                    /** @description True: the conversation is answered. False: another answer will follow. */
-                    final?: boolean;
-                    /** @description The text: 1 to 5000 characters, counted and refused as a member's is. */
-                    text?: string;
-                };
+                /**
+                 * @example {
+                 *       "text": "Bonjour, votre paiement part demain.",
+                 *       "final": true
+                 *     }
+                 */
+                "application/json": components["schemas"]["messagerie.messaging.v1.PostReplyRequest"];
             };
         };
         responses: {
-            /** @description PostReplyResponse is the conversation with its messages. */
+            /** @description The conversation with its messages. */
             200: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    ETag: components["headers"]["ETag"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "conversation": {
+                     *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *         "reference": "MSA-7K3D92QX",
+                     *         "audience": "PARTICULIER",
+                     *         "theme": {
+                     *           "code": "famille-logement",
+                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *         },
+                     *         "topic": {
+                     *           "code": "allocations-familiales",
+                     *           "label": "Allocations familiales"
+                     *         },
+                     *         "reason": {
+                     *           "code": "paiement-absent",
+                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *         },
+                     *         "taxonomyVersion": 1,
+                     *         "status": "SENT",
+                     *         "hidden": false,
+                     *         "unread": false,
+                     *         "createTime": "2026-03-02T09:15:00Z",
+                     *         "updateTime": "2026-03-02T09:15:00Z",
+                     *         "messages": [
+                     *           {
+                     *             "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *             "author": "MEMBER",
+                     *             "text": "Bonjour, je n'ai pas reçu mon paiement de février.",
+                     *             "createTime": "2026-03-02T09:15:00Z"
+                     *           }
+                     *         ],
+                     *         "queue": {
+                     *           "code": "prestations-familiales",
+                     *           "label": "Service Prestations familiales et logement"
+                     *         },
+                     *         "claim": {
+                     *           "agent": "Claire M.",
+                     *           "mine": true,
+                     *           "expireTime": "2026-03-02T09:15:00Z"
+                     *         },
+                     *         "notes": [
+                     *           {
+                     *             "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *             "agent": "Claire M.",
+                     *             "text": "Le dossier est complet.",
+                     *             "createTime": "2026-03-02T09:15:00Z"
+                     *           }
+                     *         ],
+                     *         "steps": [
+                     *           {
+                     *             "kind": "RECEIVED",
+                     *             "time": "2026-03-02T09:15:00Z"
+                     *           }
+                     *         ],
+                     *         "erased": false
+                     *       }
+                     *     }
+                     */
                     "application/json": components["schemas"]["messagerie.messaging.v1.PostReplyResponse"];
                 };
             };
-            /** @description An unexpected error response. */
-            default: {
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            412: components["responses"]["PreconditionFailed"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    agentCloseConversation: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description The ETag of what the caller has seen. 412 where it has changed since.
+                 * @example "v1-particulier"
+                 */
+                "If-Match"?: string;
+            };
+            path: {
+                /**
+                 * @description Its id.
+                 * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                /** @example {} */
+                "application/json": components["schemas"]["messagerie.messaging.v1.CloseConversationRequest"];
+            };
+        };
+        responses: {
+            /** @description The conversation as it is now, without messages. */
+            200: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    ETag: components["headers"]["ETag"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
+                    /**
+                     * @example {
+                     *       "conversation": {
+                     *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *         "reference": "MSA-7K3D92QX",
+                     *         "audience": "PARTICULIER",
+                     *         "theme": {
+                     *           "code": "famille-logement",
+                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *         },
+                     *         "topic": {
+                     *           "code": "allocations-familiales",
+                     *           "label": "Allocations familiales"
+                     *         },
+                     *         "reason": {
+                     *           "code": "paiement-absent",
+                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *         },
+                     *         "taxonomyVersion": 1,
+                     *         "status": "SENT",
+                     *         "hidden": false,
+                     *         "unread": false,
+                     *         "createTime": "2026-03-02T09:15:00Z",
+                     *         "updateTime": "2026-03-02T09:15:00Z",
+                     *         "messages": [],
+                     *         "queue": {
+                     *           "code": "prestations-familiales",
+                     *           "label": "Service Prestations familiales et logement"
+                     *         },
+                     *         "claim": {
+                     *           "agent": "Claire M.",
+                     *           "mine": true,
+                     *           "expireTime": "2026-03-02T09:15:00Z"
+                     *         },
+                     *         "notes": [],
+                     *         "steps": [],
+                     *         "erased": false
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.CloseConversationResponse"];
                 };
             };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            412: components["responses"]["PreconditionFailed"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
         };
     };
     agentTransferConversation: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description The ETag of what the caller has seen. 412 where it has changed since.
+                 * @example "v1-particulier"
+                 */
+                "If-Match"?: string;
+            };
             path: {
-                /** @description Id of the conversation. */
+                /**
+                 * @description Id of the conversation.
+                 * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
+                 */
                 id: string;
             };
             cookie?: never;
         };
         requestBody: {
             content: {
-                "application/json": {
-                    /** @description Code of the queue, of the current taxonomy. */
-                    queue?: string;
-                };
+                /**
+                 * @example {
+                 *       "queue": "prestations-familiales"
+                 *     }
+                 */
+                "application/json": components["schemas"]["messagerie.messaging.v1.TransferConversationRequest"];
             };
         };
         responses: {
-            /** @description TransferConversationResponse is the conversation as it is now, without messages. */
+            /** @description The conversation as it is now, without messages. */
             200: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    ETag: components["headers"]["ETag"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "conversation": {
+                     *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *         "reference": "MSA-7K3D92QX",
+                     *         "audience": "PARTICULIER",
+                     *         "theme": {
+                     *           "code": "famille-logement",
+                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *         },
+                     *         "topic": {
+                     *           "code": "allocations-familiales",
+                     *           "label": "Allocations familiales"
+                     *         },
+                     *         "reason": {
+                     *           "code": "paiement-absent",
+                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *         },
+                     *         "taxonomyVersion": 1,
+                     *         "status": "SENT",
+                     *         "hidden": false,
+                     *         "unread": false,
+                     *         "createTime": "2026-03-02T09:15:00Z",
+                     *         "updateTime": "2026-03-02T09:15:00Z",
+                     *         "messages": [],
+                     *         "queue": {
+                     *           "code": "prestations-familiales",
+                     *           "label": "Service Prestations familiales et logement"
+                     *         },
+                     *         "claim": {
+                     *           "agent": "Claire M.",
+                     *           "mine": true,
+                     *           "expireTime": "2026-03-02T09:15:00Z"
+                     *         },
+                     *         "notes": [],
+                     *         "steps": [],
+                     *         "erased": false
+                     *       }
+                     *     }
+                     */
                     "application/json": components["schemas"]["messagerie.messaging.v1.TransferConversationResponse"];
                 };
             };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            412: components["responses"]["PreconditionFailed"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
         };
     };
-    agentWatchConversations: {
+    agentRecategoriseConversation: {
         parameters: {
-            query?: {
-                /** @description A ticket of createWatchTicket, in place of a token. */
-                ticket?: string;
-            };
+            query?: never;
             header?: {
-                /** @description The id of the last event of an earlier stream. An EventSource sends it by itself. */
-                "Last-Event-ID"?: string;
+                /**
+                 * @description The ETag of what the caller has seen. 412 where it has changed since.
+                 * @example "v1-particulier"
+                 */
+                "If-Match"?: string;
             };
-            path?: never;
+            path: {
+                /**
+                 * @description Id of the conversation.
+                 * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
+                 */
+                id: string;
+            };
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "theme": "famille-logement",
+                 *       "topic": "allocations-familiales",
+                 *       "reason": "paiement-absent"
+                 *     }
+                 */
+                "application/json": components["schemas"]["messagerie.messaging.v1.RecategoriseConversationRequest"];
+            };
+        };
         responses: {
-            /** @description As text/event-stream, server-sent events: the schema is that of each event's data. Ids increase, and go on after Last-Event-ID; the first event of each stream says to look for oneself, so that a cut loses nothing. An event of the type error has a google.rpc.Status, and is the last; as application/x-ndjson, lines: each is a AgentServiceWatchConversationsResponse. Empty lines are signs of life. If the answers break off, the last line is {"error": google.rpc.Status}. */
+            /** @description The conversation as it is now, without messages. */
             200: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    ETag: components["headers"]["ETag"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/x-ndjson": components["schemas"]["messagerie.messaging.v1.AgentServiceWatchConversationsResponse"];
-                    "text/event-stream": components["schemas"]["messagerie.messaging.v1.AgentServiceWatchConversationsResponse"];
+                    /**
+                     * @example {
+                     *       "conversation": {
+                     *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *         "reference": "MSA-7K3D92QX",
+                     *         "audience": "PARTICULIER",
+                     *         "theme": {
+                     *           "code": "famille-logement",
+                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *         },
+                     *         "topic": {
+                     *           "code": "allocations-familiales",
+                     *           "label": "Allocations familiales"
+                     *         },
+                     *         "reason": {
+                     *           "code": "paiement-absent",
+                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *         },
+                     *         "taxonomyVersion": 1,
+                     *         "status": "SENT",
+                     *         "hidden": false,
+                     *         "unread": false,
+                     *         "createTime": "2026-03-02T09:15:00Z",
+                     *         "updateTime": "2026-03-02T09:15:00Z",
+                     *         "messages": [],
+                     *         "queue": {
+                     *           "code": "prestations-familiales",
+                     *           "label": "Service Prestations familiales et logement"
+                     *         },
+                     *         "claim": {
+                     *           "agent": "Claire M.",
+                     *           "mine": true,
+                     *           "expireTime": "2026-03-02T09:15:00Z"
+                     *         },
+                     *         "notes": [],
+                     *         "steps": [],
+                     *         "erased": false
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.RecategoriseConversationResponse"];
                 };
             };
-            /** @description NOT_ACCEPTABLE: Accept takes none of these formats. */
-            406: {
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            412: components["responses"]["PreconditionFailed"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    agentReopenConversation: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description The ETag of what the caller has seen. 412 where it has changed since.
+                 * @example "v1-particulier"
+                 */
+                "If-Match"?: string;
+            };
+            path: {
+                /**
+                 * @description Its id.
+                 * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                /** @example {} */
+                "application/json": components["schemas"]["messagerie.messaging.v1.ReopenConversationRequest"];
+            };
+        };
+        responses: {
+            /** @description The conversation as it is now, without messages. */
+            200: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    ETag: components["headers"]["ETag"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
+                    /**
+                     * @example {
+                     *       "conversation": {
+                     *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *         "reference": "MSA-7K3D92QX",
+                     *         "audience": "PARTICULIER",
+                     *         "theme": {
+                     *           "code": "famille-logement",
+                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *         },
+                     *         "topic": {
+                     *           "code": "allocations-familiales",
+                     *           "label": "Allocations familiales"
+                     *         },
+                     *         "reason": {
+                     *           "code": "paiement-absent",
+                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *         },
+                     *         "taxonomyVersion": 1,
+                     *         "status": "SENT",
+                     *         "hidden": false,
+                     *         "unread": false,
+                     *         "createTime": "2026-03-02T09:15:00Z",
+                     *         "updateTime": "2026-03-02T09:15:00Z",
+                     *         "messages": [],
+                     *         "queue": {
+                     *           "code": "prestations-familiales",
+                     *           "label": "Service Prestations familiales et logement"
+                     *         },
+                     *         "claim": {
+                     *           "agent": "Claire M.",
+                     *           "mine": true,
+                     *           "expireTime": "2026-03-02T09:15:00Z"
+                     *         },
+                     *         "notes": [],
+                     *         "steps": [],
+                     *         "erased": false
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.ReopenConversationResponse"];
                 };
             };
-            /** @description An unexpected error response. */
-            default: {
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            412: components["responses"]["PreconditionFailed"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    agentAddNote: {
+        parameters: {
+            query?: never;
+            header: {
+                /**
+                 * @description A UUID of the caller's choice, the same at every retry of the same call. With other content: 409.
+                 * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
+                 */
+                "Idempotency-Key": string;
+            };
+            path: {
+                /**
+                 * @description Id of the conversation.
+                 * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "text": "Le dossier est complet."
+                 *     }
+                 */
+                "application/json": components["schemas"]["messagerie.messaging.v1.AddNoteRequest"];
+            };
+        };
+        responses: {
+            /** @description The conversation with its messages and notes. */
+            200: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    ETag: components["headers"]["ETag"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
+                    /**
+                     * @example {
+                     *       "conversation": {
+                     *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *         "reference": "MSA-7K3D92QX",
+                     *         "audience": "PARTICULIER",
+                     *         "theme": {
+                     *           "code": "famille-logement",
+                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *         },
+                     *         "topic": {
+                     *           "code": "allocations-familiales",
+                     *           "label": "Allocations familiales"
+                     *         },
+                     *         "reason": {
+                     *           "code": "paiement-absent",
+                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *         },
+                     *         "taxonomyVersion": 1,
+                     *         "status": "SENT",
+                     *         "hidden": false,
+                     *         "unread": false,
+                     *         "createTime": "2026-03-02T09:15:00Z",
+                     *         "updateTime": "2026-03-02T09:15:00Z",
+                     *         "messages": [
+                     *           {
+                     *             "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *             "author": "MEMBER",
+                     *             "text": "Bonjour, je n'ai pas reçu mon paiement de février.",
+                     *             "createTime": "2026-03-02T09:15:00Z"
+                     *           }
+                     *         ],
+                     *         "queue": {
+                     *           "code": "prestations-familiales",
+                     *           "label": "Service Prestations familiales et logement"
+                     *         },
+                     *         "claim": {
+                     *           "agent": "Claire M.",
+                     *           "mine": true,
+                     *           "expireTime": "2026-03-02T09:15:00Z"
+                     *         },
+                     *         "notes": [
+                     *           {
+                     *             "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *             "agent": "Claire M.",
+                     *             "text": "Le dossier est complet.",
+                     *             "createTime": "2026-03-02T09:15:00Z"
+                     *           }
+                     *         ],
+                     *         "steps": [
+                     *           {
+                     *             "kind": "RECEIVED",
+                     *             "time": "2026-03-02T09:15:00Z"
+                     *           }
+                     *         ],
+                     *         "erased": false
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.AddNoteResponse"];
                 };
             };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
         };
     };
     agentListQueues: {
@@ -2511,7 +4880,7 @@ export interface operations {
             query?: {
                 /** @description Most queues in the page: 1 to 500, 500 when 0; more is cut to 500. */
                 pageSize?: number;
-                /** @description next_page_token of the page before; empty for the first. */
+                /** @description nextPageToken of the page before; empty for the first. */
                 pageToken?: string;
             };
             header?: never;
@@ -2523,21 +4892,175 @@ export interface operations {
             /** @description ListQueuesResponse has the queues. */
             200: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "queues": [
+                     *         {
+                     *           "code": "prestations-familiales",
+                     *           "label": "Service Prestations familiales et logement",
+                     *           "mine": true,
+                     *           "waiting": 1
+                     *         }
+                     *       ],
+                     *       "nextPageToken": ""
+                     *     }
+                     */
                     "application/json": components["schemas"]["messagerie.messaging.v1.ListQueuesResponse"];
                 };
             };
-            /** @description An unexpected error response. */
-            default: {
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    agentListTemplates: {
+        parameters: {
+            query?: {
+                /** @description Only those for this queue and those for all; empty: every one. */
+                queue?: string;
+                /** @description Most templates in the page: 1 to 200, 200 when 0; more is cut to 200. */
+                pageSize?: number;
+                /** @description nextPageToken of the page before; empty for the first. */
+                pageToken?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description ListTemplatesResponse has the templates, by title. */
+            200: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
+                    /**
+                     * @example {
+                     *       "templates": [
+                     *         {
+                     *           "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *           "title": "Paiement en cours",
+                     *           "text": "Bonjour, le paiement de votre dossier {{reference}} est en cours.",
+                     *           "queue": "prestations-familiales",
+                     *           "updateTime": "2026-03-02T09:15:00Z"
+                     *         }
+                     *       ],
+                     *       "nextPageToken": ""
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.ListTemplatesResponse"];
                 };
             };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    agentSaveTemplate: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Its id.
+                 * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "title": "Paiement en cours",
+                 *       "text": "Bonjour, le paiement de votre dossier {{reference}} est en cours."
+                 *     }
+                 */
+                "application/json": components["schemas"]["messagerie.messaging.v1.SaveTemplateRequest"];
+            };
+        };
+        responses: {
+            /** @description The template as stored. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "template": {
+                     *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *         "title": "Paiement en cours",
+                     *         "text": "Bonjour, le paiement de votre dossier {{reference}} est en cours.",
+                     *         "queue": "prestations-familiales",
+                     *         "updateTime": "2026-03-02T09:15:00Z"
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.SaveTemplateResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    agentDeleteTemplate: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Its id.
+                 * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Empty. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /** @example {} */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.DeleteTemplateResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
         };
     };
     agentGetStatistics: {
@@ -2557,31 +5080,147 @@ export interface operations {
             /** @description GetStatisticsResponse has the figures. Days are those of Paris. */
             200: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "days": [
+                     *         {
+                     *           "date": "2026-03-02",
+                     *           "received": 1,
+                     *           "answered": 1
+                     *         }
+                     *       ],
+                     *       "themes": [
+                     *         {
+                     *           "theme": {
+                     *             "code": "famille-logement",
+                     *             "label": "Famille, allocations familiales, aides au logement"
+                     *           },
+                     *           "received": 1,
+                     *           "answered": 1,
+                     *           "onTime": 1,
+                     *           "medianHours": 4.5
+                     *         }
+                     *       ],
+                     *       "waiting": 1,
+                     *       "oldestWaiting": "2026-03-02T09:15:00Z",
+                     *       "answers": {
+                     *         "answered": 1,
+                     *         "onTime": 1,
+                     *         "medianHours": 4.5,
+                     *         "p90Hours": 4.5
+                     *       }
+                     *     }
+                     */
                     "application/json": components["schemas"]["messagerie.messaging.v1.GetStatisticsResponse"];
                 };
             };
-            /** @description An unexpected error response. */
-            default: {
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    agentWatchConversations: {
+        parameters: {
+            query?: {
+                /** @description A ticket of createWatchTicket, in place of a token. */
+                ticket?: string;
+            };
+            header?: {
+                /**
+                 * @description The id of the last event of an earlier stream. An EventSource sends it by itself.
+                 * @example 42
+                 */
+                "Last-Event-ID"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A hint that something has changed. Each is an event; the schema is that of an event's data, or of a line. The first says to look for oneself, so that a cut loses nothing. Comments and empty lines are signs of life. Where the stream breaks off, the last event has the type error and a google.rpc.Status as its data, and the last line is {"error": google.rpc.Status}. */
+            200: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
+                    "text/event-stream": components["schemas"]["messagerie.messaging.v1.AgentServiceWatchConversationsResponse"];
+                    /**
+                     * @example {
+                     *       "conversationId": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *       "opened": false
+                     *     }
+                     */
+                    "application/x-ndjson": components["schemas"]["messagerie.messaging.v1.AgentServiceWatchConversationsResponse"];
                 };
             };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            406: components["responses"]["NotAcceptable"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
         };
     };
-    getSuggestionStatistics: {
+    messagingOperatorGetStatus: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How the service is: the whole of it by its database, but for the broker, which is as the process that answered sees it. Ages are by the database's clock. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "buildVersion": "1.0.0",
+                     *       "schemaVersion": "3",
+                     *       "waitingConversations": "3",
+                     *       "oldestUnansweredAge": "12.500s",
+                     *       "submissionsFiveMinutes": "3",
+                     *       "submissionsHour": "3",
+                     *       "outboxEvents": "3",
+                     *       "outboxAge": "12.500s",
+                     *       "newestEventAge": "12.500s",
+                     *       "brokerReachable": true,
+                     *       "setAsideEvents": "3"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.GetStatusResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    messagingOperatorListRefusedEvents: {
         parameters: {
             query?: {
-                /** @description How many days back from today, today included: 1 to 366, 30 when 0. */
-                days?: number;
-                /** @description Most entries in the page: 1 to 500, 500 when 0; more is cut to 500. */
+                /** @description The most to return: 20 by default, 100 at most. */
                 pageSize?: number;
-                /** @description next_page_token of the page before; empty for the first. */
+                /** @description nextPageToken of the page before. */
                 pageToken?: string;
             };
             header?: never;
@@ -2590,245 +5229,144 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description GetSuggestionStatisticsResponse has one entry for each selection and service. */
+            /** @description A page. */
             200: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["messagerie.taxonomy.v1.GetSuggestionStatisticsResponse"];
+                    /**
+                     * @example {
+                     *       "events": [
+                     *         {
+                     *           "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *           "type": "message-submitted",
+                     *           "caisse": "idf",
+                     *           "conversationId": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *           "createTime": "2026-03-02T09:15:00Z",
+                     *           "reason": "NO_ACKNOWLEDGEMENT",
+                     *           "tries": 1,
+                     *           "tryTime": "2026-03-02T09:15:00Z",
+                     *           "setAsideTime": "2026-03-02T09:15:00Z"
+                     *         }
+                     *       ],
+                     *       "nextPageToken": ""
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.ListRefusedEventsResponse"];
                 };
             };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
         };
     };
-    agentListTemplates: {
+    messagingOperatorRequeueRefusedEvents: {
         parameters: {
-            query?: {
-                /** @description Only those for this queue and those for all; empty: every one. */
-                queue?: string;
-                /** @description Most templates in the page: 1 to 200, 200 when 0; more is cut to 200. */
-                pageSize?: number;
-                /** @description next_page_token of the page before; empty for the first. */
-                pageToken?: string;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        requestBody?: never;
-        responses: {
-            /** @description ListTemplatesResponse has the templates, by title. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["messagerie.messaging.v1.ListTemplatesResponse"];
-                };
-            };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
+        requestBody?: {
+            content: {
+                /**
+                 * @example {
+                 *       "all": true
+                 *     }
+                 */
+                "application/json": components["schemas"]["messagerie.messaging.v1.RequeueRefusedEventsRequest"];
             };
         };
+        responses: {
+            /** @description RequeueRefusedEventsResponse says how many there are. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "requeued": 1
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.RequeueRefusedEventsResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
     };
-    agentSaveTemplate: {
+    messagingOperatorDropRefusedEvent: {
         parameters: {
             query?: never;
             header?: never;
             path: {
-                /** @description Its id. */
+                /**
+                 * @description Its id.
+                 * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
+                 */
                 id: string;
             };
             cookie?: never;
         };
-        requestBody: {
+        requestBody?: {
             content: {
-                "application/json": {
-                    /** @description Code of a queue; empty: all. */
-                    queue?: string;
-                    /** @description The text, 1 to 5000 characters, refused as a reply's is. */
-                    text?: string;
-                    /** @description The title, 1 to 80 characters; white space in it becomes single spaces. */
-                    title?: string;
-                };
+                /** @example {} */
+                "application/json": components["schemas"]["messagerie.messaging.v1.DropRefusedEventRequest"];
             };
         };
         responses: {
-            /** @description SaveTemplateResponse is the template as stored. */
+            /** @description Empty. */
             200: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["messagerie.messaging.v1.SaveTemplateResponse"];
+                    /** @example {} */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.DropRefusedEventResponse"];
                 };
             };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
-        };
-    };
-    agentDeleteTemplate: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                /** @description Its id. */
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description DeleteTemplateResponse is empty. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["messagerie.messaging.v1.DeleteTemplateResponse"];
-                };
-            };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
-        };
-    };
-    listConversations: {
-        parameters: {
-            query?: {
-                /** @description True: the hidden ones alone. False: the others alone. */
-                hidden?: boolean;
-                /** @description Most conversations in the page: 1 to 100, 20 when 0; more is cut to 100. */
-                pageSize?: number;
-                /** @description next_page_token of the page before; empty for the first. */
-                pageToken?: string;
-                /** @description Only this profile's conversations; unspecified: all profiles. */
-                audience?: components["schemas"]["messagerie.taxonomy.v1.Audience"];
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description ListConversationsResponse is one page. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["messagerie.messaging.v1.ListConversationsResponse"];
-                };
-            };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
-        };
-    };
-    submitMessage: {
-        parameters: {
-            query?: never;
-            header: {
-                /** @description A UUID of the caller's choice, kept for every retry of the same submission. */
-                "Idempotency-Key": string;
-            };
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": {
-                    /** @description One of the caller's profiles. */
-                    audience?: components["schemas"]["messagerie.taxonomy.v1.Audience"];
-                    /** @description Code of the reason. */
-                    reason?: string;
-                    /**
-                     * Format: int32
-                     * @description Version of the taxonomy the selection was made in.
-                     */
-                    taxonomyVersion?: number;
-                    /**
-                     * @description The text: 10 to 750 characters, counted as Unicode code points after CRLF
-                     *     to LF, NFC and trimming. NUL, control characters other than tab and
-                     *     newline, and bidi overrides are refused.
-                     */
-                    text?: string;
-                    /** @description Code of the theme. */
-                    theme?: string;
-                    /** @description Code of the topic. */
-                    topic?: string;
-                };
-            };
-        };
-        responses: {
-            /** @description SubmitMessageResponse is the stored recap. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["messagerie.messaging.v1.SubmitMessageResponse"];
-                };
-            };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
         };
     };
     listDeliveries: {
         parameters: {
             query?: {
-                /**
-                 * @description Most notifications in the page: 1 to 1000, 1000 when 0; more is cut to 1000. Those
-                 *     that the member does not want are left out, so that a page may have fewer.
-                 */
+                /** @description Most notifications in the page: 1 to 1000, 1000 when 0; more is cut to 1000. Those that the member does not want are left out, so that a page may have fewer. */
                 pageSize?: number;
-                /** @description next_page_token of the page before; empty for the first. */
+                /** @description nextPageToken of the page before; empty for the first. */
                 pageToken?: string;
             };
             header?: never;
             path: {
-                /** @description Id of the conversation. */
+                /**
+                 * @description Id of the conversation.
+                 * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
+                 */
                 conversation_id: string;
             };
             cookie?: never;
@@ -2838,629 +5376,91 @@ export interface operations {
             /** @description ListDeliveriesResponse has its notifications, oldest first. */
             200: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "deliveries": [
+                     *         {
+                     *           "channel": "EMAIL",
+                     *           "purpose": "ACKNOWLEDGEMENT",
+                     *           "state": "DELIVERED",
+                     *           "occurTime": "2026-03-02T09:15:00Z",
+                     *           "updateTime": "2026-03-02T09:15:00Z",
+                     *           "reason": ""
+                     *         }
+                     *       ],
+                     *       "nextPageToken": ""
+                     *     }
+                     */
                     "application/json": components["schemas"]["messagerie.notifier.v1.ListDeliveriesResponse"];
                 };
             };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
         };
     };
-    getConversation: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                /** @description Its id. */
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description GetConversationResponse is a conversation with its messages. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["messagerie.messaging.v1.GetConversationResponse"];
-                };
-            };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
-        };
-    };
-    postFollowUp: {
-        parameters: {
-            query?: never;
-            header: {
-                /** @description A UUID of the caller's choice, kept for every retry of the same submission. */
-                "Idempotency-Key": string;
-            };
-            path: {
-                /** @description Id of the conversation. */
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": {
-                    /** @description The text, with the limits of a first message. */
-                    text?: string;
-                };
-            };
-        };
-        responses: {
-            /** @description PostFollowUpResponse is the conversation with its messages. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["messagerie.messaging.v1.PostFollowUpResponse"];
-                };
-            };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
-        };
-    };
-    hideConversation: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                /** @description Its id. */
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": Record<string, never>;
-            };
-        };
-        responses: {
-            /** @description HideConversationResponse is the conversation as it is now, without messages. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["messagerie.messaging.v1.HideConversationResponse"];
-                };
-            };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
-        };
-    };
-    markConversationRead: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                /** @description Its id. */
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": {
-                    /**
-                     * @description The last message the member saw; empty: all of them. A reply that came
-                     *     after it stays unread.
-                     */
-                    messageId?: string;
-                };
-            };
-        };
-        responses: {
-            /** @description MarkConversationReadResponse is the conversation as it is now, without messages. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["messagerie.messaging.v1.MarkConversationReadResponse"];
-                };
-            };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
-        };
-    };
-    showConversation: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                /** @description Its id. */
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": Record<string, never>;
-            };
-        };
-        responses: {
-            /** @description ShowConversationResponse is the conversation as it is now, without messages. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["messagerie.messaging.v1.ShowConversationResponse"];
-                };
-            };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
-        };
-    };
-    watchConversations: {
+    agentListDeliveries: {
         parameters: {
             query?: {
-                /** @description A ticket of createWatchTicket, in place of a token. */
-                ticket?: string;
-            };
-            header?: {
-                /** @description The id of the last event of an earlier stream. An EventSource sends it by itself. */
-                "Last-Event-ID"?: string;
-            };
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description As text/event-stream, server-sent events: the schema is that of each event's data. Ids increase, and go on after Last-Event-ID; the first event of each stream says to look for oneself, so that a cut loses nothing. An event of the type error has a google.rpc.Status, and is the last; as application/x-ndjson, lines: each is a WatchConversationsResponse. Empty lines are signs of life. If the answers break off, the last line is {"error": google.rpc.Status}. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/x-ndjson": components["schemas"]["messagerie.messaging.v1.WatchConversationsResponse"];
-                    "text/event-stream": components["schemas"]["messagerie.messaging.v1.WatchConversationsResponse"];
-                };
-            };
-            /** @description NOT_ACCEPTABLE: Accept takes none of these formats. */
-            406: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
-        };
-    };
-    listDrafts: {
-        parameters: {
-            query?: {
-                /** @description Most drafts in the page: 1 to 100, 20 when 0; more is cut to 100. */
+                /** @description Most notifications in the page: 1 to 1000, 1000 when 0; more is cut to 1000. Those that the member does not want are left out, so that a page may have fewer. */
                 pageSize?: number;
-                /** @description next_page_token of the page before; empty for the first. */
+                /** @description nextPageToken of the page before; empty for the first. */
                 pageToken?: string;
             };
             header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description ListDraftsResponse has the drafts, last changed first. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["messagerie.messaging.v1.ListDraftsResponse"];
-                };
-            };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
-        };
-    };
-    getDraft: {
-        parameters: {
-            query?: never;
-            header?: never;
             path: {
-                /** @description Its id. */
-                id: string;
+                /**
+                 * @description Id of the conversation.
+                 * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
+                 */
+                conversation_id: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description GetDraftResponse is a draft. */
+            /** @description AgentServiceListDeliveriesResponse has its notifications, oldest first. */
             200: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["messagerie.messaging.v1.GetDraftResponse"];
-                };
-            };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
-        };
-    };
-    saveDraft: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                /** @description Its id. */
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": {
-                    /** @description The profile. */
-                    audience?: components["schemas"]["messagerie.taxonomy.v1.Audience"];
-                    /** @description Code of the reason. */
-                    reason?: string;
                     /**
-                     * Format: int32
-                     * @description Version of the taxonomy.
+                     * @example {
+                     *       "deliveries": [
+                     *         {
+                     *           "channel": "EMAIL",
+                     *           "purpose": "ACKNOWLEDGEMENT",
+                     *           "state": "DELIVERED",
+                     *           "occurTime": "2026-03-02T09:15:00Z",
+                     *           "updateTime": "2026-03-02T09:15:00Z",
+                     *           "reason": ""
+                     *         }
+                     *       ],
+                     *       "nextPageToken": ""
+                     *     }
                      */
-                    taxonomyVersion?: number;
-                    /**
-                     * @description The text: at most 8000 characters, so that one that is too long can be
-                     *     shortened later. It is kept and given back as it is, whatever its characters.
-                     */
-                    text?: string;
-                    /** @description Code of the theme. */
-                    theme?: string;
-                    /** @description Code of the topic. */
-                    topic?: string;
+                    "application/json": components["schemas"]["messagerie.notifier.v1.AgentServiceListDeliveriesResponse"];
                 };
             };
-        };
-        responses: {
-            /** @description SaveDraftResponse is the draft as stored. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["messagerie.messaging.v1.SaveDraftResponse"];
-                };
-            };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
-        };
-    };
-    deleteDraft: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                /** @description Its id. */
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description DeleteDraftResponse is empty. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["messagerie.messaging.v1.DeleteDraftResponse"];
-                };
-            };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
-        };
-    };
-    getExpectedDelay: {
-        parameters: {
-            query?: {
-                /** @description The member's profile. */
-                audience?: components["schemas"]["messagerie.taxonomy.v1.Audience"];
-                /** @description Code of the theme. */
-                theme?: string;
-                /** @description Code of the topic. */
-                topic?: string;
-                /** @description Code of the reason. */
-                reason?: string;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description GetExpectedDelayResponse is how long answers take. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["messagerie.messaging.v1.GetExpectedDelayResponse"];
-                };
-            };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
-        };
-    };
-    exportMyData: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description As application/json, one document. If it breaks off, it lacks its end; as application/x-ndjson, lines: each is a ExportMyDataResponse. Empty lines are signs of life. If the answers break off, the last line is {"error": google.rpc.Status}. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": {
-                        conversations: components["schemas"]["messagerie.messaging.v1.Conversation"][];
-                        drafts: components["schemas"]["messagerie.messaging.v1.Draft"][];
-                        preferences: components["schemas"]["messagerie.messaging.v1.Preferences"];
-                    };
-                };
-            };
-            /** @description NOT_ACCEPTABLE: Accept takes none of these formats. */
-            406: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
-        };
-    };
-    getPreferences: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description GetPreferencesResponse is the caller's preferences. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["messagerie.messaging.v1.GetPreferencesResponse"];
-                };
-            };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
-        };
-    };
-    replacePreferences: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": {
-                    /** @description The choices. */
-                    preferences?: components["schemas"]["messagerie.messaging.v1.Preferences"];
-                };
-            };
-        };
-        responses: {
-            /** @description ReplacePreferencesResponse is the preferences as stored. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["messagerie.messaging.v1.ReplacePreferencesResponse"];
-                };
-            };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
-        };
-    };
-    updatePreferences: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": {
-                    /** @description The choices. */
-                    preferences?: components["schemas"]["messagerie.messaging.v1.Preferences"];
-                    /**
-                     * @description Which of them: paths such as sms_on_reply (in JSON "smsOnReply,email"); "*" is all.
-                     *     Empty: those that have a value, so that nothing is switched off or emptied.
-                     */
-                    updateMask?: string;
-                };
-            };
-        };
-        responses: {
-            /** @description UpdatePreferencesResponse is the preferences as stored. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["messagerie.messaging.v1.UpdatePreferencesResponse"];
-                };
-            };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
-        };
-    };
-    eraseMyData: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": {
-                    /** @description True: the member has confirmed that nothing can be brought back. */
-                    confirm?: boolean;
-                };
-            };
-        };
-        responses: {
-            /** @description EraseMyDataResponse tells what was done. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["messagerie.messaging.v1.EraseMyDataResponse"];
-                };
-            };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
         };
     };
     notifierOperatorListDeadLetters: {
@@ -3485,63 +5485,43 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description ListDeadLettersResponse is one page, newest first. */
+            /** @description One page, newest first. */
             200: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "deadLetters": [
+                     *         {
+                     *           "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905.EMAIL",
+                     *           "kind": "DELIVERY",
+                     *           "eventType": "message-submitted",
+                     *           "conversationId": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *           "caisse": "idf",
+                     *           "state": "BOUNCED",
+                     *           "reason": "HARD_BOUNCE",
+                     *           "provider": "sendgrid",
+                     *           "attempts": 1,
+                     *           "occurTime": "2026-03-02T09:15:00Z",
+                     *           "endTime": "2026-03-02T09:15:00Z"
+                     *         }
+                     *       ],
+                     *       "nextPageToken": ""
+                     *     }
+                     */
                     "application/json": components["schemas"]["messagerie.notifier.v1.ListDeadLettersResponse"];
                 };
             };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
-        };
-    };
-    notifierOperatorDropDeadLetter: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                /** @description Id as ListDeadLetters gives it. */
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": {
-                    /** @description Why, for whoever asks later; no personal data. 1 to 200 characters on one line. */
-                    note?: string;
-                };
-            };
-        };
-        responses: {
-            /** @description DropDeadLetterResponse is empty. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["messagerie.notifier.v1.DropDeadLetterResponse"];
-                };
-            };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
         };
     };
     notifierOperatorReplayDeadLetters: {
@@ -3551,178 +5531,91 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        requestBody: {
+        requestBody?: {
             content: {
-                "application/json": {
-                    /** @description Only count. */
-                    dryRun?: boolean;
-                    /** @description All that this selects, at most 10 000 of each kind at once, oldest first. */
-                    filter?: components["schemas"]["messagerie.notifier.v1.DeadLetterFilter"];
-                    /** @description Ids as ListDeadLetters gives them. */
-                    ids?: string[];
-                };
+                /**
+                 * @example {
+                 *       "filter": {
+                 *         "channel": "EMAIL"
+                 *       },
+                 *       "dryRun": true
+                 *     }
+                 */
+                "application/json": components["schemas"]["messagerie.notifier.v1.ReplayDeadLettersRequest"];
             };
         };
         responses: {
             /** @description ReplayDeadLettersResponse tells what was (or would be) done. */
             200: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "replayed": 1
+                     *     }
+                     */
                     "application/json": components["schemas"]["messagerie.notifier.v1.ReplayDeadLettersResponse"];
                 };
             };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
         };
     };
-    messagingOperatorListRefusedEvents: {
-        parameters: {
-            query?: {
-                /** @description The most to return: 20 by default, 100 at most. */
-                pageSize?: number;
-                /** @description next_page_token of the page before. */
-                pageToken?: string;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description ListRefusedEventsResponse is a page. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["messagerie.messaging.v1.ListRefusedEventsResponse"];
-                };
-            };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
-        };
-    };
-    messagingOperatorDropRefusedEvent: {
+    notifierOperatorDropDeadLetter: {
         parameters: {
             query?: never;
             header?: never;
             path: {
-                /** @description Its id. */
+                /**
+                 * @description Id as ListDeadLetters gives it.
+                 * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905.EMAIL
+                 */
                 id: string;
             };
             cookie?: never;
         };
         requestBody: {
             content: {
-                "application/json": Record<string, never>;
+                /**
+                 * @example {
+                 *       "note": "La boîte est fermée."
+                 *     }
+                 */
+                "application/json": components["schemas"]["messagerie.notifier.v1.DropDeadLetterRequest"];
             };
         };
         responses: {
-            /** @description DropRefusedEventResponse is empty. */
+            /** @description Empty. */
             200: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["messagerie.messaging.v1.DropRefusedEventResponse"];
+                    /** @example {} */
+                    "application/json": components["schemas"]["messagerie.notifier.v1.DropDeadLetterResponse"];
                 };
             };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
-        };
-    };
-    messagingOperatorRequeueRefusedEvents: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": {
-                    /** @description All of them. */
-                    all?: boolean;
-                    /** @description Their ids, at most 100. */
-                    ids?: string[];
-                };
-            };
-        };
-        responses: {
-            /** @description RequeueRefusedEventsResponse says how many there are. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["messagerie.messaging.v1.RequeueRefusedEventsResponse"];
-                };
-            };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
-        };
-    };
-    messagingOperatorGetStatus: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /**
-             * @description GetStatusResponse is how the service is: the whole of it by its database, but for
-             *     the broker, which is as the process that answered sees it. Ages are by the
-             *     database's clock.
-             */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["messagerie.messaging.v1.GetStatusResponse"];
-                };
-            };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
         };
     };
     notifierOperatorGetStatus: {
@@ -3734,106 +5627,152 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /**
-             * @description GetStatusResponse is how the service is: the whole of it by its ledger, but for
-             *     the broker and what keeps deliveries back from a provider, which are as the
-             *     process that answered sees them. Ages are by the database's clock.
-             */
+            /** @description How the service is: the whole of it by its ledger, but for the broker and what keeps deliveries back from a provider, which are as the process that answered sees them. Ages are by the database's clock. */
             200: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "buildVersion": "1.0.0",
+                     *       "schemaVersion": "3",
+                     *       "waiting": [
+                     *         {
+                     *           "channel": "EMAIL",
+                     *           "state": "retry",
+                     *           "deliveries": "3",
+                     *           "overdue": "12.500s"
+                     *         }
+                     *       ],
+                     *       "providers": [
+                     *         {
+                     *           "provider": "sendgrid",
+                     *           "channel": "EMAIL",
+                     *           "accepted": "3",
+                     *           "refused": "3",
+                     *           "failed": "3",
+                     *           "callsFiveMinutes": "3",
+                     *           "failedFiveMinutes": "3",
+                     *           "configFaultsTenMinutes": "3",
+                     *           "breakerOpen": false,
+                     *           "quiet": "12.500s",
+                     *           "reportAge": "12.500s"
+                     *         }
+                     *       ],
+                     *       "providerWindow": "12.500s",
+                     *       "deadLetters": 1,
+                     *       "reconcileLag": "12.500s",
+                     *       "brokerReachable": true
+                     *     }
+                     */
                     "application/json": components["schemas"]["messagerie.notifier.v1.GetStatusResponse"];
                 };
             };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
         };
     };
-    taxonomyOperatorGetStatus: {
+    getTaxonomy: {
         parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description GetStatusResponse is how the service is, as the process that answered sees it. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["messagerie.taxonomy.v1.GetStatusResponse"];
-                };
-            };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
-        };
-    };
-    searchReasons: {
-        parameters: {
-            query?: {
-                /** @description The member's audience. */
-                audience?: components["schemas"]["messagerie.taxonomy.v1.Audience"];
+            query: {
                 /**
-                 * @description The words, as typed: 1 to 100 characters. What belongs to no word counts as a
-                 *     space.
+                 * @description Whose taxonomy.
+                 * @example PARTICULIER
                  */
-                q?: string;
+                audience: components["schemas"]["messagerie.taxonomy.v1.Audience"];
             };
-            header?: never;
+            header?: {
+                /**
+                 * @description The ETag of an answer that the caller has. 304 where it is still good.
+                 * @example "v1-particulier"
+                 */
+                "If-None-Match"?: string;
+            };
             path?: never;
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description SearchReasonsResponse has what was found, best first. */
+            /** @description The tree of one audience. */
             200: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    ETag: components["headers"]["ETag"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["messagerie.taxonomy.v1.SearchReasonsResponse"];
+                    /**
+                     * @example {
+                     *       "version": 1,
+                     *       "audience": "PARTICULIER",
+                     *       "depth": "THEME",
+                     *       "themes": [
+                     *         {
+                     *           "code": "famille-logement",
+                     *           "label": "Famille, allocations familiales, aides au logement",
+                     *           "help": "",
+                     *           "topics": [
+                     *             {
+                     *               "code": "allocations-familiales",
+                     *               "label": "Allocations familiales",
+                     *               "help": "",
+                     *               "reasons": [
+                     *                 {
+                     *                   "code": "paiement-absent",
+                     *                   "label": "Je n'ai pas reçu mon paiement"
+                     *                 }
+                     *               ]
+                     *             }
+                     *           ]
+                     *         }
+                     *       ],
+                     *       "textLimits": {
+                     *         "min": 10,
+                     *         "max": 750
+                     *       },
+                     *       "documentDepositUrl": ""
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.taxonomy.v1.GetTaxonomyResponse"];
                 };
             };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
+            304: components["responses"]["NotModified"];
+            400: components["responses"]["BadRequest"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
         };
     };
     resolveSuggestion: {
         parameters: {
-            query?: {
-                /** @description The member's audience. */
-                audience?: components["schemas"]["messagerie.taxonomy.v1.Audience"];
-                /** @description Code of the theme. */
-                theme?: string;
-                /** @description Code of the topic; may be empty. */
+            query: {
+                /**
+                 * @description The member's audience.
+                 * @example PARTICULIER
+                 */
+                audience: components["schemas"]["messagerie.taxonomy.v1.Audience"];
+                /**
+                 * @description Code of the theme.
+                 * @example famille-logement
+                 */
+                theme: string;
+                /**
+                 * @description Code of the topic; may be empty.
+                 * @example allocations-familiales
+                 */
                 topic?: string;
-                /** @description Code of the reason; may be empty. */
+                /**
+                 * @description Code of the reason; may be empty.
+                 * @example paiement-absent
+                 */
                 reason?: string;
             };
             header?: never;
@@ -3845,21 +5784,116 @@ export interface operations {
             /** @description ResolveSuggestionResponse lists the matching online services. */
             200: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "services": [
+                     *         {
+                     *           "code": "mes-remboursements",
+                     *           "name": "Mes remboursements",
+                     *           "url": "https://www.example.org/remboursements",
+                     *           "external": false
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["messagerie.taxonomy.v1.ResolveSuggestionResponse"];
                 };
             };
-            /** @description An unexpected error response. */
-            default: {
+            400: components["responses"]["BadRequest"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    searchReasons: {
+        parameters: {
+            query: {
+                /**
+                 * @description The member's audience.
+                 * @example PARTICULIER
+                 */
+                audience: components["schemas"]["messagerie.taxonomy.v1.Audience"];
+                /**
+                 * @description The words, as typed: 1 to 100 characters. What belongs to no word counts as a space.
+                 * @example paiement
+                 */
+                q: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description SearchReasonsResponse has what was found, best first. */
+            200: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
+                    /**
+                     * @example {
+                     *       "reasons": [
+                     *         {
+                     *           "theme": {
+                     *             "code": "famille-logement",
+                     *             "label": "Famille, allocations familiales, aides au logement",
+                     *             "help": "",
+                     *             "topics": [
+                     *               {
+                     *                 "code": "allocations-familiales",
+                     *                 "label": "Allocations familiales",
+                     *                 "help": "",
+                     *                 "reasons": [
+                     *                   {
+                     *                     "code": "paiement-absent",
+                     *                     "label": "Je n'ai pas reçu mon paiement"
+                     *                   }
+                     *                 ]
+                     *               }
+                     *             ]
+                     *           },
+                     *           "topic": {
+                     *             "code": "allocations-familiales",
+                     *             "label": "Allocations familiales",
+                     *             "help": "",
+                     *             "reasons": [
+                     *               {
+                     *                 "code": "paiement-absent",
+                     *                 "label": "Je n'ai pas reçu mon paiement"
+                     *               }
+                     *             ]
+                     *           },
+                     *           "reason": {
+                     *             "code": "paiement-absent",
+                     *             "label": "Je n'ai pas reçu mon paiement"
+                     *           }
+                     *         }
+                     *       ],
+                     *       "services": [
+                     *         {
+                     *           "code": "mes-remboursements",
+                     *           "name": "Mes remboursements",
+                     *           "url": "https://www.example.org/remboursements",
+                     *           "external": false
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.taxonomy.v1.SearchReasonsResponse"];
                 };
             };
+            400: components["responses"]["BadRequest"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
         };
     };
     recordSuggestionOutcome: {
@@ -3871,48 +5905,51 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": {
-                    /** @description The member's audience. */
-                    audience?: components["schemas"]["messagerie.taxonomy.v1.Audience"];
-                    /** @description What the member did. */
-                    outcome?: components["schemas"]["messagerie.taxonomy.v1.SuggestionOutcome"];
-                    /** @description Code of the reason; may be empty. */
-                    reason?: string;
-                    /** @description Code of the online service. */
-                    service?: string;
-                    /** @description Code of the theme. */
-                    theme?: string;
-                    /** @description Code of the topic; may be empty. */
-                    topic?: string;
-                };
+                /**
+                 * @example {
+                 *       "audience": "PARTICULIER",
+                 *       "theme": "famille-logement",
+                 *       "topic": "allocations-familiales",
+                 *       "reason": "paiement-absent",
+                 *       "service": "mes-remboursements",
+                 *       "outcome": "FOLLOWED"
+                 *     }
+                 */
+                "application/json": components["schemas"]["messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest"];
             };
         };
         responses: {
-            /** @description RecordSuggestionOutcomeResponse is empty. */
+            /** @description Empty. */
             200: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /** @example {} */
                     "application/json": components["schemas"]["messagerie.taxonomy.v1.RecordSuggestionOutcomeResponse"];
                 };
             };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
         };
     };
-    getTaxonomy: {
+    getSuggestionStatistics: {
         parameters: {
             query?: {
-                /** @description Whose taxonomy. */
-                audience?: components["schemas"]["messagerie.taxonomy.v1.Audience"];
+                /** @description How many days back from today, today included: 1 to 366, 30 when 0. */
+                days?: number;
+                /** @description Most entries in the page: 1 to 500, 500 when 0; more is cut to 500. */
+                pageSize?: number;
+                /** @description nextPageToken of the page before; empty for the first. */
+                pageToken?: string;
             };
             header?: never;
             path?: never;
@@ -3920,57 +5957,83 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description GetTaxonomyResponse is the tree of one audience. */
+            /** @description GetSuggestionStatisticsResponse has one entry for each selection and service. */
             200: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["messagerie.taxonomy.v1.GetTaxonomyResponse"];
+                    /**
+                     * @example {
+                     *       "figures": [
+                     *         {
+                     *           "audience": "PARTICULIER",
+                     *           "theme": "famille-logement",
+                     *           "topic": "allocations-familiales",
+                     *           "reason": "paiement-absent",
+                     *           "service": {
+                     *             "code": "mes-remboursements",
+                     *             "name": "Mes remboursements",
+                     *             "url": "https://www.example.org/remboursements",
+                     *             "external": false
+                     *           },
+                     *           "shown": 1,
+                     *           "followed": 1,
+                     *           "wroteAnyway": 1,
+                     *           "changedSelection": 1
+                     *         }
+                     *       ],
+                     *       "nextPageToken": ""
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.taxonomy.v1.GetSuggestionStatisticsResponse"];
                 };
             };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
         };
     };
-    createWatchTicket: {
+    taxonomyOperatorGetStatus: {
         parameters: {
             query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        requestBody: {
-            content: {
-                "application/json": Record<string, never>;
-            };
-        };
+        requestBody?: never;
         responses: {
-            /** @description CreateWatchTicketResponse has the ticket. */
+            /** @description How the service is, as the process that answered sees it. */
             200: {
                 headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["messagerie.messaging.v1.CreateWatchTicketResponse"];
+                    /**
+                     * @example {
+                     *       "buildVersion": "1.0.0",
+                     *       "schemaVersion": "3",
+                     *       "version": 1,
+                     *       "publishTime": "2026-03-02T09:15:00Z",
+                     *       "databaseReachable": true
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.taxonomy.v1.GetStatusResponse"];
                 };
             };
-            /** @description An unexpected error response. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["google.rpc.Status"];
-                };
-            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
         };
     };
 }

@@ -41,8 +41,7 @@ function item(conversation: Conversation): HTMLLIElement {
 /** read is one conversation. What is shown counts as read, and a reply that came after it does not. */
 export async function read(id: string, sent: boolean): Promise<View> {
 	const { conversation } = await taken(gateway.GET('/v1/conversations/{id}', { params: { path: { id } } }));
-	if (!conversation) throw new Error('an answer without its conversation');
-	const messages = conversation.messages ?? [];
+	const { messages } = conversation;
 	const last = messages.at(-1)?.id;
 	if (conversation.unread && last) {
 		await taken(gateway.POST('/v1/conversations/{id}:markRead', { params: { path: { id } }, body: { messageId: last } }));
@@ -51,7 +50,7 @@ export async function read(id: string, sent: boolean): Promise<View> {
 		h('p', { class: 'soft' }, `${author === 'MEMBER' ? 'Vous' : 'Votre caisse'}, ${date(createTime)}`), h('p', { class: 'said' }, text)));
 	return [conversation.theme?.label ?? 'Conversation',
 		...(sent ? [h('p', { role: 'status', class: 'card' }, 'Votre message est parti. Un accusé de réception vous est envoyé.')] : []),
-		h('p', {}, 'Référence ', h('strong', {}, conversation.reference ?? ''), ` – ${stands(conversation)}`),
+		h('p', {}, 'Référence ', h('strong', {}, conversation.reference), ` – ${stands(conversation)}`),
 		...thread, ...(conversation.status === 'CLOSED' ? [] : [followUp(id)]), h('p', {}, h('a', { href: '#/' }, 'Tous vos messages'))];
 }
 

@@ -305,9 +305,12 @@ func (op *operation) success() object {
 		described = append(described, member{"ETag", reference("headers", "ETag")})
 	}
 	words, content := upperFirst(strings.TrimPrefix(commentOf(op.desc.Output()), string(op.desc.Output().Name())+" is ")), object{}
-	schema := reference("schemas", op.doc.messageSchema(op.desc.Output(), answer))
-	example := op.sampler(answer).message(op.desc.Output(), nil)
 	document, isDocument := documents[op.method]
+	var schema object
+	if !isDocument {
+		schema = reference("schemas", op.doc.messageSchema(op.desc.Output(), answer))
+	}
+	example := op.sampler(answer).message(op.desc.Output(), nil)
 	switch {
 	case op.endless():
 		words += " Each is an event; the schema is that of an event's data, or of a line. " +
