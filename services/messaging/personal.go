@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/report"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
@@ -242,6 +243,41 @@ func (s *server) EraseMyData(ctx context.Context, _ *messagingpb.EraseMyDataRequ
 	return &messagingpb.EraseMyDataResponse{Conversations: int32(erased)}, nil //nolint:gosec // a person's conversations
 }
 
+// erasedKeyLife is for how long a repeat of a submission is known that was erased: far
+// longer than anything tries again by itself. The key of what is not erased is good as long
+// as the conversation is kept.
+const erasedKeyLife = 30 * 24 * time.Hour
+
+// keyDigest is what is left of a member's idempotency key.
+const keyDigest = `sha256(convert_to(member_id || ' ' || idempotency_key::text, 'UTF8'))`
+
+// checkErased is errErased if what was submitted under the key was erased, else
+// errNotFound. A repeat that comes while the erasure is under way is the one that may
+// still be made anew.
+func (s *store) checkErased(ctx context.Context, member string, key uuid.UUID) error {
+	var erased bool
+	err := s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM erased_key, (SELECT $1::text AS member_id, $2::uuid AS idempotency_key) AS asked WHERE digest = `+keyDigest+`)`,
+		member, key).Scan(&erased)
+	switch {
+	case err != nil:
+		return fmt.Errorf("looking for an erased key: %w", err)
+	case erased:
+		return errErased
+	}
+	return errNotFound
+}
+
+// forgetErasedKeys deletes some of the keys that nobody will come with any more.
+func (s *store) forgetErasedKeys(ctx context.Context, life time.Duration) (int64, error) {
+	tag, err := s.pool.Exec(ctx, `DELETE FROM erased_key WHERE digest = ANY (ARRAY(
+		SELECT digest FROM erased_key WHERE erased_at <= now() - $1::interval ORDER BY erased_at LIMIT $2 FOR UPDATE SKIP LOCKED))`,
+		life, postgres.ForgetBatch)
+	if err != nil {
+		return 0, fmt.Errorf("deleting old keys: %w", err)
+	}
+	return tag.RowsAffected(), nil
+}
+
 // eraseMember erases what a member wrote and how they are reached, in one
 // transaction. The conversations lose their data keys and their member; their
 // selection, times and state stay, because figures are made of them. A binary of
@@ -252,6 +288,9 @@ func (s *store) eraseMember(ctx context.Context, member string) (erased int, err
 			ID uuid.UUID `db:"id"`
 		}](ctx, tx, "locking conversations", `SELECT id FROM conversation WHERE member_id = $1 ORDER BY id FOR UPDATE`, member); err != nil {
 			return err
+		}
+		if _, err := tx.Exec(ctx, `INSERT INTO erased_key (digest) SELECT `+keyDigest+` FROM conversation WHERE member_id = $1 ON CONFLICT DO NOTHING`, member); err != nil {
+			return fmt.Errorf("keeping the keys of what is erased: %w", err)
 		}
 		rows, err := many[conversationRow](ctx, tx, "erasing conversations", `
 			UPDATE conversation SET

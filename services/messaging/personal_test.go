@@ -214,3 +214,37 @@ func TestErase(t *testing.T) {
 	// She may write again.
 	jeanne.submit(t)
 }
+
+// A submission that is repeated after its member had everything erased is not made anew;
+// another member's with the same key, or a new one, is.
+func TestErase_RefusesRepeats(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	jeanne, paul := s.member(t, "jeanne"), s.member(t, "paul")
+	key := uuid.NewString()
+	ask := func(who caller, key string) (*messagingpb.SubmitMessageResponse, error) {
+		return s.messaging.SubmitMessage(who.call(t, key), question())
+	}
+	if _, err := ask(jeanne, key); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.messaging.EraseMyData(jeanne.call(t), &messagingpb.EraseMyDataRequest{Confirm: true}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		_, err := ask(jeanne, key)
+		refused(t, err, codes.FailedPrecondition, "CONVERSATION_ERASED", "")
+	}
+	if _, err := ask(paul, key); err != nil {
+		t.Errorf("another member with the same key: %v", err)
+	}
+	if _, err := ask(jeanne, uuid.NewString()); err != nil {
+		t.Errorf("a new one: %v", err)
+	}
+	if _, err := s.pool.Exec(t.Context(), `UPDATE erased_key SET erased_at = now() - interval '31 days'`); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := (&store{s.pool}).forgetErasedKeys(t.Context(), erasedKeyLife); n != 1 || err != nil {
+		t.Errorf("%d keys are forgotten, %v", n, err)
+	}
+}

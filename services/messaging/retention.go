@@ -28,6 +28,7 @@ func (s *store) terms(cfg Config) []postgres.Term {
 		{What: "members without a conversation", Keep: cfg.ConversationRetention, Step: s.forgetMembers},
 		{What: "audit", Keep: cfg.AuditRetention, Step: s.forgetAudit},
 		{What: "drafts", Keep: draftLife, Step: s.forgetDrafts},
+		{What: "keys of what was erased", Keep: erasedKeyLife, Step: s.forgetErasedKeys},
 		{What: "watch tickets", Keep: ticketLife, Step: s.forgetTickets},
 		{What: "refused events", Keep: cfg.EventLogRetention, Step: s.forgetRefused},
 		{What: "events of no day", Keep: cfg.EventLogRetention, Step: s.forgetDayless},

@@ -240,6 +240,13 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 			}
 			return nil
 		}),
+		read("store.checkErased", func(ctx context.Context, n int) error {
+			if err := s.checkErased(ctx, fmt.Sprintf("member:%d", n), uuid.New()); !errors.Is(err, errNotFound) {
+				return err
+			}
+			return nil
+		}),
+		read("store.forgetErasedKeys", func(ctx context.Context, _ int) error { return failed(s.forgetErasedKeys(ctx, erasedKeyLife)) }),
 		read("store.forgetTickets", func(ctx context.Context, _ int) error { return failed(s.forgetTickets(ctx, ticketLife)) }),
 		read("store.membersNamed", func(ctx context.Context, n int) error {
 			return failed(s.membersNamed(ctx, []string{fmt.Sprintf("member:%d", n), "member:0"}))

@@ -131,7 +131,7 @@ WITH input AS (
 		theme, theme_label, topic, topic_label, reason, reason_label, queue, queue_label, answer_days, data_key)
 	SELECT id, member_id, idempotency_key, reference, caisse, audience, taxonomy_version,
 		theme, theme_label, topic, topic_label, reason, reason_label, queue, queue_label, answer_days, data_key
-	FROM input
+	FROM input WHERE NOT EXISTS (SELECT FROM erased_key WHERE digest = ` + keyDigest + `)
 	ON CONFLICT (member_id, idempotency_key) DO NOTHING
 	RETURNING id, created_at
 ), written AS (
@@ -212,6 +212,9 @@ func (s *store) anyReferenceUsed(ctx context.Context, references []string) (used
 func (s *store) submitted(ctx context.Context, member string, key uuid.UUID) (conversationRow, messageRow, error) {
 	conversation, err := one[conversationRow](ctx, s.pool,
 		`SELECT `+conversationColumns+` FROM conversation WHERE member_id = $1 AND idempotency_key = $2`, member, key)
+	if errors.Is(err, errNotFound) {
+		err = s.checkErased(ctx, member, key)
+	}
 	if err != nil {
 		return conversation, messageRow{}, fmt.Errorf("looking up an idempotency key: %w", err)
 	}
