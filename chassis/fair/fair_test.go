@@ -514,6 +514,31 @@ func TestTake_AtOnce(t *testing.T) {
 	}
 }
 
+func TestQuota(t *testing.T) {
+	t.Parallel()
+	now, r := time.Now(), NewRates(10, 20)
+	for range 5 {
+		r.Take("a", now)
+	}
+	for caller, want := range map[string]Quota{
+		"a": {Burst: 20, Window: 2 * time.Second, Left: 15, Reset: 500 * time.Millisecond},
+		"b": {Burst: 20, Window: 2 * time.Second, Left: 20},
+	} {
+		if got, limited := r.Quota(caller, now); got != want || !limited {
+			t.Errorf("%s: %+v, want %+v", caller, got, want)
+		}
+	}
+	for range 20 {
+		r.Take("a", now)
+	}
+	if got, _ := r.Quota("a", now.Add(150*time.Millisecond)); got.Left != 1 {
+		t.Errorf("after all of it: %+v", got)
+	}
+	if _, limited := NewRates(0, 0).Quota("a", now); limited {
+		t.Error("without a rate there is a limit")
+	}
+}
+
 func TestTurn(t *testing.T) {
 	t.Parallel()
 	now, r := time.Now(), NewRates(10, 1)

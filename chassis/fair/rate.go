@@ -42,7 +42,34 @@ func (r *Rates) Take(caller string, now time.Time) (wait time.Duration) {
 	if bucket.AllowN(now, 1) {
 		return 0
 	}
-	return max(time.Duration((1-bucket.TokensAt(now))/float64(r.rate)*float64(time.Second)), 1)
+	return max(r.filling(1-bucket.TokensAt(now)), 1)
+}
+
+// Quota is what a caller may still do.
+type Quota struct {
+	// Burst is how much at most, and Window how long an empty bucket takes to be full.
+	Burst  int
+	Window time.Duration
+	// Left is how much of it, and Reset how long until the bucket is full.
+	Left  int
+	Reset time.Duration
+}
+
+// Quota tells what is left of a caller's bucket; false: there is no limit.
+func (r *Rates) Quota(caller string, now time.Time) (q Quota, limited bool) {
+	if r.rate == 0 {
+		return Quota{}, false
+	}
+	tokens := r.bucket(caller).TokensAt(now)
+	return Quota{
+		Burst: r.burst, Window: r.filling(float64(r.burst)),
+		Left: max(int(tokens), 0), Reset: r.filling(float64(r.burst) - tokens),
+	}, true
+}
+
+// filling is how long so many tokens take.
+func (r *Rates) filling(tokens float64) time.Duration {
+	return time.Duration(tokens / float64(r.rate) * float64(time.Second))
 }
 
 // Turn uses one token of the caller's bucket, of those to come where there is none, and

@@ -3,9 +3,13 @@ package gateway
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
+	"math"
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/ma-messagerie/messagerie/chassis/fair"
 )
 
 // answer is a response under way. It knows the route for the log, forbids
@@ -34,12 +38,23 @@ func (a *answer) WriteHeader(code int) {
 	if header.Get("Cache-Control") == "" {
 		header.Set("Cache-Control", "no-store")
 	}
+	if a.visit != nil && a.visit.quota != nil {
+		tellQuota(header, a.visit.quota)
+	}
 	if code == http.StatusOK && matchesTag(a.wanted, header.Get("ETag")) {
 		code = http.StatusNotModified
 		header.Del("Content-Type")
 	}
 	a.status = code
 	a.ResponseWriter.WriteHeader(code)
+}
+
+// tellQuota writes the fields of draft-ietf-httpapi-ratelimit-headers: how many calls the
+// caller may make at once and how soon as many again, and what of that is left.
+func tellQuota(header http.Header, q *fair.Quota) {
+	seconds := func(d time.Duration) int { return int(math.Ceil(d.Seconds())) }
+	header.Set("RateLimit-Policy", fmt.Sprintf(`"caller";q=%d;w=%d`, q.Burst, max(seconds(q.Window), 1)))
+	header.Set("RateLimit", fmt.Sprintf(`"caller";r=%d;t=%d`, q.Left, seconds(q.Reset)))
 }
 
 // Write implements http.ResponseWriter.

@@ -905,3 +905,21 @@ func TestNewTokensTakeNobodysPlace(t *testing.T) {
 		t.Errorf("%d strangers are open", open)
 	}
 }
+
+// Each answer tells what its caller has left: refusals too, and of each caller their own.
+func TestQuotaIsTold(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(cfg *Config) { cfg.RatePerCaller, cfg.BurstPerCaller = 0.001, 3 })
+	for i, want := range []struct {
+		code int
+		left string
+	}{{200, `"caller";r=2;t=1000`}, {200, `"caller";r=1;t=2000`}, {200, `"caller";r=0;t=3000`}, {429, `"caller";r=0;t=3000`}} {
+		got := s.rest(t, "member", "GET", "/v1/conversations", "")
+		if got.code != want.code || got.header.Get("RateLimit") != want.left || got.header.Get("RateLimit-Policy") != `"caller";q=3;w=3000` {
+			t.Errorf("call %d: %d, %q of %q, want %d %q", i+1, got.code, got.header.Get("RateLimit"), got.header.Get("RateLimit-Policy"), want.code, want.left)
+		}
+	}
+	if got := s.rest(t, "agent", "GET", "/v1/agent/conversations", ""); got.header.Get("RateLimit") != `"caller";r=2;t=1000` {
+		t.Errorf("another caller: %q", got.header.Get("RateLimit"))
+	}
+}

@@ -252,7 +252,7 @@ var parameter = regexp.MustCompile(`\{\w+\}`)
 // TestOpenAPI_Schemas looks at what the document forbids.
 func TestOpenAPI_Schemas(t *testing.T) {
 	t.Parallel()
-	const submission = `{"audience":"PARTICULIER","theme":"famille","text":"0123456789"`
+	const submission = `{"audience":"PARTICULIER","theme":"famille","taxonomyVersion":1,"text":"0123456789"`
 	long := strings.Repeat("é", 750)
 	for _, tt := range []struct {
 		schema, value string
@@ -260,11 +260,13 @@ func TestOpenAPI_Schemas(t *testing.T) {
 	}{
 		{"messaging.v1.SubmitMessageRequest", submission + `}`, true},
 		{"messaging.v1.SubmitMessageRequest", submission + `,"colour":"red"}`, false},
-		{"messaging.v1.SubmitMessageRequest", `{"audience":"AUDIENCE_UNSPECIFIED","theme":"famille","text":"0123456789"}`, false},
-		{"messaging.v1.SubmitMessageRequest", `{"audience":"PARTICULIER","theme":"famille"}`, false},
-		{"messaging.v1.SubmitMessageRequest", `{"audience":"PARTICULIER","theme":"famille","text":"012345678"}`, false},
-		{"messaging.v1.SubmitMessageRequest", `{"audience":"PARTICULIER","theme":"famille","text":"` + long + `"}`, true},
-		{"messaging.v1.SubmitMessageRequest", `{"audience":"PARTICULIER","theme":"famille","text":"` + long + `é"}`, false},
+		{"messaging.v1.SubmitMessageRequest", `{"audience":"AUDIENCE_UNSPECIFIED","theme":"famille","taxonomyVersion":1,"text":"0123456789"}`, false},
+		{"messaging.v1.SubmitMessageRequest", `{"audience":"PARTICULIER","theme":"famille","taxonomyVersion":1}`, false},
+		{"messaging.v1.SubmitMessageRequest", `{"audience":"PARTICULIER","theme":"famille","text":"0123456789"}`, false},
+		{"messaging.v1.SubmitMessageRequest", `{"audience":"PARTICULIER","theme":"famille","taxonomyVersion":0,"text":"0123456789"}`, false},
+		{"messaging.v1.SubmitMessageRequest", `{"audience":"PARTICULIER","theme":"famille","taxonomyVersion":1,"text":"012345678"}`, false},
+		{"messaging.v1.SubmitMessageRequest", `{"audience":"PARTICULIER","theme":"famille","taxonomyVersion":1,"text":"` + long + `"}`, true},
+		{"messaging.v1.SubmitMessageRequest", `{"audience":"PARTICULIER","theme":"famille","taxonomyVersion":1,"text":"` + long + `é"}`, false},
 		{"messaging.v1.MarkConversationReadRequest", `{}`, true},
 		{"messaging.v1.MarkConversationReadRequest", `{"messageId":"7"}`, false},
 		{"messaging.v1.EraseMyDataRequest", `{"confirm":false}`, false},

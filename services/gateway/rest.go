@@ -361,7 +361,7 @@ func (s *rest) crossOrigin(w http.ResponseWriter, r *http.Request) (answered boo
 		return false
 	}
 	header.Set("Access-Control-Allow-Origin", r.Header.Get("Origin"))
-	header.Set("Access-Control-Expose-Headers", "ETag, Retry-After, Idempotent-Replayed, WWW-Authenticate, X-Request-Id")
+	header.Set("Access-Control-Expose-Headers", "ETag, Retry-After, Idempotent-Replayed, WWW-Authenticate, X-Request-Id, RateLimit, RateLimit-Policy")
 	header.Set("Cross-Origin-Resource-Policy", "cross-origin")
 	if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" {
 		return false

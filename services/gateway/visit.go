@@ -20,6 +20,8 @@ type visit struct {
 	// subject is who has signed in; empty: nobody, or not known yet.
 	subject string
 	counted bool
+	// quota is what was left of its caller's rate when it was counted; nil without one.
+	quota *fair.Quota
 	// hold is how long a refusal is held back, where its caller is refused often.
 	hold time.Duration
 	// refusal is what was decided before the request had a handler.
@@ -62,13 +64,16 @@ func (v *visit) count(ctx context.Context) error {
 		return nil
 	}
 	v.counted = true
-	var wait time.Duration
+	now, rates, caller := time.Now(), v.door.addresses, v.address
 	if v.subject != "" {
 		v.conn.Prove(v.subject)
-		wait = v.door.callers.Take(v.subject, time.Now())
+		rates, caller = v.door.callers, v.subject
 	} else {
 		v.conn.Asked()
-		wait = v.door.addresses.Take(v.address, time.Now())
+	}
+	wait := rates.Take(caller, now)
+	if quota, limited := rates.Quota(caller, now); limited {
+		v.quota = &quota
 	}
 	v.conn.Counted(callWork)
 	if wait == 0 {

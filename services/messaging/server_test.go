@@ -327,7 +327,7 @@ func TestSubmit_Refusals(t *testing.T) {
 		}, codes.InvalidArgument, "TOPIC_REQUIRED", "topic"},
 
 		{"no version", nil, nil, func(r *submission) { r.TaxonomyVersion = 0 }, codes.InvalidArgument, "TAXONOMY_VERSION_REQUIRED", "taxonomyVersion"},
-		{"negative version", nil, nil, func(r *submission) { r.TaxonomyVersion = -1 }, codes.InvalidArgument, "TAXONOMY_VERSION_OUTDATED", "taxonomyVersion"},
+		{"negative version", nil, nil, func(r *submission) { r.TaxonomyVersion = -1 }, codes.InvalidArgument, "OUT_OF_RANGE", "taxonomyVersion"},
 		{"version to come", nil, nil, func(r *submission) { r.TaxonomyVersion = 2 }, codes.InvalidArgument, "TAXONOMY_VERSION_UNKNOWN", "taxonomyVersion"},
 		{"greatest version", nil, nil, func(r *submission) { r.TaxonomyVersion = math.MaxInt32 }, codes.InvalidArgument, "TAXONOMY_VERSION_UNKNOWN", "taxonomyVersion"},
 	}

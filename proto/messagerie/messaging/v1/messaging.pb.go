@@ -6612,14 +6612,15 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\vcreate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\"2\n" +
 	"\rExpectedDelay\x12!\n" +
-	"\fworking_days\x18\x01 \x01(\x05R\vworkingDays\"\x89\x02\n" +
+	"\fworking_days\x18\x01 \x01(\x05R\vworkingDays\"\x95\x02\n" +
 	"\x14SubmitMessageRequest\x12H\n" +
 	"\baudience\x18\x01 \x01(\x0e2 .messagerie.taxonomy.v1.AudienceB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\baudience\x12\x1f\n" +
 	"\x05theme\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05theme\x12\x1d\n" +
 	"\x05topic\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05topic\x12\x1f\n" +
-	"\x06reason\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\x06reason\x12)\n" +
-	"\x10taxonomy_version\x18\x05 \x01(\x05R\x0ftaxonomyVersion\x12\x1b\n" +
+	"\x06reason\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\x06reason\x125\n" +
+	"\x10taxonomy_version\x18\x05 \x01(\x05B\n" +
+	"\xe0A\x02\xbaH\x04\x1a\x02(\x00R\x0ftaxonomyVersion\x12\x1b\n" +
 	"\x04text\x18\x06 \x01(\tB\a\xa8\xdb\x18\x01\x80\x01\x01R\x04text\"\xb6\x01\n" +
 	"\x15SubmitMessageResponse\x12I\n" +
 	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\x12R\n" +

@@ -297,7 +297,7 @@ func (op *operation) statuses() []int {
 }
 
 func (op *operation) success() object {
-	described := object{{"X-Request-Id", reference("headers", "X-Request-Id")}}
+	described := everyAnswer()
 	if op.Idempotency == accesspb.Idempotency_IDEMPOTENCY_KEYED {
 		described = append(described, member{"Idempotent-Replayed", reference("headers", "Idempotent-Replayed")})
 	}

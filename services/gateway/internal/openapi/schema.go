@@ -129,7 +129,7 @@ func needed(field protoreflect.FieldDescriptor) bool {
 	switch {
 	case rules.GetIgnore() == validate.Ignore_IGNORE_IF_ZERO_VALUE:
 		return false
-	case rules.GetRequired(), rules.GetRepeated().GetMinItems() > 0, rules.GetBool().GetConst():
+	case behaves(field, annotations.FieldBehavior_REQUIRED), rules.GetRequired(), rules.GetRepeated().GetMinItems() > 0, rules.GetBool().GetConst():
 		return true
 	case rules.GetString().GetMinLen() > 0, rules.GetString().GetUuid():
 		return true
@@ -188,7 +188,11 @@ func (d *document) valueSchema(field protoreflect.FieldDescriptor, rules *valida
 		schema := object{{"type", "integer"}, {"format", "int32"}}
 		if whole := rules.GetInt32(); whole != nil {
 			if bound, ok := whole.GetGreaterThan().(*validate.Int32Rules_Gte); ok {
-				schema = append(schema, member{"minimum", bound.Gte})
+				least := bound.Gte
+				if behaves(field, annotations.FieldBehavior_REQUIRED) {
+					least = max(least, 1) // 0 is what is absent
+				}
+				schema = append(schema, member{"minimum", least})
 			}
 			if bound, ok := whole.GetLessThan().(*validate.Int32Rules_Lte); ok {
 				schema = append(schema, member{"maximum", bound.Lte})

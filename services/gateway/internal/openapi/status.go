@@ -45,8 +45,18 @@ var headers = object{
 	{"ETag", header("What the answer's content is named by, for a conditional request.", object{{"type", "string"}}, sampleTag)},
 	{"Idempotent-Replayed", header("true: the call had been made before, and the answer is of then.", object{{"type", "string"}, {"enum", []string{"true"}}}, "true")},
 	{"Retry-After", header("After how many seconds to try again.", object{{"type", "integer"}, {"minimum", 1}}, 2)},
+	{"RateLimit", header("What is left of the caller's calls, and after how many seconds it is whole again (draft-ietf-httpapi-ratelimit-headers). Absent where there is no limit.", object{{"type", "string"}}, `"caller";r=39;t=1`)},
+	{"RateLimit-Policy", header("How many calls a caller may make at once, and in how many seconds as many again. Absent where there is no limit.", object{{"type", "string"}}, `"caller";q=40;w=2`)},
 	{"X-Request-Id", header("Which request it was, for who asks the operator.", object{{"type", "string"}}, "4bf92f3577b34da6a3ce929d0e0e4736")},
 	{"WWW-Authenticate", header("RFC 6750, 3, with where to sign in (RFC 9728).", object{{"type", "string"}}, `Bearer realm="messagerie"`)},
+}
+
+// everyAnswer are the headers that all answers have.
+func everyAnswer() (list object) {
+	for _, name := range []string{"X-Request-Id", "RateLimit", "RateLimit-Policy"} {
+		list = append(list, member{name, reference("headers", name)})
+	}
+	return list
 }
 
 func header(description string, schema object, example any) object {
@@ -57,14 +67,14 @@ func header(description string, schema object, example any) object {
 func (d *document) responses() object {
 	list := object{{nameOf(http.StatusNotModified), object{
 		{"description", "The caller has it already."},
-		{"headers", object{{"X-Request-Id", reference("headers", "X-Request-Id")}, {"ETag", reference("headers", "ETag")}}},
+		{"headers", append(everyAnswer(), member{"ETag", reference("headers", "ETag")})},
 	}}}
 	for _, r := range refusals {
 		if !d.statuses[r.status] {
 			continue
 		}
 		described := object{{"description", r.description}}
-		named := object{{"X-Request-Id", reference("headers", "X-Request-Id")}}
+		named := everyAnswer()
 		for _, name := range r.headers {
 			named = append(named, member{name, reference("headers", name)})
 		}
