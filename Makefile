@@ -95,10 +95,10 @@ clients: dev/contract/node_modules $(OAPI) ## Generate clients of three makers f
 	rm -rf dev/contract/build .build/client
 	cd dev/contract && npx --no-install openapi-typescript ../../services/gateway/openapi.json -o build/fetch.d.ts
 	cd dev/contract && npx --no-install openapi-ts -i ../../services/gateway/openapi.json -o build/hey -c @hey-api/client-fetch
-	cd dev/contract && npx --no-install tsc -p .
-	mkdir -p .build/client
+	cd dev/contract && npx --no-install tsc -p . --noEmit false --outDir build/js
+	mkdir -p .build/client && cp -r dev/contract/testdata/job .build/client/job
 	$(OAPI) -generate types,client -package client -o .build/client/client.gen.go services/gateway/openapi.json
-	cd .build/client && export GOWORK=off && go mod init client && go get github.com/oapi-codegen/runtime@$(OAPI_RUNTIME_VERSION) && go vet ./...
+	cd .build/client && export GOWORK=off && go mod init client && go get github.com/oapi-codegen/runtime@$(OAPI_RUNTIME_VERSION) && go vet ./... && go build -o client ./job
 
 dev/contract/node_modules: dev/contract/package-lock.json
 	cd dev/contract && npm ci --no-audit --no-fund --ignore-scripts && touch node_modules

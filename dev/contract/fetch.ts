@@ -1,5 +1,5 @@
 // The main job with openapi-fetch: what a front end and a tool write against the types of
-// openapi-typescript, and no type of their own. It is compiled, and never run.
+// openapi-typescript, and no type of their own.
 import createClient from "openapi-fetch";
 import type { components, paths } from "./build/fetch.js";
 
@@ -14,42 +14,48 @@ function reasonOf(error: Status): string {
   return "";
 }
 
-export async function mainJob(baseUrl: string, member: string, agent: string): Promise<string> {
+/** taken is an answer's content, or the reason why there is none. */
+async function taken<T>(asked: Promise<{ data?: T; error?: Status }>): Promise<T> {
+  const { data, error } = await asked;
+  if (error) throw new Error(`${reasonOf(error)}: ${error.message}`);
+  if (data === undefined) throw new Error("an answer without content");
+  return data;
+}
+
+/** mainJob returns the texts of all that the member has, once an agent has answered. */
+export async function mainJob(baseUrl: string, member: string, agent: string): Promise<string[]> {
   const jeanne = createClient<paths, "application/json">({ baseUrl, headers: { Authorization: `Bearer ${member}` } });
   const claire = createClient<paths, "application/json">({ baseUrl, headers: { Authorization: `Bearer ${agent}` } });
   const key = () => ({ "Idempotency-Key": crypto.randomUUID() });
 
-  const taxonomy = await jeanne.GET("/v1/taxonomy", { params: { query: { audience: "PARTICULIER" } } });
-  const theme = taxonomy.data?.themes[0];
-  const topic = theme?.topics[0];
+  const taxonomy = await taken(jeanne.GET("/v1/taxonomy", { params: { query: { audience: "PARTICULIER" } } }));
+  const theme = taxonomy.themes.find((offered) => offered.topics.some((topic) => topic.reasons.length > 0));
+  const topic = theme?.topics.find((offered) => offered.reasons.length > 0);
   const reason = topic?.reasons[0];
-  if (!taxonomy.data || !theme || !topic || !reason) throw new Error("nothing to choose from");
-  const submitted = await jeanne.POST("/v1/conversations", {
+  if (!theme || !topic || !reason) throw new Error("nothing to choose from");
+  const submitted = await taken(jeanne.POST("/v1/conversations", {
     params: { header: key() },
     body: {
       audience: "PARTICULIER", theme: theme.code, topic: topic.code, reason: reason.code,
-      taxonomyVersion: taxonomy.data.version, text: "Bonjour, je n'ai pas reçu mon paiement.",
+      taxonomyVersion: taxonomy.version, text: "Bonjour, je n'ai pas reçu mon paiement.",
     },
-  });
-  if (submitted.error) throw new Error(reasonOf(submitted.error));
-  const path = { id: submitted.data.conversation.id };
-  const days: number = submitted.data.expectedDelay?.workingDays ?? 0;
+  }));
+  const path = { id: submitted.conversation.id };
+  const days: number = submitted.expectedDelay?.workingDays ?? 0;
 
-  await jeanne.POST("/v1/conversations/{id}:followUp", { params: { path, header: key() }, body: { text: "Voici un complément." } });
-  const claimed = await claire.POST("/v1/agent/conversations/{id}:claim", { params: { path } });
-  if (claimed.error) throw new Error(reasonOf(claimed.error));
-  await claire.POST("/v1/agent/conversations/{id}:reply", { params: { path, header: key() }, body: { text: "Il part demain.", final: true } });
+  await taken(jeanne.POST("/v1/conversations/{id}:followUp", { params: { path, header: key() }, body: { text: "Voici un complément." } }));
+  await taken(claire.POST("/v1/agent/conversations/{id}:claim", { params: { path } }));
+  await taken(claire.POST("/v1/agent/conversations/{id}:reply", { params: { path, header: key() }, body: { text: "Il part demain.", final: true } }));
 
-  const preferences = await jeanne.GET("/v1/me/preferences");
-  if (preferences.data) await jeanne.PUT("/v1/me/preferences", { body: { preferences: preferences.data.preferences } });
-  const exported = await jeanne.GET("/v1/me/export");
-  const texts = exported.data?.conversations.flatMap((c) => c.messages.map((m) => m.text)) ?? [];
+  const { preferences } = await taken(jeanne.GET("/v1/me/preferences"));
+  await taken(jeanne.PUT("/v1/me/preferences", { body: { preferences } }));
+  const exported = await taken(jeanne.GET("/v1/me/export"));
 
   const watch = await jeanne.GET("/v1/conversations:watch", { parseAs: "stream" });
   for await (const hint of events<Hint>(watch.data)) {
     if (hint.unreadCount > 0) break;
   }
-  return [submitted.data.conversation.reference, days, ...texts].join(" ");
+  return [`${submitted.conversation.reference}, ${days} days`, ...exported.conversations.flatMap((c) => c.messages.map((m) => m.text))];
 }
 
 /** events reads a stream of server-sent events. */

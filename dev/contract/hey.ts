@@ -1,4 +1,4 @@
-// The main job with the functions of @hey-api/openapi-ts. It is compiled, and never run.
+// The main job with the functions of @hey-api/openapi-ts.
 import { createClient, createConfig } from "./build/hey/client/index.js";
 import {
   agentClaimConversation, agentPostReply, exportMyData, getPreferences, getTaxonomy, postFollowUp, replacePreferences, submitMessage,
@@ -12,29 +12,40 @@ function reasonOf(error: GoogleRpcStatus): string {
   return "";
 }
 
-export async function mainJob(baseUrl: string, member: string, agent: string): Promise<string> {
+/** taken is an answer's content, or the reason why there is none. */
+async function taken<T>(asked: Promise<{ data: T | undefined; error: unknown }>): Promise<T> {
+  const { data, error } = await asked;
+  if (data === undefined) throw new Error(reasonOf(error as GoogleRpcStatus));
+  return data;
+}
+
+/** mainJob returns the texts of all that the member has, once an agent has answered. */
+export async function mainJob(baseUrl: string, member: string, agent: string): Promise<string[]> {
   const jeanne = createClient(createConfig({ baseUrl, auth: member }));
   const claire = createClient(createConfig({ baseUrl, auth: agent }));
   const headers = () => ({ "Idempotency-Key": crypto.randomUUID() });
 
-  const taxonomy = await getTaxonomy({ client: jeanne, query: { audience: "PARTICULIER" } });
-  const theme = taxonomy.data?.themes[0];
-  if (!taxonomy.data || !theme) throw new Error("nothing to choose from");
-  const submitted = await submitMessage({
+  const taxonomy = await taken(getTaxonomy({ client: jeanne, query: { audience: "PARTICULIER" } }));
+  const theme = taxonomy.themes.find((offered) => offered.topics.some((topic) => topic.reasons.length > 0));
+  const topic = theme?.topics.find((offered) => offered.reasons.length > 0);
+  const reason = topic?.reasons[0];
+  if (!theme || !topic || !reason) throw new Error("nothing to choose from");
+  const submitted = await taken(submitMessage({
     client: jeanne, headers: headers(),
-    body: { audience: "PARTICULIER", theme: theme.code, taxonomyVersion: taxonomy.data.version, text: "Bonjour, je n'ai pas reçu mon paiement." },
-  });
-  if (!submitted.data) throw new Error(reasonOf(submitted.error));
-  const path = { id: submitted.data.conversation.id };
-  const days: number = submitted.data.expectedDelay?.workingDays ?? 0;
+    body: {
+      audience: "PARTICULIER", theme: theme.code, topic: topic.code, reason: reason.code,
+      taxonomyVersion: taxonomy.version, text: "Bonjour, je n'ai pas reçu mon paiement.",
+    },
+  }));
+  const path = { id: submitted.conversation.id };
+  const days: number = submitted.expectedDelay?.workingDays ?? 0;
 
-  await postFollowUp({ client: jeanne, path, headers: headers(), body: { text: "Voici un complément." } });
-  await agentClaimConversation({ client: claire, path });
-  await agentPostReply({ client: claire, path, headers: headers(), body: { text: "Il part demain.", final: true } });
+  await taken(postFollowUp({ client: jeanne, path, headers: headers(), body: { text: "Voici un complément." } }));
+  await taken(agentClaimConversation({ client: claire, path }));
+  await taken(agentPostReply({ client: claire, path, headers: headers(), body: { text: "Il part demain.", final: true } }));
 
-  const preferences = await getPreferences({ client: jeanne });
-  if (preferences.data) await replacePreferences({ client: jeanne, body: { preferences: preferences.data.preferences } });
-  const exported = await exportMyData({ client: jeanne });
-  const texts = exported.data?.conversations.flatMap((c) => c.messages.map((m) => m.text)) ?? [];
-  return [submitted.data.conversation.reference, days, ...texts].join(" ");
+  const { preferences } = await taken(getPreferences({ client: jeanne }));
+  await taken(replacePreferences({ client: jeanne, body: { preferences } }));
+  const exported = await taken(exportMyData({ client: jeanne }));
+  return [`${submitted.conversation.reference}, ${days} days`, ...exported.conversations.flatMap((c) => c.messages.map((m) => m.text))];
 }
