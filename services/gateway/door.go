@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -35,7 +36,7 @@ const (
 // requestMetadata is what a caller's call takes along to the service, and how many
 // bytes of it; nothing else passes. The services take 16 KiB in all. Trace context
 // travels too, but is written by telemetry.
-var requestMetadata = map[string]int{"authorization": 9 << 10, rpc.IdempotencyKeyName: 128, "accept-language": 256, "if-match": 256}
+var requestMetadata = map[string]int{"authorization": 9 << 10, rpc.IdempotencyKeyName: 128, "accept-language": 256, "if-match": 1 << 10}
 
 // responseMetadata is what a service's answer takes along to the caller.
 var responseMetadata = map[string]bool{
@@ -118,8 +119,13 @@ func (d *door) admit(ctx context.Context, v *visit, method string, header func(s
 	}
 	c := &call{route: d.routes[method], door: d, visit: v, outgoing: make(metadata.MD, len(requestMetadata)), end: func() {}}
 	for key, most := range requestMetadata {
-		// One value each, so that every process reads the same one.
-		if value := first(header(key)); value != "" && printable(value) {
+		// One value each, so that every process reads the same one: lines of a list are one
+		// list (RFC 9110, 5.3), which an idempotency key is not.
+		value := first(header(key))
+		if key == "if-match" || key == rpc.IdempotencyKeyName {
+			value = strings.Join(header(key), ", ")
+		}
+		if value != "" && printable(value) {
 			c.outgoing[key] = []string{value[:min(len(value), most)]}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -155,6 +156,41 @@ func TestWhatPasses(t *testing.T) {
 		t.Fatalf("%d %s", got.code, got.body)
 	}
 	s.checkMetadata(t, "REST")
+}
+
+// Lines of If-Match are one list; two idempotency keys are none, which the service says.
+func TestHeadersOfSeveralLines(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	pairs := []string{"if-match", `"a"`, "if-match", `"b", "c"`, "idempotency-key", "one", "idempotency-key", "two", "accept-language", "fr", "accept-language", "en"}
+	want := map[string]string{"if-match": `"a", "b", "c"`, "idempotency-key": "one, two", "accept-language": "fr"}
+	check := func(protocol string) {
+		t.Helper()
+		arrived := s.last(t)
+		for key, value := range want {
+			if got := arrived.metadata.Get(key); len(got) != 1 || got[0] != value {
+				t.Errorf("%s: %s is %q, want %q", protocol, key, got, value)
+			}
+		}
+	}
+	if err := s.grpc.Invoke(s.as(t, "member", pairs...), messagingpb.MessagingService_ListConversations_FullMethodName, &emptypb.Empty{}, &emptypb.Empty{}); err != nil {
+		t.Fatal(err)
+	}
+	check("gRPC")
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/v1/conversations", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+s.tokens["member"])
+	for i := 0; i < len(pairs); i += 2 {
+		req.Header.Add(pairs[i], pairs[i+1])
+	}
+	resp, err := plainly.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	check("REST")
 }
 
 func (s *stack) checkMetadata(t *testing.T, protocol string) {

@@ -158,7 +158,16 @@ func explainValue(value json.RawMessage, field protoreflect.FieldDescriptor, typ
 			return within
 		}
 	}
-	return append(faults, rpc.Violation{Field: path + field.JSONName(), Reason: errorpb.ErrorReason_VALUE_INVALID, Description: "is not " + kindOf(field)})
+	return append(faults, rpc.Violation{Field: path + field.JSONName(), Reason: misfit(field), Description: "is not " + kindOf(field)})
+}
+
+// misfit is the reason of a value that its field cannot hold: an enum's is the same as over
+// gRPC, where its number is read and its rule refuses it.
+func misfit(field protoreflect.FieldDescriptor) errorpb.ErrorReason {
+	if field.Enum() != nil {
+		return errorpb.ErrorReason_VALUE_UNKNOWN
+	}
+	return errorpb.ErrorReason_VALUE_INVALID
 }
 
 // kindOf says what a field takes.
@@ -235,7 +244,7 @@ func checkParameter(rt *route, name string, values []string) (fault rpc.Violatio
 	for _, value := range values {
 		msg := rt.input.New().Interface()
 		if !utf8.ValidString(value) || runtime.PopulateFieldFromPath(msg, string(field.Name()), value) != nil {
-			return rpc.Violation{Field: name, Reason: errorpb.ErrorReason_VALUE_INVALID, Description: "is not " + kindOf(field)}, false
+			return rpc.Violation{Field: name, Reason: misfit(field), Description: "is not " + kindOf(field)}, false
 		}
 	}
 	return rpc.Violation{}, true

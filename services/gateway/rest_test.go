@@ -48,7 +48,7 @@ func TestBodiesAreReadStrictly(t *testing.T) {
 		{"unknown field with an odd name", `{"` + canary + `":1}`, "body", "FIELD_UNKNOWN"},
 		{"a field twice", `{"theme":"x","theme":"y"}`, "theme", "FIELD_DUPLICATE"},
 		{"a field under both its names", `{"taxonomyVersion":1,"taxonomy_version":1}`, "taxonomy_version", "FIELD_DUPLICATE"},
-		{"unknown audience", `{"audience":"` + canary + `"}`, "audience", "VALUE_INVALID"},
+		{"unknown audience", `{"audience":"` + canary + `"}`, "audience", "VALUE_UNKNOWN"},
 		{"number for text", `{"text":12}`, "text", "VALUE_INVALID"},
 		{"fraction", `{"taxonomyVersion":1.5}`, "taxonomyVersion", "VALUE_INVALID"},
 		{"lone high surrogate", `{"text":"` + canary + ` \ud83d"}`, "text", "VALUE_INVALID"},
@@ -133,11 +133,11 @@ func TestQueriesAreReadStrictly(t *testing.T) {
 		{"member", conversations + "?pageSize=many", "pageSize", "VALUE_INVALID"},
 		{"member", conversations + "?pageSize=4294967296", "pageSize", "VALUE_INVALID"},
 		{"member", conversations + "?hidden=maybe", "hidden", "VALUE_INVALID"},
-		{"member", conversations + "?audience=NOBODY", "audience", "VALUE_INVALID"},
+		{"member", conversations + "?audience=NOBODY", "audience", "VALUE_UNKNOWN"},
 		{"member", conversations + "?pageToken=%FF", "pageToken", "VALUE_INVALID"},
 		{"member", conversations + "?pageToken=%zz", "query", "QUERY_MALFORMED"},
 		{"member", conversations + "/" + someID + "?id=other", "id", "PARAMETER_UNKNOWN"},
-		{"agent", queue + "?statuses=SENT&statuses=LOST", "statuses", "VALUE_INVALID"},
+		{"agent", queue + "?statuses=SENT&statuses=LOST", "statuses", "VALUE_UNKNOWN"},
 	} {
 		got := s.rest(t, row.caller, "GET", row.path, "")
 		arrived := len(s.take())
@@ -298,7 +298,7 @@ func TestJSONFaultsAllAtOnce(t *testing.T) {
 			}
 		}
 	}
-	want := []string{"audience VALUE_INVALID", "theme VALUE_INVALID", "nothing FIELD_UNKNOWN", "text FIELD_DUPLICATE"}
+	want := []string{"audience VALUE_UNKNOWN", "theme VALUE_INVALID", "nothing FIELD_UNKNOWN", "text FIELD_DUPLICATE"}
 	if got.code != http.StatusBadRequest || !slices.Equal(found, want) {
 		t.Errorf("%d %v, want %v", got.code, found, want)
 	}

@@ -233,6 +233,9 @@ func (s *agentServer) checkReplay(ctx context.Context, id *auth.Identity, req *m
 	if err != nil {
 		return err
 	}
+	if row.ErasedAt != nil {
+		return errErased
+	}
 	dataKey, err := s.keys.unwrap(row.ID.String(), row.DataKey)
 	if err != nil {
 		return err
@@ -299,8 +302,11 @@ func (s *agentServer) change(ctx context.Context, id string, decide func(*auth.I
 	return row, statusOf(err)
 }
 
-// mayAct refuses what is closed or in another agent's hands.
+// mayAct refuses what is erased, closed or in another agent's hands.
 func mayAct(row *conversationRow, id *auth.Identity) error {
+	if row.ErasedAt != nil {
+		return errErased
+	}
 	if row.Status == int16(messagingpb.Status_CLOSED) {
 		return errConversationClosed
 	}

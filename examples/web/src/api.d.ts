@@ -1790,7 +1790,7 @@ export interface components {
         "messagerie.messaging.v1.UpdatePreferencesRequest": {
             /** @description The choices. */
             preferences: components["schemas"]["messagerie.messaging.v1.PreferencesInput"];
-            /** @description Which of them: paths such as smsOnReply, with commas between in JSON; "*" is all. Empty: those that have a value, so that nothing is switched off or emptied. */
+            /** @description Which of them: paths such as smsOnReply, with commas between in JSON (smsOnReply). Over gRPC, "*" is all. Empty: those that have a value, so that nothing is switched off or emptied. */
             updateMask?: string;
         };
         /** @description UpdatePreferencesResponse is the preferences as stored. */
@@ -2616,7 +2616,7 @@ export interface components {
     headers: {
         /**
          * @description What the answer's content is named by, for a conditional request.
-         * @example "v1-particulier"
+         * @example "5f1c0a9e7d3b2468"
          */
         ETag: string;
         /**
@@ -2842,7 +2842,7 @@ export interface operations {
             header?: {
                 /**
                  * @description The ETag of an answer that the caller has. 304 where it is still good.
-                 * @example "v1-particulier"
+                 * @example "5f1c0a9e7d3b2468"
                  */
                 "If-None-Match"?: string;
             };
@@ -3176,7 +3176,7 @@ export interface operations {
                 "Idempotency-Key": string;
                 /**
                  * @description The ETag of what the caller has seen. 412 where it has changed since.
-                 * @example "v1-particulier"
+                 * @example "5f1c0a9e7d3b2468"
                  */
                 "If-Match"?: string;
             };
@@ -3281,7 +3281,7 @@ export interface operations {
             header?: {
                 /**
                  * @description The ETag of an answer that the caller has. 304 where it is still good.
-                 * @example "v1-particulier"
+                 * @example "5f1c0a9e7d3b2468"
                  */
                 "If-None-Match"?: string;
             };
@@ -3340,7 +3340,7 @@ export interface operations {
             header?: {
                 /**
                  * @description The ETag of what the caller has seen. 412 where it has changed since.
-                 * @example "v1-particulier"
+                 * @example "5f1c0a9e7d3b2468"
                  */
                 "If-Match"?: string;
             };
@@ -3411,7 +3411,7 @@ export interface operations {
             header?: {
                 /**
                  * @description The ETag of what the caller has seen. 412 where it has changed since.
-                 * @example "v1-particulier"
+                 * @example "5f1c0a9e7d3b2468"
                  */
                 "If-Match"?: string;
             };
@@ -3649,6 +3649,9 @@ export interface operations {
                 /**
                  * @example {
                  *       "preferences": {
+                 *         "email": "jeanne@exemple.fr",
+                 *         "phone": "+33612345678",
+                 *         "smsOnAcknowledgement": true,
                  *         "smsOnReply": true
                  *       }
                  *     }
@@ -3708,6 +3711,9 @@ export interface operations {
                 /**
                  * @example {
                  *       "preferences": {
+                 *         "email": "jeanne@exemple.fr",
+                 *         "phone": "+33612345678",
+                 *         "smsOnAcknowledgement": true,
                  *         "smsOnReply": true
                  *       },
                  *       "updateMask": "smsOnReply"
@@ -4066,7 +4072,7 @@ export interface operations {
             header?: {
                 /**
                  * @description The ETag of an answer that the caller has. 304 where it is still good.
-                 * @example "v1-particulier"
+                 * @example "5f1c0a9e7d3b2468"
                  */
                 "If-None-Match"?: string;
             };
@@ -4170,7 +4176,7 @@ export interface operations {
             header?: {
                 /**
                  * @description The ETag of what the caller has seen. 412 where it has changed since.
-                 * @example "v1-particulier"
+                 * @example "5f1c0a9e7d3b2468"
                  */
                 "If-Match"?: string;
             };
@@ -4263,7 +4269,7 @@ export interface operations {
             header?: {
                 /**
                  * @description The ETag of what the caller has seen. 412 where it has changed since.
-                 * @example "v1-particulier"
+                 * @example "5f1c0a9e7d3b2468"
                  */
                 "If-Match"?: string;
             };
@@ -4361,7 +4367,7 @@ export interface operations {
                 "Idempotency-Key": string;
                 /**
                  * @description The ETag of what the caller has seen. 412 where it has changed since.
-                 * @example "v1-particulier"
+                 * @example "5f1c0a9e7d3b2468"
                  */
                 "If-Match"?: string;
             };
@@ -4479,7 +4485,7 @@ export interface operations {
             header?: {
                 /**
                  * @description The ETag of what the caller has seen. 412 where it has changed since.
-                 * @example "v1-particulier"
+                 * @example "5f1c0a9e7d3b2468"
                  */
                 "If-Match"?: string;
             };
@@ -4572,7 +4578,7 @@ export interface operations {
             header?: {
                 /**
                  * @description The ETag of what the caller has seen. 412 where it has changed since.
-                 * @example "v1-particulier"
+                 * @example "5f1c0a9e7d3b2468"
                  */
                 "If-Match"?: string;
             };
@@ -4669,7 +4675,7 @@ export interface operations {
             header?: {
                 /**
                  * @description The ETag of what the caller has seen. 412 where it has changed since.
-                 * @example "v1-particulier"
+                 * @example "5f1c0a9e7d3b2468"
                  */
                 "If-Match"?: string;
             };
@@ -4768,7 +4774,7 @@ export interface operations {
             header?: {
                 /**
                  * @description The ETag of what the caller has seen. 412 where it has changed since.
-                 * @example "v1-particulier"
+                 * @example "5f1c0a9e7d3b2468"
                  */
                 "If-Match"?: string;
             };
@@ -5819,7 +5825,7 @@ export interface operations {
             header?: {
                 /**
                  * @description The ETag of an answer that the caller has. 304 where it is still good.
-                 * @example "v1-particulier"
+                 * @example "5f1c0a9e7d3b2468"
                  */
                 "If-None-Match"?: string;
             };

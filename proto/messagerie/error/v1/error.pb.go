@@ -514,13 +514,13 @@ const file_messagerie_error_v1_error_proto_rawDesc = "" +
 	"\x04when\x18\x02 \x01(\tR\x04when\x12\x16\n" +
 	"\x06remedy\x18\x03 \x01(\tR\x06remedy\x12\x0e\n" +
 	"\x02fr\x18\x04 \x01(\tR\x02fr\x12\x0e\n" +
-	"\x02en\x18\x05 \x01(\tR\x02en*\xc0\xd8\x01\n" +
+	"\x02en\x18\x05 \x01(\tR\x02en*\x91\xda\x01\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\xff\x02\n" +
 	"\bINTERNAL\x10\x01\x1a\xf0\x02\xca\xdb\x18\xeb\x02\n" +
-	"\bINTERNAL\x12/something failed that is not the caller's fault\x1aMtry again with the same Idempotency-Key; if it goes on, report the request id\"xUne erreur est survenue de notre côté. Réessayez ; si elle persiste, signalez-la en donnant le numéro de la demande.*eSomething went wrong on our side. Try again; if it goes on, report it with the number of the request.\x12\x8a\x03\n" +
-	"\x11DEADLINE_EXCEEDED\x10\x02\x1a\xf2\x02\xca\xdb\x18\xed\x02\n" +
-	"\x11DEADLINE_EXCEEDED\x12Ithe time given was not enough; what the call was to do may have been done\x1a'try again with the same Idempotency-Key\"}Le service n’a pas répondu à temps. Votre demande a peut-être été prise en compte : vérifiez-le avant de recommencer.*eThe service did not answer in time. What you asked for may have been done: look before you try again.\x12\xbc\x01\n" +
+	"\bINTERNAL\x12/something failed that is not the caller's fault\x1aMtry again with the same Idempotency-Key; if it goes on, report the request id\"xUne erreur est survenue de notre côté. Réessayez ; si elle persiste, signalez-la en donnant le numéro de la demande.*eSomething went wrong on our side. Try again; if it goes on, report it with the number of the request.\x12\xfa\x03\n" +
+	"\x11DEADLINE_EXCEEDED\x10\x02\x1a\xe2\x03\xca\xdb\x18\xdd\x03\n" +
+	"\x11DEADLINE_EXCEEDED\x12\xb8\x01the time given was not enough; what the call was to do may have been done. A deadline of the caller that passes before the answer is on its way is told by gRPC itself, without a reason\x1a'try again with the same Idempotency-Key\"}Le service n’a pas répondu à temps. Votre demande a peut-être été prise en compte : vérifiez-le avant de recommencer.*eThe service did not answer in time. What you asked for may have been done: look before you try again.\x12\xbc\x01\n" +
 	"\x0eCALL_CANCELLED\x10\x03\x1a\xa7\x01\xca\xdb\x18\xa2\x01\n" +
 	"\tCANCELLED\x12Pthe caller gave up before the answer; what the call was to do may have been done\x1a\x04none\"\x1fLa demande a été interrompue.*\x1cThe request was interrupted.\x12\x91\x02\n" +
 	"\x13SERVICE_UNAVAILABLE\x10\x04\x1a\xf7\x01\xca\xdb\x18\xf2\x01\n" +
@@ -570,9 +570,9 @@ const file_messagerie_error_v1_error_proto_rawDesc = "" +
 	"\fPATH_UNKNOWN\x10\x18\x1au\xca\xdb\x18q\n" +
 	"\tNOT_FOUND\x12\x1dthere is nothing at this path\x1a\x11see /openapi.json\"\x1aCette page n’existe pas.*\x16There is no such page.\x12\xd9\x02\n" +
 	"\x0eNOT_ACCEPTABLE\x10\x19\x1a\xc4\x02\xca\xdb\x18\xbf\x02\n" +
-	"\x10INVALID_ARGUMENT\x12?the path answers in none of the formats that Accept takes (406)\x1a$ask for one that /openapi.json lists\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.0\x96\x03\x12\xb8\x02\n" +
-	"\x0ePATH_MALFORMED\x10\x1a\x1a\xa3\x02\xca\xdb\x18\x9e\x02\n" +
-	"\x10INVALID_ARGUMENT\x12<the path cannot be read: a bad percent-encoding, or no UTF-8\x1a\tencode it\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xc4\x02\n" +
+	"\x10INVALID_ARGUMENT\x12?the path answers in none of the formats that Accept takes (406)\x1a$ask for one that /openapi.json lists\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.0\x96\x03\x12\xda\x02\n" +
+	"\x0ePATH_MALFORMED\x10\x1a\x1a\xc5\x02\xca\xdb\x18\xc0\x02\n" +
+	"\x10INVALID_ARGUMENT\x12^the path is no UTF-8; a bad percent-encoding is refused by HTTP itself, with 400 in plain text\x1a\tencode it\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xc4\x02\n" +
 	"\x17HTTP_METHOD_NOT_ALLOWED\x10\x1b\x1a\xa6\x02\xca\xdb\x18\xa1\x02\n" +
 	"\rUNIMPLEMENTED\x12-the path does not take this HTTP method (405)\x1a\x1buse one of the header Allow\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.0\x95\x03\x12\x95\x02\n" +
 	"\x0fQUERY_MALFORMED\x10\x1c\x1a\xff\x01\xca\xdb\x18\xfa\x01\n" +
@@ -594,11 +594,11 @@ const file_messagerie_error_v1_error_proto_rawDesc = "" +
 	"\x0fFIELD_DUPLICATE\x10$\x1a\x80\x02\xca\xdb\x18\xfb\x01\n" +
 	"\x10INVALID_ARGUMENT\x12\x16a field is given twice\x1a\fgive it once\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\x89\x01\n" +
 	"\bREQUIRED\x10%\x1a{\xca\xdb\x18w\n" +
-	"\x10INVALID_ARGUMENT\x12,the field is absent or empty, and may not be\x1a\agive it\"\x19Ce champ est obligatoire.*\x11This is required.\x12\xc8\x01\n" +
-	"\tTOO_SHORT\x10&\x1a\xb8\x01\xca\xdb\x18\xb3\x01\n" +
-	"\x10INVALID_ARGUMENT\x12Gthe field has fewer characters (bytes: fewer bytes) than metadata.limit\x1a\tgive more\"'Saisissez au moins {limit} caractères.*\"Enter at least {limit} characters.\x12\xc3\x01\n" +
-	"\bTOO_LONG\x10'\x1a\xb4\x01\xca\xdb\x18\xaf\x01\n" +
-	"\x10INVALID_ARGUMENT\x12Ethe field has more characters (bytes: more bytes) than metadata.limit\x1a\tgive less\"&Saisissez au plus {limit} caractères.*!Enter at most {limit} characters.\x12\x97\x01\n" +
+	"\x10INVALID_ARGUMENT\x12,the field is absent or empty, and may not be\x1a\agive it\"\x19Ce champ est obligatoire.*\x11This is required.\x12\xd5\x01\n" +
+	"\tTOO_SHORT\x10&\x1a\xc5\x01\xca\xdb\x18\xc0\x01\n" +
+	"\x10INVALID_ARGUMENT\x12Gthe field has fewer characters (bytes: fewer bytes) than metadata.limit\x1a\tgive more\"1Cette valeur est trop courte (minimum : {limit}).*%This is too short (minimum: {limit}).\x12\xd1\x01\n" +
+	"\bTOO_LONG\x10'\x1a\xc2\x01\xca\xdb\x18\xbd\x01\n" +
+	"\x10INVALID_ARGUMENT\x12Ethe field has more characters (bytes: more bytes) than metadata.limit\x1a\tgive less\"1Cette valeur est trop longue (maximum : {limit}).*$This is too long (maximum: {limit}).\x12\x97\x01\n" +
 	"\aTOO_FEW\x10(\x1a\x89\x01\xca\xdb\x18\x84\x01\n" +
 	"\x10INVALID_ARGUMENT\x12.the list has fewer entries than metadata.limit\x1a\tgive more\"\x1dIndiquez-en au moins {limit}.*\x16Give at least {limit}.\x12\x96\x01\n" +
 	"\bTOO_MANY\x10)\x1a\x87\x01\xca\xdb\x18\x82\x01\n" +
@@ -673,20 +673,20 @@ const file_messagerie_error_v1_error_proto_rawDesc = "" +
 	"\rBODY_NOT_UTF8\x10J\x1a\x82\x02\xca\xdb\x18\xfd\x01\n" +
 	"\x10INVALID_ARGUMENT\x12\x1bthe text is not valid UTF-8\x1a\tencode it\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xe6\x02\n" +
 	"\x18BODY_CHARACTER_FORBIDDEN\x10K\x1a\xc7\x02\xca\xdb\x18\xc2\x02\n" +
-	"\x10INVALID_ARGUMENT\x12gthe text holds a control character or a bidirectional override, metadata.character at metadata.position\x1a%leave it out, or let the person do so\"TLe texte contient un caractère qui n’est pas accepté, à la position {position}.*HThe text holds a character that is not accepted, at position {position}.\x12\xd0\x02\n" +
-	"\x0eBODY_TOO_SHORT\x10L\x1a\xbb\x02\xca\xdb\x18\xb6\x02\n" +
-	"\x10INVALID_ARGUMENT\x12~the text has metadata.actual characters and needs metadata.limit, counted as code points after outer white space was taken off\x1a\x19let the person write more\"FVotre texte compte {actual} caractères ; il en faut au moins {limit}.*?Your text has {actual} characters; at least {limit} are needed.\x12\xa8\x02\n" +
-	"\rBODY_TOO_LONG\x10M\x1a\x94\x02\xca\xdb\x18\x8f\x02\n" +
-	"\x10INVALID_ARGUMENT\x12Sthe text has metadata.actual characters of at most metadata.limit, counted likewise\x1a\x19let the person shorten it\"IVotre texte compte {actual} caractères ; {limit} au plus sont acceptés.*@Your text has {actual} characters; at most {limit} are accepted.\x12\xc3\x01\n" +
+	"\x10INVALID_ARGUMENT\x12gthe text holds a control character or a bidirectional override, metadata.character at metadata.position\x1a%leave it out, or let the person do so\"TLe texte contient un caractère qui n’est pas accepté, à la position {position}.*HThe text holds a character that is not accepted, at position {position}.\x12\xf0\x02\n" +
+	"\x0eBODY_TOO_SHORT\x10L\x1a\xdb\x02\xca\xdb\x18\xd6\x02\n" +
+	"\x10INVALID_ARGUMENT\x12~the text has metadata.actual characters and needs metadata.limit, counted as code points after outer white space was taken off\x1a\x19let the person write more\"ZVotre texte est trop court. Caractères comptés : {actual} ; il en faut au moins {limit}.*KYour text is too short. Characters counted: {actual}; the least is {limit}.\x12\xbf\x02\n" +
+	"\rBODY_TOO_LONG\x10M\x1a\xab\x02\xca\xdb\x18\xa6\x02\n" +
+	"\x10INVALID_ARGUMENT\x12Sthe text has metadata.actual characters of at most metadata.limit, counted likewise\x1a\x19let the person shorten it\"WVotre texte est trop long. Caractères comptés : {actual} ; le maximum est de {limit}.*IYour text is too long. Characters counted: {actual}; the most is {limit}.\x12\xc3\x01\n" +
 	"\n" +
 	"BODY_BLANK\x10N\x1a\xb2\x01\xca\xdb\x18\xad\x01\n" +
 	"\x10INVALID_ARGUMENT\x12!the text has no visible character\x1a\x1elet the person write something\"1Votre texte ne contient aucun caractère visible.*#Your text has no visible character.\x12\xfd\x01\n" +
 	"\x0eCAISSE_UNKNOWN\x10O\x1a\xe8\x01\xca\xdb\x18\xe3\x01\n" +
 	"\x13FAILED_PRECONDITION\x12;the member's token names no caisse, or none that can be one\x1a/have the issuer say it, or set a default caisse\"0Votre compte n’est rattaché à aucune caisse.*)Your account does not belong to any body.0\x93\x03\x12\x81\x02\n" +
 	"\x16CONVERSATION_NOT_FOUND\x10P\x1a\xe4\x01\xca\xdb\x18\xdf\x01\n" +
-	"\tNOT_FOUND\x12?there is no such conversation, or it is not the caller's to see\x1a\x13read the list again\"ACette conversation n’existe pas, ou vous n’y avez pas accès.*9There is no such conversation, or it is not yours to see.\x12\xd0\x01\n" +
-	"\x13CONVERSATION_CLOSED\x10Q\x1a\xb6\x01\xca\xdb\x18\xb1\x01\n" +
-	"\x13FAILED_PRECONDITION\x12\x1athe conversation is closed\x1a\x0fbegin a new one\":Cette conversation est close. Écrivez un nouveau message.*1This conversation is closed. Write a new message.\x12\xf2\x01\n" +
+	"\tNOT_FOUND\x12?there is no such conversation, or it is not the caller's to see\x1a\x13read the list again\"ACette conversation n’existe pas, ou vous n’y avez pas accès.*9There is no such conversation, or it is not yours to see.\x12\xbd\x01\n" +
+	"\x13CONVERSATION_CLOSED\x10Q\x1a\xa3\x01\xca\xdb\x18\x9e\x01\n" +
+	"\x13FAILED_PRECONDITION\x12\x1athe conversation is closed\x1a.a member begins a new one; an agent reopens it\"\x1dCette conversation est close.*\x1cThis conversation is closed.\x12\xf2\x01\n" +
 	"\x13CONVERSATION_ERASED\x10R\x1a\xd8\x01\xca\xdb\x18\xd3\x01\n" +
 	"\x13FAILED_PRECONDITION\x12*the member has had the conversation erased\x1a\x16none: its text is gone\"ACette conversation a été effacée à la demande de l’assuré.*5This conversation was erased at the member's request.\x12\xc0\x02\n" +
 	"\x14CONVERSATION_CHANGED\x10S\x1a\xa5\x02\xca\xdb\x18\xa0\x02\n" +

@@ -3950,7 +3950,7 @@ type UpdatePreferencesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The choices.
 	Preferences *Preferences `protobuf:"bytes,1,opt,name=preferences,proto3" json:"preferences,omitempty"`
-	// Which of them: paths such as sms_on_reply, with commas between in JSON; "*" is all.
+	// Which of them: paths such as sms_on_reply, with commas between in JSON (smsOnReply). Over gRPC, "*" is all.
 	// Empty: those that have a value, so that nothing is switched off or emptied.
 	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields

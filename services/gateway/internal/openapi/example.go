@@ -11,7 +11,7 @@ import (
 
 const (
 	sampleID   = "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905"
-	sampleTag  = `"v1-particulier"`
+	sampleTag  = `"5f1c0a9e7d3b2468"`
 	sampleTime = "2026-03-02T09:15:00Z"
 )
 
@@ -93,6 +93,9 @@ var samples = map[string]any{
 	"GetExpectedDelayRequest.topic":                 "allocations-familiales",
 	"PostReplyRequest.final":                        true,
 	"PostReplyRequest.text":                         "Bonjour, votre paiement part demain.",
+	"PreferencesInput.email":                        "jeanne@exemple.fr",
+	"PreferencesInput.phone":                        "+33612345678",
+	"PreferencesInput.smsOnAcknowledgement":         true,
 	"PreferencesInput.smsOnReply":                   true,
 	"RecategoriseConversationRequest.reason":        "paiement-absent",
 	"RecategoriseConversationRequest.topic":         "allocations-familiales",
