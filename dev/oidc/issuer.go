@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -292,14 +294,26 @@ func tokenRequest(subject string, scopes []string) op.TokenRequest {
 	return &protocol.JWTTokenRequest{Subject: subject, Audience: []string{audience}, Scopes: scopes}
 }
 
-// GetPrivateClaimsFromScopes returns the claims of the access token. They do
-// not depend on scopes: the system's processes read them from there alone.
-func (iss *issuer) GetPrivateClaimsFromScopes(_ context.Context, subject, _ string, _ []string) (map[string]any, error) {
+// GetPrivateClaimsFromScopes returns the claims of the access token: the system's
+// processes read them from there alone. A machine that asks for scopes has those of its
+// own among them, and all of its own when it asks for none.
+func (iss *issuer) GetPrivateClaimsFromScopes(_ context.Context, subject, _ string, asked []string) (map[string]any, error) {
 	p := personaNamed(subject)
 	if p == nil || p.Realm != iss.realm {
 		return nil, fmt.Errorf("no persona %q here", subject)
 	}
-	return p.claims(), nil
+	claims := p.claims()
+	if granted := grantedScopes(p, asked); len(p.Scopes) > 0 {
+		claims["scope"] = strings.Join(granted, " ")
+	}
+	return claims, nil
+}
+
+func grantedScopes(p *Persona, asked []string) []string {
+	if len(asked) == 0 {
+		return p.Scopes
+	}
+	return slices.DeleteFunc(slices.Clone(p.Scopes), func(scope string) bool { return !slices.Contains(asked, scope) })
 }
 
 // SetUserinfoFromScopes fills the ID token.

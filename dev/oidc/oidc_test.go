@@ -17,6 +17,7 @@ import (
 
 	goidc "github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/clientcredentials"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/dev/oidc"
@@ -360,6 +361,15 @@ func TestClientCredentials(t *testing.T) {
 	machine, err := provider.Machine("crm")
 	if err != nil {
 		t.Fatal(err)
+	}
+	// It may ask for less, not for more.
+	some := clientcredentials.Config{ClientID: machine.ClientID, ClientSecret: machine.ClientSecret, TokenURL: machine.TokenURL, Scopes: []string{"queue.read", "dead-letters.write"}}
+	less, err := some.Token(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id, err := verifier.Verify(t.Context(), less.AccessToken); err != nil || !slices.Equal(id.Scopes, []string{"queue.read"}) {
+		t.Errorf("asked for one of its own and another: %+v, %v", id, err)
 	}
 	wrong, elsewhere, web := machine, machine, machine
 	wrong.ClientSecret = "guess"

@@ -35,6 +35,11 @@ func TestProtectedResource(t *testing.T) {
 			}
 		}
 	}
+	s := start(t)
+	short := s.rest(t, "tool", "POST", "/v1/agent/conversations/"+someID+":reply", `{"text":"x"}`)
+	if told := short.header.Get("WWW-Authenticate"); short.code != http.StatusForbidden || told != `Bearer realm="messagerie", error="insufficient_scope", scope="replies.write"` {
+		t.Errorf("a token of too little: %d, %s", short.code, told)
+	}
 	for _, wrong := range []string{"api.example.org", "https://api.example.org/", "ftp://api.example.org"} {
 		if err := (Config{PublicURL: wrong}).Validate(); err == nil || !strings.Contains(err.Error(), "PUBLIC_URL") {
 			t.Errorf("%s: %v", wrong, err)

@@ -452,6 +452,10 @@ func (s *rest) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	switch code {
 	case http.StatusUnauthorized:
 		header.Set("WWW-Authenticate", challenge(st)+`, resource_metadata="`+s.origin(r)+resourcePath+`"`)
+	case http.StatusForbidden:
+		if scope := scopeMissing(st); scope != "" {
+			header.Set("WWW-Authenticate", `Bearer realm="messagerie", error="insufficient_scope", scope="`+scope+`"`)
+		}
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		header.Set("Retry-After", strconv.Itoa(int(math.Ceil(delay(st).Seconds()))))
 	}
@@ -468,6 +472,17 @@ func reasonOf(st *status.Status) errorpb.ErrorReason {
 		}
 	}
 	return errorpb.ErrorReason_ERROR_REASON_UNSPECIFIED
+}
+
+// scopeMissing is the scope that a token would need to be let through; empty when that is
+// not what is wrong.
+func scopeMissing(st *status.Status) string {
+	for _, detail := range st.Details() {
+		if info, ok := detail.(*errdetails.ErrorInfo); ok && info.GetReason() == errorpb.ErrorReason_SCOPE_MISSING.String() {
+			return info.GetMetadata()["scope"]
+		}
+	}
+	return ""
 }
 
 // challenge is RFC 6750, 3.

@@ -218,6 +218,7 @@ func start(t *testing.T, changes ...func(*Config)) *stack {
 		"agent":          agents.Token(t, roles("agent")),
 		"supervisor":     agents.Token(t, roles("supervisor")),
 		"operator":       agents.Token(t, roles("operator")),
+		"tool":           machines.Token(t, map[string]any{"sub": "tool", "roles": []string{"agent"}, "scope": "queue.read"}),
 		"crm":            machines.Token(t, map[string]any{"sub": "crm", "roles": []string{"agent"}, "scope": strings.Join(scopes(t), " ")}),
 		"service":        machines.Token(t, roles("service")),
 		"false agent":    members.Token(t, roles("agent", "supervisor", "service")),
