@@ -50,6 +50,12 @@ func (s *Server) keyed(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 	return next(context.WithValue(ctx, keyContext{}, key), req)
 }
 
+// CheckKey is what is wrong with the values of an idempotency key's header, if anything.
+func CheckKey(values []string) error {
+	_, err := parseKey(values)
+	return err
+}
+
 // parseKey reads a key. REST clients may have put it in quotes, as the IETF draft
 // (draft-ietf-httpapi-idempotency-key-header) writes it.
 func parseKey(values []string) (uuid.UUID, error) {

@@ -82,6 +82,12 @@ func (in *input) check(ctx context.Context, req any) error {
 			faults = addFault(faults, ruleFault(v))
 		}
 	}
+	if list, ok := req.(ListRequest); ok && len(faults) > 0 {
+		_, badToken := PageKey(ctx, list)
+		for _, fault := range FaultsOf(badToken) {
+			faults = addFault(faults, fault)
+		}
+	}
 	if check, ok := in.checks[msg.ProtoReflect().Descriptor().FullName()]; ok && len(faults) > 0 {
 		for _, fault := range check(ctx, msg) {
 			faults = addFault(faults, fault)

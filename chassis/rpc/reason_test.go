@@ -114,4 +114,12 @@ func TestInput_AllAtOnce(t *testing.T) {
 	if err := in.check(t.Context(), good); err != nil || asked != 1 {
 		t.Errorf("a message that keeps its rules: %v, looked at %d times: its handler does", err, asked)
 	}
+	list := &messagingpb.ListConversationsRequest{PageSize: -1, PageToken: "zz"}
+	found = nil
+	for _, fault := range FaultsOf(in.check(t.Context(), list)) {
+		found = append(found, fault.Field+" "+fault.Reason.String())
+	}
+	if want := []string{"pageSize OUT_OF_RANGE", "pageToken PAGE_TOKEN_INVALID"}; !slices.Equal(found, want) {
+		t.Errorf("got %v, want %v", found, want)
+	}
 }

@@ -23,6 +23,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/fair"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	accesspb "github.com/ma-messagerie/messagerie/proto/messagerie/access/v1"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 )
 
@@ -185,7 +186,7 @@ func (s *rest) prepare(w http.ResponseWriter, r *http.Request, c *call, params m
 		}
 	}
 	if err := checkQuery(c.route, r.URL.RawQuery); err != nil {
-		return err
+		return c.alsoKey(r.Header, err)
 	}
 	// A server that cannot set deadlines is one of a test.
 	control := http.NewResponseController(w)
@@ -218,6 +219,15 @@ func (s *rest) prepare(w http.ResponseWriter, r *http.Request, c *call, params m
 		a.within(0)
 	}
 	return nil
+}
+
+// alsoKey adds what is wrong with the idempotency key to what cannot be read of a request:
+// the service, which would say it, does not see the call.
+func (c *call) alsoKey(header http.Header, err error) error {
+	if c == nil || c.Idempotency != accesspb.Idempotency_IDEMPOTENCY_KEYED {
+		return err
+	}
+	return rpc.JoinFaults(err, rpc.CheckKey(header.Values(rpc.IdempotencyKeyName)))
 }
 
 // isJSON reports whether a body is announced as plain JSON in UTF-8.
@@ -401,7 +411,8 @@ func (s *rest) serveAPI(w http.ResponseWriter, _ *http.Request) {
 func (s *rest) handleError(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, r *http.Request, err error) {
 	var malformed runtime.MalformedSequenceError
 	if b, ok := r.Body.(*body); ok && b.refusal != nil {
-		err = b.refusal
+		c, _ := r.Context().Value(callKey{}).(*call)
+		err = c.alsoKey(r.Header, b.refusal)
 	} else if errors.As(err, &malformed) {
 		err = errBadPath
 	}

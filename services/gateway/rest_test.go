@@ -289,7 +289,7 @@ func TestRefusalsInWords(t *testing.T) {
 func TestJSONFaultsAllAtOnce(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	got := s.rest(t, "member", "POST", "/v1/conversations", `{"audience":"X","theme":1,"nothing":true,"text":"a","text":"b"}`)
+	got := s.rest(t, "member", "POST", "/v1/conversations", `{"audience":"X","theme":1,"nothing":true,"text":"a","text":"b"}`, "Idempotency-Key", "mine")
 	var found []string
 	for _, detail := range got.status(t).Details() {
 		if bad, ok := detail.(*errdetails.BadRequest); ok {
@@ -298,7 +298,7 @@ func TestJSONFaultsAllAtOnce(t *testing.T) {
 			}
 		}
 	}
-	want := []string{"audience VALUE_UNKNOWN", "theme VALUE_INVALID", "nothing FIELD_UNKNOWN", "text FIELD_DUPLICATE"}
+	want := []string{"audience VALUE_UNKNOWN", "theme VALUE_INVALID", "nothing FIELD_UNKNOWN", "text FIELD_DUPLICATE", "idempotency-key IDEMPOTENCY_KEY_INVALID"}
 	if got.code != http.StatusBadRequest || !slices.Equal(found, want) {
 		t.Errorf("%d %v, want %v", got.code, found, want)
 	}

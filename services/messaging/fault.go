@@ -23,9 +23,9 @@ func (s *server) checkWhole(to *rpc.Server) {
 	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.AddNoteRequest) []rpc.Violation {
 		return textFaults(req.GetText(), MinNoteChars, MaxNoteChars)
 	})
-	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.SaveTemplateRequest) []rpc.Violation {
+	rpc.AlsoCheck(to, func(ctx context.Context, req *messagingpb.SaveTemplateRequest) []rpc.Violation {
 		_, badTitle := titleOf(req.GetTitle())
-		return append(rpc.FaultsOf(badTitle), textFaults(req.GetText(), MinAgentChars, MaxAgentChars)...)
+		return append(rpc.FaultsOf(badTitle, (&agentServer{server: s}).checkQueue(ctx, req.GetQueue())), textFaults(req.GetText(), MinAgentChars, MaxAgentChars)...)
 	})
 	choices := func(given *messagingpb.Preferences) []rpc.Violation {
 		if given == nil {
@@ -38,7 +38,8 @@ func (s *server) checkWhole(to *rpc.Server) {
 		return choices(req.GetPreferences())
 	})
 	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.UpdatePreferencesRequest) []rpc.Violation {
-		return choices(req.GetPreferences())
+		_, badMask := chosenPaths(req)
+		return append(choices(req.GetPreferences()), rpc.FaultsOf(badMask)...)
 	})
 }
 

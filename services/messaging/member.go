@@ -204,7 +204,8 @@ func (s *server) ReplacePreferences(ctx context.Context, req *messagingpb.Replac
 func (s *server) UpdatePreferences(ctx context.Context, req *messagingpb.UpdatePreferencesRequest) (*messagingpb.UpdatePreferencesResponse, error) {
 	paths, err := chosenPaths(req)
 	if err != nil {
-		return nil, err
+		_, badChoice := checkChoices(req.GetPreferences(), choices)
+		return nil, rpc.JoinFaults(badChoice, err)
 	}
 	preferences, err := s.choose(ctx, req.GetPreferences(), paths)
 	if err != nil {

@@ -1,0 +1,84 @@
+package messaging
+
+import (
+	"slices"
+	"testing"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
+
+	"github.com/ma-messagerie/messagerie/chassis/auth"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+)
+
+// faultsOf are those that a refusal tells, each as "field REASON".
+func faultsOf(err error) (list []string) {
+	for _, detail := range status.Convert(err).Details() {
+		if bad, ok := detail.(*errdetails.BadRequest); ok {
+			for _, v := range bad.GetFieldViolations() {
+				list = append(list, v.GetField()+" "+v.GetReason())
+			}
+		}
+	}
+	return list
+}
+
+// Whoever fills in a form is told all of it at once, whoever finds the faults: rules of the
+// message, the handler, the taxonomy, or what looks at headers.
+func TestFaults_AllAtOnce(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	jeanne, claire := s.member(t, "jeanne"), s.clerk(t, "claire")
+	wrong := &messagingpb.SubmitMessageRequest{Audience: taxonomypb.Audience_PARTICULIER, TaxonomyVersion: 1, Theme: "nulle-part", Text: "x"}
+	for name, row := range map[string]struct {
+		err  error
+		want []string
+	}{
+		"a submission": {
+			second(s.messaging.SubmitMessage(jeanne.call(t), wrong)),
+			[]string{"idempotency-key IDEMPOTENCY_KEY_REQUIRED", "theme THEME_UNKNOWN", "text BODY_TOO_SHORT"},
+		},
+		"its handler's alone": {
+			second(s.messaging.SubmitMessage(jeanne.call(t, "0199f0b2-0000-7000-8000-000000000001"), wrong)),
+			[]string{"theme THEME_UNKNOWN", "text BODY_TOO_SHORT"},
+		},
+		"nothing given": {
+			second(s.messaging.SubmitMessage(jeanne.call(t), &messagingpb.SubmitMessageRequest{})),
+			[]string{"idempotency-key IDEMPOTENCY_KEY_REQUIRED", "audience REQUIRED", "theme REQUIRED", "text BODY_TOO_SHORT"},
+		},
+		"a follow-up": {
+			second(s.messaging.PostFollowUp(jeanne.call(t), &messagingpb.PostFollowUpRequest{Id: "zz", Text: "x"})),
+			[]string{"idempotency-key IDEMPOTENCY_KEY_REQUIRED", "id UUID_INVALID", "text BODY_TOO_SHORT"},
+		},
+		"a reply": {
+			second(s.agent.PostReply(claire.call(t), &messagingpb.PostReplyRequest{Id: "zz"})),
+			[]string{"idempotency-key IDEMPOTENCY_KEY_REQUIRED", "id UUID_INVALID", "text BODY_TOO_SHORT"},
+		},
+		"a note": {
+			second(s.agent.AddNote(claire.call(t), &messagingpb.AddNoteRequest{Id: "zz"})),
+			[]string{"idempotency-key IDEMPOTENCY_KEY_REQUIRED", "id UUID_INVALID", "text BODY_TOO_SHORT"},
+		},
+		"a template": {
+			second(s.agent.SaveTemplate(s.clerk(t, "sofiane", map[string]any{"roles": []string{auth.RoleSupervisor}}).call(t), &messagingpb.SaveTemplateRequest{Id: "zz", Title: "  ", Text: "\u200b", Queue: "nulle-part"})),
+			[]string{"id UUID_INVALID", "title TITLE_INVALID", "queue QUEUE_UNKNOWN", "text BODY_BLANK"},
+		},
+		"preferences": {
+			second(s.messaging.UpdatePreferences(jeanne.call(t), &messagingpb.UpdatePreferencesRequest{
+				Preferences: &messagingpb.Preferences{Email: "x", Phone: "y", Locale: "de"}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"none"}},
+			})),
+			[]string{"preferences.locale VALUE_UNKNOWN", "preferences.email EMAIL_INVALID", "preferences.phone PHONE_INVALID", "updateMask FIELD_MASK_INVALID"},
+		},
+		"preferences, the handler's alone": {
+			second(s.messaging.UpdatePreferences(jeanne.call(t), &messagingpb.UpdatePreferencesRequest{
+				Preferences: &messagingpb.Preferences{Email: "x"}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"none"}},
+			})),
+			[]string{"preferences.email EMAIL_INVALID", "updateMask FIELD_MASK_INVALID"},
+		},
+	} {
+		if got := faultsOf(row.err); !slices.Equal(got, row.want) {
+			t.Errorf("%s: %q, want %q (%v)", name, got, row.want, row.err)
+		}
+	}
+}
