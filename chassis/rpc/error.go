@@ -172,7 +172,7 @@ var (
 )
 
 // StatusOf turns any error into what crosses the wire, with words for people in the
-// language of the context's caller, and tells whether it is one that only the log may see.
+// language of the context's caller, and reports whether it is one that only the log may see.
 func StatusOf(ctx context.Context, err error) (st *status.Status, hidden bool) {
 	var refusal *Error
 	in := languageOf(ctx)
