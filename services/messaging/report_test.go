@@ -208,7 +208,7 @@ func TestQueueFilter_Light(t *testing.T) {
 		"a theme of it":   {queueFilter{queue: "famille", theme: "logement"}, false},
 		"a topic of it":   {queueFilter{queue: "famille", topic: "aide"}, false},
 		"what has ended":  {queueFilter{queue: "famille", statuses: []int16{5}}, true},
-		"some that wait":  {queueFilter{queue: "famille", statuses: []int16{5, 6}}, false},
+		"some that wait":  {queueFilter{queue: "famille", statuses: []int16{5, 6}}, true},
 	} {
 		if row.filter.light() != row.light {
 			t.Errorf("%s: %t", name, !row.light)

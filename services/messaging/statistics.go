@@ -143,11 +143,11 @@ var (
 		      WHERE ` + mine + ` AND first_reply_at IS NOT NULL AND first_reply_at >= (SELECT start FROM bounds) GROUP BY 1) AS by_hour
 		GROUP BY 1`
 
-	// How many wait is kept (waiting.go); the oldest is the first of each queue.
+	// How many wait is kept (waiting.go); the oldest is the first of each queue and status.
 	waitingSQL = `
 		SELECT coalesce((SELECT sum(n) FROM ` + keptWaiting + ` WHERE ` + mine + `), 0)::integer AS count,
-		       (SELECT min(oldest) FROM (SELECT DISTINCT queue FROM ` + keptWaiting + ` WHERE ` + mine + `) AS q,
-		        LATERAL (SELECT created_at AS oldest FROM conversation AS c WHERE c.caisse = @caisse AND c.queue = q.queue AND status IN (1, 2, 3, 6)
+		       (SELECT min(oldest) FROM (SELECT DISTINCT queue, status FROM ` + keptWaiting + ` WHERE ` + mine + `) AS q,
+		        LATERAL (SELECT created_at AS oldest FROM conversation AS c WHERE c.caisse = @caisse AND c.queue = q.queue AND c.status = q.status
 		                 ORDER BY created_at, id LIMIT 1) AS first) AS oldest`
 )
 

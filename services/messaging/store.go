@@ -15,7 +15,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"google.golang.org/protobuf/proto"
 
-	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
 
@@ -419,73 +418,64 @@ type queueFilter struct {
 	limit               int
 }
 
-// light reports whether a page costs what it has, in the order of an index. Of a theme or
-// topic, and of some of the statuses that wait, everything before is looked at: an agent
-// who asks for it in a loop must not do so at members' expense.
-func (f queueFilter) light() bool {
-	if len(f.statuses) > 4 {
-		return false
-	}
-	return f.theme == "" && f.topic == "" && !slices.ContainsFunc(f.statuses, func(status int16) bool { return !slices.Contains(endedStatuses, status) })
-}
+// light reports whether a page costs little more than what it has. Of a theme or topic, the
+// kinds of conversation that a caisse has are looked up first: an agent who asks for it in a
+// loop must not do so at members' expense.
+func (f queueFilter) light() bool { return f.theme == "" && f.topic == "" && len(f.statuses) <= 4 }
 
-// endedStatuses are those of which nothing waits for the body.
-var endedStatuses = []int16{int16(messagingpb.Status_ANSWERED), int16(messagingpb.Status_WAITING_FOR_MEMBER), int16(messagingpb.Status_CLOSED)}
+// kindsOfCaisse are the queues, themes and topics of which a caisse has conversations, found
+// by going from each to the next in the index conversation_topic.
+const kindsOfCaisse = `RECURSIVE kind AS (
+	(SELECT queue, theme, topic FROM conversation WHERE caisse = @caisse ORDER BY queue, theme, topic LIMIT 1)
+	UNION ALL
+	SELECT next.* FROM kind, LATERAL (
+		SELECT queue, theme, topic FROM conversation WHERE caisse = @caisse AND (queue, theme, topic) > (kind.queue, kind.theme, kind.topic)
+		ORDER BY queue, theme, topic LIMIT 1) AS next
+)`
 
-// waiting returns conversations within an agent's scope, oldest first.
+// waiting returns conversations within an agent's scope, oldest first: what waits for an
+// agent unless the filter says otherwise.
 //
-// A partial index gives each queue, or all, of each ended status, or of all that waits, in
-// the order of the list; as many of each as the page has are merged. The literal conditions
-// on the status are those of the indexes.
+// An index gives those of each status, and of each queue or topic where the list is narrowed
+// by one, in the order of the list; as many of each as the page has are merged.
 func (s *store) waiting(ctx context.Context, sc scope, f queueFilter) ([]conversationRow, error) {
 	// Each once, or their rows would stand on the page twice.
 	statuses := slices.Compact(slices.Sorted(slices.Values(f.statuses)))
-	args := pgx.NamedArgs{"caisse": sc.caisse, "queues": slices.Compact(slices.Sorted(slices.Values(sc.queues))), "limit": f.limit}
-	from, where := ``, `caisse = @caisse`
-	if !sc.allQueues || f.queue != "" {
-		if f.queue != "" && (sc.allQueues || slices.Contains(sc.queues, f.queue)) {
-			args["queues"] = []string{f.queue}
-		} else if f.queue != "" {
+	if len(statuses) == 0 {
+		for _, status := range queueStatuses {
+			statuses = append(statuses, int16(status)) //nolint:gosec // an enum of eight
+		}
+	}
+	args := pgx.NamedArgs{"caisse": sc.caisse, "statuses": statuses, "limit": f.limit}
+	with, from, where := ``, `unnest(@statuses::smallint[]) AS of_status`, `caisse = @caisse AND status = of_status`
+	queues := slices.Compact(slices.Sorted(slices.Values(sc.queues)))
+	if f.queue != "" {
+		if !sc.allQueues && !slices.Contains(queues, f.queue) {
 			return nil, nil
 		}
-		from, where = `unnest(@queues::text[]) AS wanted_queue, `, where+` AND queue = wanted_queue`
+		queues = []string{f.queue}
 	}
-	for column, value := range map[string]string{"theme": f.theme, "topic": f.topic} {
-		if value != "" {
-			where += ` AND ` + column + ` = @` + column
-			args[column] = value
-		}
+	someQueues := !sc.allQueues || f.queue != ""
+	switch {
+	case f.theme != "" || f.topic != "":
+		with = kindsOfCaisse + `, `
+		from += `, (SELECT * FROM kind WHERE (@someQueues IS FALSE OR queue = ANY (@queues)) AND theme = COALESCE(NULLIF(@theme, ''), theme) AND topic = COALESCE(NULLIF(@topic, ''), topic)) AS of`
+		where += ` AND queue = of.queue AND theme = of.theme AND topic = of.topic`
+		args["someQueues"], args["queues"], args["theme"], args["topic"] = someQueues, queues, f.theme, f.topic
+	case someQueues:
+		from += `, unnest(@queues::text[]) AS of_queue`
+		where += ` AND queue = of_queue`
+		args["queues"] = queues
 	}
 	if f.after != nil {
 		where += ` AND (created_at, id) > (@at, @id)`
 		args["at"], args["id"] = f.after.at, f.after.id
 	}
-	branch := func(from, where string) string {
-		return `SELECT page.* FROM ` + from + `LATERAL (
-			SELECT created_at, id FROM conversation WHERE ` + where + ` ORDER BY created_at, id LIMIT @limit) AS page`
-	}
-	var waiting, ended []int16
-	for _, status := range statuses {
-		if slices.Contains(endedStatuses, status) {
-			ended = append(ended, status)
-		} else {
-			waiting = append(waiting, status)
-		}
-	}
-	var branches []string
-	switch {
-	case len(statuses) == 0:
-		branches = append(branches, branch(from, where+` AND status IN (1, 2, 3, 6)`))
-	case len(waiting) > 0:
-		args["waiting"] = waiting
-		branches = append(branches, branch(from, where+` AND status IN (1, 2, 3, 6) AND status = ANY(@waiting)`))
-	}
-	if len(ended) > 0 {
-		args["ended"] = ended
-		branches = append(branches, branch(`unnest(@ended::smallint[]) AS wanted_status, `+from, where+` AND status IN (4, 5, 7) AND status = wanted_status`))
-	}
 	return many[conversationRow](ctx, s.pool, "listing the queue", `
-		WITH page AS MATERIALIZED (`+strings.Join(branches, ` UNION ALL `)+` ORDER BY created_at, id LIMIT @limit)
+		WITH `+with+`page AS MATERIALIZED (
+			SELECT page.* FROM `+from+`, LATERAL (
+				SELECT created_at, id FROM conversation WHERE `+where+` ORDER BY created_at, id LIMIT @limit) AS page
+			ORDER BY created_at, id LIMIT @limit)
 		SELECT `+conversationColumns+` FROM conversation WHERE id IN (SELECT id FROM page) ORDER BY created_at, id`, args)
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 // How much waits, and how many dead letters there are of which kind, is kept, not counted:
-// triggers of migrations 00005, 00007 and 00008 note each change in a table of changes, in
+// triggers of migrations 00005, 00007, 00008, 00010 and 00011 note each change in a table of changes, in
 // the transaction of the change and whichever program makes it, and the sweeper adds them up
 // in a table of counts. Both together are what there is, at any time.
 //
@@ -40,6 +40,10 @@ var (
 	deadLetters = tally{"dead_letter", "channel, reason, provider", "'', '', ''", `
 		SELECT channel, reason, provider, count(*) AS n FROM delivery WHERE ` + isDeadLetter + ` GROUP BY channel, reason, provider
 		UNION ALL SELECT '` + eventLetter + `', reason, '', count(*) FROM set_aside WHERE ended_at IS NULL GROUP BY reason`}
+	// deadDays are the same by days, UTC.
+	deadDays = tally{"dead_letter_day", "day, channel, reason, provider", "date 'epoch', '', '', ''", `
+		SELECT (updated_at AT TIME ZONE 'UTC')::date AS day, channel, reason, provider, count(*) AS n FROM delivery WHERE ` + isDeadLetter + ` GROUP BY day, channel, reason, provider
+		UNION ALL SELECT (set_aside_at AT TIME ZONE 'UTC')::date AS day, '` + eventLetter + `', reason, '', count(*) FROM set_aside WHERE ended_at IS NULL GROUP BY day, reason`}
 )
 
 // counted is the condition that what was there before has been counted.
@@ -58,7 +62,7 @@ func (k tally) kept() string {
 
 // Fold adds what has changed, and was tried, to what is kept.
 func (l *ledger) Fold(ctx context.Context) error {
-	return errors.Join(l.fold(ctx, backlog), l.fold(ctx, deadLetters), l.foldAttempts(ctx))
+	return errors.Join(l.fold(ctx, backlog), l.fold(ctx, deadLetters), l.fold(ctx, deadDays), l.foldAttempts(ctx))
 }
 
 // fold adds changes to the counts, set by set. One process does at a time. The first time

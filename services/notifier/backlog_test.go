@@ -32,7 +32,7 @@ func tallied(t *testing.T, l *ledger) (counted, kept map[string]int) {
 		return found
 	}
 	counted, kept = make(map[string]int), make(map[string]int)
-	for _, k := range []tally{backlog, deadLetters} {
+	for _, k := range []tally{backlog, deadLetters, deadDays} {
 		maps.Copy(counted, read(k.key, `(`+k.count+`) AS counted`))
 		maps.Copy(kept, read(k.key, k.kept()))
 	}
@@ -78,6 +78,7 @@ func TestBacklog(t *testing.T) {
 		`UPDATE delivery SET lease_until = now() WHERE channel = 'EMAIL'`,
 		`UPDATE delivery SET state = 'delivered', lease_until = NULL WHERE channel = 'EMAIL'`,
 		`UPDATE delivery SET state = 'bounced' WHERE channel = 'EMAIL'`,
+		`UPDATE delivery SET updated_at = updated_at - interval '3 days' WHERE channel = 'EMAIL'`,
 		`DELETE FROM delivery WHERE channel = 'SMS'`,
 		`INSERT INTO set_aside (message_id, type, payload, reason, ended_at) SELECT n::text, 'x', '', 'UNREADABLE', CASE n WHEN 5 THEN now() END FROM generate_series(1, 5) n`,
 		`INSERT INTO set_aside (message_id, type, payload, reason) VALUES ('1', 'x', '', 'UNREADABLE') ON CONFLICT DO NOTHING`,
@@ -94,7 +95,7 @@ func TestBacklog(t *testing.T) {
 		t.Errorf("%d dead letters, %v, want 8 deliveries and 3 events", n, err)
 	}
 	var left int
-	if err := l.pool.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM backlog_change) + (SELECT count(*) FROM dead_letter_change)`).Scan(&left); err != nil || left != 0 {
+	if err := l.pool.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM backlog_change) + (SELECT count(*) FROM dead_letter_change) + (SELECT count(*) FROM dead_letter_day_change)`).Scan(&left); err != nil || left != 0 {
 		t.Errorf("%d changes are left, %v", left, err)
 	}
 }

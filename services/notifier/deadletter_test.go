@@ -426,3 +426,60 @@ func TestTimeline(t *testing.T) {
 		t.Errorf("no id: %v", err)
 	}
 }
+
+// Dead letters of a time are counted by days and parts of days, and are those that a list of
+// that time has.
+func TestCountDeadLetters_OfATime(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	midnight := time.Now().UTC().Truncate(24*time.Hour).AddDate(0, 0, -6)
+	var times []time.Time
+	for day := range 5 {
+		for _, in := range []time.Duration{0, time.Microsecond, 11 * time.Hour, 24*time.Hour - time.Microsecond} {
+			times = append(times, midnight.AddDate(0, 0, day).Add(in))
+		}
+	}
+	for i, at := range times {
+		way, reason := channels[i%2], []string{"HTTP_400", "HTTP_422", "HTTP_404"}[i%3]
+		event := dead(t, l, way, answer{class: classRefused, reason: reason})
+		exec(t, l, `UPDATE delivery SET updated_at = $2 WHERE event_id = $1`, event, at)
+		exec(t, l, `INSERT INTO set_aside (message_id, type, payload, reason, set_aside_at) VALUES ($1, 'x', '', 'UNREADABLE', $2)`, event.String(), at)
+	}
+	bounds := []*time.Time{nil}
+	for _, at := range times {
+		bounds = append(bounds, new(at.Add(-time.Microsecond)), &at)
+	}
+	agree := func(when string) {
+		t.Helper()
+		for _, f := range []letterFilter{{}, {channel: "SMS"}, {channel: eventLetter}, {deliveries: true, reason: "HTTP_422"}, {reason: "UNREADABLE"}} {
+			for _, from := range bounds {
+				for _, before := range bounds {
+					f.from, f.before = from, before
+					listed, err1 := l.DeadLetters(t.Context(), f, nil, 100)
+					counted, err2 := l.CountDeadLetters(t.Context(), f)
+					if err1 != nil || err2 != nil || len(listed) != int(counted) {
+						t.Fatalf("%s: %+v from %v before %v: %d are counted and %d listed, %v, %v", when, f, from, before, counted, len(listed), err1, err2)
+					}
+				}
+			}
+		}
+	}
+	agree("before they were added up")
+	if err := l.Fold(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	agree("added up")
+	exec(t, l, `UPDATE delivery SET dropped_at = now() WHERE updated_at < $1`, midnight.AddDate(0, 0, 1))
+	exec(t, l, `UPDATE set_aside SET ended_at = now() WHERE set_aside_at < $1`, midnight.AddDate(0, 0, 1))
+	agree("some dropped")
+	if err := l.Fold(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := l.ForgetDays(t.Context(), emptyDays); n == 0 || err != nil {
+		t.Errorf("%d counts of the first day were forgotten, %v", n, err)
+	}
+	if n, err := l.ForgetDays(t.Context(), emptyDays); n != 0 || err != nil {
+		t.Errorf("%d more counts were forgotten, %v", n, err)
+	}
+	agree("the first day forgotten")
+}

@@ -617,20 +617,54 @@ func (l *ledger) DeadLetters(ctx context.Context, f letterFilter, after *letterK
 	return list, nil
 }
 
-// CountDeadLetters tells how many a filter selects, up to replayMost of them. It counts
-// those of some time, or named; else their number is kept.
+// CountDeadLetters returns how many a filter selects, up to replayMost of them. Their numbers
+// are kept, by kind and by day: only named ones, and those of a part of a day, are counted.
 func (l *ledger) CountDeadLetters(ctx context.Context, f letterFilter) (n int32, err error) {
+	var question string
 	where, args := f.where()
-	args["limit"] = replayMost
-	question := `SELECT LEAST(COALESCE(sum(n), 0), @limit)::integer FROM ` + deadLetters.kept() + ` WHERE ` + where
-	if f.ids != nil || f.from != nil || f.before != nil {
+	switch {
+	case f.ids != nil:
 		question = `SELECT count(*) FROM ` + f.deadLetters(where, oldestFirst)
+	case f.from == nil && f.before == nil:
+		question = `SELECT LEAST(COALESCE(sum(n), 0), @limit)::integer FROM ` + deadLetters.kept() + ` WHERE ` + where
+	default:
+		from, first, last, before := f.days()
+		f.from, f.before = nil, nil
+		where, args = f.where()
+		args["from"], args["first"], args["last"], args["before"] = from, first, last, before
+		if last.Before(first) { // within a day
+			question = `SELECT count(*) FROM ` + f.deadLetters(where+` AND ended_at >= @from AND ended_at < @before`, oldestFirst)
+			break
+		}
+		question = `SELECT LEAST(sum(n), @limit)::integer FROM (
+			SELECT COALESCE(sum(n), 0) AS n FROM ` + deadDays.kept() + ` WHERE ` + where + `
+			   AND day >= (@first::timestamptz AT TIME ZONE 'UTC')::date AND day < (@last::timestamptz AT TIME ZONE 'UTC')::date
+			UNION ALL SELECT count(*) FROM ` + f.deadLetters(where+` AND ended_at >= @from AND ended_at < @first`, oldestFirst) + `
+			UNION ALL SELECT count(*) FROM ` + f.deadLetters(where+` AND ended_at >= @last AND ended_at < @before`, oldestFirst) + `) AS part`
 	}
+	args["limit"] = replayMost
 	err = l.pool.QueryRow(ctx, question, args).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("counting dead letters: %w", err)
 	}
 	return n, nil
+}
+
+// days are the bounds of a filter's time, and those of the whole days (UTC) within it: last
+// is before first where it lies within one day.
+func (f letterFilter) days() (from, first, last, before time.Time) {
+	const day = 24 * time.Hour
+	from, before = time.Unix(0, 0).UTC(), time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+	if f.from != nil && f.from.After(from) {
+		from = f.from.UTC()
+	}
+	if f.before != nil && f.before.Before(before) {
+		before = f.before.UTC()
+	}
+	if first = from.Truncate(day); first.Before(from) {
+		first = first.Add(day)
+	}
+	return from, first, before.Truncate(day), before
 }
 
 // replayMost bounds one replay of each kind.

@@ -20,6 +20,8 @@ const (
 	// leastLedger is the shortest term of the ledger: above what anything in it is still
 	// waited for, reported about or compared.
 	leastLedger = reportLifetime
+	// emptyDays is how long the count of a day is kept when it has come down to 0.
+	emptyDays = 48 * time.Hour
 	// beyondLog is how much longer than the event log the ledger must keep an event: the
 	// log drops whole days, and some hours late.
 	beyondLog = 48 * time.Hour
@@ -66,6 +68,7 @@ func (t *terms) of(book *ledger) []postgres.Term {
 		{What: "events set aside", Keep: t.ledger, Held: held, Step: book.ForgetAside},
 		{What: "reports", Keep: reportLifetime, Step: book.ForgetReports},
 		{What: "interventions", Keep: t.interventions, Step: book.ForgetInterventions},
+		{What: "days without dead letters", Keep: emptyDays, Step: book.ForgetDays},
 	}
 }
 
@@ -139,6 +142,13 @@ func (l *ledger) ForgetReports(ctx context.Context, term time.Duration) (int64, 
 func (l *ledger) ForgetInterventions(ctx context.Context, term time.Duration) (int64, error) {
 	return l.forgetSome(ctx, `DELETE FROM intervention WHERE at < now() - $1::interval AND id = ANY (ARRAY(
 		SELECT id FROM intervention ORDER BY id LIMIT $2))`, term)
+}
+
+// ForgetDays deletes counts of days of which no dead letter is left. A change that comes later
+// begins them anew.
+func (l *ledger) ForgetDays(ctx context.Context, term time.Duration) (int64, error) {
+	return l.forgetSome(ctx, `DELETE FROM dead_letter_day_count WHERE ctid = ANY (ARRAY(
+		SELECT ctid FROM dead_letter_day_count WHERE n = 0 AND channel <> '' AND day < ((now() - $1::interval) AT TIME ZONE 'UTC')::date ORDER BY day LIMIT $2 FOR UPDATE SKIP LOCKED))`, term)
 }
 
 func (l *ledger) forgetSome(ctx context.Context, sql string, term time.Duration) (int64, error) {

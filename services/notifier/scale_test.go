@@ -45,7 +45,7 @@ func TestScale(t *testing.T) {
 			}
 		}
 		// What was counted is counted anew.
-		if _, err := pool.Exec(ctx, `TRUNCATE backlog_count, dead_letter_count, attempt_slot`); err != nil {
+		if _, err := pool.Exec(ctx, `TRUNCATE backlog_count, dead_letter_count, dead_letter_day_count, attempt_slot`); err != nil {
 			return err
 		}
 		return (&ledger{pool: pool}).Fold(ctx)
@@ -130,9 +130,16 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 		read("ledger.CountDeadLetters", func(ctx context.Context, _ int) error {
 			return failed(l.CountDeadLetters(ctx, letterFilter{reason: "HTTP_400"}))
 		}),
-		{Reads: "the dead letters of a time, up to 10 000", Run: func(ctx context.Context, _ int) error {
-			yesterday := time.Now().AddDate(0, 0, -1)
-			return failed(l.CountDeadLetters(ctx, letterFilter{reason: "HTTP_400", before: &yesterday}))
+		{Run: func(ctx context.Context, _ int) error {
+			from, yesterday := time.Now().AddDate(-1, 0, 0), time.Now().AddDate(0, 0, -1)
+			_, err1 := l.CountDeadLetters(ctx, letterFilter{reason: "HTTP_400", before: &yesterday})
+			_, err2 := l.CountDeadLetters(ctx, letterFilter{from: &from, before: &yesterday})
+			return errors.Join(err1, err2)
+		}},
+		{Run: func(ctx context.Context, _ int) error {
+			_, err1 := l.DeadLetters(ctx, letterFilter{provider: "nobody"}, nil, 21)
+			_, err2 := l.DeadLetters(ctx, letterFilter{provider: providerSendGrid}, nil, 21)
+			return errors.Join(err1, err2)
 		}},
 		{Of: []string{"ledger.Replay", "ledger.AsideEvents"}, Reads: "the dead letters that a filter selects, up to 10 000", Run: func(ctx context.Context, _ int) error {
 			f := letterFilter{reason: "HTTP_404"}
@@ -172,5 +179,6 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 		{Of: []string{"ledger.forgetSome"}, Reads: "what it deletes", Run: func(ctx context.Context, _ int) error { return failed(l.ForgetAside(ctx, 300*24*time.Hour)) }},
 		{Reads: "what it deletes", Run: func(ctx context.Context, _ int) error { return failed(l.ForgetReports(ctx, reportLifetime)) }},
 		{Reads: "what it deletes", Run: func(ctx context.Context, _ int) error { return failed(l.ForgetInterventions(ctx, 366*24*time.Hour)) }},
+		{Run: func(ctx context.Context, _ int) error { return failed(l.ForgetDays(ctx, emptyDays)) }},
 	}
 }
