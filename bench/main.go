@@ -151,7 +151,7 @@ type rig struct {
 	setUps map[string]spending
 	// people signs everybody in who submits, from the first system on.
 	people *people
-	// migrated tells whether the template is made, databases counts its copies.
+	// migrated reports whether the template is made, databases counts its copies.
 	migrated  bool
 	databases int
 	// loads are the load averages before each measurement, busy counts those that

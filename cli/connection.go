@@ -79,7 +79,7 @@ func onThisHost(addr string) bool {
 	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
 }
 
-// secretStays tells whether nobody on the way to an issuer can read what it is sent.
+// secretStays reports whether nobody on the way to an issuer can read what it is sent.
 func secretStays(tokenURL string) bool {
 	u, err := url.Parse(tokenURL)
 	if err != nil {

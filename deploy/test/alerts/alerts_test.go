@@ -157,7 +157,7 @@ func TestSeededFaults(t *testing.T) {
 	t.Logf("%d of %d seeded faults noticed", caught, all)
 }
 
-// noticed tells whether a rule with a fault fails a case.
+// noticed reports whether a rule with a fault fails a case.
 func noticed(t *testing.T, mutant rule) bool {
 	t.Helper()
 	content, err := yaml.Marshal(ruleSet{Groups: []struct {

@@ -52,7 +52,7 @@ func (c *checker) fault(wrong bool, service types.ServiceConfig, text string, ar
 	}
 }
 
-// once tells whether a service ends by itself.
+// once reports whether a service ends by itself.
 func once(service types.ServiceConfig) bool { return service.Restart == "no" }
 
 func (c *checker) image(s types.ServiceConfig) {
@@ -122,7 +122,7 @@ func drain(s types.ServiceConfig) time.Duration {
 	return times["DELAY"] + times["TIMEOUT"]
 }
 
-// reaches tells whether a service starts after another.
+// reaches reports whether a service starts after another.
 func (c *checker) reaches(from, to string) bool {
 	for name := range c.project.Services[from].DependsOn {
 		if name == to || c.reaches(name, to) {

@@ -100,7 +100,7 @@ func (f *Facts) readMetrics() error {
 	return nil
 }
 
-// KnowsMetric tells whether something exports a metric: this system, the Go runtime,
+// KnowsMetric reports whether something exports a metric: this system, the Go runtime,
 // or what a cluster measures of any container.
 func (f *Facts) KnowsMetric(name string) bool {
 	for _, prefix := range []string{"go_", "process_", "kube_", "container_", "cnpg_", "jetstream_", "gnatsd_", "nats_"} {
@@ -133,7 +133,7 @@ func secretKeys(secret Object) []string {
 	return append(sorted(mapping(secret["data"])), sorted(mapping(secret["stringData"]))...)
 }
 
-// hasRunbook tells whether a page exists; an address ends in its path from the
+// hasRunbook reports whether a page exists; an address ends in its path from the
 // repository's root, whatever server shows it.
 func (f *Facts) hasRunbook(address string) bool {
 	at := strings.Index(address, "docs/runbooks/")
@@ -145,7 +145,7 @@ func (f *Facts) hasRunbook(address string) bool {
 	return err == nil
 }
 
-// hasImage tells whether the project makes an image of a name.
+// hasImage reports whether the project makes an image of a name.
 func (f *Facts) hasImage(name string) bool {
 	base := name[strings.LastIndex(name, "/")+1:]
 	_, isService := f.Services[base]

@@ -145,12 +145,12 @@ func rules(policy Object, direction string) []any {
 	return append([]any{}, found...)
 }
 
-// out tells whether a pod is let out to the other end of an arrow.
+// out reports whether a pod is let out to the other end of an arrow.
 func (l *linter) out(policies []Object, from, to node, a Arrow) bool {
 	return l.allows(policies, "Egress", "to", from, to, a)
 }
 
-// in tells whether a pod lets in the other end of an arrow.
+// in reports whether a pod lets in the other end of an arrow.
 func (l *linter) in(policies []Object, from, to node, a Arrow) bool {
 	return l.allows(policies, "Ingress", "from", to, from, a)
 }
@@ -173,7 +173,7 @@ func (l *linter) allows(policies []Object, direction, side string, subject, othe
 	return false
 }
 
-// portAllowed tells whether a rule's ports hold one, by number, range or the name
+// portAllowed reports whether a rule's ports hold one, by number, range or the name
 // that it has in the pod that is called.
 func (l *linter) portAllowed(ports []any, called node, port int) bool {
 	if len(ports) == 0 {
@@ -200,7 +200,7 @@ func (l *linter) portNamed(called node, name string) int {
 	return 0
 }
 
-// peerAllowed tells whether a rule's peers hold the other end. Of what is not one of
+// peerAllowed reports whether a rule's peers hold the other end. Of what is not one of
 // our pods only the shape is known: DNS, Prometheus and an ingress controller are
 // pods of another namespace, a database or a broker may be pods anywhere or
 // addresses, the internet is addresses.
@@ -232,7 +232,7 @@ func peerAllowed(rule any, side, namespace string, other node, a Arrow) bool {
 	return false
 }
 
-// holdsNamespace tells whether a selector holds the policy's own namespace, of which
+// holdsNamespace reports whether a selector holds the policy's own namespace, of which
 // only the name is known.
 func holdsNamespace(selector any, own string) bool {
 	if len(mapping(selector)) == 0 {
@@ -242,7 +242,7 @@ func holdsNamespace(selector any, own string) bool {
 	return named != "" && named == own
 }
 
-// public tells whether a block holds public addresses.
+// public reports whether a block holds public addresses.
 func public(cidr string) bool {
 	prefix, err := netip.ParsePrefix(cidr)
 	return err == nil && !prefix.Addr().IsPrivate()

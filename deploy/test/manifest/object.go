@@ -100,7 +100,7 @@ func texts(value any) map[string]string {
 	return found
 }
 
-// selects tells whether a label selector chooses labels. An empty selector chooses
+// selects reports whether a label selector chooses labels. An empty selector chooses
 // everything, a missing one nothing.
 func selects(selector any, labels map[string]string) bool {
 	if mapping(selector) == nil {

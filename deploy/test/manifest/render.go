@@ -48,7 +48,7 @@ func LoadTree(root string) (*Tree, error) {
 	return &Tree{files}, nil
 }
 
-// remote tells whether a kustomization takes resources or components from elsewhere.
+// remote reports whether a kustomization takes resources or components from elsewhere.
 func remote(content []byte) bool {
 	var file struct{ Resources, Components []string }
 	// What cannot be read, kustomize reports.

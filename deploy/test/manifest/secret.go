@@ -39,7 +39,7 @@ func externalKeys(o Object) []string {
 	return append(keys, sorted(mapping(o.at("spec", "target", "template", "data")))...)
 }
 
-// wholeStore tells whether an ExternalSecret takes all keys of an entry of the
+// wholeStore reports whether an ExternalSecret takes all keys of an entry of the
 // store, so that nothing here knows which there are.
 func wholeStore(o Object) bool { return len(list(o.at("spec", "dataFrom"))) > 0 }
 

@@ -114,7 +114,7 @@ func (l *linter) settings(p pod, c container, s Service) {
 	}
 }
 
-// needs tells whether the container's command reads a setting: migrate and its like
+// needs reports whether the container's command reads a setting: migrate and its like
 // need the database alone.
 func (c container) needs(name string) bool {
 	return len(list(c.at("args"))) == 0 || strings.HasSuffix(name, "_DATABASE_URL")

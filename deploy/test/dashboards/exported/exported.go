@@ -54,7 +54,7 @@ func Read(r io.Reader) (Page, error) {
 	return page, nil
 }
 
-// Has tells whether a name is exported; that of a histogram stands for its three.
+// Has reports whether a name is exported; that of a histogram stands for its three.
 func (p Page) Has(name string) bool { return p[name] != nil || p[name+"_bucket"] != nil }
 
 // Faults are what is wrong with an expression: it cannot be read, asks for a metric that
