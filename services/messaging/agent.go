@@ -193,7 +193,7 @@ func (s *agentServer) replyOnce(ctx context.Context, id *auth.Identity, req *mes
 	if err != nil {
 		return err
 	}
-	_, err = s.changes.submit(ctx, request{
+	_, err = s.changes.Submit(ctx, request{
 		scope: scopeOf(id), agent: id.Subject, id: uuid.MustParse(req.GetId()), key: key,
 		decide: func(row conversationRow, replied bool) (*change, error) {
 			if replied {
@@ -287,7 +287,7 @@ func (s *agentServer) replyChange(ctx context.Context, id *auth.Identity, row *c
 // change runs one change of a conversation within the caller's scope.
 func (s *agentServer) change(ctx context.Context, id string, decide func(*auth.Identity, conversationRow) (*change, error)) (conversationRow, error) {
 	agent := auth.FromContext(ctx)
-	row, err := s.changes.submit(ctx, request{
+	row, err := s.changes.Submit(ctx, request{
 		scope: scopeOf(agent), agent: agent.Subject, id: uuid.MustParse(id),
 		decide: func(row conversationRow, _ bool) (*change, error) {
 			if err := unchanged(ctx, &row); err != nil {

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/batch"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
@@ -441,7 +442,7 @@ func TestReply_OvertakenIsStillTheLast(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := applyMany(t.Context(), tx, slowly, map[int]*change{0: todo}, make([]flushed[conversationRow], 1)); err != nil {
+	if err := applyMany(t.Context(), tx, slowly, map[int]*change{0: todo}, make([]batch.Result[conversationRow], 1)); err != nil {
 		t.Fatal(err)
 	}
 	if err := tx.Commit(t.Context()); err != nil {

@@ -2,11 +2,11 @@ package messaging
 
 import (
 	"context"
-	"slices"
 
 	"github.com/google/uuid"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/ma-messagerie/messagerie/chassis/batch"
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 )
 
@@ -28,7 +28,7 @@ type request struct {
 
 // changes is the group commit of what agents do: claims, replies, ends.
 //
-// What is promised: submit returns the conversation as it is after the commit of
+// What is promised: Submit returns the conversation as it is after the commit of
 // the transaction that changed it, with its event and its audit. A change that is
 // refused, by its decision or by the database, fails alone. Of two changes of one
 // conversation, the second decides on what the first has left.
@@ -43,7 +43,7 @@ type request struct {
 // and every caller of the batch gets the error. A reply is then tried again with
 // its key, which finds what was stored; a claim is renewed; an end is found ended.
 type changes struct {
-	group[request, conversationRow]
+	*batch.Group[request, conversationRow]
 	store *store
 	// committed is called after each commit that published something, and hints gets what
 	// is not published.
@@ -52,56 +52,27 @@ type changes struct {
 }
 
 func newChanges(s *store, committed func(), told *hints, sizes metric.Int64Histogram) *changes {
-	c := &changes{group: newGroup[request, conversationRow](maxChanges, sizes), store: s, committed: committed, hints: told}
-	c.write = c.apply
+	c := &changes{store: s, committed: committed, hints: told}
+	c.Group = batch.New(batch.Config[request, conversationRow]{
+		Do: c.apply, Most: maxChanges, Divide: isBadRow, Conflict: collides, Sizes: sizes,
+	})
 	return c
-}
-
-// apply does a batch, and then what had to wait for it.
-func (c *changes) apply(ctx context.Context, batch []*pending[request, conversationRow]) {
-	for len(batch) > 0 {
-		var now, later []*pending[request, conversationRow]
-		for _, p := range batch {
-			if slices.ContainsFunc(now, func(other *pending[request, conversationRow]) bool { return collides(other.work, p.work) }) {
-				later = append(later, p)
-			} else {
-				now = append(now, p)
-			}
-		}
-		c.commit(ctx, now)
-		batch = later
-	}
 }
 
 func collides(a, b request) bool {
 	return a.id == b.id || a.key != uuid.Nil && a.key == b.key && a.agent == b.agent
 }
 
-// commit does changes of different conversations in one transaction.
-func (c *changes) commit(ctx context.Context, batch []*pending[request, conversationRow]) {
-	requests := make([]request, len(batch))
-	for i, p := range batch {
-		requests[i] = p.work
-	}
-	var done []flushed[conversationRow]
+// apply does changes of different conversations in one transaction.
+func (c *changes) apply(ctx context.Context, requests []request) (done []batch.Result[conversationRow], err error) {
 	var untold news
-	err := postgres.Again(ctx, func() (err error) { done, untold, err = c.store.changeMany(ctx, requests); return err })
-	switch {
-	case err == nil:
-		if untold.published {
-			c.committed()
-		}
-		c.hints.tell(untold.hints...)
-		for i, p := range batch {
-			p.answer(done[i].value, done[i].err)
-		}
-	case isBadRow(err) && len(batch) > 1:
-		half := len(batch) / 2
-		c.commit(ctx, batch[:half])
-		c.commit(ctx, batch[half:])
-	default:
-		for _, p := range batch {
-			p.answer(conversationRow{}, err)
-		}
+	err = postgres.Again(ctx, func() (err error) { done, untold, err = c.store.changeMany(ctx, requests); return err })
+	if err != nil {
+		return nil, err
 	}
+	if untold.published {
+		c.committed()
+	}
+	c.hints.tell(untold.hints...)
+	return done, nil
 }

@@ -60,20 +60,18 @@ func replyTo(id uuid.UUID, spoil ...func(*change)) request {
 }
 
 func (c *changes) enqueue(ctx context.Context, r request) (outcome func() (conversationRow, error)) {
-	p := newPending[request, conversationRow](ctx, r)
-	c.queue <- p
-	return func() (conversationRow, error) { return c.await(ctx, p) }
+	outcome, err := c.Enqueue(ctx, r)
+	if err != nil {
+		return func() (conversationRow, error) { return conversationRow{}, err }
+	}
+	return outcome
 }
 
 func runChanges(t *testing.T, c *changes) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	var group sync.WaitGroup
-	group.Go(func() {
-		if err := c.run(ctx); err != nil {
-			t.Error(err)
-		}
-	})
+	group.Go(func() { c.Run(ctx) })
 	t.Cleanup(func() { cancel(); group.Wait() })
 }
 
@@ -188,7 +186,7 @@ func TestChanges_SameConversationAndSameKey(t *testing.T) {
 	}
 	elsewhere := same
 	elsewhere.id = ids[1]
-	if _, err := c.submit(t.Context(), elsewhere); !errors.Is(err, errReplied) {
+	if _, err := c.Submit(t.Context(), elsewhere); !errors.Is(err, errReplied) {
 		t.Errorf("the same key elsewhere: %v", err)
 	}
 	if replies, _, _, transactions := written(t, pool); replies != 3 || transactions != 3 {

@@ -88,7 +88,7 @@ func BenchmarkStore(b *testing.B) {
 	c := newCommitter(s.store, func() {}, metricnoop.Int64Histogram{})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(b.Context()))
 	var running sync.WaitGroup
-	running.Go(func() { _ = c.run(ctx) })
+	running.Go(func() { c.Run(ctx) })
 	b.Cleanup(func() { cancel(); running.Wait() })
 	var left atomic.Int64
 	left.Store(int64(b.N))
@@ -100,7 +100,7 @@ func BenchmarkStore(b *testing.B) {
 			for left.Add(-1) >= 0 {
 				sub, err := s.benchSubmission(ctx, member)
 				if err == nil {
-					_, err = c.submit(ctx, sub)
+					_, err = c.Submit(ctx, sub)
 				}
 				if err != nil {
 					b.Error(err)

@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/metric/noop"
 	"google.golang.org/grpc/codes"
 
+	"github.com/ma-messagerie/messagerie/chassis/batch"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 )
@@ -47,11 +48,14 @@ func newSubmission(member string, key uuid.UUID, changes ...func(*submission)) *
 	return sub
 }
 
-// enqueue puts a submission where submit does, before it waits.
-func (c *committer) enqueue(ctx context.Context, sub *submission) (outcome func() (time.Time, error)) {
-	p := newPending[*submission, time.Time](ctx, sub)
-	c.queue <- p
-	return func() (time.Time, error) { return c.await(ctx, p) }
+// enqueue puts a submission where Submit does, before it waits.
+func (c *committer) enqueue(t *testing.T, sub *submission) (outcome func() (time.Time, error)) {
+	t.Helper()
+	outcome, err := c.Enqueue(t.Context(), sub)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return outcome
 }
 
 // storedIDs are the conversations stored with all that belongs to them.
@@ -75,14 +79,9 @@ func storedIDs(t *testing.T, pool *pgxpool.Pool) []uuid.UUID {
 func runCommitter(t *testing.T, c *committer) (drain func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	ended := make(chan error, 1)
-	go func() { ended <- c.run(ctx) }()
-	drain = sync.OnceFunc(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
+	ended := make(chan struct{})
+	go func() { defer close(ended); c.Run(ctx) }()
+	drain = sync.OnceFunc(func() { cancel(); <-ended })
 	t.Cleanup(drain)
 	return drain
 }
@@ -95,7 +94,7 @@ func TestCommitter_CoalescesWhatWaits(t *testing.T) {
 	c.committed = func() { commits++ }
 	var outcomes []func() (time.Time, error)
 	for range 20 {
-		outcomes = append(outcomes, c.enqueue(t.Context(), newSubmission("jeanne", uuid.New())))
+		outcomes = append(outcomes, c.enqueue(t, newSubmission("jeanne", uuid.New())))
 	}
 	drain := runCommitter(t, c)
 	times := make(map[time.Time]bool)
@@ -112,17 +111,6 @@ func TestCommitter_CoalescesWhatWaits(t *testing.T) {
 	}
 	if n := len(storedIDs(t, pool)); n != 20 {
 		t.Errorf("%d stored", n)
-	}
-}
-
-func TestCommitter_BoundsABatch(t *testing.T) {
-	t.Parallel()
-	c, _ := newTestCommitter(t)
-	for range maxBatch + 1 {
-		c.queue <- newPending[*submission, time.Time](t.Context(), newSubmission("jeanne", uuid.New()))
-	}
-	if n := len(c.gather(<-c.queue)); n != maxBatch {
-		t.Errorf("%d in one batch", n)
 	}
 }
 
@@ -153,7 +141,7 @@ func TestCommitter_BadRowFailsAlone(t *testing.T) {
 					} else {
 						want = append(want, sub.conversation.ID)
 					}
-					outcomes = append(outcomes, c.enqueue(t.Context(), sub))
+					outcomes = append(outcomes, c.enqueue(t, sub))
 				}
 				runCommitter(t, c)
 				for i, outcome := range outcomes {
@@ -175,9 +163,9 @@ func TestCommitter_SameKey(t *testing.T) {
 	key := uuid.New()
 	var first []func() (time.Time, error)
 	for range 3 { // in one batch
-		first = append(first, c.enqueue(t.Context(), newSubmission("jeanne", key)))
+		first = append(first, c.enqueue(t, newSubmission("jeanne", key)))
 	}
-	other := c.enqueue(t.Context(), newSubmission("marc", key))
+	other := c.enqueue(t, newSubmission("marc", key))
 	runCommitter(t, c)
 	stored := 0
 	for _, outcome := range first {
@@ -192,32 +180,12 @@ func TestCommitter_SameKey(t *testing.T) {
 	if at, err := other(); err != nil || at.IsZero() || stored != 1 {
 		t.Errorf("%d of jeanne's stored; marc's: %v, %v", stored, at, err)
 	}
-	at, err := c.submit(t.Context(), newSubmission("jeanne", key)) // in a later one
+	at, err := c.Submit(t.Context(), newSubmission("jeanne", key)) // in a later one
 	if err != nil || !at.IsZero() {
 		t.Errorf("%v, %v", at, err)
 	}
 	if n := len(storedIDs(t, pool)); n != 2 {
 		t.Errorf("%d stored", n)
-	}
-}
-
-func TestCommitter_SkipsWhoHasLeft(t *testing.T) {
-	t.Parallel()
-	c, pool := newTestCommitter(t)
-	ctx, leave := context.WithCancel(t.Context())
-	gone := c.enqueue(ctx, newSubmission("jeanne", uuid.New()))
-	stays := newSubmission("jeanne", uuid.New())
-	waiting := c.enqueue(t.Context(), stays)
-	leave()
-	if _, err := gone(); !errors.Is(err, context.Canceled) {
-		t.Errorf("who has left gets %v", err)
-	}
-	runCommitter(t, c)
-	if at, err := waiting(); err != nil || at.IsZero() {
-		t.Errorf("who waits gets %v, %v", at, err)
-	}
-	if got := storedIDs(t, pool); !slices.Equal(got, []uuid.UUID{stays.conversation.ID}) {
-		t.Errorf("stored %v", got)
 	}
 }
 
@@ -230,13 +198,11 @@ func TestCommitter_DrainAnswersAll(t *testing.T) {
 	var outcomes []func() (time.Time, error)
 	for i := range waiting {
 		sub := newSubmission(fmt.Sprint("m", i), uuid.New())
-		outcomes = append(outcomes, c.enqueue(t.Context(), sub))
+		outcomes = append(outcomes, c.enqueue(t, sub))
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := c.run(ended); err != nil {
-		t.Fatal(err)
-	}
+	c.Run(ended)
 	for _, outcome := range outcomes {
 		if at, err := outcome(); err != nil || at.IsZero() {
 			t.Fatal(at, err)
@@ -246,7 +212,7 @@ func TestCommitter_DrainAnswersAll(t *testing.T) {
 		t.Errorf("%d of %d stored", n, waiting)
 	}
 	late := newSubmission("jeanne", uuid.New())
-	if _, err := c.submit(t.Context(), late); !errors.Is(err, errDraining) {
+	if _, err := c.Submit(t.Context(), late); !errors.Is(err, batch.ErrStopped) {
 		t.Errorf("who comes later gets %v", err)
 	}
 }
@@ -257,7 +223,7 @@ func TestCommitter_WritesAgainAfterALostConnection(t *testing.T) {
 	c, pool := newTestCommitter(t)
 	runCommitter(t, c)
 	for i := range 5 {
-		if at, err := c.submit(t.Context(), newSubmission("jeanne", uuid.New())); err != nil || at.IsZero() {
+		if at, err := c.Submit(t.Context(), newSubmission("jeanne", uuid.New())); err != nil || at.IsZero() {
 			t.Fatal(at, err)
 		}
 		cutSessions(t, pool)
@@ -285,38 +251,13 @@ func cutSessions(t *testing.T, pool *pgxpool.Pool) {
 	}
 }
 
-// What has waited for half of its caller's time is not begun, and its caller is told while
-// there is time; what is late for the queue is not taken into it.
-func TestCommitter_LateWorkIsNotBegun(t *testing.T) {
+// Who is refused because of the crowd, or the end, is told to come again.
+func TestCommitter_RefusalsAreTemporary(t *testing.T) {
 	t.Parallel()
-	c, pool := newTestCommitter(t)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
-	defer cancel()
-	late, inTime := newPending[*submission, time.Time](ctx, newSubmission("late", uuid.New())), newPending[*submission, time.Time](ctx, newSubmission("jeanne", uuid.New()))
-	if left := time.Until(late.until); left > 30*time.Minute || left < 29*time.Minute {
-		t.Errorf("of an hour it waits for %s, want half", left)
-	}
-	late.until = time.Now().Add(-time.Nanosecond)
-	c.flush([]*pending[*submission, time.Time]{late, inTime})
-	if at, err := c.await(ctx, late); !errors.Is(err, errCrowded) || !at.IsZero() {
-		t.Errorf("late: %s, %v", at, err)
-	}
-	if at, err := c.await(ctx, inTime); err != nil || at.IsZero() {
-		t.Errorf("in time: %s, %v", at, err)
-	}
-	if got := storedIDs(t, pool); len(got) != 1 || got[0] != inTime.work.conversation.ID {
-		t.Errorf("stored %v, want what was in time alone", got)
-	}
-	for range cap(c.queue) {
-		c.queue <- inTime
-	}
-	brief, cancel := context.WithTimeout(t.Context(), 4*time.Second)
-	defer cancel()
-	if _, err := c.submit(brief, newSubmission("paul", uuid.New())); !errors.Is(err, errCrowded) || brief.Err() != nil {
-		t.Errorf("a queue that is full: %v, %v", err, brief.Err())
-	}
-	var refusal *rpc.Error
-	if err := statusOf(fmt.Errorf("storing: %w", errCrowded)); !errors.As(err, &refusal) || refusal.Code != codes.Unavailable {
-		t.Errorf("the caller is told %v", err)
+	for _, err := range []error{batch.ErrCrowded, batch.ErrStopped} {
+		var refusal *rpc.Error
+		if err := statusOf(fmt.Errorf("storing: %w", err)); !errors.As(err, &refusal) || refusal.Code != codes.Unavailable {
+			t.Errorf("the caller is told %v", err)
+		}
 	}
 }

@@ -41,7 +41,7 @@ func (s *server) PostFollowUp(ctx context.Context, req *messagingpb.PostFollowUp
 
 // followUpOnce stores a message unless the same is stored under this key.
 func (s *server) followUpOnce(ctx context.Context, member string, id, key uuid.UUID, written text) error {
-	_, err := s.changes.submit(ctx, request{
+	_, err := s.changes.Submit(ctx, request{
 		scope: scope{member: member}, id: id, key: key,
 		decide: func(row conversationRow, stored bool) (*change, error) {
 			if stored {

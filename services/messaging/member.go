@@ -10,11 +10,11 @@ import (
 	"strings"
 
 	"github.com/nyaruka/phonenumbers"
-	"go.opentelemetry.io/otel/metric/noop"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/batch"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
@@ -52,7 +52,7 @@ const (
 // What is stored is read for many members at once, as it is written elsewhere: one
 // query for all that have come while the last one was under way.
 type members struct {
-	group[string, memberRow]
+	*batch.Group[string, memberRow]
 	store *store
 	keys  *keyring
 }
@@ -61,26 +61,25 @@ type members struct {
 const maxLookups = 512
 
 func newMembers(s *store, keys *keyring) *members {
-	m := &members{group: newGroup[string, memberRow](maxLookups, noop.Int64Histogram{}), store: s, keys: keys}
-	m.write = m.look
+	m := &members{store: s, keys: keys}
+	m.Group = batch.New(batch.Config[string, memberRow]{Do: m.look, Most: maxLookups})
 	return m
 }
 
 // look answers everyone in a batch with their row, or that there is none.
-func (m *members) look(ctx context.Context, batch []*pending[string, memberRow]) {
-	ids := make([]string, len(batch))
-	for i, p := range batch {
-		ids[i] = p.work
-	}
+func (m *members) look(ctx context.Context, ids []string) ([]batch.Result[memberRow], error) {
 	rows, err := m.store.membersNamed(ctx, ids)
-	for _, p := range batch {
-		row, ok := rows[p.work]
-		if err == nil && !ok {
-			p.answer(memberRow{}, errNotFound)
-			continue
-		}
-		p.answer(row, err)
+	if err != nil {
+		return nil, err
 	}
+	found := make([]batch.Result[memberRow], len(ids))
+	for i, id := range ids {
+		row, ok := rows[id]
+		if found[i].Value = row; !ok {
+			found[i].Err = errNotFound
+		}
+	}
+	return found, nil
 }
 
 // reach is a contact with the language to use.
@@ -124,7 +123,7 @@ func (m *members) seal(kind, member string, c contact) ([]byte, error) {
 
 // stored is how a member is reached, and whether that was confirmed today.
 func (m *members) stored(ctx context.Context, member string) (kept reach, fresh bool, err error) {
-	row, err := m.submit(ctx, member)
+	row, err := m.Submit(ctx, member)
 	if err != nil {
 		return reach{}, false, err
 	}

@@ -108,7 +108,7 @@ func BenchmarkLatency(b *testing.B) {
 	b.Cleanup(func() { cancel(); running.Wait() })
 	outbox := newRelay(s.store, events, eventspb.DefaultDomain, time.Second)
 	c := newCommitter(s.store, outbox.wake, metricnoop.Int64Histogram{})
-	running.Go(func() { _ = c.run(ctx) })
+	running.Go(func() { c.Run(ctx) })
 	running.Go(func() { _ = outbox.run(ctx) })
 
 	received := make(chan time.Duration, b.N)
@@ -140,7 +140,7 @@ func BenchmarkLatency(b *testing.B) {
 					return
 				}
 				begun.Store(sub.event.id.String(), time.Now())
-				if _, err := c.submit(ctx, sub); err != nil {
+				if _, err := c.Submit(ctx, sub); err != nil {
 					b.Error(err)
 				}
 			})

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/batch"
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	"github.com/ma-messagerie/messagerie/chassis/seeded"
@@ -66,7 +67,7 @@ func statusOf(err error) error {
 		return nil
 	case errors.Is(err, errNotFound):
 		return errConversationUnknown
-	case errors.Is(err, errDraining), errors.Is(err, errCrowded), postgres.IsUnreachable(err):
+	case errors.Is(err, batch.ErrStopped), errors.Is(err, batch.ErrCrowded), postgres.IsUnreachable(err):
 		return errUnavailable.Because(err)
 	}
 	return err
@@ -92,10 +93,10 @@ func (s *server) submit(ctx context.Context, req *messagingpb.SubmitMessageReque
 	if err != nil {
 		return nil, outcomeOf(err), err
 	}
-	at, err := s.committer.submit(ctx, sub.submission)
+	at, err := s.committer.Submit(ctx, sub.submission)
 	for try := 1; isDuplicate(err) && try < drawTries && !seeded.On(seeded.DrawnOnce); try++ {
 		if err = s.redraw(ctx, sub, err); err == nil {
-			at, err = s.committer.submit(ctx, sub.submission)
+			at, err = s.committer.Submit(ctx, sub.submission)
 		}
 	}
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/ma-messagerie/messagerie/chassis/batch"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
 
@@ -521,9 +522,9 @@ type reply struct {
 // and does it with its events in one transaction. It returns what became of each,
 // and of what others must be told. The requests must be for different
 // conversations.
-func (s *store) changeMany(ctx context.Context, requests []request) (done []flushed[conversationRow], untold news, err error) {
+func (s *store) changeMany(ctx context.Context, requests []request) (done []batch.Result[conversationRow], untold news, err error) {
 	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		done, untold = make([]flushed[conversationRow], len(requests)), news{}
+		done, untold = make([]batch.Result[conversationRow], len(requests)), news{}
 		rows, replied, err := lockMany(ctx, tx, requests)
 		if err != nil {
 			return err
@@ -532,11 +533,11 @@ func (s *store) changeMany(ctx context.Context, requests []request) (done []flus
 		for i, r := range requests {
 			row, ok := rows[r.id]
 			if !ok || !r.scope.covers(&row) {
-				done[i].err = errNotFound
+				done[i].Err = errNotFound
 				continue
 			}
 			change, err := r.decide(row, replied[replyKey{r.agent, r.key}])
-			done[i] = flushed[conversationRow]{row, err}
+			done[i] = batch.Result[conversationRow]{Value: row, Err: err}
 			if err == nil && change != nil {
 				todo[i] = change
 			}
@@ -548,7 +549,7 @@ func (s *store) changeMany(ctx context.Context, requests []request) (done []flus
 			return err
 		}
 		for i := range todo {
-			untold.hints = append(untold.hints, hintsOf(todo[i], rows[requests[i].id], done[i].value)...)
+			untold.hints = append(untold.hints, hintsOf(todo[i], rows[requests[i].id], done[i].Value)...)
 		}
 		untold.published, err = recordMany(ctx, tx, requests, todo, done)
 		return err
@@ -635,7 +636,7 @@ func lockMany(ctx context.Context, tx pgx.Tx, requests []request) (map[uuid.UUID
 
 // applyMany inserts the replies and updates the conversations, in one round trip,
 // and puts the rows as they are then into done.
-func applyMany(ctx context.Context, tx pgx.Tx, requests []request, todo map[int]*change, done []flushed[conversationRow]) error {
+func applyMany(ctx context.Context, tx pgx.Tx, requests []request, todo map[int]*change, done []batch.Result[conversationRow]) error {
 	batch := &pgx.Batch{}
 	for _, i := range slices.Sorted(maps.Keys(todo)) {
 		change := todo[i]
@@ -650,7 +651,7 @@ func applyMany(ctx context.Context, tx pgx.Tx, requests []request, todo map[int]
 		maps.Copy(args, change.args)
 		batch.Queue(`UPDATE conversation SET `+strings.Join(set, ", ")+` WHERE id = @id RETURNING `+conversationColumns, args).
 			Query(func(rows pgx.Rows) (err error) {
-				done[i].value, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[conversationRow])
+				done[i].Value, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[conversationRow])
 				return err
 			})
 	}
@@ -672,7 +673,7 @@ func queueReply(batch *pgx.Batch, r *reply) {
 
 // recordMany writes the events of changes to the log and the outbox, and the
 // audit, in the transaction of what they tell.
-func recordMany(ctx context.Context, tx pgx.Tx, requests []request, todo map[int]*change, done []flushed[conversationRow]) (published bool, err error) {
+func recordMany(ctx context.Context, tx pgx.Tx, requests []request, todo map[int]*change, done []batch.Result[conversationRow]) (published bool, err error) {
 	var agents, actions []string
 	var changed []uuid.UUID
 	var ids, conversations []uuid.UUID
@@ -685,12 +686,12 @@ func recordMany(ctx context.Context, tx pgx.Tx, requests []request, todo map[int
 		if todo[i].event == nil {
 			continue
 		}
-		happened, err := todo[i].event(done[i].value)
+		happened, err := todo[i].event(done[i].Value)
 		if err != nil {
 			return false, err
 		}
 		ids, conversations = append(ids, happened.id), append(conversations, requests[i].id)
-		kinds, caisses = append(kinds, happened.kind), append(caisses, done[i].value.Caisse)
+		kinds, caisses = append(kinds, happened.kind), append(caisses, done[i].Value.Caisse)
 		payloads, traces = append(payloads, happened.payload), append(traces, happened.trace)
 	}
 	batch := &pgx.Batch{}
