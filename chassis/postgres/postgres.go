@@ -1,4 +1,5 @@
-// Package postgres opens pools and keeps schemas up to date.
+// Package postgres opens pools, keeps schemas up to date, and reads and writes rows by the
+// names of their columns ([One], [Many], [Rows]).
 //
 // # Fail-overs and silent ends
 //
@@ -48,6 +49,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
+	pgxuuid "github.com/vgarvardt/pgx-google-uuid/v5"
 	semconv "go.opentelemetry.io/otel/semconv/v1.37.0"
 )
 
@@ -121,7 +123,7 @@ func Open(ctx context.Context, url string, options ...Option) (*pgxpool.Pool, er
 	link(cfg.ConnConfig)
 	all := &connections{}
 	all.watch(cfg)
-	cfg.AfterConnect = timesInUTC
+	cfg.AfterConnect = registerTypes
 	cfg.ConnConfig.Tracer = tracer{otelpgx.NewTracer()}
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
@@ -149,8 +151,11 @@ func nameOf(cfg *pgx.ConnConfig) string {
 	return name
 }
 
-// timesInUTC has time stamps read as UTC: pgx gives them the process's zone.
-func timesInUTC(_ context.Context, conn *pgx.Conn) error {
+// registerTypes has time stamps read as UTC, as pgx gives them the process's zone, and
+// UUIDs sent and read as their 16 bytes, as pgx takes google's for text by database/sql's
+// interfaces.
+func registerTypes(_ context.Context, conn *pgx.Conn) error {
+	pgxuuid.Register(conn.TypeMap())
 	conn.TypeMap().RegisterType(&pgtype.Type{
 		Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC},
 	})
