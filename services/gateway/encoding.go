@@ -21,18 +21,30 @@ const (
 // compressed answers callers who take gzip with it, but for streams: each hint is small,
 // and must not wait in a buffer. What is sent back with the tag of a compressed answer is
 // about the thing itself.
+//
+// A caller who takes neither gzip nor what is not compressed (identity;q=0) has a short
+// answer as it is all the same (RFC 9110, 12.5.3).
 func compressed(next http.Handler) (http.Handler, error) {
 	wrap, err := gzhttp.NewWrapper(gzhttp.MinSize(compressAbove), gzhttp.CompressionLevel(gzip.BestSpeed), gzhttp.EnableZstd(false),
 		gzhttp.ContentTypes([]string{"application/json"}), gzhttp.SuffixETag(compressedTag))
 	if err != nil {
 		return nil, fmt.Errorf("preparing compression: %w", err)
 	}
-	return wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	of := wrap(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for _, name := range []string{"If-None-Match", "If-Match"} {
-			if tags := r.Header.Get(name); strings.Contains(tags, compressedTag) {
+			if tags := strings.Join(r.Header.Values(name), ", "); tags != "" {
 				r.Header.Set(name, strings.ReplaceAll(tags, compressedTag+`"`, `"`))
 			}
 		}
-		next.ServeHTTP(w, r)
-	})), nil
+		if r.Method != http.MethodHead {
+			of(w, r)
+			return
+		}
+		// The wrapper compresses no answer to HEAD, which would then have another tag than
+		// the one to GET. The server leaves out what is written.
+		get := r.WithContext(r.Context())
+		get.Method = http.MethodGet
+		wrap(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { next.ServeHTTP(w, r) }))(w, get)
+	}), nil
 }

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // plainly is a client that undoes no compression.
@@ -57,6 +59,22 @@ func TestCompressed(t *testing.T) {
 			}
 		}
 	}
+	// The lines of a list are one list.
+	req, err := http.NewRequestWithContext(t.Context(), "GET", s.url+"/openapi.json", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tags := range [][]string{{`"old-gzip"`, small.header.Get("ETag")}, {`"old"`, whole.header.Get("ETag")}} {
+		req.Header["If-None-Match"] = tags
+		resp, err := plainly.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusNotModified {
+			t.Errorf("%s: %d", tags, resp.StatusCode)
+		}
+	}
 	for _, none := range []string{"gzip;q=0", "identity", "br"} {
 		if got := fetch(t, "GET", s.url+"/openapi.json", "Accept-Encoding", none); got.header.Get("Content-Encoding") != "" {
 			t.Errorf("%s: %v", none, got.header)
@@ -81,6 +99,19 @@ func TestHead(t *testing.T) {
 		}
 		if got.code != http.StatusOK || got.body != "" {
 			t.Errorf("%s: %d %v %q", path, got.code, got.header, got.body)
+		}
+	}
+	for _, path := range []string{"/v1/taxonomy?audience=PARTICULIER", "/openapi.json", resourcePath, "/v1/nothing", "/livez"} {
+		for _, accepted := range []string{"gzip", "identity"} {
+			whole, head := fetch(t, "GET", s.url+path, "Accept-Encoding", accepted), fetch(t, "HEAD", s.url+path, "Accept-Encoding", accepted)
+			// What is made with the content may be left out, and each request has its name.
+			for _, name := range []string{"Content-Length", "Date", "X-Request-Id"} {
+				whole.header.Del(name)
+				head.header.Del(name)
+			}
+			if diff := cmp.Diff(whole.header, head.header); diff != "" || whole.code != head.code || head.body != "" {
+				t.Errorf("%s with %s: %d, want %d:\n%s", path, accepted, head.code, whole.code, diff)
+			}
 		}
 	}
 	if got := fetch(t, "HEAD", s.url+"/v1/conversations"); got.code != http.StatusUnauthorized {

@@ -195,8 +195,35 @@ func TestOpenAPI_Examples(t *testing.T) {
 			try(answer, "components", "responses", name, "content", plainJSON)
 		}
 	}
+	for name, header := range dig(d.doc, "components", "headers") {
+		try(dig(header), "components", "headers", name)
+	}
 	if tried < 120 {
 		t.Errorf("tried %d examples", tried)
+	}
+}
+
+// TestOpenAPI_Headers holds those of an answer and of a refusal against their schemas.
+func TestOpenAPI_Headers(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(cfg *Config) { cfg.RatePerCaller, cfg.BurstPerCaller = 100, 100 })
+	d := readAPI(t)
+	for _, path := range []string{"/v1/conversations", "/v1/nothing"} {
+		got := s.rest(t, "member", "GET", path, "")
+		described := dig(d.doc, "paths", "/v1/conversations", "get", "responses", "200", "headers")
+		if got.code != 200 {
+			described = dig(d.doc, "components", "responses", "NotFound", "headers")
+		}
+		if len(described) < 3 {
+			t.Errorf("%s: %d headers are described", path, len(described))
+		}
+		for name := range described {
+			if value := got.header.Get(name); value == "" {
+				t.Errorf("%s has no %s", path, name)
+			} else if err := d.schema(t, "components", "headers", name, "schema").Validate(value); err != nil {
+				t.Errorf("%s: %s: %v", path, name, err)
+			}
+		}
 	}
 }
 

@@ -470,6 +470,10 @@ func (s *rest) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		header.Set("Retry-After", strconv.Itoa(int(math.Ceil(delay(st).Seconds()))))
 	}
+	if language := languageOf(st); language != "" {
+		header.Set("Content-Language", language)
+		header.Add("Vary", "Accept-Language")
+	}
 	header.Set("Content-Type", plainJSON)
 	w.WriteHeader(code)
 	_, _ = w.Write(statusJSON(st)) //nolint:gosec // JSON by its content type, under nosniff; the reader may have gone away
@@ -483,6 +487,16 @@ func reasonOf(st *status.Status) errorpb.ErrorReason {
 		}
 	}
 	return errorpb.ErrorReason_ERROR_REASON_UNSPECIFIED
+}
+
+// languageOf is the language of a refusal's words for people; empty where it has none.
+func languageOf(st *status.Status) string {
+	for _, detail := range st.Details() {
+		if words, ok := detail.(*errdetails.LocalizedMessage); ok {
+			return words.GetLocale()
+		}
+	}
+	return ""
 }
 
 // scopeMissing is the scope that a token would need to be let through; empty when that is

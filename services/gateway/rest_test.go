@@ -273,6 +273,9 @@ func TestRefusalsInWords(t *testing.T) {
 	s := start(t)
 	for lang, want := range map[string]string{"": "Cette page n’existe pas.", "en": "There is no such page."} {
 		got := s.rest(t, "nobody", "GET", "/v2", "", "Accept-Language", lang)
+		if spoken := got.header.Get("Content-Language"); (spoken == "en") != (lang == "en") || spoken != "en" && spoken != "fr" {
+			t.Errorf("asked for %q: Content-Language %q", lang, spoken)
+		}
 		said := ""
 		for _, detail := range got.status(t).Details() {
 			if message, ok := detail.(*errdetails.LocalizedMessage); ok {
@@ -281,6 +284,39 @@ func TestRefusalsInWords(t *testing.T) {
 		}
 		if said != want {
 			t.Errorf("asked for %q: %q, want %q", lang, said, want)
+		}
+	}
+}
+
+// varies reports whether an answer is said to depend on a header of its request.
+func varies(header http.Header, name string) bool {
+	return slices.Contains(strings.Split(strings.Join(header.Values("Vary"), ", "), ", "), name)
+}
+
+// An answer says on what headers it depends, and on no others (RFC 9110, 12.5.5).
+func TestVary(t *testing.T) {
+	t.Parallel()
+	for _, origins := range [][]string{nil, {"http://localhost:*"}} {
+		s := start(t, func(cfg *Config) { cfg.CORSOrigins = origins })
+		for _, row := range []struct {
+			path, accept string
+			want         []string
+		}{
+			{"/v1/conversations", "", nil},
+			{"/openapi.json", "", nil},
+			{"/v1/nothing", "", []string{"Accept-Language"}},
+			{watchPath, "", []string{"Accept"}},
+			{watchPath, ndjson, []string{"Accept"}},
+			{watchPath, "image/png", []string{"Accept", "Accept-Language"}},
+			{"/v1/me/export", "", []string{"Accept"}},
+		} {
+			got := s.rest(t, "member", "GET", row.path, "", "Accept", row.accept)
+			for _, name := range []string{"Accept-Encoding", "Origin", "Accept", "Accept-Language"} {
+				want := name == "Accept-Encoding" || name == "Origin" && origins != nil || slices.Contains(row.want, name)
+				if varies(got.header, name) != want {
+					t.Errorf("%s as %q: Vary %q, want %s: %t", row.path, row.accept, got.header.Values("Vary"), name, want)
+				}
+			}
 		}
 	}
 }

@@ -86,6 +86,7 @@ func (rt *route) offers() []offer {
 // stream answers a call whose answers stream.
 func (s *rest) stream(w http.ResponseWriter, r *http.Request, c *call, params map[string]string) {
 	offers := c.offers()
+	w.Header().Add("Vary", "Accept")
 	best := acceptable(r.Header.Values("Accept"), offers)
 	if best < 0 {
 		s.refuse(w, r, errNotAcceptable)

@@ -1565,6 +1565,7 @@ type AgentListConversationsResponse200Headers struct {
 
 // AgentListConversationsResponse400Headers the declared response headers of an HTTP 400 response for AgentListConversations
 type AgentListConversationsResponse400Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	XRequestId      string
@@ -1572,6 +1573,7 @@ type AgentListConversationsResponse400Headers struct {
 
 // AgentListConversationsResponse401Headers the declared response headers of an HTTP 401 response for AgentListConversations
 type AgentListConversationsResponse401Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	WWWAuthenticate string
@@ -1580,6 +1582,7 @@ type AgentListConversationsResponse401Headers struct {
 
 // AgentListConversationsResponse403Headers the declared response headers of an HTTP 403 response for AgentListConversations
 type AgentListConversationsResponse403Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	XRequestId      string
@@ -1587,6 +1590,7 @@ type AgentListConversationsResponse403Headers struct {
 
 // AgentListConversationsResponse429Headers the declared response headers of an HTTP 429 response for AgentListConversations
 type AgentListConversationsResponse429Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	RetryAfter      int
@@ -1595,6 +1599,7 @@ type AgentListConversationsResponse429Headers struct {
 
 // AgentListConversationsResponse500Headers the declared response headers of an HTTP 500 response for AgentListConversations
 type AgentListConversationsResponse500Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	XRequestId      string
@@ -1602,6 +1607,7 @@ type AgentListConversationsResponse500Headers struct {
 
 // AgentListConversationsResponse503Headers the declared response headers of an HTTP 503 response for AgentListConversations
 type AgentListConversationsResponse503Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	RetryAfter      int
@@ -1610,6 +1616,7 @@ type AgentListConversationsResponse503Headers struct {
 
 // AgentListConversationsResponse504Headers the declared response headers of an HTTP 504 response for AgentListConversations
 type AgentListConversationsResponse504Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	XRequestId      string
@@ -1739,6 +1746,7 @@ type AgentGetConversationResponse304Headers struct {
 
 // AgentGetConversationResponse400Headers the declared response headers of an HTTP 400 response for AgentGetConversation
 type AgentGetConversationResponse400Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	XRequestId      string
@@ -1746,6 +1754,7 @@ type AgentGetConversationResponse400Headers struct {
 
 // AgentGetConversationResponse401Headers the declared response headers of an HTTP 401 response for AgentGetConversation
 type AgentGetConversationResponse401Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	WWWAuthenticate string
@@ -1754,6 +1763,7 @@ type AgentGetConversationResponse401Headers struct {
 
 // AgentGetConversationResponse403Headers the declared response headers of an HTTP 403 response for AgentGetConversation
 type AgentGetConversationResponse403Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	XRequestId      string
@@ -1761,6 +1771,7 @@ type AgentGetConversationResponse403Headers struct {
 
 // AgentGetConversationResponse404Headers the declared response headers of an HTTP 404 response for AgentGetConversation
 type AgentGetConversationResponse404Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	XRequestId      string
@@ -1768,6 +1779,7 @@ type AgentGetConversationResponse404Headers struct {
 
 // AgentGetConversationResponse429Headers the declared response headers of an HTTP 429 response for AgentGetConversation
 type AgentGetConversationResponse429Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	RetryAfter      int
@@ -1776,6 +1788,7 @@ type AgentGetConversationResponse429Headers struct {
 
 // AgentGetConversationResponse500Headers the declared response headers of an HTTP 500 response for AgentGetConversation
 type AgentGetConversationResponse500Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	XRequestId      string
@@ -1783,6 +1796,7 @@ type AgentGetConversationResponse500Headers struct {
 
 // AgentGetConversationResponse503Headers the declared response headers of an HTTP 503 response for AgentGetConversation
 type AgentGetConversationResponse503Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	RetryAfter      int
@@ -1791,6 +1805,7 @@ type AgentGetConversationResponse503Headers struct {
 
 // AgentGetConversationResponse504Headers the declared response headers of an HTTP 504 response for AgentGetConversation
 type AgentGetConversationResponse504Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	XRequestId      string
@@ -1923,6 +1938,7 @@ type AgentClaimConversationResponse200Headers struct {
 
 // AgentClaimConversationResponse400Headers the declared response headers of an HTTP 400 response for AgentClaimConversation
 type AgentClaimConversationResponse400Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	XRequestId      string
@@ -1930,6 +1946,7 @@ type AgentClaimConversationResponse400Headers struct {
 
 // AgentClaimConversationResponse401Headers the declared response headers of an HTTP 401 response for AgentClaimConversation
 type AgentClaimConversationResponse401Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	WWWAuthenticate string
@@ -1938,6 +1955,7 @@ type AgentClaimConversationResponse401Headers struct {
 
 // AgentClaimConversationResponse403Headers the declared response headers of an HTTP 403 response for AgentClaimConversation
 type AgentClaimConversationResponse403Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	XRequestId      string
@@ -1945,6 +1963,7 @@ type AgentClaimConversationResponse403Headers struct {
 
 // AgentClaimConversationResponse404Headers the declared response headers of an HTTP 404 response for AgentClaimConversation
 type AgentClaimConversationResponse404Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	XRequestId      string
@@ -1952,6 +1971,7 @@ type AgentClaimConversationResponse404Headers struct {
 
 // AgentClaimConversationResponse409Headers the declared response headers of an HTTP 409 response for AgentClaimConversation
 type AgentClaimConversationResponse409Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	XRequestId      string
@@ -1959,6 +1979,7 @@ type AgentClaimConversationResponse409Headers struct {
 
 // AgentClaimConversationResponse412Headers the declared response headers of an HTTP 412 response for AgentClaimConversation
 type AgentClaimConversationResponse412Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	XRequestId      string
@@ -1966,6 +1987,7 @@ type AgentClaimConversationResponse412Headers struct {
 
 // AgentClaimConversationResponse413Headers the declared response headers of an HTTP 413 response for AgentClaimConversation
 type AgentClaimConversationResponse413Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	XRequestId      string
@@ -1973,6 +1995,7 @@ type AgentClaimConversationResponse413Headers struct {
 
 // AgentClaimConversationResponse415Headers the declared response headers of an HTTP 415 response for AgentClaimConversation
 type AgentClaimConversationResponse415Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	XRequestId      string
@@ -1980,6 +2003,7 @@ type AgentClaimConversationResponse415Headers struct {
 
 // AgentClaimConversationResponse429Headers the declared response headers of an HTTP 429 response for AgentClaimConversation
 type AgentClaimConversationResponse429Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	RetryAfter      int
@@ -1988,6 +2012,7 @@ type AgentClaimConversationResponse429Headers struct {
 
 // AgentClaimConversationResponse500Headers the declared response headers of an HTTP 500 response for AgentClaimConversation
 type AgentClaimConversationResponse500Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	XRequestId      string
@@ -1995,6 +2020,7 @@ type AgentClaimConversationResponse500Headers struct {
 
 // AgentClaimConversationResponse503Headers the declared response headers of an HTTP 503 response for AgentClaimConversation
 type AgentClaimConversationResponse503Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	RetryAfter      int
@@ -2003,6 +2029,7 @@ type AgentClaimConversationResponse503Headers struct {
 
 // AgentClaimConversationResponse504Headers the declared response headers of an HTTP 504 response for AgentClaimConversation
 type AgentClaimConversationResponse504Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	XRequestId      string
@@ -2169,6 +2196,7 @@ type AgentReleaseConversationResponse200Headers struct {
 
 // AgentReleaseConversationResponse400Headers the declared response headers of an HTTP 400 response for AgentReleaseConversation
 type AgentReleaseConversationResponse400Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	XRequestId      string
@@ -2176,6 +2204,7 @@ type AgentReleaseConversationResponse400Headers struct {
 
 // AgentReleaseConversationResponse401Headers the declared response headers of an HTTP 401 response for AgentReleaseConversation
 type AgentReleaseConversationResponse401Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	WWWAuthenticate string
@@ -2184,6 +2213,7 @@ type AgentReleaseConversationResponse401Headers struct {
 
 // AgentReleaseConversationResponse403Headers the declared response headers of an HTTP 403 response for AgentReleaseConversation
 type AgentReleaseConversationResponse403Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	XRequestId      string
@@ -2191,6 +2221,7 @@ type AgentReleaseConversationResponse403Headers struct {
 
 // AgentReleaseConversationResponse404Headers the declared response headers of an HTTP 404 response for AgentReleaseConversation
 type AgentReleaseConversationResponse404Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	XRequestId      string
@@ -2198,6 +2229,7 @@ type AgentReleaseConversationResponse404Headers struct {
 
 // AgentReleaseConversationResponse409Headers the declared response headers of an HTTP 409 response for AgentReleaseConversation
 type AgentReleaseConversationResponse409Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	XRequestId      string
@@ -2205,6 +2237,7 @@ type AgentReleaseConversationResponse409Headers struct {
 
 // AgentReleaseConversationResponse412Headers the declared response headers of an HTTP 412 response for AgentReleaseConversation
 type AgentReleaseConversationResponse412Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	XRequestId      string
@@ -2212,6 +2245,7 @@ type AgentReleaseConversationResponse412Headers struct {
 
 // AgentReleaseConversationResponse413Headers the declared response headers of an HTTP 413 response for AgentReleaseConversation
 type AgentReleaseConversationResponse413Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	XRequestId      string
@@ -2219,6 +2253,7 @@ type AgentReleaseConversationResponse413Headers struct {
 
 // AgentReleaseConversationResponse415Headers the declared response headers of an HTTP 415 response for AgentReleaseConversation
 type AgentReleaseConversationResponse415Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	XRequestId      string
@@ -2226,6 +2261,7 @@ type AgentReleaseConversationResponse415Headers struct {
 
 // AgentReleaseConversationResponse429Headers the declared response headers of an HTTP 429 response for AgentReleaseConversation
 type AgentReleaseConversationResponse429Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	RetryAfter      int
@@ -2234,6 +2270,7 @@ type AgentReleaseConversationResponse429Headers struct {
 
 // AgentReleaseConversationResponse500Headers the declared response headers of an HTTP 500 response for AgentReleaseConversation
 type AgentReleaseConversationResponse500Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	XRequestId      string
@@ -2241,6 +2278,7 @@ type AgentReleaseConversationResponse500Headers struct {
 
 // AgentReleaseConversationResponse503Headers the declared response headers of an HTTP 503 response for AgentReleaseConversation
 type AgentReleaseConversationResponse503Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	RetryAfter      int
@@ -2249,6 +2287,7 @@ type AgentReleaseConversationResponse503Headers struct {
 
 // AgentReleaseConversationResponse504Headers the declared response headers of an HTTP 504 response for AgentReleaseConversation
 type AgentReleaseConversationResponse504Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	XRequestId      string
@@ -2416,6 +2455,7 @@ type AgentPostReplyResponse200Headers struct {
 
 // AgentPostReplyResponse400Headers the declared response headers of an HTTP 400 response for AgentPostReply
 type AgentPostReplyResponse400Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	XRequestId      string
@@ -2423,6 +2463,7 @@ type AgentPostReplyResponse400Headers struct {
 
 // AgentPostReplyResponse401Headers the declared response headers of an HTTP 401 response for AgentPostReply
 type AgentPostReplyResponse401Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	WWWAuthenticate string
@@ -2431,6 +2472,7 @@ type AgentPostReplyResponse401Headers struct {
 
 // AgentPostReplyResponse403Headers the declared response headers of an HTTP 403 response for AgentPostReply
 type AgentPostReplyResponse403Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	XRequestId      string
@@ -2438,6 +2480,7 @@ type AgentPostReplyResponse403Headers struct {
 
 // AgentPostReplyResponse404Headers the declared response headers of an HTTP 404 response for AgentPostReply
 type AgentPostReplyResponse404Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	XRequestId      string
@@ -2445,6 +2488,7 @@ type AgentPostReplyResponse404Headers struct {
 
 // AgentPostReplyResponse409Headers the declared response headers of an HTTP 409 response for AgentPostReply
 type AgentPostReplyResponse409Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	XRequestId      string
@@ -2452,6 +2496,7 @@ type AgentPostReplyResponse409Headers struct {
 
 // AgentPostReplyResponse412Headers the declared response headers of an HTTP 412 response for AgentPostReply
 type AgentPostReplyResponse412Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	XRequestId      string
@@ -2459,6 +2504,7 @@ type AgentPostReplyResponse412Headers struct {
 
 // AgentPostReplyResponse413Headers the declared response headers of an HTTP 413 response for AgentPostReply
 type AgentPostReplyResponse413Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	XRequestId      string
@@ -2466,6 +2512,7 @@ type AgentPostReplyResponse413Headers struct {
 
 // AgentPostReplyResponse415Headers the declared response headers of an HTTP 415 response for AgentPostReply
 type AgentPostReplyResponse415Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	XRequestId      string
@@ -2473,6 +2520,7 @@ type AgentPostReplyResponse415Headers struct {
 
 // AgentPostReplyResponse429Headers the declared response headers of an HTTP 429 response for AgentPostReply
 type AgentPostReplyResponse429Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	RetryAfter      int
@@ -2481,6 +2529,7 @@ type AgentPostReplyResponse429Headers struct {
 
 // AgentPostReplyResponse500Headers the declared response headers of an HTTP 500 response for AgentPostReply
 type AgentPostReplyResponse500Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	XRequestId      string
@@ -2488,6 +2537,7 @@ type AgentPostReplyResponse500Headers struct {
 
 // AgentPostReplyResponse503Headers the declared response headers of an HTTP 503 response for AgentPostReply
 type AgentPostReplyResponse503Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	RetryAfter      int
@@ -2496,6 +2546,7 @@ type AgentPostReplyResponse503Headers struct {
 
 // AgentPostReplyResponse504Headers the declared response headers of an HTTP 504 response for AgentPostReply
 type AgentPostReplyResponse504Headers struct {
+	ContentLanguage string
 	RateLimit       string
 	RateLimitPolicy string
 	XRequestId      string
@@ -2871,6 +2922,13 @@ func ParseAgentListConversationsResponse(rsp *http.Response) (*AgentListConversa
 		response.Headers200 = &headers
 	case rsp.StatusCode == 400:
 		var headers AgentListConversationsResponse400Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -2895,6 +2953,13 @@ func ParseAgentListConversationsResponse(rsp *http.Response) (*AgentListConversa
 		response.Headers400 = &headers
 	case rsp.StatusCode == 401:
 		var headers AgentListConversationsResponse401Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -2926,6 +2991,13 @@ func ParseAgentListConversationsResponse(rsp *http.Response) (*AgentListConversa
 		response.Headers401 = &headers
 	case rsp.StatusCode == 403:
 		var headers AgentListConversationsResponse403Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -2950,6 +3022,13 @@ func ParseAgentListConversationsResponse(rsp *http.Response) (*AgentListConversa
 		response.Headers403 = &headers
 	case rsp.StatusCode == 429:
 		var headers AgentListConversationsResponse429Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -2981,6 +3060,13 @@ func ParseAgentListConversationsResponse(rsp *http.Response) (*AgentListConversa
 		response.Headers429 = &headers
 	case rsp.StatusCode == 500:
 		var headers AgentListConversationsResponse500Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -3005,6 +3091,13 @@ func ParseAgentListConversationsResponse(rsp *http.Response) (*AgentListConversa
 		response.Headers500 = &headers
 	case rsp.StatusCode == 503:
 		var headers AgentListConversationsResponse503Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -3036,6 +3129,13 @@ func ParseAgentListConversationsResponse(rsp *http.Response) (*AgentListConversa
 		response.Headers503 = &headers
 	case rsp.StatusCode == 504:
 		var headers AgentListConversationsResponse504Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -3210,6 +3310,13 @@ func ParseAgentGetConversationResponse(rsp *http.Response) (*AgentGetConversatio
 		response.Headers304 = &headers
 	case rsp.StatusCode == 400:
 		var headers AgentGetConversationResponse400Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -3234,6 +3341,13 @@ func ParseAgentGetConversationResponse(rsp *http.Response) (*AgentGetConversatio
 		response.Headers400 = &headers
 	case rsp.StatusCode == 401:
 		var headers AgentGetConversationResponse401Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -3265,6 +3379,13 @@ func ParseAgentGetConversationResponse(rsp *http.Response) (*AgentGetConversatio
 		response.Headers401 = &headers
 	case rsp.StatusCode == 403:
 		var headers AgentGetConversationResponse403Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -3289,6 +3410,13 @@ func ParseAgentGetConversationResponse(rsp *http.Response) (*AgentGetConversatio
 		response.Headers403 = &headers
 	case rsp.StatusCode == 404:
 		var headers AgentGetConversationResponse404Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -3313,6 +3441,13 @@ func ParseAgentGetConversationResponse(rsp *http.Response) (*AgentGetConversatio
 		response.Headers404 = &headers
 	case rsp.StatusCode == 429:
 		var headers AgentGetConversationResponse429Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -3344,6 +3479,13 @@ func ParseAgentGetConversationResponse(rsp *http.Response) (*AgentGetConversatio
 		response.Headers429 = &headers
 	case rsp.StatusCode == 500:
 		var headers AgentGetConversationResponse500Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -3368,6 +3510,13 @@ func ParseAgentGetConversationResponse(rsp *http.Response) (*AgentGetConversatio
 		response.Headers500 = &headers
 	case rsp.StatusCode == 503:
 		var headers AgentGetConversationResponse503Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -3399,6 +3548,13 @@ func ParseAgentGetConversationResponse(rsp *http.Response) (*AgentGetConversatio
 		response.Headers503 = &headers
 	case rsp.StatusCode == 504:
 		var headers AgentGetConversationResponse504Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -3567,6 +3723,13 @@ func ParseAgentClaimConversationResponse(rsp *http.Response) (*AgentClaimConvers
 		response.Headers200 = &headers
 	case rsp.StatusCode == 400:
 		var headers AgentClaimConversationResponse400Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -3591,6 +3754,13 @@ func ParseAgentClaimConversationResponse(rsp *http.Response) (*AgentClaimConvers
 		response.Headers400 = &headers
 	case rsp.StatusCode == 401:
 		var headers AgentClaimConversationResponse401Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -3622,6 +3792,13 @@ func ParseAgentClaimConversationResponse(rsp *http.Response) (*AgentClaimConvers
 		response.Headers401 = &headers
 	case rsp.StatusCode == 403:
 		var headers AgentClaimConversationResponse403Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -3646,6 +3823,13 @@ func ParseAgentClaimConversationResponse(rsp *http.Response) (*AgentClaimConvers
 		response.Headers403 = &headers
 	case rsp.StatusCode == 404:
 		var headers AgentClaimConversationResponse404Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -3670,6 +3854,13 @@ func ParseAgentClaimConversationResponse(rsp *http.Response) (*AgentClaimConvers
 		response.Headers404 = &headers
 	case rsp.StatusCode == 409:
 		var headers AgentClaimConversationResponse409Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -3694,6 +3885,13 @@ func ParseAgentClaimConversationResponse(rsp *http.Response) (*AgentClaimConvers
 		response.Headers409 = &headers
 	case rsp.StatusCode == 412:
 		var headers AgentClaimConversationResponse412Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -3718,6 +3916,13 @@ func ParseAgentClaimConversationResponse(rsp *http.Response) (*AgentClaimConvers
 		response.Headers412 = &headers
 	case rsp.StatusCode == 413:
 		var headers AgentClaimConversationResponse413Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -3742,6 +3947,13 @@ func ParseAgentClaimConversationResponse(rsp *http.Response) (*AgentClaimConvers
 		response.Headers413 = &headers
 	case rsp.StatusCode == 415:
 		var headers AgentClaimConversationResponse415Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -3766,6 +3978,13 @@ func ParseAgentClaimConversationResponse(rsp *http.Response) (*AgentClaimConvers
 		response.Headers415 = &headers
 	case rsp.StatusCode == 429:
 		var headers AgentClaimConversationResponse429Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -3797,6 +4016,13 @@ func ParseAgentClaimConversationResponse(rsp *http.Response) (*AgentClaimConvers
 		response.Headers429 = &headers
 	case rsp.StatusCode == 500:
 		var headers AgentClaimConversationResponse500Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -3821,6 +4047,13 @@ func ParseAgentClaimConversationResponse(rsp *http.Response) (*AgentClaimConvers
 		response.Headers500 = &headers
 	case rsp.StatusCode == 503:
 		var headers AgentClaimConversationResponse503Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -3852,6 +4085,13 @@ func ParseAgentClaimConversationResponse(rsp *http.Response) (*AgentClaimConvers
 		response.Headers503 = &headers
 	case rsp.StatusCode == 504:
 		var headers AgentClaimConversationResponse504Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -4020,6 +4260,13 @@ func ParseAgentReleaseConversationResponse(rsp *http.Response) (*AgentReleaseCon
 		response.Headers200 = &headers
 	case rsp.StatusCode == 400:
 		var headers AgentReleaseConversationResponse400Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -4044,6 +4291,13 @@ func ParseAgentReleaseConversationResponse(rsp *http.Response) (*AgentReleaseCon
 		response.Headers400 = &headers
 	case rsp.StatusCode == 401:
 		var headers AgentReleaseConversationResponse401Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -4075,6 +4329,13 @@ func ParseAgentReleaseConversationResponse(rsp *http.Response) (*AgentReleaseCon
 		response.Headers401 = &headers
 	case rsp.StatusCode == 403:
 		var headers AgentReleaseConversationResponse403Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -4099,6 +4360,13 @@ func ParseAgentReleaseConversationResponse(rsp *http.Response) (*AgentReleaseCon
 		response.Headers403 = &headers
 	case rsp.StatusCode == 404:
 		var headers AgentReleaseConversationResponse404Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -4123,6 +4391,13 @@ func ParseAgentReleaseConversationResponse(rsp *http.Response) (*AgentReleaseCon
 		response.Headers404 = &headers
 	case rsp.StatusCode == 409:
 		var headers AgentReleaseConversationResponse409Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -4147,6 +4422,13 @@ func ParseAgentReleaseConversationResponse(rsp *http.Response) (*AgentReleaseCon
 		response.Headers409 = &headers
 	case rsp.StatusCode == 412:
 		var headers AgentReleaseConversationResponse412Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -4171,6 +4453,13 @@ func ParseAgentReleaseConversationResponse(rsp *http.Response) (*AgentReleaseCon
 		response.Headers412 = &headers
 	case rsp.StatusCode == 413:
 		var headers AgentReleaseConversationResponse413Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -4195,6 +4484,13 @@ func ParseAgentReleaseConversationResponse(rsp *http.Response) (*AgentReleaseCon
 		response.Headers413 = &headers
 	case rsp.StatusCode == 415:
 		var headers AgentReleaseConversationResponse415Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -4219,6 +4515,13 @@ func ParseAgentReleaseConversationResponse(rsp *http.Response) (*AgentReleaseCon
 		response.Headers415 = &headers
 	case rsp.StatusCode == 429:
 		var headers AgentReleaseConversationResponse429Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -4250,6 +4553,13 @@ func ParseAgentReleaseConversationResponse(rsp *http.Response) (*AgentReleaseCon
 		response.Headers429 = &headers
 	case rsp.StatusCode == 500:
 		var headers AgentReleaseConversationResponse500Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -4274,6 +4584,13 @@ func ParseAgentReleaseConversationResponse(rsp *http.Response) (*AgentReleaseCon
 		response.Headers500 = &headers
 	case rsp.StatusCode == 503:
 		var headers AgentReleaseConversationResponse503Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -4305,6 +4622,13 @@ func ParseAgentReleaseConversationResponse(rsp *http.Response) (*AgentReleaseCon
 		response.Headers503 = &headers
 	case rsp.StatusCode == 504:
 		var headers AgentReleaseConversationResponse504Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -4480,6 +4804,13 @@ func ParseAgentPostReplyResponse(rsp *http.Response) (*AgentPostReplyResponse, e
 		response.Headers200 = &headers
 	case rsp.StatusCode == 400:
 		var headers AgentPostReplyResponse400Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -4504,6 +4835,13 @@ func ParseAgentPostReplyResponse(rsp *http.Response) (*AgentPostReplyResponse, e
 		response.Headers400 = &headers
 	case rsp.StatusCode == 401:
 		var headers AgentPostReplyResponse401Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -4535,6 +4873,13 @@ func ParseAgentPostReplyResponse(rsp *http.Response) (*AgentPostReplyResponse, e
 		response.Headers401 = &headers
 	case rsp.StatusCode == 403:
 		var headers AgentPostReplyResponse403Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -4559,6 +4904,13 @@ func ParseAgentPostReplyResponse(rsp *http.Response) (*AgentPostReplyResponse, e
 		response.Headers403 = &headers
 	case rsp.StatusCode == 404:
 		var headers AgentPostReplyResponse404Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -4583,6 +4935,13 @@ func ParseAgentPostReplyResponse(rsp *http.Response) (*AgentPostReplyResponse, e
 		response.Headers404 = &headers
 	case rsp.StatusCode == 409:
 		var headers AgentPostReplyResponse409Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -4607,6 +4966,13 @@ func ParseAgentPostReplyResponse(rsp *http.Response) (*AgentPostReplyResponse, e
 		response.Headers409 = &headers
 	case rsp.StatusCode == 412:
 		var headers AgentPostReplyResponse412Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -4631,6 +4997,13 @@ func ParseAgentPostReplyResponse(rsp *http.Response) (*AgentPostReplyResponse, e
 		response.Headers412 = &headers
 	case rsp.StatusCode == 413:
 		var headers AgentPostReplyResponse413Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -4655,6 +5028,13 @@ func ParseAgentPostReplyResponse(rsp *http.Response) (*AgentPostReplyResponse, e
 		response.Headers413 = &headers
 	case rsp.StatusCode == 415:
 		var headers AgentPostReplyResponse415Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -4679,6 +5059,13 @@ func ParseAgentPostReplyResponse(rsp *http.Response) (*AgentPostReplyResponse, e
 		response.Headers415 = &headers
 	case rsp.StatusCode == 429:
 		var headers AgentPostReplyResponse429Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -4710,6 +5097,13 @@ func ParseAgentPostReplyResponse(rsp *http.Response) (*AgentPostReplyResponse, e
 		response.Headers429 = &headers
 	case rsp.StatusCode == 500:
 		var headers AgentPostReplyResponse500Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -4734,6 +5128,13 @@ func ParseAgentPostReplyResponse(rsp *http.Response) (*AgentPostReplyResponse, e
 		response.Headers500 = &headers
 	case rsp.StatusCode == 503:
 		var headers AgentPostReplyResponse503Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -4765,6 +5166,13 @@ func ParseAgentPostReplyResponse(rsp *http.Response) (*AgentPostReplyResponse, e
 		response.Headers503 = &headers
 	case rsp.StatusCode == 504:
 		var headers AgentPostReplyResponse504Headers
+		if values := rsp.Header.Values("Content-Language"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Language", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentLanguage = value
+		}
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {

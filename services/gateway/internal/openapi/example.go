@@ -13,6 +13,8 @@ const (
 	sampleID   = "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905"
 	sampleTag  = `"5f1c0a9e7d3b2468"`
 	sampleTime = "2026-03-02T09:15:00Z"
+	// sampleRequest names a request.
+	sampleRequest = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7"
 )
 
 func choice(code, label string) object { return object{{"code", code}, {"label", label}} }

@@ -47,7 +47,8 @@ var headers = object{
 	{"Retry-After", header("After how many seconds to try again.", object{{"type", "integer"}, {"minimum", 1}}, 2)},
 	{"RateLimit", header("What is left of the caller's calls, and after how many seconds it is whole again (draft-ietf-httpapi-ratelimit-headers). Absent where there is no limit.", object{{"type", "string"}}, `"caller";r=39;t=1`)},
 	{"RateLimit-Policy", header("How many calls a caller may make at once, and in how many seconds as many again. Absent where there is no limit.", object{{"type", "string"}}, `"caller";q=40;w=2`)},
-	{"X-Request-Id", header("Which request it was, for who asks the operator.", object{{"type", "string"}}, "4bf92f3577b34da6a3ce929d0e0e4736")},
+	{"X-Request-Id", header("Which request it was, for who asks the operator: its trace and its span.", object{{"type", "string"}, {"pattern", "^[0-9a-f]{32}-[0-9a-f]{16}$"}}, sampleRequest)},
+	{"Content-Language", header("The language of the words for people, by Accept-Language.", object{{"type", "string"}, {"enum", []string{"fr", "en"}}}, "fr")},
 	{"WWW-Authenticate", header("RFC 6750, 3, with where to sign in (RFC 9728).", object{{"type", "string"}}, `Bearer realm="messagerie"`)},
 }
 
@@ -74,7 +75,7 @@ func (d *document) responses() object {
 			continue
 		}
 		described := object{{"description", r.description}}
-		named := everyAnswer()
+		named := append(everyAnswer(), member{"Content-Language", reference("headers", "Content-Language")})
 		for _, name := range r.headers {
 			named = append(named, member{name, reference("headers", name)})
 		}
