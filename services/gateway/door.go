@@ -106,9 +106,8 @@ type callKey struct{}
 // header by its lower-case name. The context returned carries the caller and the
 // call; call.end must be called when it is over.
 func (d *door) admit(ctx context.Context, v *visit, method string, header func(string) []string) (context.Context, *call, error) {
-	ticket, ticketed := d.ticketed(method, header)
-	var err error
-	if !ticketed {
+	ticket, ticketed, err := d.ticketed(method, header)
+	if !ticketed && err == nil {
 		ctx, err = d.guard.Admit(ctx, method, first(header("authorization")))
 	}
 	if limited := v.identified(ctx); limited != nil {

@@ -207,6 +207,8 @@ func fieldName(name string) string {
 	return "body"
 }
 
+var errBadQuery = rpc.Invalid("query", errorpb.ErrorReason_QUERY_MALFORMED, "cannot be read")
+
 // checkQuery refuses parameters that the method does not have, that come twice
 // or that do not fit their field: the generated code would ignore the first and
 // quote the others.
@@ -216,7 +218,7 @@ func checkQuery(rt *route, rawQuery string) error {
 	}
 	values, err := url.ParseQuery(rawQuery)
 	if err != nil {
-		return rpc.Invalid("query", errorpb.ErrorReason_QUERY_MALFORMED, "cannot be read")
+		return errBadQuery
 	}
 	var faults []rpc.Violation
 	for name, list := range values {

@@ -136,7 +136,13 @@ func (s *rest) admit(next runtime.HandlerFunc) runtime.HandlerFunc {
 		if a, ok := w.(*answer); ok {
 			a.route = rt.path
 		}
-		ticket, r := takeTicket(rt, r)
+		tickets, r, err := takeTicket(rt, r)
+		if err != nil {
+			if s.counted(w, r) {
+				s.refuse(w, r, err)
+			}
+			return
+		}
 		ctx := r.Context()
 		if !rt.stream {
 			var cancel context.CancelFunc
@@ -148,7 +154,7 @@ func (s *rest) admit(next runtime.HandlerFunc) runtime.HandlerFunc {
 			s.refuse(w, r, errors.New("a request that was not seen arriving"))
 			return
 		}
-		ctx, c, err := s.door.admit(ctx, v, rt.method, withTicket(ticket, r.Header))
+		ctx, c, err := s.door.admit(ctx, v, rt.method, withTickets(tickets, r.Header))
 		if err != nil {
 			s.refuse(w, r, err)
 			return

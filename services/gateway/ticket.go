@@ -6,56 +6,70 @@ import (
 	"strings"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 )
 
 // ticketParam is how REST gives a ticket to a method that takes one.
 const ticketParam = "ticket"
 
-// takeTicket takes a ticket out of the query, so that nothing behind reads, quotes or logs
-// it. The request is the same where its method takes none, or the query cannot be read:
-// checkQuery tells.
-func takeTicket(rt *route, r *http.Request) (ticket string, without *http.Request) {
+// takeTicket takes the tickets out of the query, so that nothing behind reads, quotes or logs
+// them; one too many is for the door to refuse. The request is the same where its method takes
+// none.
+func takeTicket(rt *route, r *http.Request) (tickets []string, without *http.Request, err error) {
 	if !rt.Ticket || !strings.Contains(r.URL.RawQuery, ticketParam) {
-		return "", r
+		return nil, r, nil
 	}
 	values, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil || len(values[ticketParam]) != 1 {
-		return "", r
+	if err != nil {
+		return nil, r, errBadQuery
 	}
-	ticket = values.Get(ticketParam)
+	tickets = values[ticketParam]
 	values.Del(ticketParam)
 	without = r.WithContext(r.Context())
 	copied := *r.URL
 	copied.RawQuery = values.Encode()
 	without.URL = &copied
-	return ticket, without
+	return tickets, without, nil
 }
 
-// withTicket gives a request's headers, among which a ticket comes from nowhere else.
-func withTicket(ticket string, header http.Header) func(string) []string {
+// withTickets gives a request's headers, among which tickets come from nowhere else.
+func withTickets(tickets []string, header http.Header) func(string) []string {
 	return func(name string) []string {
-		switch {
-		case name != rpc.TicketName:
-			return header.Values(name)
-		case ticket != "":
-			return []string{ticket}
+		if name == rpc.TicketName {
+			return tickets
 		}
-		return nil
+		return header.Values(name)
 	}
 }
 
 // ticketMost is above the length of a ticket.
 const ticketMost = 128
 
+// errAmbiguous: whichever of two credentials were taken, the caller may have meant the other,
+// and who looks at the request on its way may take another than the gateway (RFC 6750, 3.1).
+var errAmbiguous = rpc.Refuse(codes.InvalidArgument, errorpb.ErrorReason_CREDENTIALS_AMBIGUOUS, "the call has more than one token, or a token and a ticket; send one of them")
+
 // ticketed reports whether a call is admitted by a ticket, which the service redeems. Until
-// then it is a stranger's, and counts against their address.
-func (d *door) ticketed(method string, header func(string) []string) (ticket string, ok bool) {
-	if ticket = first(header(rpc.TicketName)); len(ticket) > ticketMost || !printable(ticket) {
+// then it is a stranger's, and counts against their address. An error refuses the call: it
+// has more than one credential.
+func (d *door) ticketed(method string, header func(string) []string) (ticket string, ok bool, err error) {
+	tokens, tickets := header("authorization"), header(rpc.TicketName)
+	if !d.guard.Policy[method].Ticket {
+		tickets = nil
+	}
+	ticket = first(tickets)
+	switch {
+	case len(tickets) > 1:
+		return "", false, rpc.Invalid(ticketParam, errorpb.ErrorReason_PARAMETER_DUPLICATE, "is given twice")
+	case len(tokens) > 1 || len(tokens) > 0 && ticket != "":
+		return "", false, errAmbiguous
+	case len(ticket) > ticketMost || !printable(ticket):
 		ticket = "-" // which is none, as the service will say
 	}
-	return ticket, d.guard.Ticketed(method, first(header("authorization")), ticket)
+	return ticket, d.guard.Ticketed(method, first(tokens), ticket), nil
 }
 
 // redeemed is a stream that a ticket admits. It holds a share of its address for as long as

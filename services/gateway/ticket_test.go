@@ -43,11 +43,15 @@ func TestTicket_Forwarded(t *testing.T) {
 	}{
 		{"members' watch", "nobody", watchPath + "?ticket=" + aTicket, nil, 200, "", aTicket},
 		{"agents' watch", "nobody", "/v1/agent/conversations:watch?ticket=" + aTicket, nil, 200, "", aTicket},
-		{"with a token, which comes first", "member", watchPath + "?ticket=" + aTicket, nil, 200, "", ""},
-		{"with a token that is bad", "garbage", watchPath + "?ticket=" + aTicket, nil, 401, "TOKEN_INVALID", ""},
+		{"with a token", "member", watchPath + "?ticket=" + aTicket, nil, 400, "CREDENTIALS_AMBIGUOUS", ""},
+		{"with a token that is bad", "garbage", watchPath + "?ticket=" + aTicket, nil, 400, "CREDENTIALS_AMBIGUOUS", ""},
+		{"with what is no token", "nobody", watchPath + "?ticket=" + aTicket, []string{"Authorization", "Basic eDp5"}, 400, "CREDENTIALS_AMBIGUOUS", ""},
 		{"none", "nobody", watchPath, nil, 401, "TOKEN_REQUIRED", ""},
 		{"an empty one", "nobody", watchPath + "?ticket=", nil, 401, "TOKEN_REQUIRED", ""},
-		{"two", "nobody", watchPath + "?ticket=" + aTicket + "&ticket=a", nil, 401, "TOKEN_REQUIRED", ""},
+		{"two", "nobody", watchPath + "?ticket=" + aTicket + "&ticket=a", nil, 400, "PARAMETER_DUPLICATE", ""},
+		{"two with a token", "member", watchPath + "?ticket=" + aTicket + "&ticket=", nil, 400, "PARAMETER_DUPLICATE", ""},
+		{"in a query that cannot be read", "nobody", watchPath + "?ticket=" + aTicket + "&a=%zz", nil, 400, "QUERY_MALFORMED", ""},
+		{"an empty one with a token", "member", watchPath + "?ticket=", nil, 200, "", ""},
 		{"what cannot be one", "nobody", watchPath + "?ticket=" + url.QueryEscape("\x00é"), nil, 200, "", "-"},
 		{"too long", "nobody", watchPath + "?ticket=" + strings.Repeat("a", 129), nil, 200, "", "-"},
 		{"beside what is no parameter", "nobody", watchPath + "?ticket=" + aTicket + "&a=b", nil, 400, "PARAMETER_UNKNOWN", ""},
@@ -69,6 +73,16 @@ func TestTicket_Forwarded(t *testing.T) {
 			if ticket := strings.Join(arrivals[0].metadata.Get(rpc.TicketName), ","); ticket != row.arrives {
 				t.Errorf("%s: the ticket %q arrived, want %q", row.what, ticket, row.arrives)
 			}
+		}
+	}
+	for name, pairs := range map[string][]string{"PARAMETER_DUPLICATE": {rpc.TicketName, "a", rpc.TicketName, "b"}, "CREDENTIALS_AMBIGUOUS": {rpc.TicketName, "a", "authorization", "Bearer " + s.tokens["member"]}} {
+		ctx := metadata.AppendToOutgoingContext(t.Context(), pairs...)
+		stream, err := messagingpb.NewMessagingServiceClient(s.grpc).WatchConversations(ctx, &messagingpb.WatchConversationsRequest{})
+		if err == nil {
+			_, err = stream.Recv()
+		}
+		if _, reason, _ := violation(status.Convert(err)); status.Code(err) != codes.InvalidArgument || reason != name && reasonOf(status.Convert(err)).String() != name {
+			t.Errorf("gRPC, want %s: %v", name, err)
 		}
 	}
 	for method, want := range map[string]codes.Code{

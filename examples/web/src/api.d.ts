@@ -3522,7 +3522,7 @@ export interface operations {
     watchConversations: {
         parameters: {
             query?: {
-                /** @description A ticket of createWatchTicket, in place of a token. */
+                /** @description A ticket of createWatchTicket, in place of a token. Beside one it is refused (CREDENTIALS_AMBIGUOUS), and stays good. */
                 ticket?: string;
             };
             header?: {
@@ -5260,7 +5260,7 @@ export interface operations {
     agentWatchConversations: {
         parameters: {
             query?: {
-                /** @description A ticket of createWatchTicket, in place of a token. */
+                /** @description A ticket of createWatchTicket, in place of a token. Beside one it is refused (CREDENTIALS_AMBIGUOUS), and stays good. */
                 ticket?: string;
             };
             header?: {

@@ -225,7 +225,7 @@ func (op *operation) parameters() []object {
 		list = append(list, object{
 			{"name", "ticket"},
 			{"in", "query"},
-			{"description", "A ticket of createWatchTicket, in place of a token."},
+			{"description", "A ticket of createWatchTicket, in place of a token. Beside one it is refused (CREDENTIALS_AMBIGUOUS), and stays good."},
 			{"schema", object{{"type", "string"}}},
 		})
 	}
