@@ -41,8 +41,9 @@ func (a *answer) WriteHeader(code int) {
 	if a.visit != nil && a.visit.quota != nil {
 		tellQuota(header, a.visit.quota)
 	}
-	if code == http.StatusOK && matchesTag(a.wanted, header.Get("ETag")) {
+	if tag := matchingTag(a.wanted, header.Get("ETag")); code == http.StatusOK && tag != "" {
 		code = http.StatusNotModified
+		header.Set("ETag", tag)
 		header.Del("Content-Type")
 	}
 	a.status = code
@@ -97,7 +98,7 @@ func wanted(r *http.Request) string {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return ""
 	}
-	return r.Header.Get("If-None-Match")
+	return listOf(r.Header.Values("If-None-Match"))
 }
 
 func routeName(w http.ResponseWriter) string {
@@ -107,18 +108,23 @@ func routeName(w http.ResponseWriter) string {
 	return "unknown"
 }
 
-// matchesTag is the weak comparison of RFC 9110, 13.1.2.
-func matchesTag(wanted, tag string) bool {
+// matchingTag is the tag of what the caller has, if it is of what the tag names (the weak
+// comparison of RFC 9110, 13.1.2), compressed or not; else it is empty.
+func matchingTag(wanted, tag string) string {
 	if tag == "" || wanted == "" {
-		return false
+		return ""
 	}
+	strong := strings.TrimPrefix(tag, "W/")
+	small := strings.TrimSuffix(strong, `"`) + compressedTag + `"`
 	for candidate := range strings.SplitSeq(wanted, ",") {
-		candidate = strings.TrimSpace(candidate)
-		if candidate == "*" || strings.TrimPrefix(candidate, "W/") == strings.TrimPrefix(tag, "W/") {
-			return true
+		switch strings.TrimPrefix(strings.TrimSpace(candidate), "W/") {
+		case "*", strong:
+			return tag
+		case small:
+			return small
 		}
 	}
-	return false
+	return ""
 }
 
 func etagOf(content []byte) string {

@@ -118,12 +118,8 @@ func (d *door) admit(ctx context.Context, v *visit, method string, header func(s
 	}
 	c := &call{route: d.routes[method], door: d, visit: v, outgoing: make(metadata.MD, len(requestMetadata)), end: func() {}}
 	for key, most := range requestMetadata {
-		// One value each, so that every process reads the same one: lines of a list are one
-		// list (RFC 9110, 5.3), which an idempotency key is not.
-		value := first(header(key))
-		if key == "if-match" || key == rpc.IdempotencyKeyName {
-			value = strings.Join(header(key), ", ")
-		}
+		// One value each, so that every process reads the same one.
+		value := listOf(header(key))
 		if value != "" && printable(value) {
 			c.outgoing[key] = []string{value[:min(len(value), most)]}
 		}
@@ -307,6 +303,10 @@ func told(err error) error {
 	}
 	return errors.New(st.Message())
 }
+
+// listOf is what the lines of a header say together (RFC 9110, 5.3). Two of what is no list
+// make something that is no value.
+func listOf(lines []string) string { return strings.Join(lines, ", ") }
 
 func first(values []string) string {
 	if len(values) == 0 {

@@ -32,10 +32,8 @@ func compressed(next http.Handler) (http.Handler, error) {
 	}
 	of := wrap(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for _, name := range []string{"If-None-Match", "If-Match"} {
-			if tags := strings.Join(r.Header.Values(name), ", "); tags != "" {
-				r.Header.Set(name, strings.ReplaceAll(tags, compressedTag+`"`, `"`))
-			}
+		if tags := listOf(r.Header.Values("If-Match")); tags != "" {
+			r.Header.Set("If-Match", strings.ReplaceAll(tags, compressedTag+`"`, `"`))
 		}
 		if r.Method != http.MethodHead {
 			of(w, r)

@@ -54,8 +54,8 @@ func TestCompressed(t *testing.T) {
 	}
 	for name, tag := range map[string]string{"whole": whole.header.Get("ETag"), "compressed": small.header.Get("ETag")} {
 		for _, accepted := range []string{"identity", "gzip"} {
-			if got := fetch(t, "GET", s.url+"/openapi.json", "Accept-Encoding", accepted, "If-None-Match", tag); got.code != http.StatusNotModified || got.body != "" {
-				t.Errorf("%s, then %s: %d", name, accepted, got.code)
+			if got := fetch(t, "GET", s.url+"/openapi.json", "Accept-Encoding", accepted, "If-None-Match", `"other", W/`+tag); got.code != http.StatusNotModified || got.body != "" || got.header.Get("ETag") != tag {
+				t.Errorf("%s, then %s: %d %s, want that of what the caller has, %s", name, accepted, got.code, got.header.Get("ETag"), tag)
 			}
 		}
 	}

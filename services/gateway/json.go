@@ -40,6 +40,9 @@ type body struct {
 // readBody reads a request's body, for as long as the connection's read deadline
 // allows.
 func readBody(w http.ResponseWriter, r *http.Request) (*body, error) {
+	if r.ContentLength > maxRequestBytes {
+		return nil, errTooLarge // who waits for "100 Continue" need not send it
+	}
 	var buf bytes.Buffer
 	_, err := buf.ReadFrom(http.MaxBytesReader(w, r.Body, maxRequestBytes))
 	var tooLarge *http.MaxBytesError

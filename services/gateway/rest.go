@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"math"
 	"mime"
@@ -208,14 +209,8 @@ func (s *rest) prepare(w http.ResponseWriter, r *http.Request, c *call, params m
 		}
 		r.Body = b
 	} else {
-		if c.stream && r.ContentLength != 0 {
-			return errBody
-		}
-		if r.ContentLength != 0 {
-			// The server reads what was announced before it answers: it still has its
-			// deadline.
-			r.Body = http.NoBody
-			return nil
+		if err := noBody(r, c.visit, control); err != nil {
+			return err
 		}
 		r.Body = http.NoBody
 	}
@@ -223,6 +218,28 @@ func (s *rest) prepare(w http.ResponseWriter, r *http.Request, c *call, params m
 	if a, ok := w.(*answer); ok && c.stream {
 		a.streams = true
 		a.within(0)
+	}
+	return nil
+}
+
+// noBody refuses a body that the method does not take. Whether there is one is not always
+// known from the head: HTTP/2 may say later that nothing comes.
+func noBody(r *http.Request, v *visit, control *http.ResponseController) error {
+	n := r.ContentLength
+	if n < 0 {
+		if deadline, ok := r.Context().Deadline(); ok {
+			_ = control.SetReadDeadline(deadline)
+		}
+		v.begin(func() { _ = control.SetReadDeadline(time.Unix(1, 0)) })
+		defer v.leave()
+		read, err := io.ReadFull(r.Body, make([]byte, 1))
+		if read == 0 && !errors.Is(err, io.EOF) {
+			return v.unread(errUnreadable.Because(err))
+		}
+		n = int64(read)
+	}
+	if n > 0 {
+		return errBody
 	}
 	return nil
 }
@@ -238,8 +255,8 @@ func (c *call) alsoKey(header http.Header, err error) error {
 
 // isJSON reports whether a body is announced as plain JSON in UTF-8.
 func isJSON(header http.Header) bool {
-	kind, params, err := mime.ParseMediaType(header.Get("Content-Type"))
-	charset, coding := params["charset"], header.Get("Content-Encoding")
+	kind, params, err := mime.ParseMediaType(listOf(header.Values("Content-Type")))
+	charset, coding := params["charset"], listOf(header.Values("Content-Encoding"))
 	return err == nil && kind == "application/json" &&
 		(charset == "" || strings.EqualFold(charset, "utf-8")) &&
 		(coding == "" || strings.EqualFold(coding, "identity"))
@@ -250,7 +267,7 @@ func (s *rest) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	// Telemetry looks at its own request when this has ended.
 	seen := r
-	r = r.WithContext(rpc.WithLanguage(r.Context(), r.Header.Get("Accept-Language")))
+	r = r.WithContext(rpc.WithLanguage(r.Context(), listOf(r.Header.Values("Accept-Language"))))
 	a := &answer{ResponseWriter: w, wanted: wanted(r)}
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(start.Add(readTimeout))
@@ -288,12 +305,14 @@ func (s *rest) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	v := s.arrive(r)
 	a.visit = v
+	allowed := s.crossOrigin(a.Header(), r.Header.Get("Origin"))
 	if v.refusal != nil {
 		s.refuse(a, r, v.refusal)
 		return
 	}
 	counted := r.WithContext(context.WithValue(r.Context(), visitKey{}, v))
-	if s.crossOrigin(a, counted) {
+	if allowed && r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
+		s.servePreflight(a, counted)
 		return
 	}
 	s.serve(a, counted)
@@ -365,23 +384,25 @@ func secure(header http.Header) {
 	header.Set("Cross-Origin-Resource-Policy", "same-site")
 }
 
-// crossOrigin allows pages of the configured origins to call, and answers their
-// preflights. Cookies are not part of it: there are none.
-func (s *rest) crossOrigin(w http.ResponseWriter, r *http.Request) (answered bool) {
+// crossOrigin allows pages of the configured origins to read the answer, refusals too.
+// Cookies are not part of it: there are none.
+func (s *rest) crossOrigin(header http.Header, origin string) (allowed bool) {
 	if len(s.origins) == 0 {
 		return false
 	}
-	header := w.Header()
 	header.Add("Vary", "Origin")
-	if !allowsOrigin(s.origins, r.Header.Get("Origin")) {
+	if !allowsOrigin(s.origins, origin) {
 		return false
 	}
-	header.Set("Access-Control-Allow-Origin", r.Header.Get("Origin"))
+	header.Set("Access-Control-Allow-Origin", origin)
 	header.Set("Access-Control-Expose-Headers", "ETag, Retry-After, Idempotent-Replayed, WWW-Authenticate, X-Request-Id, RateLimit, RateLimit-Policy")
 	header.Set("Cross-Origin-Resource-Policy", "cross-origin")
-	if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" {
-		return false
-	}
+	return true
+}
+
+// servePreflight says what a page may send.
+func (s *rest) servePreflight(w http.ResponseWriter, r *http.Request) {
+	header := w.Header()
 	header.Set("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE")
 	header.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, "+
 		"Last-Event-ID, Cache-Control, X-Requested-With, Traceparent, Tracestate, Baggage")
@@ -389,7 +410,6 @@ func (s *rest) crossOrigin(w http.ResponseWriter, r *http.Request) (answered boo
 	if s.counted(w, r) {
 		w.WriteHeader(http.StatusNoContent)
 	}
-	return true
 }
 
 func (s *rest) serveLive(w http.ResponseWriter, _ *http.Request) {
@@ -473,6 +493,9 @@ func (s *rest) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		if scope := scopeMissing(st); scope != "" {
 			header.Set("WWW-Authenticate", `Bearer realm="messagerie", error="insufficient_scope", scope="`+scope+`"`)
 		}
+	case http.StatusUnsupportedMediaType:
+		header.Set("Accept", plainJSON)
+		header.Set("Accept-Encoding", "identity")
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		header.Set("Retry-After", strconv.Itoa(int(math.Ceil(delay(st).Seconds()))))
 	}

@@ -435,6 +435,19 @@ func TestCORS(t *testing.T) {
 			t.Errorf("call: %v", got.header)
 		}
 	}
+	// A page can read why it is refused.
+	few := start(t, func(cfg *Config) {
+		cfg.CORSOrigins, cfg.RatePerAddress, cfg.BurstPerAddress = []string{origin}, 0.001, 1
+	})
+	for _, code := range []int{200, 429} {
+		got := few.rest(t, "nobody", "GET", "/v1/taxonomy?audience=PARTICULIER", "", "Origin", origin)
+		if got.code != code || got.header.Get("Access-Control-Allow-Origin") != origin || !varies(got.header, "Origin") {
+			t.Errorf("%d %v, want %d", got.code, got.header, code)
+		}
+	}
+	if got := few.rest(t, "nobody", "OPTIONS", "/v1/conversations", "", append(ask, "Origin", origin)...); got.code != 429 {
+		t.Errorf("one preflight too many: %d", got.code)
+	}
 	for _, other := range []string{"https://front.example.org.evil.test", "http://front.example.org", "http://localhost:5173.evil.test", "null", ""} {
 		if got := s.rest(t, "member", "OPTIONS", "/v1/conversations", "", append(ask, "Origin", other)...); got.code != 405 || got.header.Get("Access-Control-Allow-Origin") != "" {
 			t.Errorf("origin %q: %d %v", other, got.code, got.header)

@@ -145,7 +145,10 @@ var signedIn = []object{{{"openIdConnect", []string{}}}, {{"bearer", []string{}}
 const about = "Secure messaging between insured people and their social-security body.\n\n" +
 	"Unknown members of a body and unknown parameters are refused. An error is a google.rpc.Status; a program compares `reason`, never `message`. " +
 	"Integers of 64 bits are strings. Characters are Unicode code points. A later version may add members to answers.\n\n" +
-	"A path that takes GET takes HEAD too; one that does not take a method answers 405 with the header Allow, and one that there is not 404."
+	"A path that takes GET takes HEAD too; one that does not take a method answers 405 with the header Allow, and one that there is not 404. " +
+	"Where an operation has one format, it answers in that whatever Accept says.\n\n" +
+	"What is no request of HTTP is refused before it is known what it asks for, without this form and in plain text: " +
+	"400 where request line, path or header cannot be read (a path with %zz), 417, 431 for a head of more than 16 KiB, 501 and 505."
 
 func (d *document) whole() object {
 	var paths, schemas object
