@@ -127,15 +127,18 @@ func (p *Provider) add(realm auth.Realm, cfg Config) error {
 }
 
 // crossOrigin lets pages on this machine sign people in. No other page has any business
-// here, and no page is a machine.
+// here, and no page is a machine. What the issuer says of itself anybody may read: a browser
+// that comes to it by the gateway's redirect says "null" for its page.
 func (iss *issuer) crossOrigin() *cors.Options {
 	if iss.realm == auth.RealmMachine {
 		return nil
 	}
 	return &cors.Options{
-		AllowOriginFunc: fromLoopback,
-		AllowedMethods:  []string{http.MethodGet, http.MethodHead, http.MethodPost},
-		AllowedHeaders:  []string{"Authorization", "Content-Type", "Accept", "X-Requested-With", "Traceparent", "Tracestate", "Baggage"},
+		AllowOriginVaryRequestFunc: func(r *http.Request, origin string) (bool, []string) {
+			return fromLoopback(origin) || origin == "null" && r.URL.Path == "/.well-known/openid-configuration", nil
+		},
+		AllowedMethods: []string{http.MethodGet, http.MethodHead, http.MethodPost},
+		AllowedHeaders: []string{"Authorization", "Content-Type", "Accept", "X-Requested-With", "Traceparent", "Tracestate", "Baggage"},
 	}
 }
 

@@ -50,6 +50,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"time"
@@ -127,7 +128,8 @@ type Config struct {
 	WebhookBurst int     `env:"WEBHOOK_BURST" envDefault:"1000"`
 
 	// PublicURL is where callers find REST, such as "https://api.example.org": said to
-	// those who look for where to sign in (RFC 9728). Empty: as each request says.
+	// those who look for where to sign in (RFC 9728). Empty: only who calls on the machine
+	// itself is told, by the name that they used.
 	PublicURL string `env:"PUBLIC_URL"`
 	// CORSOrigins are the origins whose pages may call REST from a browser, such
 	// as "https://front.example.org"; "http://localhost:*" is every port of a host.
@@ -234,6 +236,9 @@ func open(ctx context.Context, cfg Config) (*gateway, error) {
 		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: 64, MaxReceiveBufferPerConnection: 256 << 10, MaxReceiveBufferPerStream: 64 << 10},
 	}
 	g.grpc = g.newGRPC(d)
+	if cfg.PublicURL == "" {
+		slog.WarnContext(ctx, "PUBLIC_URL is not set: callers from other machines are not told where to sign in")
+	}
 	return g, nil
 }
 

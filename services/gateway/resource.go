@@ -3,10 +3,17 @@ package gateway
 import (
 	"encoding/json"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"slices"
+	"strings"
+
+	"google.golang.org/grpc/codes"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/fair"
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 )
 
 // resourcePath is where a client learns where to sign in, and for what (RFC 9728).
@@ -42,10 +49,15 @@ func describeResource(issuers auth.Issuers, routes map[string]*route) protectedR
 	return doc
 }
 
-// origin is where the caller has found the gateway: PublicURL, else as the request says. A
-// proxy that is trusted tells whether it was reached by TLS.
+// errNoPublicURL: who reads the document trusts it to name the resource that a token is for
+// (RFC 9728, 3.3), so that what a request says of itself must not be in it.
+var errNoPublicURL = rpc.Refuse(codes.NotFound, errorpb.ErrorReason_PUBLIC_URL_UNSET, "the gateway has not been told where it is found: GATEWAY_PUBLIC_URL")
+
+// origin is where callers find the gateway: PublicURL, else, on the machine itself alone, as
+// the request says; empty where neither tells. A proxy that is trusted says whether it was
+// reached by TLS.
 func (s *rest) origin(r *http.Request) string {
-	if s.publicURL != "" {
+	if s.publicURL != "" || !isLoopback(r.Host) {
 		return s.publicURL
 	}
 	scheme := "http"
@@ -56,9 +68,23 @@ func (s *rest) origin(r *http.Request) string {
 	return scheme + "://" + r.Host
 }
 
+// isLoopback reports whether a Host names the machine itself (RFC 6761, 6.3).
+func isLoopback(host string) bool {
+	u, err := url.Parse("http://" + host)
+	if err != nil || u.Host != host {
+		return false
+	}
+	name := strings.ToLower(u.Hostname())
+	ip, err := netip.ParseAddr(name)
+	return name == "localhost" || strings.HasSuffix(name, ".localhost") || err == nil && ip.IsLoopback()
+}
+
 func (s *rest) serveResource(w http.ResponseWriter, r *http.Request) {
 	doc := s.resource
-	doc.Resource = s.origin(r)
+	if doc.Resource = s.origin(r); doc.Resource == "" {
+		s.refuse(w, r, errNoPublicURL)
+		return
+	}
 	doc.Documentation = doc.Resource + "/openapi.json"
 	text, err := json.Marshal(doc)
 	if err != nil {
@@ -68,4 +94,26 @@ func (s *rest) serveResource(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "private, max-age=300")
 	_, _ = w.Write(text)
+}
+
+// discovery is where an issuer describes itself (OpenID Connect Discovery, 4).
+const discovery = "/.well-known/openid-configuration"
+
+// discoveries are the paths that lead to the discovery of the issuers of people, which the
+// OpenAPI document names: it is the same in every installation, and each has its own issuers.
+// Of several of a realm it is the first; the protected resource has all.
+func discoveries(issuers auth.Issuers) map[string]func(http.ResponseWriter, *http.Request) {
+	paths := make(map[string]func(http.ResponseWriter, *http.Request))
+	for _, iss := range issuers {
+		path := map[auth.Realm]string{auth.RealmMember: "/members", auth.RealmAgent: "/agents"}[iss.Realm] + discovery
+		if path == discovery || paths[path] != nil {
+			continue
+		}
+		paths[path] = func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", strings.TrimSuffix(iss.URL, "/")+discovery)
+			w.Header().Set("Cache-Control", "public, max-age=300")
+			w.WriteHeader(http.StatusFound)
+		}
+	}
+	return paths
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"math"
 	"mime"
 	"net"
@@ -62,11 +63,17 @@ type rest struct {
 	resource  protectedResource
 	// byREST finds a route by verb and path pattern.
 	byREST map[string]*route
+	// fixed are the paths that the gateway answers itself.
+	fixed map[string]func(http.ResponseWriter, *http.Request)
 }
 
 // newREST registers every forwarded service that has REST paths.
 func newREST(ctx context.Context, d *door, ready func(context.Context) error, cfg Config) (*rest, error) {
 	s := &rest{door: d, ready: ready, origins: cfg.CORSOrigins, access: cfg.AccessLog, publicURL: cfg.PublicURL, resource: describeResource(cfg.Issuers, d.routes), byREST: make(map[string]*route)}
+	s.fixed = discoveries(cfg.Issuers)
+	maps.Copy(s.fixed, map[string]func(http.ResponseWriter, *http.Request){
+		"/livez": s.serveLive, "/readyz": s.serveReady, "/openapi.json": s.serveAPI, resourcePath: s.serveResource,
+	})
 	for _, rt := range d.routes {
 		if rt.path != "" {
 			s.byREST[rt.verb+" "+rt.path] = rt
@@ -335,10 +342,7 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 }
 
 func (s *rest) serve(w *answer, r *http.Request) {
-	fixed := map[string]func(http.ResponseWriter, *http.Request){
-		"/livez": s.serveLive, "/readyz": s.serveReady, "/openapi.json": s.serveAPI, resourcePath: s.serveResource,
-	}
-	serve, ok := fixed[r.URL.Path]
+	serve, ok := s.fixed[r.URL.Path]
 	switch {
 	case strings.Contains(strings.ToLower(r.URL.EscapedPath()), "%2f"):
 		// The mux would take it for a slash, and an id for a path.
@@ -488,7 +492,11 @@ func (s *rest) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	code := rpc.HTTPStatus(st.Code(), reasonOf(st))
 	switch code {
 	case http.StatusUnauthorized:
-		header.Set("WWW-Authenticate", challenge(st)+`, resource_metadata="`+s.origin(r)+resourcePath+`"`)
+		told := challenge(st)
+		if origin := s.origin(r); origin != "" {
+			told += `, resource_metadata="` + origin + resourcePath + `"`
+		}
+		header.Set("WWW-Authenticate", told)
 	case http.StatusForbidden:
 		if scope := scopeMissing(st); scope != "" {
 			header.Set("WWW-Authenticate", `Bearer realm="messagerie", error="insufficient_scope", scope="`+scope+`"`)

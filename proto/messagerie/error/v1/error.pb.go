@@ -54,6 +54,7 @@ const (
 	ErrorReason_TOKEN_INVALID         ErrorReason = 16
 	ErrorReason_WATCH_TICKET_INVALID  ErrorReason = 103
 	ErrorReason_CREDENTIALS_AMBIGUOUS ErrorReason = 110
+	ErrorReason_PUBLIC_URL_UNSET      ErrorReason = 111
 	ErrorReason_ISSUER_UNAVAILABLE    ErrorReason = 17
 	ErrorReason_ACCESS_DENIED         ErrorReason = 18
 	ErrorReason_SCOPE_MISSING         ErrorReason = 19
@@ -169,6 +170,7 @@ var (
 		16:  "TOKEN_INVALID",
 		103: "WATCH_TICKET_INVALID",
 		110: "CREDENTIALS_AMBIGUOUS",
+		111: "PUBLIC_URL_UNSET",
 		17:  "ISSUER_UNAVAILABLE",
 		18:  "ACCESS_DENIED",
 		19:  "SCOPE_MISSING",
@@ -276,6 +278,7 @@ var (
 		"TOKEN_INVALID":             16,
 		"WATCH_TICKET_INVALID":      103,
 		"CREDENTIALS_AMBIGUOUS":     110,
+		"PUBLIC_URL_UNSET":          111,
 		"ISSUER_UNAVAILABLE":        17,
 		"ACCESS_DENIED":             18,
 		"SCOPE_MISSING":             19,
@@ -517,7 +520,7 @@ const file_messagerie_error_v1_error_proto_rawDesc = "" +
 	"\x04when\x18\x02 \x01(\tR\x04when\x12\x16\n" +
 	"\x06remedy\x18\x03 \x01(\tR\x06remedy\x12\x0e\n" +
 	"\x02fr\x18\x04 \x01(\tR\x02fr\x12\x0e\n" +
-	"\x02en\x18\x05 \x01(\tR\x02en*\xf8\xdc\x01\n" +
+	"\x02en\x18\x05 \x01(\tR\x02en*\xd1\xdf\x01\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\xff\x02\n" +
 	"\bINTERNAL\x10\x01\x1a\xf0\x02\xca\xdb\x18\xeb\x02\n" +
@@ -557,7 +560,9 @@ const file_messagerie_error_v1_error_proto_rawDesc = "" +
 	"\x14WATCH_TICKET_INVALID\x10g\x1a\x93\x02\xca\xdb\x18\x8e\x02\n" +
 	"\x0fUNAUTHENTICATED\x12Athe ticket was used, has lapsed, is for another watch, or is none\x1aDask for another with createWatchTicket, and open the watch with that\"@Rechargez cette page pour continuer à recevoir les nouveautés.*0Reload this page to go on receiving what is new.\x12\xe4\x02\n" +
 	"\x15CREDENTIALS_AMBIGUOUS\x10n\x1a\xc8\x02\xca\xdb\x18\xc3\x02\n" +
-	"\x10INVALID_ARGUMENT\x12Zthe call has two tokens, or a token and a ticket (RFC 6750, 3.1); the ticket is still good\x1a\x10send one of them\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\x8a\x02\n" +
+	"\x10INVALID_ARGUMENT\x12Zthe call has two tokens, or a token and a ticket (RFC 6750, 3.1); the ticket is still good\x1a\x10send one of them\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xd6\x02\n" +
+	"\x10PUBLIC_URL_UNSET\x10o\x1a\xbf\x02\xca\xdb\x18\xba\x02\n" +
+	"\tNOT_FOUND\x12Tthe gateway has not been told under which name it is found, and believes no caller's\x1a#ask who runs it: GATEWAY_PUBLIC_URL\"^L’application n’est pas bien configurée. Signalez-le en donnant le numéro de la demande.*RThe application is not set up correctly. Report it with the number of the request.\x12\x8a\x02\n" +
 	"\x12ISSUER_UNAVAILABLE\x10\x11\x1a\xf1\x01\xca\xdb\x18\xec\x01\n" +
 	"\vUNAVAILABLE\x120the token's issuer cannot be reached to check it\x1a\x1etry again, as Retry-After says\"NLe service est momentanément indisponible. Réessayez dans quelques instants.*;The service cannot be used for a moment. Try again shortly.\x12\x8f\x02\n" +
 	"\rACCESS_DENIED\x10\x12\x1a\xfb\x01\xca\xdb\x18\xf6\x01\n" +

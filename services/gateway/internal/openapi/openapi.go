@@ -31,6 +31,8 @@ import (
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
+
+	accesspb "github.com/ma-messagerie/messagerie/proto/messagerie/access/v1"
 )
 
 // Generate writes the document of all services in an image, a
@@ -139,8 +141,29 @@ func (d *document) tag(service protoreflect.ServiceDescriptor) string {
 	return name
 }
 
-// signedIn are the two ways to say who may call.
-var signedIn = []object{{{"openIdConnect", []string{}}}, {{"bearer", []string{}}}}
+// signedIn are the ways to sign in for a method: where its callers do, or a token got elsewhere.
+func signedIn(access accesspb.Access) (ways []object) {
+	way := func(name string) { ways = append(ways, object{{name, []string{}}}) }
+	if access == accesspb.Access_ACCESS_MEMBER || access == accesspb.Access_ACCESS_MEMBER_OR_AGENT {
+		way("members")
+	}
+	if access != accesspb.Access_ACCESS_MEMBER {
+		way("agents")
+	}
+	way("bearer")
+	return ways
+}
+
+// realm describes how the people of a realm sign in.
+func realm(path, who string) object {
+	return object{
+		{"type", "openIdConnect"},
+		{"openIdConnectUrl", path + "/.well-known/openid-configuration"},
+		{"description", "Signing in as " + who + ". The path leads to the discovery document of the installation's issuer; it is the `issuer` in there that a client trusts. " +
+			"Where there are several, /.well-known/oauth-protected-resource has all (`authorization_servers`, RFC 9728). " +
+			"People have all scopes of their role; a machine needs the one that an operation names in x-scope."},
+	}
+}
 
 const about = "Secure messaging between insured people and their social-security body.\n\n" +
 	"Unknown members of a body and unknown parameters are refused. An error is a google.rpc.Status; a program compares `reason`, never `message`. " +
@@ -177,7 +200,6 @@ func (d *document) whole() object {
 			{{"url", "/"}, {"description", "The gateway that serves this document"}},
 			{{"url", "http://127.0.0.1:8080"}, {"description", "A system on this machine, by `make run`"}},
 		}},
-		{"security", signedIn},
 		{"tags", d.tags},
 		{"paths", paths},
 		{"components", object{
@@ -185,18 +207,13 @@ func (d *document) whole() object {
 			{"responses", d.responses()},
 			{"headers", headers},
 			{"securitySchemes", object{
-				{"openIdConnect", object{
-					{"type", "openIdConnect"},
-					{"openIdConnectUrl", "/.well-known/oauth-protected-resource"},
-					{"description", "A token of an OpenID Connect provider that the installation accepts. An installation may accept several: the URL has " +
-						"their issuers (`authorization_servers`, RFC 9728), and each issuer its own /.well-known/openid-configuration. " +
-						"People have all scopes of their role; a machine needs the one that an operation names in x-scope."},
-				}},
+				{"members", realm("/members", "a member")},
+				{"agents", realm("/agents", "an agent, a supervisor or an operator")},
 				{"bearer", object{
 					{"type", "http"},
 					{"scheme", "bearer"},
 					{"bearerFormat", "JWT"},
-					{"description", "The same token, for tools that do not sign in by themselves."},
+					{"description", "A token of any issuer that the installation accepts, machines' too, for tools that do not sign in by themselves."},
 				}},
 			}},
 		}},

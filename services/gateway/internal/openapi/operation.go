@@ -146,12 +146,14 @@ func (op *operation) describe() object {
 		{"x-scope", op.Scope},
 		{"x-idempotency", strings.TrimPrefix(op.Idempotency.String(), "IDEMPOTENCY_")},
 	}
-	if op.Access == accesspb.Access_ACCESS_PUBLIC {
-		described = append(described, member{"security", []object{}})
+	security := []object{}
+	if op.Access != accesspb.Access_ACCESS_PUBLIC {
+		security = signedIn(op.Access)
 	}
 	if op.Ticket { // a ticket does in place of a token
-		described = append(described, member{"security", append(slices.Clone(signedIn), object{})})
+		security = append(security, object{})
 	}
+	described = append(described, member{"security", security})
 	if parameters := op.parameters(); len(parameters) > 0 {
 		described = append(described, member{"parameters", parameters})
 	}
