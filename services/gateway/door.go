@@ -36,7 +36,7 @@ const (
 // requestMetadata is what a caller's call takes along to the service, and how many
 // bytes of it; nothing else passes. The services take 16 KiB in all. Trace context
 // travels too, but is written by telemetry.
-var requestMetadata = map[string]int{"authorization": 9 << 10, rpc.IdempotencyKeyName: 128, "accept-language": 256, "if-match": 1 << 10}
+var requestMetadata = map[string]int{"authorization": 9 << 10, rpc.IdempotencyKeyName: 128, "accept-language": 256, "if-match": 1 << 10, "if-none-match": 1 << 10}
 
 // responseMetadata is what a service's answer takes along to the caller.
 var responseMetadata = map[string]bool{

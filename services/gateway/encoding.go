@@ -32,8 +32,11 @@ func compressed(next http.Handler) (http.Handler, error) {
 	}
 	of := wrap(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if tags := listOf(r.Header.Values("If-Match")); tags != "" {
-			r.Header.Set("If-Match", strings.ReplaceAll(tags, compressedTag+`"`, `"`))
+		for _, name := range []string{"If-Match", "If-None-Match"} {
+			// If-None-Match of a GET is compared with what is answered (answer.go).
+			if tags := listOf(r.Header.Values(name)); tags != "" && (name == "If-Match" || wanted(r) == "") {
+				r.Header.Set(name, strings.ReplaceAll(tags, compressedTag+`"`, `"`))
+			}
 		}
 		if r.Method != http.MethodHead {
 			of(w, r)

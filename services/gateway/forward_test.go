@@ -162,8 +162,8 @@ func TestWhatPasses(t *testing.T) {
 func TestHeadersOfSeveralLines(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	pairs := []string{"if-match", `"a"`, "if-match", `"b", "c"`, "idempotency-key", "one", "idempotency-key", "two", "accept-language", "fr", "accept-language", "en"}
-	want := map[string]string{"if-match": `"a", "b", "c"`, "idempotency-key": "one, two", "accept-language": "fr, en"}
+	pairs := []string{"if-match", `"a"`, "if-match", `"b", "c"`, "if-none-match", "*", "idempotency-key", "one", "idempotency-key", "two", "accept-language", "fr", "accept-language", "en"}
+	want := map[string]string{"if-match": `"a", "b", "c"`, "if-none-match": "*", "idempotency-key": "one, two", "accept-language": "fr, en"}
 	check := func(protocol string) {
 		t.Helper()
 		arrived := s.last(t)

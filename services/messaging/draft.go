@@ -30,7 +30,7 @@ func (s *server) SaveDraft(ctx context.Context, req *messagingpb.SaveDraftReques
 	if err != nil {
 		return nil, err
 	}
-	row, err := s.store.saveDraft(ctx, preconditionOf(ctx), draftRow{
+	row, err := s.store.saveDraft(ctx, preconditionOf(ctx, ifMatch), preconditionOf(ctx, ifNoneMatch), draftRow{
 		MemberID: member, ID: id, Audience: int16(req.GetAudience()), //nolint:gosec // an enum of four
 		Theme: req.GetTheme(), Topic: req.GetTopic(), Reason: req.GetReason(), TaxonomyVersion: req.GetTaxonomyVersion(), Body: sealed,
 	})
@@ -82,7 +82,7 @@ func (s *server) ListDrafts(ctx context.Context, req *messagingpb.ListDraftsRequ
 
 // DeleteDraft implements MessagingService.
 func (s *server) DeleteDraft(ctx context.Context, req *messagingpb.DeleteDraftRequest) (*messagingpb.DeleteDraftResponse, error) {
-	if err := s.store.deleteDraft(ctx, preconditionOf(ctx), auth.FromContext(ctx).Subject, uuid.MustParse(req.GetId())); err != nil {
+	if err := s.store.deleteDraft(ctx, preconditionOf(ctx, ifMatch), auth.FromContext(ctx).Subject, uuid.MustParse(req.GetId())); err != nil {
 		return nil, statusOf(err)
 	}
 	return &messagingpb.DeleteDraftResponse{}, nil
@@ -138,11 +138,16 @@ type draftRow struct {
 
 const draftColumns = `member_id, id, audience, theme, topic, reason, taxonomy_version, body, updated_at`
 
-// saveDraft stores a draft in place of what is under its id, and lets the oldest
-// of the member's go that are beyond draftsMost.
-func (s *store) saveDraft(ctx context.Context, seen *precondition, d draftRow) (saved draftRow, err error) {
+// saveDraft stores a draft in place of what is under its id, if that is what the caller has
+// seen and none that they rule out, and lets the oldest of the member's go that are beyond
+// draftsMost. One that has lapsed is none.
+func (s *store) saveDraft(ctx context.Context, seen, unwanted *precondition, d draftRow) (saved draftRow, err error) {
+	alone := unwanted != nil && unwanted.any
 	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		if err := seen.hold(ctx, tx, d.MemberID, d.ID); err != nil {
+			return err
+		}
+		if err := unwanted.avoid(ctx, tx, d.MemberID, d.ID); err != nil {
 			return err
 		}
 		saved, err = one[draftRow](ctx, tx, `
@@ -150,7 +155,11 @@ func (s *store) saveDraft(ctx context.Context, seen *precondition, d draftRow) (
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 			ON CONFLICT (member_id, id) DO UPDATE SET audience = excluded.audience, theme = excluded.theme, topic = excluded.topic,
 				reason = excluded.reason, taxonomy_version = excluded.taxonomy_version, body = excluded.body, updated_at = clock_timestamp()
-			RETURNING `+draftColumns, d.MemberID, d.ID, d.Audience, d.Theme, d.Topic, d.Reason, d.TaxonomyVersion, d.Body)
+			WHERE NOT $9 OR draft.updated_at <= now() - $10::interval
+			RETURNING `+draftColumns, d.MemberID, d.ID, d.Audience, d.Theme, d.Topic, d.Reason, d.TaxonomyVersion, d.Body, alone, draftLife)
+		if alone && errors.Is(err, errNotFound) {
+			return errDraftExists
+		}
 		if err != nil {
 			return err
 		}

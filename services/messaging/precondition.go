@@ -34,6 +34,7 @@ import (
 
 var (
 	errConversationChanged = rpc.Refuse(codes.FailedPrecondition, errorpb.ErrorReason_CONVERSATION_CHANGED, "the conversation is not what If-Match says; read it again")
+	errDraftExists         = rpc.Refuse(codes.FailedPrecondition, errorpb.ErrorReason_DRAFT_EXISTS, "there is a draft that If-None-Match rules out; read it")
 	errDraftChanged        = rpc.Refuse(codes.FailedPrecondition, errorpb.ErrorReason_DRAFT_CHANGED, "the draft is not what If-Match says; read it again")
 )
 
@@ -75,22 +76,32 @@ func setTag(ctx context.Context, tag string) {
 	}
 }
 
-// precondition is a call's If-Match: nil for none.
+// ifMatch and ifNoneMatch are metadata of REST's names.
+const (
+	ifMatch     = "if-match"
+	ifNoneMatch = "if-none-match"
+)
+
+// precondition is a call's If-Match or If-None-Match: nil for none.
 type precondition struct {
-	// any: "*", any that there is will do. Else one of tags, which have no quotes; weak
-	// ones are left out, as they match nothing (RFC 9110, 13.1.1).
+	// any: "*", any that there is. Else one of tags, which have no quotes.
 	any  bool
 	tags []string
 }
 
-func preconditionOf(ctx context.Context) *precondition {
-	values := metadata.ValueFromIncomingContext(ctx, "if-match")
+// preconditionOf reads one of the two. Weak tags match nothing in If-Match, and as strong
+// ones in If-None-Match (RFC 9110, 13.1).
+func preconditionOf(ctx context.Context, name string) *precondition {
+	values := metadata.ValueFromIncomingContext(ctx, name)
 	if len(values) == 0 {
 		return nil
 	}
 	p := &precondition{}
 	for tag := range strings.SplitSeq(values[0], ",") {
 		tag = strings.TrimSpace(tag)
+		if name == ifNoneMatch {
+			tag = strings.TrimPrefix(tag, "W/")
+		}
 		switch {
 		case tag == "*":
 			p.any = true
@@ -103,7 +114,7 @@ func preconditionOf(ctx context.Context) *precondition {
 
 // unchanged refuses a change of a conversation that is not what the caller has seen.
 func unchanged(ctx context.Context, row *conversationRow) error {
-	p := preconditionOf(ctx)
+	p := preconditionOf(ctx, ifMatch)
 	if p == nil || p.any {
 		return nil
 	}
@@ -120,10 +131,31 @@ func (p *precondition) hold(ctx context.Context, tx pgx.Tx, member string, id uu
 	if p == nil {
 		return nil
 	}
-	row, err := one[draftRow](ctx, tx, `SELECT `+draftColumns+` FROM draft WHERE member_id = $1 AND id = $2 AND updated_at > now() - $3::interval FOR UPDATE`,
-		member, id, draftLife)
+	row, err := lockDraft(ctx, tx, member, id)
 	if errors.Is(err, errNotFound) || err == nil && !p.any && !slices.Contains(p.tags, draftTag(&row)) {
 		return errDraftChanged
 	}
 	return err
+}
+
+// avoid refuses a change of a draft that is one of those that the caller rules out. That of
+// any is for the statement that makes one: there is nothing yet that could be held.
+func (p *precondition) avoid(ctx context.Context, tx pgx.Tx, member string, id uuid.UUID) error {
+	if p == nil || p.any {
+		return nil
+	}
+	row, err := lockDraft(ctx, tx, member, id)
+	switch {
+	case errors.Is(err, errNotFound):
+		return nil
+	case err == nil && slices.Contains(p.tags, draftTag(&row)):
+		return errDraftExists
+	}
+	return err
+}
+
+// lockDraft returns a draft, which stays as it is until the transaction ends.
+func lockDraft(ctx context.Context, tx pgx.Tx, member string, id uuid.UUID) (draftRow, error) {
+	return one[draftRow](ctx, tx, `SELECT `+draftColumns+` FROM draft WHERE member_id = $1 AND id = $2 AND updated_at > now() - $3::interval FOR UPDATE`,
+		member, id, draftLife)
 }

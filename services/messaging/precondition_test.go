@@ -22,8 +22,8 @@ func tagged(t *testing.T, header metadata.MD) string {
 	return tags[0]
 }
 
-func ifMatch(ctx context.Context, tags string) context.Context {
-	return metadata.AppendToOutgoingContext(ctx, "if-match", tags)
+func withTags(ctx context.Context, tags string) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, ifMatch, tags)
 }
 
 // Nobody answers over a message that they have not read.
@@ -42,7 +42,7 @@ func TestIfMatch_Conversation(t *testing.T) {
 	}
 	reply := func(key, tags string) (string, error) {
 		var header metadata.MD
-		_, err := s.agent.PostReply(ifMatch(claire.call(t, key), tags), &messagingpb.PostReplyRequest{Id: id, Text: agentText}, grpc.Header(&header))
+		_, err := s.agent.PostReply(withTags(claire.call(t, key), tags), &messagingpb.PostReplyRequest{Id: id, Text: agentText}, grpc.Header(&header))
 		if err != nil {
 			return "", err
 		}
@@ -60,9 +60,9 @@ func TestIfMatch_Conversation(t *testing.T) {
 		_, err := reply(key, stale)
 		refused(t, err, codes.FailedPrecondition, "CONVERSATION_CHANGED", "")
 	}
-	_, err := s.agent.CloseConversation(ifMatch(claire.call(t), seen), &messagingpb.CloseConversationRequest{Id: id})
+	_, err := s.agent.CloseConversation(withTags(claire.call(t), seen), &messagingpb.CloseConversationRequest{Id: id})
 	refused(t, err, codes.FailedPrecondition, "CONVERSATION_CHANGED", "")
-	_, err = s.agent.ClaimConversation(ifMatch(claire.call(t), seen), &messagingpb.ClaimConversationRequest{Id: id})
+	_, err = s.agent.ClaimConversation(withTags(claire.call(t), seen), &messagingpb.ClaimConversationRequest{Id: id})
 	refused(t, err, codes.FailedPrecondition, "CONVERSATION_CHANGED", "")
 
 	// A note of a colleague's is another answer, and in nobody's way.
@@ -75,7 +75,7 @@ func TestIfMatch_Conversation(t *testing.T) {
 	}
 	// A claim's answer has the tag to go on with.
 	var header metadata.MD
-	if _, err := s.agent.ClaimConversation(ifMatch(claire.call(t), seen), &messagingpb.ClaimConversationRequest{Id: id}, grpc.Header(&header)); err != nil {
+	if _, err := s.agent.ClaimConversation(withTags(claire.call(t), seen), &messagingpb.ClaimConversationRequest{Id: id}, grpc.Header(&header)); err != nil {
 		t.Fatal(err)
 	}
 	_, err = reply(key, seen)
@@ -98,11 +98,11 @@ func TestIfMatch_Conversation(t *testing.T) {
 	}
 	mine, more := tagged(t, header), uuid.NewString()
 	for range 2 {
-		if _, err := s.messaging.PostFollowUp(ifMatch(jeanne.call(t, more), mine), &messagingpb.PostFollowUpRequest{Id: id, Text: "Merci de votre réponse."}); err != nil {
+		if _, err := s.messaging.PostFollowUp(withTags(jeanne.call(t, more), mine), &messagingpb.PostFollowUpRequest{Id: id, Text: "Merci de votre réponse."}); err != nil {
 			t.Errorf("what she has read: %v", err)
 		}
 	}
-	_, err = s.messaging.PostFollowUp(ifMatch(jeanne.call(t, uuid.NewString()), mine), &messagingpb.PostFollowUpRequest{Id: id, Text: "Merci encore une fois."})
+	_, err = s.messaging.PostFollowUp(withTags(jeanne.call(t, uuid.NewString()), mine), &messagingpb.PostFollowUpRequest{Id: id, Text: "Merci encore une fois."})
 	refused(t, err, codes.FailedPrecondition, "CONVERSATION_CHANGED", "")
 }
 
@@ -116,7 +116,7 @@ func TestIfMatch_Draft(t *testing.T) {
 		var header metadata.MD
 		ctx := jeanne.call(t)
 		if tags != "" {
-			ctx = ifMatch(ctx, tags)
+			ctx = withTags(ctx, tags)
 		}
 		_, err := s.messaging.SaveDraft(ctx, &messagingpb.SaveDraftRequest{Id: id, Text: text}, grpc.Header(&header))
 		if err != nil {
@@ -142,12 +142,58 @@ func TestIfMatch_Draft(t *testing.T) {
 	}
 	_, err = save("l’autre fenêtre", first)
 	refused(t, err, codes.FailedPrecondition, "DRAFT_CHANGED", "")
-	_, err = s.messaging.DeleteDraft(ifMatch(jeanne.call(t), first), &messagingpb.DeleteDraftRequest{Id: id})
+	_, err = s.messaging.DeleteDraft(withTags(jeanne.call(t), first), &messagingpb.DeleteDraftRequest{Id: id})
 	refused(t, err, codes.FailedPrecondition, "DRAFT_CHANGED", "")
 	if got, err := s.messaging.GetDraft(jeanne.call(t), &messagingpb.GetDraftRequest{Id: id}); err != nil || got.GetDraft().GetText() != "une fenêtre, plus tard" {
 		t.Errorf("it is %v, %v", got, err)
 	}
-	if _, err := s.messaging.DeleteDraft(ifMatch(jeanne.call(t), second), &messagingpb.DeleteDraftRequest{Id: id}); err != nil {
+	if _, err := s.messaging.DeleteDraft(withTags(jeanne.call(t), second), &messagingpb.DeleteDraftRequest{Id: id}); err != nil {
 		t.Error(err)
+	}
+}
+
+// Of many windows that begin one draft, one makes it (RFC 9110, 13.1.2).
+func TestIfNoneMatch_Draft(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	jeanne := s.member(t, "jeanne")
+	id := uuid.NewString()
+	save := func(text, tags string, header ...grpc.CallOption) error {
+		_, err := s.messaging.SaveDraft(metadata.AppendToOutgoingContext(jeanne.call(t), ifNoneMatch, tags), &messagingpb.SaveDraftRequest{Id: id, Text: text}, header...)
+		return err
+	}
+	const windows = 8
+	results := make(chan error, windows)
+	for range windows {
+		go func() { results <- save("une fenêtre", "*") }()
+	}
+	made := 0
+	for range windows {
+		if err := <-results; err == nil {
+			made++
+		} else {
+			refused(t, err, codes.FailedPrecondition, "DRAFT_EXISTS", "")
+		}
+	}
+	if made != 1 {
+		t.Errorf("%d windows have made it", made)
+	}
+	var header metadata.MD
+	if err := save("plus tard", `"nothing"`, grpc.Header(&header)); err != nil {
+		t.Fatal(err)
+	}
+	tag := tagged(t, header)
+	for _, tags := range []string{tag, `"nothing", W/` + tag, "*"} {
+		refused(t, save("rien", tags), codes.FailedPrecondition, "DRAFT_EXISTS", "")
+	}
+	if got, err := s.messaging.GetDraft(jeanne.call(t), &messagingpb.GetDraftRequest{Id: id}); err != nil || got.GetDraft().GetText() != "plus tard" {
+		t.Errorf("it is %v, %v", got, err)
+	}
+	// What has lapsed is not there.
+	if _, err := s.pool.Exec(t.Context(), `UPDATE draft SET updated_at = now() - interval '8 days' WHERE id = $1`, id); err != nil {
+		t.Fatal(err)
+	}
+	if err := save("à nouveau", "*"); err != nil {
+		t.Errorf("in place of one that has lapsed: %v", err)
 	}
 }

@@ -148,7 +148,7 @@ func TestForget_Members(t *testing.T) {
 	if _, err := s.insertSubmissions(t.Context(), []*submission{newSubmission("writes", uuid.New())}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.saveDraft(t.Context(), nil, draftRow{MemberID: "drafts", ID: uuid.New(), Body: []byte("x")}); err != nil {
+	if _, err := s.saveDraft(t.Context(), nil, nil, draftRow{MemberID: "drafts", ID: uuid.New(), Body: []byte("x")}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.pool.Exec(t.Context(), `UPDATE member SET updated_at = now() - CASE id WHEN 'lately' THEN interval '365 days' ELSE interval '367 days' END`); err != nil {

@@ -144,7 +144,7 @@ export interface paths {
         get: operations["getDraft"];
         /**
          * Stores what a member has begun to write, under an id of the caller's choice, and replaces what was there
-         * @description Stores what a member has begun to write, under an id of the caller's choice, and replaces what was there. Nothing is checked but its size: a draft may be incomplete. It is encrypted, and deleted seven days after its last change. A member has at most 20 drafts; the oldest makes room.
+         * @description Stores what a member has begun to write, under an id of the caller's choice, and replaces what was there. Nothing is checked but its size: a draft may be incomplete. It is encrypted, and deleted seven days after its last change. A member has at most 20 drafts; the oldest makes room. With the metadata `if-none-match` of `*` it replaces nothing: FAILED_PRECONDITION with the reason DRAFT_EXISTS where there is one under the id.
          */
         put: operations["saveDraft"];
         post?: never;
@@ -2431,7 +2431,7 @@ export interface components {
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
-        /** @description It has changed since the ETag in If-Match was given. */
+        /** @description It has changed since the ETag in If-Match was given, or is what If-None-Match rules out. */
         PreconditionFailed: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -3361,6 +3361,11 @@ export interface operations {
                  * @example "5f1c0a9e7d3b2468"
                  */
                 "If-Match"?: string;
+                /**
+                 * @description `*`: only where there is none. 412 where there is one, or one of the ETags that are named.
+                 * @example *
+                 */
+                "If-None-Match"?: string;
             };
             path: {
                 /**

@@ -130,6 +130,7 @@ const (
 	ErrorReason_CLAIM_NOT_HELD           ErrorReason = 85
 	ErrorReason_DRAFT_NOT_FOUND          ErrorReason = 86
 	ErrorReason_DRAFT_CHANGED            ErrorReason = 87
+	ErrorReason_DRAFT_EXISTS             ErrorReason = 112
 	ErrorReason_TITLE_INVALID            ErrorReason = 88
 	ErrorReason_TEMPLATES_TOO_MANY       ErrorReason = 89
 	ErrorReason_EMAIL_INVALID            ErrorReason = 90
@@ -242,6 +243,7 @@ var (
 		85:  "CLAIM_NOT_HELD",
 		86:  "DRAFT_NOT_FOUND",
 		87:  "DRAFT_CHANGED",
+		112: "DRAFT_EXISTS",
 		88:  "TITLE_INVALID",
 		89:  "TEMPLATES_TOO_MANY",
 		90:  "EMAIL_INVALID",
@@ -350,6 +352,7 @@ var (
 		"CLAIM_NOT_HELD":            85,
 		"DRAFT_NOT_FOUND":           86,
 		"DRAFT_CHANGED":             87,
+		"DRAFT_EXISTS":              112,
 		"TITLE_INVALID":             88,
 		"TEMPLATES_TOO_MANY":        89,
 		"EMAIL_INVALID":             90,
@@ -520,7 +523,7 @@ const file_messagerie_error_v1_error_proto_rawDesc = "" +
 	"\x04when\x18\x02 \x01(\tR\x04when\x12\x16\n" +
 	"\x06remedy\x18\x03 \x01(\tR\x06remedy\x12\x0e\n" +
 	"\x02fr\x18\x04 \x01(\tR\x02fr\x12\x0e\n" +
-	"\x02en\x18\x05 \x01(\tR\x02en*\xd1\xdf\x01\n" +
+	"\x02en\x18\x05 \x01(\tR\x02en*\xee\xe1\x01\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\xff\x02\n" +
 	"\bINTERNAL\x10\x01\x1a\xf0\x02\xca\xdb\x18\xeb\x02\n" +
@@ -710,7 +713,9 @@ const file_messagerie_error_v1_error_proto_rawDesc = "" +
 	"\tNOT_FOUND\x12Jthere is no such draft; it may have been sent, or be older than seven days\x1a\n" +
 	"begin anew\"UCe brouillon n’existe plus : il a pu être envoyé, ou dater de plus de sept jours.*GThis draft is gone: it may have been sent, or be older than seven days.\x12\xb0\x02\n" +
 	"\rDRAFT_CHANGED\x10W\x1a\x9c\x02\xca\xdb\x18\x97\x02\n" +
-	"\x13FAILED_PRECONDITION\x12@the draft is no more what the If-Match of the request says (412)\x1a(read it again, and let the person decide\"LCe brouillon a été modifié ailleurs. Relisez-le avant de l’enregistrer.*CThis draft was changed elsewhere. Read it again before you save it.0\x9c\x03\x12\xcc\x01\n" +
+	"\x13FAILED_PRECONDITION\x12@the draft is no more what the If-Match of the request says (412)\x1a(read it again, and let the person decide\"LCe brouillon a été modifié ailleurs. Relisez-le avant de l’enregistrer.*CThis draft was changed elsewhere. Read it again before you save it.0\x9c\x03\x12\x9a\x02\n" +
+	"\fDRAFT_EXISTS\x10p\x1a\x87\x02\xca\xdb\x18\x82\x02\n" +
+	"\x13FAILED_PRECONDITION\x12Mthere is such a draft, which the If-None-Match of the request rules out (412)\x1a\x1bread it, or take another id\"@Ce brouillon existe déjà. Relisez-le avant de l’enregistrer.*:There is such a draft already. Read it before you save it.0\x9c\x03\x12\xcc\x01\n" +
 	"\rTITLE_INVALID\x10X\x1a\xb8\x01\xca\xdb\x18\xb3\x01\n" +
 	"\x10INVALID_ARGUMENT\x12=the title is empty once trimmed, or longer than 80 characters\x1a\fgive another\"*Donnez un titre de 80 caractères au plus.*&Give a title of at most 80 characters.\x12\xe9\x01\n" +
 	"\x12TEMPLATES_TOO_MANY\x10Y\x1a\xd0\x01\xca\xdb\x18\xcb\x01\n" +

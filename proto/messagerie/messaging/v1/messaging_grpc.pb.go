@@ -78,6 +78,8 @@ type MessagingServiceClient interface {
 	// caller's choice, and replaces what was there. Nothing is checked but its
 	// size: a draft may be incomplete. It is encrypted, and deleted seven days
 	// after its last change. A member has at most 20 drafts; the oldest makes room.
+	// With the metadata `if-none-match` of `*` it replaces nothing: FAILED_PRECONDITION with
+	// the reason DRAFT_EXISTS where there is one under the id.
 	SaveDraft(ctx context.Context, in *SaveDraftRequest, opts ...grpc.CallOption) (*SaveDraftResponse, error)
 	// GetDraft returns one draft.
 	GetDraft(ctx context.Context, in *GetDraftRequest, opts ...grpc.CallOption) (*GetDraftResponse, error)
@@ -384,6 +386,8 @@ type MessagingServiceServer interface {
 	// caller's choice, and replaces what was there. Nothing is checked but its
 	// size: a draft may be incomplete. It is encrypted, and deleted seven days
 	// after its last change. A member has at most 20 drafts; the oldest makes room.
+	// With the metadata `if-none-match` of `*` it replaces nothing: FAILED_PRECONDITION with
+	// the reason DRAFT_EXISTS where there is one under the id.
 	SaveDraft(context.Context, *SaveDraftRequest) (*SaveDraftResponse, error)
 	// GetDraft returns one draft.
 	GetDraft(context.Context, *GetDraftRequest) (*GetDraftResponse, error)

@@ -223,6 +223,15 @@ func (op *operation) parameters() []object {
 	if guarded[op.method] {
 		list = append(list, conditionalHeader("If-Match", "The ETag of what the caller has seen. 412 where it has changed since."))
 	}
+	if op.method == messagingpb.MessagingService_SaveDraft_FullMethodName {
+		list = append(list, object{
+			{"name", "If-None-Match"},
+			{"in", "header"},
+			{"description", "`*`: only where there is none. 412 where there is one, or one of the ETags that are named."},
+			{"schema", object{{"type", "string"}}},
+			{"example", "*"},
+		})
+	}
 	if op.Ticket {
 		list = append(list, object{
 			{"name", "ticket"},

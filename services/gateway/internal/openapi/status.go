@@ -27,7 +27,7 @@ var refusals = []refusal{
 	{404, codes.NotFound, "There is no such thing, or it is not the caller's to see.", "CONVERSATION_NOT_FOUND", "no such conversation", "", nil},
 	{406, codes.InvalidArgument, "Accept takes none of the formats that there are.", "NOT_ACCEPTABLE", "this method has none of the formats that Accept takes", "", nil},
 	{409, codes.FailedPrecondition, "The state of things does not allow it, or the idempotency key was used with other content.", "CONVERSATION_CLOSED", "the conversation is closed", "", nil},
-	{412, codes.FailedPrecondition, "It has changed since the ETag in If-Match was given.", "CONVERSATION_CHANGED", "the conversation is not what If-Match says; read it again", "", nil},
+	{412, codes.FailedPrecondition, "It has changed since the ETag in If-Match was given, or is what If-None-Match rules out.", "CONVERSATION_CHANGED", "the conversation is not what If-Match says; read it again", "", nil},
 	{413, codes.ResourceExhausted, "The body is larger than 64 KiB.", "REQUEST_TOO_LARGE", "the request is larger than 64 KiB", "", nil},
 	{415, codes.InvalidArgument, "The body is not announced as plain JSON in UTF-8.", "MEDIA_TYPE_UNSUPPORTED", "send the body as JSON in UTF-8, not compressed, with the header Content-Type: application/json", "", nil},
 	{429, codes.ResourceExhausted, "The caller asks too much at once, or too much of this kind is being read. Nothing was done.", "CALLS_TOO_MANY", "this caller has too many calls under way; wait for their answers", "", []string{"Retry-After"}},
