@@ -50,6 +50,10 @@ func TestProtectedResource(t *testing.T) {
 			t.Errorf("%s: %d %s", host, got.code, got.body)
 		}
 	}
+	// Such a name does not come through HTTP/1.1.
+	if isLoopback("evil.test@localhost") {
+		t.Error("a name before a name is taken for this machine")
+	}
 	short := s.rest(t, "tool", "POST", "/v1/agent/conversations/"+someID+":reply", `{"text":"x"}`)
 	if told := short.header.Get("WWW-Authenticate"); short.code != http.StatusForbidden || told != `Bearer realm="messagerie", error="insufficient_scope", scope="replies.write"` {
 		t.Errorf("a token of too little: %d, %s", short.code, told)
