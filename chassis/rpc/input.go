@@ -23,8 +23,8 @@ import (
 	inputpb "github.com/ma-messagerie/messagerie/proto/messagerie/input/v1"
 )
 
-// input checks each request before its handler sees it: first that it could be read,
-// then the characters of its strings (see input.proto) and that its times are times,
+// input checks each request before its handler sees it: first that it could be read (of one
+// that could be read in part, see MarkUnread), then the characters of its strings (see input.proto) and that its times are times,
 // then its own rules.
 type input struct {
 	validator protovalidate.Validator
@@ -68,11 +68,15 @@ func (in *input) check(ctx context.Context, req any) error {
 	if !ok {
 		return nil
 	}
+	var unread []Violation
 	if isUnreadable(msg) {
-		return errUnreadable
+		if unread = unreadOf(ctx); len(unread) == 0 {
+			return errUnreadable
+		}
+		msg.ProtoReflect().SetUnknown(nil)
 	}
 	badKey, _ := ctx.Value(keyContext{}).(error)
-	faults := in.lineFaults(msg.ProtoReflect(), "", FaultsOf(badKey))
+	faults := in.lineFaults(msg.ProtoReflect(), "", slices.Concat(unread, FaultsOf(badKey)))
 	if err := in.validator.Validate(msg); err != nil {
 		var broken *protovalidate.ValidationError
 		if !errors.As(err, &broken) {
@@ -82,7 +86,7 @@ func (in *input) check(ctx context.Context, req any) error {
 			faults = addFault(faults, ruleFault(v))
 		}
 	}
-	if list, ok := req.(ListRequest); ok && len(faults) > 0 {
+	if list, ok := req.(ListRequest); ok && len(faults) > 0 && !blursFilters(unread) {
 		_, badToken := PageKey(ctx, list)
 		for _, fault := range FaultsOf(badToken) {
 			faults = addFault(faults, fault)
@@ -99,9 +103,12 @@ func (in *input) check(ctx context.Context, req any) error {
 	return InvalidAll(faults)
 }
 
-// addFault appends a fault of a field that has none yet: what follows from it is no news.
+// addFault appends a fault of a field that has none yet, nor has what it is part of: what
+// follows from it is no news.
 func addFault(faults []Violation, fault Violation) []Violation {
-	if len(faults) >= maxFaults || slices.ContainsFunc(faults, func(v Violation) bool { return v.Field == fault.Field }) {
+	if len(faults) >= maxFaults || slices.ContainsFunc(faults, func(v Violation) bool {
+		return v.Field == fault.Field || strings.HasPrefix(fault.Field, v.Field+".")
+	}) {
 		return faults
 	}
 	return append(faults, fault)
@@ -144,16 +151,16 @@ func (in *input) valueFaults(field protoreflect.FieldDescriptor, value protorefl
 	if field.Message() != nil {
 		if moment, ok := value.Message().Interface().(interface{ CheckValid() error }); ok {
 			if moment.CheckValid() != nil {
-				faults = append(faults, momentFault(field, name))
+				faults = addFault(faults, momentFault(field, name))
 			}
 			return faults
 		}
 		return in.lineFaults(value.Message(), name+".", faults)
 	}
-	if field.Kind() != protoreflect.StringKind || plain.Is(value.String()) || slices.ContainsFunc(faults, func(v Violation) bool { return v.Field == name }) {
+	if field.Kind() != protoreflect.StringKind || plain.Is(value.String()) {
 		return faults
 	}
-	return append(faults, Violation{
+	return addFault(faults, Violation{
 		Field: name, Reason: errorpb.ErrorReason_CONTROL_CHARACTERS,
 		Description: "may not contain control characters, line separators or bidirectional overrides",
 	})

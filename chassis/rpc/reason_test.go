@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"regexp"
 	"slices"
 	"strings"
@@ -9,11 +10,13 @@ import (
 
 	"buf.build/go/protovalidate"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
 )
 
 // Each reason says when it comes, with which code, what to do, and the same to people in
@@ -121,5 +124,46 @@ func TestInput_AllAtOnce(t *testing.T) {
 	}
 	if want := []string{"pageSize OUT_OF_RANGE", "pageToken PAGE_TOKEN_INVALID"}; !slices.Equal(found, want) {
 		t.Errorf("got %v, want %v", found, want)
+	}
+}
+
+// Of a request that could be read in part, the rest is looked at, and it is refused in any
+// case. What was not read is no news further down, and a page token is judged by filters that
+// are whole alone.
+func TestInput_Unread(t *testing.T) {
+	t.Parallel()
+	validator, err := protovalidate.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := &input{validator: validator}
+	const unknown, misfit = errorpb.ErrorReason_PARAMETER_UNKNOWN, errorpb.ErrorReason_VALUE_INVALID
+	token := PageToken(t.Context(), &messagingpb.ListConversationsRequest{Hidden: true}, []byte("key"))
+	for name, row := range map[string]struct {
+		unread []Violation
+		req    proto.Message
+		want   []string
+	}{
+		"nothing else":    {[]Violation{{Field: "debug", Reason: unknown}}, &messagingpb.ListConversationsRequest{}, []string{"debug PARAMETER_UNKNOWN"}},
+		"no news":         {[]Violation{{Field: "theme", Reason: misfit}}, &messagingpb.SubmitMessageRequest{Audience: 1}, []string{"theme VALUE_INVALID"}},
+		"no news within":  {[]Violation{{Field: "filter", Reason: misfit}}, &notifierpb.ReplayDeadLettersRequest{Filter: &notifierpb.DeadLetterFilter{Reason: "\x00"}}, []string{"filter VALUE_INVALID"}},
+		"a good token":    {[]Violation{{Field: "debug", Reason: unknown}}, &messagingpb.ListConversationsRequest{Hidden: true, PageToken: token}, []string{"debug PARAMETER_UNKNOWN"}},
+		"a bad token":     {[]Violation{{Field: "debug", Reason: unknown}}, &messagingpb.ListConversationsRequest{PageToken: token}, []string{"debug PARAMETER_UNKNOWN", "pageToken PAGE_TOKEN_INVALID"}},
+		"a filter unread": {[]Violation{{Field: "hidden", Reason: misfit}}, &messagingpb.ListConversationsRequest{PageToken: token}, []string{"hidden VALUE_INVALID"}},
+	} {
+		md := metadata.MD{}
+		MarkUnread(md, row.req, row.unread)
+		var got []string
+		for _, fault := range FaultsOf(in.check(metadata.NewIncomingContext(t.Context(), md), row.req)) {
+			got = append(got, fault.Field+" "+fault.Reason.String())
+		}
+		if !slices.Equal(got, row.want) {
+			t.Errorf("%s: %q, want %q", name, got, row.want)
+		}
+	}
+	marked := &messagingpb.ListConversationsRequest{}
+	MarkUnread(metadata.MD{}, marked, nil)
+	if err := in.check(t.Context(), marked); !errors.Is(err, errUnreadable) {
+		t.Errorf("a mark without its metadata: %v", err)
 	}
 }

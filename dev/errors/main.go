@@ -22,7 +22,7 @@ whose details are typed. Over REST it is the body, in JSON.
 | detail | what for |
 |---|---|
 | ` + "`ErrorInfo`" + ` | ` + "`reason`" + `, which a program compares and which keeps its meaning; ` + "`domain`" + ` is ` + "`messagerie`" + `; ` + "`metadata`" + ` has values, all text |
-| ` + "`BadRequest`" + ` | the faults of the input, together: first what cannot be read (parameters, then members of the body), then all else, headers and the taxonomy included; ` + "`field`" + ` as JSON writes it (of a header, its name in lower case), ` + "`reason`" + `, ` + "`description`" + ` for developers, ` + "`localizedMessage`" + ` for people |
+| ` + "`BadRequest`" + ` | the faults of the input, all together: parameters, members of the body, headers, the taxonomy; what cannot be read has no further faults, and of a body that is no JSON object its members have none; ` + "`field`" + ` as JSON writes it (of a header, its name in lower case), ` + "`reason`" + `, ` + "`description`" + ` for developers, ` + "`localizedMessage`" + ` for people |
 | ` + "`LocalizedMessage`" + ` | words that a front end may show, in French, or in English where ` + "`Accept-Language`" + ` prefers it |
 | ` + "`RetryInfo`" + ` | when to try again; REST: ` + "`Retry-After`" + `, in seconds |
 | ` + "`RequestInfo`" + ` | the name of the request, which each answer has: ` + "`X-Request-Id`" + `, over gRPC the trailer ` + "`x-request-id`" + `. It is trace_id and span_id of the gateway's log lines, and the trace_id is that of the other services' |

@@ -64,12 +64,20 @@ func (p Problem) Reason() string {
 
 // Violation is "field REASON" of the first faulty field, or empty.
 func (p Problem) Violation() string {
-	for _, d := range p.Details {
-		for _, v := range d.FieldViolations {
-			return v.Field + " " + v.Reason
-		}
+	for _, v := range p.Violations() {
+		return v
 	}
 	return ""
+}
+
+// Violations are the faults of the fields, each with its reason.
+func (p Problem) Violations() (list []string) {
+	for _, d := range p.Details {
+		for _, v := range d.FieldViolations {
+			list = append(list, v.Field+" "+v.Reason)
+		}
+	}
+	return list
 }
 
 // Do sends one call. body may be nil, bytes sent as they are, or something to be

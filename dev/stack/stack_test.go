@@ -320,6 +320,12 @@ func TestRefusals(t *testing.T) {
 			}
 		})
 	}
+	// All that is wrong is told at once, whoever finds it.
+	answer := do(t, jeanne, http.MethodPost, conversations+"?debug=1", []byte(`{"audience":"PARTICULIER","theme":"inconnu","sujet":"x","topic":1,"taxonomyVersion":1,"text":"x"}`))
+	want := []string{"debug PARAMETER_UNKNOWN", "sujet FIELD_UNKNOWN", "topic VALUE_INVALID", "idempotency-key IDEMPOTENCY_KEY_REQUIRED", "theme THEME_UNKNOWN", "text BODY_TOO_SHORT"}
+	if got := answer.Problem().Violations(); answer.Status != http.StatusBadRequest || !slices.Equal(got, want) {
+		t.Errorf("%d %q, want %q", answer.Status, got, want)
+	}
 	if after := snapshot(t, s); after != before {
 		t.Errorf("the refusals have changed something:\n%s\nthen\n%s", before, after)
 	}

@@ -96,6 +96,8 @@ type call struct {
 	door     *door
 	visit    *visit
 	outgoing metadata.MD
+	// unread are the parts of a REST request that could not be read.
+	unread []rpc.Violation
 	// end must be called when the call is over.
 	end func()
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -34,6 +35,7 @@ var (
 type body struct {
 	data    []byte
 	rest    *bytes.Reader
+	call    *call
 	refusal error
 }
 
@@ -89,33 +91,43 @@ func (b *body) decode(v any) error {
 	if len(bytes.TrimSpace(b.data)) == 0 {
 		return io.EOF
 	}
-	if err := protojson.Unmarshal(b.data, msg); err != nil {
-		b.refusal = explain(b.data, msg.ProtoReflect().Type())
+	if protojson.Unmarshal(b.data, msg) == nil && !misspelt(b.data, msg.ProtoReflect().Descriptor()) {
+		return nil
 	}
-	return b.refusal
+	proto.Reset(msg)
+	faults, err := salvage(b.data, msg.ProtoReflect())
+	b.refusal, b.call.unread = err, append(b.call.unread, faults...)
+	return err
 }
 
-// explain says all that is wrong with a body that protojson has refused. protojson's
-// own text is no contract and may quote what a member wrote.
-func explain(data []byte, typ protoreflect.MessageType) *rpc.Error {
+// salvage reads what can be read of a body that protojson has refused, and says all that is
+// wrong with the rest. Of an error, nothing could be read. protojson's own text is no
+// contract and may quote what a member wrote.
+func salvage(data []byte, msg protoreflect.Message) ([]rpc.Violation, error) {
 	switch {
 	case !utf8.Valid(data):
-		return rpc.Invalid("body", errorpb.ErrorReason_JSON_MALFORMED, "is not valid UTF-8")
+		return nil, rpc.Invalid("body", errorpb.ErrorReason_JSON_MALFORMED, "is not valid UTF-8")
 	case !json.Valid(data):
-		return rpc.Invalid("body", errorpb.ErrorReason_JSON_MALFORMED, "is not one JSON value")
+		return nil, rpc.Invalid("body", errorpb.ErrorReason_JSON_MALFORMED, "is not one JSON value")
+	case !isObject(data):
+		return nil, rpc.Invalid("body", errorpb.ErrorReason_JSON_MALFORMED, "is not a JSON object")
 	}
-	if faults := explainObject(data, typ, "", nil); len(faults) > 0 {
-		return rpc.InvalidAll(faults)
+	faults := salvageObject(data, msg, "", nil)
+	if len(faults) == 0 {
+		return nil, rpc.Invalid("body", errorpb.ErrorReason_JSON_MALFORMED, "is not what this method takes")
 	}
-	return rpc.Invalid("body", errorpb.ErrorReason_JSON_MALFORMED, "is not what this method takes")
+	return faults, nil
 }
+
+func isObject(data []byte) bool { return bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) }
 
 // maxFaults bounds a refusal, whose length a caller could choose otherwise.
 const maxFaults = 20
 
-// explainObject appends the faulty members of a JSON object; path is that of the object,
-// empty or ending in a full stop.
-func explainObject(data []byte, typ protoreflect.MessageType, path string, faults []rpc.Violation) []rpc.Violation {
+// salvageObject reads the members of a JSON object that can be read into a message, and
+// appends the faults of the others; path is that of the object, empty or ending in a full
+// stop.
+func salvageObject(data []byte, msg protoreflect.Message, path string, faults []rpc.Violation) []rpc.Violation {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	if token, err := decoder.Token(); err != nil || token != json.Delim('{') {
 		return append(faults, rpc.Violation{Field: fieldName(strings.TrimSuffix(path, ".")), Reason: errorpb.ErrorReason_JSON_MALFORMED, Description: "is not a JSON object"})
@@ -128,7 +140,7 @@ func explainObject(data []byte, typ protoreflect.MessageType, path string, fault
 		if err != nil || decoder.Decode(&value) != nil {
 			return faults
 		}
-		fields := typ.Descriptor().Fields()
+		fields := msg.Descriptor().Fields()
 		field := fields.ByJSONName(name)
 		if field == nil {
 			field = fields.ByTextName(name)
@@ -142,26 +154,72 @@ func explainObject(data []byte, typ protoreflect.MessageType, path string, fault
 			continue
 		}
 		seen[field.Name()] = true
-		faults = explainValue(value, field, typ, path, faults)
+		faults = salvageValue(value, field, msg, path, faults)
 	}
 	return faults
 }
 
-// explainValue tries one member alone.
-func explainValue(value json.RawMessage, field protoreflect.FieldDescriptor, typ protoreflect.MessageType, path string, faults []rpc.Violation) []rpc.Violation {
+// salvageValue tries one member alone.
+func salvageValue(value json.RawMessage, field protoreflect.FieldDescriptor, msg protoreflect.Message, path string, faults []rpc.Violation) []rpc.Violation {
 	alone := slices.Concat([]byte(`{"`+field.JSONName()+`":`), value, []byte(`}`))
-	msg := typ.New()
-	if protojson.Unmarshal(alone, msg.Interface()) == nil {
+	read := msg.New()
+	if protojson.Unmarshal(alone, read.Interface()) == nil && !misspelt(alone, msg.Descriptor()) {
+		proto.Merge(msg.Interface(), read.Interface())
 		return faults
 	}
-	// Times, durations and masks are texts in JSON.
-	if field.Message() != nil && field.Message().ParentFile().Package() != "google.protobuf" && !field.IsList() && !field.IsMap() {
-		inner := msg.NewField(field).Message().Type()
-		if within := explainObject(value, inner, path+field.JSONName()+".", faults); len(within) > len(faults) {
+	if isOurs(field) && !field.IsList() && isObject(value) {
+		if within := salvageObject(value, msg.Mutable(field).Message(), path+field.JSONName()+".", faults); len(within) > len(faults) {
 			return within
 		}
 	}
 	return append(faults, rpc.Violation{Field: path + field.JSONName(), Reason: misfit(field), Description: "is not " + kindOf(field)})
+}
+
+// isOurs reports whether a field has a message that is an object in JSON: times, durations
+// and masks are texts.
+func isOurs(field protoreflect.FieldDescriptor) bool {
+	return field.Message() != nil && field.Message().ParentFile().Package() != "google.protobuf" && !field.IsMap()
+}
+
+// misspelt reports whether an object that protojson takes has an enum's value otherwise than
+// by a name that the document lists: protojson also takes its number, and the zero value,
+// which stands for what is absent.
+func misspelt(data []byte, typ protoreflect.MessageDescriptor) bool {
+	var members map[string]json.RawMessage
+	for i := range typ.Fields().Len() {
+		field := typ.Fields().Get(i)
+		if field.Enum() == nil && !isOurs(field) {
+			continue
+		}
+		if members == nil && json.Unmarshal(data, &members) != nil {
+			return false
+		}
+		for _, name := range []string{field.JSONName(), field.TextName()} {
+			values := []json.RawMessage{members[name]}
+			if field.IsList() && json.Unmarshal(members[name], &values) != nil {
+				continue // null, or absent
+			}
+			if slices.ContainsFunc(values, func(value json.RawMessage) bool { return value != nil && misspeltValue(value, field) }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func misspeltValue(value json.RawMessage, field protoreflect.FieldDescriptor) bool {
+	if field.Message() != nil {
+		return misspelt(value, field.Message())
+	}
+	var name *string
+	err := json.Unmarshal(value, &name)
+	return err != nil || name != nil && !isValue(field.Enum(), *name)
+}
+
+// isValue reports whether an enum has a value of this name that stands for something.
+func isValue(enum protoreflect.EnumDescriptor, name string) bool {
+	value := enum.Values().ByName(protoreflect.Name(name))
+	return value != nil && value.Number() != 0
 }
 
 // misfit is the reason of a value that its field cannot hold: an enum's is the same as over
@@ -212,28 +270,27 @@ func fieldName(name string) string {
 
 var errBadQuery = rpc.Invalid("query", errorpb.ErrorReason_QUERY_MALFORMED, "cannot be read")
 
-// checkQuery refuses parameters that the method does not have, that come twice
-// or that do not fit their field: the generated code would ignore the first and
-// quote the others.
-func checkQuery(rt *route, rawQuery string) error {
+// checkQuery returns the query without the parameters that the method does not have, that
+// come twice or that do not fit their field, and what is wrong with these: the generated code
+// would ignore the first and quote the others.
+func checkQuery(rt *route, rawQuery string) (rest string, faults []rpc.Violation) {
 	if rawQuery == "" {
-		return nil
+		return "", nil
 	}
 	values, err := url.ParseQuery(rawQuery)
 	if err != nil {
-		return errBadQuery
+		return "", slices.Clone(errBadQuery.Violations)
 	}
-	var faults []rpc.Violation
-	for name, list := range values {
-		if v, ok := checkParameter(rt, name, list); !ok {
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if v, ok := checkParameter(rt, name, values[name]); !ok {
 			faults = append(faults, v)
+			delete(values, name)
 		}
 	}
 	if len(faults) == 0 {
-		return nil
+		return rawQuery, nil
 	}
-	slices.SortFunc(faults, func(a, b rpc.Violation) int { return strings.Compare(a.Field, b.Field) })
-	return rpc.InvalidAll(faults[:min(len(faults), maxFaults)])
+	return values.Encode(), faults[:min(len(faults), maxFaults)]
 }
 
 func checkParameter(rt *route, name string, values []string) (fault rpc.Violation, ok bool) {
@@ -248,7 +305,8 @@ func checkParameter(rt *route, name string, values []string) (fault rpc.Violatio
 	}
 	for _, value := range values {
 		msg := rt.input.New().Interface()
-		if !utf8.ValidString(value) || runtime.PopulateFieldFromPath(msg, string(field.Name()), value) != nil {
+		misspelt := field.Enum() != nil && !isValue(field.Enum(), value)
+		if misspelt || !utf8.ValidString(value) || runtime.PopulateFieldFromPath(msg, string(field.Name()), value) != nil {
 			return rpc.Violation{Field: name, Reason: misfit(field), Description: "is not " + kindOf(field)}, false
 		}
 	}

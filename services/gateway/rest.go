@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -22,6 +23,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/ma-messagerie/messagerie/chassis/fair"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
@@ -124,7 +126,34 @@ func (admittedConn) Invoke(ctx context.Context, method string, request, answer a
 	if c == nil || c.method != method {
 		return errNoMethod
 	}
+	if len(c.unread) > 0 {
+		return c.judge(ctx, request, answer, opts...)
+	}
 	return c.invoke(ctx, request, answer, opts...)
+}
+
+// judge has the service say what else is wrong with a request of which a part could not be
+// read, so that the caller is told all of it at once. Nothing is done of it. Where the
+// service does not answer, the caller is told what is known here.
+func (c *call) judge(ctx context.Context, request, answer any, opts ...grpc.CallOption) error {
+	msg, ok := request.(proto.Message)
+	if !ok {
+		return fmt.Errorf("asking with %T: not a message", request)
+	}
+	rpc.MarkUnread(c.outgoing, msg, c.unread)
+	err := c.invoke(ctx, request, answer, opts...)
+	var refusal *rpc.Error
+	switch {
+	case errors.As(err, &refusal) && refusal.Code == codes.ResourceExhausted, refusesFields(err):
+		return err
+	}
+	return c.allUnread(nil)
+}
+
+// refusesFields reports whether an error tells faults of the input.
+func refusesFields(err error) bool {
+	st, _ := status.FromError(err)
+	return slices.ContainsFunc(st.Details(), func(detail any) bool { _, ok := detail.(*errdetails.BadRequest); return ok })
 }
 
 // NewStream is never called: [rest.stream] asks for what streams.
@@ -199,8 +228,9 @@ func (s *rest) prepare(w http.ResponseWriter, r *http.Request, c *call, params m
 			return errBadPath
 		}
 	}
-	if err := checkQuery(c.route, r.URL.RawQuery); err != nil {
-		return c.alsoKey(r.Header, err)
+	r.URL.RawQuery, c.unread = checkQuery(c.route, r.URL.RawQuery)
+	if len(c.unread) > 0 && (c.stream || c.unread[0].Reason == errorpb.ErrorReason_QUERY_MALFORMED && !c.hasBody) {
+		return c.allUnread(nil)
 	}
 	// A server that cannot set deadlines is one of a test.
 	control := http.NewResponseController(w)
@@ -214,6 +244,7 @@ func (s *rest) prepare(w http.ResponseWriter, r *http.Request, c *call, params m
 		if err != nil {
 			return c.visit.unread(err)
 		}
+		b.call = c
 		r.Body = b
 	} else {
 		if err := noBody(r, c.visit, control); err != nil {
@@ -251,13 +282,18 @@ func noBody(r *http.Request, v *visit, control *http.ResponseController) error {
 	return nil
 }
 
-// alsoKey adds what is wrong with the idempotency key to what cannot be read of a request:
-// the service, which would say it, does not see the call.
-func (c *call) alsoKey(header http.Header, err error) error {
-	if c == nil || c.Idempotency != accesspb.Idempotency_IDEMPOTENCY_KEYED {
+// allUnread is a refusal of what could not be read, with an error of the same kind if it is
+// not nil. What is wrong with the idempotency key is added: the service, which would say it,
+// does not see the call.
+func (c *call) allUnread(err error) error {
+	faults := slices.Concat(c.unread, rpc.FaultsOf(err))
+	if c.Idempotency == accesspb.Idempotency_IDEMPOTENCY_KEYED {
+		faults = append(faults, rpc.FaultsOf(rpc.CheckKey(c.outgoing[rpc.IdempotencyKeyName]))...)
+	}
+	if len(faults) == 0 {
 		return err
 	}
-	return rpc.JoinFaults(err, rpc.CheckKey(header.Values(rpc.IdempotencyKeyName)))
+	return rpc.InvalidAll(faults[:min(len(faults), maxFaults)])
 }
 
 // isJSON reports whether a body is announced as plain JSON in UTF-8.
@@ -441,8 +477,7 @@ func (s *rest) serveAPI(w http.ResponseWriter, _ *http.Request) {
 func (s *rest) handleError(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, r *http.Request, err error) {
 	var malformed runtime.MalformedSequenceError
 	if b, ok := r.Body.(*body); ok && b.refusal != nil {
-		c, _ := r.Context().Value(callKey{}).(*call)
-		err = c.alsoKey(r.Header, b.refusal)
+		err = b.call.allUnread(b.refusal)
 	} else if errors.As(err, &malformed) {
 		err = errBadPath
 	}

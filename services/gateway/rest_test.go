@@ -40,6 +40,16 @@ func violation(st *status.Status) (field, reason, text string) {
 	return "", "", ""
 }
 
+// handled is how many of the calls a service may do: those that are not marked as a part.
+func handled(arrivals []arrival) (n int) {
+	for _, seen := range arrivals {
+		if !seen.partial {
+			n++
+		}
+	}
+	return n
+}
+
 func TestBodiesAreReadStrictly(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -49,6 +59,8 @@ func TestBodiesAreReadStrictly(t *testing.T) {
 		{"a field twice", `{"theme":"x","theme":"y"}`, "theme", "FIELD_DUPLICATE"},
 		{"a field under both its names", `{"taxonomyVersion":1,"taxonomy_version":1}`, "taxonomy_version", "FIELD_DUPLICATE"},
 		{"unknown audience", `{"audience":"` + canary + `"}`, "audience", "VALUE_UNKNOWN"},
+		{"an audience by number", `{"audience":1,"theme":"x"}`, "audience", "VALUE_UNKNOWN"},
+		{"the audience that is none", `{"audience":"AUDIENCE_UNSPECIFIED","theme":"x"}`, "audience", "VALUE_UNKNOWN"},
 		{"number for text", `{"text":12}`, "text", "VALUE_INVALID"},
 		{"fraction", `{"taxonomyVersion":1.5}`, "taxonomyVersion", "VALUE_INVALID"},
 		{"lone high surrogate", `{"text":"` + canary + ` \ud83d"}`, "text", "VALUE_INVALID"},
@@ -75,8 +87,8 @@ func TestBodiesAreReadStrictly(t *testing.T) {
 		if strings.Contains(got.body, canary) {
 			t.Errorf("%s: the answer quotes the text: %s", row.name, got.body)
 		}
-		if n := len(s.take()); n != 0 {
-			t.Errorf("%s: %d calls arrived", row.name, n)
+		if n := handled(s.take()); n != 0 {
+			t.Errorf("%s: %d calls arrived to be done", row.name, n)
 		}
 	}
 }
@@ -85,7 +97,7 @@ func TestBodiesArriveAsWritten(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	for name, row := range map[string]struct{ body, want string }{
-		"pair of surrogates": {`{"audience":1,"theme":"x","text":"\ud83d\ude00"}`, "😀"},
+		"pair of surrogates": {`{"audience":"PARTICULIER","theme":"x","text":"\ud83d\ude00"}`, "😀"},
 		"raw":                {`{"audience":"PARTICULIER","theme":"x","text":"é😀<&>\u2028"}`, "é😀<&>\u2028"},
 		"controls pass on":   {`{"audience":"PARTICULIER","theme":"x","text":"a\u0000\r\nb\u202e"}`, "a\x00\r\nb\u202e"},
 		"null is absent":     {`{"audience":"PARTICULIER","theme":"x","text":null}`, ""},
@@ -138,9 +150,12 @@ func TestQueriesAreReadStrictly(t *testing.T) {
 		{"member", conversations + "?pageToken=%zz", "query", "QUERY_MALFORMED"},
 		{"member", conversations + "/" + someID + "?id=other", "id", "PARAMETER_UNKNOWN"},
 		{"agent", queue + "?statuses=SENT&statuses=LOST", "statuses", "VALUE_UNKNOWN"},
+		{"agent", queue + "?statuses=SENT&statuses=2", "statuses", "VALUE_UNKNOWN"},
+		{"member", conversations + "?audience=1", "audience", "VALUE_UNKNOWN"},
+		{"member", conversations + "?audience=AUDIENCE_UNSPECIFIED", "audience", "VALUE_UNKNOWN"},
 	} {
 		got := s.rest(t, row.caller, "GET", row.path, "")
-		arrived := len(s.take())
+		arrived := handled(s.take())
 		if row.reason == "" {
 			if got.code != http.StatusOK || arrived != 1 {
 				t.Errorf("%s: %d %s", row.path, got.code, got.body)
@@ -321,22 +336,92 @@ func TestVary(t *testing.T) {
 	}
 }
 
-// All that is wrong with a body is told at once.
-func TestJSONFaultsAllAtOnce(t *testing.T) {
-	t.Parallel()
-	s := start(t)
-	got := s.rest(t, "member", "POST", "/v1/conversations", `{"audience":"X","theme":1,"nothing":true,"text":"a","text":"b"}`, "Idempotency-Key", "mine")
-	var found []string
-	for _, detail := range got.status(t).Details() {
+// faultsOf are those that a refusal tells, each as "field REASON".
+func faultsOf(st *status.Status) (list []string) {
+	for _, detail := range st.Details() {
 		if bad, ok := detail.(*errdetails.BadRequest); ok {
 			for _, v := range bad.GetFieldViolations() {
-				found = append(found, v.GetField()+" "+v.GetReason())
+				list = append(list, v.GetField()+" "+v.GetReason())
 			}
 		}
 	}
-	want := []string{"audience VALUE_UNKNOWN", "theme VALUE_INVALID", "nothing FIELD_UNKNOWN", "text FIELD_DUPLICATE", "idempotency-key IDEMPOTENCY_KEY_INVALID"}
-	if got.code != http.StatusBadRequest || !slices.Equal(found, want) {
-		t.Errorf("%d %v, want %v", got.code, found, want)
+	return list
+}
+
+// All that is wrong with a request is told at once, whoever finds it: the gateway what
+// cannot be read, the service what is wrong with the rest. What could not be read has no
+// further faults.
+func TestFaults_OfAllStages(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	for name, row := range map[string]struct {
+		caller, verb, path, body, key string
+		want                          []string
+	}{
+		"a body": {
+			"member", "POST", "/v1/conversations", `{"audience":"X","theme":1,"nothing":true,"text":"a","text":"b"}`, "mine",
+			[]string{"audience VALUE_UNKNOWN", "theme VALUE_INVALID", "nothing FIELD_UNKNOWN", "text FIELD_DUPLICATE", "idempotency-key IDEMPOTENCY_KEY_INVALID"},
+		},
+		"query, body, key and rules": {
+			"member", "POST", "/v1/conversations?debug=1", `{"audience":1,"sujet":"x","topic":"a\u0000"}`, "",
+			[]string{"debug PARAMETER_UNKNOWN", "audience VALUE_UNKNOWN", "sujet FIELD_UNKNOWN", "idempotency-key IDEMPOTENCY_KEY_REQUIRED", "topic CONTROL_CHARACTERS", "theme REQUIRED"},
+		},
+		"query, path and rules": {
+			"member", "POST", "/v1/conversations/zz:hide?debug=1", "",
+			someKey,
+			[]string{"debug PARAMETER_UNKNOWN", "id UUID_INVALID"},
+		},
+		"a body that cannot be read at all": {
+			"member", "POST", "/v1/conversations?debug=1", "{", "",
+			[]string{"debug PARAMETER_UNKNOWN", "body JSON_MALFORMED", "idempotency-key IDEMPOTENCY_KEY_REQUIRED"},
+		},
+		"inside a member": {
+			"member", "PATCH", "/v1/me/preferences", `{"preferences":{"email":1,"fax":"x","locale":"de"}}`, someKey,
+			[]string{"preferences.email VALUE_INVALID", "preferences.fax FIELD_UNKNOWN", "preferences.locale VALUE_UNKNOWN"},
+		},
+		"a member that is no object": {
+			"member", "PATCH", "/v1/me/preferences?debug=1", `{"preferences":"none"}`, someKey,
+			[]string{"debug PARAMETER_UNKNOWN", "preferences VALUE_INVALID"},
+		},
+		"a query": {
+			"member", "GET", "/v1/taxonomy?debug=1&audience=1", "", someKey,
+			[]string{"audience VALUE_UNKNOWN", "debug PARAMETER_UNKNOWN"},
+		},
+		"an unknown parameter beside what is missing": {
+			"member", "GET", "/v1/suggestion?debug=1", "", someKey,
+			[]string{"debug PARAMETER_UNKNOWN", "audience REQUIRED", "theme REQUIRED"},
+		},
+		"a query that cannot be read at all": {
+			"member", "GET", "/v1/suggestion?%zz", "", someKey,
+			[]string{"query QUERY_MALFORMED"},
+		},
+		"a stream's": {"member", "GET", "/v1/conversations:watch?debug=1", "", someKey, []string{"debug PARAMETER_UNKNOWN"}},
+	} {
+		got := s.rest(t, row.caller, row.verb, row.path, row.body, "Idempotency-Key", row.key)
+		if found := faultsOf(got.status(t)); got.code != http.StatusBadRequest || !slices.Equal(found, row.want) {
+			t.Errorf("%s: %d %v, want %v", name, got.code, found, row.want)
+		}
+		if n := handled(s.take()); n != 0 {
+			t.Errorf("%s: %d calls arrived to be done", name, n)
+		}
+	}
+}
+
+// A service that does not answer, or is of a version that does not know of requests in part,
+// leaves what the gateway knows.
+func TestFaults_WithoutTheService(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	for name, fault := range map[string]*rpc.Error{
+		"away":    rpc.Refuse(codes.Unavailable, errorpb.ErrorReason_STORE_UNAVAILABLE, "try again"),
+		"earlier": rpc.Refuse(codes.InvalidArgument, errorpb.ErrorReason_REQUEST_MALFORMED, "the request cannot be decoded"),
+	} {
+		s.fail.Store(fault)
+		got := s.rest(t, "member", "POST", "/v1/conversations", `{"audience":1}`, "Idempotency-Key", "")
+		want := []string{"audience VALUE_UNKNOWN", "idempotency-key IDEMPOTENCY_KEY_REQUIRED"}
+		if found := faultsOf(got.status(t)); got.code != http.StatusBadRequest || !slices.Equal(found, want) {
+			t.Errorf("%s: %d %v, want %v", name, got.code, found, want)
+		}
 	}
 }
 

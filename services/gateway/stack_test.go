@@ -38,6 +38,7 @@ type arrival struct {
 	metadata metadata.MD
 	left     time.Duration // until its deadline; 0 for none
 	request  proto.Message
+	partial  bool // marked as the part of it that could be read
 }
 
 // backend is both services behind the gateway, on the server that real services
@@ -94,6 +95,7 @@ func (b *backend) record(ctx context.Context, req any, info *grpc.UnaryServerInf
 	}
 	seen := arrival{method: info.FullMethod, request: req.(proto.Message)}
 	seen.metadata, _ = metadata.FromIncomingContext(ctx)
+	seen.partial = len(seen.request.ProtoReflect().GetUnknown()) > 0
 	if deadline, ok := ctx.Deadline(); ok {
 		seen.left = time.Until(deadline)
 	}

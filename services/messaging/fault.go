@@ -3,8 +3,10 @@ package messaging
 import (
 	"context"
 
+	"github.com/google/uuid"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
@@ -13,6 +15,7 @@ import (
 // checkWhole has what the handlers check for themselves looked at too where a request
 // breaks rules of its .proto, so that whoever fills in a form is told all of it at once.
 func (s *server) checkWhole(to *rpc.Server) {
+	agents := &agentServer{server: s}
 	rpc.AlsoCheck(to, s.submissionFaults)
 	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.PostFollowUpRequest) []rpc.Violation {
 		return textFaults(req.GetText(), MinMemberChars, MaxMemberChars)
@@ -25,8 +28,12 @@ func (s *server) checkWhole(to *rpc.Server) {
 	})
 	rpc.AlsoCheck(to, func(ctx context.Context, req *messagingpb.SaveTemplateRequest) []rpc.Violation {
 		_, badTitle := titleOf(req.GetTitle())
-		return append(rpc.FaultsOf(badTitle, (&agentServer{server: s}).checkQueue(ctx, req.GetQueue())), textFaults(req.GetText(), MinAgentChars, MaxAgentChars)...)
+		return append(rpc.FaultsOf(badTitle, agents.checkQueue(ctx, req.GetQueue())), textFaults(req.GetText(), MinAgentChars, MaxAgentChars)...)
 	})
+	rpc.AlsoCheck(to, func(ctx context.Context, req *messagingpb.TransferConversationRequest) []rpc.Violation {
+		return rpc.FaultsOf(agents.checkQueue(ctx, req.GetQueue()))
+	})
+	rpc.AlsoCheck(to, agents.correctionFaults)
 	choices := func(given *messagingpb.Preferences) []rpc.Violation {
 		if given == nil {
 			return nil // which the rules say
@@ -56,4 +63,25 @@ func (s *server) submissionFaults(ctx context.Context, req *messagingpb.SubmitMe
 		faults = rpc.FaultsOf(err)
 	}
 	return append(faults, textFaults(req.GetText(), MinMemberChars, MaxMemberChars)...)
+}
+
+// correctionFaults are those of a corrected selection, for the audience of its conversation.
+// Who may not see that is not told more than that the request is wrong.
+func (s *agentServer) correctionFaults(ctx context.Context, req *messagingpb.RecategoriseConversationRequest) []rpc.Violation {
+	id, err := uuid.Parse(req.GetId())
+	if err != nil {
+		return nil // which the rules say
+	}
+	audience, err := s.store.audienceFor(ctx, scopeOf(auth.FromContext(ctx)), id)
+	if err != nil {
+		return nil // the refusal does not depend on it
+	}
+	version, err := s.catalogue.now(ctx)
+	if err != nil {
+		return nil
+	}
+	_, err = choose(version, &messagingpb.SubmitMessageRequest{
+		Audience: audienceOf(audience), Theme: req.GetTheme(), Topic: req.GetTopic(), Reason: req.GetReason(),
+	})
+	return rpc.FaultsOf(err)
 }

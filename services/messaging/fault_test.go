@@ -2,6 +2,7 @@ package messaging
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -31,6 +32,8 @@ func TestFaults_AllAtOnce(t *testing.T) {
 	t.Parallel()
 	s := running(t)
 	jeanne, claire := s.member(t, "jeanne"), s.clerk(t, "claire")
+	sent := jeanne.submit(t)
+	long := strings.Repeat("a", 65)
 	wrong := &messagingpb.SubmitMessageRequest{Audience: taxonomypb.Audience_PARTICULIER, TaxonomyVersion: 1, Theme: "nulle-part", Text: "x"}
 	for name, row := range map[string]struct {
 		err  error
@@ -59,6 +62,18 @@ func TestFaults_AllAtOnce(t *testing.T) {
 		"a note": {
 			second(s.agent.AddNote(claire.call(t), &messagingpb.AddNoteRequest{Id: "zz"})),
 			[]string{"idempotency-key IDEMPOTENCY_KEY_REQUIRED", "id UUID_INVALID", "text BODY_TOO_SHORT"},
+		},
+		"a transfer": {
+			second(s.agent.TransferConversation(claire.call(t), &messagingpb.TransferConversationRequest{Id: "zz", Queue: "nulle-part"})),
+			[]string{"id UUID_INVALID", "queue QUEUE_UNKNOWN"},
+		},
+		"a correction, for the audience of its conversation": {
+			second(s.agent.RecategoriseConversation(claire.call(t), &messagingpb.RecategoriseConversationRequest{Id: sent.GetId(), Theme: "exploitation", Topic: "appels", Reason: long})),
+			[]string{"reason TOO_LONG", "theme THEME_NOT_FOR_AUDIENCE"},
+		},
+		"a correction of what another caisse has": {
+			second(s.agent.RecategoriseConversation(s.clerk(t, "elsewhere", map[string]any{"caisse": "msa-35"}).call(t), &messagingpb.RecategoriseConversationRequest{Id: sent.GetId(), Theme: "exploitation", Topic: "appels", Reason: long})),
+			[]string{"reason TOO_LONG"},
 		},
 		"a template": {
 			second(s.agent.SaveTemplate(s.clerk(t, "sofiane", map[string]any{"roles": []string{auth.RoleSupervisor}}).call(t), &messagingpb.SaveTemplateRequest{Id: "zz", Title: "  ", Text: "\u200b", Queue: "nulle-part"})),

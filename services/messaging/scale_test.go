@@ -319,6 +319,10 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 			return failed(s.saveTemplate(ctx, "msa-75", "claire", templateRow{ID: uuid.New(), Title: fmt.Sprint("titre ", n), Text: "x"}))
 		}),
 		read("store.deleteTemplate", func(ctx context.Context, _ int) error { return s.deleteTemplate(ctx, "msa-75", uuid.New()) }),
+		read("store.audienceFor", func(ctx context.Context, n int) error {
+			row, err := some(ctx, n, sent)
+			return errors.Join(err, failed(s.audienceFor(ctx, all, row.ID)))
+		}),
 		read("store.withinScope", func(ctx context.Context, n int) error {
 			row, err := some(ctx, n, sent)
 			return errors.Join(err, s.withinScope(ctx, all, row.ID))

@@ -779,6 +779,21 @@ func (s *store) withinScope(ctx context.Context, sc scope, id uuid.UUID) error {
 	return nil
 }
 
+// audienceFor is the audience of a conversation that an agent may see; errNotFound for
+// another.
+func (s *store) audienceFor(ctx context.Context, sc scope, id uuid.UUID) (audience int16, err error) {
+	args := sc.args()
+	args["id"] = id
+	err = s.pool.QueryRow(ctx, `SELECT audience FROM conversation WHERE id = @id AND `+withinScope, args).Scan(&audience)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, errNotFound
+	}
+	if err != nil {
+		return 0, fmt.Errorf("reading the audience of conversation %s: %w", id, err)
+	}
+	return audience, nil
+}
+
 // dayName is the partition of the event log for a day (UTC).
 func dayName(day time.Time) string { return "event_log_" + day.Format("20060102") }
 
