@@ -23,7 +23,7 @@ const maxBatch = 512
 // together; one that the database refuses fails alone. To a caller whose deadline
 // has passed, the idempotency key tells whether its submission is stored.
 //
-// How: a batch ([batch.Group]) is one statement (see store.insertSubmissions). When the
+// How: a batch ([batch.Group]) is one round trip (see store.insertSubmissions). When the
 // database refuses a batch's data, the halves are tried apart, down to the rows.
 //
 // When it breaks: a connection lost during the commit leaves the outcome unknown;

@@ -252,8 +252,7 @@ const erasedKeyLife = 30 * 24 * time.Hour
 const keyDigest = `sha256(convert_to(member_id || ' ' || idempotency_key::text, 'UTF8'))`
 
 // checkErased is errErased if what was submitted under the key was erased, else
-// errNotFound. A repeat that comes while the erasure is under way is the one that may
-// still be made anew.
+// errNotFound.
 func (s *store) checkErased(ctx context.Context, member string, key uuid.UUID) error {
 	var erased bool
 	err := s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM erased_key, (SELECT $1::text AS member_id, $2::uuid AS idempotency_key) AS asked WHERE digest = `+keyDigest+`)`,
@@ -289,9 +288,6 @@ func (s *store) eraseMember(ctx context.Context, member string) (erased int, err
 		}](ctx, tx, "locking conversations", `SELECT id FROM conversation WHERE member_id = $1 ORDER BY id FOR UPDATE`, member); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, `INSERT INTO erased_key (digest) SELECT `+keyDigest+` FROM conversation WHERE member_id = $1 ON CONFLICT DO NOTHING`, member); err != nil {
-			return fmt.Errorf("keeping the keys of what is erased: %w", err)
-		}
 		rows, err := many[conversationRow](ctx, tx, "erasing conversations", `
 			UPDATE conversation SET
 				member_id = 'erased:' || id, data_key = '', erased_at = clock_timestamp(), status = 7, hidden = true,
@@ -301,6 +297,13 @@ func (s *store) eraseMember(ctx context.Context, member string) (erased int, err
 			return err
 		}
 		erased = len(rows)
+		// Behind the update, so that the keys are those of what it has erased, neither more nor
+		// fewer; a repeat waits for the end of this (see failErasedSQL).
+		if _, err := tx.Exec(ctx, `INSERT INTO erased_key (digest)
+			SELECT `+keyDigest+` FROM (SELECT $1::text AS member_id, idempotency_key FROM conversation WHERE id = ANY($2)) AS c ON CONFLICT DO NOTHING`,
+			member, column(rows, func(row conversationRow) uuid.UUID { return row.ID })); err != nil {
+			return fmt.Errorf("keeping the keys of what is erased: %w", err)
+		}
 		return s.eraseRows(ctx, tx, member, rows)
 	})
 	return erased, err

@@ -249,6 +249,81 @@ func TestErase_RefusesRepeats(t *testing.T) {
 	}
 }
 
+// A repeat that comes while the erasure is under way waits for it, and is not made anew.
+func TestErase_RefusesRepeatsMeanwhile(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	jeanne, paul := s.member(t, "jeanne"), s.member(t, "paul")
+	key := uuid.NewString()
+	if _, err := s.messaging.SubmitMessage(jeanne.call(t, key), question()); err != nil {
+		t.Fatal(err)
+	}
+	// The erasure comes as far as her account, behind her conversations.
+	release := s.hold(t, `SELECT FROM member WHERE id LIKE '%jeanne' FOR UPDATE`)
+	erased, repeated, other := make(chan error, 1), make(chan error, 1), make(chan error, 1)
+	go func() {
+		_, err := s.messaging.EraseMyData(jeanne.call(t), &messagingpb.EraseMyDataRequest{Confirm: true})
+		erased <- err
+	}()
+	waiting := func(n int) {
+		eventually(t, "sessions wait for a lock", func() bool {
+			return s.count(t, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) == n
+		})
+	}
+	waiting(1)
+	go func() {
+		_, err := s.messaging.SubmitMessage(jeanne.call(t, key), question())
+		repeated <- err
+	}()
+	waiting(2)
+	// Behind it, perhaps of its batch, is another member's with the same key.
+	go func() {
+		_, err := s.messaging.SubmitMessage(paul.call(t, key), question())
+		other <- err
+	}()
+	release()
+	if err := <-erased; err != nil {
+		t.Fatal(err)
+	}
+	refused(t, <-repeated, codes.FailedPrecondition, "CONVERSATION_ERASED", "")
+	if err := <-other; err != nil {
+		t.Errorf("another member's: %v", err)
+	}
+	if n := s.count(t, `SELECT count(*) FROM conversation WHERE member_id LIKE '%jeanne'`); n != 0 {
+		t.Errorf("%d conversations were made anew", n)
+	}
+}
+
+// What comes in while its member has everything erased is either erased and known by its key,
+// or not erased.
+func TestErase_KnowsAllKeys(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	jeanne := s.member(t, "jeanne")
+	jeanne.submit(t)
+	const digest = `sha256(convert_to(replace($1, '%', member_id) || ' ' || idempotency_key::text, 'UTF8'))`
+	var subject string
+	if err := s.pool.QueryRow(t.Context(), `SELECT member_id FROM conversation`).Scan(&subject); err != nil {
+		t.Fatal(err)
+	}
+	// The erasure waits where it writes the keys down.
+	release := s.hold(t, `INSERT INTO erased_key (digest) SELECT `+digest+` FROM conversation`, "%")
+	erased := make(chan error, 1)
+	go func() {
+		_, err := s.messaging.EraseMyData(jeanne.call(t), &messagingpb.EraseMyDataRequest{Confirm: true})
+		erased <- err
+	}()
+	s.blocked(t)
+	jeanne.submit(t)
+	release()
+	if err := <-erased; err != nil {
+		t.Fatal(err)
+	}
+	if missing := s.count(t, `SELECT count(*) FROM conversation WHERE member_id LIKE 'erased:%' AND NOT EXISTS (SELECT FROM erased_key WHERE digest = `+digest+`)`, subject); missing != 0 {
+		t.Errorf("the keys of %d erased conversations are not known", missing)
+	}
+}
+
 // An agent's repeat of a reply to what was erased meanwhile says so, as a first one does:
 // there is no text any more to compare it with.
 func TestErase_RefusesReplies(t *testing.T) {

@@ -94,26 +94,35 @@ type submission struct {
 	event          event
 }
 
-// insertSubmissions stores many submissions in one transaction of one statement:
+// insertSubmissions stores many submissions in one transaction and one round trip:
 // conversation, message, event log and outbox, or nothing. It returns when each
 // was created; one that is missing from the map had a (member, key) that is
-// already stored.
+// already stored. If one repeats what was erased while it waited, none is stored: the error is
+// a duplicate, and the next time that one is missing.
 func (s *store) insertSubmissions(ctx context.Context, batch []*submission) (map[uuid.UUID]time.Time, error) {
-	rows, err := s.pool.Query(ctx, insertSubmissionsSQL, submissionColumns(batch)...)
-	if err != nil {
-		return nil, fmt.Errorf("storing %d submissions: %w", len(batch), err)
-	}
 	stored := make(map[uuid.UUID]time.Time, len(batch))
-	var id uuid.UUID
-	var at time.Time
-	if _, err := pgx.ForEachRow(rows, []any{&id, &at}, func() error { stored[id] = at; return nil }); err != nil {
+	both := &pgx.Batch{} // sent as one: a transaction without BEGIN and COMMIT
+	both.Queue(insertSubmissionsSQL, submissionColumns(batch)...).Query(func(rows pgx.Rows) error {
+		var id uuid.UUID
+		var at time.Time
+		_, err := pgx.ForEachRow(rows, []any{&id, &at}, func() error { stored[id] = at; return nil })
+		return err
+	})
+	both.Queue(failErasedSQL, column(batch, func(s *submission) uuid.UUID { return s.conversation.ID }))
+	if err := s.pool.SendBatch(ctx, both).Close(); err != nil {
 		return nil, fmt.Errorf("storing %d submissions: %w", len(batch), err)
 	}
 	return stored, nil
 }
 
-// A single statement is a transaction of its own: one round trip, one commit,
-// however many submissions. Rows that lose a conflict write nothing at all,
+// failErasedSQL fails on the primary key of erased_key if a conversation that was just
+// inserted has an erased key. Only a statement after the insertion sees an erasure for whose
+// end that has waited, which it did at the old conversation's unique key.
+const failErasedSQL = `
+INSERT INTO erased_key (digest)
+SELECT erased_key.digest FROM conversation JOIN erased_key ON erased_key.digest = ` + keyDigest + ` WHERE conversation.id = ANY($1)`
+
+// One statement, however many submissions. Rows that lose a conflict write nothing at all,
 // because every other insert joins the conversations that were inserted.
 const insertSubmissionsSQL = `
 WITH input AS (
@@ -146,11 +155,11 @@ WITH input AS (
 )
 SELECT id, created_at FROM opened`
 
-// column collects one field of every submission for unnest.
-func column[T any](batch []*submission, field func(*submission) T) []T {
+// column collects one field of every row for an array.
+func column[R, T any](batch []R, field func(R) T) []T {
 	values := make([]T, len(batch))
-	for i, sub := range batch {
-		values[i] = field(sub)
+	for i, row := range batch {
+		values[i] = field(row)
 	}
 	return values
 }
