@@ -32,8 +32,10 @@ for those that you do not know, by the status. What has no HTTP status of its ow
 its code. A ` + "`google.rpc.Code`" + ` without a reason comes from a proxy or from gRPC itself.
 
 What was asked for with an ` + "`Idempotency-Key`" + ` may be sent again after any of 429, 500, 503 and 504, and
-when no answer came: with the same key it is done once. A key is the caller's own, and good for as
-long as what was made with it is kept; after an erasure, a repeat is refused for 30 days.
+when no answer came: with the same key it is done once. A key is of its caller and method: for other
+content, or another conversation, it is refused (` + "`IDEMPOTENCY_KEY_REUSED`" + `); somebody else may draw the
+same. It is good for as long as what was made with it is kept; after an erasure, a repeat of a
+submission is refused for 30 days, and what it would add to is not there.
 
 This page is made of [error.proto](../proto/messagerie/error/v1/error.proto) by ` + "`make generate`" + `.
 

@@ -116,7 +116,7 @@ func refusal(status int, body []byte) error {
 		// A detail of a kind that is newer than this program is none of these.
 		switch named, _ := detail.ValueByDiscriminator(); named := named.(type) {
 		case api.GoogleRpcErrorInfo:
-			reason = named.Reason
+			reason = string(named.Reason)
 		case api.GoogleRpcRequestInfo:
 			request = named.RequestId
 		}

@@ -273,6 +273,33 @@ func TestOpenAPI_Failures(t *testing.T) {
 	}
 }
 
+// The document has every reason, and each status those that come with it.
+func TestOpenAPI_Reasons(t *testing.T) {
+	t.Parallel()
+	d := readAPI(t)
+	listed, _ := dig(d.doc, "components", "schemas", "messagerie.error.v1.ErrorReason")["enum"].([]any)
+	for number, name := range errorpb.ErrorReason_name {
+		if (number != 0) != slices.Contains(listed, any(name)) {
+			t.Errorf("%s among the reasons: %t", name, number == 0)
+		}
+	}
+	for name, row := range map[string]struct{ has, lacks string }{
+		"BadRequest": {"PARAMETER_UNKNOWN", "CLAIM_HELD"}, "Conflict": {"IDEMPOTENCY_KEY_REUSED", "CONVERSATION_CHANGED"},
+		"PreconditionFailed": {"CONVERSATION_CHANGED", "CLAIM_HELD"}, "TooManyRequests": {"RATE_LIMITED", "REQUEST_TOO_LARGE"},
+	} {
+		words, _ := dig(d.doc, "components", "responses", name)["description"].(string)
+		if !strings.Contains(words, row.has) || strings.Contains(words, row.lacks) {
+			t.Errorf("%s: %s", name, words)
+		}
+	}
+	read := d.schema(t, "components", "schemas", "messagerie.messaging.v1.MarkConversationReadRequest")
+	for id, good := range map[string]bool{"": true, someID: true, "zz": false} {
+		if err := read.Validate(map[string]any{"messageId": id}); (err == nil) != good {
+			t.Errorf("messageId %q: %v", id, err)
+		}
+	}
+}
+
 // parameter is one of a path.
 var parameter = regexp.MustCompile(`\{\w+\}`)
 

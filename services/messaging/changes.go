@@ -60,7 +60,7 @@ func newChanges(s *store, committed func(), told *hints, sizes metric.Int64Histo
 }
 
 func collides(a, b request) bool {
-	return a.id == b.id || a.key != uuid.Nil && a.key == b.key && a.agent == b.agent
+	return a.id == b.id || a.key != uuid.Nil && a.key == b.key && a.agent == b.agent && a.scope.member == b.scope.member
 }
 
 // apply does changes of different conversations in one transaction.

@@ -62,15 +62,19 @@ func (s *server) followUpOnce(ctx context.Context, member string, id, key uuid.U
 	return s.checkFollowUp(ctx, member, id, key, written)
 }
 
-// checkFollowUp is nil when this very message is stored under the key.
+// checkFollowUp is nil when this very message is stored under the key, and a refusal when the
+// member has used that for another, be it in another conversation.
 func (s *server) checkFollowUp(ctx context.Context, member string, id, key uuid.UUID, written text) error {
 	row, err := s.store.ofMember(ctx, member, id)
 	if err != nil {
 		return err
 	}
-	stored, err := s.store.followedUp(ctx, id, key)
+	stored, err := s.store.followedUp(ctx, member, key)
 	if err != nil {
 		return err
+	}
+	if stored.ConversationID != id {
+		return errKeyReused
 	}
 	dataKey, err := s.keys.unwrap(id.String(), row.DataKey)
 	if err != nil {
@@ -196,8 +200,12 @@ func (s *store) actsOn(ctx context.Context, id uuid.UUID) ([]act, error) {
 		`SELECT action, at FROM audit WHERE conversation_id = $1 AND action <> 'read' ORDER BY at, seq`, id)
 }
 
-// followedUp returns the member's message stored under a key in a conversation.
-func (s *store) followedUp(ctx context.Context, id, key uuid.UUID) (messageRow, error) {
-	return one[messageRow](ctx, s.pool, `SELECT `+messageColumns+` FROM message
-		WHERE conversation_id = $1 AND idempotency_key = $2 AND author = 1 AND idempotency_key IS NOT NULL`, id, key)
+// followedUp returns the message that a member has stored under a key. Of a version before
+// there may be one in each conversation.
+func (s *store) followedUp(ctx context.Context, member string, key uuid.UUID) (messageRow, error) {
+	return one[messageRow](ctx, s.pool, `
+		SELECT m.id, m.conversation_id, m.author, m.agent_id, m.final, m.body, m.created_at
+		FROM message m JOIN conversation c ON c.id = m.conversation_id
+		WHERE m.author = 1 AND m.idempotency_key = $2 AND m.idempotency_key IS NOT NULL AND c.member_id = $1
+		ORDER BY m.created_at, m.id LIMIT 1`, member, key)
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/uuid"
@@ -148,13 +149,82 @@ func TestFollowUp_OnceWhateverTheClicks(t *testing.T) {
 	} else {
 		refused(t, err, codes.AlreadyExists, "IDEMPOTENCY_KEY_REUSED", "")
 	}
-	// The same key in another conversation is another message.
-	other := jeanne.submit(t).GetId()
-	if after, err := jeanne.followUp(t, other, key, memberText); err != nil || len(after.GetMessages()) != 2 {
-		t.Errorf("in another conversation: %v, %v", after, err)
+	if n := s.count(t, `SELECT count(*) FROM event_log WHERE type = 'followup-posted'`); n != 1 {
+		t.Errorf("%d events, want 1", n)
 	}
-	if n := s.count(t, `SELECT count(*) FROM event_log WHERE type = 'followup-posted'`); n != 2 {
-		t.Errorf("%d events, want 2", n)
+}
+
+// A key is its caller's own, wherever they use it: of another request of theirs it is refused,
+// and somebody else's does not meet it.
+func TestKeys_AreTheCallersOwn(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	jeanne, paul, claire, remi := s.member(t, "jeanne"), s.member(t, "paul"), s.clerk(t, "claire"), s.clerk(t, "remi")
+	one, other, pauls := jeanne.submit(t).GetId(), jeanne.submit(t).GetId(), paul.submit(t).GetId()
+	key := uuid.NewString()
+	for name, row := range map[string]struct {
+		mine, elsewhere, anothers error
+	}{
+		"a submission": {
+			second(s.messaging.SubmitMessage(jeanne.call(t, key), question())),
+			second(s.messaging.SubmitMessage(jeanne.call(t, key), &messagingpb.SubmitMessageRequest{
+				Audience: question().GetAudience(), Theme: question().GetTheme(), Topic: question().GetTopic(), Reason: question().GetReason(),
+				TaxonomyVersion: question().GetTaxonomyVersion(), Text: "Une tout autre question.",
+			})),
+			second(s.messaging.SubmitMessage(paul.call(t, key), question())),
+		},
+		"a follow-up": {
+			second(jeanne.followUp(t, one, key, memberText)), second(jeanne.followUp(t, other, key, memberText)), second(paul.followUp(t, pauls, key, memberText)),
+		},
+		"a reply": {
+			second(s.agent.PostReply(claire.call(t, key), &messagingpb.PostReplyRequest{Id: one, Text: agentText})),
+			second(s.agent.PostReply(claire.call(t, key), &messagingpb.PostReplyRequest{Id: other, Text: agentText})),
+			second(s.agent.PostReply(remi.call(t, key), &messagingpb.PostReplyRequest{Id: other, Text: agentText})),
+		},
+		"a note": {
+			second(claire.note(t, one, "À rappeler.", key)), second(claire.note(t, other, "À rappeler.", key)), second(remi.note(t, other, "À rappeler.", key)),
+		},
+	} {
+		t.Log(name)
+		if row.mine != nil || row.anothers != nil {
+			t.Errorf("got %v, and of somebody else %v", row.mine, row.anothers)
+		}
+		refused(t, row.elsewhere, codes.AlreadyExists, "IDEMPOTENCY_KEY_REUSED", "")
+	}
+}
+
+// The same key in several conversations at the same moment is good for one of them, whichever
+// process of several is asked.
+func TestFollowUp_OneKeyInManyConversations(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	first, second := s.start(t), s.start(t)
+	jeanne := s.member(t, "jeanne")
+	var ids []string
+	for range 8 {
+		ids = append(ids, jeanne.at(first).submit(t).GetId())
+	}
+	for range 4 {
+		key, posted := uuid.NewString(), new(atomic.Int32)
+		var clicks sync.WaitGroup
+		for i, id := range ids {
+			clicks.Go(func() {
+				who := jeanne.at(first)
+				if i%2 == 0 {
+					who = jeanne.at(second)
+				}
+				switch _, err := who.followUp(t, id, key, memberText); {
+				case err == nil:
+					posted.Add(1)
+				default:
+					refused(t, err, codes.AlreadyExists, "IDEMPOTENCY_KEY_REUSED", "")
+				}
+			})
+		}
+		clicks.Wait()
+		if posted.Load() != 1 {
+			t.Errorf("the key is taken in %d conversations", posted.Load())
+		}
 	}
 }
 

@@ -265,17 +265,17 @@ func TestErase_RefusesRepeatsMeanwhile(t *testing.T) {
 		_, err := s.messaging.EraseMyData(jeanne.call(t), &messagingpb.EraseMyDataRequest{Confirm: true})
 		erased <- err
 	}()
-	waiting := func(n int) {
-		eventually(t, "sessions wait for a lock", func() bool {
-			return s.count(t, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) == n
+	waiting := func(statement string) {
+		eventually(t, statement+" waits for a transaction", func() bool {
+			return s.count(t, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'transactionid' AND query LIKE '%' || $1 || '%'`, statement) > 0
 		})
 	}
-	waiting(1)
+	waiting("DELETE FROM member")
 	go func() {
 		_, err := s.messaging.SubmitMessage(jeanne.call(t, key), question())
 		repeated <- err
 	}()
-	waiting(2)
+	waiting("INSERT INTO conversation")
 	// Behind it, perhaps of its batch, is another member's with the same key.
 	go func() {
 		_, err := s.messaging.SubmitMessage(paul.call(t, key), question())

@@ -187,9 +187,12 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 			_, _, fault := s.markRead(ctx, row.MemberID, row.ID, row.LastReplyID)
 			return errors.Join(err, fault)
 		}),
+		{Of: []string{"lockKeys"}, Run: inTx(func(ctx context.Context, tx pgx.Tx, n int) error {
+			return lockKeys(ctx, tx, []string{"member:1", fmt.Sprintf("member:%d", n)}, []uuid.UUID{uuid.New(), uuid.New()})
+		})},
 		read("store.followedUp", func(ctx context.Context, n int) error {
 			row, err := some(ctx, n, sent)
-			if _, none := s.followedUp(ctx, row.ID, uuid.New()); !errors.Is(none, errNotFound) {
+			if _, none := s.followedUp(ctx, row.MemberID, uuid.New()); !errors.Is(none, errNotFound) {
 				err = errors.Join(err, none)
 			}
 			return err

@@ -32,7 +32,7 @@ var (
 	errTooManyWatches      = rpc.Refuse(codes.ResourceExhausted, errorpb.ErrorReason_WATCHES_TOO_MANY, "too many watches are open; end one first")
 	errConversationClosed  = rpc.Refuse(codes.FailedPrecondition, errorpb.ErrorReason_CONVERSATION_CLOSED, "the conversation is closed")
 	errNotClaimed          = rpc.Refuse(codes.FailedPrecondition, errorpb.ErrorReason_CLAIM_NOT_HELD, "nobody holds a claim on the conversation")
-	errKeyReused           = rpc.Refuse(codes.AlreadyExists, errorpb.ErrorReason_IDEMPOTENCY_KEY_REUSED, "this idempotency key was used with other content")
+	errKeyReused           = rpc.Refuse(codes.AlreadyExists, errorpb.ErrorReason_IDEMPOTENCY_KEY_REUSED, "the caller has used this idempotency key before, with other content or for another conversation")
 	errProfile             = rpc.Refuse(codes.PermissionDenied, errorpb.ErrorReason_AUDIENCE_NOT_YOURS, "the caller has no profile for this audience")
 	errNoCaisse            = rpc.Refuse(codes.FailedPrecondition, errorpb.ErrorReason_CAISSE_UNKNOWN, "the caller's token names no caisse, or none that can be one")
 	errUnavailable         = rpc.Refuse(codes.Unavailable, errorpb.ErrorReason_STORE_UNAVAILABLE, "the store cannot be used now; try again with the same idempotency key")

@@ -99,18 +99,18 @@ type submission struct {
 // was created; one that is missing from the map had a (member, key) that is
 // already stored. If one repeats what was erased while it waited, none is stored: the error is
 // a duplicate, and the next time that one is missing.
-func (s *store) insertSubmissions(ctx context.Context, batch []*submission) (map[uuid.UUID]time.Time, error) {
-	stored := make(map[uuid.UUID]time.Time, len(batch))
-	both := &pgx.Batch{} // sent as one: a transaction without BEGIN and COMMIT
-	both.Queue(insertSubmissionsSQL, submissionColumns(batch)...).Query(func(rows pgx.Rows) error {
+func (s *store) insertSubmissions(ctx context.Context, subs []*submission) (map[uuid.UUID]time.Time, error) {
+	stored := make(map[uuid.UUID]time.Time, len(subs))
+	batch := &pgx.Batch{} // sent as one: a transaction without BEGIN and COMMIT
+	batch.Queue(insertSubmissionsSQL, submissionColumns(subs)...).Query(func(rows pgx.Rows) error {
 		var id uuid.UUID
 		var at time.Time
 		_, err := pgx.ForEachRow(rows, []any{&id, &at}, func() error { stored[id] = at; return nil })
 		return err
 	})
-	both.Queue(failErasedSQL, column(batch, func(s *submission) uuid.UUID { return s.conversation.ID }))
-	if err := s.pool.SendBatch(ctx, both).Close(); err != nil {
-		return nil, fmt.Errorf("storing %d submissions: %w", len(batch), err)
+	batch.Queue(failErasedSQL, column(subs, func(sub *submission) uuid.UUID { return sub.conversation.ID }))
+	if err := s.pool.SendBatch(ctx, batch).Close(); err != nil {
+		return nil, fmt.Errorf("storing %d submissions: %w", len(subs), err)
 	}
 	return stored, nil
 }
@@ -545,7 +545,7 @@ func (s *store) changeMany(ctx context.Context, requests []request) (done []batc
 				done[i].Err = errNotFound
 				continue
 			}
-			change, err := r.decide(row, replied[replyKey{r.agent, r.key}])
+			change, err := r.decide(row, replied[replyKey{r.agent, r.scope.member, r.key}])
 			done[i] = batch.Result[conversationRow]{Value: row, Err: err}
 			if err == nil && change != nil {
 				todo[i] = change
@@ -596,23 +596,30 @@ func (sc scope) covers(row *conversationRow) bool {
 	return row.Caisse == sc.caisse && (sc.allQueues || slices.Contains(sc.queues, row.Queue))
 }
 
-// replyKey is what a message is told apart by: an agent's reply anywhere, a member's
-// further message (no agent) within its conversation.
+// replyKey is what a message is told apart by, whatever its conversation: who wrote it, and
+// their key.
 type replyKey struct {
-	agent string
-	key   uuid.UUID
+	agent, member string
+	key           uuid.UUID
 }
 
 // lockMany locks conversations in the order of their ids and tells which of the
 // replies' keys are taken.
 func lockMany(ctx context.Context, tx pgx.Tx, requests []request) (map[uuid.UUID]conversationRow, map[replyKey]bool, error) {
-	var ids, keys, within []uuid.UUID
-	var agents []string
+	var ids, keys, memberKeys []uuid.UUID
+	var agents, members []string
 	for _, r := range requests {
 		ids = append(ids, r.id)
-		if r.key != uuid.Nil {
-			keys, agents, within = append(keys, r.key), append(agents, r.agent), append(within, r.id)
+		switch {
+		case r.key == uuid.Nil:
+		case r.agent != "":
+			keys, agents = append(keys, r.key), append(agents, r.agent)
+		default:
+			memberKeys, members = append(memberKeys, r.key), append(members, r.scope.member)
 		}
+	}
+	if err := lockKeys(ctx, tx, members, memberKeys); err != nil {
+		return nil, nil, err
 	}
 	locked, err := many[conversationRow](ctx, tx, "locking conversations",
 		`SELECT `+conversationColumns+` FROM conversation WHERE id = ANY($1) ORDER BY id FOR UPDATE`, ids)
@@ -623,24 +630,43 @@ func lockMany(ctx context.Context, tx pgx.Tx, requests []request) (map[uuid.UUID
 	for _, row := range locked {
 		rows[row.ID] = row
 	}
-	if len(keys) == 0 {
+	if len(keys)+len(memberKeys) == 0 {
 		return rows, nil, nil
 	}
 	// After the locks: whoever had them before us has committed its reply.
 	taken, err := many[struct {
-		Agent string    `db:"agent_id"`
-		Key   uuid.UUID `db:"idempotency_key"`
+		Agent  string    `db:"agent_id"`
+		Member string    `db:"member_id"`
+		Key    uuid.UUID `db:"idempotency_key"`
 	}](ctx, tx, "looking up replies", `
-		SELECT agent_id, idempotency_key FROM message
+		SELECT agent_id, '' AS member_id, idempotency_key FROM message
 		WHERE (agent_id, idempotency_key) IN (SELECT * FROM unnest($1::text[], $2::uuid[]))
 		UNION ALL
-		SELECT '', idempotency_key FROM message
-		WHERE author = 1 AND (conversation_id, idempotency_key) IN (SELECT * FROM unnest($3::uuid[], $2::uuid[]))`, agents, keys, within)
+		SELECT '', c.member_id, m.idempotency_key
+		FROM unnest($3::text[], $4::uuid[]) AS asked (member_id, key)
+		JOIN message m ON m.author = 1 AND m.idempotency_key = asked.key AND m.idempotency_key IS NOT NULL
+		JOIN conversation c ON c.id = m.conversation_id AND c.member_id = asked.member_id`, agents, keys, members, memberKeys)
 	replied := make(map[replyKey]bool, len(taken))
 	for _, t := range taken {
-		replied[replyKey{t.Agent, t.Key}] = true
+		replied[replyKey{t.Agent, t.Member, t.Key}] = true
 	}
 	return rows, replied, err
+}
+
+// lockKeys has the same key of the same member, in two conversations at once, wait for each
+// other. No unique index could: a message does not have its member. All take these locks
+// before those of conversations, and in one order.
+func lockKeys(ctx context.Context, tx pgx.Tx, members []string, keys []uuid.UUID) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	_, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(lock) FROM (
+		SELECT DISTINCT hashtextextended(member_id || ' ' || key, 0) AS lock
+		FROM unnest($1::text[], $2::uuid[]) AS asked (member_id, key) ORDER BY lock) AS locks`, members, keys)
+	if err != nil {
+		return fmt.Errorf("locking idempotency keys: %w", err)
+	}
+	return nil
 }
 
 // applyMany inserts the replies and updates the conversations, in one round trip,

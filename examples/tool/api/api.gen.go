@@ -108,6 +108,336 @@ func (e GoogleRpcRetryInfoType) Valid() bool {
 	}
 }
 
+// Defines values for MessagerieErrorV1ErrorReason.
+const (
+	ACCESSDENIED            MessagerieErrorV1ErrorReason = "ACCESS_DENIED"
+	ANSWERSUNREAD           MessagerieErrorV1ErrorReason = "ANSWERS_UNREAD"
+	AUDIENCENOTSERVED       MessagerieErrorV1ErrorReason = "AUDIENCE_NOT_SERVED"
+	AUDIENCENOTYOURS        MessagerieErrorV1ErrorReason = "AUDIENCE_NOT_YOURS"
+	BODYBLANK               MessagerieErrorV1ErrorReason = "BODY_BLANK"
+	BODYCHARACTERFORBIDDEN  MessagerieErrorV1ErrorReason = "BODY_CHARACTER_FORBIDDEN"
+	BODYNOTUTF8             MessagerieErrorV1ErrorReason = "BODY_NOT_UTF8"
+	BODYTOOLONG             MessagerieErrorV1ErrorReason = "BODY_TOO_LONG"
+	BODYTOOSHORT            MessagerieErrorV1ErrorReason = "BODY_TOO_SHORT"
+	BODYUNEXPECTED          MessagerieErrorV1ErrorReason = "BODY_UNEXPECTED"
+	BODYUNREADABLE          MessagerieErrorV1ErrorReason = "BODY_UNREADABLE"
+	CAISSEUNKNOWN           MessagerieErrorV1ErrorReason = "CAISSE_UNKNOWN"
+	CALLCANCELLED           MessagerieErrorV1ErrorReason = "CALL_CANCELLED"
+	CALLSTOOMANY            MessagerieErrorV1ErrorReason = "CALLS_TOO_MANY"
+	CLAIMHELD               MessagerieErrorV1ErrorReason = "CLAIM_HELD"
+	CLAIMNOTHELD            MessagerieErrorV1ErrorReason = "CLAIM_NOT_HELD"
+	CONFIRMATIONREQUIRED    MessagerieErrorV1ErrorReason = "CONFIRMATION_REQUIRED"
+	CONTROLCHARACTERS       MessagerieErrorV1ErrorReason = "CONTROL_CHARACTERS"
+	CONVERSATIONCHANGED     MessagerieErrorV1ErrorReason = "CONVERSATION_CHANGED"
+	CONVERSATIONCLOSED      MessagerieErrorV1ErrorReason = "CONVERSATION_CLOSED"
+	CONVERSATIONERASED      MessagerieErrorV1ErrorReason = "CONVERSATION_ERASED"
+	CONVERSATIONNOTFOUND    MessagerieErrorV1ErrorReason = "CONVERSATION_NOT_FOUND"
+	CREDENTIALSAMBIGUOUS    MessagerieErrorV1ErrorReason = "CREDENTIALS_AMBIGUOUS"
+	DEADLETTERIDINVALID     MessagerieErrorV1ErrorReason = "DEAD_LETTER_ID_INVALID"
+	DEADLETTERNOTFOUND      MessagerieErrorV1ErrorReason = "DEAD_LETTER_NOT_FOUND"
+	DEADLINEEXCEEDED        MessagerieErrorV1ErrorReason = "DEADLINE_EXCEEDED"
+	DRAFTCHANGED            MessagerieErrorV1ErrorReason = "DRAFT_CHANGED"
+	DRAFTEXISTS             MessagerieErrorV1ErrorReason = "DRAFT_EXISTS"
+	DRAFTNOTFOUND           MessagerieErrorV1ErrorReason = "DRAFT_NOT_FOUND"
+	DURATIONINVALID         MessagerieErrorV1ErrorReason = "DURATION_INVALID"
+	EMAILINVALID            MessagerieErrorV1ErrorReason = "EMAIL_INVALID"
+	EXPORTNOTREAD           MessagerieErrorV1ErrorReason = "EXPORT_NOT_READ"
+	FIELDDUPLICATE          MessagerieErrorV1ErrorReason = "FIELD_DUPLICATE"
+	FIELDMASKINVALID        MessagerieErrorV1ErrorReason = "FIELD_MASK_INVALID"
+	FIELDUNKNOWN            MessagerieErrorV1ErrorReason = "FIELD_UNKNOWN"
+	FORMATINVALID           MessagerieErrorV1ErrorReason = "FORMAT_INVALID"
+	HTTPMETHODNOTALLOWED    MessagerieErrorV1ErrorReason = "HTTP_METHOD_NOT_ALLOWED"
+	IDEMPOTENCYKEYINVALID   MessagerieErrorV1ErrorReason = "IDEMPOTENCY_KEY_INVALID"
+	IDEMPOTENCYKEYREQUIRED  MessagerieErrorV1ErrorReason = "IDEMPOTENCY_KEY_REQUIRED"
+	IDEMPOTENCYKEYREUSED    MessagerieErrorV1ErrorReason = "IDEMPOTENCY_KEY_REUSED"
+	INTERNAL                MessagerieErrorV1ErrorReason = "INTERNAL"
+	ISSUERUNAVAILABLE       MessagerieErrorV1ErrorReason = "ISSUER_UNAVAILABLE"
+	JSONMALFORMED           MessagerieErrorV1ErrorReason = "JSON_MALFORMED"
+	MEDIATYPEUNSUPPORTED    MessagerieErrorV1ErrorReason = "MEDIA_TYPE_UNSUPPORTED"
+	MESSAGINGUNAVAILABLE    MessagerieErrorV1ErrorReason = "MESSAGING_UNAVAILABLE"
+	METHODUNKNOWN           MessagerieErrorV1ErrorReason = "METHOD_UNKNOWN"
+	NOTACCEPTABLE           MessagerieErrorV1ErrorReason = "NOT_ACCEPTABLE"
+	NOTREADY                MessagerieErrorV1ErrorReason = "NOT_READY"
+	NOTUNIQUE               MessagerieErrorV1ErrorReason = "NOT_UNIQUE"
+	OUTOFRANGE              MessagerieErrorV1ErrorReason = "OUT_OF_RANGE"
+	OVERLOADED              MessagerieErrorV1ErrorReason = "OVERLOADED"
+	PAGETOKENINVALID        MessagerieErrorV1ErrorReason = "PAGE_TOKEN_INVALID"
+	PARAMETERDUPLICATE      MessagerieErrorV1ErrorReason = "PARAMETER_DUPLICATE"
+	PARAMETERUNKNOWN        MessagerieErrorV1ErrorReason = "PARAMETER_UNKNOWN"
+	PATHMALFORMED           MessagerieErrorV1ErrorReason = "PATH_MALFORMED"
+	PATHUNKNOWN             MessagerieErrorV1ErrorReason = "PATH_UNKNOWN"
+	PHONEINVALID            MessagerieErrorV1ErrorReason = "PHONE_INVALID"
+	PUBLICURLUNSET          MessagerieErrorV1ErrorReason = "PUBLIC_URL_UNSET"
+	QUERYMALFORMED          MessagerieErrorV1ErrorReason = "QUERY_MALFORMED"
+	QUEUEUNKNOWN            MessagerieErrorV1ErrorReason = "QUEUE_UNKNOWN"
+	RATELIMITED             MessagerieErrorV1ErrorReason = "RATE_LIMITED"
+	REASONNOTFORAUDIENCE    MessagerieErrorV1ErrorReason = "REASON_NOT_FOR_AUDIENCE"
+	REASONREQUIRED          MessagerieErrorV1ErrorReason = "REASON_REQUIRED"
+	REASONUNKNOWN           MessagerieErrorV1ErrorReason = "REASON_UNKNOWN"
+	REFUSEDEVENTNOTFOUND    MessagerieErrorV1ErrorReason = "REFUSED_EVENT_NOT_FOUND"
+	REPORTMALFORMED         MessagerieErrorV1ErrorReason = "REPORT_MALFORMED"
+	REPORTNOTSIGNED         MessagerieErrorV1ErrorReason = "REPORT_NOT_SIGNED"
+	REPORTREFUSED           MessagerieErrorV1ErrorReason = "REPORT_REFUSED"
+	REPORTSBUSY             MessagerieErrorV1ErrorReason = "REPORTS_BUSY"
+	REPORTSTALE             MessagerieErrorV1ErrorReason = "REPORT_STALE"
+	REPORTTOOSLOW           MessagerieErrorV1ErrorReason = "REPORT_TOO_SLOW"
+	REQUESTMALFORMED        MessagerieErrorV1ErrorReason = "REQUEST_MALFORMED"
+	REQUESTMISSING          MessagerieErrorV1ErrorReason = "REQUEST_MISSING"
+	REQUESTTOOLARGE         MessagerieErrorV1ErrorReason = "REQUEST_TOO_LARGE"
+	REQUESTTOOSLOW          MessagerieErrorV1ErrorReason = "REQUEST_TOO_SLOW"
+	REQUIRED                MessagerieErrorV1ErrorReason = "REQUIRED"
+	SCOPEMISSING            MessagerieErrorV1ErrorReason = "SCOPE_MISSING"
+	SELECTIONINVALID        MessagerieErrorV1ErrorReason = "SELECTION_INVALID"
+	SERVICENOTOFFERED       MessagerieErrorV1ErrorReason = "SERVICE_NOT_OFFERED"
+	SERVICEUNAVAILABLE      MessagerieErrorV1ErrorReason = "SERVICE_UNAVAILABLE"
+	STOREUNAVAILABLE        MessagerieErrorV1ErrorReason = "STORE_UNAVAILABLE"
+	STREAMSTOOMANY          MessagerieErrorV1ErrorReason = "STREAMS_TOO_MANY"
+	TAXONOMYUNAVAILABLE     MessagerieErrorV1ErrorReason = "TAXONOMY_UNAVAILABLE"
+	TAXONOMYVERSIONOUTDATED MessagerieErrorV1ErrorReason = "TAXONOMY_VERSION_OUTDATED"
+	TAXONOMYVERSIONREQUIRED MessagerieErrorV1ErrorReason = "TAXONOMY_VERSION_REQUIRED"
+	TAXONOMYVERSIONUNKNOWN  MessagerieErrorV1ErrorReason = "TAXONOMY_VERSION_UNKNOWN"
+	TEMPLATESTOOMANY        MessagerieErrorV1ErrorReason = "TEMPLATES_TOO_MANY"
+	THEMENOTFORAUDIENCE     MessagerieErrorV1ErrorReason = "THEME_NOT_FOR_AUDIENCE"
+	THEMEUNKNOWN            MessagerieErrorV1ErrorReason = "THEME_UNKNOWN"
+	TIMESTAMPINVALID        MessagerieErrorV1ErrorReason = "TIMESTAMP_INVALID"
+	TITLEINVALID            MessagerieErrorV1ErrorReason = "TITLE_INVALID"
+	TOKENINVALID            MessagerieErrorV1ErrorReason = "TOKEN_INVALID"
+	TOKENREQUIRED           MessagerieErrorV1ErrorReason = "TOKEN_REQUIRED"
+	TOOFEW                  MessagerieErrorV1ErrorReason = "TOO_FEW"
+	TOOLONG                 MessagerieErrorV1ErrorReason = "TOO_LONG"
+	TOOMANY                 MessagerieErrorV1ErrorReason = "TOO_MANY"
+	TOOSHORT                MessagerieErrorV1ErrorReason = "TOO_SHORT"
+	TOPICNOTFORAUDIENCE     MessagerieErrorV1ErrorReason = "TOPIC_NOT_FOR_AUDIENCE"
+	TOPICREQUIRED           MessagerieErrorV1ErrorReason = "TOPIC_REQUIRED"
+	TOPICUNKNOWN            MessagerieErrorV1ErrorReason = "TOPIC_UNKNOWN"
+	UUIDINVALID             MessagerieErrorV1ErrorReason = "UUID_INVALID"
+	VALUEINVALID            MessagerieErrorV1ErrorReason = "VALUE_INVALID"
+	VALUEUNKNOWN            MessagerieErrorV1ErrorReason = "VALUE_UNKNOWN"
+	WATCHESTOOMANY          MessagerieErrorV1ErrorReason = "WATCHES_TOO_MANY"
+	WATCHTICKETINVALID      MessagerieErrorV1ErrorReason = "WATCH_TICKET_INVALID"
+	WEBHOOKNOTCONFIGURED    MessagerieErrorV1ErrorReason = "WEBHOOK_NOT_CONFIGURED"
+)
+
+// Valid indicates whether the value is a known member of the MessagerieErrorV1ErrorReason enum.
+func (e MessagerieErrorV1ErrorReason) Valid() bool {
+	switch e {
+	case ACCESSDENIED:
+		return true
+	case ANSWERSUNREAD:
+		return true
+	case AUDIENCENOTSERVED:
+		return true
+	case AUDIENCENOTYOURS:
+		return true
+	case BODYBLANK:
+		return true
+	case BODYCHARACTERFORBIDDEN:
+		return true
+	case BODYNOTUTF8:
+		return true
+	case BODYTOOLONG:
+		return true
+	case BODYTOOSHORT:
+		return true
+	case BODYUNEXPECTED:
+		return true
+	case BODYUNREADABLE:
+		return true
+	case CAISSEUNKNOWN:
+		return true
+	case CALLCANCELLED:
+		return true
+	case CALLSTOOMANY:
+		return true
+	case CLAIMHELD:
+		return true
+	case CLAIMNOTHELD:
+		return true
+	case CONFIRMATIONREQUIRED:
+		return true
+	case CONTROLCHARACTERS:
+		return true
+	case CONVERSATIONCHANGED:
+		return true
+	case CONVERSATIONCLOSED:
+		return true
+	case CONVERSATIONERASED:
+		return true
+	case CONVERSATIONNOTFOUND:
+		return true
+	case CREDENTIALSAMBIGUOUS:
+		return true
+	case DEADLETTERIDINVALID:
+		return true
+	case DEADLETTERNOTFOUND:
+		return true
+	case DEADLINEEXCEEDED:
+		return true
+	case DRAFTCHANGED:
+		return true
+	case DRAFTEXISTS:
+		return true
+	case DRAFTNOTFOUND:
+		return true
+	case DURATIONINVALID:
+		return true
+	case EMAILINVALID:
+		return true
+	case EXPORTNOTREAD:
+		return true
+	case FIELDDUPLICATE:
+		return true
+	case FIELDMASKINVALID:
+		return true
+	case FIELDUNKNOWN:
+		return true
+	case FORMATINVALID:
+		return true
+	case HTTPMETHODNOTALLOWED:
+		return true
+	case IDEMPOTENCYKEYINVALID:
+		return true
+	case IDEMPOTENCYKEYREQUIRED:
+		return true
+	case IDEMPOTENCYKEYREUSED:
+		return true
+	case INTERNAL:
+		return true
+	case ISSUERUNAVAILABLE:
+		return true
+	case JSONMALFORMED:
+		return true
+	case MEDIATYPEUNSUPPORTED:
+		return true
+	case MESSAGINGUNAVAILABLE:
+		return true
+	case METHODUNKNOWN:
+		return true
+	case NOTACCEPTABLE:
+		return true
+	case NOTREADY:
+		return true
+	case NOTUNIQUE:
+		return true
+	case OUTOFRANGE:
+		return true
+	case OVERLOADED:
+		return true
+	case PAGETOKENINVALID:
+		return true
+	case PARAMETERDUPLICATE:
+		return true
+	case PARAMETERUNKNOWN:
+		return true
+	case PATHMALFORMED:
+		return true
+	case PATHUNKNOWN:
+		return true
+	case PHONEINVALID:
+		return true
+	case PUBLICURLUNSET:
+		return true
+	case QUERYMALFORMED:
+		return true
+	case QUEUEUNKNOWN:
+		return true
+	case RATELIMITED:
+		return true
+	case REASONNOTFORAUDIENCE:
+		return true
+	case REASONREQUIRED:
+		return true
+	case REASONUNKNOWN:
+		return true
+	case REFUSEDEVENTNOTFOUND:
+		return true
+	case REPORTMALFORMED:
+		return true
+	case REPORTNOTSIGNED:
+		return true
+	case REPORTREFUSED:
+		return true
+	case REPORTSBUSY:
+		return true
+	case REPORTSTALE:
+		return true
+	case REPORTTOOSLOW:
+		return true
+	case REQUESTMALFORMED:
+		return true
+	case REQUESTMISSING:
+		return true
+	case REQUESTTOOLARGE:
+		return true
+	case REQUESTTOOSLOW:
+		return true
+	case REQUIRED:
+		return true
+	case SCOPEMISSING:
+		return true
+	case SELECTIONINVALID:
+		return true
+	case SERVICENOTOFFERED:
+		return true
+	case SERVICEUNAVAILABLE:
+		return true
+	case STOREUNAVAILABLE:
+		return true
+	case STREAMSTOOMANY:
+		return true
+	case TAXONOMYUNAVAILABLE:
+		return true
+	case TAXONOMYVERSIONOUTDATED:
+		return true
+	case TAXONOMYVERSIONREQUIRED:
+		return true
+	case TAXONOMYVERSIONUNKNOWN:
+		return true
+	case TEMPLATESTOOMANY:
+		return true
+	case THEMENOTFORAUDIENCE:
+		return true
+	case THEMEUNKNOWN:
+		return true
+	case TIMESTAMPINVALID:
+		return true
+	case TITLEINVALID:
+		return true
+	case TOKENINVALID:
+		return true
+	case TOKENREQUIRED:
+		return true
+	case TOOFEW:
+		return true
+	case TOOLONG:
+		return true
+	case TOOMANY:
+		return true
+	case TOOSHORT:
+		return true
+	case TOPICNOTFORAUDIENCE:
+		return true
+	case TOPICREQUIRED:
+		return true
+	case TOPICUNKNOWN:
+		return true
+	case UUIDINVALID:
+		return true
+	case VALUEINVALID:
+		return true
+	case VALUEUNKNOWN:
+		return true
+	case WATCHESTOOMANY:
+		return true
+	case WATCHTICKETINVALID:
+		return true
+	case WEBHOOKNOTCONFIGURED:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for MessagerieMessagingV1Author.
 const (
 	AGENT  MessagerieMessagingV1Author = "AGENT"
@@ -226,8 +556,8 @@ type GoogleRpcBadRequest struct {
 		// LocalizedMessage Words for people.
 		LocalizedMessage GoogleRpcLocalizedMessage `json:"localizedMessage,omitempty"`
 
-		// Reason Stable. What a program compares.
-		Reason string `json:"reason"`
+		// Reason Stable. What a program compares; docs/errors.md says when each comes and what to do. New ones may come: have a case for those that you do not know.
+		Reason MessagerieErrorV1ErrorReason `json:"reason"`
 	} `json:"fieldViolations"`
 }
 
@@ -244,8 +574,8 @@ type GoogleRpcErrorInfo struct {
 	// Metadata Values that go with the reason, such as limit and actual.
 	Metadata map[string]string `json:"metadata,omitempty"`
 
-	// Reason Stable. What a program compares.
-	Reason string `json:"reason"`
+	// Reason Stable. What a program compares; docs/errors.md says when each comes and what to do. New ones may come: have a case for those that you do not know.
+	Reason MessagerieErrorV1ErrorReason `json:"reason"`
 }
 
 // GoogleRpcErrorInfoType defines model for GoogleRpcErrorInfo.Type.
@@ -315,6 +645,9 @@ type GoogleRpcStatus struct {
 type GoogleRpcStatusDetail struct {
 	union json.RawMessage
 }
+
+// MessagerieErrorV1ErrorReason Stable. What a program compares; docs/errors.md says when each comes and what to do. New ones may come: have a case for those that you do not know.
+type MessagerieErrorV1ErrorReason string
 
 // MessagerieMessagingV1AgentServiceGetConversationResponse AgentServiceGetConversationResponse is a conversation with its messages.
 type MessagerieMessagingV1AgentServiceGetConversationResponse struct {
@@ -593,7 +926,7 @@ type AgentReleaseConversationParams struct {
 
 // AgentPostReplyParams defines parameters for AgentPostReply.
 type AgentPostReplyParams struct {
-	// IdempotencyKey A UUID of the caller's choice, the same at every retry of the same call. With other content: 409.
+	// IdempotencyKey A UUID of the caller's choice, the same at every retry of the same call. It is of its caller and operation. With other content: 409.
 	IdempotencyKey string `json:"Idempotency-Key"`
 
 	// IfMatch The ETag of what the caller has seen. 412 where it has changed since.
@@ -944,7 +1277,7 @@ type ClientInterface interface {
 
 	// AgentPostReplyWithBody Answers the member, who is told by e-mail
 	//
-	// Answers the member, who is told by e-mail. It needs the metadata `idempotency-key` as SubmitMessage does; the same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
+	// Answers the member, who is told by e-mail. It needs the metadata `idempotency-key`: of the agent, whichever the conversation, and known for as long as that is kept. The same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -953,7 +1286,7 @@ type ClientInterface interface {
 
 	// AgentPostReply Answers the member, who is told by e-mail
 	//
-	// Answers the member, who is told by e-mail. It needs the metadata `idempotency-key` as SubmitMessage does; the same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
+	// Answers the member, who is told by e-mail. It needs the metadata `idempotency-key`: of the agent, whichever the conversation, and known for as long as that is kept. The same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1073,7 +1406,7 @@ func (c *Client) AgentReleaseConversation(ctx context.Context, id string, params
 
 // AgentPostReplyWithBody Answers the member, who is told by e-mail
 //
-// Answers the member, who is told by e-mail. It needs the metadata `idempotency-key` as SubmitMessage does; the same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
+// Answers the member, who is told by e-mail. It needs the metadata `idempotency-key`: of the agent, whichever the conversation, and known for as long as that is kept. The same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1092,7 +1425,7 @@ func (c *Client) AgentPostReplyWithBody(ctx context.Context, id string, params *
 
 // AgentPostReply Answers the member, who is told by e-mail
 //
-// Answers the member, who is told by e-mail. It needs the metadata `idempotency-key` as SubmitMessage does; the same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
+// Answers the member, who is told by e-mail. It needs the metadata `idempotency-key`: of the agent, whichever the conversation, and known for as long as that is kept. The same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -1539,7 +1872,7 @@ type ClientWithResponsesInterface interface {
 
 	// AgentPostReplyWithBodyWithResponse Answers the member, who is told by e-mail
 	//
-	// Answers the member, who is told by e-mail. It needs the metadata `idempotency-key` as SubmitMessage does; the same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
+	// Answers the member, who is told by e-mail. It needs the metadata `idempotency-key`: of the agent, whichever the conversation, and known for as long as that is kept. The same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -1548,7 +1881,7 @@ type ClientWithResponsesInterface interface {
 
 	// AgentPostReplyWithResponse Answers the member, who is told by e-mail
 	//
-	// Answers the member, who is told by e-mail. It needs the metadata `idempotency-key` as SubmitMessage does; the same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
+	// Answers the member, who is told by e-mail. It needs the metadata `idempotency-key`: of the agent, whichever the conversation, and known for as long as that is kept. The same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -2795,7 +3128,7 @@ func (c *ClientWithResponses) AgentReleaseConversationWithResponse(ctx context.C
 
 // AgentPostReplyWithBodyWithResponse Answers the member, who is told by e-mail
 //
-// Answers the member, who is told by e-mail. It needs the metadata `idempotency-key` as SubmitMessage does; the same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
+// Answers the member, who is told by e-mail. It needs the metadata `idempotency-key`: of the agent, whichever the conversation, and known for as long as that is kept. The same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -2810,7 +3143,7 @@ func (c *ClientWithResponses) AgentPostReplyWithBodyWithResponse(ctx context.Con
 
 // AgentPostReplyWithResponse Answers the member, who is told by e-mail
 //
-// Answers the member, who is told by e-mail. It needs the metadata `idempotency-key` as SubmitMessage does; the same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
+// Answers the member, who is told by e-mail. It needs the metadata `idempotency-key`: of the agent, whichever the conversation, and known for as long as that is kept. The same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

@@ -21,7 +21,7 @@ export interface paths {
          * Opens a conversation with a first message
          * @description Opens a conversation with a first message.
          *
-         *     It needs the metadata `idempotency-key` (REST: header Idempotency-Key), a UUID chosen by the caller. The same key with the same content gives the first answer again; with other content, ALREADY_EXISTS with the reason IDEMPOTENCY_KEY_REUSED.
+         *     It needs the metadata `idempotency-key` (REST: header Idempotency-Key), a UUID chosen by the caller. The same key with the same content gives the first answer again; with other content, ALREADY_EXISTS with the reason IDEMPOTENCY_KEY_REUSED. The key is of the member, and known for as long as the conversation is kept. Once that is erased, a repeat is refused for 30 days (CONVERSATION_ERASED).
          */
         post: operations["submitMessage"];
         delete?: never;
@@ -121,7 +121,7 @@ export interface paths {
         put?: never;
         /**
          * Adds a message to one of the member's conversations
-         * @description Adds a message to one of the member's conversations. It needs the metadata `idempotency-key` as SubmitMessage does. An answered conversation is opened again; a closed one takes nothing more: FAILED_PRECONDITION with the reason CONVERSATION_CLOSED.
+         * @description Adds a message to one of the member's conversations. It needs the metadata `idempotency-key` as SubmitMessage does: of the member, whichever the conversation, and known for as long as that is kept. An answered conversation is opened again; a closed one takes nothing more: FAILED_PRECONDITION with the reason CONVERSATION_CLOSED.
          */
         post: operations["postFollowUp"];
         delete?: never;
@@ -397,7 +397,7 @@ export interface paths {
         put?: never;
         /**
          * Answers the member, who is told by e-mail
-         * @description Answers the member, who is told by e-mail. It needs the metadata `idempotency-key` as SubmitMessage does; the same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
+         * @description Answers the member, who is told by e-mail. It needs the metadata `idempotency-key`: of the agent, whichever the conversation, and known for as long as that is kept. The same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
          */
         post: operations["agentPostReply"];
         delete?: never;
@@ -497,7 +497,7 @@ export interface paths {
         put?: never;
         /**
          * Adds an internal note, which members never see
-         * @description Adds an internal note, which members never see. Notes are encrypted as messages are. It needs the metadata `idempotency-key` as PostReply does.
+         * @description Adds an internal note, which members never see. Notes are encrypted as messages are. It needs the metadata `idempotency-key` as PostReply does: of the agent, whichever the conversation, and known for as long as that is kept.
          */
         post: operations["agentAddNote"];
         delete?: never;
@@ -948,8 +948,7 @@ export interface components {
             fieldViolations: {
                 /** @description The member of the body or the parameter, in camelCase, with full stops between levels; a header in lower case. */
                 field: string;
-                /** @description Stable. What a program compares. */
-                reason: string;
+                reason: components["schemas"]["messagerie.error.v1.ErrorReason"];
                 /** @description For developers. */
                 description: string;
                 localizedMessage?: components["schemas"]["google.rpc.LocalizedMessage"];
@@ -962,8 +961,7 @@ export interface components {
              * @enum {string}
              */
             "@type": "type.googleapis.com/google.rpc.ErrorInfo";
-            /** @description Stable. What a program compares. */
-            reason: string;
+            reason: components["schemas"]["messagerie.error.v1.ErrorReason"];
             /**
              * @description Whose reasons these are.
              * @enum {string}
@@ -1027,6 +1025,11 @@ export interface components {
         };
         /** @description One detail of an error. */
         "google.rpc.StatusDetail": components["schemas"]["google.rpc.ErrorInfo"] | components["schemas"]["google.rpc.BadRequest"] | components["schemas"]["google.rpc.RetryInfo"] | components["schemas"]["google.rpc.LocalizedMessageDetail"] | components["schemas"]["google.rpc.RequestInfo"];
+        /**
+         * @description Stable. What a program compares; docs/errors.md says when each comes and what to do. New ones may come: have a case for those that you do not know.
+         * @enum {string}
+         */
+        "messagerie.error.v1.ErrorReason": "INTERNAL" | "DEADLINE_EXCEEDED" | "CALL_CANCELLED" | "SERVICE_UNAVAILABLE" | "STORE_UNAVAILABLE" | "NOT_READY" | "OVERLOADED" | "RATE_LIMITED" | "CALLS_TOO_MANY" | "STREAMS_TOO_MANY" | "REQUEST_TOO_SLOW" | "ANSWERS_UNREAD" | "REPORTS_BUSY" | "REPORT_TOO_SLOW" | "TOKEN_REQUIRED" | "TOKEN_INVALID" | "WATCH_TICKET_INVALID" | "CREDENTIALS_AMBIGUOUS" | "PUBLIC_URL_UNSET" | "ISSUER_UNAVAILABLE" | "ACCESS_DENIED" | "SCOPE_MISSING" | "METHOD_UNKNOWN" | "REQUEST_MISSING" | "REQUEST_MALFORMED" | "REQUEST_TOO_LARGE" | "PATH_UNKNOWN" | "NOT_ACCEPTABLE" | "PATH_MALFORMED" | "HTTP_METHOD_NOT_ALLOWED" | "QUERY_MALFORMED" | "PARAMETER_UNKNOWN" | "PARAMETER_DUPLICATE" | "MEDIA_TYPE_UNSUPPORTED" | "BODY_UNEXPECTED" | "BODY_UNREADABLE" | "JSON_MALFORMED" | "FIELD_UNKNOWN" | "FIELD_DUPLICATE" | "REQUIRED" | "TOO_SHORT" | "TOO_LONG" | "TOO_FEW" | "TOO_MANY" | "NOT_UNIQUE" | "OUT_OF_RANGE" | "UUID_INVALID" | "FORMAT_INVALID" | "VALUE_UNKNOWN" | "VALUE_INVALID" | "CONFIRMATION_REQUIRED" | "CONTROL_CHARACTERS" | "TIMESTAMP_INVALID" | "DURATION_INVALID" | "FIELD_MASK_INVALID" | "PAGE_TOKEN_INVALID" | "IDEMPOTENCY_KEY_REQUIRED" | "IDEMPOTENCY_KEY_INVALID" | "IDEMPOTENCY_KEY_REUSED" | "SELECTION_INVALID" | "AUDIENCE_NOT_SERVED" | "AUDIENCE_NOT_YOURS" | "TAXONOMY_UNAVAILABLE" | "TAXONOMY_VERSION_REQUIRED" | "TAXONOMY_VERSION_OUTDATED" | "TAXONOMY_VERSION_UNKNOWN" | "THEME_UNKNOWN" | "THEME_NOT_FOR_AUDIENCE" | "TOPIC_REQUIRED" | "TOPIC_UNKNOWN" | "TOPIC_NOT_FOR_AUDIENCE" | "REASON_REQUIRED" | "REASON_UNKNOWN" | "REASON_NOT_FOR_AUDIENCE" | "SERVICE_NOT_OFFERED" | "QUEUE_UNKNOWN" | "BODY_NOT_UTF8" | "BODY_CHARACTER_FORBIDDEN" | "BODY_TOO_SHORT" | "BODY_TOO_LONG" | "BODY_BLANK" | "CAISSE_UNKNOWN" | "CONVERSATION_NOT_FOUND" | "CONVERSATION_CLOSED" | "CONVERSATION_ERASED" | "CONVERSATION_CHANGED" | "CLAIM_HELD" | "CLAIM_NOT_HELD" | "DRAFT_NOT_FOUND" | "DRAFT_CHANGED" | "DRAFT_EXISTS" | "TITLE_INVALID" | "TEMPLATES_TOO_MANY" | "EMAIL_INVALID" | "PHONE_INVALID" | "WATCHES_TOO_MANY" | "EXPORT_NOT_READ" | "MESSAGING_UNAVAILABLE" | "REFUSED_EVENT_NOT_FOUND" | "DEAD_LETTER_NOT_FOUND" | "DEAD_LETTER_ID_INVALID" | "REPORT_REFUSED" | "REPORT_NOT_SIGNED" | "REPORT_STALE" | "REPORT_MALFORMED" | "WEBHOOK_NOT_CONFIGURED";
         /** @description AddNoteRequest is an internal note. */
         "messagerie.messaging.v1.AddNoteRequest": {
             /** @description The text: 1 to 2000 characters, counted and refused as a member's is. The bounds count Unicode code points after CRLF to LF, NFC and trimming: white space around the text does not count. */
@@ -1413,10 +1416,7 @@ export interface components {
         };
         /** @description MarkConversationReadRequest names a conversation. */
         "messagerie.messaging.v1.MarkConversationReadRequest": {
-            /**
-             * Format: uuid
-             * @description The last message the member saw; empty: all of them. A reply that came after it stays unread.
-             */
+            /** @description The last message the member saw; empty: all of them. A reply that came after it stays unread. */
             messageId?: string;
         };
         /** @description MarkConversationReadResponse is the conversation as it is now, without messages. */
@@ -2264,7 +2264,7 @@ export interface components {
             };
             content?: never;
         };
-        /** @description The request is not what the operation takes. */
+        /** @description The request is not what the operation takes. Reasons: CREDENTIALS_AMBIGUOUS, REQUEST_MISSING, REQUEST_MALFORMED, PATH_MALFORMED, QUERY_MALFORMED, PARAMETER_UNKNOWN, PARAMETER_DUPLICATE, BODY_UNEXPECTED, BODY_UNREADABLE, JSON_MALFORMED, FIELD_UNKNOWN, FIELD_DUPLICATE, REQUIRED, TOO_SHORT, TOO_LONG, TOO_FEW, TOO_MANY, NOT_UNIQUE, OUT_OF_RANGE, UUID_INVALID, FORMAT_INVALID, VALUE_UNKNOWN, VALUE_INVALID, CONFIRMATION_REQUIRED, CONTROL_CHARACTERS, TIMESTAMP_INVALID, DURATION_INVALID, FIELD_MASK_INVALID, PAGE_TOKEN_INVALID, IDEMPOTENCY_KEY_REQUIRED, IDEMPOTENCY_KEY_INVALID, SELECTION_INVALID, AUDIENCE_NOT_SERVED, TAXONOMY_VERSION_REQUIRED, TAXONOMY_VERSION_OUTDATED, TAXONOMY_VERSION_UNKNOWN, THEME_UNKNOWN, THEME_NOT_FOR_AUDIENCE, TOPIC_REQUIRED, TOPIC_UNKNOWN, TOPIC_NOT_FOR_AUDIENCE, REASON_REQUIRED, REASON_UNKNOWN, REASON_NOT_FOR_AUDIENCE, SERVICE_NOT_OFFERED, QUEUE_UNKNOWN, BODY_NOT_UTF8, BODY_CHARACTER_FORBIDDEN, BODY_TOO_SHORT, BODY_TOO_LONG, BODY_BLANK, TITLE_INVALID, EMAIL_INVALID, PHONE_INVALID, DEAD_LETTER_ID_INVALID, REPORT_MALFORMED. */
         BadRequest: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2300,7 +2300,7 @@ export interface components {
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
-        /** @description There is no bearer token, or it is not good here. */
+        /** @description There is no bearer token, or it is not good here. Reasons: TOKEN_REQUIRED, TOKEN_INVALID, WATCH_TICKET_INVALID. */
         Unauthorized: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2327,7 +2327,7 @@ export interface components {
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
-        /** @description The operation is not for this caller. */
+        /** @description The operation is not for this caller. Reasons: ACCESS_DENIED, SCOPE_MISSING, AUDIENCE_NOT_YOURS, CAISSE_UNKNOWN, REPORT_REFUSED, REPORT_NOT_SIGNED, REPORT_STALE. */
         Forbidden: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2353,7 +2353,7 @@ export interface components {
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
-        /** @description There is no such thing, or it is not the caller's to see. */
+        /** @description There is no such thing, or it is not the caller's to see. Reasons: PUBLIC_URL_UNSET, PATH_UNKNOWN, TAXONOMY_VERSION_UNKNOWN, CONVERSATION_NOT_FOUND, DRAFT_NOT_FOUND, REFUSED_EVENT_NOT_FOUND, DEAD_LETTER_NOT_FOUND. */
         NotFound: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2379,7 +2379,7 @@ export interface components {
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
-        /** @description Accept takes none of the formats that there are. */
+        /** @description Accept takes none of the formats that there are. Reasons: NOT_ACCEPTABLE. */
         NotAcceptable: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2405,7 +2405,7 @@ export interface components {
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
-        /** @description The state of things does not allow it, or the idempotency key was used with other content. */
+        /** @description The state of things does not allow it, or the idempotency key was used with other content. Reasons: IDEMPOTENCY_KEY_REUSED, CONVERSATION_CLOSED, CONVERSATION_ERASED, CLAIM_HELD, CLAIM_NOT_HELD, TEMPLATES_TOO_MANY, WEBHOOK_NOT_CONFIGURED. */
         Conflict: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2431,7 +2431,7 @@ export interface components {
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
-        /** @description It has changed since the ETag in If-Match was given, or is what If-None-Match rules out. */
+        /** @description It has changed since the ETag in If-Match was given, or is what If-None-Match rules out. Reasons: CONVERSATION_CHANGED, DRAFT_CHANGED, DRAFT_EXISTS. */
         PreconditionFailed: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2457,7 +2457,7 @@ export interface components {
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
-        /** @description The body is larger than 64 KiB. */
+        /** @description The body is larger than 64 KiB. Reasons: REQUEST_TOO_LARGE. */
         RequestEntityTooLarge: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2483,7 +2483,7 @@ export interface components {
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
-        /** @description The body is not announced as plain JSON in UTF-8. */
+        /** @description The body is not announced as plain JSON in UTF-8. Reasons: MEDIA_TYPE_UNSUPPORTED. */
         UnsupportedMediaType: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2509,7 +2509,7 @@ export interface components {
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
-        /** @description The caller asks too much at once, or too much of this kind is being read. Nothing was done. */
+        /** @description The caller asks too much at once, or too much of this kind is being read. Nothing was done. Reasons: RATE_LIMITED, CALLS_TOO_MANY, STREAMS_TOO_MANY, REQUEST_TOO_SLOW, ANSWERS_UNREAD, REPORTS_BUSY, REPORT_TOO_SLOW, WATCHES_TOO_MANY. */
         TooManyRequests: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2540,7 +2540,7 @@ export interface components {
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
-        /** @description A fault of the system's own. It may or may not have been done. */
+        /** @description A fault of the system's own. It may or may not have been done. Reasons: INTERNAL. */
         InternalServerError: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2566,7 +2566,7 @@ export interface components {
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
-        /** @description The system cannot answer for now. It may or may not have been done. */
+        /** @description The system cannot answer for now. It may or may not have been done. Reasons: SERVICE_UNAVAILABLE, STORE_UNAVAILABLE, NOT_READY, OVERLOADED, ISSUER_UNAVAILABLE, TAXONOMY_UNAVAILABLE, MESSAGING_UNAVAILABLE. */
         ServiceUnavailable: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2597,7 +2597,7 @@ export interface components {
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
-        /** @description It took too long. It may or may not have been done. */
+        /** @description It took too long. It may or may not have been done. Reasons: DEADLINE_EXCEEDED, EXPORT_NOT_READ. */
         GatewayTimeout: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2755,7 +2755,7 @@ export interface operations {
             query?: never;
             header: {
                 /**
-                 * @description A UUID of the caller's choice, the same at every retry of the same call. With other content: 409.
+                 * @description A UUID of the caller's choice, the same at every retry of the same call. It is of its caller and operation. With other content: 409.
                  * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
                  */
                 "Idempotency-Key": string;
@@ -3188,7 +3188,7 @@ export interface operations {
             query?: never;
             header: {
                 /**
-                 * @description A UUID of the caller's choice, the same at every retry of the same call. With other content: 409.
+                 * @description A UUID of the caller's choice, the same at every retry of the same call. It is of its caller and operation. With other content: 409.
                  * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
                  */
                 "Idempotency-Key": string;
@@ -4384,7 +4384,7 @@ export interface operations {
             query?: never;
             header: {
                 /**
-                 * @description A UUID of the caller's choice, the same at every retry of the same call. With other content: 409.
+                 * @description A UUID of the caller's choice, the same at every retry of the same call. It is of its caller and operation. With other content: 409.
                  * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
                  */
                 "Idempotency-Key": string;
@@ -4889,7 +4889,7 @@ export interface operations {
             query?: never;
             header: {
                 /**
-                 * @description A UUID of the caller's choice, the same at every retry of the same call. With other content: 409.
+                 * @description A UUID of the caller's choice, the same at every retry of the same call. It is of its caller and operation. With other content: 409.
                  * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
                  */
                 "Idempotency-Key": string;

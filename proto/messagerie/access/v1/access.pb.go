@@ -114,8 +114,12 @@ const (
 	Idempotency_IDEMPOTENCY_REPEATABLE Idempotency = 2
 	// It needs the metadata `idempotency-key` (REST: the header Idempotency-Key), a UUID
 	// that the caller has chosen. The same key with the same content gives the first answer
-	// again, and says so with `idempotent-replayed: true`. Without a key, or with one that
-	// is none: INVALID_ARGUMENT, field idempotency-key.
+	// again, and says so with `idempotent-replayed: true`. With other content, be it for
+	// another conversation: ALREADY_EXISTS, IDEMPOTENCY_KEY_REUSED. Without a key, or with one
+	// that is none: INVALID_ARGUMENT, field idempotency-key.
+	//
+	// A key is of its caller and method: another caller may draw the same. The method says for
+	// how long it is known.
 	Idempotency_IDEMPOTENCY_KEYED Idempotency = 3
 	// Each call counts: a caller that is not sure must not repeat it where that matters.
 	Idempotency_IDEMPOTENCY_COUNTED Idempotency = 4

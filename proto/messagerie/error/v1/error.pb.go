@@ -523,7 +523,7 @@ const file_messagerie_error_v1_error_proto_rawDesc = "" +
 	"\x04when\x18\x02 \x01(\tR\x04when\x12\x16\n" +
 	"\x06remedy\x18\x03 \x01(\tR\x06remedy\x12\x0e\n" +
 	"\x02fr\x18\x04 \x01(\tR\x02fr\x12\x0e\n" +
-	"\x02en\x18\x05 \x01(\tR\x02en*\xee\xe1\x01\n" +
+	"\x02en\x18\x05 \x01(\tR\x02en*\xae\xe2\x01\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\xff\x02\n" +
 	"\bINTERNAL\x10\x01\x1a\xf0\x02\xca\xdb\x18\xeb\x02\n" +
@@ -645,9 +645,9 @@ const file_messagerie_error_v1_error_proto_rawDesc = "" +
 	"\x18IDEMPOTENCY_KEY_REQUIRED\x106\x1a\xe9\x02\xca\xdb\x18\xe4\x02\n" +
 	"\x10INVALID_ARGUMENT\x12Kthe method needs a key of the caller's, so that a repeat does nothing twice\x1a@send a UUID in the header Idempotency-Key, the same for each try\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\x9b\x02\n" +
 	"\x17IDEMPOTENCY_KEY_INVALID\x107\x1a\xfd\x01\xca\xdb\x18\xf8\x01\n" +
-	"\x10INVALID_ARGUMENT\x12\x17the key is not one UUID\x1a\bsend one\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xbb\x02\n" +
-	"\x16IDEMPOTENCY_KEY_REUSED\x108\x1a\x9e\x02\xca\xdb\x18\x99\x02\n" +
-	"\x0eALREADY_EXISTS\x12#the key was used with other content\x1a\x1edraw a new key for what is new\"hCet envoi a déjà été enregistré avec un autre contenu. Vérifiez vos messages avant de recommencer.*XThis was sent before with other content. Look at your messages before you send it again.\x12\xae\x02\n" +
+	"\x10INVALID_ARGUMENT\x12\x17the key is not one UUID\x1a\bsend one\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xfb\x02\n" +
+	"\x16IDEMPOTENCY_KEY_REUSED\x108\x1a\xde\x02\xca\xdb\x18\xd9\x02\n" +
+	"\x0eALREADY_EXISTS\x12cthe caller has used the key with this method before, with other content or for another conversation\x1a\x1edraw a new key for what is new\"hCet envoi a déjà été enregistré avec un autre contenu. Vérifiez vos messages avant de recommencer.*XThis was sent before with other content. Look at your messages before you send it again.\x12\xae\x02\n" +
 	"\x11SELECTION_INVALID\x109\x1a\x96\x02\xca\xdb\x18\x91\x02\n" +
 	"\x10INVALID_ARGUMENT\x120of the ways to select, none or several are given\x1a\bgive one\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xc5\x01\n" +
 	"\x13AUDIENCE_NOT_SERVED\x10:\x1a\xab\x01\xca\xdb\x18\xa6\x01\n" +

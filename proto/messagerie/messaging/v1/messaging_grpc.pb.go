@@ -54,7 +54,9 @@ type MessagingServiceClient interface {
 	// It needs the metadata `idempotency-key` (REST: header Idempotency-Key), a
 	// UUID chosen by the caller. The same key with the same content gives the
 	// first answer again; with other content, ALREADY_EXISTS with the reason
-	// IDEMPOTENCY_KEY_REUSED.
+	// IDEMPOTENCY_KEY_REUSED. The key is of the member, and known for as long as the
+	// conversation is kept. Once that is erased, a repeat is refused for 30 days
+	// (CONVERSATION_ERASED).
 	SubmitMessage(ctx context.Context, in *SubmitMessageRequest, opts ...grpc.CallOption) (*SubmitMessageResponse, error)
 	// ListConversations returns the member's conversations without their
 	// messages, most recent activity first.
@@ -70,7 +72,8 @@ type MessagingServiceClient interface {
 	// MarkConversationRead takes the unread mark off a conversation, up to a message.
 	MarkConversationRead(ctx context.Context, in *MarkConversationReadRequest, opts ...grpc.CallOption) (*MarkConversationReadResponse, error)
 	// PostFollowUp adds a message to one of the member's conversations. It needs
-	// the metadata `idempotency-key` as SubmitMessage does. An answered
+	// the metadata `idempotency-key` as SubmitMessage does: of the member, whichever the
+	// conversation, and known for as long as that is kept. An answered
 	// conversation is opened again; a closed one takes nothing more:
 	// FAILED_PRECONDITION with the reason CONVERSATION_CLOSED.
 	PostFollowUp(ctx context.Context, in *PostFollowUpRequest, opts ...grpc.CallOption) (*PostFollowUpResponse, error)
@@ -362,7 +365,9 @@ type MessagingServiceServer interface {
 	// It needs the metadata `idempotency-key` (REST: header Idempotency-Key), a
 	// UUID chosen by the caller. The same key with the same content gives the
 	// first answer again; with other content, ALREADY_EXISTS with the reason
-	// IDEMPOTENCY_KEY_REUSED.
+	// IDEMPOTENCY_KEY_REUSED. The key is of the member, and known for as long as the
+	// conversation is kept. Once that is erased, a repeat is refused for 30 days
+	// (CONVERSATION_ERASED).
 	SubmitMessage(context.Context, *SubmitMessageRequest) (*SubmitMessageResponse, error)
 	// ListConversations returns the member's conversations without their
 	// messages, most recent activity first.
@@ -378,7 +383,8 @@ type MessagingServiceServer interface {
 	// MarkConversationRead takes the unread mark off a conversation, up to a message.
 	MarkConversationRead(context.Context, *MarkConversationReadRequest) (*MarkConversationReadResponse, error)
 	// PostFollowUp adds a message to one of the member's conversations. It needs
-	// the metadata `idempotency-key` as SubmitMessage does. An answered
+	// the metadata `idempotency-key` as SubmitMessage does: of the member, whichever the
+	// conversation, and known for as long as that is kept. An answered
 	// conversation is opened again; a closed one takes nothing more:
 	// FAILED_PRECONDITION with the reason CONVERSATION_CLOSED.
 	PostFollowUp(context.Context, *PostFollowUpRequest) (*PostFollowUpResponse, error)
@@ -989,8 +995,9 @@ type AgentServiceClient interface {
 	// ReleaseConversation gives a claimed conversation back to its queue.
 	ReleaseConversation(ctx context.Context, in *ReleaseConversationRequest, opts ...grpc.CallOption) (*ReleaseConversationResponse, error)
 	// PostReply answers the member, who is told by e-mail. It needs the metadata
-	// `idempotency-key` as SubmitMessage does; the same reply sent again answers
-	// with the conversation as it is by then. An agent may reply without a claim
+	// `idempotency-key`: of the agent, whichever the conversation, and known for as long as
+	// that is kept. The same reply sent again answers with the conversation as it is by
+	// then. An agent may reply without a claim
 	// when nobody else holds one.
 	PostReply(ctx context.Context, in *PostReplyRequest, opts ...grpc.CallOption) (*PostReplyResponse, error)
 	// CloseConversation ends a conversation. Closing a closed one changes nothing.
@@ -1005,7 +1012,8 @@ type AgentServiceClient interface {
 	// as it is.
 	ReopenConversation(ctx context.Context, in *ReopenConversationRequest, opts ...grpc.CallOption) (*ReopenConversationResponse, error)
 	// AddNote adds an internal note, which members never see. Notes are encrypted
-	// as messages are. It needs the metadata `idempotency-key` as PostReply does.
+	// as messages are. It needs the metadata `idempotency-key` as PostReply does: of the
+	// agent, whichever the conversation, and known for as long as that is kept.
 	AddNote(ctx context.Context, in *AddNoteRequest, opts ...grpc.CallOption) (*AddNoteResponse, error)
 	// ListQueues returns the queues of the current taxonomy, and which of them are
 	// the agent's. What waits in them is counted once a second at most, and refused as
@@ -1233,8 +1241,9 @@ type AgentServiceServer interface {
 	// ReleaseConversation gives a claimed conversation back to its queue.
 	ReleaseConversation(context.Context, *ReleaseConversationRequest) (*ReleaseConversationResponse, error)
 	// PostReply answers the member, who is told by e-mail. It needs the metadata
-	// `idempotency-key` as SubmitMessage does; the same reply sent again answers
-	// with the conversation as it is by then. An agent may reply without a claim
+	// `idempotency-key`: of the agent, whichever the conversation, and known for as long as
+	// that is kept. The same reply sent again answers with the conversation as it is by
+	// then. An agent may reply without a claim
 	// when nobody else holds one.
 	PostReply(context.Context, *PostReplyRequest) (*PostReplyResponse, error)
 	// CloseConversation ends a conversation. Closing a closed one changes nothing.
@@ -1249,7 +1258,8 @@ type AgentServiceServer interface {
 	// as it is.
 	ReopenConversation(context.Context, *ReopenConversationRequest) (*ReopenConversationResponse, error)
 	// AddNote adds an internal note, which members never see. Notes are encrypted
-	// as messages are. It needs the metadata `idempotency-key` as PostReply does.
+	// as messages are. It needs the metadata `idempotency-key` as PostReply does: of the
+	// agent, whichever the conversation, and known for as long as that is kept.
 	AddNote(context.Context, *AddNoteRequest) (*AddNoteResponse, error)
 	// ListQueues returns the queues of the current taxonomy, and which of them are
 	// the agent's. What waits in them is counted once a second at most, and refused as

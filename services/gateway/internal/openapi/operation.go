@@ -212,7 +212,7 @@ func (op *operation) parameters() []object {
 			{"name", "Idempotency-Key"},
 			{"in", "header"},
 			{"required", true},
-			{"description", "A UUID of the caller's choice, the same at every retry of the same call. With other content: 409."},
+			{"description", "A UUID of the caller's choice, the same at every retry of the same call. It is of its caller and operation. With other content: 409."},
 			{"schema", object{{"type", "string"}, {"format", "uuid"}}},
 			{"example", sampleID},
 		})

@@ -29,6 +29,7 @@ var textBounds = map[protoreflect.FullName][2]int{
 const (
 	durationPattern = `^-?[0-9]+(\.[0-9]+)?s$`
 	integerPattern  = `^-?[0-9]+$`
+	uuidOrEmpty     = `^([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})?$`
 )
 
 // find notes which messages are in answers.
@@ -267,7 +268,10 @@ func stringSchema(field protoreflect.FieldDescriptor, rules *validate.FieldRules
 	if as == answer && behaves(field, annotations.FieldBehavior_OPTIONAL) || text == nil {
 		return schema
 	}
-	if text.GetUuid() {
+	if text.GetUuid() && rules.GetIgnore() == validate.Ignore_IGNORE_IF_ZERO_VALUE {
+		// What may be empty is no uuid then.
+		schema = append(schema, member{"pattern", uuidOrEmpty})
+	} else if text.GetUuid() {
 		schema = append(schema, member{"format", "uuid"})
 	}
 	if text.GetEmail() {

@@ -3,12 +3,45 @@ package openapi
 import (
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"google.golang.org/grpc/codes"
+
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 )
 
-const statusSchema = "google.rpc.Status"
+const (
+	statusSchema = "google.rpc.Status"
+	reasonSchema = "messagerie.error.v1.ErrorReason"
+	reasonWords  = "Stable. What a program compares; docs/errors.md says when each comes and what to do. New ones may come: have a case for those that you do not know."
+)
+
+// reasonNames are those that keep says, in the order of the .proto.
+func reasonNames(keep func(*errorpb.Meaning, errorpb.ErrorReason) bool) (names []string) {
+	values := errorpb.ErrorReason(0).Descriptor().Values()
+	for i := range values.Len() {
+		reason := errorpb.ErrorReason(values.Get(i).Number())
+		if meaning := rpc.MeaningOf(reason); meaning != nil && keep(meaning, reason) {
+			names = append(names, reason.String())
+		}
+	}
+	return names
+}
+
+// reasonsOf are those that a status of REST can have.
+func reasonsOf(httpStatus int) []string {
+	return reasonNames(func(meaning *errorpb.Meaning, reason errorpb.ErrorReason) bool {
+		for _, name := range meaning.GetCodes() {
+			var code codes.Code
+			if code.UnmarshalJSON([]byte(strconv.Quote(name))) == nil && rpc.HTTPStatus(code, reason) == httpStatus {
+				return true
+			}
+		}
+		return false
+	})
+}
 
 // refusal is what a status says of a call that was not made.
 type refusal struct {
@@ -74,7 +107,7 @@ func (d *document) responses() object {
 		if !d.statuses[r.status] {
 			continue
 		}
-		described := object{{"description", r.description}}
+		described := object{{"description", r.description + " Reasons: " + strings.Join(reasonsOf(r.status), ", ") + "."}}
 		named := append(everyAnswer(), member{"Content-Language", reference("headers", "Content-Language")})
 		for _, name := range r.headers {
 			named = append(named, member{name, reference("headers", name)})
@@ -110,7 +143,8 @@ func (d *document) addStatus() {
 	text := func(description string) object {
 		return object{{"type", "string"}, {"description", description}}
 	}
-	reason := object{{"type", "string"}, {"pattern", "^[A-Z][A-Z0-9_]+$"}, {"description", "Stable. What a program compares."}}
+	reason := reference("schemas", reasonSchema)
+	d.schemas[reasonSchema] = object{{"type", "string"}, {"description", reasonWords}, {"enum", reasonNames(func(*errorpb.Meaning, errorpb.ErrorReason) bool { return true })}}
 	localized := reference("schemas", "google.rpc.LocalizedMessage")
 	details := []struct {
 		name, description string
