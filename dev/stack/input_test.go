@@ -483,7 +483,11 @@ func (in *intruder) rest(t *testing.T, m *method, req *dynamicpb.Message, header
 func queryOf(msg protoreflect.Message) string {
 	values := make(url.Values)
 	msg.Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
-		if !field.IsList() && field.Message() == nil {
+		switch {
+		case field.IsList() || field.Message() != nil:
+		case field.Enum() != nil:
+			values.Set(field.JSONName(), string(field.Enum().Values().ByNumber(value.Enum()).Name()))
+		default:
 			values.Set(field.JSONName(), value.String())
 		}
 		return true

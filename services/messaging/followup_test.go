@@ -213,12 +213,11 @@ func TestFollowUp_OneKeyInManyConversations(t *testing.T) {
 				if i%2 == 0 {
 					who = jeanne.at(second)
 				}
-				switch _, err := who.followUp(t, id, key, memberText); {
-				case err == nil:
-					posted.Add(1)
-				default:
+				if _, err := who.followUp(t, id, key, memberText); err != nil {
 					refused(t, err, codes.AlreadyExists, "IDEMPOTENCY_KEY_REUSED", "")
+					return
 				}
+				posted.Add(1)
 			})
 		}
 		clicks.Wait()
