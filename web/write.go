@@ -406,7 +406,9 @@ func (v *visit) propose(w *writing, after string) error {
 // record counts what became of a proposal. It is a figure: nobody waits for it to be
 // right, and a member is not kept from going on.
 func (v *visit) record(w *writing, service *taxonomypb.OnlineService, outcome taxonomypb.SuggestionOutcome) {
-	_, _ = v.taxonomy.RecordSuggestionOutcome(v.ctx, &taxonomypb.RecordSuggestionOutcomeRequest{
+	// Within a draft, once for each selection, service and outcome.
+	key := uuid.NewSHA1(uuid.NameSpaceOID, []byte(strings.Join([]string{w.GetId(), w.GetTheme(), w.GetTopic(), w.GetReason(), service.GetCode(), outcome.String()}, "\x00")))
+	_, _ = v.taxonomy.RecordSuggestionOutcome(metadata.AppendToOutgoingContext(v.ctx, "idempotency-key", key.String()), &taxonomypb.RecordSuggestionOutcomeRequest{
 		Audience: v.session.Audience, Theme: w.GetTheme(), Topic: w.GetTopic(), Reason: w.GetReason(), Service: service.GetCode(), Outcome: outcome,
 	})
 }

@@ -214,7 +214,7 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 		{Of: []string{"store.saveDraft"}, Run: func(ctx context.Context, n int) error {
 			return failed(s.saveDraft(ctx, nil, nil, draftRow{MemberID: fmt.Sprintf("member:%d", n), ID: uuid.New(), Body: []byte("x")}))
 		}},
-		{Of: []string{"precondition.hold"}, Run: func(ctx context.Context, n int) error {
+		{Of: []string{"lockDraft"}, Run: func(ctx context.Context, n int) error {
 			d := draftRow{MemberID: fmt.Sprintf("member:%d", n), ID: uuid.New(), Body: []byte("x")}
 			if _, err := s.saveDraft(ctx, nil, nil, d); err != nil {
 				return err

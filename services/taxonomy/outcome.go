@@ -3,11 +3,14 @@ package taxonomy
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"slices"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
@@ -24,24 +27,71 @@ const (
 	maxFigures = 500
 )
 
+// keyTerm is how long a call that was counted is known again.
+const keyTerm = 24 * time.Hour
+
+// errKeyReused: the caller's key stands for another outcome.
+var errKeyReused = rpc.Refuse(codes.AlreadyExists, errorpb.ErrorReason_IDEMPOTENCY_KEY_REUSED, "the caller has used this idempotency key before, with another outcome")
+
+// outcome is what is counted, once for each key.
+type outcome struct {
+	at      place
+	service string
+	what    taxonomypb.SuggestionOutcome
+	// key and request are digests: of the caller with their key, and of what they ask for.
+	key, request [sha256.Size]byte
+}
+
 // RecordSuggestionOutcome counts what a member did with a proposal of the current
-// version. An answer means that it is stored. Without one it may be stored too, and
-// a repeated call then counts twice: these are figures, no accounts.
+// version. An answer means that it is stored, once for each key within keyTerm. Without one
+// it may be stored too, and a repeated call finds out.
 func (s *server) RecordSuggestionOutcome(ctx context.Context, req *taxonomypb.RecordSuggestionOutcomeRequest) (*taxonomypb.RecordSuggestionOutcomeResponse, error) {
-	at := place{req.GetAudience(), req.GetTheme(), req.GetTopic(), req.GetReason()}
-	offered, err := s.store.current.Load().suggest(at)
+	at, err := s.offered(req)
 	if err != nil {
 		return nil, err
 	}
-	if !slices.ContainsFunc(offered, func(o *taxonomypb.OnlineService) bool { return o.GetCode() == req.GetService() }) {
-		return nil, rpc.Invalid("service", errorpb.ErrorReason_SERVICE_NOT_OFFERED, fmt.Sprintf("%s is not offered service %q here", at.audience, req.GetService()))
+	key := rpc.IdempotencyKey(ctx)
+	content, err := proto.MarshalOptions{Deterministic: true}.Marshal(req)
+	if err != nil {
+		return nil, fmt.Errorf("digesting an outcome: %w", err)
 	}
-	if err := s.store.count(ctx, at, req.GetService(), req.GetOutcome()); err != nil {
+	fresh, err := s.store.count(ctx, outcome{
+		at: at, service: req.GetService(), what: req.GetOutcome(),
+		key: sha256.Sum256(append(key[:], auth.FromContext(ctx).Subject...)), request: sha256.Sum256(content),
+	})
+	if err != nil {
 		return nil, err
+	}
+	if !fresh {
+		rpc.Replayed(ctx)
+		return &taxonomypb.RecordSuggestionOutcomeResponse{}, nil
 	}
 	s.outcomes.Add(ctx, 1, metric.WithAttributes(
 		attribute.String("audience", req.GetAudience().String()), attribute.String("outcome", req.GetOutcome().String())))
 	return &taxonomypb.RecordSuggestionOutcomeResponse{}, nil
+}
+
+// offered is where a service is proposed, or why it is not.
+func (s *server) offered(req *taxonomypb.RecordSuggestionOutcomeRequest) (place, error) {
+	at := place{req.GetAudience(), req.GetTheme(), req.GetTopic(), req.GetReason()}
+	services, err := s.store.current.Load().suggest(at)
+	if err != nil {
+		return at, err
+	}
+	if !slices.ContainsFunc(services, func(o *taxonomypb.OnlineService) bool { return o.GetCode() == req.GetService() }) {
+		return at, rpc.Invalid("service", errorpb.ErrorReason_SERVICE_NOT_OFFERED, fmt.Sprintf("%s is not offered service %q here", at.audience, req.GetService()))
+	}
+	return at, nil
+}
+
+// outcomeFaults are those that are told beside the rules' own, where these leave anything
+// to judge.
+func (s *server) outcomeFaults(_ context.Context, req *taxonomypb.RecordSuggestionOutcomeRequest) []rpc.Violation {
+	if req.GetAudience() == taxonomypb.Audience_AUDIENCE_UNSPECIFIED || req.GetTheme() == "" || req.GetService() == "" {
+		return nil
+	}
+	_, err := s.offered(req)
+	return rpc.FaultsOf(err)
 }
 
 // GetSuggestionStatistics reports what became of proposals. See the .proto.

@@ -2,22 +2,28 @@ package taxonomy
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 	_ "time/tzdata"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
@@ -74,7 +80,7 @@ func TestRecordSuggestionOutcome(t *testing.T) {
 		}),
 	}
 	for _, req := range counted {
-		if _, err := s.RecordSuggestionOutcome(s.asMember(t.Context()), req); err != nil {
+		if _, err := s.RecordSuggestionOutcome(s.asMember(keyed(t.Context(), uuid.New())), req); err != nil {
 			t.Errorf("%v: %v", req, err)
 		}
 	}
@@ -131,7 +137,7 @@ func TestRecordSuggestionOutcome_Refused(t *testing.T) {
 		{"an agent", s.asAgent(t.Context()), nil, codes.PermissionDenied, "ACCESS_DENIED"},
 	}
 	for _, tt := range tests {
-		_, err := s.RecordSuggestionOutcome(tt.ctx, outcomeOf(tt.change))
+		_, err := s.RecordSuggestionOutcome(keyed(tt.ctx, uuid.New()), outcomeOf(tt.change))
 		if status.Code(err) != tt.code || told(err) != tt.reason {
 			t.Errorf("%s: %q, %v", tt.name, told(err), err)
 		}
@@ -164,7 +170,7 @@ func TestRecordSuggestionOutcome_AtOnce(t *testing.T) {
 			<-start
 			req := outcomeOf(func(r *taxonomypb.RecordSuggestionOutcomeRequest) { r.Outcome = outcome })
 			for range each {
-				if _, err := s.RecordSuggestionOutcome(s.asMember(t.Context()), req); err != nil {
+				if _, err := s.RecordSuggestionOutcome(s.asMember(keyed(t.Context(), uuid.New())), req); err != nil {
 					t.Error(err)
 				}
 			}
@@ -179,6 +185,140 @@ func TestRecordSuggestionOutcome_AtOnce(t *testing.T) {
 	}
 	if got := lines(resp); !slices.Equal(got, []string{"PARTICULIER famille/aides/absent Payer 50 50 50 50"}) {
 		t.Errorf("got %v", got)
+	}
+}
+
+// A call that is repeated is counted once, one after the other and at once, by whichever
+// replica. A key is of its member, stands for one outcome, and is known for a day.
+func TestRecordSuggestionOutcome_Repeated(t *testing.T) {
+	t.Parallel()
+	database := testenv.Postgres(t, nil)
+	var replicas []*service
+	for range 2 {
+		s, err := run(t, database, sound)
+		if err != nil {
+			t.Fatal(err)
+		}
+		replicas = append(replicas, s)
+	}
+	s, key := replicas[0], uuid.New()
+	counted := func(want ...string) {
+		t.Helper()
+		resp, err := s.GetSuggestionStatistics(s.asAgent(t.Context()), &taxonomypb.GetSuggestionStatisticsRequest{Days: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := lines(resp); !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	}
+	var fresh atomic.Int32
+	start := make(chan struct{})
+	var wg sync.WaitGroup
+	for i := range 16 {
+		s := replicas[i%2]
+		wg.Go(func() {
+			<-start
+			var header metadata.MD
+			if _, err := s.RecordSuggestionOutcome(s.asMember(keyed(t.Context(), key)), outcomeOf(nil), grpc.Header(&header)); err != nil {
+				t.Error(err)
+			}
+			if len(header.Get(rpc.ReplayedName)) == 0 {
+				fresh.Add(1)
+			}
+		})
+	}
+	close(start)
+	wg.Wait()
+	if fresh.Load() != 1 {
+		t.Errorf("%d calls are said to be first", fresh.Load())
+	}
+	other := outcomeOf(func(r *taxonomypb.RecordSuggestionOutcomeRequest) { r.Outcome = taxonomypb.SuggestionOutcome_FOLLOWED })
+	if _, err := s.RecordSuggestionOutcome(s.asMember(keyed(t.Context(), key)), other); status.Code(err) != codes.AlreadyExists || told(err) != "IDEMPOTENCY_KEY_REUSED" {
+		t.Errorf("another outcome: %v", err)
+	}
+	if _, err := s.RecordSuggestionOutcome(s.asMember(t.Context()), other); told(err) != "IDEMPOTENCY_KEY_REQUIRED" {
+		t.Errorf("without a key: %v", err)
+	}
+	if _, err := s.RecordSuggestionOutcome(bearing(keyed(t.Context(), key), s.neighbour), outcomeOf(nil)); err != nil {
+		t.Errorf("another member: %v", err)
+	}
+	pool := open(t, database)
+	st := &store{pool: pool}
+	if n, err := st.forgetKeys(t.Context(), keyTerm); n != 0 || err != nil {
+		t.Errorf("%d keys forgotten, %v", n, err)
+	}
+	mine := sha256.Sum256(append(key[:], "member:jeanne"...))
+	if _, err := pool.Exec(t.Context(), `UPDATE outcome_key SET counted_at = now() - interval '25 hours' WHERE digest = $1`, mine[:]); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := st.forgetKeys(t.Context(), keyTerm); n != 1 || err != nil {
+		t.Errorf("%d keys forgotten, %v", n, err)
+	}
+	if _, err := s.RecordSuggestionOutcome(s.asMember(keyed(t.Context(), key)), other); err != nil {
+		t.Error(err)
+	}
+	counted("PARTICULIER famille/aides/absent Payer 2 1 0 0")
+}
+
+// Who waits for another call with the same key gets to know what that has counted.
+func TestCount_WhileTheSameIsCounted(t *testing.T) {
+	t.Parallel()
+	pool := open(t, testenv.Postgres(t, Migrations))
+	s := &store{pool: pool}
+	o := outcome{at: place{audience: taxonomypb.Audience_EMPLOYEUR, theme: "t"}, service: "s", what: taxonomypb.SuggestionOutcome_SHOWN, request: [32]byte{1}}
+	tx, err := pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
+	if _, err := tx.Exec(t.Context(), `INSERT INTO outcome_key (digest, request) VALUES ($1, $2)`, o.key[:], o.request[:]); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		fresh, err := s.count(t.Context(), o)
+		if fresh {
+			err = errors.Join(err, errors.New("it was counted"))
+		}
+		ended <- err
+	}()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for waits := 0; waits == 0; <-tick.C {
+		if err := pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&waits); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// What a request lacks and what nobody offers are told together.
+func TestRecordSuggestionOutcome_AllFaults(t *testing.T) {
+	t.Parallel()
+	s, err := run(t, testenv.Postgres(t, nil), sound)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.RecordSuggestionOutcome(s.asMember(t.Context()), outcomeOf(func(r *taxonomypb.RecordSuggestionOutcomeRequest) {
+		r.Service, r.Outcome = "x", 0
+	}))
+	var fields []string
+	for _, detail := range status.Convert(err).Details() {
+		if bad, ok := detail.(*errdetails.BadRequest); ok {
+			for _, violation := range bad.GetFieldViolations() {
+				fields = append(fields, violation.GetField())
+			}
+		}
+	}
+	slices.Sort(fields)
+	if !slices.Equal(fields, []string{"idempotency-key", "outcome", "service"}) {
+		t.Errorf("faults of %v: %v", fields, err)
 	}
 }
 
@@ -204,7 +344,9 @@ func TestRecordSuggestionOutcome_DayInParis(t *testing.T) {
 		t.Cleanup(pool.Close)
 		before := time.Now().In(paris).Format(time.DateOnly)
 		s := &store{pool: pool}
-		if err := s.count(t.Context(), place{taxonomypb.Audience_EMPLOYEUR, zone, "", ""}, "s", taxonomypb.SuggestionOutcome_SHOWN); err != nil {
+		if _, err := s.count(t.Context(), outcome{
+			at: place{taxonomypb.Audience_EMPLOYEUR, zone, "", ""}, service: "s", what: taxonomypb.SuggestionOutcome_SHOWN, key: sha256.Sum256([]byte(zone)),
+		}); err != nil {
 			t.Fatal(err)
 		}
 		var day string
@@ -342,7 +484,7 @@ func TestOutcomes_DatabaseAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	allow := cut(t, database)
-	_, err = s.RecordSuggestionOutcome(s.asMember(t.Context()), outcomeOf(nil))
+	_, err = s.RecordSuggestionOutcome(s.asMember(keyed(t.Context(), uuid.New())), outcomeOf(nil))
 	if status.Code(err) != codes.Unavailable || told(err) != "STORE_UNAVAILABLE" {
 		t.Errorf("counting: %v", err)
 	}
@@ -357,7 +499,7 @@ func TestOutcomes_DatabaseAway(t *testing.T) {
 	allow()
 	// Sessions that were cut are noticed one by one.
 	for err = errNoCounts; status.Code(err) == codes.Unavailable; {
-		_, err = s.RecordSuggestionOutcome(s.asMember(t.Context()), outcomeOf(nil))
+		_, err = s.RecordSuggestionOutcome(s.asMember(keyed(t.Context(), uuid.New())), outcomeOf(nil))
 	}
 	if err != nil {
 		t.Errorf("counting afterwards: %v", err)
@@ -373,7 +515,7 @@ func TestOutcomes_CallerGone(t *testing.T) {
 	if _, err := s.figures(ctx, 1); !errors.Is(err, context.Canceled) || reasonOf(err) != "" {
 		t.Errorf("reading: %v", err)
 	}
-	err := s.count(ctx, place{audience: taxonomypb.Audience_EMPLOYEUR}, "s", taxonomypb.SuggestionOutcome_SHOWN)
+	_, err := s.count(ctx, outcome{at: place{audience: taxonomypb.Audience_EMPLOYEUR}, service: "s", what: taxonomypb.SuggestionOutcome_SHOWN})
 	if !errors.Is(err, context.Canceled) || reasonOf(err) != "" {
 		t.Errorf("counting: %v", err)
 	}

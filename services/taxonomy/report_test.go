@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"google.golang.org/grpc/codes"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
@@ -79,7 +80,7 @@ func TestReports(t *testing.T) {
 		_, err := s.SearchReasons(waiting, &taxonomypb.SearchReasonsRequest{Audience: taxonomypb.Audience_PARTICULIER, Q: "another"})
 		refusals <- err
 	}()
-	if _, err := s.RecordSuggestionOutcome(ctx, outcomeOf(nil)); err != nil {
+	if _, err := s.RecordSuggestionOutcome(keyed(ctx, uuid.New()), outcomeOf(nil)); err != nil {
 		t.Errorf("counting: %v", err)
 	}
 	known.Q = " aides " // the same words

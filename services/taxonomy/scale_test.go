@@ -2,11 +2,13 @@ package taxonomy
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
@@ -20,6 +22,10 @@ func TestScale(t *testing.T) {
 	t.Parallel()
 	scale.Tables{URL: testenv.Postgres(t, Migrations), Rows: scaleRows, Fill: func(ctx context.Context, pool *pgxpool.Pool, from, to int) error {
 		if _, err := pool.Exec(ctx, `INSERT INTO taxonomy_version (version, content) VALUES (1, 'x') ON CONFLICT DO NOTHING`); err != nil {
+			return err
+		}
+		if _, err := pool.Exec(ctx, `INSERT INTO outcome_key (digest, request, counted_at)
+			SELECT sha256(n::text::bytea), '', now() - interval '1 hour' * n / $2::int FROM generate_series($1::int + 1, $2::int) n`, from, to); err != nil {
 			return err
 		}
 		_, err := pool.Exec(ctx, `INSERT INTO suggestion_outcome (day, audience, theme, reason, service, shown)
@@ -43,10 +49,18 @@ func scaleRows(pool, _ *pgxpool.Pool) []scale.Row {
 			return nil
 		}},
 		{Of: []string{"store.count"}, Run: func(ctx context.Context, n int) error {
-			return s.count(ctx, place{audience: taxonomypb.Audience_PARTICULIER, theme: "theme", reason: fmt.Sprint(n)}, "service", taxonomypb.SuggestionOutcome_SHOWN)
+			_, err := s.count(ctx, outcome{
+				at:      place{audience: taxonomypb.Audience_PARTICULIER, theme: "theme", reason: fmt.Sprint(n)},
+				service: "service", what: taxonomypb.SuggestionOutcome_SHOWN, key: sha256.Sum256([]byte(uuid.NewString())),
+			})
+			return err
 		}},
 		{Of: []string{"store.figures"}, Reads: "the outcomes of a year", Run: func(ctx context.Context, _ int) error {
 			_, err := s.figures(ctx, 366)
+			return err
+		}},
+		{Of: []string{"store.forgetKeys"}, Reads: "what it deletes, of which small tables have little", Run: func(ctx context.Context, _ int) error {
+			_, err := s.forgetKeys(ctx, keyTerm)
 			return err
 		}},
 		{Of: []string{"store.forgetOutcomes"}, Reads: "what it deletes, of which small tables have little", Run: func(ctx context.Context, _ int) error {

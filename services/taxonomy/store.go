@@ -1,6 +1,7 @@
 package taxonomy
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -142,24 +143,52 @@ func (s *store) follow(ctx context.Context, every time.Duration) error {
 // database is away.
 var errNoCounts = rpc.Refuse(codes.Unavailable, errorpb.ErrorReason_STORE_UNAVAILABLE, "what became of proposals can be neither counted nor read now; try again")
 
-// count adds one outcome to those of its day in Paris, by the database's clock.
-func (s *store) count(ctx context.Context, at place, service string, outcome taxonomypb.SuggestionOutcome) error {
-	_, err := s.pool.Exec(ctx, `
-		INSERT INTO suggestion_outcome AS o
-			(day, audience, theme, topic, reason, service, shown, followed, wrote_anyway, changed_selection)
-		SELECT (now() AT TIME ZONE 'Europe/Paris')::date, $1, $2, $3, $4, $5,
-			(outcome = 1)::integer, (outcome = 2)::integer, (outcome = 3)::integer, (outcome = 4)::integer
-		FROM (VALUES ($6::integer)) AS given (outcome)
-		ON CONFLICT (day, audience, theme, topic, reason, service) DO UPDATE SET
-			shown             = o.shown + excluded.shown,
-			followed          = o.followed + excluded.followed,
-			wrote_anyway      = o.wrote_anyway + excluded.wrote_anyway,
-			changed_selection = o.changed_selection + excluded.changed_selection`,
-		int32(at.audience), at.theme, at.topic, at.reason, service, int32(outcome))
-	if err != nil {
-		return noCounts(ctx, fmt.Errorf("counting an outcome: %w", err))
+// count adds one outcome to those of its day in Paris, by the database's clock, unless its
+// key is known: fresh reports whether it did. The key and the count are written together. A
+// key that stands for another outcome is errKeyReused.
+func (s *store) count(ctx context.Context, o outcome) (fresh bool, err error) {
+	var request []byte
+	// Who waits for another call with the same key does not see that call's row, and asks again.
+	for tries := 0; tries < 3 && !fresh && request == nil; tries++ {
+		err = s.pool.QueryRow(ctx, `
+			WITH begun AS (
+				INSERT INTO outcome_key (digest, request) VALUES ($7, $8) ON CONFLICT (digest) DO NOTHING RETURNING 1
+			), counted AS (
+				INSERT INTO suggestion_outcome AS o
+					(day, audience, theme, topic, reason, service, shown, followed, wrote_anyway, changed_selection)
+				SELECT (now() AT TIME ZONE 'Europe/Paris')::date, $1, $2, $3, $4, $5,
+					(outcome = 1)::integer, (outcome = 2)::integer, (outcome = 3)::integer, (outcome = 4)::integer
+				FROM (VALUES ($6::integer)) AS given (outcome) WHERE EXISTS (SELECT FROM begun)
+				ON CONFLICT (day, audience, theme, topic, reason, service) DO UPDATE SET
+					shown             = o.shown + excluded.shown,
+					followed          = o.followed + excluded.followed,
+					wrote_anyway      = o.wrote_anyway + excluded.wrote_anyway,
+					changed_selection = o.changed_selection + excluded.changed_selection
+			)
+			SELECT EXISTS (SELECT FROM begun), (SELECT request FROM outcome_key WHERE digest = $7)`,
+			int32(o.at.audience), o.at.theme, o.at.topic, o.at.reason, o.service, int32(o.what), o.key[:], o.request[:]).Scan(&fresh, &request)
+		if err != nil {
+			return false, noCounts(ctx, fmt.Errorf("counting an outcome: %w", err))
+		}
 	}
-	return nil
+	switch {
+	case fresh || bytes.Equal(request, o.request[:]):
+		return fresh, nil
+	case request == nil:
+		return false, errNoCounts
+	}
+	return false, errKeyReused
+}
+
+// forgetKeys deletes some of the keys that were used longer ago, oldest first.
+func (s *store) forgetKeys(ctx context.Context, term time.Duration) (int64, error) {
+	tag, err := s.pool.Exec(ctx, `
+		DELETE FROM outcome_key WHERE digest = ANY (ARRAY(
+			SELECT digest FROM outcome_key WHERE counted_at < now() - $1::interval ORDER BY counted_at LIMIT $2))`, term, postgres.ForgetBatch)
+	if err != nil {
+		return 0, fmt.Errorf("forgetting keys of outcomes: %w", err)
+	}
+	return tag.RowsAffected(), nil
 }
 
 // leastOutcomes is the shortest term of outcomes: figures reach back so far.

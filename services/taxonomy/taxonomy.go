@@ -145,6 +145,7 @@ func serve(ctx context.Context, cfg Config, s, apart *store) error {
 	if err != nil {
 		return err
 	}
+	rpc.AlsoCheck(grpcServer, impl.outcomeFaults)
 	taxonomypb.RegisterTaxonomyServiceServer(grpcServer, impl)
 	taxonomypb.RegisterCatalogueServiceServer(grpcServer, impl)
 	taxonomypb.RegisterOperatorServiceServer(grpcServer, impl)
@@ -160,7 +161,9 @@ func serve(ctx context.Context, cfg Config, s, apart *store) error {
 	group.Go(func() error { return admin.Serve(back, cfg.AdminAddr) })
 	group.Go(func() error { return s.follow(back, cfg.Refresh) })
 	group.Go(func() error {
-		postgres.Forget(back, postgres.Term{What: "outcomes", Keep: cfg.OutcomeRetention, Step: s.forgetOutcomes})
+		postgres.Forget(back,
+			postgres.Term{What: "outcomes", Keep: cfg.OutcomeRetention, Step: s.forgetOutcomes},
+			postgres.Term{What: "keys of outcomes", Keep: keyTerm, Step: s.forgetKeys})
 		return nil
 	})
 	group.Go(func() error {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -40,8 +41,8 @@ type service struct {
 	taxonomypb.CatalogueServiceClient
 	admin taxonomypb.OperatorServiceClient
 	stop  func() error
-	// token is a machine's, member and agent are those of persons.
-	token, member, agent, operator string
+	// token is a machine's, member, neighbour and agent are those of persons.
+	token, member, neighbour, agent, operator string
 }
 
 // run starts the service on a database and returns it once it answers.
@@ -71,10 +72,11 @@ func run(t *testing.T, database, content string) (*service, error) {
 	}
 	s := &service{
 		TaxonomyServiceClient: taxonomypb.NewTaxonomyServiceClient(conn), CatalogueServiceClient: taxonomypb.NewCatalogueServiceClient(conn),
-		token:  machines.Token(t, map[string]any{"sub": "messaging", "roles": []string{auth.RoleService}}),
-		member: members.Token(t, map[string]any{"sub": "jeanne", "profiles": []string{"PARTICULIER"}}),
-		agent:  agents.Token(t, map[string]any{"sub": "paul", "roles": []string{auth.RoleAgent}}),
-		admin:  taxonomypb.NewOperatorServiceClient(conn),
+		token:     machines.Token(t, map[string]any{"sub": "messaging", "roles": []string{auth.RoleService}}),
+		member:    members.Token(t, map[string]any{"sub": "jeanne", "profiles": []string{"PARTICULIER"}}),
+		neighbour: members.Token(t, map[string]any{"sub": "luc", "profiles": []string{"PARTICULIER"}}),
+		agent:     agents.Token(t, map[string]any{"sub": "paul", "roles": []string{auth.RoleAgent}}),
+		admin:     taxonomypb.NewOperatorServiceClient(conn),
 
 		operator: agents.Token(t, map[string]any{"sub": "olga", "roles": []string{auth.RoleOperator}}),
 	}
@@ -100,6 +102,11 @@ func run(t *testing.T, database, content string) (*service, error) {
 func (s *service) asMachine(ctx context.Context) context.Context { return bearing(ctx, s.token) }
 func (s *service) asMember(ctx context.Context) context.Context  { return bearing(ctx, s.member) }
 func (s *service) asAgent(ctx context.Context) context.Context   { return bearing(ctx, s.agent) }
+
+// keyed is a call with an idempotency key.
+func keyed(ctx context.Context, key uuid.UUID) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, rpc.IdempotencyKeyName, key.String())
+}
 
 func bearing(ctx context.Context, token string) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
@@ -371,7 +378,7 @@ func TestRun_OldSchema(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	err := Run(ctx, cfg)
-	if err == nil || !strings.Contains(err.Error(), "is at version 0 and this binary needs 2") {
+	if err == nil || !strings.Contains(err.Error(), "is at version 0 and this binary needs 3") {
 		t.Errorf("got %v", err)
 	}
 }

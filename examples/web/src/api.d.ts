@@ -885,7 +885,7 @@ export interface paths {
         put?: never;
         /**
          * Counts what a member did with a proposal
-         * @description Counts what a member did with a proposal. Nothing of the member is stored.
+         * @description Counts what a member did with a proposal. Nothing of the member is stored. It needs the metadata `idempotency-key`: the same key with the same outcome is counted once, and with another one ALREADY_EXISTS, IDEMPOTENCY_KEY_REUSED. The key is of the member, and known for a day, as a digest.
          */
         post: operations["recordSuggestionOutcome"];
         delete?: never;
@@ -6062,7 +6062,13 @@ export interface operations {
     recordSuggestionOutcome: {
         parameters: {
             query?: never;
-            header?: never;
+            header: {
+                /**
+                 * @description A UUID of the caller's choice, the same at every retry of the same call. It is of its caller and operation. With other content: 409.
+                 * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
+                 */
+                "Idempotency-Key": string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -6088,6 +6094,7 @@ export interface operations {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     RateLimit: components["headers"]["RateLimit"];
                     "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6098,6 +6105,7 @@ export interface operations {
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
             413: components["responses"]["RequestEntityTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];

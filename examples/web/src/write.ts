@@ -115,7 +115,7 @@ async function suggestion(): Promise<Node[]> {
 	const { services = [] } = await taken(gateway.GET('/v1/suggestion', { params: { query: selection } }));
 	// What became of an offer is counted, without the member. It may fail unseen.
 	const outcome = ({ code = '' }: Service, outcome: 'SHOWN' | 'FOLLOWED'): void => {
-		void gateway.POST('/v1/suggestion:outcome', { body: { ...selection, service: code, outcome }, keepalive: true }).catch(() => undefined);
+		void gateway.POST('/v1/suggestion:outcome', { params: { header: { 'Idempotency-Key': crypto.randomUUID() } }, body: { ...selection, service: code, outcome }, keepalive: true }).catch(() => undefined);
 	};
 	return services.map((service) => {
 		outcome(service, 'SHOWN');

@@ -49,7 +49,9 @@ type TaxonomyServiceClient interface {
 	// (REPORTS_BUSY) with google.rpc.RetryInfo when too much is being searched.
 	SearchReasons(ctx context.Context, in *SearchReasonsRequest, opts ...grpc.CallOption) (*SearchReasonsResponse, error)
 	// RecordSuggestionOutcome counts what a member did with a proposal. Nothing of
-	// the member is stored.
+	// the member is stored. It needs the metadata `idempotency-key`: the same key with the same
+	// outcome is counted once, and with another one ALREADY_EXISTS, IDEMPOTENCY_KEY_REUSED. The
+	// key is of the member, and known for a day, as a digest.
 	RecordSuggestionOutcome(ctx context.Context, in *RecordSuggestionOutcomeRequest, opts ...grpc.CallOption) (*RecordSuggestionOutcomeResponse, error)
 	// GetSuggestionStatistics tells what became of proposals, most shown first, as of
 	// at most ten seconds ago. RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with
@@ -135,7 +137,9 @@ type TaxonomyServiceServer interface {
 	// (REPORTS_BUSY) with google.rpc.RetryInfo when too much is being searched.
 	SearchReasons(context.Context, *SearchReasonsRequest) (*SearchReasonsResponse, error)
 	// RecordSuggestionOutcome counts what a member did with a proposal. Nothing of
-	// the member is stored.
+	// the member is stored. It needs the metadata `idempotency-key`: the same key with the same
+	// outcome is counted once, and with another one ALREADY_EXISTS, IDEMPOTENCY_KEY_REUSED. The
+	// key is of the member, and known for a day, as a digest.
 	RecordSuggestionOutcome(context.Context, *RecordSuggestionOutcomeRequest) (*RecordSuggestionOutcomeResponse, error)
 	// GetSuggestionStatistics tells what became of proposals, most shown first, as of
 	// at most ten seconds ago. RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with
