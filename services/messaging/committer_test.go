@@ -33,10 +33,10 @@ func newTestCommitter(t *testing.T) (*committer, *pgxpool.Pool) {
 func newSubmission(member string, key uuid.UUID, changes ...func(*submission)) *submission {
 	conversation, message := uuid.Must(uuid.NewV7()), uuid.Must(uuid.NewV7())
 	sub := &submission{
-		conversation: conversationRow{
+		conversation: conversationRow{openedRow: openedRow{
 			ID: conversation, MemberID: member, Reference: "MSA-" + conversation.String(), Caisse: "msa-75", Audience: 1, TaxonomyVersion: 1,
 			Theme: "sante", ThemeLabel: "Santé", Queue: "sante", QueueLabel: "Service santé", DataKey: []byte("key"),
-		},
+		}},
 		idempotencyKey: key,
 		message:        messageRow{ID: message, ConversationID: conversation, Body: []byte("sealed")},
 		chars:          MinMemberChars,

@@ -297,11 +297,15 @@ func (s *store) eraseMember(ctx context.Context, member string) (erased int, err
 			return err
 		}
 		erased = len(rows)
+		ids := make([]uuid.UUID, len(rows))
+		for i, row := range rows {
+			ids[i] = row.ID
+		}
 		// Behind the update, so that the keys are those of what it has erased, neither more nor
 		// fewer; a repeat waits for the end of this (see failErasedSQL).
 		if _, err := tx.Exec(ctx, `INSERT INTO erased_key (digest)
 			SELECT `+keyDigest+` FROM (SELECT $1::text AS member_id, idempotency_key FROM conversation WHERE id = ANY($2)) AS c ON CONFLICT DO NOTHING`,
-			member, column(rows, func(row conversationRow) uuid.UUID { return row.ID })); err != nil {
+			member, ids); err != nil {
 			return fmt.Errorf("keeping the keys of what is erased: %w", err)
 		}
 		return s.eraseRows(ctx, tx, member, rows)

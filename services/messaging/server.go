@@ -193,10 +193,10 @@ func (s *server) prepare(ctx context.Context, id *auth.Identity, req *messagingp
 // asked is a submission as far as its request alone tells.
 func asked(id *auth.Identity, key uuid.UUID, written text, req *messagingpb.SubmitMessageRequest) *prepared {
 	return &prepared{submission: &submission{
-		conversation: conversationRow{
+		conversation: conversationRow{openedRow: openedRow{
 			MemberID: id.Subject, Audience: int16(req.GetAudience()), TaxonomyVersion: req.GetTaxonomyVersion(), //nolint:gosec // an enum of four
 			Theme: req.GetTheme(), Topic: req.GetTopic(), Reason: req.GetReason(),
-		},
+		}},
 		idempotencyKey: key,
 	}, body: written.body}
 }
@@ -219,7 +219,7 @@ func (s *server) compose(ctx context.Context, id *auth.Identity, key uuid.UUID, 
 		return nil, err
 	}
 	sub := &submission{
-		conversation: conversationRow{
+		conversation: conversationRow{openedRow: openedRow{
 			ID: conversation, MemberID: id.Subject, Reference: ref.text, Caisse: caisse,
 			Audience: int16(audience), TaxonomyVersion: chosen.version, //nolint:gosec // an enum of four
 			Theme: chosen.theme.GetCode(), ThemeLabel: chosen.theme.GetLabel(),
@@ -227,8 +227,8 @@ func (s *server) compose(ctx context.Context, id *auth.Identity, key uuid.UUID, 
 			Reason: chosen.reason.GetCode(), ReasonLabel: chosen.reason.GetLabel(),
 			Queue: chosen.queue.GetCode(), QueueLabel: chosen.queue.GetLabel(),
 			AnswerDays: int16(chosen.queue.GetAnswerDays()), //nolint:gosec // checked by the taxonomy
-			Status:     int16(messagingpb.Status_SENT), Version: 1, DataKey: wrapped,
-		},
+			DataKey:    wrapped,
+		}, Status: int16(messagingpb.Status_SENT), Version: 1},
 		idempotencyKey: key,
 		message:        messageRow{ID: message, ConversationID: conversation, Author: int16(messagingpb.Author_MEMBER), Body: sealed},
 		chars:          written.chars,

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/ma-messagerie/messagerie/chassis/batch"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
 
@@ -30,47 +31,47 @@ type store struct {
 	pool *pgxpool.Pool
 }
 
+// openedRow is what a submission gives of a row of the table conversation.
+type openedRow struct {
+	ID              uuid.UUID `db:"id"`
+	MemberID        string    `db:"member_id"`
+	Reference       string    `db:"reference"`
+	Caisse          string    `db:"caisse"`
+	Audience        int16     `db:"audience"`
+	TaxonomyVersion int32     `db:"taxonomy_version"`
+	Theme           string    `db:"theme"`
+	ThemeLabel      string    `db:"theme_label"`
+	Topic           string    `db:"topic"`
+	TopicLabel      string    `db:"topic_label"`
+	Reason          string    `db:"reason"`
+	ReasonLabel     string    `db:"reason_label"`
+	Queue           string    `db:"queue"`
+	QueueLabel      string    `db:"queue_label"`
+	AnswerDays      int16     `db:"answer_days"`
+	DataKey         []byte    `db:"data_key"`
+}
+
 // conversationRow is a row of the table conversation, without the wrapped key's
 // meaning: the server opens it.
 type conversationRow struct {
-	ID              uuid.UUID  `db:"id"`
-	MemberID        string     `db:"member_id"`
-	Reference       string     `db:"reference"`
-	Caisse          string     `db:"caisse"`
-	Audience        int16      `db:"audience"`
-	TaxonomyVersion int32      `db:"taxonomy_version"`
-	Theme           string     `db:"theme"`
-	ThemeLabel      string     `db:"theme_label"`
-	Topic           string     `db:"topic"`
-	TopicLabel      string     `db:"topic_label"`
-	Reason          string     `db:"reason"`
-	ReasonLabel     string     `db:"reason_label"`
-	Queue           string     `db:"queue"`
-	QueueLabel      string     `db:"queue_label"`
-	AnswerDays      int16      `db:"answer_days"`
-	Status          int16      `db:"status"`
-	Version         int32      `db:"version"`
-	Hidden          bool       `db:"hidden"`
-	LastReplyID     *uuid.UUID `db:"last_reply_id"`
-	Unread          bool       `db:"unread"`
-	FirstReplyAt    *time.Time `db:"first_reply_at"`
-	ErasedAt        *time.Time `db:"erased_at"`
-	ClaimedBy       *string    `db:"claimed_by"`
-	ClaimedName     *string    `db:"claimed_name"`
-	ClaimExpires    *time.Time `db:"claim_expires"`
+	openedRow
+	Status       int16      `db:"status"`
+	Version      int32      `db:"version"`
+	Hidden       bool       `db:"hidden"`
+	LastReplyID  *uuid.UUID `db:"last_reply_id"`
+	Unread       bool       `db:"unread"`
+	FirstReplyAt *time.Time `db:"first_reply_at"`
+	ErasedAt     *time.Time `db:"erased_at"`
+	ClaimedBy    *string    `db:"claimed_by"`
+	ClaimedName  *string    `db:"claimed_name"`
+	ClaimExpires *time.Time `db:"claim_expires"`
 	// ClaimHeld: the claim has not lapsed, by the database's clock.
-	ClaimHeld bool      `db:"claim_held"`
-	DataKey   []byte    `db:"data_key"`
+	ClaimHeld bool      `db:"claim_held" sql:"coalesce(claim_expires > now(), false)"`
 	CreatedAt time.Time `db:"created_at"`
 	UpdatedAt time.Time `db:"updated_at"`
 }
 
-const conversationColumns = `
-	id, member_id, reference, caisse, audience, taxonomy_version,
-	theme, theme_label, topic, topic_label, reason, reason_label, queue, queue_label, answer_days,
-	status, version, hidden, last_reply_id, unread, first_reply_at, erased_at,
-	claimed_by, claimed_name, claim_expires, coalesce(claim_expires > now(), false) AS claim_held,
-	data_key, created_at, updated_at`
+var conversationColumns = postgres.Columns[conversationRow]()
 
 // messageRow is a row of the table message.
 type messageRow struct {
@@ -83,7 +84,7 @@ type messageRow struct {
 	CreatedAt      time.Time `db:"created_at"`
 }
 
-const messageColumns = `id, conversation_id, author, agent_id, final, body, created_at`
+var messageColumns = postgres.Columns[messageRow]()
 
 // submission is a conversation with its first message, ready to be stored.
 type submission struct {
@@ -94,21 +95,56 @@ type submission struct {
 	event          event
 }
 
+// submittedRow is the conversation of a submission as it is inserted.
+type submittedRow struct {
+	openedRow
+	IdempotencyKey uuid.UUID `db:"idempotency_key"`
+}
+
+// submissionRow is a submission as the statement gets it.
+type submissionRow struct {
+	submittedRow
+	MessageID uuid.UUID `db:"message_id"`
+	Body      []byte    `db:"body"`
+	BodyChars int16     `db:"body_chars"`
+	EventID   uuid.UUID `db:"event_id"`
+	EventType string    `db:"event_type"`
+	Payload   []byte    `db:"payload"`
+	Trace     string    `db:"trace"`
+}
+
+var (
+	submittedRows  = postgres.RowsOf[submittedRow]()
+	submissionRows = postgres.RowsOf[submissionRow]()
+)
+
+func (s *submission) row() submissionRow {
+	return submissionRow{
+		submittedRow: submittedRow{openedRow: s.conversation.openedRow, IdempotencyKey: s.idempotencyKey},
+		MessageID:    s.message.ID, Body: s.message.Body, BodyChars: int16(s.chars), //nolint:gosec // at most 750
+		EventID: s.event.id, EventType: s.event.kind, Payload: s.event.payload, Trace: s.event.trace,
+	}
+}
+
 // insertSubmissions stores many submissions in one transaction and one round trip:
 // conversation, message, event log and outbox, or nothing. It returns when each
 // was created; one that is missing from the map had a (member, key) that is
 // already stored. If one repeats what was erased while it waited, none is stored: the error is
 // a duplicate, and the next time that one is missing.
 func (s *store) insertSubmissions(ctx context.Context, subs []*submission) (map[uuid.UUID]time.Time, error) {
+	given, ids := make([]submissionRow, len(subs)), make([]uuid.UUID, len(subs))
+	for i, sub := range subs {
+		given[i], ids[i] = sub.row(), sub.conversation.ID
+	}
 	stored := make(map[uuid.UUID]time.Time, len(subs))
 	batch := &pgx.Batch{} // sent as one: a transaction without BEGIN and COMMIT
-	batch.Queue(insertSubmissionsSQL, submissionColumns(subs)...).Query(func(rows pgx.Rows) error {
+	batch.Queue(insertSubmissionsSQL, submissionRows.Args(given)...).Query(func(rows pgx.Rows) error {
 		var id uuid.UUID
 		var at time.Time
 		_, err := pgx.ForEachRow(rows, []any{&id, &at}, func() error { stored[id] = at; return nil })
 		return err
 	})
-	batch.Queue(failErasedSQL, column(subs, func(sub *submission) uuid.UUID { return sub.conversation.ID }))
+	batch.Queue(failErasedSQL, ids)
 	if err := s.pool.SendBatch(ctx, batch).Close(); err != nil {
 		return nil, fmt.Errorf("storing %d submissions: %w", len(subs), err)
 	}
@@ -124,22 +160,12 @@ SELECT erased_key.digest FROM conversation JOIN erased_key ON erased_key.digest 
 
 // One statement, however many submissions. Rows that lose a conflict write nothing at all,
 // because every other insert joins the conversations that were inserted.
-const insertSubmissionsSQL = `
+var insertSubmissionsSQL = `
 WITH input AS (
-	SELECT * FROM unnest(
-		$1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::smallint[], $7::integer[],
-		$8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::smallint[],
-		$17::bytea[], $18::uuid[], $19::bytea[], $20::smallint[],
-		$21::uuid[], $22::text[], $23::bytea[], $24::text[]
-	) AS t(id, member_id, idempotency_key, reference, caisse, audience, taxonomy_version,
-		theme, theme_label, topic, topic_label, reason, reason_label, queue, queue_label, answer_days,
-		data_key, message_id, body, body_chars,
-		event_id, event_type, payload, trace)
+	SELECT * FROM ` + submissionRows.From("given", 1) + `
 ), opened AS (
-	INSERT INTO conversation (id, member_id, idempotency_key, reference, caisse, audience, taxonomy_version,
-		theme, theme_label, topic, topic_label, reason, reason_label, queue, queue_label, answer_days, data_key)
-	SELECT id, member_id, idempotency_key, reference, caisse, audience, taxonomy_version,
-		theme, theme_label, topic, topic_label, reason, reason_label, queue, queue_label, answer_days, data_key
+	INSERT INTO conversation (` + submittedRows.Columns() + `)
+	SELECT ` + submittedRows.Columns() + `
 	FROM input WHERE NOT EXISTS (SELECT FROM erased_key WHERE digest = ` + keyDigest + `)
 	ON CONFLICT (member_id, idempotency_key) DO NOTHING
 	RETURNING id, created_at
@@ -154,44 +180,6 @@ WITH input AS (
 	SELECT event_id, event_type, caisse, id, payload, trace FROM input JOIN opened USING (id)
 )
 SELECT id, created_at FROM opened`
-
-// column collects one field of every row for an array.
-func column[R, T any](batch []R, field func(R) T) []T {
-	values := make([]T, len(batch))
-	for i, row := range batch {
-		values[i] = field(row)
-	}
-	return values
-}
-
-func submissionColumns(batch []*submission) []any {
-	return []any{
-		column(batch, func(s *submission) uuid.UUID { return s.conversation.ID }),
-		column(batch, func(s *submission) string { return s.conversation.MemberID }),
-		column(batch, func(s *submission) uuid.UUID { return s.idempotencyKey }),
-		column(batch, func(s *submission) string { return s.conversation.Reference }),
-		column(batch, func(s *submission) string { return s.conversation.Caisse }),
-		column(batch, func(s *submission) int16 { return s.conversation.Audience }),
-		column(batch, func(s *submission) int32 { return s.conversation.TaxonomyVersion }),
-		column(batch, func(s *submission) string { return s.conversation.Theme }),
-		column(batch, func(s *submission) string { return s.conversation.ThemeLabel }),
-		column(batch, func(s *submission) string { return s.conversation.Topic }),
-		column(batch, func(s *submission) string { return s.conversation.TopicLabel }),
-		column(batch, func(s *submission) string { return s.conversation.Reason }),
-		column(batch, func(s *submission) string { return s.conversation.ReasonLabel }),
-		column(batch, func(s *submission) string { return s.conversation.Queue }),
-		column(batch, func(s *submission) string { return s.conversation.QueueLabel }),
-		column(batch, func(s *submission) int16 { return s.conversation.AnswerDays }),
-		column(batch, func(s *submission) []byte { return s.conversation.DataKey }),
-		column(batch, func(s *submission) uuid.UUID { return s.message.ID }),
-		column(batch, func(s *submission) []byte { return s.message.Body }),
-		column(batch, func(s *submission) int16 { return int16(s.chars) }), //nolint:gosec // at most 750
-		column(batch, func(s *submission) uuid.UUID { return s.event.id }),
-		column(batch, func(s *submission) string { return s.event.kind }),
-		column(batch, func(s *submission) []byte { return s.event.payload }),
-		column(batch, func(s *submission) string { return s.event.trace }),
-	}
-}
 
 // referenceBlock reserves a block of numbers for references: the next, or one so many
 // further on, which gives up those between.

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 )
 
@@ -72,6 +73,61 @@ func TestStore_ConflictWritesNothing(t *testing.T) {
 	}
 	if _, _, err := s.submitted(t.Context(), "marc", first.idempotencyKey); !errors.Is(err, errNotFound) {
 		t.Errorf("another member's key: %v", err)
+	}
+}
+
+// Each value is in its own column of each table, told by having the column's name.
+func TestStore_ColumnsOfASubmission(t *testing.T) {
+	t.Parallel()
+	pool := openPool(t, testenv.Postgres(t, Migrations))
+	sub := newSubmission("member_id", uuid.New(), func(sub *submission) {
+		c := &sub.conversation.openedRow
+		c.Reference, c.Caisse, c.Audience, c.TaxonomyVersion, c.AnswerDays = "reference", "caisse", 2, 3, 4
+		c.Theme, c.ThemeLabel, c.Topic, c.TopicLabel, c.Reason, c.ReasonLabel = "theme", "theme_label", "topic", "topic_label", "reason", "reason_label"
+		c.Queue, c.QueueLabel, c.DataKey = "queue", "queue_label", []byte("data_key")
+		sub.message.Body, sub.chars = []byte("body"), 11
+		sub.event.kind, sub.event.payload, sub.event.trace = "type", []byte("payload"), "trace"
+	})
+	if stored, err := (&store{pool}).insertSubmissions(t.Context(), []*submission{sub}); err != nil || len(stored) != 1 {
+		t.Fatal(stored, err)
+	}
+	sealed := func(text string) string { return fmt.Sprintf(`\x%x`, text) }
+	for table, row := range map[string]struct {
+		others map[string]string
+		named  int
+	}{
+		"conversation": {named: 11, others: map[string]string{
+			"id": sub.conversation.ID.String(), "idempotency_key": sub.idempotencyKey.String(), "audience": "2", "taxonomy_version": "3", "answer_days": "4", "data_key": sealed("data_key"),
+		}},
+		"message": {others: map[string]string{
+			"id": sub.message.ID.String(), "conversation_id": sub.conversation.ID.String(), "author": "1", "body": sealed("body"), "body_chars": "11",
+		}},
+		"event_log": {named: 2, others: map[string]string{
+			"id": sub.event.id.String(), "conversation_id": sub.conversation.ID.String(), "payload": sealed("payload"),
+		}},
+		"outbox": {named: 3, others: map[string]string{
+			"id": sub.event.id.String(), "conversation_id": sub.conversation.ID.String(), "payload": sealed("payload"),
+		}},
+	} {
+		columns, err := postgres.Many[struct {
+			Key   string  `db:"key"`
+			Value *string `db:"value"`
+		}](t.Context(), pool, "reading", `SELECT key, value FROM `+table+` AS t, jsonb_each_text(to_jsonb(t))`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		named := 0
+		for _, c := range columns {
+			if want, ok := row.others[c.Key]; ok && (c.Value == nil || *c.Value != want) {
+				t.Errorf("%s.%s is %v, want %s", table, c.Key, c.Value, want)
+			}
+			if c.Value != nil && *c.Value == c.Key {
+				named++
+			}
+		}
+		if named != row.named {
+			t.Errorf("%s: %d columns have their names, want %d: %v", table, named, row.named, columns)
+		}
 	}
 }
 

@@ -209,7 +209,7 @@ func (w *watcher) concerns(happened happening, owner *conversationRow) bool {
 	case told.Mark != nil:
 		return member && *markOf(w.scope.member) == *told.Mark
 	case told.Caisse != "":
-		return !member && w.scope.covers(&conversationRow{Caisse: told.Caisse, Queue: told.Queue})
+		return !member && w.scope.covers(&conversationRow{openedRow: openedRow{Caisse: told.Caisse, Queue: told.Queue}})
 	case happened.conversation == uuid.Nil:
 		return true
 	default:
@@ -333,7 +333,7 @@ func (s *store) ownersOf(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]co
 	}](ctx, s.pool, "reading who may see conversations", `SELECT id, member_id, caisse, queue FROM conversation WHERE id = ANY($1)`, ids)
 	owners := make(map[uuid.UUID]conversationRow, len(rows))
 	for _, row := range rows {
-		owners[row.ID] = conversationRow{ID: row.ID, MemberID: row.MemberID, Caisse: row.Caisse, Queue: row.Queue}
+		owners[row.ID] = conversationRow{openedRow: openedRow{ID: row.ID, MemberID: row.MemberID, Caisse: row.Caisse, Queue: row.Queue}}
 	}
 	return owners, err
 }
