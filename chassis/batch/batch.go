@@ -169,6 +169,9 @@ func (g *Group[T, R]) enqueue(ctx context.Context, item T) (*call[T, R], error) 
 	}
 }
 
+// Waiting is how many items wait for a batch to begin.
+func (g *Group[T, R]) Waiting() int { return len(g.queue) }
+
 // await returns the outcome of what is in the queue.
 func (g *Group[T, R]) await(ctx context.Context, c *call[T, R]) (none R, err error) {
 	select {

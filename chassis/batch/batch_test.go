@@ -303,6 +303,7 @@ func TestRun_DrainAnswersAll(t *testing.T) {
 	s := &scribe{}
 	g := batch.New(batch.Config[int, int]{Do: s.do, Most: 3, Queue: 7})
 	outcomes := enqueue(t, g, numbers(7)...)
+	want(t, "waiting", g.Waiting(), 7)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	g.Run(ctx)

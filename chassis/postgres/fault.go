@@ -47,6 +47,30 @@ func IsUnreachable(err error) bool {
 	return errors.As(err, &network) || pgconn.SafeToRetry(err) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
+// IsBadRow reports whether the database refused the data (class 22 and 23: a value that
+// is none, a constraint) rather than being away or busy: the same row fails again, and
+// others beside it need not.
+func IsBadRow(err error) bool {
+	var fault *pgconn.PgError
+	return errors.As(err, &fault) && len(fault.Code) == 5 && (fault.Code[:2] == "22" || fault.Code[:2] == "23")
+}
+
+// IsDuplicate reports whether an insert lost against a unique key.
+func IsDuplicate(err error) bool {
+	_, is := DuplicateOf(err)
+	return is
+}
+
+// DuplicateOf returns the name of the unique key that an insert lost against, if it was
+// that.
+func DuplicateOf(err error) (key string, is bool) {
+	var fault *pgconn.PgError
+	if !errors.As(err, &fault) || fault.Code != "23505" {
+		return "", false
+	}
+	return fault.ConstraintName, true
+}
+
 // tries is how often Again does a transaction at most.
 const tries = 4
 

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/report"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
@@ -210,7 +211,7 @@ func (s *agentServer) replyOnce(ctx context.Context, id *auth.Identity, req *mes
 			return s.replyChange(ctx, id, &row, req.GetFinal(), key, written, sms)
 		},
 	})
-	if errors.Is(err, errReplied) || isDuplicate(err) {
+	if errors.Is(err, errReplied) || postgres.IsDuplicate(err) {
 		return s.checkReplay(ctx, id, req, key, written)
 	}
 	return err

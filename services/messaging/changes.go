@@ -54,7 +54,7 @@ type changes struct {
 func newChanges(s *store, committed func(), told *hints, sizes metric.Int64Histogram) *changes {
 	c := &changes{store: s, committed: committed, hints: told}
 	c.Group = batch.New(batch.Config[request, conversationRow]{
-		Do: c.apply, Most: maxChanges, Divide: isBadRow, Conflict: collides, Sizes: sizes,
+		Do: c.apply, Most: maxChanges, Divide: postgres.IsBadRow, Conflict: collides, Sizes: sizes,
 	})
 	return c
 }

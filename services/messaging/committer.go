@@ -41,7 +41,7 @@ type committer struct {
 // when the (member, key) was there already, perhaps by this very submission.
 func newCommitter(s *store, committed func(), sizes metric.Int64Histogram) *committer {
 	c := &committer{store: s, committed: committed}
-	c.Group = batch.New(batch.Config[*submission, time.Time]{Do: c.insert, Most: maxBatch, Divide: isBadRow, Sizes: sizes})
+	c.Group = batch.New(batch.Config[*submission, time.Time]{Do: c.insert, Most: maxBatch, Divide: postgres.IsBadRow, Sizes: sizes})
 	return c
 }
 

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
@@ -56,7 +57,7 @@ func (s *server) followUpOnce(ctx context.Context, member string, id, key uuid.U
 			return s.followUpChange(ctx, &row, key, written)
 		},
 	})
-	if !errors.Is(err, errReplied) && !isDuplicate(err) {
+	if !errors.Is(err, errReplied) && !postgres.IsDuplicate(err) {
 		return err
 	}
 	return s.checkFollowUp(ctx, member, id, key, written)

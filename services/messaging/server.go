@@ -94,7 +94,7 @@ func (s *server) submit(ctx context.Context, req *messagingpb.SubmitMessageReque
 		return nil, outcomeOf(err), err
 	}
 	at, err := s.committer.Submit(ctx, sub.submission)
-	for try := 1; isDuplicate(err) && try < drawTries && !seeded.On(seeded.DrawnOnce); try++ {
+	for try := 1; postgres.IsDuplicate(err) && try < drawTries && !seeded.On(seeded.DrawnOnce); try++ {
 		if err = s.redraw(ctx, sub, err); err == nil {
 			at, err = s.committer.Submit(ctx, sub.submission)
 		}
@@ -125,7 +125,7 @@ func outcomeOf(err error) string {
 // redraw draws the values of a submission again of which one is in use: cause says
 // which. What the member gave is the same.
 func (s *server) redraw(ctx context.Context, sub *prepared, cause error) error {
-	if key, _ := duplicateOf(cause); key == referenceKey {
+	if key, _ := postgres.DuplicateOf(cause); key == referenceKey {
 		s.references.refuse(sub.reference)
 	}
 	slog.WarnContext(ctx, "drawing the values of a submission again", "error", cause)

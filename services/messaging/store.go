@@ -983,25 +983,3 @@ func many[T any](ctx context.Context, db querier, doing, sql string, args ...any
 	}
 	return list, nil
 }
-
-// isDuplicate tells whether an insert lost against the same unique key.
-func isDuplicate(err error) bool {
-	_, is := duplicateOf(err)
-	return is
-}
-
-// duplicateOf returns the name of the unique key that an insert lost against.
-func duplicateOf(err error) (key string, is bool) {
-	var fault *pgconn.PgError
-	if !errors.As(err, &fault) || fault.Code != "23505" {
-		return "", false
-	}
-	return fault.ConstraintName, true
-}
-
-// isBadRow tells whether the database refused the data (class 22, 23) rather
-// than being away or busy.
-func isBadRow(err error) bool {
-	var fault *pgconn.PgError
-	return errors.As(err, &fault) && (fault.Code[:2] == "22" || fault.Code[:2] == "23")
-}

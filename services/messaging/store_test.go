@@ -1,13 +1,11 @@
 package messaging
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"testing"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5/pgconn"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
@@ -128,23 +126,5 @@ func TestStore_ColumnsOfASubmission(t *testing.T) {
 		if named != row.named {
 			t.Errorf("%s: %d columns have their names, want %d: %v", table, named, row.named, columns)
 		}
-	}
-}
-
-// A batch is halved when the database refused its data, and not when it was away.
-func TestIsBadRow(t *testing.T) {
-	t.Parallel()
-	for code, want := range map[string]bool{
-		"23514": true, // check
-		"23505": true, // unique
-		"22021": true, // NUL in a text
-		"57P01": false, "42P01": false, "40P01": false,
-	} {
-		if got := isBadRow(fmt.Errorf("storing: %w", &pgconn.PgError{Code: code})); got != want {
-			t.Errorf("%s: %t", code, got)
-		}
-	}
-	if isBadRow(context.Canceled) || isBadRow(nil) {
-		t.Error("what the database did not say is no bad row")
 	}
 }

@@ -87,6 +87,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -269,12 +270,16 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 		return err
 	}
 	defer counts.stop()
-	outcomes := &recorder{ledger: book, counts: counts, in: make(chan outcome, maxRecord), patience: cfg.Lease + cfg.AmbiguityWait}
+	// hard ends what a drain may still wait for.
+	hard, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	context.AfterFunc(ctx, func() { time.AfterFunc(cfg.DrainDelay+cfg.DrainTimeout, cut) })
+	records := newRecorder(hard, book, counts, cfg.Lease+cfg.AmbiguityWait)
 	mails, mailGates, closeMails := newMails(cfg)
 	defer closeMails()
 	lanes := newLanes(cfg, mails, mailGates)
 	for _, l := range lanes {
-		l.ledger, l.recipients, l.done, l.counts = book, recipients, outcomes, counts
+		l.ledger, l.recipients, l.done, l.counts = book, recipients, records, counts
 	}
 	wake := func() {
 		for _, l := range lanes {
@@ -298,18 +303,16 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	admin.Check("issuers", verifier.Ready)
 	// The broker is no condition: without it, the event log brings the events.
 
-	// hard ends what a drain may still wait for.
-	hard, cut := context.WithCancel(context.WithoutCancel(ctx))
-	defer cut()
-	context.AfterFunc(ctx, func() { time.AfterFunc(cfg.DrainDelay+cfg.DrainTimeout, cut) })
-	recorded := make(chan struct{})
-	go func() {
-		defer close(recorded)
-		outcomes.run(hard)
-	}()
-	filing, endFiling := context.WithCancel(context.WithoutCancel(ctx))
-	defer endFiling()
-	go hooks.run(filing)
+	// What stores outlives what hands it work: the lanes their last outcomes, the server
+	// its last reports.
+	storing, endStoring := context.WithCancel(context.WithoutCancel(ctx))
+	var stores sync.WaitGroup
+	defer stores.Wait()
+	defer endStoring()
+	stores.Go(func() { records.outcomes.Run(storing) })
+	for _, reports := range hooks.reports {
+		stores.Go(func() { reports.Run(storing) })
+	}
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return admin.Serve(running, cfg.AdminAddr) })
 	group.Go(func() error {
@@ -327,12 +330,7 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	for _, l := range lanes {
 		group.Go(func() error { l.run(running); return nil })
 	}
-	err = group.Wait()
-	endFiling()
-	<-hooks.stopped
-	close(outcomes.in)
-	<-recorded
-	return err
+	return group.Wait()
 }
 
 // newServer is the gRPC side: the timeline, the dead letters and the webhooks.

@@ -29,6 +29,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis"
 	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/batch"
 	"github.com/ma-messagerie/messagerie/chassis/bus"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
@@ -687,12 +688,20 @@ func TestDrain(t *testing.T) {
 // else may have by now.
 func TestNoCallOnAStaleLease(t *testing.T) {
 	t.Parallel()
-	l := &lane{channel: byEmail, done: &recorder{in: make(chan outcome, 1)}, deliver: func(context.Context, delivery, *messagingpb.Recipient) answer {
+	var got []outcome
+	outcomes := batch.New(batch.Config[outcome, struct{}]{Most: 2, Do: func(_ context.Context, outcomes []outcome) ([]batch.Result[struct{}], error) {
+		got = outcomes
+		return make([]batch.Result[struct{}], len(outcomes)), nil
+	}})
+	l := &lane{channel: byEmail, done: &recorder{outcomes: outcomes}, deliver: func(context.Context, delivery, *messagingpb.Recipient) answer {
 		t.Error("a provider was called")
 		return answer{}
 	}}
 	l.work(t.Context(), job{recipient: member("fr"), latest: time.Now().Add(-time.Millisecond)})
-	if got := <-l.done.in; got.reason != reasonTooSlow || !got.uncounted || got.class != "" {
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	outcomes.Run(ended)
+	if len(got) != 1 || got[0].reason != reasonTooSlow || !got[0].uncounted || got[0].class != "" {
 		t.Errorf("%+v", got)
 	}
 }

@@ -24,6 +24,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
 
+	"github.com/ma-messagerie/messagerie/chassis/batch"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
@@ -45,10 +47,9 @@ type webhooks struct {
 	notifierpb.UnimplementedWebhookServiceServer
 	ledger *ledger
 	counts *instruments
-	// in are the calls whose reports wait to be stored; those that come while a
-	// transaction is under way share the next.
-	in      chan filing
-	stopped chan struct{}
+	// reports stores what calls bring, by provider: those that come while a transaction is
+	// under way share the next.
+	reports map[string]*batch.Group[filing, struct{}]
 
 	// sendGridKey is nil where SendGrid's reports are not taken.
 	sendGridKey *ecdsa.PublicKey
@@ -241,10 +242,8 @@ func (t Twilio) callback(deliveryID string) string {
 
 // filing is the reports of one call.
 type filing struct {
-	provider string
-	reports  []report
-	span     trace.Span // of the call
-	done     chan error // has room for one
+	reports []report
+	span    trace.Span // of the call
 }
 
 const (
@@ -257,7 +256,16 @@ const (
 func newWebhooks(book *ledger, counts *instruments, cfg Config) (*webhooks, error) {
 	w := &webhooks{
 		ledger: book, counts: counts, twilio: cfg.Twilio, maxAge: cfg.WebhookMaxAge,
-		in: make(chan filing, maxFilings), stopped: make(chan struct{}),
+		reports: make(map[string]*batch.Group[filing, struct{}]),
+	}
+	for _, provider := range []string{providerSendGrid, providerTwilio} {
+		w.reports[provider] = batch.New(batch.Config[filing, struct{}]{
+			Do: func(ctx context.Context, calls []filing) ([]batch.Result[struct{}], error) {
+				return w.file(ctx, provider, calls)
+			},
+			Most: maxReports, Weight: func(f filing) int { return len(f.reports) }, Queue: maxFilings,
+			Timeout: databaseTimeout, Divide: postgres.IsBadRow,
+		})
 	}
 	if cfg.SendGrid.WebhookKey == "" {
 		return w, nil
@@ -269,54 +277,23 @@ func newWebhooks(book *ledger, counts *instruments, cfg Config) (*webhooks, erro
 	return w, nil
 }
 
-// run stores what comes until ctx is done. Stop the server first.
-func (w *webhooks) run(ctx context.Context) {
-	defer close(w.stopped)
-	for {
-		select {
-		case first := <-w.in:
-			w.file(ctx, w.gather(first))
-		case <-ctx.Done():
-			return
-		}
+// file stores a provider's reports in one transaction. If the database does not take it,
+// no call is answered with success, and the provider repeats.
+func (w *webhooks) file(ctx context.Context, provider string, calls []filing) ([]batch.Result[struct{}], error) {
+	var reports []report
+	for _, f := range calls {
+		reports = append(reports, f.reports...)
 	}
-}
-
-// gather takes what is waiting, without waiting for more.
-func (w *webhooks) gather(first filing) []filing {
-	batch, n := []filing{first}, len(first.reports)
-	for n < maxReports {
-		select {
-		case next := <-w.in:
-			batch, n = append(batch, next), n+len(next.reports)
-		default:
-			return batch
-		}
+	began := time.Now()
+	done, err := w.ledger.Report(ctx, reports)
+	if err != nil {
+		return nil, err
 	}
-	return batch
-}
-
-// file stores a batch in one transaction and answers its calls. If the database
-// does not take it, no call is answered with success, and the providers repeat.
-func (w *webhooks) file(ctx context.Context, batch []filing) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), databaseTimeout)
-	defer cancel()
-	byProvider := make(map[string][]report)
-	for _, f := range batch {
-		byProvider[f.provider] = append(byProvider[f.provider], f.reports...)
+	w.count(ctx, provider, len(reports), done)
+	for _, f := range calls {
+		f.trace(ctx, done.traces, began)
 	}
-	faults, traces, began := make(map[string]error), make(map[string]map[string]string), time.Now()
-	for provider, reports := range byProvider {
-		done, err := w.ledger.Report(ctx, reports)
-		if faults[provider] = err; err == nil {
-			w.count(ctx, provider, len(reports), done)
-			traces[provider] = done.traces
-		}
-	}
-	for _, f := range batch {
-		f.trace(ctx, traces[f.provider], began)
-		f.done <- faults[f.provider]
-	}
+	return make([]batch.Result[struct{}], len(calls)), nil
 }
 
 // trace ends the deliveries' traces: each report that was news gets a span in the
@@ -334,9 +311,9 @@ func (f filing) trace(ctx context.Context, traces map[string]string, began time.
 		id := delivery{Event: r.event, Channel: r.channel}.id()
 		ctx, span := otel.Tracer(scope).Start(ctx, "report "+string(r.channel), trace.WithTimestamp(began),
 			trace.WithLinks(trace.Link{SpanContext: f.span.SpanContext()}), trace.WithAttributes(
-				attribute.String("messagerie.delivery", id), attribute.String("messagerie.provider", f.provider),
+				attribute.String("messagerie.delivery", id), attribute.String("messagerie.provider", r.provider),
 				attribute.String("messagerie.state", string(r.state))))
-		slog.DebugContext(ctx, "report", "delivery", id, "provider", f.provider, "state", string(r.state))
+		slog.DebugContext(ctx, "report", "delivery", id, "provider", r.provider, "state", string(r.state))
 		f.span.AddLink(trace.Link{SpanContext: span.SpanContext()})
 		span.End()
 	}
@@ -347,22 +324,11 @@ func (w *webhooks) store(ctx context.Context, provider string, reports []report)
 	if len(reports) == 0 {
 		return nil
 	}
-	f := filing{provider, reports, trace.SpanFromContext(ctx), make(chan error, 1)}
-	select {
-	case w.in <- f:
-	case <-w.stopped:
-		return errUnavailable
-	case <-ctx.Done():
-		return ctx.Err()
+	_, err := w.reports[provider].Submit(ctx, filing{reports, trace.SpanFromContext(ctx)})
+	if errors.Is(err, batch.ErrStopped) || errors.Is(err, batch.ErrCrowded) {
+		return errUnavailable // the provider repeats it
 	}
-	select {
-	case err := <-f.done:
-		return statusOf(err)
-	case <-w.stopped:
-		return errUnavailable // stored or not: the provider repeats it
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return statusOf(err)
 }
 
 func (w *webhooks) count(ctx context.Context, provider string, reports int, done reported) {

@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -58,8 +59,11 @@ func newPostman(t *testing.T) *postman {
 	}
 	hooks.sendGridKey = &key.PublicKey
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	go hooks.run(ctx)
-	t.Cleanup(func() { cancel(); <-hooks.stopped })
+	var running sync.WaitGroup
+	for _, reports := range hooks.reports {
+		running.Go(func() { reports.Run(ctx) })
+	}
+	t.Cleanup(func() { cancel(); running.Wait() })
 	return &postman{key: key, webhooks: hooks}
 }
 
@@ -351,16 +355,17 @@ func TestReportsShareATransaction(t *testing.T) {
 			answers <- err
 		}()
 	}
-	eventually(t, "all wait", func() bool { return len(idle.in) == calls })
+	eventually(t, "all wait", func() bool { return idle.reports[providerTwilio].Waiting() == calls })
 	ctx, end := context.WithCancel(t.Context())
-	go idle.run(ctx)
+	ended := make(chan struct{})
+	go func() { defer close(ended); idle.reports[providerTwilio].Run(ctx) }()
 	for range calls {
 		if err := <-answers; err != nil {
 			t.Error(err)
 		}
 	}
 	end()
-	<-idle.stopped
+	<-ended
 	var transactions, stored int
 	if err := p.ledger.pool.QueryRow(t.Context(), `SELECT count(DISTINCT xmin::text), count(*) FROM report`).Scan(&transactions, &stored); err != nil {
 		t.Fatal(err)
@@ -471,5 +476,37 @@ func TestAReportIsInItsDeliverysTrace(t *testing.T) {
 	}
 	if reports != 1 || linked != 1 {
 		t.Errorf("%d spans of reports and %d links of the call, want one of each", reports, linked)
+	}
+}
+
+// A report that no table takes fails alone, however often its provider repeats it.
+func TestBadReportFailsAlone(t *testing.T) {
+	t.Parallel()
+	p := newPostman(t)
+	idle, err := newWebhooks(p.ledger, p.counts, Config{Twilio: p.twilio, WebhookMaxAge: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const calls = 8
+	refused := make([]error, calls)
+	var answered, running sync.WaitGroup
+	for i := range calls {
+		id, form := sent(t, p.ledger, bySMS).String()+".SMS", textForm("delivered")
+		form.Set("MessageSid", fmt.Sprint("SM", i))
+		if i == 3 {
+			form.Set("MessageSid", "SM\x00")
+		}
+		answered.Go(func() { _, refused[i] = idle.ReportTwilio(context.WithoutCancel(t.Context()), p.signText(id, form)) })
+	}
+	eventually(t, "all wait", func() bool { return idle.reports[providerTwilio].Waiting() == calls })
+	ctx, end := context.WithCancel(t.Context())
+	running.Go(func() { idle.reports[providerTwilio].Run(ctx) })
+	answered.Wait()
+	end()
+	running.Wait()
+	for i, err := range refused {
+		if (err != nil) != (i == 3) {
+			t.Errorf("call %d: %v", i, err)
+		}
 	}
 }

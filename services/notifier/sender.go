@@ -18,6 +18,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/time/rate"
 
+	"github.com/ma-messagerie/messagerie/chassis/batch"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
 
@@ -191,7 +192,7 @@ func (l *lane) postpone(batch []delivery) (now []delivery) {
 
 func (l *lane) giveBack(batch []delivery, wait time.Duration, reason string) {
 	for _, d := range batch {
-		l.done.in <- giveBack(d, wait, reason)
+		l.done.add(giveBack(d, wait, reason))
 	}
 }
 
@@ -247,7 +248,7 @@ func (l *lane) work(ctx context.Context, j job) {
 		span.SetStatus(codes.Error, result.reason)
 	}
 	l.report(ctx, j.delivery, result)
-	l.done.in <- settle(j.delivery, result.provider, result, l.ledger.doubts)
+	l.done.add(settle(j.delivery, result.provider, result, l.ledger.doubts))
 }
 
 // send makes the call. The end of the process does not cut it: it is given its
@@ -369,12 +370,11 @@ func validAddress(address string) bool {
 // transaction was under way goes into the next, so one at a time costs what it
 // must and a thousand a second cost little more.
 type recorder struct {
-	ledger *ledger
-	counts *instruments
-	in     chan outcome
-	// patience is how long an outcome is kept while the database is away. After
-	// it, the lapsed lease and its wait have said all that is left to say.
-	patience time.Duration
+	outcomes *batch.Group[outcome, struct{}]
+	ledger   *ledger
+	counts   *instruments
+	// hard ends the wait for a database that is away.
+	hard context.Context //nolint:containedctx // the end of the process
 }
 
 const (
@@ -382,37 +382,42 @@ const (
 	recordPause = 200 * time.Millisecond
 )
 
-// run writes until in is closed and empty. When hard is done, it no longer waits
-// for a database that is away.
-func (r *recorder) run(hard context.Context) {
-	for first := range r.in {
-		batch := append(make([]outcome, 0, len(r.in)+1), first)
-		for len(batch) < maxRecord && len(r.in) > 0 {
-			batch = append(batch, <-r.in)
-		}
-		r.store(hard, batch)
+// newRecorder keeps an outcome for as long as patience while the database is away. After
+// it, the lapsed lease and its wait have said all that is left to say.
+func newRecorder(hard context.Context, book *ledger, counts *instruments, patience time.Duration) *recorder {
+	r := &recorder{ledger: book, counts: counts, hard: hard}
+	r.outcomes = batch.New(batch.Config[outcome, struct{}]{Do: r.store, Most: maxRecord, Queue: maxRecord, Timeout: patience})
+	return r
+}
+
+// add hands in an outcome, and waits for room: what cannot be written is not sent either.
+func (r *recorder) add(o outcome) {
+	if _, err := r.outcomes.Enqueue(context.Background(), o); err != nil {
+		slog.Error("giving up an outcome: its delivery will pass for unknown", "delivery", o.delivery.id(), "error", err)
 	}
 }
 
-func (r *recorder) store(hard context.Context, batch []outcome) {
-	ctx, cancel := context.WithTimeout(hard, r.patience)
+// store writes a batch, as often as it takes.
+func (r *recorder) store(ctx context.Context, outcomes []outcome) ([]batch.Result[struct{}], error) {
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	defer context.AfterFunc(r.hard, cancel)()
 	for {
 		attempt, cancel := context.WithTimeout(ctx, databaseTimeout)
-		late, err := r.ledger.Record(attempt, batch)
+		late, err := r.ledger.Record(attempt, outcomes)
 		cancel()
 		if err == nil {
-			r.counts.recorded(ctx, batch, late)
-			return
+			r.counts.recorded(ctx, outcomes, late)
+			return make([]batch.Result[struct{}], len(outcomes)), nil
 		}
-		slog.WarnContext(ctx, "recording outcomes", "outcomes", len(batch), "error", err)
+		slog.WarnContext(ctx, "recording outcomes", "outcomes", len(outcomes), "error", err)
 		timer := time.NewTimer(recordPause)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			slog.ErrorContext(ctx, "giving up outcomes: their deliveries will pass for unknown", "outcomes", len(batch))
-			return
+			slog.ErrorContext(ctx, "giving up outcomes: their deliveries will pass for unknown", "outcomes", len(outcomes))
+			return nil, err
 		}
 	}
 }
