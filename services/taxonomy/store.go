@@ -37,25 +37,27 @@ func (s *store) publish(ctx context.Context, f *file, content []byte) error {
 		if _, err := tx.Exec(ctx, `LOCK TABLE taxonomy_version IN SHARE ROW EXCLUSIVE MODE`); err != nil {
 			return fmt.Errorf("publishing taxonomy %d: %w", f.Version, err)
 		}
-		var newest int
-		var same *bool
-		err := tx.QueryRow(ctx, `
-			SELECT coalesce(max(version), 0), bool_or(content = $2) FILTER (WHERE version = $1)
-			FROM taxonomy_version`, f.Version, string(content)).Scan(&newest, &same)
+		published, err := postgres.One[struct {
+			Newest int   `db:"newest"`
+			Same   *bool `db:"same"`
+		}](ctx, tx, "reading the versions", `
+			SELECT coalesce(max(version), 0) AS newest, bool_or(content = $2) FILTER (WHERE version = $1) AS same
+			FROM taxonomy_version`, f.Version, string(content))
 		if err != nil {
-			return fmt.Errorf("reading the versions: %w", err)
+			return err
 		}
 		switch {
-		case same != nil && !*same:
-			return fmt.Errorf("taxonomy %d is published with other content: raise `version` to %d to publish the change", f.Version, newest+1)
-		case f.Version < newest:
-			slog.InfoContext(ctx, "a newer taxonomy is published; going on with it", "file", f.Version, "current", newest)
+		case published.Same != nil && !*published.Same:
+			return fmt.Errorf("taxonomy %d is published with other content: raise `version` to %d to publish the change", f.Version, published.Newest+1)
+		case f.Version < published.Newest:
+			slog.InfoContext(ctx, "a newer taxonomy is published; going on with it", "file", f.Version, "current", published.Newest)
 			return nil
-		case same != nil:
+		case published.Same != nil:
 			return nil
 		}
-		if _, err := tx.Exec(ctx, `INSERT INTO taxonomy_version (version, content) VALUES ($1, $2)`, f.Version, string(content)); err != nil {
-			return fmt.Errorf("publishing taxonomy %d: %w", f.Version, err)
+		if _, err := postgres.Exec(ctx, tx, fmt.Sprintf("publishing taxonomy %d", f.Version),
+			`INSERT INTO taxonomy_version (version, content) VALUES ($1, $2)`, f.Version, string(content)); err != nil {
+			return err
 		}
 		slog.InfoContext(ctx, "taxonomy published", "version", f.Version)
 		return nil
@@ -67,12 +69,11 @@ const refreshTimeout = 10 * time.Second
 
 // refresh takes the current version into memory if it is not there.
 func (s *store) refresh(ctx context.Context) error {
-	var version int
 	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
 	defer cancel()
-	err := s.pool.QueryRow(ctx, `SELECT max(version) FROM taxonomy_version`).Scan(&version)
+	version, err := postgres.One[int](ctx, s.pool, "reading the current version", `SELECT max(version) FROM taxonomy_version`)
 	if err != nil {
-		return fmt.Errorf("reading the current version: %w", err)
+		return err
 	}
 	if held := s.current.Load(); held != nil && int(held.whole.GetVersion()) == version {
 		return nil
@@ -94,24 +95,23 @@ var errUnavailable = rpc.Refuse(codes.Unavailable, errorpb.ErrorReason_STORE_UNA
 
 // version reads one version from the database.
 func (s *store) version(ctx context.Context, version int) (*catalogue, error) {
-	var content string
-	var published time.Time
-	err := s.pool.QueryRow(ctx, `SELECT content, published_at FROM taxonomy_version WHERE version = $1`, version).Scan(&content, &published)
-	if errors.Is(err, pgx.ErrNoRows) {
+	row, err := postgres.One[struct {
+		Content     string    `db:"content"`
+		PublishedAt time.Time `db:"published_at"`
+	}](ctx, s.pool, fmt.Sprintf("reading taxonomy %d", version), `SELECT content, published_at FROM taxonomy_version WHERE version = $1`, version)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
 		return nil, errNoVersion
-	}
-	if err != nil {
-		err = fmt.Errorf("reading taxonomy %d: %w", version, err)
-		if postgres.IsUnreachable(err) {
-			return nil, errUnavailable.Because(err)
-		}
+	case postgres.IsUnreachable(err):
+		return nil, errUnavailable.Because(err)
+	case err != nil:
 		return nil, err
 	}
-	f, err := read([]byte(content))
+	f, err := read([]byte(row.Content))
 	if err != nil {
 		return nil, fmt.Errorf("reading taxonomy %d: %w", version, err)
 	}
-	return newCatalogue(f, published), nil
+	return newCatalogue(f, row.PublishedAt), nil
 }
 
 // follow keeps memory up to date with what other replicas publish, until ctx is
@@ -143,38 +143,71 @@ func (s *store) follow(ctx context.Context, every time.Duration) error {
 // database is away.
 var errNoCounts = rpc.Refuse(codes.Unavailable, errorpb.ErrorReason_STORE_UNAVAILABLE, "what became of proposals can be neither counted nor read now; try again")
 
+// outcomeRow is what one outcome adds to a row of suggestion_outcome; the day is the
+// database's.
+type outcomeRow struct {
+	Audience         int32  `db:"audience"`
+	Theme            string `db:"theme"`
+	Topic            string `db:"topic"`
+	Reason           string `db:"reason"`
+	Service          string `db:"service"`
+	Shown            int32  `db:"shown"`
+	Followed         int32  `db:"followed"`
+	WroteAnyway      int32  `db:"wrote_anyway"`
+	ChangedSelection int32  `db:"changed_selection"`
+}
+
+var outcomeRows = postgres.RowsOf[outcomeRow]()
+
+// row is what the outcome adds.
+func (o *outcome) row() outcomeRow {
+	times := func(counted taxonomypb.SuggestionOutcome) int32 {
+		if o.what == counted {
+			return 1
+		}
+		return 0
+	}
+	return outcomeRow{
+		Audience: int32(o.at.audience), Theme: o.at.theme, Topic: o.at.topic, Reason: o.at.reason, Service: o.service,
+		Shown: times(taxonomypb.SuggestionOutcome_SHOWN), Followed: times(taxonomypb.SuggestionOutcome_FOLLOWED),
+		WroteAnyway: times(taxonomypb.SuggestionOutcome_WROTE_ANYWAY), ChangedSelection: times(taxonomypb.SuggestionOutcome_CHANGED_SELECTION),
+	}
+}
+
 // count adds one outcome to those of its day in Paris, by the database's clock, unless its
 // key is known: fresh reports whether it did. The key and the count are written together. A
 // key that stands for another outcome is errKeyReused.
 func (s *store) count(ctx context.Context, o outcome) (fresh bool, err error) {
-	var request []byte
+	type keyRow struct {
+		Fresh   bool   `db:"fresh"`
+		Request []byte `db:"request"`
+	}
+	var known keyRow
 	// Who waits for another call with the same key does not see that call's row, and asks again.
-	for tries := 0; tries < 3 && !fresh && request == nil; tries++ {
-		err = s.pool.QueryRow(ctx, `
+	for tries := 0; tries < 3 && !known.Fresh && known.Request == nil; tries++ {
+		known, err = postgres.One[keyRow](ctx, s.pool, "counting an outcome", `
 			WITH begun AS (
-				INSERT INTO outcome_key (digest, request) VALUES ($7, $8) ON CONFLICT (digest) DO NOTHING RETURNING 1
+				INSERT INTO outcome_key (digest, request) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING RETURNING 1
 			), counted AS (
-				INSERT INTO suggestion_outcome AS o
-					(day, audience, theme, topic, reason, service, shown, followed, wrote_anyway, changed_selection)
-				SELECT (now() AT TIME ZONE 'Europe/Paris')::date, $1, $2, $3, $4, $5,
-					(outcome = 1)::integer, (outcome = 2)::integer, (outcome = 3)::integer, (outcome = 4)::integer
-				FROM (VALUES ($6::integer)) AS given (outcome) WHERE EXISTS (SELECT FROM begun)
+				INSERT INTO suggestion_outcome AS o (day, `+outcomeRows.Columns()+`)
+				SELECT (now() AT TIME ZONE 'Europe/Paris')::date, `+outcomeRows.Columns()+`
+				FROM `+outcomeRows.From("given", 3)+` WHERE EXISTS (SELECT FROM begun)
 				ON CONFLICT (day, audience, theme, topic, reason, service) DO UPDATE SET
 					shown             = o.shown + excluded.shown,
 					followed          = o.followed + excluded.followed,
 					wrote_anyway      = o.wrote_anyway + excluded.wrote_anyway,
 					changed_selection = o.changed_selection + excluded.changed_selection
 			)
-			SELECT EXISTS (SELECT FROM begun), (SELECT request FROM outcome_key WHERE digest = $7)`,
-			int32(o.at.audience), o.at.theme, o.at.topic, o.at.reason, o.service, int32(o.what), o.key[:], o.request[:]).Scan(&fresh, &request)
+			SELECT EXISTS (SELECT FROM begun) AS fresh, (SELECT request FROM outcome_key WHERE digest = $1) AS request`,
+			outcomeRows.Args([]outcomeRow{o.row()}, o.key[:], o.request[:])...)
 		if err != nil {
-			return false, noCounts(ctx, fmt.Errorf("counting an outcome: %w", err))
+			return false, noCounts(ctx, err)
 		}
 	}
 	switch {
-	case fresh || bytes.Equal(request, o.request[:]):
-		return fresh, nil
-	case request == nil:
+	case known.Fresh || bytes.Equal(known.Request, o.request[:]):
+		return known.Fresh, nil
+	case known.Request == nil:
 		return false, errNoCounts
 	}
 	return false, errKeyReused
@@ -182,13 +215,9 @@ func (s *store) count(ctx context.Context, o outcome) (fresh bool, err error) {
 
 // forgetKeys deletes some of the keys that were used longer ago, oldest first.
 func (s *store) forgetKeys(ctx context.Context, term time.Duration) (int64, error) {
-	tag, err := s.pool.Exec(ctx, `
+	return postgres.Exec(ctx, s.pool, "forgetting keys of outcomes", `
 		DELETE FROM outcome_key WHERE digest = ANY (ARRAY(
 			SELECT digest FROM outcome_key WHERE counted_at < now() - $1::interval ORDER BY counted_at LIMIT $2))`, term, postgres.ForgetBatch)
-	if err != nil {
-		return 0, fmt.Errorf("forgetting keys of outcomes: %w", err)
-	}
-	return tag.RowsAffected(), nil
 }
 
 // leastOutcomes is the shortest term of outcomes: figures reach back so far.
@@ -196,42 +225,34 @@ const leastOutcomes = 366 * 24 * time.Hour
 
 // forgetOutcomes deletes some of the counts of days that are longer ago, oldest first.
 func (s *store) forgetOutcomes(ctx context.Context, keep time.Duration) (int64, error) {
-	tag, err := s.pool.Exec(ctx, `
+	return postgres.Exec(ctx, s.pool, "forgetting outcomes", `
 		DELETE FROM suggestion_outcome WHERE ctid = ANY (ARRAY(
 			SELECT ctid FROM suggestion_outcome WHERE day < (now() - $1::interval)::date ORDER BY day LIMIT $2))`, keep, postgres.ForgetBatch)
-	if err != nil {
-		return 0, fmt.Errorf("forgetting outcomes: %w", err)
-	}
-	return tag.RowsAffected(), nil
 }
 
 // figures sums up the last days, today in Paris included, most shown first. Its
 // services have nothing but the code, which stands for the name too. A sum beyond
 // what the wire takes stays at the most it takes.
 func (s *store) figures(ctx context.Context, days int32) ([]*taxonomypb.SuggestionFigures, error) {
-	rows, err := s.pool.Query(ctx, `
+	rows, err := postgres.Many[outcomeRow](ctx, s.pool, "reading outcomes", `
 		SELECT audience, theme, topic, reason, service,
-			least(sum(shown), $3)::integer, least(sum(followed), $3)::integer,
-			least(sum(wrote_anyway), $3)::integer, least(sum(changed_selection), $3)::integer
+			least(sum(shown), $3)::integer AS shown, least(sum(followed), $3)::integer AS followed,
+			least(sum(wrote_anyway), $3)::integer AS wrote_anyway, least(sum(changed_selection), $3)::integer AS changed_selection
 		FROM suggestion_outcome
 		WHERE day > (now() AT TIME ZONE 'Europe/Paris')::date - $1::integer
 		GROUP BY audience, theme, topic, reason, service
-		ORDER BY sum(shown) DESC, audience, theme, topic, reason, service
+		ORDER BY sum(suggestion_outcome.shown) DESC, audience, theme, topic, reason, service
 		LIMIT $2`, days, maxFigures, math.MaxInt32)
 	if err != nil {
-		return nil, noCounts(ctx, fmt.Errorf("reading outcomes: %w", err))
+		return nil, noCounts(ctx, err)
 	}
-	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (*taxonomypb.SuggestionFigures, error) {
-		f := &taxonomypb.SuggestionFigures{}
-		var audience int32
-		var service string
-		err := row.Scan(&audience, &f.Theme, &f.Topic, &f.Reason, &service, &f.Shown, &f.Followed, &f.WroteAnyway, &f.ChangedSelection)
-		f.Audience = taxonomypb.Audience(audience)
-		f.Service = &taxonomypb.OnlineService{Code: service, Name: service}
-		return f, err
-	})
-	if err != nil {
-		return nil, noCounts(ctx, fmt.Errorf("reading outcomes: %w", err))
+	list := make([]*taxonomypb.SuggestionFigures, len(rows))
+	for i, row := range rows {
+		list[i] = &taxonomypb.SuggestionFigures{
+			Audience: taxonomypb.Audience(row.Audience), Theme: row.Theme, Topic: row.Topic, Reason: row.Reason,
+			Service: &taxonomypb.OnlineService{Code: row.Service, Name: row.Service},
+			Shown:   row.Shown, Followed: row.Followed, WroteAnyway: row.WroteAnyway, ChangedSelection: row.ChangedSelection,
+		}
 	}
 	return list, nil
 }

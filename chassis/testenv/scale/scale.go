@@ -402,7 +402,7 @@ func nameOf(function *ast.FuncDecl) string {
 }
 
 // asks reports whether a call gives SQL to a database: a method of a pool, a transaction or
-// a batch, or one of the functions over them.
+// a batch, or one of the functions over them, of package postgres or of the service.
 func asks(called ast.Expr) bool {
 	if generic, is := called.(*ast.IndexExpr); is {
 		called = generic.X
@@ -417,6 +417,9 @@ func asks(called ast.Expr) bool {
 			on = x.Name
 		case *ast.SelectorExpr:
 			on = x.Sel.Name
+		}
+		if on == "postgres" {
+			return slices.Contains([]string{"One", "Many", "Exec"}, f.Sel.Name)
 		}
 		return slices.Contains([]string{"pool", "tx", "db", "batch", "conn"}, on) && slices.Contains([]string{"Query", "QueryRow", "Exec", "Queue"}, f.Sel.Name)
 	}
