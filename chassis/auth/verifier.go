@@ -9,11 +9,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/go-jose/go-jose/v4"
+	lru "github.com/hashicorp/golang-lru/v2"
 )
 
 var (
@@ -26,8 +26,9 @@ var (
 )
 
 const (
-	// rememberedTokens bounds each of the two generations of verified tokens.
-	rememberedTokens = 20_000
+	// rememberedTokens bounds the verified tokens that are kept; of more, those that were
+	// shown longest ago are forgotten, and verified again when they are.
+	rememberedTokens = 40_000
 	// maxTokenBytes is far above any real token and far below a header limit.
 	maxTokenBytes = 8 << 10
 )
@@ -47,11 +48,7 @@ var signatureAlgorithms = func() []jose.SignatureAlgorithm {
 // Verifier verifies tokens. It is safe for concurrent use.
 type Verifier struct {
 	issuers map[string]*issuerKeys
-
-	mu       sync.Mutex
-	young    map[[sha256.Size]byte]verified
-	old      map[[sha256.Size]byte]verified
-	capacity int
+	known   *lru.Cache[[sha256.Size]byte, verified]
 }
 
 type verified struct {
@@ -62,11 +59,8 @@ type verified struct {
 // NewVerifier returns a verifier of these issuers' tokens. It calls nobody:
 // discovery happens at the first token, or at Ready.
 func NewVerifier(cfg Config) *Verifier {
-	v := &Verifier{
-		issuers:  make(map[string]*issuerKeys),
-		young:    make(map[[sha256.Size]byte]verified),
-		capacity: rememberedTokens,
-	}
+	v := &Verifier{issuers: make(map[string]*issuerKeys)}
+	v.known, _ = lru.New[[sha256.Size]byte, verified](rememberedTokens) // fails for a size below 1 alone
 	for _, iss := range cfg.Issuers {
 		v.issuers[iss.URL] = newIssuerKeys(iss)
 	}
@@ -100,7 +94,11 @@ func (v *Verifier) Known(token string) *Identity {
 	if len(token) > maxTokenBytes {
 		return nil
 	}
-	return v.recall(sha256.Sum256([]byte(token)))
+	entry, ok := v.known.Get(sha256.Sum256([]byte(token)))
+	if !ok || !time.Now().Before(entry.expiry) {
+		return nil
+	}
+	return entry.identity
 }
 
 // Verify returns the caller that a token stands for. Its errors match
@@ -132,32 +130,8 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*Identity, error) 
 		return nil, fmt.Errorf("%w: issuer %s: %w", ErrInvalidToken, iss.Name, err)
 	}
 	id := seen.body.identity(iss.Issuer)
-	v.remember(sha256.Sum256([]byte(token)), verified{id, expiry})
+	v.known.Add(sha256.Sum256([]byte(token)), verified{id, expiry})
 	return id, nil
-}
-
-func (v *Verifier) recall(sum [sha256.Size]byte) *Identity {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	entry, ok := v.young[sum]
-	if !ok {
-		entry, ok = v.old[sum]
-	}
-	if !ok || !time.Now().Before(entry.expiry) {
-		return nil
-	}
-	return entry.identity
-}
-
-// remember keeps a token in the young generation; when that is full it becomes
-// the old one, whose tokens are forgotten. No clock, no list, bounded memory.
-func (v *Verifier) remember(sum [sha256.Size]byte, entry verified) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if len(v.young) >= v.capacity {
-		v.old, v.young = v.young, make(map[[sha256.Size]byte]verified, v.capacity)
-	}
-	v.young[sum] = entry
 }
 
 // verify checks the signature, and that what was signed is in date.

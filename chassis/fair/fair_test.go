@@ -679,7 +679,7 @@ func TestRatesRefillAndForget(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	r := NewRates(10, 1)
-	r.capacity = 3
+	r.buckets.Resize(3)
 	if wait := r.Take("a", now); wait != 0 {
 		t.Errorf("first: wait %s", wait)
 	}
@@ -694,8 +694,8 @@ func TestRatesRefillAndForget(t *testing.T) {
 		r.Take(fmt.Sprint(i), now)
 		r.Take("busy", now)
 	}
-	if n := len(r.young) + len(r.old); n > 2*r.capacity {
-		t.Errorf("%d buckets are kept, want at most %d", n, 2*r.capacity)
+	if n := r.buckets.Len(); n > 3 {
+		t.Errorf("%d buckets are kept, want at most 3", n)
 	}
 	if wait := r.Take("busy", now); wait == 0 {
 		t.Error("a caller who goes on was forgotten")

@@ -1,34 +1,30 @@
 package fair
 
 import (
-	"sync"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/time/rate"
 )
 
-// rememberedCallers bounds each of the two generations of [Rates]: about 5 MB when
-// both are full.
-const rememberedCallers = 20_000
+// rememberedCallers bounds the buckets of [Rates]: about 10 MB when there are so many.
+const rememberedCallers = 40_000
 
 // Rates gives each caller a bucket of tokens that fills at a rate. The memory is
-// bounded: buckets live in a young and an old generation; when the young one is full
-// it becomes the old one and the former old one is forgotten. A forgotten caller
-// begins with a full bucket, so a flood of new ones makes the limit looser, never
-// the memory larger.
+// bounded: of more callers than are remembered, who has called longest ago is forgotten.
+// A forgotten caller begins with a full bucket, so a flood of new ones makes the limit
+// looser, never the memory larger.
 type Rates struct {
-	rate     rate.Limit
-	burst    int
-	capacity int
-
-	mu         sync.Mutex
-	young, old map[string]*rate.Limiter
+	rate    rate.Limit
+	burst   int
+	buckets *lru.Cache[string, *rate.Limiter]
 }
 
 // NewRates allows perSecond on average and burst at once; 0 per second allows
 // everything.
 func NewRates(perSecond float64, burst int) *Rates {
-	return &Rates{rate: rate.Limit(perSecond), burst: max(burst, 1), capacity: rememberedCallers, young: make(map[string]*rate.Limiter)}
+	buckets, _ := lru.New[string, *rate.Limiter](rememberedCallers) // fails for a size below 1 alone
+	return &Rates{rate: rate.Limit(perSecond), burst: max(burst, 1), buckets: buckets}
 }
 
 // Take uses one token of the caller's bucket. Without one it returns how long the
@@ -93,18 +89,12 @@ func (r *Rates) turns(caller string, n int, now time.Time, most time.Duration) (
 }
 
 func (r *Rates) bucket(caller string) *rate.Limiter {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	bucket, ok := r.young[caller]
-	if ok {
+	if bucket, ok := r.buckets.Get(caller); ok {
 		return bucket
 	}
-	if bucket, ok = r.old[caller]; !ok {
-		bucket = rate.NewLimiter(r.rate, r.burst)
+	bucket := rate.NewLimiter(r.rate, r.burst)
+	if others, ok, _ := r.buckets.PeekOrAdd(caller, bucket); ok {
+		return others // of the same caller, a moment ago
 	}
-	if len(r.young) >= r.capacity {
-		r.old, r.young = r.young, make(map[string]*rate.Limiter)
-	}
-	r.young[caller] = bucket
 	return bucket
 }

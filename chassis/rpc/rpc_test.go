@@ -46,7 +46,11 @@ func (s *service) SubmitMessage(ctx context.Context, _ *messagingpb.SubmitMessag
 	return &messagingpb.SubmitMessageResponse{}, s.answer(ctx)
 }
 
-// agentService is apart because both have a GetConversation.
+func (s *service) WatchConversations(_ *messagingpb.WatchConversationsRequest, stream grpc.ServerStreamingServer[messagingpb.WatchConversationsResponse]) error {
+	return s.answer(stream.Context())
+}
+
+// agentService is apart because both have methods of the same names.
 type agentService struct {
 	messagingpb.UnimplementedAgentServiceServer
 	*service
@@ -54,6 +58,10 @@ type agentService struct {
 
 func (s *agentService) ListConversations(ctx context.Context, _ *messagingpb.AgentServiceListConversationsRequest) (*messagingpb.AgentServiceListConversationsResponse, error) {
 	return &messagingpb.AgentServiceListConversationsResponse{}, s.answer(ctx)
+}
+
+func (s *agentService) WatchConversations(_ *messagingpb.AgentServiceWatchConversationsRequest, stream grpc.ServerStreamingServer[messagingpb.AgentServiceWatchConversationsResponse]) error {
+	return s.answer(stream.Context())
 }
 
 func (s *service) BatchGetRecipients(ctx context.Context, _ *messagingpb.BatchGetRecipientsRequest) (*messagingpb.BatchGetRecipientsResponse, error) {
@@ -400,11 +408,20 @@ func TestPanic_IsContainedAndSaysNothing(t *testing.T) {
 	defer slog.SetDefault(before)
 	s := start(t, func(context.Context) error { panic("text of a member") })
 	ctx := withToken(t.Context(), s.members.Token(t, map[string]any{"sub": "m"}))
-	_, err := messagingpb.NewMessagingServiceClient(s.conn).ListConversations(ctx, &messagingpb.ListConversationsRequest{})
-	if status.Code(err) != codes.Internal || strings.Contains(err.Error(), "member") {
-		t.Errorf("got %v", err)
+	client := messagingpb.NewMessagingServiceClient(s.conn)
+	_, ofCall := client.ListConversations(ctx, &messagingpb.ListConversationsRequest{})
+	watch, err := client.WatchConversations(ctx, &messagingpb.WatchConversationsRequest{})
+	if err != nil {
+		t.Fatal(err)
 	}
-	if out := logged.String(); !strings.Contains(out, "panic") || strings.Contains(out, "text of a member") {
+	_, ofStream := watch.Recv()
+	for _, err := range []error{ofCall, ofStream} {
+		if status.Code(err) != codes.Internal || strings.Contains(err.Error(), "member") {
+			t.Errorf("got %v", err)
+		}
+	}
+	out := logged.String()
+	if strings.Contains(out, "text of a member") || strings.Count(out, "msg=panic") != 2 || !strings.Contains(out, "MessagingService/WatchConversations") {
 		t.Errorf("logged %s", out)
 	}
 }

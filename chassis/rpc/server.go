@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"buf.build/go/protovalidate"
+	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc/filters"
 	"google.golang.org/grpc"
@@ -103,11 +104,12 @@ func NewServer(cfg ServerConfig, v *auth.Verifier, opts ...grpc.ServerOption) (*
 	}
 	requests := &input{validator: validator, checks: make(map[protoreflect.FullName]func(context.Context, proto.Message) []Violation)}
 	s := &Server{cfg: cfg, guard: &Guard{Verifier: v}, input: requests, health: health.NewServer()}
+	panics := recovery.WithRecoveryHandlerContext(recovered)
 	opts = append(BaseOptions(),
 		append(opts,
 			grpc.ForceServerCodecV2(newCodec()),
-			grpc.ChainUnaryInterceptor(recoverUnary, reportUnary, shave, s.admitUnary, s.keyed, requests.unary),
-			grpc.ChainStreamInterceptor(recoverStream, reportStream, s.admitStream, requests.stream))...)
+			grpc.ChainUnaryInterceptor(recovery.UnaryServerInterceptor(panics), reportUnary, shave, s.admitUnary, s.keyed, requests.unary),
+			grpc.ChainStreamInterceptor(recovery.StreamServerInterceptor(panics), reportStream, s.admitStream, requests.stream))...)
 	s.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
 	s.Server = grpc.NewServer(opts...)
 	healthpb.RegisterHealthServer(s.Server, s.health)
@@ -208,26 +210,9 @@ func ServeGRPC(ctx context.Context, server *grpc.Server, hs *health.Server, lis 
 	return nil
 }
 
-func recoverUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
-	defer func() {
-		if fault := recover(); fault != nil {
-			err = recovered(ctx, info.FullMethod, fault)
-		}
-	}()
-	return next(ctx, req)
-}
-
-func recoverStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
-	defer func() {
-		if fault := recover(); fault != nil {
-			err = recovered(stream.Context(), info.FullMethod, fault)
-		}
-	}()
-	return next(srv, stream)
-}
-
 // recovered logs a panic by its type alone: its value may hold a request.
-func recovered(ctx context.Context, method string, fault any) error {
+func recovered(ctx context.Context, fault any) error {
+	method, _ := grpc.Method(ctx)
 	slog.ErrorContext(ctx, "panic", "method", method, "type", fmt.Sprintf("%T", fault), "stack", string(debug.Stack()))
 	st, _ := StatusOf(ctx, errors.New("panic"))
 	return st.Err()

@@ -26,7 +26,11 @@ require (
 	google.golang.org/protobuf v1.36.12
 )
 
-require github.com/vgarvardt/pgx-google-uuid/v5 v5.6.0 // indirect
+require (
+	github.com/grpc-ecosystem/go-grpc-middleware/v2 v2.3.4 // indirect
+	github.com/hashicorp/golang-lru/v2 v2.0.7 // indirect
+	github.com/vgarvardt/pgx-google-uuid/v5 v5.6.0 // indirect
+)
 
 require (
 	buf.build/go/protovalidate v1.4.0 // indirect
