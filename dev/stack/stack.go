@@ -11,13 +11,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -25,14 +22,10 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis"
 	"github.com/ma-messagerie/messagerie/chassis/auth"
-	"github.com/ma-messagerie/messagerie/chassis/bus"
-	"github.com/ma-messagerie/messagerie/chassis/fair"
 	"github.com/ma-messagerie/messagerie/chassis/localpg"
-	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	"github.com/ma-messagerie/messagerie/dev/inbox"
 	"github.com/ma-messagerie/messagerie/dev/journey"
 	"github.com/ma-messagerie/messagerie/dev/oidc"
-	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	"github.com/ma-messagerie/messagerie/services/gateway"
 	"github.com/ma-messagerie/messagerie/services/messaging"
 	"github.com/ma-messagerie/messagerie/services/notifier"
@@ -132,96 +125,6 @@ func Start(ctx context.Context, cfg Config) (*Stack, error) {
 		}
 	}
 	return s, nil
-}
-
-// openState takes the state folder for this process alone.
-func (s *Stack) openState(ctx context.Context) error {
-	dir, err := filepath.Abs(s.cfg.StateDir)
-	if err != nil {
-		return fmt.Errorf("finding the state folder: %w", err)
-	}
-	s.cfg.StateDir = dir
-	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // user postgres must get through it
-		return fmt.Errorf("making the state folder: %w", err)
-	}
-	s.lock, err = os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return fmt.Errorf("locking the state folder: %w", err)
-	}
-	if err := syscall.Flock(int(s.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return fmt.Errorf("another process uses %s: stop it, or set DEV_STATE_DIR to another folder: %w", dir, err)
-	}
-	if s.cfg.Reset {
-		if err := s.eraseState(ctx); err != nil {
-			return err
-		}
-	}
-	if err := s.openKeyset(); err != nil {
-		return err
-	}
-	return s.openWebKey()
-}
-
-// openWebKey reads the key that seals the pages' cookies, or makes one: people stay
-// signed in over a restart.
-func (s *Stack) openWebKey() error {
-	content, err := os.ReadFile(s.path("web.key"))
-	if errors.Is(err, fs.ErrNotExist) {
-		s.webKey = web.NewSessionKey()
-		return writeDurably(s.path("web.key"), []byte(s.webKey))
-	}
-	if err != nil {
-		return fmt.Errorf("reading the pages' key: %w", err)
-	}
-	s.webKey = string(content)
-	return nil
-}
-
-func (s *Stack) eraseState(ctx context.Context) error {
-	if err := localpg.Erase(ctx, s.path("postgres")); err != nil {
-		return err
-	}
-	for _, part := range []string{"nats", "oidc", "inbox", "keyset.json", "web.key"} {
-		if err := os.RemoveAll(s.path(part)); err != nil {
-			return fmt.Errorf("starting clean: %w", err)
-		}
-	}
-	return nil
-}
-
-func (s *Stack) path(part string) string { return filepath.Join(s.cfg.StateDir, part) }
-
-// openKeyset reads the key set that wraps the conversations' keys, or makes one.
-func (s *Stack) openKeyset() error {
-	content, err := os.ReadFile(s.path("keyset.json"))
-	if errors.Is(err, fs.ErrNotExist) {
-		if s.keyset, err = messaging.NewKeyset(); err != nil {
-			return err
-		}
-		return writeDurably(s.path("keyset.json"), []byte(s.keyset))
-	}
-	if err != nil {
-		return fmt.Errorf("reading the key set: %w", err)
-	}
-	s.keyset = string(content)
-	return nil
-}
-
-// writeDurably writes a file that is there whole or not at all: without its key
-// set, every text is lost.
-func writeDurably(path string, content []byte) error {
-	fresh, err := os.OpenFile(path+".new", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	_, err = fresh.Write(content)
-	if err := errors.Join(err, fresh.Sync(), fresh.Close()); err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	return nil
 }
 
 // listen takes every port before anything is started, so that a taken one is
@@ -359,84 +262,6 @@ func (s *Stack) startServices(ctx context.Context) error {
 	run("web", func(ctx context.Context) error { return web.Run(ctx, s.webConfig()) })
 	run("gateway", func(ctx context.Context) error { return gateway.Run(ctx, s.gatewayConfig()) })
 	return nil
-}
-
-func process() chassis.Process { return chassis.Process{DrainTimeout: 10 * time.Second} }
-
-func (s *Stack) tokens() auth.Config { return auth.Config{Issuers: s.provider.Issuers()} }
-
-func (s *Stack) bus() bus.Config {
-	return bus.Config{URL: "nats://" + s.NATS, Replicas: 1, MaxBytes: 1 << 30}
-}
-
-func (s *Stack) taxonomyConfig() taxonomy.Config {
-	return taxonomy.Config{
-		Process: process(), ServerConfig: rpc.ServerConfig{Listener: s.listeners["taxonomy"], Reflection: true}, Config: s.tokens(),
-		DatabaseURL: s.urls["taxonomy"], Migrate: true, Refresh: 5 * time.Second,
-	}
-}
-
-func (s *Stack) messagingConfig() messaging.Config {
-	return messaging.Config{
-		Process: process(), ServerConfig: rpc.ServerConfig{Listener: s.listeners["messaging"], Reflection: true}, Config: s.tokens(),
-		MachineConfig: s.machines["messaging"], Bus: s.bus(),
-		DatabaseURL: s.urls["messaging"], Migrate: true,
-		TaxonomyAddr: s.addr("taxonomy"), TaxonomyRefresh: 5 * time.Second,
-		Keyset: s.keyset, ClaimLease: 15 * time.Minute, RelayPoll: time.Second, EventDomain: eventspb.DefaultDomain,
-	}
-}
-
-// notifierConfig has a short lease and a short wait after an unknown outcome: the
-// stand-in answers within milliseconds, and who kills the process in the middle
-// of a call wants to see it mended.
-func (s *Stack) notifierConfig() notifier.Config {
-	return notifier.Config{
-		Process: process(), ServerConfig: rpc.ServerConfig{Listener: s.listeners["notifier"], Reflection: true}, Config: s.tokens(),
-		MachineConfig: s.machines["notifier"], Bus: s.bus(),
-		SendGrid: notifier.SendGrid{BaseURL: "http://" + s.Inbox, APIKey: sendGridKey, From: fromEmail, FromName: "Ma messagerie", Activity: true, WebhookKey: s.Mailbox.WebhookKey()},
-		Twilio: notifier.Twilio{
-			BaseURL: "http://" + s.Inbox, AccountSID: twilioSID, AuthToken: twilioToken, From: fromPhone, Lookup: true,
-			StatusCallback: "http://" + s.HTTP + "/webhooks/twilio",
-		},
-		DatabaseURL: s.urls["notifier"], Migrate: true, MessagingAddr: s.addr("messaging"), SiteAddress: siteAddress,
-		Workers: 16, CallTimeout: 3 * time.Second, Lease: 9 * time.Second, AmbiguityWait: 5 * time.Second, Poll: time.Second,
-		ReconcileEvery: 5 * time.Second, WebhookMaxAge: 25 * time.Hour,
-	}
-}
-
-func (s *Stack) gatewayConfig() gateway.Config {
-	return gateway.Config{
-		Process: process(), ServerConfig: rpc.ServerConfig{Listener: s.listeners["grpc"], Reflection: true}, Config: s.tokens(),
-		HTTPListener: s.listeners["http"], TaxonomyAddr: s.addr("taxonomy"), MessagingAddr: s.addr("messaging"), NotifierAddr: s.addr("notifier"),
-		CallTimeout: 10 * time.Second, ReadyPatience: 30 * time.Second, MaxConcurrent: 512, CallsPerCaller: 64, Bounds: bounds(), AccessLog: true,
-		// Front ends on this machine, whatever port their development server takes.
-		CORSOrigins: []string{"http://localhost:*", "http://127.0.0.1:*"},
-	}
-}
-
-// bounds are the product's own, with rates at which scripts and tests are people, too.
-func bounds() fair.Bounds {
-	b, err := chassis.Load[fair.Bounds]("", nil)
-	if err != nil {
-		panic(err) // defaults of ours
-	}
-	b.RatePerCaller, b.BurstPerCaller, b.RatePerAddress, b.BurstPerAddress = 100, 200, 1000, 2000
-	return b
-}
-
-// webURLs are the addresses by which a browser on this machine finds the pages.
-func (s *Stack) webURLs() []string {
-	_, port, _ := net.SplitHostPort(s.Web)
-	return []string{"http://" + s.Web, "http://localhost:" + port}
-}
-
-func (s *Stack) webConfig() web.Config {
-	return web.Config{
-		Process: process(), Bounds: bounds(), HTTPListener: s.listeners["web"], PublicURL: "http://" + s.Web, GatewayAddr: s.GRPC,
-		Members:    web.Provider{Issuer: "http://" + s.OIDC + "/usagers", ClientID: "web"},
-		Agents:     web.Provider{Issuer: "http://" + s.OIDC + "/agents", ClientID: "web"},
-		SessionKey: s.webKey, BodyName: "Caisse d’Armorique", Publisher: "Ma messagerie (développement)",
-	}
 }
 
 // awaitReady asks the gateway until it is ready, or a service has failed.
