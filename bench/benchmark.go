@@ -9,6 +9,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ma-messagerie/messagerie/bench/internal/build"
+	"github.com/ma-messagerie/messagerie/bench/internal/cpu"
 )
 
 // benchmark is a Go benchmark of a service.
@@ -21,14 +24,14 @@ type benchmark struct {
 	database bool
 	// fill makes so many events as the benchmark does before it measures, and returns
 	// what that takes; nil: it makes none.
-	fill func(ctx context.Context, n int) (spending, error)
+	fill func(ctx context.Context, n int) (cpu.Spending, error)
 }
 
 // measurement is what a side gave once.
 type measurement struct {
 	// figures are by unit, as a Go benchmark reports them.
 	figures map[string]float64
-	costs   []cost
+	costs   []cpu.Cost
 }
 
 // goBench runs a Go benchmark of a service, with the rig's PostgreSQL.
@@ -38,24 +41,24 @@ type measurement struct {
 // first and then with the one asked for, each time with a database and a broker of
 // its own: so it does with a count of two, whose time therefore is that of both
 // set-ups and of three operations.
-func (r *rig) goBench(ctx context.Context, p *programs, b benchmark) (measurement, error) {
+func (r *rig) goBench(ctx context.Context, p *build.Version, b benchmark) (measurement, error) {
 	setUp, err := r.setUp(ctx, p, b)
 	if err != nil {
 		return measurement{}, err
 	}
 	r.settle(ctx)
 	figures, spent, err := r.runBenchmark(ctx, p, b, b.count)
-	return measurement{figures, spent.since(setUp).each(b.count - 2)}, err
+	return measurement{figures, spent.Since(setUp).Each(b.count - 2)}, err
 }
 
 // setUp is what a benchmark spends on what it does not measure, by the medians of
 // as many runs as there are rounds. It is taken once.
-func (r *rig) setUp(ctx context.Context, p *programs, b benchmark) (spending, error) {
-	return r.once(p.title()+" "+b.name, func() (spending, error) {
+func (r *rig) setUp(ctx context.Context, p *build.Version, b benchmark) (cpu.Spending, error) {
+	return r.once(p.Title()+" "+b.name, func() (cpu.Spending, error) {
 		if err := r.makeTemplate(ctx, p, b); err != nil {
 			return nil, err
 		}
-		spent, err := r.typical(func() (spending, error) {
+		spent, err := r.typical(func() (cpu.Spending, error) {
 			_, spent, err := r.runBenchmark(ctx, p, b, 2)
 			return spent, err
 		})
@@ -63,23 +66,23 @@ func (r *rig) setUp(ctx context.Context, p *programs, b benchmark) (spending, er
 			return spent, err
 		}
 		// All versions make their events alike.
-		filled, err := r.once("events of "+b.name, func() (spending, error) {
-			return r.typical(func() (spending, error) { return b.fill(ctx, b.count) })
+		filled, err := r.once("events of "+b.name, func() (cpu.Spending, error) {
+			return r.typical(func() (cpu.Spending, error) { return b.fill(ctx, b.count) })
 		})
 		if err != nil {
 			return nil, fmt.Errorf("making the events of %s: %w", b.name, err)
 		}
-		return spent.and(filled), nil
+		return spent.And(filled), nil
 	})
 }
 
 // makeTemplate runs a benchmark of a service a first time: it makes the template of
 // the schema, which all later ones copy.
-func (r *rig) makeTemplate(ctx context.Context, p *programs, b benchmark) error {
+func (r *rig) makeTemplate(ctx context.Context, p *build.Version, b benchmark) error {
 	if !b.database {
 		return nil
 	}
-	_, err := r.once(p.title()+" "+b.service, func() (spending, error) {
+	_, err := r.once(p.Title()+" "+b.service, func() (cpu.Spending, error) {
 		_, spent, err := r.runBenchmark(ctx, p, b, 1)
 		return spent, err
 	})
@@ -87,7 +90,7 @@ func (r *rig) makeTemplate(ctx context.Context, p *programs, b benchmark) error 
 }
 
 // once remembers what something takes.
-func (r *rig) once(key string, take func() (spending, error)) (spending, error) {
+func (r *rig) once(key string, take func() (cpu.Spending, error)) (cpu.Spending, error) {
 	if known, ok := r.setUps[key]; ok {
 		return known, nil
 	}
@@ -99,26 +102,26 @@ func (r *rig) once(key string, take func() (spending, error)) (spending, error) 
 }
 
 // typical takes something once a round and returns each part's median.
-func (r *rig) typical(take func() (spending, error)) (spending, error) {
+func (r *rig) typical(take func() (cpu.Spending, error)) (cpu.Spending, error) {
 	var all side
 	for range r.cfg.Rounds {
 		spent, err := take()
 		if err != nil {
 			return nil, err
 		}
-		all.add(measurement{costs: spent.each(1)})
+		all.add(measurement{costs: spent.Each(1)})
 	}
-	var typical spending
+	var typical cpu.Spending
 	for _, c := range all.costs {
-		typical = append(typical, part{c.who, time.Duration(c.sample.median() * float64(time.Microsecond))})
+		typical = append(typical, cpu.Part{Who: c.who, Time: time.Duration(c.sample.median() * float64(time.Microsecond))})
 	}
 	return typical, nil
 }
 
 // runBenchmark returns the figures of one run, and what it has spent from its start
 // to its end.
-func (r *rig) runBenchmark(ctx context.Context, p *programs, b benchmark, count int) (map[string]float64, spending, error) {
-	binary, err := p.benchmarks(ctx, b.service)
+func (r *rig) runBenchmark(ctx context.Context, p *build.Version, b benchmark, count int) (map[string]float64, cpu.Spending, error) {
+	binary, err := p.Benchmarks(ctx, b.service)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -134,18 +137,18 @@ func (r *rig) runBenchmark(ctx context.Context, p *programs, b benchmark, count 
 		args = append(args, "-test.cpuprofile", path)
 	}
 	cmd := exec.CommandContext(ctx, binary, args...) //nolint:gosec // built above
-	cmd.Dir = p.folder(b.service)
-	cmd.Env = environ("CI=true", "GOGC="+strconv.Itoa(p.gcPercent))
-	var watched meters
+	cmd.Dir = p.Folder(b.service)
+	cmd.Env = build.Environ("CI=true", "GOGC="+strconv.Itoa(p.GCPercent))
+	var watched cpu.Meters
 	if b.database {
 		cmd.Env = append(cmd.Env, "TEST_DATABASE_URL="+r.cluster.URL("postgres"))
-		watched = meters{r.postgres()}
+		watched = cpu.Meters{r.postgres()}
 	}
 	var out []byte
-	spent, err := watched.around(func() error {
+	spent, err := watched.Around(func() error {
 		var err error
 		if out, err = cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("running %s of %s: %w: %s", b.name, p.title(), err, out)
+			return fmt.Errorf("running %s of %s: %w: %s", b.name, p.Title(), err, out)
 		}
 		return nil
 	})
@@ -153,7 +156,7 @@ func (r *rig) runBenchmark(ctx context.Context, p *programs, b benchmark, count 
 		return nil, nil, err
 	}
 	figures, err := parseFigures(out, b.name)
-	return figures, append(spending{{b.who, endedTime(cmd)}}, spent...), err
+	return figures, append(cpu.Spending{{Who: b.who, Time: cpu.Ended(cmd)}}, spent...), err
 }
 
 // parseFigures reads the line of a benchmark: its name, the count, then pairs of

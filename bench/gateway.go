@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/encoding/protojson"
 
+	"github.com/ma-messagerie/messagerie/bench/internal/build"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
@@ -45,7 +46,7 @@ func question() *messagingpb.SubmitMessageRequest {
 func measureGateway(ctx context.Context, r *rig) ([]row, error) {
 	tx := r.pgbench(ctx, "pgbench, a transaction each", perStatement)
 	over := func(label string, open func(*system) (submitter, func(), error)) []*side {
-		return r.sides(func(p *programs) (measurement, error) { return r.submissions(ctx, p, label, open) })
+		return r.sides(func(p *build.Version) (measurement, error) { return r.submissions(ctx, p, label, open) })
 	}
 	overGRPC, overREST := over("grpc", (*system).grpcSubmitter), over("rest", (*system).restSubmitter)
 	err := r.rounds(ctx, tx, overGRPC, overREST)
@@ -59,7 +60,7 @@ func measureGateway(ctx context.Context, r *rig) ([]row, error) {
 type submitter func(ctx context.Context, n int) error
 
 // submissions starts the system, loads it and measures what it stores per second.
-func (r *rig) submissions(ctx context.Context, p *programs, label string, open func(*system) (submitter, func(), error)) (m measurement, err error) {
+func (r *rig) submissions(ctx context.Context, p *build.Version, label string, open func(*system) (submitter, func(), error)) (m measurement, err error) {
 	s, err := r.startSystem(ctx, p, label)
 	if err != nil {
 		return m, err
@@ -80,12 +81,12 @@ func (r *rig) submissions(ctx context.Context, p *programs, label string, open f
 	r.settle(ctx)
 	var rate float64
 	var all int
-	spent, err := s.meters(r).around(func() error {
+	spent, err := s.meters(r).Around(func() error {
 		var err error
 		rate, all, err = load(ctx, submit, r.size.submit)
 		return err
 	})
-	return measurement{map[string]float64{submissions: rate}, spent.each(all)}, err
+	return measurement{map[string]float64{submissions: rate}, spent.Each(all)}, err
 }
 
 // load has all submitters submit for so long. It returns how many submissions were

@@ -38,6 +38,8 @@ import (
 
 	"github.com/caarlos0/env/v11"
 
+	"github.com/ma-messagerie/messagerie/bench/internal/build"
+	"github.com/ma-messagerie/messagerie/bench/internal/cpu"
 	"github.com/ma-messagerie/messagerie/chassis/localpg"
 )
 
@@ -82,7 +84,7 @@ func run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
 	// The references and the load generator collect garbage as the services do.
-	debug.SetGCPercent(r.versions[0].gcPercent)
+	debug.SetGCPercent(r.versions[0].GCPercent)
 	done, err := r.measure(ctx)
 	if err != nil {
 		return err
@@ -146,9 +148,9 @@ type rig struct {
 	cluster *localpg.Cluster
 	// versions are the programs that are measured: this tree's, and then those of
 	// the earlier commit, if there is one.
-	versions []*programs
+	versions []*build.Version
 	// setUps are what benchmarks take before they measure, see goBench.
-	setUps map[string]spending
+	setUps map[string]cpu.Spending
 	// people signs everybody in who submits, from the first system on.
 	people *people
 	// migrated reports whether the template is made, databases counts its copies.
@@ -161,7 +163,7 @@ type rig struct {
 }
 
 func openRig(ctx context.Context, cfg config) (_ *rig, err error) {
-	r := &rig{cfg: cfg, size: full, setUps: make(map[string]spending)}
+	r := &rig{cfg: cfg, size: full, setUps: make(map[string]cpu.Spending)}
 	if cfg.Short {
 		r.size = short
 	}
@@ -176,7 +178,7 @@ func openRig(ctx context.Context, cfg config) (_ *rig, err error) {
 			err = errors.Join(err, os.RemoveAll(r.dir))
 		}
 	}()
-	if r.versions, err = openVersions(ctx, r.cfg, r.dir); err != nil {
+	if r.versions, err = build.Open(ctx, r.cfg.Root, r.cfg.From, r.dir, r.cfg.profileSource()); err != nil {
 		return nil, err
 	}
 	r.cluster, err = startPostgres(ctx)

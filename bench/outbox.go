@@ -21,6 +21,8 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivermigrate"
+
+	"github.com/ma-messagerie/messagerie/bench/internal/cpu"
 )
 
 // outbox is a relay that others have written.
@@ -265,7 +267,7 @@ func (r *rig) drained(ctx context.Context, who string, open opener, backlog int,
 	}
 	r.settle(ctx)
 	var took time.Duration
-	spent, err := meters{ourselves(who), r.postgres()}.around(func() error {
+	spent, err := cpu.Meters{cpu.Ourselves(who), r.postgres()}.Around(func() error {
 		begun := time.Now()
 		stop, err := box.start(ctx)
 		if err != nil {
@@ -276,7 +278,7 @@ func (r *rig) drained(ctx context.Context, who string, open opener, backlog int,
 		took = time.Since(begun)
 		return err
 	})
-	return measurement{map[string]float64{events: float64(backlog) / took.Seconds()}, spent.each(backlog)}, err
+	return measurement{map[string]float64{events: float64(backlog) / took.Seconds()}, spent.Each(backlog)}, err
 }
 
 // awaitFull waits until all events that are wanted are published.
@@ -314,14 +316,14 @@ func (r *rig) delays(ctx context.Context, who string, open opener) (measurement,
 	r.settle(ctx)
 	n := r.size.latency
 	var times []time.Duration
-	spent, err := meters{ourselves(who), r.postgres()}.around(func() error {
+	spent, err := cpu.Meters{cpu.Ourselves(who), r.postgres()}.Around(func() error {
 		times, err = s.timed(ctx, box, n)
 		return err
 	})
 	if err != nil {
 		return measurement{}, err
 	}
-	return measurement{map[string]float64{p50: milliseconds(times[n/2]), p99: milliseconds(times[n*99/100])}, spent.each(n)}, nil
+	return measurement{map[string]float64{p50: milliseconds(times[n/2]), p99: milliseconds(times[n*99/100])}, spent.Each(n)}, nil
 }
 
 // timed puts n events at 500 a second and returns how long each took to a

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/ma-messagerie/messagerie/bench/internal/build"
 )
 
 // profileSource is added to a service's main package when profiles are asked for:
@@ -41,17 +43,25 @@ func init() {
 }
 `
 
+// profileSource is what programs are built with.
+func (c config) profileSource() string {
+	if c.Profile == "" {
+		return ""
+	}
+	return profileSource
+}
+
 // profilePatience bounds the wait for a profile to be written.
 const profilePatience = 10 * time.Second
 
 // profilePath is the file of one profile, in a folder that it makes. Later rounds
 // overwrite it.
-func (r *rig) profilePath(p *programs, name string) (string, error) {
+func (r *rig) profilePath(p *build.Version, name string) (string, error) {
 	if err := os.MkdirAll(r.cfg.Profile, 0o755); err != nil { //nolint:gosec // as asked for
 		return "", err
 	}
-	if p.commit != "" {
-		name = p.commit + "-" + name
+	if p.Commit != "" {
+		name = p.Commit + "-" + name
 	}
 	return filepath.Abs(filepath.Join(r.cfg.Profile, name+".cpu"))
 }

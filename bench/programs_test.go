@@ -4,37 +4,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
-)
 
-// repository is one with two commits, of which the second changes a file.
-func repository(t *testing.T) (root, first string) {
-	t.Helper()
-	root = t.TempDir()
-	commit := func(content string) {
-		write(t, filepath.Join(root, "chassis", "main.go"), content)
-		for _, args := range [][]string{
-			{"add", "."},
-			{"-c", "user.name=bench", "-c", "user.email=bench@example.org", "-c", "commit.gpgsign=false", "commit", "-qm", "change"},
-		} {
-			if _, err := git(t.Context(), root, args...); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	if _, err := git(t.Context(), root, "init", "-q"); err != nil {
-		t.Fatal(err)
-	}
-	commit("type ground struct { GCPercent int `env:\"GC_PERCENT\" envDefault:\"250\"` }")
-	first, err := git(t.Context(), root, "rev-parse", "--short", "HEAD")
-	if err != nil {
-		t.Fatal(err)
-	}
-	commit("package chassis")
-	return root, first
-}
+	"github.com/ma-messagerie/messagerie/bench/internal/build"
+	"github.com/ma-messagerie/messagerie/bench/internal/cpu"
+)
 
 func write(t *testing.T, path, content string) {
 	t.Helper()
@@ -43,54 +18,6 @@ func write(t *testing.T, path, content string) {
 	}
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
-	}
-}
-
-func TestOpenVersions(t *testing.T) {
-	t.Parallel()
-	root, first := repository(t)
-	versions, err := openVersions(t.Context(), config{Root: root, From: "HEAD~1"}, t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	ours, older := versions[0], versions[1]
-	if ours.title() != "this tree" || ours.root != root || ours.gcPercent != 100 {
-		t.Errorf("ours are %+v", ours)
-	}
-	if older.title() != "commit "+first || older.gcPercent != 250 {
-		t.Errorf("the earlier commit's are %+v", older)
-	}
-	if left, err := git(t.Context(), root, "status", "--porcelain"); err != nil || left != "" {
-		t.Errorf("the repository has been touched: %s, %v", left, err)
-	}
-	_, err = openVersions(t.Context(), config{Root: root, From: "no-such-commit"}, t.TempDir())
-	if err == nil || !strings.Contains(err.Error(), `finding the commit "no-such-commit"`) {
-		t.Errorf("without such a commit: %v", err)
-	}
-}
-
-// TestGCPercentOfThisTree: were the setting renamed, Go's own would be measured and
-// nobody would see.
-func TestGCPercentOfThisTree(t *testing.T) {
-	t.Parallel()
-	content, err := os.ReadFile(filepath.Join("..", "docs", "operations.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, documented, _ := strings.Cut(string(content), "| `GC_PERCENT` | `")
-	documented, _, _ = strings.Cut(documented, "`")
-	percent, err := gcPercent(filepath.Join("..", "chassis"))
-	if err != nil || digits(float64(percent)) != documented {
-		t.Errorf("%d, %v; documented is %q", percent, err, documented)
-	}
-}
-
-func TestEnvironHasNothingByChance(t *testing.T) {
-	t.Setenv("MESSAGING_GC_PERCENT", "1")
-	t.Setenv("GOGC", "1")
-	got := strings.Join(environ("TAXONOMY_MIGRATE=true"), "\n")
-	if strings.Contains(got, "GC") || !strings.Contains(got, "PATH=") || !strings.HasSuffix(got, "TAXONOMY_MIGRATE=true") {
-		t.Error(got)
 	}
 }
 
@@ -128,18 +55,18 @@ func TestSetUpIsTakenOff(t *testing.T) {
 	write(t, filepath.Join(root, "services", "spend", "go.mod"), "module spend\n\ngo 1.26\n")
 	write(t, filepath.Join(root, "services", "spend", "spend_test.go"), spendthrift)
 	write(t, filepath.Join(root, "chassis", "chassis.go"), "GCPercent int `env:\"GC_PERCENT\" envDefault:\"321\"`")
-	p, err := openPrograms(root, t.TempDir(), "", false)
+	p, err := build.One(root, t.TempDir(), "", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{cfg: config{Rounds: 1}, size: short, setUps: make(map[string]spending)}
+	r := &rig{cfg: config{Rounds: 1}, size: short, setUps: make(map[string]cpu.Spending)}
 	m, err := r.goBench(t.Context(), p, benchmark{service: "spend", name: "BenchmarkSpend", count: 1002, who: "spend"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	// 600 µs would be added by the set-ups. The loop ends by the clock: where others
 	// use the processors, an operation takes less than its 100 µs, never more.
-	if len(m.costs) != 1 || m.costs[0].who != "spend" || m.costs[0].micros > 350 {
+	if len(m.costs) != 1 || m.costs[0].Who != "spend" || m.costs[0].Micros > 350 {
 		t.Errorf("an operation costs %+v", m.costs)
 	}
 	if m.figures["gogc"] != 321 {
@@ -155,11 +82,11 @@ func TestProfileBuilds(t *testing.T) {
 	write(t, filepath.Join(root, "services", "idle", "go.mod"), "module idle\n\ngo 1.26\n")
 	write(t, filepath.Join(root, "services", "idle", "cmd", "idle", "main.go"), "package main\n\nimport \"os\"\n\nfunc main() { os.Stdin.Read(make([]byte, 1)) }\n")
 	write(t, filepath.Join(root, "chassis", "chassis.go"), "package chassis")
-	p, err := openPrograms(root, t.TempDir(), "", true)
+	p, err := build.One(root, t.TempDir(), "", profileSource)
 	if err != nil {
 		t.Fatal(err)
 	}
-	path, err := p.program(t.Context(), "idle")
+	path, err := p.Program(t.Context(), "idle")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/ma-messagerie/messagerie/bench/internal/cpu"
 	"github.com/ma-messagerie/messagerie/chassis/bus"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 )
@@ -73,7 +74,7 @@ const notifierAndRest = "notifier, broker, provider"
 
 // fillBroker is how BenchmarkNotifier makes its backlog: replies, published to a
 // broker of its own process.
-func (r *rig) fillBroker(ctx context.Context, n int) (spending, error) {
+func (r *rig) fillBroker(ctx context.Context, n int) (cpu.Spending, error) {
 	local, err := r.startBroker(true)
 	if err != nil {
 		return nil, err
@@ -86,7 +87,7 @@ func (r *rig) fillBroker(ctx context.Context, n int) (spending, error) {
 		return nil, err
 	}
 	defer published.Close()
-	return meters{ourselves(notifierAndRest)}.around(func() error {
+	return cpu.Meters{cpu.Ourselves(notifierAndRest)}.Around(func() error {
 		if err := published.EnsureStream(ctx); err != nil {
 			return err
 		}
@@ -138,7 +139,7 @@ func shippedClient(ctx context.Context, n int) (measurement, error) {
 	transport.TLSClientConfig = &tls.Config{RootCAs: server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs, MinVersion: tls.VersionTLS12}
 	defer transport.CloseIdleConnections()
 	var took time.Duration
-	spent, err := meters{ourselves(bothEnds)}.around(func() error {
+	spent, err := cpu.Meters{cpu.Ourselves(bothEnds)}.Around(func() error {
 		begun := time.Now()
 		defer func() { took = time.Since(begun) }()
 		return shippedSends(ctx, n, server.URL+"/v3/mail/send")
@@ -148,7 +149,7 @@ func shippedClient(ctx context.Context, n int) (measurement, error) {
 	}
 	return measurement{map[string]float64{
 		sends: float64(n) / took.Seconds(), connections: float64(conns.Load()) * 1000 / float64(n),
-	}, spent.each(n)}, nil
+	}, spent.Each(n)}, nil
 }
 
 func shippedSends(ctx context.Context, n int, url string) error {

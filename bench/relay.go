@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/ma-messagerie/messagerie/bench/internal/cpu"
 )
 
 // measureLatency: from just before the insert to a consumer, the broker fsyncing
@@ -53,7 +55,7 @@ func measureDrain(ctx context.Context, r *rig) ([]row, error) {
 
 // fillOutbox is how BenchmarkDrain makes its backlog, which takes PostgreSQL a good
 // part of what relaying it does.
-func (r *rig) fillOutbox(ctx context.Context, n int) (spending, error) {
+func (r *rig) fillOutbox(ctx context.Context, n int) (cpu.Spending, error) {
 	url, drop, err := r.schema(ctx)
 	if err != nil {
 		return nil, err
@@ -64,7 +66,7 @@ func (r *rig) fillOutbox(ctx context.Context, n int) (spending, error) {
 		return nil, err
 	}
 	defer conn.Close(ctx)
-	return meters{r.postgres()}.around(func() error {
+	return cpu.Meters{r.postgres()}.Around(func() error {
 		_, err := conn.Exec(ctx, `INSERT INTO outbox (id, type, caisse, conversation_id, payload)
 			SELECT (lpad(to_hex(1700000000000 + n), 12, '0') || '7' || substr(md5(n::text), 1, 3) || '8' || substr(md5(n::text), 5, 15))::uuid,
 				'message-submitted', 'msa-75', gen_random_uuid(), $1 FROM generate_series(1, $2::bigint) n`, payload(), n)

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/ma-messagerie/messagerie/bench/internal/build"
 )
 
 // side is one of those that a row compares, with what it gave in each round.
@@ -36,11 +38,11 @@ func (s *side) add(m measurement) {
 		s.figures[unit] = append(s.figures[unit], value)
 	}
 	for _, c := range m.costs {
-		at := slices.IndexFunc(s.costs, func(known costs) bool { return known.who == c.who })
+		at := slices.IndexFunc(s.costs, func(known costs) bool { return known.who == c.Who })
 		if at < 0 {
-			s.costs, at = append(s.costs, costs{who: c.who}), len(s.costs)
+			s.costs, at = append(s.costs, costs{who: c.Who}), len(s.costs)
 		}
-		s.costs[at].sample = append(s.costs[at].sample, c.micros)
+		s.costs[at].sample = append(s.costs[at].sample, c.Micros)
 	}
 }
 
@@ -57,17 +59,17 @@ func (s *side) total() float64 {
 }
 
 // sides are this tree's and, if there is one, the earlier commit's.
-func (r *rig) sides(measure func(p *programs) (measurement, error)) []*side {
+func (r *rig) sides(measure func(p *build.Version) (measurement, error)) []*side {
 	var list []*side
 	for _, p := range r.versions {
-		list = append(list, &side{title: p.title(), optional: p.commit != "", measure: func() (measurement, error) { return measure(p) }})
+		list = append(list, &side{title: p.Title(), optional: p.Commit != "", measure: func() (measurement, error) { return measure(p) }})
 	}
 	return list
 }
 
 // benchSides measure by a Go benchmark.
 func (r *rig) benchSides(ctx context.Context, b benchmark) []*side {
-	return r.sides(func(p *programs) (measurement, error) { return r.goBench(ctx, p, b) })
+	return r.sides(func(p *build.Version) (measurement, error) { return r.goBench(ctx, p, b) })
 }
 
 // rounds measures the sides in turn, so that what else the machine does meets all

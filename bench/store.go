@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/ma-messagerie/messagerie/bench/internal/cpu"
 	"github.com/ma-messagerie/messagerie/chassis/localpg"
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/services/messaging"
@@ -89,8 +90,8 @@ func (r *rig) pgbench(ctx context.Context, title, script string) []*side {
 // catalogue of all the tables: with 64 sessions on two processors that is two
 // seconds. What a run of one transaction each takes is taken off the costs.
 func (r *rig) pgbenchOf(ctx context.Context, title, script string, clients int) (measurement, error) {
-	first, err := r.once(fmt.Sprint(title, clients), func() (spending, error) {
-		return r.typical(func() (spending, error) {
+	first, err := r.once(fmt.Sprint(title, clients), func() (cpu.Spending, error) {
+		return r.typical(func() (cpu.Spending, error) {
 			_, spent, err := r.runPgbench(ctx, script, clients, "-t", "1")
 			return spent, err
 		})
@@ -100,10 +101,10 @@ func (r *rig) pgbenchOf(ctx context.Context, title, script string, clients int) 
 	}
 	r.settle(ctx)
 	got, spent, err := r.runPgbench(ctx, script, clients, r.size.pgbench...)
-	return measurement{map[string]float64{submissions: got.tps}, spent.since(first).each(got.transactions - clients)}, err
+	return measurement{map[string]float64{submissions: got.tps}, spent.Since(first).Each(got.transactions - clients)}, err
 }
 
-func (r *rig) runPgbench(ctx context.Context, script string, clients int, length ...string) (pgbenched, spending, error) {
+func (r *rig) runPgbench(ctx context.Context, script string, clients int, length ...string) (pgbenched, cpu.Spending, error) {
 	bin, err := localpg.Find()
 	if err != nil {
 		return pgbenched{}, nil, err
@@ -116,7 +117,7 @@ func (r *rig) runPgbench(ctx context.Context, script string, clients int, length
 	args := append([]string{"-n", "-M", "prepared", "-f", script, "-c", strconv.Itoa(clients), "-j", "2"}, length...)
 	cmd := exec.CommandContext(ctx, filepath.Join(bin, "pgbench"), append(args, url)...) //nolint:gosec // a folder of the system
 	var out []byte
-	spent, err := meters{r.postgres()}.around(func() error {
+	spent, err := cpu.Meters{r.postgres()}.Around(func() error {
 		var err error
 		if out, err = cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("running pgbench: %w: %s", err, out)
@@ -127,7 +128,7 @@ func (r *rig) runPgbench(ctx context.Context, script string, clients int, length
 		return pgbenched{}, nil, err
 	}
 	got, err := parsePgbench(string(out))
-	return got, append(spent, part{inPgbench, endedTime(cmd)}), err
+	return got, append(spent, cpu.Part{Who: inPgbench, Time: cpu.Ended(cmd)}), err
 }
 
 // pgbenched is what pgbench says of a run.

@@ -13,6 +13,8 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
+	"github.com/ma-messagerie/messagerie/bench/internal/build"
+	"github.com/ma-messagerie/messagerie/bench/internal/cpu"
 	"github.com/ma-messagerie/messagerie/services/messaging"
 )
 
@@ -31,7 +33,7 @@ type system struct {
 
 // startSystem starts a version's programs on empty databases, whose schema they
 // make themselves, and returns when the gateway is ready.
-func (r *rig) startSystem(ctx context.Context, p *programs, label string) (_ *system, err error) {
+func (r *rig) startSystem(ctx context.Context, p *build.Version, label string) (_ *system, err error) {
 	s := &system{}
 	defer func() {
 		if err != nil {
@@ -120,14 +122,14 @@ func (s *system) emptyDatabase(ctx context.Context, r *rig) (string, error) {
 	return r.cluster.URL(name), nil
 }
 
-func (s *system) start(ctx context.Context, r *rig, p *programs, label string, settings serviceSettings) error {
-	path, err := p.program(ctx, settings.service)
+func (s *system) start(ctx context.Context, r *rig, p *build.Version, label string, settings serviceSettings) error {
+	path, err := p.Program(ctx, settings.service)
 	if err != nil {
 		return err
 	}
-	vars := environ(settings.environ...)
+	vars := build.Environ(settings.environ...)
 	profile := ""
-	if p.profiled {
+	if p.Profile != "" {
 		if profile, err = r.profilePath(p, label+"-"+settings.service); err != nil {
 			return err
 		}
@@ -145,12 +147,12 @@ func (s *system) start(ctx context.Context, r *rig, p *programs, label string, s
 
 // meters are those of the services, PostgreSQL, and this process, which makes the
 // load and is the broker.
-func (s *system) meters(r *rig) meters {
-	var list meters
+func (s *system) meters(r *rig) cpu.Meters {
+	var list cpu.Meters
 	for _, c := range slices.Backward(s.children) {
-		list = append(list, process(c.name, c.cmd.Process.Pid))
+		list = append(list, cpu.Process(c.name, c.cmd.Process.Pid))
 	}
-	return append(list, r.postgres(), ourselves(inLoad))
+	return append(list, r.postgres(), cpu.Ourselves(inLoad))
 }
 
 // awaitReady asks the gateway until it says that it is ready.

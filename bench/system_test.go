@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ma-messagerie/messagerie/bench/internal/build"
 	"github.com/ma-messagerie/messagerie/chassis/localpg"
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 )
@@ -48,13 +49,13 @@ func TestServicesServe(t *testing.T) {
 		}
 		done()
 	}
-	spent, err := s.meters(r).read()
+	spent, err := s.meters(r).Read()
 	if err != nil {
 		t.Error(err)
 	}
 	for _, p := range spent {
-		if p.time <= 0 {
-			t.Errorf("%s has used no processor time", p.who)
+		if p.Time <= 0 {
+			t.Errorf("%s has used no processor time", p.Who)
 		}
 	}
 	if err := s.stop(t.Context()); err != nil {
@@ -65,7 +66,7 @@ func TestServicesServe(t *testing.T) {
 // TestServiceThatEndsIsNotWaitedFor: a configuration with a fault shows at once.
 func TestServiceThatEndsIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
-	c, err := startChild("false", "/bin/false", environ())
+	c, err := startChild("false", "/bin/false", build.Environ())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/ma-messagerie/messagerie/bench/internal/cpu"
 )
 
 // sideOf has the figures of several rounds.
@@ -16,7 +18,7 @@ func sideOf(title string, rounds ...measurement) *side {
 	return s
 }
 
-func measured(rate float64, parts ...cost) measurement {
+func measured(rate float64, parts ...cpu.Cost) measurement {
 	return measurement{map[string]float64{submissions: rate}, parts}
 }
 
@@ -44,10 +46,10 @@ func TestSample(t *testing.T) {
 func TestCells(t *testing.T) {
 	t.Parallel()
 	ours := sideOf("this tree",
-		measured(4000, cost{"gateway", 60}, cost{inPostgres, 50}, cost{inLoad, 70}),
-		measured(6000, cost{"gateway", 80}, cost{inPostgres, 50}, cost{inLoad, 70}),
-		measured(5000, cost{"gateway", 70}, cost{inPostgres, 50}, cost{inLoad, 70}))
-	other := sideOf("commit 1234567", measured(4000, cost{"gateway", 100}, cost{inPostgres, 50}, cost{inLoad, 900}))
+		measured(4000, cpu.Cost{Who: "gateway", Micros: 60}, cpu.Cost{Who: inPostgres, Micros: 50}, cpu.Cost{Who: inLoad, Micros: 70}),
+		measured(6000, cpu.Cost{Who: "gateway", Micros: 80}, cpu.Cost{Who: inPostgres, Micros: 50}, cpu.Cost{Who: inLoad, Micros: 70}),
+		measured(5000, cpu.Cost{Who: "gateway", Micros: 70}, cpu.Cost{Who: inPostgres, Micros: 50}, cpu.Cost{Who: inLoad, Micros: 70}))
+	other := sideOf("commit 1234567", measured(4000, cpu.Cost{Who: "gateway", Micros: 100}, cpu.Cost{Who: inPostgres, Micros: 50}, cpu.Cost{Who: inLoad, Micros: 900}))
 	missing := sideOf("commit 1234567")
 	for _, tt := range []struct {
 		what string

@@ -1,4 +1,4 @@
-package main
+package cpu
 
 import (
 	"os"
@@ -37,19 +37,19 @@ func TestParseStat(t *testing.T) {
 
 func TestSpending(t *testing.T) {
 	t.Parallel()
-	before := spending{{"postgres", 3 * time.Second}, {"gateway", time.Second}}
-	spent := spending{{"gateway", 3 * time.Second}, {"postgres", 2 * time.Second}, {"broker", time.Second}}.since(before)
-	want := []cost{{"gateway", 2000}, {"postgres", 0}, {"broker", 1000}}
-	for i, got := range spent.each(1000) {
+	before := Spending{{"postgres", 3 * time.Second}, {"gateway", time.Second}}
+	spent := Spending{{"gateway", 3 * time.Second}, {"postgres", 2 * time.Second}, {"broker", time.Second}}.Since(before)
+	want := []Cost{{"gateway", 2000}, {"postgres", 0}, {"broker", 1000}}
+	for i, got := range spent.Each(1000) {
 		if got != want[i] {
 			t.Errorf("part %d costs %+v, want %+v", i, got, want[i])
 		}
 	}
-	sum := before.and(spending{{"gateway", time.Second}, {"broker", time.Second}})
-	if len(sum) != 3 || sum[1].time != 2*time.Second || sum[2].time != time.Second || before[1].time != time.Second {
+	sum := before.And(Spending{{"gateway", time.Second}, {"broker", time.Second}})
+	if len(sum) != 3 || sum[1].Time != 2*time.Second || sum[2].Time != time.Second || before[1].Time != time.Second {
 		t.Errorf("sum is %v, of %v", sum, before)
 	}
-	if got := (spending{{"nobody", time.Second}}).each(0)[0].micros; got != 1e6 {
+	if got := (Spending{{"nobody", time.Second}}).Each(0)[0].Micros; got != 1e6 {
 		t.Errorf("of no operation: %v", got)
 	}
 }
@@ -79,7 +79,7 @@ func TestFamilyTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	alone, err := process("sh", cmd.Process.Pid).read()
+	alone, err := Process("sh", cmd.Process.Pid).read()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,17 +88,17 @@ func TestFamilyTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The account in /proc is cut to ticks, for each of its four parts.
-	if all := endedTime(cmd); family < 2*tick || family > all+tick || family < all-8*tick || alone > family/2 {
+	if all := Ended(cmd); family < 2*tick || family > all+tick || family < all-8*tick || alone > family/2 {
 		t.Errorf("family %s, of it the shell %s; in the end it was %s", family, alone, all)
 	}
 	if _, err := familyTime(cmd.Process.Pid); err == nil {
-		t.Error("a process that has ended has an account")
+		t.Error("a Process that has ended has an account")
 	}
 }
 
 func TestSelfTimeGrows(t *testing.T) {
 	t.Parallel()
-	spent, err := meters{ourselves("test"), process("same", os.Getpid())}.around(func() error {
+	spent, err := Meters{Ourselves("test"), Process("same", os.Getpid())}.Around(func() error {
 		for start, now := must(selfTime()), time.Duration(0); now < start+200*time.Millisecond; now = must(selfTime()) {
 			continue
 		}
@@ -107,8 +107,8 @@ func TestSelfTimeGrows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if spent[0].time < 200*time.Millisecond || spent[1].time < 200*time.Millisecond-4*tick {
-		t.Errorf("by rusage %s, by /proc %s", spent[0].time, spent[1].time)
+	if spent[0].Time < 200*time.Millisecond || spent[1].Time < 200*time.Millisecond-4*tick {
+		t.Errorf("by rusage %s, by /proc %s", spent[0].Time, spent[1].Time)
 	}
 }
 

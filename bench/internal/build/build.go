@@ -1,4 +1,5 @@
-package main
+// Package build builds the programs of this tree and of an earlier commit.
+package build
 
 import (
 	"context"
@@ -13,47 +14,48 @@ import (
 	"strings"
 )
 
-// programs are those of one state of the repository, built when they are first
+// Version is the programs of one state of the repository, built when they are first
 // needed: the services' own, and the compiled Go benchmarks beside their code.
-type programs struct {
-	// commit is the short hash; empty: the working tree.
-	commit string
+type Version struct {
+	// Commit is the short hash; empty: the working tree.
+	Commit string
 	// root holds the sources, out what is built of them.
 	root, out string
-	// gcPercent is the default of the services' GC_PERCENT.
-	gcPercent int
-	// profiled programs write CPU profiles, see profile.go.
-	profiled bool
+	// GCPercent is the default of the services' GC_PERCENT.
+	GCPercent int
+	// Profile is the source of what has programs write CPU profiles; empty: they write none.
+	Profile string
 	// built are the faults of the builds so far, or nil, by file.
 	built map[string]error
 }
 
-// openVersions returns this tree's programs, and those of the earlier commit if
+// Open returns this tree's programs, and those of the earlier commit if
 // one is asked for. Its sources are put into dir.
-func openVersions(ctx context.Context, cfg config, dir string) ([]*programs, error) {
-	root, err := filepath.Abs(cfg.Root)
+func Open(ctx context.Context, at, from, dir, profile string) ([]*Version, error) {
+	root, err := filepath.Abs(at)
 	if err != nil {
 		return nil, err
 	}
-	ours, err := openPrograms(root, filepath.Join(dir, "ours"), "", cfg.Profile != "")
-	if err != nil || cfg.From == "" {
-		return []*programs{ours}, err
+	ours, err := One(root, filepath.Join(dir, "ours"), "", profile)
+	if err != nil || from == "" {
+		return []*Version{ours}, err
 	}
 	sources := filepath.Join(dir, "older-sources")
-	commit, err := checkOut(ctx, root, cfg.From, sources)
+	commit, err := checkOut(ctx, root, from, sources)
 	if err != nil {
 		return nil, err
 	}
-	older, err := openPrograms(sources, filepath.Join(dir, "older"), commit, cfg.Profile != "")
-	return []*programs{ours, older}, err
+	older, err := One(sources, filepath.Join(dir, "older"), commit, profile)
+	return []*Version{ours, older}, err
 }
 
-func openPrograms(root, out, commit string, profiled bool) (*programs, error) {
+// One returns the programs of the sources in root, to be built into out.
+func One(root, out, commit, profile string) (*Version, error) {
 	if err := os.MkdirAll(out, 0o755); err != nil { //nolint:gosec // nothing secret is in it
 		return nil, err
 	}
 	percent, err := gcPercent(filepath.Join(root, "chassis"))
-	return &programs{commit: commit, root: root, out: out, gcPercent: percent, profiled: profiled, built: make(map[string]error)}, err
+	return &Version{Commit: commit, root: root, out: out, GCPercent: percent, Profile: profile, built: make(map[string]error)}, err
 }
 
 // checkOut puts the files of a commit into dir, which it makes, and returns the
@@ -111,18 +113,18 @@ func gcPercent(chassis string) (int, error) {
 	return 100, nil
 }
 
-// title is what the table calls them.
-func (p *programs) title() string {
-	if p.commit == "" {
+// Title is what the table calls them.
+func (p *Version) Title() string {
+	if p.Commit == "" {
 		return "this tree"
 	}
-	return "commit " + p.commit
+	return "commit " + p.Commit
 }
 
-// program is a service's own.
-func (p *programs) program(ctx context.Context, service string) (string, error) {
+// Program is a service's own.
+func (p *Version) Program(ctx context.Context, service string) (string, error) {
 	args := []string{"build"}
-	if p.profiled {
+	if p.Profile != "" {
 		overlay, err := p.overlay(service)
 		if err != nil {
 			return "", err
@@ -132,40 +134,40 @@ func (p *programs) program(ctx context.Context, service string) (string, error) 
 	return p.build(ctx, service, service, "./cmd/"+service, args...)
 }
 
-// benchmarks are a service's compiled tests.
-func (p *programs) benchmarks(ctx context.Context, service string) (string, error) {
+// Benchmarks are a service's compiled tests.
+func (p *Version) Benchmarks(ctx context.Context, service string) (string, error) {
 	return p.build(ctx, service, service+".test", ".", "test", "-c")
 }
 
 // build compiles a package of a service's module, alone, as its image does. A
 // build that has failed is not tried again.
-func (p *programs) build(ctx context.Context, service, name, pkg string, args ...string) (string, error) {
+func (p *Version) build(ctx context.Context, service, name, pkg string, args ...string) (string, error) {
 	path := filepath.Join(p.out, name)
 	if err, tried := p.built[path]; tried {
 		return path, err
 	}
 	cmd := exec.CommandContext(ctx, "go", append(args, "-o", path, pkg)...) //nolint:gosec // the names in this package
-	cmd.Dir = p.folder(service)
+	cmd.Dir = p.Folder(service)
 	cmd.Env = append(os.Environ(), "GOWORK=off")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		err = fmt.Errorf("building %s of %s: %w: %s", name, p.title(), err, out)
+		err = fmt.Errorf("building %s of %s: %w: %s", name, p.Title(), err, out)
 	}
 	p.built[path] = err
 	return path, err
 }
 
-// folder is a service's module.
-func (p *programs) folder(service string) string { return filepath.Join(p.root, "services", service) }
+// Folder is a service's module.
+func (p *Version) Folder(service string) string { return filepath.Join(p.root, "services", service) }
 
 // overlay makes the file for go build -overlay that adds the profile to a
 // service's program.
-func (p *programs) overlay(service string) (string, error) {
+func (p *Version) overlay(service string) (string, error) {
 	source := filepath.Join(p.out, "profile.go")
-	if err := os.WriteFile(source, []byte(profileSource), 0o600); err != nil {
+	if err := os.WriteFile(source, []byte(p.Profile), 0o600); err != nil {
 		return "", err
 	}
-	added := filepath.Join(p.folder(service), "cmd", service, "bench_profile.go")
+	added := filepath.Join(p.Folder(service), "cmd", service, "bench_profile.go")
 	content, err := json.Marshal(map[string]map[string]string{"Replace": {added: source}})
 	if err != nil {
 		return "", err
@@ -174,9 +176,9 @@ func (p *programs) overlay(service string) (string, error) {
 	return path, os.WriteFile(path, content, 0o600)
 }
 
-// environ is that of every child: nothing that happens to be exported where the
-// benchmarks are started (GOGC, MESSAGING_…, OTEL_…) changes what is measured.
-func environ(more ...string) []string {
+// Environ is that of every child: nothing that happens to be exported where the
+// Benchmarks are started (GOGC, MESSAGING_…, OTEL_…) changes what is measured.
+func Environ(more ...string) []string {
 	list := make([]string, 0, 3+len(more))
 	for _, name := range []string{"PATH", "HOME", "TMPDIR"} {
 		if value, ok := os.LookupEnv(name); ok { //nolint:forbidigo // passed on, not read
