@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ma-messagerie/messagerie/chassis/fair"
+	"github.com/ma-messagerie/messagerie/web/internal/render"
 )
 
 // One person, or one address that nobody has signed in from, gets a number of
@@ -46,7 +47,7 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 
 // caller is who a request counts against: who is signed in, else the address.
 func (s *site) caller(r *http.Request) (id string, signedIn bool) {
-	if held := s.sessions.opened(r); held != nil && held.ID != "" && !held.over(time.Now()) {
+	if held := s.sessions.Opened(r); held != nil && held.ID != "" && !held.Over(time.Now()) {
 		return held.ID, true
 	}
 	return "address " + s.cfg.Client(r.RemoteAddr, r.Header.Values("X-Forwarded-For")), false
@@ -84,7 +85,7 @@ func tooMany(w http.ResponseWriter, r *http.Request, wait time.Duration) {
 	header.Set("Content-Security-Policy", policy)
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Content-Type", "text/html; charset=utf-8")
-	lang := languageOf(r)
+	lang := render.LanguageOf(r)
 	text := map[string][2]string{
 		"fr": {"Trop d’appels en peu de temps", "Attendez quelques secondes, puis rechargez cette page : ce que vous aviez saisi sera envoyé à nouveau."},
 		"en": {"Too many requests in a short time", "Wait a few seconds, then reload this page: what you had entered will be sent again."},

@@ -18,6 +18,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/fair"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/web/internal/session"
 )
 
 // One person's requests, and those of an address, count against them alone.
@@ -27,7 +28,7 @@ func TestRequestsCountAgainstTheirCaller(t *testing.T) {
 	ask := func(id string) *httptest.ResponseRecorder {
 		r := httptest.NewRequest(http.MethodGet, "/aide", nil)
 		if id != "" {
-			r = signedIn(t, s, r, session{ID: id, Realm: realmMember, Audience: 1})
+			r = signedIn(t, s, r, session.Session{ID: id, Realm: session.Member, Audience: 1})
 		}
 		w := httptest.NewRecorder()
 		pages.ServeHTTP(w, r)
@@ -43,7 +44,7 @@ func TestRequestsCountAgainstTheirCaller(t *testing.T) {
 	}
 	// A cookie that was not sealed here is nobody's.
 	forged := httptest.NewRequest(http.MethodGet, "/aide", nil)
-	forged.AddCookie(&http.Cookie{Name: sessionCookie, Value: strings.Repeat("A", 300)})
+	forged.AddCookie(&http.Cookie{Name: session.Cookie, Value: strings.Repeat("A", 300)})
 	w := httptest.NewRecorder()
 	if pages.ServeHTTP(w, forged); w.Code != http.StatusTooManyRequests {
 		t.Errorf("with a forged cookie: %d", w.Code)
@@ -99,7 +100,7 @@ func TestStreamsOfCallers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		resp, err := server.Client().Do(signedIn(t, s, req, session{ID: id, Realm: realmMember, Audience: 1}))
+		resp, err := server.Client().Do(signedIn(t, s, req, session.Session{ID: id, Realm: session.Member, Audience: 1}))
 		if err != nil {
 			t.Fatal(err)
 		}

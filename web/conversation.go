@@ -1,7 +1,6 @@
 package web
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,72 +14,9 @@ import (
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/web/internal/render"
+	"github.com/ma-messagerie/messagerie/web/internal/writing"
 )
-
-func isEnd(err error) bool { return errors.Is(err, io.EOF) }
-
-// homePage is the guide's step 1.
-type homePage struct {
-	Conversations []*messagingpb.Conversation
-	// Next is the token of the page after, Hidden whether these are the hidden ones.
-	Next   string
-	Hidden bool
-	Drafts []*messagingpb.Draft
-	// Deposit is where documents are sent; empty when nowhere.
-	Deposit string
-	// ThemeLabels name the themes of drafts.
-	ThemeLabels map[string]string
-}
-
-// showHome is the guide's step 1: write, send a document, earlier conversations.
-func (v *visit) showHome() error {
-	page := homePage{Hidden: v.r.FormValue("masquees") != "", ThemeLabels: make(map[string]string)}
-	list, err := v.members.ListConversations(v.ctx, &messagingpb.ListConversationsRequest{
-		Hidden: page.Hidden, Audience: v.session.Audience, PageToken: v.r.FormValue("suite"),
-	})
-	if err != nil {
-		return err
-	}
-	page.Conversations, page.Next = list.GetConversations(), list.GetNextPageToken()
-	drafts, err := v.members.ListDrafts(v.ctx, &messagingpb.ListDraftsRequest{})
-	if err != nil {
-		return err
-	}
-	for _, draft := range drafts.GetDrafts() {
-		if draft.GetAudience() == v.session.Audience {
-			page.Drafts = append(page.Drafts, draft)
-		}
-	}
-	// Without the taxonomy, the list of conversations is still worth showing.
-	if tree, err := v.tree(); err == nil {
-		page.Deposit = tree.GetDocumentDepositUrl()
-		for _, theme := range tree.GetThemes() {
-			page.ThemeLabels[theme.GetCode()] = theme.GetLabel()
-		}
-	}
-	return v.show(http.StatusOK, "home", page)
-}
-
-// tree is what the member may choose from.
-func (v *visit) tree() (*taxonomypb.GetTaxonomyResponse, error) {
-	return v.taxonomy.GetTaxonomy(v.ctx, &taxonomypb.GetTaxonomyRequest{Audience: v.session.Audience})
-}
-
-func (v *visit) hide() error {
-	if _, err := v.members.HideConversation(v.ctx, &messagingpb.HideConversationRequest{Id: v.r.PathValue("id")}); err != nil {
-		return err
-	}
-	v.flash(v.tr("La conversation est masquée. Vous la retrouverez dans « Afficher les conversations masquées ».", "The conversation is hidden. You find it under “Show hidden conversations”."))
-	return v.redirect("/messagerie")
-}
-
-func (v *visit) unhide() error {
-	if _, err := v.members.ShowConversation(v.ctx, &messagingpb.ShowConversationRequest{Id: v.r.PathValue("id")}); err != nil {
-		return err
-	}
-	v.flash(v.tr("La conversation est de nouveau affichée.", "The conversation is shown again."))
-	return v.redirect("/messagerie")
-}
 
 // conversationPage is one conversation with what became of it.
 type conversationPage struct {
@@ -101,7 +37,7 @@ type entry struct {
 }
 
 func (v *visit) entry(at time.Time, text string) entry {
-	return entry{at, moment(at, v.page.lang), text}
+	return entry{at, render.Moment(at, v.pages.Lang), text}
 }
 
 func (v *visit) showConversation() error {
@@ -123,12 +59,10 @@ func (v *visit) showConversation() error {
 }
 
 func (v *visit) conversationPage(c *messagingpb.Conversation) *conversationPage {
-	page := &conversationPage{Conversation: c, Key: uuid.NewString(), Limits: textLimits, Timeline: v.timeline(c)}
-	return page
+	// Without the taxonomy, the guide's limits: the service decides in any case.
+	tree, _ := v.trees.Tree(v.ctx, c.GetAudience())
+	return &conversationPage{Conversation: c, Key: uuid.NewString(), Limits: writing.Limits(tree), Timeline: v.timeline(c)}
 }
-
-// textLimits are the guide's step 4. The gateway says the same with the taxonomy.
-var textLimits = &taxonomypb.TextLimits{Min: 10, Max: 750}
 
 // firstNew is the last run of the body's messages, which is what an unread mark is
 // about as far as one can tell.
@@ -244,13 +178,13 @@ func (v *visit) exportConversation() error {
 	c := resp.GetConversation()
 	var out strings.Builder
 	fmt.Fprintf(&out, "%s %s\n%s\n%s : %s\n\n", v.tr("Conversation", "Conversation"), c.GetReference(), strings.Join(labels(c), " – "),
-		v.tr("État", "State"), statusLabel(c.GetStatus(), v.page.lang))
+		v.tr("État", "State"), render.StatusLabel(c.GetStatus(), v.pages.Lang))
 	for _, m := range c.GetMessages() {
 		author := v.tr("Vous", "You")
 		if m.GetAuthor() == messagingpb.Author_AGENT {
 			author = v.cfg.BodyName
 		}
-		fmt.Fprintf(&out, "%s, %s\n\n%s\n\n---\n\n", author, moment(m.GetCreateTime().AsTime(), v.page.lang), m.GetText())
+		fmt.Fprintf(&out, "%s, %s\n\n%s\n\n---\n\n", author, render.Moment(m.GetCreateTime().AsTime(), v.pages.Lang), m.GetText())
 	}
 	v.w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	v.w.Header().Set("Content-Disposition", `attachment; filename="`+c.GetReference()+`.txt"`)

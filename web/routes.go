@@ -1,6 +1,10 @@
 package web
 
-import "net/http"
+import (
+	"net/http"
+
+	"github.com/ma-messagerie/messagerie/web/internal/refusal"
+)
 
 // routes are all pages. What changes something is a POST that answers with a
 // redirect, so that a reload repeats nothing.
@@ -17,7 +21,7 @@ func (s *site) routes(mux *http.ServeMux) {
 	page("GET /aide", s.everybody(static("help")))
 	page("GET /accessibilite", s.everybody(static("accessibility")))
 	page("GET /mentions-legales", s.everybody(static("legal")))
-	page("/", s.everybody(func(*visit) error { return errNoPage }))
+	page("/", s.everybody(func(*visit) error { return refusal.ErrNoPage }))
 
 	page("GET /profil", s.member((*visit).showProfiles))
 	page("POST /profil", s.member((*visit).setProfile))

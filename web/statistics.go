@@ -5,7 +5,6 @@ import (
 	"math"
 	"net/http"
 	"strconv"
-	"strings"
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
@@ -115,15 +114,3 @@ func (b dayBar) Third() string { return fmt.Sprintf("%.1f", b.Width/3) }
 
 // ThirdX is where that begins.
 func (b dayBar) ThirdX() string { return fmt.Sprintf("%.1f", b.X+b.Width/3) }
-
-// Hours puts a number of hours into days when it is long.
-func (v view) Hours(hours float64) string {
-	text := fmt.Sprintf("%.1f h", hours)
-	if hours >= 48 {
-		text = fmt.Sprintf("%.1f %s", hours/24, map[string]string{"fr": "j", "en": "d"}[v.Lang])
-	}
-	if v.Lang == "fr" {
-		text = strings.Replace(text, ".", ",", 1)
-	}
-	return text
-}

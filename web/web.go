@@ -4,12 +4,16 @@
 //
 // # Where things are kept
 //
-// The process keeps nothing. Who is signed in, with which tokens, is in a cookie
-// that only this process can open (AES-256-GCM; `__Host-`, HttpOnly, Secure,
-// SameSite=Lax), so tokens never reach a script, and any replica serves any
-// request. What a member has begun to write is a draft of the messaging service. A
-// message is sent under the id of its draft as idempotency key: a double click, the
-// back button, a second tab and a retry all make one message.
+// The process keeps nothing that it could not ask for again: for a minute the taxonomy
+// (package taxonomy), for ten seconds the tokens of a session that was just renewed
+// (package session). Who is signed in, with which tokens, is in a cookie that only this
+// site can open, so tokens never reach a script, and any replica serves any request.
+// What a member has begun to write is a draft of the messaging service. Between the recap
+// and the sending, the text is in the page's form too: what is sent is what was shown, and
+// it is still there when the session or the draft has ended meanwhile. A message is sent
+// under the id of its draft as idempotency key: a double click, the back button, a second
+// tab and a retry all make one message. The confirmation is made of the answer to that,
+// which is in a sealed cookie for ten minutes; later it is asked for again.
 //
 // # What is refused
 //
@@ -27,14 +31,13 @@
 // # When it breaks
 //
 // Whoever steals the cookie is that person until it ends (30 minutes without a
-// page, eight hours at most): there is no list of sessions to strike it from. While
-// the gateway is away, pages say so; what was written is in the draft, as far as it
+// page, eight hours at most); package session says what becomes of it among several
+// replicas. While the gateway is away, pages say so; what was written is in the draft, as far as it
 // was saved, and in the form that is shown again.
 package web
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -45,6 +48,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/felixge/httpsnoop"
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
@@ -55,6 +59,10 @@ import (
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/web/internal/click"
+	"github.com/ma-messagerie/messagerie/web/internal/render"
+	"github.com/ma-messagerie/messagerie/web/internal/session"
+	"github.com/ma-messagerie/messagerie/web/internal/taxonomy"
 )
 
 // Config is read from WEB_*.
@@ -89,19 +97,12 @@ type Config struct {
 	// ThemePath is a CSS file that is loaded after the built-in one; it may set the
 	// tokens at the top of app.css to other colours and typefaces.
 	ThemePath string `env:"THEME_PATH"`
-	// SecurityContact and Publisher are named in the legal notice.
+	// Publisher is named in the legal notice.
 	Publisher string `env:"PUBLISHER" envDefault:"Ma messagerie"`
 }
 
 // Provider is an OpenID provider and this front end's registration with it.
-type Provider struct {
-	// Issuer is its address; its discovery document is read when first needed.
-	Issuer string `env:"ISSUER,required"`
-	// ClientID is this front end's.
-	ClientID string `env:"CLIENT_ID" envDefault:"web"`
-	// ClientSecret may be empty: PKCE is used in any case.
-	ClientSecret string `env:"CLIENT_SECRET"`
-}
+type Provider = session.Provider
 
 // Validate reports all faults that types do not show.
 func (c Config) Validate() error {
@@ -113,7 +114,7 @@ func (c Config) Validate() error {
 	case public.Scheme != "https" && !isLoopback(public.Hostname()):
 		faults = append(faults, fmt.Errorf("PUBLIC_URL %q must be https: browsers keep the session's cookie on no other", c.PublicURL))
 	}
-	if _, err := newSealer(c.SessionKey); c.SessionKey != "" && err != nil {
+	if _, err := session.NewSealer(c.SessionKey); c.SessionKey != "" && err != nil {
 		faults = append(faults, err)
 	}
 	if c.ThemePath != "" {
@@ -130,20 +131,22 @@ func isLoopback(host string) bool {
 }
 
 // NewSessionKey returns a new key for Config.SessionKey.
-func NewSessionKey() string { return base64.StdEncoding.EncodeToString(randomBytes(keyBytes)) }
+func NewSessionKey() string { return session.NewKey() }
 
 // site is the running front end.
 type site struct {
-	cfg       Config
-	public    string
-	sessions  *sessions
-	pages     map[string]*pages // by language
-	assets    *assets
-	members   messagingpb.MessagingServiceClient
-	agents    messagingpb.AgentServiceClient
-	taxonomy  taxonomypb.TaxonomyServiceClient
-	deliverer notifierpb.NotifierServiceClient
-	timelines notifierpb.AgentServiceClient
+	cfg        Config
+	public     string
+	seal       *session.Sealer
+	sessions   *session.Keeper
+	byLanguage map[string]*render.Pages
+	assets     *render.Assets
+	members    messagingpb.MessagingServiceClient
+	agents     messagingpb.AgentServiceClient
+	taxonomy   taxonomypb.TaxonomyServiceClient
+	trees      *taxonomy.Trees
+	deliverer  notifierpb.NotifierServiceClient
+	timelines  notifierpb.AgentServiceClient
 	// watched are the services by a connection of their own: one carries a bounded
 	// number of calls, and watches last.
 	watched watched
@@ -209,7 +212,7 @@ func Run(ctx context.Context, cfg Config) error {
 }
 
 func newSite(ctx context.Context, cfg Config, conn, streams grpc.ClientConnInterface) (*site, error) {
-	seal, err := newSealer(cfg.SessionKey)
+	seal, err := session.NewSealer(cfg.SessionKey)
 	if err != nil {
 		return nil, err
 	}
@@ -220,11 +223,12 @@ func newSite(ctx context.Context, cfg Config, conn, streams grpc.ClientConnInter
 		watched: watched{messagingpb.NewMessagingServiceClient(streams), messagingpb.NewAgentServiceClient(streams)},
 		bounds:  newBounds(cfg),
 	}
-	s.sessions = newSessions(seal, s.public, map[realm]Provider{realmMember: cfg.Members, realmAgent: cfg.Agents})
-	if s.assets, err = newAssets(cfg.ThemePath); err != nil {
+	s.seal, s.sessions = seal, session.NewKeeper(seal, s.public, map[session.Realm]Provider{session.Member: cfg.Members, session.Agent: cfg.Agents})
+	s.trees = taxonomy.NewTrees(s.taxonomy)
+	if s.assets, err = render.NewAssets(cfg.ThemePath); err != nil {
 		return nil, err
 	}
-	if s.pages, err = newPages(s.assets); err != nil {
+	if s.byLanguage, err = render.NewPages(s.assets); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -245,7 +249,7 @@ func (s *site) handler(admin *chassis.Admin) http.Handler {
 	mux.Handle("GET /static/", s.assets)
 	foreign := http.NewCrossOriginProtection()
 	foreign.SetDenyHandler(http.HandlerFunc(s.refuseForeign))
-	return s.bounded(fromClick(otelhttp.NewHandler(secured(named(foreign.Handler(mux))), "web", otelhttp.WithServerName("web:80"),
+	return s.bounded(click.Traced(otelhttp.NewHandler(secured(logged(foreign.Handler(mux))), "web", otelhttp.WithServerName("web:80"),
 		otelhttp.WithFilter(func(r *http.Request) bool { return r.URL.Path != "/livez" && r.URL.Path != "/readyz" }))))
 }
 
@@ -268,7 +272,7 @@ func secured(next http.Handler) http.Handler {
 		if r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" {
 			header.Set("Strict-Transport-Security", "max-age=31536000")
 		}
-		tellTrace(w, r)
+		click.Tell(w, r)
 		r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
 		next.ServeHTTP(w, r)
 	})
@@ -281,31 +285,14 @@ const maxHeaderBytes = 24 << 10
 // maxFormBytes is above an agent's reply of 5000 four-byte characters, percent-encoded.
 const maxFormBytes = 128 << 10
 
-// named gives a request's span the name of its route, which the mux knows after
-// it has served.
-func named(next http.Handler) http.Handler {
+// logged writes a line for each page. Its route is what the mux has found, not the
+// address, which names a conversation.
+func logged(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		start := time.Now()
-		recorded := &recorder{ResponseWriter: w, status: http.StatusOK}
-		next.ServeHTTP(recorded, r)
+		answer := httpsnoop.CaptureMetrics(next, w, r)
 		if !strings.HasPrefix(r.URL.Path, "/static/") && r.URL.Path != "/livez" && r.URL.Path != "/readyz" {
-			slog.InfoContext(r.Context(), "page", "method", r.Method, "route", r.Pattern, "status", recorded.status,
-				"duration_ms", float64(time.Since(start).Microseconds())/1000)
+			slog.InfoContext(r.Context(), "page", "method", r.Method, "route", r.Pattern, "status", answer.Code,
+				"duration_ms", float64(answer.Duration.Microseconds())/1000)
 		}
 	})
 }
-
-// recorder remembers the status for the log.
-type recorder struct {
-	http.ResponseWriter
-	status int
-}
-
-// WriteHeader implements http.ResponseWriter.
-func (r *recorder) WriteHeader(status int) {
-	r.status = status
-	r.ResponseWriter.WriteHeader(status)
-}
-
-// Unwrap lets http.ResponseController reach the connection.
-func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }

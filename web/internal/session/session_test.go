@@ -1,4 +1,4 @@
-package web
+package session
 
 import (
 	"net/http"
@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-func newTestSealer(t *testing.T, keys ...string) *sealer {
+func newTestSealer(t *testing.T, keys ...string) *Sealer {
 	t.Helper()
-	s, err := newSealer(strings.Join(keys, ","))
+	s, err := NewSealer(strings.Join(keys, ","))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -19,9 +19,9 @@ func newTestSealer(t *testing.T, keys ...string) *sealer {
 
 func TestSealer(t *testing.T) {
 	t.Parallel()
-	old, fresh := NewSessionKey(), NewSessionKey()
+	old, fresh := NewKey(), NewKey()
 	before := newTestSealer(t, old)
-	sealed, err := before.seal("session", session{Name: "Jeanne"})
+	sealed, err := before.Seal("session", Session{Name: "Jeanne"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func TestSealer(t *testing.T) {
 	tampered := []byte(sealed)
 	tampered[len(tampered)/2] ^= 1
 	for name, row := range map[string]struct {
-		sealer  *sealer
+		sealer  *Sealer
 		purpose string
 		sealed  string
 		want    bool
@@ -47,8 +47,8 @@ func TestSealer(t *testing.T) {
 		"made up":              {before, "session", strings.Repeat("A", 200), false},
 		"followed by anything": {before, "session", sealed + "AAAA", false},
 	} {
-		var got session
-		if ok := row.sealer.open(row.purpose, row.sealed, &got); ok != row.want || ok && got.Name != "Jeanne" {
+		var got Session
+		if ok := row.sealer.Open(row.purpose, row.sealed, &got); ok != row.want || ok && got.Name != "Jeanne" {
 			t.Errorf("%s: %t, %q", name, ok, got.Name)
 		}
 	}
@@ -56,8 +56,8 @@ func TestSealer(t *testing.T) {
 
 func TestNewSealer_Faults(t *testing.T) {
 	t.Parallel()
-	for _, key := range []string{"", "short", "AAAA", NewSessionKey() + ",AAAA", NewSessionKey()[:40]} {
-		if _, err := newSealer(key); err == nil {
+	for _, key := range []string{"", "short", "AAAA", NewKey() + ",AAAA", NewKey()[:40]} {
+		if _, err := NewSealer(key); err == nil {
 			t.Errorf("%q was taken for a key", key)
 		}
 	}
@@ -91,9 +91,9 @@ func carried(t *testing.T, before *http.Request, answer *http.Response) *http.Re
 	return r
 }
 
-func TestSessions_LongTokensTakeSeveralCookies(t *testing.T) {
+func TestKeeper_LongTokensTakeSeveralCookies(t *testing.T) {
 	t.Parallel()
-	s := newSessions(newTestSealer(t, NewSessionKey()), "http://127.0.0.1", nil)
+	s := NewKeeper(newTestSealer(t, NewKey()), "http://127.0.0.1", nil)
 	now := time.Now()
 	save := func(before *http.Request, bytes int) *http.Request {
 		t.Helper()
@@ -101,14 +101,14 @@ func TestSessions_LongTokensTakeSeveralCookies(t *testing.T) {
 			before = httptest.NewRequest(http.MethodGet, "/", nil)
 		}
 		w := httptest.NewRecorder()
-		held := &session{Realm: realmMember, Access: strings.Repeat("x", bytes), Expiry: now.Add(time.Hour), Begun: now, Seen: now}
-		if err := s.save(w, before, held); err != nil {
+		held := &Session{Realm: Member, Access: strings.Repeat("x", bytes), Expiry: now.Add(time.Hour), Begun: now, Seen: now}
+		if err := s.Save(w, before, held); err != nil {
 			t.Fatal(err)
 		}
 		return carried(t, before, w.Result())
 	}
 	long := save(nil, 8000)
-	if got := s.read(httptest.NewRecorder(), long); got == nil || len(got.Access) != 8000 {
+	if got := s.Read(httptest.NewRecorder(), long); got == nil || len(got.Access) != 8000 {
 		t.Fatalf("a long token was lost: %v", got)
 	}
 	if n := len(long.Cookies()); n != 3 {
@@ -116,15 +116,15 @@ func TestSessions_LongTokensTakeSeveralCookies(t *testing.T) {
 	}
 	// A shorter session takes the rest of a longer one away.
 	short := save(long, 100)
-	if got := s.read(httptest.NewRecorder(), short); got == nil || len(got.Access) != 100 || len(short.Cookies()) != 1 {
+	if got := s.Read(httptest.NewRecorder(), short); got == nil || len(got.Access) != 100 || len(short.Cookies()) != 1 {
 		t.Errorf("after a shorter one: %v with %d cookies", got, len(short.Cookies()))
 	}
 	w := httptest.NewRecorder()
-	if err := s.save(w, short, &session{Access: strings.Repeat("x", 20_000)}); err == nil {
+	if err := s.Save(w, short, &Session{Access: strings.Repeat("x", 20_000)}); err == nil {
 		t.Error("tokens that no browser keeps were taken")
 	}
 	w = httptest.NewRecorder()
-	s.end(w)
+	s.End(w)
 	if ended := carried(t, long, w.Result()); len(ended.Cookies()) != 0 {
 		t.Errorf("after signing out: %v", ended.Cookies())
 	}
@@ -138,14 +138,14 @@ func TestSession_Over(t *testing.T) {
 		want        bool
 	}{
 		"fresh":           {0, 0, false},
-		"just not idle":   {time.Hour, sessionIdle, false},
-		"idle":            {time.Hour, sessionIdle + time.Second, true},
-		"just not at end": {sessionMost, time.Minute, false},
-		"at its end":      {sessionMost + time.Second, time.Minute, true},
+		"just not idle":   {time.Hour, Idle, false},
+		"idle":            {time.Hour, Idle + time.Second, true},
+		"just not at end": {Most, time.Minute, false},
+		"at its end":      {Most + time.Second, time.Minute, true},
 	} {
-		held := &session{Begun: now.Add(-row.begun), Seen: now.Add(-row.seen)}
-		if held.over(now) != row.want || (held.left(now) < 0) != row.want {
-			t.Errorf("%s: over %t, left %s", name, held.over(now), held.left(now))
+		held := &Session{Begun: now.Add(-row.begun), Seen: now.Add(-row.seen)}
+		if held.Over(now) != row.want || (held.Left(now) < 0) != row.want {
+			t.Errorf("%s: over %t, left %s", name, held.Over(now), held.Left(now))
 		}
 	}
 }
@@ -156,7 +156,7 @@ func TestOwnPath(t *testing.T) {
 		"/messagerie?masquees=1": "/messagerie?masquees=1", "": "", "https://example.org/": "", "//example.org": "", `/\example.org`: "",
 		"/\nSet-Cookie: x": "", "messagerie": "", "javascript:alert(1)": "",
 	} {
-		if got := ownPath(back); got != want {
+		if got := OwnPath(back); got != want {
 			t.Errorf("%q: %q, want %q", back, got, want)
 		}
 	}

@@ -1,4 +1,4 @@
-package web
+package render
 
 import (
 	"bytes"
@@ -19,9 +19,9 @@ import (
 //go:embed static
 var staticFiles embed.FS
 
-// assets are the files that pages load. Their addresses hold a digest of their
+// Assets are the files that pages load. Their addresses hold a digest of their
 // content, so browsers keep them for good; they are compressed once, at start.
-type assets struct {
+type Assets struct {
 	urls  map[string]string
 	files map[string]asset
 }
@@ -31,9 +31,9 @@ type asset struct {
 	plain, zipped []byte
 }
 
-// newAssets reads the built-in files, and a theme's style sheet if there is one.
-func newAssets(themePath string) (*assets, error) {
-	a := &assets{urls: make(map[string]string), files: make(map[string]asset)}
+// NewAssets reads the built-in files, and a theme's style sheet if there is one.
+func NewAssets(themePath string) (*Assets, error) {
+	a := &Assets{urls: make(map[string]string), files: make(map[string]asset)}
 	entries, err := fs.ReadDir(staticFiles, "static")
 	if err != nil {
 		return nil, fmt.Errorf("listing assets: %w", err)
@@ -57,7 +57,7 @@ func newAssets(themePath string) (*assets, error) {
 	return a, a.add("theme.css", theme)
 }
 
-func (a *assets) add(name string, content []byte) error {
+func (a *Assets) add(name string, content []byte) error {
 	var zipped bytes.Buffer
 	w, err := gzip.NewWriterLevel(&zipped, gzip.BestCompression)
 	if err != nil {
@@ -77,10 +77,10 @@ func (a *assets) add(name string, content []byte) error {
 }
 
 // url is where a page finds an asset; empty when there is none of that name.
-func (a *assets) url(name string) string { return a.urls[name] }
+func (a *Assets) url(name string) string { return a.urls[name] }
 
 // ServeHTTP implements http.Handler.
-func (a *assets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (a *Assets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	file, ok := a.files[r.URL.Path]
 	if !ok {
 		http.NotFound(w, r)

@@ -117,7 +117,7 @@ const live = (news, path) => {
 			thread.append(document.importNode(li, true));
 			added += 1;
 		});
-		for (const part of ['main .tag', '.timeline', '#unread']) {
+		for (const part of ['main .tag', '.timeline']) {
 			const now = page.querySelector(part), before = document.querySelector(part);
 			if (now && before) before.replaceWith(document.importNode(now, true));
 		}

@@ -10,6 +10,9 @@ import (
 
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/ma-messagerie/messagerie/web/internal/click"
+	"github.com/ma-messagerie/messagerie/web/internal/session"
 )
 
 const (
@@ -49,7 +52,7 @@ func TestFromClick(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			fromClick(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			click.Traced(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 				ctx := propagation.TraceContext{}.Extract(t.Context(), propagation.HeaderCarrier(r.Header))
 				if got := trace.SpanContextFromContext(ctx); got.IsValid() != test.taken || test.taken && got.TraceID().String() != clickTrace {
 					t.Errorf("trace %s", got.TraceID())
@@ -87,7 +90,7 @@ func TestPagesTellTheirTrace(t *testing.T) {
 	t.Parallel()
 	s, handler := newTestSite(t, Config{})
 	for path, shown := range map[string]bool{"/": false, "/messagerie": true, "/messagerie/brouillons/42": false, "/static/app.css": false} {
-		r := signedIn(t, s, httptest.NewRequest(http.MethodGet, path, nil), session{Realm: realmMember, Name: "Jeanne Martin", Audience: 1})
+		r := signedIn(t, s, httptest.NewRequest(http.MethodGet, path, nil), session.Session{Realm: session.Member, Name: "Jeanne Martin", Audience: 1})
 		ctx := propagation.TraceContext{}.Extract(r.Context(), propagation.MapCarrier{"traceparent": clicked})
 		answer := httptest.NewRecorder()
 		handler.ServeHTTP(answer, r.WithContext(ctx))

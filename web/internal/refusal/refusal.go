@@ -1,0 +1,189 @@
+// Package refusal says in plain words what went wrong, and what can be done about it.
+//
+// # What is promised
+//
+// Each status and reason of the gateway has a page, or a line at the field that it is
+// about. Nothing of what a service says about itself is shown: an error that is not known
+// here is "something went wrong".
+//
+// # When it breaks
+//
+// A reason that is new in the contract and not known here is shown as its status alone.
+package refusal
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/ma-messagerie/messagerie/web/internal/render"
+	"github.com/ma-messagerie/messagerie/web/internal/session"
+)
+
+// Problem is a page that says what went wrong.
+type Problem struct {
+	Code        int
+	Title, Text string
+	// Again is where to try again, Label what that is called.
+	Again, Label string
+}
+
+// Link is where a page leads on to, and what that is called.
+type Link struct{ To, Label string }
+
+// Refusals of this site's own.
+var (
+	// ErrNoPage is a page that does not exist.
+	ErrNoPage = errors.New("no such page")
+	// ErrWrongSide is a member on an agent's page, or the other way round.
+	ErrWrongSide = errors.New("this page is for the other side of the counter")
+)
+
+// Of puts an error into words. Details that concern the program stay out.
+//
+// The page leads home where it is no use to try again, else to the address here.
+func Of(p *render.Pages, err error, home Link, here string) Problem {
+	again := Problem{Again: here, Label: p.Tr("Réessayer", "Try again")}
+	switch {
+	case errors.Is(err, ErrWrongSide):
+		return Problem{
+			http.StatusForbidden, p.Tr("Cette page ne vous est pas destinée", "This page is not for you"),
+			p.Tr("Vous êtes connecté avec un compte qui n’y donne pas accès.", "You are signed in with an account that cannot see it."), home.To, home.Label,
+		}
+	case errors.Is(err, session.ErrSignIn):
+		return Problem{
+			http.StatusBadRequest, p.Tr("La connexion n’a pas abouti", "You are not signed in"),
+			p.Tr("Elle a peut-être duré trop longtemps, ou été commencée dans un autre onglet.", "It may have taken too long, or have been begun in another tab."),
+			"/connexion", p.Tr("Se connecter à nouveau", "Sign in again"),
+		}
+	case errors.Is(err, ErrNoPage):
+		return notFound(p, home)
+	}
+	switch status.Code(err) {
+	case codes.NotFound, codes.InvalidArgument:
+		return notFound(p, home)
+	case codes.PermissionDenied:
+		return Problem{
+			http.StatusForbidden, p.Tr("Vous n’avez pas accès à cette page", "You cannot see this page"),
+			p.Tr("Votre profil ne le permet pas.", "Your profile does not allow it."), home.To, home.Label,
+		}
+	case codes.ResourceExhausted:
+		again.Code, again.Title = http.StatusTooManyRequests, p.Tr("Trop d’appels en peu de temps", "Too many requests in a short time")
+		again.Text = p.Tr("Attendez %d secondes, puis réessayez. Rien n’a été perdu.", "Wait %d seconds, then try again. Nothing was lost.", int(max(Wait(err), time.Second).Seconds()))
+		return again
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
+		again.Code, again.Title = http.StatusServiceUnavailable, p.Tr("Le service est momentanément indisponible", "The service is away for a moment")
+		again.Text = p.Tr("Réessayez dans quelques instants. Votre brouillon est conservé : vous le retrouverez dans Ma messagerie.",
+			"Try again in a moment. Your draft is kept: you will find it in My messages.")
+		return again
+	case codes.AlreadyExists:
+		return Problem{
+			http.StatusConflict, p.Tr("Ce message a déjà été envoyé", "This message was sent already"),
+			p.Tr("Un message est déjà parti depuis ce brouillon, avec un autre texte. Vous le trouverez dans vos conversations.",
+				"A message with another text has left from this draft. You find it among your conversations."), home.To, home.Label,
+		}
+	case codes.FailedPrecondition, codes.Aborted:
+		return conflict(p, err, home)
+	default:
+		again.Code, again.Title = http.StatusInternalServerError, p.Tr("Une erreur est survenue", "Something went wrong")
+		again.Text = p.Tr("Elle nous est signalée. Vous pouvez réessayer.", "We have been told. You can try again.")
+		return again
+	}
+}
+
+func notFound(p *render.Pages, home Link) Problem {
+	return Problem{
+		http.StatusNotFound, p.Tr("Cette page n’existe pas", "This page does not exist"),
+		p.Tr("L’adresse est peut-être incomplète, ou la conversation n’est pas la vôtre.", "The address may be incomplete, or the conversation may not be yours."), home.To, home.Label,
+	}
+}
+
+// conflict is about a conversation that is not in the state one thought.
+func conflict(pages *render.Pages, err error, home Link) Problem {
+	p := Problem{http.StatusConflict, pages.Tr("La conversation a changé entre-temps", "The conversation has changed meanwhile"), "", home.To, home.Label}
+	info := infoOf(err)
+	switch info.GetReason() {
+	case "CLAIM_HELD":
+		until, parseErr := time.Parse(time.RFC3339, info.GetMetadata()["until"])
+		p.Title = pages.Tr("Cette conversation est déjà prise en charge", "This conversation is already in somebody’s hands")
+		p.Text = pages.Tr("Elle l’est par %s.", "It is in those of %s.", info.GetMetadata()["agent"])
+		if parseErr == nil {
+			p.Text = pages.Tr("Elle l’est par %s, jusqu’à %s.", "It is in those of %s, until %s.", info.GetMetadata()["agent"], until.In(render.Paris).Format("15:04"))
+		}
+	case "CONVERSATION_CLOSED":
+		p.Title = pages.Tr("Cette conversation est close", "This conversation is closed")
+		p.Text = pages.Tr("Elle ne peut plus recevoir de message. Vous pouvez en écrire un nouveau.", "It takes no more messages. You can write a new one.")
+	default:
+		p.Text = pages.Tr("Rechargez la page pour voir où elle en est.", "Load the page again to see where it stands.")
+	}
+	return p
+}
+
+// Reason is the stable reason of a refusal; empty when it has none.
+func Reason(err error) string { return infoOf(err).GetReason() }
+
+// infoOf returns the stable reason of a refusal.
+func infoOf(err error) *errdetails.ErrorInfo {
+	for _, detail := range status.Convert(err).Details() {
+		if info, ok := detail.(*errdetails.ErrorInfo); ok {
+			return info
+		}
+	}
+	return nil
+}
+
+// Wait is how long a refusal says to wait.
+func Wait(err error) time.Duration {
+	for _, detail := range status.Convert(err).Details() {
+		if info, ok := detail.(*errdetails.RetryInfo); ok {
+			return info.GetRetryDelay().AsDuration()
+		}
+	}
+	return 2 * time.Second
+}
+
+// Faults turns the violations of a refusal into what is shown at the fields; nil
+// when it is none, or not about a field.
+func Faults(p *render.Pages, err error) []render.Fault {
+	if status.Code(err) != codes.InvalidArgument {
+		return nil
+	}
+	var faults []render.Fault
+	for _, detail := range status.Convert(err).Details() {
+		if bad, ok := detail.(*errdetails.BadRequest); ok {
+			for _, violation := range bad.GetFieldViolations() {
+				if text := FaultText(p, violation.GetReason(), infoOf(err).GetMetadata()); text != "" {
+					faults = append(faults, render.Fault{Field: strings.TrimPrefix(violation.GetField(), "preferences."), Text: text})
+				}
+			}
+		}
+	}
+	return faults
+}
+
+// FaultText is what to do about a refused field.
+func FaultText(p *render.Pages, reason string, details map[string]string) string {
+	switch reason {
+	case "BODY_TOO_SHORT":
+		return p.Tr("Écrivez au moins %s caractères. Votre texte en compte %s.", "Write at least %s characters. Your text has %s.", details["limit"], details["actual"])
+	case "BODY_TOO_LONG":
+		return p.Tr("Écrivez au plus %s caractères. Votre texte en compte %s.", "Write at most %s characters. Your text has %s.", details["limit"], details["actual"])
+	case "BODY_BLANK":
+		return p.Tr("Écrivez votre message : ce texte n’a aucun caractère visible.", "Write your message: this text has no visible character.")
+	case "BODY_CHARACTER_FORBIDDEN", "BODY_NOT_UTF8":
+		return p.Tr("Retirez le caractère %s, en position %s : il ne peut pas être envoyé.", "Take out the character %s at position %s: it cannot be sent.",
+			details["character"], details["position"])
+	case "CONTROL_CHARACTERS":
+		return p.Tr("Écrivez-le à nouveau sur une ligne : il contient un caractère invisible.", "Write it again on one line: it has an invisible character.")
+	case "EMAIL_INVALID":
+		return p.Tr("Écrivez une adresse électronique complète, comme nom@exemple.fr.", "Write a whole e-mail address, such as name@example.org.")
+	case "PHONE_INVALID":
+		return p.Tr("Écrivez un numéro de téléphone mobile, comme 06 12 34 56 78.", "Write a mobile telephone number, such as +33 6 12 34 56 78.")
+	}
+	return ""
+}

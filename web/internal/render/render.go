@@ -1,0 +1,200 @@
+// Package render makes pages: the templates in both languages around the data of one
+// request, the words and dates in them, and the files that they load.
+//
+// # What is promised
+//
+// A page is made in full before any of it is sent, so that a fault in a template is a
+// page about a fault and never half a page. Each text stands with its translation, so
+// that neither is forgotten. What is put into a page is escaped for its place
+// (html/template): nothing that a member or an agent has written is markup.
+//
+// # When it breaks
+//
+// Templates name the fields of the data they are given, which no compiler checks: a test
+// has to show each page once.
+package render
+
+import (
+	"bytes"
+	"compress/gzip"
+	"embed"
+	"errors"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"net/http"
+	"path"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/web/internal/session"
+)
+
+//go:embed templates/*.html
+var templateFiles embed.FS
+
+// View is what the layout shows around a page.
+type View struct {
+	Lang, Path string
+	// Body is the page's own data.
+	Body    any
+	Session *session.Session
+	// Name is who answers, Publisher who runs the site.
+	Name, Publisher string
+	// Unread is how many replies wait to be read; -1 where the page has not been told:
+	// the stream of hints that it opens brings the number.
+	Unread int32
+	// SecondsLeft is how long the session goes on without another page.
+	SecondsLeft int
+	// Faults are what is to be corrected; the title then says so.
+	Faults []Fault
+	// Flash is what was just done.
+	Flash string
+	// Trace is the beginning of the trace's id, or empty.
+	Trace string
+}
+
+// Fault is one thing to correct, with the field it is in.
+type Fault struct{ Field, Text string }
+
+// Fault is the text of the fault in a field, for templates.
+func (v View) Fault(field string) string {
+	for _, f := range v.Faults {
+		if f.Field == field {
+			return f.Text
+		}
+	}
+	return ""
+}
+
+// Pages are all pages in one language.
+type Pages struct {
+	// Lang is the language, as in the lang attribute.
+	Lang  string
+	byTag map[string]*template.Template
+}
+
+// NewPages reads the templates, for each language.
+func NewPages(a *Assets) (map[string]*Pages, error) {
+	all := make(map[string]*Pages)
+	for _, lang := range Languages {
+		p := &Pages{Lang: lang, byTag: make(map[string]*template.Template)}
+		base, err := template.New("").Funcs(p.funcs(a)).Option("missingkey=error").ParseFS(templateFiles, "templates/layout.html", "templates/parts.html")
+		if err != nil {
+			return nil, fmt.Errorf("reading templates: %w", err)
+		}
+		names, err := fs.Glob(templateFiles, "templates/*.html")
+		if err != nil {
+			return nil, fmt.Errorf("listing templates: %w", err)
+		}
+		for _, name := range names {
+			tag := strings.TrimSuffix(path.Base(name), ".html")
+			if tag == "layout" || tag == "parts" {
+				continue
+			}
+			own, err := base.Clone()
+			if err != nil {
+				return nil, fmt.Errorf("reading template %s: %w", tag, err)
+			}
+			if p.byTag[tag], err = own.ParseFS(templateFiles, name); err != nil {
+				return nil, fmt.Errorf("reading template %s: %w", tag, err)
+			}
+		}
+		all[lang] = p
+	}
+	return all, nil
+}
+
+// funcs are what templates can call. tr has both languages side by side, so that
+// neither is forgotten.
+func (p *Pages) funcs(a *Assets) template.FuncMap {
+	return template.FuncMap{
+		"tr":       p.Tr,
+		"asset":    a.url,
+		"themed":   func() bool { return a.url("theme.css") != "" },
+		"day":      func(t *timestamppb.Timestamp) string { return LongDay(t.AsTime(), p.Lang) },
+		"moment":   func(t *timestamppb.Timestamp) string { return Moment(t.AsTime(), p.Lang) },
+		"iso":      func(t *timestamppb.Timestamp) string { return t.AsTime().UTC().Format(time.RFC3339) },
+		"audience": func(a taxonomypb.Audience) string { return audienceLabel(a, p.Lang) },
+		"status":   func(s messagingpb.Status) string { return StatusLabel(s, p.Lang) },
+		"hours":    func(hours float64) string { return hoursLabel(hours, p.Lang) },
+		"join":     strings.Join,
+		"add":      func(a, b int) int { return a + b },
+		"dict":     dict,
+		"other":    func() string { return map[string]string{"fr": "en", "en": "fr"}[p.Lang] },
+	}
+}
+
+// Tr picks the text in the page's language and fills in its verbs.
+func (p *Pages) Tr(french, english string, args ...any) string {
+	text := french
+	if p.Lang == "en" {
+		text = english
+	}
+	if len(args) == 0 {
+		return text
+	}
+	return fmt.Sprintf(text, args...)
+}
+
+// dict hands several values to a template.
+func dict(pairs ...any) (map[string]any, error) {
+	if len(pairs)%2 != 0 {
+		return nil, errors.New("dict: a name without a value")
+	}
+	m := make(map[string]any, len(pairs)/2)
+	for i := 0; i < len(pairs); i += 2 {
+		name, ok := pairs[i].(string)
+		if !ok {
+			return nil, errors.New("dict: a name that is no string")
+		}
+		m[name] = pairs[i+1]
+	}
+	return m, nil
+}
+
+// Write makes the page of a template's name and sends it. When it returns an error,
+// nothing was sent.
+func (p *Pages) Write(w http.ResponseWriter, r *http.Request, code int, tag string, view View) error {
+	view.Lang = p.Lang
+	var out bytes.Buffer
+	if err := p.byTag[tag].ExecuteTemplate(&out, "layout", view); err != nil {
+		return fmt.Errorf("rendering page %s: %w", tag, err)
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Language", p.Lang)
+	w.Header().Add("Vary", "Accept-Language, Cookie")
+	compressed(w, r, code, out.Bytes())
+	return nil
+}
+
+// compressed sends a page, compressed where the browser takes that. A page compressed
+// together with what an attacker has put into its address can be guessed at by its
+// length (BREACH); that takes many requests with the victim's cookie, which browsers do
+// not send along with another site's (SameSite=Lax).
+func compressed(w http.ResponseWriter, r *http.Request, code int, page []byte) {
+	w.Header().Add("Vary", "Accept-Encoding")
+	if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+		w.WriteHeader(code)
+		_, _ = w.Write(page) // the reader may have gone away
+		return
+	}
+	w.Header().Set("Content-Encoding", "gzip")
+	w.WriteHeader(code)
+	zip, ok := zippers.Get().(*gzip.Writer)
+	if !ok {
+		zip = gzip.NewWriter(nil)
+	}
+	defer zippers.Put(zip)
+	zip.Reset(w)
+	_, _ = zip.Write(page) // as above
+	_ = zip.Close()
+}
+
+// zippers are kept: each holds some hundred kilobytes.
+var zippers sync.Pool

@@ -1,0 +1,114 @@
+package render
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	_ "time/tzdata" // the container has no time zones of its own
+
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+)
+
+// Languages are those that pages exist in. The first is for whoever asks for none.
+var Languages = []string{"fr", "en"}
+
+// LanguageCookie has the language that was chosen on the site.
+const LanguageCookie = "__Host-langue"
+
+// LanguageOf is the language chosen on the site, else the browser's first that
+// pages exist in.
+func LanguageOf(r *http.Request) string {
+	if cookie, err := r.Cookie(LanguageCookie); err == nil && (cookie.Value == "en" || cookie.Value == "fr") {
+		return cookie.Value
+	}
+	for part := range strings.SplitSeq(r.Header.Get("Accept-Language"), ",") {
+		tag, _, _ := strings.Cut(strings.TrimSpace(part), ";")
+		switch primary, _, _ := strings.Cut(strings.ToLower(tag), "-"); primary {
+		case "fr":
+			return "fr"
+		case "en":
+			return "en"
+		}
+	}
+	return Languages[0]
+}
+
+// Paris is the time zone of dates that people read.
+var Paris = mustLocation("Europe/Paris")
+
+func mustLocation(name string) *time.Location {
+	location, err := time.LoadLocation(name)
+	if err != nil {
+		panic(err) // tzdata is linked in
+	}
+	return location
+}
+
+var (
+	frenchDays   = [...]string{"dimanche", "lundi", "mardi", "mercredi", "jeudi", "vendredi", "samedi"}
+	frenchMonths = [...]string{"janvier", "février", "mars", "avril", "mai", "juin", "juillet", "août", "septembre", "octobre", "novembre", "décembre"}
+)
+
+// LongDay is a day as a letter gives it, in Paris: "lundi 23 novembre 2026".
+func LongDay(t time.Time, lang string) string {
+	t = t.In(Paris)
+	if lang == "en" {
+		return t.Format("Monday 2 January 2006")
+	}
+	number := strconv.Itoa(t.Day())
+	if t.Day() == 1 {
+		number = "1er"
+	}
+	return fmt.Sprintf("%s %s %s %d", frenchDays[t.Weekday()], number, frenchMonths[t.Month()-1], t.Year())
+}
+
+// Moment is a short date with the time, in Paris.
+func Moment(t time.Time, lang string) string {
+	if lang == "en" {
+		return t.In(Paris).Format("2 Jan 2006, 15:04")
+	}
+	return t.In(Paris).Format("02/01/2006 à 15:04")
+}
+
+func audienceLabel(a taxonomypb.Audience, lang string) string {
+	labels := map[taxonomypb.Audience][2]string{
+		taxonomypb.Audience_PARTICULIER: {"Particulier", "Private person"},
+		taxonomypb.Audience_EXPLOITANT:  {"Exploitant", "Farmer"},
+		taxonomypb.Audience_EMPLOYEUR:   {"Employeur", "Employer"},
+	}
+	if lang == "en" {
+		return labels[a][1]
+	}
+	return labels[a][0]
+}
+
+func StatusLabel(s messagingpb.Status, lang string) string {
+	labels := map[messagingpb.Status][2]string{
+		messagingpb.Status_SENT:               {"Envoyé", "Sent"},
+		messagingpb.Status_IN_PROGRESS:        {"En cours de traitement", "In progress"},
+		messagingpb.Status_PARTLY_ANSWERED:    {"Première réponse", "Partly answered"},
+		messagingpb.Status_ANSWERED:           {"Répondu", "Answered"},
+		messagingpb.Status_WAITING_FOR_MEMBER: {"En attente de votre part", "Waiting for you"},
+		messagingpb.Status_REOPENED:           {"Rouvert", "Reopened"},
+		messagingpb.Status_CLOSED:             {"Clos", "Closed"},
+	}
+	if lang == "en" {
+		return labels[s][1]
+	}
+	return labels[s][0]
+}
+
+// hoursLabel puts a number of hours into days when it is long.
+func hoursLabel(hours float64, lang string) string {
+	text := fmt.Sprintf("%.1f h", hours)
+	if hours >= 48 {
+		text = fmt.Sprintf("%.1f %s", hours/24, map[string]string{"fr": "j", "en": "d"}[lang])
+	}
+	if lang == "fr" {
+		text = strings.Replace(text, ".", ",", 1)
+	}
+	return text
+}

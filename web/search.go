@@ -1,0 +1,58 @@
+package web
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/google/uuid"
+
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/web/internal/refusal"
+	"github.com/ma-messagerie/messagerie/web/internal/writing"
+)
+
+// searchPage is what was found.
+type searchPage struct {
+	Words    string
+	Reasons  []*taxonomypb.FoundReason
+	Services []*taxonomypb.OnlineService
+}
+
+func (v *visit) search() error {
+	page := searchPage{Words: strings.TrimSpace(v.r.FormValue("q"))}
+	if page.Words == "" {
+		return v.redirect("/messagerie/nouveau")
+	}
+	words := []rune(page.Words)
+	resp, err := v.taxonomy.SearchReasons(v.ctx, &taxonomypb.SearchReasonsRequest{Audience: v.session.Audience, Q: string(words[:min(len(words), 100)])})
+	if err != nil {
+		return err
+	}
+	page.Reasons, page.Services = resp.GetReasons(), resp.GetServices()
+	return v.show(http.StatusOK, "search", page)
+}
+
+// chooseFound begins a message with a selection that was found by words.
+func (v *visit) chooseFound() error {
+	tree, err := v.tree()
+	if err != nil {
+		return err
+	}
+	chosen, err := url.ParseQuery(v.r.PostFormValue("choix"))
+	if err != nil {
+		return refusal.ErrNoPage
+	}
+	d := writing.New(&messagingpb.Draft{Id: uuid.NewString(), Theme: chosen.Get("t"), Topic: chosen.Get("s"), Reason: chosen.Get("m")}, tree)
+	if d.GetTheme() == "" {
+		return refusal.ErrNoPage
+	}
+	if err := v.save(d); err != nil {
+		return err
+	}
+	if missing := d.Missing(writing.Text); missing != "" {
+		return v.redirect(d.Path(missing))
+	}
+	return v.propose(d, writing.Text)
+}

@@ -1,0 +1,76 @@
+package web
+
+import (
+	"strings"
+
+	"github.com/google/uuid"
+	"google.golang.org/grpc/metadata"
+
+	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/web/internal/refusal"
+	"github.com/ma-messagerie/messagerie/web/internal/writing"
+)
+
+// services are those that would answer faster than a message.
+func (v *visit) services(d *writing.Draft) ([]*taxonomypb.OnlineService, error) {
+	resp, err := v.taxonomy.ResolveSuggestion(v.ctx, &taxonomypb.ResolveSuggestionRequest{
+		Audience: v.session.Audience, Theme: d.GetTheme(), Topic: d.GetTopic(), Reason: d.GetReason(),
+	})
+	return resp.GetServices(), err
+}
+
+// propose goes on to the message, by the guide's step 3 when there is an online
+// service. Without the taxonomy, or after the proposal, straight on.
+func (v *visit) propose(d *writing.Draft, after string) error {
+	services, err := v.services(d)
+	if err != nil || len(services) == 0 {
+		return v.redirect(d.Path(after))
+	}
+	v.record(d, services[0], taxonomypb.SuggestionOutcome_SHOWN)
+	return v.redirect(d.Path(writing.Text) + "?proposition=1")
+}
+
+// record counts what became of a proposal. It is a figure: nobody waits for it to be
+// right, and a member is not kept from going on.
+func (v *visit) record(d *writing.Draft, service *taxonomypb.OnlineService, outcome taxonomypb.SuggestionOutcome) {
+	// Within a draft, once for each selection, service and outcome.
+	key := uuid.NewSHA1(uuid.NameSpaceOID, []byte(strings.Join([]string{d.GetId(), d.GetTheme(), d.GetTopic(), d.GetReason(), service.GetCode(), outcome.String()}, "\x00")))
+	_, _ = v.taxonomy.RecordSuggestionOutcome(metadata.AppendToOutgoingContext(v.ctx, "idempotency-key", key.String()), &taxonomypb.RecordSuggestionOutcomeRequest{
+		Audience: v.session.Audience, Theme: d.GetTheme(), Topic: d.GetTopic(), Reason: d.GetReason(), Service: service.GetCode(), Outcome: outcome,
+	})
+}
+
+// useService leads to the online service: the first way out of the window.
+func (v *visit) useService() error {
+	d, err := v.draft()
+	if isGone(err) {
+		return v.showGone()
+	}
+	if err != nil {
+		return err
+	}
+	services, err := v.services(d)
+	if err != nil {
+		return err
+	}
+	for _, service := range services {
+		if service.GetCode() == v.r.PathValue("service") {
+			v.record(d, service, taxonomypb.SuggestionOutcome_FOLLOWED)
+			return v.redirect(service.GetUrl())
+		}
+	}
+	return refusal.ErrNoPage
+}
+
+// leaveWindow is the two other ways out: to write all the same, or to choose again.
+func (v *visit) leaveWindow(d *writing.Draft) error {
+	services, err := v.services(d)
+	outcome, to := taxonomypb.SuggestionOutcome_WROTE_ANYWAY, d.Path(writing.Text)
+	if v.r.PostFormValue("issue") == "modifier" {
+		outcome, to = taxonomypb.SuggestionOutcome_CHANGED_SELECTION, d.Path(writing.Theme)
+	}
+	if err == nil && len(services) > 0 {
+		v.record(d, services[0], outcome)
+	}
+	return v.redirect(to)
+}

@@ -1,0 +1,182 @@
+package web
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"google.golang.org/grpc/metadata"
+
+	"github.com/ma-messagerie/messagerie/web/internal/click"
+	"github.com/ma-messagerie/messagerie/web/internal/refusal"
+	"github.com/ma-messagerie/messagerie/web/internal/render"
+	"github.com/ma-messagerie/messagerie/web/internal/session"
+	"github.com/ma-messagerie/messagerie/web/internal/writing"
+)
+
+// unknown is how many replies wait to be read where nobody was asked.
+const unknown = -1
+
+// visit is one request of one person.
+type visit struct {
+	*site
+	w       http.ResponseWriter
+	r       *http.Request
+	session *session.Session
+	pages   *render.Pages
+	// unread is how many replies wait to be read, where the page has been told.
+	unread int32
+	// ctx carries the person's token to the gateway.
+	ctx context.Context //nolint:containedctx // a visit lasts as long as its request
+}
+
+// everybody serves a page to anybody.
+func (s *site) everybody(serve func(*visit) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		v := s.visit(w, r)
+		if !utf8.ValidString(r.URL.Path) {
+			v.fail(refusal.ErrNoPage)
+			return
+		}
+		mend(r)
+		if err := serve(v); err != nil {
+			v.fail(err)
+		}
+	}
+}
+
+// mend replaces what is not UTF-8 in a form. Pages are in UTF-8, so no browser sends
+// it; a service could not be sent it, which would look like a fault of ours.
+func mend(r *http.Request) {
+	_ = r.ParseMultipartForm(maxFormBytes) //nolint:gosec // the body is bounded (see secured); what cannot be read is missing to the page
+	for _, form := range []url.Values{r.Form, r.PostForm} {
+		for _, values := range form {
+			for i, value := range values {
+				values[i] = strings.ToValidUTF8(value, "\ufffd")
+			}
+		}
+	}
+}
+
+// member serves a page to a member who has chosen a profile.
+func (s *site) member(serve func(*visit) error) http.HandlerFunc {
+	return s.everybody(func(v *visit) error {
+		switch {
+		case v.session == nil:
+			return v.signIn(session.Member)
+		case v.session.Realm != session.Member:
+			return refusal.ErrWrongSide
+		case v.session.Audience == 0 && v.r.URL.Path != "/profil":
+			return v.lead("/profil?retour=" + url.QueryEscape(v.here()))
+		}
+		return serve(v)
+	})
+}
+
+// agent serves a page to an agent.
+func (s *site) agent(serve func(*visit) error) http.HandlerFunc {
+	return s.everybody(func(v *visit) error {
+		switch {
+		case v.session == nil:
+			return v.signIn(session.Agent)
+		case v.session.Realm != session.Agent:
+			return refusal.ErrWrongSide
+		}
+		return serve(v)
+	})
+}
+
+func (s *site) visit(w http.ResponseWriter, r *http.Request) *visit {
+	v := &visit{
+		site: s, w: w, r: r, session: s.sessions.Read(w, r), unread: unknown, pages: s.byLanguage[render.LanguageOf(r)], ctx: r.Context(),
+	}
+	if v.session != nil {
+		v.ctx = metadata.AppendToOutgoingContext(v.ctx, "authorization", "Bearer "+v.session.Access)
+	}
+	return v
+}
+
+func (v *visit) tr(french, english string, args ...any) string {
+	return v.pages.Tr(french, english, args...)
+}
+
+// here is where the visit is, to come back to. What cannot be asked for again by
+// GET leads to its page's beginning; of a draft, that is the recap, which leads on to
+// the first step that is missing.
+func (v *visit) here() string {
+	if v.r.Method == http.MethodGet {
+		return v.r.URL.RequestURI()
+	}
+	dir := path.Dir(v.r.URL.Path)
+	switch path.Dir(dir) {
+	case "/messagerie/brouillons":
+		return path.Join(dir, writing.Recap)
+	case "/agent/modeles":
+		return "/agent/modeles"
+	}
+	return dir
+}
+
+func (v *visit) redirect(to string) error {
+	http.Redirect(v.w, v.r, to, http.StatusSeeOther) //nolint:gosec // a path of this site (see ownPath), or a service of the taxonomy
+	return nil
+}
+
+func (v *visit) signIn(who session.Realm) error {
+	return v.lead("/connexion?" + url.Values{"pour": {string(who)}, "retour": {v.here()}}.Encode())
+}
+
+// lead goes to the page that has to come first. A stream of events is no page and
+// cannot be led there: it is told to stop.
+func (v *visit) lead(to string) error {
+	if v.r.Header.Get("Accept") == "text/event-stream" {
+		v.w.WriteHeader(http.StatusUnauthorized)
+		return nil
+	}
+	return v.redirect(to)
+}
+
+// show renders a page.
+func (v *visit) show(code int, tag string, body any, faults ...fault) error {
+	data := render.View{
+		Path: v.r.URL.RequestURI(), Body: body, Session: v.session, Name: v.cfg.BodyName, Publisher: v.cfg.Publisher,
+		Unread: v.unread, Faults: faults, Trace: click.Short(v.r),
+	}
+	if v.session != nil {
+		data.SecondsLeft = int(v.session.Left(time.Now()).Seconds())
+	}
+	if v.r.Method != http.MethodGet {
+		data.Path = "/"
+	}
+	data.Flash = v.takeFlash()
+	return v.pages.Write(v.w, v.r, code, tag, data)
+}
+
+const flashCookie = "__Host-note"
+
+// flash says on the next page what was done. Its texts are this program's own.
+func (v *visit) flash(text string) {
+	session.SetCookie(v.w, flashCookie, url.QueryEscape(text), 60)
+}
+
+// takeFlash is what was just done, once. It is left for the page that a person comes
+// to: the live script may read a page at the same moment.
+func (v *visit) takeFlash() string {
+	if mode := v.r.Header.Get("Sec-Fetch-Mode"); mode != "" && mode != "navigate" {
+		return ""
+	}
+	cookie, err := v.r.Cookie(flashCookie)
+	if err != nil || cookie.Value == "" {
+		return ""
+	}
+	session.SetCookie(v.w, flashCookie, "", -1)
+	text, err := url.QueryUnescape(cookie.Value)
+	if err != nil || len(text) > 300 {
+		return ""
+	}
+	return text
+}
