@@ -1,8 +1,8 @@
 package web
 
 import (
+	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"time"
@@ -96,8 +96,7 @@ func (v *visit) keepSession() error {
 		return nil
 	}
 	v.w.Header().Set("Content-Type", "application/json")
-	fmt.Fprintf(v.w, `{"secondsLeft":%d}`, int(min(session.Idle, time.Until(v.session.Begun.Add(session.Most))).Seconds()))
-	return nil
+	return json.NewEncoder(v.w).Encode(map[string]int{"secondsLeft": int(v.session.Left(time.Now()).Seconds())})
 }
 
 func (v *visit) showProfiles() error {

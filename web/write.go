@@ -275,6 +275,10 @@ func (v *visit) unanswered(step string) fault {
 // so that a member goes on writing what was sent or deleted meanwhile. The text is checked
 // by the service when it is sent; here, what it will say is told before.
 func (v *visit) takeMessage() error {
+	if !v.r.PostForm.Has("texte") {
+		v.flash(v.tr("Votre texte est bien trop long pour être transmis.", "Your text is far too long to be sent."))
+		return v.redirect(writing.Path(v.r.PathValue("id"), writing.Text))
+	}
 	d, err := v.formDraft()
 	if err != nil {
 		return err
@@ -301,8 +305,9 @@ func (v *visit) takeMessage() error {
 			Text: v.tr("Le service est momentanément indisponible. Votre texte est ci-dessous : réessayez dans quelques instants.",
 				"The service is temporarily unavailable. Your text is below: try again in a moment."),
 		})
+	default:
+		return err
 	}
-	return err
 }
 
 // maxDraftBytes is as much of a text as is worth keeping.

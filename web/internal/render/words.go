@@ -85,6 +85,7 @@ func audienceLabel(a taxonomypb.Audience, lang string) string {
 	return labels[a][0]
 }
 
+// StatusLabel is a conversation's status in words.
 func StatusLabel(s messagingpb.Status, lang string) string {
 	labels := map[messagingpb.Status][2]string{
 		messagingpb.Status_SENT:               {"Envoyé", "Sent"},

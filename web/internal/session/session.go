@@ -48,9 +48,10 @@ const (
 )
 
 const (
-	// Idle is how long a session lasts without a page, Most how long in any case.
+	// Idle is how long a session lasts without a page.
 	Idle = 30 * time.Minute
-	Most = 8 * time.Hour
+	// most is how long it lasts in any case.
+	most = 8 * time.Hour
 	// touchAfter is how old the note of the last page may become before it is
 	// written again.
 	touchAfter = time.Minute
@@ -83,12 +84,12 @@ type Session struct {
 
 // Over reports whether the session has ended.
 func (s *Session) Over(now time.Time) bool {
-	return now.Sub(s.Seen) > Idle || now.Sub(s.Begun) > Most
+	return now.Sub(s.Seen) > Idle || now.Sub(s.Begun) > most
 }
 
 // Left is how long the session goes on without another page.
 func (s *Session) Left(now time.Time) time.Duration {
-	return min(s.Seen.Add(Idle).Sub(now), s.Begun.Add(Most).Sub(now))
+	return min(s.Seen.Add(Idle).Sub(now), s.Begun.Add(most).Sub(now))
 }
 
 // Audiences are the profiles that the person may act as.

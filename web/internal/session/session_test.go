@@ -140,8 +140,8 @@ func TestSession_Over(t *testing.T) {
 		"fresh":           {0, 0, false},
 		"just not idle":   {time.Hour, Idle, false},
 		"idle":            {time.Hour, Idle + time.Second, true},
-		"just not at end": {Most, time.Minute, false},
-		"at its end":      {Most + time.Second, time.Minute, true},
+		"just not at end": {most, time.Minute, false},
+		"at its end":      {most + time.Second, time.Minute, true},
 	} {
 		held := &Session{Begun: now.Add(-row.begun), Seen: now.Add(-row.seen)}
 		if held.Over(now) != row.want || (held.Left(now) < 0) != row.want {

@@ -114,7 +114,7 @@ func (k *Keeper) Begin(w http.ResponseWriter, r *http.Request, who Realm, back s
 		return err
 	}
 	SetCookie(w, loginCookie, sealed, int(loginMost.Seconds()))
-	http.Redirect(w, r, cfg.AuthCodeURL(l.State, oidc.Nonce(l.Nonce), oauth2.S256ChallengeOption(l.Verifier)), http.StatusSeeOther) //nolint:gosec // the configured provider
+	http.Redirect(w, r, cfg.AuthCodeURL(l.State, oidc.Nonce(l.Nonce), oauth2.S256ChallengeOption(l.Verifier)), http.StatusSeeOther)
 	return nil
 }
 

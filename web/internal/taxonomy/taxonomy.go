@@ -124,8 +124,9 @@ func isAway(err error) bool {
 	switch status.Code(err) {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Canceled:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // maxAge is how long an answer says that it may be used again.

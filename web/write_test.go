@@ -1,0 +1,425 @@
+package web
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+)
+
+// callsMost bounds what one message may ask of the gateway, of the 40 that a caller may
+// ask at once: from "new" to the confirmation, the taxonomy not kept yet.
+const callsMost = 18
+
+const written = "Bonjour, mon paiement n’est pas arrivé."
+
+// selected is a draft with a whole selection.
+func selected(words string) *messagingpb.Draft {
+	return &messagingpb.Draft{Id: draftID, Audience: taxonomypb.Audience_PARTICULIER, Theme: "famille", Topic: "allocations", Reason: "absent", Text: words}
+}
+
+// recapForm is what the recap's page sends.
+func recapForm(words string) url.Values {
+	return url.Values{"theme": {"famille"}, "topic": {"allocations"}, "reason": {"absent"}, "version": {"3"}, "texte": {words}}
+}
+
+func TestWrite_OneMessage(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	b := f.browse(t, jeanne)
+	w := b.get("/messagerie/nouveau")
+	b.shows(w, http.StatusOK, "Étape 1 sur 5", "Quel est le thème", "Famille", "Prestations")
+	_, after, _ := strings.Cut(w.Body.String(), `action="/messagerie/brouillons/`)
+	id, _, _ := strings.Cut(after, "/")
+	at := "/messagerie/brouillons/" + id + "/"
+	w = b.led(b.post(at+"theme", url.Values{"theme": {"famille"}}), at+"sujet")
+	b.shows(w, http.StatusOK, "Étape 2 sur 5", "Quel est le sujet", "Allocations", "Logement")
+	w = b.led(b.post(at+"sujet", url.Values{"topic": {"allocations"}}), at+"motif")
+	b.shows(w, http.StatusOK, "Étape 3 sur 5", "Quel est le motif", "Paiement en retard")
+	w = b.led(b.post(at+"motif", url.Values{"reason": {"absent"}}), at+"message?proposition=1")
+	b.shows(w, http.StatusOK, "Un service en ligne répond plus vite", "Consulter mes paiements", "Nous visons une réponse en 3 jours ouvrés", "Famille › Allocations › Paiement absent", "Entre 10 et 750 caractères")
+	w = b.led(b.post(at+"message", recapForm(written)), at+"recapitulatif")
+	b.shows(w, http.StatusOK, "Étape 5 sur 5", written, "Paiement absent")
+	w = b.led(b.post(at+"envoyer", recapForm(written)), "/messagerie/confirmation/"+conversationID)
+	b.shows(w, http.StatusOK, reference, "Reçu le lundi 23 novembre 2026 par : Service famille", "Nous visons 3 jours ouvrés")
+	calls := f.calls()
+	if len(calls) > callsMost {
+		t.Errorf("one message takes %d calls of the gateway, more than %d", len(calls), callsMost)
+	}
+	for _, call := range calls {
+		request, ok := call.request.(*messagingpb.SubmitMessageRequest)
+		if !ok {
+			continue
+		}
+		want := &messagingpb.SubmitMessageRequest{Audience: 1, Theme: "famille", Topic: "allocations", Reason: "absent", TaxonomyVersion: 3, Text: written}
+		if !proto.Equal(request, want) || strings.Join(call.header.Get("idempotency-key"), ",") != id {
+			t.Errorf("sent %v under %v", request, call.header.Get("idempotency-key"))
+		}
+	}
+	t.Logf("%d calls", len(calls))
+	// The next message finds the taxonomy kept.
+	b.get("/messagerie/nouveau")
+	if calls := f.names(); len(calls) != 0 {
+		t.Errorf("a second message begins with %v", calls)
+	}
+}
+
+// The confirmation says the same when it is loaded again, from memory or not, and nothing
+// to whom it does not concern.
+func TestConfirmation(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	b := f.browse(t, jeanne)
+	at := "/messagerie/confirmation/" + conversationID
+	first := b.led(b.post("/messagerie/brouillons/"+draftID+"/envoyer", recapForm(written)), at)
+	f.calls()
+	if again := b.get(at); text(again) != text(first) || again.Header().Get("Cache-Control") != "no-store" {
+		t.Errorf("loaded again: %s, %s", text(again), again.Header())
+	}
+	if calls := f.names(); len(calls) != 0 {
+		t.Errorf("loaded again, it asks for %v", calls)
+	}
+	for name, change := range map[string]func(*browser){
+		"later": func(b *browser) { delete(b.cookies, receiptCookie) },
+		"in a new session": func(b *browser) {
+			receipt := b.cookies[receiptCookie]
+			*b = *f.browse(t, other(jeanne, "again"))
+			b.cookies[receiptCookie] = receipt
+		},
+		"a cookie made up":   func(b *browser) { b.cookies[receiptCookie] = strings.Repeat("A", 100) },
+		"a session's cookie": func(b *browser) { b.cookies[receiptCookie] = b.cookies["__Host-session"] },
+	} {
+		b := f.browse(t, jeanne)
+		b.post("/messagerie/brouillons/"+draftID+"/envoyer", recapForm(written))
+		change(b)
+		f.calls()
+		if w := b.get(at); text(w) != text(first) {
+			t.Errorf("%s: %s", name, text(w))
+		}
+		if calls := f.names(); len(calls) != 2 || calls[0] != "MessagingService/GetConversation" {
+			t.Errorf("%s, it asks for %v", name, calls)
+		}
+	}
+	// Of another conversation, and of nobody who may see it.
+	f.on("MessagingService/GetConversation", refuses(status.Error(codes.NotFound, "")))
+	b.shows(b.get("/messagerie/confirmation/"+otherID), http.StatusNotFound, "n’existe pas")
+	b.post("/deconnexion", nil)
+	if b.cookies[receiptCookie] != "" {
+		t.Error("the receipt is left when its member signs out")
+	}
+	// Without a delay, the rest is shown.
+	f.on("MessagingService/GetConversation", answers(&messagingpb.GetConversationResponse{Conversation: sampleConversation()}))
+	f.on("MessagingService/GetExpectedDelay", refuses(status.Error(codes.Unavailable, "")))
+	b = f.browse(t, jeanne)
+	b.shows(b.get(at), http.StatusOK, reference, "Un conseiller vous répond.")
+}
+
+// What a member may write is the taxonomy's to say, within the guide's 10 to 750.
+func TestWrite_Limits(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	tree := sampleTree()
+	tree.TextLimits = &taxonomypb.TextLimits{Min: 50, Max: 300}
+	f.on("TaxonomyService/GetTaxonomy", answers(tree))
+	b := f.browse(t, jeanne)
+	at := "/messagerie/brouillons/" + draftID + "/message"
+	for _, row := range []struct {
+		chars int
+		says  string
+	}{
+		{10, "Écrivez au moins 50 caractères. Votre texte en compte 10."},
+		{49, "Écrivez au moins 50 caractères. Votre texte en compte 49."},
+		{50, ""},
+		{300, ""},
+		{301, "Écrivez au plus 300 caractères. Votre texte en compte 301."},
+		{750, "Écrivez au plus 300 caractères. Votre texte en compte 750."},
+	} {
+		f.calls()
+		words := strings.Repeat("é", row.chars)
+		w := b.post(at, recapForm(words))
+		if row.says == "" {
+			b.led(w, "/messagerie/brouillons/"+draftID+"/recapitulatif")
+			continue
+		}
+		b.shows(w, http.StatusUnprocessableEntity, row.says, words, "Entre 50 et 300 caractères")
+		for _, call := range f.names() {
+			if call == "MessagingService/SaveDraft" {
+				t.Errorf("%d characters are saved", row.chars)
+			}
+		}
+	}
+	b.shows(b.get("/messagerie/conversations/"+conversationID), http.StatusOK, "Entre 50 et 300 caractères")
+}
+
+// Who skips a step, or comes back to one whose answer is gone, is led to what is open.
+func TestWrite_Steps(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	b := f.browse(t, jeanne)
+	at := "/messagerie/brouillons/" + draftID + "/"
+	for name, row := range map[string]struct {
+		draft    *messagingpb.Draft
+		step, to string
+	}{
+		"nothing chosen":     {&messagingpb.Draft{}, "recapitulatif", "theme"},
+		"a theme":            {&messagingpb.Draft{Theme: "famille"}, "motif", "sujet"},
+		"no reason":          {&messagingpb.Draft{Theme: "famille", Topic: "allocations"}, "message", "motif"},
+		"no text":            {selected(""), "recapitulatif", "message"},
+		"a theme that left":  {&messagingpb.Draft{Theme: "habitat", Topic: "allocations"}, "sujet", "theme"},
+		"a reason elsewhere": {&messagingpb.Draft{Theme: "famille", Topic: "logement", Reason: "absent", Text: written}, "recapitulatif", "motif"},
+		"no step at all":     {selected(written), "envoyer", "recapitulatif"},
+		"all of it":          {selected(written), "recapitulatif", ""},
+		"one to change":      {selected(written), "theme", ""},
+	} {
+		row.draft.Id, row.draft.Audience = draftID, taxonomypb.Audience_PARTICULIER
+		f.keep(row.draft)
+		w := b.get(at + row.step)
+		if to := strings.TrimPrefix(w.Header().Get("Location"), at); to != row.to {
+			t.Errorf("%s: led to %q, want %q", name, to, row.to)
+		}
+	}
+	// Another profile's draft is not this one's.
+	stranger := selected(written)
+	stranger.Audience = taxonomypb.Audience_EXPLOITANT
+	f.keep(stranger)
+	b.shows(b.get(at+"recapitulatif"), http.StatusNotFound, "n’existe pas")
+	b.shows(b.get("/messagerie/brouillons/"+otherID+"/message"), http.StatusGone, "Ce brouillon n’existe plus")
+	for _, step := range []string{"sujet", "motif", "enregistrer", "service"} {
+		b.shows(b.post("/messagerie/brouillons/"+otherID+"/"+step, url.Values{"texte": {written}}), http.StatusGone)
+	}
+	b.shows(b.post("/messagerie/brouillons/42/theme", nil), http.StatusNotFound)
+	b.shows(b.post("/messagerie/brouillons/"+draftID+"/rien", nil), http.StatusNotFound)
+}
+
+func TestWrite_Answers(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	b := f.browse(t, jeanne)
+	at := "/messagerie/brouillons/" + draftID + "/"
+	for name, row := range map[string]struct {
+		step string
+		form url.Values
+		says string
+	}{
+		"no theme":           {"theme", url.Values{}, "Choisissez un thème."},
+		"an unknown theme":   {"theme", url.Values{"theme": {"habitat"}}, "Choisissez un thème."},
+		"no topic":           {"sujet", url.Values{}, "Choisissez un sujet."},
+		"a topic elsewhere":  {"sujet", url.Values{"topic": {"preparer"}}, "Choisissez un sujet."},
+		"no reason":          {"motif", url.Values{}, "Choisissez un motif."},
+		"a reason elsewhere": {"motif", url.Values{"reason": {"demande"}}, "Choisissez un motif."},
+	} {
+		f.keep(selected(written))
+		f.calls()
+		w := b.post(at+row.step, row.form)
+		b.shows(w, http.StatusUnprocessableEntity, row.says)
+		if !strings.Contains(w.Body.String(), "<title>Erreur : ") {
+			t.Errorf("%s: the title does not say that there is an error", name)
+		}
+		if calls := f.names(); len(calls) > 1 && calls[len(calls)-1] == "MessagingService/SaveDraft" {
+			t.Errorf("%s is saved", name)
+		}
+	}
+	// One line of the recap is changed: what is still right is not asked for again.
+	for name, row := range map[string]struct {
+		step string
+		form url.Values
+		to   string
+	}{
+		"another theme":       {"theme", url.Values{"theme": {"retraite"}, "recap": {"1"}}, "sujet?recap=1"},
+		"the same theme":      {"theme", url.Values{"theme": {"famille"}, "recap": {"1"}}, "message?proposition=1"},
+		"another topic":       {"sujet", url.Values{"topic": {"logement"}, "recap": {"1"}}, "motif?recap=1"},
+		"another reason":      {"motif", url.Values{"reason": {"retard"}, "recap": {"1"}}, "message?proposition=1"},
+		"a theme, from start": {"theme", url.Values{"theme": {"retraite"}}, "sujet"},
+	} {
+		f.keep(selected(written))
+		if to := strings.TrimPrefix(b.post(at+row.step, row.form).Header().Get("Location"), at); to != row.to {
+			t.Errorf("%s leads to %q, want %q", name, to, row.to)
+		}
+	}
+	// Without an online service, straight on.
+	f.on("TaxonomyService/ResolveSuggestion", answers(&taxonomypb.ResolveSuggestionResponse{}))
+	f.keep(selected(written))
+	b.led(b.post(at+"motif", url.Values{"reason": {"retard"}, "recap": {"1"}}), at+"recapitulatif")
+	f.keep(selected(""))
+	b.led(b.post(at+"motif", url.Values{"reason": {"retard"}, "recap": {"1"}}), at+"message")
+	f.on("TaxonomyService/ResolveSuggestion", refuses(status.Error(codes.Unavailable, "")))
+	b.led(b.post(at+"motif", url.Values{"reason": {"absent"}}), at+"message")
+}
+
+// The window of the online service has three ways out, and each is counted.
+func TestWrite_Window(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	b := f.browse(t, jeanne)
+	at := "/messagerie/brouillons/" + draftID + "/"
+	f.keep(selected(written))
+	for _, row := range []struct {
+		issue, to string
+		outcome   taxonomypb.SuggestionOutcome
+	}{
+		{"ecrire", at + "message", taxonomypb.SuggestionOutcome_WROTE_ANYWAY},
+		{"modifier", at + "theme", taxonomypb.SuggestionOutcome_CHANGED_SELECTION},
+	} {
+		f.calls()
+		if w := b.post(at+"service", url.Values{"issue": {row.issue}}); w.Header().Get("Location") != row.to {
+			t.Errorf("%s leads to %q", row.issue, w.Header().Get("Location"))
+		}
+		if got, _ := one[*taxonomypb.RecordSuggestionOutcomeRequest](t, f.gateway, "TaxonomyService/RecordSuggestionOutcome"); got.GetOutcome() != row.outcome || got.GetService() != "paiements" || got.GetReason() != "absent" {
+			t.Errorf("%s is counted as %v", row.issue, got)
+		}
+	}
+	w := b.get(at + "service/paiements")
+	if w.Code != http.StatusSeeOther || w.Header().Get("Location") != "https://services.example.org/paiements" {
+		t.Errorf("%d to %q", w.Code, w.Header().Get("Location"))
+	}
+	if got, _ := one[*taxonomypb.RecordSuggestionOutcomeRequest](t, f.gateway, "TaxonomyService/RecordSuggestionOutcome"); got.GetOutcome() != taxonomypb.SuggestionOutcome_FOLLOWED {
+		t.Errorf("counted as %v", got)
+	}
+	b.shows(b.get(at+"service/autre"), http.StatusNotFound)
+	b.shows(b.get("/messagerie/brouillons/"+otherID+"/service/paiements"), http.StatusGone)
+	// It is no condition of going on.
+	f.on("TaxonomyService/RecordSuggestionOutcome", refuses(status.Error(codes.Unavailable, "")))
+	b.led(b.post(at+"service", url.Values{"issue": {"ecrire"}}), at+"message")
+}
+
+// What was typed is on the page again, whatever the gateway says.
+func TestWrite_KeepsTheText(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	b := f.browse(t, jeanne)
+	at := "/messagerie/brouillons/" + draftID + "/"
+	for name, row := range map[string]struct {
+		err  error
+		code int
+		says string
+	}{
+		"away":    {status.Error(codes.Unavailable, ""), http.StatusServiceUnavailable, "momentanément indisponible"},
+		"limited": {status.Error(codes.ResourceExhausted, ""), http.StatusServiceUnavailable, "momentanément indisponible"},
+		"late":    {status.Error(codes.DeadlineExceeded, ""), http.StatusServiceUnavailable, "momentanément indisponible"},
+		"refused": {status.Error(codes.InvalidArgument, ""), http.StatusUnprocessableEntity, "ne peut pas être enregistré"},
+	} {
+		f.on("MessagingService/SaveDraft", refuses(row.err))
+		w := b.post(at+"message", recapForm(written))
+		if b.shows(w, row.code, row.says, written); t.Failed() {
+			t.Log(name)
+		}
+	}
+	f.on("MessagingService/SaveDraft", refuses(status.Error(codes.PermissionDenied, "")))
+	b.shows(b.post(at+"message", recapForm(written)), http.StatusForbidden)
+	f.on("MessagingService/SaveDraft", f.saveDraft)
+	// A draft that was sent or deleted meanwhile begins again from the form.
+	b.led(b.post(at+"message", recapForm(written)), at+"recapitulatif")
+	// Without a selection there is nothing to keep the text under.
+	b.led(b.post(at+"message", url.Values{"texte": {written}}), at+"theme")
+	b.led(b.post(at+"message", url.Values{"texte": {written}, "theme": {"famille"}, "topic": {"logement"}}), at+"motif")
+	// As much as is worth keeping comes back.
+	w := b.post(at+"message", recapForm(strings.Repeat("é", 20000)))
+	b.shows(w, http.StatusUnprocessableEntity, "Votre texte en compte 16000.")
+	// A form above the limit cannot be read at all.
+	f.keep(selected(written))
+	w = b.led(b.post(at+"message", recapForm(strings.Repeat("é", maxFormBytes))), at+"message")
+	b.shows(w, http.StatusOK, written)
+	if !strings.Contains(w.Body.String(), "Votre texte est bien trop long") {
+		t.Error("nobody is told why the text is not there")
+	}
+}
+
+// The script saves behind the page, and is told by the status alone.
+func TestWrite_Autosave(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	b := f.browse(t, jeanne)
+	f.keep(selected("Ancien texte."))
+	at := "/messagerie/brouillons/" + draftID + "/enregistrer"
+	if w := b.post(at, url.Values{"texte": {written}}); w.Code != http.StatusNoContent {
+		t.Errorf("answered %d", w.Code)
+	}
+	if got, _ := one[*messagingpb.SaveDraftRequest](t, f.gateway, "MessagingService/SaveDraft"); got.GetText() != written || got.GetReason() != "absent" || got.GetTaxonomyVersion() != 3 || got.GetAudience() != 1 {
+		t.Errorf("saved %v", got)
+	}
+	for code, want := range map[codes.Code]int{codes.Unavailable: http.StatusServiceUnavailable, codes.InvalidArgument: http.StatusUnprocessableEntity} {
+		f.on("MessagingService/SaveDraft", refuses(status.Error(code, "")))
+		if w := b.post(at, url.Values{"texte": {written}}); w.Code != want {
+			t.Errorf("%s: %d", code, w.Code)
+		}
+	}
+}
+
+// A message that is refused leads to where it can be mended.
+func TestSend_Refused(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	b := f.browse(t, jeanne)
+	at := "/messagerie/brouillons/" + draftID + "/"
+	f.keep(selected(written))
+	bad := "Un caractère\u202e interdit."
+	f.on("MessagingService/SubmitMessage", refuses(refused(codes.InvalidArgument, "BODY_CHARACTER_FORBIDDEN", map[string]string{"character": "U+202E", "position": "13"}, "text")))
+	b.shows(b.post(at+"envoyer", recapForm(bad)), http.StatusUnprocessableEntity, "Retirez le caractère U+202E, en position 13", bad, "Étape 4 sur 5")
+	// The taxonomy has changed meanwhile: the tree is read anew.
+	b.get(at + "recapitulatif")
+	f.calls()
+	f.on("MessagingService/SubmitMessage", refuses(refused(codes.InvalidArgument, "TAXONOMY_VERSION_OUTDATED", nil, "taxonomyVersion")))
+	changed := sampleTree()
+	changed.Version, changed.Themes = 4, changed.Themes[1:]
+	f.on("TaxonomyService/GetTaxonomy", answers(changed))
+	w := b.led(b.post(at+"envoyer", recapForm(written)), at+"recapitulatif")
+	w = b.led(w, at+"theme")
+	if !strings.Contains(w.Body.String(), "Les thèmes proposés ont changé") {
+		t.Error("nobody is told that the themes have changed")
+	}
+	b.shows(w, http.StatusOK, "Retraite")
+	for reason, code := range map[string]codes.Code{"REASON_UNKNOWN": codes.InvalidArgument, "THEME_NOT_FOR_AUDIENCE": codes.InvalidArgument, "TOPIC_REQUIRED": codes.InvalidArgument} {
+		f.on("MessagingService/SubmitMessage", refuses(refused(code, reason, nil, "reason")))
+		if w := b.post(at+"envoyer", recapForm(written)); w.Header().Get("Location") != at+"recapitulatif" {
+			t.Errorf("%s leads to %q", reason, w.Header().Get("Location"))
+		}
+	}
+	f.on("MessagingService/SubmitMessage", refuses(refused(codes.AlreadyExists, "IDEMPOTENCY_KEY_REUSED", nil)))
+	b.shows(b.post(at+"envoyer", recapForm(written)), http.StatusConflict, "a déjà été envoyé")
+	f.on("MessagingService/SubmitMessage", refuses(status.Error(codes.Unavailable, "")))
+	b.shows(b.post(at+"envoyer", recapForm(written)), http.StatusServiceUnavailable, "brouillon est conservé")
+}
+
+func TestDraft_Delete(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	b := f.browse(t, jeanne)
+	w := b.led(b.post("/messagerie/brouillons/"+draftID+"/supprimer", nil), "/messagerie")
+	if !strings.Contains(w.Body.String(), "Le brouillon est supprimé.") {
+		t.Error("nobody is told that the draft was deleted")
+	}
+	if got, _ := one[*messagingpb.DeleteDraftRequest](t, f.gateway, "MessagingService/DeleteDraft"); got.GetId() != draftID {
+		t.Errorf("deleted %v", got)
+	}
+	f.on("MessagingService/DeleteDraft", refuses(status.Error(codes.Unavailable, "")))
+	b.shows(b.post("/messagerie/brouillons/"+draftID+"/supprimer", nil), http.StatusServiceUnavailable)
+}
+
+func TestSearch(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	b := f.browse(t, jeanne)
+	b.shows(b.get("/messagerie/recherche?q="+strings.Repeat("é", 120)), http.StatusOK, "Paiement absent")
+	if got, _ := one[*taxonomypb.SearchReasonsRequest](t, f.gateway, "TaxonomyService/SearchReasons"); len([]rune(got.GetQ())) != 100 {
+		t.Errorf("searched for %d characters", len([]rune(got.GetQ())))
+	}
+	b.led(b.get("/messagerie/recherche?q=%20"), "/messagerie/nouveau")
+	for choice, to := range map[string]string{"t=famille&s=allocations&m=absent": "/message?proposition=1", "t=famille": "/sujet"} {
+		w := b.post("/messagerie/recherche", url.Values{"choix": {choice}})
+		if w.Code != http.StatusSeeOther || !strings.HasSuffix(w.Header().Get("Location"), to) {
+			t.Errorf("%s leads to %q", choice, w.Header().Get("Location"))
+		}
+	}
+	for _, choice := range []string{"", "t=habitat", "%zz"} {
+		b.shows(b.post("/messagerie/recherche", url.Values{"choix": {choice}}), http.StatusNotFound)
+	}
+	f.on("TaxonomyService/SearchReasons", refuses(status.Error(codes.Unavailable, "")))
+	b.shows(b.get("/messagerie/recherche?q=paiement"), http.StatusServiceUnavailable)
+}
