@@ -1,6 +1,7 @@
 package web
 
 import (
+	"html/template"
 	"net/http"
 	"net/url"
 	"slices"
@@ -98,8 +99,8 @@ func (v *visit) themes() []writing.Option {
 }
 
 // Query is the filters without the page, to go on from.
-func (p queuePage) Query() string {
-	return url.Values{"file": {p.Queue}, "theme": {p.Theme}, "etat": {p.State}}.Encode()
+func (p queuePage) Query() template.URL {
+	return template.URL(url.Values{"file": {p.Queue}, "theme": {p.Theme}, "etat": {p.State}}.Encode()) //nolint:gosec // encoded: as text, its & would be encoded once more
 }
 
 // Waits is how long a conversation has waited, in days and hours.

@@ -1,0 +1,229 @@
+package web
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/ma-messagerie/messagerie/chassis"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/web/internal/render"
+	"github.com/ma-messagerie/messagerie/web/internal/session"
+)
+
+// People begin on their own side.
+func TestRoot(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	for name, row := range map[string]struct {
+		browser *browser
+		to      string
+	}{
+		"a stranger": {&browser{t: t, front: f, cookies: map[string]string{}}, "/connexion"},
+		"a member":   {f.browse(t, jeanne), "/espace"},
+		"an agent":   {f.browse(t, claire), "/agent"},
+	} {
+		if to := row.browser.get("/").Header().Get("Location"); to != row.to {
+			t.Errorf("%s is led to %q", name, to)
+		}
+	}
+}
+
+// Who is signed in already was led to sign in beside a renewal, and goes back.
+func TestSignIn_Already(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	for at, to := range map[string]string{
+		"/connexion?pour=member&retour=%2Fmessagerie%3Fmasquees%3D1": "/messagerie?masquees=1",
+		"/connexion?pour=agent&retour=%2Fagent":                      "",
+		"/connexion?pour=member&retour=https%3A%2F%2Fexample.org":    "",
+		"/connexion?pour=member":                                     "",
+	} {
+		w := f.browse(t, jeanne).get(at)
+		if got := w.Header().Get("Location"); got != to || to == "" && w.Code != http.StatusOK {
+			t.Errorf("%s: %d to %q", at, w.Code, got)
+		}
+	}
+}
+
+// While the provider is away, that is said, and a sign-in that was not begun is none.
+func TestSignIn_Refused(t *testing.T) {
+	t.Parallel()
+	conn, err := grpc.NewClient("passthrough:///127.0.0.1:1", grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	away := httptest.NewServer(http.NotFoundHandler())
+	away.Close()
+	s, err := newSite(t.Context(), Config{SessionKey: NewSessionKey(), PublicURL: "http://127.0.0.1:8000", Members: Provider{Issuer: away.URL}}, conn, conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &browser{t: t, front: &front{site: s, pages: s.handler(&chassis.Admin{})}, cookies: map[string]string{}}
+	b.shows(b.get("/connexion/member"), http.StatusServiceUnavailable, "momentanément indisponible")
+	b.shows(b.get("/connexion/nobody"), http.StatusNotFound)
+	b.shows(b.get("/auth/callback?state=x&code=y"), http.StatusBadRequest, "La connexion n’a pas abouti")
+}
+
+func TestSignOut(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	b := f.browse(t, jeanne)
+	b.led(b.post("/deconnexion", nil), "/connexion")
+	if len(b.cookies) != 0 {
+		t.Errorf("left: %v", b.cookies)
+	}
+}
+
+func TestLanguage(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	b := f.browse(t, jeanne)
+	b.shows(b.led(b.post("/langue", url.Values{"langue": {"en"}, "retour": {"/aide"}}), "/aide"), http.StatusOK, "Help")
+	b.post("/langue", url.Values{"langue": {"de"}})
+	if b.cookies[render.LanguageCookie] != "en" {
+		t.Errorf("an unknown language is taken: %v", b.cookies)
+	}
+	if to := b.post("/langue", url.Values{"langue": {"fr"}, "retour": {"//example.org"}}).Header().Get("Location"); to != "/" {
+		t.Errorf("led to %q", to)
+	}
+}
+
+// The script is told how long the session goes on.
+func TestSession(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	var left struct{ SecondsLeft int }
+	if err := json.Unmarshal(f.browse(t, jeanne).get("/session").Body.Bytes(), &left); err != nil || left.SecondsLeft < 1790 || left.SecondsLeft > 1800 {
+		t.Errorf("%d seconds, %v", left.SecondsLeft, err)
+	}
+	// Near its end in any case, no page prolongs it.
+	now := time.Now()
+	ending := jeanne
+	ending.Access, ending.Expiry, ending.Begun, ending.Seen = "token", now.Add(time.Hour), now.Add(-7*time.Hour-50*time.Minute), now
+	w := httptest.NewRecorder()
+	if err := f.sessions.Save(w, httptest.NewRequest(http.MethodGet, "/", nil), &ending); err != nil {
+		t.Fatal(err)
+	}
+	b := &browser{t: t, front: f, cookies: map[string]string{session.Cookie: w.Result().Cookies()[0].Value}}
+	if err := json.Unmarshal(b.get("/session").Body.Bytes(), &left); err != nil || left.SecondsLeft > 600 {
+		t.Errorf("ten minutes before the end: %d seconds, %v", left.SecondsLeft, err)
+	}
+	stranger := &browser{t: t, front: f, cookies: map[string]string{}}
+	if w := stranger.get("/session"); w.Code != http.StatusUnauthorized {
+		t.Errorf("a stranger: %d", w.Code)
+	}
+}
+
+func TestProfile(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	marc := session.Session{ID: "marc", Realm: session.Member, Name: "Marc Dubois", Profiles: []string{"PARTICULIER", "EXPLOITANT"}}
+	b := f.browse(t, marc)
+	b.shows(b.led(b.get("/messagerie"), "/profil?retour=%2Fmessagerie"), http.StatusOK, "Particulier", "Exploitant")
+	b.led(b.post("/profil", url.Values{"profil": {"EMPLOYEUR"}}), "/profil")
+	w := b.led(b.post("/profil", url.Values{"profil": {"EXPLOITANT"}, "retour": {"/messagerie"}}), "/messagerie")
+	if !strings.Contains(w.Body.String(), "Marc Dubois · Exploitant") {
+		t.Error("the profile is not the chosen one")
+	}
+	b.led(b.post("/profil", url.Values{"profil": {"PARTICULIER"}, "retour": {"https://example.org"}}), "/espace")
+}
+
+func TestPreferences(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	b := f.browse(t, jeanne)
+	w := b.led(b.post("/preferences", url.Values{"email": {"j@example.org"}, "telephone": {"0612345678"}, "langue": {"en"}, "sms-accuse": {"1"}}), "/preferences")
+	if !strings.Contains(w.Body.String(), "Vos préférences sont enregistrées.") || !strings.Contains(w.Body.String(), `value="&#43;33612345678"`) {
+		t.Errorf("after saving: %s", w.Body)
+	}
+	want := &messagingpb.Preferences{Email: "j@example.org", Phone: "0612345678", Locale: "en", SmsOnAcknowledgement: true}
+	if got, _ := one[*messagingpb.ReplacePreferencesRequest](t, f.gateway, "MessagingService/ReplacePreferences"); !proto.Equal(got.GetPreferences(), want) {
+		t.Errorf("saved %v", got)
+	}
+	for reason, row := range map[string]struct{ field, says string }{
+		"EMAIL_INVALID":      {"email", "Écrivez une adresse électronique complète"},
+		"PHONE_INVALID":      {"phone", "Écrivez un numéro de téléphone mobile"},
+		"CONTROL_CHARACTERS": {"email", "il contient un caractère invisible"},
+	} {
+		f.on("MessagingService/ReplacePreferences", refuses(refused(codes.InvalidArgument, reason, nil, "preferences."+row.field)))
+		w := b.post("/preferences", url.Values{"email": {"j@example"}, "telephone": {"06"}})
+		b.shows(w, http.StatusUnprocessableEntity, row.says)
+		if !strings.Contains(w.Body.String(), `href="#`+row.field+`"`) || !strings.Contains(w.Body.String(), `value="j@example"`) {
+			t.Errorf("%s: %s", reason, w.Body)
+		}
+	}
+	f.on("MessagingService/ReplacePreferences", refuses(refused(codes.InvalidArgument, "SOMETHING_NEW", nil, "preferences.email")))
+	b.shows(b.post("/preferences", nil), http.StatusNotFound)
+}
+
+func TestExport(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	pieces := []proto.Message{
+		&messagingpb.ExportMyDataResponse{Piece: &messagingpb.ExportMyDataResponse_Preferences{Preferences: &messagingpb.Preferences{Email: "j@example.org"}}},
+		&messagingpb.ExportMyDataResponse{Piece: &messagingpb.ExportMyDataResponse_Conversation{Conversation: &messagingpb.Conversation{Reference: reference}}},
+	}
+	f.on("MessagingService/ExportMyData", answers(pieces...))
+	w := f.browse(t, jeanne).get("/donnees-personnelles/export")
+	var got []map[string]any
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || len(got) != 2 || w.Header().Get("Content-Disposition") != `attachment; filename="mes-donnees.json"` {
+		t.Errorf("%v, %s", err, w.Body)
+	}
+	// Half a file must not look like a whole one.
+	f.on("MessagingService/ExportMyData", func(proto.Message) ([]proto.Message, error) { return pieces, status.Error(codes.Unavailable, "") })
+	defer func() {
+		if fault := recover(); fault != http.ErrAbortHandler { //nolint:errorlint // a panic's value
+			t.Errorf("half a file ends with %v", fault)
+		}
+	}()
+	f.browse(t, jeanne).get("/donnees-personnelles/export")
+}
+
+func TestErase(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	b := f.browse(t, jeanne)
+	b.shows(b.post("/donnees-personnelles/effacement", nil), http.StatusUnprocessableEntity, "Cochez la case")
+	if calls := f.names(); len(calls) != 0 {
+		t.Errorf("without a word, %v is asked for", calls)
+	}
+	w := b.led(b.post("/donnees-personnelles/effacement", url.Values{"confirmer": {"oui"}}), "/donnees-personnelles")
+	if !strings.Contains(w.Body.String(), "2 conversation(s) effacée(s)") {
+		t.Error("nobody is told what was erased")
+	}
+	if got, _ := one[*messagingpb.EraseMyDataRequest](t, f.gateway, "MessagingService/EraseMyData"); !got.GetConfirm() {
+		t.Errorf("asked for %v", got)
+	}
+}
+
+// What answers before any page: probes, and a drain that says so.
+func TestProbes(t *testing.T) {
+	t.Parallel()
+	s, _ := newTestSite(t, Config{})
+	admin := &chassis.Admin{}
+	pages := s.handler(admin)
+	ask := func(at string) int {
+		w := httptest.NewRecorder()
+		pages.ServeHTTP(w, httptest.NewRequest(http.MethodGet, at, nil))
+		return w.Code
+	}
+	if live, ready := ask("/livez"), ask("/readyz"); live != http.StatusOK || ready != http.StatusOK {
+		t.Errorf("live %d, ready %d", live, ready)
+	}
+	admin.Drain()
+	if live, ready := ask("/livez"), ask("/readyz"); live != http.StatusOK || ready != http.StatusServiceUnavailable {
+		t.Errorf("while it drains: live %d, ready %d", live, ready)
+	}
+}
