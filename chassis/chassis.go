@@ -28,6 +28,14 @@ type Process struct {
 	DrainTimeout time.Duration `env:"DRAIN_TIMEOUT" envDefault:"20s"`
 }
 
+// keepEmpty takes an admin address that is given and empty for none, where the library
+// takes it for one that is not given.
+func (p *Process) keepEmpty(prefix string, vars map[string]string) {
+	if addr, given := vars[prefix+"ADMIN_ADDR"]; given && addr == "" {
+		p.AdminAddr = ""
+	}
+}
+
 // overtime is how long after its drain should have ended a process that has not is ended.
 const overtime = 4 * time.Second
 

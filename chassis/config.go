@@ -17,6 +17,10 @@ import (
 // both is a fault, and so is a file that cannot be read. A setting that is a
 // path by itself therefore never ends in _FILE but in _PATH or _DIR.
 //
+// A setting that is given and empty has its default, as one that is not given: that is
+// what a template of a deployment leaves behind. Where empty says something there is no
+// default, but for ADMIN_ADDR (Process).
+//
 // Every fault is reported at once: those of parsing, and those of the
 // configuration's own Validate() error if it has one.
 func Load[C any](prefix string, environ []string) (C, error) {
@@ -26,6 +30,11 @@ func Load[C any](prefix string, environ []string) (C, error) {
 	opts := env.Options{Prefix: prefix, Environment: vars}
 	if err := env.ParseWithOptions(&cfg, opts); err != nil {
 		faults = append(faults, flatten(err)...)
+	}
+	if p, ok := any(&cfg).(interface {
+		keepEmpty(prefix string, vars map[string]string)
+	}); ok {
+		p.keepEmpty(prefix, vars)
 	}
 	if v, ok := any(cfg).(interface{ Validate() error }); ok {
 		faults = append(faults, flatten(v.Validate())...)

@@ -41,6 +41,33 @@ func TestLoad(t *testing.T) {
 	}
 }
 
+// What is given and empty is as good as not given, but where empty says something.
+func TestLoad_GivenEmpty(t *testing.T) {
+	t.Parallel()
+	empty := filepath.Join(t.TempDir(), "empty")
+	if err := os.WriteFile(empty, []byte("\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, row := range map[string]struct {
+		given, admin string
+	}{
+		"not given":        {"X_OTHER=1", ":9464"},
+		"an address":       {"X_ADMIN_ADDR=:1", ":1"},
+		"empty":            {"X_ADMIN_ADDR=", ""},
+		"by an empty file": {"X_ADMIN_ADDR_FILE=" + empty, ""},
+		"another's":        {"Y_ADMIN_ADDR=", ":9464"},
+	} {
+		cfg, err := Load[sampleConfig]("X_", []string{"X_URL=postgres://h/d", "X_WAIT=", "X_NESTED_SIZE=", row.given})
+		if err != nil || cfg.AdminAddr != row.admin || cfg.Wait != 3*time.Second || cfg.Nested.Size != 7 {
+			t.Errorf("%s: %+v, %v", name, cfg, err)
+		}
+	}
+	// The process by itself, of which the command healthcheck asks.
+	if cfg, err := Load[Process]("X_", []string{"X_ADMIN_ADDR="}); err != nil || cfg.AdminAddr != "" {
+		t.Errorf("a process: %+v, %v", cfg, err)
+	}
+}
+
 func TestLoad_AllFaultsAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := Load[sampleConfig]("X_", []string{"X_WAIT=-1s", "X_NESTED_SIZE=many", "X_SECRET=a", "X_SECRET_FILE=/nowhere", "X_OTHER_FILE=/nowhere", "X_DRAIN_DELAY=long"})

@@ -399,3 +399,14 @@ func TestPagesInBothLanguages(t *testing.T) {
 		}
 	}
 }
+
+// No admin port where none is wanted, whatever others take.
+func TestConfig_NoAdmin(t *testing.T) {
+	t.Parallel()
+	cfg, err := chassis.Load[Config]("WEB_", []string{
+		"WEB_PUBLIC_URL=https://messagerie.example.org", "WEB_SESSION_KEY=" + NewSessionKey(), "WEB_MEMBERS_ISSUER=https://id.example.org", "WEB_AGENTS_ISSUER=https://id.example.org", "WEB_ADMIN_ADDR=",
+	})
+	if err != nil || cfg.AdminAddr != "" || cfg.Members.ClientID != "web" {
+		t.Errorf("%+v, %v", cfg.Process, err)
+	}
+}
