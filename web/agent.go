@@ -135,7 +135,7 @@ func (v *visit) actOn() error {
 	switch v.r.PathValue("act") {
 	case "prendre":
 		_, err = v.agents.ClaimConversation(v.ctx, &messagingpb.ClaimConversationRequest{Id: id})
-		note = v.tr("Vous avez pris la conversation en charge.", "The conversation is in your hands.")
+		note = v.tr("Vous avez pris la conversation en charge.", "You have claimed this conversation.")
 	case "relacher":
 		_, err = v.agents.ReleaseConversation(v.ctx, &messagingpb.ReleaseConversationRequest{Id: id})
 		here, note = "/agent", v.tr("La conversation est rendue à la file.", "The conversation is back in the queue.")
@@ -144,14 +144,14 @@ func (v *visit) actOn() error {
 		note = v.tr("La conversation est close.", "The conversation is closed.")
 	case "rouvrir":
 		_, err = v.agents.ReopenConversation(v.ctx, &messagingpb.ReopenConversationRequest{Id: id})
-		note = v.tr("La conversation est rouverte.", "The conversation is open again.")
+		note = v.tr("La conversation est rouverte.", "The conversation has been reopened.")
 	case "transfert":
 		_, err = v.agents.TransferConversation(v.ctx, &messagingpb.TransferConversationRequest{Id: id, Queue: v.r.PostFormValue("file")})
 		here, note = "/agent", v.tr("La conversation est transférée.", "The conversation was transferred.")
 	case "reclasser":
 		codes := append(strings.Split(v.r.PostFormValue("choix"), "/"), "", "")
 		_, err = v.agents.RecategoriseConversation(v.ctx, &messagingpb.RecategoriseConversationRequest{Id: id, Theme: codes[0], Topic: codes[1], Reason: codes[2]})
-		note = v.tr("La conversation est reclassée.", "The conversation was classified anew.")
+		note = v.tr("La conversation est reclassée.", "The conversation was reclassified.")
 	case "repondre":
 		return v.reply(id)
 	case "noter":
@@ -200,7 +200,7 @@ func (v *visit) reply(id string) error {
 	if err != nil {
 		return err
 	}
-	v.flash(v.tr("La réponse est envoyée. L’adhérent en est averti par e-mail.", "The reply was sent. The member is told by e-mail."))
+	v.flash(v.tr("La réponse est envoyée. L’adhérent en est averti par e-mail.", "The reply was sent. The member is notified by e-mail."))
 	return v.redirect("/agent/conversations/" + id)
 }
 

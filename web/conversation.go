@@ -64,7 +64,7 @@ func (v *visit) conversationPage(c *messagingpb.Conversation) *conversationPage 
 	return &conversationPage{Conversation: c, Key: uuid.NewString(), Limits: writing.Limits(tree), Timeline: v.timeline(c)}
 }
 
-// firstNew is the last run of the body's messages, which is what an unread mark is
+// firstNew is the last run of the fund's messages, which is what an unread mark is
 // about as far as one can tell.
 func firstNew(messages []*messagingpb.Message) string {
 	first := ""
@@ -98,17 +98,17 @@ func (v *visit) stepText(kind messagingpb.Step_Kind) string {
 	case messagingpb.Step_RECEIVED:
 		return v.tr("Votre message est reçu.", "Your message was received.")
 	case messagingpb.Step_CLAIMED:
-		return v.tr("Un conseiller le prend en charge.", "An adviser takes it in charge.")
+		return v.tr("Un conseiller le prend en charge.", "An adviser is now handling your message.")
 	case messagingpb.Step_REPLIED:
 		return v.tr("Un conseiller vous a répondu.", "An adviser has replied.")
 	case messagingpb.Step_FOLLOWED_UP:
 		return v.tr("Vous avez ajouté un message.", "You added a message.")
 	case messagingpb.Step_REDIRECTED:
-		return v.tr("Votre demande est orientée vers le bon service.", "Your request goes to the right department.")
+		return v.tr("Votre demande est orientée vers le bon service.", "Your request has been passed to the right department.")
 	case messagingpb.Step_CLOSED:
 		return v.tr("La conversation est close.", "The conversation is closed.")
 	case messagingpb.Step_REOPENED:
-		return v.tr("La conversation est rouverte.", "The conversation is open again.")
+		return v.tr("La conversation est rouverte.", "The conversation has been reopened.")
 	case messagingpb.Step_KIND_UNSPECIFIED:
 	}
 	return ""
@@ -127,19 +127,19 @@ func (v *visit) deliveryText(d *notifierpb.Delivery) string {
 	}
 	switch d.GetState() {
 	case notifierpb.DeliveryState_PENDING:
-		return v.tr("%s va partir.", "%s is about to leave.", what)
+		return v.tr("%s va partir.", "%s will be sent shortly.", what)
 	case notifierpb.DeliveryState_ACCEPTED:
-		return v.tr("%s est parti.", "%s has left.", what)
+		return v.tr("%s est parti.", "%s has been sent.", what)
 	case notifierpb.DeliveryState_DELIVERED:
 		return v.tr("%s vous est parvenu.", "%s has reached you.", what)
 	case notifierpb.DeliveryState_BOUNCED, notifierpb.DeliveryState_REFUSED:
-		return v.tr("%s n’a pas pu vous parvenir : vérifiez vos coordonnées dans vos préférences.", "%s could not reach you: check your contact points in your preferences.", what)
+		return v.tr("%s n’a pas pu vous parvenir : vérifiez vos coordonnées dans vos préférences.", "%s could not reach you: check your contact details in your preferences.", what)
 	case notifierpb.DeliveryState_COMPLAINED:
-		return v.tr("%s a été classé comme indésirable par votre messagerie.", "%s was marked as unwanted by your mailbox.", what)
+		return v.tr("%s a été classé comme indésirable par votre messagerie.", "%s was marked as spam by your mail provider.", what)
 	case notifierpb.DeliveryState_EXPIRED:
-		return v.tr("%s n’a pas pu partir à temps.", "%s could not leave in time.", what)
+		return v.tr("%s n’a pas pu partir à temps.", "%s could not be sent in time.", what)
 	case notifierpb.DeliveryState_SUPPRESSED:
-		return v.tr("%s n’est pas parti : nous n’avons pas de coordonnées valables.", "%s did not leave: we have no valid contact point.", what)
+		return v.tr("%s n’est pas parti : nous n’avons pas de coordonnées valables.", "%s was not sent: we have no valid contact details.", what)
 	case notifierpb.DeliveryState_DELIVERY_STATE_UNSPECIFIED:
 	}
 	return ""

@@ -53,7 +53,7 @@ func (v *visit) hide() error {
 	if _, err := v.members.HideConversation(v.ctx, &messagingpb.HideConversationRequest{Id: v.r.PathValue("id")}); err != nil {
 		return err
 	}
-	v.flash(v.tr("La conversation est masquée. Vous la retrouverez dans « Afficher les conversations masquées ».", "The conversation is hidden. You find it under “Show hidden conversations”."))
+	v.flash(v.tr("La conversation est masquée. Vous la retrouverez dans « Afficher les conversations masquées ».", "The conversation is hidden. You will find it under “Show hidden conversations”."))
 	return v.redirect("/messagerie")
 }
 

@@ -54,7 +54,7 @@ type queuePage struct {
 
 // states are the filters by state, in the order of the form.
 var states = map[string][]messagingpb.Status{
-	"":           nil, // what waits for the body
+	"":           nil, // what waits for the fund
 	"nouveaux":   {messagingpb.Status_SENT},
 	"encours":    {messagingpb.Status_IN_PROGRESS},
 	"partielles": {messagingpb.Status_PARTLY_ANSWERED},

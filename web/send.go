@@ -46,7 +46,7 @@ func (v *visit) unsent(req *messagingpb.SubmitMessageRequest, err error) error {
 		return v.showMessage(http.StatusUnprocessableEntity, d, v.faultsOf(err)...)
 	case reason == "TAXONOMY_VERSION_OUTDATED", strings.HasPrefix(reason, "THEME_"), strings.HasPrefix(reason, "TOPIC_"), strings.HasPrefix(reason, "REASON_"):
 		v.trees.Forget(req.GetAudience(), req.GetTaxonomyVersion())
-		v.flash(v.tr("Les thèmes proposés ont changé entre-temps : vérifiez votre choix.", "The themes have changed meanwhile: check your choice."))
+		v.flash(v.tr("Les thèmes proposés ont changé entre-temps : vérifiez votre choix.", "The themes have changed in the meantime: check your choice."))
 		return v.redirect(writing.Path(v.r.PathValue("id"), writing.Recap))
 	}
 	return err

@@ -46,7 +46,7 @@ func (v *visit) saveTemplate() error {
 	template := &messagingpb.Template{Id: v.r.PostFormValue("id"), Title: v.trimmed("titre"), Text: v.trimmed("texte"), Queue: v.r.PostFormValue("file")}
 	var faults []fault
 	if template.GetTitle() == "" || len([]rune(template.GetTitle())) > 80 {
-		faults = append(faults, fault{Field: "title", Text: v.tr("Donnez un titre de 80 caractères au plus.", "Give a title of at most 80 characters.")})
+		faults = append(faults, fault{Field: "title", Text: v.tr("Donnez un titre de 80 caractères au plus.", "Enter a title of at most 80 characters.")})
 	}
 	if template.GetText() == "" || len([]rune(template.GetText())) > 5000 {
 		faults = append(faults, fault{Field: "text", Text: v.tr("Écrivez un texte de 5 000 caractères au plus.", "Write a text of at most 5,000 characters.")})

@@ -119,7 +119,7 @@ func (v *visit) showStep() error {
 	return refusal.ErrNoPage
 }
 
-// isGone reports whether a draft is no more: sent, deleted or too old.
+// isGone reports whether a draft no longer exists: sent, deleted or too old.
 func isGone(err error) bool {
 	return status.Code(err) == codes.NotFound && refusal.Reason(err) == "DRAFT_NOT_FOUND"
 }
@@ -129,7 +129,7 @@ func (v *visit) showGone() error {
 	return v.show(http.StatusGone, "problem", refusal.Problem{
 		Code: http.StatusGone, Title: v.tr("Ce brouillon n’existe plus", "This draft no longer exists"),
 		Text: v.tr("Le message a déjà été envoyé, ou le brouillon supprimé. Vos messages envoyés sont dans Ma messagerie : il n’y a rien à renvoyer.",
-			"The message has already been sent, or the draft deleted. What you have sent is in My messages: there is nothing to send again."),
+			"The message has already been sent, or the draft deleted. What you have sent is in My messages: there is nothing to resend."),
 		Again: "/messagerie", Label: v.tr("Revenir à Ma messagerie", "Back to My messages"),
 	})
 }

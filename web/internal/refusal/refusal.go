@@ -77,21 +77,21 @@ func Of(p *render.Pages, err error, home Link, here string) Problem {
 		again.Text = p.Tr("Attendez %d secondes, puis réessayez. Rien n’a été perdu.", "Wait %d seconds, then try again. Nothing was lost.", int(max(Wait(err), time.Second).Seconds()))
 		return again
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
-		again.Code, again.Title = http.StatusServiceUnavailable, p.Tr("Le service est momentanément indisponible", "The service is away for a moment")
+		again.Code, again.Title = http.StatusServiceUnavailable, p.Tr("Le service est momentanément indisponible", "The service is temporarily unavailable")
 		again.Text = p.Tr("Réessayez dans quelques instants. Votre brouillon est conservé : vous le retrouverez dans Ma messagerie.",
 			"Try again in a moment. Your draft is kept: you will find it in My messages.")
 		return again
 	case codes.AlreadyExists:
 		return Problem{
-			http.StatusConflict, p.Tr("Ce message a déjà été envoyé", "This message was sent already"),
+			http.StatusConflict, p.Tr("Ce message a déjà été envoyé", "This message has already been sent"),
 			p.Tr("Un message est déjà parti depuis ce brouillon, avec un autre texte. Vous le trouverez dans vos conversations.",
-				"A message with another text has left from this draft. You find it among your conversations."), home.To, home.Label,
+				"A message with another text has been sent from this draft. You will find it among your conversations."), home.To, home.Label,
 		}
 	case codes.FailedPrecondition, codes.Aborted:
 		return conflict(p, err, home)
 	default:
 		again.Code, again.Title = http.StatusInternalServerError, p.Tr("Une erreur est survenue", "Something went wrong")
-		again.Text = p.Tr("Elle nous est signalée. Vous pouvez réessayer.", "We have been told. You can try again.")
+		again.Text = p.Tr("Elle nous est signalée. Vous pouvez réessayer.", "The error has been reported. You can try again.")
 		return again
 	}
 }
@@ -105,21 +105,21 @@ func notFound(p *render.Pages, home Link) Problem {
 
 // conflict is about a conversation that is not in the state one thought.
 func conflict(pages *render.Pages, err error, home Link) Problem {
-	p := Problem{http.StatusConflict, pages.Tr("La conversation a changé entre-temps", "The conversation has changed meanwhile"), "", home.To, home.Label}
+	p := Problem{http.StatusConflict, pages.Tr("La conversation a changé entre-temps", "The conversation has changed in the meantime"), "", home.To, home.Label}
 	info := infoOf(err)
 	switch info.GetReason() {
 	case "CLAIM_HELD":
 		until, parseErr := time.Parse(time.RFC3339, info.GetMetadata()["until"])
-		p.Title = pages.Tr("Cette conversation est déjà prise en charge", "This conversation is already in somebody’s hands")
-		p.Text = pages.Tr("Elle l’est par %s.", "It is in those of %s.", info.GetMetadata()["agent"])
+		p.Title = pages.Tr("Cette conversation est déjà prise en charge", "This conversation has already been claimed")
+		p.Text = pages.Tr("Elle l’est par %s.", "%s has claimed it.", info.GetMetadata()["agent"])
 		if parseErr == nil {
-			p.Text = pages.Tr("Elle l’est par %s, jusqu’à %s.", "It is in those of %s, until %s.", info.GetMetadata()["agent"], until.In(render.Paris).Format("15:04"))
+			p.Text = pages.Tr("Elle l’est par %s, jusqu’à %s.", "%s has claimed it until %s.", info.GetMetadata()["agent"], until.In(render.Paris).Format("15:04"))
 		}
 	case "CONVERSATION_CLOSED":
 		p.Title = pages.Tr("Cette conversation est close", "This conversation is closed")
-		p.Text = pages.Tr("Elle ne peut plus recevoir de message. Vous pouvez en écrire un nouveau.", "It takes no more messages. You can write a new one.")
+		p.Text = pages.Tr("Elle ne peut plus recevoir de message. Vous pouvez en écrire un nouveau.", "It can take no further messages. You can write a new one.")
 	default:
-		p.Text = pages.Tr("Rechargez la page pour voir où elle en est.", "Load the page again to see where it stands.")
+		p.Text = pages.Tr("Rechargez la page pour voir où elle en est.", "Reload the page to see its current state.")
 	}
 	return p
 }
@@ -176,14 +176,14 @@ func FaultText(p *render.Pages, reason string, details map[string]string) string
 	case "BODY_BLANK":
 		return p.Tr("Écrivez votre message : ce texte n’a aucun caractère visible.", "Write your message: this text has no visible character.")
 	case "BODY_CHARACTER_FORBIDDEN", "BODY_NOT_UTF8":
-		return p.Tr("Retirez le caractère %s, en position %s : il ne peut pas être envoyé.", "Take out the character %s at position %s: it cannot be sent.",
+		return p.Tr("Retirez le caractère %s, en position %s : il ne peut pas être envoyé.", "Remove the character %s at position %s: it cannot be sent.",
 			details["character"], details["position"])
 	case "CONTROL_CHARACTERS":
-		return p.Tr("Écrivez-le à nouveau sur une ligne : il contient un caractère invisible.", "Write it again on one line: it has an invisible character.")
+		return p.Tr("Écrivez-le à nouveau sur une ligne : il contient un caractère invisible.", "Write it again on one line: it contains an invisible character.")
 	case "EMAIL_INVALID":
-		return p.Tr("Écrivez une adresse électronique complète, comme nom@exemple.fr.", "Write a whole e-mail address, such as name@example.org.")
+		return p.Tr("Écrivez une adresse électronique complète, comme nom@exemple.fr.", "Enter a complete email address, such as name@example.org.")
 	case "PHONE_INVALID":
-		return p.Tr("Écrivez un numéro de téléphone mobile, comme 06 12 34 56 78.", "Write a mobile telephone number, such as +33 6 12 34 56 78.")
+		return p.Tr("Écrivez un numéro de téléphone mobile, comme 06 12 34 56 78.", "Enter a mobile phone number, such as +33 6 12 34 56 78.")
 	}
 	return ""
 }

@@ -34,7 +34,7 @@ func margin(r *http.Request) time.Duration {
 	return pageMargin
 }
 
-// errNotRenewed: the provider has given no refresh token, or takes it no more.
+// errNotRenewed: the provider has given no refresh token, or no longer takes it.
 var errNotRenewed = errors.New("the access token cannot be renewed")
 
 // renewals are the exchanges of refresh tokens under way and just done, by the digest of
