@@ -128,7 +128,11 @@ func (c *catalogue) updateSoon(ctx context.Context) error {
 
 func (c *catalogue) askCurrent(ctx context.Context) error {
 	// Waiting for a service that is being started spares a whole tick.
-	resp, err := c.client.GetCatalogue(ctx, &taxonomypb.GetCatalogueRequest{KnownVersion: c.currentVersion()}, grpc.WaitForReady(true))
+	known := c.currentVersion()
+	if c.held(known).GetTextLimits() == nil {
+		known = 0 // kept from a taxonomy service that did not tell them yet
+	}
+	resp, err := c.client.GetCatalogue(ctx, &taxonomypb.GetCatalogueRequest{KnownVersion: known}, grpc.WaitForReady(true))
 	if err != nil {
 		return fmt.Errorf("asking for the current taxonomy: %w", err)
 	}
@@ -294,6 +298,27 @@ func notThere(version *taxonomypb.Catalogue, req *messagingpb.SubmitMessageReque
 		}
 	}
 	return rpc.Invalid(field, nowhere, fmt.Sprintf("version %d has no %s %q here", version.GetVersion(), field, code))
+}
+
+// textLimits are how many characters a member's text may have, both included: the
+// guide's, or what a version of the taxonomy narrows them to.
+func textLimits(version *taxonomypb.Catalogue) (least, most int) {
+	least, most = MinMemberChars, MaxMemberChars
+	limits := version.GetTextLimits()
+	if narrowLeast, narrowMost := max(least, int(limits.GetMin())), min(most, int(limits.GetMax())); narrowLeast <= narrowMost {
+		return narrowLeast, narrowMost
+	}
+	return least, most
+}
+
+// limitsFor are those for a text under the version that its writer knows. A version that
+// is not current is refused, unless the text was taken under it: the guide's limits let
+// it be compared with what was stored.
+func (c *catalogue) limitsFor(version int32) (least, most int) {
+	if version != c.currentVersion() {
+		return textLimits(nil)
+	}
+	return textLimits(c.held(version))
 }
 
 func treeOf(version *taxonomypb.Catalogue, audience taxonomypb.Audience) *taxonomypb.AudienceCatalogue {

@@ -18,7 +18,8 @@ func (s *server) checkWhole(to *rpc.Server) {
 	agents := &agentServer{server: s}
 	rpc.AlsoCheck(to, s.submissionFaults)
 	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.PostFollowUpRequest) []rpc.Violation {
-		return textFaults(req.GetText(), MinMemberChars, MaxMemberChars)
+		least, most := s.catalogue.limitsFor(s.catalogue.currentVersion())
+		return textFaults(req.GetText(), least, most)
 	})
 	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.PostReplyRequest) []rpc.Violation {
 		return textFaults(req.GetText(), MinAgentChars, MaxAgentChars)
@@ -62,7 +63,8 @@ func (s *server) submissionFaults(ctx context.Context, req *messagingpb.SubmitMe
 		_, err := s.catalogue.check(ctx, req)
 		faults = rpc.FaultsOf(err)
 	}
-	return append(faults, textFaults(req.GetText(), MinMemberChars, MaxMemberChars)...)
+	least, most := s.catalogue.limitsFor(req.GetTaxonomyVersion())
+	return append(faults, textFaults(req.GetText(), least, most)...)
 }
 
 // correctionFaults are those of a corrected selection, for the audience of its conversation.

@@ -54,6 +54,10 @@ func (s *server) followUpOnce(ctx context.Context, member string, id, key uuid.U
 			if row.Status == int16(messagingpb.Status_CLOSED) {
 				return nil, errConversationClosed
 			}
+			// Here, so that what was stored under wider limits is found again.
+			if err := written.within(s.catalogue.limitsFor(s.catalogue.currentVersion())); err != nil {
+				return nil, err
+			}
 			return s.followUpChange(ctx, &row, key, written)
 		},
 	})

@@ -208,15 +208,19 @@ func topic(code, label string, reasons ...string) *taxonomypb.Topic {
 }
 
 // catalogueOf is one version of the tests' taxonomy. Version 2 names everything
-// anew, and asks employers for a theme alone.
+// anew, and asks employers for a theme alone; version 3 narrows what a text may have.
 func catalogueOf(version int32) *taxonomypb.Catalogue {
 	v := fmt.Sprintf(" v%d", version)
 	employers := taxonomypb.Depth_TOPIC
 	if version == 2 {
 		employers = taxonomypb.Depth_THEME
 	}
+	limits := &taxonomypb.TextLimits{Min: MinMemberChars, Max: MaxMemberChars}
+	if version == 3 {
+		limits = &taxonomypb.TextLimits{Min: 50, Max: 300}
+	}
 	return &taxonomypb.Catalogue{
-		Version: version,
+		Version: version, TextLimits: limits,
 		Audiences: []*taxonomypb.AudienceCatalogue{
 			{Audience: taxonomypb.Audience_PARTICULIER, Depth: taxonomypb.Depth_REASON, Themes: []*taxonomypb.CatalogueTheme{
 				theme("famille", "famille-logement", "Famille"+v, topic("allocations", "Allocations"+v, "paiement-absent", "autre"), topic("logement", "Logement"+v, "aide")),

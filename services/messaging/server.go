@@ -168,8 +168,9 @@ func (s *server) prepare(ctx context.Context, id *auth.Identity, req *messagingp
 	if err != nil {
 		return nil, err
 	}
-	written, badText := normalise(req.GetText(), MinMemberChars, MaxMemberChars)
 	chosen, err := s.catalogue.check(ctx, req)
+	least, most := s.catalogue.limitsFor(req.GetTaxonomyVersion())
+	written, badText := normalise(req.GetText(), least, most)
 	if badText != nil {
 		return nil, rpc.JoinFaults(err, badText)
 	}

@@ -60,16 +60,25 @@ func normalise(raw string, least, most int) (text, error) {
 			visible++
 		}
 	}
-	switch {
-	case chars > most:
-		return text{}, outOfBounds(field, errorpb.ErrorReason_BODY_TOO_LONG, "at most", most, chars)
-	case chars < least:
-		return text{}, outOfBounds(field, errorpb.ErrorReason_BODY_TOO_SHORT, "at least", least, chars)
-	case visible == 0:
+	if err := (text{body, chars}).within(least, most); err != nil {
+		return text{}, err
+	}
+	if visible == 0 {
 		// Ten zero-width spaces are ten characters and no message.
 		return text{}, rpc.Invalid(field, errorpb.ErrorReason_BODY_BLANK, "the text has no visible character")
 	}
 	return text{body, chars}, nil
+}
+
+// within refuses a text with fewer or more characters.
+func (t text) within(least, most int) error {
+	switch {
+	case t.chars > most:
+		return outOfBounds("text", errorpb.ErrorReason_BODY_TOO_LONG, "at most", most, t.chars)
+	case t.chars < least:
+		return outOfBounds("text", errorpb.ErrorReason_BODY_TOO_SHORT, "at least", least, t.chars)
+	}
+	return nil
 }
 
 func outOfBounds(field string, reason errorpb.ErrorReason, bound string, limit, actual int) error {

@@ -37,7 +37,10 @@ type place struct {
 // was published.
 func newCatalogue(f *file, published time.Time) *catalogue {
 	c := &catalogue{
-		whole:    &taxonomypb.Catalogue{Version: int32(f.Version), PublishTime: timestamppb.New(published)}, //nolint:gosec // an integer column
+		whole: &taxonomypb.Catalogue{
+			Version: int32(f.Version), PublishTime: timestamppb.New(published), //nolint:gosec // an integer column
+			TextLimits: &taxonomypb.TextLimits{Min: f.TextLimits.Min, Max: f.TextLimits.Max},
+		},
 		answers:  make(map[taxonomypb.Audience]*taxonomypb.GetTaxonomyResponse),
 		offers:   make(map[place][]*taxonomypb.OnlineService),
 		services: make(map[string]*taxonomypb.OnlineService),
@@ -70,7 +73,7 @@ type builder struct {
 func (b *builder) add(f *file, a *audienceEntry) {
 	answer := &taxonomypb.GetTaxonomyResponse{
 		Version: b.whole.GetVersion(), Audience: b.audience, Depth: depthNames[a.Depth.word],
-		TextLimits:         &taxonomypb.TextLimits{Min: f.TextLimits.Min, Max: f.TextLimits.Max},
+		TextLimits:         b.whole.GetTextLimits(),
 		DocumentDepositUrl: a.DocumentDepositURL,
 	}
 	var open []*taxonomypb.OnlineService

@@ -919,7 +919,10 @@ type Catalogue struct {
 	// One tree for each audience.
 	Audiences []*AudienceCatalogue `protobuf:"bytes,3,rep,name=audiences,proto3" json:"audiences,omitempty"`
 	// The services of the body that answer messages.
-	Queues        []*Queue `protobuf:"bytes,4,rep,name=queues,proto3" json:"queues,omitempty"`
+	Queues []*Queue `protobuf:"bytes,4,rep,name=queues,proto3" json:"queues,omitempty"`
+	// Limits of a member's text; absent, and then 10 to 750, from a taxonomy service of
+	// before they were told.
+	TextLimits    *TextLimits `protobuf:"bytes,5,opt,name=text_limits,json=textLimits,proto3" json:"text_limits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -978,6 +981,13 @@ func (x *Catalogue) GetAudiences() []*AudienceCatalogue {
 func (x *Catalogue) GetQueues() []*Queue {
 	if x != nil {
 		return x.Queues
+	}
+	return nil
+}
+
+func (x *Catalogue) GetTextLimits() *TextLimits {
+	if x != nil {
+		return x.TextLimits
 	}
 	return nil
 }
@@ -1907,12 +1917,14 @@ const file_messagerie_taxonomy_v1_taxonomy_proto_rawDesc = "" +
 	"\x14GetCatalogueResponse\x12?\n" +
 	"\tcatalogue\x18\x01 \x01(\v2!.messagerie.taxonomy.v1.CatalogueR\tcatalogue\x12\x1c\n" +
 	"\tunchanged\x18\x02 \x01(\bR\tunchanged\x12'\n" +
-	"\x0fcurrent_version\x18\x03 \x01(\x05R\x0ecurrentVersion\"\xe4\x01\n" +
+	"\x0fcurrent_version\x18\x03 \x01(\x05R\x0ecurrentVersion\"\xa9\x02\n" +
 	"\tCatalogue\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x05R\aversion\x12=\n" +
 	"\fpublish_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\vpublishTime\x12G\n" +
 	"\taudiences\x18\x03 \x03(\v2).messagerie.taxonomy.v1.AudienceCatalogueR\taudiences\x125\n" +
-	"\x06queues\x18\x04 \x03(\v2\x1d.messagerie.taxonomy.v1.QueueR\x06queues\"\xc6\x01\n" +
+	"\x06queues\x18\x04 \x03(\v2\x1d.messagerie.taxonomy.v1.QueueR\x06queues\x12C\n" +
+	"\vtext_limits\x18\x05 \x01(\v2\".messagerie.taxonomy.v1.TextLimitsR\n" +
+	"textLimits\"\xc6\x01\n" +
 	"\x11AudienceCatalogue\x12<\n" +
 	"\baudience\x18\x01 \x01(\x0e2 .messagerie.taxonomy.v1.AudienceR\baudience\x123\n" +
 	"\x05depth\x18\x02 \x01(\x0e2\x1d.messagerie.taxonomy.v1.DepthR\x05depth\x12>\n" +
@@ -2063,41 +2075,42 @@ var file_messagerie_taxonomy_v1_taxonomy_proto_depIdxs = []int32{
 	28, // 10: messagerie.taxonomy.v1.Catalogue.publish_time:type_name -> google.protobuf.Timestamp
 	15, // 11: messagerie.taxonomy.v1.Catalogue.audiences:type_name -> messagerie.taxonomy.v1.AudienceCatalogue
 	17, // 12: messagerie.taxonomy.v1.Catalogue.queues:type_name -> messagerie.taxonomy.v1.Queue
-	0,  // 13: messagerie.taxonomy.v1.AudienceCatalogue.audience:type_name -> messagerie.taxonomy.v1.Audience
-	1,  // 14: messagerie.taxonomy.v1.AudienceCatalogue.depth:type_name -> messagerie.taxonomy.v1.Depth
-	16, // 15: messagerie.taxonomy.v1.AudienceCatalogue.themes:type_name -> messagerie.taxonomy.v1.CatalogueTheme
-	6,  // 16: messagerie.taxonomy.v1.CatalogueTheme.theme:type_name -> messagerie.taxonomy.v1.Theme
-	0,  // 17: messagerie.taxonomy.v1.SearchReasonsRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
-	20, // 18: messagerie.taxonomy.v1.SearchReasonsResponse.reasons:type_name -> messagerie.taxonomy.v1.FoundReason
-	11, // 19: messagerie.taxonomy.v1.SearchReasonsResponse.services:type_name -> messagerie.taxonomy.v1.OnlineService
-	6,  // 20: messagerie.taxonomy.v1.FoundReason.theme:type_name -> messagerie.taxonomy.v1.Theme
-	7,  // 21: messagerie.taxonomy.v1.FoundReason.topic:type_name -> messagerie.taxonomy.v1.Topic
-	8,  // 22: messagerie.taxonomy.v1.FoundReason.reason:type_name -> messagerie.taxonomy.v1.Reason
-	0,  // 23: messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
-	2,  // 24: messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest.outcome:type_name -> messagerie.taxonomy.v1.SuggestionOutcome
-	25, // 25: messagerie.taxonomy.v1.GetSuggestionStatisticsResponse.figures:type_name -> messagerie.taxonomy.v1.SuggestionFigures
-	0,  // 26: messagerie.taxonomy.v1.SuggestionFigures.audience:type_name -> messagerie.taxonomy.v1.Audience
-	11, // 27: messagerie.taxonomy.v1.SuggestionFigures.service:type_name -> messagerie.taxonomy.v1.OnlineService
-	28, // 28: messagerie.taxonomy.v1.GetStatusResponse.publish_time:type_name -> google.protobuf.Timestamp
-	3,  // 29: messagerie.taxonomy.v1.TaxonomyService.GetTaxonomy:input_type -> messagerie.taxonomy.v1.GetTaxonomyRequest
-	9,  // 30: messagerie.taxonomy.v1.TaxonomyService.ResolveSuggestion:input_type -> messagerie.taxonomy.v1.ResolveSuggestionRequest
-	18, // 31: messagerie.taxonomy.v1.TaxonomyService.SearchReasons:input_type -> messagerie.taxonomy.v1.SearchReasonsRequest
-	21, // 32: messagerie.taxonomy.v1.TaxonomyService.RecordSuggestionOutcome:input_type -> messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest
-	23, // 33: messagerie.taxonomy.v1.TaxonomyService.GetSuggestionStatistics:input_type -> messagerie.taxonomy.v1.GetSuggestionStatisticsRequest
-	26, // 34: messagerie.taxonomy.v1.OperatorService.GetStatus:input_type -> messagerie.taxonomy.v1.GetStatusRequest
-	12, // 35: messagerie.taxonomy.v1.CatalogueService.GetCatalogue:input_type -> messagerie.taxonomy.v1.GetCatalogueRequest
-	4,  // 36: messagerie.taxonomy.v1.TaxonomyService.GetTaxonomy:output_type -> messagerie.taxonomy.v1.GetTaxonomyResponse
-	10, // 37: messagerie.taxonomy.v1.TaxonomyService.ResolveSuggestion:output_type -> messagerie.taxonomy.v1.ResolveSuggestionResponse
-	19, // 38: messagerie.taxonomy.v1.TaxonomyService.SearchReasons:output_type -> messagerie.taxonomy.v1.SearchReasonsResponse
-	22, // 39: messagerie.taxonomy.v1.TaxonomyService.RecordSuggestionOutcome:output_type -> messagerie.taxonomy.v1.RecordSuggestionOutcomeResponse
-	24, // 40: messagerie.taxonomy.v1.TaxonomyService.GetSuggestionStatistics:output_type -> messagerie.taxonomy.v1.GetSuggestionStatisticsResponse
-	27, // 41: messagerie.taxonomy.v1.OperatorService.GetStatus:output_type -> messagerie.taxonomy.v1.GetStatusResponse
-	13, // 42: messagerie.taxonomy.v1.CatalogueService.GetCatalogue:output_type -> messagerie.taxonomy.v1.GetCatalogueResponse
-	36, // [36:43] is the sub-list for method output_type
-	29, // [29:36] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	5,  // 13: messagerie.taxonomy.v1.Catalogue.text_limits:type_name -> messagerie.taxonomy.v1.TextLimits
+	0,  // 14: messagerie.taxonomy.v1.AudienceCatalogue.audience:type_name -> messagerie.taxonomy.v1.Audience
+	1,  // 15: messagerie.taxonomy.v1.AudienceCatalogue.depth:type_name -> messagerie.taxonomy.v1.Depth
+	16, // 16: messagerie.taxonomy.v1.AudienceCatalogue.themes:type_name -> messagerie.taxonomy.v1.CatalogueTheme
+	6,  // 17: messagerie.taxonomy.v1.CatalogueTheme.theme:type_name -> messagerie.taxonomy.v1.Theme
+	0,  // 18: messagerie.taxonomy.v1.SearchReasonsRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	20, // 19: messagerie.taxonomy.v1.SearchReasonsResponse.reasons:type_name -> messagerie.taxonomy.v1.FoundReason
+	11, // 20: messagerie.taxonomy.v1.SearchReasonsResponse.services:type_name -> messagerie.taxonomy.v1.OnlineService
+	6,  // 21: messagerie.taxonomy.v1.FoundReason.theme:type_name -> messagerie.taxonomy.v1.Theme
+	7,  // 22: messagerie.taxonomy.v1.FoundReason.topic:type_name -> messagerie.taxonomy.v1.Topic
+	8,  // 23: messagerie.taxonomy.v1.FoundReason.reason:type_name -> messagerie.taxonomy.v1.Reason
+	0,  // 24: messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	2,  // 25: messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest.outcome:type_name -> messagerie.taxonomy.v1.SuggestionOutcome
+	25, // 26: messagerie.taxonomy.v1.GetSuggestionStatisticsResponse.figures:type_name -> messagerie.taxonomy.v1.SuggestionFigures
+	0,  // 27: messagerie.taxonomy.v1.SuggestionFigures.audience:type_name -> messagerie.taxonomy.v1.Audience
+	11, // 28: messagerie.taxonomy.v1.SuggestionFigures.service:type_name -> messagerie.taxonomy.v1.OnlineService
+	28, // 29: messagerie.taxonomy.v1.GetStatusResponse.publish_time:type_name -> google.protobuf.Timestamp
+	3,  // 30: messagerie.taxonomy.v1.TaxonomyService.GetTaxonomy:input_type -> messagerie.taxonomy.v1.GetTaxonomyRequest
+	9,  // 31: messagerie.taxonomy.v1.TaxonomyService.ResolveSuggestion:input_type -> messagerie.taxonomy.v1.ResolveSuggestionRequest
+	18, // 32: messagerie.taxonomy.v1.TaxonomyService.SearchReasons:input_type -> messagerie.taxonomy.v1.SearchReasonsRequest
+	21, // 33: messagerie.taxonomy.v1.TaxonomyService.RecordSuggestionOutcome:input_type -> messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest
+	23, // 34: messagerie.taxonomy.v1.TaxonomyService.GetSuggestionStatistics:input_type -> messagerie.taxonomy.v1.GetSuggestionStatisticsRequest
+	26, // 35: messagerie.taxonomy.v1.OperatorService.GetStatus:input_type -> messagerie.taxonomy.v1.GetStatusRequest
+	12, // 36: messagerie.taxonomy.v1.CatalogueService.GetCatalogue:input_type -> messagerie.taxonomy.v1.GetCatalogueRequest
+	4,  // 37: messagerie.taxonomy.v1.TaxonomyService.GetTaxonomy:output_type -> messagerie.taxonomy.v1.GetTaxonomyResponse
+	10, // 38: messagerie.taxonomy.v1.TaxonomyService.ResolveSuggestion:output_type -> messagerie.taxonomy.v1.ResolveSuggestionResponse
+	19, // 39: messagerie.taxonomy.v1.TaxonomyService.SearchReasons:output_type -> messagerie.taxonomy.v1.SearchReasonsResponse
+	22, // 40: messagerie.taxonomy.v1.TaxonomyService.RecordSuggestionOutcome:output_type -> messagerie.taxonomy.v1.RecordSuggestionOutcomeResponse
+	24, // 41: messagerie.taxonomy.v1.TaxonomyService.GetSuggestionStatistics:output_type -> messagerie.taxonomy.v1.GetSuggestionStatisticsResponse
+	27, // 42: messagerie.taxonomy.v1.OperatorService.GetStatus:output_type -> messagerie.taxonomy.v1.GetStatusResponse
+	13, // 43: messagerie.taxonomy.v1.CatalogueService.GetCatalogue:output_type -> messagerie.taxonomy.v1.GetCatalogueResponse
+	37, // [37:44] is the sub-list for method output_type
+	30, // [30:37] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_messagerie_taxonomy_v1_taxonomy_proto_init() }
