@@ -53,7 +53,11 @@ func TestWrite_OneMessage(t *testing.T) {
 	if len(calls) > callsMost {
 		t.Errorf("one message takes %d calls of the gateway, more than %d", len(calls), callsMost)
 	}
+	deleted := ""
 	for _, call := range calls {
+		if gone, ok := call.request.(*messagingpb.DeleteDraftRequest); ok {
+			deleted = gone.GetId()
+		}
 		request, ok := call.request.(*messagingpb.SubmitMessageRequest)
 		if !ok {
 			continue
@@ -62,6 +66,9 @@ func TestWrite_OneMessage(t *testing.T) {
 		if !proto.Equal(request, want) || strings.Join(call.header.Get("idempotency-key"), ",") != id {
 			t.Errorf("sent %v under %v", request, call.header.Get("idempotency-key"))
 		}
+	}
+	if deleted != id {
+		t.Errorf("the draft deleted is %q", deleted)
 	}
 	t.Logf("%d calls", len(calls))
 	// The next message finds the taxonomy kept.
