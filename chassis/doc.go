@@ -3,7 +3,8 @@
 //
 // Its sub-packages hold the other parts of a process: auth (who is calling),
 // rpc (gRPC servers and clients with one access policy), bus (JetStream),
-// postgres (pools and migrations), report (bounds for what reads much). localpg and testenv start real servers for
+// postgres (pools, migrations, rows by the names of columns), batch (group commit),
+// report (bounds for what reads much). localpg and testenv start real servers for
 // tests and for the development launcher; production code never imports them.
 //
 // What may enter: something about running a process that three services need
