@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 )
 
 // tallied is what waits and what is dead, counted and as it is kept.
@@ -116,7 +118,7 @@ func TestBacklog_SideBySide(t *testing.T) {
 				}
 				var outcomes []outcome
 				for _, d := range claimed {
-					outcomes = append(outcomes, outcome{delivery: d, state: accepted, class: classAccepted})
+					outcomes = append(outcomes, outcome{delivery: d, state: accepted, class: provider.Accepted})
 				}
 				if _, err := l.Record(t.Context(), outcomes[:min(1, len(outcomes))]); err != nil {
 					t.Error(err)

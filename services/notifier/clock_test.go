@@ -3,6 +3,8 @@ package notifier
 import (
 	"testing"
 	"time"
+
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 )
 
 // What was noted while the database's clock was three hours ahead waits as long as it was
@@ -76,7 +78,7 @@ func TestClockLeapsAhead(t *testing.T) {
 	mustSweep(t, other)
 	doubt, sent, fresh, old := planOf(byEmail), planOf(byEmail), planOf(byEmail), planOf(bySMS)
 	mustPlan(t, l, doubt)
-	mustRecord(t, l, settle(mustClaim(t, l, byEmail, 1)[0], "p", answer{class: classUnknown}, doubts{wait: 3 * time.Minute}))
+	mustRecord(t, l, settle(mustClaim(t, l, byEmail, 1)[0], "p", provider.Answer{Class: provider.Unknown}, doubts{wait: 3 * time.Minute}))
 	mustPlan(t, l, sent)
 	mustClaim(t, l, byEmail, 1)
 	mustPlan(t, l, fresh)

@@ -23,6 +23,8 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/bus"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider/providertest"
 )
 
 // clients are the service as each kind of caller reaches it.
@@ -67,7 +69,7 @@ func (s *stage) operator(t *testing.T) grpc.CallOption {
 }
 
 // dead plans a delivery and brings it to an end that a row of the tests names.
-func dead(t *testing.T, l *ledger, way channel, a answer) uuid.UUID {
+func dead(t *testing.T, l *ledger, way channel, a provider.Answer) uuid.UUID {
 	t.Helper()
 	plans := planOf(way)
 	mustPlan(t, l, plans)
@@ -81,11 +83,11 @@ func TestWhatIsADeadLetter(t *testing.T) {
 	p := newPostman(t)
 	p.ledger = l
 	letters := map[string]string{
-		dead(t, l, byEmail, answer{class: classRefused, reason: "HTTP_400"}).String() + ".EMAIL":           "refused",
-		dead(t, l, bySMS, answer{class: classSuppressed, reason: reasonPhoneInvalid}).String() + ".SMS":    "suppressed",
-		dead(t, l, byEmail, answer{class: classSuppressed, reason: reasonNobody}).String() + ".EMAIL":      "suppressed",
-		dead(t, l, byEmail, answer{class: classSuppressed, reason: reasonRender}).String() + ".EMAIL":      "suppressed",
-		dead(t, l, byEmail, answer{class: classAccepted, messageID: "bounces"}).String() + ".EMAIL-bounce": "bounced",
+		dead(t, l, byEmail, provider.Answer{Class: provider.Refused, Reason: "HTTP_400"}).String() + ".EMAIL":           "refused",
+		dead(t, l, bySMS, provider.Answer{Class: provider.Suppressed, Reason: reasonPhoneInvalid}).String() + ".SMS":    "suppressed",
+		dead(t, l, byEmail, provider.Answer{Class: provider.Suppressed, Reason: reasonNobody}).String() + ".EMAIL":      "suppressed",
+		dead(t, l, byEmail, provider.Answer{Class: provider.Suppressed, Reason: reasonRender}).String() + ".EMAIL":      "suppressed",
+		dead(t, l, byEmail, provider.Answer{Class: provider.Accepted, MessageID: "bounces"}).String() + ".EMAIL-bounce": "bounced",
 	}
 	for name := range letters {
 		if id, found := strings.CutSuffix(name, ".EMAIL-bounce"); found {
@@ -97,10 +99,10 @@ func TestWhatIsADeadLetter(t *testing.T) {
 		}
 	}
 	// These are none.
-	dead(t, l, byEmail, answer{class: classSuppressed, reason: reasonNoEmail})
-	dead(t, l, bySMS, answer{class: classSuppressed, reason: reasonNoPhone})
-	dead(t, l, byEmail, answer{class: classAccepted})
-	dead(t, l, byEmail, answer{class: classNotSent})
+	dead(t, l, byEmail, provider.Answer{Class: provider.Suppressed, Reason: reasonNoEmail})
+	dead(t, l, bySMS, provider.Answer{Class: provider.Suppressed, Reason: reasonNoPhone})
+	dead(t, l, byEmail, provider.Answer{Class: provider.Accepted})
+	dead(t, l, byEmail, provider.Answer{Class: provider.NotSent})
 	late := planOf(bySMS)
 	mustPlan(t, l, late)
 	exec(t, l, `UPDATE delivery SET expires_at = now() - interval '1 minute' WHERE event_id = $1`, late[0].event)
@@ -128,11 +130,11 @@ func TestReplay(t *testing.T) {
 	t.Parallel()
 	l := newLedger(t)
 	taken := sent(t, l, byEmail)
-	refusedMail := dead(t, l, byEmail, answer{class: classRefused, reason: "HTTP_400"})
-	refusedText := dead(t, l, bySMS, answer{class: classRefused, reason: "TWILIO_21211"})
+	refusedMail := dead(t, l, byEmail, provider.Answer{Class: provider.Refused, Reason: "HTTP_400"})
+	refusedText := dead(t, l, bySMS, provider.Answer{Class: provider.Refused, Reason: "TWILIO_21211"})
 	doubtful := planOf(bySMS)
 	mustPlan(t, l, doubtful)
-	mustRecord(t, l, settle(mustClaim(t, l, bySMS, 1)[0], "p", answer{class: classUnknown}, doubts{wait: time.Minute, blind: true}))
+	mustRecord(t, l, settle(mustClaim(t, l, bySMS, 1)[0], "p", provider.Answer{Class: provider.Unknown}, doubts{wait: time.Minute, blind: true}))
 	exec(t, l, `UPDATE delivery SET expires_at = now() - interval '1 minute', next_attempt_at = now() - interval '1 minute' WHERE event_id = $1`, doubtful[0].event)
 	mustSweep(t, l)
 
@@ -187,7 +189,7 @@ func TestReplay(t *testing.T) {
 func TestDrop(t *testing.T) {
 	t.Parallel()
 	l := newLedger(t)
-	event := dead(t, l, byEmail, answer{class: classRefused})
+	event := dead(t, l, byEmail, provider.Answer{Class: provider.Refused})
 	taken := sent(t, l, byEmail)
 	for _, row := range []struct {
 		id   uuid.UUID
@@ -209,8 +211,8 @@ func TestOperator(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	client := s.dial(t)
-	s.providers.set(func(call *providerCall, w http.ResponseWriter) bool {
-		if call.Channel == byEmail {
+	s.providers.Answer(func(call *providertest.Call, w http.ResponseWriter) bool {
+		if call.Channel == providertest.Email {
 			w.WriteHeader(http.StatusBadRequest)
 			return true
 		}
@@ -278,7 +280,7 @@ func TestOperator(t *testing.T) {
 	if err != nil || dry.GetReplayed() != letters+1 || count(&notifierpb.ListDeadLettersRequest{}) != letters+1 {
 		t.Fatalf("dry run: %v, %v", dry, err)
 	}
-	s.providers.set(nil)
+	s.providers.Answer(nil)
 	all, err := client.operators.ReplayDeadLetters(ctx, &notifierpb.ReplayDeadLettersRequest{
 		Filter: &notifierpb.DeadLetterFilter{EndedBefore: timestamppb.New(time.Now().Add(time.Hour))},
 	}, operator)
@@ -286,7 +288,7 @@ func TestOperator(t *testing.T) {
 		t.Fatalf("replay: %v, %v", all, err)
 	}
 	s.settled(t, letters)
-	if n := len(s.providers.accepted(byEmail)); n != letters {
+	if n := len(s.providers.Accepted(providertest.Email)); n != letters {
 		t.Errorf("%d mails after the replay, want %d", n, letters)
 	}
 	resp, err := client.operators.ListDeadLetters(ctx, &notifierpb.ListDeadLettersRequest{}, operator)
@@ -441,7 +443,7 @@ func TestCountDeadLetters_OfATime(t *testing.T) {
 	}
 	for i, at := range times {
 		way, reason := channels[i%2], []string{"HTTP_400", "HTTP_422", "HTTP_404"}[i%3]
-		event := dead(t, l, way, answer{class: classRefused, reason: reason})
+		event := dead(t, l, way, provider.Answer{Class: provider.Refused, Reason: reason})
 		exec(t, l, `UPDATE delivery SET updated_at = $2 WHERE event_id = $1`, event, at)
 		exec(t, l, `INSERT INTO set_aside (message_id, type, payload, reason, set_aside_at) VALUES ($1, 'x', '', 'UNREADABLE', $2)`, event.String(), at)
 	}

@@ -1,6 +1,8 @@
 package notifier
 
-import "strings"
+import (
+	"strings"
+)
 
 // onePart is what one SMS holds, in septets (3GPP TS 23.038). A longer text goes
 // in parts of 153, each paid for.

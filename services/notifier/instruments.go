@@ -11,6 +11,8 @@ import (
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
+
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 )
 
 const scope = "github.com/ma-messagerie/messagerie/services/notifier"
@@ -110,7 +112,7 @@ func (i *instruments) begin(ctx context.Context) {
 			i.late.Add(ctx, 0, stateLabels(way, s))
 		}
 	}
-	for _, provider := range []string{providerSendGrid, providerTwilio} {
+	for _, provider := range []string{provider.NameSendGrid, provider.NameTwilio} {
 		for _, result := range []string{reportForged, reportStale} {
 			i.reports.Add(ctx, 0, reportLabels(provider, result))
 		}
@@ -146,7 +148,7 @@ func reportLabels(provider, result string) metric.MeasurementOption {
 	return metric.WithAttributes(attribute.String("provider", provider), attribute.String("result", result))
 }
 
-func (i *instruments) call(ctx context.Context, way channel, provider string, c class, took time.Duration) {
+func (i *instruments) call(ctx context.Context, way channel, provider string, c provider.Class, took time.Duration) {
 	i.calls.Record(ctx, took.Seconds(), metric.WithAttributes(
 		attribute.String("channel", string(way)), attribute.String("provider", provider), attribute.String("outcome", string(c))))
 }
@@ -158,7 +160,7 @@ func (i *instruments) recorded(ctx context.Context, outcomes, late []outcome) {
 			continue
 		}
 		i.deliveries.Add(ctx, 1, stateLabels(o.delivery.Channel, o.state))
-		if o.class == classAccepted {
+		if o.class == provider.Accepted {
 			i.delay.Record(ctx, o.delivery.Claimed.Sub(o.delivery.Occurred).Seconds(),
 				metric.WithAttributes(attribute.String("channel", string(o.delivery.Channel))))
 		}

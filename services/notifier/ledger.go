@@ -15,6 +15,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/seeded"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 )
 
 //go:embed migrations
@@ -122,7 +123,7 @@ type outcome struct {
 	uncounted bool
 	// class names the outcome in the log of attempts; empty writes none, for a
 	// delivery that was given back before anything was tried.
-	class             class
+	class             provider.Class
 	provider          string
 	status            int
 	providerMessageID string

@@ -16,6 +16,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 )
 
 func newLedger(t testing.TB) *ledger {
@@ -127,7 +128,7 @@ func TestPlanningAgainChangesNothing(t *testing.T) {
 	if n := mustPlan(t, l, append(plans, plans...)); n != 2 {
 		t.Errorf("the same event twice in a batch made %d rows, want 2", n)
 	}
-	mustRecord(t, l, settle(mustClaim(t, l, byEmail, 1)[0], "p", answer{class: classAccepted}, doubts{wait: 0, blind: true}))
+	mustRecord(t, l, settle(mustClaim(t, l, byEmail, 1)[0], "p", provider.Answer{Class: provider.Accepted}, doubts{wait: 0, blind: true}))
 	if n := mustPlan(t, l, plans); n != 0 {
 		t.Errorf("the same event again made %d rows, want 0", n)
 	}
@@ -273,15 +274,15 @@ func TestRecordIsFenced(t *testing.T) {
 	mustSweep(t, l)
 	due(t, l)
 	quick := mustClaim(t, l, byEmail, 1)[0]
-	late := mustRecord(t, l, settle(slow, "p", answer{class: classRefused}, doubts{wait: 0, blind: true}))
+	late := mustRecord(t, l, settle(slow, "p", provider.Answer{Class: provider.Refused}, doubts{wait: 0, blind: true}))
 	if len(late) != 1 || look(t, l, event, byEmail).State != sending {
 		t.Fatalf("an outcome of another attempt was applied: %v", look(t, l, event, byEmail))
 	}
-	if late := mustRecord(t, l, settle(quick, "p", answer{class: classAccepted, status: 202, messageID: "m"}, doubts{wait: 0, blind: true})); len(late) != 0 {
+	if late := mustRecord(t, l, settle(quick, "p", provider.Answer{Class: provider.Accepted, Status: 202, MessageID: "m"}, doubts{wait: 0, blind: true})); len(late) != 0 {
 		t.Fatal("the outcome of the current attempt was not applied")
 	}
 	// An end is an end, also for the attempt that led to it.
-	mustRecord(t, l, settle(quick, "p", answer{class: classNotSent}, doubts{wait: 0, blind: true}))
+	mustRecord(t, l, settle(quick, "p", provider.Answer{Class: provider.NotSent}, doubts{wait: 0, blind: true}))
 	if got := look(t, l, event, byEmail); got.State != accepted || got.Attempts != 2 {
 		t.Errorf("%+v", got)
 	}
@@ -303,7 +304,7 @@ func TestLateAnswerSettlesDoubt(t *testing.T) {
 	slow := mustClaim(t, l, byEmail, 1)[0]
 	lapse(t, l)
 	mustSweep(t, l)
-	if late := mustRecord(t, l, settle(slow, "p", answer{class: classAccepted}, doubts{wait: 0, blind: true})); len(late) != 0 {
+	if late := mustRecord(t, l, settle(slow, "p", provider.Answer{Class: provider.Accepted}, doubts{wait: 0, blind: true})); len(late) != 0 {
 		t.Fatal("the answer was thrown away")
 	}
 	if got := look(t, l, plans[0].event, byEmail); got.State != accepted {
@@ -320,7 +321,7 @@ func TestGivenBackCostsNoAttempt(t *testing.T) {
 	if got := look(t, l, plans[0].event, byEmail); got.State != planned || got.Attempts != 0 {
 		t.Errorf("first: %+v", got)
 	}
-	mustRecord(t, l, settle(mustClaim(t, l, byEmail, 1)[0], "p", answer{class: classNotSent}, doubts{wait: 0, blind: true}))
+	mustRecord(t, l, settle(mustClaim(t, l, byEmail, 1)[0], "p", provider.Answer{Class: provider.NotSent}, doubts{wait: 0, blind: true}))
 	due(t, l)
 	mustRecord(t, l, giveBack(mustClaim(t, l, byEmail, 1)[0], 2*time.Second, reasonNoRecipients))
 	if diff := cmp.Diff(row{State: retry, Attempts: 1, Reason: reasonNoRecipients, Wait: 2}, look(t, l, plans[0].event, byEmail)); diff != "" {
@@ -337,7 +338,7 @@ func TestExpiry(t *testing.T) {
 	l := newLedger(t)
 	never, doubt := planOf(bySMS), planOf(bySMS)
 	mustPlan(t, l, doubt)
-	mustRecord(t, l, settle(mustClaim(t, l, bySMS, 1)[0], "p", answer{class: classUnknown}, doubts{wait: time.Minute, blind: true}))
+	mustRecord(t, l, settle(mustClaim(t, l, bySMS, 1)[0], "p", provider.Answer{Class: provider.Unknown}, doubts{wait: time.Minute, blind: true}))
 	mustPlan(t, l, never)
 	exec(t, l, `UPDATE delivery SET expires_at = now(), next_attempt_at = now()`)
 	if got := mustClaim(t, l, bySMS, 10); len(got) != 0 {
@@ -357,7 +358,7 @@ func TestNextAttemptIsNeverPastTheEnd(t *testing.T) {
 	l := newLedger(t)
 	plans := planOf(bySMS)
 	mustPlan(t, l, plans)
-	mustRecord(t, l, outcome{delivery: mustClaim(t, l, bySMS, 1)[0], state: unknown, wait: untilExpiry, class: classUnknown})
+	mustRecord(t, l, outcome{delivery: mustClaim(t, l, bySMS, 1)[0], state: unknown, wait: untilExpiry, class: provider.Unknown})
 	if got := look(t, l, plans[0].event, bySMS); got.Wait > int(smsLifetime/time.Second) {
 		t.Errorf("%+v", got)
 	}
@@ -369,7 +370,7 @@ func TestWaiting(t *testing.T) {
 	mustPlan(t, l, planOf(byEmail, bySMS))
 	mustPlan(t, l, planOf(byEmail))
 	exec(t, l, `UPDATE delivery SET next_attempt_at = now() - interval '90 s' WHERE channel = 'SMS'`)
-	mustRecord(t, l, settle(mustClaim(t, l, byEmail, 1)[0], "p", answer{class: classAccepted}, doubts{wait: 0, blind: true}))
+	mustRecord(t, l, settle(mustClaim(t, l, byEmail, 1)[0], "p", provider.Answer{Class: provider.Accepted}, doubts{wait: 0, blind: true}))
 	list, err := l.Waiting(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -427,10 +428,10 @@ func TestAnyOrderOfEvents(t *testing.T) {
 				d := held[i]
 				last := i == len(held)-1
 				held = append(held[:i:i], held[i+1:]...)
-				c := rapid.SampledFrom([]class{classAccepted, classRefused, classNotSent, classConfigFault, classUnknown, classSuppressed, classFound, classLookupFailed, classHeld, ""}).Draw(rt, "class")
+				c := rapid.SampledFrom([]provider.Class{provider.Accepted, provider.Refused, provider.NotSent, provider.ConfigFault, provider.Unknown, provider.Suppressed, provider.Found, provider.LookupFailed, provider.Held, ""}).Draw(rt, "class")
 				o := giveBack(d, 0, reasonStopping)
 				if c != "" {
-					o = settle(d, "p", answer{class: c}, doubts{wait: time.Minute, blind: true})
+					o = settle(d, "p", provider.Answer{Class: c}, doubts{wait: time.Minute, blind: true})
 				}
 				before := look(t, l, event, way)
 				late := mustRecord(t, l, o)
@@ -484,9 +485,9 @@ func TestRecordAndReport_OneOrder(t *testing.T) {
 		var outcomes []outcome
 		var reports []report
 		for i, d := range claimed {
-			outcomes = append(outcomes, outcome{delivery: d, state: accepted, class: classAccepted, provider: providerSendGrid})
+			outcomes = append(outcomes, outcome{delivery: d, state: accepted, class: provider.Accepted, provider: provider.NameSendGrid})
 			other := claimed[n-1-i]
-			reports = append(reports, report{provider: providerSendGrid, id: uuid.NewString(), event: other.Event, channel: other.Channel, state: delivered})
+			reports = append(reports, report{provider: provider.NameSendGrid, id: uuid.NewString(), event: other.Event, channel: other.Channel, state: delivered})
 		}
 		var both sync.WaitGroup
 		both.Go(func() {

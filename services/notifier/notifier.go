@@ -104,6 +104,16 @@ import (
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
+)
+
+type (
+	// SendGrid is the e-mail provider's part of Config.
+	SendGrid = provider.SendGrid
+	// SMTP is the relay's part of Config.
+	SMTP = provider.SMTP
+	// Twilio is the SMS provider's part of Config.
+	Twilio = provider.Twilio
 )
 
 // Config is all that the notifier can be told, NOTIFIER_*.
@@ -186,7 +196,7 @@ func (c Config) Validate() error {
 			faults = append(faults, fmt.Errorf(format, args...))
 		}
 	}
-	faults = append(faults, c.SMTP.validate())
+	faults = append(faults, c.SMTP.Validate())
 	if c.Twilio.StatusCallback != "" {
 		faults = append(faults, checkURL("TWILIO_STATUS_CALLBACK", c.Twilio.StatusCallback))
 	}
@@ -275,7 +285,7 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	defer cut()
 	context.AfterFunc(ctx, func() { time.AfterFunc(cfg.DrainDelay+cfg.DrainTimeout, cut) })
 	records := newRecorder(hard, book, counts, cfg.Lease+cfg.AmbiguityWait)
-	mails, mailGates, closeMails := newMails(cfg)
+	mails, mailGates, closeMails := provider.NewMails(cfg.SendGrid, cfg.SMTP, cfg.Workers, cfg.CallTimeout)
 	defer closeMails()
 	lanes := newLanes(cfg, mails, mailGates)
 	for _, l := range lanes {
@@ -351,47 +361,18 @@ func newServer(cfg Config, verifier *auth.Verifier, impl *server, hooks *webhook
 const maxReportBytes = 1<<20 + 4096
 
 // newLanes returns a lane for each channel, in the order of channels.
-func newLanes(cfg Config, mails mailer, mailGates []*gate) []*lane {
+func newLanes(cfg Config, mails provider.Mailer, mailGates []*provider.Gate) []*lane {
 	words := composer{site: cfg.SiteAddress}
-	texts, textGate := newTexts(cfg)
+	texts, textGate := provider.NewTexts(cfg.Twilio, cfg.Workers, cfg.CallTimeout)
 	lanes := []*lane{
-		{channel: byEmail, provider: providerSendGrid, deliver: byMail(mails, words), gates: mailGates},
-		{channel: bySMS, provider: providerTwilio, deliver: byText(texts, words), gates: []*gate{textGate}},
+		{channel: byEmail, provider: provider.NameSendGrid, deliver: byMail(mails, words), gates: mailGates},
+		{channel: bySMS, provider: provider.NameTwilio, deliver: byText(texts, words), gates: []*provider.Gate{textGate}},
 	}
 	for _, l := range lanes {
 		l.workers, l.lease, l.callTimeout, l.poll, l.hours = cfg.Workers, cfg.Lease, cfg.CallTimeout, cfg.Poll, cfg.SMSHours
 		l.woken, l.faults = make(chan struct{}, 1), rate.Sometimes{Interval: 10 * time.Second}
 	}
 	return lanes
-}
-
-// newMails returns the providers of e-mail: SendGrid and, where there is one, an
-// SMTP relay for what SendGrid certainly did not take. Call end when all has been
-// sent.
-func newMails(cfg Config) (mails mailer, gates []*gate, end func()) {
-	preferred := newMailer(cfg.SendGrid, newProviderClient(cfg.Workers, cfg.CallTimeout))
-	routes, end := mailRoutes{{preferred, newGate(providerSendGrid, breakerPause)}}, func() {}
-	if cfg.SMTP.Addr != "" {
-		relay := newSMTPMailer(cfg.SMTP, cfg.SendGrid.From, cfg.SendGrid.FromName, cfg.Workers)
-		routes, end = append(routes, mailRoute{relay, newGate(providerSMTP, breakerPause)}), relay.close
-	}
-	for _, route := range routes {
-		gates = append(gates, route.gate)
-	}
-	if asked, can := preferred.(finder[email]); can {
-		return askableMail{routes, asked}, gates, end
-	}
-	return routes, gates, end
-}
-
-// newTexts returns the provider of SMS.
-func newTexts(cfg Config) (texter, *gate) {
-	texts := &twilio{cfg: cfg.Twilio, client: newProviderClient(cfg.Workers, cfg.CallTimeout)}
-	route := textRoute{texts, newGate(providerTwilio, breakerPause)}
-	if cfg.Twilio.Lookup {
-		return askableText{route, texts}, route.gate
-	}
-	return route, route.gate
 }
 
 // sweepTimeout bounds one look for lapsed leases, and one adding up of what waits.

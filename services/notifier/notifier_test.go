@@ -35,6 +35,8 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider/providertest"
 )
 
 // patience is how long a test waits for what must come.
@@ -47,8 +49,9 @@ var canaries = []string{"canary.", "+3363998", "%2B3363998", "Jeanne Canary"} //
 var (
 	logs   = &safeBuffer{}
 	meters = metric.NewManualReader()
-	spans  = tracetest.NewInMemoryExporter()
 )
+
+var spans = tracetest.NewInMemoryExporter()
 
 type safeBuffer struct {
 	mu  sync.Mutex
@@ -132,7 +135,7 @@ type stage struct {
 	*directory
 	ledger    *ledger
 	broker    *testenv.Broker
-	providers *providers
+	providers *providertest.Providers
 	cfg       Config
 	publisher *bus.Bus
 	// members, staff and machines sign the tokens that are accepted.
@@ -141,7 +144,7 @@ type stage struct {
 
 func newStage(t *testing.T) *stage {
 	t.Helper()
-	s := &stage{directory: &directory{known: make(map[string]*messagingpb.Recipient), readers: make(map[string]bool)}, providers: newProviders(t), broker: testenv.NATS(t)}
+	s := &stage{directory: &directory{known: make(map[string]*messagingpb.Recipient), readers: make(map[string]bool)}, providers: providertest.New(t), broker: testenv.NATS(t)}
 	s.ledger = newLedger(t)
 	s.members, s.staff, s.machines = testenv.NewIssuer(t, auth.RealmMember), testenv.NewIssuer(t, auth.RealmAgent), testenv.NewIssuer(t, auth.RealmMachine)
 	issuer := s.machines
@@ -151,8 +154,11 @@ func newStage(t *testing.T) *stage {
 		Config:        auth.Config{Issuers: auth.Issuers{s.members.Issuer, s.staff.Issuer, s.machines.Issuer}},
 		MachineConfig: auth.MachineConfig{TokenURL: issuer.Issuer.URL + "/token", ClientID: "notifier", ClientSecret: "secret"},
 		Bus:           bus.Config{URL: s.broker.URL, Replicas: 1, MaxBytes: 64 << 20},
-		SendGrid:      s.providers.sendGrid(0).cfg,
-		Twilio:        s.providers.twilio(0).cfg,
+		SendGrid:      provider.SendGrid{BaseURL: s.providers.URL, APIKey: "sg-key", From: "no-reply@example.org", FromName: "Ma messagerie"},
+		Twilio: provider.Twilio{
+			BaseURL: s.providers.URL, AccountSID: "AC0", AuthToken: "tw-token", From: "+33700000000", Lookup: true,
+			StatusCallback: "https://gw.example.org/webhooks/twilio",
+		},
 		DatabaseURL:   s.ledger.pool.Config().ConnString(),
 		Migrate:       true,
 		MessagingAddr: serveDirectory(t, s.directory, issuer.Issuer),
@@ -295,7 +301,7 @@ func TestSubmissionAndReply(t *testing.T) {
 	_, reply := eventOf(t, eventspb.TypeReplyPosted, to)
 	s.publish(t, reply)
 	s.settled(t, 3)
-	mails, texts := s.providers.accepted(byEmail), s.providers.accepted(bySMS)
+	mails, texts := s.providers.Accepted(providertest.Email), s.providers.Accepted(providertest.SMS)
 	if len(mails) != 2 || len(texts) != 1 {
 		t.Fatalf("%d mails and %d SMS, want 2 and 1", len(mails), len(texts))
 	}
@@ -334,7 +340,7 @@ func TestPreferences(t *testing.T) {
 	s.publish(t, events...)
 	s.settled(t, 11)
 	told := make(map[string]int)
-	for _, text := range s.providers.accepted(bySMS) {
+	for _, text := range s.providers.Accepted(providertest.SMS) {
 		told[text.Form.Get("Body")]++
 	}
 	texts := 0
@@ -344,7 +350,7 @@ func TestPreferences(t *testing.T) {
 			t.Errorf("SMS %q", body)
 		}
 	}
-	if mails := s.providers.accepted(byEmail); len(mails) != 6 || texts != 3 {
+	if mails := s.providers.Accepted(providertest.Email); len(mails) != 6 || texts != 3 {
 		t.Errorf("%d mails and %d SMS, want 6, and 3: two acknowledgements and a reply", len(mails), texts)
 	}
 	var notWanted int
@@ -376,7 +382,7 @@ func TestExactlyOnceWithRepeatedEventsAndTwoNotifiers(t *testing.T) {
 	}
 	s.settled(t, 2*submissions)
 	counts := make(map[string]int)
-	for _, call := range s.providers.accepted(byEmail) {
+	for _, call := range s.providers.Accepted(providertest.Email) {
 		counts[call.To]++
 	}
 	for _, address := range wanted {
@@ -384,7 +390,7 @@ func TestExactlyOnceWithRepeatedEventsAndTwoNotifiers(t *testing.T) {
 			t.Errorf("a member got %d mails", counts[address])
 		}
 	}
-	if n := len(s.providers.accepted(bySMS)); n != submissions {
+	if n := len(s.providers.Accepted(providertest.SMS)); n != submissions {
 		t.Errorf("%d SMS, want %d", n, submissions)
 	}
 }
@@ -411,7 +417,7 @@ func TestCrashIsMendedOnceAfterTheWait(t *testing.T) {
 	s.start(t)
 	s.settled(t, 2)
 	for _, way := range channels {
-		sent := s.providers.accepted(way)
+		sent := s.providers.Accepted(string(way))
 		if len(sent) != 1 || sent[0].At.Sub(crashed) < lease+s.cfg.AmbiguityWait-100*time.Millisecond {
 			t.Errorf("%s: %d sent, the first after %s", way, len(sent), sent[0].At.Sub(crashed))
 		}
@@ -425,8 +431,8 @@ func TestThrottledIsRepeatedWhenAllowed(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	var refusals atomic.Int64
-	s.providers.set(func(call *providerCall, w http.ResponseWriter) bool {
-		if call.Channel != byEmail || refusals.Add(1) > 1 {
+	s.providers.Answer(func(call *providertest.Call, w http.ResponseWriter) bool {
+		if call.Channel != providertest.Email || refusals.Add(1) > 1 {
 			return false
 		}
 		w.Header().Set("Retry-After", "1")
@@ -437,10 +443,10 @@ func TestThrottledIsRepeatedWhenAllowed(t *testing.T) {
 	id, event := eventOf(t, eventspb.TypeMessageSubmitted, s.newcomer())
 	s.publish(t, event)
 	s.settled(t, 2)
-	mails := s.providers.accepted(byEmail)
-	first := s.providers.calls[0]
-	for _, call := range s.providers.calls {
-		if call.Channel == byEmail {
+	mails := s.providers.Accepted(providertest.Email)
+	first := s.providers.Calls()[0]
+	for _, call := range s.providers.Calls() {
+		if call.Channel == providertest.Email {
 			first = call
 			break
 		}
@@ -457,7 +463,7 @@ func TestThrottledIsRepeatedWhenAllowed(t *testing.T) {
 func TestRefusedEndsWithItsReason(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	s.providers.set(func(call *providerCall, w http.ResponseWriter) bool {
+	s.providers.Answer(func(call *providertest.Call, w http.ResponseWriter) bool {
 		w.WriteHeader(http.StatusBadRequest)
 		fmt.Fprintf(w, `{"code":21211,"message":"'To' number %s is not valid"}`, call.To)
 		return true
@@ -478,11 +484,11 @@ func TestHangIsUnknown(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	s.cfg.CallTimeout = 300 * time.Millisecond
-	s.providers.set(func(call *providerCall, _ http.ResponseWriter) bool {
-		if call.Channel == byEmail {
+	s.providers.Answer(func(call *providertest.Call, _ http.ResponseWriter) bool {
+		if call.Channel == providertest.Email {
 			<-call.Gone
 		}
-		return call.Channel == byEmail
+		return call.Channel == providertest.Email
 	})
 	s.start(t)
 	id, event := eventOf(t, eventspb.TypeMessageSubmitted, s.newcomer())
@@ -507,7 +513,7 @@ func TestConfigFaultCostsNoAttempt(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	var mended atomic.Bool
-	s.providers.set(func(_ *providerCall, w http.ResponseWriter) bool {
+	s.providers.Answer(func(_ *providertest.Call, w http.ResponseWriter) bool {
 		if mended.Load() {
 			return false
 		}
@@ -528,7 +534,7 @@ func TestConfigFaultCostsNoAttempt(t *testing.T) {
 	mended.Store(true)
 	due(t, s.ledger)
 	s.settled(t, 1)
-	if n := len(s.providers.accepted(byEmail)); n != 1 {
+	if n := len(s.providers.Accepted(providertest.Email)); n != 1 {
 		t.Errorf("%d mails, want 1", n)
 	}
 }
@@ -583,8 +589,8 @@ func TestNobodyToSendTo(t *testing.T) {
 	if got := look(t, s.ledger, id, byEmail); got.State != suppressed || got.Reason != reasonNobody {
 		t.Errorf("unknown conversation: %+v", got)
 	}
-	if len(s.providers.calls) != 0 {
-		t.Errorf("providers were called %d times", len(s.providers.calls))
+	if len(s.providers.Calls()) != 0 {
+		t.Errorf("providers were called %d times", len(s.providers.Calls()))
 	}
 }
 
@@ -621,7 +627,7 @@ func TestTraceReachesTheProvider(t *testing.T) {
 	s.settled(t, 2)
 	const id = "4bf92f3577b34da6a3ce929d0e0e4736"
 	for _, way := range channels {
-		sent := s.providers.accepted(way)
+		sent := s.providers.Accepted(string(way))
 		if len(sent) != 1 || !strings.Contains(sent[0].Header.Get("Traceparent"), id) {
 			t.Fatalf("%s: the provider was called in another trace: %v", way, sent)
 		}
@@ -642,13 +648,13 @@ func TestDrain(t *testing.T) {
 	s := newStage(t)
 	s.cfg.Workers = 1
 	release := make(chan struct{})
-	s.providers.set(func(*providerCall, http.ResponseWriter) bool {
+	s.providers.Answer(func(*providertest.Call, http.ResponseWriter) bool {
 		<-release
 		return false
 	})
 	began := make(chan struct{})
 	var once sync.Once
-	s.providers.began = func() { once.Do(func() { close(began) }) }
+	s.providers.Began = func() { once.Do(func() { close(began) }) }
 	stop := s.start(t)
 	for range 3 {
 		_, event := eventOf(t, eventspb.TypeReplyPosted, s.newcomer())
@@ -693,9 +699,9 @@ func TestNoCallOnAStaleLease(t *testing.T) {
 		got = outcomes
 		return make([]batch.Result[struct{}], len(outcomes)), nil
 	}})
-	l := &lane{channel: byEmail, done: &recorder{outcomes: outcomes}, deliver: func(context.Context, delivery, *messagingpb.Recipient) answer {
+	l := &lane{channel: byEmail, done: &recorder{outcomes: outcomes}, deliver: func(context.Context, delivery, *messagingpb.Recipient) provider.Answer {
 		t.Error("a provider was called")
-		return answer{}
+		return provider.Answer{}
 	}}
 	l.work(t.Context(), job{recipient: member("fr"), latest: time.Now().Add(-time.Millisecond)})
 	ended, cancel := context.WithCancel(t.Context())
@@ -722,7 +728,7 @@ func TestBrokerAwayAndWiped(t *testing.T) {
 	_, second := eventOf(t, eventspb.TypeReplyPosted, s.newcomer())
 	s.publish(t, second)
 	s.settled(t, 2)
-	if n := len(s.providers.accepted(byEmail)); n != 2 {
+	if n := len(s.providers.Accepted(providertest.Email)); n != 2 {
 		t.Errorf("%d mails, want 2", n)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/bus"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider/providertest"
 )
 
 // log puts an event into the event log at a time.
@@ -125,10 +126,10 @@ func TestReconciliation(t *testing.T) {
 	_, last := eventOf(t, eventspb.TypeReplyPosted, s.newcomer())
 	s.publish(t, last)
 	s.settled(t, 5*2+2+1)
-	if n := len(s.providers.accepted(byEmail)); n != 8 {
+	if n := len(s.providers.Accepted(providertest.Email)); n != 8 {
 		t.Errorf("%d mails, want 8", n)
 	}
-	if n := len(s.providers.accepted(bySMS)); n != 5 {
+	if n := len(s.providers.Accepted(providertest.SMS)); n != 5 {
 		t.Errorf("%d SMS, want 5", n)
 	}
 	eventually(t, "all is known to be there", func() bool {
@@ -208,7 +209,7 @@ func TestWithoutTheLog(t *testing.T) {
 	eventually(t, "a round has failed", func() bool { return s.calls.Load() > 2 })
 	s.failures.Store(0)
 	s.settled(t, 1)
-	if n := len(s.providers.accepted(byEmail)); n != 1 {
+	if n := len(s.providers.Accepted(providertest.Email)); n != 1 {
 		t.Errorf("%d mails", n)
 	}
 }
@@ -296,7 +297,7 @@ func TestReconciliation_ClockGoesBack(t *testing.T) {
 	log(time.Now().Add(-25 * time.Second)) // after the mark, which is half a minute ago at most
 	eventually(t, "what comes afterwards is found", func() bool {
 		settle(time.Now().Add(-20 * time.Second))
-		mails := s.providers.accepted(byEmail)
+		mails := s.providers.Accepted(providertest.Email)
 		return len(mails) == 3
 	})
 }

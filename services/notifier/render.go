@@ -14,6 +14,7 @@ import (
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 )
 
 //go:embed templates
@@ -29,24 +30,6 @@ func mustLocation(name string) *time.Location {
 		panic(err) // tzdata is linked in
 	}
 	return location
-}
-
-// email is an e-mail ready to leave.
-type email struct {
-	// DeliveryID is what the provider's reports about this mail will carry.
-	DeliveryID string
-	// To is one address, checked; never logged.
-	To                  string
-	Subject, Text, HTML string
-}
-
-// sms is an SMS ready to leave: one part of GSM 7-bit.
-type sms struct {
-	// DeliveryID is what the provider's reports about this SMS will carry.
-	DeliveryID string
-	// To is a number in E.164, checked; never logged.
-	To   string
-	Body string
 }
 
 // notice is all that a template can say. A name, a label of the selection or a
@@ -117,39 +100,39 @@ func (c composer) notice(event eventType, to *messagingpb.Recipient) (pages, not
 }
 
 // mail renders the e-mail that announces an event.
-func (c composer) mail(event eventType, to *messagingpb.Recipient) (email, error) {
+func (c composer) mail(event eventType, to *messagingpb.Recipient) (provider.Email, error) {
 	p, n, err := c.notice(event, to)
 	if err != nil {
-		return email{}, err
+		return provider.Email{}, err
 	}
 	var subject, text, html bytes.Buffer
 	if err := p.text.ExecuteTemplate(&subject, "subject", n); err != nil {
-		return email{}, fmt.Errorf("rendering the subject: %w", err)
+		return provider.Email{}, fmt.Errorf("rendering the subject: %w", err)
 	}
 	if err := p.text.ExecuteTemplate(&text, "text", n); err != nil {
-		return email{}, fmt.Errorf("rendering the text: %w", err)
+		return provider.Email{}, fmt.Errorf("rendering the text: %w", err)
 	}
 	if err := p.html.ExecuteTemplate(&html, "layout", n); err != nil {
-		return email{}, fmt.Errorf("rendering the page: %w", err)
+		return provider.Email{}, fmt.Errorf("rendering the page: %w", err)
 	}
-	return email{To: to.GetEmail(), Subject: subject.String(), Text: text.String(), HTML: html.String()}, nil
+	return provider.Email{To: to.GetEmail(), Subject: subject.String(), Text: text.String(), HTML: html.String()}, nil
 }
 
 // text renders the SMS that announces an event. What is not one part of GSM
 // 7-bit is an error: no value that passes the checks can cause it.
-func (c composer) text(event eventType, to *messagingpb.Recipient) (sms, error) {
+func (c composer) text(event eventType, to *messagingpb.Recipient) (provider.SMS, error) {
 	p, n, err := c.notice(event, to)
 	if err != nil {
-		return sms{}, err
+		return provider.SMS{}, err
 	}
 	var body bytes.Buffer
 	if err := p.text.ExecuteTemplate(&body, "sms", n); err != nil {
-		return sms{}, fmt.Errorf("rendering the SMS: %w", err)
+		return provider.SMS{}, fmt.Errorf("rendering the SMS: %w", err)
 	}
 	if size, ok := septets(body.String()); !ok || size > onePart {
-		return sms{}, fmt.Errorf("rendering the SMS: %d septets (GSM 7-bit: %t), of at most %d", size, ok, onePart)
+		return provider.SMS{}, fmt.Errorf("rendering the SMS: %d septets (GSM 7-bit: %t), of at most %d", size, ok, onePart)
 	}
-	return sms{To: to.GetPhone(), Body: body.String()}, nil
+	return provider.SMS{To: to.GetPhone(), Body: body.String()}, nil
 }
 
 var (

@@ -29,6 +29,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 )
 
 // webhooks is WebhookService: what the providers report about deliveries that
@@ -53,7 +54,7 @@ type webhooks struct {
 
 	// sendGridKey is nil where SendGrid's reports are not taken.
 	sendGridKey *ecdsa.PublicKey
-	twilio      Twilio
+	twilio      provider.Twilio
 	maxAge      time.Duration
 }
 
@@ -100,7 +101,7 @@ func (w *webhooks) ReportSendGrid(ctx context.Context, req *notifierpb.ReportSen
 		return nil, errNoWebhook
 	}
 	if !signedBySendGrid(w.sendGridKey, req) {
-		w.counts.report(ctx, providerSendGrid, reportForged, 1)
+		w.counts.report(ctx, provider.NameSendGrid, reportForged, 1)
 		return nil, errReportForged
 	}
 	at, err := strconv.ParseInt(req.GetTimestamp(), 10, 64)
@@ -112,7 +113,7 @@ func (w *webhooks) ReportSendGrid(ctx context.Context, req *notifierpb.ReportSen
 		return nil, statusOf(err)
 	}
 	if !fresh {
-		w.counts.report(ctx, providerSendGrid, reportStale, 1)
+		w.counts.report(ctx, provider.NameSendGrid, reportStale, 1)
 		return nil, errReportStale
 	}
 	var events []sendGridEvent
@@ -126,8 +127,8 @@ func (w *webhooks) ReportSendGrid(ctx context.Context, req *notifierpb.ReportSen
 			reports = append(reports, r)
 		}
 	}
-	w.counts.report(ctx, providerSendGrid, reportIgnored, len(events)-len(reports))
-	return &notifierpb.ReportSendGridResponse{}, w.store(ctx, providerSendGrid, reports)
+	w.counts.report(ctx, provider.NameSendGrid, reportIgnored, len(events)-len(reports))
+	return &notifierpb.ReportSendGridResponse{}, w.store(ctx, provider.NameSendGrid, reports)
 }
 
 // signedBySendGrid checks the signature over the time stamp and the body.
@@ -165,7 +166,7 @@ func (e sendGridEvent) report() (report, bool) {
 	if !ok || reached == "" || e.ID == "" || len(e.ID) > 200 || len(e.MessageID) > 200 {
 		return report{}, false
 	}
-	r := report{provider: providerSendGrid, id: e.ID, event: event, channel: way, state: reached, messageID: e.MessageID}
+	r := report{provider: provider.NameSendGrid, id: e.ID, event: event, channel: way, state: reached, messageID: e.MessageID}
 	if reached == bounced || reached == complained {
 		r.reason = "SENDGRID_" + strings.ToUpper(e.Kind)
 	}
@@ -198,16 +199,16 @@ func (w *webhooks) ReportTwilio(ctx context.Context, req *notifierpb.ReportTwili
 		}
 	}
 	validator := twilioclient.NewRequestValidator(w.twilio.AuthToken)
-	if !validator.Validate(w.twilio.callback(req.GetDeliveryId()), values, req.GetSignature()) || values["AccountSid"] != w.twilio.AccountSID {
-		w.counts.report(ctx, providerTwilio, reportForged, 1)
+	if !validator.Validate(w.twilio.Callback(req.GetDeliveryId()), values, req.GetSignature()) || values["AccountSid"] != w.twilio.AccountSID {
+		w.counts.report(ctx, provider.NameTwilio, reportForged, 1)
 		return nil, errReportForged
 	}
 	r, ok := twilioReport(req.GetDeliveryId(), values)
 	if !ok {
-		w.counts.report(ctx, providerTwilio, reportIgnored, 1)
+		w.counts.report(ctx, provider.NameTwilio, reportIgnored, 1)
 		return &notifierpb.ReportTwilioResponse{}, nil
 	}
-	return &notifierpb.ReportTwilioResponse{}, w.store(ctx, providerTwilio, []report{r})
+	return &notifierpb.ReportTwilioResponse{}, w.store(ctx, provider.NameTwilio, []report{r})
 }
 
 // twilioStates are the statuses that say something about a delivery. A failed one
@@ -224,7 +225,7 @@ func twilioReport(deliveryID string, values map[string]string) (report, bool) {
 	if !ok || reached == "" || sid == "" || len(sid) > 64 {
 		return report{}, false
 	}
-	r := report{provider: providerTwilio, id: sid + "." + values["MessageStatus"], event: event, channel: way, state: reached, messageID: sid}
+	r := report{provider: provider.NameTwilio, id: sid + "." + values["MessageStatus"], event: event, channel: way, state: reached, messageID: sid}
 	if reached == bounced {
 		r.reason = "TWILIO_" + values["MessageStatus"]
 		if code, err := strconv.Atoi(values["ErrorCode"]); err == nil {
@@ -232,12 +233,6 @@ func twilioReport(deliveryID string, values map[string]string) (report, bool) {
 		}
 	}
 	return r, true
-}
-
-// callback is the address to which Twilio reports about a delivery, byte for byte
-// as it was told to: the signature is over it.
-func (t Twilio) callback(deliveryID string) string {
-	return strings.TrimSuffix(t.StatusCallback, "/") + "/" + url.PathEscape(deliveryID)
 }
 
 // filing is the reports of one call.
@@ -258,10 +253,10 @@ func newWebhooks(book *ledger, counts *instruments, cfg Config) (*webhooks, erro
 		ledger: book, counts: counts, twilio: cfg.Twilio, maxAge: cfg.WebhookMaxAge,
 		reports: make(map[string]*batch.Group[filing, struct{}]),
 	}
-	for _, provider := range []string{providerSendGrid, providerTwilio} {
-		w.reports[provider] = batch.New(batch.Config[filing, struct{}]{
+	for _, by := range []string{provider.NameSendGrid, provider.NameTwilio} {
+		w.reports[by] = batch.New(batch.Config[filing, struct{}]{
 			Do: func(ctx context.Context, calls []filing) ([]batch.Result[struct{}], error) {
-				return w.file(ctx, provider, calls)
+				return w.file(ctx, by, calls)
 			},
 			Most: maxReports, Weight: func(f filing) int { return len(f.reports) }, Queue: maxFilings,
 			Timeout: databaseTimeout, Divide: postgres.IsBadRow,

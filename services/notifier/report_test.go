@@ -30,6 +30,8 @@ import (
 
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider/providertest"
 )
 
 // postman signs reports as the providers do.
@@ -52,7 +54,7 @@ func newPostman(t *testing.T) *postman {
 	t.Cleanup(counts.stop)
 	hooks, err := newWebhooks(l, counts, Config{
 		WebhookMaxAge: 25 * time.Hour,
-		Twilio:        Twilio{AccountSID: "AC0", AuthToken: "tw-token", StatusCallback: "https://gw.example.org/webhooks/twilio/"},
+		Twilio:        provider.Twilio{AccountSID: "AC0", AuthToken: "tw-token", StatusCallback: "https://gw.example.org/webhooks/twilio/"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -107,7 +109,7 @@ func sent(t *testing.T, l *ledger, ways ...channel) uuid.UUID {
 	plans := planOf(ways...)
 	mustPlan(t, l, plans)
 	for _, way := range ways {
-		mustRecord(t, l, settle(mustClaim(t, l, way, 1)[0], "p", answer{class: classAccepted, messageID: "m-0"}, doubts{wait: 0, blind: true}))
+		mustRecord(t, l, settle(mustClaim(t, l, way, 1)[0], "p", provider.Answer{Class: provider.Accepted, MessageID: "m-0"}, doubts{wait: 0, blind: true}))
 	}
 	return plans[0].event
 }
@@ -155,14 +157,14 @@ func TestAReportEndsEveryDoubt(t *testing.T) {
 	rows := map[string]func(d delivery){
 		"being sent": func(delivery) {},
 		"in doubt": func(d delivery) {
-			mustRecord(t, l, settle(d, "p", answer{class: classUnknown}, doubts{wait: time.Minute, blind: true}))
+			mustRecord(t, l, settle(d, "p", provider.Answer{Class: provider.Unknown}, doubts{wait: time.Minute, blind: true}))
 		},
 		"lapsed": func(delivery) { lapse(t, l); mustSweep(t, l) },
 		"to be sent": func(d delivery) {
-			mustRecord(t, l, settle(d, "p", answer{class: classNotSent}, doubts{wait: time.Minute, blind: true}))
+			mustRecord(t, l, settle(d, "p", provider.Answer{Class: provider.NotSent}, doubts{wait: time.Minute, blind: true}))
 		},
 		"expired": func(d delivery) {
-			mustRecord(t, l, settle(d, "p", answer{class: classUnknown}, doubts{wait: time.Minute, blind: true}))
+			mustRecord(t, l, settle(d, "p", provider.Answer{Class: provider.Unknown}, doubts{wait: time.Minute, blind: true}))
 			exec(t, l, `UPDATE delivery SET expires_at = now() - interval '1 minute', next_attempt_at = now() - interval '1 minute' WHERE event_id = $1`, d.Event)
 			mustSweep(t, l)
 		},
@@ -179,7 +181,7 @@ func TestAReportEndsEveryDoubt(t *testing.T) {
 			t.Errorf("%s: is %s", name, got.State)
 		}
 		// What the sender then says about its call changes nothing any more.
-		mustRecord(t, l, settle(d, "p", answer{class: classUnknown, reason: "NO_ANSWER_IN_TIME"}, doubts{wait: time.Minute, blind: true}))
+		mustRecord(t, l, settle(d, "p", provider.Answer{Class: provider.Unknown, Reason: "NO_ANSWER_IN_TIME"}, doubts{wait: time.Minute, blind: true}))
 		if got := look(t, l, d.Event, byEmail); got.State != accepted || got.Reason != "" {
 			t.Errorf("%s: the sender's doubt made it %s %s", name, got.State, got.Reason)
 		}
@@ -355,10 +357,10 @@ func TestReportsShareATransaction(t *testing.T) {
 			answers <- err
 		}()
 	}
-	eventually(t, "all wait", func() bool { return idle.reports[providerTwilio].Waiting() == calls })
+	eventually(t, "all wait", func() bool { return idle.reports[provider.NameTwilio].Waiting() == calls })
 	ctx, end := context.WithCancel(t.Context())
 	ended := make(chan struct{})
-	go func() { defer close(ended); idle.reports[providerTwilio].Run(ctx) }()
+	go func() { defer close(ended); idle.reports[provider.NameTwilio].Run(ctx) }()
 	for range calls {
 		if err := <-answers; err != nil {
 			t.Error(err)
@@ -411,8 +413,8 @@ func TestAReportInsteadOfAnAnswer(t *testing.T) {
 	s.cfg.CallTimeout, s.cfg.Lease = 200*time.Millisecond, time.Second
 	p := newPostman(t)
 	p.ledger = s.ledger
-	taken := make(chan *providerCall, 8)
-	s.providers.set(func(call *providerCall, _ http.ResponseWriter) bool {
+	taken := make(chan *providertest.Call, 8)
+	s.providers.Answer(func(call *providertest.Call, _ http.ResponseWriter) bool {
 		taken <- call
 		<-call.Gone // accepted, and silent
 		return true
@@ -498,9 +500,9 @@ func TestBadReportFailsAlone(t *testing.T) {
 		}
 		answered.Go(func() { _, refused[i] = idle.ReportTwilio(context.WithoutCancel(t.Context()), p.signText(id, form)) })
 	}
-	eventually(t, "all wait", func() bool { return idle.reports[providerTwilio].Waiting() == calls })
+	eventually(t, "all wait", func() bool { return idle.reports[provider.NameTwilio].Waiting() == calls })
 	ctx, end := context.WithCancel(t.Context())
-	running.Go(func() { idle.reports[providerTwilio].Run(ctx) })
+	running.Go(func() { idle.reports[provider.NameTwilio].Run(ctx) })
 	answered.Wait()
 	end()
 	running.Wait()

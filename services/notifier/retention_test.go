@@ -17,6 +17,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider/providertest"
 )
 
 // The ledger must not forget what the event log has: it would be sent again.
@@ -298,7 +299,7 @@ func TestForget_NotSentAgain(t *testing.T) {
 		return err == nil && until.Equal(settled)
 	})
 	s.settled(t, 1)
-	if n := len(s.providers.accepted(byEmail)); n != 1 {
+	if n := len(s.providers.Accepted(providertest.Email)); n != 1 {
 		t.Errorf("%d mails, want that of the event that was missing", n)
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	"github.com/ma-messagerie/messagerie/chassis/testenv/scale"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 )
 
 // aged makes the deliveries of a year by e-mail, every fourth with an SMS, an attempt and a
@@ -85,7 +86,7 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 			}
 			var outcomes []outcome
 			for _, d := range claimed {
-				outcomes = append(outcomes, outcome{delivery: d, state: accepted, class: classAccepted, provider: providerSendGrid})
+				outcomes = append(outcomes, outcome{delivery: d, state: accepted, class: provider.Accepted, provider: provider.NameSendGrid})
 			}
 			return failed(l.Record(ctx, outcomes))
 		}},
@@ -105,7 +106,7 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 				if err != nil {
 					return err
 				}
-				reports = append(reports, report{provider: providerSendGrid, id: uuid.NewString(), event: event, channel: byEmail, state: complained})
+				reports = append(reports, report{provider: provider.NameSendGrid, id: uuid.NewString(), event: event, channel: byEmail, state: complained})
 			}
 			return failed(l.Report(ctx, reports))
 		}),
@@ -138,7 +139,7 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 		}},
 		{Run: func(ctx context.Context, _ int) error {
 			_, err1 := l.DeadLetters(ctx, letterFilter{provider: "nobody"}, nil, 21)
-			_, err2 := l.DeadLetters(ctx, letterFilter{provider: providerSendGrid}, nil, 21)
+			_, err2 := l.DeadLetters(ctx, letterFilter{provider: provider.NameSendGrid}, nil, 21)
 			return errors.Join(err1, err2)
 		}},
 		{Of: []string{"ledger.Replay", "ledger.AsideEvents"}, Reads: "the dead letters that a filter selects, up to 10 000", Run: func(ctx context.Context, _ int) error {
@@ -165,7 +166,7 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 		read("ledger.Waiting", func(ctx context.Context, _ int) error { return failed(l.Waiting(ctx)) }),
 		read("ledger.DeadLetterCount", func(ctx context.Context, _ int) error { return failed(l.DeadLetterCount(ctx)) }),
 		read("ledger.tried", func(ctx context.Context, _ int) error {
-			return failed(l.tried(ctx, []string{providerSendGrid, providerTwilio}))
+			return failed(l.tried(ctx, []string{provider.NameSendGrid, provider.NameTwilio}))
 		}),
 		read("ledger.standing", func(ctx context.Context, _ int) error {
 			_, _, err := l.standing(ctx)

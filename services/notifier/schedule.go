@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 )
 
 // calendar is the most that each next attempt waits; the last entry repeats. The
@@ -93,27 +95,27 @@ type doubts struct {
 
 // settle decides what becomes of a delivery after a call. This is the whole
 // policy of repeats.
-func settle(d delivery, provider string, a answer, policy doubts) outcome {
-	o := outcome{delivery: d, class: a.class, provider: provider, status: a.status, providerMessageID: a.messageID, reason: a.reason}
-	switch a.class {
-	case classAccepted, classFound:
+func settle(d delivery, by string, a provider.Answer, policy doubts) outcome {
+	o := outcome{delivery: d, class: a.Class, provider: by, status: a.Status, providerMessageID: a.MessageID, reason: a.Reason}
+	switch a.Class {
+	case provider.Accepted, provider.Found:
 		o.state = accepted
-	case classLookupFailed:
+	case provider.LookupFailed:
 		// Nothing was sent, so this is no further doubt; it is asked again.
-		o.state, o.wait = unknown, a.retryAfter+backoff(d.Attempts)
-	case classRefused:
+		o.state, o.wait = unknown, a.RetryAfter+backoff(d.Attempts)
+	case provider.Refused:
 		o.state = refused
-	case classSuppressed:
+	case provider.Suppressed:
 		// No provider was called.
 		o.state, o.provider, o.uncounted = suppressed, "", true
-	case classNotSent:
-		o.state, o.wait = retry, a.retryAfter+backoff(d.Attempts)
-	case classConfigFault:
+	case provider.NotSent:
+		o.state, o.wait = retry, a.RetryAfter+backoff(d.Attempts)
+	case provider.ConfigFault:
 		o.state, o.wait, o.uncounted = retry, configFaultWait+jitter(configFaultWait), true
-	case classHeld:
+	case provider.Held:
 		// Nobody was called: no attempt, and no line in the log of attempts.
-		o = giveBack(d, a.retryAfter+jitter(heldSpread), a.reason)
-	case classUnknown:
+		o = giveBack(d, a.RetryAfter+jitter(heldSpread), a.Reason)
+	case provider.Unknown:
 		o.state, o.wait = unknown, max(policy.wait, backoff(d.Attempts))
 		if d.Channel == bySMS && d.Unknowns > 0 && policy.blind {
 			o.wait = untilExpiry

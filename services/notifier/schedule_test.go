@@ -3,6 +3,8 @@ package notifier
 import (
 	"testing"
 	"time"
+
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 )
 
 func TestQuietHours(t *testing.T) {
@@ -59,7 +61,7 @@ func TestSettle(t *testing.T) {
 	const ambiguity = 3 * time.Minute
 	for _, row := range []struct {
 		name      string
-		class     class
+		class     provider.Class
 		channel   channel
 		attempts  int
 		unknowns  int
@@ -68,31 +70,31 @@ func TestSettle(t *testing.T) {
 		from, to  time.Duration
 		uncounted bool
 	}{
-		{"accepted", classAccepted, byEmail, 1, 0, 0, accepted, 0, 0, false},
-		{"refused", classRefused, byEmail, 1, 0, 0, refused, 0, 0, false},
-		{"found", classFound, bySMS, 2, 1, 0, accepted, 0, 0, false},
-		{"not told, first", classLookupFailed, byEmail, 2, 1, 0, unknown, 0, 15 * time.Second, false},
-		{"not told, throttled", classLookupFailed, byEmail, 2, 1, time.Minute, unknown, time.Minute, 75 * time.Second, false},
-		{"not told, SMS", classLookupFailed, bySMS, 4, 1, 0, unknown, 0, 5 * time.Minute, false},
-		{"suppressed", classSuppressed, bySMS, 1, 0, 0, suppressed, 0, 0, true},
-		{"not sent, first", classNotSent, byEmail, 1, 0, 0, retry, 0, 5 * time.Second, false},
-		{"not sent, fourth", classNotSent, byEmail, 4, 0, 0, retry, 0, 5 * time.Minute, false},
-		{"not sent, past the calendar", classNotSent, byEmail, 99, 0, 0, retry, 0, 6 * time.Hour, false},
-		{"throttled", classNotSent, byEmail, 1, 0, time.Minute, retry, time.Minute, 65 * time.Second, false},
-		{"our fault", classConfigFault, byEmail, 3, 0, 0, retry, time.Minute, 2 * time.Minute, true},
-		{"unknown", classUnknown, byEmail, 1, 0, 0, unknown, ambiguity, ambiguity, false},
-		{"unknown again, e-mail", classUnknown, byEmail, 9, 8, 0, unknown, ambiguity, 6 * time.Hour, false},
-		{"unknown, SMS", classUnknown, bySMS, 1, 0, 0, unknown, ambiguity, ambiguity, false},
-		{"unknown again, SMS", classUnknown, bySMS, 2, 1, 0, unknown, untilExpiry, untilExpiry, false},
+		{"accepted", provider.Accepted, byEmail, 1, 0, 0, accepted, 0, 0, false},
+		{"refused", provider.Refused, byEmail, 1, 0, 0, refused, 0, 0, false},
+		{"found", provider.Found, bySMS, 2, 1, 0, accepted, 0, 0, false},
+		{"not told, first", provider.LookupFailed, byEmail, 2, 1, 0, unknown, 0, 15 * time.Second, false},
+		{"not told, throttled", provider.LookupFailed, byEmail, 2, 1, time.Minute, unknown, time.Minute, 75 * time.Second, false},
+		{"not told, SMS", provider.LookupFailed, bySMS, 4, 1, 0, unknown, 0, 5 * time.Minute, false},
+		{"suppressed", provider.Suppressed, bySMS, 1, 0, 0, suppressed, 0, 0, true},
+		{"not sent, first", provider.NotSent, byEmail, 1, 0, 0, retry, 0, 5 * time.Second, false},
+		{"not sent, fourth", provider.NotSent, byEmail, 4, 0, 0, retry, 0, 5 * time.Minute, false},
+		{"not sent, past the calendar", provider.NotSent, byEmail, 99, 0, 0, retry, 0, 6 * time.Hour, false},
+		{"throttled", provider.NotSent, byEmail, 1, 0, time.Minute, retry, time.Minute, 65 * time.Second, false},
+		{"our fault", provider.ConfigFault, byEmail, 3, 0, 0, retry, time.Minute, 2 * time.Minute, true},
+		{"unknown", provider.Unknown, byEmail, 1, 0, 0, unknown, ambiguity, ambiguity, false},
+		{"unknown again, e-mail", provider.Unknown, byEmail, 9, 8, 0, unknown, ambiguity, 6 * time.Hour, false},
+		{"unknown, SMS", provider.Unknown, bySMS, 1, 0, 0, unknown, ambiguity, ambiguity, false},
+		{"unknown again, SMS", provider.Unknown, bySMS, 2, 1, 0, unknown, untilExpiry, untilExpiry, false},
 	} {
 		for range 200 {
 			d := delivery{Channel: row.channel, Attempts: row.attempts, Unknowns: row.unknowns}
-			o := settle(d, "p", answer{class: row.class, retryAfter: row.after}, doubts{wait: ambiguity, blind: true})
+			o := settle(d, "p", provider.Answer{Class: row.class, RetryAfter: row.after}, doubts{wait: ambiguity, blind: true})
 			if o.state != row.state || o.uncounted != row.uncounted || o.wait < row.from || o.wait > row.to {
 				t.Fatalf("%s: %s, waits %s, uncounted %t", row.name, o.state, o.wait, o.uncounted)
 			}
 			// Where somebody can tell, an SMS in doubt is like an e-mail in doubt.
-			o = settle(d, "p", answer{class: row.class, retryAfter: row.after}, doubts{wait: ambiguity})
+			o = settle(d, "p", provider.Answer{Class: row.class, RetryAfter: row.after}, doubts{wait: ambiguity})
 			if o.state != row.state || o.wait == untilExpiry {
 				t.Fatalf("%s, not blind: %s, waits %s", row.name, o.state, o.wait)
 			}

@@ -2,7 +2,9 @@
 
 package notifier
 
-import "context"
+import (
+	"context"
+)
 
 // sendNow does nothing: this is no test build (see chassis/seeded).
 func sendNow(context.Context, []*lane, []plan) {}

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/ma-messagerie/messagerie/chassis/seeded"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 )
 
 // sendNow calls the providers about plans of which nothing is stored yet, and
@@ -20,7 +21,7 @@ func sendNow(ctx context.Context, lanes []*lane, plans []plan) {
 		l := lanes[slices.Index(channels, p.channel)]
 		d := delivery{Event: p.event, Channel: p.channel, Kind: p.kind, Conversation: p.conversation, Attempts: 1, Occurred: p.logged, Claimed: p.logged}
 		found, err := l.fetch(ctx, []delivery{d})
-		if err != nil || l.send(ctx, job{delivery: d, recipient: found[p.conversation]}).class != classAccepted {
+		if err != nil || l.send(ctx, job{delivery: d, recipient: found[p.conversation]}).Class != provider.Accepted {
 			continue
 		}
 		if _, err := l.ledger.Plan(ctx, []plan{p}); err != nil {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/batch"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 )
 
 // Reasons that a sender gives.
@@ -35,9 +36,6 @@ const (
 	reasonNoRecipients = "RECIPIENTS_UNAVAILABLE"
 	reasonStopping     = "STOPPING"
 	reasonTooSlow      = "LEASE_SHORT" // too little of the lease was left to send
-	reasonUnreadable   = "LOOKUP_UNREADABLE"
-	reasonBreakerOpen  = "BREAKER_OPEN" // most calls to the provider fail
-	reasonQuietAsked   = "PAUSE_ASKED"  // the provider asked to be left alone
 )
 
 const (
@@ -58,13 +56,13 @@ const (
 type lane struct {
 	channel    channel
 	provider   string
-	deliver    func(context.Context, delivery, *messagingpb.Recipient) answer
+	deliver    func(context.Context, delivery, *messagingpb.Recipient) provider.Answer
 	ledger     *ledger
 	recipients messagingpb.RecipientServiceClient
 	done       *recorder
 	counts     *instruments
 	// gates are those of the channel's providers; without any, all is open.
-	gates []*gate
+	gates []*provider.Gate
 
 	workers     int
 	lease       time.Duration
@@ -170,7 +168,7 @@ func (l *lane) room() int {
 	}
 	room := 0
 	for _, g := range l.gates {
-		room = max(room, g.room(size))
+		room = max(room, g.Room(size))
 	}
 	return room
 }
@@ -239,58 +237,58 @@ func (l *lane) work(ctx context.Context, j job) {
 	defer span.End()
 	began := time.Now()
 	result := l.send(ctx, j)
-	if result.provider == "" {
-		result.provider = l.provider
+	if result.Provider == "" {
+		result.Provider = l.provider
 	}
-	l.counts.call(ctx, l.channel, result.provider, result.class, time.Since(began))
-	span.SetAttributes(attribute.String("messagerie.outcome", string(result.class)))
-	if result.class != classAccepted && result.class != classFound && result.class != classSuppressed {
-		span.SetStatus(codes.Error, result.reason)
+	l.counts.call(ctx, l.channel, result.Provider, result.Class, time.Since(began))
+	span.SetAttributes(attribute.String("messagerie.outcome", string(result.Class)))
+	if result.Class != provider.Accepted && result.Class != provider.Found && result.Class != provider.Suppressed {
+		span.SetStatus(codes.Error, result.Reason)
 	}
 	l.report(ctx, j.delivery, result)
-	l.done.add(settle(j.delivery, result.provider, result, l.ledger.doubts))
+	l.done.add(settle(j.delivery, result.Provider, result, l.ledger.doubts))
 }
 
 // send makes the call. The end of the process does not cut it: it is given its
 // time to learn what became of it.
-func (l *lane) send(ctx context.Context, j job) (result answer) {
+func (l *lane) send(ctx context.Context, j job) (result provider.Answer) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.callTimeout)
 	defer cancel()
 	if j.recipient == nil {
-		return answer{class: classSuppressed, reason: reasonNobody}
+		return provider.Answer{Class: provider.Suppressed, Reason: reasonNobody}
 	}
 	return l.deliver(ctx, j.delivery, j.recipient)
 }
 
 // report logs what somebody may have to act upon.
-func (l *lane) report(ctx context.Context, d delivery, a answer) {
-	log := slog.With("delivery", d.id(), "attempt", d.Attempts, "provider", a.provider, "status", a.status, "reason", a.reason)
-	switch a.class {
-	case classConfigFault:
+func (l *lane) report(ctx context.Context, d delivery, a provider.Answer) {
+	log := slog.With("delivery", d.id(), "attempt", d.Attempts, "provider", a.Provider, "status", a.Status, "reason", a.Reason)
+	switch a.Class {
+	case provider.ConfigFault:
 		l.faults.Do(func() {
 			log.ErrorContext(ctx, "provider refuses our settings: check its address, key and sender; deliveries wait")
 		})
-	case classRefused:
+	case provider.Refused:
 		log.WarnContext(ctx, "provider refused a delivery")
-	case classUnknown:
+	case provider.Unknown:
 		log.WarnContext(ctx, "provider may have taken a delivery")
-	case classLookupFailed:
+	case provider.LookupFailed:
 		log.WarnContext(ctx, "provider cannot be asked about a delivery that it may have taken; it waits")
-	case classFound:
+	case provider.Found:
 		log.InfoContext(ctx, "provider had taken a delivery that was in doubt")
-	case classNotSent, classSuppressed, classAccepted, classHeld:
-		log.DebugContext(ctx, "delivery", "outcome", string(a.class))
+	case provider.NotSent, provider.Suppressed, provider.Accepted, provider.Held:
+		log.DebugContext(ctx, "delivery", "outcome", string(a.Class))
 	}
 }
 
 // byMail delivers through a mailer.
-func byMail(m mailer, c composer) func(context.Context, delivery, *messagingpb.Recipient) answer {
-	return func(ctx context.Context, d delivery, to *messagingpb.Recipient) answer {
+func byMail(m provider.Mailer, c composer) func(context.Context, delivery, *messagingpb.Recipient) provider.Answer {
+	return func(ctx context.Context, d delivery, to *messagingpb.Recipient) provider.Answer {
 		if to.GetEmail() == "" {
-			return answer{class: classSuppressed, reason: reasonNoEmail}
+			return provider.Answer{Class: provider.Suppressed, Reason: reasonNoEmail}
 		}
 		if !validAddress(to.GetEmail()) {
-			return answer{class: classSuppressed, reason: reasonEmailInvalid}
+			return provider.Answer{Class: provider.Suppressed, Reason: reasonEmailInvalid}
 		}
 		message, err := c.mail(d.Kind, to)
 		if err != nil {
@@ -305,16 +303,16 @@ func byMail(m mailer, c composer) func(context.Context, delivery, *messagingpb.R
 }
 
 // byText delivers through a texter.
-func byText(t texter, c composer) func(context.Context, delivery, *messagingpb.Recipient) answer {
-	return func(ctx context.Context, d delivery, to *messagingpb.Recipient) answer {
+func byText(t provider.Texter, c composer) func(context.Context, delivery, *messagingpb.Recipient) provider.Answer {
+	return func(ctx context.Context, d delivery, to *messagingpb.Recipient) provider.Answer {
 		if d.Kind == messageSubmitted && to.GetNoSmsOnAcknowledgement() || d.Kind == replyPosted && !to.GetSmsOnReply() {
-			return answer{class: classSuppressed, reason: reasonNotWanted}
+			return provider.Answer{Class: provider.Suppressed, Reason: reasonNotWanted}
 		}
 		if to.GetPhone() == "" {
-			return answer{class: classSuppressed, reason: reasonNoPhone}
+			return provider.Answer{Class: provider.Suppressed, Reason: reasonNoPhone}
 		}
 		if !e164.MatchString(to.GetPhone()) {
-			return answer{class: classSuppressed, reason: reasonPhoneInvalid}
+			return provider.Answer{Class: provider.Suppressed, Reason: reasonPhoneInvalid}
 		}
 		message, err := c.text(d.Kind, to)
 		if err != nil {
@@ -338,23 +336,23 @@ const clockSlack = time.Hour
 //
 // Asking takes at most half of the time that the call has, so that what is sent
 // afterwards is not cut off for want of it.
-func settleDoubt[M any](ctx context.Context, d delivery, provider any, message M) (told answer, settled bool) {
-	asked, can := provider.(finder[M])
+func settleDoubt[M any](ctx context.Context, d delivery, to any, message M) (told provider.Answer, settled bool) {
+	asked, can := to.(provider.Finder[M])
 	if d.Unknowns == 0 || !can {
-		return answer{}, false
+		return provider.Answer{}, false
 	}
 	end, _ := ctx.Deadline() // lane.send has set one
 	ctx, cancel := context.WithTimeout(ctx, time.Until(end)/2)
 	defer cancel()
 	told = asked.Find(ctx, message, d.Occurred.Add(-clockSlack))
-	return told, told.class != classNotSent
+	return told, told.Class != provider.NotSent
 }
 
 // unrendered ends a delivery that no repeat would help: its data does not fit
 // the templates.
-func unrendered(ctx context.Context, d delivery, err error) answer {
+func unrendered(ctx context.Context, d delivery, err error) provider.Answer {
 	slog.ErrorContext(ctx, "rendering", "delivery", d.id(), "error", err)
-	return answer{class: classSuppressed, reason: reasonRender}
+	return provider.Answer{Class: provider.Suppressed, Reason: reasonRender}
 }
 
 // e164 is an international number.

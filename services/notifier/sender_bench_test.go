@@ -32,6 +32,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 )
 
 // benchWorkers is how many sends are under way at once.
@@ -48,6 +49,9 @@ var benchTelemetry = sync.OnceValue(func() error {
 type sink struct {
 	*httptest.Server
 	mails, conns atomic.Int64
+	// first is the body of the first mail.
+	first     []byte
+	firstOnce sync.Once
 }
 
 func newSink(b *testing.B) *sink {
@@ -57,6 +61,7 @@ func newSink(b *testing.B) *sink {
 	}
 	s := &sink{}
 	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.firstOnce.Do(func() { s.first, _ = io.ReadAll(r.Body) })
 		_, _ = io.Copy(io.Discard, r.Body)
 		s.mails.Add(1)
 		w.Header().Set("X-Message-Id", "sg-1")
@@ -79,12 +84,12 @@ func newSink(b *testing.B) *sink {
 	return s
 }
 
-func (s *sink) settings() SendGrid {
-	return SendGrid{BaseURL: s.URL, APIKey: "k", From: "no-reply@example.org", FromName: "Ma messagerie"}
+func (s *sink) settings() provider.SendGrid {
+	return provider.SendGrid{BaseURL: s.URL, APIKey: "k", From: "no-reply@example.org", FromName: "Ma messagerie"}
 }
 
 // benchMail is an acknowledgement as it is sent.
-func benchMail(b *testing.B) email {
+func benchMail(b *testing.B) provider.Email {
 	b.Helper()
 	m, err := composer{site: "messagerie.example.org"}.mail(messageSubmitted, member("fr"))
 	if err != nil {
@@ -123,9 +128,9 @@ func (s *sink) send(b *testing.B, one func(context.Context) error) {
 func BenchmarkProvider(b *testing.B) {
 	b.Run("ours", func(b *testing.B) {
 		s, m := newSink(b), benchMail(b)
-		mails := newMailer(s.settings(), newProviderClient(benchWorkers, 10*time.Second))
+		mails := provider.NewSendGrid(s.settings(), benchWorkers, 10*time.Second)
 		s.send(b, func(ctx context.Context) error {
-			if a := mails.Mail(ctx, m); a.class != classAccepted {
+			if a := mails.Mail(ctx, m); a.Class != provider.Accepted {
 				return fmt.Errorf("%+v", a)
 			}
 			return nil
@@ -133,7 +138,8 @@ func BenchmarkProvider(b *testing.B) {
 	})
 	b.Run("plain", func(b *testing.B) {
 		s := newSink(b)
-		body := (&sendGrid{cfg: s.settings()}).body(benchMail(b))
+		provider.NewSendGrid(s.settings(), 1, 10*time.Second).Mail(b.Context(), benchMail(b))
+		body := s.first
 		client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: benchWorkers}, Timeout: 10 * time.Second}
 		b.Cleanup(client.CloseIdleConnections)
 		s.send(b, func(ctx context.Context) error {
@@ -232,7 +238,7 @@ func benchConfig(b *testing.B, s *sink) Config {
 		MachineConfig: auth.MachineConfig{TokenURL: issuer.Issuer.URL + "/token", ClientID: "notifier", ClientSecret: "secret"},
 		Bus:           bus.Config{URL: testenv.NATS(b).URL, Replicas: 1, MaxBytes: 1 << 30},
 		SendGrid:      s.settings(),
-		Twilio:        Twilio{BaseURL: s.URL, AccountSID: "AC0", AuthToken: "t", From: "+33639980000"},
+		Twilio:        provider.Twilio{BaseURL: s.URL, AccountSID: "AC0", AuthToken: "t", From: "+33639980000"},
 		DatabaseURL:   testenv.Postgres(b, Migrations),
 		MessagingAddr: "passthrough:///" + lis.Addr().String(),
 		SiteAddress:   "messagerie.example.org",

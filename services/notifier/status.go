@@ -66,7 +66,7 @@ func (s *operatorServer) providers(ctx context.Context, resp *notifierpb.GetStat
 	var names []string
 	for _, l := range s.lanes {
 		for _, g := range l.gates {
-			names = append(names, g.provider)
+			names = append(names, g.Provider)
 		}
 	}
 	tried, err := s.apart.tried(ctx, names)
@@ -76,11 +76,11 @@ func (s *operatorServer) providers(ctx context.Context, resp *notifierpb.GetStat
 	resp.ProviderWindow = durationpb.New(time.Hour)
 	for _, l := range s.lanes {
 		for _, g := range l.gates {
-			p := &notifierpb.ProviderStatus{Provider: g.provider, Channel: channelOf[l.channel], BreakerOpen: g.breaker.IsOpen()}
-			if wait := g.quiet(); wait > 0 {
+			p := &notifierpb.ProviderStatus{Provider: g.Provider, Channel: channelOf[l.channel], BreakerOpen: g.Opened()}
+			if wait := g.Quiet(); wait > 0 {
 				p.Quiet = durationpb.New(wait)
 			}
-			n := tried[g.provider]
+			n := tried[g.Provider]
 			p.Accepted, p.Refused, p.Failed = n.Accepted, n.Refused, n.Failed
 			p.CallsFiveMinutes, p.FailedFiveMinutes, p.ConfigFaultsTenMinutes = n.Calls5, n.Failed5, n.Config10
 			p.ReportAge = ageOf(n.Reported)

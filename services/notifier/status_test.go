@@ -15,14 +15,15 @@ import (
 	reports "github.com/ma-messagerie/messagerie/chassis/report"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 )
 
 func TestGetStatus(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	dead(t, s.ledger, byEmail, answer{class: classRefused, reason: "HTTP_400"})
+	dead(t, s.ledger, byEmail, provider.Answer{Class: provider.Refused, Reason: "HTTP_400"})
 	// One that waits for its repeat, and has been due for an hour.
-	dead(t, s.ledger, bySMS, answer{class: classNotSent, reason: "HTTP_503"})
+	dead(t, s.ledger, bySMS, provider.Answer{Class: provider.NotSent, Reason: "HTTP_503"})
 	exec(t, s.ledger, `UPDATE delivery SET next_attempt_at = now() - interval '1 hour', expires_at = now() + interval '1 hour', channel = 'EMAIL' WHERE state = 'retry'`)
 	exec(t, s.ledger, `UPDATE attempt SET provider = CASE channel WHEN 'EMAIL' THEN 'sendgrid' ELSE 'twilio' END`)
 	// Too old to count.
@@ -33,9 +34,9 @@ func TestGetStatus(t *testing.T) {
 	exec(t, s.ledger, `INSERT INTO reconciliation (settled_until) VALUES (now() - interval '10 minutes')`)
 	resp := &notifierpb.GetStatusResponse{}
 	impl := &operatorServer{server: &server{apart: s.ledger, broker: s.publisher, lanes: []*lane{
-		{channel: byEmail, gates: []*gate{newGate(providerSendGrid, time.Hour)}}, {channel: bySMS, gates: []*gate{newGate(providerTwilio, time.Hour)}},
+		{channel: byEmail, gates: []*provider.Gate{provider.NewGate(provider.NameSendGrid, time.Hour)}}, {channel: bySMS, gates: []*provider.Gate{provider.NewGate(provider.NameTwilio, time.Hour)}},
 	}}}
-	impl.lanes[1].gates[0].breaker.Open()
+	impl.lanes[1].gates[0].Learn(provider.Answer{Class: provider.ConfigFault})
 	eventually(t, "the broker answers", func() bool {
 		var err error
 		if resp, err = impl.status(t.Context()); err != nil {
@@ -81,18 +82,18 @@ func TestAttempts(t *testing.T) {
 	}
 	check := func(when string) {
 		t.Helper()
-		got, err := l.tried(t.Context(), []string{providerSendGrid, providerSMTP, providerTwilio})
+		got, err := l.tried(t.Context(), []string{provider.NameSendGrid, provider.NameSMTP, provider.NameTwilio})
 		if err != nil {
 			t.Fatal(err)
 		}
-		age := got[providerSMTP].Reported
-		if age == nil || *age < 86_400 || *age > 86_400+3_600 || got[providerSendGrid].Reported != nil || got[providerTwilio].Reported != nil {
+		age := got[provider.NameSMTP].Reported
+		if age == nil || *age < 86_400 || *age > 86_400+3_600 || got[provider.NameSendGrid].Reported != nil || got[provider.NameTwilio].Reported != nil {
 			t.Errorf("%s: the newest reports: %v", when, got)
 		}
 		for provider, want := range map[string]attempts{
-			providerSendGrid: {Provider: providerSendGrid, Accepted: 6, Refused: 3, Failed: 12, Calls5: 9, Failed5: 3, Config10: 3},
-			providerSMTP:     {Provider: providerSMTP, Accepted: 3, Calls5: 3},
-			providerTwilio:   {Provider: providerTwilio},
+			provider.NameSendGrid: {Provider: provider.NameSendGrid, Accepted: 6, Refused: 3, Failed: 12, Calls5: 9, Failed5: 3, Config10: 3},
+			provider.NameSMTP:     {Provider: provider.NameSMTP, Accepted: 3, Calls5: 3},
+			provider.NameTwilio:   {Provider: provider.NameTwilio},
 		} {
 			found := got[provider]
 			found.Reported = nil

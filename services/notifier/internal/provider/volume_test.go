@@ -1,4 +1,4 @@
-package notifier
+package provider
 
 import (
 	"encoding/json"
@@ -54,16 +54,16 @@ func TestManySends(t *testing.T) {
 		w.WriteHeader(http.StatusAccepted)
 	}))
 	t.Cleanup(server.Close)
-	mails := &sendGrid{cfg: SendGrid{BaseURL: server.URL, APIKey: "k", From: "no-reply@example.org", FromName: "Ma messagerie"}, client: newProviderClient(atOnce, time.Minute)}
+	mails := &sendGridMailer{cfg: SendGrid{BaseURL: server.URL, APIKey: "k", From: "no-reply@example.org", FromName: "Ma messagerie"}, client: newClient(atOnce, time.Minute)}
 	var next, refused atomic.Int64
 	var group sync.WaitGroup
 	for range atOnce {
 		group.Go(func() {
 			for i := int(next.Add(1)) - 1; i < sends; i = int(next.Add(1)) - 1 {
-				a := mails.Mail(t.Context(), email{
+				a := mails.Mail(t.Context(), Email{
 					DeliveryID: deliveryName(i), To: fmt.Sprintf("m%d@example.org", i), Subject: subjectOf(i), Text: textOf(i), HTML: "<p>" + textOf(i) + "</p>",
 				})
-				if a.class != classAccepted {
+				if a.Class != Accepted {
 					refused.Add(1)
 				}
 			}

@@ -1,4 +1,4 @@
-package notifier
+package provider
 
 import (
 	"bytes"
@@ -41,8 +41,8 @@ const (
 	smtpPlain    = "none"
 )
 
-// validate reports what types do not show.
-func (c SMTP) validate() error {
+// Validate reports what types do not show.
+func (c SMTP) Validate() error {
 	if c.Addr == "" {
 		return nil
 	}
@@ -113,10 +113,10 @@ func (p *smtpMailer) close() {
 
 // Mail sends one e-mail. Accepted means that the relay has taken responsibility
 // for it (250 after its end), not that it was delivered.
-func (p *smtpMailer) Mail(ctx context.Context, m email) answer {
+func (p *smtpMailer) Mail(ctx context.Context, m Email) Answer {
 	content, err := p.compose(m)
 	if err != nil {
-		return answer{class: classConfigFault, reason: "FROM_INVALID"} // the recipient's address is checked
+		return Answer{Class: ConfigFault, Reason: "FROM_INVALID"} // the recipient's address is checked
 	}
 	if c := p.reuse(); c != nil {
 		// The relay may have hung up meanwhile; then nothing has begun.
@@ -134,13 +134,13 @@ func (p *smtpMailer) Mail(ctx context.Context, m email) answer {
 
 // messageID is the same whenever a delivery is sent, so that a mail that arrives
 // twice after all is one to those who look.
-func (p *smtpMailer) messageID(m email) string {
+func (p *smtpMailer) messageID(m Email) string {
 	_, domain, _ := strings.Cut(p.from, "@")
 	return m.DeliveryID + "@" + domain
 }
 
 // compose writes the mail.
-func (p *smtpMailer) compose(m email) ([]byte, error) {
+func (p *smtpMailer) compose(m Email) ([]byte, error) {
 	message := gomail.NewMsg(gomail.WithNoDefaultUserAgent())
 	if err := message.FromFormat(p.fromName, p.from); err != nil {
 		return nil, err
@@ -202,7 +202,7 @@ func hold(ctx context.Context, conn net.Conn) (release func() bool) {
 
 // connect returns a connection that is ready to send, or none and why. Nothing is
 // sent yet, so it takes at most half of the call's time.
-func (p *smtpMailer) connect(ctx context.Context) (*smtpConn, answer) {
+func (p *smtpMailer) connect(ctx context.Context) (*smtpConn, Answer) {
 	if end, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, time.Until(end)/smtpShare)
@@ -210,40 +210,40 @@ func (p *smtpMailer) connect(ctx context.Context) (*smtpConn, answer) {
 	}
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", p.cfg.Addr)
 	if err != nil {
-		return nil, answer{class: classNotSent, reason: "UNREACHABLE"}
+		return nil, Answer{Class: NotSent, Reason: "UNREACHABLE"}
 	}
 	if p.cfg.TLS == smtpTLS {
 		conn = tls.Client(conn, p.tls)
 	}
 	release := hold(ctx, conn)
 	client, result := p.greet(conn)
-	if !release() || result.class != classAccepted {
+	if !release() || result.Class != Accepted {
 		conn.Close()
-		if result.class == classAccepted {
-			result = answer{class: classNotSent, reason: "UNREACHABLE"}
+		if result.Class == Accepted {
+			result = Answer{Class: NotSent, Reason: "UNREACHABLE"}
 		}
 		return nil, result
 	}
-	return &smtpConn{conn: conn, client: client}, answer{}
+	return &smtpConn{conn: conn, client: client}, Answer{}
 }
 
 // greet says hello, starts TLS and gives the password, as configured.
-func (p *smtpMailer) greet(conn net.Conn) (*smtp.Client, answer) {
-	unreachable := answer{class: classNotSent, reason: "UNREACHABLE"}
+func (p *smtpMailer) greet(conn net.Conn) (*smtp.Client, Answer) {
+	unreachable := Answer{Class: NotSent, Reason: "UNREACHABLE"}
 	client, err := smtp.NewClient(conn, p.host)
 	if err != nil || client.Hello(p.cfg.Hello) != nil {
 		return nil, unreachable
 	}
 	if p.cfg.TLS == smtpStartTLS {
 		if ok, _ := client.Extension("STARTTLS"); !ok {
-			return nil, answer{class: classConfigFault, reason: "SMTP_NO_STARTTLS"}
+			return nil, Answer{Class: ConfigFault, Reason: "SMTP_NO_STARTTLS"}
 		}
 		if client.StartTLS(p.tls) != nil {
 			return nil, unreachable
 		}
 	}
 	if p.cfg.User == "" {
-		return client, answer{class: classAccepted}
+		return client, Answer{Class: Accepted}
 	}
 	_, offered := client.Extension("AUTH")
 	offers := func(name string) bool { return slices.Contains(strings.Fields(strings.ToUpper(offered)), name) }
@@ -254,27 +254,27 @@ func (p *smtpMailer) greet(conn net.Conn) (*smtp.Client, answer) {
 	case offers("LOGIN"):
 		auth = smtp.LoginAuth(p.cfg.User, p.cfg.Password, p.host, insecure)
 	default:
-		return nil, answer{class: classConfigFault, reason: "SMTP_NO_AUTH"}
+		return nil, Answer{Class: ConfigFault, Reason: "SMTP_NO_AUTH"}
 	}
 	if err := client.Auth(auth); err != nil {
-		return nil, smtpRefusal(err, classConfigFault, unreachable)
+		return nil, smtpRefusal(err, ConfigFault, unreachable)
 	}
-	return client, answer{class: classAccepted}
+	return client, Answer{Class: Accepted}
 }
 
 // send sends the mail and keeps the connection if it may be used again. Not begun
 // means that the relay was no longer there, or would not go on.
-func (p *smtpMailer) send(ctx context.Context, c *smtpConn, m email, content []byte) (result answer, begun bool) {
+func (p *smtpMailer) send(ctx context.Context, c *smtpConn, m Email, content []byte) (result Answer, begun bool) {
 	release := hold(ctx, c.conn)
 	result, begun = p.transact(c.client, m.To, content)
 	inTime := release()
-	if result.class == classAccepted {
-		result.messageID = p.messageID(m)
+	if result.Class == Accepted {
+		result.MessageID = p.messageID(m)
 	}
 	switch {
-	case !inTime || result.status == 0:
+	case !inTime || result.Status == 0:
 		c.conn.Close()
-	case result.class == classAccepted:
+	case result.Class == Accepted:
 		p.keep(c)
 	default:
 		c.drop() // in the middle of a transaction
@@ -285,20 +285,20 @@ func (p *smtpMailer) send(ctx context.Context, c *smtpConn, m email, content []b
 // transact is one mail's dialogue. Until the end of the mail has left, whatever
 // goes wrong means that the relay does not have it: it must not deliver a mail
 // without its end (RFC 5321, 4.1.1.4).
-func (p *smtpMailer) transact(client *smtp.Client, to string, content []byte) (result answer, begun bool) {
-	lost := answer{class: classNotSent, reason: "CONNECTION_LOST"}
+func (p *smtpMailer) transact(client *smtp.Client, to string, content []byte) (result Answer, begun bool) {
+	lost := Answer{Class: NotSent, Reason: "CONNECTION_LOST"}
 	// Some relays take SMTPUTF8 for the wish that every relay on the way has it.
 	client.SkipSMTPUTF8(isASCII(to))
 	if err := client.Mail("<" + p.from + ">"); err != nil {
-		result = smtpRefusal(err, classConfigFault, lost)
-		return result, result.status != 0 && result.status != smtpClosing
+		result = smtpRefusal(err, ConfigFault, lost)
+		return result, result.Status != 0 && result.Status != smtpClosing
 	}
 	if err := client.Rcpt("<" + to + ">"); err != nil {
-		return smtpRefusal(err, classRefused, lost), true
+		return smtpRefusal(err, Refused, lost), true
 	}
 	text := client.Text
 	if err := command(text, "DATA", 354); err != nil {
-		return smtpRefusal(err, classRefused, lost), true
+		return smtpRefusal(err, Refused, lost), true
 	}
 	w := text.DotWriter()
 	_, err := w.Write(content)
@@ -306,9 +306,9 @@ func (p *smtpMailer) transact(client *smtp.Client, to string, content []byte) (r
 		return lost, true
 	}
 	if _, _, err := text.ReadResponse(2); err != nil {
-		return smtpRefusal(err, classRefused, unanswered(err, true)), true
+		return smtpRefusal(err, Refused, unanswered(err, true)), true
 	}
-	return answer{class: classAccepted, status: 250}, true
+	return Answer{Class: Accepted, Status: 250}, true
 }
 
 func command(text *textproto.Conn, line string, wanted int) error {
@@ -334,21 +334,21 @@ const (
 // smtpRefusal reads what the relay's no says about the mail. forGood is the class
 // of a 5xx at this place; otherwise is for what is no answer. A relay's words may
 // repeat an address: only the code is kept.
-func smtpRefusal(err error, forGood class, otherwise answer) answer {
+func smtpRefusal(err error, forGood Class, otherwise Answer) Answer {
 	var no *textproto.Error
 	if !errors.As(err, &no) {
 		return otherwise
 	}
-	result := answer{status: no.Code, reason: fmt.Sprintf("SMTP_%d", no.Code)}
+	result := Answer{Status: no.Code, Reason: fmt.Sprintf("SMTP_%d", no.Code)}
 	switch {
 	case no.Code == smtpAuthNeeded, no.Code == smtpAuthWeak, no.Code == smtpAuthRefused, no.Code == smtpAuthNeedsTLS:
-		result.class = classConfigFault
+		result.Class = ConfigFault
 	case no.Code >= 500 && no.Code <= 599:
-		result.class = forGood
+		result.Class = forGood
 	case no.Code >= 400 && no.Code <= 499:
-		result.class = classNotSent
+		result.Class = NotSent
 	default: // not an answer that belongs here
-		result.class = otherwise.class
+		result.Class = otherwise.Class
 	}
 	return result
 }

@@ -1,4 +1,4 @@
-package notifier
+package provider
 
 import (
 	"bytes"
@@ -15,6 +15,12 @@ import (
 	twilioclient "github.com/twilio/twilio-go/client"
 	twilioapi "github.com/twilio/twilio-go/rest/api/v2010"
 )
+
+// Callback is the address to which Twilio reports about a delivery, byte for byte
+// as it was told to: the signature is over it.
+func (t Twilio) Callback(deliveryID string) string {
+	return strings.TrimSuffix(t.StatusCallback, "/") + "/" + url.PathEscape(deliveryID)
+}
 
 // Twilio is the SMS provider's part of the configuration, NOTIFIER_TWILIO_*.
 type Twilio struct {
@@ -38,19 +44,28 @@ type Twilio struct {
 	Lookup bool `env:"LOOKUP" envDefault:"true"`
 }
 
-// twilio speaks Twilio's Messages resource.
+// twilioTexter speaks Twilio's Messages resource.
 //
 // The request is built and the answer read by twilio-go. Its own HTTP client is
 // replaced, by the interface it has for that: CreateMessage takes no context,
 // so neither a deadline nor a trace would reach the call, and its errors repeat
 // the recipient's number and drop Retry-After.
-type twilio struct {
+type twilioTexter struct {
 	cfg    Twilio
 	client *http.Client
 }
 
+// NewTwilio returns Twilio, as a finder if it may be asked.
+func NewTwilio(cfg Twilio, workers int, timeout time.Duration) Texter {
+	texts := &twilioTexter{cfg: cfg, client: newClient(workers, timeout)}
+	if cfg.Lookup {
+		return texts
+	}
+	return struct{ Texter }{texts}
+}
+
 // Text sends one SMS. Accepted means that Twilio has queued it (201).
-func (p *twilio) Text(ctx context.Context, s sms) answer {
+func (p *twilioTexter) Text(ctx context.Context, s SMS) Answer {
 	params := new(twilioapi.CreateMessageParams).SetTo(s.To).SetBody(s.Body)
 	if p.cfg.MessagingServiceSID != "" {
 		params.SetMessagingServiceSid(p.cfg.MessagingServiceSID)
@@ -58,13 +73,13 @@ func (p *twilio) Text(ctx context.Context, s sms) answer {
 		params.SetFrom(p.cfg.From)
 	}
 	if p.cfg.StatusCallback != "" {
-		params.SetStatusCallback(p.cfg.callback(s.DeliveryID))
+		params.SetStatusCallback(p.cfg.Callback(s.DeliveryID))
 	}
 	send := &twilioCall{provider: p, ctx: ctx}
 	// The handler is made by hand: its constructor reads the environment.
 	message, err := twilioapi.NewApiService(&twilioclient.RequestHandler{Client: send}).CreateMessage(params)
 	if err == nil && message.Sid != nil {
-		send.result.messageID = *message.Sid
+		send.result.MessageID = *message.Sid
 	}
 	// An error says nothing that send does not know better. An answer 201 that
 	// cannot be read is still a 201.
@@ -84,27 +99,27 @@ const (
 //
 // twilio-go is not used: it writes the day as a moment, which the API does not
 // promise to read.
-func (p *twilio) Find(ctx context.Context, s sms, since time.Time) answer {
+func (p *twilioTexter) Find(ctx context.Context, s SMS, since time.Time) Answer {
 	query := url.Values{"To": {s.To}, "DateSent>": {since.UTC().Format(time.DateOnly)}, "PageSize": {twilioPage}}.Encode()
 	for range twilioPages {
 		page, result := p.page(ctx, query)
-		if result.class != classAccepted {
+		if result.Class != Accepted {
 			return result
 		}
 		for _, m := range page.Messages {
 			if m.Body == s.Body && m.Status != "failed" && m.Status != "canceled" && m.Status != "undelivered" {
-				result.class, result.messageID = classFound, m.SID
+				result.Class, result.MessageID = Found, m.SID
 				return result
 			}
 		}
 		if page.Next == "" {
-			result.class = classNotSent
+			result.Class = NotSent
 			return result
 		}
 		// Only the query is taken, so that no answer leads us elsewhere.
 		_, query, _ = strings.Cut(page.Next, "?")
 	}
-	return answer{class: classLookupFailed, reason: "LOOKUP_TOO_MANY"}
+	return Answer{Class: LookupFailed, Reason: "LOOKUP_TOO_MANY"}
 }
 
 // twilioList is one page of messages, as far as it is read.
@@ -118,33 +133,33 @@ type twilioList struct {
 	Next string `json:"next_page_uri"`
 }
 
-func (p *twilio) page(ctx context.Context, query string) (page twilioList, result answer) {
+func (p *twilioTexter) page(ctx context.Context, query string) (page twilioList, result Answer) {
 	address := p.cfg.BaseURL + "/2010-04-01/Accounts/" + url.PathEscape(p.cfg.AccountSID) + "/Messages.json"
 	req, err := http.NewRequestWithContext(withQuery(ctx, query), http.MethodGet, address, nil)
 	if err != nil {
-		return page, answer{class: classLookupFailed, reason: "BASE_URL_INVALID"}
+		return page, Answer{Class: LookupFailed, Reason: "BASE_URL_INVALID"}
 	}
 	req.Header.Set("Accept", "application/json")
 	req.SetBasicAuth(p.cfg.AccountSID, p.cfg.AuthToken)
 	result = ask(p.client, req, &page)
-	if result.class == classAccepted && page.Messages == nil { // JSON, but not a list
-		result.class, result.reason = classLookupFailed, reasonUnreadable
+	if result.Class == Accepted && page.Messages == nil { // JSON, but not a list
+		result.Class, result.Reason = LookupFailed, reasonUnreadable
 	}
 	return page, result
 }
 
 // twilioCall is one request; it is what twilio-go takes for its HTTP client.
 type twilioCall struct {
-	provider *twilio
+	provider *twilioTexter
 	ctx      context.Context //nolint:containedctx // twilio-go hands none through
-	result   answer
+	result   Answer
 }
 
 var errAnswered = errors.New("answered otherwise than 2xx")
 
 // SendRequest posts the form that twilio-go has made.
 func (c *twilioCall) SendRequest(method, rawURL string, form url.Values, _ map[string]any, _ ...byte) (*http.Response, error) {
-	c.result = answer{class: classConfigFault, reason: "BASE_URL_INVALID"}
+	c.result = Answer{Class: ConfigFault, Reason: "BASE_URL_INVALID"}
 	_, path, _ := strings.Cut(strings.TrimPrefix(rawURL, "https://"), "/")
 	req, err := http.NewRequestWithContext(c.ctx, method, c.provider.cfg.BaseURL+"/"+path, strings.NewReader(form.Encode()))
 	if err != nil {
@@ -155,7 +170,7 @@ func (c *twilioCall) SendRequest(method, rawURL string, form url.Values, _ map[s
 	req.SetBasicAuth(c.provider.cfg.AccountSID, c.provider.cfg.AuthToken)
 	resp, body, result := call(c.provider.client, req)
 	c.result = twilioAnswer(result, body)
-	if result.class != classAccepted {
+	if result.Class != Accepted {
 		return nil, errAnswered
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
@@ -178,21 +193,21 @@ const (
 )
 
 // twilioAnswer refines a class by the error code in the body.
-func twilioAnswer(result answer, body []byte) answer {
+func twilioAnswer(result Answer, body []byte) Answer {
 	var fault struct {
 		Code int `json:"code"`
 	}
-	if result.class == classAccepted || json.Unmarshal(body, &fault) != nil || fault.Code == 0 {
+	if result.Class == Accepted || json.Unmarshal(body, &fault) != nil || fault.Code == 0 {
 		return result
 	}
-	result.reason = fmt.Sprintf("TWILIO_%d", fault.Code)
+	result.Reason = fmt.Sprintf("TWILIO_%d", fault.Code)
 	switch fault.Code {
 	case twilioThrottled, twilioQueueFull:
-		result.class = classNotSent
+		result.Class = NotSent
 	case twilioWrongFrom, twilioNoFrom, twilioFromNotAllowed, twilioUnverifiedTo:
-		result.class = classConfigFault
+		result.Class = ConfigFault
 	case twilioInvalidTo, twilioNotMobile, twilioUnsubscribed, twilioUnreachable, twilioRegion:
-		result.class = classRefused
+		result.Class = Refused
 	}
 	return result
 }

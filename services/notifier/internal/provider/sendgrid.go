@@ -1,4 +1,4 @@
-package notifier
+package provider
 
 import (
 	"bytes"
@@ -35,26 +35,19 @@ type SendGrid struct {
 	WebhookKey string `env:"WEBHOOK_KEY"`
 }
 
-// Names of the providers, as the ledger and the metrics have them.
-const (
-	providerSendGrid = "sendgrid"
-	providerSMTP     = "smtp"
-	providerTwilio   = "twilio"
-)
-
-// sendGrid speaks SendGrid's v3 mail/send.
+// sendGridMailer speaks SendGrid's v3 mail/send.
 //
 // Only the builder of sendgrid-go is used. Its Client keeps the body of the
 // current request in a field: shared between goroutines it sends some mails
 // twice and others never, each answered with 202. It also has no time-out.
-type sendGrid struct {
+type sendGridMailer struct {
 	cfg    SendGrid
 	client *http.Client
 }
 
-// newMailer returns a sendGrid, one that can be asked if the add-on is there.
-func newMailer(cfg SendGrid, client *http.Client) mailer {
-	mails := &sendGrid{cfg: cfg, client: client}
+// NewSendGrid returns SendGrid, as a finder if the add-on is there.
+func NewSendGrid(cfg SendGrid, workers int, timeout time.Duration) Mailer {
+	mails := &sendGridMailer{cfg: cfg, client: newClient(workers, timeout)}
 	if cfg.Activity {
 		return activityFeed{mails}
 	}
@@ -63,21 +56,21 @@ func newMailer(cfg SendGrid, client *http.Client) mailer {
 
 // Mail sends one e-mail. Accepted means that SendGrid has queued it (202), not
 // that it was delivered.
-func (p *sendGrid) Mail(ctx context.Context, m email) answer {
+func (p *sendGridMailer) Mail(ctx context.Context, m Email) Answer {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.cfg.BaseURL+"/v3/mail/send", bytes.NewReader(p.body(m)))
 	if err != nil {
-		return answer{class: classConfigFault, reason: "BASE_URL_INVALID"}
+		return Answer{Class: ConfigFault, Reason: "BASE_URL_INVALID"}
 	}
 	req.Header.Set("Authorization", "Bearer "+p.cfg.APIKey)
 	req.Header.Set("Content-Type", "application/json")
 	resp, _, result := call(p.client, req) //nolint:bodyclose // call has read and closed it
-	if result.class == classAccepted {
-		result.messageID = resp.Header.Get("X-Message-Id")
+	if result.Class == Accepted {
+		result.MessageID = resp.Header.Get("X-Message-Id")
 	}
 	return result
 }
 
-func (p *sendGrid) body(m email) []byte {
+func (p *sendGridMailer) body(m Email) []byte {
 	to := sgmail.NewPersonalization()
 	to.AddTos(sgmail.NewEmail("", m.To))
 	to.SetCustomArg(deliveryArg, m.DeliveryID)
@@ -103,15 +96,15 @@ func (p *sendGrid) body(m email) []byte {
 const deliveryArg = "delivery_id"
 
 // activityFeed is a sendGrid that can also be asked, by its add-on.
-type activityFeed struct{ *sendGrid }
+type activityFeed struct{ *sendGridMailer }
 
 // Find asks the feed for the mail with this delivery's id. Whatever has become of
 // it since, delivered or bounced, SendGrid took it.
-func (p activityFeed) Find(ctx context.Context, m email, _ time.Time) answer {
+func (p activityFeed) Find(ctx context.Context, m Email, _ time.Time) Answer {
 	query := url.Values{"limit": {"1"}, "query": {`(unique_args['` + deliveryArg + `']="` + m.DeliveryID + `")`}}
 	req, err := http.NewRequestWithContext(withQuery(ctx, query.Encode()), http.MethodGet, p.cfg.BaseURL+"/v3/messages", nil)
 	if err != nil {
-		return answer{class: classLookupFailed, reason: "BASE_URL_INVALID"}
+		return Answer{Class: LookupFailed, Reason: "BASE_URL_INVALID"}
 	}
 	req.Header.Set("Authorization", "Bearer "+p.cfg.APIKey)
 	var told struct {
@@ -121,13 +114,13 @@ func (p activityFeed) Find(ctx context.Context, m email, _ time.Time) answer {
 	}
 	result := ask(p.client, req, &told)
 	switch {
-	case result.class != classAccepted:
+	case result.Class != Accepted:
 	case told.Messages == nil: // JSON, but not from the feed
-		result.class, result.reason = classLookupFailed, reasonUnreadable
+		result.Class, result.Reason = LookupFailed, reasonUnreadable
 	case len(told.Messages) == 0:
-		result.class = classNotSent
+		result.Class = NotSent
 	default:
-		result.class, result.messageID = classFound, told.Messages[0].ID
+		result.Class, result.MessageID = Found, told.Messages[0].ID
 	}
 	return result
 }

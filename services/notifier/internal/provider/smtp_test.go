@@ -1,7 +1,6 @@
-package notifier
+package provider
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -23,136 +22,18 @@ import (
 
 	"github.com/emersion/go-sasl"
 	gosmtp "github.com/emersion/go-smtp"
+
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider/providertest"
 )
 
-// Replies of a scriptedRelay that are none.
-const (
-	relayCuts   = "cut"
-	relayHangs  = "hang"  // and reads on until the client goes away
-	relayStalls = "stall" // and reads no more
-)
-
-// scriptedRelay says yes to everything except where the script, by verb, says
-// otherwise: "greeting", "EHLO", "MAIL", …, "BODY" while the content comes and
-// "." at its end. It returns its address, and counts connections and whole mails.
-type scriptedRelay struct {
-	addr  string
-	ended chan struct{}
-
-	mu           sync.Mutex
-	script       map[string]string
-	calls, mails int
-}
-
-// scripted is what the script has for a point of the talk.
-func (r *scriptedRelay) scripted(at string) string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.script[at]
-}
-
-func startRelay(t *testing.T, script map[string]string) *scriptedRelay {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &scriptedRelay{addr: l.Addr().String(), script: script, ended: make(chan struct{})}
-	var talks sync.WaitGroup
-	talks.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			talks.Go(func() {
-				defer conn.Close()
-				r.talk(conn)
-			})
-		}
-	})
-	t.Cleanup(talks.Wait)
-	t.Cleanup(func() {
-		l.Close()
-		close(r.ended)
-	})
-	return r
-}
-
-func (r *scriptedRelay) talk(conn net.Conn) {
-	r.mu.Lock()
-	r.calls++
-	r.mu.Unlock()
-	lines := bufio.NewReader(conn)
-	if !r.reply(conn, "greeting", "220 relay") {
-		return
-	}
-	for {
-		line, err := lines.ReadString('\n')
-		if err != nil {
-			return
-		}
-		verb, _, _ := strings.Cut(strings.TrimSpace(line), " ")
-		usual := map[string]string{"EHLO": "250-relay\r\n250 AUTH PLAIN LOGIN", "AUTH": "235 welcome", "DATA": "354 go ahead", "QUIT": "221 bye"}[verb]
-		if usual == "" {
-			usual = "250 ok"
-		}
-		if !r.reply(conn, verb, usual) || verb == "QUIT" {
-			return
-		}
-		if verb == "DATA" && r.scripted("DATA") == "" && !r.content(conn, lines) {
-			return
-		}
-	}
-}
-
-func (r *scriptedRelay) content(conn net.Conn, lines *bufio.Reader) bool {
-	if r.scripted("BODY") != "" {
-		_, _ = lines.ReadString('\n')
-		return r.reply(conn, "BODY", "")
-	}
-	for {
-		line, err := lines.ReadString('\n')
-		if err != nil {
-			return false
-		}
-		if line == ".\r\n" {
-			r.mu.Lock()
-			r.mails++
-			r.mu.Unlock()
-			return r.reply(conn, ".", "250 queued")
-		}
-	}
-}
-
-// reply says whether the talk goes on.
-func (r *scriptedRelay) reply(conn net.Conn, at, usual string) bool {
-	line := usual
-	if scripted := r.scripted(at); scripted != "" {
-		line = scripted
-	}
-	switch line {
-	case relayCuts:
-		return false
-	case relayHangs:
-		_, _ = io.Copy(io.Discard, conn)
-		return false
-	case relayStalls:
-		<-r.ended
-		return false
-	}
-	_, err := conn.Write([]byte(line + "\r\n"))
-	return err == nil
-}
-
-var aMail = email{
+var aMail = Email{
 	DeliveryID: "0198c0de-0000-7000-8000-000000000001.EMAIL", To: "jeanne@example.org",
 	Subject: "Accusé de réception", Text: "Bonjour à vous\n.\n. un point\n", HTML: "<p>Bonjour</p>",
 }
 
 func relayMailer(t *testing.T, cfg SMTP) *smtpMailer {
 	t.Helper()
-	if err := cfg.validate(); err != nil {
+	if err := cfg.Validate(); err != nil {
 		t.Fatal(err)
 	}
 	p := newSMTPMailer(cfg, "ne-pas-repondre@example.org", "Ma messagerie", 4)
@@ -161,7 +42,7 @@ func relayMailer(t *testing.T, cfg SMTP) *smtpMailer {
 }
 
 // mailWithin sends aMail with some time for it.
-func mailWithin(t *testing.T, p *smtpMailer, timeout time.Duration) answer {
+func mailWithin(t *testing.T, p *smtpMailer, timeout time.Duration) Answer {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
@@ -181,58 +62,56 @@ func TestSMTP_Classes(t *testing.T) {
 	for name, row := range map[string]struct {
 		at, reply string
 		timeout   time.Duration
-		class     class
+		class     Class
 		reason    string
 		mails     int
 	}{
-		"all is well":          {"", "", long, classAccepted, "", 1},
-		"another yes":          {".", "251 will forward", long, classAccepted, "", 1},
-		"no greeting":          {"greeting", relayCuts, long, classNotSent, "UNREACHABLE", 0},
-		"greeting hangs":       {"greeting", relayHangs, short, classNotSent, "UNREACHABLE", 0},
-		"greeting refused":     {"greeting", no(554), long, classNotSent, "UNREACHABLE", 0},
-		"hello cut":            {"EHLO", relayCuts, long, classNotSent, "UNREACHABLE", 0},
-		"no AUTH":              {"EHLO", "250 relay", long, classConfigFault, "SMTP_NO_AUTH", 0},
-		"another AUTH":         {"EHLO", "250-relay\r\n250 AUTH CRAM-MD5", long, classConfigFault, "SMTP_NO_AUTH", 0},
-		"password refused":     {"AUTH", no(535), long, classConfigFault, "SMTP_535", 0},
-		"password later":       {"AUTH", no(454), long, classNotSent, "SMTP_454", 0},
-		"password cut":         {"AUTH", relayCuts, long, classNotSent, "UNREACHABLE", 0},
-		"sender refused":       {"MAIL", no(550), long, classConfigFault, "SMTP_550", 0},
-		"sender unknown":       {"MAIL", no(530), long, classConfigFault, "SMTP_530", 0},
-		"sender later":         {"MAIL", no(451), long, classNotSent, "SMTP_451", 0},
-		"relay closes":         {"MAIL", no(421), long, classNotSent, "SMTP_421", 0},
-		"sender cut":           {"MAIL", relayCuts, long, classNotSent, "CONNECTION_LOST", 0},
-		"recipient refused":    {"RCPT", no(550), long, classRefused, "SMTP_550", 0},
-		"recipient of others":  {"RCPT", no(530), long, classConfigFault, "SMTP_530", 0},
-		"recipient later":      {"RCPT", no(450), long, classNotSent, "SMTP_450", 0},
-		"recipient hangs":      {"RCPT", relayHangs, short, classNotSent, "CONNECTION_LOST", 0},
-		"data refused":         {"DATA", no(554), long, classRefused, "SMTP_554", 0},
-		"data later":           {"DATA", no(451), long, classNotSent, "SMTP_451", 0},
-		"data misunderstood":   {"DATA", "250 ok", long, classNotSent, "SMTP_250", 0},
-		"data cut":             {"DATA", relayCuts, long, classNotSent, "CONNECTION_LOST", 0},
-		"content refused":      {".", no(554), long, classRefused, "SMTP_554", 1},
-		"mailbox full":         {".", no(552), long, classRefused, "SMTP_552", 1},
-		"content later":        {".", no(451), long, classNotSent, "SMTP_451", 1},
-		"relay closes at last": {".", no(421), long, classNotSent, "SMTP_421", 1},
-		"cut after the dot":    {".", relayCuts, long, classUnknown, "CONNECTION_LOST", 1},
-		"hangs after the dot":  {".", relayHangs, short, classUnknown, "NO_ANSWER_IN_TIME", 1},
-		"nonsense at the end":  {".", "well done", long, classUnknown, "CONNECTION_LOST", 1},
-		"half an answer":       {".", "354 go ahead", long, classUnknown, "SMTP_354", 1},
+		"all is well":          {"", "", long, Accepted, "", 1},
+		"another yes":          {".", "251 will forward", long, Accepted, "", 1},
+		"no greeting":          {"greeting", providertest.Cuts, long, NotSent, "UNREACHABLE", 0},
+		"greeting hangs":       {"greeting", providertest.Hangs, short, NotSent, "UNREACHABLE", 0},
+		"greeting refused":     {"greeting", no(554), long, NotSent, "UNREACHABLE", 0},
+		"hello cut":            {"EHLO", providertest.Cuts, long, NotSent, "UNREACHABLE", 0},
+		"no AUTH":              {"EHLO", "250 relay", long, ConfigFault, "SMTP_NO_AUTH", 0},
+		"another AUTH":         {"EHLO", "250-relay\r\n250 AUTH CRAM-MD5", long, ConfigFault, "SMTP_NO_AUTH", 0},
+		"password refused":     {"AUTH", no(535), long, ConfigFault, "SMTP_535", 0},
+		"password later":       {"AUTH", no(454), long, NotSent, "SMTP_454", 0},
+		"password cut":         {"AUTH", providertest.Cuts, long, NotSent, "UNREACHABLE", 0},
+		"sender refused":       {"MAIL", no(550), long, ConfigFault, "SMTP_550", 0},
+		"sender unknown":       {"MAIL", no(530), long, ConfigFault, "SMTP_530", 0},
+		"sender later":         {"MAIL", no(451), long, NotSent, "SMTP_451", 0},
+		"relay closes":         {"MAIL", no(421), long, NotSent, "SMTP_421", 0},
+		"sender cut":           {"MAIL", providertest.Cuts, long, NotSent, "CONNECTION_LOST", 0},
+		"recipient refused":    {"RCPT", no(550), long, Refused, "SMTP_550", 0},
+		"recipient of others":  {"RCPT", no(530), long, ConfigFault, "SMTP_530", 0},
+		"recipient later":      {"RCPT", no(450), long, NotSent, "SMTP_450", 0},
+		"recipient hangs":      {"RCPT", providertest.Hangs, short, NotSent, "CONNECTION_LOST", 0},
+		"data refused":         {"DATA", no(554), long, Refused, "SMTP_554", 0},
+		"data later":           {"DATA", no(451), long, NotSent, "SMTP_451", 0},
+		"data misunderstood":   {"DATA", "250 ok", long, NotSent, "SMTP_250", 0},
+		"data cut":             {"DATA", providertest.Cuts, long, NotSent, "CONNECTION_LOST", 0},
+		"content refused":      {".", no(554), long, Refused, "SMTP_554", 1},
+		"mailbox full":         {".", no(552), long, Refused, "SMTP_552", 1},
+		"content later":        {".", no(451), long, NotSent, "SMTP_451", 1},
+		"relay closes at last": {".", no(421), long, NotSent, "SMTP_421", 1},
+		"cut after the dot":    {".", providertest.Cuts, long, Unknown, "CONNECTION_LOST", 1},
+		"hangs after the dot":  {".", providertest.Hangs, short, Unknown, "NO_ANSWER_IN_TIME", 1},
+		"nonsense at the end":  {".", "well done", long, Unknown, "CONNECTION_LOST", 1},
+		"half an answer":       {".", "354 go ahead", long, Unknown, "SMTP_354", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := startRelay(t, map[string]string{row.at: row.reply})
-			p := relayMailer(t, SMTP{Addr: r.addr, TLS: "none", User: "notifier", Password: "secret"})
+			r := providertest.StartRelay(t, map[string]string{row.at: row.reply})
+			p := relayMailer(t, SMTP{Addr: r.Addr, TLS: "none", User: "notifier", Password: "secret"})
 			a := mailWithin(t, p, row.timeout)
-			if a.class != row.class || a.reason != row.reason {
+			if a.Class != row.class || a.Reason != row.reason {
 				t.Errorf("answered %+v, want %s %s", a, row.class, row.reason)
 			}
-			if (a.messageID != "") != (row.class == classAccepted) || !regexp.MustCompile(`^[A-Z0-9_]*$`).MatchString(a.reason) {
+			if (a.MessageID != "") != (row.class == Accepted) || !regexp.MustCompile(`^[A-Z0-9_]*$`).MatchString(a.Reason) {
 				t.Errorf("answered %+v", a)
 			}
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			if r.calls != 1 || r.mails != row.mails {
-				t.Errorf("%d connections and %d mails, want 1 and %d", r.calls, r.mails, row.mails)
+			if calls, mails := r.Counts(); calls != 1 || mails != row.mails {
+				t.Errorf("%d connections and %d mails, want 1 and %d", calls, mails, row.mails)
 			}
 		})
 	}
@@ -244,16 +123,16 @@ func TestSMTP_CutInTheMiddle(t *testing.T) {
 	for name, row := range map[string]struct {
 		reply   string
 		timeout time.Duration
-	}{"cut": {relayCuts, 20 * time.Second}, "stall": {relayStalls, time.Second}} {
-		r := startRelay(t, map[string]string{"BODY": row.reply})
-		p := relayMailer(t, SMTP{Addr: r.addr, TLS: "none"})
+	}{"cut": {providertest.Cuts, 20 * time.Second}, "stall": {providertest.Stalls, time.Second}} {
+		r := providertest.StartRelay(t, map[string]string{"BODY": row.reply})
+		p := relayMailer(t, SMTP{Addr: r.Addr, TLS: "none"})
 		c, a := p.connect(t.Context())
 		if c == nil {
 			t.Fatalf("%s: %+v", name, a)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), row.timeout)
 		// It is more than the buffers between us hold.
-		if a, _ := p.send(ctx, c, aMail, bytes.Repeat([]byte("0123456789abcdef\n"), 1<<20)); a.class != classNotSent || a.reason != "CONNECTION_LOST" {
+		if a, _ := p.send(ctx, c, aMail, bytes.Repeat([]byte("0123456789abcdef\n"), 1<<20)); a.Class != NotSent || a.Reason != "CONNECTION_LOST" {
 			t.Errorf("%s: answered %+v", name, a)
 		}
 		cancel()
@@ -268,7 +147,7 @@ func TestSMTP_NobodyThere(t *testing.T) {
 	}
 	l.Close()
 	p := relayMailer(t, SMTP{Addr: l.Addr().String(), TLS: "none"})
-	if a := mailWithin(t, p, 20*time.Second); a.class != classNotSent || a.reason != "UNREACHABLE" {
+	if a := mailWithin(t, p, 20*time.Second); a.Class != NotSent || a.Reason != "UNREACHABLE" {
 		t.Errorf("answered %+v", a)
 	}
 }
@@ -276,23 +155,22 @@ func TestSMTP_NobodyThere(t *testing.T) {
 // The caller's end of patience is ours, without a deadline too.
 func TestSMTP_Cancelled(t *testing.T) {
 	t.Parallel()
-	r := startRelay(t, map[string]string{".": relayHangs})
-	p := relayMailer(t, SMTP{Addr: r.addr, TLS: "none"})
+	r := providertest.StartRelay(t, map[string]string{".": providertest.Hangs})
+	p := relayMailer(t, SMTP{Addr: r.Addr, TLS: "none"})
 	ctx, cancel := context.WithCancel(t.Context())
-	told := make(chan answer, 1)
+	told := make(chan Answer, 1)
 	go func() { told <- p.Mail(ctx, aMail) }()
 	ticker := time.NewTicker(time.Millisecond)
 	defer ticker.Stop()
 	for arrived := false; !arrived; <-ticker.C {
-		r.mu.Lock()
-		arrived = r.mails == 1
-		r.mu.Unlock()
+		_, mails := r.Counts()
+		arrived = mails == 1
 	}
 	cancel()
-	if a := <-told; a.class != classUnknown {
+	if a := <-told; a.Class != Unknown {
 		t.Errorf("answered %+v", a)
 	}
-	if a := p.Mail(ctx, aMail); a.class != classNotSent || a.reason != "UNREACHABLE" {
+	if a := p.Mail(ctx, aMail); a.Class != NotSent || a.Reason != "UNREACHABLE" {
 		t.Errorf("with no time at all: %+v", a)
 	}
 }
@@ -301,33 +179,27 @@ func TestSMTP_Cancelled(t *testing.T) {
 // meanwhile costs nothing but another.
 func TestSMTP_Reuse(t *testing.T) {
 	t.Parallel()
-	r := startRelay(t, nil)
-	p := relayMailer(t, SMTP{Addr: r.addr, TLS: "none"})
+	r := providertest.StartRelay(t, nil)
+	p := relayMailer(t, SMTP{Addr: r.Addr, TLS: "none"})
 	send := func(calls, mails int) {
 		t.Helper()
-		if a := mailWithin(t, p, 20*time.Second); a.class != classAccepted {
+		if a := mailWithin(t, p, 20*time.Second); a.Class != Accepted {
 			t.Fatalf("answered %+v", a)
 		}
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if r.calls != calls || r.mails != mails {
-			t.Errorf("%d connections, %d mails, want %d and %d", r.calls, r.mails, calls, mails)
+		if c, m := r.Counts(); c != calls || m != mails {
+			t.Errorf("%d connections, %d mails, want %d and %d", c, m, calls, mails)
 		}
 	}
 	send(1, 1)
 	send(1, 2)
-	c := p.reuse()
-	c.conn.Close() // as if the relay had
-	p.keep(c)
+	r.HangUp()
 	send(2, 3)
-	c = p.reuse()
+	c := p.reuse()
 	p.keep(c)
 	c.used = time.Now().Add(-smtpIdle) // too old to be trusted
 	send(3, 4)
-	r.mu.Lock()
-	r.script = map[string]string{"RCPT": "550 no"}
-	r.mu.Unlock()
-	if a := mailWithin(t, p, 20*time.Second); a.class != classRefused {
+	r.Say(map[string]string{"RCPT": "550 no"})
+	if a := mailWithin(t, p, 20*time.Second); a.Class != Refused {
 		t.Errorf("answered %+v", a)
 	}
 	if p.reuse() != nil {
@@ -416,12 +288,12 @@ func TestSMTP_Dialogue(t *testing.T) {
 		relay := new(realRelay)
 		addr, trust := relay.start(t, mode == "tls")
 		p := relayMailer(t, SMTP{Addr: addr, TLS: mode, User: "notifier", Password: "secret"})
-		if a := mailWithin(t, p, 20*time.Second); a.class != classNotSent || a.reason != "UNREACHABLE" {
+		if a := mailWithin(t, p, 20*time.Second); a.Class != NotSent || a.Reason != "UNREACHABLE" {
 			t.Errorf("%s: a certificate that nobody trusts: %+v", mode, a)
 		}
 		p.tls.RootCAs = trust
 		a := mailWithin(t, p, 20*time.Second)
-		if a.class != classAccepted || a.messageID != aMail.DeliveryID+"@example.org" {
+		if a.Class != Accepted || a.MessageID != aMail.DeliveryID+"@example.org" {
 			t.Fatalf("%s: %+v", mode, a)
 		}
 		relay.mu.Lock()
@@ -432,7 +304,7 @@ func TestSMTP_Dialogue(t *testing.T) {
 		relay.mu.Unlock()
 		wrong := relayMailer(t, SMTP{Addr: addr, TLS: mode, User: "notifier", Password: "other"})
 		wrong.tls.RootCAs = trust
-		if a := mailWithin(t, wrong, 20*time.Second); a.class != classConfigFault || a.reason != "SMTP_535" {
+		if a := mailWithin(t, wrong, 20*time.Second); a.Class != ConfigFault || a.Reason != "SMTP_535" {
 			t.Errorf("%s: a wrong password: %+v", mode, a)
 		}
 	}
@@ -495,7 +367,7 @@ func TestSMTP_Concurrent(t *testing.T) {
 				m := aMail
 				m.To = fmt.Sprintf("m%d.%d@example.org", i, j)
 				m.DeliveryID = m.To
-				if a := p.Mail(t.Context(), m); a.class != classAccepted {
+				if a := p.Mail(t.Context(), m); a.Class != Accepted {
 					t.Errorf("%s: %+v", m.To, a)
 				}
 			}
@@ -520,9 +392,9 @@ func TestSMTP_Concurrent(t *testing.T) {
 // A relay without the TLS that is asked for gets neither password nor mail.
 func TestSMTP_NoStartTLS(t *testing.T) {
 	t.Parallel()
-	r := startRelay(t, nil)
-	p := relayMailer(t, SMTP{Addr: r.addr, TLS: "starttls", User: "notifier", Password: "secret"})
-	if a := mailWithin(t, p, 20*time.Second); a.class != classConfigFault || a.reason != "SMTP_NO_STARTTLS" || r.mails != 0 {
+	r := providertest.StartRelay(t, nil)
+	p := relayMailer(t, SMTP{Addr: r.Addr, TLS: "starttls", User: "notifier", Password: "secret"})
+	if a := mailWithin(t, p, 20*time.Second); a.Class != ConfigFault || a.Reason != "SMTP_NO_STARTTLS" || mailsOf(r) != 0 {
 		t.Errorf("answered %+v", a)
 	}
 }
@@ -543,8 +415,13 @@ func TestSMTP_Validate(t *testing.T) {
 		"password of none": {SMTP{Addr: "localhost:587", TLS: "tls", Password: "p"}, false},
 		"two names":        {SMTP{Addr: "localhost:587", TLS: "tls", Hello: "a b"}, false},
 	} {
-		if err := row.cfg.validate(); (err == nil) != row.ok {
+		if err := row.cfg.Validate(); (err == nil) != row.ok {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+func mailsOf(r *providertest.Relay) int {
+	_, mails := r.Counts()
+	return mails
 }
