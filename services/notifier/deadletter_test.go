@@ -23,6 +23,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/bus"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider/providertest"
 )
@@ -69,25 +70,25 @@ func (s *stage) operator(t *testing.T) grpc.CallOption {
 }
 
 // dead plans a delivery and brings it to an end that a row of the tests names.
-func dead(t *testing.T, l *ledger, way channel, a provider.Answer) uuid.UUID {
+func dead(t *testing.T, l *ledger.Ledger, way ledger.Channel, a provider.Answer) uuid.UUID {
 	t.Helper()
 	plans := planOf(way)
 	mustPlan(t, l, plans)
-	mustRecord(t, l, settle(mustClaim(t, l, way, 1)[0], "p", a, doubts{wait: 0, blind: true}))
-	return plans[0].event
+	mustRecord(t, l, ledger.Settle(mustClaim(t, l, way, 1)[0], "p", a, ledger.Doubts{Wait: 0, Blind: true}))
+	return plans[0].EventID
 }
 
 func TestWhatIsADeadLetter(t *testing.T) {
 	t.Parallel()
-	l := newLedger(t)
+	l, pool := ledgerAndPool(t)
 	p := newPostman(t)
 	p.ledger = l
 	letters := map[string]string{
-		dead(t, l, byEmail, provider.Answer{Class: provider.Refused, Reason: "HTTP_400"}).String() + ".EMAIL":           "refused",
-		dead(t, l, bySMS, provider.Answer{Class: provider.Suppressed, Reason: reasonPhoneInvalid}).String() + ".SMS":    "suppressed",
-		dead(t, l, byEmail, provider.Answer{Class: provider.Suppressed, Reason: reasonNobody}).String() + ".EMAIL":      "suppressed",
-		dead(t, l, byEmail, provider.Answer{Class: provider.Suppressed, Reason: reasonRender}).String() + ".EMAIL":      "suppressed",
-		dead(t, l, byEmail, provider.Answer{Class: provider.Accepted, MessageID: "bounces"}).String() + ".EMAIL-bounce": "bounced",
+		dead(t, l, ledger.Email, provider.Answer{Class: provider.Refused, Reason: "HTTP_400"}).String() + ".EMAIL":                          "refused",
+		dead(t, l, ledger.SMS, provider.Answer{Class: provider.Suppressed, Reason: ledger.ReasonPhoneInvalid}).String() + ".SMS":            "suppressed",
+		dead(t, l, ledger.Email, provider.Answer{Class: provider.Suppressed, Reason: ledger.ReasonConversationUnknown}).String() + ".EMAIL": "suppressed",
+		dead(t, l, ledger.Email, provider.Answer{Class: provider.Suppressed, Reason: ledger.ReasonRenderFailed}).String() + ".EMAIL":        "suppressed",
+		dead(t, l, ledger.Email, provider.Answer{Class: provider.Accepted, MessageID: "bounces"}).String() + ".EMAIL-bounce":                "bounced",
 	}
 	for name := range letters {
 		if id, found := strings.CutSuffix(name, ".EMAIL-bounce"); found {
@@ -99,16 +100,16 @@ func TestWhatIsADeadLetter(t *testing.T) {
 		}
 	}
 	// These are none.
-	dead(t, l, byEmail, provider.Answer{Class: provider.Suppressed, Reason: reasonNoEmail})
-	dead(t, l, bySMS, provider.Answer{Class: provider.Suppressed, Reason: reasonNoPhone})
-	dead(t, l, byEmail, provider.Answer{Class: provider.Accepted})
-	dead(t, l, byEmail, provider.Answer{Class: provider.NotSent})
-	late := planOf(bySMS)
+	dead(t, l, ledger.Email, provider.Answer{Class: provider.Suppressed, Reason: ledger.ReasonNoEmail})
+	dead(t, l, ledger.SMS, provider.Answer{Class: provider.Suppressed, Reason: ledger.ReasonNoPhone})
+	dead(t, l, ledger.Email, provider.Answer{Class: provider.Accepted})
+	dead(t, l, ledger.Email, provider.Answer{Class: provider.NotSent})
+	late := planOf(ledger.SMS)
 	mustPlan(t, l, late)
-	exec(t, l, `UPDATE delivery SET expires_at = now() - interval '1 minute' WHERE event_id = $1`, late[0].event)
+	exec(t, pool, `UPDATE delivery SET expires_at = now() - interval '1 minute' WHERE event_id = $1`, late[0].EventID)
 	mustSweep(t, l)
-	letters[late[0].event.String()+".SMS"] = "expired"
-	got, err := l.DeadLetters(t.Context(), letterFilter{}, nil, 100)
+	letters[late[0].EventID.String()+".SMS"] = "expired"
+	got, err := l.DeadLetters(t.Context(), ledger.Filter{}, nil, 100)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,87 +122,6 @@ func TestWhatIsADeadLetter(t *testing.T) {
 	}
 	for id, state := range letters {
 		t.Errorf("%s, %s, is missing", id, state)
-	}
-}
-
-// TestReplay: by ids, by filter, twice at once; what a provider accepted is never
-// sent again.
-func TestReplay(t *testing.T) {
-	t.Parallel()
-	l := newLedger(t)
-	taken := sent(t, l, byEmail)
-	refusedMail := dead(t, l, byEmail, provider.Answer{Class: provider.Refused, Reason: "HTTP_400"})
-	refusedText := dead(t, l, bySMS, provider.Answer{Class: provider.Refused, Reason: "TWILIO_21211"})
-	doubtful := planOf(bySMS)
-	mustPlan(t, l, doubtful)
-	mustRecord(t, l, settle(mustClaim(t, l, bySMS, 1)[0], "p", provider.Answer{Class: provider.Unknown}, doubts{wait: time.Minute, blind: true}))
-	exec(t, l, `UPDATE delivery SET expires_at = now() - interval '1 minute', next_attempt_at = now() - interval '1 minute' WHERE event_id = $1`, doubtful[0].event)
-	mustSweep(t, l)
-
-	replay := func(f letterFilter, want int32) {
-		t.Helper()
-		counted, err := l.CountDeadLetters(t.Context(), f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := l.Fold(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if again, err := l.CountDeadLetters(t.Context(), f); again != counted || err != nil {
-			t.Fatalf("folded, %d are counted, %d before: %v", again, counted, err)
-		}
-		n, err := l.Replay(t.Context(), "agent:olga", f)
-		if err != nil || n != want || counted != want {
-			t.Fatalf("replayed %d, counted %d, want %d: %v", n, counted, want, err)
-		}
-	}
-	replay(letterFilter{ids: []uuid.UUID{taken}, channels: []string{"EMAIL"}}, 0)
-	replay(letterFilter{ids: []uuid.UUID{refusedMail}, channels: []string{"SMS"}}, 0)
-	replay(letterFilter{channel: "SMS", reason: "TWILIO_21211"}, 1)
-	replay(letterFilter{provider: "nobody"}, 0)
-	before := time.Now().Add(-time.Hour)
-	replay(letterFilter{before: &before}, 0)
-	replay(letterFilter{from: &before}, 2)
-	replay(letterFilter{}, 0) // all of them are on their way
-	for _, event := range []uuid.UUID{refusedText, doubtful[0].event} {
-		if got := look(t, l, event, bySMS); got.State != planned || got.Attempts != 0 {
-			t.Errorf("%+v", got)
-		}
-	}
-	if got := look(t, l, taken, byEmail); got.State != accepted {
-		t.Errorf("what was accepted is %s", got.State)
-	}
-	claimed := mustClaim(t, l, bySMS, 2)
-	if len(claimed) != 2 {
-		t.Fatalf("%d SMS are tried again, want 2", len(claimed))
-	}
-	for _, d := range claimed {
-		if d.Event == doubtful[0].event && d.Unknowns != 1 {
-			t.Error("the doubt was forgotten: it would be sent unasked")
-		}
-	}
-	var notes int
-	if err := l.pool.QueryRow(t.Context(), `SELECT count(*) FROM intervention WHERE operator = 'agent:olga' AND action = 'replay'`).Scan(&notes); err != nil || notes != 3 {
-		t.Errorf("%d interventions are noted, want 3: %v", notes, err)
-	}
-}
-
-func TestDrop(t *testing.T) {
-	t.Parallel()
-	l := newLedger(t)
-	event := dead(t, l, byEmail, provider.Answer{Class: provider.Refused})
-	taken := sent(t, l, byEmail)
-	for _, row := range []struct {
-		id   uuid.UUID
-		way  string
-		want bool
-	}{{taken, "EMAIL", false}, {event, "SMS", false}, {event, eventLetter, false}, {event, "EMAIL", true}, {event, "EMAIL", false}} {
-		if got, err := l.Drop(t.Context(), "agent:olga", row.id, row.way, "wrong address"); err != nil || got != row.want {
-			t.Errorf("%s %s: dropped %t, want %t: %v", row.id, row.way, got, row.want, err)
-		}
-	}
-	if n, err := l.Replay(t.Context(), "agent:olga", letterFilter{}); err != nil || n != 0 {
-		t.Errorf("%d replayed after the drop: %v", n, err)
 	}
 }
 
@@ -297,7 +217,7 @@ func TestOperator(t *testing.T) {
 	}
 	// As if a version had come that can read it.
 	_, readable := eventOf(t, eventspb.TypeReplyPosted, s.newcomer())
-	exec(t, s.ledger, `UPDATE set_aside SET payload = $1`, readable.Data)
+	exec(t, s.pool, `UPDATE set_aside SET payload = $1`, readable.Data)
 	name := resp.GetDeadLetters()[0].GetId()
 	again, err := client.operators.ReplayDeadLetters(ctx, &notifierpb.ReplayDeadLettersRequest{Ids: []string{name}}, operator)
 	if err != nil || again.GetReplayed() != 1 {
@@ -395,7 +315,7 @@ func TestTimeline(t *testing.T) {
 	if mail.GetChannel() != notifierpb.Channel_EMAIL || mail.GetPurpose() != notifierpb.Purpose_ACKNOWLEDGEMENT || mail.GetState() != notifierpb.DeliveryState_ACCEPTED || mail.GetReason() != "" {
 		t.Errorf("mail: %v", mail)
 	}
-	if text.GetChannel() != notifierpb.Channel_SMS || text.GetState() != notifierpb.DeliveryState_SUPPRESSED || text.GetReason() != reasonNoPhone {
+	if text.GetChannel() != notifierpb.Channel_SMS || text.GetState() != notifierpb.DeliveryState_SUPPRESSED || text.GetReason() != ledger.ReasonNoPhone {
 		t.Errorf("SMS: %v", text)
 	}
 	claire := bearer(s.staff.Token(t, map[string]any{"sub": "claire", "caisse": "armorique", "roles": []string{auth.RoleAgent}}))
@@ -427,61 +347,4 @@ func TestTimeline(t *testing.T) {
 	if status.Code(err) != codes.InvalidArgument {
 		t.Errorf("no id: %v", err)
 	}
-}
-
-// Dead letters of a time are counted by days and parts of days, and are those that a list of
-// that time has.
-func TestCountDeadLetters_OfATime(t *testing.T) {
-	t.Parallel()
-	l := newLedger(t)
-	midnight := time.Now().UTC().Truncate(24*time.Hour).AddDate(0, 0, -6)
-	var times []time.Time
-	for day := range 5 {
-		for _, in := range []time.Duration{0, time.Microsecond, 11 * time.Hour, 24*time.Hour - time.Microsecond} {
-			times = append(times, midnight.AddDate(0, 0, day).Add(in))
-		}
-	}
-	for i, at := range times {
-		way, reason := channels[i%2], []string{"HTTP_400", "HTTP_422", "HTTP_404"}[i%3]
-		event := dead(t, l, way, provider.Answer{Class: provider.Refused, Reason: reason})
-		exec(t, l, `UPDATE delivery SET updated_at = $2 WHERE event_id = $1`, event, at)
-		exec(t, l, `INSERT INTO set_aside (message_id, type, payload, reason, set_aside_at) VALUES ($1, 'x', '', 'UNREADABLE', $2)`, event.String(), at)
-	}
-	bounds := []*time.Time{nil}
-	for _, at := range times {
-		bounds = append(bounds, new(at.Add(-time.Microsecond)), &at)
-	}
-	agree := func(when string) {
-		t.Helper()
-		for _, f := range []letterFilter{{}, {channel: "SMS"}, {channel: eventLetter}, {deliveries: true, reason: "HTTP_422"}, {reason: "UNREADABLE"}} {
-			for _, from := range bounds {
-				for _, before := range bounds {
-					f.from, f.before = from, before
-					listed, err1 := l.DeadLetters(t.Context(), f, nil, 100)
-					counted, err2 := l.CountDeadLetters(t.Context(), f)
-					if err1 != nil || err2 != nil || len(listed) != int(counted) {
-						t.Fatalf("%s: %+v from %v before %v: %d are counted and %d listed, %v, %v", when, f, from, before, counted, len(listed), err1, err2)
-					}
-				}
-			}
-		}
-	}
-	agree("before they were added up")
-	if err := l.Fold(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	agree("added up")
-	exec(t, l, `UPDATE delivery SET dropped_at = now() WHERE updated_at < $1`, midnight.AddDate(0, 0, 1))
-	exec(t, l, `UPDATE set_aside SET ended_at = now() WHERE set_aside_at < $1`, midnight.AddDate(0, 0, 1))
-	agree("some dropped")
-	if err := l.Fold(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if n, err := l.ForgetDays(t.Context(), emptyDays); n == 0 || err != nil {
-		t.Errorf("%d counts of the first day were forgotten, %v", n, err)
-	}
-	if n, err := l.ForgetDays(t.Context(), emptyDays); n != 0 || err != nil {
-		t.Errorf("%d more counts were forgotten, %v", n, err)
-	}
-	agree("the first day forgotten")
 }

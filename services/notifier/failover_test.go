@@ -7,6 +7,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/bus"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider/providertest"
 )
@@ -32,22 +33,22 @@ func TestBreakerBurnsNoAttempts(t *testing.T) {
 	}
 	eventually(t, "all are planned", func() bool {
 		var n int
-		err := s.ledger.pool.QueryRow(t.Context(), `SELECT count(*) FROM delivery`).Scan(&n)
+		err := s.pool.QueryRow(t.Context(), `SELECT count(*) FROM delivery`).Scan(&n)
 		return err == nil && n == replies
 	})
 	eventually(t, "the provider was asked", func() bool { return len(s.providers.Came) > 0 })
-	exec(t, s.ledger, `UPDATE delivery SET next_attempt_at = now() WHERE state IN ('planned', 'retry')`)
+	exec(t, s.pool, `UPDATE delivery SET next_attempt_at = now() WHERE state IN ('planned', 'retry')`)
 	s.publish(t, func() (e []bus.Event) {
 		_, event := eventOf(t, eventspb.TypeReplyPosted, s.newcomer())
 		return append(e, event)
 	}()...)
 	eventually(t, "the last is planned", func() bool {
 		var n int
-		err := s.ledger.pool.QueryRow(t.Context(), `SELECT count(*) FROM delivery`).Scan(&n)
+		err := s.pool.QueryRow(t.Context(), `SELECT count(*) FROM delivery`).Scan(&n)
 		return err == nil && n == replies+1
 	})
 	var attempts int
-	if err := s.ledger.pool.QueryRow(t.Context(), `SELECT coalesce(sum(attempts), 0) FROM delivery WHERE state <> 'sending'`).Scan(&attempts); err != nil {
+	if err := s.pool.QueryRow(t.Context(), `SELECT coalesce(sum(attempts), 0) FROM delivery WHERE state <> 'sending'`).Scan(&attempts); err != nil {
 		t.Fatal(err)
 	}
 	if attempts != 0 {
@@ -77,11 +78,11 @@ func TestFailOverToTheRelay(t *testing.T) {
 	event, submitted := eventOf(t, eventspb.TypeMessageSubmitted, s.newcomer())
 	s.publish(t, submitted)
 	s.settled(t, 2)
-	if got := look(t, s.ledger, event, byEmail); got.State != accepted || got.Attempts != 1 || mailsAt(relay) != 1 {
+	if got := look(t, s.pool, event, ledger.Email); got.State != ledger.Accepted || got.Attempts != 1 || mailsAt(relay) != 1 {
 		t.Errorf("%+v, %d at the relay", got, mailsAt(relay))
 	}
 	var by string
-	if err := s.ledger.pool.QueryRow(t.Context(), `SELECT provider FROM delivery WHERE channel = 'EMAIL'`).Scan(&by); err != nil || by != provider.NameSMTP {
+	if err := s.pool.QueryRow(t.Context(), `SELECT provider FROM delivery WHERE channel = 'EMAIL'`).Scan(&by); err != nil || by != provider.NameSMTP {
 		t.Errorf("the ledger says %q: %v", by, err)
 	}
 	s.providers.Answer(func(call *providertest.Call, _ http.ResponseWriter) bool {
@@ -94,7 +95,7 @@ func TestFailOverToTheRelay(t *testing.T) {
 	s.publish(t, second)
 	eventually(t, "it is in doubt", func() bool {
 		var n int
-		err := s.ledger.pool.QueryRow(t.Context(), `SELECT count(*) FROM delivery WHERE state = 'unknown'`).Scan(&n)
+		err := s.pool.QueryRow(t.Context(), `SELECT count(*) FROM delivery WHERE state = 'unknown'`).Scan(&n)
 		return err == nil && n == 1
 	})
 	if mailsAt(relay) != 1 {

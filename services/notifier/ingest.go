@@ -11,6 +11,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/bus"
 	"github.com/ma-messagerie/messagerie/chassis/seeded"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
 )
 
 // ingestBatch is the most events that one transaction puts into the ledger.
@@ -29,7 +30,7 @@ const reasonEventUnread = "EVENT_UNREADABLE"
 // ingest turns events into planned deliveries. It calls nobody but the database:
 // a slow provider must not hold up the broker.
 type ingest struct {
-	ledger *ledger
+	ledger *ledger.Ledger
 	wake   func()
 	counts *instruments
 	// lanes are not used but by a test build with a seeded bug.
@@ -42,14 +43,14 @@ type ingest struct {
 // What cannot be read is set aside: stored among the dead letters, counted, and
 // acknowledged, so that it holds up nothing.
 func (in *ingest) take(ctx context.Context, msgs []bus.Msg) error {
-	var plans []plan
+	var plans []ledger.Plan
 	for _, msg := range msgs {
 		more, err := plansOf(msg)
 		switch {
 		case err != nil:
 			slog.ErrorContext(msg.Context(ctx), "setting an event aside", "event", msg.ID, "type", msg.Type, "error", err)
 			in.counts.event(ctx, msg.Type, "set_aside")
-			aside := setAside{messageID: msg.ID, kind: msg.Type, traceparent: msg.TraceParent, payload: msg.Data, occurred: msg.Time, reason: reasonEventUnread}
+			aside := ledger.Unreadable{MessageID: msg.ID, Type: msg.Type, TraceContext: msg.TraceParent, Payload: msg.Data, OccurredAt: msg.Time, Reason: reasonEventUnread}
 			if err := in.ledger.SetAside(ctx, aside); err != nil {
 				return err
 			}
@@ -77,18 +78,18 @@ func (in *ingest) take(ctx context.Context, msgs []bus.Msg) error {
 // plansOf says which deliveries an event asks for: an acknowledgement by e-mail
 // and by SMS, the announcement of a reply by e-mail, and by SMS for who asked for
 // it. Other events ask for none.
-func plansOf(msg bus.Msg) ([]plan, error) {
+func plansOf(msg bus.Msg) ([]ledger.Plan, error) {
 	var event interface {
 		proto.Message
 		GetOrigin() *eventspb.Origin
 	}
-	var kind eventType
-	var ways []channel
+	var kind ledger.EventType
+	var ways []ledger.Channel
 	switch eventspb.TypeOf(msg.Type) {
 	case eventspb.TypeMessageSubmitted:
-		event, kind, ways = new(eventspb.MessageSubmitted), messageSubmitted, []channel{byEmail, bySMS}
+		event, kind, ways = new(eventspb.MessageSubmitted), ledger.MessageSubmitted, []ledger.Channel{ledger.Email, ledger.SMS}
 	case eventspb.TypeReplyPosted:
-		event, kind, ways = new(eventspb.ReplyPosted), replyPosted, []channel{byEmail}
+		event, kind, ways = new(eventspb.ReplyPosted), ledger.ReplyPosted, []ledger.Channel{ledger.Email}
 	default:
 		return nil, nil
 	}
@@ -104,16 +105,16 @@ func plansOf(msg bus.Msg) ([]plan, error) {
 		return nil, fmt.Errorf("reading its conversation id: %w", err)
 	}
 	if reply, ok := event.(*eventspb.ReplyPosted); ok && reply.GetSms() {
-		ways = append(ways, bySMS)
+		ways = append(ways, ledger.SMS)
 	}
-	plans := make([]plan, len(ways))
+	plans := make([]ledger.Plan, len(ways))
 	if seeded.On(seeded.DedupeByBrokerOnly) {
 		id = uuid.New()
 	}
 	for i, way := range ways {
-		plans[i] = plan{
-			event: id, channel: way, kind: kind, conversation: conversation, caisse: event.GetOrigin().GetCaisse(),
-			logged: msg.Time, traceparent: msg.TraceParent,
+		plans[i] = ledger.Plan{
+			EventID: id, Channel: way, EventType: kind, ConversationID: conversation, Caisse: event.GetOrigin().GetCaisse(),
+			LoggedAt: msg.Time, TraceContext: msg.TraceParent,
 		}
 	}
 	return plans, nil

@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 )
 
@@ -35,7 +36,7 @@ type instruments struct {
 // Prometheus waits.
 const measurePatience = 5 * time.Second
 
-func newInstruments(l *ledger) (*instruments, error) {
+func newInstruments(l *ledger.Ledger) (*instruments, error) {
 	meter := otel.Meter(scope)
 	events, err1 := meter.Int64Counter("messagerie.notifier.events",
 		metric.WithDescription("Events received by type and result (planned, ignored, set_aside)."))
@@ -74,7 +75,7 @@ func newInstruments(l *ledger) (*instruments, error) {
 			slog.WarnContext(ctx, "measuring the ledger", "error", err)
 			return nil // the other figures are still worth having
 		}
-		observeWaiting(list, func(w waiting, labels metric.MeasurementOption) {
+		observeWaiting(list, func(w ledger.Waiting, labels metric.MeasurementOption) {
 			observe.ObserveInt64(rows, w.Rows, labels)
 			observe.ObserveFloat64(overdue, w.Overdue, labels)
 		})
@@ -97,7 +98,7 @@ func newInstruments(l *ledger) (*instruments, error) {
 }
 
 // ends are the states in which an attempt can end.
-var ends = []state{accepted, refused, retry, unknown, suppressed, expired}
+var ends = []ledger.State{ledger.Accepted, ledger.Refused, ledger.Retry, ledger.Unknown, ledger.Suppressed, ledger.Expired}
 
 // begin counts nothing, once, wherever an alert or a share must see the first of
 // something. Prometheus's increase() and rate() compare two samples, so of a series
@@ -106,7 +107,7 @@ var ends = []state{accepted, refused, retry, unknown, suppressed, expired}
 func (i *instruments) begin(ctx context.Context) {
 	i.repaired.Add(ctx, 0)
 	i.foreign.Add(ctx, 0)
-	for _, way := range channels {
+	for _, way := range ledger.Channels {
 		for _, s := range ends {
 			i.deliveries.Add(ctx, 0, stateLabels(way, s))
 			i.late.Add(ctx, 0, stateLabels(way, s))
@@ -121,13 +122,13 @@ func (i *instruments) begin(ctx context.Context) {
 
 // observeWaiting reports every channel and state, those without rows as 0, so
 // that a gauge falls back when its last row has ended.
-func observeWaiting(list []waiting, observe func(waiting, metric.MeasurementOption)) {
-	found := make(map[[2]string]waiting, len(list))
+func observeWaiting(list []ledger.Waiting, observe func(ledger.Waiting, metric.MeasurementOption)) {
+	found := make(map[[2]string]ledger.Waiting, len(list))
 	for _, w := range list {
 		found[[2]string{string(w.Channel), string(w.State)}] = w
 	}
-	for _, way := range channels {
-		for _, s := range []state{planned, sending, retry, unknown} {
+	for _, way := range ledger.Channels {
+		for _, s := range []ledger.State{ledger.Planned, ledger.Sending, ledger.Retry, ledger.Unknown} {
 			observe(found[[2]string{string(way), string(s)}],
 				metric.WithAttributes(attribute.String("channel", string(way)), attribute.String("state", string(s))))
 		}
@@ -148,39 +149,39 @@ func reportLabels(provider, result string) metric.MeasurementOption {
 	return metric.WithAttributes(attribute.String("provider", provider), attribute.String("result", result))
 }
 
-func (i *instruments) call(ctx context.Context, way channel, provider string, c provider.Class, took time.Duration) {
+func (i *instruments) call(ctx context.Context, way ledger.Channel, provider string, c provider.Class, took time.Duration) {
 	i.calls.Record(ctx, took.Seconds(), metric.WithAttributes(
 		attribute.String("channel", string(way)), attribute.String("provider", provider), attribute.String("outcome", string(c))))
 }
 
 // recorded counts what the ledger took, and apart from it what came too late.
-func (i *instruments) recorded(ctx context.Context, outcomes, late []outcome) {
+func (i *instruments) recorded(ctx context.Context, outcomes, late []ledger.Outcome) {
 	for _, o := range outcomes {
-		if slices.ContainsFunc(late, func(l outcome) bool { return l.delivery.Attempt == o.delivery.Attempt }) {
+		if slices.ContainsFunc(late, func(l ledger.Outcome) bool { return l.Delivery.AttemptID == o.Delivery.AttemptID }) {
 			continue
 		}
-		i.deliveries.Add(ctx, 1, stateLabels(o.delivery.Channel, o.state))
-		if o.class == provider.Accepted {
-			i.delay.Record(ctx, o.delivery.Claimed.Sub(o.delivery.Occurred).Seconds(),
-				metric.WithAttributes(attribute.String("channel", string(o.delivery.Channel))))
+		i.deliveries.Add(ctx, 1, stateLabels(o.Delivery.Channel, o.State))
+		if o.Class == provider.Accepted {
+			i.delay.Record(ctx, o.Delivery.ClaimedAt.Sub(o.Delivery.OccurredAt).Seconds(),
+				metric.WithAttributes(attribute.String("channel", string(o.Delivery.Channel))))
 		}
 	}
 	for _, o := range late {
-		slog.WarnContext(ctx, "an outcome came after its lease", "delivery", o.delivery.id(), "outcome", o.class)
-		i.late.Add(ctx, 1, stateLabels(o.delivery.Channel, o.state))
+		slog.WarnContext(ctx, "an outcome came after its lease", "delivery", o.Delivery.ID(), "outcome", o.Class)
+		i.late.Add(ctx, 1, stateLabels(o.Delivery.Channel, o.State))
 	}
 }
 
-func (i *instruments) swept(ctx context.Context, done swept) {
-	for way, n := range done.expired {
-		i.deliveries.Add(ctx, n, stateLabels(way, expired))
+func (i *instruments) swept(ctx context.Context, done ledger.Swept) {
+	for way, n := range done.Expired {
+		i.deliveries.Add(ctx, n, stateLabels(way, ledger.Expired))
 	}
-	for way, n := range done.lapsed {
-		i.deliveries.Add(ctx, n, stateLabels(way, unknown))
+	for way, n := range done.Lapsed {
+		i.deliveries.Add(ctx, n, stateLabels(way, ledger.Unknown))
 	}
 }
 
-func stateLabels(way channel, s state) metric.MeasurementOption {
+func stateLabels(way ledger.Channel, s ledger.State) metric.MeasurementOption {
 	return metric.WithAttributes(attribute.String("channel", string(way)), attribute.String("state", string(s)))
 }
 

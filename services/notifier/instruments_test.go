@@ -39,7 +39,8 @@ func counted(t *testing.T, name string, labels ...string) (n int64, known bool) 
 // What an alert must see the first of is a series before it happens.
 func TestCountersBeginAtZero(t *testing.T) {
 	t.Parallel()
-	counts, err := newInstruments(newLedger(t))
+	l, _ := ledgerAndPool(t)
+	counts, err := newInstruments(l)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider/providertest"
 )
@@ -21,14 +22,14 @@ import (
 func (s *stage) inDoubt(t *testing.T, arrived bool) uuid.UUID {
 	t.Helper()
 	to := s.newcomer()
-	plans := planOf(byEmail, bySMS)
+	plans := planOf(ledger.Email, ledger.SMS)
 	for i := range plans {
-		plans[i].event, plans[i].conversation = plans[0].event, uuid.MustParse(to.GetConversationId())
+		plans[i].EventID, plans[i].ConversationID = plans[0].EventID, uuid.MustParse(to.GetConversationId())
 	}
 	mustPlan(t, s.ledger, plans)
 	words := composer{site: s.cfg.SiteAddress}
 	mails, texts := byMail(provider.NewSendGrid(s.cfg.SendGrid, 4, 5*time.Second), words), byText(provider.NewTwilio(s.cfg.Twilio, 4, 5*time.Second), words)
-	for way, deliver := range map[channel]func(context.Context, delivery, *messagingpb.Recipient) provider.Answer{byEmail: mails, bySMS: texts} {
+	for way, deliver := range map[ledger.Channel]func(context.Context, ledger.Delivery, *messagingpb.Recipient) provider.Answer{ledger.Email: mails, ledger.SMS: texts} {
 		d := mustClaim(t, s.ledger, way, 1)[0]
 		if !arrived {
 			continue
@@ -37,15 +38,15 @@ func (s *stage) inDoubt(t *testing.T, arrived bool) uuid.UUID {
 			t.Fatalf("%s: %+v", way, got)
 		}
 	}
-	lapse(t, s.ledger)
-	return plans[0].event
+	lapse(t, s.pool)
+	return plans[0].EventID
 }
 
 // hasten ends all waits. The attempts are forgotten, or these tests could not run
 // at night: a repeated SMS waits for the morning.
 func (s *stage) hasten(t *testing.T) {
 	t.Helper()
-	exec(t, s.ledger, `UPDATE delivery SET next_attempt_at = now(), attempts = 0 WHERE state IN ('retry', 'unknown')`)
+	exec(t, s.pool, `UPDATE delivery SET next_attempt_at = now(), attempts = 0 WHERE state IN ('retry', 'unknown')`)
 }
 
 // hastened waits until the ledger has n rows and all of them are accepted.
@@ -54,7 +55,7 @@ func (s *stage) hastened(t *testing.T, n int) {
 	eventually(t, fmt.Sprintf("%d deliveries are accepted", n), func() bool {
 		s.hasten(t)
 		var done int
-		err := s.ledger.pool.QueryRow(t.Context(), `SELECT count(*) FROM delivery WHERE state = 'accepted'`).Scan(&done)
+		err := s.pool.QueryRow(t.Context(), `SELECT count(*) FROM delivery WHERE state = 'accepted'`).Scan(&done)
 		return err == nil && done == n
 	})
 }
@@ -68,9 +69,9 @@ func lookupStage(t *testing.T) *stage {
 }
 
 // attempts are the outcomes in the log, in order.
-func (s *stage) attempts(t *testing.T, event uuid.UUID, way channel) (outcomes string) {
+func (s *stage) attempts(t *testing.T, event uuid.UUID, way ledger.Channel) (outcomes string) {
 	t.Helper()
-	if err := s.ledger.pool.QueryRow(t.Context(), `SELECT COALESCE(string_agg(outcome || ' ' || provider_message_id, ', ' ORDER BY id), '')
+	if err := s.pool.QueryRow(t.Context(), `SELECT COALESCE(string_agg(outcome || ' ' || provider_message_id, ', ' ORDER BY id), '')
 		FROM attempt WHERE event_id = $1 AND channel = $2`, event, way).Scan(&outcomes); err != nil {
 		t.Fatal(err)
 	}
@@ -85,11 +86,11 @@ func TestCrashAfterAcceptanceIsNoDuplicate(t *testing.T) {
 	event := s.inDoubt(t, true)
 	s.start(t)
 	s.hastened(t, 2)
-	for way, id := range map[channel]string{byEmail: "sg-1.filter", bySMS: "SM1"} {
+	for way, id := range map[ledger.Channel]string{ledger.Email: "sg-1.filter", ledger.SMS: "SM1"} {
 		if n := len(s.providers.Accepted(string(way))); n != 1 {
 			t.Errorf("%s: accepted %d times, want once", way, n)
 		}
-		if got := look(t, s.ledger, event, way); got.State != accepted || got.Unknowns != 1 {
+		if got := look(t, s.pool, event, way); got.State != ledger.Accepted || got.Unknowns != 1 {
 			t.Errorf("%s: %+v", way, got)
 		}
 		if got, want := s.attempts(t, event, way), "unknown , found "+id; got != want {
@@ -105,7 +106,7 @@ func TestCrashBeforeAcceptanceIsSentOnce(t *testing.T) {
 	event := s.inDoubt(t, false)
 	s.start(t)
 	s.hastened(t, 2)
-	for way, id := range map[channel]string{byEmail: "sg-1", bySMS: "SM1"} {
+	for way, id := range map[ledger.Channel]string{ledger.Email: "sg-1", ledger.SMS: "SM1"} {
 		if sent, asked := len(s.providers.Accepted(string(way))), s.providers.Asked(string(way)); sent != 1 || asked != 1 {
 			t.Errorf("%s: accepted %d times, asked %d times, want once each", way, sent, asked)
 		}
@@ -128,14 +129,14 @@ func TestNothingIsSentWhileTheProviderCannotBeAsked(t *testing.T) {
 			event := s.inDoubt(t, arrived)
 			before := len(s.providers.Calls())
 			s.start(t)
-			for _, way := range channels {
+			for _, way := range ledger.Channels {
 				for round := 1; round <= 2; round++ {
 					eventually(t, "the failed look-up is recorded", func() bool {
 						s.hasten(t)
 						return strings.Count(s.attempts(t, event, way), "lookup_failed") >= round
 					})
 				}
-				if got := look(t, s.ledger, event, way); got.Unknowns != 1 {
+				if got := look(t, s.pool, event, way); got.Unknowns != 1 {
 					t.Errorf("%s: a failed look-up was counted as a doubt: %+v", way, got)
 				}
 			}
@@ -144,7 +145,7 @@ func TestNothingIsSentWhileTheProviderCannotBeAsked(t *testing.T) {
 			}
 			s.providers.BreakLookups(0)
 			s.hastened(t, 2)
-			for _, way := range channels {
+			for _, way := range ledger.Channels {
 				if n := len(s.providers.Accepted(string(way))); n != 1 {
 					t.Errorf("%s: accepted %d times, want once", way, n)
 				}
@@ -167,7 +168,7 @@ func TestAnswerLostAfterAcceptanceIsNoDuplicate(t *testing.T) {
 	_, event := eventOf(t, eventspb.TypeMessageSubmitted, s.newcomer())
 	s.publish(t, event)
 	s.hastened(t, 2)
-	for _, way := range channels {
+	for _, way := range ledger.Channels {
 		if n := len(s.providers.Accepted(string(way))); n != 1 {
 			t.Errorf("%s: accepted %d times, want once", way, n)
 		}

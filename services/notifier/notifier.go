@@ -24,7 +24,7 @@
 //
 // Every event that was committed is planned, whatever becomes of the broker (G4):
 // see reconciler. What ended without reaching anybody is listed until somebody
-// replays or drops it: see deadLetter.
+// replays or drops it: see [ledger.DeadLetter].
 //
 // # How
 //
@@ -83,6 +83,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/url"
 	"regexp"
@@ -104,7 +105,9 @@ import (
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
+	"github.com/ma-messagerie/messagerie/services/notifier/migrations"
 )
 
 type (
@@ -115,6 +118,9 @@ type (
 	// Twilio is the SMS provider's part of Config.
 	Twilio = provider.Twilio
 )
+
+// Migrations is the schema of the notifier's database.
+var Migrations fs.FS = migrations.Files
 
 // Config is all that the notifier can be told, NOTIFIER_*.
 type Config struct {
@@ -211,10 +217,10 @@ func (c Config) Validate() error {
 	fault(c.Lease < leaseCalls*c.CallTimeout, "LEASE must be at least %d times CALL_TIMEOUT (%s)", leaseCalls, leaseCalls*c.CallTimeout)
 	fault(c.AmbiguityWait <= 0, "AMBIGUITY_WAIT must be more than 0")
 	fault(c.Poll <= 0, "POLL must be more than 0")
-	fault(c.LedgerRetention != 0 && c.LedgerRetention < leastLedger, "LEDGER_RETENTION must be 0 or at least %s", leastLedger)
+	fault(c.LedgerRetention != 0 && c.LedgerRetention < ledger.LeastRetention, "LEDGER_RETENTION must be 0 or at least %s", ledger.LeastRetention)
 	fault(c.InterventionRetention < 0, "INTERVENTION_RETENTION must not be less than 0")
 	fault(c.ReconcileEvery < 0, "RECONCILE_EVERY must not be less than 0")
-	fault(c.WebhookMaxAge <= 0 || c.WebhookMaxAge > reportLifetime/2, "WEBHOOK_MAX_AGE must be more than 0 and at most %s", reportLifetime/2)
+	fault(c.WebhookMaxAge <= 0 || c.WebhookMaxAge > ledger.ReportLifetime/2, "WEBHOOK_MAX_AGE must be more than 0 and at most %s", ledger.ReportLifetime/2)
 	if c.SendGrid.WebhookKey != "" {
 		_, err := parseWebhookKey(c.SendGrid.WebhookKey)
 		fault(err != nil, "SENDGRID_WEBHOOK_KEY %v", err)
@@ -267,9 +273,10 @@ func Run(ctx context.Context, cfg Config) error {
 // serve builds the parts and runs them. The recorder outlives the lanes, which
 // hand it what their last calls brought.
 func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, events *bus.Bus, messaging grpc.ClientConnInterface) error {
-	book := &ledger{pool: pool, doubts: doubts{wait: cfg.AmbiguityWait, blind: !cfg.Twilio.Lookup && cfg.Twilio.StatusCallback == ""}}
+	policy := ledger.Doubts{Wait: cfg.AmbiguityWait, Blind: !cfg.Twilio.Lookup && cfg.Twilio.StatusCallback == ""}
+	book := ledger.New(pool, policy)
 	recipients := messagingpb.NewRecipientServiceClient(messaging)
-	apart := &ledger{pool: reportPool, doubts: book.doubts}
+	apart := ledger.New(reportPool, policy)
 	asked, err := reports.New("operators", cfg.Reports)
 	if err != nil {
 		return err
@@ -289,7 +296,7 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	defer closeMails()
 	lanes := newLanes(cfg, mails, mailGates)
 	for _, l := range lanes {
-		l.ledger, l.recipients, l.done, l.counts = book, recipients, records, counts
+		l.ledger, l.policy, l.recipients, l.done, l.counts = book, policy, recipients, records, counts
 	}
 	wake := func() {
 		for _, l := range lanes {
@@ -365,8 +372,8 @@ func newLanes(cfg Config, mails provider.Mailer, mailGates []*provider.Gate) []*
 	words := composer{site: cfg.SiteAddress}
 	texts, textGate := provider.NewTexts(cfg.Twilio, cfg.Workers, cfg.CallTimeout)
 	lanes := []*lane{
-		{channel: byEmail, provider: provider.NameSendGrid, deliver: byMail(mails, words), gates: mailGates},
-		{channel: bySMS, provider: provider.NameTwilio, deliver: byText(texts, words), gates: []*provider.Gate{textGate}},
+		{channel: ledger.Email, provider: provider.NameSendGrid, deliver: byMail(mails, words), gates: mailGates},
+		{channel: ledger.SMS, provider: provider.NameTwilio, deliver: byText(texts, words), gates: []*provider.Gate{textGate}},
 	}
 	for _, l := range lanes {
 		l.workers, l.lease, l.callTimeout, l.poll, l.hours = cfg.Workers, cfg.Lease, cfg.CallTimeout, cfg.Poll, cfg.SMSHours
@@ -386,10 +393,10 @@ func bounded[T any](ctx context.Context, timeout time.Duration, ask func(context
 }
 
 // sweep looks for lapsed leases and ended lifetimes until ctx is done.
-func sweep(ctx context.Context, book *ledger, counts *instruments, poll time.Duration) {
+func sweep(ctx context.Context, book *ledger.Ledger, counts *instruments, poll time.Duration) {
 	ticker := time.NewTicker(poll)
 	defer ticker.Stop()
-	fold := rate.Sometimes{Interval: foldEvery}
+	fold := rate.Sometimes{Interval: ledger.FoldEvery}
 	for {
 		done, err := bounded(ctx, sweepTimeout, book.Sweep)
 		counts.swept(ctx, done)

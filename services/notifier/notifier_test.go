@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/metric"
@@ -31,10 +32,12 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/batch"
 	"github.com/ma-messagerie/messagerie/chassis/bus"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider/providertest"
 )
@@ -133,7 +136,8 @@ func (d *directory) BatchGetRecipients(_ context.Context, req *messagingpb.Batch
 // stage is everything around a notifier.
 type stage struct {
 	*directory
-	ledger    *ledger
+	ledger    *ledger.Ledger
+	pool      *pgxpool.Pool
 	broker    *testenv.Broker
 	providers *providertest.Providers
 	cfg       Config
@@ -142,10 +146,20 @@ type stage struct {
 	members, staff, machines *testenv.Issuer
 }
 
+func ledgerAndPool(t *testing.T) (*ledger.Ledger, *pgxpool.Pool) {
+	t.Helper()
+	pool, err := postgres.Open(t.Context(), testenv.Postgres(t, Migrations))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return ledger.New(pool, ledger.Doubts{Wait: 3 * time.Minute, Blind: true}), pool
+}
+
 func newStage(t *testing.T) *stage {
 	t.Helper()
 	s := &stage{directory: &directory{known: make(map[string]*messagingpb.Recipient), readers: make(map[string]bool)}, providers: providertest.New(t), broker: testenv.NATS(t)}
-	s.ledger = newLedger(t)
+	s.ledger, s.pool = ledgerAndPool(t)
 	s.members, s.staff, s.machines = testenv.NewIssuer(t, auth.RealmMember), testenv.NewIssuer(t, auth.RealmAgent), testenv.NewIssuer(t, auth.RealmMachine)
 	issuer := s.machines
 	s.cfg = Config{
@@ -159,7 +173,7 @@ func newStage(t *testing.T) *stage {
 			BaseURL: s.providers.URL, AccountSID: "AC0", AuthToken: "tw-token", From: "+33700000000", Lookup: true,
 			StatusCallback: "https://gw.example.org/webhooks/twilio",
 		},
-		DatabaseURL:   s.ledger.pool.Config().ConnString(),
+		DatabaseURL:   s.pool.Config().ConnString(),
 		Migrate:       true,
 		MessagingAddr: serveDirectory(t, s.directory, issuer.Issuer),
 		SiteAddress:   "messagerie.example.org",
@@ -284,7 +298,7 @@ func (s *stage) settled(t *testing.T, n int) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("%d deliveries have ended", n), func() bool {
 		var rows, open int
-		err := s.ledger.pool.QueryRow(t.Context(), `SELECT count(*), count(*) FILTER (WHERE next_attempt_at IS NOT NULL OR lease_until IS NOT NULL)
+		err := s.pool.QueryRow(t.Context(), `SELECT count(*), count(*) FILTER (WHERE next_attempt_at IS NOT NULL OR lease_until IS NOT NULL)
 			FROM delivery`).Scan(&rows, &open)
 		return err == nil && rows == n && open == 0
 	})
@@ -354,10 +368,10 @@ func TestPreferences(t *testing.T) {
 		t.Errorf("%d mails and %d SMS, want 6, and 3: two acknowledgements and a reply", len(mails), texts)
 	}
 	var notWanted int
-	if err := s.ledger.pool.QueryRow(t.Context(), `SELECT count(*) FROM delivery WHERE state = 'suppressed' AND reason = 'NOT_WANTED'`).Scan(&notWanted); err != nil || notWanted != 2 {
+	if err := s.pool.QueryRow(t.Context(), `SELECT count(*) FROM delivery WHERE state = 'suppressed' AND reason = 'NOT_WANTED'`).Scan(&notWanted); err != nil || notWanted != 2 {
 		t.Errorf("%d not wanted, %v; want 2", notWanted, err)
 	}
-	if letters, err := s.ledger.DeadLetters(t.Context(), letterFilter{deliveries: true}, nil, 10); err != nil || len(letters) != 0 {
+	if letters, err := s.ledger.DeadLetters(t.Context(), ledger.Filter{Deliveries: true}, nil, 10); err != nil || len(letters) != 0 {
 		t.Errorf("dead letters %v, %v", letters, err)
 	}
 }
@@ -402,13 +416,13 @@ func TestCrashIsMendedOnceAfterTheWait(t *testing.T) {
 	s.cfg.AmbiguityWait = time.Second
 	to := s.newcomer()
 	event := uuid.New()
-	plans := planOf(byEmail, bySMS)
+	plans := planOf(ledger.Email, ledger.SMS)
 	for i := range plans {
-		plans[i].event, plans[i].conversation = event, uuid.MustParse(to.GetConversationId())
+		plans[i].EventID, plans[i].ConversationID = event, uuid.MustParse(to.GetConversationId())
 	}
 	mustPlan(t, s.ledger, plans)
 	const lease = 300 * time.Millisecond
-	for _, way := range channels {
+	for _, way := range ledger.Channels {
 		if _, err := s.ledger.Claim(t.Context(), way, 1, lease); err != nil {
 			t.Fatal(err)
 		}
@@ -416,12 +430,12 @@ func TestCrashIsMendedOnceAfterTheWait(t *testing.T) {
 	crashed := time.Now()
 	s.start(t)
 	s.settled(t, 2)
-	for _, way := range channels {
+	for _, way := range ledger.Channels {
 		sent := s.providers.Accepted(string(way))
 		if len(sent) != 1 || sent[0].At.Sub(crashed) < lease+s.cfg.AmbiguityWait-100*time.Millisecond {
 			t.Errorf("%s: %d sent, the first after %s", way, len(sent), sent[0].At.Sub(crashed))
 		}
-		if got := look(t, s.ledger, event, way); got.State != accepted || got.Attempts != 2 || got.Unknowns != 1 {
+		if got := look(t, s.pool, event, way); got.State != ledger.Accepted || got.Attempts != 2 || got.Unknowns != 1 {
 			t.Errorf("%s: %+v", way, got)
 		}
 	}
@@ -454,7 +468,7 @@ func TestThrottledIsRepeatedWhenAllowed(t *testing.T) {
 	if len(mails) != 1 || mails[0].At.Sub(first.At) < time.Second {
 		t.Errorf("%d mails; repeated after %s, asked for was 1s", len(mails), mails[0].At.Sub(first.At))
 	}
-	if got := look(t, s.ledger, id, byEmail); got.Attempts != 2 || got.Unknowns != 0 {
+	if got := look(t, s.pool, id, ledger.Email); got.Attempts != 2 || got.Unknowns != 0 {
 		t.Errorf("%+v", got)
 	}
 }
@@ -472,8 +486,8 @@ func TestRefusedEndsWithItsReason(t *testing.T) {
 	id, event := eventOf(t, eventspb.TypeMessageSubmitted, s.newcomer())
 	s.publish(t, event)
 	s.settled(t, 2)
-	for way, reason := range map[channel]string{byEmail: "HTTP_400", bySMS: "TWILIO_21211"} {
-		if got := look(t, s.ledger, id, way); got.State != refused || got.Reason != reason || got.Attempts != 1 {
+	for way, reason := range map[ledger.Channel]string{ledger.Email: "HTTP_400", ledger.SMS: "TWILIO_21211"} {
+		if got := look(t, s.pool, id, way); got.State != ledger.Refused || got.Reason != reason || got.Attempts != 1 {
 			t.Errorf("%s: %+v", way, got)
 		}
 	}
@@ -493,19 +507,19 @@ func TestHangIsUnknown(t *testing.T) {
 	s.start(t)
 	id, event := eventOf(t, eventspb.TypeMessageSubmitted, s.newcomer())
 	s.publish(t, event)
-	ends := func(way channel, want state) func() bool {
+	ends := func(way ledger.Channel, want ledger.State) func() bool {
 		return func() bool {
-			var got state
-			err := s.ledger.pool.QueryRow(t.Context(), `SELECT state FROM delivery WHERE event_id = $1 AND channel = $2`, id, way).Scan(&got)
+			var got ledger.State
+			err := s.pool.QueryRow(t.Context(), `SELECT state FROM delivery WHERE event_id = $1 AND channel = $2`, id, way).Scan(&got)
 			return err == nil && got == want
 		}
 	}
-	eventually(t, "the hang is noticed", ends(byEmail, unknown))
-	if got := look(t, s.ledger, id, byEmail); got.Reason != "NO_ANSWER_IN_TIME" || got.Wait < 60 {
+	eventually(t, "the hang is noticed", ends(ledger.Email, ledger.Unknown))
+	if got := look(t, s.pool, id, ledger.Email); got.Reason != "NO_ANSWER_IN_TIME" || got.Wait < 60 {
 		t.Errorf("%+v", got)
 	}
 	// The other channel has its own workers.
-	eventually(t, "the SMS is accepted", ends(bySMS, accepted))
+	eventually(t, "the SMS is accepted", ends(ledger.SMS, ledger.Accepted))
 }
 
 // Our key is wrong: everything waits, nothing is spent, and it leaves once mended.
@@ -525,14 +539,14 @@ func TestConfigFaultCostsNoAttempt(t *testing.T) {
 	s.publish(t, event)
 	eventually(t, "the refusal is recorded", func() bool {
 		var n int
-		err := s.ledger.pool.QueryRow(t.Context(), `SELECT count(*) FROM attempt WHERE outcome = 'config_fault' AND http_status = 401`).Scan(&n)
+		err := s.pool.QueryRow(t.Context(), `SELECT count(*) FROM attempt WHERE outcome = 'config_fault' AND http_status = 401`).Scan(&n)
 		return err == nil && n == 1
 	})
-	if got := look(t, s.ledger, id, byEmail); got.State != planned || got.Attempts != 0 || got.Wait < 60 {
+	if got := look(t, s.pool, id, ledger.Email); got.State != ledger.Planned || got.Attempts != 0 || got.Wait < 60 {
 		t.Errorf("%+v", got)
 	}
 	mended.Store(true)
-	due(t, s.ledger)
+	due(t, s.pool)
 	s.settled(t, 1)
 	if n := len(s.providers.Accepted(providertest.Email)); n != 1 {
 		t.Errorf("%d mails, want 1", n)
@@ -547,7 +561,7 @@ func TestWithoutRecipientsRowsGoBack(t *testing.T) {
 	id, event := eventOf(t, eventspb.TypeReplyPosted, s.newcomer())
 	s.publish(t, event)
 	s.settled(t, 1)
-	if got := look(t, s.ledger, id, byEmail); got.State != accepted || got.Attempts != 1 {
+	if got := look(t, s.pool, id, ledger.Email); got.State != ledger.Accepted || got.Attempts != 1 {
 		t.Errorf("%+v", got)
 	}
 	if n := s.calls.Load(); n != 4 {
@@ -563,21 +577,21 @@ func TestNobodyToSendTo(t *testing.T) {
 		email, phone   string
 		onEmail, onSMS string
 	}{
-		{"", "", reasonNoEmail, reasonNoPhone},
-		{"canary.two@example.org, x@example.org", "0639980001", reasonEmailInvalid, reasonPhoneInvalid},
-		{"canary.x@example.org\r\nBcc: y@example.org", "+33", reasonEmailInvalid, reasonPhoneInvalid},
-		{"Jeanne Canary <canary.x@example.org>", "+336399800011234567", reasonEmailInvalid, reasonPhoneInvalid},
+		{"", "", ledger.ReasonNoEmail, ledger.ReasonNoPhone},
+		{"canary.two@example.org, x@example.org", "0639980001", ledger.ReasonEmailInvalid, ledger.ReasonPhoneInvalid},
+		{"canary.x@example.org\r\nBcc: y@example.org", "+33", ledger.ReasonEmailInvalid, ledger.ReasonPhoneInvalid},
+		{"Jeanne Canary <canary.x@example.org>", "+336399800011234567", ledger.ReasonEmailInvalid, ledger.ReasonPhoneInvalid},
 	} {
 		to := s.newcomer()
 		to.Email, to.Phone = row.email, row.phone
 		id, event := eventOf(t, eventspb.TypeMessageSubmitted, to)
 		s.publish(t, event)
-		for way, reason := range map[channel]string{byEmail: row.onEmail, bySMS: row.onSMS} {
+		for way, reason := range map[ledger.Channel]string{ledger.Email: row.onEmail, ledger.SMS: row.onSMS} {
 			eventually(t, "the delivery is suppressed", func() bool {
-				var found state
+				var found ledger.State
 				var why string
-				err := s.ledger.pool.QueryRow(t.Context(), `SELECT state, reason FROM delivery WHERE event_id = $1 AND channel = $2`, id, way).Scan(&found, &why)
-				return err == nil && found == suppressed && why == reason
+				err := s.pool.QueryRow(t.Context(), `SELECT state, reason FROM delivery WHERE event_id = $1 AND channel = $2`, id, way).Scan(&found, &why)
+				return err == nil && found == ledger.Suppressed && why == reason
 			})
 		}
 	}
@@ -586,7 +600,7 @@ func TestNobodyToSendTo(t *testing.T) {
 	id, event := eventOf(t, eventspb.TypeReplyPosted, gone)
 	s.publish(t, event)
 	s.settled(t, 9)
-	if got := look(t, s.ledger, id, byEmail); got.State != suppressed || got.Reason != reasonNobody {
+	if got := look(t, s.pool, id, ledger.Email); got.State != ledger.Suppressed || got.Reason != ledger.ReasonConversationUnknown {
 		t.Errorf("unknown conversation: %+v", got)
 	}
 	if len(s.providers.Calls()) != 0 {
@@ -626,7 +640,7 @@ func TestTraceReachesTheProvider(t *testing.T) {
 	s.publish(t, event)
 	s.settled(t, 2)
 	const id = "4bf92f3577b34da6a3ce929d0e0e4736"
-	for _, way := range channels {
+	for _, way := range ledger.Channels {
 		sent := s.providers.Accepted(string(way))
 		if len(sent) != 1 || !strings.Contains(sent[0].Header.Get("Traceparent"), id) {
 			t.Fatalf("%s: the provider was called in another trace: %v", way, sent)
@@ -674,7 +688,7 @@ func TestDrain(t *testing.T) {
 		list, err := s.ledger.Waiting(t.Context())
 		var leased int64
 		for _, w := range list {
-			if w.State == sending {
+			if w.State == ledger.Sending {
 				leased += w.Rows
 			}
 		}
@@ -683,7 +697,7 @@ func TestDrain(t *testing.T) {
 	close(release)
 	<-stopped
 	var ended, waiting int
-	err := s.ledger.pool.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE state = 'accepted' AND attempts = 1),
+	err := s.pool.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE state = 'accepted' AND attempts = 1),
 		count(*) FILTER (WHERE state = 'planned' AND attempts = 0) FROM delivery`).Scan(&ended, &waiting)
 	if err != nil || ended != 1 || ended+waiting < 2 {
 		t.Errorf("%d accepted, %d planned (%v)", ended, waiting, err)
@@ -694,12 +708,12 @@ func TestDrain(t *testing.T) {
 // else may have by now.
 func TestNoCallOnAStaleLease(t *testing.T) {
 	t.Parallel()
-	var got []outcome
-	outcomes := batch.New(batch.Config[outcome, struct{}]{Most: 2, Do: func(_ context.Context, outcomes []outcome) ([]batch.Result[struct{}], error) {
+	var got []ledger.Outcome
+	outcomes := batch.New(batch.Config[ledger.Outcome, struct{}]{Most: 2, Do: func(_ context.Context, outcomes []ledger.Outcome) ([]batch.Result[struct{}], error) {
 		got = outcomes
 		return make([]batch.Result[struct{}], len(outcomes)), nil
 	}})
-	l := &lane{channel: byEmail, done: &recorder{outcomes: outcomes}, deliver: func(context.Context, delivery, *messagingpb.Recipient) provider.Answer {
+	l := &lane{channel: ledger.Email, done: &recorder{outcomes: outcomes}, deliver: func(context.Context, ledger.Delivery, *messagingpb.Recipient) provider.Answer {
 		t.Error("a provider was called")
 		return provider.Answer{}
 	}}
@@ -707,7 +721,7 @@ func TestNoCallOnAStaleLease(t *testing.T) {
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	outcomes.Run(ended)
-	if len(got) != 1 || got[0].reason != reasonTooSlow || !got[0].uncounted || got[0].class != "" {
+	if len(got) != 1 || got[0].Reason != ledger.ReasonLeaseShort || !got[0].Uncounted || got[0].Class != "" {
 		t.Errorf("%+v", got)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/bus"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
 )
 
 const (
@@ -61,7 +62,7 @@ var notifying = []string{eventspb.TypeMessageSubmitted, eventspb.TypeReplyPosted
 // for less than a round, waits for the hourly comparison. What the ledger has and the log has not, a forged event or a log
 // restored from a backup, is told and counted, not mended.
 type reconciler struct {
-	ledger *ledger
+	ledger *ledger.Ledger
 	log    messagingpb.EventLogServiceClient
 	wake   func()
 	counts *instruments
@@ -142,7 +143,7 @@ func (r *reconciler) round(ctx context.Context, from time.Time) error {
 }
 
 // digests asks for the log's slots and for how far the answer is complete.
-func (r *reconciler) digests(ctx context.Context, from time.Time) ([]slotDigest, time.Time, error) {
+func (r *reconciler) digests(ctx context.Context, from time.Time) ([]ledger.Slot, time.Time, error) {
 	resp, err := bounded(ctx, stepTimeout, func(ctx context.Context) (*messagingpb.ListDigestsResponse, error) {
 		return r.log.ListDigests(ctx, &messagingpb.ListDigestsRequest{Types: notifying, From: timestamppb.New(from)})
 	})
@@ -152,9 +153,9 @@ func (r *reconciler) digests(ctx context.Context, from time.Time) ([]slotDigest,
 	if err := r.terms.agree(resp.GetRetention()); err != nil {
 		return nil, time.Time{}, err
 	}
-	slots := make([]slotDigest, len(resp.GetSlots()))
+	slots := make([]ledger.Slot, len(resp.GetSlots()))
 	for i, s := range resp.GetSlots() {
-		slots[i] = slotDigest{Start: s.GetStart().AsTime(), Count: s.GetCount(), Digest: s.GetDigest()}
+		slots[i] = ledger.Slot{Start: s.GetStart().AsTime(), Count: s.GetCount(), Digest: s.GetDigest()}
 	}
 	settled := resp.GetSettledTime().AsTime()
 	if err := r.lookAhead(ctx, settled); err != nil {
@@ -189,8 +190,8 @@ func (r *reconciler) lookAhead(ctx context.Context, settled time.Time) error {
 }
 
 // mend plans what is missing between two times.
-func (r *reconciler) mend(ctx context.Context, from, before time.Time, theirs []slotDigest) error {
-	ours, err := bounded(ctx, stepTimeout, func(ctx context.Context) ([]slotDigest, error) { return r.ledger.Digests(ctx, from, before) })
+func (r *reconciler) mend(ctx context.Context, from, before time.Time, theirs []ledger.Slot) error {
+	ours, err := bounded(ctx, stepTimeout, func(ctx context.Context) ([]ledger.Slot, error) { return r.ledger.Digests(ctx, from, before) })
 	if err != nil {
 		return err
 	}
@@ -227,8 +228,8 @@ type stretch struct{ from, before time.Time }
 // differing compares slot by slot. It returns the stretches in which the log has
 // what the ledger lacks, neighbours joined, and the number of slots in which the
 // ledger has more than the log.
-func differing(theirs, ours []slotDigest) (missing []stretch, foreign int) {
-	known := make(map[int64]slotDigest, len(ours))
+func differing(theirs, ours []ledger.Slot) (missing []stretch, foreign int) {
+	known := make(map[int64]ledger.Slot, len(ours))
 	for _, own := range ours {
 		known[own.Start.Unix()] = own
 	}
@@ -259,7 +260,7 @@ func (r *reconciler) fetch(ctx context.Context, span stretch) (added int64, err 
 		if err != nil {
 			return added, fmt.Errorf("asking for events: %w", err)
 		}
-		var plans []plan
+		var plans []ledger.Plan
 		for _, e := range resp.GetEvents() {
 			more, err := plansOf(bus.Msg{ID: e.GetId(), Type: eventspb.CEType(eventspb.DefaultDomain, e.GetType()), Time: e.GetCreateTime().AsTime(), Data: e.GetPayload()})
 			if err != nil {

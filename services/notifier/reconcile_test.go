@@ -16,6 +16,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/bus"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider/providertest"
 )
 
@@ -141,16 +142,16 @@ func TestReconciliation(t *testing.T) {
 // The ledger's digests are those of the contract.
 func TestDigests(t *testing.T) {
 	t.Parallel()
-	l := newLedger(t)
+	l, _ := ledgerAndPool(t)
 	d := &directory{}
 	base := time.Now().Add(-time.Hour).Truncate(slot)
 	for i := range 50 {
-		plans := planOf(byEmail, bySMS)
+		plans := planOf(ledger.Email, ledger.SMS)
 		for j := range plans {
-			plans[j].logged = base.Add(time.Duration(i*i) * 100 * time.Millisecond)
+			plans[j].LoggedAt = base.Add(time.Duration(i*i) * 100 * time.Millisecond)
 		}
 		mustPlan(t, l, plans)
-		d.log(plans[0].event, bus.Event{}, eventspb.TypeMessageSubmitted, plans[0].logged)
+		d.log(plans[0].EventID, bus.Event{}, eventspb.TypeMessageSubmitted, plans[0].LoggedAt)
 	}
 	d.settled = base.Add(time.Hour)
 	resp, err := d.ListDigests(t.Context(), &messagingpb.ListDigestsRequest{From: timestamppb.New(base)})
@@ -174,20 +175,20 @@ func TestDigests(t *testing.T) {
 func TestDiffering(t *testing.T) {
 	t.Parallel()
 	at := func(i int) time.Time { return time.Unix(0, 0).Add(time.Duration(i) * slot) }
-	s := func(i int, count, digest int64) slotDigest { return slotDigest{at(i), count, digest} }
+	s := func(i int, count, digest int64) ledger.Slot { return ledger.Slot{Start: at(i), Count: count, Digest: digest} }
 	rows := []struct {
 		name         string
-		theirs, ours []slotDigest
+		theirs, ours []ledger.Slot
 		missing      []stretch
 		foreign      int
 	}{
 		{"nothing", nil, nil, nil, 0},
-		{"equal", []slotDigest{s(1, 2, 3)}, []slotDigest{s(1, 2, 3)}, nil, 0},
-		{"a slot is missing", []slotDigest{s(1, 2, 3)}, nil, []stretch{{at(1), at(2)}}, 0},
-		{"neighbours are joined", []slotDigest{s(1, 2, 3), s(2, 1, 1), s(4, 1, 1)}, []slotDigest{s(2, 1, 2)}, []stretch{{at(1), at(3)}, {at(4), at(5)}}, 0},
-		{"same count, another event", []slotDigest{s(1, 2, 3)}, []slotDigest{s(1, 2, 4)}, []stretch{{at(1), at(2)}}, 0},
-		{"more than the log", []slotDigest{s(1, 2, 3)}, []slotDigest{s(1, 3, 4)}, []stretch{{at(1), at(2)}}, 1},
-		{"a slot that the log has not", nil, []slotDigest{s(1, 3, 4)}, nil, 1},
+		{"equal", []ledger.Slot{s(1, 2, 3)}, []ledger.Slot{s(1, 2, 3)}, nil, 0},
+		{"a slot is missing", []ledger.Slot{s(1, 2, 3)}, nil, []stretch{{at(1), at(2)}}, 0},
+		{"neighbours are joined", []ledger.Slot{s(1, 2, 3), s(2, 1, 1), s(4, 1, 1)}, []ledger.Slot{s(2, 1, 2)}, []stretch{{at(1), at(3)}, {at(4), at(5)}}, 0},
+		{"same count, another event", []ledger.Slot{s(1, 2, 3)}, []ledger.Slot{s(1, 2, 4)}, []stretch{{at(1), at(2)}}, 0},
+		{"more than the log", []ledger.Slot{s(1, 2, 3)}, []ledger.Slot{s(1, 3, 4)}, []stretch{{at(1), at(2)}}, 1},
+		{"a slot that the log has not", nil, []ledger.Slot{s(1, 3, 4)}, nil, 1},
 	}
 	for _, row := range rows {
 		missing, foreign := differing(row.theirs, row.ours)
@@ -211,42 +212,6 @@ func TestWithoutTheLog(t *testing.T) {
 	s.settled(t, 1)
 	if n := len(s.providers.Accepted(providertest.Email)); n != 1 {
 		t.Errorf("%d mails", n)
-	}
-}
-
-// A mark that was made while a clock was ahead is taken back, and none is made that is
-// ahead or so near that something may yet be committed before it.
-func TestReconciled_NeverAhead(t *testing.T) {
-	t.Parallel()
-	l := newLedger(t)
-	until := func() time.Duration {
-		t.Helper()
-		at, err := l.ReconciledUntil(t.Context(), time.Hour)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return time.Since(at).Round(10 * time.Second)
-	}
-	if got := until(); got != time.Hour {
-		t.Errorf("at first, %s ago", got)
-	}
-	for _, ahead := range []time.Duration{-10 * time.Minute, -time.Hour, 3 * time.Hour} {
-		if err := l.Reconciled(t.Context(), time.Now().Add(ahead)); err != nil {
-			t.Fatal(err)
-		}
-		if got, want := until(), max(min(-ahead, 10*time.Minute), unsettled); got != want {
-			t.Errorf("after a mark at %s: %s ago, want %s", ahead, got, want)
-		}
-	}
-	exec(t, l, `UPDATE reconciliation SET settled_until = now() + interval '3 hours'`)
-	for range 2 {
-		if got := until(); got != unsettled {
-			t.Errorf("a mark that is ahead is %s ago, want %s", got, unsettled)
-		}
-	}
-	exec(t, l, `UPDATE reconciliation SET settled_until = settled_until - interval '1 minute'`)
-	if got := until(); got != unsettled+time.Minute {
-		t.Errorf("the mark was not taken back but passed over: %s ago", got)
 	}
 }
 

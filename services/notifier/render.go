@@ -14,6 +14,7 @@ import (
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 )
 
@@ -51,9 +52,9 @@ type pages struct {
 }
 
 // library holds every notification by event type and language.
-var library = map[eventType]map[string]pages{
-	messageSubmitted: {"fr": parse("acknowledgement", "fr"), "en": parse("acknowledgement", "en")},
-	replyPosted:      {"fr": parse("reply", "fr"), "en": parse("reply", "en")},
+var library = map[ledger.EventType]map[string]pages{
+	ledger.MessageSubmitted: {"fr": parse("acknowledgement", "fr"), "en": parse("acknowledgement", "en")},
+	ledger.ReplyPosted:      {"fr": parse("reply", "fr"), "en": parse("reply", "en")},
 }
 
 func parse(name, lang string) pages {
@@ -79,7 +80,7 @@ type composer struct {
 	site string
 }
 
-func (c composer) notice(event eventType, to *messagingpb.Recipient) (pages, notice, error) {
+func (c composer) notice(event ledger.EventType, to *messagingpb.Recipient) (pages, notice, error) {
 	byLang, ok := library[event]
 	if !ok {
 		return pages{}, notice{}, fmt.Errorf("rendering: no template for events of type %q", event)
@@ -100,7 +101,7 @@ func (c composer) notice(event eventType, to *messagingpb.Recipient) (pages, not
 }
 
 // mail renders the e-mail that announces an event.
-func (c composer) mail(event eventType, to *messagingpb.Recipient) (provider.Email, error) {
+func (c composer) mail(event ledger.EventType, to *messagingpb.Recipient) (provider.Email, error) {
 	p, n, err := c.notice(event, to)
 	if err != nil {
 		return provider.Email{}, err
@@ -120,7 +121,7 @@ func (c composer) mail(event eventType, to *messagingpb.Recipient) (provider.Ema
 
 // text renders the SMS that announces an event. What is not one part of GSM
 // 7-bit is an error: no value that passes the checks can cause it.
-func (c composer) text(event eventType, to *messagingpb.Recipient) (provider.SMS, error) {
+func (c composer) text(event ledger.EventType, to *messagingpb.Recipient) (provider.SMS, error) {
 	p, n, err := c.notice(event, to)
 	if err != nil {
 		return provider.SMS{}, err

@@ -14,6 +14,7 @@ import (
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -85,7 +86,7 @@ func TestMailHoldsWhatItMustAndNoMore(t *testing.T) {
 			}
 			for part, body := range map[string]string{"text": mail.Text, "html": mail.HTML} {
 				wants := []string{"MSA-7K3D92QX", "messagerie.example.org", "23 "}
-				if event == messageSubmitted {
+				if event == ledger.MessageSubmitted {
 					wants = append(wants, "29412 Landerneau Cedex", "02 98 85 79 79", "famille@msa.example.org", "2026", "5 ", "L. 112-11", "R. 112-5")
 				}
 				for _, want := range wants {
@@ -99,7 +100,7 @@ func TestMailHoldsWhatItMustAndNoMore(t *testing.T) {
 					}
 				}
 			}
-			if !strings.Contains(mail.HTML, `<html lang="`+lang+`"`) || !strings.Contains(mail.HTML, "Famille &amp; Logement") && event == messageSubmitted {
+			if !strings.Contains(mail.HTML, `<html lang="`+lang+`"`) || !strings.Contains(mail.HTML, "Famille &amp; Logement") && event == ledger.MessageSubmitted {
 				t.Errorf("%s %s: language or escaping is missing", event, lang)
 			}
 			if strings.ContainsAny(mail.Subject, "\r\n") || !strings.Contains(mail.Subject, "MSA-7K3D92QX") {
@@ -134,7 +135,7 @@ func TestMailForm(t *testing.T) {
 			if !strings.Contains(mail.Text, "Préférences") || strings.Contains(mail.Text, "<") || strings.Contains(mail.Text, "\n\n\n") {
 				t.Errorf("%s %s: text: %s", event, lang, mail.Text)
 			}
-			if event == replyPosted && (strings.Contains(mail.HTML, "Famille") || strings.Contains(mail.Text, "Famille")) {
+			if event == ledger.ReplyPosted && (strings.Contains(mail.HTML, "Famille") || strings.Contains(mail.Text, "Famille")) {
 				t.Errorf("%s %s names the service", event, lang)
 			}
 		}
@@ -146,7 +147,7 @@ func TestMailLeavesOutWhatIsUnknown(t *testing.T) {
 	t.Parallel()
 	to := member("fr")
 	to.Queue.Email, to.Queue.AnswerDays = "", 0
-	mail, err := words.mail(messageSubmitted, to)
+	mail, err := words.mail(ledger.MessageSubmitted, to)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,10 +210,10 @@ func TestReferencesThatWouldBreakAHeader(t *testing.T) {
 	for _, reference := range []string{"", "MSA", "MSA-7K3D92QX\r\nBcc: x@example.org", "MSA-7K3D92QX\n", "msa-7k3d92qx", "MSA-É", strings.Repeat("A", 17)} {
 		to := member("fr")
 		to.Reference = reference
-		if _, err := words.mail(replyPosted, to); err == nil {
+		if _, err := words.mail(ledger.ReplyPosted, to); err == nil {
 			t.Errorf("reference %q was rendered", reference)
 		}
-		if _, err := words.text(messageSubmitted, to); err == nil {
+		if _, err := words.text(ledger.MessageSubmitted, to); err == nil {
 			t.Errorf("reference %q was rendered in an SMS", reference)
 		}
 	}
@@ -224,7 +225,7 @@ func TestReferencesThatWouldBreakAHeader(t *testing.T) {
 func TestLocales(t *testing.T) {
 	t.Parallel()
 	for locale, english := range map[string]bool{"fr": false, "": false, "de": false, "en": true, "en-GB": true, "eng": false} {
-		mail, err := words.mail(replyPosted, member(locale))
+		mail, err := words.mail(ledger.ReplyPosted, member(locale))
 		if err != nil {
 			t.Fatal(err)
 		}

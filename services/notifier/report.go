@@ -29,6 +29,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 )
 
@@ -46,7 +47,7 @@ import (
 // once, and that states only go forward.
 type webhooks struct {
 	notifierpb.UnimplementedWebhookServiceServer
-	ledger *ledger
+	ledger *ledger.Ledger
 	counts *instruments
 	// reports stores what calls bring, by provider: those that come while a transaction is
 	// under way share the next.
@@ -121,7 +122,7 @@ func (w *webhooks) ReportSendGrid(ctx context.Context, req *notifierpb.ReportSen
 		// Its text would repeat what was in the body.
 		return nil, errReportMalformed
 	}
-	var reports []report
+	var reports []ledger.Report
 	for _, e := range events {
 		if r, ok := e.report(); ok {
 			reports = append(reports, r)
@@ -155,30 +156,30 @@ type sendGridEvent struct {
 // sendGridStates are the events that say something about a delivery. Each of them
 // also proves that SendGrid took the mail, even "dropped": it answers 202 first and
 // then finds the address on one of its lists.
-var sendGridStates = map[string]state{
-	"processed": accepted, "deferred": accepted, "delivered": delivered,
-	"bounce": bounced, "dropped": bounced, "spamreport": complained,
+var sendGridStates = map[string]ledger.State{
+	"processed": ledger.Accepted, "deferred": ledger.Accepted, "delivered": ledger.Delivered,
+	"bounce": ledger.Bounced, "dropped": ledger.Bounced, "spamreport": ledger.Complained,
 }
 
-func (e sendGridEvent) report() (report, bool) {
+func (e sendGridEvent) report() (ledger.Report, bool) {
 	event, way, ok := parseDeliveryID(e.DeliveryID)
 	reached := sendGridStates[e.Kind]
 	if !ok || reached == "" || e.ID == "" || len(e.ID) > 200 || len(e.MessageID) > 200 {
-		return report{}, false
+		return ledger.Report{}, false
 	}
-	r := report{provider: provider.NameSendGrid, id: e.ID, event: event, channel: way, state: reached, messageID: e.MessageID}
-	if reached == bounced || reached == complained {
-		r.reason = "SENDGRID_" + strings.ToUpper(e.Kind)
+	r := ledger.Report{Provider: provider.NameSendGrid, ReportID: e.ID, EventID: event, Channel: way, State: reached, MessageID: e.MessageID}
+	if reached == ledger.Bounced || reached == ledger.Complained {
+		r.Reason = "SENDGRID_" + strings.ToUpper(e.Kind)
 	}
 	return r, true
 }
 
 // parseDeliveryID undoes delivery.id.
-func parseDeliveryID(id string) (event uuid.UUID, way channel, ok bool) {
+func parseDeliveryID(id string) (event uuid.UUID, way ledger.Channel, ok bool) {
 	name, suffix, _ := strings.Cut(id, ".")
 	event, err := uuid.Parse(name)
-	way = channel(suffix)
-	return event, way, err == nil && len(name) == 36 && (way == byEmail || way == bySMS)
+	way = ledger.Channel(suffix)
+	return event, way, err == nil && len(name) == 36 && (way == ledger.Email || way == ledger.SMS)
 }
 
 // ReportTwilio takes one status callback of Twilio.
@@ -208,28 +209,28 @@ func (w *webhooks) ReportTwilio(ctx context.Context, req *notifierpb.ReportTwili
 		w.counts.report(ctx, provider.NameTwilio, reportIgnored, 1)
 		return &notifierpb.ReportTwilioResponse{}, nil
 	}
-	return &notifierpb.ReportTwilioResponse{}, w.store(ctx, provider.NameTwilio, []report{r})
+	return &notifierpb.ReportTwilioResponse{}, w.store(ctx, provider.NameTwilio, []ledger.Report{r})
 }
 
 // twilioStates are the statuses that say something about a delivery. A failed one
 // was taken, and given back.
-var twilioStates = map[string]state{
-	"accepted": accepted, "queued": accepted, "sending": accepted, "sent": accepted,
-	"delivered": delivered, "read": delivered, "undelivered": bounced, "failed": bounced,
+var twilioStates = map[string]ledger.State{
+	"accepted": ledger.Accepted, "queued": ledger.Accepted, "sending": ledger.Accepted, "sent": ledger.Accepted,
+	"delivered": ledger.Delivered, "read": ledger.Delivered, "undelivered": ledger.Bounced, "failed": ledger.Bounced,
 }
 
-func twilioReport(deliveryID string, values map[string]string) (report, bool) {
+func twilioReport(deliveryID string, values map[string]string) (ledger.Report, bool) {
 	event, way, ok := parseDeliveryID(deliveryID)
 	reached := twilioStates[values["MessageStatus"]]
 	sid := values["MessageSid"]
 	if !ok || reached == "" || sid == "" || len(sid) > 64 {
-		return report{}, false
+		return ledger.Report{}, false
 	}
-	r := report{provider: provider.NameTwilio, id: sid + "." + values["MessageStatus"], event: event, channel: way, state: reached, messageID: sid}
-	if reached == bounced {
-		r.reason = "TWILIO_" + values["MessageStatus"]
+	r := ledger.Report{Provider: provider.NameTwilio, ReportID: sid + "." + values["MessageStatus"], EventID: event, Channel: way, State: reached, MessageID: sid}
+	if reached == ledger.Bounced {
+		r.Reason = "TWILIO_" + values["MessageStatus"]
 		if code, err := strconv.Atoi(values["ErrorCode"]); err == nil {
-			r.reason = "TWILIO_" + strconv.Itoa(code)
+			r.Reason = "TWILIO_" + strconv.Itoa(code)
 		}
 	}
 	return r, true
@@ -237,7 +238,7 @@ func twilioReport(deliveryID string, values map[string]string) (report, bool) {
 
 // filing is the reports of one call.
 type filing struct {
-	reports []report
+	reports []ledger.Report
 	span    trace.Span // of the call
 }
 
@@ -248,7 +249,7 @@ const (
 	maxFilings = 256
 )
 
-func newWebhooks(book *ledger, counts *instruments, cfg Config) (*webhooks, error) {
+func newWebhooks(book *ledger.Ledger, counts *instruments, cfg Config) (*webhooks, error) {
 	w := &webhooks{
 		ledger: book, counts: counts, twilio: cfg.Twilio, maxAge: cfg.WebhookMaxAge,
 		reports: make(map[string]*batch.Group[filing, struct{}]),
@@ -274,8 +275,8 @@ func newWebhooks(book *ledger, counts *instruments, cfg Config) (*webhooks, erro
 
 // file stores a provider's reports in one transaction. If the database does not take it,
 // no call is answered with success, and the provider repeats.
-func (w *webhooks) file(ctx context.Context, provider string, calls []filing) ([]batch.Result[struct{}], error) {
-	var reports []report
+func (w *webhooks) file(ctx context.Context, by string, calls []filing) ([]batch.Result[struct{}], error) {
+	var reports []ledger.Report
 	for _, f := range calls {
 		reports = append(reports, f.reports...)
 	}
@@ -284,9 +285,9 @@ func (w *webhooks) file(ctx context.Context, provider string, calls []filing) ([
 	if err != nil {
 		return nil, err
 	}
-	w.count(ctx, provider, len(reports), done)
+	w.count(ctx, by, len(reports), done)
 	for _, f := range calls {
-		f.trace(ctx, done.traces, began)
+		f.trace(ctx, done.Traces, began)
 	}
 	return make([]batch.Result[struct{}], len(calls)), nil
 }
@@ -297,25 +298,25 @@ func (w *webhooks) file(ctx context.Context, provider string, calls []filing) ([
 // both ways. traces has the deliveries' by report.
 func (f filing) trace(ctx context.Context, traces map[string]string, began time.Time) {
 	for _, r := range f.reports {
-		parent, ok := traces[r.id]
+		parent, ok := traces[r.ReportID]
 		if !ok {
 			continue
 		}
-		delete(traces, r.id) // the same report in a second call is no news
+		delete(traces, r.ReportID) // the same report in a second call is no news
 		ctx := propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": parent})
-		id := delivery{Event: r.event, Channel: r.channel}.id()
-		ctx, span := otel.Tracer(scope).Start(ctx, "report "+string(r.channel), trace.WithTimestamp(began),
+		id := ledger.Delivery{EventID: r.EventID, Channel: r.Channel}.ID()
+		ctx, span := otel.Tracer(scope).Start(ctx, "report "+string(r.Channel), trace.WithTimestamp(began),
 			trace.WithLinks(trace.Link{SpanContext: f.span.SpanContext()}), trace.WithAttributes(
-				attribute.String("messagerie.delivery", id), attribute.String("messagerie.provider", r.provider),
-				attribute.String("messagerie.state", string(r.state))))
-		slog.DebugContext(ctx, "report", "delivery", id, "provider", r.provider, "state", string(r.state))
+				attribute.String("messagerie.delivery", id), attribute.String("messagerie.provider", r.Provider),
+				attribute.String("messagerie.state", string(r.State))))
+		slog.DebugContext(ctx, "report", "delivery", id, "provider", r.Provider, "state", string(r.State))
 		f.span.AddLink(trace.Link{SpanContext: span.SpanContext()})
 		span.End()
 	}
 }
 
 // store has reports stored, and returns when they are.
-func (w *webhooks) store(ctx context.Context, provider string, reports []report) error {
+func (w *webhooks) store(ctx context.Context, provider string, reports []ledger.Report) error {
 	if len(reports) == 0 {
 		return nil
 	}
@@ -326,12 +327,12 @@ func (w *webhooks) store(ctx context.Context, provider string, reports []report)
 	return statusOf(err)
 }
 
-func (w *webhooks) count(ctx context.Context, provider string, reports int, done reported) {
-	w.counts.report(ctx, provider, reportApplied, done.moved)
-	w.counts.report(ctx, provider, reportRepeated, reports-done.fresh)
-	w.counts.report(ctx, provider, reportUnmatched, done.unmatched)
-	w.counts.report(ctx, provider, reportNothing, done.fresh-done.moved-done.unmatched)
-	if done.unmatched > 0 {
-		slog.WarnContext(ctx, "reports about deliveries that are not in the ledger", "provider", provider, "reports", done.unmatched)
+func (w *webhooks) count(ctx context.Context, provider string, reports int, done ledger.Reported) {
+	w.counts.report(ctx, provider, reportApplied, done.Moved)
+	w.counts.report(ctx, provider, reportRepeated, reports-done.Fresh)
+	w.counts.report(ctx, provider, reportUnmatched, done.Unmatched)
+	w.counts.report(ctx, provider, reportNothing, done.Fresh-done.Moved-done.Unmatched)
+	if done.Unmatched > 0 {
+		slog.WarnContext(ctx, "reports about deliveries that are not in the ledger", "provider", provider, "reports", done.Unmatched)
 	}
 }

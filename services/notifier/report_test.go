@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
@@ -30,6 +31,7 @@ import (
 
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider/providertest"
 )
@@ -37,7 +39,8 @@ import (
 // postman signs reports as the providers do.
 type postman struct {
 	*webhooks
-	key *ecdsa.PrivateKey
+	pool *pgxpool.Pool
+	key  *ecdsa.PrivateKey
 }
 
 func newPostman(t *testing.T) *postman {
@@ -46,7 +49,7 @@ func newPostman(t *testing.T) *postman {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := newLedger(t)
+	l, pool := ledgerAndPool(t)
 	counts, err := newInstruments(l)
 	if err != nil {
 		t.Fatal(err)
@@ -66,7 +69,7 @@ func newPostman(t *testing.T) *postman {
 		running.Go(func() { reports.Run(ctx) })
 	}
 	t.Cleanup(func() { cancel(); running.Wait() })
-	return &postman{key: key, webhooks: hooks}
+	return &postman{key: key, webhooks: hooks, pool: pool}
 }
 
 func (p *postman) sign(t *testing.T, body string, age time.Duration) *notifierpb.ReportSendGridRequest {
@@ -104,14 +107,14 @@ func textForm(status string) url.Values {
 }
 
 // sent plans deliveries and has them accepted.
-func sent(t *testing.T, l *ledger, ways ...channel) uuid.UUID {
+func sent(t *testing.T, l *ledger.Ledger, ways ...ledger.Channel) uuid.UUID {
 	t.Helper()
 	plans := planOf(ways...)
 	mustPlan(t, l, plans)
 	for _, way := range ways {
-		mustRecord(t, l, settle(mustClaim(t, l, way, 1)[0], "p", provider.Answer{Class: provider.Accepted, MessageID: "m-0"}, doubts{wait: 0, blind: true}))
+		mustRecord(t, l, ledger.Settle(mustClaim(t, l, way, 1)[0], "p", provider.Answer{Class: provider.Accepted, MessageID: "m-0"}, ledger.Doubts{Wait: 0, Blind: true}))
 	}
-	return plans[0].event
+	return plans[0].EventID
 }
 
 // Whatever the order in which reports come, and however often each does, a
@@ -121,28 +124,28 @@ func TestReportsGoForwardInAnyOrder(t *testing.T) {
 	p := newPostman(t)
 	rows := []struct {
 		kinds  string
-		state  state
+		state  ledger.State
 		reason string
 	}{
-		{"processed", accepted, ""},
-		{"processed delivered", delivered, ""},
-		{"delivered processed delivered", delivered, ""},
-		{"delivered bounce", bounced, "SENDGRID_BOUNCE"},
-		{"bounce delivered", bounced, "SENDGRID_BOUNCE"},
-		{"dropped", bounced, "SENDGRID_DROPPED"},
-		{"deferred", accepted, ""},
-		{"delivered spamreport", complained, "SENDGRID_SPAMREPORT"},
-		{"spamreport bounce processed", complained, "SENDGRID_SPAMREPORT"},
-		{"open click", accepted, ""},
+		{"processed", ledger.Accepted, ""},
+		{"processed delivered", ledger.Delivered, ""},
+		{"delivered processed delivered", ledger.Delivered, ""},
+		{"delivered bounce", ledger.Bounced, "SENDGRID_BOUNCE"},
+		{"bounce delivered", ledger.Bounced, "SENDGRID_BOUNCE"},
+		{"dropped", ledger.Bounced, "SENDGRID_DROPPED"},
+		{"deferred", ledger.Accepted, ""},
+		{"delivered spamreport", ledger.Complained, "SENDGRID_SPAMREPORT"},
+		{"spamreport bounce processed", ledger.Complained, "SENDGRID_SPAMREPORT"},
+		{"open click", ledger.Accepted, ""},
 	}
 	for _, row := range rows {
-		event := sent(t, p.ledger, byEmail)
+		event := sent(t, p.ledger, ledger.Email)
 		for i, kind := range strings.Fields(row.kinds) {
 			if err := p.mail(t, event, kind, fmt.Sprintf("%s-%d", event, i)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if got := look(t, p.ledger, event, byEmail); got.State != row.state || got.Reason != row.reason {
+		if got := look(t, p.pool, event, ledger.Email); got.State != row.state || got.Reason != row.reason {
 			t.Errorf("%s: %s %s, want %s %s", row.kinds, got.State, got.Reason, row.state, row.reason)
 		}
 	}
@@ -154,40 +157,40 @@ func TestAReportEndsEveryDoubt(t *testing.T) {
 	t.Parallel()
 	p := newPostman(t)
 	l := p.ledger
-	rows := map[string]func(d delivery){
-		"being sent": func(delivery) {},
-		"in doubt": func(d delivery) {
-			mustRecord(t, l, settle(d, "p", provider.Answer{Class: provider.Unknown}, doubts{wait: time.Minute, blind: true}))
+	rows := map[string]func(d ledger.Delivery){
+		"being sent": func(ledger.Delivery) {},
+		"in doubt": func(d ledger.Delivery) {
+			mustRecord(t, l, ledger.Settle(d, "p", provider.Answer{Class: provider.Unknown}, ledger.Doubts{Wait: time.Minute, Blind: true}))
 		},
-		"lapsed": func(delivery) { lapse(t, l); mustSweep(t, l) },
-		"to be sent": func(d delivery) {
-			mustRecord(t, l, settle(d, "p", provider.Answer{Class: provider.NotSent}, doubts{wait: time.Minute, blind: true}))
+		"lapsed": func(ledger.Delivery) { lapse(t, p.pool); mustSweep(t, l) },
+		"to be sent": func(d ledger.Delivery) {
+			mustRecord(t, l, ledger.Settle(d, "p", provider.Answer{Class: provider.NotSent}, ledger.Doubts{Wait: time.Minute, Blind: true}))
 		},
-		"expired": func(d delivery) {
-			mustRecord(t, l, settle(d, "p", provider.Answer{Class: provider.Unknown}, doubts{wait: time.Minute, blind: true}))
-			exec(t, l, `UPDATE delivery SET expires_at = now() - interval '1 minute', next_attempt_at = now() - interval '1 minute' WHERE event_id = $1`, d.Event)
+		"expired": func(d ledger.Delivery) {
+			mustRecord(t, l, ledger.Settle(d, "p", provider.Answer{Class: provider.Unknown}, ledger.Doubts{Wait: time.Minute, Blind: true}))
+			exec(t, p.pool, `UPDATE delivery SET expires_at = now() - interval '1 minute', next_attempt_at = now() - interval '1 minute' WHERE event_id = $1`, d.EventID)
 			mustSweep(t, l)
 		},
 	}
 	for name, bring := range rows {
-		plans := planOf(byEmail)
+		plans := planOf(ledger.Email)
 		mustPlan(t, l, plans)
-		d := mustClaim(t, l, byEmail, 1)[0]
+		d := mustClaim(t, l, ledger.Email, 1)[0]
 		bring(d)
-		if err := p.mail(t, d.Event, "processed", uuid.NewString()); err != nil {
+		if err := p.mail(t, d.EventID, "processed", uuid.NewString()); err != nil {
 			t.Fatal(err)
 		}
-		if got := look(t, l, d.Event, byEmail); got.State != accepted {
+		if got := look(t, p.pool, d.EventID, ledger.Email); got.State != ledger.Accepted {
 			t.Errorf("%s: is %s", name, got.State)
 		}
 		// What the sender then says about its call changes nothing any more.
-		mustRecord(t, l, settle(d, "p", provider.Answer{Class: provider.Unknown, Reason: "NO_ANSWER_IN_TIME"}, doubts{wait: time.Minute, blind: true}))
-		if got := look(t, l, d.Event, byEmail); got.State != accepted || got.Reason != "" {
+		mustRecord(t, l, ledger.Settle(d, "p", provider.Answer{Class: provider.Unknown, Reason: "NO_ANSWER_IN_TIME"}, ledger.Doubts{Wait: time.Minute, Blind: true}))
+		if got := look(t, p.pool, d.EventID, ledger.Email); got.State != ledger.Accepted || got.Reason != "" {
 			t.Errorf("%s: the sender's doubt made it %s %s", name, got.State, got.Reason)
 		}
 	}
-	due(t, l)
-	if again, err := l.Claim(t.Context(), byEmail, 10, time.Minute); err != nil || len(again) != 0 {
+	due(t, p.pool)
+	if again, err := l.Claim(t.Context(), ledger.Email, 10, time.Minute); err != nil || len(again) != 0 {
 		t.Errorf("%d deliveries are sent again: %v", len(again), err)
 	}
 }
@@ -196,7 +199,7 @@ func TestAReportEndsEveryDoubt(t *testing.T) {
 func TestForgedStaleAndRepeatedReports(t *testing.T) {
 	t.Parallel()
 	p := newPostman(t)
-	event := sent(t, p.ledger, byEmail, bySMS)
+	event := sent(t, p.ledger, ledger.Email, ledger.SMS)
 	body := fmt.Sprintf(`[{"event":"bounce","sg_event_id":"b","delivery_id":"%s.EMAIL"}]`, event)
 	good := p.sign(t, body, 0)
 	stranger, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -246,8 +249,8 @@ func TestForgedStaleAndRepeatedReports(t *testing.T) {
 			t.Errorf("SMS, %s: %v, want %v", name, err, row.reason)
 		}
 	}
-	for _, way := range channels {
-		if got := look(t, p.ledger, event, way); got.State != accepted {
+	for _, way := range ledger.Channels {
+		if got := look(t, p.pool, event, way); got.State != ledger.Accepted {
 			t.Errorf("%s is %s by a report that was refused", way, got.State)
 		}
 	}
@@ -257,11 +260,11 @@ func TestForgedStaleAndRepeatedReports(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	exec(t, p.ledger, `UPDATE delivery SET state = 'accepted' WHERE event_id = $1`, event)
+	exec(t, p.pool, `UPDATE delivery SET state = 'accepted' WHERE event_id = $1`, event)
 	if _, err := p.ReportSendGrid(t.Context(), good); err != nil {
 		t.Fatal(err)
 	}
-	if got := look(t, p.ledger, event, byEmail); got.State != accepted {
+	if got := look(t, p.pool, event, ledger.Email); got.State != ledger.Accepted {
 		t.Errorf("a repeated report had an effect: %s", got.State)
 	}
 	for _, result := range []string{"forged", "stale", "repeated"} {
@@ -281,18 +284,18 @@ func TestTextReports(t *testing.T) {
 	rows := []struct {
 		statuses string
 		code     string
-		state    state
+		state    ledger.State
 		reason   string
 	}{
-		{"queued sent", "", accepted, ""},
-		{"sent delivered", "", delivered, ""},
-		{"delivered sent", "", delivered, ""},
-		{"undelivered", "30003", bounced, "TWILIO_30003"},
-		{"failed", "", bounced, "TWILIO_failed"},
-		{"invented", "", accepted, ""},
+		{"queued sent", "", ledger.Accepted, ""},
+		{"sent delivered", "", ledger.Delivered, ""},
+		{"delivered sent", "", ledger.Delivered, ""},
+		{"undelivered", "30003", ledger.Bounced, "TWILIO_30003"},
+		{"failed", "", ledger.Bounced, "TWILIO_failed"},
+		{"invented", "", ledger.Accepted, ""},
 	}
 	for _, row := range rows {
-		event := sent(t, p.ledger, bySMS)
+		event := sent(t, p.ledger, ledger.SMS)
 		for _, status := range strings.Fields(row.statuses) {
 			form := textForm(status)
 			form.Set("MessageSid", "SM"+event.String())
@@ -305,7 +308,7 @@ func TestTextReports(t *testing.T) {
 				}
 			}
 		}
-		if got := look(t, p.ledger, event, bySMS); got.State != row.state || got.Reason != row.reason {
+		if got := look(t, p.pool, event, ledger.SMS); got.State != row.state || got.Reason != row.reason {
 			t.Errorf("%s: %s %s, want %s %s", row.statuses, got.State, got.Reason, row.state, row.reason)
 		}
 	}
@@ -347,7 +350,7 @@ func TestReportsShareATransaction(t *testing.T) {
 	answers := make(chan error, calls)
 	var events []uuid.UUID
 	for range calls {
-		events = append(events, sent(t, p.ledger, bySMS))
+		events = append(events, sent(t, p.ledger, ledger.SMS))
 	}
 	for _, event := range events {
 		go func() {
@@ -369,7 +372,7 @@ func TestReportsShareATransaction(t *testing.T) {
 	end()
 	<-ended
 	var transactions, stored int
-	if err := p.ledger.pool.QueryRow(t.Context(), `SELECT count(DISTINCT xmin::text), count(*) FROM report`).Scan(&transactions, &stored); err != nil {
+	if err := p.pool.QueryRow(t.Context(), `SELECT count(DISTINCT xmin::text), count(*) FROM report`).Scan(&transactions, &stored); err != nil {
 		t.Fatal(err)
 	}
 	if transactions != 1 || stored != calls {
@@ -426,7 +429,7 @@ func TestAReportInsteadOfAnAnswer(t *testing.T) {
 		<-taken
 	}
 	eventually(t, "both are in doubt", func() bool {
-		return look(t, s.ledger, event, byEmail).State == unknown && look(t, s.ledger, event, bySMS).State == unknown
+		return look(t, s.pool, event, ledger.Email).State == ledger.Unknown && look(t, s.pool, event, ledger.SMS).State == ledger.Unknown
 	})
 	if err := p.mail(t, event, "delivered", "d-1"); err != nil {
 		t.Fatal(err)
@@ -438,8 +441,8 @@ func TestAReportInsteadOfAnAnswer(t *testing.T) {
 	if len(taken) > 0 {
 		t.Error("one was sent again")
 	}
-	for _, way := range channels {
-		if got := look(t, s.ledger, event, way); got.State != delivered {
+	for _, way := range ledger.Channels {
+		if got := look(t, s.pool, event, way); got.State != ledger.Delivered {
 			t.Errorf("%s is %s", way, got.State)
 		}
 	}
@@ -449,12 +452,12 @@ func TestAReportInsteadOfAnAnswer(t *testing.T) {
 func TestAReportIsInItsDeliverysTrace(t *testing.T) {
 	t.Parallel()
 	p := newPostman(t)
-	plans := planOf(byEmail)
+	plans := planOf(ledger.Email)
 	id := uuid.New()
-	plans[0].traceparent = fmt.Sprintf("00-%x-00f067aa0ba902b7-01", id[:])
+	plans[0].TraceContext = fmt.Sprintf("00-%x-00f067aa0ba902b7-01", id[:])
 	mustPlan(t, p.ledger, plans)
 	ctx, call := otel.Tracer(scope).Start(t.Context(), "webhook")
-	body := fmt.Sprintf(`[{"sg_event_id":"%[1]s-1","event":"processed","delivery_id":"%[1]s.EMAIL"},{"sg_event_id":"%[1]s-2","event":"delivered","delivery_id":"%[1]s.EMAIL"}]`, plans[0].event)
+	body := fmt.Sprintf(`[{"sg_event_id":"%[1]s-1","event":"processed","delivery_id":"%[1]s.EMAIL"},{"sg_event_id":"%[1]s-2","event":"delivered","delivery_id":"%[1]s.EMAIL"}]`, plans[0].EventID)
 	for range 2 {
 		if _, err := p.ReportSendGrid(ctx, p.sign(t, body, 0)); err != nil {
 			t.Fatal(err)
@@ -493,7 +496,7 @@ func TestBadReportFailsAlone(t *testing.T) {
 	refused := make([]error, calls)
 	var answered, running sync.WaitGroup
 	for i := range calls {
-		id, form := sent(t, p.ledger, bySMS).String()+".SMS", textForm("delivered")
+		id, form := sent(t, p.ledger, ledger.SMS).String()+".SMS", textForm("delivered")
 		form.Set("MessageSid", fmt.Sprint("SM", i))
 		if i == 3 {
 			form.Set("MessageSid", "SM\x00")

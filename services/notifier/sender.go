@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/mail"
 	"regexp"
 	"strings"
@@ -20,22 +21,8 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/batch"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
-)
-
-// Reasons that a sender gives.
-const (
-	reasonNoEmail      = "NO_EMAIL"
-	reasonEmailInvalid = "EMAIL_INVALID"
-	reasonNoPhone      = "NO_PHONE"
-	reasonPhoneInvalid = "PHONE_INVALID"
-	reasonNotWanted    = "NOT_WANTED"           // the member has switched this SMS off
-	reasonNobody       = "CONVERSATION_UNKNOWN" // messaging does not know it (any more)
-	reasonRender       = "RENDER_FAILED"
-	reasonQuiet        = "QUIET_HOURS"
-	reasonNoRecipients = "RECIPIENTS_UNAVAILABLE"
-	reasonStopping     = "STOPPING"
-	reasonTooSlow      = "LEASE_SHORT" // too little of the lease was left to send
 )
 
 const (
@@ -54,10 +41,11 @@ const (
 // claimed before. A batch is at most one delivery for each worker, so a claimed
 // delivery waits for at most one call before its own, which the lease allows for.
 type lane struct {
-	channel    channel
+	channel    ledger.Channel
 	provider   string
-	deliver    func(context.Context, delivery, *messagingpb.Recipient) provider.Answer
-	ledger     *ledger
+	deliver    func(context.Context, ledger.Delivery, *messagingpb.Recipient) provider.Answer
+	ledger     *ledger.Ledger
+	policy     ledger.Doubts
 	recipients messagingpb.RecipientServiceClient
 	done       *recorder
 	counts     *instruments
@@ -76,7 +64,7 @@ type lane struct {
 
 // job is one delivery to send.
 type job struct {
-	delivery  delivery
+	delivery  ledger.Delivery
 	recipient *messagingpb.Recipient
 	// latest is when a call may still begin: it must end within the lease.
 	latest time.Time
@@ -145,14 +133,14 @@ func (l *lane) round(ctx context.Context, jobs chan<- job) (more bool) {
 	found, err := l.fetch(ctx, now)
 	if err != nil {
 		slog.WarnContext(ctx, "fetching recipients", "channel", l.channel, "error", err)
-		l.giveBack(now, jittered(recipientsWait), reasonNoRecipients)
+		l.giveBack(now, jittered(recipientsWait), ledger.ReasonRecipientsUnavailable)
 		return false
 	}
 	for i, d := range now {
 		select {
-		case jobs <- job{d, found[d.Conversation], latest}:
+		case jobs <- job{d, found[d.ConversationID], latest}:
 		case <-ctx.Done():
-			l.giveBack(now[i:], 0, reasonStopping)
+			l.giveBack(now[i:], 0, ledger.ReasonStopping)
 			return false
 		}
 	}
@@ -174,13 +162,15 @@ func (l *lane) room() int {
 }
 
 // jittered is d, give or take half of it.
-func jittered(d time.Duration) time.Duration { return d/2 + jitter(d) }
+func jittered(d time.Duration) time.Duration {
+	return d/2 + rand.N(d) //nolint:gosec // spreads load, guards nothing
+}
 
 // postpone gives back the SMS that must wait for the morning.
-func (l *lane) postpone(batch []delivery) (now []delivery) {
+func (l *lane) postpone(batch []ledger.Delivery) (now []ledger.Delivery) {
 	for _, d := range batch {
 		if wait, late := l.hours.quiet(d); late {
-			l.giveBack([]delivery{d}, wait, reasonQuiet)
+			l.giveBack([]ledger.Delivery{d}, wait, ledger.ReasonQuietHours)
 			continue
 		}
 		now = append(now, d)
@@ -188,23 +178,23 @@ func (l *lane) postpone(batch []delivery) (now []delivery) {
 	return now
 }
 
-func (l *lane) giveBack(batch []delivery, wait time.Duration, reason string) {
+func (l *lane) giveBack(batch []ledger.Delivery, wait time.Duration, reason string) {
 	for _, d := range batch {
-		l.done.add(giveBack(d, wait, reason))
+		l.done.add(ledger.GiveBack(d, wait, reason))
 	}
 }
 
 // fetch asks for the recipients of a batch. They are held only until the batch
 // is sent.
-func (l *lane) fetch(ctx context.Context, batch []delivery) (map[uuid.UUID]*messagingpb.Recipient, error) {
+func (l *lane) fetch(ctx context.Context, batch []ledger.Delivery) (map[uuid.UUID]*messagingpb.Recipient, error) {
 	ctx, cancel := context.WithTimeout(ctx, recipientsTimeout)
 	defer cancel()
 	wanted := make(map[uuid.UUID]*messagingpb.Recipient, len(batch))
 	req := &messagingpb.BatchGetRecipientsRequest{}
 	for _, d := range batch {
-		if _, asked := wanted[d.Conversation]; !asked {
-			wanted[d.Conversation] = nil
-			req.ConversationIds = append(req.ConversationIds, d.Conversation.String())
+		if _, asked := wanted[d.ConversationID]; !asked {
+			wanted[d.ConversationID] = nil
+			req.ConversationIds = append(req.ConversationIds, d.ConversationID.String())
 		}
 	}
 	resp, err := l.recipients.BatchGetRecipients(ctx, req)
@@ -222,18 +212,18 @@ func (l *lane) fetch(ctx context.Context, batch []delivery) (map[uuid.UUID]*mess
 // work sends one delivery and passes on what became of it.
 func (l *lane) work(ctx context.Context, j job) {
 	if ctx.Err() != nil {
-		l.giveBack([]delivery{j.delivery}, 0, reasonStopping)
+		l.giveBack([]ledger.Delivery{j.delivery}, 0, ledger.ReasonStopping)
 		return
 	}
 	if time.Now().After(j.latest) {
 		// This process was stopped for a while, or its provider is slow
 		// beyond its time-out.
-		l.giveBack([]delivery{j.delivery}, 0, reasonTooSlow)
+		l.giveBack([]ledger.Delivery{j.delivery}, 0, ledger.ReasonLeaseShort)
 		return
 	}
-	ctx = propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": j.delivery.Traceparent})
+	ctx = propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": j.delivery.TraceContext})
 	ctx, span := otel.Tracer(scope).Start(ctx, "send "+string(l.channel), trace.WithAttributes(
-		attribute.String("messagerie.delivery", j.delivery.id()), attribute.Int("messagerie.attempt", j.delivery.Attempts)))
+		attribute.String("messagerie.delivery", j.delivery.ID()), attribute.Int("messagerie.attempt", j.delivery.Attempts)))
 	defer span.End()
 	began := time.Now()
 	result := l.send(ctx, j)
@@ -246,7 +236,7 @@ func (l *lane) work(ctx context.Context, j job) {
 		span.SetStatus(codes.Error, result.Reason)
 	}
 	l.report(ctx, j.delivery, result)
-	l.done.add(settle(j.delivery, result.Provider, result, l.ledger.doubts))
+	l.done.add(ledger.Settle(j.delivery, result.Provider, result, l.policy))
 }
 
 // send makes the call. The end of the process does not cut it: it is given its
@@ -255,14 +245,14 @@ func (l *lane) send(ctx context.Context, j job) (result provider.Answer) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.callTimeout)
 	defer cancel()
 	if j.recipient == nil {
-		return provider.Answer{Class: provider.Suppressed, Reason: reasonNobody}
+		return provider.Answer{Class: provider.Suppressed, Reason: ledger.ReasonConversationUnknown}
 	}
 	return l.deliver(ctx, j.delivery, j.recipient)
 }
 
 // report logs what somebody may have to act upon.
-func (l *lane) report(ctx context.Context, d delivery, a provider.Answer) {
-	log := slog.With("delivery", d.id(), "attempt", d.Attempts, "provider", a.Provider, "status", a.Status, "reason", a.Reason)
+func (l *lane) report(ctx context.Context, d ledger.Delivery, a provider.Answer) {
+	log := slog.With("delivery", d.ID(), "attempt", d.Attempts, "provider", a.Provider, "status", a.Status, "reason", a.Reason)
 	switch a.Class {
 	case provider.ConfigFault:
 		l.faults.Do(func() {
@@ -282,19 +272,19 @@ func (l *lane) report(ctx context.Context, d delivery, a provider.Answer) {
 }
 
 // byMail delivers through a mailer.
-func byMail(m provider.Mailer, c composer) func(context.Context, delivery, *messagingpb.Recipient) provider.Answer {
-	return func(ctx context.Context, d delivery, to *messagingpb.Recipient) provider.Answer {
+func byMail(m provider.Mailer, c composer) func(context.Context, ledger.Delivery, *messagingpb.Recipient) provider.Answer {
+	return func(ctx context.Context, d ledger.Delivery, to *messagingpb.Recipient) provider.Answer {
 		if to.GetEmail() == "" {
-			return provider.Answer{Class: provider.Suppressed, Reason: reasonNoEmail}
+			return provider.Answer{Class: provider.Suppressed, Reason: ledger.ReasonNoEmail}
 		}
 		if !validAddress(to.GetEmail()) {
-			return provider.Answer{Class: provider.Suppressed, Reason: reasonEmailInvalid}
+			return provider.Answer{Class: provider.Suppressed, Reason: ledger.ReasonEmailInvalid}
 		}
-		message, err := c.mail(d.Kind, to)
+		message, err := c.mail(d.EventType, to)
 		if err != nil {
 			return unrendered(ctx, d, err)
 		}
-		message.DeliveryID = d.id()
+		message.DeliveryID = d.ID()
 		if told, settled := settleDoubt(ctx, d, m, message); settled {
 			return told
 		}
@@ -303,22 +293,22 @@ func byMail(m provider.Mailer, c composer) func(context.Context, delivery, *mess
 }
 
 // byText delivers through a texter.
-func byText(t provider.Texter, c composer) func(context.Context, delivery, *messagingpb.Recipient) provider.Answer {
-	return func(ctx context.Context, d delivery, to *messagingpb.Recipient) provider.Answer {
-		if d.Kind == messageSubmitted && to.GetNoSmsOnAcknowledgement() || d.Kind == replyPosted && !to.GetSmsOnReply() {
-			return provider.Answer{Class: provider.Suppressed, Reason: reasonNotWanted}
+func byText(t provider.Texter, c composer) func(context.Context, ledger.Delivery, *messagingpb.Recipient) provider.Answer {
+	return func(ctx context.Context, d ledger.Delivery, to *messagingpb.Recipient) provider.Answer {
+		if d.EventType == ledger.MessageSubmitted && to.GetNoSmsOnAcknowledgement() || d.EventType == ledger.ReplyPosted && !to.GetSmsOnReply() {
+			return provider.Answer{Class: provider.Suppressed, Reason: ledger.ReasonNotWanted}
 		}
 		if to.GetPhone() == "" {
-			return provider.Answer{Class: provider.Suppressed, Reason: reasonNoPhone}
+			return provider.Answer{Class: provider.Suppressed, Reason: ledger.ReasonNoPhone}
 		}
 		if !e164.MatchString(to.GetPhone()) {
-			return provider.Answer{Class: provider.Suppressed, Reason: reasonPhoneInvalid}
+			return provider.Answer{Class: provider.Suppressed, Reason: ledger.ReasonPhoneInvalid}
 		}
-		message, err := c.text(d.Kind, to)
+		message, err := c.text(d.EventType, to)
 		if err != nil {
 			return unrendered(ctx, d, err)
 		}
-		message.DeliveryID = d.id()
+		message.DeliveryID = d.ID()
 		if told, settled := settleDoubt(ctx, d, t, message); settled {
 			return told
 		}
@@ -336,7 +326,7 @@ const clockSlack = time.Hour
 //
 // Asking takes at most half of the time that the call has, so that what is sent
 // afterwards is not cut off for want of it.
-func settleDoubt[M any](ctx context.Context, d delivery, to any, message M) (told provider.Answer, settled bool) {
+func settleDoubt[M any](ctx context.Context, d ledger.Delivery, to any, message M) (told provider.Answer, settled bool) {
 	asked, can := to.(provider.Finder[M])
 	if d.Unknowns == 0 || !can {
 		return provider.Answer{}, false
@@ -344,15 +334,15 @@ func settleDoubt[M any](ctx context.Context, d delivery, to any, message M) (tol
 	end, _ := ctx.Deadline() // lane.send has set one
 	ctx, cancel := context.WithTimeout(ctx, time.Until(end)/2)
 	defer cancel()
-	told = asked.Find(ctx, message, d.Occurred.Add(-clockSlack))
+	told = asked.Find(ctx, message, d.OccurredAt.Add(-clockSlack))
 	return told, told.Class != provider.NotSent
 }
 
 // unrendered ends a delivery that no repeat would help: its data does not fit
 // the templates.
-func unrendered(ctx context.Context, d delivery, err error) provider.Answer {
-	slog.ErrorContext(ctx, "rendering", "delivery", d.id(), "error", err)
-	return provider.Answer{Class: provider.Suppressed, Reason: reasonRender}
+func unrendered(ctx context.Context, d ledger.Delivery, err error) provider.Answer {
+	slog.ErrorContext(ctx, "rendering", "delivery", d.ID(), "error", err)
+	return provider.Answer{Class: provider.Suppressed, Reason: ledger.ReasonRenderFailed}
 }
 
 // e164 is an international number.
@@ -368,8 +358,8 @@ func validAddress(address string) bool {
 // transaction was under way goes into the next, so one at a time costs what it
 // must and a thousand a second cost little more.
 type recorder struct {
-	outcomes *batch.Group[outcome, struct{}]
-	ledger   *ledger
+	outcomes *batch.Group[ledger.Outcome, struct{}]
+	ledger   *ledger.Ledger
 	counts   *instruments
 	// hard ends the wait for a database that is away.
 	hard context.Context //nolint:containedctx // the end of the process
@@ -382,21 +372,21 @@ const (
 
 // newRecorder keeps an outcome for as long as patience while the database is away. After
 // it, the lapsed lease and its wait have said all that is left to say.
-func newRecorder(hard context.Context, book *ledger, counts *instruments, patience time.Duration) *recorder {
+func newRecorder(hard context.Context, book *ledger.Ledger, counts *instruments, patience time.Duration) *recorder {
 	r := &recorder{ledger: book, counts: counts, hard: hard}
-	r.outcomes = batch.New(batch.Config[outcome, struct{}]{Do: r.store, Most: maxRecord, Queue: maxRecord, Timeout: patience})
+	r.outcomes = batch.New(batch.Config[ledger.Outcome, struct{}]{Do: r.store, Most: maxRecord, Queue: maxRecord, Timeout: patience})
 	return r
 }
 
 // add hands in an outcome, and waits for room: what cannot be written is not sent either.
-func (r *recorder) add(o outcome) {
+func (r *recorder) add(o ledger.Outcome) {
 	if _, err := r.outcomes.Enqueue(context.Background(), o); err != nil {
-		slog.Error("giving up an outcome: its delivery will pass for unknown", "delivery", o.delivery.id(), "error", err)
+		slog.Error("giving up an outcome: its delivery will pass for unknown", "delivery", o.Delivery.ID(), "error", err)
 	}
 }
 
 // store writes a batch, as often as it takes.
-func (r *recorder) store(ctx context.Context, outcomes []outcome) ([]batch.Result[struct{}], error) {
+func (r *recorder) store(ctx context.Context, outcomes []ledger.Outcome) ([]batch.Result[struct{}], error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(r.hard, cancel)()

@@ -32,6 +32,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 )
 
@@ -91,7 +92,7 @@ func (s *sink) settings() provider.SendGrid {
 // benchMail is an acknowledgement as it is sent.
 func benchMail(b *testing.B) provider.Email {
 	b.Helper()
-	m, err := composer{site: "messagerie.example.org"}.mail(messageSubmitted, member("fr"))
+	m, err := composer{site: "messagerie.example.org"}.mail(ledger.MessageSubmitted, member("fr"))
 	if err != nil {
 		b.Fatal(err)
 	}

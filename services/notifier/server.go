@@ -20,15 +20,16 @@ import (
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
 )
 
 // server is NotifierService, and what the services for agents and operators stand on.
 type server struct {
 	notifierpb.UnimplementedNotifierServiceServer
-	ledger *ledger
+	ledger *ledger.Ledger
 	// apart reads the ledger through connections of its own, by turns (asked): what
 	// operators ask costs as much as there is, and must not hold up what is sent.
-	apart  *ledger
+	apart  *ledger.Ledger
 	asked  *reports.Limiter
 	maxAge time.Duration
 
@@ -122,16 +123,16 @@ func (s *server) timeline(ctx context.Context, req timelineRequest, reader *mess
 	if len(rows) > size {
 		rows = rows[:size]
 		last := rows[size-1]
-		next = rpc.PageToken(ctx, req, letterKey{last.Occurred, last.Event, string(last.Channel)}.text())
+		next = rpc.PageToken(ctx, req, keyText(ledger.Place{At: last.OccurredAt, ID: last.EventID, Channel: string(last.Channel)}))
 	}
 	list = make([]*notifierpb.Delivery, 0, len(rows))
 	for _, row := range rows {
-		if row.State == suppressed && row.Reason == reasonNotWanted {
+		if row.State == ledger.Suppressed && row.Reason == ledger.ReasonNotWanted {
 			continue // what a member does not want is no part of what happened
 		}
 		entry := &notifierpb.Delivery{
-			Channel: channelOf[row.Channel], Purpose: purposeOf[row.Kind], State: stateOf[row.State],
-			OccurTime: timestamppb.New(row.Occurred), UpdateTime: timestamppb.New(row.Updated),
+			Channel: channelOf[row.Channel], Purpose: purposeOf[row.EventType], State: stateOf[row.State],
+			OccurTime: timestamppb.New(row.OccurredAt), UpdateTime: timestamppb.New(row.UpdatedAt),
 		}
 		if entry.GetState() != notifierpb.DeliveryState_PENDING {
 			// While it is under way, its last obstacle is nobody's concern.
@@ -142,19 +143,19 @@ func (s *server) timeline(ctx context.Context, req timelineRequest, reader *mess
 	return list, next, nil
 }
 
-var channelOf = map[channel]notifierpb.Channel{byEmail: notifierpb.Channel_EMAIL, bySMS: notifierpb.Channel_SMS}
+var channelOf = map[ledger.Channel]notifierpb.Channel{ledger.Email: notifierpb.Channel_EMAIL, ledger.SMS: notifierpb.Channel_SMS}
 
-var purposeOf = map[eventType]notifierpb.Purpose{
-	messageSubmitted: notifierpb.Purpose_ACKNOWLEDGEMENT, replyPosted: notifierpb.Purpose_REPLY,
+var purposeOf = map[ledger.EventType]notifierpb.Purpose{
+	ledger.MessageSubmitted: notifierpb.Purpose_ACKNOWLEDGEMENT, ledger.ReplyPosted: notifierpb.Purpose_REPLY,
 }
 
-var stateOf = map[state]notifierpb.DeliveryState{
-	planned: notifierpb.DeliveryState_PENDING, sending: notifierpb.DeliveryState_PENDING,
-	retry: notifierpb.DeliveryState_PENDING, unknown: notifierpb.DeliveryState_PENDING,
-	accepted: notifierpb.DeliveryState_ACCEPTED, delivered: notifierpb.DeliveryState_DELIVERED,
-	bounced: notifierpb.DeliveryState_BOUNCED, complained: notifierpb.DeliveryState_COMPLAINED,
-	refused: notifierpb.DeliveryState_REFUSED, expired: notifierpb.DeliveryState_EXPIRED,
-	suppressed: notifierpb.DeliveryState_SUPPRESSED,
+var stateOf = map[ledger.State]notifierpb.DeliveryState{
+	ledger.Planned: notifierpb.DeliveryState_PENDING, ledger.Sending: notifierpb.DeliveryState_PENDING,
+	ledger.Retry: notifierpb.DeliveryState_PENDING, ledger.Unknown: notifierpb.DeliveryState_PENDING,
+	ledger.Accepted: notifierpb.DeliveryState_ACCEPTED, ledger.Delivered: notifierpb.DeliveryState_DELIVERED,
+	ledger.Bounced: notifierpb.DeliveryState_BOUNCED, ledger.Complained: notifierpb.DeliveryState_COMPLAINED,
+	ledger.Refused: notifierpb.DeliveryState_REFUSED, ledger.Expired: notifierpb.DeliveryState_EXPIRED,
+	ledger.Suppressed: notifierpb.DeliveryState_SUPPRESSED,
 }
 
 const (
@@ -173,8 +174,8 @@ func (s *operatorServer) ListDeadLetters(ctx context.Context, req *notifierpb.Li
 		size = min(int(req.GetPageSize()), pageMost)
 	}
 	filter := narrow(req.GetKind(), req.GetChannel())
-	filter.reason, filter.provider = req.GetReason(), req.GetProvider()
-	letters, err := reports.Read(ctx, s.asked, question(ctx, ""), func(ctx context.Context) ([]deadLetter, error) {
+	filter.Reason, filter.Provider = req.GetReason(), req.GetProvider()
+	letters, err := reports.Read(ctx, s.asked, question(ctx, ""), func(ctx context.Context) ([]ledger.DeadLetter, error) {
 		return s.apart.DeadLetters(ctx, filter, after, size+1)
 	})
 	if err != nil {
@@ -183,7 +184,7 @@ func (s *operatorServer) ListDeadLetters(ctx context.Context, req *notifierpb.Li
 	resp := &notifierpb.ListDeadLettersResponse{}
 	if len(letters) > size {
 		letters = letters[:size]
-		resp.NextPageToken = rpc.PageToken(ctx, req, letters[size-1].key())
+		resp.NextPageToken = rpc.PageToken(ctx, req, keyOf(letters[size-1]))
 	}
 	for _, letter := range letters {
 		resp.DeadLetters = append(resp.DeadLetters, letterOf(letter))
@@ -198,34 +199,34 @@ func question(ctx context.Context, key string) reports.Question {
 
 // narrow selects by kind and channel. Events have no channel, so a filter for
 // events of a channel selects nothing.
-func narrow(kind notifierpb.DeadLetterKind, way notifierpb.Channel) letterFilter {
-	var f letterFilter
-	f.deliveries = kind == notifierpb.DeadLetterKind_DELIVERY
+func narrow(kind notifierpb.DeadLetterKind, way notifierpb.Channel) ledger.Filter {
+	var f ledger.Filter
+	f.Deliveries = kind == notifierpb.DeadLetterKind_DELIVERY
 	if way != notifierpb.Channel_CHANNEL_UNSPECIFIED {
-		f.channel = way.String()
+		f.Channel = way.String()
 	}
 	if kind == notifierpb.DeadLetterKind_EVENT {
-		if f.channel != "" {
-			f.deliveries = true // and of a channel that no delivery has
+		if f.Channel != "" {
+			f.Deliveries = true // and of a channel that no delivery has
 		}
-		f.channel = eventLetter
+		f.Channel = ledger.Event
 	}
 	return f
 }
 
-func letterOf(row deadLetter) *notifierpb.DeadLetter {
+func letterOf(row ledger.DeadLetter) *notifierpb.DeadLetter {
 	letter := &notifierpb.DeadLetter{
 		Id: row.ID.String() + "." + row.Channel, Kind: notifierpb.DeadLetterKind_DELIVERY, EventType: row.Kind, Caisse: row.Caisse,
-		State: stateOf[row.State], Reason: row.Reason, Provider: row.Provider, Attempts: row.Attempts, EndTime: timestamppb.New(row.Ended),
+		State: stateOf[row.State], Reason: row.Reason, Provider: row.Provider, Attempts: row.Attempts, EndTime: timestamppb.New(row.EndedAt),
 	}
-	if row.Channel == eventLetter {
+	if row.Channel == ledger.Event {
 		letter.Kind = notifierpb.DeadLetterKind_EVENT
 	}
-	if row.Conversation != nil {
-		letter.ConversationId = row.Conversation.String()
+	if row.ConversationID != nil {
+		letter.ConversationId = row.ConversationID.String()
 	}
-	if row.Occurred != nil {
-		letter.OccurTime = timestamppb.New(*row.Occurred)
+	if row.OccurredAt != nil {
+		letter.OccurTime = timestamppb.New(*row.OccurredAt)
 	}
 	return letter
 }
@@ -241,20 +242,21 @@ func parseLetterID(id string) (uuid.UUID, string, error) {
 }
 
 func isLetterWay(way string) bool {
-	return way == string(byEmail) || way == string(bySMS) || way == eventLetter
+	return way == string(ledger.Email) || way == string(ledger.SMS) || way == ledger.Event
 }
 
-// key names a letter's place in the list.
-func (row deadLetter) key() []byte {
-	return letterKey{row.Ended, row.ID, row.Channel}.text()
+// keyOf is the place of a letter in the list.
+func keyOf(row ledger.DeadLetter) []byte {
+	return keyText(ledger.Place{At: row.EndedAt, ID: row.ID, Channel: row.Channel})
 }
 
-func (k letterKey) text() []byte {
-	return fmt.Appendf(nil, "%s %s %s", k.ended.UTC().Format(time.RFC3339Nano), k.id, k.channel)
+// keyText is a place in a list, as a page token has it.
+func keyText(k ledger.Place) []byte {
+	return fmt.Appendf(nil, "%s %s %s", k.At.UTC().Format(time.RFC3339Nano), k.ID, k.Channel)
 }
 
 // letterKeyOf is where a page begins; nil for the first.
-func letterKeyOf(ctx context.Context, req rpc.ListRequest) (*letterKey, error) {
+func letterKeyOf(ctx context.Context, req rpc.ListRequest) (*ledger.Place, error) {
 	text, err := rpc.PageKey(ctx, req)
 	if err != nil || text == nil {
 		return nil, err
@@ -268,7 +270,7 @@ func letterKeyOf(ctx context.Context, req rpc.ListRequest) (*letterKey, error) {
 	if err1 != nil || err2 != nil || !isLetterWay(parts[2]) {
 		return nil, rpc.ErrPageToken
 	}
-	return &letterKey{ended, id, parts[2]}, nil
+	return &ledger.Place{At: ended, ID: id, Channel: parts[2]}, nil
 }
 
 // ReplayDeadLetters has dead letters tried again.
@@ -302,41 +304,41 @@ func (s *operatorServer) ReplayDeadLetters(ctx context.Context, req *notifierpb.
 	return &notifierpb.ReplayDeadLettersResponse{Replayed: n + events}, nil
 }
 
-func replayFilter(req *notifierpb.ReplayDeadLettersRequest) (letterFilter, error) {
+func replayFilter(req *notifierpb.ReplayDeadLettersRequest) (ledger.Filter, error) {
 	if (len(req.GetIds()) > 0) == (req.GetFilter() != nil) {
-		return letterFilter{}, errReplayWhat
+		return ledger.Filter{}, errReplayWhat
 	}
 	filter := narrow(req.GetFilter().GetKind(), req.GetFilter().GetChannel())
-	filter.reason, filter.provider = req.GetFilter().GetReason(), req.GetFilter().GetProvider()
+	filter.Reason, filter.Provider = req.GetFilter().GetReason(), req.GetFilter().GetProvider()
 	if from := req.GetFilter().GetEndedFrom(); from != nil {
 		at := from.AsTime()
-		filter.from = &at
+		filter.From = &at
 	}
 	if before := req.GetFilter().GetEndedBefore(); before != nil {
 		at := before.AsTime()
-		filter.before = &at
+		filter.Before = &at
 	}
 	for _, name := range req.GetIds() {
 		id, way, err := parseLetterID(name)
 		if err != nil {
 			return filter, err
 		}
-		filter.ids, filter.channels = append(filter.ids, id), append(filter.channels, way)
+		filter.IDs, filter.Channels = append(filter.IDs, id), append(filter.Channels, way)
 	}
 	return filter, nil
 }
 
 // replayEvents reads events again that could not be read. Those that still cannot
 // stay where they are.
-func (s *operatorServer) replayEvents(ctx context.Context, operator string, filter letterFilter) (n int32, err error) {
+func (s *operatorServer) replayEvents(ctx context.Context, operator string, filter ledger.Filter) (n int32, err error) {
 	rows, err := s.ledger.AsideEvents(ctx, filter)
 	if err != nil {
 		return 0, err
 	}
 	for _, row := range rows {
-		msg := bus.Msg{ID: row.MessageID, Type: row.Type, Data: row.Payload, TraceParent: row.Trace}
-		if row.Occurred != nil {
-			msg.Time = *row.Occurred
+		msg := bus.Msg{ID: row.MessageID, Type: row.Type, Data: row.Payload, TraceParent: row.TraceContext}
+		if row.OccurredAt != nil {
+			msg.Time = *row.OccurredAt
 		}
 		plans, err := plansOf(msg)
 		if err != nil {

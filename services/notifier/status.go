@@ -2,7 +2,6 @@ package notifier
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"time"
 
@@ -38,7 +37,7 @@ func (s *operatorServer) status(ctx context.Context) (*notifierpb.GetStatusRespo
 	}
 	resp.DeadLetters = int32(min(letters, math.MaxInt32)) //nolint:gosec // bounded
 	var lag *float64
-	if resp.SchemaVersion, lag, err = s.apart.standing(ctx); err != nil {
+	if resp.SchemaVersion, lag, err = s.apart.Schema(ctx); err != nil {
 		return nil, err
 	}
 	resp.ReconcileLag = ageOf(lag)
@@ -47,17 +46,6 @@ func (s *operatorServer) status(ctx context.Context) (*notifierpb.GetStatusRespo
 	}
 	resp.BrokerReachable = s.broker.Ready(ctx) == nil
 	return resp, nil
-}
-
-// standing is the version of the schema, and how far behind the reconciliation is in
-// seconds, if it has begun.
-func (l *ledger) standing(ctx context.Context) (schema int64, lag *float64, err error) {
-	err = l.pool.QueryRow(ctx, `SELECT (SELECT max(version_id) FROM goose_db_version WHERE is_applied),
-		(SELECT extract(epoch FROM now() - settled_until)::float8 FROM reconciliation)`).Scan(&schema, &lag)
-	if err != nil {
-		return 0, nil, fmt.Errorf("reading the status: %w", err)
-	}
-	return schema, lag, nil
 }
 
 // providers fills in what became of calls to the providers, and what keeps them
@@ -69,7 +57,7 @@ func (s *operatorServer) providers(ctx context.Context, resp *notifierpb.GetStat
 			names = append(names, g.Provider)
 		}
 	}
-	tried, err := s.apart.tried(ctx, names)
+	tried, err := s.apart.Tried(ctx, names)
 	if err != nil {
 		return err
 	}

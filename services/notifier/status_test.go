@@ -15,26 +15,27 @@ import (
 	reports "github.com/ma-messagerie/messagerie/chassis/report"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 )
 
 func TestGetStatus(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	dead(t, s.ledger, byEmail, provider.Answer{Class: provider.Refused, Reason: "HTTP_400"})
+	dead(t, s.ledger, ledger.Email, provider.Answer{Class: provider.Refused, Reason: "HTTP_400"})
 	// One that waits for its repeat, and has been due for an hour.
-	dead(t, s.ledger, bySMS, provider.Answer{Class: provider.NotSent, Reason: "HTTP_503"})
-	exec(t, s.ledger, `UPDATE delivery SET next_attempt_at = now() - interval '1 hour', expires_at = now() + interval '1 hour', channel = 'EMAIL' WHERE state = 'retry'`)
-	exec(t, s.ledger, `UPDATE attempt SET provider = CASE channel WHEN 'EMAIL' THEN 'sendgrid' ELSE 'twilio' END`)
+	dead(t, s.ledger, ledger.SMS, provider.Answer{Class: provider.NotSent, Reason: "HTTP_503"})
+	exec(t, s.pool, `UPDATE delivery SET next_attempt_at = now() - interval '1 hour', expires_at = now() + interval '1 hour', channel = 'EMAIL' WHERE state = 'retry'`)
+	exec(t, s.pool, `UPDATE attempt SET provider = CASE channel WHEN 'EMAIL' THEN 'sendgrid' ELSE 'twilio' END`)
 	// Too old to count.
-	exec(t, s.ledger, `INSERT INTO attempt (event_id, channel, attempt_id, started_at, finished_at, provider, outcome, applied)
+	exec(t, s.pool, `INSERT INTO attempt (event_id, channel, attempt_id, started_at, finished_at, provider, outcome, applied)
 		SELECT gen_random_uuid(), 'EMAIL', gen_random_uuid(), at, at, 'sendgrid', 'accepted', true FROM (SELECT now() - interval '61 minutes' AS at) AS t`)
-	exec(t, s.ledger, `INSERT INTO report (provider, report_id, event_id, channel, state, received_at)
+	exec(t, s.pool, `INSERT INTO report (provider, report_id, event_id, channel, state, received_at)
 		VALUES ('twilio', 'r', gen_random_uuid(), 'SMS', 'delivered', now() - interval '2 minutes')`)
-	exec(t, s.ledger, `INSERT INTO reconciliation (settled_until) VALUES (now() - interval '10 minutes')`)
+	exec(t, s.pool, `INSERT INTO reconciliation (settled_until) VALUES (now() - interval '10 minutes')`)
 	resp := &notifierpb.GetStatusResponse{}
 	impl := &operatorServer{server: &server{apart: s.ledger, broker: s.publisher, lanes: []*lane{
-		{channel: byEmail, gates: []*provider.Gate{provider.NewGate(provider.NameSendGrid, time.Hour)}}, {channel: bySMS, gates: []*provider.Gate{provider.NewGate(provider.NameTwilio, time.Hour)}},
+		{channel: ledger.Email, gates: []*provider.Gate{provider.NewGate(provider.NameSendGrid, time.Hour)}}, {channel: ledger.SMS, gates: []*provider.Gate{provider.NewGate(provider.NameTwilio, time.Hour)}},
 	}}}
 	impl.lanes[1].gates[0].Learn(provider.Answer{Class: provider.ConfigFault})
 	eventually(t, "the broker answers", func() bool {
@@ -57,68 +58,6 @@ func TestGetStatus(t *testing.T) {
 	}
 	if p[1].GetFailedFiveMinutes() != 1 || p[1].GetCallsFiveMinutes() != 1 || !p[1].GetBreakerOpen() || p[1].GetReportAge().AsDuration().Round(time.Minute) != 2*time.Minute {
 		t.Errorf("twilio: %v", p[1])
-	}
-}
-
-// The figures of attempts are the same whether slots have been added up or not, and however
-// often; a clock that was ahead keeps none from being counted.
-func TestAttempts(t *testing.T) {
-	t.Parallel()
-	l := newLedger(t)
-	exec(t, l, `INSERT INTO attempt (event_id, channel, attempt_id, started_at, finished_at, provider, outcome, applied)
-		SELECT gen_random_uuid(), 'EMAIL', gen_random_uuid(), at, at, provider, outcome, true FROM (
-			SELECT date_bin('10 seconds', now(), timestamptz 'epoch') + interval '2 seconds' - age::interval AS at, provider, outcome FROM generate_series(1, 3), (VALUES
-				('10 seconds', 'sendgrid', 'accepted'), ('2 minutes', 'sendgrid', 'not_sent'), ('2 minutes', 'smtp', 'accepted'), ('4 minutes', 'sendgrid', 'found'),
-				('6 minutes', 'sendgrid', 'config_fault'), ('6 minutes', 'sendgrid', 'refused'), ('11 minutes', 'sendgrid', 'config_fault'),
-				('59 minutes', 'sendgrid', 'unknown'), ('61 minutes', 'sendgrid', 'accepted')) AS v (age, provider, outcome)) AS t`)
-	exec(t, l, `INSERT INTO report (provider, report_id, event_id, channel, state, received_at)
-		SELECT 'smtp', n::text, gen_random_uuid(), 'EMAIL', 'delivered', now() - n * interval '1 day' FROM generate_series(1, 3) AS n`)
-	slots := func() (n int) {
-		t.Helper()
-		if err := l.pool.QueryRow(t.Context(), `SELECT count(*) FROM attempt_slot`).Scan(&n); err != nil {
-			t.Fatal(err)
-		}
-		return n
-	}
-	check := func(when string) {
-		t.Helper()
-		got, err := l.tried(t.Context(), []string{provider.NameSendGrid, provider.NameSMTP, provider.NameTwilio})
-		if err != nil {
-			t.Fatal(err)
-		}
-		age := got[provider.NameSMTP].Reported
-		if age == nil || *age < 86_400 || *age > 86_400+3_600 || got[provider.NameSendGrid].Reported != nil || got[provider.NameTwilio].Reported != nil {
-			t.Errorf("%s: the newest reports: %v", when, got)
-		}
-		for provider, want := range map[string]attempts{
-			provider.NameSendGrid: {Provider: provider.NameSendGrid, Accepted: 6, Refused: 3, Failed: 12, Calls5: 9, Failed5: 3, Config10: 3},
-			provider.NameSMTP:     {Provider: provider.NameSMTP, Accepted: 3, Calls5: 3},
-			provider.NameTwilio:   {Provider: provider.NameTwilio},
-		} {
-			found := got[provider]
-			found.Reported = nil
-			if found != want {
-				t.Errorf("%s: %+v, want %+v", when, found, want)
-			}
-		}
-	}
-	check("not added up")
-	for range 2 {
-		if err := l.Fold(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		check("added up")
-		if n := slots(); n != 7 { // without what is not past, or too long past
-			t.Errorf("%d slots, want 7", n)
-		}
-	}
-	exec(t, l, `INSERT INTO attempt_slot (slot, provider, outcome, n) VALUES (now() + interval '1 hour', 'sendgrid', 'accepted', 9), (now() - interval '3 hours', 'sendgrid', 'accepted', 9)`)
-	check("a clock was ahead")
-	if err := l.Fold(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if n := slots(); n != 7 {
-		t.Errorf("%d slots, want 7: those to come and old ones are kept", n)
 	}
 }
 
@@ -152,7 +91,7 @@ func TestOperators_SendingGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The status alone reads this table.
-	tx, err := s.ledger.pool.Begin(t.Context())
+	tx, err := s.pool.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +110,7 @@ func TestOperators_SendingGoesOn(t *testing.T) {
 	}
 	eventually(t, "the status waits", func() bool {
 		var n int
-		err := s.ledger.pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity
+		err := s.pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity
 			WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name LIKE '% reports'`).Scan(&n)
 		return err == nil && n == 1
 	})

@@ -1,4 +1,4 @@
-package notifier
+package ledger
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	"github.com/ma-messagerie/messagerie/chassis/testenv/scale"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
+	"github.com/ma-messagerie/messagerie/services/notifier/migrations"
 )
 
 // aged makes the deliveries of a year by e-mail, every fourth with an SMS, an attempt and a
@@ -39,7 +40,7 @@ var aged = []string{
 // Every statement of this service reads what it returns, in a ledger that has grown.
 func TestScale(t *testing.T) {
 	t.Parallel()
-	scale.Tables{URL: testenv.Postgres(t, Migrations), Rows: scaleRows, Apart: []string{"sendNow"}, Fill: func(ctx context.Context, pool *pgxpool.Pool, from, to int) error {
+	scale.Tables{URL: testenv.Postgres(t, migrations.Files), Rows: scaleRows, Fill: func(ctx context.Context, pool *pgxpool.Pool, from, to int) error {
 		for _, sql := range aged {
 			if _, err := pool.Exec(ctx, sql, from, to); err != nil {
 				return fmt.Errorf("%w: %s", err, sql)
@@ -49,18 +50,18 @@ func TestScale(t *testing.T) {
 		if _, err := pool.Exec(ctx, `TRUNCATE backlog_count, dead_letter_count, dead_letter_day_count, attempt_slot`); err != nil {
 			return err
 		}
-		return (&ledger{pool: pool}).Fold(ctx)
+		return New(pool, Doubts{}).Fold(ctx)
 	}}.Test(t)
 }
 
 func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
-	l := &ledger{pool: pool, doubts: doubts{wait: 3 * time.Minute, blind: true}}
+	l := New(pool, Doubts{Wait: 3 * time.Minute, Blind: true})
 	read := func(of string, do func(ctx context.Context, n int) error) scale.Row {
 		return scale.Row{Of: []string{of}, Run: do}
 	}
 	failed := func(_ any, err error) error { return err }
 	// some is a delivery in a state, another each time.
-	some := func(ctx context.Context, n int, s state) (event, conversation uuid.UUID, err error) {
+	some := func(ctx context.Context, n int, s State) (event, conversation uuid.UUID, err error) {
 		err = aside.QueryRow(ctx, `SELECT event_id, conversation_id FROM delivery WHERE channel = 'EMAIL' AND state = $1 ORDER BY updated_at DESC OFFSET $2 LIMIT 1`, s, n).Scan(&event, &conversation)
 		return event, conversation, err
 	}
@@ -68,118 +69,118 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 		return time.Now().Add(-ago), time.Now().Add(-ago + time.Minute)
 	}
 	return []scale.Row{
-		read("ledger.add", func(ctx context.Context, _ int) error {
-			var plans []plan
+		read("Ledger.add", func(ctx context.Context, _ int) error {
+			var plans []Plan
 			for range 50 {
 				event := uuid.Must(uuid.NewV7())
-				for _, way := range channels {
-					plans = append(plans, plan{event: event, channel: way, kind: messageSubmitted, conversation: uuid.New(), caisse: "msa-75"})
+				for _, way := range Channels {
+					plans = append(plans, Plan{EventID: event, Channel: way, EventType: MessageSubmitted, ConversationID: uuid.New(), Caisse: "msa-75"})
 				}
 			}
 			_, err := l.Plan(ctx, plans)
 			return errors.Join(err, failed(l.PlanMissing(ctx, plans)))
 		}),
-		{Of: []string{"ledger.Claim", "ledger.record"}, Run: func(ctx context.Context, _ int) error {
-			claimed, err := l.Claim(ctx, byEmail, 20, time.Minute)
+		{Of: []string{"Ledger.Claim", "Ledger.record"}, Run: func(ctx context.Context, _ int) error {
+			claimed, err := l.Claim(ctx, Email, 20, time.Minute)
 			if err != nil || len(claimed) != 20 {
 				return errors.Join(err, fmt.Errorf("%d claimed", len(claimed)))
 			}
-			var outcomes []outcome
+			var outcomes []Outcome
 			for _, d := range claimed {
-				outcomes = append(outcomes, outcome{delivery: d, state: accepted, class: provider.Accepted, provider: provider.NameSendGrid})
+				outcomes = append(outcomes, Outcome{Delivery: d, State: Accepted, Class: provider.Accepted, provider: provider.NameSendGrid})
 			}
 			return failed(l.Record(ctx, outcomes))
 		}},
-		{Of: []string{"ledger.Sweep", "ledger.followClock"}, Run: func(ctx context.Context, _ int) error {
-			steady := &ledger{pool: pool, doubts: l.doubts}
+		{Of: []string{"Ledger.Sweep", "Ledger.followClock"}, Run: func(ctx context.Context, _ int) error {
+			steady := &Ledger{pool: pool, doubts: l.doubts}
 			steady.clock.noted(time.Now(), time.Now())
 			return failed(steady.Sweep(ctx))
 		}},
-		{Of: []string{"ledger.beginAnew"}, Reads: "what waits, for a while after a clock went back", Run: func(ctx context.Context, _ int) error { return l.beginAnew(ctx) }},
-		{Of: []string{"ledger.putOff"}, Reads: "what is under way, once for each leap of a clock", Run: func(ctx context.Context, _ int) error {
+		{Of: []string{"Ledger.beginAnew"}, Reads: "what waits, for a while after a clock went back", Run: func(ctx context.Context, _ int) error { return l.beginAnew(ctx) }},
+		{Of: []string{"Ledger.putOff"}, Reads: "what is under way, once for each leap of a clock", Run: func(ctx context.Context, _ int) error {
 			return l.putOff(ctx, leap{ahead: time.Hour, before: time.Now().Add(-time.Hour), after: time.Now()})
 		}},
-		read("ledger.Report", func(ctx context.Context, n int) error {
-			var reports []report
+		read("Ledger.Report", func(ctx context.Context, n int) error {
+			var reports []Report
 			for i := range 20 {
-				event, _, err := some(ctx, 20*n+i, delivered)
+				event, _, err := some(ctx, 20*n+i, Delivered)
 				if err != nil {
 					return err
 				}
-				reports = append(reports, report{provider: provider.NameSendGrid, id: uuid.NewString(), event: event, channel: byEmail, state: complained})
+				reports = append(reports, Report{Provider: provider.NameSendGrid, ReportID: uuid.NewString(), EventID: event, Channel: Email, State: Complained})
 			}
 			return failed(l.Report(ctx, reports))
 		}),
-		read("ledger.Fresh", func(ctx context.Context, _ int) error { return failed(l.Fresh(ctx, time.Now().Unix(), time.Hour)) }),
-		read("ledger.Timeline", func(ctx context.Context, n int) error {
-			_, conversation, err := some(ctx, n, delivered)
-			return errors.Join(err, failed(l.Timeline(ctx, conversation, nil, timelineMost+1)))
+		read("Ledger.Fresh", func(ctx context.Context, _ int) error { return failed(l.Fresh(ctx, time.Now().Unix(), time.Hour)) }),
+		read("Ledger.Timeline", func(ctx context.Context, n int) error {
+			_, conversation, err := some(ctx, n, Delivered)
+			return errors.Join(err, failed(l.Timeline(ctx, conversation, nil, 1001)))
 		}),
-		read("ledger.SetAside", func(ctx context.Context, _ int) error {
-			return l.SetAside(ctx, setAside{messageID: uuid.NewString(), kind: "x", payload: []byte("x"), reason: "UNREADABLE"})
+		read("Ledger.SetAside", func(ctx context.Context, _ int) error {
+			return l.SetAside(ctx, Unreadable{MessageID: uuid.NewString(), Type: "x", Payload: []byte("x"), Reason: "UNREADABLE"})
 		}),
-		read("ledger.DeadLetters", func(ctx context.Context, _ int) error { return failed(l.DeadLetters(ctx, letterFilter{}, nil, 21)) }),
+		read("Ledger.DeadLetters", func(ctx context.Context, _ int) error { return failed(l.DeadLetters(ctx, Filter{}, nil, 21)) }),
 		{Run: func(ctx context.Context, _ int) error {
-			return failed(l.DeadLetters(ctx, letterFilter{}, &letterKey{ended: time.Now().AddDate(0, -3, 0)}, 21))
+			return failed(l.DeadLetters(ctx, Filter{}, &Place{At: time.Now().AddDate(0, -3, 0)}, 21))
 		}},
 		{Run: func(ctx context.Context, _ int) error {
-			return failed(l.DeadLetters(ctx, letterFilter{channel: string(byEmail), reason: "HTTP_400"}, nil, 21))
+			return failed(l.DeadLetters(ctx, Filter{Channel: string(Email), Reason: "HTTP_400"}, nil, 21))
 		}},
 		{Run: func(ctx context.Context, _ int) error {
-			return failed(l.DeadLetters(ctx, letterFilter{channel: eventLetter}, nil, 21))
+			return failed(l.DeadLetters(ctx, Filter{Channel: Event}, nil, 21))
 		}},
-		read("ledger.CountDeadLetters", func(ctx context.Context, _ int) error {
-			return failed(l.CountDeadLetters(ctx, letterFilter{reason: "HTTP_400"}))
+		read("Ledger.CountDeadLetters", func(ctx context.Context, _ int) error {
+			return failed(l.CountDeadLetters(ctx, Filter{Reason: "HTTP_400"}))
 		}),
 		{Run: func(ctx context.Context, _ int) error {
 			from, yesterday := time.Now().AddDate(-1, 0, 0), time.Now().AddDate(0, 0, -1)
-			_, err1 := l.CountDeadLetters(ctx, letterFilter{reason: "HTTP_400", before: &yesterday})
-			_, err2 := l.CountDeadLetters(ctx, letterFilter{from: &from, before: &yesterday})
+			_, err1 := l.CountDeadLetters(ctx, Filter{Reason: "HTTP_400", Before: &yesterday})
+			_, err2 := l.CountDeadLetters(ctx, Filter{From: &from, Before: &yesterday})
 			return errors.Join(err1, err2)
 		}},
 		{Run: func(ctx context.Context, _ int) error {
-			_, err1 := l.DeadLetters(ctx, letterFilter{provider: "nobody"}, nil, 21)
-			_, err2 := l.DeadLetters(ctx, letterFilter{provider: provider.NameSendGrid}, nil, 21)
+			_, err1 := l.DeadLetters(ctx, Filter{Provider: "nobody"}, nil, 21)
+			_, err2 := l.DeadLetters(ctx, Filter{Provider: provider.NameSendGrid}, nil, 21)
 			return errors.Join(err1, err2)
 		}},
-		{Of: []string{"ledger.Replay", "ledger.AsideEvents"}, Reads: "the dead letters that a filter selects, up to 10 000", Run: func(ctx context.Context, _ int) error {
-			f := letterFilter{reason: "HTTP_404"}
+		{Of: []string{"Ledger.Replay", "Ledger.AsideEvents"}, Reads: "the dead letters that a filter selects, up to 10 000", Run: func(ctx context.Context, _ int) error {
+			f := Filter{Reason: "HTTP_404"}
 			_, err1 := l.Replay(ctx, "olga", f)
 			_, err2 := l.AsideEvents(ctx, f)
 			return errors.Join(err1, err2)
 		}},
-		{Of: []string{"ledger.EndAside", "ledger.Drop"}, Run: func(ctx context.Context, n int) error {
-			event, _, err1 := some(ctx, n, refused)
-			_, err2 := l.Drop(ctx, "olga", event, string(byEmail), "")
-			_, err3 := l.Drop(ctx, "olga", uuid.New(), eventLetter, "")
+		{Of: []string{"Ledger.EndAside", "Ledger.Drop"}, Run: func(ctx context.Context, n int) error {
+			event, _, err1 := some(ctx, n, Refused)
+			_, err2 := l.Drop(ctx, "olga", event, string(Email), "")
+			_, err3 := l.Drop(ctx, "olga", uuid.New(), Event, "")
 			return errors.Join(err1, err2, err3, l.EndAside(ctx, "olga", uuid.New()))
 		}},
-		read("ledger.Digests", func(ctx context.Context, _ int) error {
+		read("Ledger.Digests", func(ctx context.Context, _ int) error {
 			from, before := window(30 * time.Minute)
 			return failed(l.Digests(ctx, from, before))
 		}),
-		{Of: []string{"ledger.ReconciledUntil", "ledger.Reconciled", "ledger.ReconcileLag"}, Run: func(ctx context.Context, _ int) error {
+		{Of: []string{"Ledger.ReconciledUntil", "Ledger.Reconciled", "Ledger.ReconcileLag"}, Run: func(ctx context.Context, _ int) error {
 			_, err1 := l.ReconciledUntil(ctx, time.Hour)
 			_, err2 := l.ReconcileLag(ctx)
 			return errors.Join(err1, err2, l.Reconciled(ctx, time.Now().Add(-time.Hour)))
 		}},
-		read("ledger.Waiting", func(ctx context.Context, _ int) error { return failed(l.Waiting(ctx)) }),
-		read("ledger.DeadLetterCount", func(ctx context.Context, _ int) error { return failed(l.DeadLetterCount(ctx)) }),
-		read("ledger.tried", func(ctx context.Context, _ int) error {
-			return failed(l.tried(ctx, []string{provider.NameSendGrid, provider.NameTwilio}))
+		read("Ledger.Waiting", func(ctx context.Context, _ int) error { return failed(l.Waiting(ctx)) }),
+		read("Ledger.DeadLetterCount", func(ctx context.Context, _ int) error { return failed(l.DeadLetterCount(ctx)) }),
+		read("Ledger.Tried", func(ctx context.Context, _ int) error {
+			return failed(l.Tried(ctx, []string{provider.NameSendGrid, provider.NameTwilio}))
 		}),
-		read("ledger.standing", func(ctx context.Context, _ int) error {
-			_, _, err := l.standing(ctx)
+		read("Ledger.Schema", func(ctx context.Context, _ int) error {
+			_, _, err := l.Schema(ctx)
 			return err
 		}),
-		{Of: []string{"ledger.fold", "ledger.foldAttempts"}, Planless: 2, Run: func(ctx context.Context, _ int) error { return l.Fold(ctx) }}, // the first time was at filling
-		read("ledger.ForgottenUntil", func(ctx context.Context, _ int) error { return failed(l.ForgottenUntil(ctx)) }),
-		{Of: []string{"ledger.ForgetDeliveries"}, Reads: "what it deletes, of which small tables have little", Run: func(ctx context.Context, _ int) error {
+		{Of: []string{"Ledger.fold", "Ledger.foldAttempts"}, Planless: 2, Run: func(ctx context.Context, _ int) error { return l.Fold(ctx) }}, // the first time was at filling
+		read("Ledger.ForgottenUntil", func(ctx context.Context, _ int) error { return failed(l.ForgottenUntil(ctx)) }),
+		{Of: []string{"Ledger.ForgetDeliveries"}, Reads: "what it deletes, of which small tables have little", Run: func(ctx context.Context, _ int) error {
 			return failed(l.ForgetDeliveries(ctx, 300*24*time.Hour))
 		}},
-		{Of: []string{"ledger.forgetSome"}, Reads: "what it deletes", Run: func(ctx context.Context, _ int) error { return failed(l.ForgetAside(ctx, 300*24*time.Hour)) }},
-		{Reads: "what it deletes", Run: func(ctx context.Context, _ int) error { return failed(l.ForgetReports(ctx, reportLifetime)) }},
+		{Of: []string{"Ledger.forgetSome"}, Reads: "what it deletes", Run: func(ctx context.Context, _ int) error { return failed(l.ForgetAside(ctx, 300*24*time.Hour)) }},
+		{Reads: "what it deletes", Run: func(ctx context.Context, _ int) error { return failed(l.ForgetReports(ctx, ReportLifetime)) }},
 		{Reads: "what it deletes", Run: func(ctx context.Context, _ int) error { return failed(l.ForgetInterventions(ctx, 366*24*time.Hour)) }},
-		{Run: func(ctx context.Context, _ int) error { return failed(l.ForgetDays(ctx, emptyDays)) }},
+		{Run: func(ctx context.Context, _ int) error { return failed(l.ForgetDays(ctx, EmptyDays)) }},
 	}
 }

@@ -1,4 +1,4 @@
-package notifier
+package ledger
 
 import (
 	"testing"
@@ -12,28 +12,28 @@ import (
 func TestClockGoesBack(t *testing.T) {
 	t.Parallel()
 	l := newLedger(t)
-	waiting, sent, blind, night := planOf(byEmail), planOf(bySMS), planOf(byEmail), planOf(bySMS)
-	for _, p := range [][]plan{sent, waiting, blind} {
+	waiting, sent, blind, night := planOf(Email), planOf(SMS), planOf(Email), planOf(SMS)
+	for _, p := range [][]Plan{sent, waiting, blind} {
 		mustPlan(t, l, p)
 	}
-	mustClaim(t, l, bySMS, 1)
-	exec(t, l, `UPDATE delivery SET updated_at = updated_at + interval '3 hours', next_attempt_at = now() + interval '3 hours 20 seconds', state = 'unknown' WHERE event_id = $1`, waiting[0].event)
-	exec(t, l, `UPDATE delivery SET updated_at = updated_at + interval '3 hours', lease_until = lease_until + interval '3 hours' WHERE event_id = $1`, sent[0].event)
-	exec(t, l, `UPDATE delivery SET updated_at = updated_at + interval '3 hours', next_attempt_at = expires_at, state = 'unknown' WHERE event_id = $1`, blind[0].event)
+	mustClaim(t, l, SMS, 1)
+	exec(t, l.pool, `UPDATE delivery SET updated_at = updated_at + interval '3 hours', next_attempt_at = now() + interval '3 hours 20 seconds', state = 'unknown' WHERE event_id = $1`, waiting[0].EventID)
+	exec(t, l.pool, `UPDATE delivery SET updated_at = updated_at + interval '3 hours', lease_until = lease_until + interval '3 hours' WHERE event_id = $1`, sent[0].EventID)
+	exec(t, l.pool, `UPDATE delivery SET updated_at = updated_at + interval '3 hours', next_attempt_at = expires_at, state = 'unknown' WHERE event_id = $1`, blind[0].EventID)
 	mustPlan(t, l, night)
-	exec(t, l, `UPDATE delivery SET updated_at = updated_at + interval '3 hours', next_attempt_at = expires_at, reason = 'QUIET_HOURS' WHERE event_id = $1`, night[0].event)
+	exec(t, l.pool, `UPDATE delivery SET updated_at = updated_at + interval '3 hours', next_attempt_at = expires_at, reason = 'QUIET_HOURS' WHERE event_id = $1`, night[0].EventID)
 	mustSweep(t, l)
-	if got := look(t, l, night[0].event, bySMS); got.Wait != 0 {
+	if got := look(t, l.pool, night[0].EventID, SMS); got.Wait != 0 {
 		t.Errorf("what waits for a morning waits for %d s", got.Wait)
 	}
-	if got := look(t, l, waiting[0].event, byEmail); got.Wait > 21 || got.Wait < 10 {
+	if got := look(t, l.pool, waiting[0].EventID, Email); got.Wait > 21 || got.Wait < 10 {
 		t.Errorf("it waits for %d s, want 20", got.Wait)
 	}
-	if got := look(t, l, blind[0].event, byEmail); got.Wait < 3600 {
+	if got := look(t, l.pool, blind[0].EventID, Email); got.Wait < 3600 {
 		t.Errorf("what waits for its end waits for %d s", got.Wait)
 	}
 	var lease float64
-	if err := l.pool.QueryRow(t.Context(), `SELECT extract(epoch FROM lease_until - now()) FROM delivery WHERE event_id = $1`, sent[0].event).Scan(&lease); err != nil || lease > 600 || lease <= 0 {
+	if err := l.pool.QueryRow(t.Context(), `SELECT extract(epoch FROM lease_until - now()) FROM delivery WHERE event_id = $1`, sent[0].EventID).Scan(&lease); err != nil || lease > 600 || lease <= 0 {
 		t.Errorf("the lease ends in %.0f s, %v", lease, err)
 	}
 }
@@ -43,25 +43,25 @@ func TestClockGoesBack(t *testing.T) {
 func TestClockGoesBack_WhileItIsSent(t *testing.T) {
 	t.Parallel()
 	l := newLedger(t)
-	plans := planOf(bySMS, byEmail)
+	plans := planOf(SMS, Email)
 	mustPlan(t, l, plans)
-	ahead, doubtful := mustClaim(t, l, bySMS, 1)[0], mustClaim(t, l, byEmail, 1)[0]
-	ahead.Claimed, doubtful.Claimed = ahead.Claimed.Add(3*time.Hour), doubtful.Claimed.Add(3*time.Hour)
-	mustRecord(t, l, outcome{delivery: ahead, state: retry, wait: 11 * time.Hour, uncounted: true, reason: "QUIET_HOURS"},
-		outcome{delivery: doubtful, state: unknown, wait: time.Minute})
-	if got := look(t, l, plans[0].event, bySMS); got.Wait != 0 {
+	ahead, doubtful := mustClaim(t, l, SMS, 1)[0], mustClaim(t, l, Email, 1)[0]
+	ahead.ClaimedAt, doubtful.ClaimedAt = ahead.ClaimedAt.Add(3*time.Hour), doubtful.ClaimedAt.Add(3*time.Hour)
+	mustRecord(t, l, Outcome{Delivery: ahead, State: Retry, wait: 11 * time.Hour, Uncounted: true, Reason: "QUIET_HOURS"},
+		Outcome{Delivery: doubtful, State: Unknown, wait: time.Minute})
+	if got := look(t, l.pool, plans[0].EventID, SMS); got.Wait != 0 {
 		t.Errorf("what is certainly not sent waits for %d s", got.Wait)
 	}
-	if got := look(t, l, plans[0].event, byEmail); got.Wait != 60 {
+	if got := look(t, l.pool, plans[0].EventID, Email); got.Wait != 60 {
 		t.Errorf("a doubt waits for %d s, want 60", got.Wait)
 	}
 }
 
 // leaps has the database's clock seem to have leapt three hours ahead since it was looked
 // at: all that it has noted is three hours older.
-func leaps(t *testing.T, l *ledger, processes ...*ledger) {
+func leaps(t *testing.T, l *Ledger, processes ...*Ledger) {
 	t.Helper()
-	exec(t, l, `UPDATE delivery SET updated_at = updated_at - interval '3 hours', next_attempt_at = next_attempt_at - interval '3 hours',
+	exec(t, l.pool, `UPDATE delivery SET updated_at = updated_at - interval '3 hours', next_attempt_at = next_attempt_at - interval '3 hours',
 		lease_until = lease_until - interval '3 hours', expires_at = expires_at - interval '3 hours'`)
 	for _, p := range append(processes, l) {
 		p.clock.seen = p.clock.seen.Add(-3 * time.Hour)
@@ -73,40 +73,40 @@ func leaps(t *testing.T, l *ledger, processes ...*ledger) {
 func TestClockLeapsAhead(t *testing.T) {
 	t.Parallel()
 	l := newLedger(t)
-	other := &ledger{pool: l.pool, doubts: l.doubts}
+	other := &Ledger{pool: l.pool, doubts: l.doubts}
 	mustSweep(t, l)
 	mustSweep(t, other)
-	doubt, sent, fresh, old := planOf(byEmail), planOf(byEmail), planOf(byEmail), planOf(bySMS)
+	doubt, sent, fresh, old := planOf(Email), planOf(Email), planOf(Email), planOf(SMS)
 	mustPlan(t, l, doubt)
-	mustRecord(t, l, settle(mustClaim(t, l, byEmail, 1)[0], "p", provider.Answer{Class: provider.Unknown}, doubts{wait: 3 * time.Minute}))
+	mustRecord(t, l, Settle(mustClaim(t, l, Email, 1)[0], "p", provider.Answer{Class: provider.Unknown}, Doubts{Wait: 3 * time.Minute}))
 	mustPlan(t, l, sent)
-	mustClaim(t, l, byEmail, 1)
+	mustClaim(t, l, Email, 1)
 	mustPlan(t, l, fresh)
 	mustPlan(t, l, old)
-	exec(t, l, `UPDATE delivery SET expires_at = now() + interval '2 hours' WHERE event_id = $1`, old[0].event)
+	exec(t, l.pool, `UPDATE delivery SET expires_at = now() + interval '2 hours' WHERE event_id = $1`, old[0].EventID)
 	leaps(t, l, other)
-	if got := mustClaim(t, l, byEmail, 10); len(got) != 1 || got[0].Event != fresh[0].event {
+	if got := mustClaim(t, l, Email, 10); len(got) != 1 || got[0].EventID != fresh[0].EventID {
 		t.Errorf("claimed %v, want what was due before alone", got)
 	}
-	for _, process := range []*ledger{l, other, l} {
+	for _, process := range []*Ledger{l, other, l} {
 		mustSweep(t, process)
-		if got := mustClaim(t, process, byEmail, 10); len(got) != 0 {
+		if got := mustClaim(t, process, Email, 10); len(got) != 0 {
 			t.Errorf("claimed %v", got)
 		}
 	}
-	if got := look(t, l, doubt[0].event, byEmail); got.State != unknown || got.Wait < 60 || got.Wait > 180 {
+	if got := look(t, l.pool, doubt[0].EventID, Email); got.State != Unknown || got.Wait < 60 || got.Wait > 180 {
 		t.Errorf("the doubt is %+v", got)
 	}
 	var lease float64
-	if err := l.pool.QueryRow(t.Context(), `SELECT extract(epoch FROM lease_until - now()) FROM delivery WHERE event_id = $1 AND state = 'sending'`, sent[0].event).Scan(&lease); err != nil || lease > 60 || lease < 1 {
+	if err := l.pool.QueryRow(t.Context(), `SELECT extract(epoch FROM lease_until - now()) FROM delivery WHERE event_id = $1 AND state = 'sending'`, sent[0].EventID).Scan(&lease); err != nil || lease > 60 || lease < 1 {
 		t.Errorf("the lease ends in %.0f s, %v", lease, err)
 	}
-	if got := look(t, l, old[0].event, bySMS); got.State != planned {
+	if got := look(t, l.pool, old[0].EventID, SMS); got.State != Planned {
 		t.Errorf("what was to last is %s", got.State)
 	}
 	l.clock.held = time.Now()
 	mustSweep(t, l)
-	if got := look(t, l, old[0].event, bySMS); got.State != expired {
+	if got := look(t, l.pool, old[0].EventID, SMS); got.State != Expired {
 		t.Errorf("what is past its time for long is %s", got.State)
 	}
 }

@@ -1,4 +1,4 @@
-package notifier
+package ledger
 
 import (
 	"context"
@@ -11,8 +11,8 @@ import (
 // who asks adds what has been tried since. A slot is past 30 seconds after its end: what a
 // transaction that takes longer records is in the timeline, and not in these figures.
 
-// attempts are those of one provider in the last hour, to ten seconds.
-type attempts struct {
+// Attempts are those of one provider in the last hour, to ten seconds.
+type Attempts struct {
 	Provider                                             string
 	Accepted, Refused, Failed, Calls5, Failed5, Config10 int64
 	// Reported is the age of the newest report, in seconds.
@@ -23,9 +23,9 @@ const attemptsUncounted = `finished_at >= GREATEST(
 	(SELECT max(slot) FROM attempt_slot WHERE slot <= now()) + interval '10 seconds',
 	date_bin('10 seconds', now() - interval '1 hour', timestamptz 'epoch'))`
 
-// tried sums up the attempts of the last hour by provider; of those named it has the newest
+// Tried sums up the attempts of the last hour by provider; of those named it has the newest
 // report, too.
-func (l *ledger) tried(ctx context.Context, named []string) (map[string]attempts, error) {
+func (l *Ledger) Tried(ctx context.Context, named []string) (map[string]Attempts, error) {
 	rows, err := l.pool.Query(ctx, `
 		WITH recent AS (
 			SELECT provider, outcome, slot AS at, n FROM attempt_slot WHERE slot > now() - interval '1 hour' AND slot <= now()
@@ -52,11 +52,11 @@ func (l *ledger) tried(ctx context.Context, named []string) (map[string]attempts
 	if err != nil {
 		return nil, fmt.Errorf("counting attempts: %w", err)
 	}
-	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[attempts])
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[Attempts])
 	if err != nil {
 		return nil, fmt.Errorf("counting attempts: %w", err)
 	}
-	tried := make(map[string]attempts, len(list))
+	tried := make(map[string]Attempts, len(list))
 	for _, row := range list {
 		tried[row.Provider] = row
 	}
@@ -66,7 +66,7 @@ func (l *ledger) tried(ctx context.Context, named []string) (map[string]attempts
 // foldAttempts adds up the slots that are past, and forgets old ones. Any number of processes
 // may: each counts a slot whole, and the first is kept. Slots to come are of a clock that was
 // ahead.
-func (l *ledger) foldAttempts(ctx context.Context) error {
+func (l *Ledger) foldAttempts(ctx context.Context) error {
 	_, err := l.pool.Exec(ctx, `
 		WITH forgotten AS (DELETE FROM attempt_slot WHERE slot < now() - interval '2 hours' OR slot > now())
 		INSERT INTO attempt_slot (slot, provider, outcome, n)

@@ -1,4 +1,4 @@
-package notifier
+package ledger
 
 import (
 	"context"
@@ -90,7 +90,7 @@ func (c *wallClock) expiring(now time.Time) bool {
 
 // followClock looks at the database's clock and sets right what a leap would end too soon
 // or too late.
-func (l *ledger) followClock(ctx context.Context) error {
+func (l *Ledger) followClock(ctx context.Context) error {
 	var says time.Time
 	asked := time.Now()
 	if err := l.pool.QueryRow(ctx, `SELECT now()`).Scan(&says); err != nil {
@@ -114,7 +114,7 @@ func (l *ledger) followClock(ctx context.Context) error {
 // beginAnew has the leases, and the waits after a doubt, that began in a time that is still
 // to come begin now. What is certainly not sent waits for nothing: it is looked at again, as
 // what it was to wait for, the morning after a night that has not come, may be no more.
-func (l *ledger) beginAnew(ctx context.Context) error {
+func (l *Ledger) beginAnew(ctx context.Context) error {
 	tag, err := l.pool.Exec(ctx, `
 		WITH ahead AS (
 			SELECT event_id, channel FROM delivery
@@ -137,7 +137,7 @@ func (l *ledger) beginAnew(ctx context.Context) error {
 
 // putOff has the leases and the waits after a doubt that a leap would have ended last as
 // long as they were to last. What another process has put off bears the new time.
-func (l *ledger) putOff(ctx context.Context, found leap) error {
+func (l *Ledger) putOff(ctx context.Context, found leap) error {
 	tag, err := l.pool.Exec(ctx, `
 		WITH cut AS (
 			SELECT event_id, channel FROM delivery
@@ -153,4 +153,14 @@ func (l *ledger) putOff(ctx context.Context, found leap) error {
 	slog.WarnContext(ctx, "the database's clock has leapt ahead; leases and doubts last as long as before, and nothing expires for a while",
 		"by", found.ahead, "deliveries", tag.RowsAffected(), "while", leapHeld)
 	return nil
+}
+
+// wrongClock is nil, for the database's clock; the process's own in a test build
+// that is told to trust it.
+func wrongClock() *time.Time {
+	if !seeded.On(seeded.ProcessClock) {
+		return nil
+	}
+	now := time.Now().Add(seeded.Skew())
+	return &now
 }

@@ -1,4 +1,4 @@
-package notifier
+package ledger
 
 import (
 	"context"
@@ -19,8 +19,8 @@ import (
 const (
 	// foldBatch is how many changes are added up at once.
 	foldBatch = 10_000
-	// foldEvery is how often.
-	foldEvery = 5 * time.Second
+	// FoldEvery is how often.
+	FoldEvery = 5 * time.Second
 )
 
 // tally is a number kept for each key, in the tables name_change and name_count.
@@ -33,17 +33,17 @@ type tally struct {
 }
 
 var (
-	backlog = tally{"backlog", "channel, state", "'', ''", `
+	tallyBacklog = tally{"backlog", "channel, state", "'', ''", `
 		SELECT channel, state, count(*) AS n FROM delivery WHERE state IN ('planned', 'retry', 'unknown', 'sending') GROUP BY channel, state
 		UNION ALL SELECT channel, 'dead', count(*) FROM delivery WHERE ` + isDeadLetter + ` GROUP BY channel
 		UNION ALL SELECT '', 'aside', count(*) FROM set_aside WHERE ended_at IS NULL HAVING count(*) > 0`}
-	deadLetters = tally{"dead_letter", "channel, reason, provider", "'', '', ''", `
+	tallyDeadLetters = tally{"dead_letter", "channel, reason, provider", "'', '', ''", `
 		SELECT channel, reason, provider, count(*) AS n FROM delivery WHERE ` + isDeadLetter + ` GROUP BY channel, reason, provider
-		UNION ALL SELECT '` + eventLetter + `', reason, '', count(*) FROM set_aside WHERE ended_at IS NULL GROUP BY reason`}
-	// deadDays are the same by days, UTC.
-	deadDays = tally{"dead_letter_day", "day, channel, reason, provider", "date 'epoch', '', '', ''", `
+		UNION ALL SELECT '` + Event + `', reason, '', count(*) FROM set_aside WHERE ended_at IS NULL GROUP BY reason`}
+	// tallyDeadDays are the same by days, UTC.
+	tallyDeadDays = tally{"dead_letter_day", "day, channel, reason, provider", "date 'epoch', '', '', ''", `
 		SELECT (updated_at AT TIME ZONE 'UTC')::date AS day, channel, reason, provider, count(*) AS n FROM delivery WHERE ` + isDeadLetter + ` GROUP BY day, channel, reason, provider
-		UNION ALL SELECT (set_aside_at AT TIME ZONE 'UTC')::date AS day, '` + eventLetter + `', reason, '', count(*) FROM set_aside WHERE ended_at IS NULL GROUP BY day, reason`}
+		UNION ALL SELECT (set_aside_at AT TIME ZONE 'UTC')::date AS day, '` + Event + `', reason, '', count(*) FROM set_aside WHERE ended_at IS NULL GROUP BY day, reason`}
 )
 
 // counted is the condition that what was there before has been counted.
@@ -61,14 +61,14 @@ func (k tally) kept() string {
 }
 
 // Fold adds what has changed, and was tried, to what is kept.
-func (l *ledger) Fold(ctx context.Context) error {
-	return errors.Join(l.fold(ctx, backlog), l.fold(ctx, deadLetters), l.fold(ctx, deadDays), l.foldAttempts(ctx))
+func (l *Ledger) Fold(ctx context.Context) error {
+	return errors.Join(l.fold(ctx, tallyBacklog), l.fold(ctx, tallyDeadLetters), l.fold(ctx, tallyDeadDays), l.foldAttempts(ctx))
 }
 
 // fold adds changes to the counts, set by set. One process does at a time. The first time
 // it counts all there is, in one statement, and so of one moment: the changes that this
 // deletes are those that it has counted, and the others stay.
-func (l *ledger) fold(ctx context.Context, k tally) error {
+func (l *Ledger) fold(ctx context.Context, k tally) error {
 	for {
 		folded := 0
 		err := pgx.BeginFunc(ctx, l.pool, func(tx pgx.Tx) error {
@@ -106,10 +106,10 @@ func (l *ledger) fold(ctx context.Context, k tally) error {
 	}
 }
 
-// waiting is what the ledger still has to do for one channel and state.
-type waiting struct {
-	Channel channel `db:"channel"`
-	State   state   `db:"state"`
+// Waiting is what the ledger still has to do for one channel and state.
+type Waiting struct {
+	Channel Channel `db:"channel"`
+	State   State   `db:"state"`
 	Rows    int64   `db:"rows"`
 	// Overdue is how long the oldest has been due; 0 if none is.
 	Overdue float64 `db:"overdue"`
@@ -117,10 +117,10 @@ type waiting struct {
 
 // Waiting tells how many deliveries of each channel and state have not ended, and how long
 // the first of them has been due, which is the first of an index.
-func (l *ledger) Waiting(ctx context.Context) ([]waiting, error) {
+func (l *Ledger) Waiting(ctx context.Context) ([]Waiting, error) {
 	rows, err := l.pool.Query(ctx, `
 		SELECT channel, state, n AS rows, COALESCE(GREATEST(0, EXTRACT(epoch FROM now() - due)), 0)::float8 AS overdue
-		FROM (SELECT channel, state, sum(n)::bigint AS n FROM `+backlog.kept()+` WHERE state NOT IN ('dead', 'aside') GROUP BY channel, state HAVING sum(n) > 0) AS w
+		FROM (SELECT channel, state, sum(n)::bigint AS n FROM `+tallyBacklog.kept()+` WHERE state NOT IN ('dead', 'aside') GROUP BY channel, state HAVING sum(n) > 0) AS w
 		LEFT JOIN LATERAL (
 			SELECT COALESCE(next_attempt_at, lease_until) AS due FROM delivery AS d
 			WHERE d.channel = w.channel AND d.state = w.state AND d.state IN ('planned', 'retry', 'unknown', 'sending')
@@ -128,7 +128,7 @@ func (l *ledger) Waiting(ctx context.Context) ([]waiting, error) {
 	if err != nil {
 		return nil, fmt.Errorf("counting deliveries: %w", err)
 	}
-	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[waiting])
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[Waiting])
 	if err != nil {
 		return nil, fmt.Errorf("counting deliveries: %w", err)
 	}
@@ -136,8 +136,8 @@ func (l *ledger) Waiting(ctx context.Context) ([]waiting, error) {
 }
 
 // DeadLetterCount is how many dead letters there are: deliveries, and events set aside.
-func (l *ledger) DeadLetterCount(ctx context.Context) (n int64, err error) {
-	err = l.pool.QueryRow(ctx, `SELECT COALESCE(sum(n), 0)::bigint FROM `+backlog.kept()+` WHERE state IN ('dead', 'aside')`).Scan(&n)
+func (l *Ledger) DeadLetterCount(ctx context.Context) (n int64, err error) {
+	err = l.pool.QueryRow(ctx, `SELECT COALESCE(sum(n), 0)::bigint FROM `+tallyBacklog.kept()+` WHERE state IN ('dead', 'aside')`).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("counting dead letters: %w", err)
 	}

@@ -1,4 +1,4 @@
-package notifier
+package ledger
 
 import (
 	"maps"
@@ -11,7 +11,7 @@ import (
 )
 
 // tallied is what waits and what is dead, counted and as it is kept.
-func tallied(t *testing.T, l *ledger) (counted, kept map[string]int) {
+func tallied(t *testing.T, l *Ledger) (counted, kept map[string]int) {
 	t.Helper()
 	read := func(key, from string) map[string]int {
 		rows, err := l.pool.Query(t.Context(), `SELECT concat_ws('/', `+key+`), sum(n)::int FROM `+from+` GROUP BY 1 HAVING sum(n) <> 0`)
@@ -34,7 +34,7 @@ func tallied(t *testing.T, l *ledger) (counted, kept map[string]int) {
 		return found
 	}
 	counted, kept = make(map[string]int), make(map[string]int)
-	for _, k := range []tally{backlog, deadLetters, deadDays} {
+	for _, k := range []tally{tallyBacklog, tallyDeadLetters, tallyDeadDays} {
 		maps.Copy(counted, read(k.key, `(`+k.count+`) AS counted`))
 		maps.Copy(kept, read(k.key, k.kept()))
 	}
@@ -58,12 +58,12 @@ func TestBacklog(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var all []plan
+	var all []Plan
 	for range 8 {
-		all = append(all, planOf(byEmail, bySMS)...)
+		all = append(all, planOf(Email, SMS)...)
 	}
 	mustPlan(t, l, all[:10])
-	exec(t, l, `INSERT INTO set_aside (message_id, type, payload, reason) VALUES ('0', 'x', '', 'UNREADABLE')`)
+	exec(t, l.pool, `INSERT INTO set_aside (message_id, type, payload, reason) VALUES ('0', 'x', '', 'UNREADABLE')`)
 	agree("before it was counted")
 	fold()
 	agree("counted")
@@ -88,7 +88,7 @@ func TestBacklog(t *testing.T) {
 		`UPDATE set_aside SET ended_at = now() WHERE message_id = '1'`,
 		`DELETE FROM set_aside WHERE message_id IN ('1', '2')`,
 	} {
-		exec(t, l, sql)
+		exec(t, l.pool, sql)
 		agree(sql)
 	}
 	fold()
@@ -111,14 +111,14 @@ func TestBacklog_SideBySide(t *testing.T) {
 	for range planners {
 		group.Go(func() {
 			for range each {
-				mustPlan(t, l, []plan{{event: uuid.Must(uuid.NewV7()), channel: byEmail, kind: replyPosted, conversation: uuid.New(), caisse: "x"}})
-				claimed, err := l.Claim(t.Context(), byEmail, 2, smsLifetime)
+				mustPlan(t, l, []Plan{{EventID: uuid.Must(uuid.NewV7()), Channel: Email, EventType: ReplyPosted, ConversationID: uuid.New(), Caisse: "x"}})
+				claimed, err := l.Claim(t.Context(), Email, 2, smsLifetime)
 				if err != nil {
 					t.Error(err)
 				}
-				var outcomes []outcome
+				var outcomes []Outcome
 				for _, d := range claimed {
-					outcomes = append(outcomes, outcome{delivery: d, state: accepted, class: provider.Accepted})
+					outcomes = append(outcomes, Outcome{Delivery: d, State: Accepted, Class: provider.Accepted})
 				}
 				if _, err := l.Record(t.Context(), outcomes[:min(1, len(outcomes))]); err != nil {
 					t.Error(err)

@@ -1,0 +1,57 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// Delivery is a row that was claimed. Times are the database's.
+type Delivery struct {
+	EventID        uuid.UUID `db:"event_id"`
+	Channel        Channel   `db:"channel"`
+	EventType      EventType `db:"event_type"`
+	ConversationID uuid.UUID `db:"conversation_id"`
+	AttemptID      uuid.UUID `db:"attempt_id"`
+	// Attempts counts this one.
+	Attempts     int       `db:"attempts"`
+	Unknowns     int       `db:"unknowns"`
+	OccurredAt   time.Time `db:"occurred_at"`
+	ClaimedAt    time.Time `db:"updated_at"`
+	TraceContext string    `db:"trace_context"`
+}
+
+// ID is what a provider's reports carry: enough to find the row, and nothing
+// about anybody.
+func (d Delivery) ID() string { return d.EventID.String() + "." + string(d.Channel) }
+
+// Claim leases up to n due deliveries of a channel to the caller, the longest
+// due first. No other caller gets them until the lease lapses; the attempt is
+// counted before it is made, so that a sender that dies at each attempt still
+// moves along the calendar.
+func (l *Ledger) Claim(ctx context.Context, way Channel, n int, lease time.Duration) ([]Delivery, error) {
+	rows, err := l.pool.Query(ctx, `
+		WITH due AS (
+			SELECT event_id, channel FROM delivery
+			WHERE channel = $1 AND state IN ('planned', 'retry', 'unknown') AND next_attempt_at <= COALESCE($4, LEAST(now(), $5)) AND expires_at > now()
+			ORDER BY next_attempt_at LIMIT $2
+			FOR UPDATE SKIP LOCKED)
+		UPDATE delivery AS d
+		SET state = 'sending', attempts = attempts + 1, attempt_id = gen_random_uuid(),
+		    lease_until = COALESCE($4, now()) + $3::interval, next_attempt_at = NULL, updated_at = now()
+		FROM due WHERE d.event_id = due.event_id AND d.channel = due.channel
+		RETURNING d.event_id, d.channel, d.event_type, d.conversation_id, d.attempt_id, d.attempts, d.unknowns,
+		          d.occurred_at, d.updated_at, d.trace_context`,
+		way, n, lease, wrongClock(), l.clock.latest(time.Now()))
+	if err != nil {
+		return nil, fmt.Errorf("claiming deliveries: %w", err)
+	}
+	claimed, err := pgx.CollectRows(rows, pgx.RowToStructByName[Delivery])
+	if err != nil {
+		return nil, fmt.Errorf("claiming deliveries: %w", err)
+	}
+	return claimed, nil
+}

@@ -1,0 +1,157 @@
+package ledger
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
+)
+
+// dead plans a delivery and brings it to an end that a row of the tests names.
+func dead(t *testing.T, l *Ledger, way Channel, a provider.Answer) uuid.UUID {
+	t.Helper()
+	plans := planOf(way)
+	mustPlan(t, l, plans)
+	mustRecord(t, l, Settle(mustClaim(t, l, way, 1)[0], "p", a, Doubts{Wait: 0, Blind: true}))
+	return plans[0].EventID
+}
+
+// TestReplay: by ids, by filter, twice at once; what a provider accepted is never
+// sent again.
+func TestReplay(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	taken := sent(t, l, Email)
+	refusedMail := dead(t, l, Email, provider.Answer{Class: provider.Refused, Reason: "HTTP_400"})
+	refusedText := dead(t, l, SMS, provider.Answer{Class: provider.Refused, Reason: "TWILIO_21211"})
+	doubtful := planOf(SMS)
+	mustPlan(t, l, doubtful)
+	mustRecord(t, l, Settle(mustClaim(t, l, SMS, 1)[0], "p", provider.Answer{Class: provider.Unknown}, Doubts{Wait: time.Minute, Blind: true}))
+	exec(t, l.pool, `UPDATE delivery SET expires_at = now() - interval '1 minute', next_attempt_at = now() - interval '1 minute' WHERE event_id = $1`, doubtful[0].EventID)
+	mustSweep(t, l)
+
+	replay := func(f Filter, want int32) {
+		t.Helper()
+		counted, err := l.CountDeadLetters(t.Context(), f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Fold(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if again, err := l.CountDeadLetters(t.Context(), f); again != counted || err != nil {
+			t.Fatalf("folded, %d are counted, %d before: %v", again, counted, err)
+		}
+		n, err := l.Replay(t.Context(), "agent:olga", f)
+		if err != nil || n != want || counted != want {
+			t.Fatalf("replayed %d, counted %d, want %d: %v", n, counted, want, err)
+		}
+	}
+	replay(Filter{IDs: []uuid.UUID{taken}, Channels: []string{"EMAIL"}}, 0)
+	replay(Filter{IDs: []uuid.UUID{refusedMail}, Channels: []string{"SMS"}}, 0)
+	replay(Filter{Channel: "SMS", Reason: "TWILIO_21211"}, 1)
+	replay(Filter{Provider: "nobody"}, 0)
+	before := time.Now().Add(-time.Hour)
+	replay(Filter{Before: &before}, 0)
+	replay(Filter{From: &before}, 2)
+	replay(Filter{}, 0) // all of them are on their way
+	for _, event := range []uuid.UUID{refusedText, doubtful[0].EventID} {
+		if got := look(t, l.pool, event, SMS); got.State != Planned || got.Attempts != 0 {
+			t.Errorf("%+v", got)
+		}
+	}
+	if got := look(t, l.pool, taken, Email); got.State != Accepted {
+		t.Errorf("what was accepted is %s", got.State)
+	}
+	claimed := mustClaim(t, l, SMS, 2)
+	if len(claimed) != 2 {
+		t.Fatalf("%d SMS are tried again, want 2", len(claimed))
+	}
+	for _, d := range claimed {
+		if d.EventID == doubtful[0].EventID && d.Unknowns != 1 {
+			t.Error("the doubt was forgotten: it would be sent unasked")
+		}
+	}
+	var notes int
+	if err := l.pool.QueryRow(t.Context(), `SELECT count(*) FROM intervention WHERE operator = 'agent:olga' AND action = 'replay'`).Scan(&notes); err != nil || notes != 3 {
+		t.Errorf("%d interventions are noted, want 3: %v", notes, err)
+	}
+}
+
+func TestDrop(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	event := dead(t, l, Email, provider.Answer{Class: provider.Refused})
+	taken := sent(t, l, Email)
+	for _, row := range []struct {
+		id   uuid.UUID
+		way  string
+		want bool
+	}{{taken, "EMAIL", false}, {event, "SMS", false}, {event, Event, false}, {event, "EMAIL", true}, {event, "EMAIL", false}} {
+		if got, err := l.Drop(t.Context(), "agent:olga", row.id, row.way, "wrong address"); err != nil || got != row.want {
+			t.Errorf("%s %s: dropped %t, want %t: %v", row.id, row.way, got, row.want, err)
+		}
+	}
+	if n, err := l.Replay(t.Context(), "agent:olga", Filter{}); err != nil || n != 0 {
+		t.Errorf("%d replayed after the drop: %v", n, err)
+	}
+}
+
+// Dead letters of a time are counted by days and parts of days, and are those that a list of
+// that time has.
+func TestCountDeadLetters_OfATime(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	midnight := time.Now().UTC().Truncate(24*time.Hour).AddDate(0, 0, -6)
+	var times []time.Time
+	for day := range 5 {
+		for _, in := range []time.Duration{0, time.Microsecond, 11 * time.Hour, 24*time.Hour - time.Microsecond} {
+			times = append(times, midnight.AddDate(0, 0, day).Add(in))
+		}
+	}
+	for i, at := range times {
+		way, reason := Channels[i%2], []string{"HTTP_400", "HTTP_422", "HTTP_404"}[i%3]
+		event := dead(t, l, way, provider.Answer{Class: provider.Refused, Reason: reason})
+		exec(t, l.pool, `UPDATE delivery SET updated_at = $2 WHERE event_id = $1`, event, at)
+		exec(t, l.pool, `INSERT INTO set_aside (message_id, type, payload, reason, set_aside_at) VALUES ($1, 'x', '', 'UNREADABLE', $2)`, event.String(), at)
+	}
+	bounds := []*time.Time{nil}
+	for _, at := range times {
+		bounds = append(bounds, new(at.Add(-time.Microsecond)), &at)
+	}
+	agree := func(when string) {
+		t.Helper()
+		for _, f := range []Filter{{}, {Channel: "SMS"}, {Channel: Event}, {Deliveries: true, Reason: "HTTP_422"}, {Reason: "UNREADABLE"}} {
+			for _, from := range bounds {
+				for _, before := range bounds {
+					f.From, f.Before = from, before
+					listed, err1 := l.DeadLetters(t.Context(), f, nil, 100)
+					counted, err2 := l.CountDeadLetters(t.Context(), f)
+					if err1 != nil || err2 != nil || len(listed) != int(counted) {
+						t.Fatalf("%s: %+v from %v before %v: %d are counted and %d listed, %v, %v", when, f, from, before, counted, len(listed), err1, err2)
+					}
+				}
+			}
+		}
+	}
+	agree("before they were added up")
+	if err := l.Fold(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	agree("added up")
+	exec(t, l.pool, `UPDATE delivery SET dropped_at = now() WHERE updated_at < $1`, midnight.AddDate(0, 0, 1))
+	exec(t, l.pool, `UPDATE set_aside SET ended_at = now() WHERE set_aside_at < $1`, midnight.AddDate(0, 0, 1))
+	agree("some dropped")
+	if err := l.Fold(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := l.ForgetDays(t.Context(), EmptyDays); n == 0 || err != nil {
+		t.Errorf("%d counts of the first day were forgotten, %v", n, err)
+	}
+	if n, err := l.ForgetDays(t.Context(), EmptyDays); n != 0 || err != nil {
+		t.Errorf("%d more counts were forgotten, %v", n, err)
+	}
+	agree("the first day forgotten")
+}

@@ -1,0 +1,533 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"pgregory.net/rapid"
+
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
+	"github.com/ma-messagerie/messagerie/chassis/testenv"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
+	"github.com/ma-messagerie/messagerie/services/notifier/migrations"
+)
+
+func newLedger(t testing.TB) *Ledger {
+	t.Helper()
+	return ledgerOf(t, testenv.Postgres(t, migrations.Files))
+}
+
+func ledgerOf(t testing.TB, url string, options ...postgres.Option) *Ledger {
+	t.Helper()
+	pool, err := postgres.Open(t.Context(), url, options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return New(pool, Doubts{Wait: 3 * time.Minute, Blind: true})
+}
+
+func exec(t testing.TB, pool *pgxpool.Pool, sql string, args ...any) {
+	t.Helper()
+	if _, err := pool.Exec(context.WithoutCancel(t.Context()), sql, args...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// row is what a test looks at.
+type row struct {
+	State    State
+	Attempts int
+	Unknowns int
+	Reason   string
+	// Wait is next_attempt_at minus now, in whole seconds rounded up; -1 for none.
+	Wait int
+}
+
+func look(t testing.TB, pool *pgxpool.Pool, event uuid.UUID, way Channel) row {
+	t.Helper()
+	rows, err := pool.Query(context.WithoutCancel(t.Context()), `
+		SELECT state, attempts, unknowns, reason, COALESCE(ceil(EXTRACT(epoch FROM next_attempt_at - updated_at)), -1)::int AS wait
+		FROM delivery WHERE event_id = $1 AND channel = $2`, event, way)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[row])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+func planOf(ways ...Channel) []Plan {
+	event, conversation := uuid.New(), uuid.New()
+	plans := make([]Plan, len(ways))
+	for i, way := range ways {
+		plans[i] = Plan{EventID: event, Channel: way, EventType: MessageSubmitted, ConversationID: conversation, Caisse: "armorique"}
+	}
+	return plans
+}
+
+func mustPlan(t testing.TB, l *Ledger, plans []Plan) int64 {
+	t.Helper()
+	n, err := l.Plan(t.Context(), plans)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func mustClaim(t testing.TB, l *Ledger, way Channel, n int) []Delivery {
+	t.Helper()
+	claimed, err := l.Claim(t.Context(), way, n, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return claimed
+}
+
+func mustRecord(t testing.TB, l *Ledger, outcomes ...Outcome) (late []Outcome) {
+	t.Helper()
+	late, err := l.Record(t.Context(), outcomes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return late
+}
+
+func mustSweep(t testing.TB, l *Ledger) {
+	t.Helper()
+	if _, err := l.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// lapse ends the leases of all that is being sent.
+func lapse(t testing.TB, pool *pgxpool.Pool) {
+	t.Helper()
+	exec(t, pool, `UPDATE delivery SET lease_until = now() WHERE state = 'sending'`)
+}
+
+// due ends all waits.
+func due(t testing.TB, pool *pgxpool.Pool) {
+	t.Helper()
+	exec(t, pool, `UPDATE delivery SET next_attempt_at = now() WHERE next_attempt_at IS NOT NULL`)
+}
+
+func TestPlanningAgainChangesNothing(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	plans := planOf(Email, SMS)
+	if n := mustPlan(t, l, append(plans, plans...)); n != 2 {
+		t.Errorf("the same event twice in a batch made %d rows, want 2", n)
+	}
+	mustRecord(t, l, Settle(mustClaim(t, l, Email, 1)[0], "p", provider.Answer{Class: provider.Accepted}, Doubts{Wait: 0, Blind: true}))
+	if n := mustPlan(t, l, plans); n != 0 {
+		t.Errorf("the same event again made %d rows, want 0", n)
+	}
+	if got := look(t, l.pool, plans[0].EventID, Email); got.State != Accepted {
+		t.Errorf("a repeated event took a delivery back to %s", got.State)
+	}
+}
+
+func TestLifetimes(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	plans := planOf(Email, SMS)
+	for i := range plans {
+		plans[i].LoggedAt = time.Now().Add(-3 * time.Hour)
+	}
+	mustPlan(t, l, plans)
+	future := planOf(SMS)
+	future[0].LoggedAt = time.Now().Add(time.Hour) // a clock that is fast
+	mustPlan(t, l, future)
+	for _, want := range []struct {
+		event   uuid.UUID
+		channel Channel
+		hours   float64
+	}{{plans[0].EventID, Email, 72}, {plans[0].EventID, SMS, 1}, {future[0].EventID, SMS, 4}} {
+		var hours float64
+		err := l.pool.QueryRow(t.Context(), `SELECT EXTRACT(epoch FROM expires_at - created_at)::float8 / 3600 FROM delivery
+			WHERE event_id = $1 AND channel = $2`, want.event, want.channel).Scan(&hours)
+		if err != nil || hours < want.hours-.01 || hours > want.hours+.01 {
+			t.Errorf("%s: expires after %.2f hours, want %.0f (%v)", want.channel, hours, want.hours, err)
+		}
+	}
+}
+
+// Four claimers, two thousand rows: each row goes to one of them.
+func TestEachRowIsClaimedOnce(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	var plans []Plan
+	for range 2000 {
+		plans = append(plans, planOf(Email)...)
+	}
+	mustPlan(t, l, plans)
+	var mu sync.Mutex
+	claims := make(map[uuid.UUID]int)
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			for {
+				batch, err := l.Claim(t.Context(), Email, 37, time.Minute)
+				if err != nil || len(batch) == 0 {
+					if err != nil {
+						t.Error(err)
+					}
+					return
+				}
+				mu.Lock()
+				for _, d := range batch {
+					claims[d.EventID]++
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	group.Wait()
+	for event, n := range claims {
+		if n != 1 {
+			t.Errorf("%s was claimed %d times", event, n)
+		}
+	}
+	if len(claims) != 2000 {
+		t.Errorf("%d rows were claimed, want 2000", len(claims))
+	}
+}
+
+func TestClaimTakesTheLongestDueOfItsChannel(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	first, second, text, later := planOf(Email), planOf(Email), planOf(SMS), planOf(Email)
+	for _, p := range [][]Plan{second, first, text, later} {
+		mustPlan(t, l, p)
+	}
+	exec(t, l.pool, `UPDATE delivery SET next_attempt_at = now() - interval '1 hour' WHERE event_id = $1`, first[0].EventID)
+	exec(t, l.pool, `UPDATE delivery SET next_attempt_at = now() + interval '1 hour' WHERE event_id = $1`, later[0].EventID)
+	if got := mustClaim(t, l, Email, 1); len(got) != 1 || got[0].EventID != first[0].EventID {
+		t.Fatalf("claimed %v first", got)
+	}
+	if got := mustClaim(t, l, Email, 10); len(got) != 1 || got[0].EventID != second[0].EventID {
+		t.Fatalf("claimed %v then", got)
+	}
+}
+
+// A sender dies between claim and record: the row waits for news, and goes once.
+func TestLapsedLeaseIsUnknownFirst(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	event := planOf(Email, SMS)[0].EventID
+	plans := planOf(Email, SMS)
+	plans[0].EventID, plans[1].EventID = event, event
+	mustPlan(t, l, plans)
+	for _, way := range Channels {
+		mustClaim(t, l, way, 1)
+	}
+	mustSweep(t, l)
+	if got := look(t, l.pool, event, Email); got.State != Sending {
+		t.Fatalf("a lease that holds was swept to %s", got.State)
+	}
+	lapse(t, l.pool)
+	if got := mustClaim(t, l, Email, 1); len(got) != 0 {
+		t.Fatal("a lapsed lease was claimed without a wait")
+	}
+	mustSweep(t, l)
+	for _, way := range Channels {
+		want := row{State: Unknown, Attempts: 1, Unknowns: 1, Reason: reasonLapsed, Wait: 180}
+		if diff := cmp.Diff(want, look(t, l.pool, event, way)); diff != "" {
+			t.Errorf("%s: %s", way, diff)
+		}
+	}
+	// The second doubt: an e-mail goes on, an SMS waits for its end.
+	due(t, l.pool)
+	for _, way := range Channels {
+		if got := mustClaim(t, l, way, 1); len(got) != 1 || got[0].Attempts != 2 || got[0].Unknowns != 1 {
+			t.Fatalf("claimed %v", got)
+		}
+	}
+	lapse(t, l.pool)
+	mustSweep(t, l)
+	if got := look(t, l.pool, event, Email); got.Wait != 180 {
+		t.Errorf("e-mail: %+v", got)
+	}
+	if got := look(t, l.pool, event, SMS); got.Wait < 4*3600-60 {
+		t.Errorf("SMS: %+v", got)
+	}
+}
+
+func TestRecordIsFenced(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	plans := planOf(Email)
+	event := plans[0].EventID
+	mustPlan(t, l, plans)
+	slow := mustClaim(t, l, Email, 1)[0]
+	lapse(t, l.pool)
+	mustSweep(t, l)
+	due(t, l.pool)
+	quick := mustClaim(t, l, Email, 1)[0]
+	late := mustRecord(t, l, Settle(slow, "p", provider.Answer{Class: provider.Refused}, Doubts{Wait: 0, Blind: true}))
+	if len(late) != 1 || look(t, l.pool, event, Email).State != Sending {
+		t.Fatalf("an outcome of another attempt was applied: %v", look(t, l.pool, event, Email))
+	}
+	if late := mustRecord(t, l, Settle(quick, "p", provider.Answer{Class: provider.Accepted, Status: 202, MessageID: "m"}, Doubts{Wait: 0, Blind: true})); len(late) != 0 {
+		t.Fatal("the outcome of the current attempt was not applied")
+	}
+	// An end is an end, also for the attempt that led to it.
+	mustRecord(t, l, Settle(quick, "p", provider.Answer{Class: provider.NotSent}, Doubts{Wait: 0, Blind: true}))
+	if got := look(t, l.pool, event, Email); got.State != Accepted || got.Attempts != 2 {
+		t.Errorf("%+v", got)
+	}
+	var applied, all int
+	if err := l.pool.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE applied), count(*) FROM attempt`).Scan(&applied, &all); err != nil {
+		t.Fatal(err)
+	}
+	if applied != 3 || all != 4 { // lapsed, accepted, and again by the same attempt; refused late
+		t.Errorf("%d attempts logged, %d of them applied", all, applied)
+	}
+}
+
+// A sender that comes back before anybody else has claimed says what was unknown.
+func TestLateAnswerSettlesDoubt(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	plans := planOf(Email)
+	mustPlan(t, l, plans)
+	slow := mustClaim(t, l, Email, 1)[0]
+	lapse(t, l.pool)
+	mustSweep(t, l)
+	if late := mustRecord(t, l, Settle(slow, "p", provider.Answer{Class: provider.Accepted}, Doubts{Wait: 0, Blind: true})); len(late) != 0 {
+		t.Fatal("the answer was thrown away")
+	}
+	if got := look(t, l.pool, plans[0].EventID, Email); got.State != Accepted {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestGivenBackCostsNoAttempt(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	plans := planOf(Email)
+	mustPlan(t, l, plans)
+	mustRecord(t, l, GiveBack(mustClaim(t, l, Email, 1)[0], 0, ReasonRecipientsUnavailable))
+	if got := look(t, l.pool, plans[0].EventID, Email); got.State != Planned || got.Attempts != 0 {
+		t.Errorf("first: %+v", got)
+	}
+	mustRecord(t, l, Settle(mustClaim(t, l, Email, 1)[0], "p", provider.Answer{Class: provider.NotSent}, Doubts{Wait: 0, Blind: true}))
+	due(t, l.pool)
+	mustRecord(t, l, GiveBack(mustClaim(t, l, Email, 1)[0], 2*time.Second, ReasonRecipientsUnavailable))
+	if diff := cmp.Diff(row{State: Retry, Attempts: 1, Reason: ReasonRecipientsUnavailable, Wait: 2}, look(t, l.pool, plans[0].EventID, Email)); diff != "" {
+		t.Errorf("second: %s", diff)
+	}
+	var logged int
+	if err := l.pool.QueryRow(t.Context(), `SELECT count(*) FROM attempt`).Scan(&logged); err != nil || logged != 1 {
+		t.Errorf("%d attempts were logged, want 1 (%v)", logged, err)
+	}
+}
+
+func TestExpiry(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	never, doubt := planOf(SMS), planOf(SMS)
+	mustPlan(t, l, doubt)
+	mustRecord(t, l, Settle(mustClaim(t, l, SMS, 1)[0], "p", provider.Answer{Class: provider.Unknown}, Doubts{Wait: time.Minute, Blind: true}))
+	mustPlan(t, l, never)
+	exec(t, l.pool, `UPDATE delivery SET expires_at = now(), next_attempt_at = now()`)
+	if got := mustClaim(t, l, SMS, 10); len(got) != 0 {
+		t.Fatal("claimed past its time")
+	}
+	mustSweep(t, l)
+	if got := look(t, l.pool, never[0].EventID, SMS); got.State != Expired || got.Reason != reasonLate {
+		t.Errorf("never sent: %+v", got)
+	}
+	if got := look(t, l.pool, doubt[0].EventID, SMS); got.State != Expired || got.Reason != reasonUnknown {
+		t.Errorf("perhaps sent: %+v", got)
+	}
+}
+
+func TestNextAttemptIsNeverPastTheEnd(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	plans := planOf(SMS)
+	mustPlan(t, l, plans)
+	mustRecord(t, l, Outcome{Delivery: mustClaim(t, l, SMS, 1)[0], State: Unknown, wait: untilExpiry, Class: provider.Unknown})
+	if got := look(t, l.pool, plans[0].EventID, SMS); got.Wait > int(smsLifetime/time.Second) {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestWaiting(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	mustPlan(t, l, planOf(Email, SMS))
+	mustPlan(t, l, planOf(Email))
+	exec(t, l.pool, `UPDATE delivery SET next_attempt_at = now() - interval '90 s' WHERE channel = 'SMS'`)
+	mustRecord(t, l, Settle(mustClaim(t, l, Email, 1)[0], "p", provider.Answer{Class: provider.Accepted}, Doubts{Wait: 0, Blind: true}))
+	list, err := l.Waiting(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]int64)
+	for _, w := range list {
+		got[fmt.Sprint(w.Channel, w.State)] = w.Rows
+		if w.Channel == SMS && (w.Overdue < 90 || w.Overdue > 120) {
+			t.Errorf("SMS overdue for %.0f s, want 90", w.Overdue)
+		}
+	}
+	if diff := cmp.Diff(map[string]int64{"EMAILplanned": 1, "SMSplanned": 1}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Any order of what can happen to a delivery, with two senders of which either
+// may be slow. What must hold: an end never changes; an attempt that the ledger
+// calls current is the last one claimed; no row is claimed while it is leased;
+// attempts count the claims that were not given back.
+func TestAnyOrderOfEvents(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	rapid.Check(t, func(rt *rapid.T) {
+		plans := planOf(rapid.SampledFrom(Channels).Draw(rt, "channel"))
+		event, way := plans[0].EventID, plans[0].Channel
+		// The property looks at one row, so it must be the only one there is.
+		exec(t, l.pool, `TRUNCATE delivery, attempt`)
+		mustPlan(t, l, plans)
+		var held []Delivery // claimed and not recorded, oldest first
+		ends := map[State]bool{Accepted: true, Refused: true, Expired: true, Suppressed: true}
+		check := func(before, after row) {
+			if ends[before.State] && before != after {
+				rt.Fatalf("an end changed from %+v to %+v", before, after)
+			}
+			if after.Attempts < 0 || after.Attempts > before.Attempts+1 || after.Unknowns < before.Unknowns {
+				rt.Fatalf("counters went from %+v to %+v", before, after)
+			}
+		}
+		steps := map[string]func(*rapid.T){
+			"claim": func(rt *rapid.T) {
+				before := look(t, l.pool, event, way)
+				got := mustClaim(t, l, way, 5)
+				if len(got) > 0 && (before.State == Sending || ends[before.State]) {
+					rt.Fatalf("claimed from %s", before.State)
+				}
+				held = append(held, got...)
+				check(before, look(t, l.pool, event, way))
+			},
+			"record": func(rt *rapid.T) {
+				if len(held) == 0 {
+					rt.Skip()
+				}
+				i := rapid.IntRange(0, len(held)-1).Draw(rt, "which")
+				d := held[i]
+				last := i == len(held)-1
+				held = append(held[:i:i], held[i+1:]...)
+				c := rapid.SampledFrom([]provider.Class{provider.Accepted, provider.Refused, provider.NotSent, provider.ConfigFault, provider.Unknown, provider.Suppressed, provider.Found, provider.LookupFailed, provider.Held, ""}).Draw(rt, "class")
+				o := GiveBack(d, 0, ReasonStopping)
+				if c != "" {
+					o = Settle(d, "p", provider.Answer{Class: c}, Doubts{Wait: time.Minute, Blind: true})
+				}
+				before := look(t, l.pool, event, way)
+				late := mustRecord(t, l, o)
+				after := look(t, l.pool, event, way)
+				check(before, after)
+				if len(late) == 1 && before != after {
+					rt.Fatalf("a late outcome changed %+v to %+v", before, after)
+				}
+				if !last && len(late) == 0 {
+					rt.Fatalf("an attempt that was overtaken was applied: %+v", after)
+				}
+			},
+			"lapse": func(*rapid.T) { lapse(t, l.pool) },
+			"sweep": func(*rapid.T) {
+				before := look(t, l.pool, event, way)
+				mustSweep(t, l)
+				check(before, look(t, l.pool, event, way))
+			},
+			"time passes": func(*rapid.T) { due(t, l.pool) },
+			"time is up": func(*rapid.T) {
+				exec(t, l.pool, `UPDATE delivery SET expires_at = now(),
+					next_attempt_at = CASE WHEN next_attempt_at IS NOT NULL THEN now() END`)
+			},
+			"planned again": func(rt *rapid.T) {
+				before := look(t, l.pool, event, way)
+				if mustPlan(t, l, plans) != 0 || look(t, l.pool, event, way) != before {
+					rt.Fatal("planning again changed something")
+				}
+			},
+		}
+		rt.Repeat(steps)
+	})
+}
+
+// Outcomes are recorded while reports about the same deliveries are filed, each in its
+// own order, and nobody waits for who waits for them.
+func TestRecordAndReport_OneOrder(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	for range 20 {
+		const n = 100
+		var plans []Plan
+		for range n {
+			plans = append(plans, planOf(Email)...)
+		}
+		mustPlan(t, l, plans)
+		claimed, err := l.Claim(t.Context(), Email, n, time.Minute)
+		if err != nil || len(claimed) != n {
+			t.Fatalf("%d claimed: %v", len(claimed), err)
+		}
+		var outcomes []Outcome
+		var reports []Report
+		for i, d := range claimed {
+			outcomes = append(outcomes, Outcome{Delivery: d, State: Accepted, Class: provider.Accepted, provider: provider.NameSendGrid})
+			other := claimed[n-1-i]
+			reports = append(reports, Report{Provider: provider.NameSendGrid, ReportID: uuid.NewString(), EventID: other.EventID, Channel: other.Channel, State: Delivered})
+		}
+		var both sync.WaitGroup
+		both.Go(func() {
+			if _, err := l.record(t.Context(), outcomes); err != nil {
+				t.Error(err)
+			}
+		})
+		both.Go(func() {
+			if _, err := l.Report(t.Context(), reports); err != nil {
+				t.Error(err)
+			}
+		})
+		both.Wait()
+	}
+	l.pool.Reset() // sessions report what they counted when they end
+	eventually(t, "sessions have ended", func() bool {
+		var others int
+		err := l.pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`).Scan(&others)
+		return err == nil && others == 0
+	})
+	var deadlocks int
+	if err := l.pool.QueryRow(t.Context(), `SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()`).Scan(&deadlocks); err != nil {
+		t.Fatal(err)
+	}
+	if deadlocks > 0 {
+		t.Errorf("%d deadlocks", deadlocks)
+	}
+	var unmoved int
+	if err := l.pool.QueryRow(t.Context(), `SELECT count(*) FROM delivery WHERE state <> 'delivered'`).Scan(&unmoved); err != nil || unmoved > 0 {
+		t.Errorf("%d deliveries are not delivered: %v", unmoved, err)
+	}
+}
+
+// sent plans deliveries and has them accepted.
+func sent(t *testing.T, l *Ledger, ways ...Channel) uuid.UUID {
+	t.Helper()
+	plans := planOf(ways...)
+	mustPlan(t, l, plans)
+	for _, way := range ways {
+		mustRecord(t, l, Settle(mustClaim(t, l, way, 1)[0], "p", provider.Answer{Class: provider.Accepted, MessageID: "m-0"}, Doubts{Wait: 0, Blind: true}))
+	}
+	return plans[0].EventID
+}

@@ -1,0 +1,114 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
+	"github.com/ma-messagerie/messagerie/chassis/seeded"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
+)
+
+// Outcome is what became of a claimed delivery.
+type Outcome struct {
+	Delivery Delivery
+	State    State
+	// wait is how long until the next attempt, for retry and unknown.
+	wait time.Duration
+	// Uncounted takes the attempt back: it does not move the retry calendar.
+	Uncounted bool
+	// Class names the outcome in the log of attempts; empty writes none, for a
+	// delivery that was given back before anything was tried.
+	Class             provider.Class
+	provider          string
+	status            int
+	providerMessageID string
+	Reason            string
+}
+
+// Record stores outcomes and returns those that came too late: the lease had
+// lapsed and the delivery has been claimed again since. They enter the log of
+// attempts and change nothing else.
+//
+// An outcome that comes after the lease lapsed but before the next claim is
+// still believed: it says what was unknown. One that comes after a provider's
+// report about the delivery is logged and changes no state: the report knows more.
+func (l *Ledger) Record(ctx context.Context, outcomes []Outcome) (late []Outcome, err error) {
+	if len(outcomes) == 0 {
+		return nil, nil
+	}
+	var fenced []uuid.UUID
+	err = postgres.Again(ctx, func() (err error) { fenced, err = l.record(ctx, outcomes); return err })
+	if err != nil {
+		return nil, fmt.Errorf("recording %d outcomes: %w", len(outcomes), err)
+	}
+	for _, o := range outcomes {
+		if slices.Contains(fenced, o.Delivery.AttemptID) {
+			late = append(late, o)
+		}
+	}
+	return late, nil
+}
+
+// record returns the attempts whose outcomes came too late.
+func (l *Ledger) record(ctx context.Context, outcomes []Outcome) ([]uuid.UUID, error) {
+	rows, err := l.pool.Query(ctx, `
+		WITH done AS (
+			SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::interval[], $6::boolean[], $7::text[],
+			                     $8::text[], $9::integer[], $10::text[], $11::text[], $12::timestamptz[])
+			AS o (event_id, channel, attempt_id, state, wait, uncounted, outcome, provider, http_status, provider_message_id, reason, started_at)
+		), locked AS MATERIALIZED ( -- in one order for everybody
+			SELECT d.event_id, d.channel FROM delivery AS d JOIN done USING (event_id, channel)
+			ORDER BY d.event_id, d.channel FOR UPDATE OF d
+		), applied AS (
+			UPDATE delivery AS d
+			SET state = CASE WHEN d.state NOT IN ('sending', 'unknown') AND NOT $13 THEN d.state -- a report came first
+			                 WHEN o.state = 'retry' AND o.uncounted AND d.attempts = 1 THEN 'planned' ELSE o.state END,
+			    attempts = d.attempts - o.uncounted::integer,
+			    -- A look-up that failed has sent nothing: no doubt is added.
+			    unknowns = d.unknowns + (o.state = 'unknown' AND d.state = 'sending' AND o.outcome <> 'lookup_failed')::integer,
+			    lease_until = NULL,
+			    next_attempt_at = CASE WHEN o.state IN ('retry', 'unknown') AND (d.state IN ('sending', 'unknown') OR $13)
+			                           -- Claimed in a time to come: what it is to wait for was computed by a clock that has gone back.
+			                           THEN LEAST(d.expires_at, now() + CASE WHEN o.state = 'retry' AND o.started_at > now() THEN '0' ELSE o.wait END) END,
+			    provider = CASE o.provider WHEN '' THEN d.provider ELSE o.provider END,
+			    provider_message_id = CASE o.provider_message_id WHEN '' THEN d.provider_message_id ELSE o.provider_message_id END,
+			    reason = CASE WHEN d.state IN ('sending', 'unknown') THEN o.reason ELSE d.reason END, updated_at = now()
+			FROM done AS o JOIN locked USING (event_id, channel)
+			WHERE d.event_id = o.event_id AND d.channel = o.channel AND
+			      (d.attempt_id = o.attempt_id AND d.state IN ('sending', 'unknown', 'accepted', 'delivered', 'bounced', 'complained') OR $13)
+			RETURNING o.attempt_id
+		), logged AS (
+			INSERT INTO attempt (event_id, channel, attempt_id, started_at, provider, outcome, http_status, provider_message_id, reason, applied)
+			SELECT o.event_id, o.channel, o.attempt_id, o.started_at, o.provider, o.outcome, o.http_status, o.provider_message_id, o.reason,
+			       o.attempt_id IN (SELECT attempt_id FROM applied)
+			FROM done AS o WHERE o.outcome <> ''
+		)
+		SELECT attempt_id FROM done WHERE attempt_id NOT IN (SELECT attempt_id FROM applied)`,
+		recordColumns(outcomes)...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+}
+
+// recordColumns turns outcomes into the arrays of Record's statement.
+func recordColumns(outcomes []Outcome) []any {
+	n := len(outcomes)
+	events, attempts := make([]uuid.UUID, n), make([]uuid.UUID, n)
+	ways, states, classes := make([]string, n), make([]string, n), make([]string, n)
+	providers, ids, reasons := make([]string, n), make([]string, n), make([]string, n)
+	waits, uncounted, statuses, started := make([]time.Duration, n), make([]bool, n), make([]int32, n), make([]time.Time, n)
+	for i, o := range outcomes {
+		events[i], attempts[i], ways[i] = o.Delivery.EventID, o.Delivery.AttemptID, string(o.Delivery.Channel)
+		states[i], waits[i], uncounted[i], classes[i] = string(o.State), o.wait, o.Uncounted, string(o.Class)
+		providers[i], statuses[i], ids[i], reasons[i] = o.provider, int32(o.status), o.providerMessageID, o.Reason //nolint:gosec // an HTTP status
+		started[i] = o.Delivery.ClaimedAt
+	}
+	return []any{events, ways, attempts, states, waits, uncounted, classes, providers, statuses, ids, reasons, started, seeded.On(seeded.NoFencing)}
+}

@@ -1,0 +1,67 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/ma-messagerie/messagerie/chassis/seeded"
+)
+
+// replayMost bounds one replay of each kind.
+const replayMost = 10_000
+
+// Replay plans anew the deliveries among the dead letters that a filter selects.
+// It goes by the ledger's own rows under their locks: one that is no dead letter
+// any more, because it was replayed a moment ago or a report has come, stays as it
+// is. Doubts are kept, so that the provider is asked before anything is sent that
+// it may have taken.
+func (l *Ledger) Replay(ctx context.Context, operator string, f Filter) (n int32, err error) {
+	f.Deliveries = true
+	where, args := f.where()
+	letters := deadDeliveries + ` AS letter`
+	if seeded.On(seeded.ReplayIgnoresLedger) {
+		letters = `(SELECT event_id AS id, updated_at AS ended_at, * FROM delivery) AS letter`
+	}
+	args["limit"], args["operator"], args["sms"], args["email"] = replayMost, operator, smsLifetime, emailLifetime
+	err = l.pool.QueryRow(ctx, `
+		WITH chosen AS (
+			SELECT id, channel, state AS was FROM `+letters+` WHERE `+where+` ORDER BY ended_at, id, channel LIMIT @limit
+		), locked AS (
+			SELECT d.event_id, d.channel FROM delivery AS d JOIN chosen ON d.event_id = chosen.id AND d.channel = chosen.channel
+			WHERE d.state = chosen.was AND d.dropped_at IS NULL
+			ORDER BY d.event_id, d.channel FOR UPDATE OF d
+		), again AS (
+			UPDATE delivery AS d
+			SET state = 'planned', attempts = 0, reason = '', next_attempt_at = now(), lease_until = NULL, updated_at = now(),
+			    expires_at = now() + CASE d.channel WHEN 'SMS' THEN @sms::interval ELSE @email::interval END
+			FROM locked WHERE d.event_id = locked.event_id AND d.channel = locked.channel
+			RETURNING d.event_id, d.channel
+		), noted AS (
+			INSERT INTO intervention (operator, action, target) SELECT @operator, 'replay', event_id || '.' || channel FROM again
+		)
+		SELECT count(*) FROM again`, args).Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("replaying dead letters: %w", err)
+	}
+	return n, nil
+}
+
+// Drop takes a dead letter off the list for good and tells whether it was on it.
+func (l *Ledger) Drop(ctx context.Context, operator string, id uuid.UUID, way, note string) (bool, error) {
+	change := `UPDATE delivery SET dropped_at = now(), drop_note = @note FROM chosen WHERE event_id = chosen.id AND delivery.channel = chosen.channel AND dropped_at IS NULL
+		AND delivery.state IN ('refused', 'expired', 'bounced', 'suppressed') RETURNING 1`
+	if way == Event {
+		change = `UPDATE set_aside SET ended_at = now(), note = @note FROM chosen WHERE set_aside.id = chosen.id AND ended_at IS NULL RETURNING 1`
+	}
+	tag, err := l.pool.Exec(ctx, `
+		WITH chosen AS (SELECT id, channel FROM `+deadOf[way == Event]+` AS letter WHERE id = @id AND channel = @channel), dropped AS (`+change+`)
+		INSERT INTO intervention (operator, action, target, note) SELECT @operator, 'drop', @id::text || '.' || @channel::text, @note FROM dropped`,
+		pgx.NamedArgs{"id": id, "channel": way, "note": note, "operator": operator})
+	if err != nil {
+		return false, fmt.Errorf("dropping a dead letter: %w", err)
+	}
+	return tag.RowsAffected() > 0, nil
+}

@@ -1,0 +1,54 @@
+package ledger
+
+import (
+	"testing"
+	"time"
+
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
+)
+
+func TestSettle(t *testing.T) {
+	t.Parallel()
+	const ambiguity = 3 * time.Minute
+	for _, row := range []struct {
+		name      string
+		class     provider.Class
+		channel   Channel
+		attempts  int
+		unknowns  int
+		after     time.Duration
+		state     State
+		from, to  time.Duration
+		uncounted bool
+	}{
+		{"accepted", provider.Accepted, Email, 1, 0, 0, Accepted, 0, 0, false},
+		{"refused", provider.Refused, Email, 1, 0, 0, Refused, 0, 0, false},
+		{"found", provider.Found, SMS, 2, 1, 0, Accepted, 0, 0, false},
+		{"not told, first", provider.LookupFailed, Email, 2, 1, 0, Unknown, 0, 15 * time.Second, false},
+		{"not told, throttled", provider.LookupFailed, Email, 2, 1, time.Minute, Unknown, time.Minute, 75 * time.Second, false},
+		{"not told, SMS", provider.LookupFailed, SMS, 4, 1, 0, Unknown, 0, 5 * time.Minute, false},
+		{"suppressed", provider.Suppressed, SMS, 1, 0, 0, Suppressed, 0, 0, true},
+		{"not sent, first", provider.NotSent, Email, 1, 0, 0, Retry, 0, 5 * time.Second, false},
+		{"not sent, fourth", provider.NotSent, Email, 4, 0, 0, Retry, 0, 5 * time.Minute, false},
+		{"not sent, past the calendar", provider.NotSent, Email, 99, 0, 0, Retry, 0, 6 * time.Hour, false},
+		{"throttled", provider.NotSent, Email, 1, 0, time.Minute, Retry, time.Minute, 65 * time.Second, false},
+		{"our fault", provider.ConfigFault, Email, 3, 0, 0, Retry, time.Minute, 2 * time.Minute, true},
+		{"unknown", provider.Unknown, Email, 1, 0, 0, Unknown, ambiguity, ambiguity, false},
+		{"unknown again, e-mail", provider.Unknown, Email, 9, 8, 0, Unknown, ambiguity, 6 * time.Hour, false},
+		{"unknown, SMS", provider.Unknown, SMS, 1, 0, 0, Unknown, ambiguity, ambiguity, false},
+		{"unknown again, SMS", provider.Unknown, SMS, 2, 1, 0, Unknown, untilExpiry, untilExpiry, false},
+	} {
+		for range 200 {
+			d := Delivery{Channel: row.channel, Attempts: row.attempts, Unknowns: row.unknowns}
+			o := Settle(d, "p", provider.Answer{Class: row.class, RetryAfter: row.after}, Doubts{Wait: ambiguity, Blind: true})
+			if o.State != row.state || o.Uncounted != row.uncounted || o.wait < row.from || o.wait > row.to {
+				t.Fatalf("%s: %s, waits %s, uncounted %t", row.name, o.State, o.wait, o.Uncounted)
+			}
+			// Where somebody can tell, an SMS in doubt is like an e-mail in doubt.
+			o = Settle(d, "p", provider.Answer{Class: row.class, RetryAfter: row.after}, Doubts{Wait: ambiguity})
+			if o.State != row.state || o.wait == untilExpiry {
+				t.Fatalf("%s, not blind: %s, waits %s", row.name, o.State, o.wait)
+			}
+		}
+	}
+}

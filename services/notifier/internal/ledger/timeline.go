@@ -1,0 +1,43 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// Entry is a delivery as a conversation's timeline shows it.
+type Entry struct {
+	EventID    uuid.UUID `db:"event_id"`
+	Channel    Channel   `db:"channel"`
+	EventType  EventType `db:"event_type"`
+	State      State     `db:"state"`
+	Reason     string    `db:"reason"`
+	OccurredAt time.Time `db:"occurred_at"`
+	UpdatedAt  time.Time `db:"updated_at"`
+}
+
+// Timeline returns deliveries of a conversation, oldest first, after a place; nil is the
+// beginning.
+func (l *Ledger) Timeline(ctx context.Context, conversation uuid.UUID, after *Place, limit int) ([]Entry, error) {
+	args := pgx.NamedArgs{"conversation": conversation, "limit": limit}
+	from := ``
+	if after != nil {
+		from = ` AND (occurred_at, event_id, channel) > (@at, @event, @channel)`
+		args["at"], args["event"], args["channel"] = after.At, after.ID, after.Channel
+	}
+	rows, err := l.pool.Query(ctx, `
+		SELECT event_id, channel, event_type, state, reason, occurred_at, updated_at FROM delivery
+		WHERE conversation_id = @conversation`+from+` ORDER BY occurred_at, event_id, channel LIMIT @limit`, args)
+	if err != nil {
+		return nil, fmt.Errorf("reading a timeline: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[Entry])
+	if err != nil {
+		return nil, fmt.Errorf("reading a timeline: %w", err)
+	}
+	return list, nil
+}
