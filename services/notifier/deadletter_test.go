@@ -78,53 +78,6 @@ func dead(t *testing.T, l *ledger.Ledger, way ledger.Channel, a provider.Answer)
 	return plans[0].EventID
 }
 
-func TestWhatIsADeadLetter(t *testing.T) {
-	t.Parallel()
-	l, pool := ledgerAndPool(t)
-	p := newPostman(t)
-	p.ledger = l
-	letters := map[string]string{
-		dead(t, l, ledger.Email, provider.Answer{Class: provider.Refused, Reason: "HTTP_400"}).String() + ".EMAIL":                          "refused",
-		dead(t, l, ledger.SMS, provider.Answer{Class: provider.Suppressed, Reason: ledger.ReasonPhoneInvalid}).String() + ".SMS":            "suppressed",
-		dead(t, l, ledger.Email, provider.Answer{Class: provider.Suppressed, Reason: ledger.ReasonConversationUnknown}).String() + ".EMAIL": "suppressed",
-		dead(t, l, ledger.Email, provider.Answer{Class: provider.Suppressed, Reason: ledger.ReasonRenderFailed}).String() + ".EMAIL":        "suppressed",
-		dead(t, l, ledger.Email, provider.Answer{Class: provider.Accepted, MessageID: "bounces"}).String() + ".EMAIL-bounce":                "bounced",
-	}
-	for name := range letters {
-		if id, found := strings.CutSuffix(name, ".EMAIL-bounce"); found {
-			if err := p.mail(t, uuid.MustParse(id), "bounce", id); err != nil {
-				t.Fatal(err)
-			}
-			delete(letters, name)
-			letters[id+".EMAIL"] = "bounced"
-		}
-	}
-	// These are none.
-	dead(t, l, ledger.Email, provider.Answer{Class: provider.Suppressed, Reason: ledger.ReasonNoEmail})
-	dead(t, l, ledger.SMS, provider.Answer{Class: provider.Suppressed, Reason: ledger.ReasonNoPhone})
-	dead(t, l, ledger.Email, provider.Answer{Class: provider.Accepted})
-	dead(t, l, ledger.Email, provider.Answer{Class: provider.NotSent})
-	late := planOf(ledger.SMS)
-	mustPlan(t, l, late)
-	exec(t, pool, `UPDATE delivery SET expires_at = now() - interval '1 minute' WHERE event_id = $1`, late[0].EventID)
-	mustSweep(t, l)
-	letters[late[0].EventID.String()+".SMS"] = "expired"
-	got, err := l.DeadLetters(t.Context(), ledger.Filter{}, nil, 100)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, letter := range got {
-		id := letter.ID.String() + "." + letter.Channel
-		if letters[id] != string(letter.State) {
-			t.Errorf("%s is %s (%s), want %q", id, letter.State, letter.Reason, letters[id])
-		}
-		delete(letters, id)
-	}
-	for id, state := range letters {
-		t.Errorf("%s, %s, is missing", id, state)
-	}
-}
-
 // TestOperator walks through all of it as an operator does, over gRPC: list with
 // pages, try in vain, replay, drop; and an event that could not be read.
 func TestOperator(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/letter"
 )
 
 const (
@@ -45,7 +46,7 @@ func (h Hours) quiet(d ledger.Delivery) (time.Duration, bool) {
 	if d.Channel != ledger.SMS || d.ClaimedAt.Sub(d.OccurredAt) <= smsLate {
 		return 0, false
 	}
-	now := d.ClaimedAt.In(paris)
+	now := d.ClaimedAt.In(letter.Paris)
 	if now.Hour() >= h.from && now.Hour() < h.until {
 		return 0, false
 	}
@@ -53,6 +54,6 @@ func (h Hours) quiet(d ledger.Delivery) (time.Duration, bool) {
 	if now.Hour() >= h.until {
 		day++
 	}
-	morning := time.Date(now.Year(), now.Month(), day, h.from, 0, 0, 0, paris)
+	morning := time.Date(now.Year(), now.Month(), day, h.from, 0, 0, 0, letter.Paris)
 	return morning.Sub(now), true
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/letter"
 )
 
 func TestQuietHours(t *testing.T) {
@@ -30,7 +31,7 @@ func TestQuietHours(t *testing.T) {
 		{"the night clocks go back", ledger.SMS, "2026-10-24 20:00", time.Hour, 2, 13 * time.Hour},
 		{"e-mail at any hour", ledger.Email, "2026-11-23 03:00", 48 * time.Hour, 9, 0},
 	} {
-		now, err := time.ParseInLocation("2006-01-02 15:04", row.now, paris)
+		now, err := time.ParseInLocation("2006-01-02 15:04", row.now, letter.Paris)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -50,7 +51,7 @@ func TestHours(t *testing.T) {
 			t.Errorf("%q: %v, %v, want %v", text, got, err, want)
 		}
 	}
-	night := ledger.Delivery{Channel: ledger.SMS, ClaimedAt: time.Date(2026, 11, 23, 2, 0, 0, 0, paris), OccurredAt: time.Date(2026, 11, 23, 1, 0, 0, 0, paris)}
+	night := ledger.Delivery{Channel: ledger.SMS, ClaimedAt: time.Date(2026, 11, 23, 2, 0, 0, 0, letter.Paris), OccurredAt: time.Date(2026, 11, 23, 1, 0, 0, 0, letter.Paris)}
 	if wait, late := (Hours{0, 24}).quiet(night); late {
 		t.Errorf("at any hour it waits %s", wait)
 	}

@@ -26,7 +26,6 @@ type instruments struct {
 	late       metric.Int64Counter
 	calls      metric.Float64Histogram
 	delay      metric.Float64Histogram
-	reports    metric.Int64Counter
 	repaired   metric.Int64Counter
 	foreign    metric.Int64Counter
 	backlog    metric.Registration
@@ -54,8 +53,6 @@ func newInstruments(l *ledger.Ledger) (*instruments, error) {
 		metric.WithDescription("Deliveries that have not ended, by channel and state."))
 	overdue, err7 := meter.Float64ObservableGauge("messagerie.notifier.overdue", metric.WithUnit("s"),
 		metric.WithDescription("How long the oldest of them has been due."))
-	reports, err8 := meter.Int64Counter("messagerie.notifier.reports",
-		metric.WithDescription("Providers' reports by provider and result (applied, no_change, repeated, forged, stale, unmatched, ignored)."))
 	repaired, err9 := meter.Int64Counter("messagerie.notifier.repaired",
 		metric.WithDescription("Deliveries planned from the event log, because the broker had not brought their events."))
 	foreign, err10 := meter.Int64Counter("messagerie.notifier.foreign",
@@ -64,7 +61,7 @@ func newInstruments(l *ledger.Ledger) (*instruments, error) {
 		metric.WithDescription("How far the part of the event log that the ledger is known to have is behind."))
 	letters, err12 := meter.Int64ObservableGauge("messagerie.notifier.deadletters",
 		metric.WithDescription("Dead letters that nobody has replayed or dropped."))
-	if err := errors.Join(err1, err2, err3, err4, err5, err6, err7, err8, err9, err10, err11, err12); err != nil {
+	if err := errors.Join(err1, err2, err3, err4, err5, err6, err7, err9, err10, err11, err12); err != nil {
 		return nil, fmt.Errorf("making instruments: %w", err)
 	}
 	backlog, err := meter.RegisterCallback(func(ctx context.Context, observe metric.Observer) error {
@@ -92,7 +89,7 @@ func newInstruments(l *ledger.Ledger) (*instruments, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making instruments: %w", err)
 	}
-	i := &instruments{events, deliveries, late, calls, delay, reports, repaired, foreign, backlog}
+	i := &instruments{events, deliveries, late, calls, delay, repaired, foreign, backlog}
 	i.begin(context.Background())
 	return i, nil
 }
@@ -111,11 +108,6 @@ func (i *instruments) begin(ctx context.Context) {
 		for _, s := range ends {
 			i.deliveries.Add(ctx, 0, stateLabels(way, s))
 			i.late.Add(ctx, 0, stateLabels(way, s))
-		}
-	}
-	for _, provider := range []string{provider.NameSendGrid, provider.NameTwilio} {
-		for _, result := range []string{reportForged, reportStale} {
-			i.reports.Add(ctx, 0, reportLabels(provider, result))
 		}
 	}
 }
@@ -137,16 +129,6 @@ func observeWaiting(list []ledger.Waiting, observe func(ledger.Waiting, metric.M
 
 func (i *instruments) event(ctx context.Context, kind, result string) {
 	i.events.Add(ctx, 1, metric.WithAttributes(attribute.String("type", kind), attribute.String("result", result)))
-}
-
-func (i *instruments) report(ctx context.Context, provider, result string, n int) {
-	if n > 0 {
-		i.reports.Add(ctx, int64(n), reportLabels(provider, result))
-	}
-}
-
-func reportLabels(provider, result string) metric.MeasurementOption {
-	return metric.WithAttributes(attribute.String("provider", provider), attribute.String("result", result))
 }
 
 func (i *instruments) call(ctx context.Context, way ledger.Channel, provider string, c provider.Class, took time.Duration) {

@@ -80,13 +80,6 @@ func mustRecord(t testing.TB, l *ledger.Ledger, outcomes ...ledger.Outcome) (lat
 	return late
 }
 
-func mustSweep(t testing.TB, l *ledger.Ledger) {
-	t.Helper()
-	if _, err := l.Sweep(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // lapse ends the leases of all that is being sent.
 func lapse(t testing.TB, pool *pgxpool.Pool) {
 	t.Helper()

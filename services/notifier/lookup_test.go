@@ -13,6 +13,7 @@ import (
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/letter"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider/providertest"
 )
@@ -27,7 +28,7 @@ func (s *stage) inDoubt(t *testing.T, arrived bool) uuid.UUID {
 		plans[i].EventID, plans[i].ConversationID = plans[0].EventID, uuid.MustParse(to.GetConversationId())
 	}
 	mustPlan(t, s.ledger, plans)
-	words := composer{site: s.cfg.SiteAddress}
+	words := letter.Composer{Site: s.cfg.SiteAddress}
 	mails, texts := byMail(provider.NewSendGrid(s.cfg.SendGrid, 4, 5*time.Second), words), byText(provider.NewTwilio(s.cfg.Twilio, 4, 5*time.Second), words)
 	for way, deliver := range map[ledger.Channel]func(context.Context, ledger.Delivery, *messagingpb.Recipient) provider.Answer{ledger.Email: mails, ledger.SMS: texts} {
 		d := mustClaim(t, s.ledger, way, 1)[0]

@@ -106,7 +106,9 @@ import (
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/letter"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/webhook"
 	"github.com/ma-messagerie/messagerie/services/notifier/migrations"
 )
 
@@ -222,7 +224,7 @@ func (c Config) Validate() error {
 	fault(c.ReconcileEvery < 0, "RECONCILE_EVERY must not be less than 0")
 	fault(c.WebhookMaxAge <= 0 || c.WebhookMaxAge > ledger.ReportLifetime/2, "WEBHOOK_MAX_AGE must be more than 0 and at most %s", ledger.ReportLifetime/2)
 	if c.SendGrid.WebhookKey != "" {
-		_, err := parseWebhookKey(c.SendGrid.WebhookKey)
+		_, err := webhook.ParseKey(c.SendGrid.WebhookKey)
 		fault(err != nil, "SENDGRID_WEBHOOK_KEY %v", err)
 	}
 	return errors.Join(faults...)
@@ -307,7 +309,7 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	kept := &terms{ledger: cfg.LedgerRetention, interventions: cfg.InterventionRetention}
 	log := &reconciler{ledger: book, log: messagingpb.NewEventLogServiceClient(messaging), wake: wake, counts: counts, every: cfg.ReconcileEvery, terms: kept}
 	verifier := auth.NewVerifier(cfg.Config)
-	hooks, err := newWebhooks(book, counts, cfg)
+	hooks, err := webhook.New(book, cfg.SendGrid.WebhookKey, cfg.Twilio, cfg.WebhookMaxAge)
 	if err != nil {
 		return err
 	}
@@ -327,9 +329,7 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	defer stores.Wait()
 	defer endStoring()
 	stores.Go(func() { records.outcomes.Run(storing) })
-	for _, reports := range hooks.reports {
-		stores.Go(func() { reports.Run(storing) })
-	}
+	stores.Go(func() { hooks.Run(storing) })
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return admin.Serve(running, cfg.AdminAddr) })
 	group.Go(func() error {
@@ -351,7 +351,7 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 }
 
 // newServer is the gRPC side: the timeline, the dead letters and the webhooks.
-func newServer(cfg Config, verifier *auth.Verifier, impl *server, hooks *webhooks) (*rpc.Server, error) {
+func newServer(cfg Config, verifier *auth.Verifier, impl *server, hooks *webhook.Server) (*rpc.Server, error) {
 	// A set of reports is larger than what the other services take.
 	s, err := rpc.NewServer(cfg.ServerConfig, verifier, grpc.MaxRecvMsgSize(maxReportBytes))
 	if err != nil {
@@ -369,7 +369,7 @@ const maxReportBytes = 1<<20 + 4096
 
 // newLanes returns a lane for each channel, in the order of channels.
 func newLanes(cfg Config, mails provider.Mailer, mailGates []*provider.Gate) []*lane {
-	words := composer{site: cfg.SiteAddress}
+	words := letter.Composer{Site: cfg.SiteAddress}
 	texts, textGate := provider.NewTexts(cfg.Twilio, cfg.Workers, cfg.CallTimeout)
 	lanes := []*lane{
 		{channel: ledger.Email, provider: provider.NameSendGrid, deliver: byMail(mails, words), gates: mailGates},

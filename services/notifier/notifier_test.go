@@ -27,6 +27,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/ma-messagerie/messagerie/chassis"
 	"github.com/ma-messagerie/messagerie/chassis/auth"
@@ -37,9 +38,12 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/letter"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider/providertest"
+	"github.com/ma-messagerie/messagerie/services/notifier/migrations"
 )
 
 // patience is how long a test waits for what must come.
@@ -49,10 +53,9 @@ const patience = 30 * time.Second
 // in no span of any of them.
 var canaries = []string{"canary.", "+3363998", "%2B3363998", "Jeanne Canary"} // with the plus: clocks have any digits
 
-var (
-	logs   = &safeBuffer{}
-	meters = metric.NewManualReader()
-)
+var logs = &safeBuffer{}
+
+var meters = metric.NewManualReader()
 
 var spans = tracetest.NewInMemoryExporter()
 
@@ -148,7 +151,7 @@ type stage struct {
 
 func ledgerAndPool(t *testing.T) (*ledger.Ledger, *pgxpool.Pool) {
 	t.Helper()
-	pool, err := postgres.Open(t.Context(), testenv.Postgres(t, Migrations))
+	pool, err := postgres.Open(t.Context(), testenv.Postgres(t, migrations.Files))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -360,7 +363,7 @@ func TestPreferences(t *testing.T) {
 	texts := 0
 	for body, n := range told {
 		texts += n
-		if size, ok := septets(body); !ok || size > onePart || strings.Contains(body, "http") {
+		if size, ok := letter.Septets(body); !ok || size > letter.OnePart || strings.Contains(body, "http") {
 			t.Errorf("SMS %q", body)
 		}
 	}
@@ -773,5 +776,19 @@ func TestConfigReportsAllFaultsAtOnce(t *testing.T) {
 	})
 	if err != nil || cfg.Bus.URL != "nats://n:4222" || cfg.Lease != 45*time.Second {
 		t.Errorf("a good configuration: %v, %+v", err, cfg.Bus)
+	}
+}
+
+// member is a recipient whose every value is distinct, so that a test can tell
+// which of them went where.
+func member(locale string) *messagingpb.Recipient {
+	return &messagingpb.Recipient{
+		ConversationId: "0199f0c0-0000-7000-8000-000000000001",
+		Email:          "canary.jeanne@example.org", Phone: "+33639980001", Locale: locale, Reference: "MSA-7K3D92QX",
+		ReceiveTime: timestamppb.New(time.Date(2026, 11, 23, 13, 5, 0, 0, time.UTC)),
+		Queue: &taxonomypb.Queue{
+			Code: "famille", Label: "Service Famille & Logement", PostalAddress: "MSA d'Armorique\n3 rue Hervé de Guébriant\n29412 Landerneau Cedex",
+			Phone: "02 98 85 79 79", Email: "famille@msa.example.org", AnswerDays: 5,
+		},
 	}
 }

@@ -175,7 +175,9 @@ func TestDigests(t *testing.T) {
 func TestDiffering(t *testing.T) {
 	t.Parallel()
 	at := func(i int) time.Time { return time.Unix(0, 0).Add(time.Duration(i) * slot) }
-	s := func(i int, count, digest int64) ledger.Slot { return ledger.Slot{Start: at(i), Count: count, Digest: digest} }
+	s := func(i int, count, digest int64) ledger.Slot {
+		return ledger.Slot{Start: at(i), Count: count, Digest: digest}
+	}
 	rows := []struct {
 		name         string
 		theirs, ours []ledger.Slot

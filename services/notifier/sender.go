@@ -22,6 +22,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/batch"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/letter"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 )
 
@@ -272,7 +273,7 @@ func (l *lane) report(ctx context.Context, d ledger.Delivery, a provider.Answer)
 }
 
 // byMail delivers through a mailer.
-func byMail(m provider.Mailer, c composer) func(context.Context, ledger.Delivery, *messagingpb.Recipient) provider.Answer {
+func byMail(m provider.Mailer, c letter.Composer) func(context.Context, ledger.Delivery, *messagingpb.Recipient) provider.Answer {
 	return func(ctx context.Context, d ledger.Delivery, to *messagingpb.Recipient) provider.Answer {
 		if to.GetEmail() == "" {
 			return provider.Answer{Class: provider.Suppressed, Reason: ledger.ReasonNoEmail}
@@ -280,7 +281,7 @@ func byMail(m provider.Mailer, c composer) func(context.Context, ledger.Delivery
 		if !validAddress(to.GetEmail()) {
 			return provider.Answer{Class: provider.Suppressed, Reason: ledger.ReasonEmailInvalid}
 		}
-		message, err := c.mail(d.EventType, to)
+		message, err := c.Mail(d.EventType, to)
 		if err != nil {
 			return unrendered(ctx, d, err)
 		}
@@ -293,7 +294,7 @@ func byMail(m provider.Mailer, c composer) func(context.Context, ledger.Delivery
 }
 
 // byText delivers through a texter.
-func byText(t provider.Texter, c composer) func(context.Context, ledger.Delivery, *messagingpb.Recipient) provider.Answer {
+func byText(t provider.Texter, c letter.Composer) func(context.Context, ledger.Delivery, *messagingpb.Recipient) provider.Answer {
 	return func(ctx context.Context, d ledger.Delivery, to *messagingpb.Recipient) provider.Answer {
 		if d.EventType == ledger.MessageSubmitted && to.GetNoSmsOnAcknowledgement() || d.EventType == ledger.ReplyPosted && !to.GetSmsOnReply() {
 			return provider.Answer{Class: provider.Suppressed, Reason: ledger.ReasonNotWanted}
@@ -304,7 +305,7 @@ func byText(t provider.Texter, c composer) func(context.Context, ledger.Delivery
 		if !e164.MatchString(to.GetPhone()) {
 			return provider.Answer{Class: provider.Suppressed, Reason: ledger.ReasonPhoneInvalid}
 		}
-		message, err := c.text(d.EventType, to)
+		message, err := c.Text(d.EventType, to)
 		if err != nil {
 			return unrendered(ctx, d, err)
 		}

@@ -33,6 +33,7 @@ import (
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/letter"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 )
 
@@ -92,7 +93,7 @@ func (s *sink) settings() provider.SendGrid {
 // benchMail is an acknowledgement as it is sent.
 func benchMail(b *testing.B) provider.Email {
 	b.Helper()
-	m, err := composer{site: "messagerie.example.org"}.mail(ledger.MessageSubmitted, member("fr"))
+	m, err := letter.Composer{Site: "messagerie.example.org"}.Mail(ledger.MessageSubmitted, member("fr"))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -14,7 +14,6 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/bus"
-	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	reports "github.com/ma-messagerie/messagerie/chassis/report"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
@@ -46,16 +45,7 @@ var (
 	errNoLetter       = rpc.Refuse(codes.NotFound, errorpb.ErrorReason_DEAD_LETTER_NOT_FOUND, "no such dead letter; it may have been replayed or dropped")
 	errBadLetter      = rpc.Invalid("id", errorpb.ErrorReason_DEAD_LETTER_ID_INVALID, "must be as ListDeadLetters gives it: a UUID followed by .EMAIL, .SMS or .EVENT")
 	errReplayWhat     = rpc.Invalid("ids", errorpb.ErrorReason_SELECTION_INVALID, "give ids or a filter, one of the two")
-	errUnavailable    = rpc.Refuse(codes.Unavailable, errorpb.ErrorReason_STORE_UNAVAILABLE, "the database cannot be reached; try again")
 )
-
-// statusOf turns an error into what the caller is told.
-func statusOf(err error) error {
-	if postgres.IsUnreachable(err) {
-		return errUnavailable.Because(err)
-	}
-	return err
-}
 
 // ListDeliveries returns the notifications about one of the member's own
 // conversations.
@@ -118,7 +108,7 @@ func (s *server) timeline(ctx context.Context, req timelineRequest, reader *mess
 	}
 	rows, err := s.ledger.Timeline(ctx, uuid.MustParse(req.GetConversationId()), after, size+1)
 	if err != nil {
-		return nil, "", statusOf(err)
+		return nil, "", ledger.StatusOf(err)
 	}
 	if len(rows) > size {
 		rows = rows[:size]
@@ -179,7 +169,7 @@ func (s *operatorServer) ListDeadLetters(ctx context.Context, req *notifierpb.Li
 		return s.apart.DeadLetters(ctx, filter, after, size+1)
 	})
 	if err != nil {
-		return nil, statusOf(err)
+		return nil, ledger.StatusOf(err)
 	}
 	resp := &notifierpb.ListDeadLettersResponse{}
 	if len(letters) > size {
@@ -283,7 +273,7 @@ func (s *operatorServer) ReplayDeadLetters(ctx context.Context, req *notifierpb.
 		n, err := reports.Read(ctx, s.asked, question(ctx, ""), func(ctx context.Context) (int32, error) {
 			return s.apart.CountDeadLetters(ctx, filter)
 		})
-		return &notifierpb.ReplayDeadLettersResponse{Replayed: n}, statusOf(err)
+		return &notifierpb.ReplayDeadLettersResponse{Replayed: n}, ledger.StatusOf(err)
 	}
 	operator := auth.FromContext(ctx).Subject
 	leave, err := s.asked.Enter(ctx, operator)
@@ -293,11 +283,11 @@ func (s *operatorServer) ReplayDeadLetters(ctx context.Context, req *notifierpb.
 	defer leave()
 	events, err := s.replayEvents(ctx, operator, filter)
 	if err != nil {
-		return nil, statusOf(err)
+		return nil, ledger.StatusOf(err)
 	}
 	n, err := s.ledger.Replay(ctx, operator, filter)
 	if err != nil {
-		return nil, statusOf(err)
+		return nil, ledger.StatusOf(err)
 	}
 	slog.InfoContext(ctx, "dead letters replayed", "operator", operator, "deliveries", n, "events", events)
 	s.wake()
@@ -364,7 +354,7 @@ func (s *operatorServer) DropDeadLetter(ctx context.Context, req *notifierpb.Dro
 	operator := auth.FromContext(ctx).Subject
 	dropped, err := s.ledger.Drop(ctx, operator, id, way, req.GetNote())
 	if err != nil {
-		return nil, statusOf(err)
+		return nil, ledger.StatusOf(err)
 	}
 	if !dropped {
 		return nil, errNoLetter

@@ -10,6 +10,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis"
 	reports "github.com/ma-messagerie/messagerie/chassis/report"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
 )
 
 // GetStatus reports to operators how this service is. See the .proto.
@@ -17,7 +18,7 @@ func (s *operatorServer) GetStatus(ctx context.Context, _ *notifierpb.GetStatusR
 	q := question(ctx, "status")
 	q.MaxAge = s.maxAge / 10
 	resp, err := reports.Read(ctx, s.asked, q, s.status)
-	return resp, statusOf(err)
+	return resp, ledger.StatusOf(err)
 }
 
 func (s *operatorServer) status(ctx context.Context) (*notifierpb.GetStatusResponse, error) {

@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -27,6 +28,14 @@ type Delivery struct {
 // ID is what a provider's reports carry: enough to find the row, and nothing
 // about anybody.
 func (d Delivery) ID() string { return d.EventID.String() + "." + string(d.Channel) }
+
+// ParseID undoes [Delivery.ID], and reports whether it could.
+func ParseID(id string) (event uuid.UUID, way Channel, ok bool) {
+	name, suffix, _ := strings.Cut(id, ".")
+	event, err := uuid.Parse(name)
+	way = Channel(suffix)
+	return event, way, err == nil && len(name) == 36 && (way == Email || way == SMS)
+}
 
 // Claim leases up to n due deliveries of a channel to the caller, the longest
 // due first. No other caller gets them until the lease lapses; the attempt is

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -154,4 +155,49 @@ func TestCountDeadLetters_OfATime(t *testing.T) {
 		t.Errorf("%d more counts were forgotten, %v", n, err)
 	}
 	agree("the first day forgotten")
+}
+
+func TestWhatIsADeadLetter(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	letters := map[string]string{
+		dead(t, l, Email, provider.Answer{Class: provider.Refused, Reason: "HTTP_400"}).String() + ".EMAIL":                   "refused",
+		dead(t, l, SMS, provider.Answer{Class: provider.Suppressed, Reason: ReasonPhoneInvalid}).String() + ".SMS":            "suppressed",
+		dead(t, l, Email, provider.Answer{Class: provider.Suppressed, Reason: ReasonConversationUnknown}).String() + ".EMAIL": "suppressed",
+		dead(t, l, Email, provider.Answer{Class: provider.Suppressed, Reason: ReasonRenderFailed}).String() + ".EMAIL":        "suppressed",
+		dead(t, l, Email, provider.Answer{Class: provider.Accepted, MessageID: "bounces"}).String() + ".EMAIL-bounce":         "bounced",
+	}
+	for name := range letters {
+		if id, found := strings.CutSuffix(name, ".EMAIL-bounce"); found {
+			if _, err := l.Report(t.Context(), []Report{{Provider: "p", ReportID: id, EventID: uuid.MustParse(id), Channel: Email, State: Bounced}}); err != nil {
+				t.Fatal(err)
+			}
+			delete(letters, name)
+			letters[id+".EMAIL"] = "bounced"
+		}
+	}
+	// These are none.
+	dead(t, l, Email, provider.Answer{Class: provider.Suppressed, Reason: ReasonNoEmail})
+	dead(t, l, SMS, provider.Answer{Class: provider.Suppressed, Reason: ReasonNoPhone})
+	dead(t, l, Email, provider.Answer{Class: provider.Accepted})
+	dead(t, l, Email, provider.Answer{Class: provider.NotSent})
+	late := planOf(SMS)
+	mustPlan(t, l, late)
+	exec(t, l.pool, `UPDATE delivery SET expires_at = now() - interval '1 minute' WHERE event_id = $1`, late[0].EventID)
+	mustSweep(t, l)
+	letters[late[0].EventID.String()+".SMS"] = "expired"
+	got, err := l.DeadLetters(t.Context(), Filter{}, nil, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, letter := range got {
+		id := letter.ID.String() + "." + letter.Channel
+		if letters[id] != string(letter.State) {
+			t.Errorf("%s is %s (%s), want %q", id, letter.State, letter.Reason, letters[id])
+		}
+		delete(letters, id)
+	}
+	for id, state := range letters {
+		t.Errorf("%s, %s, is missing", id, state)
+	}
 }

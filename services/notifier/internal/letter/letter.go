@@ -1,4 +1,15 @@
-package notifier
+// Package letter writes what members get: an e-mail or an SMS, in French or English, from
+// the templates in its folder.
+//
+// What is promised: a notification has the reference, the date, the service in charge and the
+// site's bare address, and nothing that the member or the agent wrote: notice has no
+// place for it. An SMS is one part of GSM 7-bit without a link.
+//
+// How: text and pages are Go templates, parsed at the start, with golden files of each. What
+// enters a subject or an SMS is checked beforehand.
+//
+// When it breaks: a reference or a template that does not fit is an error; nothing is sent.
+package letter
 
 import (
 	"bytes"
@@ -9,7 +20,6 @@ import (
 	"regexp"
 	"strings"
 	texttemplate "text/template"
-	"time"
 	_ "time/tzdata" // the container has no time zones of its own
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
@@ -20,18 +30,6 @@ import (
 
 //go:embed templates
 var templateFiles embed.FS
-
-// paris is the time zone of the body: of dates that members read, and of the
-// hours at which they may be sent an SMS.
-var paris = mustLocation("Europe/Paris")
-
-func mustLocation(name string) *time.Location {
-	location, err := time.LoadLocation(name)
-	if err != nil {
-		panic(err) // tzdata is linked in
-	}
-	return location
-}
 
 // notice is all that a template can say. A name, a label of the selection or a
 // word of what was written is not in it, so that no template can leak one.
@@ -74,13 +72,13 @@ func parse(name, lang string) pages {
 // letters, digits and hyphens, so neither can be broken by one.
 var references = regexp.MustCompile(`^[A-Z0-9-]{4,16}$`)
 
-// composer renders notifications. It is safe for concurrent use.
-type composer struct {
-	// site is the bare address that members type in, "messagerie.example.org".
-	site string
+// Composer renders notifications. It is safe for concurrent use.
+type Composer struct {
+	// Site is the bare address that members type in, "messagerie.example.org".
+	Site string
 }
 
-func (c composer) notice(event ledger.EventType, to *messagingpb.Recipient) (pages, notice, error) {
+func (c Composer) notice(event ledger.EventType, to *messagingpb.Recipient) (pages, notice, error) {
 	byLang, ok := library[event]
 	if !ok {
 		return pages{}, notice{}, fmt.Errorf("rendering: no template for events of type %q", event)
@@ -94,14 +92,14 @@ func (c composer) notice(event ledger.EventType, to *messagingpb.Recipient) (pag
 	}
 	received := to.GetReceiveTime().AsTime()
 	return byLang[lang], notice{
-		Lang: lang, Reference: to.GetReference(), Site: c.site,
+		Lang: lang, Reference: to.GetReference(), Site: c.Site,
 		Received: longDate(received, lang), ReceivedShort: shortDate(received, lang),
 		Service: to.GetQueue(), AnswerDays: to.GetQueue().GetAnswerDays(),
 	}, nil
 }
 
-// mail renders the e-mail that announces an event.
-func (c composer) mail(event ledger.EventType, to *messagingpb.Recipient) (provider.Email, error) {
+// Mail renders the e-mail that announces an event.
+func (c Composer) Mail(event ledger.EventType, to *messagingpb.Recipient) (provider.Email, error) {
 	p, n, err := c.notice(event, to)
 	if err != nil {
 		return provider.Email{}, err
@@ -119,9 +117,9 @@ func (c composer) mail(event ledger.EventType, to *messagingpb.Recipient) (provi
 	return provider.Email{To: to.GetEmail(), Subject: subject.String(), Text: text.String(), HTML: html.String()}, nil
 }
 
-// text renders the SMS that announces an event. What is not one part of GSM
+// Text renders the SMS that announces an event. What is not one part of GSM
 // 7-bit is an error: no value that passes the checks can cause it.
-func (c composer) text(event ledger.EventType, to *messagingpb.Recipient) (provider.SMS, error) {
+func (c Composer) Text(event ledger.EventType, to *messagingpb.Recipient) (provider.SMS, error) {
 	p, n, err := c.notice(event, to)
 	if err != nil {
 		return provider.SMS{}, err
@@ -130,36 +128,8 @@ func (c composer) text(event ledger.EventType, to *messagingpb.Recipient) (provi
 	if err := p.text.ExecuteTemplate(&body, "sms", n); err != nil {
 		return provider.SMS{}, fmt.Errorf("rendering the SMS: %w", err)
 	}
-	if size, ok := septets(body.String()); !ok || size > onePart {
-		return provider.SMS{}, fmt.Errorf("rendering the SMS: %d septets (GSM 7-bit: %t), of at most %d", size, ok, onePart)
+	if size, ok := Septets(body.String()); !ok || size > OnePart {
+		return provider.SMS{}, fmt.Errorf("rendering the SMS: %d septets (GSM 7-bit: %t), of at most %d", size, ok, OnePart)
 	}
 	return provider.SMS{To: to.GetPhone(), Body: body.String()}, nil
-}
-
-var (
-	frenchDays   = [...]string{"dimanche", "lundi", "mardi", "mercredi", "jeudi", "vendredi", "samedi"}
-	frenchMonths = [...]string{"janvier", "février", "mars", "avril", "mai", "juin", "juillet", "août", "septembre", "octobre", "novembre", "décembre"}
-)
-
-// longDate is a moment as a letter gives it, in Paris:
-// "lundi 23 novembre 2026 à 14 h 05", whose hour no line breaks.
-func longDate(t time.Time, lang string) string {
-	t = t.In(paris)
-	if lang == "en" {
-		return t.Format("Monday 2 January 2006 at 15:04") + " (Paris\u00a0time)"
-	}
-	day := fmt.Sprint(t.Day())
-	if t.Day() == 1 {
-		day = "1er"
-	}
-	return fmt.Sprintf("%s %s %s %d à\u00a0%d\u00a0h\u00a0%02d", frenchDays[t.Weekday()], day, frenchMonths[t.Month()-1], t.Year(), t.Hour(), t.Minute())
-}
-
-// shortDate is a moment in few septets, in Paris.
-func shortDate(t time.Time, lang string) string {
-	t = t.In(paris)
-	if lang == "en" {
-		return t.Format("2 Jan 2006 at 15:04")
-	}
-	return t.Format("02/01/2006 à 15h04")
 }

@@ -1,12 +1,12 @@
-package notifier
+package letter
 
 import (
 	"strings"
 )
 
-// onePart is what one SMS holds, in septets (3GPP TS 23.038). A longer text goes
+// OnePart is what one SMS holds, in septets (3GPP TS 23.038). A longer text goes
 // in parts of 153, each paid for.
-const onePart = 160
+const OnePart = 160
 
 // The GSM 7-bit default alphabet and its extension, whose characters cost two
 // septets. One character outside both turns the whole text into UCS-2, where a
@@ -17,9 +17,9 @@ const (
 	gsmExtended = "^{}\\[~]|€\f"
 )
 
-// septets returns how much of an SMS the text takes, and false if it cannot be
+// Septets returns how much of an SMS the text takes, and false if it cannot be
 // written in GSM 7-bit at all.
-func septets(text string) (n int, ok bool) {
+func Septets(text string) (n int, ok bool) {
 	for _, r := range text {
 		switch {
 		case strings.ContainsRune(gsmBasic, r):

@@ -1,4 +1,4 @@
-package notifier
+package letter
 
 import (
 	"flag"
@@ -19,7 +19,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-var words = composer{site: "messagerie.example.org"}
+var words = Composer{Site: "messagerie.example.org"}
 
 // member is a recipient whose every value is distinct, so that a test can tell
 // which of them went where.
@@ -43,11 +43,11 @@ func TestGolden(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				to := member(lang)
-				mail, err := words.mail(event, to)
+				mail, err := words.Mail(event, to)
 				if err != nil {
 					t.Fatal(err)
 				}
-				text, err := words.text(event, to)
+				text, err := words.Text(event, to)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -80,7 +80,7 @@ func TestMailHoldsWhatItMustAndNoMore(t *testing.T) {
 	t.Parallel()
 	for event, byLang := range library {
 		for lang := range byLang {
-			mail, err := words.mail(event, member(lang))
+			mail, err := words.Mail(event, member(lang))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -116,7 +116,7 @@ func TestMailForm(t *testing.T) {
 	t.Parallel()
 	for event, byLang := range library {
 		for lang := range byLang {
-			mail, err := words.mail(event, member(lang))
+			mail, err := words.Mail(event, member(lang))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -147,7 +147,7 @@ func TestMailLeavesOutWhatIsUnknown(t *testing.T) {
 	t.Parallel()
 	to := member("fr")
 	to.Queue.Email, to.Queue.AnswerDays = "", 0
-	mail, err := words.mail(ledger.MessageSubmitted, to)
+	mail, err := words.Mail(ledger.MessageSubmitted, to)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,41 +166,17 @@ func TestSMSIsOnePart(t *testing.T) {
 			to := member(lang)
 			to.Reference = "WWWW-WWWWWWWWWWW" // sixteen, all that references allows
 			to.ReceiveTime = timestamppb.New(time.Date(2026, 12, 30, 22, 59, 0, 0, time.UTC))
-			text, err := words.text(event, to)
+			text, err := words.Text(event, to)
 			if err != nil {
 				t.Fatal(err)
 			}
-			size, ok := septets(text.Body)
-			if !ok || size > onePart {
+			size, ok := Septets(text.Body)
+			if !ok || size > OnePart {
 				t.Errorf("%s %s: %d septets, GSM 7-bit %t: %s", event, lang, size, ok, text.Body)
 			}
-			if strings.Contains(text.Body, words.site) {
+			if strings.Contains(text.Body, words.Site) {
 				t.Errorf("%s %s: an SMS holds an address: %s", event, lang, text.Body)
 			}
-		}
-	}
-}
-
-func TestSeptets(t *testing.T) {
-	t.Parallel()
-	for _, row := range []struct {
-		text string
-		n    int
-		ok   bool
-	}{
-		{"", 0, true},
-		{"Accusé de réception à 14h05", 27, true},
-		{"€", 2, true},
-		{"[x]", 5, true},
-		{"Ça", 2, true},
-		{"reçu", 0, false},
-		{"arrêt", 0, false},
-		{"l’accusé", 0, false},
-		{"a\u00a0b", 0, false},
-		{"👍", 0, false},
-	} {
-		if n, ok := septets(row.text); n != row.n || ok != row.ok {
-			t.Errorf("septets(%q) = %d, %t; want %d, %t", row.text, n, ok, row.n, row.ok)
 		}
 	}
 }
@@ -210,14 +186,14 @@ func TestReferencesThatWouldBreakAHeader(t *testing.T) {
 	for _, reference := range []string{"", "MSA", "MSA-7K3D92QX\r\nBcc: x@example.org", "MSA-7K3D92QX\n", "msa-7k3d92qx", "MSA-É", strings.Repeat("A", 17)} {
 		to := member("fr")
 		to.Reference = reference
-		if _, err := words.mail(ledger.ReplyPosted, to); err == nil {
+		if _, err := words.Mail(ledger.ReplyPosted, to); err == nil {
 			t.Errorf("reference %q was rendered", reference)
 		}
-		if _, err := words.text(ledger.MessageSubmitted, to); err == nil {
+		if _, err := words.Text(ledger.MessageSubmitted, to); err == nil {
 			t.Errorf("reference %q was rendered in an SMS", reference)
 		}
 	}
-	if _, err := words.mail("conversation-closed", member("fr")); err == nil {
+	if _, err := words.Mail("conversation-closed", member("fr")); err == nil {
 		t.Error("an event without a template was rendered")
 	}
 }
@@ -225,41 +201,12 @@ func TestReferencesThatWouldBreakAHeader(t *testing.T) {
 func TestLocales(t *testing.T) {
 	t.Parallel()
 	for locale, english := range map[string]bool{"fr": false, "": false, "de": false, "en": true, "en-GB": true, "eng": false} {
-		mail, err := words.mail(ledger.ReplyPosted, member(locale))
+		mail, err := words.Mail(ledger.ReplyPosted, member(locale))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if got := strings.HasPrefix(mail.Subject, "An answer"); got != english {
 			t.Errorf("locale %q: subject %q", locale, mail.Subject)
 		}
-	}
-}
-
-func TestDates(t *testing.T) {
-	t.Parallel()
-	for _, row := range []struct{ at, long, short string }{
-		{"2026-11-23T13:05:00Z", "lundi 23 novembre 2026 à\u00a014\u00a0h\u00a005", "23/11/2026 à 14h05"},
-		{"2026-08-01T07:00:00Z", "samedi 1er août 2026 à\u00a09\u00a0h\u00a000", "01/08/2026 à 09h00"},
-		// Midnight in Paris is the evening before in UTC, one hour or two.
-		{"2026-12-31T23:00:00Z", "vendredi 1er janvier 2027 à\u00a00\u00a0h\u00a000", "01/01/2027 à 00h00"},
-		{"2026-06-30T22:00:00Z", "mercredi 1er juillet 2026 à\u00a00\u00a0h\u00a000", "01/07/2026 à 00h00"},
-		// The night in which clocks go forward, on either side.
-		{"2026-03-29T00:59:00Z", "dimanche 29 mars 2026 à\u00a01\u00a0h\u00a059", "29/03/2026 à 01h59"},
-		{"2026-03-29T01:00:00Z", "dimanche 29 mars 2026 à\u00a03\u00a0h\u00a000", "29/03/2026 à 03h00"},
-	} {
-		at, err := time.Parse(time.RFC3339, row.at)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := longDate(at, "fr"); got != row.long {
-			t.Errorf("longDate(%s) = %q, want %q", row.at, got, row.long)
-		}
-		if got := shortDate(at, "fr"); got != row.short {
-			t.Errorf("shortDate(%s) = %q, want %q", row.at, got, row.short)
-		}
-	}
-	at := time.Date(2026, 11, 23, 13, 5, 0, 0, time.UTC)
-	if got, want := longDate(at, "en"), "Monday 23 November 2026 at 14:05 (Paris\u00a0time)"; got != want {
-		t.Errorf("longDate in English = %q, want %q", got, want)
 	}
 }

@@ -1,0 +1,35 @@
+package letter
+
+import (
+	"testing"
+	"time"
+)
+
+func TestDates(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct{ at, long, short string }{
+		{"2026-11-23T13:05:00Z", "lundi 23 novembre 2026 à\u00a014\u00a0h\u00a005", "23/11/2026 à 14h05"},
+		{"2026-08-01T07:00:00Z", "samedi 1er août 2026 à\u00a09\u00a0h\u00a000", "01/08/2026 à 09h00"},
+		// Midnight in Paris is the evening before in UTC, one hour or two.
+		{"2026-12-31T23:00:00Z", "vendredi 1er janvier 2027 à\u00a00\u00a0h\u00a000", "01/01/2027 à 00h00"},
+		{"2026-06-30T22:00:00Z", "mercredi 1er juillet 2026 à\u00a00\u00a0h\u00a000", "01/07/2026 à 00h00"},
+		// The night in which clocks go forward, on either side.
+		{"2026-03-29T00:59:00Z", "dimanche 29 mars 2026 à\u00a01\u00a0h\u00a059", "29/03/2026 à 01h59"},
+		{"2026-03-29T01:00:00Z", "dimanche 29 mars 2026 à\u00a03\u00a0h\u00a000", "29/03/2026 à 03h00"},
+	} {
+		at, err := time.Parse(time.RFC3339, row.at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := longDate(at, "fr"); got != row.long {
+			t.Errorf("longDate(%s) = %q, want %q", row.at, got, row.long)
+		}
+		if got := shortDate(at, "fr"); got != row.short {
+			t.Errorf("shortDate(%s) = %q, want %q", row.at, got, row.short)
+		}
+	}
+	at := time.Date(2026, 11, 23, 13, 5, 0, 0, time.UTC)
+	if got, want := longDate(at, "en"), "Monday 23 November 2026 at 14:05 (Paris\u00a0time)"; got != want {
+		t.Errorf("longDate in English = %q, want %q", got, want)
+	}
+}
