@@ -37,11 +37,11 @@ func (s *operatorServer) status(ctx context.Context) (*notifierpb.GetStatusRespo
 		return nil, err
 	}
 	resp.DeadLetters = int32(min(letters, math.MaxInt32)) //nolint:gosec // bounded
-	var lag *float64
-	if resp.SchemaVersion, lag, err = s.apart.Schema(ctx); err != nil {
+	standing, err := s.apart.Standing(ctx)
+	if err != nil {
 		return nil, err
 	}
-	resp.ReconcileLag = ageOf(lag)
+	resp.SchemaVersion, resp.ReconcileLag = standing.Schema, ageOf(standing.Lag)
 	if err := s.providers(ctx, resp); err != nil {
 		return nil, err
 	}

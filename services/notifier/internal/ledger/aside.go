@@ -6,7 +6,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
+
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 )
 
 // Unreadable is an event that could not be read.
@@ -23,13 +24,10 @@ func (l *Ledger) SetAside(ctx context.Context, e Unreadable) error {
 	if !e.OccurredAt.IsZero() {
 		at = &e.OccurredAt
 	}
-	_, err := l.pool.Exec(ctx, `
+	_, err := postgres.Exec(ctx, l.pool, "setting an event aside", `
 		INSERT INTO set_aside (message_id, type, payload, trace_context, occurred_at, reason) VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT DO NOTHING`, e.MessageID, e.Type, e.Payload, e.TraceContext, at, e.Reason)
-	if err != nil {
-		return fmt.Errorf("setting an event aside: %w", err)
-	}
-	return nil
+	return err
 }
 
 // AsideEvent is an event that was set aside, to be read again.
@@ -50,26 +48,15 @@ func (l *Ledger) AsideEvents(ctx context.Context, f Filter) ([]AsideEvent, error
 	f.Channel = Event
 	where, args := f.where()
 	args["limit"] = replayMost
-	rows, err := l.pool.Query(ctx, `
-		SELECT id, message_id, type, payload, trace_context, occurred_at FROM set_aside
+	return postgres.Many[AsideEvent](ctx, l.pool, "reading events set aside", `
+		SELECT `+postgres.Columns[AsideEvent]()+` FROM set_aside
 		WHERE id IN (SELECT id FROM `+deadEvents+` AS letter WHERE `+where+` ORDER BY ended_at, id LIMIT @limit) ORDER BY set_aside_at`, args)
-	if err != nil {
-		return nil, fmt.Errorf("reading events set aside: %w", err)
-	}
-	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[AsideEvent])
-	if err != nil {
-		return nil, fmt.Errorf("reading events set aside: %w", err)
-	}
-	return list, nil
 }
 
 // EndAside takes an event off the list: it was read after all.
 func (l *Ledger) EndAside(ctx context.Context, operator string, id uuid.UUID) error {
-	_, err := l.pool.Exec(ctx, `
+	_, err := postgres.Exec(ctx, l.pool, fmt.Sprintf("ending event %s", id), `
 		WITH ended AS (UPDATE set_aside SET ended_at = now() WHERE id = $1 AND ended_at IS NULL RETURNING id)
 		INSERT INTO intervention (operator, action, target) SELECT $2, 'replay', id || '.' || $3 FROM ended`, id, operator, Event)
-	if err != nil {
-		return fmt.Errorf("ending event %s: %w", id, err)
-	}
-	return nil
+	return err
 }

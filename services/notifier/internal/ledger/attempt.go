@@ -2,9 +2,8 @@ package ledger
 
 import (
 	"context"
-	"fmt"
 
-	"github.com/jackc/pgx/v5"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 )
 
 // How attempts ended is added up in slots of ten seconds when these are past, by the sweeper;
@@ -26,7 +25,7 @@ const attemptsUncounted = `finished_at >= GREATEST(
 // Tried sums up the attempts of the last hour by provider; of those named it has the newest
 // report, too.
 func (l *Ledger) Tried(ctx context.Context, named []string) (map[string]Attempts, error) {
-	rows, err := l.pool.Query(ctx, `
+	list, err := postgres.Many[Attempts](ctx, l.pool, "counting attempts", `
 		WITH recent AS (
 			SELECT provider, outcome, slot AS at, n FROM attempt_slot WHERE slot > now() - interval '1 hour' AND slot <= now()
 			UNION ALL SELECT provider, outcome, finished_at, 1 FROM attempt WHERE `+attemptsUncounted+` AND finished_at > now() - interval '1 hour'
@@ -50,11 +49,7 @@ func (l *Ledger) Tried(ctx context.Context, named []string) (map[string]Attempts
 		    coalesce(calls5, 0) AS calls5, coalesce(failed5, 0) AS failed5, coalesce(config10, 0) AS config10, reported
 		FROM tried FULL JOIN reported USING (provider)`, named)
 	if err != nil {
-		return nil, fmt.Errorf("counting attempts: %w", err)
-	}
-	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[Attempts])
-	if err != nil {
-		return nil, fmt.Errorf("counting attempts: %w", err)
+		return nil, err
 	}
 	tried := make(map[string]Attempts, len(list))
 	for _, row := range list {
@@ -67,15 +62,12 @@ func (l *Ledger) Tried(ctx context.Context, named []string) (map[string]Attempts
 // may: each counts a slot whole, and the first is kept. Slots to come are of a clock that was
 // ahead.
 func (l *Ledger) foldAttempts(ctx context.Context) error {
-	_, err := l.pool.Exec(ctx, `
+	_, err := postgres.Exec(ctx, l.pool, "adding up attempts", `
 		WITH forgotten AS (DELETE FROM attempt_slot WHERE slot < now() - interval '2 hours' OR slot > now())
 		INSERT INTO attempt_slot (slot, provider, outcome, n)
 		SELECT date_bin('10 seconds', finished_at, timestamptz 'epoch') AS slot, provider, outcome, count(*) FROM attempt
 		WHERE `+attemptsUncounted+` AND finished_at < date_bin('10 seconds', now() - interval '30 seconds', timestamptz 'epoch')
 		GROUP BY slot, provider, outcome
 		ON CONFLICT DO NOTHING`)
-	if err != nil {
-		return fmt.Errorf("adding up attempts: %w", err)
-	}
-	return nil
+	return err
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 )
 
 // How much waits, and how many dead letters there are of which kind, is kept, not counted:
@@ -72,21 +74,22 @@ func (l *Ledger) fold(ctx context.Context, k tally) error {
 	for {
 		folded := 0
 		err := pgx.BeginFunc(ctx, l.pool, func(tx pgx.Tx) error {
-			var alone, counted bool
-			if err := tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock('`+k.name+`_count'::regclass::oid::bigint)`).Scan(&alone); err != nil || !alone {
+			alone, err := postgres.One[bool](ctx, tx, "locking", `SELECT pg_try_advisory_xact_lock('`+k.name+`_count'::regclass::oid::bigint)`)
+			if err != nil || !alone {
 				return err
 			}
-			if err := tx.QueryRow(ctx, `SELECT `+k.counted()).Scan(&counted); err != nil {
+			counted, err := postgres.One[bool](ctx, tx, "looking for the first count", `SELECT `+k.counted())
+			if err != nil {
 				return err
 			}
 			if !counted {
-				_, err := tx.Exec(ctx, `
+				_, err := postgres.Exec(ctx, tx, "counting", `
 					WITH known AS (DELETE FROM `+k.name+`_change)
 					INSERT INTO `+k.name+`_count (`+k.key+`, n) SELECT `+k.key+`, n FROM (`+k.count+`) AS counted
 					UNION ALL SELECT `+k.mark+`, 0`)
 				return err
 			}
-			return tx.QueryRow(ctx, `
+			folded, err = postgres.One[int](ctx, tx, "adding changes", `
 				WITH change AS (
 					DELETE FROM `+k.name+`_change WHERE ctid = ANY (ARRAY(SELECT ctid FROM `+k.name+`_change LIMIT $1))
 					RETURNING `+k.key+`, n
@@ -95,7 +98,8 @@ func (l *Ledger) fold(ctx context.Context, k tally) error {
 					SELECT `+k.key+`, sum(n) FROM change GROUP BY `+k.key+` HAVING sum(n) <> 0
 					ON CONFLICT (`+k.key+`) DO UPDATE SET n = `+k.name+`_count.n + excluded.n
 				)
-				SELECT count(*) FROM change`, foldBatch).Scan(&folded)
+				SELECT count(*) FROM change`, foldBatch)
+			return err
 		})
 		if err != nil {
 			return fmt.Errorf("adding up the %s: %w", k.name, err)
@@ -118,28 +122,16 @@ type Waiting struct {
 // Waiting tells how many deliveries of each channel and state have not ended, and how long
 // the first of them has been due, which is the first of an index.
 func (l *Ledger) Waiting(ctx context.Context) ([]Waiting, error) {
-	rows, err := l.pool.Query(ctx, `
+	return postgres.Many[Waiting](ctx, l.pool, "counting deliveries", `
 		SELECT channel, state, n AS rows, COALESCE(GREATEST(0, EXTRACT(epoch FROM now() - due)), 0)::float8 AS overdue
 		FROM (SELECT channel, state, sum(n)::bigint AS n FROM `+tallyBacklog.kept()+` WHERE state NOT IN ('dead', 'aside') GROUP BY channel, state HAVING sum(n) > 0) AS w
 		LEFT JOIN LATERAL (
 			SELECT COALESCE(next_attempt_at, lease_until) AS due FROM delivery AS d
 			WHERE d.channel = w.channel AND d.state = w.state AND d.state IN ('planned', 'retry', 'unknown', 'sending')
 			ORDER BY next_attempt_at, lease_until LIMIT 1) AS first ON true`)
-	if err != nil {
-		return nil, fmt.Errorf("counting deliveries: %w", err)
-	}
-	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[Waiting])
-	if err != nil {
-		return nil, fmt.Errorf("counting deliveries: %w", err)
-	}
-	return list, nil
 }
 
 // DeadLetterCount is how many dead letters there are: deliveries, and events set aside.
-func (l *Ledger) DeadLetterCount(ctx context.Context) (n int64, err error) {
-	err = l.pool.QueryRow(ctx, `SELECT COALESCE(sum(n), 0)::bigint FROM `+tallyBacklog.kept()+` WHERE state IN ('dead', 'aside')`).Scan(&n)
-	if err != nil {
-		return 0, fmt.Errorf("counting dead letters: %w", err)
-	}
-	return n, nil
+func (l *Ledger) DeadLetterCount(ctx context.Context) (int64, error) {
+	return postgres.One[int64](ctx, l.pool, "counting dead letters", `SELECT COALESCE(sum(n), 0)::bigint FROM `+tallyBacklog.kept()+` WHERE state IN ('dead', 'aside')`)
 }

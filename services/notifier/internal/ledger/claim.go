@@ -2,12 +2,12 @@ package ledger
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
+
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 )
 
 // Delivery is a row that was claimed. Times are the database's.
@@ -21,7 +21,7 @@ type Delivery struct {
 	Attempts     int       `db:"attempts"`
 	Unknowns     int       `db:"unknowns"`
 	OccurredAt   time.Time `db:"occurred_at"`
-	ClaimedAt    time.Time `db:"updated_at"`
+	ClaimedAt    time.Time `db:"claimed_at" sql:"d.updated_at"`
 	TraceContext string    `db:"trace_context"`
 }
 
@@ -42,8 +42,8 @@ func ParseID(id string) (event uuid.UUID, way Channel, ok bool) {
 // counted before it is made, so that a sender that dies at each attempt still
 // moves along the calendar.
 func (l *Ledger) Claim(ctx context.Context, way Channel, n int, lease time.Duration) ([]Delivery, error) {
-	rows, err := l.pool.Query(ctx, `
-		WITH due AS (
+	return postgres.Many[Delivery](ctx, l.pool, "claiming deliveries", `
+		WITH due (event, way) AS (
 			SELECT event_id, channel FROM delivery
 			WHERE channel = $1 AND state IN ('planned', 'retry', 'unknown') AND next_attempt_at <= COALESCE($4, LEAST(now(), $5)) AND expires_at > now()
 			ORDER BY next_attempt_at LIMIT $2
@@ -51,16 +51,7 @@ func (l *Ledger) Claim(ctx context.Context, way Channel, n int, lease time.Durat
 		UPDATE delivery AS d
 		SET state = 'sending', attempts = attempts + 1, attempt_id = gen_random_uuid(),
 		    lease_until = COALESCE($4, now()) + $3::interval, next_attempt_at = NULL, updated_at = now()
-		FROM due WHERE d.event_id = due.event_id AND d.channel = due.channel
-		RETURNING d.event_id, d.channel, d.event_type, d.conversation_id, d.attempt_id, d.attempts, d.unknowns,
-		          d.occurred_at, d.updated_at, d.trace_context`,
+		FROM due WHERE d.event_id = due.event AND d.channel = due.way
+		RETURNING `+postgres.Columns[Delivery](),
 		way, n, lease, wrongClock(), l.clock.latest(time.Now()))
-	if err != nil {
-		return nil, fmt.Errorf("claiming deliveries: %w", err)
-	}
-	claimed, err := pgx.CollectRows(rows, pgx.RowToStructByName[Delivery])
-	if err != nil {
-		return nil, fmt.Errorf("claiming deliveries: %w", err)
-	}
-	return claimed, nil
 }

@@ -2,11 +2,11 @@ package ledger
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/seeded"
 )
 
@@ -91,10 +91,10 @@ func (c *wallClock) expiring(now time.Time) bool {
 // followClock looks at the database's clock and sets right what a leap would end too soon
 // or too late.
 func (l *Ledger) followClock(ctx context.Context) error {
-	var says time.Time
 	asked := time.Now()
-	if err := l.pool.QueryRow(ctx, `SELECT now()`).Scan(&says); err != nil {
-		return fmt.Errorf("reading the database's clock: %w", err)
+	says, err := postgres.One[time.Time](ctx, l.pool, "reading the database's clock", `SELECT now()`)
+	if err != nil {
+		return err
 	}
 	found := l.clock.look(says, asked)
 	if found.back {
@@ -115,7 +115,7 @@ func (l *Ledger) followClock(ctx context.Context) error {
 // to come begin now. What is certainly not sent waits for nothing: it is looked at again, as
 // what it was to wait for, the morning after a night that has not come, may be no more.
 func (l *Ledger) beginAnew(ctx context.Context) error {
-	tag, err := l.pool.Exec(ctx, `
+	changed, err := postgres.Exec(ctx, l.pool, "setting waits right after the clock went back", `
 		WITH ahead AS (
 			SELECT event_id, channel FROM delivery
 			WHERE updated_at > now() AND (state = 'sending' OR state IN ('planned', 'retry', 'unknown') AND next_attempt_at > now())
@@ -127,10 +127,10 @@ func (l *Ledger) beginAnew(ctx context.Context) error {
 		    lease_until = CASE WHEN state = 'sending' THEN now() + GREATEST(lease_until - updated_at, interval '0') END, updated_at = now()
 		FROM ahead WHERE d.event_id = ahead.event_id AND d.channel = ahead.channel`)
 	if err != nil {
-		return fmt.Errorf("setting waits right after the clock went back: %w", err)
+		return err
 	}
-	if tag.RowsAffected() > 0 {
-		slog.WarnContext(ctx, "the database's clock has gone back; what waits for it begins to wait anew", "deliveries", tag.RowsAffected())
+	if changed > 0 {
+		slog.WarnContext(ctx, "the database's clock has gone back; what waits for it begins to wait anew", "deliveries", changed)
 	}
 	return nil
 }
@@ -138,7 +138,7 @@ func (l *Ledger) beginAnew(ctx context.Context) error {
 // putOff has the leases and the waits after a doubt that a leap would have ended last as
 // long as they were to last. What another process has put off bears the new time.
 func (l *Ledger) putOff(ctx context.Context, found leap) error {
-	tag, err := l.pool.Exec(ctx, `
+	changed, err := postgres.Exec(ctx, l.pool, "putting waits off after the clock leapt", `
 		WITH cut AS (
 			SELECT event_id, channel FROM delivery
 			WHERE state IN ('sending', 'unknown') AND updated_at <= $2 AND COALESCE(lease_until, next_attempt_at) > $1
@@ -148,10 +148,10 @@ func (l *Ledger) putOff(ctx context.Context, found leap) error {
 		    lease_until = lease_until + $3::interval, updated_at = now()
 		FROM cut WHERE d.event_id = cut.event_id AND d.channel = cut.channel`, found.before, found.after, found.ahead)
 	if err != nil {
-		return fmt.Errorf("putting waits off after the clock leapt: %w", err)
+		return err
 	}
 	slog.WarnContext(ctx, "the database's clock has leapt ahead; leases and doubts last as long as before, and nothing expires for a while",
-		"by", found.ahead, "deliveries", tag.RowsAffected(), "while", leapHeld)
+		"by", found.ahead, "deliveries", changed, "while", leapHeld)
 	return nil
 }
 

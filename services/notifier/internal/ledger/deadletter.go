@@ -2,13 +2,14 @@ package ledger
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 )
 
 // DeadLetter is a delivery that ended without reaching anybody, or an event that
@@ -114,20 +115,12 @@ func (l *Ledger) DeadLetters(ctx context.Context, f Filter, after *Place, limit 
 		args["afterEnded"], args["afterID"], args["afterChannel"] = after.At, after.ID, after.Channel
 	}
 	args["limit"] = limit
-	rows, err := l.pool.Query(ctx, `SELECT * FROM `+f.deadLetters(where, newestFirst)+` ORDER BY `+newestFirst, args)
-	if err != nil {
-		return nil, fmt.Errorf("listing dead letters: %w", err)
-	}
-	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[DeadLetter])
-	if err != nil {
-		return nil, fmt.Errorf("listing dead letters: %w", err)
-	}
-	return list, nil
+	return postgres.Many[DeadLetter](ctx, l.pool, "listing dead letters", `SELECT * FROM `+f.deadLetters(where, newestFirst)+` ORDER BY `+newestFirst, args)
 }
 
 // CountDeadLetters returns how many a filter selects, up to replayMost of them. Their numbers
 // are kept, by kind and by day: only named ones, and those of a part of a day, are counted.
-func (l *Ledger) CountDeadLetters(ctx context.Context, f Filter) (n int32, err error) {
+func (l *Ledger) CountDeadLetters(ctx context.Context, f Filter) (int32, error) {
 	var question string
 	where, args := f.where()
 	switch {
@@ -151,11 +144,7 @@ func (l *Ledger) CountDeadLetters(ctx context.Context, f Filter) (n int32, err e
 			UNION ALL SELECT count(*) FROM ` + f.deadLetters(where+` AND ended_at >= @last AND ended_at < @before`, oldestFirst) + `) AS part`
 	}
 	args["limit"] = replayMost
-	err = l.pool.QueryRow(ctx, question, args).Scan(&n)
-	if err != nil {
-		return 0, fmt.Errorf("counting dead letters: %w", err)
-	}
-	return n, nil
+	return postgres.One[int32](ctx, l.pool, "counting dead letters", question, args)
 }
 
 // days are the bounds of a filter's time, and those of the whole days (UTC) within it: last

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/seeded"
@@ -45,7 +44,7 @@ func (l *Ledger) Record(ctx context.Context, outcomes []Outcome) (late []Outcome
 	var fenced []uuid.UUID
 	err = postgres.Again(ctx, func() (err error) { fenced, err = l.record(ctx, outcomes); return err })
 	if err != nil {
-		return nil, fmt.Errorf("recording %d outcomes: %w", len(outcomes), err)
+		return nil, err
 	}
 	for _, o := range outcomes {
 		if slices.Contains(fenced, o.Delivery.AttemptID) {
@@ -55,25 +54,50 @@ func (l *Ledger) Record(ctx context.Context, outcomes []Outcome) (late []Outcome
 	return late, nil
 }
 
+// recorded is an outcome as its statement takes it.
+type recorded struct {
+	EventID   uuid.UUID     `db:"event_id"`
+	Channel   Channel       `db:"channel"`
+	AttemptID uuid.UUID     `db:"attempt_id"`
+	State     State         `db:"state"`
+	Wait      time.Duration `db:"wait"`
+	Uncounted bool          `db:"uncounted"`
+	// Outcome names the end in the log of attempts; empty writes none.
+	Outcome           provider.Class `db:"outcome"`
+	Provider          string         `db:"provider"`
+	HTTPStatus        int32          `db:"http_status"`
+	ProviderMessageID string         `db:"provider_message_id"`
+	Reason            string         `db:"reason"`
+	StartedAt         time.Time      `db:"started_at"`
+}
+
+var recordedRows = postgres.RowsOf[recorded]()
+
 // record returns the attempts whose outcomes came too late.
 func (l *Ledger) record(ctx context.Context, outcomes []Outcome) ([]uuid.UUID, error) {
-	rows, err := l.pool.Query(ctx, `
+	rows := make([]recorded, len(outcomes))
+	for i, o := range outcomes {
+		rows[i] = recorded{
+			EventID: o.Delivery.EventID, Channel: o.Delivery.Channel, AttemptID: o.Delivery.AttemptID, StartedAt: o.Delivery.ClaimedAt,
+			State: o.State, Wait: o.wait, Uncounted: o.Uncounted, Outcome: o.Class, Reason: o.Reason,
+			Provider: o.provider, HTTPStatus: int32(o.status), ProviderMessageID: o.providerMessageID, //nolint:gosec // an HTTP status
+		}
+	}
+	return postgres.Many[uuid.UUID](ctx, l.pool, fmt.Sprintf("recording %d outcomes", len(outcomes)), `
 		WITH done AS (
-			SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::interval[], $6::boolean[], $7::text[],
-			                     $8::text[], $9::integer[], $10::text[], $11::text[], $12::timestamptz[])
-			AS o (event_id, channel, attempt_id, state, wait, uncounted, outcome, provider, http_status, provider_message_id, reason, started_at)
+			SELECT * FROM `+recordedRows.From("o", 2)+`
 		), locked AS MATERIALIZED ( -- in one order for everybody
 			SELECT d.event_id, d.channel FROM delivery AS d JOIN done USING (event_id, channel)
 			ORDER BY d.event_id, d.channel FOR UPDATE OF d
 		), applied AS (
 			UPDATE delivery AS d
-			SET state = CASE WHEN d.state NOT IN ('sending', 'unknown') AND NOT $13 THEN d.state -- a report came first
+			SET state = CASE WHEN d.state NOT IN ('sending', 'unknown') AND NOT $1 THEN d.state -- a report came first
 			                 WHEN o.state = 'retry' AND o.uncounted AND d.attempts = 1 THEN 'planned' ELSE o.state END,
 			    attempts = d.attempts - o.uncounted::integer,
 			    -- A look-up that failed has sent nothing: no doubt is added.
 			    unknowns = d.unknowns + (o.state = 'unknown' AND d.state = 'sending' AND o.outcome <> 'lookup_failed')::integer,
 			    lease_until = NULL,
-			    next_attempt_at = CASE WHEN o.state IN ('retry', 'unknown') AND (d.state IN ('sending', 'unknown') OR $13)
+			    next_attempt_at = CASE WHEN o.state IN ('retry', 'unknown') AND (d.state IN ('sending', 'unknown') OR $1)
 			                           -- Claimed in a time to come: what it is to wait for was computed by a clock that has gone back.
 			                           THEN LEAST(d.expires_at, now() + CASE WHEN o.state = 'retry' AND o.started_at > now() THEN '0' ELSE o.wait END) END,
 			    provider = CASE o.provider WHEN '' THEN d.provider ELSE o.provider END,
@@ -81,7 +105,7 @@ func (l *Ledger) record(ctx context.Context, outcomes []Outcome) ([]uuid.UUID, e
 			    reason = CASE WHEN d.state IN ('sending', 'unknown') THEN o.reason ELSE d.reason END, updated_at = now()
 			FROM done AS o JOIN locked USING (event_id, channel)
 			WHERE d.event_id = o.event_id AND d.channel = o.channel AND
-			      (d.attempt_id = o.attempt_id AND d.state IN ('sending', 'unknown', 'accepted', 'delivered', 'bounced', 'complained') OR $13)
+			      (d.attempt_id = o.attempt_id AND d.state IN ('sending', 'unknown', 'accepted', 'delivered', 'bounced', 'complained') OR $1)
 			RETURNING o.attempt_id
 		), logged AS (
 			INSERT INTO attempt (event_id, channel, attempt_id, started_at, provider, outcome, http_status, provider_message_id, reason, applied)
@@ -90,25 +114,5 @@ func (l *Ledger) record(ctx context.Context, outcomes []Outcome) ([]uuid.UUID, e
 			FROM done AS o WHERE o.outcome <> ''
 		)
 		SELECT attempt_id FROM done WHERE attempt_id NOT IN (SELECT attempt_id FROM applied)`,
-		recordColumns(outcomes)...)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
-}
-
-// recordColumns turns outcomes into the arrays of Record's statement.
-func recordColumns(outcomes []Outcome) []any {
-	n := len(outcomes)
-	events, attempts := make([]uuid.UUID, n), make([]uuid.UUID, n)
-	ways, states, classes := make([]string, n), make([]string, n), make([]string, n)
-	providers, ids, reasons := make([]string, n), make([]string, n), make([]string, n)
-	waits, uncounted, statuses, started := make([]time.Duration, n), make([]bool, n), make([]int32, n), make([]time.Time, n)
-	for i, o := range outcomes {
-		events[i], attempts[i], ways[i] = o.Delivery.EventID, o.Delivery.AttemptID, string(o.Delivery.Channel)
-		states[i], waits[i], uncounted[i], classes[i] = string(o.State), o.wait, o.Uncounted, string(o.Class)
-		providers[i], statuses[i], ids[i], reasons[i] = o.provider, int32(o.status), o.providerMessageID, o.Reason //nolint:gosec // an HTTP status
-		started[i] = o.Delivery.ClaimedAt
-	}
-	return []any{events, ways, attempts, states, waits, uncounted, classes, providers, statuses, ids, reasons, started, seeded.On(seeded.NoFencing)}
+		recordedRows.Args(rows, seeded.On(seeded.NoFencing))...)
 }

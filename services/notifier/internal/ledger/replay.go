@@ -2,11 +2,11 @@ package ledger
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/seeded"
 )
 
@@ -18,7 +18,7 @@ const replayMost = 10_000
 // any more, because it was replayed a moment ago or a report has come, stays as it
 // is. Doubts are kept, so that the provider is asked before anything is sent that
 // it may have taken.
-func (l *Ledger) Replay(ctx context.Context, operator string, f Filter) (n int32, err error) {
+func (l *Ledger) Replay(ctx context.Context, operator string, f Filter) (int32, error) {
 	f.Deliveries = true
 	where, args := f.where()
 	letters := deadDeliveries + ` AS letter`
@@ -26,7 +26,7 @@ func (l *Ledger) Replay(ctx context.Context, operator string, f Filter) (n int32
 		letters = `(SELECT event_id AS id, updated_at AS ended_at, * FROM delivery) AS letter`
 	}
 	args["limit"], args["operator"], args["sms"], args["email"] = replayMost, operator, smsLifetime, emailLifetime
-	err = l.pool.QueryRow(ctx, `
+	return postgres.One[int32](ctx, l.pool, "replaying dead letters", `
 		WITH chosen AS (
 			SELECT id, channel, state AS was FROM `+letters+` WHERE `+where+` ORDER BY ended_at, id, channel LIMIT @limit
 		), locked AS (
@@ -42,26 +42,19 @@ func (l *Ledger) Replay(ctx context.Context, operator string, f Filter) (n int32
 		), noted AS (
 			INSERT INTO intervention (operator, action, target) SELECT @operator, 'replay', event_id || '.' || channel FROM again
 		)
-		SELECT count(*) FROM again`, args).Scan(&n)
-	if err != nil {
-		return 0, fmt.Errorf("replaying dead letters: %w", err)
-	}
-	return n, nil
+		SELECT count(*) FROM again`, args)
 }
 
-// Drop takes a dead letter off the list for good and tells whether it was on it.
+// Drop takes a dead letter off the list for good and reports whether it was on it.
 func (l *Ledger) Drop(ctx context.Context, operator string, id uuid.UUID, way, note string) (bool, error) {
 	change := `UPDATE delivery SET dropped_at = now(), drop_note = @note FROM chosen WHERE event_id = chosen.id AND delivery.channel = chosen.channel AND dropped_at IS NULL
 		AND delivery.state IN ('refused', 'expired', 'bounced', 'suppressed') RETURNING 1`
 	if way == Event {
 		change = `UPDATE set_aside SET ended_at = now(), note = @note FROM chosen WHERE set_aside.id = chosen.id AND ended_at IS NULL RETURNING 1`
 	}
-	tag, err := l.pool.Exec(ctx, `
+	dropped, err := postgres.Exec(ctx, l.pool, "dropping a dead letter", `
 		WITH chosen AS (SELECT id, channel FROM `+deadOf[way == Event]+` AS letter WHERE id = @id AND channel = @channel), dropped AS (`+change+`)
 		INSERT INTO intervention (operator, action, target, note) SELECT @operator, 'drop', @id::text || '.' || @channel::text, @note FROM dropped`,
 		pgx.NamedArgs{"id": id, "channel": way, "note": note, "operator": operator})
-	if err != nil {
-		return false, fmt.Errorf("dropping a dead letter: %w", err)
-	}
-	return tag.RowsAffected() > 0, nil
+	return dropped > 0, err
 }

@@ -12,25 +12,29 @@ import (
 
 // Report is what a provider says about a delivery that it has taken.
 type Report struct {
-	Provider string
+	Provider string `db:"provider"`
 	// ReportID is the provider's own name for the report: who has it has seen it.
-	ReportID string
-	EventID  uuid.UUID
-	Channel  Channel
+	ReportID string    `db:"report_id"`
+	EventID  uuid.UUID `db:"event_id"`
+	Channel  Channel   `db:"channel"`
 	// State is accepted, delivered, bounced or complained.
-	State     State
-	MessageID string
-	Reason    string
+	State     State  `db:"state"`
+	MessageID string `db:"message_id"`
+	Reason    string `db:"reason"`
 }
+
+var reportRows = postgres.RowsOf[Report]()
 
 // Reported counts what Report did with a set of reports.
 type Reported struct {
-	// Fresh were seen for the first time; moved of them changed a delivery's
-	// state, and unmatched name a delivery that the ledger does not have.
-	Fresh, Moved, Unmatched int
+	// Fresh were seen for the first time; Moved of them changed a delivery's
+	// state, and Unmatched name a delivery that the ledger does not have.
+	Fresh     int `db:"fresh"`
+	Moved     int `db:"moved"`
+	Unmatched int `db:"unmatched"`
 	// Traces are the trace contexts of the deliveries that fresh reports are about,
 	// by the id of the report that says most.
-	Traces map[string]string
+	Traces map[string]string `db:"traces"`
 }
 
 // Report stores reports and moves their deliveries on. A report that was stored
@@ -39,19 +43,11 @@ type Reported struct {
 // delivered, and none is delivered after it bounced. Any report proves that the
 // provider took the delivery, so it ends every wait, doubt and lease.
 func (l *Ledger) Report(ctx context.Context, reports []Report) (done Reported, err error) {
-	n := len(reports)
-	providers, ids, messages, reasons := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
-	events, ways, states := make([]uuid.UUID, n), make([]string, n), make([]string, n)
-	for i, r := range reports {
-		providers[i], ids[i], messages[i], reasons[i] = r.Provider, r.ReportID, r.MessageID, r.Reason
-		events[i], ways[i], states[i] = r.EventID, string(r.Channel), string(r.State)
-	}
-	err = postgres.Again(ctx, func() error {
-		return l.pool.QueryRow(ctx, `
+	err = postgres.Again(ctx, func() (err error) {
+		done, err = postgres.One[Reported](ctx, l.pool, fmt.Sprintf("storing %d reports", len(reports)), `
 		WITH given AS (
 			SELECT DISTINCT ON (provider, report_id) *, array_position('{accepted,delivered,bounced,complained}'::text[], state) AS rank
-			FROM unnest($1::text[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[])
-			     AS r (provider, report_id, event_id, channel, state, message_id, reason)
+			FROM `+reportRows.From("r", 1)+`
 			ORDER BY provider, report_id
 		), fresh AS (
 			INSERT INTO report (provider, report_id, event_id, channel, state, reason)
@@ -72,23 +68,18 @@ func (l *Ledger) Report(ctx context.Context, reports []Report) (done Reported, e
 			  AND last.rank > COALESCE(array_position('{accepted,delivered,bounced,complained}'::text[], d.state), 0)
 			RETURNING d.event_id
 		)
-		SELECT (SELECT count(*) FROM fresh), (SELECT count(*) FROM moved),
-		       (SELECT count(*) FROM last WHERE (event_id, channel) NOT IN (SELECT event_id, channel FROM locked)),
-		       (SELECT COALESCE(jsonb_object_agg(report_id, trace_context), '{}') FROM last JOIN locked USING (event_id, channel) WHERE trace_context <> '')`,
-			providers, ids, events, ways, states, messages, reasons).Scan(&done.Fresh, &done.Moved, &done.Unmatched, &done.Traces)
+		SELECT (SELECT count(*) FROM fresh) AS fresh, (SELECT count(*) FROM moved) AS moved,
+		       (SELECT count(*) FROM last WHERE (event_id, channel) NOT IN (SELECT event_id, channel FROM locked)) AS unmatched,
+		       (SELECT COALESCE(jsonb_object_agg(report_id, trace_context), '{}') FROM last JOIN locked USING (event_id, channel) WHERE trace_context <> '') AS traces`,
+			reportRows.Args(reports)...)
+		return err
 	})
-	if err != nil {
-		return done, fmt.Errorf("storing %d reports: %w", n, err)
-	}
-	return done, nil
+	return done, err
 }
 
-// Fresh tells whether a time, in seconds since 1970, is at most maxAge ago and
+// Fresh reports whether a time, in seconds since 1970, is at most maxAge ago and
 // not in the future, by the database's clock and give or take five minutes.
-func (l *Ledger) Fresh(ctx context.Context, at int64, maxAge time.Duration) (fresh bool, err error) {
-	err = l.pool.QueryRow(ctx, `SELECT to_timestamp($1) BETWEEN now() - $2::interval AND now() + interval '5 minutes'`, at, maxAge).Scan(&fresh)
-	if err != nil {
-		return false, fmt.Errorf("reading the clock: %w", err)
-	}
-	return fresh, nil
+func (l *Ledger) Fresh(ctx context.Context, at int64, maxAge time.Duration) (bool, error) {
+	return postgres.One[bool](ctx, l.pool, "reading the clock",
+		`SELECT to_timestamp($1) BETWEEN now() - $2::interval AND now() + interval '5 minutes'`, at, maxAge)
 }

@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
@@ -23,10 +22,10 @@ const EmptyDays = 48 * time.Hour
 // their deliveries, attempts and reports, and returns how many events. One of which anything
 // waits stays, and so does one that somebody else has locked: a replay is under way. It
 // notes up to where events were forgotten.
-func (l *Ledger) ForgetDeliveries(ctx context.Context, term time.Duration) (n int64, err error) {
+func (l *Ledger) ForgetDeliveries(ctx context.Context, term time.Duration) (int64, error) {
 	// Every event that makes deliveries makes one by e-mail. Its other rows are locked as
 	// well before anything is believed of them, in the order in which all do.
-	err = l.pool.QueryRow(ctx, `
+	return postgres.One[int64](ctx, l.pool, "forgetting deliveries", `
 		WITH candidate AS MATERIALIZED (
 			SELECT event_id, COALESCE(logged_at, occurred_at) AS at FROM delivery AS d WHERE channel = 'EMAIL' AND COALESCE(logged_at, occurred_at) < now() - $1::interval
 			  AND NOT EXISTS (SELECT FROM delivery AS w WHERE w.event_id = d.event_id AND w.state IN ('planned', 'retry', 'unknown', 'sending'))
@@ -50,24 +49,17 @@ func (l *Ledger) ForgetDeliveries(ctx context.Context, term time.Duration) (n in
 		), deliveries AS (
 			DELETE FROM delivery WHERE event_id = ANY ((SELECT list FROM ids)::uuid[])
 		)
-		SELECT cardinality(list) FROM ids`, term, postgres.ForgetBatch).Scan(&n)
-	if err != nil {
-		return 0, fmt.Errorf("forgetting deliveries: %w", err)
-	}
-	return n, nil
+		SELECT cardinality(list) FROM ids`, term, postgres.ForgetBatch)
 }
 
 // ForgottenUntil is the newest time of the sender's log of which an event was forgotten; zero
 // while none was.
 func (l *Ledger) ForgottenUntil(ctx context.Context) (until time.Time, err error) {
-	var newest *time.Time
-	if err := l.pool.QueryRow(ctx, `SELECT (SELECT until FROM forgotten)`).Scan(&newest); err != nil {
-		return until, fmt.Errorf("reading what was forgotten: %w", err)
-	}
+	newest, err := postgres.One[*time.Time](ctx, l.pool, "reading what was forgotten", `SELECT (SELECT until FROM forgotten)`)
 	if newest != nil {
 		until = *newest
 	}
-	return until, nil
+	return until, err
 }
 
 // ForgetAside deletes some events that were set aside longer ago, whether or not they were
@@ -99,9 +91,5 @@ func (l *Ledger) ForgetDays(ctx context.Context, term time.Duration) (int64, err
 }
 
 func (l *Ledger) forgetSome(ctx context.Context, sql string, term time.Duration) (int64, error) {
-	tag, err := l.pool.Exec(ctx, sql, term, postgres.ForgetBatch)
-	if err != nil {
-		return 0, fmt.Errorf("forgetting: %w", err)
-	}
-	return tag.RowsAffected(), nil
+	return postgres.Exec(ctx, l.pool, "forgetting", sql, term, postgres.ForgetBatch)
 }

@@ -2,16 +2,20 @@ package ledger
 
 import (
 	"context"
-	"fmt"
+
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 )
 
-// Schema is the version of the schema, and how far behind the reconciliation is in
-// seconds, if it has begun.
-func (l *Ledger) Schema(ctx context.Context) (schema int64, lag *float64, err error) {
-	err = l.pool.QueryRow(ctx, `SELECT (SELECT max(version_id) FROM goose_db_version WHERE is_applied),
-		(SELECT extract(epoch FROM now() - settled_until)::float8 FROM reconciliation)`).Scan(&schema, &lag)
-	if err != nil {
-		return 0, nil, fmt.Errorf("reading the status: %w", err)
-	}
-	return schema, lag, nil
+// Standing is the version of the schema, and how far the reconciliation is behind.
+type Standing struct {
+	Schema int64 `db:"schema"`
+	// Lag is in seconds; nil: it has not begun.
+	Lag *float64 `db:"lag"`
+}
+
+// Standing reads it.
+func (l *Ledger) Standing(ctx context.Context) (Standing, error) {
+	return postgres.One[Standing](ctx, l.pool, "reading the status", `
+		SELECT (SELECT max(version_id) FROM goose_db_version WHERE is_applied) AS schema,
+		       (SELECT extract(epoch FROM now() - settled_until)::float8 FROM reconciliation) AS lag`)
 }

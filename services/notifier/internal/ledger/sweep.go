@@ -2,10 +2,9 @@ package ledger
 
 import (
 	"context"
-	"fmt"
 	"time"
 
-	"github.com/jackc/pgx/v5"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 )
 
 // Swept counts what Sweep moved.
@@ -21,7 +20,7 @@ func (l *Ledger) Sweep(ctx context.Context) (Swept, error) {
 	if err := l.followClock(ctx); err != nil {
 		return done, err
 	}
-	rows, err := l.pool.Query(ctx, `
+	lapsed, err := postgres.Many[Channel](ctx, l.pool, "sweeping lapsed leases", `
 		WITH lapsed AS (
 			SELECT event_id, channel, attempt_id, updated_at FROM delivery
 			WHERE state = 'sending' AND lease_until <= COALESCE($3, LEAST(now(), $5))
@@ -36,11 +35,7 @@ func (l *Ledger) Sweep(ctx context.Context) (Swept, error) {
 		SELECT event_id, channel, attempt_id, updated_at, 'unknown', $2::text, true FROM lapsed
 		RETURNING channel`, l.doubts.Wait, reasonLapsed, wrongClock(), l.doubts.Blind, l.clock.latest(time.Now()))
 	if err != nil {
-		return done, fmt.Errorf("sweeping lapsed leases: %w", err)
-	}
-	lapsed, err := pgx.CollectRows(rows, pgx.RowTo[Channel])
-	if err != nil {
-		return done, fmt.Errorf("sweeping lapsed leases: %w", err)
+		return done, err
 	}
 	for _, way := range lapsed {
 		done.Lapsed[way]++
@@ -49,7 +44,7 @@ func (l *Ledger) Sweep(ctx context.Context) (Swept, error) {
 		return done, nil
 	}
 	for _, way := range Channels {
-		tag, err := l.pool.Exec(ctx, `
+		expired, err := postgres.Exec(ctx, l.pool, "sweeping what is past its time", `
 			WITH late AS (
 				SELECT event_id, channel FROM delivery
 				-- None waits for longer than its time, so what is past it is due.
@@ -59,9 +54,9 @@ func (l *Ledger) Sweep(ctx context.Context) (Swept, error) {
 			SET state = 'expired', reason = CASE WHEN unknowns > 0 THEN $2 ELSE $3 END, next_attempt_at = NULL, updated_at = now()
 			FROM late WHERE d.event_id = late.event_id AND d.channel = late.channel`, way, reasonUnknown, reasonLate, l.clock.latest(time.Now()))
 		if err != nil {
-			return done, fmt.Errorf("sweeping what is past its time: %w", err)
+			return done, err
 		}
-		done.Expired[way] = tag.RowsAffected()
+		done.Expired[way] = expired
 	}
 	return done, nil
 }

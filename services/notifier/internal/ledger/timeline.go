@@ -2,11 +2,12 @@ package ledger
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 )
 
 // Entry is a delivery as a conversation's timeline shows it.
@@ -29,15 +30,7 @@ func (l *Ledger) Timeline(ctx context.Context, conversation uuid.UUID, after *Pl
 		from = ` AND (occurred_at, event_id, channel) > (@at, @event, @channel)`
 		args["at"], args["event"], args["channel"] = after.At, after.ID, after.Channel
 	}
-	rows, err := l.pool.Query(ctx, `
-		SELECT event_id, channel, event_type, state, reason, occurred_at, updated_at FROM delivery
+	return postgres.Many[Entry](ctx, l.pool, "reading a timeline", `
+		SELECT `+postgres.Columns[Entry]()+` FROM delivery
 		WHERE conversation_id = @conversation`+from+` ORDER BY occurred_at, event_id, channel LIMIT @limit`, args)
-	if err != nil {
-		return nil, fmt.Errorf("reading a timeline: %w", err)
-	}
-	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[Entry])
-	if err != nil {
-		return nil, fmt.Errorf("reading a timeline: %w", err)
-	}
-	return list, nil
 }
