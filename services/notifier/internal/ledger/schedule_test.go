@@ -52,3 +52,19 @@ func TestSettle(t *testing.T) {
 		}
 	}
 }
+
+// A delivery that stays in doubt is asked about ever more rarely, as what fails is repeated.
+func TestSettle_DoubtsGrow(t *testing.T) {
+	t.Parallel()
+	const ambiguity = 3 * time.Minute
+	longest := func(attempts int) (longest time.Duration) {
+		for range 200 { // of draws between nothing and hours
+			o := Settle(Delivery{Channel: Email, Attempts: attempts, Unknowns: 1}, "p", provider.Answer{Class: provider.Unknown}, Doubts{Wait: ambiguity})
+			longest = max(longest, o.wait)
+		}
+		return longest
+	}
+	if first, ninth := longest(1), longest(9); first != ambiguity || ninth < time.Hour {
+		t.Errorf("after one attempt at most %s, after nine %s", first, ninth)
+	}
+}
