@@ -70,11 +70,11 @@ func (s *stage) operator(t *testing.T) grpc.CallOption {
 }
 
 // dead plans a delivery and brings it to an end that a row of the tests names.
-func dead(t *testing.T, l *ledger.Ledger, way ledger.Channel, a provider.Answer) uuid.UUID {
+func dead(t *testing.T, l *ledger.Ledger, channel ledger.Channel, a provider.Answer) uuid.UUID {
 	t.Helper()
-	plans := planOf(way)
+	plans := planOf(channel)
 	mustPlan(t, l, plans)
-	mustRecord(t, l, ledger.Settle(mustClaim(t, l, way, 1)[0], "p", a, ledger.Doubts{Wait: 0, Blind: true}))
+	mustRecord(t, l, ledger.Settle(mustClaim(t, l, channel, 1)[0], "p", a, ledger.Doubts{Wait: 0, Blind: true}))
 	return plans[0].EventID
 }
 

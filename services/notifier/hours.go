@@ -40,7 +40,7 @@ func (h *Hours) UnmarshalText(text []byte) error {
 // String is the form that is read.
 func (h Hours) String() string { return fmt.Sprintf("%d-%d", h.from, h.until) }
 
-// quiet tells whether an SMS must wait for the morning, and how long. The time
+// quiet reports whether an SMS must wait for the morning, and how long. The time
 // is that of the claim, by the database's clock.
 func (h Hours) quiet(d ledger.Delivery) (time.Duration, bool) {
 	if d.Channel != ledger.SMS || d.ClaimedAt.Sub(d.OccurredAt) <= smsLate {

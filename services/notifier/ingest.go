@@ -75,8 +75,8 @@ func (in *ingest) take(ctx context.Context, msgs []bus.Msg) error {
 	return nil
 }
 
-// plansOf says which deliveries an event asks for: an acknowledgement by e-mail
-// and by SMS, the announcement of a reply by e-mail, and by SMS for who asked for
+// plansOf returns the deliveries that an event asks for: an acknowledgement by e-mail
+// and by SMS, the announcement of a reply by e-mail, and by SMS for those who asked for
 // it. Other events ask for none.
 func plansOf(msg bus.Msg) ([]ledger.Plan, error) {
 	var event interface {
@@ -84,12 +84,12 @@ func plansOf(msg bus.Msg) ([]ledger.Plan, error) {
 		GetOrigin() *eventspb.Origin
 	}
 	var kind ledger.EventType
-	var ways []ledger.Channel
+	var channels []ledger.Channel
 	switch eventspb.TypeOf(msg.Type) {
 	case eventspb.TypeMessageSubmitted:
-		event, kind, ways = new(eventspb.MessageSubmitted), ledger.MessageSubmitted, []ledger.Channel{ledger.Email, ledger.SMS}
+		event, kind, channels = new(eventspb.MessageSubmitted), ledger.MessageSubmitted, []ledger.Channel{ledger.Email, ledger.SMS}
 	case eventspb.TypeReplyPosted:
-		event, kind, ways = new(eventspb.ReplyPosted), ledger.ReplyPosted, []ledger.Channel{ledger.Email}
+		event, kind, channels = new(eventspb.ReplyPosted), ledger.ReplyPosted, []ledger.Channel{ledger.Email}
 	default:
 		return nil, nil
 	}
@@ -105,15 +105,15 @@ func plansOf(msg bus.Msg) ([]ledger.Plan, error) {
 		return nil, fmt.Errorf("reading its conversation id: %w", err)
 	}
 	if reply, ok := event.(*eventspb.ReplyPosted); ok && reply.GetSms() {
-		ways = append(ways, ledger.SMS)
+		channels = append(channels, ledger.SMS)
 	}
-	plans := make([]ledger.Plan, len(ways))
+	plans := make([]ledger.Plan, len(channels))
 	if seeded.On(seeded.DedupeByBrokerOnly) {
 		id = uuid.New()
 	}
-	for i, way := range ways {
+	for i, channel := range channels {
 		plans[i] = ledger.Plan{
-			EventID: id, Channel: way, EventType: kind, ConversationID: conversation, Caisse: event.GetOrigin().GetCaisse(),
+			EventID: id, Channel: channel, EventType: kind, ConversationID: conversation, Caisse: event.GetOrigin().GetCaisse(),
 			LoggedAt: msg.Time, TraceContext: msg.TraceParent,
 		}
 	}

@@ -104,10 +104,10 @@ var ends = []ledger.State{ledger.Accepted, ledger.Refused, ledger.Retry, ledger.
 func (i *instruments) begin(ctx context.Context) {
 	i.repaired.Add(ctx, 0)
 	i.foreign.Add(ctx, 0)
-	for _, way := range ledger.Channels {
+	for _, channel := range ledger.Channels {
 		for _, s := range ends {
-			i.deliveries.Add(ctx, 0, stateLabels(way, s))
-			i.late.Add(ctx, 0, stateLabels(way, s))
+			i.deliveries.Add(ctx, 0, stateLabels(channel, s))
+			i.late.Add(ctx, 0, stateLabels(channel, s))
 		}
 	}
 }
@@ -119,10 +119,10 @@ func observeWaiting(list []ledger.Waiting, observe func(ledger.Waiting, metric.M
 	for _, w := range list {
 		found[[2]string{string(w.Channel), string(w.State)}] = w
 	}
-	for _, way := range ledger.Channels {
+	for _, channel := range ledger.Channels {
 		for _, s := range []ledger.State{ledger.Planned, ledger.Sending, ledger.Retry, ledger.Unknown} {
-			observe(found[[2]string{string(way), string(s)}],
-				metric.WithAttributes(attribute.String("channel", string(way)), attribute.String("state", string(s))))
+			observe(found[[2]string{string(channel), string(s)}],
+				metric.WithAttributes(attribute.String("channel", string(channel)), attribute.String("state", string(s))))
 		}
 	}
 }
@@ -131,9 +131,9 @@ func (i *instruments) event(ctx context.Context, kind, result string) {
 	i.events.Add(ctx, 1, metric.WithAttributes(attribute.String("type", kind), attribute.String("result", result)))
 }
 
-func (i *instruments) call(ctx context.Context, way ledger.Channel, provider string, c provider.Class, took time.Duration) {
+func (i *instruments) call(ctx context.Context, channel ledger.Channel, provider string, c provider.Class, took time.Duration) {
 	i.calls.Record(ctx, took.Seconds(), metric.WithAttributes(
-		attribute.String("channel", string(way)), attribute.String("provider", provider), attribute.String("outcome", string(c))))
+		attribute.String("channel", string(channel)), attribute.String("provider", provider), attribute.String("outcome", string(c))))
 }
 
 // recorded counts what the ledger took, and apart from it what came too late.
@@ -155,16 +155,16 @@ func (i *instruments) recorded(ctx context.Context, outcomes, late []ledger.Outc
 }
 
 func (i *instruments) swept(ctx context.Context, done ledger.Swept) {
-	for way, n := range done.Expired {
-		i.deliveries.Add(ctx, n, stateLabels(way, ledger.Expired))
+	for channel, n := range done.Expired {
+		i.deliveries.Add(ctx, n, stateLabels(channel, ledger.Expired))
 	}
-	for way, n := range done.Lapsed {
-		i.deliveries.Add(ctx, n, stateLabels(way, ledger.Unknown))
+	for channel, n := range done.Lapsed {
+		i.deliveries.Add(ctx, n, stateLabels(channel, ledger.Unknown))
 	}
 }
 
-func stateLabels(way ledger.Channel, s ledger.State) metric.MeasurementOption {
-	return metric.WithAttributes(attribute.String("channel", string(way)), attribute.String("state", string(s)))
+func stateLabels(channel ledger.Channel, s ledger.State) metric.MeasurementOption {
+	return metric.WithAttributes(attribute.String("channel", string(channel)), attribute.String("state", string(s)))
 }
 
 func (i *instruments) stop() {

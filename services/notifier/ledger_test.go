@@ -29,11 +29,11 @@ type row struct {
 	Wait int
 }
 
-func look(t testing.TB, pool *pgxpool.Pool, event uuid.UUID, way ledger.Channel) row {
+func look(t testing.TB, pool *pgxpool.Pool, event uuid.UUID, channel ledger.Channel) row {
 	t.Helper()
 	rows, err := pool.Query(context.WithoutCancel(t.Context()), `
 		SELECT state, attempts, unknowns, reason, COALESCE(ceil(EXTRACT(epoch FROM next_attempt_at - updated_at)), -1)::int AS wait
-		FROM delivery WHERE event_id = $1 AND channel = $2`, event, way)
+		FROM delivery WHERE event_id = $1 AND channel = $2`, event, channel)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,11 +44,11 @@ func look(t testing.TB, pool *pgxpool.Pool, event uuid.UUID, way ledger.Channel)
 	return found
 }
 
-func planOf(ways ...ledger.Channel) []ledger.Plan {
+func planOf(channels ...ledger.Channel) []ledger.Plan {
 	event, conversation := uuid.New(), uuid.New()
-	plans := make([]ledger.Plan, len(ways))
-	for i, way := range ways {
-		plans[i] = ledger.Plan{EventID: event, Channel: way, EventType: ledger.MessageSubmitted, ConversationID: conversation, Caisse: "armorique"}
+	plans := make([]ledger.Plan, len(channels))
+	for i, channel := range channels {
+		plans[i] = ledger.Plan{EventID: event, Channel: channel, EventType: ledger.MessageSubmitted, ConversationID: conversation, Caisse: "armorique"}
 	}
 	return plans
 }
@@ -62,9 +62,9 @@ func mustPlan(t testing.TB, l *ledger.Ledger, plans []ledger.Plan) int64 {
 	return n
 }
 
-func mustClaim(t testing.TB, l *ledger.Ledger, way ledger.Channel, n int) []ledger.Delivery {
+func mustClaim(t testing.TB, l *ledger.Ledger, channel ledger.Channel, n int) []ledger.Delivery {
 	t.Helper()
-	claimed, err := l.Claim(t.Context(), way, n, time.Minute)
+	claimed, err := l.Claim(t.Context(), channel, n, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,13 +30,13 @@ func (s *stage) inDoubt(t *testing.T, arrived bool) uuid.UUID {
 	mustPlan(t, s.ledger, plans)
 	words := letter.Composer{Site: s.cfg.SiteAddress}
 	mails, texts := byMail(provider.NewSendGrid(s.cfg.SendGrid, 4, 5*time.Second), words), byText(provider.NewTwilio(s.cfg.Twilio, 4, 5*time.Second), words)
-	for way, deliver := range map[ledger.Channel]func(context.Context, ledger.Delivery, *messagingpb.Recipient) provider.Answer{ledger.Email: mails, ledger.SMS: texts} {
-		d := mustClaim(t, s.ledger, way, 1)[0]
+	for channel, deliver := range map[ledger.Channel]func(context.Context, ledger.Delivery, *messagingpb.Recipient) provider.Answer{ledger.Email: mails, ledger.SMS: texts} {
+		d := mustClaim(t, s.ledger, channel, 1)[0]
 		if !arrived {
 			continue
 		}
 		if got := deliver(t.Context(), d, to); got.Class != provider.Accepted {
-			t.Fatalf("%s: %+v", way, got)
+			t.Fatalf("%s: %+v", channel, got)
 		}
 	}
 	lapse(t, s.pool)
@@ -70,10 +70,10 @@ func lookupStage(t *testing.T) *stage {
 }
 
 // attempts are the outcomes in the log, in order.
-func (s *stage) attempts(t *testing.T, event uuid.UUID, way ledger.Channel) (outcomes string) {
+func (s *stage) attempts(t *testing.T, event uuid.UUID, channel ledger.Channel) (outcomes string) {
 	t.Helper()
 	if err := s.pool.QueryRow(t.Context(), `SELECT COALESCE(string_agg(outcome || ' ' || provider_message_id, ', ' ORDER BY id), '')
-		FROM attempt WHERE event_id = $1 AND channel = $2`, event, way).Scan(&outcomes); err != nil {
+		FROM attempt WHERE event_id = $1 AND channel = $2`, event, channel).Scan(&outcomes); err != nil {
 		t.Fatal(err)
 	}
 	return outcomes
@@ -87,15 +87,15 @@ func TestCrashAfterAcceptanceIsNoDuplicate(t *testing.T) {
 	event := s.inDoubt(t, true)
 	s.start(t)
 	s.hastened(t, 2)
-	for way, id := range map[ledger.Channel]string{ledger.Email: "sg-1.filter", ledger.SMS: "SM1"} {
-		if n := len(s.providers.Accepted(string(way))); n != 1 {
-			t.Errorf("%s: accepted %d times, want once", way, n)
+	for channel, id := range map[ledger.Channel]string{ledger.Email: "sg-1.filter", ledger.SMS: "SM1"} {
+		if n := len(s.providers.Accepted(string(channel))); n != 1 {
+			t.Errorf("%s: accepted %d times, want once", channel, n)
 		}
-		if got := look(t, s.pool, event, way); got.State != ledger.Accepted || got.Unknowns != 1 {
-			t.Errorf("%s: %+v", way, got)
+		if got := look(t, s.pool, event, channel); got.State != ledger.Accepted || got.Unknowns != 1 {
+			t.Errorf("%s: %+v", channel, got)
 		}
-		if got, want := s.attempts(t, event, way), "unknown , found "+id; got != want {
-			t.Errorf("%s: attempts %q, want %q", way, got, want)
+		if got, want := s.attempts(t, event, channel), "unknown , found "+id; got != want {
+			t.Errorf("%s: attempts %q, want %q", channel, got, want)
 		}
 	}
 }
@@ -107,12 +107,12 @@ func TestCrashBeforeAcceptanceIsSentOnce(t *testing.T) {
 	event := s.inDoubt(t, false)
 	s.start(t)
 	s.hastened(t, 2)
-	for way, id := range map[ledger.Channel]string{ledger.Email: "sg-1", ledger.SMS: "SM1"} {
-		if sent, asked := len(s.providers.Accepted(string(way))), s.providers.Asked(string(way)); sent != 1 || asked != 1 {
-			t.Errorf("%s: accepted %d times, asked %d times, want once each", way, sent, asked)
+	for channel, id := range map[ledger.Channel]string{ledger.Email: "sg-1", ledger.SMS: "SM1"} {
+		if sent, asked := len(s.providers.Accepted(string(channel))), s.providers.Asked(string(channel)); sent != 1 || asked != 1 {
+			t.Errorf("%s: accepted %d times, asked %d times, want once each", channel, sent, asked)
 		}
-		if got, want := s.attempts(t, event, way), "unknown , accepted "+id; got != want {
-			t.Errorf("%s: attempts %q, want %q", way, got, want)
+		if got, want := s.attempts(t, event, channel), "unknown , accepted "+id; got != want {
+			t.Errorf("%s: attempts %q, want %q", channel, got, want)
 		}
 	}
 }
@@ -130,15 +130,15 @@ func TestNothingIsSentWhileTheProviderCannotBeAsked(t *testing.T) {
 			event := s.inDoubt(t, arrived)
 			before := len(s.providers.Calls())
 			s.start(t)
-			for _, way := range ledger.Channels {
+			for _, channel := range ledger.Channels {
 				for round := 1; round <= 2; round++ {
 					eventually(t, "the failed look-up is recorded", func() bool {
 						s.hasten(t)
-						return strings.Count(s.attempts(t, event, way), "lookup_failed") >= round
+						return strings.Count(s.attempts(t, event, channel), "lookup_failed") >= round
 					})
 				}
-				if got := look(t, s.pool, event, way); got.Unknowns != 1 {
-					t.Errorf("%s: a failed look-up was counted as a doubt: %+v", way, got)
+				if got := look(t, s.pool, event, channel); got.Unknowns != 1 {
+					t.Errorf("%s: a failed look-up was counted as a doubt: %+v", channel, got)
 				}
 			}
 			if len(s.providers.Calls()) != before {
@@ -146,9 +146,9 @@ func TestNothingIsSentWhileTheProviderCannotBeAsked(t *testing.T) {
 			}
 			s.providers.BreakLookups(0)
 			s.hastened(t, 2)
-			for _, way := range ledger.Channels {
-				if n := len(s.providers.Accepted(string(way))); n != 1 {
-					t.Errorf("%s: accepted %d times, want once", way, n)
+			for _, channel := range ledger.Channels {
+				if n := len(s.providers.Accepted(string(channel))); n != 1 {
+					t.Errorf("%s: accepted %d times, want once", channel, n)
 				}
 			}
 		})
@@ -169,9 +169,9 @@ func TestAnswerLostAfterAcceptanceIsNoDuplicate(t *testing.T) {
 	_, event := eventOf(t, eventspb.TypeMessageSubmitted, s.newcomer())
 	s.publish(t, event)
 	s.hastened(t, 2)
-	for _, way := range ledger.Channels {
-		if n := len(s.providers.Accepted(string(way))); n != 1 {
-			t.Errorf("%s: accepted %d times, want once", way, n)
+	for _, channel := range ledger.Channels {
+		if n := len(s.providers.Accepted(string(channel))); n != 1 {
+			t.Errorf("%s: accepted %d times, want once", channel, n)
 		}
 	}
 }

@@ -8,8 +8,7 @@
 // state that says why not (guarantee G2 of the design). Accepted means that the
 // provider has queued the message, not that a person has it.
 //
-// It is accepted exactly once (G3) also when a provider took it and nobody was
-// told so, because its answer was lost or this process died before recording it:
+// It is accepted exactly once (G3) also when a provider took it and nobody knows, because its answer was lost or this process died before recording it:
 // before anything in doubt is sent again, AmbiguityWait passes, in which the
 // provider may report that it has it, and the provider is asked. What is left:
 //   - a delivery in doubt about which no report comes in time and nobody can be
@@ -59,14 +58,15 @@
 // one such doubt only. Refused credentials are nobody's
 // failed attempt: the delivery waits and the log says so. While most calls to a
 // provider fail, or it asks to be left alone, it is not called, and no attempts are
-// counted (see gate). An e-mail that SendGrid certainly did not take goes to an SMTP
+// counted (see [provider.Gate]). An e-mail that SendGrid certainly did not take goes to an SMTP
 // server in the same attempt, if there is one.
 //
 // A provider's signed report ends every wait and doubt about its delivery, and moves
-// it on from accepted to delivered, bounced or complained (see webhooks).
+// it on from accepted to delivered, bounced or complained (see internal/webhook).
 //
-// E-mails are tried for 72 hours, SMS for 4, late ones at the hours of SMSHours, in Paris. Contact points are fetched from the messaging service when a batch
-// is sent, held until it has left, and written nowhere.
+// E-mails are tried for 72 hours, SMS for 4, late ones at the hours of SMSHours in Paris.
+// Contact points are fetched from the messaging service when a batch is sent, held until it
+// has left, and written nowhere.
 //
 // # When it breaks
 //
@@ -124,7 +124,7 @@ type (
 // Migrations is the schema of the notifier's database.
 var Migrations fs.FS = migrations.Files
 
-// Config is all that the notifier can be told, NOTIFIER_*.
+// Config is the notifier's configuration, NOTIFIER_*.
 type Config struct {
 	chassis.Process
 	rpc.ServerConfig
@@ -148,7 +148,7 @@ type Config struct {
 	// MessagingAddr is the gRPC target of the messaging service.
 	MessagingAddr string `env:"MESSAGING_ADDR" envDefault:"dns:///messaging:9090"`
 	// SiteAddress is where members sign in, as they type it: a host and perhaps
-	// a path, without https://, at most 60 characters. It stands in mails as
+	// a path, without https://, at most 60 characters. It appears in mails as
 	// text, never as a link.
 	SiteAddress string `env:"SITE_ADDRESS,required"`
 	// Workers is the number of calls to each provider at once, 1 to 500.
@@ -176,7 +176,7 @@ type Config struct {
 	// LedgerRetention is how long the ledger keeps an event with its deliveries, at least
 	// 48 hours longer than messaging keeps it in its event log (EVENT_LOG_RETENTION), from
 	// which it would be sent again: a shorter one ends the process as soon as messaging
-	// has told its own, at the start. 0 keeps all.
+	// has reported its own, at the start. 0 keeps all.
 	LedgerRetention time.Duration `env:"LEDGER_RETENTION" envDefault:"9720h"`
 	// InterventionRetention is how long it is kept what operators did. 0 keeps all.
 	InterventionRetention time.Duration `env:"INTERVENTION_RETENTION" envDefault:"8784h"`
@@ -276,7 +276,7 @@ func Run(ctx context.Context, cfg Config) error {
 // hand it what their last calls brought.
 func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, events *bus.Bus, messaging grpc.ClientConnInterface) error {
 	policy := ledger.Doubts{Wait: cfg.AmbiguityWait, Blind: !cfg.Twilio.Lookup && cfg.Twilio.StatusCallback == ""}
-	book := ledger.New(pool, policy)
+	deliveries := ledger.New(pool, policy)
 	recipients := messagingpb.NewRecipientServiceClient(messaging)
 	apart := ledger.New(reportPool, policy)
 	asked, err := reports.New("operators", cfg.Reports)
@@ -293,27 +293,27 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	hard, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	context.AfterFunc(ctx, func() { time.AfterFunc(cfg.DrainDelay+cfg.DrainTimeout, cut) })
-	records := newRecorder(hard, book, counts, cfg.Lease+cfg.AmbiguityWait)
+	records := newRecorder(hard, deliveries, counts, cfg.Lease+cfg.AmbiguityWait)
 	mails, mailGates, closeMails := provider.NewMails(cfg.SendGrid, cfg.SMTP, cfg.Workers, cfg.CallTimeout)
 	defer closeMails()
 	lanes := newLanes(cfg, mails, mailGates)
 	for _, l := range lanes {
-		l.ledger, l.policy, l.recipients, l.done, l.counts = book, policy, recipients, records, counts
+		l.ledger, l.policy, l.recipients, l.done, l.counts = deliveries, policy, recipients, records, counts
 	}
 	wake := func() {
 		for _, l := range lanes {
 			l.wake()
 		}
 	}
-	intakeOf := &ingest{ledger: book, counts: counts, wake: wake, lanes: lanes}
+	intakeOf := &ingest{ledger: deliveries, counts: counts, wake: wake, lanes: lanes}
 	kept := &terms{ledger: cfg.LedgerRetention, interventions: cfg.InterventionRetention}
-	log := &reconciler{ledger: book, log: messagingpb.NewEventLogServiceClient(messaging), wake: wake, counts: counts, every: cfg.ReconcileEvery, terms: kept}
+	log := &reconciler{ledger: deliveries, log: messagingpb.NewEventLogServiceClient(messaging), wake: wake, counts: counts, every: cfg.ReconcileEvery, terms: kept}
 	verifier := auth.NewVerifier(cfg.Config)
-	hooks, err := webhook.New(book, cfg.SendGrid.WebhookKey, cfg.Twilio, cfg.WebhookMaxAge)
+	hooks, err := webhook.New(deliveries, cfg.SendGrid.WebhookKey, cfg.Twilio, cfg.WebhookMaxAge)
 	if err != nil {
 		return err
 	}
-	grpcServer, err := newServer(cfg, verifier, &server{ledger: book, apart: apart, asked: asked, maxAge: cfg.Reports.MaxAge, recipients: recipients, wake: wake, broker: events, lanes: lanes}, hooks)
+	grpcServer, err := newServer(cfg, verifier, &server{ledger: deliveries, apart: apart, asked: asked, maxAge: cfg.Reports.MaxAge, recipients: recipients, wake: wake, broker: events, lanes: lanes}, hooks)
 	if err != nil {
 		return err
 	}
@@ -337,8 +337,8 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	})
 	group.Go(func() error { events.Prepare(running); return nil })
 	group.Go(func() error { return events.Consume(running, intake, intakeOf.take) })
-	group.Go(func() error { sweep(running, book, counts, cfg.Poll); return nil })
-	group.Go(func() error { postgres.Forget(running, kept.of(book)...); return nil })
+	group.Go(func() error { sweep(running, deliveries, counts, cfg.Poll); return nil })
+	group.Go(func() error { postgres.Forget(running, kept.of(deliveries)...); return nil })
 	if cfg.ReconcileEvery > 0 {
 		group.Go(func() error { return log.run(running) })
 	} else {
@@ -393,15 +393,15 @@ func bounded[T any](ctx context.Context, timeout time.Duration, ask func(context
 }
 
 // sweep looks for lapsed leases and ended lifetimes until ctx is done.
-func sweep(ctx context.Context, book *ledger.Ledger, counts *instruments, poll time.Duration) {
+func sweep(ctx context.Context, deliveries *ledger.Ledger, counts *instruments, poll time.Duration) {
 	ticker := time.NewTicker(poll)
 	defer ticker.Stop()
 	fold := rate.Sometimes{Interval: ledger.FoldEvery}
 	for {
-		done, err := bounded(ctx, sweepTimeout, book.Sweep)
+		done, err := bounded(ctx, sweepTimeout, deliveries.Sweep)
 		counts.swept(ctx, done)
 		fold.Do(func() {
-			_, fault := bounded(ctx, sweepTimeout, func(ctx context.Context) (struct{}, error) { return struct{}{}, book.Fold(ctx) })
+			_, fault := bounded(ctx, sweepTimeout, func(ctx context.Context) (struct{}, error) { return struct{}{}, deliveries.Fold(ctx) })
 			err = errors.Join(err, fault)
 		})
 		if err != nil && ctx.Err() == nil {

@@ -425,21 +425,21 @@ func TestCrashIsMendedOnceAfterTheWait(t *testing.T) {
 	}
 	mustPlan(t, s.ledger, plans)
 	const lease = 300 * time.Millisecond
-	for _, way := range ledger.Channels {
-		if _, err := s.ledger.Claim(t.Context(), way, 1, lease); err != nil {
+	for _, channel := range ledger.Channels {
+		if _, err := s.ledger.Claim(t.Context(), channel, 1, lease); err != nil {
 			t.Fatal(err)
 		}
 	}
 	crashed := time.Now()
 	s.start(t)
 	s.settled(t, 2)
-	for _, way := range ledger.Channels {
-		sent := s.providers.Accepted(string(way))
+	for _, channel := range ledger.Channels {
+		sent := s.providers.Accepted(string(channel))
 		if len(sent) != 1 || sent[0].At.Sub(crashed) < lease+s.cfg.AmbiguityWait-100*time.Millisecond {
-			t.Errorf("%s: %d sent, the first after %s", way, len(sent), sent[0].At.Sub(crashed))
+			t.Errorf("%s: %d sent, the first after %s", channel, len(sent), sent[0].At.Sub(crashed))
 		}
-		if got := look(t, s.pool, event, way); got.State != ledger.Accepted || got.Attempts != 2 || got.Unknowns != 1 {
-			t.Errorf("%s: %+v", way, got)
+		if got := look(t, s.pool, event, channel); got.State != ledger.Accepted || got.Attempts != 2 || got.Unknowns != 1 {
+			t.Errorf("%s: %+v", channel, got)
 		}
 	}
 }
@@ -489,9 +489,9 @@ func TestRefusedEndsWithItsReason(t *testing.T) {
 	id, event := eventOf(t, eventspb.TypeMessageSubmitted, s.newcomer())
 	s.publish(t, event)
 	s.settled(t, 2)
-	for way, reason := range map[ledger.Channel]string{ledger.Email: "HTTP_400", ledger.SMS: "TWILIO_21211"} {
-		if got := look(t, s.pool, id, way); got.State != ledger.Refused || got.Reason != reason || got.Attempts != 1 {
-			t.Errorf("%s: %+v", way, got)
+	for channel, reason := range map[ledger.Channel]string{ledger.Email: "HTTP_400", ledger.SMS: "TWILIO_21211"} {
+		if got := look(t, s.pool, id, channel); got.State != ledger.Refused || got.Reason != reason || got.Attempts != 1 {
+			t.Errorf("%s: %+v", channel, got)
 		}
 	}
 }
@@ -510,10 +510,10 @@ func TestHangIsUnknown(t *testing.T) {
 	s.start(t)
 	id, event := eventOf(t, eventspb.TypeMessageSubmitted, s.newcomer())
 	s.publish(t, event)
-	ends := func(way ledger.Channel, want ledger.State) func() bool {
+	ends := func(channel ledger.Channel, want ledger.State) func() bool {
 		return func() bool {
 			var got ledger.State
-			err := s.pool.QueryRow(t.Context(), `SELECT state FROM delivery WHERE event_id = $1 AND channel = $2`, id, way).Scan(&got)
+			err := s.pool.QueryRow(t.Context(), `SELECT state FROM delivery WHERE event_id = $1 AND channel = $2`, id, channel).Scan(&got)
 			return err == nil && got == want
 		}
 	}
@@ -589,11 +589,11 @@ func TestNobodyToSendTo(t *testing.T) {
 		to.Email, to.Phone = row.email, row.phone
 		id, event := eventOf(t, eventspb.TypeMessageSubmitted, to)
 		s.publish(t, event)
-		for way, reason := range map[ledger.Channel]string{ledger.Email: row.onEmail, ledger.SMS: row.onSMS} {
+		for channel, reason := range map[ledger.Channel]string{ledger.Email: row.onEmail, ledger.SMS: row.onSMS} {
 			eventually(t, "the delivery is suppressed", func() bool {
 				var found ledger.State
 				var why string
-				err := s.pool.QueryRow(t.Context(), `SELECT state, reason FROM delivery WHERE event_id = $1 AND channel = $2`, id, way).Scan(&found, &why)
+				err := s.pool.QueryRow(t.Context(), `SELECT state, reason FROM delivery WHERE event_id = $1 AND channel = $2`, id, channel).Scan(&found, &why)
 				return err == nil && found == ledger.Suppressed && why == reason
 			})
 		}
@@ -643,14 +643,14 @@ func TestTraceReachesTheProvider(t *testing.T) {
 	s.publish(t, event)
 	s.settled(t, 2)
 	const id = "4bf92f3577b34da6a3ce929d0e0e4736"
-	for _, way := range ledger.Channels {
-		sent := s.providers.Accepted(string(way))
+	for _, channel := range ledger.Channels {
+		sent := s.providers.Accepted(string(channel))
 		if len(sent) != 1 || !strings.Contains(sent[0].Header.Get("Traceparent"), id) {
-			t.Fatalf("%s: the provider was called in another trace: %v", way, sent)
+			t.Fatalf("%s: the provider was called in another trace: %v", channel, sent)
 		}
 		eventually(t, "the span is exported", func() bool {
 			for _, span := range spans.GetSpans() {
-				if span.Name == "send "+string(way) && span.SpanContext.TraceID().String() == id && span.Parent.IsValid() {
+				if span.Name == "send "+string(channel) && span.SpanContext.TraceID().String() == id && span.Parent.IsValid() {
 					return true
 				}
 			}

@@ -60,7 +60,7 @@ var notifying = []string{eventspb.TypeMessageSubmitted, eventspb.TypeReplyPosted
 // is missed then is found later. An event committed more than 40 s after its
 // transaction began, which no transaction of ours may take, or while a clock was behind
 // for less than a round, waits for the hourly comparison. What the ledger has and the log has not, a forged event or a log
-// restored from a backup, is told and counted, not mended.
+// restored from a backup, is logged and counted, not repaired.
 type reconciler struct {
 	ledger *ledger.Ledger
 	log    messagingpb.EventLogServiceClient

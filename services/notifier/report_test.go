@@ -32,8 +32,8 @@ func TestAReportInsteadOfAnAnswer(t *testing.T) {
 	eventually(t, "both are in doubt", func() bool {
 		return look(t, s.pool, event, ledger.Email).State == ledger.Unknown && look(t, s.pool, event, ledger.SMS).State == ledger.Unknown
 	})
-	for _, way := range ledger.Channels {
-		_, err := s.ledger.Report(t.Context(), []ledger.Report{{Provider: "p", ReportID: "d-" + string(way), EventID: event, Channel: way, State: ledger.Delivered}})
+	for _, channel := range ledger.Channels {
+		_, err := s.ledger.Report(t.Context(), []ledger.Report{{Provider: "p", ReportID: "d-" + string(channel), EventID: event, Channel: channel, State: ledger.Delivered}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -42,9 +42,9 @@ func TestAReportInsteadOfAnAnswer(t *testing.T) {
 	if len(taken) > 0 {
 		t.Error("one was sent again")
 	}
-	for _, way := range ledger.Channels {
-		if got := look(t, s.pool, event, way); got.State != ledger.Delivered {
-			t.Errorf("%s is %s", way, got.State)
+	for _, channel := range ledger.Channels {
+		if got := look(t, s.pool, event, channel); got.State != ledger.Delivered {
+			t.Errorf("%s is %s", channel, got.State)
 		}
 	}
 }

@@ -28,8 +28,8 @@ type terms struct {
 	ledger        time.Duration
 	interventions time.Duration
 	// agreed: the event log is known to keep its events for less than the ledger. Until
-	// then the ledger forgets nothing. told: it was so when this process started.
-	agreed, told atomic.Bool
+	// then the ledger forgets nothing. begun: it was so when this process started.
+	agreed, begun atomic.Bool
 }
 
 // agree holds the ledger's term against the event log's, as messaging tells it (nil: it
@@ -42,10 +42,10 @@ func (t *terms) agree(log *durationpb.Duration) error {
 	}
 	kept := log.AsDuration()
 	fits := t.ledger == 0 || kept != 0 && t.ledger >= kept+beyondLog
-	if !fits && !t.told.Load() {
+	if !fits && !t.begun.Load() {
 		return fmt.Errorf("%w (it is %s, and the event log's %s)", errLedgerTerm, t.ledger, kept)
 	}
-	t.told.Store(true)
+	t.begun.Store(true)
 	if was := t.agreed.Swap(fits); was && !fits {
 		slog.Error("the event log is kept for longer than before; nothing is deleted from the ledger", "ledger", t.ledger, "log", kept)
 	}
@@ -53,13 +53,13 @@ func (t *terms) agree(log *durationpb.Duration) error {
 }
 
 // of are the terms of the ledger's tables.
-func (t *terms) of(book *ledger.Ledger) []postgres.Term {
+func (t *terms) of(deliveries *ledger.Ledger) []postgres.Term {
 	held := func() bool { return !t.agreed.Load() }
 	return []postgres.Term{
-		{What: "deliveries", Keep: t.ledger, Held: held, Step: book.ForgetDeliveries},
-		{What: "events set aside", Keep: t.ledger, Held: held, Step: book.ForgetAside},
-		{What: "reports", Keep: ledger.ReportLifetime, Step: book.ForgetReports},
-		{What: "interventions", Keep: t.interventions, Step: book.ForgetInterventions},
-		{What: "days without dead letters", Keep: ledger.EmptyDays, Step: book.ForgetDays},
+		{What: "deliveries", Keep: t.ledger, Held: held, Step: deliveries.ForgetDeliveries},
+		{What: "events set aside", Keep: t.ledger, Held: held, Step: deliveries.ForgetAside},
+		{What: "reports", Keep: ledger.ReportLifetime, Step: deliveries.ForgetReports},
+		{What: "interventions", Keep: t.interventions, Step: deliveries.ForgetInterventions},
+		{What: "days without dead letters", Keep: ledger.EmptyDays, Step: deliveries.ForgetDays},
 	}
 }

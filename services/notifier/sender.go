@@ -111,7 +111,7 @@ func (l *lane) rest(ctx context.Context) {
 	}
 }
 
-// round claims and hands out one batch, and tells whether there is likely more.
+// round claims and hands out one batch, and reports whether there is likely more.
 func (l *lane) round(ctx context.Context, jobs chan<- job) (more bool) {
 	latest := time.Now().Add(l.lease - l.callTimeout)
 	size := l.room()
@@ -286,8 +286,8 @@ func byMail(m provider.Mailer, c letter.Composer) func(context.Context, ledger.D
 			return unrendered(ctx, d, err)
 		}
 		message.DeliveryID = d.ID()
-		if told, settled := settleDoubt(ctx, d, m, message); settled {
-			return told
+		if found, settled := settleDoubt(ctx, d, m, message); settled {
+			return found
 		}
 		return m.Mail(ctx, message)
 	}
@@ -310,8 +310,8 @@ func byText(t provider.Texter, c letter.Composer) func(context.Context, ledger.D
 			return unrendered(ctx, d, err)
 		}
 		message.DeliveryID = d.ID()
-		if told, settled := settleDoubt(ctx, d, t, message); settled {
-			return told
+		if found, settled := settleDoubt(ctx, d, t, message); settled {
+			return found
 		}
 		return t.Text(ctx, message)
 	}
@@ -327,7 +327,7 @@ const clockSlack = time.Hour
 //
 // Asking takes at most half of the time that the call has, so that what is sent
 // afterwards is not cut off for want of it.
-func settleDoubt[M any](ctx context.Context, d ledger.Delivery, to any, message M) (told provider.Answer, settled bool) {
+func settleDoubt[M any](ctx context.Context, d ledger.Delivery, to any, message M) (found provider.Answer, settled bool) {
 	asked, can := to.(provider.Finder[M])
 	if d.Unknowns == 0 || !can {
 		return provider.Answer{}, false
@@ -335,8 +335,8 @@ func settleDoubt[M any](ctx context.Context, d ledger.Delivery, to any, message 
 	end, _ := ctx.Deadline() // lane.send has set one
 	ctx, cancel := context.WithTimeout(ctx, time.Until(end)/2)
 	defer cancel()
-	told = asked.Find(ctx, message, d.OccurredAt.Add(-clockSlack))
-	return told, told.Class != provider.NotSent
+	found = asked.Find(ctx, message, d.OccurredAt.Add(-clockSlack))
+	return found, found.Class != provider.NotSent
 }
 
 // unrendered ends a delivery that no repeat would help: its data does not fit
@@ -373,8 +373,8 @@ const (
 
 // newRecorder keeps an outcome for as long as patience while the database is away. After
 // it, the lapsed lease and its wait have said all that is left to say.
-func newRecorder(hard context.Context, book *ledger.Ledger, counts *instruments, patience time.Duration) *recorder {
-	r := &recorder{ledger: book, counts: counts, hard: hard}
+func newRecorder(hard context.Context, deliveries *ledger.Ledger, counts *instruments, patience time.Duration) *recorder {
+	r := &recorder{ledger: deliveries, counts: counts, hard: hard}
 	r.outcomes = batch.New(batch.Config[ledger.Outcome, struct{}]{Do: r.store, Most: maxRecord, Queue: maxRecord, Timeout: patience})
 	return r
 }

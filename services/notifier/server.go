@@ -22,7 +22,7 @@ import (
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
 )
 
-// server is NotifierService, and what the services for agents and operators stand on.
+// server is NotifierService, and the base of the services for agents and operators.
 type server struct {
 	notifierpb.UnimplementedNotifierServiceServer
 	ledger *ledger.Ledger
@@ -125,7 +125,7 @@ func (s *server) timeline(ctx context.Context, req timelineRequest, reader *mess
 			OccurTime: timestamppb.New(row.OccurredAt), UpdateTime: timestamppb.New(row.UpdatedAt),
 		}
 		if entry.GetState() != notifierpb.DeliveryState_PENDING {
-			// While it is under way, its last obstacle is nobody's concern.
+			// While it is under way, the reason of its last failure is of no use to a reader.
 			entry.Reason = row.Reason
 		}
 		list = append(list, entry)
@@ -189,11 +189,11 @@ func question(ctx context.Context, key string) reports.Question {
 
 // narrow selects by kind and channel. Events have no channel, so a filter for
 // events of a channel selects nothing.
-func narrow(kind notifierpb.DeadLetterKind, way notifierpb.Channel) ledger.Filter {
+func narrow(kind notifierpb.DeadLetterKind, channel notifierpb.Channel) ledger.Filter {
 	var f ledger.Filter
 	f.Deliveries = kind == notifierpb.DeadLetterKind_DELIVERY
-	if way != notifierpb.Channel_CHANNEL_UNSPECIFIED {
-		f.Channel = way.String()
+	if channel != notifierpb.Channel_CHANNEL_UNSPECIFIED {
+		f.Channel = channel.String()
 	}
 	if kind == notifierpb.DeadLetterKind_EVENT {
 		if f.Channel != "" {
@@ -223,16 +223,16 @@ func letterOf(row ledger.DeadLetter) *notifierpb.DeadLetter {
 
 // parseLetterID undoes the id of letterOf.
 func parseLetterID(id string) (uuid.UUID, string, error) {
-	name, way, _ := strings.Cut(id, ".")
+	name, channel, _ := strings.Cut(id, ".")
 	letter, err := uuid.Parse(name)
-	if err != nil || !isLetterWay(way) {
-		return letter, way, errBadLetter
+	if err != nil || !isLetterWay(channel) {
+		return letter, channel, errBadLetter
 	}
-	return letter, way, nil
+	return letter, channel, nil
 }
 
-func isLetterWay(way string) bool {
-	return way == string(ledger.Email) || way == string(ledger.SMS) || way == ledger.Event
+func isLetterWay(channel string) bool {
+	return channel == string(ledger.Email) || channel == string(ledger.SMS) || channel == ledger.Event
 }
 
 // keyOf is the place of a letter in the list.
@@ -309,11 +309,11 @@ func replayFilter(req *notifierpb.ReplayDeadLettersRequest) (ledger.Filter, erro
 		filter.Before = &at
 	}
 	for _, name := range req.GetIds() {
-		id, way, err := parseLetterID(name)
+		id, channel, err := parseLetterID(name)
 		if err != nil {
 			return filter, err
 		}
-		filter.IDs, filter.Channels = append(filter.IDs, id), append(filter.Channels, way)
+		filter.IDs, filter.Channels = append(filter.IDs, id), append(filter.Channels, channel)
 	}
 	return filter, nil
 }
@@ -347,12 +347,12 @@ func (s *operatorServer) replayEvents(ctx context.Context, operator string, filt
 
 // DropDeadLetter takes a dead letter off the list for good.
 func (s *operatorServer) DropDeadLetter(ctx context.Context, req *notifierpb.DropDeadLetterRequest) (*notifierpb.DropDeadLetterResponse, error) {
-	id, way, err := parseLetterID(req.GetId())
+	id, channel, err := parseLetterID(req.GetId())
 	if err != nil {
 		return nil, err
 	}
 	operator := auth.FromContext(ctx).Subject
-	dropped, err := s.ledger.Drop(ctx, operator, id, way, req.GetNote())
+	dropped, err := s.ledger.Drop(ctx, operator, id, channel, req.GetNote())
 	if err != nil {
 		return nil, ledger.StatusOf(err)
 	}

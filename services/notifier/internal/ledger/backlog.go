@@ -119,7 +119,7 @@ type Waiting struct {
 	Overdue float64 `db:"overdue"`
 }
 
-// Waiting tells how many deliveries of each channel and state have not ended, and how long
+// Waiting returns how many deliveries of each channel and state have not ended, and how long
 // the first of them has been due, which is the first of an index.
 func (l *Ledger) Waiting(ctx context.Context) ([]Waiting, error) {
 	return postgres.Many[Waiting](ctx, l.pool, "counting deliveries", `

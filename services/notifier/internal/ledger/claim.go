@@ -30,20 +30,20 @@ type Delivery struct {
 func (d Delivery) ID() string { return d.EventID.String() + "." + string(d.Channel) }
 
 // ParseID undoes [Delivery.ID], and reports whether it could.
-func ParseID(id string) (event uuid.UUID, way Channel, ok bool) {
+func ParseID(id string) (event uuid.UUID, channel Channel, ok bool) {
 	name, suffix, _ := strings.Cut(id, ".")
 	event, err := uuid.Parse(name)
-	way = Channel(suffix)
-	return event, way, err == nil && len(name) == 36 && (way == Email || way == SMS)
+	channel = Channel(suffix)
+	return event, channel, err == nil && len(name) == 36 && (channel == Email || channel == SMS)
 }
 
 // Claim leases up to n due deliveries of a channel to the caller, the longest
 // due first. No other caller gets them until the lease lapses; the attempt is
 // counted before it is made, so that a sender that dies at each attempt still
 // moves along the calendar.
-func (l *Ledger) Claim(ctx context.Context, way Channel, n int, lease time.Duration) ([]Delivery, error) {
+func (l *Ledger) Claim(ctx context.Context, channel Channel, n int, lease time.Duration) ([]Delivery, error) {
 	return postgres.Many[Delivery](ctx, l.pool, "claiming deliveries", `
-		WITH due (event, way) AS (
+		WITH due (due_event, due_channel) AS (
 			SELECT event_id, channel FROM delivery
 			WHERE channel = $1 AND state IN ('planned', 'retry', 'unknown') AND next_attempt_at <= COALESCE($4, LEAST(now(), $5)) AND expires_at > now()
 			ORDER BY next_attempt_at LIMIT $2
@@ -51,7 +51,7 @@ func (l *Ledger) Claim(ctx context.Context, way Channel, n int, lease time.Durat
 		UPDATE delivery AS d
 		SET state = 'sending', attempts = attempts + 1, attempt_id = gen_random_uuid(),
 		    lease_until = COALESCE($4, now()) + $3::interval, next_attempt_at = NULL, updated_at = now()
-		FROM due WHERE d.event_id = due.event AND d.channel = due.way
+		FROM due WHERE d.event_id = due_event AND d.channel = due_channel
 		RETURNING `+postgres.Columns[Delivery](),
-		way, n, lease, wrongClock(), l.clock.latest(time.Now()))
+		channel, n, lease, wrongClock(), l.clock.latest(time.Now()))
 }

@@ -156,7 +156,7 @@ func (l *Ledger) putOff(ctx context.Context, found leap) error {
 }
 
 // wrongClock is nil, for the database's clock; the process's own in a test build
-// that is told to trust it.
+// that is configured to trust it.
 func wrongClock() *time.Time {
 	if !seeded.On(seeded.ProcessClock) {
 		return nil

@@ -28,7 +28,7 @@ type DeadLetter struct {
 	EndedAt        time.Time  `db:"ended_at"`
 }
 
-// Event stands where the channel is, for events.
+// Event is in the place of a channel, for events.
 const Event = "EVENT"
 
 // isDeadLetter is literally the predicate of the index delivery_dead_letter, and what

@@ -11,11 +11,11 @@ import (
 )
 
 // dead plans a delivery and brings it to an end that a row of the tests names.
-func dead(t *testing.T, l *Ledger, way Channel, a provider.Answer) uuid.UUID {
+func dead(t *testing.T, l *Ledger, channel Channel, a provider.Answer) uuid.UUID {
 	t.Helper()
-	plans := planOf(way)
+	plans := planOf(channel)
 	mustPlan(t, l, plans)
-	mustRecord(t, l, Settle(mustClaim(t, l, way, 1)[0], "p", a, Doubts{Wait: 0, Blind: true}))
+	mustRecord(t, l, Settle(mustClaim(t, l, channel, 1)[0], "p", a, Doubts{Wait: 0, Blind: true}))
 	return plans[0].EventID
 }
 
@@ -87,12 +87,12 @@ func TestDrop(t *testing.T) {
 	event := dead(t, l, Email, provider.Answer{Class: provider.Refused})
 	taken := sent(t, l, Email)
 	for _, row := range []struct {
-		id   uuid.UUID
-		way  string
-		want bool
+		id      uuid.UUID
+		channel string
+		want    bool
 	}{{taken, "EMAIL", false}, {event, "SMS", false}, {event, Event, false}, {event, "EMAIL", true}, {event, "EMAIL", false}} {
-		if got, err := l.Drop(t.Context(), "agent:olga", row.id, row.way, "wrong address"); err != nil || got != row.want {
-			t.Errorf("%s %s: dropped %t, want %t: %v", row.id, row.way, got, row.want, err)
+		if got, err := l.Drop(t.Context(), "agent:olga", row.id, row.channel, "wrong address"); err != nil || got != row.want {
+			t.Errorf("%s %s: dropped %t, want %t: %v", row.id, row.channel, got, row.want, err)
 		}
 	}
 	if n, err := l.Replay(t.Context(), "agent:olga", Filter{}); err != nil || n != 0 {
@@ -113,8 +113,8 @@ func TestCountDeadLetters_OfATime(t *testing.T) {
 		}
 	}
 	for i, at := range times {
-		way, reason := Channels[i%2], []string{"HTTP_400", "HTTP_422", "HTTP_404"}[i%3]
-		event := dead(t, l, way, provider.Answer{Class: provider.Refused, Reason: reason})
+		channel, reason := Channels[i%2], []string{"HTTP_400", "HTTP_422", "HTTP_404"}[i%3]
+		event := dead(t, l, channel, provider.Answer{Class: provider.Refused, Reason: reason})
 		exec(t, l.pool, `UPDATE delivery SET updated_at = $2 WHERE event_id = $1`, event, at)
 		exec(t, l.pool, `INSERT INTO set_aside (message_id, type, payload, reason, set_aside_at) VALUES ($1, 'x', '', 'UNREADABLE', $2)`, event.String(), at)
 	}

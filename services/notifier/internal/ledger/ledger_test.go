@@ -51,11 +51,11 @@ type row struct {
 	Wait int
 }
 
-func look(t testing.TB, pool *pgxpool.Pool, event uuid.UUID, way Channel) row {
+func look(t testing.TB, pool *pgxpool.Pool, event uuid.UUID, channel Channel) row {
 	t.Helper()
 	rows, err := pool.Query(context.WithoutCancel(t.Context()), `
 		SELECT state, attempts, unknowns, reason, COALESCE(ceil(EXTRACT(epoch FROM next_attempt_at - updated_at)), -1)::int AS wait
-		FROM delivery WHERE event_id = $1 AND channel = $2`, event, way)
+		FROM delivery WHERE event_id = $1 AND channel = $2`, event, channel)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,11 +66,11 @@ func look(t testing.TB, pool *pgxpool.Pool, event uuid.UUID, way Channel) row {
 	return found
 }
 
-func planOf(ways ...Channel) []Plan {
+func planOf(channels ...Channel) []Plan {
 	event, conversation := uuid.New(), uuid.New()
-	plans := make([]Plan, len(ways))
-	for i, way := range ways {
-		plans[i] = Plan{EventID: event, Channel: way, EventType: MessageSubmitted, ConversationID: conversation, Caisse: "armorique"}
+	plans := make([]Plan, len(channels))
+	for i, channel := range channels {
+		plans[i] = Plan{EventID: event, Channel: channel, EventType: MessageSubmitted, ConversationID: conversation, Caisse: "armorique"}
 	}
 	return plans
 }
@@ -84,9 +84,9 @@ func mustPlan(t testing.TB, l *Ledger, plans []Plan) int64 {
 	return n
 }
 
-func mustClaim(t testing.TB, l *Ledger, way Channel, n int) []Delivery {
+func mustClaim(t testing.TB, l *Ledger, channel Channel, n int) []Delivery {
 	t.Helper()
-	claimed, err := l.Claim(t.Context(), way, n, time.Minute)
+	claimed, err := l.Claim(t.Context(), channel, n, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,8 +228,8 @@ func TestLapsedLeaseIsUnknownFirst(t *testing.T) {
 	plans := planOf(Email, SMS)
 	plans[0].EventID, plans[1].EventID = event, event
 	mustPlan(t, l, plans)
-	for _, way := range Channels {
-		mustClaim(t, l, way, 1)
+	for _, channel := range Channels {
+		mustClaim(t, l, channel, 1)
 	}
 	mustSweep(t, l)
 	if got := look(t, l.pool, event, Email); got.State != Sending {
@@ -240,16 +240,16 @@ func TestLapsedLeaseIsUnknownFirst(t *testing.T) {
 		t.Fatal("a lapsed lease was claimed without a wait")
 	}
 	mustSweep(t, l)
-	for _, way := range Channels {
+	for _, channel := range Channels {
 		want := row{State: Unknown, Attempts: 1, Unknowns: 1, Reason: reasonLapsed, Wait: 180}
-		if diff := cmp.Diff(want, look(t, l.pool, event, way)); diff != "" {
-			t.Errorf("%s: %s", way, diff)
+		if diff := cmp.Diff(want, look(t, l.pool, event, channel)); diff != "" {
+			t.Errorf("%s: %s", channel, diff)
 		}
 	}
 	// The second doubt: an e-mail goes on, an SMS waits for its end.
 	due(t, l.pool)
-	for _, way := range Channels {
-		if got := mustClaim(t, l, way, 1); len(got) != 1 || got[0].Attempts != 2 || got[0].Unknowns != 1 {
+	for _, channel := range Channels {
+		if got := mustClaim(t, l, channel, 1); len(got) != 1 || got[0].Attempts != 2 || got[0].Unknowns != 1 {
 			t.Fatalf("claimed %v", got)
 		}
 	}
@@ -396,7 +396,7 @@ func TestAnyOrderOfEvents(t *testing.T) {
 	l := newLedger(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		plans := planOf(rapid.SampledFrom(Channels).Draw(rt, "channel"))
-		event, way := plans[0].EventID, plans[0].Channel
+		event, channel := plans[0].EventID, plans[0].Channel
 		// The property looks at one row, so it must be the only one there is.
 		exec(t, l.pool, `TRUNCATE delivery, attempt`)
 		mustPlan(t, l, plans)
@@ -412,13 +412,13 @@ func TestAnyOrderOfEvents(t *testing.T) {
 		}
 		steps := map[string]func(*rapid.T){
 			"claim": func(rt *rapid.T) {
-				before := look(t, l.pool, event, way)
-				got := mustClaim(t, l, way, 5)
+				before := look(t, l.pool, event, channel)
+				got := mustClaim(t, l, channel, 5)
 				if len(got) > 0 && (before.State == Sending || ends[before.State]) {
 					rt.Fatalf("claimed from %s", before.State)
 				}
 				held = append(held, got...)
-				check(before, look(t, l.pool, event, way))
+				check(before, look(t, l.pool, event, channel))
 			},
 			"record": func(rt *rapid.T) {
 				if len(held) == 0 {
@@ -433,9 +433,9 @@ func TestAnyOrderOfEvents(t *testing.T) {
 				if c != "" {
 					o = Settle(d, "p", provider.Answer{Class: c}, Doubts{Wait: time.Minute, Blind: true})
 				}
-				before := look(t, l.pool, event, way)
+				before := look(t, l.pool, event, channel)
 				late := mustRecord(t, l, o)
-				after := look(t, l.pool, event, way)
+				after := look(t, l.pool, event, channel)
 				check(before, after)
 				if len(late) == 1 && before != after {
 					rt.Fatalf("a late outcome changed %+v to %+v", before, after)
@@ -446,9 +446,9 @@ func TestAnyOrderOfEvents(t *testing.T) {
 			},
 			"lapse": func(*rapid.T) { lapse(t, l.pool) },
 			"sweep": func(*rapid.T) {
-				before := look(t, l.pool, event, way)
+				before := look(t, l.pool, event, channel)
 				mustSweep(t, l)
-				check(before, look(t, l.pool, event, way))
+				check(before, look(t, l.pool, event, channel))
 			},
 			"time passes": func(*rapid.T) { due(t, l.pool) },
 			"time is up": func(*rapid.T) {
@@ -456,8 +456,8 @@ func TestAnyOrderOfEvents(t *testing.T) {
 					next_attempt_at = CASE WHEN next_attempt_at IS NOT NULL THEN now() END`)
 			},
 			"planned again": func(rt *rapid.T) {
-				before := look(t, l.pool, event, way)
-				if mustPlan(t, l, plans) != 0 || look(t, l.pool, event, way) != before {
+				before := look(t, l.pool, event, channel)
+				if mustPlan(t, l, plans) != 0 || look(t, l.pool, event, channel) != before {
 					rt.Fatal("planning again changed something")
 				}
 			},
@@ -522,12 +522,12 @@ func TestRecordAndReport_OneOrder(t *testing.T) {
 }
 
 // sent plans deliveries and has them accepted.
-func sent(t *testing.T, l *Ledger, ways ...Channel) uuid.UUID {
+func sent(t *testing.T, l *Ledger, channels ...Channel) uuid.UUID {
 	t.Helper()
-	plans := planOf(ways...)
+	plans := planOf(channels...)
 	mustPlan(t, l, plans)
-	for _, way := range ways {
-		mustRecord(t, l, Settle(mustClaim(t, l, way, 1)[0], "p", provider.Answer{Class: provider.Accepted, MessageID: "m-0"}, Doubts{Wait: 0, Blind: true}))
+	for _, channel := range channels {
+		mustRecord(t, l, Settle(mustClaim(t, l, channel, 1)[0], "p", provider.Answer{Class: provider.Accepted, MessageID: "m-0"}, Doubts{Wait: 0, Blind: true}))
 	}
 	return plans[0].EventID
 }

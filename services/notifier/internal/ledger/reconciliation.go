@@ -8,7 +8,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/seeded"
 )
 
-// Slot stands for the events of one slot of ten seconds.
+// Slot summarises the events of one slot of ten seconds.
 type Slot struct {
 	Start  time.Time `db:"start"`
 	Count  int64     `db:"count"`

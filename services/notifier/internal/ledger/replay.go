@@ -46,15 +46,15 @@ func (l *Ledger) Replay(ctx context.Context, operator string, f Filter) (int32, 
 }
 
 // Drop takes a dead letter off the list for good and reports whether it was on it.
-func (l *Ledger) Drop(ctx context.Context, operator string, id uuid.UUID, way, note string) (bool, error) {
+func (l *Ledger) Drop(ctx context.Context, operator string, id uuid.UUID, channel, note string) (bool, error) {
 	change := `UPDATE delivery SET dropped_at = now(), drop_note = @note FROM chosen WHERE event_id = chosen.id AND delivery.channel = chosen.channel AND dropped_at IS NULL
 		AND delivery.state IN ('refused', 'expired', 'bounced', 'suppressed') RETURNING 1`
-	if way == Event {
+	if channel == Event {
 		change = `UPDATE set_aside SET ended_at = now(), note = @note FROM chosen WHERE set_aside.id = chosen.id AND ended_at IS NULL RETURNING 1`
 	}
 	dropped, err := postgres.Exec(ctx, l.pool, "dropping a dead letter", `
-		WITH chosen AS (SELECT id, channel FROM `+deadOf[way == Event]+` AS letter WHERE id = @id AND channel = @channel), dropped AS (`+change+`)
+		WITH chosen AS (SELECT id, channel FROM `+deadOf[channel == Event]+` AS letter WHERE id = @id AND channel = @channel), dropped AS (`+change+`)
 		INSERT INTO intervention (operator, action, target, note) SELECT @operator, 'drop', @id::text || '.' || @channel::text, @note FROM dropped`,
-		pgx.NamedArgs{"id": id, "channel": way, "note": note, "operator": operator})
+		pgx.NamedArgs{"id": id, "channel": channel, "note": note, "operator": operator})
 	return dropped > 0, err
 }

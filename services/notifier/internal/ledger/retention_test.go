@@ -119,9 +119,9 @@ func TestForget_ReplayedMeanwhile(t *testing.T) {
 		ended <- err
 	}()
 	waits(t, l, 1)
-	for i, way := range Channels { // of the one the e-mail, of the other the SMS
-		if n, err := l.Replay(t.Context(), "olga", Filter{IDs: events[i : i+1], Channels: []string{string(way)}}); n != 1 || err != nil {
-			t.Errorf("replay by %s: %d, %v", way, n, err)
+	for i, channel := range Channels { // of the one the e-mail, of the other the SMS
+		if n, err := l.Replay(t.Context(), "olga", Filter{IDs: events[i : i+1], Channels: []string{string(channel)}}); n != 1 || err != nil {
+			t.Errorf("replay by %s: %d, %v", channel, n, err)
 		}
 	}
 	if err := stop.Rollback(t.Context()); err != nil {

@@ -73,8 +73,8 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 			var plans []Plan
 			for range 50 {
 				event := uuid.Must(uuid.NewV7())
-				for _, way := range Channels {
-					plans = append(plans, Plan{EventID: event, Channel: way, EventType: MessageSubmitted, ConversationID: uuid.New(), Caisse: "msa-75"})
+				for _, channel := range Channels {
+					plans = append(plans, Plan{EventID: event, Channel: channel, EventType: MessageSubmitted, ConversationID: uuid.New(), Caisse: "msa-75"})
 				}
 			}
 			_, err := l.Plan(ctx, plans)

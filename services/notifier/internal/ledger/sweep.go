@@ -37,13 +37,13 @@ func (l *Ledger) Sweep(ctx context.Context) (Swept, error) {
 	if err != nil {
 		return done, err
 	}
-	for _, way := range lapsed {
-		done.Lapsed[way]++
+	for _, channel := range lapsed {
+		done.Lapsed[channel]++
 	}
 	if !l.clock.expiring(time.Now()) {
 		return done, nil
 	}
-	for _, way := range Channels {
+	for _, channel := range Channels {
 		expired, err := postgres.Exec(ctx, l.pool, "sweeping what is past its time", `
 			WITH late AS (
 				SELECT event_id, channel FROM delivery
@@ -52,11 +52,11 @@ func (l *Ledger) Sweep(ctx context.Context) (Swept, error) {
 				ORDER BY expires_at LIMIT 1000 FOR UPDATE SKIP LOCKED)
 			UPDATE delivery AS d
 			SET state = 'expired', reason = CASE WHEN unknowns > 0 THEN $2 ELSE $3 END, next_attempt_at = NULL, updated_at = now()
-			FROM late WHERE d.event_id = late.event_id AND d.channel = late.channel`, way, reasonUnknown, reasonLate, l.clock.latest(time.Now()))
+			FROM late WHERE d.event_id = late.event_id AND d.channel = late.channel`, channel, reasonUnknown, reasonLate, l.clock.latest(time.Now()))
 		if err != nil {
 			return done, err
 		}
-		done.Expired[way] = expired
+		done.Expired[channel] = expired
 	}
 	return done, nil
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Paris is the time zone of the body: of dates that members read, and of the
+// Paris is the fund's time zone: of dates that members read, and of the
 // hours at which they may be sent an SMS.
 var Paris = mustLocation("Europe/Paris")
 

@@ -21,7 +21,7 @@ const (
 	breakerPause = 10 * time.Second
 )
 
-// Gate stands before one provider and keeps deliveries back while calling it is
+// Gate guards one provider and keeps deliveries back while calling it is
 // no use: while most calls fail (a circuit breaker), while our credentials are
 // refused, and for as long as the provider has asked to be left alone. What is
 // kept back is not called, so it costs no attempt.

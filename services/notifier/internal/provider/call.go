@@ -74,14 +74,14 @@ func (t queryTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return t.below.RoundTrip(req)
 }
 
-// ask sends a question about a message and reads the answer into told. Only
+// ask sends a question about a message and reads the answer into a value. Only
 // Accepted is an answer; everything else has become LookupFailed.
-func ask(client *http.Client, req *http.Request, told any) Answer {
+func ask(client *http.Client, req *http.Request, into any) Answer {
 	_, body, result := call(client, req) //nolint:bodyclose // call has read and closed it
 	switch {
 	case result.Class != Accepted:
 		result.Class, result.Reason = LookupFailed, "LOOKUP_"+result.Reason
-	case json.Unmarshal(body, told) != nil:
+	case json.Unmarshal(body, into) != nil:
 		result.Class, result.Reason = LookupFailed, reasonUnreadable
 	}
 	return result

@@ -9,7 +9,7 @@
 // How: HTTP requests and the SMTP dialogue are watched for the moment from which the
 // provider may have all of the message (call, smtpMailer.transact). An answer's status
 // and error code decide its Class (classify, twilioAnswer, smtpRefusal). A Gate
-// stands before each provider and keeps calls back while most of them fail, our
+// guards each provider and keeps calls back while most of them fail, our
 // credentials are refused, or the provider has asked for a pause. A provider that is a
 // Finder can be asked whether it has a message.
 //

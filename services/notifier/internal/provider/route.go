@@ -19,17 +19,17 @@ type mailRoutes []mailRoute
 // Mail returns the answer of the provider that took the mail, refused it for good
 // or left it in doubt; of those that did not, the answer that says most.
 func (routes mailRoutes) Mail(ctx context.Context, m Email) Answer {
-	var told Answer
+	var best Answer
 	for _, route := range routes {
 		a := route.gate.through(func() Answer { return route.Mail(ctx, m) })
 		if !passesOn[a.Class] {
 			return a
 		}
-		if told.Class == "" || told.Class == Held || told.Class == ConfigFault && a.Class == NotSent {
-			told = a
+		if best.Class == "" || best.Class == Held || best.Class == ConfigFault && a.Class == NotSent {
+			best = a
 		}
 	}
-	return told
+	return best
 }
 
 // passesOn are the classes after which a message was certainly not sent, and which
@@ -47,7 +47,7 @@ func (r textRoute) Text(ctx context.Context, s SMS) Answer {
 	return r.gate.through(func() Answer { return r.Texter.Text(ctx, s) })
 }
 
-// askableMail and askableText join senders to whom of them can be asked about a
+// askableMail and askableText join the routes to the provider that can be asked about a
 // doubt. Questions go past the gate: what they meet says nothing about sending.
 type askableMail struct {
 	Mailer

@@ -30,8 +30,8 @@ type SendGrid struct {
 	// bought, none is.
 	Activity bool `env:"ACTIVITY" envDefault:"false"`
 	// WebhookKey is the verification key of the signed event webhook, as SendGrid
-	// shows it (base64). SendGrid is to be told the gateway's /webhooks/sendgrid
-	// as address, and all delivery events. Empty: reports are not taken.
+	// shows it (base64). Give SendGrid the gateway's /webhooks/sendgrid
+	// as address, and select all delivery events. Empty: reports are not taken.
 	WebhookKey string `env:"WEBHOOK_KEY"`
 }
 
@@ -107,20 +107,20 @@ func (p activityFeed) Find(ctx context.Context, m Email, _ time.Time) Answer {
 		return Answer{Class: LookupFailed, Reason: "BASE_URL_INVALID"}
 	}
 	req.Header.Set("Authorization", "Bearer "+p.cfg.APIKey)
-	var told struct {
+	var feed struct {
 		Messages []struct {
 			ID string `json:"msg_id"`
 		} `json:"messages"`
 	}
-	result := ask(p.client, req, &told)
+	result := ask(p.client, req, &feed)
 	switch {
 	case result.Class != Accepted:
-	case told.Messages == nil: // JSON, but not from the feed
+	case feed.Messages == nil: // JSON, but not from the feed
 		result.Class, result.Reason = LookupFailed, reasonUnreadable
-	case len(told.Messages) == 0:
+	case len(feed.Messages) == 0:
 		result.Class = NotSent
 	default:
-		result.Class, result.MessageID = Found, told.Messages[0].ID
+		result.Class, result.MessageID = Found, feed.Messages[0].ID
 	}
 	return result
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/wneessen/go-mail/smtp"
 )
 
-// SMTP is the relay's part of the configuration, NOTIFIER_SMTP_*: another way for
-// e-mails, for who may not use SendGrid or wants to do without it for a while.
+// SMTP is the relay's part of the configuration, NOTIFIER_SMTP_*: an alternative for
+// those who may not use SendGrid, or want to do without it for a while.
 type SMTP struct {
 	// Addr is the relay, host:port. Empty: there is none.
 	Addr string `env:"ADDR"`
@@ -193,7 +193,7 @@ func (c *smtpConn) drop() {
 }
 
 // hold makes a connection end with ctx. The function that it returns lets go, and
-// says whether the connection may be used further.
+// reports whether the connection may be used further.
 func hold(ctx context.Context, conn net.Conn) (release func() bool) {
 	end, _ := ctx.Deadline()  // none: the zero time is none here too
 	_ = conn.SetDeadline(end) // fails on a closed connection, as will the next use

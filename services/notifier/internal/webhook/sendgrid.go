@@ -100,12 +100,12 @@ var sendGridStates = map[string]ledger.State{
 }
 
 func (e sendGridEvent) report() (ledger.Report, bool) {
-	event, way, ok := ledger.ParseID(e.DeliveryID)
+	event, channel, ok := ledger.ParseID(e.DeliveryID)
 	reached := sendGridStates[e.Kind]
 	if !ok || reached == "" || e.ID == "" || len(e.ID) > 200 || len(e.MessageID) > 200 {
 		return ledger.Report{}, false
 	}
-	r := ledger.Report{Provider: provider.NameSendGrid, ReportID: e.ID, EventID: event, Channel: way, State: reached, MessageID: e.MessageID}
+	r := ledger.Report{Provider: provider.NameSendGrid, ReportID: e.ID, EventID: event, Channel: channel, State: reached, MessageID: e.MessageID}
 	if reached == ledger.Bounced || reached == ledger.Complained {
 		r.Reason = "SENDGRID_" + strings.ToUpper(e.Kind)
 	}

@@ -50,13 +50,13 @@ var twilioStates = map[string]ledger.State{
 }
 
 func twilioReport(deliveryID string, values map[string]string) (ledger.Report, bool) {
-	event, way, ok := ledger.ParseID(deliveryID)
+	event, channel, ok := ledger.ParseID(deliveryID)
 	reached := twilioStates[values["MessageStatus"]]
 	sid := values["MessageSid"]
 	if !ok || reached == "" || sid == "" || len(sid) > 64 {
 		return ledger.Report{}, false
 	}
-	r := ledger.Report{Provider: provider.NameTwilio, ReportID: sid + "." + values["MessageStatus"], EventID: event, Channel: way, State: reached, MessageID: sid}
+	r := ledger.Report{Provider: provider.NameTwilio, ReportID: sid + "." + values["MessageStatus"], EventID: event, Channel: channel, State: reached, MessageID: sid}
 	if reached == ledger.Bounced {
 		r.Reason = "TWILIO_" + values["MessageStatus"]
 		if code, err := strconv.Atoi(values["ErrorCode"]); err == nil {

@@ -97,12 +97,12 @@ func textForm(status string) url.Values {
 }
 
 // sent plans deliveries and has them accepted.
-func sent(t *testing.T, l *ledger.Ledger, ways ...ledger.Channel) uuid.UUID {
+func sent(t *testing.T, l *ledger.Ledger, channels ...ledger.Channel) uuid.UUID {
 	t.Helper()
-	plans := planOf(ways...)
+	plans := planOf(channels...)
 	mustPlan(t, l, plans)
-	for _, way := range ways {
-		mustRecord(t, l, ledger.Settle(mustClaim(t, l, way, 1)[0], "p", provider.Answer{Class: provider.Accepted, MessageID: "m-0"}, ledger.Doubts{Wait: 0, Blind: true}))
+	for _, channel := range channels {
+		mustRecord(t, l, ledger.Settle(mustClaim(t, l, channel, 1)[0], "p", provider.Answer{Class: provider.Accepted, MessageID: "m-0"}, ledger.Doubts{Wait: 0, Blind: true}))
 	}
 	return plans[0].EventID
 }
@@ -239,9 +239,9 @@ func TestForgedStaleAndRepeatedReports(t *testing.T) {
 			t.Errorf("SMS, %s: %v, want %v", name, err, row.reason)
 		}
 	}
-	for _, way := range ledger.Channels {
-		if got := look(t, p.pool, event, way); got.State != ledger.Accepted {
-			t.Errorf("%s is %s by a report that was refused", way, got.State)
+	for _, channel := range ledger.Channels {
+		if got := look(t, p.pool, event, channel); got.State != ledger.Accepted {
+			t.Errorf("%s is %s by a report that was refused", channel, got.State)
 		}
 	}
 	// Repeated: the second has no effect, even if the row was changed since.

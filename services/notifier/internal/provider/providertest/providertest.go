@@ -109,11 +109,11 @@ func (p *Providers) serve(call *Call, w http.ResponseWriter, r *http.Request, ac
 }
 
 // Accepted are the requests accepted, of one channel.
-func (p *Providers) Accepted(way string) (list []*Call) {
+func (p *Providers) Accepted(channel string) (list []*Call) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, call := range p.calls {
-		if call.Accepted && call.Channel == way {
+		if call.Accepted && call.Channel == channel {
 			list = append(list, call)
 		}
 	}
@@ -151,7 +151,7 @@ func (p *Providers) Answer(answer func(*Call, http.ResponseWriter) bool) {
 
 // serveLookups answers questions from what was accepted, as the providers do.
 func (p *Providers) serveLookups(mux *http.ServeMux) {
-	serve := func(way string, list func(r *http.Request, accepted []*Call) []any) http.HandlerFunc {
+	serve := func(channel string, list func(r *http.Request, accepted []*Call) []any) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			p.mu.Lock()
 			p.lookups = append(p.lookups, r)
@@ -164,7 +164,7 @@ func (p *Providers) serveLookups(mux *http.ServeMux) {
 				w.WriteHeader(http.StatusInternalServerError)
 				return
 			}
-			found := append([]any{}, list(r, p.Accepted(way))...)
+			found := append([]any{}, list(r, p.Accepted(channel))...)
 			_ = json.NewEncoder(w).Encode(map[string]any{"messages": found, "next_page_uri": nil})
 		}
 	}
@@ -187,11 +187,11 @@ func (p *Providers) serveLookups(mux *http.ServeMux) {
 }
 
 // Asked counts the questions about one channel.
-func (p *Providers) Asked(way string) (n int) {
+func (p *Providers) Asked(channel string) (n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, r := range p.lookups {
-		if strings.HasPrefix(r.URL.Path, "/v3/") == (way == Email) {
+		if strings.HasPrefix(r.URL.Path, "/v3/") == (channel == Email) {
 			n++
 		}
 	}
