@@ -165,6 +165,21 @@ func TestRetryAfterDateCountsFromTheAnswersOwnDate(t *testing.T) {
 	}
 }
 
+// Whatever a provider asks for, it is asked again after a quarter of an hour.
+func TestRetryAfterIsBounded(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[string]time.Duration{
+		"0": 0, "-1": 0, "1": time.Second, "899": 899 * time.Second, "900": maxRetryAfter, "901": maxRetryAfter, "9223372036854775807": maxRetryAfter,
+		"Mon, 23 Nov 2020 10:14:59 GMT": 899 * time.Second, "Mon, 23 Nov 2020 10:15:01 GMT": maxRetryAfter,
+		"Mon, 23 Nov 2020 09:59:00 GMT": 0, "Tue, 23 Nov 2021 10:00:00 GMT": maxRetryAfter, "soon": 0, "": 0,
+	} {
+		header := http.Header{"Date": {"Mon, 23 Nov 2020 10:00:00 GMT"}, "Retry-After": {value}}
+		if got := retryAfter(header); got != want {
+			t.Errorf("%q: waits %s, want %s", value, got, want)
+		}
+	}
+}
+
 // The line that everything hangs on: could the provider have seen the request?
 func TestCallsWithoutAnAnswer(t *testing.T) {
 	t.Parallel()
