@@ -464,3 +464,25 @@ func TestBadReportFailsAlone(t *testing.T) {
 		}
 	}
 }
+
+// What a report may name is bounded: the ledger keeps it as long as the report.
+func TestReportsAreBounded(t *testing.T) {
+	t.Parallel()
+	name, delivery := strings.Repeat("x", 200), uuid.NewString()
+	for _, row := range []struct {
+		id, message string
+		taken       bool
+	}{
+		{name, name, true}, {name + "x", "", false}, {"1", name + "x", false}, {"", name, false},
+	} {
+		e := sendGridEvent{ID: row.id, MessageID: row.message, Kind: "delivered", DeliveryID: delivery + ".EMAIL"}
+		if _, taken := e.report(); taken != row.taken {
+			t.Errorf("ids of %d and %d characters: taken %t", len(row.id), len(row.message), taken)
+		}
+	}
+	for sid, want := range map[string]bool{"": false, name[:64]: true, name[:65]: false} {
+		if _, taken := twilioReport(delivery+".SMS", map[string]string{"MessageStatus": "sent", "MessageSid": sid}); taken != want {
+			t.Errorf("a sid of %d characters: taken %t", len(sid), taken)
+		}
+	}
+}
