@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -267,6 +268,7 @@ func TestWrite_Window(t *testing.T) {
 	b := f.browse(t, jeanne)
 	at := "/messagerie/brouillons/" + draftID + "/"
 	f.keep(selected(written))
+	keys := make(map[string]bool)
 	for _, row := range []struct {
 		issue, to string
 		outcome   taxonomypb.SuggestionOutcome
@@ -278,9 +280,18 @@ func TestWrite_Window(t *testing.T) {
 		if w := b.post(at+"service", url.Values{"issue": {row.issue}}); w.Header().Get("Location") != row.to {
 			t.Errorf("%s leads to %q", row.issue, w.Header().Get("Location"))
 		}
-		if got, _ := one[*taxonomypb.RecordSuggestionOutcomeRequest](t, f.gateway, "TaxonomyService/RecordSuggestionOutcome"); got.GetOutcome() != row.outcome || got.GetService() != "paiements" || got.GetReason() != "absent" {
+		got, header := one[*taxonomypb.RecordSuggestionOutcomeRequest](t, f.gateway, "TaxonomyService/RecordSuggestionOutcome")
+		if got.GetOutcome() != row.outcome || got.GetService() != "paiements" || got.GetReason() != "absent" {
 			t.Errorf("%s is counted as %v", row.issue, got)
 		}
+		// The same again is counted once: it has the same key, and another way out another.
+		key := strings.Join(header.Get("idempotency-key"), ",")
+		b.post(at+"service", url.Values{"issue": {row.issue}})
+		_, header = one[*taxonomypb.RecordSuggestionOutcomeRequest](t, f.gateway, "TaxonomyService/RecordSuggestionOutcome")
+		if again := strings.Join(header.Get("idempotency-key"), ","); uuid.Validate(key) != nil || again != key || keys[key] {
+			t.Errorf("%s is counted under %q, then %q", row.issue, key, again)
+		}
+		keys[key] = true
 	}
 	w := b.get(at + "service/paiements")
 	if w.Code != http.StatusSeeOther || w.Header().Get("Location") != "https://services.example.org/paiements" {
