@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -19,7 +18,6 @@ import (
 	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -529,56 +527,6 @@ func TestUnreadAnswers(t *testing.T) {
 	answered(t, s)
 }
 
-// Two people who share connections, and read none of them, have together what one
-// connection may have, and not each of them.
-func TestUnreadAnswersOfAnAddress(t *testing.T) {
-	t.Parallel()
-	all := newLedgers(insecure.NewCredentials())
-	at := net.TCPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.1:1"))
-	lis := fair.Listen(listen(t), fair.Limits{})
-	t.Cleanup(func() { lis.Close() })
-	conn := accepted(t, lis)
-	conn.Prove("jeanne")
-	conn.Prove("paul")
-	var ledgers []*ledger
-	var ends []func()
-	open := func(addr net.Addr) *ledger {
-		l := &ledger{}
-		ends = append(ends, all.open(l, addr))
-		ledgers = append(ledgers, l)
-		return l
-	}
-	const each = 1 << 20
-	taken := 0
-	for range 256 {
-		l := open(at)
-		for range 64 {
-			if !l.full(conn) {
-				l.answer(each)
-				taken += each
-			}
-		}
-	}
-	if most := unreadAddress + 256*(each+unreadLittle); taken > most || taken < unreadAddress {
-		t.Errorf("%d bytes wait to be read", taken)
-	}
-	// Who reads goes on, and so does another address, and a proxy.
-	reads := open(at)
-	if reads.answer(unreadLittle - 2*messageHead); reads.full(conn) {
-		t.Error("a connection that is read is full")
-	}
-	other := open(net.TCPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.2:1")))
-	if other.answer(each); other.full(conn) || ledgers[100].full(nil) {
-		t.Error("others are full too")
-	}
-	for _, end := range ends {
-		end()
-	}
-	if len(all.addresses) > 0 {
-		t.Errorf("%d addresses are remembered", len(all.addresses))
-	}
-}
-
 // A caller who reads gets everything, however much that is in all.
 func TestReadAnswersAreUnbounded(t *testing.T) {
 	t.Parallel()
@@ -588,65 +536,6 @@ func TestReadAnswersAreUnbounded(t *testing.T) {
 	for i := range 20 {
 		if _, err := client.GetTaxonomy(t.Context(), &taxonomypb.GetTaxonomyRequest{Audience: 1}); err != nil {
 			t.Fatalf("answer %d: %v", i, err)
-		}
-	}
-}
-
-// discarding is a connection that takes everything.
-type discarding struct{ net.Conn }
-
-func (discarding) Write(p []byte) (int, error) { return len(p), nil }
-
-func TestLedgerCountsFrames(t *testing.T) {
-	t.Parallel()
-	var wire bytes.Buffer
-	framer := http2.NewFramer(&wire, nil)
-	_ = framer.WriteSettings() // to memory, as all of these
-	_ = framer.WriteData(1, false, make([]byte, 70))
-	_ = framer.WritePing(false, [8]byte{})
-	_ = framer.WriteData(3, true, nil)
-	_ = framer.WriteData(5, true, make([]byte, 9000))
-	for _, size := range []int{1, 3, 8, 9, 10, 100, wire.Len()} {
-		conn := &measured{Conn: discarding{}, ledger: &ledger{}}
-		for rest := wire.Bytes(); len(rest) > 0; {
-			n := min(size, len(rest))
-			if _, err := conn.Write(rest[:n]); err != nil {
-				t.Fatal(err)
-			}
-			rest = rest[n:]
-		}
-		if got := conn.ledger.sent.Load(); got != 9070 {
-			t.Errorf("in pieces of %d bytes: %d bytes of data are counted, want 9070", size, got)
-		}
-	}
-}
-
-// What frames are as work does not depend on how they arrive.
-func TestWorkOfFrames(t *testing.T) {
-	t.Parallel()
-	var wire bytes.Buffer
-	wire.WriteString(http2.ClientPreface)
-	framer := http2.NewFramer(&wire, nil)
-	_ = framer.WriteSettings() // to memory, as all of these
-	_ = framer.WritePing(true, [8]byte{})
-	_ = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: make([]byte, 20), EndHeaders: true})
-	_ = framer.WriteData(1, false, []byte{0})                // a crumb
-	_ = framer.WriteData(1, false, make([]byte, crumb))      // no crumb
-	_ = framer.WriteData(1, true, nil)                       // the end
-	_ = framer.WriteRawFrame(http2.FrameType(99), 0, 1, nil) // unknown
-	const want = 5*frameWork + headWork + crumbWork
-	for _, size := range []int{1, 7, 9, 24, 25, 100, wire.Len()} {
-		work := 0
-		into, preface := frames{}, len(http2.ClientPreface)
-		for rest := wire.Bytes(); len(rest) > 0; {
-			got := rest[:min(size, len(rest))]
-			rest = rest[len(got):]
-			skip := min(preface, len(got))
-			preface -= skip
-			into.see(got[skip:], func(f frameInfo) { work += f.work() })
-		}
-		if work != want {
-			t.Errorf("in pieces of %d bytes: %d, want %d", size, work, want)
 		}
 	}
 }
@@ -662,6 +551,7 @@ func TestFloodsWithoutRequests(t *testing.T) {
 		}
 		return wire.Bytes()
 	}
+	const frameWork, crumbWork = 512, 4 << 10 // as internal/flow counts them
 	for name, row := range map[string]struct {
 		frames       []byte
 		length, work int // of each
@@ -756,51 +646,6 @@ func TestDrainEndsWatches(t *testing.T) {
 	}
 	if rest, err := io.ReadAll(byREST.text); err != nil || len(rest) > 0 {
 		t.Errorf("the watch by REST ends with %q, %v", rest, err)
-	}
-}
-
-func TestReadiness(t *testing.T) {
-	t.Parallel()
-	away := errors.New("away")
-	all := map[string]func(context.Context) error{taxonomy: nil, messaging: nil, notifier: nil}
-	for name, row := range map[string]struct {
-		once, patient bool
-		faults        map[string]error
-		ready         bool
-	}{
-		"at the start, all there":          {false, true, nil, true},
-		"at the start, one missing":        {false, true, map[string]error{notifier: away}, false},
-		"at the start, issuers missing":    {false, true, map[string]error{"issuers": away}, false},
-		"out of patience, one missing":     {false, false, map[string]error{notifier: away}, true},
-		"out of patience, issuers missing": {false, false, map[string]error{"issuers": away}, false},
-		"later, two missing":               {true, false, map[string]error{notifier: away, messaging: away, "issuers": away}, true},
-		"later, all missing":               {true, false, map[string]error{notifier: away, messaging: away, taxonomy: away}, false},
-	} {
-		r := &readiness{services: all, once: row.once, began: time.Now()}
-		if row.patient {
-			r.patience = time.Hour
-		}
-		if err := r.judge(row.faults); (err == nil) != row.ready {
-			t.Errorf("%s: %v, want ready %t", name, err, row.ready)
-		}
-	}
-}
-
-// Many who ask whether the gateway is ready are one question to the services.
-func TestReadinessIsAskedOnce(t *testing.T) {
-	t.Parallel()
-	asked := make(chan struct{}, 100)
-	r := &readiness{services: map[string]func(context.Context) error{messaging: func(context.Context) error {
-		asked <- struct{}{}
-		return nil
-	}}, issuers: func(context.Context) error { return nil }}
-	for range 100 {
-		if err := r.check(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if len(asked) != 1 {
-		t.Errorf("the service was asked %d times", len(asked))
 	}
 }
 

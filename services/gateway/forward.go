@@ -20,6 +20,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/fair"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/flow"
 )
 
 // frame is one message as it came, not decoded. It is read once and sent once:
@@ -82,7 +83,7 @@ func (f *forwarder) arrive(ctx context.Context, info *tap.Info) (context.Context
 		// Nobody will look at its token.
 		v.refusal = v.count(ctx)
 	}
-	if v.refusal == nil && ledgerOf(ctx).full(conn) {
+	if v.refusal == nil && flow.Of(ctx).Full(conn) {
 		conn.Refused(time.Second)
 		f.door.refused(ctx, errUnread.Reason.String())
 		v.refusal = retryLater(errUnread, time.Second)
@@ -207,7 +208,7 @@ func send(stream grpc.ServerStream, answer *frame) error {
 	bytes := answer.data.Len()
 	err := stream.SendMsg(answer)
 	if err == nil {
-		ledgerOf(stream.Context()).answer(bytes)
+		flow.Of(stream.Context()).Answered(bytes)
 	}
 	return err
 }

@@ -14,7 +14,7 @@
 // by whatever way they come; who has not is their address. Each has a bounded rate
 // (of refused calls too), and a bounded number of connections, of requests that are
 // not whole, of calls, of streams, and of bytes that wait to be read (package fair,
-// unread.go). A request takes one of the slots at the services only once it is whole,
+// internal/flow). A request takes one of the slots at the services only once it is whole,
 // and gives it back before its answer is read.
 //
 // Methods for the system's own processes do not exist here. Services verify the
@@ -36,7 +36,7 @@
 //
 // A service that cannot be reached gives UNAVAILABLE (503, Retry-After); calls to the
 // other services go on. The gateway becomes ready when all services and issuers
-// answer (readiness.go), and is unready afterwards only while it could serve nothing.
+// answer (internal/readiness), and is unready afterwards only while it could serve nothing.
 // While an issuer cannot be reached, tokens seen before go on. Rates and shares are
 // counted by each replica for itself. People behind one address who have not signed
 // in are one caller. On SIGTERM the gateway says it is not ready, waits DrainDelay,
@@ -71,6 +71,8 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/fair"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/flow"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/readiness"
 )
 
 // crowd is how many callers an address stands for while nobody knows who they are. After
@@ -180,7 +182,7 @@ type gateway struct {
 	admin chassis.Admin
 	// backends are the ways to the services, streams those of calls that last.
 	backends, streams map[string]*grpc.ClientConn
-	ready             *readiness
+	ready             *readiness.Readiness
 	tls               *tls.Config
 	grpc              *grpc.Server
 	health            *health.Server
@@ -210,8 +212,8 @@ func open(ctx context.Context, cfg Config) (*gateway, error) {
 		g.close()
 		return nil, err
 	}
-	g.ready = newReadiness(g.backends, verifier.Ready, cfg.ReadyPatience)
-	g.admin.Check("services", g.ready.check)
+	g.ready = readiness.New(g.backends, verifier.Ready, cfg.ReadyPatience)
+	g.admin.Check("services", g.ready.Check)
 	front, err := newREST(ctx, d, g.admin.Ready, cfg)
 	if err == nil {
 		front.webhooks, err = newWebhooks(g.backends[notifier], cfg, d.timeout)
@@ -298,7 +300,7 @@ func (g *gateway) newGRPC(d *door) *grpc.Server {
 		creds = credentials.NewTLS(g.tls)
 	}
 	server := grpc.NewServer(append(rpc.BaseOptions(ours),
-		grpc.Creds(newLedgers(creds)), grpc.InTapHandle(f.arrive), grpc.StreamInterceptor(f.admitStream), grpc.UnaryInterceptor(f.admitUnary),
+		grpc.Creds(flow.Credentials(creds)), grpc.InTapHandle(f.arrive), grpc.StreamInterceptor(f.admitStream), grpc.UnaryInterceptor(f.admitUnary),
 		grpc.MaxRecvMsgSize(maxFrameBytes), grpc.ForceServerCodecV2(f.codec), grpc.UnknownServiceHandler(f.handle),
 		// What a stranger sends before anybody reads it is bounded, and not let grow
 		// as gRPC would by the connection's speed.

@@ -8,6 +8,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/fair"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/flow"
 )
 
 // visit is one request on its way through the door, from its head on: who it counts
@@ -75,7 +76,7 @@ func (v *visit) count(ctx context.Context) error {
 	if quota, limited := rates.Quota(caller, now); limited {
 		v.quota = &quota
 	}
-	v.conn.Counted(callWork)
+	v.conn.Counted(flow.CallWork)
 	if wait == 0 {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package gateway
+package flow
 
 import (
 	"encoding/binary"
@@ -14,7 +14,7 @@ import (
 // goroutine, and reads from one.
 type measured struct {
 	net.Conn
-	ledger *ledger
+	ledger *Ledger
 	// caller is the connection itself, nil in tests.
 	caller *fair.Conn
 	// preface is what is still to come of what a client says first (RFC 9113, 3.4).
@@ -70,10 +70,10 @@ const (
 	crumbWork = 4 << 10
 	crumb     = 128
 
-	// callWork is what a call accounts for on a connection of several people: its head,
+	// CallWork is what a call accounts for on a connection of several people: its head,
 	// the crumbs that some clients make of a message's own head and of its end, and what
 	// they say about its answer.
-	callWork = headWork + 2*crumbWork + 8*frameWork
+	CallWork = headWork + 2*crumbWork + 8*frameWork
 )
 
 func (f frameInfo) work() int {

@@ -1,4 +1,4 @@
-package gateway
+package flow
 
 import (
 	"context"
@@ -14,10 +14,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/fair"
 )
 
-// Answers that a caller does not read stay in memory until it does: HTTP/2 lets the
-// reader say how much may be sent, which may be nothing. So of each connection is
-// known how much was answered and how much of that has left, and a call on one with
-// too much left is refused. These are the bounds, in bytes.
+// The bounds of what was answered and has not left, in bytes.
 const (
 	unreadUnproven = 256 << 10
 	unreadProven   = 1 << 20
@@ -32,8 +29,9 @@ const (
 	unreadLittle  = 64 << 10
 )
 
-// ledger counts the bytes of a gRPC connection's answers.
-type ledger struct {
+// Ledger counts the bytes of a gRPC connection's answers. A nil Ledger counts nothing and
+// is never full.
+type Ledger struct {
 	credentials.AuthInfo
 
 	answered, sent atomic.Int64
@@ -44,7 +42,7 @@ type ledger struct {
 // addressLedgers are those of the connections that an address has.
 type addressLedgers struct {
 	mu  sync.Mutex
-	all map[*ledger]bool
+	all map[*Ledger]bool
 }
 
 // waiting is how many bytes of answers wait to be read on all of them.
@@ -57,17 +55,18 @@ func (a *addressLedgers) waiting() (sum int64) {
 	return sum
 }
 
-func (l *ledger) waiting() int64 { return l.answered.Load() - l.sent.Load() }
+func (l *Ledger) waiting() int64 { return l.answered.Load() - l.sent.Load() }
 
-// answer notes that an answer of so many bytes was given to the connection.
-func (l *ledger) answer(bytes int) {
+// Answered notes that an answer of so many bytes was given to the connection.
+func (l *Ledger) Answered(bytes int) {
 	if l != nil {
 		l.answered.Add(int64(bytes) + messageHead)
 	}
 }
 
-// full reports whether too much of what was answered has not left.
-func (l *ledger) full(conn *fair.Conn) bool {
+// Full reports whether too much of what was answered has not left. conn is the connection
+// itself, and says who calls on it.
+func (l *Ledger) Full(conn *fair.Conn) bool {
 	if l == nil {
 		return false
 	}
@@ -88,10 +87,10 @@ func (l *ledger) full(conn *fair.Conn) bool {
 	}
 }
 
-// ledgerOf returns that of the connection a call came by, or nil.
-func ledgerOf(ctx context.Context) *ledger {
+// Of returns the ledger of the connection that a call came by, or nil.
+func Of(ctx context.Context) *Ledger {
 	if p, ok := peer.FromContext(ctx); ok {
-		l, _ := p.AuthInfo.(*ledger)
+		l, _ := p.AuthInfo.(*Ledger)
 		return l
 	}
 	return nil
@@ -105,13 +104,18 @@ type ledgers struct {
 	addresses map[string]*addressLedgers
 }
 
+// Credentials returns creds whose connections are measured.
+func Credentials(creds credentials.TransportCredentials) credentials.TransportCredentials {
+	return newLedgers(creds)
+}
+
 func newLedgers(creds credentials.TransportCredentials) ledgers {
 	return ledgers{creds, &sync.Mutex{}, make(map[string]*addressLedgers)}
 }
 
 // open puts a ledger among those of its address. end must be called when its connection
 // is closed.
-func (c ledgers) open(l *ledger, remote net.Addr) (end func()) {
+func (c ledgers) open(l *Ledger, remote net.Addr) (end func()) {
 	address := remote.String()
 	if at, err := netip.ParseAddrPort(address); err == nil {
 		address = fair.Address(at.Addr())
@@ -120,7 +124,7 @@ func (c ledgers) open(l *ledger, remote net.Addr) (end func()) {
 	defer c.mu.Unlock()
 	list := c.addresses[address]
 	if list == nil {
-		list = &addressLedgers{all: make(map[*ledger]bool)}
+		list = &addressLedgers{all: make(map[*Ledger]bool)}
 		c.addresses[address] = list
 	}
 	list.mu.Lock()
@@ -145,7 +149,7 @@ func (c ledgers) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, 
 	if err != nil {
 		return nil, nil, err
 	}
-	l := &ledger{AuthInfo: info}
+	l := &Ledger{AuthInfo: info}
 	caller, _ := raw.(*fair.Conn)
 	return &measured{Conn: conn, ledger: l, caller: caller, preface: len(http2.ClientPreface), end: c.open(l, raw.RemoteAddr())}, l, nil
 }

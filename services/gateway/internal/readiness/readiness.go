@@ -1,4 +1,18 @@
-package gateway
+// Package readiness decides whether the gateway should be sent calls.
+//
+// # What is promised
+//
+// A gateway that says it is ready for the first time has been answered by every service
+// over the connection that calls will take, and by every issuer, so that the first call
+// does not fail. After that it is unready only while it could serve nothing at all: taking
+// all gateways away because one service is missing would make an outage of everything of it.
+//
+// # When it breaks
+//
+// A service that is missing for longer than the patience at the gateway's start is not
+// waited for, or its outage would keep new gateways from coming up. A service may go away
+// right after an answer, which is good for a second.
+package readiness
 
 import (
 	"context"
@@ -22,18 +36,8 @@ const (
 	readyTimeout = 700 * time.Millisecond
 )
 
-// readiness decides whether the gateway should be sent calls.
-//
-// What is promised: a gateway that says it is ready for the first time has been
-// answered by every service over the connection that calls will take, and by every
-// issuer, so that the first call does not fail. After that it is unready only while
-// it could serve nothing at all: taking all gateways away because one service is
-// missing would make an outage of everything of it.
-//
-// When it breaks: a service that is missing for longer than the patience at the
-// gateway's start is not waited for, or its outage would keep new gateways from
-// coming up. A service may go away right after an answer.
-type readiness struct {
+// Readiness asks the services and issuers, and remembers what they answered.
+type Readiness struct {
 	services map[string]func(context.Context) error
 	issuers  func(context.Context) error
 	// began is when patience begins to run out.
@@ -42,24 +46,26 @@ type readiness struct {
 
 	asking singleflight.Group
 	mu     sync.Mutex
-	// once: it has been ready before.
-	once bool
-	at   time.Time
-	last error
+	// wasReady: it has been ready before.
+	wasReady bool
+	at       time.Time
+	last     error
 }
 
-func newReadiness(backends map[string]*grpc.ClientConn, issuers func(context.Context) error, patience time.Duration) *readiness {
-	r := &readiness{services: make(map[string]func(context.Context) error), issuers: issuers, began: time.Now(), patience: patience}
+// New asks backends for their health, and issuers whether their keys can be had. For as long
+// as patience it waits for all of them.
+func New(backends map[string]*grpc.ClientConn, issuers func(context.Context) error, patience time.Duration) *Readiness {
+	r := &Readiness{services: make(map[string]func(context.Context) error), issuers: issuers, began: time.Now(), patience: patience}
 	for name, conn := range backends {
 		r.services[name] = serving(conn)
 	}
 	return r
 }
 
-// check returns what keeps the gateway from being ready. Many who ask at once, or
+// Check returns what keeps the gateway from being ready. Many who ask at once, or
 // within a second, get one answer.
-func (r *readiness) check(ctx context.Context) error {
-	if fresh, err := r.kept(); fresh {
+func (r *Readiness) Check(ctx context.Context) error {
+	if fresh, err := r.latest(); fresh {
 		return err
 	}
 	asked := r.asking.DoChan("", func() (any, error) {
@@ -73,21 +79,21 @@ func (r *readiness) check(ctx context.Context) error {
 		return nil, err
 	})
 	select {
-	case answer := <-asked:
-		return answer.Err
+	case result := <-asked:
+		return result.Err
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-func (r *readiness) kept() (fresh bool, err error) {
+func (r *Readiness) latest() (fresh bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return !r.at.IsZero() && time.Since(r.at) < readyKept, r.last
 }
 
 // ask asks every service and issuer at once.
-func (r *readiness) ask(ctx context.Context) error {
+func (r *Readiness) ask(ctx context.Context) error {
 	checks := maps.Clone(r.services)
 	checks["issuers"] = r.issuers
 	var mu sync.Mutex
@@ -107,7 +113,7 @@ func (r *readiness) ask(ctx context.Context) error {
 }
 
 // judge applies the rule.
-func (r *readiness) judge(faults map[string]error) error {
+func (r *Readiness) judge(faults map[string]error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	_, issuersAway := faults["issuers"]
@@ -117,9 +123,9 @@ func (r *readiness) judge(faults map[string]error) error {
 			answering++
 		}
 	}
-	patient := !r.once && time.Since(r.began) < r.patience
-	if len(faults) == 0 || !patient && answering > 0 && (r.once || !issuersAway) {
-		r.once = true
+	patient := !r.wasReady && time.Since(r.began) < r.patience
+	if len(faults) == 0 || !patient && answering > 0 && (r.wasReady || !issuersAway) {
+		r.wasReady = true
 		return nil
 	}
 	return errors.Join(slices.Collect(maps.Values(faults))...)
