@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ma-messagerie/messagerie/chassis/fair"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/door"
 )
 
 // answer is a response under way. It knows the route for the log, forbids
@@ -20,7 +21,7 @@ type answer struct {
 	route  string
 	status int
 	// visit is the request's.
-	visit *visit
+	visit *door.Visit
 	// wanted is If-None-Match of a GET.
 	wanted string
 	// headOnly: the request is a HEAD, of which the server writes no body.
@@ -38,8 +39,8 @@ func (a *answer) WriteHeader(code int) {
 	if header.Get("Cache-Control") == "" {
 		header.Set("Cache-Control", "no-store")
 	}
-	if a.visit != nil && a.visit.quota != nil {
-		tellQuota(header, a.visit.quota)
+	if a.visit != nil && a.visit.Quota != nil {
+		tellQuota(header, a.visit.Quota)
 	}
 	if tag := matchingTag(a.wanted, header.Get("ETag")); code == http.StatusOK && tag != "" {
 		code = http.StatusNotModified
@@ -98,7 +99,7 @@ func wanted(r *http.Request) string {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return ""
 	}
-	return listOf(r.Header.Values("If-None-Match"))
+	return door.ListOf(r.Header.Values("If-None-Match"))
 }
 
 func routeName(w http.ResponseWriter) string {

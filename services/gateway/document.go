@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/route"
 )
 
 // Answers that have an end make one JSON document, by default. It is written as they
@@ -34,15 +35,15 @@ var documents = map[string][]part{
 }
 
 // checkDocument finds kinds of pieces that a document has no part for.
-func (rt *route) checkDocument() error {
-	parts := documents[rt.method]
+func checkDocument(rt *route.Route) error {
+	parts := documents[rt.Method]
 	if parts == nil {
 		return nil
 	}
-	fields := rt.output.Descriptor().Fields()
+	fields := rt.Output.Descriptor().Fields()
 	for i := range fields.Len() {
 		if partOf(parts, fields.Get(i).Name()) < 0 {
-			return fmt.Errorf("method %s: its document has no part for %s", rt.method, fields.Get(i).Name())
+			return fmt.Errorf("method %s: its document has no part for %s", rt.Method, fields.Get(i).Name())
 		}
 	}
 	return nil

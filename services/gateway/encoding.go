@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/klauspost/compress/gzhttp"
+
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/door"
 )
 
 const (
@@ -34,7 +36,7 @@ func compressed(next http.Handler) (http.Handler, error) {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for _, name := range []string{"If-Match", "If-None-Match"} {
 			// If-None-Match of a GET is compared with what is answered (answer.go).
-			if tags := listOf(r.Header.Values(name)); tags != "" && (name == "If-Match" || wanted(r) == "") {
+			if tags := door.ListOf(r.Header.Values(name)); tags != "" && (name == "If-Match" || wanted(r) == "") {
 				r.Header.Set(name, strings.ReplaceAll(tags, compressedTag+`"`, `"`))
 			}
 		}

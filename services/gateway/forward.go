@@ -20,6 +20,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/fair"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/door"
 	"github.com/ma-messagerie/messagerie/services/gateway/internal/flow"
 )
 
@@ -58,15 +59,13 @@ func (c rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
 
 // forwarder passes gRPC calls through.
 type forwarder struct {
-	door   *door
+	door   *door.Door
 	codec  rawCodec
 	access bool
 }
 
 // sendTimeout bounds the sending of one answer of many to a caller who does not read.
 const sendTimeout = 30 * time.Second
-
-type visitKey struct{}
 
 // arrive sees each stream before it costs a goroutine. It must not wait: the whole
 // connection would. So it only counts, and sets what ends a request that does not
@@ -75,56 +74,54 @@ func (f *forwarder) arrive(ctx context.Context, info *tap.Info) (context.Context
 	var conn *fair.Conn
 	address := ""
 	if p, ok := peer.FromContext(ctx); ok {
-		conn, address = fair.ConnOf(p.Addr), f.door.address(p.Addr.String(), info.Header["x-forwarded-for"])
+		conn, address = fair.ConnOf(p.Addr), f.door.Address(p.Addr.String(), info.Header["x-forwarded-for"])
 	}
-	v := f.door.arrive(ctx, conn, address, first(info.Header["authorization"]))
-	rt := f.door.routes[info.FullMethodName]
-	if rt == nil && v.refusal == nil {
+	v := f.door.Arrive(ctx, conn, address, info.Header["authorization"])
+	rt := f.door.Routes[info.FullMethodName]
+	if rt == nil && v.Refusal == nil {
 		// Nobody will look at its token.
-		v.refusal = v.count(ctx)
+		v.Refusal = v.Count(ctx)
 	}
-	if v.refusal == nil && flow.Of(ctx).Full(conn) {
-		conn.Refused(time.Second)
-		f.door.refused(ctx, errUnread.Reason.String())
-		v.refusal = retryLater(errUnread, time.Second)
+	if v.Refusal == nil && flow.Of(ctx).Full(conn) {
+		v.RefuseUnread(ctx)
 	}
 	// gRPC leaks the context of a stream that is refused here (as of 1.85): the handler
 	// refuses it, which may come after its request.
-	ctx = context.WithValue(ctx, visitKey{}, v)
+	ctx = door.WithVisit(ctx, v)
 	var cancel context.CancelFunc
-	if rt != nil && rt.stream {
+	if rt != nil && rt.Streams {
 		ctx, cancel = context.WithCancel(ctx)
-		v.patience = time.AfterFunc(f.door.timeout, cancel)
+		v.Patience = time.AfterFunc(f.door.Timeout, cancel)
 	} else {
-		ctx, cancel = f.door.deadline(ctx) // gRPC cancels the parent when the stream ends
+		ctx, cancel = f.door.Deadline(ctx) // gRPC cancels the parent when the stream ends
 	}
 	if ctx.Err() != nil {
-		_ = v.count(ctx) // nobody will look at its token
+		_ = v.Count(ctx) // nobody will look at its token
 		return ctx, nil  // gRPC ends it at once
 	}
-	v.begin(cancel)
+	v.Await(cancel)
 	if rt == nil {
 		// No handler of ours says that it has ended.
-		context.AfterFunc(ctx, v.leave)
+		context.AfterFunc(ctx, v.Leave)
 	}
 	return ctx, nil
 }
 
 // admitStream stands before every handler of the port, of health and reflection too.
 func (f *forwarder) admitStream(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-	if v, ok := stream.Context().Value(visitKey{}).(*visit); ok && v.refusal != nil {
-		v.leave()
-		return v.refusal
+	if v := door.VisitOf(stream.Context()); v != nil && v.Refusal != nil {
+		v.Leave()
+		return v.Refusal
 	}
 	return next(srv, stream)
 }
 
 // admitUnary is admitStream for what is not a stream to gRPC.
 func (f *forwarder) admitUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-	if v, ok := ctx.Value(visitKey{}).(*visit); ok {
-		v.leave()
-		if v.refusal != nil {
-			return nil, v.refusal
+	if v := door.VisitOf(ctx); v != nil {
+		v.Leave()
+		if v.Refusal != nil {
+			return nil, v.Refusal
 		}
 	}
 	return next(ctx, req)
@@ -151,48 +148,48 @@ func (f *forwarder) handle(_ any, stream grpc.ServerStream) (err error) {
 }
 
 func (f *forwarder) forward(ctx context.Context, method string, stream grpc.ServerStream) error {
-	v, ok := ctx.Value(visitKey{}).(*visit)
-	if !ok {
+	v := door.VisitOf(ctx)
+	if v == nil {
 		return errors.New("a stream that was not seen arriving")
 	}
-	defer v.leave()
+	defer v.Leave()
 	header := func(key string) []string { return metadata.ValueFromIncomingContext(ctx, key) }
-	ctx, c, err := f.door.admit(ctx, v, method, header)
+	ctx, c, err := f.door.Admit(ctx, v, method, header)
 	if err != nil {
 		return err
 	}
-	defer func() { c.end() }()
+	defer func() { c.End() }()
 	var request frame
 	if err := receive(stream, &request); err != nil {
-		return v.unread(err)
+		return v.Incomplete(err)
 	}
-	if c.stream {
+	if c.Streams {
 		return f.relay(ctx, c, &request, stream)
 	}
 	return f.pass(ctx, c, &request, stream)
 }
 
 // receive reads the request. Of one that does not come in time, gRPC itself has told
-// the caller when this returns, and of one above maxFrameBytes: the error is for the
+// the caller when this returns, and of one above door.MaxFrameBytes: the error is for the
 // log.
 func receive(stream grpc.ServerStream, request *frame) error {
 	switch err := stream.RecvMsg(request); {
 	case errors.Is(err, io.EOF):
-		return errNoBytes
+		return door.ErrNoBytes
 	case err != nil:
 		return err
-	case request.data.Len() > maxRequestBytes:
+	case request.data.Len() > door.MaxRequestBytes:
 		request.data.Free()
-		return errTooLarge
+		return door.ErrTooLarge
 	}
 	return nil
 }
 
 // pass forwards a call with one answer.
-func (f *forwarder) pass(ctx context.Context, c *call, request *frame, stream grpc.ServerStream) error {
+func (f *forwarder) pass(ctx context.Context, c *door.Call, request *frame, stream grpc.ServerStream) error {
 	var answer frame
 	var header, trailer metadata.MD
-	err := c.invoke(ctx, request, &answer, grpc.ForceCodecV2(f.codec), grpc.Header(&header), grpc.Trailer(&trailer))
+	err := c.Invoke(ctx, request, &answer, grpc.ForceCodecV2(f.codec), grpc.Header(&header), grpc.Trailer(&trailer))
 	stream.SetTrailer(allowed(trailer))
 	if err != nil {
 		return err
@@ -216,22 +213,22 @@ func send(stream grpc.ServerStream, answer *frame) error {
 var answersStream = &grpc.StreamDesc{ServerStreams: true}
 
 // relay forwards a call with many answers, each as soon as it comes.
-func (f *forwarder) relay(ctx context.Context, c *call, request *frame, stream grpc.ServerStream) error {
-	c.visit.patience.Stop()
-	up, err := c.follow(ctx, answersStream, grpc.ForceCodecV2(f.codec))
+func (f *forwarder) relay(ctx context.Context, c *door.Call, request *frame, stream grpc.ServerStream) error {
+	c.Visit.Patience.Stop()
+	up, err := c.Follow(ctx, answersStream, grpc.ForceCodecV2(f.codec))
 	if err != nil {
 		return err
 	}
 	// io.EOF says that the service has ended the call; RecvMsg says why.
 	if err := up.SendMsg(request); err != nil && !errors.Is(err, io.EOF) {
-		return told(err)
+		return door.PublicError(err)
 	}
 	if err := up.CloseSend(); err != nil {
-		return told(err)
+		return door.PublicError(err)
 	}
 	header, err := up.Header()
 	if err != nil {
-		return told(err)
+		return door.PublicError(err)
 	}
 	if err := stream.SendHeader(allowed(header)); err != nil {
 		return fmt.Errorf("answering: %w", err)
@@ -242,11 +239,11 @@ func (f *forwarder) relay(ctx context.Context, c *call, request *frame, stream g
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
-			return told(err)
+			return door.PublicError(err)
 		}
-		c.visit.patience.Reset(sendTimeout)
+		c.Visit.Patience.Reset(sendTimeout)
 		err := send(stream, &answer)
-		c.visit.patience.Stop()
+		c.Visit.Patience.Stop()
 		if err != nil {
 			return err
 		}
@@ -257,7 +254,7 @@ func (f *forwarder) relay(ctx context.Context, c *call, request *frame, stream g
 func allowed(md metadata.MD) metadata.MD {
 	var kept metadata.MD
 	for key, values := range md {
-		if responseMetadata[key] {
+		if door.AllowedResponse(key) {
 			if kept == nil {
 				kept = make(metadata.MD)
 			}
@@ -268,7 +265,7 @@ func allowed(md metadata.MD) metadata.MD {
 }
 
 func (f *forwarder) log(ctx context.Context, method string, err error, start time.Time) {
-	if f.door.routes[method] == nil {
+	if f.door.Routes[method] == nil {
 		// What a stranger calls it is not worth a line of their choice.
 		method = "unknown"
 	}

@@ -22,16 +22,11 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 
-	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/door"
 )
-
-func reported(t *testing.T, err error) error {
-	t.Helper()
-	return rpc.Report(t.Context(), "test", err)
-}
 
 // echo answers each request with times copies of its own bytes.
 func echo(t *testing.T, times int) (addr string) {
@@ -233,7 +228,7 @@ func TestDeadlines(t *testing.T) {
 	s := start(t)
 	for name, row := range map[string]struct{ own, least, most time.Duration }{
 		"none":    {0, 8 * time.Second, 10 * time.Second},
-		"shorter": {5 * time.Second, 3 * time.Second, 5*time.Second - deadlineShave},
+		"shorter": {5 * time.Second, 3 * time.Second, 5*time.Second - 20*time.Millisecond},
 		"longer":  {time.Hour, 8 * time.Second, 10 * time.Second},
 	} {
 		ctx := s.as(t, "member")
@@ -327,7 +322,7 @@ func TestGRPCRequestTooLarge(t *testing.T) {
 	s := start(t)
 	client := messagingpb.NewMessagingServiceClient(s.grpc)
 	// The field's tag and length take four bytes.
-	for size, want := range map[int]string{maxRequestBytes - 4: "", maxRequestBytes - 3: "REQUEST_TOO_LARGE", maxFrameBytes - 100: "REQUEST_TOO_LARGE"} {
+	for size, want := range map[int]string{door.MaxRequestBytes - 4: "", door.MaxRequestBytes - 3: "REQUEST_TOO_LARGE", door.MaxFrameBytes - 100: "REQUEST_TOO_LARGE"} {
 		_, err := client.SubmitMessage(s.as(t, "member"), &messagingpb.SubmitMessageRequest{Text: strings.Repeat("x", size)})
 		if reason := reasonOf(status.Convert(err)); (reason == errorpb.ErrorReason_REQUEST_TOO_LARGE) != (want != "") {
 			t.Errorf("%d bytes: %v", size, err)
@@ -336,7 +331,7 @@ func TestGRPCRequestTooLarge(t *testing.T) {
 			t.Errorf("%d bytes: %d calls arrived", size, n)
 		}
 	}
-	_, err := client.SubmitMessage(s.as(t, "member"), &messagingpb.SubmitMessageRequest{Text: strings.Repeat("x", maxFrameBytes)})
+	_, err := client.SubmitMessage(s.as(t, "member"), &messagingpb.SubmitMessageRequest{Text: strings.Repeat("x", door.MaxFrameBytes)})
 	if status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("256 KiB: %v", err)
 	}

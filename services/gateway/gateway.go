@@ -7,7 +7,7 @@
 // service, its token must verify, its caller must be of the kind that the method's
 // policy in the .proto names, and neither its rate nor its size may exceed the
 // limits, nor may more calls be under way than are answered in time. There is one
-// admission (door.go) for both protocols; the REST side has
+// admission (internal/door) for both protocols; the REST side has
 // no other way to a service than a connection that sends admitted calls alone.
 //
 // What one caller does fails no other caller's call. A caller is who has signed in,
@@ -71,13 +71,10 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/fair"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/door"
 	"github.com/ma-messagerie/messagerie/services/gateway/internal/flow"
 	"github.com/ma-messagerie/messagerie/services/gateway/internal/readiness"
 )
-
-// crowd is how many callers an address stands for while nobody knows who they are. After
-// the gateway's own start, all of a front end's requests come with tokens that are new.
-const crowd = 4
 
 // defaultCallTimeout is that of a Config made without Load.
 const defaultCallTimeout = 10 * time.Second
@@ -216,7 +213,7 @@ func open(ctx context.Context, cfg Config) (*gateway, error) {
 	g.admin.Check("services", g.ready.Check)
 	front, err := newREST(ctx, d, g.admin.Ready, cfg)
 	if err == nil {
-		front.webhooks, err = newWebhooks(g.backends[notifier], cfg, d.timeout)
+		front.webhooks, err = newWebhooks(g.backends[notifier], cfg, d.Timeout)
 	}
 	var handler http.Handler
 	if err == nil {
@@ -245,7 +242,7 @@ func open(ctx context.Context, cfg Config) (*gateway, error) {
 }
 
 // openDoor connects to the services behind the gateway.
-func (g *gateway) openDoor(verifier *auth.Verifier) (*door, error) {
+func (g *gateway) openDoor(verifier *auth.Verifier) (*door.Door, error) {
 	secured, err := g.cfg.MTLS.Client()
 	if err != nil {
 		return nil, err
@@ -273,35 +270,30 @@ func (g *gateway) openDoor(verifier *auth.Verifier) (*door, error) {
 		timeout = defaultCallTimeout
 	}
 	callers, addresses := g.cfg.Callers()
-	return &door{
-		guard:  rpc.Guard{Policy: policy, Verifier: verifier, Recognise: true},
-		routes: routes,
-		bounds: bounds{
-			callers: callers, addresses: addresses,
-			begun:    fair.NewQueue(g.cfg.CallsPerCaller),
-			strange:  fair.NewQueue(crowd * g.cfg.CallsPerCaller),
-			underway: fair.NewShares(g.cfg.CallsPerCaller),
-			open:     fair.NewShares(g.cfg.StreamsPerCaller),
-		},
-		slots: fair.Slots(g.cfg.MaxConcurrent), streams: fair.Slots(g.cfg.MaxStreams),
-		timeout:  timeout,
-		address:  g.cfg.Client,
-		draining: g.draining,
-		refused:  g.counts.refuse,
-	}, nil
+	return door.New(door.Config{
+		Guard:   rpc.Guard{Policy: policy, Verifier: verifier, Recognise: true},
+		Routes:  routes,
+		Callers: callers, Addresses: addresses,
+		CallsPerCaller: g.cfg.CallsPerCaller, StreamsPerCaller: g.cfg.StreamsPerCaller,
+		MaxConcurrent: g.cfg.MaxConcurrent, MaxStreams: g.cfg.MaxStreams,
+		Timeout:  timeout,
+		Address:  g.cfg.Client,
+		Draining: g.draining,
+		Refused:  g.counts.refuse,
+	}), nil
 }
 
-func (g *gateway) newGRPC(d *door) *grpc.Server {
+func (g *gateway) newGRPC(d *door.Door) *grpc.Server {
 	f := &forwarder{door: d, codec: newRawCodec(), access: g.cfg.AccessLog}
 	// A stranger may call any name: only ours become span names and series.
-	ours := otelgrpc.WithFilter(func(info *stats.RPCTagInfo) bool { return d.routes[info.FullMethodName] != nil })
+	ours := otelgrpc.WithFilter(func(info *stats.RPCTagInfo) bool { return d.Routes[info.FullMethodName] != nil })
 	creds := insecure.NewCredentials()
 	if g.tls != nil {
 		creds = credentials.NewTLS(g.tls)
 	}
 	server := grpc.NewServer(append(rpc.BaseOptions(ours),
 		grpc.Creds(flow.Credentials(creds)), grpc.InTapHandle(f.arrive), grpc.StreamInterceptor(f.admitStream), grpc.UnaryInterceptor(f.admitUnary),
-		grpc.MaxRecvMsgSize(maxFrameBytes), grpc.ForceServerCodecV2(f.codec), grpc.UnknownServiceHandler(f.handle),
+		grpc.MaxRecvMsgSize(door.MaxFrameBytes), grpc.ForceServerCodecV2(f.codec), grpc.UnknownServiceHandler(f.handle),
 		// What a stranger sends before anybody reads it is bounded, and not let grow
 		// as gRPC would by the connection's speed.
 		grpc.StaticStreamWindowSize(64<<10), grpc.StaticConnWindowSize(256<<10), grpc.ReadBufferSize(4<<10), grpc.WriteBufferSize(16<<10))...)

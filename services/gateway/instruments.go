@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/ma-messagerie/messagerie/chassis/fair"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/door"
 )
 
 // instruments count what callers are kept from.
@@ -30,7 +31,7 @@ func newInstruments() (*instruments, error) {
 		return nil, fmt.Errorf("making instruments: %w", err)
 	}
 	// Prometheus's rate() does not see the event with which a series comes into being.
-	for _, reason := range []string{rateLimited, overloaded, errTooManyCalls.Reason.String(), errTooManyStreams.Reason.String(), errTooSlow.Reason.String(), errUnread.Reason.String()} {
+	for _, reason := range door.Reasons() {
 		i.refusals.Add(context.Background(), 0, metric.WithAttributes(attribute.String("reason", reason)))
 	}
 	for _, port := range []string{"grpc", "http"} {

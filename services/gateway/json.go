@@ -22,6 +22,8 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/door"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/route"
 )
 
 var (
@@ -35,22 +37,22 @@ var (
 type body struct {
 	data    []byte
 	rest    *bytes.Reader
-	call    *call
+	call    *door.Call
 	refusal error
 }
 
 // readBody reads a request's body, for as long as the connection's read deadline
 // allows.
 func readBody(w http.ResponseWriter, r *http.Request) (*body, error) {
-	if r.ContentLength > maxRequestBytes {
-		return nil, errTooLarge // who waits for "100 Continue" need not send it
+	if r.ContentLength > door.MaxRequestBytes {
+		return nil, door.ErrTooLarge // who waits for "100 Continue" need not send it
 	}
 	var buf bytes.Buffer
-	_, err := buf.ReadFrom(http.MaxBytesReader(w, r.Body, maxRequestBytes))
+	_, err := buf.ReadFrom(http.MaxBytesReader(w, r.Body, door.MaxRequestBytes))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return nil, errTooLarge
+		return nil, door.ErrTooLarge
 	case err != nil:
 		return nil, errUnreadable.Because(err)
 	case buf.Len() > 0 && !isJSON(r.Header):
@@ -96,7 +98,7 @@ func (b *body) decode(v any) error {
 	}
 	proto.Reset(msg)
 	faults, err := salvage(b.data, msg.ProtoReflect())
-	b.refusal, b.call.unread = err, append(b.call.unread, faults...)
+	b.refusal, b.call.Unreadable = err, append(b.call.Unreadable, faults...)
 	return err
 }
 
@@ -121,9 +123,6 @@ func salvage(data []byte, msg protoreflect.Message) ([]rpc.Violation, error) {
 
 func isObject(data []byte) bool { return bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) }
 
-// maxFaults bounds a refusal, whose length a caller could choose otherwise.
-const maxFaults = 20
-
 // salvageObject reads the members of a JSON object that can be read into a message, and
 // appends the faults of the others; path is that of the object, empty or ending in a full
 // stop.
@@ -133,7 +132,7 @@ func salvageObject(data []byte, msg protoreflect.Message, path string, faults []
 		return append(faults, rpc.Violation{Field: fieldName(strings.TrimSuffix(path, ".")), Reason: errorpb.ErrorReason_JSON_MALFORMED, Description: "is not a JSON object"})
 	}
 	seen := make(map[protoreflect.Name]bool)
-	for decoder.More() && len(faults) < maxFaults {
+	for decoder.More() && len(faults) < door.MaxFaults {
 		token, err := decoder.Token()
 		name, _ := token.(string)
 		var value json.RawMessage
@@ -273,7 +272,7 @@ var errBadQuery = rpc.Invalid("query", errorpb.ErrorReason_QUERY_MALFORMED, "can
 // checkQuery returns the query without the parameters that the method does not have, that
 // come twice or that do not fit their field, and what is wrong with these: the generated code
 // would ignore the first and quote the others.
-func checkQuery(rt *route, rawQuery string) (rest string, faults []rpc.Violation) {
+func checkQuery(rt *route.Route, rawQuery string) (rest string, faults []rpc.Violation) {
 	if rawQuery == "" {
 		return "", nil
 	}
@@ -290,11 +289,11 @@ func checkQuery(rt *route, rawQuery string) (rest string, faults []rpc.Violation
 	if len(faults) == 0 {
 		return rawQuery, nil
 	}
-	return values.Encode(), faults[:min(len(faults), maxFaults)]
+	return values.Encode(), faults[:min(len(faults), door.MaxFaults)]
 }
 
-func checkParameter(rt *route, name string, values []string) (fault rpc.Violation, ok bool) {
-	field := rt.query[name]
+func checkParameter(rt *route.Route, name string, values []string) (fault rpc.Violation, ok bool) {
+	field := rt.Query[name]
 	switch {
 	case field == nil && plainName.MatchString(name):
 		return rpc.Violation{Field: name, Reason: errorpb.ErrorReason_PARAMETER_UNKNOWN, Description: "this method has no such parameter"}, false
@@ -304,7 +303,7 @@ func checkParameter(rt *route, name string, values []string) (fault rpc.Violatio
 		return rpc.Violation{Field: name, Reason: errorpb.ErrorReason_PARAMETER_DUPLICATE, Description: "is given twice"}, false
 	}
 	for _, value := range values {
-		msg := rt.input.New().Interface()
+		msg := rt.Input.New().Interface()
 		misspelt := field.Enum() != nil && !isValue(field.Enum(), value)
 		if misspelt || !utf8.ValidString(value) || runtime.PopulateFieldFromPath(msg, string(field.Name()), value) != nil {
 			return rpc.Violation{Field: name, Reason: misfit(field), Description: "is not " + kindOf(field)}, false

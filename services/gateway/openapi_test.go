@@ -16,6 +16,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	accesspb "github.com/ma-messagerie/messagerie/proto/messagerie/access/v1"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/route"
 )
 
 // described is openapi.json, with its schemas ready to be held against values.
@@ -92,9 +93,9 @@ func TestOpenAPI_HasEachOperation(t *testing.T) {
 		t.Errorf("%d operations are described, %d exist", found, len(routes))
 	}
 	for _, rt := range routes {
-		operation := dig(doc, "paths", rt.path, strings.ToLower(rt.verb))
+		operation := dig(doc, "paths", rt.Path, strings.ToLower(rt.Verb))
 		if operation == nil {
-			t.Errorf("%s %s is not described", rt.verb, rt.path)
+			t.Errorf("%s %s is not described", rt.Verb, rt.Path)
 			continue
 		}
 		var parameters []string
@@ -103,18 +104,18 @@ func TestOpenAPI_HasEachOperation(t *testing.T) {
 			parameters = append(parameters, fmt.Sprint(dig(parameter)["name"]))
 		}
 		if slices.Contains(parameters, "Idempotency-Key") != (rt.Idempotency == accesspb.Idempotency_IDEMPOTENCY_KEYED) {
-			t.Errorf("%s: parameters %s", rt.method, parameters)
+			t.Errorf("%s: parameters %s", rt.Method, parameters)
 		}
-		for name := range rt.query {
+		for name := range rt.Query {
 			if !slices.Contains(parameters, name) {
-				t.Errorf("%s: parameters %s, want %s", rt.method, parameters, name)
+				t.Errorf("%s: parameters %s, want %s", rt.Method, parameters, name)
 			}
 		}
 		if other := named[operation["operationId"]]; other != "" || operation["x-scope"] != rt.Scope {
-			t.Errorf("%s: named %v as %s is, scope %v", rt.method, operation["operationId"], other, operation["x-scope"])
+			t.Errorf("%s: named %v as %s is, scope %v", rt.Method, operation["operationId"], other, operation["x-scope"])
 		}
-		named[operation["operationId"]] = rt.method
-		if rt.stream {
+		named[operation["operationId"]] = rt.Method
+		if rt.Streams {
 			checkOffers(t, rt, dig(operation, "responses", "200", "content"))
 		}
 	}
@@ -131,18 +132,18 @@ func TestOpenAPI_HasEachOperation(t *testing.T) {
 }
 
 // checkOffers compares what a stream is described as with what is written.
-func checkOffers(t *testing.T, rt *route, content map[string]any) {
+func checkOffers(t *testing.T, rt *route.Route, content map[string]any) {
 	t.Helper()
-	offers := rt.offers()
-	if !rt.endless {
+	offers := offersOf(rt)
+	if !rt.Endless {
 		offers = offers[:1] // a client takes one schema
 	}
 	for _, offer := range offers {
 		if content[offer.mediaType] == nil || len(content) != len(offers) {
-			t.Errorf("%s is described as %v", rt.method, content)
+			t.Errorf("%s is described as %v", rt.Method, content)
 		}
 	}
-	parts := documents[rt.method]
+	parts := documents[rt.Method]
 	if parts == nil {
 		return
 	}
@@ -151,7 +152,7 @@ func checkOffers(t *testing.T, rt *route, content map[string]any) {
 	properties := dig(doc, append(strings.Split(strings.TrimPrefix(ref, "#/"), "/"), "properties")...)
 	for _, part := range parts {
 		if (dig(properties, part.name)["type"] == "array") != part.many || len(properties) != len(parts) {
-			t.Errorf("the document of %s is described as %v", rt.method, properties)
+			t.Errorf("the document of %s is described as %v", rt.Method, properties)
 		}
 	}
 }
@@ -250,24 +251,24 @@ func TestOpenAPI_Failures(t *testing.T) {
 	for code, want := range map[codes.Code]int{codes.ResourceExhausted: 429, codes.Internal: 500, codes.Unavailable: 503, codes.DeadlineExceeded: 504} {
 		s.fail.Store(rpc.Refuse(code, errorpb.ErrorReason_REPORTS_BUSY, "not now"))
 		for _, rt := range routes {
-			operation := dig(d.doc, "paths", rt.path, strings.ToLower(rt.verb))
-			path := parameter.ReplaceAllString(rt.path, someKey)
+			operation := dig(d.doc, "paths", rt.Path, strings.ToLower(rt.Verb))
+			path := parameter.ReplaceAllString(rt.Path, someKey)
 			body, err := json.Marshal(dig(operation, "requestBody", "content", plainJSON)["example"])
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !rt.hasBody {
+			if !rt.HasBody {
 				body = nil
 			}
-			got := s.rest(t, callers[rt.Access], rt.verb, path, string(body))
+			got := s.rest(t, callers[rt.Access], rt.Verb, path, string(body))
 			value, err := jsonschema.UnmarshalJSON(strings.NewReader(got.body))
 			if got.code != want || dig(operation, "responses")[fmt.Sprint(want)] == nil || err != nil {
-				t.Errorf("%s: %d %s, want %d", rt.method, got.code, got.body, want)
+				t.Errorf("%s: %d %s, want %d", rt.Method, got.code, got.body, want)
 			} else if err := wholeStatus.Validate(value); err != nil {
-				t.Errorf("%s: %d: %v", rt.method, want, err)
+				t.Errorf("%s: %d: %v", rt.Method, want, err)
 			}
 			if later := got.header.Get("Retry-After"); (later != "") != (want == 429 || want == 503) {
-				t.Errorf("%s: %d with Retry-After %q", rt.method, want, later)
+				t.Errorf("%s: %d with Retry-After %q", rt.Method, want, later)
 			}
 		}
 	}

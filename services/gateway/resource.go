@@ -14,6 +14,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/fair"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/route"
 )
 
 // resourcePath is where a client learns where to sign in, and for what (RFC 9728).
@@ -30,7 +31,7 @@ type protectedResource struct {
 }
 
 // describeResource is the document but for where the resource is.
-func describeResource(issuers auth.Issuers, routes map[string]*route) protectedResource {
+func describeResource(issuers auth.Issuers, routes map[string]*route.Route) protectedResource {
 	doc := protectedResource{
 		BearerMethods: []string{"header"}, Name: "Ma messagerie",
 	}

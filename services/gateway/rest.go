@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -20,15 +19,14 @@ import (
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/ma-messagerie/messagerie/chassis/fair"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
-	accesspb "github.com/ma-messagerie/messagerie/proto/messagerie/access/v1"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/door"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/route"
 )
 
 const (
@@ -52,7 +50,7 @@ var (
 
 // rest serves the HTTP port.
 type rest struct {
-	door     *door
+	door     *door.Door
 	webhooks *webhooks
 	mux      *runtime.ServeMux
 	// ready is what /readyz asks.
@@ -64,21 +62,21 @@ type rest struct {
 	publicURL string
 	resource  protectedResource
 	// byREST finds a route by verb and path pattern.
-	byREST map[string]*route
+	byREST map[string]*route.Route
 	// fixed are the paths that the gateway answers itself.
 	fixed map[string]func(http.ResponseWriter, *http.Request)
 }
 
 // newREST registers every forwarded service that has REST paths.
-func newREST(ctx context.Context, d *door, ready func(context.Context) error, cfg Config) (*rest, error) {
-	s := &rest{door: d, ready: ready, origins: cfg.CORSOrigins, access: cfg.AccessLog, publicURL: cfg.PublicURL, resource: describeResource(cfg.Issuers, d.routes), byREST: make(map[string]*route)}
+func newREST(ctx context.Context, d *door.Door, ready func(context.Context) error, cfg Config) (*rest, error) {
+	s := &rest{door: d, ready: ready, origins: cfg.CORSOrigins, access: cfg.AccessLog, publicURL: cfg.PublicURL, resource: describeResource(cfg.Issuers, d.Routes), byREST: make(map[string]*route.Route)}
 	s.fixed = discoveries(cfg.Issuers)
 	maps.Copy(s.fixed, map[string]func(http.ResponseWriter, *http.Request){
 		"/livez": s.serveLive, "/readyz": s.serveReady, "/openapi.json": s.serveAPI, resourcePath: s.serveResource,
 	})
-	for _, rt := range d.routes {
-		if rt.path != "" {
-			s.byREST[rt.verb+" "+rt.path] = rt
+	for _, rt := range d.Routes {
+		if rt.Path != "" {
+			s.byREST[rt.Verb+" "+rt.Path] = rt
 		}
 	}
 	s.mux = runtime.NewServeMux(
@@ -86,7 +84,7 @@ func newREST(ctx context.Context, d *door, ready func(context.Context) error, cf
 		runtime.WithMiddlewares(s.admit),
 		// What a call takes along is decided at its admission alone.
 		runtime.WithIncomingHeaderMatcher(func(string) (string, bool) { return "", false }),
-		runtime.WithOutgoingHeaderMatcher(func(key string) (string, bool) { return key, responseMetadata[key] }),
+		runtime.WithOutgoingHeaderMatcher(func(key string) (string, bool) { return key, door.AllowedResponse(key) }),
 		runtime.WithOutgoingTrailerMatcher(func(string) (string, bool) { return "", false }),
 		runtime.WithErrorHandler(s.handleError),
 		runtime.WithRoutingErrorHandler(s.handleRoutingError),
@@ -94,7 +92,7 @@ func newREST(ctx context.Context, d *door, ready func(context.Context) error, cf
 		runtime.WithDisableHTTPMethodOverride(),
 	)
 	for _, entry := range forwarded {
-		if err := entry.register(ctx, s.mux, admittedConn{}); err != nil {
+		if err := entry.register(ctx, s.mux, door.AdmittedConn{}); err != nil {
 			return nil, err
 		}
 	}
@@ -117,50 +115,6 @@ func milliseconds(start time.Time) float64 { return float64(time.Since(start).Mi
 
 func isProbe(r *http.Request) bool { return r.URL.Path == "/livez" || r.URL.Path == "/readyz" }
 
-// admittedConn is the only way from the REST side to a service. It sends what
-// the door has admitted for exactly this method, and nothing else.
-type admittedConn struct{}
-
-func (admittedConn) Invoke(ctx context.Context, method string, request, answer any, opts ...grpc.CallOption) error {
-	c, _ := ctx.Value(callKey{}).(*call)
-	if c == nil || c.method != method {
-		return errNoMethod
-	}
-	if len(c.unread) > 0 {
-		return c.judge(ctx, request, answer, opts...)
-	}
-	return c.invoke(ctx, request, answer, opts...)
-}
-
-// judge has the service say what else is wrong with a request of which a part could not be
-// read, so that the caller is told all of it at once. Nothing is done of it. Where the
-// service does not answer, the caller is told what is known here.
-func (c *call) judge(ctx context.Context, request, answer any, opts ...grpc.CallOption) error {
-	msg, ok := request.(proto.Message)
-	if !ok {
-		return fmt.Errorf("asking with %T: not a message", request)
-	}
-	rpc.MarkUnread(c.outgoing, msg, c.unread)
-	err := c.invoke(ctx, request, answer, opts...)
-	var refusal *rpc.Error
-	switch {
-	case errors.As(err, &refusal) && refusal.Code == codes.ResourceExhausted, refusesFields(err):
-		return err
-	}
-	return c.allUnread(nil)
-}
-
-// refusesFields reports whether an error tells faults of the input.
-func refusesFields(err error) bool {
-	st, _ := status.FromError(err)
-	return slices.ContainsFunc(st.Details(), func(detail any) bool { _, ok := detail.(*errdetails.BadRequest); return ok })
-}
-
-// NewStream is never called: [rest.stream] asks for what streams.
-func (admittedConn) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
-	return nil, errNoMethod
-}
-
 // admit stands before each REST method: the same admission as on the gRPC side,
 // and before anything of the request is decoded.
 func (s *rest) admit(next runtime.HandlerFunc) runtime.HandlerFunc {
@@ -171,7 +125,7 @@ func (s *rest) admit(next runtime.HandlerFunc) runtime.HandlerFunc {
 			return
 		}
 		if a, ok := w.(*answer); ok {
-			a.route = rt.path
+			a.route = rt.Path
 		}
 		tickets, r, err := takeTicket(rt, r)
 		if err != nil {
@@ -181,22 +135,22 @@ func (s *rest) admit(next runtime.HandlerFunc) runtime.HandlerFunc {
 			return
 		}
 		ctx := r.Context()
-		if !rt.stream {
+		if !rt.Streams {
 			var cancel context.CancelFunc
-			ctx, cancel = s.door.deadline(ctx)
+			ctx, cancel = s.door.Deadline(ctx)
 			defer cancel()
 		}
-		v, ok := ctx.Value(visitKey{}).(*visit)
-		if !ok {
+		v := door.VisitOf(ctx)
+		if v == nil {
 			s.refuse(w, r, errors.New("a request that was not seen arriving"))
 			return
 		}
-		ctx, c, err := s.door.admit(ctx, v, rt.method, withTickets(tickets, r.Header))
+		ctx, c, err := s.door.Admit(ctx, v, rt.Method, withTickets(tickets, r.Header))
 		if err != nil {
 			s.refuse(w, r, err)
 			return
 		}
-		defer func() { c.end() }()
+		defer func() { c.End() }()
 		r = r.WithContext(ctx)
 		// It would set a deadline past the gateway's.
 		r.Header.Del("Grpc-Timeout")
@@ -204,7 +158,7 @@ func (s *rest) admit(next runtime.HandlerFunc) runtime.HandlerFunc {
 			s.refuse(w, r, err)
 			return
 		}
-		if c.stream {
+		if c.Streams {
 			s.stream(w, r, c, params)
 			return
 		}
@@ -212,14 +166,14 @@ func (s *rest) admit(next runtime.HandlerFunc) runtime.HandlerFunc {
 	}
 }
 
-func (s *rest) routeOf(r *http.Request) *route {
+func (s *rest) routeOf(r *http.Request) *route.Route {
 	pattern, _ := runtime.HTTPPattern(r.Context())
 	return s.byREST[r.Method+" "+strings.ReplaceAll(pattern.String(), "=*}", "}")]
 }
 
 // prepare checks path and query and reads the body, for as long as the call has and
 // its caller's newer requests let it.
-func (s *rest) prepare(w http.ResponseWriter, r *http.Request, c *call, params map[string]string) error {
+func (s *rest) prepare(w http.ResponseWriter, r *http.Request, c *door.Call, params map[string]string) error {
 	for _, value := range params {
 		switch {
 		case value == "":
@@ -228,32 +182,32 @@ func (s *rest) prepare(w http.ResponseWriter, r *http.Request, c *call, params m
 			return errBadPath
 		}
 	}
-	r.URL.RawQuery, c.unread = checkQuery(c.route, r.URL.RawQuery)
-	if len(c.unread) > 0 && (c.stream || c.unread[0].Reason == errorpb.ErrorReason_QUERY_MALFORMED && !c.hasBody) {
-		return c.allUnread(nil)
+	r.URL.RawQuery, c.Unreadable = checkQuery(c.Route, r.URL.RawQuery)
+	if len(c.Unreadable) > 0 && (c.Streams || c.Unreadable[0].Reason == errorpb.ErrorReason_QUERY_MALFORMED && !c.HasBody) {
+		return c.RefuseUnreadable(nil)
 	}
 	// A server that cannot set deadlines is one of a test.
 	control := http.NewResponseController(w)
-	if c.hasBody {
+	if c.HasBody {
 		if deadline, ok := r.Context().Deadline(); ok {
 			_ = control.SetReadDeadline(deadline)
 		}
-		c.visit.begin(func() { _ = control.SetReadDeadline(time.Unix(1, 0)) })
-		defer c.visit.leave()
+		c.Visit.Await(func() { _ = control.SetReadDeadline(time.Unix(1, 0)) })
+		defer c.Visit.Leave()
 		b, err := readBody(w, r)
 		if err != nil {
-			return c.visit.unread(err)
+			return c.Visit.Incomplete(err)
 		}
 		b.call = c
 		r.Body = b
 	} else {
-		if err := noBody(r, c.visit, control); err != nil {
+		if err := noBody(r, c.Visit, control); err != nil {
 			return err
 		}
 		r.Body = http.NoBody
 	}
 	_ = control.SetReadDeadline(time.Time{})
-	if a, ok := w.(*answer); ok && c.stream {
+	if a, ok := w.(*answer); ok && c.Streams {
 		a.streams = true
 		a.within(0)
 	}
@@ -262,17 +216,17 @@ func (s *rest) prepare(w http.ResponseWriter, r *http.Request, c *call, params m
 
 // noBody refuses a body that the method does not take. Whether there is one is not always
 // known from the head: HTTP/2 may say later that nothing comes.
-func noBody(r *http.Request, v *visit, control *http.ResponseController) error {
+func noBody(r *http.Request, v *door.Visit, control *http.ResponseController) error {
 	n := r.ContentLength
 	if n < 0 {
 		if deadline, ok := r.Context().Deadline(); ok {
 			_ = control.SetReadDeadline(deadline)
 		}
-		v.begin(func() { _ = control.SetReadDeadline(time.Unix(1, 0)) })
-		defer v.leave()
+		v.Await(func() { _ = control.SetReadDeadline(time.Unix(1, 0)) })
+		defer v.Leave()
 		read, err := io.ReadFull(r.Body, make([]byte, 1))
 		if read == 0 && !errors.Is(err, io.EOF) {
-			return v.unread(errUnreadable.Because(err))
+			return v.Incomplete(errUnreadable.Because(err))
 		}
 		n = int64(read)
 	}
@@ -282,24 +236,10 @@ func noBody(r *http.Request, v *visit, control *http.ResponseController) error {
 	return nil
 }
 
-// allUnread is a refusal of what could not be read, with an error of the same kind if it is
-// not nil. What is wrong with the idempotency key is added: the service, which would say it,
-// does not see the call.
-func (c *call) allUnread(err error) error {
-	faults := slices.Concat(c.unread, rpc.FaultsOf(err))
-	if c.Idempotency == accesspb.Idempotency_IDEMPOTENCY_KEYED {
-		faults = append(faults, rpc.FaultsOf(rpc.CheckKey(c.outgoing[rpc.IdempotencyKeyName]))...)
-	}
-	if len(faults) == 0 {
-		return err
-	}
-	return rpc.InvalidAll(faults[:min(len(faults), maxFaults)])
-}
-
 // isJSON reports whether a body is announced as plain JSON in UTF-8.
 func isJSON(header http.Header) bool {
-	kind, params, err := mime.ParseMediaType(listOf(header.Values("Content-Type")))
-	charset, coding := params["charset"], listOf(header.Values("Content-Encoding"))
+	kind, params, err := mime.ParseMediaType(door.ListOf(header.Values("Content-Type")))
+	charset, coding := params["charset"], door.ListOf(header.Values("Content-Encoding"))
 	return err == nil && kind == "application/json" &&
 		(charset == "" || strings.EqualFold(charset, "utf-8")) &&
 		(coding == "" || strings.EqualFold(coding, "identity"))
@@ -310,7 +250,7 @@ func (s *rest) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	// Telemetry looks at its own request when this has ended.
 	seen := r
-	r = r.WithContext(rpc.WithLanguage(r.Context(), listOf(r.Header.Values("Accept-Language"))))
+	r = r.WithContext(rpc.WithLanguage(r.Context(), door.ListOf(r.Header.Values("Accept-Language"))))
 	a := &answer{ResponseWriter: w, wanted: wanted(r)}
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(start.Add(readTimeout))
@@ -349,11 +289,11 @@ func (s *rest) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v := s.arrive(r)
 	a.visit = v
 	allowed := s.crossOrigin(a.Header(), r.Header.Get("Origin"))
-	if v.refusal != nil {
-		s.refuse(a, r, v.refusal)
+	if v.Refusal != nil {
+		s.refuse(a, r, v.Refusal)
 		return
 	}
-	counted := r.WithContext(context.WithValue(r.Context(), visitKey{}, v))
+	counted := r.WithContext(door.WithVisit(r.Context(), v))
 	if allowed && r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
 		s.servePreflight(a, counted)
 		return
@@ -362,11 +302,11 @@ func (s *rest) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // arrive counts a request before anything is done for it.
-func (s *rest) arrive(r *http.Request) *visit {
+func (s *rest) arrive(r *http.Request) *door.Visit {
 	conn, _ := r.Context().Value(connKey{}).(*fair.Conn)
 	conn.Reports(false)
-	address := s.door.address(r.RemoteAddr, r.Header.Values("X-Forwarded-For"))
-	return s.door.arrive(r.Context(), conn, address, r.Header.Get("Authorization"))
+	address := s.door.Address(r.RemoteAddr, r.Header.Values("X-Forwarded-For"))
+	return s.door.Arrive(r.Context(), conn, address, r.Header.Values("Authorization"))
 }
 
 // connKey finds the connection of a request.
@@ -405,11 +345,11 @@ func (s *rest) serve(w *answer, r *http.Request) {
 // counted reports whether the caller of a request may have it answered without a look
 // at their token. If not, it has been refused.
 func (s *rest) counted(w http.ResponseWriter, r *http.Request) bool {
-	v, ok := r.Context().Value(visitKey{}).(*visit)
-	if !ok {
+	v := door.VisitOf(r.Context())
+	if v == nil {
 		return true
 	}
-	err := v.count(r.Context())
+	err := v.Count(r.Context())
 	if err != nil {
 		s.refuse(w, r, err)
 	}
@@ -477,7 +417,7 @@ func (s *rest) serveAPI(w http.ResponseWriter, _ *http.Request) {
 func (s *rest) handleError(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, r *http.Request, err error) {
 	var malformed runtime.MalformedSequenceError
 	if b, ok := r.Body.(*body); ok && b.refusal != nil {
-		err = b.call.allUnread(b.refusal)
+		err = b.call.RefuseUnreadable(b.refusal)
 	} else if errors.As(err, &malformed) {
 		err = errBadPath
 	}
@@ -503,9 +443,9 @@ func (s *rest) handleRoutingError(_ context.Context, _ *runtime.ServeMux, _ runt
 func (s *rest) verbs(path string) []string {
 	var verbs []string
 	for _, rt := range s.byREST {
-		if rt.matches(path) {
-			verbs = append(verbs, rt.verb)
-			if rt.verb == http.MethodGet {
+		if rt.Matches(path) {
+			verbs = append(verbs, rt.Verb)
+			if rt.Verb == http.MethodGet {
 				verbs = append(verbs, http.MethodHead)
 			}
 		}
@@ -519,7 +459,7 @@ func (s *rest) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	st, _ := status.FromError(identified(r.Context(), rpc.Report(r.Context(), r.Method+" "+routeName(w), err)))
 	header := w.Header()
 	if a, ok := w.(*answer); ok && a.visit != nil {
-		a.visit.conn.Hold(r.Context(), a.visit.hold)
+		a.visit.HoldBack(r.Context())
 	}
 	// They described the answer that is not given.
 	header.Del("ETag")

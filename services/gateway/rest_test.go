@@ -19,6 +19,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/door"
 )
 
 const (
@@ -197,7 +198,7 @@ func TestRefusalsOfHTTP(t *testing.T) {
 		{"nonsense for a type", "POST", "/v1/conversations", "{}", []string{"Content-Type", ";;"}, 415, "MEDIA_TYPE_UNSUPPORTED"},
 		{"other character set", "POST", "/v1/conversations", "{}", []string{"Content-Type", "application/json; charset=latin1"}, 415, "MEDIA_TYPE_UNSUPPORTED"},
 		{"compressed", "POST", "/v1/conversations", "{}", []string{"Content-Encoding", "gzip"}, 415, "MEDIA_TYPE_UNSUPPORTED"},
-		{"too large", "POST", "/v1/conversations", `{"text":"` + strings.Repeat("x", maxRequestBytes) + `"}`, nil, 413, "REQUEST_TOO_LARGE"},
+		{"too large", "POST", "/v1/conversations", `{"text":"` + strings.Repeat("x", door.MaxRequestBytes) + `"}`, nil, 413, "REQUEST_TOO_LARGE"},
 	} {
 		got := s.rest(t, "member", row.verb, row.path, row.body, row.headers...)
 		if got.code != row.code || reasonOf(got.status(t)).String() != row.reason {
@@ -221,7 +222,7 @@ func TestRefusalsOfHTTP(t *testing.T) {
 		t.Errorf("a lapsed token: %q", got.header.Get("WWW-Authenticate"))
 	}
 	whole := `{"audience":"PARTICULIER","theme":"x","text":""}`
-	whole = strings.Replace(whole, `""`, `"`+strings.Repeat("x", maxRequestBytes-len(whole))+`"`, 1)
+	whole = strings.Replace(whole, `""`, `"`+strings.Repeat("x", door.MaxRequestBytes-len(whole))+`"`, 1)
 	if got := s.rest(t, "member", "POST", "/v1/conversations", whole); got.code != http.StatusOK {
 		t.Errorf("%d bytes: %d %s", len(whole), got.code, got.body)
 	}

@@ -23,6 +23,8 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/door"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/route"
 )
 
 // A method with many answers has one of three formats over HTTP, as Accept asks for:
@@ -72,27 +74,27 @@ type offer struct {
 }
 
 // offers are the formats of a route with many answers, the default first.
-func (rt *route) offers() []offer {
+func offersOf(rt *route.Route) []offer {
 	asLines := offer{ndjson, func(*http.Request) format { return lines{} }}
-	if rt.endless {
+	if rt.Endless {
 		return []offer{{eventStream, func(r *http.Request) format { return newEvents(r.Header.Get("Last-Event-ID")) }}, asLines}
 	}
-	if parts := documents[rt.method]; parts != nil {
+	if parts := documents[rt.Method]; parts != nil {
 		return []offer{{plainJSON, func(*http.Request) format { return &document{parts: parts} }}, asLines}
 	}
 	return []offer{asLines}
 }
 
 // stream answers a call whose answers stream.
-func (s *rest) stream(w http.ResponseWriter, r *http.Request, c *call, params map[string]string) {
-	offers := c.offers()
+func (s *rest) stream(w http.ResponseWriter, r *http.Request, c *door.Call, params map[string]string) {
+	offers := offersOf(c.Route)
 	w.Header().Add("Vary", "Accept")
 	best := acceptable(r.Header.Values("Accept"), offers)
 	if best < 0 {
 		s.refuse(w, r, errNotAcceptable)
 		return
 	}
-	out := &outflow{w: w, offer: offers[best], format: offers[best].begin(r), endless: c.endless}
+	out := &outflow{w: w, offer: offers[best], format: offers[best].begin(r), endless: c.Endless}
 	if a, ok := w.(*answer); ok && a.headOnly {
 		// What it begins with is all there is of it.
 		out.begin(nil)
@@ -101,20 +103,20 @@ func (s *rest) stream(w http.ResponseWriter, r *http.Request, c *call, params ma
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	up, err := c.ask(ctx, r.URL.Query(), params)
+	up, err := ask(ctx, c, r.URL.Query(), params)
 	if err != nil {
 		s.refuse(w, r, err)
 		return
 	}
-	if err := out.relay(ctx, c.output, up); err != nil {
+	if err := out.relay(ctx, c.Output, up); err != nil {
 		s.breakOff(out, r, err)
 	}
 }
 
 // ask sends the request of a method with many answers. Path and query have been
 // checked.
-func (c *call) ask(ctx context.Context, query url.Values, params map[string]string) (grpc.ClientStream, error) {
-	request := c.input.New().Interface()
+func ask(ctx context.Context, c *door.Call, query url.Values, params map[string]string) (grpc.ClientStream, error) {
+	request := c.Input.New().Interface()
 	if err := runtime.PopulateQueryParameters(request, query, utilities.NewDoubleArray(nil)); err != nil {
 		return nil, errBadPath.Because(err)
 	}
@@ -123,15 +125,15 @@ func (c *call) ask(ctx context.Context, query url.Values, params map[string]stri
 			return nil, errBadPath.Because(err)
 		}
 	}
-	up, err := c.follow(ctx, &grpc.StreamDesc{ServerStreams: true})
+	up, err := c.Follow(ctx, &grpc.StreamDesc{ServerStreams: true})
 	if err != nil {
 		return nil, err
 	}
 	// That the stream has ended already is told by its answer.
 	if err := up.SendMsg(request); err != nil && !errors.Is(err, io.EOF) {
-		return nil, told(err)
+		return nil, door.PublicError(err)
 	}
-	return up, told(up.CloseSend())
+	return up, door.PublicError(up.CloseSend())
 }
 
 // outflow is an HTTP answer that streams.
@@ -178,7 +180,7 @@ func (o *outflow) relay(ctx context.Context, output protoreflect.MessageType, up
 				return o.put(o.close(), nil)
 			}
 			if got.err != nil {
-				return told(got.err)
+				return door.PublicError(got.err)
 			}
 			var err error
 			if piece, err = o.answer(got.message); err != nil {
@@ -219,7 +221,7 @@ func (o *outflow) begin(metadata metadata.MD) {
 	o.begun = true
 	header := o.w.Header()
 	for key, values := range metadata {
-		if responseMetadata[key] {
+		if door.AllowedResponse(key) {
 			header[http.CanonicalHeaderKey(key)] = values
 		}
 	}

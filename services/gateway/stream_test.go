@@ -23,14 +23,15 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/route"
 )
 
 const watchPath, exportPath = "/v1/conversations:watch", "/v1/me/export"
 
 func TestAcceptable(t *testing.T) {
 	t.Parallel()
-	watch := (&route{endless: true}).offers()
-	export := (&route{method: messagingpb.MessagingService_ExportMyData_FullMethodName}).offers()
+	watch := offersOf(&route.Route{Endless: true})
+	export := offersOf(&route.Route{Method: messagingpb.MessagingService_ExportMyData_FullMethodName})
 	for _, row := range []struct {
 		accept string
 		of     []offer
@@ -368,13 +369,13 @@ func TestDocumentsHaveAPlaceForAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	for method := range documents {
-		if rt := routes[method]; rt == nil || !rt.stream || rt.endless {
+		if rt := routes[method]; rt == nil || !rt.Streams || rt.Endless {
 			t.Errorf("%s has a document and no end", method)
 		}
 	}
 	watch := *routes[messagingpb.MessagingService_WatchConversations_FullMethodName]
-	watch.method = messagingpb.MessagingService_ExportMyData_FullMethodName
-	if err := watch.checkDocument(); err == nil {
+	watch.Method = messagingpb.MessagingService_ExportMyData_FullMethodName
+	if err := checkDocument(&watch); err == nil {
 		t.Error("an answer without a place is no fault")
 	}
 }

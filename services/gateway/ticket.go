@@ -5,29 +5,24 @@ import (
 	"net/url"
 	"strings"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
-	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/door"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/route"
 )
-
-// ticketParam is how REST gives a ticket to a method that takes one.
-const ticketParam = "ticket"
 
 // takeTicket takes the tickets out of the query, so that nothing behind reads, quotes or logs
 // them; one too many is for the door to refuse. The request is the same where its method takes
 // none.
-func takeTicket(rt *route, r *http.Request) (tickets []string, without *http.Request, err error) {
-	if !rt.Ticket || !strings.Contains(r.URL.RawQuery, ticketParam) {
+func takeTicket(rt *route.Route, r *http.Request) (tickets []string, without *http.Request, err error) {
+	if !rt.Ticket || !strings.Contains(r.URL.RawQuery, door.TicketParam) {
 		return nil, r, nil
 	}
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return nil, r, errBadQuery
 	}
-	tickets = values[ticketParam]
-	values.Del(ticketParam)
+	tickets = values[door.TicketParam]
+	values.Del(door.TicketParam)
 	without = r.WithContext(r.Context())
 	copied := *r.URL
 	copied.RawQuery = values.Encode()
@@ -43,48 +38,4 @@ func withTickets(tickets []string, header http.Header) func(string) []string {
 		}
 		return header.Values(name)
 	}
-}
-
-// ticketMost is above the length of a ticket.
-const ticketMost = 128
-
-// errAmbiguous: whichever of two credentials were taken, the caller may have meant the other,
-// and who looks at the request on its way may take another than the gateway (RFC 6750, 3.1).
-var errAmbiguous = rpc.Refuse(codes.InvalidArgument, errorpb.ErrorReason_CREDENTIALS_AMBIGUOUS, "the call has more than one token, or a token and a ticket; send one of them")
-
-// ticketed reports whether a call is admitted by a ticket, which the service redeems. Until
-// then it is a stranger's, and counts against their address. An error refuses the call: it
-// has more than one credential.
-func (d *door) ticketed(method string, header func(string) []string) (ticket string, ok bool, err error) {
-	tokens, tickets := header("authorization"), header(rpc.TicketName)
-	if !d.guard.Policy[method].Ticket {
-		tickets = nil
-	}
-	ticket = first(tickets)
-	switch {
-	case len(tickets) > 1:
-		return "", false, rpc.Invalid(ticketParam, errorpb.ErrorReason_PARAMETER_DUPLICATE, "is given twice")
-	case len(tokens) > 1 || len(tokens) > 0 && ticket != "":
-		return "", false, errAmbiguous
-	case len(ticket) > ticketMost || !printable(ticket):
-		ticket = "-" // which is none, as the service will say
-	}
-	return ticket, d.guard.Ticketed(method, first(tokens), ticket), nil
-}
-
-// redeemed is a stream that a ticket admits. It holds a share of its address for as long as
-// the service has said nothing: from then on it is somebody's whom the service knows, and
-// who has only so many watches there. Many who sit behind one address are not one caller.
-type redeemed struct {
-	grpc.ClientStream
-	give func()
-}
-
-// RecvMsg implements grpc.ClientStream.
-func (s *redeemed) RecvMsg(m any) error {
-	err := s.ClientStream.RecvMsg(m)
-	if err == nil {
-		s.give()
-	}
-	return err //nolint:wrapcheck // gRPC's own, for told
 }

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
 
@@ -159,7 +160,7 @@ func TestTicket_Unanswered(t *testing.T) {
 	}()
 	<-begun
 	got := s.rest(t, "nobody", "GET", watchPath+"?ticket=b", "")
-	if got.code != http.StatusTooManyRequests || reasonOf(got.status(t)) != errTooManyStreams.Reason {
+	if got.code != http.StatusTooManyRequests || reasonOf(got.status(t)) != errorpb.ErrorReason_STREAMS_TOO_MANY {
 		t.Errorf("%d %v %s", got.code, got.header, got.body)
 	}
 	cancel()

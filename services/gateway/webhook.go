@@ -20,6 +20,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/door"
 )
 
 const (
@@ -91,7 +92,7 @@ func (s *rest) serveWebhook(w *answer, r *http.Request) {
 		provider, route = "twilio", twilioPath+"{delivery_id}"
 	}
 	w.route = route
-	err := s.webhooks.take(w, r, provider, s.door.address(r.RemoteAddr, r.Header.Values("X-Forwarded-For")))
+	err := s.webhooks.take(w, r, provider, s.door.Address(r.RemoteAddr, r.Header.Values("X-Forwarded-For")))
 	s.webhooks.count(r.Context(), provider, err)
 	if err != nil {
 		if errors.Is(err, errWebhookVerb) {
@@ -109,7 +110,7 @@ func (h *webhooks) take(w http.ResponseWriter, r *http.Request, provider, addres
 	conn.Reports(true)
 	if wait := h.addresses.Take(address, time.Now()); wait > 0 {
 		conn.Hold(r.Context(), conn.Refused(wait))
-		return limited(wait)
+		return door.Limited(wait)
 	}
 	if r.Method != http.MethodPost {
 		return errWebhookVerb
@@ -170,7 +171,7 @@ func toldProvider(err error) error {
 	case codes.FailedPrecondition, codes.Unimplemented:
 		return errNoWebhook.Because(err)
 	default:
-		return told(err)
+		return door.PublicError(err)
 	}
 }
 
@@ -194,12 +195,4 @@ func outcomeOf(err error) string {
 		return known
 	}
 	return "failed"
-}
-
-// rateLimited is the reason of a refusal of what came too soon.
-var rateLimited = errorpb.ErrorReason_RATE_LIMITED.String()
-
-// limited is the refusal of a call that came too soon.
-func limited(wait time.Duration) error {
-	return retryLater(rpc.Refuse(codes.ResourceExhausted, errorpb.ErrorReason_RATE_LIMITED, "too many calls in a short time; wait as long as the answer says"), wait)
 }

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/door"
 )
 
 // hooks is the notifier, as far as reports go.
@@ -169,7 +170,7 @@ func TestWebhookOutcomes(t *testing.T) {
 		"refused": toldProvider(status.Error(codes.PermissionDenied, "not signed")),
 		"off":     toldProvider(status.Error(codes.FailedPrecondition, "no key")),
 		"away":    toldProvider(status.Error(codes.Unavailable, "no connection")),
-		"limited": limited(time.Second),
+		"limited": door.Limited(time.Second),
 		"failed":  toldProvider(status.Error(codes.Internal, "internal error")),
 	} {
 		if got := outcomeOf(err); got != want {

@@ -101,7 +101,7 @@ func TestFieldSchema(t *testing.T) {
 		{&messagingpb.SubmitMessageRequest{}, "topic", request, false, `{"type":"string","maxLength":64}`},
 		{&messagingpb.SubmitMessageRequest{}, "text", request, true, `{"type":"string","minLength":10,"maxLength":750}`},
 		{&messagingpb.AddNoteRequest{}, "text", request, true, `{"type":"string","minLength":1,"maxLength":2000}`},
-		{&messagingpb.MarkConversationReadRequest{}, "message_id", request, false, `{"type":"string","format":"uuid"}`},
+		{&messagingpb.MarkConversationReadRequest{}, "message_id", request, false, `{"type":"string","pattern":"^([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})?$"}`},
 		{&messagingpb.GetStatisticsRequest{}, "days", request, false, `{"type":"integer","format":"int32","minimum":0,"maximum":366}`},
 		{&messagingpb.EraseMyDataRequest{}, "confirm", request, true, `{"type":"boolean","enum":[true]}`},
 		{&messagingpb.RequeueRefusedEventsRequest{}, "ids", request, false, `{"type":"array","items":{"type":"string","format":"uuid"},"maxItems":100,"uniqueItems":true}`},
