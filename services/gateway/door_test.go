@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -19,6 +20,7 @@ import (
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/answer"
 )
 
 var (
@@ -198,6 +200,16 @@ func TestUnknownMethodsAreRefused(t *testing.T) {
 	}
 }
 
+// delay is how long a refusal asks to wait.
+func delay(st *status.Status) time.Duration {
+	for _, detail := range st.Details() {
+		if info, ok := detail.(*errdetails.RetryInfo); ok {
+			return info.GetRetryDelay().AsDuration()
+		}
+	}
+	return 0
+}
+
 func TestRateLimit(t *testing.T) {
 	t.Parallel()
 	s := start(t, func(cfg *Config) {
@@ -217,11 +229,11 @@ func TestRateLimit(t *testing.T) {
 	}
 	err := call("member")
 	st := status.Convert(err)
-	if st.Code() != codes.ResourceExhausted || reasonOf(st) != errorpb.ErrorReason_RATE_LIMITED || delay(st) <= time.Second {
+	if st.Code() != codes.ResourceExhausted || answer.ReasonOf(st) != errorpb.ErrorReason_RATE_LIMITED || delay(st) <= time.Second {
 		t.Errorf("third call: %v, wait %s", err, delay(st))
 	}
 	got := s.rest(t, "member", "GET", "/v1/conversations", "")
-	if got.code != http.StatusTooManyRequests || reasonOf(got.status(t)) != errorpb.ErrorReason_RATE_LIMITED {
+	if got.code != http.StatusTooManyRequests || answer.ReasonOf(got.status(t)) != errorpb.ErrorReason_RATE_LIMITED {
 		t.Errorf("fourth call: %d %s", got.code, got.body)
 	}
 	if after := got.header.Get("Retry-After"); after == "" || after == "0" {
@@ -287,11 +299,11 @@ func TestOverload(t *testing.T) {
 	}
 	const list = "/messagerie.messaging.v1.MessagingService/ListConversations"
 	st := status.Convert(s.grpc.Invoke(s.as(t, "member"), list, &emptypb.Empty{}, &emptypb.Empty{}))
-	if st.Code() != codes.Unavailable || reasonOf(st) != errorpb.ErrorReason_OVERLOADED || delay(st) < time.Second {
+	if st.Code() != codes.Unavailable || answer.ReasonOf(st) != errorpb.ErrorReason_OVERLOADED || delay(st) < time.Second {
 		t.Errorf("gRPC: %v, wait %s", st, delay(st))
 	}
 	got := s.rest(t, "member", "GET", "/v1/conversations", "")
-	if got.code != http.StatusServiceUnavailable || reasonOf(got.status(t)) != errorpb.ErrorReason_OVERLOADED || got.header.Get("Retry-After") == "" {
+	if got.code != http.StatusServiceUnavailable || answer.ReasonOf(got.status(t)) != errorpb.ErrorReason_OVERLOADED || got.header.Get("Retry-After") == "" {
 		t.Errorf("REST: %d %s, Retry-After %q", got.code, got.body, got.header.Get("Retry-After"))
 	}
 	close(release)

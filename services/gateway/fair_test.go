@@ -24,6 +24,7 @@ import (
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/answer"
 )
 
 const (
@@ -110,7 +111,7 @@ func TestSlowBodies(t *testing.T) {
 		}
 		text, _ := io.ReadAll(resp.Body)
 		resp.Body.Close()
-		reasons[reasonOf(reply{resp.StatusCode, resp.Header, string(text)}.status(t)).String()]++
+		reasons[answer.ReasonOf(reply{resp.StatusCode, resp.Header, string(text)}.status(t)).String()]++
 	}
 	// The member's own call by gRPC may have been one more.
 	if slow := reasons["REQUEST_TOO_SLOW"]; slow < 1 || slow > 2 || slow+reasons["BODY_UNREADABLE"] != 4 {
@@ -286,7 +287,7 @@ func TestSharesOfCallers(t *testing.T) {
 		}()
 		<-arrived
 	}
-	if got := s.rest(t, "member", "GET", "/v1/conversations", ""); got.code != http.StatusTooManyRequests || reasonOf(got.status(t)) != errorpb.ErrorReason_CALLS_TOO_MANY {
+	if got := s.rest(t, "member", "GET", "/v1/conversations", ""); got.code != http.StatusTooManyRequests || answer.ReasonOf(got.status(t)) != errorpb.ErrorReason_CALLS_TOO_MANY {
 		t.Errorf("a third call: %d %s", got.code, got.body)
 	}
 	if err := s.grpc.Invoke(s.as(t, "agent"), "/messagerie.messaging.v1.AgentService/ListConversations", &emptypb.Empty{}, &emptypb.Empty{}); err != nil {
@@ -306,7 +307,7 @@ func TestSharesOfCallers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := s.rest(t, "member", "GET", "/v1/conversations:watch", ""); got.code != http.StatusTooManyRequests || reasonOf(got.status(t)) != errorpb.ErrorReason_STREAMS_TOO_MANY {
+	if got := s.rest(t, "member", "GET", "/v1/conversations:watch", ""); got.code != http.StatusTooManyRequests || answer.ReasonOf(got.status(t)) != errorpb.ErrorReason_STREAMS_TOO_MANY {
 		t.Errorf("a second watch: %d %s", got.code, got.body)
 	}
 	// The place of one that has ended is free.

@@ -20,6 +20,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/fair"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/answer"
 	"github.com/ma-messagerie/messagerie/services/gateway/internal/door"
 	"github.com/ma-messagerie/messagerie/services/gateway/internal/flow"
 )
@@ -132,14 +133,14 @@ func (f *forwarder) handle(_ any, stream grpc.ServerStream) (err error) {
 	ctx := stream.Context()
 	method, _ := grpc.MethodFromServerStream(stream)
 	start := time.Now()
-	if id := requestID(ctx); id != "" {
-		stream.SetTrailer(metadata.Pairs(requestIDName, id))
+	if id := answer.RequestID(ctx); id != "" {
+		stream.SetTrailer(metadata.Pairs(answer.RequestIDName, id))
 	}
 	defer func() {
 		if fault := recover(); fault != nil {
 			err = recovered(ctx, method, fault)
 		}
-		err = identified(ctx, rpc.Report(ctx, method, err))
+		err = answer.Identified(ctx, rpc.Report(ctx, method, err))
 		if f.access {
 			f.log(ctx, method, err, start)
 		}
@@ -187,9 +188,9 @@ func receive(stream grpc.ServerStream, request *frame) error {
 
 // pass forwards a call with one answer.
 func (f *forwarder) pass(ctx context.Context, c *door.Call, request *frame, stream grpc.ServerStream) error {
-	var answer frame
+	var response frame
 	var header, trailer metadata.MD
-	err := c.Invoke(ctx, request, &answer, grpc.ForceCodecV2(f.codec), grpc.Header(&header), grpc.Trailer(&trailer))
+	err := c.Invoke(ctx, request, &response, grpc.ForceCodecV2(f.codec), grpc.Header(&header), grpc.Trailer(&trailer))
 	stream.SetTrailer(allowed(trailer))
 	if err != nil {
 		return err
@@ -197,13 +198,13 @@ func (f *forwarder) pass(ctx context.Context, c *door.Call, request *frame, stre
 	if err := stream.SetHeader(allowed(header)); err != nil {
 		return fmt.Errorf("answering: %w", err)
 	}
-	return send(stream, &answer)
+	return send(stream, &response)
 }
 
 // send notes what it sends. An answer to a caller who has gone is none.
-func send(stream grpc.ServerStream, answer *frame) error {
-	bytes := answer.data.Len()
-	err := stream.SendMsg(answer)
+func send(stream grpc.ServerStream, response *frame) error {
+	bytes := response.data.Len()
+	err := stream.SendMsg(response)
 	if err == nil {
 		flow.Of(stream.Context()).Answered(bytes)
 	}
@@ -234,15 +235,15 @@ func (f *forwarder) relay(ctx context.Context, c *door.Call, request *frame, str
 		return fmt.Errorf("answering: %w", err)
 	}
 	for {
-		var answer frame
-		switch err := up.RecvMsg(&answer); {
+		var response frame
+		switch err := up.RecvMsg(&response); {
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
 			return door.PublicError(err)
 		}
 		c.Visit.Patience.Reset(sendTimeout)
-		err := send(stream, &answer)
+		err := send(stream, &response)
 		c.Visit.Patience.Stop()
 		if err != nil {
 			return err

@@ -25,6 +25,7 @@ import (
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/answer"
 	"github.com/ma-messagerie/messagerie/services/gateway/internal/door"
 )
 
@@ -116,7 +117,7 @@ func TestOddStreamsDoNoHarm(t *testing.T) {
 	}
 	none := open()
 	none.CloseSend()
-	if st := status.Convert(none.RecvMsg(&emptypb.Empty{})); reasonOf(st) != errorpb.ErrorReason_REQUEST_MISSING {
+	if st := status.Convert(none.RecvMsg(&emptypb.Empty{})); answer.ReasonOf(st) != errorpb.ErrorReason_REQUEST_MISSING {
 		t.Errorf("no request: %v", st)
 	}
 	many := open()
@@ -324,7 +325,7 @@ func TestGRPCRequestTooLarge(t *testing.T) {
 	// The field's tag and length take four bytes.
 	for size, want := range map[int]string{door.MaxRequestBytes - 4: "", door.MaxRequestBytes - 3: "REQUEST_TOO_LARGE", door.MaxFrameBytes - 100: "REQUEST_TOO_LARGE"} {
 		_, err := client.SubmitMessage(s.as(t, "member"), &messagingpb.SubmitMessageRequest{Text: strings.Repeat("x", size)})
-		if reason := reasonOf(status.Convert(err)); (reason == errorpb.ErrorReason_REQUEST_TOO_LARGE) != (want != "") {
+		if reason := answer.ReasonOf(status.Convert(err)); (reason == errorpb.ErrorReason_REQUEST_TOO_LARGE) != (want != "") {
 			t.Errorf("%d bytes: %v", size, err)
 		}
 		if n := len(s.take()); (n == 1) != (want == "") {

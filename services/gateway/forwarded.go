@@ -11,6 +11,7 @@ import (
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 	"github.com/ma-messagerie/messagerie/services/gateway/internal/route"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/stream"
 )
 
 // The processes behind the gateway.
@@ -64,7 +65,7 @@ func readRoutes(entries []entry, conns, streamConns map[string]grpc.ClientConnIn
 	}
 	routes, err := route.Read(services)
 	for _, rt := range routes {
-		err = errors.Join(err, checkDocument(rt))
+		err = errors.Join(err, stream.CheckDocument(rt))
 	}
 	return routes, err
 }

@@ -24,6 +24,7 @@ import (
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/answer"
 )
 
 // TestDrainLosesNoCall ends the gateway while a call of each protocol waits at
@@ -102,7 +103,7 @@ func TestServiceAway(t *testing.T) {
 	lis.Close()
 	s := start(t, func(cfg *Config) { cfg.MessagingAddr = away })
 	_, err := messagingpb.NewMessagingServiceClient(s.grpc).ListConversations(s.as(t, "member"), &messagingpb.ListConversationsRequest{})
-	if st := status.Convert(err); reasonOf(st) != errorpb.ErrorReason_SERVICE_UNAVAILABLE || strings.Contains(st.String(), "127.0.0.1") {
+	if st := status.Convert(err); answer.ReasonOf(st) != errorpb.ErrorReason_SERVICE_UNAVAILABLE || strings.Contains(st.String(), "127.0.0.1") {
 		t.Errorf("gRPC: %v", err)
 	}
 	got := s.rest(t, "member", "GET", "/v1/conversations", "")

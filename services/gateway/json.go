@@ -22,6 +22,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/answer"
 	"github.com/ma-messagerie/messagerie/services/gateway/internal/door"
 	"github.com/ma-messagerie/messagerie/services/gateway/internal/route"
 )
@@ -71,7 +72,7 @@ func (*body) Close() error                 { return nil }
 type strictJSON struct{ runtime.JSONPb }
 
 func newStrictJSON() *strictJSON {
-	return &strictJSON{runtime.JSONPb{MarshalOptions: protojson.MarshalOptions{EmitDefaultValues: true}}}
+	return &strictJSON{runtime.JSONPb{MarshalOptions: answer.JSON}}
 }
 
 // NewDecoder implements runtime.Marshaler.

@@ -16,7 +16,9 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	accesspb "github.com/ma-messagerie/messagerie/proto/messagerie/access/v1"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/answer"
 	"github.com/ma-messagerie/messagerie/services/gateway/internal/route"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/stream"
 )
 
 // described is openapi.json, with its schemas ready to be held against values.
@@ -134,24 +136,24 @@ func TestOpenAPI_HasEachOperation(t *testing.T) {
 // checkOffers compares what a stream is described as with what is written.
 func checkOffers(t *testing.T, rt *route.Route, content map[string]any) {
 	t.Helper()
-	offers := offersOf(rt)
+	offers := stream.MediaTypes(rt)
 	if !rt.Endless {
 		offers = offers[:1] // a client takes one schema
 	}
 	for _, offer := range offers {
-		if content[offer.mediaType] == nil || len(content) != len(offers) {
+		if content[offer] == nil || len(content) != len(offers) {
 			t.Errorf("%s is described as %v", rt.Method, content)
 		}
 	}
-	parts := documents[rt.Method]
+	parts := stream.Parts(rt.Method)
 	if parts == nil {
 		return
 	}
-	ref, _ := dig(content, plainJSON, "schema")["$ref"].(string)
+	ref, _ := dig(content, answer.PlainJSON, "schema")["$ref"].(string)
 	doc := readAPI(t).doc
 	properties := dig(doc, append(strings.Split(strings.TrimPrefix(ref, "#/"), "/"), "properties")...)
 	for _, part := range parts {
-		if (dig(properties, part.name)["type"] == "array") != part.many || len(properties) != len(parts) {
+		if (dig(properties, part.Name)["type"] == "array") != part.Many || len(properties) != len(parts) {
 			t.Errorf("the document of %s is described as %v", rt.Method, properties)
 		}
 	}
@@ -179,21 +181,21 @@ func TestOpenAPI_Examples(t *testing.T) {
 					try(p, "paths", path, verb, "parameters", fmt.Sprint(i))
 				}
 			}
-			if body := dig(operation, "requestBody", "content", plainJSON); body != nil {
-				try(body, "paths", path, verb, "requestBody", "content", plainJSON)
+			if body := dig(operation, "requestBody", "content", answer.PlainJSON); body != nil {
+				try(body, "paths", path, verb, "requestBody", "content", answer.PlainJSON)
 			}
 			content := dig(operation, "responses", "200", "content")
-			for mediaType, answer := range content {
+			for mediaType, described := range content {
 				// That of events would have to be events.
-				if mediaType != eventStream {
-					try(dig(answer), "paths", path, verb, "responses", "200", "content", mediaType)
+				if mediaType != stream.EventStream {
+					try(dig(described), "paths", path, verb, "responses", "200", "content", mediaType)
 				}
 			}
 		}
 	}
 	for name, response := range dig(d.doc, "components", "responses") {
-		if answer := dig(response, "content", plainJSON); answer != nil {
-			try(answer, "components", "responses", name, "content", plainJSON)
+		if refusal := dig(response, "content", answer.PlainJSON); refusal != nil {
+			try(refusal, "components", "responses", name, "content", answer.PlainJSON)
 		}
 	}
 	for name, header := range dig(d.doc, "components", "headers") {
@@ -253,7 +255,7 @@ func TestOpenAPI_Failures(t *testing.T) {
 		for _, rt := range routes {
 			operation := dig(d.doc, "paths", rt.Path, strings.ToLower(rt.Verb))
 			path := parameter.ReplaceAllString(rt.Path, someKey)
-			body, err := json.Marshal(dig(operation, "requestBody", "content", plainJSON)["example"])
+			body, err := json.Marshal(dig(operation, "requestBody", "content", answer.PlainJSON)["example"])
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/fair"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/answer"
 	"github.com/ma-messagerie/messagerie/services/gateway/internal/route"
 )
 
@@ -83,13 +84,13 @@ func isLoopback(host string) bool {
 func (s *rest) serveResource(w http.ResponseWriter, r *http.Request) {
 	doc := s.resource
 	if doc.Resource = s.origin(r); doc.Resource == "" {
-		s.refuse(w, r, errNoPublicURL)
+		answer.Refuse(w, r, errNoPublicURL)
 		return
 	}
 	doc.Documentation = doc.Resource + "/openapi.json"
 	text, err := json.Marshal(doc)
 	if err != nil {
-		s.refuse(w, r, err)
+		answer.Refuse(w, r, err)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")

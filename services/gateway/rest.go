@@ -6,44 +6,35 @@ import (
 	"io"
 	"log/slog"
 	"maps"
-	"math"
 	"mime"
 	"net"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/ma-messagerie/messagerie/chassis/fair"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/answer"
 	"github.com/ma-messagerie/messagerie/services/gateway/internal/door"
 	"github.com/ma-messagerie/messagerie/services/gateway/internal/route"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/stream"
 )
 
-const (
-	// readTimeout bounds the reading of a report; that of other requests is bounded
-	// by their call. writeTimeout bounds the writing of an answer, of one that
-	// streams each piece. They are set on each request, because the server's own
-	// would cut streams.
-	readTimeout  = 15 * time.Second
-	writeTimeout = 30 * time.Second
-	// retryAfter is said with a refusal that names no time itself.
-	retryAfter = 2 * time.Second
-)
+// readTimeout bounds the reading of a report; that of other requests is bounded by their
+// call. It and answer.WriteTimeout are set on each request, because the server's own would
+// cut streams.
+const readTimeout = 15 * time.Second
 
 var (
 	errNoPath   = rpc.Refuse(codes.NotFound, errorpb.ErrorReason_PATH_UNKNOWN, "there is nothing at this path; GET /openapi.json lists what there is")
 	errNoVerb   = rpc.Refuse(codes.Unimplemented, errorpb.ErrorReason_HTTP_METHOD_NOT_ALLOWED, "this path does not take this HTTP method; see the header Allow")
-	errBadPath  = rpc.Refuse(codes.InvalidArgument, errorpb.ErrorReason_PATH_MALFORMED, "the path cannot be read")
 	errBody     = rpc.Invalid("body", errorpb.ErrorReason_BODY_UNEXPECTED, "this method takes no body")
 	errNotReady = rpc.Refuse(codes.Unavailable, errorpb.ErrorReason_NOT_READY, "not ready; the admin port says why")
 )
@@ -103,7 +94,7 @@ func newREST(ctx context.Context, d *door.Door, ready func(context.Context) erro
 // its name; query and headers are in none. The server's name is fixed because
 // otherwise each Host that a caller makes up would be a new series.
 func (s *rest) handler() (http.Handler, error) {
-	small, err := compressed(s)
+	small, err := answer.Compressed(s)
 	if err != nil {
 		return nil, err
 	}
@@ -121,16 +112,16 @@ func (s *rest) admit(next runtime.HandlerFunc) runtime.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request, params map[string]string) {
 		rt := s.routeOf(r)
 		if rt == nil {
-			s.refuse(w, r, errNoPath)
+			answer.Refuse(w, r, errNoPath)
 			return
 		}
-		if a, ok := w.(*answer); ok {
-			a.route = rt.Path
+		if a, ok := w.(*answer.Writer); ok {
+			a.Route = rt.Path
 		}
 		tickets, r, err := takeTicket(rt, r)
 		if err != nil {
 			if s.counted(w, r) {
-				s.refuse(w, r, err)
+				answer.Refuse(w, r, err)
 			}
 			return
 		}
@@ -142,12 +133,12 @@ func (s *rest) admit(next runtime.HandlerFunc) runtime.HandlerFunc {
 		}
 		v := door.VisitOf(ctx)
 		if v == nil {
-			s.refuse(w, r, errors.New("a request that was not seen arriving"))
+			answer.Refuse(w, r, errors.New("a request that was not seen arriving"))
 			return
 		}
 		ctx, c, err := s.door.Admit(ctx, v, rt.Method, withTickets(tickets, r.Header))
 		if err != nil {
-			s.refuse(w, r, err)
+			answer.Refuse(w, r, err)
 			return
 		}
 		defer func() { c.End() }()
@@ -155,11 +146,11 @@ func (s *rest) admit(next runtime.HandlerFunc) runtime.HandlerFunc {
 		// It would set a deadline past the gateway's.
 		r.Header.Del("Grpc-Timeout")
 		if err := s.prepare(w, r, c, params); err != nil {
-			s.refuse(w, r, err)
+			answer.Refuse(w, r, err)
 			return
 		}
 		if c.Streams {
-			s.stream(w, r, c, params)
+			stream.Serve(w, r, c, params)
 			return
 		}
 		next(w, r, params)
@@ -179,7 +170,7 @@ func (s *rest) prepare(w http.ResponseWriter, r *http.Request, c *door.Call, par
 		case value == "":
 			return errNoPath
 		case !utf8.ValidString(value):
-			return errBadPath
+			return answer.ErrBadPath
 		}
 	}
 	r.URL.RawQuery, c.Unreadable = checkQuery(c.Route, r.URL.RawQuery)
@@ -207,9 +198,8 @@ func (s *rest) prepare(w http.ResponseWriter, r *http.Request, c *door.Call, par
 		r.Body = http.NoBody
 	}
 	_ = control.SetReadDeadline(time.Time{})
-	if a, ok := w.(*answer); ok && c.Streams {
-		a.streams = true
-		a.within(0)
+	if a, ok := w.(*answer.Writer); ok && c.Streams {
+		a.Stream()
 	}
 	return nil
 }
@@ -251,26 +241,29 @@ func (s *rest) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// Telemetry looks at its own request when this has ended.
 	seen := r
 	r = r.WithContext(rpc.WithLanguage(r.Context(), door.ListOf(r.Header.Values("Accept-Language"))))
-	a := &answer{ResponseWriter: w, wanted: wanted(r)}
+	a := answer.New(w, r)
+	if origin := s.origin(r); origin != "" {
+		a.ResourceMetadata = origin + resourcePath
+	}
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(start.Add(readTimeout))
-	_ = control.SetWriteDeadline(start.Add(writeTimeout))
+	_ = control.SetWriteDeadline(start.Add(answer.WriteTimeout))
 	defer func() {
 		fault := recover()
 		cause, _ := fault.(error)
 		broken := errors.Is(cause, http.ErrAbortHandler)
 		if fault != nil && !broken {
 			err := recovered(r.Context(), "HTTP", fault)
-			if broken = a.status != 0; !broken {
-				s.refuse(a, r, err)
+			if broken = a.Status != 0; !broken {
+				answer.Refuse(a, r, err)
 			}
 		}
-		if a.route != "" {
+		if a.Route != "" {
 			// Telemetry takes the span's name from here.
-			seen.Pattern = r.Method + " " + a.route
+			seen.Pattern = r.Method + " " + a.Route
 		}
 		if s.access && !isProbe(r) {
-			slog.InfoContext(r.Context(), "request", "method", r.Method, "route", a.route, "status", a.status, "duration_ms", milliseconds(start))
+			slog.InfoContext(r.Context(), "request", "method", r.Method, "route", a.Route, "status", a.Status, "duration_ms", milliseconds(start))
 		}
 		if broken {
 			// Half an answer must not look like a whole one.
@@ -278,8 +271,8 @@ func (s *rest) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	secure(a.Header())
-	if id := requestID(r.Context()); id != "" {
-		a.Header().Set(requestIDName, id)
+	if id := answer.RequestID(r.Context()); id != "" {
+		a.Header().Set(answer.RequestIDName, id)
 	}
 	// A provider's report comes from no page, and counts apart.
 	if isWebhook(r.URL.Path) {
@@ -287,10 +280,10 @@ func (s *rest) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	v := s.arrive(r)
-	a.visit = v
+	a.Visit = v
 	allowed := s.crossOrigin(a.Header(), r.Header.Get("Origin"))
 	if v.Refusal != nil {
-		s.refuse(a, r, v.Refusal)
+		answer.Refuse(a, r, v.Refusal)
 		return
 	}
 	counted := r.WithContext(door.WithVisit(r.Context(), v))
@@ -317,27 +310,27 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, fair.ConnOf(c.RemoteAddr()))
 }
 
-func (s *rest) serve(w *answer, r *http.Request) {
+func (s *rest) serve(w *answer.Writer, r *http.Request) {
 	serve, ok := s.fixed[r.URL.Path]
 	switch {
 	case strings.Contains(strings.ToLower(r.URL.EscapedPath()), "%2f"):
 		// The mux would take it for a slash, and an id for a path.
 		if s.counted(w, r) {
-			s.refuse(w, r, errNoPath)
+			answer.Refuse(w, r, errNoPath)
 		}
 	case !ok && r.Method == http.MethodHead:
 		get := r.Clone(r.Context())
 		get.Method = http.MethodGet
-		w.headOnly = true
+		w.HeadOnly = true
 		s.mux.ServeHTTP(w, get)
 	case !ok:
 		s.mux.ServeHTTP(w, r)
 	case !s.counted(w, r):
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		w.Header().Set("Allow", "GET, HEAD")
-		s.refuse(w, r, errNoVerb)
+		answer.Refuse(w, r, errNoVerb)
 	default:
-		w.route = r.URL.Path
+		w.Route = r.URL.Path
 		serve(w, r)
 	}
 }
@@ -351,7 +344,7 @@ func (s *rest) counted(w http.ResponseWriter, r *http.Request) bool {
 	}
 	err := v.Count(r.Context())
 	if err != nil {
-		s.refuse(w, r, err)
+		answer.Refuse(w, r, err)
 	}
 	return err == nil
 }
@@ -400,7 +393,7 @@ func (s *rest) serveLive(w http.ResponseWriter, _ *http.Request) {
 // is inside.
 func (s *rest) serveReady(w http.ResponseWriter, r *http.Request) {
 	if err := s.ready(r.Context()); err != nil {
-		s.refuse(w, r, errNotReady)
+		answer.Refuse(w, r, errNotReady)
 		return
 	}
 	_, _ = w.Write([]byte("ok\n"))
@@ -409,7 +402,7 @@ func (s *rest) serveReady(w http.ResponseWriter, r *http.Request) {
 func (s *rest) serveAPI(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "public, max-age=300")
-	w.Header().Set("ETag", etagOf(openAPI))
+	w.Header().Set("ETag", answer.ETagOf(openAPI))
 	_, _ = w.Write(openAPI)
 }
 
@@ -419,9 +412,9 @@ func (s *rest) handleError(_ context.Context, _ *runtime.ServeMux, _ runtime.Mar
 	if b, ok := r.Body.(*body); ok && b.refusal != nil {
 		err = b.call.RefuseUnreadable(b.refusal)
 	} else if errors.As(err, &malformed) {
-		err = errBadPath
+		err = answer.ErrBadPath
 	}
-	s.refuse(w, r, err)
+	answer.Refuse(w, r, err)
 }
 
 func (s *rest) handleRoutingError(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, r *http.Request, code int) {
@@ -431,11 +424,11 @@ func (s *rest) handleRoutingError(_ context.Context, _ *runtime.ServeMux, _ runt
 	switch code {
 	case http.StatusMethodNotAllowed:
 		w.Header().Set("Allow", strings.Join(s.verbs(r.URL.Path), ", "))
-		s.refuse(w, r, errNoVerb)
+		answer.Refuse(w, r, errNoVerb)
 	case http.StatusBadRequest:
-		s.refuse(w, r, errBadPath)
+		answer.Refuse(w, r, answer.ErrBadPath)
 	default:
-		s.refuse(w, r, errNoPath)
+		answer.Refuse(w, r, errNoPath)
 	}
 }
 
@@ -452,90 +445,4 @@ func (s *rest) verbs(path string) []string {
 	}
 	slices.Sort(verbs)
 	return slices.Compact(verbs)
-}
-
-// refuse writes a google.rpc.Status in JSON, the same that gRPC callers get.
-func (s *rest) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	st, _ := status.FromError(identified(r.Context(), rpc.Report(r.Context(), r.Method+" "+routeName(w), err)))
-	header := w.Header()
-	if a, ok := w.(*answer); ok && a.visit != nil {
-		a.visit.HoldBack(r.Context())
-	}
-	// They described the answer that is not given.
-	header.Del("ETag")
-	header.Del("Cache-Control")
-	code := rpc.HTTPStatus(st.Code(), reasonOf(st))
-	switch code {
-	case http.StatusUnauthorized:
-		told := challenge(st)
-		if origin := s.origin(r); origin != "" {
-			told += `, resource_metadata="` + origin + resourcePath + `"`
-		}
-		header.Set("WWW-Authenticate", told)
-	case http.StatusForbidden:
-		if scope := scopeMissing(st); scope != "" {
-			header.Set("WWW-Authenticate", `Bearer realm="messagerie", error="insufficient_scope", scope="`+scope+`"`)
-		}
-	case http.StatusUnsupportedMediaType:
-		header.Set("Accept", plainJSON)
-		header.Set("Accept-Encoding", "identity")
-	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		header.Set("Retry-After", strconv.Itoa(int(math.Ceil(delay(st).Seconds()))))
-	}
-	if language := languageOf(st); language != "" {
-		header.Set("Content-Language", language)
-		header.Add("Vary", "Accept-Language")
-	}
-	header.Set("Content-Type", plainJSON)
-	w.WriteHeader(code)
-	_, _ = w.Write(statusJSON(st)) //nolint:gosec // JSON by its content type, under nosniff; the reader may have gone away
-}
-
-// reasonOf is a status's reason; 0 for one that is not of this version.
-func reasonOf(st *status.Status) errorpb.ErrorReason {
-	for _, detail := range st.Details() {
-		if info, ok := detail.(*errdetails.ErrorInfo); ok {
-			return errorpb.ErrorReason(errorpb.ErrorReason_value[info.GetReason()])
-		}
-	}
-	return errorpb.ErrorReason_ERROR_REASON_UNSPECIFIED
-}
-
-// languageOf is the language of a refusal's words for people; empty where it has none.
-func languageOf(st *status.Status) string {
-	for _, detail := range st.Details() {
-		if words, ok := detail.(*errdetails.LocalizedMessage); ok {
-			return words.GetLocale()
-		}
-	}
-	return ""
-}
-
-// scopeMissing is the scope that a token would need to be let through; empty when that is
-// not what is wrong.
-func scopeMissing(st *status.Status) string {
-	for _, detail := range st.Details() {
-		if info, ok := detail.(*errdetails.ErrorInfo); ok && info.GetReason() == errorpb.ErrorReason_SCOPE_MISSING.String() {
-			return info.GetMetadata()["scope"]
-		}
-	}
-	return ""
-}
-
-// challenge is RFC 6750, 3.
-func challenge(st *status.Status) string {
-	if reasonOf(st) == rpc.ErrBadToken.Reason {
-		return `Bearer realm="messagerie", error="invalid_token"`
-	}
-	return `Bearer realm="messagerie"`
-}
-
-// delay is how long the caller should wait before it tries again.
-func delay(st *status.Status) time.Duration {
-	for _, detail := range st.Details() {
-		if info, ok := detail.(*errdetails.RetryInfo); ok {
-			return info.GetRetryDelay().AsDuration()
-		}
-	}
-	return retryAfter
 }

@@ -19,7 +19,9 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/answer"
 	"github.com/ma-messagerie/messagerie/services/gateway/internal/door"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/stream"
 )
 
 const (
@@ -201,7 +203,7 @@ func TestRefusalsOfHTTP(t *testing.T) {
 		{"too large", "POST", "/v1/conversations", `{"text":"` + strings.Repeat("x", door.MaxRequestBytes) + `"}`, nil, 413, "REQUEST_TOO_LARGE"},
 	} {
 		got := s.rest(t, "member", row.verb, row.path, row.body, row.headers...)
-		if got.code != row.code || reasonOf(got.status(t)).String() != row.reason {
+		if got.code != row.code || answer.ReasonOf(got.status(t)).String() != row.reason {
 			t.Errorf("%s: %d %s, want %d %s", row.name, got.code, got.body, row.code, row.reason)
 		}
 		if allow := got.header.Get("Allow"); (row.code == 405) != (allow != "") {
@@ -322,7 +324,7 @@ func TestVary(t *testing.T) {
 			{"/openapi.json", "", nil},
 			{"/v1/nothing", "", []string{"Accept-Language"}},
 			{watchPath, "", []string{"Accept"}},
-			{watchPath, ndjson, []string{"Accept"}},
+			{watchPath, stream.NDJSON, []string{"Accept"}},
 			{watchPath, "image/png", []string{"Accept", "Accept-Language"}},
 			{"/v1/me/export", "", []string{"Accept"}},
 		} {

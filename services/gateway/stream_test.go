@@ -7,15 +7,10 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/http/httptest"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -23,66 +18,11 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
-	"github.com/ma-messagerie/messagerie/services/gateway/internal/route"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/answer"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/stream"
 )
 
 const watchPath, exportPath = "/v1/conversations:watch", "/v1/me/export"
-
-func TestAcceptable(t *testing.T) {
-	t.Parallel()
-	watch := offersOf(&route.Route{Endless: true})
-	export := offersOf(&route.Route{Method: messagingpb.MessagingService_ExportMyData_FullMethodName})
-	for _, row := range []struct {
-		accept string
-		of     []offer
-		want   string
-	}{
-		{"", watch, eventStream},
-		{"*/*", watch, eventStream},
-		{"*", watch, eventStream},
-		{"text/*", watch, eventStream},
-		{"text/event-stream", watch, eventStream},
-		{"Text/Event-Stream; charset=utf-8", watch, eventStream},
-		{"application/x-ndjson", watch, ndjson},
-		{"application/*", watch, ndjson},
-		{"text/event-stream;q=0.5, application/x-ndjson", watch, ndjson},
-		{"text/event-stream, application/x-ndjson", watch, eventStream},
-		{"application/x-ndjson, text/event-stream", watch, eventStream},
-		{"application/x-ndjson, */*", watch, ndjson},
-		{"application/x-ndjson;q=0.5, */*", watch, eventStream},
-		{"application/x-ndjson;q=0.9, */*;q=0.1", watch, ndjson},
-		{"text/html, image/gif, *; q=.2, */*; q=.2", watch, eventStream},
-		{"text/event-stream;q=0, */*", watch, ndjson},
-		{"application/json", watch, ""},
-		{"text/html", watch, ""},
-		{"*/*;q=0", watch, ""},
-		{"text/event-stream;q=0", watch, ""},
-		// What cannot be read says nothing.
-		{";;;", watch, eventStream},
-		{"text/event-stream;q=much, application/x-ndjson", watch, ndjson},
-		{"text/event-stream;q=2, text/event-stream;q=-1, text/event-stream;q=NaN", watch, eventStream},
-		{"", export, plainJSON},
-		{"*/*", export, plainJSON},
-		{"application/json, text/plain, */*", export, plainJSON},
-		{"application/x-ndjson", export, ndjson},
-		{"application/json;q=0.1, application/*", export, ndjson},
-		{"text/event-stream", export, ""},
-	} {
-		got := ""
-		if best := acceptable([]string{row.accept}, row.of); best >= 0 {
-			got = row.of[best].mediaType
-		}
-		if got != row.want {
-			t.Errorf("Accept %q, of which %s is the default: %q, want %q", row.accept, row.of[0].mediaType, got, row.want)
-		}
-	}
-	if best := acceptable(nil, export); best != 0 {
-		t.Errorf("without Accept: %d", best)
-	}
-	if best := acceptable([]string{"text/html", "application/x-ndjson"}, export); best != 1 {
-		t.Errorf("two headers: %d", best)
-	}
-}
 
 // following is an answer that streams.
 type following struct {
@@ -168,7 +108,7 @@ func TestWatch(t *testing.T) {
 		"curl":                {[]string{"Accept", "*/*"}, 1},
 		"no Accept":           {nil, 1},
 		"after a cut":         {[]string{"Last-Event-ID", "41"}, 42},
-		"after the largest":   {[]string{"Last-Event-ID", strconv.Itoa(maxEventID)}, maxEventID + 1},
+		"after the largest":   {[]string{"Last-Event-ID", "9007199254740992"}, 1<<53 + 1},
 		"after a larger one":  {[]string{"Last-Event-ID", "18446744073709551615"}, 1},
 		"after another's id":  {[]string{"Last-Event-ID", "0199f0b2-0000"}, 1},
 		"after a negative id": {[]string{"Last-Event-ID", "-1"}, 1},
@@ -197,8 +137,8 @@ func TestWatch(t *testing.T) {
 			t.Errorf("%s: ends with %+v, %v", name, got, err)
 		}
 	}
-	got := s.rest(t, "member", "GET", watchPath, "", "Accept", ndjson)
-	if got.code != 200 || got.header.Get("Content-Type") != ndjson || got.header.Get("X-Accel-Buffering") != "no" || strings.Count(got.body, "\n") != 3 {
+	got := s.rest(t, "member", "GET", watchPath, "", "Accept", stream.NDJSON)
+	if got.code != 200 || got.header.Get("Content-Type") != stream.NDJSON || got.header.Get("X-Accel-Buffering") != "no" || strings.Count(got.body, "\n") != 3 {
 		t.Errorf("as lines: %d %v %q", got.code, got.header, got.body)
 	}
 	var n int32
@@ -209,14 +149,14 @@ func TestWatch(t *testing.T) {
 		}
 		n++
 	}
-	for path, mediaType := range map[string]string{watchPath: eventStream, exportPath: plainJSON} {
+	for path, mediaType := range map[string]string{watchPath: stream.EventStream, exportPath: answer.PlainJSON} {
 		if got := s.rest(t, "member", "HEAD", path, ""); got.code != 200 || got.header.Get("Content-Type") != mediaType || (got.header.Get("X-Accel-Buffering") == "no") != (path == watchPath) {
 			t.Errorf("HEAD of %s: %d %v", path, got.code, got.header)
 		}
 		if got := s.rest(t, "member", "HEAD", path, "", "Accept", "text/html"); got.code != 406 {
 			t.Errorf("HEAD of %s as a page: %d", path, got.code)
 		}
-		if got := s.rest(t, "member", "GET", path, "", "Accept", "text/html"); got.code != 406 || reasonOf(got.status(t)) != errorpb.ErrorReason_NOT_ACCEPTABLE {
+		if got := s.rest(t, "member", "GET", path, "", "Accept", "text/html"); got.code != 406 || answer.ReasonOf(got.status(t)) != errorpb.ErrorReason_NOT_ACCEPTABLE {
 			t.Errorf("%s as a page: %d %s", path, got.code, got.body)
 		}
 		if got := s.rest(t, "nobody", "GET", path, "", "Accept", "text/html"); got.code != 401 {
@@ -231,7 +171,7 @@ func TestWatch_ThatFails(t *testing.T) {
 	s := start(t)
 	full := rpc.Refuse(codes.ResourceExhausted, errorpb.ErrorReason_WATCHES_TOO_MANY, "too many")
 	s.watch = func(context.Context, func(*messagingpb.WatchConversationsResponse) error) error { return full }
-	if got := s.rest(t, "member", "GET", watchPath, ""); got.code != 429 || reasonOf(got.status(t)) != full.Reason || got.header.Get("Content-Type") != plainJSON || got.header.Get("Retry-After") == "" {
+	if got := s.rest(t, "member", "GET", watchPath, ""); got.code != 429 || answer.ReasonOf(got.status(t)) != full.Reason || got.header.Get("Content-Type") != answer.PlainJSON || got.header.Get("Retry-After") == "" {
 		t.Errorf("refused: %d %v %s", got.code, got.header, got.body)
 	}
 	s.watch = hints(status.Error(codes.Unavailable, "connection to 10.0.0.7 refused"))
@@ -240,19 +180,19 @@ func TestWatch_ThatFails(t *testing.T) {
 		watch.event(t)
 	}
 	last := watch.event(t)
-	if got := (reply{body: last.data}).status(t); last.kind != "error" || last.id != "" || reasonOf(got) != errorpb.ErrorReason_SERVICE_UNAVAILABLE || strings.Contains(last.data, "10.0.0.7") {
+	if got := (reply{body: last.data}).status(t); last.kind != "error" || last.id != "" || answer.ReasonOf(got) != errorpb.ErrorReason_SERVICE_UNAVAILABLE || strings.Contains(last.data, "10.0.0.7") {
 		t.Errorf("the last event is %+v", last)
 	}
 	if got, err := watch.block(); got != (event{}) || !errors.Is(err, io.EOF) {
 		t.Errorf("ends with %+v, %v", got, err)
 	}
-	got := s.rest(t, "member", "GET", watchPath, "", "Accept", ndjson)
+	got := s.rest(t, "member", "GET", watchPath, "", "Accept", stream.NDJSON)
 	lines := strings.Split(strings.TrimSuffix(got.body, "\n"), "\n")
 	var broken struct{ Error json.RawMessage }
 	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &broken); err != nil || len(lines) != 4 {
 		t.Fatalf("lines %q, %v", lines, err)
 	}
-	if st := (reply{body: string(broken.Error)}).status(t); reasonOf(st) != errorpb.ErrorReason_SERVICE_UNAVAILABLE {
+	if st := (reply{body: string(broken.Error)}).status(t); answer.ReasonOf(st) != errorpb.ErrorReason_SERVICE_UNAVAILABLE {
 		t.Errorf("the last line is %v", st)
 	}
 }
@@ -305,15 +245,15 @@ func TestExport(t *testing.T) {
 		s.export = pieces(nil, row.pieces...)
 		got := s.rest(t, "member", "GET", exportPath, "")
 		var whole export
-		if err := json.Unmarshal([]byte(got.body), &whole); err != nil || got.code != 200 || got.header.Get("Content-Type") != plainJSON || got.header.Get("Cache-Control") != "no-store" {
+		if err := json.Unmarshal([]byte(got.body), &whole); err != nil || got.code != 200 || got.header.Get("Content-Type") != answer.PlainJSON || got.header.Get("Cache-Control") != "no-store" {
 			t.Errorf("%s: %d %v %q, %v", name, got.code, got.header, got.body, err)
 			continue
 		}
 		if !strings.Contains(string(whole.Preferences), row.preferences) || whole.Drafts == nil || len(whole.Drafts) != row.drafts || whole.Conversations == nil || len(whole.Conversations) != row.conversations {
 			t.Errorf("%s: %s", name, got.body)
 		}
-		lines := s.rest(t, "member", "GET", exportPath, "", "Accept", ndjson)
-		if n := strings.Count(lines.body, "\n"); n != len(row.pieces) || lines.header.Get("Content-Type") != ndjson {
+		lines := s.rest(t, "member", "GET", exportPath, "", "Accept", stream.NDJSON)
+		if n := strings.Count(lines.body, "\n"); n != len(row.pieces) || lines.header.Get("Content-Type") != stream.NDJSON {
 			t.Errorf("%s, as lines: %v %q", name, lines.header, lines.body)
 		}
 		for line := range strings.Lines(lines.body) {
@@ -330,7 +270,7 @@ func TestExport_ThatBreaksOff(t *testing.T) {
 	s := start(t)
 	slow := rpc.Refuse(codes.DeadlineExceeded, errorpb.ErrorReason_EXPORT_NOT_READ, "too slow")
 	s.export = pieces(slow)
-	if got := s.rest(t, "member", "GET", exportPath, ""); got.code != 504 || reasonOf(got.status(t)) != slow.Reason {
+	if got := s.rest(t, "member", "GET", exportPath, ""); got.code != 504 || answer.ReasonOf(got.status(t)) != slow.Reason {
 		t.Errorf("before it has begun: %d %s", got.code, got.body)
 	}
 	for name, fails := range map[string]func(func(*messagingpb.ExportMyDataResponse) error) error{
@@ -345,7 +285,7 @@ func TestExport_ThatBreaksOff(t *testing.T) {
 		}
 	}
 	s.export = pieces(slow, exportedPreferences(), exportedDraft("a"))
-	lines := s.follow(t, "member", exportPath, "Accept", ndjson)
+	lines := s.follow(t, "member", exportPath, "Accept", stream.NDJSON)
 	text, err := io.ReadAll(lines.text)
 	if !errors.Is(err, io.ErrUnexpectedEOF) || strings.Count(string(text), "\n") != 3 || !strings.Contains(string(text), "\n{\"error\":{") || !strings.Contains(string(text), slow.Reason.String()) {
 		t.Errorf("as lines: %q, %v", text, err)
@@ -368,102 +308,17 @@ func TestDocumentsHaveAPlaceForAll(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for method := range documents {
-		if rt := routes[method]; rt == nil || !rt.Streams || rt.Endless {
+	for method, rt := range routes {
+		if stream.Parts(method) == nil {
+			continue
+		}
+		if !rt.Streams || rt.Endless {
 			t.Errorf("%s has a document and no end", method)
 		}
 	}
 	watch := *routes[messagingpb.MessagingService_WatchConversations_FullMethodName]
 	watch.Method = messagingpb.MessagingService_ExportMyData_FullMethodName
-	if err := checkDocument(&watch); err == nil {
+	if err := stream.CheckDocument(&watch); err == nil {
 		t.Error("an answer without a place is no fault")
 	}
-}
-
-// quiet is a stream on which nothing comes.
-type quiet struct {
-	grpc.ClientStream
-	ctx context.Context
-}
-
-func (q *quiet) RecvMsg(any) error { <-q.ctx.Done(); return q.ctx.Err() }
-
-// timed records what is written, and whether each piece had a time limit that is gone
-// when it has been read.
-type timed struct {
-	*httptest.ResponseRecorder
-	t       *testing.T
-	until   time.Time
-	flushed int
-	// stuck is how many pieces are read; 0: all.
-	stuck int
-}
-
-func (w *timed) SetWriteDeadline(until time.Time) error { w.until = until; return nil }
-
-func (w *timed) Write(p []byte) (int, error) {
-	if left := time.Until(w.until); w.until.IsZero() || left != writeTimeout {
-		w.t.Errorf("%q has until %s", p, w.until)
-	}
-	return w.ResponseRecorder.Write(p)
-}
-
-func (w *timed) FlushError() error {
-	if w.flushed++; w.flushed == w.stuck {
-		return os.ErrDeadlineExceeded
-	}
-	return nil
-}
-
-// A watch on which nothing happens shows that it is alive, for as long as that is read.
-func TestSignsOfLife(t *testing.T) {
-	t.Parallel()
-	for mediaType, sign := range map[string]string{eventStream: ": alive\n\n", ndjson: "\n", plainJSON: ""} {
-		signs := 4 // after 1, 16, 31 and 46 seconds
-		if sign == "" {
-			signs = 0
-		}
-		want := strings.Repeat(sign, signs)
-		synctest.Test(t, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Second)
-			defer cancel()
-			w := &timed{ResponseRecorder: httptest.NewRecorder(), t: t}
-			out := &outflow{offer: offer{mediaType: mediaType}, w: &answer{ResponseWriter: w, streams: true}, endless: mediaType != plainJSON}
-			switch mediaType {
-			case eventStream:
-				out.format = newEvents("")
-			case ndjson:
-				out.format = lines{}
-			case plainJSON:
-				out.format = &document{}
-			}
-			err := out.relay(ctx, (&messagingpb.WatchConversationsResponse{}).ProtoReflect().Type(), &quiet{ctx: ctx})
-			if !errors.Is(err, errUnheard) { // the call is over
-				t.Error(err)
-			}
-			got := w.Body.String()
-			if mediaType == eventStream {
-				_, got, _ = strings.Cut(got, "\n\n") // the head comes with the first
-			}
-			if got != want || w.flushed != signs || !w.until.IsZero() {
-				t.Errorf("%s: %q in %d pieces, until %s", mediaType, got, w.flushed, w.until)
-			}
-		})
-	}
-}
-
-// A watch whose reader does not read ends with the sign of life that is not read.
-func TestSignsOfLife_ThatAreNotRead(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		begun := time.Now()
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		w := &timed{ResponseRecorder: httptest.NewRecorder(), t: t, stuck: 3}
-		out := &outflow{format: newEvents(""), w: &answer{ResponseWriter: w, streams: true}, endless: true}
-		err := out.relay(ctx, (&messagingpb.WatchConversationsResponse{}).ProtoReflect().Type(), &quiet{ctx: ctx})
-		if took := time.Since(begun); !errors.Is(err, errUnheard) || took != aliveFirst+2*aliveEvery {
-			t.Errorf("%v after %s", err, took)
-		}
-	})
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/answer"
 )
 
 // What clients write that are careful, careless or hostile, to the byte.
@@ -64,7 +66,7 @@ func TestSurface_NoHTTP(t *testing.T) {
 		"another version of protocol": {505, []string{"GET /v1/conversations HTTP/3.0", "Host: a"}},
 	} {
 		got := s.raw(t, append(row.lines, "", "")...)
-		if got.code != row.code || strings.HasPrefix(got.header.Get("Content-Type"), plainJSON) {
+		if got.code != row.code || strings.HasPrefix(got.header.Get("Content-Type"), answer.PlainJSON) {
 			t.Errorf("%s: %d %v, want %d", what, got.code, got.header, row.code)
 		}
 	}
@@ -109,7 +111,7 @@ func TestSurface_Refused(t *testing.T) {
 		"a type that is only nearly JSON's": {415, "MEDIA_TYPE_UNSUPPORTED", []string{submit, bearer, "Content-Type: application/merge-patch+json", length, "", body}},
 	} {
 		got := s.raw(t, append([]string{row.lines[0], "Host: a"}, row.lines[1:]...)...)
-		if got.code != row.code || reasonOf(got.status(t)).String() != row.reason && !strings.Contains(got.body, `"`+row.reason+`"`) {
+		if got.code != row.code || answer.ReasonOf(got.status(t)).String() != row.reason && !strings.Contains(got.body, `"`+row.reason+`"`) {
 			t.Errorf("%s: %d %s, want %d %s", what, got.code, got.body, row.code, row.reason)
 		}
 		if allow := got.header.Get("Allow"); (allow != "") != (row.code == 405) {

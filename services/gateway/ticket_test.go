@@ -15,6 +15,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/answer"
 )
 
 // aTicket is also looked for in every log line and span.
@@ -62,7 +63,7 @@ func TestTicket_Forwarded(t *testing.T) {
 		{"of another stream", "nobody", "/v1/me/export?ticket=" + aTicket, nil, 401, "TOKEN_REQUIRED", ""},
 	} {
 		got := s.rest(t, row.caller, "GET", row.path, "", row.pairs...)
-		if got.code != row.code || row.reason != "" && reasonOf(got.status(t)).String() != row.reason {
+		if got.code != row.code || row.reason != "" && answer.ReasonOf(got.status(t)).String() != row.reason {
 			t.Errorf("%s: %d %s", row.what, got.code, got.body)
 		}
 		arrivals := s.take()
@@ -82,7 +83,7 @@ func TestTicket_Forwarded(t *testing.T) {
 		if err == nil {
 			_, err = stream.Recv()
 		}
-		if _, reason, _ := violation(status.Convert(err)); status.Code(err) != codes.InvalidArgument || reason != name && reasonOf(status.Convert(err)).String() != name {
+		if _, reason, _ := violation(status.Convert(err)); status.Code(err) != codes.InvalidArgument || reason != name && answer.ReasonOf(status.Convert(err)).String() != name {
 			t.Errorf("gRPC, want %s: %v", name, err)
 		}
 	}
@@ -103,7 +104,7 @@ func TestTicket_Refused(t *testing.T) {
 	s := start(t)
 	s.told(t)
 	got := s.rest(t, "nobody", "GET", watchPath+"?ticket=spent", "")
-	if got.code != http.StatusUnauthorized || reasonOf(got.status(t)) != rpc.ErrTicket.Reason || got.header.Get("WWW-Authenticate") == "" {
+	if got.code != http.StatusUnauthorized || answer.ReasonOf(got.status(t)) != rpc.ErrTicket.Reason || got.header.Get("WWW-Authenticate") == "" {
 		t.Errorf("%d %v %s", got.code, got.header, got.body)
 	}
 }
@@ -160,7 +161,7 @@ func TestTicket_Unanswered(t *testing.T) {
 	}()
 	<-begun
 	got := s.rest(t, "nobody", "GET", watchPath+"?ticket=b", "")
-	if got.code != http.StatusTooManyRequests || reasonOf(got.status(t)) != errorpb.ErrorReason_STREAMS_TOO_MANY {
+	if got.code != http.StatusTooManyRequests || answer.ReasonOf(got.status(t)) != errorpb.ErrorReason_STREAMS_TOO_MANY {
 		t.Errorf("%d %v %s", got.code, got.header, got.body)
 	}
 	cancel()

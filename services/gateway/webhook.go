@@ -20,6 +20,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/answer"
 	"github.com/ma-messagerie/messagerie/services/gateway/internal/door"
 )
 
@@ -86,19 +87,19 @@ func isWebhook(path string) bool { return path == sendGridPath || strings.HasPre
 
 // serveWebhook takes one report. 200 means that the notifier has stored it; a
 // provider that gets anything else sends it again.
-func (s *rest) serveWebhook(w *answer, r *http.Request) {
+func (s *rest) serveWebhook(w *answer.Writer, r *http.Request) {
 	provider, route := "sendgrid", sendGridPath
 	if r.URL.Path != sendGridPath {
 		provider, route = "twilio", twilioPath+"{delivery_id}"
 	}
-	w.route = route
+	w.Route = route
 	err := s.webhooks.take(w, r, provider, s.door.Address(r.RemoteAddr, r.Header.Values("X-Forwarded-For")))
 	s.webhooks.count(r.Context(), provider, err)
 	if err != nil {
 		if errors.Is(err, errWebhookVerb) {
 			w.Header().Set("Allow", "POST")
 		}
-		s.refuse(w, r, err)
+		answer.Refuse(w, r, err)
 		return
 	}
 	w.WriteHeader(http.StatusOK)

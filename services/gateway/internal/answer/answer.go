@@ -1,4 +1,4 @@
-package gateway
+package answer
 
 import (
 	"crypto/sha256"
@@ -9,73 +9,102 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protojson"
+
 	"github.com/ma-messagerie/messagerie/chassis/fair"
 	"github.com/ma-messagerie/messagerie/services/gateway/internal/door"
 )
 
-// answer is a response under way. It knows the route for the log, forbids
+// WriteTimeout bounds the writing of an answer, of one that streams each piece.
+const WriteTimeout = 30 * time.Second
+
+// PlainJSON is the media type of answers that do not stream, and of refusals.
+const PlainJSON = "application/json"
+
+// JSON is how answers are written: names in camelCase, enums by name, false, 0, "" and []
+// shown, absent messages left out.
+var JSON = protojson.MarshalOptions{EmitDefaultValues: true}
+
+// Writer is a response under way. It knows the route for the log, forbids
 // caching unless somebody allowed it, and turns a 200 that the caller already
 // has into a 304.
-type answer struct {
+type Writer struct {
 	http.ResponseWriter
-	route  string
-	status int
-	// visit is the request's.
-	visit *door.Visit
+	// Route is the path's pattern; empty: unknown.
+	Route string
+	// Status is what has been answered; 0: nothing yet.
+	Status int
+	// Visit is the request's; nil: it is not counted as others are.
+	Visit *door.Visit
+	// HeadOnly: the request is a HEAD, of which the server writes no body.
+	HeadOnly bool
+	// ResourceMetadata is where a caller without a token learns where to sign in (RFC 9728);
+	// empty: nowhere.
+	ResourceMetadata string
+
 	// wanted is If-None-Match of a GET.
 	wanted string
-	// headOnly: the request is a HEAD, of which the server writes no body.
-	headOnly bool
 	// streams: it goes on for as long as each piece of it is read in time.
 	streams bool
 }
 
+// New begins the answer to a request.
+func New(w http.ResponseWriter, r *http.Request) *Writer {
+	return &Writer{ResponseWriter: w, wanted: wanted(r)}
+}
+
+// Stream lets the answer go on for as long as each piece of it is read in time.
+func (a *Writer) Stream() {
+	a.streams = true
+	a.within(0)
+}
+
 // WriteHeader implements http.ResponseWriter.
-func (a *answer) WriteHeader(code int) {
-	if a.status != 0 {
+func (a *Writer) WriteHeader(code int) {
+	if a.Status != 0 {
 		return
 	}
 	header := a.Header()
 	if header.Get("Cache-Control") == "" {
 		header.Set("Cache-Control", "no-store")
 	}
-	if a.visit != nil && a.visit.Quota != nil {
-		tellQuota(header, a.visit.Quota)
+	if a.Visit != nil && a.Visit.Quota != nil {
+		writeQuota(header, a.Visit.Quota)
 	}
 	if tag := matchingTag(a.wanted, header.Get("ETag")); code == http.StatusOK && tag != "" {
 		code = http.StatusNotModified
 		header.Set("ETag", tag)
 		header.Del("Content-Type")
 	}
-	a.status = code
+	a.Status = code
 	a.ResponseWriter.WriteHeader(code)
 }
 
-// tellQuota writes the fields of draft-ietf-httpapi-ratelimit-headers: how many calls the
+// writeQuota writes the fields of draft-ietf-httpapi-ratelimit-headers: how many calls the
 // caller may make at once and how soon as many again, and what of that is left.
-func tellQuota(header http.Header, q *fair.Quota) {
+func writeQuota(header http.Header, q *fair.Quota) {
 	seconds := func(d time.Duration) int { return int(math.Ceil(d.Seconds())) }
 	header.Set("RateLimit-Policy", fmt.Sprintf(`"caller";q=%d;w=%d`, q.Burst, max(seconds(q.Window), 1)))
 	header.Set("RateLimit", fmt.Sprintf(`"caller";r=%d;t=%d`, q.Left, seconds(q.Reset)))
 }
 
 // Write implements http.ResponseWriter.
-func (a *answer) Write(p []byte) (int, error) {
-	if a.status == 0 {
+func (a *Writer) Write(p []byte) (int, error) {
+	if a.Status == 0 {
 		a.WriteHeader(http.StatusOK)
 	}
-	if a.status == http.StatusNotModified {
+	if a.Status == http.StatusNotModified {
 		return len(p), nil
 	}
 	if a.streams {
-		a.within(writeTimeout)
+		a.within(WriteTimeout)
 	}
 	return a.ResponseWriter.Write(p)
 }
 
 // FlushError is for http.ResponseController. A piece that has been read leaves no
 // time limit behind: HTTP/2 would end the stream by it.
-func (a *answer) FlushError() error {
+func (a *Writer) FlushError() error {
 	err := http.NewResponseController(a.ResponseWriter).Flush()
 	if a.streams && err == nil {
 		a.within(0)
@@ -84,7 +113,7 @@ func (a *answer) FlushError() error {
 }
 
 // within gives the next piece of a stream its time; 0: any.
-func (a *answer) within(d time.Duration) {
+func (a *Writer) within(d time.Duration) {
 	var until time.Time
 	if d > 0 {
 		until = time.Now().Add(d)
@@ -93,7 +122,7 @@ func (a *answer) within(d time.Duration) {
 }
 
 // Unwrap is for http.ResponseController, which flushes and sets deadlines.
-func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+func (a *Writer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 func wanted(r *http.Request) string {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -103,8 +132,8 @@ func wanted(r *http.Request) string {
 }
 
 func routeName(w http.ResponseWriter) string {
-	if a, ok := w.(*answer); ok && a.route != "" {
-		return a.route
+	if a, ok := w.(*Writer); ok && a.Route != "" {
+		return a.Route
 	}
 	return "unknown"
 }
@@ -128,7 +157,8 @@ func matchingTag(wanted, tag string) string {
 	return ""
 }
 
-func etagOf(content []byte) string {
+// ETagOf is the tag of a content that is the same for everybody.
+func ETagOf(content []byte) string {
 	sum := sha256.Sum256(content)
 	return `"` + hex.EncodeToString(sum[:8]) + `"`
 }

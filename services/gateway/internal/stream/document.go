@@ -1,4 +1,4 @@
-package gateway
+package stream
 
 import (
 	"errors"
@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/answer"
 	"github.com/ma-messagerie/messagerie/services/gateway/internal/route"
 )
 
@@ -15,18 +16,18 @@ import (
 // come and never held; when they break off, so does the connection, and the document
 // lacks its end.
 
-// part is a member of a document: one kind of the service's pieces.
-type part struct {
-	// piece is the field of the answer's oneof, name the document's member.
-	piece protoreflect.Name
-	name  string
-	// many: the member is a list of pieces, empty where there are none. Else there is one
+// Part is a member of a document: one kind of the service's pieces.
+type Part struct {
+	// Piece is the field of the answer's oneof, Name the document's member.
+	Piece protoreflect.Name
+	Name  string
+	// Many: the member is a list of pieces, empty where there are none. Else there is one
 	// piece at most.
-	many bool
+	Many bool
 }
 
 // documents are the parts of each document, in the order in which its service sends them.
-var documents = map[string][]part{
+var documents = map[string][]Part{
 	messagingpb.MessagingService_ExportMyData_FullMethodName: {
 		{"preferences", "preferences", false},
 		{"draft", "drafts", true},
@@ -34,8 +35,11 @@ var documents = map[string][]part{
 	},
 }
 
-// checkDocument finds kinds of pieces that a document has no part for.
-func checkDocument(rt *route.Route) error {
+// Parts are those of a method's document, in their order; none if it has no document.
+func Parts(method string) []Part { return documents[method] }
+
+// CheckDocument finds kinds of pieces that a document has no part for.
+func CheckDocument(rt *route.Route) error {
 	parts := documents[rt.Method]
 	if parts == nil {
 		return nil
@@ -49,9 +53,9 @@ func checkDocument(rt *route.Route) error {
 	return nil
 }
 
-func partOf(parts []part, piece protoreflect.Name) int {
+func partOf(parts []Part, piece protoreflect.Name) int {
 	for i, p := range parts {
-		if p.piece == piece {
+		if p.Piece == piece {
 			return i
 		}
 	}
@@ -62,7 +66,7 @@ var errDisorder = errors.New("a piece of a document came after those of a later 
 
 // document is application/json.
 type document struct {
-	parts []part
+	parts []Part
 	// next is the part after the one that is being written.
 	next int
 	// any: a member has been written; inList: it is a list, and open.
@@ -87,7 +91,7 @@ func (d *document) answer(message proto.Message) (text []byte, err error) {
 		} else if text, err = d.begin(text, i); err != nil {
 			return false
 		}
-		text, err = answerJSON.MarshalAppend(text, value.Message().Interface())
+		text, err = answer.JSON.MarshalAppend(text, value.Message().Interface())
 		return false // a piece is one of the kinds
 	})
 	return text, err
@@ -100,7 +104,7 @@ func (d *document) begin(text []byte, i int) ([]byte, error) {
 	}
 	text = d.name(d.skip(text, i), i)
 	d.next = i + 1
-	if d.parts[i].many {
+	if d.parts[i].Many {
 		d.inList = true
 		text = append(text, '[')
 	}
@@ -114,7 +118,7 @@ func (d *document) skip(text []byte, i int) []byte {
 		text = append(text, ']')
 	}
 	for ; d.next < i; d.next++ {
-		if d.parts[d.next].many {
+		if d.parts[d.next].Many {
 			text = append(d.name(text, d.next), "[]"...)
 		}
 	}
@@ -126,5 +130,5 @@ func (d *document) name(text []byte, i int) []byte {
 		text = append(text, ",\n"...)
 	}
 	d.any = true
-	return fmt.Appendf(text, "%q:", d.parts[i].name)
+	return fmt.Appendf(text, "%q:", d.parts[i].Name)
 }

@@ -1,4 +1,4 @@
-package gateway
+package stream
 
 import (
 	"context"
@@ -16,32 +16,23 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/answer"
 	"github.com/ma-messagerie/messagerie/services/gateway/internal/door"
 	"github.com/ma-messagerie/messagerie/services/gateway/internal/route"
 )
 
-// A method with many answers has one of three formats over HTTP, as Accept asks for:
-//
-//   - text/event-stream (sse.go), which a watch has by default: server-sent events;
-//   - application/json (document.go), which an export has by default: one document;
-//   - application/x-ndjson, of both: one answer a line.
-//
-// What Accept takes none of is refused with 406. No answer is held longer than it takes to write it, which has [writeTimeout]; so has
-// each sign of life. A service that refuses before its first answer gives the call an
-// HTTP status, as it does any other call.
+// The media types of answers that stream, beside [answer.PlainJSON].
+const (
+	EventStream = "text/event-stream"
+	NDJSON      = "application/x-ndjson"
+)
 
 const (
-	eventStream = "text/event-stream"
-	ndjson      = "application/x-ndjson"
-	plainJSON   = "application/json"
-
 	// aliveEvery is how often a watch shows that it is alive. Proxies take one that is
 	// quiet for longer for dead; nginx waits for a minute by default. aliveFirst is when it
 	// does so first: the caller then has an answer, whatever the service is waiting for.
@@ -73,29 +64,37 @@ type offer struct {
 	begin     func(r *http.Request) format
 }
 
-// offers are the formats of a route with many answers, the default first.
+// offersOf are the formats of a route with many answers, the default first.
 func offersOf(rt *route.Route) []offer {
-	asLines := offer{ndjson, func(*http.Request) format { return lines{} }}
+	asLines := offer{NDJSON, func(*http.Request) format { return lines{} }}
 	if rt.Endless {
-		return []offer{{eventStream, func(r *http.Request) format { return newEvents(r.Header.Get("Last-Event-ID")) }}, asLines}
+		return []offer{{EventStream, func(r *http.Request) format { return newEvents(r.Header.Get("Last-Event-ID")) }}, asLines}
 	}
 	if parts := documents[rt.Method]; parts != nil {
-		return []offer{{plainJSON, func(*http.Request) format { return &document{parts: parts} }}, asLines}
+		return []offer{{answer.PlainJSON, func(*http.Request) format { return &document{parts: parts} }}, asLines}
 	}
 	return []offer{asLines}
 }
 
-// stream answers a call whose answers stream.
-func (s *rest) stream(w http.ResponseWriter, r *http.Request, c *door.Call, params map[string]string) {
+// MediaTypes are those of a route with many answers, the default first.
+func MediaTypes(rt *route.Route) (types []string) {
+	for _, offer := range offersOf(rt) {
+		types = append(types, offer.mediaType)
+	}
+	return types
+}
+
+// Serve answers a call whose answers stream.
+func Serve(w http.ResponseWriter, r *http.Request, c *door.Call, params map[string]string) {
 	offers := offersOf(c.Route)
 	w.Header().Add("Vary", "Accept")
 	best := acceptable(r.Header.Values("Accept"), offers)
 	if best < 0 {
-		s.refuse(w, r, errNotAcceptable)
+		answer.Refuse(w, r, errNotAcceptable)
 		return
 	}
 	out := &outflow{w: w, offer: offers[best], format: offers[best].begin(r), endless: c.Endless}
-	if a, ok := w.(*answer); ok && a.headOnly {
+	if a, ok := w.(*answer.Writer); ok && a.HeadOnly {
 		// What it begins with is all there is of it.
 		out.begin(nil)
 		w.WriteHeader(http.StatusOK)
@@ -105,11 +104,11 @@ func (s *rest) stream(w http.ResponseWriter, r *http.Request, c *door.Call, para
 	defer cancel()
 	up, err := ask(ctx, c, r.URL.Query(), params)
 	if err != nil {
-		s.refuse(w, r, err)
+		answer.Refuse(w, r, err)
 		return
 	}
 	if err := out.relay(ctx, c.Output, up); err != nil {
-		s.breakOff(out, r, err)
+		breakOff(out, r, err)
 	}
 }
 
@@ -118,11 +117,11 @@ func (s *rest) stream(w http.ResponseWriter, r *http.Request, c *door.Call, para
 func ask(ctx context.Context, c *door.Call, query url.Values, params map[string]string) (grpc.ClientStream, error) {
 	request := c.Input.New().Interface()
 	if err := runtime.PopulateQueryParameters(request, query, utilities.NewDoubleArray(nil)); err != nil {
-		return nil, errBadPath.Because(err)
+		return nil, answer.ErrBadPath.Because(err)
 	}
 	for name, value := range params {
 		if err := runtime.PopulateFieldFromPath(request, name, value); err != nil {
-			return nil, errBadPath.Because(err)
+			return nil, answer.ErrBadPath.Because(err)
 		}
 	}
 	up, err := c.Follow(ctx, &grpc.StreamDesc{ServerStreams: true})
@@ -234,32 +233,20 @@ func (o *outflow) begin(metadata metadata.MD) {
 }
 
 // breakOff ends an answer that cannot be given as a whole.
-func (s *rest) breakOff(o *outflow, r *http.Request, err error) {
+func breakOff(o *outflow, r *http.Request, err error) {
 	switch heard := !errors.Is(err, errUnheard) && r.Context().Err() == nil; {
 	case heard && !o.begun:
-		s.refuse(o.w, r, err)
+		answer.Refuse(o.w, r, err)
 		return
 	case heard:
-		st, _ := status.FromError(identified(r.Context(), rpc.Report(r.Context(), r.Method+" "+routeName(o.w), err)))
-		_ = o.put(o.fail(statusJSON(st)), nil) // the reader may have gone away
+		st := answer.StatusOf(o.w, r, err)
+		_ = o.put(o.fail(answer.StatusJSON(st)), nil) // the reader may have gone away
 	}
 	if !o.endless {
 		// What has an end must not look as if it had come to it.
 		panic(http.ErrAbortHandler)
 	}
 }
-
-// statusJSON is a google.rpc.Status.
-func statusJSON(st *status.Status) []byte {
-	text, err := protojson.Marshal(st.Proto())
-	if err != nil {
-		// A detail of a type that is not linked here.
-		text, _ = protojson.Marshal(status.New(st.Code(), st.Message()).Proto())
-	}
-	return text
-}
-
-var answerJSON = newStrictJSON().MarshalOptions
 
 // lines is application/x-ndjson: an answer a line, in a watch an empty line as a sign of
 // life, and as the last line {"error": google.rpc.Status} where the stream breaks off.
@@ -270,7 +257,7 @@ func (lines) close() []byte { return nil }
 func (lines) alive() []byte { return []byte("\n") }
 
 func (lines) answer(message proto.Message) ([]byte, error) {
-	text, err := answerJSON.Marshal(message)
+	text, err := answer.JSON.Marshal(message)
 	return append(text, '\n'), err
 }
 

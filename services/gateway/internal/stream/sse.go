@@ -1,4 +1,4 @@
-package gateway
+package stream
 
 import (
 	"fmt"
@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+
+	"github.com/ma-messagerie/messagerie/services/gateway/internal/answer"
 )
 
 // Server-sent events, as a watch has them by default.
@@ -65,7 +67,7 @@ func (e *events) close() []byte { return nil }
 func (e *events) alive() []byte { return []byte(": alive\n\n") }
 
 func (e *events) answer(message proto.Message) ([]byte, error) {
-	text, err := answerJSON.Marshal(message) // on one line
+	text, err := answer.JSON.Marshal(message) // on one line
 	e.id++
 	return fmt.Appendf(nil, "id: %d\ndata: %s\n\n", e.id, text), err
 }

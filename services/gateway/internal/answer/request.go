@@ -1,4 +1,4 @@
-package gateway
+package answer
 
 import (
 	"context"
@@ -8,14 +8,14 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// requestIDName is the header of each answer, and the metadata over gRPC, that names the
+// RequestIDName is the header of each answer, and the metadata over gRPC, that names the
 // request. A person quotes it, and an operator finds by it what was logged: it is the
 // trace_id and the span_id of the gateway's log lines, and the span of the trace.
-const requestIDName = "x-request-id"
+const RequestIDName = "x-request-id"
 
-// requestID is a request's name: different for each, also of one trace. Empty where
+// RequestID is a request's name: different for each, also of one trace. Empty where
 // telemetry is off.
-func requestID(ctx context.Context) string {
+func RequestID(ctx context.Context) string {
 	span := trace.SpanContextFromContext(ctx)
 	if !span.IsValid() {
 		return ""
@@ -23,9 +23,9 @@ func requestID(ctx context.Context) string {
 	return span.TraceID().String() + "-" + span.SpanID().String()
 }
 
-// identified adds the request's name to a refusal, as google.rpc.RequestInfo.
-func identified(ctx context.Context, err error) error {
-	id := requestID(ctx)
+// Identified adds the request's name to a refusal, as google.rpc.RequestInfo.
+func Identified(ctx context.Context, err error) error {
+	id := RequestID(ctx)
 	st, ok := status.FromError(err)
 	if id == "" || !ok {
 		return err

@@ -1,4 +1,4 @@
-package gateway
+package answer
 
 import (
 	"compress/gzip"
@@ -20,13 +20,13 @@ const (
 	compressedTag = "-gzip"
 )
 
-// compressed answers callers who take gzip with it, but for streams: each hint is small,
+// Compressed answers callers who take gzip with it, but for streams: each hint is small,
 // and must not wait in a buffer. What is sent back with the tag of a compressed answer is
 // about the thing itself.
 //
 // A caller who takes neither gzip nor what is not compressed (identity;q=0) has a short
 // answer as it is all the same (RFC 9110, 12.5.3).
-func compressed(next http.Handler) (http.Handler, error) {
+func Compressed(next http.Handler) (http.Handler, error) {
 	wrap, err := gzhttp.NewWrapper(gzhttp.MinSize(compressAbove), gzhttp.CompressionLevel(gzip.BestSpeed), gzhttp.EnableZstd(false),
 		gzhttp.ContentTypes([]string{"application/json"}), gzhttp.SuffixETag(compressedTag))
 	if err != nil {
