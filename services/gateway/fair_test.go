@@ -549,14 +549,14 @@ func TestFloodsWithoutRequests(t *testing.T) {
 		}
 		return wire.Bytes()
 	}
-	const frameWork, crumbWork = 512, 4 << 10 // as internal/flow counts them
+	const frameWork, tinyWork = 512, 4 << 10 // as internal/flow counts them
 	for name, row := range map[string]struct {
 		frames       []byte
 		length, work int // of each
 	}{
 		"PING ACK":      {junk(func(f *http2.Framer) { _ = f.WritePing(true, [8]byte{}) }), 17, frameWork},
 		"PRIORITY":      {junk(func(f *http2.Framer) { _ = f.WritePriority(1, http2.PriorityParam{}) }), 14, frameWork},
-		"empty DATA":    {junk(func(f *http2.Framer) { _ = f.WriteData(1, false, nil) }), 9, crumbWork},
+		"empty DATA":    {junk(func(f *http2.Framer) { _ = f.WriteData(1, false, nil) }), 9, tinyWork},
 		"unknown kinds": {junk(func(f *http2.Framer) { _ = f.WriteRawFrame(99, 0, 0, nil) }), 9, frameWork},
 	} {
 		// A stranger's budget at once and for two seconds and some, and what the

@@ -108,7 +108,7 @@ func (f *forwarder) arrive(ctx context.Context, info *tap.Info) (context.Context
 	return ctx, nil
 }
 
-// admitStream stands before every handler of the port, of health and reflection too.
+// admitStream runs before every handler of the port, of health and reflection too.
 func (f *forwarder) admitStream(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
 	if v := door.VisitOf(stream.Context()); v != nil && v.Refusal != nil {
 		v.Leave()
@@ -170,7 +170,7 @@ func (f *forwarder) forward(ctx context.Context, method string, stream grpc.Serv
 	return f.pass(ctx, c, &request, stream)
 }
 
-// receive reads the request. Of one that does not come in time, gRPC itself has told
+// receive reads the request. Of one that does not come in time, gRPC itself has informed
 // the caller when this returns, and of one above door.MaxFrameBytes: the error is for the
 // log.
 func receive(stream grpc.ServerStream, request *frame) error {

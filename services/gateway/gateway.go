@@ -11,7 +11,7 @@
 // no other way to a service than a connection that sends admitted calls alone.
 //
 // What one caller does fails no other caller's call. A caller is who has signed in,
-// by whatever way they come; who has not is their address. Each has a bounded rate
+// by whatever protocol they come; who has not is their address. Each has a bounded rate
 // (of refused calls too), and a bounded number of connections, of requests that are
 // not whole, of calls, of streams, and of bytes that wait to be read (package fair,
 // internal/flow). A request takes one of the slots at the services only once it is whole,
@@ -113,7 +113,7 @@ type Config struct {
 	// before it is ready with those that are there.
 	ReadyPatience time.Duration `env:"READY_PATIENCE" envDefault:"30s"`
 	// MaxConcurrent is how many calls that do not stream may wait for a service at
-	// once; the next is refused and told when to come again. 0 sets no limit.
+	// once; the next is refused, and the answer says when to come again. 0 sets no limit.
 	MaxConcurrent int `env:"MAX_CONCURRENT" envDefault:"512"`
 	// CallsPerCaller is how many of these calls one caller may have under way, and how
 	// many requests that are not whole yet; an address has four times as many of those
@@ -128,7 +128,7 @@ type Config struct {
 
 	// PublicURL is where callers find REST, such as "https://api.example.org": said to
 	// those who look for where to sign in (RFC 9728). Empty: only who calls on the machine
-	// itself is told, by the name that they used.
+	// itself learns it, by the name that they used.
 	PublicURL string `env:"PUBLIC_URL"`
 	// CORSOrigins are the origins whose pages may call REST from a browser, such
 	// as "https://front.example.org"; "http://localhost:*" is every port of a host.
@@ -177,7 +177,7 @@ func Run(ctx context.Context, cfg Config) error {
 type gateway struct {
 	cfg   Config
 	admin chassis.Admin
-	// backends are the ways to the services, streams those of calls that last.
+	// backends are the connections to the services, streams those for calls that last.
 	backends, streams map[string]*grpc.ClientConn
 	ready             *readiness.Readiness
 	tls               *tls.Config
@@ -299,20 +299,20 @@ func (g *gateway) newGRPC(d *door.Door) *grpc.Server {
 		grpc.StaticStreamWindowSize(64<<10), grpc.StaticConnWindowSize(256<<10), grpc.ReadBufferSize(4<<10), grpc.WriteBufferSize(16<<10))...)
 	healthpb.RegisterHealthServer(server, outsideHealth{g.health})
 	if g.cfg.Reflection {
-		options := reflection.ServerOptions{Services: catalogue{server}}
+		options := reflection.ServerOptions{Services: reflected{server}}
 		reflectionpb.RegisterServerReflectionServer(server, reflection.NewServerV1(options))
 		reflectionalphapb.RegisterServerReflectionServer(server, reflection.NewServer(options))
 	}
 	return server
 }
 
-// catalogue lists for reflection what the server answers: its own services and
+// reflected lists for reflection what the server answers: its own services and
 // those that it forwards without knowing them.
-type catalogue struct{ *grpc.Server }
+type reflected struct{ *grpc.Server }
 
 // GetServiceInfo implements reflection.ServiceInfoProvider.
-func (c catalogue) GetServiceInfo() map[string]grpc.ServiceInfo {
-	info := c.Server.GetServiceInfo()
+func (r reflected) GetServiceInfo() map[string]grpc.ServiceInfo {
+	info := r.Server.GetServiceInfo()
 	for _, entry := range forwarded {
 		info[entry.service] = grpc.ServiceInfo{}
 	}

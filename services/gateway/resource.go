@@ -56,7 +56,7 @@ func describeResource(issuers auth.Issuers, routes map[string]*route.Route) prot
 var errNoPublicURL = rpc.Refuse(codes.NotFound, errorpb.ErrorReason_PUBLIC_URL_UNSET, "the gateway has not been told where it is found: GATEWAY_PUBLIC_URL")
 
 // origin is where callers find the gateway: PublicURL, else, on the machine itself alone, as
-// the request says; empty where neither tells. A proxy that is trusted says whether it was
+// the request says; empty where neither says so. A proxy that is trusted says whether it was
 // reached by TLS.
 func (s *rest) origin(r *http.Request) string {
 	if s.publicURL != "" || !isLoopback(r.Host) {

@@ -48,8 +48,8 @@ type rest struct {
 	ready   func(context.Context) error
 	origins []string
 	access  bool
-	// publicURL is where callers find the gateway, if it is set; resource tells them where
-	// to sign in.
+	// publicURL is where callers find the gateway, if it is set; resource says where they
+	// sign in.
 	publicURL string
 	resource  protectedResource
 	// byREST finds a route by verb and path pattern.
@@ -106,7 +106,7 @@ func milliseconds(start time.Time) float64 { return float64(time.Since(start).Mi
 
 func isProbe(r *http.Request) bool { return r.URL.Path == "/livez" || r.URL.Path == "/readyz" }
 
-// admit stands before each REST method: the same admission as on the gRPC side,
+// admit runs before each REST method: the same admission as on the gRPC side,
 // and before anything of the request is decoded.
 func (s *rest) admit(next runtime.HandlerFunc) runtime.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request, params map[string]string) {

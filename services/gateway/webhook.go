@@ -122,7 +122,7 @@ func (h *webhooks) take(w http.ResponseWriter, r *http.Request, provider, addres
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), h.timeout)
 	defer cancel()
-	return toldProvider(h.pass(ctx, r, provider, body))
+	return providerError(h.pass(ctx, r, provider, body))
 }
 
 // read reads a report, in the order in which they come: the slowest of an address
@@ -163,9 +163,9 @@ func (h *webhooks) pass(ctx context.Context, r *http.Request, provider string, b
 // provider's, and no signature fits what becomes of it.
 func readable(part string) string { return strings.ToValidUTF8(part, "\ufffd") }
 
-// toldProvider turns the notifier's refusal into what a provider, or a forger, is
-// told: not which part of a report was wrong.
-func toldProvider(err error) error {
+// providerError turns the notifier's refusal into what a provider, or a forger, may
+// know: not which part of a report was wrong.
+func providerError(err error) error {
 	switch status.Code(err) {
 	case codes.PermissionDenied, codes.InvalidArgument:
 		return errReport.Because(err)
@@ -176,7 +176,7 @@ func toldProvider(err error) error {
 	}
 }
 
-// answersOf are the outcomes that the metric tells apart.
+// answersOf are the outcomes that the metric distinguishes.
 var answersOf = map[codes.Code]string{
 	codes.OK: "taken", codes.PermissionDenied: "refused", codes.ResourceExhausted: "limited",
 	codes.Unavailable: "away", codes.DeadlineExceeded: "away", codes.NotFound: "off",

@@ -167,11 +167,11 @@ func TestWebhookOutcomes(t *testing.T) {
 	t.Parallel()
 	for want, err := range map[string]error{
 		"taken":   nil,
-		"refused": toldProvider(status.Error(codes.PermissionDenied, "not signed")),
-		"off":     toldProvider(status.Error(codes.FailedPrecondition, "no key")),
-		"away":    toldProvider(status.Error(codes.Unavailable, "no connection")),
+		"refused": providerError(status.Error(codes.PermissionDenied, "not signed")),
+		"off":     providerError(status.Error(codes.FailedPrecondition, "no key")),
+		"away":    providerError(status.Error(codes.Unavailable, "no connection")),
 		"limited": door.Limited(time.Second),
-		"failed":  toldProvider(status.Error(codes.Internal, "internal error")),
+		"failed":  providerError(status.Error(codes.Internal, "internal error")),
 	} {
 		if got := outcomeOf(err); got != want {
 			t.Errorf("%v is %q, want %q", err, got, want)

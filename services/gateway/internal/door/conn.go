@@ -33,8 +33,8 @@ func (AdmittedConn) Invoke(ctx context.Context, method string, request, answer a
 }
 
 // askForFaults has the service say what else is wrong with a request of which a part could
-// not be read, so that the caller is told all of it at once. The service does nothing else.
-// Where it does not answer, the caller is told what is known here.
+// not be read, so that the caller learns all of it at once. The service does nothing else.
+// Where it does not answer, the caller learns what is known here.
 func (c *Call) askForFaults(ctx context.Context, request, answer any, opts ...grpc.CallOption) error {
 	msg, ok := request.(proto.Message)
 	if !ok {

@@ -35,7 +35,7 @@ type Visit struct {
 }
 
 // Arrive counts a request against its caller before anything else is done for it. A
-// token that was seen before tells who that is; a new one must be verified first,
+// token that was verified before says who that is; a new one must be verified first,
 // which is for Admit.
 func (d *Door) Arrive(ctx context.Context, conn *fair.Conn, address string, authorization []string) *Visit {
 	v := &Visit{door: d, conn: conn, address: address, Leave: func() {}}

@@ -128,11 +128,11 @@ func TestWorkOfFrames(t *testing.T) {
 	_ = framer.WriteSettings() // to memory, as all of these
 	_ = framer.WritePing(true, [8]byte{})
 	_ = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: make([]byte, 20), EndHeaders: true})
-	_ = framer.WriteData(1, false, []byte{0})                // a crumb
-	_ = framer.WriteData(1, false, make([]byte, crumb))      // no crumb
+	_ = framer.WriteData(1, false, []byte{0})                // a tiny one
+	_ = framer.WriteData(1, false, make([]byte, tinyFrame))  // not a tiny one
 	_ = framer.WriteData(1, true, nil)                       // the end
 	_ = framer.WriteRawFrame(http2.FrameType(99), 0, 1, nil) // unknown
-	const want = 5*frameWork + headWork + crumbWork
+	const want = 5*frameWork + headWork + tinyWork
 	for _, size := range []int{1, 7, 9, 24, 25, 100, wire.Len()} {
 		work := 0
 		into, preface := frames{}, len(http2.ClientPreface)

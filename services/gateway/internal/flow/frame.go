@@ -62,26 +62,26 @@ type frameInfo struct {
 
 // What frames are as work, in bytes of their caller's budget (see fair.Conn.Spend). Each
 // costs as much as a few hundred bytes, whatever is in it. A head that gRPC refuses by
-// itself is answered before anybody counts it. And of a message that comes in crumbs,
+// itself is answered before anybody counts it. And of a message that comes in tiny frames,
 // each is kept in a buffer of its own until it is whole.
 const (
 	frameWork = 512
 	headWork  = 2 << 10
-	crumbWork = 4 << 10
-	crumb     = 128
+	tinyWork  = 4 << 10
+	tinyFrame = 128
 
 	// CallWork is what a call accounts for on a connection of several people: its head,
-	// the crumbs that some clients make of a message's own head and of its end, and what
+	// the tiny frames that some clients make of a message's own head and of its end, and what
 	// they say about its answer.
-	CallWork = headWork + 2*crumbWork + 8*frameWork
+	CallWork = headWork + 2*tinyWork + 8*frameWork
 )
 
 func (f frameInfo) work() int {
 	switch {
 	case f.kind == http2.FrameHeaders:
 		return headWork
-	case f.kind == http2.FrameData && f.length < crumb && !f.flags.Has(http2.FlagDataEndStream):
-		return crumbWork
+	case f.kind == http2.FrameData && f.length < tinyFrame && !f.flags.Has(http2.FlagDataEndStream):
+		return tinyWork
 	default:
 		return frameWork
 	}

@@ -25,7 +25,7 @@ import (
 // Nothing is lost by a cut, whatever its length. The first event of every watch, and so
 // of every one that goes on after another, says that anything may have changed: it names
 // no conversation. The service sends it after the watch has begun to listen. So a change
-// is either told by an event of its own or was made before that event, and is seen by
+// either has an event of its own or was made before that event, and is seen by
 // whoever reads then. No event is kept anywhere to be sent again, and no number of them
 // is too large or too old to go on after: an id that is not one of these is as good as
 // none.

@@ -128,7 +128,7 @@ func ask(ctx context.Context, c *door.Call, query url.Values, params map[string]
 	if err != nil {
 		return nil, err
 	}
-	// That the stream has ended already is told by its answer.
+	// If the stream has ended already, its answer says why.
 	if err := up.SendMsg(request); err != nil && !errors.Is(err, io.EOF) {
 		return nil, door.PublicError(err)
 	}
