@@ -5,16 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/fair"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	accesspb "github.com/ma-messagerie/messagerie/proto/messagerie/access/v1"
 	"github.com/ma-messagerie/messagerie/services/gateway/internal/route"
 )
 
@@ -122,5 +126,46 @@ func TestNewTokensTakeNobodysPlace(t *testing.T) {
 	}
 	if open := lis.Open(); open >= many {
 		t.Errorf("%d strangers are open", open)
+	}
+}
+
+// What a call takes along is bounded, and of what cannot be metadata nothing passes.
+func TestTakenAlong(t *testing.T) {
+	t.Parallel()
+	const method = "/some/Method"
+	callers, addresses := fair.Bounds{}.Callers()
+	d := New(Config{
+		Guard:  rpc.Guard{Policy: rpc.Policy{method: {Access: accesspb.Access_ACCESS_PUBLIC}}, Verifier: auth.NewVerifier(auth.Config{})},
+		Routes: map[string]*route.Route{method: {Method: method}}, Callers: callers, Addresses: addresses,
+		Refused: func(context.Context, string) {},
+	})
+	headers := map[string][]string{
+		"accept-language": {strings.Repeat("x", 257)}, "if-match": {`"a"`, `"b"`}, "if-none-match": {"é"}, "cookie": {"a"},
+	}
+	ctx, c, err := d.Admit(t.Context(), d.Arrive(t.Context(), nil, "192.0.2.1", nil), method, func(name string) []string { return headers[name] })
+	if err != nil || CallOf(ctx) != c {
+		t.Fatal(err)
+	}
+	want := metadata.MD{"accept-language": {strings.Repeat("x", 256)}, "if-match": {`"a", "b"`}}
+	if diff := cmp.Diff(want, c.outgoing); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+// A caller cannot choose how long a refusal is. It names the key that the service will
+// not see.
+func TestRefuseUnreadable(t *testing.T) {
+	t.Parallel()
+	c := &Call{Route: &route.Route{}}
+	if err := c.RefuseUnreadable(nil); err != nil {
+		t.Errorf("nothing is wrong: %v", err)
+	}
+	c.Idempotency = accesspb.Idempotency_IDEMPOTENCY_KEYED
+	if faults := rpc.FaultsOf(c.RefuseUnreadable(nil)); len(faults) != 1 {
+		t.Errorf("a key that is missing: %v", faults)
+	}
+	c.Unreadable = slices.Repeat([]rpc.Violation{{Field: "a"}}, MaxFaults+1)
+	if faults := rpc.FaultsOf(c.RefuseUnreadable(nil)); len(faults) != MaxFaults {
+		t.Errorf("%d faults", len(faults))
 	}
 }
