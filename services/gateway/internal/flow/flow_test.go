@@ -42,6 +42,30 @@ func accepted(t *testing.T) *fair.Conn {
 	return fairly
 }
 
+// How much may wait to be read depends on who calls.
+func TestFull(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		callers []string
+		most    int
+	}{
+		"nobody known": {nil, unreadUnproven},
+		"one":          {[]string{"jeanne"}, unreadProven},
+		"several":      {[]string{"jeanne", "paul"}, unreadShared},
+	} {
+		conn, l := accepted(t), &Ledger{}
+		for _, caller := range row.callers {
+			conn.Prove(caller)
+		}
+		if l.Answered(row.most - messageHead); l.Full(conn) {
+			t.Errorf("%s: full with %d bytes", name, row.most)
+		}
+		if l.Answered(0); !l.Full(conn) {
+			t.Errorf("%s: not full with %d bytes", name, row.most+messageHead)
+		}
+	}
+}
+
 // Two people who share connections, and read none of them, have together what one
 // connection may have, and not each of them.
 func TestUnreadAnswersOfAnAddress(t *testing.T) {
