@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -199,5 +200,32 @@ func TestWhatIsADeadLetter(t *testing.T) {
 	}
 	for id, state := range letters {
 		t.Errorf("%s, %s, is missing", id, state)
+	}
+}
+
+// A dead letter that stops being one while a replay waits for its row stays as it is.
+func TestReplay_NoLongerDead(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	event := dead(t, l, Email, provider.Answer{Class: provider.Refused, Reason: "HTTP_400"})
+	report := begin(t, l, `UPDATE delivery SET state = 'delivered' WHERE event_id = $1`, event)
+	type result struct {
+		n   int32
+		err error
+	}
+	replayed := make(chan result, 1)
+	go func() {
+		n, err := l.Replay(context.WithoutCancel(t.Context()), "olga", Filter{})
+		replayed <- result{n, err}
+	}()
+	waits(t, l, 1)
+	if err := report.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-replayed; got != (result{}) {
+		t.Errorf("replayed %d: %v", got.n, got.err)
+	}
+	if got := look(t, l.pool, event, Email); got.State != Delivered {
+		t.Errorf("is %s", got.State)
 	}
 }
