@@ -20,8 +20,8 @@ const (
 // oversized are the files and packages that are still larger. What is in bounds must be
 // taken off the list, and nothing may come onto it.
 var oversized = []string{
-	"services/gateway", "services/messaging",
-	"services/gateway/rest.go", "services/messaging/server.go", "services/messaging/store.go",
+	"services/messaging",
+	"services/messaging/server.go", "services/messaging/store.go",
 }
 
 // generated is the mark of files that tools write.
