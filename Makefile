@@ -46,7 +46,7 @@ test: ## Run every test, all but the harness of faults with the race detector
 
 .PHONY: test-scale
 test-scale: ## Hold every statement against what it reads in tables that have grown, with figures (ROWS=1000000)
-	go test -vet=off -count=1 -timeout 60m -v -run '^TestScale$$' ./services/messaging -scale $(or $(ROWS),1000000)
+	go test -vet=off -count=1 -timeout 60m -v -run '^TestScale$$' $$(grep -rl testenv/scale services/messaging --include='*_test.go' | xargs -n 1 dirname | sort -u | sed 's,^,./,') -scale $(or $(ROWS),1000000)
 	go test -vet=off -count=1 -timeout 60m -v -run '^TestScale$$' ./services/notifier/internal/ledger -scale $(or $(ROWS),1000000)
 	go test -vet=off -count=1 -timeout 60m -v -run '^TestScale$$' ./services/taxonomy -scale $(or $(ROWS),1000000)
 

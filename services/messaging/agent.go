@@ -17,6 +17,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 )
 
 // agentServer is AgentService. It is a type of its own because both services
@@ -164,7 +165,7 @@ func (s *agentServer) CloseConversation(ctx context.Context, req *messagingpb.Cl
 func (s *agentServer) PostReply(ctx context.Context, req *messagingpb.PostReplyRequest) (*messagingpb.PostReplyResponse, error) {
 	id := auth.FromContext(ctx)
 	key := rpc.IdempotencyKey(ctx)
-	written, err := normalise(req.GetText(), MinAgentChars, MaxAgentChars)
+	written, err := text.OfAgent.Normalise(req.GetText())
 	if err != nil {
 		return nil, err
 	}
@@ -185,7 +186,7 @@ func (s *agentServer) PostReply(ctx context.Context, req *messagingpb.PostReplyR
 }
 
 // replyOnce stores a reply unless the same is stored under this key.
-func (s *agentServer) replyOnce(ctx context.Context, id *auth.Identity, req *messagingpb.PostReplyRequest, key uuid.UUID, written text) error {
+func (s *agentServer) replyOnce(ctx context.Context, id *auth.Identity, req *messagingpb.PostReplyRequest, key uuid.UUID, written text.Text) error {
 	err := s.checkReplay(ctx, id, req, key, written)
 	if !errors.Is(err, errNotFound) {
 		return err
@@ -222,7 +223,7 @@ var errReplied = errors.New("replied already")
 
 // checkReplay is nil when this very reply is stored, errNotFound when the key is
 // new, and a refusal when it was used for something else.
-func (s *agentServer) checkReplay(ctx context.Context, id *auth.Identity, req *messagingpb.PostReplyRequest, key uuid.UUID, written text) error {
+func (s *agentServer) checkReplay(ctx context.Context, id *auth.Identity, req *messagingpb.PostReplyRequest, key uuid.UUID, written text.Text) error {
 	stored, err := s.store.replied(ctx, id.Subject, key)
 	if err != nil {
 		return err
@@ -242,7 +243,7 @@ func (s *agentServer) checkReplay(ctx context.Context, id *auth.Identity, req *m
 		return err
 	}
 	body, err := dataKey.openText(row.ID.String(), stored.ID.String(), stored.Author, stored.Body)
-	if err == nil && body != written.body {
+	if err == nil && body != written.Body {
 		return errKeyReused
 	}
 	if err == nil {
@@ -253,7 +254,7 @@ func (s *agentServer) checkReplay(ctx context.Context, id *auth.Identity, req *m
 
 // replyChange seals a reply and says what it does to the conversation: it is
 // answered in whole or in part, unread, and no longer hidden.
-func (s *agentServer) replyChange(ctx context.Context, id *auth.Identity, row *conversationRow, final bool, key uuid.UUID, written text, sms bool) (*change, error) {
+func (s *agentServer) replyChange(ctx context.Context, id *auth.Identity, row *conversationRow, final bool, key uuid.UUID, written text.Text, sms bool) (*change, error) {
 	message, err := uuid.NewV7()
 	if err != nil {
 		return nil, err
@@ -262,14 +263,14 @@ func (s *agentServer) replyChange(ctx context.Context, id *auth.Identity, row *c
 	if err != nil {
 		return nil, err
 	}
-	sealed, err := dataKey.sealText(row.ID.String(), message.String(), int16(messagingpb.Author_AGENT), written.body)
+	sealed, err := dataKey.sealText(row.ID.String(), message.String(), int16(messagingpb.Author_AGENT), written.Body)
 	if err != nil {
 		return nil, err
 	}
 	answer := messageRow{ID: message, ConversationID: row.ID, Author: int16(messagingpb.Author_AGENT), AgentID: &id.Subject, Final: final, Body: sealed}
 	todo := &change{
 		action: "reply",
-		reply:  &reply{answer, key, written.chars},
+		reply:  &reply{answer, key, written.Chars},
 		set: []string{
 			`status = @status`, `last_reply_id = @reply`, `hidden = false`,
 			// This one is stored by now; an earlier one may be of a version that did not note it.

@@ -19,6 +19,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/batch"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 )
 
 // queue returns the ids of what waits, and the token of the page after it.
@@ -337,9 +338,9 @@ func TestReply_Text(t *testing.T) {
 	for _, test := range []struct{ name, text, reason string }{
 		{"nothing", " \n", "BODY_TOO_SHORT"},
 		{"one", "é", ""},
-		{"5000", strings.Repeat("é", MaxAgentChars), ""},
-		{"5001", strings.Repeat("é", MaxAgentChars+1), "BODY_TOO_LONG"},
-		{"5000 outside the BMP", strings.Repeat("🙂", MaxAgentChars), ""},
+		{"5000", strings.Repeat("é", text.OfAgent.Max), ""},
+		{"5001", strings.Repeat("é", text.OfAgent.Max+1), "BODY_TOO_LONG"},
+		{"5000 outside the BMP", strings.Repeat("🙂", text.OfAgent.Max), ""},
 		{"NUL", "a\x00b", "BODY_CHARACTER_FORBIDDEN"},
 		{"override", "a\u202eb", "BODY_CHARACTER_FORBIDDEN"},
 		{"invisible", "\u200b", "BODY_BLANK"},
@@ -438,7 +439,7 @@ func TestReply_OvertakenIsStillTheLast(t *testing.T) {
 		t.Fatal(err)
 	}
 	slow := &agentServer{server: &server{keys: keys}}
-	todo, err := slow.replyChange(t.Context(), &auth.Identity{Subject: "agent:omar"}, &row, true, uuid.New(), text{agentText, len(agentText)}, false)
+	todo, err := slow.replyChange(t.Context(), &auth.Identity{Subject: "agent:omar"}, &row, true, uuid.New(), text.Text{Body: agentText, Chars: len(agentText)}, false)
 	if err != nil {
 		t.Fatal(err)
 	}

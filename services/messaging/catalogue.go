@@ -18,6 +18,7 @@ import (
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 )
 
 // errNoCatalogue is the answer until a first version of the taxonomy was seen.
@@ -302,19 +303,19 @@ func notThere(version *taxonomypb.Catalogue, req *messagingpb.SubmitMessageReque
 
 // textLimits are how many characters a member's text may have, both included: the
 // guide's, or what a version of the taxonomy narrows them to.
-func textLimits(version *taxonomypb.Catalogue) (least, most int) {
-	least, most = MinMemberChars, MaxMemberChars
-	limits := version.GetTextLimits()
-	if narrowLeast, narrowMost := max(least, int(limits.GetMin())), min(most, int(limits.GetMax())); narrowLeast <= narrowMost {
-		return narrowLeast, narrowMost
+func textLimits(version *taxonomypb.Catalogue) text.Limits {
+	given := version.GetTextLimits()
+	narrowed := text.Limits{Min: max(text.OfMember.Min, int(given.GetMin())), Max: min(text.OfMember.Max, int(given.GetMax()))}
+	if narrowed.Min <= narrowed.Max {
+		return narrowed
 	}
-	return least, most
+	return text.OfMember
 }
 
 // limitsFor are those for a text under the version that its writer knows. A version that
 // is not current is refused, unless the text was taken under it: the guide's limits let
 // it be compared with what was stored.
-func (c *catalogue) limitsFor(version int32) (least, most int) {
+func (c *catalogue) limitsFor(version int32) text.Limits {
 	if version != c.currentVersion() {
 		return textLimits(nil)
 	}

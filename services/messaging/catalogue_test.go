@@ -183,12 +183,12 @@ func TestTextLimits_NarrowAlone(t *testing.T) {
 		"of before": {nil, 10, 750}, "empty": {&taxonomypb.TextLimits{}, 10, 750}, "narrower": {&taxonomypb.TextLimits{Min: 50, Max: 300}, 50, 300},
 		"wider": {&taxonomypb.TextLimits{Min: 1, Max: 5000}, 10, 750}, "upside down": {&taxonomypb.TextLimits{Min: 700, Max: 20}, 10, 750},
 	} {
-		if least, most := textLimits(&taxonomypb.Catalogue{TextLimits: row.limits}); least != row.least || most != row.most {
-			t.Errorf("%s: %d to %d", name, least, most)
+		if got := textLimits(&taxonomypb.Catalogue{TextLimits: row.limits}); got.Min != row.least || got.Max != row.most {
+			t.Errorf("%s: %d to %d", name, got.Min, got.Max)
 		}
 	}
-	if least, most := textLimits(nil); least != 10 || most != 750 {
-		t.Errorf("without a taxonomy: %d to %d", least, most)
+	if got := textLimits(nil); got.Min != 10 || got.Max != 750 {
+		t.Errorf("without a taxonomy: %d to %d", got.Min, got.Max)
 	}
 }
 

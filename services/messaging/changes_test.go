@@ -14,6 +14,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 )
 
 // newTestChanges returns a group commit of changes that nothing runs yet, with
@@ -115,7 +116,7 @@ func TestChanges_BadOneFailsAlone(t *testing.T) {
 	errDecided := errors.New("decided against")
 	bad := map[string]func(ids []uuid.UUID) request{
 		"the table refuses it": func(ids []uuid.UUID) request {
-			return replyTo(ids[5], func(c *change) { c.reply.chars = MaxAgentChars + 1 })
+			return replyTo(ids[5], func(c *change) { c.reply.chars = text.OfAgent.Max + 1 })
 		},
 		"the status is none": func(ids []uuid.UUID) request {
 			return replyTo(ids[5], func(c *change) { c.args["status"] = int16(99) })

@@ -18,6 +18,8 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/reference"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 )
 
 // benchBody has 300 characters, about what a member writes.
@@ -61,7 +63,7 @@ func newBenchServer(b *testing.B, pool *pgxpool.Pool) *server {
 		b.Fatal(err)
 	}
 	s := &store{pool}
-	return &server{store: s, keys: keys, references: &references{store: s}}
+	return &server{store: s, keys: keys, references: reference.New(s.pool)}
 }
 
 // benchSubmission composes a submission as the service does: reference, data key,
@@ -73,7 +75,7 @@ func (s *server) benchSubmission(ctx context.Context, member string) (*submissio
 		queue: &taxonomypb.Queue{Code: "sante-prestations", Label: "Service santé, prestations", AnswerDays: 5},
 	}
 	sub, err := s.compose(ctx, &auth.Identity{Subject: member}, uuid.New(), "msa-75", chosen,
-		text{body: benchBody, chars: 300}, taxonomypb.Audience_PARTICULIER)
+		text.Text{Body: benchBody, Chars: 300}, taxonomypb.Audience_PARTICULIER)
 	if err != nil {
 		return nil, err
 	}

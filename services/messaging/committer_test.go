@@ -19,6 +19,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/batch"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 )
 
 // newTestCommitter returns a committer that nothing runs yet.
@@ -39,7 +40,7 @@ func newSubmission(member string, key uuid.UUID, changes ...func(*submission)) *
 		}},
 		idempotencyKey: key,
 		message:        messageRow{ID: message, ConversationID: conversation, Body: []byte("sealed")},
-		chars:          MinMemberChars,
+		chars:          text.OfMember.Min,
 		event:          event{id: uuid.Must(uuid.NewV7()), kind: "message-submitted", payload: []byte("payload")},
 	}
 	for _, change := range changes {
@@ -117,8 +118,8 @@ func TestCommitter_CoalescesWhatWaits(t *testing.T) {
 func TestCommitter_BadRowFailsAlone(t *testing.T) {
 	t.Parallel()
 	bad := map[string]func(*submission){
-		"too short for the table": func(s *submission) { s.chars = MinMemberChars - 1 },
-		"too long for the table":  func(s *submission) { s.chars = MaxMemberChars + 1 },
+		"too short for the table": func(s *submission) { s.chars = text.OfMember.Min - 1 },
+		"too long for the table":  func(s *submission) { s.chars = text.OfMember.Max + 1 },
 		"no such audience":        func(s *submission) { s.conversation.Audience = 4 },
 		"NUL in a text column":    func(s *submission) { s.conversation.ThemeLabel = "a\x00b" },
 		"a reference of another":  func(s *submission) { s.conversation.Reference = "MSA-TAKEN" },

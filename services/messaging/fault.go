@@ -10,6 +10,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 )
 
 // checkWhole has what the handlers check for themselves looked at too where a request
@@ -18,18 +19,17 @@ func (s *server) checkWhole(to *rpc.Server) {
 	agents := &agentServer{server: s}
 	rpc.AlsoCheck(to, s.submissionFaults)
 	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.PostFollowUpRequest) []rpc.Violation {
-		least, most := s.catalogue.limitsFor(s.catalogue.currentVersion())
-		return textFaults(req.GetText(), least, most)
+		return textFaults(req.GetText(), s.catalogue.limitsFor(s.catalogue.currentVersion()))
 	})
 	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.PostReplyRequest) []rpc.Violation {
-		return textFaults(req.GetText(), MinAgentChars, MaxAgentChars)
+		return textFaults(req.GetText(), text.OfAgent)
 	})
 	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.AddNoteRequest) []rpc.Violation {
-		return textFaults(req.GetText(), MinNoteChars, MaxNoteChars)
+		return textFaults(req.GetText(), text.OfNote)
 	})
 	rpc.AlsoCheck(to, func(ctx context.Context, req *messagingpb.SaveTemplateRequest) []rpc.Violation {
 		_, badTitle := titleOf(req.GetTitle())
-		return append(rpc.FaultsOf(badTitle, agents.checkQueue(ctx, req.GetQueue())), textFaults(req.GetText(), MinAgentChars, MaxAgentChars)...)
+		return append(rpc.FaultsOf(badTitle, agents.checkQueue(ctx, req.GetQueue())), textFaults(req.GetText(), text.OfAgent)...)
 	})
 	rpc.AlsoCheck(to, func(ctx context.Context, req *messagingpb.TransferConversationRequest) []rpc.Violation {
 		return rpc.FaultsOf(agents.checkQueue(ctx, req.GetQueue()))
@@ -51,8 +51,8 @@ func (s *server) checkWhole(to *rpc.Server) {
 	})
 }
 
-func textFaults(raw string, least, most int) []rpc.Violation {
-	_, err := normalise(raw, least, most)
+func textFaults(raw string, within text.Limits) []rpc.Violation {
+	_, err := within.Normalise(raw)
 	return rpc.FaultsOf(err)
 }
 
@@ -63,8 +63,7 @@ func (s *server) submissionFaults(ctx context.Context, req *messagingpb.SubmitMe
 		_, err := s.catalogue.check(ctx, req)
 		faults = rpc.FaultsOf(err)
 	}
-	least, most := s.catalogue.limitsFor(req.GetTaxonomyVersion())
-	return append(faults, textFaults(req.GetText(), least, most)...)
+	return append(faults, textFaults(req.GetText(), s.catalogue.limitsFor(req.GetTaxonomyVersion()))...)
 }
 
 // correctionFaults are those of a corrected selection, for the audience of its conversation.

@@ -14,13 +14,14 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 )
 
 // PostFollowUp implements MessagingService. See the .proto.
 func (s *server) PostFollowUp(ctx context.Context, req *messagingpb.PostFollowUpRequest) (*messagingpb.PostFollowUpResponse, error) {
 	member := auth.FromContext(ctx).Subject
 	key := rpc.IdempotencyKey(ctx)
-	written, err := normalise(req.GetText(), MinMemberChars, MaxMemberChars)
+	written, err := text.OfMember.Normalise(req.GetText())
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +42,7 @@ func (s *server) PostFollowUp(ctx context.Context, req *messagingpb.PostFollowUp
 }
 
 // followUpOnce stores a message unless the same is stored under this key.
-func (s *server) followUpOnce(ctx context.Context, member string, id, key uuid.UUID, written text) error {
+func (s *server) followUpOnce(ctx context.Context, member string, id, key uuid.UUID, written text.Text) error {
 	_, err := s.changes.Submit(ctx, request{
 		scope: scope{member: member}, id: id, key: key,
 		decide: func(row conversationRow, stored bool) (*change, error) {
@@ -55,7 +56,7 @@ func (s *server) followUpOnce(ctx context.Context, member string, id, key uuid.U
 				return nil, errConversationClosed
 			}
 			// Here, so that what was stored under wider limits is found again.
-			if err := written.within(s.catalogue.limitsFor(s.catalogue.currentVersion())); err != nil {
+			if err := s.catalogue.limitsFor(s.catalogue.currentVersion()).Check(written); err != nil {
 				return nil, err
 			}
 			return s.followUpChange(ctx, &row, key, written)
@@ -69,7 +70,7 @@ func (s *server) followUpOnce(ctx context.Context, member string, id, key uuid.U
 
 // checkFollowUp is nil when this very message is stored under the key, and a refusal when the
 // member has used that for another, be it in another conversation.
-func (s *server) checkFollowUp(ctx context.Context, member string, id, key uuid.UUID, written text) error {
+func (s *server) checkFollowUp(ctx context.Context, member string, id, key uuid.UUID, written text.Text) error {
 	row, err := s.store.ofMember(ctx, member, id)
 	if err != nil {
 		return err
@@ -86,7 +87,7 @@ func (s *server) checkFollowUp(ctx context.Context, member string, id, key uuid.
 		return err
 	}
 	body, err := dataKey.openText(id.String(), stored.ID.String(), stored.Author, stored.Body)
-	if err == nil && body != written.body {
+	if err == nil && body != written.Body {
 		return errKeyReused
 	}
 	if err == nil {
@@ -97,7 +98,7 @@ func (s *server) checkFollowUp(ctx context.Context, member string, id, key uuid.
 
 // followUpChange seals a further message and says what it does: what was answered
 // waits for the body again.
-func (s *server) followUpChange(ctx context.Context, row *conversationRow, key uuid.UUID, written text) (*change, error) {
+func (s *server) followUpChange(ctx context.Context, row *conversationRow, key uuid.UUID, written text.Text) (*change, error) {
 	message, err := uuid.NewV7()
 	if err != nil {
 		return nil, err
@@ -106,13 +107,13 @@ func (s *server) followUpChange(ctx context.Context, row *conversationRow, key u
 	if err != nil {
 		return nil, err
 	}
-	sealed, err := dataKey.sealText(row.ID.String(), message.String(), int16(messagingpb.Author_MEMBER), written.body)
+	sealed, err := dataKey.sealText(row.ID.String(), message.String(), int16(messagingpb.Author_MEMBER), written.Body)
 	if err != nil {
 		return nil, err
 	}
 	added := messageRow{ID: message, ConversationID: row.ID, Author: int16(messagingpb.Author_MEMBER), Body: sealed}
 	todo := &change{
-		reply: &reply{added, key, written.chars},
+		reply: &reply{added, key, written.Chars},
 		set:   []string{`hidden = false`},
 		args:  pgx.NamedArgs{},
 		event: func(after conversationRow) (event, error) { return followedUpEvent(ctx, after, message) },

@@ -30,7 +30,6 @@ package messaging
 
 import (
 	"context"
-	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -48,13 +47,12 @@ import (
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/reference"
+	"github.com/ma-messagerie/messagerie/services/messaging/migrations"
 )
 
-//go:embed migrations/*.sql
-var migrationFiles embed.FS
-
 // Migrations are the schema of the service's database.
-var Migrations, _ = fs.Sub(migrationFiles, "migrations")
+var Migrations fs.FS = migrations.Files
 
 // Config is read from MESSAGING_*.
 type Config struct {
@@ -207,7 +205,7 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	grpcServer.HoldUntil(known.known)
 	impl := &server{
 		store: s, reports: apart, keys: keys, members: reached, catalogue: known, committer: commits, changes: acts,
-		references: &references{store: s}, counts: counts, hub: newHub(s, events, told, outbox.begin), hints: told,
+		references: reference.New(pool), counts: counts, hub: newHub(s, events, told, outbox.begin), hints: told,
 		claimLease: cfg.ClaimLease, defaultCaisse: cfg.DefaultCaisse,
 	}
 	impl.checkWhole(grpcServer)

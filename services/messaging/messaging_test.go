@@ -215,7 +215,7 @@ func catalogueOf(version int32) *taxonomypb.Catalogue {
 	if version == 2 {
 		employers = taxonomypb.Depth_THEME
 	}
-	limits := &taxonomypb.TextLimits{Min: MinMemberChars, Max: MaxMemberChars}
+	limits := &taxonomypb.TextLimits{Min: 10, Max: 750}
 	if version == 3 {
 		limits = &taxonomypb.TextLimits{Min: 50, Max: 300}
 	}

@@ -13,12 +13,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
-)
-
-// Limits of a note, in characters, both included.
-const (
-	MinNoteChars = 1
-	MaxNoteChars = 2000
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 )
 
 // noteRow is a row of the table note.
@@ -39,7 +34,7 @@ const noteColumns = `id, conversation_id, agent_id, agent_name, body, created_at
 func (s *agentServer) AddNote(ctx context.Context, req *messagingpb.AddNoteRequest) (*messagingpb.AddNoteResponse, error) {
 	id := auth.FromContext(ctx)
 	key := rpc.IdempotencyKey(ctx)
-	written, err := normalise(req.GetText(), MinNoteChars, MaxNoteChars)
+	written, err := text.OfNote.Normalise(req.GetText())
 	if err != nil {
 		return nil, err
 	}
@@ -59,13 +54,13 @@ func (s *agentServer) AddNote(ctx context.Context, req *messagingpb.AddNoteReque
 }
 
 // noteOnce stores a note unless the same is stored under this key.
-func (s *agentServer) noteOnce(ctx context.Context, id *auth.Identity, conversation, key uuid.UUID, written text) error {
+func (s *agentServer) noteOnce(ctx context.Context, id *auth.Identity, conversation, key uuid.UUID, written text.Text) error {
 	note, err := uuid.NewV7()
 	if err != nil {
 		return fmt.Errorf("drawing a note's id: %w", err)
 	}
 	row := noteRow{ID: note, ConversationID: conversation, AgentID: id.Subject, AgentName: id.Name}
-	stored, dataKey, err := s.store.addNote(ctx, scopeOf(id), row, key, written.chars, func(wrapped []byte) ([]byte, error) {
+	stored, dataKey, err := s.store.addNote(ctx, scopeOf(id), row, key, written.Chars, func(wrapped []byte) ([]byte, error) {
 		if len(wrapped) == 0 {
 			return nil, errErased
 		}
@@ -73,7 +68,7 @@ func (s *agentServer) noteOnce(ctx context.Context, id *auth.Identity, conversat
 		if err != nil {
 			return nil, err
 		}
-		return dataKey.sealNote(conversation.String(), note.String(), written.body)
+		return dataKey.sealNote(conversation.String(), note.String(), written.Body)
 	})
 	if err != nil {
 		return err
@@ -86,7 +81,7 @@ func (s *agentServer) noteOnce(ctx context.Context, id *auth.Identity, conversat
 		return errKeyReused
 	}
 	opened, err := s.openNotes(conversation, dataKey, []noteRow{stored})
-	if err == nil && opened[0].GetText() != written.body {
+	if err == nil && opened[0].GetText() != written.Body {
 		return errKeyReused
 	}
 	if err == nil {

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 )
 
 // noteText must be as secret as what members write.
@@ -83,9 +84,9 @@ func TestNote_Text(t *testing.T) {
 		{"nothing", "", "BODY_TOO_SHORT"},
 		{"blank", " \n", "BODY_TOO_SHORT"},
 		{"one", "é", ""},
-		{"2000", strings.Repeat("é", MaxNoteChars), ""},
-		{"2000 outside the BMP", strings.Repeat("🙂", MaxNoteChars), ""},
-		{"2001", strings.Repeat("é", MaxNoteChars+1), "BODY_TOO_LONG"},
+		{"2000", strings.Repeat("é", text.OfNote.Max), ""},
+		{"2000 outside the BMP", strings.Repeat("🙂", text.OfNote.Max), ""},
+		{"2001", strings.Repeat("é", text.OfNote.Max+1), "BODY_TOO_LONG"},
 		{"NUL", "a\x00b", "BODY_CHARACTER_FORBIDDEN"},
 		{"invisible", "\u200b", "BODY_BLANK"},
 	} {

@@ -12,6 +12,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 )
 
 // export collects all pieces of an export.
@@ -80,7 +81,7 @@ func TestExport_OfWhatChanges(t *testing.T) {
 	jeanne := s.member(t, "jeanne")
 	var ids []string
 	for range 6 * exportPage {
-		long := func(req *messagingpb.SubmitMessageRequest) { req.Text = strings.Repeat("é", MaxMemberChars) }
+		long := func(req *messagingpb.SubmitMessageRequest) { req.Text = strings.Repeat("é", text.OfMember.Max) }
 		ids = append(ids, jeanne.submit(t, long).GetId())
 	}
 	stream, err := jeanne.messaging.ExportMyData(jeanne.call(t), &messagingpb.ExportMyDataRequest{})

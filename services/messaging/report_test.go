@@ -23,6 +23,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/report"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 )
 
 // busy checks that a caller is told to come back later.
@@ -228,7 +229,7 @@ func TestExport_ThatIsNotRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	jeanne, paul, claire := s.member(t, "jeanne"), s.member(t, "paul"), s.clerk(t, "claire")
-	long := strings.Repeat("é", MaxAgentChars)
+	long := strings.Repeat("é", text.OfAgent.Max)
 	for range 2 {
 		id := jeanne.submit(t).GetId()
 		for range 20 {

@@ -16,53 +16,14 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/testenv/scale"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 )
 
-// aged makes conversations of the last three years in three caisses, the first of which
-// has two in five: a fifth of all wait, a third were answered. Each has a message and an
-// audit, and those answered another message.
-var aged = []string{
-	`INSERT INTO member (id, contact, locale) SELECT 'member:' || n, '\x00', 'fr' FROM generate_series($1::bigint / 20, $2::bigint / 20) n ON CONFLICT DO NOTHING`,
-	// Ids are UUIDv7, in the order of time.
-	`INSERT INTO conversation (id, member_id, idempotency_key, reference, caisse, audience, taxonomy_version, theme, theme_label, topic, reason, queue, queue_label,
-		answer_days, status, last_reply_id, first_reply_at, data_key, created_at, updated_at)
-	 SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || substr(md5(n::text), 1, 3) || '8' || substr(md5(n::text), 4, 15))::uuid,
-		'member:' || n / 20, gen_random_uuid(), 'AGED-' || n, (ARRAY['msa-75', 'msa-35', 'msa-44', 'msa-75', 'msa-35'])[1 + n % 5], 1 + n / 350 % 3, 1,
-		'theme-' || n / 5 % 10, 'Thème', 'topic-' || n / 5 % 30, 'reason-' || n / 5 % 60, 'queue-' || n / 50 % 7, 'File', 5,
-		CASE WHEN waits AND n % 2 = 0 THEN 1 WHEN waits THEN 2 WHEN answered IS NOT NULL THEN 4 ELSE 7 END, CASE WHEN answered IS NOT NULL THEN gen_random_uuid() END, answered, '\x00', at, coalesce(answered, at)
-	 FROM generate_series($1::bigint + 1, $2::bigint) n,
-	      LATERAL (SELECT now() - interval '3 years' * random() AS at, n % 11 < 2 AS waits) AS t,
-	      LATERAL (SELECT CASE WHEN NOT waits AND n % 3 <> 0 THEN at + interval '20 days' * random() * random() END AS answered) AS r`,
-	`INSERT INTO message (id, conversation_id, author, agent_id, idempotency_key, body, body_chars, created_at)
-	 SELECT coalesce(r.id, gen_random_uuid()), c.id, r.author, CASE r.author WHEN 2 THEN 'claire' END, CASE r.author WHEN 2 THEN gen_random_uuid() END, '\x00', 10, coalesce(r.at, c.created_at)
-	 FROM conversation c, LATERAL (VALUES (NULL::uuid, 1, NULL::timestamptz), (c.last_reply_id, 2, c.first_reply_at)) AS r (id, author, at)
-	 WHERE substring(c.reference FROM 'AGED-(.*)')::bigint BETWEEN $1::bigint + 1 AND $2::bigint AND (r.author = 1 OR r.id IS NOT NULL)`,
-	`INSERT INTO audit (agent_id, action, conversation_id, at) SELECT 'claire', 'read', id, updated_at FROM conversation
-	 WHERE substring(reference FROM 'AGED-(.*)')::bigint BETWEEN $1::bigint + 1 AND $2::bigint ORDER BY updated_at`,
-	`INSERT INTO note (id, conversation_id, agent_id, agent_name, idempotency_key, body, body_chars) SELECT gen_random_uuid(), id, 'claire', 'Claire', gen_random_uuid(), '\x00', 10
-	 FROM conversation WHERE substring(reference FROM 'AGED-(.*)')::bigint BETWEEN $1::bigint + 1 AND $2::bigint AND substring(reference FROM 'AGED-(.*)')::bigint % 10 = 0`,
-	`INSERT INTO event_log (id, type, caisse, conversation_id, payload, created_at)
-	 SELECT gen_random_uuid(), 'message-submitted', 'msa-75', gen_random_uuid(), '\x00', now() - interval '30 days' * (n - $1::bigint) / ($2::bigint - $1::bigint)
-	 FROM generate_series($1::bigint + 1, $2::bigint) n`,
-	`INSERT INTO draft (member_id, id, body, updated_at) SELECT 'member:' || n, gen_random_uuid(), '\x00', now() - interval '7 days' * random()
-	 FROM generate_series($1::bigint / 20, $2::bigint / 20) n`,
-}
-
-// fillAged fills the tables. The event log has days beforehand, as a process that runs has.
+// fillAged fills the tables.
 func fillAged(ctx context.Context, pool *pgxpool.Pool, from, to int) error {
 	s := &store{pool}
-	for day := range 33 {
-		at := time.Now().UTC().AddDate(0, 0, 2-day)
-		day := time.Date(at.Year(), at.Month(), at.Day(), 0, 0, 0, 0, time.UTC)
-		if _, err := pool.Exec(ctx, fmt.Sprintf(`CREATE TABLE IF NOT EXISTS %s PARTITION OF event_log FOR VALUES FROM ('%s') TO ('%s')`,
-			dayName(day), day.Format(time.RFC3339), day.AddDate(0, 0, 1).Format(time.RFC3339))); err != nil {
-			return err
-		}
-	}
-	for _, sql := range aged {
-		if _, err := pool.Exec(ctx, sql, from, to); err != nil {
-			return fmt.Errorf("%w: %s", err, sql)
-		}
+	if err := messagingtest.Aged()(ctx, pool, from, to); err != nil {
+		return err
 	}
 	if from == 0 { // a theme that is asked for so much that its sample is full however old the tables are
 		if _, err := pool.Exec(ctx, `
@@ -138,10 +99,6 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 				batch = append(batch, newSubmission(fmt.Sprintf("member:%d", 32*n+i), uuid.New()))
 			}
 			return failed(s.insertSubmissions(ctx, batch))
-		}),
-		{Of: []string{"store.referenceBlock"}, Run: func(ctx context.Context, n int) error { return failed(s.referenceBlock(ctx, uint64(n%2))) }},
-		read("store.anyReferenceUsed", func(ctx context.Context, n int) error {
-			return failed(s.anyReferenceUsed(ctx, []string{"AGED-17", fmt.Sprint("NONE-", n)}))
 		}),
 		read("store.submitted", func(ctx context.Context, n int) error {
 			row, err := some(ctx, n, sent)

@@ -23,6 +23,8 @@ import (
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/reference"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 )
 
 // Refusals without a faulty field.
@@ -51,7 +53,7 @@ type server struct {
 	catalogue  *catalogue
 	committer  *committer
 	changes    *changes
-	references *references
+	references *reference.Source
 	counts     *instruments
 	hub        *hub
 	hints      *hints
@@ -125,8 +127,8 @@ func outcomeOf(err error) string {
 // redraw draws the values of a submission again of which one is in use: cause says
 // which. What the member gave is the same.
 func (s *server) redraw(ctx context.Context, sub *prepared, cause error) error {
-	if key, _ := postgres.DuplicateOf(cause); key == referenceKey {
-		s.references.refuse(sub.reference)
+	if key, _ := postgres.DuplicateOf(cause); key == reference.Key {
+		s.references.Refuse(sub.reference)
 	}
 	slog.WarnContext(ctx, "drawing the values of a submission again", "error", cause)
 	again, err := sub.compose(ctx)
@@ -140,7 +142,7 @@ func (s *server) redraw(ctx context.Context, sub *prepared, cause error) error {
 type prepared struct {
 	*submission
 	body      string
-	reference reference
+	reference reference.Reference
 	// compose makes the same submission with other values of those that we draw.
 	compose func(context.Context) (*prepared, error)
 }
@@ -169,8 +171,7 @@ func (s *server) prepare(ctx context.Context, id *auth.Identity, req *messagingp
 		return nil, err
 	}
 	chosen, err := s.catalogue.check(ctx, req)
-	least, most := s.catalogue.limitsFor(req.GetTaxonomyVersion())
-	written, badText := normalise(req.GetText(), least, most)
+	written, badText := s.catalogue.limitsFor(req.GetTaxonomyVersion()).Normalise(req.GetText())
 	if badText != nil {
 		return nil, rpc.JoinFaults(err, badText)
 	}
@@ -192,18 +193,18 @@ func (s *server) prepare(ctx context.Context, id *auth.Identity, req *messagingp
 }
 
 // asked is a submission as far as its request alone tells.
-func asked(id *auth.Identity, key uuid.UUID, written text, req *messagingpb.SubmitMessageRequest) *prepared {
+func asked(id *auth.Identity, key uuid.UUID, written text.Text, req *messagingpb.SubmitMessageRequest) *prepared {
 	return &prepared{submission: &submission{
 		conversation: conversationRow{openedRow: openedRow{
 			MemberID: id.Subject, Audience: int16(req.GetAudience()), TaxonomyVersion: req.GetTaxonomyVersion(), //nolint:gosec // an enum of four
 			Theme: req.GetTheme(), Topic: req.GetTopic(), Reason: req.GetReason(),
 		}},
 		idempotencyKey: key,
-	}, body: written.body}
+	}, body: written.Body}
 }
 
-func (s *server) compose(ctx context.Context, id *auth.Identity, key uuid.UUID, caisse string, chosen *selection, written text, audience taxonomypb.Audience) (*prepared, error) {
-	ref, err := s.references.take(ctx)
+func (s *server) compose(ctx context.Context, id *auth.Identity, key uuid.UUID, caisse string, chosen *selection, written text.Text, audience taxonomypb.Audience) (*prepared, error) {
+	ref, err := s.references.Take(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -215,13 +216,13 @@ func (s *server) compose(ctx context.Context, id *auth.Identity, key uuid.UUID, 
 	if err != nil {
 		return nil, err
 	}
-	sealed, err := dataKey.sealText(conversation.String(), message.String(), int16(messagingpb.Author_MEMBER), written.body)
+	sealed, err := dataKey.sealText(conversation.String(), message.String(), int16(messagingpb.Author_MEMBER), written.Body)
 	if err != nil {
 		return nil, err
 	}
 	sub := &submission{
 		conversation: conversationRow{openedRow: openedRow{
-			ID: conversation, MemberID: id.Subject, Reference: ref.text, Caisse: caisse,
+			ID: conversation, MemberID: id.Subject, Reference: ref.Text, Caisse: caisse,
 			Audience: int16(audience), TaxonomyVersion: chosen.version, //nolint:gosec // an enum of four
 			Theme: chosen.theme.GetCode(), ThemeLabel: chosen.theme.GetLabel(),
 			Topic: chosen.topic.GetCode(), TopicLabel: chosen.topic.GetLabel(),
@@ -232,10 +233,10 @@ func (s *server) compose(ctx context.Context, id *auth.Identity, key uuid.UUID, 
 		}, Status: int16(messagingpb.Status_SENT), Version: 1},
 		idempotencyKey: key,
 		message:        messageRow{ID: message, ConversationID: conversation, Author: int16(messagingpb.Author_MEMBER), Body: sealed},
-		chars:          written.chars,
+		chars:          written.Chars,
 	}
 	sub.event, err = submittedEvent(ctx, sub.conversation, message)
-	return &prepared{submission: sub, body: written.body, reference: ref}, err
+	return &prepared{submission: sub, body: written.Body, reference: ref}, err
 }
 
 func newIDs() (conversation, message uuid.UUID, err error) {

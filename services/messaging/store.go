@@ -181,29 +181,6 @@ WITH input AS (
 )
 SELECT id, created_at FROM opened`
 
-// referenceBlock reserves a block of numbers for references: the next, or one so many
-// further on, which gives up those between.
-func (s *store) referenceBlock(ctx context.Context, further uint64) (block uint64, err error) {
-	sql, args := `SELECT nextval('reference_block')`, []any(nil)
-	if further > 0 {
-		// Not setval, for which a role needs more than to use the sequence.
-		sql, args = `SELECT max(nextval('reference_block')) FROM generate_series(0, $1)`, []any{int64(further)} //nolint:gosec // at most furthest
-	}
-	if err := s.pool.QueryRow(ctx, sql, args...).Scan(&block); err != nil {
-		return 0, fmt.Errorf("reserving references: %w", err)
-	}
-	return block, nil
-}
-
-// anyReferenceUsed reports whether a conversation has one of the references.
-func (s *store) anyReferenceUsed(ctx context.Context, references []string) (used bool, err error) {
-	err = s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM conversation WHERE reference = ANY($1))`, references).Scan(&used)
-	if err != nil {
-		return false, fmt.Errorf("looking for used references: %w", err)
-	}
-	return used, nil
-}
-
 // submitted returns what is stored under a member's idempotency key: the
 // conversation and its first message.
 func (s *store) submitted(ctx context.Context, member string, key uuid.UUID) (conversationRow, messageRow, error) {

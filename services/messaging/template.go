@@ -21,6 +21,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 )
 
 const (
@@ -93,12 +94,12 @@ func (s *agentServer) SaveTemplate(ctx context.Context, req *messagingpb.SaveTem
 		return nil, errNoCaisse
 	}
 	title, badTitle := titleOf(req.GetTitle())
-	written, badText := normalise(req.GetText(), MinAgentChars, MaxAgentChars)
+	written, badText := text.OfAgent.Normalise(req.GetText())
 	if err := rpc.JoinFaults(badTitle, badText, s.checkQueue(ctx, req.GetQueue())); err != nil {
 		return nil, err
 	}
 	row, err := s.store.saveTemplate(ctx, id.Caisse, id.Subject,
-		templateRow{ID: uuid.MustParse(req.GetId()), Title: title, Text: written.body, Queue: req.GetQueue()})
+		templateRow{ID: uuid.MustParse(req.GetId()), Title: title, Text: written.Body, Queue: req.GetQueue()})
 	if err != nil {
 		return nil, statusOf(err)
 	}
@@ -127,13 +128,13 @@ func (s *agentServer) DeleteTemplate(ctx context.Context, req *messagingpb.Delet
 
 // titleOf puts a title on one line and refuses what may not be in a text either.
 func titleOf(raw string) (string, error) {
-	written, err := normalise(strings.Join(strings.Fields(raw), " "), 1, maxTitleChars)
+	written, err := text.Limits{Min: 1, Max: maxTitleChars}.Normalise(strings.Join(strings.Fields(raw), " "))
 	var refusal *rpc.Error
 	if errors.As(err, &refusal) {
 		return "", rpc.Invalid("title", errorpb.ErrorReason_TITLE_INVALID,
 			fmt.Sprintf("a title has 1 to %d visible characters", maxTitleChars), "limit", strconv.Itoa(maxTitleChars))
 	}
-	return written.body, err
+	return written.Body, err
 }
 
 func templateOf(row *templateRow) *messagingpb.Template {
