@@ -238,11 +238,11 @@ func (s *agentServer) checkReplay(ctx context.Context, id *auth.Identity, req *m
 	if row.ErasedAt != nil {
 		return errErased
 	}
-	dataKey, err := s.keys.unwrap(row.ID.String(), row.DataKey)
+	dataKey, err := s.vault.Key(row.ID, row.DataKey)
 	if err != nil {
 		return err
 	}
-	body, err := dataKey.openText(row.ID.String(), stored.ID.String(), stored.Author, stored.Body)
+	body, err := dataKey.OpenMessage(stored.ID, stored.Author, stored.Body)
 	if err == nil && body != written.Body {
 		return errKeyReused
 	}
@@ -259,11 +259,11 @@ func (s *agentServer) replyChange(ctx context.Context, id *auth.Identity, row *c
 	if err != nil {
 		return nil, err
 	}
-	dataKey, err := s.keys.unwrap(row.ID.String(), row.DataKey)
+	dataKey, err := s.vault.Key(row.ID, row.DataKey)
 	if err != nil {
 		return nil, err
 	}
-	sealed, err := dataKey.sealText(row.ID.String(), message.String(), int16(messagingpb.Author_AGENT), written.Body)
+	sealed, err := dataKey.SealMessage(message, int16(messagingpb.Author_AGENT), written.Body)
 	if err != nil {
 		return nil, err
 	}

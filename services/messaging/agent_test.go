@@ -20,6 +20,7 @@ import (
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
 )
 
 // queue returns the ids of what waits, and the token of the page after it.
@@ -434,11 +435,11 @@ func TestReply_OvertakenIsStillTheLast(t *testing.T) {
 		t.Fatal(err)
 	}
 	row := rows[id]
-	keys, err := openKeyring(s.cfg.Keyset)
+	keys, err := vault.Open(s.cfg.Keyset)
 	if err != nil {
 		t.Fatal(err)
 	}
-	slow := &agentServer{server: &server{keys: keys}}
+	slow := &agentServer{server: &server{vault: keys}}
 	todo, err := slow.replyChange(t.Context(), &auth.Identity{Subject: "agent:omar"}, &row, true, uuid.New(), text.Text{Body: agentText, Chars: len(agentText)}, false)
 	if err != nil {
 		t.Fatal(err)

@@ -20,6 +20,7 @@ import (
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/reference"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
 )
 
 // benchBody has 300 characters, about what a member writes.
@@ -58,12 +59,12 @@ func newBenchServer(b *testing.B, pool *pgxpool.Pool) *server {
 	if err != nil {
 		b.Fatal(err)
 	}
-	keys, err := openKeyring(keyset)
+	keys, err := vault.Open(keyset)
 	if err != nil {
 		b.Fatal(err)
 	}
 	s := &store{pool}
-	return &server{store: s, keys: keys, references: reference.New(s.pool)}
+	return &server{store: s, vault: keys, references: reference.New(s.pool)}
 }
 
 // benchSubmission composes a submission as the service does: reference, data key,

@@ -26,7 +26,7 @@ const (
 func (s *server) SaveDraft(ctx context.Context, req *messagingpb.SaveDraftRequest) (*messagingpb.SaveDraftResponse, error) {
 	member := auth.FromContext(ctx).Subject
 	id := uuid.MustParse(req.GetId())
-	sealed, err := s.keys.sealDraft(member, id.String(), req.GetText())
+	sealed, err := s.vault.SealDraft(member, id, req.GetText())
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +109,7 @@ func (s *server) openDrafts(rows []draftRow) (drafts []*messagingpb.Draft, err e
 }
 
 func (s *server) openDraft(row *draftRow) (*messagingpb.Draft, error) {
-	body, err := s.keys.openDraft(row.MemberID, row.ID.String(), row.Body)
+	body, err := s.vault.OpenDraft(row.MemberID, row.ID, row.Body)
 	if err != nil {
 		return nil, err
 	}

@@ -82,11 +82,11 @@ func (s *server) checkFollowUp(ctx context.Context, member string, id, key uuid.
 	if stored.ConversationID != id {
 		return errKeyReused
 	}
-	dataKey, err := s.keys.unwrap(id.String(), row.DataKey)
+	dataKey, err := s.vault.Key(id, row.DataKey)
 	if err != nil {
 		return err
 	}
-	body, err := dataKey.openText(id.String(), stored.ID.String(), stored.Author, stored.Body)
+	body, err := dataKey.OpenMessage(stored.ID, stored.Author, stored.Body)
 	if err == nil && body != written.Body {
 		return errKeyReused
 	}
@@ -103,11 +103,11 @@ func (s *server) followUpChange(ctx context.Context, row *conversationRow, key u
 	if err != nil {
 		return nil, err
 	}
-	dataKey, err := s.keys.unwrap(row.ID.String(), row.DataKey)
+	dataKey, err := s.vault.Key(row.ID, row.DataKey)
 	if err != nil {
 		return nil, err
 	}
-	sealed, err := dataKey.sealText(row.ID.String(), message.String(), int16(messagingpb.Author_MEMBER), written.Body)
+	sealed, err := dataKey.SealMessage(message, int16(messagingpb.Author_MEMBER), written.Body)
 	if err != nil {
 		return nil, err
 	}

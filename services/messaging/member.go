@@ -2,9 +2,7 @@ package messaging
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net/mail"
 	"slices"
 	"strings"
@@ -18,30 +16,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
-)
-
-// contact is what a member can be reached by, as sealed in the table member.
-type contact struct {
-	Email string `json:"email,omitempty"`
-	Phone string `json:"phone,omitempty"`
-}
-
-// or fills in what a contact leaves open.
-func (c contact) or(other contact) contact {
-	if c.Email == "" {
-		c.Email = other.Email
-	}
-	if c.Phone == "" {
-		c.Phone = other.Phone
-	}
-	return c
-}
-
-// The two kinds of contact points: as the member's account has them, and as the
-// member wishes, which comes first.
-const (
-	ofAccount = "contact"
-	ofChoice  = "chosen"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
 )
 
 // members keeps members' contact points up to date with what their issuer says
@@ -54,14 +29,14 @@ const (
 type members struct {
 	*batch.Group[string, memberRow]
 	store *store
-	keys  *keyring
+	vault *vault.Vault
 }
 
 // maxLookups bounds one query.
 const maxLookups = 512
 
-func newMembers(s *store, keys *keyring) *members {
-	m := &members{store: s, keys: keys}
+func newMembers(s *store, keys *vault.Vault) *members {
+	m := &members{store: s, vault: keys}
 	m.Group = batch.New(batch.Config[string, memberRow]{Do: m.look, Most: maxLookups})
 	return m
 }
@@ -84,7 +59,7 @@ func (m *members) look(ctx context.Context, ids []string) ([]batch.Result[member
 
 // reach is a contact with the language to use.
 type reach struct {
-	contact
+	vault.Contact
 	locale string
 }
 
@@ -101,7 +76,7 @@ func (m *members) save(ctx context.Context, id *auth.Identity) error {
 	if err == nil && kept == claimed && fresh {
 		return nil
 	}
-	sealed, err := m.seal(ofAccount, id.Subject, claimed.contact)
+	sealed, err := m.vault.SealContact(vault.FromAccount, id.Subject, claimed.Contact)
 	if err != nil {
 		return err
 	}
@@ -110,15 +85,7 @@ func (m *members) save(ctx context.Context, id *auth.Identity) error {
 
 // accountOf is how the caller's token says that they are reached.
 func accountOf(id *auth.Identity) reach {
-	return reach{contact{Email: id.Email, Phone: id.Phone}, localeOf(id.Locale)}
-}
-
-func (m *members) seal(kind, member string, c contact) ([]byte, error) {
-	plain, err := json.Marshal(c)
-	if err != nil {
-		return nil, fmt.Errorf("encoding contact points: %w", err)
-	}
-	return m.keys.sealContact(kind, member, plain)
+	return reach{vault.Contact{Email: id.Email, Phone: id.Phone}, localeOf(id.Locale)}
 }
 
 // stored is how a member is reached, and whether that was confirmed today.
@@ -127,25 +94,8 @@ func (m *members) stored(ctx context.Context, member string) (kept reach, fresh 
 	if err != nil {
 		return reach{}, false, err
 	}
-	c, err := m.open(ofAccount, member, row.Contact)
+	c, err := m.vault.OpenContact(vault.FromAccount, member, row.Contact)
 	return reach{c, row.Locale}, row.Fresh, err
-}
-
-// open decrypts the contact points of a member; none when there are none.
-func (m *members) open(kind, member string, sealed []byte) (contact, error) {
-	var c contact
-	if sealed == nil {
-		return c, nil
-	}
-	plain, err := m.keys.openContact(kind, member, sealed)
-	if err != nil {
-		return c, err
-	}
-	if err := json.Unmarshal(plain, &c); err != nil {
-		// The decoder's error could quote what it read.
-		return c, errors.New("decoding contact points: not the form they were written in")
-	}
-	return c, nil
 }
 
 // localeOf is the language of notifications: French unless English is asked for.
@@ -172,14 +122,14 @@ func (s *server) preferencesOf(ctx context.Context, id *auth.Identity) (*messagi
 	if err != nil && !errors.Is(err, errNotFound) {
 		return nil, err
 	}
-	chosen, err := s.members.open(ofChoice, id.Subject, row.Chosen)
+	chosen, err := s.vault.OpenContact(vault.FromMember, id.Subject, row.Chosen)
 	if err != nil {
 		return nil, err
 	}
 	return preferencesOf(&row, chosen, accountOf(id)), nil
 }
 
-func preferencesOf(row *preferenceRow, chosen contact, account reach) *messagingpb.Preferences {
+func preferencesOf(row *preferenceRow, chosen vault.Contact, account reach) *messagingpb.Preferences {
 	preferences := &messagingpb.Preferences{
 		Email: chosen.Email, Phone: chosen.Phone, SmsOnAcknowledgement: !row.NoSMSOnAcknowledgement, SmsOnReply: row.SMSOnReply,
 		AccountEmail: account.Email, AccountPhone: account.Phone, AccountLocale: account.locale,
@@ -252,7 +202,7 @@ func (s *server) choose(ctx context.Context, given *messagingpb.Preferences, pat
 	}
 	var stored *messagingpb.Preferences
 	err = s.store.changePreferences(ctx, id.Subject, func(row *preferenceRow) error {
-		chosen, err := s.members.open(ofChoice, id.Subject, row.Chosen)
+		chosen, err := s.vault.OpenContact(vault.FromMember, id.Subject, row.Chosen)
 		if err != nil {
 			return err
 		}
@@ -265,8 +215,8 @@ func (s *server) choose(ctx context.Context, given *messagingpb.Preferences, pat
 		if now.GetLocale() != "" {
 			row.ChosenLocale = new(now.GetLocale())
 		}
-		if chosen = (contact{now.GetEmail(), now.GetPhone()}); chosen != (contact{}) {
-			row.Chosen, err = s.members.seal(ofChoice, id.Subject, chosen)
+		if chosen = (vault.Contact{Email: now.GetEmail(), Phone: now.GetPhone()}); chosen != (vault.Contact{}) {
+			row.Chosen, err = s.vault.SealContact(vault.FromMember, id.Subject, chosen)
 		}
 		stored = now
 		return err

@@ -14,7 +14,7 @@
 // are agents' changes (see changes), so that a commit's price is shared.
 //
 // Text and contact points are encrypted before they reach the database (see
-// keyring), and are in no event, log line, trace or metric. A member's query is
+// internal/vault), and are in no event, log line, trace or metric. A member's query is
 // always limited to that member; another's conversation is not found.
 //
 // What reads much has connections and bounds of its own (see reports): whoever asks for
@@ -48,6 +48,7 @@ import (
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/reference"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
 	"github.com/ma-messagerie/messagerie/services/messaging/migrations"
 )
 
@@ -112,7 +113,7 @@ const minRetention = 15 * 24 * time.Hour
 func (c Config) Validate() error {
 	faults := []error{c.Check(), c.MTLS.Validate(), c.Reports.Validate(), postgres.CheckURL("DATABASE_URL", c.DatabaseURL)}
 	if c.Keyset != "" {
-		_, err := openKeyring(c.Keyset)
+		_, err := vault.Open(c.Keyset)
 		faults = append(faults, err)
 	}
 	if c.DefaultCaisse != "" && !validCaisse(c.DefaultCaisse) {
@@ -137,6 +138,9 @@ func (c Config) Validate() error {
 	}
 	return errors.Join(faults...)
 }
+
+// NewKeyset returns a new key set for Config.Keyset. Whoever loses it loses every text.
+func NewKeyset() (string, error) { return vault.NewKeyset() }
 
 // Run serves until ctx is done, then drains: calls under way are answered, what
 // they stored is relayed if the broker is there, and the rest stays in the
@@ -172,7 +176,7 @@ func Run(ctx context.Context, cfg Config) error {
 // serve builds the parts and runs them. Servers stop first, then the committer,
 // then the relay, so that each still has what it depends on.
 func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, events *bus.Bus, taxonomy taxonomypb.CatalogueServiceClient) error {
-	keys, err := openKeyring(cfg.Keyset)
+	keys, err := vault.Open(cfg.Keyset)
 	if err != nil {
 		return err
 	}
@@ -204,7 +208,7 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	}
 	grpcServer.HoldUntil(known.known)
 	impl := &server{
-		store: s, reports: apart, keys: keys, members: reached, catalogue: known, committer: commits, changes: acts,
+		store: s, reports: apart, vault: keys, members: reached, catalogue: known, committer: commits, changes: acts,
 		references: reference.New(pool), counts: counts, hub: newHub(s, events, told, outbox.begin), hints: told,
 		claimLease: cfg.ClaimLease, defaultCaisse: cfg.DefaultCaisse,
 	}

@@ -60,15 +60,15 @@ func (s *agentServer) noteOnce(ctx context.Context, id *auth.Identity, conversat
 		return fmt.Errorf("drawing a note's id: %w", err)
 	}
 	row := noteRow{ID: note, ConversationID: conversation, AgentID: id.Subject, AgentName: id.Name}
-	stored, dataKey, err := s.store.addNote(ctx, scopeOf(id), row, key, written.Chars, func(wrapped []byte) ([]byte, error) {
+	stored, wrapped, err := s.store.addNote(ctx, scopeOf(id), row, key, written.Chars, func(wrapped []byte) ([]byte, error) {
 		if len(wrapped) == 0 {
 			return nil, errErased
 		}
-		dataKey, err := s.keys.unwrap(conversation.String(), wrapped)
+		key, err := s.vault.Key(conversation, wrapped)
 		if err != nil {
 			return nil, err
 		}
-		return dataKey.sealNote(conversation.String(), note.String(), written.Body)
+		return key.SealNote(note, written.Body)
 	})
 	if err != nil {
 		return err
@@ -80,7 +80,7 @@ func (s *agentServer) noteOnce(ctx context.Context, id *auth.Identity, conversat
 	if stored.ConversationID != conversation {
 		return errKeyReused
 	}
-	opened, err := s.openNotes(conversation, dataKey, []noteRow{stored})
+	opened, err := s.openNotes(conversation, wrapped, []noteRow{stored})
 	if err == nil && opened[0].GetText() != written.Body {
 		return errKeyReused
 	}
@@ -110,37 +110,19 @@ func (s *store) notes(ctx context.Context, conversation uuid.UUID) ([]noteRow, e
 }
 
 func (s *agentServer) openNotes(conversation uuid.UUID, wrapped []byte, rows []noteRow) ([]*messagingpb.Note, error) {
-	dataKey, err := s.keys.unwrap(conversation.String(), wrapped)
+	key, err := s.vault.Key(conversation, wrapped)
 	if err != nil {
 		return nil, err
 	}
 	notes := make([]*messagingpb.Note, len(rows))
 	for i := range rows {
-		body, err := dataKey.openNote(conversation.String(), rows[i].ID.String(), rows[i].Body)
+		body, err := key.OpenNote(rows[i].ID, rows[i].Body)
 		if err != nil {
 			return nil, err
 		}
 		notes[i] = &messagingpb.Note{Id: rows[i].ID.String(), Agent: rows[i].AgentName, Text: body, CreateTime: timestamppb.New(rows[i].CreatedAt)}
 	}
 	return notes, nil
-}
-
-// sealNote encrypts a note's text.
-func (key dataKey) sealNote(conversation, note, body string) ([]byte, error) {
-	sealed, err := key.cipher.Encrypt([]byte(body), bound("note", conversation, note))
-	if err != nil {
-		return nil, fmt.Errorf("encrypting note %s: %w", note, err)
-	}
-	return sealed, nil
-}
-
-// openNote decrypts a note's text.
-func (key dataKey) openNote(conversation, note string, sealed []byte) (string, error) {
-	body, err := key.cipher.Decrypt(sealed, bound("note", conversation, note))
-	if err != nil {
-		return "", fmt.Errorf("decrypting note %s: %w", note, err)
-	}
-	return string(body), nil
 }
 
 // addNote stores a note of a conversation within the agent's scope, with its

@@ -176,36 +176,3 @@ func TestNote_Where(t *testing.T) {
 	_, err = claire.reopen(t, closed)
 	refused(t, err, codes.FailedPrecondition, "CONVERSATION_ERASED", "")
 }
-
-// A note that was moved in the database no longer opens.
-func TestNote_BoundToItsRow(t *testing.T) {
-	t.Parallel()
-	cleartext, err := NewKeyset()
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys, err := openKeyring(cleartext)
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, _, err := keys.newDataKey("c")
-	if err != nil {
-		t.Fatal(err)
-	}
-	sealed, err := key.sealNote("c", "n", noteText)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, err := key.openNote("c", "n", sealed); err != nil || got != noteText {
-		t.Errorf("%q, %v", got, err)
-	}
-	if _, err := key.openNote("c", "m", sealed); err == nil {
-		t.Error("opens as another note")
-	}
-	if _, err := key.openNote("d", "n", sealed); err == nil {
-		t.Error("opens in another conversation")
-	}
-	if _, err := key.openText("c", "n", int16(messagingpb.Author_AGENT), sealed); err == nil {
-		t.Error("opens as a message")
-	}
-}

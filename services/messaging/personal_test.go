@@ -13,6 +13,7 @@ import (
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
 )
 
 // export collects all pieces of an export.
@@ -140,11 +141,11 @@ func TestExport_OfWhatGoes(t *testing.T) {
 	s := running(t)
 	jeanne := s.member(t, "jeanne")
 	erased, deleted := jeanne.submit(t).GetId(), jeanne.submit(t).GetId()
-	keys, err := openKeyring(s.cfg.Keyset)
+	keys, err := vault.Open(s.cfg.Keyset)
 	if err != nil {
 		t.Fatal(err)
 	}
-	exporter := &server{store: &store{s.pool}, keys: keys}
+	exporter := &server{store: &store{s.pool}, vault: keys}
 	rows, err := exporter.store.someOfMember(t.Context(), "member:jeanne", []uuid.UUID{uuid.MustParse(erased), uuid.MustParse(deleted)})
 	if err != nil || len(rows) != 2 {
 		t.Fatalf("%d rows, %v", len(rows), err)

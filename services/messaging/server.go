@@ -25,6 +25,7 @@ import (
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/reference"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
 )
 
 // Refusals without a faulty field.
@@ -48,7 +49,7 @@ type server struct {
 
 	store      *store
 	reports    *reports
-	keys       *keyring
+	vault      *vault.Vault
 	members    *members
 	catalogue  *catalogue
 	committer  *committer
@@ -212,11 +213,11 @@ func (s *server) compose(ctx context.Context, id *auth.Identity, key uuid.UUID, 
 	if err != nil {
 		return nil, err
 	}
-	dataKey, wrapped, err := s.keys.newDataKey(conversation.String())
+	dataKey, wrapped, err := s.vault.NewKey(conversation)
 	if err != nil {
 		return nil, err
 	}
-	sealed, err := dataKey.sealText(conversation.String(), message.String(), int16(messagingpb.Author_MEMBER), written.Body)
+	sealed, err := dataKey.SealMessage(message, int16(messagingpb.Author_MEMBER), written.Body)
 	if err != nil {
 		return nil, err
 	}
@@ -260,11 +261,11 @@ func (s *server) replay(ctx context.Context, again *prepared) (*messagingpb.Subm
 	if err := s.store.asSubmitted(ctx, &row); err != nil {
 		return nil, err
 	}
-	key, err := s.keys.unwrap(row.ID.String(), row.DataKey)
+	key, err := s.vault.Key(row.ID, row.DataKey)
 	if err != nil {
 		return nil, err
 	}
-	body, err := key.openText(row.ID.String(), message.ID.String(), message.Author, message.Body)
+	body, err := key.OpenMessage(message.ID, message.Author, message.Body)
 	if err != nil {
 		return nil, err
 	}
@@ -406,15 +407,15 @@ func (s *server) BatchGetRecipients(ctx context.Context, req *messagingpb.BatchG
 }
 
 func (s *server) recipientOf(ctx context.Context, row *recipientRow) (*messagingpb.Recipient, error) {
-	account, err := s.members.open(ofAccount, row.MemberID, row.Contact)
+	account, err := s.vault.OpenContact(vault.FromAccount, row.MemberID, row.Contact)
 	if err != nil {
 		return nil, err
 	}
-	chosen, err := s.members.open(ofChoice, row.MemberID, row.Chosen)
+	chosen, err := s.vault.OpenContact(vault.FromMember, row.MemberID, row.Chosen)
 	if err != nil {
 		return nil, err
 	}
-	reachedBy, locale := chosen.or(account), row.Locale
+	reachedBy, locale := chosen.Or(account), row.Locale
 	if row.ChosenLocale != nil {
 		locale = *row.ChosenLocale
 	}
@@ -445,14 +446,14 @@ func (s *server) withMessages(row *conversationRow, messages []messageRow) (*mes
 		}
 		return conversation, nil
 	}
-	key, err := s.keys.unwrap(row.ID.String(), row.DataKey)
+	key, err := s.vault.Key(row.ID, row.DataKey)
 	if err != nil {
 		return nil, err
 	}
 	conversation := conversationOf(row)
 	for i := range messages {
 		m := &messages[i]
-		body, err := key.openText(row.ID.String(), m.ID.String(), m.Author, m.Body)
+		body, err := key.OpenMessage(m.ID, m.Author, m.Body)
 		if err != nil {
 			return nil, err
 		}
