@@ -17,6 +17,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 )
 
@@ -108,7 +109,7 @@ func (s *agentServer) ClaimConversation(ctx context.Context, req *messagingpb.Cl
 			todo.set = append(todo.set, `status = @status`)
 			todo.args["status"] = int16(messagingpb.Status_IN_PROGRESS)
 		}
-		todo.event = func(after conversationRow) (event, error) { return claimedEvent(ctx, after) }
+		todo.event = func(after conversationRow) (outbox.Event, error) { return claimedEvent(ctx, after) }
 		return todo, nil
 	})
 	if err != nil {
@@ -152,7 +153,7 @@ func (s *agentServer) CloseConversation(ctx context.Context, req *messagingpb.Cl
 			action: "close",
 			set:    append(dropClaim(), `status = @status`),
 			args:   pgx.NamedArgs{"status": int16(messagingpb.Status_CLOSED)},
-			event:  func(after conversationRow) (event, error) { return closedEvent(ctx, after) },
+			event:  func(after conversationRow) (outbox.Event, error) { return closedEvent(ctx, after) },
 		}, nil
 	})
 	if err != nil {
@@ -277,7 +278,7 @@ func (s *agentServer) replyChange(ctx context.Context, id *auth.Identity, row *c
 			`first_reply_at = coalesce(first_reply_at, (SELECT min(created_at) FROM message WHERE conversation_id = conversation.id AND author = 2))`,
 		},
 		args:  pgx.NamedArgs{"status": int16(messagingpb.Status_PARTLY_ANSWERED), "reply": message},
-		event: func(after conversationRow) (event, error) { return repliedEvent(ctx, after, answer, sms) },
+		event: func(after conversationRow) (outbox.Event, error) { return repliedEvent(ctx, after, answer, sms) },
 	}
 	if final {
 		todo.args["status"] = int16(messagingpb.Status_ANSWERED)

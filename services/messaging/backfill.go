@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/ma-messagerie/messagerie/chassis"
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 )
 
@@ -64,7 +65,7 @@ func runBackfills(ctx context.Context, s *store) error {
 					slog.WarnContext(ctx, "filling in what a migration has added", "backfill", b.name, "error", err)
 				}
 			}
-			if !ended && !sleep(ctx, pause) {
+			if !ended && !chassis.Sleep(ctx, pause) {
 				return nil
 			}
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 )
 
@@ -49,8 +50,8 @@ func replyTo(id uuid.UUID, spoil ...func(*change)) request {
 		todo := &change{
 			action: "reply", reply: &reply{message, key, 1},
 			set: []string{`status = @status`, `last_reply_id = @reply`}, args: pgx.NamedArgs{"status": int16(4), "reply": message.ID},
-			event: func(after conversationRow) (event, error) {
-				return event{id: uuid.Must(uuid.NewV7()), kind: "reply-posted", payload: fmt.Append(nil, after.Version)}, nil
+			event: func(after conversationRow) (outbox.Event, error) {
+				return outbox.Event{ID: uuid.Must(uuid.NewV7()), Type: "reply-posted", Caisse: after.Caisse, ConversationID: after.ID, Payload: fmt.Append(nil, after.Version)}, nil
 			},
 		}
 		for _, change := range spoil {
@@ -135,7 +136,7 @@ func TestChanges_BadOneFailsAlone(t *testing.T) {
 		},
 		"its event cannot be stored": func(ids []uuid.UUID) request {
 			return replyTo(ids[5], func(c *change) {
-				c.event = func(conversationRow) (event, error) { return event{kind: "a\x00b", id: uuid.New()}, nil }
+				c.event = func(conversationRow) (outbox.Event, error) { return outbox.Event{Type: "a\x00b", ID: uuid.New()}, nil }
 			})
 		},
 	}

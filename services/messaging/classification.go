@@ -16,6 +16,7 @@ import (
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 )
 
 // errErased: the data key is gone, so nothing can be written any more.
@@ -43,7 +44,7 @@ func (s *agentServer) TransferConversation(ctx context.Context, req *messagingpb
 			action: "transfer",
 			set:    append(dropClaim(), keepFirstSelection, `queue = @queue`, `queue_label = @label`),
 			args:   pgx.NamedArgs{"queue": queue.GetCode(), "label": queue.GetLabel()},
-			event:  func(after conversationRow) (event, error) { return recategorisedEvent(ctx, after) },
+			event:  func(after conversationRow) (outbox.Event, error) { return recategorisedEvent(ctx, after) },
 		}
 		if row.Status == int16(messagingpb.Status_IN_PROGRESS) {
 			todo.set = append(todo.set, `status = @status`)
@@ -87,7 +88,7 @@ func (s *agentServer) RecategoriseConversation(ctx context.Context, req *messagi
 				"topic": chosen.topic.GetCode(), "topicLabel": chosen.topic.GetLabel(),
 				"reason": chosen.reason.GetCode(), "reasonLabel": chosen.reason.GetLabel(),
 			},
-			event: func(after conversationRow) (event, error) { return recategorisedEvent(ctx, after) },
+			event: func(after conversationRow) (outbox.Event, error) { return recategorisedEvent(ctx, after) },
 		}, nil
 	})
 	if err != nil {
@@ -113,7 +114,7 @@ func (s *agentServer) ReopenConversation(ctx context.Context, req *messagingpb.R
 			action: "reopen",
 			set:    []string{`status = @status`},
 			args:   pgx.NamedArgs{"status": int16(messagingpb.Status_REOPENED)},
-			event:  func(after conversationRow) (event, error) { return reopenedEvent(ctx, after) },
+			event:  func(after conversationRow) (outbox.Event, error) { return reopenedEvent(ctx, after) },
 		}, nil
 	})
 	if err != nil {
@@ -137,7 +138,7 @@ func unknownQueue(version *taxonomypb.Catalogue, code string) error {
 	return rpc.Invalid("queue", errorpb.ErrorReason_QUEUE_UNKNOWN, fmt.Sprintf("version %d has no queue %q", version.GetVersion(), code))
 }
 
-func recategorisedEvent(ctx context.Context, row conversationRow) (event, error) {
+func recategorisedEvent(ctx context.Context, row conversationRow) (outbox.Event, error) {
 	return newEvent(ctx, eventspb.TypeConversationRecategorised, row, func(origin *eventspb.Origin) proto.Message {
 		return &eventspb.ConversationRecategorised{
 			Origin: origin, Theme: row.Theme, Topic: row.Topic, Reason: row.Reason, TaxonomyVersion: row.TaxonomyVersion,
@@ -145,7 +146,7 @@ func recategorisedEvent(ctx context.Context, row conversationRow) (event, error)
 	})
 }
 
-func reopenedEvent(ctx context.Context, row conversationRow) (event, error) {
+func reopenedEvent(ctx context.Context, row conversationRow) (outbox.Event, error) {
 	return newEvent(ctx, eventspb.TypeConversationReopened, row, func(origin *eventspb.Origin) proto.Message {
 		return &eventspb.ConversationReopened{Origin: origin}
 	})

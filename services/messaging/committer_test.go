@@ -19,6 +19,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/batch"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 )
 
@@ -41,7 +42,7 @@ func newSubmission(member string, key uuid.UUID, changes ...func(*submission)) *
 		idempotencyKey: key,
 		message:        messageRow{ID: message, ConversationID: conversation, Body: []byte("sealed")},
 		chars:          text.OfMember.Min,
-		event:          event{id: uuid.Must(uuid.NewV7()), kind: "message-submitted", payload: []byte("payload")},
+		event:          outbox.Event{ID: uuid.Must(uuid.NewV7()), Type: "message-submitted", Payload: []byte("payload")},
 	}
 	for _, change := range changes {
 		change(sub)

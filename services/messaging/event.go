@@ -9,36 +9,27 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 )
-
-// event is one row of the event log and of the outbox.
-type event struct {
-	id      uuid.UUID
-	kind    string
-	payload []byte
-	// trace is the W3C traceparent of the call that caused it, so that the trace
-	// goes on at whoever consumes the event.
-	trace string
-}
 
 // newEvent makes an event about a conversation as it is after the change. fill
 // gets the origin that every payload carries and returns the payload.
-func newEvent(ctx context.Context, kind string, row conversationRow, fill func(*eventspb.Origin) proto.Message) (event, error) {
+func newEvent(ctx context.Context, kind string, row conversationRow, fill func(*eventspb.Origin) proto.Message) (outbox.Event, error) {
 	id, err := uuid.NewV7()
 	if err != nil {
-		return event{}, fmt.Errorf("drawing an event id: %w", err)
+		return outbox.Event{}, fmt.Errorf("drawing an event id: %w", err)
 	}
 	payload, err := proto.Marshal(fill(&eventspb.Origin{
 		EventId: id.String(), ConversationId: row.ID.String(), Reference: row.Reference,
 		Caisse: row.Caisse, Queue: row.Queue, Version: row.Version,
 	}))
 	if err != nil {
-		return event{}, fmt.Errorf("writing event %s: %w", id, err)
+		return outbox.Event{}, fmt.Errorf("writing event %s: %w", id, err)
 	}
-	return event{id, kind, payload, traceParent(ctx)}, nil
+	return outbox.Event{ID: id, Type: kind, Caisse: row.Caisse, ConversationID: row.ID, Payload: payload, Trace: traceParent(ctx)}, nil
 }
 
-func submittedEvent(ctx context.Context, row conversationRow, message uuid.UUID) (event, error) {
+func submittedEvent(ctx context.Context, row conversationRow, message uuid.UUID) (outbox.Event, error) {
 	return newEvent(ctx, eventspb.TypeMessageSubmitted, row, func(origin *eventspb.Origin) proto.Message {
 		return &eventspb.MessageSubmitted{
 			Origin: origin, Audience: audienceOf(row.Audience),
@@ -48,19 +39,19 @@ func submittedEvent(ctx context.Context, row conversationRow, message uuid.UUID)
 	})
 }
 
-func repliedEvent(ctx context.Context, row conversationRow, message messageRow, sms bool) (event, error) {
+func repliedEvent(ctx context.Context, row conversationRow, message messageRow, sms bool) (outbox.Event, error) {
 	return newEvent(ctx, eventspb.TypeReplyPosted, row, func(origin *eventspb.Origin) proto.Message {
 		return &eventspb.ReplyPosted{Origin: origin, MessageId: message.ID.String(), Final: message.Final, Sms: sms}
 	})
 }
 
-func claimedEvent(ctx context.Context, row conversationRow) (event, error) {
+func claimedEvent(ctx context.Context, row conversationRow) (outbox.Event, error) {
 	return newEvent(ctx, eventspb.TypeConversationClaimed, row, func(origin *eventspb.Origin) proto.Message {
 		return &eventspb.ConversationClaimed{Origin: origin}
 	})
 }
 
-func closedEvent(ctx context.Context, row conversationRow) (event, error) {
+func closedEvent(ctx context.Context, row conversationRow) (outbox.Event, error) {
 	return newEvent(ctx, eventspb.TypeConversationClosed, row, func(origin *eventspb.Origin) proto.Message {
 		return &eventspb.ConversationClosed{Origin: origin}
 	})
@@ -73,13 +64,13 @@ func traceParent(ctx context.Context) string {
 	return carrier["traceparent"]
 }
 
-func followedUpEvent(ctx context.Context, row conversationRow, message uuid.UUID) (event, error) {
+func followedUpEvent(ctx context.Context, row conversationRow, message uuid.UUID) (outbox.Event, error) {
 	return newEvent(ctx, eventspb.TypeFollowupPosted, row, func(origin *eventspb.Origin) proto.Message {
 		return &eventspb.FollowupPosted{Origin: origin, MessageId: message.String()}
 	})
 }
 
-func erasedEvent(ctx context.Context, row conversationRow) (event, error) {
+func erasedEvent(ctx context.Context, row conversationRow) (outbox.Event, error) {
 	return newEvent(ctx, eventspb.TypeConversationErased, row, func(origin *eventspb.Origin) proto.Message {
 		return &eventspb.ConversationErased{Origin: origin}
 	})

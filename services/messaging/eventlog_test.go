@@ -13,9 +13,9 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 )
 
 // logEvent puts an event into the log at a time.
@@ -44,15 +44,15 @@ var both = []string{eventspb.TypeMessageSubmitted, eventspb.TypeReplyPosted}
 func TestListDigests(t *testing.T) {
 	t.Parallel()
 	s := running(t)
-	base := time.Now().Add(-time.Hour).Truncate(slotWidth)
+	base := time.Now().Add(-time.Hour).Truncate(outbox.SlotWidth)
 	first := []uuid.UUID{
-		s.logEvent(t, eventspb.TypeMessageSubmitted, base), s.logEvent(t, eventspb.TypeReplyPosted, base.Add(slotWidth-time.Microsecond)),
+		s.logEvent(t, eventspb.TypeMessageSubmitted, base), s.logEvent(t, eventspb.TypeReplyPosted, base.Add(outbox.SlotWidth-time.Microsecond)),
 	}
-	second := s.logEvent(t, eventspb.TypeMessageSubmitted, base.Add(slotWidth))
-	last := s.logEvent(t, eventspb.TypeReplyPosted, base.Add(5*slotWidth))
-	s.logEvent(t, eventspb.TypeConversationClaimed, base.Add(7*slotWidth)) // not asked for
-	s.logEvent(t, eventspb.TypeReplyPosted, time.Now())                    // not settled
-	s.logEvent(t, eventspb.TypeReplyPosted, base.Add(-time.Microsecond))   // before
+	second := s.logEvent(t, eventspb.TypeMessageSubmitted, base.Add(outbox.SlotWidth))
+	last := s.logEvent(t, eventspb.TypeReplyPosted, base.Add(5*outbox.SlotWidth))
+	s.logEvent(t, eventspb.TypeConversationClaimed, base.Add(7*outbox.SlotWidth)) // not asked for
+	s.logEvent(t, eventspb.TypeReplyPosted, time.Now())                           // not settled
+	s.logEvent(t, eventspb.TypeReplyPosted, base.Add(-time.Microsecond))          // before
 	ctx := s.machine(t).call(t)
 	resp, err := s.events.ListDigests(ctx, &messagingpb.ListDigestsRequest{Types: both, From: timestamppb.New(base)})
 	if err != nil {
@@ -62,7 +62,7 @@ func TestListDigests(t *testing.T) {
 		at            time.Time
 		count, digest int64
 	}
-	want := []slot{{base, 2, digestOf(first...)}, {base.Add(slotWidth), 1, digestOf(second)}, {base.Add(5 * slotWidth), 1, digestOf(last)}}
+	want := []slot{{base, 2, digestOf(first...)}, {base.Add(outbox.SlotWidth), 1, digestOf(second)}, {base.Add(5 * outbox.SlotWidth), 1, digestOf(last)}}
 	var got []slot
 	for _, d := range resp.GetSlots() {
 		got = append(got, slot{d.GetStart().AsTime().Local(), d.GetCount(), d.GetDigest()})
@@ -70,11 +70,11 @@ func TestListDigests(t *testing.T) {
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got %v\nwant %v", got, want)
 	}
-	if behind := time.Since(resp.GetSettledTime().AsTime()); behind < settleTime || behind > settleTime+slotWidth+patience {
+	if behind := time.Since(resp.GetSettledTime().AsTime()); behind < 30*time.Second || behind > 30*time.Second+outbox.SlotWidth+patience {
 		t.Errorf("settled %s ago", behind)
 	}
-	until, err := s.events.ListDigests(ctx, &messagingpb.ListDigestsRequest{Types: both[:1], From: timestamppb.New(base), Before: timestamppb.New(base.Add(slotWidth))})
-	if err != nil || len(until.GetSlots()) != 1 || until.GetSlots()[0].GetCount() != 1 || !until.GetSettledTime().AsTime().Equal(base.Add(slotWidth)) {
+	until, err := s.events.ListDigests(ctx, &messagingpb.ListDigestsRequest{Types: both[:1], From: timestamppb.New(base), Before: timestamppb.New(base.Add(outbox.SlotWidth))})
+	if err != nil || len(until.GetSlots()) != 1 || until.GetSlots()[0].GetCount() != 1 || !until.GetSettledTime().AsTime().Equal(base.Add(outbox.SlotWidth)) {
 		t.Errorf("one type, one slot: %v, %v", until, err)
 	}
 }
@@ -205,87 +205,5 @@ func TestCheckReader(t *testing.T) {
 		if _, err := s.recipients.CheckReader(s.machine(t).call(t), row.req); status.Code(err) != row.want {
 			t.Errorf("%s: %v, want %s", row.name, err, row.want)
 		}
-	}
-}
-
-// days are the partitions of the event log.
-func days(t *testing.T, s *store) (names []string) {
-	t.Helper()
-	rows, err := many[struct {
-		Name string `db:"name"`
-	}](t.Context(), s.pool, "listing", `SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = 'event_log'::regclass ORDER BY 1`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, row := range rows {
-		names = append(names, row.Name)
-	}
-	return names
-}
-
-func TestKeepDays(t *testing.T) {
-	t.Parallel()
-	s := &store{openPool(t, testenv.Postgres(t, Migrations))}
-	stage := &stage{pool: s.pool}
-	now := time.Now().UTC()
-	for range 2 {
-		if err := s.keepDays(t.Context(), 2, minRetention); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want := []string{dayName(now), dayName(now.AddDate(0, 0, 1)), dayName(now.AddDate(0, 0, 2)), "event_log_default"}
-	if got := days(t, s); !slices.Equal(got, want) {
-		t.Fatalf("%v, want %v", got, want)
-	}
-	// A day far ahead has no partition yet, and takes events all the same; so
-	// does one whose partition cannot be made any more.
-	ahead := now.AddDate(0, 0, 3)
-	stage.logEvent(t, eventspb.TypeReplyPosted, ahead)
-	if err := s.keepDays(t.Context(), 4, minRetention); err != nil {
-		t.Fatal(err)
-	}
-	stage.logEvent(t, eventspb.TypeReplyPosted, ahead)
-	if got := days(t, s); slices.Contains(got, dayName(ahead)) || !slices.Contains(got, dayName(now.AddDate(0, 0, 4))) {
-		t.Errorf("%v", got)
-	}
-	// Old days go, and nothing younger.
-	for _, age := range []int{14, 15, 16, 40} {
-		day := now.AddDate(0, 0, -age).Truncate(24 * time.Hour)
-		if err := s.onDays(t.Context(), fmt.Sprintf(`CREATE TABLE %s PARTITION OF event_log FOR VALUES FROM ('%s') TO ('%s')`,
-			dayName(day), day.Format(time.RFC3339), day.AddDate(0, 0, 1).Format(time.RFC3339))); err != nil {
-			t.Fatal(err)
-		}
-		stage.logEvent(t, eventspb.TypeReplyPosted, day.Add(time.Hour))
-	}
-	stage.logEvent(t, eventspb.TypeReplyPosted, now.AddDate(0, 0, -50))
-	if err := s.keepDays(t.Context(), 0, minRetention); err != nil {
-		t.Fatal(err)
-	}
-	if n, err := s.forgetDayless(t.Context(), minRetention); n != 1 || err != nil {
-		t.Errorf("%d events of no day, %v, want 1", n, err)
-	}
-	var oldest time.Time
-	if err := s.pool.QueryRow(t.Context(), `SELECT min(created_at) FROM event_log`).Scan(&oldest); err != nil {
-		t.Fatal(err)
-	}
-	if kept := now.AddDate(0, 0, -15).Truncate(24 * time.Hour); !oldest.Equal(kept.Add(time.Hour)) {
-		t.Errorf("the oldest is of %s, want %s", oldest, kept)
-	}
-}
-
-// A table that is busy makes nobody wait: the days are kept another time.
-func TestKeepDays_GivesUp(t *testing.T) {
-	t.Parallel()
-	s := &store{openPool(t, testenv.Postgres(t, Migrations))}
-	tx, err := s.pool.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = tx.Rollback(t.Context()) }()
-	if _, err := tx.Exec(t.Context(), `SET LOCAL idle_in_transaction_session_timeout = 0; LOCK TABLE event_log IN ACCESS SHARE MODE`); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.keepDays(t.Context(), 0, 0); err == nil {
-		t.Error("a partition was made in spite of the lock")
 	}
 }

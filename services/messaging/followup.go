@@ -14,6 +14,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 )
 
@@ -116,7 +117,7 @@ func (s *server) followUpChange(ctx context.Context, row *conversationRow, key u
 		reply: &reply{added, key, written.Chars},
 		set:   []string{`hidden = false`},
 		args:  pgx.NamedArgs{},
-		event: func(after conversationRow) (event, error) { return followedUpEvent(ctx, after, message) },
+		event: func(after conversationRow) (outbox.Event, error) { return followedUpEvent(ctx, after, message) },
 	}
 	if !open(row) {
 		todo.set = append(todo.set, `status = @status`)

@@ -15,6 +15,7 @@ import (
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 )
 
 // instruments are the figures of this service's domain. None has a member, a
@@ -50,7 +51,7 @@ func newInstruments(s, apart *store, begin func() uuid.UUID) (*instruments, erro
 		return nil, fmt.Errorf("making instruments: %w", err)
 	}
 	registration, err := meter.RegisterCallback(func(ctx context.Context, observe metric.Observer) error {
-		found, err := s.outboxState(ctx, begin())
+		found, err := outbox.New(s.pool).Figures(ctx, begin())
 		if err != nil {
 			slog.WarnContext(ctx, "measuring the outbox", "error", err)
 			return nil // the other figures are still worth having

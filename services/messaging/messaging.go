@@ -47,6 +47,7 @@ import (
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/reference"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
 	"github.com/ma-messagerie/messagerie/services/messaging/migrations"
@@ -186,16 +187,17 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 		return err
 	}
 	defer apart.close()
-	outbox := newRelay(s, events, cfg.EventDomain, cfg.RelayPoll)
-	counts, err := newInstruments(s, apart.store, outbox.begin)
+	journal := outbox.New(pool)
+	relay := outbox.NewRelay(journal, events, cfg.EventDomain, cfg.RelayPoll)
+	counts, err := newInstruments(s, apart.store, relay.Begin)
 	if err != nil {
 		return err
 	}
 	defer counts.stop()
 	counts.begin(ctx)
-	commits := newCommitter(s, outbox.wake, counts.batchSizes)
+	commits := newCommitter(s, relay.Wake, counts.batchSizes)
 	told := newHints(events)
-	acts := newChanges(s, outbox.wake, told, counts.changeSizes)
+	acts := newChanges(s, relay.Wake, told, counts.changeSizes)
 	reached := newMembers(s, keys)
 	known := newCatalogue(taxonomy, s, cfg.TaxonomyRefresh)
 	if err := postgres.AtStart(ctx, known.load); err != nil {
@@ -209,16 +211,16 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	grpcServer.HoldUntil(known.known)
 	impl := &server{
 		store: s, reports: apart, vault: keys, members: reached, catalogue: known, committer: commits, changes: acts,
-		references: reference.New(pool), counts: counts, hub: newHub(s, events, told, outbox.begin), hints: told,
+		references: reference.New(pool), counts: counts, hub: newHub(s, events, told, relay.Begin), hints: told,
 		claimLease: cfg.ClaimLease, defaultCaisse: cfg.DefaultCaisse,
 	}
 	impl.checkWhole(grpcServer)
 	grpcServer.Redeem(impl.redeem)
 	messagingpb.RegisterMessagingServiceServer(grpcServer, impl)
 	messagingpb.RegisterAgentServiceServer(grpcServer, &agentServer{server: impl})
-	messagingpb.RegisterOperatorServiceServer(grpcServer, &operatorServer{store: s, reports: apart, broker: events, begin: outbox.begin})
+	messagingpb.RegisterOperatorServiceServer(grpcServer, &operatorServer{store: s, reports: apart, broker: events, begin: relay.Begin})
 	messagingpb.RegisterRecipientServiceServer(grpcServer, impl)
-	messagingpb.RegisterEventLogServiceServer(grpcServer, &eventLogServer{store: s, retention: cfg.EventLogRetention})
+	messagingpb.RegisterEventLogServiceServer(grpcServer, &eventLogServer{log: journal, retention: cfg.EventLogRetention})
 
 	admin := &chassis.Admin{}
 	admin.Check("database", func(ctx context.Context) error { return postgres.Writable(ctx, pool) })
@@ -241,9 +243,9 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	stages.Go(func() error { reached.Run(stageCtx); return nil })
 	stages.Go(func() error { return known.run(stageCtx) })
 	stages.Go(func() error { events.Prepare(stageCtx); return nil })
-	stages.Go(func() error { return outbox.run(stageCtx) })
+	stages.Go(func() error { return relay.Run(stageCtx) })
 	stages.Go(func() error { return told.run(stageCtx) })
-	stages.Go(func() error { return keepDays(stageCtx, s, cfg.EventLogRetention) })
+	stages.Go(func() error { journal.KeepDays(stageCtx, cfg.EventLogRetention); return nil })
 	stages.Go(func() error { return runBackfills(stageCtx, s) })
 	stages.Go(func() error { return fold(stageCtx, s) })
 	stages.Go(func() error { postgres.Forget(stageCtx, s.terms(cfg)...); return nil })

@@ -18,6 +18,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 )
 
 const (
@@ -315,16 +316,17 @@ func (s *store) eraseMember(ctx context.Context, member string) (erased int, err
 
 func (s *store) eraseRows(ctx context.Context, tx pgx.Tx, member string, rows []conversationRow) error {
 	batch := &pgx.Batch{}
+	var events []outbox.Event
 	for i := range rows {
 		happened, err := erasedEvent(ctx, rows[i])
 		if err != nil {
 			return err
 		}
 		batch.Queue(`UPDATE message SET body = '' WHERE conversation_id = $1`, rows[i].ID)
-		batch.Queue(`
-			WITH logged AS (INSERT INTO event_log (id, type, caisse, conversation_id, payload) VALUES ($1, $2, $3, $4, $5))
-			INSERT INTO outbox (id, type, caisse, conversation_id, payload, trace) VALUES ($1, $2, $3, $4, $5, $6)`,
-			happened.id, happened.kind, rows[i].Caisse, rows[i].ID, happened.payload, happened.trace)
+		events = append(events, happened)
+	}
+	if len(events) > 0 {
+		outbox.Append(batch, events)
 	}
 	batch.Queue(`DELETE FROM draft WHERE member_id = $1`, member)
 	batch.Queue(`DELETE FROM watch_ticket WHERE subject = $1`, member)

@@ -5,10 +5,11 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/uuidv7"
 )
 
 const (
@@ -30,8 +31,8 @@ func (s *store) terms(cfg Config) []postgres.Term {
 		{What: "drafts", Keep: draftLife, Step: s.forgetDrafts},
 		{What: "keys of what was erased", Keep: erasedKeyLife, Step: s.forgetErasedKeys},
 		{What: "watch tickets", Keep: ticketLife, Step: s.forgetTickets},
-		{What: "refused events", Keep: cfg.EventLogRetention, Step: s.forgetRefused},
-		{What: "events of no day", Keep: cfg.EventLogRetention, Step: s.forgetDayless},
+		{What: "refused events", Keep: cfg.EventLogRetention, Step: outbox.New(s.pool).ForgetRefused},
+		{What: "events of no day", Keep: cfg.EventLogRetention, Step: outbox.New(s.pool).ForgetDayless},
 	}
 }
 
@@ -83,7 +84,7 @@ func forgetConversations(ctx context.Context, tx pgx.Tx, term time.Duration) (n 
 			DELETE FROM member AS m WHERE id = ANY (ARRAY(SELECT member_id FROM old)) AND now() - updated_at > interval '2 days' -- not by its index
 			  AND NOT EXISTS (SELECT FROM conversation AS c WHERE c.member_id = m.id AND c.id NOT IN (SELECT id FROM old))
 		)
-		SELECT count(*) FROM old`, idAt(time.Now().Add(-term)), term, postgres.ForgetBatch).Scan(&n)
+		SELECT count(*) FROM old`, uuidv7.First(time.Now().Add(-term)), term, postgres.ForgetBatch).Scan(&n)
 	return n, err
 }
 
@@ -103,16 +104,6 @@ func (s *store) forgetMembers(ctx context.Context, term time.Duration) (int64, e
 	return tag.RowsAffected(), nil
 }
 
-// forgetDayless deletes some of the events that came when their day had no partition.
-func (s *store) forgetDayless(ctx context.Context, term time.Duration) (int64, error) {
-	tag, err := s.pool.Exec(ctx, `DELETE FROM event_log_default WHERE ctid = ANY (ARRAY(
-		SELECT ctid FROM event_log_default WHERE created_at < now() - $1::interval LIMIT $2))`, term, postgres.ForgetBatch)
-	if err != nil {
-		return 0, fmt.Errorf("dropping old events: %w", err)
-	}
-	return tag.RowsAffected(), nil
-}
-
 // forgetAudit deletes some of what was written down longer ago, but for steps. Numbers are
 // in the order of time: only the first are looked at.
 func (s *store) forgetAudit(ctx context.Context, term time.Duration) (int64, error) {
@@ -122,13 +113,4 @@ func (s *store) forgetAudit(ctx context.Context, term time.Duration) (int64, err
 		return 0, fmt.Errorf("forgetting the audit: %w", err)
 	}
 	return tag.RowsAffected(), nil
-}
-
-// idAt is the smallest id (UUIDv7) of a time: 48 bits of milliseconds come first.
-func idAt(at time.Time) (id uuid.UUID) {
-	milliseconds := max(at.UnixMilli(), 0)
-	for i := range 6 {
-		id[i] = byte(milliseconds >> (8 * (5 - i))) //nolint:gosec // one byte of it
-	}
-	return id
 }

@@ -13,6 +13,8 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/uuidv7"
 )
 
 // Some of these have ended, with all that belongs to them; one waits and one is new.
@@ -44,7 +46,7 @@ func TestForget(t *testing.T) {
 		if err := s.pool.QueryRow(t.Context(), `SELECT now() - $1::interval`, row.created).Scan(&at); err != nil {
 			t.Fatal(err)
 		}
-		id := idAt(at)
+		id := uuidv7.First(at)
 		id[6], id[8] = 0x70, 0x80
 		copy(id[9:], uuid.NewString())
 		sub := newSubmission(row.member, uuid.New(), func(sub *submission) { sub.conversation.ID = id })
@@ -113,7 +115,7 @@ func TestForget(t *testing.T) {
 func TestForget_MemberWhoWrites(t *testing.T) {
 	t.Parallel()
 	s := &store{openPool(t, testenv.Postgres(t, Migrations))}
-	id := idAt(time.Now().AddDate(-2, 0, 0))
+	id := uuidv7.First(time.Now().AddDate(-2, 0, 0))
 	id[6], id[8] = 0x70, 0x80
 	sub := newSubmission("jeanne", uuid.New(), func(sub *submission) { sub.conversation.ID = id })
 	if _, err := s.insertSubmissions(t.Context(), []*submission{sub}); err != nil {
@@ -187,7 +189,7 @@ func TestForget_TwoYears(t *testing.T) {
 	}
 	defer impatient.Close()
 	submitted := 0
-	// Days are made and dropped with the log's table locked for a moment (onDays has a test
+	// Days are made and dropped with the log's table locked for a moment (outbox has a test
 	// of its own), however long a busy disk makes of it: nobody submits meanwhile here.
 	var calendar sync.RWMutex
 	submit := func() error {
@@ -211,12 +213,12 @@ func TestForget_TwoYears(t *testing.T) {
 		for back := range step {
 			at := time.Now().UTC().Add(-ago).AddDate(0, 0, -back)
 			at = time.Date(at.Year(), at.Month(), at.Day(), 0, 0, 0, 0, time.UTC)
-			if err := s.onDays(t.Context(), fmt.Sprintf(`CREATE TABLE IF NOT EXISTS %s PARTITION OF event_log FOR VALUES FROM ('%s') TO ('%s')`,
-				dayName(at), at.Format(time.RFC3339), at.AddDate(0, 0, 1).Format(time.RFC3339))); err != nil && old {
+			if _, err := s.pool.Exec(t.Context(), fmt.Sprintf(`CREATE TABLE IF NOT EXISTS event_log_%s PARTITION OF event_log FOR VALUES FROM ('%s') TO ('%s')`,
+				at.Format("20060102"), at.Format(time.RFC3339), at.AddDate(0, 0, 1).Format(time.RFC3339))); err != nil && old {
 				return err
 			}
 		}
-		return s.dropDays(t.Context(), time.Now().Add(-ago-events))
+		return outbox.New(s.pool).DropDays(t.Context(), time.Now().Add(-ago-events))
 	}
 	for passed := step; passed <= days; passed += step {
 		ago := time.Duration(days-passed) * day

@@ -17,6 +17,7 @@ import (
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 )
 
 // fillAged fills the tables.
@@ -241,8 +242,8 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 					return &change{
 						set: []string{`status = 4`, `last_reply_id = @reply`, `first_reply_at = coalesce(first_reply_at, clock_timestamp())`}, args: pgx.NamedArgs{"reply": message.ID},
 						reply: &reply{row: message, key: uuid.New(), chars: 10}, action: "reply",
-						event: func(conversationRow) (event, error) {
-							return event{id: uuid.Must(uuid.NewV7()), kind: "reply-posted", payload: []byte("x")}, nil
+						event: func(conversationRow) (outbox.Event, error) {
+							return outbox.Event{ID: uuid.Must(uuid.NewV7()), Type: "reply-posted", Caisse: row.Caisse, ConversationID: row.ID, Payload: []byte("x")}, nil
 						},
 					}, nil
 				}})
@@ -301,47 +302,6 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 		}},
 
 		// What goes on behind.
-		{Of: []string{"store.outboxState"}, Reads: "what waits, up to 10,000", Run: func(ctx context.Context, _ int) error { return failed(s.outboxState(ctx, uuid.Nil)) }},
-		read("store.outboxStale", func(ctx context.Context, _ int) error { return failed(s.outboxStale(ctx, uuid.Nil, time.Minute)) }),
-		{Of: []string{"store.relayed", "store.settle"}, Planless: 1, Run: func(ctx context.Context, _ int) error { // nothing is refused
-			_, _, err := s.relayed(ctx, uuid.Nil, relayBatch, func(rows []outboxRow) verdict { return verdict{acked: idsOf(rows[:1])} })
-			return err
-		}},
-		{Of: []string{
-			"refuse", "store.retried", "settleRefused", "store.forgetRefused", "store.refusedEvents", "operatorServer.RequeueRefusedEvents", "operatorServer.DropRefusedEvent",
-		}, Planless: 3, Run: inTx(func(ctx context.Context, tx pgx.Tx, n int) error { // of operators, and the last of a set: the same table, by its key
-			id := uuid.Must(uuid.NewV7())
-			if _, err := tx.Exec(ctx, `INSERT INTO outbox (id, type, caisse, conversation_id, payload) VALUES ($1, 'reply-posted', 'msa-75', $1, 'x')`, id); err != nil {
-				return err
-			}
-			if err := refuse(ctx, tx, []refusal{{id: id, reason: "DENIED"}}); err != nil {
-				return err
-			}
-			rows, err := many[refusedRow](ctx, tx, "", `SELECT `+refusedColumns+` FROM outbox_refused LIMIT 2`)
-			if err != nil {
-				return err
-			}
-			return settleRefused(ctx, tx, rows, &verdict{acked: []uuid.UUID{id}}, time.Minute)
-		})},
-		{Of: []string{}, Run: func(ctx context.Context, _ int) error {
-			_, err1 := s.retried(ctx, func() time.Duration { return time.Minute }, func([]refusedRow) verdict { return verdict{} })
-			_, err2 := s.forgetRefused(ctx, 366*24*time.Hour)
-			_, err3 := s.refusedEvents(ctx, nil, 20)
-			return errors.Join(err1, err2, err3)
-		}},
-		{Of: []string{"store.digests"}, Reads: "the events of the time asked for", Run: func(ctx context.Context, _ int) error {
-			_, _, err := s.digests(ctx, []string{"message-submitted"}, time.Now().Add(-time.Hour), nil)
-			return err
-		}},
-		read("store.logged", func(ctx context.Context, _ int) error {
-			from := time.Now().Add(-5 * time.Hour)
-			_, err1 := s.logged(ctx, []string{"message-submitted"}, from, time.Now(), nil, 101)
-			_, err2 := s.logged(ctx, []string{"message-submitted"}, from, time.Now(), &pageKey{at: from.Add(time.Hour)}, 101)
-			return errors.Join(err1, err2)
-		}),
-		{Of: []string{"store.keepDays", "store.dropDays", "store.onDays"}, Planless: 2, Run: func(ctx context.Context, _ int) error { // days are made and dropped without a plan
-			return s.keepDays(ctx, 1, 300*24*time.Hour)
-		}},
 		read("store.recipients", func(ctx context.Context, n int) error {
 			list, err := ids(ctx, n)
 			return errors.Join(err, failed(s.recipients(ctx, list)))
@@ -366,7 +326,6 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 			return failed(s.forgetConversations(ctx, 2*366*24*time.Hour))
 		}},
 		read("store.forgetMembers", func(ctx context.Context, _ int) error { return failed(s.forgetMembers(ctx, 366*24*time.Hour)) }),
-		read("store.forgetDayless", func(ctx context.Context, _ int) error { return failed(s.forgetDayless(ctx, 366*24*time.Hour)) }),
 		read("store.forgetAudit", func(ctx context.Context, _ int) error { return failed(s.forgetAudit(ctx, 366*24*time.Hour)) }),
 	}
 	// The lists of agents, first pages and others.

@@ -385,58 +385,6 @@ func (s *server) MarkConversationRead(ctx context.Context, req *messagingpb.Mark
 	return &messagingpb.MarkConversationReadResponse{Conversation: conversationOf(&row)}, nil
 }
 
-// BatchGetRecipients implements RecipientService.
-func (s *server) BatchGetRecipients(ctx context.Context, req *messagingpb.BatchGetRecipientsRequest) (*messagingpb.BatchGetRecipientsResponse, error) {
-	ids := make([]uuid.UUID, len(req.GetConversationIds()))
-	for i, id := range req.GetConversationIds() {
-		ids[i] = uuid.MustParse(id)
-	}
-	rows, err := s.store.recipients(ctx, ids)
-	if err != nil {
-		return nil, statusOf(err)
-	}
-	resp := &messagingpb.BatchGetRecipientsResponse{}
-	for i := range rows {
-		recipient, err := s.recipientOf(ctx, &rows[i])
-		if err != nil {
-			return nil, statusOf(err)
-		}
-		resp.Recipients = append(resp.Recipients, recipient)
-	}
-	return resp, nil
-}
-
-func (s *server) recipientOf(ctx context.Context, row *recipientRow) (*messagingpb.Recipient, error) {
-	account, err := s.vault.OpenContact(vault.FromAccount, row.MemberID, row.Contact)
-	if err != nil {
-		return nil, err
-	}
-	chosen, err := s.vault.OpenContact(vault.FromMember, row.MemberID, row.Chosen)
-	if err != nil {
-		return nil, err
-	}
-	reachedBy, locale := chosen.Or(account), row.Locale
-	if row.ChosenLocale != nil {
-		locale = *row.ChosenLocale
-	}
-	queue, err := s.catalogue.queueOf(ctx, row.TaxonomyVersion, row.Queue)
-	if err != nil {
-		return nil, err
-	}
-	if queue == nil {
-		// Transferred to a queue that is younger than the selection.
-		queue = findQueue(s.catalogue.held(s.catalogue.currentVersion()), row.Queue)
-	}
-	if queue == nil {
-		queue = &taxonomypb.Queue{Code: row.Queue, Label: row.QueueLabel, AnswerDays: int32(row.AnswerDays)}
-	}
-	return &messagingpb.Recipient{
-		ConversationId: row.ID.String(), Email: reachedBy.Email, Phone: reachedBy.Phone, Locale: locale,
-		Reference: row.Reference, ReceiveTime: timestamppb.New(row.CreatedAt), Queue: queue,
-		NoSmsOnAcknowledgement: row.NoSMSOnAcknowledgement, SmsOnReply: row.SMSOnReply,
-	}, nil
-}
-
 // withMessages opens the texts of a conversation; those of an erased one are empty.
 func (s *server) withMessages(row *conversationRow, messages []messageRow) (*messagingpb.Conversation, error) {
 	if row.ErasedAt != nil {

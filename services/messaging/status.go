@@ -15,6 +15,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/report"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 )
 
 // operatorServer is OperatorService.
@@ -64,7 +65,7 @@ func (s *store) foldSubmissions(ctx context.Context) error {
 		WHERE `+loggedLately()+` AND type = $1 AND `+submissionsUncounted+`
 		  AND created_at < date_bin('10 seconds', now() - $2::interval, timestamptz 'epoch')
 		GROUP BY slot
-		ON CONFLICT DO NOTHING`, eventspb.TypeMessageSubmitted, settleTime)
+		ON CONFLICT DO NOTHING`, eventspb.TypeMessageSubmitted, outbox.SettleTime)
 	if err != nil {
 		return fmt.Errorf("adding up submissions: %w", err)
 	}
@@ -98,7 +99,7 @@ func (s *store) status(ctx context.Context, from uuid.UUID) (*messagingpb.GetSta
 			return nil, fmt.Errorf("looking for the newest event: %w", err)
 		}
 	}
-	outbox, err := s.outboxState(ctx, from)
+	outbox, err := outbox.New(s.pool).Figures(ctx, from)
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/batch"
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 )
 
 // errNotFound is what a store method returns for a row that is not there or not
@@ -92,7 +93,7 @@ type submission struct {
 	idempotencyKey uuid.UUID
 	message        messageRow
 	chars          int
-	event          event
+	event          outbox.Event
 }
 
 // submittedRow is the conversation of a submission as it is inserted.
@@ -122,7 +123,7 @@ func (s *submission) row() submissionRow {
 	return submissionRow{
 		submittedRow: submittedRow{openedRow: s.conversation.openedRow, IdempotencyKey: s.idempotencyKey},
 		MessageID:    s.message.ID, Body: s.message.Body, BodyChars: int16(s.chars), //nolint:gosec // at most 750
-		EventID: s.event.id, EventType: s.event.kind, Payload: s.event.payload, Trace: s.event.trace,
+		EventID: s.event.ID, EventType: s.event.Type, Payload: s.event.Payload, Trace: s.event.Trace,
 	}
 }
 
@@ -481,7 +482,7 @@ type change struct {
 	// reply is inserted when not nil.
 	reply *reply
 	// event is published when not nil; the row's version is then counted up.
-	event func(conversationRow) (event, error)
+	event func(conversationRow) (outbox.Event, error)
 	// action goes into the audit.
 	action string
 }
@@ -676,9 +677,7 @@ func queueReply(batch *pgx.Batch, r *reply) {
 func recordMany(ctx context.Context, tx pgx.Tx, requests []request, todo map[int]*change, done []batch.Result[conversationRow]) (published bool, err error) {
 	var agents, actions []string
 	var changed []uuid.UUID
-	var ids, conversations []uuid.UUID
-	var kinds, caisses, traces []string
-	var payloads [][]byte
+	var events []outbox.Event
 	for _, i := range slices.Sorted(maps.Keys(todo)) {
 		if requests[i].agent != "" { // what a member does is no reading by the body
 			agents, actions, changed = append(agents, requests[i].agent), append(actions, todo[i].action), append(changed, requests[i].id)
@@ -690,28 +689,17 @@ func recordMany(ctx context.Context, tx pgx.Tx, requests []request, todo map[int
 		if err != nil {
 			return false, err
 		}
-		ids, conversations = append(ids, happened.id), append(conversations, requests[i].id)
-		kinds, caisses = append(kinds, happened.kind), append(caisses, done[i].Value.Caisse)
-		payloads, traces = append(payloads, happened.payload), append(traces, happened.trace)
+		events = append(events, happened)
 	}
 	batch := &pgx.Batch{}
 	batch.Queue(`INSERT INTO audit (agent_id, action, conversation_id) SELECT * FROM unnest($1::text[], $2::text[], $3::uuid[])`, agents, actions, changed)
-	if len(ids) > 0 {
-		batch.Queue(`
-			WITH happened AS (
-				SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::bytea[], $6::text[])
-				AS e (id, type, caisse, conversation_id, payload, trace)
-			), logged AS (
-				INSERT INTO event_log (id, type, caisse, conversation_id, payload)
-				SELECT id, type, caisse, conversation_id, payload FROM happened
-			)
-			INSERT INTO outbox (id, type, caisse, conversation_id, payload, trace) SELECT * FROM happened`,
-			ids, kinds, caisses, conversations, payloads, traces)
+	if len(events) > 0 {
+		outbox.Append(batch, events)
 	}
 	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
-		return false, fmt.Errorf("storing %d events: %w", len(ids), err)
+		return false, fmt.Errorf("storing %d events: %w", len(events), err)
 	}
-	return len(ids) > 0, nil
+	return len(events) > 0, nil
 }
 
 // replied returns the reply stored under an agent's idempotency key.
@@ -723,58 +711,6 @@ func (s *store) replied(ctx context.Context, agent string, key uuid.UUID) (messa
 func audit(ctx context.Context, tx pgx.Tx, agent, action string, id uuid.UUID) error {
 	if _, err := tx.Exec(ctx, `INSERT INTO audit (agent_id, action, conversation_id) VALUES ($1, $2, $3)`, agent, action, id); err != nil {
 		return fmt.Errorf("auditing: %w", err)
-	}
-	return nil
-}
-
-// slotRow is a digest of the events of one slot.
-type slotRow struct {
-	Start  time.Time `db:"start"`
-	Count  int64     `db:"count"`
-	Digest int64     `db:"digest"`
-}
-
-// digests returns a digest for each slot in which events of these types were
-// committed, and up to where that is final. It reads ids and times alone.
-func (s *store) digests(ctx context.Context, types []string, from time.Time, before *time.Time) (slots []slotRow, settled time.Time, err error) {
-	// The clock is read first: what commits between the two is not settled yet.
-	err = s.pool.QueryRow(ctx, `SELECT LEAST($1::timestamptz, date_bin($2::interval, now() - $3::interval, timestamptz 'epoch'))`,
-		before, slotWidth, settleTime).Scan(&settled)
-	if err != nil {
-		return nil, settled, fmt.Errorf("reading the clock: %w", err)
-	}
-	slots, err = many[slotRow](ctx, s.pool, "digesting the event log", `
-		SELECT date_bin($4::interval, created_at, timestamptz 'epoch') AS start, count(*) AS count,
-		       bit_xor(('x' || encode(substring(sha256(uuid_send(id)) for 8), 'hex'))::bit(64)::bigint) AS digest
-		FROM event_log WHERE type = ANY($1) AND created_at >= $2 AND created_at < $3
-		GROUP BY 1 ORDER BY 1 LIMIT $5`, types, from, settled, slotWidth, digestsMost)
-	return slots, settled, err
-}
-
-// logged returns events of a range of time, in the order of times and ids.
-func (s *store) logged(ctx context.Context, types []string, from, before time.Time, after *pageKey, limit int) ([]outboxRow, error) {
-	args := pgx.NamedArgs{"types": types, "from": from, "before": before, "limit": limit}
-	next := ``
-	if after != nil {
-		next = ` AND (created_at, id) > (@at, @id)`
-		args["at"], args["id"] = after.at, after.id
-	}
-	return many[outboxRow](ctx, s.pool, "reading the event log", `
-		SELECT id, type, caisse, conversation_id, payload, '' AS trace, created_at FROM event_log
-		WHERE type = ANY(@types) AND created_at >= @from AND created_at < @before`+next+`
-		ORDER BY created_at, id LIMIT @limit`, args)
-}
-
-// withinScope is errNotFound when an agent may not see the conversation.
-func (s *store) withinScope(ctx context.Context, sc scope, id uuid.UUID) error {
-	args := sc.args()
-	args["id"] = id
-	var found bool
-	if err := s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM conversation WHERE id = @id AND `+withinScope+`)`, args).Scan(&found); err != nil {
-		return fmt.Errorf("looking for a conversation: %w", err)
-	}
-	if !found {
-		return errNotFound
 	}
 	return nil
 }
@@ -792,107 +728,6 @@ func (s *store) audienceFor(ctx context.Context, sc scope, id uuid.UUID) (audien
 		return 0, fmt.Errorf("reading the audience of conversation %s: %w", id, err)
 	}
 	return audience, nil
-}
-
-// dayName is the partition of the event log for a day (UTC).
-func dayName(day time.Time) string { return "event_log_" + day.Format("20060102") }
-
-// keepDays makes the event log's partitions from today on, and drops the days that
-// ended longer than retention ago. A day that cannot be made at once, because the
-// table is busy, is made another time: until then its rows go into the default
-// partition, and once one is there the day stays there.
-func (s *store) keepDays(ctx context.Context, ahead int, retention time.Duration) error {
-	var today time.Time
-	if err := s.pool.QueryRow(ctx, `SELECT date_trunc('day', now(), 'UTC')`).Scan(&today); err != nil {
-		return fmt.Errorf("reading the day: %w", err)
-	}
-	today = today.UTC()
-	var faults []error
-	for i := range ahead + 1 {
-		day := today.AddDate(0, 0, i)
-		err := s.onDays(ctx, fmt.Sprintf(`CREATE TABLE IF NOT EXISTS %s PARTITION OF event_log FOR VALUES FROM ('%s') TO ('%s')`,
-			dayName(day), day.Format(time.RFC3339), day.AddDate(0, 0, 1).Format(time.RFC3339)))
-		var fault *pgconn.PgError
-		if errors.As(err, &fault) && fault.Code == "23514" {
-			continue // it has begun in the default partition
-		}
-		faults = append(faults, err)
-	}
-	if retention > 0 {
-		faults = append(faults, s.dropDays(ctx, today.Add(-retention)))
-	}
-	return errors.Join(faults...)
-}
-
-// dropDays drops what is older than a time, whole days at once.
-func (s *store) dropDays(ctx context.Context, before time.Time) error {
-	names, err := many[struct {
-		Name string `db:"name"`
-	}](ctx, s.pool, "listing the event log's days", `
-		SELECT c.relname::text AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-		WHERE i.inhparent = 'event_log'::regclass AND c.relname ~ '^event_log_[0-9]{8}$' AND c.relname < $1
-		ORDER BY 1`, dayName(before.UTC()))
-	faults := []error{err}
-	for _, day := range names {
-		faults = append(faults, s.onDays(ctx, `DROP TABLE IF EXISTS `+pgx.Identifier{day.Name}.Sanitize()))
-	}
-	return errors.Join(faults...)
-}
-
-const (
-	// dayPatience is how long a change of the partitions waits for the log's table, and so
-	// does whoever submits behind it; dayTries is how often it is tried, dayPause the rest
-	// between.
-	dayPatience = 50 * time.Millisecond
-	dayTries    = 20
-	dayPause    = 500 * time.Millisecond
-)
-
-// onDays changes the partitions. It gives up rather than wait for long: whoever
-// waits for the table's lock makes every submission wait behind it.
-func (s *store) onDays(ctx context.Context, sql string) error {
-	var err error
-	for range dayTries {
-		err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-			if _, err := tx.Exec(ctx, `SELECT set_config('lock_timeout', $1, true)`, dayPatience.String()); err != nil {
-				return err
-			}
-			_, err := tx.Exec(ctx, sql)
-			return err
-		})
-		var fault *pgconn.PgError
-		if busy := errors.As(err, &fault) && fault.Code == "55P03"; !busy || !sleep(ctx, dayPause) {
-			break
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("changing the event log's days: %w", err)
-	}
-	return nil
-}
-
-// recipientRow is a conversation with how its member is reached.
-type recipientRow struct {
-	ID              uuid.UUID `db:"id"`
-	MemberID        string    `db:"member_id"`
-	Reference       string    `db:"reference"`
-	Queue           string    `db:"queue"`
-	QueueLabel      string    `db:"queue_label"`
-	AnswerDays      int16     `db:"answer_days"`
-	TaxonomyVersion int32     `db:"taxonomy_version"`
-	CreatedAt       time.Time `db:"created_at"`
-	Contact         []byte    `db:"contact"`
-	Locale          string    `db:"locale"`
-	preferenceRow
-}
-
-// recipients returns the conversations with their members' sealed contact points.
-func (s *store) recipients(ctx context.Context, ids []uuid.UUID) ([]recipientRow, error) {
-	return many[recipientRow](ctx, s.pool, "reading recipients", `
-		SELECT c.id, c.member_id, c.reference, c.queue, c.queue_label, c.answer_days, c.taxonomy_version, c.created_at, m.contact, m.locale,
-		       m.chosen, m.chosen_locale, m.no_sms_on_acknowledgement, m.sms_on_reply
-		FROM conversation c JOIN member m ON m.id = c.member_id
-		WHERE c.id = ANY($1)`, ids)
 }
 
 // saveCatalogue keeps a version of the taxonomy.

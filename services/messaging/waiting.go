@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/ma-messagerie/messagerie/chassis"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
 
@@ -55,7 +56,7 @@ const waitingCounted = `EXISTS (SELECT FROM backfill WHERE name = '` + countWait
 
 // fold adds changes to the counts until ctx is done. Any number of processes may do so.
 func fold(ctx context.Context, s *store) error {
-	for sleep(ctx, foldEvery) {
+	for chassis.Sleep(ctx, foldEvery) {
 		round, cancel := context.WithTimeout(ctx, foldTimeout)
 		err := errors.Join(s.foldWaiting(round), s.foldSubmissions(round))
 		cancel()

@@ -14,6 +14,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/seeded"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 )
 
 const (
@@ -126,7 +127,7 @@ func (h *hub) blind(ctx context.Context) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, ownersTimeout)
 	defer cancel()
-	stale, err := h.store.outboxStale(ctx, h.begin(), staleAfter)
+	stale, err := outbox.New(h.store.pool).Stale(ctx, h.begin(), staleAfter)
 	return !h.hints.reach() || stale || err != nil
 }
 

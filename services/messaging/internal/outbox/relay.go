@@ -1,4 +1,4 @@
-package messaging
+package outbox
 
 import (
 	"context"
@@ -14,9 +14,12 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/ma-messagerie/messagerie/chassis"
 	"github.com/ma-messagerie/messagerie/chassis/bus"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/seeded"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/uuidv7"
 )
 
 const (
@@ -37,12 +40,12 @@ const (
 	lateness   = time.Minute
 )
 
-// relay moves committed events from the outbox to the broker.
+// Relay moves committed events from the outbox to the broker.
 //
 // What is promised: every event that was committed is acknowledged by the broker
 // at least once, in no particular order, for as long as the outbox exists. The
 // outbox row is deleted only after the acknowledgement. Events that the broker refuses
-// slow the others by no more than a set's delay (see refused.go).
+// slow the others by no more than a set's delay (see refusals).
 //
 // How: any number of relays work side by side without a leader. Each locks a set
 // of rows that no other has (FOR UPDATE SKIP LOCKED), publishes them with the
@@ -59,8 +62,8 @@ const (
 // second; beyond it, consumers do, by the event's id. An acknowledgement that the
 // broker then loses (a disk, a wiped store) is not noticed here: whoever needs
 // every event compares with the event log.
-type relay struct {
-	store *store
+type Relay struct {
+	store *Store
 	bus   *bus.Bus
 	poll  time.Duration
 	// domain is what types and sources of events begin with.
@@ -74,29 +77,25 @@ type relay struct {
 	wholeAt time.Time
 }
 
-func newRelay(s *store, b *bus.Bus, domain string, poll time.Duration) *relay {
-	return &relay{store: s, bus: b, domain: domain, poll: poll, woken: make(chan struct{}, 1), refused: newRefusals()}
-}
-
-// begin is where a pass begins, and who wants to know what waits may do so too: what is
-// below it is told ten seconds later.
-func (r *relay) begin() uuid.UUID {
+// Begin is the id from which on a pass looks. Whoever wants to know what waits may begin
+// there too: what is below is found ten seconds later.
+func (r *Relay) Begin() uuid.UUID {
 	if from := r.floor.Load(); from != nil {
 		return *from
 	}
 	return uuid.Nil
 }
 
-// wake tells the relay that something was committed. It never blocks.
-func (r *relay) wake() {
+// Wake tells the relay that something was committed. It never blocks.
+func (r *Relay) Wake() {
 	select {
 	case r.woken <- struct{}{}:
 	default:
 	}
 }
 
-// run relays until ctx is done. The set in hand is finished: its time is bounded.
-func (r *relay) run(ctx context.Context) error {
+// Run relays until ctx is done. The set in hand is finished: its time is bounded.
+func (r *Relay) Run(ctx context.Context) error {
 	var group sync.WaitGroup
 	defer group.Wait()
 	group.Go(func() { r.retry(ctx) })
@@ -106,7 +105,7 @@ func (r *relay) run(ctx context.Context) error {
 	for {
 		if err := r.drain(ctx); err != nil && ctx.Err() == nil {
 			slog.WarnContext(ctx, "relaying events; they stay in the outbox", "retry_in", pause.String(), "error", err)
-			if !sleep(ctx, pause) {
+			if !chassis.Sleep(ctx, pause) {
 				return nil
 			}
 			pause = min(2*pause, relayPauseMax)
@@ -123,20 +122,20 @@ func (r *relay) run(ctx context.Context) error {
 }
 
 // drain publishes set after set until the outbox is empty.
-func (r *relay) drain(ctx context.Context) error {
+func (r *Relay) drain(ctx context.Context) error {
 	for ctx.Err() == nil {
-		from, begun := r.begin(), time.Now()
+		from, begun := r.Begin(), time.Now()
 		whole := begun.Sub(r.wholeAt) >= wholeEvery
 		if whole {
 			from = uuid.Nil
 		}
 		var last uuid.UUID
-		var early []outboxRow // deleted before they are published: a seeded bug
+		var early []Row // deleted before they are published: a seeded bug
 		pass, cancel := context.WithTimeout(context.WithoutCancel(ctx), passTimeout)
 		if seeded.On(seeded.WaitsForEver) {
 			pass = context.WithoutCancel(ctx)
 		}
-		taken, result, err := r.store.relayed(pass, from, relayBatch, func(rows []outboxRow) verdict {
+		taken, result, err := r.store.relay(pass, from, relayBatch, func(rows []Row) verdict {
 			if last == uuid.Nil { // a second set is of the newest, with others between
 				last = rows[len(rows)-1].ID
 			}
@@ -168,7 +167,7 @@ func (r *relay) drain(ctx context.Context) error {
 			r.wholeAt = begun
 		}
 		if last != uuid.Nil {
-			r.floor.Store(new(idAt(madeAt(last).Add(-lateness))))
+			r.floor.Store(new(uuidv7.First(uuidv7.Time(last).Add(-lateness))))
 		}
 		if gone := len(result.acked) + len(result.refused); taken < relayBatch && gone >= taken {
 			return nil
@@ -177,16 +176,79 @@ func (r *relay) drain(ctx context.Context) error {
 	return nil
 }
 
-// madeAt is when an id (UUIDv7) was made: idAt undone.
-func madeAt(id uuid.UUID) time.Time {
-	var milliseconds int64
-	for _, octet := range id[:6] {
-		milliseconds = milliseconds<<8 | int64(octet)
+// retry tries refused events again until ctx is done. It has its own pace: what is
+// refused once more must not hold up what passes.
+func (r *Relay) retry(ctx context.Context) {
+	for chassis.Sleep(ctx, refusedPoll) {
+		for ctx.Err() == nil {
+			pass, cancel := context.WithTimeout(context.WithoutCancel(ctx), passTimeout)
+			result, err := r.store.retry(pass, r.refused.quiet, func(rows []Refused) verdict {
+				events := make([]bus.Event, len(rows))
+				for i, row := range rows {
+					events[i] = row.event(r.domain)
+				}
+				pass, cancel := context.WithTimeout(pass, refusedTimeout)
+				defer cancel()
+				result := r.offer(pass, events)
+				r.refused.learn(result)
+				return result
+			})
+			cancel()
+			if err != nil && ctx.Err() == nil {
+				slog.WarnContext(ctx, "trying refused events again", "error", err)
+			}
+			if len(result.acked) > 0 {
+				slog.InfoContext(ctx, "the broker takes events that it refused", "events", len(result.acked))
+			}
+			if err != nil || len(result.acked) == 0 {
+				break
+			}
+		}
 	}
-	return time.UnixMilli(milliseconds)
 }
 
-func idsOf(rows []outboxRow) []uuid.UUID {
+// publish publishes a set. Events of subjects that are known to be refused are not tried
+// here.
+func (r *Relay) publish(ctx context.Context, rows []Row) verdict {
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	result := verdict{subjects: make(map[string]bool)}
+	var events []bus.Event
+	for _, row := range rows {
+		event := row.event(r.domain)
+		if reason := r.refused.reason(event.Subject); reason != "" {
+			result.refused = append(result.refused, refusal{id: row.ID, reason: reason, subject: event.Subject, known: true})
+		} else {
+			events = append(events, event)
+		}
+	}
+	return result.add(r.offer(ctx, events))
+}
+
+// offer publishes events and tells what became of them.
+func (r *Relay) offer(ctx context.Context, events []bus.Event) verdict {
+	result := verdict{subjects: make(map[string]bool)}
+	for i, err := range r.bus.Publish(ctx, events) {
+		id := uuid.MustParse(events[i].ID)
+		if err == nil || seeded.On(seeded.SwallowedPublishError) {
+			result.acked = append(result.acked, id)
+			result.subjects[events[i].Subject] = true
+			continue
+		}
+		if reason, own := bus.Refusal(err); own {
+			result.refused = append(result.refused, refusal{id: id, reason: reason, subject: events[i].Subject})
+		} else if result.fault == nil {
+			result.fault = err
+		}
+	}
+	return result
+}
+
+func NewRelay(s *Store, b *bus.Bus, domain string, poll time.Duration) *Relay {
+	return &Relay{store: s, bus: b, domain: domain, poll: poll, woken: make(chan struct{}, 1), refused: newRefusals()}
+}
+
+func idsOf(rows []Row) []uuid.UUID {
 	ids := make([]uuid.UUID, len(rows))
 	for i, row := range rows {
 		ids[i] = row.ID
@@ -219,56 +281,14 @@ func (v verdict) add(w verdict) verdict {
 	return v
 }
 
-// publish publishes a set. Events of subjects that are known to be refused are not tried
-// here.
-func (r *relay) publish(ctx context.Context, rows []outboxRow) verdict {
-	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
-	defer cancel()
-	result := verdict{subjects: make(map[string]bool)}
-	var events []bus.Event
-	for _, row := range rows {
-		event := row.event(r.domain)
-		if reason := r.refused.reason(event.Subject); reason != "" {
-			result.refused = append(result.refused, refusal{id: row.ID, reason: reason, subject: event.Subject, known: true})
-		} else {
-			events = append(events, event)
-		}
-	}
-	return result.add(r.offer(ctx, events))
-}
-
-// offer publishes events and tells what became of them.
-func (r *relay) offer(ctx context.Context, events []bus.Event) verdict {
-	result := verdict{subjects: make(map[string]bool)}
-	for i, err := range r.bus.Publish(ctx, events) {
-		id := uuid.MustParse(events[i].ID)
-		if err == nil || seeded.On(seeded.SwallowedPublishError) {
-			result.acked = append(result.acked, id)
-			result.subjects[events[i].Subject] = true
-			continue
-		}
-		if reason, own := bus.Refusal(err); own {
-			result.refused = append(result.refused, refusal{id: id, reason: reason, subject: events[i].Subject})
-		} else if result.fault == nil {
-			result.fault = err
-		}
-	}
-	return result
-}
-
-// outboxRow is an event that the broker has not acknowledged.
-type outboxRow struct {
-	ID             uuid.UUID `db:"id"`
-	Type           string    `db:"type"`
-	Caisse         string    `db:"caisse"`
-	ConversationID uuid.UUID `db:"conversation_id"`
-	Payload        []byte    `db:"payload"`
-	Trace          string    `db:"trace"`
-	CreatedAt      time.Time `db:"created_at"`
+// Row is an event with the time of the transaction that appended it.
+type Row struct {
+	Event
+	CreatedAt time.Time `db:"created_at"`
 }
 
 // event is the event as it is published by an installation of that domain.
-func (row outboxRow) event(domain string) bus.Event {
+func (row Row) event(domain string) bus.Event {
 	return bus.Event{
 		ID: row.ID.String(), Type: eventspb.CEType(domain, row.Type), Source: "//" + domain + "/messaging", Time: row.CreatedAt,
 		Subject: eventspb.Subject(row.Type, row.Caisse), Entity: row.ConversationID.String(),
@@ -276,26 +296,26 @@ func (row outboxRow) event(domain string) bus.Event {
 	}
 }
 
-const outboxColumns = `id, type, caisse, conversation_id, payload, trace, created_at`
+var columns = postgres.Columns[Row]()
 
-// relayed gives a set of unpublished events from an id on to publish, and deletes those that were
-// acknowledged. The rows stay locked meanwhile, so two relays never publish the same
+// relay gives a set of unpublished events, from an id on, to publish and deletes those that
+// were acknowledged. The rows stay locked meanwhile, so two relays never publish the same
 // event at once; publish must be bounded in time. It returns how many rows were taken.
 //
 // Those that are refused while others pass go to the refused ones. Where the whole set is
 // refused, some of the newest events show whether others pass.
-func (s *store) relayed(ctx context.Context, from uuid.UUID, limit int, publish func([]outboxRow) verdict) (taken int, result verdict, err error) {
+func (s *Store) relay(ctx context.Context, from uuid.UUID, limit int, publish func([]Row) verdict) (taken int, result verdict, err error) {
 	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		rows, err := many[outboxRow](ctx, tx, "reading the outbox",
-			`SELECT `+outboxColumns+` FROM outbox WHERE id >= $1 ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED`, from, limit)
+		rows, err := postgres.Many[Row](ctx, tx, "reading the outbox",
+			`SELECT `+columns+` FROM outbox WHERE id >= $1 ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED`, from, limit)
 		taken = len(rows)
 		if err != nil || taken == 0 {
 			return err
 		}
 		result = publish(rows)
 		if len(result.acked) == 0 && len(result.refused) > 0 && taken == limit {
-			rows, err := many[outboxRow](ctx, tx, "reading the newest of the outbox",
-				`SELECT `+outboxColumns+` FROM outbox WHERE id <> ALL($1) ORDER BY id DESC LIMIT $2 FOR UPDATE SKIP LOCKED`, idsOf(rows), probeBatch)
+			rows, err := postgres.Many[Row](ctx, tx, "reading the newest of the outbox",
+				`SELECT `+columns+` FROM outbox WHERE id <> ALL($1) ORDER BY id DESC LIMIT $2 FOR UPDATE SKIP LOCKED`, idsOf(rows), probeBatch)
 			if err != nil {
 				return err
 			}
@@ -309,7 +329,7 @@ func (s *store) relayed(ctx context.Context, from uuid.UUID, limit int, publish 
 }
 
 // settle takes out of the outbox what it is rid of.
-func (s *store) settle(ctx context.Context, tx pgx.Tx, result *verdict) error {
+func (s *Store) settle(ctx context.Context, tx pgx.Tx, result *verdict) error {
 	if len(result.acked) == 0 {
 		// Nothing passes: whose fault that is, is not known now.
 		if result.fault == nil && slices.ContainsFunc(result.refused, func(r refusal) bool { return !r.known }) {
@@ -332,55 +352,3 @@ func (s *store) settle(ctx context.Context, tx pgx.Tx, result *verdict) error {
 
 // errNothingPasses: each event was refused for itself, and none was taken.
 var errNothingPasses = errors.New("the broker takes none of the events")
-
-// outboxStale reports whether the oldest event that is still tried has waited for longer.
-// It reads one row of each table: ids are in the order of time. It begins where the relay
-// does, or it would read what an older snapshot keeps.
-func (s *store) outboxStale(ctx context.Context, from uuid.UUID, than time.Duration) (stale bool, err error) {
-	err = s.pool.QueryRow(ctx, `
-		SELECT coalesce((SELECT created_at < now() - $1::interval FROM outbox WHERE id >= $2 ORDER BY id LIMIT 1), false)
-		    OR coalesce((SELECT created_at < now() - $1::interval FROM outbox_refused WHERE set_aside_at IS NULL ORDER BY id LIMIT 1), false)`, than, from).Scan(&stale)
-	if err != nil {
-		return false, fmt.Errorf("looking at the outbox: %w", err)
-	}
-	return stale, nil
-}
-
-// outboxFigures are how many events wait, how old the oldest is, and how many more are set
-// aside.
-type outboxFigures struct {
-	Waiting  int64   `db:"waiting"`
-	Oldest   float64 `db:"oldest"` // seconds
-	SetAside int64   `db:"set_aside"`
-}
-
-// outboxCounted bounds how many are counted: a scrape must not read the backlog of an
-// outage. From there on it is what PostgreSQL estimates, which vacuums the table often.
-const outboxCounted = 10_000
-
-// outboxState reads no more than outboxCounted rows, from an id on as outboxStale does. The
-// oldest is the first: ids are in the order of time.
-func (s *store) outboxState(ctx context.Context, from uuid.UUID) (outboxFigures, error) {
-	found, err := one[outboxFigures](ctx, s.pool, `
-		SELECT o.n + r.n AS waiting, coalesce(extract(epoch FROM now() - least(o.oldest, r.oldest)), 0)::float8 AS oldest, r.aside AS set_aside
-		FROM (SELECT CASE WHEN begun.n < $1 THEN begun.n ELSE greatest($1, (SELECT reltuples::bigint FROM pg_class WHERE oid = 'outbox'::regclass)) END AS n, (SELECT created_at FROM outbox WHERE id >= $2 ORDER BY id LIMIT 1) AS oldest
-		      FROM (SELECT count(*) AS n FROM (SELECT FROM outbox WHERE id >= $2 ORDER BY id LIMIT $1) AS waiting) AS begun) AS o,
-		     (SELECT count(*) FILTER (WHERE set_aside_at IS NULL) AS n, min(created_at) FILTER (WHERE set_aside_at IS NULL) AS oldest,
-		             count(set_aside_at) AS aside FROM (SELECT set_aside_at, created_at FROM outbox_refused ORDER BY created_at, id LIMIT $1) AS refused) AS r`, outboxCounted, from)
-	if err != nil {
-		return found, fmt.Errorf("measuring the outbox: %w", err)
-	}
-	return found, nil
-}
-
-// sleep waits, and tells whether ctx is still alive.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
