@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/ma-messagerie/messagerie/chassis/testenv"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 )
 
 // answered stores conversations, of which every third was answered by a program that did
@@ -43,7 +43,7 @@ func answered(t *testing.T, s *store, n int) (lacking map[uuid.UUID]bool) {
 // goes on where it was.
 func TestBackfill(t *testing.T) {
 	t.Parallel()
-	s := &store{openPool(t, testenv.Postgres(t, Migrations))}
+	s := &store{messagingtest.Pool(t)}
 	lacking := answered(t, s, 20)
 	ended, batches := false, 0
 	for ; !ended; batches++ {
@@ -75,7 +75,7 @@ func TestBackfill(t *testing.T) {
 // While one process works, the others leave it to that one.
 func TestBackfill_OneAtATime(t *testing.T) {
 	t.Parallel()
-	s := &store{openPool(t, testenv.Postgres(t, Migrations))}
+	s := &store{messagingtest.Pool(t)}
 	answered(t, s, 3)
 	if _, err := s.backfill(t.Context(), backfills[0], 1); err != nil {
 		t.Fatal(err)

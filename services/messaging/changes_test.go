@@ -12,8 +12,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel/metric/noop"
 
-	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 )
@@ -22,7 +22,7 @@ import (
 // conversations to change.
 func newTestChanges(t *testing.T, conversations int) (*changes, *pgxpool.Pool, []uuid.UUID) {
 	t.Helper()
-	pool := openPool(t, testenv.Postgres(t, Migrations))
+	pool := messagingtest.Pool(t)
 	s := &store{pool}
 	var ids []uuid.UUID
 	var batch []*submission

@@ -15,8 +15,8 @@ import (
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
-	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/taxonomy"
 )
 
 // errErased: the data key is gone, so nothing can be written any more.
@@ -25,13 +25,13 @@ var errErased = rpc.Refuse(codes.FailedPrecondition, errorpb.ErrorReason_CONVERS
 // TransferConversation gives a conversation to another queue and drops the claim. What was
 // announced to the member, the days until an answer, stays as it was.
 func (s *agentServer) TransferConversation(ctx context.Context, req *messagingpb.TransferConversationRequest) (*messagingpb.TransferConversationResponse, error) {
-	version, err := s.catalogue.now(ctx)
+	version, err := s.catalogue.Current(ctx)
 	if err != nil {
 		return nil, err
 	}
-	queue := findQueue(version, req.GetQueue())
+	queue := taxonomy.Queue(version, req.GetQueue())
 	if queue == nil {
-		return nil, unknownQueue(version, req.GetQueue())
+		return nil, taxonomy.UnknownQueue(version, req.GetQueue())
 	}
 	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversationRow) (*change, error) {
 		if err := mayAct(&row, id); err != nil {
@@ -60,7 +60,7 @@ func (s *agentServer) TransferConversation(ctx context.Context, req *messagingpb
 
 // RecategoriseConversation corrects the selection, for the profile the member wrote under.
 func (s *agentServer) RecategoriseConversation(ctx context.Context, req *messagingpb.RecategoriseConversationRequest) (*messagingpb.RecategoriseConversationResponse, error) {
-	version, err := s.catalogue.now(ctx)
+	version, err := s.catalogue.Current(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -68,13 +68,13 @@ func (s *agentServer) RecategoriseConversation(ctx context.Context, req *messagi
 		if err := mayAct(&row, id); err != nil {
 			return nil, err
 		}
-		chosen, err := choose(version, &messagingpb.SubmitMessageRequest{
+		chosen, err := taxonomy.Choose(version, &messagingpb.SubmitMessageRequest{
 			Audience: audienceOf(row.Audience), Theme: req.GetTheme(), Topic: req.GetTopic(), Reason: req.GetReason(),
 		})
 		if err != nil {
 			return nil, err
 		}
-		if row.Theme == chosen.theme.GetCode() && row.Topic == chosen.topic.GetCode() && row.Reason == chosen.reason.GetCode() {
+		if row.Theme == chosen.Theme.GetCode() && row.Topic == chosen.Topic.GetCode() && row.Reason == chosen.Reason.GetCode() {
 			return nil, nil //nolint:nilnil // it is right already
 		}
 		return &change{
@@ -84,9 +84,9 @@ func (s *agentServer) RecategoriseConversation(ctx context.Context, req *messagi
 				`topic = @topic`, `topic_label = @topicLabel`, `reason = @reason`, `reason_label = @reasonLabel`,
 			},
 			args: pgx.NamedArgs{
-				"taxonomyVersion": chosen.version, "theme": chosen.theme.GetCode(), "themeLabel": chosen.theme.GetLabel(),
-				"topic": chosen.topic.GetCode(), "topicLabel": chosen.topic.GetLabel(),
-				"reason": chosen.reason.GetCode(), "reasonLabel": chosen.reason.GetLabel(),
+				"taxonomyVersion": chosen.Version, "theme": chosen.Theme.GetCode(), "themeLabel": chosen.Theme.GetLabel(),
+				"topic": chosen.Topic.GetCode(), "topicLabel": chosen.Topic.GetLabel(),
+				"reason": chosen.Reason.GetCode(), "reasonLabel": chosen.Reason.GetLabel(),
 			},
 			event: func(after conversationRow) (outbox.Event, error) { return recategorisedEvent(ctx, after) },
 		}, nil
@@ -121,21 +121,6 @@ func (s *agentServer) ReopenConversation(ctx context.Context, req *messagingpb.R
 		return nil, err
 	}
 	return &messagingpb.ReopenConversationResponse{Conversation: forAgent(&row, auth.FromContext(ctx))}, nil
-}
-
-// now is the current version, as far as is known. It is asked for when none is.
-func (c *catalogue) now(ctx context.Context) (*taxonomypb.Catalogue, error) {
-	if current := c.held(c.currentVersion()); current != nil {
-		return current, nil
-	}
-	if err := c.updateSoon(ctx); err != nil {
-		return nil, errNoCatalogue.Because(err)
-	}
-	return c.held(c.currentVersion()), nil
-}
-
-func unknownQueue(version *taxonomypb.Catalogue, code string) error {
-	return rpc.Invalid("queue", errorpb.ErrorReason_QUEUE_UNKNOWN, fmt.Sprintf("version %d has no queue %q", version.GetVersion(), code))
 }
 
 func recategorisedEvent(ctx context.Context, row conversationRow) (outbox.Event, error) {

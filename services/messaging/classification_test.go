@@ -13,6 +13,7 @@ import (
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 )
 
 func (c caller) transfer(t *testing.T, id, queue string) (*messagingpb.Conversation, error) {
@@ -126,7 +127,7 @@ func TestTransfer_ToAYoungerQueue(t *testing.T) {
 	t.Parallel()
 	s := running(t)
 	id := s.member(t, "jeanne").submit(t).GetId()
-	without := catalogueOf(1)
+	without := messagingtest.TaxonomyOf(1)
 	without.Queues = slices.DeleteFunc(without.Queues, func(q *taxonomypb.Queue) bool { return q.GetCode() == "sante" })
 	payload, err := proto.Marshal(without)
 	if err != nil {
@@ -135,11 +136,11 @@ func TestTransfer_ToAYoungerQueue(t *testing.T) {
 	if _, err := s.pool.Exec(t.Context(), `UPDATE catalogue SET payload = $1`, payload); err != nil {
 		t.Fatal(err)
 	}
-	s.taxonomy.current.Store(2)
+	s.taxonomy.Current.Store(2)
 	s.stop()
 	s.start(t)
 	claire := s.clerk(t, "claire")
-	eventually(t, "version 2 is known", func() bool {
+	messagingtest.Eventually(t, "version 2 is known", func() bool {
 		got, err := claire.transfer(t, id, "sante")
 		return err == nil && got.GetQueue().GetLabel() == "Service santé v2"
 	})
@@ -203,7 +204,7 @@ func TestRecategorise_ByTheCurrentVersion(t *testing.T) {
 	}).GetId()
 	_, err := claire.recategorise(t, id, "dsn", "", "")
 	refused(t, err, codes.InvalidArgument, "TOPIC_REQUIRED", "topic")
-	s.taxonomy.current.Store(2)
+	s.taxonomy.Current.Store(2)
 	s.member(t, "jeanne").submit(t, func(r *messagingpb.SubmitMessageRequest) { r.TaxonomyVersion = 2 }) // makes it known
 	got, err := claire.recategorise(t, id, "dsn", "", "")
 	if err != nil || got.GetTaxonomyVersion() != 2 || got.GetTheme().GetLabel() != "DSN v2" || got.GetTopic() != nil {

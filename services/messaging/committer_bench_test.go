@@ -19,6 +19,7 @@ import (
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/reference"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/taxonomy"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
 )
@@ -71,9 +72,9 @@ func newBenchServer(b *testing.B, pool *pgxpool.Pool) *server {
 // sealed text and event are made anew.
 func (s *server) benchSubmission(ctx context.Context, member string) (*submission, error) {
 	choice := func(code, label string) *messagingpb.Choice { return &messagingpb.Choice{Code: code, Label: label} }
-	chosen := &selection{
-		version: 1, theme: choice("sante", "Santé"), topic: choice("remboursement", "Mes remboursements"), reason: choice("attente", "Un remboursement que j'attends"),
-		queue: &taxonomypb.Queue{Code: "sante-prestations", Label: "Service santé, prestations", AnswerDays: 5},
+	chosen := &taxonomy.Selection{
+		Version: 1, Theme: choice("sante", "Santé"), Topic: choice("remboursement", "Mes remboursements"), Reason: choice("attente", "Un remboursement que j'attends"),
+		Queue: &taxonomypb.Queue{Code: "sante-prestations", Label: "Service santé, prestations", AnswerDays: 5},
 	}
 	sub, err := s.compose(ctx, &auth.Identity{Subject: member}, uuid.New(), "msa-75", chosen,
 		text.Text{Body: benchBody, Chars: 300}, taxonomypb.Audience_PARTICULIER)

@@ -18,7 +18,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/batch"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
-	"github.com/ma-messagerie/messagerie/chassis/testenv"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 )
@@ -26,7 +26,7 @@ import (
 // newTestCommitter returns a committer that nothing runs yet.
 func newTestCommitter(t *testing.T) (*committer, *pgxpool.Pool) {
 	t.Helper()
-	pool := openPool(t, testenv.Postgres(t, Migrations))
+	pool := messagingtest.Pool(t)
 	return newCommitter(&store{pool}, func() {}, noop.Int64Histogram{}), pool
 }
 
@@ -229,7 +229,7 @@ func TestCommitter_WritesAgainAfterALostConnection(t *testing.T) {
 			t.Fatal(at, err)
 		}
 		cutSessions(t, pool)
-		if n := i + 1; len(storedIDs(t, openPool(t, pool.Config().ConnString()))) != n {
+		if n := i + 1; len(storedIDs(t, messagingtest.Open(t, pool.Config().ConnString()))) != n {
 			t.Errorf("not %d stored", n)
 		}
 	}

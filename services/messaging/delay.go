@@ -10,6 +10,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/report"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/taxonomy"
 )
 
 const (
@@ -28,23 +29,22 @@ func (s *server) GetExpectedDelay(ctx context.Context, req *messagingpb.GetExpec
 	if err != nil {
 		return nil, err
 	}
-	version := s.catalogue.held(s.catalogue.currentVersion())
-	if version == nil {
-		return nil, errNoCatalogue
+	tax := s.catalogue.Held(s.catalogue.Number())
+	if tax == nil {
+		return nil, taxonomy.ErrNoVersion
 	}
 	asked := &messagingpb.SubmitMessageRequest{Audience: req.GetAudience(), Theme: req.GetTheme(), Topic: req.GetTopic(), Reason: req.GetReason()}
-	theme := findTheme(treeOf(version, req.GetAudience()), req.GetTheme())
-	if theme == nil {
-		return nil, notThere(version, asked, "theme", req.GetTheme())
+	found, err := taxonomy.Locate(tax, asked)
+	if err != nil {
+		return nil, err
 	}
 	resp := &messagingpb.GetExpectedDelayResponse{}
-	if days := findQueue(version, theme.GetQueue()).GetAnswerDays(); days > 0 {
+	if days := found.Queue.GetAnswerDays(); days > 0 {
 		resp.Target = &messagingpb.ExpectedDelay{WorkingDays: days}
 	}
 	// A topic or a reason that is not in the taxonomy says no more than its theme does,
 	// and there are more of them than can be kept.
-	topic := findTopic(theme, req.GetTopic())
-	asked.Topic, asked.Reason = topic.GetCode(), findReason(topic, req.GetReason()).GetCode()
+	asked.Topic, asked.Reason = found.Topic.GetCode(), found.Reason.GetCode()
 	key := fmt.Sprintf("delay %q %d %q %q %q", caisse, asked.GetAudience(), asked.GetTheme(), asked.GetTopic(), asked.GetReason())
 	rows, err := report.Read(ctx, s.reports.lists, ask(ctx, key, 6*s.reports.maxAge), func(ctx context.Context) ([]delayRow, error) {
 		return s.reports.store.delays(ctx, caisse, asked)

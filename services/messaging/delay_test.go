@@ -5,14 +5,14 @@ import (
 
 	"google.golang.org/grpc/codes"
 
-	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 )
 
 func TestWorkingDays(t *testing.T) {
 	t.Parallel()
-	pool := openPool(t, testenv.Postgres(t, Migrations))
+	pool := messagingtest.Pool(t)
 	for _, test := range []struct {
 		name, from, to string
 		want           int

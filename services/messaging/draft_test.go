@@ -10,6 +10,7 @@ import (
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 )
 
 func (c caller) draft(t *testing.T, id, text string) *messagingpb.Draft {
@@ -98,7 +99,7 @@ func TestDraft_SevenDays(t *testing.T) {
 	// The next process sweeps when it starts.
 	s.stop()
 	s.start(t)
-	eventually(t, "the old draft is gone", func() bool { return s.count(t, `SELECT count(*) FROM draft`) == 1 })
+	messagingtest.Eventually(t, "the old draft is gone", func() bool { return s.count(t, `SELECT count(*) FROM draft`) == 1 })
 }
 
 func TestDrafts_Pages(t *testing.T) {

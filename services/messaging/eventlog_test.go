@@ -15,6 +15,7 @@ import (
 
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 )
 
@@ -70,7 +71,7 @@ func TestListDigests(t *testing.T) {
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got %v\nwant %v", got, want)
 	}
-	if behind := time.Since(resp.GetSettledTime().AsTime()); behind < 30*time.Second || behind > 30*time.Second+outbox.SlotWidth+patience {
+	if behind := time.Since(resp.GetSettledTime().AsTime()); behind < 30*time.Second || behind > 30*time.Second+outbox.SlotWidth+messagingtest.Patience {
 		t.Errorf("settled %s ago", behind)
 	}
 	until, err := s.events.ListDigests(ctx, &messagingpb.ListDigestsRequest{Types: both[:1], From: timestamppb.New(base), Before: timestamppb.New(base.Add(outbox.SlotWidth))})
@@ -129,7 +130,7 @@ func TestEventLog_HasWhatIsPublished(t *testing.T) {
 		t.Fatalf("%v, %v", resp, err)
 	}
 	published := make(map[string]string)
-	eventually(t, "all is published", func() bool {
+	messagingtest.Eventually(t, "all is published", func() bool {
 		for _, msg := range s.published(t) {
 			published[msg.Header.Get("Nats-Msg-Id")] = msg.Header.Get("ce-time")
 		}

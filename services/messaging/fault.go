@@ -10,6 +10,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/taxonomy"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 )
 
@@ -19,7 +20,7 @@ func (s *server) checkWhole(to *rpc.Server) {
 	agents := &agentServer{server: s}
 	rpc.AlsoCheck(to, s.submissionFaults)
 	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.PostFollowUpRequest) []rpc.Violation {
-		return textFaults(req.GetText(), s.catalogue.limitsFor(s.catalogue.currentVersion()))
+		return textFaults(req.GetText(), s.catalogue.LimitsFor(s.catalogue.Number()))
 	})
 	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.PostReplyRequest) []rpc.Violation {
 		return textFaults(req.GetText(), text.OfAgent)
@@ -60,10 +61,10 @@ func textFaults(raw string, within text.Limits) []rpc.Violation {
 // and of the text.
 func (s *server) submissionFaults(ctx context.Context, req *messagingpb.SubmitMessageRequest) (faults []rpc.Violation) {
 	if req.GetAudience() != taxonomypb.Audience_AUDIENCE_UNSPECIFIED {
-		_, err := s.catalogue.check(ctx, req)
+		_, err := s.catalogue.Check(ctx, req)
 		faults = rpc.FaultsOf(err)
 	}
-	return append(faults, textFaults(req.GetText(), s.catalogue.limitsFor(req.GetTaxonomyVersion()))...)
+	return append(faults, textFaults(req.GetText(), s.catalogue.LimitsFor(req.GetTaxonomyVersion()))...)
 }
 
 // correctionFaults are those of a corrected selection, for the audience of its conversation.
@@ -77,11 +78,11 @@ func (s *agentServer) correctionFaults(ctx context.Context, req *messagingpb.Rec
 	if err != nil {
 		return nil // the refusal does not depend on it
 	}
-	version, err := s.catalogue.now(ctx)
+	version, err := s.catalogue.Current(ctx)
 	if err != nil {
 		return nil
 	}
-	_, err = choose(version, &messagingpb.SubmitMessageRequest{
+	_, err = taxonomy.Choose(version, &messagingpb.SubmitMessageRequest{
 		Audience: audienceOf(audience), Theme: req.GetTheme(), Topic: req.GetTopic(), Reason: req.GetReason(),
 	})
 	return rpc.FaultsOf(err)

@@ -57,7 +57,7 @@ func (s *server) followUpOnce(ctx context.Context, member string, id, key uuid.U
 				return nil, errConversationClosed
 			}
 			// Here, so that what was stored under wider limits is found again.
-			if err := s.catalogue.limitsFor(s.catalogue.currentVersion()).Check(written); err != nil {
+			if err := s.catalogue.LimitsFor(s.catalogue.Number()).Check(written); err != nil {
 				return nil, err
 			}
 			return s.followUpChange(ctx, &row, key, written)

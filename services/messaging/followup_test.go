@@ -16,6 +16,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 )
 
 func (c caller) followUp(t *testing.T, id, key, text string) (*messagingpb.Conversation, error) {
@@ -53,7 +54,7 @@ func TestFollowUp_ReopensWhatWasAnswered(t *testing.T) {
 	if ids, _ := claire.queue(t, &messagingpb.AgentServiceListConversationsRequest{}); !slices.Contains(ids, id) {
 		t.Error("it does not wait for the body again")
 	}
-	eventually(t, "the event is published", func() bool {
+	messagingtest.Eventually(t, "the event is published", func() bool {
 		return slices.ContainsFunc(s.published(t), func(m *jetstream.RawStreamMsg) bool {
 			return m.Header.Get("ce-type") == "org.ma-messagerie.followup-posted.v1"
 		})

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/bus"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 )
 
 // goes runs something until the test ends.
@@ -41,7 +42,7 @@ func listen[Hint any, H interface {
 	GetConversationId() string
 }](t *testing.T, c caller, open func(context.Context) (grpc.ServerStreamingClient[Hint], error)) ear {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(c.call(t), patience)
+	ctx, cancel := context.WithTimeout(c.call(t), messagingtest.Patience)
 	t.Cleanup(cancel)
 	stream, err := open(ctx)
 	if err != nil {
@@ -256,9 +257,9 @@ func TestHint_Owed(t *testing.T) {
 		t.Fatalf("heard %+v", got)
 	}
 	s.broker.Stop()
-	eventually(t, "the broker is away", func() bool { return !teller.Connected() })
+	messagingtest.Eventually(t, "the broker is away", func() bool { return !teller.Connected() })
 	one.tell(hint{Conversation: id})
-	eventually(t, "it is owed", one.owed.Load)
+	messagingtest.Eventually(t, "it is owed", one.owed.Load)
 	s.broker.Start(t)
 	<-began
 	if got := <-heard; got != (hint{}) {
@@ -294,7 +295,7 @@ func TestHint_Reach(t *testing.T) {
 		h.hear(ctx, func() {}, func(told hint) { t.Errorf("an echo was handed out: %+v", told) })
 		return nil
 	})
-	eventually(t, "it hears itself", h.reach)
+	messagingtest.Eventually(t, "it hears itself", h.reach)
 }
 
 // connect is a connection with the broker, as a process has it.
@@ -305,6 +306,6 @@ func (s *stage) connect(t *testing.T) *bus.Bus {
 		t.Fatal(err)
 	}
 	t.Cleanup(events.Close)
-	eventually(t, "the broker is connected", events.Connected)
+	messagingtest.Eventually(t, "the broker is connected", events.Connected)
 	return events
 }

@@ -49,6 +49,7 @@ import (
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/reference"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/taxonomy"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
 	"github.com/ma-messagerie/messagerie/services/messaging/migrations"
 )
@@ -176,7 +177,7 @@ func Run(ctx context.Context, cfg Config) error {
 
 // serve builds the parts and runs them. Servers stop first, then the committer,
 // then the relay, so that each still has what it depends on.
-func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, events *bus.Bus, taxonomy taxonomypb.CatalogueServiceClient) error {
+func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, events *bus.Bus, source taxonomypb.CatalogueServiceClient) error {
 	keys, err := vault.Open(cfg.Keyset)
 	if err != nil {
 		return err
@@ -199,8 +200,8 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	told := newHints(events)
 	acts := newChanges(s, relay.Wake, told, counts.changeSizes)
 	reached := newMembers(s, keys)
-	known := newCatalogue(taxonomy, s, cfg.TaxonomyRefresh)
-	if err := postgres.AtStart(ctx, known.load); err != nil {
+	known := taxonomy.New(source, pool, cfg.TaxonomyRefresh)
+	if err := postgres.AtStart(ctx, known.Load); err != nil {
 		return err
 	}
 	verifier := auth.NewVerifier(cfg.Config)
@@ -208,7 +209,7 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	if err != nil {
 		return err
 	}
-	grpcServer.HoldUntil(known.known)
+	grpcServer.HoldUntil(known.Known())
 	impl := &server{
 		store: s, reports: apart, vault: keys, members: reached, catalogue: known, committer: commits, changes: acts,
 		references: reference.New(pool), counts: counts, hub: newHub(s, events, told, relay.Begin), hints: told,
@@ -226,7 +227,7 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	admin.Check("database", func(ctx context.Context) error { return postgres.Writable(ctx, pool) })
 	admin.Check("issuers", verifier.Ready)
 	admin.Check("taxonomy", func(context.Context) error {
-		if known.currentVersion() == 0 {
+		if known.Number() == 0 {
 			return errors.New("no version seen yet")
 		}
 		return nil
@@ -241,7 +242,7 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	stages.Go(func() error { commits.Run(stageCtx); return nil })
 	stages.Go(func() error { acts.Run(stageCtx); return nil })
 	stages.Go(func() error { reached.Run(stageCtx); return nil })
-	stages.Go(func() error { return known.run(stageCtx) })
+	stages.Go(func() error { return known.Run(stageCtx) })
 	stages.Go(func() error { events.Prepare(stageCtx); return nil })
 	stages.Go(func() error { return relay.Run(stageCtx) })
 	stages.Go(func() error { return told.run(stageCtx) })

@@ -12,7 +12,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,16 +37,13 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis"
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/bus"
-	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 )
-
-// patience is how long a test waits for what must come.
-const patience = 30 * time.Second
 
 // What is written in these tests, and who writes it. None of it may be in the
 // database in clear, nor in an event, a log line, a span or a figure.
@@ -112,142 +108,12 @@ func measured() string {
 	return fmt.Sprintf("%+v", figures)
 }
 
-// eventually waits for a condition by looking at it.
-func eventually(t *testing.T, what string, true func() bool) {
-	t.Helper()
-	ticker := time.NewTicker(10 * time.Millisecond)
-	defer ticker.Stop()
-	deadline := time.After(patience)
-	for !true() {
-		select {
-		case <-ticker.C:
-		case <-deadline:
-			t.Fatalf("waited %s until %s", patience, what)
-		}
-	}
-}
-
-// taxonomy is the taxonomy service as far as this one sees it: a real gRPC server
-// that asks for a machine's token, with two versions.
-type taxonomy struct {
-	taxonomypb.UnimplementedCatalogueServiceServer
-	issuer  auth.Issuer
-	addr    string
-	current atomic.Int32
-	// asked counts the questions for the current version; while held is not nil, they
-	// wait for it.
-	asked atomic.Int32
-	held  chan struct{}
-	// leave ends the server.
-	leave func()
-}
-
-func (x *taxonomy) GetCatalogue(ctx context.Context, req *taxonomypb.GetCatalogueRequest) (*taxonomypb.GetCatalogueResponse, error) {
-	if req.GetVersion() == 0 {
-		x.asked.Add(1)
-		if x.held != nil {
-			select {
-			case <-x.held:
-			case <-ctx.Done():
-				return nil, ctx.Err()
-			}
-		}
-	}
-	current := x.current.Load()
-	wanted := req.GetVersion()
-	if wanted == 0 {
-		wanted = current
-	}
-	if wanted > current {
-		return nil, status.Error(codes.NotFound, "no such version")
-	}
-	if req.GetVersion() == 0 && req.GetKnownVersion() == current {
-		return &taxonomypb.GetCatalogueResponse{Unchanged: true, CurrentVersion: current}, nil
-	}
-	return &taxonomypb.GetCatalogueResponse{Catalogue: catalogueOf(wanted), CurrentVersion: current}, nil
-}
-
-// serve answers on the address it had before, if any.
-func (x *taxonomy) serve(t *testing.T) {
-	t.Helper()
-	if x.addr == "" {
-		x.addr = "127.0.0.1:0"
-	}
-	lis, err := net.Listen("tcp", x.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	x.addr = lis.Addr().String()
-	server, err := rpc.NewServer(rpc.ServerConfig{Listener: lis}, auth.NewVerifier(auth.Config{Issuers: auth.Issuers{x.issuer}}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	taxonomypb.RegisterCatalogueServiceServer(server, x)
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(ctx, time.Second) }()
-	x.leave = sync.OnceFunc(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	t.Cleanup(x.leave)
-}
-
-func theme(queue, code, label string, topics ...*taxonomypb.Topic) *taxonomypb.CatalogueTheme {
-	return &taxonomypb.CatalogueTheme{Theme: &taxonomypb.Theme{Code: code, Label: label, Topics: topics}, Queue: queue}
-}
-
-func topic(code, label string, reasons ...string) *taxonomypb.Topic {
-	list := make([]*taxonomypb.Reason, len(reasons))
-	for i, reason := range reasons {
-		list[i] = &taxonomypb.Reason{Code: reason, Label: "Motif " + reason}
-	}
-	return &taxonomypb.Topic{Code: code, Label: label, Reasons: list}
-}
-
-// catalogueOf is one version of the tests' taxonomy. Version 2 names everything
-// anew, and asks employers for a theme alone; version 3 narrows what a text may have.
-func catalogueOf(version int32) *taxonomypb.Catalogue {
-	v := fmt.Sprintf(" v%d", version)
-	employers := taxonomypb.Depth_TOPIC
-	if version == 2 {
-		employers = taxonomypb.Depth_THEME
-	}
-	limits := &taxonomypb.TextLimits{Min: 10, Max: 750}
-	if version == 3 {
-		limits = &taxonomypb.TextLimits{Min: 50, Max: 300}
-	}
-	return &taxonomypb.Catalogue{
-		Version: version, TextLimits: limits,
-		Audiences: []*taxonomypb.AudienceCatalogue{
-			{Audience: taxonomypb.Audience_PARTICULIER, Depth: taxonomypb.Depth_REASON, Themes: []*taxonomypb.CatalogueTheme{
-				theme("famille", "famille-logement", "Famille"+v, topic("allocations", "Allocations"+v, "paiement-absent", "autre"), topic("logement", "Logement"+v, "aide")),
-				theme("sante", "sante", "Santé"+v, topic("soins", "Soins"+v, "remboursement")),
-			}},
-			{Audience: taxonomypb.Audience_EXPLOITANT, Depth: taxonomypb.Depth_REASON, Themes: []*taxonomypb.CatalogueTheme{
-				theme("entreprises", "exploitation", "Exploitation"+v, topic("parcelles", "Parcelles"+v, "declaration")),
-				theme("famille", "famille-logement", "Famille"+v, topic("allocations", "Allocations"+v, "revenus-agricoles"), topic("batiments", "Bâtiments"+v, "aide")),
-			}},
-			{Audience: taxonomypb.Audience_EMPLOYEUR, Depth: employers, Themes: []*taxonomypb.CatalogueTheme{
-				theme("entreprises", "dsn", "DSN"+v, topic("depot", "Dépôt"+v, "erreur")),
-			}},
-		},
-		Queues: []*taxonomypb.Queue{
-			{Code: "famille", Label: "Service famille" + v, PostalAddress: "1 rue de la Famille", Phone: "010000000" + v[2:], Email: "famille@msa.example", AnswerDays: 5},
-			{Code: "sante", Label: "Service santé" + v, PostalAddress: "1 rue de la Santé", Phone: "0200000000", AnswerDays: 3},
-			{Code: "entreprises", Label: "Service entreprises" + v, PostalAddress: "1 rue du Champ", Phone: "0300000000"},
-		},
-	}
-}
-
 // stage is everything around the service, and its newest process.
 type stage struct {
 	cfg                       Config
 	pool                      *pgxpool.Pool
 	broker                    *testenv.Broker
-	taxonomy                  *taxonomy
+	taxonomy                  *messagingtest.Taxonomy
 	members, agents, machines *testenv.Issuer
 	*process
 }
@@ -269,9 +135,9 @@ func newStage(t *testing.T) *stage {
 		broker:  testenv.NATS(t),
 		members: testenv.NewIssuer(t, auth.RealmMember), agents: testenv.NewIssuer(t, auth.RealmAgent), machines: testenv.NewIssuer(t, auth.RealmMachine),
 	}
-	s.taxonomy = &taxonomy{issuer: s.machines.Issuer}
-	s.taxonomy.current.Store(1)
-	s.taxonomy.serve(t)
+	s.taxonomy = &messagingtest.Taxonomy{Issuer: s.machines.Issuer}
+	s.taxonomy.Current.Store(1)
+	s.taxonomy.Serve(t)
 	keyset, err := NewKeyset()
 	if err != nil {
 		t.Fatal(err)
@@ -284,7 +150,7 @@ func newStage(t *testing.T) *stage {
 		Bus:           bus.Config{URL: s.broker.URL, Replicas: 1, MaxBytes: 64 << 20},
 		DatabaseURL:   testenv.Postgres(t, Migrations),
 		Migrate:       true,
-		TaxonomyAddr:  "passthrough:///" + s.taxonomy.addr,
+		TaxonomyAddr:  "passthrough:///" + s.taxonomy.Addr,
 		// Tests ask for a version when they need it; the refresh must not help.
 		TaxonomyRefresh: time.Hour,
 		Keyset:          keyset,
@@ -294,7 +160,7 @@ func newStage(t *testing.T) *stage {
 	if err := s.cfg.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	s.pool = openPool(t, s.cfg.DatabaseURL)
+	s.pool = messagingtest.Open(t, s.cfg.DatabaseURL)
 	return s
 }
 
@@ -304,16 +170,6 @@ func running(t *testing.T) *stage {
 	s := newStage(t)
 	s.start(t)
 	return s
-}
-
-func openPool(t *testing.T, url string) *pgxpool.Pool {
-	t.Helper()
-	pool, err := postgres.Open(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(pool.Close)
-	return pool
 }
 
 // start runs the service until stop is called or the test ends, and returns when
@@ -355,7 +211,7 @@ func (s *stage) launch(t *testing.T, opts ...grpc.DialOption) *grpc.ClientConn {
 				if err != nil {
 					t.Error(err)
 				}
-			case <-time.After(patience):
+			case <-time.After(messagingtest.Patience):
 				t.Error("the service does not end")
 			}
 		}),
@@ -549,7 +405,7 @@ func holdsSecret(text string) string {
 // published waits until the outbox is empty and returns what the stream holds.
 func (s *stage) published(t *testing.T) []*jetstream.RawStreamMsg {
 	t.Helper()
-	eventually(t, "the outbox is empty", func() bool { return s.count(t, `SELECT count(*) FROM outbox`) == 0 })
+	messagingtest.Eventually(t, "the outbox is empty", func() bool { return s.count(t, `SELECT count(*) FROM outbox`) == 0 })
 	return s.streamed(t)
 }
 
@@ -680,7 +536,7 @@ func TestRun_EndAnswersCallsUnderWay(t *testing.T) {
 	}()
 	s.blocked(t)
 	s.cancel()
-	eventually(t, "the service takes no new calls", func() bool {
+	messagingtest.Eventually(t, "the service takes no new calls", func() bool {
 		conn, err := net.Dial("tcp", s.addr)
 		if err == nil {
 			conn.Close()
@@ -718,7 +574,7 @@ func (s *stage) hold(t *testing.T, sql string, args ...any) (release func()) {
 // blocked waits until somebody waits for a lock that hold has taken.
 func (s *stage) blocked(t *testing.T) {
 	t.Helper()
-	eventually(t, "a session waits for a lock", func() bool {
+	messagingtest.Eventually(t, "a session waits for a lock", func() bool {
 		return s.count(t, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) > 0
 	})
 }
@@ -731,8 +587,8 @@ func TestRun_FollowsTheTaxonomy(t *testing.T) {
 	s.start(t)
 	jeanne := s.member(t, "jeanne")
 	jeanne.submit(t)
-	s.taxonomy.current.Store(2)
-	eventually(t, "the old version is refused", func() bool {
+	s.taxonomy.Current.Store(2)
+	messagingtest.Eventually(t, "the old version is refused", func() bool {
 		_, err := s.messaging.SubmitMessage(jeanne.call(t, uuid.NewString()), question())
 		return status.Code(err) == codes.InvalidArgument
 	})
@@ -770,7 +626,7 @@ func TestRun_DatabaseAway(t *testing.T) {
 		refused(t, err, codes.Unavailable, "STORE_UNAVAILABLE", "")
 	}
 	link.restore(t)
-	eventually(t, "the database is back", func() bool {
+	messagingtest.Eventually(t, "the database is back", func() bool {
 		_, err := s.messaging.SubmitMessage(jeanne.call(t, key), question())
 		return err == nil
 	})

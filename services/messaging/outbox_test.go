@@ -130,9 +130,9 @@ func TestTaxonomyAway(t *testing.T) {
 	s := running(t)
 	jeanne := s.member(t, "jeanne")
 	old := jeanne.submit(t)
-	s.taxonomy.current.Store(2)
+	s.taxonomy.Current.Store(2)
 	jeanne.submit(t, func(r *messagingpb.SubmitMessageRequest) { r.TaxonomyVersion = 2 })
-	s.taxonomy.leave()
+	s.taxonomy.Leave()
 	check := func() {
 		t.Helper()
 		for range 3 {
@@ -162,7 +162,7 @@ func TestTaxonomyAway(t *testing.T) {
 func TestTaxonomyNeverSeen(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	s.taxonomy.leave()
+	s.taxonomy.Leave()
 	conn := s.launch(t, grpc.WithDisableHealthCheck())
 	jeanne := s.member(t, "jeanne")
 	watch, err := healthpb.NewHealthClient(conn).Watch(t.Context(), &healthpb.HealthCheckRequest{}, grpc.WaitForReady(true))
@@ -177,7 +177,7 @@ func TestTaxonomyNeverSeen(t *testing.T) {
 	if ids, _ := jeanne.page(t, &messagingpb.ListConversationsRequest{}); len(ids) != 0 {
 		t.Error(ids)
 	}
-	s.taxonomy.serve(t)
+	s.taxonomy.Serve(t)
 	if got, err := watch.Recv(); err != nil || got.GetStatus() != healthpb.HealthCheckResponse_SERVING {
 		t.Fatalf("health: %v, %v", got, err)
 	}

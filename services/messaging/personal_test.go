@@ -12,6 +12,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
 )
@@ -212,7 +213,7 @@ func TestErase(t *testing.T) {
 	if n := s.count(t, `SELECT count(*) FROM event_log WHERE type = 'conversation-erased'`); n != 2 {
 		t.Errorf("%d events, want 2", n)
 	}
-	eventually(t, "the events are relayed", func() bool { return s.count(t, `SELECT count(*) FROM outbox`) == 0 })
+	messagingtest.Eventually(t, "the events are relayed", func() bool { return s.count(t, `SELECT count(*) FROM outbox`) == 0 })
 	// She may write again.
 	jeanne.submit(t)
 }
@@ -268,7 +269,7 @@ func TestErase_RefusesRepeatsMeanwhile(t *testing.T) {
 		erased <- err
 	}()
 	waiting := func(statement string) {
-		eventually(t, statement+" waits for a transaction", func() bool {
+		messagingtest.Eventually(t, statement+" waits for a transaction", func() bool {
 			return s.count(t, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'transactionid' AND query LIKE '%' || $1 || '%'`, statement) > 0
 		})
 	}

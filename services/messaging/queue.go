@@ -56,15 +56,15 @@ func (s *agentServer) queuesFrom(ctx context.Context, req *messagingpb.ListQueue
 		return nil, 0, err
 	}
 	if key == nil {
-		version, err = s.catalogue.now(ctx)
+		version, err = s.catalogue.Current(ctx)
 		return version, 0, err
 	}
 	if len(key) != len(queueKey(0, 0)) {
 		return nil, 0, rpc.ErrPageToken
 	}
 	number := int32(binary.BigEndian.Uint32(key)) //nolint:gosec // a version that there is not is refused
-	if version = s.catalogue.held(number); version == nil {
-		version, err = s.store.catalogue(ctx, number)
+	if version = s.catalogue.Held(number); version == nil {
+		version, err = s.catalogue.Kept(ctx, number)
 	}
 	if err != nil {
 		return nil, 0, statusOf(err)

@@ -13,8 +13,8 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
-	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 )
 
 func TestQueues(t *testing.T) {
@@ -58,7 +58,7 @@ func TestQueues(t *testing.T) {
 // What is asked for twice stands on the page once, and the page is full.
 func TestQueue_AskedTwice(t *testing.T) {
 	t.Parallel()
-	s := &store{openPool(t, testenv.Postgres(t, Migrations))}
+	s := &store{messagingtest.Pool(t)}
 	for i := range 6 {
 		sub := newSubmission("jeanne", uuid.New())
 		if _, err := s.insertSubmissions(t.Context(), []*submission{sub}); err != nil {
@@ -96,7 +96,7 @@ func TestQueue_AskedTwice(t *testing.T) {
 // However a list is narrowed, its pages have what is wanted, in its order, and nothing else.
 func TestWaiting_Narrowed(t *testing.T) {
 	t.Parallel()
-	s := &store{openPool(t, testenv.Postgres(t, Migrations))}
+	s := &store{messagingtest.Pool(t)}
 	type kind struct {
 		queue, theme, topic string
 		status              int16
@@ -190,7 +190,7 @@ func TestQueues_Pages(t *testing.T) {
 		return labels, resp.GetNextPageToken()
 	}
 	first, token := page(2, "")
-	s.taxonomy.current.Store(2)
+	s.taxonomy.Current.Store(2)
 	s.member(t, "jeanne").submit(t, func(req *messagingpb.SubmitMessageRequest) { req.TaxonomyVersion = 2 })
 	second, end := page(2, token)
 	want := []string{"Service famille v1", "Service santé v1", "Service entreprises v1"}

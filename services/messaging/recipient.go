@@ -12,6 +12,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/taxonomy"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
 )
 
@@ -49,13 +50,13 @@ func (s *server) recipientOf(ctx context.Context, row *recipientRow) (*messaging
 	if row.ChosenLocale != nil {
 		locale = *row.ChosenLocale
 	}
-	queue, err := s.catalogue.queueOf(ctx, row.TaxonomyVersion, row.Queue)
+	queue, err := s.catalogue.QueueOf(ctx, row.TaxonomyVersion, row.Queue)
 	if err != nil {
 		return nil, err
 	}
 	if queue == nil {
 		// Transferred to a queue that is younger than the selection.
-		queue = findQueue(s.catalogue.held(s.catalogue.currentVersion()), row.Queue)
+		queue = taxonomy.Queue(s.catalogue.Held(s.catalogue.Number()), row.Queue)
 	}
 	if queue == nil {
 		queue = &taxonomypb.Queue{Code: row.Queue, Label: row.QueueLabel, AnswerDays: int32(row.AnswerDays)}

@@ -11,6 +11,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/bus"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 )
 
 const deniedCaisse = "msa-33"
@@ -67,7 +68,7 @@ func TestRefused_OthersPass(t *testing.T) {
 		t.Errorf("%d events are published, want %d", len(got), len(others)+1)
 	}
 	s.broker.Deny(t)
-	eventually(t, "they are published", func() bool { return s.count(t, `SELECT count(*) FROM outbox_refused`) == 0 })
+	messagingtest.Eventually(t, "they are published", func() bool { return s.count(t, `SELECT count(*) FROM outbox_refused`) == 0 })
 	got := eventIDs(t, s)
 	for _, id := range denied {
 		if !got[id.String()] {
@@ -140,7 +141,7 @@ func TestRefused_Operator(t *testing.T) {
 	if _, err := operator.RequeueRefusedEvents(ctx, &messagingpb.RequeueRefusedEventsRequest{All: true}); err != nil {
 		t.Error(err)
 	}
-	eventually(t, "they are published", func() bool { return s.count(t, `SELECT count(*) FROM outbox_refused`) == 0 })
+	messagingtest.Eventually(t, "they are published", func() bool { return s.count(t, `SELECT count(*) FROM outbox_refused`) == 0 })
 	if got := eventIDs(t, s); !got[ids[4].String()] || got[ids[0].String()] {
 		t.Error("one is missing, or the one that was dropped is there")
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/report"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 )
 
@@ -66,7 +67,7 @@ func TestReports_MembersGoOn(t *testing.T) {
 			answers <- err
 		}()
 	}
-	eventually(t, "the status waits", func() bool {
+	messagingtest.Eventually(t, "the status waits", func() bool {
 		return s.count(t, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name LIKE '% reports'`) == 1
 	})
 
@@ -260,7 +261,7 @@ func TestExport_ThatIsNotRead(t *testing.T) {
 		t.Errorf("another member: %d texts", len(texts))
 	}
 	leave()
-	eventually(t, "the export has ended", func() bool {
+	messagingtest.Eventually(t, "the export has ended", func() bool {
 		stream, err := jeanne.messaging.ExportMyData(jeanne.call(t), &messagingpb.ExportMyDataRequest{})
 		if err != nil {
 			return false

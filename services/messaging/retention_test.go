@@ -13,6 +13,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/uuidv7"
 )
@@ -20,7 +21,7 @@ import (
 // Some of these have ended, with all that belongs to them; one waits and one is new.
 func TestForget(t *testing.T) {
 	t.Parallel()
-	s := &store{openPool(t, testenv.Postgres(t, Migrations))}
+	s := &store{messagingtest.Pool(t)}
 	const term = 400 * 24 * time.Hour
 	stored := make(map[string]uuid.UUID)
 	noted := func(name string) bool {
@@ -114,7 +115,7 @@ func TestForget(t *testing.T) {
 // Who has confirmed how they are reached today may be writing now.
 func TestForget_MemberWhoWrites(t *testing.T) {
 	t.Parallel()
-	s := &store{openPool(t, testenv.Postgres(t, Migrations))}
+	s := &store{messagingtest.Pool(t)}
 	id := uuidv7.First(time.Now().AddDate(-2, 0, 0))
 	id[6], id[8] = 0x70, 0x80
 	sub := newSubmission("jeanne", uuid.New(), func(sub *submission) { sub.conversation.ID = id })
@@ -138,7 +139,7 @@ func TestForget_MemberWhoWrites(t *testing.T) {
 // Members go who have nothing here and were not here for longer, whatever they had chosen.
 func TestForget_Members(t *testing.T) {
 	t.Parallel()
-	s := &store{openPool(t, testenv.Postgres(t, Migrations))}
+	s := &store{messagingtest.Pool(t)}
 	for _, member := range []string{"old", "lately", "writes", "drafts"} {
 		if err := s.saveMember(t.Context(), member, []byte("x"), "fr"); err != nil {
 			t.Fatal(err)
@@ -170,7 +171,7 @@ func TestForget_Members(t *testing.T) {
 func TestForget_TwoYears(t *testing.T) {
 	t.Parallel()
 	url := testenv.Postgres(t, Migrations)
-	s := &store{openPool(t, url)}
+	s := &store{messagingtest.Open(t, url)}
 	const (
 		days, step, daily = 730, 10, 12
 		day               = 24 * time.Hour

@@ -306,14 +306,6 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 			list, err := ids(ctx, n)
 			return errors.Join(err, failed(s.recipients(ctx, list)))
 		}),
-		read("store.saveCatalogue", func(ctx context.Context, n int) error {
-			return s.saveCatalogue(ctx, &taxonomypb.Catalogue{Version: int32(1000 + n)})
-		}),
-		read("store.scanCatalogue", func(ctx context.Context, _ int) error {
-			_, err1 := s.catalogue(ctx, 1000)
-			_, err2 := s.newestCatalogue(ctx)
-			return errors.Join(err1, err2)
-		}),
 		{Of: []string{"store.backfill"}, Planless: 0, Run: func(ctx context.Context, n int) error {
 			if _, err := aside.Exec(ctx, `DELETE FROM backfill WHERE name = $1`, backfills[0].name); err != nil {
 				return err

@@ -24,6 +24,7 @@ import (
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/reference"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/taxonomy"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
 )
@@ -51,7 +52,7 @@ type server struct {
 	reports    *reports
 	vault      *vault.Vault
 	members    *members
-	catalogue  *catalogue
+	catalogue  *taxonomy.Versions
 	committer  *committer
 	changes    *changes
 	references *reference.Source
@@ -86,7 +87,7 @@ func (s *server) SubmitMessage(ctx context.Context, req *messagingpb.SubmitMessa
 func (s *server) submit(ctx context.Context, req *messagingpb.SubmitMessageRequest) (*messagingpb.SubmitMessageResponse, string, error) {
 	id := auth.FromContext(ctx)
 	sub, err := s.prepare(ctx, id, req)
-	if errors.Is(err, errOutdated) {
+	if errors.Is(err, taxonomy.ErrOutdated) {
 		// Perhaps the retry of what was stored before the new version came.
 		resp, replayErr := s.replay(ctx, sub)
 		if !errors.Is(replayErr, errNotFound) {
@@ -171,8 +172,8 @@ func (s *server) prepare(ctx context.Context, id *auth.Identity, req *messagingp
 	if err != nil {
 		return nil, err
 	}
-	chosen, err := s.catalogue.check(ctx, req)
-	written, badText := s.catalogue.limitsFor(req.GetTaxonomyVersion()).Normalise(req.GetText())
+	chosen, err := s.catalogue.Check(ctx, req)
+	written, badText := s.catalogue.LimitsFor(req.GetTaxonomyVersion()).Normalise(req.GetText())
 	if badText != nil {
 		return nil, rpc.JoinFaults(err, badText)
 	}
@@ -204,7 +205,7 @@ func asked(id *auth.Identity, key uuid.UUID, written text.Text, req *messagingpb
 	}, body: written.Body}
 }
 
-func (s *server) compose(ctx context.Context, id *auth.Identity, key uuid.UUID, caisse string, chosen *selection, written text.Text, audience taxonomypb.Audience) (*prepared, error) {
+func (s *server) compose(ctx context.Context, id *auth.Identity, key uuid.UUID, caisse string, chosen *taxonomy.Selection, written text.Text, audience taxonomypb.Audience) (*prepared, error) {
 	ref, err := s.references.Take(ctx)
 	if err != nil {
 		return nil, err
@@ -224,12 +225,12 @@ func (s *server) compose(ctx context.Context, id *auth.Identity, key uuid.UUID, 
 	sub := &submission{
 		conversation: conversationRow{openedRow: openedRow{
 			ID: conversation, MemberID: id.Subject, Reference: ref.Text, Caisse: caisse,
-			Audience: int16(audience), TaxonomyVersion: chosen.version, //nolint:gosec // an enum of four
-			Theme: chosen.theme.GetCode(), ThemeLabel: chosen.theme.GetLabel(),
-			Topic: chosen.topic.GetCode(), TopicLabel: chosen.topic.GetLabel(),
-			Reason: chosen.reason.GetCode(), ReasonLabel: chosen.reason.GetLabel(),
-			Queue: chosen.queue.GetCode(), QueueLabel: chosen.queue.GetLabel(),
-			AnswerDays: int16(chosen.queue.GetAnswerDays()), //nolint:gosec // checked by the taxonomy
+			Audience: int16(audience), TaxonomyVersion: chosen.Version, //nolint:gosec // an enum of four
+			Theme: chosen.Theme.GetCode(), ThemeLabel: chosen.Theme.GetLabel(),
+			Topic: chosen.Topic.GetCode(), TopicLabel: chosen.Topic.GetLabel(),
+			Reason: chosen.Reason.GetCode(), ReasonLabel: chosen.Reason.GetLabel(),
+			Queue: chosen.Queue.GetCode(), QueueLabel: chosen.Queue.GetLabel(),
+			AnswerDays: int16(chosen.Queue.GetAnswerDays()), //nolint:gosec // checked by the taxonomy
 			DataKey:    wrapped,
 		}, Status: int16(messagingpb.Status_SENT), Version: 1},
 		idempotencyKey: key,

@@ -58,7 +58,7 @@ func TestSubmit_RecapAndEvent(t *testing.T) {
 	if id, err := uuid.Parse(sent.GetId()); err != nil || id.Version() != 7 || !regexp.MustCompile(`^MSA-[2-9A-HJKMNP-Z]{8}$`).MatchString(sent.GetReference()) || resp.GetExpectedDelay().GetWorkingDays() != 5 {
 		t.Errorf("id %s, reference %s, delay %v", sent.GetId(), sent.GetReference(), resp.GetExpectedDelay())
 	}
-	if age := time.Since(sent.GetCreateTime().AsTime()).Abs(); age > patience {
+	if age := time.Since(sent.GetCreateTime().AsTime()).Abs(); age > messagingtest.Patience {
 		t.Errorf("stored %s ago", age)
 	}
 	if diff := cmp.Diff(sent, jeanne.see(t, sent.GetId()), protocmp.Transform(), withoutSteps); diff != "" {
@@ -183,7 +183,7 @@ func TestSubmit_SameKeySameAnswer(t *testing.T) {
 	again("closed")
 	// A new version refuses new submissions of the old one, not the retry of one
 	// that is stored.
-	s.taxonomy.current.Store(2)
+	s.taxonomy.Current.Store(2)
 	jeanne.submit(t, func(r *messagingpb.SubmitMessageRequest) { r.TaxonomyVersion = 2 })
 	again("after a new version of the taxonomy")
 	if got := jeanne.see(t, id); got.GetStatus() != messagingpb.Status_CLOSED {
@@ -413,7 +413,7 @@ func TestSubmit_DepthIsTheAudiences(t *testing.T) {
 	if c := employer(1, "depot", "erreur").GetConversation(); c.GetReason().GetCode() != "erreur" {
 		t.Errorf("a reason given all the same: %v", c.GetReason())
 	}
-	s.taxonomy.current.Store(2)
+	s.taxonomy.Current.Store(2)
 	if c := employer(2, "", "").GetConversation(); c.GetTopic() != nil || c.GetTheme().GetLabel() != "DSN v2" {
 		t.Errorf("the theme alone: %v", c)
 	}
@@ -648,7 +648,7 @@ func TestRecipients(t *testing.T) {
 	s := running(t)
 	notifier := s.machine(t)
 	old := s.member(t, "jeanne").submit(t)
-	s.taxonomy.current.Store(2)
+	s.taxonomy.Current.Store(2)
 	marc := s.member(t, "marc", map[string]any{"email": "", "phone_number": "+33639989998", "locale": "en-GB"}).submit(t, func(r *messagingpb.SubmitMessageRequest) { r.TaxonomyVersion = 2 })
 	resp, err := s.recipients.BatchGetRecipients(notifier.call(t), &messagingpb.BatchGetRecipientsRequest{ConversationIds: []string{marc.GetId(), uuid.NewString(), old.GetId()}})
 	if err != nil {
@@ -657,11 +657,11 @@ func TestRecipients(t *testing.T) {
 	want := map[string]*messagingpb.Recipient{
 		old.GetId(): {
 			ConversationId: old.GetId(), Email: memberEmail, Phone: memberPhone, Locale: "fr", Reference: old.GetReference(), ReceiveTime: old.GetCreateTime(),
-			Queue: catalogueOf(1).GetQueues()[0],
+			Queue: messagingtest.TaxonomyOf(1).GetQueues()[0],
 		},
 		marc.GetId(): {
 			ConversationId: marc.GetId(), Phone: "+33639989998", Locale: "en", Reference: marc.GetReference(), ReceiveTime: marc.GetCreateTime(),
-			Queue: catalogueOf(2).GetQueues()[0],
+			Queue: messagingtest.TaxonomyOf(2).GetQueues()[0],
 		},
 	}
 	got := make(map[string]*messagingpb.Recipient)

@@ -12,8 +12,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
-	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 )
 
 func (s *stage) operators(t *testing.T) messagingpb.OperatorServiceClient {
@@ -67,7 +67,7 @@ func TestGetStatus(t *testing.T) {
 	if age := time.Duration(found.unanswered * float64(time.Second)).Round(time.Hour); age != 2*time.Hour {
 		t.Errorf("the oldest that nobody has answered is %s old", age)
 	}
-	eventually(t, "the broker answers", func() bool { return look().GetBrokerReachable() })
+	messagingtest.Eventually(t, "the broker answers", func() bool { return look().GetBrokerReachable() })
 	s.broker.Stop()
 	s.member(t, "jeanne").submit(t)
 	if got := look(); got.GetBrokerReachable() || got.GetOutboxEvents() != 1 || got.GetOutboxAge() == nil {
@@ -79,7 +79,7 @@ func TestGetStatus(t *testing.T) {
 // however often; a clock that was ahead keeps none from being counted.
 func TestSubmissions(t *testing.T) {
 	t.Parallel()
-	s := &store{openPool(t, testenv.Postgres(t, Migrations))}
+	s := &store{messagingtest.Pool(t)}
 	run := func(sql string) {
 		t.Helper()
 		if _, err := s.pool.Exec(t.Context(), sql); err != nil {

@@ -11,13 +11,10 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/ma-messagerie/messagerie/chassis/batch"
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
-	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 )
 
@@ -728,41 +725,6 @@ func (s *store) audienceFor(ctx context.Context, sc scope, id uuid.UUID) (audien
 		return 0, fmt.Errorf("reading the audience of conversation %s: %w", id, err)
 	}
 	return audience, nil
-}
-
-// saveCatalogue keeps a version of the taxonomy.
-func (s *store) saveCatalogue(ctx context.Context, version *taxonomypb.Catalogue) error {
-	payload, err := proto.Marshal(version)
-	if err != nil {
-		return fmt.Errorf("writing taxonomy %d: %w", version.GetVersion(), err)
-	}
-	_, err = s.pool.Exec(ctx, `INSERT INTO catalogue (version, payload) VALUES ($1, $2) ON CONFLICT DO NOTHING`, version.GetVersion(), payload)
-	if err != nil {
-		return fmt.Errorf("keeping taxonomy %d: %w", version.GetVersion(), err)
-	}
-	return nil
-}
-
-// catalogue returns a kept version, or nil.
-func (s *store) catalogue(ctx context.Context, version int32) (*taxonomypb.Catalogue, error) {
-	return s.scanCatalogue(ctx, `SELECT payload FROM catalogue WHERE version = $1`, version)
-}
-
-// newestCatalogue returns the kept version with the highest number, or nil.
-func (s *store) newestCatalogue(ctx context.Context) (*taxonomypb.Catalogue, error) {
-	return s.scanCatalogue(ctx, `SELECT payload FROM catalogue ORDER BY version DESC LIMIT 1`)
-}
-
-func (s *store) scanCatalogue(ctx context.Context, sql string, args ...any) (*taxonomypb.Catalogue, error) {
-	var payload []byte
-	err := s.pool.QueryRow(ctx, sql, args...).Scan(&payload)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, nil //nolint:nilnil // absence is not a fault here
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading a kept taxonomy: %w", err)
-	}
-	return decodeCatalogue(payload)
 }
 
 // querier is a pool or a transaction.

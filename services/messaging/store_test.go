@@ -6,46 +6,16 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
-	"github.com/ma-messagerie/messagerie/chassis/testenv"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 )
-
-// A version is kept as it was first seen, and the newest is the one with the
-// highest number, in whatever order they came.
-func TestStore_Catalogues(t *testing.T) {
-	t.Parallel()
-	s := &store{openPool(t, testenv.Postgres(t, Migrations))}
-	if kept, err := s.newestCatalogue(t.Context()); kept != nil || err != nil {
-		t.Errorf("in an empty database: %v, %v", kept, err)
-	}
-	for _, version := range []int32{2, 1} {
-		if err := s.saveCatalogue(t.Context(), catalogueOf(version)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	changed := catalogueOf(2)
-	changed.Queues = nil
-	if err := s.saveCatalogue(t.Context(), changed); err != nil {
-		t.Fatal(err)
-	}
-	if kept, err := s.newestCatalogue(t.Context()); err != nil || !proto.Equal(kept, catalogueOf(2)) {
-		t.Errorf("newest: %v, %v", kept, err)
-	}
-	if kept, err := s.catalogue(t.Context(), 1); err != nil || !proto.Equal(kept, catalogueOf(1)) {
-		t.Errorf("version 1: %v, %v", kept, err)
-	}
-	if kept, err := s.catalogue(t.Context(), 3); kept != nil || err != nil {
-		t.Errorf("one that is not there: %v, %v", kept, err)
-	}
-}
 
 // A submission whose (member, key) is stored leaves no trace in any table, and is
 // told by its absence.
 func TestStore_ConflictWritesNothing(t *testing.T) {
 	t.Parallel()
-	pool := openPool(t, testenv.Postgres(t, Migrations))
+	pool := messagingtest.Pool(t)
 	s := &store{pool}
 	first, fresh := newSubmission("jeanne", uuid.New()), newSubmission("jeanne", uuid.New())
 	if stored, err := s.insertSubmissions(t.Context(), []*submission{first}); err != nil || len(stored) != 1 {
@@ -77,14 +47,14 @@ func TestStore_ConflictWritesNothing(t *testing.T) {
 // Each value is in its own column of each table, told by having the column's name.
 func TestStore_ColumnsOfASubmission(t *testing.T) {
 	t.Parallel()
-	pool := openPool(t, testenv.Postgres(t, Migrations))
+	pool := messagingtest.Pool(t)
 	sub := newSubmission("member_id", uuid.New(), func(sub *submission) {
 		c := &sub.conversation.openedRow
 		c.Reference, c.Caisse, c.Audience, c.TaxonomyVersion, c.AnswerDays = "reference", "caisse", 2, 3, 4
 		c.Theme, c.ThemeLabel, c.Topic, c.TopicLabel, c.Reason, c.ReasonLabel = "theme", "theme_label", "topic", "topic_label", "reason", "reason_label"
 		c.Queue, c.QueueLabel, c.DataKey = "queue", "queue_label", []byte("data_key")
 		sub.message.Body, sub.chars = []byte("body"), 11
-		sub.event.kind, sub.event.payload, sub.event.trace = "type", []byte("payload"), "trace"
+		sub.event.Type, sub.event.Payload, sub.event.Trace = "type", []byte("payload"), "trace"
 	})
 	if stored, err := (&store{pool}).insertSubmissions(t.Context(), []*submission{sub}); err != nil || len(stored) != 1 {
 		t.Fatal(stored, err)
@@ -101,10 +71,10 @@ func TestStore_ColumnsOfASubmission(t *testing.T) {
 			"id": sub.message.ID.String(), "conversation_id": sub.conversation.ID.String(), "author": "1", "body": sealed("body"), "body_chars": "11",
 		}},
 		"event_log": {named: 2, others: map[string]string{
-			"id": sub.event.id.String(), "conversation_id": sub.conversation.ID.String(), "payload": sealed("payload"),
+			"id": sub.event.ID.String(), "conversation_id": sub.conversation.ID.String(), "payload": sealed("payload"),
 		}},
 		"outbox": {named: 3, others: map[string]string{
-			"id": sub.event.id.String(), "conversation_id": sub.conversation.ID.String(), "payload": sealed("payload"),
+			"id": sub.event.ID.String(), "conversation_id": sub.conversation.ID.String(), "payload": sealed("payload"),
 		}},
 	} {
 		columns, err := postgres.Many[struct {

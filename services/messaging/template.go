@@ -21,6 +21,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/taxonomy"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 )
 
@@ -111,9 +112,9 @@ func (s *agentServer) checkQueue(ctx context.Context, queue string) error {
 	if queue == "" {
 		return nil
 	}
-	version, err := s.catalogue.now(ctx)
-	if err == nil && findQueue(version, queue) == nil {
-		err = unknownQueue(version, queue)
+	version, err := s.catalogue.Current(ctx)
+	if err == nil && taxonomy.Queue(version, queue) == nil {
+		err = taxonomy.UnknownQueue(version, queue)
 	}
 	return err
 }

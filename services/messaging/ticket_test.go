@@ -14,8 +14,8 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
-	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 )
 
 // ticket asks for one.
@@ -34,7 +34,7 @@ func (c caller) ticket(t *testing.T) string {
 // with is the context of a call with a ticket, and nothing else.
 func with(t *testing.T, ticket string) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), messagingtest.Patience)
 	t.Cleanup(cancel)
 	return metadata.AppendToOutgoingContext(ctx, rpc.TicketName, ticket)
 }
@@ -210,7 +210,7 @@ func TestTicket_OldestMakesRoom(t *testing.T) {
 
 func TestForgetTickets(t *testing.T) {
 	t.Parallel()
-	s := &store{openPool(t, testenv.Postgres(t, Migrations))}
+	s := &store{messagingtest.Pool(t)}
 	id := &auth.Identity{Subject: "member:jeanne", Realm: auth.RealmMember}
 	for _, age := range []string{"59 seconds", "61 seconds"} {
 		if _, err := s.addTicket(t.Context(), uuid.NewString(), id); err != nil {

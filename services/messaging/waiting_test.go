@@ -9,8 +9,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 )
 
 // counted is what waits by queue and status, counted and as it is kept.
@@ -37,7 +37,7 @@ func (s *store) counted(t *testing.T) (counted, kept map[string]int) {
 // what, by whatever statement.
 func TestWaiting(t *testing.T) {
 	t.Parallel()
-	s := &store{openPool(t, testenv.Postgres(t, Migrations))}
+	s := &store{messagingtest.Pool(t)}
 	agree := func(when string, total int) {
 		t.Helper()
 		counted, kept := s.counted(t)
@@ -137,7 +137,7 @@ func TestWaiting(t *testing.T) {
 // Counting for the first time, adding up and submitting go on side by side.
 func TestWaiting_SideBySide(t *testing.T) {
 	t.Parallel()
-	s := &store{openPool(t, testenv.Postgres(t, Migrations))}
+	s := &store{messagingtest.Pool(t)}
 	const submitters, each = 4, 40
 	var group sync.WaitGroup
 	for range submitters {

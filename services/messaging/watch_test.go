@@ -10,12 +10,13 @@ import (
 	"google.golang.org/grpc/codes"
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 )
 
 // watch opens a member's watch and waits for its first answer.
 func (c caller) watch(t *testing.T) (next func() *messagingpb.WatchConversationsResponse, ended func() error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(c.call(t), patience)
+	ctx, cancel := context.WithTimeout(c.call(t), messagingtest.Patience)
 	t.Cleanup(cancel)
 	stream, err := c.messaging.WatchConversations(ctx, &messagingpb.WatchConversationsRequest{})
 	if err != nil {
@@ -67,7 +68,7 @@ func TestWatch_MemberAndQueue(t *testing.T) {
 	jeanne, paul, claire := s.member(t, "jeanne"), s.member(t, "paul"), s.clerk(t, "claire")
 	pauls := s.heard(t, paul)
 	next, _ := jeanne.watch(t)
-	ctx, cancel := context.WithTimeout(claire.call(t), patience)
+	ctx, cancel := context.WithTimeout(claire.call(t), messagingtest.Patience)
 	defer cancel()
 	queue, err := claire.agent.WatchConversations(ctx, &messagingpb.AgentServiceWatchConversationsRequest{})
 	if err != nil {
@@ -210,12 +211,12 @@ func TestHub_BlindWhileEventsWait(t *testing.T) {
 		t.Fatal(err)
 	}
 	wait("1 second")
-	eventually(t, "it hears itself", told.echoed.Load)
+	messagingtest.Eventually(t, "it hears itself", told.echoed.Load)
 	if h.blind(t.Context()) {
 		t.Error("an event that was committed just now passes for one that does not flow")
 	}
 	s.broker.Stop()
-	eventually(t, "the broker is away", func() bool { return h.blind(t.Context()) })
+	messagingtest.Eventually(t, "the broker is away", func() bool { return h.blind(t.Context()) })
 }
 
 // Nor is a broker that lets events through and not what processes tell each other.
