@@ -17,6 +17,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 )
@@ -98,16 +99,16 @@ func (s *agentServer) ClaimConversation(ctx context.Context, req *messagingpb.Cl
 			return nil, err
 		}
 		todo := &change{
-			action: "claim",
+			action: lifecycle.Claim,
 			set:    []string{`claimed_by = @agent`, `claimed_name = @name`, `claim_expires = now() + @lease`},
 			args:   pgx.NamedArgs{"agent": id.Subject, "name": id.Name, "lease": s.claimLease},
 		}
 		if row.ClaimHeld { // by the caller: a renewal is no event
 			return todo, nil
 		}
-		if waits(&row) {
+		if after := lifecycle.Claimed(row.Status); int16(after) != row.Status { //nolint:gosec // an enum of eight
 			todo.set = append(todo.set, `status = @status`)
-			todo.args["status"] = int16(messagingpb.Status_IN_PROGRESS)
+			todo.args["status"] = int16(after) //nolint:gosec // an enum of eight
 		}
 		todo.event = func(after conversationRow) (outbox.Event, error) { return claimedEvent(ctx, after) }
 		return todo, nil
@@ -127,11 +128,9 @@ func (s *agentServer) ReleaseConversation(ctx context.Context, req *messagingpb.
 		if !claimedBy(&row, id) {
 			return nil, heldBy(&row)
 		}
-		todo := &change{action: "release", set: dropClaim()}
-		if row.Status == int16(messagingpb.Status_IN_PROGRESS) {
-			todo.set = append(todo.set, `status = @status`)
-			todo.args = pgx.NamedArgs{"status": int16(unclaimedStatus(&row))} //nolint:gosec // an enum of eight
-		}
+		todo := &change{action: lifecycle.Release, set: dropClaim()}
+		todo.set = append(todo.set, `status = @status`)
+		todo.args = pgx.NamedArgs{"status": released(&row)}
 		return todo, nil
 	})
 	if err != nil {
@@ -150,7 +149,7 @@ func (s *agentServer) CloseConversation(ctx context.Context, req *messagingpb.Cl
 			return nil, err
 		}
 		return &change{
-			action: "close",
+			action: lifecycle.Close,
 			set:    append(dropClaim(), `status = @status`),
 			args:   pgx.NamedArgs{"status": int16(messagingpb.Status_CLOSED)},
 			event:  func(after conversationRow) (outbox.Event, error) { return closedEvent(ctx, after) },
@@ -270,18 +269,17 @@ func (s *agentServer) replyChange(ctx context.Context, id *auth.Identity, row *c
 	}
 	answer := messageRow{ID: message, ConversationID: row.ID, Author: int16(messagingpb.Author_AGENT), AgentID: &id.Subject, Final: final, Body: sealed}
 	todo := &change{
-		action: "reply",
+		action: lifecycle.Reply,
 		reply:  &reply{answer, key, written.Chars},
 		set: []string{
 			`status = @status`, `last_reply_id = @reply`, `hidden = false`,
 			// This one is stored by now; an earlier one may be of a version that did not note it.
 			`first_reply_at = coalesce(first_reply_at, (SELECT min(created_at) FROM message WHERE conversation_id = conversation.id AND author = 2))`,
 		},
-		args:  pgx.NamedArgs{"status": int16(messagingpb.Status_PARTLY_ANSWERED), "reply": message},
+		args:  pgx.NamedArgs{"status": int16(lifecycle.Replied(final)), "reply": message}, //nolint:gosec // an enum of eight
 		event: func(after conversationRow) (outbox.Event, error) { return repliedEvent(ctx, after, answer, sms) },
 	}
 	if final {
-		todo.args["status"] = int16(messagingpb.Status_ANSWERED)
 		todo.set = append(todo.set, dropClaim()...)
 	}
 	return todo, nil
@@ -329,18 +327,9 @@ func heldBy(row *conversationRow) error {
 		"agent", *row.ClaimedName, "until", row.ClaimExpires.UTC().Format(time.RFC3339))
 }
 
-// waits tells whether the conversation is one that a claim takes in charge.
-func waits(row *conversationRow) bool {
-	status := messagingpb.Status(row.Status)
-	return status == messagingpb.Status_SENT || status == messagingpb.Status_PARTLY_ANSWERED || status == messagingpb.Status_REOPENED
-}
-
-// unclaimedStatus is where a conversation stands when nobody holds it any more.
-func unclaimedStatus(row *conversationRow) messagingpb.Status {
-	if row.LastReplyID != nil {
-		return messagingpb.Status_PARTLY_ANSWERED
-	}
-	return messagingpb.Status_SENT
+// released is the status of a conversation that nobody holds any more.
+func released(row *conversationRow) int16 {
+	return int16(lifecycle.Released(row.Status, row.LastReplyID != nil)) //nolint:gosec // an enum of eight
 }
 
 func dropClaim() []string {

@@ -82,10 +82,10 @@ func (s *store) backfill(ctx context.Context, b backfill, batch int) (ended bool
 		if _, err := tx.Exec(ctx, `INSERT INTO backfill (name) VALUES ($1) ON CONFLICT DO NOTHING`, b.name); err != nil {
 			return fmt.Errorf("beginning: %w", err)
 		}
-		at, err := one[struct {
+		at, err := postgres.One[struct {
 			After uuid.UUID `db:"after"`
 			Ended bool      `db:"ended"`
-		}](ctx, tx, `SELECT after, ended_at IS NOT NULL AS ended FROM backfill WHERE name = $1 FOR UPDATE SKIP LOCKED`, b.name)
+		}](ctx, tx, "reading how far it is", `SELECT after, ended_at IS NOT NULL AS ended FROM backfill WHERE name = $1 FOR UPDATE SKIP LOCKED`, b.name)
 		switch {
 		case errors.Is(err, errNotFound):
 			return errFilling

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 )
 
@@ -55,7 +56,7 @@ func TestBackfill(t *testing.T) {
 	if batches != 5 { // the last finds nothing
 		t.Errorf("%d batches of 6, want 5", batches)
 	}
-	rows, err := many[struct {
+	rows, err := postgres.Many[struct {
 		ID    uuid.UUID  `db:"id"`
 		First *time.Time `db:"first_reply_at"`
 	}](t.Context(), s.pool, "listing", `SELECT id, first_reply_at FROM conversation`)

@@ -15,6 +15,7 @@ import (
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/taxonomy"
 )
@@ -41,15 +42,13 @@ func (s *agentServer) TransferConversation(ctx context.Context, req *messagingpb
 			return nil, nil //nolint:nilnil // it is there already
 		}
 		todo := &change{
-			action: "transfer",
+			action: lifecycle.Transfer,
 			set:    append(dropClaim(), keepFirstSelection, `queue = @queue`, `queue_label = @label`),
 			args:   pgx.NamedArgs{"queue": queue.GetCode(), "label": queue.GetLabel()},
 			event:  func(after conversationRow) (outbox.Event, error) { return recategorisedEvent(ctx, after) },
 		}
-		if row.Status == int16(messagingpb.Status_IN_PROGRESS) {
-			todo.set = append(todo.set, `status = @status`)
-			todo.args["status"] = int16(unclaimedStatus(&row)) //nolint:gosec // an enum of eight
-		}
+		todo.set = append(todo.set, `status = @status`)
+		todo.args["status"] = released(&row)
 		return todo, nil
 	})
 	if err != nil {
@@ -78,7 +77,7 @@ func (s *agentServer) RecategoriseConversation(ctx context.Context, req *messagi
 			return nil, nil //nolint:nilnil // it is right already
 		}
 		return &change{
-			action: "recategorise",
+			action: lifecycle.Recategorise,
 			set: []string{
 				keepFirstSelection, `taxonomy_version = @taxonomyVersion`, `theme = @theme`, `theme_label = @themeLabel`,
 				`topic = @topic`, `topic_label = @topicLabel`, `reason = @reason`, `reason_label = @reasonLabel`,
@@ -103,15 +102,14 @@ func (s *agentServer) ReopenConversation(ctx context.Context, req *messagingpb.R
 		if row.ClaimHeld && !claimedBy(&row, id) {
 			return nil, heldBy(&row)
 		}
-		status := messagingpb.Status(row.Status)
-		if status != messagingpb.Status_ANSWERED && status != messagingpb.Status_CLOSED {
+		if !lifecycle.Reopenable(row.Status) {
 			return nil, nil //nolint:nilnil // it is open
 		}
 		if len(row.DataKey) == 0 {
 			return nil, errErased
 		}
 		return &change{
-			action: "reopen",
+			action: lifecycle.Reopen,
 			set:    []string{`status = @status`},
 			args:   pgx.NamedArgs{"status": int16(messagingpb.Status_REOPENED)},
 			event:  func(after conversationRow) (outbox.Event, error) { return reopenedEvent(ctx, after) },

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/ma-messagerie/messagerie/chassis/batch"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
@@ -63,7 +64,7 @@ func (c *committer) enqueue(t *testing.T, sub *submission) (outcome func() (time
 // storedIDs are the conversations stored with all that belongs to them.
 func storedIDs(t *testing.T, pool *pgxpool.Pool) []uuid.UUID {
 	t.Helper()
-	list, err := many[struct {
+	list, err := postgres.Many[struct {
 		ID uuid.UUID `db:"id"`
 	}](t.Context(), pool, "listing", `SELECT c.id FROM conversation c JOIN message m ON m.conversation_id = c.id
 		JOIN event_log e ON e.conversation_id = c.id JOIN outbox o ON o.id = e.id ORDER BY c.id`)

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/report"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/taxonomy"
@@ -71,7 +72,7 @@ type delayRow struct {
 // the reason, the topic and the theme, as far as they were given, deepest first. An
 // answer of the same day counts as one day.
 func (s *store) delays(ctx context.Context, caisse string, asked *messagingpb.SubmitMessageRequest) ([]delayRow, error) {
-	rows, err := many[delayRow](ctx, s.pool, "reading answer times", `
+	rows, err := postgres.Many[delayRow](ctx, s.pool, "reading answer times", `
 		WITH answered AS (
 			SELECT topic, reason, greatest(1, working_days(created_at, first_reply_at)) AS days FROM conversation
 			WHERE caisse = @caisse AND audience = @audience AND theme = @theme

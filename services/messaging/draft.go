@@ -136,7 +136,7 @@ type draftRow struct {
 	UpdatedAt       time.Time `db:"updated_at"`
 }
 
-const draftColumns = `member_id, id, audience, theme, topic, reason, taxonomy_version, body, updated_at`
+var draftColumns = postgres.Columns[draftRow]()
 
 // saveDraft stores a draft in place of what is under its id, if that is what the caller has
 // seen and none that they rule out, and lets the oldest of the member's go that are beyond
@@ -150,7 +150,7 @@ func (s *store) saveDraft(ctx context.Context, seen, unwanted *precondition, d d
 		if err := unwanted.avoid(ctx, tx, d.MemberID, d.ID); err != nil {
 			return err
 		}
-		saved, err = one[draftRow](ctx, tx, `
+		saved, err = postgres.One[draftRow](ctx, tx, "reading a draft", `
 			INSERT INTO draft (member_id, id, audience, theme, topic, reason, taxonomy_version, body)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 			ON CONFLICT (member_id, id) DO UPDATE SET audience = excluded.audience, theme = excluded.theme, topic = excluded.topic,
@@ -174,7 +174,7 @@ func (s *store) saveDraft(ctx context.Context, seen, unwanted *precondition, d d
 }
 
 func (s *store) draft(ctx context.Context, member string, id uuid.UUID) (draftRow, error) {
-	return one[draftRow](ctx, s.pool, `SELECT `+draftColumns+` FROM draft WHERE member_id = $1 AND id = $2 AND updated_at > now() - $3::interval`,
+	return postgres.One[draftRow](ctx, s.pool, "reading a draft", `SELECT `+draftColumns+` FROM draft WHERE member_id = $1 AND id = $2 AND updated_at > now() - $3::interval`,
 		member, id, draftLife)
 }
 
@@ -186,7 +186,7 @@ func (s *store) drafts(ctx context.Context, member string, after *pageKey, limit
 		from = ` AND (updated_at, id) < (@at, @id)`
 		args["at"], args["id"] = after.at, after.id
 	}
-	return many[draftRow](ctx, s.pool, "listing drafts", `
+	return postgres.Many[draftRow](ctx, s.pool, "listing drafts", `
 		SELECT `+draftColumns+` FROM draft WHERE member_id = @member AND updated_at > now() - @life::interval`+from+`
 		ORDER BY updated_at DESC, id DESC LIMIT @limit`, args)
 }

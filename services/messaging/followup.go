@@ -14,6 +14,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 )
@@ -53,14 +54,15 @@ func (s *server) followUpOnce(ctx context.Context, member string, id, key uuid.U
 			if err := unchanged(ctx, &row); err != nil {
 				return nil, err
 			}
-			if row.Status == int16(messagingpb.Status_CLOSED) {
+			after, ok := lifecycle.FollowedUp(row.Status, row.ClaimHeld)
+			if !ok {
 				return nil, errConversationClosed
 			}
 			// Here, so that what was stored under wider limits is found again.
 			if err := s.catalogue.LimitsFor(s.catalogue.Number()).Check(written); err != nil {
 				return nil, err
 			}
-			return s.followUpChange(ctx, &row, key, written)
+			return s.followUpChange(ctx, &row, after, key, written)
 		},
 	})
 	if !errors.Is(err, errReplied) && !postgres.IsDuplicate(err) {
@@ -99,7 +101,7 @@ func (s *server) checkFollowUp(ctx context.Context, member string, id, key uuid.
 
 // followUpChange seals a further message and says what it does: what was answered
 // waits for the body again.
-func (s *server) followUpChange(ctx context.Context, row *conversationRow, key uuid.UUID, written text.Text) (*change, error) {
+func (s *server) followUpChange(ctx context.Context, row *conversationRow, after lifecycle.Status, key uuid.UUID, written text.Text) (*change, error) {
 	message, err := uuid.NewV7()
 	if err != nil {
 		return nil, err
@@ -117,26 +119,13 @@ func (s *server) followUpChange(ctx context.Context, row *conversationRow, key u
 		reply: &reply{added, key, written.Chars},
 		set:   []string{`hidden = false`},
 		args:  pgx.NamedArgs{},
-		event: func(after conversationRow) (outbox.Event, error) { return followedUpEvent(ctx, after, message) },
+		event: func(row conversationRow) (outbox.Event, error) { return followedUpEvent(ctx, row, message) },
 	}
-	if !open(row) {
+	if int16(after) != row.Status { //nolint:gosec // an enum of eight
 		todo.set = append(todo.set, `status = @status`)
-		todo.args["status"] = int16(messagingpb.Status_REOPENED)
-		if row.ClaimHeld {
-			todo.args["status"] = int16(messagingpb.Status_IN_PROGRESS)
-		}
+		todo.args["status"] = int16(after) //nolint:gosec // an enum of eight
 	}
 	return todo, nil
-}
-
-// open tells whether the conversation waits for the body.
-func open(row *conversationRow) bool {
-	switch messagingpb.Status(row.Status) {
-	case messagingpb.Status_SENT, messagingpb.Status_IN_PROGRESS, messagingpb.Status_PARTLY_ANSWERED, messagingpb.Status_REOPENED:
-		return true
-	case messagingpb.Status_STATUS_UNSPECIFIED, messagingpb.Status_ANSWERED, messagingpb.Status_WAITING_FOR_MEMBER, messagingpb.Status_CLOSED:
-	}
-	return false
 }
 
 // forMember is a conversation in full, as its member sees it.
@@ -151,15 +140,6 @@ func (s *server) forMember(ctx context.Context, row *conversationRow) (*messagin
 	}
 	conversation.Steps, err = s.stepsOf(ctx, row, messages)
 	return conversation, err
-}
-
-// kindOf is what a member may know of an agent's act, by its name in the audit.
-var kindOf = map[string]messagingpb.Step_Kind{
-	"claim":        messagingpb.Step_CLAIMED,
-	"transfer":     messagingpb.Step_REDIRECTED,
-	"recategorise": messagingpb.Step_REDIRECTED,
-	"close":        messagingpb.Step_CLOSED,
-	"reopen":       messagingpb.Step_REOPENED,
 }
 
 // stepsOf is what happened to a conversation, oldest first: its messages, and of
@@ -185,7 +165,7 @@ func (s *server) stepsOf(ctx context.Context, row *conversationRow, messages []m
 		}
 	}
 	for _, act := range acts {
-		if kind, ok := kindOf[act.Action]; ok {
+		if kind, ok := lifecycle.Step(act.Action); ok {
 			add(kind, act.At)
 		}
 	}
@@ -197,20 +177,20 @@ func (s *server) stepsOf(ctx context.Context, row *conversationRow, messages []m
 
 // act is an entry of the audit.
 type act struct {
-	Action string    `db:"action"`
-	At     time.Time `db:"at"`
+	Action lifecycle.Action `db:"action"`
+	At     time.Time        `db:"at"`
 }
 
 // actsOn returns what agents did to a conversation, readings aside.
 func (s *store) actsOn(ctx context.Context, id uuid.UUID) ([]act, error) {
-	return many[act](ctx, s.pool, "reading the audit",
+	return postgres.Many[act](ctx, s.pool, "reading the audit",
 		`SELECT action, at FROM audit WHERE conversation_id = $1 AND action <> 'read' ORDER BY at, seq`, id)
 }
 
 // followedUp returns the message that a member has stored under a key. Of a version before
 // there may be one in each conversation.
 func (s *store) followedUp(ctx context.Context, member string, key uuid.UUID) (messageRow, error) {
-	return one[messageRow](ctx, s.pool, `
+	return postgres.One[messageRow](ctx, s.pool, "reading a message", `
 		SELECT m.id, m.conversation_id, m.author, m.agent_id, m.final, m.body, m.created_at
 		FROM message m JOIN conversation c ON c.id = m.conversation_id
 		WHERE m.author = 1 AND m.idempotency_key = $2 AND m.idempotency_key IS NOT NULL AND c.member_id = $1

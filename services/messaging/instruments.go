@@ -13,8 +13,8 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
-	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 )
 
@@ -71,12 +71,6 @@ func newInstruments(s, apart *store, begin func() uuid.UUID) (*instruments, erro
 	return &instruments{submissions, sizes, changes, registration, queue, &labelSets{}}, nil
 }
 
-// queueStatuses are those in which a conversation waits for an agent. All are always
-// shown: an empty queue is a figure too.
-var queueStatuses = []messagingpb.Status{
-	messagingpb.Status_SENT, messagingpb.Status_IN_PROGRESS, messagingpb.Status_PARTLY_ANSWERED, messagingpb.Status_REOPENED,
-}
-
 // queuePatience bounds a scrape's wait behind reports, below what Prometheus waits.
 const queuePatience = 5 * time.Second
 
@@ -97,7 +91,7 @@ func measureQueue(meter metric.Meter, s *store) (metric.Registration, error) {
 			slog.WarnContext(ctx, "measuring the queue", "error", err)
 			return nil // the other figures are still worth having
 		}
-		for _, status := range queueStatuses {
+		for _, status := range lifecycle.WaitingStatuses {
 			observe.ObserveInt64(conversations, found.counts[status], metric.WithAttributes(attribute.String("status", status.String())))
 		}
 		observe.ObserveFloat64(age, found.unanswered)

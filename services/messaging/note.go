@@ -11,8 +11,10 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 )
 
@@ -26,7 +28,7 @@ type noteRow struct {
 	CreatedAt      time.Time `db:"created_at"`
 }
 
-const noteColumns = `id, conversation_id, agent_id, agent_name, body, created_at`
+var noteColumns = postgres.Columns[noteRow]()
 
 // AddNote adds an internal note. It changes nothing that the member could see, not
 // even when the conversation was last changed, so neither a colleague's claim nor
@@ -105,7 +107,7 @@ func (s *agentServer) notesOf(ctx context.Context, row *conversationRow) ([]*mes
 
 // notes returns the notes of a conversation, oldest first.
 func (s *store) notes(ctx context.Context, conversation uuid.UUID) ([]noteRow, error) {
-	return many[noteRow](ctx, s.pool, "reading notes",
+	return postgres.Many[noteRow](ctx, s.pool, "reading notes",
 		`SELECT `+noteColumns+` FROM note WHERE conversation_id = $1 ORDER BY created_at, id`, conversation)
 }
 
@@ -143,19 +145,19 @@ func (s *store) addNote(ctx context.Context, sc scope, row noteRow, key uuid.UUI
 		if row.Body, err = seal(wrapped); err != nil {
 			return err
 		}
-		stored, err = one[noteRow](ctx, tx, `
+		stored, err = postgres.One[noteRow](ctx, tx, "reading a note", `
 			INSERT INTO note (id, conversation_id, agent_id, agent_name, idempotency_key, body, body_chars)
 			VALUES ($1, $2, $3, $4, $5, $6, $7)
 			ON CONFLICT (agent_id, idempotency_key) DO NOTHING RETURNING `+noteColumns,
 			row.ID, row.ConversationID, row.AgentID, row.AgentName, key, row.Body, chars)
 		if errors.Is(err, errNotFound) { // the key is taken
-			stored, err = one[noteRow](ctx, tx, `SELECT `+noteColumns+` FROM note WHERE agent_id = $1 AND idempotency_key = $2`, row.AgentID, key)
+			stored, err = postgres.One[noteRow](ctx, tx, "reading a note", `SELECT `+noteColumns+` FROM note WHERE agent_id = $1 AND idempotency_key = $2`, row.AgentID, key)
 			return err
 		}
 		if err != nil {
 			return fmt.Errorf("storing note %s: %w", row.ID, err)
 		}
-		return audit(ctx, tx, row.AgentID, "note", row.ConversationID)
+		return audit(ctx, tx, row.AgentID, lifecycle.Note, row.ConversationID)
 	})
 	return stored, wrapped, err
 }

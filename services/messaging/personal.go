@@ -155,7 +155,7 @@ func (s *store) allOfMember(ctx context.Context, member string) ([]uuid.UUID, er
 
 // someOfMember returns those of these conversations that are the member's, oldest first.
 func (s *store) someOfMember(ctx context.Context, member string, ids []uuid.UUID) ([]conversationRow, error) {
-	return many[conversationRow](ctx, s.pool, "reading conversations to export",
+	return postgres.Many[conversationRow](ctx, s.pool, "reading conversations to export",
 		`SELECT `+conversationColumns+` FROM conversation WHERE id = ANY($1) AND member_id = $2 ORDER BY id`, ids, member)
 }
 
@@ -284,12 +284,12 @@ func (s *store) forgetErasedKeys(ctx context.Context, life time.Duration) (int64
 // before may still hold a key in memory for as long as a call lasts.
 func (s *store) eraseMember(ctx context.Context, member string) (erased int, err error) {
 	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		if _, err := many[struct {
+		if _, err := postgres.Many[struct {
 			ID uuid.UUID `db:"id"`
 		}](ctx, tx, "locking conversations", `SELECT id FROM conversation WHERE member_id = $1 ORDER BY id FOR UPDATE`, member); err != nil {
 			return err
 		}
-		rows, err := many[conversationRow](ctx, tx, "erasing conversations", `
+		rows, err := postgres.Many[conversationRow](ctx, tx, "erasing conversations", `
 			UPDATE conversation SET
 				member_id = 'erased:' || id, data_key = '', erased_at = clock_timestamp(), status = 7, hidden = true,
 				claimed_by = NULL, claimed_name = NULL, claim_expires = NULL, version = version + 1, updated_at = clock_timestamp()

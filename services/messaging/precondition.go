@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 )
@@ -156,6 +157,6 @@ func (p *precondition) avoid(ctx context.Context, tx pgx.Tx, member string, id u
 
 // lockDraft returns a draft, which stays as it is until the transaction ends.
 func lockDraft(ctx context.Context, tx pgx.Tx, member string, id uuid.UUID) (draftRow, error) {
-	return one[draftRow](ctx, tx, `SELECT `+draftColumns+` FROM draft WHERE member_id = $1 AND id = $2 AND updated_at > now() - $3::interval FOR UPDATE`,
+	return postgres.One[draftRow](ctx, tx, "reading a draft", `SELECT `+draftColumns+` FROM draft WHERE member_id = $1 AND id = $2 AND updated_at > now() - $3::interval FOR UPDATE`,
 		member, id, draftLife)
 }

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/taxonomy"
@@ -97,7 +98,7 @@ type recipientRow struct {
 
 // recipients returns the conversations with their members' sealed contact points.
 func (s *store) recipients(ctx context.Context, ids []uuid.UUID) ([]recipientRow, error) {
-	return many[recipientRow](ctx, s.pool, "reading recipients", `
+	return postgres.Many[recipientRow](ctx, s.pool, "reading recipients", `
 		SELECT c.id, c.member_id, c.reference, c.queue, c.queue_label, c.answer_days, c.taxonomy_version, c.created_at, m.contact, m.locale,
 		       m.chosen, m.chosen_locale, m.no_sms_on_acknowledgement, m.sms_on_reply
 		FROM conversation c JOIN member m ON m.id = c.member_id

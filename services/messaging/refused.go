@@ -14,6 +14,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 )
 
@@ -80,7 +81,7 @@ func (s *operatorServer) DropRefusedEvent(ctx context.Context, req *messagingpb.
 		if err != nil {
 			return err
 		}
-		return audit(ctx, tx, auth.FromContext(ctx).Subject, "event-dropped", conversation)
+		return audit(ctx, tx, auth.FromContext(ctx).Subject, lifecycle.DropEvent, conversation)
 	})
 	return &messagingpb.DropRefusedEventResponse{}, statusOf(err)
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/uuidv7"
 )
@@ -36,10 +37,6 @@ func (s *store) terms(cfg Config) []postgres.Term {
 	}
 }
 
-// steps are the acts that members see of their conversations: they go with these, and not
-// after the audit's term. Literally those of the index audit_log.
-const steps = `('claim', 'transfer', 'recategorise', 'close', 'reopen')`
-
 // forgetConversations deletes some of the conversations that have ended and in which nothing
 // has happened for longer, no note was written either, oldest first, with their messages,
 // notes and steps, and members who have no others. Ids are in the order of time, so that
@@ -67,7 +64,7 @@ func forgetConversations(ctx context.Context, tx pgx.Tx, term time.Duration) (n 
 	err = tx.QueryRow(ctx, `
 		WITH old AS MATERIALIZED (
 			SELECT id, member_id FROM conversation AS c
-			WHERE id < $1 AND status IN (4, 5, 7) AND updated_at < now() - $2::interval
+			WHERE id < $1 AND `+lifecycle.EndedSQL+` AND updated_at < now() - $2::interval
 			  AND NOT EXISTS (SELECT FROM note WHERE conversation_id = c.id AND created_at >= now() - $2::interval)
 			ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED
 		), ids AS (
@@ -77,7 +74,7 @@ func forgetConversations(ctx context.Context, tx pgx.Tx, term time.Duration) (n 
 		), notes AS (
 			DELETE FROM note WHERE conversation_id = ANY ((SELECT list FROM ids)::uuid[])
 		), acts AS (
-			DELETE FROM audit WHERE conversation_id = ANY ((SELECT list FROM ids)::uuid[]) AND action IN `+steps+`
+			DELETE FROM audit WHERE conversation_id = ANY ((SELECT list FROM ids)::uuid[]) AND action IN `+lifecycle.StepsSQL+`
 		), gone AS (
 			DELETE FROM conversation WHERE id = ANY ((SELECT list FROM ids)::uuid[])
 		), members AS (
@@ -108,7 +105,7 @@ func (s *store) forgetMembers(ctx context.Context, term time.Duration) (int64, e
 // in the order of time: only the first are looked at.
 func (s *store) forgetAudit(ctx context.Context, term time.Duration) (int64, error) {
 	tag, err := s.pool.Exec(ctx, `DELETE FROM audit WHERE at < now() - $1::interval AND seq = ANY (ARRAY(
-		SELECT seq FROM audit WHERE action NOT IN `+steps+` ORDER BY seq LIMIT $2))`, term, postgres.ForgetBatch)
+		SELECT seq FROM audit WHERE action NOT IN `+lifecycle.StepsSQL+` ORDER BY seq LIMIT $2))`, term, postgres.ForgetBatch)
 	if err != nil {
 		return 0, fmt.Errorf("forgetting the audit: %w", err)
 	}

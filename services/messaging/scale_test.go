@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	"github.com/ma-messagerie/messagerie/chassis/testenv/scale"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
@@ -50,7 +51,6 @@ func TestScale(t *testing.T) {
 	t.Parallel()
 	scale.Tables{
 		URL: testenv.Postgres(t, Migrations), Fill: fillAged, Rows: scaleRows,
-		Apart: []string{"one", "many"},
 	}.Test(t)
 }
 
@@ -61,7 +61,7 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 	mine := scope{caisse: "msa-75", queues: []string{"queue-1", "queue-3"}}
 	// some is the id of a conversation, another each time.
 	some := func(ctx context.Context, n int, status messagingpb.Status) (row conversationRow, err error) {
-		return one[conversationRow](ctx, aside, `SELECT `+conversationColumns+` FROM conversation WHERE caisse = 'msa-75' AND status = $1 ORDER BY created_at DESC OFFSET $2 LIMIT 1`, int16(status), n)
+		return postgres.One[conversationRow](ctx, aside, "reading a conversation", `SELECT `+conversationColumns+` FROM conversation WHERE caisse = 'msa-75' AND status = $1 ORDER BY created_at DESC OFFSET $2 LIMIT 1`, int16(status), n)
 	}
 	inTx := func(do func(ctx context.Context, tx pgx.Tx, n int) error) func(context.Context, int) error {
 		return func(ctx context.Context, n int) error {

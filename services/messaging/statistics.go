@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/report"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
@@ -184,11 +185,11 @@ func (s *store) statistics(ctx context.Context, sc scope, queue string, days int
 		if err != nil {
 			return fmt.Errorf("naming days: %w", err)
 		}
-		received, err := many[receivedRow](ctx, tx, "counting what was received", receivedSQL, args)
+		received, err := postgres.Many[receivedRow](ctx, tx, "counting what was received", receivedSQL, args)
 		if err != nil {
 			return err
 		}
-		answered, err := many[struct {
+		answered, err := postgres.Many[struct {
 			Day string `db:"day"`
 			N   int32  `db:"n"`
 		}](ctx, tx, "counting answers", answeredSQL, args)
@@ -206,7 +207,7 @@ func (s *store) statistics(ctx context.Context, sc scope, queue string, days int
 		for _, date := range dates {
 			f.days = append(f.days, dayRow{date, days[date].Received, days[date].Answered})
 		}
-		if f.waiting, err = one[waitingRow](ctx, tx, waitingSQL, args); err != nil {
+		if f.waiting, err = postgres.One[waitingRow](ctx, tx, "counting what waits", waitingSQL, args); err != nil {
 			return fmt.Errorf("counting what waits: %w", err)
 		}
 		return nil

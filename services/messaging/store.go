@@ -15,12 +15,13 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/batch"
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 )
 
 // errNotFound is what a store method returns for a row that is not there or not
 // within what the caller may see; the two are told apart nowhere.
-var errNotFound = errors.New("not found")
+var errNotFound = pgx.ErrNoRows
 
 // store is all the SQL of the service. An exported-looking verb opens its own
 // transaction; functions that take a pgx.Tx share their caller's. Times are the
@@ -182,16 +183,14 @@ SELECT id, created_at FROM opened`
 // submitted returns what is stored under a member's idempotency key: the
 // conversation and its first message.
 func (s *store) submitted(ctx context.Context, member string, key uuid.UUID) (conversationRow, messageRow, error) {
-	conversation, err := one[conversationRow](ctx, s.pool,
-		`SELECT `+conversationColumns+` FROM conversation WHERE member_id = $1 AND idempotency_key = $2`, member, key)
+	conversation, err := postgres.One[conversationRow](ctx, s.pool, "reading a conversation", `SELECT `+conversationColumns+` FROM conversation WHERE member_id = $1 AND idempotency_key = $2`, member, key)
 	if errors.Is(err, errNotFound) {
 		err = s.checkErased(ctx, member, key)
 	}
 	if err != nil {
 		return conversation, messageRow{}, fmt.Errorf("looking up an idempotency key: %w", err)
 	}
-	first, err := one[messageRow](ctx, s.pool,
-		`SELECT `+messageColumns+` FROM message WHERE conversation_id = $1 ORDER BY created_at, id LIMIT 1`, conversation.ID)
+	first, err := postgres.One[messageRow](ctx, s.pool, "reading a message", `SELECT `+messageColumns+` FROM message WHERE conversation_id = $1 ORDER BY created_at, id LIMIT 1`, conversation.ID)
 	if err != nil {
 		return conversation, first, fmt.Errorf("reading the first message of %s: %w", conversation.ID, err)
 	}
@@ -217,7 +216,7 @@ func (s *store) conversationsOf(ctx context.Context, member string, hidden bool,
 	if audience != 0 {
 		from += ` AND audience = @audience`
 	}
-	return many[conversationRow](ctx, s.pool, "listing conversations", `
+	return postgres.Many[conversationRow](ctx, s.pool, "listing conversations", `
 		SELECT `+conversationColumns+` FROM conversation
 		WHERE member_id = @member AND hidden = @hidden`+from+`
 		ORDER BY updated_at DESC, id DESC LIMIT @limit`, args)
@@ -234,21 +233,19 @@ func (s *store) unreadOf(ctx context.Context, member string) (int32, error) {
 
 // ofMember returns a conversation of this member's.
 func (s *store) ofMember(ctx context.Context, member string, id uuid.UUID) (conversationRow, error) {
-	return one[conversationRow](ctx, s.pool,
-		`SELECT `+conversationColumns+` FROM conversation WHERE id = $1 AND member_id = $2`, id, member)
+	return postgres.One[conversationRow](ctx, s.pool, "reading a conversation", `SELECT `+conversationColumns+` FROM conversation WHERE id = $1 AND member_id = $2`, id, member)
 }
 
 // messagesOf returns the messages of a conversation, oldest first.
-func (s *store) messagesOf(ctx context.Context, db querier, id uuid.UUID) ([]messageRow, error) {
-	return many[messageRow](ctx, db, "reading messages",
+func (s *store) messagesOf(ctx context.Context, db postgres.Querier, id uuid.UUID) ([]messageRow, error) {
+	return postgres.Many[messageRow](ctx, db, "reading messages",
 		`SELECT `+messageColumns+` FROM message WHERE conversation_id = $1 ORDER BY created_at, id`, id)
 }
 
 // setHidden hides or shows a conversation of this member's, and reports whether that
 // changed it.
 func (s *store) setHidden(ctx context.Context, member string, id uuid.UUID, hidden bool) (row conversationRow, changed bool, err error) {
-	row, err = one[conversationRow](ctx, s.pool,
-		`UPDATE conversation SET hidden = $3 WHERE id = $1 AND member_id = $2 AND hidden <> $3 RETURNING `+conversationColumns, id, member, hidden)
+	row, err = postgres.One[conversationRow](ctx, s.pool, "reading a conversation", `UPDATE conversation SET hidden = $3 WHERE id = $1 AND member_id = $2 AND hidden <> $3 RETURNING `+conversationColumns, id, member, hidden)
 	if !errors.Is(err, errNotFound) {
 		return row, err == nil, err
 	}
@@ -260,7 +257,7 @@ func (s *store) setHidden(ctx context.Context, member string, id uuid.UUID, hidd
 // than the message upTo (nil: all of them), and reports whether that changed anything. A
 // message of another conversation is errNotFound.
 func (s *store) markRead(ctx context.Context, member string, id uuid.UUID, upTo *uuid.UUID) (row conversationRow, changed bool, err error) {
-	row, err = one[conversationRow](ctx, s.pool, `
+	row, err = postgres.One[conversationRow](ctx, s.pool, "reading a conversation", `
 		UPDATE conversation c SET read_reply_id = (
 			SELECT m.id FROM message m
 			WHERE m.conversation_id = c.id AND m.author = 2
@@ -278,7 +275,7 @@ func (s *store) markRead(ctx context.Context, member string, id uuid.UUID, upTo 
 	if !errors.Is(err, errNotFound) {
 		return row, err == nil, err
 	}
-	row, err = one[conversationRow](ctx, s.pool, `
+	row, err = postgres.One[conversationRow](ctx, s.pool, "reading a conversation", `
 		SELECT `+conversationColumns+` FROM conversation c
 		WHERE c.id = $1 AND c.member_id = $2
 		  AND ($3::uuid IS NULL OR EXISTS (SELECT FROM message WHERE id = $3 AND conversation_id = c.id))`, id, member, upTo)
@@ -296,7 +293,7 @@ type memberRow struct {
 
 // membersNamed returns those of the members that have ever written.
 func (s *store) membersNamed(ctx context.Context, ids []string) (map[string]memberRow, error) {
-	rows, err := many[memberRow](ctx, s.pool, "reading members", `SELECT id, contact, locale, updated_at > now() - interval '1 day' AS fresh FROM member WHERE id = ANY($1)`, ids)
+	rows, err := postgres.Many[memberRow](ctx, s.pool, "reading members", `SELECT id, contact, locale, updated_at > now() - interval '1 day' AS fresh FROM member WHERE id = ANY($1)`, ids)
 	found := make(map[string]memberRow, len(rows))
 	for _, row := range rows {
 		found[row.ID] = row
@@ -324,10 +321,11 @@ type preferenceRow struct {
 	SMSOnReply             bool    `db:"sms_on_reply"`
 }
 
+var preferenceColumns = postgres.Columns[preferenceRow]()
+
 // preferences returns what a member chose; errNotFound when there is no such member.
 func (s *store) preferences(ctx context.Context, member string) (preferenceRow, error) {
-	row, err := one[preferenceRow](ctx, s.pool,
-		`SELECT chosen, chosen_locale, no_sms_on_acknowledgement, sms_on_reply FROM member WHERE id = $1`, member)
+	row, err := postgres.One[preferenceRow](ctx, s.pool, "reading preferences", `SELECT `+preferenceColumns+` FROM member WHERE id = $1`, member)
 	if err != nil {
 		return row, fmt.Errorf("reading preferences: %w", err)
 	}
@@ -348,8 +346,7 @@ func (s *store) smsOnReply(ctx context.Context, conversation uuid.UUID) (wanted 
 // different choices both hold. The member must be stored.
 func (s *store) changePreferences(ctx context.Context, member string, change func(*preferenceRow) error) error {
 	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		row, err := one[preferenceRow](ctx, tx,
-			`SELECT chosen, chosen_locale, no_sms_on_acknowledgement, sms_on_reply FROM member WHERE id = $1 FOR UPDATE`, member)
+		row, err := postgres.One[preferenceRow](ctx, tx, "reading preferences", `SELECT `+preferenceColumns+` FROM member WHERE id = $1 FOR UPDATE`, member)
 		if err != nil {
 			return err
 		}
@@ -415,7 +412,7 @@ func (s *store) waiting(ctx context.Context, sc scope, f queueFilter) ([]convers
 	// Each once, or their rows would stand on the page twice.
 	statuses := slices.Compact(slices.Sorted(slices.Values(f.statuses)))
 	if len(statuses) == 0 {
-		for _, status := range queueStatuses {
+		for _, status := range lifecycle.WaitingStatuses {
 			statuses = append(statuses, int16(status)) //nolint:gosec // an enum of eight
 		}
 	}
@@ -444,7 +441,7 @@ func (s *store) waiting(ctx context.Context, sc scope, f queueFilter) ([]convers
 		where += ` AND (created_at, id) > (@at, @id)`
 		args["at"], args["id"] = f.after.at, f.after.id
 	}
-	return many[conversationRow](ctx, s.pool, "listing the queue", `
+	return postgres.Many[conversationRow](ctx, s.pool, "listing the queue", `
 		WITH `+with+`page AS MATERIALIZED (
 			SELECT page.* FROM `+from+`, LATERAL (
 				SELECT created_at, id FROM conversation WHERE `+where+` ORDER BY created_at, id LIMIT @limit) AS page
@@ -458,15 +455,14 @@ func (s *store) readForAgent(ctx context.Context, sc scope, agent string, id uui
 	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		args := sc.args()
 		args["id"] = id
-		row, err = one[conversationRow](ctx, tx,
-			`SELECT `+conversationColumns+` FROM conversation WHERE id = @id AND `+withinScope, args)
+		row, err = postgres.One[conversationRow](ctx, tx, "reading a conversation", `SELECT `+conversationColumns+` FROM conversation WHERE id = @id AND `+withinScope, args)
 		if err != nil {
 			return err
 		}
 		if messages, err = s.messagesOf(ctx, tx, id); err != nil {
 			return err
 		}
-		return audit(ctx, tx, agent, "read", id)
+		return audit(ctx, tx, agent, lifecycle.Read, id)
 	})
 	return row, messages, err
 }
@@ -481,7 +477,7 @@ type change struct {
 	// event is published when not nil; the row's version is then counted up.
 	event func(conversationRow) (outbox.Event, error)
 	// action goes into the audit.
-	action string
+	action lifecycle.Action
 }
 
 type reply struct {
@@ -584,7 +580,7 @@ func lockMany(ctx context.Context, tx pgx.Tx, requests []request) (map[uuid.UUID
 	if err := lockKeys(ctx, tx, members, memberKeys); err != nil {
 		return nil, nil, err
 	}
-	locked, err := many[conversationRow](ctx, tx, "locking conversations",
+	locked, err := postgres.Many[conversationRow](ctx, tx, "locking conversations",
 		`SELECT `+conversationColumns+` FROM conversation WHERE id = ANY($1) ORDER BY id FOR UPDATE`, ids)
 	if err != nil {
 		return nil, nil, err
@@ -597,7 +593,7 @@ func lockMany(ctx context.Context, tx pgx.Tx, requests []request) (map[uuid.UUID
 		return rows, nil, nil
 	}
 	// After the locks: whoever had them before us has committed its reply.
-	taken, err := many[struct {
+	taken, err := postgres.Many[struct {
 		Agent  string    `db:"agent_id"`
 		Member string    `db:"member_id"`
 		Key    uuid.UUID `db:"idempotency_key"`
@@ -672,7 +668,8 @@ func queueReply(batch *pgx.Batch, r *reply) {
 // recordMany writes the events of changes to the log and the outbox, and the
 // audit, in the transaction of what they tell.
 func recordMany(ctx context.Context, tx pgx.Tx, requests []request, todo map[int]*change, done []batch.Result[conversationRow]) (published bool, err error) {
-	var agents, actions []string
+	var agents []string
+	var actions []lifecycle.Action
 	var changed []uuid.UUID
 	var events []outbox.Event
 	for _, i := range slices.Sorted(maps.Keys(todo)) {
@@ -701,11 +698,10 @@ func recordMany(ctx context.Context, tx pgx.Tx, requests []request, todo map[int
 
 // replied returns the reply stored under an agent's idempotency key.
 func (s *store) replied(ctx context.Context, agent string, key uuid.UUID) (messageRow, error) {
-	return one[messageRow](ctx, s.pool,
-		`SELECT `+messageColumns+` FROM message WHERE agent_id = $1 AND idempotency_key = $2`, agent, key)
+	return postgres.One[messageRow](ctx, s.pool, "reading a message", `SELECT `+messageColumns+` FROM message WHERE agent_id = $1 AND idempotency_key = $2`, agent, key)
 }
 
-func audit(ctx context.Context, tx pgx.Tx, agent, action string, id uuid.UUID) error {
+func audit(ctx context.Context, tx pgx.Tx, agent string, action lifecycle.Action, id uuid.UUID) error {
 	if _, err := tx.Exec(ctx, `INSERT INTO audit (agent_id, action, conversation_id) VALUES ($1, $2, $3)`, agent, action, id); err != nil {
 		return fmt.Errorf("auditing: %w", err)
 	}
@@ -725,35 +721,4 @@ func (s *store) audienceFor(ctx context.Context, sc scope, id uuid.UUID) (audien
 		return 0, fmt.Errorf("reading the audience of conversation %s: %w", id, err)
 	}
 	return audience, nil
-}
-
-// querier is a pool or a transaction.
-type querier interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-}
-
-// one reads exactly one row; none is errNotFound.
-func one[T any](ctx context.Context, db querier, sql string, args ...any) (T, error) {
-	rows, err := db.Query(ctx, sql, args...)
-	if err != nil {
-		var none T
-		return none, err
-	}
-	row, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[T])
-	if errors.Is(err, pgx.ErrNoRows) {
-		return row, errNotFound
-	}
-	return row, err
-}
-
-func many[T any](ctx context.Context, db querier, doing, sql string, args ...any) ([]T, error) {
-	rows, err := db.Query(ctx, sql, args...)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", doing, err)
-	}
-	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[T])
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", doing, err)
-	}
-	return list, nil
 }

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
@@ -44,7 +45,7 @@ type templateRow struct {
 	UpdatedAt time.Time `db:"updated_at"`
 }
 
-const templateColumns = `id, title, text, queue, updated_at`
+var templateColumns = postgres.Columns[templateRow]()
 
 // ListTemplates returns the caisse's templates, by title as a French reader
 // expects it.
@@ -147,7 +148,7 @@ func templateOf(row *templateRow) *messagingpb.Template {
 // templates returns a caisse's templates: those for a queue and those for all, or
 // every one when no queue is given.
 func (s *store) templates(ctx context.Context, caisse, queue string) ([]templateRow, error) {
-	return many[templateRow](ctx, s.pool, "listing templates",
+	return postgres.Many[templateRow](ctx, s.pool, "listing templates",
 		`SELECT `+templateColumns+` FROM template WHERE caisse = $1 AND ($2 = '' OR queue IN ('', $2))`, caisse, queue)
 }
 
@@ -166,7 +167,7 @@ func putTemplate(ctx context.Context, tx pgx.Tx, caisse, agent string, row templ
 	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('template ' || $1, 0))`, caisse); err != nil {
 		return templateRow{}, fmt.Errorf("waiting for the templates of %s: %w", caisse, err)
 	}
-	stored, err := one[templateRow](ctx, tx, `
+	stored, err := postgres.One[templateRow](ctx, tx, "storing a template", `
 		INSERT INTO template (caisse, id, title, text, queue, updated_by)
 		SELECT $1, $2, $3, $4, $5, $6
 		WHERE EXISTS (SELECT FROM template WHERE caisse = $1 AND id = $2)

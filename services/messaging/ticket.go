@@ -85,11 +85,11 @@ func (s *store) addTicket(ctx context.Context, ticket string, id *auth.Identity)
 // takeTicket returns who got a ticket, if it is good: of all who come with it, to the first.
 func (s *store) takeTicket(ctx context.Context, ticket string) (*auth.Identity, error) {
 	digest := sha256.Sum256([]byte(ticket))
-	row, err := one[struct {
+	row, err := postgres.One[struct {
 		Subject  string       `db:"subject"`
 		Identity ticketHolder `db:"identity"`
 		Good     bool         `db:"good"`
-	}](ctx, s.pool, `DELETE FROM watch_ticket WHERE digest = $1 RETURNING subject, identity, created_at > clock_timestamp() - $2::interval AS good`,
+	}](ctx, s.pool, "looking for a ticket", `DELETE FROM watch_ticket WHERE digest = $1 RETURNING subject, identity, created_at > clock_timestamp() - $2::interval AS good`,
 		digest[:], ticketLife)
 	if errors.Is(err, errNotFound) || err == nil && !row.Good {
 		return nil, errNotFound

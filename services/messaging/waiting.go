@@ -10,7 +10,9 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/ma-messagerie/messagerie/chassis"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
 )
 
 // How many conversations wait is kept, not counted: triggers of migration 00009 note each
@@ -36,7 +38,7 @@ var countWaitingSQL = `
 	WITH counted AS (
 		INSERT INTO waiting_count (caisse, queue, status, n)
 		SELECT caisse, queue, status, sum(n) FROM (
-			SELECT caisse, queue, status, 1 AS n FROM conversation WHERE status IN (1, 2, 3, 6)
+			SELECT caisse, queue, status, 1 AS n FROM conversation WHERE ` + lifecycle.WaitingSQL + `
 			UNION ALL SELECT caisse, queue, status, 0 FROM waiting_count) AS now
 		GROUP BY caisse, queue, status
 		ON CONFLICT (caisse, queue, status) DO UPDATE SET n = excluded.n
@@ -46,10 +48,10 @@ var countWaitingSQL = `
 	SELECT $1::uuid WHERE $2::integer IS NULL`
 
 // keptWaiting is a relation of (caisse, queue, status, n), to be summed up.
-const keptWaiting = `(
+var keptWaiting = `(
 	SELECT caisse, queue, status, n FROM waiting_count WHERE (SELECT ` + waitingCounted + `)
 	UNION ALL SELECT caisse, queue, status, n FROM waiting_change WHERE (SELECT ` + waitingCounted + `)
-	UNION ALL SELECT caisse, queue, status, 1 FROM conversation WHERE status IN (1, 2, 3, 6) AND NOT (SELECT ` + waitingCounted + `)
+	UNION ALL SELECT caisse, queue, status, 1 FROM conversation WHERE ` + lifecycle.WaitingSQL + ` AND NOT (SELECT ` + waitingCounted + `)
 ) AS kept`
 
 const waitingCounted = `EXISTS (SELECT FROM backfill WHERE name = '` + countWaiting + `' AND ended_at IS NOT NULL)`
@@ -72,9 +74,9 @@ func (s *store) foldWaiting(ctx context.Context) error {
 	for {
 		var folded int64
 		err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-			_, err := one[struct {
+			_, err := postgres.One[struct {
 				Name string `db:"name"`
-			}](ctx, tx, `SELECT name FROM backfill WHERE name = $1 AND ended_at IS NOT NULL FOR UPDATE SKIP LOCKED`, countWaiting)
+			}](ctx, tx, "looking whether it is counted", `SELECT name FROM backfill WHERE name = $1 AND ended_at IS NOT NULL FOR UPDATE SKIP LOCKED`, countWaiting)
 			if errors.Is(err, errNotFound) {
 				return nil // not counted yet, or another process is at it
 			}
@@ -123,8 +125,8 @@ func (s *store) queueState(ctx context.Context) (queueState, error) {
 
 // oldestUnanswered reads one row, in the order and with literally the predicate of the
 // index conversation_unanswered.
-const oldestUnanswered = `SELECT extract(epoch FROM now() - created_at)::float8 FROM conversation
-	WHERE status IN (1, 2, 3, 6) AND first_reply_at IS NULL ORDER BY created_at LIMIT 1`
+var oldestUnanswered = `SELECT extract(epoch FROM now() - created_at)::float8 FROM conversation
+	WHERE ` + lifecycle.WaitingSQL + ` AND first_reply_at IS NULL ORDER BY created_at LIMIT 1`
 
 // waitingByQueue tells how many wait in each queue of an agent's scope.
 func (s *store) waitingByQueue(ctx context.Context, sc scope) (map[string]int32, error) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 )
@@ -17,7 +18,7 @@ import (
 func (s *store) counted(t *testing.T) (counted, kept map[string]int) {
 	t.Helper()
 	read := func(from string) map[string]int {
-		list, err := many[struct {
+		list, err := postgres.Many[struct {
 			Key string `db:"key"`
 			N   int    `db:"n"`
 		}](t.Context(), s.pool, "", `SELECT caisse || '/' || queue || '/' || status AS key, sum(n)::int AS n FROM `+from+` GROUP BY 1 HAVING sum(n) <> 0`)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/bus"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/seeded"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
@@ -326,7 +327,7 @@ func (s *agentServer) WatchConversations(_ *messagingpb.AgentServiceWatchConvers
 
 // ownersOf returns as much of conversations as tells who may see them.
 func (s *store) ownersOf(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]conversationRow, error) {
-	rows, err := many[struct {
+	rows, err := postgres.Many[struct {
 		ID       uuid.UUID `db:"id"`
 		MemberID string    `db:"member_id"`
 		Caisse   string    `db:"caisse"`
