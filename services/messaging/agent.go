@@ -17,6 +17,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
@@ -30,8 +31,8 @@ type agentServer struct {
 }
 
 // scopeOf is what the calling agent may see.
-func scopeOf(id *auth.Identity) scope {
-	return scope{caisse: id.Caisse, queues: id.Queues, allQueues: slices.Contains(id.Queues, auth.AllQueues)}
+func scopeOf(id *auth.Identity) conversation.Scope {
+	return conversation.Scope{Caisse: id.Caisse, Queues: id.Queues, AllQueues: slices.Contains(id.Queues, auth.AllQueues)}
 }
 
 // ListConversations returns what waits for the body, oldest first.
@@ -64,14 +65,14 @@ func (s *agentServer) ListConversations(ctx context.Context, req *messagingpb.Ag
 // waiting reads what an index gives like any other row, and the rest among the lists.
 // It is shared with nobody: an agent who has just taken a conversation in charge must
 // find it so.
-func (s *agentServer) waiting(ctx context.Context, sc scope, filter queueFilter) ([]conversationRow, error) {
-	if filter.queue == "" && len(sc.queues) == 1 && !sc.allQueues {
-		filter.queue = sc.queues[0]
+func (s *agentServer) waiting(ctx context.Context, sc conversation.Scope, filter queueFilter) ([]conversation.Row, error) {
+	if filter.queue == "" && len(sc.Queues) == 1 && !sc.AllQueues {
+		filter.queue = sc.Queues[0]
 	}
 	if filter.light() {
 		return s.store.waiting(ctx, sc, filter)
 	}
-	return report.Read(ctx, s.reports.lists, alone(ctx), func(ctx context.Context) ([]conversationRow, error) {
+	return report.Read(ctx, s.reports.lists, alone(ctx), func(ctx context.Context) ([]conversation.Row, error) {
 		return s.reports.store.waiting(ctx, sc, filter)
 	})
 }
@@ -94,7 +95,7 @@ func (s *agentServer) GetConversation(ctx context.Context, req *messagingpb.Agen
 
 // ClaimConversation takes a conversation in charge, or renews the caller's lease on it.
 func (s *agentServer) ClaimConversation(ctx context.Context, req *messagingpb.ClaimConversationRequest) (*messagingpb.ClaimConversationResponse, error) {
-	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversationRow) (*change, error) {
+	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversation.Row) (*change, error) {
 		if err := mayAct(&row, id); err != nil {
 			return nil, err
 		}
@@ -110,7 +111,7 @@ func (s *agentServer) ClaimConversation(ctx context.Context, req *messagingpb.Cl
 			todo.set = append(todo.set, `status = @status`)
 			todo.args["status"] = int16(after) //nolint:gosec // an enum of eight
 		}
-		todo.event = func(after conversationRow) (outbox.Event, error) { return claimedEvent(ctx, after) }
+		todo.event = func(after conversation.Row) (outbox.Event, error) { return conversation.Claimed(ctx, after) }
 		return todo, nil
 	})
 	if err != nil {
@@ -121,7 +122,7 @@ func (s *agentServer) ClaimConversation(ctx context.Context, req *messagingpb.Cl
 
 // ReleaseConversation gives a claimed conversation back.
 func (s *agentServer) ReleaseConversation(ctx context.Context, req *messagingpb.ReleaseConversationRequest) (*messagingpb.ReleaseConversationResponse, error) {
-	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversationRow) (*change, error) {
+	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversation.Row) (*change, error) {
 		if !row.ClaimHeld {
 			return nil, errNotClaimed
 		}
@@ -141,7 +142,7 @@ func (s *agentServer) ReleaseConversation(ctx context.Context, req *messagingpb.
 
 // CloseConversation ends a conversation.
 func (s *agentServer) CloseConversation(ctx context.Context, req *messagingpb.CloseConversationRequest) (*messagingpb.CloseConversationResponse, error) {
-	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversationRow) (*change, error) {
+	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversation.Row) (*change, error) {
 		if row.Status == int16(messagingpb.Status_CLOSED) {
 			return nil, nil //nolint:nilnil // nothing to do
 		}
@@ -152,7 +153,7 @@ func (s *agentServer) CloseConversation(ctx context.Context, req *messagingpb.Cl
 			action: lifecycle.Close,
 			set:    append(dropClaim(), `status = @status`),
 			args:   pgx.NamedArgs{"status": int16(messagingpb.Status_CLOSED)},
-			event:  func(after conversationRow) (outbox.Event, error) { return closedEvent(ctx, after) },
+			event:  func(after conversation.Row) (outbox.Event, error) { return conversation.Closed(ctx, after) },
 		}, nil
 	})
 	if err != nil {
@@ -197,7 +198,7 @@ func (s *agentServer) replyOnce(ctx context.Context, id *auth.Identity, req *mes
 	}
 	_, err = s.changes.Submit(ctx, request{
 		scope: scopeOf(id), agent: id.Subject, id: uuid.MustParse(req.GetId()), key: key,
-		decide: func(row conversationRow, replied bool) (*change, error) {
+		decide: func(row conversation.Row, replied bool) (*change, error) {
 			if replied {
 				// The same key at the same time, and the other one was first. That
 				// comes before any claim: it gets its own answer again.
@@ -254,7 +255,7 @@ func (s *agentServer) checkReplay(ctx context.Context, id *auth.Identity, req *m
 
 // replyChange seals a reply and says what it does to the conversation: it is
 // answered in whole or in part, unread, and no longer hidden.
-func (s *agentServer) replyChange(ctx context.Context, id *auth.Identity, row *conversationRow, final bool, key uuid.UUID, written text.Text, sms bool) (*change, error) {
+func (s *agentServer) replyChange(ctx context.Context, id *auth.Identity, row *conversation.Row, final bool, key uuid.UUID, written text.Text, sms bool) (*change, error) {
 	message, err := uuid.NewV7()
 	if err != nil {
 		return nil, err
@@ -267,7 +268,7 @@ func (s *agentServer) replyChange(ctx context.Context, id *auth.Identity, row *c
 	if err != nil {
 		return nil, err
 	}
-	answer := messageRow{ID: message, ConversationID: row.ID, Author: int16(messagingpb.Author_AGENT), AgentID: &id.Subject, Final: final, Body: sealed}
+	answer := conversation.Message{ID: message, ConversationID: row.ID, Author: int16(messagingpb.Author_AGENT), AgentID: &id.Subject, Final: final, Body: sealed}
 	todo := &change{
 		action: lifecycle.Reply,
 		reply:  &reply{answer, key, written.Chars},
@@ -276,8 +277,10 @@ func (s *agentServer) replyChange(ctx context.Context, id *auth.Identity, row *c
 			// This one is stored by now; an earlier one may be of a version that did not note it.
 			`first_reply_at = coalesce(first_reply_at, (SELECT min(created_at) FROM message WHERE conversation_id = conversation.id AND author = 2))`,
 		},
-		args:  pgx.NamedArgs{"status": int16(lifecycle.Replied(final)), "reply": message}, //nolint:gosec // an enum of eight
-		event: func(after conversationRow) (outbox.Event, error) { return repliedEvent(ctx, after, answer, sms) },
+		args: pgx.NamedArgs{"status": int16(lifecycle.Replied(final)), "reply": message}, //nolint:gosec // an enum of eight
+		event: func(after conversation.Row) (outbox.Event, error) {
+			return conversation.Replied(ctx, after, answer, sms)
+		},
 	}
 	if final {
 		todo.set = append(todo.set, dropClaim()...)
@@ -286,11 +289,11 @@ func (s *agentServer) replyChange(ctx context.Context, id *auth.Identity, row *c
 }
 
 // change runs one change of a conversation within the caller's scope.
-func (s *agentServer) change(ctx context.Context, id string, decide func(*auth.Identity, conversationRow) (*change, error)) (conversationRow, error) {
+func (s *agentServer) change(ctx context.Context, id string, decide func(*auth.Identity, conversation.Row) (*change, error)) (conversation.Row, error) {
 	agent := auth.FromContext(ctx)
 	row, err := s.changes.Submit(ctx, request{
 		scope: scopeOf(agent), agent: agent.Subject, id: uuid.MustParse(id),
-		decide: func(row conversationRow, _ bool) (*change, error) {
+		decide: func(row conversation.Row, _ bool) (*change, error) {
 			if err := unchanged(ctx, &row); err != nil {
 				return nil, err
 			}
@@ -304,7 +307,7 @@ func (s *agentServer) change(ctx context.Context, id string, decide func(*auth.I
 }
 
 // mayAct refuses what is erased, closed or in another agent's hands.
-func mayAct(row *conversationRow, id *auth.Identity) error {
+func mayAct(row *conversation.Row, id *auth.Identity) error {
 	if row.ErasedAt != nil {
 		return errErased
 	}
@@ -317,18 +320,18 @@ func mayAct(row *conversationRow, id *auth.Identity) error {
 	return nil
 }
 
-func claimedBy(row *conversationRow, id *auth.Identity) bool {
+func claimedBy(row *conversation.Row, id *auth.Identity) bool {
 	return row.ClaimedBy != nil && *row.ClaimedBy == id.Subject
 }
 
 // heldBy tells who has it and until when, so that a colleague can be asked.
-func heldBy(row *conversationRow) error {
+func heldBy(row *conversation.Row) error {
 	return rpc.Refuse(codes.FailedPrecondition, errorpb.ErrorReason_CLAIM_HELD, "another agent holds the claim on this conversation",
 		"agent", *row.ClaimedName, "until", row.ClaimExpires.UTC().Format(time.RFC3339))
 }
 
 // released is the status of a conversation that nobody holds any more.
-func released(row *conversationRow) int16 {
+func released(row *conversation.Row) int16 {
 	return int16(lifecycle.Released(row.Status, row.LastReplyID != nil)) //nolint:gosec // an enum of eight
 }
 
@@ -337,8 +340,8 @@ func dropClaim() []string {
 }
 
 // forAgent is a row as an agent sees it: with who has it in hand.
-func forAgent(row *conversationRow, id *auth.Identity) *messagingpb.Conversation {
-	conversation := conversationOf(row)
+func forAgent(row *conversation.Row, id *auth.Identity) *messagingpb.Conversation {
+	conversation := conversation.Proto(row)
 	if row.ClaimHeld {
 		conversation.Claim = &messagingpb.ClaimInfo{
 			Agent: *row.ClaimedName, Mine: claimedBy(row, id), ExpireTime: timestamppb.New(*row.ClaimExpires),
@@ -347,7 +350,7 @@ func forAgent(row *conversationRow, id *auth.Identity) *messagingpb.Conversation
 	return conversation
 }
 
-func (s *agentServer) inFull(ctx context.Context, row *conversationRow, messages []messageRow, id *auth.Identity) (*messagingpb.Conversation, error) {
+func (s *agentServer) inFull(ctx context.Context, row *conversation.Row, messages []conversation.Message, id *auth.Identity) (*messagingpb.Conversation, error) {
 	conversation, err := s.withMessages(row, messages)
 	if err != nil {
 		return nil, err

@@ -19,6 +19,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/batch"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
 )
@@ -444,7 +445,7 @@ func TestReply_OvertakenIsStillTheLast(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := applyMany(t.Context(), tx, slowly, map[int]*change{0: todo}, make([]batch.Result[conversationRow], 1)); err != nil {
+	if err := applyMany(t.Context(), tx, slowly, map[int]*change{0: todo}, make([]batch.Result[conversation.Row], 1)); err != nil {
 		t.Fatal(err)
 	}
 	if err := tx.Commit(t.Context()); err != nil {

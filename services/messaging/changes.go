@@ -8,6 +8,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/batch"
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 )
 
 // maxChanges bounds one transaction of agents' changes, whose conversations stay
@@ -16,14 +17,14 @@ const maxChanges = 128
 
 // request is what an agent wants done to a conversation.
 type request struct {
-	scope scope
+	scope conversation.Scope
 	agent string
 	id    uuid.UUID
 	// key is a reply's idempotency key; zero for other changes.
 	key uuid.UUID
 	// decide says what to do with the conversation as it is, under its lock;
 	// nothing is nil. replied tells that a reply is stored under the key.
-	decide func(row conversationRow, replied bool) (*change, error)
+	decide func(row conversation.Row, replied bool) (*change, error)
 }
 
 // changes is the group commit of what agents do: claims, replies, ends.
@@ -43,7 +44,7 @@ type request struct {
 // and every caller of the batch gets the error. A reply is then tried again with
 // its key, which finds what was stored; a claim is renewed; an end is found ended.
 type changes struct {
-	*batch.Group[request, conversationRow]
+	*batch.Group[request, conversation.Row]
 	store *store
 	// committed is called after each commit that published something, and hints gets what
 	// is not published.
@@ -53,18 +54,18 @@ type changes struct {
 
 func newChanges(s *store, committed func(), told *hints, sizes metric.Int64Histogram) *changes {
 	c := &changes{store: s, committed: committed, hints: told}
-	c.Group = batch.New(batch.Config[request, conversationRow]{
+	c.Group = batch.New(batch.Config[request, conversation.Row]{
 		Do: c.apply, Most: maxChanges, Divide: postgres.IsBadRow, Conflict: collides, Sizes: sizes,
 	})
 	return c
 }
 
 func collides(a, b request) bool {
-	return a.id == b.id || a.key != uuid.Nil && a.key == b.key && a.agent == b.agent && a.scope.member == b.scope.member
+	return a.id == b.id || a.key != uuid.Nil && a.key == b.key && a.agent == b.agent && a.scope.Member == b.scope.Member
 }
 
 // apply does changes of different conversations in one transaction.
-func (c *changes) apply(ctx context.Context, requests []request) (done []batch.Result[conversationRow], err error) {
+func (c *changes) apply(ctx context.Context, requests []request) (done []batch.Result[conversation.Row], err error) {
 	var untold news
 	err = postgres.Again(ctx, func() (err error) { done, untold, err = c.store.changeMany(ctx, requests); return err })
 	if err != nil {

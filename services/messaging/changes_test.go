@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/metric/noop"
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
@@ -36,21 +37,21 @@ func newTestChanges(t *testing.T, conversations int) (*changes, *pgxpool.Pool, [
 	return newChanges(s, func() {}, newHints(nil), noop.Int64Histogram{}), pool, ids
 }
 
-var everything = scope{caisse: "msa-75", allQueues: true}
+var everything = conversation.Scope{Caisse: "msa-75", AllQueues: true}
 
 // replyTo is a request that stores a reply, spoilt by some of the tests.
 func replyTo(id uuid.UUID, spoil ...func(*change)) request {
 	key := uuid.New()
-	return request{scope: everything, agent: "agent:claire", id: id, key: key, decide: func(row conversationRow, replied bool) (*change, error) {
+	return request{scope: everything, agent: "agent:claire", id: id, key: key, decide: func(row conversation.Row, replied bool) (*change, error) {
 		if replied {
 			return nil, errReplied
 		}
 		agent := "agent:claire"
-		message := messageRow{ID: uuid.Must(uuid.NewV7()), ConversationID: row.ID, Author: 2, AgentID: &agent, Body: []byte("sealed")}
+		message := conversation.Message{ID: uuid.Must(uuid.NewV7()), ConversationID: row.ID, Author: 2, AgentID: &agent, Body: []byte("sealed")}
 		todo := &change{
 			action: "reply", reply: &reply{message, key, 1},
 			set: []string{`status = @status`, `last_reply_id = @reply`}, args: pgx.NamedArgs{"status": int16(4), "reply": message.ID},
-			event: func(after conversationRow) (outbox.Event, error) {
+			event: func(after conversation.Row) (outbox.Event, error) {
 				return outbox.Event{ID: uuid.Must(uuid.NewV7()), Type: "reply-posted", Caisse: after.Caisse, ConversationID: after.ID, Payload: fmt.Append(nil, after.Version)}, nil
 			},
 		}
@@ -61,10 +62,10 @@ func replyTo(id uuid.UUID, spoil ...func(*change)) request {
 	}}
 }
 
-func (c *changes) enqueue(ctx context.Context, r request) (outcome func() (conversationRow, error)) {
+func (c *changes) enqueue(ctx context.Context, r request) (outcome func() (conversation.Row, error)) {
 	outcome, err := c.Enqueue(ctx, r)
 	if err != nil {
-		return func() (conversationRow, error) { return conversationRow{}, err }
+		return func() (conversation.Row, error) { return conversation.Row{}, err }
 	}
 	return outcome
 }
@@ -96,7 +97,7 @@ func TestChanges_CoalesceWhatWaits(t *testing.T) {
 	c, pool, ids := newTestChanges(t, 64)
 	told := 0
 	c.committed = func() { told++ }
-	var outcomes []func() (conversationRow, error)
+	var outcomes []func() (conversation.Row, error)
 	for _, id := range ids {
 		outcomes = append(outcomes, c.enqueue(t.Context(), replyTo(id)))
 	}
@@ -123,20 +124,20 @@ func TestChanges_BadOneFailsAlone(t *testing.T) {
 			return replyTo(ids[5], func(c *change) { c.args["status"] = int16(99) })
 		},
 		"there is no conversation": func([]uuid.UUID) request { return replyTo(uuid.New()) },
-		"it is out of scope":       func(ids []uuid.UUID) request { r := replyTo(ids[5]); r.scope.caisse = "msa-29"; return r },
+		"it is out of scope":       func(ids []uuid.UUID) request { r := replyTo(ids[5]); r.scope.Caisse = "msa-29"; return r },
 		"it is of another queue": func(ids []uuid.UUID) request {
 			r := replyTo(ids[5])
-			r.scope = scope{caisse: "msa-75", queues: []string{"other"}}
+			r.scope = conversation.Scope{Caisse: "msa-75", Queues: []string{"other"}}
 			return r
 		},
 		"it is decided against": func(ids []uuid.UUID) request {
 			r := replyTo(ids[5])
-			r.decide = func(conversationRow, bool) (*change, error) { return nil, errDecided }
+			r.decide = func(conversation.Row, bool) (*change, error) { return nil, errDecided }
 			return r
 		},
 		"its event cannot be stored": func(ids []uuid.UUID) request {
 			return replyTo(ids[5], func(c *change) {
-				c.event = func(conversationRow) (outbox.Event, error) { return outbox.Event{Type: "a\x00b", ID: uuid.New()}, nil }
+				c.event = func(conversation.Row) (outbox.Event, error) { return outbox.Event{Type: "a\x00b", ID: uuid.New()}, nil }
 			})
 		},
 	}
@@ -144,7 +145,7 @@ func TestChanges_BadOneFailsAlone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c, pool, ids := newTestChanges(t, 10)
-			var outcomes []func() (conversationRow, error)
+			var outcomes []func() (conversation.Row, error)
 			for i, id := range ids {
 				r := replyTo(id)
 				if i == 5 {
@@ -171,7 +172,7 @@ func TestChanges_SameConversationAndSameKey(t *testing.T) {
 	t.Parallel()
 	c, pool, ids := newTestChanges(t, 2)
 	same := replyTo(ids[0])
-	outcomes := []func() (conversationRow, error){
+	outcomes := []func() (conversation.Row, error){
 		c.enqueue(t.Context(), replyTo(ids[0])), c.enqueue(t.Context(), replyTo(ids[0])), c.enqueue(t.Context(), same), c.enqueue(t.Context(), same),
 	}
 	runChanges(t, c)

@@ -8,13 +8,12 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
-	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/taxonomy"
@@ -34,7 +33,7 @@ func (s *agentServer) TransferConversation(ctx context.Context, req *messagingpb
 	if queue == nil {
 		return nil, taxonomy.UnknownQueue(version, req.GetQueue())
 	}
-	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversationRow) (*change, error) {
+	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversation.Row) (*change, error) {
 		if err := mayAct(&row, id); err != nil {
 			return nil, err
 		}
@@ -45,7 +44,7 @@ func (s *agentServer) TransferConversation(ctx context.Context, req *messagingpb
 			action: lifecycle.Transfer,
 			set:    append(dropClaim(), keepFirstSelection, `queue = @queue`, `queue_label = @label`),
 			args:   pgx.NamedArgs{"queue": queue.GetCode(), "label": queue.GetLabel()},
-			event:  func(after conversationRow) (outbox.Event, error) { return recategorisedEvent(ctx, after) },
+			event:  func(after conversation.Row) (outbox.Event, error) { return conversation.Recategorised(ctx, after) },
 		}
 		todo.set = append(todo.set, `status = @status`)
 		todo.args["status"] = released(&row)
@@ -63,12 +62,12 @@ func (s *agentServer) RecategoriseConversation(ctx context.Context, req *messagi
 	if err != nil {
 		return nil, err
 	}
-	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversationRow) (*change, error) {
+	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversation.Row) (*change, error) {
 		if err := mayAct(&row, id); err != nil {
 			return nil, err
 		}
 		chosen, err := taxonomy.Choose(version, &messagingpb.SubmitMessageRequest{
-			Audience: audienceOf(row.Audience), Theme: req.GetTheme(), Topic: req.GetTopic(), Reason: req.GetReason(),
+			Audience: conversation.Audience(row.Audience), Theme: req.GetTheme(), Topic: req.GetTopic(), Reason: req.GetReason(),
 		})
 		if err != nil {
 			return nil, err
@@ -87,7 +86,7 @@ func (s *agentServer) RecategoriseConversation(ctx context.Context, req *messagi
 				"topic": chosen.Topic.GetCode(), "topicLabel": chosen.Topic.GetLabel(),
 				"reason": chosen.Reason.GetCode(), "reasonLabel": chosen.Reason.GetLabel(),
 			},
-			event: func(after conversationRow) (outbox.Event, error) { return recategorisedEvent(ctx, after) },
+			event: func(after conversation.Row) (outbox.Event, error) { return conversation.Recategorised(ctx, after) },
 		}, nil
 	})
 	if err != nil {
@@ -98,7 +97,7 @@ func (s *agentServer) RecategoriseConversation(ctx context.Context, req *messagi
 
 // ReopenConversation opens an answered or closed conversation again.
 func (s *agentServer) ReopenConversation(ctx context.Context, req *messagingpb.ReopenConversationRequest) (*messagingpb.ReopenConversationResponse, error) {
-	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversationRow) (*change, error) {
+	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversation.Row) (*change, error) {
 		if row.ClaimHeld && !claimedBy(&row, id) {
 			return nil, heldBy(&row)
 		}
@@ -112,27 +111,13 @@ func (s *agentServer) ReopenConversation(ctx context.Context, req *messagingpb.R
 			action: lifecycle.Reopen,
 			set:    []string{`status = @status`},
 			args:   pgx.NamedArgs{"status": int16(messagingpb.Status_REOPENED)},
-			event:  func(after conversationRow) (outbox.Event, error) { return reopenedEvent(ctx, after) },
+			event:  func(after conversation.Row) (outbox.Event, error) { return conversation.Reopened(ctx, after) },
 		}, nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	return &messagingpb.ReopenConversationResponse{Conversation: forAgent(&row, auth.FromContext(ctx))}, nil
-}
-
-func recategorisedEvent(ctx context.Context, row conversationRow) (outbox.Event, error) {
-	return newEvent(ctx, eventspb.TypeConversationRecategorised, row, func(origin *eventspb.Origin) proto.Message {
-		return &eventspb.ConversationRecategorised{
-			Origin: origin, Theme: row.Theme, Topic: row.Topic, Reason: row.Reason, TaxonomyVersion: row.TaxonomyVersion,
-		}
-	})
-}
-
-func reopenedEvent(ctx context.Context, row conversationRow) (outbox.Event, error) {
-	return newEvent(ctx, eventspb.TypeConversationReopened, row, func(origin *eventspb.Origin) proto.Message {
-		return &eventspb.ConversationReopened{Origin: origin}
-	})
 }
 
 // keepFirstSelection sets aside what the member sent, the first time it is
@@ -143,7 +128,7 @@ const keepFirstSelection = `first_selection = coalesce(first_selection, jsonb_bu
 
 // asSubmitted puts what the member sent back into a row that an agent has
 // corrected since, so that a submission that is tried again gets its first answer.
-func (s *store) asSubmitted(ctx context.Context, row *conversationRow) error {
+func (s *store) asSubmitted(ctx context.Context, row *conversation.Row) error {
 	var kept []byte
 	err := s.pool.QueryRow(ctx, `SELECT first_selection FROM conversation WHERE id = $1`, row.ID).Scan(&kept)
 	if errors.Is(err, pgx.ErrNoRows) || err == nil && kept == nil {

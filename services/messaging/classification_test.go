@@ -13,6 +13,7 @@ import (
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 )
 
@@ -177,7 +178,7 @@ func TestRecategorise(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := proto.CloneOf(got)
-	want.Theme, want.Topic, want.Reason = choiceOf("sante", "Santé v1"), choiceOf("soins", "Soins v1"), choiceOf("remboursement", "Motif remboursement")
+	want.Theme, want.Topic, want.Reason = conversation.Choice("sante", "Santé v1"), conversation.Choice("soins", "Soins v1"), conversation.Choice("remboursement", "Motif remboursement")
 	want.Queue, want.Status = sent.GetQueue(), messagingpb.Status_IN_PROGRESS
 	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" || !got.GetClaim().GetMine() {
 		t.Errorf("%v: %s", got, diff)

@@ -19,6 +19,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/batch"
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
@@ -34,14 +35,14 @@ func newTestCommitter(t *testing.T) (*committer, *pgxpool.Pool) {
 // newSubmission is a submission as the server makes it, but for the ciphertexts.
 // Each has a reference of its own.
 func newSubmission(member string, key uuid.UUID, changes ...func(*submission)) *submission {
-	conversation, message := uuid.Must(uuid.NewV7()), uuid.Must(uuid.NewV7())
+	id, message := uuid.Must(uuid.NewV7()), uuid.Must(uuid.NewV7())
 	sub := &submission{
-		conversation: conversationRow{openedRow: openedRow{
-			ID: conversation, MemberID: member, Reference: "MSA-" + conversation.String(), Caisse: "msa-75", Audience: 1, TaxonomyVersion: 1,
+		conversation: conversation.Row{Opened: conversation.Opened{
+			ID: id, MemberID: member, Reference: "MSA-" + id.String(), Caisse: "msa-75", Audience: 1, TaxonomyVersion: 1,
 			Theme: "sante", ThemeLabel: "Santé", Queue: "sante", QueueLabel: "Service santé", DataKey: []byte("key"),
 		}},
 		idempotencyKey: key,
-		message:        messageRow{ID: message, ConversationID: conversation, Body: []byte("sealed")},
+		message:        conversation.Message{ID: message, ConversationID: id, Body: []byte("sealed")},
 		chars:          text.OfMember.Min,
 		event:          outbox.Event{ID: uuid.Must(uuid.NewV7()), Type: "message-submitted", Payload: []byte("payload")},
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 )
 
 const (
@@ -118,7 +119,7 @@ func (s *server) openDraft(row *draftRow) (*messagingpb.Draft, error) {
 
 func draftOf(row *draftRow, body string) *messagingpb.Draft {
 	return &messagingpb.Draft{
-		Id: row.ID.String(), Audience: audienceOf(row.Audience), Theme: row.Theme, Topic: row.Topic, Reason: row.Reason,
+		Id: row.ID.String(), Audience: conversation.Audience(row.Audience), Theme: row.Theme, Topic: row.Topic, Reason: row.Reason,
 		TaxonomyVersion: row.TaxonomyVersion, Text: body, UpdateTime: timestamppb.New(row.UpdatedAt),
 	}
 }

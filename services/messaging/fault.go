@@ -10,6 +10,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/taxonomy"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 )
@@ -83,7 +84,7 @@ func (s *agentServer) correctionFaults(ctx context.Context, req *messagingpb.Rec
 		return nil
 	}
 	_, err = taxonomy.Choose(version, &messagingpb.SubmitMessageRequest{
-		Audience: audienceOf(audience), Theme: req.GetTheme(), Topic: req.GetTopic(), Reason: req.GetReason(),
+		Audience: conversation.Audience(audience), Theme: req.GetTheme(), Topic: req.GetTopic(), Reason: req.GetReason(),
 	})
 	return rpc.FaultsOf(err)
 }

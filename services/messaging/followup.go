@@ -14,6 +14,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
@@ -31,7 +32,7 @@ func (s *server) PostFollowUp(ctx context.Context, req *messagingpb.PostFollowUp
 	if err := s.followUpOnce(ctx, member, id, key, written); err != nil {
 		return nil, statusOf(err)
 	}
-	row, err := s.store.ofMember(ctx, member, id)
+	row, err := conversation.OfMember(ctx, s.store.pool, member, id)
 	if err != nil {
 		return nil, statusOf(err)
 	}
@@ -46,8 +47,8 @@ func (s *server) PostFollowUp(ctx context.Context, req *messagingpb.PostFollowUp
 // followUpOnce stores a message unless the same is stored under this key.
 func (s *server) followUpOnce(ctx context.Context, member string, id, key uuid.UUID, written text.Text) error {
 	_, err := s.changes.Submit(ctx, request{
-		scope: scope{member: member}, id: id, key: key,
-		decide: func(row conversationRow, stored bool) (*change, error) {
+		scope: conversation.Scope{Member: member}, id: id, key: key,
+		decide: func(row conversation.Row, stored bool) (*change, error) {
 			if stored {
 				return nil, errReplied
 			}
@@ -74,7 +75,7 @@ func (s *server) followUpOnce(ctx context.Context, member string, id, key uuid.U
 // checkFollowUp is nil when this very message is stored under the key, and a refusal when the
 // member has used that for another, be it in another conversation.
 func (s *server) checkFollowUp(ctx context.Context, member string, id, key uuid.UUID, written text.Text) error {
-	row, err := s.store.ofMember(ctx, member, id)
+	row, err := conversation.OfMember(ctx, s.store.pool, member, id)
 	if err != nil {
 		return err
 	}
@@ -101,7 +102,7 @@ func (s *server) checkFollowUp(ctx context.Context, member string, id, key uuid.
 
 // followUpChange seals a further message and says what it does: what was answered
 // waits for the body again.
-func (s *server) followUpChange(ctx context.Context, row *conversationRow, after lifecycle.Status, key uuid.UUID, written text.Text) (*change, error) {
+func (s *server) followUpChange(ctx context.Context, row *conversation.Row, after lifecycle.Status, key uuid.UUID, written text.Text) (*change, error) {
 	message, err := uuid.NewV7()
 	if err != nil {
 		return nil, err
@@ -114,12 +115,12 @@ func (s *server) followUpChange(ctx context.Context, row *conversationRow, after
 	if err != nil {
 		return nil, err
 	}
-	added := messageRow{ID: message, ConversationID: row.ID, Author: int16(messagingpb.Author_MEMBER), Body: sealed}
+	added := conversation.Message{ID: message, ConversationID: row.ID, Author: int16(messagingpb.Author_MEMBER), Body: sealed}
 	todo := &change{
 		reply: &reply{added, key, written.Chars},
 		set:   []string{`hidden = false`},
 		args:  pgx.NamedArgs{},
-		event: func(row conversationRow) (outbox.Event, error) { return followedUpEvent(ctx, row, message) },
+		event: func(row conversation.Row) (outbox.Event, error) { return conversation.FollowedUp(ctx, row, message) },
 	}
 	if int16(after) != row.Status { //nolint:gosec // an enum of eight
 		todo.set = append(todo.set, `status = @status`)
@@ -129,8 +130,8 @@ func (s *server) followUpChange(ctx context.Context, row *conversationRow, after
 }
 
 // forMember is a conversation in full, as its member sees it.
-func (s *server) forMember(ctx context.Context, row *conversationRow) (*messagingpb.Conversation, error) {
-	messages, err := s.store.messagesOf(ctx, s.store.pool, row.ID)
+func (s *server) forMember(ctx context.Context, row *conversation.Row) (*messagingpb.Conversation, error) {
+	messages, err := conversation.Messages(ctx, s.store.pool, row.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -145,8 +146,8 @@ func (s *server) forMember(ctx context.Context, row *conversationRow) (*messagin
 // stepsOf is what happened to a conversation, oldest first: its messages, and of
 // the agents' acts those that concern the member. A claim that is renewed is told
 // once.
-func (s *server) stepsOf(ctx context.Context, row *conversationRow, messages []messageRow) ([]*messagingpb.Step, error) {
-	acts, err := s.store.actsOn(ctx, row.ID)
+func (s *server) stepsOf(ctx context.Context, row *conversation.Row, messages []conversation.Message) ([]*messagingpb.Step, error) {
+	acts, err := conversation.Acts(ctx, s.store.pool, row.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -175,22 +176,10 @@ func (s *server) stepsOf(ctx context.Context, row *conversationRow, messages []m
 	}), nil
 }
 
-// act is an entry of the audit.
-type act struct {
-	Action lifecycle.Action `db:"action"`
-	At     time.Time        `db:"at"`
-}
-
-// actsOn returns what agents did to a conversation, readings aside.
-func (s *store) actsOn(ctx context.Context, id uuid.UUID) ([]act, error) {
-	return postgres.Many[act](ctx, s.pool, "reading the audit",
-		`SELECT action, at FROM audit WHERE conversation_id = $1 AND action <> 'read' ORDER BY at, seq`, id)
-}
-
 // followedUp returns the message that a member has stored under a key. Of a version before
 // there may be one in each conversation.
-func (s *store) followedUp(ctx context.Context, member string, key uuid.UUID) (messageRow, error) {
-	return postgres.One[messageRow](ctx, s.pool, "reading a message", `
+func (s *store) followedUp(ctx context.Context, member string, key uuid.UUID) (conversation.Message, error) {
+	return postgres.One[conversation.Message](ctx, s.pool, "reading a message", `
 		SELECT m.id, m.conversation_id, m.author, m.agent_id, m.final, m.body, m.created_at
 		FROM message m JOIN conversation c ON c.id = m.conversation_id
 		WHERE m.author = 1 AND m.idempotency_key = $2 AND m.idempotency_key IS NOT NULL AND c.member_id = $1

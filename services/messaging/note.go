@@ -14,6 +14,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 )
@@ -94,7 +95,7 @@ func (s *agentServer) noteOnce(ctx context.Context, id *auth.Identity, conversat
 
 // notesOf returns the notes of a conversation in clear, oldest first; none once
 // its data key is gone.
-func (s *agentServer) notesOf(ctx context.Context, row *conversationRow) ([]*messagingpb.Note, error) {
+func (s *agentServer) notesOf(ctx context.Context, row *conversation.Row) ([]*messagingpb.Note, error) {
 	if len(row.DataKey) == 0 {
 		return nil, nil
 	}
@@ -131,11 +132,11 @@ func (s *agentServer) openNotes(conversation uuid.UUID, wrapped []byte, rows []n
 // audit, in one transaction. It returns what is stored under the agent's key,
 // which is another note when the key was taken, and the wrapped data key. seal
 // gets that key; until the end of the transaction nobody can destroy it.
-func (s *store) addNote(ctx context.Context, sc scope, row noteRow, key uuid.UUID, chars int, seal func(wrapped []byte) ([]byte, error)) (stored noteRow, wrapped []byte, err error) {
+func (s *store) addNote(ctx context.Context, sc conversation.Scope, row noteRow, key uuid.UUID, chars int, seal func(wrapped []byte) ([]byte, error)) (stored noteRow, wrapped []byte, err error) {
 	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		args := sc.args()
+		args := sc.Args()
 		args["id"] = row.ConversationID
-		err := tx.QueryRow(ctx, `SELECT data_key FROM conversation WHERE id = @id AND `+withinScope+` FOR SHARE`, args).Scan(&wrapped)
+		err := tx.QueryRow(ctx, `SELECT data_key FROM conversation WHERE id = @id AND `+conversation.WithinScope+` FOR SHARE`, args).Scan(&wrapped)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return errNotFound
 		}
@@ -157,7 +158,7 @@ func (s *store) addNote(ctx context.Context, sc scope, row noteRow, key uuid.UUI
 		if err != nil {
 			return fmt.Errorf("storing note %s: %w", row.ID, err)
 		}
-		return audit(ctx, tx, row.AgentID, lifecycle.Note, row.ConversationID)
+		return conversation.Audit(ctx, tx, row.AgentID, lifecycle.Note, row.ConversationID)
 	})
 	return stored, wrapped, err
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 )
 
@@ -128,16 +129,16 @@ func (s *server) exportPage(ctx context.Context, ids []uuid.UUID) (pieces []*mes
 }
 
 // exportConversation reads one in full; nil: it has gone since its row was read.
-func (s *server) exportConversation(ctx context.Context, row *conversationRow) (*messagingpb.Conversation, error) {
-	conversation, err := s.forMember(ctx, row)
-	if err == nil && len(conversation.GetMessages()) > 0 {
-		return conversation, nil
+func (s *server) exportConversation(ctx context.Context, row *conversation.Row) (*messagingpb.Conversation, error) {
+	full, err := s.forMember(ctx, row)
+	if err == nil && len(full.GetMessages()) > 0 {
+		return full, nil
 	}
 	// There are no messages any more, or the row's key is none of theirs.
-	if _, gone := s.store.ofMember(ctx, row.MemberID, row.ID); errors.Is(gone, errNotFound) {
+	if _, gone := conversation.OfMember(ctx, s.store.pool, row.MemberID, row.ID); errors.Is(gone, errNotFound) {
 		return nil, nil //nolint:nilnil // documented above
 	}
-	return conversation, err
+	return full, err
 }
 
 // allOfMember returns the ids of all of a member's conversations, oldest first.
@@ -154,9 +155,9 @@ func (s *store) allOfMember(ctx context.Context, member string) ([]uuid.UUID, er
 }
 
 // someOfMember returns those of these conversations that are the member's, oldest first.
-func (s *store) someOfMember(ctx context.Context, member string, ids []uuid.UUID) ([]conversationRow, error) {
-	return postgres.Many[conversationRow](ctx, s.pool, "reading conversations to export",
-		`SELECT `+conversationColumns+` FROM conversation WHERE id = ANY($1) AND member_id = $2 ORDER BY id`, ids, member)
+func (s *store) someOfMember(ctx context.Context, member string, ids []uuid.UUID) ([]conversation.Row, error) {
+	return postgres.Many[conversation.Row](ctx, s.pool, "reading conversations to export",
+		`SELECT `+conversation.Columns+` FROM conversation WHERE id = ANY($1) AND member_id = $2 ORDER BY id`, ids, member)
 }
 
 // outlet is a stream whose reader may stop reading. gRPC's Send then waits, and ends
@@ -289,11 +290,11 @@ func (s *store) eraseMember(ctx context.Context, member string) (erased int, err
 		}](ctx, tx, "locking conversations", `SELECT id FROM conversation WHERE member_id = $1 ORDER BY id FOR UPDATE`, member); err != nil {
 			return err
 		}
-		rows, err := postgres.Many[conversationRow](ctx, tx, "erasing conversations", `
+		rows, err := postgres.Many[conversation.Row](ctx, tx, "erasing conversations", `
 			UPDATE conversation SET
 				member_id = 'erased:' || id, data_key = '', erased_at = clock_timestamp(), status = 7, hidden = true,
 				claimed_by = NULL, claimed_name = NULL, claim_expires = NULL, version = version + 1, updated_at = clock_timestamp()
-			WHERE member_id = $1 RETURNING `+conversationColumns, member)
+			WHERE member_id = $1 RETURNING `+conversation.Columns, member)
 		if err != nil {
 			return err
 		}
@@ -314,11 +315,11 @@ func (s *store) eraseMember(ctx context.Context, member string) (erased int, err
 	return erased, err
 }
 
-func (s *store) eraseRows(ctx context.Context, tx pgx.Tx, member string, rows []conversationRow) error {
+func (s *store) eraseRows(ctx context.Context, tx pgx.Tx, member string, rows []conversation.Row) error {
 	batch := &pgx.Batch{}
 	var events []outbox.Event
 	for i := range rows {
-		happened, err := erasedEvent(ctx, rows[i])
+		happened, err := conversation.Erased(ctx, rows[i])
 		if err != nil {
 			return err
 		}

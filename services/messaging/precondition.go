@@ -20,6 +20,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 )
 
 // Conversations and drafts have an entity tag (RFC 9110, 8.8.3) in the answers that hold
@@ -48,14 +49,14 @@ func hashed(parts ...string) string {
 }
 
 // stateTag is the first part of a conversation's tag.
-func stateTag(row *conversationRow) string {
+func stateTag(row *conversation.Row) string {
 	return hashed(row.ID.String(), strconv.Itoa(int(row.Version)), strconv.Itoa(int(row.Status)),
 		row.Queue, row.Theme, row.Topic, row.Reason, row.UpdatedAt.UTC().String())
 }
 
 // tagConversation tells the tag of a conversation: whole is all of it as the caller sees
 // it, nil where the answer has less.
-func tagConversation(ctx context.Context, row *conversationRow, whole proto.Message) {
+func tagConversation(ctx context.Context, row *conversation.Row, whole proto.Message) {
 	tag := stateTag(row)
 	if whole != nil {
 		text, err := proto.MarshalOptions{Deterministic: true}.Marshal(whole)
@@ -114,7 +115,7 @@ func preconditionOf(ctx context.Context, name string) *precondition {
 }
 
 // unchanged refuses a change of a conversation that is not what the caller has seen.
-func unchanged(ctx context.Context, row *conversationRow) error {
+func unchanged(ctx context.Context, row *conversation.Row) error {
 	p := preconditionOf(ctx, ifMatch)
 	if p == nil || p.any {
 		return nil

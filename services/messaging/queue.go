@@ -21,7 +21,7 @@ func (s *agentServer) ListQueues(ctx context.Context, req *messagingpb.ListQueue
 		return nil, err
 	}
 	sc := scopeOf(auth.FromContext(ctx))
-	waiting, err := report.Read(ctx, s.reports.lists, ask(ctx, "waiting "+sc.key(), s.reports.maxAge/10), func(ctx context.Context) (map[string]int32, error) {
+	waiting, err := report.Read(ctx, s.reports.lists, ask(ctx, "waiting "+sc.Key(), s.reports.maxAge/10), func(ctx context.Context) (map[string]int32, error) {
 		return s.reports.store.waitingByQueue(ctx, sc)
 	})
 	if err != nil {
@@ -35,7 +35,7 @@ func (s *agentServer) ListQueues(ctx context.Context, req *messagingpb.ListQueue
 	for _, queue := range page {
 		resp.Queues = append(resp.Queues, &messagingpb.AgentQueue{
 			Code: queue.GetCode(), Label: queue.GetLabel(), Waiting: waiting[queue.GetCode()],
-			Mine: sc.allQueues || slices.Contains(sc.queues, queue.GetCode()),
+			Mine: sc.AllQueues || slices.Contains(sc.Queues, queue.GetCode()),
 		})
 	}
 	return resp, nil

@@ -14,6 +14,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 )
 
@@ -70,14 +71,14 @@ func TestQueue_AskedTwice(t *testing.T) {
 	}
 	twice := []string{"sante", "sante"}
 	for _, row := range []struct {
-		scope    scope
+		scope    conversation.Scope
 		statuses []int16
 		want     int
 	}{
-		{scope{caisse: "msa-75", allQueues: true}, []int16{7, 7}, 3},
-		{scope{caisse: "msa-75", allQueues: true}, []int16{1, 1, 7, 1}, 4},
-		{scope{caisse: "msa-75", queues: twice}, nil, 3},
-		{scope{caisse: "msa-75", queues: twice}, []int16{7, 1, 7}, 4},
+		{conversation.Scope{Caisse: "msa-75", AllQueues: true}, []int16{7, 7}, 3},
+		{conversation.Scope{Caisse: "msa-75", AllQueues: true}, []int16{1, 1, 7, 1}, 4},
+		{conversation.Scope{Caisse: "msa-75", Queues: twice}, nil, 3},
+		{conversation.Scope{Caisse: "msa-75", Queues: twice}, []int16{7, 1, 7}, 4},
 	} {
 		list, err := s.waiting(t.Context(), row.scope, queueFilter{statuses: row.statuses, limit: 4})
 		if err != nil {
@@ -132,7 +133,7 @@ func TestWaiting_Narrowed(t *testing.T) {
 	}
 	either := func(wanted, value string) bool { return wanted == "" || wanted == value }
 	lists := 0
-	for _, sc := range []scope{{caisse: "msa-75", allQueues: true}, {caisse: "msa-75", queues: []string{"queue-0"}}, {caisse: "msa-75", queues: []string{"queue-2", "queue-1", "none"}}} {
+	for _, sc := range []conversation.Scope{{Caisse: "msa-75", AllQueues: true}, {Caisse: "msa-75", Queues: []string{"queue-0"}}, {Caisse: "msa-75", Queues: []string{"queue-2", "queue-1", "none"}}} {
 		for _, queue := range []string{"", "queue-1", "none"} {
 			for _, theme := range []string{"", "theme-0", "theme-3", "none"} {
 				for _, topic := range []string{"", "topic-2", "none"} {
@@ -144,7 +145,7 @@ func TestWaiting_Narrowed(t *testing.T) {
 						}
 						var want, got []uuid.UUID
 						for _, c := range all {
-							if (sc.allQueues || slices.Contains(sc.queues, c.queue)) && either(queue, c.queue) && either(theme, c.theme) && either(topic, c.topic) && slices.Contains(wanted, c.status) {
+							if (sc.AllQueues || slices.Contains(sc.Queues, c.queue)) && either(queue, c.queue) && either(theme, c.theme) && either(topic, c.topic) && slices.Contains(wanted, c.status) {
 								want = append(want, c.id)
 							}
 						}

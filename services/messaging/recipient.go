@@ -13,6 +13,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/taxonomy"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
 )
@@ -74,9 +75,9 @@ func (s *server) CheckReader(ctx context.Context, req *messagingpb.CheckReaderRe
 	id := uuid.MustParse(req.GetConversationId())
 	var err error
 	if agent := req.GetAgent(); agent != nil {
-		err = s.store.withinScope(ctx, scope{caisse: agent.GetCaisse(), queues: agent.GetQueues(), allQueues: slices.Contains(agent.GetQueues(), auth.AllQueues)}, id)
+		err = s.store.withinScope(ctx, conversation.Scope{Caisse: agent.GetCaisse(), Queues: agent.GetQueues(), AllQueues: slices.Contains(agent.GetQueues(), auth.AllQueues)}, id)
 	} else {
-		_, err = s.store.ofMember(ctx, req.GetMember(), id)
+		_, err = conversation.OfMember(ctx, s.store.pool, req.GetMember(), id)
 	}
 	return &messagingpb.CheckReaderResponse{}, statusOf(err)
 }
@@ -106,11 +107,11 @@ func (s *store) recipients(ctx context.Context, ids []uuid.UUID) ([]recipientRow
 }
 
 // withinScope is errNotFound when an agent may not see the conversation.
-func (s *store) withinScope(ctx context.Context, sc scope, id uuid.UUID) error {
-	args := sc.args()
+func (s *store) withinScope(ctx context.Context, sc conversation.Scope, id uuid.UUID) error {
+	args := sc.Args()
 	args["id"] = id
 	var found bool
-	if err := s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM conversation WHERE id = @id AND `+withinScope+`)`, args).Scan(&found); err != nil {
+	if err := s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM conversation WHERE id = @id AND `+conversation.WithinScope+`)`, args).Scan(&found); err != nil {
 		return fmt.Errorf("looking for a conversation: %w", err)
 	}
 	if !found {

@@ -14,6 +14,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 )
@@ -74,14 +75,14 @@ func (s *operatorServer) RequeueRefusedEvents(ctx context.Context, req *messagin
 // DropRefusedEvent implements OperatorService.
 func (s *operatorServer) DropRefusedEvent(ctx context.Context, req *messagingpb.DropRefusedEventRequest) (*messagingpb.DropRefusedEventResponse, error) {
 	err := pgx.BeginFunc(ctx, s.store.pool, func(tx pgx.Tx) error {
-		conversation, err := outbox.Drop(ctx, tx, uuid.MustParse(req.GetId()))
+		of, err := outbox.Drop(ctx, tx, uuid.MustParse(req.GetId()))
 		if errors.Is(err, pgx.ErrNoRows) {
 			return errRefusedUnknown
 		}
 		if err != nil {
 			return err
 		}
-		return audit(ctx, tx, auth.FromContext(ctx).Subject, lifecycle.DropEvent, conversation)
+		return conversation.Audit(ctx, tx, auth.FromContext(ctx).Subject, lifecycle.DropEvent, of)
 	})
 	return &messagingpb.DropRefusedEventResponse{}, statusOf(err)
 }

@@ -3,8 +3,6 @@ package messaging
 import (
 	"context"
 	"errors"
-	"fmt"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -66,16 +64,6 @@ func ask(ctx context.Context, key string, maxAge time.Duration) report.Question 
 // alone is a question whose answer is for this caller alone.
 func alone(ctx context.Context) report.Question {
 	return report.Question{Caller: auth.FromContext(ctx).Subject}
-}
-
-// key tells scopes apart: answers are shared among those who may see the same.
-func (sc scope) key() string {
-	if sc.allQueues {
-		return fmt.Sprintf("%q all", sc.caisse)
-	}
-	queues := slices.Clone(sc.queues)
-	slices.Sort(queues)
-	return fmt.Sprintf("%q %q", sc.caisse, slices.Compact(queues))
 }
 
 // apart is this server, reading through the reports' pool.

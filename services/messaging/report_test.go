@@ -23,6 +23,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/report"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 )
@@ -140,25 +141,25 @@ func TestReports_SharedWithinAScope(t *testing.T) {
 
 func TestScopeKey(t *testing.T) {
 	t.Parallel()
-	scopes := []scope{
-		{caisse: "a"},
-		{caisse: "b"},
-		{caisse: "a", allQueues: true},
-		{caisse: "a", queues: []string{"x"}},
-		{caisse: "a", queues: []string{"x", "y"}},
-		{caisse: "a", queues: []string{"x y"}},
-		{caisse: "a", queues: []string{`x" "y`}},
-		{caisse: `a" ["x"]`},
-		{caisse: `a" all`},
+	scopes := []conversation.Scope{
+		{Caisse: "a"},
+		{Caisse: "b"},
+		{Caisse: "a", AllQueues: true},
+		{Caisse: "a", Queues: []string{"x"}},
+		{Caisse: "a", Queues: []string{"x", "y"}},
+		{Caisse: "a", Queues: []string{"x y"}},
+		{Caisse: "a", Queues: []string{`x" "y`}},
+		{Caisse: `a" ["x"]`},
+		{Caisse: `a" all`},
 	}
-	seen := make(map[string]scope)
+	seen := make(map[string]conversation.Scope)
 	for _, sc := range scopes {
-		if other, taken := seen[sc.key()]; taken {
-			t.Errorf("%+v and %+v are one: %s", sc, other, sc.key())
+		if other, taken := seen[sc.Key()]; taken {
+			t.Errorf("%+v and %+v are one: %s", sc, other, sc.Key())
 		}
-		seen[sc.key()] = sc
+		seen[sc.Key()] = sc
 	}
-	if a, b := (scope{queues: []string{"x", "y", "x"}}).key(), (scope{queues: []string{"y", "x"}}).key(); a != b {
+	if a, b := (conversation.Scope{Queues: []string{"x", "y", "x"}}).Key(), (conversation.Scope{Queues: []string{"y", "x"}}).Key(); a != b {
 		t.Errorf("%s and %s are two", a, b)
 	}
 }

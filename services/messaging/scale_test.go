@@ -17,6 +17,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/testenv/scale"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 )
@@ -57,11 +58,11 @@ func TestScale(t *testing.T) {
 //nolint:maintidx // a list
 func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 	s := &store{pool}
-	all := scope{caisse: "msa-75", allQueues: true}
-	mine := scope{caisse: "msa-75", queues: []string{"queue-1", "queue-3"}}
+	all := conversation.Scope{Caisse: "msa-75", AllQueues: true}
+	mine := conversation.Scope{Caisse: "msa-75", Queues: []string{"queue-1", "queue-3"}}
 	// some is the id of a conversation, another each time.
-	some := func(ctx context.Context, n int, status messagingpb.Status) (row conversationRow, err error) {
-		return postgres.One[conversationRow](ctx, aside, "reading a conversation", `SELECT `+conversationColumns+` FROM conversation WHERE caisse = 'msa-75' AND status = $1 ORDER BY created_at DESC OFFSET $2 LIMIT 1`, int16(status), n)
+	some := func(ctx context.Context, n int, status messagingpb.Status) (row conversation.Row, err error) {
+		return postgres.One[conversation.Row](ctx, aside, "reading a conversation", `SELECT `+conversation.Columns+` FROM conversation WHERE caisse = 'msa-75' AND status = $1 ORDER BY created_at DESC OFFSET $2 LIMIT 1`, int16(status), n)
 	}
 	inTx := func(do func(ctx context.Context, tx pgx.Tx, n int) error) func(context.Context, int) error {
 		return func(ctx context.Context, n int) error {
@@ -80,7 +81,7 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 		}
 		return list, err
 	}
-	lists := func(name string, sc scope, f queueFilter) scale.Row {
+	lists := func(name string, sc conversation.Scope, f queueFilter) scale.Row {
 		f.limit = 21
 		return scale.Row{Of: []string{name}, Run: func(ctx context.Context, _ int) error { return failed(s.waiting(ctx, sc, f)) }}
 	}
@@ -126,15 +127,6 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 			_, err2 := s.someOfMember(ctx, member, ids[:min(len(ids), exportPage)])
 			return errors.Join(err1, err2)
 		}),
-		read("store.unreadOf", func(ctx context.Context, n int) error { return failed(s.unreadOf(ctx, fmt.Sprintf("member:%d", n))) }),
-		read("store.ofMember", func(ctx context.Context, n int) error {
-			row, err := some(ctx, n, sent)
-			return errors.Join(err, failed(s.ofMember(ctx, row.MemberID, row.ID)))
-		}),
-		read("store.messagesOf", func(ctx context.Context, n int) error {
-			row, err := some(ctx, n, answered)
-			return errors.Join(err, failed(s.messagesOf(ctx, pool, row.ID)))
-		}),
 		read("store.setHidden", func(ctx context.Context, n int) error {
 			row, err := some(ctx, n, closed)
 			_, _, fault := s.setHidden(ctx, row.MemberID, row.ID, !row.Hidden)
@@ -154,10 +146,6 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 				err = errors.Join(err, none)
 			}
 			return err
-		}),
-		read("store.actsOn", func(ctx context.Context, n int) error {
-			row, err := some(ctx, n, sent)
-			return errors.Join(err, failed(s.actsOn(ctx, row.ID)))
 		}),
 		read("store.delays", func(ctx context.Context, n int) error {
 			return failed(s.delays(ctx, "msa-75", &messagingpb.SubmitMessageRequest{
@@ -225,7 +213,7 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 
 		// What agents do.
 		lists("store.waiting", all, queueFilter{}),
-		{Of: []string{"store.readForAgent", "audit"}, Run: func(ctx context.Context, n int) error {
+		{Of: []string{"store.readForAgent"}, Run: func(ctx context.Context, n int) error {
 			row, err := some(ctx, n, working)
 			_, _, fault := s.readForAgent(ctx, all, "claire", row.ID)
 			return errors.Join(err, fault)
@@ -237,12 +225,12 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 			}
 			var requests []request
 			for _, id := range list[:4] {
-				requests = append(requests, request{scope: all, agent: "claire", id: id, key: uuid.New(), decide: func(row conversationRow, _ bool) (*change, error) {
-					message := messageRow{ID: uuid.Must(uuid.NewV7()), ConversationID: row.ID, Author: 2, AgentID: new("claire"), Body: []byte("x")}
+				requests = append(requests, request{scope: all, agent: "claire", id: id, key: uuid.New(), decide: func(row conversation.Row, _ bool) (*change, error) {
+					message := conversation.Message{ID: uuid.Must(uuid.NewV7()), ConversationID: row.ID, Author: 2, AgentID: new("claire"), Body: []byte("x")}
 					return &change{
 						set: []string{`status = 4`, `last_reply_id = @reply`, `first_reply_at = coalesce(first_reply_at, clock_timestamp())`}, args: pgx.NamedArgs{"reply": message.ID},
 						reply: &reply{row: message, key: uuid.New(), chars: 10}, action: "reply",
-						event: func(conversationRow) (outbox.Event, error) {
+						event: func(conversation.Row) (outbox.Event, error) {
 							return outbox.Event{ID: uuid.Must(uuid.NewV7()), Type: "reply-posted", Caisse: row.Caisse, ConversationID: row.ID, Payload: []byte("x")}, nil
 						},
 					}, nil
@@ -338,7 +326,7 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 		{statuses: statuses(sent, answered)},
 	} {
 		f.limit = 21
-		for _, sc := range []scope{all, mine} {
+		for _, sc := range []conversation.Scope{all, mine} {
 			rows = append(rows, scale.Row{Run: func(ctx context.Context, _ int) error { return failed(s.waiting(ctx, sc, f)) }})
 		}
 	}

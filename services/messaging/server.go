@@ -13,7 +13,6 @@ import (
 
 	"github.com/google/uuid"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/batch"
@@ -23,6 +22,7 @@ import (
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/reference"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/taxonomy"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
@@ -156,9 +156,9 @@ func (p *prepared) stampedAt(at time.Time) {
 // answer is the stored recap. It depends on nothing that changes afterwards, so
 // that a replay gives the same.
 func (p *prepared) answer() *messagingpb.SubmitMessageResponse {
-	conversation := conversationOf(&p.conversation)
-	conversation.Messages = []*messagingpb.Message{messageOf(&p.message, p.body)}
-	return &messagingpb.SubmitMessageResponse{Conversation: conversation, ExpectedDelay: delayOf(p.conversation.AnswerDays)}
+	recap := conversation.Proto(&p.conversation)
+	recap.Messages = []*messagingpb.Message{conversation.MessageProto(&p.message, p.body)}
+	return &messagingpb.SubmitMessageResponse{Conversation: recap, ExpectedDelay: delayOf(p.conversation.AnswerDays)}
 }
 
 // prepare checks a request and makes of it the rows to store. With errOutdated
@@ -197,7 +197,7 @@ func (s *server) prepare(ctx context.Context, id *auth.Identity, req *messagingp
 // asked is a submission as far as its request alone tells.
 func asked(id *auth.Identity, key uuid.UUID, written text.Text, req *messagingpb.SubmitMessageRequest) *prepared {
 	return &prepared{submission: &submission{
-		conversation: conversationRow{openedRow: openedRow{
+		conversation: conversation.Row{Opened: conversation.Opened{
 			MemberID: id.Subject, Audience: int16(req.GetAudience()), TaxonomyVersion: req.GetTaxonomyVersion(), //nolint:gosec // an enum of four
 			Theme: req.GetTheme(), Topic: req.GetTopic(), Reason: req.GetReason(),
 		}},
@@ -210,11 +210,11 @@ func (s *server) compose(ctx context.Context, id *auth.Identity, key uuid.UUID, 
 	if err != nil {
 		return nil, err
 	}
-	conversation, message, err := newIDs()
+	conversationID, message, err := newIDs()
 	if err != nil {
 		return nil, err
 	}
-	dataKey, wrapped, err := s.vault.NewKey(conversation)
+	dataKey, wrapped, err := s.vault.NewKey(conversationID)
 	if err != nil {
 		return nil, err
 	}
@@ -223,8 +223,8 @@ func (s *server) compose(ctx context.Context, id *auth.Identity, key uuid.UUID, 
 		return nil, err
 	}
 	sub := &submission{
-		conversation: conversationRow{openedRow: openedRow{
-			ID: conversation, MemberID: id.Subject, Reference: ref.Text, Caisse: caisse,
+		conversation: conversation.Row{Opened: conversation.Opened{
+			ID: conversationID, MemberID: id.Subject, Reference: ref.Text, Caisse: caisse,
 			Audience: int16(audience), TaxonomyVersion: chosen.Version, //nolint:gosec // an enum of four
 			Theme: chosen.Theme.GetCode(), ThemeLabel: chosen.Theme.GetLabel(),
 			Topic: chosen.Topic.GetCode(), TopicLabel: chosen.Topic.GetLabel(),
@@ -234,10 +234,10 @@ func (s *server) compose(ctx context.Context, id *auth.Identity, key uuid.UUID, 
 			DataKey:    wrapped,
 		}, Status: int16(messagingpb.Status_SENT), Version: 1},
 		idempotencyKey: key,
-		message:        messageRow{ID: message, ConversationID: conversation, Author: int16(messagingpb.Author_MEMBER), Body: sealed},
+		message:        conversation.Message{ID: message, ConversationID: conversationID, Author: int16(messagingpb.Author_MEMBER), Body: sealed},
 		chars:          written.Chars,
 	}
-	sub.event, err = submittedEvent(ctx, sub.conversation, message)
+	sub.event, err = conversation.Submitted(ctx, sub.conversation, message)
 	return &prepared{submission: sub, body: written.Body, reference: ref}, err
 }
 
@@ -322,8 +322,8 @@ func (s *server) ListConversations(ctx context.Context, req *messagingpb.ListCon
 		rows = rows[:size]
 		resp.NextPageToken = nextPage(ctx, req, rows[size-1].UpdatedAt, rows[size-1].ID)
 	}
-	resp.Conversations = conversationsOf(rows)
-	if resp.UnreadCount, err = s.store.unreadOf(ctx, member); err != nil {
+	resp.Conversations = conversation.Protos(rows)
+	if resp.UnreadCount, err = conversation.Unread(ctx, s.store.pool, member); err != nil {
 		return nil, statusOf(err)
 	}
 	return resp, nil
@@ -331,7 +331,7 @@ func (s *server) ListConversations(ctx context.Context, req *messagingpb.ListCon
 
 // GetConversation returns a conversation of the caller's with its messages.
 func (s *server) GetConversation(ctx context.Context, req *messagingpb.GetConversationRequest) (*messagingpb.GetConversationResponse, error) {
-	row, err := s.store.ofMember(ctx, auth.FromContext(ctx).Subject, uuid.MustParse(req.GetId()))
+	row, err := conversation.OfMember(ctx, s.store.pool, auth.FromContext(ctx).Subject, uuid.MustParse(req.GetId()))
 	if err != nil {
 		return nil, statusOf(err)
 	}
@@ -349,7 +349,7 @@ func (s *server) HideConversation(ctx context.Context, req *messagingpb.HideConv
 	if err != nil {
 		return nil, err
 	}
-	return &messagingpb.HideConversationResponse{Conversation: conversationOf(&row)}, nil
+	return &messagingpb.HideConversationResponse{Conversation: conversation.Proto(&row)}, nil
 }
 
 // ShowConversation undoes HideConversation.
@@ -358,10 +358,10 @@ func (s *server) ShowConversation(ctx context.Context, req *messagingpb.ShowConv
 	if err != nil {
 		return nil, err
 	}
-	return &messagingpb.ShowConversationResponse{Conversation: conversationOf(&row)}, nil
+	return &messagingpb.ShowConversationResponse{Conversation: conversation.Proto(&row)}, nil
 }
 
-func (s *server) setHidden(ctx context.Context, id string, hidden bool) (conversationRow, error) {
+func (s *server) setHidden(ctx context.Context, id string, hidden bool) (conversation.Row, error) {
 	row, changed, err := s.store.setHidden(ctx, auth.FromContext(ctx).Subject, uuid.MustParse(id), hidden)
 	if changed {
 		s.hints.tell(hint{Conversation: row.ID})
@@ -383,64 +383,32 @@ func (s *server) MarkConversationRead(ctx context.Context, req *messagingpb.Mark
 	if changed { // a client that reads whenever it is told must come to an end
 		s.hints.tell(hint{Conversation: row.ID})
 	}
-	return &messagingpb.MarkConversationReadResponse{Conversation: conversationOf(&row)}, nil
+	return &messagingpb.MarkConversationReadResponse{Conversation: conversation.Proto(&row)}, nil
 }
 
 // withMessages opens the texts of a conversation; those of an erased one are empty.
-func (s *server) withMessages(row *conversationRow, messages []messageRow) (*messagingpb.Conversation, error) {
+func (s *server) withMessages(row *conversation.Row, messages []conversation.Message) (*messagingpb.Conversation, error) {
 	if row.ErasedAt != nil {
-		conversation := conversationOf(row)
+		full := conversation.Proto(row)
 		for i := range messages {
-			conversation.Messages = append(conversation.Messages, messageOf(&messages[i], ""))
+			full.Messages = append(full.Messages, conversation.MessageProto(&messages[i], ""))
 		}
-		return conversation, nil
+		return full, nil
 	}
 	key, err := s.vault.Key(row.ID, row.DataKey)
 	if err != nil {
 		return nil, err
 	}
-	conversation := conversationOf(row)
+	full := conversation.Proto(row)
 	for i := range messages {
 		m := &messages[i]
 		body, err := key.OpenMessage(m.ID, m.Author, m.Body)
 		if err != nil {
 			return nil, err
 		}
-		conversation.Messages = append(conversation.Messages, messageOf(m, body))
+		full.Messages = append(full.Messages, conversation.MessageProto(m, body))
 	}
-	return conversation, nil
-}
-
-func conversationsOf(rows []conversationRow) []*messagingpb.Conversation {
-	list := make([]*messagingpb.Conversation, len(rows))
-	for i := range rows {
-		list[i] = conversationOf(&rows[i])
-	}
-	return list
-}
-
-// conversationOf is a row as its member sees it: without messages, and without
-// who of the body has it in hand.
-func conversationOf(row *conversationRow) *messagingpb.Conversation {
-	return &messagingpb.Conversation{
-		Id: row.ID.String(), Reference: row.Reference, Audience: audienceOf(row.Audience),
-		Theme: choiceOf(row.Theme, row.ThemeLabel), Topic: choiceOf(row.Topic, row.TopicLabel), Reason: choiceOf(row.Reason, row.ReasonLabel),
-		TaxonomyVersion: row.TaxonomyVersion, Status: messagingpb.Status(row.Status),
-		Hidden: row.Hidden, Unread: row.Unread,
-		CreateTime: timestamppb.New(row.CreatedAt), UpdateTime: timestamppb.New(row.UpdatedAt),
-		Queue: choiceOf(row.Queue, row.QueueLabel), Erased: row.ErasedAt != nil,
-	}
-}
-
-func messageOf(row *messageRow, body string) *messagingpb.Message {
-	return &messagingpb.Message{Id: row.ID.String(), Author: messagingpb.Author(row.Author), Text: body, CreateTime: timestamppb.New(row.CreatedAt)}
-}
-
-func choiceOf(code, label string) *messagingpb.Choice {
-	if code == "" {
-		return nil
-	}
-	return &messagingpb.Choice{Code: code, Label: label}
+	return full, nil
 }
 
 func delayOf(days int16) *messagingpb.ExpectedDelay {
@@ -449,8 +417,6 @@ func delayOf(days int16) *messagingpb.ExpectedDelay {
 	}
 	return &messagingpb.ExpectedDelay{WorkingDays: int32(days)}
 }
-
-func audienceOf(stored int16) taxonomypb.Audience { return taxonomypb.Audience(stored) }
 
 const (
 	defaultPageSize = 20

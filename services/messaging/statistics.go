@@ -14,6 +14,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/report"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 )
 
 // defaultStatisticsDays is how far statistics go back unless asked otherwise.
@@ -26,7 +27,7 @@ func (s *agentServer) GetStatistics(ctx context.Context, req *messagingpb.GetSta
 		days = defaultStatisticsDays
 	}
 	sc := scopeOf(auth.FromContext(ctx))
-	key := fmt.Sprintf("statistics %s %q %d", sc.key(), req.GetQueue(), days)
+	key := fmt.Sprintf("statistics %s %q %d", sc.Key(), req.GetQueue(), days)
 	figures, err := report.Read(ctx, s.reports.figures, ask(ctx, key, s.reports.maxAge), func(ctx context.Context) (figures, error) {
 		return s.reports.store.statistics(ctx, sc, req.GetQueue(), days)
 	})
@@ -48,7 +49,7 @@ func (s *agentServer) GetStatistics(ctx context.Context, req *messagingpb.GetSta
 	}
 	for _, theme := range figures.themes {
 		resp.Themes = append(resp.Themes, &messagingpb.ThemeFigures{
-			Theme: choiceOf(theme.Theme, theme.Label), Received: theme.Received,
+			Theme: conversation.Choice(theme.Theme, theme.Label), Received: theme.Received,
 			Answered: theme.Answered, OnTime: theme.OnTime, MedianHours: theme.Median,
 		})
 	}
@@ -105,7 +106,7 @@ var (
 			SELECT first::timestamp AT TIME ZONE 'Europe/Paris' AS start FROM period
 		)`
 
-	mine = withinScope + ` AND (@queue = '' OR queue = @queue)`
+	mine = conversation.WithinScope + ` AND (@queue = '' OR queue = @queue)`
 
 	daysSQL = statisticsPeriod + `
 		SELECT to_char(d, 'YYYY-MM-DD') FROM period, generate_series(first::timestamp, last::timestamp, interval '1 day') d ORDER BY d`
@@ -164,8 +165,8 @@ type receivedRow struct {
 }
 
 // statistics reads all figures from one snapshot, so that they agree.
-func (s *store) statistics(ctx context.Context, sc scope, queue string, days int) (figures, error) {
-	args := sc.args()
+func (s *store) statistics(ctx context.Context, sc conversation.Scope, queue string, days int) (figures, error) {
+	args := sc.Args()
 	args["queue"], args["days"] = queue, days
 	var f figures
 	err := pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/batch"
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 )
@@ -30,73 +31,18 @@ type store struct {
 	pool *pgxpool.Pool
 }
 
-// openedRow is what a submission gives of a row of the table conversation.
-type openedRow struct {
-	ID              uuid.UUID `db:"id"`
-	MemberID        string    `db:"member_id"`
-	Reference       string    `db:"reference"`
-	Caisse          string    `db:"caisse"`
-	Audience        int16     `db:"audience"`
-	TaxonomyVersion int32     `db:"taxonomy_version"`
-	Theme           string    `db:"theme"`
-	ThemeLabel      string    `db:"theme_label"`
-	Topic           string    `db:"topic"`
-	TopicLabel      string    `db:"topic_label"`
-	Reason          string    `db:"reason"`
-	ReasonLabel     string    `db:"reason_label"`
-	Queue           string    `db:"queue"`
-	QueueLabel      string    `db:"queue_label"`
-	AnswerDays      int16     `db:"answer_days"`
-	DataKey         []byte    `db:"data_key"`
-}
-
-// conversationRow is a row of the table conversation, without the wrapped key's
-// meaning: the server opens it.
-type conversationRow struct {
-	openedRow
-	Status       int16      `db:"status"`
-	Version      int32      `db:"version"`
-	Hidden       bool       `db:"hidden"`
-	LastReplyID  *uuid.UUID `db:"last_reply_id"`
-	Unread       bool       `db:"unread"`
-	FirstReplyAt *time.Time `db:"first_reply_at"`
-	ErasedAt     *time.Time `db:"erased_at"`
-	ClaimedBy    *string    `db:"claimed_by"`
-	ClaimedName  *string    `db:"claimed_name"`
-	ClaimExpires *time.Time `db:"claim_expires"`
-	// ClaimHeld: the claim has not lapsed, by the database's clock.
-	ClaimHeld bool      `db:"claim_held" sql:"coalesce(claim_expires > now(), false)"`
-	CreatedAt time.Time `db:"created_at"`
-	UpdatedAt time.Time `db:"updated_at"`
-}
-
-var conversationColumns = postgres.Columns[conversationRow]()
-
-// messageRow is a row of the table message.
-type messageRow struct {
-	ID             uuid.UUID `db:"id"`
-	ConversationID uuid.UUID `db:"conversation_id"`
-	Author         int16     `db:"author"`
-	AgentID        *string   `db:"agent_id"`
-	Final          bool      `db:"final"`
-	Body           []byte    `db:"body"`
-	CreatedAt      time.Time `db:"created_at"`
-}
-
-var messageColumns = postgres.Columns[messageRow]()
-
 // submission is a conversation with its first message, ready to be stored.
 type submission struct {
-	conversation   conversationRow
+	conversation   conversation.Row
 	idempotencyKey uuid.UUID
-	message        messageRow
+	message        conversation.Message
 	chars          int
 	event          outbox.Event
 }
 
 // submittedRow is the conversation of a submission as it is inserted.
 type submittedRow struct {
-	openedRow
+	conversation.Opened
 	IdempotencyKey uuid.UUID `db:"idempotency_key"`
 }
 
@@ -119,7 +65,7 @@ var (
 
 func (s *submission) row() submissionRow {
 	return submissionRow{
-		submittedRow: submittedRow{openedRow: s.conversation.openedRow, IdempotencyKey: s.idempotencyKey},
+		submittedRow: submittedRow{Opened: s.conversation.Opened, IdempotencyKey: s.idempotencyKey},
 		MessageID:    s.message.ID, Body: s.message.Body, BodyChars: int16(s.chars), //nolint:gosec // at most 750
 		EventID: s.event.ID, EventType: s.event.Type, Payload: s.event.Payload, Trace: s.event.Trace,
 	}
@@ -182,19 +128,19 @@ SELECT id, created_at FROM opened`
 
 // submitted returns what is stored under a member's idempotency key: the
 // conversation and its first message.
-func (s *store) submitted(ctx context.Context, member string, key uuid.UUID) (conversationRow, messageRow, error) {
-	conversation, err := postgres.One[conversationRow](ctx, s.pool, "reading a conversation", `SELECT `+conversationColumns+` FROM conversation WHERE member_id = $1 AND idempotency_key = $2`, member, key)
+func (s *store) submitted(ctx context.Context, member string, key uuid.UUID) (conversation.Row, conversation.Message, error) {
+	row, err := postgres.One[conversation.Row](ctx, s.pool, "reading a conversation", `SELECT `+conversation.Columns+` FROM conversation WHERE member_id = $1 AND idempotency_key = $2`, member, key)
 	if errors.Is(err, errNotFound) {
 		err = s.checkErased(ctx, member, key)
 	}
 	if err != nil {
-		return conversation, messageRow{}, fmt.Errorf("looking up an idempotency key: %w", err)
+		return row, conversation.Message{}, fmt.Errorf("looking up an idempotency key: %w", err)
 	}
-	first, err := postgres.One[messageRow](ctx, s.pool, "reading a message", `SELECT `+messageColumns+` FROM message WHERE conversation_id = $1 ORDER BY created_at, id LIMIT 1`, conversation.ID)
+	first, err := postgres.One[conversation.Message](ctx, s.pool, "reading a message", `SELECT `+conversation.MessageColumns+` FROM message WHERE conversation_id = $1 ORDER BY created_at, id LIMIT 1`, row.ID)
 	if err != nil {
-		return conversation, first, fmt.Errorf("reading the first message of %s: %w", conversation.ID, err)
+		return row, first, fmt.Errorf("reading the first message of %s: %w", row.ID, err)
 	}
-	return conversation, first, nil
+	return row, first, nil
 }
 
 // pageKey is where a page begins: after the row with these values.
@@ -206,7 +152,7 @@ type pageKey struct {
 // conversationsOf returns a member's conversations, most recent activity first.
 // The page reads one row more than asked for, which tells whether there is
 // another page.
-func (s *store) conversationsOf(ctx context.Context, member string, hidden bool, audience int16, after *pageKey, limit int) ([]conversationRow, error) {
+func (s *store) conversationsOf(ctx context.Context, member string, hidden bool, audience int16, after *pageKey, limit int) ([]conversation.Row, error) {
 	args := pgx.NamedArgs{"member": member, "hidden": hidden, "audience": audience, "limit": limit}
 	from := ``
 	if after != nil {
@@ -216,48 +162,28 @@ func (s *store) conversationsOf(ctx context.Context, member string, hidden bool,
 	if audience != 0 {
 		from += ` AND audience = @audience`
 	}
-	return postgres.Many[conversationRow](ctx, s.pool, "listing conversations", `
-		SELECT `+conversationColumns+` FROM conversation
+	return postgres.Many[conversation.Row](ctx, s.pool, "listing conversations", `
+		SELECT `+conversation.Columns+` FROM conversation
 		WHERE member_id = @member AND hidden = @hidden`+from+`
 		ORDER BY updated_at DESC, id DESC LIMIT @limit`, args)
 }
 
-// unreadOf counts a member's conversations with an unread reply.
-func (s *store) unreadOf(ctx context.Context, member string) (int32, error) {
-	var n int32
-	if err := s.pool.QueryRow(ctx, `SELECT count(*) FROM conversation WHERE member_id = $1 AND unread`, member).Scan(&n); err != nil {
-		return 0, fmt.Errorf("counting unread conversations: %w", err)
-	}
-	return n, nil
-}
-
-// ofMember returns a conversation of this member's.
-func (s *store) ofMember(ctx context.Context, member string, id uuid.UUID) (conversationRow, error) {
-	return postgres.One[conversationRow](ctx, s.pool, "reading a conversation", `SELECT `+conversationColumns+` FROM conversation WHERE id = $1 AND member_id = $2`, id, member)
-}
-
-// messagesOf returns the messages of a conversation, oldest first.
-func (s *store) messagesOf(ctx context.Context, db postgres.Querier, id uuid.UUID) ([]messageRow, error) {
-	return postgres.Many[messageRow](ctx, db, "reading messages",
-		`SELECT `+messageColumns+` FROM message WHERE conversation_id = $1 ORDER BY created_at, id`, id)
-}
-
 // setHidden hides or shows a conversation of this member's, and reports whether that
 // changed it.
-func (s *store) setHidden(ctx context.Context, member string, id uuid.UUID, hidden bool) (row conversationRow, changed bool, err error) {
-	row, err = postgres.One[conversationRow](ctx, s.pool, "reading a conversation", `UPDATE conversation SET hidden = $3 WHERE id = $1 AND member_id = $2 AND hidden <> $3 RETURNING `+conversationColumns, id, member, hidden)
+func (s *store) setHidden(ctx context.Context, member string, id uuid.UUID, hidden bool) (row conversation.Row, changed bool, err error) {
+	row, err = postgres.One[conversation.Row](ctx, s.pool, "reading a conversation", `UPDATE conversation SET hidden = $3 WHERE id = $1 AND member_id = $2 AND hidden <> $3 RETURNING `+conversation.Columns, id, member, hidden)
 	if !errors.Is(err, errNotFound) {
 		return row, err == nil, err
 	}
-	row, err = s.ofMember(ctx, member, id)
+	row, err = conversation.OfMember(ctx, s.pool, member, id)
 	return row, false, err
 }
 
 // markRead takes the unread mark off, as far as the last reply that is not later
 // than the message upTo (nil: all of them), and reports whether that changed anything. A
 // message of another conversation is errNotFound.
-func (s *store) markRead(ctx context.Context, member string, id uuid.UUID, upTo *uuid.UUID) (row conversationRow, changed bool, err error) {
-	row, err = postgres.One[conversationRow](ctx, s.pool, "reading a conversation", `
+func (s *store) markRead(ctx context.Context, member string, id uuid.UUID, upTo *uuid.UUID) (row conversation.Row, changed bool, err error) {
+	row, err = postgres.One[conversation.Row](ctx, s.pool, "reading a conversation", `
 		UPDATE conversation c SET read_reply_id = (
 			SELECT m.id FROM message m
 			WHERE m.conversation_id = c.id AND m.author = 2
@@ -271,12 +197,12 @@ func (s *store) markRead(ctx context.Context, member string, id uuid.UUID, upTo 
 			WHERE m.conversation_id = c.id AND m.author = 2
 			  AND ($3::uuid IS NULL OR (m.created_at, m.id) <= (SELECT created_at, id FROM message WHERE id = $3))
 			  AND (c.read_reply_id IS NULL OR (m.created_at, m.id) > (SELECT created_at, id FROM message WHERE id = c.read_reply_id)))
-		RETURNING `+conversationColumns, id, member, upTo)
+		RETURNING `+conversation.Columns, id, member, upTo)
 	if !errors.Is(err, errNotFound) {
 		return row, err == nil, err
 	}
-	row, err = postgres.One[conversationRow](ctx, s.pool, "reading a conversation", `
-		SELECT `+conversationColumns+` FROM conversation c
+	row, err = postgres.One[conversation.Row](ctx, s.pool, "reading a conversation", `
+		SELECT `+conversation.Columns+` FROM conversation c
 		WHERE c.id = $1 AND c.member_id = $2
 		  AND ($3::uuid IS NULL OR EXISTS (SELECT FROM message WHERE id = $3 AND conversation_id = c.id))`, id, member, upTo)
 	return row, false, err
@@ -364,22 +290,6 @@ func (s *store) changePreferences(ctx context.Context, member string, change fun
 	return nil
 }
 
-// scope is whose conversations a caller may see: one member's own, or an agent's
-// by caisse and queue.
-type scope struct {
-	caisse    string
-	queues    []string
-	allQueues bool
-	// member is set for a member, and nothing else then.
-	member string
-}
-
-func (sc scope) args() pgx.NamedArgs {
-	return pgx.NamedArgs{"caisse": sc.caisse, "queues": sc.queues, "allQueues": sc.allQueues}
-}
-
-const withinScope = `caisse = @caisse AND (@allQueues OR queue = ANY(@queues))`
-
 // queueFilter narrows what waits.
 type queueFilter struct {
 	queue, theme, topic string
@@ -408,7 +318,7 @@ const kindsOfCaisse = `RECURSIVE kind AS (
 //
 // An index gives those of each status, and of each queue or topic where the list is narrowed
 // by one, in the order of the list; as many of each as the page has are merged.
-func (s *store) waiting(ctx context.Context, sc scope, f queueFilter) ([]conversationRow, error) {
+func (s *store) waiting(ctx context.Context, sc conversation.Scope, f queueFilter) ([]conversation.Row, error) {
 	// Each once, or their rows would stand on the page twice.
 	statuses := slices.Compact(slices.Sorted(slices.Values(f.statuses)))
 	if len(statuses) == 0 {
@@ -416,16 +326,16 @@ func (s *store) waiting(ctx context.Context, sc scope, f queueFilter) ([]convers
 			statuses = append(statuses, int16(status)) //nolint:gosec // an enum of eight
 		}
 	}
-	args := pgx.NamedArgs{"caisse": sc.caisse, "statuses": statuses, "limit": f.limit}
+	args := pgx.NamedArgs{"caisse": sc.Caisse, "statuses": statuses, "limit": f.limit}
 	with, from, where := ``, `unnest(@statuses::smallint[]) AS of_status`, `caisse = @caisse AND status = of_status`
-	queues := slices.Compact(slices.Sorted(slices.Values(sc.queues)))
+	queues := slices.Compact(slices.Sorted(slices.Values(sc.Queues)))
 	if f.queue != "" {
-		if !sc.allQueues && !slices.Contains(queues, f.queue) {
+		if !sc.AllQueues && !slices.Contains(queues, f.queue) {
 			return nil, nil
 		}
 		queues = []string{f.queue}
 	}
-	someQueues := !sc.allQueues || f.queue != ""
+	someQueues := !sc.AllQueues || f.queue != ""
 	switch {
 	case f.theme != "" || f.topic != "":
 		with = kindsOfCaisse + `, `
@@ -441,28 +351,28 @@ func (s *store) waiting(ctx context.Context, sc scope, f queueFilter) ([]convers
 		where += ` AND (created_at, id) > (@at, @id)`
 		args["at"], args["id"] = f.after.at, f.after.id
 	}
-	return postgres.Many[conversationRow](ctx, s.pool, "listing the queue", `
+	return postgres.Many[conversation.Row](ctx, s.pool, "listing the queue", `
 		WITH `+with+`page AS MATERIALIZED (
 			SELECT page.* FROM `+from+`, LATERAL (
 				SELECT created_at, id FROM conversation WHERE `+where+` ORDER BY created_at, id LIMIT @limit) AS page
 			ORDER BY created_at, id LIMIT @limit)
-		SELECT `+conversationColumns+` FROM conversation WHERE id IN (SELECT id FROM page) ORDER BY created_at, id`, args)
+		SELECT `+conversation.Columns+` FROM conversation WHERE id IN (SELECT id FROM page) ORDER BY created_at, id`, args)
 }
 
 // readForAgent reads a conversation within an agent's scope and writes down who
 // did.
-func (s *store) readForAgent(ctx context.Context, sc scope, agent string, id uuid.UUID) (row conversationRow, messages []messageRow, err error) {
+func (s *store) readForAgent(ctx context.Context, sc conversation.Scope, agent string, id uuid.UUID) (row conversation.Row, messages []conversation.Message, err error) {
 	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		args := sc.args()
+		args := sc.Args()
 		args["id"] = id
-		row, err = postgres.One[conversationRow](ctx, tx, "reading a conversation", `SELECT `+conversationColumns+` FROM conversation WHERE id = @id AND `+withinScope, args)
+		row, err = postgres.One[conversation.Row](ctx, tx, "reading a conversation", `SELECT `+conversation.Columns+` FROM conversation WHERE id = @id AND `+conversation.WithinScope, args)
 		if err != nil {
 			return err
 		}
-		if messages, err = s.messagesOf(ctx, tx, id); err != nil {
+		if messages, err = conversation.Messages(ctx, tx, id); err != nil {
 			return err
 		}
-		return audit(ctx, tx, agent, lifecycle.Read, id)
+		return conversation.Audit(ctx, tx, agent, lifecycle.Read, id)
 	})
 	return row, messages, err
 }
@@ -475,13 +385,13 @@ type change struct {
 	// reply is inserted when not nil.
 	reply *reply
 	// event is published when not nil; the row's version is then counted up.
-	event func(conversationRow) (outbox.Event, error)
+	event func(conversation.Row) (outbox.Event, error)
 	// action goes into the audit.
 	action lifecycle.Action
 }
 
 type reply struct {
-	row   messageRow
+	row   conversation.Message
 	key   uuid.UUID
 	chars int
 }
@@ -490,9 +400,9 @@ type reply struct {
 // and does it with its events in one transaction. It returns what became of each,
 // and of what others must be told. The requests must be for different
 // conversations.
-func (s *store) changeMany(ctx context.Context, requests []request) (done []batch.Result[conversationRow], untold news, err error) {
+func (s *store) changeMany(ctx context.Context, requests []request) (done []batch.Result[conversation.Row], untold news, err error) {
 	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		done, untold = make([]batch.Result[conversationRow], len(requests)), news{}
+		done, untold = make([]batch.Result[conversation.Row], len(requests)), news{}
 		rows, replied, err := lockMany(ctx, tx, requests)
 		if err != nil {
 			return err
@@ -500,12 +410,12 @@ func (s *store) changeMany(ctx context.Context, requests []request) (done []batc
 		todo := make(map[int]*change)
 		for i, r := range requests {
 			row, ok := rows[r.id]
-			if !ok || !r.scope.covers(&row) {
+			if !ok || !r.scope.Covers(&row) {
 				done[i].Err = errNotFound
 				continue
 			}
-			change, err := r.decide(row, replied[replyKey{r.agent, r.scope.member, r.key}])
-			done[i] = batch.Result[conversationRow]{Value: row, Err: err}
+			change, err := r.decide(row, replied[replyKey{r.agent, r.scope.Member, r.key}])
+			done[i] = batch.Result[conversation.Row]{Value: row, Err: err}
 			if err == nil && change != nil {
 				todo[i] = change
 			}
@@ -536,7 +446,7 @@ type news struct {
 }
 
 // hintsOf is what the event of a change, if it has one, leaves untold.
-func hintsOf(done *change, before, after conversationRow) (list []hint) {
+func hintsOf(done *change, before, after conversation.Row) (list []hint) {
 	if done.event == nil {
 		list = append(list, hint{Conversation: after.ID, Agents: before.Status == after.Status})
 	}
@@ -544,15 +454,6 @@ func hintsOf(done *change, before, after conversationRow) (list []hint) {
 		list = append(list, hint{Conversation: after.ID, Caisse: before.Caisse, Queue: before.Queue})
 	}
 	return list
-}
-
-// covers tells whether the caller may see the conversation; for an agent the same
-// as withinScope.
-func (sc scope) covers(row *conversationRow) bool {
-	if sc.member != "" {
-		return row.MemberID == sc.member
-	}
-	return row.Caisse == sc.caisse && (sc.allQueues || slices.Contains(sc.queues, row.Queue))
 }
 
 // replyKey is what a message is told apart by, whatever its conversation: who wrote it, and
@@ -564,7 +465,7 @@ type replyKey struct {
 
 // lockMany locks conversations in the order of their ids and tells which of the
 // replies' keys are taken.
-func lockMany(ctx context.Context, tx pgx.Tx, requests []request) (map[uuid.UUID]conversationRow, map[replyKey]bool, error) {
+func lockMany(ctx context.Context, tx pgx.Tx, requests []request) (map[uuid.UUID]conversation.Row, map[replyKey]bool, error) {
 	var ids, keys, memberKeys []uuid.UUID
 	var agents, members []string
 	for _, r := range requests {
@@ -574,18 +475,18 @@ func lockMany(ctx context.Context, tx pgx.Tx, requests []request) (map[uuid.UUID
 		case r.agent != "":
 			keys, agents = append(keys, r.key), append(agents, r.agent)
 		default:
-			memberKeys, members = append(memberKeys, r.key), append(members, r.scope.member)
+			memberKeys, members = append(memberKeys, r.key), append(members, r.scope.Member)
 		}
 	}
 	if err := lockKeys(ctx, tx, members, memberKeys); err != nil {
 		return nil, nil, err
 	}
-	locked, err := postgres.Many[conversationRow](ctx, tx, "locking conversations",
-		`SELECT `+conversationColumns+` FROM conversation WHERE id = ANY($1) ORDER BY id FOR UPDATE`, ids)
+	locked, err := postgres.Many[conversation.Row](ctx, tx, "locking conversations",
+		`SELECT `+conversation.Columns+` FROM conversation WHERE id = ANY($1) ORDER BY id FOR UPDATE`, ids)
 	if err != nil {
 		return nil, nil, err
 	}
-	rows := make(map[uuid.UUID]conversationRow, len(locked))
+	rows := make(map[uuid.UUID]conversation.Row, len(locked))
 	for _, row := range locked {
 		rows[row.ID] = row
 	}
@@ -630,7 +531,7 @@ func lockKeys(ctx context.Context, tx pgx.Tx, members []string, keys []uuid.UUID
 
 // applyMany inserts the replies and updates the conversations, in one round trip,
 // and puts the rows as they are then into done.
-func applyMany(ctx context.Context, tx pgx.Tx, requests []request, todo map[int]*change, done []batch.Result[conversationRow]) error {
+func applyMany(ctx context.Context, tx pgx.Tx, requests []request, todo map[int]*change, done []batch.Result[conversation.Row]) error {
 	batch := &pgx.Batch{}
 	for _, i := range slices.Sorted(maps.Keys(todo)) {
 		change := todo[i]
@@ -643,9 +544,9 @@ func applyMany(ctx context.Context, tx pgx.Tx, requests []request, todo map[int]
 		}
 		args := pgx.NamedArgs{"id": requests[i].id}
 		maps.Copy(args, change.args)
-		batch.Queue(`UPDATE conversation SET `+strings.Join(set, ", ")+` WHERE id = @id RETURNING `+conversationColumns, args).
+		batch.Queue(`UPDATE conversation SET `+strings.Join(set, ", ")+` WHERE id = @id RETURNING `+conversation.Columns, args).
 			Query(func(rows pgx.Rows) (err error) {
-				done[i].Value, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[conversationRow])
+				done[i].Value, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[conversation.Row])
 				return err
 			})
 	}
@@ -667,7 +568,7 @@ func queueReply(batch *pgx.Batch, r *reply) {
 
 // recordMany writes the events of changes to the log and the outbox, and the
 // audit, in the transaction of what they tell.
-func recordMany(ctx context.Context, tx pgx.Tx, requests []request, todo map[int]*change, done []batch.Result[conversationRow]) (published bool, err error) {
+func recordMany(ctx context.Context, tx pgx.Tx, requests []request, todo map[int]*change, done []batch.Result[conversation.Row]) (published bool, err error) {
 	var agents []string
 	var actions []lifecycle.Action
 	var changed []uuid.UUID
@@ -697,23 +598,16 @@ func recordMany(ctx context.Context, tx pgx.Tx, requests []request, todo map[int
 }
 
 // replied returns the reply stored under an agent's idempotency key.
-func (s *store) replied(ctx context.Context, agent string, key uuid.UUID) (messageRow, error) {
-	return postgres.One[messageRow](ctx, s.pool, "reading a message", `SELECT `+messageColumns+` FROM message WHERE agent_id = $1 AND idempotency_key = $2`, agent, key)
-}
-
-func audit(ctx context.Context, tx pgx.Tx, agent string, action lifecycle.Action, id uuid.UUID) error {
-	if _, err := tx.Exec(ctx, `INSERT INTO audit (agent_id, action, conversation_id) VALUES ($1, $2, $3)`, agent, action, id); err != nil {
-		return fmt.Errorf("auditing: %w", err)
-	}
-	return nil
+func (s *store) replied(ctx context.Context, agent string, key uuid.UUID) (conversation.Message, error) {
+	return postgres.One[conversation.Message](ctx, s.pool, "reading a message", `SELECT `+conversation.MessageColumns+` FROM message WHERE agent_id = $1 AND idempotency_key = $2`, agent, key)
 }
 
 // audienceFor is the audience of a conversation that an agent may see; errNotFound for
 // another.
-func (s *store) audienceFor(ctx context.Context, sc scope, id uuid.UUID) (audience int16, err error) {
-	args := sc.args()
+func (s *store) audienceFor(ctx context.Context, sc conversation.Scope, id uuid.UUID) (audience int16, err error) {
+	args := sc.Args()
 	args["id"] = id
-	err = s.pool.QueryRow(ctx, `SELECT audience FROM conversation WHERE id = @id AND `+withinScope, args).Scan(&audience)
+	err = s.pool.QueryRow(ctx, `SELECT audience FROM conversation WHERE id = @id AND `+conversation.WithinScope, args).Scan(&audience)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return 0, errNotFound
 	}

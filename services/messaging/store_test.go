@@ -49,7 +49,7 @@ func TestStore_ColumnsOfASubmission(t *testing.T) {
 	t.Parallel()
 	pool := messagingtest.Pool(t)
 	sub := newSubmission("member_id", uuid.New(), func(sub *submission) {
-		c := &sub.conversation.openedRow
+		c := &sub.conversation.Opened
 		c.Reference, c.Caisse, c.Audience, c.TaxonomyVersion, c.AnswerDays = "reference", "caisse", 2, 3, 4
 		c.Theme, c.ThemeLabel, c.Topic, c.TopicLabel, c.Reason, c.ReasonLabel = "theme", "theme_label", "topic", "topic_label", "reason", "reason_label"
 		c.Queue, c.QueueLabel, c.DataKey = "queue", "queue_label", []byte("data_key")

@@ -12,6 +12,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis"
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
 )
 
@@ -129,8 +130,8 @@ var oldestUnanswered = `SELECT extract(epoch FROM now() - created_at)::float8 FR
 	WHERE ` + lifecycle.WaitingSQL + ` AND first_reply_at IS NULL ORDER BY created_at LIMIT 1`
 
 // waitingByQueue tells how many wait in each queue of an agent's scope.
-func (s *store) waitingByQueue(ctx context.Context, sc scope) (map[string]int32, error) {
-	rows, err := s.pool.Query(ctx, `SELECT queue, sum(n)::integer FROM `+keptWaiting+` WHERE `+withinScope+` GROUP BY queue HAVING sum(n) > 0`, sc.args())
+func (s *store) waitingByQueue(ctx context.Context, sc conversation.Scope) (map[string]int32, error) {
+	rows, err := s.pool.Query(ctx, `SELECT queue, sum(n)::integer FROM `+keptWaiting+` WHERE `+conversation.WithinScope+` GROUP BY queue HAVING sum(n) > 0`, sc.Args())
 	if err != nil {
 		return nil, fmt.Errorf("counting what waits: %w", err)
 	}

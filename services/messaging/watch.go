@@ -15,6 +15,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/seeded"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 )
 
@@ -76,7 +77,7 @@ type happening struct {
 // watcher is one open watch.
 type watcher struct {
 	caller string
-	scope  scope
+	scope  conversation.Scope
 	ch     chan happening
 }
 
@@ -191,7 +192,7 @@ func (h *hub) tell(ctx context.Context, batch []happening) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, happened := range batch {
-		var owner *conversationRow
+		var owner *conversation.Row
 		if row, ok := owners[happened.conversation]; ok {
 			owner = &row
 		}
@@ -205,17 +206,17 @@ func (h *hub) tell(ctx context.Context, batch []happening) {
 
 // concerns reports whether a watch is told; owner is nil where the conversation is not
 // found.
-func (w *watcher) concerns(happened happening, owner *conversationRow) bool {
-	member := w.scope.member != ""
+func (w *watcher) concerns(happened happening, owner *conversation.Row) bool {
+	member := w.scope.Member != ""
 	switch told := happened.hint; {
 	case told.Mark != nil:
-		return member && *markOf(w.scope.member) == *told.Mark
+		return member && *markOf(w.scope.Member) == *told.Mark
 	case told.Caisse != "":
-		return !member && w.scope.covers(&conversationRow{openedRow: openedRow{Caisse: told.Caisse, Queue: told.Queue}})
+		return !member && w.scope.Covers(&conversation.Row{Opened: conversation.Opened{Caisse: told.Caisse, Queue: told.Queue}})
 	case happened.conversation == uuid.Nil:
 		return true
 	default:
-		return owner != nil && w.scope.covers(owner) && (!member || !told.Agents)
+		return owner != nil && w.scope.Covers(owner) && (!member || !told.Agents)
 	}
 }
 
@@ -246,7 +247,7 @@ func (w *watcher) offer(happened happening) {
 }
 
 // open begins a watch; call end when it is over.
-func (h *hub) open(caller string, sc scope) (w *watcher, end func(), err error) {
+func (h *hub) open(caller string, sc conversation.Scope) (w *watcher, end func(), err error) {
 	w = &watcher{caller, sc, make(chan happening, watchBacklog)}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -269,7 +270,7 @@ func (h *hub) open(caller string, sc scope) (w *watcher, end func(), err error) 
 
 // watch calls send at once and at each hint, until the caller leaves, the watch's
 // time is over or the process drains.
-func (h *hub) watch(ctx context.Context, caller string, sc scope, send func(happening) error) error {
+func (h *hub) watch(ctx context.Context, caller string, sc conversation.Scope, send func(happening) error) error {
 	w, end, err := h.open(caller, sc)
 	if err != nil {
 		return err
@@ -307,8 +308,8 @@ func (happened happening) id() string {
 func (s *server) WatchConversations(_ *messagingpb.WatchConversationsRequest, stream grpc.ServerStreamingServer[messagingpb.WatchConversationsResponse]) error {
 	ctx := stream.Context()
 	member := auth.FromContext(ctx).Subject
-	return s.hub.watch(ctx, member, scope{member: member}, func(happened happening) error {
-		unread, err := s.store.unreadOf(ctx, member)
+	return s.hub.watch(ctx, member, conversation.Scope{Member: member}, func(happened happening) error {
+		unread, err := conversation.Unread(ctx, s.store.pool, member)
 		if err != nil {
 			return statusOf(err)
 		}
@@ -326,16 +327,16 @@ func (s *agentServer) WatchConversations(_ *messagingpb.AgentServiceWatchConvers
 }
 
 // ownersOf returns as much of conversations as tells who may see them.
-func (s *store) ownersOf(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]conversationRow, error) {
+func (s *store) ownersOf(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]conversation.Row, error) {
 	rows, err := postgres.Many[struct {
 		ID       uuid.UUID `db:"id"`
 		MemberID string    `db:"member_id"`
 		Caisse   string    `db:"caisse"`
 		Queue    string    `db:"queue"`
 	}](ctx, s.pool, "reading who may see conversations", `SELECT id, member_id, caisse, queue FROM conversation WHERE id = ANY($1)`, ids)
-	owners := make(map[uuid.UUID]conversationRow, len(rows))
+	owners := make(map[uuid.UUID]conversation.Row, len(rows))
 	for _, row := range rows {
-		owners[row.ID] = conversationRow{openedRow: openedRow{ID: row.ID, MemberID: row.MemberID, Caisse: row.Caisse, Queue: row.Queue}}
+		owners[row.ID] = conversation.Row{Opened: conversation.Opened{ID: row.ID, MemberID: row.MemberID, Caisse: row.Caisse, Queue: row.Queue}}
 	}
 	return owners, err
 }

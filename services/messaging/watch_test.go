@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 )
 
@@ -163,7 +164,7 @@ func TestWatch_LifeIsOver(t *testing.T) {
 	t.Parallel()
 	h := newHub(nil, nil, nil, nil)
 	close(h.done)
-	err := h.watch(t.Context(), "jeanne", scope{member: "jeanne"}, func(happening) error { return nil })
+	err := h.watch(t.Context(), "jeanne", conversation.Scope{Member: "jeanne"}, func(happening) error { return nil })
 	if err != nil && !errors.Is(err, io.EOF) {
 		t.Errorf("got %v", err)
 	}
@@ -199,7 +200,7 @@ func TestHub_BlindWhileEventsWait(t *testing.T) {
 	if h.blind(t.Context()) {
 		t.Error("asks although nobody watches")
 	}
-	_, end, err := h.open("jeanne", scope{member: "jeanne"})
+	_, end, err := h.open("jeanne", conversation.Scope{Member: "jeanne"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,7 +226,7 @@ func TestHub_BlindWhileHintsDoNotComeBack(t *testing.T) {
 	s := newStage(t)
 	told := newHints(s.connect(t)) // tells nothing, as on a subject that is denied
 	h := newHub(&store{s.pool}, told.bus, told, func() uuid.UUID { return uuid.Nil })
-	_, end, err := h.open("jeanne", scope{member: "jeanne"})
+	_, end, err := h.open("jeanne", conversation.Scope{Member: "jeanne"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,71 @@
+// Package conversation is what everything about conversations shares: their rows, with
+// columns that go by their names, who may see them, what is published of them and how they
+// are shown.
+//
+// A column is added by a migration and a field of [Row] (of [Opened] if submissions give
+// it); statements take it from there.
+package conversation
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
+)
+
+// Opened is what a submission gives of a row of the table conversation.
+type Opened struct {
+	ID              uuid.UUID `db:"id"`
+	MemberID        string    `db:"member_id"`
+	Reference       string    `db:"reference"`
+	Caisse          string    `db:"caisse"`
+	Audience        int16     `db:"audience"`
+	TaxonomyVersion int32     `db:"taxonomy_version"`
+	Theme           string    `db:"theme"`
+	ThemeLabel      string    `db:"theme_label"`
+	Topic           string    `db:"topic"`
+	TopicLabel      string    `db:"topic_label"`
+	Reason          string    `db:"reason"`
+	ReasonLabel     string    `db:"reason_label"`
+	Queue           string    `db:"queue"`
+	QueueLabel      string    `db:"queue_label"`
+	AnswerDays      int16     `db:"answer_days"`
+	DataKey         []byte    `db:"data_key"`
+}
+
+// Row is a row of the table conversation.
+type Row struct {
+	Opened
+	Status       int16      `db:"status"`
+	Version      int32      `db:"version"`
+	Hidden       bool       `db:"hidden"`
+	LastReplyID  *uuid.UUID `db:"last_reply_id"`
+	Unread       bool       `db:"unread"`
+	FirstReplyAt *time.Time `db:"first_reply_at"`
+	ErasedAt     *time.Time `db:"erased_at"`
+	ClaimedBy    *string    `db:"claimed_by"`
+	ClaimedName  *string    `db:"claimed_name"`
+	ClaimExpires *time.Time `db:"claim_expires"`
+	// ClaimHeld: the claim has not lapsed, by the database's clock.
+	ClaimHeld bool      `db:"claim_held" sql:"coalesce(claim_expires > now(), false)"`
+	CreatedAt time.Time `db:"created_at"`
+	UpdatedAt time.Time `db:"updated_at"`
+}
+
+// Columns are those of a Row.
+var Columns = postgres.Columns[Row]()
+
+// Message is a row of the table message.
+type Message struct {
+	ID             uuid.UUID `db:"id"`
+	ConversationID uuid.UUID `db:"conversation_id"`
+	Author         int16     `db:"author"`
+	AgentID        *string   `db:"agent_id"`
+	Final          bool      `db:"final"`
+	Body           []byte    `db:"body"`
+	CreatedAt      time.Time `db:"created_at"`
+}
+
+// MessageColumns are those of a Message.
+var MessageColumns = postgres.Columns[Message]()

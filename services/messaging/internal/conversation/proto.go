@@ -1,0 +1,46 @@
+package conversation
+
+import (
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+)
+
+// Protos are rows as their member sees them in lists.
+func Protos(rows []Row) []*messagingpb.Conversation {
+	list := make([]*messagingpb.Conversation, len(rows))
+	for i := range rows {
+		list[i] = Proto(&rows[i])
+	}
+	return list
+}
+
+// Proto is a row as its member sees it: without messages, and without
+// who of the body has it in hand.
+func Proto(row *Row) *messagingpb.Conversation {
+	return &messagingpb.Conversation{
+		Id: row.ID.String(), Reference: row.Reference, Audience: Audience(row.Audience),
+		Theme: Choice(row.Theme, row.ThemeLabel), Topic: Choice(row.Topic, row.TopicLabel), Reason: Choice(row.Reason, row.ReasonLabel),
+		TaxonomyVersion: row.TaxonomyVersion, Status: messagingpb.Status(row.Status),
+		Hidden: row.Hidden, Unread: row.Unread,
+		CreateTime: timestamppb.New(row.CreatedAt), UpdateTime: timestamppb.New(row.UpdatedAt),
+		Queue: Choice(row.Queue, row.QueueLabel), Erased: row.ErasedAt != nil,
+	}
+}
+
+// MessageProto is a message with its text in clear.
+func MessageProto(row *Message, body string) *messagingpb.Message {
+	return &messagingpb.Message{Id: row.ID.String(), Author: messagingpb.Author(row.Author), Text: body, CreateTime: timestamppb.New(row.CreatedAt)}
+}
+
+// Choice is a code with its label; nil for none.
+func Choice(code, label string) *messagingpb.Choice {
+	if code == "" {
+		return nil
+	}
+	return &messagingpb.Choice{Code: code, Label: label}
+}
+
+// Audience is an audience as it is stored.
+func Audience(stored int16) taxonomypb.Audience { return taxonomypb.Audience(stored) }

@@ -1,0 +1,45 @@
+package conversation
+
+import (
+	"context"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
+	"github.com/ma-messagerie/messagerie/chassis/testenv"
+	"github.com/ma-messagerie/messagerie/chassis/testenv/scale"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
+	"github.com/ma-messagerie/messagerie/services/messaging/migrations"
+)
+
+func TestScale(t *testing.T) {
+	t.Parallel()
+	scale.Tables{
+		URL: testenv.Postgres(t, migrations.Files), Fill: messagingtest.Aged("member", "conversation", "message", "audit"),
+		Rows: func(pool, aside *pgxpool.Pool) []scale.Row {
+			// of runs it for a conversation, another each time.
+			of := func(name string, run func(ctx context.Context, row Row) error) scale.Row {
+				return scale.Row{Of: []string{name}, Run: func(ctx context.Context, n int) error {
+					row, err := postgres.One[Row](ctx, aside, "choosing", `SELECT `+Columns+` FROM conversation WHERE caisse = 'msa-75' AND status = 4 ORDER BY created_at DESC OFFSET $1 LIMIT 1`, n)
+					if err != nil {
+						return err
+					}
+					return run(ctx, row)
+				}}
+			}
+			failed := func(_ any, err error) error { return err }
+			return []scale.Row{
+				of("OfMember", func(ctx context.Context, row Row) error { return failed(OfMember(ctx, pool, row.MemberID, row.ID)) }),
+				of("Messages", func(ctx context.Context, row Row) error { return failed(Messages(ctx, pool, row.ID)) }),
+				of("Unread", func(ctx context.Context, row Row) error { return failed(Unread(ctx, pool, row.MemberID)) }),
+				of("Acts", func(ctx context.Context, row Row) error { return failed(Acts(ctx, pool, row.ID)) }),
+				of("Audit", func(ctx context.Context, row Row) error {
+					return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error { return Audit(ctx, tx, "claire", lifecycle.Read, row.ID) })
+				}),
+			}
+		},
+	}.Test(t)
+}
