@@ -9,6 +9,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/batch"
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/watch"
 )
 
 // maxChanges bounds one transaction of agents' changes, whose conversations stay
@@ -49,10 +50,10 @@ type changes struct {
 	// committed is called after each commit that published something, and hints gets what
 	// is not published.
 	committed func()
-	hints     *hints
+	hints     *watch.Hints
 }
 
-func newChanges(s *store, committed func(), told *hints, sizes metric.Int64Histogram) *changes {
+func newChanges(s *store, committed func(), told *watch.Hints, sizes metric.Int64Histogram) *changes {
 	c := &changes{store: s, committed: committed, hints: told}
 	c.Group = batch.New(batch.Config[request, conversation.Row]{
 		Do: c.apply, Most: maxChanges, Divide: postgres.IsBadRow, Conflict: collides, Sizes: sizes,
@@ -74,6 +75,6 @@ func (c *changes) apply(ctx context.Context, requests []request) (done []batch.R
 	if untold.published {
 		c.committed()
 	}
-	c.hints.tell(untold.hints...)
+	c.hints.Tell(untold.hints...)
 	return done, nil
 }

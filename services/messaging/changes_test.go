@@ -17,6 +17,7 @@ import (
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/watch"
 )
 
 // newTestChanges returns a group commit of changes that nothing runs yet, with
@@ -34,7 +35,7 @@ func newTestChanges(t *testing.T, conversations int) (*changes, *pgxpool.Pool, [
 	if _, err := s.insertSubmissions(t.Context(), batch); err != nil {
 		t.Fatal(err)
 	}
-	return newChanges(s, func() {}, newHints(nil), noop.Int64Histogram{}), pool, ids
+	return newChanges(s, func() {}, watch.NewHints(nil), noop.Int64Histogram{}), pool, ids
 }
 
 var everything = conversation.Scope{Caisse: "msa-75", AllQueues: true}

@@ -2,7 +2,6 @@ package messaging
 
 import (
 	"context"
-	"fmt"
 	"testing"
 
 	"github.com/google/uuid"
@@ -12,20 +11,6 @@ import (
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 )
-
-// goes runs something until the test ends.
-func goes(t *testing.T, run func(context.Context) error) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	ended := make(chan error, 1)
-	go func() { ended <- run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-}
 
 // at is the caller at a process of their choice.
 func (c caller) at(p *process) caller {
@@ -222,80 +207,6 @@ func TestHint_NothingToSee(t *testing.T) {
 			t.Errorf("told of %q, of which nothing had changed", got)
 		}
 	}
-}
-
-// A mark tells nobody's name: many share it.
-func TestHint_MarkIsShared(t *testing.T) {
-	t.Parallel()
-	mark, others := *markOf("usagers:jeanne"), 0
-	for i := range 1 << 18 {
-		if *markOf(fmt.Sprint("usagers:", i)) == mark {
-			others++
-		}
-	}
-	if others == 0 {
-		t.Error("of a quarter of a million, nobody shares it")
-	}
-}
-
-// What could not be told is owed, and made good when the broker is there again.
-func TestHint_Owed(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	teller, hearer := s.connect(t), s.connect(t)
-	one, two := newHints(teller), newHints(hearer)
-	heard, began := make(chan hint, 1024), make(chan struct{}, 1024)
-	goes(t, one.run)
-	goes(t, func(ctx context.Context) error {
-		two.hear(ctx, func() { began <- struct{}{} }, func(told hint) { heard <- told })
-		return nil
-	})
-	<-began
-	id := uuid.New()
-	one.tell(hint{Conversation: id})
-	if got := <-heard; got.Conversation != id {
-		t.Fatalf("heard %+v", got)
-	}
-	s.broker.Stop()
-	messagingtest.Eventually(t, "the broker is away", func() bool { return !teller.Connected() })
-	one.tell(hint{Conversation: id})
-	messagingtest.Eventually(t, "it is owed", one.owed.Load)
-	s.broker.Start(t)
-	<-began
-	if got := <-heard; got != (hint{}) {
-		t.Errorf("heard %+v, want that any may have changed", got)
-	}
-}
-
-// More than can wait is owed too.
-func TestHint_TellNeverWaits(t *testing.T) {
-	t.Parallel()
-	h := newHints(nil)
-	for range hintsMost + 1 {
-		h.tell(hint{Conversation: uuid.New()})
-	}
-	if !h.owed.Load() {
-		t.Error("what was dropped is not owed")
-	}
-}
-
-// Connected is not working: who does not hear themselves hears nobody.
-func TestHint_Reach(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	h := newHints(s.connect(t))
-	if !h.reach() {
-		t.Error("blind before it has asked")
-	}
-	if h.reach() {
-		t.Error("nothing has come back, and passes for heard")
-	}
-	goes(t, h.run)
-	goes(t, func(ctx context.Context) error {
-		h.hear(ctx, func() {}, func(told hint) { t.Errorf("an echo was handed out: %+v", told) })
-		return nil
-	})
-	messagingtest.Eventually(t, "it hears itself", h.reach)
 }
 
 // connect is a connection with the broker, as a process has it.

@@ -51,6 +51,7 @@ import (
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/reference"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/taxonomy"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/watch"
 	"github.com/ma-messagerie/messagerie/services/messaging/migrations"
 )
 
@@ -197,7 +198,7 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	defer counts.stop()
 	counts.begin(ctx)
 	commits := newCommitter(s, relay.Wake, counts.batchSizes)
-	told := newHints(events)
+	told := watch.NewHints(events)
 	acts := newChanges(s, relay.Wake, told, counts.changeSizes)
 	reached := newMembers(s, keys)
 	known := taxonomy.New(source, pool, cfg.TaxonomyRefresh)
@@ -212,7 +213,7 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	grpcServer.HoldUntil(known.Known())
 	impl := &server{
 		store: s, reports: apart, vault: keys, members: reached, catalogue: known, committer: commits, changes: acts,
-		references: reference.New(pool), counts: counts, hub: newHub(s, events, told, relay.Begin), hints: told,
+		references: reference.New(pool), counts: counts, hub: watch.NewHub(pool, events, told, relay.Begin), hints: told,
 		claimLease: cfg.ClaimLease, defaultCaisse: cfg.DefaultCaisse,
 	}
 	impl.checkWhole(grpcServer)
@@ -245,7 +246,7 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	stages.Go(func() error { return known.Run(stageCtx) })
 	stages.Go(func() error { events.Prepare(stageCtx); return nil })
 	stages.Go(func() error { return relay.Run(stageCtx) })
-	stages.Go(func() error { return told.run(stageCtx) })
+	stages.Go(func() error { return told.Run(stageCtx) })
 	stages.Go(func() error { journal.KeepDays(stageCtx, cfg.EventLogRetention); return nil })
 	stages.Go(func() error { return runBackfills(stageCtx, s) })
 	stages.Go(func() error { return fold(stageCtx, s) })
@@ -254,7 +255,7 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	group.Go(func() error {
 		return admin.Linger(front, cfg.DrainDelay, func(ctx context.Context) error { return grpcServer.Serve(ctx, cfg.DrainTimeout) })
 	})
-	group.Go(func() error { return impl.hub.run(front) })
+	group.Go(func() error { return impl.hub.Run(front) })
 	group.Go(func() error { return failWith(front, stageCtx) })
 	frontErr := group.Wait()
 	endBack()

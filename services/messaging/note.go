@@ -17,6 +17,7 @@ import (
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/watch"
 )
 
 // noteRow is a row of the table note.
@@ -77,7 +78,7 @@ func (s *agentServer) noteOnce(ctx context.Context, id *auth.Identity, conversat
 		return err
 	}
 	if stored.ID == note {
-		s.hints.tell(hint{Conversation: conversation, Agents: true})
+		s.hints.Tell(watch.Hint{Conversation: conversation, Agents: true})
 		return nil
 	}
 	if stored.ConversationID != conversation {

@@ -20,6 +20,7 @@ import (
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/watch"
 )
 
 const (
@@ -240,7 +241,7 @@ func (s *server) EraseMyData(ctx context.Context, _ *messagingpb.EraseMyDataRequ
 	if erased > 0 {
 		s.changes.committed()
 		// The events no longer say whose the conversations were.
-		s.hints.tell(hint{Mark: markOf(member)})
+		s.hints.Tell(watch.Hint{Mark: watch.MarkOf(member)})
 	}
 	return &messagingpb.EraseMyDataResponse{Conversations: int32(erased)}, nil //nolint:gosec // a person's conversations
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/uuidv7"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/watch"
 )
 
 const (
@@ -31,7 +32,7 @@ func (s *store) terms(cfg Config) []postgres.Term {
 		{What: "audit", Keep: cfg.AuditRetention, Step: s.forgetAudit},
 		{What: "drafts", Keep: draftLife, Step: s.forgetDrafts},
 		{What: "keys of what was erased", Keep: erasedKeyLife, Step: s.forgetErasedKeys},
-		{What: "watch tickets", Keep: ticketLife, Step: s.forgetTickets},
+		{What: "watch tickets", Keep: watch.TicketLife, Step: watch.NewTickets(s.pool).Forget},
 		{What: "refused events", Keep: cfg.EventLogRetention, Step: outbox.New(s.pool).ForgetRefused},
 		{What: "events of no day", Keep: cfg.EventLogRetention, Step: outbox.New(s.pool).ForgetDayless},
 	}

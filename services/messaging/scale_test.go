@@ -11,7 +11,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	"github.com/ma-messagerie/messagerie/chassis/testenv/scale"
@@ -180,15 +179,6 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 			return s.deleteDraft(ctx, nil, fmt.Sprintf("member:%d", n), uuid.New())
 		}),
 		read("store.forgetDrafts", func(ctx context.Context, _ int) error { return failed(s.forgetDrafts(ctx, draftLife)) }),
-		read("store.addTicket", func(ctx context.Context, n int) error {
-			return failed(s.addTicket(ctx, fmt.Sprint("ticket ", n), &auth.Identity{Subject: fmt.Sprintf("member:%d", n), Realm: auth.RealmMember}))
-		}),
-		read("store.takeTicket", func(ctx context.Context, n int) error {
-			if _, err := s.takeTicket(ctx, fmt.Sprint("ticket ", n)); !errors.Is(err, errNotFound) {
-				return err
-			}
-			return nil
-		}),
 		read("store.checkErased", func(ctx context.Context, n int) error {
 			if err := s.checkErased(ctx, fmt.Sprintf("member:%d", n), uuid.New()); !errors.Is(err, errNotFound) {
 				return err
@@ -196,7 +186,6 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 			return nil
 		}),
 		read("store.forgetErasedKeys", func(ctx context.Context, _ int) error { return failed(s.forgetErasedKeys(ctx, erasedKeyLife)) }),
-		read("store.forgetTickets", func(ctx context.Context, _ int) error { return failed(s.forgetTickets(ctx, ticketLife)) }),
 		read("store.membersNamed", func(ctx context.Context, n int) error {
 			return failed(s.membersNamed(ctx, []string{fmt.Sprintf("member:%d", n), "member:0"}))
 		}),
@@ -275,10 +264,6 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 		read("store.withinScope", func(ctx context.Context, n int) error {
 			row, err := some(ctx, n, sent)
 			return errors.Join(err, s.withinScope(ctx, all, row.ID))
-		}),
-		read("store.ownersOf", func(ctx context.Context, n int) error {
-			list, err := ids(ctx, n)
-			return errors.Join(err, failed(s.ownersOf(ctx, list)))
 		}),
 
 		// Figures.

@@ -27,13 +27,13 @@ import (
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/taxonomy"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/watch"
 )
 
 // Refusals without a faulty field.
 var (
 	errConversationUnknown = rpc.Refuse(codes.NotFound, errorpb.ErrorReason_CONVERSATION_NOT_FOUND, "no such conversation")
 	errDraftUnknown        = rpc.Refuse(codes.NotFound, errorpb.ErrorReason_DRAFT_NOT_FOUND, "no such draft; it may have been sent, or be older than seven days")
-	errTooManyWatches      = rpc.Refuse(codes.ResourceExhausted, errorpb.ErrorReason_WATCHES_TOO_MANY, "too many watches are open; end one first")
 	errConversationClosed  = rpc.Refuse(codes.FailedPrecondition, errorpb.ErrorReason_CONVERSATION_CLOSED, "the conversation is closed")
 	errNotClaimed          = rpc.Refuse(codes.FailedPrecondition, errorpb.ErrorReason_CLAIM_NOT_HELD, "nobody holds a claim on the conversation")
 	errKeyReused           = rpc.Refuse(codes.AlreadyExists, errorpb.ErrorReason_IDEMPOTENCY_KEY_REUSED, "the caller has used this idempotency key before, with other content or for another conversation")
@@ -57,8 +57,8 @@ type server struct {
 	changes    *changes
 	references *reference.Source
 	counts     *instruments
-	hub        *hub
-	hints      *hints
+	hub        *watch.Hub
+	hints      *watch.Hints
 
 	claimLease    time.Duration
 	defaultCaisse string
@@ -364,7 +364,7 @@ func (s *server) ShowConversation(ctx context.Context, req *messagingpb.ShowConv
 func (s *server) setHidden(ctx context.Context, id string, hidden bool) (conversation.Row, error) {
 	row, changed, err := s.store.setHidden(ctx, auth.FromContext(ctx).Subject, uuid.MustParse(id), hidden)
 	if changed {
-		s.hints.tell(hint{Conversation: row.ID})
+		s.hints.Tell(watch.Hint{Conversation: row.ID})
 	}
 	return row, statusOf(err)
 }
@@ -381,7 +381,7 @@ func (s *server) MarkConversationRead(ctx context.Context, req *messagingpb.Mark
 		return nil, statusOf(err)
 	}
 	if changed { // a client that reads whenever it is told must come to an end
-		s.hints.tell(hint{Conversation: row.ID})
+		s.hints.Tell(watch.Hint{Conversation: row.ID})
 	}
 	return &messagingpb.MarkConversationReadResponse{Conversation: conversation.Proto(&row)}, nil
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/watch"
 )
 
 // errNotFound is what a store method returns for a row that is not there or not
@@ -442,16 +443,16 @@ func (s *store) changeMany(ctx context.Context, requests []request) (done []batc
 type news struct {
 	// published: there are events in the outbox.
 	published bool
-	hints     []hint
+	hints     []watch.Hint
 }
 
 // hintsOf is what the event of a change, if it has one, leaves untold.
-func hintsOf(done *change, before, after conversation.Row) (list []hint) {
+func hintsOf(done *change, before, after conversation.Row) (list []watch.Hint) {
 	if done.event == nil {
-		list = append(list, hint{Conversation: after.ID, Agents: before.Status == after.Status})
+		list = append(list, watch.Hint{Conversation: after.ID, Agents: before.Status == after.Status})
 	}
 	if before.Queue != after.Queue { // the event goes to those of the new one
-		list = append(list, hint{Conversation: after.ID, Caisse: before.Caisse, Queue: before.Queue})
+		list = append(list, watch.Hint{Conversation: after.ID, Caisse: before.Caisse, Queue: before.Queue})
 	}
 	return list
 }

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 
@@ -16,6 +15,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/watch"
 )
 
 // ticket asks for one.
@@ -25,7 +25,7 @@ func (c caller) ticket(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if left := time.Until(resp.GetExpireTime().AsTime()); len(resp.GetTicket()) != 43 || left > ticketLife {
+	if left := time.Until(resp.GetExpireTime().AsTime()); len(resp.GetTicket()) != 43 || left > watch.TicketLife {
 		t.Fatalf("%d characters, %s left", len(resp.GetTicket()), left)
 	}
 	return resp.GetTicket()
@@ -188,14 +188,14 @@ func TestTicket_OldestMakesRoom(t *testing.T) {
 	jeanne := s.member(t, "jeanne")
 	others := s.member(t, "paul").ticket(t)
 	var tickets []string
-	for range ticketsMost + 1 {
+	for range 16 + 1 {
 		tickets = append(tickets, jeanne.ticket(t))
 	}
-	if n := s.count(t, `SELECT count(*) FROM watch_ticket WHERE subject = 'member:jeanne'`); n != ticketsMost {
+	if n := s.count(t, `SELECT count(*) FROM watch_ticket WHERE subject = 'member:jeanne'`); n != 16 {
 		t.Errorf("%d tickets are kept", n)
 	}
 	invalid(t, "the oldest", s.watchWith(t, tickets[0]))
-	for name, ticket := range map[string]string{"the second": tickets[1], "the last": tickets[ticketsMost], "another's": others} {
+	for name, ticket := range map[string]string{"the second": tickets[1], "the last": tickets[16], "another's": others} {
 		if _, err := s.watchWith(t, ticket)(); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -205,22 +205,5 @@ func TestTicket_OldestMakesRoom(t *testing.T) {
 	}
 	if n := s.count(t, `SELECT count(*) FROM watch_ticket WHERE subject = 'member:jeanne'`); n != 0 {
 		t.Errorf("%d tickets outlive the erasure", n)
-	}
-}
-
-func TestForgetTickets(t *testing.T) {
-	t.Parallel()
-	s := &store{messagingtest.Pool(t)}
-	id := &auth.Identity{Subject: "member:jeanne", Realm: auth.RealmMember}
-	for _, age := range []string{"59 seconds", "61 seconds"} {
-		if _, err := s.addTicket(t.Context(), uuid.NewString(), id); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := s.pool.Exec(t.Context(), `UPDATE watch_ticket SET created_at = now() - $1::interval WHERE created_at > now() - interval '10 seconds'`, age); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if n, err := s.forgetTickets(t.Context(), ticketLife); n != 1 || err != nil {
-		t.Errorf("forgot %d, %v", n, err)
 	}
 }

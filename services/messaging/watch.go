@@ -2,318 +2,26 @@ package messaging
 
 import (
 	"context"
-	"log/slog"
-	"sync"
-	"time"
 
-	"github.com/google/uuid"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
-	"github.com/ma-messagerie/messagerie/chassis/bus"
-	"github.com/ma-messagerie/messagerie/chassis/postgres"
-	"github.com/ma-messagerie/messagerie/chassis/seeded"
-	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
-	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/watch"
 )
-
-const (
-	// watchLife is how long one watch lasts, less than [rpc.StreamLife]; the caller then
-	// opens another, with a token that is still good.
-	watchLife = 10 * time.Minute
-	// watchesMost is how many watches one caller has open at this process.
-	watchesMost = 16
-	// watchBacklog is how many changes a slow caller may be behind; beyond, it is
-	// told that any may have changed.
-	watchBacklog = 16
-	// blindPoll is how often the hub looks whether events flow, and blindTell how often
-	// callers are told that any may have changed while they do not.
-	blindPoll = 10 * time.Second
-	blindTell = 30 * time.Second
-	// staleAfter is how long an event may wait in the outbox before events pass for not
-	// flowing.
-	staleAfter = 10 * time.Second
-	// ownersTimeout bounds the question whose conversations have changed: a database
-	// that is silent must not silence hints.
-	ownersTimeout = 5 * time.Second
-)
-
-// hub tells the watches that are open at this process what has changed anywhere.
-//
-// What is promised: a hint soon after every change that somebody makes. Two changes come by
-// themselves and are not told: a claim that lapses, of which it was said when it would, and
-// a conversation whose term has passed. How: every process reads the stream's events as they
-// are stored, without acknowledgement, hears of changes that have no event (see hints), and
-// looks up whose conversations they are about, as long as anybody watches here. When it
-// breaks: hints are lost with the broker's connection, while events wait in the outbox
-// because it takes none (full, without a quorum, a subject denied), and while what this
-// process says to itself does not come back. Then every watch is told to look for itself,
-// after half a minute at most and twice a minute from then on, and once when all flows
-// again.
-type hub struct {
-	store  *store
-	events *bus.Bus
-	hints  *hints
-	// begin is where the relay begins to look for events.
-	begin func() uuid.UUID
-	// heard has events that nobody was told about yet.
-	heard chan happening
-	done  chan struct{}
-
-	mu       sync.Mutex
-	watchers map[*watcher]struct{}
-}
-
-// happening is an event, or a change without one, as far as a watch is concerned.
-type happening struct {
-	conversation uuid.UUID // zero: any may have changed
-	opened       bool
-	// hint is what it was told by, if it is no event.
-	hint hint
-}
-
-// watcher is one open watch.
-type watcher struct {
-	caller string
-	scope  conversation.Scope
-	ch     chan happening
-}
-
-func newHub(s *store, events *bus.Bus, told *hints, begin func() uuid.UUID) *hub {
-	return &hub{store: s, events: events, hints: told, begin: begin, heard: make(chan happening, 1024), done: make(chan struct{}), watchers: make(map[*watcher]struct{})}
-}
-
-// run listens until ctx is done, and then ends every watch.
-func (h *hub) run(ctx context.Context) error {
-	defer close(h.done)
-	listening, end := context.WithCancel(ctx)
-	var group sync.WaitGroup
-	defer group.Wait()
-	defer end()
-	group.Go(func() { h.events.Listen(listening, eventspb.Everything, h.tellAll, h.hear) })
-	group.Go(func() {
-		h.hints.hear(listening, h.tellAll, func(told hint) { h.take(happening{conversation: told.Conversation, hint: told}) })
-	})
-	ticker := time.NewTicker(blindPoll)
-	defer ticker.Stop()
-	var told time.Time // when the watches were last told for being blind; zero: not blind
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case first := <-h.heard:
-			h.tell(ctx, h.gather(first))
-		case <-ticker.C:
-			blind := h.blind(ctx)
-			if blind && time.Since(told) >= blindTell || !blind && !told.IsZero() {
-				h.tellAll()
-				told = time.Now()
-			}
-			if !blind {
-				told = time.Time{}
-			}
-		}
-	}
-}
-
-// blind reports whether events do not reach this process as they should: what is
-// connected is not always what works.
-func (h *hub) blind(ctx context.Context) bool {
-	if !h.events.Connected() {
-		return true
-	}
-	if !h.watched() || seeded.On(seeded.ConnectedIsWorking) {
-		return false
-	}
-	ctx, cancel := context.WithTimeout(ctx, ownersTimeout)
-	defer cancel()
-	stale, err := outbox.New(h.store.pool).Stale(ctx, h.begin(), staleAfter)
-	return !h.hints.reach() || stale || err != nil
-}
-
-// hear takes an event from the broker.
-func (h *hub) hear(msg bus.Msg) {
-	if id, err := uuid.Parse(msg.Entity); err == nil {
-		h.take(happening{conversation: id, opened: eventspb.TypeOf(msg.Type) == eventspb.TypeMessageSubmitted})
-	}
-}
-
-// take hands over what was heard. When too much comes at once, all watches are told to
-// look for themselves.
-func (h *hub) take(happened happening) {
-	if !h.watched() {
-		return
-	}
-	select {
-	case h.heard <- happened:
-	default:
-		h.tellAll()
-	}
-}
-
-func (h *hub) watched() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return len(h.watchers) > 0
-}
-
-// gather takes what else has been heard, without waiting.
-func (h *hub) gather(first happening) []happening {
-	batch := []happening{first}
-	for len(batch) < cap(h.heard) {
-		select {
-		case next := <-h.heard:
-			batch = append(batch, next)
-		default:
-			return batch
-		}
-	}
-	return batch
-}
-
-// tell looks up whose conversations have changed and tells their watches.
-func (h *hub) tell(ctx context.Context, batch []happening) {
-	ids := make([]uuid.UUID, len(batch))
-	for i, happened := range batch {
-		ids[i] = happened.conversation
-	}
-	asking, cancel := context.WithTimeout(ctx, ownersTimeout)
-	owners, err := h.store.ownersOf(asking, ids)
-	cancel()
-	if err != nil {
-		if ctx.Err() == nil {
-			slog.WarnContext(ctx, "telling watches to look for themselves", "error", err)
-		}
-		h.tellAll()
-		return
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, happened := range batch {
-		var owner *conversation.Row
-		if row, ok := owners[happened.conversation]; ok {
-			owner = &row
-		}
-		for w := range h.watchers {
-			if w.concerns(happened, owner) {
-				w.offer(happened)
-			}
-		}
-	}
-}
-
-// concerns reports whether a watch is told; owner is nil where the conversation is not
-// found.
-func (w *watcher) concerns(happened happening, owner *conversation.Row) bool {
-	member := w.scope.Member != ""
-	switch told := happened.hint; {
-	case told.Mark != nil:
-		return member && *markOf(w.scope.Member) == *told.Mark
-	case told.Caisse != "":
-		return !member && w.scope.Covers(&conversation.Row{Opened: conversation.Opened{Caisse: told.Caisse, Queue: told.Queue}})
-	case happened.conversation == uuid.Nil:
-		return true
-	default:
-		return owner != nil && w.scope.Covers(owner) && (!member || !told.Agents)
-	}
-}
-
-func (h *hub) tellAll() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for w := range h.watchers {
-		w.offer(happening{})
-	}
-}
-
-// offer hands a hint over without waiting. Of a full backlog, one entry becomes the
-// hint that any may have changed.
-func (w *watcher) offer(happened happening) {
-	select {
-	case w.ch <- happened:
-		return
-	default:
-	}
-	select {
-	case <-w.ch:
-	default:
-	}
-	select {
-	case w.ch <- happening{}:
-	default:
-	}
-}
-
-// open begins a watch; call end when it is over.
-func (h *hub) open(caller string, sc conversation.Scope) (w *watcher, end func(), err error) {
-	w = &watcher{caller, sc, make(chan happening, watchBacklog)}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	open := 0
-	for other := range h.watchers {
-		if other.caller == caller {
-			open++
-		}
-	}
-	if open >= watchesMost {
-		return nil, nil, errTooManyWatches
-	}
-	h.watchers[w] = struct{}{}
-	return w, func() {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		delete(h.watchers, w)
-	}, nil
-}
-
-// watch calls send at once and at each hint, until the caller leaves, the watch's
-// time is over or the process drains.
-func (h *hub) watch(ctx context.Context, caller string, sc conversation.Scope, send func(happening) error) error {
-	w, end, err := h.open(caller, sc)
-	if err != nil {
-		return err
-	}
-	defer end()
-	over := time.NewTimer(watchLife)
-	defer over.Stop()
-	if err := send(happening{}); err != nil {
-		return err
-	}
-	for {
-		select {
-		case happened := <-w.ch:
-			if err := send(happened); err != nil {
-				return err
-			}
-		case <-over.C:
-			return nil
-		case <-h.done:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-func (happened happening) id() string {
-	if happened.conversation == uuid.Nil {
-		return ""
-	}
-	return happened.conversation.String()
-}
 
 // WatchConversations implements MessagingService. See the .proto.
 func (s *server) WatchConversations(_ *messagingpb.WatchConversationsRequest, stream grpc.ServerStreamingServer[messagingpb.WatchConversationsResponse]) error {
 	ctx := stream.Context()
 	member := auth.FromContext(ctx).Subject
-	return s.hub.watch(ctx, member, conversation.Scope{Member: member}, func(happened happening) error {
+	return s.hub.Watch(ctx, member, conversation.Scope{Member: member}, func(happened watch.Happening) error {
 		unread, err := conversation.Unread(ctx, s.store.pool, member)
 		if err != nil {
 			return statusOf(err)
 		}
-		return stream.Send(&messagingpb.WatchConversationsResponse{ConversationId: happened.id(), UnreadCount: unread})
+		return stream.Send(&messagingpb.WatchConversationsResponse{ConversationId: happened.ID(), UnreadCount: unread})
 	})
 }
 
@@ -321,22 +29,22 @@ func (s *server) WatchConversations(_ *messagingpb.WatchConversationsRequest, st
 func (s *agentServer) WatchConversations(_ *messagingpb.AgentServiceWatchConversationsRequest, stream grpc.ServerStreamingServer[messagingpb.AgentServiceWatchConversationsResponse]) error {
 	ctx := stream.Context()
 	id := auth.FromContext(ctx)
-	return s.hub.watch(ctx, id.Subject, scopeOf(id), func(happened happening) error {
-		return stream.Send(&messagingpb.AgentServiceWatchConversationsResponse{ConversationId: happened.id(), Opened: happened.opened})
+	return s.hub.Watch(ctx, id.Subject, scopeOf(id), func(happened watch.Happening) error {
+		return stream.Send(&messagingpb.AgentServiceWatchConversationsResponse{ConversationId: happened.ID(), Opened: happened.Opened})
 	})
 }
 
-// ownersOf returns as much of conversations as tells who may see them.
-func (s *store) ownersOf(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]conversation.Row, error) {
-	rows, err := postgres.Many[struct {
-		ID       uuid.UUID `db:"id"`
-		MemberID string    `db:"member_id"`
-		Caisse   string    `db:"caisse"`
-		Queue    string    `db:"queue"`
-	}](ctx, s.pool, "reading who may see conversations", `SELECT id, member_id, caisse, queue FROM conversation WHERE id = ANY($1)`, ids)
-	owners := make(map[uuid.UUID]conversation.Row, len(rows))
-	for _, row := range rows {
-		owners[row.ID] = conversation.Row{Opened: conversation.Opened{ID: row.ID, MemberID: row.MemberID, Caisse: row.Caisse, Queue: row.Queue}}
+// CreateWatchTicket implements MessagingService. See the .proto.
+func (s *server) CreateWatchTicket(ctx context.Context, _ *messagingpb.CreateWatchTicketRequest) (*messagingpb.CreateWatchTicketResponse, error) {
+	ticket, expires, err := watch.NewTickets(s.store.pool).Issue(ctx, auth.FromContext(ctx))
+	if err != nil {
+		return nil, statusOf(err)
 	}
-	return owners, err
+	return &messagingpb.CreateWatchTicketResponse{Ticket: ticket, ExpireTime: timestamppb.New(expires)}, nil
+}
+
+// redeem returns who got a ticket, and makes it good no more.
+func (s *server) redeem(ctx context.Context, ticket string) (*auth.Identity, error) {
+	id, err := watch.NewTickets(s.store.pool).Redeem(ctx, ticket)
+	return id, statusOf(err)
 }

@@ -1,4 +1,4 @@
-package messaging
+package watch
 
 import (
 	"context"
@@ -26,31 +26,7 @@ const (
 	oweAfter = 30 * time.Second
 )
 
-// hint is a change that no event tells of, or whom an event does not reach, as the
-// processes of this service tell each other. A hint without anything says that any
-// conversation may have changed; so does one that a process is too old to read.
-type hint struct {
-	// Conversation is what has changed.
-	Conversation uuid.UUID `json:"conversation,omitzero"`
-	// Agents: its member sees nothing of it.
-	Agents bool `json:"agents,omitempty"`
-	// Caisse and Queue are where it was: whoever sees that alone no longer sees it.
-	Caisse string `json:"caisse,omitempty"`
-	Queue  string `json:"queue,omitempty"`
-	// Mark is of a member who has had all erased, see markOf.
-	Mark *uint16 `json:"mark,omitempty"`
-	// Echo is for the process that says so.
-	Echo *uuid.UUID `json:"echo,omitempty"`
-}
-
-// markOf is how the broker hears of a member whose conversations no longer say whose they
-// were: 16 bits, which thousands share. Some of those then look for nothing.
-func markOf(member string) *uint16 {
-	digest := sha256.Sum256([]byte(member))
-	return new(binary.BigEndian.Uint16(digest[:]))
-}
-
-// hints tells the processes of this service, this one too, of what has changed without an
+// Hints tells the processes of this service, this one too, of what has changed without an
 // event.
 //
 // What is promised: nobody who changes anything waits for it, nothing is stored, and no
@@ -60,10 +36,10 @@ func markOf(member string) *uint16 {
 // is told and not heard, the hearer notices (see [bus.Bus.Hear] and reach). Only a process
 // that dies between a commit and its hint owes it for good: a watch lasts ten minutes, and
 // the next one begins with a look.
-type hints struct {
+type Hints struct {
 	bus     *bus.Bus
 	self    uuid.UUID
-	waiting chan hint
+	waiting chan Hint
 	// owed: something was not told.
 	owed atomic.Bool
 	// lastTold is when something was, in nanoseconds since 1970.
@@ -72,12 +48,8 @@ type hints struct {
 	asked, echoed atomic.Bool
 }
 
-func newHints(b *bus.Bus) *hints {
-	return &hints{bus: b, self: uuid.New(), waiting: make(chan hint, hintsMost)}
-}
-
-// tell hands hints over. It never blocks.
-func (h *hints) tell(list ...hint) {
+// Tell hands hints over. It never blocks.
+func (h *Hints) Tell(list ...Hint) {
 	for _, one := range list {
 		select {
 		case h.waiting <- one:
@@ -87,8 +59,8 @@ func (h *hints) tell(list ...hint) {
 	}
 }
 
-// run tells until ctx is done, and then what waits.
-func (h *hints) run(ctx context.Context) error {
+// Run tells until ctx is done, and then what waits.
+func (h *Hints) Run(ctx context.Context) error {
 	retry := time.NewTicker(oweRetry)
 	defer retry.Stop()
 	for {
@@ -97,7 +69,7 @@ func (h *hints) run(ctx context.Context) error {
 			h.send(ctx, one)
 		case <-retry.C:
 			if h.owed.CompareAndSwap(true, false) {
-				h.send(ctx, hint{})
+				h.send(ctx, Hint{})
 			}
 		case <-ctx.Done():
 			for {
@@ -115,7 +87,7 @@ func (h *hints) run(ctx context.Context) error {
 	}
 }
 
-func (h *hints) send(ctx context.Context, one hint) {
+func (h *Hints) send(ctx context.Context, one Hint) {
 	text, err := json.Marshal(one)
 	if err == nil {
 		err = h.bus.Tell(hintSubject, text)
@@ -129,16 +101,16 @@ func (h *hints) send(ctx context.Context, one hint) {
 }
 
 // hear hands out hints until ctx is done. attached is called when some may have been missed.
-func (h *hints) hear(ctx context.Context, attached func(), handle func(hint)) {
+func (h *Hints) hear(ctx context.Context, attached func(), handle func(Hint)) {
 	h.bus.Hear(ctx, hintSubject, func() {
 		if time.Since(time.Unix(0, h.lastTold.Load())) < oweAfter {
 			h.owed.Store(true)
 		}
 		attached()
 	}, func(data []byte) {
-		var one hint
+		var one Hint
 		if json.Unmarshal(data, &one) != nil {
-			one = hint{}
+			one = Hint{}
 		}
 		if one.Echo == nil {
 			handle(one)
@@ -150,11 +122,40 @@ func (h *hints) hear(ctx context.Context, attached func(), handle func(hint)) {
 
 // reach reports whether hints come back that this process told when it was last asked, and
 // tells one for the next time.
-func (h *hints) reach() bool {
+func (h *Hints) reach() bool {
 	came := h.echoed.Swap(false)
 	if !h.asked.Swap(true) {
 		came = true
 	}
-	h.tell(hint{Echo: &h.self})
+	h.Tell(Hint{Echo: &h.self})
 	return came
+}
+
+// NewHints returns what is told, and heard, by a bus.
+func NewHints(b *bus.Bus) *Hints {
+	return &Hints{bus: b, self: uuid.New(), waiting: make(chan Hint, hintsMost)}
+}
+
+// Hint is a change that no event tells of, or whom an event does not reach, as the
+// processes of this service tell each other. A hint without anything says that any
+// conversation may have changed; so does one that a process is too old to read.
+type Hint struct {
+	// Conversation is what has changed.
+	Conversation uuid.UUID `json:"conversation,omitzero"`
+	// Agents: its member sees nothing of it.
+	Agents bool `json:"agents,omitempty"`
+	// Caisse and Queue are where it was: whoever sees that alone no longer sees it.
+	Caisse string `json:"caisse,omitempty"`
+	Queue  string `json:"queue,omitempty"`
+	// Mark is of a member who has had all erased, see markOf.
+	Mark *uint16 `json:"mark,omitempty"`
+	// Echo is for the process that says so.
+	Echo *uuid.UUID `json:"echo,omitempty"`
+}
+
+// MarkOf is how the broker hears of a member whose conversations no longer say whose they
+// were: 16 bits, which thousands share. Some of those then look for nothing.
+func MarkOf(member string) *uint16 {
+	digest := sha256.Sum256([]byte(member))
+	return new(binary.BigEndian.Uint16(digest[:]))
 }

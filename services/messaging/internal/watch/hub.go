@@ -1,0 +1,332 @@
+// Package watch tells those who watch conversations, members and agents, that something has
+// changed, so that they read again: hints, which nobody keeps, and tickets, by which a
+// browser's EventSource watches without a token.
+//
+// What is promised, how and when it breaks is said of [Hub] for what has an event and of
+// [Hints] for what has none.
+package watch
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"google.golang.org/grpc/codes"
+
+	"github.com/ma-messagerie/messagerie/chassis/bus"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	"github.com/ma-messagerie/messagerie/chassis/seeded"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
+	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
+)
+
+const (
+	// life is how long one watch lasts, less than [rpc.StreamLife]; the caller then
+	// opens another, with a token that is still good.
+	life = 10 * time.Minute
+	// most is how many watches one caller has open at this process.
+	most = 16
+	// backlog is how many changes a slow caller may be behind; beyond, it is
+	// told that any may have changed.
+	backlog = 16
+	// blindPoll is how often the hub looks whether events flow, and blindTell how often
+	// callers are told that any may have changed while they do not.
+	blindPoll = 10 * time.Second
+	blindTell = 30 * time.Second
+	// staleAfter is how long an event may wait in the outbox before events pass for not
+	// flowing.
+	staleAfter = 10 * time.Second
+	// ownersTimeout bounds the question whose conversations have changed: a database
+	// that is silent must not silence hints.
+	ownersTimeout = 5 * time.Second
+)
+
+var ErrTooMany = rpc.Refuse(codes.ResourceExhausted, errorpb.ErrorReason_WATCHES_TOO_MANY, "too many watches are open; end one first")
+
+// Hub tells the watches that are open at this process what has changed anywhere.
+//
+// What is promised: a hint soon after every change that somebody makes. Two changes come by
+// themselves and are not told: a claim that lapses, of which it was said when it would, and
+// a conversation whose term has passed. How: every process reads the stream's events as they
+// are stored, without acknowledgement, hears of changes that have no event (see hints), and
+// looks up whose conversations they are about, as long as anybody watches here. When it
+// breaks: hints are lost with the broker's connection, while events wait in the outbox
+// because it takes none (full, without a quorum, a subject denied), and while what this
+// process says to itself does not come back. Then every watch is told to look for itself,
+// after half a minute at most and twice a minute from then on, and once when all flows
+// again.
+type Hub struct {
+	pool   *pgxpool.Pool
+	events *bus.Bus
+	hints  *Hints
+	// begin is where the relay begins to look for events.
+	begin func() uuid.UUID
+	// heard has events that nobody was told about yet.
+	heard chan Happening
+	done  chan struct{}
+
+	mu       sync.Mutex
+	watchers map[*watcher]struct{}
+}
+
+// Run listens until ctx is done, and then ends every watch.
+func (h *Hub) Run(ctx context.Context) error {
+	defer close(h.done)
+	listening, end := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer end()
+	group.Go(func() { h.events.Listen(listening, eventspb.Everything, h.tellAll, h.hear) })
+	group.Go(func() {
+		h.hints.hear(listening, h.tellAll, func(told Hint) { h.take(Happening{Conversation: told.Conversation, hint: told}) })
+	})
+	ticker := time.NewTicker(blindPoll)
+	defer ticker.Stop()
+	var told time.Time // when the watches were last told for being blind; zero: not blind
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case first := <-h.heard:
+			h.tell(ctx, h.gather(first))
+		case <-ticker.C:
+			blind := h.blind(ctx)
+			if blind && time.Since(told) >= blindTell || !blind && !told.IsZero() {
+				h.tellAll()
+				told = time.Now()
+			}
+			if !blind {
+				told = time.Time{}
+			}
+		}
+	}
+}
+
+// blind reports whether events do not reach this process as they should: what is
+// connected is not always what works.
+func (h *Hub) blind(ctx context.Context) bool {
+	if !h.events.Connected() {
+		return true
+	}
+	if !h.watched() || seeded.On(seeded.ConnectedIsWorking) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, ownersTimeout)
+	defer cancel()
+	stale, err := outbox.New(h.pool).Stale(ctx, h.begin(), staleAfter)
+	return !h.hints.reach() || stale || err != nil
+}
+
+// hear takes an event from the broker.
+func (h *Hub) hear(msg bus.Msg) {
+	if id, err := uuid.Parse(msg.Entity); err == nil {
+		h.take(Happening{Conversation: id, Opened: eventspb.TypeOf(msg.Type) == eventspb.TypeMessageSubmitted})
+	}
+}
+
+// take hands over what was heard. When too much comes at once, all watches are told to
+// look for themselves.
+func (h *Hub) take(happened Happening) {
+	if !h.watched() {
+		return
+	}
+	select {
+	case h.heard <- happened:
+	default:
+		h.tellAll()
+	}
+}
+
+func (h *Hub) watched() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.watchers) > 0
+}
+
+// gather takes what else has been heard, without waiting.
+func (h *Hub) gather(first Happening) []Happening {
+	batch := []Happening{first}
+	for len(batch) < cap(h.heard) {
+		select {
+		case next := <-h.heard:
+			batch = append(batch, next)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// tell looks up whose conversations have changed and tells their watches.
+func (h *Hub) tell(ctx context.Context, batch []Happening) {
+	ids := make([]uuid.UUID, len(batch))
+	for i, happened := range batch {
+		ids[i] = happened.Conversation
+	}
+	asking, cancel := context.WithTimeout(ctx, ownersTimeout)
+	owners, err := h.owners(asking, ids)
+	cancel()
+	if err != nil {
+		if ctx.Err() == nil {
+			slog.WarnContext(ctx, "telling watches to look for themselves", "error", err)
+		}
+		h.tellAll()
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, happened := range batch {
+		var owner *conversation.Row
+		if row, ok := owners[happened.Conversation]; ok {
+			owner = &row
+		}
+		for w := range h.watchers {
+			if w.concerns(happened, owner) {
+				w.offer(happened)
+			}
+		}
+	}
+}
+
+func (h *Hub) tellAll() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for w := range h.watchers {
+		w.offer(Happening{})
+	}
+}
+
+// open begins a watch; call end when it is over.
+func (h *Hub) open(caller string, sc conversation.Scope) (w *watcher, end func(), err error) {
+	w = &watcher{caller, sc, make(chan Happening, backlog)}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	open := 0
+	for other := range h.watchers {
+		if other.caller == caller {
+			open++
+		}
+	}
+	if open >= most {
+		return nil, nil, ErrTooMany
+	}
+	h.watchers[w] = struct{}{}
+	return w, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(h.watchers, w)
+	}, nil
+}
+
+// Watch calls send at once and at each hint, until the caller leaves, the watch's
+// time is over or the process drains.
+func (h *Hub) Watch(ctx context.Context, caller string, sc conversation.Scope, send func(Happening) error) error {
+	w, end, err := h.open(caller, sc)
+	if err != nil {
+		return err
+	}
+	defer end()
+	over := time.NewTimer(life)
+	defer over.Stop()
+	if err := send(Happening{}); err != nil {
+		return err
+	}
+	for {
+		select {
+		case happened := <-w.ch:
+			if err := send(happened); err != nil {
+				return err
+			}
+		case <-over.C:
+			return nil
+		case <-h.done:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// owners returns as much of conversations as tells who may see them.
+func (h *Hub) owners(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]conversation.Row, error) {
+	rows, err := postgres.Many[struct {
+		ID       uuid.UUID `db:"id"`
+		MemberID string    `db:"member_id"`
+		Caisse   string    `db:"caisse"`
+		Queue    string    `db:"queue"`
+	}](ctx, h.pool, "reading who may see conversations", `SELECT id, member_id, caisse, queue FROM conversation WHERE id = ANY($1)`, ids)
+	owners := make(map[uuid.UUID]conversation.Row, len(rows))
+	for _, row := range rows {
+		owners[row.ID] = conversation.Row{Opened: conversation.Opened{ID: row.ID, MemberID: row.MemberID, Caisse: row.Caisse, Queue: row.Queue}}
+	}
+	return owners, err
+}
+
+// NewHub returns a hub that hears the bus and the hints. begin is where the relay begins to
+// look for events.
+func NewHub(pool *pgxpool.Pool, events *bus.Bus, told *Hints, begin func() uuid.UUID) *Hub {
+	return &Hub{pool: pool, events: events, hints: told, begin: begin, heard: make(chan Happening, 1024), done: make(chan struct{}), watchers: make(map[*watcher]struct{})}
+}
+
+// Happening is an event, or a change without one, as far as a watch is concerned.
+type Happening struct {
+	Conversation uuid.UUID // zero: any may have changed
+	Opened       bool
+	// hint is what it was told by, if it is no event.
+	hint Hint
+}
+
+// ID is that of the conversation; empty if any may have changed.
+func (happened Happening) ID() string {
+	if happened.Conversation == uuid.Nil {
+		return ""
+	}
+	return happened.Conversation.String()
+}
+
+// watcher is one open watch.
+type watcher struct {
+	caller string
+	scope  conversation.Scope
+	ch     chan Happening
+}
+
+// concerns reports whether a watch is told; owner is nil where the conversation is not
+// found.
+func (w *watcher) concerns(happened Happening, owner *conversation.Row) bool {
+	member := w.scope.Member != ""
+	switch told := happened.hint; {
+	case told.Mark != nil:
+		return member && *MarkOf(w.scope.Member) == *told.Mark
+	case told.Caisse != "":
+		return !member && w.scope.Covers(&conversation.Row{Opened: conversation.Opened{Caisse: told.Caisse, Queue: told.Queue}})
+	case happened.Conversation == uuid.Nil:
+		return true
+	default:
+		return owner != nil && w.scope.Covers(owner) && (!member || !told.Agents)
+	}
+}
+
+// offer hands a hint over without waiting. Of a full backlog, one entry becomes the
+// hint that any may have changed.
+func (w *watcher) offer(happened Happening) {
+	select {
+	case w.ch <- happened:
+		return
+	default:
+	}
+	select {
+	case <-w.ch:
+	default:
+	}
+	select {
+	case w.ch <- Happening{}:
+	default:
+	}
+}
