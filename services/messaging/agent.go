@@ -81,16 +81,15 @@ func (s *agentServer) waiting(ctx context.Context, sc conversation.Scope, filter
 // read it.
 func (s *agentServer) GetConversation(ctx context.Context, req *messagingpb.AgentServiceGetConversationRequest) (*messagingpb.AgentServiceGetConversationResponse, error) {
 	id := auth.FromContext(ctx)
-	row, messages, err := s.store.readForAgent(ctx, scopeOf(id), id.Subject, uuid.MustParse(req.GetId()))
+	found, err := s.store.readForAgent(ctx, scopeOf(id), id.Subject, uuid.MustParse(req.GetId()))
 	if err != nil {
 		return nil, statusOf(err)
 	}
-	conversation, err := s.inFull(ctx, &row, messages, id)
+	full, err := s.inFull(ctx, found, id)
 	if err != nil {
 		return nil, err
 	}
-	tagConversation(ctx, &row, conversation)
-	return &messagingpb.AgentServiceGetConversationResponse{Conversation: conversation}, nil
+	return &messagingpb.AgentServiceGetConversationResponse{Conversation: full}, nil
 }
 
 // ClaimConversation takes a conversation in charge, or renews the caller's lease on it.
@@ -170,87 +169,75 @@ func (s *agentServer) PostReply(ctx context.Context, req *messagingpb.PostReplyR
 	if err != nil {
 		return nil, err
 	}
-	err = s.replyOnce(ctx, id, req, key, written)
+	after, err := s.reply(ctx, id, req, key, written)
 	if err != nil {
 		return nil, statusOf(err)
 	}
-	row, messages, err := s.store.readForAgent(ctx, scopeOf(id), id.Subject, uuid.MustParse(req.GetId()))
-	if err != nil {
-		return nil, statusOf(err)
-	}
-	conversation, err := s.inFull(ctx, &row, messages, id)
+	full, err := s.inFull(ctx, after, id)
 	if err != nil {
 		return nil, err
 	}
-	tagConversation(ctx, &row, conversation)
-	return &messagingpb.PostReplyResponse{Conversation: conversation}, nil
+	return &messagingpb.PostReplyResponse{Conversation: full}, nil
 }
 
-// replyOnce stores a reply unless the same is stored under this key.
-func (s *agentServer) replyOnce(ctx context.Context, id *auth.Identity, req *messagingpb.PostReplyRequest, key uuid.UUID, written text.Text) error {
-	err := s.checkReplay(ctx, id, req, key, written)
-	if !errors.Is(err, errNotFound) {
-		return err
-	}
-	sms, err := s.store.smsOnReply(ctx, uuid.MustParse(req.GetId()))
-	if err != nil {
-		return err
-	}
-	_, err = s.changes.Submit(ctx, request{
-		scope: scopeOf(id), agent: id.Subject, id: uuid.MustParse(req.GetId()), key: key,
-		decide: func(row conversation.Row, replied bool) (*change, error) {
-			if replied {
-				// The same key at the same time, and the other one was first. That
-				// comes before any claim: it gets its own answer again.
+// reply stores a reply unless the same is stored under this key, and reads the conversation
+// in the same transaction: five round trips, one row of the audit.
+func (s *agentServer) reply(ctx context.Context, id *auth.Identity, req *messagingpb.PostReplyRequest, key uuid.UUID, written text.Text) (conversation.Full, error) {
+	after, err := s.changes.Submit(ctx, request{
+		scope: scopeOf(id), agent: id.Subject, id: uuid.MustParse(req.GetId()), key: key, full: true,
+		decide: func(row current) (*change, error) {
+			if row.Replied {
+				// That comes before any claim: it gets its own answer again.
 				return nil, errReplied
 			}
-			if err := unchanged(ctx, &row); err != nil {
+			if err := unchanged(ctx, &row.Row); err != nil {
 				return nil, err
 			}
-			if err := mayAct(&row, id); err != nil {
+			if err := mayAct(&row.Row, id); err != nil {
 				return nil, err
 			}
-			return s.replyChange(ctx, id, &row, req.GetFinal(), key, written, sms)
+			return s.replyChange(ctx, id, &row.Row, req.GetFinal(), key, written, row.SMSOnReply)
 		},
 	})
 	if errors.Is(err, errReplied) || postgres.IsDuplicate(err) {
-		return s.checkReplay(ctx, id, req, key, written)
+		return s.replayReply(ctx, id, req, key, written)
 	}
-	return err
+	return after, err
 }
 
 // errReplied: a reply is stored under the key.
 var errReplied = errors.New("replied already")
 
-// checkReplay is nil when this very reply is stored, errNotFound when the key is
-// new, and a refusal when it was used for something else.
-func (s *agentServer) checkReplay(ctx context.Context, id *auth.Identity, req *messagingpb.PostReplyRequest, key uuid.UUID, written text.Text) error {
+// replayReply returns the conversation when this very reply is stored under the key, and
+// refuses a key that was used for something else.
+func (s *agentServer) replayReply(ctx context.Context, id *auth.Identity, req *messagingpb.PostReplyRequest, key uuid.UUID, written text.Text) (found conversation.Full, err error) {
 	stored, err := s.store.replied(ctx, id.Subject, key)
 	if err != nil {
-		return err
+		return found, err
 	}
 	if stored.ConversationID.String() != req.GetId() || stored.Final != req.GetFinal() {
-		return errKeyReused
+		return found, errKeyReused
 	}
-	row, _, err := s.store.readForAgent(ctx, scopeOf(id), id.Subject, stored.ConversationID)
+	found, err = s.store.readForAgent(ctx, scopeOf(id), id.Subject, stored.ConversationID)
 	if err != nil {
-		return err
+		return found, err
 	}
-	if row.ErasedAt != nil {
-		return errErased
+	if found.ErasedAt != nil {
+		return found, errErased
 	}
-	dataKey, err := s.vault.Key(row.ID, row.DataKey)
+	dataKey, err := s.vault.Key(found.ID, found.DataKey)
 	if err != nil {
-		return err
+		return found, err
 	}
 	body, err := dataKey.OpenMessage(stored.ID, stored.Author, stored.Body)
-	if err == nil && body != written.Body {
-		return errKeyReused
+	switch {
+	case err != nil:
+		return found, err
+	case body != written.Body:
+		return found, errKeyReused
 	}
-	if err == nil {
-		rpc.Replayed(ctx)
-	}
-	return err
+	rpc.Replayed(ctx)
+	return found, nil
 }
 
 // replyChange seals a reply and says what it does to the conversation: it is
@@ -291,19 +278,19 @@ func (s *agentServer) replyChange(ctx context.Context, id *auth.Identity, row *c
 // change runs one change of a conversation within the caller's scope.
 func (s *agentServer) change(ctx context.Context, id string, decide func(*auth.Identity, conversation.Row) (*change, error)) (conversation.Row, error) {
 	agent := auth.FromContext(ctx)
-	row, err := s.changes.Submit(ctx, request{
+	after, err := s.changes.Submit(ctx, request{
 		scope: scopeOf(agent), agent: agent.Subject, id: uuid.MustParse(id),
-		decide: func(row conversation.Row, _ bool) (*change, error) {
-			if err := unchanged(ctx, &row); err != nil {
+		decide: func(row current) (*change, error) {
+			if err := unchanged(ctx, &row.Row); err != nil {
 				return nil, err
 			}
-			return decide(agent, row)
+			return decide(agent, row.Row)
 		},
 	})
 	if err == nil {
-		tagConversation(ctx, &row, nil)
+		tagConversation(ctx, &after.Row, nil)
 	}
-	return row, statusOf(err)
+	return after.Row, statusOf(err)
 }
 
 // mayAct refuses what is erased, closed or in another agent's hands.
@@ -350,14 +337,19 @@ func forAgent(row *conversation.Row, id *auth.Identity) *messagingpb.Conversatio
 	return conversation
 }
 
-func (s *agentServer) inFull(ctx context.Context, row *conversation.Row, messages []conversation.Message, id *auth.Identity) (*messagingpb.Conversation, error) {
-	conversation, err := s.withMessages(row, messages)
+// inFull is a conversation with all that was written in it, as an agent sees it, and tells
+// its tag.
+func (s *agentServer) inFull(ctx context.Context, found conversation.Full, id *auth.Identity) (*messagingpb.Conversation, error) {
+	full, err := s.withMessages(&found.Row, found.Messages)
 	if err != nil {
 		return nil, err
 	}
-	conversation.Claim = forAgent(row, id).GetClaim()
-	if conversation.Notes, err = s.notesOf(ctx, row); err != nil {
-		return nil, statusOf(err)
+	full.Claim = forAgent(&found.Row, id).GetClaim()
+	if len(found.DataKey) > 0 && len(found.Notes) > 0 { // none opens once its key is gone
+		if full.Notes, err = s.openNotes(found.ID, found.DataKey, found.Notes); err != nil {
+			return nil, statusOf(err)
+		}
 	}
-	return conversation, nil
+	tagConversation(ctx, &found.Row, full)
+	return full, nil
 }

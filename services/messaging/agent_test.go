@@ -435,7 +435,7 @@ func TestReply_OvertakenIsStillTheLast(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	row := rows[id]
+	row := rows[id].Row
 	keys, err := vault.Open(s.cfg.Keyset)
 	if err != nil {
 		t.Fatal(err)
@@ -445,7 +445,7 @@ func TestReply_OvertakenIsStillTheLast(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := applyMany(t.Context(), tx, slowly, map[int]*change{0: todo}, make([]batch.Result[conversation.Row], 1)); err != nil {
+	if err := applyMany(t.Context(), tx, slowly, map[int]*change{0: todo}, make([]batch.Result[conversation.Full], 1)); err != nil {
 		t.Fatal(err)
 	}
 	if err := tx.Commit(t.Context()); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/ma-messagerie/messagerie/chassis/batch"
@@ -23,9 +24,11 @@ type request struct {
 	id    uuid.UUID
 	// key is a reply's idempotency key; zero for other changes.
 	key uuid.UUID
+	// full: what was written in the conversation is to be read in the same transaction.
+	full bool
 	// decide says what to do with the conversation as it is, under its lock;
-	// nothing is nil. replied tells that a reply is stored under the key.
-	decide func(row conversation.Row, replied bool) (*change, error)
+	// nothing is nil.
+	decide func(now current) (*change, error)
 }
 
 // changes is the group commit of what agents do: claims, replies, ends.
@@ -45,17 +48,17 @@ type request struct {
 // and every caller of the batch gets the error. A reply is then tried again with
 // its key, which finds what was stored; a claim is renewed; an end is found ended.
 type changes struct {
-	*batch.Group[request, conversation.Row]
-	store *store
+	*batch.Group[request, conversation.Full]
+	pool *pgxpool.Pool
 	// committed is called after each commit that published something, and hints gets what
 	// is not published.
 	committed func()
 	hints     *watch.Hints
 }
 
-func newChanges(s *store, committed func(), told *watch.Hints, sizes metric.Int64Histogram) *changes {
-	c := &changes{store: s, committed: committed, hints: told}
-	c.Group = batch.New(batch.Config[request, conversation.Row]{
+func newChanges(pool *pgxpool.Pool, committed func(), told *watch.Hints, sizes metric.Int64Histogram) *changes {
+	c := &changes{pool: pool, committed: committed, hints: told}
+	c.Group = batch.New(batch.Config[request, conversation.Full]{
 		Do: c.apply, Most: maxChanges, Divide: postgres.IsBadRow, Conflict: collides, Sizes: sizes,
 	})
 	return c
@@ -66,9 +69,9 @@ func collides(a, b request) bool {
 }
 
 // apply does changes of different conversations in one transaction.
-func (c *changes) apply(ctx context.Context, requests []request) (done []batch.Result[conversation.Row], err error) {
+func (c *changes) apply(ctx context.Context, requests []request) (done []batch.Result[conversation.Full], err error) {
 	var untold news
-	err = postgres.Again(ctx, func() (err error) { done, untold, err = c.store.changeMany(ctx, requests); return err })
+	err = postgres.Again(ctx, func() (err error) { done, untold, err = c.changeMany(ctx, requests); return err })
 	if err != nil {
 		return nil, err
 	}

@@ -35,7 +35,7 @@ func newTestChanges(t *testing.T, conversations int) (*changes, *pgxpool.Pool, [
 	if _, err := s.insertSubmissions(t.Context(), batch); err != nil {
 		t.Fatal(err)
 	}
-	return newChanges(s, func() {}, watch.NewHints(nil), noop.Int64Histogram{}), pool, ids
+	return newChanges(pool, func() {}, watch.NewHints(nil), noop.Int64Histogram{}), pool, ids
 }
 
 var everything = conversation.Scope{Caisse: "msa-75", AllQueues: true}
@@ -43,8 +43,8 @@ var everything = conversation.Scope{Caisse: "msa-75", AllQueues: true}
 // replyTo is a request that stores a reply, spoilt by some of the tests.
 func replyTo(id uuid.UUID, spoil ...func(*change)) request {
 	key := uuid.New()
-	return request{scope: everything, agent: "agent:claire", id: id, key: key, decide: func(row conversation.Row, replied bool) (*change, error) {
-		if replied {
+	return request{scope: everything, agent: "agent:claire", id: id, key: key, decide: func(row current) (*change, error) {
+		if row.Replied {
 			return nil, errReplied
 		}
 		agent := "agent:claire"
@@ -63,10 +63,10 @@ func replyTo(id uuid.UUID, spoil ...func(*change)) request {
 	}}
 }
 
-func (c *changes) enqueue(ctx context.Context, r request) (outcome func() (conversation.Row, error)) {
+func (c *changes) enqueue(ctx context.Context, r request) (outcome func() (conversation.Full, error)) {
 	outcome, err := c.Enqueue(ctx, r)
 	if err != nil {
-		return func() (conversation.Row, error) { return conversation.Row{}, err }
+		return func() (conversation.Full, error) { return conversation.Full{}, err }
 	}
 	return outcome
 }
@@ -98,7 +98,7 @@ func TestChanges_CoalesceWhatWaits(t *testing.T) {
 	c, pool, ids := newTestChanges(t, 64)
 	told := 0
 	c.committed = func() { told++ }
-	var outcomes []func() (conversation.Row, error)
+	var outcomes []func() (conversation.Full, error)
 	for _, id := range ids {
 		outcomes = append(outcomes, c.enqueue(t.Context(), replyTo(id)))
 	}
@@ -133,7 +133,7 @@ func TestChanges_BadOneFailsAlone(t *testing.T) {
 		},
 		"it is decided against": func(ids []uuid.UUID) request {
 			r := replyTo(ids[5])
-			r.decide = func(conversation.Row, bool) (*change, error) { return nil, errDecided }
+			r.decide = func(current) (*change, error) { return nil, errDecided }
 			return r
 		},
 		"its event cannot be stored": func(ids []uuid.UUID) request {
@@ -146,7 +146,7 @@ func TestChanges_BadOneFailsAlone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c, pool, ids := newTestChanges(t, 10)
-			var outcomes []func() (conversation.Row, error)
+			var outcomes []func() (conversation.Full, error)
 			for i, id := range ids {
 				r := replyTo(id)
 				if i == 5 {
@@ -173,7 +173,7 @@ func TestChanges_SameConversationAndSameKey(t *testing.T) {
 	t.Parallel()
 	c, pool, ids := newTestChanges(t, 2)
 	same := replyTo(ids[0])
-	outcomes := []func() (conversation.Row, error){
+	outcomes := []func() (conversation.Full, error){
 		c.enqueue(t.Context(), replyTo(ids[0])), c.enqueue(t.Context(), replyTo(ids[0])), c.enqueue(t.Context(), same), c.enqueue(t.Context(), same),
 	}
 	runChanges(t, c)

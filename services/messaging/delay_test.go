@@ -87,10 +87,26 @@ func TestExpectedDelay(t *testing.T) {
 	if got.GetAnswers() != delayLeast || got.GetUsual().GetWorkingDays() != 1 {
 		t.Errorf("got %v, want one day of %d answers: nine of ten", got, delayLeast)
 	}
+	// Answers of more than ninety days ago say nothing.
+	past := func(interval string) {
+		t.Helper()
+		if _, err := s.pool.Exec(t.Context(), `UPDATE conversation SET first_reply_at = now() - $1::interval - interval '1 minute' * (SELECT count(*) FROM conversation AS c WHERE c.id < conversation.id)`, interval); err != nil {
+			t.Fatal(err)
+		}
+	}
+	past("90 days")
+	rows, err := (&store{s.pool}).delays(t.Context(), "msa-75", &messagingpb.SubmitMessageRequest{Audience: taxonomypb.Audience_PARTICULIER, Theme: "famille-logement"})
+	if err != nil || len(rows) != 0 {
+		t.Errorf("of more than ninety days ago: %v, %v", rows, err)
+	}
+	past("89 days")
+	if rows, err = (&store{s.pool}).delays(t.Context(), "msa-75", &messagingpb.SubmitMessageRequest{Audience: taxonomypb.Audience_PARTICULIER, Theme: "famille-logement"}); err != nil || len(rows) != 1 || rows[0].Answers != delayLeast {
+		t.Errorf("of eighty-nine days ago: %v, %v", rows, err)
+	}
 	// A reason without answers takes what is usual for its topic.
 	if other := ask("montant"); other.GetAnswers() != delayLeast {
 		t.Errorf("another reason: %v", other)
 	}
-	_, err := jeanne.messaging.GetExpectedDelay(jeanne.call(t), &messagingpb.GetExpectedDelayRequest{Audience: taxonomypb.Audience_PARTICULIER, Theme: "none"})
+	_, err = jeanne.messaging.GetExpectedDelay(jeanne.call(t), &messagingpb.GetExpectedDelayRequest{Audience: taxonomypb.Audience_PARTICULIER, Theme: "none"})
 	refused(t, err, codes.InvalidArgument, "THEME_UNKNOWN", "theme")
 }

@@ -48,11 +48,11 @@ func (s *server) PostFollowUp(ctx context.Context, req *messagingpb.PostFollowUp
 func (s *server) followUpOnce(ctx context.Context, member string, id, key uuid.UUID, written text.Text) error {
 	_, err := s.changes.Submit(ctx, request{
 		scope: conversation.Scope{Member: member}, id: id, key: key,
-		decide: func(row conversation.Row, stored bool) (*change, error) {
-			if stored {
+		decide: func(row current) (*change, error) {
+			if row.Replied {
 				return nil, errReplied
 			}
-			if err := unchanged(ctx, &row); err != nil {
+			if err := unchanged(ctx, &row.Row); err != nil {
 				return nil, err
 			}
 			after, ok := lifecycle.FollowedUp(row.Status, row.ClaimHeld)
@@ -63,7 +63,7 @@ func (s *server) followUpOnce(ctx context.Context, member string, id, key uuid.U
 			if err := s.catalogue.LimitsFor(s.catalogue.Number()).Check(written); err != nil {
 				return nil, err
 			}
-			return s.followUpChange(ctx, &row, after, key, written)
+			return s.followUpChange(ctx, &row.Row, after, key, written)
 		},
 	})
 	if !errors.Is(err, errReplied) && !postgres.IsDuplicate(err) {

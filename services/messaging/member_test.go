@@ -149,3 +149,26 @@ func TestUpdatePreferences(t *testing.T) {
 	_, err := jeanne.messaging.UpdatePreferences(jeanne.call(t), &messagingpb.UpdatePreferencesRequest{})
 	refused(t, err, codes.InvalidArgument, "REQUIRED", "preferences")
 }
+
+// Whatever of the account has changed is stored at the next submission: the language alone,
+// too.
+func TestMember_FollowsTheAccount(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	id := s.member(t, "jeanne").submit(t).GetId()
+	for _, change := range []struct {
+		claims map[string]any
+		locale string
+		email  string
+		phone  string
+	}{
+		{map[string]any{"locale": "en-GB"}, "en", memberEmail, memberPhone},
+		{map[string]any{"locale": "en-GB", "email": "autre@canari.example"}, "en", "autre@canari.example", memberPhone},
+		{map[string]any{"phone_number": "+33639989998"}, "fr", memberEmail, "+33639989998"},
+	} {
+		s.member(t, "jeanne", change.claims).submit(t)
+		if got := s.recipient(t, id); got.GetLocale() != change.locale || got.GetEmail() != change.email || got.GetPhone() != change.phone {
+			t.Errorf("%v: %v", change.claims, got)
+		}
+	}
+}

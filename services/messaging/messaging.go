@@ -199,7 +199,7 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	counts.begin(ctx)
 	commits := newCommitter(s, relay.Wake, counts.batchSizes)
 	told := watch.NewHints(events)
-	acts := newChanges(s, relay.Wake, told, counts.changeSizes)
+	acts := newChanges(pool, relay.Wake, told, counts.changeSizes)
 	reached := newMembers(s, keys)
 	known := taxonomy.New(source, pool, cfg.TaxonomyRefresh)
 	if err := postgres.AtStart(ctx, known.Load); err != nil {

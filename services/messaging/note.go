@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -20,18 +19,6 @@ import (
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/watch"
 )
 
-// noteRow is a row of the table note.
-type noteRow struct {
-	ID             uuid.UUID `db:"id"`
-	ConversationID uuid.UUID `db:"conversation_id"`
-	AgentID        string    `db:"agent_id"`
-	AgentName      string    `db:"agent_name"`
-	Body           []byte    `db:"body"`
-	CreatedAt      time.Time `db:"created_at"`
-}
-
-var noteColumns = postgres.Columns[noteRow]()
-
 // AddNote adds an internal note. It changes nothing that the member could see, not
 // even when the conversation was last changed, so neither a colleague's claim nor
 // the conversation's end stands in its way.
@@ -45,30 +32,29 @@ func (s *agentServer) AddNote(ctx context.Context, req *messagingpb.AddNoteReque
 	if err := s.noteOnce(ctx, id, uuid.MustParse(req.GetId()), key, written); err != nil {
 		return nil, statusOf(err)
 	}
-	row, messages, err := s.store.readForAgent(ctx, scopeOf(id), id.Subject, uuid.MustParse(req.GetId()))
+	found, err := s.store.readForAgent(ctx, scopeOf(id), id.Subject, uuid.MustParse(req.GetId()))
 	if err != nil {
 		return nil, statusOf(err)
 	}
-	conversation, err := s.inFull(ctx, &row, messages, id)
+	full, err := s.inFull(ctx, found, id)
 	if err != nil {
 		return nil, statusOf(err)
 	}
-	tagConversation(ctx, &row, conversation)
-	return &messagingpb.AddNoteResponse{Conversation: conversation}, nil
+	return &messagingpb.AddNoteResponse{Conversation: full}, nil
 }
 
 // noteOnce stores a note unless the same is stored under this key.
-func (s *agentServer) noteOnce(ctx context.Context, id *auth.Identity, conversation, key uuid.UUID, written text.Text) error {
+func (s *agentServer) noteOnce(ctx context.Context, id *auth.Identity, within, key uuid.UUID, written text.Text) error {
 	note, err := uuid.NewV7()
 	if err != nil {
 		return fmt.Errorf("drawing a note's id: %w", err)
 	}
-	row := noteRow{ID: note, ConversationID: conversation, AgentID: id.Subject, AgentName: id.Name}
+	row := conversation.Note{ID: note, ConversationID: within, AgentID: id.Subject, AgentName: id.Name}
 	stored, wrapped, err := s.store.addNote(ctx, scopeOf(id), row, key, written.Chars, func(wrapped []byte) ([]byte, error) {
 		if len(wrapped) == 0 {
 			return nil, errErased
 		}
-		key, err := s.vault.Key(conversation, wrapped)
+		key, err := s.vault.Key(within, wrapped)
 		if err != nil {
 			return nil, err
 		}
@@ -78,13 +64,13 @@ func (s *agentServer) noteOnce(ctx context.Context, id *auth.Identity, conversat
 		return err
 	}
 	if stored.ID == note {
-		s.hints.Tell(watch.Hint{Conversation: conversation, Agents: true})
+		s.hints.Tell(watch.Hint{Conversation: within, Agents: true})
 		return nil
 	}
-	if stored.ConversationID != conversation {
+	if stored.ConversationID != within {
 		return errKeyReused
 	}
-	opened, err := s.openNotes(conversation, wrapped, []noteRow{stored})
+	opened, err := s.openNotes(within, wrapped, []conversation.Note{stored})
 	if err == nil && opened[0].GetText() != written.Body {
 		return errKeyReused
 	}
@@ -94,27 +80,8 @@ func (s *agentServer) noteOnce(ctx context.Context, id *auth.Identity, conversat
 	return err
 }
 
-// notesOf returns the notes of a conversation in clear, oldest first; none once
-// its data key is gone.
-func (s *agentServer) notesOf(ctx context.Context, row *conversation.Row) ([]*messagingpb.Note, error) {
-	if len(row.DataKey) == 0 {
-		return nil, nil
-	}
-	rows, err := s.store.notes(ctx, row.ID)
-	if err != nil || len(rows) == 0 {
-		return nil, err
-	}
-	return s.openNotes(row.ID, row.DataKey, rows)
-}
-
-// notes returns the notes of a conversation, oldest first.
-func (s *store) notes(ctx context.Context, conversation uuid.UUID) ([]noteRow, error) {
-	return postgres.Many[noteRow](ctx, s.pool, "reading notes",
-		`SELECT `+noteColumns+` FROM note WHERE conversation_id = $1 ORDER BY created_at, id`, conversation)
-}
-
-func (s *agentServer) openNotes(conversation uuid.UUID, wrapped []byte, rows []noteRow) ([]*messagingpb.Note, error) {
-	key, err := s.vault.Key(conversation, wrapped)
+func (s *agentServer) openNotes(within uuid.UUID, wrapped []byte, rows []conversation.Note) ([]*messagingpb.Note, error) {
+	key, err := s.vault.Key(within, wrapped)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +100,7 @@ func (s *agentServer) openNotes(conversation uuid.UUID, wrapped []byte, rows []n
 // audit, in one transaction. It returns what is stored under the agent's key,
 // which is another note when the key was taken, and the wrapped data key. seal
 // gets that key; until the end of the transaction nobody can destroy it.
-func (s *store) addNote(ctx context.Context, sc conversation.Scope, row noteRow, key uuid.UUID, chars int, seal func(wrapped []byte) ([]byte, error)) (stored noteRow, wrapped []byte, err error) {
+func (s *store) addNote(ctx context.Context, sc conversation.Scope, row conversation.Note, key uuid.UUID, chars int, seal func(wrapped []byte) ([]byte, error)) (stored conversation.Note, wrapped []byte, err error) {
 	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		args := sc.Args()
 		args["id"] = row.ConversationID
@@ -147,13 +114,13 @@ func (s *store) addNote(ctx context.Context, sc conversation.Scope, row noteRow,
 		if row.Body, err = seal(wrapped); err != nil {
 			return err
 		}
-		stored, err = postgres.One[noteRow](ctx, tx, "reading a note", `
+		stored, err = postgres.One[conversation.Note](ctx, tx, "reading a note", `
 			INSERT INTO note (id, conversation_id, agent_id, agent_name, idempotency_key, body, body_chars)
 			VALUES ($1, $2, $3, $4, $5, $6, $7)
-			ON CONFLICT (agent_id, idempotency_key) DO NOTHING RETURNING `+noteColumns,
+			ON CONFLICT (agent_id, idempotency_key) DO NOTHING RETURNING `+conversation.NoteColumns,
 			row.ID, row.ConversationID, row.AgentID, row.AgentName, key, row.Body, chars)
 		if errors.Is(err, errNotFound) { // the key is taken
-			stored, err = postgres.One[noteRow](ctx, tx, "reading a note", `SELECT `+noteColumns+` FROM note WHERE agent_id = $1 AND idempotency_key = $2`, row.AgentID, key)
+			stored, err = postgres.One[conversation.Note](ctx, tx, "reading a note", `SELECT `+conversation.NoteColumns+` FROM note WHERE agent_id = $1 AND idempotency_key = $2`, row.AgentID, key)
 			return err
 		}
 		if err != nil {

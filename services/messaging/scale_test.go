@@ -136,8 +136,10 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 			_, _, fault := s.markRead(ctx, row.MemberID, row.ID, row.LastReplyID)
 			return errors.Join(err, fault)
 		}),
-		{Of: []string{"lockKeys"}, Run: inTx(func(ctx context.Context, tx pgx.Tx, n int) error {
-			return lockKeys(ctx, tx, []string{"member:1", fmt.Sprintf("member:%d", n)}, []uuid.UUID{uuid.New(), uuid.New()})
+		{Of: []string{"queueKeyLocks"}, Run: inTx(func(ctx context.Context, tx pgx.Tx, n int) error {
+			batch := &pgx.Batch{}
+			queueKeyLocks(batch, []string{"member:1", fmt.Sprintf("member:%d", n)}, []uuid.UUID{uuid.New(), uuid.New()})
+			return tx.SendBatch(ctx, batch).Close()
 		})},
 		read("store.followedUp", func(ctx context.Context, n int) error {
 			row, err := some(ctx, n, sent)
@@ -204,17 +206,17 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 		lists("store.waiting", all, queueFilter{}),
 		{Of: []string{"store.readForAgent"}, Run: func(ctx context.Context, n int) error {
 			row, err := some(ctx, n, working)
-			_, _, fault := s.readForAgent(ctx, all, "claire", row.ID)
+			_, fault := s.readForAgent(ctx, all, "claire", row.ID)
 			return errors.Join(err, fault)
 		}},
-		{Of: []string{"lockMany", "applyMany", "queueReply", "recordMany"}, Run: func(ctx context.Context, _ int) error {
+		{Of: []string{"lockMany", "queueTaken", "applyMany", "queueReply"}, Run: func(ctx context.Context, _ int) error {
 			list, err := ids(ctx, 0)
 			if err != nil {
 				return err
 			}
 			var requests []request
 			for _, id := range list[:4] {
-				requests = append(requests, request{scope: all, agent: "claire", id: id, key: uuid.New(), decide: func(row conversation.Row, _ bool) (*change, error) {
+				requests = append(requests, request{scope: all, agent: "claire", id: id, key: uuid.New(), full: true, decide: func(row current) (*change, error) {
 					message := conversation.Message{ID: uuid.Must(uuid.NewV7()), ConversationID: row.ID, Author: 2, AgentID: new("claire"), Body: []byte("x")}
 					return &change{
 						set: []string{`status = 4`, `last_reply_id = @reply`, `first_reply_at = coalesce(first_reply_at, clock_timestamp())`}, args: pgx.NamedArgs{"reply": message.ID},
@@ -225,7 +227,7 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 					}, nil
 				}})
 			}
-			_, _, err = s.changeMany(ctx, requests)
+			_, _, err = (&changes{pool: pool}).changeMany(ctx, requests)
 			return err
 		}},
 		read("store.replied", func(ctx context.Context, n int) error {
@@ -234,24 +236,16 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 			}
 			return nil
 		}),
-		read("store.smsOnReply", func(ctx context.Context, n int) error {
-			row, err := some(ctx, n, sent)
-			return errors.Join(err, failed(s.smsOnReply(ctx, row.ID)))
-		}),
 		read("store.asSubmitted", func(ctx context.Context, n int) error {
 			row, err := some(ctx, n, sent)
 			return errors.Join(err, s.asSubmitted(ctx, &row))
 		}),
 		{Of: []string{"store.addNote"}, Planless: 1, Run: func(ctx context.Context, n int) error { // the third is for a note that is there
 			row, err := some(ctx, n, sent)
-			_, _, fault := s.addNote(ctx, all, noteRow{ID: uuid.Must(uuid.NewV7()), ConversationID: row.ID, AgentID: "claire", AgentName: "Claire"}, uuid.New(), 10,
+			_, _, fault := s.addNote(ctx, all, conversation.Note{ID: uuid.Must(uuid.NewV7()), ConversationID: row.ID, AgentID: "claire", AgentName: "Claire"}, uuid.New(), 10,
 				func([]byte) ([]byte, error) { return []byte("x"), nil })
 			return errors.Join(err, fault)
 		}},
-		read("store.notes", func(ctx context.Context, n int) error {
-			row, err := some(ctx, n, sent)
-			return errors.Join(err, failed(s.notes(ctx, row.ID)))
-		}),
 		read("store.templates", func(ctx context.Context, _ int) error { return failed(s.templates(ctx, "msa-75", "queue-1")) }),
 		read("putTemplate", func(ctx context.Context, n int) error {
 			return failed(s.saveTemplate(ctx, "msa-75", "claire", templateRow{ID: uuid.New(), Title: fmt.Sprint("titre ", n), Text: "x"}))

@@ -259,16 +259,6 @@ func (s *store) preferences(ctx context.Context, member string) (preferenceRow, 
 	return row, nil
 }
 
-// smsOnReply tells whether the conversation's member wants an SMS about replies.
-func (s *store) smsOnReply(ctx context.Context, conversation uuid.UUID) (wanted bool, err error) {
-	err = s.pool.QueryRow(ctx, `SELECT coalesce((
-		SELECT m.sms_on_reply FROM conversation c JOIN member m ON m.id = c.member_id WHERE c.id = $1), false)`, conversation).Scan(&wanted)
-	if err != nil {
-		return false, fmt.Errorf("reading preferences: %w", err)
-	}
-	return wanted, nil
-}
-
 // changePreferences changes what a member chose, with their row locked: two changes of
 // different choices both hold. The member must be stored.
 func (s *store) changePreferences(ctx context.Context, member string, change func(*preferenceRow) error) error {
@@ -360,22 +350,25 @@ func (s *store) waiting(ctx context.Context, sc conversation.Scope, f queueFilte
 		SELECT `+conversation.Columns+` FROM conversation WHERE id IN (SELECT id FROM page) ORDER BY created_at, id`, args)
 }
 
-// readForAgent reads a conversation within an agent's scope and writes down who
-// did.
-func (s *store) readForAgent(ctx context.Context, sc conversation.Scope, agent string, id uuid.UUID) (row conversation.Row, messages []conversation.Message, err error) {
+// readForAgent reads a conversation within an agent's scope and notes who did.
+func (s *store) readForAgent(ctx context.Context, sc conversation.Scope, agent string, id uuid.UUID) (found conversation.Full, err error) {
 	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		args := sc.Args()
 		args["id"] = id
-		row, err = postgres.One[conversation.Row](ctx, tx, "reading a conversation", `SELECT `+conversation.Columns+` FROM conversation WHERE id = @id AND `+conversation.WithinScope, args)
+		found.Row, err = postgres.One[conversation.Row](ctx, tx, "reading a conversation",
+			`SELECT `+conversation.Columns+` FROM conversation WHERE id = @id AND `+conversation.WithinScope, args)
 		if err != nil {
 			return err
 		}
-		if messages, err = conversation.Messages(ctx, tx, id); err != nil {
-			return err
+		batch := &pgx.Batch{}
+		conversation.QueueRead(batch, id, &found)
+		conversation.QueueAudit(batch, []conversation.Audited{{AgentID: agent, Action: lifecycle.Read, ConversationID: id}})
+		if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+			return fmt.Errorf("reading what was written: %w", err)
 		}
-		return conversation.Audit(ctx, tx, agent, lifecycle.Read, id)
+		return nil
 	})
-	return row, messages, err
+	return found, err
 }
 
 // change is what an agent does to a conversation, inside changeMany's transaction.
@@ -401,9 +394,9 @@ type reply struct {
 // and does it with its events in one transaction. It returns what became of each,
 // and of what others must be told. The requests must be for different
 // conversations.
-func (s *store) changeMany(ctx context.Context, requests []request) (done []batch.Result[conversation.Row], untold news, err error) {
-	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		done, untold = make([]batch.Result[conversation.Row], len(requests)), news{}
+func (c *changes) changeMany(ctx context.Context, requests []request) (done []batch.Result[conversation.Full], untold news, err error) {
+	err = pgx.BeginFunc(ctx, c.pool, func(tx pgx.Tx) error {
+		done, untold = make([]batch.Result[conversation.Full], len(requests)), news{}
 		rows, replied, err := lockMany(ctx, tx, requests)
 		if err != nil {
 			return err
@@ -411,12 +404,13 @@ func (s *store) changeMany(ctx context.Context, requests []request) (done []batc
 		todo := make(map[int]*change)
 		for i, r := range requests {
 			row, ok := rows[r.id]
-			if !ok || !r.scope.Covers(&row) {
+			if !ok || !r.scope.Covers(&row.Row) {
 				done[i].Err = errNotFound
 				continue
 			}
-			change, err := r.decide(row, replied[replyKey{r.agent, r.scope.Member, r.key}])
-			done[i] = batch.Result[conversation.Row]{Value: row, Err: err}
+			row.Replied = replied[replyKey{r.agent, r.scope.Member, r.key}]
+			change, err := r.decide(row)
+			done[i] = batch.Result[conversation.Full]{Value: conversation.Full{Row: row.Row}, Err: err}
 			if err == nil && change != nil {
 				todo[i] = change
 			}
@@ -428,7 +422,7 @@ func (s *store) changeMany(ctx context.Context, requests []request) (done []batc
 			return err
 		}
 		for i := range todo {
-			untold.hints = append(untold.hints, hintsOf(todo[i], rows[requests[i].id], done[i].Value)...)
+			untold.hints = append(untold.hints, hintsOf(todo[i], rows[requests[i].id].Row, done[i].Value.Row)...)
 		}
 		untold.published, err = recordMany(ctx, tx, requests, todo, done)
 		return err
@@ -460,13 +454,25 @@ func hintsOf(done *change, before, after conversation.Row) (list []watch.Hint) {
 // replyKey is what a message is told apart by, whatever its conversation: who wrote it, and
 // their key.
 type replyKey struct {
-	agent, member string
-	key           uuid.UUID
+	AgentID        string    `db:"agent_id"`
+	MemberID       string    `db:"member_id"`
+	IdempotencyKey uuid.UUID `db:"idempotency_key"`
 }
 
-// lockMany locks conversations in the order of their ids and tells which of the
-// replies' keys are taken.
-func lockMany(ctx context.Context, tx pgx.Tx, requests []request) (map[uuid.UUID]conversation.Row, map[replyKey]bool, error) {
+// current is a conversation as it is under its lock.
+type current struct {
+	conversation.Row
+	// SMSOnReply: its member wishes an SMS about replies.
+	SMSOnReply bool `db:"sms_on_reply" sql:"coalesce((SELECT m.sms_on_reply FROM member AS m WHERE m.id = conversation.member_id), false)"`
+	// Replied: a message is stored under the request's key.
+	Replied bool `db:"-"`
+}
+
+var currentColumns = postgres.Columns[current]()
+
+// lockMany locks conversations in the order of their ids and finds out which of the
+// messages' keys are taken, in one round trip.
+func lockMany(ctx context.Context, tx pgx.Tx, requests []request) (map[uuid.UUID]current, map[replyKey]bool, error) {
 	var ids, keys, memberKeys []uuid.UUID
 	var agents, members []string
 	for _, r := range requests {
@@ -479,60 +485,58 @@ func lockMany(ctx context.Context, tx pgx.Tx, requests []request) (map[uuid.UUID
 			memberKeys, members = append(memberKeys, r.key), append(members, r.scope.Member)
 		}
 	}
-	if err := lockKeys(ctx, tx, members, memberKeys); err != nil {
-		return nil, nil, err
+	batch := &pgx.Batch{}
+	if len(memberKeys) > 0 {
+		queueKeyLocks(batch, members, memberKeys)
 	}
-	locked, err := postgres.Many[conversation.Row](ctx, tx, "locking conversations",
-		`SELECT `+conversation.Columns+` FROM conversation WHERE id = ANY($1) ORDER BY id FOR UPDATE`, ids)
-	if err != nil {
-		return nil, nil, err
+	rows, replied := make(map[uuid.UUID]current, len(ids)), make(map[replyKey]bool)
+	batch.Queue(`SELECT `+currentColumns+` FROM conversation WHERE id = ANY($1) ORDER BY id FOR UPDATE`, ids).Query(func(found pgx.Rows) error {
+		locked, err := pgx.CollectRows(found, pgx.RowToStructByName[current])
+		for _, row := range locked {
+			rows[row.ID] = row
+		}
+		return err
+	})
+	if len(keys)+len(memberKeys) > 0 {
+		queueTaken(batch, agents, keys, members, memberKeys, replied)
 	}
-	rows := make(map[uuid.UUID]conversation.Row, len(locked))
-	for _, row := range locked {
-		rows[row.ID] = row
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+		return nil, nil, fmt.Errorf("locking %d conversations: %w", len(ids), err)
 	}
-	if len(keys)+len(memberKeys) == 0 {
-		return rows, nil, nil
-	}
-	// After the locks: whoever had them before us has committed its reply.
-	taken, err := postgres.Many[struct {
-		Agent  string    `db:"agent_id"`
-		Member string    `db:"member_id"`
-		Key    uuid.UUID `db:"idempotency_key"`
-	}](ctx, tx, "looking up replies", `
+	return rows, replied, nil
+}
+
+// queueTaken queues what finds the keys under which messages are stored. It comes after the
+// locks: whoever had them before has committed its message.
+func queueTaken(batch *pgx.Batch, agents []string, keys []uuid.UUID, members []string, memberKeys []uuid.UUID, replied map[replyKey]bool) {
+	batch.Queue(`
 		SELECT agent_id, '' AS member_id, idempotency_key FROM message
 		WHERE (agent_id, idempotency_key) IN (SELECT * FROM unnest($1::text[], $2::uuid[]))
 		UNION ALL
 		SELECT '', c.member_id, m.idempotency_key
 		FROM unnest($3::text[], $4::uuid[]) AS asked (member_id, key)
 		JOIN message m ON m.author = 1 AND m.idempotency_key = asked.key AND m.idempotency_key IS NOT NULL
-		JOIN conversation c ON c.id = m.conversation_id AND c.member_id = asked.member_id`, agents, keys, members, memberKeys)
-	replied := make(map[replyKey]bool, len(taken))
-	for _, t := range taken {
-		replied[replyKey{t.Agent, t.Member, t.Key}] = true
-	}
-	return rows, replied, err
+		JOIN conversation c ON c.id = m.conversation_id AND c.member_id = asked.member_id`, agents, keys, members, memberKeys).Query(func(found pgx.Rows) error {
+		taken, err := pgx.CollectRows(found, pgx.RowToStructByName[replyKey])
+		for _, key := range taken {
+			replied[key] = true
+		}
+		return err
+	})
 }
 
-// lockKeys has the same key of the same member, in two conversations at once, wait for each
-// other. No unique index could: a message does not have its member. All take these locks
+// queueKeyLocks has the same key of the same member, in two conversations at once, wait for
+// each other. No unique index could: a message does not have its member. All take these locks
 // before those of conversations, and in one order.
-func lockKeys(ctx context.Context, tx pgx.Tx, members []string, keys []uuid.UUID) error {
-	if len(keys) == 0 {
-		return nil
-	}
-	_, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(lock) FROM (
+func queueKeyLocks(batch *pgx.Batch, members []string, keys []uuid.UUID) {
+	batch.Queue(`SELECT pg_advisory_xact_lock(lock) FROM (
 		SELECT DISTINCT hashtextextended(member_id || ' ' || key, 0) AS lock
 		FROM unnest($1::text[], $2::uuid[]) AS asked (member_id, key) ORDER BY lock) AS locks`, members, keys)
-	if err != nil {
-		return fmt.Errorf("locking idempotency keys: %w", err)
-	}
-	return nil
 }
 
 // applyMany inserts the replies and updates the conversations, in one round trip,
 // and puts the rows as they are then into done.
-func applyMany(ctx context.Context, tx pgx.Tx, requests []request, todo map[int]*change, done []batch.Result[conversation.Row]) error {
+func applyMany(ctx context.Context, tx pgx.Tx, requests []request, todo map[int]*change, done []batch.Result[conversation.Full]) error {
 	batch := &pgx.Batch{}
 	for _, i := range slices.Sorted(maps.Keys(todo)) {
 		change := todo[i]
@@ -547,7 +551,7 @@ func applyMany(ctx context.Context, tx pgx.Tx, requests []request, todo map[int]
 		maps.Copy(args, change.args)
 		batch.Queue(`UPDATE conversation SET `+strings.Join(set, ", ")+` WHERE id = @id RETURNING `+conversation.Columns, args).
 			Query(func(rows pgx.Rows) (err error) {
-				done[i].Value, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[conversation.Row])
+				done[i].Value.Row, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[conversation.Row])
 				return err
 			})
 	}
@@ -569,26 +573,29 @@ func queueReply(batch *pgx.Batch, r *reply) {
 
 // recordMany writes the events of changes to the log and the outbox, and the
 // audit, in the transaction of what they tell.
-func recordMany(ctx context.Context, tx pgx.Tx, requests []request, todo map[int]*change, done []batch.Result[conversation.Row]) (published bool, err error) {
-	var agents []string
-	var actions []lifecycle.Action
-	var changed []uuid.UUID
+func recordMany(ctx context.Context, tx pgx.Tx, requests []request, todo map[int]*change, done []batch.Result[conversation.Full]) (published bool, err error) {
+	var audited []conversation.Audited
 	var events []outbox.Event
+	batch := &pgx.Batch{}
 	for _, i := range slices.Sorted(maps.Keys(todo)) {
-		if requests[i].agent != "" { // what a member does is no reading by the body
-			agents, actions, changed = append(agents, requests[i].agent), append(actions, todo[i].action), append(changed, requests[i].id)
+		if requests[i].agent != "" { // what a member does is no act of the fund's
+			audited = append(audited, conversation.Audited{AgentID: requests[i].agent, Action: todo[i].action, ConversationID: requests[i].id})
+		}
+		if requests[i].full {
+			conversation.QueueRead(batch, requests[i].id, &done[i].Value)
 		}
 		if todo[i].event == nil {
 			continue
 		}
-		happened, err := todo[i].event(done[i].Value)
+		happened, err := todo[i].event(done[i].Value.Row)
 		if err != nil {
 			return false, err
 		}
 		events = append(events, happened)
 	}
-	batch := &pgx.Batch{}
-	batch.Queue(`INSERT INTO audit (agent_id, action, conversation_id) SELECT * FROM unnest($1::text[], $2::text[], $3::uuid[])`, agents, actions, changed)
+	if len(audited) > 0 {
+		conversation.QueueAudit(batch, audited)
+	}
 	if len(events) > 0 {
 		outbox.Append(batch, events)
 	}

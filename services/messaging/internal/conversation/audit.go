@@ -2,6 +2,7 @@ package conversation
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -11,10 +12,28 @@ import (
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
 )
 
-// Audit notes in the transaction that an agent did something to a conversation.
+// Audited is that an agent did something to a conversation.
+type Audited struct {
+	AgentID        string           `db:"agent_id"`
+	Action         lifecycle.Action `db:"action"`
+	ConversationID uuid.UUID        `db:"conversation_id"`
+}
+
+var auditedRows = postgres.RowsOf[Audited]()
+
+// QueueAudit queues what notes in the transaction what agents did.
+func QueueAudit(batch *pgx.Batch, done []Audited) {
+	batch.Queue(`INSERT INTO audit (`+auditedRows.Columns()+`) SELECT * FROM `+auditedRows.From("given", 1), auditedRows.Args(done)...)
+}
+
+// Audit is QueueAudit for one, at once.
 func Audit(ctx context.Context, tx pgx.Tx, agent string, action lifecycle.Action, id uuid.UUID) error {
-	_, err := postgres.Exec(ctx, tx, "auditing", `INSERT INTO audit (agent_id, action, conversation_id) VALUES ($1, $2, $3)`, agent, action, id)
-	return err
+	batch := &pgx.Batch{}
+	QueueAudit(batch, []Audited{{agent, action, id}})
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+		return fmt.Errorf("auditing: %w", err)
+	}
+	return nil
 }
 
 // Act is an entry of the audit.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 )
@@ -69,3 +70,35 @@ type Message struct {
 
 // MessageColumns are those of a Message.
 var MessageColumns = postgres.Columns[Message]()
+
+// Note is a row of the table note.
+type Note struct {
+	ID             uuid.UUID `db:"id"`
+	ConversationID uuid.UUID `db:"conversation_id"`
+	AgentID        string    `db:"agent_id"`
+	AgentName      string    `db:"agent_name"`
+	Body           []byte    `db:"body"`
+	CreatedAt      time.Time `db:"created_at"`
+}
+
+// NoteColumns are those of a Note.
+var NoteColumns = postgres.Columns[Note]()
+
+// Full is a conversation with what was written in it, oldest first.
+type Full struct {
+	Row
+	Messages []Message
+	Notes    []Note
+}
+
+// QueueRead queues what reads the messages and notes of a conversation into full.
+func QueueRead(batch *pgx.Batch, id uuid.UUID, full *Full) {
+	batch.Queue(`SELECT `+MessageColumns+` FROM message WHERE conversation_id = $1 ORDER BY created_at, id`, id).Query(func(rows pgx.Rows) (err error) {
+		full.Messages, err = pgx.CollectRows(rows, pgx.RowToStructByName[Message])
+		return err
+	})
+	batch.Queue(`SELECT `+NoteColumns+` FROM note WHERE conversation_id = $1 ORDER BY created_at, id`, id).Query(func(rows pgx.Rows) (err error) {
+		full.Notes, err = pgx.CollectRows(rows, pgx.RowToStructByName[Note])
+		return err
+	})
+}

@@ -18,7 +18,7 @@ import (
 func TestScale(t *testing.T) {
 	t.Parallel()
 	scale.Tables{
-		URL: testenv.Postgres(t, migrations.Files), Fill: messagingtest.Aged("member", "conversation", "message", "audit"),
+		URL: testenv.Postgres(t, migrations.Files), Fill: messagingtest.Aged("member", "conversation", "message", "audit", "note"),
 		Rows: func(pool, aside *pgxpool.Pool) []scale.Row {
 			// of runs it for a conversation, another each time.
 			of := func(name string, run func(ctx context.Context, row Row) error) scale.Row {
@@ -36,7 +36,12 @@ func TestScale(t *testing.T) {
 				of("Messages", func(ctx context.Context, row Row) error { return failed(Messages(ctx, pool, row.ID)) }),
 				of("Unread", func(ctx context.Context, row Row) error { return failed(Unread(ctx, pool, row.MemberID)) }),
 				of("Acts", func(ctx context.Context, row Row) error { return failed(Acts(ctx, pool, row.ID)) }),
-				of("Audit", func(ctx context.Context, row Row) error {
+				of("QueueRead", func(ctx context.Context, row Row) error {
+					batch := &pgx.Batch{}
+					QueueRead(batch, row.ID, &Full{})
+					return pool.SendBatch(ctx, batch).Close()
+				}),
+				of("QueueAudit", func(ctx context.Context, row Row) error {
 					return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error { return Audit(ctx, tx, "claire", lifecycle.Read, row.ID) })
 				}),
 			}
