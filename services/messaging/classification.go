@@ -2,10 +2,10 @@ package messaging
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"google.golang.org/grpc/codes"
 
@@ -126,27 +126,17 @@ const keepFirstSelection = `first_selection = coalesce(first_selection, jsonb_bu
 	'version', taxonomy_version, 'theme', theme, 'themeLabel', theme_label, 'topic', topic, 'topicLabel', topic_label,
 	'reason', reason, 'reasonLabel', reason_label, 'queue', queue, 'queueLabel', queue_label))`
 
-// asSubmitted puts what the member sent back into a row that an agent has
-// corrected since, so that a submission that is tried again gets its first answer.
-func (s *store) asSubmitted(ctx context.Context, row *conversation.Row) error {
-	var kept []byte
-	err := s.pool.QueryRow(ctx, `SELECT first_selection FROM conversation WHERE id = $1`, row.ID).Scan(&kept)
-	if errors.Is(err, pgx.ErrNoRows) || err == nil && kept == nil {
-		return nil
+// audienceFor is the audience of a conversation that an agent may see; errNotFound for
+// another.
+func (s *store) audienceFor(ctx context.Context, sc conversation.Scope, id uuid.UUID) (audience int16, err error) {
+	args := sc.Args()
+	args["id"] = id
+	err = s.pool.QueryRow(ctx, `SELECT audience FROM conversation WHERE id = @id AND `+conversation.WithinScope, args).Scan(&audience)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, errNotFound
 	}
 	if err != nil {
-		return fmt.Errorf("reading the first selection of %s: %w", row.ID, err)
+		return 0, fmt.Errorf("reading the audience of conversation %s: %w", id, err)
 	}
-	first := struct {
-		Version                                                   int32
-		Theme, ThemeLabel, Topic, TopicLabel, Reason, ReasonLabel string
-		Queue, QueueLabel                                         string
-	}{}
-	if err := json.Unmarshal(kept, &first); err != nil {
-		return fmt.Errorf("decoding the first selection of %s: %w", row.ID, err)
-	}
-	row.TaxonomyVersion = first.Version
-	row.Theme, row.ThemeLabel, row.Topic, row.TopicLabel = first.Theme, first.ThemeLabel, first.Topic, first.TopicLabel
-	row.Reason, row.ReasonLabel, row.Queue, row.QueueLabel = first.Reason, first.ReasonLabel, first.Queue, first.QueueLabel
-	return nil
+	return audience, nil
 }

@@ -3,19 +3,12 @@ package messaging
 import (
 	"context"
 	"errors"
-	"net/mail"
-	"slices"
+	"fmt"
 	"strings"
-
-	"github.com/nyaruka/phonenumbers"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/batch"
-	"github.com/ma-messagerie/messagerie/chassis/rpc"
-	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
-	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
 )
 
@@ -106,169 +99,33 @@ func localeOf(claim string) string {
 	return "fr"
 }
 
-// GetPreferences implements MessagingService. See the .proto.
-func (s *server) GetPreferences(ctx context.Context, _ *messagingpb.GetPreferencesRequest) (*messagingpb.GetPreferencesResponse, error) {
-	preferences, err := s.preferencesOf(ctx, auth.FromContext(ctx))
+// memberRow is how a member is reached by their account.
+type memberRow struct {
+	ID      string `db:"id"`
+	Contact []byte `db:"contact"`
+	Locale  string `db:"locale"`
+	// Fresh: stored or confirmed within the last day.
+	Fresh bool `db:"fresh"`
+}
+
+// membersNamed returns those of the members that have ever written.
+func (s *store) membersNamed(ctx context.Context, ids []string) (map[string]memberRow, error) {
+	rows, err := postgres.Many[memberRow](ctx, s.pool, "reading members", `SELECT id, contact, locale, updated_at > now() - interval '1 day' AS fresh FROM member WHERE id = ANY($1)`, ids)
+	found := make(map[string]memberRow, len(rows))
+	for _, row := range rows {
+		found[row.ID] = row
+	}
+	return found, err
+}
+
+// saveMember stores how a member is reached.
+func (s *store) saveMember(ctx context.Context, member string, sealed []byte, locale string) error {
+	_, err := s.pool.Exec(ctx, `
+		INSERT INTO member (id, contact, locale) VALUES ($1, $2, $3)
+		ON CONFLICT (id) DO UPDATE SET contact = excluded.contact, locale = excluded.locale, updated_at = now()`,
+		member, sealed, locale)
 	if err != nil {
-		return nil, statusOf(err)
+		return fmt.Errorf("storing a member: %w", err)
 	}
-	return &messagingpb.GetPreferencesResponse{Preferences: preferences}, nil
-}
-
-// preferencesOf reads the preferences of the caller, whose account is what the
-// token says now.
-func (s *server) preferencesOf(ctx context.Context, id *auth.Identity) (*messagingpb.Preferences, error) {
-	row, err := s.store.preferences(ctx, id.Subject)
-	if err != nil && !errors.Is(err, errNotFound) {
-		return nil, err
-	}
-	chosen, err := s.vault.OpenContact(vault.FromMember, id.Subject, row.Chosen)
-	if err != nil {
-		return nil, err
-	}
-	return preferencesOf(&row, chosen, accountOf(id)), nil
-}
-
-func preferencesOf(row *preferenceRow, chosen vault.Contact, account reach) *messagingpb.Preferences {
-	preferences := &messagingpb.Preferences{
-		Email: chosen.Email, Phone: chosen.Phone, SmsOnAcknowledgement: !row.NoSMSOnAcknowledgement, SmsOnReply: row.SMSOnReply,
-		AccountEmail: account.Email, AccountPhone: account.Phone, AccountLocale: account.locale,
-	}
-	if row.ChosenLocale != nil {
-		preferences.Locale = *row.ChosenLocale
-	}
-	return preferences
-}
-
-// ReplacePreferences implements MessagingService.
-func (s *server) ReplacePreferences(ctx context.Context, req *messagingpb.ReplacePreferencesRequest) (*messagingpb.ReplacePreferencesResponse, error) {
-	preferences, err := s.choose(ctx, req.GetPreferences(), choices)
-	if err != nil {
-		return nil, err
-	}
-	return &messagingpb.ReplacePreferencesResponse{Preferences: preferences}, nil
-}
-
-// UpdatePreferences implements MessagingService. See the .proto.
-func (s *server) UpdatePreferences(ctx context.Context, req *messagingpb.UpdatePreferencesRequest) (*messagingpb.UpdatePreferencesResponse, error) {
-	paths, err := chosenPaths(req)
-	if err != nil {
-		_, badChoice := checkChoices(req.GetPreferences(), choices)
-		return nil, rpc.JoinFaults(badChoice, err)
-	}
-	preferences, err := s.choose(ctx, req.GetPreferences(), paths)
-	if err != nil {
-		return nil, err
-	}
-	return &messagingpb.UpdatePreferencesResponse{Preferences: preferences}, nil
-}
-
-// choices are the fields of Preferences that a member decides.
-var choices = []protoreflect.Name{"email", "phone", "locale", "sms_on_acknowledgement", "sms_on_reply"}
-
-// chosenPaths are the choices that an update is about.
-func chosenPaths(req *messagingpb.UpdatePreferencesRequest) (paths []protoreflect.Name, err error) {
-	if asked := req.GetUpdateMask().GetPaths(); len(asked) > 0 {
-		for _, path := range asked {
-			switch name := protoreflect.Name(path); {
-			case path == "*":
-				paths = choices
-			case slices.Contains(choices, name):
-				paths = append(paths, name)
-			default:
-				return nil, rpc.Invalid("updateMask", errorpb.ErrorReason_FIELD_MASK_INVALID, "names what is no choice: email, phone, locale, smsOnAcknowledgement and smsOnReply are")
-			}
-		}
-		return paths, nil
-	}
-	given := req.GetPreferences().ProtoReflect()
-	for _, name := range choices {
-		if given.Has(given.Descriptor().Fields().ByName(name)) {
-			paths = append(paths, name)
-		}
-	}
-	return paths, nil
-}
-
-// choose stores some of the choices that a member gives, and leaves the others as they are.
-func (s *server) choose(ctx context.Context, given *messagingpb.Preferences, paths []protoreflect.Name) (*messagingpb.Preferences, error) {
-	id := auth.FromContext(ctx)
-	wanted, err := checkChoices(given, paths)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.members.save(ctx, id); err != nil {
-		return nil, statusOf(err)
-	}
-	var stored *messagingpb.Preferences
-	err = s.store.changePreferences(ctx, id.Subject, func(row *preferenceRow) error {
-		chosen, err := s.vault.OpenContact(vault.FromMember, id.Subject, row.Chosen)
-		if err != nil {
-			return err
-		}
-		now := preferencesOf(row, chosen, accountOf(id))
-		for _, name := range paths {
-			field := now.ProtoReflect().Descriptor().Fields().ByName(name)
-			now.ProtoReflect().Set(field, wanted.ProtoReflect().Get(field))
-		}
-		*row = preferenceRow{NoSMSOnAcknowledgement: !now.GetSmsOnAcknowledgement(), SMSOnReply: now.GetSmsOnReply()}
-		if now.GetLocale() != "" {
-			row.ChosenLocale = new(now.GetLocale())
-		}
-		if chosen = (vault.Contact{Email: now.GetEmail(), Phone: now.GetPhone()}); chosen != (vault.Contact{}) {
-			row.Chosen, err = s.vault.SealContact(vault.FromMember, id.Subject, chosen)
-		}
-		stored = now
-		return err
-	})
-	if err != nil {
-		return nil, statusOf(err)
-	}
-	return stored, nil
-}
-
-// checkChoices returns the choices in the form in which they are kept.
-func checkChoices(given *messagingpb.Preferences, paths []protoreflect.Name) (*messagingpb.Preferences, error) {
-	var bad []error
-	wanted := proto.CloneOf(given)
-	wanted.Email, wanted.Phone = strings.TrimSpace(given.GetEmail()), strings.TrimSpace(given.GetPhone())
-	if slices.Contains(paths, "email") && wanted.GetEmail() != "" {
-		if wanted.Email = emailOf(wanted.GetEmail()); wanted.GetEmail() == "" {
-			bad = append(bad, rpc.Invalid("preferences.email", errorpb.ErrorReason_EMAIL_INVALID, "this is not an e-mail address such as nom@exemple.fr"))
-		}
-	}
-	if slices.Contains(paths, "phone") && wanted.GetPhone() != "" {
-		if wanted.Phone = phoneOf(wanted.GetPhone()); wanted.GetPhone() == "" {
-			bad = append(bad, rpc.Invalid("preferences.phone", errorpb.ErrorReason_PHONE_INVALID, "this is not a mobile telephone number such as 06 12 34 56 78 or +33 6 12 34 56 78"))
-		}
-	}
-	return wanted, rpc.JoinFaults(bad...)
-}
-
-// emailOf is a bare address with a domain that has a dot, or nothing.
-func emailOf(typed string) string {
-	address, err := mail.ParseAddress(typed)
-	if err != nil || address.Address != typed || !strings.Contains(typed[strings.LastIndexByte(typed, '@'):], ".") {
-		return ""
-	}
-	for _, r := range typed {
-		if r <= ' ' || r > '~' {
-			return "" // providers take ASCII alone
-		}
-	}
-	return typed
-}
-
-// phoneOf is a number that can receive an SMS, in E.164; a number without a country
-// is one of France. Nothing when it is none.
-func phoneOf(typed string) string {
-	number, err := phonenumbers.Parse(typed, "FR")
-	if err != nil || !phonenumbers.IsValidNumber(number) {
-		return ""
-	}
-	kind := phonenumbers.GetNumberType(number)
-	if kind != phonenumbers.MOBILE && kind != phonenumbers.FIXED_LINE_OR_MOBILE {
-		return ""
-	}
-	return phonenumbers.Format(number, phonenumbers.E164)
+	return nil
 }

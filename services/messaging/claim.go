@@ -1,0 +1,138 @@
+package messaging
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"google.golang.org/grpc/codes"
+
+	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
+)
+
+// ClaimConversation takes a conversation in charge, or renews the caller's lease on it.
+func (s *agentServer) ClaimConversation(ctx context.Context, req *messagingpb.ClaimConversationRequest) (*messagingpb.ClaimConversationResponse, error) {
+	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversation.Row) (*change, error) {
+		if err := mayAct(&row, id); err != nil {
+			return nil, err
+		}
+		todo := &change{
+			action: lifecycle.Claim,
+			set:    []string{`claimed_by = @agent`, `claimed_name = @name`, `claim_expires = now() + @lease`},
+			args:   pgx.NamedArgs{"agent": id.Subject, "name": id.Name, "lease": s.claimLease},
+		}
+		if row.ClaimHeld { // by the caller: a renewal is no event
+			return todo, nil
+		}
+		if after := lifecycle.Claimed(row.Status); int16(after) != row.Status { //nolint:gosec // an enum of eight
+			todo.set = append(todo.set, `status = @status`)
+			todo.args["status"] = int16(after) //nolint:gosec // an enum of eight
+		}
+		todo.event = func(after conversation.Row) (outbox.Event, error) { return conversation.Claimed(ctx, after) }
+		return todo, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &messagingpb.ClaimConversationResponse{Conversation: forAgent(&row, auth.FromContext(ctx))}, nil
+}
+
+// ReleaseConversation gives a claimed conversation back.
+func (s *agentServer) ReleaseConversation(ctx context.Context, req *messagingpb.ReleaseConversationRequest) (*messagingpb.ReleaseConversationResponse, error) {
+	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversation.Row) (*change, error) {
+		if !row.ClaimHeld {
+			return nil, errNotClaimed
+		}
+		if !claimedBy(&row, id) {
+			return nil, heldBy(&row)
+		}
+		todo := &change{action: lifecycle.Release, set: dropClaim()}
+		todo.set = append(todo.set, `status = @status`)
+		todo.args = pgx.NamedArgs{"status": released(&row)}
+		return todo, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &messagingpb.ReleaseConversationResponse{Conversation: forAgent(&row, auth.FromContext(ctx))}, nil
+}
+
+// CloseConversation ends a conversation.
+func (s *agentServer) CloseConversation(ctx context.Context, req *messagingpb.CloseConversationRequest) (*messagingpb.CloseConversationResponse, error) {
+	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversation.Row) (*change, error) {
+		if row.Status == int16(messagingpb.Status_CLOSED) {
+			return nil, nil //nolint:nilnil // nothing to do
+		}
+		if err := mayAct(&row, id); err != nil {
+			return nil, err
+		}
+		return &change{
+			action: lifecycle.Close,
+			set:    append(dropClaim(), `status = @status`),
+			args:   pgx.NamedArgs{"status": int16(messagingpb.Status_CLOSED)},
+			event:  func(after conversation.Row) (outbox.Event, error) { return conversation.Closed(ctx, after) },
+		}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &messagingpb.CloseConversationResponse{Conversation: forAgent(&row, auth.FromContext(ctx))}, nil
+}
+
+// change runs one change of a conversation within the caller's scope.
+func (s *agentServer) change(ctx context.Context, id string, decide func(*auth.Identity, conversation.Row) (*change, error)) (conversation.Row, error) {
+	agent := auth.FromContext(ctx)
+	after, err := s.changes.Submit(ctx, request{
+		scope: scopeOf(agent), agent: agent.Subject, id: uuid.MustParse(id),
+		decide: func(row current) (*change, error) {
+			if err := unchanged(ctx, &row.Row); err != nil {
+				return nil, err
+			}
+			return decide(agent, row.Row)
+		},
+	})
+	if err == nil {
+		tagConversation(ctx, &after.Row, nil)
+	}
+	return after.Row, statusOf(err)
+}
+
+// mayAct refuses what is erased, closed or in another agent's hands.
+func mayAct(row *conversation.Row, id *auth.Identity) error {
+	if row.ErasedAt != nil {
+		return errErased
+	}
+	if row.Status == int16(messagingpb.Status_CLOSED) {
+		return errConversationClosed
+	}
+	if row.ClaimHeld && !claimedBy(row, id) {
+		return heldBy(row)
+	}
+	return nil
+}
+
+func claimedBy(row *conversation.Row, id *auth.Identity) bool {
+	return row.ClaimedBy != nil && *row.ClaimedBy == id.Subject
+}
+
+// heldBy tells who has it and until when, so that a colleague can be asked.
+func heldBy(row *conversation.Row) error {
+	return rpc.Refuse(codes.FailedPrecondition, errorpb.ErrorReason_CLAIM_HELD, "another agent holds the claim on this conversation",
+		"agent", *row.ClaimedName, "until", row.ClaimExpires.UTC().Format(time.RFC3339))
+}
+
+// released is the status of a conversation that nobody holds any more.
+func released(row *conversation.Row) int16 {
+	return int16(lifecycle.Released(row.Status, row.LastReplyID != nil)) //nolint:gosec // an enum of eight
+}
+
+func dropClaim() []string {
+	return []string{`claimed_by = NULL`, `claimed_name = NULL`, `claim_expires = NULL`}
+}

@@ -1,0 +1,194 @@
+package messaging
+
+import (
+	"context"
+	"errors"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/watch"
+)
+
+// ListConversations implements the guide's step 1, part 3.
+func (s *server) ListConversations(ctx context.Context, req *messagingpb.ListConversationsRequest) (*messagingpb.ListConversationsResponse, error) {
+	member := auth.FromContext(ctx).Subject
+	after, err := pageOf(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	size := pageSize(req.GetPageSize())
+	rows, err := s.store.conversationsOf(ctx, member, req.GetHidden(), int16(req.GetAudience()), after, size+1) //nolint:gosec // an enum of four
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	resp := &messagingpb.ListConversationsResponse{}
+	if len(rows) > size {
+		rows = rows[:size]
+		resp.NextPageToken = nextPage(ctx, req, rows[size-1].UpdatedAt, rows[size-1].ID)
+	}
+	resp.Conversations = conversation.Protos(rows)
+	if resp.UnreadCount, err = conversation.Unread(ctx, s.store.pool, member); err != nil {
+		return nil, statusOf(err)
+	}
+	return resp, nil
+}
+
+// GetConversation returns a conversation of the caller's with its messages.
+func (s *server) GetConversation(ctx context.Context, req *messagingpb.GetConversationRequest) (*messagingpb.GetConversationResponse, error) {
+	row, err := conversation.OfMember(ctx, s.store.pool, auth.FromContext(ctx).Subject, uuid.MustParse(req.GetId()))
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	conversation, err := s.forMember(ctx, &row)
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	tagConversation(ctx, &row, conversation)
+	return &messagingpb.GetConversationResponse{Conversation: conversation}, nil
+}
+
+// HideConversation implements the guide's step 1, part 3.
+func (s *server) HideConversation(ctx context.Context, req *messagingpb.HideConversationRequest) (*messagingpb.HideConversationResponse, error) {
+	row, err := s.setHidden(ctx, req.GetId(), true)
+	if err != nil {
+		return nil, err
+	}
+	return &messagingpb.HideConversationResponse{Conversation: conversation.Proto(&row)}, nil
+}
+
+// ShowConversation undoes HideConversation.
+func (s *server) ShowConversation(ctx context.Context, req *messagingpb.ShowConversationRequest) (*messagingpb.ShowConversationResponse, error) {
+	row, err := s.setHidden(ctx, req.GetId(), false)
+	if err != nil {
+		return nil, err
+	}
+	return &messagingpb.ShowConversationResponse{Conversation: conversation.Proto(&row)}, nil
+}
+
+func (s *server) setHidden(ctx context.Context, id string, hidden bool) (conversation.Row, error) {
+	row, changed, err := s.store.setHidden(ctx, auth.FromContext(ctx).Subject, uuid.MustParse(id), hidden)
+	if changed {
+		s.hints.Tell(watch.Hint{Conversation: row.ID})
+	}
+	return row, statusOf(err)
+}
+
+// MarkConversationRead takes the unread mark off.
+func (s *server) MarkConversationRead(ctx context.Context, req *messagingpb.MarkConversationReadRequest) (*messagingpb.MarkConversationReadResponse, error) {
+	var upTo *uuid.UUID
+	if req.GetMessageId() != "" {
+		message := uuid.MustParse(req.GetMessageId())
+		upTo = &message
+	}
+	row, changed, err := s.store.markRead(ctx, auth.FromContext(ctx).Subject, uuid.MustParse(req.GetId()), upTo)
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	if changed { // a client that reads whenever it is told must come to an end
+		s.hints.Tell(watch.Hint{Conversation: row.ID})
+	}
+	return &messagingpb.MarkConversationReadResponse{Conversation: conversation.Proto(&row)}, nil
+}
+
+// forMember is a conversation in full, as its member sees it.
+func (s *server) forMember(ctx context.Context, row *conversation.Row) (*messagingpb.Conversation, error) {
+	messages, err := conversation.Messages(ctx, s.store.pool, row.ID)
+	if err != nil {
+		return nil, err
+	}
+	conversation, err := s.withMessages(row, messages)
+	if err != nil {
+		return nil, err
+	}
+	conversation.Steps, err = s.stepsOf(ctx, row, messages)
+	return conversation, err
+}
+
+// withMessages opens the texts of a conversation; those of an erased one are empty.
+func (s *server) withMessages(row *conversation.Row, messages []conversation.Message) (*messagingpb.Conversation, error) {
+	if row.ErasedAt != nil {
+		full := conversation.Proto(row)
+		for i := range messages {
+			full.Messages = append(full.Messages, conversation.MessageProto(&messages[i], ""))
+		}
+		return full, nil
+	}
+	key, err := s.vault.Key(row.ID, row.DataKey)
+	if err != nil {
+		return nil, err
+	}
+	full := conversation.Proto(row)
+	for i := range messages {
+		m := &messages[i]
+		body, err := key.OpenMessage(m.ID, m.Author, m.Body)
+		if err != nil {
+			return nil, err
+		}
+		full.Messages = append(full.Messages, conversation.MessageProto(m, body))
+	}
+	return full, nil
+}
+
+// conversationsOf returns a member's conversations, most recent activity first.
+// The page reads one row more than asked for, which tells whether there is
+// another page.
+func (s *store) conversationsOf(ctx context.Context, member string, hidden bool, audience int16, after *pageKey, limit int) ([]conversation.Row, error) {
+	args := pgx.NamedArgs{"member": member, "hidden": hidden, "audience": audience, "limit": limit}
+	from := ``
+	if after != nil {
+		from = ` AND (updated_at, id) < (@at, @id)`
+		args["at"], args["id"] = after.at, after.id
+	}
+	if audience != 0 {
+		from += ` AND audience = @audience`
+	}
+	return postgres.Many[conversation.Row](ctx, s.pool, "listing conversations", `
+		SELECT `+conversation.Columns+` FROM conversation
+		WHERE member_id = @member AND hidden = @hidden`+from+`
+		ORDER BY updated_at DESC, id DESC LIMIT @limit`, args)
+}
+
+// setHidden hides or shows a conversation of this member's, and reports whether that
+// changed it.
+func (s *store) setHidden(ctx context.Context, member string, id uuid.UUID, hidden bool) (row conversation.Row, changed bool, err error) {
+	row, err = postgres.One[conversation.Row](ctx, s.pool, "reading a conversation", `UPDATE conversation SET hidden = $3 WHERE id = $1 AND member_id = $2 AND hidden <> $3 RETURNING `+conversation.Columns, id, member, hidden)
+	if !errors.Is(err, errNotFound) {
+		return row, err == nil, err
+	}
+	row, err = conversation.OfMember(ctx, s.pool, member, id)
+	return row, false, err
+}
+
+// markRead takes the unread mark off, as far as the last reply that is not later
+// than the message upTo (nil: all of them), and reports whether that changed anything. A
+// message of another conversation is errNotFound.
+func (s *store) markRead(ctx context.Context, member string, id uuid.UUID, upTo *uuid.UUID) (row conversation.Row, changed bool, err error) {
+	row, err = postgres.One[conversation.Row](ctx, s.pool, "reading a conversation", `
+		UPDATE conversation c SET read_reply_id = (
+			SELECT m.id FROM message m
+			WHERE m.conversation_id = c.id AND m.author = 2
+			  AND ($3::uuid IS NULL OR (m.created_at, m.id) <= (SELECT created_at, id FROM message WHERE id = $3))
+			ORDER BY m.created_at DESC, m.id DESC LIMIT 1)
+		WHERE c.id = $1 AND c.member_id = $2
+		  AND ($3::uuid IS NULL OR EXISTS (SELECT FROM message WHERE id = $3 AND conversation_id = c.id))
+		  -- Reading an older message again does not unread a newer one.
+		  AND EXISTS (
+			SELECT FROM message m
+			WHERE m.conversation_id = c.id AND m.author = 2
+			  AND ($3::uuid IS NULL OR (m.created_at, m.id) <= (SELECT created_at, id FROM message WHERE id = $3))
+			  AND (c.read_reply_id IS NULL OR (m.created_at, m.id) > (SELECT created_at, id FROM message WHERE id = c.read_reply_id)))
+		RETURNING `+conversation.Columns, id, member, upTo)
+	if !errors.Is(err, errNotFound) {
+		return row, err == nil, err
+	}
+	row, err = postgres.One[conversation.Row](ctx, s.pool, "reading a conversation", `
+		SELECT `+conversation.Columns+` FROM conversation c
+		WHERE c.id = $1 AND c.member_id = $2
+		  AND ($3::uuid IS NULL OR EXISTS (SELECT FROM message WHERE id = $3 AND conversation_id = c.id))`, id, member, upTo)
+	return row, false, err
+}

@@ -1,0 +1,137 @@
+package messaging
+
+import (
+	"context"
+	"errors"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
+)
+
+// PostReply answers the member: the guide's step 7.
+func (s *agentServer) PostReply(ctx context.Context, req *messagingpb.PostReplyRequest) (*messagingpb.PostReplyResponse, error) {
+	id := auth.FromContext(ctx)
+	key := rpc.IdempotencyKey(ctx)
+	written, err := text.OfAgent.Normalise(req.GetText())
+	if err != nil {
+		return nil, err
+	}
+	after, err := s.reply(ctx, id, req, key, written)
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	full, err := s.inFull(ctx, after, id)
+	if err != nil {
+		return nil, err
+	}
+	return &messagingpb.PostReplyResponse{Conversation: full}, nil
+}
+
+// reply stores a reply unless the same is stored under this key, and reads the conversation
+// in the same transaction: five round trips, one row of the audit.
+func (s *agentServer) reply(ctx context.Context, id *auth.Identity, req *messagingpb.PostReplyRequest, key uuid.UUID, written text.Text) (conversation.Full, error) {
+	after, err := s.changes.Submit(ctx, request{
+		scope: scopeOf(id), agent: id.Subject, id: uuid.MustParse(req.GetId()), key: key, full: true,
+		decide: func(row current) (*change, error) {
+			if row.Replied {
+				// That comes before any claim: it gets its own answer again.
+				return nil, errReplied
+			}
+			if err := unchanged(ctx, &row.Row); err != nil {
+				return nil, err
+			}
+			if err := mayAct(&row.Row, id); err != nil {
+				return nil, err
+			}
+			return s.replyChange(ctx, id, &row.Row, req.GetFinal(), key, written, row.SMSOnReply)
+		},
+	})
+	if errors.Is(err, errReplied) || postgres.IsDuplicate(err) {
+		return s.replayReply(ctx, id, req, key, written)
+	}
+	return after, err
+}
+
+// errReplied: a reply is stored under the key.
+var errReplied = errors.New("replied already")
+
+// replayReply returns the conversation when this very reply is stored under the key, and
+// refuses a key that was used for something else.
+func (s *agentServer) replayReply(ctx context.Context, id *auth.Identity, req *messagingpb.PostReplyRequest, key uuid.UUID, written text.Text) (found conversation.Full, err error) {
+	stored, err := s.store.replied(ctx, id.Subject, key)
+	if err != nil {
+		return found, err
+	}
+	if stored.ConversationID.String() != req.GetId() || stored.Final != req.GetFinal() {
+		return found, errKeyReused
+	}
+	found, err = s.store.readForAgent(ctx, scopeOf(id), id.Subject, stored.ConversationID)
+	if err != nil {
+		return found, err
+	}
+	if found.ErasedAt != nil {
+		return found, errErased
+	}
+	dataKey, err := s.vault.Key(found.ID, found.DataKey)
+	if err != nil {
+		return found, err
+	}
+	body, err := dataKey.OpenMessage(stored.ID, stored.Author, stored.Body)
+	switch {
+	case err != nil:
+		return found, err
+	case body != written.Body:
+		return found, errKeyReused
+	}
+	rpc.Replayed(ctx)
+	return found, nil
+}
+
+// replyChange seals a reply and says what it does to the conversation: it is
+// answered in whole or in part, unread, and no longer hidden.
+func (s *agentServer) replyChange(ctx context.Context, id *auth.Identity, row *conversation.Row, final bool, key uuid.UUID, written text.Text, sms bool) (*change, error) {
+	message, err := uuid.NewV7()
+	if err != nil {
+		return nil, err
+	}
+	dataKey, err := s.vault.Key(row.ID, row.DataKey)
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := dataKey.SealMessage(message, int16(messagingpb.Author_AGENT), written.Body)
+	if err != nil {
+		return nil, err
+	}
+	answer := conversation.Message{ID: message, ConversationID: row.ID, Author: int16(messagingpb.Author_AGENT), AgentID: &id.Subject, Final: final, Body: sealed}
+	todo := &change{
+		action: lifecycle.Reply,
+		reply:  &reply{answer, key, written.Chars},
+		set: []string{
+			`status = @status`, `last_reply_id = @reply`, `hidden = false`,
+			// This one is stored by now; an earlier one may be of a version that did not note it.
+			`first_reply_at = coalesce(first_reply_at, (SELECT min(created_at) FROM message WHERE conversation_id = conversation.id AND author = 2))`,
+		},
+		args: pgx.NamedArgs{"status": int16(lifecycle.Replied(final)), "reply": message}, //nolint:gosec // an enum of eight
+		event: func(after conversation.Row) (outbox.Event, error) {
+			return conversation.Replied(ctx, after, answer, sms)
+		},
+	}
+	if final {
+		todo.set = append(todo.set, dropClaim()...)
+	}
+	return todo, nil
+}
+
+// replied returns the reply stored under an agent's idempotency key.
+func (s *store) replied(ctx context.Context, agent string, key uuid.UUID) (conversation.Message, error) {
+	return postgres.One[conversation.Message](ctx, s.pool, "reading a message", `SELECT `+conversation.MessageColumns+` FROM message WHERE agent_id = $1 AND idempotency_key = $2`, agent, key)
+}
