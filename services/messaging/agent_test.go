@@ -15,13 +15,9 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 
-	"github.com/ma-messagerie/messagerie/chassis/auth"
-	"github.com/ma-messagerie/messagerie/chassis/batch"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
-	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
-	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
 )
 
 // queue returns the ids of what waits, and the token of the page after it.
@@ -411,53 +407,6 @@ func TestReply_Idempotent(t *testing.T) {
 	}
 	if got := jeanne.see(t, id); len(got.GetMessages()) != 2 {
 		t.Errorf("%d messages", len(got.GetMessages()))
-	}
-}
-
-// A reply whose transaction began first and ended last is still the last one:
-// otherwise a member could never mark the conversation as read.
-func TestReply_OvertakenIsStillTheLast(t *testing.T) {
-	t.Parallel()
-	s := running(t)
-	jeanne, claire := s.member(t, "jeanne"), s.clerk(t, "claire")
-	id := uuid.MustParse(jeanne.submit(t).GetId())
-	tx, err := s.pool.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tx.Rollback(t.Context())
-	if _, err := tx.Exec(t.Context(), `SELECT now()`); err != nil {
-		t.Fatal(err)
-	}
-	claire.reply(t, id.String(), false) // comes later and overtakes
-	slowly := []request{{id: id, agent: "agent:omar"}}
-	rows, _, err := lockMany(t.Context(), tx, slowly)
-	if err != nil {
-		t.Fatal(err)
-	}
-	row := rows[id].Row
-	keys, err := vault.Open(s.cfg.Keyset)
-	if err != nil {
-		t.Fatal(err)
-	}
-	slow := &agentServer{server: &server{vault: keys}}
-	todo, err := slow.replyChange(t.Context(), &auth.Identity{Subject: "agent:omar"}, &row, true, uuid.New(), text.Text{Body: agentText, Chars: len(agentText)}, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := applyMany(t.Context(), tx, slowly, map[int]*change{0: todo}, make([]batch.Result[conversation.Full], 1)); err != nil {
-		t.Fatal(err)
-	}
-	if err := tx.Commit(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	messages := jeanne.see(t, id.String()).GetMessages()
-	if last := messages[len(messages)-1].GetId(); last != todo.reply.row.ID.String() {
-		t.Errorf("the last message is %s, want %s", last, todo.reply.row.ID)
-	}
-	resp, err := s.messaging.MarkConversationRead(jeanne.call(t), &messagingpb.MarkConversationReadRequest{Id: id.String()})
-	if err != nil || resp.GetConversation().GetUnread() {
-		t.Errorf("still unread after all was read: %v, %v", resp, err)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/change"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
@@ -19,23 +20,23 @@ import (
 
 // ClaimConversation takes a conversation in charge, or renews the caller's lease on it.
 func (s *agentServer) ClaimConversation(ctx context.Context, req *messagingpb.ClaimConversationRequest) (*messagingpb.ClaimConversationResponse, error) {
-	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversation.Row) (*change, error) {
+	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversation.Row) (*change.Change, error) {
 		if err := mayAct(&row, id); err != nil {
 			return nil, err
 		}
-		todo := &change{
-			action: lifecycle.Claim,
-			set:    []string{`claimed_by = @agent`, `claimed_name = @name`, `claim_expires = now() + @lease`},
-			args:   pgx.NamedArgs{"agent": id.Subject, "name": id.Name, "lease": s.claimLease},
+		todo := &change.Change{
+			Action: lifecycle.Claim,
+			Set:    []string{`claimed_by = @agent`, `claimed_name = @name`, `claim_expires = now() + @lease`},
+			Args:   pgx.NamedArgs{"agent": id.Subject, "name": id.Name, "lease": s.claimLease},
 		}
 		if row.ClaimHeld { // by the caller: a renewal is no event
 			return todo, nil
 		}
 		if after := lifecycle.Claimed(row.Status); int16(after) != row.Status { //nolint:gosec // an enum of eight
-			todo.set = append(todo.set, `status = @status`)
-			todo.args["status"] = int16(after) //nolint:gosec // an enum of eight
+			todo.Set = append(todo.Set, `status = @status`)
+			todo.Args["status"] = int16(after) //nolint:gosec // an enum of eight
 		}
-		todo.event = func(after conversation.Row) (outbox.Event, error) { return conversation.Claimed(ctx, after) }
+		todo.Event = func(after conversation.Row) (outbox.Event, error) { return conversation.Claimed(ctx, after) }
 		return todo, nil
 	})
 	if err != nil {
@@ -46,16 +47,16 @@ func (s *agentServer) ClaimConversation(ctx context.Context, req *messagingpb.Cl
 
 // ReleaseConversation gives a claimed conversation back.
 func (s *agentServer) ReleaseConversation(ctx context.Context, req *messagingpb.ReleaseConversationRequest) (*messagingpb.ReleaseConversationResponse, error) {
-	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversation.Row) (*change, error) {
+	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversation.Row) (*change.Change, error) {
 		if !row.ClaimHeld {
 			return nil, errNotClaimed
 		}
 		if !claimedBy(&row, id) {
 			return nil, heldBy(&row)
 		}
-		todo := &change{action: lifecycle.Release, set: dropClaim()}
-		todo.set = append(todo.set, `status = @status`)
-		todo.args = pgx.NamedArgs{"status": released(&row)}
+		todo := &change.Change{Action: lifecycle.Release, Set: dropClaim()}
+		todo.Set = append(todo.Set, `status = @status`)
+		todo.Args = pgx.NamedArgs{"status": released(&row)}
 		return todo, nil
 	})
 	if err != nil {
@@ -66,18 +67,18 @@ func (s *agentServer) ReleaseConversation(ctx context.Context, req *messagingpb.
 
 // CloseConversation ends a conversation.
 func (s *agentServer) CloseConversation(ctx context.Context, req *messagingpb.CloseConversationRequest) (*messagingpb.CloseConversationResponse, error) {
-	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversation.Row) (*change, error) {
+	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversation.Row) (*change.Change, error) {
 		if row.Status == int16(messagingpb.Status_CLOSED) {
 			return nil, nil //nolint:nilnil // nothing to do
 		}
 		if err := mayAct(&row, id); err != nil {
 			return nil, err
 		}
-		return &change{
-			action: lifecycle.Close,
-			set:    append(dropClaim(), `status = @status`),
-			args:   pgx.NamedArgs{"status": int16(messagingpb.Status_CLOSED)},
-			event:  func(after conversation.Row) (outbox.Event, error) { return conversation.Closed(ctx, after) },
+		return &change.Change{
+			Action: lifecycle.Close,
+			Set:    append(dropClaim(), `status = @status`),
+			Args:   pgx.NamedArgs{"status": int16(messagingpb.Status_CLOSED)},
+			Event:  func(after conversation.Row) (outbox.Event, error) { return conversation.Closed(ctx, after) },
 		}, nil
 	})
 	if err != nil {
@@ -87,11 +88,11 @@ func (s *agentServer) CloseConversation(ctx context.Context, req *messagingpb.Cl
 }
 
 // change runs one change of a conversation within the caller's scope.
-func (s *agentServer) change(ctx context.Context, id string, decide func(*auth.Identity, conversation.Row) (*change, error)) (conversation.Row, error) {
+func (s *agentServer) change(ctx context.Context, id string, decide func(*auth.Identity, conversation.Row) (*change.Change, error)) (conversation.Row, error) {
 	agent := auth.FromContext(ctx)
-	after, err := s.changes.Submit(ctx, request{
-		scope: scopeOf(agent), agent: agent.Subject, id: uuid.MustParse(id),
-		decide: func(row current) (*change, error) {
+	after, err := s.changes.Submit(ctx, change.Request{
+		Scope: scopeOf(agent), Agent: agent.Subject, ID: uuid.MustParse(id),
+		Decide: func(row change.Current) (*change.Change, error) {
 			if err := unchanged(ctx, &row.Row); err != nil {
 				return nil, err
 			}

@@ -13,6 +13,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/change"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
@@ -33,21 +34,21 @@ func (s *agentServer) TransferConversation(ctx context.Context, req *messagingpb
 	if queue == nil {
 		return nil, taxonomy.UnknownQueue(version, req.GetQueue())
 	}
-	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversation.Row) (*change, error) {
+	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversation.Row) (*change.Change, error) {
 		if err := mayAct(&row, id); err != nil {
 			return nil, err
 		}
 		if row.Queue == queue.GetCode() {
 			return nil, nil //nolint:nilnil // it is there already
 		}
-		todo := &change{
-			action: lifecycle.Transfer,
-			set:    append(dropClaim(), keepFirstSelection, `queue = @queue`, `queue_label = @label`),
-			args:   pgx.NamedArgs{"queue": queue.GetCode(), "label": queue.GetLabel()},
-			event:  func(after conversation.Row) (outbox.Event, error) { return conversation.Recategorised(ctx, after) },
+		todo := &change.Change{
+			Action: lifecycle.Transfer,
+			Set:    append(dropClaim(), keepFirstSelection, `queue = @queue`, `queue_label = @label`),
+			Args:   pgx.NamedArgs{"queue": queue.GetCode(), "label": queue.GetLabel()},
+			Event:  func(after conversation.Row) (outbox.Event, error) { return conversation.Recategorised(ctx, after) },
 		}
-		todo.set = append(todo.set, `status = @status`)
-		todo.args["status"] = released(&row)
+		todo.Set = append(todo.Set, `status = @status`)
+		todo.Args["status"] = released(&row)
 		return todo, nil
 	})
 	if err != nil {
@@ -62,7 +63,7 @@ func (s *agentServer) RecategoriseConversation(ctx context.Context, req *messagi
 	if err != nil {
 		return nil, err
 	}
-	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversation.Row) (*change, error) {
+	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversation.Row) (*change.Change, error) {
 		if err := mayAct(&row, id); err != nil {
 			return nil, err
 		}
@@ -75,18 +76,18 @@ func (s *agentServer) RecategoriseConversation(ctx context.Context, req *messagi
 		if row.Theme == chosen.Theme.GetCode() && row.Topic == chosen.Topic.GetCode() && row.Reason == chosen.Reason.GetCode() {
 			return nil, nil //nolint:nilnil // it is right already
 		}
-		return &change{
-			action: lifecycle.Recategorise,
-			set: []string{
+		return &change.Change{
+			Action: lifecycle.Recategorise,
+			Set: []string{
 				keepFirstSelection, `taxonomy_version = @taxonomyVersion`, `theme = @theme`, `theme_label = @themeLabel`,
 				`topic = @topic`, `topic_label = @topicLabel`, `reason = @reason`, `reason_label = @reasonLabel`,
 			},
-			args: pgx.NamedArgs{
+			Args: pgx.NamedArgs{
 				"taxonomyVersion": chosen.Version, "theme": chosen.Theme.GetCode(), "themeLabel": chosen.Theme.GetLabel(),
 				"topic": chosen.Topic.GetCode(), "topicLabel": chosen.Topic.GetLabel(),
 				"reason": chosen.Reason.GetCode(), "reasonLabel": chosen.Reason.GetLabel(),
 			},
-			event: func(after conversation.Row) (outbox.Event, error) { return conversation.Recategorised(ctx, after) },
+			Event: func(after conversation.Row) (outbox.Event, error) { return conversation.Recategorised(ctx, after) },
 		}, nil
 	})
 	if err != nil {
@@ -97,7 +98,7 @@ func (s *agentServer) RecategoriseConversation(ctx context.Context, req *messagi
 
 // ReopenConversation opens an answered or closed conversation again.
 func (s *agentServer) ReopenConversation(ctx context.Context, req *messagingpb.ReopenConversationRequest) (*messagingpb.ReopenConversationResponse, error) {
-	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversation.Row) (*change, error) {
+	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversation.Row) (*change.Change, error) {
 		if row.ClaimHeld && !claimedBy(&row, id) {
 			return nil, heldBy(&row)
 		}
@@ -107,11 +108,11 @@ func (s *agentServer) ReopenConversation(ctx context.Context, req *messagingpb.R
 		if len(row.DataKey) == 0 {
 			return nil, errErased
 		}
-		return &change{
-			action: lifecycle.Reopen,
-			set:    []string{`status = @status`},
-			args:   pgx.NamedArgs{"status": int16(messagingpb.Status_REOPENED)},
-			event:  func(after conversation.Row) (outbox.Event, error) { return conversation.Reopened(ctx, after) },
+		return &change.Change{
+			Action: lifecycle.Reopen,
+			Set:    []string{`status = @status`},
+			Args:   pgx.NamedArgs{"status": int16(messagingpb.Status_REOPENED)},
+			Event:  func(after conversation.Row) (outbox.Event, error) { return conversation.Reopened(ctx, after) },
 		}, nil
 	})
 	if err != nil {

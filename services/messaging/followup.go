@@ -11,6 +11,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/change"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
@@ -43,11 +44,11 @@ func (s *server) PostFollowUp(ctx context.Context, req *messagingpb.PostFollowUp
 
 // followUpOnce stores a message unless the same is stored under this key.
 func (s *server) followUpOnce(ctx context.Context, member string, id, key uuid.UUID, written text.Text) error {
-	_, err := s.changes.Submit(ctx, request{
-		scope: conversation.Scope{Member: member}, id: id, key: key,
-		decide: func(row current) (*change, error) {
+	_, err := s.changes.Submit(ctx, change.Request{
+		Scope: conversation.Scope{Member: member}, ID: id, Key: key,
+		Decide: func(row change.Current) (*change.Change, error) {
 			if row.Replied {
-				return nil, errReplied
+				return nil, change.ErrReplied
 			}
 			if err := unchanged(ctx, &row.Row); err != nil {
 				return nil, err
@@ -63,7 +64,7 @@ func (s *server) followUpOnce(ctx context.Context, member string, id, key uuid.U
 			return s.followUpChange(ctx, &row.Row, after, key, written)
 		},
 	})
-	if !errors.Is(err, errReplied) && !postgres.IsDuplicate(err) {
+	if !errors.Is(err, change.ErrReplied) && !postgres.IsDuplicate(err) {
 		return err
 	}
 	return s.checkFollowUp(ctx, member, id, key, written)
@@ -99,7 +100,7 @@ func (s *server) checkFollowUp(ctx context.Context, member string, id, key uuid.
 
 // followUpChange seals a further message and says what it does: what was answered
 // waits for the body again.
-func (s *server) followUpChange(ctx context.Context, row *conversation.Row, after lifecycle.Status, key uuid.UUID, written text.Text) (*change, error) {
+func (s *server) followUpChange(ctx context.Context, row *conversation.Row, after lifecycle.Status, key uuid.UUID, written text.Text) (*change.Change, error) {
 	message, err := uuid.NewV7()
 	if err != nil {
 		return nil, err
@@ -113,15 +114,15 @@ func (s *server) followUpChange(ctx context.Context, row *conversation.Row, afte
 		return nil, err
 	}
 	added := conversation.Message{ID: message, ConversationID: row.ID, Author: int16(messagingpb.Author_MEMBER), Body: sealed}
-	todo := &change{
-		reply: &reply{added, key, written.Chars},
-		set:   []string{`hidden = false`},
-		args:  pgx.NamedArgs{},
-		event: func(row conversation.Row) (outbox.Event, error) { return conversation.FollowedUp(ctx, row, message) },
+	todo := &change.Change{
+		Reply: &change.Reply{Row: added, Key: key, Chars: written.Chars},
+		Set:   []string{`hidden = false`},
+		Args:  pgx.NamedArgs{},
+		Event: func(row conversation.Row) (outbox.Event, error) { return conversation.FollowedUp(ctx, row, message) },
 	}
 	if int16(after) != row.Status { //nolint:gosec // an enum of eight
-		todo.set = append(todo.set, `status = @status`)
-		todo.args["status"] = int16(after) //nolint:gosec // an enum of eight
+		todo.Set = append(todo.Set, `status = @status`)
+		todo.Args["status"] = int16(after) //nolint:gosec // an enum of eight
 	}
 	return todo, nil
 }

@@ -47,6 +47,7 @@ import (
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/change"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/reference"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/taxonomy"
@@ -199,7 +200,7 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	counts.begin(ctx)
 	commits := newCommitter(s, relay.Wake, counts.batchSizes)
 	told := watch.NewHints(events)
-	acts := newChanges(pool, relay.Wake, told, counts.changeSizes)
+	acts := change.New(pool, relay.Wake, told, counts.changeSizes)
 	reached := newMembers(s, keys)
 	known := taxonomy.New(source, pool, cfg.TaxonomyRefresh)
 	if err := postgres.AtStart(ctx, known.Load); err != nil {
@@ -214,7 +215,7 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	impl := &server{
 		store: s, reports: apart, vault: keys, members: reached, catalogue: known, committer: commits, changes: acts,
 		references: reference.New(pool), counts: counts, hub: watch.NewHub(pool, events, told, relay.Begin), hints: told,
-		claimLease: cfg.ClaimLease, defaultCaisse: cfg.DefaultCaisse,
+		wake: relay.Wake, claimLease: cfg.ClaimLease, defaultCaisse: cfg.DefaultCaisse,
 	}
 	impl.checkWhole(grpcServer)
 	grpcServer.Redeem(impl.redeem)

@@ -239,7 +239,7 @@ func (s *server) EraseMyData(ctx context.Context, _ *messagingpb.EraseMyDataRequ
 		return nil, statusOf(err)
 	}
 	if erased > 0 {
-		s.changes.committed()
+		s.wake()
 		// The events no longer say whose the conversations were.
 		s.hints.Tell(watch.Hint{Mark: watch.MarkOf(member)})
 	}

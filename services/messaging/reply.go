@@ -11,6 +11,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/change"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
@@ -39,12 +40,12 @@ func (s *agentServer) PostReply(ctx context.Context, req *messagingpb.PostReplyR
 // reply stores a reply unless the same is stored under this key, and reads the conversation
 // in the same transaction: five round trips, one row of the audit.
 func (s *agentServer) reply(ctx context.Context, id *auth.Identity, req *messagingpb.PostReplyRequest, key uuid.UUID, written text.Text) (conversation.Full, error) {
-	after, err := s.changes.Submit(ctx, request{
-		scope: scopeOf(id), agent: id.Subject, id: uuid.MustParse(req.GetId()), key: key, full: true,
-		decide: func(row current) (*change, error) {
+	after, err := s.changes.Submit(ctx, change.Request{
+		Scope: scopeOf(id), Agent: id.Subject, ID: uuid.MustParse(req.GetId()), Key: key, Full: true,
+		Decide: func(row change.Current) (*change.Change, error) {
 			if row.Replied {
 				// That comes before any claim: it gets its own answer again.
-				return nil, errReplied
+				return nil, change.ErrReplied
 			}
 			if err := unchanged(ctx, &row.Row); err != nil {
 				return nil, err
@@ -55,14 +56,11 @@ func (s *agentServer) reply(ctx context.Context, id *auth.Identity, req *messagi
 			return s.replyChange(ctx, id, &row.Row, req.GetFinal(), key, written, row.SMSOnReply)
 		},
 	})
-	if errors.Is(err, errReplied) || postgres.IsDuplicate(err) {
+	if errors.Is(err, change.ErrReplied) || postgres.IsDuplicate(err) {
 		return s.replayReply(ctx, id, req, key, written)
 	}
 	return after, err
 }
-
-// errReplied: a reply is stored under the key.
-var errReplied = errors.New("replied already")
 
 // replayReply returns the conversation when this very reply is stored under the key, and
 // refuses a key that was used for something else.
@@ -98,7 +96,7 @@ func (s *agentServer) replayReply(ctx context.Context, id *auth.Identity, req *m
 
 // replyChange seals a reply and says what it does to the conversation: it is
 // answered in whole or in part, unread, and no longer hidden.
-func (s *agentServer) replyChange(ctx context.Context, id *auth.Identity, row *conversation.Row, final bool, key uuid.UUID, written text.Text, sms bool) (*change, error) {
+func (s *agentServer) replyChange(ctx context.Context, id *auth.Identity, row *conversation.Row, final bool, key uuid.UUID, written text.Text, sms bool) (*change.Change, error) {
 	message, err := uuid.NewV7()
 	if err != nil {
 		return nil, err
@@ -112,21 +110,21 @@ func (s *agentServer) replyChange(ctx context.Context, id *auth.Identity, row *c
 		return nil, err
 	}
 	answer := conversation.Message{ID: message, ConversationID: row.ID, Author: int16(messagingpb.Author_AGENT), AgentID: &id.Subject, Final: final, Body: sealed}
-	todo := &change{
-		action: lifecycle.Reply,
-		reply:  &reply{answer, key, written.Chars},
-		set: []string{
+	todo := &change.Change{
+		Action: lifecycle.Reply,
+		Reply:  &change.Reply{Row: answer, Key: key, Chars: written.Chars},
+		Set: []string{
 			`status = @status`, `last_reply_id = @reply`, `hidden = false`,
 			// This one is stored by now; an earlier one may be of a version that did not note it.
 			`first_reply_at = coalesce(first_reply_at, (SELECT min(created_at) FROM message WHERE conversation_id = conversation.id AND author = 2))`,
 		},
-		args: pgx.NamedArgs{"status": int16(lifecycle.Replied(final)), "reply": message}, //nolint:gosec // an enum of eight
-		event: func(after conversation.Row) (outbox.Event, error) {
+		Args: pgx.NamedArgs{"status": int16(lifecycle.Replied(final)), "reply": message}, //nolint:gosec // an enum of eight
+		Event: func(after conversation.Row) (outbox.Event, error) {
 			return conversation.Replied(ctx, after, answer, sms)
 		},
 	}
 	if final {
-		todo.set = append(todo.set, dropClaim()...)
+		todo.Set = append(todo.Set, dropClaim()...)
 	}
 	return todo, nil
 }

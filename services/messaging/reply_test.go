@@ -13,6 +13,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/change"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/watch"
@@ -63,7 +64,7 @@ func TestReply_RoundTrips(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	group := newChanges(pool, func() {}, watch.NewHints(nil), noop.Int64Histogram{})
+	group := change.New(pool, func() {}, watch.NewHints(nil), noop.Int64Histogram{})
 	goes(t, func(ctx context.Context) error { group.Run(ctx); return nil })
 	server := &agentServer{server: &server{store: &store{pool}, vault: keys, changes: group}}
 	agent := &auth.Identity{Subject: "agent:claire", Name: "Claire", Caisse: "msa-75", Queues: []string{auth.AllQueues}}

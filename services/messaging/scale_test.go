@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
@@ -18,7 +17,6 @@ import (
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
-	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 )
 
 // fillAged fills the tables.
@@ -62,11 +60,6 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 	// some is the id of a conversation, another each time.
 	some := func(ctx context.Context, n int, status messagingpb.Status) (row conversation.Row, err error) {
 		return postgres.One[conversation.Row](ctx, aside, "reading a conversation", `SELECT `+conversation.Columns+` FROM conversation WHERE caisse = 'msa-75' AND status = $1 ORDER BY created_at DESC OFFSET $2 LIMIT 1`, int16(status), n)
-	}
-	inTx := func(do func(ctx context.Context, tx pgx.Tx, n int) error) func(context.Context, int) error {
-		return func(ctx context.Context, n int) error {
-			return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error { return do(ctx, tx, n) })
-		}
 	}
 	read := func(of string, do func(ctx context.Context, n int) error) scale.Row {
 		return scale.Row{Of: []string{of}, Run: do}
@@ -136,11 +129,6 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 			_, _, fault := s.markRead(ctx, row.MemberID, row.ID, row.LastReplyID)
 			return errors.Join(err, fault)
 		}),
-		{Of: []string{"queueKeyLocks"}, Run: inTx(func(ctx context.Context, tx pgx.Tx, n int) error {
-			batch := &pgx.Batch{}
-			queueKeyLocks(batch, []string{"member:1", fmt.Sprintf("member:%d", n)}, []uuid.UUID{uuid.New(), uuid.New()})
-			return tx.SendBatch(ctx, batch).Close()
-		})},
 		read("store.followedUp", func(ctx context.Context, n int) error {
 			row, err := some(ctx, n, sent)
 			if _, none := s.followedUp(ctx, row.MemberID, uuid.New()); !errors.Is(none, errNotFound) {
@@ -208,27 +196,6 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 			row, err := some(ctx, n, working)
 			_, fault := s.readForAgent(ctx, all, "claire", row.ID)
 			return errors.Join(err, fault)
-		}},
-		{Of: []string{"lockMany", "queueTaken", "applyMany", "queueReply"}, Run: func(ctx context.Context, _ int) error {
-			list, err := ids(ctx, 0)
-			if err != nil {
-				return err
-			}
-			var requests []request
-			for _, id := range list[:4] {
-				requests = append(requests, request{scope: all, agent: "claire", id: id, key: uuid.New(), full: true, decide: func(row current) (*change, error) {
-					message := conversation.Message{ID: uuid.Must(uuid.NewV7()), ConversationID: row.ID, Author: 2, AgentID: new("claire"), Body: []byte("x")}
-					return &change{
-						set: []string{`status = 4`, `last_reply_id = @reply`, `first_reply_at = coalesce(first_reply_at, clock_timestamp())`}, args: pgx.NamedArgs{"reply": message.ID},
-						reply: &reply{row: message, key: uuid.New(), chars: 10}, action: "reply",
-						event: func(conversation.Row) (outbox.Event, error) {
-							return outbox.Event{ID: uuid.Must(uuid.NewV7()), Type: "reply-posted", Caisse: row.Caisse, ConversationID: row.ID, Payload: []byte("x")}, nil
-						},
-					}, nil
-				}})
-			}
-			_, _, err = (&changes{pool: pool}).changeMany(ctx, requests)
-			return err
 		}},
 		read("store.replied", func(ctx context.Context, n int) error {
 			if _, err := s.replied(ctx, "claire", uuid.New()); !errors.Is(err, errNotFound) {

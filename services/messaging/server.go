@@ -14,6 +14,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/change"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/reference"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/taxonomy"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
@@ -43,12 +44,14 @@ type server struct {
 	members    *members
 	catalogue  *taxonomy.Versions
 	committer  *committer
-	changes    *changes
+	changes    *change.Changes
 	references *reference.Source
 	counts     *instruments
 	hub        *watch.Hub
 	hints      *watch.Hints
 
+	// wake has the relay look at what was committed.
+	wake          func()
 	claimLease    time.Duration
 	defaultCaisse string
 }

@@ -1,4 +1,4 @@
-package messaging
+package change
 
 import (
 	"context"
@@ -12,7 +12,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel/metric/noop"
 
-	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/chassis/batch"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
@@ -22,37 +23,34 @@ import (
 
 // newTestChanges returns a group commit of changes that nothing runs yet, with
 // conversations to change.
-func newTestChanges(t *testing.T, conversations int) (*changes, *pgxpool.Pool, []uuid.UUID) {
+func newTestChanges(t *testing.T, conversations int) (*Changes, *pgxpool.Pool, []uuid.UUID) {
 	t.Helper()
 	pool := messagingtest.Pool(t)
-	s := &store{pool}
-	var ids []uuid.UUID
-	var batch []*submission
-	for i := range conversations {
-		sub := newSubmission(fmt.Sprint("m", i), uuid.New())
-		batch, ids = append(batch, sub), append(ids, sub.conversation.ID)
-	}
-	if _, err := s.insertSubmissions(t.Context(), batch); err != nil {
+	ids, err := postgres.Many[uuid.UUID](t.Context(), pool, "opening", `
+		INSERT INTO conversation (id, member_id, idempotency_key, reference, caisse, audience, taxonomy_version, theme, theme_label, queue, queue_label, data_key)
+		SELECT gen_random_uuid(), 'm' || n, gen_random_uuid(), 'MSA-' || n, 'msa-75', 1, 1, 'sante', 'Santé', 'sante', 'Service santé', 'key' FROM generate_series(1, $1::int) n
+		RETURNING id`, conversations)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return newChanges(pool, func() {}, watch.NewHints(nil), noop.Int64Histogram{}), pool, ids
+	return New(pool, func() {}, watch.NewHints(nil), noop.Int64Histogram{}), pool, ids
 }
 
 var everything = conversation.Scope{Caisse: "msa-75", AllQueues: true}
 
 // replyTo is a request that stores a reply, spoilt by some of the tests.
-func replyTo(id uuid.UUID, spoil ...func(*change)) request {
+func replyTo(id uuid.UUID, spoil ...func(*Change)) Request {
 	key := uuid.New()
-	return request{scope: everything, agent: "agent:claire", id: id, key: key, decide: func(row current) (*change, error) {
+	return Request{Scope: everything, Agent: "agent:claire", ID: id, Key: key, Decide: func(row Current) (*Change, error) {
 		if row.Replied {
-			return nil, errReplied
+			return nil, ErrReplied
 		}
 		agent := "agent:claire"
 		message := conversation.Message{ID: uuid.Must(uuid.NewV7()), ConversationID: row.ID, Author: 2, AgentID: &agent, Body: []byte("sealed")}
-		todo := &change{
-			action: "reply", reply: &reply{message, key, 1},
-			set: []string{`status = @status`, `last_reply_id = @reply`}, args: pgx.NamedArgs{"status": int16(4), "reply": message.ID},
-			event: func(after conversation.Row) (outbox.Event, error) {
+		todo := &Change{
+			Action: "reply", Reply: &Reply{message, key, 1},
+			Set: []string{`status = @status`, `last_reply_id = @reply`}, Args: pgx.NamedArgs{"status": int16(4), "reply": message.ID},
+			Event: func(after conversation.Row) (outbox.Event, error) {
 				return outbox.Event{ID: uuid.Must(uuid.NewV7()), Type: "reply-posted", Caisse: after.Caisse, ConversationID: after.ID, Payload: fmt.Append(nil, after.Version)}, nil
 			},
 		}
@@ -63,7 +61,7 @@ func replyTo(id uuid.UUID, spoil ...func(*change)) request {
 	}}
 }
 
-func (c *changes) enqueue(ctx context.Context, r request) (outcome func() (conversation.Full, error)) {
+func (c *Changes) enqueue(ctx context.Context, r Request) (outcome func() (conversation.Full, error)) {
 	outcome, err := c.Enqueue(ctx, r)
 	if err != nil {
 		return func() (conversation.Full, error) { return conversation.Full{}, err }
@@ -71,7 +69,7 @@ func (c *changes) enqueue(ctx context.Context, r request) (outcome func() (conve
 	return outcome
 }
 
-func runChanges(t *testing.T, c *changes) {
+func runChanges(t *testing.T, c *Changes) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	var group sync.WaitGroup
@@ -117,28 +115,28 @@ func TestChanges_CoalesceWhatWaits(t *testing.T) {
 func TestChanges_BadOneFailsAlone(t *testing.T) {
 	t.Parallel()
 	errDecided := errors.New("decided against")
-	bad := map[string]func(ids []uuid.UUID) request{
-		"the table refuses it": func(ids []uuid.UUID) request {
-			return replyTo(ids[5], func(c *change) { c.reply.chars = text.OfAgent.Max + 1 })
+	bad := map[string]func(ids []uuid.UUID) Request{
+		"the table refuses it": func(ids []uuid.UUID) Request {
+			return replyTo(ids[5], func(c *Change) { c.Reply.Chars = text.OfAgent.Max + 1 })
 		},
-		"the status is none": func(ids []uuid.UUID) request {
-			return replyTo(ids[5], func(c *change) { c.args["status"] = int16(99) })
+		"the status is none": func(ids []uuid.UUID) Request {
+			return replyTo(ids[5], func(c *Change) { c.Args["status"] = int16(99) })
 		},
-		"there is no conversation": func([]uuid.UUID) request { return replyTo(uuid.New()) },
-		"it is out of scope":       func(ids []uuid.UUID) request { r := replyTo(ids[5]); r.scope.Caisse = "msa-29"; return r },
-		"it is of another queue": func(ids []uuid.UUID) request {
+		"there is no conversation": func([]uuid.UUID) Request { return replyTo(uuid.New()) },
+		"it is out of scope":       func(ids []uuid.UUID) Request { r := replyTo(ids[5]); r.Scope.Caisse = "msa-29"; return r },
+		"it is of another queue": func(ids []uuid.UUID) Request {
 			r := replyTo(ids[5])
-			r.scope = conversation.Scope{Caisse: "msa-75", Queues: []string{"other"}}
+			r.Scope = conversation.Scope{Caisse: "msa-75", Queues: []string{"other"}}
 			return r
 		},
-		"it is decided against": func(ids []uuid.UUID) request {
+		"it is decided against": func(ids []uuid.UUID) Request {
 			r := replyTo(ids[5])
-			r.decide = func(current) (*change, error) { return nil, errDecided }
+			r.Decide = func(Current) (*Change, error) { return nil, errDecided }
 			return r
 		},
-		"its event cannot be stored": func(ids []uuid.UUID) request {
-			return replyTo(ids[5], func(c *change) {
-				c.event = func(conversation.Row) (outbox.Event, error) { return outbox.Event{Type: "a\x00b", ID: uuid.New()}, nil }
+		"its event cannot be stored": func(ids []uuid.UUID) Request {
+			return replyTo(ids[5], func(c *Change) {
+				c.Event = func(conversation.Row) (outbox.Event, error) { return outbox.Event{Type: "a\x00b", ID: uuid.New()}, nil }
 			})
 		},
 	}
@@ -180,7 +178,7 @@ func TestChanges_SameConversationAndSameKey(t *testing.T) {
 	versions := map[int32]bool{}
 	for i, outcome := range outcomes {
 		row, err := outcome()
-		if wanted := i >= 3; errors.Is(err, errReplied) != wanted || err != nil && !wanted {
+		if wanted := i >= 3; errors.Is(err, ErrReplied) != wanted || err != nil && !wanted {
 			t.Fatalf("%d: %v", i, err)
 		}
 		versions[row.Version] = true
@@ -189,8 +187,8 @@ func TestChanges_SameConversationAndSameKey(t *testing.T) {
 		t.Errorf("versions %v", versions)
 	}
 	elsewhere := same
-	elsewhere.id = ids[1]
-	if _, err := c.Submit(t.Context(), elsewhere); !errors.Is(err, errReplied) {
+	elsewhere.ID = ids[1]
+	if _, err := c.Submit(t.Context(), elsewhere); !errors.Is(err, ErrReplied) {
 		t.Errorf("the same key elsewhere: %v", err)
 	}
 	if replies, _, _, transactions := written(t, pool); replies != 3 || transactions != 3 {
@@ -217,30 +215,39 @@ func TestChanges_SkipWhoHasLeft(t *testing.T) {
 	}
 }
 
-// A reply that is tried again gets its first answer, also when a colleague has
-// taken the conversation in the meantime.
-func TestReply_RetryWhileAnotherHoldsTheClaim(t *testing.T) {
+// A reply whose transaction began first and ended last is still the last one:
+// otherwise a member could never mark the conversation as read.
+func TestChanges_OvertakenIsStillTheLast(t *testing.T) {
 	t.Parallel()
-	s := running(t)
-	jeanne, claire, omar := s.member(t, "jeanne"), s.clerk(t, "claire"), s.clerk(t, "omar")
-	id, key := jeanne.submit(t).GetId(), uuid.NewString()
-	reply := func() error {
-		resp, err := s.agent.PostReply(claire.call(t, key), &messagingpb.PostReplyRequest{Id: id, Text: agentText})
-		if err == nil && len(resp.GetConversation().GetMessages()) != 2 {
-			t.Errorf("%d messages", len(resp.GetConversation().GetMessages()))
-		}
-		return err
-	}
-	if err := reply(); err != nil {
+	c, pool, ids := newTestChanges(t, 1)
+	tx, err := pool.Begin(t.Context())
+	if err != nil {
 		t.Fatal(err)
 	}
-	omar.claim(t, id)
-	for range 2 {
-		if err := reply(); err != nil {
-			t.Errorf("a retry: %v", err)
-		}
+	defer tx.Rollback(t.Context())
+	if _, err := tx.Exec(t.Context(), `SELECT now()`); err != nil {
+		t.Fatal(err)
 	}
-	if n := s.count(t, `SELECT count(*) FROM message WHERE author = 2`); n != 1 {
-		t.Errorf("%d replies", n)
+	if _, _, err := c.changeMany(t.Context(), []Request{replyTo(ids[0])}); err != nil { // comes later and overtakes
+		t.Fatal(err)
+	}
+	slowly := []Request{replyTo(ids[0])}
+	rows, _, err := lockMany(t.Context(), tx, slowly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	todo, err := slowly[0].Decide(rows[ids[0]])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := applyMany(t.Context(), tx, slowly, map[int]*Change{0: todo}, make([]batch.Result[conversation.Full], 1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	messages, err := conversation.Messages(t.Context(), pool, ids[0])
+	if err != nil || len(messages) != 2 || messages[1].ID != todo.Reply.Row.ID {
+		t.Errorf("the last message is not %s: %v, %v", todo.Reply.Row.ID, messages, err)
 	}
 }

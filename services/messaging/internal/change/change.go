@@ -1,0 +1,128 @@
+// Package change is how conversations change once they are there: what agents do, and further
+// messages of members. A [Request] decides under the lock of its conversation; [Changes]
+// commits many together, with their events, messages and audit.
+package change
+
+import (
+	"errors"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/ma-messagerie/messagerie/chassis/batch"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/watch"
+)
+
+// most bounds one transaction of agents' changes, whose conversations stay
+// locked until it commits.
+const most = 128
+
+// Changes is the group commit of what agents do: claims, replies, ends.
+//
+// What is promised: Submit returns the conversation as it is after the commit of
+// the transaction that changed it, with its event and its audit. A change that is
+// refused, by its decision or by the database, fails alone. Of two changes of one
+// conversation, the second decides on what the first has left.
+//
+// How: a batch locks its conversations with one statement in the order of their
+// ids, so that two processes never wait for each other, decides each, and writes
+// all in two further round trips. A second change of the same conversation, or
+// under the same key, waits for the next transaction. When the database refuses a
+// batch's data, the halves are tried apart, down to single changes.
+//
+// When it breaks: a connection lost during the commit leaves the outcome unknown,
+// and every caller of the batch gets the error. A reply is then tried again with
+// its key, which finds what was stored; a claim is renewed; an end is found ended.
+type Changes struct {
+	*batch.Group[Request, conversation.Full]
+	pool *pgxpool.Pool
+	// committed is called after each commit that published something, and hints gets what
+	// is not published.
+	committed func()
+	hints     *watch.Hints
+}
+
+// New returns a group that nothing runs yet. committed is called after each commit that
+// published something; hints gets what is not published; sizes, how many changes a
+// transaction had.
+func New(pool *pgxpool.Pool, committed func(), told *watch.Hints, sizes metric.Int64Histogram) *Changes {
+	c := &Changes{pool: pool, committed: committed, hints: told}
+	c.Group = batch.New(batch.Config[Request, conversation.Full]{
+		Do: c.apply, Most: most, Divide: postgres.IsBadRow, Conflict: collides, Sizes: sizes,
+	})
+	return c
+}
+
+// Request is what somebody wants done to a conversation.
+type Request struct {
+	// Scope is what they may see; the conversation of another is [pgx.ErrNoRows].
+	Scope conversation.Scope
+	// Agent is who asks; empty for a member.
+	Agent string
+	ID    uuid.UUID
+	// Key is a reply's idempotency key; zero for other changes.
+	Key uuid.UUID
+	// Full: what was written in the conversation is to be read in the same transaction.
+	Full bool
+	// Decide says what to do with the conversation as it is, under its lock;
+	// nothing is nil.
+	Decide func(now Current) (*Change, error)
+}
+
+// Change is what is done to a conversation.
+type Change struct {
+	// Set are the assignments of the update, with their arguments.
+	Set  []string
+	Args pgx.NamedArgs
+	// Reply is inserted when not nil.
+	Reply *Reply
+	// Event is published when not nil; the row's version is then counted up.
+	Event func(conversation.Row) (outbox.Event, error)
+	// Action goes into the audit.
+	Action lifecycle.Action
+}
+
+// Reply is a message that is stored with a change.
+type Reply struct {
+	Row   conversation.Message
+	Key   uuid.UUID
+	Chars int
+}
+
+// news is what is told of changes after their commit.
+type news struct {
+	// published: there are events in the outbox.
+	published bool
+	hints     []watch.Hint
+}
+
+// hintsOf is what the event of a change, if it has one, leaves untold.
+func hintsOf(done *Change, before, after conversation.Row) (list []watch.Hint) {
+	if done.Event == nil {
+		list = append(list, watch.Hint{Conversation: after.ID, Agents: before.Status == after.Status})
+	}
+	if before.Queue != after.Queue { // the event goes to those of the new one
+		list = append(list, watch.Hint{Conversation: after.ID, Caisse: before.Caisse, Queue: before.Queue})
+	}
+	return list
+}
+
+// Current is a conversation as it is under its lock.
+type Current struct {
+	conversation.Row
+	// SMSOnReply: its member wishes an SMS about replies.
+	SMSOnReply bool `db:"sms_on_reply" sql:"coalesce((SELECT m.sms_on_reply FROM member AS m WHERE m.id = conversation.member_id), false)"`
+	// Replied: a message is stored under the request's key.
+	Replied bool `db:"-"`
+}
+
+var currentColumns = postgres.Columns[Current]()
+
+// ErrReplied: a message is stored under the key.
+var ErrReplied = errors.New("replied already")

@@ -1,0 +1,221 @@
+package change
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/ma-messagerie/messagerie/chassis/batch"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
+)
+
+// changeMany locks conversations, has each request decide what to do with its own,
+// and does it with its events in one transaction. It returns what became of each,
+// and of what others must be told. The requests must be for different
+// conversations.
+func (c *Changes) changeMany(ctx context.Context, requests []Request) (done []batch.Result[conversation.Full], untold news, err error) {
+	err = pgx.BeginFunc(ctx, c.pool, func(tx pgx.Tx) error {
+		done, untold = make([]batch.Result[conversation.Full], len(requests)), news{}
+		rows, replied, err := lockMany(ctx, tx, requests)
+		if err != nil {
+			return err
+		}
+		todo := make(map[int]*Change)
+		for i, r := range requests {
+			row, ok := rows[r.ID]
+			if !ok || !r.Scope.Covers(&row.Row) {
+				done[i].Err = pgx.ErrNoRows
+				continue
+			}
+			row.Replied = replied[messageKey{r.Agent, r.Scope.Member, r.Key}]
+			change, err := r.Decide(row)
+			done[i] = batch.Result[conversation.Full]{Value: conversation.Full{Row: row.Row}, Err: err}
+			if err == nil && change != nil {
+				todo[i] = change
+			}
+		}
+		if len(todo) == 0 {
+			return nil
+		}
+		if err := applyMany(ctx, tx, requests, todo, done); err != nil {
+			return err
+		}
+		for i := range todo {
+			untold.hints = append(untold.hints, hintsOf(todo[i], rows[requests[i].ID].Row, done[i].Value.Row)...)
+		}
+		untold.published, err = recordMany(ctx, tx, requests, todo, done)
+		return err
+	})
+	if err != nil {
+		untold = news{}
+	}
+	return done, untold, err
+}
+
+// messageKey is what a message is told apart by, whatever its conversation: who wrote it, and
+// their key.
+type messageKey struct {
+	AgentID        string    `db:"agent_id"`
+	MemberID       string    `db:"member_id"`
+	IdempotencyKey uuid.UUID `db:"idempotency_key"`
+}
+
+// lockMany locks conversations in the order of their ids and finds out which of the
+// messages' keys are taken, in one round trip.
+func lockMany(ctx context.Context, tx pgx.Tx, requests []Request) (map[uuid.UUID]Current, map[messageKey]bool, error) {
+	var ids, keys, memberKeys []uuid.UUID
+	var agents, members []string
+	for _, r := range requests {
+		ids = append(ids, r.ID)
+		switch {
+		case r.Key == uuid.Nil:
+		case r.Agent != "":
+			keys, agents = append(keys, r.Key), append(agents, r.Agent)
+		default:
+			memberKeys, members = append(memberKeys, r.Key), append(members, r.Scope.Member)
+		}
+	}
+	batch := &pgx.Batch{}
+	if len(memberKeys) > 0 {
+		queueKeyLocks(batch, members, memberKeys)
+	}
+	rows, replied := make(map[uuid.UUID]Current, len(ids)), make(map[messageKey]bool)
+	batch.Queue(`SELECT `+currentColumns+` FROM conversation WHERE id = ANY($1) ORDER BY id FOR UPDATE`, ids).Query(func(found pgx.Rows) error {
+		locked, err := pgx.CollectRows(found, pgx.RowToStructByName[Current])
+		for _, row := range locked {
+			rows[row.ID] = row
+		}
+		return err
+	})
+	if len(keys)+len(memberKeys) > 0 {
+		queueTaken(batch, agents, keys, members, memberKeys, replied)
+	}
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+		return nil, nil, fmt.Errorf("locking %d conversations: %w", len(ids), err)
+	}
+	return rows, replied, nil
+}
+
+// queueTaken queues what finds the keys under which messages are stored. It comes after the
+// locks: whoever had them before has committed its message.
+func queueTaken(batch *pgx.Batch, agents []string, keys []uuid.UUID, members []string, memberKeys []uuid.UUID, replied map[messageKey]bool) {
+	batch.Queue(`
+		SELECT agent_id, '' AS member_id, idempotency_key FROM message
+		WHERE (agent_id, idempotency_key) IN (SELECT * FROM unnest($1::text[], $2::uuid[]))
+		UNION ALL
+		SELECT '', c.member_id, m.idempotency_key
+		FROM unnest($3::text[], $4::uuid[]) AS asked (member_id, key)
+		JOIN message m ON m.author = 1 AND m.idempotency_key = asked.key AND m.idempotency_key IS NOT NULL
+		JOIN conversation c ON c.id = m.conversation_id AND c.member_id = asked.member_id`, agents, keys, members, memberKeys).Query(func(found pgx.Rows) error {
+		taken, err := pgx.CollectRows(found, pgx.RowToStructByName[messageKey])
+		for _, key := range taken {
+			replied[key] = true
+		}
+		return err
+	})
+}
+
+// queueKeyLocks has the same key of the same member, in two conversations at once, wait for
+// each other. No unique index could: a message does not have its member. All take these locks
+// before those of conversations, and in one order.
+func queueKeyLocks(batch *pgx.Batch, members []string, keys []uuid.UUID) {
+	batch.Queue(`SELECT pg_advisory_xact_lock(lock) FROM (
+		SELECT DISTINCT hashtextextended(member_id || ' ' || key, 0) AS lock
+		FROM unnest($1::text[], $2::uuid[]) AS asked (member_id, key) ORDER BY lock) AS locks`, members, keys)
+}
+
+// applyMany inserts the replies and updates the conversations, in one round trip,
+// and puts the rows as they are then into done.
+func applyMany(ctx context.Context, tx pgx.Tx, requests []Request, todo map[int]*Change, done []batch.Result[conversation.Full]) error {
+	batch := &pgx.Batch{}
+	for _, i := range slices.Sorted(maps.Keys(todo)) {
+		change := todo[i]
+		if change.Reply != nil {
+			queueReply(batch, change.Reply)
+		}
+		set := change.Set
+		if change.Event != nil {
+			set = append(set, `version = version + 1`, `updated_at = clock_timestamp()`)
+		}
+		args := pgx.NamedArgs{"id": requests[i].ID}
+		maps.Copy(args, change.Args)
+		batch.Queue(`UPDATE conversation SET `+strings.Join(set, ", ")+` WHERE id = @id RETURNING `+conversation.Columns, args).
+			Query(func(rows pgx.Rows) (err error) {
+				done[i].Value.Row, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[conversation.Row])
+				return err
+			})
+	}
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+		return fmt.Errorf("changing %d conversations: %w", len(todo), err)
+	}
+	return nil
+}
+
+// queueReply stores a reply under the lock on its conversation. Its time is that
+// of now, not of the transaction's beginning: of two replies at once, the one that
+// got the lock last must be the last, or the member could not mark it as read.
+func queueReply(batch *pgx.Batch, r *Reply) {
+	batch.Queue(`
+		INSERT INTO message (id, conversation_id, author, agent_id, idempotency_key, final, body, body_chars, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp())`,
+		r.Row.ID, r.Row.ConversationID, r.Row.Author, r.Row.AgentID, r.Key, r.Row.Final, r.Row.Body, r.Chars)
+}
+
+// recordMany writes the events of changes to the log and the outbox, and the
+// audit, in the transaction of what they tell.
+func recordMany(ctx context.Context, tx pgx.Tx, requests []Request, todo map[int]*Change, done []batch.Result[conversation.Full]) (published bool, err error) {
+	var audited []conversation.Audited
+	var events []outbox.Event
+	batch := &pgx.Batch{}
+	for _, i := range slices.Sorted(maps.Keys(todo)) {
+		if requests[i].Agent != "" { // what a member does is no act of the fund's
+			audited = append(audited, conversation.Audited{AgentID: requests[i].Agent, Action: todo[i].Action, ConversationID: requests[i].ID})
+		}
+		if requests[i].Full {
+			conversation.QueueRead(batch, requests[i].ID, &done[i].Value)
+		}
+		if todo[i].Event == nil {
+			continue
+		}
+		happened, err := todo[i].Event(done[i].Value.Row)
+		if err != nil {
+			return false, err
+		}
+		events = append(events, happened)
+	}
+	if len(audited) > 0 {
+		conversation.QueueAudit(batch, audited)
+	}
+	if len(events) > 0 {
+		outbox.Append(batch, events)
+	}
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+		return false, fmt.Errorf("storing %d events: %w", len(events), err)
+	}
+	return len(events) > 0, nil
+}
+
+func collides(a, b Request) bool {
+	return a.ID == b.ID || a.Key != uuid.Nil && a.Key == b.Key && a.Agent == b.Agent && a.Scope.Member == b.Scope.Member
+}
+
+// apply does changes of different conversations in one transaction.
+func (c *Changes) apply(ctx context.Context, requests []Request) (done []batch.Result[conversation.Full], err error) {
+	var untold news
+	err = postgres.Again(ctx, func() (err error) { done, untold, err = c.changeMany(ctx, requests); return err })
+	if err != nil {
+		return nil, err
+	}
+	if untold.published {
+		c.committed()
+	}
+	c.hints.Tell(untold.hints...)
+	return done, nil
+}
