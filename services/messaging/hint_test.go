@@ -7,7 +7,6 @@ import (
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
 
-	"github.com/ma-messagerie/messagerie/chassis/bus"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 )
@@ -207,16 +206,4 @@ func TestHint_NothingToSee(t *testing.T) {
 			t.Errorf("told of %q, of which nothing had changed", got)
 		}
 	}
-}
-
-// connect is a connection with the broker, as a process has it.
-func (s *stage) connect(t *testing.T) *bus.Bus {
-	t.Helper()
-	events, err := bus.Connect("test", s.cfg.Bus, stream())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(events.Close)
-	messagingtest.Eventually(t, "the broker is connected", events.Connected)
-	return events
 }

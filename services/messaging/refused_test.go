@@ -77,15 +77,6 @@ func TestRefused_OthersPass(t *testing.T) {
 	}
 }
 
-// hurry makes refused events due, as if nothing had happened since their last try but
-// what the relay has seen.
-func (s *stage) hurry(t *testing.T) {
-	t.Helper()
-	if _, err := s.pool.Exec(t.Context(), `UPDATE outbox_refused SET next_try = now(), tried_at = now() - interval '1 minute'`); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestRefused_Operator(t *testing.T) {
 	t.Parallel()
 	s := running(t)

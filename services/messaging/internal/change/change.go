@@ -124,5 +124,5 @@ type Current struct {
 
 var currentColumns = postgres.Columns[Current]()
 
-// ErrReplied: a message is stored under the key.
+// ErrReplied is the refusal of a decision where a message is stored under the key.
 var ErrReplied = errors.New("replied already")

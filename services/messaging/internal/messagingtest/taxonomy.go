@@ -32,6 +32,7 @@ type Taxonomy struct {
 	Leave func()
 }
 
+// GetCatalogue implements CatalogueService.
 func (x *Taxonomy) GetCatalogue(ctx context.Context, req *taxonomypb.GetCatalogueRequest) (*taxonomypb.GetCatalogueResponse, error) {
 	if req.GetVersion() == 0 {
 		x.Asked.Add(1)
@@ -63,7 +64,7 @@ func (x *Taxonomy) Serve(t *testing.T) {
 	if x.Addr == "" {
 		x.Addr = "127.0.0.1:0"
 	}
-	lis, err := net.Listen("tcp", x.Addr)
+	lis, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", x.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ func TestRefused_NothingPasses(t *testing.T) {
 	s := newTables(t)
 	s.fill(t, 20)
 	offered := 0
-	taken, result, err := s.Store.relay(t.Context(), uuid.Nil, 10, func(rows []Row) (v verdict) {
+	taken, result, err := s.relay(t.Context(), uuid.Nil, 10, func(rows []Row) (v verdict) {
 		offered += len(rows)
 		for _, row := range rows {
 			v.refused = append(v.refused, refusal{id: row.ID, reason: bus.NoAcknowledgement, subject: "x"})
@@ -33,7 +33,7 @@ func TestRefused_NothingPasses(t *testing.T) {
 	}
 	// Those of a subject that was refused while others passed go nevertheless, without
 	// holding up anything.
-	taken, result, err = s.Store.relay(t.Context(), uuid.Nil, 10, func(rows []Row) (v verdict) {
+	taken, result, err = s.relay(t.Context(), uuid.Nil, 10, func(rows []Row) (v verdict) {
 		for _, row := range rows {
 			v.refused = append(v.refused, refusal{id: row.ID, reason: bus.NoAcknowledgement, subject: "x", known: true})
 		}
@@ -133,7 +133,7 @@ func TestRefused_ClockGoesBack(t *testing.T) {
 	if _, err := s.pool.Exec(t.Context(), `UPDATE outbox_refused SET tried_at = now() + interval '3 hours', next_try = now() + interval '3 hours 1 minute'`); err != nil {
 		t.Fatal(err)
 	}
-	result, err := s.Store.retry(t.Context(), func() time.Duration { return 0 }, func(rows []Refused) (v verdict) {
+	result, err := s.retry(t.Context(), func() time.Duration { return 0 }, func(rows []Refused) (v verdict) {
 		for _, row := range rows {
 			v.acked = append(v.acked, row.ID)
 		}

@@ -244,6 +244,8 @@ func (r *Relay) offer(ctx context.Context, events []bus.Event) verdict {
 	return result
 }
 
+// NewRelay returns a relay to a bus. Types and sources of events begin with the domain; the
+// outbox is looked at every so often, beside when [Relay.Wake] says so.
 func NewRelay(s *Store, b *bus.Bus, domain string, poll time.Duration) *Relay {
 	return &Relay{store: s, bus: b, domain: domain, poll: poll, woken: make(chan struct{}, 1), refused: newRefusals()}
 }

@@ -47,6 +47,7 @@ const (
 	ownersTimeout = 5 * time.Second
 )
 
+// ErrTooMany is the refusal of more watches than one caller may have open.
 var ErrTooMany = rpc.Refuse(codes.ResourceExhausted, errorpb.ErrorReason_WATCHES_TOO_MANY, "too many watches are open; end one first")
 
 // Hub tells the watches that are open at this process what has changed anywhere.
