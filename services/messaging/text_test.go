@@ -7,10 +7,11 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
-	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 )
 
 // A version of the taxonomy may narrow what a member's text may have. What was taken

@@ -191,7 +191,7 @@ func TestRefused_Retention(t *testing.T) {
 		FROM (SELECT id, row_number() OVER (ORDER BY id) AS n FROM outbox_refused) AS numbered WHERE numbered.id = outbox_refused.id AND n <= 2`); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := s.Store.ForgetRefused(t.Context(), 15*24*time.Hour); n != 1 || err != nil {
+	if n, err := s.ForgetRefused(t.Context(), 15*24*time.Hour); n != 1 || err != nil {
 		t.Errorf("%d, %v, want 1", n, err)
 	}
 	if n := s.count(t, `SELECT count(*) FROM outbox_refused`); n != 2 {

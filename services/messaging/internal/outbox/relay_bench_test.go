@@ -36,7 +36,7 @@ func BenchmarkPass(b *testing.B) {
 					b.Fatal(err)
 				}
 				b.StartTimer()
-				taken, _, err := s.Store.relay(b.Context(), from, relayBatch, func(rows []Row) verdict { return verdict{acked: idsOf(rows)} })
+				taken, _, err := s.relay(b.Context(), from, relayBatch, func(rows []Row) verdict { return verdict{acked: idsOf(rows)} })
 				if taken != 1 || err != nil {
 					b.Fatal(taken, err)
 				}
@@ -55,7 +55,7 @@ func BenchmarkFigures(b *testing.B) {
 			defer reader.Close(context.WithoutCancel(b.Context()))
 			from := uuidv7.First(time.Now().Add(-lateness))
 			for b.Loop() {
-				if _, err := s.Store.Figures(b.Context(), from); err != nil {
+				if _, err := s.Figures(b.Context(), from); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -28,7 +28,7 @@ func TestRelay_RowsAreHandedOutOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 2 {
 		wg.Go(func() {
-			taken, result, err := s.Store.relay(t.Context(), uuid.Nil, 50, func(rows []Row) verdict {
+			taken, result, err := s.relay(t.Context(), uuid.Nil, 50, func(rows []Row) verdict {
 				mu.Lock()
 				if holders++; holders == 2 {
 					close(bothHave)
@@ -59,7 +59,7 @@ func TestRelay_KeepsWhatWasNotAcknowledged(t *testing.T) {
 	s := newTables(t)
 	s.fill(t, 3)
 	var first uuid.UUID
-	taken, result, err := s.Store.relay(t.Context(), uuid.Nil, 10, func(rows []Row) verdict {
+	taken, result, err := s.relay(t.Context(), uuid.Nil, 10, func(rows []Row) verdict {
 		first = rows[0].ID
 		return verdict{acked: []uuid.UUID{first}, fault: errNothingPasses}
 	})
@@ -69,7 +69,7 @@ func TestRelay_KeepsWhatWasNotAcknowledged(t *testing.T) {
 	if n := s.count(t, `SELECT count(*) FROM outbox WHERE id <> $1`, first); n != 2 {
 		t.Errorf("%d wait", n)
 	}
-	if got, err := s.Store.Figures(t.Context(), uuid.Nil); got.Waiting != 2 || got.Oldest <= 0 || got.SetAside != 0 || err != nil {
+	if got, err := s.Figures(t.Context(), uuid.Nil); got.Waiting != 2 || got.Oldest <= 0 || got.SetAside != 0 || err != nil {
 		t.Error(got, err)
 	}
 }

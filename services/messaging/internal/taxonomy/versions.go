@@ -15,8 +15,6 @@
 package taxonomy
 
 import (
-	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
-
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +34,7 @@ import (
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 )
 
 // Versions are those that were seen, the current one among them.
