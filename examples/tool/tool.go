@@ -83,15 +83,23 @@ func (t *tool) claim(ctx context.Context, id string) error {
 	return nil
 }
 
-// answer answers for good. The key is made of what is answered and with what: the same
-// command again, after a cut, is the same answer and not a second one.
+// answer answers for good. The key is made of the message that is answered and the text:
+// the same command again, after a cut, is the same answer and not a second one, while the
+// same text is a new answer once the member has written again.
 func (t *tool) answer(ctx context.Context, id, text string) error {
 	text = strings.TrimSpace(text)
-	conversation, err := uuid.Parse(id)
+	read, err := t.api.AgentGetConversationWithResponse(ctx, id, nil)
 	if err != nil {
-		return fmt.Errorf("%q is no id of a conversation: %w", id, err)
+		return fmt.Errorf("reading: %w", err)
 	}
-	key := uuid.NewSHA1(conversation, []byte(text)).String()
+	if read.JSON200 == nil {
+		return refusal(read.StatusCode(), read.Body)
+	}
+	answered, err := uuid.Parse(lastOfMember(read.JSON200.Conversation.Messages))
+	if err != nil {
+		return fmt.Errorf("reading the id of the message to answer: %w", err)
+	}
+	key := uuid.NewSHA1(answered, []byte(text)).String()
 	answer, err := t.api.AgentPostReplyWithResponse(ctx, id,
 		&api.AgentPostReplyParams{IdempotencyKey: key}, api.AgentPostReplyJSONRequestBody{Text: text, Final: true})
 	if err != nil {
@@ -100,8 +108,23 @@ func (t *tool) answer(ctx context.Context, id, text string) error {
 	if answer.JSON200 == nil {
 		return refusal(answer.StatusCode(), answer.Body)
 	}
-	fmt.Fprintf(t.out, "%s is %s\n", answer.JSON200.Conversation.Reference, answer.JSON200.Conversation.Status)
+	c := answer.JSON200.Conversation
+	if answer.HTTPResponse.Header.Get("Idempotent-Replayed") == "true" {
+		fmt.Fprintf(t.out, "%s is %s; this answer was there already, and nothing was sent\n", c.Reference, c.Status)
+		return nil
+	}
+	fmt.Fprintf(t.out, "%s is %s\n", c.Reference, c.Status)
 	return nil
+}
+
+// lastOfMember is the id of what the member wrote last; messages come oldest first.
+func lastOfMember(messages []api.MessagerieMessagingV1Message) (id string) {
+	for _, m := range messages {
+		if m.Author == api.MEMBER {
+			id = m.Id
+		}
+	}
+	return id
 }
 
 // refusal is an error that the gateway answered. Programs compare the reason; the message
