@@ -37,6 +37,9 @@ func (s *server) checkWhole(to *rpc.Server) {
 		return rpc.FaultsOf(agents.checkQueue(ctx, req.GetQueue()))
 	})
 	rpc.AlsoCheck(to, agents.correctionFaults)
+	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.RequeueRefusedEventsRequest) []rpc.Violation {
+		return rpc.FaultsOf(checkRequeue(req))
+	})
 	choices := func(given *messagingpb.Preferences) []rpc.Violation {
 		if given == nil {
 			return nil // which the rules say
@@ -58,14 +61,14 @@ func textFaults(raw string, within text.Limits) []rpc.Violation {
 	return rpc.FaultsOf(err)
 }
 
-// submissionFaults are those of the selection, which nobody can judge without the audience,
-// and of the text.
-func (s *server) submissionFaults(ctx context.Context, req *messagingpb.SubmitMessageRequest) (faults []rpc.Violation) {
-	if req.GetAudience() != taxonomypb.Audience_AUDIENCE_UNSPECIFIED {
-		_, err := s.catalogue.Check(ctx, req)
-		faults = rpc.FaultsOf(err)
+// submissionFaults are those of the selection, of which nobody can judge more than the
+// version without the audience, and of the text.
+func (s *server) submissionFaults(ctx context.Context, req *messagingpb.SubmitMessageRequest) []rpc.Violation {
+	version, err := s.catalogue.CheckCurrent(ctx, req.GetTaxonomyVersion())
+	if _, ok := taxonomypb.Audience_name[int32(req.GetAudience())]; err == nil && ok && req.GetAudience() != 0 {
+		_, err = taxonomy.Choose(version, req)
 	}
-	return append(faults, textFaults(req.GetText(), s.catalogue.LimitsFor(req.GetTaxonomyVersion()))...)
+	return append(rpc.FaultsOf(err), textFaults(req.GetText(), s.catalogue.LimitsFor(req.GetTaxonomyVersion()))...)
 }
 
 // correctionFaults are those of a corrected selection, for the audience of its conversation.
@@ -73,7 +76,7 @@ func (s *server) submissionFaults(ctx context.Context, req *messagingpb.SubmitMe
 func (s *agentServer) correctionFaults(ctx context.Context, req *messagingpb.RecategoriseConversationRequest) []rpc.Violation {
 	id, err := uuid.Parse(req.GetId())
 	if err != nil {
-		return nil // which the rules say
+		return s.themeFaults(ctx, req.GetTheme())
 	}
 	audience, err := s.store.audienceFor(ctx, scopeOf(auth.FromContext(ctx)), id)
 	if err != nil {
@@ -87,4 +90,14 @@ func (s *agentServer) correctionFaults(ctx context.Context, req *messagingpb.Rec
 		Audience: conversation.Audience(audience), Theme: req.GetTheme(), Topic: req.GetTopic(), Reason: req.GetReason(),
 	})
 	return rpc.FaultsOf(err)
+}
+
+// themeFaults are those of a theme that no audience has, where it is not known which one
+// chooses.
+func (s *server) themeFaults(ctx context.Context, theme string) []rpc.Violation {
+	version, err := s.catalogue.Current(ctx)
+	if err != nil {
+		return nil
+	}
+	return rpc.FaultsOf(taxonomy.CheckTheme(version, theme))
 }

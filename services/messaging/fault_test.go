@@ -49,7 +49,7 @@ func TestFaults_AllAtOnce(t *testing.T) {
 		},
 		"nothing given": {
 			second(s.messaging.SubmitMessage(jeanne.call(t), &messagingpb.SubmitMessageRequest{})),
-			[]string{"idempotency-key IDEMPOTENCY_KEY_REQUIRED", "audience REQUIRED", "theme REQUIRED", "text BODY_TOO_SHORT"},
+			[]string{"idempotency-key IDEMPOTENCY_KEY_REQUIRED", "audience REQUIRED", "theme REQUIRED", "taxonomyVersion TAXONOMY_VERSION_REQUIRED", "text BODY_TOO_SHORT"},
 		},
 		"a follow-up": {
 			second(s.messaging.PostFollowUp(jeanne.call(t), &messagingpb.PostFollowUpRequest{Id: "zz", Text: "x"})),
@@ -91,6 +91,44 @@ func TestFaults_AllAtOnce(t *testing.T) {
 			})),
 			[]string{"preferences.email EMAIL_INVALID", "updateMask FIELD_MASK_INVALID"},
 		},
+	} {
+		if got := faultsOf(row.err); !slices.Equal(got, row.want) {
+			t.Errorf("%s: %q, want %q (%v)", name, got, row.want, row.err)
+		}
+	}
+}
+
+// What a rule refuses does not hide what is wrong beside it: the version without an audience,
+// a theme that nobody has without a conversation, two selections at once.
+func TestFaults_BesideWhatCannotBeJudged(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	jeanne, claire := s.member(t, "jeanne"), s.clerk(t, "claire")
+	operator := s.clerk(t, "olga", map[string]any{"roles": []string{auth.RoleOperator}})
+	const key, text = "0199f0b2-0000-7000-8000-000000000001", "Bonjour, je n’ai rien reçu."
+	submit := func(audience taxonomypb.Audience, version int32) error {
+		return second(s.messaging.SubmitMessage(jeanne.call(t, key), &messagingpb.SubmitMessageRequest{Audience: audience, Theme: "nulle-part", TaxonomyVersion: version, Text: text}))
+	}
+	correct := func(id, theme string) error {
+		return second(s.agent.RecategoriseConversation(claire.call(t), &messagingpb.RecategoriseConversationRequest{Id: id, Theme: theme}))
+	}
+	requeue := func(all bool, ids ...string) error {
+		return second(s.operators(t).RequeueRefusedEvents(operator.call(t), &messagingpb.RequeueRefusedEventsRequest{Ids: ids, All: all}))
+	}
+	for name, row := range map[string]struct {
+		err  error
+		want []string
+	}{
+		"no audience, no version":        {submit(0, 0), []string{"audience REQUIRED", "taxonomyVersion TAXONOMY_VERSION_REQUIRED"}},
+		"no audience, a version to come": {submit(0, 2), []string{"audience REQUIRED", "taxonomyVersion TAXONOMY_VERSION_UNKNOWN"}},
+		"no audience":                    {submit(0, 1), []string{"audience REQUIRED"}},
+		"an audience that there is not":  {submit(99, 1), []string{"audience VALUE_UNKNOWN"}},
+		"a theme that nobody has":        {correct("zz", "nulle-part"), []string{"id UUID_INVALID", "theme THEME_UNKNOWN"}},
+		"a theme that somebody has":      {correct("zz", "exploitation"), []string{"id UUID_INVALID"}},
+		"bad ids and all":                {requeue(true, "a", "a"), []string{"ids NOT_UNIQUE", "all SELECTION_INVALID"}},
+		"good ids and all":               {requeue(true, key), []string{"all SELECTION_INVALID"}},
+		"bad ids":                        {requeue(false, "a"), []string{"ids UUID_INVALID"}},
+		"neither":                        {requeue(false), []string{"ids SELECTION_INVALID"}},
 	} {
 		if got := faultsOf(row.err); !slices.Equal(got, row.want) {
 			t.Errorf("%s: %q, want %q (%v)", name, got, row.want, row.err)

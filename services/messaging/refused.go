@@ -58,8 +58,8 @@ func (s *operatorServer) ListRefusedEvents(ctx context.Context, req *messagingpb
 
 // RequeueRefusedEvents implements OperatorService.
 func (s *operatorServer) RequeueRefusedEvents(ctx context.Context, req *messagingpb.RequeueRefusedEventsRequest) (*messagingpb.RequeueRefusedEventsResponse, error) {
-	if (len(req.GetIds()) > 0) == req.GetAll() {
-		return nil, rpc.Invalid("ids", errorpb.ErrorReason_SELECTION_INVALID, "give ids, or all, and one of them alone")
+	if err := checkRequeue(req); err != nil {
+		return nil, err
 	}
 	ids := make([]uuid.UUID, len(req.GetIds()))
 	for i, id := range req.GetIds() {
@@ -70,6 +70,19 @@ func (s *operatorServer) RequeueRefusedEvents(ctx context.Context, req *messagin
 		return nil, statusOf(err)
 	}
 	return &messagingpb.RequeueRefusedEventsResponse{Requeued: int32(requeued)}, nil //nolint:gosec // few
+}
+
+// checkRequeue looks at how events are selected. Of two ways, ids may have faults of their
+// own: the other one is what is too much.
+func checkRequeue(req *messagingpb.RequeueRefusedEventsRequest) error {
+	const words = "give ids, or all, and one of them alone"
+	switch {
+	case len(req.GetIds()) > 0 && req.GetAll():
+		return rpc.Invalid("all", errorpb.ErrorReason_SELECTION_INVALID, words)
+	case len(req.GetIds()) == 0 && !req.GetAll():
+		return rpc.Invalid("ids", errorpb.ErrorReason_SELECTION_INVALID, words)
+	}
+	return nil
 }
 
 // DropRefusedEvent implements OperatorService.

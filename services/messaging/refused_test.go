@@ -110,9 +110,9 @@ func TestRefused_Operator(t *testing.T) {
 	if err != nil || status.GetSetAsideEvents() != 5 || status.GetOutboxEvents() != 0 || status.GetOutboxAge() != nil {
 		t.Errorf("%v, %v", status, err)
 	}
-	for _, wrong := range []*messagingpb.RequeueRefusedEventsRequest{{}, {All: true, Ids: []string{ids[0].String()}}} {
+	for field, wrong := range map[string]*messagingpb.RequeueRefusedEventsRequest{"ids": {}, "all": {All: true, Ids: []string{ids[0].String()}}} {
 		_, err := operator.RequeueRefusedEvents(ctx, wrong)
-		refused(t, err, codes.InvalidArgument, "SELECTION_INVALID", "ids")
+		refused(t, err, codes.InvalidArgument, "SELECTION_INVALID", field)
 	}
 	for range 2 {
 		_, err = operator.DropRefusedEvent(ctx, &messagingpb.DropRefusedEventRequest{Id: ids[0].String()})

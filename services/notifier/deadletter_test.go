@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -241,6 +242,47 @@ func (s *stage) checkRefusals(t *testing.T, client clients) {
 	}
 	if err := drop(name, "n"); status.Code(err) != codes.NotFound {
 		t.Errorf("unknown: %v", err)
+	}
+}
+
+// A fault does not hide another one beside it.
+func TestDeadLetters_FaultsAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	client := s.dial(t)
+	s.start(t)
+	operator := s.operator(t)
+	replay := func(filter *notifierpb.DeadLetterFilter, ids ...string) error {
+		_, err := client.operators.ReplayDeadLetters(t.Context(), &notifierpb.ReplayDeadLettersRequest{Ids: ids, Filter: filter}, operator)
+		return err
+	}
+	drop := func(id, note string) error {
+		_, err := client.operators.DropDeadLetter(t.Context(), &notifierpb.DropDeadLetterRequest{Id: id, Note: note}, operator)
+		return err
+	}
+	some, name := &notifierpb.DeadLetterFilter{}, uuid.NewString()+".EMAIL"
+	for what, row := range map[string]struct {
+		err  error
+		want []string
+	}{
+		"a bad id without a note":  {drop("zzz", ""), []string{"note REQUIRED", "id DEAD_LETTER_ID_INVALID"}},
+		"a good id without a note": {drop(name, ""), []string{"note REQUIRED"}},
+		"empty ids and a filter":   {replay(some, "", ""), []string{"ids REQUIRED", "filter SELECTION_INVALID"}},
+		"good ids and a filter":    {replay(some, name), []string{"filter SELECTION_INVALID"}},
+		"neither":                  {replay(nil), []string{"ids SELECTION_INVALID"}},
+		"a bad id":                 {replay(nil, name, "zzz"), []string{"ids DEAD_LETTER_ID_INVALID"}},
+	} {
+		var told []string
+		for _, detail := range status.Convert(row.err).Details() {
+			if bad, ok := detail.(*errdetails.BadRequest); ok {
+				for _, v := range bad.GetFieldViolations() {
+					told = append(told, v.GetField()+" "+v.GetReason())
+				}
+			}
+		}
+		if !slices.Equal(told, row.want) {
+			t.Errorf("%s: %q, want %q (%v)", what, told, row.want, row.err)
+		}
 	}
 }
 

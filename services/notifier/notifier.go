@@ -357,6 +357,14 @@ func newServer(cfg Config, verifier *auth.Verifier, impl *server, hooks *webhook
 	if err != nil {
 		return nil, err
 	}
+	rpc.AlsoCheck(s, func(_ context.Context, req *notifierpb.ReplayDeadLettersRequest) []rpc.Violation {
+		_, err := replayFilter(req)
+		return rpc.FaultsOf(err)
+	})
+	rpc.AlsoCheck(s, func(_ context.Context, req *notifierpb.DropDeadLetterRequest) []rpc.Violation {
+		_, _, err := parseLetterID(req.GetId())
+		return rpc.FaultsOf(err)
+	})
 	notifierpb.RegisterNotifierServiceServer(s, impl)
 	notifierpb.RegisterAgentServiceServer(s, &agentServer{server: impl})
 	notifierpb.RegisterOperatorServiceServer(s, &operatorServer{server: impl})

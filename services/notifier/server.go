@@ -44,7 +44,9 @@ var (
 	errNoConversation = rpc.Refuse(codes.NotFound, errorpb.ErrorReason_CONVERSATION_NOT_FOUND, "no such conversation")
 	errNoLetter       = rpc.Refuse(codes.NotFound, errorpb.ErrorReason_DEAD_LETTER_NOT_FOUND, "no such dead letter; it may have been replayed or dropped")
 	errBadLetter      = rpc.Invalid("id", errorpb.ErrorReason_DEAD_LETTER_ID_INVALID, "must be as ListDeadLetters gives it: a UUID followed by .EMAIL, .SMS or .EVENT")
-	errReplayWhat     = rpc.Invalid("ids", errorpb.ErrorReason_SELECTION_INVALID, "give ids or a filter, one of the two")
+	errReplayNothing  = rpc.Invalid("ids", errorpb.ErrorReason_SELECTION_INVALID, "give ids or a filter, one of the two")
+	// errReplayBoth names what is too much: ids may have faults of their own beside it.
+	errReplayBoth = rpc.Invalid("filter", errorpb.ErrorReason_SELECTION_INVALID, "give ids or a filter, one of the two")
 )
 
 // ListDeliveries returns the notifications about one of the member's own
@@ -295,8 +297,11 @@ func (s *operatorServer) ReplayDeadLetters(ctx context.Context, req *notifierpb.
 }
 
 func replayFilter(req *notifierpb.ReplayDeadLettersRequest) (ledger.Filter, error) {
-	if (len(req.GetIds()) > 0) == (req.GetFilter() != nil) {
-		return ledger.Filter{}, errReplayWhat
+	switch {
+	case len(req.GetIds()) == 0 && req.GetFilter() == nil:
+		return ledger.Filter{}, errReplayNothing
+	case len(req.GetIds()) > 0 && req.GetFilter() != nil:
+		return ledger.Filter{}, errReplayBoth
 	}
 	filter := narrow(req.GetFilter().GetKind(), req.GetFilter().GetChannel())
 	filter.Reason, filter.Provider = req.GetFilter().GetReason(), req.GetFilter().GetProvider()
@@ -311,7 +316,7 @@ func replayFilter(req *notifierpb.ReplayDeadLettersRequest) (ledger.Filter, erro
 	for _, name := range req.GetIds() {
 		id, channel, err := parseLetterID(name)
 		if err != nil {
-			return filter, err
+			return filter, rpc.Invalid("ids", errBadLetter.Reason, errBadLetter.Violations[0].Description)
 		}
 		filter.IDs, filter.Channels = append(filter.IDs, id), append(filter.Channels, channel)
 	}

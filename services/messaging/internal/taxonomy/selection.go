@@ -2,6 +2,7 @@ package taxonomy
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
@@ -83,6 +84,14 @@ func Locate(tax *taxonomypb.Catalogue, req *messagingpb.SubmitMessageRequest) (*
 		Topic:  &messagingpb.Choice{Code: topic.GetCode(), Label: topic.GetLabel()},
 		Reason: &messagingpb.Choice{Code: reason.GetCode(), Label: reason.GetLabel()},
 	}, nil
+}
+
+// CheckTheme returns what is wrong with a theme that no audience has.
+func CheckTheme(tax *taxonomypb.Catalogue, theme string) error {
+	if slices.ContainsFunc(tax.GetAudiences(), func(tree *taxonomypb.AudienceCatalogue) bool { return findTheme(tree, theme) != nil }) {
+		return nil
+	}
+	return notThere(tax, &messagingpb.SubmitMessageRequest{Theme: theme}, "theme", theme)
 }
 
 // notThere distinguishes a code that nobody has from one that only others may choose.

@@ -199,10 +199,19 @@ func (c *Versions) fetch(ctx context.Context, version int32) (*taxonomypb.Catalo
 // Check returns a selection with its labels and its queue, if a member of the audience may
 // choose it in the current version; [ErrOutdated] where the version given is an older one.
 func (c *Versions) Check(ctx context.Context, req *messagingpb.SubmitMessageRequest) (*Selection, error) {
-	if req.GetTaxonomyVersion() == 0 {
+	version, err := c.CheckCurrent(ctx, req.GetTaxonomyVersion())
+	if err != nil {
+		return nil, err
+	}
+	return Choose(version, req)
+}
+
+// CheckCurrent returns the current version if it is the one given.
+func (c *Versions) CheckCurrent(ctx context.Context, given int32) (*taxonomypb.Catalogue, error) {
+	if given == 0 {
 		return nil, rpc.Invalid("taxonomyVersion", errorpb.ErrorReason_TAXONOMY_VERSION_REQUIRED, "give the version that the selection was made in")
 	}
-	if req.GetTaxonomyVersion() > c.Number() {
+	if given > c.Number() {
 		// Perhaps published since the last look.
 		_ = c.updateSoon(ctx) // which says so in the log; what is known decides
 	}
@@ -210,10 +219,10 @@ func (c *Versions) Check(ctx context.Context, req *messagingpb.SubmitMessageRequ
 	if current == 0 {
 		return nil, ErrNoVersion
 	}
-	if err := checkVersion(req.GetTaxonomyVersion(), current); err != nil {
+	if err := checkVersion(given, current); err != nil {
 		return nil, err
 	}
-	return Choose(c.Held(current), req)
+	return c.Held(current), nil
 }
 
 // save keeps a version of the taxonomy.
