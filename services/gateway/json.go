@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"google.golang.org/genproto/googleapis/api/annotations"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -213,13 +214,19 @@ func misspeltValue(value json.RawMessage, field protoreflect.FieldDescriptor) bo
 	}
 	var name *string
 	err := json.Unmarshal(value, &name)
-	return err != nil || name != nil && !isValue(field.Enum(), *name)
+	return err != nil || name != nil && !isValue(field, *name)
 }
 
-// isValue reports whether an enum has a value of this name that stands for something.
-func isValue(enum protoreflect.EnumDescriptor, name string) bool {
-	value := enum.Values().ByName(protoreflect.Name(name))
-	return value != nil && value.Number() != 0
+// isValue reports whether an enum's field takes a value of this name: one that stands for
+// something or, where the field is OPTIONAL, for nothing, as the answer gives it.
+func isValue(field protoreflect.FieldDescriptor, name string) bool {
+	value := field.Enum().Values().ByName(protoreflect.Name(name))
+	return value != nil && takes(field, value)
+}
+
+func takes(field protoreflect.FieldDescriptor, value protoreflect.EnumValueDescriptor) bool {
+	behaviour, _ := proto.GetExtension(field.Options(), annotations.E_FieldBehavior).([]annotations.FieldBehavior)
+	return value.Number() != 0 || slices.Contains(behaviour, annotations.FieldBehavior_OPTIONAL)
 }
 
 // misfit is the reason of a value that its field cannot hold: an enum's is the same as over
@@ -238,7 +245,7 @@ func kindOf(field protoreflect.FieldDescriptor) string {
 	case field.Enum() != nil:
 		var names []string
 		for i := range field.Enum().Values().Len() {
-			if value := field.Enum().Values().Get(i); value.Number() != 0 {
+			if value := field.Enum().Values().Get(i); takes(field, value) {
 				names = append(names, string(value.Name()))
 			}
 		}
@@ -272,7 +279,8 @@ var errBadQuery = rpc.Invalid("query", errorpb.ErrorReason_QUERY_MALFORMED, "can
 
 // checkQuery returns the query without the parameters that the method does not have, that
 // come twice or that do not fit their field, and what is wrong with these: the generated code
-// would ignore the first and quote the others.
+// would ignore the first and quote the others. An enum's parameter that is empty is not given,
+// as a text's is: generated clients send it so.
 func checkQuery(rt *route.Route, rawQuery string) (rest string, faults []rpc.Violation) {
 	if rawQuery == "" {
 		return "", nil
@@ -281,13 +289,17 @@ func checkQuery(rt *route.Route, rawQuery string) (rest string, faults []rpc.Vio
 	if err != nil {
 		return "", slices.Clone(errBadQuery.Violations)
 	}
+	changed := false
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		if v, ok := checkParameter(rt, name, values[name]); !ok {
 			faults = append(faults, v)
 			delete(values, name)
+		} else if rt.Query[name].Enum() != nil && slices.Contains(values[name], "") {
+			values[name] = slices.DeleteFunc(values[name], func(value string) bool { return value == "" })
+			changed = true
 		}
 	}
-	if len(faults) == 0 {
+	if len(faults) == 0 && !changed {
 		return rawQuery, nil
 	}
 	return values.Encode(), faults[:min(len(faults), door.MaxFaults)]
@@ -305,7 +317,10 @@ func checkParameter(rt *route.Route, name string, values []string) (fault rpc.Vi
 	}
 	for _, value := range values {
 		msg := rt.Input.New().Interface()
-		misspelt := field.Enum() != nil && !isValue(field.Enum(), value)
+		if field.Enum() != nil && value == "" {
+			continue
+		}
+		misspelt := field.Enum() != nil && !isValue(field, value)
 		if misspelt || !utf8.ValidString(value) || runtime.PopulateFieldFromPath(msg, string(field.Name()), value) != nil {
 			return rpc.Violation{Field: name, Reason: misfit(field), Description: "is not " + kindOf(field)}, false
 		}

@@ -19,6 +19,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 	"github.com/ma-messagerie/messagerie/services/gateway/internal/answer"
 	"github.com/ma-messagerie/messagerie/services/gateway/internal/door"
 	"github.com/ma-messagerie/messagerie/services/gateway/internal/stream"
@@ -93,6 +94,67 @@ func TestBodiesAreReadStrictly(t *testing.T) {
 		if n := handled(s.take()); n != 0 {
 			t.Errorf("%s: %d calls arrived to be done", row.name, n)
 		}
+	}
+}
+
+// What GET gave of a draft without an audience is taken by PUT, and by no other method: there
+// the value stands for nothing.
+func TestBodies_AudienceOfADraft(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	path := "/v1/drafts/" + someID
+	for body, want := range map[string]taxonomypb.Audience{
+		`{"audience":"AUDIENCE_UNSPECIFIED","text":"a"}`: taxonomypb.Audience_AUDIENCE_UNSPECIFIED,
+		`{"audience":"EMPLOYEUR","text":"a"}`:            taxonomypb.Audience_EMPLOYEUR,
+		`{"text":"a"}`:                                   taxonomypb.Audience_AUDIENCE_UNSPECIFIED,
+	} {
+		if got := s.rest(t, "member", "PUT", path, body); got.code != http.StatusOK {
+			t.Errorf("%s: %d %s", body, got.code, got.body)
+			continue
+		}
+		if audience := s.last(t).request.(*messagingpb.SaveDraftRequest).GetAudience(); audience != want {
+			t.Errorf("%s: arrived as %s", body, audience)
+		}
+	}
+	if got := s.rest(t, "member", "PUT", path, `{"audience":0}`); got.code != http.StatusBadRequest || !strings.Contains(got.body, "AUDIENCE_UNSPECIFIED, PARTICULIER") {
+		t.Errorf("by number: %d %s", got.code, got.body)
+	}
+}
+
+// An enum's parameter that is empty is not given, as a text's is. It is still one of two.
+func TestQuery_EmptyEnum(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	for path, want := range map[string]string{
+		"?hidden=false&pageSize=0&pageToken=&audience=": "",
+		"?audience=&pageSize=5":                         "",
+		"?audience=&audience=":                          "audience PARAMETER_DUPLICATE",
+		"?audience=&debug=1":                            "debug PARAMETER_UNKNOWN",
+		"?audience=%20":                                 "audience VALUE_UNKNOWN",
+	} {
+		s.take()
+		got := s.rest(t, "member", "GET", "/v1/conversations"+path, "")
+		switch {
+		case want == "" && got.code != http.StatusOK:
+			t.Errorf("%s: %d %s", path, got.code, got.body)
+		case want != "":
+			if told := faultsOf(got.status(t)); !slices.Equal(told, []string{want}) {
+				t.Errorf("%s: %q, want %q", path, told, want)
+			}
+		case strings.Contains(path, "=5") && s.last(t).request.(*messagingpb.ListConversationsRequest).GetPageSize() != 5:
+			t.Errorf("%s: what is beside it has not arrived", path)
+		}
+	}
+	for path, want := range map[string]int{"?statuses=": 0, "?statuses=&statuses=SENT": 1} {
+		s.take()
+		if got := s.rest(t, "agent", "GET", "/v1/agent/conversations"+path, ""); got.code != http.StatusOK {
+			t.Errorf("%s: %d %s", path, got.code, got.body)
+		} else if statuses := s.last(t).request.(*messagingpb.AgentServiceListConversationsRequest).GetStatuses(); len(statuses) != want {
+			t.Errorf("%s: arrived as %v", path, statuses)
+		}
+	}
+	if told := faultsOf(s.rest(t, "nobody", "GET", "/v1/taxonomy?audience=", "").status(t)); !slices.Equal(told, []string{"audience REQUIRED"}) {
+		t.Errorf("one that is needed: %q", told)
 	}
 }
 

@@ -1629,8 +1629,11 @@ export interface components {
         };
         /** @description SaveDraftRequest is a draft to store. */
         "messagerie.messaging.v1.SaveDraftRequest": {
-            /** @description The profile. */
-            audience?: components["schemas"]["messagerie.taxonomy.v1.Audience"];
+            /**
+             * @description The profile; may be unspecified, as Draft gives it.
+             * @enum {string}
+             */
+            audience?: "AUDIENCE_UNSPECIFIED" | "PARTICULIER" | "EXPLOITANT" | "EMPLOYEUR";
             /** @description Code of the theme. */
             theme?: string;
             /** @description Code of the topic. */

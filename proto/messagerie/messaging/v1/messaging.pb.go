@@ -3119,7 +3119,7 @@ type SaveDraftRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its id.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// The profile.
+	// The profile; may be unspecified, as Draft gives it.
 	Audience v1.Audience `protobuf:"varint,2,opt,name=audience,proto3,enum=messagerie.taxonomy.v1.Audience" json:"audience,omitempty"`
 	// Code of the theme.
 	Theme string `protobuf:"bytes,3,opt,name=theme,proto3" json:"theme,omitempty"`
@@ -6760,10 +6760,10 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x10taxonomy_version\x18\x06 \x01(\x05R\x0ftaxonomyVersion\x12\x17\n" +
 	"\x04text\x18\a \x01(\tB\x03\x80\x01\x01R\x04text\x12;\n" +
 	"\vupdate_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"updateTime\"\xac\x02\n" +
+	"updateTime\"\xaf\x02\n" +
 	"\x10SaveDraftRequest\x12\x18\n" +
-	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12F\n" +
-	"\baudience\x18\x02 \x01(\x0e2 .messagerie.taxonomy.v1.AudienceB\b\xbaH\x05\x82\x01\x02\x10\x01R\baudience\x12\x1d\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12I\n" +
+	"\baudience\x18\x02 \x01(\x0e2 .messagerie.taxonomy.v1.AudienceB\v\xe0A\x01\xbaH\x05\x82\x01\x02\x10\x01R\baudience\x12\x1d\n" +
 	"\x05theme\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05theme\x12\x1d\n" +
 	"\x05topic\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05topic\x12\x1f\n" +
 	"\x06reason\x18\x05 \x01(\tB\a\xbaH\x04r\x02\x18@R\x06reason\x122\n" +

@@ -108,6 +108,7 @@ func TestFieldSchema(t *testing.T) {
 		{&messagingpb.UpdatePreferencesRequest{}, "preferences", request, true, `{"$ref":"#/components/schemas/messagerie.messaging.v1.PreferencesInput"}`},
 		{&messagingpb.Preferences{}, "locale", answer, false, `{"type":"string","enum":["","fr","en"]}`},
 		{&messagingpb.Draft{}, "audience", answer, false, `{"type":"string","enum":["AUDIENCE_UNSPECIFIED","PARTICULIER","EXPLOITANT","EMPLOYEUR"]}`},
+		{&messagingpb.SaveDraftRequest{}, "audience", request, false, `{"type":"string","enum":["AUDIENCE_UNSPECIFIED","PARTICULIER","EXPLOITANT","EMPLOYEUR"]}`},
 		{&messagingpb.GetStatusResponse{}, "outbox_events", answer, false, `{"type":"string","format":"int64","pattern":"^-?[0-9]+$"}`},
 		{&messagingpb.GetStatusResponse{}, "outbox_age", answer, false, `{"type":"string","pattern":"^-?[0-9]+(\\.[0-9]+)?s$"}`},
 		{&messagingpb.Conversation{}, "create_time", answer, false, `{"type":"string","format":"date-time"}`},

@@ -230,7 +230,8 @@ func (d *document) innerSchema(message protoreflect.MessageDescriptor, as role) 
 }
 
 // enumSchema has the names of an enum without the zero value, which the server refuses or
-// for which a request leaves the member out. Fields of answers that are OPTIONAL may have it.
+// for which a request leaves the member out. Fields that are OPTIONAL may have it: what an
+// answer gave, a request gives back.
 func (d *document) enumSchema(field protoreflect.FieldDescriptor, as role) object {
 	enum := field.Enum()
 	name := string(enum.FullName())
@@ -243,7 +244,7 @@ func (d *document) enumSchema(field protoreflect.FieldDescriptor, as role) objec
 		}
 		d.schemas[name] = object{{"type", "string"}, {"description", words}, {"enum", namesOf(enum, false)}}
 	}
-	if as == answer && behaves(field, annotations.FieldBehavior_OPTIONAL) {
+	if behaves(field, annotations.FieldBehavior_OPTIONAL) {
 		return object{{"type", "string"}, {"enum", namesOf(enum, true)}}
 	}
 	return reference("schemas", name)
