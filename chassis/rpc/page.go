@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -58,6 +59,12 @@ func markOf(ctx context.Context, req ListRequest, key []byte) [pageMark]byte {
 			filters.Clear(field)
 		}
 	}
+	filters.Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
+		if field.IsList() && field.Enum() != nil {
+			inOrder(value.List())
+		}
+		return true
+	})
 	text, err := proto.MarshalOptions{Deterministic: true}.Marshal(filters.Interface())
 	if err != nil {
 		text = fmt.Append(nil, err) // a request that was read can be written
@@ -72,4 +79,16 @@ func markOf(ctx context.Context, req ListRequest, key []byte) [pageMark]byte {
 		sum.Write([]byte(part))
 	}
 	return [pageMark]byte(sum.Sum(nil))
+}
+
+// inOrder has the values of an enum's filter in one order: it selects the same in any.
+func inOrder(list protoreflect.List) {
+	values := make([]protoreflect.EnumNumber, list.Len())
+	for i := range values {
+		values[i] = list.Get(i).Enum()
+	}
+	slices.Sort(values)
+	for i, value := range values {
+		list.Set(i, protoreflect.ValueOfEnum(value))
+	}
 }

@@ -44,3 +44,23 @@ func TestPageToken(t *testing.T) {
 }
 
 func second[T any](_ T, err error) error { return err }
+
+// A filter of several values is the same in any order, and another with other values.
+func TestPageToken_OrderOfAFilter(t *testing.T) {
+	t.Parallel()
+	request := func(token string, statuses ...messagingpb.Status) *messagingpb.AgentServiceListConversationsRequest {
+		return &messagingpb.AgentServiceListConversationsRequest{Statuses: statuses, PageToken: token}
+	}
+	const sent, reopened, answered = messagingpb.Status_SENT, messagingpb.Status_REOPENED, messagingpb.Status_ANSWERED
+	token := rpc.PageToken(t.Context(), request("", sent, reopened), []byte("key"))
+	turned := request(token, reopened, sent)
+	if key, err := rpc.PageKey(t.Context(), turned); string(key) != "key" || err != nil {
+		t.Errorf("in another order: %q, %v", key, err)
+	}
+	if turned.GetStatuses()[0] != reopened {
+		t.Error("the request itself is turned")
+	}
+	if err := second(rpc.PageKey(t.Context(), request(token, sent, answered))); !errors.Is(err, rpc.ErrPageToken) {
+		t.Errorf("other values: %v", err)
+	}
+}
