@@ -173,7 +173,7 @@ func (d *document) valueSchema(field protoreflect.FieldDescriptor, rules *valida
 	case protoreflect.MessageKind, protoreflect.GroupKind:
 		return d.innerSchema(field.Message(), as)
 	case protoreflect.EnumKind:
-		return d.enumSchema(field, as)
+		return d.enumSchema(field)
 	case protoreflect.BoolKind:
 		if rules.GetBool().GetConst() {
 			return object{{"type", "boolean"}, {"enum", []bool{true}}}
@@ -232,7 +232,7 @@ func (d *document) innerSchema(message protoreflect.MessageDescriptor, as role) 
 // enumSchema has the names of an enum without the zero value, which the server refuses or
 // for which a request leaves the member out. Fields that are OPTIONAL may have it: what an
 // answer gave, a request gives back.
-func (d *document) enumSchema(field protoreflect.FieldDescriptor, as role) object {
+func (d *document) enumSchema(field protoreflect.FieldDescriptor) object {
 	enum := field.Enum()
 	name := string(enum.FullName())
 	if d.schemas[name] == nil {
