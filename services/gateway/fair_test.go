@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 
@@ -237,12 +238,16 @@ func TestRefusalsCount(t *testing.T) {
 	}
 	s = start(t, once)
 	for i, want := range []codes.Code{codes.Unimplemented, codes.ResourceExhausted} {
-		if err := s.grpc.Invoke(t.Context(), "/no.such/Method", &emptypb.Empty{}, &emptypb.Empty{}); status.Code(err) != want {
-			t.Errorf("unknown method, time %d: %v", i, err)
+		var trailer metadata.MD
+		err := s.grpc.Invoke(t.Context(), "/no.such/Method", &emptypb.Empty{}, &emptypb.Empty{}, grpc.Trailer(&trailer))
+		if _, id := named(status.Convert(err)); status.Code(err) != want || id == "" || trailer.Get(answer.RequestIDName)[0] != id {
+			t.Errorf("unknown method, time %d: request %q, %v", i, id, err)
 		}
 	}
-	if _, err := healthpb.NewHealthClient(s.grpc).Check(t.Context(), &healthpb.HealthCheckRequest{}); status.Code(err) != codes.ResourceExhausted {
-		t.Errorf("health after that: %v", err)
+	var trailer metadata.MD
+	_, err := healthpb.NewHealthClient(s.grpc).Check(t.Context(), &healthpb.HealthCheckRequest{}, grpc.Trailer(&trailer))
+	if _, id := named(status.Convert(err)); status.Code(err) != codes.ResourceExhausted || id == "" || trailer.Get(answer.RequestIDName)[0] != id {
+		t.Errorf("health after that: request %q, %v", id, err)
 	}
 }
 

@@ -112,7 +112,9 @@ func (f *forwarder) arrive(ctx context.Context, info *tap.Info) (context.Context
 func (f *forwarder) admitStream(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
 	if v := door.VisitOf(stream.Context()); v != nil && v.Refusal != nil {
 		v.Leave()
-		return v.Refusal
+		ctx := answer.Named(stream.Context())
+		stream.SetTrailer(metadata.Pairs(answer.RequestIDName, answer.RequestID(ctx)))
+		return answer.Identified(ctx, v.Refusal)
 	}
 	return next(srv, stream)
 }
@@ -122,7 +124,9 @@ func (f *forwarder) admitUnary(ctx context.Context, req any, _ *grpc.UnaryServer
 	if v := door.VisitOf(ctx); v != nil {
 		v.Leave()
 		if v.Refusal != nil {
-			return nil, v.Refusal
+			ctx = answer.Named(ctx)
+			_ = grpc.SetTrailer(ctx, metadata.Pairs(answer.RequestIDName, answer.RequestID(ctx)))
+			return nil, answer.Identified(ctx, v.Refusal)
 		}
 	}
 	return next(ctx, req)
@@ -130,12 +134,10 @@ func (f *forwarder) admitUnary(ctx context.Context, req any, _ *grpc.UnaryServer
 
 // handle is the server's handler of every method that it does not know itself.
 func (f *forwarder) handle(_ any, stream grpc.ServerStream) (err error) {
-	ctx := stream.Context()
+	ctx := answer.Named(stream.Context())
 	method, _ := grpc.MethodFromServerStream(stream)
 	start := time.Now()
-	if id := answer.RequestID(ctx); id != "" {
-		stream.SetTrailer(metadata.Pairs(answer.RequestIDName, id))
-	}
+	stream.SetTrailer(metadata.Pairs(answer.RequestIDName, answer.RequestID(ctx)))
 	defer func() {
 		if fault := recover(); fault != nil {
 			err = recovered(ctx, method, fault)

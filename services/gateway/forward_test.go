@@ -154,6 +154,50 @@ func TestWhatPasses(t *testing.T) {
 	s.checkMetadata(t, "REST")
 }
 
+// A condition that names nothing, or cannot be passed on, is met by nothing: it is not
+// dropped, or the change would be made unconditionally.
+func TestIfMatch_Empty(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	for _, value := range []string{"", "\"é\""} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/v1/conversations", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+s.tokens["member"])
+		req.Header.Set("If-Match", value)
+		resp, err := plainly.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if got := s.last(t).metadata.Get("if-match"); len(got) != 1 || got[0] != `""` {
+			t.Errorf("%q is passed on as %q", value, got)
+		}
+	}
+}
+
+// Each answer names its request, also where telemetry has no span: of a method or a path
+// that there is not, and of a probe.
+func TestRequestsAreNamed(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	var trailer metadata.MD
+	err := s.grpc.Invoke(s.as(t, "member"), "/messagerie.messaging.v1.MessagingService/Nothing", &emptypb.Empty{}, &emptypb.Empty{}, grpc.Trailer(&trailer))
+	_, id := named(status.Convert(err))
+	if got := trailer.Get(answer.RequestIDName); len(id) != 32+1+16 || len(got) != 1 || got[0] != id {
+		t.Errorf("no such method: the refusal is of %q, the trailer %q", id, got)
+	}
+	seen := make(map[string]bool)
+	for _, path := range []string{"/livez", "/readyz", "/livez", "/v1/nothing", "/openapi.json"} {
+		got := fetch(t, "GET", s.url+path).header.Get("X-Request-Id")
+		if len(got) != 32+1+16 || seen[got] {
+			t.Errorf("%s: %q", path, got)
+		}
+		seen[got] = true
+	}
+}
+
 // Lines of a header are one list; two idempotency keys are none, which the service says.
 func TestHeadersOfSeveralLines(t *testing.T) {
 	t.Parallel()

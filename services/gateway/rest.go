@@ -240,7 +240,7 @@ func (s *rest) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	// Telemetry looks at its own request when this has ended.
 	seen := r
-	r = r.WithContext(rpc.WithLanguage(r.Context(), door.ListOf(r.Header.Values("Accept-Language"))))
+	r = r.WithContext(rpc.WithLanguage(answer.Named(r.Context()), door.ListOf(r.Header.Values("Accept-Language"))))
 	a := answer.New(w, r)
 	if origin := s.origin(r); origin != "" {
 		a.ResourceMetadata = origin + resourcePath
@@ -271,9 +271,7 @@ func (s *rest) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	secure(a.Header())
-	if id := answer.RequestID(r.Context()); id != "" {
-		a.Header().Set(answer.RequestIDName, id)
-	}
+	a.Header().Set(answer.RequestIDName, answer.RequestID(r.Context()))
 	// A provider's report comes from no page, and counts apart.
 	if isWebhook(r.URL.Path) {
 		s.serveWebhook(a, r)

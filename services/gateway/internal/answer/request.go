@@ -2,6 +2,7 @@ package answer
 
 import (
 	"context"
+	"crypto/rand"
 
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -13,8 +14,20 @@ import (
 // trace_id and the span_id of the gateway's log lines, and the span of the trace.
 const RequestIDName = "x-request-id"
 
-// RequestID is a request's name: different for each, also of one trace. Empty where
-// telemetry is off.
+// Named gives a request a name where telemetry does not: a probe, a method that there is
+// not, and everything where telemetry is off.
+func Named(ctx context.Context) context.Context {
+	if trace.SpanContextFromContext(ctx).IsValid() {
+		return ctx
+	}
+	var name trace.SpanContextConfig
+	_, _ = rand.Read(name.TraceID[:]) // it never fails
+	_, _ = rand.Read(name.SpanID[:])
+	return trace.ContextWithSpanContext(ctx, trace.NewSpanContext(name))
+}
+
+// RequestID is a request's name: different for each, also of one trace. Empty for a request
+// that has none; see [Named].
 func RequestID(ctx context.Context) string {
 	span := trace.SpanContextFromContext(ctx)
 	if !span.IsValid() {

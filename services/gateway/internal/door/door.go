@@ -131,9 +131,14 @@ func (d *Door) Admit(ctx context.Context, v *Visit, method string, header func(s
 	c := &Call{Route: d.Routes[method], Visit: v, door: d, outgoing: make(metadata.MD, len(requestMetadata)), End: func() {}}
 	for key, most := range requestMetadata {
 		// One value each, so that every process reads the same one.
-		value := ListOf(header(key))
-		if value != "" && printable(value) {
+		values := header(key)
+		switch value := ListOf(values); {
+		case value != "" && printable(value):
 			c.outgoing[key] = []string{value[:min(len(value), most)]}
+		case key == "if-match" && len(values) > 0:
+			// What names nothing matches nothing. Without it, the caller would change what
+			// they have not seen.
+			c.outgoing[key] = []string{`""`}
 		}
 	}
 	if ticketed {
