@@ -411,6 +411,7 @@ func (c *contract) conflict(t *testing.T, op *operation, a *ask) {
 		c.call(t, op, *a)
 		a.body = bytes.Replace(a.body, []byte("Bonjour, "), []byte("Bonsoir, "), 1)
 		a.body = bytes.Replace(a.body, []byte("Le dossier"), []byte("Son dossier"), 1)
+		a.body = bytes.Replace(a.body, []byte("FOLLOWED"), []byte("SHOWN"), 1)
 	case op.id == "agentReleaseConversation":
 		agent("claire", "release")
 	case op.id == "agentSaveTemplate":
