@@ -131,13 +131,13 @@ func (d *Door) Admit(ctx context.Context, v *Visit, method string, header func(s
 	c := &Call{Route: d.Routes[method], Visit: v, door: d, outgoing: make(metadata.MD, len(requestMetadata)), End: func() {}}
 	for key, most := range requestMetadata {
 		// One value each, so that every process reads the same one.
-		values := header(key)
-		switch value := ListOf(values); {
+		switch value := ListOf(header(key)); {
 		case value != "" && printable(value):
 			c.outgoing[key] = []string{value[:min(len(value), most)]}
-		case key == "if-match" && len(values) > 0:
-			// What names nothing matches nothing. Without it, the caller would change what
-			// they have not seen.
+		case key == "if-match" && value != "":
+			// What is no tag matches nothing. Without it, the caller would change what they
+			// have not seen. An empty one is none: generated clients send it where nothing
+			// was given.
 			c.outgoing[key] = []string{`""`}
 		}
 	}
