@@ -121,7 +121,7 @@ func (r *rig) typical(take func() (cpu.Spending, error)) (cpu.Spending, error) {
 // runBenchmark returns the figures of one run, and what it has spent from its start
 // to its end.
 func (r *rig) runBenchmark(ctx context.Context, p *build.Version, b benchmark, count int) (map[string]float64, cpu.Spending, error) {
-	binary, err := p.Benchmarks(ctx, b.service)
+	binary, folder, err := p.Benchmarks(ctx, b.service, b.name)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -137,7 +137,7 @@ func (r *rig) runBenchmark(ctx context.Context, p *build.Version, b benchmark, c
 		args = append(args, "-test.cpuprofile", path)
 	}
 	cmd := exec.CommandContext(ctx, binary, args...) //nolint:gosec // built above
-	cmd.Dir = p.Folder(b.service)
+	cmd.Dir = folder
 	cmd.Env = build.Environ("CI=true", "GOGC="+strconv.Itoa(p.GCPercent))
 	var watched cpu.Meters
 	if b.database {

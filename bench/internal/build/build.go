@@ -2,10 +2,12 @@
 package build
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -134,9 +136,33 @@ func (p *Version) Program(ctx context.Context, service string) (string, error) {
 	return p.build(ctx, service, service, "./cmd/"+service, args...)
 }
 
-// Benchmarks are a service's compiled tests.
-func (p *Version) Benchmarks(ctx context.Context, service string) (string, error) {
-	return p.build(ctx, service, service+".test", ".", "test", "-c")
+// Benchmarks are the compiled tests of the package of a service that has a benchmark, and the
+// folder to run them in: versions have it in different places.
+func (p *Version) Benchmarks(ctx context.Context, service, benchmark string) (binary, folder string, err error) {
+	name, _, _ := strings.Cut(benchmark, "/")
+	err = filepath.WalkDir(p.Folder(service), func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		content, err := os.ReadFile(path) //nolint:gosec // of the tree that is measured
+		if err == nil && bytes.Contains(content, []byte("func "+name+"(b *testing.B)")) {
+			folder = filepath.Dir(path)
+			return fs.SkipAll
+		}
+		return err
+	})
+	if err == nil && folder == "" {
+		err = fmt.Errorf("%s of %s has no %s", service, p.Title(), name)
+	}
+	if err != nil {
+		return "", "", err
+	}
+	pkg, err := filepath.Rel(p.Folder(service), folder)
+	if err != nil {
+		return "", "", err
+	}
+	binary, err = p.build(ctx, service, service+"-"+strings.ReplaceAll(filepath.ToSlash(pkg), "/", "-")+".test", "./"+pkg, "test", "-c")
+	return binary, folder, err
 }
 
 // build compiles a package of a service's module, alone, as its image does. A
