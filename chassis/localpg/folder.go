@@ -90,7 +90,7 @@ func own(dir string, owner *syscall.Credential) error {
 	return nil
 }
 
-// reachable tells whether every existing folder above dir lets anybody through.
+// reachable reports whether every existing folder above dir lets anybody through.
 func reachable(dir string) bool {
 	for parent := filepath.Dir(dir); ; parent = filepath.Dir(parent) {
 		info, err := os.Stat(parent)

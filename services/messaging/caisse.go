@@ -18,7 +18,7 @@ func (s *server) caisseOf(id *auth.Identity) (string, error) {
 	return "", errNoCaisse
 }
 
-// validCaisse tells whether a caisse is lower-case letters, digits and hyphens,
+// validCaisse reports whether a caisse is lower-case letters, digits and hyphens,
 // at most 64.
 func validCaisse(caisse string) bool {
 	return caisse != "" && len(caisse) <= 64 && strings.Trim(caisse, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""

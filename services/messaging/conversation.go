@@ -135,7 +135,7 @@ func (s *server) withMessages(row *conversation.Row, messages []conversation.Mes
 }
 
 // conversationsOf returns a member's conversations, most recent activity first.
-// The page reads one row more than asked for, which tells whether there is
+// The page reads one row more than asked for, which shows whether there is
 // another page.
 func (s *store) conversationsOf(ctx context.Context, member string, hidden bool, audience int16, after *pageKey, limit int) ([]conversation.Row, error) {
 	args := pgx.NamedArgs{"member": member, "hidden": hidden, "audience": audience, "limit": limit}

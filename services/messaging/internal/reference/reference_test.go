@@ -10,7 +10,7 @@ import (
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 )
 
-// valid tells whether the check character fits, as whoever takes a
+// valid reports whether the check character fits, as whoever takes a
 // reference down would.
 func valid(reference string) bool {
 	code, ok := strings.CutPrefix(reference, prefix)
