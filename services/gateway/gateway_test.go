@@ -31,7 +31,7 @@ import (
 // the service.
 func TestDrainLosesNoCall(t *testing.T) {
 	t.Parallel()
-	s := start(t, func(cfg *Config) { cfg.DrainDelay = 300 * time.Millisecond })
+	s := start(t, func(cfg *Config) { cfg.DrainDelay = 3 * time.Second })
 	entered, held := make(chan struct{}, 2), make(chan struct{})
 	release := sync.OnceFunc(func() { close(held) })
 	t.Cleanup(release)

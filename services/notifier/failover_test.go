@@ -66,7 +66,7 @@ func TestFailOverToTheRelay(t *testing.T) {
 	s := newStage(t)
 	relay := providertest.StartRelay(t, nil)
 	s.cfg.SMTP = provider.SMTP{Addr: relay.Addr, TLS: "none"}
-	s.cfg.CallTimeout, s.cfg.Lease = time.Second, 5*time.Second
+	s.cfg.CallTimeout, s.cfg.Lease = 3*time.Second, 10*time.Second
 	s.providers.Answer(func(call *providertest.Call, w http.ResponseWriter) bool {
 		if call.Channel == providertest.Email {
 			w.WriteHeader(http.StatusServiceUnavailable)

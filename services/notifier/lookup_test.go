@@ -159,7 +159,7 @@ func TestNothingIsSentWhileTheProviderCannotBeAsked(t *testing.T) {
 func TestAnswerLostAfterAcceptanceIsNoDuplicate(t *testing.T) {
 	t.Parallel()
 	s := lookupStage(t)
-	s.cfg.CallTimeout = 500 * time.Millisecond
+	s.cfg.CallTimeout = 2 * time.Second
 	s.providers.Answer(func(call *providertest.Call, _ http.ResponseWriter) bool {
 		call.Accepted = true
 		<-call.Gone

@@ -500,7 +500,7 @@ func TestRefusedEndsWithItsReason(t *testing.T) {
 func TestHangIsUnknown(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	s.cfg.CallTimeout = 300 * time.Millisecond
+	s.cfg.CallTimeout = 2 * time.Second
 	s.providers.Answer(func(call *providertest.Call, _ http.ResponseWriter) bool {
 		if call.Channel == providertest.Email {
 			<-call.Gone

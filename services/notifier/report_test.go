@@ -16,7 +16,7 @@ func TestAReportInsteadOfAnAnswer(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	s.cfg.Twilio.Lookup, s.cfg.SendGrid.Activity = false, false
-	s.cfg.CallTimeout, s.cfg.Lease = 200*time.Millisecond, time.Second
+	s.cfg.CallTimeout, s.cfg.Lease = 2*time.Second, 5*time.Second
 	taken := make(chan *providertest.Call, 8)
 	s.providers.Answer(func(call *providertest.Call, _ http.ResponseWriter) bool {
 		taken <- call

@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -185,19 +186,20 @@ func TestCallsWithoutAnAnswer(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name  string
-		serve func(net.Conn) // nil: nobody listens
+		serve func(c net.Conn, expire func()) // nil: nobody listens
 		want  Answer
 	}{
 		{"nobody listens", nil, Answer{Class: NotSent, Reason: "UNREACHABLE"}},
-		{"closed after the request was read", func(c net.Conn) {
+		{"closed after the request was read", func(c net.Conn, _ func()) {
 			readRequest(c)
 			c.Close()
 		}, Answer{Class: Unknown, Reason: "CONNECTION_LOST"}},
-		{"hangs after the request was read", func(c net.Conn) {
+		{"hangs after the request was read", func(c net.Conn, expire func()) {
 			readRequest(c)
+			expire()
 			_, _ = io.Copy(io.Discard, c)
 		}, Answer{Class: Unknown, Reason: "NO_ANSWER_IN_TIME"}},
-		{"answers and is cut within the body", func(c net.Conn) {
+		{"answers and is cut within the body", func(c net.Conn, _ func()) {
 			readRequest(c)
 			_, _ = io.WriteString(c, "HTTP/1.1 202 Accepted\r\nContent-Length: 100\r\n\r\n{")
 			c.Close()
@@ -210,31 +212,32 @@ func TestCallsWithoutAnAnswer(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer lis.Close()
-			if row.serve == nil {
-				lis.Close()
-			} else {
-				go accept(lis, row.serve)
-			}
 			base := "http://" + lis.Addr().String()
-			mails := &sendGridMailer{cfg: SendGrid{BaseURL: base, From: "f@example.org"}, client: newClient(1, 300*time.Millisecond)}
-			if got := mails.Mail(t.Context(), Email{To: "a@example.org", Subject: "s", Text: "t", HTML: "h"}); got != row.want {
-				t.Errorf("mail: %+v, want %+v", got, row.want)
-			}
-			texts := &twilioTexter{cfg: Twilio{BaseURL: base, AccountSID: "AC0", From: "+33700000000"}, client: newClient(1, 300*time.Millisecond)}
-			if got := texts.Text(t.Context(), SMS{To: "+33639980001", Body: "b"}); got != row.want {
-				t.Errorf("text: %+v, want %+v", got, row.want)
+			mails := &sendGridMailer{cfg: SendGrid{BaseURL: base, From: "f@example.org"}, client: newClient(1, time.Minute)}
+			texts := &twilioTexter{cfg: Twilio{BaseURL: base, AccountSID: "AC0", From: "+33700000000"}, client: newClient(1, time.Minute)}
+			for what, send := range map[string]func(context.Context) Answer{
+				"mail": func(ctx context.Context) Answer {
+					return mails.Mail(ctx, Email{To: "a@example.org", Subject: "s", Text: "t", HTML: "h"})
+				},
+				"text": func(ctx context.Context) Answer { return texts.Text(ctx, SMS{To: "+33639980001", Body: "b"}) },
+			} {
+				ctx, expire := providertest.Expiring(t.Context())
+				if row.serve == nil {
+					lis.Close()
+				} else {
+					go func() {
+						conn, err := lis.Accept()
+						if err != nil {
+							return
+						}
+						row.serve(conn, expire)
+					}()
+				}
+				if got := send(ctx); got != row.want {
+					t.Errorf("%s: %+v, want %+v", what, got, row.want)
+				}
 			}
 		})
-	}
-}
-
-func accept(lis net.Listener, serve func(net.Conn)) {
-	for {
-		conn, err := lis.Accept()
-		if err != nil {
-			return
-		}
-		go serve(conn)
 	}
 }
 

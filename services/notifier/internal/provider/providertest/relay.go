@@ -21,7 +21,9 @@ const (
 // otherwise: "greeting", "EHLO", "MAIL", …, "BODY" while the content comes and
 // "." at its end. It counts connections and whole mails.
 type Relay struct {
-	Addr  string
+	Addr string
+	// Hung has a value for each time that the relay hangs.
+	Hung  chan struct{}
 	ended chan struct{}
 
 	mu           sync.Mutex
@@ -59,7 +61,7 @@ func StartRelay(t *testing.T, script map[string]string) *Relay {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &Relay{Addr: l.Addr().String(), script: script, ended: make(chan struct{}), open: make(map[net.Conn]chan struct{})}
+	r := &Relay{Addr: l.Addr().String(), script: script, Hung: make(chan struct{}, 64), ended: make(chan struct{}), open: make(map[net.Conn]chan struct{})}
 	accepting := make(chan struct{})
 	go func() {
 		defer close(accepting)
@@ -160,6 +162,7 @@ func (r *Relay) reply(conn net.Conn, at, usual string) bool {
 	case Cuts:
 		return false
 	case Hangs:
+		r.Hung <- struct{}{}
 		_, _ = io.Copy(io.Discard, conn)
 		return false
 	case Stalls:
