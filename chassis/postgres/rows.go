@@ -72,6 +72,19 @@ func (r *Rows[T]) Columns() string {
 	return strings.Join(names, ", ")
 }
 
+// Excluded is the assignments of ON CONFLICT DO UPDATE that replace a row by the one that
+// was to be inserted: "theme = excluded.theme, topic = excluded.topic", without the columns
+// of the key.
+func (r *Rows[T]) Excluded(key ...string) string {
+	var list []string
+	for _, c := range r.columns {
+		if !slices.Contains(key, c.name) {
+			list = append(list, c.name+" = excluded."+c.name)
+		}
+	}
+	return strings.Join(list, ", ")
+}
+
 // From is the rows for FROM: "unnest($3::uuid[], $4::text[]) AS name (id, theme)", whose
 // first argument is so numbered. [Rows.Args] are the arguments.
 func (r *Rows[T]) From(name string, first int) string {

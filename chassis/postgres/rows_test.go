@@ -123,6 +123,9 @@ func TestRows_SQL(t *testing.T) {
 	if got := rows.Columns(); got != "id, theme, days" {
 		t.Error(got)
 	}
+	if got, want := rows.Excluded("id"), "theme = excluded.theme, days = excluded.days"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
 	if args := rows.Args(nil, "a", 2); len(args) != 5 || args[0] != "a" || args[1] != 2 {
 		t.Errorf("arguments %v", args)
 	}

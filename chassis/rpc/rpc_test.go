@@ -80,7 +80,7 @@ type server struct {
 	stopped                  chan error
 }
 
-func start(t *testing.T, answer func(context.Context) error) *server {
+func start(t *testing.T, answer func(context.Context) error, configure ...func(*rpc.Server)) *server {
 	t.Helper()
 	s := &server{
 		members: testenv.NewIssuer(t, auth.RealmMember), agents: testenv.NewIssuer(t, auth.RealmAgent),
@@ -94,6 +94,9 @@ func start(t *testing.T, answer func(context.Context) error) *server {
 	srv, err := rpc.NewServer(rpc.ServerConfig{Listener: lis}, verifier)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, set := range configure {
+		set(srv)
 	}
 	impl := &service{answer: answer}
 	messagingpb.RegisterMessagingServiceServer(srv, impl)
@@ -380,6 +383,37 @@ func TestErrors_CrossTheWire(t *testing.T) {
 	fault = status.Error(codes.Aborted, "on purpose")
 	if st := call(); st.Code() != codes.Aborted {
 		t.Errorf("got %v", st)
+	}
+}
+
+// A service's own errors become what its callers get, of unary calls and streams alike.
+func TestTranslate(t *testing.T) {
+	t.Parallel()
+	missing := errors.New("no rows")
+	s := start(t, func(context.Context) error { return missing }, func(srv *rpc.Server) {
+		srv.Translate(func(err error) error {
+			if errors.Is(err, missing) {
+				return rpc.Refuse(codes.NotFound, errorpb.ErrorReason_CONVERSATION_NOT_FOUND, "no such conversation")
+			}
+			return err
+		})
+	})
+	client := messagingpb.NewMessagingServiceClient(s.conn)
+	ctx := withToken(t.Context(), s.members.Token(t, map[string]any{"sub": "m"}))
+	_, unary := client.ListConversations(ctx, &messagingpb.ListConversationsRequest{})
+	stream, err := client.WatchConversations(ctx, &messagingpb.WatchConversationsRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, streamed := stream.Recv()
+	_, anonymous := client.ListConversations(t.Context(), &messagingpb.ListConversationsRequest{})
+	for what, row := range map[string]struct {
+		err  error
+		want codes.Code
+	}{"unary": {unary, codes.NotFound}, "stream": {streamed, codes.NotFound}, "another error": {anonymous, codes.Unauthenticated}} {
+		if status.Code(row.err) != row.want {
+			t.Errorf("%s: %v, want %s", what, row.err, row.want)
+		}
 	}
 }
 

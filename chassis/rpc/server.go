@@ -71,6 +71,8 @@ type Server struct {
 	input  *input
 	health *health.Server
 	holds  []<-chan struct{}
+	// translate is nil where errors are what they are.
+	translate func(error) error
 	// redeem is nil where no tickets are taken.
 	redeem func(ctx context.Context, ticket string) (*auth.Identity, error)
 }
@@ -108,8 +110,8 @@ func NewServer(cfg ServerConfig, v *auth.Verifier, opts ...grpc.ServerOption) (*
 	opts = append(BaseOptions(),
 		append(opts,
 			grpc.ForceServerCodecV2(newCodec()),
-			grpc.ChainUnaryInterceptor(recovery.UnaryServerInterceptor(panics), reportUnary, shave, s.admitUnary, s.keyed, requests.unary),
-			grpc.ChainStreamInterceptor(recovery.StreamServerInterceptor(panics), reportStream, s.admitStream, requests.stream))...)
+			grpc.ChainUnaryInterceptor(recovery.UnaryServerInterceptor(panics), s.reportUnary, shave, s.admitUnary, s.keyed, requests.unary),
+			grpc.ChainStreamInterceptor(recovery.StreamServerInterceptor(panics), s.reportStream, s.admitStream, requests.stream))...)
 	s.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
 	s.Server = grpc.NewServer(opts...)
 	healthpb.RegisterHealthServer(s.Server, s.health)
@@ -145,6 +147,11 @@ func BaseOptions(telemetry ...otelgrpc.Option) []grpc.ServerOption {
 // it before Serve, as often as there are conditions. It is for the first time alone:
 // a service that goes on with what it has when a condition is lost later stays SERVING.
 func (s *Server) HoldUntil(ready <-chan struct{}) { s.holds = append(s.holds, ready) }
+
+// Translate has the errors of handlers turned into others before they are reported: here a
+// service says once what its callers get for a row that is not there, or a database that is
+// away. It is called with no nil error. Call Translate before Serve.
+func (s *Server) Translate(translate func(error) error) { s.translate = translate }
 
 // open turns the health to SERVING when nothing holds it any more, at once when
 // nothing does. A drain that has begun meanwhile wins: after it, the health does not
@@ -218,16 +225,23 @@ func recovered(ctx context.Context, fault any) error {
 	return st.Err()
 }
 
-func reportUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+func (s *Server) reportUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 	resp, err := next(ctx, req)
-	err = Report(ctx, info.FullMethod, err)
+	err = Report(ctx, info.FullMethod, s.translated(err))
 	// The gateway tells of each call at level info; this says where it went.
 	slog.DebugContext(ctx, "call", "method", info.FullMethod, "code", status.Code(err).String())
 	return resp, err
 }
 
-func reportStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-	return Report(stream.Context(), info.FullMethod, next(srv, stream))
+func (s *Server) reportStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	return Report(stream.Context(), info.FullMethod, s.translated(next(srv, stream)))
+}
+
+func (s *Server) translated(err error) error {
+	if err == nil || s.translate == nil {
+		return err
+	}
+	return s.translate(err)
 }
 
 // Report logs what the caller must not see and returns what they may.

@@ -260,7 +260,7 @@ func TestCommitter_RefusalsAreTemporary(t *testing.T) {
 	t.Parallel()
 	for _, err := range []error{batch.ErrCrowded, batch.ErrStopped} {
 		var refusal *rpc.Error
-		if err := statusOf(fmt.Errorf("storing: %w", err)); !errors.As(err, &refusal) || refusal.Code != codes.Unavailable {
+		if err := refusalOf(fmt.Errorf("storing: %w", err)); !errors.As(err, &refusal) || refusal.Code != codes.Unavailable {
 			t.Errorf("the caller is told %v", err)
 		}
 	}

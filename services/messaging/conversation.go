@@ -11,29 +11,30 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/page"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/watch"
 )
 
 // ListConversations implements the guide's step 1, part 3.
 func (s *server) ListConversations(ctx context.Context, req *messagingpb.ListConversationsRequest) (*messagingpb.ListConversationsResponse, error) {
 	member := auth.FromContext(ctx).Subject
-	after, err := pageOf(ctx, req)
+	after, err := page.Of(ctx, req)
 	if err != nil {
 		return nil, err
 	}
-	size := pageSize(req.GetPageSize())
+	size := page.Size(req.GetPageSize())
 	rows, err := s.store.conversationsOf(ctx, member, req.GetHidden(), int16(req.GetAudience()), after, size+1) //nolint:gosec // an enum of four
 	if err != nil {
-		return nil, statusOf(err)
+		return nil, err
 	}
 	resp := &messagingpb.ListConversationsResponse{}
 	if len(rows) > size {
 		rows = rows[:size]
-		resp.NextPageToken = nextPage(ctx, req, rows[size-1].UpdatedAt, rows[size-1].ID)
+		resp.NextPageToken = page.Next(ctx, req, rows[size-1].UpdatedAt, rows[size-1].ID)
 	}
 	resp.Conversations = conversation.Protos(rows)
 	if resp.UnreadCount, err = conversation.Unread(ctx, s.store.pool, member); err != nil {
-		return nil, statusOf(err)
+		return nil, err
 	}
 	return resp, nil
 }
@@ -42,14 +43,14 @@ func (s *server) ListConversations(ctx context.Context, req *messagingpb.ListCon
 func (s *server) GetConversation(ctx context.Context, req *messagingpb.GetConversationRequest) (*messagingpb.GetConversationResponse, error) {
 	row, err := conversation.OfMember(ctx, s.store.pool, auth.FromContext(ctx).Subject, uuid.MustParse(req.GetId()))
 	if err != nil {
-		return nil, statusOf(err)
+		return nil, err
 	}
-	conversation, err := s.forMember(ctx, &row)
+	full, err := conversation.ForMember(ctx, s.store.pool, s.vault, &row)
 	if err != nil {
-		return nil, statusOf(err)
+		return nil, err
 	}
-	tagConversation(ctx, &row, conversation)
-	return &messagingpb.GetConversationResponse{Conversation: conversation}, nil
+	conversation.SetTag(ctx, &row, full)
+	return &messagingpb.GetConversationResponse{Conversation: full}, nil
 }
 
 // HideConversation implements the guide's step 1, part 3.
@@ -75,7 +76,7 @@ func (s *server) setHidden(ctx context.Context, id string, hidden bool) (convers
 	if changed {
 		s.hints.Tell(watch.Hint{Conversation: row.ID})
 	}
-	return row, statusOf(err)
+	return row, err
 }
 
 // MarkConversationRead takes the unread mark off.
@@ -87,7 +88,7 @@ func (s *server) MarkConversationRead(ctx context.Context, req *messagingpb.Mark
 	}
 	row, changed, err := s.store.markRead(ctx, auth.FromContext(ctx).Subject, uuid.MustParse(req.GetId()), upTo)
 	if err != nil {
-		return nil, statusOf(err)
+		return nil, err
 	}
 	if changed { // a client that reads whenever it is told must come to an end
 		s.hints.Tell(watch.Hint{Conversation: row.ID})
@@ -95,54 +96,15 @@ func (s *server) MarkConversationRead(ctx context.Context, req *messagingpb.Mark
 	return &messagingpb.MarkConversationReadResponse{Conversation: conversation.Proto(&row)}, nil
 }
 
-// forMember is a conversation in full, as its member sees it.
-func (s *server) forMember(ctx context.Context, row *conversation.Row) (*messagingpb.Conversation, error) {
-	messages, err := conversation.Messages(ctx, s.store.pool, row.ID)
-	if err != nil {
-		return nil, err
-	}
-	conversation, err := s.withMessages(row, messages)
-	if err != nil {
-		return nil, err
-	}
-	conversation.Steps, err = s.stepsOf(ctx, row, messages)
-	return conversation, err
-}
-
-// withMessages opens the texts of a conversation; those of an erased one are empty.
-func (s *server) withMessages(row *conversation.Row, messages []conversation.Message) (*messagingpb.Conversation, error) {
-	if row.ErasedAt != nil {
-		full := conversation.Proto(row)
-		for i := range messages {
-			full.Messages = append(full.Messages, conversation.MessageProto(&messages[i], ""))
-		}
-		return full, nil
-	}
-	key, err := s.vault.Key(row.ID, row.DataKey)
-	if err != nil {
-		return nil, err
-	}
-	full := conversation.Proto(row)
-	for i := range messages {
-		m := &messages[i]
-		body, err := key.OpenMessage(m.ID, m.Author, m.Body)
-		if err != nil {
-			return nil, err
-		}
-		full.Messages = append(full.Messages, conversation.MessageProto(m, body))
-	}
-	return full, nil
-}
-
 // conversationsOf returns a member's conversations, most recent activity first.
 // The page reads one row more than asked for, which shows whether there is
 // another page.
-func (s *store) conversationsOf(ctx context.Context, member string, hidden bool, audience int16, after *pageKey, limit int) ([]conversation.Row, error) {
+func (s *store) conversationsOf(ctx context.Context, member string, hidden bool, audience int16, after *page.Key, limit int) ([]conversation.Row, error) {
 	args := pgx.NamedArgs{"member": member, "hidden": hidden, "audience": audience, "limit": limit}
 	from := ``
 	if after != nil {
 		from = ` AND (updated_at, id) < (@at, @id)`
-		args["at"], args["id"] = after.at, after.id
+		args["at"], args["id"] = after.At, after.ID
 	}
 	if audience != 0 {
 		from += ` AND audience = @audience`
@@ -157,7 +119,7 @@ func (s *store) conversationsOf(ctx context.Context, member string, hidden bool,
 // changed it.
 func (s *store) setHidden(ctx context.Context, member string, id uuid.UUID, hidden bool) (row conversation.Row, changed bool, err error) {
 	row, err = postgres.One[conversation.Row](ctx, s.pool, "reading a conversation", `UPDATE conversation SET hidden = $3 WHERE id = $1 AND member_id = $2 AND hidden <> $3 RETURNING `+conversation.Columns, id, member, hidden)
-	if !errors.Is(err, errNotFound) {
+	if !errors.Is(err, pgx.ErrNoRows) {
 		return row, err == nil, err
 	}
 	row, err = conversation.OfMember(ctx, s.pool, member, id)
@@ -166,7 +128,7 @@ func (s *store) setHidden(ctx context.Context, member string, id uuid.UUID, hidd
 
 // markRead takes the unread mark off, as far as the last reply that is not later
 // than the message upTo (nil: all of them), and reports whether that changed anything. A
-// message of another conversation is errNotFound.
+// message of another conversation is pgx.ErrNoRows.
 func (s *store) markRead(ctx context.Context, member string, id uuid.UUID, upTo *uuid.UUID) (row conversation.Row, changed bool, err error) {
 	row, err = postgres.One[conversation.Row](ctx, s.pool, "reading a conversation", `
 		UPDATE conversation c SET read_reply_id = (
@@ -183,7 +145,7 @@ func (s *store) markRead(ctx context.Context, member string, id uuid.UUID, upTo 
 			  AND ($3::uuid IS NULL OR (m.created_at, m.id) <= (SELECT created_at, id FROM message WHERE id = $3))
 			  AND (c.read_reply_id IS NULL OR (m.created_at, m.id) > (SELECT created_at, id FROM message WHERE id = c.read_reply_id)))
 		RETURNING `+conversation.Columns, id, member, upTo)
-	if !errors.Is(err, errNotFound) {
+	if !errors.Is(err, pgx.ErrNoRows) {
 		return row, err == nil, err
 	}
 	row, err = postgres.One[conversation.Row](ctx, s.pool, "reading a conversation", `

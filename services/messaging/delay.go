@@ -11,6 +11,8 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/report"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/reports"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/taxonomy"
 )
 
@@ -26,11 +28,11 @@ const (
 
 // GetExpectedDelay implements MessagingService. See the .proto.
 func (s *server) GetExpectedDelay(ctx context.Context, req *messagingpb.GetExpectedDelayRequest) (*messagingpb.GetExpectedDelayResponse, error) {
-	caisse, err := s.caisseOf(auth.FromContext(ctx))
+	caisse, err := conversation.CaisseOf(auth.FromContext(ctx), s.defaultCaisse)
 	if err != nil {
 		return nil, err
 	}
-	tax := s.catalogue.Held(s.catalogue.Number())
+	tax := s.taxonomy.Held(s.taxonomy.Number())
 	if tax == nil {
 		return nil, taxonomy.ErrNoVersion
 	}
@@ -47,11 +49,11 @@ func (s *server) GetExpectedDelay(ctx context.Context, req *messagingpb.GetExpec
 	// and there are more of them than can be kept.
 	asked.Topic, asked.Reason = found.Topic.GetCode(), found.Reason.GetCode()
 	key := fmt.Sprintf("delay %q %d %q %q %q", caisse, asked.GetAudience(), asked.GetTheme(), asked.GetTopic(), asked.GetReason())
-	rows, err := report.Read(ctx, s.reports.lists, ask(ctx, key, 6*s.reports.maxAge), func(ctx context.Context) ([]delayRow, error) {
-		return s.reports.store.delays(ctx, caisse, asked)
+	rows, err := report.Read(ctx, s.reports.Lists, reports.Ask(ctx, key, 6*s.reports.MaxAge), func(ctx context.Context) ([]delayRow, error) {
+		return delays(ctx, s.reports.DB, caisse, asked)
 	})
 	if err != nil {
-		return nil, statusOf(err)
+		return nil, err
 	}
 	for _, level := range rows { // deepest first
 		if level.Answers >= delayLeast {
@@ -71,8 +73,8 @@ type delayRow struct {
 // delays returns how many working days nine of ten first answers took at most: for
 // the reason, the topic and the theme, as far as they were given, deepest first. An
 // answer of the same day counts as one day.
-func (s *store) delays(ctx context.Context, caisse string, asked *messagingpb.SubmitMessageRequest) ([]delayRow, error) {
-	rows, err := postgres.Many[delayRow](ctx, s.pool, "reading answer times", `
+func delays(ctx context.Context, db postgres.Querier, caisse string, asked *messagingpb.SubmitMessageRequest) ([]delayRow, error) {
+	return postgres.Many[delayRow](ctx, db, "reading answer times", `
 		WITH answered AS (
 			SELECT topic, reason, greatest(1, working_days(created_at, first_reply_at)) AS days FROM conversation
 			WHERE caisse = @caisse AND audience = @audience AND theme = @theme
@@ -89,8 +91,4 @@ func (s *store) delays(ctx context.Context, caisse string, asked *messagingpb.Su
 			"caisse": caisse, "audience": int16(asked.GetAudience()), "theme": asked.GetTheme(), "topic": asked.GetTopic(), //nolint:gosec // an enum of four
 			"reason": asked.GetReason(), "past": delayPast, "sample": delaySample,
 		})
-	if err != nil {
-		return nil, fmt.Errorf("reading answer times: %w", err)
-	}
-	return rows, nil
 }

@@ -95,12 +95,12 @@ func TestExpectedDelay(t *testing.T) {
 		}
 	}
 	past("90 days")
-	rows, err := (&store{s.pool}).delays(t.Context(), "msa-75", &messagingpb.SubmitMessageRequest{Audience: taxonomypb.Audience_PARTICULIER, Theme: "famille-logement"})
+	rows, err := delays(t.Context(), s.pool, "msa-75", &messagingpb.SubmitMessageRequest{Audience: taxonomypb.Audience_PARTICULIER, Theme: "famille-logement"})
 	if err != nil || len(rows) != 0 {
 		t.Errorf("of more than ninety days ago: %v, %v", rows, err)
 	}
 	past("89 days")
-	if rows, err = (&store{s.pool}).delays(t.Context(), "msa-75", &messagingpb.SubmitMessageRequest{Audience: taxonomypb.Audience_PARTICULIER, Theme: "famille-logement"}); err != nil || len(rows) != 1 || rows[0].Answers != delayLeast {
+	if rows, err = delays(t.Context(), s.pool, "msa-75", &messagingpb.SubmitMessageRequest{Audience: taxonomypb.Audience_PARTICULIER, Theme: "famille-logement"}); err != nil || len(rows) != 1 || rows[0].Answers != delayLeast {
 		t.Errorf("of eighty-nine days ago: %v, %v", rows, err)
 	}
 	// A reason without answers takes what is usual for its topic.

@@ -10,6 +10,7 @@ import (
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/draft"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 )
 
@@ -73,12 +74,12 @@ func TestDraft_Limits(t *testing.T) {
 	refused(t, err, codes.InvalidArgument, "TOO_LONG", "text")
 	_, err = jeanne.messaging.SaveDraft(jeanne.call(t), &messagingpb.SaveDraftRequest{Id: "1"})
 	refused(t, err, codes.InvalidArgument, "UUID_INVALID", "id")
-	for range draftsMost {
+	for range draft.Most {
 		jeanne.draft(t, uuid.NewString(), "x")
 	}
 	refused(t, second(jeanne.messaging.GetDraft(jeanne.call(t), &messagingpb.GetDraftRequest{Id: id})), codes.NotFound, "DRAFT_NOT_FOUND", "")
-	if n := s.count(t, `SELECT count(*) FROM draft`); n != draftsMost {
-		t.Errorf("%d drafts, want %d: the oldest makes room", n, draftsMost)
+	if n := s.count(t, `SELECT count(*) FROM draft`); n != draft.Most {
+		t.Errorf("%d drafts, want %d: the oldest makes room", n, draft.Most)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/page"
 )
 
 // eventLogServer is EventLogService: it gives the event log to consumers who want
@@ -29,7 +30,7 @@ func (s *eventLogServer) ListDigests(ctx context.Context, req *messagingpb.ListD
 	}
 	slots, settled, err := s.log.Digests(ctx, req.GetTypes(), req.GetFrom().AsTime(), before)
 	if err != nil {
-		return nil, statusOf(err)
+		return nil, err
 	}
 	resp := &messagingpb.ListDigestsResponse{SettledTime: timestamppb.New(settled), Retention: durationpb.New(s.retention)}
 	for _, slot := range slots {
@@ -40,11 +41,11 @@ func (s *eventLogServer) ListDigests(ctx context.Context, req *messagingpb.ListD
 
 // ListEvents implements EventLogService.
 func (s *eventLogServer) ListEvents(ctx context.Context, req *messagingpb.ListEventsRequest) (*messagingpb.ListEventsResponse, error) {
-	after, err := pageOf(ctx, req)
+	after, err := page.Of(ctx, req)
 	if err != nil {
 		return nil, err
 	}
-	var position pageKey
+	var position page.Key
 	if after != nil {
 		position = *after
 	}
@@ -52,14 +53,14 @@ func (s *eventLogServer) ListEvents(ctx context.Context, req *messagingpb.ListEv
 	if req.GetPageSize() > 0 {
 		size = min(int(req.GetPageSize()), outbox.MostEvents)
 	}
-	rows, err := s.log.Events(ctx, req.GetTypes(), req.GetFrom().AsTime(), req.GetBefore().AsTime(), position.at, position.id, size+1)
+	rows, err := s.log.Events(ctx, req.GetTypes(), req.GetFrom().AsTime(), req.GetBefore().AsTime(), position.At, position.ID, size+1)
 	if err != nil {
-		return nil, statusOf(err)
+		return nil, err
 	}
 	resp := &messagingpb.ListEventsResponse{}
 	if len(rows) > size {
 		rows = rows[:size]
-		resp.NextPageToken = nextPage(ctx, req, rows[size-1].CreatedAt, rows[size-1].ID)
+		resp.NextPageToken = page.Next(ctx, req, rows[size-1].CreatedAt, rows[size-1].ID)
 	}
 	for _, row := range rows {
 		resp.Events = append(resp.Events, &messagingpb.LoggedEvent{

@@ -20,86 +20,82 @@ import (
 
 // PostFollowUp implements MessagingService. See the .proto.
 func (s *server) PostFollowUp(ctx context.Context, req *messagingpb.PostFollowUpRequest) (*messagingpb.PostFollowUpResponse, error) {
-	member := auth.FromContext(ctx).Subject
-	key := rpc.IdempotencyKey(ctx)
 	written, err := text.OfMember.Normalise(req.GetText())
 	if err != nil {
 		return nil, err
 	}
-	id := uuid.MustParse(req.GetId())
-	if err := s.followUpOnce(ctx, member, id, key, written); err != nil {
-		return nil, statusOf(err)
-	}
-	row, err := conversation.OfMember(ctx, s.store.pool, member, id)
+	after, err := s.followUp(ctx, auth.FromContext(ctx).Subject, uuid.MustParse(req.GetId()), rpc.IdempotencyKey(ctx), written)
 	if err != nil {
-		return nil, statusOf(err)
+		return nil, err
 	}
-	conversation, err := s.forMember(ctx, &row)
+	full, err := conversation.WithSteps(ctx, s.store.pool, s.vault, &after.Row, after.Messages)
 	if err != nil {
-		return nil, statusOf(err)
+		return nil, err
 	}
-	tagConversation(ctx, &row, conversation)
-	return &messagingpb.PostFollowUpResponse{Conversation: conversation}, nil
+	conversation.SetTag(ctx, &after.Row, full)
+	return &messagingpb.PostFollowUpResponse{Conversation: full}, nil
 }
 
-// followUpOnce stores a message unless the same is stored under this key.
-func (s *server) followUpOnce(ctx context.Context, member string, id, key uuid.UUID, written text.Text) error {
-	_, err := s.changes.Submit(ctx, change.Request{
-		Scope: conversation.Scope{Member: member}, ID: id, Key: key,
+// followUp stores a message unless the same is stored under this key, and reads the
+// conversation in the same transaction.
+func (s *server) followUp(ctx context.Context, member string, id, key uuid.UUID, written text.Text) (conversation.Full, error) {
+	after, err := s.changes.Submit(ctx, change.Request{
+		Scope: conversation.Scope{Member: member}, ID: id, Key: key, Full: true,
 		Decide: func(row change.Current) (*change.Change, error) {
 			if row.Replied {
 				return nil, change.ErrReplied
 			}
-			if err := unchanged(ctx, &row.Row); err != nil {
+			if err := conversation.Unchanged(ctx, &row.Row); err != nil {
 				return nil, err
 			}
 			after, ok := lifecycle.FollowedUp(row.Status, row.ClaimHeld)
 			if !ok {
-				return nil, errConversationClosed
+				return nil, conversation.ErrClosed
 			}
 			// Here, so that what was stored under wider limits is found again.
-			if err := s.catalogue.LimitsFor(s.catalogue.Number()).Check(written); err != nil {
+			if err := s.taxonomy.LimitsFor(s.taxonomy.Number()).Check(written); err != nil {
 				return nil, err
 			}
 			return s.followUpChange(ctx, &row.Row, after, key, written)
 		},
 	})
-	if !errors.Is(err, change.ErrReplied) && !postgres.IsDuplicate(err) {
-		return err
+	if errors.Is(err, change.ErrReplied) || postgres.IsDuplicate(err) {
+		return s.replayFollowUp(ctx, member, id, key, written)
 	}
-	return s.checkFollowUp(ctx, member, id, key, written)
+	return after, err
 }
 
-// checkFollowUp is nil when this very message is stored under the key, and a refusal when the
-// member has used that for another, be it in another conversation.
-func (s *server) checkFollowUp(ctx context.Context, member string, id, key uuid.UUID, written text.Text) error {
-	row, err := conversation.OfMember(ctx, s.store.pool, member, id)
-	if err != nil {
-		return err
+// replayFollowUp returns the conversation when this very message is stored under the key, and
+// refuses a key that the member has used for another, be it in another conversation.
+func (s *server) replayFollowUp(ctx context.Context, member string, id, key uuid.UUID, written text.Text) (found conversation.Full, err error) {
+	if found.Row, err = conversation.OfMember(ctx, s.store.pool, member, id); err != nil {
+		return found, err
 	}
 	stored, err := s.store.followedUp(ctx, member, key)
 	if err != nil {
-		return err
+		return found, err
 	}
 	if stored.ConversationID != id {
-		return errKeyReused
+		return found, conversation.ErrKeyReused
 	}
-	dataKey, err := s.vault.Key(id, row.DataKey)
+	dataKey, err := s.vault.Key(id, found.DataKey)
 	if err != nil {
-		return err
+		return found, err
 	}
 	body, err := dataKey.OpenMessage(stored.ID, stored.Author, stored.Body)
-	if err == nil && body != written.Body {
-		return errKeyReused
+	switch {
+	case err != nil:
+		return found, err
+	case body != written.Body:
+		return found, conversation.ErrKeyReused
 	}
-	if err == nil {
-		rpc.Replayed(ctx)
-	}
-	return err
+	rpc.Replayed(ctx)
+	found.Messages, err = conversation.Messages(ctx, s.store.pool, id)
+	return found, err
 }
 
 // followUpChange seals a further message and says what it does: what was answered
-// waits for the body again.
+// waits for the fund again.
 func (s *server) followUpChange(ctx context.Context, row *conversation.Row, after lifecycle.Status, key uuid.UUID, written text.Text) (*change.Change, error) {
 	message, err := uuid.NewV7()
 	if err != nil {
@@ -131,8 +127,8 @@ func (s *server) followUpChange(ctx context.Context, row *conversation.Row, afte
 // there may be one in each conversation.
 func (s *store) followedUp(ctx context.Context, member string, key uuid.UUID) (conversation.Message, error) {
 	return postgres.One[conversation.Message](ctx, s.pool, "reading a message", `
-		SELECT m.id, m.conversation_id, m.author, m.agent_id, m.final, m.body, m.created_at
-		FROM message m JOIN conversation c ON c.id = m.conversation_id
-		WHERE m.author = 1 AND m.idempotency_key = $2 AND m.idempotency_key IS NOT NULL AND c.member_id = $1
-		ORDER BY m.created_at, m.id LIMIT 1`, member, key)
+		SELECT `+conversation.MessageColumns+` FROM message
+		WHERE author = 1 AND idempotency_key = $2 AND idempotency_key IS NOT NULL
+		  AND conversation_id IN (SELECT id FROM conversation WHERE member_id = $1)
+		ORDER BY created_at, id LIMIT 1`, member, key)
 }

@@ -12,6 +12,7 @@ import (
 
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/page"
 )
 
 // unclean are claims with what no database takes.
@@ -74,19 +75,19 @@ func TestPageSize(t *testing.T) {
 	s := running(t)
 	jeanne, claire := s.member(t, "jeanne"), s.clerk(t, "claire")
 	jeanne.submit(t)
-	for range maxPageSize {
+	for range page.Longest {
 		jeanne.submit(t)
 	}
-	if ids, next := jeanne.page(t, &messagingpb.ListConversationsRequest{PageSize: math.MaxInt32}); len(ids) != maxPageSize || next == "" {
+	if ids, next := jeanne.page(t, &messagingpb.ListConversationsRequest{PageSize: math.MaxInt32}); len(ids) != page.Longest || next == "" {
 		t.Errorf("%d conversations, next %q", len(ids), next)
 	}
-	if ids, next := claire.queue(t, &messagingpb.AgentServiceListConversationsRequest{PageSize: maxPageSize + 1}); len(ids) != maxPageSize || next == "" {
+	if ids, next := claire.queue(t, &messagingpb.AgentServiceListConversationsRequest{PageSize: page.Longest + 1}); len(ids) != page.Longest || next == "" {
 		t.Errorf("%d in the queue, next %q", len(ids), next)
 	}
 	events := &messagingpb.ListEventsRequest{
 		Types: []string{eventspb.TypeMessageSubmitted}, From: timestamppb.New(time.Now().Add(-time.Hour)), Before: timestamppb.New(time.Now().Add(time.Hour)), PageSize: math.MaxInt32,
 	}
-	if resp, err := s.events.ListEvents(s.machine(t).call(t), events); err != nil || len(resp.GetEvents()) != maxPageSize+1 {
+	if resp, err := s.events.ListEvents(s.machine(t).call(t), events); err != nil || len(resp.GetEvents()) != page.Longest+1 {
 		t.Errorf("%d events, %v", len(resp.GetEvents()), err)
 	}
 	events.PageSize = -1

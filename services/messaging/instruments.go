@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
@@ -16,6 +17,7 @@ import (
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/waiting"
 )
 
 // instruments are the figures of this service's domain. None has a member, a
@@ -29,9 +31,9 @@ type instruments struct {
 	labels      *labelSets
 }
 
-// newInstruments measures the queue through the reports' store, and the outbox from where
+// newInstruments measures the queue through the reports' pool, and the outbox from where
 // the relay begins.
-func newInstruments(s, apart *store, begin func() uuid.UUID) (*instruments, error) {
+func newInstruments(db, apart *pgxpool.Pool, begin func() uuid.UUID) (*instruments, error) {
 	meter := otel.Meter("messaging")
 	submissions, err1 := meter.Int64Counter("messagerie.submissions",
 		metric.WithDescription("Submissions by audience and outcome (stored, replayed, refused, failed)."))
@@ -51,7 +53,7 @@ func newInstruments(s, apart *store, begin func() uuid.UUID) (*instruments, erro
 		return nil, fmt.Errorf("making instruments: %w", err)
 	}
 	registration, err := meter.RegisterCallback(func(ctx context.Context, observe metric.Observer) error {
-		found, err := outbox.New(s.pool).Figures(ctx, begin())
+		found, err := outbox.New(db).Figures(ctx, begin())
 		if err != nil {
 			slog.WarnContext(ctx, "measuring the outbox", "error", err)
 			return nil // the other figures are still worth having
@@ -75,7 +77,7 @@ func newInstruments(s, apart *store, begin func() uuid.UUID) (*instruments, erro
 const queuePatience = 5 * time.Second
 
 // measureQueue measures what waits for agents, at each scrape.
-func measureQueue(meter metric.Meter, s *store) (metric.Registration, error) {
+func measureQueue(meter metric.Meter, db *pgxpool.Pool) (metric.Registration, error) {
 	conversations, err1 := meter.Int64ObservableGauge("messagerie.queue.conversations",
 		metric.WithDescription("Conversations that wait for an agent, by status."))
 	age, err2 := meter.Float64ObservableGauge("messagerie.queue.age", metric.WithUnit("s"),
@@ -86,15 +88,15 @@ func measureQueue(meter metric.Meter, s *store) (metric.Registration, error) {
 	return meter.RegisterCallback(func(ctx context.Context, observe metric.Observer) error {
 		ctx, cancel := context.WithTimeout(ctx, queuePatience)
 		defer cancel()
-		found, err := s.queueState(ctx)
+		found, err := waiting.Everywhere(ctx, db)
 		if err != nil {
 			slog.WarnContext(ctx, "measuring the queue", "error", err)
 			return nil // the other figures are still worth having
 		}
 		for _, status := range lifecycle.WaitingStatuses {
-			observe.ObserveInt64(conversations, found.counts[status], metric.WithAttributes(attribute.String("status", status.String())))
+			observe.ObserveInt64(conversations, found.Counts[status], metric.WithAttributes(attribute.String("status", status.String())))
 		}
-		observe.ObserveFloat64(age, found.unanswered)
+		observe.ObserveFloat64(age, found.Unanswered)
 		return nil
 	}, conversations, age)
 }

@@ -1,30 +1,31 @@
-// Package messaging keeps the conversations between members and the body: it
+// Package messaging keeps the conversations between members and the fund: it
 // stores what a member submits, lets agents answer, and publishes what happened.
 //
 // # What is promised
 //
-// A submission or a reply that was answered with success is stored, readable until its
-// term has passed (retention.go; by default there is none), and will be published: one transaction writes the conversation, its message, the
-// event log and the outbox (see relay). The same idempotency key never makes two.
+// A submission or a reply that was answered with success is stored, readable until its term
+// has passed (package upkeep; by default there is none), and will be published: one
+// transaction writes the conversation, its message, the event log and the outbox (package
+// outbox). The same idempotency key never makes two.
 // Losing the broker, for hours or for good, refuses no submission and loses no
 // event. Losing the database's host loses nothing only if PostgreSQL commits to a
 // synchronous standby.
 //
 // Submissions that arrive together are committed together (see committer), and so
-// are agents' changes (see changes), so that a commit's price is shared.
+// are agents' changes (package change), so that a commit's price is shared.
 //
-// Text and contact points are encrypted before they reach the database (see
-// internal/vault), and are in no event, log line, trace or metric. A member's query is
+// Text and contact points are encrypted before they reach the database (package vault), and
+// are in no event, log line, trace or metric. A member's query is
 // always limited to that member; another's conversation is not found.
 //
-// What reads much has connections and bounds of its own (see reports): whoever asks for
+// What reads much has connections and bounds of its own (package reports): whoever asks for
 // statistics, lists or exports makes no member wait.
 //
 // # When it breaks
 //
 // While the database is away, or can only be read, calls answer UNAVAILABLE. A caller
 // that got no answer tries again with the same key. While the taxonomy service is away, the
-// last version seen goes on (see catalogue). Until a first one was seen, the health of
+// last version seen goes on (package taxonomy). Until a first one was seen, the health of
 // the gRPC port is NOT_SERVING.
 package messaging
 
@@ -47,10 +48,17 @@ import (
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/agent"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/change"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/draft"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/member"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/operator"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/reference"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/reports"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/taxonomy"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/upkeep"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/watch"
 	"github.com/ma-messagerie/messagerie/services/messaging/migrations"
@@ -86,7 +94,7 @@ type Config struct {
 	// DefaultCaisse is the caisse of members whose token names none that can be one. Empty
 	// refuses them.
 	DefaultCaisse string `env:"DEFAULT_CAISSE"`
-	// EventDomain is the domain, of the body or of who runs the system, that types and
+	// EventDomain is the domain, of the fund or of who runs the system, that types and
 	// sources of events begin with (CloudEvents: reversed in types).
 	EventDomain string `env:"EVENT_DOMAIN" envDefault:"ma-messagerie.org"`
 	// RelayPoll is how often the outbox is looked at for what other processes
@@ -97,10 +105,10 @@ type Config struct {
 	EventLogRetention time.Duration `env:"EVENT_LOG_RETENTION" envDefault:"9600h"`
 	// ConversationRetention is how long a conversation that has ended is kept after the last
 	// that happened in it, with its messages, notes and, when it was their last one, its
-	// member; at least 366 days. 0 keeps all: the term is the body's to set, by its plan
+	// member; at least 366 days. 0 keeps all: the term is the fund's to set, by its plan
 	// for records.
 	ConversationRetention time.Duration `env:"CONVERSATION_RETENTION" envDefault:"0"`
-	// AuditRetention is how long it is kept who of the body saw or did what, at least 30
+	// AuditRetention is how long it is kept who of the fund saw or did what, at least 30
 	// days; a year unless a longer term has a reason (CNIL, recommendation 2021-122). 0
 	// keeps all.
 	AuditRetention time.Duration `env:"AUDIT_RETENTION" envDefault:"8784h"`
@@ -120,7 +128,7 @@ func (c Config) Validate() error {
 		_, err := vault.Open(c.Keyset)
 		faults = append(faults, err)
 	}
-	if c.DefaultCaisse != "" && !validCaisse(c.DefaultCaisse) {
+	if c.DefaultCaisse != "" && !conversation.ValidCaisse(c.DefaultCaisse) {
 		faults = append(faults, fmt.Errorf("DEFAULT_CAISSE %q is not lower-case letters, digits and hyphens, at most 64", c.DefaultCaisse))
 	}
 	if !validDomain(c.EventDomain) {
@@ -129,11 +137,11 @@ func (c Config) Validate() error {
 	if c.EventLogRetention != 0 && c.EventLogRetention < minRetention {
 		faults = append(faults, fmt.Errorf("EVENT_LOG_RETENTION must be 0 or at least %s", minRetention))
 	}
-	if c.ConversationRetention != 0 && c.ConversationRetention < leastConversation {
-		faults = append(faults, fmt.Errorf("CONVERSATION_RETENTION must be 0 or at least %s", leastConversation))
+	if c.ConversationRetention != 0 && c.ConversationRetention < upkeep.LeastConversation {
+		faults = append(faults, fmt.Errorf("CONVERSATION_RETENTION must be 0 or at least %s", upkeep.LeastConversation))
 	}
-	if c.AuditRetention != 0 && c.AuditRetention < leastAudit {
-		faults = append(faults, fmt.Errorf("AUDIT_RETENTION must be 0 or at least %s", leastAudit))
+	if c.AuditRetention != 0 && c.AuditRetention < upkeep.LeastAudit {
+		faults = append(faults, fmt.Errorf("AUDIT_RETENTION must be 0 or at least %s", upkeep.LeastAudit))
 	}
 	for name, d := range map[string]time.Duration{"CLAIM_LEASE": c.ClaimLease, "RELAY_POLL": c.RelayPoll, "TAXONOMY_REFRESH": c.TaxonomyRefresh} {
 		if d <= 0 {
@@ -155,7 +163,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer postgres.Close(pool)
-	reportPool, err := postgres.Open(ctx, cfg.DatabaseURL, postgres.Reports(reportConnections(cfg.Reports), cfg.Reports.WithDefaults().Timeout))
+	reportPool, err := postgres.Open(ctx, cfg.DatabaseURL, postgres.Reports(reports.Connections(cfg.Reports), cfg.Reports.WithDefaults().Timeout))
 	if err != nil {
 		return err
 	}
@@ -185,23 +193,22 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 		return err
 	}
 	s := &store{pool}
-	apart, err := newReports(reportPool, cfg.Reports)
+	apart, err := reports.New(reportPool, cfg.Reports)
 	if err != nil {
 		return err
 	}
-	defer apart.close()
+	defer apart.Close()
 	journal := outbox.New(pool)
 	relay := outbox.NewRelay(journal, events, cfg.EventDomain, cfg.RelayPoll)
-	counts, err := newInstruments(s, apart.store, relay.Begin)
+	counts, err := newInstruments(pool, reportPool, relay.Begin)
 	if err != nil {
 		return err
 	}
 	defer counts.stop()
 	counts.begin(ctx)
 	commits := newCommitter(s, relay.Wake, counts.batchSizes)
-	told := watch.NewHints(events)
-	acts := change.New(pool, relay.Wake, told, counts.changeSizes)
-	reached := newMembers(s, keys)
+	hints := watch.NewHints(events)
+	acts := change.New(pool, relay.Wake, hints, counts.changeSizes)
 	known := taxonomy.New(source, pool, cfg.TaxonomyRefresh)
 	if err := postgres.AtStart(ctx, known.Load); err != nil {
 		return err
@@ -212,17 +219,28 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 		return err
 	}
 	grpcServer.HoldUntil(known.Known())
-	impl := &server{
-		store: s, reports: apart, vault: keys, members: reached, catalogue: known, committer: commits, changes: acts,
-		references: reference.New(pool), counts: counts, hub: watch.NewHub(pool, events, told, relay.Begin), hints: told,
-		wake: relay.Wake, claimLease: cfg.ClaimLease, defaultCaisse: cfg.DefaultCaisse,
+	hub := watch.NewHub(pool, events, hints, relay.Begin)
+	drafts := draft.New(pool, keys)
+	reached := member.New(member.Config{DB: pool, Reports: apart, Vault: keys, Drafts: drafts, Taxonomy: known, Hints: hints, Wake: relay.Wake})
+	members := &server{
+		Drafts: drafts, Members: reached, store: s, reports: apart, vault: keys, taxonomy: known, committer: commits, changes: acts,
+		references: reference.New(pool), counts: counts, hub: hub, hints: hints, defaultCaisse: cfg.DefaultCaisse,
 	}
-	impl.checkWhole(grpcServer)
-	grpcServer.Redeem(impl.redeem)
-	messagingpb.RegisterMessagingServiceServer(grpcServer, impl)
-	messagingpb.RegisterAgentServiceServer(grpcServer, &agentServer{server: impl})
-	messagingpb.RegisterOperatorServiceServer(grpcServer, &operatorServer{store: s, reports: apart, broker: events, begin: relay.Begin})
-	messagingpb.RegisterRecipientServiceServer(grpcServer, impl)
+	agents := &agent.Server{
+		DB: pool, Reports: apart, Vault: keys, Taxonomy: known, Changes: acts, Hub: hub, Hints: hints, ClaimLease: cfg.ClaimLease,
+	}
+	operators := &operator.Server{DB: pool, Reports: apart, Broker: events, Begin: relay.Begin}
+	keeping := &upkeep.Upkeep{DB: pool, Conversations: cfg.ConversationRetention, Audit: cfg.AuditRetention, EventLog: cfg.EventLogRetention}
+	grpcServer.Translate(refusalOf)
+	members.checkWhole(grpcServer)
+	reached.CheckWhole(grpcServer)
+	agents.CheckWhole(grpcServer)
+	operators.CheckWhole(grpcServer)
+	grpcServer.Redeem(watch.NewTickets(pool).Redeem)
+	messagingpb.RegisterMessagingServiceServer(grpcServer, members)
+	messagingpb.RegisterAgentServiceServer(grpcServer, agents)
+	messagingpb.RegisterOperatorServiceServer(grpcServer, operators)
+	messagingpb.RegisterRecipientServiceServer(grpcServer, members)
 	messagingpb.RegisterEventLogServiceServer(grpcServer, &eventLogServer{log: journal, retention: cfg.EventLogRetention})
 
 	admin := &chassis.Admin{}
@@ -247,16 +265,13 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	stages.Go(func() error { return known.Run(stageCtx) })
 	stages.Go(func() error { events.Prepare(stageCtx); return nil })
 	stages.Go(func() error { return relay.Run(stageCtx) })
-	stages.Go(func() error { return told.Run(stageCtx) })
-	stages.Go(func() error { journal.KeepDays(stageCtx, cfg.EventLogRetention); return nil })
-	stages.Go(func() error { return runBackfills(stageCtx, s) })
-	stages.Go(func() error { return fold(stageCtx, s) })
-	stages.Go(func() error { postgres.Forget(stageCtx, s.terms(cfg)...); return nil })
+	stages.Go(func() error { return hints.Run(stageCtx) })
+	stages.Go(func() error { return keeping.Run(stageCtx) })
 	stages.Go(func() error { return admin.Serve(stageCtx, cfg.AdminAddr) })
 	group.Go(func() error {
 		return admin.Linger(front, cfg.DrainDelay, func(ctx context.Context) error { return grpcServer.Serve(ctx, cfg.DrainTimeout) })
 	})
-	group.Go(func() error { return impl.hub.Run(front) })
+	group.Go(func() error { return hub.Run(front) })
 	group.Go(func() error { return failWith(front, stageCtx) })
 	frontErr := group.Wait()
 	endBack()

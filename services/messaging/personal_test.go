@@ -12,9 +12,9 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/member"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
-	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
 )
 
 // export collects all pieces of an export.
@@ -49,7 +49,7 @@ func TestExport(t *testing.T) {
 	s := running(t)
 	jeanne, paul, claire := s.member(t, "jeanne"), s.member(t, "paul"), s.clerk(t, "claire")
 	paul.submit(t)
-	for i := range exportPage + 1 { // more than one page
+	for i := range member.ExportPage + 1 { // more than one page
 		id := jeanne.submit(t).GetId()
 		if i == 0 {
 			claire.reply(t, id, true)
@@ -65,8 +65,8 @@ func TestExport(t *testing.T) {
 	if preferences != 1 || len(drafts) != 1 || drafts[0] != "Un brouillon" {
 		t.Errorf("%d preferences, drafts %v", preferences, drafts)
 	}
-	if len(texts) != exportPage+2 || strings.Count(strings.Join(texts, "\n"), memberText) != exportPage+1 || strings.Count(strings.Join(texts, "\n"), agentText) != 1 {
-		t.Errorf("%d texts, want %d: every message, hidden or not, and nobody else's", len(texts), exportPage+2)
+	if len(texts) != member.ExportPage+2 || strings.Count(strings.Join(texts, "\n"), memberText) != member.ExportPage+1 || strings.Count(strings.Join(texts, "\n"), agentText) != 1 {
+		t.Errorf("%d texts, want %d: every message, hidden or not, and nobody else's", len(texts), member.ExportPage+2)
 	}
 }
 
@@ -82,7 +82,7 @@ func TestExport_OfWhatChanges(t *testing.T) {
 	}
 	jeanne := s.member(t, "jeanne")
 	var ids []string
-	for range 6 * exportPage {
+	for range 6 * member.ExportPage {
 		long := func(req *messagingpb.SubmitMessageRequest) { req.Text = strings.Repeat("é", text.OfMember.Max) }
 		ids = append(ids, jeanne.submit(t, long).GetId())
 	}
@@ -94,7 +94,7 @@ func TestExport_OfWhatChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	seen := make(map[string]int)
-	for range exportPage / 2 {
+	for range member.ExportPage / 2 {
 		piece, err := stream.Recv()
 		if err != nil {
 			t.Fatal(err)
@@ -133,39 +133,6 @@ func TestExport_OfWhatChanges(t *testing.T) {
 	}
 	if missed > 0 || doubled > 0 {
 		t.Errorf("of %d conversations %d are missed, %d doubled", len(ids), missed, doubled)
-	}
-}
-
-// What goes after an export has read its row is left out of it, and breaks nothing.
-func TestExport_OfWhatGoes(t *testing.T) {
-	t.Parallel()
-	s := running(t)
-	jeanne := s.member(t, "jeanne")
-	erased, deleted := jeanne.submit(t).GetId(), jeanne.submit(t).GetId()
-	keys, err := vault.Open(s.cfg.Keyset)
-	if err != nil {
-		t.Fatal(err)
-	}
-	exporter := &server{store: &store{s.pool}, vault: keys}
-	rows, err := exporter.store.someOfMember(t.Context(), "member:jeanne", []uuid.UUID{uuid.MustParse(erased), uuid.MustParse(deleted)})
-	if err != nil || len(rows) != 2 {
-		t.Fatalf("%d rows, %v", len(rows), err)
-	}
-	for i := range rows {
-		if conversation, err := exporter.exportConversation(t.Context(), &rows[i]); len(conversation.GetMessages()) != 1 || err != nil {
-			t.Errorf("before: %v, %v", conversation, err)
-		}
-	}
-	if _, err := s.pool.Exec(t.Context(), `WITH gone AS (DELETE FROM message WHERE conversation_id = $1) DELETE FROM conversation WHERE id = $1`, deleted); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := jeanne.messaging.EraseMyData(jeanne.call(t), &messagingpb.EraseMyDataRequest{Confirm: true}); err != nil {
-		t.Fatal(err)
-	}
-	for i := range rows {
-		if conversation, err := exporter.exportConversation(t.Context(), &rows[i]); conversation != nil || err != nil {
-			t.Errorf("afterwards: %v, %v", conversation, err)
-		}
 	}
 }
 
@@ -247,7 +214,7 @@ func TestErase_RefusesRepeats(t *testing.T) {
 	if _, err := s.pool.Exec(t.Context(), `UPDATE erased_key SET erased_at = now() - interval '31 days'`); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := (&store{s.pool}).forgetErasedKeys(t.Context(), erasedKeyLife); n != 1 || err != nil {
+	if n, err := member.ForgetErasedKeys(t.Context(), s.pool, member.ErasedKeyLife); n != 1 || err != nil {
 		t.Errorf("%d keys are forgotten, %v", n, err)
 	}
 }

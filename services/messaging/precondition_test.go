@@ -23,7 +23,7 @@ func tagged(t *testing.T, header metadata.MD) string {
 }
 
 func withTags(ctx context.Context, tags string) context.Context {
-	return metadata.AppendToOutgoingContext(ctx, ifMatch, tags)
+	return metadata.AppendToOutgoingContext(ctx, "if-match", tags)
 }
 
 // Nobody answers over a message that they have not read.
@@ -159,7 +159,7 @@ func TestIfNoneMatch_Draft(t *testing.T) {
 	jeanne := s.member(t, "jeanne")
 	id := uuid.NewString()
 	save := func(text, tags string, header ...grpc.CallOption) error {
-		_, err := s.messaging.SaveDraft(metadata.AppendToOutgoingContext(jeanne.call(t), ifNoneMatch, tags), &messagingpb.SaveDraftRequest{Id: id, Text: text}, header...)
+		_, err := s.messaging.SaveDraft(metadata.AppendToOutgoingContext(jeanne.call(t), "if-none-match", tags), &messagingpb.SaveDraftRequest{Id: id, Text: text}, header...)
 		return err
 	}
 	const windows = 8

@@ -20,6 +20,7 @@ import (
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/member"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/reference"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/taxonomy"
@@ -48,7 +49,7 @@ type prepared struct {
 func (s *server) SubmitMessage(ctx context.Context, req *messagingpb.SubmitMessageRequest) (*messagingpb.SubmitMessageResponse, error) {
 	resp, outcome, err := s.submit(ctx, req)
 	s.counts.submitted(ctx, req.GetAudience(), outcome)
-	return resp, statusOf(err)
+	return resp, err
 }
 
 func (s *server) submit(ctx context.Context, req *messagingpb.SubmitMessageRequest) (*messagingpb.SubmitMessageResponse, string, error) {
@@ -57,7 +58,7 @@ func (s *server) submit(ctx context.Context, req *messagingpb.SubmitMessageReque
 	if errors.Is(err, taxonomy.ErrOutdated) {
 		// Perhaps the retry of what was stored before the new version came.
 		resp, replayErr := s.replay(ctx, sub)
-		if !errors.Is(replayErr, errNotFound) {
+		if !errors.Is(replayErr, pgx.ErrNoRows) {
 			return resp, "replayed", replayErr
 		}
 	}
@@ -119,26 +120,26 @@ func (p *prepared) answer() *messagingpb.SubmitMessageResponse {
 	return &messagingpb.SubmitMessageResponse{Conversation: recap, ExpectedDelay: delayOf(p.conversation.AnswerDays)}
 }
 
-// prepare checks a request and makes of it the rows to store. With errOutdated
+// prepare checks a request and makes of it the rows to store. With [taxonomy.ErrOutdated]
 // comes what replay needs.
 func (s *server) prepare(ctx context.Context, id *auth.Identity, req *messagingpb.SubmitMessageRequest) (*prepared, error) {
 	key := rpc.IdempotencyKey(ctx)
 	if !slices.Contains(id.Profiles, req.GetAudience().String()) {
 		return nil, errProfile
 	}
-	caisse, err := s.caisseOf(id)
+	caisse, err := conversation.CaisseOf(id, s.defaultCaisse)
 	if err != nil {
 		return nil, err
 	}
-	chosen, err := s.catalogue.Check(ctx, req)
-	written, badText := s.catalogue.LimitsFor(req.GetTaxonomyVersion()).Normalise(req.GetText())
+	chosen, err := s.taxonomy.Check(ctx, req)
+	written, badText := s.taxonomy.LimitsFor(req.GetTaxonomyVersion()).Normalise(req.GetText())
 	if badText != nil {
 		return nil, rpc.JoinFaults(err, badText)
 	}
 	if err != nil {
 		return asked(id, key, written, req), err
 	}
-	if err := s.members.save(ctx, id); err != nil {
+	if err := s.SaveAccount(ctx, id); err != nil {
 		return nil, err
 	}
 	compose := func(ctx context.Context) (*prepared, error) {
@@ -231,7 +232,7 @@ func (s *server) replay(ctx context.Context, again *prepared) (*messagingpb.Subm
 	first := &row
 	if body != again.body || first.Audience != again.conversation.Audience || first.TaxonomyVersion != again.conversation.TaxonomyVersion ||
 		first.Theme != again.conversation.Theme || first.Topic != again.conversation.Topic || first.Reason != again.conversation.Reason {
-		return nil, errKeyReused
+		return nil, conversation.ErrKeyReused
 	}
 	original := &prepared{submission: &submission{conversation: row, message: message}, body: body}
 	original.conversation.Status, original.conversation.Hidden, original.conversation.Unread = int16(messagingpb.Status_SENT), false, false
@@ -307,7 +308,7 @@ func (s *store) insertSubmissions(ctx context.Context, subs []*submission) (map[
 // end that has waited, which it did at the old conversation's unique key.
 const failErasedSQL = `
 INSERT INTO erased_key (digest)
-SELECT erased_key.digest FROM conversation JOIN erased_key ON erased_key.digest = ` + keyDigest + ` WHERE conversation.id = ANY($1)`
+SELECT erased_key.digest FROM conversation JOIN erased_key ON erased_key.digest = ` + member.KeyDigest + ` WHERE conversation.id = ANY($1)`
 
 // One statement, however many submissions. Rows that lose a conflict write nothing at all,
 // because every other insert joins the conversations that were inserted.
@@ -317,7 +318,7 @@ WITH input AS (
 ), opened AS (
 	INSERT INTO conversation (` + submittedRows.Columns() + `)
 	SELECT ` + submittedRows.Columns() + `
-	FROM input WHERE NOT EXISTS (SELECT FROM erased_key WHERE digest = ` + keyDigest + `)
+	FROM input WHERE NOT EXISTS (SELECT FROM erased_key WHERE digest = ` + member.KeyDigest + `)
 	ON CONFLICT (member_id, idempotency_key) DO NOTHING
 	RETURNING id, created_at
 ), written AS (
@@ -343,10 +344,10 @@ func column[R, T any](batch []R, field func(R) T) []T {
 
 // submitted returns what is stored under a member's idempotency key: the
 // conversation and its first message.
-func (s *store) submitted(ctx context.Context, member string, key uuid.UUID) (conversation.Row, conversation.Message, error) {
-	row, err := postgres.One[conversation.Row](ctx, s.pool, "reading a conversation", `SELECT `+conversation.Columns+` FROM conversation WHERE member_id = $1 AND idempotency_key = $2`, member, key)
-	if errors.Is(err, errNotFound) {
-		err = s.checkErased(ctx, member, key)
+func (s *store) submitted(ctx context.Context, owner string, key uuid.UUID) (conversation.Row, conversation.Message, error) {
+	row, err := postgres.One[conversation.Row](ctx, s.pool, "reading a conversation", `SELECT `+conversation.Columns+` FROM conversation WHERE member_id = $1 AND idempotency_key = $2`, owner, key)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = member.CheckErased(ctx, s.pool, owner, key)
 	}
 	if err != nil {
 		return row, conversation.Message{}, fmt.Errorf("looking up an idempotency key: %w", err)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
@@ -39,7 +40,7 @@ func TestStore_ConflictWritesNothing(t *testing.T) {
 	if err != nil || conversation.ID != first.conversation.ID || message.ID != first.message.ID {
 		t.Errorf("%v, %v, %v", conversation.ID, message.ID, err)
 	}
-	if _, _, err := s.submitted(t.Context(), "marc", first.idempotencyKey); !errors.Is(err, errNotFound) {
+	if _, _, err := s.submitted(t.Context(), "marc", first.idempotencyKey); !errors.Is(err, pgx.ErrNoRows) {
 		t.Errorf("another member's key: %v", err)
 	}
 }

@@ -13,6 +13,12 @@ import (
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
 
+// The limits of templates, as messaging.proto tells them.
+const (
+	maxTemplates  = 200
+	maxTitleChars = 80
+)
+
 // supervisor is an agent who may also keep templates.
 func (s *stage) supervisor(t *testing.T, name string, claims ...map[string]any) caller {
 	t.Helper()
@@ -144,8 +150,13 @@ func TestTemplate_Limit(t *testing.T) {
 	}
 	defer tx.Rollback(t.Context())
 	last := uuid.New()
-	if _, err := putTemplate(t.Context(), tx, "msa-75", "agent:samir", templateRow{ID: last, Title: "Dernier", Text: "Texte"}); err != nil {
-		t.Fatal(err)
+	for _, sql := range []string{
+		`SELECT pg_advisory_xact_lock(hashtextextended('template msa-75', 0)) WHERE $1::uuid IS NOT NULL`,
+		`INSERT INTO template (caisse, id, title, text, updated_by) VALUES ('msa-75', $1, 'Dernier', 'Texte', 'agent:samir')`,
+	} {
+		if _, err := tx.Exec(t.Context(), sql, last); err != nil {
+			t.Fatal(err)
+		}
 	}
 	answer := make(chan error, 1)
 	go func() {

@@ -19,18 +19,9 @@ func (s *server) WatchConversations(_ *messagingpb.WatchConversationsRequest, st
 	return s.hub.Watch(ctx, member, conversation.Scope{Member: member}, func(happened watch.Happening) error {
 		unread, err := conversation.Unread(ctx, s.store.pool, member)
 		if err != nil {
-			return statusOf(err)
+			return err
 		}
 		return stream.Send(&messagingpb.WatchConversationsResponse{ConversationId: happened.ID(), UnreadCount: unread})
-	})
-}
-
-// WatchConversations implements AgentService.
-func (s *agentServer) WatchConversations(_ *messagingpb.AgentServiceWatchConversationsRequest, stream grpc.ServerStreamingServer[messagingpb.AgentServiceWatchConversationsResponse]) error {
-	ctx := stream.Context()
-	id := auth.FromContext(ctx)
-	return s.hub.Watch(ctx, id.Subject, scopeOf(id), func(happened watch.Happening) error {
-		return stream.Send(&messagingpb.AgentServiceWatchConversationsResponse{ConversationId: happened.ID(), Opened: happened.Opened})
 	})
 }
 
@@ -38,13 +29,7 @@ func (s *agentServer) WatchConversations(_ *messagingpb.AgentServiceWatchConvers
 func (s *server) CreateWatchTicket(ctx context.Context, _ *messagingpb.CreateWatchTicketRequest) (*messagingpb.CreateWatchTicketResponse, error) {
 	ticket, expires, err := watch.NewTickets(s.store.pool).Issue(ctx, auth.FromContext(ctx))
 	if err != nil {
-		return nil, statusOf(err)
+		return nil, err
 	}
 	return &messagingpb.CreateWatchTicketResponse{Ticket: ticket, ExpireTime: timestamppb.New(expires)}, nil
-}
-
-// redeem returns who got a ticket, and makes it good no more.
-func (s *server) redeem(ctx context.Context, ticket string) (*auth.Identity, error) {
-	id, err := watch.NewTickets(s.store.pool).Redeem(ctx, ticket)
-	return id, statusOf(err)
 }

@@ -158,14 +158,33 @@ func applyMany(ctx context.Context, tx pgx.Tx, requests []Request, todo map[int]
 	return nil
 }
 
+// storedMessage is what is given of a row of the table message.
+type storedMessage struct {
+	ID             uuid.UUID `db:"id"`
+	ConversationID uuid.UUID `db:"conversation_id"`
+	Author         int16     `db:"author"`
+	AgentID        *string   `db:"agent_id"`
+	IdempotencyKey uuid.UUID `db:"idempotency_key"`
+	Final          bool      `db:"final"`
+	Body           []byte    `db:"body"`
+	BodyChars      int16     `db:"body_chars"`
+}
+
+var (
+	storedMessages = postgres.RowsOf[storedMessage]()
+
+	storeSQL = `INSERT INTO message (` + storedMessages.Columns() + `, created_at)
+		SELECT ` + storedMessages.Columns() + `, clock_timestamp() FROM ` + storedMessages.From("given", 1)
+)
+
 // queueReply stores a reply under the lock on its conversation. Its time is that
 // of now, not of the transaction's beginning: of two replies at once, the one that
 // got the lock last must be the last, or the member could not mark it as read.
 func queueReply(batch *pgx.Batch, r *Reply) {
-	batch.Queue(`
-		INSERT INTO message (id, conversation_id, author, agent_id, idempotency_key, final, body, body_chars, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp())`,
-		r.Row.ID, r.Row.ConversationID, r.Row.Author, r.Row.AgentID, r.Key, r.Row.Final, r.Row.Body, r.Chars)
+	batch.Queue(storeSQL, storedMessages.Args([]storedMessage{{
+		ID: r.Row.ID, ConversationID: r.Row.ConversationID, Author: r.Row.Author, AgentID: r.Row.AgentID, IdempotencyKey: r.Key,
+		Final: r.Row.Final, Body: r.Row.Body, BodyChars: int16(r.Chars), //nolint:gosec // at most 5,000
+	}})...)
 }
 
 // recordMany writes the events of changes to the log and the outbox, and the

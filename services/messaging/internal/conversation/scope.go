@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/ma-messagerie/messagerie/chassis/auth"
 )
 
 // Scope is whose conversations a caller may see: one member's own, or an agent's
@@ -15,6 +17,11 @@ type Scope struct {
 	AllQueues bool
 	// Member is set for a member, and nothing else then.
 	Member string
+}
+
+// ScopeOf is what the calling agent may see.
+func ScopeOf(agent *auth.Identity) Scope {
+	return Scope{Caisse: agent.Caisse, Queues: agent.Queues, AllQueues: slices.Contains(agent.Queues, auth.AllQueues)}
 }
 
 // Key is another for each scope: answers are shared among those who may see the same.

@@ -6,7 +6,10 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 )
 
 // aged makes conversations of the last three years in three caisses, the first of which
@@ -62,4 +65,26 @@ func Aged(tables ...string) func(ctx context.Context, pool *pgxpool.Pool, from, 
 		}
 		return nil
 	}
+}
+
+// Picked is a conversation of those of Aged.
+type Picked struct {
+	ID          uuid.UUID  `db:"id"`
+	MemberID    string     `db:"member_id"`
+	LastReplyID *uuid.UUID `db:"last_reply_id"`
+}
+
+// Pick is the nth newest conversation of msa-75 in a status.
+func Pick(ctx context.Context, db postgres.Querier, status, n int) (Picked, error) {
+	return postgres.One[Picked](ctx, db, "picking a conversation",
+		`SELECT id, member_id, last_reply_id FROM conversation WHERE caisse = 'msa-75' AND status = $1 ORDER BY created_at DESC OFFSET $2 LIMIT 1`, status, n)
+}
+
+// Count runs a backfill that counts in one statement, as messaging's upkeep does, anew.
+func Count(ctx context.Context, pool *pgxpool.Pool, name, sql string) error {
+	if _, err := pool.Exec(ctx, sql, nil, nil); err != nil {
+		return fmt.Errorf("counting: %w", err)
+	}
+	_, err := pool.Exec(ctx, `INSERT INTO backfill (name, ended_at) VALUES ($1, now()) ON CONFLICT (name) DO UPDATE SET ended_at = now()`, name)
+	return err
 }

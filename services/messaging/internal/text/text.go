@@ -104,3 +104,9 @@ func forbidden(r rune) bool {
 	}
 	return false
 }
+
+// Faults are what is wrong with a text, for [rpc.AlsoCheck].
+func (l Limits) Faults(raw string) []rpc.Violation {
+	_, err := l.Normalise(raw)
+	return rpc.FaultsOf(err)
+}

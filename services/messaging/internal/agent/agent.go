@@ -1,0 +1,118 @@
+// Package agent is AgentService: what agents of the fund do with conversations within their
+// scope. A noun is a file, with its calls, its rule and its statements.
+//
+// Whoever reads or changes a conversation is written down in the audit, in the same
+// transaction. Changes of one conversation go one after another (see package change), and one
+// whose If-Match names another state, or that another agent has claimed, is refused.
+package agent
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/change"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/reports"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/taxonomy"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/watch"
+)
+
+// Server is AgentService.
+type Server struct {
+	messagingpb.UnimplementedAgentServiceServer
+
+	DB       *pgxpool.Pool
+	Reports  *reports.Reports
+	Vault    *vault.Vault
+	Taxonomy *taxonomy.Versions
+	Changes  *change.Changes
+	Hub      *watch.Hub
+	Hints    *watch.Hints
+	// ClaimLease is how long an agent holds a conversation without renewing.
+	ClaimLease time.Duration
+}
+
+// WatchConversations implements AgentService. See the .proto.
+func (s *Server) WatchConversations(_ *messagingpb.AgentServiceWatchConversationsRequest, stream grpc.ServerStreamingServer[messagingpb.AgentServiceWatchConversationsResponse]) error {
+	ctx := stream.Context()
+	id := auth.FromContext(ctx)
+	return s.Hub.Watch(ctx, id.Subject, conversation.ScopeOf(id), func(happened watch.Happening) error {
+		return stream.Send(&messagingpb.AgentServiceWatchConversationsResponse{ConversationId: happened.ID(), Opened: happened.Opened})
+	})
+}
+
+// GetConversation returns a conversation with its messages and writes down who
+// read it.
+func (s *Server) GetConversation(ctx context.Context, req *messagingpb.AgentServiceGetConversationRequest) (*messagingpb.AgentServiceGetConversationResponse, error) {
+	id := auth.FromContext(ctx)
+	found, err := s.readForAgent(ctx, conversation.ScopeOf(id), id.Subject, uuid.MustParse(req.GetId()))
+	if err != nil {
+		return nil, err
+	}
+	full, err := s.inFull(ctx, found, id)
+	if err != nil {
+		return nil, err
+	}
+	return &messagingpb.AgentServiceGetConversationResponse{Conversation: full}, nil
+}
+
+// forAgent is a row as an agent sees it: with who has it in hand.
+func forAgent(row *conversation.Row, id *auth.Identity) *messagingpb.Conversation {
+	conversation := conversation.Proto(row)
+	if row.ClaimHeld {
+		conversation.Claim = &messagingpb.ClaimInfo{
+			Agent: *row.ClaimedName, Mine: claimedBy(row, id), ExpireTime: timestamppb.New(*row.ClaimExpires),
+		}
+	}
+	return conversation
+}
+
+// inFull is a conversation with all that was written in it, as an agent sees it, and sets
+// its tag.
+func (s *Server) inFull(ctx context.Context, found conversation.Full, id *auth.Identity) (*messagingpb.Conversation, error) {
+	full, err := conversation.WithMessages(s.Vault, &found.Row, found.Messages)
+	if err != nil {
+		return nil, err
+	}
+	full.Claim = forAgent(&found.Row, id).GetClaim()
+	if len(found.DataKey) > 0 && len(found.Notes) > 0 { // none opens once its key is gone
+		if full.Notes, err = s.openNotes(found.ID, found.DataKey, found.Notes); err != nil {
+			return nil, err
+		}
+	}
+	conversation.SetTag(ctx, &found.Row, full)
+	return full, nil
+}
+
+// readForAgent reads a conversation within an agent's scope and notes who did.
+func (s *Server) readForAgent(ctx context.Context, sc conversation.Scope, agent string, id uuid.UUID) (found conversation.Full, err error) {
+	err = pgx.BeginFunc(ctx, s.DB, func(tx pgx.Tx) error {
+		args := sc.Args()
+		args["id"] = id
+		found.Row, err = postgres.One[conversation.Row](ctx, tx, "reading a conversation",
+			`SELECT `+conversation.Columns+` FROM conversation WHERE id = @id AND `+conversation.WithinScope, args)
+		if err != nil {
+			return err
+		}
+		batch := &pgx.Batch{}
+		conversation.QueueRead(batch, id, &found)
+		conversation.QueueAudit(batch, []conversation.Audited{{AgentID: agent, Action: lifecycle.Read, ConversationID: id}})
+		if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+			return fmt.Errorf("reading what was written: %w", err)
+		}
+		return nil
+	})
+	return found, err
+}

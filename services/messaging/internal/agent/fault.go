@@ -1,0 +1,64 @@
+package agent
+
+import (
+	"context"
+
+	"github.com/google/uuid"
+
+	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/taxonomy"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
+)
+
+// CheckWhole has what the calls check for themselves looked at too where a request breaks
+// rules of its .proto, so that whoever fills in a form is told all of it at once.
+func (s *Server) CheckWhole(to *rpc.Server) {
+	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.PostReplyRequest) []rpc.Violation {
+		return text.OfAgent.Faults(req.GetText())
+	})
+	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.AddNoteRequest) []rpc.Violation {
+		return text.OfNote.Faults(req.GetText())
+	})
+	rpc.AlsoCheck(to, func(ctx context.Context, req *messagingpb.SaveTemplateRequest) []rpc.Violation {
+		_, badTitle := titleOf(req.GetTitle())
+		return append(rpc.FaultsOf(badTitle, s.checkQueue(ctx, req.GetQueue())), text.OfAgent.Faults(req.GetText())...)
+	})
+	rpc.AlsoCheck(to, func(ctx context.Context, req *messagingpb.TransferConversationRequest) []rpc.Violation {
+		return rpc.FaultsOf(s.checkQueue(ctx, req.GetQueue()))
+	})
+	rpc.AlsoCheck(to, s.correctionFaults)
+}
+
+// correctionFaults are those of a corrected selection, for the audience of its conversation.
+// Who may not see that is not told more than that the request is wrong.
+func (s *Server) correctionFaults(ctx context.Context, req *messagingpb.RecategoriseConversationRequest) []rpc.Violation {
+	id, err := uuid.Parse(req.GetId())
+	if err != nil {
+		return s.themeFaults(ctx, req.GetTheme())
+	}
+	audience, err := s.audienceFor(ctx, conversation.ScopeOf(auth.FromContext(ctx)), id)
+	if err != nil {
+		return nil // the refusal does not depend on it
+	}
+	version, err := s.Taxonomy.Current(ctx)
+	if err != nil {
+		return nil
+	}
+	_, err = taxonomy.Choose(version, &messagingpb.SubmitMessageRequest{
+		Audience: conversation.Audience(audience), Theme: req.GetTheme(), Topic: req.GetTopic(), Reason: req.GetReason(),
+	})
+	return rpc.FaultsOf(err)
+}
+
+// themeFaults are those of a theme that no audience has, where it is not known which one
+// chooses.
+func (s *Server) themeFaults(ctx context.Context, theme string) []rpc.Violation {
+	version, err := s.Taxonomy.Current(ctx)
+	if err != nil {
+		return nil
+	}
+	return rpc.FaultsOf(taxonomy.CheckTheme(version, theme))
+}

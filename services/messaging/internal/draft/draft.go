@@ -1,0 +1,277 @@
+// Package draft keeps what a member has begun to write, for a week after the last change.
+// Its text is encrypted as messages are (see vault), with the member and the id bound to it:
+// it opens nowhere else.
+package draft
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/etag"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/page"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
+)
+
+const (
+	// Life is how long a draft is kept after its last change.
+	Life = 7 * 24 * time.Hour
+	// Most is how many drafts one member has; the oldest makes room.
+	Most = 20
+)
+
+var (
+	errUnknown = rpc.Refuse(codes.NotFound, errorpb.ErrorReason_DRAFT_NOT_FOUND, "no such draft; it may have been sent, or be older than seven days")
+	errExists  = rpc.Refuse(codes.FailedPrecondition, errorpb.ErrorReason_DRAFT_EXISTS, "there is a draft that If-None-Match rules out; read it")
+	errChanged = rpc.Refuse(codes.FailedPrecondition, errorpb.ErrorReason_DRAFT_CHANGED, "the draft is not what If-Match says; read it again")
+)
+
+// Drafts are the calls of MessagingService that are about drafts.
+type Drafts struct {
+	db    *pgxpool.Pool
+	vault *vault.Vault
+}
+
+// New returns the drafts in a database.
+func New(db *pgxpool.Pool, keys *vault.Vault) *Drafts { return &Drafts{db, keys} }
+
+// SaveDraft implements MessagingService. See the .proto.
+func (d *Drafts) SaveDraft(ctx context.Context, req *messagingpb.SaveDraftRequest) (*messagingpb.SaveDraftResponse, error) {
+	member := auth.FromContext(ctx).Subject
+	id := uuid.MustParse(req.GetId())
+	sealed, err := d.vault.SealDraft(member, id, req.GetText())
+	if err != nil {
+		return nil, err
+	}
+	row, err := d.save(ctx, etag.IfMatch(ctx), etag.IfNoneMatch(ctx), draft{
+		MemberID: member, ID: id, Audience: int16(req.GetAudience()), //nolint:gosec // an enum of four
+		Theme: req.GetTheme(), Topic: req.GetTopic(), Reason: req.GetReason(), TaxonomyVersion: req.GetTaxonomyVersion(), Body: sealed,
+	})
+	if err != nil {
+		return nil, err
+	}
+	etag.Set(ctx, row.tag())
+	return &messagingpb.SaveDraftResponse{Draft: protoOf(&row, req.GetText())}, nil
+}
+
+// GetDraft implements MessagingService.
+func (d *Drafts) GetDraft(ctx context.Context, req *messagingpb.GetDraftRequest) (*messagingpb.GetDraftResponse, error) {
+	row, err := d.one(ctx, auth.FromContext(ctx).Subject, uuid.MustParse(req.GetId()))
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, errUnknown
+	}
+	if err != nil {
+		return nil, err
+	}
+	draft, err := d.open(&row)
+	if err != nil {
+		return nil, err
+	}
+	etag.Set(ctx, row.tag())
+	return &messagingpb.GetDraftResponse{Draft: draft}, nil
+}
+
+// ListDrafts implements MessagingService.
+func (d *Drafts) ListDrafts(ctx context.Context, req *messagingpb.ListDraftsRequest) (*messagingpb.ListDraftsResponse, error) {
+	after, err := page.Of(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	size := page.Size(req.GetPageSize())
+	rows, err := list(ctx, d.db, auth.FromContext(ctx).Subject, after, size+1)
+	if err != nil {
+		return nil, err
+	}
+	resp := &messagingpb.ListDraftsResponse{}
+	if len(rows) > size {
+		rows = rows[:size]
+		resp.NextPageToken = page.Next(ctx, req, rows[size-1].UpdatedAt, rows[size-1].ID)
+	}
+	if resp.Drafts, err = d.openAll(rows); err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+// DeleteDraft implements MessagingService.
+func (d *Drafts) DeleteDraft(ctx context.Context, req *messagingpb.DeleteDraftRequest) (*messagingpb.DeleteDraftResponse, error) {
+	if err := d.remove(ctx, etag.IfMatch(ctx), auth.FromContext(ctx).Subject, uuid.MustParse(req.GetId())); err != nil {
+		return nil, err
+	}
+	return &messagingpb.DeleteDraftResponse{}, nil
+}
+
+// OfMember returns all drafts of a member, read through db.
+func (d *Drafts) OfMember(ctx context.Context, db postgres.Querier, member string) ([]*messagingpb.Draft, error) {
+	rows, err := list(ctx, db, member, nil, Most)
+	if err != nil {
+		return nil, err
+	}
+	return d.openAll(rows)
+}
+
+func (d *Drafts) openAll(rows []draftRow) (drafts []*messagingpb.Draft, err error) {
+	for i := range rows {
+		draft, err := d.open(&rows[i])
+		if err != nil {
+			return nil, err
+		}
+		drafts = append(drafts, draft)
+	}
+	return drafts, nil
+}
+
+func (d *Drafts) open(row *draftRow) (*messagingpb.Draft, error) {
+	body, err := d.vault.OpenDraft(row.MemberID, row.ID, row.Body)
+	if err != nil {
+		return nil, err
+	}
+	return protoOf(row, body), nil
+}
+
+func protoOf(row *draftRow, body string) *messagingpb.Draft {
+	return &messagingpb.Draft{
+		Id: row.ID.String(), Audience: conversation.Audience(row.Audience), Theme: row.Theme, Topic: row.Topic, Reason: row.Reason,
+		TaxonomyVersion: row.TaxonomyVersion, Text: body, UpdateTime: timestamppb.New(row.UpdatedAt),
+	}
+}
+
+// draft is what a member gives of a row of the table draft.
+type draft struct {
+	MemberID        string    `db:"member_id"`
+	ID              uuid.UUID `db:"id"`
+	Audience        int16     `db:"audience"`
+	Theme           string    `db:"theme"`
+	Topic           string    `db:"topic"`
+	Reason          string    `db:"reason"`
+	TaxonomyVersion int32     `db:"taxonomy_version"`
+	Body            []byte    `db:"body"`
+}
+
+// draftRow is a row of the table draft.
+type draftRow struct {
+	draft
+	UpdatedAt time.Time `db:"updated_at"`
+}
+
+var (
+	given   = postgres.RowsOf[draft]()
+	columns = postgres.Columns[draftRow]()
+)
+
+// tag changes with each change of a draft, and is another of another's.
+func (r *draftRow) tag() string { return etag.Hash(r.ID.String(), r.UpdatedAt.UTC().String()) }
+
+var saveSQL = `
+	INSERT INTO draft (` + given.Columns() + `) SELECT * FROM ` + given.From("given", 3) + `
+	ON CONFLICT (member_id, id) DO UPDATE SET ` + given.Excluded("member_id", "id") + `, updated_at = clock_timestamp()
+	WHERE NOT $1 OR draft.updated_at <= now() - $2::interval
+	RETURNING ` + columns
+
+// save stores a draft in place of what is under its id, if that is what the caller has
+// seen and none that they rule out, and lets the oldest of the member's go that are beyond
+// Most. One that has lapsed is none.
+func (d *Drafts) save(ctx context.Context, seen, unwanted *etag.Condition, written draft) (saved draftRow, err error) {
+	alone := unwanted != nil && unwanted.Any
+	err = pgx.BeginFunc(ctx, d.db, func(tx pgx.Tx) error {
+		if err := checkSeen(ctx, tx, seen, written.MemberID, written.ID); err != nil {
+			return err
+		}
+		if err := checkUnwanted(ctx, tx, unwanted, written.MemberID, written.ID); err != nil {
+			return err
+		}
+		saved, err = postgres.One[draftRow](ctx, tx, "storing a draft", saveSQL, given.Args([]draft{written}, alone, Life)...)
+		if alone && errors.Is(err, pgx.ErrNoRows) {
+			return errExists
+		}
+		if err != nil {
+			return err
+		}
+		_, err = postgres.Exec(ctx, tx, "deleting the oldest drafts", `DELETE FROM draft WHERE member_id = $1 AND id IN (
+			SELECT id FROM draft WHERE member_id = $1 ORDER BY updated_at DESC, id OFFSET $2)`, written.MemberID, Most)
+		return err
+	})
+	return saved, err
+}
+
+// checkSeen refuses a change of a draft that is not what the caller has seen, or is gone, and
+// keeps it as it is until the transaction ends.
+func checkSeen(ctx context.Context, tx pgx.Tx, seen *etag.Condition, member string, id uuid.UUID) error {
+	if seen == nil {
+		return nil
+	}
+	row, err := lock(ctx, tx, member, id)
+	if errors.Is(err, pgx.ErrNoRows) || err == nil && !seen.Names(row.tag()) {
+		return errChanged
+	}
+	return err
+}
+
+// checkUnwanted refuses a change of a draft that is one of those that the caller rules out.
+// That of any is for the statement that makes one: there is nothing yet to be locked.
+func checkUnwanted(ctx context.Context, tx pgx.Tx, unwanted *etag.Condition, member string, id uuid.UUID) error {
+	if unwanted == nil || unwanted.Any {
+		return nil
+	}
+	row, err := lock(ctx, tx, member, id)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil
+	case err == nil && unwanted.Names(row.tag()):
+		return errExists
+	}
+	return err
+}
+
+// lock returns a draft, which stays as it is until the transaction ends.
+func lock(ctx context.Context, tx pgx.Tx, member string, id uuid.UUID) (draftRow, error) {
+	return postgres.One[draftRow](ctx, tx, "locking a draft",
+		`SELECT `+columns+` FROM draft WHERE member_id = $1 AND id = $2 AND updated_at > now() - $3::interval FOR UPDATE`, member, id, Life)
+}
+
+func (d *Drafts) one(ctx context.Context, member string, id uuid.UUID) (draftRow, error) {
+	return postgres.One[draftRow](ctx, d.db, "reading a draft",
+		`SELECT `+columns+` FROM draft WHERE member_id = $1 AND id = $2 AND updated_at > now() - $3::interval`, member, id, Life)
+}
+
+// list returns a member's drafts, last changed first.
+func list(ctx context.Context, db postgres.Querier, member string, after *page.Key, limit int) ([]draftRow, error) {
+	args := pgx.NamedArgs{"member": member, "life": Life, "limit": limit}
+	from := ``
+	if after != nil {
+		from = ` AND (updated_at, id) < (@at, @id)`
+		args["at"], args["id"] = after.At, after.ID
+	}
+	return postgres.Many[draftRow](ctx, db, "listing drafts", `
+		SELECT `+columns+` FROM draft WHERE member_id = @member AND updated_at > now() - @life::interval`+from+`
+		ORDER BY updated_at DESC, id DESC LIMIT @limit`, args)
+}
+
+func (d *Drafts) remove(ctx context.Context, seen *etag.Condition, member string, id uuid.UUID) error {
+	return pgx.BeginFunc(ctx, d.db, func(tx pgx.Tx) error {
+		if err := checkSeen(ctx, tx, seen, member, id); err != nil {
+			return err
+		}
+		_, err := postgres.Exec(ctx, tx, "deleting a draft", `DELETE FROM draft WHERE member_id = $1 AND id = $2`, member, id)
+		return err
+	})
+}
+
+// Forget deletes some of the drafts that nobody has touched for longer.
+func Forget(ctx context.Context, db postgres.Querier, life time.Duration) (int64, error) {
+	return postgres.Exec(ctx, db, "deleting old drafts", `DELETE FROM draft AS d USING (
+		SELECT member_id, id FROM draft WHERE updated_at <= now() - $1::interval ORDER BY updated_at LIMIT $2 FOR UPDATE SKIP LOCKED) AS old
+		WHERE d.member_id = old.member_id AND d.id = old.id`, life, postgres.ForgetBatch)
+}

@@ -1,0 +1,80 @@
+// Package page cuts lists into pages: how long they are, and the tokens of where they begin.
+package page
+
+import (
+	"context"
+	"encoding/binary"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
+)
+
+const (
+	usual = 20
+	// Longest is the most entries of a page, unless a call says otherwise.
+	Longest = 100
+)
+
+// Size is how many entries a page has: as many as were asked for, within bounds.
+func Size(asked int32) int {
+	if asked == 0 {
+		return usual
+	}
+	return int(min(asked, Longest))
+}
+
+// Cut is the page of a whole list that begins with its first entry behind a place, and
+// whether there are more. Asked for nothing, it has most entries, and never more.
+func Cut[T any](list []T, asked int32, most int, behind func(T) bool) (page []T, more bool) {
+	from := slices.IndexFunc(list, behind)
+	if from < 0 {
+		return nil, false
+	}
+	size := most
+	if asked > 0 {
+		size = min(int(asked), most)
+	}
+	if rest := list[from:]; len(rest) > size {
+		return rest[:size], true
+	}
+	return list[from:], false
+}
+
+// Key is where a page begins: after the row with these values.
+type Key struct {
+	At time.Time
+	ID uuid.UUID
+}
+
+const (
+	// keyBytes is a time and an id.
+	keyBytes = 8 + 16
+	// maxYear bounds the time in a page token that somebody made up.
+	maxYear = 9999
+)
+
+// Next is the token of the page behind an entry.
+func Next(ctx context.Context, req rpc.ListRequest, at time.Time, id uuid.UUID) string {
+	raw := binary.BigEndian.AppendUint64(nil, uint64(at.UnixMicro()))
+	return rpc.PageToken(ctx, req, append(raw, id[:]...))
+}
+
+// Of is where a page begins; nil for the first.
+func Of(ctx context.Context, req rpc.ListRequest) (*Key, error) {
+	raw, err := rpc.PageKey(ctx, req)
+	if err != nil || raw == nil {
+		return nil, err
+	}
+	if len(raw) != keyBytes {
+		return nil, rpc.ErrPageToken
+	}
+	at := time.UnixMicro(int64(binary.BigEndian.Uint64(raw))) //nolint:gosec // checked below
+	if at.Before(time.Unix(0, 0)) || at.Year() > maxYear {
+		// PostgreSQL would refuse such a time.
+		return nil, rpc.ErrPageToken
+	}
+	return &Key{at, uuid.UUID(raw[8:])}, nil
+}
