@@ -37,10 +37,10 @@ test: ## Run every test, all but the harness of faults with the race detector
 	@# `make check` has vetted it all. The harness of faults takes both cores by itself:
 	@# beside the browser's tests each would time out. Every byte of the system it breaks
 	@# goes through its links; the race detector would make them the narrowest part.
-	go test -race -vet=off -timeout 25m $$(go list work | grep -v -e '/dev/chaos$$' -e '/dev/walk$$')
+	go test -race -vet=off -timeout 25m $$(go list work | grep -v -e '/dev/chaos$$' -e '/dev/chaos/internal/seeded$$' -e '/dev/walk$$')
 	go test -vet=off -timeout 25m ./dev/chaos
 	@# What reads files outside its module is not run again by itself when they change.
-	go test -count=1 -timeout 25m ./dev ./dev/walk
+	go test -count=1 -timeout 25m ./dev ./dev/walk ./dev/chaos/internal/seeded
 	cd bench && GOWORK=off go test -count=1 ./...
 	cd deploy/test && GOWORK=off go test -count=1 ./...
 

@@ -15,8 +15,6 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
-
-	"github.com/ma-messagerie/messagerie/chassis/seeded"
 )
 
 // Consumer is a durable pull consumer.
@@ -194,11 +192,6 @@ func deal(ctx context.Context, batch []delivery, handle func(context.Context, []
 	events, spans := make([]Msg, len(batch)), make([]trace.Span, len(batch))
 	for i, d := range batch {
 		events[i], spans[i] = startConsume(ctx, d.Msg)
-	}
-	if seeded.On(seeded.AckBeforeCommit) {
-		for _, d := range batch {
-			_ = d.raw.DoubleAck(ctx)
-		}
 	}
 	fault := within(ctx, ackWait, func(ctx context.Context) error { return handle(ctx, events) })
 	for _, span := range spans {

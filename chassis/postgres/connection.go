@@ -12,8 +12,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/ma-messagerie/messagerie/chassis/seeded"
 )
 
 const (
@@ -52,7 +50,7 @@ func link(cfg *pgx.ConnConfig) {
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: silence, Interval: silence / 2, Count: 3},
 	}
 	cfg.DialFunc = dialer.DialContext
-	if writes(cfg) && cfg.ValidateConnect == nil && !seeded.On(seeded.FormerPrimary) {
+	if writes(cfg) && cfg.ValidateConnect == nil {
 		cfg.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	}
 }
@@ -74,7 +72,7 @@ func (c *connections) watch(cfg *pgxpool.Config) {
 		raw := conn.PgConn().Conn()
 		time.AfterFunc(answerTimeout, func() { _ = raw.Close() })
 	}
-	if !writes(cfg.ConnConfig) || seeded.On(seeded.FormerPrimary) {
+	if !writes(cfg.ConnConfig) {
 		return
 	}
 	keep := cfg.ConnConfig.OnPgError
@@ -132,7 +130,7 @@ func Writable(ctx context.Context, pool *pgxpool.Pool) error {
 	if err != nil {
 		return fmt.Errorf("asking the database: %w", err)
 	}
-	if only && !seeded.On(seeded.FormerPrimary) {
+	if only {
 		pool.Reset()
 		return errReadOnly
 	}

@@ -19,7 +19,7 @@
 //
 // The scenarios are here, one a file. What they are made of has rooms of its own:
 // internal/fleet is the system as processes, internal/load the people, internal/nemesis
-// the faults, internal/account the four accounts and the verdict.
+// the faults, internal/account the four accounts and the verdict, internal/seeded the bugs.
 //
 // Two scenarios break nothing and ask something else, of the product as it is shipped:
 // neighbour has one caller (internal/attack) make one attack after the other while
@@ -37,8 +37,8 @@
 //
 // It cannot lose power: a page that the kernel has and the disk has not survives
 // here. And it proves only that these faults, in this order, did no harm: whether
-// it would have noticed is shown by the seeded bugs (package chassis/seeded), each
-// of which it must catch.
+// it would have noticed is shown by the seeded bugs (internal/seeded), each of
+// which it must catch.
 package chaos
 
 import (
@@ -55,6 +55,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/dev/chaos/internal/attack"
 	"github.com/ma-messagerie/messagerie/dev/chaos/internal/fleet"
+	"github.com/ma-messagerie/messagerie/dev/chaos/internal/seeded"
 )
 
 // Config is read from CHAOS_*.
@@ -109,6 +110,11 @@ func (c Config) Validate() error {
 	}
 	if c.Count < 1 {
 		faults = append(faults, errors.New("COUNT must be at least 1"))
+	}
+	for _, name := range c.Bugs {
+		if _, ok := seeded.Named(name); !ok {
+			faults = append(faults, fmt.Errorf("BUGS: no bug is named %q", name))
+		}
 	}
 	for _, name := range c.Attacks {
 		if _, ok := attack.Named(name); !ok {
@@ -180,7 +186,7 @@ func Run(ctx context.Context, cfg Config, out io.Writer) error {
 	fmt.Fprintf(out, "scenario %s, seed %d, %g minutes, %d a second\nagain: make chaos SCENARIO=%s SEED=%d MINUTES=%g RATE=%d\n",
 		cfg.Scenario, cfg.Seed, cfg.Minutes, cfg.Rate, cfg.Scenario, cfg.Seed, cfg.Minutes, cfg.Rate)
 	var err error
-	if r.binaries, err = fleet.Build(ctx, "", cfg.Race, cfg.Scenario == "seeded"); err != nil {
+	if r.binaries, err = fleet.Build(ctx, "", cfg.Race); err != nil {
 		return err
 	}
 	defer os.RemoveAll(r.binaries)

@@ -14,6 +14,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/localpg"
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	"github.com/ma-messagerie/messagerie/dev/chaos/internal/fleet"
+	"github.com/ma-messagerie/messagerie/dev/chaos/internal/seeded"
 )
 
 // TestChaos is the short run: half a minute of faults with reports, twenty seconds
@@ -45,12 +46,24 @@ func needPrograms(t *testing.T) {
 	}
 }
 
+func TestEveryBugHasATrap(t *testing.T) {
+	t.Parallel()
+	for _, bug := range seeded.All {
+		if _, ok := traps[bug.Trap]; !ok {
+			t.Errorf("%s is to be caught by %q, which is no trap", bug.Name, bug.Trap)
+		}
+	}
+	if err := (Config{Scenario: "seeded", Minutes: 1, Count: 1, Bugs: []string{"drawn-twice"}}).Validate(); err == nil {
+		t.Error("a bug that does not exist is taken: it would pass for one that was missed")
+	}
+}
+
 // built returns folders of the test's own: one with the system's programs, one to run
 // them in.
 func built(t *testing.T) (binaries, dir string) {
 	t.Helper()
 	needPrograms(t)
-	binaries, err := fleet.Build(t.Context(), "", false, false)
+	binaries, err := fleet.Build(t.Context(), "", false)
 	if err != nil {
 		t.Fatal(err)
 	}

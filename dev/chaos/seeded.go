@@ -4,12 +4,13 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
-	"github.com/ma-messagerie/messagerie/chassis/seeded"
 	"github.com/ma-messagerie/messagerie/dev/chaos/internal/fleet"
 	"github.com/ma-messagerie/messagerie/dev/chaos/internal/nemesis"
+	"github.com/ma-messagerie/messagerie/dev/chaos/internal/seeded"
 )
 
 // trap is a run in which a bug must show: settings under which it can, and faults
@@ -80,50 +81,30 @@ var traps = map[string]trap{
 		{At: time.Second, Kind: "refuse", Target: "denied", For: hintWithin + 5*time.Second},
 	}},
 	// Nobody reports and nobody can be asked: whatever is sent again shows.
-	"nothing happens":  {opts: fleet.Options{}, faults: nil},
+	"nothing happens":  {opts: fleet.Options{Skew: time.Hour}, faults: nil},
 	"answers are lost": {opts: withLookups, faults: every(time.Second, nemesis.Fault{Kind: "provider", Target: "EMAIL accept-hang", N: 5}, nemesis.Fault{Kind: "provider", Target: "SMS accept-hang", N: 5})},
 }
 
-// trapOf says where each bug must be caught.
-var trapOf = map[seeded.Bug]string{
-	seeded.AnswerBeforeCommit:    "messaging dies",
-	seeded.DeleteBeforePublish:   "broker dies",
-	seeded.SwallowedPublishError: "broker dies",
-	seeded.AckBeforeCommit:       "database dies",
-	seeded.SendInsideIngest:      "notifiers die",
-	seeded.DedupeByBrokerOnly:    "store rolls back",
-	seeded.NoFencing:             "notifiers freeze",
-	seeded.ReplayIgnoresLedger:   "operator replays",
-	seeded.ProcessClock:          "nothing happens",
-	seeded.UnknownIsNotSent:      "answers are lost",
-	seeded.FormerPrimary:         "database fails over",
-	seeded.WaitsForEver:          "connections freeze",
-	seeded.RefusedIsDropped:      "replies are refused",
-	seeded.MarkNeverGoesBack:     "clock goes back",
-	seeded.LeapIsBelieved:        "clock leaps ahead",
-	seeded.ConnectedIsWorking:    "events do not flow",
-	seeded.DrawnOnce:             "references are lost",
-}
-
-// seeded switches on one bug after the other and expects the checker to notice
-// each. First each trap is run without a bug and must be clean.
+// seeded builds the programs with one bug after the other and expects the checker to
+// notice each. First each trap is run without a bug and must be clean.
 func (r *run) seeded(ctx context.Context) error {
 	bugs := seeded.All
 	if len(r.cfg.Bugs) > 0 {
 		bugs = nil
 		for _, name := range r.cfg.Bugs {
-			bugs = append(bugs, seeded.Bug(name))
+			bug, _ := seeded.Named(name)
+			bugs = append(bugs, bug)
 		}
 	}
 	var needed []string
 	for _, bug := range bugs {
-		if !slices.Contains(needed, trapOf[bug]) {
-			needed = append(needed, trapOf[bug])
+		if !slices.Contains(needed, bug.Trap) {
+			needed = append(needed, bug.Trap)
 		}
 	}
 	var failures []string
 	for _, name := range needed {
-		broken, err := r.spring(ctx, name, "")
+		broken, err := r.spring(ctx, name, name)
 		if err != nil {
 			return err
 		}
@@ -134,13 +115,13 @@ func (r *run) seeded(ctx context.Context) error {
 	}
 	caught := 0
 	for _, bug := range bugs {
-		broken, err := r.spring(ctx, trapOf[bug], bug)
+		broken, err := r.springWith(ctx, bug)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(r.out, "%-18s %s: %v\n", trapOf[bug], bug, orClean(broken))
+		fmt.Fprintf(r.out, "%-18s %s: %v\n", bug.Trap, bug.Name, orClean(broken))
 		if len(broken) == 0 {
-			failures = append(failures, string(bug)+" was missed")
+			failures = append(failures, bug.Name+" was missed")
 		} else {
 			caught++
 		}
@@ -159,19 +140,33 @@ func orClean(broken []string) any {
 	return broken
 }
 
+// springWith runs a bug's trap with programs that have it.
+func (r *run) springWith(ctx context.Context, bug seeded.Bug) ([]string, error) {
+	tree, err := fleet.Tree(ctx)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "messagerie-chaos-seeded-")
+	if err != nil {
+		return nil, fmt.Errorf("making a folder for a bug: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	overlay, err := bug.Overlay(tree, dir)
+	if err != nil {
+		return nil, err
+	}
+	with := *r
+	if with.binaries, err = fleet.Build(ctx, "", r.cfg.Race, "-overlay", overlay); err != nil {
+		return nil, fmt.Errorf("with %s: %w", bug.Name, err)
+	}
+	defer os.RemoveAll(with.binaries)
+	return with.spring(ctx, bug.Trap, bug.Trap+" "+bug.Name)
+}
+
 // spring runs a trap and returns what the checker found.
-func (r *run) spring(ctx context.Context, name string, bug seeded.Bug) ([]string, error) {
+func (r *run) spring(ctx context.Context, name, title string) ([]string, error) {
 	t := traps[name]
-	opts := t.opts
-	opts.Bug = bug
-	if bug == seeded.ProcessClock {
-		opts.Skew = time.Hour
-	}
-	title := name
-	if bug != "" {
-		title += " " + string(bug)
-	}
-	s, err := r.stage(ctx, title, opts)
+	s, err := r.stage(ctx, title, t.opts)
 	if err != nil {
 		return nil, err
 	}

@@ -263,7 +263,7 @@ func (r *run) buildOlder(ctx context.Context) (version, error) {
 		return version{}, err
 	}
 	defer func() { _, _ = git(context.WithoutCancel(ctx), "worktree", "remove", "--force", tree) }()
-	binaries, err := fleet.Build(ctx, tree, r.cfg.Race, false)
+	binaries, err := fleet.Build(ctx, tree, r.cfg.Race)
 	if err != nil {
 		return version{}, fmt.Errorf("of commit %s: %w", commit, err)
 	}

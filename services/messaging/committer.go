@@ -9,7 +9,6 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/batch"
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
-	"github.com/ma-messagerie/messagerie/chassis/seeded"
 )
 
 // maxBatch bounds one transaction, so that a burst cannot make one that runs
@@ -43,15 +42,6 @@ func newCommitter(s *store, committed func(), sizes metric.Int64Histogram) *comm
 	c := &committer{store: s, committed: committed}
 	c.Group = batch.New(batch.Config[*submission, time.Time]{Do: c.insert, Most: maxBatch, Divide: postgres.IsBadRow, Sizes: sizes})
 	return c
-}
-
-// Submit stores a submission.
-func (c *committer) Submit(ctx context.Context, sub *submission) (time.Time, error) {
-	if seeded.On(seeded.AnswerBeforeCommit) {
-		_, err := c.Enqueue(context.WithoutCancel(ctx), sub)
-		return time.Now(), err
-	}
-	return c.Group.Submit(ctx, sub)
 }
 
 // insert stores a batch, and tries once more when the connection was lost, or the server

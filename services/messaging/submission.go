@@ -16,7 +16,6 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
-	"github.com/ma-messagerie/messagerie/chassis/seeded"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
@@ -66,7 +65,7 @@ func (s *server) submit(ctx context.Context, req *messagingpb.SubmitMessageReque
 		return nil, outcomeOf(err), err
 	}
 	at, err := s.committer.Submit(ctx, sub.submission)
-	for try := 1; postgres.IsDuplicate(err) && try < drawTries && !seeded.On(seeded.DrawnOnce); try++ {
+	for try := 1; postgres.IsDuplicate(err) && try < drawTries; try++ {
 		if err = s.redraw(ctx, sub, err); err == nil {
 			at, err = s.committer.Submit(ctx, sub.submission)
 		}

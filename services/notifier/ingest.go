@@ -9,7 +9,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/ma-messagerie/messagerie/chassis/bus"
-	"github.com/ma-messagerie/messagerie/chassis/seeded"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
 )
@@ -33,8 +32,6 @@ type ingest struct {
 	ledger *ledger.Ledger
 	wake   func()
 	counts *instruments
-	// lanes are not used but by a test build with a seeded bug.
-	lanes []*lane
 }
 
 // take stores a batch of events in one transaction. It returns an error only if
@@ -64,7 +61,6 @@ func (in *ingest) take(ctx context.Context, msgs []bus.Msg) error {
 	if len(plans) == 0 {
 		return nil
 	}
-	sendNow(ctx, in.lanes, plans)
 	added, err := in.ledger.Plan(ctx, plans)
 	if err != nil {
 		return err
@@ -108,9 +104,6 @@ func plansOf(msg bus.Msg) ([]ledger.Plan, error) {
 		channels = append(channels, ledger.SMS)
 	}
 	plans := make([]ledger.Plan, len(channels))
-	if seeded.On(seeded.DedupeByBrokerOnly) {
-		id = uuid.New()
-	}
 	for i, channel := range channels {
 		plans[i] = ledger.Plan{
 			EventID: id, Channel: channel, EventType: kind, ConversationID: conversation, Caisse: event.GetOrigin().GetCaisse(),

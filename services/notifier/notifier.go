@@ -305,7 +305,7 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 			l.wake()
 		}
 	}
-	intakeOf := &ingest{ledger: deliveries, counts: counts, wake: wake, lanes: lanes}
+	intakeOf := &ingest{ledger: deliveries, counts: counts, wake: wake}
 	kept := &terms{ledger: cfg.LedgerRetention, interventions: cfg.InterventionRetention}
 	log := &reconciler{ledger: deliveries, log: messagingpb.NewEventLogServiceClient(messaging), wake: wake, counts: counts, every: cfg.ReconcileEvery, terms: kept}
 	verifier := auth.NewVerifier(cfg.Config)

@@ -77,8 +77,6 @@ type Tables struct {
 	// Rows are all statements, over the pool whose plans are looked at. What a row needs to
 	// know beforehand it asks by the one aside.
 	Rows func(pool, aside *pgxpool.Pool) []Row
-	// Apart are functions in the folder of the test that have no statements of their own.
-	Apart []string
 }
 
 // Test fails for every statement that reads more than it returns.
@@ -100,7 +98,7 @@ func (s Tables) Test(t *testing.T) {
 	}
 	defer pool.Close()
 	rows := s.Rows(pool, aside)
-	s.complete(t, rows)
+	complete(t, rows)
 	results := make([]map[string]*reading, 2)
 	for i, n := range []int{small, large} {
 		from := 0
@@ -160,14 +158,11 @@ func (s Tables) measure(t *testing.T, rows []Row, listen *listener) map[string]*
 }
 
 // complete fails for functions that no row runs.
-func (s Tables) complete(t *testing.T, rows []Row) {
+func complete(t *testing.T, rows []Row) {
 	t.Helper()
 	have, err := statements(".")
 	if err != nil {
 		t.Fatal(err)
-	}
-	for _, name := range s.Apart {
-		delete(have, name)
 	}
 	for _, row := range rows {
 		for _, name := range row.Of {

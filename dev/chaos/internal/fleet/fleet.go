@@ -27,7 +27,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/ma-messagerie/messagerie/chassis/seeded"
 	"github.com/ma-messagerie/messagerie/dev/inbox"
 	"github.com/ma-messagerie/messagerie/dev/oidc"
 	"github.com/ma-messagerie/messagerie/services/messaging"
@@ -74,9 +73,8 @@ type Options struct {
 	Cluster bool
 	// Clock: that of the databases can be set (see [Database.SetClock]).
 	Clock bool
-	// Bug is switched on in every process; Skew is how wrong the clock of the
-	// second notifier is.
-	Bug  seeded.Bug
+	// Skew is how wrong the clock of each second replica is, where a program goes by it: a
+	// seeded bug.
 	Skew time.Duration
 	// Product: one replica of each service, with the settings that it comes with and
 	// the memory that deploy/k8s gives it, and the front end (package web). No link

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/ma-messagerie/messagerie/web"
 )
@@ -148,11 +149,8 @@ func (f *Fleet) add(ctx context.Context, binaries, service string, i int, settin
 	for setting, value := range settings {
 		env = append(env, prefix+setting+"="+value)
 	}
-	if f.Options.Bug != "" {
-		env = append(env, "MESSAGERIE_SEEDED_BUG="+string(f.Options.Bug))
-		if i == 1 {
-			env = append(env, "MESSAGERIE_CLOCK_SKEW="+f.Options.Skew.String())
-		}
+	if skew := f.Options.Skew; skew != 0 {
+		env = append(env, "MESSAGERIE_CLOCK_SKEW="+(time.Duration(i)*skew).String())
 	}
 	p := &Process{Name: name, path: filepath.Join(binaries, service), env: env, logs: f.dir, ready: httpReady("http://" + admin + "/readyz")}
 	f.Services = append(f.Services, p)

@@ -17,7 +17,6 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis"
 	"github.com/ma-messagerie/messagerie/chassis/bus"
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
-	"github.com/ma-messagerie/messagerie/chassis/seeded"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/uuidv7"
 )
@@ -130,25 +129,14 @@ func (r *Relay) drain(ctx context.Context) error {
 			from = uuid.Nil
 		}
 		var last uuid.UUID
-		var early []Row // deleted before they are published: a seeded bug
 		pass, cancel := context.WithTimeout(context.WithoutCancel(ctx), passTimeout)
-		if seeded.On(seeded.WaitsForEver) {
-			pass = context.WithoutCancel(ctx)
-		}
 		taken, result, err := r.store.relay(pass, from, relayBatch, func(rows []Row) verdict {
 			if last == uuid.Nil { // a second set is of the newest, with others between
 				last = rows[len(rows)-1].ID
 			}
-			if seeded.On(seeded.DeleteBeforePublish) {
-				early = rows
-				return verdict{acked: idsOf(rows)}
-			}
 			return r.publish(pass, rows)
 		})
 		cancel()
-		if early != nil && err == nil {
-			r.publish(ctx, early)
-		}
 		if err != nil {
 			return err
 		}
@@ -230,7 +218,7 @@ func (r *Relay) offer(ctx context.Context, events []bus.Event) verdict {
 	result := verdict{subjects: make(map[string]bool)}
 	for i, err := range r.bus.Publish(ctx, events) {
 		id := uuid.MustParse(events[i].ID)
-		if err == nil || seeded.On(seeded.SwallowedPublishError) {
+		if err == nil {
 			result.acked = append(result.acked, id)
 			result.subjects[events[i].Subject] = true
 			continue
@@ -339,13 +327,8 @@ func (s *Store) settle(ctx context.Context, tx pgx.Tx, result *verdict) error {
 		}
 		result.refused = slices.DeleteFunc(result.refused, func(r refusal) bool { return !r.known })
 	}
-	gone := result.acked
-	if seeded.On(seeded.RefusedIsDropped) {
-		ids, _ := columnsOf(result.refused)
-		gone = append(gone, ids...)
-	}
-	if len(gone) > 0 {
-		if _, err := tx.Exec(ctx, `DELETE FROM outbox WHERE id = ANY($1)`, gone); err != nil {
+	if len(result.acked) > 0 {
+		if _, err := tx.Exec(ctx, `DELETE FROM outbox WHERE id = ANY($1)`, result.acked); err != nil {
 			return fmt.Errorf("deleting published events: %w", err)
 		}
 	}

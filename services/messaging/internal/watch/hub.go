@@ -19,7 +19,6 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/bus"
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
-	"github.com/ma-messagerie/messagerie/chassis/seeded"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
@@ -115,7 +114,7 @@ func (h *Hub) blind(ctx context.Context) bool {
 	if !h.events.Connected() {
 		return true
 	}
-	if !h.watched() || seeded.On(seeded.ConnectedIsWorking) {
+	if !h.watched() {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, ownersTimeout)

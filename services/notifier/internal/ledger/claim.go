@@ -45,13 +45,13 @@ func (l *Ledger) Claim(ctx context.Context, channel Channel, n int, lease time.D
 	return postgres.Many[Delivery](ctx, l.pool, "claiming deliveries", `
 		WITH due (due_event, due_channel) AS (
 			SELECT event_id, channel FROM delivery
-			WHERE channel = $1 AND state IN ('planned', 'retry', 'unknown') AND next_attempt_at <= COALESCE($4, LEAST(now(), $5)) AND expires_at > now()
+			WHERE channel = $1 AND state IN ('planned', 'retry', 'unknown') AND next_attempt_at <= LEAST(now(), $4) AND expires_at > now()
 			ORDER BY next_attempt_at LIMIT $2
 			FOR UPDATE SKIP LOCKED)
 		UPDATE delivery AS d
 		SET state = 'sending', attempts = attempts + 1, attempt_id = gen_random_uuid(),
-		    lease_until = COALESCE($4, now()) + $3::interval, next_attempt_at = NULL, updated_at = now()
+		    lease_until = now() + $3::interval, next_attempt_at = NULL, updated_at = now()
 		FROM due WHERE d.event_id = due_event AND d.channel = due_channel
 		RETURNING `+postgres.Columns[Delivery](),
-		channel, n, lease, wrongClock(), l.clock.latest(time.Now()))
+		channel, n, lease, l.clock.latest(time.Now()))
 }

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
-	"github.com/ma-messagerie/messagerie/chassis/seeded"
 )
 
 const (
@@ -42,7 +41,7 @@ type wallClock struct {
 func (c *wallClock) latest(now time.Time) *time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.seen.IsZero() || seeded.On(seeded.LeapIsBelieved) {
+	if c.seen.IsZero() {
 		return nil
 	}
 	latest := c.seen.Add(now.Sub(c.asked) + leapLeast)
@@ -66,7 +65,7 @@ func (c *wallClock) look(says, asked time.Time) leap {
 	var found leap
 	if says.Before(c.seen) || c.seen.IsZero() {
 		c.back = asked.Add(backFor)
-	} else if expected := c.seen.Add(asked.Sub(c.asked)); says.Sub(expected) > leapLeast && !seeded.On(seeded.LeapIsBelieved) {
+	} else if expected := c.seen.Add(asked.Sub(c.asked)); says.Sub(expected) > leapLeast {
 		found.ahead, found.before, found.after = says.Sub(expected), c.seen, expected
 		c.held = asked.Add(leapHeld)
 	}
@@ -153,14 +152,4 @@ func (l *Ledger) putOff(ctx context.Context, found leap) error {
 	slog.WarnContext(ctx, "the database's clock has leapt ahead; leases and doubts last as long as before, and nothing expires for a while",
 		"by", found.ahead, "deliveries", changed, "while", leapHeld)
 	return nil
-}
-
-// wrongClock is nil, for the database's clock; the process's own in a test build
-// that is configured to trust it.
-func wrongClock() *time.Time {
-	if !seeded.On(seeded.ProcessClock) {
-		return nil
-	}
-	now := time.Now().Add(seeded.Skew())
-	return &now
 }

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
-	"github.com/ma-messagerie/messagerie/chassis/seeded"
 )
 
 // Slot summarises the events of one slot of ten seconds.
@@ -37,11 +36,11 @@ func (l *Ledger) ReconciledUntil(ctx context.Context, window time.Duration) (tim
 		WITH begun AS (
 			INSERT INTO reconciliation (settled_until) VALUES (now() - $1::interval) ON CONFLICT DO NOTHING RETURNING settled_until
 		), cut AS (
-			UPDATE reconciliation SET settled_until = now() - $2::interval, updated_at = now() WHERE settled_until > now() AND NOT $3 RETURNING settled_until
+			UPDATE reconciliation SET settled_until = now() - $2::interval, updated_at = now() WHERE settled_until > now() RETURNING settled_until
 		)
 		SELECT settled_until FROM (
 			SELECT settled_until FROM reconciliation UNION ALL SELECT settled_until FROM begun UNION ALL SELECT settled_until FROM cut) AS noted
-		ORDER BY settled_until LIMIT 1`, window, unsettled, seeded.On(seeded.MarkNeverGoesBack))
+		ORDER BY settled_until LIMIT 1`, window, unsettled)
 }
 
 // Reconciled notes that the ledger has every event before that time, or before

@@ -9,7 +9,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
-	"github.com/ma-messagerie/messagerie/chassis/seeded"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 )
 
@@ -85,19 +84,19 @@ func (l *Ledger) record(ctx context.Context, outcomes []Outcome) ([]uuid.UUID, e
 	}
 	return postgres.Many[uuid.UUID](ctx, l.pool, fmt.Sprintf("recording %d outcomes", len(outcomes)), `
 		WITH done AS (
-			SELECT * FROM `+recordedRows.From("o", 2)+`
+			SELECT * FROM `+recordedRows.From("o", 1)+`
 		), locked AS MATERIALIZED ( -- in one order for everybody
 			SELECT d.event_id, d.channel FROM delivery AS d JOIN done USING (event_id, channel)
 			ORDER BY d.event_id, d.channel FOR UPDATE OF d
 		), applied AS (
 			UPDATE delivery AS d
-			SET state = CASE WHEN d.state NOT IN ('sending', 'unknown') AND NOT $1 THEN d.state -- a report came first
+			SET state = CASE WHEN d.state NOT IN ('sending', 'unknown') THEN d.state -- a report came first
 			                 WHEN o.state = 'retry' AND o.uncounted AND d.attempts = 1 THEN 'planned' ELSE o.state END,
 			    attempts = d.attempts - o.uncounted::integer,
 			    -- A look-up that failed has sent nothing: no doubt is added.
 			    unknowns = d.unknowns + (o.state = 'unknown' AND d.state = 'sending' AND o.outcome <> 'lookup_failed')::integer,
 			    lease_until = NULL,
-			    next_attempt_at = CASE WHEN o.state IN ('retry', 'unknown') AND (d.state IN ('sending', 'unknown') OR $1)
+			    next_attempt_at = CASE WHEN o.state IN ('retry', 'unknown') AND d.state IN ('sending', 'unknown')
 			                           -- Claimed in a time to come: what it is to wait for was computed by a clock that has gone back.
 			                           THEN LEAST(d.expires_at, now() + CASE WHEN o.state = 'retry' AND o.started_at > now() THEN '0' ELSE o.wait END) END,
 			    provider = CASE o.provider WHEN '' THEN d.provider ELSE o.provider END,
@@ -105,7 +104,7 @@ func (l *Ledger) record(ctx context.Context, outcomes []Outcome) ([]uuid.UUID, e
 			    reason = CASE WHEN d.state IN ('sending', 'unknown') THEN o.reason ELSE d.reason END, updated_at = now()
 			FROM done AS o JOIN locked USING (event_id, channel)
 			WHERE d.event_id = o.event_id AND d.channel = o.channel AND
-			      (d.attempt_id = o.attempt_id AND d.state IN ('sending', 'unknown', 'accepted', 'delivered', 'bounced', 'complained') OR $1)
+			      d.attempt_id = o.attempt_id AND d.state IN ('sending', 'unknown', 'accepted', 'delivered', 'bounced', 'complained')
 			RETURNING o.attempt_id
 		), logged AS (
 			INSERT INTO attempt (event_id, channel, attempt_id, started_at, provider, outcome, http_status, provider_message_id, reason, applied)
@@ -114,5 +113,5 @@ func (l *Ledger) record(ctx context.Context, outcomes []Outcome) ([]uuid.UUID, e
 			FROM done AS o WHERE o.outcome <> ''
 		)
 		SELECT attempt_id FROM done WHERE attempt_id NOT IN (SELECT attempt_id FROM applied)`,
-		recordedRows.Args(rows, seeded.On(seeded.NoFencing))...)
+		recordedRows.Args(rows)...)
 }

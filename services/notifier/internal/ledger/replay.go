@@ -7,7 +7,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
-	"github.com/ma-messagerie/messagerie/chassis/seeded"
 )
 
 // replayMost bounds one replay of each kind.
@@ -21,14 +20,10 @@ const replayMost = 10_000
 func (l *Ledger) Replay(ctx context.Context, operator string, f Filter) (int32, error) {
 	f.Deliveries = true
 	where, args := f.where()
-	letters := deadDeliveries + ` AS letter`
-	if seeded.On(seeded.ReplayIgnoresLedger) {
-		letters = `(SELECT event_id AS id, updated_at AS ended_at, * FROM delivery) AS letter`
-	}
 	args["limit"], args["operator"], args["sms"], args["email"] = replayMost, operator, smsLifetime, emailLifetime
 	return postgres.One[int32](ctx, l.pool, "replaying dead letters", `
 		WITH chosen AS (
-			SELECT id, channel, state AS was FROM `+letters+` WHERE `+where+` ORDER BY ended_at, id, channel LIMIT @limit
+			SELECT id, channel, state AS was FROM `+deadDeliveries+` AS letter WHERE `+where+` ORDER BY ended_at, id, channel LIMIT @limit
 		), locked AS (
 			SELECT d.event_id, d.channel FROM delivery AS d JOIN chosen ON d.event_id = chosen.id AND d.channel = chosen.channel
 			WHERE d.state = chosen.was AND d.dropped_at IS NULL

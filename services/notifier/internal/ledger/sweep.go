@@ -23,17 +23,17 @@ func (l *Ledger) Sweep(ctx context.Context) (Swept, error) {
 	lapsed, err := postgres.Many[Channel](ctx, l.pool, "sweeping lapsed leases", `
 		WITH lapsed AS (
 			SELECT event_id, channel, attempt_id, updated_at FROM delivery
-			WHERE state = 'sending' AND lease_until <= COALESCE($3, LEAST(now(), $5))
+			WHERE state = 'sending' AND lease_until <= LEAST(now(), $4)
 			ORDER BY lease_until LIMIT 1000 FOR UPDATE SKIP LOCKED
 		), moved AS (
 			UPDATE delivery AS d
 			SET state = 'unknown', unknowns = unknowns + 1, lease_until = NULL, reason = $2, updated_at = now(),
-			    next_attempt_at = CASE WHEN d.channel = 'SMS' AND unknowns > 0 AND $4 THEN expires_at
+			    next_attempt_at = CASE WHEN d.channel = 'SMS' AND unknowns > 0 AND $3 THEN expires_at
 			                           ELSE LEAST(expires_at, now() + $1::interval) END
 			FROM lapsed AS l WHERE d.event_id = l.event_id AND d.channel = l.channel)
 		INSERT INTO attempt (event_id, channel, attempt_id, started_at, outcome, reason, applied)
 		SELECT event_id, channel, attempt_id, updated_at, 'unknown', $2::text, true FROM lapsed
-		RETURNING channel`, l.doubts.Wait, reasonLapsed, wrongClock(), l.doubts.Blind, l.clock.latest(time.Now()))
+		RETURNING channel`, l.doubts.Wait, reasonLapsed, l.doubts.Blind, l.clock.latest(time.Now()))
 	if err != nil {
 		return done, err
 	}

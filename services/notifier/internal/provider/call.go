@@ -16,8 +16,6 @@ import (
 	"time"
 
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
-
-	"github.com/ma-messagerie/messagerie/chassis/seeded"
 )
 
 const (
@@ -118,7 +116,7 @@ func call(client *http.Client, req *http.Request) (*http.Response, []byte, Answe
 func unanswered(err error, left bool) Answer {
 	var timeout net.Error
 	switch {
-	case !left, seeded.On(seeded.UnknownIsNotSent):
+	case !left:
 		return Answer{Class: NotSent, Reason: "UNREACHABLE"}
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return Answer{Class: Unknown, Reason: "NO_ANSWER_IN_TIME"}
