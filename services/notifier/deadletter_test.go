@@ -103,7 +103,7 @@ func TestOperator(t *testing.T) {
 		ID: id.String(), Type: eventspb.CEType(eventspb.DefaultDomain, eventspb.TypeReplyPosted), Source: "/messaging", Subject: eventspb.Subject(eventspb.TypeReplyPosted, "armorique"),
 		Entity: uuid.NewString(), Time: time.Now(), Data: []byte("\xff"),
 	})
-	s.settled(t, letters)
+	s.settled(t, 2*letters)
 	ctx, operator := t.Context(), s.operator(t)
 	var list []*notifierpb.DeadLetter
 	eventually(t, "all are listed", func() bool {
@@ -161,7 +161,7 @@ func TestOperator(t *testing.T) {
 	if err != nil || all.GetReplayed() != letters { // the event still cannot be read
 		t.Fatalf("replay: %v, %v", all, err)
 	}
-	s.settled(t, letters)
+	s.settled(t, 2*letters)
 	if n := len(s.providers.Accepted(providertest.Email)); n != letters {
 		t.Errorf("%d mails after the replay, want %d", n, letters)
 	}
@@ -177,7 +177,7 @@ func TestOperator(t *testing.T) {
 	if err != nil || again.GetReplayed() != 1 {
 		t.Fatalf("replaying the event: %v, %v", again, err)
 	}
-	s.settled(t, letters+1)
+	s.settled(t, 2*letters+2)
 	if _, err := client.operators.DropDeadLetter(ctx, &notifierpb.DropDeadLetterRequest{Id: name, Note: "x"}, operator); status.Code(err) != codes.NotFound {
 		t.Errorf("dropping what was replayed: %v", err)
 	}
@@ -286,6 +286,35 @@ func TestDeadLetters_FaultsAtOnce(t *testing.T) {
 	}
 }
 
+// What is shown of an SMS about a reply, which few members want: nothing before it is known
+// whether this one does.
+func TestUndecided(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		about    ledger.EventType
+		channel  ledger.Channel
+		state    ledger.State
+		attempts int
+		want     bool
+	}{
+		{ledger.ReplyPosted, ledger.SMS, ledger.Planned, 0, true},
+		{ledger.ReplyPosted, ledger.SMS, ledger.Sending, 1, true},
+		{ledger.ReplyPosted, ledger.SMS, ledger.Expired, 0, true},
+		{ledger.ReplyPosted, ledger.SMS, ledger.Sending, 2, false}, // tried already, so it is wanted
+		{ledger.ReplyPosted, ledger.SMS, ledger.Retry, 1, false},
+		{ledger.ReplyPosted, ledger.SMS, ledger.Unknown, 1, false},
+		{ledger.ReplyPosted, ledger.SMS, ledger.Accepted, 1, false},
+		{ledger.ReplyPosted, ledger.SMS, ledger.Expired, 1, false},
+		{ledger.ReplyPosted, ledger.SMS, ledger.Suppressed, 0, false}, // wanted, and there is no number
+		{ledger.ReplyPosted, ledger.Email, ledger.Planned, 0, false},
+		{ledger.MessageSubmitted, ledger.SMS, ledger.Planned, 0, false},
+	} {
+		if got := undecided(ledger.Entry{EventType: row.about, Channel: row.channel, State: row.state, Attempts: row.attempts}); got != row.want {
+			t.Errorf("%s by %s, %s after %d attempts: %t", row.about, row.channel, row.state, row.attempts, got)
+		}
+	}
+}
+
 // TestTimeline: who may see a conversation sees what became of its notifications,
 // and nobody else learns that there is one.
 func TestTimeline(t *testing.T) {
@@ -341,5 +370,13 @@ func TestTimeline(t *testing.T) {
 	_, err = client.members.ListDeliveries(t.Context(), &notifierpb.ListDeliveriesRequest{ConversationId: "x"}, jeanne)
 	if status.Code(err) != codes.InvalidArgument {
 		t.Errorf("no id: %v", err)
+	}
+	// Nobody has asked whether this one is wanted: it was too late when it was planned.
+	mustPlan(t, s.ledger, []ledger.Plan{{
+		EventID: uuid.New(), Channel: ledger.SMS, EventType: ledger.ReplyPosted, ConversationID: uuid.MustParse(to.GetConversationId()), Caisse: "armorique", LoggedAt: time.Now().Add(-5 * time.Hour),
+	}})
+	s.settled(t, 3)
+	if resp, err := client.members.ListDeliveries(t.Context(), &notifierpb.ListDeliveriesRequest{ConversationId: to.GetConversationId()}, jeanne); err != nil || len(resp.GetDeliveries()) != 2 {
+		t.Errorf("with an SMS about a reply that expired untried: %v, %v", resp, err)
 	}
 }

@@ -71,21 +71,20 @@ func (in *ingest) take(ctx context.Context, msgs []bus.Msg) error {
 	return nil
 }
 
-// plansOf returns the deliveries that an event asks for: an acknowledgement by e-mail
-// and by SMS, the announcement of a reply by e-mail, and by SMS for those who asked for
-// it. Other events ask for none.
+// plansOf returns the deliveries that an event asks for: an acknowledgement, or the
+// announcement of a reply, by e-mail and by SMS. Whether the member wishes the SMS is asked
+// when it would leave, and nowhere else (see wished). Other events ask for none.
 func plansOf(msg bus.Msg) ([]ledger.Plan, error) {
 	var event interface {
 		proto.Message
 		GetOrigin() *eventspb.Origin
 	}
 	var kind ledger.EventType
-	var channels []ledger.Channel
 	switch eventspb.TypeOf(msg.Type) {
 	case eventspb.TypeMessageSubmitted:
-		event, kind, channels = new(eventspb.MessageSubmitted), ledger.MessageSubmitted, []ledger.Channel{ledger.Email, ledger.SMS}
+		event, kind = new(eventspb.MessageSubmitted), ledger.MessageSubmitted
 	case eventspb.TypeReplyPosted:
-		event, kind, channels = new(eventspb.ReplyPosted), ledger.ReplyPosted, []ledger.Channel{ledger.Email}
+		event, kind = new(eventspb.ReplyPosted), ledger.ReplyPosted
 	default:
 		return nil, nil
 	}
@@ -100,11 +99,8 @@ func plansOf(msg bus.Msg) ([]ledger.Plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading its conversation id: %w", err)
 	}
-	if reply, ok := event.(*eventspb.ReplyPosted); ok && reply.GetSms() {
-		channels = append(channels, ledger.SMS)
-	}
-	plans := make([]ledger.Plan, len(channels))
-	for i, channel := range channels {
+	plans := make([]ledger.Plan, len(ledger.Channels))
+	for i, channel := range ledger.Channels {
 		plans[i] = ledger.Plan{
 			EventID: id, Channel: channel, EventType: kind, ConversationID: conversation, Caisse: event.GetOrigin().GetCaisse(),
 			LoggedAt: msg.Time, TraceContext: msg.TraceParent,

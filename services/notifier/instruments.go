@@ -44,7 +44,7 @@ func newInstruments(l *ledger.Ledger) (*instruments, error) {
 	late, err3 := meter.Int64Counter("messagerie.notifier.late",
 		metric.WithDescription("Outcomes that came after their delivery was claimed again; an accepted one may be a duplicate."))
 	calls, err4 := meter.Float64Histogram("messagerie.notifier.call.duration", metric.WithUnit("s"),
-		metric.WithDescription("Attempts by channel, provider and outcome, the rendering included."),
+		metric.WithDescription("Attempts by channel, provider and outcome, the rendering included; none where there was nobody to send to."),
 		metric.WithExplicitBucketBoundaries(.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30))
 	delay, err5 := meter.Float64Histogram("messagerie.notifier.delay", metric.WithUnit("s"),
 		metric.WithDescription("From what happened to the claim of the attempt that was accepted."),

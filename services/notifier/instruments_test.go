@@ -36,6 +36,31 @@ func counted(t *testing.T, name string, labels ...string) (n int64, known bool) 
 	return 0, false
 }
 
+// called reports whether a call to a provider ended so.
+func called(t *testing.T, by, outcome string) bool {
+	t.Helper()
+	var all metricdata.ResourceMetrics
+	if err := meters.Collect(t.Context(), &all); err != nil {
+		t.Fatal(err)
+	}
+	for _, scope := range all.ScopeMetrics {
+		for _, m := range scope.Metrics {
+			calls, ok := m.Data.(metricdata.Histogram[float64])
+			if !ok || m.Name != "messagerie.notifier.call.duration" {
+				continue
+			}
+			for _, point := range calls.DataPoints {
+				provider, _ := point.Attributes.Value("provider")
+				ended, _ := point.Attributes.Value("outcome")
+				if provider.AsString() == by && ended.AsString() == outcome {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
 // What an alert must see the first of is a series before it happens.
 func TestCountersBeginAtZero(t *testing.T) {
 	t.Parallel()

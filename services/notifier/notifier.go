@@ -1,6 +1,6 @@
 // Package notifier tells members by e-mail and SMS what happened to their
-// messages: an acknowledgement of each submission by both, the announcement of
-// each reply by e-mail.
+// messages: an acknowledgement of each submission and the announcement of each reply by
+// both, an SMS as its member wishes when it would leave.
 //
 // # What is promised
 //

@@ -262,7 +262,7 @@ func eventOf(t *testing.T, kind string, to *messagingpb.Recipient) (uuid.UUID, b
 	origin := &eventspb.Origin{EventId: id.String(), ConversationId: to.GetConversationId(), Reference: to.GetReference(), Caisse: "armorique"}
 	var payload proto.Message = &eventspb.MessageSubmitted{Origin: origin}
 	if kind == eventspb.TypeReplyPosted {
-		payload = &eventspb.ReplyPosted{Origin: origin, Final: true, Sms: to.GetSmsOnReply()}
+		payload = &eventspb.ReplyPosted{Origin: origin, Final: true}
 	}
 	data, err := proto.Marshal(payload)
 	if err != nil {
@@ -317,7 +317,7 @@ func TestSubmissionAndReply(t *testing.T) {
 	s.settled(t, 2)
 	_, reply := eventOf(t, eventspb.TypeReplyPosted, to)
 	s.publish(t, reply)
-	s.settled(t, 3)
+	s.settled(t, 4)
 	mails, texts := s.providers.Accepted(providertest.Email), s.providers.Accepted(providertest.SMS)
 	if len(mails) != 2 || len(texts) != 1 {
 		t.Fatalf("%d mails and %d SMS, want 2 and 1", len(mails), len(texts))
@@ -344,18 +344,18 @@ func TestPreferences(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	s.start(t)
-	silent, eager, fickle := s.newcomer(), s.newcomer(), s.newcomer()
+	silent, eager, fickle, late := s.newcomer(), s.newcomer(), s.newcomer(), s.newcomer()
 	silent.NoSmsOnAcknowledgement, eager.SmsOnReply, fickle.SmsOnReply = true, true, true
-	events := make([]bus.Event, 0, 6)
-	for _, to := range []*messagingpb.Recipient{silent, eager, fickle} {
+	events := make([]bus.Event, 0, 8)
+	for _, to := range []*messagingpb.Recipient{silent, eager, fickle, late} {
 		for _, kind := range []string{eventspb.TypeMessageSubmitted, eventspb.TypeReplyPosted} {
 			_, event := eventOf(t, kind, to)
 			events = append(events, event)
 		}
 	}
-	fickle.SmsOnReply = false // between the reply and the SMS
+	fickle.SmsOnReply, late.SmsOnReply = false, true // between the reply and the SMS
 	s.publish(t, events...)
-	s.settled(t, 11)
+	s.settled(t, 16)
 	told := make(map[string]int)
 	for _, text := range s.providers.Accepted(providertest.SMS) {
 		told[text.Form.Get("Body")]++
@@ -367,15 +367,44 @@ func TestPreferences(t *testing.T) {
 			t.Errorf("SMS %q", body)
 		}
 	}
-	if mails := s.providers.Accepted(providertest.Email); len(mails) != 6 || texts != 3 {
-		t.Errorf("%d mails and %d SMS, want 6, and 3: two acknowledgements and a reply", len(mails), texts)
+	if mails := s.providers.Accepted(providertest.Email); len(mails) != 8 || texts != 5 {
+		t.Errorf("%d mails and %d SMS, want 8, and 5: three acknowledgements and two replies", len(mails), texts)
 	}
 	var notWanted int
-	if err := s.pool.QueryRow(t.Context(), `SELECT count(*) FROM delivery WHERE state = 'suppressed' AND reason = 'NOT_WANTED'`).Scan(&notWanted); err != nil || notWanted != 2 {
-		t.Errorf("%d not wanted, %v; want 2", notWanted, err)
+	if err := s.pool.QueryRow(t.Context(), `SELECT count(*) FROM delivery WHERE state = 'suppressed' AND reason = 'NOT_WANTED'`).Scan(&notWanted); err != nil || notWanted != 3 {
+		t.Errorf("%d not wanted, %v; want 3", notWanted, err)
 	}
 	if letters, err := s.ledger.DeadLetters(t.Context(), ledger.Filter{Deliveries: true}, nil, 10); err != nil || len(letters) != 0 {
 		t.Errorf("dead letters %v, %v", letters, err)
+	}
+	if called(t, "twilio", string(provider.Suppressed)) || !called(t, "twilio", string(provider.Accepted)) {
+		t.Error("what nobody wishes counts as a call")
+	}
+}
+
+// An SMS about a reply that nobody wishes does not wait for the morning: it would end there
+// as one that came too late.
+func TestPreferences_AtNight(t *testing.T) {
+	t.Parallel()
+	s := newStage(t) // whose hours are none
+	s.start(t)
+	eager, other := s.newcomer(), s.newcomer()
+	eager.SmsOnReply = true
+	for to, want := range map[*messagingpb.Recipient]row{
+		eager: {State: ledger.Planned, Reason: ledger.ReasonQuietHours}, other: {State: ledger.Suppressed, Reason: ledger.ReasonNotWanted, Wait: -1},
+	} {
+		id, event := eventOf(t, eventspb.TypeReplyPosted, to)
+		event.Time = time.Now().Add(-time.Hour)
+		s.publish(t, event)
+		var got row
+		eventually(t, "it is "+want.Reason, func() bool {
+			var known bool
+			err := s.pool.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM delivery WHERE event_id = $1 AND channel = 'SMS' AND reason = $2)`, id, want.Reason).Scan(&known)
+			return err == nil && known
+		})
+		if got = look(t, s.pool, id, ledger.SMS); got.State != want.State || got.Attempts != 0 || (got.Wait > 0) != (want.Wait == 0) {
+			t.Errorf("%+v, want %+v", got, want)
+		}
 	}
 }
 
@@ -550,7 +579,7 @@ func TestConfigFaultCostsNoAttempt(t *testing.T) {
 	}
 	mended.Store(true)
 	due(t, s.pool)
-	s.settled(t, 1)
+	s.settled(t, 2)
 	if n := len(s.providers.Accepted(providertest.Email)); n != 1 {
 		t.Errorf("%d mails, want 1", n)
 	}
@@ -563,12 +592,12 @@ func TestWithoutRecipientsRowsGoBack(t *testing.T) {
 	s.start(t)
 	id, event := eventOf(t, eventspb.TypeReplyPosted, s.newcomer())
 	s.publish(t, event)
-	s.settled(t, 1)
+	s.settled(t, 2)
 	if got := look(t, s.pool, id, ledger.Email); got.State != ledger.Accepted || got.Attempts != 1 {
 		t.Errorf("%+v", got)
 	}
-	if n := s.calls.Load(); n != 4 {
-		t.Errorf("messaging was asked %d times, want 4", n)
+	if n := s.calls.Load(); n != 5 {
+		t.Errorf("messaging was asked %d times, want 5: by each channel, and for what failed", n)
 	}
 }
 
@@ -602,9 +631,11 @@ func TestNobodyToSendTo(t *testing.T) {
 	gone.ConversationId = uuid.NewString()
 	id, event := eventOf(t, eventspb.TypeReplyPosted, gone)
 	s.publish(t, event)
-	s.settled(t, 9)
-	if got := look(t, s.pool, id, ledger.Email); got.State != ledger.Suppressed || got.Reason != ledger.ReasonConversationUnknown {
-		t.Errorf("unknown conversation: %+v", got)
+	s.settled(t, 10)
+	for _, channel := range ledger.Channels {
+		if got := look(t, s.pool, id, channel); got.State != ledger.Suppressed || got.Reason != ledger.ReasonConversationUnknown {
+			t.Errorf("%s, unknown conversation: %+v", channel, got)
+		}
 	}
 	if len(s.providers.Calls()) != 0 {
 		t.Errorf("providers were called %d times", len(s.providers.Calls()))
@@ -625,7 +656,7 @@ func TestUnreadableEventsAreSetAside(t *testing.T) {
 	foreign.Type = "messagerie.reply-posted.v9"
 	_, good := eventOf(t, eventspb.TypeReplyPosted, to)
 	s.publish(t, garbage, nameless, foreign, good)
-	s.settled(t, 1)
+	s.settled(t, 2)
 	for _, id := range []string{garbage.ID, nameless.ID} {
 		if !strings.Contains(logs.String(), id) {
 			t.Errorf("event %s was set aside in silence", id)
@@ -738,13 +769,13 @@ func TestBrokerAwayAndWiped(t *testing.T) {
 	s.broker.Start(t)
 	_, first := eventOf(t, eventspb.TypeReplyPosted, s.newcomer())
 	s.publish(t, first)
-	s.settled(t, 1)
+	s.settled(t, 2)
 	s.broker.Stop()
 	s.broker.Wipe(t)
 	s.broker.Start(t)
 	_, second := eventOf(t, eventspb.TypeReplyPosted, s.newcomer())
 	s.publish(t, second)
-	s.settled(t, 2)
+	s.settled(t, 4)
 	if n := len(s.providers.Accepted(providertest.Email)); n != 2 {
 		t.Errorf("%d mails, want 2", n)
 	}

@@ -119,14 +119,14 @@ func TestReconciliation(t *testing.T) {
 	s.failures.Store(2) // and at first the log cannot be asked
 	s.broker.Stop()
 	s.start(t)
-	s.settled(t, 5*2+2)
+	s.settled(t, 7*2)
 	s.broker.Start(t)
 	for _, e := range events {
 		s.publish(t, e.event)
 	}
 	_, last := eventOf(t, eventspb.TypeReplyPosted, s.newcomer())
 	s.publish(t, last)
-	s.settled(t, 5*2+2+1)
+	s.settled(t, 8*2)
 	if n := len(s.providers.Accepted(providertest.Email)); n != 8 {
 		t.Errorf("%d mails, want 8", n)
 	}
@@ -211,7 +211,7 @@ func TestWithoutTheLog(t *testing.T) {
 	s.publish(t, event)
 	eventually(t, "a round has failed", func() bool { return s.calls.Load() > 2 })
 	s.failures.Store(0)
-	s.settled(t, 1)
+	s.settled(t, 2)
 	if n := len(s.providers.Accepted(providertest.Email)); n != 1 {
 		t.Errorf("%d mails", n)
 	}
@@ -233,7 +233,7 @@ func TestReconciliation_ClockWasAhead(t *testing.T) {
 		s.log(id, event, eventspb.TypeReplyPosted, event.Time)
 	}
 	s.start(t)
-	s.settled(t, 2)
+	s.settled(t, 4)
 }
 
 // The log's clock was ahead and goes back, while the broker brings nothing: what was
@@ -257,10 +257,10 @@ func TestReconciliation_ClockGoesBack(t *testing.T) {
 	s.broker.Stop()
 	log(ahead.Add(-time.Minute))
 	s.start(t)
-	s.settled(t, 1)
+	s.settled(t, 2)
 	log(ahead.Add(time.Second)) // when its slot settles, the clock is right again
 	settle(time.Now().Add(-40 * time.Second))
-	s.settled(t, 2)
+	s.settled(t, 4)
 	log(time.Now().Add(-25 * time.Second)) // after the mark, which is half a minute ago at most
 	eventually(t, "what comes afterwards is found", func() bool {
 		settle(time.Now().Add(-20 * time.Second))

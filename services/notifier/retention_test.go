@@ -102,7 +102,7 @@ func TestForget_NotSentAgain(t *testing.T) {
 		until, err := s.ledger.ReconciledUntil(t.Context(), time.Hour)
 		return err == nil && until.Equal(settled)
 	})
-	s.settled(t, 1)
+	s.settled(t, 2)
 	if n := len(s.providers.Accepted(providertest.Email)); n != 1 {
 		t.Errorf("%d mails, want that of the event that was missing", n)
 	}

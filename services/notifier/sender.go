@@ -127,16 +127,16 @@ func (l *lane) round(ctx context.Context, jobs chan<- job) (more bool) {
 		slog.WarnContext(ctx, "claiming", "channel", l.channel, "error", err)
 		return false
 	}
-	now := l.postpone(batch)
-	if len(now) == 0 {
-		return len(batch) == size
-	}
-	found, err := l.fetch(ctx, now)
-	if err != nil {
-		slog.WarnContext(ctx, "fetching recipients", "channel", l.channel, "error", err)
-		l.giveBack(now, jittered(recipientsWait), ledger.ReasonRecipientsUnavailable)
+	if len(batch) == 0 {
 		return false
 	}
+	found, err := l.fetch(ctx, batch)
+	if err != nil {
+		slog.WarnContext(ctx, "fetching recipients", "channel", l.channel, "error", err)
+		l.giveBack(batch, jittered(recipientsWait), ledger.ReasonRecipientsUnavailable)
+		return false
+	}
+	now := l.postpone(batch, found)
 	for i, d := range now {
 		select {
 		case jobs <- job{d, found[d.ConversationID], latest}:
@@ -167,10 +167,11 @@ func jittered(d time.Duration) time.Duration {
 	return d/2 + rand.N(d) //nolint:gosec // spreads load, guards nothing
 }
 
-// postpone gives back the SMS that must wait for the morning.
-func (l *lane) postpone(batch []ledger.Delivery) (now []ledger.Delivery) {
+// postpone gives back the SMS that must wait for the morning. One that nobody wishes ends
+// now: by the morning its time would be over, and it would pass for one that came too late.
+func (l *lane) postpone(batch []ledger.Delivery, found map[uuid.UUID]*messagingpb.Recipient) (now []ledger.Delivery) {
 	for _, d := range batch {
-		if wait, late := l.hours.quiet(d); late {
+		if wait, late := l.hours.quiet(d); late && wished(d, found[d.ConversationID]) {
 			l.giveBack([]ledger.Delivery{d}, wait, ledger.ReasonQuietHours)
 			continue
 		}
@@ -231,7 +232,11 @@ func (l *lane) work(ctx context.Context, j job) {
 	if result.Provider == "" {
 		result.Provider = l.provider
 	}
-	l.counts.call(ctx, l.channel, result.Provider, result.Class, time.Since(began))
+	if result.Class != provider.Suppressed {
+		// Nobody was called. Of replies most members want no SMS: counted as calls, those would
+		// hide from the alerts that the provider fails.
+		l.counts.call(ctx, l.channel, result.Provider, result.Class, time.Since(began))
+	}
 	span.SetAttributes(attribute.String("messagerie.outcome", string(result.Class)))
 	if result.Class != provider.Accepted && result.Class != provider.Found && result.Class != provider.Suppressed {
 		span.SetStatus(codes.Error, result.Reason)
@@ -293,10 +298,24 @@ func byMail(m provider.Mailer, c letter.Composer) func(context.Context, ledger.D
 	}
 }
 
+// wished reports whether the member wants to hear of that event on that channel, by what
+// messaging says now. This alone decides it: a choice that was made after the event, and
+// before the SMS leaves, counts.
+func wished(d ledger.Delivery, to *messagingpb.Recipient) bool {
+	switch {
+	case d.Channel != ledger.SMS:
+		return true
+	case d.EventType == ledger.ReplyPosted:
+		return to.GetSmsOnReply()
+	default:
+		return !to.GetNoSmsOnAcknowledgement()
+	}
+}
+
 // byText delivers through a texter.
 func byText(t provider.Texter, c letter.Composer) func(context.Context, ledger.Delivery, *messagingpb.Recipient) provider.Answer {
 	return func(ctx context.Context, d ledger.Delivery, to *messagingpb.Recipient) provider.Answer {
-		if d.EventType == ledger.MessageSubmitted && to.GetNoSmsOnAcknowledgement() || d.EventType == ledger.ReplyPosted && !to.GetSmsOnReply() {
+		if !wished(d, to) {
 			return provider.Answer{Class: provider.Suppressed, Reason: ledger.ReasonNotWanted}
 		}
 		if to.GetPhone() == "" {

@@ -119,7 +119,7 @@ func (s *server) timeline(ctx context.Context, req timelineRequest, reader *mess
 	}
 	list = make([]*notifierpb.Delivery, 0, len(rows))
 	for _, row := range rows {
-		if row.State == ledger.Suppressed && row.Reason == ledger.ReasonNotWanted {
+		if row.State == ledger.Suppressed && row.Reason == ledger.ReasonNotWanted || undecided(row) {
 			continue // what a member does not want is no part of what happened
 		}
 		entry := &notifierpb.Delivery{
@@ -133,6 +133,15 @@ func (s *server) timeline(ctx context.Context, req timelineRequest, reader *mess
 		list = append(list, entry)
 	}
 	return list, next, nil
+}
+
+// undecided reports whether nobody knows yet, or ever will, that a member wants this SMS:
+// about a reply few do, and they are asked when it would leave. None has been tried then.
+func undecided(e ledger.Entry) bool {
+	if e.EventType != ledger.ReplyPosted || e.Channel != ledger.SMS {
+		return false
+	}
+	return e.State == ledger.Planned || e.State == ledger.Sending && e.Attempts == 1 || e.State == ledger.Expired && e.Attempts == 0
 }
 
 var channelOf = map[ledger.Channel]notifierpb.Channel{ledger.Email: notifierpb.Channel_EMAIL, ledger.SMS: notifierpb.Channel_SMS}

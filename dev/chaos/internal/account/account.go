@@ -81,7 +81,7 @@ func (out *Facts) collectLedger(ctx context.Context, db *fleet.Database) error {
 	for _, s := range unsettled {
 		out.Unsettled[s.State] = s.N
 	}
-	ended, err := fleet.Query[stateCount](ctx, db, "notifier", `SELECT state, reason, count(*) FROM delivery WHERE state IN ('refused', 'expired', 'suppressed', 'bounced', 'complained') AND `+isOurs+` GROUP BY 1, 2`)
+	ended, err := fleet.Query[stateCount](ctx, db, "notifier", `SELECT state, reason, count(*) FROM delivery WHERE state IN ('refused', 'expired', 'suppressed', 'bounced', 'complained') AND reason <> 'NOT_WANTED' AND `+isOurs+` GROUP BY 1, 2`)
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,7 @@ const (
 	ReasonEmailInvalid          = "EMAIL_INVALID"
 	ReasonNoPhone               = "NO_PHONE"
 	ReasonPhoneInvalid          = "PHONE_INVALID"
-	ReasonNotWanted             = "NOT_WANTED"           // the member has switched this SMS off
+	ReasonNotWanted             = "NOT_WANTED"           // the member does not want this SMS
 	ReasonConversationUnknown   = "CONVERSATION_UNKNOWN" // messaging does not know it (any more)
 	ReasonRenderFailed          = "RENDER_FAILED"
 	ReasonQuietHours            = "QUIET_HOURS"

@@ -12,11 +12,13 @@ import (
 
 // Entry is a delivery as a conversation's timeline shows it.
 type Entry struct {
-	EventID    uuid.UUID `db:"event_id"`
-	Channel    Channel   `db:"channel"`
-	EventType  EventType `db:"event_type"`
-	State      State     `db:"state"`
-	Reason     string    `db:"reason"`
+	EventID   uuid.UUID `db:"event_id"`
+	Channel   Channel   `db:"channel"`
+	EventType EventType `db:"event_type"`
+	State     State     `db:"state"`
+	Reason    string    `db:"reason"`
+	// Attempts counts the one under way.
+	Attempts   int       `db:"attempts"`
 	OccurredAt time.Time `db:"occurred_at"`
 	UpdatedAt  time.Time `db:"updated_at"`
 }
