@@ -73,14 +73,15 @@ func TestPreferences(t *testing.T) {
 	if to.GetEmail() != "autre@canari.example" || to.GetPhone() != "+33612345678" || to.GetLocale() != "en" || !to.GetNoSmsOnAcknowledgement() || !to.GetSmsOnReply() {
 		t.Errorf("recipient %v", to)
 	}
-	// A reply says that an SMS was asked for.
+	// A reply's event says nothing of it: the choice is what it is when the SMS would leave.
 	s.clerk(t, "claire").reply(t, id, true)
-	asked := slices.ContainsFunc(s.published(t), func(m *jetstream.RawStreamMsg) bool {
+	told := slices.ContainsFunc(s.published(t), func(m *jetstream.RawStreamMsg) bool {
 		var reply eventspb.ReplyPosted
-		return m.Header.Get("ce-type") == "org.ma-messagerie.reply-posted.v1" && proto.Unmarshal(m.Data, &reply) == nil && reply.GetSms()
+		return m.Header.Get("ce-type") == "org.ma-messagerie.reply-posted.v1" && proto.Unmarshal(m.Data, &reply) == nil &&
+			proto.Equal(&reply, &eventspb.ReplyPosted{Origin: reply.GetOrigin(), MessageId: reply.GetMessageId(), Final: true})
 	})
-	if !asked {
-		t.Error("the reply's event asks for no SMS")
+	if !told {
+		t.Error("the reply's event says more than that there is one")
 	}
 	// One of the two given up: the account's again.
 	jeanne.prefer(t, &messagingpb.Preferences{Phone: "+33612345678", Locale: "fr", SmsOnAcknowledgement: true})

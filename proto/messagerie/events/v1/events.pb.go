@@ -135,7 +135,10 @@ type ReplyPosted struct {
 	MessageId string `protobuf:"bytes,2,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
 	// No other answer is announced.
 	Final bool `protobuf:"varint,3,opt,name=final,proto3" json:"final,omitempty"`
-	// The member has asked for an SMS about replies as well.
+	// Not set any more, and read by nobody: whether the member wants an SMS is asked of
+	// messaging when it would leave.
+	//
+	// Deprecated: Marked as deprecated in messagerie/events/v1/events.proto.
 	Sms           bool `protobuf:"varint,4,opt,name=sms,proto3" json:"sms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -192,6 +195,7 @@ func (x *ReplyPosted) GetFinal() bool {
 	return false
 }
 
+// Deprecated: Marked as deprecated in messagerie/events/v1/events.proto.
 func (x *ReplyPosted) GetSms() bool {
 	if x != nil {
 		return x.Sms
@@ -628,13 +632,13 @@ const file_messagerie_events_v1_events_proto_rawDesc = "" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12)\n" +
 	"\x10taxonomy_version\x18\x06 \x01(\x05R\x0ftaxonomyVersion\x12\x1d\n" +
 	"\n" +
-	"message_id\x18\a \x01(\tR\tmessageId\"\x8a\x01\n" +
+	"message_id\x18\a \x01(\tR\tmessageId\"\x8e\x01\n" +
 	"\vReplyPosted\x124\n" +
 	"\x06origin\x18\x01 \x01(\v2\x1c.messagerie.events.v1.OriginR\x06origin\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x02 \x01(\tR\tmessageId\x12\x14\n" +
-	"\x05final\x18\x03 \x01(\bR\x05final\x12\x10\n" +
-	"\x03sms\x18\x04 \x01(\bR\x03sms\"K\n" +
+	"\x05final\x18\x03 \x01(\bR\x05final\x12\x14\n" +
+	"\x03sms\x18\x04 \x01(\bB\x02\x18\x01R\x03sms\"K\n" +
 	"\x13ConversationClaimed\x124\n" +
 	"\x06origin\x18\x01 \x01(\v2\x1c.messagerie.events.v1.OriginR\x06origin\"J\n" +
 	"\x12ConversationClosed\x124\n" +

@@ -53,7 +53,7 @@ func (s *Server) reply(ctx context.Context, id *auth.Identity, req *messagingpb.
 			if err := mayAct(&row.Row, id); err != nil {
 				return nil, err
 			}
-			return s.replyChange(ctx, id, &row.Row, req.GetFinal(), key, written, row.SMSOnReply)
+			return s.replyChange(ctx, id, &row.Row, req.GetFinal(), key, written)
 		},
 	})
 	if errors.Is(err, change.ErrReplied) || postgres.IsDuplicate(err) {
@@ -96,7 +96,7 @@ func (s *Server) replayReply(ctx context.Context, id *auth.Identity, req *messag
 
 // replyChange seals a reply and says what it does to the conversation: it is
 // answered in whole or in part, unread, and no longer hidden.
-func (s *Server) replyChange(ctx context.Context, id *auth.Identity, row *conversation.Row, final bool, key uuid.UUID, written text.Text, sms bool) (*change.Change, error) {
+func (s *Server) replyChange(ctx context.Context, id *auth.Identity, row *conversation.Row, final bool, key uuid.UUID, written text.Text) (*change.Change, error) {
 	message, err := uuid.NewV7()
 	if err != nil {
 		return nil, err
@@ -120,7 +120,7 @@ func (s *Server) replyChange(ctx context.Context, id *auth.Identity, row *conver
 		},
 		Args: pgx.NamedArgs{"status": int16(lifecycle.Replied(final)), "reply": message}, //nolint:gosec // an enum of eight
 		Event: func(after conversation.Row) (outbox.Event, error) {
-			return conversation.Replied(ctx, after, answer, sms)
+			return conversation.Replied(ctx, after, answer)
 		},
 	}
 	if final {

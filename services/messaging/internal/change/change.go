@@ -116,8 +116,6 @@ func hintsOf(done *Change, before, after conversation.Row) (list []watch.Hint) {
 // Current is a conversation as it is under its lock.
 type Current struct {
 	conversation.Row
-	// SMSOnReply: its member wishes an SMS about replies.
-	SMSOnReply bool `db:"sms_on_reply" sql:"coalesce((SELECT m.sms_on_reply FROM member AS m WHERE m.id = conversation.member_id), false)"`
 	// Replied: a message is stored under the request's key.
 	Replied bool `db:"-"`
 }

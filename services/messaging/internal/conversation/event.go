@@ -40,10 +40,10 @@ func Submitted(ctx context.Context, row Row, message uuid.UUID) (outbox.Event, e
 	})
 }
 
-// Replied is the event that an agent has written; sms: the member wishes one.
-func Replied(ctx context.Context, row Row, message Message, sms bool) (outbox.Event, error) {
+// Replied is the event that an agent has written.
+func Replied(ctx context.Context, row Row, message Message) (outbox.Event, error) {
 	return newEvent(ctx, eventspb.TypeReplyPosted, row, func(origin *eventspb.Origin) proto.Message {
-		return &eventspb.ReplyPosted{Origin: origin, MessageId: message.ID.String(), Final: message.Final, Sms: sms}
+		return &eventspb.ReplyPosted{Origin: origin, MessageId: message.ID.String(), Final: message.Final}
 	})
 }
 
