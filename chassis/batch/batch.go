@@ -139,16 +139,34 @@ func (g *Group[T, R]) Enqueue(ctx context.Context, item T) (await func() (R, err
 	return func() (R, error) { return g.await(ctx, c) }, nil
 }
 
+// Post hands in an item that nobody waits for: ctx bounds the wait for room alone, and what
+// is in the queue is done however long that takes. An error always means that it was not
+// begun.
+func (g *Group[T, R]) Post(ctx context.Context, item T) error {
+	return g.place(ctx, &call[T, R]{ctx: context.WithoutCancel(ctx), item: item, result: make(chan Result[R], 1)})
+}
+
 func (g *Group[T, R]) enqueue(ctx context.Context, item T) (*call[T, R], error) {
 	c := &call[T, R]{ctx: ctx, item: item, result: make(chan Result[R], 1)}
 	if deadline, bounded := ctx.Deadline(); bounded {
 		c.until = time.Now().Add(time.Until(deadline) / 2)
 	}
+	if err := g.place(ctx, c); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// place puts a call into the queue, and waits for room until ctx ends or the call is late.
+func (g *Group[T, R]) place(ctx context.Context, c *call[T, R]) error {
 	select {
-	case <-g.stopped:
-		return nil, ErrStopped
+	case <-g.stopped: // also where there is room, in which nobody would look
+		return ErrStopped
+	default:
+	}
+	select {
 	case g.queue <- c:
-		return c, nil
+		return nil
 	default: // full
 	}
 	var late <-chan time.Time
@@ -159,13 +177,13 @@ func (g *Group[T, R]) enqueue(ctx context.Context, item T) (*call[T, R], error) 
 	}
 	select {
 	case g.queue <- c:
-		return c, nil
+		return nil
 	case <-late:
-		return nil, ErrCrowded
+		return ErrCrowded
 	case <-g.stopped:
-		return nil, ErrStopped
+		return ErrStopped
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return ctx.Err()
 	}
 }
 

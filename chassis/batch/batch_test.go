@@ -201,6 +201,35 @@ func TestSubmit_SkipsWhoHasLeft(t *testing.T) {
 	want(t, "batches", s.batches, [][]int{{2}})
 }
 
+// What is posted waits for room until its context ends, and is done once it is in the queue,
+// whoever has left by then.
+func TestPost(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &scribe{}
+		g, run, end := group(t, batch.Config[int, int]{Do: s.do, Most: 10, Queue: 1})
+		post := func(item int) error {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			return g.Post(ctx, item)
+		}
+		began := time.Now()
+		if err := post(1); err != nil || time.Since(began) != 0 {
+			t.Errorf("with room: %v after %s", err, time.Since(began))
+		}
+		if err := post(2); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 10*time.Second {
+			t.Errorf("without: %v after %s", err, time.Since(began))
+		}
+		run()
+		synctest.Wait()
+		end()
+		want(t, "batches", s.batches, [][]int{{1}})
+		if err := post(3); !errors.Is(err, batch.ErrStopped) {
+			t.Errorf("at the end: %v", err)
+		}
+	})
+}
+
 // What has waited for half of its caller's time is not begun, and its caller is told while
 // there is time; so is who finds the queue full for so long.
 func TestSubmit_LateWorkIsNotBegun(t *testing.T) {
