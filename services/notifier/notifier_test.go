@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
@@ -747,7 +748,7 @@ func TestNoCallOnAStaleLease(t *testing.T) {
 		got = outcomes
 		return make([]batch.Result[struct{}], len(outcomes)), nil
 	}})
-	l := &lane{channel: ledger.Email, done: &recorder{outcomes: outcomes}, deliver: func(context.Context, ledger.Delivery, *messagingpb.Recipient) provider.Answer {
+	l := &lane{channel: ledger.Email, done: &recorder{outcomes: outcomes, hard: t.Context(), patience: patience}, deliver: func(context.Context, ledger.Delivery, *messagingpb.Recipient) provider.Answer {
 		t.Error("a provider was called")
 		return provider.Answer{}
 	}}
@@ -758,6 +759,29 @@ func TestNoCallOnAStaleLease(t *testing.T) {
 	if len(got) != 1 || got[0].Reason != ledger.ReasonLeaseShort || !got[0].Uncounted || got[0].Class != "" {
 		t.Errorf("%+v", got)
 	}
+}
+
+// While nothing can be written, a sender holds its outcome for as long as it has something to
+// say, and not beyond the end of a drain.
+func TestRecorder_EndsItsWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		hard, cut := context.WithCancel(t.Context())
+		defer cut()
+		r := newRecorder(hard, nil, nil, 4*time.Minute)
+		for range maxRecord {
+			r.add(ledger.Outcome{})
+		}
+		began := time.Now()
+		if r.add(ledger.Outcome{}); time.Since(began) != 4*time.Minute {
+			t.Errorf("waited %s for room", time.Since(began))
+		}
+		began = time.Now()
+		time.AfterFunc(20*time.Second, cut)
+		if r.add(ledger.Outcome{}); time.Since(began) != 20*time.Second {
+			t.Errorf("waited %s, the drain ended after 20s", time.Since(began))
+		}
+	})
 }
 
 // The broker is away while the notifier starts, and wiped afterwards.

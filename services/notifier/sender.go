@@ -381,8 +381,9 @@ type recorder struct {
 	outcomes *batch.Group[ledger.Outcome, struct{}]
 	ledger   *ledger.Ledger
 	counts   *instruments
-	// hard ends the wait for a database that is away.
-	hard context.Context //nolint:containedctx // the end of the process
+	// hard ends the wait for a database that is away, and patience an outcome's for room.
+	hard     context.Context //nolint:containedctx // the end of the process
+	patience time.Duration
 }
 
 const (
@@ -393,14 +394,20 @@ const (
 // newRecorder keeps an outcome for as long as patience while the database is away. After
 // it, the lapsed lease and its wait have said all that is left to say.
 func newRecorder(hard context.Context, deliveries *ledger.Ledger, counts *instruments, patience time.Duration) *recorder {
-	r := &recorder{ledger: deliveries, counts: counts, hard: hard}
+	r := &recorder{ledger: deliveries, counts: counts, hard: hard, patience: patience}
 	r.outcomes = batch.New(batch.Config[ledger.Outcome, struct{}]{Do: r.store, Most: maxRecord, Queue: maxRecord, Timeout: patience})
 	return r
 }
 
 // add hands in an outcome, and waits for room: what cannot be written is not sent either.
+// It waits no longer than patience, and while the process drains than that may take (hard).
+// Then the outcome is lost, also of a delivery that was accepted: its lease lapses, it is in
+// doubt, and after AmbiguityWait the provider is asked about it, by whichever process has it
+// then. What was given back waits as long for nothing.
 func (r *recorder) add(o ledger.Outcome) {
-	if _, err := r.outcomes.Enqueue(context.Background(), o); err != nil {
+	ctx, cancel := context.WithTimeout(r.hard, r.patience)
+	defer cancel()
+	if err := r.outcomes.Post(ctx, o); err != nil {
 		slog.Error("giving up an outcome: its delivery will pass for unknown", "delivery", o.Delivery.ID(), "error", err)
 	}
 }
