@@ -1,7 +1,7 @@
 -- +goose Up
 
--- Who writes. Contact points are sealed by the key set; the row exists as long
--- as the member has conversations.
+-- Who writes. Contact points are sealed by the key set. The row is committed before the
+-- member's first conversation, and may outlive the last one (retention.go).
 CREATE TABLE member (
     id         text        PRIMARY KEY,          -- issuer name : sub
     contact    bytea       NOT NULL,             -- sealed {email, phone}
@@ -51,7 +51,7 @@ CREATE TABLE conversation (
 
 CREATE INDEX conversation_of_member ON conversation (member_id, hidden, updated_at DESC, id DESC);
 CREATE INDEX conversation_unread ON conversation (member_id) WHERE unread;
--- What waits for the body: SENT, IN_PROGRESS, PARTLY_ANSWERED, REOPENED.
+-- What waits for the fund: SENT, IN_PROGRESS, PARTLY_ANSWERED, REOPENED.
 CREATE INDEX conversation_queue ON conversation (caisse, queue, created_at, id) WHERE status IN (1, 2, 3, 6);
 
 CREATE TABLE message (
@@ -72,14 +72,14 @@ CREATE TABLE message (
 
 CREATE INDEX message_of_conversation ON message (conversation_id, created_at, id);
 
--- Everything that was ever published, in the order of commits as far as a sequence can
--- tell. Never updated. No personal data in a payload.
+-- Everything that was ever published, in the order of commits as far as a sequence shows
+-- it. Never updated. No personal data in a payload.
 --
--- By days (UTC), so that old days are dropped at the price of a file. The process makes
--- the days ahead of time; a row for which there is no day goes into the default
--- partition, so that no insert ever fails for want of one. The key begins with the time,
--- because that is how the log is read. It cannot be the id alone: an id is unique by how
--- it is drawn (UUIDv7), and while it is in the outbox also by that table's key.
+-- Partitioned by day (UTC), so that dropping an old day costs no more than deleting a file.
+-- The process makes the partitions ahead of time; a row for which there is none goes into
+-- the default partition, so that no insert ever fails for want of one. The key begins with
+-- the time, because that is how the log is read. It cannot be the id alone: an id is unique
+-- by how it is generated (UUIDv7), and while it is in the outbox also by that table's key.
 CREATE SEQUENCE event_log_number AS bigint;
 CREATE TABLE event_log (
     seq             bigint      NOT NULL DEFAULT nextval('event_log_number'),
@@ -107,7 +107,7 @@ CREATE TABLE outbox (
     created_at      timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000);
 
--- Who of the body saw or did what.
+-- Which agent read or did what.
 CREATE TABLE audit (
     seq             bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     agent_id        text        NOT NULL,

@@ -1,7 +1,7 @@
 -- +goose Up
 
--- What answer times are computed from. The process fills it in for rows of before
--- (backfill.go), and 00007 makes its indexes. Binaries of before do not set it.
+-- What answer times are computed from. The process fills it in for older rows
+-- (backfill.go), and 00007 makes its indexes. Earlier binaries do not set it.
 ALTER TABLE conversation ADD COLUMN first_reply_at timestamptz;
 
 -- Working days (Monday to Friday, in Paris) after the day of one time up to the day
@@ -18,7 +18,7 @@ $$;
 -- A member's texts were erased: the data key is gone, and with it what they said.
 ALTER TABLE conversation ADD COLUMN erased_at timestamptz;
 
--- What the member chose for themselves; NULL and false for who chose nothing.
+-- What the member chose for themselves; NULL and false for those who chose nothing.
 ALTER TABLE member
     ADD COLUMN chosen          bytea,   -- sealed {email, phone}
     ADD COLUMN chosen_locale   text,
@@ -27,7 +27,7 @@ ALTER TABLE member
 -- contract: of a column that the version before does not write.
 ALTER TABLE member ADD CONSTRAINT member_chosen_locale_check CHECK (chosen_locale IN ('fr', 'en')) NOT VALID;
 
--- Messages that were begun. Rows live seven days.
+-- Drafts of messages. Rows live seven days.
 CREATE TABLE draft (
     member_id        text        NOT NULL,
     id               uuid        NOT NULL,        -- given by the member's front end

@@ -1,10 +1,11 @@
 -- +goose Up
 
--- When the body first answered; NULL until then. 00003 has made it.
+-- When the fund first answered; NULL until then. 00003 adds it since; a database from before
+-- that has it from here.
 ALTER TABLE conversation ADD COLUMN IF NOT EXISTS first_reply_at timestamptz;
 
 -- The selection and the queue as the member sent them, kept from the moment an
--- agent corrects them: a submission that is tried again is compared with these.
+-- agent corrects them: a repeated submission is compared with these.
 -- NULL: nothing was corrected.
 ALTER TABLE conversation ADD COLUMN first_selection jsonb;
 
@@ -23,7 +24,7 @@ CREATE TABLE note (
 
 CREATE INDEX note_of_conversation ON note (conversation_id, created_at, id);
 
--- What replies can begin with. Nothing personal belongs here, so it is in clear.
+-- Templates of replies. Nothing personal belongs here, so they are not encrypted.
 CREATE TABLE template (
     caisse     text        NOT NULL,
     id         uuid        NOT NULL,             -- given by the caller

@@ -1,7 +1,8 @@
 -- +goose Up
 
--- Events that the broker refuses while it takes others: out of the others' way, and
--- tried again, less and less often. Few, and read whole. A new table locks nothing.
+-- Events that the broker refuses while it takes others. They are kept apart so as not to
+-- hold up the others, and retried less and less often. Few, and read whole. A new table
+-- locks nothing.
 CREATE TABLE outbox_refused (
     id              uuid        PRIMARY KEY,
     type            text        NOT NULL,
@@ -18,13 +19,13 @@ CREATE TABLE outbox_refused (
 );
 
 CREATE INDEX outbox_refused_due ON outbox_refused (next_try);
--- One of those set aside shows for all of its subject whether they pass again.
+-- One of those set aside is tried for all of its subject.
 CREATE INDEX outbox_set_aside ON outbox_refused (type, caisse, reason, id) WHERE set_aside_at IS NOT NULL;
 -- Lists are in the order in which it happened.
 CREATE INDEX outbox_refused_created ON outbox_refused (created_at, id);
 
 -- +goose Down
--- What is refused waits again, as it does without this table.
+-- Refused events go back to the outbox, where they would be without this table.
 INSERT INTO outbox (id, type, caisse, conversation_id, payload, trace, created_at)
 SELECT id, type, caisse, conversation_id, payload, trace, created_at FROM outbox_refused;
 DROP TABLE outbox_refused;

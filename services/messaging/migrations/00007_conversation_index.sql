@@ -1,7 +1,7 @@
 -- +goose NO TRANSACTION
 -- +goose Up
 
--- What was begun and not finished is of no use.
+-- An index whose creation was interrupted is invalid: it is made again.
 -- +goose StatementBegin
 DO $$
 DECLARE
@@ -23,7 +23,7 @@ CREATE INDEX CONCURRENTLY IF NOT EXISTS conversation_first_answer ON conversatio
 -- What is usual is computed from the newest answers of a theme, out of the index alone.
 CREATE INDEX CONCURRENTLY IF NOT EXISTS conversation_answer_times ON conversation
     (caisse, audience, theme, first_reply_at, working_days(created_at, first_reply_at)) INCLUDE (created_at, topic, reason) WHERE first_reply_at IS NOT NULL;
--- What waits for the body, in the order in which agents take it: in all queues of a caisse,
+-- What waits for the fund, in the order in which agents take it: in all queues of a caisse,
 -- and in one. What a list is narrowed by is in the index too.
 CREATE INDEX CONCURRENTLY IF NOT EXISTS conversation_waiting ON conversation (caisse, created_at, id)
     INCLUDE (status, theme, topic) WHERE status IN (1, 2, 3, 6);

@@ -1,6 +1,7 @@
 -- +goose Up
 
--- How far the process is with what a migration leaves to it (backfill.go). A row each.
+-- How far the process has got with the backfills that migrations leave to it (backfill.go),
+-- one row each.
 CREATE TABLE backfill (
     name     text        PRIMARY KEY,
     after    uuid        NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',

@@ -1,7 +1,7 @@
 -- +goose Up
 
--- How many conversations wait for the body, by caisse, queue and status: kept by what
--- changes them, whichever program that is, and not counted by who asks (waiting.go).
+-- How many conversations wait for the fund, by caisse, queue and status: kept by what
+-- changes them, whichever program that is, and not counted for each reader (waiting.go).
 -- Changes are rows of their own, so that nobody waits for anybody; the process adds them
 -- to the counts now and then. The table is small and rows live for seconds.
 CREATE TABLE waiting_change (

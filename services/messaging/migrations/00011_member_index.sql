@@ -1,7 +1,7 @@
 -- +goose NO TRANSACTION
 -- +goose Up
 
--- What was begun and not finished is of no use.
+-- An index whose creation was interrupted is invalid: it is made again.
 -- +goose StatementBegin
 DO $$
 BEGIN
@@ -11,7 +11,7 @@ BEGIN
 END $$;
 -- +goose StatementEnd
 SET lock_timeout = 0;
--- Members who were not here for longest.
+-- Members who have been away longest.
 CREATE INDEX CONCURRENTLY IF NOT EXISTS member_seen ON member (updated_at);
 
 -- +goose Down

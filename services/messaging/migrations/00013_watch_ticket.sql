@@ -1,7 +1,7 @@
 -- +goose Up
 
--- Tickets that were given and not used: what redeems them is not here. Rows are good for one
--- minute.
+-- Tickets that were given and not used, as digests, which cannot be redeemed. Rows are good
+-- for one minute.
 CREATE TABLE watch_ticket (
     digest     bytea       PRIMARY KEY,          -- SHA-256 of the ticket
     subject    text        NOT NULL,             -- who got it

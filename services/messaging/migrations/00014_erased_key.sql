@@ -1,7 +1,7 @@
 -- +goose Up
 
 -- The idempotency keys of conversations that were erased, so that a late repeat of a
--- submission does not make it anew. Without the key, which is random and the caller's, a row
+-- submission does not store it again. Without the key, which is random and the caller's, a row
 -- says nothing about anybody.
 CREATE TABLE erased_key (
     digest    bytea       PRIMARY KEY,          -- SHA-256 of member and key

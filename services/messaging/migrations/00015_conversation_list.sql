@@ -1,7 +1,7 @@
 -- +goose NO TRANSACTION
 -- +goose Up
 
--- What was begun and not finished is of no use.
+-- An index whose creation was interrupted is invalid: it is made again.
 -- +goose StatementBegin
 DO $$
 DECLARE
@@ -20,8 +20,8 @@ SET lock_timeout = 0;
 CREATE INDEX CONCURRENTLY IF NOT EXISTS conversation_status ON conversation (caisse, status, created_at, id);
 CREATE INDEX CONCURRENTLY IF NOT EXISTS conversation_queue_status ON conversation (caisse, queue, status, created_at, id);
 CREATE INDEX CONCURRENTLY IF NOT EXISTS conversation_topic ON conversation (caisse, queue, theme, topic, status, created_at, id);
--- contract: programs do not name indexes; until it is replaced, a program of before finds
--- what waits by conversation_received or conversation_queue_status, which takes it longer.
+-- contract: programs do not name indexes; until it is replaced, an earlier program finds
+-- what waits by conversation_received or conversation_queue_status, which takes longer.
 DROP INDEX CONCURRENTLY IF EXISTS conversation_waiting;
 -- contract: as above.
 DROP INDEX CONCURRENTLY IF EXISTS conversation_waiting_queue;

@@ -1,7 +1,7 @@
 -- +goose NO TRANSACTION
 -- +goose Up
 
--- What was begun and not finished is of no use.
+-- An index whose creation was interrupted is invalid: it is made again.
 -- +goose StatementBegin
 DO $$
 BEGIN
@@ -12,7 +12,7 @@ END $$;
 -- +goose StatementEnd
 SET lock_timeout = 0;
 -- A member's further messages by their keys, in whichever conversation. Not unique: another
--- member may have drawn the same, and the version before takes a key once in each conversation.
+-- member may have chosen the same, and the version before takes a key once in each conversation.
 CREATE INDEX CONCURRENTLY IF NOT EXISTS message_member_key ON message (idempotency_key) WHERE author = 1 AND idempotency_key IS NOT NULL;
 
 -- +goose Down

@@ -10,10 +10,10 @@ CREATE TABLE delivery (
     conversation_id     uuid        NOT NULL,
     caisse              text        NOT NULL,
     -- planned, retry and unknown wait for next_attempt_at; sending holds a lease;
-    -- the others are ends. See the package documentation for the diagram.
+    -- the others are final. See the package documentation for the diagram.
     state               text        NOT NULL DEFAULT 'planned'
         CHECK (state IN ('planned', 'sending', 'retry', 'unknown', 'accepted', 'refused', 'expired', 'suppressed')),
-    -- Counted before each call; the step of the retry calendar.
+    -- Counted before each call; selects the next retry delay.
     attempts            integer     NOT NULL DEFAULT 0 CHECK (attempts >= 0),
     -- How many attempts ended without our knowing whether the provider took it.
     unknowns            integer     NOT NULL DEFAULT 0 CHECK (unknowns >= 0),

@@ -1,7 +1,7 @@
 -- +goose Up
 
--- What providers report after they accepted: three more ends, which only a report
--- leads to. Every row there is obeys the narrower rule.
+-- What providers report after they accepted: three more final states, which only a report
+-- leads to. Every existing row satisfies the narrower constraint.
 ALTER TABLE delivery DROP CONSTRAINT delivery_state_check;
 -- contract: a wider rule, so what the version before writes is allowed.
 ALTER TABLE delivery ADD CONSTRAINT delivery_state_check CHECK (state IN
@@ -9,8 +9,8 @@ ALTER TABLE delivery ADD CONSTRAINT delivery_state_check CHECK (state IN
      'delivered', 'bounced', 'complained')) NOT VALID;
 
 -- The time of the event in the sender's log, to the microsecond: by it the ledger
--- is compared with that log. occurred_at, which is never in the future, stands in
--- for it in rows of versions that did not know it.
+-- is compared with that log. occurred_at, which is never in the future, is used in
+-- its place for rows of versions that did not set it.
 ALTER TABLE delivery ADD COLUMN logged_at timestamptz;
 
 -- When an operator took a dead letter off the list, and why.

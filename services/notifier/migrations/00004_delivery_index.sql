@@ -1,7 +1,7 @@
 -- +goose NO TRANSACTION
 -- +goose Up
 
--- What was begun and not finished is of no use.
+-- An index whose creation was interrupted is invalid: it is made again.
 -- +goose StatementBegin
 DO $$
 DECLARE

@@ -1,9 +1,10 @@
 -- +goose Up
 
 -- How many deliveries have not ended, by channel and state, and how many dead letters there
--- are (state 'dead'; events set aside: state 'aside', of no channel): kept by what changes them, whichever program that is, and not counted
--- by who asks (backlog.go). Changes are rows of their own, so that nobody waits for anybody;
--- the process adds them to the counts now and then.
+-- are (state 'dead'; events set aside: state 'aside', of no channel): kept by triggers,
+-- whichever program changes the rows, and not counted for each reader (backlog.go). Changes
+-- are rows of their own, so that nobody waits for anybody; the process adds them to the
+-- counts now and then.
 CREATE TABLE backlog_change (
     channel text    NOT NULL,
     state   text    NOT NULL,

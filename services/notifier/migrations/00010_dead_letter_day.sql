@@ -35,8 +35,8 @@ BEGIN
 END $$;
 -- +goose StatementEnd
 
--- Triggers of their own: making them waits for who changes deliveries just now, so that no
--- change is missed.
+-- Triggers of their own: creating them waits for transactions that are changing deliveries,
+-- so that no change is missed.
 CREATE TRIGGER dead_letter_day_begun AFTER INSERT ON delivery
     FOR EACH ROW WHEN (NEW.state IN ('refused', 'expired', 'bounced', 'suppressed')) EXECUTE FUNCTION dead_letter_day_changed();
 CREATE TRIGGER dead_letter_day_moved AFTER UPDATE ON delivery
