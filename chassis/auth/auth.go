@@ -66,7 +66,7 @@ type Identity struct {
 	// Locale are the claims email, phone_number and locale; one with control
 	// characters, or longer than any can be, is empty. They are never logged.
 	Name, Email, Phone, Locale string
-	// Caisse is the body's local organisation that the caller belongs to, in lower
+	// Caisse is the local fund that the caller belongs to, in lower
 	// case; empty where the claim cannot be one.
 	Caisse string
 	// Profiles are the audiences under which a member may act ("PARTICULIER",

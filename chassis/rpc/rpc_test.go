@@ -361,7 +361,7 @@ func TestErrors_CrossTheWire(t *testing.T) {
 		t.Errorf("got %v", info)
 	}
 
-	for asked, want := range map[string]string{"": "Votre texte est trop court. Caractères comptés : 9 ; il en faut au moins 10.", "en-GB": "Your text is too short. Characters counted: 9; the least is 10."} {
+	for asked, want := range map[string]string{"": "Votre texte est trop court. Caractères comptés : 9 ; il en faut au moins 10.", "en-GB": "Your text is too short. Characters counted: 9; the minimum is 10."} {
 		st := call(rpc.LanguageName, asked)
 		said := st.Details()[2].(*errdetails.LocalizedMessage).GetMessage()
 		beside := st.Details()[0].(*errdetails.BadRequest).GetFieldViolations()[0].GetLocalizedMessage().GetMessage()

@@ -16,28 +16,29 @@ import (
 
 const head = `# Errors
 
-What a refusal says is the same over gRPC and REST: a [google.rpc.Status](https://google.aip.dev/193)
+A refusal says the same over gRPC and REST: it is a [google.rpc.Status](https://google.aip.dev/193)
 whose details are typed. Over REST it is the body, in JSON.
 
 | detail | what for |
 |---|---|
 | ` + "`ErrorInfo`" + ` | ` + "`reason`" + `, which a program compares and which keeps its meaning; ` + "`domain`" + ` is ` + "`messagerie`" + `; ` + "`metadata`" + ` has values, all text |
-| ` + "`BadRequest`" + ` | the faults of the input, all together: parameters, members of the body, headers, the taxonomy; what cannot be read has no further faults, and of a body that is no JSON object its members have none; ` + "`field`" + ` as JSON writes it (of a header, its name in lower case), ` + "`reason`" + `, ` + "`description`" + ` for developers, ` + "`localizedMessage`" + ` for people |
+| ` + "`BadRequest`" + ` | the faults of the input, all together: parameters, members of the body, headers, the taxonomy; what cannot be read has no further faults, and if the body is not a JSON object, no member of it is named; ` + "`field`" + ` as JSON writes it (of a header, its name in lower case), ` + "`reason`" + `, ` + "`description`" + ` for developers, ` + "`localizedMessage`" + ` for people |
 | ` + "`LocalizedMessage`" + ` | words that a front end may show, in French, or in English where ` + "`Accept-Language`" + ` prefers it |
 | ` + "`RetryInfo`" + ` | when to try again; REST: ` + "`Retry-After`" + `, in seconds |
-| ` + "`RequestInfo`" + ` | the name of the request, which each answer has: ` + "`X-Request-Id`" + `, over gRPC the trailer ` + "`x-request-id`" + `. It is trace_id and span_id of the gateway's log lines, and the trace_id is that of the other services' |
+| ` + "`RequestInfo`" + ` | the id of the request, which every answer has: ` + "`X-Request-Id`" + `, over gRPC the trailer ` + "`x-request-id`" + `. It is made of trace_id and span_id, as the gateway logs them; the other services log the same trace_id |
 
-` + "`message`" + ` is for developers, in English, and may change at any time. New reasons may come: have a case
-for those that you do not know, by the status. What has no HTTP status of its own has that of
-its code. A ` + "`google.rpc.Code`" + ` without a reason comes from a proxy or from gRPC itself.
+` + "`message`" + ` is for developers, in English, and may change at any time. New reasons may be added: have a
+case for those that you do not know, by the status. A reason without an HTTP status of its own has
+that of its code. A ` + "`google.rpc.Code`" + ` without a reason comes from a proxy or from gRPC itself.
 
-What was asked for with an ` + "`Idempotency-Key`" + ` may be sent again after any of 429, 500, 503 and 504, and
-when no answer came: with the same key it is done once. A key is of its caller and method: for other
-content, or another conversation, it is refused (` + "`IDEMPOTENCY_KEY_REUSED`" + `); somebody else may draw the
-same. It is good for as long as what was made with it is kept; after an erasure, a repeat of a
-submission is refused for 30 days, and what it would add to is not there.
+A call with an ` + "`Idempotency-Key`" + ` may be sent again after any of 429, 500, 503 and 504, and
+when no answer came: with the same key it is carried out once. A key belongs to its caller and method:
+for other content, or another conversation, it is refused (` + "`IDEMPOTENCY_KEY_REUSED`" + `); somebody else may
+use the same. It is remembered for as long as what was made with it is kept. After an erasure, a repeat
+of a submission is refused for 30 days (` + "`CONVERSATION_ERASED`" + `), and the conversation takes no more
+follow-ups, replies or notes.
 
-This page is made of [error.proto](../proto/messagerie/error/v1/error.proto) by ` + "`make generate`" + `.
+This page is generated from [error.proto](../proto/messagerie/error/v1/error.proto) by ` + "`make generate`" + `.
 
 | reason | code, status | when | what to do |
 |---|---|---|---|

@@ -351,7 +351,7 @@ func named(st *status.Status) (rest *spb.Status, id string) {
 func TestRefusalsInWords(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	for lang, want := range map[string]string{"": "Cette page n’existe pas.", "en": "There is no such page."} {
+	for lang, want := range map[string]string{"": "Cette page n’existe pas.", "en": "This page does not exist."} {
 		got := s.rest(t, "nobody", "GET", "/v2", "", "Accept-Language", lang)
 		if spoken := got.header.Get("Content-Language"); (spoken == "en") != (lang == "en") || spoken != "en" && spoken != "fr" {
 			t.Errorf("asked for %q: Content-Language %q", lang, spoken)

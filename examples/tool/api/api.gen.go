@@ -556,7 +556,7 @@ type GoogleRpcBadRequest struct {
 		// LocalizedMessage Words for people.
 		LocalizedMessage GoogleRpcLocalizedMessage `json:"localizedMessage,omitempty"`
 
-		// Reason Stable. What a program compares; docs/errors.md says when each comes and what to do. New ones may come: have a case for those that you do not know.
+		// Reason Stable, for programs to compare; docs/errors.md says when each comes and what to do. New ones may be added: have a case for those that you do not know.
 		Reason MessagerieErrorV1ErrorReason `json:"reason"`
 	} `json:"fieldViolations"`
 }
@@ -574,7 +574,7 @@ type GoogleRpcErrorInfo struct {
 	// Metadata Values that go with the reason, such as limit and actual.
 	Metadata map[string]string `json:"metadata,omitempty"`
 
-	// Reason Stable. What a program compares; docs/errors.md says when each comes and what to do. New ones may come: have a case for those that you do not know.
+	// Reason Stable, for programs to compare; docs/errors.md says when each comes and what to do. New ones may be added: have a case for those that you do not know.
 	Reason MessagerieErrorV1ErrorReason `json:"reason"`
 }
 
@@ -607,7 +607,7 @@ type GoogleRpcLocalizedMessageDetail struct {
 // GoogleRpcLocalizedMessageDetailType defines model for GoogleRpcLocalizedMessageDetail.Type.
 type GoogleRpcLocalizedMessageDetailType string
 
-// GoogleRpcRequestInfo Which request it was, for who asks the operator.
+// GoogleRpcRequestInfo Which request it was, to report to the operator.
 type GoogleRpcRequestInfo struct {
 	Type GoogleRpcRequestInfoType `json:"@type"`
 
@@ -646,7 +646,7 @@ type GoogleRpcStatusDetail struct {
 	union json.RawMessage
 }
 
-// MessagerieErrorV1ErrorReason Stable. What a program compares; docs/errors.md says when each comes and what to do. New ones may come: have a case for those that you do not know.
+// MessagerieErrorV1ErrorReason Stable, for programs to compare; docs/errors.md says when each comes and what to do. New ones may be added: have a case for those that you do not know.
 type MessagerieErrorV1ErrorReason string
 
 // MessagerieMessagingV1AgentServiceGetConversationResponse AgentServiceGetConversationResponse is a conversation with its messages.
@@ -667,7 +667,7 @@ type MessagerieMessagingV1AgentServiceListConversationsResponse struct {
 // MessagerieMessagingV1Author Author is who wrote a message.
 //
 // - `MEMBER`: The member.
-// - `AGENT`: The body.
+// - `AGENT`: The fund.
 type MessagerieMessagingV1Author string
 
 // MessagerieMessagingV1Choice Choice is one level of the selection, with the label it had when the message was written.
@@ -700,7 +700,7 @@ type MessagerieMessagingV1ClaimInfo struct {
 	Mine bool `json:"mine"`
 }
 
-// MessagerieMessagingV1Conversation Conversation is an exchange between a member and the body.
+// MessagerieMessagingV1Conversation Conversation is an exchange between a member and the fund.
 type MessagerieMessagingV1Conversation struct {
 	// Audience Profile under which the member wrote.
 	Audience MessagerieTaxonomyV1Audience `json:"audience"`
@@ -817,8 +817,8 @@ type MessagerieMessagingV1ReleaseConversationResponse struct {
 // - `IN_PROGRESS`: An agent has it in charge.
 // - `PARTLY_ANSWERED`: A first answer was given, another will follow.
 // - `ANSWERED`: Answered.
-// - `WAITING_FOR_MEMBER`: The body waits for the member.
-// - `REOPENED`: Opened again after an end.
+// - `WAITING_FOR_MEMBER`: The fund waits for the member.
+// - `REOPENED`: Reopened after it was answered or closed.
 // - `CLOSED`: Ended.
 type MessagerieMessagingV1Status string
 
@@ -837,16 +837,16 @@ type MessagerieMessagingV1Step struct {
 // - `CLAIMED`: An agent took it in charge.
 // - `REPLIED`: An agent answered.
 // - `FOLLOWED_UP`: The member added a message.
-// - `REDIRECTED`: It went to another service, or was classified anew.
+// - `REDIRECTED`: It went to another service, or was recategorised.
 // - `CLOSED`: It was ended.
-// - `REOPENED`: It was opened again.
+// - `REOPENED`: It was reopened.
 type MessagerieMessagingV1StepKind string
 
 // MessagerieTaxonomyV1Audience Audience is the profile under which a person acts.
 //
 // - `PARTICULIER`: A private person. On the wire of REST: PARTICULIER.
 // - `EXPLOITANT`: A farmer or other self-employed person.
-// - `EMPLOYEUR`: An employer or who declares for one.
+// - `EMPLOYEUR`: An employer, or someone who files declarations for one.
 type MessagerieTaxonomyV1Audience string
 
 // BadRequest An error, the same in gRPC and REST.
@@ -896,7 +896,7 @@ type AgentListConversationsParams struct {
 	// Topic Only this topic.
 	Topic string `form:"topic,omitempty" json:"topic,omitempty"`
 
-	// Statuses Only these statuses; empty: those that wait for the body (SENT, IN_PROGRESS, PARTLY_ANSWERED, REOPENED).
+	// Statuses Only these statuses; empty: those that wait for the fund (SENT, IN_PROGRESS, PARTLY_ANSWERED, REOPENED).
 	Statuses []MessagerieMessagingV1Status `form:"statuses,omitempty" json:"statuses,omitempty"`
 
 	// PageSize Most conversations in the page: 1 to 100, 20 when 0; more is cut to 100.
@@ -908,28 +908,28 @@ type AgentListConversationsParams struct {
 
 // AgentGetConversationParams defines parameters for AgentGetConversation.
 type AgentGetConversationParams struct {
-	// IfNoneMatch The ETag of an answer that the caller has. 304 where it is still good.
+	// IfNoneMatch The ETag of an answer that the caller has. 304 if it has not changed.
 	IfNoneMatch string `json:"If-None-Match,omitempty"`
 }
 
 // AgentClaimConversationParams defines parameters for AgentClaimConversation.
 type AgentClaimConversationParams struct {
-	// IfMatch The ETag of what the caller has seen. 412 where it has changed since.
+	// IfMatch The ETag of what the caller has seen. 412 if it has changed since.
 	IfMatch string `json:"If-Match,omitempty"`
 }
 
 // AgentReleaseConversationParams defines parameters for AgentReleaseConversation.
 type AgentReleaseConversationParams struct {
-	// IfMatch The ETag of what the caller has seen. 412 where it has changed since.
+	// IfMatch The ETag of what the caller has seen. 412 if it has changed since.
 	IfMatch string `json:"If-Match,omitempty"`
 }
 
 // AgentPostReplyParams defines parameters for AgentPostReply.
 type AgentPostReplyParams struct {
-	// IdempotencyKey A UUID of the caller's choice, the same at every retry of the same call. It is of its caller and operation. With other content: 409.
+	// IdempotencyKey A UUID of the caller's choice, the same for every retry of the same call. It belongs to its caller and operation. With other content: 409.
 	IdempotencyKey string `json:"Idempotency-Key"`
 
-	// IfMatch The ETag of what the caller has seen. 412 where it has changed since.
+	// IfMatch The ETag of what the caller has seen. 412 if it has changed since.
 	IfMatch string `json:"If-Match,omitempty"`
 }
 
@@ -1225,16 +1225,16 @@ func WithRequestEditorFn(fn RequestEditorFn) ClientOption {
 // The interface specification for the client above.
 type ClientInterface interface {
 
-	// AgentListConversations Returns conversations that wait for the body, oldest first, without their messages
+	// AgentListConversations Returns conversations that wait for the fund, oldest first, without their messages
 	//
-	// Returns conversations that wait for the body, oldest first, without their messages. One queue's are always given; over several queues, or by theme, topic or status, RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being read, for the agent or for all.
+	// Returns conversations that wait for the fund, oldest first, without their messages. One queue's are always given; over several queues, or by theme, topic or status, RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being read, for the agent or for all.
 	//
 	// Corresponds with GET /v1/agent/conversations (the `AgentListConversations` operationId).
 	AgentListConversations(ctx context.Context, params *AgentListConversationsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// AgentGetConversation Returns one conversation with its messages, oldest first
 	//
-	// Returns one conversation with its messages, oldest first. Every reading is audited.
+	// Returns one conversation with its messages, oldest first. Every call is audited.
 	//
 	// Corresponds with GET /v1/agent/conversations/{id} (the `AgentGetConversation` operationId).
 	AgentGetConversation(ctx context.Context, id string, params *AgentGetConversationParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1275,18 +1275,18 @@ type ClientInterface interface {
 	// Corresponds with POST /v1/agent/conversations/{id}:release (the `AgentReleaseConversation` operationId).
 	AgentReleaseConversation(ctx context.Context, id string, params *AgentReleaseConversationParams, body AgentReleaseConversationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// AgentPostReplyWithBody Answers the member, who is told by e-mail
+	// AgentPostReplyWithBody Answers the member, who is notified by e-mail
 	//
-	// Answers the member, who is told by e-mail. It needs the metadata `idempotency-key`: of the agent, whichever the conversation, and known for as long as that is kept. The same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
+	// Answers the member, who is notified by e-mail. It needs the metadata `idempotency-key`: the key belongs to the agent, whatever the conversation, and is remembered for as long as that is kept. The same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /v1/agent/conversations/{id}:reply (the `AgentPostReply` operationId).
 	AgentPostReplyWithBody(ctx context.Context, id string, params *AgentPostReplyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// AgentPostReply Answers the member, who is told by e-mail
+	// AgentPostReply Answers the member, who is notified by e-mail
 	//
-	// Answers the member, who is told by e-mail. It needs the metadata `idempotency-key`: of the agent, whichever the conversation, and known for as long as that is kept. The same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
+	// Answers the member, who is notified by e-mail. It needs the metadata `idempotency-key`: the key belongs to the agent, whatever the conversation, and is remembered for as long as that is kept. The same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1294,9 +1294,9 @@ type ClientInterface interface {
 	AgentPostReply(ctx context.Context, id string, params *AgentPostReplyParams, body AgentPostReplyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 }
 
-// AgentListConversations Returns conversations that wait for the body, oldest first, without their messages
+// AgentListConversations Returns conversations that wait for the fund, oldest first, without their messages
 //
-// Returns conversations that wait for the body, oldest first, without their messages. One queue's are always given; over several queues, or by theme, topic or status, RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being read, for the agent or for all.
+// Returns conversations that wait for the fund, oldest first, without their messages. One queue's are always given; over several queues, or by theme, topic or status, RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being read, for the agent or for all.
 //
 // Corresponds with GET /v1/agent/conversations (the `AgentListConversations` operationId).
 func (c *Client) AgentListConversations(ctx context.Context, params *AgentListConversationsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1313,7 +1313,7 @@ func (c *Client) AgentListConversations(ctx context.Context, params *AgentListCo
 
 // AgentGetConversation Returns one conversation with its messages, oldest first
 //
-// Returns one conversation with its messages, oldest first. Every reading is audited.
+// Returns one conversation with its messages, oldest first. Every call is audited.
 //
 // Corresponds with GET /v1/agent/conversations/{id} (the `AgentGetConversation` operationId).
 func (c *Client) AgentGetConversation(ctx context.Context, id string, params *AgentGetConversationParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1404,9 +1404,9 @@ func (c *Client) AgentReleaseConversation(ctx context.Context, id string, params
 	return c.Client.Do(req)
 }
 
-// AgentPostReplyWithBody Answers the member, who is told by e-mail
+// AgentPostReplyWithBody Answers the member, who is notified by e-mail
 //
-// Answers the member, who is told by e-mail. It needs the metadata `idempotency-key`: of the agent, whichever the conversation, and known for as long as that is kept. The same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
+// Answers the member, who is notified by e-mail. It needs the metadata `idempotency-key`: the key belongs to the agent, whatever the conversation, and is remembered for as long as that is kept. The same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1423,9 +1423,9 @@ func (c *Client) AgentPostReplyWithBody(ctx context.Context, id string, params *
 	return c.Client.Do(req)
 }
 
-// AgentPostReply Answers the member, who is told by e-mail
+// AgentPostReply Answers the member, who is notified by e-mail
 //
-// Answers the member, who is told by e-mail. It needs the metadata `idempotency-key`: of the agent, whichever the conversation, and known for as long as that is kept. The same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
+// Answers the member, who is notified by e-mail. It needs the metadata `idempotency-key`: the key belongs to the agent, whatever the conversation, and is remembered for as long as that is kept. The same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -1816,9 +1816,9 @@ func WithBaseURL(baseURL string) ClientOption {
 // ClientWithResponsesInterface is the interface specification for the client with responses above.
 type ClientWithResponsesInterface interface {
 
-	// AgentListConversationsWithResponse Returns conversations that wait for the body, oldest first, without their messages
+	// AgentListConversationsWithResponse Returns conversations that wait for the fund, oldest first, without their messages
 	//
-	// Returns conversations that wait for the body, oldest first, without their messages. One queue's are always given; over several queues, or by theme, topic or status, RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being read, for the agent or for all.
+	// Returns conversations that wait for the fund, oldest first, without their messages. One queue's are always given; over several queues, or by theme, topic or status, RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being read, for the agent or for all.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -1827,7 +1827,7 @@ type ClientWithResponsesInterface interface {
 
 	// AgentGetConversationWithResponse Returns one conversation with its messages, oldest first
 	//
-	// Returns one conversation with its messages, oldest first. Every reading is audited.
+	// Returns one conversation with its messages, oldest first. Every call is audited.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -1870,18 +1870,18 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /v1/agent/conversations/{id}:release (the `AgentReleaseConversation` operationId).
 	AgentReleaseConversationWithResponse(ctx context.Context, id string, params *AgentReleaseConversationParams, body AgentReleaseConversationJSONRequestBody, reqEditors ...RequestEditorFn) (*AgentReleaseConversationResponse, error)
 
-	// AgentPostReplyWithBodyWithResponse Answers the member, who is told by e-mail
+	// AgentPostReplyWithBodyWithResponse Answers the member, who is notified by e-mail
 	//
-	// Answers the member, who is told by e-mail. It needs the metadata `idempotency-key`: of the agent, whichever the conversation, and known for as long as that is kept. The same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
+	// Answers the member, who is notified by e-mail. It needs the metadata `idempotency-key`: the key belongs to the agent, whatever the conversation, and is remembered for as long as that is kept. The same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/agent/conversations/{id}:reply (the `AgentPostReply` operationId).
 	AgentPostReplyWithBodyWithResponse(ctx context.Context, id string, params *AgentPostReplyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AgentPostReplyResponse, error)
 
-	// AgentPostReplyWithResponse Answers the member, who is told by e-mail
+	// AgentPostReplyWithResponse Answers the member, who is notified by e-mail
 	//
-	// Answers the member, who is told by e-mail. It needs the metadata `idempotency-key`: of the agent, whichever the conversation, and known for as long as that is kept. The same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
+	// Answers the member, who is notified by e-mail. It needs the metadata `idempotency-key`: the key belongs to the agent, whatever the conversation, and is remembered for as long as that is kept. The same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -3036,9 +3036,9 @@ func (r AgentPostReplyResponse) ContentType() string {
 	return ""
 }
 
-// AgentListConversationsWithResponse Returns conversations that wait for the body, oldest first, without their messages
+// AgentListConversationsWithResponse Returns conversations that wait for the fund, oldest first, without their messages
 //
-// Returns conversations that wait for the body, oldest first, without their messages. One queue's are always given; over several queues, or by theme, topic or status, RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being read, for the agent or for all.
+// Returns conversations that wait for the fund, oldest first, without their messages. One queue's are always given; over several queues, or by theme, topic or status, RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being read, for the agent or for all.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -3053,7 +3053,7 @@ func (c *ClientWithResponses) AgentListConversationsWithResponse(ctx context.Con
 
 // AgentGetConversationWithResponse Returns one conversation with its messages, oldest first
 //
-// Returns one conversation with its messages, oldest first. Every reading is audited.
+// Returns one conversation with its messages, oldest first. Every call is audited.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -3126,9 +3126,9 @@ func (c *ClientWithResponses) AgentReleaseConversationWithResponse(ctx context.C
 	return ParseAgentReleaseConversationResponse(rsp)
 }
 
-// AgentPostReplyWithBodyWithResponse Answers the member, who is told by e-mail
+// AgentPostReplyWithBodyWithResponse Answers the member, who is notified by e-mail
 //
-// Answers the member, who is told by e-mail. It needs the metadata `idempotency-key`: of the agent, whichever the conversation, and known for as long as that is kept. The same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
+// Answers the member, who is notified by e-mail. It needs the metadata `idempotency-key`: the key belongs to the agent, whatever the conversation, and is remembered for as long as that is kept. The same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -3141,9 +3141,9 @@ func (c *ClientWithResponses) AgentPostReplyWithBodyWithResponse(ctx context.Con
 	return ParseAgentPostReplyResponse(rsp)
 }
 
-// AgentPostReplyWithResponse Answers the member, who is told by e-mail
+// AgentPostReplyWithResponse Answers the member, who is notified by e-mail
 //
-// Answers the member, who is told by e-mail. It needs the metadata `idempotency-key`: of the agent, whichever the conversation, and known for as long as that is kept. The same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
+// Answers the member, who is notified by e-mail. It needs the metadata `idempotency-key`: the key belongs to the agent, whatever the conversation, and is remembered for as long as that is kept. The same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

@@ -21,7 +21,7 @@ export interface paths {
          * Opens a conversation with a first message
          * @description Opens a conversation with a first message.
          *
-         *     It needs the metadata `idempotency-key` (REST: header Idempotency-Key), a UUID chosen by the caller. The same key with the same content gives the first answer again; with other content, ALREADY_EXISTS with the reason IDEMPOTENCY_KEY_REUSED. The key is of the member, and known for as long as the conversation is kept. Once that is erased, a repeat is refused for 30 days (CONVERSATION_ERASED).
+         *     It needs the metadata `idempotency-key` (REST: header Idempotency-Key), a UUID chosen by the caller. The same key with the same content gives the first answer again; with other content, ALREADY_EXISTS with the reason IDEMPOTENCY_KEY_REUSED. The key belongs to the member, and is remembered for as long as the conversation is kept. Once that is erased, a repeat is refused for 30 days (CONVERSATION_ERASED).
          */
         post: operations["submitMessage"];
         delete?: never;
@@ -100,8 +100,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Takes the unread mark off a conversation, up to a message
-         * @description Takes the unread mark off a conversation, up to a message.
+         * Marks a conversation as read, up to a message
+         * @description Marks a conversation as read, up to a message.
          */
         post: operations["markConversationRead"];
         delete?: never;
@@ -121,7 +121,7 @@ export interface paths {
         put?: never;
         /**
          * Adds a message to one of the member's conversations
-         * @description Adds a message to one of the member's conversations. It needs the metadata `idempotency-key` as SubmitMessage does: of the member, whichever the conversation, and known for as long as that is kept. An answered conversation is opened again; a closed one takes nothing more: FAILED_PRECONDITION with the reason CONVERSATION_CLOSED.
+         * @description Adds a message to one of the member's conversations. It needs the metadata `idempotency-key` as SubmitMessage does: the key belongs to the member, whatever the conversation, and is remembered for as long as that is kept. An answered conversation is reopened; a closed one takes nothing more: FAILED_PRECONDITION with the reason CONVERSATION_CLOSED.
          */
         post: operations["postFollowUp"];
         delete?: never;
@@ -186,8 +186,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Tells when a conversation of the member's has changed, until the caller ends it or ten minutes have passed
-         * @description Tells when a conversation of the member's has changed, until the caller ends it or ten minutes have passed. The first answer comes at once and names no conversation. It is a hint to ask again: a change may be told twice, and after a failure of the broker up to half a minute late. Every change that GetConversation or ListConversations shows is told, the caller's own too (read, hidden, shown, erased), but for a conversation that has passed its term.
+         * Sends a hint whenever one of the member's conversations has changed, until the caller ends it or ten minutes have passed
+         * @description Sends a hint whenever one of the member's conversations has changed, until the caller ends it or ten minutes have passed. The first answer comes at once and names no conversation. A hint is a reason to read again: a change may be reported twice, and after a failure of the broker up to half a minute late. Every change that GetConversation or ListConversations shows is reported, the caller's own too (read, hidden, shown, erased), but for a conversation that has passed its term.
          */
         get: operations["watchConversations"];
         put?: never;
@@ -208,8 +208,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Gives the caller a ticket for one watch of theirs, for what cannot send a token, as EventSource of browsers
-         * @description Gives the caller a ticket for one watch of theirs, for what cannot send a token, as EventSource of browsers: GET /v1/conversations:watch?ticket=… for members, GET /v1/agent/conversations:watch?ticket=… for agents. It is good for one minute and for one call, and for nothing else. An EventSource that is cut asks with the same ticket again, is refused (WATCH_TICKET_INVALID) and closes itself; the page then asks for another ticket. Of more than 16 that wait, a caller's oldest are good no more.
+         * Gives the caller a ticket for one watch of theirs, for clients that cannot send a token, such as a browser's EventSource
+         * @description Gives the caller a ticket for one watch of theirs, for clients that cannot send a token, such as a browser's EventSource: GET /v1/conversations:watch?ticket=… for members, GET /v1/agent/conversations:watch?ticket=… for agents. It is good for one minute and for one call, and for nothing else. An EventSource that is cut asks with the same ticket again, is refused (WATCH_TICKET_INVALID) and closes itself; the page then asks for another ticket. A caller has at most 16 unused tickets: the oldest make room.
          */
         post: operations["createWatchTicket"];
         delete?: never;
@@ -226,13 +226,13 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Returns how the member is reached, and what for
-         * @description Returns how the member is reached, and what for.
+         * Returns how the member is reached, and on which occasions
+         * @description Returns how the member is reached, and on which occasions.
          */
         get: operations["getPreferences"];
         /**
          * Replaces all of the member's choices
-         * @description Replaces all of the member's choices. What is not given is empty or off. What GetPreferences has answered may be given as it is, and changes nothing.
+         * @description Replaces all of the member's choices. What is not given is empty or off. What GetPreferences has answered may be sent back as it is, and changes nothing.
          */
         put: operations["replacePreferences"];
         post?: never;
@@ -241,7 +241,7 @@ export interface paths {
         head?: never;
         /**
          * Changes some of the member's choices
-         * @description Changes some of the member's choices: those that updateMask names, or, without a mask, those that have a value. Contact points and a language given here take the place of those of the member's account; empty ones give way to them again. The acknowledgement and the announcement of a reply by e-mail cannot be switched off. INVALID_ARGUMENT, field updateMask, reason FIELD_MASK_INVALID, for a path that is no choice.
+         * @description Changes some of the member's choices: those that updateMask names, or, without a mask, those that have a value. Contact points and a language given here replace those of the member's account; an empty one restores the account's. The acknowledgement and the announcement of a reply by e-mail cannot be switched off. INVALID_ARGUMENT, field updateMask, reason FIELD_MASK_INVALID, for a path that is not one of the choices.
          */
         patch: operations["updatePreferences"];
         trace?: never;
@@ -254,8 +254,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Tells how long answers take for a selection
-         * @description Tells how long answers take for a selection: what is aimed at, and what the last 90 days were like, as of at most a minute ago. RESOURCE_EXHAUSTED (REPORTS_BUSY) with google.rpc.RetryInfo when too much of this kind is being read.
+         * Returns how long answers take for a selection
+         * @description Returns how long answers take for a selection: the target, and what the last 90 days were like, as of at most a minute ago. RESOURCE_EXHAUSTED (REPORTS_BUSY) with google.rpc.RetryInfo when too much of this kind is being read.
          */
         get: operations["getExpectedDelay"];
         put?: never;
@@ -314,8 +314,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Returns conversations that wait for the body, oldest first, without their messages
-         * @description Returns conversations that wait for the body, oldest first, without their messages. One queue's are always given; over several queues, or by theme, topic or status, RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being read, for the agent or for all.
+         * Returns conversations that wait for the fund, oldest first, without their messages
+         * @description Returns conversations that wait for the fund, oldest first, without their messages. One queue's are always given; over several queues, or by theme, topic or status, RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being read, for the agent or for all.
          */
         get: operations["agentListConversations"];
         put?: never;
@@ -335,7 +335,7 @@ export interface paths {
         };
         /**
          * Returns one conversation with its messages, oldest first
-         * @description Returns one conversation with its messages, oldest first. Every reading is audited.
+         * @description Returns one conversation with its messages, oldest first. Every call is audited.
          */
         get: operations["agentGetConversation"];
         put?: never;
@@ -396,8 +396,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Answers the member, who is told by e-mail
-         * @description Answers the member, who is told by e-mail. It needs the metadata `idempotency-key`: of the agent, whichever the conversation, and known for as long as that is kept. The same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
+         * Answers the member, who is notified by e-mail
+         * @description Answers the member, who is notified by e-mail. It needs the metadata `idempotency-key`: the key belongs to the agent, whatever the conversation, and is remembered for as long as that is kept. The same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
          */
         post: operations["agentPostReply"];
         delete?: never;
@@ -436,8 +436,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Gives a conversation to another queue of the caisse, with its claim dropped
-         * @description Gives a conversation to another queue of the caisse, with its claim dropped. The agent may lose sight of it thereby.
+         * Gives a conversation to another queue of the caisse, and drops its claim
+         * @description Gives a conversation to another queue of the caisse, and drops its claim. The agent no longer sees it if that queue is not one of theirs.
          */
         post: operations["agentTransferConversation"];
         delete?: never;
@@ -476,8 +476,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Opens an answered or closed conversation again
-         * @description Opens an answered or closed conversation again. One that is open stays as it is.
+         * Reopens an answered or closed conversation
+         * @description Reopens an answered or closed conversation. One that is open stays as it is.
          */
         post: operations["agentReopenConversation"];
         delete?: never;
@@ -497,7 +497,7 @@ export interface paths {
         put?: never;
         /**
          * Adds an internal note, which members never see
-         * @description Adds an internal note, which members never see. Notes are encrypted as messages are. It needs the metadata `idempotency-key` as PostReply does: of the agent, whichever the conversation, and known for as long as that is kept.
+         * @description Adds an internal note, which members never see. Notes are encrypted as messages are. It needs the metadata `idempotency-key` as PostReply does: the key belongs to the agent, whatever the conversation, and is remembered for as long as that is kept.
          */
         post: operations["agentAddNote"];
         delete?: never;
@@ -598,8 +598,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Tells when a conversation within the agent's caisse and queues has changed, as WatchConversations of MessagingService does
-         * @description Tells when a conversation within the agent's caisse and queues has changed, as WatchConversations of MessagingService does: also a claim that was renewed or released, a note, what the member has read or hidden, and a conversation that was given to a queue that the agent does not see. A claim that lapses is not told: its expireTime said when.
+         * Sends a hint whenever a conversation within the agent's caisse and queues has changed, as WatchConversations of MessagingService does
+         * @description Sends a hint whenever a conversation within the agent's caisse and queues has changed, as WatchConversations of MessagingService does: also for a claim that was renewed or released, a note, what the member has read or hidden, and a conversation that was given to a queue that the agent does not see. A claim that lapses is not reported: its expireTime said when.
          */
         get: operations["agentWatchConversations"];
         put?: never;
@@ -618,8 +618,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Tells how this service is
-         * @description Tells how this service is. It counts what waits and the last hour's events, which takes tens of milliseconds on a large database. UNAVAILABLE (STORE_UNAVAILABLE) while the database is away, RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much is being read.
+         * Reports how the messaging service is doing
+         * @description Reports how the messaging service is doing. It counts what waits and the last hour's events, which takes tens of milliseconds on a large database. UNAVAILABLE (STORE_UNAVAILABLE) while the database is away, RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much is being read.
          */
         get: operations["messagingOperatorGetStatus"];
         put?: never;
@@ -661,9 +661,9 @@ export interface paths {
         put?: never;
         /**
          * Has refused events tried again at once, and as often as new ones
-         * @description Has refused events tried again at once, and as often as new ones. It is not needed once the cause is gone, as one of each subject is tried each minute; it makes it sooner.
+         * @description Has refused events tried again at once, and as often as new ones. It is not needed once the cause is gone, as one of each subject is tried each minute; it only makes it sooner.
          *
-         *     What is refused no more is left alone and not counted. Neither ids nor all, or both, is INVALID_ARGUMENT (SELECTION_INVALID).
+         *     What is no longer refused is left alone and not counted. Neither ids nor all, or both, is INVALID_ARGUMENT (SELECTION_INVALID).
          */
         post: operations["messagingOperatorRequeueRefusedEvents"];
         delete?: never;
@@ -683,7 +683,7 @@ export interface paths {
         put?: never;
         /**
          * Gives up publishing an event
-         * @description Gives up publishing an event. The event log keeps it, so who compares with the log finds it still: the notifier sends its mails. NOT_FOUND (REFUSED_EVENT_NOT_FOUND) when it is not refused (any more).
+         * @description Gives up publishing an event. The event log keeps it, so a consumer that compares itself with the log still finds it: the notifier sends its e-mails. NOT_FOUND (REFUSED_EVENT_NOT_FOUND) when it is not, or no longer, refused.
          */
         post: operations["messagingOperatorDropRefusedEvent"];
         delete?: never;
@@ -765,7 +765,7 @@ export interface paths {
          * Has dead letters tried again
          * @description Has dead letters tried again: those named, or all that the filter selects. A replay never repeats what a provider accepted: it works on the ledger's own row. Deliveries get a new time to live (e-mail 72 h, SMS 4 h); events are read again.
          *
-         *     What is no dead letter (any more) is left alone and not counted. RESOURCE_EXHAUSTED as for ListDeadLetters.
+         *     What is not, or no longer, a dead letter is left alone and not counted. RESOURCE_EXHAUSTED as for ListDeadLetters.
          */
         post: operations["notifierOperatorReplayDeadLetters"];
         delete?: never;
@@ -802,8 +802,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Tells how this service is
-         * @description Tells how this service is. UNAVAILABLE (STORE_UNAVAILABLE) while the database is away, RESOURCE_EXHAUSTED as for ListDeadLetters.
+         * Reports how the notifier is doing
+         * @description Reports how the notifier is doing. UNAVAILABLE (STORE_UNAVAILABLE) while the database is away, RESOURCE_EXHAUSTED as for ListDeadLetters.
          */
         get: operations["notifierOperatorGetStatus"];
         put?: never;
@@ -885,7 +885,7 @@ export interface paths {
         put?: never;
         /**
          * Counts what a member did with a proposal
-         * @description Counts what a member did with a proposal. Nothing of the member is stored. It needs the metadata `idempotency-key`: the same key with the same outcome is counted once, and with another one ALREADY_EXISTS, IDEMPOTENCY_KEY_REUSED. The key is of the member, and known for a day, as a digest.
+         * @description Counts what a member did with a proposal. Nothing of the member is stored. It needs the metadata `idempotency-key`: the same key with the same outcome is counted once, and with another one ALREADY_EXISTS, IDEMPOTENCY_KEY_REUSED. The key belongs to the member, and is remembered for a day, as a digest.
          */
         post: operations["recordSuggestionOutcome"];
         delete?: never;
@@ -902,8 +902,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Tells what became of proposals, most shown first, as of at most ten seconds ago
-         * @description Tells what became of proposals, most shown first, as of at most ten seconds ago. RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much is being read, for the agent or for all.
+         * Returns what became of proposals, most shown first, as of at most ten seconds ago
+         * @description Returns what became of proposals, most shown first, as of at most ten seconds ago. RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much is being read, for the agent or for all.
          */
         get: operations["getSuggestionStatistics"];
         put?: never;
@@ -922,8 +922,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Tells how this service is, also while its database is away
-         * @description Tells how this service is, also while its database is away.
+         * Reports how the taxonomy service is doing, also while its database is away
+         * @description Reports how the taxonomy service is doing, also while its database is away.
          */
         get: operations["taxonomyOperatorGetStatus"];
         put?: never;
@@ -991,7 +991,7 @@ export interface components {
             /** @description The words. */
             message: string;
         };
-        /** @description Which request it was, for who asks the operator. */
+        /** @description Which request it was, to report to the operator. */
         "google.rpc.RequestInfo": {
             /**
              * @description discriminator enum property added by openapi-typescript
@@ -1026,7 +1026,7 @@ export interface components {
         /** @description One detail of an error. */
         "google.rpc.StatusDetail": components["schemas"]["google.rpc.ErrorInfo"] | components["schemas"]["google.rpc.BadRequest"] | components["schemas"]["google.rpc.RetryInfo"] | components["schemas"]["google.rpc.LocalizedMessageDetail"] | components["schemas"]["google.rpc.RequestInfo"];
         /**
-         * @description Stable. What a program compares; docs/errors.md says when each comes and what to do. New ones may come: have a case for those that you do not know.
+         * @description Stable, for programs to compare; docs/errors.md says when each comes and what to do. New ones may be added: have a case for those that you do not know.
          * @enum {string}
          */
         "messagerie.error.v1.ErrorReason": "INTERNAL" | "DEADLINE_EXCEEDED" | "CALL_CANCELLED" | "SERVICE_UNAVAILABLE" | "STORE_UNAVAILABLE" | "NOT_READY" | "OVERLOADED" | "RATE_LIMITED" | "CALLS_TOO_MANY" | "STREAMS_TOO_MANY" | "REQUEST_TOO_SLOW" | "ANSWERS_UNREAD" | "REPORTS_BUSY" | "REPORT_TOO_SLOW" | "TOKEN_REQUIRED" | "TOKEN_INVALID" | "WATCH_TICKET_INVALID" | "CREDENTIALS_AMBIGUOUS" | "PUBLIC_URL_UNSET" | "ISSUER_UNAVAILABLE" | "ACCESS_DENIED" | "SCOPE_MISSING" | "METHOD_UNKNOWN" | "REQUEST_MISSING" | "REQUEST_MALFORMED" | "REQUEST_TOO_LARGE" | "PATH_UNKNOWN" | "NOT_ACCEPTABLE" | "PATH_MALFORMED" | "HTTP_METHOD_NOT_ALLOWED" | "QUERY_MALFORMED" | "PARAMETER_UNKNOWN" | "PARAMETER_DUPLICATE" | "MEDIA_TYPE_UNSUPPORTED" | "BODY_UNEXPECTED" | "BODY_UNREADABLE" | "JSON_MALFORMED" | "FIELD_UNKNOWN" | "FIELD_DUPLICATE" | "REQUIRED" | "TOO_SHORT" | "TOO_LONG" | "TOO_FEW" | "TOO_MANY" | "NOT_UNIQUE" | "OUT_OF_RANGE" | "UUID_INVALID" | "FORMAT_INVALID" | "VALUE_UNKNOWN" | "VALUE_INVALID" | "CONFIRMATION_REQUIRED" | "CONTROL_CHARACTERS" | "TIMESTAMP_INVALID" | "DURATION_INVALID" | "FIELD_MASK_INVALID" | "PAGE_TOKEN_INVALID" | "IDEMPOTENCY_KEY_REQUIRED" | "IDEMPOTENCY_KEY_INVALID" | "IDEMPOTENCY_KEY_REUSED" | "SELECTION_INVALID" | "AUDIENCE_NOT_SERVED" | "AUDIENCE_NOT_YOURS" | "TAXONOMY_UNAVAILABLE" | "TAXONOMY_VERSION_REQUIRED" | "TAXONOMY_VERSION_OUTDATED" | "TAXONOMY_VERSION_UNKNOWN" | "THEME_UNKNOWN" | "THEME_NOT_FOR_AUDIENCE" | "TOPIC_REQUIRED" | "TOPIC_UNKNOWN" | "TOPIC_NOT_FOR_AUDIENCE" | "REASON_REQUIRED" | "REASON_UNKNOWN" | "REASON_NOT_FOR_AUDIENCE" | "SERVICE_NOT_OFFERED" | "QUEUE_UNKNOWN" | "BODY_NOT_UTF8" | "BODY_CHARACTER_FORBIDDEN" | "BODY_TOO_SHORT" | "BODY_TOO_LONG" | "BODY_BLANK" | "CAISSE_UNKNOWN" | "CONVERSATION_NOT_FOUND" | "CONVERSATION_CLOSED" | "CONVERSATION_ERASED" | "CONVERSATION_CHANGED" | "CLAIM_HELD" | "CLAIM_NOT_HELD" | "DRAFT_NOT_FOUND" | "DRAFT_CHANGED" | "DRAFT_EXISTS" | "TITLE_INVALID" | "TEMPLATES_TOO_MANY" | "EMAIL_INVALID" | "PHONE_INVALID" | "WATCHES_TOO_MANY" | "EXPORT_NOT_READ" | "MESSAGING_UNAVAILABLE" | "REFUSED_EVENT_NOT_FOUND" | "DEAD_LETTER_NOT_FOUND" | "DEAD_LETTER_ID_INVALID" | "REPORT_REFUSED" | "REPORT_NOT_SIGNED" | "REPORT_STALE" | "REPORT_MALFORMED" | "WEBHOOK_NOT_CONFIGURED";
@@ -1040,7 +1040,7 @@ export interface components {
             /** @description The conversation. */
             conversation: components["schemas"]["messagerie.messaging.v1.Conversation"];
         };
-        /** @description AgentQueue is a service of the body that answers messages. */
+        /** @description AgentQueue is a service of the fund that answers messages. */
         "messagerie.messaging.v1.AgentQueue": {
             /** @description Stable code. */
             code: string;
@@ -1082,7 +1082,7 @@ export interface components {
             answered: number;
             /**
              * Format: int32
-             * @description How many within the days aimed at.
+             * @description How many within the target.
              */
             onTime: number;
             /**
@@ -1100,7 +1100,7 @@ export interface components {
          * @description Author is who wrote a message.
          *
          *     - `MEMBER`: The member.
-         *     - `AGENT`: The body.
+         *     - `AGENT`: The fund.
          * @enum {string}
          */
         "messagerie.messaging.v1.Author": "MEMBER" | "AGENT";
@@ -1137,7 +1137,7 @@ export interface components {
             /** @description The conversation. */
             conversation: components["schemas"]["messagerie.messaging.v1.Conversation"];
         };
-        /** @description Conversation is an exchange between a member and the body. */
+        /** @description Conversation is an exchange between a member and the fund. */
         "messagerie.messaging.v1.Conversation": {
             /**
              * Format: uuid
@@ -1196,7 +1196,7 @@ export interface components {
             ticket: string;
             /**
              * Format: date-time
-             * @description When it is good no more, one minute from now.
+             * @description When it expires, one minute from now.
              */
             expireTime: string;
         };
@@ -1254,7 +1254,7 @@ export interface components {
         "messagerie.messaging.v1.DropRefusedEventRequest": Record<string, never>;
         /** @description DropRefusedEventResponse is empty. */
         "messagerie.messaging.v1.DropRefusedEventResponse": Record<string, never>;
-        /** @description EraseMyDataRequest must be meant. */
+        /** @description EraseMyDataRequest must be confirmed. */
         "messagerie.messaging.v1.EraseMyDataRequest": {
             /**
              * @description True: the member has confirmed that nothing can be brought back.
@@ -1262,7 +1262,7 @@ export interface components {
              */
             confirm: true;
         };
-        /** @description EraseMyDataResponse tells what was done. */
+        /** @description EraseMyDataResponse says what was done. */
         "messagerie.messaging.v1.EraseMyDataResponse": {
             /**
              * Format: int32
@@ -1290,7 +1290,7 @@ export interface components {
         };
         /** @description GetExpectedDelayResponse is how long answers take. */
         "messagerie.messaging.v1.GetExpectedDelayResponse": {
-            /** @description What is aimed at; absent when nothing is announced. */
+            /** @description The target; absent when none is announced. */
             target?: components["schemas"]["messagerie.messaging.v1.ExpectedDelay"];
             /** @description How long nine first answers of ten took at most, in the last 90 days, for the deepest level of the selection that has 20 of them; absent when none has. */
             usual?: components["schemas"]["messagerie.messaging.v1.ExpectedDelay"];
@@ -1313,7 +1313,7 @@ export interface components {
             themes: components["schemas"]["messagerie.messaging.v1.ThemeFigures"][];
             /**
              * Format: int32
-             * @description How many conversations wait for the body now.
+             * @description How many conversations wait for the fund now.
              */
             waiting: number;
             /**
@@ -1324,7 +1324,7 @@ export interface components {
             /** @description First answers to conversations of these days. */
             answers: components["schemas"]["messagerie.messaging.v1.AnswerFigures"];
         };
-        /** @description GetStatusResponse is how the service is: the whole of it by its database, but for the broker, which is as the process that answered sees it. Ages are by the database's clock. */
+        /** @description GetStatusResponse is the state of the whole service by its database, but for the broker, which is as the process that answered sees it. Ages are by the database's clock. */
         "messagerie.messaging.v1.GetStatusResponse": {
             /** @description Version of the program that answered; empty when it does not know. */
             buildVersion: string;
@@ -1441,7 +1441,7 @@ export interface components {
              */
             createTime: string;
         };
-        /** @description All that is stored, by kind: what the lines have one by one. */
+        /** @description All that is stored, by kind: what the lines of application/x-ndjson have one by one. */
         "messagerie.messaging.v1.MyData": {
             preferences: components["schemas"]["messagerie.messaging.v1.Preferences"];
             drafts: components["schemas"]["messagerie.messaging.v1.Draft"][];
@@ -1486,7 +1486,7 @@ export interface components {
             /** @description The conversation. */
             conversation: components["schemas"]["messagerie.messaging.v1.Conversation"];
         };
-        /** @description Preferences are how a member is reached, and what for: what they have chosen, and beside it what their account says, which holds where they have chosen nothing. */
+        /** @description Preferences are how a member is reached, and on which occasions: what they have chosen, and beside it what their account says, which holds where they have chosen nothing. */
         "messagerie.messaging.v1.Preferences": {
             /** @description E-mail address of the member's choice, at most 254 characters; empty: the account's. */
             email: string;
@@ -1512,7 +1512,7 @@ export interface components {
             /** @description Telephone that was chosen and holds once it is confirmed, likewise. */
             readonly pendingPhone: string;
         };
-        /** @description Preferences are how a member is reached, and what for: what they have chosen, and beside it what their account says, which holds where they have chosen nothing. */
+        /** @description Preferences are how a member is reached, and on which occasions: what they have chosen, and beside it what their account says, which holds where they have chosen nothing. */
         "messagerie.messaging.v1.PreferencesInput": {
             /** @description E-mail address of the member's choice, at most 254 characters; empty: the account's. */
             email?: string;
@@ -1681,8 +1681,8 @@ export interface components {
          *     - `IN_PROGRESS`: An agent has it in charge.
          *     - `PARTLY_ANSWERED`: A first answer was given, another will follow.
          *     - `ANSWERED`: Answered.
-         *     - `WAITING_FOR_MEMBER`: The body waits for the member.
-         *     - `REOPENED`: Opened again after an end.
+         *     - `WAITING_FOR_MEMBER`: The fund waits for the member.
+         *     - `REOPENED`: Reopened after it was answered or closed.
          *     - `CLOSED`: Ended.
          * @enum {string}
          */
@@ -1704,9 +1704,9 @@ export interface components {
          *     - `CLAIMED`: An agent took it in charge.
          *     - `REPLIED`: An agent answered.
          *     - `FOLLOWED_UP`: The member added a message.
-         *     - `REDIRECTED`: It went to another service, or was classified anew.
+         *     - `REDIRECTED`: It went to another service, or was recategorised.
          *     - `CLOSED`: It was ended.
-         *     - `REOPENED`: It was opened again.
+         *     - `REOPENED`: It was reopened.
          * @enum {string}
          */
         "messagerie.messaging.v1.Step.Kind": "RECEIVED" | "CLAIMED" | "REPLIED" | "FOLLOWED_UP" | "REDIRECTED" | "CLOSED" | "REOPENED";
@@ -1770,7 +1770,7 @@ export interface components {
             answered: number;
             /**
              * Format: int32
-             * @description Of these, how many within the days aimed at.
+             * @description Of these, how many within the target.
              */
             onTime: number;
             /**
@@ -1826,7 +1826,7 @@ export interface components {
          * @enum {string}
          */
         "messagerie.notifier.v1.Channel": "EMAIL" | "SMS";
-        /** @description DeadLetter is one of them. It holds no address, name or text. */
+        /** @description DeadLetter is a delivery or an event that ended without reaching anybody. It holds no address, name or text. */
         "messagerie.notifier.v1.DeadLetter": {
             /** @description Names it: <event id>.EMAIL or .SMS for a delivery, <id>.EVENT for an event. */
             id: string;
@@ -1885,7 +1885,7 @@ export interface components {
             endedBefore?: string;
         };
         /**
-         * @description DeadLetterKind tells apart what can end as a dead letter.
+         * @description DeadLetterKind is what ended as a dead letter.
          *
          *     - `DELIVERY`: A delivery that ended without reaching anybody.
          *     - `EVENT`: An event that could not be read.
@@ -1894,7 +1894,7 @@ export interface components {
         "messagerie.notifier.v1.DeadLetterKind": "DELIVERY" | "EVENT";
         /** @description Delivery is one notification on one channel. It never holds the address. */
         "messagerie.notifier.v1.Delivery": {
-            /** @description Channel on which it goes. */
+            /** @description Channel on which it is sent. */
             channel: components["schemas"]["messagerie.notifier.v1.Channel"];
             /** @description What it is about. */
             purpose: components["schemas"]["messagerie.notifier.v1.Purpose"];
@@ -1910,11 +1910,11 @@ export interface components {
              * @description When its state changed last.
              */
             updateTime: string;
-            /** @description Why it ended so, a stable code such as NO_PHONE; empty when all is well. */
+            /** @description Why it ended this way, a stable code such as NO_PHONE; empty when all is well. */
             reason: string;
         };
         /**
-         * @description DeliveryState is where a notification stands, as far as it is worth telling.
+         * @description DeliveryState is the state of a notification, as far as its reader needs it.
          *
          *     - `PENDING`: It is going to be sent, or is being sent.
          *     - `ACCEPTED`: A provider has taken it.
@@ -1922,7 +1922,7 @@ export interface components {
          *     - `BOUNCED`: The member's mailbox or operator gave it back.
          *     - `COMPLAINED`: It was delivered, and marked as unwanted.
          *     - `REFUSED`: The provider refused it.
-         *     - `EXPIRED`: It could not be sent before it had lost its use.
+         *     - `EXPIRED`: It could not be sent while it was still of use.
          *     - `SUPPRESSED`: There was nobody to send it to, or nothing that could be sent.
          * @enum {string}
          */
@@ -1934,7 +1934,7 @@ export interface components {
         };
         /** @description DropDeadLetterResponse is empty. */
         "messagerie.notifier.v1.DropDeadLetterResponse": Record<string, never>;
-        /** @description GetStatusResponse is how the service is: the whole of it by its ledger, but for the broker and what keeps deliveries back from a provider, which are as the process that answered sees them. Ages are by the database's clock. */
+        /** @description GetStatusResponse is the state of the whole service by its ledger, but for the broker, circuit breakers and providers' requests to wait, which are as the process that answered sees them. Ages are by the database's clock. */
         "messagerie.notifier.v1.GetStatusResponse": {
             /** @description Version of the program that answered; empty when it does not know. */
             buildVersion: string;
@@ -1943,7 +1943,7 @@ export interface components {
              * @description Newest migration of the database.
              */
             schemaVersion: string;
-            /** @description Deliveries that have not ended; what there is none of is left out. */
+            /** @description Deliveries that have not ended, by channel and state; those without any are left out. */
             waiting: components["schemas"]["messagerie.notifier.v1.WaitingDeliveries"][];
             /** @description Providers that are configured, the preferred one of a channel first. */
             providers: components["schemas"]["messagerie.notifier.v1.ProviderStatus"][];
@@ -1954,7 +1954,7 @@ export interface components {
              * @description Dead letters that nobody has replayed or dropped.
              */
             deadLetters: number;
-            /** @description How far behind that part of the event log is which the ledger is known to have; none when the two were never compared. */
+            /** @description How long ago the part of the event log ends that the ledger is known to hold whole; none when the two were never compared. */
             reconcileLag?: string;
             /** @description Whether the broker answers. */
             brokerReachable: boolean;
@@ -1981,7 +1981,7 @@ export interface components {
             channel: components["schemas"]["messagerie.notifier.v1.Channel"];
             /**
              * Format: int64
-             * @description Calls within the window that it took.
+             * @description Calls within the window that it accepted.
              */
             accepted: string;
             /**
@@ -1991,7 +1991,7 @@ export interface components {
             refused: string;
             /**
              * Format: int64
-             * @description Calls within the window that it did not take for now, or whose end is unknown.
+             * @description Calls within the window that failed for now, or whose outcome is unknown.
              */
             failed: string;
             /**
@@ -2009,9 +2009,9 @@ export interface components {
              * @description Calls of the last ten minutes at which it refused our key, sender or address.
              */
             configFaultsTenMinutes: string;
-            /** @description Whether its circuit breaker is open: it is left alone, as most calls failed. */
+            /** @description Whether its circuit breaker is open: it is not called, as most calls failed. */
             breakerOpen: boolean;
-            /** @description How long it still wants to be left alone, as it has asked; none when it does not. */
+            /** @description For how much longer it has asked not to be called; none when it has not. */
             quiet?: string;
             /** @description Age of its newest report; none when there is none. */
             reportAge?: string;
@@ -2033,7 +2033,7 @@ export interface components {
             /** @description Only count. */
             dryRun?: boolean;
         };
-        /** @description ReplayDeadLettersResponse tells what was (or would be) done. */
+        /** @description ReplayDeadLettersResponse says what was (or would be) done. */
         "messagerie.notifier.v1.ReplayDeadLettersResponse": {
             /**
              * Format: int32
@@ -2043,7 +2043,7 @@ export interface components {
         };
         /** @description WaitingDeliveries are deliveries of one channel in one state. */
         "messagerie.notifier.v1.WaitingDeliveries": {
-            /** @description Channel on which they go. */
+            /** @description Channel on which they are sent. */
             channel: components["schemas"]["messagerie.notifier.v1.Channel"];
             /** @description State, as in the metrics: planned, sending, retry or unknown. */
             state: string;
@@ -2060,7 +2060,7 @@ export interface components {
          *
          *     - `PARTICULIER`: A private person. On the wire of REST: PARTICULIER.
          *     - `EXPLOITANT`: A farmer or other self-employed person.
-         *     - `EMPLOYEUR`: An employer or who declares for one.
+         *     - `EMPLOYEUR`: An employer, or someone who files declarations for one.
          * @enum {string}
          */
         "messagerie.taxonomy.v1.Audience": "PARTICULIER" | "EXPLOITANT" | "EMPLOYEUR";
@@ -2082,7 +2082,7 @@ export interface components {
             /** @description The reason; absent when the depth is less. */
             reason?: components["schemas"]["messagerie.taxonomy.v1.Reason"];
         };
-        /** @description GetStatusResponse is how the service is, as the process that answered sees it. */
+        /** @description GetStatusResponse is the state of the service, as the process that answered sees it. */
         "messagerie.taxonomy.v1.GetStatusResponse": {
             /** @description Version of the program that answered; empty when it does not know. */
             buildVersion: string;
@@ -2137,7 +2137,7 @@ export interface components {
             name: string;
             /** @description Where it is. */
             url: string;
-            /** @description True when the link leaves the body's own site. */
+            /** @description True when the link leaves the fund's own site. */
             external: boolean;
         };
         /** @description Reason is the third level (the guide's "motif"). */
@@ -2186,11 +2186,11 @@ export interface components {
             topic: string;
             /** @description Code of the reason; may be empty. */
             reason: string;
-            /** @description The service, with the name it has now; its code when it is no more. */
+            /** @description The service, with the name it has now; its code when it no longer exists. */
             service: components["schemas"]["messagerie.taxonomy.v1.OnlineService"];
             /**
              * Format: int32
-             * @description How often it was shown, followed, set aside to write, and set aside to choose otherwise.
+             * @description How often it was shown.
              */
             shown: number;
             /**
@@ -2200,12 +2200,12 @@ export interface components {
             followed: number;
             /**
              * Format: int32
-             * @description How often the member wrote all the same.
+             * @description How often the member closed it to write.
              */
             wroteAnyway: number;
             /**
              * Format: int32
-             * @description How often the member chose otherwise.
+             * @description How often the member closed it to choose otherwise.
              */
             changedSelection: number;
         };
@@ -2256,7 +2256,7 @@ export interface components {
         };
     };
     responses: {
-        /** @description The caller has it already. */
+        /** @description The caller's copy is up to date. */
         NotModified: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2303,7 +2303,7 @@ export interface components {
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
-        /** @description There is no bearer token, or it is not good here. Reasons: TOKEN_REQUIRED, TOKEN_INVALID, WATCH_TICKET_INVALID. */
+        /** @description There is no bearer token, or it is not valid here. Reasons: TOKEN_REQUIRED, TOKEN_INVALID, WATCH_TICKET_INVALID. */
         Unauthorized: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2356,7 +2356,7 @@ export interface components {
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
-        /** @description There is no such thing, or it is not the caller's to see. Reasons: PUBLIC_URL_UNSET, PATH_UNKNOWN, TAXONOMY_VERSION_UNKNOWN, CONVERSATION_NOT_FOUND, DRAFT_NOT_FOUND, REFUSED_EVENT_NOT_FOUND, DEAD_LETTER_NOT_FOUND. */
+        /** @description There is no such resource, or the caller may not see it. Reasons: PUBLIC_URL_UNSET, PATH_UNKNOWN, TAXONOMY_VERSION_UNKNOWN, CONVERSATION_NOT_FOUND, DRAFT_NOT_FOUND, REFUSED_EVENT_NOT_FOUND, DEAD_LETTER_NOT_FOUND. */
         NotFound: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2382,7 +2382,7 @@ export interface components {
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
-        /** @description Accept takes none of the formats that there are. Reasons: NOT_ACCEPTABLE. */
+        /** @description Accept allows none of the formats on offer. Reasons: NOT_ACCEPTABLE. */
         NotAcceptable: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2408,7 +2408,7 @@ export interface components {
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
-        /** @description The state of things does not allow it, or the idempotency key was used with other content. Reasons: IDEMPOTENCY_KEY_REUSED, CONVERSATION_CLOSED, CONVERSATION_ERASED, CLAIM_HELD, CLAIM_NOT_HELD, TEMPLATES_TOO_MANY, WEBHOOK_NOT_CONFIGURED. */
+        /** @description The state of the resource does not allow it, or the idempotency key was used with other content. Reasons: IDEMPOTENCY_KEY_REUSED, CONVERSATION_CLOSED, CONVERSATION_ERASED, CLAIM_HELD, CLAIM_NOT_HELD, TEMPLATES_TOO_MANY, WEBHOOK_NOT_CONFIGURED. */
         Conflict: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2512,7 +2512,7 @@ export interface components {
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
-        /** @description The caller asks too much at once, or too much of this kind is being read. Nothing was done. Reasons: RATE_LIMITED, CALLS_TOO_MANY, STREAMS_TOO_MANY, REQUEST_TOO_SLOW, ANSWERS_UNREAD, REPORTS_BUSY, REPORT_TOO_SLOW, WATCHES_TOO_MANY. */
+        /** @description The caller makes too many calls, or too much of this kind is being read. Nothing was done. Reasons: RATE_LIMITED, CALLS_TOO_MANY, STREAMS_TOO_MANY, REQUEST_TOO_SLOW, ANSWERS_UNREAD, REPORTS_BUSY, REPORT_TOO_SLOW, WATCHES_TOO_MANY. */
         TooManyRequests: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2543,7 +2543,7 @@ export interface components {
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
-        /** @description A fault of the system's own. It may or may not have been done. Reasons: INTERNAL. */
+        /** @description An internal fault. The call may or may not have been carried out. Reasons: INTERNAL. */
         InternalServerError: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2569,7 +2569,7 @@ export interface components {
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
-        /** @description The system cannot answer for now. It may or may not have been done. Reasons: SERVICE_UNAVAILABLE, STORE_UNAVAILABLE, NOT_READY, OVERLOADED, ISSUER_UNAVAILABLE, TAXONOMY_UNAVAILABLE, MESSAGING_UNAVAILABLE. */
+        /** @description The system cannot answer for now. The call may or may not have been carried out. Reasons: SERVICE_UNAVAILABLE, STORE_UNAVAILABLE, NOT_READY, OVERLOADED, ISSUER_UNAVAILABLE, TAXONOMY_UNAVAILABLE, MESSAGING_UNAVAILABLE. */
         ServiceUnavailable: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2600,7 +2600,7 @@ export interface components {
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
-        /** @description It took too long. It may or may not have been done. Reasons: DEADLINE_EXCEEDED, EXPORT_NOT_READ. */
+        /** @description It took too long. The call may or may not have been carried out. Reasons: DEADLINE_EXCEEDED, EXPORT_NOT_READ. */
         GatewayTimeout: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2631,12 +2631,12 @@ export interface components {
     requestBodies: never;
     headers: {
         /**
-         * @description What the answer's content is named by, for a conditional request.
+         * @description Names the answer's content, for conditional requests.
          * @example "5f1c0a9e7d3b2468"
          */
         ETag: string;
         /**
-         * @description true: the call had been made before, and the answer is of then.
+         * @description true: the call was made before, and was not carried out again.
          * @example true
          */
         "Idempotent-Replayed": "true";
@@ -2646,22 +2646,22 @@ export interface components {
          */
         "Retry-After": number;
         /**
-         * @description What is left of the caller's calls, and after how many seconds it is whole again (draft-ietf-httpapi-ratelimit-headers). Absent where there is no limit.
+         * @description How many calls the caller has left, and after how many seconds it has all of them again (draft-ietf-httpapi-ratelimit-headers). Absent where there is no limit.
          * @example "caller";r=39;t=1
          */
         RateLimit: string;
         /**
-         * @description How many calls a caller may make at once, and in how many seconds as many again. Absent where there is no limit.
+         * @description How many calls a caller may make at once (q), and within how many seconds it gets as many again (w). Absent where there is no limit.
          * @example "caller";q=40;w=2
          */
         "RateLimit-Policy": string;
         /**
-         * @description Which request it was, for who asks the operator: its trace and its span.
+         * @description The id of the request, to report to the operator: its trace and its span.
          * @example 4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7
          */
         "X-Request-Id": string;
         /**
-         * @description The language of the words for people, by Accept-Language.
+         * @description The language of the texts for people, chosen by Accept-Language.
          * @example fr
          */
         "Content-Language": "fr" | "en";
@@ -2758,7 +2758,7 @@ export interface operations {
             query?: never;
             header: {
                 /**
-                 * @description A UUID of the caller's choice, the same at every retry of the same call. It is of its caller and operation. With other content: 409.
+                 * @description A UUID of the caller's choice, the same for every retry of the same call. It belongs to its caller and operation. With other content: 409.
                  * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
                  */
                 "Idempotency-Key": string;
@@ -2862,7 +2862,7 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description The ETag of an answer that the caller has. 304 where it is still good.
+                 * @description The ETag of an answer that the caller has. 304 if it has not changed.
                  * @example "5f1c0a9e7d3b2468"
                  */
                 "If-None-Match"?: string;
@@ -3191,12 +3191,12 @@ export interface operations {
             query?: never;
             header: {
                 /**
-                 * @description A UUID of the caller's choice, the same at every retry of the same call. It is of its caller and operation. With other content: 409.
+                 * @description A UUID of the caller's choice, the same for every retry of the same call. It belongs to its caller and operation. With other content: 409.
                  * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
                  */
                 "Idempotency-Key": string;
                 /**
-                 * @description The ETag of what the caller has seen. 412 where it has changed since.
+                 * @description The ETag of what the caller has seen. 412 if it has changed since.
                  * @example "5f1c0a9e7d3b2468"
                  */
                 "If-Match"?: string;
@@ -3301,7 +3301,7 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description The ETag of an answer that the caller has. 304 where it is still good.
+                 * @description The ETag of an answer that the caller has. 304 if it has not changed.
                  * @example "5f1c0a9e7d3b2468"
                  */
                 "If-None-Match"?: string;
@@ -3360,12 +3360,12 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description The ETag of what the caller has seen. 412 where it has changed since.
+                 * @description The ETag of what the caller has seen. 412 if it has changed since.
                  * @example "5f1c0a9e7d3b2468"
                  */
                 "If-Match"?: string;
                 /**
-                 * @description `*`: only where there is none. 412 where there is one, or one of the ETags that are named.
+                 * @description `*`: only if there is none yet. 412 if there is one, or if its ETag is among those named.
                  * @example *
                  */
                 "If-None-Match"?: string;
@@ -3436,7 +3436,7 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description The ETag of what the caller has seen. 412 where it has changed since.
+                 * @description The ETag of what the caller has seen. 412 if it has changed since.
                  * @example "5f1c0a9e7d3b2468"
                  */
                 "If-Match"?: string;
@@ -3530,7 +3530,7 @@ export interface operations {
     watchConversations: {
         parameters: {
             query?: {
-                /** @description A ticket of createWatchTicket, in place of a token. Beside one it is refused (CREDENTIALS_AMBIGUOUS), and stays good. */
+                /** @description A ticket of createWatchTicket, in place of a token. Together with a token it is refused (CREDENTIALS_AMBIGUOUS), and stays good. */
                 ticket?: string;
             };
             header?: {
@@ -3545,7 +3545,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A hint that something has changed. Each is an event; the schema is that of an event's data, or of a line. The first says to look for oneself, so that a cut loses nothing. Comments and empty lines are signs of life. Where the stream breaks off, the last event has the type error and a google.rpc.Status as its data, and the last line is {"error": google.rpc.Status}. */
+            /** @description A hint that something has changed. Each is an event; the schema is that of an event's data, or of a line. The first asks the client to read again, so that a cut loses nothing. Comments and empty lines only show that the stream is alive. Where the stream breaks off, the last event has the type error and a google.rpc.Status as its data, and the last line is {"error": google.rpc.Status}. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -3859,7 +3859,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description One document, which lacks its end where it breaks off. As application/x-ndjson each line is one piece of it, a ExportMyDataResponse; where they break off, the last line is {"error": google.rpc.Status}. */
+            /** @description One JSON document; it is incomplete if the answer breaks off. As application/x-ndjson each line is one piece of it, a ExportMyDataResponse; if those break off, the last line is {"error": google.rpc.Status}. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -3972,7 +3972,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description EraseMyDataResponse tells what was done. */
+            /** @description EraseMyDataResponse says what was done. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -4010,7 +4010,7 @@ export interface operations {
                 /** @description Only this topic. */
                 topic?: string;
                 /**
-                 * @description Only these statuses; empty: those that wait for the body (SENT, IN_PROGRESS, PARTLY_ANSWERED, REOPENED).
+                 * @description Only these statuses; empty: those that wait for the fund (SENT, IN_PROGRESS, PARTLY_ANSWERED, REOPENED).
                  * @example [
                  *       "SENT",
                  *       "REOPENED"
@@ -4097,7 +4097,7 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description The ETag of an answer that the caller has. 304 where it is still good.
+                 * @description The ETag of an answer that the caller has. 304 if it has not changed.
                  * @example "5f1c0a9e7d3b2468"
                  */
                 "If-None-Match"?: string;
@@ -4201,7 +4201,7 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description The ETag of what the caller has seen. 412 where it has changed since.
+                 * @description The ETag of what the caller has seen. 412 if it has changed since.
                  * @example "5f1c0a9e7d3b2468"
                  */
                 "If-Match"?: string;
@@ -4294,7 +4294,7 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description The ETag of what the caller has seen. 412 where it has changed since.
+                 * @description The ETag of what the caller has seen. 412 if it has changed since.
                  * @example "5f1c0a9e7d3b2468"
                  */
                 "If-Match"?: string;
@@ -4387,12 +4387,12 @@ export interface operations {
             query?: never;
             header: {
                 /**
-                 * @description A UUID of the caller's choice, the same at every retry of the same call. It is of its caller and operation. With other content: 409.
+                 * @description A UUID of the caller's choice, the same for every retry of the same call. It belongs to its caller and operation. With other content: 409.
                  * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
                  */
                 "Idempotency-Key": string;
                 /**
-                 * @description The ETag of what the caller has seen. 412 where it has changed since.
+                 * @description The ETag of what the caller has seen. 412 if it has changed since.
                  * @example "5f1c0a9e7d3b2468"
                  */
                 "If-Match"?: string;
@@ -4510,7 +4510,7 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description The ETag of what the caller has seen. 412 where it has changed since.
+                 * @description The ETag of what the caller has seen. 412 if it has changed since.
                  * @example "5f1c0a9e7d3b2468"
                  */
                 "If-Match"?: string;
@@ -4603,7 +4603,7 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description The ETag of what the caller has seen. 412 where it has changed since.
+                 * @description The ETag of what the caller has seen. 412 if it has changed since.
                  * @example "5f1c0a9e7d3b2468"
                  */
                 "If-Match"?: string;
@@ -4700,7 +4700,7 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description The ETag of what the caller has seen. 412 where it has changed since.
+                 * @description The ETag of what the caller has seen. 412 if it has changed since.
                  * @example "5f1c0a9e7d3b2468"
                  */
                 "If-Match"?: string;
@@ -4799,7 +4799,7 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description The ETag of what the caller has seen. 412 where it has changed since.
+                 * @description The ETag of what the caller has seen. 412 if it has changed since.
                  * @example "5f1c0a9e7d3b2468"
                  */
                 "If-Match"?: string;
@@ -4892,7 +4892,7 @@ export interface operations {
             query?: never;
             header: {
                 /**
-                 * @description A UUID of the caller's choice, the same at every retry of the same call. It is of its caller and operation. With other content: 409.
+                 * @description A UUID of the caller's choice, the same for every retry of the same call. It belongs to its caller and operation. With other content: 409.
                  * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
                  */
                 "Idempotency-Key": string;
@@ -5268,7 +5268,7 @@ export interface operations {
     agentWatchConversations: {
         parameters: {
             query?: {
-                /** @description A ticket of createWatchTicket, in place of a token. Beside one it is refused (CREDENTIALS_AMBIGUOUS), and stays good. */
+                /** @description A ticket of createWatchTicket, in place of a token. Together with a token it is refused (CREDENTIALS_AMBIGUOUS), and stays good. */
                 ticket?: string;
             };
             header?: {
@@ -5283,7 +5283,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A hint that something has changed. Each is an event; the schema is that of an event's data, or of a line. The first says to look for oneself, so that a cut loses nothing. Comments and empty lines are signs of life. Where the stream breaks off, the last event has the type error and a google.rpc.Status as its data, and the last line is {"error": google.rpc.Status}. */
+            /** @description A hint that something has changed. Each is an event; the schema is that of an event's data, or of a line. The first asks the client to read again, so that a cut loses nothing. Comments and empty lines only show that the stream is alive. Where the stream breaks off, the last event has the type error and a google.rpc.Status as its data, and the last line is {"error": google.rpc.Status}. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -5321,7 +5321,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description How the service is: the whole of it by its database, but for the broker, which is as the process that answered sees it. Ages are by the database's clock. */
+            /** @description The state of the whole service by its database, but for the broker, which is as the process that answered sees it. Ages are by the database's clock. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -5699,7 +5699,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description ReplayDeadLettersResponse tells what was (or would be) done. */
+            /** @description ReplayDeadLettersResponse says what was (or would be) done. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -5785,7 +5785,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description How the service is: the whole of it by its ledger, but for the broker and what keeps deliveries back from a provider, which are as the process that answered sees them. Ages are by the database's clock. */
+            /** @description The state of the whole service by its ledger, but for the broker, circuit breakers and providers' requests to wait, which are as the process that answered sees them. Ages are by the database's clock. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -5850,7 +5850,7 @@ export interface operations {
             };
             header?: {
                 /**
-                 * @description The ETag of an answer that the caller has. 304 where it is still good.
+                 * @description The ETag of an answer that the caller has. 304 if it has not changed.
                  * @example "5f1c0a9e7d3b2468"
                  */
                 "If-None-Match"?: string;
@@ -6067,7 +6067,7 @@ export interface operations {
             query?: never;
             header: {
                 /**
-                 * @description A UUID of the caller's choice, the same at every retry of the same call. It is of its caller and operation. With other content: 409.
+                 * @description A UUID of the caller's choice, the same for every retry of the same call. It belongs to its caller and operation. With other content: 409.
                  * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
                  */
                 "Idempotency-Key": string;
@@ -6186,7 +6186,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description How the service is, as the process that answered sees it. */
+            /** @description The state of the service, as the process that answered sees it. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];

@@ -4,10 +4,10 @@
 // 	protoc        (unknown)
 // source: messagerie/access/v1/access.proto
 
-// Who may call a method, and what becomes of a call that is made twice: options of the
-// method itself, so that the gateway, the services and the OpenAPI document have one
-// published rule. A method without access, idempotency or scope does not serve; neither
-// does an internal one without callers.
+// Who may call a method, and what happens when a call is made twice: options of the
+// method itself, so that the gateway, the services and the OpenAPI document share one
+// published rule. No process starts with a method that has no access, idempotency or
+// scope, or with an internal one that has no callers.
 
 package accesspb
 
@@ -32,13 +32,13 @@ const (
 type Access int32
 
 const (
-	// Refused at start: a method without a policy does not serve.
+	// Refused at start: every method says who may call it.
 	Access_ACCESS_UNSPECIFIED Access = 0
 	// Anyone, with or without a token.
 	Access_ACCESS_PUBLIC Access = 1
-	// An insured person, an employer or who acts for them, signed in.
+	// An insured person, an employer, or someone who acts for them, signed in.
 	Access_ACCESS_MEMBER Access = 2
-	// An agent of the body, or a machine that has the role "agent".
+	// An agent of the fund, or a machine that has the role "agent".
 	Access_ACCESS_AGENT Access = 3
 	// An agent that has the role "supervisor".
 	Access_ACCESS_SUPERVISOR Access = 4
@@ -102,11 +102,11 @@ func (Access) EnumDescriptor() ([]byte, []int) {
 	return file_messagerie_access_v1_access_proto_rawDescGZIP(), []int{0}
 }
 
-// Idempotency says what becomes of a call that is made twice.
+// Idempotency says what happens when a call is made twice.
 type Idempotency int32
 
 const (
-	// Refused at start: a method says which.
+	// Refused at start: every method says which.
 	Idempotency_IDEMPOTENCY_UNSPECIFIED Idempotency = 0
 	// It changes nothing.
 	Idempotency_IDEMPOTENCY_READS Idempotency = 1
@@ -116,10 +116,10 @@ const (
 	// that the caller has chosen. The same key with the same content gives the first answer
 	// again, and says so with `idempotent-replayed: true`. With other content, be it for
 	// another conversation: ALREADY_EXISTS, IDEMPOTENCY_KEY_REUSED. Without a key, or with one
-	// that is none: INVALID_ARGUMENT, field idempotency-key.
+	// that is not a UUID: INVALID_ARGUMENT, field idempotency-key.
 	//
-	// A key is of its caller and method: another caller may draw the same. The method says for
-	// how long it is known.
+	// A key belongs to its caller and method: another caller may use the same. The method says
+	// for how long it is remembered.
 	Idempotency_IDEMPOTENCY_KEYED Idempotency = 3
 	// Each call counts: a caller that is not sure must not repeat it where that matters.
 	Idempotency_IDEMPOTENCY_COUNTED Idempotency = 4
@@ -233,13 +233,13 @@ var (
 	//
 	// optional bool endless = 50613;
 	E_Endless = &file_messagerie_access_v1_access_proto_extTypes[1]
-	// What becomes of a call that is made twice.
+	// What happens when a call is made twice.
 	//
 	// optional messagerie.access.v1.Idempotency idempotency = 50614;
 	E_Idempotency = &file_messagerie_access_v1_access_proto_extTypes[2]
 	// What a token must allow, such as conversations.read. People have all scopes of their
 	// role. Machines have those of their token (claim `scope`, RFC 9068, 2.2.3), and no
-	// others; those that have the role "service" are told apart by `callers` instead.
+	// others; for those that have the role "service", `callers` is the rule instead.
 	//
 	// optional string scope = 50615;
 	E_Scope = &file_messagerie_access_v1_access_proto_extTypes[3]
@@ -248,9 +248,9 @@ var (
 	// repeated string callers = 50616;
 	E_Callers = &file_messagerie_access_v1_access_proto_extTypes[4]
 	// A call may come with a ticket in place of a token: the metadata `watch-ticket` (REST:
-	// the parameter `ticket`), from CreateWatchTicket. It stands for who got it, and is good
-	// for one call. Any other ticket is UNAUTHENTICATED, reason WATCH_TICKET_INVALID. Only
-	// answers that stream are given for one.
+	// the parameter `ticket`), from CreateWatchTicket. It stands for the caller who got it,
+	// and is good for one call. Any other ticket is UNAUTHENTICATED, reason
+	// WATCH_TICKET_INVALID. Only methods that stream may have this.
 	//
 	// optional bool ticket = 50618;
 	E_Ticket = &file_messagerie_access_v1_access_proto_extTypes[5]

@@ -9,7 +9,7 @@
 // violation of a google.rpc.BadRequest, is the name of a value here. A reason keeps its
 // meaning; new ones may come, so a program has a case for those that it does not know.
 //
-// docs/errors.md is made of this file.
+// docs/errors.md is generated from this file.
 
 package errorpb
 
@@ -398,7 +398,7 @@ func (ErrorReason) EnumDescriptor() ([]byte, []int) {
 	return file_messagerie_error_v1_error_proto_rawDescGZIP(), []int{0}
 }
 
-// Meaning is what a reason says, to whom.
+// Meaning is what a reason says to programs, and to people.
 type Meaning struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// gRPC codes with which it comes, by name. Those of violations come with
@@ -406,7 +406,7 @@ type Meaning struct {
 	Codes []string `protobuf:"bytes,1,rep,name=codes,proto3" json:"codes,omitempty"`
 	// HTTP status of REST, where it is another than that of the code.
 	Http int32 `protobuf:"varint,6,opt,name=http,proto3" json:"http,omitempty"`
-	// When it comes, for who writes a client.
+	// When it comes, for those who write clients.
 	When string `protobuf:"bytes,2,opt,name=when,proto3" json:"when,omitempty"`
 	// What the client does about it.
 	Remedy string `protobuf:"bytes,3,opt,name=remedy,proto3" json:"remedy,omitempty"`
@@ -523,21 +523,21 @@ const file_messagerie_error_v1_error_proto_rawDesc = "" +
 	"\x04when\x18\x02 \x01(\tR\x04when\x12\x16\n" +
 	"\x06remedy\x18\x03 \x01(\tR\x06remedy\x12\x0e\n" +
 	"\x02fr\x18\x04 \x01(\tR\x02fr\x12\x0e\n" +
-	"\x02en\x18\x05 \x01(\tR\x02en*\xae\xe2\x01\n" +
+	"\x02en\x18\x05 \x01(\tR\x02en*\xf7\xdf\x01\n" +
 	"\vErrorReason\x12\x1c\n" +
-	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\xff\x02\n" +
-	"\bINTERNAL\x10\x01\x1a\xf0\x02\xca\xdb\x18\xeb\x02\n" +
-	"\bINTERNAL\x12/something failed that is not the caller's fault\x1aMtry again with the same Idempotency-Key; if it goes on, report the request id\"xUne erreur est survenue de notre côté. Réessayez ; si elle persiste, signalez-la en donnant le numéro de la demande.*eSomething went wrong on our side. Try again; if it goes on, report it with the number of the request.\x12\xfa\x03\n" +
-	"\x11DEADLINE_EXCEEDED\x10\x02\x1a\xe2\x03\xca\xdb\x18\xdd\x03\n" +
-	"\x11DEADLINE_EXCEEDED\x12\xb8\x01the time given was not enough; what the call was to do may have been done. A deadline of the caller that passes before the answer is on its way is told by gRPC itself, without a reason\x1a'try again with the same Idempotency-Key\"}Le service n’a pas répondu à temps. Votre demande a peut-être été prise en compte : vérifiez-le avant de recommencer.*eThe service did not answer in time. What you asked for may have been done: look before you try again.\x12\xbc\x01\n" +
+	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x83\x03\n" +
+	"\bINTERNAL\x10\x01\x1a\xf4\x02\xca\xdb\x18\xef\x02\n" +
+	"\bINTERNAL\x12/something failed that is not the caller's fault\x1aNtry again with the same Idempotency-Key; if it persists, report the request id\"xUne erreur est survenue de notre côté. Réessayez ; si elle persiste, signalez-la en donnant le numéro de la demande.*hSomething went wrong on our side. Try again; if the problem persists, report it with the request number.\x12\xf9\x03\n" +
+	"\x11DEADLINE_EXCEEDED\x10\x02\x1a\xe1\x03\xca\xdb\x18\xdc\x03\n" +
+	"\x11DEADLINE_EXCEEDED\x12\xb7\x01the time given was not enough; what the call was to do may have been done. When the caller's own deadline passes before the answer is on its way, gRPC itself says so, without a reason\x1a'try again with the same Idempotency-Key\"}Le service n’a pas répondu à temps. Votre demande a peut-être été prise en compte : vérifiez-le avant de recommencer.*eThe service did not answer in time. Your request may have been processed: check before you try again.\x12\xbc\x01\n" +
 	"\x0eCALL_CANCELLED\x10\x03\x1a\xa7\x01\xca\xdb\x18\xa2\x01\n" +
-	"\tCANCELLED\x12Pthe caller gave up before the answer; what the call was to do may have been done\x1a\x04none\"\x1fLa demande a été interrompue.*\x1cThe request was interrupted.\x12\x91\x02\n" +
-	"\x13SERVICE_UNAVAILABLE\x10\x04\x1a\xf7\x01\xca\xdb\x18\xf2\x01\n" +
-	"\vUNAVAILABLE\x126the gateway cannot reach the service behind the method\x1a\x1etry again, as Retry-After says\"NLe service est momentanément indisponible. Réessayez dans quelques instants.*;The service cannot be used for a moment. Try again shortly.\x12\xa0\x02\n" +
-	"\x11STORE_UNAVAILABLE\x10\x05\x1a\x88\x02\xca\xdb\x18\x83\x02\n" +
-	"\vUNAVAILABLE\x12)the service's database cannot be used now\x1a<try again with the same Idempotency-Key, as Retry-After says\"NLe service est momentanément indisponible. Réessayez dans quelques instants.*;The service cannot be used for a moment. Try again shortly.\x12\x94\x02\n" +
-	"\tNOT_READY\x10\x06\x1a\x84\x02\xca\xdb\x18\xff\x01\n" +
-	"\vUNAVAILABLE\x120GET /readyz of a process that cannot do its work\x1a1ask again; the admin port of the process says why\"NLe service est momentanément indisponible. Réessayez dans quelques instants.*;The service cannot be used for a moment. Try again shortly.\x12\x84\x02\n" +
+	"\tCANCELLED\x12Pthe caller gave up before the answer; what the call was to do may have been done\x1a\x04none\"\x1fLa demande a été interrompue.*\x1cThe request was interrupted.\x12\x90\x02\n" +
+	"\x13SERVICE_UNAVAILABLE\x10\x04\x1a\xf6\x01\xca\xdb\x18\xf1\x01\n" +
+	"\vUNAVAILABLE\x126the gateway cannot reach the service behind the method\x1a\x1etry again, as Retry-After says\"NLe service est momentanément indisponible. Réessayez dans quelques instants.*:The service is temporarily unavailable. Try again shortly.\x12\x9f\x02\n" +
+	"\x11STORE_UNAVAILABLE\x10\x05\x1a\x87\x02\xca\xdb\x18\x82\x02\n" +
+	"\vUNAVAILABLE\x12)the service's database cannot be used now\x1a<try again with the same Idempotency-Key, as Retry-After says\"NLe service est momentanément indisponible. Réessayez dans quelques instants.*:The service is temporarily unavailable. Try again shortly.\x12\x93\x02\n" +
+	"\tNOT_READY\x10\x06\x1a\x83\x02\xca\xdb\x18\xfe\x01\n" +
+	"\vUNAVAILABLE\x120GET /readyz of a process that cannot do its work\x1a1ask again; the admin port of the process says why\"NLe service est momentanément indisponible. Réessayez dans quelques instants.*:The service is temporarily unavailable. Try again shortly.\x12\x84\x02\n" +
 	"\n" +
 	"OVERLOADED\x10\a\x1a\xf3\x01\xca\xdb\x18\xee\x01\n" +
 	"\vUNAVAILABLE\x12Lthe gateway has as many calls under way as it takes, of all callers together\x1a\x1etry again, as Retry-After says\"CLe service est très sollicité. Réessayez dans quelques instants.*,The service is very busy. Try again shortly.\x12\x96\x02\n" +
@@ -551,201 +551,200 @@ const file_messagerie_error_v1_error_proto_rawDesc = "" +
 	"\x10REQUEST_TOO_SLOW\x10\v\x1a\xfb\x01\xca\xdb\x18\xf6\x01\n" +
 	"\x12RESOURCE_EXHAUSTED\x12;newer requests of the caller came before this one was whole\x1a&send requests whole, and fewer at once\"DTrop de demandes en peu de temps. Réessayez dans quelques instants.*5Too many requests in a short time. Try again shortly.\x12\xfa\x01\n" +
 	"\x0eANSWERS_UNREAD\x10\f\x1a\xe5\x01\xca\xdb\x18\xe0\x01\n" +
-	"\x12RESOURCE_EXHAUSTED\x12Bthe answers to earlier calls on this connection have not been read\x1a\tread them\"DTrop de demandes en peu de temps. Réessayez dans quelques instants.*5Too many requests in a short time. Try again shortly.\x12\xac\x02\n" +
-	"\fREPORTS_BUSY\x10\r\x1a\x99\x02\xca\xdb\x18\x94\x02\n" +
-	"\x12RESOURCE_EXHAUSTED\x12_as many questions that read much are being answered as may be at once, of this caller or of all\x1a wait as long as Retry-After says\"DTrop de demandes en peu de temps. Réessayez dans quelques instants.*5Too many requests in a short time. Try again shortly.\x12\xb2\x02\n" +
-	"\x0fREPORT_TOO_SLOW\x10\x0e\x1a\x9c\x02\xca\xdb\x18\x97\x02\n" +
-	"\x12RESOURCE_EXHAUSTED\x122a question that reads much took longer than it may\x1a*ask for less: a shorter time, fewer queues\"XCette recherche porte sur trop de données. Réduisez la période ou le nombre de files.*GThis asks for too much at once. Choose a shorter time, or fewer queues.\x12\xb6\x01\n" +
-	"\x0eTOKEN_REQUIRED\x10\x0f\x1a\xa1\x01\xca\xdb\x18\x9c\x01\n" +
-	"\x0fUNAUTHENTICATED\x12-the method needs a bearer token and none came\x1a'sign in, and send Authorization: Bearer\"\x1eConnectez-vous pour continuer.*\x11Sign in to go on.\x12\xf4\x01\n" +
-	"\rTOKEN_INVALID\x10\x10\x1a\xe0\x01\xca\xdb\x18\xdb\x01\n" +
-	"\x0fUNAUTHENTICATED\x12Xthe token has lapsed, was meant for another audience, or its issuer is not accepted here\x1a\rsign in again\"7Votre session est terminée. Connectez-vous à nouveau.*&Your session has ended. Sign in again.\x12\xae\x02\n" +
-	"\x14WATCH_TICKET_INVALID\x10g\x1a\x93\x02\xca\xdb\x18\x8e\x02\n" +
-	"\x0fUNAUTHENTICATED\x12Athe ticket was used, has lapsed, is for another watch, or is none\x1aDask for another with createWatchTicket, and open the watch with that\"@Rechargez cette page pour continuer à recevoir les nouveautés.*0Reload this page to go on receiving what is new.\x12\xe4\x02\n" +
-	"\x15CREDENTIALS_AMBIGUOUS\x10n\x1a\xc8\x02\xca\xdb\x18\xc3\x02\n" +
-	"\x10INVALID_ARGUMENT\x12Zthe call has two tokens, or a token and a ticket (RFC 6750, 3.1); the ticket is still good\x1a\x10send one of them\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xd6\x02\n" +
-	"\x10PUBLIC_URL_UNSET\x10o\x1a\xbf\x02\xca\xdb\x18\xba\x02\n" +
-	"\tNOT_FOUND\x12Tthe gateway has not been told under which name it is found, and believes no caller's\x1a#ask who runs it: GATEWAY_PUBLIC_URL\"^L’application n’est pas bien configurée. Signalez-le en donnant le numéro de la demande.*RThe application is not set up correctly. Report it with the number of the request.\x12\x8a\x02\n" +
-	"\x12ISSUER_UNAVAILABLE\x10\x11\x1a\xf1\x01\xca\xdb\x18\xec\x01\n" +
-	"\vUNAVAILABLE\x120the token's issuer cannot be reached to check it\x1a\x1etry again, as Retry-After says\"NLe service est momentanément indisponible. Réessayez dans quelques instants.*;The service cannot be used for a moment. Try again shortly.\x12\x8f\x02\n" +
-	"\rACCESS_DENIED\x10\x12\x1a\xfb\x01\xca\xdb\x18\xf6\x01\n" +
-	"\x11PERMISSION_DENIED\x12Mthe method is not for this kind of caller: member, agent, operator or service\x1a.use an account of the kind that x-access names\"6Votre compte ne permet pas d’accéder à cette page.**Your account does not give access to this.\x12\xf2\x01\n" +
-	"\rSCOPE_MISSING\x10\x13\x1a\xde\x01\xca\xdb\x18\xd9\x01\n" +
-	"\x11PERMISSION_DENIED\x12/a machine's token lacks the scope of the method\x1a/ask the issuer for the scope that x-scope names\"6Votre compte ne permet pas d’accéder à cette page.**Your account does not give access to this.\x12\xbb\x02\n" +
-	"\x0eMETHOD_UNKNOWN\x10\x14\x1a\xa6\x02\xca\xdb\x18\xa1\x02\n" +
-	"\rUNIMPLEMENTED\x12!there is no such gRPC method here\x1a*see the .proto files, or server reflection\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xaa\x02\n" +
-	"\x0fREQUEST_MISSING\x10\x15\x1a\x94\x02\xca\xdb\x18\x8f\x02\n" +
-	"\x10INVALID_ARGUMENT\x12&the gRPC call ended before its request\x1a\x10send one message\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xee\x02\n" +
-	"\x11REQUEST_MALFORMED\x10\x16\x1a\xd6\x02\xca\xdb\x18\xd1\x02\n" +
-	"\x10INVALID_ARGUMENT\x12Fthe bytes are not the method's message, or a string in it is not UTF-8\x1a2encode the request with the .proto of this version\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\x8b\x02\n" +
+	"\x12RESOURCE_EXHAUSTED\x12Bthe answers to earlier calls on this connection have not been read\x1a\tread them\"DTrop de demandes en peu de temps. Réessayez dans quelques instants.*5Too many requests in a short time. Try again shortly.\x12\x95\x02\n" +
+	"\fREPORTS_BUSY\x10\r\x1a\x82\x02\xca\xdb\x18\xfd\x01\n" +
+	"\x12RESOURCE_EXHAUSTED\x12Htoo many expensive queries are running at once, of this caller or of all\x1a wait as long as Retry-After says\"DTrop de demandes en peu de temps. Réessayez dans quelques instants.*5Too many requests in a short time. Try again shortly.\x12\xad\x02\n" +
+	"\x0fREPORT_TOO_SLOW\x10\x0e\x1a\x97\x02\xca\xdb\x18\x92\x02\n" +
+	"\x12RESOURCE_EXHAUSTED\x12*an expensive query took longer than it may\x1a*ask for less: a shorter time, fewer queues\"XCette recherche porte sur trop de données. Réduisez la période ou le nombre de files.*JThis search covers too much data. Choose a shorter period or fewer queues.\x12\xb9\x01\n" +
+	"\x0eTOKEN_REQUIRED\x10\x0f\x1a\xa4\x01\xca\xdb\x18\x9f\x01\n" +
+	"\x0fUNAUTHENTICATED\x12-the method needs a bearer token and none came\x1a'sign in, and send Authorization: Bearer\"\x1eConnectez-vous pour continuer.*\x14Sign in to continue.\x12\xf5\x01\n" +
+	"\rTOKEN_INVALID\x10\x10\x1a\xe1\x01\xca\xdb\x18\xdc\x01\n" +
+	"\x0fUNAUTHENTICATED\x12Ythe token has expired, was meant for another audience, or its issuer is not accepted here\x1a\rsign in again\"7Votre session est terminée. Connectez-vous à nouveau.*&Your session has ended. Sign in again.\x12\xb2\x02\n" +
+	"\x14WATCH_TICKET_INVALID\x10g\x1a\x97\x02\xca\xdb\x18\x92\x02\n" +
+	"\x0fUNAUTHENTICATED\x12Jthe ticket was used, has expired, is for another watch, or is not a ticket\x1aDask for another with createWatchTicket, and open the watch with that\"@Rechargez cette page pour continuer à recevoir les nouveautés.*+Reload this page to keep receiving updates.\x12\xd2\x02\n" +
+	"\x15CREDENTIALS_AMBIGUOUS\x10n\x1a\xb6\x02\xca\xdb\x18\xb1\x02\n" +
+	"\x10INVALID_ARGUMENT\x12Zthe call has two tokens, or a token and a ticket (RFC 6750, 3.1); the ticket is still good\x1a\x10send one of them\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\xcf\x02\n" +
+	"\x10PUBLIC_URL_UNSET\x10o\x1a\xb8\x02\xca\xdb\x18\xb3\x02\n" +
+	"\tNOT_FOUND\x12Lthe gateway does not know its public name, and takes no caller's word for it\x1a+ask its operators to set GATEWAY_PUBLIC_URL\"^L’application n’est pas bien configurée. Signalez-le en donnant le numéro de la demande.*KThe application is not set up correctly. Report it with the request number.\x12\x89\x02\n" +
+	"\x12ISSUER_UNAVAILABLE\x10\x11\x1a\xf0\x01\xca\xdb\x18\xeb\x01\n" +
+	"\vUNAVAILABLE\x120the token's issuer cannot be reached to check it\x1a\x1etry again, as Retry-After says\"NLe service est momentanément indisponible. Réessayez dans quelques instants.*:The service is temporarily unavailable. Try again shortly.\x12\x94\x02\n" +
+	"\rACCESS_DENIED\x10\x12\x1a\x80\x02\xca\xdb\x18\xfb\x01\n" +
+	"\x11PERMISSION_DENIED\x12Mthe method is not for this kind of caller: member, agent, operator or service\x1a.use an account of the kind that x-access names\"6Votre compte ne permet pas d’accéder à cette page.*/Your account does not have access to this page.\x12\xf7\x01\n" +
+	"\rSCOPE_MISSING\x10\x13\x1a\xe3\x01\xca\xdb\x18\xde\x01\n" +
+	"\x11PERMISSION_DENIED\x12/a machine's token lacks the scope of the method\x1a/ask the issuer for the scope that x-scope names\"6Votre compte ne permet pas d’accéder à cette page.*/Your account does not have access to this page.\x12\xa9\x02\n" +
+	"\x0eMETHOD_UNKNOWN\x10\x14\x1a\x94\x02\xca\xdb\x18\x8f\x02\n" +
+	"\rUNIMPLEMENTED\x12!there is no such gRPC method here\x1a*see the .proto files, or server reflection\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\x98\x02\n" +
+	"\x0fREQUEST_MISSING\x10\x15\x1a\x82\x02\xca\xdb\x18\xfd\x01\n" +
+	"\x10INVALID_ARGUMENT\x12&the gRPC call ended before its request\x1a\x10send one message\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\xdc\x02\n" +
+	"\x11REQUEST_MALFORMED\x10\x16\x1a\xc4\x02\xca\xdb\x18\xbf\x02\n" +
+	"\x10INVALID_ARGUMENT\x12Fthe bytes are not the method's message, or a string in it is not UTF-8\x1a2encode the request with the .proto of this version\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\x8b\x02\n" +
 	"\x11REQUEST_TOO_LARGE\x10\x17\x1a\xf3\x01\xca\xdb\x18\xee\x01\n" +
-	"\x12RESOURCE_EXHAUSTED\x12\x8c\x01the request is larger than 64 KiB; a report of a provider, than 1 MiB. HTTP answers 413. Above 256 KiB gRPC itself refuses, without a reason\x1a\tsend less\"\x1eL’envoi est trop volumineux.*\x1bWhat was sent is too large.0\x9d\x03\x12\x87\x01\n" +
-	"\fPATH_UNKNOWN\x10\x18\x1au\xca\xdb\x18q\n" +
-	"\tNOT_FOUND\x12\x1dthere is nothing at this path\x1a\x11see /openapi.json\"\x1aCette page n’existe pas.*\x16There is no such page.\x12\xd9\x02\n" +
-	"\x0eNOT_ACCEPTABLE\x10\x19\x1a\xc4\x02\xca\xdb\x18\xbf\x02\n" +
-	"\x10INVALID_ARGUMENT\x12?the path answers in none of the formats that Accept takes (406)\x1a$ask for one that /openapi.json lists\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.0\x96\x03\x12\xda\x02\n" +
-	"\x0ePATH_MALFORMED\x10\x1a\x1a\xc5\x02\xca\xdb\x18\xc0\x02\n" +
-	"\x10INVALID_ARGUMENT\x12^the path is no UTF-8; a bad percent-encoding is refused by HTTP itself, with 400 in plain text\x1a\tencode it\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xc4\x02\n" +
-	"\x17HTTP_METHOD_NOT_ALLOWED\x10\x1b\x1a\xa6\x02\xca\xdb\x18\xa1\x02\n" +
-	"\rUNIMPLEMENTED\x12-the path does not take this HTTP method (405)\x1a\x1buse one of the header Allow\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.0\x95\x03\x12\x95\x02\n" +
-	"\x0fQUERY_MALFORMED\x10\x1c\x1a\xff\x01\xca\xdb\x18\xfa\x01\n" +
-	"\x10INVALID_ARGUMENT\x12\x18the query cannot be read\x1a\tencode it\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xad\x02\n" +
-	"\x11PARAMETER_UNKNOWN\x10\x1d\x1a\x95\x02\xca\xdb\x18\x90\x02\n" +
-	"\x10INVALID_ARGUMENT\x12&the method has no such query parameter\x1a\x11see /openapi.json\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xb9\x02\n" +
-	"\x13PARAMETER_DUPLICATE\x10\x1e\x1a\x9f\x02\xca\xdb\x18\x9a\x02\n" +
-	"\x10INVALID_ARGUMENT\x125a query parameter that takes one value is given twice\x1a\fgive it once\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xe5\x02\n" +
-	"\x16MEDIA_TYPE_UNSUPPORTED\x10\x1f\x1a\xc8\x02\xca\xdb\x18\xc3\x02\n" +
-	"\x10INVALID_ARGUMENT\x126the body is not announced as plain JSON in UTF-8 (415)\x1a1send Content-Type: application/json, uncompressed\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.0\x9f\x03\x12\x95\x02\n" +
-	"\x0fBODY_UNEXPECTED\x10 \x1a\xff\x01\xca\xdb\x18\xfa\x01\n" +
-	"\x10INVALID_ARGUMENT\x12\x18the method takes no body\x1a\tsend none\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\x8d\x02\n" +
-	"\x0fBODY_UNREADABLE\x10!\x1a\xf7\x01\xca\xdb\x18\xf2\x01\n" +
-	"\x10INVALID_ARGUMENT\x12@the connection broke, or was too slow, before the body was whole\x1a+send it again with the same Idempotency-Key\"?La connexion s’est interrompue pendant l’envoi. Réessayez.*.The connection broke while sending. Try again.\x12\xa4\x02\n" +
-	"\x0eJSON_MALFORMED\x10\"\x1a\x8f\x02\xca\xdb\x18\x8a\x02\n" +
-	"\x10INVALID_ARGUMENT\x12(the body is not one JSON object in UTF-8\x1a\tencode it\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xab\x02\n" +
-	"\rFIELD_UNKNOWN\x10#\x1a\x97\x02\xca\xdb\x18\x92\x02\n" +
-	"\x10INVALID_ARGUMENT\x12(the method has no such field in its body\x1a\x11see /openapi.json\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\x96\x02\n" +
-	"\x0fFIELD_DUPLICATE\x10$\x1a\x80\x02\xca\xdb\x18\xfb\x01\n" +
-	"\x10INVALID_ARGUMENT\x12\x16a field is given twice\x1a\fgive it once\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\x89\x01\n" +
-	"\bREQUIRED\x10%\x1a{\xca\xdb\x18w\n" +
-	"\x10INVALID_ARGUMENT\x12,the field is absent or empty, and may not be\x1a\agive it\"\x19Ce champ est obligatoire.*\x11This is required.\x12\xd5\x01\n" +
-	"\tTOO_SHORT\x10&\x1a\xc5\x01\xca\xdb\x18\xc0\x01\n" +
-	"\x10INVALID_ARGUMENT\x12Gthe field has fewer characters (bytes: fewer bytes) than metadata.limit\x1a\tgive more\"1Cette valeur est trop courte (minimum : {limit}).*%This is too short (minimum: {limit}).\x12\xd1\x01\n" +
-	"\bTOO_LONG\x10'\x1a\xc2\x01\xca\xdb\x18\xbd\x01\n" +
-	"\x10INVALID_ARGUMENT\x12Ethe field has more characters (bytes: more bytes) than metadata.limit\x1a\tgive less\"1Cette valeur est trop longue (maximum : {limit}).*$This is too long (maximum: {limit}).\x12\x97\x01\n" +
+	"\x12RESOURCE_EXHAUSTED\x12\x8c\x01the request is larger than 64 KiB; a report of a provider, than 1 MiB. HTTP answers 413. Above 256 KiB gRPC itself refuses, without a reason\x1a\tsend less\"\x1eL’envoi est trop volumineux.*\x1bWhat you sent is too large.0\x9d\x03\x12\x8a\x01\n" +
+	"\fPATH_UNKNOWN\x10\x18\x1ax\xca\xdb\x18t\n" +
+	"\tNOT_FOUND\x12\x1dthere is nothing at this path\x1a\x11see /openapi.json\"\x1aCette page n’existe pas.*\x19This page does not exist.\x12\xc7\x02\n" +
+	"\x0eNOT_ACCEPTABLE\x10\x19\x1a\xb2\x02\xca\xdb\x18\xad\x02\n" +
+	"\x10INVALID_ARGUMENT\x12?the path answers in none of the formats that Accept takes (406)\x1a$ask for one that /openapi.json lists\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.0\x96\x03\x12\xc9\x02\n" +
+	"\x0ePATH_MALFORMED\x10\x1a\x1a\xb4\x02\xca\xdb\x18\xaf\x02\n" +
+	"\x10INVALID_ARGUMENT\x12_the path is not UTF-8; a bad percent-encoding is refused by HTTP itself, with 400 in plain text\x1a\tencode it\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\xb2\x02\n" +
+	"\x17HTTP_METHOD_NOT_ALLOWED\x10\x1b\x1a\x94\x02\xca\xdb\x18\x8f\x02\n" +
+	"\rUNIMPLEMENTED\x12-the path does not take this HTTP method (405)\x1a\x1buse one of the header Allow\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.0\x95\x03\x12\x83\x02\n" +
+	"\x0fQUERY_MALFORMED\x10\x1c\x1a\xed\x01\xca\xdb\x18\xe8\x01\n" +
+	"\x10INVALID_ARGUMENT\x12\x18the query cannot be read\x1a\tencode it\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\x9b\x02\n" +
+	"\x11PARAMETER_UNKNOWN\x10\x1d\x1a\x83\x02\xca\xdb\x18\xfe\x01\n" +
+	"\x10INVALID_ARGUMENT\x12&the method has no such query parameter\x1a\x11see /openapi.json\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\xa7\x02\n" +
+	"\x13PARAMETER_DUPLICATE\x10\x1e\x1a\x8d\x02\xca\xdb\x18\x88\x02\n" +
+	"\x10INVALID_ARGUMENT\x125a query parameter that takes one value is given twice\x1a\fgive it once\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\xd3\x02\n" +
+	"\x16MEDIA_TYPE_UNSUPPORTED\x10\x1f\x1a\xb6\x02\xca\xdb\x18\xb1\x02\n" +
+	"\x10INVALID_ARGUMENT\x126the body is not announced as plain JSON in UTF-8 (415)\x1a1send Content-Type: application/json, uncompressed\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.0\x9f\x03\x12\x83\x02\n" +
+	"\x0fBODY_UNEXPECTED\x10 \x1a\xed\x01\xca\xdb\x18\xe8\x01\n" +
+	"\x10INVALID_ARGUMENT\x12\x18the method takes no body\x1a\tsend none\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\x90\x02\n" +
+	"\x0fBODY_UNREADABLE\x10!\x1a\xfa\x01\xca\xdb\x18\xf5\x01\n" +
+	"\x10INVALID_ARGUMENT\x12@the connection broke, or was too slow, before the body was whole\x1a+send it again with the same Idempotency-Key\"?La connexion s’est interrompue pendant l’envoi. Réessayez.*1The connection was lost while sending. Try again.\x12\x92\x02\n" +
+	"\x0eJSON_MALFORMED\x10\"\x1a\xfd\x01\xca\xdb\x18\xf8\x01\n" +
+	"\x10INVALID_ARGUMENT\x12(the body is not one JSON object in UTF-8\x1a\tencode it\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\x94\x02\n" +
+	"\rFIELD_UNKNOWN\x10#\x1a\x80\x02\xca\xdb\x18\xfb\x01\n" +
+	"\x10INVALID_ARGUMENT\x12#the method's body has no such field\x1a\x11see /openapi.json\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\x84\x02\n" +
+	"\x0fFIELD_DUPLICATE\x10$\x1a\xee\x01\xca\xdb\x18\xe9\x01\n" +
+	"\x10INVALID_ARGUMENT\x12\x16a field is given twice\x1a\fgive it once\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\x90\x01\n" +
+	"\bREQUIRED\x10%\x1a\x81\x01\xca\xdb\x18}\n" +
+	"\x10INVALID_ARGUMENT\x12,the field is absent or empty, and may not be\x1a\agive it\"\x19Ce champ est obligatoire.*\x17This field is required.\x12\xdb\x01\n" +
+	"\tTOO_SHORT\x10&\x1a\xcb\x01\xca\xdb\x18\xc6\x01\n" +
+	"\x10INVALID_ARGUMENT\x12Gthe field has fewer characters (bytes: fewer bytes) than metadata.limit\x1a\tgive more\"1Cette valeur est trop courte (minimum : {limit}).*+This value is too short (minimum: {limit}).\x12\xd7\x01\n" +
+	"\bTOO_LONG\x10'\x1a\xc8\x01\xca\xdb\x18\xc3\x01\n" +
+	"\x10INVALID_ARGUMENT\x12Ethe field has more characters (bytes: more bytes) than metadata.limit\x1a\tgive less\"1Cette valeur est trop longue (maximum : {limit}).**This value is too long (maximum: {limit}).\x12\x97\x01\n" +
 	"\aTOO_FEW\x10(\x1a\x89\x01\xca\xdb\x18\x84\x01\n" +
 	"\x10INVALID_ARGUMENT\x12.the list has fewer entries than metadata.limit\x1a\tgive more\"\x1dIndiquez-en au moins {limit}.*\x16Give at least {limit}.\x12\x96\x01\n" +
 	"\bTOO_MANY\x10)\x1a\x87\x01\xca\xdb\x18\x82\x01\n" +
 	"\x10INVALID_ARGUMENT\x12-the list has more entries than metadata.limit\x1a\n" +
-	"give fewer\"\x1cIndiquez-en au plus {limit}.*\x15Give at most {limit}.\x12\xa2\x01\n" +
+	"give fewer\"\x1cIndiquez-en au plus {limit}.*\x15Give at most {limit}.\x12\xad\x01\n" +
 	"\n" +
-	"NOT_UNIQUE\x10*\x1a\x91\x01\xca\xdb\x18\x8c\x01\n" +
-	"\x10INVALID_ARGUMENT\x12\x1bthe list has an entry twice\x1a\x0egive each once\"2Chaque valeur ne peut être donnée qu’une fois.*\x17Each may be given once.\x12\xb8\x01\n" +
-	"\fOUT_OF_RANGE\x10+\x1a\xa5\x01\xca\xdb\x18\xa0\x01\n" +
-	"\x10INVALID_ARGUMENT\x12:the number is outside the bounds that the description says\x1a\x14give one within them\"\"Cette valeur est hors des limites.*\x16This is out of bounds.\x12\xa1\x02\n" +
-	"\fUUID_INVALID\x10,\x1a\x8e\x02\xca\xdb\x18\x89\x02\n" +
-	"\x10INVALID_ARGUMENT\x12\x17the field is not a UUID\x1a\x19give the id as it was got\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xd8\x01\n" +
-	"\x0eFORMAT_INVALID\x10-\x1a\xc3\x01\xca\xdb\x18\xbe\x01\n" +
-	"\x10INVALID_ARGUMENT\x12:the field does not have the form that the description says\x1a\x14give it in that form\")Cette valeur n’a pas la forme attendue.*-This does not have the form that is expected.\x12\xc6\x01\n" +
-	"\rVALUE_UNKNOWN\x10.\x1a\xb2\x01\xca\xdb\x18\xad\x01\n" +
-	"\x10INVALID_ARGUMENT\x12-the field is none of the values that it takes\x1a$give one of those of the description\"#Cette valeur n’est pas proposée.*\x1fThis is not one of the choices.\x12\xd1\x02\n" +
-	"\rVALUE_INVALID\x10/\x1a\xbd\x02\xca\xdb\x18\xb8\x02\n" +
-	"\x10INVALID_ARGUMENT\x12;the field is not of its type, or breaks another rule of its\x1a$see the description of the violation\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xd4\x01\n" +
-	"\x15CONFIRMATION_REQUIRED\x100\x1a\xb8\x01\xca\xdb\x18\xb3\x01\n" +
-	"\x10INVALID_ARGUMENT\x12:what cannot be undone is done when the field is true alone\x1a\x1dask the person, and send true\"%Confirmez votre choix pour continuer.*\x1dConfirm your choice to go on.\x12\x84\x02\n" +
-	"\x12CONTROL_CHARACTERS\x101\x1a\xeb\x01\xca\xdb\x18\xe6\x01\n" +
-	"\x10INVALID_ARGUMENT\x12[a field of one line holds a control character, a line separator or a bidirectional override\x1a\fleave it out\"9Ce champ contient un caractère qui n’est pas accepté.*,This holds a character that is not accepted.\x12\xa8\x01\n" +
-	"\x11TIMESTAMP_INVALID\x102\x1a\x90\x01\xca\xdb\x18\x8b\x01\n" +
-	"\x10INVALID_ARGUMENT\x12*the time is not within the years 1 to 9999\x1a\x10give one that is\"\x1eCette date n’est pas valide.*\x19This is not a valid date.\x12\xc8\x01\n" +
-	"\x10DURATION_INVALID\x103\x1a\xb1\x01\xca\xdb\x18\xac\x01\n" +
-	"\x10INVALID_ARGUMENT\x12Ethe duration is longer than 10 000 years, or its parts differ in sign\x1a\x10give one that is\" Cette durée n’est pas valide.*\x1dThis is not a valid duration.\x12\xc3\x02\n" +
-	"\x12FIELD_MASK_INVALID\x104\x1a\xaa\x02\xca\xdb\x18\xa5\x02\n" +
-	"\x10INVALID_ARGUMENT\x12(updateMask names what may not be changed\x1a$name fields of the description alone\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xf2\x01\n" +
-	"\x12PAGE_TOKEN_INVALID\x105\x1a\xd9\x01\xca\xdb\x18\xd4\x01\n" +
-	"\x10INVALID_ARGUMENT\x12Cthe page token is of another list, filter or caller, or was changed\x1a5begin the list anew, or give nextPageToken as it came\"-Cette liste a changé. Reprenez-la au début.*\x15Begin this list anew.\x12\x88\x03\n" +
-	"\x18IDEMPOTENCY_KEY_REQUIRED\x106\x1a\xe9\x02\xca\xdb\x18\xe4\x02\n" +
-	"\x10INVALID_ARGUMENT\x12Kthe method needs a key of the caller's, so that a repeat does nothing twice\x1a@send a UUID in the header Idempotency-Key, the same for each try\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\x9b\x02\n" +
-	"\x17IDEMPOTENCY_KEY_INVALID\x107\x1a\xfd\x01\xca\xdb\x18\xf8\x01\n" +
-	"\x10INVALID_ARGUMENT\x12\x17the key is not one UUID\x1a\bsend one\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xfb\x02\n" +
-	"\x16IDEMPOTENCY_KEY_REUSED\x108\x1a\xde\x02\xca\xdb\x18\xd9\x02\n" +
-	"\x0eALREADY_EXISTS\x12cthe caller has used the key with this method before, with other content or for another conversation\x1a\x1edraw a new key for what is new\"hCet envoi a déjà été enregistré avec un autre contenu. Vérifiez vos messages avant de recommencer.*XThis was sent before with other content. Look at your messages before you send it again.\x12\xae\x02\n" +
-	"\x11SELECTION_INVALID\x109\x1a\x96\x02\xca\xdb\x18\x91\x02\n" +
-	"\x10INVALID_ARGUMENT\x120of the ways to select, none or several are given\x1a\bgive one\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xc5\x01\n" +
-	"\x13AUDIENCE_NOT_SERVED\x10:\x1a\xab\x01\xca\xdb\x18\xa6\x01\n" +
-	"\x10INVALID_ARGUMENT\x12*the taxonomy has nothing for this audience\x1a\x11see ListAudiences\"-Aucun thème n’est proposé pour ce profil.*$Nothing is offered for this profile.\x12\xc7\x01\n" +
+	"NOT_UNIQUE\x10*\x1a\x9c\x01\xca\xdb\x18\x97\x01\n" +
+	"\x10INVALID_ARGUMENT\x12\x1bthe list has an entry twice\x1a\x0egive each once\"2Chaque valeur ne peut être donnée qu’une fois.*\"Each value may be given only once.\x12\xbe\x01\n" +
+	"\fOUT_OF_RANGE\x10+\x1a\xab\x01\xca\xdb\x18\xa6\x01\n" +
+	"\x10INVALID_ARGUMENT\x12;the number is outside the bounds that the description gives\x1a\x14give one within them\"\"Cette valeur est hors des limites.*\x1bThis value is out of range.\x12\x94\x02\n" +
+	"\fUUID_INVALID\x10,\x1a\x81\x02\xca\xdb\x18\xfc\x01\n" +
+	"\x10INVALID_ARGUMENT\x12\x17the field is not a UUID\x1a\x1egive the id as it was received\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\xdd\x01\n" +
+	"\x0eFORMAT_INVALID\x10-\x1a\xc8\x01\xca\xdb\x18\xc3\x01\n" +
+	"\x10INVALID_ARGUMENT\x12=the field does not have the format that the description gives\x1a\x16give it in that format\")Cette valeur n’a pas la forme attendue.*-This value does not have the expected format.\x12\xcf\x01\n" +
+	"\rVALUE_UNKNOWN\x10.\x1a\xbb\x01\xca\xdb\x18\xb6\x01\n" +
+	"\x10INVALID_ARGUMENT\x120the field is not one of the values that it takes\x1a$give one of those of the description\"#Cette valeur n’est pas proposée.*%This value is not one of the choices.\x12\xc0\x02\n" +
+	"\rVALUE_INVALID\x10/\x1a\xac\x02\xca\xdb\x18\xa7\x02\n" +
+	"\x10INVALID_ARGUMENT\x12<the field is not of its type, or breaks another of its rules\x1a$see the description of the violation\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\xe2\x01\n" +
+	"\x15CONFIRMATION_REQUIRED\x100\x1a\xc6\x01\xca\xdb\x18\xc1\x01\n" +
+	"\x10INVALID_ARGUMENT\x12Ethe action cannot be undone, and is taken only when the field is true\x1a\x1dask the person, and send true\"%Confirmez votre choix pour continuer.* Confirm your choice to continue.\x12\x90\x02\n" +
+	"\x12CONTROL_CHARACTERS\x101\x1a\xf7\x01\xca\xdb\x18\xf2\x01\n" +
+	"\x10INVALID_ARGUMENT\x12^a single-line field contains a control character, a line separator or a bidirectional override\x1a\fleave it out\"9Ce champ contient un caractère qui n’est pas accepté.*5This field contains a character that is not accepted.\x12\xa6\x01\n" +
+	"\x11TIMESTAMP_INVALID\x102\x1a\x8e\x01\xca\xdb\x18\x89\x01\n" +
+	"\x10INVALID_ARGUMENT\x12*the time is not within the years 1 to 9999\x1a\x10give one that is\"\x1eCette date n’est pas valide.*\x17This date is not valid.\x12\xc6\x01\n" +
+	"\x10DURATION_INVALID\x103\x1a\xaf\x01\xca\xdb\x18\xaa\x01\n" +
+	"\x10INVALID_ARGUMENT\x12Ethe duration is longer than 10 000 years, or its parts differ in sign\x1a\x10give one that is\" Cette durée n’est pas valide.*\x1bThis duration is not valid.\x12\xb8\x02\n" +
+	"\x12FIELD_MASK_INVALID\x104\x1a\x9f\x02\xca\xdb\x18\x9a\x02\n" +
+	"\x10INVALID_ARGUMENT\x12(updateMask names what may not be changed\x1a+name only fields that the description lists\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\x94\x02\n" +
+	"\x12PAGE_TOKEN_INVALID\x105\x1a\xfb\x01\xca\xdb\x18\xf6\x01\n" +
+	"\x10INVALID_ARGUMENT\x12Cthe page token is of another list, filter or caller, or was changed\x1a6start the list again, or give nextPageToken as it came\"-Cette liste a changé. Reprenez-la au début.*6This list has changed. Start again from the beginning.\x12\xf6\x02\n" +
+	"\x18IDEMPOTENCY_KEY_REQUIRED\x106\x1a\xd7\x02\xca\xdb\x18\xd2\x02\n" +
+	"\x10INVALID_ARGUMENT\x12Kthe method needs a key from the caller, so that a repeat does nothing twice\x1a@send a UUID in the header Idempotency-Key, the same for each try\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\x89\x02\n" +
+	"\x17IDEMPOTENCY_KEY_INVALID\x107\x1a\xeb\x01\xca\xdb\x18\xe6\x01\n" +
+	"\x10INVALID_ARGUMENT\x12\x17the key is not one UUID\x1a\bsend one\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\xfd\x02\n" +
+	"\x16IDEMPOTENCY_KEY_REUSED\x108\x1a\xe0\x02\xca\xdb\x18\xdb\x02\n" +
+	"\x0eALREADY_EXISTS\x12cthe caller has used the key with this method before, with other content or for another conversation\x1a\x1duse a new key for new content\"hCet envoi a déjà été enregistré avec un autre contenu. Vérifiez vos messages avant de recommencer.*[This was already sent with different content. Check your messages before you send it again.\x12\xa2\x02\n" +
+	"\x11SELECTION_INVALID\x109\x1a\x8a\x02\xca\xdb\x18\x85\x02\n" +
+	"\x10INVALID_ARGUMENT\x126none, or more than one, of the ways to select is given\x1a\bgive one\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\xe7\x01\n" +
+	"\x13AUDIENCE_NOT_SERVED\x10:\x1a\xcd\x01\xca\xdb\x18\xc8\x01\n" +
+	"\x10INVALID_ARGUMENT\x12*the taxonomy has nothing for this audience\x1a2let the member act under another of their profiles\"-Aucun thème n’est proposé pour ce profil.*%No theme is offered for this profile.\x12\xc7\x01\n" +
 	"\x12AUDIENCE_NOT_YOURS\x10;\x1a\xae\x01\xca\xdb\x18\xa9\x01\n" +
-	"\x11PERMISSION_DENIED\x12&the member's token has no such profile\x1a\x1fuse one of the token's profiles\"!Votre compte n’a pas ce profil.*(Your account does not have this profile.\x12\xaf\x02\n" +
-	"\x14TAXONOMY_UNAVAILABLE\x10<\x1a\x94\x02\xca\xdb\x18\x8f\x02\n" +
-	"\vUNAVAILABLE\x125the taxonomy cannot be reached to check the selection\x1a<try again with the same Idempotency-Key, as Retry-After says\"NLe service est momentanément indisponible. Réessayez dans quelques instants.*;The service cannot be used for a moment. Try again shortly.\x12\xc6\x02\n" +
-	"\x19TAXONOMY_VERSION_REQUIRED\x10=\x1a\xa6\x02\xca\xdb\x18\xa1\x02\n" +
-	"\x10INVALID_ARGUMENT\x12\x1etaxonomyVersion is 0 or absent\x1a*give the version in which the member chose\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xa0\x02\n" +
+	"\x11PERMISSION_DENIED\x12&the member's token has no such profile\x1a\x1fuse one of the token's profiles\"!Votre compte n’a pas ce profil.*(Your account does not have this profile.\x12\xae\x02\n" +
+	"\x14TAXONOMY_UNAVAILABLE\x10<\x1a\x93\x02\xca\xdb\x18\x8e\x02\n" +
+	"\vUNAVAILABLE\x125the taxonomy cannot be reached to check the selection\x1a<try again with the same Idempotency-Key, as Retry-After says\"NLe service est momentanément indisponible. Réessayez dans quelques instants.*:The service is temporarily unavailable. Try again shortly.\x12\xb4\x02\n" +
+	"\x19TAXONOMY_VERSION_REQUIRED\x10=\x1a\x94\x02\xca\xdb\x18\x8f\x02\n" +
+	"\x10INVALID_ARGUMENT\x12\x1etaxonomyVersion is 0 or absent\x1a*give the version in which the member chose\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\xa0\x02\n" +
 	"\x19TAXONOMY_VERSION_OUTDATED\x10>\x1a\x80\x02\xca\xdb\x18\xfb\x01\n" +
-	"\x10INVALID_ARGUMENT\x127version metadata.given was replaced by metadata.current\x1aGread the taxonomy again and let the member choose; keep what they wrote\"6La liste des thèmes a changé. Choisissez à nouveau.*-The list of themes has changed. Choose again.\x12\xb7\x02\n" +
-	"\x18TAXONOMY_VERSION_UNKNOWN\x10?\x1a\x98\x02\xca\xdb\x18\x93\x02\n" +
+	"\x10INVALID_ARGUMENT\x127version metadata.given was replaced by metadata.current\x1aGread the taxonomy again and let the member choose; keep what they wrote\"6La liste des thèmes a changé. Choisissez à nouveau.*-The list of themes has changed. Choose again.\x12\xa5\x02\n" +
+	"\x18TAXONOMY_VERSION_UNKNOWN\x10?\x1a\x86\x02\xca\xdb\x18\x81\x02\n" +
 	"\x10INVALID_ARGUMENT\n" +
-	"\tNOT_FOUND\x12\x18there is no such version\x1a\x17read the taxonomy again\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xe9\x01\n" +
-	"\rTHEME_UNKNOWN\x10@\x1a\xd5\x01\xca\xdb\x18\xd0\x01\n" +
-	"\x10INVALID_ARGUMENT\x12.the version has no such theme for the audience\x1a\x17read the taxonomy again\"?Ce thème n’est pas proposé. Choisissez-en un dans la liste.*2This theme is not offered. Choose one of the list.\x12\xe3\x01\n" +
+	"\tNOT_FOUND\x12\x18there is no such version\x1a\x17read the taxonomy again\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\xeb\x01\n" +
+	"\rTHEME_UNKNOWN\x10@\x1a\xd7\x01\xca\xdb\x18\xd2\x01\n" +
+	"\x10INVALID_ARGUMENT\x12.the version has no such theme for the audience\x1a\x17read the taxonomy again\"?Ce thème n’est pas proposé. Choisissez-en un dans la liste.*4This theme is not offered. Choose one from the list.\x12\xe3\x01\n" +
 	"\x16THEME_NOT_FOR_AUDIENCE\x10A\x1a\xc6\x01\xca\xdb\x18\xc1\x01\n" +
 	"\x10INVALID_ARGUMENT\x12 the theme is for other audiences\x1a+let the member choose among those of theirs\"1Ce thème n’est pas proposé pour votre profil.*+This theme is not offered for your profile.\x12\x97\x01\n" +
 	"\x0eTOPIC_REQUIRED\x10B\x1a\x82\x01\xca\xdb\x18~\n" +
-	"\x10INVALID_ARGUMENT\x12,this audience chooses a topic before writing\x1a\x15let the member choose\"\x14Choisissez un sujet.*\x0fChoose a topic.\x12\xd5\x01\n" +
-	"\rTOPIC_UNKNOWN\x10C\x1a\xc1\x01\xca\xdb\x18\xbc\x01\n" +
-	"\x10INVALID_ARGUMENT\x12\x1bthe theme has no such topic\x1a\x17read the taxonomy again\">Ce sujet n’est pas proposé. Choisissez-en un dans la liste.*2This topic is not offered. Choose one of the list.\x12\xe2\x01\n" +
+	"\x10INVALID_ARGUMENT\x12,this audience chooses a topic before writing\x1a\x15let the member choose\"\x14Choisissez un sujet.*\x0fChoose a topic.\x12\xd7\x01\n" +
+	"\rTOPIC_UNKNOWN\x10C\x1a\xc3\x01\xca\xdb\x18\xbe\x01\n" +
+	"\x10INVALID_ARGUMENT\x12\x1bthe theme has no such topic\x1a\x17read the taxonomy again\">Ce sujet n’est pas proposé. Choisissez-en un dans la liste.*4This topic is not offered. Choose one from the list.\x12\xe2\x01\n" +
 	"\x16TOPIC_NOT_FOR_AUDIENCE\x10D\x1a\xc5\x01\xca\xdb\x18\xc0\x01\n" +
 	"\x10INVALID_ARGUMENT\x12 the topic is for other audiences\x1a+let the member choose among those of theirs\"0Ce sujet n’est pas proposé pour votre profil.*+This topic is not offered for your profile.\x12\x9b\x01\n" +
 	"\x0fREASON_REQUIRED\x10E\x1a\x85\x01\xca\xdb\x18\x80\x01\n" +
-	"\x10INVALID_ARGUMENT\x12-this audience chooses a reason before writing\x1a\x15let the member choose\"\x14Choisissez un motif.*\x10Choose a reason.\x12\xd8\x01\n" +
-	"\x0eREASON_UNKNOWN\x10F\x1a\xc3\x01\xca\xdb\x18\xbe\x01\n" +
-	"\x10INVALID_ARGUMENT\x12\x1cthe topic has no such reason\x1a\x17read the taxonomy again\">Ce motif n’est pas proposé. Choisissez-en un dans la liste.*3This reason is not offered. Choose one of the list.\x12\xe5\x01\n" +
+	"\x10INVALID_ARGUMENT\x12-this audience chooses a reason before writing\x1a\x15let the member choose\"\x14Choisissez un motif.*\x10Choose a reason.\x12\xda\x01\n" +
+	"\x0eREASON_UNKNOWN\x10F\x1a\xc5\x01\xca\xdb\x18\xc0\x01\n" +
+	"\x10INVALID_ARGUMENT\x12\x1cthe topic has no such reason\x1a\x17read the taxonomy again\">Ce motif n’est pas proposé. Choisissez-en un dans la liste.*5This reason is not offered. Choose one from the list.\x12\xe5\x01\n" +
 	"\x17REASON_NOT_FOR_AUDIENCE\x10G\x1a\xc7\x01\xca\xdb\x18\xc2\x01\n" +
-	"\x10INVALID_ARGUMENT\x12!the reason is for other audiences\x1a+let the member choose among those of theirs\"0Ce motif n’est pas proposé pour votre profil.*,This reason is not offered for your profile.\x12\xd5\x02\n" +
-	"\x13SERVICE_NOT_OFFERED\x10H\x1a\xbb\x02\xca\xdb\x18\xb6\x02\n" +
-	"\x10INVALID_ARGUMENT\x12=the online service is not the one proposed for this selection\x1a report the one that was proposed\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xa0\x01\n" +
-	"\rQUEUE_UNKNOWN\x10I\x1a\x8c\x01\xca\xdb\x18\x87\x01\n" +
-	"\x10INVALID_ARGUMENT\x12\x1ethe taxonomy has no such queue\x1a\x1esee the queues of the taxonomy\"\x1aCette file n’existe pas.*\x17There is no such queue.\x12\x96\x02\n" +
-	"\rBODY_NOT_UTF8\x10J\x1a\x82\x02\xca\xdb\x18\xfd\x01\n" +
-	"\x10INVALID_ARGUMENT\x12\x1bthe text is not valid UTF-8\x1a\tencode it\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xe6\x02\n" +
-	"\x18BODY_CHARACTER_FORBIDDEN\x10K\x1a\xc7\x02\xca\xdb\x18\xc2\x02\n" +
-	"\x10INVALID_ARGUMENT\x12gthe text holds a control character or a bidirectional override, metadata.character at metadata.position\x1a%leave it out, or let the person do so\"TLe texte contient un caractère qui n’est pas accepté, à la position {position}.*HThe text holds a character that is not accepted, at position {position}.\x12\xf0\x02\n" +
+	"\x10INVALID_ARGUMENT\x12!the reason is for other audiences\x1a+let the member choose among those of theirs\"0Ce motif n’est pas proposé pour votre profil.*,This reason is not offered for your profile.\x12\xc3\x02\n" +
+	"\x13SERVICE_NOT_OFFERED\x10H\x1a\xa9\x02\xca\xdb\x18\xa4\x02\n" +
+	"\x10INVALID_ARGUMENT\x12=the online service is not the one proposed for this selection\x1a report the one that was proposed\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\xa3\x01\n" +
+	"\rQUEUE_UNKNOWN\x10I\x1a\x8f\x01\xca\xdb\x18\x8a\x01\n" +
+	"\x10INVALID_ARGUMENT\x12\x1ethe taxonomy has no such queue\x1a\x1esee the queues of the taxonomy\"\x1aCette file n’existe pas.*\x1aThis queue does not exist.\x12\x84\x02\n" +
+	"\rBODY_NOT_UTF8\x10J\x1a\xf0\x01\xca\xdb\x18\xeb\x01\n" +
+	"\x10INVALID_ARGUMENT\x12\x1bthe text is not valid UTF-8\x1a\tencode it\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\xec\x02\n" +
+	"\x18BODY_CHARACTER_FORBIDDEN\x10K\x1a\xcd\x02\xca\xdb\x18\xc8\x02\n" +
+	"\x10INVALID_ARGUMENT\x12jthe text contains a control character or a bidirectional override, metadata.character at metadata.position\x1a%leave it out, or let the person do so\"TLe texte contient un caractère qui n’est pas accepté, à la position {position}.*KThe text contains a character that is not accepted, at position {position}.\x12\xf0\x02\n" +
 	"\x0eBODY_TOO_SHORT\x10L\x1a\xdb\x02\xca\xdb\x18\xd6\x02\n" +
-	"\x10INVALID_ARGUMENT\x12~the text has metadata.actual characters and needs metadata.limit, counted as code points after outer white space was taken off\x1a\x19let the person write more\"ZVotre texte est trop court. Caractères comptés : {actual} ; il en faut au moins {limit}.*KYour text is too short. Characters counted: {actual}; the least is {limit}.\x12\xbf\x02\n" +
-	"\rBODY_TOO_LONG\x10M\x1a\xab\x02\xca\xdb\x18\xa6\x02\n" +
-	"\x10INVALID_ARGUMENT\x12Sthe text has metadata.actual characters of at most metadata.limit, counted likewise\x1a\x19let the person shorten it\"WVotre texte est trop long. Caractères comptés : {actual} ; le maximum est de {limit}.*IYour text is too long. Characters counted: {actual}; the most is {limit}.\x12\xc3\x01\n" +
+	"\x10INVALID_ARGUMENT\x12|the text has metadata.actual characters and needs metadata.limit, counted as code points after outer white space was trimmed\x1a\x19let the person write more\"ZVotre texte est trop court. Caractères comptés : {actual} ; il en faut au moins {limit}.*MYour text is too short. Characters counted: {actual}; the minimum is {limit}.\x12\xcc\x02\n" +
+	"\rBODY_TOO_LONG\x10M\x1a\xb8\x02\xca\xdb\x18\xb3\x02\n" +
+	"\x10INVALID_ARGUMENT\x12]the text has metadata.actual characters and may have at most metadata.limit, counted likewise\x1a\x19let the person shorten it\"WVotre texte est trop long. Caractères comptés : {actual} ; le maximum est de {limit}.*LYour text is too long. Characters counted: {actual}; the maximum is {limit}.\x12\xc4\x01\n" +
 	"\n" +
-	"BODY_BLANK\x10N\x1a\xb2\x01\xca\xdb\x18\xad\x01\n" +
-	"\x10INVALID_ARGUMENT\x12!the text has no visible character\x1a\x1elet the person write something\"1Votre texte ne contient aucun caractère visible.*#Your text has no visible character.\x12\xfd\x01\n" +
-	"\x0eCAISSE_UNKNOWN\x10O\x1a\xe8\x01\xca\xdb\x18\xe3\x01\n" +
-	"\x13FAILED_PRECONDITION\x12;the member's token names no caisse, or none that can be one\x1a/have the issuer say it, or set a default caisse\"0Votre compte n’est rattaché à aucune caisse.*)Your account does not belong to any body.0\x93\x03\x12\x81\x02\n" +
-	"\x16CONVERSATION_NOT_FOUND\x10P\x1a\xe4\x01\xca\xdb\x18\xdf\x01\n" +
-	"\tNOT_FOUND\x12?there is no such conversation, or it is not the caller's to see\x1a\x13read the list again\"ACette conversation n’existe pas, ou vous n’y avez pas accès.*9There is no such conversation, or it is not yours to see.\x12\xbd\x01\n" +
+	"BODY_BLANK\x10N\x1a\xb3\x01\xca\xdb\x18\xae\x01\n" +
+	"\x10INVALID_ARGUMENT\x12!the text has no visible character\x1a\x1elet the person write something\"1Votre texte ne contient aucun caractère visible.*$Your text has no visible characters.\x12\xfe\x01\n" +
+	"\x0eCAISSE_UNKNOWN\x10O\x1a\xe9\x01\xca\xdb\x18\xe4\x01\n" +
+	"\x13FAILED_PRECONDITION\x12;the member's token names no caisse, or none that can be one\x1a0have the issuer name it, or set a default caisse\"0Votre compte n’est rattaché à aucune caisse.*)Your account is not attached to any fund.0\x93\x03\x12\x86\x02\n" +
+	"\x16CONVERSATION_NOT_FOUND\x10P\x1a\xe9\x01\xca\xdb\x18\xe4\x01\n" +
+	"\tNOT_FOUND\x12;there is no such conversation, or the caller may not see it\x1a\x13read the list again\"ACette conversation n’existe pas, ou vous n’y avez pas accès.*BThis conversation does not exist, or you do not have access to it.\x12\xbd\x01\n" +
 	"\x13CONVERSATION_CLOSED\x10Q\x1a\xa3\x01\xca\xdb\x18\x9e\x01\n" +
-	"\x13FAILED_PRECONDITION\x12\x1athe conversation is closed\x1a.a member begins a new one; an agent reopens it\"\x1dCette conversation est close.*\x1cThis conversation is closed.\x12\xf2\x01\n" +
+	"\x13FAILED_PRECONDITION\x12\x1athe conversation is closed\x1a.a member starts a new one; an agent reopens it\"\x1dCette conversation est close.*\x1cThis conversation is closed.\x12\xf2\x01\n" +
 	"\x13CONVERSATION_ERASED\x10R\x1a\xd8\x01\xca\xdb\x18\xd3\x01\n" +
-	"\x13FAILED_PRECONDITION\x12*the member has had the conversation erased\x1a\x16none: its text is gone\"ACette conversation a été effacée à la demande de l’assuré.*5This conversation was erased at the member's request.\x12\xc0\x02\n" +
-	"\x14CONVERSATION_CHANGED\x10S\x1a\xa5\x02\xca\xdb\x18\xa0\x02\n" +
-	"\x13FAILED_PRECONDITION\x12Gthe conversation is no more what the If-Match of the request says (412)\x1a(read it again, and let the person decide\"HCette conversation a changé entre-temps. Relisez-la avant de répondre.*IThis conversation has changed meanwhile. Read it again before you answer.0\x9c\x03\x12\xf5\x01\n" +
+	"\x13FAILED_PRECONDITION\x12*the member has had the conversation erased\x1a\x16none: its text is gone\"ACette conversation a été effacée à la demande de l’assuré.*5This conversation was erased at the member's request.\x12\xda\x02\n" +
+	"\x14CONVERSATION_CHANGED\x10S\x1a\xbf\x02\xca\xdb\x18\xba\x02\n" +
+	"\x13FAILED_PRECONDITION\x12[the conversation has changed since the version that the If-Match of the request names (412)\x1a(read it again, and let the person decide\"HCette conversation a changé entre-temps. Relisez-la avant de répondre.*OThis conversation has changed in the meantime. Read it again before you answer.0\x9c\x03\x12\xf5\x01\n" +
 	"\n" +
 	"CLAIM_HELD\x10T\x1a\xe4\x01\xca\xdb\x18\xdf\x01\n" +
 	"\x13FAILED_PRECONDITION\x12Banother agent holds the claim, metadata.agent until metadata.until\x1a\x1fwait, or ask them to release it\"3Cette conversation est prise en charge par {agent}.*.{agent} has taken charge of this conversation.\x12\xcb\x01\n" +
 	"\x0eCLAIM_NOT_HELD\x10U\x1a\xb6\x01\xca\xdb\x18\xb1\x01\n" +
-	"\x13FAILED_PRECONDITION\x12(nobody holds a claim on the conversation\x1a\x0eclaim it first\"1Personne n’a pris en charge cette conversation.*-Nobody has taken charge of this conversation.\x12\x9e\x02\n" +
-	"\x0fDRAFT_NOT_FOUND\x10V\x1a\x88\x02\xca\xdb\x18\x83\x02\n" +
-	"\tNOT_FOUND\x12Jthere is no such draft; it may have been sent, or be older than seven days\x1a\n" +
-	"begin anew\"UCe brouillon n’existe plus : il a pu être envoyé, ou dater de plus de sept jours.*GThis draft is gone: it may have been sent, or be older than seven days.\x12\xb0\x02\n" +
-	"\rDRAFT_CHANGED\x10W\x1a\x9c\x02\xca\xdb\x18\x97\x02\n" +
-	"\x13FAILED_PRECONDITION\x12@the draft is no more what the If-Match of the request says (412)\x1a(read it again, and let the person decide\"LCe brouillon a été modifié ailleurs. Relisez-le avant de l’enregistrer.*CThis draft was changed elsewhere. Read it again before you save it.0\x9c\x03\x12\x9a\x02\n" +
-	"\fDRAFT_EXISTS\x10p\x1a\x87\x02\xca\xdb\x18\x82\x02\n" +
-	"\x13FAILED_PRECONDITION\x12Mthere is such a draft, which the If-None-Match of the request rules out (412)\x1a\x1bread it, or take another id\"@Ce brouillon existe déjà. Relisez-le avant de l’enregistrer.*:There is such a draft already. Read it before you save it.0\x9c\x03\x12\xcc\x01\n" +
-	"\rTITLE_INVALID\x10X\x1a\xb8\x01\xca\xdb\x18\xb3\x01\n" +
-	"\x10INVALID_ARGUMENT\x12=the title is empty once trimmed, or longer than 80 characters\x1a\fgive another\"*Donnez un titre de 80 caractères au plus.*&Give a title of at most 80 characters.\x12\xe9\x01\n" +
-	"\x12TEMPLATES_TOO_MANY\x10Y\x1a\xd0\x01\xca\xdb\x18\xcb\x01\n" +
-	"\x13FAILED_PRECONDITION\x12+there are as many templates as there may be\x1a\x10delete one first\";Le nombre maximal de modèles est atteint. Supprimez-en un.*8There are as many templates as there may be. Delete one.\x12\xf7\x01\n" +
+	"\x13FAILED_PRECONDITION\x12(nobody holds a claim on the conversation\x1a\x0eclaim it first\"1Personne n’a pris en charge cette conversation.*-Nobody has taken charge of this conversation.\x12\xab\x02\n" +
+	"\x0fDRAFT_NOT_FOUND\x10V\x1a\x95\x02\xca\xdb\x18\x90\x02\n" +
+	"\tNOT_FOUND\x12Jthere is no such draft; it may have been sent, or be older than seven days\x1a\vstart again\"UCe brouillon n’existe plus : il a pu être envoyé, ou dater de plus de sept jours.*SThis draft no longer exists: it may have been sent, or be more than seven days old.\x12\xc4\x02\n" +
+	"\rDRAFT_CHANGED\x10W\x1a\xb0\x02\xca\xdb\x18\xab\x02\n" +
+	"\x13FAILED_PRECONDITION\x12Tthe draft has changed since the version that the If-Match of the request names (412)\x1a(read it again, and let the person decide\"LCe brouillon a été modifié ailleurs. Relisez-le avant de l’enregistrer.*CThis draft was changed elsewhere. Read it again before you save it.0\x9c\x03\x12\x98\x02\n" +
+	"\fDRAFT_EXISTS\x10p\x1a\x85\x02\xca\xdb\x18\x80\x02\n" +
+	"\x13FAILED_PRECONDITION\x12Pthe draft already exists, which the If-None-Match of the request rules out (412)\x1a\x1aread it, or use another id\"@Ce brouillon existe déjà. Relisez-le avant de l’enregistrer.*6This draft already exists. Read it before you save it.0\x9c\x03\x12\xcd\x01\n" +
+	"\rTITLE_INVALID\x10X\x1a\xb9\x01\xca\xdb\x18\xb4\x01\n" +
+	"\x10INVALID_ARGUMENT\x12=the title is empty once trimmed, or longer than 80 characters\x1a\fgive another\"*Donnez un titre de 80 caractères au plus.*'Enter a title of at most 80 characters.\x12\xf2\x01\n" +
+	"\x12TEMPLATES_TOO_MANY\x10Y\x1a\xd9\x01\xca\xdb\x18\xd4\x01\n" +
+	"\x13FAILED_PRECONDITION\x12/the caisse has as many templates as it may have\x1a\x10delete one first\";Le nombre maximal de modèles est atteint. Supprimez-en un.*=The maximum number of templates has been reached. Delete one.\x12\xf7\x01\n" +
 	"\rEMAIL_INVALID\x10Z\x1a\xe3\x01\xca\xdb\x18\xde\x01\n" +
-	"\x10INVALID_ARGUMENT\x129the field is not an e-mail address that can be written to\x1a\x19let the person correct it\"@Saisissez une adresse électronique, par exemple nom@exemple.fr.*2Enter an e-mail address, such as name@example.com.\x12\x9f\x02\n" +
-	"\rPHONE_INVALID\x10[\x1a\x8b\x02\xca\xdb\x18\x86\x02\n" +
-	"\x10INVALID_ARGUMENT\x12*the field is not a mobile telephone number\x1a\x19let the person correct it\"\\Saisissez un numéro de téléphone mobile, par exemple 06 12 34 56 78 ou +33 6 12 34 56 78.*MEnter a mobile telephone number, such as 06 12 34 56 78 or +33 6 12 34 56 78.\x12\xa0\x02\n" +
+	"\x10INVALID_ARGUMENT\x129the field is not an e-mail address that can be written to\x1a\x19let the person correct it\"@Saisissez une adresse électronique, par exemple nom@exemple.fr.*2Enter an e-mail address, such as name@example.com.\x12\x9b\x02\n" +
+	"\rPHONE_INVALID\x10[\x1a\x87\x02\xca\xdb\x18\x82\x02\n" +
+	"\x10INVALID_ARGUMENT\x12*the field is not a mobile telephone number\x1a\x19let the person correct it\"\\Saisissez un numéro de téléphone mobile, par exemple 06 12 34 56 78 ou +33 6 12 34 56 78.*IEnter a mobile phone number, such as 06 12 34 56 78 or +33 6 12 34 56 78.\x12\xa0\x02\n" +
 	"\x10WATCHES_TOO_MANY\x10\\\x1a\x89\x02\xca\xdb\x18\x84\x02\n" +
-	"\x12RESOURCE_EXHAUSTED\x12<the caller has 16 watches open at one process of the service\x1a\rend one first\"QTrop de fenêtres de la messagerie sont ouvertes. Fermez-en une, puis réessayez.*NToo many windows of the messaging service are open. Close one, then try again.\x12\xd8\x01\n" +
-	"\x0fEXPORT_NOT_READ\x10]\x1a\xc2\x01\xca\xdb\x18\xbd\x01\n" +
-	"\x11DEADLINE_EXCEEDED\x12#the export was not read fast enough\x1a\x10ask for it again\"9L’export n’a pas pu être lu assez vite. Recommencez.*6The export could not be read fast enough. Begin again.\x12\x91\x02\n" +
-	"\x15MESSAGING_UNAVAILABLE\x10^\x1a\xf5\x01\xca\xdb\x18\xf0\x01\n" +
-	"\vUNAVAILABLE\x124the notifier cannot ask who may see the conversation\x1a\x1etry again, as Retry-After says\"NLe service est momentanément indisponible. Réessayez dans quelques instants.*;The service cannot be used for a moment. Try again shortly.\x12\xc2\x02\n" +
-	"\x17REFUSED_EVENT_NOT_FOUND\x10_\x1a\xa4\x02\xca\xdb\x18\x9f\x02\n" +
-	"\tNOT_FOUND\x12:no such event is refused; it may have been published since\x1a\x13read the list again\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xc8\x02\n" +
-	"\x15DEAD_LETTER_NOT_FOUND\x10`\x1a\xac\x02\xca\xdb\x18\xa7\x02\n" +
-	"\tNOT_FOUND\x12Bthere is no such dead letter; it may have been replayed or dropped\x1a\x13read the list again\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xb5\x02\n" +
-	"\x16DEAD_LETTER_ID_INVALID\x10a\x1a\x98\x02\xca\xdb\x18\x93\x02\n" +
-	"\x10INVALID_ARGUMENT\x12)the id is not as ListDeadLetters gives it\x1a\x11give it unchanged\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xe7\x02\n" +
-	"\x0eREPORT_REFUSED\x10b\x1a\xd2\x02\xca\xdb\x18\xcd\x02\n" +
-	"\x11PERMISSION_DENIED\x12Ma provider's report is not signed by it, or too old; said to whoever posts it\x1a&check the webhook's key and the clocks\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xcf\x02\n" +
-	"\x11REPORT_NOT_SIGNED\x10c\x1a\xb7\x02\xca\xdb\x18\xb2\x02\n" +
-	"\x11PERMISSION_DENIED\x12Gbetween gateway and notifier: the signature of a report does not verify\x1a\x11as REPORT_REFUSED\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xc8\x02\n" +
-	"\fREPORT_STALE\x10d\x1a\xb5\x02\xca\xdb\x18\xb0\x02\n" +
-	"\x11PERMISSION_DENIED\x12Ebetween gateway and notifier: a report is too old, or from the future\x1a\x11as REPORT_REFUSED\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xae\x02\n" +
-	"\x10REPORT_MALFORMED\x10e\x1a\x97\x02\xca\xdb\x18\x92\x02\n" +
-	"\x10INVALID_ARGUMENT\x12\"a provider's report cannot be read\x1a\x17see the provider's form\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.\x12\xcd\x02\n" +
-	"\x16WEBHOOK_NOT_CONFIGURED\x10f\x1a\xb0\x02\xca\xdb\x18\xab\x02\n" +
-	"\x13FAILED_PRECONDITION\x12Dbetween gateway and notifier: reports of this provider are not taken\x1a\vset its key\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*]The application sent a request that is not correct. Report it with the number of the request.:[\n" +
+	"\x12RESOURCE_EXHAUSTED\x12<the caller has 16 watches open at one process of the service\x1a\rend one first\"QTrop de fenêtres de la messagerie sont ouvertes. Fermez-en une, puis réessayez.*NToo many windows of the messaging service are open. Close one, then try again.\x12\xdb\x01\n" +
+	"\x0fEXPORT_NOT_READ\x10]\x1a\xc5\x01\xca\xdb\x18\xc0\x01\n" +
+	"\x11DEADLINE_EXCEEDED\x12#the export was not read fast enough\x1a\x10ask for it again\"9L’export n’a pas pu être lu assez vite. Recommencez.*9The export could not be read fast enough. Start it again.\x12\x90\x02\n" +
+	"\x15MESSAGING_UNAVAILABLE\x10^\x1a\xf4\x01\xca\xdb\x18\xef\x01\n" +
+	"\vUNAVAILABLE\x124the notifier cannot ask who may see the conversation\x1a\x1etry again, as Retry-After says\"NLe service est momentanément indisponible. Réessayez dans quelques instants.*:The service is temporarily unavailable. Try again shortly.\x12\xb6\x02\n" +
+	"\x17REFUSED_EVENT_NOT_FOUND\x10_\x1a\x98\x02\xca\xdb\x18\x93\x02\n" +
+	"\tNOT_FOUND\x12@there is no such refused event; it may have been published since\x1a\x13read the list again\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\xb6\x02\n" +
+	"\x15DEAD_LETTER_NOT_FOUND\x10`\x1a\x9a\x02\xca\xdb\x18\x95\x02\n" +
+	"\tNOT_FOUND\x12Bthere is no such dead letter; it may have been replayed or dropped\x1a\x13read the list again\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\xa6\x02\n" +
+	"\x16DEAD_LETTER_ID_INVALID\x10a\x1a\x89\x02\xca\xdb\x18\x84\x02\n" +
+	"\x10INVALID_ARGUMENT\x12,the id is not one that ListDeadLetters gives\x1a\x11give it unchanged\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\xea\x02\n" +
+	"\x0eREPORT_REFUSED\x10b\x1a\xd5\x02\xca\xdb\x18\xd0\x02\n" +
+	"\x11PERMISSION_DENIED\x12ba provider's report is not signed by it, or is too old; this is what the poster of the report gets\x1a&check the webhook's key and the clocks\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\xbd\x02\n" +
+	"\x11REPORT_NOT_SIGNED\x10c\x1a\xa5\x02\xca\xdb\x18\xa0\x02\n" +
+	"\x11PERMISSION_DENIED\x12Gbetween gateway and notifier: the signature of a report does not verify\x1a\x11as REPORT_REFUSED\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\xb6\x02\n" +
+	"\fREPORT_STALE\x10d\x1a\xa3\x02\xca\xdb\x18\x9e\x02\n" +
+	"\x11PERMISSION_DENIED\x12Ebetween gateway and notifier: a report is too old, or from the future\x1a\x11as REPORT_REFUSED\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\xa5\x02\n" +
+	"\x10REPORT_MALFORMED\x10e\x1a\x8e\x02\xca\xdb\x18\x89\x02\n" +
+	"\x10INVALID_ARGUMENT\x12\"a provider's report cannot be read\x1a see the provider's documentation\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\xbb\x02\n" +
+	"\x16WEBHOOK_NOT_CONFIGURED\x10f\x1a\x9e\x02\xca\xdb\x18\x99\x02\n" +
+	"\x13FAILED_PRECONDITION\x12Dbetween gateway and notifier: reports of this provider are not taken\x1a\vset its key\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.:[\n" +
 	"\ameaning\x12!.google.protobuf.EnumValueOptions\x18\xb9\x8b\x03 \x01(\v2\x1c.messagerie.error.v1.MeaningR\ameaningBGZEgithub.com/ma-messagerie/messagerie/proto/messagerie/error/v1;errorpbb\x06proto3"
 
 var (

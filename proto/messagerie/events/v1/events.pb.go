@@ -295,8 +295,7 @@ func (x *ConversationClosed) GetOrigin() *Origin {
 	return nil
 }
 
-// ConversationRecategorised: a conversation has another selection, or another
-// queue, than before.
+// ConversationRecategorised: the selection or the queue of a conversation was changed.
 type ConversationRecategorised struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What every event carries; the queue is the one that has it now.
@@ -378,8 +377,8 @@ func (x *ConversationRecategorised) GetTaxonomyVersion() int32 {
 	return 0
 }
 
-// ConversationReopened: an ended conversation is open again, by an agent or by a
-// further message of its member's.
+// ConversationReopened: an agent has reopened an answered or closed conversation. A
+// further message of its member's that reopens one is announced by FollowupPosted alone.
 type ConversationReopened struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What every event carries.

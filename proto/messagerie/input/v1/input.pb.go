@@ -44,8 +44,8 @@ var file_messagerie_input_v1_input_proto_extTypes = []protoimpl.ExtensionInfo{
 
 // Extension fields to descriptorpb.FieldOptions.
 var (
-	// The field holds what somebody wrote: the rule above is not for it, and the method
-	// says what becomes of such characters. Field number in the range kept for one
+	// The field holds what somebody wrote: the rule above does not apply, and the method
+	// says what it does with such characters. Field number in the range kept for one
 	// organisation's own use (descriptor.proto: 50000-99999), beside that of
 	// messagerie.access.v1.access.
 	//

@@ -4,7 +4,7 @@
 // 	protoc        (unknown)
 // source: messagerie/messaging/v1/messaging.proto
 
-// Conversations between a member and the body: the guide's steps 1, 4, 5 and 7.
+// Conversations between a member and the fund: the guide's steps 1, 4, 5 and 7.
 
 package messagingpb
 
@@ -44,9 +44,9 @@ const (
 	Status_PARTLY_ANSWERED Status = 3
 	// Answered.
 	Status_ANSWERED Status = 4
-	// The body waits for the member.
+	// The fund waits for the member.
 	Status_WAITING_FOR_MEMBER Status = 5
-	// Opened again after an end.
+	// Reopened after it was answered or closed.
 	Status_REOPENED Status = 6
 	// Ended.
 	Status_CLOSED Status = 7
@@ -110,7 +110,7 @@ const (
 	Author_AUTHOR_UNSPECIFIED Author = 0
 	// The member.
 	Author_MEMBER Author = 1
-	// The body.
+	// The fund.
 	Author_AGENT Author = 2
 )
 
@@ -168,11 +168,11 @@ const (
 	Step_REPLIED Step_Kind = 3
 	// The member added a message.
 	Step_FOLLOWED_UP Step_Kind = 4
-	// It went to another service, or was classified anew.
+	// It went to another service, or was recategorised.
 	Step_REDIRECTED Step_Kind = 5
 	// It was ended.
 	Step_CLOSED Step_Kind = 6
-	// It was opened again.
+	// It was reopened.
 	Step_REOPENED Step_Kind = 7
 )
 
@@ -283,7 +283,7 @@ func (x *Choice) GetLabel() string {
 	return ""
 }
 
-// Conversation is an exchange between a member and the body.
+// Conversation is an exchange between a member and the fund.
 type Conversation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// UUIDv7.
@@ -1466,7 +1466,7 @@ type AgentServiceListConversationsRequest struct {
 	Theme string `protobuf:"bytes,2,opt,name=theme,proto3" json:"theme,omitempty"`
 	// Only this topic.
 	Topic string `protobuf:"bytes,3,opt,name=topic,proto3" json:"topic,omitempty"`
-	// Only these statuses; empty: those that wait for the body (SENT,
+	// Only these statuses; empty: those that wait for the fund (SENT,
 	// IN_PROGRESS, PARTLY_ANSWERED, REOPENED).
 	Statuses []Status `protobuf:"varint,4,rep,packed,name=statuses,proto3,enum=messagerie.messaging.v1.Status" json:"statuses,omitempty"`
 	// Most conversations in the page: 1 to 100, 20 when 0; more is cut to 100.
@@ -2618,7 +2618,7 @@ type ListDigestsResponse struct {
 	// Slots that begin before this are complete; every slot of the answer does.
 	SettledTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=settled_time,json=settledTime,proto3" json:"settled_time,omitempty"`
 	// How long the log keeps an event, at least: it drops whole days (UTC). 0 seconds: for
-	// ever. Who notes what it has seen of the log must keep that for longer.
+	// ever. A consumer that records what it has seen of the log must keep that for longer.
 	Retention     *durationpb.Duration `protobuf:"bytes,3,opt,name=retention,proto3" json:"retention,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3681,7 +3681,7 @@ type CreateWatchTicketResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The ticket: 43 letters, digits, hyphens and underscores. Whoever has it first can watch.
 	Ticket string `protobuf:"bytes,1,opt,name=ticket,proto3" json:"ticket,omitempty"`
-	// When it is good no more, one minute from now.
+	// When it expires, one minute from now.
 	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3731,8 +3731,8 @@ func (x *CreateWatchTicketResponse) GetExpireTime() *timestamppb.Timestamp {
 	return nil
 }
 
-// Preferences are how a member is reached, and what for: what they have chosen, and beside
-// it what their account says, which holds where they have chosen nothing.
+// Preferences are how a member is reached, and on which occasions: what they have chosen,
+// and beside it what their account says, which holds where they have chosen nothing.
 type Preferences struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// E-mail address of the member's choice, at most 254 characters; empty: the account's.
@@ -4215,7 +4215,7 @@ func (x *GetExpectedDelayRequest) GetReason() string {
 // GetExpectedDelayResponse is how long answers take.
 type GetExpectedDelayResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What is aimed at; absent when nothing is announced.
+	// The target; absent when none is announced.
 	Target *ExpectedDelay `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"`
 	// How long nine first answers of ten took at most, in the last 90 days, for the
 	// deepest level of the selection that has 20 of them; absent when none has.
@@ -4418,7 +4418,7 @@ func (*ExportMyDataResponse_Draft) isExportMyDataResponse_Piece() {}
 
 func (*ExportMyDataResponse_Conversation) isExportMyDataResponse_Piece() {}
 
-// EraseMyDataRequest must be meant.
+// EraseMyDataRequest must be confirmed.
 type EraseMyDataRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// True: the member has confirmed that nothing can be brought back.
@@ -4464,7 +4464,7 @@ func (x *EraseMyDataRequest) GetConfirm() bool {
 	return false
 }
 
-// EraseMyDataResponse tells what was done.
+// EraseMyDataResponse says what was done.
 type EraseMyDataResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How many conversations were erased by this call.
@@ -5033,7 +5033,7 @@ func (x *ListQueuesResponse) GetNextPageToken() string {
 	return ""
 }
 
-// AgentQueue is a service of the body that answers messages.
+// AgentQueue is a service of the fund that answers messages.
 type AgentQueue struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Stable code.
@@ -5572,7 +5572,7 @@ type GetStatisticsResponse struct {
 	Days []*DayFigures `protobuf:"bytes,1,rep,name=days,proto3" json:"days,omitempty"`
 	// One entry a theme, most conversations first.
 	Themes []*ThemeFigures `protobuf:"bytes,2,rep,name=themes,proto3" json:"themes,omitempty"`
-	// How many conversations wait for the body now.
+	// How many conversations wait for the fund now.
 	Waiting int32 `protobuf:"varint,3,opt,name=waiting,proto3" json:"waiting,omitempty"`
 	// When the oldest of them came; absent when none waits.
 	OldestWaiting *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=oldest_waiting,json=oldestWaiting,proto3" json:"oldest_waiting,omitempty"`
@@ -5720,7 +5720,7 @@ type ThemeFigures struct {
 	Received int32 `protobuf:"varint,2,opt,name=received,proto3" json:"received,omitempty"`
 	// Of these, how many have a first answer.
 	Answered int32 `protobuf:"varint,3,opt,name=answered,proto3" json:"answered,omitempty"`
-	// Of these, how many within the days aimed at.
+	// Of these, how many within the target.
 	OnTime int32 `protobuf:"varint,4,opt,name=on_time,json=onTime,proto3" json:"on_time,omitempty"`
 	// Half of the first answers took no longer, in hours, to a tenth; to an hour where it is
 	// more than two days. 0 without any.
@@ -5799,7 +5799,7 @@ type AnswerFigures struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How many.
 	Answered int32 `protobuf:"varint,1,opt,name=answered,proto3" json:"answered,omitempty"`
-	// How many within the days aimed at.
+	// How many within the target.
 	OnTime int32 `protobuf:"varint,2,opt,name=on_time,json=onTime,proto3" json:"on_time,omitempty"`
 	// Half took no longer, in hours, to a tenth; to an hour above two days.
 	MedianHours float64 `protobuf:"fixed64,3,opt,name=median_hours,json=medianHours,proto3" json:"median_hours,omitempty"`
@@ -5997,9 +5997,9 @@ func (*GetStatusRequest) Descriptor() ([]byte, []int) {
 	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{96}
 }
 
-// GetStatusResponse is how the service is: the whole of it by its database, but for
-// the broker, which is as the process that answered sees it. Ages are by the
-// database's clock.
+// GetStatusResponse is the state of the whole service by its database, but for the
+// broker, which is as the process that answered sees it. Ages are by the database's
+// clock.
 type GetStatusResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Version of the program that answered; empty when it does not know.

@@ -4,7 +4,7 @@
 // - protoc             (unknown)
 // source: messagerie/messaging/v1/messaging.proto
 
-// Conversations between a member and the body: the guide's steps 1, 4, 5 and 7.
+// Conversations between a member and the fund: the guide's steps 1, 4, 5 and 7.
 
 package messagingpb
 
@@ -54,8 +54,8 @@ type MessagingServiceClient interface {
 	// It needs the metadata `idempotency-key` (REST: header Idempotency-Key), a
 	// UUID chosen by the caller. The same key with the same content gives the
 	// first answer again; with other content, ALREADY_EXISTS with the reason
-	// IDEMPOTENCY_KEY_REUSED. The key is of the member, and known for as long as the
-	// conversation is kept. Once that is erased, a repeat is refused for 30 days
+	// IDEMPOTENCY_KEY_REUSED. The key belongs to the member, and is remembered for as long
+	// as the conversation is kept. Once that is erased, a repeat is refused for 30 days
 	// (CONVERSATION_ERASED).
 	SubmitMessage(ctx context.Context, in *SubmitMessageRequest, opts ...grpc.CallOption) (*SubmitMessageResponse, error)
 	// ListConversations returns the member's conversations without their
@@ -69,13 +69,13 @@ type MessagingServiceClient interface {
 	HideConversation(ctx context.Context, in *HideConversationRequest, opts ...grpc.CallOption) (*HideConversationResponse, error)
 	// ShowConversation undoes HideConversation.
 	ShowConversation(ctx context.Context, in *ShowConversationRequest, opts ...grpc.CallOption) (*ShowConversationResponse, error)
-	// MarkConversationRead takes the unread mark off a conversation, up to a message.
+	// MarkConversationRead marks a conversation as read, up to a message.
 	MarkConversationRead(ctx context.Context, in *MarkConversationReadRequest, opts ...grpc.CallOption) (*MarkConversationReadResponse, error)
 	// PostFollowUp adds a message to one of the member's conversations. It needs
-	// the metadata `idempotency-key` as SubmitMessage does: of the member, whichever the
-	// conversation, and known for as long as that is kept. An answered
-	// conversation is opened again; a closed one takes nothing more:
-	// FAILED_PRECONDITION with the reason CONVERSATION_CLOSED.
+	// the metadata `idempotency-key` as SubmitMessage does: the key belongs to the member,
+	// whatever the conversation, and is remembered for as long as that is kept. An answered
+	// conversation is reopened; a closed one takes nothing more: FAILED_PRECONDITION with
+	// the reason CONVERSATION_CLOSED.
 	PostFollowUp(ctx context.Context, in *PostFollowUpRequest, opts ...grpc.CallOption) (*PostFollowUpResponse, error)
 	// SaveDraft stores what a member has begun to write, under an id of the
 	// caller's choice, and replaces what was there. Nothing is checked but its
@@ -91,44 +91,44 @@ type MessagingServiceClient interface {
 	ListDrafts(ctx context.Context, in *ListDraftsRequest, opts ...grpc.CallOption) (*ListDraftsResponse, error)
 	// DeleteDraft deletes a draft. Deleting one that is not there is no error.
 	DeleteDraft(ctx context.Context, in *DeleteDraftRequest, opts ...grpc.CallOption) (*DeleteDraftResponse, error)
-	// WatchConversations tells when a conversation of the member's has changed,
-	// until the caller ends it or ten minutes have passed. The first answer comes
-	// at once and names no conversation. It is a hint to ask again: a change may be
-	// told twice, and after a failure of the broker up to half a minute late. Every
-	// change that GetConversation or ListConversations shows is told, the caller's own
+	// WatchConversations sends a hint whenever one of the member's conversations has
+	// changed, until the caller ends it or ten minutes have passed. The first answer comes
+	// at once and names no conversation. A hint is a reason to read again: a change may be
+	// reported twice, and after a failure of the broker up to half a minute late. Every
+	// change that GetConversation or ListConversations shows is reported, the caller's own
 	// too (read, hidden, shown, erased), but for a conversation that has passed its term.
 	WatchConversations(ctx context.Context, in *WatchConversationsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchConversationsResponse], error)
-	// CreateWatchTicket gives the caller a ticket for one watch of theirs, for what cannot
-	// send a token, as EventSource of browsers: GET /v1/conversations:watch?ticket=… for
-	// members, GET /v1/agent/conversations:watch?ticket=… for agents. It is good for one
-	// minute and for one call, and for nothing else. An EventSource that is cut asks with the
-	// same ticket again, is refused (WATCH_TICKET_INVALID) and closes itself; the page then
-	// asks for another ticket. Of more than 16 that wait, a caller's oldest are good no more.
+	// CreateWatchTicket gives the caller a ticket for one watch of theirs, for clients that
+	// cannot send a token, such as a browser's EventSource: GET
+	// /v1/conversations:watch?ticket=… for members, GET
+	// /v1/agent/conversations:watch?ticket=… for agents. It is good for one minute and for
+	// one call, and for nothing else. An EventSource that is cut asks with the same ticket
+	// again, is refused (WATCH_TICKET_INVALID) and closes itself; the page then asks for
+	// another ticket. A caller has at most 16 unused tickets: the oldest make room.
 	CreateWatchTicket(ctx context.Context, in *CreateWatchTicketRequest, opts ...grpc.CallOption) (*CreateWatchTicketResponse, error)
-	// GetPreferences returns how the member is reached, and what for.
+	// GetPreferences returns how the member is reached, and on which occasions.
 	GetPreferences(ctx context.Context, in *GetPreferencesRequest, opts ...grpc.CallOption) (*GetPreferencesResponse, error)
 	// UpdatePreferences changes some of the member's choices: those that update_mask
 	// names, or, without a mask, those that have a value. Contact points and a language
-	// given here take the place of those of the member's account; empty ones give way to
-	// them again. The acknowledgement and the announcement of a reply by e-mail cannot be
-	// switched off. INVALID_ARGUMENT, field updateMask, reason FIELD_MASK_INVALID, for a
-	// path that is no choice.
+	// given here replace those of the member's account; an empty one restores the account's.
+	// The acknowledgement and the announcement of a reply by e-mail cannot be switched off.
+	// INVALID_ARGUMENT, field updateMask, reason FIELD_MASK_INVALID, for a path that is not
+	// one of the choices.
 	UpdatePreferences(ctx context.Context, in *UpdatePreferencesRequest, opts ...grpc.CallOption) (*UpdatePreferencesResponse, error)
 	// ReplacePreferences replaces all of the member's choices. What is not given is empty
-	// or off. What GetPreferences has answered may be given as it is, and changes nothing.
+	// or off. What GetPreferences has answered may be sent back as it is, and changes nothing.
 	ReplacePreferences(ctx context.Context, in *ReplacePreferencesRequest, opts ...grpc.CallOption) (*ReplacePreferencesResponse, error)
-	// GetExpectedDelay tells how long answers take for a selection: what is aimed
-	// at, and what the last 90 days were like, as of at most a minute ago.
-	// RESOURCE_EXHAUSTED (REPORTS_BUSY) with google.rpc.RetryInfo when too much of
-	// this kind is being read.
+	// GetExpectedDelay returns how long answers take for a selection: the target, and what
+	// the last 90 days were like, as of at most a minute ago. RESOURCE_EXHAUSTED
+	// (REPORTS_BUSY) with google.rpc.RetryInfo when too much of this kind is being read.
 	GetExpectedDelay(ctx context.Context, in *GetExpectedDelayRequest, opts ...grpc.CallOption) (*GetExpectedDelayResponse, error)
 	// ExportMyData returns all that is stored about the member (GDPR, article 15):
 	// first the preferences, then the drafts, then each conversation with its
 	// messages, oldest first. Each conversation that there is as it begins is in it,
-	// once, whatever changes meanwhile. RESOURCE_EXHAUSTED (REPORTS_BUSY) with google.rpc.RetryInfo while
-	// another export of the member's, or too many of others', are open.
-	// DEADLINE_EXCEEDED (EXPORT_NOT_READ) when nothing of it is read for 30 seconds,
-	// and after five minutes.
+	// once, whatever changes meanwhile. RESOURCE_EXHAUSTED (REPORTS_BUSY) with
+	// google.rpc.RetryInfo while another export of the member's, or too many of others',
+	// are open. DEADLINE_EXCEEDED (EXPORT_NOT_READ) when nothing of it is read for 30
+	// seconds, and after five minutes.
 	ExportMyData(ctx context.Context, in *ExportMyDataRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportMyDataResponse], error)
 	// EraseMyData erases the texts of all of the member's conversations, their
 	// drafts, contact points and preferences, for good (GDPR, article 17): the data
@@ -365,8 +365,8 @@ type MessagingServiceServer interface {
 	// It needs the metadata `idempotency-key` (REST: header Idempotency-Key), a
 	// UUID chosen by the caller. The same key with the same content gives the
 	// first answer again; with other content, ALREADY_EXISTS with the reason
-	// IDEMPOTENCY_KEY_REUSED. The key is of the member, and known for as long as the
-	// conversation is kept. Once that is erased, a repeat is refused for 30 days
+	// IDEMPOTENCY_KEY_REUSED. The key belongs to the member, and is remembered for as long
+	// as the conversation is kept. Once that is erased, a repeat is refused for 30 days
 	// (CONVERSATION_ERASED).
 	SubmitMessage(context.Context, *SubmitMessageRequest) (*SubmitMessageResponse, error)
 	// ListConversations returns the member's conversations without their
@@ -380,13 +380,13 @@ type MessagingServiceServer interface {
 	HideConversation(context.Context, *HideConversationRequest) (*HideConversationResponse, error)
 	// ShowConversation undoes HideConversation.
 	ShowConversation(context.Context, *ShowConversationRequest) (*ShowConversationResponse, error)
-	// MarkConversationRead takes the unread mark off a conversation, up to a message.
+	// MarkConversationRead marks a conversation as read, up to a message.
 	MarkConversationRead(context.Context, *MarkConversationReadRequest) (*MarkConversationReadResponse, error)
 	// PostFollowUp adds a message to one of the member's conversations. It needs
-	// the metadata `idempotency-key` as SubmitMessage does: of the member, whichever the
-	// conversation, and known for as long as that is kept. An answered
-	// conversation is opened again; a closed one takes nothing more:
-	// FAILED_PRECONDITION with the reason CONVERSATION_CLOSED.
+	// the metadata `idempotency-key` as SubmitMessage does: the key belongs to the member,
+	// whatever the conversation, and is remembered for as long as that is kept. An answered
+	// conversation is reopened; a closed one takes nothing more: FAILED_PRECONDITION with
+	// the reason CONVERSATION_CLOSED.
 	PostFollowUp(context.Context, *PostFollowUpRequest) (*PostFollowUpResponse, error)
 	// SaveDraft stores what a member has begun to write, under an id of the
 	// caller's choice, and replaces what was there. Nothing is checked but its
@@ -402,44 +402,44 @@ type MessagingServiceServer interface {
 	ListDrafts(context.Context, *ListDraftsRequest) (*ListDraftsResponse, error)
 	// DeleteDraft deletes a draft. Deleting one that is not there is no error.
 	DeleteDraft(context.Context, *DeleteDraftRequest) (*DeleteDraftResponse, error)
-	// WatchConversations tells when a conversation of the member's has changed,
-	// until the caller ends it or ten minutes have passed. The first answer comes
-	// at once and names no conversation. It is a hint to ask again: a change may be
-	// told twice, and after a failure of the broker up to half a minute late. Every
-	// change that GetConversation or ListConversations shows is told, the caller's own
+	// WatchConversations sends a hint whenever one of the member's conversations has
+	// changed, until the caller ends it or ten minutes have passed. The first answer comes
+	// at once and names no conversation. A hint is a reason to read again: a change may be
+	// reported twice, and after a failure of the broker up to half a minute late. Every
+	// change that GetConversation or ListConversations shows is reported, the caller's own
 	// too (read, hidden, shown, erased), but for a conversation that has passed its term.
 	WatchConversations(*WatchConversationsRequest, grpc.ServerStreamingServer[WatchConversationsResponse]) error
-	// CreateWatchTicket gives the caller a ticket for one watch of theirs, for what cannot
-	// send a token, as EventSource of browsers: GET /v1/conversations:watch?ticket=… for
-	// members, GET /v1/agent/conversations:watch?ticket=… for agents. It is good for one
-	// minute and for one call, and for nothing else. An EventSource that is cut asks with the
-	// same ticket again, is refused (WATCH_TICKET_INVALID) and closes itself; the page then
-	// asks for another ticket. Of more than 16 that wait, a caller's oldest are good no more.
+	// CreateWatchTicket gives the caller a ticket for one watch of theirs, for clients that
+	// cannot send a token, such as a browser's EventSource: GET
+	// /v1/conversations:watch?ticket=… for members, GET
+	// /v1/agent/conversations:watch?ticket=… for agents. It is good for one minute and for
+	// one call, and for nothing else. An EventSource that is cut asks with the same ticket
+	// again, is refused (WATCH_TICKET_INVALID) and closes itself; the page then asks for
+	// another ticket. A caller has at most 16 unused tickets: the oldest make room.
 	CreateWatchTicket(context.Context, *CreateWatchTicketRequest) (*CreateWatchTicketResponse, error)
-	// GetPreferences returns how the member is reached, and what for.
+	// GetPreferences returns how the member is reached, and on which occasions.
 	GetPreferences(context.Context, *GetPreferencesRequest) (*GetPreferencesResponse, error)
 	// UpdatePreferences changes some of the member's choices: those that update_mask
 	// names, or, without a mask, those that have a value. Contact points and a language
-	// given here take the place of those of the member's account; empty ones give way to
-	// them again. The acknowledgement and the announcement of a reply by e-mail cannot be
-	// switched off. INVALID_ARGUMENT, field updateMask, reason FIELD_MASK_INVALID, for a
-	// path that is no choice.
+	// given here replace those of the member's account; an empty one restores the account's.
+	// The acknowledgement and the announcement of a reply by e-mail cannot be switched off.
+	// INVALID_ARGUMENT, field updateMask, reason FIELD_MASK_INVALID, for a path that is not
+	// one of the choices.
 	UpdatePreferences(context.Context, *UpdatePreferencesRequest) (*UpdatePreferencesResponse, error)
 	// ReplacePreferences replaces all of the member's choices. What is not given is empty
-	// or off. What GetPreferences has answered may be given as it is, and changes nothing.
+	// or off. What GetPreferences has answered may be sent back as it is, and changes nothing.
 	ReplacePreferences(context.Context, *ReplacePreferencesRequest) (*ReplacePreferencesResponse, error)
-	// GetExpectedDelay tells how long answers take for a selection: what is aimed
-	// at, and what the last 90 days were like, as of at most a minute ago.
-	// RESOURCE_EXHAUSTED (REPORTS_BUSY) with google.rpc.RetryInfo when too much of
-	// this kind is being read.
+	// GetExpectedDelay returns how long answers take for a selection: the target, and what
+	// the last 90 days were like, as of at most a minute ago. RESOURCE_EXHAUSTED
+	// (REPORTS_BUSY) with google.rpc.RetryInfo when too much of this kind is being read.
 	GetExpectedDelay(context.Context, *GetExpectedDelayRequest) (*GetExpectedDelayResponse, error)
 	// ExportMyData returns all that is stored about the member (GDPR, article 15):
 	// first the preferences, then the drafts, then each conversation with its
 	// messages, oldest first. Each conversation that there is as it begins is in it,
-	// once, whatever changes meanwhile. RESOURCE_EXHAUSTED (REPORTS_BUSY) with google.rpc.RetryInfo while
-	// another export of the member's, or too many of others', are open.
-	// DEADLINE_EXCEEDED (EXPORT_NOT_READ) when nothing of it is read for 30 seconds,
-	// and after five minutes.
+	// once, whatever changes meanwhile. RESOURCE_EXHAUSTED (REPORTS_BUSY) with
+	// google.rpc.RetryInfo while another export of the member's, or too many of others',
+	// are open. DEADLINE_EXCEEDED (EXPORT_NOT_READ) when nothing of it is read for 30
+	// seconds, and after five minutes.
 	ExportMyData(*ExportMyDataRequest, grpc.ServerStreamingServer[ExportMyDataResponse]) error
 	// EraseMyData erases the texts of all of the member's conversations, their
 	// drafts, contact points and preferences, for good (GDPR, article 17): the data
@@ -979,14 +979,14 @@ const (
 // AgentService is what an agent may do, within their caisse and queues: a
 // conversation outside them is NOT_FOUND.
 type AgentServiceClient interface {
-	// ListConversations returns conversations that wait for the body, oldest first,
+	// ListConversations returns conversations that wait for the fund, oldest first,
 	// without their messages. One queue's are always given; over several queues, or
 	// by theme, topic or status, RESOURCE_EXHAUSTED (REPORTS_BUSY,
 	// REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being
 	// read, for the agent or for all.
 	ListConversations(ctx context.Context, in *AgentServiceListConversationsRequest, opts ...grpc.CallOption) (*AgentServiceListConversationsResponse, error)
 	// GetConversation returns one conversation with its messages, oldest first. Every
-	// reading is audited.
+	// call is audited.
 	GetConversation(ctx context.Context, in *AgentServiceGetConversationRequest, opts ...grpc.CallOption) (*AgentServiceGetConversationResponse, error)
 	// ClaimConversation takes a conversation in charge for the length of a lease. Claiming
 	// again renews the lease. Held by another agent: FAILED_PRECONDITION with the
@@ -994,26 +994,27 @@ type AgentServiceClient interface {
 	ClaimConversation(ctx context.Context, in *ClaimConversationRequest, opts ...grpc.CallOption) (*ClaimConversationResponse, error)
 	// ReleaseConversation gives a claimed conversation back to its queue.
 	ReleaseConversation(ctx context.Context, in *ReleaseConversationRequest, opts ...grpc.CallOption) (*ReleaseConversationResponse, error)
-	// PostReply answers the member, who is told by e-mail. It needs the metadata
-	// `idempotency-key`: of the agent, whichever the conversation, and known for as long as
-	// that is kept. The same reply sent again answers with the conversation as it is by
-	// then. An agent may reply without a claim
-	// when nobody else holds one.
+	// PostReply answers the member, who is notified by e-mail. It needs the metadata
+	// `idempotency-key`: the key belongs to the agent, whatever the conversation, and is
+	// remembered for as long as that is kept. The same reply sent again answers with the
+	// conversation as it is by then. An agent may reply without a claim when nobody else
+	// holds one.
 	PostReply(ctx context.Context, in *PostReplyRequest, opts ...grpc.CallOption) (*PostReplyResponse, error)
 	// CloseConversation ends a conversation. Closing a closed one changes nothing.
 	CloseConversation(ctx context.Context, in *CloseConversationRequest, opts ...grpc.CallOption) (*CloseConversationResponse, error)
-	// TransferConversation gives a conversation to another queue of the caisse, with its claim
-	// dropped. The agent may lose sight of it thereby.
+	// TransferConversation gives a conversation to another queue of the caisse, and drops its
+	// claim. The agent no longer sees it if that queue is not one of theirs.
 	TransferConversation(ctx context.Context, in *TransferConversationRequest, opts ...grpc.CallOption) (*TransferConversationResponse, error)
 	// RecategoriseConversation corrects the theme, topic and reason of a conversation, by the
 	// current version of the taxonomy. The queue stays as it is: see TransferConversation.
 	RecategoriseConversation(ctx context.Context, in *RecategoriseConversationRequest, opts ...grpc.CallOption) (*RecategoriseConversationResponse, error)
-	// ReopenConversation opens an answered or closed conversation again. One that is open stays
+	// ReopenConversation reopens an answered or closed conversation. One that is open stays
 	// as it is.
 	ReopenConversation(ctx context.Context, in *ReopenConversationRequest, opts ...grpc.CallOption) (*ReopenConversationResponse, error)
 	// AddNote adds an internal note, which members never see. Notes are encrypted
-	// as messages are. It needs the metadata `idempotency-key` as PostReply does: of the
-	// agent, whichever the conversation, and known for as long as that is kept.
+	// as messages are. It needs the metadata `idempotency-key` as PostReply does: the key
+	// belongs to the agent, whatever the conversation, and is remembered for as long as that
+	// is kept.
 	AddNote(ctx context.Context, in *AddNoteRequest, opts ...grpc.CallOption) (*AddNoteResponse, error)
 	// ListQueues returns the queues of the current taxonomy, and which of them are
 	// the agent's. What waits in them is counted once a second at most, and refused as
@@ -1033,11 +1034,11 @@ type AgentServiceClient interface {
 	// when too many are being read (REPORTS_BUSY), or it takes too long
 	// (REPORT_TOO_SLOW): ask for fewer days or one queue then.
 	GetStatistics(ctx context.Context, in *GetStatisticsRequest, opts ...grpc.CallOption) (*GetStatisticsResponse, error)
-	// WatchConversations tells when a conversation within the agent's caisse and queues has
-	// changed, as WatchConversations of MessagingService does: also a claim that was renewed
-	// or released, a note, what the member has read or hidden, and a conversation that was
-	// given to a queue that the agent does not see. A claim that lapses is not told: its
-	// expireTime said when.
+	// WatchConversations sends a hint whenever a conversation within the agent's caisse and
+	// queues has changed, as WatchConversations of MessagingService does: also for a claim
+	// that was renewed or released, a note, what the member has read or hidden, and a
+	// conversation that was given to a queue that the agent does not see. A claim that lapses
+	// is not reported: its expireTime said when.
 	WatchConversations(ctx context.Context, in *AgentServiceWatchConversationsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[AgentServiceWatchConversationsResponse], error)
 }
 
@@ -1225,14 +1226,14 @@ type AgentService_WatchConversationsClient = grpc.ServerStreamingClient[AgentSer
 // AgentService is what an agent may do, within their caisse and queues: a
 // conversation outside them is NOT_FOUND.
 type AgentServiceServer interface {
-	// ListConversations returns conversations that wait for the body, oldest first,
+	// ListConversations returns conversations that wait for the fund, oldest first,
 	// without their messages. One queue's are always given; over several queues, or
 	// by theme, topic or status, RESOURCE_EXHAUSTED (REPORTS_BUSY,
 	// REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being
 	// read, for the agent or for all.
 	ListConversations(context.Context, *AgentServiceListConversationsRequest) (*AgentServiceListConversationsResponse, error)
 	// GetConversation returns one conversation with its messages, oldest first. Every
-	// reading is audited.
+	// call is audited.
 	GetConversation(context.Context, *AgentServiceGetConversationRequest) (*AgentServiceGetConversationResponse, error)
 	// ClaimConversation takes a conversation in charge for the length of a lease. Claiming
 	// again renews the lease. Held by another agent: FAILED_PRECONDITION with the
@@ -1240,26 +1241,27 @@ type AgentServiceServer interface {
 	ClaimConversation(context.Context, *ClaimConversationRequest) (*ClaimConversationResponse, error)
 	// ReleaseConversation gives a claimed conversation back to its queue.
 	ReleaseConversation(context.Context, *ReleaseConversationRequest) (*ReleaseConversationResponse, error)
-	// PostReply answers the member, who is told by e-mail. It needs the metadata
-	// `idempotency-key`: of the agent, whichever the conversation, and known for as long as
-	// that is kept. The same reply sent again answers with the conversation as it is by
-	// then. An agent may reply without a claim
-	// when nobody else holds one.
+	// PostReply answers the member, who is notified by e-mail. It needs the metadata
+	// `idempotency-key`: the key belongs to the agent, whatever the conversation, and is
+	// remembered for as long as that is kept. The same reply sent again answers with the
+	// conversation as it is by then. An agent may reply without a claim when nobody else
+	// holds one.
 	PostReply(context.Context, *PostReplyRequest) (*PostReplyResponse, error)
 	// CloseConversation ends a conversation. Closing a closed one changes nothing.
 	CloseConversation(context.Context, *CloseConversationRequest) (*CloseConversationResponse, error)
-	// TransferConversation gives a conversation to another queue of the caisse, with its claim
-	// dropped. The agent may lose sight of it thereby.
+	// TransferConversation gives a conversation to another queue of the caisse, and drops its
+	// claim. The agent no longer sees it if that queue is not one of theirs.
 	TransferConversation(context.Context, *TransferConversationRequest) (*TransferConversationResponse, error)
 	// RecategoriseConversation corrects the theme, topic and reason of a conversation, by the
 	// current version of the taxonomy. The queue stays as it is: see TransferConversation.
 	RecategoriseConversation(context.Context, *RecategoriseConversationRequest) (*RecategoriseConversationResponse, error)
-	// ReopenConversation opens an answered or closed conversation again. One that is open stays
+	// ReopenConversation reopens an answered or closed conversation. One that is open stays
 	// as it is.
 	ReopenConversation(context.Context, *ReopenConversationRequest) (*ReopenConversationResponse, error)
 	// AddNote adds an internal note, which members never see. Notes are encrypted
-	// as messages are. It needs the metadata `idempotency-key` as PostReply does: of the
-	// agent, whichever the conversation, and known for as long as that is kept.
+	// as messages are. It needs the metadata `idempotency-key` as PostReply does: the key
+	// belongs to the agent, whatever the conversation, and is remembered for as long as that
+	// is kept.
 	AddNote(context.Context, *AddNoteRequest) (*AddNoteResponse, error)
 	// ListQueues returns the queues of the current taxonomy, and which of them are
 	// the agent's. What waits in them is counted once a second at most, and refused as
@@ -1279,11 +1281,11 @@ type AgentServiceServer interface {
 	// when too many are being read (REPORTS_BUSY), or it takes too long
 	// (REPORT_TOO_SLOW): ask for fewer days or one queue then.
 	GetStatistics(context.Context, *GetStatisticsRequest) (*GetStatisticsResponse, error)
-	// WatchConversations tells when a conversation within the agent's caisse and queues has
-	// changed, as WatchConversations of MessagingService does: also a claim that was renewed
-	// or released, a note, what the member has read or hidden, and a conversation that was
-	// given to a queue that the agent does not see. A claim that lapses is not told: its
-	// expireTime said when.
+	// WatchConversations sends a hint whenever a conversation within the agent's caisse and
+	// queues has changed, as WatchConversations of MessagingService does: also for a claim
+	// that was renewed or released, a note, what the member has read or hidden, and a
+	// conversation that was given to a queue that the agent does not see. A claim that lapses
+	// is not reported: its expireTime said when.
 	WatchConversations(*AgentServiceWatchConversationsRequest, grpc.ServerStreamingServer[AgentServiceWatchConversationsResponse]) error
 	mustEmbedUnimplementedAgentServiceServer()
 }
@@ -1734,9 +1736,9 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// OperatorService is for who operates the system.
+// OperatorService is what an operator may do.
 type OperatorServiceClient interface {
-	// GetStatus tells how this service is. It counts what waits and the last hour's
+	// GetStatus reports how the messaging service is doing. It counts what waits and the last hour's
 	// events, which takes tens of milliseconds on a large database. UNAVAILABLE
 	// (STORE_UNAVAILABLE) while the database is away, RESOURCE_EXHAUSTED
 	// (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much is being
@@ -1748,14 +1750,14 @@ type OperatorServiceClient interface {
 	ListRefusedEvents(ctx context.Context, in *ListRefusedEventsRequest, opts ...grpc.CallOption) (*ListRefusedEventsResponse, error)
 	// RequeueRefusedEvents has refused events tried again at once, and as often as new
 	// ones. It is not needed once the cause is gone, as one of each subject is tried each
-	// minute; it makes it sooner.
+	// minute; it only makes it sooner.
 	//
-	// What is refused no more is left alone and not counted. Neither ids nor all, or both,
+	// What is no longer refused is left alone and not counted. Neither ids nor all, or both,
 	// is INVALID_ARGUMENT (SELECTION_INVALID).
 	RequeueRefusedEvents(ctx context.Context, in *RequeueRefusedEventsRequest, opts ...grpc.CallOption) (*RequeueRefusedEventsResponse, error)
-	// DropRefusedEvent gives up publishing an event. The event log keeps it, so who
-	// compares with the log finds it still: the notifier sends its mails. NOT_FOUND
-	// (REFUSED_EVENT_NOT_FOUND) when it is not refused (any more).
+	// DropRefusedEvent gives up publishing an event. The event log keeps it, so a consumer
+	// that compares itself with the log still finds it: the notifier sends its e-mails.
+	// NOT_FOUND (REFUSED_EVENT_NOT_FOUND) when it is not, or no longer, refused.
 	DropRefusedEvent(ctx context.Context, in *DropRefusedEventRequest, opts ...grpc.CallOption) (*DropRefusedEventResponse, error)
 }
 
@@ -1811,9 +1813,9 @@ func (c *operatorServiceClient) DropRefusedEvent(ctx context.Context, in *DropRe
 // All implementations must embed UnimplementedOperatorServiceServer
 // for forward compatibility.
 //
-// OperatorService is for who operates the system.
+// OperatorService is what an operator may do.
 type OperatorServiceServer interface {
-	// GetStatus tells how this service is. It counts what waits and the last hour's
+	// GetStatus reports how the messaging service is doing. It counts what waits and the last hour's
 	// events, which takes tens of milliseconds on a large database. UNAVAILABLE
 	// (STORE_UNAVAILABLE) while the database is away, RESOURCE_EXHAUSTED
 	// (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much is being
@@ -1825,14 +1827,14 @@ type OperatorServiceServer interface {
 	ListRefusedEvents(context.Context, *ListRefusedEventsRequest) (*ListRefusedEventsResponse, error)
 	// RequeueRefusedEvents has refused events tried again at once, and as often as new
 	// ones. It is not needed once the cause is gone, as one of each subject is tried each
-	// minute; it makes it sooner.
+	// minute; it only makes it sooner.
 	//
-	// What is refused no more is left alone and not counted. Neither ids nor all, or both,
+	// What is no longer refused is left alone and not counted. Neither ids nor all, or both,
 	// is INVALID_ARGUMENT (SELECTION_INVALID).
 	RequeueRefusedEvents(context.Context, *RequeueRefusedEventsRequest) (*RequeueRefusedEventsResponse, error)
-	// DropRefusedEvent gives up publishing an event. The event log keeps it, so who
-	// compares with the log finds it still: the notifier sends its mails. NOT_FOUND
-	// (REFUSED_EVENT_NOT_FOUND) when it is not refused (any more).
+	// DropRefusedEvent gives up publishing an event. The event log keeps it, so a consumer
+	// that compares itself with the log still finds it: the notifier sends its e-mails.
+	// NOT_FOUND (REFUSED_EVENT_NOT_FOUND) when it is not, or no longer, refused.
 	DropRefusedEvent(context.Context, *DropRefusedEventRequest) (*DropRefusedEventResponse, error)
 	mustEmbedUnimplementedOperatorServiceServer()
 }

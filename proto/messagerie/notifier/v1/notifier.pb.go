@@ -82,7 +82,7 @@ func (Channel) EnumDescriptor() ([]byte, []int) {
 	return file_messagerie_notifier_v1_notifier_proto_rawDescGZIP(), []int{0}
 }
 
-// DeliveryState is where a notification stands, as far as it is worth telling.
+// DeliveryState is the state of a notification, as far as its reader needs it.
 type DeliveryState int32
 
 const (
@@ -99,7 +99,7 @@ const (
 	DeliveryState_COMPLAINED DeliveryState = 5
 	// The provider refused it.
 	DeliveryState_REFUSED DeliveryState = 6
-	// It could not be sent before it had lost its use.
+	// It could not be sent while it was still of use.
 	DeliveryState_EXPIRED DeliveryState = 7
 	// There was nobody to send it to, or nothing that could be sent.
 	DeliveryState_SUPPRESSED DeliveryState = 8
@@ -210,7 +210,7 @@ func (Purpose) EnumDescriptor() ([]byte, []int) {
 	return file_messagerie_notifier_v1_notifier_proto_rawDescGZIP(), []int{2}
 }
 
-// DeadLetterKind tells apart what can end as a dead letter.
+// DeadLetterKind is what ended as a dead letter.
 type DeadLetterKind int32
 
 const (
@@ -265,7 +265,7 @@ func (DeadLetterKind) EnumDescriptor() ([]byte, []int) {
 // Delivery is one notification on one channel. It never holds the address.
 type Delivery struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Channel on which it goes.
+	// Channel on which it is sent.
 	Channel Channel `protobuf:"varint,1,opt,name=channel,proto3,enum=messagerie.notifier.v1.Channel" json:"channel,omitempty"`
 	// What it is about.
 	Purpose Purpose `protobuf:"varint,2,opt,name=purpose,proto3,enum=messagerie.notifier.v1.Purpose" json:"purpose,omitempty"`
@@ -275,7 +275,7 @@ type Delivery struct {
 	OccurTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=occur_time,json=occurTime,proto3" json:"occur_time,omitempty"`
 	// When its state changed last.
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
-	// Why it ended so, a stable code such as NO_PHONE; empty when all is well.
+	// Why it ended this way, a stable code such as NO_PHONE; empty when all is well.
 	Reason        string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -593,7 +593,8 @@ func (x *AgentServiceListDeliveriesResponse) GetNextPageToken() string {
 	return ""
 }
 
-// DeadLetter is one of them. It holds no address, name or text.
+// DeadLetter is a delivery or an event that ended without reaching anybody. It holds no
+// address, name or text.
 type DeadLetter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Names it: <event id>.EMAIL or .SMS for a delivery, <id>.EVENT for an event.
@@ -1030,7 +1031,7 @@ func (x *ReplayDeadLettersRequest) GetDryRun() bool {
 	return false
 }
 
-// ReplayDeadLettersResponse tells what was (or would be) done.
+// ReplayDeadLettersResponse says what was (or would be) done.
 type ReplayDeadLettersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How many are tried again.
@@ -1407,16 +1408,16 @@ func (*GetStatusRequest) Descriptor() ([]byte, []int) {
 	return file_messagerie_notifier_v1_notifier_proto_rawDescGZIP(), []int{17}
 }
 
-// GetStatusResponse is how the service is: the whole of it by its ledger, but for
-// the broker and what keeps deliveries back from a provider, which are as the
-// process that answered sees them. Ages are by the database's clock.
+// GetStatusResponse is the state of the whole service by its ledger, but for the broker,
+// circuit breakers and providers' requests to wait, which are as the process that
+// answered sees them. Ages are by the database's clock.
 type GetStatusResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Version of the program that answered; empty when it does not know.
 	BuildVersion string `protobuf:"bytes,1,opt,name=build_version,json=buildVersion,proto3" json:"build_version,omitempty"`
 	// Newest migration of the database.
 	SchemaVersion int64 `protobuf:"varint,2,opt,name=schema_version,json=schemaVersion,proto3" json:"schema_version,omitempty"`
-	// Deliveries that have not ended; what there is none of is left out.
+	// Deliveries that have not ended, by channel and state; those without any are left out.
 	Waiting []*WaitingDeliveries `protobuf:"bytes,3,rep,name=waiting,proto3" json:"waiting,omitempty"`
 	// Providers that are configured, the preferred one of a channel first.
 	Providers []*ProviderStatus `protobuf:"bytes,4,rep,name=providers,proto3" json:"providers,omitempty"`
@@ -1424,7 +1425,7 @@ type GetStatusResponse struct {
 	ProviderWindow *durationpb.Duration `protobuf:"bytes,5,opt,name=provider_window,json=providerWindow,proto3" json:"provider_window,omitempty"`
 	// Dead letters that nobody has replayed or dropped.
 	DeadLetters int32 `protobuf:"varint,6,opt,name=dead_letters,json=deadLetters,proto3" json:"dead_letters,omitempty"`
-	// How far behind that part of the event log is which the ledger is known to have;
+	// How long ago the part of the event log ends that the ledger is known to hold whole;
 	// none when the two were never compared.
 	ReconcileLag *durationpb.Duration `protobuf:"bytes,7,opt,name=reconcile_lag,json=reconcileLag,proto3" json:"reconcile_lag,omitempty"`
 	// Whether the broker answers.
@@ -1522,7 +1523,7 @@ func (x *GetStatusResponse) GetBrokerReachable() bool {
 // WaitingDeliveries are deliveries of one channel in one state.
 type WaitingDeliveries struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Channel on which they go.
+	// Channel on which they are sent.
 	Channel Channel `protobuf:"varint,1,opt,name=channel,proto3,enum=messagerie.notifier.v1.Channel" json:"channel,omitempty"`
 	// State, as in the metrics: planned, sending, retry or unknown.
 	State string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
@@ -1599,11 +1600,11 @@ type ProviderStatus struct {
 	Provider string `protobuf:"bytes,1,opt,name=provider,proto3" json:"provider,omitempty"`
 	// Channel that it serves.
 	Channel Channel `protobuf:"varint,2,opt,name=channel,proto3,enum=messagerie.notifier.v1.Channel" json:"channel,omitempty"`
-	// Calls within the window that it took.
+	// Calls within the window that it accepted.
 	Accepted int64 `protobuf:"varint,3,opt,name=accepted,proto3" json:"accepted,omitempty"`
 	// Calls within the window by which it refused a message for good.
 	Refused int64 `protobuf:"varint,4,opt,name=refused,proto3" json:"refused,omitempty"`
-	// Calls within the window that it did not take for now, or whose end is unknown.
+	// Calls within the window that failed for now, or whose outcome is unknown.
 	Failed int64 `protobuf:"varint,5,opt,name=failed,proto3" json:"failed,omitempty"`
 	// All calls of the last five minutes.
 	CallsFiveMinutes int64 `protobuf:"varint,6,opt,name=calls_five_minutes,json=callsFiveMinutes,proto3" json:"calls_five_minutes,omitempty"`
@@ -1611,9 +1612,9 @@ type ProviderStatus struct {
 	FailedFiveMinutes int64 `protobuf:"varint,7,opt,name=failed_five_minutes,json=failedFiveMinutes,proto3" json:"failed_five_minutes,omitempty"`
 	// Calls of the last ten minutes at which it refused our key, sender or address.
 	ConfigFaultsTenMinutes int64 `protobuf:"varint,8,opt,name=config_faults_ten_minutes,json=configFaultsTenMinutes,proto3" json:"config_faults_ten_minutes,omitempty"`
-	// Whether its circuit breaker is open: it is left alone, as most calls failed.
+	// Whether its circuit breaker is open: it is not called, as most calls failed.
 	BreakerOpen bool `protobuf:"varint,9,opt,name=breaker_open,json=breakerOpen,proto3" json:"breaker_open,omitempty"`
-	// How long it still wants to be left alone, as it has asked; none when it does not.
+	// For how much longer it has asked not to be called; none when it has not.
 	Quiet *durationpb.Duration `protobuf:"bytes,10,opt,name=quiet,proto3" json:"quiet,omitempty"`
 	// Age of its newest report; none when there is none.
 	ReportAge     *durationpb.Duration `protobuf:"bytes,11,opt,name=report_age,json=reportAge,proto3" json:"report_age,omitempty"`

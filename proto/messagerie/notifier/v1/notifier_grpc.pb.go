@@ -30,7 +30,7 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// NotifierService tells members what became of notifications.
+// NotifierService shows members what became of the notifications sent to them.
 type NotifierServiceClient interface {
 	// ListDeliveries returns the notifications about one of the member's own
 	// conversations, oldest first. Anybody else's conversation is NOT_FOUND.
@@ -59,7 +59,7 @@ func (c *notifierServiceClient) ListDeliveries(ctx context.Context, in *ListDeli
 // All implementations must embed UnimplementedNotifierServiceServer
 // for forward compatibility.
 //
-// NotifierService tells members what became of notifications.
+// NotifierService shows members what became of the notifications sent to them.
 type NotifierServiceServer interface {
 	// ListDeliveries returns the notifications about one of the member's own
 	// conversations, oldest first. Anybody else's conversation is NOT_FOUND.
@@ -255,7 +255,7 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// OperatorService is for who operates the system.
+// OperatorService is what an operator may do.
 type OperatorServiceClient interface {
 	// ListDeadLetters returns what ended without reaching anybody, newest first:
 	// deliveries that a provider refused or bounced, that could not be sent in time
@@ -269,13 +269,13 @@ type OperatorServiceClient interface {
 	// the ledger's own row. Deliveries get a new time to live (e-mail 72 h, SMS
 	// 4 h); events are read again.
 	//
-	// What is no dead letter (any more) is left alone and not counted. RESOURCE_EXHAUSTED
-	// as for ListDeadLetters.
+	// What is not, or no longer, a dead letter is left alone and not counted.
+	// RESOURCE_EXHAUSTED as for ListDeadLetters.
 	ReplayDeadLetters(ctx context.Context, in *ReplayDeadLettersRequest, opts ...grpc.CallOption) (*ReplayDeadLettersResponse, error)
 	// DropDeadLetter takes a dead letter off the list for good, with a note of
 	// why. The ledger keeps its row. NOT_FOUND when it is no dead letter.
 	DropDeadLetter(ctx context.Context, in *DropDeadLetterRequest, opts ...grpc.CallOption) (*DropDeadLetterResponse, error)
-	// GetStatus tells how this service is. UNAVAILABLE (STORE_UNAVAILABLE) while
+	// GetStatus reports how the notifier is doing. UNAVAILABLE (STORE_UNAVAILABLE) while
 	// the database is away, RESOURCE_EXHAUSTED as for ListDeadLetters.
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error)
 }
@@ -332,7 +332,7 @@ func (c *operatorServiceClient) GetStatus(ctx context.Context, in *GetStatusRequ
 // All implementations must embed UnimplementedOperatorServiceServer
 // for forward compatibility.
 //
-// OperatorService is for who operates the system.
+// OperatorService is what an operator may do.
 type OperatorServiceServer interface {
 	// ListDeadLetters returns what ended without reaching anybody, newest first:
 	// deliveries that a provider refused or bounced, that could not be sent in time
@@ -346,13 +346,13 @@ type OperatorServiceServer interface {
 	// the ledger's own row. Deliveries get a new time to live (e-mail 72 h, SMS
 	// 4 h); events are read again.
 	//
-	// What is no dead letter (any more) is left alone and not counted. RESOURCE_EXHAUSTED
-	// as for ListDeadLetters.
+	// What is not, or no longer, a dead letter is left alone and not counted.
+	// RESOURCE_EXHAUSTED as for ListDeadLetters.
 	ReplayDeadLetters(context.Context, *ReplayDeadLettersRequest) (*ReplayDeadLettersResponse, error)
 	// DropDeadLetter takes a dead letter off the list for good, with a note of
 	// why. The ledger keeps its row. NOT_FOUND when it is no dead letter.
 	DropDeadLetter(context.Context, *DropDeadLetterRequest) (*DropDeadLetterResponse, error)
-	// GetStatus tells how this service is. UNAVAILABLE (STORE_UNAVAILABLE) while
+	// GetStatus reports how the notifier is doing. UNAVAILABLE (STORE_UNAVAILABLE) while
 	// the database is away, RESOURCE_EXHAUSTED as for ListDeadLetters.
 	GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error)
 	mustEmbedUnimplementedOperatorServiceServer()

@@ -38,7 +38,7 @@ const (
 	Audience_PARTICULIER Audience = 1
 	// A farmer or other self-employed person.
 	Audience_EXPLOITANT Audience = 2
-	// An employer or who declares for one.
+	// An employer, or someone who files declarations for one.
 	Audience_EMPLOYEUR Audience = 3
 )
 
@@ -725,7 +725,7 @@ type OnlineService struct {
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	// Where it is.
 	Url string `protobuf:"bytes,3,opt,name=url,proto3" json:"url,omitempty"`
-	// True when the link leaves the body's own site.
+	// True when the link leaves the fund's own site.
 	External      bool `protobuf:"varint,4,opt,name=external,proto3" json:"external,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -918,10 +918,10 @@ type Catalogue struct {
 	PublishTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=publish_time,json=publishTime,proto3" json:"publish_time,omitempty"`
 	// One tree for each audience.
 	Audiences []*AudienceCatalogue `protobuf:"bytes,3,rep,name=audiences,proto3" json:"audiences,omitempty"`
-	// The services of the body that answer messages.
+	// The services of the fund that answer messages.
 	Queues []*Queue `protobuf:"bytes,4,rep,name=queues,proto3" json:"queues,omitempty"`
-	// Limits of a member's text; absent, and then 10 to 750, from a taxonomy service of
-	// before they were told.
+	// Limits of a member's text; absent, and then 10 to 750, from an older taxonomy service
+	// that does not send them.
 	TextLimits    *TextLimits `protobuf:"bytes,5,opt,name=text_limits,json=textLimits,proto3" json:"text_limits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1111,7 +1111,7 @@ func (x *CatalogueTheme) GetQueue() string {
 	return ""
 }
 
-// Queue is a service of the body that answers messages (CRPA R112-5: the
+// Queue is a service of the fund that answers messages (CRPA R112-5: the
 // service in charge).
 type Queue struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1125,7 +1125,7 @@ type Queue struct {
 	Phone string `protobuf:"bytes,4,opt,name=phone,proto3" json:"phone,omitempty"`
 	// How to reach it: e-mail; may be empty.
 	Email string `protobuf:"bytes,5,opt,name=email,proto3" json:"email,omitempty"`
-	// Answer time aimed at, in working days; 0 when none is announced.
+	// Target answer time, in working days; 0 when none is announced.
 	AnswerDays    int32 `protobuf:"varint,6,opt,name=answer_days,json=answerDays,proto3" json:"answer_days,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1637,16 +1637,15 @@ type SuggestionFigures struct {
 	Topic string `protobuf:"bytes,3,opt,name=topic,proto3" json:"topic,omitempty"`
 	// Code of the reason; may be empty.
 	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
-	// The service, with the name it has now; its code when it is no more.
+	// The service, with the name it has now; its code when it no longer exists.
 	Service *OnlineService `protobuf:"bytes,5,opt,name=service,proto3" json:"service,omitempty"`
-	// How often it was shown, followed, set aside to write, and set aside to choose
-	// otherwise.
+	// How often it was shown.
 	Shown int32 `protobuf:"varint,6,opt,name=shown,proto3" json:"shown,omitempty"`
 	// How often it was followed.
 	Followed int32 `protobuf:"varint,7,opt,name=followed,proto3" json:"followed,omitempty"`
-	// How often the member wrote all the same.
+	// How often the member closed it to write.
 	WroteAnyway int32 `protobuf:"varint,8,opt,name=wrote_anyway,json=wroteAnyway,proto3" json:"wrote_anyway,omitempty"`
-	// How often the member chose otherwise.
+	// How often the member closed it to choose otherwise.
 	ChangedSelection int32 `protobuf:"varint,9,opt,name=changed_selection,json=changedSelection,proto3" json:"changed_selection,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
@@ -1782,7 +1781,7 @@ func (*GetStatusRequest) Descriptor() ([]byte, []int) {
 	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{23}
 }
 
-// GetStatusResponse is how the service is, as the process that answered sees it.
+// GetStatusResponse is the state of the service, as the process that answered sees it.
 type GetStatusResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Version of the program that answered; empty when it does not know.

@@ -51,9 +51,9 @@ type TaxonomyServiceClient interface {
 	// RecordSuggestionOutcome counts what a member did with a proposal. Nothing of
 	// the member is stored. It needs the metadata `idempotency-key`: the same key with the same
 	// outcome is counted once, and with another one ALREADY_EXISTS, IDEMPOTENCY_KEY_REUSED. The
-	// key is of the member, and known for a day, as a digest.
+	// key belongs to the member, and is remembered for a day, as a digest.
 	RecordSuggestionOutcome(ctx context.Context, in *RecordSuggestionOutcomeRequest, opts ...grpc.CallOption) (*RecordSuggestionOutcomeResponse, error)
-	// GetSuggestionStatistics tells what became of proposals, most shown first, as of
+	// GetSuggestionStatistics returns what became of proposals, most shown first, as of
 	// at most ten seconds ago. RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with
 	// google.rpc.RetryInfo when too much is being read, for the agent or for all.
 	GetSuggestionStatistics(ctx context.Context, in *GetSuggestionStatisticsRequest, opts ...grpc.CallOption) (*GetSuggestionStatisticsResponse, error)
@@ -139,9 +139,9 @@ type TaxonomyServiceServer interface {
 	// RecordSuggestionOutcome counts what a member did with a proposal. Nothing of
 	// the member is stored. It needs the metadata `idempotency-key`: the same key with the same
 	// outcome is counted once, and with another one ALREADY_EXISTS, IDEMPOTENCY_KEY_REUSED. The
-	// key is of the member, and known for a day, as a digest.
+	// key belongs to the member, and is remembered for a day, as a digest.
 	RecordSuggestionOutcome(context.Context, *RecordSuggestionOutcomeRequest) (*RecordSuggestionOutcomeResponse, error)
-	// GetSuggestionStatistics tells what became of proposals, most shown first, as of
+	// GetSuggestionStatistics returns what became of proposals, most shown first, as of
 	// at most ten seconds ago. RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with
 	// google.rpc.RetryInfo when too much is being read, for the agent or for all.
 	GetSuggestionStatistics(context.Context, *GetSuggestionStatisticsRequest) (*GetSuggestionStatisticsResponse, error)
@@ -321,9 +321,9 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// OperatorService is for who operates the system.
+// OperatorService is what an operator may do.
 type OperatorServiceClient interface {
-	// GetStatus tells how this service is, also while its database is away.
+	// GetStatus reports how the taxonomy service is doing, also while its database is away.
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error)
 }
 
@@ -349,9 +349,9 @@ func (c *operatorServiceClient) GetStatus(ctx context.Context, in *GetStatusRequ
 // All implementations must embed UnimplementedOperatorServiceServer
 // for forward compatibility.
 //
-// OperatorService is for who operates the system.
+// OperatorService is what an operator may do.
 type OperatorServiceServer interface {
-	// GetStatus tells how this service is, also while its database is away.
+	// GetStatus reports how the taxonomy service is doing, also while its database is away.
 	GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error)
 	mustEmbedUnimplementedOperatorServiceServer()
 }

@@ -7,14 +7,14 @@
 // Paths and bodies come from google.api.http, who may call from messagerie.access.v1, texts
 // from the comments: the first sentence of a method's is its summary. Bounds and required
 // members of a request come from the rules of protovalidate. In an answer everything that
-// protojson always writes is required; a message is so too, unless google.api.field_behavior
-// says OPTIONAL of its field. What it calls OUTPUT_ONLY is readOnly.
+// protojson always writes is required, and so is a message, unless google.api.field_behavior
+// says that its field is OPTIONAL. A field that is OUTPUT_ONLY is readOnly.
 //
-// A message may stand in requests and answers alike. That of requests then has "Input" at
-// the end of its name: it refuses what it does not know, and has other required members.
+// A message may be part of requests and of answers. Its schema for requests then has
+// "Input" at the end of its name: it refuses unknown members, and requires others.
 //
-// What the .proto cannot say is in the tables of operation.go and example.go. What the
-// document says is tried against the running system by dev/stack.
+// What the .proto cannot say is in the tables of operation.go and example.go. The tests of
+// dev/stack hold the running system against the document.
 package openapi
 
 import (
@@ -117,7 +117,7 @@ type pathItem struct {
 	operations object
 }
 
-// item is that of a path.
+// item returns the item of a path, and adds it if it is new.
 func (d *document) item(path string) *pathItem {
 	for _, item := range d.paths {
 		if item.path == path {
@@ -129,7 +129,8 @@ func (d *document) item(path string) *pathItem {
 	return item
 }
 
-// tag is that of a service. Services of one name share it, with the words of the first.
+// tag returns a service's tag, and adds it if it is new. Services of the same name share one,
+// described by the comment of the first.
 func (d *document) tag(service protoreflect.ServiceDescriptor) string {
 	name := string(service.Name())
 	for _, tag := range d.tags {
@@ -141,17 +142,18 @@ func (d *document) tag(service protoreflect.ServiceDescriptor) string {
 	return name
 }
 
-// signedIn are the ways to sign in for a method: where its callers do, or a token got elsewhere.
-func signedIn(access accesspb.Access) (ways []object) {
-	way := func(name string) { ways = append(ways, object{{name, []string{}}}) }
+// signedIn are a method's security requirements, any of which will do: that its callers sign
+// in, or a token from elsewhere.
+func signedIn(access accesspb.Access) (requirements []object) {
+	add := func(scheme string) { requirements = append(requirements, object{{scheme, []string{}}}) }
 	if access == accesspb.Access_ACCESS_MEMBER || access == accesspb.Access_ACCESS_MEMBER_OR_AGENT {
-		way("members")
+		add("members")
 	}
 	if access != accesspb.Access_ACCESS_MEMBER {
-		way("agents")
+		add("agents")
 	}
-	way("bearer")
-	return ways
+	add("bearer")
+	return requirements
 }
 
 // realm describes how the people of a realm sign in.
@@ -159,8 +161,8 @@ func realm(path, who string) object {
 	return object{
 		{"type", "openIdConnect"},
 		{"openIdConnectUrl", path + "/.well-known/openid-configuration"},
-		{"description", "Signing in as " + who + ". The path leads to the discovery document of the installation's issuer; it is the `issuer` in there that a client trusts. " +
-			"Where there are several, /.well-known/oauth-protected-resource has all (`authorization_servers`, RFC 9728). " +
+		{"description", "Signing in as " + who + ". The path leads to the discovery document of the installation's issuer; the issuer to trust is the `issuer` in it. " +
+			"Where there are several, /.well-known/oauth-protected-resource lists them all (`authorization_servers`, RFC 9728). " +
 			"People have all scopes of their role; a machine needs the one that an operation names in x-scope."},
 	}
 }
@@ -168,9 +170,9 @@ func realm(path, who string) object {
 const about = "Secure messaging between insured people and their social-security body.\n\n" +
 	"Unknown members of a body and unknown parameters are refused. An error is a google.rpc.Status; a program compares `reason`, never `message`. " +
 	"Integers of 64 bits are strings. Characters are Unicode code points. A later version may add members to answers.\n\n" +
-	"A path that takes GET takes HEAD too; one that does not take a method answers 405 with the header Allow, and one that there is not 404. " +
+	"A path that takes GET takes HEAD too; a method that a path does not take is answered with 405 and the header Allow, an unknown path with 404. " +
 	"Where an operation has one format, it answers in that whatever Accept says.\n\n" +
-	"What is no request of HTTP is refused before it is known what it asks for, without this form and in plain text: " +
+	"What is not a well-formed HTTP request is refused before its path is looked at, in plain text and not as a google.rpc.Status: " +
 	"400 where request line, path or header cannot be read (a path with %zz), 417, 431 for a head of more than 16 KiB, 501 and 505."
 
 func (d *document) whole() object {
@@ -213,7 +215,7 @@ func (d *document) whole() object {
 					{"type", "http"},
 					{"scheme", "bearer"},
 					{"bearerFormat", "JWT"},
-					{"description", "A token of any issuer that the installation accepts, machines' too, for tools that do not sign in by themselves."},
+					{"description", "A token from any issuer that the installation accepts, machines' too, for tools that do not sign in themselves."},
 				}},
 			}},
 		}},
@@ -269,7 +271,7 @@ func upperFirst(s string) string {
 	return strings.ToUpper(s[:1]) + s[1:]
 }
 
-// snake is a name as the .proto writes it.
+// snake matches a field's name as the .proto writes it.
 var snake = regexp.MustCompile(`\b[a-z]+(_[a-z0-9]+)+\b`)
 
 // commentOf is the comment before a declaration, its paragraphs on one line each, with the

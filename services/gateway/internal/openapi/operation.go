@@ -15,8 +15,8 @@ import (
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
 
-// conflicts are the methods that the state of a thing can be in the way of, beside those
-// with an idempotency key.
+// conflicts are the methods that the state of a resource can forbid (409), beside those with
+// an idempotency key.
 var conflicts = methodSet(
 	messagingpb.AgentService_ClaimConversation_FullMethodName,
 	messagingpb.AgentService_ReleaseConversation_FullMethodName,
@@ -59,7 +59,7 @@ var guarded = methodSet(
 	messagingpb.AgentService_ReopenConversation_FullMethodName,
 )
 
-// part is a member of the one document that a stream with an end makes.
+// part is a member of the one document that a finite stream makes.
 type part struct {
 	// piece is the field of the answer, name the document's member.
 	piece protoreflect.Name
@@ -150,7 +150,7 @@ func (op *operation) describe() object {
 	if op.Access != accesspb.Access_ACCESS_PUBLIC {
 		security = signedIn(op.Access)
 	}
-	if op.Ticket { // a ticket does in place of a token
+	if op.Ticket { // a ticket may take the place of a token
 		security = append(security, object{})
 	}
 	described = append(described, member{"security", security})
@@ -172,8 +172,8 @@ func (op *operation) words() (summary, description string) {
 	return strings.TrimSuffix(summary, "."), description
 }
 
-// operationID names a method for who calls it in another language: getConversation of
-// members, agentGetConversation, messagingOperatorGetStatus.
+// operationID names a method for generated clients: getConversation for members,
+// agentGetConversation, messagingOperatorGetStatus.
 func operationID(method string) string {
 	service, name, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
 	switch service[strings.LastIndex(service, ".")+1:] {
@@ -212,22 +212,22 @@ func (op *operation) parameters() []object {
 			{"name", "Idempotency-Key"},
 			{"in", "header"},
 			{"required", true},
-			{"description", "A UUID of the caller's choice, the same at every retry of the same call. It is of its caller and operation. With other content: 409."},
+			{"description", "A UUID of the caller's choice, the same for every retry of the same call. It belongs to its caller and operation. With other content: 409."},
 			{"schema", object{{"type", "string"}, {"format", "uuid"}}},
 			{"example", sampleID},
 		})
 	}
 	if tagged[op.method] && op.verb == "get" {
-		list = append(list, conditionalHeader("If-None-Match", "The ETag of an answer that the caller has. 304 where it is still good."))
+		list = append(list, conditionalHeader("If-None-Match", "The ETag of an answer that the caller has. 304 if it has not changed."))
 	}
 	if guarded[op.method] {
-		list = append(list, conditionalHeader("If-Match", "The ETag of what the caller has seen. 412 where it has changed since."))
+		list = append(list, conditionalHeader("If-Match", "The ETag of what the caller has seen. 412 if it has changed since."))
 	}
 	if op.method == messagingpb.MessagingService_SaveDraft_FullMethodName {
 		list = append(list, object{
 			{"name", "If-None-Match"},
 			{"in", "header"},
-			{"description", "`*`: only where there is none. 412 where there is one, or one of the ETags that are named."},
+			{"description", "`*`: only if there is none yet. 412 if there is one, or if its ETag is among those named."},
 			{"schema", object{{"type", "string"}}},
 			{"example", "*"},
 		})
@@ -236,7 +236,7 @@ func (op *operation) parameters() []object {
 		list = append(list, object{
 			{"name", "ticket"},
 			{"in", "query"},
-			{"description", "A ticket of createWatchTicket, in place of a token. Beside one it is refused (CREDENTIALS_AMBIGUOUS), and stays good."},
+			{"description", "A ticket of createWatchTicket, in place of a token. Together with a token it is refused (CREDENTIALS_AMBIGUOUS), and stays good."},
 			{"schema", object{{"type", "string"}}},
 		})
 	}
@@ -296,8 +296,7 @@ func (op *operation) statuses() []int {
 	}
 	add(tagged[op.method] && op.verb == "get", 304)
 	add(op.Access != accesspb.Access_ACCESS_PUBLIC, 401, 403)
-	// Who names a thing of their own choice with PUT makes it, and DELETE finds the work
-	// done.
+	// PUT creates what is not there yet, and for DELETE the work is done already.
 	add(len(op.inPath) > 0 && op.verb != "put" && op.verb != "delete", 404)
 	add(op.desc.IsStreamingServer(), 406)
 	add(op.Idempotency == accesspb.Idempotency_IDEMPOTENCY_KEYED || conflicts[op.method], 409)
@@ -325,12 +324,12 @@ func (op *operation) success() object {
 	switch {
 	case op.endless():
 		words += " Each is an event; the schema is that of an event's data, or of a line. " +
-			"The first says to look for oneself, so that a cut loses nothing. Comments and empty lines are signs of life. " +
+			"The first asks the client to read again, so that a cut loses nothing. Comments and empty lines only show that the stream is alive. " +
 			"Where the stream breaks off, the last event has the type error and a google.rpc.Status as its data, and the last line is {\"error\": google.rpc.Status}."
 		content = append(content, member{"text/event-stream", object{{"schema", schema}}})
 	case isDocument:
-		words = "One document, which lacks its end where it breaks off. As application/x-ndjson each line is one piece of it, a " + string(op.desc.Output().Name()) + "; " +
-			"where they break off, the last line is {\"error\": google.rpc.Status}."
+		words = "One JSON document; it is incomplete if the answer breaks off. As application/x-ndjson each line is one piece of it, a " + string(op.desc.Output().Name()) + "; " +
+			"if those break off, the last line is {\"error\": google.rpc.Status}."
 		name := op.documentSchema(document.name, document.parts)
 		content = append(content, member{"application/json", object{{"schema", reference("schemas", name)}, {"example", op.sampleDocument(document.parts)}}})
 	case !op.desc.IsStreamingServer():
@@ -357,7 +356,7 @@ func (op *operation) documentSchema(name string, parts []part) string {
 	}
 	op.doc.schemas[name] = object{
 		{"type", "object"},
-		{"description", "All that is stored, by kind: what the lines have one by one."},
+		{"description", "All that is stored, by kind: what the lines of application/x-ndjson have one by one."},
 		{"properties", properties},
 		{"required", names},
 	}

@@ -15,7 +15,7 @@ import (
 const (
 	statusSchema = "google.rpc.Status"
 	reasonSchema = "messagerie.error.v1.ErrorReason"
-	reasonWords  = "Stable. What a program compares; docs/errors.md says when each comes and what to do. New ones may come: have a case for those that you do not know."
+	reasonWords  = "Stable, for programs to compare; docs/errors.md says when each comes and what to do. New ones may be added: have a case for those that you do not know."
 )
 
 // reasonNames are those that keep says, in the order of the .proto.
@@ -55,18 +55,18 @@ type refusal struct {
 
 var refusals = []refusal{
 	{400, codes.InvalidArgument, "The request is not what the operation takes.", "BODY_TOO_SHORT", "text: the text has fewer than 10 characters", "text", nil},
-	{401, codes.Unauthenticated, "There is no bearer token, or it is not good here.", "TOKEN_REQUIRED", "this method needs a bearer token in the metadata authorization", "", []string{"WWW-Authenticate"}},
+	{401, codes.Unauthenticated, "There is no bearer token, or it is not valid here.", "TOKEN_REQUIRED", "this method needs a bearer token in the metadata authorization", "", []string{"WWW-Authenticate"}},
 	{403, codes.PermissionDenied, "The operation is not for this caller.", "ACCESS_DENIED", "this method is not for this kind of caller", "", nil},
-	{404, codes.NotFound, "There is no such thing, or it is not the caller's to see.", "CONVERSATION_NOT_FOUND", "no such conversation", "", nil},
-	{406, codes.InvalidArgument, "Accept takes none of the formats that there are.", "NOT_ACCEPTABLE", "this method has none of the formats that Accept takes", "", nil},
-	{409, codes.FailedPrecondition, "The state of things does not allow it, or the idempotency key was used with other content.", "CONVERSATION_CLOSED", "the conversation is closed", "", nil},
+	{404, codes.NotFound, "There is no such resource, or the caller may not see it.", "CONVERSATION_NOT_FOUND", "no such conversation", "", nil},
+	{406, codes.InvalidArgument, "Accept allows none of the formats on offer.", "NOT_ACCEPTABLE", "this method has none of the formats that Accept takes", "", nil},
+	{409, codes.FailedPrecondition, "The state of the resource does not allow it, or the idempotency key was used with other content.", "CONVERSATION_CLOSED", "the conversation is closed", "", nil},
 	{412, codes.FailedPrecondition, "It has changed since the ETag in If-Match was given, or is what If-None-Match rules out.", "CONVERSATION_CHANGED", "the conversation is not what If-Match says; read it again", "", nil},
 	{413, codes.ResourceExhausted, "The body is larger than 64 KiB.", "REQUEST_TOO_LARGE", "the request is larger than 64 KiB", "", nil},
 	{415, codes.InvalidArgument, "The body is not announced as plain JSON in UTF-8.", "MEDIA_TYPE_UNSUPPORTED", "send the body as JSON in UTF-8, not compressed, with the header Content-Type: application/json", "", nil},
-	{429, codes.ResourceExhausted, "The caller asks too much at once, or too much of this kind is being read. Nothing was done.", "CALLS_TOO_MANY", "this caller has too many calls under way; wait for their answers", "", []string{"Retry-After"}},
-	{500, codes.Internal, "A fault of the system's own. It may or may not have been done.", "INTERNAL", "internal error", "", nil},
-	{503, codes.Unavailable, "The system cannot answer for now. It may or may not have been done.", "SERVICE_UNAVAILABLE", "the service behind this method cannot be reached; try again", "", []string{"Retry-After"}},
-	{504, codes.DeadlineExceeded, "It took too long. It may or may not have been done.", "DEADLINE_EXCEEDED", "the time given was not enough", "", nil},
+	{429, codes.ResourceExhausted, "The caller makes too many calls, or too much of this kind is being read. Nothing was done.", "CALLS_TOO_MANY", "this caller has too many calls under way; wait for their answers", "", []string{"Retry-After"}},
+	{500, codes.Internal, "An internal fault. The call may or may not have been carried out.", "INTERNAL", "internal error", "", nil},
+	{503, codes.Unavailable, "The system cannot answer for now. The call may or may not have been carried out.", "SERVICE_UNAVAILABLE", "the service behind this method cannot be reached; try again", "", []string{"Retry-After"}},
+	{504, codes.DeadlineExceeded, "It took too long. The call may or may not have been carried out.", "DEADLINE_EXCEEDED", "the time given was not enough", "", nil},
 }
 
 // nameOf is a status's name among the responses.
@@ -75,13 +75,13 @@ func nameOf(status int) string {
 }
 
 var headers = object{
-	{"ETag", header("What the answer's content is named by, for a conditional request.", object{{"type", "string"}}, sampleTag)},
-	{"Idempotent-Replayed", header("true: the call had been made before, and the answer is of then.", object{{"type", "string"}, {"enum", []string{"true"}}}, "true")},
+	{"ETag", header("Names the answer's content, for conditional requests.", object{{"type", "string"}}, sampleTag)},
+	{"Idempotent-Replayed", header("true: the call was made before, and was not carried out again.", object{{"type", "string"}, {"enum", []string{"true"}}}, "true")},
 	{"Retry-After", header("After how many seconds to try again.", object{{"type", "integer"}, {"minimum", 1}}, 2)},
-	{"RateLimit", header("What is left of the caller's calls, and after how many seconds it is whole again (draft-ietf-httpapi-ratelimit-headers). Absent where there is no limit.", object{{"type", "string"}}, `"caller";r=39;t=1`)},
-	{"RateLimit-Policy", header("How many calls a caller may make at once, and in how many seconds as many again. Absent where there is no limit.", object{{"type", "string"}}, `"caller";q=40;w=2`)},
-	{"X-Request-Id", header("Which request it was, for who asks the operator: its trace and its span.", object{{"type", "string"}, {"pattern", "^[0-9a-f]{32}-[0-9a-f]{16}$"}}, sampleRequest)},
-	{"Content-Language", header("The language of the words for people, by Accept-Language.", object{{"type", "string"}, {"enum", []string{"fr", "en"}}}, "fr")},
+	{"RateLimit", header("How many calls the caller has left, and after how many seconds it has all of them again (draft-ietf-httpapi-ratelimit-headers). Absent where there is no limit.", object{{"type", "string"}}, `"caller";r=39;t=1`)},
+	{"RateLimit-Policy", header("How many calls a caller may make at once (q), and within how many seconds it gets as many again (w). Absent where there is no limit.", object{{"type", "string"}}, `"caller";q=40;w=2`)},
+	{"X-Request-Id", header("The id of the request, to report to the operator: its trace and its span.", object{{"type", "string"}, {"pattern", "^[0-9a-f]{32}-[0-9a-f]{16}$"}}, sampleRequest)},
+	{"Content-Language", header("The language of the texts for people, chosen by Accept-Language.", object{{"type", "string"}, {"enum", []string{"fr", "en"}}}, "fr")},
 	{"WWW-Authenticate", header("RFC 6750, 3, with where to sign in (RFC 9728).", object{{"type", "string"}}, `Bearer realm="messagerie"`)},
 }
 
@@ -100,7 +100,7 @@ func header(description string, schema object, example any) object {
 // responses are the answers that are no success, by name.
 func (d *document) responses() object {
 	list := object{{nameOf(http.StatusNotModified), object{
-		{"description", "The caller has it already."},
+		{"description", "The caller's copy is up to date."},
 		{"headers", append(everyAnswer(), member{"ETag", reference("headers", "ETag")})},
 	}}}
 	for _, r := range refusals {
@@ -174,7 +174,7 @@ func (d *document) addStatus() {
 		{"LocalizedMessage", "Words for people.", object{
 			{"locale", text("Language of the words (BCP 47).")}, {"message", text("The words.")},
 		}, []string{"locale", "message"}},
-		{"RequestInfo", "Which request it was, for who asks the operator.", object{
+		{"RequestInfo", "Which request it was, to report to the operator.", object{
 			{"requestId", text("Id of the request, as in the log.")},
 		}, []string{"requestId"}},
 	}

@@ -17,7 +17,7 @@ func Protos(rows []Row) []*messagingpb.Conversation {
 }
 
 // Proto is a row as its member sees it: without messages, and without
-// who of the body has it in hand.
+// which agent has it in hand.
 func Proto(row *Row) *messagingpb.Conversation {
 	return &messagingpb.Conversation{
 		Id: row.ID.String(), Reference: row.Reference, Audience: Audience(row.Audience),
