@@ -1,7 +1,7 @@
-// Package cli is the messagerie command: how the system is, what an operator does
-// about dead letters and refused events, and what an agent may know of a conversation's notifications. It talks to the
-// gateway alone, with the caller's own token, and holds no rule: what is allowed
-// and what an argument may be, the services say.
+// Package cli is the messagerie command. It shows the state of the system, handles dead
+// letters and refused events for operators, and lists a conversation's notifications for
+// agents. It talks to the gateway alone, with the caller's own token, and enforces no rules
+// of its own: what is allowed, and which values are valid, is for the services to say.
 package cli
 
 import (
@@ -30,26 +30,26 @@ const (
 type commands struct {
 	connection
 
-	JSON bool `name:"json" help:"Write one JSON object a line."`
+	JSON bool `name:"json" help:"Write one JSON object per line."`
 
 	Status showStatus `cmd:"" help:"The whole system's health at a glance (role operator). Exit status 1 when something is BAD."`
 
 	Deadletter struct {
 		List   listLetters   `cmd:"" help:"List dead letters, newest first."`
-		Replay replayLetters `cmd:"" help:"Have dead letters tried again. What a provider accepted is never sent again."`
+		Replay replayLetters `cmd:"" help:"Retry dead letters. What a provider has accepted is never sent again."`
 		Drop   dropLetter    `cmd:"" help:"Take a dead letter off the list for good."`
 	} `cmd:"" help:"Notifications that reached nobody, and events that could not be read (role operator)."`
 	Outbox struct {
 		List    listRefused    `cmd:"" help:"List the events that the broker refuses, oldest first."`
-		Requeue requeueRefused `cmd:"" help:"Have them tried again at once. Not needed once the cause is gone, but sooner."`
-		Drop    dropRefused    `cmd:"" help:"Give up publishing one. The event log keeps it."`
+		Requeue requeueRefused `cmd:"" help:"Retry them at once. Once the cause is gone they are retried anyway, within minutes."`
+		Drop    dropRefused    `cmd:"" help:"Give up publishing an event. The event log keeps it."`
 	} `cmd:"" help:"Events that the broker refuses while it takes others (role operator)."`
 	Delivery struct {
 		List listDeliveries `cmd:"" help:"List the notifications about a conversation, oldest first."`
 	} `cmd:"" help:"What became of notifications (role agent)."`
 }
 
-// errUsage is a command line that cannot be meant.
+// errUsage marks a command line that makes no sense.
 var errUsage = errors.New("usage")
 
 // Main runs a command line and returns the exit status: 0, 1 when it failed, 2
@@ -65,7 +65,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) (exit int) {
 	ended := false
 	parser, err := kong.New(&line,
 		kong.Name("messagerie"),
-		kong.Description("Ma messagerie, for operators and agents. Talks to the gateway (gRPC) with a token of yours."),
+		kong.Description("Ma messagerie, for operators and agents. Talks to the gateway over gRPC, with your token."),
 		kong.Writers(out, errs),
 		kong.Exit(func(status int) { ended, exit = true, status }),
 		kong.UsageOnError(),
@@ -92,7 +92,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) (exit int) {
 	case errors.Is(err, errUsage):
 		fmt.Fprintf(errs, "messagerie: %s (messagerie %s --help)\n", strings.TrimPrefix(err.Error(), errUsage.Error()+": "), command.Command())
 		return exitUsage
-	case errors.Is(err, errBad): // has been shown
+	case errors.Is(err, errBad): // the table has shown it
 		return exitFailed
 	case err != nil:
 		fmt.Fprintln(errs, "messagerie:", explain(err))
@@ -101,8 +101,8 @@ func run(ctx context.Context, args []string, out, errs io.Writer) (exit int) {
 	return 0
 }
 
-// explain is what a refusal says, on one line: its message, its stable reason and
-// the fields at fault.
+// explain returns a refusal on one line: its message, its stable reason and the fields at
+// fault.
 func explain(err error) string {
 	var refusal interface{ GRPCStatus() *status.Status }
 	if !errors.As(err, &refusal) {

@@ -161,15 +161,15 @@ id-0.EMAIL  2026-11-23 09:30:00Z  refused  HTTP_400          sendgrid  1      re
 id-1.EVENT  2026-11-23 09:30:00Z  -        EVENT_UNREADABLE  -         0      -             -
 id-2.EMAIL  2026-11-23 09:30:00Z  refused  HTTP_400          sendgrid  1      reply-posted  c
 `},
-		{"deadletter replay id-0.EMAIL id-2.EMAIL", "2 dead letters are tried again\n"},
-		{"deadletter replay --all --dry-run", "2 dead letters would be tried again\n"},
+		{"deadletter replay id-0.EMAIL id-2.EMAIL", "dead letters to be retried: 2\n"},
+		{"deadletter replay --all --dry-run", "dead letters that would be retried: 2\n"},
 		{"deadletter drop id-0.EMAIL --note=gone", "id-0.EMAIL is off the list\n"},
 		{"outbox list --limit=2", `ID    HAPPENED              REASON  TRIES  TRIED                 SET ASIDE             EVENT         CAISSE     CONVERSATION
 id-0  2026-11-23 09:30:00Z  DENIED  8      2026-11-23 09:30:00Z  2026-11-23 09:30:00Z  reply-posted  armorique  c
 id-1  2026-11-23 09:30:00Z  DENIED  8      2026-11-23 09:30:00Z  -                     reply-posted  armorique  c
 `},
-		{"outbox requeue --all", "2 events are tried again\n"},
-		{"outbox drop id-0", "id-0 is published no more; the event log keeps it\n"},
+		{"outbox requeue --all", "events to be retried: 2\n"},
+		{"outbox drop id-0", "id-0 will not be published; the event log keeps it\n"},
 		{"delivery list c", `CHANNEL  ABOUT            STATE       REASON    SINCE
 email    acknowledgement  delivered   -         2026-11-23 09:30:00Z
 sms      acknowledgement  suppressed  NO_PHONE  2026-11-23 09:30:00Z
@@ -285,9 +285,9 @@ func TestUsage(t *testing.T) {
 	g := serve(t)
 	for args, want := range map[string]string{
 		"deadletter replay":                               "--all",
-		"deadletter replay a --all":                       "one of them alone",
-		"deadletter replay a --reason=x":                  "one of them alone",
-		"deadletter replay --all --channel=sms":           "one of them alone",
+		"deadletter replay a --all":                       "only one of these",
+		"deadletter replay a --reason=x":                  "only one of these",
+		"deadletter replay --all --channel=sms":           "only one of these",
 		"deadletter drop a":                               "--note",
 		"deadletter drop --note=n":                        "<id>",
 		"deadletter list --limit=0":                       "--limit",

@@ -31,12 +31,12 @@ type connection struct {
 	Gateway string `default:"127.0.0.1:9090" env:"MESSAGERIE_GATEWAY" help:"The gateway's gRPC port, host:port."`
 	TLS     bool   `env:"MESSAGERIE_TLS" help:"Encrypt the connection. Required for any host but this one."`
 
-	Token     string `env:"MESSAGERIE_TOKEN" help:"Your access token. Better --token-file, or the variable: others see a command line."`
-	TokenFile string `env:"MESSAGERIE_TOKEN_FILE" type:"existingfile" help:"A file that holds it."`
+	Token     string `env:"MESSAGERIE_TOKEN" help:"Your access token. Prefer --token-file or the variable: other users can see a command line."`
+	TokenFile string `env:"MESSAGERIE_TOKEN_FILE" type:"existingfile" help:"A file that holds your access token."`
 
 	TokenURL         string `name:"token-url" env:"MESSAGERIE_TOKEN_URL" help:"For a machine: the issuer's token endpoint (client credentials)."`
-	ClientID         string `name:"client-id" env:"MESSAGERIE_CLIENT_ID" help:"For a machine: its name there."`
-	ClientSecretFile string `env:"MESSAGERIE_CLIENT_SECRET_FILE" type:"existingfile" help:"For a machine: a file that holds its secret there."`
+	ClientID         string `name:"client-id" env:"MESSAGERIE_CLIENT_ID" help:"For a machine: its client id."`
+	ClientSecretFile string `env:"MESSAGERIE_CLIENT_SECRET_FILE" type:"existingfile" help:"For a machine: a file that holds its client secret."`
 }
 
 // session is one run of a command.
@@ -50,7 +50,7 @@ type session struct {
 	messaging messagingpb.OperatorServiceClient
 }
 
-// open connects. It does not call anybody yet, but for a machine's token.
+// open prepares the connection. It calls nobody yet, except the issuer for a machine's token.
 func (c connection) open(s *session) error {
 	if !c.TLS && !onThisHost(c.Gateway) {
 		return fmt.Errorf("%w: a token would go to %s unencrypted: use --tls", errUsage, c.Gateway)
@@ -79,8 +79,8 @@ func onThisHost(addr string) bool {
 	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
 }
 
-// secretStays reports whether nobody on the way to an issuer can read what it is sent.
-func secretStays(tokenURL string) bool {
+// staysSecret reports whether nobody between here and an issuer can read what is sent to it.
+func staysSecret(tokenURL string) bool {
 	u, err := url.Parse(tokenURL)
 	if err != nil {
 		return false
@@ -88,11 +88,11 @@ func secretStays(tokenURL string) bool {
 	return u.Scheme == "https" || u.Scheme == "http" && onThisHost(net.JoinHostPort(u.Hostname(), u.Port()))
 }
 
-// token returns the caller's token, from the one place that was given.
+// token returns the caller's token, from the one source that was given.
 func (c connection) token(ctx context.Context) (string, error) {
 	given := 0
-	for _, way := range []string{c.Token, c.TokenFile, c.TokenURL} {
-		if way != "" {
+	for _, source := range []string{c.Token, c.TokenFile, c.TokenURL} {
+		if source != "" {
 			given++
 		}
 	}
@@ -112,7 +112,7 @@ func (c connection) token(ctx context.Context) (string, error) {
 		return token, err
 	case c.ClientID == "" || c.ClientSecretFile == "":
 		return "", fmt.Errorf("%w: --token-url needs --client-id and --client-secret-file", errUsage)
-	case !secretStays(c.TokenURL):
+	case !staysSecret(c.TokenURL):
 		return "", fmt.Errorf("%w: the secret would go to the issuer unencrypted: --token-url must be https", errUsage)
 	}
 	secret, err := os.ReadFile(c.ClientSecretFile)
@@ -133,8 +133,8 @@ func (c connection) token(ctx context.Context) (string, error) {
 	return token.AccessToken, nil
 }
 
-// bearer is a token that goes along with each call, also without TLS: open has
-// seen to it that it then stays on this host.
+// bearer is a token that is sent with each call, also without TLS: open has made sure that
+// it then stays on this host.
 type bearer string
 
 // GetRequestMetadata implements credentials.PerRPCCredentials.

@@ -13,7 +13,7 @@ import (
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
 )
 
-// pageMost is the most that the API gives at once.
+// pageMost is the most that the API returns at once.
 const pageMost = 100
 
 // selection narrows dead letters.
@@ -35,7 +35,7 @@ func (s selection) channel() notifierpb.Channel {
 // listLetters is `messagerie deadletter list`.
 type listLetters struct {
 	selection
-	Limit int `default:"100" help:"The most to list."`
+	Limit int `default:"100" help:"How many to list at most."`
 }
 
 // Run lists, page after page.
@@ -80,7 +80,7 @@ func (c *replayLetters) Run(s *session) error {
 	case len(c.IDs) == 0 && !narrowed && !c.All:
 		return fmt.Errorf("%w: say which: ids, --reason and the like, or --all", errUsage)
 	case len(c.IDs) > 0 && (narrowed || c.All), narrowed && c.All:
-		return fmt.Errorf("%w: give ids, or a selection, or --all, and one of them alone", errUsage)
+		return fmt.Errorf("%w: give ids, a selection or --all, but only one of these", errUsage)
 	}
 	req := &notifierpb.ReplayDeadLettersRequest{Ids: c.IDs, DryRun: c.DryRun}
 	if len(c.IDs) == 0 {
@@ -96,9 +96,9 @@ func (c *replayLetters) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	text := "%d dead letters are tried again\n"
+	text := "dead letters to be retried: %d\n"
 	if c.DryRun {
-		text = "%d dead letters would be tried again\n"
+		text = "dead letters that would be retried: %d\n"
 	}
 	return s.say(resp, text, resp.GetReplayed())
 }
@@ -169,7 +169,7 @@ func (t *table) end() error {
 	return t.columns.Flush()
 }
 
-// say writes an answer: as JSON if that is wanted, else in words.
+// say writes an answer, as JSON with --json, else as text.
 func (s *session) say(m proto.Message, format string, args ...any) error {
 	if !s.json {
 		_, err := fmt.Fprintf(s.out, format, args...)

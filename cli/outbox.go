@@ -8,7 +8,7 @@ import (
 
 // listRefused is `messagerie outbox list`.
 type listRefused struct {
-	Limit int `default:"100" help:"The most to list."`
+	Limit int `default:"100" help:"How many to list at most."`
 }
 
 // Run lists, page after page.
@@ -51,7 +51,7 @@ func (c *requeueRefused) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	return s.say(resp, "%d events are tried again\n", resp.GetRequeued())
+	return s.say(resp, "events to be retried: %d\n", resp.GetRequeued())
 }
 
 // dropRefused is `messagerie outbox drop`.
@@ -65,5 +65,5 @@ func (c *dropRefused) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	return s.say(resp, "%s is published no more; the event log keeps it\n", c.ID)
+	return s.say(resp, "%s will not be published; the event log keeps it\n", c.ID)
 }

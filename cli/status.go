@@ -24,9 +24,8 @@ import (
 // askTimeout bounds the question to one part; all are asked at once.
 const askTimeout = 3 * time.Second
 
-// Thresholds, those of deploy/prometheus/alerts.yaml. An alert that is critical
-// there is BAD here, a warning is WATCH; what the rules wait for (`for:`) is shown
-// at once.
+// Thresholds, those of deploy/prometheus/alerts.yaml. An alert that is critical there is BAD
+// here, a warning is WATCH. The rules wait (`for:`) before they fire; this shows it at once.
 const (
 	outboxOld       = 60 * time.Second
 	overdueMost     = 15 * time.Minute
@@ -37,7 +36,7 @@ const (
 	runbookNotReady = "process-not-ready"
 )
 
-// verdict is how well something is.
+// verdict is how well something is doing.
 type verdict int
 
 const (
@@ -80,7 +79,7 @@ func (p *part) unreachable(err error) {
 	p.add("process", bad, runbookNotReady, "no answer: %s", explain(err))
 }
 
-// worse is v when something holds, else ok.
+// worse is v if a condition holds, else ok.
 func worse(when bool, v verdict) verdict {
 	if when {
 		return v
@@ -93,11 +92,11 @@ var errBad = errors.New("something is BAD")
 
 // showStatus is `messagerie status`.
 type showStatus struct {
-	Watch   time.Duration `help:"Look again this often, until interrupted; at least 1s."`
+	Watch   time.Duration `help:"Refresh at this interval until interrupted; at least 1s."`
 	NoColor string        `hidden:"" env:"NO_COLOR"`
 }
 
-// Run asks and shows, once or until the end.
+// Run asks and shows, once or until interrupted.
 func (c *showStatus) Run(s *session) error {
 	if c.Watch != 0 && c.Watch < time.Second {
 		return fmt.Errorf("%w: --watch must be at least 1s", errUsage)
@@ -112,7 +111,7 @@ func (c *showStatus) Run(s *session) error {
 	for {
 		parts, err := s.gather()
 		if s.ctx.Err() != nil {
-			break // interrupted: what came back says nothing
+			break // interrupted: what came back means nothing
 		}
 		if err != nil {
 			return err
@@ -212,8 +211,8 @@ func askMessaging(ctx context.Context, s *session, p *part) error {
 	return nil
 }
 
-// broker is no condition of anything: what it keeps from doing its work shows
-// elsewhere as BAD, when that has lasted too long.
+// broker is never BAD by itself: work that waits for the broker shows elsewhere as BAD once
+// it has waited too long.
 func (p *part) broker(reachable bool) {
 	text := "answers"
 	if !reachable {
@@ -277,7 +276,7 @@ func age(d *durationpb.Duration) string {
 	}
 }
 
-// show writes one look: 80 columns, or one line of JSON.
+// show writes the state once: in 80 columns, or as one line of JSON.
 func (c *showStatus) show(s *session, worst verdict, parts []part) error {
 	if s.json {
 		return json.NewEncoder(s.out).Encode(struct {
