@@ -48,7 +48,7 @@ func (a *Admin) Check(name string, run func(context.Context) error) {
 func (a *Admin) Drain() { a.draining.Store(true) }
 
 // Linger runs serve with a context that outlives ctx by delay. In between,
-// /readyz already says that the process is going away.
+// /readyz already answers that the process is draining.
 func (a *Admin) Linger(ctx context.Context, delay time.Duration, serve func(context.Context) error) error {
 	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()

@@ -19,33 +19,34 @@ type Process struct {
 	// AdminAddr is where /livez, /readyz and /metrics are served, in plain
 	// text. Empty serves none.
 	AdminAddr string `env:"ADMIN_ADDR" envDefault:":9464"`
-	// DrainDelay is how long the process goes on serving after it has said that
+	// DrainDelay is how long the process goes on serving after it has reported that
 	// it is no longer ready, so that load balancers turn away first. 5s suits
-	// Kubernetes; 0 when nothing balances.
+	// Kubernetes; 0 when there is no load balancer.
 	DrainDelay time.Duration `env:"DRAIN_DELAY" envDefault:"0s"`
 	// DrainTimeout bounds the wait for calls under way after SIGTERM. Some seconds later
 	// the process ends whatever it still waits for.
 	DrainTimeout time.Duration `env:"DRAIN_TIMEOUT" envDefault:"20s"`
 }
 
-// keepEmpty takes an admin address that is given and empty for none, where the library
-// takes it for one that is not given.
+// keepEmpty lets an empty ADMIN_ADDR mean that there is none, where the library would apply
+// the default.
 func (p *Process) keepEmpty(prefix string, vars map[string]string) {
 	if addr, given := vars[prefix+"ADMIN_ADDR"]; given && addr == "" {
 		p.AdminAddr = ""
 	}
 }
 
-// overtime is how long after its drain should have ended a process that has not is ended.
+// overtime is how long a process may run on after its drain should have ended, before it is
+// ended.
 const overtime = 4 * time.Second
 
-// Patience is how long after a signal the process ends, whatever hangs: a database or a
-// broker that is silent, a call that ignores its deadline. What was answered is safe by
-// then as it is when a process is killed.
-func (p Process) Patience() time.Duration { return p.DrainDelay + p.DrainTimeout + overtime }
+// StopTimeout is how long after a signal the process ends, whatever hangs: a database or a
+// broker that is silent, a call that ignores its deadline. What was answered is as safe then
+// as when a process is killed.
+func (p Process) StopTimeout() time.Duration { return p.DrainDelay + p.DrainTimeout + overtime }
 
-// ground is read before any service's own configuration.
-type ground struct {
+// common is the configuration of every process, whatever its service's own.
+type common struct {
 	Level slog.Level `env:"LOG_LEVEL" envDefault:"INFO"`
 	// GCPercent is how much the heap may grow between two collections, in place of
 	// GOGC. The services hold a few MiB and make much garbage: at Go's own 100 they
@@ -61,23 +62,23 @@ type ground struct {
 // With an argument it runs that command instead: one of those given, or
 // healthcheck, version or help.
 func Main[C any](name string, run func(context.Context, C) error, more ...Command) {
-	obey(name, append(commands(name), more...))
+	runCommand(name, append(commands(name), more...))
 	prefix := strings.ToUpper(name) + "_"
-	logs, logFault := Load[ground](prefix, os.Environ())
+	shared, sharedFault := Load[common](prefix, os.Environ())
 	cfg, fault := Load[C](prefix, os.Environ())
-	if err := errors.Join(logFault, fault); err != nil {
+	if err := errors.Join(sharedFault, fault); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
-	debug.SetGCPercent(logs.GCPercent)
-	if err := runProcess(name, logs.Level, cfg, run); err != nil {
+	debug.SetGCPercent(shared.GCPercent)
+	if err := runProcess(name, shared.Level, cfg, run); err != nil {
 		slog.Error("stopping", "error", err)
 		os.Exit(1)
 	}
 }
 
-// obey runs the command of the arguments, if there is one, and ends the program.
-func obey(name string, all []Command) {
+// runCommand runs the command of the arguments, if there is one, and ends the program.
+func runCommand(name string, all []Command) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	done, err := dispatch(ctx, name, os.Args[1:], all, os.Stdout)
@@ -104,17 +105,17 @@ func runProcess[C any](name string, level slog.Level, cfg C, run func(context.Co
 		return err
 	}
 	slog.Info("starting", "version", Version())
-	if p, ok := any(cfg).(interface{ Patience() time.Duration }); ok {
-		context.AfterFunc(ctx, func() { endAfter(p.Patience()) })
+	if p, ok := any(cfg).(interface{ StopTimeout() time.Duration }); ok {
+		context.AfterFunc(ctx, func() { endAfter(p.StopTimeout()) })
 	}
 	runErr := UnlessStopped(ctx, run(ctx, cfg))
 	return errors.Join(runErr, flush(ctx))
 }
 
 // endAfter ends the process with status 1 if it has not ended by then.
-func endAfter(patience time.Duration) {
-	time.AfterFunc(patience, func() {
-		slog.Error("stopping has taken too long: something does not answer and ignores its deadline; ending without it", "after", patience.String())
+func endAfter(timeout time.Duration) {
+	time.AfterFunc(timeout, func() {
+		slog.Error("stopping has taken too long: something does not answer and ignores its deadline; ending without it", "after", timeout.String())
 		os.Exit(1)
 	})
 }
@@ -134,11 +135,12 @@ func Listen(ctx context.Context, addr, setting string) (net.Listener, error) {
 	return listen(ctx, net.ListenConfig{}, addr, setting)
 }
 
-// ListenOutside is Listen for a port that strangers connect to, and to which they speak
-// first. On Linux a connection comes when something has come on it, or some ten seconds
-// without: one that is closed before costs the process nothing. The kernel keeps at most
-// 64 KiB of each for us to read, and 256 KiB for the other end. Connections have no TCP
-// keepalive, of which each setting is a call of the kernel's: package fair turns it on.
+// ListenOutside is Listen for a port that strangers connect to, and on which the client
+// speaks first. On Linux a connection is accepted once something has been received on it, or
+// after some ten seconds without: one that is closed before that costs the process nothing.
+// The kernel buffers at most 64 KiB of each for us to read, and 256 KiB for the other end.
+// Connections have no TCP keepalive, each setting of which is a system call: package fair
+// turns it on.
 func ListenOutside(ctx context.Context, addr, setting string) (net.Listener, error) {
 	return listen(ctx, net.ListenConfig{KeepAlive: -1, Control: outside}, addr, setting)
 }

@@ -99,7 +99,7 @@ func dispatch(ctx context.Context, name string, args []string, all []Command, ou
 func checkHealth(ctx context.Context, addr string) error {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		return Misused("ADMIN_ADDR %q is no address to ask: %w", addr, err)
+		return Misused("ADMIN_ADDR %q is not an address that can be asked: %w", addr, err)
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "localhost"
@@ -108,7 +108,7 @@ func checkHealth(ctx context.Context, addr string) error {
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/readyz", nil)
 	if err != nil {
-		return Misused("ADMIN_ADDR %q is no address to ask: %w", addr, err)
+		return Misused("ADMIN_ADDR %q is not an address that can be asked: %w", addr, err)
 	}
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)

@@ -17,9 +17,9 @@ import (
 // both is a fault, and so is a file that cannot be read. A setting that is a
 // path by itself therefore never ends in _FILE but in _PATH or _DIR.
 //
-// A setting that is given and empty has its default, as one that is not given: that is
-// what a template of a deployment leaves behind. Where empty says something there is no
-// default, but for ADMIN_ADDR (Process).
+// A setting that is set to nothing has its default, as one that is not set: that is what a
+// deployment's template leaves behind. Settings for which empty has a meaning have no
+// default, except ADMIN_ADDR (Process).
 //
 // Every fault is reported at once: those of parsing, and those of the
 // configuration's own Validate() error if it has one.
@@ -45,8 +45,8 @@ func Load[C any](prefix string, environ []string) (C, error) {
 	return cfg, nil
 }
 
-// expandFiles turns the environment into a map in which each PREFIX…_FILE
-// variable has also given its base name the content of its file.
+// expandFiles turns the environment into a map in which the content of the file that a
+// PREFIX…_FILE variable names is the value of the variable without _FILE.
 func expandFiles(prefix string, environ []string) (map[string]string, error) {
 	vars := make(map[string]string, len(environ))
 	for _, kv := range environ {
@@ -74,7 +74,7 @@ func expandFiles(prefix string, environ []string) (map[string]string, error) {
 	return vars, errors.Join(faults...)
 }
 
-// flatten gives the parts of a joined error, so that each fault has its line.
+// flatten returns the parts of a joined error, so that each fault has its line.
 func flatten(err error) []error {
 	var aggregate env.AggregateError
 	if errors.As(err, &aggregate) {

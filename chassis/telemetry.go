@@ -68,7 +68,7 @@ func StartTelemetry(ctx context.Context, name string, level slog.Leveler, w io.W
 	}, nil
 }
 
-// showVersion makes the gauge by which a rollout can be followed.
+// showVersion makes the gauge that shows how far a rollout is.
 func showVersion() error {
 	build, err := otel.Meter("chassis").Int64Gauge("messagerie.build.info",
 		metricapi.WithDescription("Always 1; the version is the label's."))
@@ -92,7 +92,7 @@ func newMeterProvider(ctx context.Context, res *resource.Resource) (*metric.Mete
 }
 
 // sampling keeps spans for an exporter. Without one they are not recorded, which
-// costs a tenth of a call; ids are still drawn, passed on and logged.
+// costs a tenth of a call; ids are still generated, passed on and logged.
 func sampling(spans sdktrace.SpanExporter) []sdktrace.TracerProviderOption {
 	if spans == (discard{}) || autoexport.IsNoneSpanExporter(spans) {
 		return []sdktrace.TracerProviderOption{sdktrace.WithSampler(sdktrace.NeverSample())}

@@ -7,19 +7,19 @@
 // process verifies for itself; no header is believed.
 //
 // How: go-oidc with discovery; asymmetric algorithms alone. Verified tokens are
-// remembered until they lapse, because a signature costs 60 µs and each call is
-// checked by two processes. Keys are read from memory without a lock. A key id that is
-// not there makes at most one fetch of its issuer's keys every five seconds, for all
-// callers together and under a context of its own, so that forged tokens can neither
-// turn us against the issuer nor make anybody else wait.
+// remembered until they expire, because a signature costs 60 µs and each call is
+// checked by two processes. Keys are read from memory without a lock. An unknown key id
+// leads to at most one fetch of its issuer's keys every five seconds, for all callers
+// together and under a context of its own, so that forged tokens can neither make us
+// flood the issuer nor make anybody else wait.
 //
-// What a token carries beside is cleaned and cut (see Identity): it is never a reason
-// to refuse the token, and never more than a database or a log takes.
+// Other claims are cleaned and cut (see Identity): they are never a reason to refuse the
+// token, and never longer than a database or a log takes.
 //
-// When it breaks: a token is believed until it lapses, also after its person was
-// signed out; issuers should make them short (an hour or less). While an issuer
-// cannot be reached, tokens whose key is in memory go on, and others wait for at most
-// two seconds and are refused as UNAVAILABLE, never as wrong.
+// When it breaks: a token is believed until it expires, even after its owner has signed
+// out; issuers should make them short-lived (an hour or less). While an issuer cannot be
+// reached, tokens whose key is in memory are still accepted, and others wait for at most
+// two seconds and are refused as UNAVAILABLE, never as invalid.
 package auth
 
 import (
@@ -66,8 +66,8 @@ type Identity struct {
 	// Locale are the claims email, phone_number and locale; one with control
 	// characters, or longer than any can be, is empty. They are never logged.
 	Name, Email, Phone, Locale string
-	// Caisse is the local fund that the caller belongs to, in lower
-	// case; empty where the claim cannot be one.
+	// Caisse is the local fund that the caller belongs to, in lower case; empty if the
+	// claim cannot be one.
 	Caisse string
 	// Profiles are the audiences under which a member may act ("PARTICULIER",
 	// "EXPLOITANT", "EMPLOYEUR"). They, Queues and Roles are 256 at most each; an
@@ -80,12 +80,12 @@ type Identity struct {
 	Roles []string
 	// Scopes are what the token was made for (claim scope, or scp), 256 at most, as Roles.
 	Scopes []string
-	// Client is who the token was given to (claim client_id, or azp; else sub), empty where
-	// the claim cannot be one. Of a machine it is the machine.
+	// Client is who the token was issued to (claim client_id, or azp; else sub), empty if
+	// the claim cannot be one. For a machine it is the machine.
 	Client string
 }
 
-// HasRole tells whether the identity was given the role.
+// HasRole reports whether the identity was given the role.
 func (id *Identity) HasRole(role string) bool { return slices.Contains(id.Roles, role) }
 
 // LogValue keeps names and contact points out of logs.
@@ -111,7 +111,7 @@ type Issuer struct {
 	Name string `json:"name"`
 	// URL is the issuer identifier, where discovery starts.
 	URL string `json:"url"`
-	// Realm is what its callers are.
+	// Realm is the kind of its callers.
 	Realm Realm `json:"realm"`
 	// Audiences are the accepted values of the claim aud; at least one.
 	Audiences []string `json:"audiences"`

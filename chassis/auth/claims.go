@@ -27,9 +27,8 @@ const (
 // digested marks a subject that stands for a sub that cannot be used as it is.
 const digested = "sha256:"
 
-// claims are what a token says, before anything of it is believed. What has another
-// type than expected is read as absent: an issuer that writes a number for a
-// telephone locks nobody out.
+// claims are what a token says, before any of it is believed. A claim of an unexpected type
+// is read as absent: an issuer that writes a telephone as a number locks nobody out.
 type claims struct {
 	Issuer   string      `json:"iss"`
 	Subject  subject     `json:"sub"`
@@ -49,9 +48,9 @@ type claims struct {
 	Party    claim       `json:"azp"`
 }
 
-// identity is the caller that verified claims stand for. Only the name, which is
-// nothing but shown, is changed by cleaning. An address that is changed would be
-// somebody else's, a queue or a role that is changed a right that nobody gave.
+// identity returns the caller that verified claims stand for. Cleaning changes only the
+// name, which is merely displayed: a changed address would be somebody else's, a changed
+// queue or role a right that nobody gave.
 func (c *claims) identity(iss Issuer) *Identity {
 	return &Identity{
 		Subject: iss.Name + ":" + string(c.Subject), Realm: iss.Realm,
@@ -68,7 +67,7 @@ func (c *claims) identity(iss Issuer) *Identity {
 	}
 }
 
-// whole is a text as it is, or nothing.
+// whole returns a text as it is, or nothing if it is too long or not plain.
 func whole(text string, most int) string {
 	if len(text) > most || !plain.Is(text) || strings.ContainsRune(text, utf8.RuneError) {
 		return ""
@@ -76,7 +75,7 @@ func whole(text string, most int) string {
 	return text
 }
 
-// claim is a text.
+// claim is a claim whose value is a text.
 type claim string
 
 // UnmarshalJSON reads a text, and anything else as none.
@@ -91,7 +90,7 @@ func (c *claim) UnmarshalJSON(data []byte) error {
 // claimList is a list of texts, or one alone.
 type claimList []string
 
-// UnmarshalJSON reads a text or a list, and leaves out of it what is no text.
+// UnmarshalJSON reads a text or a list, of which it leaves out what is not a text.
 func (l *claimList) UnmarshalJSON(data []byte) error {
 	var list []claim
 	if json.Unmarshal(data, &list) != nil {
@@ -104,7 +103,7 @@ func (l *claimList) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// words are those of the list that can be a code.
+// words returns the entries that can be a code.
 func (l claimList) words() []string {
 	var words []string
 	for _, word := range l {
@@ -118,9 +117,9 @@ func (l claimList) words() []string {
 // subject is a sub that can be stored, logged and compared.
 type subject string
 
-// UnmarshalJSON takes a sub as it is, or makes a digest of it: the same for the same
-// sub, and another one than any sub has. Text that could not be read shows as U+FFFD;
-// two such subs may be told apart by their bytes alone, so those are digested.
+// UnmarshalJSON takes a sub as it is, or replaces it by a digest: always the same for the
+// same sub, and different from every sub. Text that could not be decoded reads as U+FFFD;
+// two such subs may differ in their bytes alone, so it is the bytes that are digested.
 func (s *subject) UnmarshalJSON(data []byte) error {
 	var sub string
 	if err := json.Unmarshal(data, &sub); err != nil {

@@ -33,14 +33,14 @@ const (
 // id that is not among them. go-oidc's own key set would fetch them for every unknown
 // key id, as often as a caller likes to invent one.
 //
-// Keys in memory are read without a lock and never wait for a fetch. Of many callers
-// who need one, one begins it; it has a context of its own, so that it goes on, and
-// serves the others, when that caller has left.
+// Keys in memory are read without a lock and never wait for a fetch. Callers that need one
+// share it; it has a context of its own, so that it goes on for the others when the caller
+// that began it has left.
 type issuerKeys struct {
 	Issuer
 	client *http.Client
 	flight singleflight.Group
-	// last is what the last fetch has left; never nil.
+	// last is the state after the last fetch; never nil.
 	last atomic.Pointer[keyState]
 }
 
@@ -75,8 +75,8 @@ func (iss *issuerKeys) ready(ctx context.Context) error {
 	return err
 }
 
-// keysFor returns the keys that a token with this key id may be signed with: those of
-// memory at once, others after a fetch, unless the last one is too recent.
+// keysFor returns the keys that a token with this key id may be signed with: those in
+// memory at once, others after a fetch, unless the last fetch is too recent.
 func (iss *issuerKeys) keysFor(ctx context.Context, id string) (keyList, error) {
 	state := iss.last.Load()
 	if keys := state.find(id); len(keys) > 0 {
@@ -91,7 +91,7 @@ func (iss *issuerKeys) keysFor(ctx context.Context, id string) (keyList, error) 
 	case len(keys) > 0:
 		return keys, nil
 	case state.fault != nil:
-		// The key may well exist: nobody could ask.
+		// The key may well exist: the issuer could not be asked.
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, state.fault)
 	}
 	return nil, fmt.Errorf("%w: the issuer publishes no such key", ErrInvalidToken)
@@ -109,7 +109,7 @@ func (s *keyState) find(id string) keyList {
 }
 
 // refresh fetches the keys, or waits for the fetch that is under way, for as long as
-// ctx and keyWait allow. Within the cooldown it returns what the last fetch has left.
+// ctx and keyWait allow. Within the cooldown it returns the state after the last fetch.
 func (iss *issuerKeys) refresh(ctx context.Context) (*keyState, error) {
 	if state := iss.last.Load(); time.Now().Before(state.again) {
 		return state, nil
@@ -123,21 +123,21 @@ func (iss *issuerKeys) refresh(ctx context.Context) (*keyState, error) {
 		}
 		return state, nil
 	})
-	patience := time.NewTimer(keyWait)
-	defer patience.Stop()
+	timeout := time.NewTimer(keyWait)
+	defer timeout.Stop()
 	select {
 	case result := <-done:
 		state, _ := result.Val.(*keyState)
 		return state, nil
-	case <-patience.C:
+	case <-timeout.C:
 		return nil, fmt.Errorf("%w: the keys are not there after %s", ErrUnavailable, keyWait)
 	case <-ctx.Done():
 		return nil, fmt.Errorf("waiting for the keys of issuer %s: %w", iss.Name, ctx.Err())
 	}
 }
 
-// fetch asks the issuer and returns the state that follows. After a fault the keys of
-// before stay good, and the next fetch begins at the discovery document again.
+// fetch asks the issuer and returns the new state. After a fault the previous keys stay
+// valid, and the next fetch begins at the discovery document again.
 func (iss *issuerKeys) fetch(before *keyState) *keyState {
 	ctx, cancel := context.WithTimeout(context.Background(), issuerTimeout)
 	defer cancel()
@@ -191,7 +191,7 @@ func (iss *issuerKeys) read(ctx context.Context, keysURL string) (*jose.JSONWebK
 		return nil, fmt.Errorf("reading the keys: %w", err)
 	}
 	if len(keys.Keys) == 0 {
-		// A page about maintenance, in JSON.
+		// An answer such as a maintenance page in JSON.
 		return nil, fmt.Errorf("reading the keys: %s answered with none", keysURL)
 	}
 	return keys, nil

@@ -30,7 +30,7 @@ type MachineConfig struct {
 // least).
 const tokenReread = time.Minute
 
-// Check tells what is missing.
+// Check returns what is missing, as an error.
 func (c MachineConfig) Check() error {
 	switch {
 	case c.TokenPath != "" && c.TokenURL != "":
@@ -44,7 +44,7 @@ func (c MachineConfig) Check() error {
 }
 
 // TokenSource returns a source of this process's token, fetched when needed and
-// kept until shortly before it lapses. It is safe for concurrent use.
+// kept until shortly before it expires. It is safe for concurrent use.
 func (c MachineConfig) TokenSource() oauth2.TokenSource {
 	if c.TokenPath != "" {
 		return oauth2.ReuseTokenSource(nil, tokenFile(c.TokenPath))

@@ -18,7 +18,7 @@ import (
 
 var (
 	// ErrInvalidToken is returned for a token that no accepted issuer signed,
-	// that has lapsed, or that was meant for somebody else.
+	// that has expired, or that was meant for somebody else.
 	ErrInvalidToken = errors.New("invalid token")
 	// ErrUnavailable is returned for a token whose key is not in memory while the
 	// issuer cannot be asked for it.
@@ -26,8 +26,8 @@ var (
 )
 
 const (
-	// rememberedTokens bounds the verified tokens that are kept; of more, those that were
-	// shown longest ago are forgotten, and verified again when they are.
+	// rememberedTokens bounds the verified tokens that are kept; beyond it the least recently
+	// used are forgotten, and verified again when they come back.
 	rememberedTokens = 40_000
 	// maxTokenBytes is far above any real token and far below a header limit.
 	maxTokenBytes = 8 << 10
@@ -56,7 +56,7 @@ type verified struct {
 	expiry   time.Time
 }
 
-// NewVerifier returns a verifier of these issuers' tokens. It calls nobody:
+// NewVerifier returns a verifier of these issuers' tokens. It makes no call:
 // discovery happens at the first token, or at Ready.
 func NewVerifier(cfg Config) *Verifier {
 	v := &Verifier{issuers: make(map[string]*issuerKeys)}
@@ -88,8 +88,8 @@ func (v *Verifier) Ready(ctx context.Context) error {
 }
 
 // Known returns the caller of a token that has been verified before and is still in
-// date, or nil. It looks into memory alone and costs a digest, so that a call can be
-// counted to its caller before anything is spent on it.
+// date, or nil. It looks only in memory and costs one digest, so that a call can be
+// attributed to its caller before anything else is spent on it.
 func (v *Verifier) Known(token string) *Identity {
 	if len(token) > maxTokenBytes {
 		return nil
@@ -104,7 +104,7 @@ func (v *Verifier) Known(token string) *Identity {
 // Verify returns the caller that a token stands for. Its errors match
 // ErrInvalidToken, ErrUnavailable or the context's own; their text is for logs, not
 // for callers. What costs nothing is checked before a key is fetched, and a
-// signature last. A token whose key is in memory waits for nobody.
+// signature last. A token whose key is in memory does not wait for anything.
 func (v *Verifier) Verify(ctx context.Context, token string) (*Identity, error) {
 	if id := v.Known(token); id != nil {
 		return id, nil
@@ -113,7 +113,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*Identity, error) 
 	if err != nil {
 		return nil, err
 	}
-	// The issuer is only looked up by this claim; its own keys then prove it.
+	// This claim only selects the issuer, whose own keys then prove it.
 	iss := v.issuers[seen.body.Issuer]
 	if iss == nil {
 		return nil, fmt.Errorf("%w: issuer not accepted", ErrInvalidToken)
@@ -178,7 +178,7 @@ func peek(token string) (*unverified, error) {
 	return seen, nil
 }
 
-// check refuses what would be refused whoever signed it.
+// check refuses what would be refused whoever had signed it.
 func (u *unverified) check(iss *issuerKeys) error {
 	expiry, err := u.body.Expiry.Float64()
 	switch {

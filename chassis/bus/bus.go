@@ -19,10 +19,10 @@
 // JetStream acknowledges before the disk has the event. A failed batch comes back
 // after a growing delay, never at once: a bare nak is redelivered immediately and
 // ignores every back-off. There is no delivery limit: what cannot be handled is
-// set aside by the handler, who has a database, not forgotten by the broker.
+// set aside by the handler, which has a database, not forgotten by the broker.
 //
-// Stream and consumer are made by whoever needs them and made again whenever they
-// are found missing. A stream that exists stays as its operator has set it.
+// Stream and consumer are created by whoever needs them, and again whenever they are
+// found missing. A stream that exists stays as its operator has set it.
 //
 // # When it breaks
 //
@@ -82,10 +82,9 @@ type Bus struct {
 	conn   *nats.Conn
 	js     jetstream.JetStream
 
-	// ensuring serialises the making of the stream; told is what was said of one that is
-	// there.
+	// ensuring serialises EnsureStream; reported is what it last logged as lacking.
 	ensuring sync.Mutex
-	told     string
+	reported string
 
 	denied   denials
 	measured metric.Registration
@@ -118,7 +117,7 @@ func Connect(name string, cfg Config, stream Stream) (*Bus, error) {
 		}),
 		nats.ReconnectHandler(func(*nats.Conn) { slog.Info("broker connected again") }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			if !b.denied.learn(err) { // which Publish reports
+			if !b.denied.learn(err) { // a denial is reported by Publish
 				slog.Warn("broker", "error", err)
 			}
 		}),
@@ -161,7 +160,7 @@ func (b *Bus) Close() {
 	b.conn.Close()
 }
 
-// measure tells at each scrape how the connection is.
+// measure reports the state of the connection at each scrape.
 func measure(conn *nats.Conn) (metric.Registration, error) {
 	meter := otel.Meter("bus")
 	connected, err1 := meter.Int64ObservableGauge("messagerie.broker.connected",
@@ -210,7 +209,7 @@ type Event struct {
 	Entity string
 	// Time is when it happened.
 	Time time.Time
-	// Schema is the CloudEvents dataschema, a URI; empty: none is told.
+	// Schema is the CloudEvents dataschema, a URI; empty: the event has none.
 	Schema string
 	// Data is the payload, in protobuf.
 	Data []byte

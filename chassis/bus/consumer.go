@@ -38,7 +38,7 @@ type Msg struct {
 	// Delivered counts how often it has been handed out, from 1.
 	Delivered int
 	// TraceParent is the W3C traceparent of its handling, whose parent is its
-	// publication; what is listened to (Listen) has that of the publication.
+	// publication; events from Listen have that of the publication.
 	TraceParent string
 }
 
@@ -48,17 +48,18 @@ func (m Msg) Context(ctx context.Context) context.Context {
 }
 
 const (
-	// ackWait is how long a handed-out event is left alone, and so what a handler
-	// may take. After a crash, what was in hand comes back that much later.
+	// ackWait is how long the broker waits for an acknowledgement before it delivers an
+	// event again, and so how long a handler may take. After a crash, events that were being
+	// handled come back that much later.
 	ackWait = 10 * time.Second
 	// maxAckPending bounds what is handed out and not acknowledged.
 	maxAckPending = 4096
 	// pullExpiry is how long the broker keeps one request for events open.
 	pullExpiry = 5 * time.Second
-	// heartbeat is how often an idle broker must say that it still knows us; two
-	// missed ones, and everything is made anew.
+	// heartbeat is how often an idle broker must show that it still knows us; after two
+	// missed ones everything is created again.
 	heartbeat = time.Second
-	// listenerKept is how long the broker remembers a listener that does not ask.
+	// listenerKept is how long the broker keeps a listener that pulls nothing.
 	listenerKept = time.Minute
 	// ackConcurrency is how many acknowledgements of a batch await confirmation
 	// at a time.
@@ -70,20 +71,19 @@ const (
 	nakDelay    = 500 * time.Millisecond
 	nakDelayMax = time.Minute
 	// aloneFrom is the delivery from which an event is handed out by itself: two
-	// batches with it have failed, and maybe because of it.
+	// batches with it have failed, perhaps because of it.
 	aloneFrom = 3
 )
 
 // Consume hands events to handle until ctx is done; what has been received is then
-// finished. handle gets the whole batch and must put all of it into safety or
-// return an error, after which the batch comes back later: so it must not mind
-// seeing an event again. Its context is not cancelled with ctx and ends after ten
-// seconds, when the broker would hand the batch to somebody else.
+// finished. handle gets the whole batch and must store all of it durably or return an
+// error, after which the batch comes back later: so it must tolerate seeing an event
+// again. Its context is not cancelled with ctx and ends after ten seconds, when the
+// broker would hand the batch to somebody else.
 //
-// What can never be handled, handle sets aside itself and returns nil. An event
-// it fails on all the same holds up nobody: after two failures of its batch it is
-// handed out alone, ever more rarely, up to once a minute, for as long as the
-// stream keeps it.
+// handle itself sets aside what can never be handled, and returns nil. An event on which
+// it fails nevertheless holds up nobody: after two failures of its batch it is handed out
+// alone, less and less often, down to once a minute, for as long as the stream keeps it.
 func (b *Bus) Consume(ctx context.Context, c Consumer, handle func(context.Context, []Msg) error) error {
 	for ctx.Err() == nil {
 		err := b.consume(ctx, c, handle)
@@ -95,7 +95,7 @@ func (b *Bus) Consume(ctx context.Context, c Consumer, handle func(context.Conte
 	return nil
 }
 
-// consume makes what is missing and hands out batches until something breaks.
+// consume creates what is missing and hands out batches until something breaks.
 func (b *Bus) consume(ctx context.Context, c Consumer, handle func(context.Context, []Msg) error) error {
 	consumer, err := b.ensureConsumer(ctx, c)
 	if err != nil {
@@ -126,7 +126,7 @@ func (b *Bus) consume(ctx context.Context, c Consumer, handle func(context.Conte
 }
 
 // receive moves events from the subscription to a channel, so that a batch can
-// be what has arrived, without waiting for more.
+// be what has arrived so far, without waiting for more.
 func receive(messages jetstream.MessagesContext, received chan<- jetstream.Msg, broken chan<- error) {
 	defer messages.Stop()
 	defer close(received)
@@ -165,8 +165,8 @@ type delivery struct {
 	raw jetstream.Msg
 }
 
-// split gives one batch of what came for the first time or failed once, and every
-// other event apart.
+// split returns one batch of the events that came for the first time or failed once, and
+// each other event in a batch of its own.
 func split(msgs []jetstream.Msg) [][]delivery {
 	var together []delivery
 	var batches [][]delivery
@@ -184,7 +184,7 @@ func split(msgs []jetstream.Msg) [][]delivery {
 	return append([][]delivery{together}, batches...)
 }
 
-// deal hands a batch to the handler and tells the broker how it went. The batch
+// deal hands a batch to the handler and acknowledges it, or asks for it again. The batch
 // is finished even when ctx ends meanwhile: the broker would only hand it out
 // again.
 func deal(ctx context.Context, batch []delivery, handle func(context.Context, []Msg) error) error {
@@ -238,8 +238,8 @@ func within(ctx context.Context, limit time.Duration, do func(context.Context) e
 // whenever it begins, or begins again, which it does whenever it may have missed one.
 // Neither may block.
 //
-// It reads the stream. A plain subscription to the subject would break the
-// publishers: they learn that the stream is gone by nobody being there to answer.
+// It reads the stream. A plain subscription to the subject would mislead the publishers:
+// they learn that the stream is gone from there being no responder.
 func (b *Bus) Listen(ctx context.Context, subject string, attached func(), handle func(Msg)) {
 	for ctx.Err() == nil {
 		if err := b.listen(ctx, subject, attached, handle); err != nil && ctx.Err() == nil {
@@ -251,8 +251,8 @@ func (b *Bus) Listen(ctx context.Context, subject string, attached func(), handl
 
 // listen returns at the first sign that it may have missed an event. The library's
 // ordered consumer would go on by itself: from its last event, or, while it has seen
-// none, from whatever comes next, and on a stream made anew it waits for the numbers of
-// the old one. In either case nobody would be told.
+// none, from whatever comes next, and on a stream that was created again it waits for the
+// numbers of the old one. In either case nobody would notice.
 func (b *Bus) listen(ctx context.Context, subject string, attached func(), handle func(Msg)) error {
 	cut := b.conn.StatusChanged(nats.DISCONNECTED, nats.RECONNECTING, nats.CLOSED)
 	defer b.conn.RemoveStatusListener(cut)
@@ -288,7 +288,7 @@ func (b *Bus) listen(ctx context.Context, subject string, attached func(), handl
 		}
 		meta, err := msg.Metadata()
 		if err != nil {
-			return fmt.Errorf("reading where an event stands: %w", err)
+			return fmt.Errorf("reading an event's position: %w", err)
 		}
 		if meta.Sequence.Consumer != next {
 			return fmt.Errorf("the event after the %dth is the %dth", next-1, meta.Sequence.Consumer)
@@ -330,7 +330,7 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// Settings are what the broker is asked for.
+// Settings returns the consumer's configuration at the broker.
 func (c Consumer) Settings() jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
 		Durable:        c.Durable,

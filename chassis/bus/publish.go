@@ -20,9 +20,8 @@ import (
 
 const (
 	tracerName = "github.com/ma-messagerie/messagerie/chassis/bus"
-	// batchFrom is the size of a set from which it goes as atomic batches. A small
-	// set is sooner acknowledged event by event: 2 ms against 10 at the 99th
-	// percentile.
+	// batchFrom is the size of a set from which it goes as atomic batches. A small set is
+	// acknowledged sooner event by event: 2 ms against 10 at the 99th percentile.
 	batchFrom = 64
 	// batchMost is the most events in one atomic batch; the broker takes 1000.
 	batchMost = 500
@@ -32,8 +31,8 @@ const (
 )
 
 // Publish publishes events and returns one error for each, nil for those that
-// the broker has acknowledged: all of them are then in its store. An error says
-// that this is not known; publishing such an event again is always right.
+// the broker has acknowledged: these are in its store. An error means that this is
+// not known; publishing such an event again is always safe.
 //
 // The acknowledgements are awaited together, until ctx is done, and for ten
 // seconds at most; where some have come, for a second after the last one. [Refusal]
@@ -79,15 +78,15 @@ func (b *Bus) publishBatch(ctx context.Context, msgs []*nats.Msg) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
 	defer cancel()
-	defer b.denied.heed(msgs, cancel)() // the broker does not answer it
+	defer b.denied.watch(msgs, cancel)() // the broker does not answer a denied batch
 	// The library writes its headers into the messages. It gets copies: a message
 	// with a stray batch header would not be stored singly.
 	batch := make([]*nats.Msg, len(msgs))
 	for i, msg := range msgs {
 		batch[i] = &nats.Msg{Subject: msg.Subject, Data: msg.Data, Header: maps.Clone(msg.Header)}
 	}
-	// Nor does the library heed ctx while it waits for the first acknowledgement. What is
-	// left of a batch that was denied is refused, as one of its events is missing.
+	// Nor does the library observe ctx while it waits for the first acknowledgement. The rest
+	// of a batch that was denied is refused, as one of its events is missing.
 	ended := make(chan error, 1)
 	go func() {
 		ack, err := jetstreamext.PublishMsgBatch(ctx, b.js, batch, jetstreamext.BatchFlowControl{AckFirst: true, AckTimeout: batchTimeout})
@@ -147,15 +146,15 @@ func (b *Bus) publishOnce(ctx context.Context, msgs []*nats.Msg) []error {
 }
 
 const (
-	// stragglerWait is how long nothing may be acknowledged, after something was, before
-	// the rest of a set passes for refused.
+	// stragglerWait is how long to wait, after the last acknowledgement of a set, before its
+	// remaining events count as refused.
 	stragglerWait = time.Second
-	// lookEvery is how soon what is behind an acknowledgement that does not come is seen.
+	// lookEvery is how soon acknowledgements are seen that came behind a missing one.
 	lookEvery = 20 * time.Millisecond
 )
 
-// await waits for the acknowledgements of events that have no error yet, and gives those
-// that get none one.
+// await waits for the acknowledgements of events that have no error yet, and sets the error
+// of those that get none.
 func (b *Bus) await(ctx context.Context, msgs []*nats.Msg, acks []jetstream.PubAckFuture, errs []error) {
 	var open []int
 	for i := range acks {

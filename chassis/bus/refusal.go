@@ -11,20 +11,20 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// errNoAck is the broker's silence about an event, errDenied what it says of a subject.
+// errNoAck is the broker's silence about an event, errDenied its refusal of a subject.
 var (
 	errNoAck  = errors.New("no acknowledgement")
 	errDenied = errors.New("the broker's permissions deny the subject")
 )
 
-// Reasons of [Refusal] that are a subject's: other events of it fare the same.
+// Reasons of [Refusal] that concern the subject: other events of it are refused, too.
 const (
 	NoStream          = "NO_STREAM"
 	NoAcknowledgement = "NO_ACKNOWLEDGEMENT"
 	Denied            = "DENIED"
 )
 
-// Of these the broker says itself that no event would be taken, or not now.
+// brokersOwn are the errors by which the broker says that it would take no event at all now.
 var brokersOwn = map[jetstream.ErrorCode]bool{
 	10008:                                  true, // the cluster has no leader
 	10009:                                  true, // the cluster has none for this stream
@@ -36,11 +36,13 @@ var brokersOwn = map[jetstream.ErrorCode]bool{
 	jetstream.JSErrCodeJetStreamNotEnabledForAccount: true,
 }
 
-// Refusal says of an error of [Bus.Publish] why the event was not taken, by a stable
-// name for operators, and whether that may be for what the event itself is: its subject,
-// which the stream does not have or the broker does not permit, or its size. Otherwise any event would have been refused.
+// Refusal returns why an event was not taken, from its error of [Bus.Publish], by a stable
+// name for operators. own is true if the cause may be the event itself: its subject, which
+// the stream does not have or the broker does not permit, or its size. Otherwise any event
+// would have been refused.
 //
-// Silence is the event's own only if others were acknowledged meanwhile.
+// A missing acknowledgement has its cause in the event only if others were acknowledged
+// meanwhile.
 func Refusal(err error) (reason string, own bool) {
 	var api *jetstream.APIError
 	switch {
@@ -61,13 +63,13 @@ func Refusal(err error) (reason string, own bool) {
 	}
 }
 
-// denials are subjects of which the broker has said that they are not permitted. It
-// answers no event with that, but says it on the connection, in words.
+// denials are subjects that the broker does not permit. It answers no event with that, but
+// reports it on the connection, as text.
 type denials struct {
 	mu       sync.Mutex
 	subjects map[string]bool
-	// heeding is told of each subject.
-	heeding map[*func(string)]bool
+	// watchers are called with each denied subject.
+	watchers map[*func(string)]bool
 }
 
 // denialsMost bounds the subjects that are remembered, each until the next event of it.
@@ -87,29 +89,29 @@ func (d *denials) learn(err error) bool {
 		d.subjects = make(map[string]bool)
 	}
 	d.subjects[found[1]] = true
-	for tell := range d.heeding {
-		(*tell)(found[1])
+	for watcher := range d.watchers {
+		(*watcher)(found[1])
 	}
 	return true
 }
 
-// heed calls a function when a subject of these events is denied, until stop is called.
-func (d *denials) heed(msgs []*nats.Msg, call func()) (stop func()) {
-	tell := func(subject string) {
+// watch calls a function when a subject of these events is denied, until stop is called.
+func (d *denials) watch(msgs []*nats.Msg, call func()) (stop func()) {
+	watcher := func(subject string) {
 		if slices.ContainsFunc(msgs, func(msg *nats.Msg) bool { return msg.Subject == subject }) {
 			call()
 		}
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.heeding == nil {
-		d.heeding = make(map[*func(string)]bool)
+	if d.watchers == nil {
+		d.watchers = make(map[*func(string)]bool)
 	}
-	d.heeding[&tell] = true
+	d.watchers[&watcher] = true
 	return func() {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		delete(d.heeding, &tell)
+		delete(d.watchers, &watcher)
 	}
 }
 
@@ -123,7 +125,7 @@ func (d *denials) any(msgs []*nats.Msg) bool {
 	return slices.ContainsFunc(msgs, func(msg *nats.Msg) bool { return d.has(msg.Subject) })
 }
 
-// forget begins anew for the subjects of events that are going to be published.
+// forget drops the denials of subjects that are about to be published to again.
 func (d *denials) forget(msgs []*nats.Msg) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

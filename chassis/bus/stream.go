@@ -20,7 +20,7 @@ type Stream struct {
 	DuplicateWindow time.Duration
 }
 
-// Settings are what EnsureStream makes a stream with.
+// Settings returns the configuration with which EnsureStream creates the stream.
 func (s Stream) Settings(cfg Config) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:       s.Name,
@@ -32,19 +32,19 @@ func (s Stream) Settings(cfg Config) jetstream.StreamConfig {
 		MaxBytes:   cfg.MaxBytes,
 		Duplicates: s.DuplicateWindow,
 		Replicas:   cfg.Replicas,
-		// Events are deleted by age alone, not by a client that may.
+		// Events are deleted by age alone, even if a client may delete.
 		DenyDelete:         true,
 		DenyPurge:          true,
 		AllowAtomicPublish: true,
 	}
 }
 
-// EnsureStream makes the stream unless there is one. One that exists stays as it is,
-// whoever has made or changed it; what is missing in it is said in the log, once.
+// EnsureStream creates the stream unless there is one. One that exists stays as it is,
+// whoever created or changed it; what it lacks is logged, once until that changes.
 func (b *Bus) EnsureStream(ctx context.Context) error {
 	b.ensuring.Lock()
 	defer b.ensuring.Unlock()
-	// A cluster without a leader answers neither: then nothing is made, or set back.
+	// A cluster without a leader answers neither: then nothing is created.
 	found, err := b.js.Stream(ctx, b.stream.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		found, err = b.js.CreateStream(ctx, b.stream.Settings(b.cfg))
@@ -56,8 +56,8 @@ func (b *Bus) EnsureStream(ctx context.Context) error {
 		return fmt.Errorf("making stream %s: %w", b.stream.Name, err)
 	}
 	lacks := b.stream.Lacks(found.CachedInfo().Config)
-	if text := strings.Join(lacks, "; "); text != b.told {
-		b.told = text
+	if text := strings.Join(lacks, "; "); text != b.reported {
+		b.reported = text
 		if text != "" {
 			slog.WarnContext(ctx, "the stream is not as it is needed; it is left as its operator has set it", "stream", b.stream.Name, "lacks", text)
 		}
@@ -65,7 +65,7 @@ func (b *Bus) EnsureStream(ctx context.Context) error {
 	return nil
 }
 
-// Prepare makes the stream, or looks at the one that is there, as soon as the broker
+// Prepare creates the stream, or checks the one that is there, as soon as the broker
 // answers; it returns then, or when ctx is done.
 func (b *Bus) Prepare(ctx context.Context) {
 	for ctx.Err() == nil {
@@ -76,8 +76,9 @@ func (b *Bus) Prepare(ctx context.Context) {
 	}
 }
 
-// Lacks says what of a stream's settings does not do for this one, in words for an
-// operator; nothing where all does. Size and replicas are the operator's choice.
+// Lacks returns which of a stream's settings fall short of what this one needs, in words
+// for an operator; nothing if all are sufficient. Size and replicas are the operator's
+// choice.
 func (s Stream) Lacks(have jetstream.StreamConfig) (list []string) {
 	lack := func(is bool, format string, args ...any) {
 		if is {

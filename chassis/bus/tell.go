@@ -8,20 +8,20 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// hearMost bounds what waits to be heard; what comes beyond is dropped.
+// hearMost bounds the messages that wait for handle; more are dropped.
 const hearMost = 8192
 
-// Tell says something to all who [Bus.Hear] a subject at this moment. It is written to the
-// connection, and nobody says whether it arrived: an error means that it has not. The
-// subject must be outside the stream, which would keep it.
+// Tell sends a message to all who [Bus.Hear] a subject at this moment: NATS's own publishing
+// without JetStream, which confirms nothing. An error means that it was not sent. The subject
+// must be outside the stream, which would store it.
 func (b *Bus) Tell(subject string, data []byte) error {
 	if err := b.conn.Publish(subject, data); err != nil {
-		return fmt.Errorf("telling %s: %w", subject, err)
+		return fmt.Errorf("sending to %s: %w", subject, err)
 	}
 	return nil
 }
 
-// Flush returns when the broker has read all that was told before, or after three seconds,
+// Flush returns when the broker has read all that was sent before, or after three seconds,
 // with an error.
 func (b *Bus) Flush(ctx context.Context) error {
 	if err := within(ctx, apiTimeout, b.conn.FlushWithContext); err != nil {
@@ -30,13 +30,13 @@ func (b *Bus) Flush(ctx context.Context) error {
 	return nil
 }
 
-// Hear hands out what is told on a subject, by this process too, until ctx is done: each
-// at most once, and nothing of what is told while the broker is away. attached is called
-// whenever it begins, or begins again, and after it has dropped what came faster than
-// handle took it. Neither may block.
+// Hear hands out what is sent to a subject, by this process too, until ctx is done: each
+// message at most once, and none that is sent while the broker is away. attached is called
+// whenever it begins, or begins again, and after it has dropped messages that came faster
+// than handle took them. Neither may block.
 //
-// Of a subject that the broker's permissions deny nothing is heard, without an error: who
-// must know says something and sees whether it comes back.
+// Nothing is heard on a subject that the broker's permissions deny, and there is no error: a
+// caller that must know sends a message and sees whether it comes back.
 func (b *Bus) Hear(ctx context.Context, subject string, attached func(), handle func(data []byte)) {
 	again := b.conn.StatusChanged(nats.CONNECTED)
 	defer b.conn.RemoveStatusListener(again)
@@ -51,14 +51,14 @@ func (b *Bus) Hear(ctx context.Context, subject string, attached func(), handle 
 	if err == nil {
 		err = sub.SetPendingLimits(hearMost, -1)
 	}
-	if err != nil { // the connection was closed, or the subject is none
+	if err != nil { // the connection was closed, or the subject is invalid
 		slog.ErrorContext(ctx, "hearing nothing", "subject", subject, "error", err)
 		return
 	}
 	defer func() { _ = sub.Unsubscribe() }()
 	for {
-		// Whoever looks after attached must hear of what comes then. Without an answer,
-		// the connection is made again.
+		// A caller that reads the state after attached must hear of every later change.
+		// Without an answer, the connection is made again.
 		if err := b.Flush(ctx); err == nil {
 			attached()
 		}

@@ -12,12 +12,12 @@ import (
 // each, 0 sets no limit.
 type Bounds struct {
 	// RatePerCaller is how many calls a second somebody who has signed in may make on
-	// average, BurstPerCaller how many at once, of what is open to all too.
+	// average, BurstPerCaller how many at once, calls of public methods included.
 	RatePerCaller  float64 `env:"RATE_PER_CALLER" envDefault:"20"`
 	BurstPerCaller int     `env:"BURST_PER_CALLER" envDefault:"60"`
-	// RatePerAddress and BurstPerAddress are the same for requests of who has not
-	// signed in, whatever they ask for, by IP address (IPv6: by /64). An address may be
-	// a whole company.
+	// RatePerAddress and BurstPerAddress are the same for requests from people who have
+	// not signed in, whatever they ask for, by IP address (IPv6: by /64). An address may
+	// be a whole company.
 	RatePerAddress  float64 `env:"RATE_PER_ADDRESS" envDefault:"200"`
 	BurstPerAddress int     `env:"BURST_PER_ADDRESS" envDefault:"100"`
 	// StreamsPerCaller is how many streams one caller may have open, MaxStreams how
@@ -25,12 +25,12 @@ type Bounds struct {
 	StreamsPerCaller int `env:"STREAMS_PER_CALLER" envDefault:"16"`
 	MaxStreams       int `env:"MAX_STREAMS" envDefault:"900"`
 	// MaxConnections bounds the connections of each port on which a request has come, and
-	// those on which none has. ConnectionsPerAddress is how many an address may have on
-	// which nobody has signed in (32 times as many without a request), ConnectionsPerCaller how
-	// many somebody may have who has, SharedPerAddress how many an address may have on
-	// which several people call, such as a front end's or a load balancer's. One too
-	// many closes the oldest of the same caller, of many too many one after the other
-	// (see [Listener]).
+	// separately those on which none has. ConnectionsPerAddress is how many an address may
+	// have on which nobody has signed in (32 times as many without a request),
+	// ConnectionsPerCaller how many somebody who has signed in may have, SharedPerAddress
+	// how many an address may have on which several people call, such as a front end's or a
+	// load balancer's. One too many closes the oldest of the same caller; of many too many,
+	// the oldest are closed one after the other (see [Listener]).
 	MaxConnections        int `env:"MAX_CONNECTIONS" envDefault:"2048"`
 	ConnectionsPerAddress int `env:"CONNECTIONS_PER_ADDRESS" envDefault:"64"`
 	ConnectionsPerCaller  int `env:"CONNECTIONS_PER_CALLER" envDefault:"32"`
@@ -73,7 +73,7 @@ func (b Bounds) Callers() (callers, addresses *Rates) {
 	return NewRates(b.RatePerCaller, b.BurstPerCaller), NewRates(b.RatePerAddress, b.BurstPerAddress)
 }
 
-// Listen bounds the connections that a listener accepts; closed is told of each that
+// Listen bounds the connections that a listener accepts; closed is called for each that
 // is closed to make room, and may be nil.
 func (b Bounds) Listen(lis net.Listener, closed func()) *Listener {
 	return Listen(lis, Limits{
@@ -82,7 +82,7 @@ func (b Bounds) Listen(lis net.Listener, closed func()) *Listener {
 	})
 }
 
-// Slots makes room for so many at once; 0: nil, for any number.
+// Slots returns a semaphore of this many slots; nil, for any number, if most is 0.
 func Slots(most int) chan struct{} {
 	if most == 0 {
 		return nil

@@ -21,12 +21,12 @@ type Conn struct {
 	// first is the first byte that came, unread whether it is still to be read.
 	first  [1]byte
 	unread bool
-	// asked: a request has come. known: it is of somebody who has signed in, or comes
-	// by a trusted proxy. holding: an answer is being held back.
+	// asked: a request has come. known: it is from somebody who has signed in, or comes
+	// through a trusted proxy. holding: an answer is being held back.
 	asked, known, holding atomic.Bool
 
-	// These are the listener's, under its lock. Without an entry, the connection is
-	// no longer in its books.
+	// These are the listener's, under its lock. Without an entry, the listener no longer
+	// counts the connection.
 	place           place
 	among           *owned
 	entry, stranger *list.Element
@@ -35,29 +35,29 @@ type Conn struct {
 	reports atomic.Bool
 
 	mu sync.Mutex
-	// caller is who has proved themselves, several that another has as well.
+	// caller is who has signed in on it, several that another has as well.
 	caller  string
 	several bool
-	// waste is what those several have sent beside their calls.
+	// waste is what those several have sent besides their calls.
 	waste waste
-	// pause is until when nothing is read, pieces until when little is at once.
+	// pause is until when nothing is read, pieces until when it is read in small pieces.
 	pause, pieces time.Time
 }
 
-// Asked notes that a request, its head at least, has come on the connection from somebody
-// who has not signed in. It is cheap when that is known. From then on it has a place among
-// those of its owner. It is closed where there is no room and nobody to give way.
+// Asked notes that a request, at least its head, has come on the connection from somebody
+// who has not signed in. It is cheap when that is known already. From then on the connection
+// counts among those of its address. It is closed if there is no room and no other to close.
 //
-// While it is looked at who somebody is, that is neither noted nor proved: many who come
-// at once would take each other's place.
+// Call neither Asked nor Prove before a request's token has been verified: many callers that
+// come at once would push out each other's connections.
 func (c *Conn) Asked() {
 	if c != nil && !c.asked.Load() {
 		c.take(place{unproven, c.address})
 	}
 }
 
-// Prove notes that a request of somebody who has signed in has come. It is cheap when
-// that is known.
+// Prove notes that a request from somebody who has signed in has come. It is cheap when
+// that is known already.
 func (c *Conn) Prove(caller string) {
 	if c == nil {
 		return
@@ -79,8 +79,8 @@ func (c *Conn) Prove(caller string) {
 	}
 }
 
-// take gives the connection a place, unless it has had to give way itself or has one
-// that says more: two people's first calls may come here in any order.
+// take gives the connection a place, unless it was closed to make room or has a more
+// specific one: two people's first calls may come here in any order.
 func (c *Conn) take(at place) {
 	if c.trusted {
 		at = place{excepted, c.address}
@@ -104,7 +104,7 @@ func (c *Conn) take(at place) {
 // Shared reports whether several people call on this connection, or a trusted proxy
 // for them.
 func (c *Conn) Shared() bool {
-	switch c.standing() {
+	switch c.kind() {
 	case shared, excepted:
 		return true
 	default:
@@ -112,13 +112,13 @@ func (c *Conn) Shared() bool {
 	}
 }
 
-// Proxied reports whether it is a trusted proxy's, or none of a [Listener]'s.
+// Proxied reports whether it is a trusted proxy's, or not a [Listener]'s.
 func (c *Conn) Proxied() bool { return c == nil || c.trusted }
 
 // Proven reports whether anybody who calls on this connection has signed in, or it is
 // a trusted proxy's.
 func (c *Conn) Proven() bool {
-	switch c.standing() {
+	switch c.kind() {
 	case proven, shared, excepted:
 		return true
 	default:
@@ -126,7 +126,7 @@ func (c *Conn) Proven() bool {
 	}
 }
 
-func (c *Conn) standing() kind {
+func (c *Conn) kind() kind {
 	if c == nil {
 		return excepted
 	}
@@ -137,26 +137,26 @@ func (c *Conn) standing() kind {
 
 const (
 	// leastPause follows a first refusal; each further one doubles it, up to maxPause,
-	// which is so short that a connection still notices its end.
+	// which is short enough for a connection to notice when its other end closes it.
 	leastPause = 10 * time.Millisecond
 	maxPause   = time.Second
 	// oftenPause is reached by the fourth refusal in a row.
 	oftenPause = 8 * leastPause
 	// calm is how long after a refusal it is forgotten.
 	calm = 5 * time.Second
-	// pieceBytes is how much is read at once after often, and of strangers: with more, a
-	// hundred calls would come before the first that is refused, and after each pause.
+	// pieceBytes is how much is read at once after frequent refusals, and from strangers:
+	// with more, a hundred calls would come before the first is refused, and after each pause.
 	pieceBytes = 512
 )
 
-// Refused notes that a call on the connection was refused for being one too many, and
-// may be made again after a while. The connection then reads nothing for that long, and
-// for longer the more often its owner is refused, on whichever of their connections while
-// there are any, at most a second: what they send too fast stays at their end, and costs
-// nothing here. Where that happens often, little is read at once for some seconds, as it
-// is of strangers anyway, and it returns how long the answer is best held back
-// ([Conn.Hold]): who gets answers without pause asks without pause, on a new connection
-// if need be. A shared one goes on.
+// Refused notes that a call on the connection was refused for being one too many, and may
+// be repeated after wait. Nothing is read from the connection for that long, and for longer
+// the more often its owner is refused, on any of their connections, up to a second: what
+// they send too fast stays at their end, and costs nothing here. After frequent refusals the
+// connection is read in small pieces for some seconds, as strangers' are anyway, and Refused
+// returns for how long to hold back the answer ([Conn.Hold]): a caller that is answered at
+// once asks again at once, on a new connection if need be. Shared connections are not
+// slowed.
 func (c *Conn) Refused(wait time.Duration) (hold time.Duration) {
 	if c == nil || c.Shared() {
 		return 0
@@ -175,9 +175,9 @@ func (c *Conn) Refused(wait time.Duration) (hold time.Duration) {
 	return least
 }
 
-// Hold waits before a refusal is answered, until ctx is done or the connection closed.
-// Where one answer on the connection is held back already it does not wait: the others
-// are few, as nothing is read meanwhile.
+// Hold waits for d before a refusal is answered, or until ctx is done or the connection is
+// closed. It does not wait if another answer on the connection is held back already: there
+// are few others, as nothing is read meanwhile.
 func (c *Conn) Hold(ctx context.Context, d time.Duration) {
 	if c == nil || d == 0 || c.holding.Swap(true) {
 		return
@@ -191,7 +191,7 @@ func (c *Conn) Hold(ctx context.Context, d time.Duration) {
 	}
 }
 
-// rest waits, and reports false where the connection has been closed meanwhile.
+// rest waits, and reports whether the connection is still open.
 func (c *Conn) rest(d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -226,7 +226,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// piece is how much is read at once where there is room for so much.
+// piece returns how much to read at once into a buffer of this size.
 func (c *Conn) piece(room int) int {
 	if !c.known.Load() {
 		return min(room, pieceBytes)
@@ -255,8 +255,8 @@ func (c *Conn) Close() error {
 	return c.Conn.Close()
 }
 
-// RemoteAddr implements net.Conn. Servers hand on the address where they do not hand
-// on the connection: [ConnOf] finds the one by the other.
+// RemoteAddr implements net.Conn. Servers that do not pass on the connection pass on its
+// address, by which [ConnOf] finds it.
 func (c *Conn) RemoteAddr() net.Addr { return addr{c.Conn.RemoteAddr(), c} }
 
 type addr struct {
@@ -264,8 +264,8 @@ type addr struct {
 	conn *Conn
 }
 
-// ConnOf returns the connection of which an address is the other end, or nil where
-// it is none of a [Listener]'s.
+// ConnOf returns the connection whose other end an address is, or nil if it is not a
+// [Listener]'s.
 func ConnOf(at net.Addr) *Conn {
 	if a, ok := at.(addr); ok {
 		return a.conn

@@ -18,37 +18,37 @@ type Limits struct {
 	// proved who they are; PerCaller how many a person may have who has; Shared how
 	// many an address may have on which several people call.
 	Unproven, PerCaller, Shared int
-	// Most is how many there may be in all, and again so many on which no request has
+	// Most is how many there may be in all, and as many again on which no request has
 	// come yet.
 	Most int
 	// Trusted are networks of proxies whose connections are the callers of many.
 	Trusted []netip.Prefix
-	// Closed is told of each connection that is closed to make room, by several at
-	// once; may be nil.
+	// Closed is called for each connection that is closed to make room, concurrently;
+	// may be nil.
 	Closed func()
 }
 
 const (
-	// firstByteTimeout is how long a connection may say nothing at its beginning.
+	// firstByteTimeout is how long a new connection may be silent.
 	firstByteTimeout = 10 * time.Second
 	// silentShare is how many connections on which no request has come an address may
-	// have for each on which one has. They cost little, and who is cut comes again, which
-	// costs more.
+	// have for each on which one has. They cost little, and a client that is cut comes
+	// again, which costs more.
 	silentShare = 32
-	// crowdSample is how many connections are looked at for one to give way. Whoever has
-	// most of all has most of the oldest, too.
+	// crowdSample is how many of the oldest connections are considered for closing. Whoever
+	// has most of all has most of the oldest, too.
 	crowdSample = 64
-	// paceShare is how many times its bound an owner may have, for as long as those that
-	// are too many have not given way. They do so at the rate of the bound: whoever comes
-	// again as soon as they are cut, comes no more often than that.
+	// paceShare is how many times its bound an owner may have until the excess has been
+	// closed. That happens at the rate of the bound, so that a client that comes again as
+	// soon as it is cut comes no more often than that.
 	paceShare = 8
 	// beginShare is how many connections a second are handed over for each that an
-	// address may have: a thousand in a second would have a server do little else.
+	// address may have: with a thousand in a second a server would do little else.
 	beginShare = 6
-	// trimPause is between two looks at those that are too many.
+	// trimPause is the pause between two rounds of closing an owner's excess.
 	trimPause = 50 * time.Millisecond
-	// maxTurn is the longest that a connection waits for its turn: what an address may
-	// have without a request comes to its turn in that time.
+	// maxTurn is the longest that a connection waits for its turn: within that time all
+	// get theirs that an address may have without a request.
 	maxTurn = 5 * time.Second
 	// keepalive is when a connection without traffic is asked whether its other end is
 	// still there, and how often again.
@@ -58,18 +58,18 @@ const (
 // Listener bounds the connections of callers, and what comes on them. One too many
 // closes the oldest that the same caller has, rather than the new one.
 //
-// A connection is handed over only when something has come on it, as all protocols
-// here begin with the caller: one that says nothing, or is closed at once, costs what
-// a socket costs, and not what a server makes for it. It counts apart until a request
+// A connection is handed over only when something has been received on it, as in all
+// protocols here the client speaks first: one that is silent, or closed at once, costs a
+// socket, and not what a server allocates for it. It is counted separately until a request
 // has come ([Conn.Asked]), so that silent and slow ones take nobody's place.
 //
-// Opening and closing connections costs the server nearly as much as who does it. So
-// those of an address wait for their turn where many come at once, for five seconds at
-// most. And where many are too many, the oldest give way one after the other: of one
-// owner, as many in a second as it may have at all. What it has meanwhile is bounded too.
+// Opening and closing connections costs the server nearly as much as the client. So those
+// of an address wait for their turn when many come at once, for five seconds at most. And
+// when there are many too many, the oldest are closed one after the other: each second, as
+// many of one owner as it may have at all. What it has meanwhile is bounded, too.
 //
-// What comes on the connections of one caller is read at a rate ([Conn.Spend]): what
-// never becomes a request is counted by nobody else.
+// The connections of one caller are read at a bounded rate ([Conn.Spend]): what never becomes
+// a request is not counted anywhere else.
 type Listener struct {
 	net.Listener
 	limits Limits
@@ -78,21 +78,21 @@ type Listener struct {
 	budgets budgets
 
 	begin sync.Once
-	// heard are connections on which something has come; done is closed when no more
-	// will be, because of fault.
+	// heard passes on connections on which something has come; done is closed when there
+	// will be no more, because of fault.
 	heard chan *Conn
 	done  chan struct{}
 	fault error
 
 	mu sync.Mutex
-	// open counts all on which a request has come; places has all by owner.
+	// open counts those on which a request has come; places has all by owner.
 	open   int
 	places map[place]*owned
 	// strangers are the unproven ones of these, silent all others, both oldest first.
 	strangers, silent *list.List
 }
 
-// place is who connections belong to.
+// place is whom connections belong to.
 type place struct {
 	kind kind
 	who  string
@@ -105,8 +105,8 @@ type owned struct {
 	// nextPause is how long the next pause is at least, refusedAt when the last began.
 	nextPause time.Duration
 	refusedAt time.Time
-	// pace is at what rate those that are too many give way, nil while none is;
-	// trimming whether some will later.
+	// pace is the rate at which the excess is closed, nil while there is none; trimming is
+	// whether a later round is scheduled.
 	pace     *rate.Limiter
 	trimming bool
 }
@@ -149,7 +149,7 @@ func (l *Listener) run() {
 	for {
 		raw, err := l.Listener.Accept()
 		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
-			// Others will be closed.
+			// Until others have been closed.
 			<-time.After(acceptPause)
 			continue
 		}
@@ -164,7 +164,7 @@ func (l *Listener) run() {
 // acceptPause is how long to wait when the process has no room for a socket.
 const acceptPause = 50 * time.Millisecond
 
-// end tells Accept that nothing comes any more, and closes what nobody will take.
+// end lets Accept return fault, and closes connections that will not be accepted any more.
 func (l *Listener) end() {
 	close(l.done)
 	l.mu.Lock()
@@ -178,7 +178,7 @@ func (l *Listener) end() {
 	}
 }
 
-// arrive takes a connection in that has said nothing yet.
+// arrive registers a connection on which nothing has come yet.
 func (l *Listener) arrive(raw net.Conn) *Conn {
 	address, ip := addressOf(raw.RemoteAddr())
 	c := &Conn{Conn: raw, listener: l, address: address, closed: make(chan struct{}), trusted: contains(l.limits.Trusted, ip)}
@@ -203,8 +203,8 @@ func (l *Listener) hear(c *Conn) {
 	}
 	_ = c.SetReadDeadline(time.Time{})
 	if tcp, ok := c.Conn.(*net.TCPConn); ok {
-		// Not for those that say nothing: each is a call of the kernel's. An error shows
-		// in the next read.
+		// Not for silent ones: each setting is a system call. An error shows in the next
+		// read.
 		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: keepalive, Interval: keepalive})
 	}
 	c.unread = true
@@ -215,8 +215,7 @@ func (l *Listener) hear(c *Conn) {
 	}
 }
 
-// turn waits for a connection's turn. It reports false where the connection has been
-// closed.
+// turn waits for a connection's turn, and reports whether the connection is still open.
 func (l *Listener) turn(c *Conn) bool {
 	l.mu.Lock()
 	open := c.entry != nil
@@ -242,8 +241,7 @@ func (l *Listener) enter(c *Conn, at place) (leaving []*Conn) {
 	return append(leaving, l.settle(c, at)...)
 }
 
-// settle gives a connection its place and returns those that must leave for it. The
-// lock is held.
+// settle gives a connection its place and returns those to close for it. The lock is held.
 func (l *Listener) settle(c *Conn, at place) (leaving []*Conn) {
 	all := l.places[at]
 	if all == nil {
@@ -275,8 +273,8 @@ func (l *Listener) settle(c *Conn, at place) (leaving []*Conn) {
 	return append(leaving, l.trim(all, limit)...)
 }
 
-// trim returns of an owner's connections those that give way now, and sees to it that
-// the others that are too many do so later. The lock is held.
+// trim returns which of an owner's connections to close now, and schedules the rest of the
+// excess for later. The lock is held.
 func (l *Listener) trim(all *owned, limit int) (leaving []*Conn) {
 	if all.pace == nil && all.conns.Len() > limit {
 		all.pace = rate.NewLimiter(rate.Limit(limit), limit)
@@ -301,8 +299,8 @@ func (o *owned) oldest() *Conn {
 	return o.conns.Front().Value.(*Conn) //nolint:forcetypeassert // put there by settle
 }
 
-// crowding returns the connection of a list that makes room when there are too many in
-// all: of the oldest, the one whose address has most of them. The lock is held.
+// crowding returns the connection of a list to close when there are too many in all: of the
+// oldest, the one whose owner has most. The lock is held.
 func crowding(all *list.List) (found *Conn) {
 	most, looked := 0, 0
 	for e := all.Front(); e != nil && looked < crowdSample; e = e.Next() {
@@ -315,7 +313,7 @@ func crowding(all *list.List) (found *Conn) {
 	return found
 }
 
-// drop takes a connection out of the books. The lock is held.
+// drop stops counting a connection. The lock is held.
 func (l *Listener) drop(c *Conn) *Conn {
 	if c.entry == nil {
 		return c
@@ -327,7 +325,7 @@ func (l *Listener) drop(c *Conn) *Conn {
 	return c
 }
 
-// leave takes a connection out of its place. The lock is held.
+// leave removes a connection from its place. The lock is held.
 func (l *Listener) leave(c *Conn) {
 	all := c.among
 	all.conns.Remove(c.entry)

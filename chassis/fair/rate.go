@@ -11,9 +11,9 @@ import (
 const rememberedCallers = 40_000
 
 // Rates gives each caller a bucket of tokens that fills at a rate. The memory is
-// bounded: of more callers than are remembered, who has called longest ago is forgotten.
-// A forgotten caller begins with a full bucket, so a flood of new ones makes the limit
-// looser, never the memory larger.
+// bounded: beyond rememberedCallers, the least recently seen caller is forgotten. A forgotten
+// caller begins with a full bucket, so a flood of new ones makes the limit looser, never the
+// memory larger.
 type Rates struct {
 	rate    rate.Limit
 	burst   int
@@ -33,7 +33,7 @@ func (r *Rates) Take(caller string, now time.Time) (wait time.Duration) {
 	if r.rate == 0 {
 		return 0
 	}
-	// Not reserved and given back: of several at once, that loses some.
+	// Not reserved and cancelled: with several at once, that loses tokens.
 	bucket := r.bucket(caller)
 	if bucket.AllowN(now, 1) {
 		return 0
@@ -43,15 +43,15 @@ func (r *Rates) Take(caller string, now time.Time) (wait time.Duration) {
 
 // Quota is what a caller may still do.
 type Quota struct {
-	// Burst is how much at most, and Window how long an empty bucket takes to be full.
+	// Burst is the size of the bucket, and Window how long an empty one takes to fill.
 	Burst  int
 	Window time.Duration
-	// Left is how much of it, and Reset how long until the bucket is full.
+	// Left is how many tokens are left, and Reset how long until the bucket is full.
 	Left  int
 	Reset time.Duration
 }
 
-// Quota tells what is left of a caller's bucket; false: there is no limit.
+// Quota returns what is left of a caller's bucket; limited is false if there is no limit.
 func (r *Rates) Quota(caller string, now time.Time) (q Quota, limited bool) {
 	if r.rate == 0 {
 		return Quota{}, false
@@ -63,14 +63,14 @@ func (r *Rates) Quota(caller string, now time.Time) (q Quota, limited bool) {
 	}, true
 }
 
-// filling is how long so many tokens take.
+// filling returns how long this many tokens take to come.
 func (r *Rates) filling(tokens float64) time.Duration {
 	return time.Duration(tokens / float64(r.rate) * float64(time.Second))
 }
 
-// Turn uses one token of the caller's bucket, of those to come where there is none, and
-// returns how long to wait for it. Who would have to wait longer than most waits for so
-// long, and uses none.
+// Turn uses one token of the caller's bucket, a future one if there is none, and returns how
+// long to wait for it. A caller that would have to wait longer than most waits for most, and
+// uses none.
 func (r *Rates) Turn(caller string, now time.Time, most time.Duration) (wait time.Duration) {
 	return r.turns(caller, 1, now, most)
 }

@@ -36,8 +36,8 @@ func (s *Shares) Give(caller string) {
 	}
 }
 
-// Queue has what waits for its caller: a request that has begun and is not whole.
-// One too many ends the oldest that the same caller has.
+// Queue holds requests that have begun and are not complete yet. One too many ends the
+// oldest of the same caller.
 type Queue struct {
 	limit int
 
@@ -48,9 +48,9 @@ type Queue struct {
 // NewQueue lets each caller keep limit waiting; 0 sets no limit.
 func NewQueue(limit int) *Queue { return &Queue{limit: limit, waiting: make(map[string]*list.List)} }
 
-// Enter lets one wait. end is called, once at most and from another's call, if it
-// must give way; never after leave has returned. It must not wait and not use the queue.
-// leave must be called when it waits no more; it may be called again.
+// Enter adds a request. end is called if it must make room, at most once, by another's Enter
+// and never after leave has returned; it must neither block nor use the queue. leave must be
+// called when the request waits no longer; it may be called again.
 func (q *Queue) Enter(caller string, end func()) (leave func()) {
 	q.mu.Lock()
 	all := q.waiting[caller]

@@ -1,10 +1,10 @@
-// Package plain says which characters a text may hold that is a code, an id, a name
-// or anything else on one line, and makes such a text of what somebody else wrote.
+// Package plain says which characters a single-line text may contain, such as a code, an id
+// or a name, and cleans texts that others wrote.
 //
-// The rule is one for what callers send (chassis/rpc refuses it) and what tokens
-// carry (chassis/auth cleans it): without control characters, which PostgreSQL,
-// logs and headers do not take or take for something else, and without the
-// characters that make a line read otherwise than it is stored.
+// One rule holds for what callers send (chassis/rpc refuses the rest) and what tokens
+// carry (chassis/auth cleans it): no control characters, which PostgreSQL, logs and headers
+// reject or misread, and none of the characters that make a line display differently from
+// how it is stored.
 package plain
 
 import (
@@ -14,7 +14,7 @@ import (
 )
 
 // Allowed reports whether a text on one line may hold the character. It may not hold
-// C0 and C1 control characters with NUL and DEL, the line and paragraph separators
+// C0 and C1 control characters (NUL and DEL among them), the line and paragraph separators
 // (U+2028, U+2029), and the bidirectional embeddings, overrides and isolates.
 func Allowed(r rune) bool {
 	switch {

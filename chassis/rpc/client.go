@@ -18,17 +18,18 @@ import (
 // callTimeout is set on a call that comes without a deadline.
 const callTimeout = 10 * time.Second
 
-// clientPolicy spreads calls over the addresses of a headless service and tries
-// again what no server has seen.
+// clientPolicy spreads calls over the addresses of a headless service, leaving out those
+// whose health is not SERVING. gRPC itself retries a call that no server has seen, and
+// nothing else is retried.
 const clientPolicy = `{
 	"loadBalancingConfig": [{"round_robin": {}}],
 	"healthCheckConfig": {"serviceName": ""}
 }`
 
-// Dial returns a connection to a service of this system, made when first used
+// Dial returns a connection to a service of this system, established when first used
 // and again whenever it breaks. With tokens, each call carries a bearer token.
 //
-// It speaks plain text unless one of the options says otherwise ([MutualTLS.Client],
+// It is in plain text unless one of the options says otherwise ([MutualTLS.Client],
 // [TLSClient]).
 func Dial(target string, tokens oauth2.TokenSource, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 	opts = append([]grpc.DialOption{
@@ -63,8 +64,8 @@ func limitCall(ctx context.Context, method string, req, reply any, conn *grpc.Cl
 	return invoke(ctx, method, req, reply, conn, opts...)
 }
 
-// bearerTokens is grpc's oauth.TokenSource without its demand for TLS, which
-// which is the platform's where [MutualTLS] is not configured.
+// bearerTokens is grpc's oauth.TokenSource without its demand for TLS, which is left to
+// the platform where [MutualTLS] is not configured.
 type bearerTokens struct{ source oauth2.TokenSource }
 
 func (b bearerTokens) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {

@@ -21,7 +21,7 @@ import (
 // ErrorDomain is the domain of every google.rpc.ErrorInfo of this system.
 const ErrorDomain = "messagerie"
 
-// Error is what a caller is told.
+// Error is a refusal, as its caller gets it.
 type Error struct {
 	// Code is the gRPC code.
 	Code codes.Code
@@ -33,7 +33,7 @@ type Error struct {
 	Metadata map[string]string
 	// Violations are the faults of the input, field by field.
 	Violations []Violation
-	// RetryAfter says when to come back, as google.rpc.RetryInfo; 0 says nothing.
+	// RetryAfter is how long to wait before a retry, sent as google.rpc.RetryInfo; 0: not sent.
 	RetryAfter time.Duration
 	// Cause is for the log alone.
 	Cause error
@@ -51,7 +51,7 @@ type Violation struct {
 	Metadata map[string]string
 }
 
-// Invalid is an InvalidArgument with one fault. The pairs are metadata:
+// Invalid returns an InvalidArgument with one fault. The pairs are metadata:
 // key, value, key, value.
 func Invalid(field string, reason errorpb.ErrorReason, description string, pairs ...string) *Error {
 	values := metadataOf(pairs)
@@ -62,8 +62,8 @@ func Invalid(field string, reason errorpb.ErrorReason, description string, pairs
 	}
 }
 
-// Refuse is an error without a faulty field: a state that does not allow the
-// call, a thing not found, a caller without the right.
+// Refuse returns an error without a faulty field: a state that does not allow the
+// call, a resource not found, a caller without the right.
 func Refuse(code codes.Code, reason errorpb.ErrorReason, message string, pairs ...string) *Error {
 	return &Error{Code: code, Reason: reason, Message: message, Metadata: metadataOf(pairs)}
 }
@@ -96,8 +96,8 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Cause }
 
-// Is makes two errors with the same reason the same, so that errors.Is finds a
-// refusal whatever its metadata.
+// Is reports whether the other error has the same code and reason, so that errors.Is finds
+// a refusal whatever its metadata.
 func (e *Error) Is(target error) bool {
 	other, ok := target.(*Error)
 	return ok && other.Code == e.Code && other.Reason == e.Reason
@@ -140,7 +140,7 @@ func InvalidAll(faults []Violation) *Error {
 	}
 }
 
-// FaultsOf are the faults of the input that errors tell.
+// FaultsOf returns the faults of the input that errors carry.
 func FaultsOf(errs ...error) (faults []Violation) {
 	for _, err := range errs {
 		var refusal *Error
@@ -151,8 +151,8 @@ func FaultsOf(errs ...error) (faults []Violation) {
 	return faults
 }
 
-// JoinFaults makes one refusal of several, so that a caller is told all faults at once.
-// Without faults of the input it is the first error, if any.
+// JoinFaults makes one refusal of several, so that a caller gets all faults at once.
+// Without faults of the input it returns the first error, if any.
 func JoinFaults(errs ...error) error {
 	if faults := FaultsOf(errs...); len(faults) > 1 {
 		return InvalidAll(faults)
@@ -171,8 +171,8 @@ var (
 	errCancelled = Refuse(codes.Canceled, errorpb.ErrorReason_CALL_CANCELLED, "the caller went away")
 )
 
-// StatusOf turns any error into what crosses the wire, with words for people in the
-// language of the context's caller, and reports whether it is one that only the log may see.
+// StatusOf turns any error into what crosses the wire, with texts for people in the language
+// of the context's caller, and reports whether the error itself is for the log alone.
 func StatusOf(ctx context.Context, err error) (st *status.Status, hidden bool) {
 	var refusal *Error
 	in := languageOf(ctx)

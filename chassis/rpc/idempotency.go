@@ -17,27 +17,27 @@ const (
 	// IdempotencyKeyName is the metadata that names a call of a method whose rule is KEYED,
 	// and the header of REST.
 	IdempotencyKeyName = "idempotency-key"
-	// ReplayedName is the metadata of an answer, and the header of REST, that says "true"
-	// where the call had been made before and changed nothing now.
+	// ReplayedName is the metadata of an answer, and the header of REST, that is "true" if
+	// the call was made before and changed nothing now.
 	ReplayedName = "idempotent-replayed"
 )
 
 type keyContext struct{}
 
-// IdempotencyKey is the key that the caller of a KEYED method has given.
+// IdempotencyKey returns the key that the caller of a KEYED method has given.
 func IdempotencyKey(ctx context.Context) uuid.UUID {
 	key, _ := ctx.Value(keyContext{}).(uuid.UUID)
 	return key
 }
 
-// Replayed tells the caller that the answer is of an earlier call.
+// Replayed marks the answer as that of an earlier call.
 func Replayed(ctx context.Context) {
 	if err := grpc.SetHeader(ctx, metadata.Pairs(ReplayedName, "true")); err != nil {
-		slog.DebugContext(ctx, "telling that an answer is of an earlier call", "error", err)
+		slog.DebugContext(ctx, "marking an answer as that of an earlier call", "error", err)
 	}
 }
 
-// keyed hands on the key of a call of a KEYED method, or what is wrong with it: input tells
+// keyed passes on the key of a call of a KEYED method, or what is wrong with it: input reports
 // that together with the other faults.
 func (s *Server) keyed(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 	if s.guard.Policy[info.FullMethod].Idempotency != accesspb.Idempotency_IDEMPOTENCY_KEYED {
@@ -50,7 +50,7 @@ func (s *Server) keyed(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 	return next(context.WithValue(ctx, keyContext{}, key), req)
 }
 
-// CheckKey is what is wrong with the values of an idempotency key's header, if anything.
+// CheckKey returns what is wrong with the values of an idempotency key's header, if anything.
 func CheckKey(values []string) error {
 	_, err := parseKey(values)
 	return err

@@ -23,20 +23,20 @@ import (
 	inputpb "github.com/ma-messagerie/messagerie/proto/messagerie/input/v1"
 )
 
-// input checks each request before its handler sees it: first that it could be read (of one
-// that could be read in part, see MarkUnread), then the characters of its strings (see input.proto) and that its times are times,
-// then its own rules.
+// input checks each request before its handler sees it: first that it could be decoded (for
+// one that could be decoded in part, see MarkUnread), then the characters of its strings (see
+// input.proto) and that its times are valid, then its own rules.
 type input struct {
 	validator protovalidate.Validator
 	// checks are further ones, by message type: those of a handler that need more than the
-	// message. They are asked where the message has faults, so that all are told at once.
+	// message. They run if the message has faults, so that all are reported at once.
 	checks map[protoreflect.FullName]func(context.Context, proto.Message) []Violation
 	// lines are, by message type, the fields that lineFaults has to look at.
 	lines sync.Map // of protoreflect.FullName to []protoreflect.FieldDescriptor
 }
 
-// errUnreadable is the refusal of bytes that are no message of the method's type, or
-// hold a string that is not UTF-8.
+// errUnreadable is the refusal of bytes that are not a message of the method's type, or
+// contain a string that is not UTF-8.
 var errUnreadable = Refuse(codes.InvalidArgument, errorpb.ErrorReason_REQUEST_MALFORMED, "the request cannot be decoded: it is not the method's message, or a string in it is not UTF-8")
 
 func (in *input) unary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
@@ -103,8 +103,8 @@ func (in *input) check(ctx context.Context, req any) error {
 	return InvalidAll(faults)
 }
 
-// addFault appends a fault of a field that has none yet, nor has what it is part of: what
-// follows from it is no news.
+// addFault appends a fault of a field, unless the field or what contains it has one already,
+// from which the new one follows.
 func addFault(faults []Violation, fault Violation) []Violation {
 	if len(faults) >= maxFaults || slices.ContainsFunc(faults, func(v Violation) bool {
 		return v.Field == fault.Field || strings.HasPrefix(fault.Field, v.Field+".")
@@ -114,7 +114,7 @@ func addFault(faults []Violation, fault Violation) []Violation {
 	return append(faults, fault)
 }
 
-// maxFaults bounds a refusal, whose length a caller could choose otherwise.
+// maxFaults bounds a refusal, whose length the caller could otherwise choose.
 const maxFaults = 20
 
 // lineFaults appends the fields whose strings break the rule; path is that of the
@@ -166,7 +166,7 @@ func (in *input) valueFaults(field protoreflect.FieldDescriptor, value protorefl
 	})
 }
 
-// momentFault is that of a time or duration that is none: JSON cannot write it, and
+// momentFault is the fault of an invalid time or duration: JSON cannot write it, and
 // databases cannot compare with it.
 func momentFault(field protoreflect.FieldDescriptor, name string) Violation {
 	fault := Violation{Field: name, Reason: errorpb.ErrorReason_TIMESTAMP_INVALID, Description: "must lie within the years 1 to 9999, with 0 to 999999999 nanoseconds"}
@@ -176,8 +176,8 @@ func momentFault(field protoreflect.FieldDescriptor, name string) Violation {
 	return fault
 }
 
-// linesOf returns the fields of a message type that may hold a string of one line, by
-// themselves or within.
+// linesOf returns the fields of a message type that may hold a single-line string,
+// themselves or in a nested message.
 func (in *input) linesOf(typ protoreflect.MessageDescriptor) []protoreflect.FieldDescriptor {
 	if known, ok := in.lines.Load(typ.FullName()); ok {
 		list, _ := known.([]protoreflect.FieldDescriptor)
@@ -200,9 +200,9 @@ func isFreeText(field protoreflect.FieldDescriptor) bool {
 	return free
 }
 
-// codec is protobuf's, but for bytes that it cannot read. gRPC decodes a request
-// before any interceptor and calls such bytes its own internal error; the message is
-// marked instead, and input refuses it as the caller's fault.
+// codec is protobuf's, except for bytes that it cannot decode. gRPC decodes a request
+// before any interceptor and reports such bytes as its own internal error; here the message
+// is marked instead, and input refuses it as the caller's fault.
 type codec struct{ encoding.CodecV2 }
 
 func newCodec() codec { return codec{encoding.GetCodecV2(protocodec.Name)} }
@@ -218,7 +218,8 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	return err
 }
 
-// unreadable is a field that no message has. A caller who sends it is refused, too.
+// unreadable marks such a message: a field that no message type has. A caller who sends it is
+// refused, too.
 var unreadable = protoreflect.RawFields(protowire.AppendVarint(protowire.AppendTag(nil, protowire.MaxValidNumber, protowire.VarintType), 1))
 
 func isUnreadable(msg proto.Message) bool {
@@ -267,7 +268,7 @@ func ruleFault(v *protovalidate.Violation) Violation {
 	return fault
 }
 
-// jsonPath is the field as callers of REST and gRPC know it from the documents.
+// jsonPath is the field's name in the API documentation, in camelCase.
 func jsonPath(v *protovalidate.Violation) string {
 	var path []string
 	for _, element := range v.Proto.GetField().GetElements() {

@@ -15,8 +15,8 @@ import (
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 )
 
-// ErrPageToken is the refusal of a page token that is not of this list, or not of this
-// caller.
+// ErrPageToken is the refusal of a page token that does not belong to this list, or not to
+// this caller.
 var ErrPageToken = Invalid("pageToken", errorpb.ErrorReason_PAGE_TOKEN_INVALID, "give the nextPageToken of the page before, unchanged, with the same filters")
 
 // ListRequest is a request for one page of a list.
@@ -25,20 +25,20 @@ type ListRequest interface {
 	GetPageToken() string
 }
 
-// pageMark is how many bytes of a token say what it is for.
+// pageMark is how many bytes of a token identify what it is for.
 const pageMark = 8
 
-// PageToken writes the key of a page's last entry as the token of the next one. It is for
-// the same caller, method and filters alone (AIP-158); a page may have another size. It is
-// no secret and no right: it holds what the page before has shown, and what a caller may see
-// is asked anew for each page.
+// PageToken encodes the key of a page's last entry as the token of the next page. It is valid
+// for the same caller, method and filters alone (AIP-158); the page size may change. It is
+// neither a secret nor a permission: it holds what the page before has shown, and each page
+// is authorised by itself.
 func PageToken(ctx context.Context, req ListRequest, key []byte) string {
 	mark := markOf(ctx, req, key)
 	return base64.RawURLEncoding.EncodeToString(append(mark[:], key...))
 }
 
-// PageKey is the key in a request's token: nil for the first page, ErrPageToken for a token
-// that was written for another caller, method or filter, or was changed.
+// PageKey returns the key in a request's token: nil for the first page, ErrPageToken for a
+// token that was made for another caller, method or filter, or was changed.
 func PageKey(ctx context.Context, req ListRequest) ([]byte, error) {
 	if req.GetPageToken() == "" {
 		return nil, nil
@@ -50,7 +50,7 @@ func PageKey(ctx context.Context, req ListRequest) ([]byte, error) {
 	return raw[pageMark:], nil
 }
 
-// markOf stands for the caller, the method, the filters and the key.
+// markOf is a digest of the caller, the method, the filters and the key.
 func markOf(ctx context.Context, req ListRequest, key []byte) [pageMark]byte {
 	filters := proto.Clone(req).ProtoReflect()
 	fields := filters.Descriptor().Fields()
@@ -81,7 +81,7 @@ func markOf(ctx context.Context, req ListRequest, key []byte) [pageMark]byte {
 	return [pageMark]byte(sum.Sum(nil))
 }
 
-// inOrder has the values of an enum's filter in one order: it selects the same in any.
+// inOrder sorts the values of an enum's filter, which selects the same in any order.
 func inOrder(list protoreflect.List) {
 	values := make([]protoreflect.EnumNumber, list.Len())
 	for i := range values {

@@ -20,22 +20,22 @@ import (
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 )
 
-// Rule is what the .proto says of a method, beside what it takes and answers.
+// Rule is what the .proto says of a method, besides its request and answer.
 type Rule struct {
 	// Access is who may call it.
 	Access accesspb.Access
-	// Idempotency is what becomes of a call that is made twice.
+	// Idempotency is what happens when a call is made twice.
 	Idempotency accesspb.Idempotency
 	// Scope is what the token of a machine must allow.
 	Scope string
 	// Callers are the processes of this system that may call it, where it is internal.
 	Callers []string
-	// Ticket: a ticket does in place of a token.
+	// Ticket: a ticket may take the place of a token.
 	Ticket bool
 }
 
-// RuleOf reads the rule of a method. A method that leaves something out is an error: nothing
-// is open, or repeated, by oversight.
+// RuleOf reads the rule of a method. A method that leaves something out is an error, so that
+// nothing is open, or repeatable, by oversight.
 func RuleOf(method protoreflect.MethodDescriptor) (Rule, error) {
 	var rule Rule
 	options := method.Options()
@@ -61,7 +61,7 @@ func RuleOf(method protoreflect.MethodDescriptor) (Rule, error) {
 	case internal && len(rule.Callers) == 0:
 		return rule, fmt.Errorf("method %s is internal and has no option messagerie.access.v1.callers", method.FullName())
 	case !internal && len(rule.Callers) > 0:
-		return rule, fmt.Errorf("method %s has callers and is not internal: they would not be held to it", method.FullName())
+		return rule, fmt.Errorf("method %s has callers and is not internal: callers restrict internal methods alone", method.FullName())
 	case rule.Ticket && (internal || rule.Access == accesspb.Access_ACCESS_PUBLIC || !method.IsStreamingServer()):
 		return rule, fmt.Errorf("method %s takes tickets, which are for people's streams alone", method.FullName())
 	}
@@ -71,8 +71,7 @@ func RuleOf(method protoreflect.MethodDescriptor) (Rule, error) {
 // Policy are the rules of methods by their full names ("/package.Service/Method").
 type Policy map[string]Rule
 
-// infrastructure are services that are not ours and that probes and tools call
-// without a token.
+// infrastructure are gRPC's own services, which probes and tools call without a token.
 var infrastructure = map[string]bool{
 	"grpc.health.v1.Health":                    true,
 	"grpc.reflection.v1.ServerReflection":      true,
@@ -130,13 +129,12 @@ var (
 type Guard struct {
 	Policy   Policy
 	Verifier *auth.Verifier
-	// Recognise has the callers of public methods known by their tokens too, where
-	// these are good: what somebody who has signed in does there is theirs, not their
-	// address's.
+	// Recognise verifies tokens on public methods too: what somebody who has signed in does
+	// there counts against them, and not against their address. An invalid token is ignored.
 	Recognise bool
 }
 
-// recogniseTimeout bounds the look at a token that does not matter to the method: the
+// recogniseTimeout bounds the verification of a token that the method does not need: the
 // issuer is not waited for.
 const recogniseTimeout = 50 * time.Millisecond
 
@@ -166,7 +164,7 @@ func (g *Guard) Admit(ctx context.Context, fullMethod, authorization string) (co
 		return ctx, errNoMethod
 	}
 	if rule.Access == accesspb.Access_ACCESS_PUBLIC {
-		// A lapsed token must not close what is open.
+		// An expired token must not close what is open to all.
 		return g.recognise(ctx, authorization), nil
 	}
 	token, ok := Bearer(authorization)
@@ -185,7 +183,7 @@ func (g *Guard) Admit(ctx context.Context, fullMethod, authorization string) (co
 	return auth.NewContext(ctx, id), rule.permit(id)
 }
 
-// permit refuses a caller who may not call the method.
+// permit returns a refusal if the caller may not call the method.
 func (rule Rule) permit(id *auth.Identity) error {
 	if !allowed(rule.Access, id) || len(rule.Callers) > 0 && !slices.Contains(rule.Callers, id.Client) {
 		return errNotYourKind

@@ -15,22 +15,23 @@ import (
 )
 
 // LanguageName is the metadata, and the header of REST, by which a caller asks for the
-// language of what people read (RFC 9110, 12.5.4). French is spoken where it is absent.
+// language of texts for people (RFC 9110, 12.5.4). They are in French if it is absent.
 const LanguageName = "accept-language"
 
 var (
-	spoken   = []language.Tag{language.French, language.English}
-	matching = language.NewMatcher(spoken)
+	languages = []language.Tag{language.French, language.English}
+	matcher   = language.NewMatcher(languages)
 )
 
 type languageKey struct{}
 
-// WithLanguage keeps a caller's Accept-Language where it is no metadata of the context.
+// WithLanguage returns a context with a caller's Accept-Language, for a caller whose headers
+// are not the context's metadata.
 func WithLanguage(ctx context.Context, acceptLanguage string) context.Context {
 	return context.WithValue(ctx, languageKey{}, acceptLanguage)
 }
 
-// languageOf is the language of ours that a caller reads best.
+// languageOf returns which of our languages a caller prefers.
 func languageOf(ctx context.Context) language.Tag {
 	wanted, ok := ctx.Value(languageKey{}).(string)
 	if values := metadata.ValueFromIncomingContext(ctx, LanguageName); !ok && len(values) > 0 {
@@ -40,11 +41,11 @@ func languageOf(ctx context.Context) language.Tag {
 	if err != nil || len(tags) == 0 {
 		return language.French
 	}
-	_, i, _ := matching.Match(tags...)
-	return spoken[i]
+	_, i, _ := matcher.Match(tags...)
+	return languages[i]
 }
 
-// meanings are those of the .proto.
+// meanings are what the .proto says of the reasons.
 var meanings = sync.OnceValue(func() map[errorpb.ErrorReason]*errorpb.Meaning {
 	found := make(map[errorpb.ErrorReason]*errorpb.Meaning)
 	values := errorpb.ErrorReason(0).Descriptor().Values()
@@ -56,10 +57,10 @@ var meanings = sync.OnceValue(func() map[errorpb.ErrorReason]*errorpb.Meaning {
 	return found
 })
 
-// MeaningOf is what a reason says; nil for none.
+// MeaningOf returns what the .proto says of a reason; nil for ERROR_REASON_UNSPECIFIED.
 func MeaningOf(reason errorpb.ErrorReason) *errorpb.Meaning { return meanings()[reason] }
 
-// spell is a reason in words for people.
+// spell returns a reason's text for people, with its values filled in.
 func spell(reason errorpb.ErrorReason, in language.Tag, values map[string]string) string {
 	text := MeaningOf(reason).GetFr()
 	if in == language.English {
@@ -71,8 +72,9 @@ func spell(reason errorpb.ErrorReason, in language.Tag, values map[string]string
 	return text
 }
 
-// HTTPStatus is the status of REST for a refusal: that of the reason where it has its own,
-// else that of the code. What a state does not allow is a conflict, not a malformed request.
+// HTTPStatus returns the status of REST for a refusal: that of the reason if it has its own,
+// else that of the code. A call that the state does not allow is a conflict, not a malformed
+// request.
 func HTTPStatus(code codes.Code, reason errorpb.ErrorReason) int {
 	if own := MeaningOf(reason).GetHttp(); own != 0 {
 		return int(own)

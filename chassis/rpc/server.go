@@ -34,15 +34,15 @@ type ServerConfig struct {
 	Addr string `env:"GRPC_ADDR" envDefault:":9090"`
 	// Reflection lets tools list the services (gRPC server reflection).
 	Reflection bool `env:"GRPC_REFLECTION" envDefault:"false"`
-	// MTLS secures calls between services: *_MTLS_*. The gateway, whose own port is
-	// everybody's, uses it towards the services alone.
+	// MTLS secures calls between services: *_MTLS_*. The gateway, whose own port is open to
+	// all, uses it only to call the services.
 	MTLS MutualTLS `envPrefix:"MTLS_"`
 	// Listener is used instead of Addr when set.
 	Listener net.Listener
 }
 
-// StreamLife is the longest that a stream of answers may last. A connection that is old
-// takes no new calls and waits for its streams so long: cut earlier, those would fail.
+// StreamLife is the longest that a stream of answers may last. A connection past its age
+// takes no new calls and waits that long for its streams, which would otherwise fail.
 const StreamLife = 15 * time.Minute
 
 const (
@@ -51,7 +51,7 @@ const (
 	// maxStreams bounds the calls of one connection, which is one process of
 	// ours or one gateway.
 	maxStreams = 1024
-	// maxHeaderBytes bounds the header list of a call: a token of 8 KiB, and all else.
+	// maxHeaderBytes bounds the header list of a call: a token of 8 KiB, and the rest.
 	// gRPC's own bound is 16 MiB for each call.
 	maxHeaderBytes = 16 << 10
 	// deadlineShave is taken off a caller's deadline, see the package doc.
@@ -73,13 +73,13 @@ type Server struct {
 	holds  []<-chan struct{}
 	// translate is nil where errors are what they are.
 	translate func(error) error
-	// redeem is nil where no tickets are taken.
+	// redeem is nil if the server takes no tickets.
 	redeem func(ctx context.Context, ticket string) (*auth.Identity, error)
 }
 
-// AlsoCheck has a request's message type looked at by more than its own rules, where these
-// find faults, so that the caller is told all at once. The check sees a message that is not
-// valid; what is valid goes to the handler, which checks for itself. Call it before Serve.
+// AlsoCheck adds a check for a message type that runs if the message's own rules find faults,
+// so that the caller gets all faults at once. The check sees only invalid messages; a valid
+// one goes to the handler, which checks for itself. Call it before Serve.
 func AlsoCheck[M proto.Message](s *Server, check func(context.Context, M) []Violation) {
 	var typ M
 	s.input.checks[typ.ProtoReflect().Descriptor().FullName()] = func(ctx context.Context, msg proto.Message) []Violation {
@@ -142,10 +142,10 @@ func BaseOptions(telemetry ...otelgrpc.Option) []grpc.ServerOption {
 	}
 }
 
-// HoldUntil has the server's health wait for a channel that is closed when the service
-// has what it cannot answer without. Calls that come before are not refused here. Call
-// it before Serve, as often as there are conditions. It is for the first time alone:
-// a service that goes on with what it has when a condition is lost later stays SERVING.
+// HoldUntil keeps the server's health at NOT_SERVING until a channel is closed, which the
+// service does when it has what it cannot answer without. Calls that come earlier are not
+// refused here. Call it before Serve, once for each condition. It is for the start alone:
+// a service that loses a condition later and goes on with what it has stays SERVING.
 func (s *Server) HoldUntil(ready <-chan struct{}) { s.holds = append(s.holds, ready) }
 
 // Translate has the errors of handlers turned into others before they are reported: here a
@@ -153,9 +153,9 @@ func (s *Server) HoldUntil(ready <-chan struct{}) { s.holds = append(s.holds, re
 // away. It is called with no nil error. Call Translate before Serve.
 func (s *Server) Translate(translate func(error) error) { s.translate = translate }
 
-// open turns the health to SERVING when nothing holds it any more, at once when
-// nothing does. A drain that has begun meanwhile wins: after it, the health does not
-// change. Call end when the server has ended.
+// open sets the health to SERVING when all conditions of HoldUntil are met, at once if there
+// are none. A drain that has begun meanwhile wins: after it, the health does not change. Call
+// end when the server has ended.
 func (s *Server) open(ctx context.Context) (end func()) {
 	if len(s.holds) == 0 {
 		s.health.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
@@ -228,7 +228,7 @@ func recovered(ctx context.Context, fault any) error {
 func (s *Server) reportUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 	resp, err := next(ctx, req)
 	err = Report(ctx, info.FullMethod, s.translated(err))
-	// The gateway tells of each call at level info; this says where it went.
+	// The gateway logs each call at level info; this says which process it went to.
 	slog.DebugContext(ctx, "call", "method", info.FullMethod, "code", status.Code(err).String())
 	return resp, err
 }
@@ -244,7 +244,7 @@ func (s *Server) translated(err error) error {
 	return s.translate(err)
 }
 
-// Report logs what the caller must not see and returns what they may.
+// Report logs what the caller must not see and returns what the caller may see.
 func Report(ctx context.Context, method string, err error) error {
 	if err == nil {
 		return nil

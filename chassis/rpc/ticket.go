@@ -13,20 +13,20 @@ import (
 // TicketName is the metadata that holds a ticket.
 const TicketName = "watch-ticket"
 
-// ErrTicket is the refusal of a ticket, whatever it lacks: it says nothing about whose it
-// may have been.
+// ErrTicket is the refusal of a ticket, for whatever reason: it does not reveal whose it may
+// have been.
 var ErrTicket = Refuse(codes.Unauthenticated, errorpb.ErrorReason_WATCH_TICKET_INVALID, "the ticket is not good here: it was used, has lapsed, or is for another watch; ask for a new one")
 
 // Ticketed reports whether a call comes with a ticket, and without a token, to a method
-// that takes tickets. Whoever answers it must redeem the ticket (see [Server.Redeem]); the
-// gateway, which cannot, lets it pass as a stranger's.
+// that takes tickets. The server that answers it must redeem the ticket (see
+// [Server.Redeem]); the gateway, which cannot, forwards it as an anonymous call.
 func (g *Guard) Ticketed(fullMethod, authorization, ticket string) bool {
 	return ticket != "" && authorization == "" && g.Policy[fullMethod].Ticket
 }
 
-// Redeem has tickets taken: redeem returns who got one, or [ErrTicket], and must do so once
-// for each ticket. What they may call is then decided as with a token. Without Redeem, a
-// server takes none. Call it before Serve.
+// Redeem makes the server take tickets: redeem returns the caller that a ticket was given to,
+// or [ErrTicket], and must accept each ticket once. What they may call is then decided as
+// with a token. Without Redeem, a server takes none. Call it before Serve.
 func (s *Server) Redeem(redeem func(ctx context.Context, ticket string) (*auth.Identity, error)) {
 	s.redeem = redeem
 }

@@ -21,13 +21,13 @@ import (
 	"google.golang.org/grpc/security/advancedtls"
 )
 
-// certificateRefresh is how often certificate files are looked at for newer ones:
-// cert-manager writes a new pair days before the old one ends.
+// certificateRefresh is how often certificate files are read again: cert-manager writes a
+// new pair days before the old one expires.
 const certificateRefresh = time.Minute
 
 // MutualTLS is this process's part in mutual TLS between the system's services:
-// servers take calls only from certificates of the authority, clients call only
-// servers whose certificate bears the name they dialled. Three PEM files, read again
+// servers take calls only from callers with a certificate of the authority, clients call
+// only servers whose certificate bears the name they dialled. Three PEM files, read again
 // each minute; all empty: plain text, for a cluster whose mesh or network encrypts.
 type MutualTLS struct {
 	// CertPath and KeyPath are this process's certificate, with the names by which
@@ -75,8 +75,8 @@ func checkAuthority(setting, path string) error {
 	return nil
 }
 
-// Client returns how to dial other services: over mutual TLS, or in plain text where
-// it is not configured.
+// Client returns how to dial other services: over mutual TLS, or in plain text if it is not
+// configured.
 func (m MutualTLS) Client() (grpc.DialOption, error) {
 	if m.empty() {
 		return grpc.WithTransportCredentials(insecure.NewCredentials()), nil
@@ -91,8 +91,8 @@ func (m MutualTLS) Client() (grpc.DialOption, error) {
 	})
 }
 
-// TLSClient returns how to dial a server whose certificate an authority has signed,
-// without showing one; in plain text where the path is empty.
+// TLSClient returns how to dial a server whose certificate an authority has signed, without
+// presenting one; in plain text if the path is empty.
 func TLSClient(caPath string) (grpc.DialOption, error) {
 	if caPath == "" {
 		return grpc.WithTransportCredentials(insecure.NewCredentials()), nil
@@ -138,7 +138,7 @@ func (m MutualTLS) server() (credentials.TransportCredentials, error) {
 	return creds, nil
 }
 
-// admit refuses services of the same authority that have no business here.
+// admit refuses services of the same authority that are not among the peers.
 func (m MutualTLS) admit(params *advancedtls.HandshakeVerificationInfo) (*advancedtls.PostHandshakeVerificationResults, error) {
 	if len(m.Peers) == 0 || slices.ContainsFunc(params.Leaf.DNSNames, func(name string) bool { return slices.Contains(m.Peers, name) }) {
 		return &advancedtls.PostHandshakeVerificationResults{}, nil
@@ -158,9 +158,9 @@ func (m MutualTLS) providers() (identity, roots certprovider.Provider, err error
 	return identity, roots, nil
 }
 
-// ServerCertificate returns a TLS configuration that shows the certificate of two PEM
-// files, read again each minute, and asks callers for none. A pair that cannot be read
-// any more, or does not go together while it is being replaced, leaves the last one.
+// ServerCertificate returns a TLS configuration that presents the certificate of two PEM
+// files, read again each minute, and asks callers for none. While a pair cannot be read, or
+// does not match because it is being replaced, the previous one is presented.
 func ServerCertificate(certPath, keyPath string) (*tls.Config, error) {
 	w := &watchedPair{certPath: certPath, keyPath: keyPath}
 	if err := w.read(); err != nil {
@@ -198,7 +198,7 @@ func (w *watchedPair) current(ctx context.Context) *tls.Certificate {
 	if time.Since(w.seen) > certificateRefresh {
 		w.seen = time.Now()
 		if err := w.read(); err != nil {
-			slog.ErrorContext(ctx, "the certificate of before is shown", "error", err)
+			slog.ErrorContext(ctx, "reading the certificate again; the previous one is presented", "error", err)
 		}
 	}
 	return w.cert

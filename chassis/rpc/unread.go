@@ -15,23 +15,23 @@ import (
 // google.rpc.BadRequest.
 const unreadName = "unread-bin"
 
-// MarkUnread marks a request as the part of it that could be read. A service adds its own
-// faults to those given and refuses it with all of them. The mark is one that every service
-// refuses, one that does not know of the metadata too, so nothing is ever done of a part.
+// MarkUnread marks a request that could be read only in part. The service adds its own faults
+// to those given and refuses it with all of them. Every service refuses the mark, also one
+// that does not know the metadata, so a part of a request is never carried out.
 func MarkUnread(md metadata.MD, req proto.Message, unread []Violation) {
 	bad := &errdetails.BadRequest{}
 	for _, v := range unread {
 		bad.FieldViolations = append(bad.FieldViolations, &errdetails.BadRequest_FieldViolation{Field: v.Field, Reason: v.Reason.String(), Description: v.Description})
 	}
-	// What cannot be written is not told; the mark alone refuses the call.
+	// If they cannot be encoded they are left out; the mark alone has the call refused.
 	if text, err := proto.Marshal(bad); err == nil {
 		md.Set(unreadName, string(text))
 	}
 	req.ProtoReflect().SetUnknown(unreadable)
 }
 
-// unreadOf is what could not be read of a request that is marked; none of one whose bytes
-// were no message.
+// unreadOf returns what could not be read of a marked request; nothing if its bytes were not
+// a message at all.
 func unreadOf(ctx context.Context) (faults []Violation) {
 	bad := &errdetails.BadRequest{}
 	values := metadata.ValueFromIncomingContext(ctx, unreadName)
@@ -44,8 +44,8 @@ func unreadOf(ctx context.Context) (faults []Violation) {
 	return faults[:min(len(faults), maxFaults)]
 }
 
-// blursFilters reports whether the filters of a list are other than they were meant, so that
-// its page token cannot be judged.
+// blursFilters reports whether the filters of a list may not be what its caller meant, so
+// that its page token cannot be checked against them.
 func blursFilters(unread []Violation) bool {
 	return slices.ContainsFunc(unread, func(v Violation) bool {
 		return v.Reason != errorpb.ErrorReason_PARAMETER_UNKNOWN && v.Reason != errorpb.ErrorReason_FIELD_UNKNOWN && v.Field != "pageSize"
