@@ -1,36 +1,36 @@
-// Package batch is group commit: callers hand in work one by one, and one goroutine does
-// whatever has arrived while it did the last. There is no timer: work that comes alone is
-// done at once, and the busier what does it, the larger the batches, so that the price of a
-// commit is shared by many.
+// Package batch is group commit: callers submit items one by one, and one goroutine handles
+// whatever has arrived while it handled the previous batch. There is no timer: an item that
+// comes alone is handled at once, and under load the batches grow, so that many share the
+// cost of a commit.
 //
 // # What is promised
 //
-// [Group.Submit] returns what became of its item, which was done at most once by the
-// group, in a batch with others or alone. A caller never gets the error of another's item
-// where the handler tells which errors are an item's own (Config.Divide). Of two items that
-// conflict (Config.Conflict), the one that came first is done first, and the second in a
-// batch that begins after that one's end.
+// [Group.Submit] returns the result of its item, which the group handled at most once, in a
+// batch with others or alone. A caller never gets the error of another's item if the handler
+// says which errors may be one item's fault (Config.Divide). Of two items that conflict
+// (Config.Conflict), the one that came first is handled first, and the second in a batch that
+// begins when that one has ended.
 //
-// Everything is bounded: how much waits, how large a batch is, how long it takes, and how
-// long the end takes. A caller whose context ends gets its error at once. Work that has
-// waited for half of its caller's time is not begun and gets [ErrCrowded]: the other half
-// is for the answer, or where more comes than can be done, all would be done for callers
-// who have left. At the end ([Group.Run]) what waits is done, and what comes later gets
-// [ErrStopped], which always means that the item was not begun.
+// Everything is bounded: how many items wait, how large a batch is, how long it takes, and
+// how long the end takes. A caller whose context ends gets its error at once. An item that
+// has waited for half of its caller's time is not begun and gets [ErrCrowded]: the other half
+// is for the answer. Otherwise, under overload, all items would be handled for callers that
+// have left. At the end ([Group.Run]) items that wait are handled, and those that come later
+// get [ErrStopped], which always means that the item was not begun.
 //
 // # How
 //
 // Items wait in a channel. A batch takes what is there, without waiting for more, leaves
-// out those whose callers have left, and goes to the handler, whose context has the
-// batch's deadline and none of the callers'. When the handler's error is one that Divide
-// knows, the halves are tried apart, down to the item that cannot be done: of n items with
-// one bad one, all but that one are done in about 2·log₂(n) more calls.
+// out those whose callers have left, and goes to the handler, whose context has the batch's
+// deadline and not the callers'. If Divide accepts the handler's error, the halves are tried
+// separately, down to the item that fails: of n items with one bad one, all others are
+// handled in about 2·log₂(n) more calls.
 //
 // # When it breaks
 //
 // A caller that has left, or gets the error of a whole batch, does not know whether its
-// item was done: give items a key by which they are recognised. A handler that does not
-// heed its context holds up all that waits. With the process, what waits is lost.
+// item was handled: give items a key by which a repeat is recognised. A handler that ignores
+// its context holds up everything that waits. Items that wait are lost with the process.
 package batch
 
 import (
@@ -44,38 +44,37 @@ import (
 )
 
 var (
-	// ErrCrowded is what work gets that has waited for half of its caller's time; it was
-	// not begun.
+	// ErrCrowded is for an item that has waited for half of its caller's time; it was not
+	// begun.
 	ErrCrowded = errors.New("more waits to be done than can be in time")
-	// ErrStopped is what work gets that arrives at the end, or for which the end had no
-	// time; it was not begun.
+	// ErrStopped is for an item that came after the end, or was still waiting when the
+	// drain's time was over; it was not begun.
 	ErrStopped = errors.New("the batches have ended")
 )
 
-// defaultTimeout is what a batch may take where nothing else is said.
+// defaultTimeout bounds a batch unless Config.Timeout does.
 const defaultTimeout = 10 * time.Second
 
 // Config is how a group works. Do and Most must be set.
 type Config[T, R any] struct {
-	// Do does items and returns what became of each, in their order. An error means that
-	// nothing was done, or that nobody knows; every caller gets it, unless it is divided.
-	// One batch is done at a time. Items are not kept by the group after it.
+	// Do handles items and returns the result of each, in their order. An error means that
+	// nothing was done, or that this is unknown; every caller gets it, unless the batch is
+	// divided. One batch is handled at a time. The group does not keep items after it.
 	Do func(ctx context.Context, items []T) ([]Result[R], error)
 	// Most is the most items in a batch; with a Weight, about the most weight: the item
 	// that reaches it is the last.
 	Most int
 	// Weight is an item's share of Most; nil: each is 1.
 	Weight func(T) int
-	// Queue is the most items that wait, beside the batch under way; 4 × Most if zero.
+	// Queue is the most items that wait, besides the batch under way; 4 × Most if zero.
 	Queue int
-	// Timeout bounds a batch, with what its division and its conflicts add to it; 10 s if
-	// zero.
+	// Timeout bounds a batch, its divisions and conflicts included; 10 s if zero.
 	Timeout time.Duration
-	// Drain bounds what is done after the end of Run's context, beside the batch then under
+	// Drain bounds the work after the end of Run's context, besides the batch then under
 	// way; as Timeout if zero.
 	Drain time.Duration
 	// Divide reports whether an error of a batch may be the fault of one item, so that the
-	// halves are to be tried apart; nil: never.
+	// halves are tried separately; nil: never.
 	Divide func(error) bool
 	// Conflict reports whether two items must not be in one batch, first being the one
 	// that came first; nil: none do.
@@ -119,7 +118,7 @@ func New[T, R any](config Config[T, R]) *Group[T, R] {
 	return &Group[T, R]{config: config, queue: make(chan *call[T, R], config.Queue), stopped: make(chan struct{})}
 }
 
-// Submit has an item done and returns what became of it.
+// Submit has an item handled and returns its result.
 func (g *Group[T, R]) Submit(ctx context.Context, item T) (R, error) {
 	c, err := g.enqueue(ctx, item)
 	if err != nil {
@@ -129,8 +128,8 @@ func (g *Group[T, R]) Submit(ctx context.Context, item T) (R, error) {
 	return g.await(ctx, c)
 }
 
-// Enqueue hands in an item, waiting for room alone. What became of it is what await
-// returns, which need not be called.
+// Enqueue adds an item to the queue, and waits only for room in it. await, which need not be
+// called, waits for the result.
 func (g *Group[T, R]) Enqueue(ctx context.Context, item T) (await func() (R, error), err error) {
 	c, err := g.enqueue(ctx, item)
 	if err != nil {
@@ -187,10 +186,10 @@ func (g *Group[T, R]) place(ctx context.Context, c *call[T, R]) error {
 	}
 }
 
-// Waiting is how many items wait for a batch to begin.
+// Waiting returns how many items wait for a batch to begin.
 func (g *Group[T, R]) Waiting() int { return len(g.queue) }
 
-// await returns the outcome of what is in the queue.
+// await returns the result of an item in the queue.
 func (g *Group[T, R]) await(ctx context.Context, c *call[T, R]) (none R, err error) {
 	select {
 	case done := <-c.result:
@@ -208,8 +207,8 @@ func (g *Group[T, R]) await(ctx context.Context, c *call[T, R]) (none R, err err
 	}
 }
 
-// Run does batches until ctx ends and, for at most Config.Drain, what waits then. Stop
-// what submits first. A group is run once.
+// Run handles batches until ctx ends and, for at most Config.Drain, the items that wait
+// then. Stop those who submit first. A group is run once.
 func (g *Group[T, R]) Run(ctx context.Context) {
 	defer close(g.stopped)
 	lasting := context.WithoutCancel(ctx) // a batch belongs to many
@@ -253,7 +252,7 @@ func (g *Group[T, R]) weight(c *call[T, R]) int {
 	return g.config.Weight(c.item)
 }
 
-// flush does a batch: first what conflicts with nothing before it, then the rest.
+// flush handles a batch: first the items that conflict with none before them, then the rest.
 func (g *Group[T, R]) flush(ctx context.Context, batch []*call[T, R]) {
 	ctx, cancel := context.WithTimeout(ctx, g.config.Timeout)
 	defer cancel()
@@ -270,7 +269,7 @@ func (g *Group[T, R]) flush(ctx context.Context, batch []*call[T, R]) {
 	}
 }
 
-// live are the calls that are worth beginning.
+// live returns the calls whose callers still wait, and have time left.
 func (g *Group[T, R]) live(batch []*call[T, R]) []*call[T, R] {
 	live := batch[:0]
 	for _, c := range batch {
@@ -284,7 +283,7 @@ func (g *Group[T, R]) live(batch []*call[T, R]) []*call[T, R] {
 	return live
 }
 
-// apart are those of the calls that can be in one batch, and those that come after.
+// apart returns those of the calls that can be in one batch, and those that come after.
 func (g *Group[T, R]) apart(calls []*call[T, R]) (now, later []*call[T, R]) {
 	for _, c := range calls {
 		before := func(other *call[T, R]) bool { return g.config.Conflict(other.item, c.item) }
@@ -298,7 +297,7 @@ func (g *Group[T, R]) apart(calls []*call[T, R]) (now, later []*call[T, R]) {
 	return now, later
 }
 
-// do does calls in one, divided where that helps, and answers them.
+// do handles calls in one batch, divided if that helps, and answers them.
 func (g *Group[T, R]) do(ctx context.Context, calls []*call[T, R]) {
 	items := make([]T, len(calls))
 	for i, c := range calls {

@@ -12,10 +12,10 @@ import (
 	"syscall"
 )
 
-// serverUser is how to run the server: as user postgres when we are root.
+// serverUser returns how to run the server: as user postgres when we are root.
 func serverUser() (*syscall.SysProcAttr, error) {
 	// The server must not get the Ctrl-C of our terminal: we stop it ourselves,
-	// after those who use it. SIGINT is PostgreSQL's fast shutdown.
+	// after its clients. SIGINT is PostgreSQL's fast shutdown.
 	attr := endWithUs(syscall.SIGINT)
 	attr.Setpgid = true
 	if os.Geteuid() != 0 {
@@ -34,7 +34,7 @@ func serverUser() (*syscall.SysProcAttr, error) {
 	return attr, nil
 }
 
-// location returns a folder that the server can use: the wanted one, or, when
+// place returns a folder that the server can use: the wanted one, or, when
 // another user could not reach it or its socket's path would be too long, one
 // under /var/tmp with a name made from the wanted one, found again next time.
 func place(wanted string, owner *syscall.Credential) (string, error) {

@@ -4,5 +4,5 @@ package localpg
 
 import "syscall"
 
-// endWithUs is for Linux: no other kernel tells a child of its parent's end.
+// endWithUs does nothing: only Linux signals a child when its parent ends.
 func endWithUs(syscall.Signal) *syscall.SysProcAttr { return &syscall.SysProcAttr{} }

@@ -37,7 +37,7 @@ const (
 	// startTimeout bounds the wait for a first answer, recovery included.
 	startTimeout = 60 * time.Second
 	probePause   = 20 * time.Millisecond
-	// stopTimeout is how long sessions have to end before they are cut.
+	// stopTimeout is how long a shutdown may take before it becomes an immediate one.
 	stopTimeout = 20 * time.Second
 )
 
@@ -91,8 +91,8 @@ func Start(ctx context.Context, opts Options) (*Cluster, error) {
 	return c, nil
 }
 
-// occupy returns a cluster in a folder, or a temporary one, that nothing runs in any more,
-// and how its server is started.
+// occupy returns a cluster in a folder, or in a temporary one, in which no server runs any
+// more, and how to start its server.
 func occupy(ctx context.Context, dir string) (*Cluster, *syscall.SysProcAttr, error) {
 	attr, err := serverUser()
 	if err != nil {
@@ -147,7 +147,7 @@ func (c *Cluster) erase() error {
 }
 
 // awaitPredecessor waits for the server of a process that was killed a moment
-// ago: it is shutting down, and still holds the folder.
+// ago: it is shutting down, and still uses the folder.
 func (c *Cluster) awaitPredecessor(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -170,7 +170,7 @@ func (c *Cluster) awaitPredecessor(ctx context.Context) error {
 // itself, except when its process id has meanwhile gone to another program.
 func (c *Cluster) unlock() error {
 	if runtime.GOOS != "linux" {
-		return nil // runningPID cannot tell
+		return nil // runningPID does not know
 	}
 	for _, lock := range []string{filepath.Join(c.data(), "postmaster.pid"), filepath.Join(c.dir, ".s.PGSQL.5432.lock")} {
 		if err := os.Remove(lock); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -180,7 +180,7 @@ func (c *Cluster) unlock() error {
 	return nil
 }
 
-// runningPID is the postmaster that holds the folder, or 0.
+// runningPID returns the postmaster that uses the folder, or 0.
 func (c *Cluster) runningPID() int {
 	content, err := os.ReadFile(filepath.Join(c.data(), "postmaster.pid"))
 	if err != nil {
@@ -213,7 +213,7 @@ func (c *Cluster) version() int {
 	return major
 }
 
-// Dir is where the cluster is: not always what was wanted.
+// Dir is where the cluster is: not always where it was wanted.
 func (c *Cluster) Dir() string { return c.dir }
 
 // initialise makes the cluster unless it is there. It is made under another name
@@ -359,7 +359,8 @@ func (c *Cluster) Kill() error {
 	return nil
 }
 
-// end sends a signal and waits; whoever does not obey in time is killed.
+// end sends a signal and waits. A server that does not end in time is shut down at once, as
+// by Kill.
 func (c *Cluster) end(signal syscall.Signal) error {
 	defer c.logs.Close()
 	if err := c.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {

@@ -9,23 +9,23 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// errNoneFree: others had every connection of the pool for too long.
+// errNoneFree: all connections of the pool were in use for too long.
 var errNoneFree = errors.New("no connection of the pool was free in half of the time")
 
-// tracer traces queries, and has a statement wait for a connection for half of the time
-// that it has left. Connections are given in the order of asking: where more ask than can
-// be served, who had waited for nearly all of its time would get one, be cut off by its
-// deadline on it, and take the connection along, so that the next would wait for longer
-// still, and a crowd be served by nobody long after what had held it up was over.
+// tracer traces queries, and bounds a statement's wait for a connection to half of the time
+// that it has left. Connections are given in the order of asking. Under overload, without
+// that bound, a statement would get a connection after nearly all of its time, be cut off by
+// its deadline, and have the connection closed with it; the next would wait even longer, and
+// the backlog would go unserved long after its cause had passed.
 type tracer struct{ *otelpgx.Tracer }
 
-// acquiring is a context of half of the time that a whole one has left.
+// acquiring is a context with half of the time that another one has left.
 type acquiring struct {
 	context.Context                 //nolint:containedctx // it is one
-	whole           context.Context //nolint:containedctx // whose half it is
+	whole           context.Context //nolint:containedctx // the other one
 }
 
-// Err tells the end of the half from that of the whole.
+// Err is errNoneFree if only the half is over.
 func (a acquiring) Err() error {
 	err := a.Context.Err()
 	if errors.Is(err, context.DeadlineExceeded) && a.whole.Err() == nil {

@@ -11,13 +11,12 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis"
 )
 
-// MigrateCommand is the command "migrate up" of a service's program, which brings the
-// schema to the program's own version and ends, and "migrate status", which says how
-// the two compare. Both read NAME_DATABASE_URL and nothing else, so that a job may
-// have rights that the service lacks.
+// MigrateCommand is the command "migrate" of a service's program: "migrate up" brings the
+// schema to the program's own version, "migrate status" compares the two. Both read
+// NAME_DATABASE_URL and nothing else, so that a job may have rights that the service lacks.
 //
-// Up may run anywhere at any time, several at once: a lock lets one work, and a schema
-// that is up to date, or newer, is left as it is.
+// Up may run anywhere at any time, several at once: a lock lets one work at a time, and a
+// schema that is up to date, or newer, is left as it is.
 func MigrateCommand(name string, migrations fs.FS) chassis.Command {
 	return chassis.Command{
 		Name: "migrate", Help: "up: bring the schema up to date; status: compare it with this program",
@@ -41,7 +40,7 @@ func MigrateCommand(name string, migrations fs.FS) chassis.Command {
 	}
 }
 
-// schemaStatus writes how the schema compares, and fails where it is older.
+// schemaStatus writes how the schema compares, and fails if it is older.
 func schemaStatus(ctx context.Context, url string, migrations fs.FS, out io.Writer) error {
 	pool, err := Open(ctx, url)
 	if err != nil {

@@ -15,14 +15,14 @@ import (
 )
 
 const (
-	// connectTimeout bounds one attempt to connect, to a server that takes the
-	// connection and does not answer too, where the URL does not say.
+	// connectTimeout bounds one attempt to connect, if the URL does not: also to a server
+	// that accepts the connection and does not answer.
 	connectTimeout = 5 * time.Second
-	// silence is after how long without an acknowledgement from the other end's kernel
-	// a connection is given up.
+	// silence is how long the other end's kernel may acknowledge nothing before a
+	// connection is given up.
 	silence = 10 * time.Second
-	// askAfter is how long a connection may have been idle without being asked whether
-	// it works before it is used, and answerTimeout how long its answer may take.
+	// askAfter is how long a connection may be idle before it is pinged before use, and
+	// answerTimeout how long the answer may take.
 	askAfter      = time.Second
 	answerTimeout = 2 * time.Second
 	// closeTimeout is how long Close waits for the other ends.
@@ -38,9 +38,9 @@ type connections struct {
 	pool atomic.Pointer[pgxpool.Pool]
 }
 
-// link sets how connections are made: with time-outs, and to a server that can be
-// written to if the pool is to write. The URL may name several hosts, of which the
-// first such is taken.
+// link sets how connections are made: with time-outs, and, if the pool is to write, to a
+// server that can be written to. The URL may name several hosts: the first suitable one is
+// used.
 func link(cfg *pgx.ConnConfig) {
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = connectTimeout
@@ -60,14 +60,14 @@ func writes(cfg *pgx.ConnConfig) bool {
 	return cfg.RuntimeParams["default_transaction_read_only"] != "on"
 }
 
-// watch sets how a pool's connections are let go.
+// watch sets when and how a pool drops its connections.
 func (c *connections) watch(cfg *pgxpool.Config) {
 	cfg.ShouldPing = c.shouldPing
 	if cfg.PingTimeout == 0 {
 		cfg.PingTimeout = answerTimeout
 	}
-	// A connection is closed by asking the server to cancel what it does and waiting for
-	// its end, for fifteen seconds, in which it has its place in the pool.
+	// pgx closes a connection by asking the server to cancel what it does, and waits for up
+	// to fifteen seconds, during which the connection counts in the pool.
 	cfg.BeforeClose = func(conn *pgx.Conn) {
 		raw := conn.PgConn().Conn()
 		time.AfterFunc(answerTimeout, func() { _ = raw.Close() })
@@ -85,14 +85,14 @@ func (c *connections) watch(cfg *pgxpool.Config) {
 	}
 }
 
-// shouldPing asks a connection that has been idle whether it works. One that does not
-// answer has probably lost its other end without a word, and others of the pool with
-// it: asked one by one, they would take minutes.
+// shouldPing pings a connection that has been idle. If it does not answer, its other end has
+// probably vanished silently, and with it that of the pool's other connections: pinged one by
+// one, they would take minutes.
 func (c *connections) shouldPing(ctx context.Context, idle pgxpool.ShouldPingParams) bool {
 	if idle.IdleDuration < askAfter {
 		return false
 	}
-	// The caller's end would close a connection that works.
+	// Without the caller's cancellation, which would close a connection that works.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTimeout)
 	defer cancel()
 	if err := idle.Conn.Ping(ctx); err == nil {
@@ -101,7 +101,7 @@ func (c *connections) shouldPing(ctx context.Context, idle pgxpool.ShouldPingPar
 	if ctx.Err() != nil {
 		c.renew("a connection does not answer")
 	}
-	return true // pings what is closed by now, and so drops it
+	return true // the pool pings it, finds it closed, and drops it
 }
 
 // renew closes all connections, those in use when they come back.
@@ -110,17 +110,17 @@ func (c *connections) renew(why string) {
 	if pool == nil {
 		return
 	}
-	slog.Warn("connecting to the database anew", "pool", nameOf(pool.Config().ConnConfig), "because", why)
+	slog.Warn("reconnecting to the database", "pool", nameOf(pool.Config().ConnConfig), "because", why)
 	pool.Reset()
 }
 
 // errReadOnly is what Writable returns of a server that answers.
 var errReadOnly = errors.New("the server can only be read: a standby, or one that was the primary")
 
-// Writable returns nil when the pool's database can be written to now. It is what
-// readiness asks of a database that the service writes to. Where all connections are at
-// work the database is: a process that is busy and says that it is not ready leaves its
-// work to others who are no less busy.
+// Writable returns nil when the pool's database can be written to now. It is the readiness
+// check of a database that the service writes to. If all connections are in use, the database
+// works: a busy process that reported that it is not ready would leave its work to others
+// that are no less busy.
 func Writable(ctx context.Context, pool *pgxpool.Pool) error {
 	var only bool
 	err := pool.QueryRow(ctx, `SELECT current_setting('transaction_read_only')::boolean`).Scan(&only)
@@ -154,14 +154,14 @@ func Close(pool *pgxpool.Pool) {
 	}
 }
 
-// modes are the ways of asking that work here. The others send arguments as text of
-// types that the server has to guess, which it cannot for arrays of UUIDs.
+// modes are pgx's modes of executing queries that work here. The others send arguments as
+// text whose types the server has to infer, which it cannot for arrays of UUIDs.
 var modes = map[pgx.QueryExecMode]bool{
 	pgx.QueryExecModeCacheStatement: true, pgx.QueryExecModeCacheDescribe: true, pgx.QueryExecModeDescribeExec: true,
 }
 
 // CheckURL returns what is wrong with a database URL, without quoting it: it may hold
-// a password. Empty is right here, as settings say themselves whether they are required.
+// a password. An empty one is accepted: whether a URL is required is for the setting to say.
 func CheckURL(setting, url string) error {
 	if url == "" {
 		return nil
@@ -184,5 +184,5 @@ func checkMode(cfg *pgx.ConnConfig) error {
 	if modes[cfg.DefaultQueryExecMode] {
 		return nil
 	}
-	return fmt.Errorf("default_query_exec_mode=%s does not work here: leave it out, or behind a pooler take cache_describe or describe_exec", cfg.DefaultQueryExecMode)
+	return fmt.Errorf("default_query_exec_mode=%s does not work here: leave it out, or behind a pooler use cache_describe or describe_exec", cfg.DefaultQueryExecMode)
 }

@@ -18,33 +18,33 @@ import (
 
 const (
 	// lockRetry is how often, in seconds, a process that waits for another one's
-	// migration looks again, and lockTries how many times: half a day, as an index of a
-	// large table takes its time. The default of five seconds would hold up every replica
-	// started with the first.
+	// migration tries again, and lockTries how many times: half a day, as an index of a
+	// large table takes its time. The default interval of five seconds would hold up every
+	// replica started with the first.
 	lockRetry = 1
 	lockTries = 12 * 60 * 60
-	// lockTimeout is how long a step of a migration waits for a lock: so long does
-	// everybody wait who comes behind it. It is then given up and tried again, after
-	// stepPause, doubled up to stepPauseMax.
+	// lockTimeout is how long a step of a migration waits for a lock, and so how long it
+	// makes those behind it wait. It is then given up and retried after stepPause, doubled
+	// up to stepPauseMax.
 	lockTimeout  = 300 * time.Millisecond
 	stepPause    = 500 * time.Millisecond
 	stepPauseMax = 10 * time.Second
 )
 
 // Migrate brings the schema to the newest of the migrations. Any number of processes may
-// do so at once: a session lock lets one work and the others wait.
+// do so at once: a session lock lets one work while the others wait.
 //
-// # What goes on meanwhile
+// # What happens to others meanwhile
 //
-// What is promised: a migration makes no statement of anybody wait longer than
-// lockTimeout, whatever else is open on the database. How: a step that needs a table for
-// itself takes it for a moment, waits for it no longer than that, and is undone and tried
-// again while somebody reads on; indexes of tables that are in use are made
-// CONCURRENTLY, in files of their own without a transaction, which set lock_timeout to 0,
-// as they wait beside others and not before them; rows are never changed by a migration
-// (dev/migration_lock_test.go refuses what is not known to keep to it), but by the process,
-// in batches. When it breaks: a transaction that is never closed holds the migration up for
-// as long, which is logged.
+// What is promised: a migration makes nobody's statement wait longer than lockTimeout,
+// whatever transactions are open on the database. How: a step that needs a table for itself
+// needs it for a moment only, waits no longer than lockTimeout for it, and is rolled back and
+// retried while somebody goes on reading; indexes of tables that are in use are created
+// CONCURRENTLY, in files of their own without a transaction, which set lock_timeout to 0, as
+// nobody waits behind them; rows are never changed by a migration, but by the process, in
+// batches (dev/migration_lock_test.go refuses statements that are not known to comply). When
+// it breaks: a transaction that is never closed holds up the migration for as long, which is
+// logged.
 func Migrate(ctx context.Context, url string, migrations fs.FS) error {
 	cfg, err := pgx.ParseConfig(url)
 	if err != nil {
@@ -57,7 +57,7 @@ func Migrate(ctx context.Context, url string, migrations fs.FS) error {
 		return err
 	}))
 	defer db.Close()
-	db.SetMaxIdleConns(-1) // each step begins with settings of its own
+	db.SetMaxIdleConns(-1) // each step begins with a new session's settings
 	if err := wait(ctx, db.PingContext); err != nil {
 		return fmt.Errorf("reaching database %s at %s: %w", cfg.Database, cfg.Host, err)
 	}
@@ -81,7 +81,7 @@ func Migrate(ctx context.Context, url string, migrations fs.FS) error {
 		case !lockedOut(err):
 			return fmt.Errorf("migrating database %s: %w", cfg.Database, err)
 		}
-		slog.WarnContext(ctx, "a migration waits until others let go of a table; nobody waits for it", "database", cfg.Database, "retry_in", pause.String(), "error", err)
+		slog.WarnContext(ctx, "a migration waits until others release a table; nobody waits for it", "database", cfg.Database, "retry_in", pause.String(), "error", err)
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("migrating database %s: %w", cfg.Database, err)
@@ -91,7 +91,7 @@ func Migrate(ctx context.Context, url string, migrations fs.FS) error {
 	}
 }
 
-// lockedOut reports whether a step was undone because of others' locks.
+// lockedOut reports whether a step was rolled back because of others' locks.
 func lockedOut(err error) bool {
 	var fault *pgconn.PgError
 	return errors.As(err, &fault) && (fault.Code == "55P03" || fault.Code == "40P01")
@@ -126,8 +126,8 @@ func newestOf(pool *pgxpool.Pool, migrations fs.FS) (int64, error) {
 	return sources[len(sources)-1].Version, nil
 }
 
-// schemaVersion is the newest migration applied, 0 for none. goose would make its
-// table to answer that, in the way of whoever is migrating.
+// schemaVersion returns the newest migration applied, 0 for none. goose would create its
+// table to answer that, and so interfere with a migration under way.
 func schemaVersion(ctx context.Context, pool *pgxpool.Pool) (version int64, err error) {
 	var migrated bool
 	if err := pool.QueryRow(ctx, `SELECT to_regclass('goose_db_version') IS NOT NULL`).Scan(&migrated); err != nil || !migrated {

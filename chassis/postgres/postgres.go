@@ -1,18 +1,18 @@
 // Package postgres opens pools, keeps schemas up to date, and reads and writes rows by the
 // names of their columns ([One], [Many], [Rows]).
 //
-// # Fail-overs and silent ends
+// # Fail-overs and vanished servers
 //
-// A pool that writes takes no connection to a server that can only be read, whatever
-// address it was reached by, and lets all of them go as soon as one turns out to be to
-// such a server: after a fail-over, the first statement that reaches the new primary
-// works. [Writable] is what readiness asks. A connection whose other end has vanished
-// without a word is noticed within ten seconds by the kernel, within two when it was
-// idle and is to be used, and in use by whoever's deadline passes: statements of
-// callers and of loops all have one. A pool that only reads (Reports) takes any server.
+// A pool that writes uses no connection to a read-only server, whatever address it was
+// reached by, and drops all of them as soon as one turns out to lead to such a server: after
+// a fail-over, the first statement that reaches the new primary works. [Writable] is the
+// readiness check. A connection whose other end has vanished silently is noticed within ten
+// seconds by the kernel, within two if it was idle and is about to be used, and while in use
+// when the statement's deadline passes: statements of callers and of loops all have one. A
+// pool that only reads (Reports) uses any server.
 //
-// Where more statements are asked for than its connections can do, a pool refuses those
-// that have waited for half of their time, and does the others ([IsUnreachable]).
+// Under overload, a pool refuses statements that have waited for a connection for half of
+// their time, and serves the others ([IsUnreachable]).
 //
 // When it breaks: what a primary committed and had not sent to the standby that is
 // promoted is lost, unless it commits synchronously. A statement under way when its
@@ -25,8 +25,8 @@
 // process must not hold locks, or hold back the vacuum of the others. Times come
 // back in UTC. Queries are traced by their text, never with their arguments.
 //
-// What reads much has a pool of its own ([Reports]), so that nothing else waits for
-// its connections.
+// Expensive queries have a pool of their own ([Reports]), so that nothing else waits for
+// connections that they use.
 //
 // The limits are session parameters of the connection's start. A pooler in
 // between must let them pass (PgBouncer: ignore_startup_parameters), and then they
@@ -57,8 +57,8 @@ const (
 	// startWait is how long Open and Migrate wait for a database that is not up
 	// yet, so that processes can be started in any order.
 	startWait = 30 * time.Second
-	// attemptTimeout is what one attempt may take of it: a lost packet, or a name that
-	// is not answered while a network is being made, would else be all of the wait.
+	// attemptTimeout bounds one attempt: a lost packet, or a name that does not resolve
+	// while a network is being set up, would otherwise take all of startWait.
 	attemptTimeout = 5 * time.Second
 	// retryPause is the wait between two attempts meanwhile.
 	retryPause = 200 * time.Millisecond
@@ -74,11 +74,10 @@ var sessionSettings = map[string]string{
 // Option changes what Open opens.
 type Option func(*pgxpool.Config)
 
-// Reports makes the pool one for what reads much: of so many connections, which only
-// read, give up a statement after the time-out, and take one core each: a report that
-// is read by parallel workers takes the cores of those who write. The server's list of
-// sessions shows them by "reports" behind the process's name, and so do the pool's
-// figures.
+// Reports makes the pool one for expensive queries: of this many connections, which only
+// read, cancel a statement after the time-out, and use one core each: parallel workers would
+// take cores from those who write. The server's list of sessions shows them by "reports"
+// after the process's name, and so do the pool's metrics.
 func Reports(connections int, timeout time.Duration) Option {
 	return func(cfg *pgxpool.Config) {
 		cfg.MaxConns = int32(connections) //nolint:gosec // a setting of at most some hundred
@@ -95,7 +94,7 @@ func Reports(connections int, timeout time.Duration) Option {
 	}
 }
 
-// reportsName tells the reports' sessions and pool from the others.
+// reportsName is the suffix of the names of the reports' sessions and pool.
 const reportsName = " reports"
 
 // Open returns a pool and waits up to 30 seconds for its database to answer.
@@ -134,7 +133,7 @@ func Open(ctx context.Context, url string, options ...Option) (*pgxpool.Pool, er
 		pool.Close()
 		return nil, fmt.Errorf("reaching database %s at %s: %w", cfg.ConnConfig.Database, cfg.ConnConfig.Host, err)
 	}
-	// What the pool has, takes and waits for. Of a pool that is closed, nothing.
+	// Metrics of the pool's connections and waits; a closed pool has none.
 	if err := otelpgx.RecordStats(pool, otelpgx.WithStatsAttributes(semconv.DBClientConnectionPoolName(nameOf(cfg.ConnConfig)))); err != nil {
 		pool.Close()
 		return nil, fmt.Errorf("measuring the pool: %w", err)
@@ -142,7 +141,7 @@ func Open(ctx context.Context, url string, options ...Option) (*pgxpool.Pool, er
 	return pool, nil
 }
 
-// nameOf tells one pool of a process from another in their figures.
+// nameOf names a pool in its metrics, apart from the process's others.
 func nameOf(cfg *pgx.ConnConfig) string {
 	name := fmt.Sprintf("%s:%d/%s", cfg.Host, cfg.Port, cfg.Database)
 	if strings.HasSuffix(cfg.RuntimeParams["application_name"], reportsName) {
@@ -151,9 +150,9 @@ func nameOf(cfg *pgx.ConnConfig) string {
 	return name
 }
 
-// registerTypes has time stamps read as UTC, as pgx gives them the process's zone, and
-// UUIDs sent and read as their 16 bytes, as pgx takes google's for text by database/sql's
-// interfaces.
+// registerTypes makes timestamps be read in UTC, where pgx would use the process's zone, and
+// UUIDs be sent and read as their 16 bytes, where pgx would treat google/uuid's as text
+// because of database/sql's interfaces.
 func registerTypes(_ context.Context, conn *pgx.Conn) error {
 	pgxuuid.Register(conn.TypeMap())
 	conn.TypeMap().RegisterType(&pgtype.Type{
@@ -184,9 +183,9 @@ func OpenSchema(ctx context.Context, url string, migrations fs.FS, migrate bool)
 	return pool, nil
 }
 
-// AtStart does what a process needs of its database before it serves, and again, for up to
-// 30 seconds and each time for up to five, while the database cannot be reached or says
-// nothing.
+// AtStart does what a process needs from its database before it serves. While the database
+// cannot be reached or does not answer, it tries again, for up to 30 seconds and each time
+// for up to five.
 func AtStart(ctx context.Context, do func(context.Context) error) error {
 	var own error
 	err := wait(ctx, func(ctx context.Context) error {
@@ -200,8 +199,8 @@ func AtStart(ctx context.Context, do func(context.Context) error) error {
 	return errors.Join(own, err)
 }
 
-// wait tries until it works, a fault is one that waiting does not mend, or the
-// time is over.
+// wait retries until it works, fails with a fault that waiting does not cure, or the time is
+// over.
 func wait(ctx context.Context, try func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, startWait)
 	defer cancel()
@@ -214,7 +213,7 @@ func wait(ctx context.Context, try func(context.Context) error) error {
 			return err
 		}
 		if last != nil && ctx.Err() != nil {
-			return last // what was missing says more than that time was up
+			return last // which says more than that time was up
 		}
 		last = err
 		select {
@@ -231,8 +230,8 @@ func attempt(ctx context.Context, try func(context.Context) error) error {
 	return try(ctx)
 }
 
-// permanent tells a refusal at the start (password, no such database) from a server
-// that is not up yet.
+// permanent reports whether a fault at the start is a refusal (password, no such database)
+// and not a server that is not up yet.
 func permanent(err error) bool {
 	var fault interface{ SQLState() string }
 	if !errors.As(err, &fault) || len(fault.SQLState()) < 2 {

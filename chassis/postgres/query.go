@@ -18,8 +18,8 @@ type Querier interface {
 }
 
 // One reads exactly one row: a struct by the names of its columns, which are its fields'
-// db tags, anything else as the row's only column. None is [pgx.ErrNoRows], more than one
-// [pgx.ErrTooManyRows]. An error begins with what was being done.
+// db tags, anything else as the row's only column. No row is [pgx.ErrNoRows], more than one
+// [pgx.ErrTooManyRows]. An error begins with doing, which says what failed.
 func One[T any](ctx context.Context, db Querier, doing, sql string, args ...any) (T, error) {
 	rows, err := db.Query(ctx, sql, args...)
 	if err == nil {
@@ -32,7 +32,7 @@ func One[T any](ctx context.Context, db Querier, doing, sql string, args ...any)
 	return none, fmt.Errorf("%s: %w", doing, err)
 }
 
-// Many reads rows as One does; none are no error.
+// Many reads rows as One does; no rows are no error.
 func Many[T any](ctx context.Context, db Querier, doing, sql string, args ...any) ([]T, error) {
 	rows, err := db.Query(ctx, sql, args...)
 	if err == nil {
@@ -44,7 +44,7 @@ func Many[T any](ctx context.Context, db Querier, doing, sql string, args ...any
 	return nil, fmt.Errorf("%s: %w", doing, err)
 }
 
-// Exec does what returns no rows, and returns how many it changed.
+// Exec runs a statement that returns no rows, and returns how many it changed.
 func Exec(ctx context.Context, db Querier, doing, sql string, args ...any) (changed int64, err error) {
 	tag, err := db.Exec(ctx, sql, args...)
 	if err != nil {

@@ -9,11 +9,11 @@ import (
 
 // Term is how long rows of a kind are kept.
 type Term struct {
-	// What names them in the log.
+	// What is their name in the log.
 	What string
 	// Keep is how long; 0: for ever.
 	Keep time.Duration
-	// Held reports whether none may be deleted yet; nil: they may.
+	// Held reports whether deletion must wait; nil: it need not.
 	Held func() bool
 	// Step deletes at most ForgetBatch of those that are older, oldest first, and returns
 	// how many.
@@ -24,16 +24,15 @@ type Term struct {
 const ForgetBatch = 500
 
 const (
-	// forgetEvery is how often old rows are looked for, forgetTimeout what a step may
-	// take, and forgetPause the rest after it.
+	// forgetEvery is how often old rows are looked for, forgetTimeout how long a step may
+	// take, and forgetPause the pause after it.
 	forgetEvery   = time.Hour
 	forgetTimeout = 10 * time.Second
 	forgetPause   = 50 * time.Millisecond
 )
 
-// Forget deletes what is past its term until ctx is done, step by step: none holds many
-// rows, or for long, and those it holds nobody else is to touch any more. Any number of
-// processes may do so.
+// Forget deletes what is past its term until ctx is done, step by step: a step locks few
+// rows, briefly, and rows that nobody else uses any more. Any number of processes may run it.
 func Forget(ctx context.Context, terms ...Term) {
 	for {
 		for _, t := range terms {

@@ -12,28 +12,28 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// Rows is how structs of T are written as rows by one statement: each column as an array,
-// which unnest makes rows of again. A column is a field by its db tag; embedded structs'
-// fields are among them, in the order in which they stand.
+// Rows writes structs of T as rows by one statement: each column as an array, which unnest
+// turns into rows again. A column is a field by its db tag; embedded structs' fields are
+// included, in their order of declaration.
 //
 // # What is promised
 //
-// A column is named in one place, the struct, and goes by its name from there on: adding
-// one changes the struct and nothing of the statement that is made of it. A tag that is
-// not its field's name (theme for Theme, sms_on_reply for SMSOnReply), appears twice, or
-// stands for what cannot be written stops the process at its start, so that two of a kind
-// cannot be swapped unseen.
+// A column is named in one place, the struct, and identified by its name from there on: a
+// new one changes the struct and not the statement made from it. A tag that is not its
+// field's name (theme for Theme, sms_on_reply for SMSOnReply), appears twice, or belongs to a
+// type that cannot be written stops the process at its start, so that two columns of one type
+// cannot be swapped unnoticed.
 //
 // # How
 //
-// What is to be known of T is found once. Writing a value is one call that takes it by
-// its place in the struct and appends PostgreSQL's binary form to the message: nothing is
-// allocated for it, and neither reflection nor driver.Valuer is asked.
+// T is examined once. Writing a value is one call that reads it at its offset in the struct
+// and appends PostgreSQL's binary form to the message: it allocates nothing, and uses neither
+// reflection nor driver.Valuer.
 //
 // # When it breaks
 //
-// A statement takes 65,535 arguments, of which a column is one. The structs are read while
-// the statement is sent, and must not change until then.
+// A statement takes 65,535 arguments, and a column is one. The structs are read while the
+// statement is sent, and must not change until then.
 type Rows[T any] struct{ columns []column }
 
 // column is a field of a T.
@@ -45,8 +45,8 @@ type column struct {
 	cell    func() cell
 }
 
-// RowsOf reads T's tags. Call it once, for a variable of the package: it panics if T is
-// not fit for it.
+// RowsOf reads T's tags. Call it once, for a package variable: it panics if T cannot be
+// written as rows.
 func RowsOf[T any]() *Rows[T] {
 	fields, err := fieldsOf(reflect.TypeFor[T]())
 	if err != nil {
@@ -63,7 +63,7 @@ func RowsOf[T any]() *Rows[T] {
 	return r
 }
 
-// Columns is the names for a list of columns: "id, theme, topic".
+// Columns returns the names of the columns as a list: "id, theme, topic".
 func (r *Rows[T]) Columns() string {
 	names := make([]string, len(r.columns))
 	for i, c := range r.columns {
@@ -85,8 +85,8 @@ func (r *Rows[T]) Excluded(key ...string) string {
 	return strings.Join(list, ", ")
 }
 
-// From is the rows for FROM: "unnest($3::uuid[], $4::text[]) AS name (id, theme)", whose
-// first argument is so numbered. [Rows.Args] are the arguments.
+// From returns the rows as an item of FROM: "unnest($3::uuid[], $4::text[]) AS name (id,
+// theme)", whose arguments are numbered from first. [Rows.Args] returns the arguments.
 func (r *Rows[T]) From(name string, first int) string {
 	casts := make([]string, len(r.columns))
 	for i, c := range r.columns {
@@ -95,7 +95,7 @@ func (r *Rows[T]) From(name string, first int) string {
 	return fmt.Sprintf("unnest(%s) AS %s (%s)", strings.Join(casts, ", "), name, r.Columns())
 }
 
-// Args are the arguments of From, behind those that the statement has before.
+// Args returns the arguments of From, after those that the statement has before them.
 func (r *Rows[T]) Args(rows []T, before ...any) []any {
 	args := append(make([]any, 0, len(before)+len(r.columns)), before...)
 	arrays := make([]array[T], len(r.columns))
@@ -106,8 +106,8 @@ func (r *Rows[T]) Args(rows []T, before ...any) []any {
 	return args
 }
 
-// Columns is the list of what SELECT or RETURNING must give for [One] and [Many] to read a
-// T: its db tags. A field with the tag sql is that expression under its name.
+// Columns returns the list that SELECT or RETURNING needs for [One] and [Many] to read a T:
+// its db tags. A field with the tag sql is that expression under its name.
 func Columns[T any]() string {
 	fields, err := fieldsOf(reflect.TypeFor[T]())
 	if err != nil {
@@ -151,7 +151,7 @@ func fieldsOf(of reflect.Type) (fields []field, err error) {
 		switch name := f.Tag.Get("db"); {
 		case name == "-":
 		case !f.IsExported():
-			return nil, fmt.Errorf("field %s is not exported: give it the tag db:\"-\" if it is no column", f.Name)
+			return nil, fmt.Errorf("field %s is not exported: give it the tag db:\"-\" if it is not a column", f.Name)
 		case !strings.EqualFold(strings.ReplaceAll(name, "_", ""), f.Name):
 			return nil, fmt.Errorf("field %s has the tag db:%q", f.Name, name)
 		default:
@@ -229,7 +229,7 @@ func (a *array[T]) Index(i int) any {
 // IndexType implements [pgtype.ArrayGetter].
 func (a *array[T]) IndexType() any { return a.cell }
 
-// cell is a value that is written where it stands; one is moved along a column.
+// cell writes a value from where it is in memory; one cell is moved along a column.
 type cell interface{ move(to unsafe.Pointer) }
 
 type (

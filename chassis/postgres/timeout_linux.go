@@ -9,8 +9,8 @@ import (
 // tcpUserTimeout is TCP_USER_TIMEOUT, which package syscall lacks.
 const tcpUserTimeout = 18
 
-// userTimeout bounds how long what was sent may stay without an acknowledgement: by
-// default Linux tries for a quarter of an hour.
+// userTimeout bounds how long sent data may stay unacknowledged: by default Linux tries for
+// a quarter of an hour.
 func userTimeout(network, _ string, raw syscall.RawConn) error {
 	if !strings.HasPrefix(network, "tcp") {
 		return nil

@@ -4,5 +4,5 @@ package postgres
 
 import "syscall"
 
-// userTimeout sets nothing: elsewhere keepalive alone notices a silent end.
+// userTimeout sets nothing: on other systems keepalive alone notices a vanished peer.
 func userTimeout(_, _ string, _ syscall.RawConn) error { return nil }

@@ -1,38 +1,36 @@
-// Package report bounds what reads much: statistics, lists of operators, searches,
-// exports. They are worth an answer, but never a member's message that could not be
-// stored because of them.
+// Package report bounds expensive queries: statistics, operators' lists, searches, exports.
+// They deserve an answer, but must never keep a member's message from being stored.
 //
 // # What is promised
 //
-// A [Limiter] lets a few questions be read at once over all callers, and one of each
-// caller, who rests between two for longer than the first took; others wait for at most
-// two seconds, in the order in which they came. Who
-// has waited in vain, or asks for more than can be read in the time of one question,
-// gets RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo.
-// All this takes no longer than that time and those two seconds, which is less than
-// what a call has.
+// A [Limiter] answers a few questions at once over all callers, and one of each caller, who
+// pauses between two for longer than the first took (at most a second); others wait for at
+// most two seconds, in the order in which they came. A caller that has waited in vain, or
+// asks for more than can be read in the time of one question, gets RESOURCE_EXHAUSTED
+// (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo. All this takes no longer than
+// that time and those two seconds, which is less than a call's deadline.
 //
-// Equal questions at the same time are read once, and the answer is given to who
-// asks again within the question's MaxAge. That is decided by the question's key,
-// which must hold all that an answer depends on, the rights of the caller before all.
-// A question without a key is shared with nobody.
+// Equal questions at the same time are read once, and the answer is reused for equal
+// questions within their MaxAge. Questions are equal if their keys are: a key must contain
+// all that the answer depends on, above all the caller's rights. A question without a key is
+// not shared.
 //
 // # How
 //
 // A question is read by a goroutine of its own under a deadline of its own. A caller
 // who leaves therefore takes nothing away from the others, and gains nothing: what was
-// begun counts as theirs to its end, so that asking and leaving in turns does not get
-// more read than asking and waiting. Whoever changes the question to get past what is
-// kept, is held by the bound for one caller.
+// begun counts as theirs until it ends, so that asking and leaving in turns gets no more
+// read than asking and waiting. A caller that varies the question to get past cached answers
+// is stopped by the bound for one caller.
 //
-// The database is the other half: what is read here is read through a pool of its own
-// with as many connections (see postgres.Reports), so that nothing else waits for one.
+// The database does the rest: such queries use a pool of their own with as many connections
+// (see postgres.Reports), so that nothing else waits for one.
 //
 // # When it breaks
 //
-// An error is told to all who wait for that answer and is not kept, but for
-// REPORT_TOO_SLOW, which is kept for as long as the caller is told to wait: the next
-// one would take as long again. A panic is an error like others. Answers are kept in
+// An error goes to all who wait for that answer and is not cached, except for
+// REPORT_TOO_SLOW, which is cached for as long as the caller is asked to wait: the next
+// try would take as long again. A panic is an error like others. Answers are cached in
 // this process alone, so two replicas may give figures of different moments.
 package report
 
@@ -64,8 +62,7 @@ type Config struct {
 	// Timeout is the most that one may take to be read; 0 takes 7s. With the two seconds
 	// that it may wait for its turn, it must be below what the gateway allows a call.
 	Timeout time.Duration `env:"TIMEOUT" envDefault:"7s"`
-	// MaxAge is how old an answer may be that is given to an equal question. 0 keeps
-	// none.
+	// MaxAge is how old a cached answer to an equal question may be. 0 caches none.
 	MaxAge time.Duration `env:"MAX_AGE" envDefault:"10s"`
 }
 
@@ -74,18 +71,18 @@ const (
 	defaultMax = 2
 	// defaultTimeout is for configurations that were not read from the environment.
 	defaultTimeout = 7 * time.Second
-	// wait is how long a question waits for its turn among its caller's and for its
-	// place among all.
+	// wait is how long a question waits for its turn among its caller's and for a place
+	// among all.
 	wait = 2 * time.Second
 	// waitersMost is how many questions of one caller wait.
 	waitersMost = 8
 	// restShare is how many times as long as a question took its caller's next one waits,
-	// and restMost how long at most: no longer than it may.
+	// and restMost bounds that to less than wait.
 	restShare = 4
 	restMost  = time.Second
-	// slowPause is when to come back with what could not be read in time.
+	// slowPause is how long to wait before asking again what could not be read in time.
 	slowPause = 30 * time.Second
-	// keptMost bounds the answers that are kept.
+	// keptMost bounds the answers that are cached.
 	keptMost = 256
 )
 
@@ -141,18 +138,18 @@ type Limiter struct {
 
 	mu    sync.Mutex
 	turns map[string]*turn
-	// readings are those under way, and those that are over and kept.
+	// readings are those under way, and those that are cached.
 	readings map[string]*reading
 }
 
-// turn is what the questions of one caller take one after the other.
+// turn is held by one question of a caller at a time.
 type turn struct {
 	taken *semaphore.Weighted
-	// users are the question that has it and those that wait for it.
+	// users counts the question that holds it and those that wait for it.
 	users int
 }
 
-// reading is one answer in the making, or kept.
+// reading is one answer, being read or cached.
 type reading struct {
 	done chan struct{}
 	// value and err are there when done is closed.
@@ -165,7 +162,7 @@ type reading struct {
 // outcomes are the values of the label outcome.
 var outcomes = []string{"answered", "shared", "cached", "refused", "failed"}
 
-// New returns a limiter that counts what it is asked under a kind (messagerie.reports).
+// New returns a limiter that counts its questions under a kind (messagerie.reports).
 // Close it at the end.
 func New(kind string, cfg Config) (*Limiter, error) {
 	cfg = cfg.WithDefaults()
@@ -198,21 +195,21 @@ func (l *Limiter) count(ctx context.Context, outcome string, n int64) {
 
 // Question is what is asked of a limiter.
 type Question struct {
-	// Caller is who is held to one question at a time; empty for callers that are not
-	// known, who are held by the bound for all alone.
+	// Caller is who may have one question at a time; empty for unknown callers, whom only
+	// the bound for all limits.
 	Caller string
 	// Key says what is asked, with all that the answer depends on. Empty: the answer is
 	// for this call alone.
 	Key string
-	// MaxAge is how old an answer may be; 0 keeps none.
+	// MaxAge is how old a cached answer may be; 0 caches none.
 	MaxAge time.Duration
 	// Wait is how long to wait for a place; 0 takes the two seconds.
 	Wait time.Duration
 }
 
 // Read answers a question by calling read, unless an equal one is being read or is
-// kept. Callers share the answer and must not change it. The context that read gets
-// has the values of a caller who asks this, and not their end.
+// cached. Callers share the answer and must not change it. The context that read gets
+// has the values of one of the callers, but not its cancellation.
 func Read[T any](ctx context.Context, l *Limiter, q Question, read func(context.Context) (T, error)) (T, error) {
 	value, err := l.answer(ctx, q, func(ctx context.Context) (any, error) { return read(ctx) })
 	answer, _ := value.(T)
@@ -223,10 +220,10 @@ func (l *Limiter) answer(ctx context.Context, q Question, read func(context.Cont
 	if r, outcome := l.find(q.Key); r != nil {
 		return l.await(ctx, r, outcome)
 	}
-	until := time.Now().Add(q.patience())
-	patient, cancel := context.WithDeadline(ctx, until)
+	until := time.Now().Add(q.wait())
+	waiting, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
-	leave, err := l.take(patient, q.Caller)
+	leave, err := l.take(waiting, q.Caller)
 	if err != nil {
 		return nil, l.refuse(ctx)
 	}
@@ -237,7 +234,7 @@ func (l *Limiter) answer(ctx context.Context, q Question, read func(context.Cont
 	return l.await(ctx, r, outcome)
 }
 
-func (q Question) patience() time.Duration {
+func (q Question) wait() time.Duration {
 	if q.Wait > 0 {
 		return q.Wait
 	}
@@ -251,8 +248,8 @@ func (l *Limiter) find(key string) (r *reading, outcome string) {
 	return l.equal(key)
 }
 
-// equal is find under the lock. Only what holds its caller's turn is there to be
-// found, so that nobody shares the refusal of a caller who asks too much.
+// equal is find under the lock. It finds only questions that hold their caller's turn, so
+// that nobody shares the refusal of a caller who asks too much.
 func (l *Limiter) equal(key string) (*reading, string) {
 	r := l.readings[key]
 	if r == nil {
@@ -297,9 +294,9 @@ func (l *Limiter) begin(ctx context.Context, q Question, until time.Time, read f
 	return r, "answered"
 }
 
-// rest keeps the caller's turn for a while after an answer that took so long: who asks
-// one question after the other has at most a fifth of a core of the database, and not
-// all of it.
+// rest keeps the caller's turn for a while after an answer, depending on how long it took: a
+// caller that asks one question after the other uses at most a fifth of a core of the
+// database, if each takes less than a quarter of a second.
 func (l *Limiter) rest(q Question, took time.Duration) {
 	if q.Caller == "" {
 		return
@@ -317,9 +314,9 @@ func (l *Limiter) placed(ctx context.Context, until time.Time, read func(context
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(l.life, cancel)()
-	patient, cancelWait := context.WithDeadline(ctx, until)
+	waiting, cancelWait := context.WithDeadline(ctx, until)
 	defer cancelWait()
-	if l.places.Acquire(patient, 1) != nil {
+	if l.places.Acquire(waiting, 1) != nil {
 		return nil, errBusy
 	}
 	defer l.places.Release(1)
@@ -329,7 +326,7 @@ func (l *Limiter) placed(ctx context.Context, until time.Time, read func(context
 	value, err := read(ctx)
 	*took = time.Since(begun)
 	if err != nil && tooSlow(ctx, err) {
-		// Here and not as the refusal's cause, which each caller would log again.
+		// Logged here: as the refusal's cause, it would be logged for each caller.
 		slog.WarnContext(ctx, "a report was not read in its time", "kind", l.kind.Value.AsString(), "error", err)
 		return nil, errSlow
 	}
@@ -343,7 +340,7 @@ func tooSlow(ctx context.Context, err error) bool {
 	return errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.As(err, &fault) && fault.SQLState() == "57014"
 }
 
-// finish puts the answer where those who wait for it find it.
+// finish reads, and hands the answer to those who wait for it.
 func (l *Limiter) finish(q Question, r *reading, read func() (any, error)) {
 	var value any
 	err := errors.New("reading a report has panicked")
@@ -361,7 +358,7 @@ func (l *Limiter) finish(q Question, r *reading, read func() (any, error)) {
 	value, err = read()
 }
 
-// keep keeps an answer for its time, or forgets it.
+// keep caches an answer for its time, or forgets it.
 func (l *Limiter) keep(q Question, r *reading) {
 	if q.Key == "" {
 		return
@@ -381,8 +378,8 @@ func (l *Limiter) keep(q Question, r *reading) {
 	l.makeRoom()
 }
 
-// makeRoom forgets what is out of date and, while there is more than may be kept,
-// something that is over.
+// makeRoom forgets answers that are out of date and, while there are more than may be
+// cached, any that are not under way.
 func (l *Limiter) makeRoom() {
 	if len(l.readings) <= keptMost {
 		return
@@ -413,7 +410,7 @@ func (l *Limiter) await(ctx context.Context, r *reading, outcome string) (any, e
 	return r.value, r.err
 }
 
-// refuse is for who has not got their turn.
+// refuse is the answer to a caller that did not get a turn or a place.
 func (l *Limiter) refuse(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return l.left(ctx)
@@ -422,8 +419,8 @@ func (l *Limiter) refuse(ctx context.Context) error {
 	return errBusy
 }
 
-// left is for who waits no more: a caller whose time is over may come back, one who
-// went away hears nothing.
+// left is the answer to a caller that no longer waits: one whose time is over is asked to
+// come back, one that went away gets the context's error.
 func (l *Limiter) left(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		l.count(ctx, "refused", 1)
@@ -432,28 +429,27 @@ func (l *Limiter) left(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Enter is for what is no question with an answer: it takes the caller's turn and a
-// place, which are the caller's until leave is called. It waits for at most two
-// seconds.
+// Enter is for work that is not a question with an answer: it takes the caller's turn and a
+// place, which are the caller's until leave is called. It waits for at most two seconds.
 func (l *Limiter) Enter(ctx context.Context, caller string) (leave func(), err error) {
-	patient, cancel := context.WithTimeout(ctx, wait)
+	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	yield, err := l.take(patient, caller)
+	release, err := l.take(waiting, caller)
 	if err != nil {
 		return nil, l.refuse(ctx)
 	}
-	if l.places.Acquire(patient, 1) != nil {
-		yield()
+	if l.places.Acquire(waiting, 1) != nil {
+		release()
 		return nil, l.refuse(ctx)
 	}
 	l.count(ctx, "answered", 1)
 	return func() {
 		l.places.Release(1)
-		yield()
+		release()
 	}, nil
 }
 
-// take waits for the caller's turn. leave gives it on.
+// take waits for the caller's turn. leave passes it on.
 func (l *Limiter) take(ctx context.Context, caller string) (leave func(), err error) {
 	if caller == "" {
 		return func() {}, nil

@@ -64,7 +64,7 @@ const tempFolders = "/var/tmp"
 // startCluster starts a cluster that ends with this process.
 func startCluster(ctx context.Context) (*localpg.Cluster, error) {
 	sweep(tempFolders)
-	// The name tells whose it is, see sweep.
+	// The name has the process's id, see sweep.
 	dir, err := os.MkdirTemp(tempFolders, fmt.Sprintf("messagerie-test-%d-*", os.Getpid()))
 	if err != nil {
 		return nil, err
@@ -243,8 +243,8 @@ func (b *Broker) Start(t testing.TB) {
 	}
 }
 
-// Deny has the broker refuse what is published to these subjects, silently as it does,
-// and to no others.
+// Deny makes the broker refuse what is published to these subjects, and to no others. As in
+// production, publishers get no answer.
 func (b *Broker) Deny(t testing.TB, subjects ...string) {
 	t.Helper()
 	b.denied = subjects

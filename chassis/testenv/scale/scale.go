@@ -1,5 +1,5 @@
-// Package scale holds every statement of a service against what it reads when its tables
-// have grown. Only tests import it.
+// Package scale checks how much every statement of a service reads when its tables have
+// grown. Only tests import it.
 //
 // A test names a row for each function that has statements. They are run on filled tables
 // of one size and then of a hundred times as many rows (a tenth in the short form), and
@@ -49,8 +49,8 @@ const (
 	// rounds is how often a row is run at each size: more often than the five times after
 	// which PostgreSQL may settle on a plan for all arguments.
 	rounds = 9
-	// slack is how many pages more than thrice as many a statement may read: the depth of
-	// indexes, and what one page more or less of each is.
+	// slack is how many pages a statement may read beyond three times as many: for deeper
+	// indexes, and a page more or less of each.
 	slack = 60
 	// few is how many rows a table may have that is read whole.
 	few = 5_000
@@ -64,8 +64,8 @@ type Row struct {
 	Run func(ctx context.Context, n int) error
 	// Reads says why it reads more when there is more.
 	Reads string
-	// Planless is how many of the functions' statements have no plan, or stand for a case
-	// that Run does not bring about.
+	// Planless is how many of the functions' statements have no plan, or are for a case that
+	// Run does not bring about.
 	Planless int
 }
 
@@ -74,8 +74,8 @@ type Tables struct {
 	URL string
 	// Fill makes rows from one number up to another.
 	Fill func(ctx context.Context, pool *pgxpool.Pool, from, to int) error
-	// Rows are all statements, over the pool whose plans are looked at. What a row needs to
-	// know beforehand it asks by the one aside.
+	// Rows are all statements, over the pool whose plans are checked. What a row needs to
+	// know beforehand it reads over aside.
 	Rows func(pool, aside *pgxpool.Pool) []Row
 }
 
@@ -167,7 +167,7 @@ func complete(t *testing.T, rows []Row) {
 	for _, row := range rows {
 		for _, name := range row.Of {
 			if _, known := have[name]; !known {
-				t.Errorf("a row stands for %s, which has no statement, or another row", name)
+				t.Errorf("a row names %s, which has no statement, or another row", name)
 			}
 			delete(have, name)
 		}
