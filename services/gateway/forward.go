@@ -68,9 +68,9 @@ type forwarder struct {
 // sendTimeout bounds the sending of one answer of many to a caller who does not read.
 const sendTimeout = 30 * time.Second
 
-// arrive sees each stream before it costs a goroutine. It must not wait: the whole
-// connection would. So it only counts, and sets what ends a request that does not
-// come: gRPC itself would wait for it as long as the caller likes.
+// arrive sees each stream before it costs a goroutine. It must not block: the whole
+// connection would. So it only counts, and arranges for the end of a request that does not
+// arrive: gRPC itself would wait for it as long as the caller likes.
 func (f *forwarder) arrive(ctx context.Context, info *tap.Info) (context.Context, error) {
 	var conn *fair.Conn
 	address := ""
@@ -80,7 +80,7 @@ func (f *forwarder) arrive(ctx context.Context, info *tap.Info) (context.Context
 	v := f.door.Arrive(ctx, conn, address, info.Header["authorization"])
 	rt := f.door.Routes[info.FullMethodName]
 	if rt == nil && v.Refusal == nil {
-		// Nobody will look at its token.
+		// Its token will not be verified.
 		v.Refusal = v.Count(ctx)
 	}
 	if v.Refusal == nil && flow.Of(ctx).Full(conn) {
@@ -92,17 +92,17 @@ func (f *forwarder) arrive(ctx context.Context, info *tap.Info) (context.Context
 	var cancel context.CancelFunc
 	if rt != nil && rt.Streams {
 		ctx, cancel = context.WithCancel(ctx)
-		v.Patience = time.AfterFunc(f.door.Timeout, cancel)
+		v.StreamTimer = time.AfterFunc(f.door.Timeout, cancel)
 	} else {
 		ctx, cancel = f.door.Deadline(ctx) // gRPC cancels the parent when the stream ends
 	}
 	if ctx.Err() != nil {
-		_ = v.Count(ctx) // nobody will look at its token
+		_ = v.Count(ctx) // its token will not be verified
 		return ctx, nil  // gRPC ends it at once
 	}
 	v.Await(cancel)
 	if rt == nil {
-		// No handler of ours says that it has ended.
+		// No handler of ours notes its end.
 		context.AfterFunc(ctx, v.Leave)
 	}
 	return ctx, nil
@@ -172,9 +172,8 @@ func (f *forwarder) forward(ctx context.Context, method string, stream grpc.Serv
 	return f.pass(ctx, c, &request, stream)
 }
 
-// receive reads the request. Of one that does not come in time, gRPC itself has informed
-// the caller when this returns, and of one above door.MaxFrameBytes: the error is for the
-// log.
+// receive reads the request. If it does not come in time, or is above door.MaxFrameBytes,
+// gRPC itself has informed the caller when this returns: the error is for the log.
 func receive(stream grpc.ServerStream, request *frame) error {
 	switch err := stream.RecvMsg(request); {
 	case errors.Is(err, io.EOF):
@@ -203,7 +202,7 @@ func (f *forwarder) pass(ctx context.Context, c *door.Call, request *frame, stre
 	return send(stream, &response)
 }
 
-// send notes what it sends. An answer to a caller who has gone is none.
+// send sends an answer and counts it, unless the caller has gone.
 func send(stream grpc.ServerStream, response *frame) error {
 	bytes := response.data.Len()
 	err := stream.SendMsg(response)
@@ -217,7 +216,7 @@ var answersStream = &grpc.StreamDesc{ServerStreams: true}
 
 // relay forwards a call with many answers, each as soon as it comes.
 func (f *forwarder) relay(ctx context.Context, c *door.Call, request *frame, stream grpc.ServerStream) error {
-	c.Visit.Patience.Stop()
+	c.Visit.StreamTimer.Stop()
 	up, err := c.Follow(ctx, answersStream, grpc.ForceCodecV2(f.codec))
 	if err != nil {
 		return err
@@ -244,16 +243,16 @@ func (f *forwarder) relay(ctx context.Context, c *door.Call, request *frame, str
 		case err != nil:
 			return door.PublicError(err)
 		}
-		c.Visit.Patience.Reset(sendTimeout)
+		c.Visit.StreamTimer.Reset(sendTimeout)
 		err := send(stream, &response)
-		c.Visit.Patience.Stop()
+		c.Visit.StreamTimer.Stop()
 		if err != nil {
 			return err
 		}
 	}
 }
 
-// allowed keeps of a service's metadata what a caller may see.
+// allowed returns the part of a service's metadata that a caller may see.
 func allowed(md metadata.MD) metadata.MD {
 	var kept metadata.MD
 	for key, values := range md {
@@ -269,7 +268,7 @@ func allowed(md metadata.MD) metadata.MD {
 
 func (f *forwarder) log(ctx context.Context, method string, err error, start time.Time) {
 	if f.door.Routes[method] == nil {
-		// What a stranger calls it is not worth a line of their choice.
+		// A stranger must not choose what the log says.
 		method = "unknown"
 	}
 	slog.InfoContext(ctx, "call", "method", method, "code", status.Code(err).String(), "duration_ms", milliseconds(start))

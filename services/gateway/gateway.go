@@ -7,18 +7,18 @@
 // service, its token must verify, its caller must be of the kind that the method's
 // policy in the .proto names, and neither its rate nor its size may exceed the
 // limits, nor may more calls be under way than are answered in time. There is one
-// admission (internal/door) for both protocols; the REST side has
-// no other way to a service than a connection that sends admitted calls alone.
+// admission (internal/door) for both protocols; the REST side reaches a service only through
+// a connection that sends admitted calls alone.
 //
-// What one caller does fails no other caller's call. A caller is who has signed in,
-// by whatever protocol they come; who has not is their address. Each has a bounded rate
-// (of refused calls too), and a bounded number of connections, of requests that are
-// not whole, of calls, of streams, and of bytes that wait to be read (package fair,
-// internal/flow). A request takes one of the slots at the services only once it is whole,
-// and gives it back before its answer is read.
+// Whatever one caller does, no other caller's call fails because of it. Whoever has signed in
+// is a caller, by whatever protocol they come; those who have not are one caller for each
+// address. Each has a bounded rate (refused calls included), and a bounded number of
+// connections, of incomplete requests, of calls, of streams, and of bytes that wait to be
+// read (package fair, internal/flow). A request takes one of the slots at the services only
+// once it is complete, and gives it back before its answer is read.
 //
 // Methods for the system's own processes do not exist here. Services verify the
-// token and apply the policy again: nothing trusts a header of the gateway's.
+// token and apply the policy again: they trust no header from the gateway.
 //
 // gRPC calls pass through as the bytes they are, unknown fields included. REST
 // calls are read strictly: an unknown field or parameter, a repeated one, or
@@ -37,9 +37,9 @@
 // A service that cannot be reached gives UNAVAILABLE (503, Retry-After); calls to the
 // other services go on. The gateway becomes ready when all services and issuers
 // answer (internal/readiness), and is unready afterwards only while it could serve nothing.
-// While an issuer cannot be reached, tokens seen before go on. Rates and shares are
-// counted by each replica for itself. People behind one address who have not signed
-// in are one caller. On SIGTERM the gateway says it is not ready, waits DrainDelay,
+// While an issuer cannot be reached, tokens verified before are still accepted. Each replica
+// counts rates and shares for itself. People behind one address who have not signed in are
+// one caller. On SIGTERM the gateway reports that it is not ready, waits DrainDelay,
 // ends the streams that have no end of their own, lets the calls under way end, and
 // closes its connections last, so that no admitted call is lost to a shutdown shorter
 // than DrainTimeout.
@@ -79,7 +79,7 @@ import (
 // defaultCallTimeout is that of a Config made without Load.
 const defaultCallTimeout = 10 * time.Second
 
-// maxHeaderBytes is above a token of 8 KiB with all else that a head has.
+// maxHeaderBytes is above a token of 8 KiB and the rest of a head.
 const maxHeaderBytes = 16 << 10
 
 // Config is what the gateway needs. Its environment variables begin with
@@ -94,9 +94,8 @@ type Config struct {
 	HTTPAddr string `env:"HTTP_ADDR" envDefault:":8080"`
 	// HTTPListener is used instead of HTTPAddr when set.
 	HTTPListener net.Listener
-	// TLSCertPath and TLSKeyPath are PEM files for both ports. Without them both
-	// speak plain text, behind something that ends TLS. Read again
-	// each minute.
+	// TLSCertPath and TLSKeyPath are PEM files for both ports, read again each minute.
+	// Without them both ports are in plain text, behind something that terminates TLS.
 	TLSCertPath string `env:"TLS_CERT_PATH"`
 	TLSKeyPath  string `env:"TLS_KEY_PATH"`
 
@@ -113,22 +112,22 @@ type Config struct {
 	// before it is ready with those that are there.
 	ReadyPatience time.Duration `env:"READY_PATIENCE" envDefault:"30s"`
 	// MaxConcurrent is how many calls that do not stream may wait for a service at
-	// once; the next is refused, and the answer says when to come again. 0 sets no limit.
+	// once; the next is refused, and the answer says when to retry. 0 sets no limit.
 	MaxConcurrent int `env:"MAX_CONCURRENT" envDefault:"512"`
 	// CallsPerCaller is how many of these calls one caller may have under way, and how
-	// many requests that are not whole yet; an address has four times as many of those
-	// whose token has not been verified before. 0 sets no limit.
+	// many requests that are not complete yet; an address may have four times as many of
+	// those whose token has not been verified before. 0 sets no limit.
 	CallsPerCaller int `env:"CALLS_PER_CALLER" envDefault:"64"`
-	// Bounds are what else one caller may have.
+	// Bounds are the other limits of one caller.
 	fair.Bounds
 	// WebhookRate and WebhookBurst are the same for providers' reports, by IP
 	// address. Providers report in sets, from few addresses.
 	WebhookRate  float64 `env:"WEBHOOK_RATE" envDefault:"500"`
 	WebhookBurst int     `env:"WEBHOOK_BURST" envDefault:"1000"`
 
-	// PublicURL is where callers find REST, such as "https://api.example.org": said to
-	// those who look for where to sign in (RFC 9728). Empty: only who calls on the machine
-	// itself learns it, by the name that they used.
+	// PublicURL is where callers find REST, such as "https://api.example.org". It is named
+	// to callers that look for where to sign in (RFC 9728). Empty: only callers on the
+	// machine itself are answered, with the name that they used.
 	PublicURL string `env:"PUBLIC_URL"`
 	// CORSOrigins are the origins whose pages may call REST from a browser, such
 	// as "https://front.example.org"; "http://localhost:*" is every port of a host.
@@ -227,7 +226,7 @@ func open(ctx context.Context, cfg Config) (*gateway, error) {
 		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       2 * time.Minute,
-		// What it answers by itself nobody counts.
+		// The server's own answers would not be counted.
 		DisableGeneralOptionsHandler: true,
 		MaxHeaderBytes:               maxHeaderBytes,
 		TLSConfig:                    g.tls,
@@ -236,7 +235,7 @@ func open(ctx context.Context, cfg Config) (*gateway, error) {
 	}
 	g.grpc = g.newGRPC(d)
 	if cfg.PublicURL == "" {
-		slog.WarnContext(ctx, "PUBLIC_URL is not set: callers from other machines are not told where to sign in")
+		slog.WarnContext(ctx, "PUBLIC_URL is not set: callers from other machines cannot find out where to sign in")
 	}
 	return g, nil
 }
@@ -285,7 +284,7 @@ func (g *gateway) openDoor(verifier *auth.Verifier) (*door.Door, error) {
 
 func (g *gateway) newGRPC(d *door.Door) *grpc.Server {
 	f := &forwarder{door: d, codec: newRawCodec(), access: g.cfg.AccessLog}
-	// A stranger may call any name: only ours become span names and series.
+	// A stranger may call methods of any name: only ours become span names and series.
 	ours := otelgrpc.WithFilter(func(info *stats.RPCTagInfo) bool { return d.Routes[info.FullMethodName] != nil })
 	creds := insecure.NewCredentials()
 	if g.tls != nil {
@@ -294,8 +293,8 @@ func (g *gateway) newGRPC(d *door.Door) *grpc.Server {
 	server := grpc.NewServer(append(rpc.BaseOptions(ours),
 		grpc.Creds(flow.Credentials(creds)), grpc.InTapHandle(f.arrive), grpc.StreamInterceptor(f.admitStream), grpc.UnaryInterceptor(f.admitUnary),
 		grpc.MaxRecvMsgSize(door.MaxFrameBytes), grpc.ForceServerCodecV2(f.codec), grpc.UnknownServiceHandler(f.handle),
-		// What a stranger sends before anybody reads it is bounded, and not let grow
-		// as gRPC would by the connection's speed.
+		// What a stranger sends before anybody reads it is bounded, where gRPC would let it
+		// grow with the connection's speed.
 		grpc.StaticStreamWindowSize(64<<10), grpc.StaticConnWindowSize(256<<10), grpc.ReadBufferSize(4<<10), grpc.WriteBufferSize(16<<10))...)
 	healthpb.RegisterHealthServer(server, outsideHealth{g.health})
 	if g.cfg.Reflection {

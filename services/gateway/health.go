@@ -8,9 +8,9 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// outsideHealth answers health checks of whoever asks. It lets nobody watch: a watch
-// is a stream that a stranger may hold open for as long as they like. gRPC's own
-// clients take that for healthy, and learn of a drain by the connection's GOAWAY.
+// outsideHealth answers health checks from anybody. It does not let them watch: a watch is a
+// stream that a stranger may hold open for as long as they like. gRPC's own clients then take
+// the server for healthy, and learn of a drain by the connection's GOAWAY.
 type outsideHealth struct{ *health.Server }
 
 // Watch implements the health service.

@@ -34,8 +34,8 @@ var (
 	errUnreadable = rpc.Refuse(codes.InvalidArgument, errorpb.ErrorReason_BODY_UNREADABLE, "the connection broke, or was too slow, before the body was whole")
 )
 
-// body is a request's JSON, whole. It carries the decoder's refusal to where the
-// answer is written, because the generated code in between keeps only its text.
+// body is a request's whole JSON. It carries the decoder's refusal to where the answer is
+// written, because the generated code in between keeps only its text.
 type body struct {
 	data    []byte
 	rest    *bytes.Reader
@@ -47,7 +47,7 @@ type body struct {
 // allows.
 func readBody(w http.ResponseWriter, r *http.Request) (*body, error) {
 	if r.ContentLength > door.MaxRequestBytes {
-		return nil, door.ErrTooLarge // who waits for "100 Continue" need not send it
+		return nil, door.ErrTooLarge // a caller that waits for "100 Continue" need not send it
 	}
 	var buf bytes.Buffer
 	_, err := buf.ReadFrom(http.MaxBytesReader(w, r.Body, door.MaxRequestBytes))
@@ -104,9 +104,9 @@ func (b *body) decode(v any) error {
 	return err
 }
 
-// salvage reads what can be read of a body that protojson has refused, and says all that is
-// wrong with the rest. Of an error, nothing could be read. protojson's own text is no
-// contract and may quote what a member wrote.
+// salvage reads what can be read of a body that protojson has refused, and returns all that
+// is wrong with the rest. An error means that nothing could be read. protojson's own text is
+// not stable and may quote what a member wrote.
 func salvage(data []byte, msg protoreflect.Message) ([]rpc.Violation, error) {
 	switch {
 	case !utf8.Valid(data):
@@ -182,9 +182,9 @@ func isOurs(field protoreflect.FieldDescriptor) bool {
 	return field.Message() != nil && field.Message().ParentFile().Package() != "google.protobuf" && !field.IsMap()
 }
 
-// misspelt reports whether an object that protojson takes has an enum's value otherwise than
-// by a name that the document lists: protojson also takes its number, and the zero value,
-// which stands for what is absent.
+// misspelt reports whether an object that protojson accepts gives an enum's value other than
+// by a name that the document lists: protojson also accepts its number, and the zero value,
+// which means that there is none.
 func misspelt(data []byte, typ protoreflect.MessageDescriptor) bool {
 	var members map[string]json.RawMessage
 	for i := range typ.Fields().Len() {
@@ -217,8 +217,8 @@ func misspeltValue(value json.RawMessage, field protoreflect.FieldDescriptor) bo
 	return err != nil || name != nil && !isValue(field, *name)
 }
 
-// isValue reports whether an enum's field takes a value of this name: one that stands for
-// something or, where the field is OPTIONAL, for nothing, as the answer gives it.
+// isValue reports whether an enum's field takes a value of this name: any but the zero value,
+// or also that if the field is OPTIONAL, as answers have it.
 func isValue(field protoreflect.FieldDescriptor, name string) bool {
 	value := field.Enum().Values().ByName(protoreflect.Name(name))
 	return value != nil && takes(field, value)
@@ -229,8 +229,8 @@ func takes(field protoreflect.FieldDescriptor, value protoreflect.EnumValueDescr
 	return value.Number() != 0 || slices.Contains(behaviour, annotations.FieldBehavior_OPTIONAL)
 }
 
-// misfit is the reason of a value that its field cannot hold: an enum's is the same as over
-// gRPC, where its number is read and its rule refuses it.
+// misfit is the reason for a value that its field cannot hold. For an enum it is the same as
+// over gRPC, where the number is decoded and the field's rule refuses it.
 func misfit(field protoreflect.FieldDescriptor) errorpb.ErrorReason {
 	if field.Enum() != nil {
 		return errorpb.ErrorReason_VALUE_UNKNOWN
@@ -267,7 +267,7 @@ func kindOf(field protoreflect.FieldDescriptor) string {
 
 var plainName = regexp.MustCompile(`^[A-Za-z0-9_.]{1,64}$`)
 
-// fieldName gives back a name that the caller wrote if it looks like one.
+// fieldName returns a name that the caller wrote, if it looks like a field's.
 func fieldName(name string) string {
 	if plainName.MatchString(name) {
 		return name
@@ -278,9 +278,9 @@ func fieldName(name string) string {
 var errBadQuery = rpc.Invalid("query", errorpb.ErrorReason_QUERY_MALFORMED, "cannot be read")
 
 // checkQuery returns the query without the parameters that the method does not have, that
-// come twice or that do not fit their field, and what is wrong with these: the generated code
-// would ignore the first and quote the others. An enum's parameter that is empty is not given,
-// as a text's is: generated clients send it so.
+// are given twice or that do not fit their field, and what is wrong with these: the generated
+// code would ignore the first and quote the others. An empty parameter of an enum counts as
+// absent, as a string's does: generated clients send it that way.
 func checkQuery(rt *route.Route, rawQuery string) (rest string, faults []rpc.Violation) {
 	if rawQuery == "" {
 		return "", nil

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// anyPort ends an origin that stands for every port of its host: a development
-// server takes the first that is free.
+// anyPort ends an origin that includes every port of its host: a development server takes
+// the first that is free.
 const anyPort = ":*"
 
 // isOrigin reports whether a text is scheme, host and port, and nothing else.
@@ -18,8 +18,8 @@ func isOrigin(text string) bool {
 		text == u.Scheme+"://"+u.Host && !strings.Contains(u.Host, "*")
 }
 
-// isOrigins reports whether a setting is an origin, or a host's with anyPort. There is
-// none for every host: whoever means that has to name them.
+// isOrigins reports whether a setting is an origin, or a host's with anyPort. There is no
+// wildcard for hosts: each has to be named.
 func isOrigins(setting string) bool {
 	host, wild := strings.CutSuffix(setting, anyPort)
 	u, err := url.Parse(host)
@@ -31,7 +31,7 @@ func allowsOrigin(settings []string, origin string) bool {
 	return slices.ContainsFunc(settings, func(setting string) bool {
 		host, wild := strings.CutSuffix(setting, anyPort)
 		if origin == host {
-			return true // the port that the scheme has by itself
+			return true // the scheme's default port
 		}
 		port, ok := strings.CutPrefix(origin, host+":")
 		_, err := strconv.ParseUint(port, 10, 16)

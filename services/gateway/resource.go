@@ -31,7 +31,7 @@ type protectedResource struct {
 	Documentation        string   `json:"resource_documentation"`
 }
 
-// describeResource is the document but for where the resource is.
+// describeResource returns the document without the resource's address.
 func describeResource(issuers auth.Issuers, routes map[string]*route.Route) protectedResource {
 	doc := protectedResource{
 		BearerMethods: []string{"header"}, Name: "Ma messagerie",
@@ -51,13 +51,13 @@ func describeResource(issuers auth.Issuers, routes map[string]*route.Route) prot
 	return doc
 }
 
-// errNoPublicURL: who reads the document trusts it to name the resource that a token is for
-// (RFC 9728, 3.3), so that what a request says of itself must not be in it.
-var errNoPublicURL = rpc.Refuse(codes.NotFound, errorpb.ErrorReason_PUBLIC_URL_UNSET, "the gateway has not been told where it is found: GATEWAY_PUBLIC_URL")
+// errNoPublicURL: a client trusts the document to name the resource that a token is for (RFC
+// 9728, 3.3), so the address must not be taken from the request.
+var errNoPublicURL = rpc.Refuse(codes.NotFound, errorpb.ErrorReason_PUBLIC_URL_UNSET, "the gateway does not know its public address: set GATEWAY_PUBLIC_URL")
 
-// origin is where callers find the gateway: PublicURL, else, on the machine itself alone, as
-// the request says; empty where neither says so. A proxy that is trusted says whether it was
-// reached by TLS.
+// origin returns where callers find the gateway: PublicURL, else, for callers on the machine
+// itself, the request's Host; empty for others. A trusted proxy says whether it was reached
+// by TLS.
 func (s *rest) origin(r *http.Request) string {
 	if s.publicURL != "" || !isLoopback(r.Host) {
 		return s.publicURL
@@ -101,9 +101,9 @@ func (s *rest) serveResource(w http.ResponseWriter, r *http.Request) {
 // discovery is where an issuer describes itself (OpenID Connect Discovery, 4).
 const discovery = "/.well-known/openid-configuration"
 
-// discoveries are the paths that lead to the discovery of the issuers of people, which the
-// OpenAPI document names: it is the same in every installation, and each has its own issuers.
-// Of several of a realm it is the first; the protected resource has all.
+// discoveries are paths that redirect to the discovery documents of people's issuers. The
+// OpenAPI document names them: it is the same in every installation, and each has its own
+// issuers. Of several issuers of a realm it is the first; the protected resource lists all.
 func discoveries(issuers auth.Issuers) map[string]func(http.ResponseWriter, *http.Request) {
 	paths := make(map[string]func(http.ResponseWriter, *http.Request))
 	for _, iss := range issuers {

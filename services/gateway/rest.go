@@ -73,7 +73,7 @@ func newREST(ctx context.Context, d *door.Door, ready func(context.Context) erro
 	s.mux = runtime.NewServeMux(
 		runtime.WithMarshalerOption(runtime.MIMEWildcard, newStrictJSON()),
 		runtime.WithMiddlewares(s.admit),
-		// What a call takes along is decided at its admission alone.
+		// Which metadata a call carries is decided at its admission alone.
 		runtime.WithIncomingHeaderMatcher(func(string) (string, bool) { return "", false }),
 		runtime.WithOutgoingHeaderMatcher(func(key string) (string, bool) { return key, door.AllowedResponse(key) }),
 		runtime.WithOutgoingTrailerMatcher(func(string) (string, bool) { return "", false }),
@@ -162,8 +162,8 @@ func (s *rest) routeOf(r *http.Request) *route.Route {
 	return s.byREST[r.Method+" "+strings.ReplaceAll(pattern.String(), "=*}", "}")]
 }
 
-// prepare checks path and query and reads the body, for as long as the call has and
-// its caller's newer requests let it.
+// prepare checks path and query and reads the body, until the call's deadline or until newer
+// requests of its caller push it out.
 func (s *rest) prepare(w http.ResponseWriter, r *http.Request, c *door.Call, params map[string]string) error {
 	for _, value := range params {
 		switch {
@@ -177,7 +177,7 @@ func (s *rest) prepare(w http.ResponseWriter, r *http.Request, c *door.Call, par
 	if len(c.Unreadable) > 0 && (c.Streams || c.Unreadable[0].Reason == errorpb.ErrorReason_QUERY_MALFORMED && !c.HasBody) {
 		return c.RefuseUnreadable(nil)
 	}
-	// A server that cannot set deadlines is one of a test.
+	// Only a test's server cannot set deadlines.
 	control := http.NewResponseController(w)
 	if c.HasBody {
 		if deadline, ok := r.Context().Deadline(); ok {
@@ -204,8 +204,8 @@ func (s *rest) prepare(w http.ResponseWriter, r *http.Request, c *door.Call, par
 	return nil
 }
 
-// noBody refuses a body that the method does not take. Whether there is one is not always
-// known from the head: HTTP/2 may say later that nothing comes.
+// noBody refuses a body that the method does not take. The head does not always say whether
+// there is one: with HTTP/2 it may turn out later to be empty.
 func noBody(r *http.Request, v *door.Visit, control *http.ResponseController) error {
 	n := r.ContentLength
 	if n < 0 {
@@ -238,7 +238,7 @@ func isJSON(header http.Header) bool {
 // ServeHTTP answers every request of the port.
 func (s *rest) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	// Telemetry looks at its own request when this has ended.
+	// Telemetry reads its own request when this has returned.
 	seen := r
 	r = r.WithContext(rpc.WithLanguage(answer.Named(r.Context()), door.ListOf(r.Header.Values("Accept-Language"))))
 	a := answer.New(w, r)
@@ -272,7 +272,7 @@ func (s *rest) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 	secure(a.Header())
 	a.Header().Set(answer.RequestIDName, answer.RequestID(r.Context()))
-	// A provider's report comes from no page, and counts apart.
+	// A provider's report does not come from a page, and is counted separately.
 	if isWebhook(r.URL.Path) {
 		s.serveWebhook(a, r)
 		return
@@ -312,7 +312,7 @@ func (s *rest) serve(w *answer.Writer, r *http.Request) {
 	serve, ok := s.fixed[r.URL.Path]
 	switch {
 	case strings.Contains(strings.ToLower(r.URL.EscapedPath()), "%2f"):
-		// The mux would take it for a slash, and an id for a path.
+		// The mux would take it for a slash, and an id for two segments.
 		if s.counted(w, r) {
 			answer.Refuse(w, r, errNoPath)
 		}
@@ -333,8 +333,8 @@ func (s *rest) serve(w *answer.Writer, r *http.Request) {
 	}
 }
 
-// counted reports whether the caller of a request may have it answered without a look
-// at their token. If not, it has been refused.
+// counted counts a request whose token is not verified, and reports whether it may be
+// answered. If not, it has been refused.
 func (s *rest) counted(w http.ResponseWriter, r *http.Request) bool {
 	v := door.VisitOf(r.Context())
 	if v == nil {
@@ -387,8 +387,8 @@ func (s *rest) serveLive(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write([]byte("ok\n"))
 }
 
-// serveReady is the admin port's readiness without its reasons, which name what
-// is inside.
+// serveReady is the admin port's readiness without its reasons, which name internal
+// addresses.
 func (s *rest) serveReady(w http.ResponseWriter, r *http.Request) {
 	if err := s.ready(r.Context()); err != nil {
 		answer.Refuse(w, r, errNotReady)

@@ -10,9 +10,9 @@ import (
 	"github.com/ma-messagerie/messagerie/services/gateway/internal/route"
 )
 
-// takeTicket takes the tickets out of the query, so that nothing behind reads, quotes or logs
-// them; one too many is for the door to refuse. The request is the same where its method takes
-// none.
+// takeTicket removes the tickets from the query, so that nothing downstream reads, quotes or
+// logs them; more than one is for the door to refuse. The request is unchanged if its method
+// takes none.
 func takeTicket(rt *route.Route, r *http.Request) (tickets []string, without *http.Request, err error) {
 	if !rt.Ticket || !strings.Contains(r.URL.RawQuery, door.TicketParam) {
 		return nil, r, nil
@@ -30,7 +30,8 @@ func takeTicket(rt *route.Route, r *http.Request) (tickets []string, without *ht
 	return tickets, without, nil
 }
 
-// withTickets gives a request's headers, among which tickets come from nowhere else.
+// withTickets returns a lookup in a request's headers that has the tickets of the query, and
+// none from a header.
 func withTickets(tickets []string, header http.Header) func(string) []string {
 	return func(name string) []string {
 		if name == rpc.TicketName {

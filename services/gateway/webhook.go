@@ -33,9 +33,9 @@ const (
 	// maxTwilioBytes is far above a callback.
 	maxSendGridBytes = 1 << 20
 	maxTwilioBytes   = 64 << 10
-	// reportsBegun is how many reports of one address may be on their way in at once:
-	// they are read before anybody knows whether they are genuine. reportsAll is the same
-	// for everybody's, as each may be a megabyte. The oldest gives way.
+	// reportsBegun is how many reports of one address may be received at once: they are
+	// read before it is known whether they are genuine. reportsAll bounds those of all, as
+	// each may be a megabyte. The oldest is ended for a new one.
 	reportsBegun = 16
 	reportsAll   = 32
 )
@@ -45,17 +45,16 @@ var (
 	errReportLarge  = rpc.Refuse(codes.ResourceExhausted, errorpb.ErrorReason_REQUEST_TOO_LARGE, "the report is too large")
 	errNoWebhook    = rpc.Refuse(codes.NotFound, errorpb.ErrorReason_PATH_UNKNOWN, "reports of this provider are not taken here")
 	errWebhookVerb  = rpc.Refuse(codes.Unimplemented, errorpb.ErrorReason_HTTP_METHOD_NOT_ALLOWED, "reports are posted")
-	errReportBroken = rpc.Refuse(codes.InvalidArgument, errorpb.ErrorReason_BODY_UNREADABLE, "the body ended before its end")
+	errReportBroken = rpc.Refuse(codes.InvalidArgument, errorpb.ErrorReason_BODY_UNREADABLE, "the body broke off")
 )
 
-// webhooks passes the providers' reports on to the notifier, byte for byte, which
-// alone can tell whether they are genuine: the gateway holds no provider's secret.
-// A report has no token, so it is limited by address, apart from the callers, as
-// providers send from few.
+// webhooks passes the providers' reports on, byte for byte, to the notifier, which alone can
+// verify them: the gateway holds no provider's secret. A report has no token, so its rate is
+// limited by address, separately from callers', as providers send from few addresses.
 type webhooks struct {
 	notifier  notifierpb.WebhookServiceClient
 	addresses *fair.Rates
-	// begun are the reports on their way in by address, all those of everybody.
+	// begun are the reports being received, by address; all are those of everybody.
 	begun, all *fair.Queue
 	timeout    time.Duration
 	reports    metric.Int64Counter
@@ -125,8 +124,7 @@ func (h *webhooks) take(w http.ResponseWriter, r *http.Request, provider, addres
 	return providerError(h.pass(ctx, r, provider, body))
 }
 
-// read reads a report, in the order in which they come: the slowest of an address
-// gives way.
+// read reads a report. If an address sends too many at once, the oldest is ended.
 func (h *webhooks) read(w http.ResponseWriter, r *http.Request, provider, address string) ([]byte, error) {
 	most := int64(maxSendGridBytes)
 	if provider == "twilio" {
@@ -159,8 +157,8 @@ func (h *webhooks) pass(ctx context.Context, r *http.Request, provider string, b
 	return err
 }
 
-// readable is a part of a report that protobuf can carry. What is not UTF-8 is no
-// provider's, and no signature fits what becomes of it.
+// readable returns a part of a report as protobuf can carry it. What is not UTF-8 does not
+// come from a provider, and once changed no signature matches it.
 func readable(part string) string { return strings.ToValidUTF8(part, "\ufffd") }
 
 // providerError turns the notifier's refusal into what a provider, or a forger, may

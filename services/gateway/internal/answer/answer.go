@@ -15,7 +15,7 @@ import (
 	"github.com/ma-messagerie/messagerie/services/gateway/internal/door"
 )
 
-// WriteTimeout bounds the writing of an answer, of one that streams each piece.
+// WriteTimeout bounds the writing of an answer, or of each piece of one that streams.
 const WriteTimeout = 30 * time.Second
 
 // PlainJSON is the media type of answers that do not stream, and of refusals.
@@ -25,16 +25,16 @@ const PlainJSON = "application/json"
 // shown, absent messages left out.
 var JSON = protojson.MarshalOptions{EmitDefaultValues: true}
 
-// Writer is a response under way. It knows the route for the log, forbids
-// caching unless somebody allowed it, and turns a 200 that the caller already
-// has into a 304.
+// Writer is a response being written. It knows the route for the log, forbids caching
+// unless the handler allows it, and turns a 200 into a 304 if the caller has that answer
+// already.
 type Writer struct {
 	http.ResponseWriter
 	// Route is the path's pattern; empty: unknown.
 	Route string
 	// Status is what has been answered; 0: nothing yet.
 	Status int
-	// Visit is the request's; nil: it is not counted as others are.
+	// Visit is the request's; nil: the request is not counted against a caller.
 	Visit *door.Visit
 	// HeadOnly: the request is a HEAD, of which the server writes no body.
 	HeadOnly bool
@@ -102,8 +102,8 @@ func (a *Writer) Write(p []byte) (int, error) {
 	return a.ResponseWriter.Write(p)
 }
 
-// FlushError is for http.ResponseController. A piece that has been read leaves no
-// time limit behind: HTTP/2 would end the stream by it.
+// FlushError is for http.ResponseController. Once a piece has been written its deadline is
+// cleared: HTTP/2 would end the stream at it.
 func (a *Writer) FlushError() error {
 	err := http.NewResponseController(a.ResponseWriter).Flush()
 	if a.streams && err == nil {
@@ -138,8 +138,8 @@ func routeName(w http.ResponseWriter) string {
 	return "unknown"
 }
 
-// matchingTag is the tag of what the caller has, if it is of what the tag names (the weak
-// comparison of RFC 9110, 13.1.2), compressed or not; else it is empty.
+// matchingTag returns the tag of the caller's copy if it matches the answer's (the weak
+// comparison of RFC 9110, 13.1.2), compressed or not; else nothing.
 func matchingTag(wanted, tag string) string {
 	if tag == "" || wanted == "" {
 		return ""

@@ -13,7 +13,7 @@ import (
 	"github.com/ma-messagerie/messagerie/services/gateway/internal/route"
 )
 
-// Call is one admitted call. It is good for its method alone.
+// Call is one admitted call, of its method alone.
 type Call struct {
 	*route.Route
 	Visit *Visit
@@ -34,7 +34,7 @@ func CallOf(ctx context.Context) *Call {
 	return c
 }
 
-// begin takes the caller's share, once the request is whole. The share is held until
+// begin takes the caller's share, once the request is complete. The share is held until
 // the answer is given to the connection.
 func (c *Call) begin(ctx context.Context) error {
 	c.Visit.Leave()
@@ -51,7 +51,7 @@ func (c *Call) begin(ctx context.Context) error {
 	return nil
 }
 
-// Invoke asks the service. Its slot is free as soon as that has answered.
+// Invoke calls the service, and frees its slot as soon as that has answered.
 func (c *Call) Invoke(ctx context.Context, request, answer any, opts ...grpc.CallOption) error {
 	if err := c.begin(ctx); err != nil {
 		return err
@@ -64,8 +64,8 @@ func (c *Call) Invoke(ctx context.Context, request, answer any, opts ...grpc.Cal
 	return PublicError(c.Conn.Invoke(metadata.NewOutgoingContext(ctx, c.outgoing), c.Method, request, answer, opts...))
 }
 
-// Follow asks the service for a stream of answers. It ends without an error when the
-// process drains, if the method's answers have no end of their own.
+// Follow opens a stream of answers from the service. If the method's answers have no end of
+// their own, it ends without an error when the process drains.
 func (c *Call) Follow(ctx context.Context, desc *grpc.StreamDesc, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	if err := c.begin(ctx); err != nil {
 		return nil, err
@@ -97,7 +97,7 @@ func (c *Call) Follow(ctx context.Context, desc *grpc.StreamDesc, opts ...grpc.C
 	}
 }
 
-// endedStream is a stream that ends where it begins, because the process drains.
+// endedStream is a stream that has ended already, because the process drains.
 type endedStream struct{ grpc.ClientStream }
 
 func (endedStream) Header() (metadata.MD, error) { return nil, nil } //nolint:nilnil // there is none
@@ -107,7 +107,7 @@ func (endedStream) Context() context.Context     { return context.Background() }
 func (endedStream) SendMsg(any) error            { return nil }
 func (endedStream) RecvMsg(any) error            { return io.EOF }
 
-// drainedStream is a stream that ends with the process's service.
+// drainedStream is a stream that ends without an error when the process drains.
 type drainedStream struct {
 	grpc.ClientStream
 	draining context.Context //nolint:containedctx // as the door's
@@ -131,9 +131,9 @@ func (s *drainedStream) RecvMsg(m any) error {
 	return err //nolint:wrapcheck // gRPC's own, for PublicError
 }
 
-// tryAcquire takes a slot if one is free. Work beyond what can be done in time would be done
-// for nobody: its callers have given up by then, and come again. So it is refused at once,
-// and what was admitted is answered.
+// tryAcquire takes a slot if one is free. Calls beyond what can be answered in time would be
+// wasted: their callers have given up by then, and retry. So they are refused at once, and
+// what was admitted is answered.
 func tryAcquire(slots chan struct{}) bool {
 	if slots == nil {
 		return true

@@ -16,8 +16,8 @@ import (
 	accesspb "github.com/ma-messagerie/messagerie/proto/messagerie/access/v1"
 )
 
-// AdmittedConn is the only way from the REST side to a service. It sends what
-// the door has admitted for exactly this method, and nothing else.
+// AdmittedConn is the REST side's only connection to a service. It sends what the door has
+// admitted for exactly this method, and nothing else.
 type AdmittedConn struct{}
 
 // Invoke implements grpc.ClientConnInterface.
@@ -32,9 +32,9 @@ func (AdmittedConn) Invoke(ctx context.Context, method string, request, answer a
 	return c.Invoke(ctx, request, answer, opts...)
 }
 
-// askForFaults has the service say what else is wrong with a request of which a part could
-// not be read, so that the caller learns all of it at once. The service does nothing else.
-// Where it does not answer, the caller learns what is known here.
+// askForFaults has the service report what else is wrong with a request of which a part could
+// not be read, so that the caller learns all of it at once. The service does nothing else. If
+// it does not answer, the caller learns what is known here.
 func (c *Call) askForFaults(ctx context.Context, request, answer any, opts ...grpc.CallOption) error {
 	msg, ok := request.(proto.Message)
 	if !ok {
@@ -56,17 +56,17 @@ func refusesFields(err error) bool {
 	return slices.ContainsFunc(st.Details(), func(detail any) bool { _, ok := detail.(*errdetails.BadRequest); return ok })
 }
 
-// NewStream is never called: what streams is asked for by [Call.Follow].
+// NewStream is never called: [Call.Follow] opens streams.
 func (AdmittedConn) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
 	return nil, ErrNoMethod
 }
 
-// MaxFaults bounds a refusal, whose length a caller could choose otherwise.
+// MaxFaults bounds a refusal, whose length the caller could otherwise choose.
 const MaxFaults = 20
 
-// RefuseUnreadable is a refusal of what could not be read, with an error of the same kind if
-// it is not nil. What is wrong with the idempotency key is added: the service, which would say it,
-// does not see the call.
+// RefuseUnreadable returns a refusal of what could not be read, with an error of the same
+// kind if it is not nil. Faults of the idempotency key are added: the service, which would
+// report them, does not see the call.
 func (c *Call) RefuseUnreadable(err error) error {
 	faults := slices.Concat(c.Unreadable, rpc.FaultsOf(err))
 	if c.Idempotency == accesspb.Idempotency_IDEMPOTENCY_KEYED {

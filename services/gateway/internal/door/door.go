@@ -6,25 +6,26 @@
 // Nothing reaches a service that was not admitted: a call must be of a forwarded method, its
 // token must verify, its caller must be of the kind that the method's policy names, and
 // neither its rate nor its size may exceed the limits, nor may more calls be under way than
-// are answered in time. What it takes along is on a list.
+// can be answered in time. Only metadata on a list is passed on.
 //
-// What one caller does fails no other caller's call. A caller is who has signed in; who has
-// not is their address. Each has a bounded rate (of refused calls too), and a bounded number
-// of requests that are not whole, of calls and of streams.
+// Whatever one caller does, no other caller's call fails because of it. Whoever has signed in
+// is a caller; those who have not are one caller for each address. Each has a bounded rate
+// (refused calls included), and a bounded number of incomplete requests, of calls and of
+// streams.
 //
 // # How
 //
 // A request becomes a [Visit] as its head arrives ([Door.Arrive]) and is counted against its
-// caller before anything else is done for it. [Door.Admit] makes a [Call] of the visit, which
-// is good for one method: it takes its caller's share and one of the slots at the services
-// only once the request is whole, and gives the slot back before its answer is read.
-// Nothing here waits for a slot: what cannot be answered in time is refused at once.
+// caller before anything else is done for it. [Door.Admit] turns the visit into a [Call] of
+// one method: it takes its caller's share and one of the slots at the services only once the
+// request is complete, and gives the slot back before its answer is read. Nothing here waits
+// for a slot: what cannot be answered in time is refused at once.
 //
 // # When it breaks
 //
-// A service that cannot be reached gives UNAVAILABLE; what gRPC says of that names addresses
-// and is for the log alone ([PublicError]). Rates and shares are counted by each process for
-// itself. People behind one address who have not signed in are one caller.
+// A service that cannot be reached gives UNAVAILABLE; gRPC's own text names addresses and is
+// for the log alone ([PublicError]). Each process counts rates and shares for itself. People
+// behind one address who have not signed in are one caller.
 package door
 
 import (
@@ -41,9 +42,8 @@ import (
 // TicketParam is how REST gives a ticket to a method that takes one.
 const TicketParam = "ticket"
 
-// strangersPerAddress is how many callers an address stands for while nobody knows who they
-// are. After the gateway's own start, all of a front end's requests come with tokens that are
-// new.
+// strangersPerAddress is how many callers an address counts as while they are unknown. After
+// the gateway's own start, all tokens of a front end's requests are new to it.
 const strangersPerAddress = 4
 
 const (
@@ -101,7 +101,7 @@ type Door struct {
 	callSlots, streamSlots chan struct{}
 }
 
-// New makes a Door through which nobody has come.
+// New returns a Door without any visits.
 func New(cfg Config) *Door {
 	return &Door{
 		Config:              cfg,
@@ -135,9 +135,9 @@ func (d *Door) Admit(ctx context.Context, v *Visit, method string, header func(s
 		case value != "" && printable(value):
 			c.outgoing[key] = []string{value[:min(len(value), most)]}
 		case key == "if-match" && value != "":
-			// What is no tag matches nothing. Without it, the caller would change what they
-			// have not seen. An empty one is none: generated clients send it where nothing
-			// was given.
+			// What is not a tag matches nothing. Without the header, the caller would change
+			// what they have not seen. An empty one counts as absent: generated clients send it
+			// when nothing was given.
 			c.outgoing[key] = []string{`""`}
 		}
 	}

@@ -6,15 +6,15 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 )
 
-// requestMetadata is what a caller's call takes along to the service, and how many
-// bytes of it; nothing else passes. The services take 16 KiB in all. Trace context
-// travels too, but is written by telemetry.
+// requestMetadata is which metadata of a call reaches the service, and how many bytes of
+// each; nothing else passes. The services take 16 KiB in all. Trace context is passed too,
+// but written by telemetry.
 var requestMetadata = map[string]int{"authorization": 9 << 10, rpc.IdempotencyKeyName: 128, "accept-language": 256, "if-match": 1 << 10, "if-none-match": 1 << 10}
 
-// AllowedResponse reports whether a service's metadata may go along with its answer.
+// AllowedResponse reports whether a service's metadata may be passed on with its answer.
 func AllowedResponse(key string) bool { return responseMetadata[key] }
 
-// responseMetadata is what a service's answer takes along to the caller.
+// responseMetadata is which metadata of a service's answer reaches the caller.
 var responseMetadata = map[string]bool{
 	"cache-control":    true,
 	"content-language": true,
@@ -23,8 +23,8 @@ var responseMetadata = map[string]bool{
 	"last-modified":    true,
 }
 
-// ListOf is what the lines of a header say together (RFC 9110, 5.3). Two of what is no list
-// make something that is no value.
+// ListOf joins the lines of a header (RFC 9110, 5.3). Two lines of a header that is not a
+// list make an invalid value.
 func ListOf(lines []string) string { return strings.Join(lines, ", ") }
 
 func first(values []string) string {

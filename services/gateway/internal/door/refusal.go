@@ -32,13 +32,13 @@ var (
 
 var overloaded = errorpb.ErrorReason_OVERLOADED.String()
 
-// errOverloaded asks to come again in a while, and not all at the same time.
+// errOverloaded asks callers to retry in a while, each at another time.
 func errOverloaded() error {
 	return retryLater(rpc.Refuse(codes.Unavailable, errorpb.ErrorReason_OVERLOADED, "too many calls are under way; try again as the answer says"),
 		time.Second+rand.N(2*time.Second)) //nolint:gosec // spreads load
 }
 
-// rateLimited is the reason of a refusal of what came too soon.
+// rateLimited is the reason for refusing a call that came too soon.
 var rateLimited = errorpb.ErrorReason_RATE_LIMITED.String()
 
 // Limited is the refusal of a call that came too soon.
@@ -46,7 +46,7 @@ func Limited(wait time.Duration) error {
 	return retryLater(rpc.Refuse(codes.ResourceExhausted, errorpb.ErrorReason_RATE_LIMITED, "too many calls in a short time; wait as long as the answer says"), wait)
 }
 
-// retryLater is a refusal that says when to come again.
+// retryLater returns a refusal that says when to retry.
 func retryLater(refusal *rpc.Error, wait time.Duration) error {
 	later := *refusal
 	later.RetryAfter = wait
@@ -59,9 +59,9 @@ func Reasons() []string {
 }
 
 // PublicError turns the error of a call to a service into what the caller may know. An
-// error that the service made on purpose carries details and passes as it is.
-// One without may come from gRPC itself and name addresses: its code is kept and
-// its text is for the log.
+// error that the service returned on purpose carries details and passes as it is. One
+// without may come from gRPC itself and name addresses: its code is kept and its text is for
+// the log.
 func PublicError(err error) error {
 	st, ok := status.FromError(err)
 	if !ok || len(st.Proto().GetDetails()) > 0 {

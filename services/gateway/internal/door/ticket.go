@@ -11,12 +11,12 @@ import (
 // ticketMost is above the length of a ticket.
 const ticketMost = 128
 
-// errAmbiguous: whichever of two credentials were taken, the caller may have meant the other,
-// and who looks at the request on its way may take another than the gateway (RFC 6750, 3.1).
+// errAmbiguous: whichever of two credentials were used, the caller may have meant the other,
+// and a proxy on the way may use another one than the gateway (RFC 6750, 3.1).
 var errAmbiguous = rpc.Refuse(codes.InvalidArgument, errorpb.ErrorReason_CREDENTIALS_AMBIGUOUS, "the call has more than one token, or a token and a ticket; send one of them")
 
 // ticketed reports whether a call is admitted by a ticket, which the service redeems. Until
-// then it is a stranger's, and counts against their address. An error refuses the call: it
+// then the call is anonymous, and counts against its address. An error refuses the call: it
 // has more than one credential.
 func (d *Door) ticketed(method string, header func(string) []string) (ticket string, ok bool, err error) {
 	tokens, tickets := header("authorization"), header(rpc.TicketName)
@@ -30,14 +30,14 @@ func (d *Door) ticketed(method string, header func(string) []string) (ticket str
 	case len(tokens) > 1 || len(tokens) > 0 && ticket != "":
 		return "", false, errAmbiguous
 	case len(ticket) > ticketMost || !printable(ticket):
-		ticket = "-" // which is none, as the service will say
+		ticket = "-" // which the service refuses
 	}
 	return ticket, d.Guard.Ticketed(method, first(tokens), ticket), nil
 }
 
-// ticketStream is a stream that a ticket admits. It holds a share of its address for as long as
-// the service has said nothing: from then on it is somebody's whom the service knows, and
-// who has only so many watches there. Many who sit behind one address are not one caller.
+// ticketStream is a stream that a ticket admits. It takes a share of its address's until the
+// service's first answer: from then on the service knows whose it is, and bounds their
+// watches. Many people behind one address are then not one caller.
 type ticketStream struct {
 	grpc.ClientStream
 	freeShare func()

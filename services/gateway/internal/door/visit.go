@@ -12,13 +12,13 @@ import (
 )
 
 // Visit is one request on its way through the door, from its head on: who it counts
-// against, and what it holds while it is not whole.
+// against, and what it occupies while it is incomplete.
 type Visit struct {
 	door *Door
 	// conn is nil where a test has none.
 	conn    *fair.Conn
 	address string
-	// subject is who has signed in; empty: nobody, or not known yet.
+	// subject is who has signed in; empty: nobody, or unknown yet.
 	subject string
 	counted bool
 	// Quota is what was left of its caller's rate when it was counted; nil without one.
@@ -27,16 +27,17 @@ type Visit struct {
 	hold time.Duration
 	// Refusal is what was decided before the request had a handler.
 	Refusal error
-	// Leave takes the request out of those that are not whole.
+	// Leave removes the request from those that are incomplete.
 	Leave   func()
 	evicted atomic.Bool
-	// Patience ends a stream that has a part of its own to do and does not.
-	Patience *time.Timer
+	// StreamTimer ends a stream whose caller does not send its request, or read an answer, in
+	// time.
+	StreamTimer *time.Timer
 }
 
-// Arrive counts a request against its caller before anything else is done for it. A
-// token that was verified before says who that is; a new one must be verified first,
-// which is for Admit.
+// Arrive counts a request against its caller before anything else is done for it. The
+// caller is known if its token was verified before; a new token must be verified first,
+// which Admit does.
 func (d *Door) Arrive(ctx context.Context, conn *fair.Conn, address string, authorization []string) *Visit {
 	v := &Visit{door: d, conn: conn, address: address, Leave: func() {}}
 	token, given := rpc.Bearer(first(authorization))
@@ -85,7 +86,7 @@ func (v *Visit) Count(ctx context.Context) error {
 	return Limited(wait)
 }
 
-// HoldBack holds a refusal back for a while, if its caller is refused often.
+// HoldBack delays a refusal if its caller is refused often.
 func (v *Visit) HoldBack(ctx context.Context) { v.conn.Hold(ctx, v.hold) }
 
 // RefuseUnread refuses the request because of the answers that its connection has not read.
@@ -116,8 +117,8 @@ func (v *Visit) caller() string {
 	return "address " + v.address
 }
 
-// Await puts the request among those of its caller that are not whole yet. evict is
-// called if it must give way to newer ones.
+// Await adds the request to those of its caller that are incomplete. evict is called if
+// newer ones push it out.
 func (v *Visit) Await(evict func()) {
 	waiting := v.door.incomplete
 	if v.subject == "" {
@@ -129,7 +130,7 @@ func (v *Visit) Await(evict func()) {
 	})
 }
 
-// Incomplete explains why a request did not become whole.
+// Incomplete returns why a request did not become complete.
 func (v *Visit) Incomplete(err error) error {
 	if !v.evicted.Load() {
 		return err

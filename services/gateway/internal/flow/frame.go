@@ -9,15 +9,15 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/fair"
 )
 
-// measured is a connection whose frames are counted: those that are written by the bytes
-// of answers in them, those that are read by the work that they are. gRPC writes from one
-// goroutine, and reads from one.
+// measured is a connection whose frames are counted: written ones by the bytes of answers in
+// them, read ones by the work that they cause. gRPC writes from one goroutine, and reads from
+// one.
 type measured struct {
 	net.Conn
 	ledger *Ledger
 	// caller is the connection itself, nil in tests.
 	caller *fair.Conn
-	// preface is what is still to come of what a client says first (RFC 9113, 3.4).
+	// preface is how many bytes of the client's preface are still to come (RFC 9113, 3.4).
 	preface   int
 	out, into frames
 	// end is called when it is closed.
@@ -60,10 +60,10 @@ type frameInfo struct {
 	flags  http2.Flags
 }
 
-// What frames are as work, in bytes of their caller's budget (see fair.Conn.Spend). Each
-// costs as much as a few hundred bytes, whatever is in it. A head that gRPC refuses by
-// itself is answered before anybody counts it. And of a message that comes in tiny frames,
-// each is kept in a buffer of its own until it is whole.
+// The work that frames cause, in bytes of their caller's budget (see fair.Conn.Spend). Each
+// costs as much as a few hundred bytes, whatever is in it. A head that gRPC itself refuses is
+// answered before it is counted. And the tiny frames of a message are each kept in a buffer
+// of their own until it is complete.
 const (
 	frameWork = 512
 	headWork  = 2 << 10
@@ -99,7 +99,7 @@ type frames struct {
 // flags in one each, and the stream in four.
 const frameHead = 9
 
-// see goes through what has come and calls found for each head that is whole.
+// see goes through received bytes and calls found for each complete head.
 func (s *frames) see(p []byte, found func(frameInfo)) {
 	for len(p) > 0 {
 		if s.left > 0 {

@@ -14,13 +14,13 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/fair"
 )
 
-// The bounds of what was answered and has not left, in bytes.
+// The bounds of what was answered and not sent yet, in bytes.
 const (
 	unreadUnproven = 256 << 10
 	unreadProven   = 1 << 20
 	// unreadShared is for the answers to many people. An answer whose call is given up
-	// after it was queued is never sent and counts here to the connection's end, so it
-	// is far above what one person can make of that.
+	// after it was queued is never sent and counts here until the connection ends, so it
+	// is far above what one person can cause that way.
 	unreadShared = 32 << 20
 	// unreadAddress is for all connections of an address together: whoever makes theirs
 	// shared by a second person would have unreadShared of each. Beyond it, those of its
@@ -57,15 +57,15 @@ func (a *addressLedgers) waiting() (sum int64) {
 
 func (l *Ledger) waiting() int64 { return l.answered.Load() - l.sent.Load() }
 
-// Answered notes that an answer of so many bytes was given to the connection.
+// Answered notes that an answer of this many bytes was given to the connection.
 func (l *Ledger) Answered(bytes int) {
 	if l != nil {
 		l.answered.Add(int64(bytes) + messageHead)
 	}
 }
 
-// Full reports whether too much of what was answered has not left. conn is the connection
-// itself, and says who calls on it.
+// Full reports whether too much of what was answered has not been sent. conn is the
+// connection itself, which knows who calls on it.
 func (l *Ledger) Full(conn *fair.Conn) bool {
 	if l == nil {
 		return false

@@ -124,7 +124,7 @@ func (d *document) operation(desc protoreflect.MethodDescriptor) (*operation, er
 	case *annotations.HttpRule_Delete:
 		op.verb, op.path = "delete", pattern.Delete
 	default:
-		return nil, fmt.Errorf("method %s: REST verb %T is not known here", desc.FullName(), pattern)
+		return nil, fmt.Errorf("method %s: REST verb %T is not supported", desc.FullName(), pattern)
 	}
 	for i := range desc.Input().Fields().Len() {
 		field := desc.Input().Fields().Get(i)

@@ -2,16 +2,16 @@
 //
 // # What is promised
 //
-// A gateway that says it is ready for the first time has been answered by every service
-// over the connection that calls will take, and by every issuer, so that the first call
-// does not fail. After that it is unready only while it could serve nothing at all: taking
-// all gateways away because one service is missing would make an outage of everything of it.
+// Before a gateway first reports that it is ready, every service has answered it over the
+// connection that calls will use, and so has every issuer, so that the first call does not
+// fail. After that it is unready only while it could serve nothing at all: if all gateways
+// were taken out because one service is missing, that would become an outage of everything.
 //
 // # When it breaks
 //
-// A service that is missing for longer than the patience at the gateway's start is not
-// waited for, or its outage would keep new gateways from coming up. A service may go away
-// right after an answer, which is good for a second.
+// A service that is missing for longer than the grace period at the gateway's start is not
+// waited for, or its outage would keep new gateways from starting. A service may go away
+// right after an answer, which is cached for a second.
 package readiness
 
 import (
@@ -29,10 +29,10 @@ import (
 )
 
 const (
-	// readyKept is how long an answer to "ready?" is good: whoever asks more often asks
-	// nobody behind the gateway.
+	// readyKept is how long an answer is cached, so that frequent probes do not reach the
+	// services.
 	readyKept = time.Second
-	// readyTimeout bounds one look at everything, below the second of a probe.
+	// readyTimeout bounds one round of checks, below the second of a probe.
 	readyTimeout = 700 * time.Millisecond
 )
 
@@ -40,9 +40,9 @@ const (
 type Readiness struct {
 	services map[string]func(context.Context) error
 	issuers  func(context.Context) error
-	// began is when patience begins to run out.
-	began    time.Time
-	patience time.Duration
+	// began is when the grace period began.
+	began time.Time
+	grace time.Duration
 
 	asking singleflight.Group
 	mu     sync.Mutex
@@ -52,18 +52,18 @@ type Readiness struct {
 	last     error
 }
 
-// New asks backends for their health, and issuers whether their keys can be had. For as long
-// as patience it waits for all of them.
-func New(backends map[string]*grpc.ClientConn, issuers func(context.Context) error, patience time.Duration) *Readiness {
-	r := &Readiness{services: make(map[string]func(context.Context) error), issuers: issuers, began: time.Now(), patience: patience}
+// New returns a readiness that asks backends for their health, and issuers whether their keys
+// are available. For the grace period it waits for all of them.
+func New(backends map[string]*grpc.ClientConn, issuers func(context.Context) error, grace time.Duration) *Readiness {
+	r := &Readiness{services: make(map[string]func(context.Context) error), issuers: issuers, began: time.Now(), grace: grace}
 	for name, conn := range backends {
 		r.services[name] = serving(conn)
 	}
 	return r
 }
 
-// Check returns what keeps the gateway from being ready. Many who ask at once, or
-// within a second, get one answer.
+// Check returns what keeps the gateway from being ready. All who ask at once, or within a
+// second, get one answer.
 func (r *Readiness) Check(ctx context.Context) error {
 	if fresh, err := r.latest(); fresh {
 		return err
@@ -123,8 +123,8 @@ func (r *Readiness) judge(faults map[string]error) error {
 			answering++
 		}
 	}
-	patient := !r.wasReady && time.Since(r.began) < r.patience
-	if len(faults) == 0 || !patient && answering > 0 && (r.wasReady || !issuersAway) {
+	inGrace := !r.wasReady && time.Since(r.began) < r.grace
+	if len(faults) == 0 || !inGrace && answering > 0 && (r.wasReady || !issuersAway) {
 		r.wasReady = true
 		return nil
 	}

@@ -26,7 +26,7 @@ func TestRule(t *testing.T) {
 	} {
 		r := &Readiness{services: all, wasReady: row.wasReady, began: time.Now()}
 		if row.patient {
-			r.patience = time.Hour
+			r.grace = time.Hour
 		}
 		if err := r.judge(row.faults); (err == nil) != row.ready {
 			t.Errorf("%s: %v, want ready %t", name, err, row.ready)

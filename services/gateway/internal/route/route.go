@@ -1,9 +1,9 @@
-// Package route is what the gateway knows of the methods that it forwards, all of it read from
-// the .proto files: who may call them, whether their answers stream, and their REST path.
+// Package route holds what the gateway knows of the methods that it forwards, all of it read
+// from the .proto files: who may call them, whether their answers stream, and their REST path.
 //
-// A new method needs no line here. One that the gateway could not forward faithfully, such
-// as one whose REST path is of a form that is not known here, is an error of [Read], so that
-// it is noticed before anything is served.
+// A new method needs no line here. One that the gateway could not forward faithfully, such as
+// one whose REST path has an unsupported form, is an error of [Read], so that it is noticed
+// before anything is served.
 package route
 
 import (
@@ -26,9 +26,9 @@ type Route struct {
 	// Method is the full name as gRPC writes it: "/package.Service/Method".
 	Method string
 	rpc.Rule
-	// Conn leads to the process that answers. StreamConn does for what streams: a
-	// connection carries a bounded number of calls, and those that last must not be in
-	// the way of those that do not.
+	// Conn leads to the process that answers, StreamConn to the same for streams: a
+	// connection carries a bounded number of calls, and long ones must not take the places
+	// of short ones.
 	Conn, StreamConn grpc.ClientConnInterface
 	// Streams: many answers to one request; Endless: with no end of their own.
 	Streams, Endless bool
@@ -113,14 +113,14 @@ func (rt *Route) describeREST(rule *annotations.HttpRule) error {
 	case *annotations.HttpRule_Delete:
 		rt.Verb, rt.Path = "DELETE", pattern.Delete
 	default:
-		return fmt.Errorf("method %s: REST verb %T is not known here", rt.Method, pattern)
+		return fmt.Errorf("method %s: REST verb %T is not supported", rt.Method, pattern)
 	}
 	if len(rule.GetAdditionalBindings()) > 0 || rule.GetResponseBody() != "" || (rule.GetBody() != "" && rule.GetBody() != "*") {
 		return fmt.Errorf("method %s: of google.api.http only one path with body \"*\" or none is supported", rt.Method)
 	}
 	rt.HasBody = rule.GetBody() == "*"
 	if rt.Streams && rt.HasBody {
-		return fmt.Errorf("method %s: requests for what streams have no body", rt.Method)
+		return fmt.Errorf("method %s: requests of streams must not have a body", rt.Method)
 	}
 	rt.Query = make(map[string]protoreflect.FieldDescriptor)
 	fields := rt.Input.Descriptor().Fields()

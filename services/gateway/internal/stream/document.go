@@ -12,9 +12,9 @@ import (
 	"github.com/ma-messagerie/messagerie/services/gateway/internal/route"
 )
 
-// Answers that have an end make one JSON document, by default. It is written as they
-// come and never held; when they break off, so does the connection, and the document
-// lacks its end.
+// The answers of a finite stream make one JSON document, by default. It is written as they
+// come and never buffered; when they break off, the connection is cut, and the document is
+// incomplete.
 
 // Part is a member of a document: one kind of the service's pieces.
 type Part struct {
@@ -81,8 +81,8 @@ func (d *document) close() []byte {
 	return append(d.skip(nil, len(d.parts)), "}\n"...)
 }
 
-// answer writes a piece. One of a kind that is not known here, from a newer service, is
-// left out, as unknown fields are.
+// answer writes a piece. One of an unknown kind, from a newer service, is left out, as unknown
+// fields are.
 func (d *document) answer(message proto.Message) (text []byte, err error) {
 	message.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
 		i := partOf(d.parts, field.Name())

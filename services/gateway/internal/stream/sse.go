@@ -16,31 +16,30 @@ import (
 // # What is promised
 //
 // Each event is of the type "message" and has an id and, as its data, the JSON of one
-// answer. A comment comes first, within a second, and another every 15 seconds. Ids are whole
-// numbers that increase, after a cut too: they go on after Last-Event-ID, which an
-// EventSource sends by itself when it connects again. "retry" is between one and three
-// seconds, another for each stream, so that not all come back at once that a process has
-// sent away.
+// answer. A comment comes first, within a second, and another every 15 seconds. Ids are
+// integers that increase, also after a cut: they continue from Last-Event-ID, which an
+// EventSource sends by itself when it reconnects. "retry" is between one and three seconds,
+// different for each stream, so that not all clients of a process that ends come back at once.
 //
-// Nothing is lost by a cut, whatever its length. The first event of every watch, and so
-// of every one that goes on after another, says that anything may have changed: it names
-// no conversation. The service sends it after the watch has begun to listen. So a change
-// either has an event of its own or was made before that event, and is seen by
-// whoever reads then. No event is kept anywhere to be sent again, and no number of them
-// is too large or too old to go on after: an id that is not one of these is as good as
-// none.
+// Nothing is lost by a cut, however long. The first event of every watch, and so of every
+// one that continues another, says that anything may have changed: it names no conversation.
+// The service sends it after the watch has begun to listen. So a change either has an event
+// of its own or was made before that event, and a client that reads then sees it. No event is
+// kept to be sent again, and no id is too large or too old to continue from: an invalid one
+// counts as none.
 //
 // A stream ends without an error after ten minutes, or when a process drains. One that
 // breaks off has as its last event one of the type "error" without an id, whose data is
-// google.rpc.Status. (An EventSource has events of that name for its own troubles too;
-// those have no data.) After both an EventSource connects again.
+// google.rpc.Status. (An EventSource has events of that name for its own errors, too; those
+// have no data.) After either, an EventSource reconnects.
 //
 // # When it breaks
 //
-// What is refused before the stream begins has an HTTP status, and an EventSource gives
-// up at that. Those with Retry-After (429, 503) are worth another EventSource then.
+// A call that is refused before the stream begins has an HTTP status, at which an EventSource
+// gives up. After one with Retry-After (429, 503), open another EventSource at that time.
 
-// maxEventID is the largest id that is counted on from. JavaScript counts as far.
+// maxEventID is the largest id that is continued from. JavaScript's integers are exact up to
+// there.
 const maxEventID = 1 << 53
 
 // events is text/event-stream.
@@ -49,7 +48,7 @@ type events struct {
 	id uint64
 }
 
-// newEvents goes on after an id of an earlier stream's.
+// newEvents continues from an id of an earlier stream.
 func newEvents(last string) *events {
 	id, err := strconv.ParseUint(last, 10, 64)
 	if err != nil || id > maxEventID {

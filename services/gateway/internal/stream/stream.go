@@ -26,16 +26,16 @@ import (
 	"github.com/ma-messagerie/messagerie/services/gateway/internal/route"
 )
 
-// The media types of answers that stream, beside [answer.PlainJSON].
+// The media types of answers that stream, besides [answer.PlainJSON].
 const (
 	EventStream = "text/event-stream"
 	NDJSON      = "application/x-ndjson"
 )
 
 const (
-	// aliveEvery is how often a watch shows that it is alive. Proxies take one that is
-	// quiet for longer for dead; nginx waits for a minute by default. aliveFirst is when it
-	// does so first: the caller then has an answer, whatever the service is waiting for.
+	// aliveEvery is the interval of heartbeats. Proxies cut a stream that is silent for
+	// longer; nginx waits for a minute by default. aliveFirst is when the first one is sent:
+	// the caller then has an answer, whatever the service is waiting for.
 	aliveEvery = 15 * time.Second
 	aliveFirst = time.Second
 )
@@ -43,7 +43,7 @@ const (
 var errNotAcceptable = rpc.Refuse(codes.InvalidArgument, errorpb.ErrorReason_NOT_ACCEPTABLE,
 	"this path does not answer in a format that the header Accept takes; GET /openapi.json lists those that it has")
 
-// errUnheard is that of an answer whose reader has left, or reads too slowly.
+// errUnheard: the reader of the answer has left, or reads too slowly.
 var errUnheard = errors.New("nobody reads the answer")
 
 // format writes answers that stream.
@@ -52,9 +52,9 @@ type format interface {
 	open() []byte
 	close() []byte
 	answer(message proto.Message) ([]byte, error)
-	// alive is a sign of life.
+	// alive is a heartbeat.
 	alive() []byte
-	// fail says why no more answers come. What has no place for that is broken off.
+	// fail says why no more answers come; nothing if the format cannot say it.
 	fail(status []byte) []byte
 }
 
@@ -95,7 +95,7 @@ func Serve(w http.ResponseWriter, r *http.Request, c *door.Call, params map[stri
 	}
 	out := &outflow{w: w, offer: offers[best], format: offers[best].begin(r), endless: c.Endless}
 	if a, ok := w.(*answer.Writer); ok && a.HeadOnly {
-		// What it begins with is all there is of it.
+		// The headers are the whole answer.
 		out.begin(nil)
 		w.WriteHeader(http.StatusOK)
 		return
@@ -156,7 +156,7 @@ func (o *outflow) relay(ctx context.Context, output protoreflect.MessageType, up
 	alive := time.NewTimer(aliveFirst)
 	defer alive.Stop()
 	if !o.endless {
-		alive.Stop() // who waits for the end knows that it is coming
+		alive.Stop() // a finite stream needs no heartbeats
 	}
 	answers := make(chan received)
 	go func() {
@@ -198,7 +198,7 @@ func (o *outflow) relay(ctx context.Context, output protoreflect.MessageType, up
 	}
 }
 
-// put writes a piece, and what must come before the first, and sees it off.
+// put writes a piece, after the beginning if it is the first, and flushes it.
 func (o *outflow) put(piece []byte, header metadata.MD) error {
 	if !o.begun {
 		o.begin(header)
@@ -226,7 +226,7 @@ func (o *outflow) begin(metadata metadata.MD) {
 	}
 	header.Set("Content-Type", o.mediaType)
 	if o.endless {
-		// What proxies collect or compress is late.
+		// A proxy that buffers or compresses delays events.
 		header.Set("Cache-Control", "no-store, no-transform")
 		header.Set("X-Accel-Buffering", "no")
 	}
@@ -243,13 +243,13 @@ func breakOff(o *outflow, r *http.Request, err error) {
 		_ = o.put(o.fail(answer.StatusJSON(st)), nil) // the reader may have gone away
 	}
 	if !o.endless {
-		// What has an end must not look as if it had come to it.
+		// A document that broke off must not look complete.
 		panic(http.ErrAbortHandler)
 	}
 }
 
-// lines is application/x-ndjson: an answer a line, in a watch an empty line as a sign of
-// life, and as the last line {"error": google.rpc.Status} where the stream breaks off.
+// lines is application/x-ndjson: one answer per line, in a watch an empty line as a
+// heartbeat, and as the last line {"error": google.rpc.Status} if the stream breaks off.
 type lines struct{}
 
 func (lines) open() []byte  { return nil }
@@ -265,9 +265,9 @@ func (lines) fail(status []byte) []byte {
 	return append(append([]byte(`{"error":`), status...), "}\n"...)
 }
 
-// acceptable is the place of the offer that Accept takes best (RFC 9110, 12.5.1), or -1.
-// Of those that it takes equally the one is best that it names more closely, and then
-// the first. What cannot be read in Accept is ignored.
+// acceptable returns the index of the offer that Accept prefers (RFC 9110, 12.5.1), or -1. Of
+// equally preferred ones it is the one that Accept names more specifically, then the first.
+// What cannot be parsed in Accept is ignored.
 func acceptable(accept []string, offers []offer) int {
 	type mediaRange struct {
 		of      string
@@ -302,7 +302,7 @@ func acceptable(accept []string, offers []offer) int {
 	return best
 }
 
-// closenessOf is how closely a range of Accept names a media type; 0: not at all.
+// closenessOf returns how specifically a range of Accept names a media type; 0: not at all.
 func closenessOf(of, mediaType string) int {
 	kind, _, _ := strings.Cut(mediaType, "/")
 	switch of {
