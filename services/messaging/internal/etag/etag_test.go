@@ -44,7 +44,7 @@ func TestCondition(t *testing.T) {
 
 func TestHash(t *testing.T) {
 	t.Parallel()
-	if Hash("ab", "c") == Hash("a", "bc") || Hash("a") != Hash("a") || len(Hash()) != 2*tagBytes {
+	if Hash("ab", "c") == Hash("a", "bc") || len(Hash()) != 2*tagBytes {
 		t.Error(Hash("ab", "c"), Hash("a", "bc"))
 	}
 }

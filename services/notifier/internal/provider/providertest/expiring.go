@@ -13,8 +13,8 @@ func Expiring(parent context.Context) (ctx context.Context, expire func()) {
 }
 
 type expiring struct {
-	context.Context
-	done chan struct{}
+	context.Context //nolint:containedctx // it is one
+	done            chan struct{}
 }
 
 func (c expiring) Done() <-chan struct{} { return c.done }
