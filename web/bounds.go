@@ -14,13 +14,13 @@ import (
 	"github.com/ma-messagerie/messagerie/web/internal/render"
 )
 
-// One person, or one address that nobody has signed in from, gets a number of
-// requests a second, of streams of hints, and of connections; what is over that is
-// taken from them alone, and before a page is made for them (package fair). The
-// gateway bounds the same again by who is signed in, whatever front end they use.
+// One person, or one address that nobody has signed in from, gets a bounded number of
+// requests a second, of streams of hints, and of connections; any excess is refused to them
+// alone, before a page is made for them (package fair). The gateway applies such bounds again
+// to whoever is signed in, whatever front end they use.
 
 const (
-	// writeTimeout bounds the writing of a page, of a stream each piece.
+	// writeTimeout bounds the writing of a page, or of each piece of a stream.
 	writeTimeout = 30 * time.Second
 	// watchTimeout bounds the wait for the first hint of a watch.
 	watchTimeout = 10 * time.Second
@@ -45,7 +45,7 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, fair.ConnOf(c.RemoteAddr()))
 }
 
-// caller is who a request counts against: who is signed in, else the address.
+// caller returns who a request counts against: who is signed in, else the address.
 func (s *site) caller(r *http.Request) (id string, signedIn bool) {
 	if held := s.sessions.Opened(r); held != nil && held.ID != "" && !held.Over(time.Now()) {
 		return held.ID, true
@@ -75,8 +75,8 @@ func (s *site) bounded(next http.Handler) http.Handler {
 	})
 }
 
-// tooMany answers a request that came too soon. It is no page of the site's: those
-// cost what is to be saved here.
+// tooMany answers a request that came too soon. It does not render one of the site's pages,
+// which would cost what is to be saved here.
 func tooMany(w http.ResponseWriter, r *http.Request, wait time.Duration) {
 	seconds := strconv.Itoa(int(math.Ceil(wait.Seconds())))
 	header := w.Header()
@@ -100,8 +100,8 @@ func tooMany(w http.ResponseWriter, r *http.Request, wait time.Duration) {
 // script asks again later.
 var errStreams = errors.New("too many streams are open")
 
-// watching takes a place for a stream of hints. The context ends when the first hint
-// does not come in time; call begun when it has, and end when the stream is over.
+// watching takes a place for a stream of hints. The context ends if the first hint does not
+// come in time; call begun when it has, and end when the stream is over.
 func (v *visit) watching() (ctx context.Context, begun, end func(), err error) {
 	caller, _ := v.caller(v.r)
 	if !v.open.Take(caller) {
@@ -116,9 +116,9 @@ func (v *visit) watching() (ctx context.Context, begun, end func(), err error) {
 		}
 	}
 	ctx, cancel := context.WithCancel(v.ctx)
-	patience := time.AfterFunc(watchTimeout, cancel)
-	return ctx, func() { patience.Stop() }, func() {
-		patience.Stop()
+	timer := time.AfterFunc(watchTimeout, cancel)
+	return ctx, func() { timer.Stop() }, func() {
+		timer.Stop()
 		cancel()
 		v.open.Give(caller)
 		if v.streams != nil {

@@ -178,11 +178,11 @@ func (v *visit) exportConversation() error {
 	c := resp.GetConversation()
 	var out strings.Builder
 	fmt.Fprintf(&out, "%s %s\n%s\n%s : %s\n\n", v.tr("Conversation", "Conversation"), c.GetReference(), strings.Join(labels(c), " – "),
-		v.tr("État", "State"), render.StatusLabel(c.GetStatus(), v.pages.Lang))
+		v.tr("État", "Status"), render.StatusLabel(c.GetStatus(), v.pages.Lang))
 	for _, m := range c.GetMessages() {
 		author := v.tr("Vous", "You")
 		if m.GetAuthor() == messagingpb.Author_AGENT {
-			author = v.cfg.BodyName
+			author = v.cfg.FundName
 		}
 		fmt.Fprintf(&out, "%s, %s\n\n%s\n\n---\n\n", author, render.Moment(m.GetCreateTime().AsTime(), v.pages.Lang), m.GetText())
 	}

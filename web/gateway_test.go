@@ -308,7 +308,7 @@ type front struct {
 func newFront(t *testing.T) *front {
 	t.Helper()
 	g := newGateway(t)
-	s, err := newSite(t.Context(), Config{SessionKey: NewSessionKey(), PublicURL: "http://127.0.0.1:8000", BodyName: "Caisse d’Armorique"}, g.conn, g.conn)
+	s, err := newSite(t.Context(), Config{SessionKey: NewSessionKey(), PublicURL: "http://127.0.0.1:8000", FundName: "Caisse d’Armorique"}, g.conn, g.conn)
 	if err != nil {
 		t.Fatal(err)
 	}

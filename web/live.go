@@ -12,35 +12,35 @@ import (
 // pingEvery keeps proxies from closing a quiet stream.
 const pingEvery = 20 * time.Second
 
-// hint is what a page's script is told: something has changed, look again.
+// hint is an event for a page's script: something has changed, read again.
 type hint struct {
 	name, data string
 }
 
-// watchConversations tells a member's pages what has changed, as server-sent events.
+// watchConversations sends a member's pages what has changed, as server-sent events.
 func (v *visit) watchConversations() error {
 	return v.stream(func(ctx context.Context) (func() (hint, error), error) {
 		stream, err := v.watched.members.WatchConversations(ctx, &messagingpb.WatchConversationsRequest{})
 		return func() (hint, error) {
-			told, err := stream.Recv()
-			return hint{"conversation", fmt.Sprintf(`{"id":%q,"unread":%d}`, told.GetConversationId(), told.GetUnreadCount())}, err
+			change, err := stream.Recv()
+			return hint{"conversation", fmt.Sprintf(`{"id":%q,"unread":%d}`, change.GetConversationId(), change.GetUnreadCount())}, err
 		}, err
 	})
 }
 
-// watchQueue tells an agent's pages what has changed.
+// watchQueue sends an agent's pages what has changed.
 func (v *visit) watchQueue() error {
 	return v.stream(func(ctx context.Context) (func() (hint, error), error) {
 		stream, err := v.watched.agents.WatchConversations(ctx, &messagingpb.AgentServiceWatchConversationsRequest{})
 		return func() (hint, error) {
-			told, err := stream.Recv()
-			return hint{"queue", fmt.Sprintf(`{"id":%q,"opened":%t}`, told.GetConversationId(), told.GetOpened())}, err
+			change, err := stream.Recv()
+			return hint{"queue", fmt.Sprintf(`{"id":%q,"opened":%t}`, change.GetConversationId(), change.GetOpened())}, err
 		}, err
 	})
 }
 
-// stream writes hints as they come. Its end is the browser's sign to connect again:
-// the gateway ends a stream after ten minutes, or when it drains.
+// stream writes hints as they come. When it ends, the browser reconnects: the gateway ends a
+// stream after ten minutes, or when it drains.
 func (v *visit) stream(open func(context.Context) (next func() (hint, error), err error)) error {
 	ctx, begun, end, err := v.watching()
 	if err != nil {
@@ -53,7 +53,7 @@ func (v *visit) stream(open func(context.Context) (next func() (hint, error), er
 	if err != nil {
 		return err
 	}
-	// The first hint comes at once, and with it the certainty that there are more.
+	// The first hint comes at once, and shows that the watch has begun.
 	first, err := next()
 	if err != nil {
 		v.w.WriteHeader(http.StatusServiceUnavailable)
@@ -62,7 +62,7 @@ func (v *visit) stream(open func(context.Context) (next func() (hint, error), er
 	begun()
 	control := http.NewResponseController(v.w)
 	if v.r.ContentLength == 0 {
-		// Of what was announced and does not come, the server's time-out is the end.
+		// A body that was announced and does not come is ended by the server's time-out.
 		_ = control.SetReadDeadline(time.Time{})
 	}
 	v.w.Header().Set("Content-Type", "text/event-stream")

@@ -64,6 +64,6 @@ func (v *visit) eraseMyData() error {
 	if err != nil {
 		return err
 	}
-	v.flash(v.tr("%d conversation(s) effacée(s), ainsi que vos brouillons et vos coordonnées.", "%d conversation(s) erased, and your drafts and contact points.", resp.GetConversations()))
+	v.flash(v.tr("%d conversation(s) effacée(s), ainsi que vos brouillons et vos coordonnées.", "Erased: %d conversation(s), your drafts and your contact details.", resp.GetConversations()))
 	return v.redirect("/donnees-personnelles")
 }

@@ -34,7 +34,7 @@ func (v *visit) send() error {
 	return v.redirect("/messagerie/confirmation/" + resp.GetConversation().GetId())
 }
 
-// unsent leads to where a refused message can be mended.
+// unsent leads to the page where a refused message can be corrected.
 func (v *visit) unsent(req *messagingpb.SubmitMessageRequest, err error) error {
 	reason := refusal.Reason(err)
 	switch {
@@ -55,13 +55,13 @@ func (v *visit) unsent(req *messagingpb.SubmitMessageRequest, err error) error {
 // receipt is what the confirmation shows of a message that was sent. None of it changes
 // later.
 type receipt struct {
-	// Session binds it to who has sent it.
+	// Session binds it to whoever has sent the message.
 	Session   string    `json:"s,omitempty"`
 	ID        string    `json:"i"`
 	Reference string    `json:"r"`
 	Time      time.Time `json:"t"`
 	Queue     string    `json:"q"`
-	// Days are the working days aimed at, 0 when none are announced.
+	// Days is the target answer time in working days, 0 when none is announced.
 	Days int32 `json:"d,omitempty"`
 }
 
@@ -78,7 +78,7 @@ const (
 	receiptSeconds = 600
 )
 
-// remember keeps a receipt for the page that comes next. Without it, that page asks.
+// remember keeps a receipt for the next page. Without it, that page asks the gateway.
 func (v *visit) remember(sent receipt) {
 	sent.Session = v.session.ID
 	if sealed, err := v.seal.Seal(receiptCookie, sent); err == nil && sent.Session != "" {

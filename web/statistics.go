@@ -20,7 +20,7 @@ type statisticsPage struct {
 	Themes []themeBar
 	// Proposals are online services that were proposed.
 	Proposals []proposal
-	// OnTime is the share of first answers within the days aimed at, in percent.
+	// OnTime is the share of first answers within the target, in percent.
 	OnTime int
 }
 
@@ -109,7 +109,7 @@ func drawDays(days []*messagingpb.DayFigures) dayChart {
 	return chart
 }
 
-// Third is the middle of a bar's width, where the narrower bar in front stands.
+// Third is a third of a bar's width: that of the narrower bar in front of it.
 func (b dayBar) Third() string { return fmt.Sprintf("%.1f", b.Width/3) }
 
 // ThirdX is where that begins.

@@ -18,7 +18,7 @@ import (
 	"github.com/ma-messagerie/messagerie/web/internal/writing"
 )
 
-// unknown is how many replies wait to be read where nobody was asked.
+// unknown is the number of unread replies of a page that has not asked for it.
 const unknown = -1
 
 // visit is one request of one person.
@@ -28,7 +28,7 @@ type visit struct {
 	r       *http.Request
 	session *session.Session
 	pages   *render.Pages
-	// unread is how many replies wait to be read, where the page has been told.
+	// unread is how many replies wait to be read, or unknown.
 	unread int32
 	// ctx carries the person's token to the gateway.
 	ctx context.Context //nolint:containedctx // a visit lasts as long as its request
@@ -42,16 +42,16 @@ func (s *site) everybody(serve func(*visit) error) http.HandlerFunc {
 			v.fail(refusal.ErrNoPage)
 			return
 		}
-		mend(r)
+		toValidUTF8(r)
 		if err := serve(v); err != nil {
 			v.fail(err)
 		}
 	}
 }
 
-// mend replaces what is not UTF-8 in a form. Pages are in UTF-8, so no browser sends
-// it; a service could not be sent it, which would look like a fault of ours.
-func mend(r *http.Request) {
+// toValidUTF8 replaces what is not UTF-8 in a form. Pages are in UTF-8, so no browser sends
+// such text; passing it to a service would fail, which would look like a fault of ours.
+func toValidUTF8(r *http.Request) {
 	_ = r.ParseMultipartForm(maxFormBytes) //nolint:gosec // the body is bounded (see secured); what cannot be read is missing to the page
 	for _, form := range []url.Values{r.Form, r.PostForm} {
 		for _, values := range form {
@@ -104,9 +104,9 @@ func (v *visit) tr(french, english string, args ...any) string {
 	return v.pages.Tr(french, english, args...)
 }
 
-// here is where the visit is, to come back to. What cannot be asked for again by
-// GET leads to its page's beginning; of a draft, that is the recap, which leads on to
-// the first step that is missing.
+// here returns the visit's address, to come back to. For a request that cannot be repeated by
+// GET it is that of the page it came from; for a draft, the recap, which leads on to the first
+// missing step.
 func (v *visit) here() string {
 	if v.r.Method == http.MethodGet {
 		return v.r.URL.RequestURI()
@@ -130,8 +130,8 @@ func (v *visit) signIn(who session.Realm) error {
 	return v.lead("/connexion?" + url.Values{"pour": {string(who)}, "retour": {v.here()}}.Encode())
 }
 
-// lead goes to the page that has to come first. A stream of events is no page and
-// cannot be led there: it is told to stop.
+// lead redirects to the page that has to come first. A stream of events cannot be redirected
+// to a page: it is refused with 401.
 func (v *visit) lead(to string) error {
 	if v.r.Header.Get("Accept") == "text/event-stream" {
 		v.w.WriteHeader(http.StatusUnauthorized)
@@ -143,7 +143,7 @@ func (v *visit) lead(to string) error {
 // show renders a page.
 func (v *visit) show(code int, tag string, body any, faults ...fault) error {
 	data := render.View{
-		Path: v.r.URL.RequestURI(), Body: body, Session: v.session, Name: v.cfg.BodyName, Publisher: v.cfg.Publisher,
+		Path: v.r.URL.RequestURI(), Body: body, Session: v.session, Name: v.cfg.FundName, Publisher: v.cfg.Publisher,
 		Unread: v.unread, Faults: faults, Trace: click.Short(v.r),
 	}
 	if v.session != nil {
@@ -158,13 +158,13 @@ func (v *visit) show(code int, tag string, body any, faults ...fault) error {
 
 const flashCookie = "__Host-note"
 
-// flash says on the next page what was done. Its texts are this program's own.
+// flash shows on the next page what was done. Its texts are this program's own.
 func (v *visit) flash(text string) {
 	session.SetCookie(v.w, flashCookie, url.QueryEscape(text), 60)
 }
 
-// takeFlash is what was just done, once. It is left for the page that a person comes
-// to: the live script may read a page at the same moment.
+// takeFlash returns what was just done, once. Only a page that a person navigates to takes it:
+// the live script may read a page at the same moment.
 func (v *visit) takeFlash() string {
 	if mode := v.r.Header.Get("Sec-Fetch-Mode"); mode != "" && mode != "navigate" {
 		return ""

@@ -12,8 +12,8 @@
 // and the sending, the text is in the page's form too: what is sent is what was shown, and
 // it is still there when the session or the draft has ended meanwhile. A message is sent
 // under the id of its draft as idempotency key: a double click, the back button, a second
-// tab and a retry all make one message. The confirmation is made of the answer to that,
-// which is in a sealed cookie for ten minutes; later it is asked for again.
+// tab and a retry all make one message. The confirmation page is made from the answer to that
+// call, which is kept in a sealed cookie for ten minutes; later the gateway is asked again.
 //
 // # What is refused
 //
@@ -25,15 +25,15 @@
 // gateway, not here.
 //
 // A person, or an address that nobody has signed in from, gets a bounded number of
-// requests, streams and connections (bounds.go): what one of them does, idle, slow or
-// greedy, fails nobody else's page.
+// requests, streams and connections (bounds.go): whatever one of them does, idle, slow or
+// greedy, nobody else's page fails because of it.
 //
 // # When it breaks
 //
 // Whoever steals the cookie is that person until it ends (30 minutes without a
-// page, eight hours at most); package session says what becomes of it among several
-// replicas. While the gateway is away, pages say so; what was written is in the draft, as far as it
-// was saved, and in the form that is shown again.
+// page, eight hours at most); for sessions among several replicas, see package session. While
+// the gateway is away, pages say so; what was written is in the draft, as far as it was saved,
+// and in the form that is shown again.
 package web
 
 import (
@@ -76,13 +76,13 @@ type Config struct {
 	// HTTPListener is used instead of HTTPAddr when not nil.
 	HTTPListener net.Listener
 	// PublicURL is the address that browsers use, without a path. It must be
-	// https, but on the machine itself.
+	// https, except on the machine itself.
 	PublicURL string `env:"PUBLIC_URL,required"`
 	// GatewayAddr is the gRPC target of the gateway.
 	GatewayAddr string `env:"GATEWAY_ADDR" envDefault:"dns:///gateway:9090"`
 
-	// GatewayCAPath is the authority (PEM) that signs the gateway's certificate; empty
-	// speaks plain text with it.
+	// GatewayCAPath is the authority (PEM) that signs the gateway's certificate; if empty,
+	// the connection is in plain text.
 	GatewayCAPath string `env:"GATEWAY_CA_PATH"`
 
 	// Members and Agents are the two OpenID providers: WEB_MEMBERS_*, WEB_AGENTS_*.
@@ -92,8 +92,8 @@ type Config struct {
 	// rotate it: the first seals, all open.
 	SessionKey string `env:"SESSION_KEY,required"`
 
-	// BodyName is who answers, as the head of each page says it.
-	BodyName string `env:"BODY_NAME" envDefault:"Votre caisse"`
+	// FundName is the fund that answers, as shown at the head of each page.
+	FundName string `env:"BODY_NAME" envDefault:"Votre caisse"`
 	// ThemePath is a CSS file that is loaded after the built-in one; it may set the
 	// tokens at the top of app.css to other colours and typefaces.
 	ThemePath string `env:"THEME_PATH"`
@@ -147,8 +147,8 @@ type site struct {
 	trees      *taxonomy.Trees
 	deliverer  notifierpb.NotifierServiceClient
 	timelines  notifierpb.AgentServiceClient
-	// watched are the services by a connection of their own: one carries a bounded
-	// number of calls, and watches last.
+	// watched are the same services over a connection of their own: a connection carries a
+	// bounded number of calls, and watches are long.
 	watched watched
 	bounds
 	// ending is closed when streams must end, because the process drains.
@@ -167,7 +167,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	// The gateway lets nobody watch its health.
+	// The gateway does not let clients watch its health.
 	unwatched := grpc.WithDisableHealthCheck()
 	conn, err := rpc.Dial(cfg.GatewayAddr, nil, secured, unwatched)
 	if err != nil {
@@ -190,12 +190,12 @@ func Run(ctx context.Context, cfg Config) error {
 		}
 	}
 	admin := &chassis.Admin{}
-	// The gateway is no condition: a page that says that the service is away beats
-	// a load balancer's error.
+	// Readiness does not depend on the gateway: a page that says that the service is away is
+	// better than a load balancer's error.
 	server := &http.Server{
 		Handler: s.handler(admin), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: maxHeaderBytes, ConnContext: withConn,
-		DisableGeneralOptionsHandler: true, // nobody counts what it answers by itself
+		DisableGeneralOptionsHandler: true, // the server's own answers would not be counted
 		ErrorLog:                     slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn),
 	}
 	back, endBack := context.WithCancel(context.WithoutCancel(ctx))
@@ -272,7 +272,7 @@ func secured(next http.Handler) http.Handler {
 		if r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" {
 			header.Set("Strict-Transport-Security", "max-age=31536000")
 		}
-		click.Tell(w, r)
+		click.Announce(w, r)
 		r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
 		next.ServeHTTP(w, r)
 	})

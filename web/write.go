@@ -273,7 +273,7 @@ func (v *visit) unanswered(step string) fault {
 
 // takeMessage is the end of the guide's step 4. The form has all that makes up the draft,
 // so that a member goes on writing what was sent or deleted meanwhile. The text is checked
-// by the service when it is sent; here, what it will say is told before.
+// by the service when it is sent; here, its verdict on the length is shown beforehand.
 func (v *visit) takeMessage() error {
 	if !v.r.PostForm.Has("texte") {
 		v.flash(v.tr("Votre texte est bien trop long pour être transmis.", "Your text is far too long to be sent."))
@@ -314,8 +314,8 @@ func (v *visit) takeMessage() error {
 const maxDraftBytes = 32000
 
 // checkText returns what the service will refuse about the length of a member's text,
-// so that it is told on the page where it can be mended. What else may be wrong, the
-// service tells when the message is sent.
+// so that it is shown on the page where it can be corrected. Other faults are reported by
+// the service when the message is sent.
 func (v *visit) checkText(text string, limits *taxonomypb.TextLimits) *fault {
 	chars := writing.Count(text)
 	reason, limit := "", int32(0)

@@ -65,7 +65,7 @@ func startFront(t *testing.T, s *stack.Stack, state string, code codes.Code) str
 	address := "http://" + pages.Addr().String()
 	go func() {
 		ended <- web.Run(ctx, web.Config{
-			HTTPListener: pages, PublicURL: address, GatewayAddr: gateway.Addr().String(), SessionKey: string(key), BodyName: "Caisse d’Armorique",
+			HTTPListener: pages, PublicURL: address, GatewayAddr: gateway.Addr().String(), SessionKey: string(key), FundName: "Caisse d’Armorique",
 			Members: web.Provider{Issuer: s.Places().OIDC + "/usagers", ClientID: "web"}, Agents: web.Provider{Issuer: s.Places().OIDC + "/agents", ClientID: "web"},
 		})
 	}()

@@ -91,6 +91,6 @@ func (s *Stack) webConfig() web.Config {
 		Process: process(), Bounds: bounds(), HTTPListener: s.listeners["web"], PublicURL: "http://" + s.Web, GatewayAddr: s.GRPC,
 		Members:    web.Provider{Issuer: "http://" + s.OIDC + "/usagers", ClientID: "web"},
 		Agents:     web.Provider{Issuer: "http://" + s.OIDC + "/agents", ClientID: "web"},
-		SessionKey: s.webKey, BodyName: "Caisse d’Armorique", Publisher: "Ma messagerie (développement)",
+		SessionKey: s.webKey, FundName: "Caisse d’Armorique", Publisher: "Ma messagerie (développement)",
 	}
 }

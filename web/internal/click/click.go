@@ -1,12 +1,12 @@
-// Package click begins a trace at somebody's click. With JavaScript, the page draws its id
-// when a form is sent and puts it into the form's first field (app.js); a fetch has it as
-// a header. Without, the trace begins here. Either way each page names its own in
-// Server-Timing, where the browser's performance API finds it, and a page that tells
-// of a fault shows its beginning, to be given to the support.
+// Package click begins a trace at somebody's click. With JavaScript, the page generates its
+// id when a form is sent and puts it into the form's first field (app.js); a fetch has it as
+// a header. Without, the trace begins here. Either way each page names its trace in
+// Server-Timing, where the browser's performance API finds it, and a page about a fault shows
+// the beginning of the id, to be given to support.
 //
-// A click's id is as good as any caller's traceparent: whoever makes one up has a
-// trace with that id, and nothing else. Whether it is recorded is for the server to
-// decide, so the page sends the flag it was itself answered with.
+// A click's id is trusted no more than any caller's traceparent: whoever makes one up gets a
+// trace with that id, and nothing else. Whether it is recorded is for the server to decide,
+// so the page sends back the flag that it got.
 package click
 
 import (
@@ -28,8 +28,8 @@ const (
 	fieldBytes = len(field) + 55 + len("&")
 )
 
-// letters is how much of a trace's id people are shown: one in four
-// billion, to be looked for in the days around.
+// letters is how much of a trace's id people are shown: one in four billion, to be searched
+// for in the days around the fault.
 const letters = 8
 
 // Traced makes the click the parent of the request's span. It reads no more of the
@@ -40,7 +40,7 @@ func Traced(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost && r.Header.Get("Traceparent") == "" {
 			body := bufio.NewReaderSize(r.Body, fieldBytes)
-			begins, _ := body.Peek(fieldBytes) // what fails here fails again for who reads it
+			begins, _ := body.Peek(fieldBytes) // an error here comes again for the reader of the body
 			r = with(r, begins)
 			r.Body = struct {
 				io.Reader
@@ -65,9 +65,9 @@ func with(r *http.Request, body []byte) *http.Request {
 	return r
 }
 
-// Tell names the trace to the browser. A file is kept by browsers for longer than
-// its trace means anything.
-func Tell(w http.ResponseWriter, r *http.Request) {
+// Announce names the trace in Server-Timing; not for static files, which browsers keep for
+// longer than the trace means anything.
+func Announce(w http.ResponseWriter, r *http.Request) {
 	if span := trace.SpanContextFromContext(r.Context()); span.IsValid() && !strings.HasPrefix(r.URL.Path, "/static/") {
 		carrier := propagation.MapCarrier{}
 		propagation.TraceContext{}.Inject(r.Context(), carrier)

@@ -3,8 +3,7 @@
 // # What is promised
 //
 // Each status and reason of the gateway has a page, or a line at the field that it is
-// about. Nothing of what a service says about itself is shown: an error that is not known
-// here is "something went wrong".
+// about. Nothing internal of a service is shown: an unknown error is "something went wrong".
 //
 // # When it breaks
 //
@@ -41,24 +40,24 @@ var (
 	// ErrNoPage is a page that does not exist.
 	ErrNoPage = errors.New("no such page")
 	// ErrWrongSide is a member on an agent's page, or the other way round.
-	ErrWrongSide = errors.New("this page is for the other side of the counter")
+	ErrWrongSide = errors.New("this page is for the other kind of user")
 )
 
 // Of puts an error into words. Details that concern the program stay out.
 //
-// The page leads home where it is no use to try again, else to the address here.
+// The page leads home if trying again is of no use, else to the address here.
 func Of(p *render.Pages, err error, home Link, here string) Problem {
 	again := Problem{Again: here, Label: p.Tr("Réessayer", "Try again")}
 	switch {
 	case errors.Is(err, ErrWrongSide):
 		return Problem{
 			http.StatusForbidden, p.Tr("Cette page ne vous est pas destinée", "This page is not for you"),
-			p.Tr("Vous êtes connecté avec un compte qui n’y donne pas accès.", "You are signed in with an account that cannot see it."), home.To, home.Label,
+			p.Tr("Vous êtes connecté avec un compte qui n’y donne pas accès.", "You are signed in with an account that does not have access to it."), home.To, home.Label,
 		}
 	case errors.Is(err, session.ErrSignIn):
 		return Problem{
 			http.StatusBadRequest, p.Tr("La connexion n’a pas abouti", "You are not signed in"),
-			p.Tr("Elle a peut-être duré trop longtemps, ou été commencée dans un autre onglet.", "It may have taken too long, or have been begun in another tab."),
+			p.Tr("Elle a peut-être duré trop longtemps, ou été commencée dans un autre onglet.", "It may have taken too long, or have been started in another tab."),
 			"/connexion", p.Tr("Se connecter à nouveau", "Sign in again"),
 		}
 	case errors.Is(err, ErrNoPage):
@@ -69,7 +68,7 @@ func Of(p *render.Pages, err error, home Link, here string) Problem {
 		return notFound(p, home)
 	case codes.PermissionDenied:
 		return Problem{
-			http.StatusForbidden, p.Tr("Vous n’avez pas accès à cette page", "You cannot see this page"),
+			http.StatusForbidden, p.Tr("Vous n’avez pas accès à cette page", "You do not have access to this page"),
 			p.Tr("Votre profil ne le permet pas.", "Your profile does not allow it."), home.To, home.Label,
 		}
 	case codes.ResourceExhausted:
@@ -174,14 +173,14 @@ func FaultText(p *render.Pages, reason string, details map[string]string) string
 	case "BODY_TOO_LONG":
 		return p.Tr("Écrivez au plus %s caractères. Votre texte en compte %s.", "Write at most %s characters. Your text has %s.", details["limit"], details["actual"])
 	case "BODY_BLANK":
-		return p.Tr("Écrivez votre message : ce texte n’a aucun caractère visible.", "Write your message: this text has no visible character.")
+		return p.Tr("Écrivez votre message : ce texte n’a aucun caractère visible.", "Write your message: this text has no visible characters.")
 	case "BODY_CHARACTER_FORBIDDEN", "BODY_NOT_UTF8":
 		return p.Tr("Retirez le caractère %s, en position %s : il ne peut pas être envoyé.", "Remove the character %s at position %s: it cannot be sent.",
 			details["character"], details["position"])
 	case "CONTROL_CHARACTERS":
 		return p.Tr("Écrivez-le à nouveau sur une ligne : il contient un caractère invisible.", "Write it again on one line: it contains an invisible character.")
 	case "EMAIL_INVALID":
-		return p.Tr("Écrivez une adresse électronique complète, comme nom@exemple.fr.", "Enter a complete email address, such as name@example.org.")
+		return p.Tr("Écrivez une adresse électronique complète, comme nom@exemple.fr.", "Enter a complete e-mail address, such as name@example.org.")
 	case "PHONE_INVALID":
 		return p.Tr("Écrivez un numéro de téléphone mobile, comme 06 12 34 56 78.", "Enter a mobile phone number, such as +33 6 12 34 56 78.")
 	}

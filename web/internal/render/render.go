@@ -4,7 +4,7 @@
 // # What is promised
 //
 // A page is made in full before any of it is sent, so that a fault in a template is a
-// page about a fault and never half a page. Each text stands with its translation, so
+// page about a fault and never half a page. Each text is written next to its translation, so
 // that neither is forgotten. What is put into a page is escaped for its place
 // (html/template): nothing that a member or an agent has written is markup.
 //
@@ -44,10 +44,10 @@ type View struct {
 	// Body is the page's own data.
 	Body    any
 	Session *session.Session
-	// Name is who answers, Publisher who runs the site.
+	// Name is the fund that answers, Publisher who runs the site.
 	Name, Publisher string
-	// Unread is how many replies wait to be read; -1 where the page has not been told:
-	// the stream of hints that it opens brings the number.
+	// Unread is how many replies wait to be read; -1 if the page has not asked for it: the
+	// stream of hints that it opens brings the number.
 	Unread int32
 	// SecondsLeft is how long the session goes on without another page.
 	SecondsLeft int

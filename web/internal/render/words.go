@@ -75,7 +75,7 @@ func Moment(t time.Time, lang string) string {
 
 func audienceLabel(a taxonomypb.Audience, lang string) string {
 	labels := map[taxonomypb.Audience][2]string{
-		taxonomypb.Audience_PARTICULIER: {"Particulier", "Private person"},
+		taxonomypb.Audience_PARTICULIER: {"Particulier", "Individual"},
 		taxonomypb.Audience_EXPLOITANT:  {"Exploitant", "Farmer"},
 		taxonomypb.Audience_EMPLOYEUR:   {"Employeur", "Employer"},
 	}

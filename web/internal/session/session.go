@@ -2,16 +2,16 @@
 //
 // # What is promised
 //
-// A session lasts 30 minutes without a page and eight hours at most. Its tokens are in
-// the browser's keeping only as far as AES-256-GCM lets it: a cookie that was not sealed
-// here, or sealed for something else, is no session. Every replica with the same key
-// opens what another has sealed, so none has to hold anything.
+// A session lasts 30 minutes without a page and eight hours at most. The browser keeps its
+// tokens, sealed with AES-256-GCM: a cookie that was not sealed here, or was sealed for
+// another purpose, is no session. Every replica with the same key opens what another has
+// sealed, so none has to store anything.
 //
-// A refresh token is used once, however many requests of a browser find at the same
-// moment that the access token is about to end: they share one exchange, and what came
-// of it is kept for ten seconds for those that were sent with the old cookie. Whoever
-// still comes too late goes on with the access token while that is good, and leaves the
-// cookie alone, in which another request has put the new one.
+// A refresh token is used once, even if many requests of a browser find at the same moment
+// that the access token is about to expire: they share one exchange, and its result is kept
+// for ten seconds for those that were sent with the old cookie. A request that comes even
+// later uses the access token while that is valid, and does not write the cookie, in which
+// another request has put the new one.
 //
 // # When it breaks
 //
@@ -19,13 +19,13 @@
 // strike it from.
 //
 // Replicas share no memory. Two of them that get requests of one browser in the last
-// seconds of its access token exchange the same refresh token twice, and the second is
-// refused. It goes on as said above; where the access token has ended already, the
-// person is led to sign in, and from there straight back if the first answer's cookie has
-// arrived by then. To make that rare, what scripts ask for behind a page does not renew
-// while the token has some seconds left. A provider that takes a second use for a theft
-// and ends the session with it needs some seconds of leeway in its settings, or the
-// ingress must keep a browser on one replica.
+// seconds of its access token exchange the same refresh token twice, and the second exchange
+// is refused. That request goes on as said above; if the access token has expired already,
+// the person is sent to sign in, and from there straight back if the first answer's cookie
+// has arrived by then. To make that rare, a page's scripts do not renew while the token has
+// some seconds left. A provider that takes a second use for a theft and ends the session
+// needs some seconds of leeway in its settings, or the ingress must keep a browser on one
+// replica.
 package session
 
 import (
@@ -38,7 +38,7 @@ import (
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
 
-// Realm is on which side of the counter somebody is.
+// Realm is whether somebody is a member or an agent.
 type Realm string
 
 // The realms, each with its OpenID provider.
@@ -67,7 +67,7 @@ const (
 
 // Session is who is signed in.
 type Session struct {
-	// ID is drawn at sign-in; empty in a session of before there was one.
+	// ID is generated at sign-in; empty in a session from before there was one.
 	ID    string `json:"i,omitempty"`
 	Realm Realm  `json:"r"`
 	Name  string `json:"n"`

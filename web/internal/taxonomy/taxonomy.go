@@ -7,8 +7,8 @@
 // one for each audience. Requests that miss it at the same moment ask once. While the
 // gateway is away, the last tree is good for ten minutes more.
 //
-// The taxonomy is public, so it is asked for without anybody's token: what becomes of one
-// person's sign-in is nothing to those who wait for the same answer.
+// The taxonomy is public, so it is read without anybody's token: others may wait for the same
+// answer, which must not depend on one person's sign-in.
 //
 // # When it breaks
 //
@@ -37,10 +37,10 @@ import (
 const (
 	// askTimeout bounds one question to the gateway.
 	askTimeout = 5 * time.Second
-	// keptMost bounds how long an answer is kept, and how long after that it is good
-	// while there is no other.
+	// keptMost bounds how long an answer is fresh, and how long after that it is used while
+	// there is no other.
 	keptMost = 10 * time.Minute
-	// pause is how long the gateway is left alone after it could not answer.
+	// pause is how long the gateway is not asked again after it could not answer.
 	pause = 5 * time.Second
 )
 
@@ -53,8 +53,8 @@ type Trees struct {
 	kept map[taxonomypb.Audience]kept
 }
 
-// kept is a tree that need not be asked for until a time, and may be used until another
-// if it is asked for in vain. Nobody may change it.
+// kept is a tree that is fresh until one time, and may be used until a later one while the
+// gateway is away. Nobody may change it.
 type kept struct {
 	tree        *taxonomypb.GetTaxonomyResponse
 	fresh, good time.Time
@@ -96,7 +96,7 @@ func (t *Trees) held(audience taxonomypb.Audience) (kept, bool) {
 	return held, ok
 }
 
-// ask fetches a tree for all who wait, whoever of them leaves.
+// ask fetches a tree for all who wait, even if one of them leaves.
 func (t *Trees) ask(ctx context.Context, audience taxonomypb.Audience) (*taxonomypb.GetTaxonomyResponse, error) {
 	ctx, cancel := context.WithTimeout(metadata.NewOutgoingContext(context.WithoutCancel(ctx), nil), askTimeout)
 	defer cancel()

@@ -9,8 +9,8 @@
 //
 // # When it breaks
 //
-// A text is counted here so that a member is told where it can be mended. The service
-// counts again and decides: if the two ever differ, its refusal is shown in the same
+// A text is counted here so that its member sees on the right page what to correct. The
+// service counts again and decides: if the two ever differ, its refusal is shown in the same
 // place. The vectors of services/messaging/testdata/text.json keep them alike.
 package writing
 
@@ -81,7 +81,7 @@ func (d *Draft) With(step, answer string) *Draft {
 	return New(next, d.Tree)
 }
 
-// Steps are the pages of this audience's way, in order.
+// Steps are the pages that this audience goes through, in order.
 func (d *Draft) Steps() []string {
 	steps := []string{Theme, Topic, Reason}[:min(max(int(d.Tree.GetDepth()), 1), 3)]
 	return append(steps[:len(steps):len(steps)], Text, Recap)
