@@ -18,8 +18,8 @@ import (
 
 const scope = "github.com/ma-messagerie/messagerie/services/notifier"
 
-// instruments are the figures of this service. None has a member, a conversation
-// or an address as a label.
+// instruments are the metrics of this service. None has a member, a conversation or an
+// address as a label.
 type instruments struct {
 	events     metric.Int64Counter
 	deliveries metric.Int64Counter
@@ -31,9 +31,9 @@ type instruments struct {
 	backlog    metric.Registration
 }
 
-// measurePatience bounds a scrape's wait behind operators' questions, below what
+// measureTimeout bounds a scrape's wait behind operators' questions, below what
 // Prometheus waits.
-const measurePatience = 5 * time.Second
+const measureTimeout = 5 * time.Second
 
 func newInstruments(l *ledger.Ledger) (*instruments, error) {
 	meter := otel.Meter(scope)
@@ -65,7 +65,7 @@ func newInstruments(l *ledger.Ledger) (*instruments, error) {
 		return nil, fmt.Errorf("making instruments: %w", err)
 	}
 	backlog, err := meter.RegisterCallback(func(ctx context.Context, observe metric.Observer) error {
-		ctx, cancel := context.WithTimeout(ctx, measurePatience)
+		ctx, cancel := context.WithTimeout(ctx, measureTimeout)
 		defer cancel()
 		list, err := l.Waiting(ctx)
 		if err != nil {

@@ -8,9 +8,10 @@
 // state that says why not (guarantee G2 of the design). Accepted means that the
 // provider has queued the message, not that a person has it.
 //
-// It is accepted exactly once (G3) also when a provider took it and nobody knows, because its answer was lost or this process died before recording it:
-// before anything in doubt is sent again, AmbiguityWait passes, in which the
-// provider may report that it has it, and the provider is asked. What is left:
+// It is accepted exactly once (G3) even if a provider took it without our knowing, because
+// its answer was lost or this process died before recording it: before anything in doubt
+// is sent again, AmbiguityWait passes, in which the provider may report that it has it, and
+// then the provider is asked. The exceptions:
 //   - a delivery in doubt about which no report comes in time and nobody can be
 //     asked (SendGrid.Activity, Twilio.Lookup) is sent again and may be a duplicate,
 //     an SMS at most once;
@@ -57,8 +58,8 @@
 // is up. Where nobody reports about SMS and nobody can be asked, one is repeated on
 // one such doubt only. Refused credentials are nobody's
 // failed attempt: the delivery waits and the log says so. While most calls to a
-// provider fail, or it asks to be left alone, it is not called, and no attempts are
-// counted (see [provider.Gate]). An e-mail that SendGrid certainly did not take goes to an SMTP
+// provider fail, or it has asked for a pause, it is not called, and no attempts are counted
+// (see [provider.Gate]). An e-mail that SendGrid certainly did not take goes to an SMTP
 // server in the same attempt, if there is one.
 //
 // A provider's signed report ends every wait and doubt about its delivery, and moves
@@ -159,7 +160,7 @@ type Config struct {
 	// CallTimeouts. After a crash, deliveries wait that long to be noticed.
 	Lease time.Duration `env:"LEASE" envDefault:"45s"`
 	// AmbiguityWait is how long a delivery that may have been sent waits before
-	// the provider is asked about it, or it is sent again. Shorter: sooner mended,
+	// the provider is asked about it, or it is sent again. Shorter means sooner sent, and
 	// more duplicates, as a provider may not list yet what it has just taken.
 	AmbiguityWait time.Duration `env:"AMBIGUITY_WAIT" envDefault:"3m"`
 	// SMSHours are the hours in Paris at which an SMS may leave that is late, by more than
@@ -178,13 +179,13 @@ type Config struct {
 	// which it would be sent again: a shorter one ends the process as soon as messaging
 	// has reported its own, at the start. 0 keeps all.
 	LedgerRetention time.Duration `env:"LEDGER_RETENTION" envDefault:"9720h"`
-	// InterventionRetention is how long it is kept what operators did. 0 keeps all.
+	// InterventionRetention is how long the record of operators' actions is kept. 0 keeps all.
 	InterventionRetention time.Duration `env:"INTERVENTION_RETENTION" envDefault:"8784h"`
-	// Poll is how often the ledger is looked at for what nobody woke us for:
-	// repeats, and rows planned by other processes.
+	// Poll is how often the ledger is searched for rows that no signal announced: retries,
+	// and rows planned by other processes.
 	Poll time.Duration `env:"POLL" envDefault:"1s"`
-	// Reports bounds what operators ask and what reads much: NOTIFIER_REPORTS_*. The
-	// database gets as many connections for it.
+	// Reports bounds operators' queries: NOTIFIER_REPORTS_*. The database gets as many
+	// connections for them.
 	Reports reports.Config `envPrefix:"REPORTS_"`
 }
 
@@ -320,10 +321,10 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	admin := &chassis.Admin{}
 	admin.Check("database", func(ctx context.Context) error { return postgres.Writable(ctx, pool) })
 	admin.Check("issuers", verifier.Ready)
-	// The broker is no condition: without it, the event log brings the events.
+	// Readiness does not depend on the broker: without it, the event log brings the events.
 
-	// What stores outlives what hands it work: the lanes their last outcomes, the server
-	// its last reports.
+	// The stores outlive those that give them work: the lanes with their last outcomes, the
+	// server with its last reports.
 	storing, endStoring := context.WithCancel(context.WithoutCancel(ctx))
 	var stores sync.WaitGroup
 	defer stores.Wait()

@@ -58,9 +58,10 @@ var notifying = []string{eventspb.TypeMessageSubmitted, eventspb.TypeReplyPosted
 //
 // When it breaks: while the messaging service is away, nothing is found, and what
 // is missed then is found later. An event committed more than 40 s after its
-// transaction began, which no transaction of ours may take, or while a clock was behind
-// for less than a round, waits for the hourly comparison. What the ledger has and the log has not, a forged event or a log
-// restored from a backup, is logged and counted, not repaired.
+// transaction began, which is longer than any of our transactions may take, or while a clock
+// was behind for less than a round, waits for the hourly comparison. What the ledger has and
+// the log has not, a forged event or a log restored from a backup, is logged and counted, not
+// repaired.
 type reconciler struct {
 	ledger *ledger.Ledger
 	log    messagingpb.EventLogServiceClient
@@ -99,7 +100,7 @@ func (r *reconciler) run(ctx context.Context) error {
 	return nil
 }
 
-// round compares from there, but at least from where the last round ended.
+// round compares from a time on, and at least from where the last round ended.
 func (r *reconciler) round(ctx context.Context, from time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, reconcileTimeout)
 	defer cancel()
@@ -128,7 +129,7 @@ func (r *reconciler) round(ctx context.Context, from time.Time) error {
 		if !settled.After(from) {
 			return nil
 		}
-		if err := r.mend(ctx, from, settled, theirs); err != nil {
+		if err := r.repair(ctx, from, settled, theirs); err != nil {
 			return err
 		}
 		_, err = bounded(ctx, stepTimeout, func(ctx context.Context) (struct{}, error) { return struct{}{}, r.ledger.Reconciled(ctx, settled) })
@@ -189,8 +190,8 @@ func (r *reconciler) lookAhead(ctx context.Context, settled time.Time) error {
 	return nil
 }
 
-// mend plans what is missing between two times.
-func (r *reconciler) mend(ctx context.Context, from, before time.Time, theirs []ledger.Slot) error {
+// repair plans what is missing between two times.
+func (r *reconciler) repair(ctx context.Context, from, before time.Time, theirs []ledger.Slot) error {
 	ours, err := bounded(ctx, stepTimeout, func(ctx context.Context) ([]ledger.Slot, error) { return r.ledger.Digests(ctx, from, before) })
 	if err != nil {
 		return err
@@ -208,7 +209,7 @@ func (r *reconciler) mend(ctx context.Context, from, before time.Time, theirs []
 	return nil
 }
 
-// plan fetches and plans what there is of a stretch.
+// plan fetches and plans the events of a stretch.
 func (r *reconciler) plan(ctx context.Context, span stretch) error {
 	found, err := r.fetch(ctx, span)
 	if err != nil {

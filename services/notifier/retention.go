@@ -32,10 +32,9 @@ type terms struct {
 	agreed, begun atomic.Bool
 }
 
-// agree holds the ledger's term against the event log's, as messaging tells it (nil: it
-// does not, being of a version before). A term that is too short from the beginning is an
-// error. Where the log's became longer meanwhile, this process goes on sending, and
-// forgets nothing.
+// agree compares the ledger's term with the event log's, as messaging reports it (nil: an
+// older version does not). A term that is too short at the start is an error. If the log's
+// becomes longer later, this process goes on sending, and forgets nothing.
 func (t *terms) agree(log *durationpb.Duration) error {
 	if log == nil {
 		return nil

@@ -236,13 +236,13 @@ func letterOf(row ledger.DeadLetter) *notifierpb.DeadLetter {
 func parseLetterID(id string) (uuid.UUID, string, error) {
 	name, channel, _ := strings.Cut(id, ".")
 	letter, err := uuid.Parse(name)
-	if err != nil || !isLetterWay(channel) {
+	if err != nil || !isLetterChannel(channel) {
 		return letter, channel, errBadLetter
 	}
 	return letter, channel, nil
 }
 
-func isLetterWay(channel string) bool {
+func isLetterChannel(channel string) bool {
 	return channel == string(ledger.Email) || channel == string(ledger.SMS) || channel == ledger.Event
 }
 
@@ -268,7 +268,7 @@ func letterKeyOf(ctx context.Context, req rpc.ListRequest) (*ledger.Place, error
 	}
 	ended, err1 := time.Parse(time.RFC3339Nano, parts[0])
 	id, err2 := uuid.Parse(parts[1])
-	if err1 != nil || err2 != nil || !isLetterWay(parts[2]) {
+	if err1 != nil || err2 != nil || !isLetterChannel(parts[2]) {
 		return nil, rpc.ErrPageToken
 	}
 	return &ledger.Place{At: ended, ID: id, Channel: parts[2]}, nil

@@ -37,11 +37,11 @@ func (s *operatorServer) status(ctx context.Context) (*notifierpb.GetStatusRespo
 		return nil, err
 	}
 	resp.DeadLetters = int32(min(letters, math.MaxInt32)) //nolint:gosec // bounded
-	standing, err := s.apart.Standing(ctx)
+	state, err := s.apart.Status(ctx)
 	if err != nil {
 		return nil, err
 	}
-	resp.SchemaVersion, resp.ReconcileLag = standing.Schema, ageOf(standing.Lag)
+	resp.SchemaVersion, resp.ReconcileLag = state.Schema, ageOf(state.Lag)
 	if err := s.providers(ctx, resp); err != nil {
 		return nil, err
 	}

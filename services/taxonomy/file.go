@@ -79,8 +79,8 @@ type reasonEntry struct {
 	node `yaml:",inline"`
 }
 
-// mark is a word with the line it stands on. Only single words are marked, so
-// that the decoder still refuses unknown keys around them.
+// mark is a word with the number of its line. Only single words are marked, so that the
+// decoder still refuses unknown keys around them.
 type mark struct {
 	word string
 	line int
@@ -114,7 +114,7 @@ var depthNames = map[string]taxonomypb.Depth{
 	"THEME": taxonomypb.Depth_THEME, "TOPIC": taxonomypb.Depth_TOPIC, "REASON": taxonomypb.Depth_REASON,
 }
 
-// slug is the form of a code: codes stand in URLs, in events and in statistics.
+// slug is the form of a code: codes are part of URLs, events and statistics.
 var slug = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 
 const (
@@ -123,10 +123,10 @@ const (
 	// maxAnswerDays keeps an answer time within what the law of implicit
 	// decisions leaves (two months) and within a smallint.
 	maxAnswerDays = 60
-	// maxText is the most characters the store of messages takes.
+	// maxText is the most characters that a message may have in the store.
 	maxText = 750
 	minText = 10
-	// maxVersion is what an integer column and the wire take.
+	// maxVersion is the largest integer of the column and of the wire.
 	maxVersion = math.MaxInt32
 )
 

@@ -29,8 +29,8 @@ func (l *linter) fault(line int, format string, args ...any) {
 	l.faults = append(l.faults, fmt.Errorf("%s:%d: "+format, append([]any{l.name, max(line, 1)}, args...)...))
 }
 
-// locate gives entries that lack their code a line, which the decoder does not
-// tell, and reports list entries without content, which it drops.
+// locate gives entries that lack their code a line, which the decoder does not provide, and
+// reports list entries without content, which it drops.
 func (l *linter) locate(document *yaml.Node) {
 	l.hollow(document)
 	l.root = &yaml.Node{}
@@ -131,7 +131,7 @@ func (l *linter) checkAudiences() {
 			continue
 		}
 		if l.depths[a.Code.word] != 0 {
-			l.fault(a.Code.line, "audience %s stands twice", a.Code.word)
+			l.fault(a.Code.line, "audience %s appears twice", a.Code.word)
 		}
 		depth := depthNames[a.Depth.word]
 		if depth == 0 {
@@ -270,7 +270,7 @@ func (l *linter) audiences(what string, at mark, list []mark, above []string) []
 		case !slices.Contains(above, a.word):
 			l.fault(a.line, "%s is for %s, the level above is not", what, a.word)
 		case slices.Contains(open, a.word):
-			l.fault(a.line, "%s: audience %s stands twice", what, a.word)
+			l.fault(a.line, "%s: audience %s appears twice", what, a.word)
 		default:
 			open = append(open, a.word)
 		}
@@ -288,7 +288,7 @@ func (l *linter) checkCode(kind string, code mark, seen map[string]bool) {
 	case len(code.word) > maxCode || !slug.MatchString(code.word):
 		l.fault(code.line, "%s code %q is not lower-case words joined by hyphens, at most %d characters", kind, code.word, maxCode)
 	case seen[code.word]:
-		l.fault(code.line, "%s %s stands twice", kind, code.word)
+		l.fault(code.line, "%s %s appears twice", kind, code.word)
 	}
 	seen[code.word] = true
 }

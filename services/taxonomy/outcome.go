@@ -27,10 +27,10 @@ const (
 	maxFigures = 500
 )
 
-// keyTerm is how long a call that was counted is known again.
+// keyTerm is how long a call that was counted is recognised.
 const keyTerm = 24 * time.Hour
 
-// errKeyReused: the caller's key stands for another outcome.
+// errKeyReused: the caller has used the key for another outcome.
 var errKeyReused = rpc.Refuse(codes.AlreadyExists, errorpb.ErrorReason_IDEMPOTENCY_KEY_REUSED, "the caller has used this idempotency key before, with another outcome")
 
 // outcome is what is counted, once for each key.
@@ -84,8 +84,8 @@ func (s *server) offered(req *taxonomypb.RecordSuggestionOutcomeRequest) (place,
 	return at, nil
 }
 
-// outcomeFaults are those that are told beside the rules' own, where these leave anything
-// to judge.
+// outcomeFaults returns the faults that only the taxonomy shows, to be reported together with
+// those of the message's own rules.
 func (s *server) outcomeFaults(_ context.Context, req *taxonomypb.RecordSuggestionOutcomeRequest) []rpc.Violation {
 	if req.GetAudience() == taxonomypb.Audience_AUDIENCE_UNSPECIFIED || req.GetTheme() == "" || req.GetService() == "" {
 		return nil
@@ -155,12 +155,12 @@ func figuresKey(f *taxonomypb.SuggestionFigures) []byte {
 		Service: &taxonomypb.OnlineService{Code: f.GetService().GetCode()},
 	})
 	if err != nil {
-		return fmt.Append(nil, err) // which is no key
+		return fmt.Append(nil, err) // which is not a key
 	}
 	return key
 }
 
-// figuresBefore are those that a page begins behind; nil for the first.
+// figuresBefore is the entry after which a page begins; nil for the first.
 func figuresBefore(ctx context.Context, req rpc.ListRequest) (*taxonomypb.SuggestionFigures, error) {
 	key, err := rpc.PageKey(ctx, req)
 	if err != nil || key == nil {

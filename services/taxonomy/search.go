@@ -104,8 +104,8 @@ func (x *index) search(wanted []string) *taxonomypb.SearchReasonsResponse {
 	return resp
 }
 
-// match tells whether a selection has all the words, and how many of them only
-// outside its deepest label.
+// match reports whether a selection has all the words, and how many of them only outside its
+// deepest label.
 func (s *indexedSelection) match(wanted []string) (outside int, ok bool) {
 	for _, word := range wanted {
 		switch {
@@ -119,20 +119,20 @@ func (s *indexedSelection) match(wanted []string) (outside int, ok bool) {
 	return outside, true
 }
 
-// begins tells whether one of the words begins with this one.
+// begins reports whether one of the words begins with this one.
 func begins(list []string, word string) bool {
 	return slices.ContainsFunc(list, func(whole string) bool { return strings.HasPrefix(whole, word) })
 }
 
-// words cuts a label into words, folded. What is no letter and no digit ends one,
-// so that "d'accident" and "Trop-perçu" are two each.
+// words cuts a label into words, folded. Anything but a letter or a digit ends one, so that
+// "d'accident" and "Trop-perçu" are two each.
 func words(label string) []string {
 	return strings.FieldsFunc(fold(label), func(r rune) bool { return r == ' ' || r == '\'' })
 }
 
-// queryWords cuts what was typed. An elided word (l', d', qu') in front of another
-// is left out: "l'arrêt" is to find "Arrêt maladie", which no word with l begins.
-// At the end it stays, since the rest may be yet to come.
+// queryWords cuts what was typed. An elided word (l', d', qu') in front of another is left
+// out: "l'arrêt" is to find "Arrêt maladie", no word of which begins with l. At the end it
+// stays, since the rest may not have been typed yet.
 func queryWords(query string) []string {
 	folded := fold(query)
 	var list []string

@@ -20,8 +20,8 @@ import (
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
 
-// server is the two gRPC services. All but what became of proposals is answered
-// from memory.
+// server implements the gRPC services. All but the counts of proposals is answered from
+// memory.
 type server struct {
 	taxonomypb.UnimplementedTaxonomyServiceServer
 	taxonomypb.UnimplementedCatalogueServiceServer
@@ -38,7 +38,7 @@ type server struct {
 }
 
 // maxAge is how long a browser may reuse an answer without asking, in seconds. A
-// member who chose in a version replaced meanwhile is told so on submission.
+// submission from a version that was replaced meanwhile is refused.
 const maxAge = 60
 
 // GetTaxonomy answers the guide's step 2.
@@ -68,8 +68,8 @@ func (s *server) ResolveSuggestion(ctx context.Context, req *taxonomypb.ResolveS
 
 // SearchReasons finds selections and services by words. See the .proto.
 //
-// It goes through all of the index, and anybody may ask: a few at once, so that the
-// taxonomy is served meanwhile, and what is asked often from memory.
+// It goes through all of the index, and anybody may call it: a few searches run at once, so
+// that the taxonomy is served meanwhile, and answers to frequent ones are cached.
 func (s *server) SearchReasons(ctx context.Context, req *taxonomypb.SearchReasonsRequest) (*taxonomypb.SearchReasonsResponse, error) {
 	current := s.store.current.Load()
 	index := current.indexes[req.GetAudience()]

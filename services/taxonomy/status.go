@@ -12,8 +12,8 @@ import (
 // statusTimeout bounds the question to the database, below what a caller waits.
 const statusTimeout = time.Second
 
-// GetStatus tells operators how this service is. That the database is away is an
-// answer, not an error: members are served without it.
+// GetStatus reports how this service is doing. That the database is away is an answer, not
+// an error: members are served without it.
 func (s *server) GetStatus(ctx context.Context, _ *taxonomypb.GetStatusRequest) (*taxonomypb.GetStatusResponse, error) {
 	current := s.store.current.Load().whole
 	resp := &taxonomypb.GetStatusResponse{

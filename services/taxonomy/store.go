@@ -89,8 +89,7 @@ func (s *store) refresh(ctx context.Context) error {
 // errNoVersion is returned for a version that was never published.
 var errNoVersion = errors.New("no such version")
 
-// errUnavailable is told to who asks for an older version while the database is
-// away.
+// errUnavailable is for callers that ask for an older version while the database is away.
 var errUnavailable = rpc.Refuse(codes.Unavailable, errorpb.ErrorReason_STORE_UNAVAILABLE, "older versions of the taxonomy cannot be read now; try again")
 
 // version reads one version from the database.
@@ -115,7 +114,7 @@ func (s *store) version(ctx context.Context, version int) (*catalogue, error) {
 }
 
 // follow keeps memory up to date with what other replicas publish, until ctx is
-// done. While the database is away, what is in memory goes on.
+// done. While the database is away, the version in memory stays current.
 func (s *store) follow(ctx context.Context, every time.Duration) error {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
@@ -139,8 +138,8 @@ func (s *store) follow(ctx context.Context, every time.Duration) error {
 	}
 }
 
-// errNoCounts is told to who counts an outcome or reads the counts while the
-// database is away.
+// errNoCounts is for callers that record an outcome or read the counts while the database is
+// away.
 var errNoCounts = rpc.Refuse(codes.Unavailable, errorpb.ErrorReason_STORE_UNAVAILABLE, "what became of proposals can be neither counted nor read now; try again")
 
 // outcomeRow is what one outcome adds to a row of suggestion_outcome; the day is the
@@ -183,7 +182,7 @@ func (s *store) count(ctx context.Context, o outcome) (fresh bool, err error) {
 		Request []byte `db:"request"`
 	}
 	var known keyRow
-	// Who waits for another call with the same key does not see that call's row, and asks again.
+	// A call that waited for another with the same key does not see that one's row, and reads again.
 	for tries := 0; tries < 3 && !known.Fresh && known.Request == nil; tries++ {
 		known, err = postgres.One[keyRow](ctx, s.pool, "counting an outcome", `
 			WITH begun AS (
@@ -220,10 +219,10 @@ func (s *store) forgetKeys(ctx context.Context, term time.Duration) (int64, erro
 			SELECT digest FROM outcome_key WHERE counted_at < now() - $1::interval ORDER BY counted_at LIMIT $2))`, term, postgres.ForgetBatch)
 }
 
-// leastOutcomes is the shortest term of outcomes: figures reach back so far.
+// leastOutcomes is the shortest term of outcomes: figures reach back that far.
 const leastOutcomes = 366 * 24 * time.Hour
 
-// forgetOutcomes deletes some of the counts of days that are longer ago, oldest first.
+// forgetOutcomes deletes some of the counts of older days, oldest first.
 func (s *store) forgetOutcomes(ctx context.Context, keep time.Duration) (int64, error) {
 	return postgres.Exec(ctx, s.pool, "forgetting outcomes", `
 		DELETE FROM suggestion_outcome WHERE ctid = ANY (ARRAY(
@@ -231,8 +230,8 @@ func (s *store) forgetOutcomes(ctx context.Context, keep time.Duration) (int64, 
 }
 
 // figures sums up the last days, today in Paris included, most shown first. Its
-// services have nothing but the code, which stands for the name too. A sum beyond
-// what the wire takes stays at the most it takes.
+// services have only the code, in place of the name too. A sum beyond the wire's type is its
+// largest value.
 func (s *store) figures(ctx context.Context, days int32) ([]*taxonomypb.SuggestionFigures, error) {
 	rows, err := postgres.Many[outcomeRow](ctx, s.pool, "reading outcomes", `
 		SELECT audience, theme, topic, reason, service,
@@ -257,8 +256,8 @@ func (s *store) figures(ctx context.Context, days int32) ([]*taxonomypb.Suggesti
 	return list, nil
 }
 
-// noCounts is what a caller is told; one whose time is over, or who went away,
-// tells nothing of the database.
+// noCounts is the answer to a caller. That a call's time is over, or its caller has gone, says
+// nothing about the database.
 func noCounts(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%w: %w", ctx.Err(), err)

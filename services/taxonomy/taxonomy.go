@@ -7,10 +7,10 @@
 // changed after. The highest number is current. Replicas follow what one of them
 // has published within a few seconds.
 //
-// Answers come from memory. A process that has started once goes on answering
-// while its database is away, but for older versions, which only this system's own
-// processes ask for and keep, and for the counts, which then miss what happens; it
-// cannot start without it.
+// Answers come from memory. A process that has started goes on answering while its database
+// is away, except for older versions, which only this system's own processes ask for and
+// keep, and for the counts, which miss what happens meanwhile. It cannot start without the
+// database.
 package taxonomy
 
 import (
@@ -64,9 +64,9 @@ type Config struct {
 	// OutcomeRetention is how long the daily counts of what became of proposals are kept, at
 	// least 366 days, as far as figures reach back. 0 keeps all.
 	OutcomeRetention time.Duration `env:"OUTCOME_RETENTION" envDefault:"9528h"`
-	// Reports bounds what reads much: TAXONOMY_REPORTS_*. Max are the statistics of
-	// suggestions at once, for which the database gets as many connections, and as many
-	// searches beside them.
+	// Reports bounds expensive queries: TAXONOMY_REPORTS_*. Max is how many statistics of
+	// suggestions are read at once, for which the database gets as many connections, and how
+	// many searches besides.
 	Reports report.Config `envPrefix:"REPORTS_"`
 }
 
@@ -124,8 +124,8 @@ func Run(ctx context.Context, cfg Config) error {
 	return serve(ctx, cfg, s, &store{pool: reportPool})
 }
 
-// serve answers from s, and from apart what reads much. The health of its port is
-// SERVING from the beginning: s has a version.
+// serve answers from s, and expensive queries from apart. The health of its port is SERVING
+// from the beginning: s has a version.
 func serve(ctx context.Context, cfg Config, s, apart *store) error {
 	figures, err1 := report.New("figures", cfg.Reports)
 	searches, err2 := report.New("searches", cfg.Reports)
@@ -150,8 +150,8 @@ func serve(ctx context.Context, cfg Config, s, apart *store) error {
 	taxonomypb.RegisterCatalogueServiceServer(grpcServer, impl)
 	taxonomypb.RegisterOperatorServiceServer(grpcServer, impl)
 
-	// The database is no condition of readiness: answers come from memory, and
-	// all replicas turned away at once would be the outage it stands for.
+	// Readiness does not depend on the database: answers come from memory, and turning away
+	// all replicas at once would be an outage.
 	admin := &chassis.Admin{}
 	admin.Check("issuers", verifier.Ready)
 	group, ctx := errgroup.WithContext(ctx)
@@ -173,7 +173,7 @@ func serve(ctx context.Context, cfg Config, s, apart *store) error {
 	return group.Wait()
 }
 
-// instrument makes the figures of this service's domain.
+// instrument makes this service's own metrics.
 func (s *server) instrument() (unregister func(), err error) {
 	meter := otel.Meter("taxonomy")
 	s.suggestions, err = meter.Int64Counter("messagerie.suggestions",

@@ -169,7 +169,7 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 		read("Ledger.Tried", func(ctx context.Context, _ int) error {
 			return failed(l.Tried(ctx, []string{provider.NameSendGrid, provider.NameTwilio}))
 		}),
-		read("Ledger.Standing", func(ctx context.Context, _ int) error { return failed(l.Standing(ctx)) }),
+		read("Ledger.Status", func(ctx context.Context, _ int) error { return failed(l.Status(ctx)) }),
 		{Of: []string{"Ledger.fold", "Ledger.foldAttempts"}, Planless: 2, Run: func(ctx context.Context, _ int) error { return l.Fold(ctx) }}, // the first time was at filling
 		read("Ledger.ForgottenUntil", func(ctx context.Context, _ int) error { return failed(l.ForgottenUntil(ctx)) }),
 		{Of: []string{"Ledger.ForgetDeliveries"}, Reads: "what it deletes, of which small tables have little", Run: func(ctx context.Context, _ int) error {

@@ -9,22 +9,21 @@ import (
 	"github.com/failsafe-go/failsafe-go/circuitbreaker"
 )
 
-// When a provider is left alone.
+// When a provider is not called.
 const (
 	// breakerShare of at least breakerCalls calls within breakerPeriod have
 	// failed.
 	breakerShare  = 0.5
 	breakerCalls  = 20
 	breakerPeriod = 30 * time.Second
-	// breakerPause is how long it is then left alone, give or take a quarter,
-	// before a single delivery tries whether it is back.
+	// breakerPause is how long it is then not called, give or take a quarter, before a
+	// single delivery tries whether it is back.
 	breakerPause = 10 * time.Second
 )
 
-// Gate guards one provider and keeps deliveries back while calling it is
-// no use: while most calls fail (a circuit breaker), while our credentials are
-// refused, and for as long as the provider has asked to be left alone. What is
-// kept back is not called, so it costs no attempt.
+// Gate guards one provider and holds back deliveries while calling it is of no use: while
+// most calls fail (a circuit breaker), while our credentials are refused, and for as long as
+// the provider has asked not to be called. A delivery that is held back costs no attempt.
 //
 // Each process has gates of its own: what one learns, another learns within
 // twenty calls.
@@ -66,7 +65,7 @@ func (g *Gate) Room(workers int) int {
 	}
 }
 
-// Quiet is how long the provider still wants to be left alone.
+// Quiet is for how much longer the provider has asked not to be called.
 func (g *Gate) Quiet() time.Duration {
 	if until := g.quietUntil.Load(); until != nil {
 		return max(0, time.Until(*until))
@@ -88,8 +87,8 @@ func (g *Gate) through(call func() Answer) Answer {
 	return a
 }
 
-// Learn takes note of how a call went. A refusal of one message says that the
-// provider works, and so does its asking for a pause.
+// Learn takes note of how a call went. A refusal of one message shows that the provider
+// works, and so does a request to pause.
 func (g *Gate) Learn(a Answer) {
 	if a.Class == NotSent && a.RetryAfter > 0 {
 		until := time.Now().Add(a.RetryAfter)
