@@ -9,18 +9,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/ma-messagerie/messagerie/dev/stack"
-	"github.com/ma-messagerie/messagerie/services/gateway"
-	"github.com/ma-messagerie/messagerie/services/messaging"
-	"github.com/ma-messagerie/messagerie/services/notifier"
-	"github.com/ma-messagerie/messagerie/services/taxonomy"
-	"github.com/ma-messagerie/messagerie/web"
 )
 
 // The repository tests itself: what no compiler and no linter says.
@@ -203,37 +195,4 @@ func TestDocumentsLinkToWhatExists(t *testing.T) {
 			}
 		}
 	})
-}
-
-// docs/operations.md lists every setting of every process.
-func TestOperationsListsEverySetting(t *testing.T) {
-	t.Parallel()
-	content, err := os.ReadFile(filepath.Join(root(t), "docs/operations.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for prefix, config := range map[string]any{
-		"GATEWAY_": gateway.Config{}, "MESSAGING_": messaging.Config{}, "TAXONOMY_": taxonomy.Config{}, "NOTIFIER_": notifier.Config{}, "WEB_": web.Config{}, "DEV_": stack.Config{},
-	} {
-		for _, name := range settings(reflect.TypeOf(config), "") {
-			// Settings of all processes are listed once, without a prefix.
-			if !strings.Contains(string(content), "`"+prefix+name+"`") && !strings.Contains(string(content), "`"+name+"`") {
-				t.Errorf("%s%s is not in docs/operations.md", prefix, name)
-			}
-		}
-	}
-}
-
-// settings are the names in the env tags of a configuration.
-func settings(config reflect.Type, prefix string) []string {
-	var names []string
-	for i := range config.NumField() {
-		field := config.Field(i)
-		if name, _, _ := strings.Cut(field.Tag.Get("env"), ","); name != "" {
-			names = append(names, prefix+name)
-		} else if field.Type.Kind() == reflect.Struct {
-			names = append(names, settings(field.Type, prefix+field.Tag.Get("envPrefix"))...)
-		}
-	}
-	return names
 }

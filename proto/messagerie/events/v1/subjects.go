@@ -20,7 +20,7 @@ const StreamName = "MESSAGERIE"
 // messagerie.<event>.v1.<caisse>.
 const SubjectPrefix = "messagerie."
 
-// Types of events. A type is what the subject says, and ce-type between its domain and its
+// Types of events. A type is part of the subject, and of ce-type between its domain and its
 // version; the payload is the message of the same name in this package.
 const (
 	TypeMessageSubmitted          = "message-submitted"
@@ -46,7 +46,8 @@ func NotifierSubjects() []string {
 
 // Retention of the stream.
 const (
-	// MaxAge is how long the broker keeps an event. PostgreSQL keeps it for good.
+	// MaxAge is how long the broker keeps an event. The event log in PostgreSQL keeps it for
+	// longer (MESSAGING_EVENT_LOG_RETENTION).
 	MaxAge = 14 * 24 * time.Hour
 	// DuplicateWindow is how long the broker remembers a message id. Beyond it,
 	// consumers tell repeated events by their ids.
