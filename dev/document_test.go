@@ -138,3 +138,29 @@ func settings(config reflect.Type, prefix string) map[string]string {
 	}
 	return found
 }
+
+// docs/design.md names every table of every database, in its service's row.
+func TestTablesAreDocumented(t *testing.T) {
+	t.Parallel()
+	page := document(t, "docs/design.md")
+	created := regexp.MustCompile(`(?m)^CREATE TABLE (\w+) \(`)
+	for _, service := range []string{"taxonomy", "messaging", "notifier"} {
+		rows := regexp.MustCompile(`(?m)^\| `+service+` \| .*$`).FindAllString(page, -1)
+		row := rows[len(rows)-1] // the table of data is the last
+		files, err := filepath.Glob(filepath.Join(root(t), "services", service, "migrations", "*.sql"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s has %d migrations: %v", service, len(files), err)
+		}
+		for _, file := range files {
+			content, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, found := range created.FindAllStringSubmatch(string(content), -1) {
+				if !strings.Contains(row, "`"+found[1]+"`") {
+					t.Errorf("docs/design.md does not have table %s of %s", found[1], service)
+				}
+			}
+		}
+	}
+}
