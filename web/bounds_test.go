@@ -119,6 +119,10 @@ func TestStreamsOfCallers(t *testing.T) {
 	if code, _ := watch("marc"); code != http.StatusServiceUnavailable {
 		t.Errorf("a third person's stream where there are two places: %d", code)
 	}
+	if !s.open.Take("marc") {
+		t.Error("a refused stream counts against its person")
+	}
+	s.open.Give("marc")
 	end()
 	for t.Context().Err() == nil {
 		if code, end := watch("jeanne"); code == http.StatusOK {

@@ -8,6 +8,9 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/ma-messagerie/messagerie/examples/tool/api"
 )
 
 // answering serves one status after the other, the last for ever, and notes each body.
@@ -81,5 +84,25 @@ func TestPatient_StopsWithItsCaller(t *testing.T) {
 	defer server.Close()
 	if _, err := post(ctx, server.URL); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// What the gateway names is believed within bounds.
+func TestRetryAfter(t *testing.T) {
+	t.Parallel()
+	for named, want := range map[string]time.Duration{"0": 0, "29": 29 * time.Second, "30": longest, "31": longest, "86400": longest} {
+		answer := &http.Response{StatusCode: http.StatusServiceUnavailable, Header: http.Header{"Retry-After": {named}}}
+		if wait, later := retryAfter(answer); wait != want || !later {
+			t.Errorf("%s: %s, %t, want %s", named, wait, later, want)
+		}
+	}
+}
+
+// A reply's key is made of the member's last message, not of the fund's.
+func TestLastOfMember(t *testing.T) {
+	t.Parallel()
+	messages := []api.MessagerieMessagingV1Message{{Id: "first", Author: api.MEMBER}, {Id: "second", Author: api.MEMBER}, {Id: "reply", Author: api.AGENT}}
+	if got := lastOfMember(messages); got != "second" {
+		t.Errorf("got %q", got)
 	}
 }

@@ -150,6 +150,30 @@ func TestSession_Over(t *testing.T) {
 	}
 }
 
+// A session that is over is none, whatever its tokens are still good for.
+func TestRead_Over(t *testing.T) {
+	t.Parallel()
+	k := NewKeeper(newTestSealer(t, NewKey()), "http://127.0.0.1", nil)
+	now := time.Now()
+	for name, row := range map[string]struct {
+		begun, seen time.Duration
+		want        bool
+	}{
+		"in use": {time.Hour, time.Minute, true},
+		"idle":   {time.Hour, Idle + time.Minute, false},
+		"old":    {most + time.Minute, time.Minute, false},
+	} {
+		w := httptest.NewRecorder()
+		held := &Session{ID: "jeanne", Realm: Member, Access: "good", Expiry: now.Add(time.Hour), Begun: now.Add(-row.begun), Seen: now.Add(-row.seen)}
+		if err := k.Save(w, httptest.NewRequest(http.MethodGet, "/", nil), held); err != nil {
+			t.Fatal(err)
+		}
+		if got := k.Read(httptest.NewRecorder(), carried(t, nil, w.Result())); (got != nil) != row.want {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
 func TestOwnPath(t *testing.T) {
 	t.Parallel()
 	for back, want := range map[string]string{
