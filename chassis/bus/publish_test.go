@@ -430,3 +430,42 @@ func TestListen_TellsThatItLostItsPlace(t *testing.T) {
 		attached <- struct{}{}
 	}
 }
+
+// A listener that an event has passed by begins again: here somebody else has taken it.
+func TestListen_TellsThatItMissedAnEvent(t *testing.T) {
+	t.Parallel()
+	broker := testenv.NATS(t)
+	b := connect(t, broker.URL)
+	publishUntilAcked(t, b, newEvent("before"))
+	attached := make(chan struct{}, 100)
+	go b.Listen(t.Context(), stream.Subjects[0], func() { attached <- struct{}{} }, func(bus.Msg) {})
+	<-attached
+	_, s := streamOf(t, broker.URL)
+	names := s.ConsumerNames(t.Context())
+	taken := make(chan error, 1)
+	for name := range names.Name() {
+		consumer, err := s.Consumer(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			_, err := consumer.Next(jetstream.FetchMaxWait(30 * time.Second))
+			taken <- err
+		}()
+	}
+	if err := names.Err(); err != nil {
+		t.Fatal(err)
+	}
+	for len(taken) == 0 {
+		publishUntilAcked(t, b, newEvent("perhaps taken"))
+	}
+	if err := <-taken; err != nil {
+		t.Fatal(err)
+	}
+	publishUntilAcked(t, b, newEvent("after"))
+	select {
+	case <-attached: // again
+	case <-time.After(30 * time.Second):
+		t.Fatal("not told")
+	}
+}

@@ -1,6 +1,9 @@
 package bus_test
 
 import (
+	"bytes"
+	"log"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -42,6 +45,40 @@ func TestEnsureStream_LeavesWhatIsThere(t *testing.T) {
 	}
 	if found.CachedInfo().State.Msgs != 1 {
 		t.Errorf("%d events", found.CachedInfo().State.Msgs)
+	}
+}
+
+// What is missing is said once, and not at each look.
+func TestEnsureStream_SaysOnceWhatIsMissing(t *testing.T) { // not parallel: the log is everybody's
+	url := testenv.NATS(t).URL
+	conn, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: stream.Name, Subjects: stream.Subjects}); err != nil {
+		t.Fatal(err)
+	}
+	b := connect(t, url)
+	var logged bytes.Buffer
+	before, out, flags := slog.Default(), log.Writer(), log.Flags()
+	slog.SetDefault(slog.New(slog.NewTextHandler(&logged, nil)))
+	defer func() {
+		slog.SetDefault(before)
+		log.SetOutput(out)
+		log.SetFlags(flags)
+	}()
+	for range 3 {
+		if err := b.EnsureStream(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := strings.Count(logged.String(), "the stream is not as it is needed"); n != 1 {
+		t.Errorf("said %d times:\n%s", n, logged.String())
 	}
 }
 
