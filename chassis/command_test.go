@@ -71,6 +71,12 @@ func TestCheckHealth(t *testing.T) {
 	if err := checkHealth(t.Context(), at.Host); err == nil || !strings.Contains(err.Error(), "database: connection refused") {
 		t.Errorf("not ready: %v", err)
 	}
+	// Nor is another program that has the port by now.
+	other := httptest.NewServer(http.NotFoundHandler())
+	defer other.Close()
+	if err := checkHealth(t.Context(), strings.TrimPrefix(other.URL, "http://")); err == nil || errors.As(err, &Misuse{}) {
+		t.Errorf("another program: %v", err)
+	}
 	server.Close()
 	if err := checkHealth(t.Context(), at.Host); err == nil || errors.As(err, &Misuse{}) {
 		t.Errorf("nobody there: %v", err)
