@@ -25,6 +25,7 @@ import (
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/notifiertest"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider/providertest"
 )
@@ -74,8 +75,8 @@ func (s *stage) operator(t *testing.T) grpc.CallOption {
 func dead(t *testing.T, l *ledger.Ledger, channel ledger.Channel, a provider.Answer) uuid.UUID {
 	t.Helper()
 	plans := planOf(channel)
-	mustPlan(t, l, plans)
-	mustRecord(t, l, ledger.Settle(mustClaim(t, l, channel, 1)[0], "p", a, ledger.Doubts{Wait: 0, Blind: true}))
+	notifiertest.Plan(t, l, plans)
+	notifiertest.Record(t, l, ledger.Settle(notifiertest.Claim(t, l, channel, 1)[0], "p", a, ledger.Doubts{Wait: 0, Blind: true}))
 	return plans[0].EventID
 }
 
@@ -106,7 +107,7 @@ func TestOperator(t *testing.T) {
 	s.settled(t, 2*letters)
 	ctx, operator := t.Context(), s.operator(t)
 	var list []*notifierpb.DeadLetter
-	eventually(t, "all are listed", func() bool {
+	notifiertest.Eventually(t, "all are listed", func() bool {
 		list = nil
 		req := &notifierpb.ListDeadLettersRequest{PageSize: 2}
 		for {
@@ -171,7 +172,7 @@ func TestOperator(t *testing.T) {
 	}
 	// As if a version had come that can read it.
 	_, readable := eventOf(t, eventspb.TypeReplyPosted, s.newcomer())
-	exec(t, s.pool, `UPDATE set_aside SET payload = $1`, readable.Data)
+	notifiertest.Exec(t, s.pool, `UPDATE set_aside SET payload = $1`, readable.Data)
 	name := resp.GetDeadLetters()[0].GetId()
 	again, err := client.operators.ReplayDeadLetters(ctx, &notifierpb.ReplayDeadLettersRequest{Ids: []string{name}}, operator)
 	if err != nil || again.GetReplayed() != 1 {
@@ -372,7 +373,7 @@ func TestTimeline(t *testing.T) {
 		t.Errorf("no id: %v", err)
 	}
 	// Nobody has asked whether this one is wanted: it was too late when it was planned.
-	mustPlan(t, s.ledger, []ledger.Plan{{
+	notifiertest.Plan(t, s.ledger, []ledger.Plan{{
 		EventID: uuid.New(), Channel: ledger.SMS, EventType: ledger.ReplyPosted, ConversationID: uuid.MustParse(to.GetConversationId()), Caisse: "armorique", LoggedAt: time.Now().Add(-5 * time.Hour),
 	}})
 	s.settled(t, 3)

@@ -8,6 +8,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/bus"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/notifiertest"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider/providertest"
 )
@@ -31,18 +32,18 @@ func TestBreakerBurnsNoAttempts(t *testing.T) {
 		_, event := eventOf(t, eventspb.TypeReplyPosted, s.newcomer())
 		s.publish(t, event)
 	}
-	eventually(t, "all are planned", func() bool {
+	notifiertest.Eventually(t, "all are planned", func() bool {
 		var n int
 		err := s.pool.QueryRow(t.Context(), `SELECT count(*) FROM delivery`).Scan(&n)
 		return err == nil && n == 2*replies
 	})
-	eventually(t, "the provider was asked", func() bool { return len(s.providers.Came) > 0 })
-	exec(t, s.pool, `UPDATE delivery SET next_attempt_at = now() WHERE state IN ('planned', 'retry')`)
+	notifiertest.Eventually(t, "the provider was asked", func() bool { return len(s.providers.Came) > 0 })
+	notifiertest.Exec(t, s.pool, `UPDATE delivery SET next_attempt_at = now() WHERE state IN ('planned', 'retry')`)
 	s.publish(t, func() (e []bus.Event) {
 		_, event := eventOf(t, eventspb.TypeReplyPosted, s.newcomer())
 		return append(e, event)
 	}()...)
-	eventually(t, "the last is planned", func() bool {
+	notifiertest.Eventually(t, "the last is planned", func() bool {
 		var n int
 		err := s.pool.QueryRow(t.Context(), `SELECT count(*) FROM delivery`).Scan(&n)
 		return err == nil && n == 2*replies+2
@@ -93,7 +94,7 @@ func TestFailOverToTheRelay(t *testing.T) {
 	})
 	_, second := eventOf(t, eventspb.TypeReplyPosted, s.newcomer())
 	s.publish(t, second)
-	eventually(t, "it is in doubt", func() bool {
+	notifiertest.Eventually(t, "it is in doubt", func() bool {
 		var n int
 		err := s.pool.QueryRow(t.Context(), `SELECT count(*) FROM delivery WHERE state = 'unknown'`).Scan(&n)
 		return err == nil && n == 1

@@ -14,6 +14,7 @@ import (
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/letter"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/notifiertest"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider/providertest"
 )
@@ -27,11 +28,11 @@ func (s *stage) inDoubt(t *testing.T, arrived bool) uuid.UUID {
 	for i := range plans {
 		plans[i].EventID, plans[i].ConversationID = plans[0].EventID, uuid.MustParse(to.GetConversationId())
 	}
-	mustPlan(t, s.ledger, plans)
+	notifiertest.Plan(t, s.ledger, plans)
 	words := letter.Composer{Site: s.cfg.SiteAddress}
 	mails, texts := byMail(provider.NewSendGrid(s.cfg.SendGrid, 4, 5*time.Second), words), byText(provider.NewTwilio(s.cfg.Twilio, 4, 5*time.Second), words)
 	for channel, deliver := range map[ledger.Channel]func(context.Context, ledger.Delivery, *messagingpb.Recipient) provider.Answer{ledger.Email: mails, ledger.SMS: texts} {
-		d := mustClaim(t, s.ledger, channel, 1)[0]
+		d := notifiertest.Claim(t, s.ledger, channel, 1)[0]
 		if !arrived {
 			continue
 		}
@@ -39,7 +40,7 @@ func (s *stage) inDoubt(t *testing.T, arrived bool) uuid.UUID {
 			t.Fatalf("%s: %+v", channel, got)
 		}
 	}
-	lapse(t, s.pool)
+	notifiertest.Lapse(t, s.pool)
 	return plans[0].EventID
 }
 
@@ -47,13 +48,13 @@ func (s *stage) inDoubt(t *testing.T, arrived bool) uuid.UUID {
 // at night: a repeated SMS waits for the morning.
 func (s *stage) hasten(t *testing.T) {
 	t.Helper()
-	exec(t, s.pool, `UPDATE delivery SET next_attempt_at = now(), attempts = 0 WHERE state IN ('retry', 'unknown')`)
+	notifiertest.Exec(t, s.pool, `UPDATE delivery SET next_attempt_at = now(), attempts = 0 WHERE state IN ('retry', 'unknown')`)
 }
 
 // hastened waits until the ledger has n rows and all of them are accepted.
 func (s *stage) hastened(t *testing.T, n int) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("%d deliveries are accepted", n), func() bool {
+	notifiertest.Eventually(t, fmt.Sprintf("%d deliveries are accepted", n), func() bool {
 		s.hasten(t)
 		var done int
 		err := s.pool.QueryRow(t.Context(), `SELECT count(*) FROM delivery WHERE state = 'accepted'`).Scan(&done)
@@ -132,7 +133,7 @@ func TestNothingIsSentWhileTheProviderCannotBeAsked(t *testing.T) {
 			s.start(t)
 			for _, channel := range ledger.Channels {
 				for round := 1; round <= 2; round++ {
-					eventually(t, "the failed look-up is recorded", func() bool {
+					notifiertest.Eventually(t, "the failed look-up is recorded", func() bool {
 						s.hasten(t)
 						return strings.Count(s.attempts(t, event, channel), "lookup_failed") >= round
 					})

@@ -1,14 +1,11 @@
 package notifier
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,12 +15,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/propagation"
-	"go.opentelemetry.io/otel/sdk/metric"
-	"go.opentelemetry.io/otel/sdk/metric/metricdata"
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
-	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -34,7 +25,6 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/batch"
 	"github.com/ma-messagerie/messagerie/chassis/bus"
-	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
@@ -42,65 +32,10 @@ import (
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/letter"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/notifiertest"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider/providertest"
-	"github.com/ma-messagerie/messagerie/services/notifier/migrations"
 )
-
-// patience is how long a test waits for what must come.
-const patience = 30 * time.Second
-
-// canaries are in every recipient of these tests, and may be in no log line and
-// in no span of any of them.
-var canaries = []string{"canary.", "+3363998", "%2B3363998", "Jeanne Canary"} // with the plus: clocks have any digits
-
-var logs = &safeBuffer{}
-
-var meters = metric.NewManualReader()
-
-var spans = tracetest.NewInMemoryExporter()
-
-type safeBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *safeBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *safeBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
-func TestMain(m *testing.M) {
-	slog.SetDefault(slog.New(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
-	otel.SetTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans)))
-	otel.SetMeterProvider(metric.NewMeterProvider(metric.WithReader(meters)))
-	otel.SetTextMapPropagator(propagation.TraceContext{})
-	result := m.Run()
-	told := logs.String() + measured() + fmt.Sprintf("%+v", spans.GetSpans())
-	for _, canary := range canaries {
-		if i := strings.Index(told, canary); i >= 0 {
-			fmt.Printf("FAIL: a log line or a span holds %q: …%s…\n", canary, told[max(0, i-300):min(len(told), i+100)])
-			result = max(result, 1)
-		}
-	}
-	os.Exit(result)
-}
-
-// measured is every figure there is, with its labels.
-func measured() string {
-	var figures metricdata.ResourceMetrics
-	if err := meters.Collect(context.Background(), &figures); err != nil {
-		return err.Error()
-	}
-	return fmt.Sprintf("%+v", figures)
-}
 
 // directory is the messaging service, as far as the notifier sees it: a real gRPC
 // server that asks for a machine's token.
@@ -148,16 +83,6 @@ type stage struct {
 	publisher *bus.Bus
 	// members, staff and machines sign the tokens that are accepted.
 	members, staff, machines *testenv.Issuer
-}
-
-func ledgerAndPool(t *testing.T) (*ledger.Ledger, *pgxpool.Pool) {
-	t.Helper()
-	pool, err := postgres.Open(t.Context(), testenv.Postgres(t, migrations.Files))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(pool.Close)
-	return ledger.New(pool, ledger.Doubts{Wait: 3 * time.Minute, Blind: true}), pool
 }
 
 func newStage(t *testing.T) *stage {
@@ -235,7 +160,7 @@ func (s *stage) start(t *testing.T) (stop func()) {
 			if err != nil && !errors.Is(err, context.Canceled) {
 				t.Error(err)
 			}
-		case <-time.After(patience):
+		case <-time.After(notifiertest.Patience):
 			t.Error("the notifier does not end")
 		}
 	})
@@ -277,30 +202,15 @@ func eventOf(t *testing.T, kind string, to *messagingpb.Recipient) (uuid.UUID, b
 
 func (s *stage) publish(t *testing.T, events ...bus.Event) {
 	t.Helper()
-	eventually(t, "the broker takes the events", func() bool {
+	notifiertest.Eventually(t, "the broker takes the events", func() bool {
 		return errors.Join(s.publisher.Publish(t.Context(), events)...) == nil
 	})
-}
-
-// eventually waits for a condition by looking at it.
-func eventually(t *testing.T, what string, true func() bool) {
-	t.Helper()
-	ticker := time.NewTicker(10 * time.Millisecond)
-	defer ticker.Stop()
-	deadline := time.After(patience)
-	for !true() {
-		select {
-		case <-ticker.C:
-		case <-deadline:
-			t.Fatalf("waited %s until %s", patience, what)
-		}
-	}
 }
 
 // settled waits until the ledger has n rows and all of them have ended.
 func (s *stage) settled(t *testing.T, n int) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("%d deliveries have ended", n), func() bool {
+	notifiertest.Eventually(t, fmt.Sprintf("%d deliveries have ended", n), func() bool {
 		var rows, open int
 		err := s.pool.QueryRow(t.Context(), `SELECT count(*), count(*) FILTER (WHERE next_attempt_at IS NOT NULL OR lease_until IS NOT NULL)
 			FROM delivery`).Scan(&rows, &open)
@@ -332,7 +242,7 @@ func TestSubmissionAndReply(t *testing.T) {
 	if texts[0].To != to.GetPhone() || texts[0].DeliveryID != submitted.String()+".SMS" {
 		t.Errorf("SMS: %+v", texts[0])
 	}
-	figures := measured()
+	figures := notifiertest.Figures()
 	for _, name := range []string{"events", "deliveries", "call.duration", "delay", "waiting", "overdue"} {
 		if !strings.Contains(figures, "messagerie.notifier."+name) {
 			t.Errorf("figure %s is missing", name)
@@ -378,8 +288,10 @@ func TestPreferences(t *testing.T) {
 	if letters, err := s.ledger.DeadLetters(t.Context(), ledger.Filter{Deliveries: true}, nil, 10); err != nil || len(letters) != 0 {
 		t.Errorf("dead letters %v, %v", letters, err)
 	}
-	if called(t, "twilio", string(provider.Suppressed)) || !called(t, "twilio", string(provider.Accepted)) {
-		t.Error("what nobody wishes counts as a call")
+	for outcome, want := range map[provider.Class]bool{provider.Suppressed: false, provider.Accepted: true} {
+		if _, called := notifiertest.Counted(t, "messagerie.notifier.call.duration", "channel", "SMS", "provider", "twilio", "outcome", string(outcome)); called != want {
+			t.Errorf("calls to twilio that ended %s: %t", outcome, called)
+		}
 	}
 }
 
@@ -398,7 +310,7 @@ func TestPreferences_AtNight(t *testing.T) {
 		event.Time = time.Now().Add(-time.Hour)
 		s.publish(t, event)
 		var got row
-		eventually(t, "it is "+want.Reason, func() bool {
+		notifiertest.Eventually(t, "it is "+want.Reason, func() bool {
 			var known bool
 			err := s.pool.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM delivery WHERE event_id = $1 AND channel = 'SMS' AND reason = $2)`, id, want.Reason).Scan(&known)
 			return err == nil && known
@@ -453,7 +365,7 @@ func TestCrashIsMendedOnceAfterTheWait(t *testing.T) {
 	for i := range plans {
 		plans[i].EventID, plans[i].ConversationID = event, uuid.MustParse(to.GetConversationId())
 	}
-	mustPlan(t, s.ledger, plans)
+	notifiertest.Plan(t, s.ledger, plans)
 	const lease = 300 * time.Millisecond
 	for _, channel := range ledger.Channels {
 		if _, err := s.ledger.Claim(t.Context(), channel, 1, lease); err != nil {
@@ -547,12 +459,12 @@ func TestHangIsUnknown(t *testing.T) {
 			return err == nil && got == want
 		}
 	}
-	eventually(t, "the hang is noticed", ends(ledger.Email, ledger.Unknown))
+	notifiertest.Eventually(t, "the hang is noticed", ends(ledger.Email, ledger.Unknown))
 	if got := look(t, s.pool, id, ledger.Email); got.Reason != "NO_ANSWER_IN_TIME" || got.Wait < 60 {
 		t.Errorf("%+v", got)
 	}
 	// The other channel has its own workers.
-	eventually(t, "the SMS is accepted", ends(ledger.SMS, ledger.Accepted))
+	notifiertest.Eventually(t, "the SMS is accepted", ends(ledger.SMS, ledger.Accepted))
 }
 
 // Our key is wrong: everything waits, nothing is spent, and it leaves once mended.
@@ -570,7 +482,7 @@ func TestConfigFaultCostsNoAttempt(t *testing.T) {
 	s.start(t)
 	id, event := eventOf(t, eventspb.TypeReplyPosted, s.newcomer())
 	s.publish(t, event)
-	eventually(t, "the refusal is recorded", func() bool {
+	notifiertest.Eventually(t, "the refusal is recorded", func() bool {
 		var n int
 		err := s.pool.QueryRow(t.Context(), `SELECT count(*) FROM attempt WHERE outcome = 'config_fault' AND http_status = 401`).Scan(&n)
 		return err == nil && n == 1
@@ -579,7 +491,7 @@ func TestConfigFaultCostsNoAttempt(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	mended.Store(true)
-	due(t, s.pool)
+	notifiertest.Due(t, s.pool)
 	s.settled(t, 2)
 	if n := len(s.providers.Accepted(providertest.Email)); n != 1 {
 		t.Errorf("%d mails, want 1", n)
@@ -620,7 +532,7 @@ func TestNobodyToSendTo(t *testing.T) {
 		id, event := eventOf(t, eventspb.TypeMessageSubmitted, to)
 		s.publish(t, event)
 		for channel, reason := range map[ledger.Channel]string{ledger.Email: row.onEmail, ledger.SMS: row.onSMS} {
-			eventually(t, "the delivery is suppressed", func() bool {
+			notifiertest.Eventually(t, "the delivery is suppressed", func() bool {
 				var found ledger.State
 				var why string
 				err := s.pool.QueryRow(t.Context(), `SELECT state, reason FROM delivery WHERE event_id = $1 AND channel = $2`, id, channel).Scan(&found, &why)
@@ -659,7 +571,7 @@ func TestUnreadableEventsAreSetAside(t *testing.T) {
 	s.publish(t, garbage, nameless, foreign, good)
 	s.settled(t, 2)
 	for _, id := range []string{garbage.ID, nameless.ID} {
-		if !strings.Contains(logs.String(), id) {
+		if !strings.Contains(notifiertest.Logs(), id) {
 			t.Errorf("event %s was set aside in silence", id)
 		}
 	}
@@ -680,8 +592,8 @@ func TestTraceReachesTheProvider(t *testing.T) {
 		if len(sent) != 1 || !strings.Contains(sent[0].Header.Get("Traceparent"), id) {
 			t.Fatalf("%s: the provider was called in another trace: %v", channel, sent)
 		}
-		eventually(t, "the span is exported", func() bool {
-			for _, span := range spans.GetSpans() {
+		notifiertest.Eventually(t, "the span is exported", func() bool {
+			for _, span := range notifiertest.Spans() {
 				if span.Name == "send "+string(channel) && span.SpanContext.TraceID().String() == id && span.Parent.IsValid() {
 					return true
 				}
@@ -711,7 +623,7 @@ func TestDrain(t *testing.T) {
 	}
 	select {
 	case <-began:
-	case <-time.After(patience):
+	case <-time.After(notifiertest.Patience):
 		t.Fatal("nothing was sent")
 	}
 	stopped := make(chan struct{})
@@ -719,7 +631,7 @@ func TestDrain(t *testing.T) {
 		defer close(stopped)
 		stop()
 	}()
-	eventually(t, "what was not begun is given back", func() bool {
+	notifiertest.Eventually(t, "what was not begun is given back", func() bool {
 		list, err := s.ledger.Waiting(t.Context())
 		var leased int64
 		for _, w := range list {
@@ -748,7 +660,7 @@ func TestNoCallOnAStaleLease(t *testing.T) {
 		got = outcomes
 		return make([]batch.Result[struct{}], len(outcomes)), nil
 	}})
-	l := &lane{channel: ledger.Email, done: &recorder{outcomes: outcomes, hard: t.Context(), patience: patience}, deliver: func(context.Context, ledger.Delivery, *messagingpb.Recipient) provider.Answer {
+	l := &lane{channel: ledger.Email, done: &recorder{outcomes: outcomes, hard: t.Context(), patience: notifiertest.Patience}, deliver: func(context.Context, ledger.Delivery, *messagingpb.Recipient) provider.Answer {
 		t.Error("a provider was called")
 		return provider.Answer{}
 	}}

@@ -17,6 +17,7 @@ import (
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/notifiertest"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider/providertest"
 )
 
@@ -133,7 +134,7 @@ func TestReconciliation(t *testing.T) {
 	if n := len(s.providers.Accepted(providertest.SMS)); n != 5 {
 		t.Errorf("%d SMS, want 5", n)
 	}
-	eventually(t, "all is known to be there", func() bool {
+	notifiertest.Eventually(t, "all is known to be there", func() bool {
 		until, err := s.ledger.ReconciledUntil(t.Context(), time.Hour)
 		return err == nil && until.Equal(past.Truncate(slot).Add(21*slot))
 	})
@@ -150,7 +151,7 @@ func TestDigests(t *testing.T) {
 		for j := range plans {
 			plans[j].LoggedAt = base.Add(time.Duration(i*i) * 100 * time.Millisecond)
 		}
-		mustPlan(t, l, plans)
+		notifiertest.Plan(t, l, plans)
 		d.log(plans[0].EventID, bus.Event{}, eventspb.TypeMessageSubmitted, plans[0].LoggedAt)
 	}
 	d.settled = base.Add(time.Hour)
@@ -209,7 +210,7 @@ func TestWithoutTheLog(t *testing.T) {
 	s.start(t)
 	_, event := eventOf(t, eventspb.TypeReplyPosted, s.newcomer())
 	s.publish(t, event)
-	eventually(t, "a round has failed", func() bool { return s.calls.Load() > 2 })
+	notifiertest.Eventually(t, "a round has failed", func() bool { return s.calls.Load() > 2 })
 	s.failures.Store(0)
 	s.settled(t, 2)
 	if n := len(s.providers.Accepted(providertest.Email)); n != 1 {
@@ -262,7 +263,7 @@ func TestReconciliation_ClockGoesBack(t *testing.T) {
 	settle(time.Now().Add(-40 * time.Second))
 	s.settled(t, 4)
 	log(time.Now().Add(-25 * time.Second)) // after the mark, which is half a minute ago at most
-	eventually(t, "what comes afterwards is found", func() bool {
+	notifiertest.Eventually(t, "what comes afterwards is found", func() bool {
 		settle(time.Now().Add(-20 * time.Second))
 		mails := s.providers.Accepted(providertest.Email)
 		return len(mails) == 3

@@ -7,6 +7,7 @@ import (
 
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/notifiertest"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider/providertest"
 )
 
@@ -29,7 +30,7 @@ func TestAReportInsteadOfAnAnswer(t *testing.T) {
 	for range 2 {
 		<-taken
 	}
-	eventually(t, "both are in doubt", func() bool {
+	notifiertest.Eventually(t, "both are in doubt", func() bool {
 		return look(t, s.pool, event, ledger.Email).State == ledger.Unknown && look(t, s.pool, event, ledger.SMS).State == ledger.Unknown
 	})
 	for _, channel := range ledger.Channels {

@@ -11,6 +11,7 @@ import (
 
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/notifiertest"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider/providertest"
 )
 
@@ -62,7 +63,7 @@ func TestLedgerRetention_Refused(t *testing.T) {
 	s.mu.Lock()
 	s.retention = durationpb.New(400 * 24 * time.Hour)
 	s.mu.Unlock()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), notifiertest.Patience)
 	defer cancel()
 	if err := Run(ctx, s.cfg); !errors.Is(err, errLedgerTerm) {
 		t.Errorf("the notifier ended with %v", err)
@@ -83,11 +84,11 @@ func TestForget_NotSentAgain(t *testing.T) {
 	const day = 24 * time.Hour
 	for _, age := range []time.Duration{60 * day, 50 * day} {
 		id, at := log(age)
-		mustPlan(t, s.ledger, []ledger.Plan{{EventID: id, Channel: ledger.Email, EventType: ledger.ReplyPosted, ConversationID: uuid.New(), Caisse: "armorique", LoggedAt: at}})
+		notifiertest.Plan(t, s.ledger, []ledger.Plan{{EventID: id, Channel: ledger.Email, EventType: ledger.ReplyPosted, ConversationID: uuid.New(), Caisse: "armorique", LoggedAt: at}})
 	}
-	exec(t, s.pool, `UPDATE delivery SET state = 'delivered', next_attempt_at = NULL`)
-	exec(t, s.pool, `INSERT INTO reconciliation (settled_until) VALUES (now() - interval '100 days')`)
-	exec(t, s.pool, `UPDATE forgotten SET until = until - interval '1 year'`)
+	notifiertest.Exec(t, s.pool, `UPDATE delivery SET state = 'delivered', next_attempt_at = NULL`)
+	notifiertest.Exec(t, s.pool, `INSERT INTO reconciliation (settled_until) VALUES (now() - interval '100 days')`)
+	notifiertest.Exec(t, s.pool, `UPDATE forgotten SET until = until - interval '1 year'`)
 	if n, err := s.ledger.ForgetDeliveries(t.Context(), 40*day); n != 2 || err != nil {
 		t.Fatal(n, err)
 	}
@@ -98,7 +99,7 @@ func TestForget_NotSentAgain(t *testing.T) {
 	s.mu.Unlock()
 	s.cfg.ReconcileEvery, s.cfg.LedgerRetention = 50*time.Millisecond, 405*day
 	s.start(t)
-	eventually(t, "all is compared", func() bool {
+	notifiertest.Eventually(t, "all is compared", func() bool {
 		until, err := s.ledger.ReconciledUntil(t.Context(), time.Hour)
 		return err == nil && until.Equal(settled)
 	})

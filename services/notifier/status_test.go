@@ -16,6 +16,7 @@ import (
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/notifiertest"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 )
 
@@ -25,20 +26,20 @@ func TestGetStatus(t *testing.T) {
 	dead(t, s.ledger, ledger.Email, provider.Answer{Class: provider.Refused, Reason: "HTTP_400"})
 	// One that waits for its repeat, and has been due for an hour.
 	dead(t, s.ledger, ledger.SMS, provider.Answer{Class: provider.NotSent, Reason: "HTTP_503"})
-	exec(t, s.pool, `UPDATE delivery SET next_attempt_at = now() - interval '1 hour', expires_at = now() + interval '1 hour', channel = 'EMAIL' WHERE state = 'retry'`)
-	exec(t, s.pool, `UPDATE attempt SET provider = CASE channel WHEN 'EMAIL' THEN 'sendgrid' ELSE 'twilio' END`)
+	notifiertest.Exec(t, s.pool, `UPDATE delivery SET next_attempt_at = now() - interval '1 hour', expires_at = now() + interval '1 hour', channel = 'EMAIL' WHERE state = 'retry'`)
+	notifiertest.Exec(t, s.pool, `UPDATE attempt SET provider = CASE channel WHEN 'EMAIL' THEN 'sendgrid' ELSE 'twilio' END`)
 	// Too old to count.
-	exec(t, s.pool, `INSERT INTO attempt (event_id, channel, attempt_id, started_at, finished_at, provider, outcome, applied)
+	notifiertest.Exec(t, s.pool, `INSERT INTO attempt (event_id, channel, attempt_id, started_at, finished_at, provider, outcome, applied)
 		SELECT gen_random_uuid(), 'EMAIL', gen_random_uuid(), at, at, 'sendgrid', 'accepted', true FROM (SELECT now() - interval '61 minutes' AS at) AS t`)
-	exec(t, s.pool, `INSERT INTO report (provider, report_id, event_id, channel, state, received_at)
+	notifiertest.Exec(t, s.pool, `INSERT INTO report (provider, report_id, event_id, channel, state, received_at)
 		VALUES ('twilio', 'r', gen_random_uuid(), 'SMS', 'delivered', now() - interval '2 minutes')`)
-	exec(t, s.pool, `INSERT INTO reconciliation (settled_until) VALUES (now() - interval '10 minutes')`)
+	notifiertest.Exec(t, s.pool, `INSERT INTO reconciliation (settled_until) VALUES (now() - interval '10 minutes')`)
 	resp := &notifierpb.GetStatusResponse{}
 	impl := &operatorServer{server: &server{apart: s.ledger, broker: s.publisher, lanes: []*lane{
 		{channel: ledger.Email, gates: []*provider.Gate{provider.NewGate(provider.NameSendGrid, time.Hour)}}, {channel: ledger.SMS, gates: []*provider.Gate{provider.NewGate(provider.NameTwilio, time.Hour)}},
 	}}}
 	impl.lanes[1].gates[0].Learn(provider.Answer{Class: provider.ConfigFault})
-	eventually(t, "the broker answers", func() bool {
+	notifiertest.Eventually(t, "the broker answers", func() bool {
 		var err error
 		if resp, err = impl.status(t.Context()); err != nil {
 			t.Fatal(err)
@@ -108,7 +109,7 @@ func TestOperators_SendingGoesOn(t *testing.T) {
 			answers <- err
 		}()
 	}
-	eventually(t, "the status waits", func() bool {
+	notifiertest.Eventually(t, "the status waits", func() bool {
 		var n int
 		err := s.pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity
 			WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name LIKE '% reports'`).Scan(&n)

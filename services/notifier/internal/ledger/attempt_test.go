@@ -3,6 +3,7 @@ package ledger
 import (
 	"testing"
 
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/notifiertest"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 )
 
@@ -11,13 +12,13 @@ import (
 func TestAttempts(t *testing.T) {
 	t.Parallel()
 	l := newLedger(t)
-	exec(t, l.pool, `INSERT INTO attempt (event_id, channel, attempt_id, started_at, finished_at, provider, outcome, applied)
+	notifiertest.Exec(t, l.pool, `INSERT INTO attempt (event_id, channel, attempt_id, started_at, finished_at, provider, outcome, applied)
 		SELECT gen_random_uuid(), 'EMAIL', gen_random_uuid(), at, at, provider, outcome, true FROM (
 			SELECT date_bin('10 seconds', now(), timestamptz 'epoch') + interval '2 seconds' - age::interval AS at, provider, outcome FROM generate_series(1, 3), (VALUES
 				('10 seconds', 'sendgrid', 'accepted'), ('2 minutes', 'sendgrid', 'not_sent'), ('2 minutes', 'smtp', 'accepted'), ('4 minutes', 'sendgrid', 'found'),
 				('6 minutes', 'sendgrid', 'config_fault'), ('6 minutes', 'sendgrid', 'refused'), ('11 minutes', 'sendgrid', 'config_fault'),
 				('59 minutes', 'sendgrid', 'unknown'), ('61 minutes', 'sendgrid', 'accepted')) AS v (age, provider, outcome)) AS t`)
-	exec(t, l.pool, `INSERT INTO report (provider, report_id, event_id, channel, state, received_at)
+	notifiertest.Exec(t, l.pool, `INSERT INTO report (provider, report_id, event_id, channel, state, received_at)
 		SELECT 'smtp', n::text, gen_random_uuid(), 'EMAIL', 'delivered', now() - n * interval '1 day' FROM generate_series(1, 3) AS n`)
 	slots := func() (n int) {
 		t.Helper()
@@ -58,7 +59,7 @@ func TestAttempts(t *testing.T) {
 			t.Errorf("%d slots, want 7", n)
 		}
 	}
-	exec(t, l.pool, `INSERT INTO attempt_slot (slot, provider, outcome, n) VALUES (now() + interval '1 hour', 'sendgrid', 'accepted', 9), (now() - interval '3 hours', 'sendgrid', 'accepted', 9)`)
+	notifiertest.Exec(t, l.pool, `INSERT INTO attempt_slot (slot, provider, outcome, n) VALUES (now() + interval '1 hour', 'sendgrid', 'accepted', 9), (now() - interval '3 hours', 'sendgrid', 'accepted', 9)`)
 	check("a clock was ahead")
 	if err := l.Fold(t.Context()); err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/notifiertest"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 )
 
@@ -62,12 +63,12 @@ func TestBacklog(t *testing.T) {
 	for range 8 {
 		all = append(all, planOf(Email, SMS)...)
 	}
-	mustPlan(t, l, all[:10])
-	exec(t, l.pool, `INSERT INTO set_aside (message_id, type, payload, reason) VALUES ('0', 'x', '', 'UNREADABLE')`)
+	notifiertest.Plan(t, l, all[:10])
+	notifiertest.Exec(t, l.pool, `INSERT INTO set_aside (message_id, type, payload, reason) VALUES ('0', 'x', '', 'UNREADABLE')`)
 	agree("before it was counted")
 	fold()
 	agree("counted")
-	mustPlan(t, l, all) // ten of them again
+	notifiertest.Plan(t, l, all) // ten of them again
 	agree("planned")
 	for _, sql := range []string{
 		`UPDATE delivery SET state = 'refused', reason = 'HTTP_400', next_attempt_at = NULL WHERE channel = 'EMAIL'`,
@@ -88,7 +89,7 @@ func TestBacklog(t *testing.T) {
 		`UPDATE set_aside SET ended_at = now() WHERE message_id = '1'`,
 		`DELETE FROM set_aside WHERE message_id IN ('1', '2')`,
 	} {
-		exec(t, l.pool, sql)
+		notifiertest.Exec(t, l.pool, sql)
 		agree(sql)
 	}
 	fold()
@@ -111,7 +112,7 @@ func TestBacklog_SideBySide(t *testing.T) {
 	for range planners {
 		group.Go(func() {
 			for range each {
-				mustPlan(t, l, []Plan{{EventID: uuid.Must(uuid.NewV7()), Channel: Email, EventType: ReplyPosted, ConversationID: uuid.New(), Caisse: "x"}})
+				notifiertest.Plan(t, l, []Plan{{EventID: uuid.Must(uuid.NewV7()), Channel: Email, EventType: ReplyPosted, ConversationID: uuid.New(), Caisse: "x"}})
 				claimed, err := l.Claim(t.Context(), Email, 2, smsLifetime)
 				if err != nil {
 					t.Error(err)

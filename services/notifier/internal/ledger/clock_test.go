@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/notifiertest"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 )
 
@@ -14,15 +15,15 @@ func TestClockGoesBack(t *testing.T) {
 	l := newLedger(t)
 	waiting, sent, blind, night := planOf(Email), planOf(SMS), planOf(Email), planOf(SMS)
 	for _, p := range [][]Plan{sent, waiting, blind} {
-		mustPlan(t, l, p)
+		notifiertest.Plan(t, l, p)
 	}
-	mustClaim(t, l, SMS, 1)
-	exec(t, l.pool, `UPDATE delivery SET updated_at = updated_at + interval '3 hours', next_attempt_at = now() + interval '3 hours 20 seconds', state = 'unknown' WHERE event_id = $1`, waiting[0].EventID)
-	exec(t, l.pool, `UPDATE delivery SET updated_at = updated_at + interval '3 hours', lease_until = lease_until + interval '3 hours' WHERE event_id = $1`, sent[0].EventID)
-	exec(t, l.pool, `UPDATE delivery SET updated_at = updated_at + interval '3 hours', next_attempt_at = expires_at, state = 'unknown' WHERE event_id = $1`, blind[0].EventID)
-	mustPlan(t, l, night)
-	exec(t, l.pool, `UPDATE delivery SET updated_at = updated_at + interval '3 hours', next_attempt_at = expires_at, reason = 'QUIET_HOURS' WHERE event_id = $1`, night[0].EventID)
-	mustSweep(t, l)
+	notifiertest.Claim(t, l, SMS, 1)
+	notifiertest.Exec(t, l.pool, `UPDATE delivery SET updated_at = updated_at + interval '3 hours', next_attempt_at = now() + interval '3 hours 20 seconds', state = 'unknown' WHERE event_id = $1`, waiting[0].EventID)
+	notifiertest.Exec(t, l.pool, `UPDATE delivery SET updated_at = updated_at + interval '3 hours', lease_until = lease_until + interval '3 hours' WHERE event_id = $1`, sent[0].EventID)
+	notifiertest.Exec(t, l.pool, `UPDATE delivery SET updated_at = updated_at + interval '3 hours', next_attempt_at = expires_at, state = 'unknown' WHERE event_id = $1`, blind[0].EventID)
+	notifiertest.Plan(t, l, night)
+	notifiertest.Exec(t, l.pool, `UPDATE delivery SET updated_at = updated_at + interval '3 hours', next_attempt_at = expires_at, reason = 'QUIET_HOURS' WHERE event_id = $1`, night[0].EventID)
+	notifiertest.Sweep(t, l)
 	if got := look(t, l.pool, night[0].EventID, SMS); got.Wait != 0 {
 		t.Errorf("what waits for a morning waits for %d s", got.Wait)
 	}
@@ -44,10 +45,10 @@ func TestClockGoesBack_WhileItIsSent(t *testing.T) {
 	t.Parallel()
 	l := newLedger(t)
 	plans := planOf(SMS, Email)
-	mustPlan(t, l, plans)
-	ahead, doubtful := mustClaim(t, l, SMS, 1)[0], mustClaim(t, l, Email, 1)[0]
+	notifiertest.Plan(t, l, plans)
+	ahead, doubtful := notifiertest.Claim(t, l, SMS, 1)[0], notifiertest.Claim(t, l, Email, 1)[0]
 	ahead.ClaimedAt, doubtful.ClaimedAt = ahead.ClaimedAt.Add(3*time.Hour), doubtful.ClaimedAt.Add(3*time.Hour)
-	mustRecord(t, l, Outcome{Delivery: ahead, State: Retry, wait: 11 * time.Hour, Uncounted: true, Reason: "QUIET_HOURS"},
+	notifiertest.Record(t, l, Outcome{Delivery: ahead, State: Retry, wait: 11 * time.Hour, Uncounted: true, Reason: "QUIET_HOURS"},
 		Outcome{Delivery: doubtful, State: Unknown, wait: time.Minute})
 	if got := look(t, l.pool, plans[0].EventID, SMS); got.Wait != 0 {
 		t.Errorf("what is certainly not sent waits for %d s", got.Wait)
@@ -61,7 +62,7 @@ func TestClockGoesBack_WhileItIsSent(t *testing.T) {
 // at: all that it has noted is three hours older.
 func leaps(t *testing.T, l *Ledger, processes ...*Ledger) {
 	t.Helper()
-	exec(t, l.pool, `UPDATE delivery SET updated_at = updated_at - interval '3 hours', next_attempt_at = next_attempt_at - interval '3 hours',
+	notifiertest.Exec(t, l.pool, `UPDATE delivery SET updated_at = updated_at - interval '3 hours', next_attempt_at = next_attempt_at - interval '3 hours',
 		lease_until = lease_until - interval '3 hours', expires_at = expires_at - interval '3 hours'`)
 	for _, p := range append(processes, l) {
 		p.clock.seen = p.clock.seen.Add(-3 * time.Hour)
@@ -74,23 +75,23 @@ func TestClockLeapsAhead(t *testing.T) {
 	t.Parallel()
 	l := newLedger(t)
 	other := &Ledger{pool: l.pool, doubts: l.doubts}
-	mustSweep(t, l)
-	mustSweep(t, other)
+	notifiertest.Sweep(t, l)
+	notifiertest.Sweep(t, other)
 	doubt, sent, fresh, old := planOf(Email), planOf(Email), planOf(Email), planOf(SMS)
-	mustPlan(t, l, doubt)
-	mustRecord(t, l, Settle(mustClaim(t, l, Email, 1)[0], "p", provider.Answer{Class: provider.Unknown}, Doubts{Wait: 3 * time.Minute}))
-	mustPlan(t, l, sent)
-	mustClaim(t, l, Email, 1)
-	mustPlan(t, l, fresh)
-	mustPlan(t, l, old)
-	exec(t, l.pool, `UPDATE delivery SET expires_at = now() + interval '2 hours' WHERE event_id = $1`, old[0].EventID)
+	notifiertest.Plan(t, l, doubt)
+	notifiertest.Record(t, l, Settle(notifiertest.Claim(t, l, Email, 1)[0], "p", provider.Answer{Class: provider.Unknown}, Doubts{Wait: 3 * time.Minute}))
+	notifiertest.Plan(t, l, sent)
+	notifiertest.Claim(t, l, Email, 1)
+	notifiertest.Plan(t, l, fresh)
+	notifiertest.Plan(t, l, old)
+	notifiertest.Exec(t, l.pool, `UPDATE delivery SET expires_at = now() + interval '2 hours' WHERE event_id = $1`, old[0].EventID)
 	leaps(t, l, other)
-	if got := mustClaim(t, l, Email, 10); len(got) != 1 || got[0].EventID != fresh[0].EventID {
+	if got := notifiertest.Claim(t, l, Email, 10); len(got) != 1 || got[0].EventID != fresh[0].EventID {
 		t.Errorf("claimed %v, want what was due before alone", got)
 	}
 	for _, process := range []*Ledger{l, other, l} {
-		mustSweep(t, process)
-		if got := mustClaim(t, process, Email, 10); len(got) != 0 {
+		notifiertest.Sweep(t, process)
+		if got := notifiertest.Claim(t, process, Email, 10); len(got) != 0 {
 			t.Errorf("claimed %v", got)
 		}
 	}
@@ -105,7 +106,7 @@ func TestClockLeapsAhead(t *testing.T) {
 		t.Errorf("what was to last is %s", got.State)
 	}
 	l.clock.held = time.Now()
-	mustSweep(t, l)
+	notifiertest.Sweep(t, l)
 	if got := look(t, l.pool, old[0].EventID, SMS); got.State != Expired {
 		t.Errorf("what is past its time for long is %s", got.State)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/notifiertest"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 )
 
@@ -57,16 +58,16 @@ func TestColumns(t *testing.T) {
 		EventID: uuid.New(), Channel: SMS, EventType: ReplyPosted, ConversationID: uuid.New(), Caisse: "the caisse",
 		LoggedAt: time.Now().Add(-time.Minute).Truncate(time.Millisecond), TraceContext: "the trace",
 	}
-	mustPlan(t, l, []Plan{plan})
+	notifiertest.Plan(t, l, []Plan{plan})
 	same(t, "plan", plan, only[Plan](t, l, `delivery`))
 
-	claimed := mustClaim(t, l, SMS, 1)[0]
+	claimed := notifiertest.Claim(t, l, SMS, 1)[0]
 	same(t, "claim", Delivery{
 		EventID: plan.EventID, Channel: SMS, EventType: ReplyPosted, ConversationID: plan.ConversationID, AttemptID: claimed.AttemptID,
 		Attempts: 1, OccurredAt: plan.LoggedAt, ClaimedAt: claimed.ClaimedAt, TraceContext: "the trace",
 	}, claimed)
 
-	mustRecord(t, l, Outcome{
+	notifiertest.Record(t, l, Outcome{
 		Delivery: claimed, State: Unknown, Class: provider.LookupFailed, provider: "the provider", status: 7,
 		providerMessageID: "the message", Reason: "the reason",
 	})
@@ -76,7 +77,7 @@ func TestColumns(t *testing.T) {
 	}, only[attemptRow](t, l, `attempt`))
 	same(t, "outcome", deliveryRow{Unknown, "the provider", "the message", "the reason"}, only[deliveryRow](t, l, `delivery`))
 
-	exec(t, l.pool, `UPDATE delivery SET provider_message_id = ''`)
+	notifiertest.Exec(t, l.pool, `UPDATE delivery SET provider_message_id = ''`)
 	report := Report{
 		Provider: "the reporter", ReportID: "the report", EventID: plan.EventID, Channel: SMS, State: Bounced,
 		MessageID: "its message", Reason: "its reason",

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/notifiertest"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 )
 
@@ -15,8 +16,8 @@ import (
 func dead(t *testing.T, l *Ledger, channel Channel, a provider.Answer) uuid.UUID {
 	t.Helper()
 	plans := planOf(channel)
-	mustPlan(t, l, plans)
-	mustRecord(t, l, Settle(mustClaim(t, l, channel, 1)[0], "p", a, Doubts{Wait: 0, Blind: true}))
+	notifiertest.Plan(t, l, plans)
+	notifiertest.Record(t, l, Settle(notifiertest.Claim(t, l, channel, 1)[0], "p", a, Doubts{Wait: 0, Blind: true}))
 	return plans[0].EventID
 }
 
@@ -29,10 +30,10 @@ func TestReplay(t *testing.T) {
 	refusedMail := dead(t, l, Email, provider.Answer{Class: provider.Refused, Reason: "HTTP_400"})
 	refusedText := dead(t, l, SMS, provider.Answer{Class: provider.Refused, Reason: "TWILIO_21211"})
 	doubtful := planOf(SMS)
-	mustPlan(t, l, doubtful)
-	mustRecord(t, l, Settle(mustClaim(t, l, SMS, 1)[0], "p", provider.Answer{Class: provider.Unknown}, Doubts{Wait: time.Minute, Blind: true}))
-	exec(t, l.pool, `UPDATE delivery SET expires_at = now() - interval '1 minute', next_attempt_at = now() - interval '1 minute' WHERE event_id = $1`, doubtful[0].EventID)
-	mustSweep(t, l)
+	notifiertest.Plan(t, l, doubtful)
+	notifiertest.Record(t, l, Settle(notifiertest.Claim(t, l, SMS, 1)[0], "p", provider.Answer{Class: provider.Unknown}, Doubts{Wait: time.Minute, Blind: true}))
+	notifiertest.Exec(t, l.pool, `UPDATE delivery SET expires_at = now() - interval '1 minute', next_attempt_at = now() - interval '1 minute' WHERE event_id = $1`, doubtful[0].EventID)
+	notifiertest.Sweep(t, l)
 
 	replay := func(f Filter, want int32) {
 		t.Helper()
@@ -67,7 +68,7 @@ func TestReplay(t *testing.T) {
 	if got := look(t, l.pool, taken, Email); got.State != Accepted {
 		t.Errorf("what was accepted is %s", got.State)
 	}
-	claimed := mustClaim(t, l, SMS, 2)
+	claimed := notifiertest.Claim(t, l, SMS, 2)
 	if len(claimed) != 2 {
 		t.Fatalf("%d SMS are tried again, want 2", len(claimed))
 	}
@@ -116,8 +117,8 @@ func TestCountDeadLetters_OfATime(t *testing.T) {
 	for i, at := range times {
 		channel, reason := Channels[i%2], []string{"HTTP_400", "HTTP_422", "HTTP_404"}[i%3]
 		event := dead(t, l, channel, provider.Answer{Class: provider.Refused, Reason: reason})
-		exec(t, l.pool, `UPDATE delivery SET updated_at = $2 WHERE event_id = $1`, event, at)
-		exec(t, l.pool, `INSERT INTO set_aside (message_id, type, payload, reason, set_aside_at) VALUES ($1, 'x', '', 'UNREADABLE', $2)`, event.String(), at)
+		notifiertest.Exec(t, l.pool, `UPDATE delivery SET updated_at = $2 WHERE event_id = $1`, event, at)
+		notifiertest.Exec(t, l.pool, `INSERT INTO set_aside (message_id, type, payload, reason, set_aside_at) VALUES ($1, 'x', '', 'UNREADABLE', $2)`, event.String(), at)
 	}
 	bounds := []*time.Time{nil}
 	for _, at := range times {
@@ -143,8 +144,8 @@ func TestCountDeadLetters_OfATime(t *testing.T) {
 		t.Fatal(err)
 	}
 	agree("added up")
-	exec(t, l.pool, `UPDATE delivery SET dropped_at = now() WHERE updated_at < $1`, midnight.AddDate(0, 0, 1))
-	exec(t, l.pool, `UPDATE set_aside SET ended_at = now() WHERE set_aside_at < $1`, midnight.AddDate(0, 0, 1))
+	notifiertest.Exec(t, l.pool, `UPDATE delivery SET dropped_at = now() WHERE updated_at < $1`, midnight.AddDate(0, 0, 1))
+	notifiertest.Exec(t, l.pool, `UPDATE set_aside SET ended_at = now() WHERE set_aside_at < $1`, midnight.AddDate(0, 0, 1))
 	agree("some dropped")
 	if err := l.Fold(t.Context()); err != nil {
 		t.Fatal(err)
@@ -183,9 +184,9 @@ func TestWhatIsADeadLetter(t *testing.T) {
 	dead(t, l, Email, provider.Answer{Class: provider.Accepted})
 	dead(t, l, Email, provider.Answer{Class: provider.NotSent})
 	late := planOf(SMS)
-	mustPlan(t, l, late)
-	exec(t, l.pool, `UPDATE delivery SET expires_at = now() - interval '1 minute' WHERE event_id = $1`, late[0].EventID)
-	mustSweep(t, l)
+	notifiertest.Plan(t, l, late)
+	notifiertest.Exec(t, l.pool, `UPDATE delivery SET expires_at = now() - interval '1 minute' WHERE event_id = $1`, late[0].EventID)
+	notifiertest.Sweep(t, l)
 	letters[late[0].EventID.String()+".SMS"] = "expired"
 	got, err := l.DeadLetters(t.Context(), Filter{}, nil, 100)
 	if err != nil {

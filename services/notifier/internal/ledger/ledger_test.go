@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"context"
 	"fmt"
 	"sync"
 	"testing"
@@ -9,61 +8,20 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"pgregory.net/rapid"
 
-	"github.com/ma-messagerie/messagerie/chassis/postgres"
-	"github.com/ma-messagerie/messagerie/chassis/testenv"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/notifiertest"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
-	"github.com/ma-messagerie/messagerie/services/notifier/migrations"
 )
 
 func newLedger(t testing.TB) *Ledger {
 	t.Helper()
-	return ledgerOf(t, testenv.Postgres(t, migrations.Files))
+	return ledgerIn(notifiertest.Pool(t))
 }
 
-func ledgerOf(t testing.TB, url string, options ...postgres.Option) *Ledger {
-	t.Helper()
-	pool, err := postgres.Open(t.Context(), url, options...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(pool.Close)
+func ledgerIn(pool *pgxpool.Pool) *Ledger {
 	return New(pool, Doubts{Wait: 3 * time.Minute, Blind: true})
-}
-
-func exec(t testing.TB, pool *pgxpool.Pool, sql string, args ...any) {
-	t.Helper()
-	if _, err := pool.Exec(context.WithoutCancel(t.Context()), sql, args...); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// row is what a test looks at.
-type row struct {
-	State    State
-	Attempts int
-	Unknowns int
-	Reason   string
-	// Wait is next_attempt_at minus now, in whole seconds rounded up; -1 for none.
-	Wait int
-}
-
-func look(t testing.TB, pool *pgxpool.Pool, event uuid.UUID, channel Channel) row {
-	t.Helper()
-	rows, err := pool.Query(context.WithoutCancel(t.Context()), `
-		SELECT state, attempts, unknowns, reason, COALESCE(ceil(EXTRACT(epoch FROM next_attempt_at - updated_at)), -1)::int AS wait
-		FROM delivery WHERE event_id = $1 AND channel = $2`, event, channel)
-	if err != nil {
-		t.Fatal(err)
-	}
-	found, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[row])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return found
 }
 
 func planOf(channels ...Channel) []Plan {
@@ -75,61 +33,15 @@ func planOf(channels ...Channel) []Plan {
 	return plans
 }
 
-func mustPlan(t testing.TB, l *Ledger, plans []Plan) int64 {
-	t.Helper()
-	n, err := l.Plan(t.Context(), plans)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
-
-func mustClaim(t testing.TB, l *Ledger, channel Channel, n int) []Delivery {
-	t.Helper()
-	claimed, err := l.Claim(t.Context(), channel, n, time.Minute)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return claimed
-}
-
-func mustRecord(t testing.TB, l *Ledger, outcomes ...Outcome) (late []Outcome) {
-	t.Helper()
-	late, err := l.Record(t.Context(), outcomes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return late
-}
-
-func mustSweep(t testing.TB, l *Ledger) {
-	t.Helper()
-	if _, err := l.Sweep(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// lapse ends the leases of all that is being sent.
-func lapse(t testing.TB, pool *pgxpool.Pool) {
-	t.Helper()
-	exec(t, pool, `UPDATE delivery SET lease_until = now() WHERE state = 'sending'`)
-}
-
-// due ends all waits.
-func due(t testing.TB, pool *pgxpool.Pool) {
-	t.Helper()
-	exec(t, pool, `UPDATE delivery SET next_attempt_at = now() WHERE next_attempt_at IS NOT NULL`)
-}
-
 func TestPlanningAgainChangesNothing(t *testing.T) {
 	t.Parallel()
 	l := newLedger(t)
 	plans := planOf(Email, SMS)
-	if n := mustPlan(t, l, append(plans, plans...)); n != 2 {
+	if n := notifiertest.Plan(t, l, append(plans, plans...)); n != 2 {
 		t.Errorf("the same event twice in a batch made %d rows, want 2", n)
 	}
-	mustRecord(t, l, Settle(mustClaim(t, l, Email, 1)[0], "p", provider.Answer{Class: provider.Accepted}, Doubts{Wait: 0, Blind: true}))
-	if n := mustPlan(t, l, plans); n != 0 {
+	notifiertest.Record(t, l, Settle(notifiertest.Claim(t, l, Email, 1)[0], "p", provider.Answer{Class: provider.Accepted}, Doubts{Wait: 0, Blind: true}))
+	if n := notifiertest.Plan(t, l, plans); n != 0 {
 		t.Errorf("the same event again made %d rows, want 0", n)
 	}
 	if got := look(t, l.pool, plans[0].EventID, Email); got.State != Accepted {
@@ -144,10 +56,10 @@ func TestLifetimes(t *testing.T) {
 	for i := range plans {
 		plans[i].LoggedAt = time.Now().Add(-3 * time.Hour)
 	}
-	mustPlan(t, l, plans)
+	notifiertest.Plan(t, l, plans)
 	future := planOf(SMS)
 	future[0].LoggedAt = time.Now().Add(time.Hour) // a clock that is fast
-	mustPlan(t, l, future)
+	notifiertest.Plan(t, l, future)
 	for _, want := range []struct {
 		event   uuid.UUID
 		channel Channel
@@ -170,7 +82,7 @@ func TestEachRowIsClaimedOnce(t *testing.T) {
 	for range 2000 {
 		plans = append(plans, planOf(Email)...)
 	}
-	mustPlan(t, l, plans)
+	notifiertest.Plan(t, l, plans)
 	var mu sync.Mutex
 	claims := make(map[uuid.UUID]int)
 	var group sync.WaitGroup
@@ -208,14 +120,14 @@ func TestClaimTakesTheLongestDueOfItsChannel(t *testing.T) {
 	l := newLedger(t)
 	first, second, text, later := planOf(Email), planOf(Email), planOf(SMS), planOf(Email)
 	for _, p := range [][]Plan{second, first, text, later} {
-		mustPlan(t, l, p)
+		notifiertest.Plan(t, l, p)
 	}
-	exec(t, l.pool, `UPDATE delivery SET next_attempt_at = now() - interval '1 hour' WHERE event_id = $1`, first[0].EventID)
-	exec(t, l.pool, `UPDATE delivery SET next_attempt_at = now() + interval '1 hour' WHERE event_id = $1`, later[0].EventID)
-	if got := mustClaim(t, l, Email, 1); len(got) != 1 || got[0].EventID != first[0].EventID {
+	notifiertest.Exec(t, l.pool, `UPDATE delivery SET next_attempt_at = now() - interval '1 hour' WHERE event_id = $1`, first[0].EventID)
+	notifiertest.Exec(t, l.pool, `UPDATE delivery SET next_attempt_at = now() + interval '1 hour' WHERE event_id = $1`, later[0].EventID)
+	if got := notifiertest.Claim(t, l, Email, 1); len(got) != 1 || got[0].EventID != first[0].EventID {
 		t.Fatalf("claimed %v first", got)
 	}
-	if got := mustClaim(t, l, Email, 10); len(got) != 1 || got[0].EventID != second[0].EventID {
+	if got := notifiertest.Claim(t, l, Email, 10); len(got) != 1 || got[0].EventID != second[0].EventID {
 		t.Fatalf("claimed %v then", got)
 	}
 }
@@ -227,19 +139,19 @@ func TestLapsedLeaseIsUnknownFirst(t *testing.T) {
 	event := planOf(Email, SMS)[0].EventID
 	plans := planOf(Email, SMS)
 	plans[0].EventID, plans[1].EventID = event, event
-	mustPlan(t, l, plans)
+	notifiertest.Plan(t, l, plans)
 	for _, channel := range Channels {
-		mustClaim(t, l, channel, 1)
+		notifiertest.Claim(t, l, channel, 1)
 	}
-	mustSweep(t, l)
+	notifiertest.Sweep(t, l)
 	if got := look(t, l.pool, event, Email); got.State != Sending {
 		t.Fatalf("a lease that holds was swept to %s", got.State)
 	}
-	lapse(t, l.pool)
-	if got := mustClaim(t, l, Email, 1); len(got) != 0 {
+	notifiertest.Lapse(t, l.pool)
+	if got := notifiertest.Claim(t, l, Email, 1); len(got) != 0 {
 		t.Fatal("a lapsed lease was claimed without a wait")
 	}
-	mustSweep(t, l)
+	notifiertest.Sweep(t, l)
 	for _, channel := range Channels {
 		want := row{State: Unknown, Attempts: 1, Unknowns: 1, Reason: reasonLapsed, Wait: 180}
 		if diff := cmp.Diff(want, look(t, l.pool, event, channel)); diff != "" {
@@ -247,14 +159,14 @@ func TestLapsedLeaseIsUnknownFirst(t *testing.T) {
 		}
 	}
 	// The second doubt: an e-mail goes on, an SMS waits for its end.
-	due(t, l.pool)
+	notifiertest.Due(t, l.pool)
 	for _, channel := range Channels {
-		if got := mustClaim(t, l, channel, 1); len(got) != 1 || got[0].Attempts != 2 || got[0].Unknowns != 1 {
+		if got := notifiertest.Claim(t, l, channel, 1); len(got) != 1 || got[0].Attempts != 2 || got[0].Unknowns != 1 {
 			t.Fatalf("claimed %v", got)
 		}
 	}
-	lapse(t, l.pool)
-	mustSweep(t, l)
+	notifiertest.Lapse(t, l.pool)
+	notifiertest.Sweep(t, l)
 	if got := look(t, l.pool, event, Email); got.Wait != 180 {
 		t.Errorf("e-mail: %+v", got)
 	}
@@ -268,21 +180,21 @@ func TestRecordIsFenced(t *testing.T) {
 	l := newLedger(t)
 	plans := planOf(Email)
 	event := plans[0].EventID
-	mustPlan(t, l, plans)
-	slow := mustClaim(t, l, Email, 1)[0]
-	lapse(t, l.pool)
-	mustSweep(t, l)
-	due(t, l.pool)
-	quick := mustClaim(t, l, Email, 1)[0]
-	late := mustRecord(t, l, Settle(slow, "p", provider.Answer{Class: provider.Refused}, Doubts{Wait: 0, Blind: true}))
+	notifiertest.Plan(t, l, plans)
+	slow := notifiertest.Claim(t, l, Email, 1)[0]
+	notifiertest.Lapse(t, l.pool)
+	notifiertest.Sweep(t, l)
+	notifiertest.Due(t, l.pool)
+	quick := notifiertest.Claim(t, l, Email, 1)[0]
+	late := notifiertest.Record(t, l, Settle(slow, "p", provider.Answer{Class: provider.Refused}, Doubts{Wait: 0, Blind: true}))
 	if len(late) != 1 || look(t, l.pool, event, Email).State != Sending {
 		t.Fatalf("an outcome of another attempt was applied: %v", look(t, l.pool, event, Email))
 	}
-	if late := mustRecord(t, l, Settle(quick, "p", provider.Answer{Class: provider.Accepted, Status: 202, MessageID: "m"}, Doubts{Wait: 0, Blind: true})); len(late) != 0 {
+	if late := notifiertest.Record(t, l, Settle(quick, "p", provider.Answer{Class: provider.Accepted, Status: 202, MessageID: "m"}, Doubts{Wait: 0, Blind: true})); len(late) != 0 {
 		t.Fatal("the outcome of the current attempt was not applied")
 	}
 	// An end is an end, also for the attempt that led to it.
-	mustRecord(t, l, Settle(quick, "p", provider.Answer{Class: provider.NotSent}, Doubts{Wait: 0, Blind: true}))
+	notifiertest.Record(t, l, Settle(quick, "p", provider.Answer{Class: provider.NotSent}, Doubts{Wait: 0, Blind: true}))
 	if got := look(t, l.pool, event, Email); got.State != Accepted || got.Attempts != 2 {
 		t.Errorf("%+v", got)
 	}
@@ -300,11 +212,11 @@ func TestLateAnswerSettlesDoubt(t *testing.T) {
 	t.Parallel()
 	l := newLedger(t)
 	plans := planOf(Email)
-	mustPlan(t, l, plans)
-	slow := mustClaim(t, l, Email, 1)[0]
-	lapse(t, l.pool)
-	mustSweep(t, l)
-	if late := mustRecord(t, l, Settle(slow, "p", provider.Answer{Class: provider.Accepted}, Doubts{Wait: 0, Blind: true})); len(late) != 0 {
+	notifiertest.Plan(t, l, plans)
+	slow := notifiertest.Claim(t, l, Email, 1)[0]
+	notifiertest.Lapse(t, l.pool)
+	notifiertest.Sweep(t, l)
+	if late := notifiertest.Record(t, l, Settle(slow, "p", provider.Answer{Class: provider.Accepted}, Doubts{Wait: 0, Blind: true})); len(late) != 0 {
 		t.Fatal("the answer was thrown away")
 	}
 	if got := look(t, l.pool, plans[0].EventID, Email); got.State != Accepted {
@@ -316,14 +228,14 @@ func TestGivenBackCostsNoAttempt(t *testing.T) {
 	t.Parallel()
 	l := newLedger(t)
 	plans := planOf(Email)
-	mustPlan(t, l, plans)
-	mustRecord(t, l, GiveBack(mustClaim(t, l, Email, 1)[0], 0, ReasonRecipientsUnavailable))
+	notifiertest.Plan(t, l, plans)
+	notifiertest.Record(t, l, GiveBack(notifiertest.Claim(t, l, Email, 1)[0], 0, ReasonRecipientsUnavailable))
 	if got := look(t, l.pool, plans[0].EventID, Email); got.State != Planned || got.Attempts != 0 {
 		t.Errorf("first: %+v", got)
 	}
-	mustRecord(t, l, Settle(mustClaim(t, l, Email, 1)[0], "p", provider.Answer{Class: provider.NotSent}, Doubts{Wait: 0, Blind: true}))
-	due(t, l.pool)
-	mustRecord(t, l, GiveBack(mustClaim(t, l, Email, 1)[0], 2*time.Second, ReasonRecipientsUnavailable))
+	notifiertest.Record(t, l, Settle(notifiertest.Claim(t, l, Email, 1)[0], "p", provider.Answer{Class: provider.NotSent}, Doubts{Wait: 0, Blind: true}))
+	notifiertest.Due(t, l.pool)
+	notifiertest.Record(t, l, GiveBack(notifiertest.Claim(t, l, Email, 1)[0], 2*time.Second, ReasonRecipientsUnavailable))
 	if diff := cmp.Diff(row{State: Retry, Attempts: 1, Reason: ReasonRecipientsUnavailable, Wait: 2}, look(t, l.pool, plans[0].EventID, Email)); diff != "" {
 		t.Errorf("second: %s", diff)
 	}
@@ -337,14 +249,14 @@ func TestExpiry(t *testing.T) {
 	t.Parallel()
 	l := newLedger(t)
 	never, doubt := planOf(SMS), planOf(SMS)
-	mustPlan(t, l, doubt)
-	mustRecord(t, l, Settle(mustClaim(t, l, SMS, 1)[0], "p", provider.Answer{Class: provider.Unknown}, Doubts{Wait: time.Minute, Blind: true}))
-	mustPlan(t, l, never)
-	exec(t, l.pool, `UPDATE delivery SET expires_at = now(), next_attempt_at = now()`)
-	if got := mustClaim(t, l, SMS, 10); len(got) != 0 {
+	notifiertest.Plan(t, l, doubt)
+	notifiertest.Record(t, l, Settle(notifiertest.Claim(t, l, SMS, 1)[0], "p", provider.Answer{Class: provider.Unknown}, Doubts{Wait: time.Minute, Blind: true}))
+	notifiertest.Plan(t, l, never)
+	notifiertest.Exec(t, l.pool, `UPDATE delivery SET expires_at = now(), next_attempt_at = now()`)
+	if got := notifiertest.Claim(t, l, SMS, 10); len(got) != 0 {
 		t.Fatal("claimed past its time")
 	}
-	mustSweep(t, l)
+	notifiertest.Sweep(t, l)
 	if got := look(t, l.pool, never[0].EventID, SMS); got.State != Expired || got.Reason != reasonLate {
 		t.Errorf("never sent: %+v", got)
 	}
@@ -357,8 +269,8 @@ func TestNextAttemptIsNeverPastTheEnd(t *testing.T) {
 	t.Parallel()
 	l := newLedger(t)
 	plans := planOf(SMS)
-	mustPlan(t, l, plans)
-	mustRecord(t, l, Outcome{Delivery: mustClaim(t, l, SMS, 1)[0], State: Unknown, wait: untilExpiry, Class: provider.Unknown})
+	notifiertest.Plan(t, l, plans)
+	notifiertest.Record(t, l, Outcome{Delivery: notifiertest.Claim(t, l, SMS, 1)[0], State: Unknown, wait: untilExpiry, Class: provider.Unknown})
 	if got := look(t, l.pool, plans[0].EventID, SMS); got.Wait > int(smsLifetime/time.Second) {
 		t.Errorf("%+v", got)
 	}
@@ -367,10 +279,10 @@ func TestNextAttemptIsNeverPastTheEnd(t *testing.T) {
 func TestWaiting(t *testing.T) {
 	t.Parallel()
 	l := newLedger(t)
-	mustPlan(t, l, planOf(Email, SMS))
-	mustPlan(t, l, planOf(Email))
-	exec(t, l.pool, `UPDATE delivery SET next_attempt_at = now() - interval '90 s' WHERE channel = 'SMS'`)
-	mustRecord(t, l, Settle(mustClaim(t, l, Email, 1)[0], "p", provider.Answer{Class: provider.Accepted}, Doubts{Wait: 0, Blind: true}))
+	notifiertest.Plan(t, l, planOf(Email, SMS))
+	notifiertest.Plan(t, l, planOf(Email))
+	notifiertest.Exec(t, l.pool, `UPDATE delivery SET next_attempt_at = now() - interval '90 s' WHERE channel = 'SMS'`)
+	notifiertest.Record(t, l, Settle(notifiertest.Claim(t, l, Email, 1)[0], "p", provider.Answer{Class: provider.Accepted}, Doubts{Wait: 0, Blind: true}))
 	list, err := l.Waiting(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -398,8 +310,8 @@ func TestAnyOrderOfEvents(t *testing.T) {
 		plans := planOf(rapid.SampledFrom(Channels).Draw(rt, "channel"))
 		event, channel := plans[0].EventID, plans[0].Channel
 		// The property looks at one row, so it must be the only one there is.
-		exec(t, l.pool, `TRUNCATE delivery, attempt`)
-		mustPlan(t, l, plans)
+		notifiertest.Exec(t, l.pool, `TRUNCATE delivery, attempt`)
+		notifiertest.Plan(t, l, plans)
 		var held []Delivery // claimed and not recorded, oldest first
 		ends := map[State]bool{Accepted: true, Refused: true, Expired: true, Suppressed: true}
 		check := func(before, after row) {
@@ -413,7 +325,7 @@ func TestAnyOrderOfEvents(t *testing.T) {
 		steps := map[string]func(*rapid.T){
 			"claim": func(rt *rapid.T) {
 				before := look(t, l.pool, event, channel)
-				got := mustClaim(t, l, channel, 5)
+				got := notifiertest.Claim(t, l, channel, 5)
 				if len(got) > 0 && (before.State == Sending || ends[before.State]) {
 					rt.Fatalf("claimed from %s", before.State)
 				}
@@ -434,7 +346,7 @@ func TestAnyOrderOfEvents(t *testing.T) {
 					o = Settle(d, "p", provider.Answer{Class: c}, Doubts{Wait: time.Minute, Blind: true})
 				}
 				before := look(t, l.pool, event, channel)
-				late := mustRecord(t, l, o)
+				late := notifiertest.Record(t, l, o)
 				after := look(t, l.pool, event, channel)
 				check(before, after)
 				if len(late) == 1 && before != after {
@@ -444,20 +356,20 @@ func TestAnyOrderOfEvents(t *testing.T) {
 					rt.Fatalf("an attempt that was overtaken was applied: %+v", after)
 				}
 			},
-			"lapse": func(*rapid.T) { lapse(t, l.pool) },
+			"lapse": func(*rapid.T) { notifiertest.Lapse(t, l.pool) },
 			"sweep": func(*rapid.T) {
 				before := look(t, l.pool, event, channel)
-				mustSweep(t, l)
+				notifiertest.Sweep(t, l)
 				check(before, look(t, l.pool, event, channel))
 			},
-			"time passes": func(*rapid.T) { due(t, l.pool) },
+			"time passes": func(*rapid.T) { notifiertest.Due(t, l.pool) },
 			"time is up": func(*rapid.T) {
-				exec(t, l.pool, `UPDATE delivery SET expires_at = now(),
+				notifiertest.Exec(t, l.pool, `UPDATE delivery SET expires_at = now(),
 					next_attempt_at = CASE WHEN next_attempt_at IS NOT NULL THEN now() END`)
 			},
 			"planned again": func(rt *rapid.T) {
 				before := look(t, l.pool, event, channel)
-				if mustPlan(t, l, plans) != 0 || look(t, l.pool, event, channel) != before {
+				if notifiertest.Plan(t, l, plans) != 0 || look(t, l.pool, event, channel) != before {
 					rt.Fatal("planning again changed something")
 				}
 			},
@@ -477,7 +389,7 @@ func TestRecordAndReport_OneOrder(t *testing.T) {
 		for range n {
 			plans = append(plans, planOf(Email)...)
 		}
-		mustPlan(t, l, plans)
+		notifiertest.Plan(t, l, plans)
 		claimed, err := l.Claim(t.Context(), Email, n, time.Minute)
 		if err != nil || len(claimed) != n {
 			t.Fatalf("%d claimed: %v", len(claimed), err)
@@ -503,7 +415,7 @@ func TestRecordAndReport_OneOrder(t *testing.T) {
 		both.Wait()
 	}
 	l.pool.Reset() // sessions report what they counted when they end
-	eventually(t, "sessions have ended", func() bool {
+	notifiertest.Eventually(t, "sessions have ended", func() bool {
 		var others int
 		err := l.pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`).Scan(&others)
 		return err == nil && others == 0
@@ -525,9 +437,9 @@ func TestRecordAndReport_OneOrder(t *testing.T) {
 func sent(t *testing.T, l *Ledger, channels ...Channel) uuid.UUID {
 	t.Helper()
 	plans := planOf(channels...)
-	mustPlan(t, l, plans)
+	notifiertest.Plan(t, l, plans)
 	for _, channel := range channels {
-		mustRecord(t, l, Settle(mustClaim(t, l, channel, 1)[0], "p", provider.Answer{Class: provider.Accepted, MessageID: "m-0"}, Doubts{Wait: 0, Blind: true}))
+		notifiertest.Record(t, l, Settle(notifiertest.Claim(t, l, channel, 1)[0], "p", provider.Answer{Class: provider.Accepted, MessageID: "m-0"}, Doubts{Wait: 0, Blind: true}))
 	}
 	return plans[0].EventID
 }

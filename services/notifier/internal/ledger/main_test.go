@@ -1,24 +1,7 @@
 package ledger
 
-import (
-	"testing"
-	"time"
-)
+import "github.com/ma-messagerie/messagerie/services/notifier/internal/notifiertest"
 
-// patience is how long a test waits for what must come.
-const patience = 30 * time.Second
+type row = notifiertest.Row[State]
 
-// eventually waits for a condition by looking at it.
-func eventually(t *testing.T, what string, true func() bool) {
-	t.Helper()
-	ticker := time.NewTicker(10 * time.Millisecond)
-	defer ticker.Stop()
-	deadline := time.After(patience)
-	for !true() {
-		select {
-		case <-ticker.C:
-		case <-deadline:
-			t.Fatalf("waited %s until %s", patience, what)
-		}
-	}
-}
+var look = notifiertest.Look[State, Channel]

@@ -3,6 +3,8 @@ package ledger
 import (
 	"testing"
 	"time"
+
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/notifiertest"
 )
 
 // A mark that was made while a clock was ahead is taken back, and none is made that is
@@ -29,13 +31,13 @@ func TestReconciled_NeverAhead(t *testing.T) {
 			t.Errorf("after a mark at %s: %s ago, want %s", ahead, got, want)
 		}
 	}
-	exec(t, l.pool, `UPDATE reconciliation SET settled_until = now() + interval '3 hours'`)
+	notifiertest.Exec(t, l.pool, `UPDATE reconciliation SET settled_until = now() + interval '3 hours'`)
 	for range 2 {
 		if got := until(); got != unsettled {
 			t.Errorf("a mark that is ahead is %s ago, want %s", got, unsettled)
 		}
 	}
-	exec(t, l.pool, `UPDATE reconciliation SET settled_until = settled_until - interval '1 minute'`)
+	notifiertest.Exec(t, l.pool, `UPDATE reconciliation SET settled_until = settled_until - interval '1 minute'`)
 	if got := until(); got != unsettled+time.Minute {
 		t.Errorf("the mark was not taken back but passed over: %s ago", got)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/notifiertest"
 	"github.com/ma-messagerie/messagerie/services/notifier/migrations"
 )
 
@@ -23,15 +24,15 @@ func TestForget(t *testing.T) {
 	l := newLedger(t)
 	old, young, replayed := planOf(Email, SMS), planOf(Email, SMS), planOf(Email, SMS)
 	for _, plans := range [][]Plan{old, young, replayed} {
-		mustPlan(t, l, plans)
+		notifiertest.Plan(t, l, plans)
 	}
-	exec(t, l.pool, `UPDATE delivery SET state = 'accepted', next_attempt_at = NULL WHERE event_id <> $1 OR channel = 'EMAIL'`, replayed[0].EventID)
-	exec(t, l.pool, `UPDATE delivery SET logged_at = now() - interval '400 days' WHERE event_id = ANY($1)`, []uuid.UUID{old[0].EventID, replayed[0].EventID})
-	exec(t, l.pool, `INSERT INTO attempt (event_id, channel, attempt_id, started_at, outcome, applied) SELECT event_id, channel, event_id, now(), 'accepted', true FROM delivery`)
-	exec(t, l.pool, `INSERT INTO report (provider, report_id, event_id, channel, state, received_at)
+	notifiertest.Exec(t, l.pool, `UPDATE delivery SET state = 'accepted', next_attempt_at = NULL WHERE event_id <> $1 OR channel = 'EMAIL'`, replayed[0].EventID)
+	notifiertest.Exec(t, l.pool, `UPDATE delivery SET logged_at = now() - interval '400 days' WHERE event_id = ANY($1)`, []uuid.UUID{old[0].EventID, replayed[0].EventID})
+	notifiertest.Exec(t, l.pool, `INSERT INTO attempt (event_id, channel, attempt_id, started_at, outcome, applied) SELECT event_id, channel, event_id, now(), 'accepted', true FROM delivery`)
+	notifiertest.Exec(t, l.pool, `INSERT INTO report (provider, report_id, event_id, channel, state, received_at)
 		SELECT 'sendgrid', event_id || channel, event_id, channel, 'delivered', now() - CASE channel WHEN 'SMS' THEN interval '31 days' ELSE interval '0' END FROM delivery`)
-	exec(t, l.pool, `INSERT INTO set_aside (message_id, type, payload, reason, set_aside_at) VALUES ('a', 'x', '', 'x', now() - interval '400 days'), ('b', 'x', '', 'x', now())`)
-	exec(t, l.pool, `INSERT INTO intervention (operator, action, target, at) VALUES ('olga', 'drop', 'x', now() - interval '400 days'), ('olga', 'drop', 'x', now())`)
+	notifiertest.Exec(t, l.pool, `INSERT INTO set_aside (message_id, type, payload, reason, set_aside_at) VALUES ('a', 'x', '', 'x', now() - interval '400 days'), ('b', 'x', '', 'x', now())`)
+	notifiertest.Exec(t, l.pool, `INSERT INTO intervention (operator, action, target, at) VALUES ('olga', 'drop', 'x', now() - interval '400 days'), ('olga', 'drop', 'x', now())`)
 	const term = 399 * 24 * time.Hour
 	for name, forget := range map[string]func(context.Context, time.Duration) (int64, error){
 		"deliveries": l.ForgetDeliveries, "aside": l.ForgetAside, "interventions": l.ForgetInterventions,
@@ -67,8 +68,8 @@ func TestForget_ReplayUnderWay(t *testing.T) {
 	t.Parallel()
 	l := newLedger(t)
 	plans := planOf(Email, SMS)
-	mustPlan(t, l, plans)
-	exec(t, l.pool, `UPDATE delivery SET state = 'refused', reason = 'HTTP_400', next_attempt_at = NULL, logged_at = now() - interval '500 days'`)
+	notifiertest.Plan(t, l, plans)
+	notifiertest.Exec(t, l.pool, `UPDATE delivery SET state = 'refused', reason = 'HTTP_400', next_attempt_at = NULL, logged_at = now() - interval '500 days'`)
 	replay, err := l.pool.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -102,13 +103,13 @@ func TestForget_ReplayedMeanwhile(t *testing.T) {
 	var events []uuid.UUID
 	for range 2 {
 		plans := planOf(Email, SMS)
-		mustPlan(t, l, plans)
+		notifiertest.Plan(t, l, plans)
 		events = append(events, plans[0].EventID)
 	}
-	exec(t, l.pool, `UPDATE delivery SET state = 'refused', reason = 'HTTP_400', next_attempt_at = NULL, logged_at = now() - interval '500 days'`)
+	notifiertest.Exec(t, l.pool, `UPDATE delivery SET state = 'refused', reason = 'HTTP_400', next_attempt_at = NULL, logged_at = now() - interval '500 days'`)
 	// Who forgets stops when its statement has begun and nothing is locked.
-	exec(t, l.pool, `CREATE FUNCTION stop() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END $$`)
-	exec(t, l.pool, `CREATE TRIGGER stop BEFORE INSERT ON forgotten FOR EACH STATEMENT EXECUTE FUNCTION stop()`)
+	notifiertest.Exec(t, l.pool, `CREATE FUNCTION stop() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END $$`)
+	notifiertest.Exec(t, l.pool, `CREATE TRIGGER stop BEFORE INSERT ON forgotten FOR EACH STATEMENT EXECUTE FUNCTION stop()`)
 	stop := begin(t, l, `SELECT pg_advisory_xact_lock(1)`)
 	ended := make(chan error, 1)
 	go func() {
@@ -153,7 +154,7 @@ func begin(t *testing.T, l *Ledger, sql string, args ...any) pgx.Tx {
 // waits waits until n statements wait for locks.
 func waits(t *testing.T, l *Ledger, n int) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("%d wait for locks", n), func() bool {
+	notifiertest.Eventually(t, fmt.Sprintf("%d wait for locks", n), func() bool {
 		var have int
 		err := l.pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&have)
 		return err == nil && have == n
@@ -171,10 +172,10 @@ func TestForget_BesideARound(t *testing.T) {
 	for i := range old {
 		old[i].LoggedAt, missing[i].LoggedAt = now.Add(-60*day), now.Add(-20*day)
 	}
-	mustPlan(t, l, old)
-	exec(t, l.pool, `UPDATE delivery SET state = 'delivered', next_attempt_at = NULL`)
-	exec(t, l.pool, `INSERT INTO report (provider, report_id, event_id, channel, state) VALUES ('sendgrid', 'a', $1, 'EMAIL', 'delivered')`, old[0].EventID)
-	exec(t, l.pool, `UPDATE forgotten SET until = until - interval '1 year'`)
+	notifiertest.Plan(t, l, old)
+	notifiertest.Exec(t, l.pool, `UPDATE delivery SET state = 'delivered', next_attempt_at = NULL`)
+	notifiertest.Exec(t, l.pool, `INSERT INTO report (provider, report_id, event_id, channel, state) VALUES ('sendgrid', 'a', $1, 'EMAIL', 'delivered')`, old[0].EventID)
+	notifiertest.Exec(t, l.pool, `UPDATE forgotten SET until = until - interval '1 year'`)
 	// Who forgets has come as far as reports.
 	stop := begin(t, l, `SELECT FROM report FOR UPDATE`)
 	type result struct {
@@ -192,7 +193,7 @@ func TestForget_BesideARound(t *testing.T) {
 		found <- result{n, err}
 	}()
 	waits(t, l, 2)
-	mustPlan(t, l, planOf(Email)) // what the broker brings waits for neither
+	notifiertest.Plan(t, l, planOf(Email)) // what the broker brings waits for neither
 	if err := stop.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +213,7 @@ func TestForget_BesideARound(t *testing.T) {
 func TestForget_TwoYears(t *testing.T) {
 	t.Parallel()
 	url := testenv.Postgres(t, migrations.Files)
-	l := ledgerOf(t, url)
+	l := ledgerIn(notifiertest.Open(t, url))
 	const (
 		days, step, daily = 730, 10, 60
 		day               = 24 * time.Hour
@@ -223,7 +224,7 @@ func TestForget_TwoYears(t *testing.T) {
 	var group sync.WaitGroup
 	defer group.Wait()
 	// A plan that waited for a lock would fail.
-	impatient := ledgerOf(t, url, func(cfg *pgxpool.Config) { cfg.ConnConfig.RuntimeParams["lock_timeout"] = "250" })
+	impatient := ledgerIn(notifiertest.Open(t, url, func(cfg *pgxpool.Config) { cfg.ConnConfig.RuntimeParams["lock_timeout"] = "250" }))
 	planned := 0
 	group.Go(func() {
 		for ctx.Err() == nil {
@@ -236,7 +237,7 @@ func TestForget_TwoYears(t *testing.T) {
 	})
 	for passed := step; passed <= days; passed += step {
 		ago := time.Duration(days-passed) * day
-		exec(t, l.pool, `WITH made AS (
+		notifiertest.Exec(t, l.pool, `WITH made AS (
 				INSERT INTO delivery (event_id, channel, event_type, conversation_id, caisse, state, occurred_at, logged_at, expires_at, updated_at)
 				SELECT event, channel, 'message-submitted', event, 'msa-75', 'delivered', at, at, at, at
 				FROM generate_series(1, $2::int) n, LATERAL (SELECT gen_random_uuid() AS event, now() - $1::interval - interval '10 days' * n / $2::int AS at) AS t,

@@ -4,6 +4,8 @@ import (
 	"context"
 	"testing"
 	"time"
+
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/notifiertest"
 )
 
 // answering is a provider that gives a prepared answer and counts its calls.
@@ -59,11 +61,11 @@ func TestGateTriesAgain(t *testing.T) {
 	g := NewGate("p", time.Millisecond)
 	fail := func() Answer { return Answer{Class: ConfigFault} }
 	g.through(fail)
-	eventually(t, "one may try", func() bool { return g.Room(8) == 1 })
+	notifiertest.Eventually(t, "one may try", func() bool { return g.Room(8) == 1 })
 	if got := g.through(fail); got.Class != ConfigFault {
 		t.Fatalf("the try was held: %+v", got)
 	}
-	eventually(t, "one may try again", func() bool { return g.Room(8) == 1 })
+	notifiertest.Eventually(t, "one may try again", func() bool { return g.Room(8) == 1 })
 	g.through(func() Answer { return Answer{Class: Accepted} })
 	if g.Room(8) != 8 {
 		t.Errorf("room for %d after a success", g.Room(8))

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/notifiertest"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider/providertest"
 )
 
@@ -124,7 +125,7 @@ func TestNoSpanHoldsAQuery(t *testing.T) {
 	p := providertest.New(t)
 	twilioAt(p, 5*time.Second).Find(t.Context(), SMS{To: "+33639980001", Body: "b"}, time.Now())
 	seen := false
-	for _, span := range spans.GetSpans() {
+	for _, span := range notifiertest.Spans() {
 		for _, kv := range span.Attributes {
 			if value := kv.Value.AsString(); strings.HasPrefix(value, p.URL) {
 				seen = true

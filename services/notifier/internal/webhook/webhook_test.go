@@ -30,6 +30,7 @@ import (
 
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/notifiertest"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 )
 
@@ -100,9 +101,9 @@ func textForm(status string) url.Values {
 func sent(t *testing.T, l *ledger.Ledger, channels ...ledger.Channel) uuid.UUID {
 	t.Helper()
 	plans := planOf(channels...)
-	mustPlan(t, l, plans)
+	notifiertest.Plan(t, l, plans)
 	for _, channel := range channels {
-		mustRecord(t, l, ledger.Settle(mustClaim(t, l, channel, 1)[0], "p", provider.Answer{Class: provider.Accepted, MessageID: "m-0"}, ledger.Doubts{Wait: 0, Blind: true}))
+		notifiertest.Record(t, l, ledger.Settle(notifiertest.Claim(t, l, channel, 1)[0], "p", provider.Answer{Class: provider.Accepted, MessageID: "m-0"}, ledger.Doubts{Wait: 0, Blind: true}))
 	}
 	return plans[0].EventID
 }
@@ -150,22 +151,22 @@ func TestAReportEndsEveryDoubt(t *testing.T) {
 	rows := map[string]func(d ledger.Delivery){
 		"being sent": func(ledger.Delivery) {},
 		"in doubt": func(d ledger.Delivery) {
-			mustRecord(t, l, ledger.Settle(d, "p", provider.Answer{Class: provider.Unknown}, ledger.Doubts{Wait: time.Minute, Blind: true}))
+			notifiertest.Record(t, l, ledger.Settle(d, "p", provider.Answer{Class: provider.Unknown}, ledger.Doubts{Wait: time.Minute, Blind: true}))
 		},
-		"lapsed": func(ledger.Delivery) { lapse(t, p.pool); mustSweep(t, l) },
+		"lapsed": func(ledger.Delivery) { notifiertest.Lapse(t, p.pool); notifiertest.Sweep(t, l) },
 		"to be sent": func(d ledger.Delivery) {
-			mustRecord(t, l, ledger.Settle(d, "p", provider.Answer{Class: provider.NotSent}, ledger.Doubts{Wait: time.Minute, Blind: true}))
+			notifiertest.Record(t, l, ledger.Settle(d, "p", provider.Answer{Class: provider.NotSent}, ledger.Doubts{Wait: time.Minute, Blind: true}))
 		},
 		"expired": func(d ledger.Delivery) {
-			mustRecord(t, l, ledger.Settle(d, "p", provider.Answer{Class: provider.Unknown}, ledger.Doubts{Wait: time.Minute, Blind: true}))
-			exec(t, p.pool, `UPDATE delivery SET expires_at = now() - interval '1 minute', next_attempt_at = now() - interval '1 minute' WHERE event_id = $1`, d.EventID)
-			mustSweep(t, l)
+			notifiertest.Record(t, l, ledger.Settle(d, "p", provider.Answer{Class: provider.Unknown}, ledger.Doubts{Wait: time.Minute, Blind: true}))
+			notifiertest.Exec(t, p.pool, `UPDATE delivery SET expires_at = now() - interval '1 minute', next_attempt_at = now() - interval '1 minute' WHERE event_id = $1`, d.EventID)
+			notifiertest.Sweep(t, l)
 		},
 	}
 	for name, bring := range rows {
 		plans := planOf(ledger.Email)
-		mustPlan(t, l, plans)
-		d := mustClaim(t, l, ledger.Email, 1)[0]
+		notifiertest.Plan(t, l, plans)
+		d := notifiertest.Claim(t, l, ledger.Email, 1)[0]
 		bring(d)
 		if err := p.mail(t, d.EventID, "processed", uuid.NewString()); err != nil {
 			t.Fatal(err)
@@ -174,12 +175,12 @@ func TestAReportEndsEveryDoubt(t *testing.T) {
 			t.Errorf("%s: is %s", name, got.State)
 		}
 		// What the sender then says about its call changes nothing any more.
-		mustRecord(t, l, ledger.Settle(d, "p", provider.Answer{Class: provider.Unknown, Reason: "NO_ANSWER_IN_TIME"}, ledger.Doubts{Wait: time.Minute, Blind: true}))
+		notifiertest.Record(t, l, ledger.Settle(d, "p", provider.Answer{Class: provider.Unknown, Reason: "NO_ANSWER_IN_TIME"}, ledger.Doubts{Wait: time.Minute, Blind: true}))
 		if got := look(t, p.pool, d.EventID, ledger.Email); got.State != ledger.Accepted || got.Reason != "" {
 			t.Errorf("%s: the sender's doubt made it %s %s", name, got.State, got.Reason)
 		}
 	}
-	due(t, p.pool)
+	notifiertest.Due(t, p.pool)
 	if again, err := l.Claim(t.Context(), ledger.Email, 10, time.Minute); err != nil || len(again) != 0 {
 		t.Errorf("%d deliveries are sent again: %v", len(again), err)
 	}
@@ -250,7 +251,7 @@ func TestForgedStaleAndRepeatedReports(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	exec(t, p.pool, `UPDATE delivery SET state = 'accepted' WHERE event_id = $1`, event)
+	notifiertest.Exec(t, p.pool, `UPDATE delivery SET state = 'accepted' WHERE event_id = $1`, event)
 	if _, err := p.ReportSendGrid(t.Context(), good); err != nil {
 		t.Fatal(err)
 	}
@@ -258,7 +259,7 @@ func TestForgedStaleAndRepeatedReports(t *testing.T) {
 		t.Errorf("a repeated report had an effect: %s", got.State)
 	}
 	for _, result := range []string{"forged", "stale", "repeated"} {
-		if n, _ := counted(t, "messagerie.notifier.reports", "provider", "sendgrid", "result", result); n == 0 {
+		if n, _ := notifiertest.Counted(t, "messagerie.notifier.reports", "provider", "sendgrid", "result", result); n == 0 {
 			t.Errorf("no figure of %s reports", result)
 		}
 	}
@@ -404,7 +405,7 @@ func TestAReportIsInItsDeliverysTrace(t *testing.T) {
 	plans := planOf(ledger.Email)
 	id := uuid.New()
 	plans[0].TraceContext = fmt.Sprintf("00-%x-00f067aa0ba902b7-01", id[:])
-	mustPlan(t, p.ledger, plans)
+	notifiertest.Plan(t, p.ledger, plans)
 	ctx, call := otel.Tracer(scope).Start(t.Context(), "webhook")
 	body := fmt.Sprintf(`[{"sg_event_id":"%[1]s-1","event":"processed","delivery_id":"%[1]s.EMAIL"},{"sg_event_id":"%[1]s-2","event":"delivered","delivery_id":"%[1]s.EMAIL"}]`, plans[0].EventID)
 	for range 2 {
@@ -414,7 +415,7 @@ func TestAReportIsInItsDeliverysTrace(t *testing.T) {
 	}
 	call.End()
 	var reports, linked int
-	for _, span := range spans.GetSpans() {
+	for _, span := range notifiertest.Spans() {
 		switch {
 		case span.SpanContext.TraceID() == trace.TraceID(id):
 			reports++
@@ -452,7 +453,7 @@ func TestBadReportFailsAlone(t *testing.T) {
 		}
 		answered.Go(func() { _, refused[i] = idle.ReportTwilio(context.WithoutCancel(t.Context()), p.signText(id, form)) })
 	}
-	eventually(t, "all wait", func() bool { return idle.reports[provider.NameTwilio].Waiting() == calls })
+	notifiertest.Eventually(t, "all wait", func() bool { return idle.reports[provider.NameTwilio].Waiting() == calls })
 	ctx, end := context.WithCancel(t.Context())
 	running.Go(func() { idle.Run(ctx) })
 	answered.Wait()
