@@ -162,7 +162,7 @@ func TestAnswerLostAfterAcceptanceIsNoDuplicate(t *testing.T) {
 	s := lookupStage(t)
 	s.cfg.CallTimeout = 2 * time.Second
 	s.providers.Answer(func(call *providertest.Call, _ http.ResponseWriter) bool {
-		call.Accepted = true
+		s.providers.Accept(call)
 		<-call.Gone
 		return true
 	})

@@ -102,10 +102,15 @@ func (p *Providers) serve(call *Call, w http.ResponseWriter, r *http.Request, ac
 	if answer != nil && answer(call, w) {
 		return
 	}
-	p.mu.Lock()
-	call.Accepted = true
-	p.mu.Unlock()
+	p.Accept(call)
 	accept()
+}
+
+// Accept notes that a request was accepted, whether or not its answer arrives.
+func (p *Providers) Accept(call *Call) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	call.Accepted = true
 }
 
 // Accepted are the requests accepted, of one channel.
