@@ -453,7 +453,7 @@ func TestClose(t *testing.T) {
 	}
 }
 
-// Whoever of the body sees or does something is written down, a refusal is not.
+// Whoever of the fund sees or does something is written down, a refusal is not.
 func TestAudit(t *testing.T) {
 	t.Parallel()
 	s := running(t)

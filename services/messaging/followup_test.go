@@ -52,7 +52,7 @@ func TestFollowUp_ReopensWhatWasAnswered(t *testing.T) {
 		t.Errorf("steps %s, want %s", got, want)
 	}
 	if ids, _ := claire.queue(t, &messagingpb.AgentServiceListConversationsRequest{}); !slices.Contains(ids, id) {
-		t.Error("it does not wait for the body again")
+		t.Error("it does not wait for the fund again")
 	}
 	messagingtest.Eventually(t, "the event is published", func() bool {
 		return slices.ContainsFunc(s.published(t), func(m *jetstream.RawStreamMsg) bool {
