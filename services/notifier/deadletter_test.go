@@ -171,7 +171,7 @@ func TestOperator(t *testing.T) {
 		t.Fatalf("left: %v, %v", resp, err)
 	}
 	// As if a version had come that can read it.
-	_, readable := eventOf(t, eventspb.TypeReplyPosted, s.newcomer())
+	read, readable := eventOf(t, eventspb.TypeReplyPosted, s.newcomer())
 	notifiertest.Exec(t, s.pool, `UPDATE set_aside SET payload = $1`, readable.Data)
 	name := resp.GetDeadLetters()[0].GetId()
 	again, err := client.operators.ReplayDeadLetters(ctx, &notifierpb.ReplayDeadLettersRequest{Ids: []string{name}}, operator)
@@ -179,6 +179,10 @@ func TestOperator(t *testing.T) {
 		t.Fatalf("replaying the event: %v, %v", again, err)
 	}
 	s.settled(t, 2*letters+2)
+	var then int
+	if err := s.pool.QueryRow(t.Context(), `SELECT count(*) FROM delivery d, set_aside a WHERE d.event_id = $1 AND d.logged_at = a.occurred_at`, read).Scan(&then); err != nil || then != 2 {
+		t.Errorf("%d of its deliveries are of the event's time, %v; want 2", then, err)
+	}
 	if _, err := client.operators.DropDeadLetter(ctx, &notifierpb.DropDeadLetterRequest{Id: name, Note: "x"}, operator); status.Code(err) != codes.NotFound {
 		t.Errorf("dropping what was replayed: %v", err)
 	}
