@@ -135,8 +135,8 @@ type ReplyPosted struct {
 	MessageId string `protobuf:"bytes,2,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
 	// No other answer is announced.
 	Final bool `protobuf:"varint,3,opt,name=final,proto3" json:"final,omitempty"`
-	// Not set any more, and read by nobody: whether the member wants an SMS is asked of
-	// messaging when it would leave.
+	// Always true, for notifiers of an earlier version: whether the member wants an SMS is
+	// asked of messaging when it would leave.
 	//
 	// Deprecated: Marked as deprecated in messagerie/events/v1/events.proto.
 	Sms           bool `protobuf:"varint,4,opt,name=sms,proto3" json:"sms,omitempty"`
