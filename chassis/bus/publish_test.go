@@ -168,8 +168,15 @@ func TestPublish_FullStreamRefuses(t *testing.T) {
 		t.Fatalf("%d of %d events acknowledged", len(acked), len(events))
 	}
 	_, s := streamOf(t, broker.URL)
-	if ids, _ := stored(t, s); !slices.Equal(ids, idsOf(acked)) {
-		t.Errorf("%d events in the stream, %d acknowledged", len(ids), len(acked))
+	ids, _ := stored(t, s)
+	for _, id := range idsOf(acked) {
+		if !slices.Contains(ids, id) {
+			t.Errorf("%s is acknowledged and not in the stream", id)
+		}
+	}
+	// A slow broker may have stored some whose acknowledgement was given up.
+	if len(ids) == len(events) {
+		t.Errorf("all of %d events in the stream", len(ids))
 	}
 }
 

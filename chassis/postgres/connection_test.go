@@ -171,21 +171,25 @@ func TestOpen_WantsToWrite(t *testing.T) {
 		}
 	}
 	set("on")
+	var group sync.WaitGroup
 	for _, attrs := range []string{"", "&target_session_attrs=any", "&target_session_attrs=read-write"} {
-		// Long enough to be told why, whatever else runs here.
-		ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
-		_, err := postgres.Open(ctx, url+attrs)
-		cancel()
-		if err == nil || !strings.Contains(err.Error(), "read only connection") {
-			t.Errorf("opened %q on a server that can only be read: %v", attrs, err)
-		}
-		reports, err := postgres.Open(t.Context(), url+attrs, postgres.Reports(1, time.Second))
-		if err != nil {
-			t.Errorf("reports %q: %v", attrs, err)
-			continue
-		}
-		reports.Close()
+		group.Go(func() {
+			// Long enough to be told why, whatever else runs here.
+			ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+			_, err := postgres.Open(ctx, url+attrs)
+			cancel()
+			if err == nil || !strings.Contains(err.Error(), "read only connection") {
+				t.Errorf("opened %q on a server that can only be read: %v", attrs, err)
+			}
+			reports, err := postgres.Open(t.Context(), url+attrs, postgres.Reports(1, time.Second))
+			if err != nil {
+				t.Errorf("reports %q: %v", attrs, err)
+				return
+			}
+			reports.Close()
+		})
 	}
+	group.Wait()
 	opened := make(chan error, 1)
 	go func() {
 		pool, err := postgres.Open(t.Context(), url)
