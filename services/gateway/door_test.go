@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -314,5 +315,38 @@ func TestOverload(t *testing.T) {
 	}
 	if err := s.grpc.Invoke(s.as(t, "member"), list, &emptypb.Empty{}, &emptypb.Empty{}); err != nil {
 		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// A stream takes a slot until it ends, and no longer.
+func TestOverload_Streams(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(cfg *Config) { cfg.MaxStreams = 1 })
+	s.watch = func(ctx context.Context, send func(*messagingpb.WatchConversationsResponse) error) error {
+		_ = send(&messagingpb.WatchConversationsResponse{})
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	client := messagingpb.NewMessagingServiceClient(s.grpc)
+	open := func() (end func(), err error) {
+		ctx, end := context.WithCancel(s.as(t, "member"))
+		watch, err := client.WatchConversations(ctx, &messagingpb.WatchConversationsRequest{})
+		if err == nil {
+			_, err = watch.Recv()
+		}
+		return end, err
+	}
+	end, err := open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open(); answer.ReasonOf(status.Convert(err)) != errorpb.ErrorReason_OVERLOADED {
+		t.Errorf("beside another: %v", err)
+	}
+	end()
+	for err = errors.New("none yet"); err != nil && t.Context().Err() == nil; {
+		if _, err = open(); err != nil && answer.ReasonOf(status.Convert(err)) != errorpb.ErrorReason_OVERLOADED {
+			t.Fatalf("after the end of the other: %v", err)
+		}
 	}
 }
