@@ -22,6 +22,7 @@ func TestRule(t *testing.T) {
 		"out of patience, one missing":     {false, false, map[string]error{"notifier": away}, true},
 		"out of patience, issuers missing": {false, false, map[string]error{"issuers": away}, false},
 		"later, two missing":               {true, false, map[string]error{"notifier": away, "messaging": away, "issuers": away}, true},
+		"soon after, one missing":          {true, true, map[string]error{"notifier": away}, true},
 		"later, all missing":               {true, false, map[string]error{"notifier": away, "messaging": away, "taxonomy": away}, false},
 	} {
 		r := &Readiness{services: all, wasReady: row.wasReady, began: time.Now()}
