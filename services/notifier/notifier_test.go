@@ -722,7 +722,7 @@ func TestConfigReportsAllFaultsAtOnce(t *testing.T) {
 	_, err := chassis.Load[Config]("NOTIFIER_", []string{
 		"NOTIFIER_SENDGRID_FROM=nobody", "NOTIFIER_SENDGRID_BASE_URL=ftp://x", "NOTIFIER_TWILIO_FROM=1", "NOTIFIER_TWILIO_MESSAGING_SERVICE_SID=2",
 		"NOTIFIER_SITE_ADDRESS=https://messagerie.example.org", "NOTIFIER_WORKERS=501", "NOTIFIER_LEASE=29s", "NOTIFIER_AMBIGUITY_WAIT=0s", "NOTIFIER_POLL=0s",
-		"NOTIFIER_RECONCILE_EVERY=-1s", "NOTIFIER_WEBHOOK_MAX_AGE=0s", "NOTIFIER_SENDGRID_WEBHOOK_KEY=AAAA",
+		"NOTIFIER_RECONCILE_EVERY=-1s", "NOTIFIER_WEBHOOK_MAX_AGE=0s", "NOTIFIER_SENDGRID_WEBHOOK_KEY=AAAA", "NOTIFIER_SMTP_ADDR=relay",
 	})
 	if err == nil {
 		t.Fatal("a configuration of faults was taken")
@@ -730,7 +730,7 @@ func TestConfigReportsAllFaultsAtOnce(t *testing.T) {
 	for _, want := range []string{
 		"NOTIFIER_DATABASE_URL", "NOTIFIER_SENDGRID_API_KEY", "NOTIFIER_TWILIO_ACCOUNT_SID", "TOKEN_PATH", "SENDGRID_FROM", "SENDGRID_BASE_URL",
 		"exactly one of TWILIO_FROM", "SITE_ADDRESS", "WORKERS", "LEASE", "AMBIGUITY_WAIT", "POLL",
-		"NOTIFIER_ISSUERS", "RECONCILE_EVERY", "WEBHOOK_MAX_AGE", "SENDGRID_WEBHOOK_KEY is not a public key",
+		"NOTIFIER_ISSUERS", "RECONCILE_EVERY", "WEBHOOK_MAX_AGE", "SENDGRID_WEBHOOK_KEY is not a public key", "SMTP_ADDR",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("no word about %s in: %v", want, err)
