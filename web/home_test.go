@@ -275,7 +275,18 @@ func TestTimeline_Words(t *testing.T) {
 			}
 		}
 		for state := range notifierpb.DeliveryState_name {
-			for _, purpose := range []notifierpb.Purpose{notifierpb.Purpose_ACKNOWLEDGEMENT, notifierpb.Purpose_REPLY} {
+			mails := make(map[string]bool)
+			for number := range notifierpb.Purpose_name {
+				purpose := notifierpb.Purpose(number)
+				if purpose == notifierpb.Purpose_PURPOSE_UNSPECIFIED {
+					continue
+				}
+				// Every notification is an e-mail, and says which.
+				mail := v.deliveryText(&notifierpb.Delivery{State: notifierpb.DeliveryState(state), Purpose: purpose, Channel: notifierpb.Channel_EMAIL})
+				if mails[mail] && state != 0 {
+					t.Errorf("%s of %s is told as another: %q", notifierpb.DeliveryState(state), purpose, mail)
+				}
+				mails[mail] = true
 				for _, channel := range []notifierpb.Channel{notifierpb.Channel_EMAIL, notifierpb.Channel_SMS} {
 					text := v.deliveryText(&notifierpb.Delivery{State: notifierpb.DeliveryState(state), Purpose: purpose, Channel: channel})
 					if (text == "") != (state == 0) || strings.Contains(text, "%!") {
