@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -13,8 +14,8 @@ import (
 // ours are metrics of this system, as Prometheus has them.
 var ours = regexp.MustCompile(`messagerie_[a-z_]+`)
 
-// Every alert has a page, every page an alert, and every metric that either names
-// exists.
+// Every alert has a page and a row in their list, every page an alert, and every metric that
+// either names exists.
 func TestAlertsHaveRunbooks(t *testing.T) {
 	t.Parallel()
 	dir := root(t)
@@ -47,6 +48,7 @@ func TestAlertsHaveRunbooks(t *testing.T) {
 		}
 		checkMetrics(t, filepath.Base(file), string(page), metrics)
 	}
+	listed := document(t, "docs/runbooks/README.md")
 	for _, rule := range file.Groups[0].Rules {
 		page := filepath.Base(rule.Annotations["runbook"])
 		if _, ok := pages[page]; !ok || rule.Annotations["summary"] == "" || rule.Labels["severity"] == "" || rule.For == "" {
@@ -58,6 +60,10 @@ func TestAlertsHaveRunbooks(t *testing.T) {
 			t.Errorf("page %s does not have the expression of %s: %v", page, rule.Alert, err)
 		}
 		checkMetrics(t, rule.Alert, rule.Expr, metrics)
+		row := fmt.Sprintf("| [%s](%s) | %s | %s |", rule.Alert, page, rule.Labels["severity"], rule.Annotations["summary"])
+		if !strings.Contains(listed, row) {
+			t.Errorf("docs/runbooks/README.md does not have the row %s", row)
+		}
 	}
 	for page, used := range pages {
 		if !used {
