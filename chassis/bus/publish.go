@@ -68,7 +68,7 @@ func (b *Bus) publishChunk(ctx context.Context, events []Event) []error {
 }
 
 // publishBatch has the broker take all the events or none. Its errors need no
-// telling apart: whether the batch was refused (one of its ids is known, error
+// distinguishing: whether the batch was refused (one of its ids is known, error
 // 10201; the stream or the server knows no batches; the stream is missing) or its
 // answer was lost, publishing the events singly is safe, because those that did
 // get in are known by their ids.

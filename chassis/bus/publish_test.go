@@ -148,7 +148,7 @@ func TestPublish_OneBadEventFailsAlone(t *testing.T) {
 	}
 }
 
-// A full stream says no; nothing that it holds makes way.
+// A full stream says no; it drops nothing that it holds.
 func TestPublish_FullStreamRefuses(t *testing.T) {
 	t.Parallel()
 	broker := testenv.NATS(t)
@@ -354,26 +354,26 @@ func TestConnect_SurvivesRefusals(t *testing.T) {
 	}
 }
 
-// A listener hears what comes from now on, and goes on after the stream was lost,
+// A listener gets what is published from now on, and goes on after the stream was lost,
 // which publishers still notice: a plain subscription would answer for the stream.
 func TestListen_SurvivesALostStream(t *testing.T) {
 	t.Parallel()
 	broker := testenv.NATS(t)
 	b := connect(t, broker.URL)
 	publishUntilAcked(t, b, newEvent("before"))
-	heard, attached := make(chan bus.Msg, 1000), make(chan struct{}, 100)
+	received, attached := make(chan bus.Msg, 1000), make(chan struct{}, 100)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		b.Listen(ctx, stream.Subjects[0], func() { attached <- struct{}{} }, func(m bus.Msg) { heard <- m })
+		b.Listen(ctx, stream.Subjects[0], func() { attached <- struct{}{} }, func(m bus.Msg) { received <- m })
 	}()
 	<-attached
-	hear := func(event bus.Event) {
+	expect := func(event bus.Event) {
 		t.Helper()
 		for deadline := time.After(30 * time.Second); ; {
 			select {
-			case msg := <-heard:
+			case msg := <-received:
 				if msg.ID == event.ID {
 					return
 				}
@@ -381,13 +381,13 @@ func TestListen_SurvivesALostStream(t *testing.T) {
 					t.Error("an event without its data")
 				}
 			case <-deadline:
-				t.Fatal("not heard")
+				t.Fatal("not received")
 			}
 		}
 	}
 	first := newEvent("first")
 	publishUntilAcked(t, b, first)
-	hear(first)
+	expect(first)
 	js, _ := streamOf(t, broker.URL)
 	if err := js.DeleteStream(t.Context(), stream.Name); err != nil {
 		t.Fatal(err)
@@ -396,20 +396,20 @@ func TestListen_SurvivesALostStream(t *testing.T) {
 	<-attached
 	second := newEvent("second")
 	publishUntilAcked(t, b, second)
-	hear(second)
+	expect(second)
 	cancel()
 	<-ended
 }
 
-// A listener that lost its place says so, also before it has heard anything: the event
-// is heard, or it begins again.
+// A listener that lost its place says so, also before it has received anything: the event
+// arrives, or it begins again.
 func TestListen_TellsThatItLostItsPlace(t *testing.T) {
 	t.Parallel()
 	broker := testenv.NATS(t)
 	b := connect(t, broker.URL)
 	publishUntilAcked(t, b, newEvent("before"))
-	heard, attached := make(chan bus.Msg, 1000), make(chan struct{}, 100)
-	go b.Listen(t.Context(), stream.Subjects[0], func() { attached <- struct{}{} }, func(m bus.Msg) { heard <- m })
+	received, attached := make(chan bus.Msg, 1000), make(chan struct{}, 100)
+	go b.Listen(t.Context(), stream.Subjects[0], func() { attached <- struct{}{} }, func(m bus.Msg) { received <- m })
 	_, s := streamOf(t, broker.URL)
 	for range 5 {
 		<-attached
@@ -425,14 +425,14 @@ func TestListen_TellsThatItLostItsPlace(t *testing.T) {
 		event := newEvent("missed")
 		publishUntilAcked(t, b, event)
 		select {
-		case msg := <-heard:
+		case msg := <-received:
 			if msg.ID != event.ID {
-				t.Errorf("heard %s, want %s", msg.ID, event.ID)
+				t.Errorf("received %s, want %s", msg.ID, event.ID)
 			}
 			<-attached
 		case <-attached:
 		case <-time.After(30 * time.Second):
-			t.Fatal("neither heard nor told")
+			t.Fatal("neither received nor begun again")
 		}
 		attached <- struct{}{}
 	}
@@ -473,6 +473,6 @@ func TestListen_TellsThatItMissedAnEvent(t *testing.T) {
 	select {
 	case <-attached: // again
 	case <-time.After(30 * time.Second):
-		t.Fatal("not told")
+		t.Fatal("not notified")
 	}
 }

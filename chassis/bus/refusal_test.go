@@ -13,7 +13,8 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 )
 
-// What is refused for itself is told apart from what the broker is, and the others get in.
+// An event refused for what it is is distinguished from a fault of the broker, and the others
+// get in.
 func TestPublish_RefusedForItself(t *testing.T) {
 	t.Parallel()
 	const denied = "test.denied"

@@ -82,7 +82,7 @@ func TestEnsureStream_SaysOnceWhatIsMissing(t *testing.T) { // not parallel: the
 	}
 }
 
-// What the code needs and a stream lacks is told in words; what is the operator's choice
+// What the code needs and a stream lacks is reported in words; what is the operator's choice
 // is not.
 func TestStream_Lacks(t *testing.T) {
 	t.Parallel()

@@ -74,7 +74,7 @@ func (s *server) ShowConversation(ctx context.Context, req *messagingpb.ShowConv
 func (s *server) setHidden(ctx context.Context, id string, hidden bool) (conversation.Row, error) {
 	row, changed, err := s.store.setHidden(ctx, auth.FromContext(ctx).Subject, uuid.MustParse(id), hidden)
 	if changed {
-		s.hints.Tell(watch.Hint{Conversation: row.ID})
+		s.hints.Send(watch.Hint{Conversation: row.ID})
 	}
 	return row, err
 }
@@ -90,14 +90,14 @@ func (s *server) MarkConversationRead(ctx context.Context, req *messagingpb.Mark
 	if err != nil {
 		return nil, err
 	}
-	if changed { // a client that reads whenever it is told must come to an end
-		s.hints.Tell(watch.Hint{Conversation: row.ID})
+	if changed { // a client that marks as read after every hint must not cause the next one
+		s.hints.Send(watch.Hint{Conversation: row.ID})
 	}
 	return &messagingpb.MarkConversationReadResponse{Conversation: conversation.Proto(&row)}, nil
 }
 
 // conversationsOf returns a member's conversations, most recent activity first.
-// The page reads one row more than asked for, which shows whether there is
+// The page reads one row more than requested, which shows whether there is
 // another page.
 func (s *store) conversationsOf(ctx context.Context, member string, hidden bool, audience int16, after *page.Key, limit int) ([]conversation.Row, error) {
 	args := pgx.NamedArgs{"member": member, "hidden": hidden, "audience": audience, "limit": limit}

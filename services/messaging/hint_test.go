@@ -18,13 +18,13 @@ func (c caller) at(p *process) caller {
 	return caller{&there, c.token}
 }
 
-// ear is an open watch of either kind: it returns the conversation of its next hint.
-type ear func() string
+// hintReader is an open watch of either kind: it returns the conversation of its next hint.
+type hintReader func() string
 
 func listen[Hint any, H interface {
 	*Hint
 	GetConversationId() string
-}](t *testing.T, c caller, open func(context.Context) (grpc.ServerStreamingClient[Hint], error)) ear {
+}](t *testing.T, c caller, open func(context.Context) (grpc.ServerStreamingClient[Hint], error)) hintReader {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(c.call(t), messagingtest.Patience)
 	t.Cleanup(cancel)
@@ -46,40 +46,40 @@ func listen[Hint any, H interface {
 	return next
 }
 
-func (c caller) ear(t *testing.T) ear {
+func (c caller) hints(t *testing.T) hintReader {
 	t.Helper()
 	return listen(t, c, func(ctx context.Context) (grpc.ServerStreamingClient[messagingpb.WatchConversationsResponse], error) {
 		return c.messaging.WatchConversations(ctx, &messagingpb.WatchConversationsRequest{})
 	})
 }
 
-func (c caller) agentEar(t *testing.T) ear {
+func (c caller) agentHints(t *testing.T) hintReader {
 	t.Helper()
 	return listen(t, c, func(ctx context.Context) (grpc.ServerStreamingClient[messagingpb.AgentServiceWatchConversationsResponse], error) {
 		return c.agent.WatchConversations(ctx, &messagingpb.AgentServiceWatchConversationsRequest{})
 	})
 }
 
-// hears waits for a hint about a conversation, whatever comes before.
-func (e ear) hears(t *testing.T, id string) {
+// waitFor waits for a hint about a conversation, whatever comes before.
+func (next hintReader) waitFor(t *testing.T, id string) {
 	t.Helper()
-	for e() != id {
+	for next() != id {
 		continue
 	}
 }
 
-// warm has both processes of a stage hear what is published, and returns them.
+// warm warms both processes of a stage up (see warmUp) and returns them.
 func (s *stage) warm(t *testing.T) (one, two *process) {
 	t.Helper()
 	one = s.process
 	two = s.start(t)
 	for _, p := range []*process{one, two} {
-		s.heard(t, s.member(t, "warm").at(p))
+		s.warmUp(t, s.member(t, "warm").at(p))
 	}
 	return one, two
 }
 
-// Every kind of change is told to those who see it, at whatever process they watch.
+// Every kind of change causes a hint to those who see it, at whatever process they watch.
 func TestHint_EveryChange(t *testing.T) {
 	t.Parallel()
 	s := running(t)
@@ -87,15 +87,15 @@ func TestHint_EveryChange(t *testing.T) {
 	jeanne, claire := s.member(t, "jeanne").at(one), s.clerk(t, "claire").at(one)
 	family := s.clerk(t, "denis", map[string]any{"queues": []string{"famille"}})
 	health := s.clerk(t, "emma", map[string]any{"queues": []string{"sante"}})
-	var ears []ear
+	var readers []hintReader
 	for _, p := range []*process{one, two} {
-		ears = append(ears, jeanne.at(p).ear(t), claire.at(p).agentEar(t))
+		readers = append(readers, jeanne.at(p).hints(t), claire.at(p).agentHints(t))
 	}
-	hears := func(what string, ears []ear, id string) {
+	hinted := func(what string, readers []hintReader, id string) {
 		t.Helper()
 		t.Log(what)
-		for _, e := range ears {
-			e.hears(t, id)
+		for _, next := range readers {
+			next.waitFor(t, id)
 		}
 	}
 	ok := func(err error) {
@@ -105,7 +105,7 @@ func TestHint_EveryChange(t *testing.T) {
 		}
 	}
 	id := jeanne.submit(t).GetId()
-	hears("submitted", ears, id)
+	hinted("submitted", readers, id)
 	mark := func(action string) {
 		t.Helper()
 		var err error
@@ -120,63 +120,63 @@ func TestHint_EveryChange(t *testing.T) {
 			_, err = claire.agent.ReleaseConversation(claire.call(t), &messagingpb.ReleaseConversationRequest{Id: id})
 		}
 		ok(err)
-		hears(action, ears, id)
+		hinted(action, readers, id)
 	}
 	claire.claim(t, id)
-	hears("claimed", ears, id)
+	hinted("claimed", readers, id)
 	mark("released")
 	claire.reply(t, id, false)
-	hears("replied", ears, id)
+	hinted("replied", readers, id)
 	mark("read")
 	mark("hidden")
 	mark("shown")
 	_, err := jeanne.followUp(t, id, uuid.NewString(), memberText)
 	ok(err)
-	hears("followed up", ears, id)
+	hinted("followed up", readers, id)
 	_, err = claire.recategorise(t, id, "sante", "soins", "remboursement")
 	ok(err)
-	hears("recategorised", ears, id)
-	families, healths := family.at(two).agentEar(t), health.at(two).agentEar(t)
+	hinted("recategorised", readers, id)
+	families, healths := family.at(two).agentHints(t), health.at(two).agentHints(t)
 	_, err = claire.transfer(t, id, "sante")
 	ok(err)
-	hears("transferred", append(ears, families, healths), id)
+	hinted("transferred", append(readers, families, healths), id)
 	claire.end(t, id)
-	hears("closed", append(ears, healths), id)
+	hinted("closed", append(readers, healths), id)
 	_, err = claire.reopen(t, id)
 	ok(err)
-	hears("reopened", append(ears, healths), id)
+	hinted("reopened", append(readers, healths), id)
 	// Only agents see these.
-	agents := []ear{claire.at(one).agentEar(t), claire.at(two).agentEar(t)}
+	agents := []hintReader{claire.at(one).agentHints(t), claire.at(two).agentHints(t)}
 	_, err = claire.note(t, id, "note")
 	ok(err)
-	hears("noted", agents, id)
-	agents = []ear{claire.at(one).agentEar(t), claire.at(two).agentEar(t)}
+	hinted("noted", agents, id)
+	agents = []hintReader{claire.at(one).agentHints(t), claire.at(two).agentHints(t)}
 	claire.claim(t, id)
-	hears("claimed again", agents, id)
-	agents = []ear{claire.at(one).agentEar(t), claire.at(two).agentEar(t)}
+	hinted("claimed again", agents, id)
+	agents = []hintReader{claire.at(one).agentHints(t), claire.at(two).agentHints(t)}
 	claire.claim(t, id)
-	hears("claim renewed", agents, id)
-	// The conversation no longer says whose it was, and the member is told of any.
-	members := []ear{jeanne.at(one).ear(t), jeanne.at(two).ear(t)}
-	agents = []ear{claire.at(one).agentEar(t), claire.at(two).agentEar(t)}
+	hinted("claim renewed", agents, id)
+	// The conversation no longer says whose it was, and the member gets the catch-all hint.
+	members := []hintReader{jeanne.at(one).hints(t), jeanne.at(two).hints(t)}
+	agents = []hintReader{claire.at(one).agentHints(t), claire.at(two).agentHints(t)}
 	_, err = jeanne.messaging.EraseMyData(jeanne.call(t), &messagingpb.EraseMyDataRequest{Confirm: true})
 	ok(err)
-	hears("erased", members, "")
-	hears("erased", agents, id)
+	hinted("erased", members, "")
+	hinted("erased", agents, id)
 }
 
-// What is not seen, or changes nothing, is told to nobody: a client that reads whenever it
-// is told comes to an end.
+// What a caller cannot see, or changes nothing, causes no hint: a client that marks as read
+// after every hint comes to an end.
 func TestHint_NothingToSee(t *testing.T) {
 	t.Parallel()
 	s := running(t)
 	jeanne, claire := s.member(t, "jeanne"), s.clerk(t, "claire")
-	s.heard(t, s.member(t, "warm"))
-	ears := []ear{jeanne.ear(t), claire.agentEar(t)}
+	s.warmUp(t, s.member(t, "warm"))
+	readers := []hintReader{jeanne.hints(t), claire.agentHints(t)}
 	id, other := jeanne.submit(t).GetId(), jeanne.submit(t).GetId()
-	for _, e := range ears {
-		for told := map[string]bool{}; !told[id] || !told[other]; {
-			told[e()] = true
+	for _, next := range readers {
+		for seen := map[string]bool{}; !seen[id] || !seen[other]; {
+			seen[next()] = true
 		}
 	}
 	hide := func(id string) {
@@ -185,14 +185,14 @@ func TestHint_NothingToSee(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	mine, agents := ears[0], ears[1]
+	mine, agents := readers[0], readers[1]
 	if _, err := claire.note(t, id, "note"); err != nil {
 		t.Fatal(err)
 	}
-	agents.hears(t, id)
+	agents.waitFor(t, id)
 	hide(id)
-	mine.hears(t, id)
-	agents.hears(t, id)
+	mine.waitFor(t, id)
+	agents.waitFor(t, id)
 	hide(id)
 	if _, err := jeanne.messaging.ShowConversation(jeanne.call(t), &messagingpb.ShowConversationRequest{Id: other}); err != nil {
 		t.Fatal(err)
@@ -201,9 +201,9 @@ func TestHint_NothingToSee(t *testing.T) {
 		t.Fatal(err)
 	}
 	hide(other)
-	for _, e := range ears {
-		if got := e(); got != other {
-			t.Errorf("told of %q, of which nothing had changed", got)
+	for _, next := range readers {
+		if got := next(); got != other {
+			t.Errorf("a hint about %q, of which nothing had changed", got)
 		}
 	}
 }

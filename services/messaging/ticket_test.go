@@ -72,13 +72,13 @@ func invalid(t *testing.T, why string, next func() (string, error)) {
 	refused(t, err, codes.Unauthenticated, "WATCH_TICKET_INVALID", "")
 }
 
-// A ticket stands for who got it, with what they may see, and for nobody's name.
+// A ticket identifies its caller and what they may see, without a name.
 func TestTicket(t *testing.T) {
 	t.Parallel()
 	s := running(t)
 	jeanne, marc := s.member(t, "jeanne"), s.member(t, "marc")
 	inHealth := s.clerk(t, "claire", map[string]any{"queues": []string{"sante"}})
-	s.heard(t, s.member(t, "warm"))
+	s.warmUp(t, s.member(t, "warm"))
 	mine, theirs := jeanne.ticket(t), inHealth.ticket(t)
 	if dump := s.dump(t); holdsSecret(dump) != "" || strings.Contains(dump, mine) || strings.Contains(dump, "Canari (agent)") {
 		t.Error("the database holds a ticket, or whose it is, in clear")
@@ -92,11 +92,11 @@ func TestTicket(t *testing.T) {
 	marc.submit(t)
 	ofMarc := marc.submit(t, health).GetId()
 	ofJeanne := jeanne.submit(t).GetId()
-	if told, err := member(); told != ofJeanne || err != nil {
-		t.Errorf("the member was told of %q, %v; want her own", told, err)
+	if got, err := member(); got != ofJeanne || err != nil {
+		t.Errorf("the member got a hint about %q, %v; want her own", got, err)
 	}
-	if told, err := agent(); told != ofMarc || err != nil {
-		t.Errorf("the agent was told of %q, %v; want what is in their queue", told, err)
+	if got, err := agent(); got != ofMarc || err != nil {
+		t.Errorf("the agent got a hint about %q, %v; want what is in their queue", got, err)
 	}
 	invalid(t, "used twice", s.watchWith(t, mine))
 }

@@ -33,26 +33,26 @@ func (c caller) watch(t *testing.T) (next func() *messagingpb.WatchConversations
 	return next, func() error { _, err := stream.Recv(); return err }
 }
 
-// heard has a member submit until the process reads what is published, and hears of what
-// is not, and returns the conversation of which it was told.
-func (s *stage) heard(t *testing.T, c caller) string {
+// warmUp has a member submit until the process gets events from the broker and hints from
+// other processes, and returns the conversation of the last hint.
+func (s *stage) warmUp(t *testing.T, c caller) string {
 	t.Helper()
 	next, _ := c.watch(t)
 	for {
 		id := c.submit(t).GetId()
-		told := next().GetConversationId()
-		// Told of nothing in particular: the events before now may have been missed.
-		for told != id && told != "" {
-			told = next().GetConversationId()
+		hint := next().GetConversationId()
+		// The catch-all hint: the events before now may have been missed.
+		for hint != id && hint != "" {
+			hint = next().GetConversationId()
 		}
-		if told != id {
+		if hint != id {
 			continue
 		}
-		// And what is no event.
+		// And what has no event.
 		if _, err := c.messaging.HideConversation(c.call(t), &messagingpb.HideConversationRequest{Id: id}); err != nil {
 			t.Fatal(err)
 		}
-		for told = ""; told != id; told = next().GetConversationId() {
+		for hint = ""; hint != id; hint = next().GetConversationId() {
 			continue
 		}
 		return id
@@ -63,7 +63,7 @@ func TestWatch_MemberAndQueue(t *testing.T) {
 	t.Parallel()
 	s := running(t)
 	jeanne, paul, claire := s.member(t, "jeanne"), s.member(t, "paul"), s.clerk(t, "claire")
-	pauls := s.heard(t, paul)
+	pauls := s.warmUp(t, paul)
 	next, _ := jeanne.watch(t)
 	ctx, cancel := context.WithTimeout(claire.call(t), messagingtest.Patience)
 	defer cancel()
@@ -82,33 +82,33 @@ func TestWatch_MemberAndQueue(t *testing.T) {
 	if _, err := far.Recv(); err != nil {
 		t.Fatal(err)
 	}
-	// What happens to somebody else's conversation first is not told to Jeanne.
+	// What happens to somebody else's conversation first causes no hint to Jeanne.
 	claire.claim(t, pauls)
 	id := jeanne.submit(t).GetId()
-	if told := next(); told.GetConversationId() != id || told.GetUnreadCount() != 0 {
-		t.Errorf("told %v, want her own conversation", told)
+	if hint := next(); hint.GetConversationId() != id || hint.GetUnreadCount() != 0 {
+		t.Errorf("got %v, want her own conversation", hint)
 	}
 	claire.reply(t, id, true)
-	if told := next(); told.GetConversationId() != id || told.GetUnreadCount() != 1 {
-		t.Errorf("told %v, want one unread", told)
+	if hint := next(); hint.GetConversationId() != id || hint.GetUnreadCount() != 1 {
+		t.Errorf("got %v, want one unread", hint)
 	}
 	var opened []string
 	for range 3 {
-		told, err := queue.Recv()
+		hint, err := queue.Recv()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if told.GetOpened() {
-			opened = append(opened, told.GetConversationId())
+		if hint.GetOpened() {
+			opened = append(opened, hint.GetConversationId())
 		}
 	}
 	if len(opened) != 1 || opened[0] != id {
 		t.Errorf("opened %v, want %s", opened, id)
 	}
-	// A conversation of the other caisse is the first thing that its agent hears of.
+	// A conversation of the other caisse causes the first hint to its agent.
 	other := s.member(t, "yann", map[string]any{"caisse": "msa-29"}).submit(t).GetId()
-	if told, err := far.Recv(); err != nil || told.GetConversationId() != other {
-		t.Errorf("told %v, %v, want %s", told, err, other)
+	if hint, err := far.Recv(); err != nil || hint.GetConversationId() != other {
+		t.Errorf("got %v, %v, want %s", hint, err, other)
 	}
 }
 

@@ -80,7 +80,7 @@ var All = []Bug{
 	{"leap-is-believed", "clock leaps ahead", []edit{
 		{"services/notifier/internal/ledger/clock.go", "leapLeast = 5 * time.Second", "leapLeast = 10_000 * time.Hour"},
 	}},
-	// Watches are told to look for themselves only while there is no connection to the broker.
+	// Watches are notified that anything may have changed only while there is no connection to the broker.
 	{"connected-is-working", "events do not flow", []edit{
 		{"services/messaging/internal/watch/hub.go", "if !h.watched() {\n\t\treturn false", "if true {\nreturn false"},
 	}},

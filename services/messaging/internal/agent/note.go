@@ -20,8 +20,8 @@ import (
 )
 
 // AddNote adds an internal note. It changes nothing that the member could see, not
-// even when the conversation was last changed, so neither a colleague's claim nor
-// the conversation's end stands in its way.
+// even when the conversation was last changed, so neither a colleague's claim nor a
+// closed conversation prevents it.
 func (s *Server) AddNote(ctx context.Context, req *messagingpb.AddNoteRequest) (*messagingpb.AddNoteResponse, error) {
 	id := auth.FromContext(ctx)
 	written, err := text.OfNote.Normalise(req.GetText())
@@ -33,7 +33,7 @@ func (s *Server) AddNote(ctx context.Context, req *messagingpb.AddNoteRequest) (
 		return nil, err
 	}
 	if added {
-		s.Hints.Tell(watch.Hint{Conversation: found.ID, Agents: true})
+		s.Hints.Send(watch.Hint{Conversation: found.ID, Agents: true})
 	} else {
 		rpc.Replayed(ctx)
 	}

@@ -19,40 +19,41 @@ import (
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/watch"
 )
 
-// most bounds one transaction of agents' changes, whose conversations stay
-// locked until it commits.
+// most bounds one transaction, whose conversations stay locked until it commits.
 const most = 128
 
-// Changes is the group commit of what agents do: claims, replies, ends.
+// Changes is the group commit of changes to conversations: agents' claims, replies and
+// closings, and members' follow-ups.
 //
 // What is promised: Submit returns the conversation as it is after the commit of
-// the transaction that changed it, with its event and its audit. A change that is
-// refused, by its decision or by the database, fails alone. Of two changes of one
-// conversation, the second decides on what the first has left.
+// the transaction that changed it, with its event and, for an agent's change, its
+// audit. A change that is refused, by its decision or by the database, fails alone.
+// Of two changes of one conversation, the second decides on what the first has left.
 //
 // How: a batch locks its conversations with one statement in the order of their
 // ids, so that two processes never wait for each other, decides each, and writes
 // all in two further round trips. A second change of the same conversation, or
 // under the same key, waits for the next transaction. When the database refuses a
-// batch's data, the halves are tried apart, down to single changes.
+// batch's data, each half is tried on its own, down to single changes.
 //
 // When it breaks: a connection lost during the commit leaves the outcome unknown,
-// and every caller of the batch gets the error. A reply is then tried again with
-// its key, which finds what was stored; a claim is renewed; an end is found ended.
+// and every caller of the batch gets the error. A reply or a follow-up is then
+// retried with its key, which finds what was stored; a claim is renewed; a closed
+// conversation is found closed.
 type Changes struct {
 	*batch.Group[Request, conversation.Full]
 	pool *pgxpool.Pool
-	// committed is called after each commit that published something, and hints gets what
-	// is not published.
+	// committed is called after each commit that appended an event, and hints gets the
+	// changes without one.
 	committed func()
 	hints     *watch.Hints
 }
 
 // New returns a group that nothing runs yet. committed is called after each commit that
-// published something; hints gets what is not published; sizes, how many changes a
-// transaction had.
-func New(pool *pgxpool.Pool, committed func(), told *watch.Hints, sizes metric.Int64Histogram) *Changes {
-	c := &Changes{pool: pool, committed: committed, hints: told}
+// appended an event; hints gets the changes without one, sizes the number of changes in each
+// transaction.
+func New(pool *pgxpool.Pool, committed func(), hints *watch.Hints, sizes metric.Int64Histogram) *Changes {
+	c := &Changes{pool: pool, committed: committed, hints: hints}
 	c.Group = batch.New(batch.Config[Request, conversation.Full]{
 		Do: c.apply, Most: most, Divide: postgres.IsBadRow, Conflict: collides, Sizes: sizes,
 	})
@@ -63,10 +64,10 @@ func New(pool *pgxpool.Pool, committed func(), told *watch.Hints, sizes metric.I
 type Request struct {
 	// Scope is what they may see; the conversation of another is [pgx.ErrNoRows].
 	Scope conversation.Scope
-	// Agent is who asks; empty for a member.
+	// Agent is the calling agent; empty for a member.
 	Agent string
 	ID    uuid.UUID
-	// Key is a reply's idempotency key; zero for other changes.
+	// Key is the idempotency key of a reply or follow-up; zero for other changes.
 	Key uuid.UUID
 	// Full: what was written in the conversation is to be read in the same transaction.
 	Full bool
@@ -88,21 +89,22 @@ type Change struct {
 	Action lifecycle.Action
 }
 
-// Reply is a message that is stored with a change.
+// Reply is a message that is stored with a change, an agent's or a member's.
 type Reply struct {
 	Row   conversation.Message
 	Key   uuid.UUID
 	Chars int
 }
 
-// news is what is told of changes after their commit.
-type news struct {
-	// published: there are events in the outbox.
-	published bool
-	hints     []watch.Hint
+// notices are what a commit causes: the relay is woken, and hints are sent.
+type notices struct {
+	// events: there are new events in the outbox.
+	events bool
+	hints  []watch.Hint
 }
 
-// hintsOf is what the event of a change, if it has one, leaves untold.
+// hintsOf are the hints of a change: one if it has no event, and one for the agents of the
+// queue that the conversation left.
 func hintsOf(done *Change, before, after conversation.Row) (list []watch.Hint) {
 	if done.Event == nil {
 		list = append(list, watch.Hint{Conversation: after.ID, Agents: before.Status == after.Status})

@@ -94,8 +94,8 @@ func written(t *testing.T, pool *pgxpool.Pool) (replies, events, audits, transac
 func TestChanges_CoalesceWhatWaits(t *testing.T) {
 	t.Parallel()
 	c, pool, ids := newTestChanges(t, 64)
-	told := 0
-	c.committed = func() { told++ }
+	commits := 0
+	c.committed = func() { commits++ }
 	var outcomes []func() (conversation.Full, error)
 	for _, id := range ids {
 		outcomes = append(outcomes, c.enqueue(t.Context(), replyTo(id)))
@@ -107,8 +107,8 @@ func TestChanges_CoalesceWhatWaits(t *testing.T) {
 			t.Fatalf("%d: %+v, %v", i, row, err)
 		}
 	}
-	if replies, events, audits, transactions := written(t, pool); replies != 64 || events != 64 || audits != 64 || transactions != 1 || told != 1 {
-		t.Errorf("%d replies, %d events, %d audits in %d transactions, told %d times", replies, events, audits, transactions, told)
+	if replies, events, audits, transactions := written(t, pool); replies != 64 || events != 64 || audits != 64 || transactions != 1 || commits != 1 {
+		t.Errorf("%d replies, %d events, %d audits in %d transactions, committed called %d times", replies, events, audits, transactions, commits)
 	}
 }
 

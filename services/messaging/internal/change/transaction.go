@@ -17,12 +17,11 @@ import (
 )
 
 // changeMany locks conversations, has each request decide what to do with its own,
-// and does it with its events in one transaction. It returns what became of each,
-// and of what others must be told. The requests must be for different
-// conversations.
-func (c *Changes) changeMany(ctx context.Context, requests []Request) (done []batch.Result[conversation.Full], untold news, err error) {
+// and does it with its events in one transaction. It returns the result of each,
+// and the notices that are due. The requests must be for different conversations.
+func (c *Changes) changeMany(ctx context.Context, requests []Request) (done []batch.Result[conversation.Full], due notices, err error) {
 	err = pgx.BeginFunc(ctx, c.pool, func(tx pgx.Tx) error {
-		done, untold = make([]batch.Result[conversation.Full], len(requests)), news{}
+		done, due = make([]batch.Result[conversation.Full], len(requests)), notices{}
 		rows, replied, err := lockMany(ctx, tx, requests)
 		if err != nil {
 			return err
@@ -48,19 +47,19 @@ func (c *Changes) changeMany(ctx context.Context, requests []Request) (done []ba
 			return err
 		}
 		for i := range todo {
-			untold.hints = append(untold.hints, hintsOf(todo[i], rows[requests[i].ID].Row, done[i].Value.Row)...)
+			due.hints = append(due.hints, hintsOf(todo[i], rows[requests[i].ID].Row, done[i].Value.Row)...)
 		}
-		untold.published, err = recordMany(ctx, tx, requests, todo, done)
+		due.events, err = recordMany(ctx, tx, requests, todo, done)
 		return err
 	})
 	if err != nil {
-		untold = news{}
+		due = notices{}
 	}
-	return done, untold, err
+	return done, due, err
 }
 
-// messageKey is what a message is told apart by, whatever its conversation: who wrote it, and
-// their key.
+// messageKey identifies a message across conversations: who wrote it, and their idempotency
+// key.
 type messageKey struct {
 	AgentID        string    `db:"agent_id"`
 	MemberID       string    `db:"member_id"`
@@ -111,9 +110,9 @@ func queueTaken(batch *pgx.Batch, agents []string, keys []uuid.UUID, members []s
 		WHERE (agent_id, idempotency_key) IN (SELECT * FROM unnest($1::text[], $2::uuid[]))
 		UNION ALL
 		SELECT '', c.member_id, m.idempotency_key
-		FROM unnest($3::text[], $4::uuid[]) AS asked (member_id, key)
-		JOIN message m ON m.author = 1 AND m.idempotency_key = asked.key AND m.idempotency_key IS NOT NULL
-		JOIN conversation c ON c.id = m.conversation_id AND c.member_id = asked.member_id`, agents, keys, members, memberKeys).Query(func(found pgx.Rows) error {
+		FROM unnest($3::text[], $4::uuid[]) AS given (member_id, key)
+		JOIN message m ON m.author = 1 AND m.idempotency_key = given.key AND m.idempotency_key IS NOT NULL
+		JOIN conversation c ON c.id = m.conversation_id AND c.member_id = given.member_id`, agents, keys, members, memberKeys).Query(func(found pgx.Rows) error {
 		taken, err := pgx.CollectRows(found, pgx.RowToStructByName[messageKey])
 		for _, key := range taken {
 			replied[key] = true
@@ -128,7 +127,7 @@ func queueTaken(batch *pgx.Batch, agents []string, keys []uuid.UUID, members []s
 func queueKeyLocks(batch *pgx.Batch, members []string, keys []uuid.UUID) {
 	batch.Queue(`SELECT pg_advisory_xact_lock(lock) FROM (
 		SELECT DISTINCT hashtextextended(member_id || ' ' || key, 0) AS lock
-		FROM unnest($1::text[], $2::uuid[]) AS asked (member_id, key) ORDER BY lock) AS locks`, members, keys)
+		FROM unnest($1::text[], $2::uuid[]) AS given (member_id, key) ORDER BY lock) AS locks`, members, keys)
 }
 
 // applyMany inserts the replies and updates the conversations, in one round trip,
@@ -188,13 +187,13 @@ func queueReply(batch *pgx.Batch, r *Reply) {
 }
 
 // recordMany writes the events of changes to the log and the outbox, and the
-// audit, in the transaction of what they tell.
+// audit, in the transaction of the changes themselves.
 func recordMany(ctx context.Context, tx pgx.Tx, requests []Request, todo map[int]*Change, done []batch.Result[conversation.Full]) (published bool, err error) {
 	var audited []conversation.Audited
 	var events []outbox.Event
 	batch := &pgx.Batch{}
 	for _, i := range slices.Sorted(maps.Keys(todo)) {
-		if requests[i].Agent != "" { // what a member does is no act of the fund's
+		if requests[i].Agent != "" { // a member's change is not audited
 			audited = append(audited, conversation.Audited{AgentID: requests[i].Agent, Action: todo[i].Action, ConversationID: requests[i].ID})
 		}
 		if requests[i].Full {
@@ -227,14 +226,14 @@ func collides(a, b Request) bool {
 
 // apply does changes of different conversations in one transaction.
 func (c *Changes) apply(ctx context.Context, requests []Request) (done []batch.Result[conversation.Full], err error) {
-	var untold news
-	err = postgres.Again(ctx, func() (err error) { done, untold, err = c.changeMany(ctx, requests); return err })
+	var due notices
+	err = postgres.Again(ctx, func() (err error) { done, due, err = c.changeMany(ctx, requests); return err })
 	if err != nil {
 		return nil, err
 	}
-	if untold.published {
+	if due.events {
 		c.committed()
 	}
-	c.hints.Tell(untold.hints...)
+	c.hints.Send(due.hints...)
 	return done, nil
 }

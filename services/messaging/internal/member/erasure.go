@@ -26,14 +26,14 @@ func (m *Members) EraseMyData(ctx context.Context, _ *messagingpb.EraseMyDataReq
 	if erased > 0 {
 		m.Wake()
 		// The events no longer say whose the conversations were.
-		m.Hints.Tell(watch.Hint{Mark: watch.MarkOf(member)})
+		m.Hints.Send(watch.Hint{Mark: watch.MarkOf(member)})
 	}
 	return &messagingpb.EraseMyDataResponse{Conversations: int32(erased)}, nil //nolint:gosec // a person's conversations
 }
 
-// ErasedKeyLife is for how long a repeat of a submission is known that was erased: far
-// longer than anything tries again by itself. The key of what is not erased is good as long
-// as the conversation is kept.
+// ErasedKeyLife is how long the retry of an erased submission is recognised: far longer than
+// any client retries by itself. The key of a submission that was not erased is recognised as
+// long as the conversation is kept.
 const ErasedKeyLife = 30 * 24 * time.Hour
 
 // KeyDigest is what is left of a member's idempotency key.
@@ -42,14 +42,14 @@ const KeyDigest = `sha256(convert_to(member_id || ' ' || idempotency_key::text, 
 // CheckErased is [conversation.ErrErased] if what was submitted under the key was erased,
 // else [pgx.ErrNoRows].
 func CheckErased(ctx context.Context, db postgres.Querier, member string, key uuid.UUID) error {
-	_, err := postgres.One[int32](ctx, db, "looking for an erased key", `SELECT 1 FROM erased_key, (SELECT $1::text AS member_id, $2::uuid AS idempotency_key) AS asked WHERE digest = `+KeyDigest, member, key)
+	_, err := postgres.One[int32](ctx, db, "looking for an erased key", `SELECT 1 FROM erased_key, (SELECT $1::text AS member_id, $2::uuid AS idempotency_key) AS given WHERE digest = `+KeyDigest, member, key)
 	if err == nil {
 		return conversation.ErrErased
 	}
 	return err
 }
 
-// ForgetErasedKeys deletes some of the keys that nobody will come with any more.
+// ForgetErasedKeys deletes some of the keys that are older than life.
 func ForgetErasedKeys(ctx context.Context, db postgres.Querier, life time.Duration) (int64, error) {
 	return postgres.Exec(ctx, db, "deleting old keys", `DELETE FROM erased_key WHERE digest = ANY (ARRAY(
 		SELECT digest FROM erased_key WHERE erased_at <= now() - $1::interval ORDER BY erased_at LIMIT $2 FOR UPDATE SKIP LOCKED))`,
@@ -58,8 +58,8 @@ func ForgetErasedKeys(ctx context.Context, db postgres.Querier, life time.Durati
 
 // erase erases what a member wrote and how they are reached, in one
 // transaction. The conversations lose their data keys and their member; their
-// selection, times and state stay, because figures are made of them. A binary of
-// before may still hold a key in memory for as long as a call lasts.
+// selection, times and state stay, because figures are made of them. A call
+// under way may still hold a data key in memory until it ends.
 func (m *Members) erase(ctx context.Context, member string) (erased int, err error) {
 	err = pgx.BeginFunc(ctx, m.DB, func(tx pgx.Tx) error {
 		if _, err := postgres.Many[uuid.UUID](ctx, tx, "locking conversations", `SELECT id FROM conversation WHERE member_id = $1 ORDER BY id FOR UPDATE`, member); err != nil {

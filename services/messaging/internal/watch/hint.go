@@ -15,67 +15,67 @@ import (
 )
 
 const (
-	// hintSubject is outside the stream: nobody keeps what is told there.
+	// hintSubject is outside the stream: hints are not stored.
 	hintSubject = "messaging-hints.v1"
-	// hintsMost is how many wait to be told; beyond, any may have changed.
+	// hintsMost is how many hints wait to be sent; beyond, one catch-all hint replaces them.
 	hintsMost = 1024
-	// oweRetry is how soon it is told again that any may have changed.
-	oweRetry = time.Second
-	// oweAfter is how long what was told may have been on a connection that was lost: a
-	// little more than two of its pings.
-	oweAfter = 30 * time.Second
+	// catchAllRetry is how often a catch-all hint that is due is tried.
+	catchAllRetry = time.Second
+	// lossWindow is how long before a reconnection a hint may have been sent and lost with
+	// the old connection: a little more than two of its pings.
+	lossWindow = 30 * time.Second
 )
 
-// Hints tells the processes of this service, this one too, of what has changed without an
-// event.
+// Hints notifies the processes of this service, this one too, of changes that have no event.
 //
-// What is promised: nobody who changes anything waits for it, nothing is stored, and no
-// person's name or id is told. How: one message of core NATS for each, after its commit.
-// When it breaks: what could not be told, or may have been on a connection that was lost, is
-// owed, and made good by the hint that any may have changed as soon as it can be told. What
-// is told and not heard, the hearer notices (see [bus.Bus.Hear] and reach). Only a process
-// that dies between a commit and its hint owes it for good: a watch lasts ten minutes, and
-// the next one begins with a look.
+// What is promised: no change waits for its hint, nothing is stored, and a hint carries no
+// person's name or id. How: one core NATS message for each hint, after the commit. When it
+// breaks: a hint that could not be sent, or may have been lost with its connection, is
+// replaced by a catch-all hint (any conversation may have changed) as soon as one can be
+// sent. Hints that were sent and did not arrive are noticed by the subscriber (see
+// [bus.Bus.SubscribeCore] and echoReturned). Only the hint of a process that dies between
+// the commit and the hint is lost for good: a watch lasts ten minutes, and the next one
+// begins by reading everything.
 type Hints struct {
 	bus     *bus.Bus
 	self    uuid.UUID
 	waiting chan Hint
-	// owed: something was not told.
-	owed atomic.Bool
-	// lastTold is when something was, in nanoseconds since 1970.
-	lastTold atomic.Int64
-	// asked: an echo is awaited; echoed: it has come.
-	asked, echoed atomic.Bool
+	// catchAll: a hint was lost, or may have been, and a catch-all hint is due.
+	catchAll atomic.Bool
+	// lastSent is when the last hint was sent, in nanoseconds since 1970.
+	lastSent atomic.Int64
+	// awaited: an echo was requested; echoed: it has come back.
+	awaited, echoed atomic.Bool
 }
 
-// Tell hands hints over. It never blocks.
-func (h *Hints) Tell(list ...Hint) {
+// Send queues hints, which Run publishes. It never blocks.
+func (h *Hints) Send(list ...Hint) {
 	for _, one := range list {
 		select {
 		case h.waiting <- one:
 		default:
-			h.owed.Store(true)
+			h.catchAll.Store(true)
 		}
 	}
 }
 
-// Run tells until ctx is done, and then what waits.
+// Run publishes hints until ctx is done, and then those that still wait.
 func (h *Hints) Run(ctx context.Context) error {
-	retry := time.NewTicker(oweRetry)
+	retry := time.NewTicker(catchAllRetry)
 	defer retry.Stop()
 	for {
 		select {
 		case one := <-h.waiting:
-			h.send(ctx, one)
+			h.publish(ctx, one)
 		case <-retry.C:
-			if h.owed.CompareAndSwap(true, false) {
-				h.send(ctx, Hint{})
+			if h.catchAll.CompareAndSwap(true, false) {
+				h.publish(ctx, Hint{})
 			}
 		case <-ctx.Done():
 			for {
 				select {
 				case one := <-h.waiting:
-					h.send(ctx, one)
+					h.publish(ctx, one)
 				default:
 					if err := h.bus.Flush(context.WithoutCancel(ctx)); err != nil {
 						slog.WarnContext(ctx, "hints may be lost", "error", err)
@@ -87,24 +87,25 @@ func (h *Hints) Run(ctx context.Context) error {
 	}
 }
 
-func (h *Hints) send(ctx context.Context, one Hint) {
+func (h *Hints) publish(ctx context.Context, one Hint) {
 	text, err := json.Marshal(one)
 	if err == nil {
-		err = h.bus.Tell(hintSubject, text)
+		err = h.bus.PublishCore(hintSubject, text)
 	}
 	if err != nil {
-		slog.DebugContext(ctx, "a hint is owed", "error", err)
-		h.owed.Store(true)
+		slog.DebugContext(ctx, "publishing a hint; a catch-all hint will follow", "error", err)
+		h.catchAll.Store(true)
 		return
 	}
-	h.lastTold.Store(time.Now().UnixNano())
+	h.lastSent.Store(time.Now().UnixNano())
 }
 
-// hear hands out hints until ctx is done. attached is called when some may have been missed.
-func (h *Hints) hear(ctx context.Context, attached func(), handle func(Hint)) {
-	h.bus.Hear(ctx, hintSubject, func() {
-		if time.Since(time.Unix(0, h.lastTold.Load())) < oweAfter {
-			h.owed.Store(true)
+// subscribe calls handle with each hint until ctx is done. attached is called when hints may
+// have been missed.
+func (h *Hints) subscribe(ctx context.Context, attached func(), handle func(Hint)) {
+	h.bus.SubscribeCore(ctx, hintSubject, func() {
+		if time.Since(time.Unix(0, h.lastSent.Load())) < lossWindow {
+			h.catchAll.Store(true)
 		}
 		attached()
 	}, func(data []byte) {
@@ -120,41 +121,42 @@ func (h *Hints) hear(ctx context.Context, attached func(), handle func(Hint)) {
 	})
 }
 
-// reach reports whether hints come back that this process told when it was last asked, and
-// tells one for the next time.
-func (h *Hints) reach() bool {
+// echoReturned reports whether the echo that the previous call requested has come back, and
+// requests the next. The first call reports true.
+func (h *Hints) echoReturned() bool {
 	came := h.echoed.Swap(false)
-	if !h.asked.Swap(true) {
+	if !h.awaited.Swap(true) {
 		came = true
 	}
-	h.Tell(Hint{Echo: &h.self})
+	h.Send(Hint{Echo: &h.self})
 	return came
 }
 
-// NewHints returns what is told, and heard, by a bus.
+// NewHints returns the hints that are sent and received through a bus.
 func NewHints(b *bus.Bus) *Hints {
 	return &Hints{bus: b, self: uuid.New(), waiting: make(chan Hint, hintsMost)}
 }
 
-// Hint is a change that no event tells of, or whom an event does not reach, as the
-// processes of this service tell each other. A hint without anything says that any
-// conversation may have changed; so does one that a process is too old to read.
+// Hint is the message, between processes of this service, about a change that has no event,
+// or that concerns somebody whom its event does not reach. The empty hint is the catch-all:
+// any conversation may have changed. A process takes a hint that it cannot read for one.
 type Hint struct {
-	// Conversation is what has changed.
+	// Conversation is the one that has changed.
 	Conversation uuid.UUID `json:"conversation,omitzero"`
-	// Agents: its member sees nothing of it.
+	// Agents: the change is visible to agents only, not to the member.
 	Agents bool `json:"agents,omitempty"`
-	// Caisse and Queue are where it was: whoever sees that alone no longer sees it.
+	// Caisse and Queue are where the conversation was before: agents of that queue alone no
+	// longer see it.
 	Caisse string `json:"caisse,omitempty"`
 	Queue  string `json:"queue,omitempty"`
-	// Mark is of a member who has had all erased, see markOf.
+	// Mark identifies a member who has had everything erased, see [MarkOf].
 	Mark *uint16 `json:"mark,omitempty"`
-	// Echo is for the process that says so.
+	// Echo is the process that published the hint, to itself: see echoReturned.
 	Echo *uuid.UUID `json:"echo,omitempty"`
 }
 
-// MarkOf is how the broker hears of a member whose conversations no longer say whose they
-// were: 16 bits, which thousands share. Some of those then look for nothing.
+// MarkOf is what the broker sees of a member whose conversations no longer name them: 16 bits
+// of a hash, which thousands of members share. The others who share them read once in vain.
 func MarkOf(member string) *uint16 {
 	digest := sha256.Sum256([]byte(member))
 	return new(binary.BigEndian.Uint16(digest[:]))

@@ -10,7 +10,7 @@ import (
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 )
 
-// A mark tells nobody's name: many share it.
+// A mark identifies nobody: many share it.
 func TestHint_MarkIsShared(t *testing.T) {
 	t.Parallel()
 	mark, others := *MarkOf("usagers:jeanne"), 0
@@ -24,64 +24,64 @@ func TestHint_MarkIsShared(t *testing.T) {
 	}
 }
 
-// What could not be told is owed, and made good when the broker is there again.
-func TestHint_Owed(t *testing.T) {
+// A hint that could not be sent is replaced by the catch-all hint when the broker is back.
+func TestHint_CatchAll(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
-	teller, hearer := s.connect(t), s.connect(t)
-	one, two := NewHints(teller), NewHints(hearer)
-	heard, began := make(chan Hint, 1024), make(chan struct{}, 1024)
+	publisher, subscriber := s.connect(t), s.connect(t)
+	one, two := NewHints(publisher), NewHints(subscriber)
+	received, began := make(chan Hint, 1024), make(chan struct{}, 1024)
 	goes(t, one.Run)
 	goes(t, func(ctx context.Context) error {
-		two.hear(ctx, func() { began <- struct{}{} }, func(told Hint) { heard <- told })
+		two.subscribe(ctx, func() { began <- struct{}{} }, func(hint Hint) { received <- hint })
 		return nil
 	})
 	<-began
 	id := uuid.New()
-	one.Tell(Hint{Conversation: id})
-	if got := <-heard; got.Conversation != id {
-		t.Fatalf("heard %+v", got)
+	one.Send(Hint{Conversation: id})
+	if got := <-received; got.Conversation != id {
+		t.Fatalf("received %+v", got)
 	}
 	s.broker.Stop()
-	messagingtest.Eventually(t, "the broker is away", func() bool { return !teller.Connected() })
-	one.Tell(Hint{Conversation: id})
-	messagingtest.Eventually(t, "it is owed", one.owed.Load)
+	messagingtest.Eventually(t, "the broker is away", func() bool { return !publisher.Connected() })
+	one.Send(Hint{Conversation: id})
+	messagingtest.Eventually(t, "a catch-all hint is due", one.catchAll.Load)
 	s.broker.Start(t)
 	<-began
-	if got := <-heard; got != (Hint{}) {
-		t.Errorf("heard %+v, want that any may have changed", got)
+	if got := <-received; got != (Hint{}) {
+		t.Errorf("received %+v, want that any may have changed", got)
 	}
 }
 
-// More than can wait is owed too.
-func TestHint_TellNeverWaits(t *testing.T) {
+// So are hints beyond those that may wait.
+func TestHint_SendNeverWaits(t *testing.T) {
 	t.Parallel()
 	h := NewHints(nil)
 	for range hintsMost + 1 {
-		h.Tell(Hint{Conversation: uuid.New()})
+		h.Send(Hint{Conversation: uuid.New()})
 	}
-	if !h.owed.Load() {
-		t.Error("what was dropped is not owed")
+	if !h.catchAll.Load() {
+		t.Error("no catch-all hint is due for what was dropped")
 	}
 }
 
-// Connected is not working: who does not hear themselves hears nobody.
-func TestHint_Reach(t *testing.T) {
+// Connected is not working: a process whose own hints do not come back gets no others either.
+func TestHint_EchoReturned(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
 	h := NewHints(s.connect(t))
-	if !h.reach() {
-		t.Error("blind before it has asked")
+	if !h.echoReturned() {
+		t.Error("no echo before one was requested passes for a fault")
 	}
-	if h.reach() {
-		t.Error("nothing has come back, and passes for heard")
+	if h.echoReturned() {
+		t.Error("nothing has come back, and passes for an echo")
 	}
 	goes(t, h.Run)
 	goes(t, func(ctx context.Context) error {
-		h.hear(ctx, func() {}, func(told Hint) { t.Errorf("an echo was handed out: %+v", told) })
+		h.subscribe(ctx, func() {}, func(hint Hint) { t.Errorf("an echo was handed out: %+v", hint) })
 		return nil
 	})
-	messagingtest.Eventually(t, "it hears itself", h.reach)
+	messagingtest.Eventually(t, "the echo returns", h.echoReturned)
 }
 
 // goes runs something until the test ends.

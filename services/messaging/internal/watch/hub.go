@@ -1,9 +1,9 @@
-// Package watch tells those who watch conversations, members and agents, that something has
-// changed, so that they read again: hints, which nobody keeps, and tickets, by which a
-// browser's EventSource watches without a token.
+// Package watch notifies members and agents who watch conversations that something has
+// changed, so that they read again. It has hints, which are not stored, and tickets, with
+// which a browser's EventSource watches without a token.
 //
-// What is promised, how and when it breaks is said of [Hub] for what has an event and of
-// [Hints] for what has none.
+// [Hub] documents what is promised for changes that have an event, [Hints] for those that
+// have none.
 package watch
 
 import (
@@ -32,44 +32,44 @@ const (
 	// most is how many watches one caller has open at this process.
 	most = 16
 	// backlog is how many changes a slow caller may be behind; beyond, it is
-	// told that any may have changed.
+	// notified that any conversation may have changed.
 	backlog = 16
-	// blindPoll is how often the hub looks whether events flow, and blindTell how often
-	// callers are told that any may have changed while they do not.
-	blindPoll = 10 * time.Second
-	blindTell = 30 * time.Second
+	// blindPoll is how often the hub checks that events flow, and blindNotify how often
+	// callers are notified that any conversation may have changed while they do not.
+	blindPoll   = 10 * time.Second
+	blindNotify = 30 * time.Second
 	// staleAfter is how long an event may wait in the outbox before events pass for not
 	// flowing.
 	staleAfter = 10 * time.Second
-	// ownersTimeout bounds the question whose conversations have changed: a database
-	// that is silent must not silence hints.
+	// ownersTimeout bounds the query for whose conversations have changed: a database
+	// that does not answer must not hold up hints.
 	ownersTimeout = 5 * time.Second
 )
 
 // ErrTooMany is the refusal of more watches than one caller may have open.
 var ErrTooMany = rpc.Refuse(codes.ResourceExhausted, errorpb.ErrorReason_WATCHES_TOO_MANY, "too many watches are open; end one first")
 
-// Hub tells the watches that are open at this process what has changed anywhere.
+// Hub notifies the watches that are open at this process of what has changed at any process.
 //
-// What is promised: a hint soon after every change that somebody makes. Two changes come by
-// themselves and are not told: a claim that lapses, of which it was said when it would, and
-// a conversation whose term has passed. How: every process reads the stream's events as they
-// are stored, without acknowledgement, hears of changes that have no event (see hints), and
-// looks up whose conversations they are about, as long as anybody watches here. When it
-// breaks: hints are lost with the broker's connection, while events wait in the outbox
-// because it takes none (full, without a quorum, a subject denied), and while what this
-// process says to itself does not come back. Then every watch is told to look for itself,
-// after half a minute at most and twice a minute from then on, and once when all flows
-// again.
+// What is promised: a hint soon after every change that somebody makes. Two changes happen by
+// themselves and cause no hint: a claim that lapses, whose time was given with the claim, and
+// the deletion of a conversation that is past its retention. How: every process reads the
+// stream's events as they are stored, without acknowledgement, receives [Hints] for changes
+// that have no event, and looks up whose conversations they are about, as long as anybody
+// watches here. When it breaks: hints are lost with the broker's connection, while events
+// wait in the outbox because the broker takes none (full, without a quorum, a subject
+// denied), and while this process's own hints do not come back. Then every watch is notified
+// that any conversation may have changed, after half a minute at most and twice a minute from
+// then on, and once when events flow again.
 type Hub struct {
 	pool   *pgxpool.Pool
 	events *bus.Bus
 	hints  *Hints
 	// begin is where the relay begins to look for events.
 	begin func() uuid.UUID
-	// heard has events that nobody was told about yet.
-	heard chan Happening
-	done  chan struct{}
+	// pending are changes of which no watch was notified yet.
+	pending chan Happening
+	done    chan struct{}
 
 	mu       sync.Mutex
 	watchers map[*watcher]struct{}
@@ -82,27 +82,27 @@ func (h *Hub) Run(ctx context.Context) error {
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer end()
-	group.Go(func() { h.events.Listen(listening, eventspb.Everything, h.tellAll, h.hear) })
+	group.Go(func() { h.events.Listen(listening, eventspb.Everything, h.notifyAll, h.receive) })
 	group.Go(func() {
-		h.hints.hear(listening, h.tellAll, func(told Hint) { h.take(Happening{Conversation: told.Conversation, hint: told}) })
+		h.hints.subscribe(listening, h.notifyAll, func(hint Hint) { h.take(Happening{Conversation: hint.Conversation, hint: hint}) })
 	})
 	ticker := time.NewTicker(blindPoll)
 	defer ticker.Stop()
-	var told time.Time // when the watches were last told for being blind; zero: not blind
+	var notified time.Time // when the watches were last notified because the hub is blind; zero: it is not
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case first := <-h.heard:
-			h.tell(ctx, h.gather(first))
+		case first := <-h.pending:
+			h.notify(ctx, h.gather(first))
 		case <-ticker.C:
 			blind := h.blind(ctx)
-			if blind && time.Since(told) >= blindTell || !blind && !told.IsZero() {
-				h.tellAll()
-				told = time.Now()
+			if blind && time.Since(notified) >= blindNotify || !blind && !notified.IsZero() {
+				h.notifyAll()
+				notified = time.Now()
 			}
 			if !blind {
-				told = time.Time{}
+				notified = time.Time{}
 			}
 		}
 	}
@@ -120,26 +120,26 @@ func (h *Hub) blind(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, ownersTimeout)
 	defer cancel()
 	stale, err := outbox.New(h.pool).Stale(ctx, h.begin(), staleAfter)
-	return !h.hints.reach() || stale || err != nil
+	return !h.hints.echoReturned() || stale || err != nil
 }
 
-// hear takes an event from the broker.
-func (h *Hub) hear(msg bus.Msg) {
+// receive takes an event from the broker.
+func (h *Hub) receive(msg bus.Msg) {
 	if id, err := uuid.Parse(msg.Entity); err == nil {
 		h.take(Happening{Conversation: id, Opened: eventspb.TypeOf(msg.Type) == eventspb.TypeMessageSubmitted})
 	}
 }
 
-// take hands over what was heard. When too much comes at once, all watches are told to
-// look for themselves.
+// take queues a change. When too many come at once, all watches are notified that any
+// conversation may have changed.
 func (h *Hub) take(happened Happening) {
 	if !h.watched() {
 		return
 	}
 	select {
-	case h.heard <- happened:
+	case h.pending <- happened:
 	default:
-		h.tellAll()
+		h.notifyAll()
 	}
 }
 
@@ -149,12 +149,12 @@ func (h *Hub) watched() bool {
 	return len(h.watchers) > 0
 }
 
-// gather takes what else has been heard, without waiting.
+// gather takes what else is pending, without waiting.
 func (h *Hub) gather(first Happening) []Happening {
 	batch := []Happening{first}
-	for len(batch) < cap(h.heard) {
+	for len(batch) < cap(h.pending) {
 		select {
-		case next := <-h.heard:
+		case next := <-h.pending:
 			batch = append(batch, next)
 		default:
 			return batch
@@ -163,20 +163,20 @@ func (h *Hub) gather(first Happening) []Happening {
 	return batch
 }
 
-// tell looks up whose conversations have changed and tells their watches.
-func (h *Hub) tell(ctx context.Context, batch []Happening) {
+// notify looks up whose conversations have changed and notifies their watches.
+func (h *Hub) notify(ctx context.Context, batch []Happening) {
 	ids := make([]uuid.UUID, len(batch))
 	for i, happened := range batch {
 		ids[i] = happened.Conversation
 	}
-	asking, cancel := context.WithTimeout(ctx, ownersTimeout)
-	owners, err := h.owners(asking, ids)
+	querying, cancel := context.WithTimeout(ctx, ownersTimeout)
+	owners, err := h.owners(querying, ids)
 	cancel()
 	if err != nil {
 		if ctx.Err() == nil {
-			slog.WarnContext(ctx, "telling watches to look for themselves", "error", err)
+			slog.WarnContext(ctx, "looking up owners; all watches are notified", "error", err)
 		}
-		h.tellAll()
+		h.notifyAll()
 		return
 	}
 	h.mu.Lock()
@@ -194,7 +194,8 @@ func (h *Hub) tell(ctx context.Context, batch []Happening) {
 	}
 }
 
-func (h *Hub) tellAll() {
+// notifyAll notifies every watch that any conversation may have changed.
+func (h *Hub) notifyAll() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for w := range h.watchers {
@@ -253,7 +254,7 @@ func (h *Hub) Watch(ctx context.Context, caller string, sc conversation.Scope, s
 	}
 }
 
-// owners returns as much of conversations as tells who may see them.
+// owners returns the fields of conversations that decide who may see them.
 func (h *Hub) owners(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]conversation.Row, error) {
 	rows, err := postgres.Many[struct {
 		ID       uuid.UUID `db:"id"`
@@ -268,17 +269,17 @@ func (h *Hub) owners(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]conver
 	return owners, err
 }
 
-// NewHub returns a hub that hears the bus and the hints. begin is where the relay begins to
-// look for events.
-func NewHub(pool *pgxpool.Pool, events *bus.Bus, told *Hints, begin func() uuid.UUID) *Hub {
-	return &Hub{pool: pool, events: events, hints: told, begin: begin, heard: make(chan Happening, 1024), done: make(chan struct{}), watchers: make(map[*watcher]struct{})}
+// NewHub returns a hub for a bus and its hints. begin is where the relay begins to look for
+// events.
+func NewHub(pool *pgxpool.Pool, events *bus.Bus, hints *Hints, begin func() uuid.UUID) *Hub {
+	return &Hub{pool: pool, events: events, hints: hints, begin: begin, pending: make(chan Happening, 1024), done: make(chan struct{}), watchers: make(map[*watcher]struct{})}
 }
 
 // Happening is an event, or a change without one, as far as a watch is concerned.
 type Happening struct {
 	Conversation uuid.UUID // zero: any may have changed
 	Opened       bool
-	// hint is what it was told by, if it is no event.
+	// hint is the hint by which it arrived, empty for an event.
 	hint Hint
 }
 
@@ -297,19 +298,19 @@ type watcher struct {
 	ch     chan Happening
 }
 
-// concerns reports whether a watch is told; owner is nil where the conversation is not
+// concerns reports whether a watch is notified; owner is nil where the conversation is not
 // found.
 func (w *watcher) concerns(happened Happening, owner *conversation.Row) bool {
 	member := w.scope.Member != ""
-	switch told := happened.hint; {
-	case told.Mark != nil:
-		return member && *MarkOf(w.scope.Member) == *told.Mark
-	case told.Caisse != "":
-		return !member && w.scope.Covers(&conversation.Row{Opened: conversation.Opened{Caisse: told.Caisse, Queue: told.Queue}})
+	switch hint := happened.hint; {
+	case hint.Mark != nil:
+		return member && *MarkOf(w.scope.Member) == *hint.Mark
+	case hint.Caisse != "":
+		return !member && w.scope.Covers(&conversation.Row{Opened: conversation.Opened{Caisse: hint.Caisse, Queue: hint.Queue}})
 	case happened.Conversation == uuid.Nil:
 		return true
 	default:
-		return owner != nil && w.scope.Covers(owner) && (!member || !told.Agents)
+		return owner != nil && w.scope.Covers(owner) && (!member || !hint.Agents)
 	}
 }
 

@@ -20,12 +20,12 @@ func TestWatcher_OfferNeverWaits(t *testing.T) {
 	}
 	blind := false
 	for range backlog {
-		if told := <-w.ch; told.Conversation == uuid.Nil {
+		if change := <-w.ch; change.Conversation == uuid.Nil {
 			blind = true
 		}
 	}
 	if !blind {
-		t.Error("a watch that missed changes was not told to look for itself")
+		t.Error("a watch that missed changes was not notified that any may have changed")
 	}
 }
 
@@ -43,18 +43,17 @@ func TestWatch_LifeIsOver(t *testing.T) {
 	}
 }
 
-// Connected is not working: while events wait in the outbox, watches are told to look
-// for themselves.
+// Connected is not working: while events wait in the outbox, the hub counts as blind.
 func TestHub_BlindWhileEventsWait(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
 	events := s.connect(t)
-	told := NewHints(events)
-	h := NewHub(s.pool, events, told, func() uuid.UUID { return uuid.Nil })
-	goes(t, told.Run)
+	hints := NewHints(events)
+	h := NewHub(s.pool, events, hints, func() uuid.UUID { return uuid.Nil })
+	goes(t, hints.Run)
 	began := make(chan struct{}, 16)
 	goes(t, func(ctx context.Context) error {
-		told.hear(ctx, func() { began <- struct{}{} }, func(Hint) {})
+		hints.subscribe(ctx, func() { began <- struct{}{} }, func(Hint) {})
 		return nil
 	})
 	<-began
@@ -68,7 +67,7 @@ func TestHub_BlindWhileEventsWait(t *testing.T) {
 	}
 	wait("1 hour")
 	if h.blind(t.Context()) {
-		t.Error("asks although nobody watches")
+		t.Error("queries although nobody watches")
 	}
 	_, end, err := h.open("jeanne", conversation.Scope{Member: "jeanne"})
 	if err != nil {
@@ -82,7 +81,7 @@ func TestHub_BlindWhileEventsWait(t *testing.T) {
 		t.Fatal(err)
 	}
 	wait("1 second")
-	messagingtest.Eventually(t, "it hears itself", told.echoed.Load)
+	messagingtest.Eventually(t, "the echo returns", hints.echoed.Load)
 	if h.blind(t.Context()) {
 		t.Error("an event that was committed just now passes for one that does not flow")
 	}
@@ -90,21 +89,21 @@ func TestHub_BlindWhileEventsWait(t *testing.T) {
 	messagingtest.Eventually(t, "the broker is away", func() bool { return h.blind(t.Context()) })
 }
 
-// Nor is a broker that lets events through and not what processes tell each other.
+// Nor is a broker that lets events through and denies hints.
 func TestHub_BlindWhileHintsDoNotComeBack(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t)
-	told := NewHints(s.connect(t)) // tells nothing, as on a subject that is denied
-	h := NewHub(s.pool, told.bus, told, func() uuid.UUID { return uuid.Nil })
+	hints := NewHints(s.connect(t)) // nothing publishes them, as on a subject that is denied
+	h := NewHub(s.pool, hints.bus, hints, func() uuid.UUID { return uuid.Nil })
 	_, end, err := h.open("jeanne", conversation.Scope{Member: "jeanne"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer end()
 	if h.blind(t.Context()) {
-		t.Error("blind before it has asked")
+		t.Error("blind before an echo was requested")
 	}
 	if !h.blind(t.Context()) {
-		t.Error("nothing that it told has come back, and hints pass for flowing")
+		t.Error("no echo has come back, and hints pass for flowing")
 	}
 }
