@@ -176,7 +176,7 @@ func TestClaim(t *testing.T) {
 	} {
 		meta := refused(t, err, codes.FailedPrecondition, "CLAIM_HELD", "")
 		if meta["agent"] != "claire Canari (agent)" || meta["until"] != until {
-			t.Errorf("%s: the holder is told as %v, want until %s", name, meta, until)
+			t.Errorf("%s: the refusal names the holder as %v, want until %s", name, meta, until)
 		}
 	}
 	if got, err := s.agent.GetConversation(omar.call(t), &messagingpb.AgentServiceGetConversationRequest{Id: id}); err != nil || got.GetConversation().GetClaim().GetMine() || got.GetConversation().GetClaim().GetAgent() == "" {
@@ -237,7 +237,7 @@ func TestClaim_SeesWhatItWaitedFor(t *testing.T) {
 	s.blocked(t)
 	release()
 	if meta := refused(t, <-answer, codes.FailedPrecondition, "CLAIM_HELD", ""); meta["agent"] != "omar" {
-		t.Errorf("the holder is told as %v", meta)
+		t.Errorf("the refusal names the holder as %v", meta)
 	}
 }
 

@@ -122,7 +122,7 @@ func TestTransfer_KeepsWhereItStands(t *testing.T) {
 	}
 }
 
-// The service in charge is told with its address, even when it is younger than the
+// The notifier gets the service in charge with its address, even when it is younger than the
 // selection.
 func TestTransfer_ToAYoungerQueue(t *testing.T) {
 	t.Parallel()
@@ -316,7 +316,7 @@ func TestCorrections_Refused(t *testing.T) {
 		for call, err := range calls(omar, held) {
 			t.Log("held", call)
 			if meta := refused(t, err, codes.FailedPrecondition, "CLAIM_HELD", ""); meta["agent"] != "claire Canari (agent)" {
-				t.Errorf("%s: the holder is told as %v", call, meta)
+				t.Errorf("%s: the refusal names the holder as %v", call, meta)
 			}
 		}
 	}

@@ -20,10 +20,10 @@ const maxBatch = 512
 // What is promised: Submit returns stored only after the commit of the
 // transaction that holds the submission. Submissions of one transaction succeed
 // together; one that the database refuses fails alone. To a caller whose deadline
-// has passed, the idempotency key tells whether its submission is stored.
+// has passed, a retry with the same idempotency key shows whether its submission is stored.
 //
 // How: a batch ([batch.Group]) is one round trip (see store.insertSubmissions). When the
-// database refuses a batch's data, the halves are tried apart, down to the rows.
+// database refuses a batch's data, each half is tried on its own, down to single rows.
 //
 // When it breaks: a connection lost during the commit leaves the outcome unknown;
 // the batch is then written again, which is safe because rows that were stored

@@ -111,7 +111,7 @@ func TestCommitter_CoalescesWhatWaits(t *testing.T) {
 	}
 	drain()
 	if len(times) != 1 || commits != 1 {
-		t.Errorf("%d transactions, told %d times", len(times), commits)
+		t.Errorf("%d transactions, committed called %d times", len(times), commits)
 	}
 	if n := len(storedIDs(t, pool)); n != 20 {
 		t.Errorf("%d stored", n)
@@ -193,8 +193,8 @@ func TestCommitter_SameKey(t *testing.T) {
 	}
 }
 
-// Whatever was in the queue when the end came is stored, and everybody is told
-// so: a caller that wakes late finds both its answer and the committer stopped.
+// Whatever was in the queue at shutdown is stored, and every caller gets its result:
+// a caller that wakes late finds both its answer and the committer stopped.
 func TestCommitter_DrainAnswersAll(t *testing.T) {
 	t.Parallel()
 	c, pool := newTestCommitter(t)
@@ -255,13 +255,13 @@ func cutSessions(t *testing.T, pool *pgxpool.Pool) {
 	}
 }
 
-// Who is refused because of the crowd, or the end, is told to come again.
+// A refusal because of the load, or the shutdown, is UNAVAILABLE: the caller retries.
 func TestCommitter_RefusalsAreTemporary(t *testing.T) {
 	t.Parallel()
 	for _, err := range []error{batch.ErrCrowded, batch.ErrStopped} {
 		var refusal *rpc.Error
 		if err := refusalOf(fmt.Errorf("storing: %w", err)); !errors.As(err, &refusal) || refusal.Code != codes.Unavailable {
-			t.Errorf("the caller is told %v", err)
+			t.Errorf("the caller gets %v", err)
 		}
 	}
 }

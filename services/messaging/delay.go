@@ -36,8 +36,8 @@ func (s *server) GetExpectedDelay(ctx context.Context, req *messagingpb.GetExpec
 	if tax == nil {
 		return nil, taxonomy.ErrNoVersion
 	}
-	asked := &messagingpb.SubmitMessageRequest{Audience: req.GetAudience(), Theme: req.GetTheme(), Topic: req.GetTopic(), Reason: req.GetReason()}
-	found, err := taxonomy.Locate(tax, asked)
+	selection := &messagingpb.SubmitMessageRequest{Audience: req.GetAudience(), Theme: req.GetTheme(), Topic: req.GetTopic(), Reason: req.GetReason()}
+	found, err := taxonomy.Locate(tax, selection)
 	if err != nil {
 		return nil, err
 	}
@@ -47,10 +47,10 @@ func (s *server) GetExpectedDelay(ctx context.Context, req *messagingpb.GetExpec
 	}
 	// A topic or a reason that is not in the taxonomy says no more than its theme does,
 	// and there are more of them than can be kept.
-	asked.Topic, asked.Reason = found.Topic.GetCode(), found.Reason.GetCode()
-	key := fmt.Sprintf("delay %q %d %q %q %q", caisse, asked.GetAudience(), asked.GetTheme(), asked.GetTopic(), asked.GetReason())
+	selection.Topic, selection.Reason = found.Topic.GetCode(), found.Reason.GetCode()
+	key := fmt.Sprintf("delay %q %d %q %q %q", caisse, selection.GetAudience(), selection.GetTheme(), selection.GetTopic(), selection.GetReason())
 	rows, err := report.Read(ctx, s.reports.Lists, reports.Ask(ctx, key, 6*s.reports.MaxAge), func(ctx context.Context) ([]delayRow, error) {
-		return delays(ctx, s.reports.DB, caisse, asked)
+		return delays(ctx, s.reports.DB, caisse, selection)
 	})
 	if err != nil {
 		return nil, err
@@ -73,7 +73,7 @@ type delayRow struct {
 // delays returns how many working days nine of ten first answers took at most: for
 // the reason, the topic and the theme, as far as they were given, deepest first. An
 // answer of the same day counts as one day.
-func delays(ctx context.Context, db postgres.Querier, caisse string, asked *messagingpb.SubmitMessageRequest) ([]delayRow, error) {
+func delays(ctx context.Context, db postgres.Querier, caisse string, selection *messagingpb.SubmitMessageRequest) ([]delayRow, error) {
 	return postgres.Many[delayRow](ctx, db, "reading answer times", `
 		WITH answered AS (
 			SELECT topic, reason, greatest(1, working_days(created_at, first_reply_at)) AS days FROM conversation
@@ -88,7 +88,7 @@ func delays(ctx context.Context, db postgres.Querier, caisse string, asked *mess
 		SELECT count(*)::int AS answers, percentile_disc(0.9) WITHIN GROUP (ORDER BY days)::int AS days
 		FROM level GROUP BY depth ORDER BY depth`,
 		pgx.NamedArgs{
-			"caisse": caisse, "audience": int16(asked.GetAudience()), "theme": asked.GetTheme(), "topic": asked.GetTopic(), //nolint:gosec // an enum of four
-			"reason": asked.GetReason(), "past": delayPast, "sample": delaySample,
+			"caisse": caisse, "audience": int16(selection.GetAudience()), "theme": selection.GetTheme(), "topic": selection.GetTopic(), //nolint:gosec // an enum of four
+			"reason": selection.GetReason(), "past": delayPast, "sample": delaySample,
 		})
 }

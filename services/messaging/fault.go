@@ -9,8 +9,8 @@ import (
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/taxonomy"
 )
 
-// checkWhole has what the calls check for themselves looked at too where a request breaks
-// rules of its .proto, so that whoever fills in a form is told all of it at once.
+// checkWhole registers the checks that the calls make themselves, to run also for a request that
+// breaks rules of its .proto: the caller gets all faults at once.
 func (s *server) checkWhole(to *rpc.Server) {
 	rpc.AlsoCheck(to, s.submissionFaults)
 	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.PostFollowUpRequest) []rpc.Violation {
@@ -18,8 +18,8 @@ func (s *server) checkWhole(to *rpc.Server) {
 	})
 }
 
-// submissionFaults are those of the selection, of which nobody can judge more than the
-// version without the audience, and of the text.
+// submissionFaults are those of the selection, of which only the version can be checked
+// without a known audience, and of the text.
 func (s *server) submissionFaults(ctx context.Context, req *messagingpb.SubmitMessageRequest) []rpc.Violation {
 	version, err := s.taxonomy.CheckCurrent(ctx, req.GetTaxonomyVersion())
 	if _, ok := taxonomypb.Audience_name[int32(req.GetAudience())]; err == nil && ok && req.GetAudience() != 0 {

@@ -14,7 +14,7 @@ import (
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
 
-// faultsOf are those that a refusal tells, each as "field REASON".
+// faultsOf are the violations of a refusal, each as "field REASON".
 func faultsOf(err error) (list []string) {
 	for _, detail := range status.Convert(err).Details() {
 		if bad, ok := detail.(*errdetails.BadRequest); ok {
@@ -26,8 +26,7 @@ func faultsOf(err error) (list []string) {
 	return list
 }
 
-// Whoever fills in a form is told all of it at once, whoever finds the faults: rules of the
-// message, the handler, the taxonomy, or what looks at headers.
+// The caller gets all faults at once, whatever finds them: rules of the message, the handler, the taxonomy, or what looks at headers.
 func TestFaults_AllAtOnce(t *testing.T) {
 	t.Parallel()
 	s := running(t)

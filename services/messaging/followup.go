@@ -123,8 +123,8 @@ func (s *server) followUpChange(ctx context.Context, row *conversation.Row, afte
 	return todo, nil
 }
 
-// followedUp returns the message that a member has stored under a key. Of a version before
-// there may be one in each conversation.
+// followedUp returns the message that a member has stored under a key. Older versions
+// may have stored one in each conversation.
 func (s *store) followedUp(ctx context.Context, member string, key uuid.UUID) (conversation.Message, error) {
 	return postgres.One[conversation.Message](ctx, s.pool, "reading a message", `
 		SELECT `+conversation.MessageColumns+` FROM message

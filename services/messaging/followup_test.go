@@ -195,7 +195,7 @@ func TestKeys_AreTheCallersOwn(t *testing.T) {
 }
 
 // The same key in several conversations at the same moment is good for one of them, whichever
-// process of several is asked.
+// process of several gets the call.
 func TestFollowUp_OneKeyInManyConversations(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)

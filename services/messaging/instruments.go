@@ -33,7 +33,7 @@ type instruments struct {
 
 // newInstruments measures the queue through the reports' pool, and the outbox from where
 // the relay begins.
-func newInstruments(db, apart *pgxpool.Pool, begin func() uuid.UUID) (*instruments, error) {
+func newInstruments(db, reportPool *pgxpool.Pool, begin func() uuid.UUID) (*instruments, error) {
 	meter := otel.Meter("messaging")
 	submissions, err1 := meter.Int64Counter("messagerie.submissions",
 		metric.WithDescription("Submissions by audience and outcome (stored, replayed, refused, failed)."))
@@ -66,7 +66,7 @@ func newInstruments(db, apart *pgxpool.Pool, begin func() uuid.UUID) (*instrumen
 	if err != nil {
 		return nil, fmt.Errorf("making instruments: %w", err)
 	}
-	queue, err := measureQueue(meter, apart)
+	queue, err := measureQueue(meter, reportPool)
 	if err != nil {
 		return nil, fmt.Errorf("making instruments: %w", err)
 	}

@@ -75,12 +75,12 @@ func TestPreferences(t *testing.T) {
 	}
 	// A reply's event says nothing of it: the choice is what it is when the SMS would leave.
 	s.clerk(t, "claire").reply(t, id, true)
-	told := slices.ContainsFunc(s.published(t), func(m *jetstream.RawStreamMsg) bool {
+	bare := slices.ContainsFunc(s.published(t), func(m *jetstream.RawStreamMsg) bool {
 		var reply eventspb.ReplyPosted
 		return m.Header.Get("ce-type") == "org.ma-messagerie.reply-posted.v1" && proto.Unmarshal(m.Data, &reply) == nil &&
 			proto.Equal(&reply, &eventspb.ReplyPosted{Origin: reply.GetOrigin(), MessageId: reply.GetMessageId(), Final: true})
 	})
-	if !told {
+	if !bare {
 		t.Error("the reply's event says more than that there is one")
 	}
 	// One of the two given up: the account's again.

@@ -14,12 +14,12 @@
 // Submissions that arrive together are committed together (see committer), and so
 // are agents' changes (package change), so that a commit's price is shared.
 //
-// Text and contact points are encrypted before they reach the database (package vault), and
-// are in no event, log line, trace or metric. A member's query is
+// Messages, notes, drafts and contact points are encrypted before they reach the database
+// (package vault), and are in no event, log line, trace or metric. A member's query is
 // always limited to that member; another's conversation is not found.
 //
-// What reads much has connections and bounds of its own (package reports): whoever asks for
-// statistics, lists or exports makes no member wait.
+// Expensive reads have connections and bounds of their own (package reports): statistics,
+// lists and exports make no member wait.
 //
 // # When it breaks
 //
@@ -193,11 +193,11 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 		return err
 	}
 	s := &store{pool}
-	apart, err := reports.New(reportPool, cfg.Reports)
+	reportLimits, err := reports.New(reportPool, cfg.Reports)
 	if err != nil {
 		return err
 	}
-	defer apart.Close()
+	defer reportLimits.Close()
 	journal := outbox.New(pool)
 	relay := outbox.NewRelay(journal, events, cfg.EventDomain, cfg.RelayPoll)
 	counts, err := newInstruments(pool, reportPool, relay.Begin)
@@ -209,8 +209,8 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	commits := newCommitter(s, relay.Wake, counts.batchSizes)
 	hints := watch.NewHints(events)
 	acts := change.New(pool, relay.Wake, hints, counts.changeSizes)
-	known := taxonomy.New(source, pool, cfg.TaxonomyRefresh)
-	if err := postgres.AtStart(ctx, known.Load); err != nil {
+	versions := taxonomy.New(source, pool, cfg.TaxonomyRefresh)
+	if err := postgres.AtStart(ctx, versions.Load); err != nil {
 		return err
 	}
 	verifier := auth.NewVerifier(cfg.Config)
@@ -218,22 +218,22 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	if err != nil {
 		return err
 	}
-	grpcServer.HoldUntil(known.Known())
+	grpcServer.HoldUntil(versions.Known())
 	hub := watch.NewHub(pool, events, hints, relay.Begin)
 	drafts := draft.New(pool, keys)
-	reached := member.New(member.Config{DB: pool, Reports: apart, Vault: keys, Drafts: drafts, Taxonomy: known, Hints: hints, Wake: relay.Wake})
+	memberCalls := member.New(member.Config{DB: pool, Reports: reportLimits, Vault: keys, Drafts: drafts, Taxonomy: versions, Hints: hints, Wake: relay.Wake})
 	members := &server{
-		Drafts: drafts, Members: reached, store: s, reports: apart, vault: keys, taxonomy: known, committer: commits, changes: acts,
+		Drafts: drafts, Members: memberCalls, store: s, reports: reportLimits, vault: keys, taxonomy: versions, committer: commits, changes: acts,
 		references: reference.New(pool), counts: counts, hub: hub, hints: hints, defaultCaisse: cfg.DefaultCaisse,
 	}
 	agents := &agent.Server{
-		DB: pool, Reports: apart, Vault: keys, Taxonomy: known, Changes: acts, Hub: hub, Hints: hints, ClaimLease: cfg.ClaimLease,
+		DB: pool, Reports: reportLimits, Vault: keys, Taxonomy: versions, Changes: acts, Hub: hub, Hints: hints, ClaimLease: cfg.ClaimLease,
 	}
-	operators := &operator.Server{DB: pool, Reports: apart, Broker: events, Begin: relay.Begin}
+	operators := &operator.Server{DB: pool, Reports: reportLimits, Broker: events, Begin: relay.Begin}
 	keeping := &upkeep.Upkeep{DB: pool, Conversations: cfg.ConversationRetention, Audit: cfg.AuditRetention, EventLog: cfg.EventLogRetention}
 	grpcServer.Translate(refusalOf)
 	members.checkWhole(grpcServer)
-	reached.CheckWhole(grpcServer)
+	memberCalls.CheckWhole(grpcServer)
 	agents.CheckWhole(grpcServer)
 	operators.CheckWhole(grpcServer)
 	grpcServer.Redeem(watch.NewTickets(pool).Redeem)
@@ -247,7 +247,7 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	admin.Check("database", func(ctx context.Context) error { return postgres.Writable(ctx, pool) })
 	admin.Check("issuers", verifier.Ready)
 	admin.Check("taxonomy", func(context.Context) error {
-		if known.Number() == 0 {
+		if versions.Number() == 0 {
 			return errors.New("no version seen yet")
 		}
 		return nil
@@ -261,8 +261,8 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	stages, stageCtx := errgroup.WithContext(back)
 	stages.Go(func() error { commits.Run(stageCtx); return nil })
 	stages.Go(func() error { acts.Run(stageCtx); return nil })
-	stages.Go(func() error { reached.Run(stageCtx); return nil })
-	stages.Go(func() error { return known.Run(stageCtx) })
+	stages.Go(func() error { memberCalls.Run(stageCtx); return nil })
+	stages.Go(func() error { return versions.Run(stageCtx) })
 	stages.Go(func() error { events.Prepare(stageCtx); return nil })
 	stages.Go(func() error { return relay.Run(stageCtx) })
 	stages.Go(func() error { return hints.Run(stageCtx) })

@@ -58,7 +58,7 @@ var (
 	secrets = []string{"canari-du-membre", "canari-de-l'agent", "canari.example", memberPhone, "Jeanne Canari"}
 	// An agent's name is in the database, since a colleague may see it, but
 	// nowhere else.
-	untold = append(secrets[:len(secrets):len(secrets)], "Canari (agent)")
+	forbidden = append(secrets[:len(secrets):len(secrets)], "Canari (agent)")
 
 	logs   = &safeBuffer{}
 	meters = metric.NewManualReader()
@@ -89,10 +89,10 @@ func TestMain(m *testing.M) {
 	otel.SetTextMapPropagator(propagation.TraceContext{})
 	otel.SetMeterProvider(metric.NewMeterProvider(metric.WithReader(meters)))
 	result := m.Run()
-	told := logs.String() + measured() + fmt.Sprintf("%+v", spans.GetSpans())
-	for _, secret := range untold {
-		if i := strings.Index(told, secret); i >= 0 {
-			fmt.Printf("FAIL: a log line, a span or a figure holds %q: …%s…\n", secret, told[max(0, i-300):min(len(told), i+100)])
+	output := logs.String() + measured() + fmt.Sprintf("%+v", spans.GetSpans())
+	for _, secret := range forbidden {
+		if i := strings.Index(output, secret); i >= 0 {
+			fmt.Printf("FAIL: a log line, a span or a figure holds %q: …%s…\n", secret, output[max(0, i-300):min(len(output), i+100)])
 			result = max(result, 1)
 		}
 	}
@@ -321,7 +321,7 @@ func (c caller) reply(t *testing.T, id string, final bool) *messagingpb.Conversa
 	return resp.GetConversation()
 }
 
-// refused checks what a caller is told. An empty field expects no violation of
+// refused checks the refusal that a caller got. An empty field expects no violation of
 // one. It returns the metadata of the reason.
 func refused(t *testing.T, err error, code codes.Code, reason, field string) map[string]string {
 	t.Helper()
@@ -392,7 +392,7 @@ func (s *stage) dump(t *testing.T, without ...string) string {
 	return all.String()
 }
 
-// holdsSecret tells which secret is in a text, or in the hexadecimal form in
+// holdsSecret returns which secret is in a text, or in the hexadecimal form in
 // which PostgreSQL writes bytes.
 func holdsSecret(text string) string {
 	for _, secret := range secrets {
@@ -499,7 +499,7 @@ func TestRun_EndLosesNothingAnswered(t *testing.T) {
 				resp, err := p.messaging.SubmitMessage(c.call(t, uuid.NewString()), question())
 				if err != nil {
 					if code := status.Code(err); code != codes.Unavailable {
-						t.Errorf("a caller was told %v", err)
+						t.Errorf("a caller got %v", err)
 					}
 					return
 				}
@@ -603,7 +603,7 @@ func TestRun_FollowsTheTaxonomy(t *testing.T) {
 	}
 }
 
-// While the database is away, callers are told to come back with the same key.
+// While the database is away, calls are UNAVAILABLE: callers retry with the same key.
 func TestRun_DatabaseAway(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -696,9 +696,9 @@ func (l *link) forward(client net.Conn) {
 		return
 	}
 	l.conns = append(l.conns, client, server)
-	for _, way := range [][2]net.Conn{{client, server}, {server, client}} {
+	for _, pair := range [][2]net.Conn{{client, server}, {server, client}} {
 		go func() {
-			_, _ = io.Copy(way[0], way[1])
+			_, _ = io.Copy(pair[0], pair[1])
 			client.Close()
 			server.Close()
 		}()

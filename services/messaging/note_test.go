@@ -139,7 +139,7 @@ func TestNote_Idempotency(t *testing.T) {
 	}
 }
 
-// Notes are for colleagues: neither a claim nor the end stands in their way. An
+// Notes are for colleagues: neither a claim nor a closed conversation prevents them. An
 // erasure and the limits of the scope do.
 func TestNote_Where(t *testing.T) {
 	t.Parallel()

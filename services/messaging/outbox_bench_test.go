@@ -85,7 +85,7 @@ func BenchmarkLatency(b *testing.B) {
 	defer ticker.Stop()
 	start := time.Now()
 	for sent := 0; sent < b.N; <-ticker.C {
-		// What the clock owes, should a tick have been missed.
+		// More than one if a tick was missed.
 		for due := int(time.Since(start)/every) + 1; sent < min(due, b.N); sent++ {
 			running.Go(func() {
 				sub, err := s.benchSubmission(ctx, "organisation:jeanne")

@@ -42,7 +42,7 @@ func eventIDs(t *testing.T, s *stage) map[string]bool {
 	return ids
 }
 
-// A backlog that other processes left behind is found without being told of it,
+// A backlog that other processes left behind is found by polling,
 // however many relays there are.
 func TestRelay_TwoSideBySide(t *testing.T) {
 	t.Parallel()
@@ -156,8 +156,8 @@ func TestTaxonomyAway(t *testing.T) {
 	check()
 }
 
-// A service that has never seen a version cannot check anything: it says so to who
-// calls it nevertheless, and its health tells others to wait. Once it is SERVING, the
+// A service that has never seen a version cannot check anything: a call is
+// refused as UNAVAILABLE, and its health is NOT_SERVING. Once it is SERVING, the
 // first call is answered.
 func TestTaxonomyNeverSeen(t *testing.T) {
 	t.Parallel()

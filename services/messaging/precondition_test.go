@@ -65,7 +65,7 @@ func TestIfMatch_Conversation(t *testing.T) {
 	_, err = s.agent.ClaimConversation(withTags(claire.call(t), seen), &messagingpb.ClaimConversationRequest{Id: id})
 	refused(t, err, codes.FailedPrecondition, "CONVERSATION_CHANGED", "")
 
-	// A note of a colleague's is another answer, and in nobody's way.
+	// A colleague's note changes the answer, and fails nobody's If-Match.
 	seen = look()
 	if _, err := s.agent.AddNote(s.clerk(t, "paul").call(t, uuid.NewString()), &messagingpb.AddNoteRequest{Id: id, Text: "Vu."}); err != nil {
 		t.Fatal(err)

@@ -45,8 +45,8 @@ func (s *stage) setAside(t *testing.T, caisse string, n int) (ids []uuid.UUID) {
 	return ids
 }
 
-// Events that the broker refuses are out of the way of the others, more of them than one
-// set has too, and follow by themselves once it takes them.
+// Events that the broker refuses do not delay the others, even when there are more of them
+// than one set has, and follow by themselves once it takes them.
 func TestRefused_OthersPass(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)

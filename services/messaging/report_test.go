@@ -25,7 +25,7 @@ import (
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 )
 
-// busy checks that a caller is told to come back later.
+// busy checks that a call was refused for now, with the time to retry after.
 func busy(t *testing.T, err error) {
 	t.Helper()
 	refused(t, err, codes.ResourceExhausted, "REPORTS_BUSY", "")
@@ -34,10 +34,10 @@ func busy(t *testing.T, err error) {
 			return
 		}
 	}
-	t.Error("not told when to come back")
+	t.Error("no RetryInfo")
 }
 
-// Reports that stand still take nothing from members, nor from agents at work, and the
+// Reports that hang take nothing from members, nor from agents at work, and the
 // next one is refused.
 func TestReports_MembersGoOn(t *testing.T) {
 	t.Parallel()
@@ -89,7 +89,7 @@ func TestReports_MembersGoOn(t *testing.T) {
 	claire.statistics(t, &messagingpb.GetStatisticsRequest{})
 }
 
-// What one agent was told is told to those who may see the same, and to nobody else.
+// One agent's answer is shared with those who may see the same, and with nobody else.
 func TestReports_SharedWithinAScope(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -201,7 +201,7 @@ func TestExport_ThatIsNotRead(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	s.cfg.Reports.Max = 1
-	// A window that does not grow, so that what is on its way is less than an export.
+	// A window that does not grow, so that what is buffered is less than an export.
 	conn := s.launch(t, grpc.WithInitialWindowSize(64<<10))
 	if _, err := healthpb.NewHealthClient(conn).Check(t.Context(), &healthpb.HealthCheckRequest{}, grpc.WaitForReady(true)); err != nil {
 		t.Fatal(err)

@@ -25,7 +25,7 @@ func fillAged(ctx context.Context, pool *pgxpool.Pool, from, to int) error {
 	if err := messagingtest.Aged("member", "conversation", "message", "event_log")(ctx, pool, from, to); err != nil || from > 0 {
 		return err
 	}
-	// A theme that is asked for so much that its sample is full however old the tables are.
+	// A theme with so many answers that its sample is full however old the tables are.
 	_, err := pool.Exec(ctx, `
 		INSERT INTO conversation (id, member_id, idempotency_key, reference, caisse, audience, taxonomy_version, theme, theme_label, topic, reason, queue, queue_label,
 			answer_days, status, first_reply_at, data_key, created_at, updated_at)

@@ -50,7 +50,8 @@ type server struct {
 	defaultCaisse string
 }
 
-// unimplemented lies deeper than what implements a call, and so gives way to it.
+// unimplemented is embedded one level deeper than the methods that implement calls, which
+// therefore take precedence.
 type unimplemented struct {
 	messagingpb.UnimplementedMessagingServiceServer
 	messagingpb.UnimplementedRecipientServiceServer

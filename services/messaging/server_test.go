@@ -231,7 +231,7 @@ func TestSubmit_SameKeyOtherContent(t *testing.T) {
 }
 
 // 64 callers send the same submissions at once: each is stored once, and
-// everybody is told the same.
+// every caller gets the same answer.
 func TestSubmit_Stampede(t *testing.T) {
 	t.Parallel()
 	s := running(t)
@@ -268,7 +268,7 @@ func TestSubmit_Stampede(t *testing.T) {
 	for c := range answers {
 		for k := range names {
 			if !proto.Equal(answers[0][k], answers[c][k]) {
-				t.Fatalf("key %d: caller %d was told something else than caller 0", k, c)
+				t.Fatalf("key %d: caller %d got another answer than caller 0", k, c)
 			}
 		}
 	}
@@ -463,7 +463,7 @@ func TestOthersConversationIsNotFound(t *testing.T) {
 		theirs := call(id)
 		refused(t, theirs, codes.NotFound, "CONVERSATION_NOT_FOUND", "")
 		if nobodys := call(uuid.NewString()); theirs.Error() != nobodys.Error() {
-			t.Errorf("%s tells another's from nobody's: %v, %v", name, theirs, nobodys)
+			t.Errorf("%s distinguishes another's from nobody's: %v, %v", name, theirs, nobodys)
 		}
 		if err := call("7"); status.Code(err) != codes.InvalidArgument {
 			t.Errorf("%s of no UUID: %v", name, err)
@@ -682,8 +682,8 @@ func TestRecipients(t *testing.T) {
 	}
 }
 
-// withoutSteps compares conversations but for what happened to them, which their
-// member alone is told.
+// withoutSteps compares conversations but for what happened to them, which only
+// their member gets.
 var withoutSteps = protocmp.IgnoreFields(&messagingpb.Conversation{}, "steps")
 
 func second[T any](_ T, err error) error { return err }

@@ -27,7 +27,7 @@ type past struct {
 	days    int
 }
 
-// midnights makes midnight(n) known to SQL, out of the way of what is tested.
+// midnights defines midnight(n) in SQL.
 const midnights = `CREATE FUNCTION midnight(ago integer) RETURNS timestamptz STABLE
 	RETURN ((now() AT TIME ZONE 'Europe/Paris')::date - ago)::timestamp AT TIME ZONE 'Europe/Paris'`
 
@@ -67,10 +67,10 @@ func TestStatistics_NothingThere(t *testing.T) {
 	t.Parallel()
 	s := running(t)
 	claire := s.clerk(t, "claire")
-	for asked, want := range map[int32]int{0: 30, 1: 1, 366: 366} {
-		got := claire.statistics(t, &messagingpb.GetStatisticsRequest{Days: asked})
+	for days, want := range map[int32]int{0: 30, 1: 1, 366: 366} {
+		got := claire.statistics(t, &messagingpb.GetStatisticsRequest{Days: days})
 		if len(got.GetDays()) != want || got.GetDays()[0].GetDate() != s.day(t, want-1) || got.GetDays()[want-1].GetDate() != s.day(t, 0) {
-			t.Errorf("%d days: %v", asked, got.GetDays())
+			t.Errorf("%d days: %v", days, got.GetDays())
 		}
 		for _, day := range got.GetDays() {
 			if day.GetReceived() != 0 || day.GetAnswered() != 0 {
@@ -82,8 +82,8 @@ func TestStatistics_NothingThere(t *testing.T) {
 			t.Error(diff)
 		}
 	}
-	for asked, reason := range map[int32]string{-1: "OUT_OF_RANGE", 367: "OUT_OF_RANGE"} {
-		_, err := s.agent.GetStatistics(claire.call(t), &messagingpb.GetStatisticsRequest{Days: asked})
+	for days, reason := range map[int32]string{-1: "OUT_OF_RANGE", 367: "OUT_OF_RANGE"} {
+		_, err := s.agent.GetStatistics(claire.call(t), &messagingpb.GetStatisticsRequest{Days: days})
 		refused(t, err, codes.InvalidArgument, reason, "days")
 	}
 	_, err := s.agent.GetStatistics(s.member(t, "jeanne").call(t), &messagingpb.GetStatisticsRequest{})

@@ -84,7 +84,7 @@ func (s *server) submit(ctx context.Context, req *messagingpb.SubmitMessageReque
 // drawTries is how often the values that we draw for one submission are drawn.
 const drawTries = 4
 
-// outcomeOf tells a submission that was refused from one that could not be decided.
+// outcomeOf distinguishes a submission that was refused from one that could not be decided.
 func outcomeOf(err error) string {
 	var refusal *rpc.Error
 	if errors.As(err, &refusal) && refusal.Code != codes.Unavailable {
@@ -136,7 +136,7 @@ func (s *server) prepare(ctx context.Context, id *auth.Identity, req *messagingp
 		return nil, rpc.JoinFaults(err, badText)
 	}
 	if err != nil {
-		return asked(id, key, written, req), err
+		return ofRequest(id, key, written, req), err
 	}
 	if err := s.SaveAccount(ctx, id); err != nil {
 		return nil, err
@@ -152,8 +152,8 @@ func (s *server) prepare(ctx context.Context, id *auth.Identity, req *messagingp
 	return sub, nil
 }
 
-// asked is a submission as far as its request alone tells.
-func asked(id *auth.Identity, key uuid.UUID, written text.Text, req *messagingpb.SubmitMessageRequest) *prepared {
+// ofRequest is a submission with what its request alone has, which is what replay compares.
+func ofRequest(id *auth.Identity, key uuid.UUID, written text.Text, req *messagingpb.SubmitMessageRequest) *prepared {
 	return &prepared{submission: &submission{
 		conversation: conversation.Row{Opened: conversation.Opened{
 			MemberID: id.Subject, Audience: int16(req.GetAudience()), TaxonomyVersion: req.GetTaxonomyVersion(), //nolint:gosec // an enum of four

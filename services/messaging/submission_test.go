@@ -13,7 +13,7 @@ import (
 )
 
 // A submission whose (member, key) is stored leaves no trace in any table, and is
-// told by its absence.
+// missing from the result.
 func TestStore_ConflictWritesNothing(t *testing.T) {
 	t.Parallel()
 	pool := messagingtest.Pool(t)
@@ -45,7 +45,7 @@ func TestStore_ConflictWritesNothing(t *testing.T) {
 	}
 }
 
-// Each value is in its own column of each table, told by having the column's name.
+// Each value is in its own column of each table, which is its value here.
 func TestStore_ColumnsOfASubmission(t *testing.T) {
 	t.Parallel()
 	pool := messagingtest.Pool(t)

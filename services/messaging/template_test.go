@@ -13,7 +13,7 @@ import (
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
 
-// The limits of templates, as messaging.proto tells them.
+// The limits of templates, as messaging.proto documents them.
 const (
 	maxTemplates  = 200
 	maxTitleChars = 80
@@ -168,7 +168,7 @@ func TestTemplate_Limit(t *testing.T) {
 		t.Fatal(err)
 	}
 	if meta := refused(t, <-answer, codes.FailedPrecondition, "TEMPLATES_TOO_MANY", ""); meta["limit"] != "200" {
-		t.Errorf("told %v", meta)
+		t.Errorf("metadata %v", meta)
 	}
 	kept := last.String()
 	if _, err := sonia.template(t, kept, "Changé", "Texte", ""); err != nil {

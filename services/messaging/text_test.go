@@ -72,11 +72,11 @@ func TestTextLimits_OfTheTaxonomy(t *testing.T) {
 	if n := len(jeanne.see(t, id).GetMessages()); n != 4 { // two of before, and those of 50 and 300
 		t.Errorf("%d messages", n)
 	}
-	// Both faults of a request are told at once.
+	// Both faults of a request are returned at once.
 	req := question()
 	req.TaxonomyVersion, req.Text, req.Reason = 3, chars(12), "nowhere"
 	_, err = s.messaging.SubmitMessage(jeanne.call(t, uuid.NewString()), req)
-	if told := strings.Join(faultsOf(err), ", "); told != "reason REASON_UNKNOWN, text BODY_TOO_SHORT" {
-		t.Errorf("told: %s", told)
+	if faults := strings.Join(faultsOf(err), ", "); faults != "reason REASON_UNKNOWN, text BODY_TOO_SHORT" {
+		t.Errorf("faults: %s", faults)
 	}
 }

@@ -1,9 +1,10 @@
 // Package agent is AgentService: what agents of the fund do with conversations within their
 // scope. A noun is a file, with its calls, its rule and its statements.
 //
-// Whoever reads or changes a conversation is written down in the audit, in the same
-// transaction. Changes of one conversation go one after another (see package change), and one
-// whose If-Match names another state, or that another agent has claimed, is refused.
+// Reading or changing a conversation is recorded in the audit, in the same transaction; lists
+// are not. Changes of one conversation go one after another (see package change), and one
+// whose If-Match names another state, or that another agent has claimed, is refused. Notes
+// are the exception: they need no claim.
 package agent
 
 import (
@@ -53,8 +54,8 @@ func (s *Server) WatchConversations(_ *messagingpb.AgentServiceWatchConversation
 	})
 }
 
-// GetConversation returns a conversation with its messages and writes down who
-// read it.
+// GetConversation returns a conversation with its messages and records the
+// reading in the audit.
 func (s *Server) GetConversation(ctx context.Context, req *messagingpb.AgentServiceGetConversationRequest) (*messagingpb.AgentServiceGetConversationResponse, error) {
 	id := auth.FromContext(ctx)
 	found, err := s.readForAgent(ctx, conversation.ScopeOf(id), id.Subject, uuid.MustParse(req.GetId()))
@@ -96,7 +97,7 @@ func (s *Server) inFull(ctx context.Context, found conversation.Full, id *auth.I
 	return full, nil
 }
 
-// readForAgent reads a conversation within an agent's scope and notes who did.
+// readForAgent reads a conversation within an agent's scope and records that in the audit.
 func (s *Server) readForAgent(ctx context.Context, sc conversation.Scope, agent string, id uuid.UUID) (found conversation.Full, err error) {
 	err = pgx.BeginFunc(ctx, s.DB, func(tx pgx.Tx) error {
 		args := sc.Args()

@@ -47,7 +47,7 @@ func (s *Server) ClaimConversation(ctx context.Context, req *messagingpb.ClaimCo
 	return &messagingpb.ClaimConversationResponse{Conversation: forAgent(&row, auth.FromContext(ctx))}, nil
 }
 
-// ReleaseConversation gives a claimed conversation back.
+// ReleaseConversation drops the caller's claim.
 func (s *Server) ReleaseConversation(ctx context.Context, req *messagingpb.ReleaseConversationRequest) (*messagingpb.ReleaseConversationResponse, error) {
 	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversation.Row) (*change.Change, error) {
 		if !row.ClaimHeld {
@@ -125,7 +125,8 @@ func claimedBy(row *conversation.Row, id *auth.Identity) bool {
 	return row.ClaimedBy != nil && *row.ClaimedBy == id.Subject
 }
 
-// heldBy tells who has it and until when, so that a colleague can be asked.
+// heldBy is the refusal that names who holds the claim and until when, so that the caller can
+// contact them.
 func heldBy(row *conversation.Row) error {
 	return rpc.Refuse(codes.FailedPrecondition, errorpb.ErrorReason_CLAIM_HELD, "another agent holds the claim on this conversation",
 		"agent", *row.ClaimedName, "until", row.ClaimExpires.UTC().Format(time.RFC3339))

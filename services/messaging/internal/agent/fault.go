@@ -13,8 +13,8 @@ import (
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 )
 
-// CheckWhole has what the calls check for themselves looked at too where a request breaks
-// rules of its .proto, so that whoever fills in a form is told all of it at once.
+// CheckWhole registers the checks that the calls make themselves, to run also for a request that
+// breaks rules of its .proto: the caller gets all faults at once.
 func (s *Server) CheckWhole(to *rpc.Server) {
 	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.PostReplyRequest) []rpc.Violation {
 		return text.OfAgent.Faults(req.GetText())
@@ -33,7 +33,7 @@ func (s *Server) CheckWhole(to *rpc.Server) {
 }
 
 // correctionFaults are those of a corrected selection, for the audience of its conversation.
-// Who may not see that is not told more than that the request is wrong.
+// A caller who may not see the conversation learns nothing of its audience.
 func (s *Server) correctionFaults(ctx context.Context, req *messagingpb.RecategoriseConversationRequest) []rpc.Violation {
 	id, err := uuid.Parse(req.GetId())
 	if err != nil {

@@ -155,7 +155,7 @@ const kindsOfCaisse = `RECURSIVE kind AS (
 // An index gives those of each status, and of each queue or topic where the list is narrowed
 // by one, in the order of the list; as many of each as the page has are merged.
 func list(ctx context.Context, db postgres.Querier, sc conversation.Scope, f queueFilter) ([]conversation.Row, error) {
-	// Each once, or their rows would stand on the page twice.
+	// Each once, or their rows would be on the page twice.
 	statuses := slices.Compact(slices.Sorted(slices.Values(f.statuses)))
 	if len(statuses) == 0 {
 		for _, status := range lifecycle.WaitingStatuses {

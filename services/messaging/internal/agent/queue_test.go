@@ -13,8 +13,8 @@ import (
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/page"
 )
 
-// What is asked for twice stands on the page once, and the page is full.
-func TestQueue_AskedTwice(t *testing.T) {
+// A status or queue that is given twice yields each row once, and the page is full.
+func TestQueue_GivenTwice(t *testing.T) {
 	t.Parallel()
 	db := messagingtest.Pool(t)
 	for i := range 6 {

@@ -44,7 +44,7 @@ func (s *Server) reply(ctx context.Context, id *auth.Identity, req *messagingpb.
 		Scope: conversation.ScopeOf(id), Agent: id.Subject, ID: uuid.MustParse(req.GetId()), Key: key, Full: true,
 		Decide: func(row change.Current) (*change.Change, error) {
 			if row.Replied {
-				// That comes before any claim: it gets its own answer again.
+				// Checked before the claim: a retry gets its first answer again.
 				return nil, change.ErrReplied
 			}
 			if err := conversation.Unchanged(ctx, &row.Row); err != nil {
@@ -115,7 +115,7 @@ func (s *Server) replyChange(ctx context.Context, id *auth.Identity, row *conver
 		Reply:  &change.Reply{Row: answer, Key: key, Chars: written.Chars},
 		Set: []string{
 			`status = @status`, `last_reply_id = @reply`, `hidden = false`,
-			// This one is stored by now; an earlier one may be of a version that did not note it.
+			// This reply is stored by now; an older version may have stored an earlier one without setting the column.
 			`first_reply_at = coalesce(first_reply_at, (SELECT min(created_at) FROM message WHERE conversation_id = conversation.id AND author = 2))`,
 		},
 		Args: pgx.NamedArgs{"status": int16(lifecycle.Replied(final)), "reply": message}, //nolint:gosec // an enum of eight

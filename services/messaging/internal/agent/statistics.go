@@ -20,7 +20,7 @@ import (
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/waiting"
 )
 
-// defaultStatisticsDays is how far statistics go back unless asked otherwise.
+// defaultStatisticsDays is how far statistics go back by default.
 const defaultStatisticsDays = 30
 
 // GetStatistics returns figures within the agent's scope, all of one moment.
@@ -140,7 +140,7 @@ var (
 		FROM grouped JOIN named USING (theme) WHERE opened IS NULL
 		ORDER BY theme, hours`
 
-	// First answers of the period, to whatever was asked when, out of the index
+	// First answers given in the period, whenever the conversation was opened, out of the index
 	// conversation_first_answer alone.
 	answeredSQL = statisticsPeriod + `
 		SELECT ` + parisDay(`answered`) + ` AS day, sum(n)::integer AS n
@@ -214,7 +214,7 @@ func statistics(ctx context.Context, db *pgxpool.Pool, sc conversation.Scope, qu
 }
 
 // themesOf sums up themes, most received first, and all of them. The rows of a theme
-// stand together, quickest answers first.
+// are adjacent, quickest answers first.
 func themesOf(rows []receivedRow) (themes []themeRow, all answersRow) {
 	var everything histogram
 	byTheme := make(map[string]*histogram)

@@ -21,12 +21,12 @@ type Audited struct {
 
 var auditedRows = postgres.RowsOf[Audited]()
 
-// QueueAudit queues what notes in the transaction what agents did.
+// QueueAudit queues the statement that records agents' actions.
 func QueueAudit(batch *pgx.Batch, done []Audited) {
 	batch.Queue(`INSERT INTO audit (`+auditedRows.Columns()+`) SELECT * FROM `+auditedRows.From("given", 1), auditedRows.Args(done)...)
 }
 
-// Audit is QueueAudit for one, at once.
+// Audit records one action at once.
 func Audit(ctx context.Context, tx pgx.Tx, agent string, action lifecycle.Action, id uuid.UUID) error {
 	batch := &pgx.Batch{}
 	QueueAudit(batch, []Audited{{agent, action, id}})

@@ -1,6 +1,6 @@
-// Package conversation is what everything about conversations shares: their rows, with
-// columns that go by their names, who may see them, what is published of them and how they
-// are shown.
+// Package conversation is shared by everything about conversations: their rows, with columns
+// matched by name, who may see them, their events, their audit and their entity tags, and how
+// they are shown.
 //
 // A column is added by a migration and a field of [Row] (of [Opened] if submissions give
 // it); statements take it from there.
@@ -91,7 +91,7 @@ type Full struct {
 	Notes    []Note
 }
 
-// QueueRead queues what reads the messages and notes of a conversation into full.
+// QueueRead queues the statements that read the messages and notes of a conversation into full.
 func QueueRead(batch *pgx.Batch, id uuid.UUID, full *Full) {
 	batch.Queue(`SELECT `+MessageColumns+` FROM message WHERE conversation_id = $1 ORDER BY created_at, id`, id).Query(func(rows pgx.Rows) (err error) {
 		full.Messages, err = pgx.CollectRows(rows, pgx.RowToStructByName[Message])

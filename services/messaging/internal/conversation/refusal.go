@@ -7,9 +7,9 @@ import (
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 )
 
-// Refusals of what is asked of a conversation.
+// Refusals of calls about a conversation.
 var (
-	// ErrUnknown: there is none, or it is another's; the two are told apart nowhere.
+	// ErrUnknown: there is none, or it is another's: no answer distinguishes the two.
 	ErrUnknown = rpc.Refuse(codes.NotFound, errorpb.ErrorReason_CONVERSATION_NOT_FOUND, "no such conversation")
 	ErrClosed  = rpc.Refuse(codes.FailedPrecondition, errorpb.ErrorReason_CONVERSATION_CLOSED, "the conversation is closed")
 	// ErrErased: the data key is gone, so nothing can be written any more.

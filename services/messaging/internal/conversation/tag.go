@@ -12,10 +12,10 @@ import (
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/etag"
 )
 
-// A conversation's tag has two parts. The first stands for what two people could disagree
-// about: its messages, status, queue and classification. If-Match goes by that alone, so
-// that a colleague's note, a claim's renewal or the member's reading stands in nobody's
-// way. The second is that of everything in the answer, for caches.
+// A conversation's tag has two parts. The first is a hash of what two people could disagree
+// about: its messages, status, queue and classification. If-Match compares that part alone, so
+// that a colleague's note, a claim's renewal or the member's reading fails nobody's change.
+// The second is a hash of the whole answer, for caches.
 
 // state is the first part of a conversation's tag.
 func state(row *Row) string {

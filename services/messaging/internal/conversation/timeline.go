@@ -13,8 +13,8 @@ import (
 )
 
 // stepsOf is what happened to a conversation, oldest first: its messages, and of
-// the agents' acts those that concern the member. A claim that is renewed is told
-// once.
+// the agents' acts those that concern the member. A claim that is renewed is
+// one step.
 func stepsOf(ctx context.Context, db postgres.Querier, row *Row, messages []Message) ([]*messagingpb.Step, error) {
 	acts, err := Acts(ctx, db, row.ID)
 	if err != nil {

@@ -1,6 +1,8 @@
-// Package draft keeps what a member has begun to write, for a week after the last change.
+// Package draft keeps what a member has begun to write, for seven days after the last change
+// and at most 20 a member.
+//
 // Its text is encrypted as messages are (see vault), with the member and the id bound to it:
-// it opens nowhere else.
+// it cannot be opened as another draft.
 package draft
 
 import (
@@ -180,9 +182,9 @@ var saveSQL = `
 	WHERE NOT $1 OR draft.updated_at <= now() - $2::interval
 	RETURNING ` + columns
 
-// save stores a draft in place of what is under its id, if that is what the caller has
-// seen and none that they rule out, and lets the oldest of the member's go that are beyond
-// Most. One that has lapsed is none.
+// save stores a draft in place of the one with its id, if the conditions If-Match (seen) and
+// If-None-Match (unwanted) hold, and deletes the member's oldest drafts beyond Most. A draft
+// past its life counts as absent.
 func (d *Drafts) save(ctx context.Context, seen, unwanted *etag.Condition, written draft) (saved draftRow, err error) {
 	alone := unwanted != nil && unwanted.Any
 	err = pgx.BeginFunc(ctx, d.db, func(tx pgx.Tx) error {
@@ -219,8 +221,8 @@ func checkSeen(ctx context.Context, tx pgx.Tx, seen *etag.Condition, member stri
 	return err
 }
 
-// checkUnwanted refuses a change of a draft that is one of those that the caller rules out.
-// That of any is for the statement that makes one: there is nothing yet to be locked.
+// checkUnwanted refuses a change of a draft whose tag If-None-Match names. "*" is checked by
+// the statement that inserts: there may be no row yet to lock.
 func checkUnwanted(ctx context.Context, tx pgx.Tx, unwanted *etag.Condition, member string, id uuid.UUID) error {
 	if unwanted == nil || unwanted.Any {
 		return nil

@@ -2,9 +2,9 @@
 // metadata etag, and the conditions by which callers name them: If-Match and If-None-Match.
 //
 // A change that names a tag in if-match is made if the thing is still what the answer with
-// that tag showed, and else refused with 412 over REST: nobody answers a message that they
-// have not read, and of two windows with one draft none overwrites the other's. Whose change
-// it is decides under the lock of the change.
+// that tag showed, and otherwise refused, over REST with 412: nobody answers a message that
+// they have not read, and of two windows with one draft none overwrites the other's. The
+// package of the change compares the tags, under its lock.
 package etag
 
 import (

@@ -53,11 +53,11 @@ func (m *Members) ExportMyData(_ *messagingpb.ExportMyDataRequest, stream grpc.S
 	return out.end(ctx, m.reading().export(ctx, out))
 }
 
-// reading are the members as the reports' pool has them.
+// reading returns m with the reports' pool, which cannot write.
 func (m *Members) reading() *Members {
-	apart := *m
-	apart.DB = m.Reports.DB
-	return &apart
+	reading := *m
+	reading.DB = m.Reports.DB
+	return &reading
 }
 
 // export puts out everything of the caller's.
@@ -221,7 +221,8 @@ func (o *outlet[T]) end(ctx context.Context, fault error) error {
 	}
 }
 
-// over tells an export that has lasted too long from a reader who has left.
+// over is the error of an ended export: errUnread if it lasted too long, else that of a reader
+// who has left.
 func over(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return errUnread

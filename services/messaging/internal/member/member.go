@@ -1,8 +1,8 @@
-// Package member has what is kept of a member: how they are reached, by their account and by
-// their own choice, and what the GDPR gives them, an export of everything (article 20) and its
-// erasure (article 17). The notifier asks here how to reach whom.
+// Package member has what is kept of a member: how to contact them, by their account and by
+// their own choice, and their GDPR rights, the export of everything (article 20) and its
+// erasure (article 17). The notifier reads recipients here.
 //
-// Contact points are encrypted (see vault), and are in no event.
+// Contact points are encrypted (package vault), and are in no event.
 package member
 
 import (
@@ -83,9 +83,9 @@ type reach struct {
 	locale string
 }
 
-// SaveAccount stores how the caller is reached by their account, if that is news, or was not
-// confirmed today: who writes now must not lose their row to what is past its term (package
-// upkeep). It commits on its own, before the submission: a member without a conversation
+// SaveAccount stores the contact points of the caller's account if they have changed, or were
+// not confirmed within a day: package upkeep must not delete the row of a member who is
+// writing. It commits on its own, before the submission: a member without a conversation
 // harms nobody, a conversation whose member cannot be reached would.
 func (m *Members) SaveAccount(ctx context.Context, id *auth.Identity) error {
 	claimed := accountOf(id)

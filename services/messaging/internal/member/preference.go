@@ -83,8 +83,8 @@ func (m *Members) UpdatePreferences(ctx context.Context, req *messagingpb.Update
 
 // chosenPaths are the choices that an update is about.
 func chosenPaths(req *messagingpb.UpdatePreferencesRequest) (paths []protoreflect.Name, err error) {
-	if asked := req.GetUpdateMask().GetPaths(); len(asked) > 0 {
-		for _, path := range asked {
+	if given := req.GetUpdateMask().GetPaths(); len(given) > 0 {
+		for _, path := range given {
 			switch name := protoreflect.Name(path); {
 			case path == "*":
 				paths = choices
@@ -142,8 +142,8 @@ func (m *Members) choose(ctx context.Context, given *messagingpb.Preferences, pa
 	return stored, nil
 }
 
-// CheckWhole has what the calls check for themselves looked at too where a request breaks
-// rules of its .proto, so that whoever fills in a form is told all of it at once.
+// CheckWhole registers the checks that the calls make themselves, to run also for a request that
+// breaks rules of its .proto: the caller gets all faults at once.
 func (m *Members) CheckWhole(to *rpc.Server) {
 	faults := func(given *messagingpb.Preferences) []rpc.Violation {
 		if given == nil {

@@ -74,16 +74,16 @@ func (s *Server) RequeueRefusedEvents(ctx context.Context, req *messagingpb.Requ
 	return &messagingpb.RequeueRefusedEventsResponse{Requeued: int32(requeued)}, nil //nolint:gosec // few
 }
 
-// CheckWhole has what the calls check for themselves looked at too where a request breaks
-// rules of its .proto.
+// CheckWhole registers the checks that the calls make themselves, to run also for a request that
+// breaks rules of its .proto: the caller gets all faults at once.
 func (s *Server) CheckWhole(to *rpc.Server) {
 	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.RequeueRefusedEventsRequest) []rpc.Violation {
 		return rpc.FaultsOf(checkRequeue(req))
 	})
 }
 
-// checkRequeue looks at how events are selected. Of two ways, ids may have faults of their
-// own: the other one is what is too much.
+// checkRequeue checks that events are selected by ids or by all, not by both. With both, the
+// fault is on all: ids may have faults of their own.
 func checkRequeue(req *messagingpb.RequeueRefusedEventsRequest) error {
 	const words = "give ids, or all, and one of them alone"
 	switch {

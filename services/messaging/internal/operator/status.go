@@ -1,4 +1,5 @@
-// Package operator is OperatorService: how messaging is, and what the broker refuses.
+// Package operator is OperatorService: the status of messaging, and the events that the broker
+// refuses, which operators list, requeue or drop.
 package operator
 
 import (
@@ -46,10 +47,10 @@ func (s *Server) GetStatus(ctx context.Context, _ *messagingpb.GetStatusRequest)
 	return resp, err
 }
 
-// Submissions are added up in slots of ten seconds when these are past; who asks adds what
-// has come since. A slot is past when its events count as final (settleTime).
+// Submissions are counted in slots of ten seconds once these are past; a reader adds those
+// that came since. A slot is past when its events count as final ([outbox.SettleTime]).
 
-// submissionsUncounted is the condition for an event to be of no slot that is added up.
+// submissionsUncounted is the condition for an event to be in no counted slot.
 const submissionsUncounted = `created_at >= GREATEST(
 	(SELECT max(slot) FROM submission_slot WHERE slot <= now()) + interval '10 seconds',
 	date_bin('10 seconds', now() - interval '1 hour', timestamptz 'epoch'))`
@@ -59,9 +60,9 @@ func loggedLately() string {
 	return `created_at >= '` + time.Now().UTC().AddDate(0, 0, -2).Format(time.DateOnly) + ` 00:00Z'`
 }
 
-// FoldSubmissions adds up the slots that are past, and forgets old ones. Any number of
-// processes may: each counts a slot whole, and the first is kept. Slots to come are of a
-// clock that was ahead.
+// FoldSubmissions counts the slots that are past, and deletes old ones. Any number of
+// processes may run it: each counts whole slots, and the first count is kept. A slot in the
+// future was counted under a clock that ran ahead, and is deleted too.
 func FoldSubmissions(ctx context.Context, db postgres.Querier) error {
 	_, err := postgres.Exec(ctx, db, "adding up submissions", `
 		WITH forgotten AS (DELETE FROM submission_slot WHERE slot < now() - interval '2 hours' OR slot > now())

@@ -22,7 +22,7 @@ type Event struct {
 // eventRows are events as they are written.
 var eventRows = postgres.RowsOf[Event]()
 
-// Append queues what writes events to the log and the outbox.
+// Append queues the statement that writes events to the log and the outbox.
 func Append(batch *pgx.Batch, events []Event) {
 	batch.Queue(`
 		WITH happened AS (

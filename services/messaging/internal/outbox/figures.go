@@ -35,8 +35,8 @@ type Figures struct {
 // outage. From there on it is what PostgreSQL estimates, which vacuums the table often.
 const mostCounted = 10_000
 
-// Figures reads no more than outboxCounted rows, from an id on as outboxStale does. The
-// oldest is the first: ids are in the order of time.
+// Figures counts no more than mostCounted rows of each table, from an id on as [Store.Stale]
+// does. The oldest is the first: ids are in the order of time.
 func (s *Store) Figures(ctx context.Context, from uuid.UUID) (Figures, error) {
 	return postgres.One[Figures](ctx, s.pool, "measuring the outbox", `
 		SELECT o.n + r.n AS waiting, coalesce(extract(epoch FROM now() - least(o.oldest, r.oldest)), 0)::float8 AS oldest, r.aside AS set_aside

@@ -1,14 +1,15 @@
-// Package outbox is how what has happened gets out: the event log, which keeps events for
-// those who ask, and the outbox, from which the relay publishes each to the broker.
+// Package outbox has the event log, which keeps events for services that read it, and the
+// transactional outbox, from which the relay publishes each event to the broker.
 //
 // # What is promised
 //
-// An event is appended in the transaction of what it tells ([Append]), and is
+// An event is appended in the transaction of the change it reports ([Append]), and is
 // acknowledged by the broker at least once, in no particular order, for as long as the
-// database exists ([Relay]). Losing the broker, for hours or for good, refuses nothing:
-// events wait. What the broker refuses while it takes others is out of their way, tried
-// again, and given up by operators alone. Whoever needs every event compares [Store.Digests]
-// with its own, and asks for [Store.Events].
+// database exists ([Relay]). While the broker is away, for hours or for good, no call fails:
+// events wait. An event that the broker refuses while it takes others does not delay them. It
+// is retried until it is published, an operator drops it ([Drop]), or it has been set aside
+// and is older than what the event log keeps ([Store.ForgetRefused]). A consumer that needs
+// every event compares [Store.Digests] with its own and reads [Store.Events].
 //
 // # How
 //

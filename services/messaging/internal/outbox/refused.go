@@ -38,10 +38,11 @@ const (
 // others: a subject that its permissions deny or its stream does not have, or an event
 // that is too large.
 //
-// What is promised: they are lost by nobody but an operator, and slow the others only
-// until they are known. How: they move to a table of their own, where they are tried
-// again after a second, two and so on up to a minute. After eight times in which others
-// passed an event is set aside: it is counted and shown apart, and of all that are set
+// What is promised: they are lost only when an operator drops them, or when they are set
+// aside and older than what the event log keeps, and they slow the others only until they
+// are known. How: they move to a table of their own, where they are retried after a second,
+// two and so on up to a minute. After eight times in which others
+// passed an event is set aside: it is counted and shown separately, and of all that are set
 // aside one of each subject is tried each minute. Once that one passes, the others are
 // tried too, so that nothing must be done after the cause is gone. A try while nothing
 // passes counts for nothing. When it breaks: a subject that is refused and one whose
@@ -233,8 +234,8 @@ func Drop(ctx context.Context, tx pgx.Tx, id uuid.UUID) (conversation uuid.UUID,
 	return postgres.One[uuid.UUID](ctx, tx, "dropping a refused event", `DELETE FROM outbox_refused WHERE id = $1 RETURNING conversation_id`, id)
 }
 
-// ForgetRefused deletes some of what has been set aside for as long as the event log keeps
-// events.
+// ForgetRefused deletes some of the events that are set aside and older than the term, that
+// of the event log.
 func (s *Store) ForgetRefused(ctx context.Context, term time.Duration) (int64, error) {
 	tag, err := s.pool.Exec(ctx, `DELETE FROM outbox_refused WHERE id = ANY (ARRAY(
 		SELECT id FROM outbox_refused WHERE set_aside_at IS NOT NULL AND created_at < now() - $1::interval

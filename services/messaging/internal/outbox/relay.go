@@ -85,7 +85,7 @@ func (r *Relay) Begin() uuid.UUID {
 	return uuid.Nil
 }
 
-// Wake tells the relay that something was committed. It never blocks.
+// Wake has the relay look at the outbox now. It never blocks.
 func (r *Relay) Wake() {
 	select {
 	case r.woken <- struct{}{}:
@@ -213,7 +213,7 @@ func (r *Relay) publish(ctx context.Context, rows []Row) verdict {
 	return result.add(r.offer(ctx, events))
 }
 
-// offer publishes events and tells what became of them.
+// offer publishes events and returns what became of them.
 func (r *Relay) offer(ctx context.Context, events []bus.Event) verdict {
 	result := verdict{subjects: make(map[string]bool)}
 	for i, err := range r.bus.Publish(ctx, events) {

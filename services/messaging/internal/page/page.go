@@ -1,4 +1,5 @@
-// Package page cuts lists into pages: how long they are, and the tokens of where they begin.
+// Package page cuts lists into pages: their sizes, and the tokens that name where the next
+// page begins.
 package page
 
 import (
@@ -18,24 +19,24 @@ const (
 	Longest = 100
 )
 
-// Size is how many entries a page has: as many as were asked for, within bounds.
-func Size(asked int32) int {
-	if asked == 0 {
+// Size is how many entries a page has: as many as were requested, within bounds.
+func Size(requested int32) int {
+	if requested == 0 {
 		return usual
 	}
-	return int(min(asked, Longest))
+	return int(min(requested, Longest))
 }
 
 // Cut is the page of a whole list that begins with its first entry behind a place, and
-// whether there are more. Asked for nothing, it has most entries, and never more.
-func Cut[T any](list []T, asked int32, most int, behind func(T) bool) (page []T, more bool) {
+// whether there are more. By default it has most entries, and never more.
+func Cut[T any](list []T, requested int32, most int, behind func(T) bool) (page []T, more bool) {
 	from := slices.IndexFunc(list, behind)
 	if from < 0 {
 		return nil, false
 	}
 	size := most
-	if asked > 0 {
-		size = min(int(asked), most)
+	if requested > 0 {
+		size = min(int(requested), most)
 	}
 	if rest := list[from:]; len(rest) > size {
 		return rest[:size], true

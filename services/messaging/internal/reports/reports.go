@@ -1,5 +1,5 @@
-// Package reports bounds what reads much, and gives it connections of its own: whoever asks
-// for statistics, lists or exports makes no member wait.
+// Package reports bounds the reads that are expensive, and gives them connections of their
+// own: statistics, lists and exports make no member wait.
 package reports
 
 import (
@@ -13,8 +13,8 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/report"
 )
 
-// Reports is what reads much. Members write, and agents read and answer what was written,
-// through other connections, whatever is asked here.
+// Reports is where expensive reads wait for their turn. Members write, and agents read and
+// answer, through other connections, whatever is read here.
 //
 // What costs as much as there are conversations comes here, and what an index gives
 // page by page does not. Figures and lists have places of their
@@ -24,9 +24,9 @@ type Reports struct {
 	DB *pgxpool.Pool
 	// Figures are statistics and operators' status.
 	Figures *report.Limiter
-	// Lists are agents' lists that no index gives in their order, counts of queues,
-	// usual answer times and the pages of exports: short, but not short enough to be
-	// read by anybody at any time.
+	// Lists are agents' lists that no index gives in their order, counts of queues, usual
+	// answer times, operators' refused events and the pages of exports: short, but not
+	// short enough to be read by anybody at any time.
 	Lists *report.Limiter
 	// Exports are those that are open. What they read is bounded by Lists: an export
 	// that waits for its reader takes nothing from others, but its memory.

@@ -115,7 +115,7 @@ func (c *Versions) askCurrent(ctx context.Context) error {
 	// Waiting for a service that is being started spares a whole tick.
 	known := c.Number()
 	if c.Held(known).GetTextLimits() == nil {
-		known = 0 // kept from a taxonomy service that did not tell them yet
+		known = 0 // kept from a taxonomy service that did not have them yet
 	}
 	resp, err := c.client.GetCatalogue(ctx, &taxonomypb.GetCatalogueRequest{KnownVersion: known}, grpc.WaitForReady(true))
 	if err != nil {

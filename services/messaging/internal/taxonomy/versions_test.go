@@ -66,7 +66,7 @@ func TestVersions_AskedForOnce(t *testing.T) {
 	select {
 	case <-known.Known():
 	default:
-		t.Error("nobody is told that there is a version")
+		t.Error("Known is not closed")
 	}
 }
 

@@ -15,10 +15,9 @@ import (
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/waiting"
 )
 
-// A backfill fills in, for rows of before, what a migration has added. A migration must
-// not do so itself: it would hold its table for as long as that takes. The process does,
-// some rows at a time, and notes how far it is. Any number of processes may try: one at a
-// time works.
+// A backfill fills in, for older rows, what a migration has added. A migration must not do so
+// itself: it would lock its table for as long as that takes. The process does, some rows at
+// a time, and records its progress. Any number of processes may try: one at a time works.
 type backfill struct {
 	name string
 	// fill changes at most backfillBatch rows behind an id, whose locks it takes in the

@@ -19,14 +19,14 @@ import (
 const (
 	// LeastConversation is the shortest term of conversations: figures reach back so far.
 	LeastConversation = 366 * 24 * time.Hour
-	// LeastAudit is the shortest term of the audit: who looks into it does so for what
-	// happened lately.
+	// LeastAudit is the shortest term of the audit, below which it would be gone before
+	// anybody looks into an incident.
 	LeastAudit = 30 * 24 * time.Hour
 )
 
-// terms are those of this service's tables. Days of the event log are dropped whole
-// (outbox.KeepDays), but for what came into the partition that is for no day; what is kept of the
-// taxonomy is as much as there are publications.
+// terms are the retention of this service's tables. The event log drops whole days
+// ([outbox.Store.KeepDays]); here, only its default partition is emptied. Versions of the
+// taxonomy are kept for ever: there is one row for each publication.
 func (u *Upkeep) terms() []postgres.Term {
 	return []postgres.Term{
 		{What: "conversations", Keep: u.Conversations, Step: u.forgetConversations},
@@ -42,12 +42,12 @@ func (u *Upkeep) terms() []postgres.Term {
 	}
 }
 
-// forgetConversations deletes some of the conversations that have ended and in which nothing
-// has happened for longer, no note was written either, oldest first, with their messages,
-// notes and steps, and members who have no others. Ids are in the order of time, so that
-// only the first are looked at; what is that old and still waits for the fund is not
-// deleted. It returns how many conversations it deleted. One process does at a time, or two
-// would each leave a member to the other.
+// forgetConversations deletes some of the conversations that have ended and that were neither
+// changed nor given a note within the term, oldest first, with their messages, notes and
+// steps, and members who have no other conversation. Ids are in the order of time, so that
+// only the first are read. A conversation of that age that still waits for the fund is
+// kept. It returns how many conversations it deleted. One process works at a time: of two,
+// each would leave a member to the other.
 func (u *Upkeep) forgetConversations(ctx context.Context, term time.Duration) (n int64, err error) {
 	err = pgx.BeginFunc(ctx, u.DB, func(tx pgx.Tx) error {
 		var alone bool
@@ -65,7 +65,7 @@ func (u *Upkeep) forgetConversations(ctx context.Context, term time.Duration) (n
 
 func forgetConversations(ctx context.Context, tx pgx.Tx, term time.Duration) (n int64, err error) {
 	// A member who writes at this moment has confirmed their row within a day (member.SaveAccount);
-	// the second day is for a submission under way. One who was here lately stays.
+	// the second day is for a submission under way. A member seen within two days stays.
 	err = tx.QueryRow(ctx, `
 		WITH old AS MATERIALIZED (
 			SELECT id, member_id FROM conversation AS c
@@ -90,10 +90,10 @@ func forgetConversations(ctx context.Context, tx pgx.Tx, term time.Duration) (n 
 	return n, err
 }
 
-// forgetMembers deletes some of the members who have neither a conversation nor a draft, and
-// who were not here for longer, with what they had chosen: whoever set preferences and never
-// wrote, or was here when their last conversation went. Who writes has confirmed their row
-// before, so none is taken from under a submission.
+// forgetMembers deletes some of the members who have neither a conversation nor a draft and
+// whose row was not confirmed within the term, with their preferences: those who set
+// preferences and never wrote, or who were kept when their last conversation was deleted. A
+// submission confirms the member's row first, so none is deleted under it.
 func (u *Upkeep) forgetMembers(ctx context.Context, term time.Duration) (int64, error) {
 	return postgres.Exec(ctx, u.DB, "forgetting members", `DELETE FROM member WHERE updated_at < now() - $1::interval AND id = ANY (ARRAY(
 		SELECT id FROM member AS m
@@ -102,8 +102,8 @@ func (u *Upkeep) forgetMembers(ctx context.Context, term time.Duration) (int64, 
 		ORDER BY updated_at LIMIT $2 FOR UPDATE SKIP LOCKED))`, term, postgres.ForgetBatch)
 }
 
-// forgetAudit deletes some of what was written down longer ago, but for steps. Numbers are
-// in the order of time: only the first are looked at.
+// forgetAudit deletes some of the audit entries older than the term, except the steps that
+// members see. Sequence numbers are in the order of time: only the first are read.
 func (u *Upkeep) forgetAudit(ctx context.Context, term time.Duration) (int64, error) {
 	return postgres.Exec(ctx, u.DB, "forgetting the audit", `DELETE FROM audit WHERE at < now() - $1::interval AND seq = ANY (ARRAY(
 		SELECT seq FROM audit WHERE action NOT IN `+lifecycle.StepsSQL+` ORDER BY seq LIMIT $2))`, term, postgres.ForgetBatch)

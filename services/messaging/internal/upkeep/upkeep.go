@@ -1,6 +1,7 @@
-// Package upkeep is what messaging does to its tables beside answering: it forgets what is
-// past its term, fills in what migrations have added, and adds up what is counted in parts.
-// Any number of processes may.
+// Package upkeep is the background maintenance of messaging's tables: it deletes what is past
+// its retention, makes and drops the event log's partitions, backfills columns and counts
+// that migrations have added, and folds what is counted in parts. Any number of processes
+// may run it.
 package upkeep
 
 import (
@@ -19,7 +20,7 @@ import (
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/waiting"
 )
 
-// Upkeep is the tables and for how long what is in them is kept; 0 keeps all.
+// Upkeep has the database and the retention of its tables; 0 keeps all.
 type Upkeep struct {
 	DB                             *pgxpool.Pool
 	Conversations, Audit, EventLog time.Duration
@@ -36,13 +37,13 @@ func (u *Upkeep) Run(ctx context.Context) error {
 }
 
 const (
-	// foldEvery is how often what has come is added to what is counted.
+	// foldEvery is how often new rows are folded into the counts.
 	foldEvery = 5 * time.Second
-	// foldTimeout bounds one time.
+	// foldTimeout bounds one round.
 	foldTimeout = 5 * time.Second
 )
 
-// fold adds up what has come.
+// fold adds new rows to the counts.
 func (u *Upkeep) fold(ctx context.Context) {
 	for chassis.Sleep(ctx, foldEvery) {
 		round, cancel := context.WithTimeout(ctx, foldTimeout)

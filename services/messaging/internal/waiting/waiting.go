@@ -7,14 +7,14 @@
 //
 // # How
 //
-// Triggers of migration 00009 note each change in waiting_change, in the transaction of the
-// change, and processes add them up in waiting_count now and then ([Fold]). Both together are
-// what waits, at any time.
+// Triggers of migration 00009 record each change in waiting_change, in the transaction of the
+// change, and processes fold these rows into waiting_count every few seconds ([Fold]). The
+// sum of both is what waits, at any time.
 //
 // # When it breaks
 //
-// Until a process has counted once what was there before (a backfill, [CountSQL]), who asks
-// counts. What is not added up for long makes reading slower, never wrong.
+// Until a backfill has counted the conversations from before the triggers ([CountSQL]), every
+// read counts conversations. Changes that are not folded make reads slower, never wrong.
 package waiting
 
 import (
