@@ -1,6 +1,7 @@
 package taxonomy
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"slices"
 	"strings"
@@ -280,6 +281,20 @@ func TestSuggest(t *testing.T) {
 }
 
 // Every service of the default taxonomy is proposed somewhere, to somebody.
+// A version is published as the text that it is: who runs the default has these bytes in the
+// database, and a process that comes with others under the same version does not start.
+func TestDefault_IsWhatWasPublished(t *testing.T) {
+	t.Parallel()
+	published := map[int]string{1: "501caf2dcb5e90bc97de5fe7b12bdc9a13d3d4656cd6ec4734c04ba705afd806"}
+	f, err := parse("catalogue.yaml", Default)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprintf("%x", sha256.Sum256(Default)); got != published[f.Version] {
+		t.Errorf("catalogue.yaml of version %d is %s, not %q: raise `version`, even for a comment, and note the new sum here", f.Version, got, published[f.Version])
+	}
+}
+
 func TestDefault_NoServiceIsForgotten(t *testing.T) {
 	t.Parallel()
 	f, err := parse("catalogue.yaml", Default)
