@@ -1,0 +1,43 @@
+package member
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
+)
+
+// A member who writes confirms their row once a day, although nothing in it changes: package
+// upkeep deletes rows that were not confirmed. Submissions of the same day write nothing.
+func TestSaveAccount_ConfirmsDaily(t *testing.T) {
+	t.Parallel()
+	m := New(Config{DB: messagingtest.Pool(t), Vault: newVault(t)})
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan struct{})
+	go func() { defer close(ended); m.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-ended })
+	id := &auth.Identity{Subject: "jeanne", Email: "jeanne@exemple.fr", Locale: "fr"}
+	if err := m.SaveAccount(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		age       time.Duration
+		confirmed bool
+	}{{23 * time.Hour, false}, {25 * time.Hour, true}} {
+		if _, err := m.DB.Exec(t.Context(), `UPDATE member SET updated_at = now() - $1::interval WHERE id = 'jeanne'`, row.age); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.SaveAccount(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		var confirmed bool
+		if err := m.DB.QueryRow(t.Context(), `SELECT updated_at > now() - interval '1 hour' FROM member WHERE id = 'jeanne'`).Scan(&confirmed); err != nil {
+			t.Fatal(err)
+		}
+		if confirmed != row.confirmed {
+			t.Errorf("after %s: confirmed is %t, want %t", row.age, confirmed, row.confirmed)
+		}
+	}
+}
