@@ -307,8 +307,10 @@ func wished(d ledger.Delivery, to *messagingpb.Recipient) bool {
 		return true
 	case d.EventType == ledger.ReplyPosted:
 		return to.GetSmsOnReply()
-	default:
+	case d.EventType == ledger.MessageSubmitted:
 		return !to.GetNoSmsOnAcknowledgement()
+	default:
+		return false // nobody has said yes to it
 	}
 }
 

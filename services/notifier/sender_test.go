@@ -61,3 +61,25 @@ func TestSettleDoubt_LeavesTimeToSend(t *testing.T) {
 		t.Errorf("asking may take %s of a minute", left)
 	}
 }
+
+// What nobody has agreed to leaves by no SMS.
+func TestWished(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		channel ledger.Channel
+		event   ledger.EventType
+		to      *messagingpb.Recipient
+		want    bool
+	}{
+		"an acknowledgement":            {ledger.SMS, ledger.MessageSubmitted, &messagingpb.Recipient{}, true},
+		"one that is not wanted":        {ledger.SMS, ledger.MessageSubmitted, &messagingpb.Recipient{NoSmsOnAcknowledgement: true}, false},
+		"a reply":                       {ledger.SMS, ledger.ReplyPosted, &messagingpb.Recipient{}, false},
+		"a reply, as chosen":            {ledger.SMS, ledger.ReplyPosted, &messagingpb.Recipient{SmsOnReply: true}, true},
+		"a mail about a reply":          {ledger.Email, ledger.ReplyPosted, &messagingpb.Recipient{}, true},
+		"of an event that is not known": {ledger.SMS, "conversation-closed", &messagingpb.Recipient{SmsOnReply: true}, false},
+	} {
+		if got := wished(ledger.Delivery{Channel: row.channel, EventType: row.event}, row.to); got != row.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
