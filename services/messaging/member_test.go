@@ -73,12 +73,13 @@ func TestPreferences(t *testing.T) {
 	if to.GetEmail() != "autre@canari.example" || to.GetPhone() != "+33612345678" || to.GetLocale() != "en" || !to.GetNoSmsOnAcknowledgement() || !to.GetSmsOnReply() {
 		t.Errorf("recipient %v", to)
 	}
-	// A reply's event says nothing of it: the choice is what it is when the SMS would leave.
+	// A reply's event says the same whatever is chosen: the choice is what it is when the SMS
+	// would leave.
 	s.clerk(t, "claire").reply(t, id, true)
 	bare := slices.ContainsFunc(s.published(t), func(m *jetstream.RawStreamMsg) bool {
 		var reply eventspb.ReplyPosted
 		return m.Header.Get("ce-type") == "org.ma-messagerie.reply-posted.v1" && proto.Unmarshal(m.Data, &reply) == nil &&
-			proto.Equal(&reply, &eventspb.ReplyPosted{Origin: reply.GetOrigin(), MessageId: reply.GetMessageId(), Final: true})
+			proto.Equal(&reply, &eventspb.ReplyPosted{Origin: reply.GetOrigin(), MessageId: reply.GetMessageId(), Final: true, Sms: true}) //nolint:staticcheck // for earlier notifiers
 	})
 	if !bare {
 		t.Error("the reply's event says more than that there is one")
