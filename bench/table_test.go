@@ -139,7 +139,7 @@ func TestRoundsAlternate(t *testing.T) {
 	if err := r.rounds(t.Context(), []*side{made("reference")}, []*side{ours, broken}); err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(order, " "); got != "reference ours broken reference ours" {
+	if got := strings.Join(order, " "); got != "reference ours broken ours reference" {
 		t.Errorf("the order is %s", got)
 	}
 	if len(ours.figures[submissions]) != 2 || broken.failed == nil {
