@@ -72,15 +72,11 @@ func (r *rig) benchSides(ctx context.Context, b benchmark) []*side {
 	return r.sides(func(p *build.Version) (measurement, error) { return r.goBench(ctx, p, b) })
 }
 
-// rounds measures the sides in turn, so that what else the machine does meets all
-// of them. Every other round goes backwards: each leaves the database server something to
-// clear away, which the next one pays for.
+// rounds measures the sides in turn, every other round backwards, so that what else the machine
+// does, and what each leaves the database server to clear away, meets all of them.
 func (r *rig) rounds(ctx context.Context, groups ...[]*side) error {
 	sides := slices.Concat(groups...)
-	for round := range r.cfg.Rounds {
-		if round > 0 {
-			slices.Reverse(sides)
-		}
+	for range r.cfg.Rounds {
 		for _, s := range sides {
 			if s.failed != nil {
 				continue
@@ -96,6 +92,7 @@ func (r *rig) rounds(ctx context.Context, groups ...[]*side) error {
 				return err
 			}
 		}
+		slices.Reverse(sides)
 	}
 	return nil
 }
