@@ -16,8 +16,8 @@ import (
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
 
-// Every statement of this service reads what it returns, with the outcomes of a thousand
-// days, and more selections than a taxonomy has.
+// Every statement of this service reads what it returns, with the outcomes of a thousand days:
+// of a thousand selections each in the large tables, which is more than a taxonomy has.
 func TestScale(t *testing.T) {
 	t.Parallel()
 	scale.Tables{URL: testenv.Postgres(t, Migrations), Rows: scaleRows, Fill: func(ctx context.Context, pool *pgxpool.Pool, from, to int) error {
@@ -28,13 +28,28 @@ func TestScale(t *testing.T) {
 			SELECT sha256(n::text::bytea), '', now() - interval '1 hour' * n / $2::int FROM generate_series($1::int + 1, $2::int) n`, from, to); err != nil {
 			return err
 		}
-		_, err := pool.Exec(ctx, `INSERT INTO suggestion_outcome (day, audience, theme, reason, service, shown)
-			SELECT current_date - n % 1000, 1 + n % 3, 'theme', n::text, 'service', n FROM generate_series($1::int + 1, $2::int) n`, from, to)
-		return err
+		if _, err := pool.Exec(ctx, `INSERT INTO suggestion_outcome (day, audience, theme, reason, service, shown)
+			SELECT (now() AT TIME ZONE 'Europe/Paris')::date - n % 1000, 1 + n / 1000 % 3, 'theme', (n / 1000)::text, 'service', n FROM generate_series($1::int, $2::int - 1) n`, from, to); err != nil {
+			return err
+		}
+		// What was added up is added up anew.
+		if _, err := pool.Exec(ctx, `TRUNCATE suggestion_outcome_month`); err != nil {
+			return err
+		}
+		return keepAll(ctx, &store{pool: pool})
 	}}.Test(t)
 }
 
-func scaleRows(pool, _ *pgxpool.Pool) []scale.Row {
+// keepAll adds up all months that are over.
+func keepAll(ctx context.Context, s *store) error {
+	for {
+		if more, err := s.keepMonth(ctx); err != nil || !more {
+			return err
+		}
+	}
+}
+
+func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 	s := &store{pool: pool}
 	version := 1 // what Fill makes
 	return []scale.Row{
@@ -50,13 +65,27 @@ func scaleRows(pool, _ *pgxpool.Pool) []scale.Row {
 		}},
 		{Of: []string{"store.count"}, Run: func(ctx context.Context, n int) error {
 			_, err := s.count(ctx, outcome{
-				at:      place{audience: taxonomypb.Audience_PARTICULIER, theme: "theme", reason: fmt.Sprint(n)},
+				at:      place{audience: taxonomypb.Audience_PARTICULIER, theme: "counted", reason: fmt.Sprint(n)},
 				service: "service", what: taxonomypb.SuggestionOutcome_SHOWN, key: sha256.Sum256([]byte(uuid.NewString())),
 			})
 			return err
 		}},
-		{Of: []string{"store.figures"}, Reads: "the outcomes of a year", Run: func(ctx context.Context, _ int) error {
+		{Of: []string{"store.figures"}, Reads: "a year's months, and the days beside them", Run: func(ctx context.Context, _ int) error {
 			_, err := s.figures(ctx, 366)
+			return err
+		}},
+		{Of: []string{"store.keepMonth"}, Reads: "a month", Run: func(ctx context.Context, _ int) error {
+			if _, err := aside.Exec(ctx, `DELETE FROM suggestion_outcome_month WHERE month = (SELECT max(month) FROM suggestion_outcome_month)`); err != nil {
+				return err
+			}
+			more, err := s.keepMonth(ctx)
+			if err == nil && !more {
+				return errors.New("no month to add up")
+			}
+			return err
+		}},
+		{Of: []string{"store.forgetMonths"}, Run: func(ctx context.Context, _ int) error {
+			_, err := s.forgetMonths(ctx, leastOutcomes)
 			return err
 		}},
 		{Of: []string{"store.forgetKeys"}, Reads: "what it deletes, of which small tables have little", Run: func(ctx context.Context, _ int) error {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"sync/atomic"
 	"time"
 
@@ -227,33 +226,6 @@ func (s *store) forgetOutcomes(ctx context.Context, keep time.Duration) (int64, 
 	return postgres.Exec(ctx, s.pool, "forgetting outcomes", `
 		DELETE FROM suggestion_outcome WHERE ctid = ANY (ARRAY(
 			SELECT ctid FROM suggestion_outcome WHERE day < (now() - $1::interval)::date ORDER BY day LIMIT $2))`, keep, postgres.ForgetBatch)
-}
-
-// figures sums up the last days, today in Paris included, most shown first. Its
-// services have only the code, in place of the name too. A sum beyond the wire's type is its
-// largest value.
-func (s *store) figures(ctx context.Context, days int32) ([]*taxonomypb.SuggestionFigures, error) {
-	rows, err := postgres.Many[outcomeRow](ctx, s.pool, "reading outcomes", `
-		SELECT audience, theme, topic, reason, service,
-			least(sum(shown), $3)::integer AS shown, least(sum(followed), $3)::integer AS followed,
-			least(sum(wrote_anyway), $3)::integer AS wrote_anyway, least(sum(changed_selection), $3)::integer AS changed_selection
-		FROM suggestion_outcome
-		WHERE day > (now() AT TIME ZONE 'Europe/Paris')::date - $1::integer
-		GROUP BY audience, theme, topic, reason, service
-		ORDER BY sum(suggestion_outcome.shown) DESC, audience, theme, topic, reason, service
-		LIMIT $2`, days, maxFigures, math.MaxInt32)
-	if err != nil {
-		return nil, noCounts(ctx, err)
-	}
-	list := make([]*taxonomypb.SuggestionFigures, len(rows))
-	for i, row := range rows {
-		list[i] = &taxonomypb.SuggestionFigures{
-			Audience: taxonomypb.Audience(row.Audience), Theme: row.Theme, Topic: row.Topic, Reason: row.Reason,
-			Service: &taxonomypb.OnlineService{Code: row.Service, Name: row.Service},
-			Shown:   row.Shown, Followed: row.Followed, WroteAnyway: row.WroteAnyway, ChangedSelection: row.ChangedSelection,
-		}
-	}
-	return list, nil
 }
 
 // noCounts is the answer to a caller. That a call's time is over, or its caller has gone, says

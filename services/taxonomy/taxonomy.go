@@ -161,8 +161,13 @@ func serve(ctx context.Context, cfg Config, s, apart *store) error {
 	group.Go(func() error { return admin.Serve(back, cfg.AdminAddr) })
 	group.Go(func() error { return s.follow(back, cfg.Refresh) })
 	group.Go(func() error {
+		s.keepMonths(back)
+		return nil
+	})
+	group.Go(func() error {
 		postgres.Forget(back,
 			postgres.Term{What: "outcomes", Keep: cfg.OutcomeRetention, Step: s.forgetOutcomes},
+			postgres.Term{What: "months of outcomes", Keep: leastOutcomes, Step: s.forgetMonths},
 			postgres.Term{What: "keys of outcomes", Keep: keyTerm, Step: s.forgetKeys})
 		return nil
 	})

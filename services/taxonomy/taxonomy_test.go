@@ -378,7 +378,7 @@ func TestRun_OldSchema(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	err := Run(ctx, cfg)
-	if err == nil || !strings.Contains(err.Error(), "is at version 0 and this binary needs 3") {
+	if err == nil || !strings.Contains(err.Error(), "is at version 0 and this binary needs 4") {
 		t.Errorf("got %v", err)
 	}
 }
