@@ -305,9 +305,14 @@ func (s *store) insertSubmissions(ctx context.Context, subs []*submission) (map[
 // failErasedSQL fails on the primary key of erased_key if a conversation that was just
 // inserted has an erased key. Only a statement after the insertion sees an erasure for whose
 // end that has waited, which it did at the old conversation's unique key.
+//
+// Each conversation is looked up by itself: a plan for all of them, made while the table was
+// young and kept until its statistics change, would read all of it for each batch.
 const failErasedSQL = `
 INSERT INTO erased_key (digest)
-SELECT erased_key.digest FROM conversation JOIN erased_key ON erased_key.digest = ` + member.KeyDigest + ` WHERE conversation.id = ANY($1)`
+SELECT erased_key.digest FROM unnest($1::uuid[]) AS stored (id)
+CROSS JOIN LATERAL (SELECT member_id, idempotency_key FROM conversation WHERE conversation.id = stored.id LIMIT 1) AS inserted
+JOIN erased_key ON erased_key.digest = ` + member.KeyDigest
 
 // One statement, however many submissions. Rows that lose a conflict write nothing at all,
 // because every other insert joins the conversations that were inserted.

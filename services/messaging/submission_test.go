@@ -3,12 +3,15 @@ package messaging
 import (
 	"errors"
 	"fmt"
+	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
+	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 )
 
@@ -96,6 +99,40 @@ func TestStore_ColumnsOfASubmission(t *testing.T) {
 		}
 		if named != row.named {
 			t.Errorf("%s: %d columns have their names, want %d: %v", table, named, row.named, columns)
+		}
+	}
+}
+
+// In a young installation, whose tables PostgreSQL has no statistics of yet, a batch looks its
+// conversations up all the same: the plan that it settles on then stays for a while, and would
+// read a table that has grown meanwhile.
+func TestInsertSubmissions_PlansOfAYoungDatabase(t *testing.T) {
+	t.Parallel()
+	conn, err := pgx.Connect(t.Context(), testenv.Postgres(t, Migrations))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	if _, err := conn.Exec(t.Context(), `SET plan_cache_mode = force_generic_plan`); err != nil {
+		t.Fatal(err)
+	}
+	whole := regexp.MustCompile(`Seq Scan on (conversation|message|event_log|outbox)\b`)
+	for name, sql := range map[string]string{"insertion": insertSubmissionsSQL, "lookup": failErasedSQL} {
+		statement, err := conn.Prepare(t.Context(), name, sql)
+		if err != nil {
+			t.Fatal(err)
+		}
+		nulls := strings.TrimSuffix(strings.Repeat("NULL,", len(statement.ParamOIDs)), ",")
+		rows, err := conn.Query(t.Context(), `EXPLAIN EXECUTE `+name+` (`+nulls+`)`, pgx.QueryExecModeSimpleProtocol)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if lines := strings.Join(plan, "\n"); whole.MatchString(lines) {
+			t.Errorf("the %s reads a whole table:\n%s", name, lines)
 		}
 	}
 }
