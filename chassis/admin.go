@@ -19,7 +19,8 @@ const checkTimeout = 800 * time.Millisecond
 // Admin is the plain-text port of a process for probes and metrics:
 //
 //	/livez    200 as long as the process answers
-//	/readyz   200 when every check passes, else 503 with the checks that fail
+//	/readyz   200 when every check passes, with what the process does without for now;
+//	          else 503 with the checks that fail
 //	/metrics  Prometheus
 //
 // It must not be reachable from outside the cluster.
@@ -33,14 +34,25 @@ type Admin struct {
 type check struct {
 	name string
 	run  func(context.Context) error
+	// spared: the process goes on without it.
+	spared bool
 }
 
 // Check adds a condition of readiness. It is run at each probe, for at most 800
 // milliseconds, and must have no effect.
 func (a *Admin) Check(name string, run func(context.Context) error) {
+	a.add(check{name: name, run: run})
+}
+
+// Mention adds what /readyz tells when it fails, although the process is ready without it.
+func (a *Admin) Mention(name string, run func(context.Context) error) {
+	a.add(check{name: name, run: run, spared: true})
+}
+
+func (a *Admin) add(c check) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.checks = append(a.checks, check{name, run})
+	a.checks = append(a.checks, c)
 }
 
 // Drain makes /readyz answer 503 from now on, so that load balancers turn away
@@ -62,25 +74,36 @@ func (a *Admin) Linger(ctx context.Context, delay time.Duration, serve func(cont
 
 // Ready runs the checks at once and returns the faults of those that fail.
 func (a *Admin) Ready(ctx context.Context) error {
+	fault, _ := a.ready(ctx)
+	return fault
+}
+
+// ready returns the faults, and what the process does without.
+func (a *Admin) ready(ctx context.Context) (fault, without error) {
 	if a.draining.Load() {
-		return errors.New("draining")
+		return errors.New("draining"), nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	a.mu.Lock()
 	checks := a.checks
 	a.mu.Unlock()
-	faults := make([]error, len(checks))
+	faults, lacks := make([]error, len(checks)), make([]error, len(checks))
 	var wg sync.WaitGroup
 	for i, c := range checks {
 		wg.Go(func() {
-			if err := c.run(ctx); err != nil {
+			err := c.run(ctx)
+			switch {
+			case err == nil:
+			case c.spared:
+				lacks[i] = fmt.Errorf("without %s: %w", c.name, err)
+			default:
 				faults[i] = fmt.Errorf("%s: %w", c.name, err)
 			}
 		})
 	}
 	wg.Wait()
-	return errors.Join(faults...)
+	return errors.Join(faults...), errors.Join(lacks...)
 }
 
 // Handler serves the three paths.
@@ -94,11 +117,15 @@ func (a *Admin) Handler() http.Handler {
 
 // ServeReady answers /readyz.
 func (a *Admin) ServeReady(w http.ResponseWriter, r *http.Request) {
-	if err := a.Ready(r.Context()); err != nil {
-		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+	fault, without := a.ready(r.Context())
+	if fault != nil {
+		http.Error(w, errors.Join(fault, without).Error(), http.StatusServiceUnavailable)
 		return
 	}
 	fmt.Fprintln(w, "ok")
+	if without != nil {
+		fmt.Fprintln(w, without)
+	}
 }
 
 // Serve answers on addr until ctx is done. With an empty addr it only waits. A scrape that

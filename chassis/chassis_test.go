@@ -57,6 +57,34 @@ func TestAdmin_Ready(t *testing.T) {
 	}
 }
 
+// What a process goes on without is told, and is no fault.
+func TestAdmin_Mention(t *testing.T) {
+	t.Parallel()
+	admin := &Admin{}
+	var fault, lack error
+	admin.Check("database", func(context.Context) error { return fault })
+	admin.Mention("vault", func(context.Context) error { return lack })
+	for _, row := range []struct {
+		fault, lack error
+		status      int
+		body        string
+	}{
+		{nil, nil, http.StatusOK, "ok\n"},
+		{nil, errors.New("away"), http.StatusOK, "ok\nwithout vault: away\n"},
+		{errors.New("down"), errors.New("away"), http.StatusServiceUnavailable, "database: down\nwithout vault: away\n"},
+	} {
+		fault, lack = row.fault, row.lack
+		answer := httptest.NewRecorder()
+		admin.ServeReady(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/readyz", nil))
+		if answer.Code != row.status || answer.Body.String() != row.body {
+			t.Errorf("%v, %v: %d %q", row.fault, row.lack, answer.Code, answer.Body)
+		}
+		if err := admin.Ready(t.Context()); (err != nil) != (row.fault != nil) {
+			t.Errorf("%v, %v: %v", row.fault, row.lack, err)
+		}
+	}
+}
+
 func TestAdmin_SlowCheckIsAFault(t *testing.T) {
 	t.Parallel()
 	admin := &Admin{}
