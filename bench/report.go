@@ -44,7 +44,7 @@ const tail = `
 ## What the rows mean
 
 - **Store alone**: 64 callers submit as the service does inside (reference number,
-  data key, sealed text, event), and each waits for its commit. The references are
+  derived key, sealed text, event), and each waits for its commit. The references are
   pgbench over the same unix socket, with prepared statements, the better of 32 and
   64 clients, writing the same rows to the same tables: as one transaction of four
   inserts, or as one statement. Their texts are constants: they encrypt nothing. The

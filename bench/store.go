@@ -23,9 +23,9 @@ import (
 // texts are constants, which need no encryption and do not cross the socket.
 const (
 	conversationInsert = `INSERT INTO conversation (id, member_id, idempotency_key, reference, caisse, audience, taxonomy_version,
-	theme, theme_label, topic, topic_label, reason, reason_label, queue, queue_label, answer_days, data_key)
+	theme, theme_label, topic, topic_label, reason, reason_label, queue, queue_label, answer_days, key_id)
 	VALUES (gen_random_uuid(), 'organisation:6ba7b811-9dad-11d1-80b4-00c04fd430c8', gen_random_uuid(), 'MSA-' || :n::text, 'msa-75', 1, 1,
-	'sante', 'Santé', 'remboursement', 'Mes remboursements', 'attente', 'Un remboursement que j''attends', 'sante-prestations', 'Service santé, prestations', 5, '\x{key}')
+	'sante', 'Santé', 'remboursement', 'Mes remboursements', 'attente', 'Un remboursement que j''attends', 'sante-prestations', 'Service santé, prestations', 5, '6ba7b810-9dad-11d1-80b4-00c04fd430c8')
 	ON CONFLICT (member_id, idempotency_key) DO NOTHING RETURNING id AS conversation`
 	messageInsert = `INSERT INTO message (id, conversation_id, author, body, body_chars)`
 	logInsert     = `INSERT INTO event_log (id, type, caisse, conversation_id, payload)`
@@ -47,10 +47,8 @@ logged AS (` + logInsert + ` SELECT gen_random_uuid(), 'message-submitted', 'msa
 `
 )
 
-// Sizes in bytes, as the service's: a wrapped AES-256 key, 300 characters sealed,
-// and the event.
+// Sizes in bytes, as the service's: 300 characters sealed, and the event.
 const (
-	keyBytes     = 65
 	bodyBytes    = 335
 	payloadBytes = 180
 )
@@ -63,7 +61,7 @@ const template = "bench_template"
 // of clients that makes most of them, each on a fresh copy of the schema.
 func (r *rig) pgbench(ctx context.Context, title, script string) []*side {
 	return one(title, func() (measurement, error) {
-		filled := strings.NewReplacer("{key}", strings.Repeat("5a", keyBytes), "{body}", strings.Repeat("5a", bodyBytes),
+		filled := strings.NewReplacer("{body}", strings.Repeat("5a", bodyBytes),
 			"{payload}", strings.Repeat("5a", payloadBytes), "\n\t", " ").Replace(script)
 		// pgbench ends an SQL statement at its semicolon, and a query with \gset.
 		path := filepath.Join(r.dir, "script.sql")

@@ -86,7 +86,7 @@ func (s *system) settings(ctx context.Context, r *rig, nats string) ([]serviceSe
 	if err != nil {
 		return nil, err
 	}
-	var databases [2]string
+	var databases [3]string
 	for i := range databases {
 		if databases[i], err = s.emptyDatabase(ctx, r); err != nil {
 			return nil, err
@@ -99,7 +99,7 @@ func (s *system) settings(ctx context.Context, r *rig, nats string) ([]serviceSe
 		{"taxonomy", common("TAXONOMY_", "TAXONOMY_GRPC_ADDR="+addrs[2], "TAXONOMY_DATABASE_URL="+databases[0])},
 		{"messaging", common(
 			"MESSAGING_", "MESSAGING_GRPC_ADDR="+addrs[3], "MESSAGING_DATABASE_URL="+databases[1], "MESSAGING_NATS_URL="+nats,
-			"MESSAGING_KEYSET="+keyset, "MESSAGING_TAXONOMY_ADDR="+addrs[2], "MESSAGING_TOKEN_URL="+machine.TokenURL,
+			"MESSAGING_KEYSET="+keyset, "MESSAGING_VAULT_URL="+databases[2], "MESSAGING_TAXONOMY_ADDR="+addrs[2], "MESSAGING_TOKEN_URL="+machine.TokenURL,
 			"MESSAGING_CLIENT_ID="+machine.ClientID, "MESSAGING_CLIENT_SECRET="+machine.ClientSecret,
 		)},
 		{"gateway", common(

@@ -355,7 +355,7 @@ func TestMigrateCommand(t *testing.T) {
 		var out strings.Builder
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
-		err := postgres.MigrateCommand("x", migrations(n)).Run(ctx, args, &out)
+		err := postgres.MigrateCommand("x", postgres.Schema{Database: "DATABASE", Migrations: migrations(n)}).Run(ctx, args, &out)
 		return out.String(), err
 	}
 	for _, row := range []struct {

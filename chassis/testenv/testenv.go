@@ -18,6 +18,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -61,15 +62,43 @@ var shared = sync.OnceValues(func() (func(database string) string, error) {
 
 const tempFolders = "/var/tmp"
 
+// Cluster is a PostgreSQL server of this test's own, for one that looks into its files or
+// stops it. With files, it begins with a copy of that folder of a cluster that is stopped.
+func Cluster(t testing.TB, files string) *localpg.Cluster {
+	t.Helper()
+	dir, err := tempFolder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if files != "" {
+		if out, err := exec.CommandContext(t.Context(), "cp", "-a", files, filepath.Join(dir, "pg")).CombinedOutput(); err != nil { //nolint:gosec // a test's own
+			t.Fatalf("copying: %v\n%s", err, out)
+		}
+	}
+	cluster, err := localpg.Start(t.Context(), localpg.Options{Dir: filepath.Join(dir, "pg")})
+	if err != nil {
+		Unavailable(t, err)
+	}
+	t.Cleanup(func() { _ = cluster.Stop() })
+	return cluster
+}
+
+// tempFolder makes a folder that user postgres gets through; its name has the process's id,
+// see sweep.
+func tempFolder() (string, error) {
+	dir, err := os.MkdirTemp(tempFolders, fmt.Sprintf("messagerie-test-%d-*", os.Getpid()))
+	if err != nil {
+		return "", err
+	}
+	return dir, os.Chmod(dir, 0o755) //nolint:gosec // as above
+}
+
 // startCluster starts a cluster that ends with this process.
 func startCluster(ctx context.Context) (*localpg.Cluster, error) {
 	sweep(tempFolders)
-	// The name has the process's id, see sweep.
-	dir, err := os.MkdirTemp(tempFolders, fmt.Sprintf("messagerie-test-%d-*", os.Getpid()))
+	dir, err := tempFolder()
 	if err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // user postgres must get through it
 		return nil, err
 	}
 	opts := localpg.Options{Dir: filepath.Join(dir, "pg")}

@@ -138,16 +138,16 @@ func (o *rollout) walk(ctx context.Context, older, newer version, spoil func(con
 }
 
 // migrate brings the schema of a process's database up to date, with what a job of
-// deploy/k8s has: the database and nothing else.
+// deploy/k8s has: its databases and nothing else.
 func migrate(ctx context.Context, p *fleet.Process, to version) error {
 	service, replica, _ := strings.Cut(p.Name, "-")
-	setting := strings.ToUpper(service) + "_DATABASE_URL="
+	prefix := strings.ToUpper(service) + "_"
 	if replica != "1" || service == "gateway" {
 		return nil
 	}
 	cmd := exec.CommandContext(ctx, filepath.Join(to.binaries, service), "migrate", "up") //nolint:gosec // we have built it
 	for _, variable := range p.Env() {
-		if strings.HasPrefix(variable, setting) {
+		if strings.HasPrefix(variable, prefix+"DATABASE_URL=") || strings.HasPrefix(variable, prefix+"VAULT_URL=") {
 			cmd.Env = append(cmd.Env, variable)
 		}
 	}

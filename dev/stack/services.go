@@ -36,7 +36,7 @@ func (s *Stack) messagingConfig() messaging.Config {
 	return messaging.Config{
 		Process: process(), ServerConfig: rpc.ServerConfig{Listener: s.listeners["messaging"], Reflection: true}, Config: s.tokens(),
 		MachineConfig: s.machines["messaging"], Bus: s.bus(),
-		DatabaseURL: s.urls["messaging"], Migrate: true,
+		DatabaseURL: s.urls["messaging"], VaultURL: s.urls["vault"], Migrate: true,
 		TaxonomyAddr: s.addr("taxonomy"), TaxonomyRefresh: 5 * time.Second,
 		Keyset: s.keyset, ClaimLease: 15 * time.Minute, RelayPoll: time.Second, EventDomain: eventspb.DefaultDomain,
 	}

@@ -51,10 +51,11 @@ type Config struct {
 	// NATSAddr is the broker's.
 	NATSAddr string `env:"NATS_ADDR" envDefault:"127.0.0.1:14222"`
 	// Database URLs of a PostgreSQL of your own, instead of a private one: all
-	// three or none.
+	// four or none.
 	TaxonomyDatabaseURL  string `env:"TAXONOMY_DATABASE_URL"`
 	MessagingDatabaseURL string `env:"MESSAGING_DATABASE_URL"`
 	NotifierDatabaseURL  string `env:"NOTIFIER_DATABASE_URL"`
+	VaultDatabaseURL     string `env:"VAULT_DATABASE_URL"`
 }
 
 // Validate reports all faults at once.
@@ -65,14 +66,14 @@ func (c Config) Validate() error {
 			given++
 		}
 	}
-	if given != 0 && given != 3 {
-		return errors.New("give DEV_TAXONOMY_DATABASE_URL, DEV_MESSAGING_DATABASE_URL and DEV_NOTIFIER_DATABASE_URL together, or none of them")
+	if given != 0 && given != len(c.databases()) {
+		return errors.New("give DEV_TAXONOMY_DATABASE_URL, DEV_MESSAGING_DATABASE_URL, DEV_NOTIFIER_DATABASE_URL and DEV_VAULT_DATABASE_URL together, or none of them")
 	}
 	return nil
 }
 
 func (c Config) databases() map[string]string {
-	return map[string]string{"taxonomy": c.TaxonomyDatabaseURL, "messaging": c.MessagingDatabaseURL, "notifier": c.NotifierDatabaseURL}
+	return map[string]string{"taxonomy": c.TaxonomyDatabaseURL, "messaging": c.MessagingDatabaseURL, "notifier": c.NotifierDatabaseURL, "vault": c.VaultDatabaseURL}
 }
 
 // Development credentials. They are no secrets: the stand-ins accept no others,

@@ -18,10 +18,10 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/reference"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/taxonomy"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
-	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
 )
 
 // benchBody has 300 characters, about what a member writes.
@@ -56,19 +56,10 @@ var benchTelemetry = sync.OnceValue(func() error {
 
 func newBenchServer(b *testing.B, pool *pgxpool.Pool) *server {
 	b.Helper()
-	keyset, err := NewKeyset()
-	if err != nil {
-		b.Fatal(err)
-	}
-	keys, err := vault.Open(keyset)
-	if err != nil {
-		b.Fatal(err)
-	}
-	s := &store{pool}
-	return &server{store: s, vault: keys, references: reference.New(s.pool)}
+	return &server{store: &store{pool}, vault: messagingtest.Vault(b, pool), references: reference.New(pool)}
 }
 
-// benchSubmission composes a submission as the service does: reference, data key,
+// benchSubmission composes a submission as the service does: reference, derived key,
 // sealed text and event are made anew.
 func (s *server) benchSubmission(ctx context.Context, member string) (*submission, error) {
 	choice := func(code, label string) *messagingpb.Choice { return &messagingpb.Choice{Code: code, Label: label} }

@@ -39,7 +39,7 @@ func newSubmission(member string, key uuid.UUID, changes ...func(*submission)) *
 	sub := &submission{
 		conversation: conversation.Row{Opened: conversation.Opened{
 			ID: id, MemberID: member, Reference: "MSA-" + id.String(), Caisse: "msa-75", Audience: 1, TaxonomyVersion: 1,
-			Theme: "sante", ThemeLabel: "Santé", Queue: "sante", QueueLabel: "Service santé", DataKey: []byte("key"),
+			Theme: "sante", ThemeLabel: "Santé", Queue: "sante", QueueLabel: "Service santé", KeyID: uuid.New(),
 		}},
 		idempotencyKey: key,
 		message:        conversation.Message{ID: message, ConversationID: id, Body: []byte("sealed")},

@@ -78,11 +78,11 @@ func (s *server) replayFollowUp(ctx context.Context, member string, id, key uuid
 	if stored.ConversationID != id {
 		return found, conversation.ErrKeyReused
 	}
-	dataKey, err := s.vault.Key(id, found.DataKey)
+	texts, err := conversation.TextsOf(ctx, s.vault, &found.Row)
 	if err != nil {
 		return found, err
 	}
-	body, err := dataKey.OpenMessage(stored.ID, stored.Author, stored.Body)
+	body, err := texts.OpenMessage(stored.ID, stored.Author, stored.Body)
 	switch {
 	case err != nil:
 		return found, err
@@ -101,11 +101,11 @@ func (s *server) followUpChange(ctx context.Context, row *conversation.Row, afte
 	if err != nil {
 		return nil, err
 	}
-	dataKey, err := s.vault.Key(row.ID, row.DataKey)
+	texts, err := conversation.HeldTextsOf(s.vault, row)
 	if err != nil {
 		return nil, err
 	}
-	sealed, err := dataKey.SealMessage(message, int16(messagingpb.Author_MEMBER), written.Body)
+	sealed, err := texts.SealMessage(message, int16(messagingpb.Author_MEMBER), written.Body)
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ import (
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/waiting"
 )
 
@@ -33,7 +34,7 @@ type instruments struct {
 
 // newInstruments measures the queue through the reports' pool, and the outbox from where
 // the relay begins.
-func newInstruments(db, reportPool *pgxpool.Pool, begin func() uuid.UUID) (*instruments, error) {
+func newInstruments(db, reportPool *pgxpool.Pool, begin func() uuid.UUID, keys *vault.Vault) (*instruments, error) {
 	meter := otel.Meter("messaging")
 	submissions, err1 := meter.Int64Counter("messagerie.submissions",
 		metric.WithDescription("Submissions by audience and outcome (stored, replayed, refused, failed)."))
@@ -49,10 +50,17 @@ func newInstruments(db, reportPool *pgxpool.Pool, begin func() uuid.UUID) (*inst
 		metric.WithDescription("Age of the oldest of them."))
 	aside, err6 := meter.Int64ObservableGauge("messagerie.outbox.set.aside",
 		metric.WithDescription("Events that the broker refuses while it takes others, up to 10 000."))
-	if err := errors.Join(err1, err2, err3, err4, err5, err6); err != nil {
+	vaulted, err7 := meter.Int64ObservableGauge("messagerie.vault.reachable",
+		metric.WithDescription("1: the vault answers; 0: only members whose keys are in memory go on."))
+	if err := errors.Join(err1, err2, err3, err4, err5, err6, err7); err != nil {
 		return nil, fmt.Errorf("making instruments: %w", err)
 	}
 	registration, err := meter.RegisterCallback(func(ctx context.Context, observe metric.Observer) error {
+		reachable := int64(1)
+		if keys.Reachable(ctx) != nil {
+			reachable = 0
+		}
+		observe.ObserveInt64(vaulted, reachable)
 		found, err := outbox.New(db).Figures(ctx, begin())
 		if err != nil {
 			slog.WarnContext(ctx, "measuring the outbox", "error", err)
@@ -62,7 +70,7 @@ func newInstruments(db, reportPool *pgxpool.Pool, begin func() uuid.UUID) (*inst
 		observe.ObserveFloat64(age, found.Oldest)
 		observe.ObserveInt64(aside, found.SetAside)
 		return nil
-	}, waiting, age, aside)
+	}, waiting, age, aside, vaulted)
 	if err != nil {
 		return nil, fmt.Errorf("making instruments: %w", err)
 	}

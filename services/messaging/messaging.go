@@ -36,6 +36,7 @@ import (
 	"io/fs"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/errgroup"
 
@@ -67,6 +68,9 @@ import (
 // Migrations are the schema of the service's database.
 var Migrations fs.FS = migrations.Files
 
+// VaultMigrations are the schema of the vault's database.
+var VaultMigrations = vault.Migrations
+
 // Config is read from MESSAGING_*.
 type Config struct {
 	chassis.Process
@@ -79,15 +83,19 @@ type Config struct {
 
 	// DatabaseURL is PostgreSQL, as postgres://… or key=value pairs.
 	DatabaseURL string `env:"DATABASE_URL,required"`
-	// Migrate brings the schema up to date at start. Without it, a schema older
+	// VaultURL is the vault's database, another one of PostgreSQL, which has the keys of
+	// members. Who loses it loses every text; who keeps its backups longer than a few days
+	// keeps what members have had erased.
+	VaultURL string `env:"VAULT_URL,required"`
+	// Migrate brings both schemas up to date at start. Without it, a schema older
 	// than the binary ends the process.
 	Migrate bool `env:"MIGRATE" envDefault:"true"`
 	// TaxonomyAddr is the gRPC target of the taxonomy service.
 	TaxonomyAddr string `env:"TAXONOMY_ADDR" envDefault:"dns:///taxonomy:9090"`
 	// TaxonomyRefresh is how often the current version is asked for.
 	TaxonomyRefresh time.Duration `env:"TAXONOMY_REFRESH" envDefault:"5s"`
-	// Keyset is a tink AEAD key set in JSON; give it as a file with
-	// MESSAGING_KEYSET_FILE. Who loses it loses every text.
+	// Keyset is a tink AEAD key set in JSON, which wraps the keys in the vault; give it as a
+	// file with MESSAGING_KEYSET_FILE. Who loses it loses every text.
 	Keyset string `env:"KEYSET,required"`
 	// ClaimLease is how long an agent holds a conversation without renewing.
 	ClaimLease time.Duration `env:"CLAIM_LEASE" envDefault:"15m"`
@@ -112,6 +120,10 @@ type Config struct {
 	// days; a year unless a longer term has a reason (CNIL, recommendation 2021-122). 0
 	// keeps all.
 	AuditRetention time.Duration `env:"AUDIT_RETENTION" envDefault:"8784h"`
+	// ErasureRetention is how long the ids of erased keys are remembered, so that a
+	// database that is restored from before erases again: as long as any backup of
+	// messaging's database is kept; at least 30 days. 0 keeps all.
+	ErasureRetention time.Duration `env:"ERASURE_RETENTION" envDefault:"9600h"`
 	// Reports bounds what reads much: MESSAGING_REPORTS_*. Max are the statistics and
 	// operators' questions at once, and as many lists and exports beside them; the
 	// database gets twice as many connections for both.
@@ -123,9 +135,9 @@ const minRetention = 15 * 24 * time.Hour
 
 // Validate reports all faults that types do not show.
 func (c Config) Validate() error {
-	faults := []error{c.Check(), c.MTLS.Validate(), c.Reports.Validate(), postgres.CheckURL("DATABASE_URL", c.DatabaseURL)}
+	faults := []error{c.Check(), c.MTLS.Validate(), c.Reports.Validate(), postgres.CheckURL("DATABASE_URL", c.DatabaseURL), postgres.CheckURL("VAULT_URL", c.VaultURL)}
 	if c.Keyset != "" {
-		_, err := vault.Open(c.Keyset)
+		_, err := vault.OpenKeyset(c.Keyset)
 		faults = append(faults, err)
 	}
 	if c.DefaultCaisse != "" && !conversation.ValidCaisse(c.DefaultCaisse) {
@@ -142,6 +154,9 @@ func (c Config) Validate() error {
 	}
 	if c.AuditRetention != 0 && c.AuditRetention < upkeep.LeastAudit {
 		faults = append(faults, fmt.Errorf("AUDIT_RETENTION must be 0 or at least %s", upkeep.LeastAudit))
+	}
+	if c.ErasureRetention != 0 && c.ErasureRetention < vault.LeastRemembered {
+		faults = append(faults, fmt.Errorf("ERASURE_RETENTION must be 0 or at least %s", vault.LeastRemembered))
 	}
 	for name, d := range map[string]time.Duration{"CLAIM_LEASE": c.ClaimLease, "RELAY_POLL": c.RelayPoll, "TAXONOMY_REFRESH": c.TaxonomyRefresh} {
 		if d <= 0 {
@@ -163,6 +178,11 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer postgres.Close(pool)
+	vaultPool, err := postgres.OpenSchema(ctx, cfg.VaultURL, VaultMigrations, cfg.Migrate)
+	if err != nil {
+		return err
+	}
+	defer postgres.Close(vaultPool)
 	reportPool, err := postgres.Open(ctx, cfg.DatabaseURL, postgres.Reports(reports.Connections(cfg.Reports), cfg.Reports.WithDefaults().Timeout))
 	if err != nil {
 		return err
@@ -182,16 +202,17 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer taxonomy.Close()
-	return serve(ctx, cfg, pool, reportPool, events, taxonomypb.NewCatalogueServiceClient(taxonomy))
+	return serve(ctx, cfg, pool, vaultPool, reportPool, events, taxonomypb.NewCatalogueServiceClient(taxonomy))
 }
 
 // serve builds the parts and runs them. Servers stop first, then the committer,
 // then the relay, so that each still has what it depends on.
-func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, events *bus.Bus, source taxonomypb.CatalogueServiceClient) error {
-	keys, err := vault.Open(cfg.Keyset)
+func serve(ctx context.Context, cfg Config, pool, vaultPool, reportPool *pgxpool.Pool, events *bus.Bus, source taxonomypb.CatalogueServiceClient) error {
+	keyset, err := vault.OpenKeyset(cfg.Keyset)
 	if err != nil {
 		return err
 	}
+	keys := vault.New(vault.Config{DB: vaultPool, Data: pool, Keyset: keyset, Remember: cfg.ErasureRetention})
 	s := &store{pool}
 	reportLimits, err := reports.New(reportPool, cfg.Reports)
 	if err != nil {
@@ -200,7 +221,7 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	defer reportLimits.Close()
 	journal := outbox.New(pool)
 	relay := outbox.NewRelay(journal, events, cfg.EventDomain, cfg.RelayPoll)
-	counts, err := newInstruments(pool, reportPool, relay.Begin)
+	counts, err := newInstruments(pool, reportPool, relay.Begin, keys)
 	if err != nil {
 		return err
 	}
@@ -208,7 +229,7 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	counts.begin(ctx)
 	commits := newCommitter(s, relay.Wake, counts.batchSizes)
 	hints := watch.NewHints(events)
-	acts := change.New(pool, relay.Wake, hints, counts.changeSizes)
+	acts := change.New(pool, keys, relay.Wake, hints, counts.changeSizes)
 	versions := taxonomy.New(source, pool, cfg.TaxonomyRefresh)
 	if err := postgres.AtStart(ctx, versions.Load); err != nil {
 		return err
@@ -222,6 +243,14 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	hub := watch.NewHub(pool, events, hints, relay.Begin)
 	drafts := draft.New(pool, keys)
 	memberCalls := member.New(member.Config{DB: pool, Reports: reportLimits, Vault: keys, Drafts: drafts, Taxonomy: versions, Hints: hints, Wake: relay.Wake})
+	// Before anything is answered, however long it takes.
+	var again []uuid.UUID
+	if err := postgres.AtStart(ctx, func(ctx context.Context) (err error) { again, err = keys.Reconcile(ctx); return err }); err != nil {
+		return err
+	}
+	if err := memberCalls.EraseAgain(ctx, again); err != nil {
+		return err
+	}
 	members := &server{
 		Drafts: drafts, Members: memberCalls, store: s, reports: reportLimits, vault: keys, taxonomy: versions, committer: commits, changes: acts,
 		references: reference.New(pool), counts: counts, hub: hub, hints: hints, defaultCaisse: cfg.DefaultCaisse,
@@ -230,7 +259,7 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 		DB: pool, Reports: reportLimits, Vault: keys, Taxonomy: versions, Changes: acts, Hub: hub, Hints: hints, ClaimLease: cfg.ClaimLease,
 	}
 	operators := &operator.Server{DB: pool, Reports: reportLimits, Broker: events, Begin: relay.Begin}
-	keeping := &upkeep.Upkeep{DB: pool, Conversations: cfg.ConversationRetention, Audit: cfg.AuditRetention, EventLog: cfg.EventLogRetention}
+	keeping := &upkeep.Upkeep{DB: pool, Vault: keys, Erasures: cfg.ErasureRetention, Conversations: cfg.ConversationRetention, Audit: cfg.AuditRetention, EventLog: cfg.EventLogRetention}
 	grpcServer.Translate(refusalOf)
 	members.checkWhole(grpcServer)
 	memberCalls.CheckWhole(grpcServer)
@@ -245,6 +274,7 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 
 	admin := &chassis.Admin{}
 	admin.Check("database", func(ctx context.Context) error { return postgres.Writable(ctx, pool) })
+	admin.Mention("vault", keys.Reachable)
 	admin.Check("issuers", verifier.Ready)
 	admin.Check("taxonomy", func(context.Context) error {
 		if versions.Number() == 0 {
@@ -262,6 +292,8 @@ func serve(ctx context.Context, cfg Config, pool, reportPool *pgxpool.Pool, even
 	stages.Go(func() error { commits.Run(stageCtx); return nil })
 	stages.Go(func() error { acts.Run(stageCtx); return nil })
 	stages.Go(func() error { memberCalls.Run(stageCtx); return nil })
+	stages.Go(func() error { return keys.Run(stageCtx) })
+	stages.Go(func() error { memberCalls.KeepReconciled(stageCtx); return nil })
 	stages.Go(func() error { return versions.Run(stageCtx) })
 	stages.Go(func() error { events.Prepare(stageCtx); return nil })
 	stages.Go(func() error { return relay.Run(stageCtx) })

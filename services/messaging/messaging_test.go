@@ -154,6 +154,7 @@ func newStage(t *testing.T) *stage {
 		// Tests ask for a version when they need it; the refresh must not help.
 		TaxonomyRefresh: time.Hour,
 		Keyset:          keyset,
+		VaultURL:        testenv.Postgres(t, VaultMigrations),
 		ClaimLease:      time.Minute,
 		RelayPoll:       50 * time.Millisecond,
 	}
@@ -441,13 +442,13 @@ func (s *stage) streamed(t *testing.T) []*jetstream.RawStreamMsg {
 func TestConfig_AllFaultsAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := chassis.Load[Config]("MESSAGING_", []string{
-		"MESSAGING_ISSUERS=[]", "MESSAGING_DATABASE_URL=postgres://x", "MESSAGING_KEYSET={}", "MESSAGING_DEFAULT_CAISSE=MSA 75", "MESSAGING_EVENT_DOMAIN=https://example.org",
+		"MESSAGING_ISSUERS=[]", "MESSAGING_DATABASE_URL=postgres://x", "MESSAGING_VAULT_URL=vault", "MESSAGING_ERASURE_RETENTION=24h", "MESSAGING_KEYSET={}", "MESSAGING_DEFAULT_CAISSE=MSA 75", "MESSAGING_EVENT_DOMAIN=https://example.org",
 		"MESSAGING_CLAIM_LEASE=0s", "MESSAGING_RELAY_POLL=-1s", "MESSAGING_TAXONOMY_REFRESH=soon", "MESSAGING_EVENT_LOG_RETENTION=359h",
 	})
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, fault := range []string{"TOKEN_PATH", "key set", "DEFAULT_CAISSE", "EVENT_DOMAIN", "CLAIM_LEASE", "RELAY_POLL", "TaxonomyRefresh", "EVENT_LOG_RETENTION"} {
+	for _, fault := range []string{"TOKEN_PATH", "key set", "DEFAULT_CAISSE", "EVENT_DOMAIN", "CLAIM_LEASE", "RELAY_POLL", "VAULT_URL", "ERASURE_RETENTION", "TaxonomyRefresh", "EVENT_LOG_RETENTION"} {
 		if !strings.Contains(err.Error(), fault) {
 			t.Errorf("%s is not in:\n%v", fault, err)
 		}
@@ -460,7 +461,7 @@ func TestConfig_AllFaultsAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg, err := chassis.Load[Config]("MESSAGING_", []string{
-		"MESSAGING_ISSUERS=[]", "MESSAGING_DATABASE_URL=postgres://x", "MESSAGING_KEYSET=" + keyset, "MESSAGING_TOKEN_PATH=/token",
+		"MESSAGING_ISSUERS=[]", "MESSAGING_DATABASE_URL=postgres://x", "MESSAGING_VAULT_URL=postgres://y", "MESSAGING_KEYSET=" + keyset, "MESSAGING_TOKEN_PATH=/token",
 	})
 	if err != nil || cfg.ClaimLease != 15*time.Minute || cfg.DefaultCaisse != "" || !cfg.Migrate {
 		t.Errorf("the least configuration: %v, %+v", err, cfg.ClaimLease)

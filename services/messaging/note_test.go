@@ -168,7 +168,7 @@ func TestNote_Where(t *testing.T) {
 		t.Errorf("%d notes", n)
 	}
 
-	if _, err := s.pool.Exec(t.Context(), `UPDATE conversation SET data_key = '' WHERE id = $1`, closed); err != nil {
+	if _, err := s.pool.Exec(t.Context(), `UPDATE conversation SET erased_at = now() WHERE id = $1`, closed); err != nil {
 		t.Fatal(err)
 	}
 	_, err = claire.note(t, closed, noteText)

@@ -160,7 +160,7 @@ func TestErase(t *testing.T) {
 	}
 	// No key, no text, no name in any row of hers; Paul's is whole.
 	if n := s.count(t, `SELECT count(*) FROM conversation c LEFT JOIN message m ON m.conversation_id = c.id
-		WHERE c.id IN ($1, $2) AND (c.member_id LIKE '%jeanne%' OR c.data_key <> '' OR m.body <> '' OR c.erased_at IS NULL OR c.status <> 7 OR c.claimed_by IS NOT NULL)`, answered, waiting); n != 0 {
+		WHERE c.id IN ($1, $2) AND (c.member_id LIKE '%jeanne%' OR c.data_key IS NOT NULL OR m.body <> '' OR c.erased_at IS NULL OR c.status <> 7 OR c.claimed_by IS NOT NULL)`, answered, waiting); n != 0 {
 		t.Errorf("%d rows were not erased", n)
 	}
 	if strings.Contains(s.dump(t), "jeanne") {
@@ -228,8 +228,11 @@ func TestErase_RefusesRepeatsMeanwhile(t *testing.T) {
 	if _, err := s.messaging.SubmitMessage(jeanne.call(t, key), question()); err != nil {
 		t.Fatal(err)
 	}
-	// The erasure comes as far as her account, behind her conversations.
-	release := s.hold(t, `SELECT FROM member WHERE id LIKE '%jeanne' FOR UPDATE`)
+	// The erasure comes as far as her tickets, behind her conversations.
+	if _, err := s.pool.Exec(t.Context(), `INSERT INTO watch_ticket (digest, subject, identity) SELECT '', id, '{}' FROM member WHERE id LIKE '%jeanne'`); err != nil {
+		t.Fatal(err)
+	}
+	release := s.hold(t, `SELECT FROM watch_ticket WHERE subject LIKE '%jeanne' FOR UPDATE`)
 	erased, repeated, other := make(chan error, 1), make(chan error, 1), make(chan error, 1)
 	go func() {
 		_, err := s.messaging.EraseMyData(jeanne.call(t), &messagingpb.EraseMyDataRequest{Confirm: true})
@@ -240,7 +243,7 @@ func TestErase_RefusesRepeatsMeanwhile(t *testing.T) {
 			return s.count(t, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'transactionid' AND query LIKE '%' || $1 || '%'`, statement) > 0
 		})
 	}
-	waiting("DELETE FROM member")
+	waiting("DELETE FROM watch_ticket")
 	go func() {
 		_, err := s.messaging.SubmitMessage(jeanne.call(t, key), question())
 		repeated <- err

@@ -169,8 +169,8 @@ func TestReports_ExpectedDelayIsKept(t *testing.T) {
 	s.cfg.Reports.MaxAge = time.Hour
 	s.start(t)
 	s.insert(t, past{caisse: "msa-75", queue: "famille", theme: "famille-logement", version: 1, status: messagingpb.Status_CLOSED, created: "now() - interval '3 days'", replied: "1 hour"})
-	if _, err := s.pool.Exec(t.Context(), `INSERT INTO conversation (id, member_id, idempotency_key, reference, caisse, audience, taxonomy_version, theme, theme_label, queue, queue_label, status, data_key, created_at, first_reply_at)
-		SELECT gen_random_uuid(), member_id, gen_random_uuid(), n::text, caisse, audience, 1, theme, '', queue, '', status, data_key, created_at, first_reply_at FROM conversation, generate_series(1, 30) AS n`); err != nil {
+	if _, err := s.pool.Exec(t.Context(), `INSERT INTO conversation (id, member_id, idempotency_key, reference, caisse, audience, taxonomy_version, theme, theme_label, queue, queue_label, status, created_at, first_reply_at)
+		SELECT gen_random_uuid(), member_id, gen_random_uuid(), n::text, caisse, audience, 1, theme, '', queue, '', status, created_at, first_reply_at FROM conversation, generate_series(1, 30) AS n`); err != nil {
 		t.Fatal(err)
 	}
 	ask := func(name, topic, caisse string) int32 {

@@ -32,9 +32,9 @@ func fillAged(ctx context.Context, pool *pgxpool.Pool, from, to int) error {
 	// A theme with so many answers that its sample is full however old the tables are.
 	_, err := pool.Exec(ctx, `
 		INSERT INTO conversation (id, member_id, idempotency_key, reference, caisse, audience, taxonomy_version, theme, theme_label, topic, reason, queue, queue_label,
-			answer_days, status, first_reply_at, data_key, created_at, updated_at)
+			answer_days, status, first_reply_at, created_at, updated_at)
 		SELECT gen_random_uuid(), 'member:0', gen_random_uuid(), 'BUSY-' || n, 'msa-75', 1, 1, 'busy', 'Thème', 'topic-' || n % 3, 'reason-' || n % 6, 'queue-1', 'File',
-			5, 7, at, '\x00', at - interval '9 days' * random(), at FROM generate_series(1, 2 * $1) n, LATERAL (SELECT now() - interval '80 days' * random() AS at WHERE n > 0) AS r`, delaySample)
+			5, 7, at, at - interval '9 days' * random(), at FROM generate_series(1, 2 * $1) n, LATERAL (SELECT now() - interval '80 days' * random() AS at WHERE n > 0) AS r`, delaySample)
 	return err
 }
 

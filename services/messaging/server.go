@@ -67,7 +67,13 @@ func refusalOf(err error) error {
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return conversation.ErrUnknown
-	case errors.Is(err, batch.ErrStopped), errors.Is(err, batch.ErrCrowded), postgres.IsUnreachable(err):
+	case errors.Is(err, vault.ErrErased):
+		return conversation.ErrErased
+	case errors.Is(err, batch.ErrStopped), errors.Is(err, batch.ErrCrowded), errors.Is(err, vault.ErrStale), errors.Is(err, vault.ErrRetiring), postgres.IsUnreachable(err):
+		return errUnavailable.Because(err)
+	}
+	var needed *vault.NeededError
+	if errors.As(err, &needed) { // twice
 		return errUnavailable.Because(err)
 	}
 	return err

@@ -36,8 +36,8 @@ func (s *stage) insert(t *testing.T, rows ...past) {
 	for _, row := range rows {
 		id := uuid.New()
 		if _, err := s.pool.Exec(t.Context(), `INSERT INTO conversation (id, member_id, idempotency_key, reference, caisse, audience,
-				taxonomy_version, theme, theme_label, queue, queue_label, answer_days, status, data_key, created_at, first_reply_at)
-			SELECT $1::uuid, 'member:x', $1::uuid, $1::text, $2, 1, $3, $4, $5, $6, $6, $7, $8, 'x', at, at + nullif($9, '')::interval
+				taxonomy_version, theme, theme_label, queue, queue_label, answer_days, status, created_at, first_reply_at)
+			SELECT $1::uuid, 'member:x', $1::uuid, $1::text, $2, 1, $3, $4, $5, $6, $6, $7, $8, at, at + nullif($9, '')::interval
 			FROM (SELECT `+row.created+` AS at) AS t`,
 			id.String(), row.caisse, row.version, row.theme, row.label, row.queue, row.days, int16(row.status), row.replied); err != nil {
 			t.Fatal(err)

@@ -24,6 +24,7 @@ import (
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/reference"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/taxonomy"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
 )
 
 // submission is a conversation with its first message, ready to be stored.
@@ -64,21 +65,40 @@ func (s *server) submit(ctx context.Context, req *messagingpb.SubmitMessageReque
 	if err != nil {
 		return nil, outcomeOf(err), err
 	}
-	at, err := s.committer.Submit(ctx, sub.submission)
-	for try := 1; postgres.IsDuplicate(err) && try < drawTries; try++ {
-		if err = s.redraw(ctx, sub, err); err == nil {
-			at, err = s.committer.Submit(ctx, sub.submission)
-		}
-	}
+	at, err := s.commit(ctx, sub)
 	if err != nil {
 		return nil, "failed", err
 	}
 	if at.IsZero() {
 		resp, err := s.replay(ctx, sub)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil, "failed", vault.ErrRetiring // until a moment ago
+		}
 		return resp, "replayed", err
 	}
 	sub.stampedAt(at)
 	return sub.answer(), "stored", nil
+}
+
+// commit stores a submission and returns when that was; zero if its idempotency key was there.
+// Of those values that we draw, one may be in use, or the member's key was erased since it
+// sealed the text: they are drawn again.
+func (s *server) commit(ctx context.Context, sub *prepared) (time.Time, error) {
+	at, err := s.commitOnce(ctx, sub)
+	for try := 1; (postgres.IsDuplicate(err) || errors.Is(err, vault.ErrErased)) && try < drawTries; try++ {
+		if err = s.redraw(ctx, sub, err); err == nil {
+			at, err = s.commitOnce(ctx, sub)
+		}
+	}
+	return at, err
+}
+
+func (s *server) commitOnce(ctx context.Context, sub *prepared) (time.Time, error) {
+	at, err := s.committer.Submit(ctx, sub.submission)
+	if err == nil && at.IsZero() { // it was there, or may not be
+		err = s.vault.CheckErased(ctx, s.store.pool, sub.conversation.KeyID)
+	}
+	return at, err
 }
 
 // drawTries is how often the values that we draw for one submission are drawn.
@@ -138,10 +158,10 @@ func (s *server) prepare(ctx context.Context, id *auth.Identity, req *messagingp
 	if err != nil {
 		return ofRequest(id, key, written, req), err
 	}
-	if err := s.SaveAccount(ctx, id); err != nil {
-		return nil, err
-	}
 	compose := func(ctx context.Context) (*prepared, error) {
+		if err := s.SaveAccount(ctx, id); err != nil {
+			return nil, err
+		}
 		return s.compose(ctx, id, key, caisse, chosen, written, req.GetAudience())
 	}
 	sub, err := compose(ctx)
@@ -163,7 +183,7 @@ func ofRequest(id *auth.Identity, key uuid.UUID, written text.Text, req *messagi
 	}, body: written.Body}
 }
 
-func (s *server) compose(ctx context.Context, id *auth.Identity, key uuid.UUID, caisse string, chosen *taxonomy.Selection, written text.Text, audience taxonomypb.Audience) (*prepared, error) {
+func (s *server) compose(ctx context.Context, id *auth.Identity, idempotencyKey uuid.UUID, caisse string, chosen *taxonomy.Selection, written text.Text, audience taxonomypb.Audience) (*prepared, error) {
 	ref, err := s.references.Take(ctx)
 	if err != nil {
 		return nil, err
@@ -172,11 +192,15 @@ func (s *server) compose(ctx context.Context, id *auth.Identity, key uuid.UUID, 
 	if err != nil {
 		return nil, err
 	}
-	dataKey, wrapped, err := s.vault.NewKey(conversationID)
+	key, err := s.vault.Of(ctx, id.Subject)
 	if err != nil {
 		return nil, err
 	}
-	sealed, err := dataKey.SealMessage(message, int16(messagingpb.Author_MEMBER), written.Body)
+	texts, err := key.Texts(conversationID)
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := texts.SealMessage(message, int16(messagingpb.Author_MEMBER), written.Body)
 	if err != nil {
 		return nil, err
 	}
@@ -189,9 +213,9 @@ func (s *server) compose(ctx context.Context, id *auth.Identity, key uuid.UUID, 
 			Reason: chosen.Reason.GetCode(), ReasonLabel: chosen.Reason.GetLabel(),
 			Queue: chosen.Queue.GetCode(), QueueLabel: chosen.Queue.GetLabel(),
 			AnswerDays: int16(chosen.Queue.GetAnswerDays()), //nolint:gosec // checked by the taxonomy
-			DataKey:    wrapped,
+			KeyID:      key.ID,
 		}, Status: int16(messagingpb.Status_SENT), Version: 1},
-		idempotencyKey: key,
+		idempotencyKey: idempotencyKey,
 		message:        conversation.Message{ID: message, ConversationID: conversationID, Author: int16(messagingpb.Author_MEMBER), Body: sealed},
 		chars:          written.Chars,
 	}
@@ -220,11 +244,11 @@ func (s *server) replay(ctx context.Context, again *prepared) (*messagingpb.Subm
 	if err := s.store.asSubmitted(ctx, &row); err != nil {
 		return nil, err
 	}
-	key, err := s.vault.Key(row.ID, row.DataKey)
+	texts, err := conversation.TextsOf(ctx, s.vault, &row)
 	if err != nil {
 		return nil, err
 	}
-	body, err := key.OpenMessage(message.ID, message.Author, message.Body)
+	body, err := texts.OpenMessage(message.ID, message.Author, message.Body)
 	if err != nil {
 		return nil, err
 	}
@@ -322,7 +346,7 @@ WITH input AS (
 ), opened AS (
 	INSERT INTO conversation (` + submittedRows.Columns() + `)
 	SELECT ` + submittedRows.Columns() + `
-	FROM input WHERE NOT EXISTS (SELECT FROM erased_key WHERE digest = ` + member.KeyDigest + `)
+	FROM input WHERE NOT EXISTS (SELECT FROM erased_key WHERE digest = ` + member.KeyDigest + `) AND ` + vault.NotErased("key_id") + `
 	ON CONFLICT (member_id, idempotency_key) DO NOTHING
 	RETURNING id, created_at
 ), written AS (

@@ -56,7 +56,7 @@ func TestStore_ColumnsOfASubmission(t *testing.T) {
 		c := &sub.conversation.Opened
 		c.Reference, c.Caisse, c.Audience, c.TaxonomyVersion, c.AnswerDays = "reference", "caisse", 2, 3, 4
 		c.Theme, c.ThemeLabel, c.Topic, c.TopicLabel, c.Reason, c.ReasonLabel = "theme", "theme_label", "topic", "topic_label", "reason", "reason_label"
-		c.Queue, c.QueueLabel, c.DataKey = "queue", "queue_label", []byte("data_key")
+		c.Queue, c.QueueLabel = "queue", "queue_label"
 		sub.message.Body, sub.chars = []byte("body"), 11
 		sub.event.Type, sub.event.Payload, sub.event.Trace = "type", []byte("payload"), "trace"
 	})
@@ -69,7 +69,7 @@ func TestStore_ColumnsOfASubmission(t *testing.T) {
 		named  int
 	}{
 		"conversation": {named: 11, others: map[string]string{
-			"id": sub.conversation.ID.String(), "idempotency_key": sub.idempotencyKey.String(), "audience": "2", "taxonomy_version": "3", "answer_days": "4", "data_key": sealed("data_key"),
+			"id": sub.conversation.ID.String(), "idempotency_key": sub.idempotencyKey.String(), "audience": "2", "taxonomy_version": "3", "answer_days": "4", "key_id": sub.conversation.KeyID.String(),
 		}},
 		"message": {others: map[string]string{
 			"id": sub.message.ID.String(), "conversation_id": sub.conversation.ID.String(), "author": "1", "body": sealed("body"), "body_chars": "11",

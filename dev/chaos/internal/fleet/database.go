@@ -186,7 +186,7 @@ func (f *Fleet) startDatabase(ctx context.Context, _ string) error {
 }
 
 // databases are those of the services that have one, by their names.
-var databases = []string{"taxonomy", "messaging", "notifier"}
+var databases = []string{"taxonomy", "messaging", "notifier", "vault"}
 
 // LoseReferences has the sequence of references begin anew, as a table that was restored
 // without it does.

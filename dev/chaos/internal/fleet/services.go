@@ -124,7 +124,7 @@ func (f *Fleet) add(ctx context.Context, binaries, service string, i int, settin
 	}
 	common["ISSUERS"] = string(issuers)
 	maps.Copy(settings, common)
-	for setting, of := range map[string]string{"DATABASE_URL": service, "NATS_URL": service} {
+	for setting, of := range map[string]string{"DATABASE_URL": service, "VAULT_URL": "vault", "NATS_URL": service} {
 		value, wanted := settings[setting]
 		if !wanted || value != "" {
 			continue
@@ -172,7 +172,7 @@ func (f *Fleet) machineEnv(id string) map[string]string {
 
 func (f *Fleet) messagingEnv(addr string, targets map[string]string) map[string]string {
 	env := map[string]string{
-		"GRPC_ADDR": addr, "DATABASE_URL": "", "NATS_URL": "", "TAXONOMY_ADDR": targets["taxonomy"], "KEYSET": f.keyset, "RELAY_POLL": "500ms",
+		"GRPC_ADDR": addr, "DATABASE_URL": "", "VAULT_URL": "", "NATS_URL": "", "TAXONOMY_ADDR": targets["taxonomy"], "KEYSET": f.keyset, "RELAY_POLL": "500ms",
 	}
 	if f.Options.Cluster {
 		env["NATS_REPLICAS"] = strconv.Itoa(clusterSize)

@@ -4,7 +4,7 @@ package seeded
 var All = []Bug{
 	// A submission is answered before its transaction has committed.
 	{"answer-before-commit", "messaging dies", []edit{
-		{submission, "at, err := s.committer.Submit(ctx, sub.submission)", `_, err = s.committer.Enqueue(context.WithoutCancel(ctx), sub.submission)
+		{submission, "at, err := s.committer.Submit(ctx, sub.submission)", `_, err := s.committer.Enqueue(context.WithoutCancel(ctx), sub.submission)
 	at := time.Now()`},
 	}},
 	// The relay deletes from the outbox, commits, and then publishes.

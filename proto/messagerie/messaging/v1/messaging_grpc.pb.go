@@ -131,9 +131,15 @@ type MessagingServiceClient interface {
 	// seconds, and after five minutes.
 	ExportMyData(ctx context.Context, in *ExportMyDataRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportMyDataResponse], error)
 	// EraseMyData erases the texts of all of the member's conversations, their
-	// drafts, contact points and preferences, for good (GDPR, article 17): the data
-	// keys are destroyed, and open conversations are closed. What stays is what the
-	// figures are made of, without a link to the member. Erasing again does nothing.
+	// drafts, contact points and preferences, for good (GDPR, article 17): the
+	// member's key is destroyed, so that they open from no copy of the database either,
+	// and open conversations are closed. The key itself leaves the backups of the vault
+	// when these have lapsed (seven days by default). What stays of a conversation is
+	// its reference, theme, topic, reason, queue, state and times, of which the figures are
+	// made, without the member; at the providers of e-mail and SMS, what they keep of
+	// what they have sent. What the member writes afterwards is theirs again, under
+	// another key. Erasing again does nothing. UNAVAILABLE (STORE_UNAVAILABLE) while the
+	// vault is away.
 	EraseMyData(ctx context.Context, in *EraseMyDataRequest, opts ...grpc.CallOption) (*EraseMyDataResponse, error)
 }
 
@@ -442,9 +448,15 @@ type MessagingServiceServer interface {
 	// seconds, and after five minutes.
 	ExportMyData(*ExportMyDataRequest, grpc.ServerStreamingServer[ExportMyDataResponse]) error
 	// EraseMyData erases the texts of all of the member's conversations, their
-	// drafts, contact points and preferences, for good (GDPR, article 17): the data
-	// keys are destroyed, and open conversations are closed. What stays is what the
-	// figures are made of, without a link to the member. Erasing again does nothing.
+	// drafts, contact points and preferences, for good (GDPR, article 17): the
+	// member's key is destroyed, so that they open from no copy of the database either,
+	// and open conversations are closed. The key itself leaves the backups of the vault
+	// when these have lapsed (seven days by default). What stays of a conversation is
+	// its reference, theme, topic, reason, queue, state and times, of which the figures are
+	// made, without the member; at the providers of e-mail and SMS, what they keep of
+	// what they have sent. What the member writes afterwards is theirs again, under
+	// another key. Erasing again does nothing. UNAVAILABLE (STORE_UNAVAILABLE) while the
+	// vault is away.
 	EraseMyData(context.Context, *EraseMyDataRequest) (*EraseMyDataResponse, error)
 	mustEmbedUnimplementedMessagingServiceServer()
 }

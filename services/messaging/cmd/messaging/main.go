@@ -8,5 +8,6 @@ import (
 )
 
 func main() {
-	chassis.Main("messaging", messaging.Run, postgres.MigrateCommand("messaging", messaging.Migrations))
+	chassis.Main("messaging", messaging.Run, postgres.MigrateCommand("messaging",
+		postgres.Schema{Database: "DATABASE", Migrations: messaging.Migrations}, postgres.Schema{Database: "VAULT", Migrations: messaging.VaultMigrations}))
 }

@@ -83,13 +83,13 @@ func forAgent(row *conversation.Row, id *auth.Identity) *messagingpb.Conversatio
 // inFull is a conversation with all that was written in it, as an agent sees it, and sets
 // its tag.
 func (s *Server) inFull(ctx context.Context, found conversation.Full, id *auth.Identity) (*messagingpb.Conversation, error) {
-	full, err := conversation.WithMessages(s.Vault, &found.Row, found.Messages)
+	full, err := conversation.WithMessages(ctx, s.Vault, &found.Row, found.Messages)
 	if err != nil {
 		return nil, err
 	}
 	full.Claim = forAgent(&found.Row, id).GetClaim()
-	if len(found.DataKey) > 0 && len(found.Notes) > 0 { // none opens once its key is gone
-		if full.Notes, err = s.openNotes(found.ID, found.DataKey, found.Notes); err != nil {
+	if !full.GetErased() && len(found.Notes) > 0 { // none opens once its key is gone
+		if full.Notes, err = s.openNotes(ctx, &found.Row, found.Notes); err != nil {
 			return nil, err
 		}
 	}

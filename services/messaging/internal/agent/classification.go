@@ -98,7 +98,7 @@ func (s *Server) ReopenConversation(ctx context.Context, req *messagingpb.Reopen
 		if !lifecycle.Reopenable(row.Status) {
 			return nil, nil //nolint:nilnil // it is open
 		}
-		if len(row.DataKey) == 0 {
+		if row.ErasedAt != nil {
 			return nil, conversation.ErrErased
 		}
 		return &change.Change{

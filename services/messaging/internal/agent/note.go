@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/google/uuid"
@@ -28,7 +29,14 @@ func (s *Server) AddNote(ctx context.Context, req *messagingpb.AddNoteRequest) (
 	if err != nil {
 		return nil, err
 	}
-	found, added, err := s.addNote(ctx, id, uuid.MustParse(req.GetId()), rpc.IdempotencyKey(ctx), written)
+	within, key := uuid.MustParse(req.GetId()), rpc.IdempotencyKey(ctx)
+	found, added, err := s.addNote(ctx, id, within, key, written)
+	var needed *vault.NeededError
+	if errors.As(err, &needed) { // and not under the conversation's lock
+		if _, err = s.Vault.Key(ctx, needed.Member, needed.ID); err == nil {
+			found, added, err = s.addNote(ctx, id, within, key, written)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +72,7 @@ var (
 
 // addNote stores a note of a conversation within the agent's scope, with its audit, unless
 // the same is stored under this key, and reads the conversation, in one transaction. Until
-// its end nobody can destroy the conversation's key.
+// its end nobody can erase the conversation.
 func (s *Server) addNote(ctx context.Context, id *auth.Identity, within, key uuid.UUID, written text.Text) (found conversation.Full, added bool, err error) {
 	note, err := uuid.NewV7()
 	if err != nil {
@@ -78,14 +86,11 @@ func (s *Server) addNote(ctx context.Context, id *auth.Identity, within, key uui
 		if err != nil {
 			return err
 		}
-		if len(found.DataKey) == 0 {
-			return conversation.ErrErased
-		}
-		dataKey, err := s.Vault.Key(within, found.DataKey)
+		texts, err := conversation.HeldTextsOf(s.Vault, &found.Row)
 		if err != nil {
 			return err
 		}
-		sealed, err := dataKey.SealNote(note, written.Body)
+		sealed, err := texts.SealNote(note, written.Body)
 		if err != nil {
 			return err
 		}
@@ -98,7 +103,7 @@ func (s *Server) addNote(ctx context.Context, id *auth.Identity, within, key uui
 		action := lifecycle.Note
 		if added = stored == 1; !added {
 			action = lifecycle.Read // a retry shows the conversation again
-			if err := sameNote(ctx, tx, dataKey, id.Subject, within, key, written); err != nil {
+			if err := sameNote(ctx, tx, texts, id.Subject, within, key, written); err != nil {
 				return err
 			}
 		}
@@ -114,7 +119,7 @@ func (s *Server) addNote(ctx context.Context, id *auth.Identity, within, key uui
 }
 
 // sameNote refuses a key under which another note is stored, be it in another conversation.
-func sameNote(ctx context.Context, tx pgx.Tx, dataKey vault.Key, agent string, within, key uuid.UUID, written text.Text) error {
+func sameNote(ctx context.Context, tx pgx.Tx, texts vault.Texts, agent string, within, key uuid.UUID, written text.Text) error {
 	stored, err := postgres.One[conversation.Note](ctx, tx, "reading a note",
 		`SELECT `+conversation.NoteColumns+` FROM note WHERE agent_id = $1 AND idempotency_key = $2`, agent, key)
 	if err != nil {
@@ -123,21 +128,21 @@ func sameNote(ctx context.Context, tx pgx.Tx, dataKey vault.Key, agent string, w
 	if stored.ConversationID != within {
 		return conversation.ErrKeyReused
 	}
-	body, err := dataKey.OpenNote(stored.ID, stored.Body)
+	body, err := texts.OpenNote(stored.ID, stored.Body)
 	if err == nil && body != written.Body {
 		return conversation.ErrKeyReused
 	}
 	return err
 }
 
-func (s *Server) openNotes(within uuid.UUID, wrapped []byte, rows []conversation.Note) ([]*messagingpb.Note, error) {
-	key, err := s.Vault.Key(within, wrapped)
+func (s *Server) openNotes(ctx context.Context, within *conversation.Row, rows []conversation.Note) ([]*messagingpb.Note, error) {
+	texts, err := conversation.TextsOf(ctx, s.Vault, within)
 	if err != nil {
 		return nil, err
 	}
 	notes := make([]*messagingpb.Note, len(rows))
 	for i := range rows {
-		body, err := key.OpenNote(rows[i].ID, rows[i].Body)
+		body, err := texts.OpenNote(rows[i].ID, rows[i].Body)
 		if err != nil {
 			return nil, err
 		}

@@ -76,14 +76,11 @@ func (s *Server) replayReply(ctx context.Context, id *auth.Identity, req *messag
 	if err != nil {
 		return found, err
 	}
-	if found.ErasedAt != nil {
-		return found, conversation.ErrErased
-	}
-	dataKey, err := s.Vault.Key(found.ID, found.DataKey)
+	texts, err := conversation.TextsOf(ctx, s.Vault, &found.Row)
 	if err != nil {
 		return found, err
 	}
-	body, err := dataKey.OpenMessage(stored.ID, stored.Author, stored.Body)
+	body, err := texts.OpenMessage(stored.ID, stored.Author, stored.Body)
 	switch {
 	case err != nil:
 		return found, err
@@ -101,11 +98,11 @@ func (s *Server) replyChange(ctx context.Context, id *auth.Identity, row *conver
 	if err != nil {
 		return nil, err
 	}
-	dataKey, err := s.Vault.Key(row.ID, row.DataKey)
+	texts, err := conversation.HeldTextsOf(s.Vault, row)
 	if err != nil {
 		return nil, err
 	}
-	sealed, err := dataKey.SealMessage(message, int16(messagingpb.Author_AGENT), written.Body)
+	sealed, err := texts.SealMessage(message, int16(messagingpb.Author_AGENT), written.Body)
 	if err != nil {
 		return nil, err
 	}

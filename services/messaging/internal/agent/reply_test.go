@@ -16,7 +16,6 @@ import (
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/change"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
-	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/watch"
 )
 
@@ -49,13 +48,10 @@ func (*counter) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData)
 // row of the audit: nobody has read the conversation but the agent who answers.
 func TestReply_RoundTrips(t *testing.T) {
 	t.Parallel()
-	db, keys := messagingtest.Pool(t), newVault(t)
+	db := messagingtest.Pool(t)
+	keys := messagingtest.Vault(t, db)
 	id := messagingtest.Converse(t, db, "jeanne")
-	key, wrapped, err := keys.NewKey(id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	messagingtest.Seal(t, db, id, wrapped, func(message uuid.UUID) ([]byte, error) { return key.SealMessage(message, 1, "Bonjour à vous") })
+	messagingtest.Seal(t, db, keys, id, "Bonjour à vous")
 	counted := &counter{}
 	cfg := db.Config()
 	cfg.ConnConfig.Tracer = counted
@@ -64,7 +60,7 @@ func TestReply_RoundTrips(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pool.Close()
-	group := change.New(pool, func() {}, watch.NewHints(nil), noop.Int64Histogram{})
+	group := change.New(pool, keys, func() {}, watch.NewHints(nil), noop.Int64Histogram{})
 	goes(t, func(ctx context.Context) error { group.Run(ctx); return nil })
 	server := &Server{DB: pool, Vault: keys, Changes: group}
 	claire := &auth.Identity{Subject: "agent:claire", Name: "Claire", Caisse: "msa-75", Queues: []string{auth.AllQueues}}
@@ -116,17 +112,4 @@ func goes(t *testing.T, run func(context.Context) error) {
 			t.Error(err)
 		}
 	})
-}
-
-func newVault(t *testing.T) *vault.Vault {
-	t.Helper()
-	secret, err := vault.NewKeyset()
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys, err := vault.Open(secret)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return keys
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	"github.com/ma-messagerie/messagerie/chassis/testenv/scale"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
@@ -27,11 +28,10 @@ import (
 // Every statement of this package reads what it returns, in tables that have grown.
 func TestScale(t *testing.T) {
 	t.Parallel()
-	keys := newVault(t)
 	scale.Tables{
 		URL: testenv.Postgres(t, migrations.Files), Fill: fill,
 		Rows: func(pool, aside *pgxpool.Pool) []scale.Row {
-			return append(scaleRows(keys, pool, aside), listRows(pool)...)
+			return append(scaleRows(messagingtest.Vault(t, aside), pool, aside), listRows(pool)...)
 		},
 	}.Test(t)
 }
@@ -66,11 +66,15 @@ func scaleRows(keys *vault.Vault, pool, aside *pgxpool.Pool) []scale.Row {
 		}}
 	}
 	adding := pick("Server.addNote", sent, func(ctx context.Context, id uuid.UUID) error {
-		_, wrapped, err := keys.NewKey(id)
+		member, err := postgres.One[string](ctx, aside, "reading a member", `SELECT member_id FROM conversation WHERE id = $1`, id)
 		if err != nil {
 			return err
 		}
-		if _, err := aside.Exec(ctx, `UPDATE conversation SET data_key = $2 WHERE id = $1`, id, wrapped); err != nil {
+		key, err := keys.Of(ctx, member)
+		if err != nil {
+			return err
+		}
+		if _, err := aside.Exec(ctx, `UPDATE conversation SET key_id = $2 WHERE id = $1`, id, key.ID); err != nil {
 			return err
 		}
 		_, _, err = s.addNote(ctx, claire, id, uuid.New(), text.Text{Body: "x", Chars: 1})

@@ -4,6 +4,7 @@
 package change
 
 import (
+	"context"
 	"errors"
 
 	"github.com/google/uuid"
@@ -16,6 +17,7 @@ import (
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/watch"
 )
 
@@ -43,6 +45,7 @@ const most = 128
 type Changes struct {
 	*batch.Group[Request, conversation.Full]
 	pool *pgxpool.Pool
+	keys *vault.Vault
 	// committed is called after each commit that appended an event, and hints gets the
 	// changes without one.
 	committed func()
@@ -52,12 +55,26 @@ type Changes struct {
 // New returns a group that nothing runs yet. committed is called after each commit that
 // appended an event; hints gets the changes without one, sizes the number of changes in each
 // transaction.
-func New(pool *pgxpool.Pool, committed func(), hints *watch.Hints, sizes metric.Int64Histogram) *Changes {
-	c := &Changes{pool: pool, committed: committed, hints: hints}
+func New(pool *pgxpool.Pool, keys *vault.Vault, committed func(), hints *watch.Hints, sizes metric.Int64Histogram) *Changes {
+	c := &Changes{pool: pool, keys: keys, committed: committed, hints: hints}
 	c.Group = batch.New(batch.Config[Request, conversation.Full]{
 		Do: c.apply, Most: most, Divide: postgres.IsBadRow, Conflict: collides, Sizes: sizes,
 	})
 	return c
+}
+
+// Submit has a change made, see [Changes]. A decision that needs a key that is not in memory
+// is made anew once it is: the vault is not asked while conversations are locked.
+func (c *Changes) Submit(ctx context.Context, r Request) (conversation.Full, error) {
+	done, err := c.Group.Submit(ctx, r)
+	var needed *vault.NeededError
+	if errors.As(err, &needed) {
+		if _, err := c.keys.Key(ctx, needed.Member, needed.ID); err != nil {
+			return done, err
+		}
+		return c.Group.Submit(ctx, r)
+	}
+	return done, err
 }
 
 // Request is what somebody wants done to a conversation.

@@ -27,13 +27,13 @@ func newTestChanges(t *testing.T, conversations int) (*Changes, *pgxpool.Pool, [
 	t.Helper()
 	pool := messagingtest.Pool(t)
 	ids, err := postgres.Many[uuid.UUID](t.Context(), pool, "opening", `
-		INSERT INTO conversation (id, member_id, idempotency_key, reference, caisse, audience, taxonomy_version, theme, theme_label, queue, queue_label, data_key)
-		SELECT gen_random_uuid(), 'm' || n, gen_random_uuid(), 'MSA-' || n, 'msa-75', 1, 1, 'sante', 'Santé', 'sante', 'Service santé', 'key' FROM generate_series(1, $1::int) n
+		INSERT INTO conversation (id, member_id, idempotency_key, reference, caisse, audience, taxonomy_version, theme, theme_label, queue, queue_label)
+		SELECT gen_random_uuid(), 'm' || n, gen_random_uuid(), 'MSA-' || n, 'msa-75', 1, 1, 'sante', 'Santé', 'sante', 'Service santé' FROM generate_series(1, $1::int) n
 		RETURNING id`, conversations)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return New(pool, func() {}, watch.NewHints(nil), noop.Int64Histogram{}), pool, ids
+	return New(pool, nil, func() {}, watch.NewHints(nil), noop.Int64Histogram{}), pool, ids
 }
 
 var everything = conversation.Scope{Caisse: "msa-75", AllQueues: true}

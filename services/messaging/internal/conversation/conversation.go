@@ -32,7 +32,8 @@ type Opened struct {
 	Queue           string    `db:"queue"`
 	QueueLabel      string    `db:"queue_label"`
 	AnswerDays      int16     `db:"answer_days"`
-	DataKey         []byte    `db:"data_key"`
+	// KeyID is the key that its texts are sealed by (package vault).
+	KeyID uuid.UUID `db:"key_id"`
 }
 
 // Row is a row of the table conversation.

@@ -2,6 +2,7 @@ package conversation
 
 import (
 	"context"
+	"errors"
 
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
@@ -19,7 +20,7 @@ func ForMember(ctx context.Context, db postgres.Querier, keys *vault.Vault, row 
 
 // WithSteps opens the texts of a conversation and reads what happened to it.
 func WithSteps(ctx context.Context, db postgres.Querier, keys *vault.Vault, row *Row, messages []Message) (*messagingpb.Conversation, error) {
-	full, err := WithMessages(keys, row, messages)
+	full, err := WithMessages(ctx, keys, row, messages)
 	if err != nil {
 		return nil, err
 	}
@@ -28,25 +29,51 @@ func WithSteps(ctx context.Context, db postgres.Querier, keys *vault.Vault, row 
 }
 
 // WithMessages opens the texts of a conversation; those of an erased one are empty.
-func WithMessages(keys *vault.Vault, row *Row, messages []Message) (*messagingpb.Conversation, error) {
-	full := Proto(row)
-	if row.ErasedAt != nil {
+func WithMessages(ctx context.Context, keys *vault.Vault, row *Row, messages []Message) (*messagingpb.Conversation, error) {
+	texts, err := TextsOf(ctx, keys, row)
+	if errors.Is(err, vault.ErrErased) {
+		full := Proto(row)
+		full.Status, full.Erased = messagingpb.Status_CLOSED, true // its row may be yet to follow
 		for i := range messages {
 			full.Messages = append(full.Messages, MessageProto(&messages[i], ""))
 		}
 		return full, nil
 	}
-	key, err := keys.Key(row.ID, row.DataKey)
 	if err != nil {
 		return nil, err
 	}
+	full := Proto(row)
 	for i := range messages {
 		m := &messages[i]
-		body, err := key.OpenMessage(m.ID, m.Author, m.Body)
+		body, err := texts.OpenMessage(m.ID, m.Author, m.Body)
 		if err != nil {
 			return nil, err
 		}
 		full.Messages = append(full.Messages, MessageProto(m, body))
 	}
 	return full, nil
+}
+
+// TextsOf returns the key of a conversation; [vault.ErrErased] if it is erased.
+func TextsOf(ctx context.Context, keys *vault.Vault, row *Row) (vault.Texts, error) {
+	if row.ErasedAt != nil {
+		return vault.Texts{}, vault.ErrErased
+	}
+	key, err := keys.Key(ctx, row.MemberID, row.KeyID)
+	if err != nil {
+		return vault.Texts{}, err
+	}
+	return key.Texts(row.ID)
+}
+
+// HeldTextsOf is TextsOf for a conversation that is locked: see [vault.Vault.Held].
+func HeldTextsOf(keys *vault.Vault, row *Row) (vault.Texts, error) {
+	if row.ErasedAt != nil {
+		return vault.Texts{}, vault.ErrErased
+	}
+	key, err := keys.Held(row.MemberID, row.KeyID)
+	if err != nil {
+		return vault.Texts{}, err
+	}
+	return key.Texts(row.ID)
 }

@@ -53,19 +53,32 @@ func New(db *pgxpool.Pool, keys *vault.Vault) *Drafts { return &Drafts{db, keys}
 func (d *Drafts) SaveDraft(ctx context.Context, req *messagingpb.SaveDraftRequest) (*messagingpb.SaveDraftResponse, error) {
 	member := auth.FromContext(ctx).Subject
 	id := uuid.MustParse(req.GetId())
-	sealed, err := d.vault.SealDraft(member, id, req.GetText())
-	if err != nil {
-		return nil, err
-	}
-	row, err := d.save(ctx, etag.IfMatch(ctx), etag.IfNoneMatch(ctx), draft{
+	written := draft{
 		MemberID: member, ID: id, Audience: int16(req.GetAudience()), //nolint:gosec // an enum of four
-		Theme: req.GetTheme(), Topic: req.GetTopic(), Reason: req.GetReason(), TaxonomyVersion: req.GetTaxonomyVersion(), Body: sealed,
-	})
+		Theme: req.GetTheme(), Topic: req.GetTopic(), Reason: req.GetReason(), TaxonomyVersion: req.GetTaxonomyVersion(),
+	}
+	row, err := d.saveSealed(ctx, written, req.GetText())
+	if errors.Is(err, vault.ErrErased) { // since it was sealed, by another process
+		row, err = d.saveSealed(ctx, written, req.GetText())
+	}
 	if err != nil {
 		return nil, err
 	}
 	etag.Set(ctx, row.tag())
 	return &messagingpb.SaveDraftResponse{Draft: protoOf(&row, req.GetText())}, nil
+}
+
+// saveSealed seals a text and stores it with the rest of its draft.
+func (d *Drafts) saveSealed(ctx context.Context, written draft, text string) (row draftRow, err error) {
+	key, err := d.vault.Of(ctx, written.MemberID)
+	if err != nil {
+		return row, err
+	}
+	written.KeyID = key.ID
+	if written.Body, err = key.SealDraft(written.ID, text); err != nil {
+		return row, err
+	}
+	return d.save(ctx, etag.IfMatch(ctx), etag.IfNoneMatch(ctx), written)
 }
 
 // GetDraft implements MessagingService.
@@ -77,7 +90,10 @@ func (d *Drafts) GetDraft(ctx context.Context, req *messagingpb.GetDraftRequest)
 	if err != nil {
 		return nil, err
 	}
-	draft, err := d.open(&row)
+	draft, err := d.open(ctx, &row)
+	if errors.Is(err, vault.ErrErased) {
+		return nil, errUnknown
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +117,7 @@ func (d *Drafts) ListDrafts(ctx context.Context, req *messagingpb.ListDraftsRequ
 		rows = rows[:size]
 		resp.NextPageToken = page.Next(ctx, req, rows[size-1].UpdatedAt, rows[size-1].ID)
 	}
-	if resp.Drafts, err = d.openAll(rows); err != nil {
+	if resp.Drafts, err = d.openAll(ctx, rows); err != nil {
 		return nil, err
 	}
 	return resp, nil
@@ -121,12 +137,16 @@ func (d *Drafts) OfMember(ctx context.Context, db postgres.Querier, member strin
 	if err != nil {
 		return nil, err
 	}
-	return d.openAll(rows)
+	return d.openAll(ctx, rows)
 }
 
-func (d *Drafts) openAll(rows []draftRow) (drafts []*messagingpb.Draft, err error) {
+// openAll opens drafts, except those that were erased since they were read.
+func (d *Drafts) openAll(ctx context.Context, rows []draftRow) (drafts []*messagingpb.Draft, err error) {
 	for i := range rows {
-		draft, err := d.open(&rows[i])
+		draft, err := d.open(ctx, &rows[i])
+		if errors.Is(err, vault.ErrErased) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -135,8 +155,12 @@ func (d *Drafts) openAll(rows []draftRow) (drafts []*messagingpb.Draft, err erro
 	return drafts, nil
 }
 
-func (d *Drafts) open(row *draftRow) (*messagingpb.Draft, error) {
-	body, err := d.vault.OpenDraft(row.MemberID, row.ID, row.Body)
+func (d *Drafts) open(ctx context.Context, row *draftRow) (*messagingpb.Draft, error) {
+	key, err := d.vault.Key(ctx, row.MemberID, row.KeyID)
+	if err != nil {
+		return nil, err
+	}
+	body, err := key.OpenDraft(row.ID, row.Body)
 	if err != nil {
 		return nil, err
 	}
@@ -159,6 +183,7 @@ type draft struct {
 	Topic           string    `db:"topic"`
 	Reason          string    `db:"reason"`
 	TaxonomyVersion int32     `db:"taxonomy_version"`
+	KeyID           uuid.UUID `db:"key_id"`
 	Body            []byte    `db:"body"`
 }
 
@@ -199,6 +224,9 @@ func (d *Drafts) save(ctx context.Context, seen, unwanted *etag.Condition, writt
 			return errExists
 		}
 		if err != nil {
+			return err
+		}
+		if err := d.vault.CheckErased(ctx, tx, written.KeyID); err != nil {
 			return err
 		}
 		_, err = postgres.Exec(ctx, tx, "deleting the oldest drafts", `DELETE FROM draft WHERE member_id = $1 AND id IN (
@@ -273,7 +301,14 @@ func (d *Drafts) remove(ctx context.Context, seen *etag.Condition, member string
 
 // Forget deletes some of the drafts that nobody has touched for longer.
 func Forget(ctx context.Context, db postgres.Querier, life time.Duration) (int64, error) {
-	return postgres.Exec(ctx, db, "deleting old drafts", `DELETE FROM draft AS d USING (
-		SELECT member_id, id FROM draft WHERE updated_at <= now() - $1::interval ORDER BY updated_at LIMIT $2 FOR UPDATE SKIP LOCKED) AS old
-		WHERE d.member_id = old.member_id AND d.id = old.id`, life, postgres.ForgetBatch)
+	return postgres.One[int64](ctx, db, "deleting old drafts", `
+		WITH gone AS (
+			DELETE FROM draft AS d USING (
+				SELECT member_id, id FROM draft WHERE updated_at <= now() - $1::interval ORDER BY updated_at LIMIT $2 FOR UPDATE SKIP LOCKED) AS old
+			WHERE d.member_id = old.member_id AND d.id = old.id
+			RETURNING d.member_id, d.key_id
+		), unused AS (
+			INSERT INTO unused_key (id, member_id) SELECT key_id, member_id FROM gone WHERE key_id <> '00000000-0000-0000-0000-000000000000' ON CONFLICT DO NOTHING
+		)
+		SELECT count(*) FROM gone`, life, postgres.ForgetBatch)
 }

@@ -138,10 +138,10 @@ func (m *Members) exportPage(ctx context.Context, ids []uuid.UUID) (pieces []*me
 // exportConversation reads one in full; nil: it has gone since its row was read.
 func (m *Members) exportConversation(ctx context.Context, row *conversation.Row) (*messagingpb.Conversation, error) {
 	full, err := conversation.ForMember(ctx, m.DB, m.Vault, row)
-	if err == nil && len(full.GetMessages()) > 0 {
+	if err == nil && len(full.GetMessages()) > 0 && !full.GetErased() {
 		return full, nil
 	}
-	// There are no messages any more, or the row's key is none of theirs.
+	// There are no messages any more, or they were erased.
 	if _, gone := conversation.OfMember(ctx, m.DB, row.MemberID, row.ID); errors.Is(gone, pgx.ErrNoRows) {
 		return nil, nil //nolint:nilnil // documented above
 	}

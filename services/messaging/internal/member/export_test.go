@@ -6,21 +6,17 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
-	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
 )
 
 // What goes after an export has read its row is left out of it, and breaks nothing.
 func TestExport_OfWhatGoes(t *testing.T) {
 	t.Parallel()
-	keys := newVault(t)
-	m := New(Config{DB: messagingtest.Pool(t), Vault: keys})
+	db := messagingtest.Pool(t)
+	keys := messagingtest.Vault(t, db)
+	m := New(Config{DB: db, Vault: keys})
 	erased, deleted := messagingtest.Converse(t, m.DB, "jeanne"), messagingtest.Converse(t, m.DB, "jeanne")
 	for _, id := range []uuid.UUID{erased, deleted} {
-		key, wrapped, err := keys.NewKey(id)
-		if err != nil {
-			t.Fatal(err)
-		}
-		messagingtest.Seal(t, m.DB, id, wrapped, func(message uuid.UUID) ([]byte, error) { return key.SealMessage(message, 1, "Bonjour à vous") })
+		messagingtest.Seal(t, m.DB, keys, id, "Bonjour à vous")
 	}
 	rows, err := m.someOfMember(t.Context(), "jeanne", []uuid.UUID{erased, deleted})
 	if err != nil || len(rows) != 2 {
@@ -42,17 +38,4 @@ func TestExport_OfWhatGoes(t *testing.T) {
 			t.Errorf("afterwards: %v, %v", conversation, err)
 		}
 	}
-}
-
-func newVault(t *testing.T) *vault.Vault {
-	t.Helper()
-	secret, err := vault.NewKeyset()
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys, err := vault.Open(secret)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return keys
 }

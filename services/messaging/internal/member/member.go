@@ -10,6 +10,7 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -96,11 +97,11 @@ func (m *Members) SaveAccount(ctx context.Context, id *auth.Identity) error {
 	if err == nil && kept == claimed && fresh {
 		return nil
 	}
-	sealed, err := m.Vault.SealContact(vault.FromAccount, id.Subject, claimed.Contact)
-	if err != nil {
-		return err
+	err = m.store(ctx, id.Subject, claimed)
+	if errors.Is(err, vault.ErrErased) { // since it was sealed, by another process
+		err = m.store(ctx, id.Subject, claimed)
 	}
-	return m.store(ctx, id.Subject, sealed, claimed.locale)
+	return err
 }
 
 // accountOf is how the caller's token says that they are reached.
@@ -108,13 +109,21 @@ func accountOf(id *auth.Identity) reach {
 	return reach{vault.Contact{Email: id.Email, Phone: id.Phone}, localeOf(id.Locale)}
 }
 
-// stored is how a member is reached, and whether that was confirmed today.
+// stored is how a member is reached, and whether that was confirmed today; [pgx.ErrNoRows] if
+// nothing is stored, or what is has been erased.
 func (m *Members) stored(ctx context.Context, member string) (kept reach, fresh bool, err error) {
 	row, err := m.lookups.Submit(ctx, member)
 	if err != nil {
 		return reach{}, false, err
 	}
-	c, err := m.Vault.OpenContact(vault.FromAccount, member, row.Contact)
+	key, err := m.Vault.Key(ctx, member, row.KeyID)
+	if errors.Is(err, vault.ErrErased) || errors.Is(err, vault.ErrLost) {
+		return reach{}, false, pgx.ErrNoRows
+	}
+	if err != nil {
+		return reach{}, false, err
+	}
+	c, err := key.OpenContact(vault.FromAccount, row.Contact)
 	return reach{c, row.Locale}, row.Fresh, err
 }
 
@@ -128,16 +137,19 @@ func localeOf(claim string) string {
 
 // memberRow is how a member is reached by their account.
 type memberRow struct {
-	ID      string `db:"id"`
-	Contact []byte `db:"contact"`
-	Locale  string `db:"locale"`
+	ID      string    `db:"id"`
+	KeyID   uuid.UUID `db:"key_id"`
+	Contact []byte    `db:"contact"`
+	Locale  string    `db:"locale"`
 	// Fresh: stored or confirmed within the last day.
-	Fresh bool `db:"fresh"`
+	Fresh bool `db:"fresh" sql:"updated_at > now() - interval '1 day'"`
 }
+
+var memberColumns = postgres.Columns[memberRow]()
 
 // named returns those of the members that have ever written.
 func (m *Members) named(ctx context.Context, ids []string) (map[string]memberRow, error) {
-	rows, err := postgres.Many[memberRow](ctx, m.DB, "reading members", `SELECT id, contact, locale, updated_at > now() - interval '1 day' AS fresh FROM member WHERE id = ANY($1)`, ids)
+	rows, err := postgres.Many[memberRow](ctx, m.DB, "reading members", `SELECT `+memberColumns+` FROM member WHERE id = ANY($1)`, ids)
 	found := make(map[string]memberRow, len(rows))
 	for _, row := range rows {
 		found[row.ID] = row
@@ -145,11 +157,27 @@ func (m *Members) named(ctx context.Context, ids []string) (map[string]memberRow
 	return found, err
 }
 
-// store stores how a member is reached.
-func (m *Members) store(ctx context.Context, member string, sealed []byte, locale string) error {
-	_, err := postgres.Exec(ctx, m.DB, "storing a member", `
-		INSERT INTO member (id, contact, locale) VALUES ($1, $2, $3)
-		ON CONFLICT (id) DO UPDATE SET contact = excluded.contact, locale = excluded.locale, updated_at = now()`,
-		member, sealed, locale)
+// store seals and stores how a member is reached. What was sealed by an earlier key of theirs,
+// which is gone, goes with it. [vault.ErrErased]: the key was erased before it was stored.
+func (m *Members) store(ctx context.Context, member string, by reach) error {
+	key, err := m.Vault.Of(ctx, member)
+	if err != nil {
+		return err
+	}
+	sealed, err := key.SealContact(vault.FromAccount, by.Contact)
+	if err != nil {
+		return err
+	}
+	stored, err := postgres.Exec(ctx, m.DB, "storing a member", `
+		INSERT INTO member (id, key_id, contact, locale)
+		SELECT given.* FROM (VALUES ($1::text, $2::uuid, $3::bytea, $4::text)) AS given (id, key_id, contact, locale) WHERE `+vault.NotErased("given.key_id")+`
+		ON CONFLICT (id) DO UPDATE SET key_id = excluded.key_id, contact = excluded.contact, locale = excluded.locale, updated_at = now(),
+			chosen = CASE WHEN member.key_id = excluded.key_id THEN member.chosen END`,
+		member, key.ID, sealed, by.locale)
+	if err == nil && stored == 0 {
+		if err = m.Vault.CheckErased(ctx, m.DB, key.ID); err == nil {
+			err = vault.ErrRetiring // until a moment ago
+		}
+	}
 	return err
 }

@@ -13,7 +13,8 @@ import (
 // upkeep deletes rows that were not confirmed. Submissions of the same day write nothing.
 func TestSaveAccount_ConfirmsDaily(t *testing.T) {
 	t.Parallel()
-	m := New(Config{DB: messagingtest.Pool(t), Vault: newVault(t)})
+	db := messagingtest.Pool(t)
+	m := New(Config{DB: db, Vault: messagingtest.Vault(t, db)})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan struct{})
 	go func() { defer close(ended); m.Run(ctx) }()

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/nyaruka/phonenumbers"
 	"google.golang.org/protobuf/proto"
@@ -40,11 +41,26 @@ func (m *Members) preferencesOf(ctx context.Context, id *auth.Identity) (*messag
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return nil, err
 	}
-	chosen, err := m.Vault.OpenContact(vault.FromMember, id.Subject, row.Chosen)
+	chosen, err := m.chosen(ctx, id.Subject, &row)
 	if err != nil {
 		return nil, err
 	}
 	return preferencesOf(&row, chosen, accountOf(id)), nil
+}
+
+// chosen opens the contact points of a member's own choice; what was erased is none.
+func (m *Members) chosen(ctx context.Context, member string, row *preferenceRow) (vault.Contact, error) {
+	if row.Chosen == nil {
+		return vault.Contact{}, nil
+	}
+	key, err := m.Vault.Key(ctx, member, row.KeyID)
+	if errors.Is(err, vault.ErrErased) {
+		return vault.Contact{}, nil
+	}
+	if err != nil {
+		return vault.Contact{}, err
+	}
+	return key.OpenContact(vault.FromMember, row.Chosen)
 }
 
 func preferencesOf(row *preferenceRow, chosen vault.Contact, account reach) *messagingpb.Preferences {
@@ -117,7 +133,12 @@ func (m *Members) choose(ctx context.Context, given *messagingpb.Preferences, pa
 	}
 	var stored *messagingpb.Preferences
 	err = m.changePreferences(ctx, id.Subject, func(row *preferenceRow) error {
-		chosen, err := m.Vault.OpenContact(vault.FromMember, id.Subject, row.Chosen)
+		// SaveAccount has brought the key into memory: nobody is asked under the row's lock.
+		key, err := m.Vault.Held(id.Subject, row.KeyID)
+		if err != nil {
+			return err
+		}
+		chosen, err := key.OpenContact(vault.FromMember, row.Chosen)
 		if err != nil {
 			return err
 		}
@@ -126,12 +147,12 @@ func (m *Members) choose(ctx context.Context, given *messagingpb.Preferences, pa
 			field := now.ProtoReflect().Descriptor().Fields().ByName(name)
 			now.ProtoReflect().Set(field, wanted.ProtoReflect().Get(field))
 		}
-		*row = preferenceRow{NoSMSOnAcknowledgement: !now.GetSmsOnAcknowledgement(), SMSOnReply: now.GetSmsOnReply()}
+		*row = preferenceRow{KeyID: row.KeyID, NoSMSOnAcknowledgement: !now.GetSmsOnAcknowledgement(), SMSOnReply: now.GetSmsOnReply()}
 		if now.GetLocale() != "" {
 			row.ChosenLocale = new(now.GetLocale())
 		}
 		if chosen = (vault.Contact{Email: now.GetEmail(), Phone: now.GetPhone()}); chosen != (vault.Contact{}) {
-			row.Chosen, err = m.Vault.SealContact(vault.FromMember, id.Subject, chosen)
+			row.Chosen, err = key.SealContact(vault.FromMember, chosen)
 		}
 		stored = now
 		return err
@@ -209,10 +230,12 @@ func phoneOf(typed string) string {
 
 // preferenceRow is what a member chose, in the table member.
 type preferenceRow struct {
-	Chosen                 []byte  `db:"chosen"`
-	ChosenLocale           *string `db:"chosen_locale"`
-	NoSMSOnAcknowledgement bool    `db:"no_sms_on_acknowledgement"`
-	SMSOnReply             bool    `db:"sms_on_reply"`
+	// KeyID is what Chosen is sealed by.
+	KeyID                  uuid.UUID `db:"key_id"`
+	Chosen                 []byte    `db:"chosen"`
+	ChosenLocale           *string   `db:"chosen_locale"`
+	NoSMSOnAcknowledgement bool      `db:"no_sms_on_acknowledgement"`
+	SMSOnReply             bool      `db:"sms_on_reply"`
 }
 
 var preferenceColumns = postgres.Columns[preferenceRow]()
@@ -235,7 +258,7 @@ func (m *Members) changePreferences(ctx context.Context, member string, change f
 		}
 		_, err = tx.Exec(ctx, `
 			UPDATE member SET chosen = $2, chosen_locale = $3, no_sms_on_acknowledgement = $4, sms_on_reply = $5, updated_at = now()
-			WHERE id = $1`, member, row.Chosen, row.ChosenLocale, row.NoSMSOnAcknowledgement, row.SMSOnReply)
+			WHERE id = $1 AND key_id = $6`, member, row.Chosen, row.ChosenLocale, row.NoSMSOnAcknowledgement, row.SMSOnReply, row.KeyID)
 		return err
 	})
 	if err != nil {

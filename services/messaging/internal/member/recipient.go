@@ -2,6 +2,8 @@ package member
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -27,9 +29,23 @@ func (m *Members) BatchGetRecipients(ctx context.Context, req *messagingpb.Batch
 	if err != nil {
 		return nil, err
 	}
+	members := make([]string, len(rows))
+	for i := range rows {
+		members[i] = rows[i].MemberID
+	}
+	if err := m.Vault.Load(ctx, members); err != nil {
+		return nil, err
+	}
 	resp := &messagingpb.BatchGetRecipientsResponse{}
 	for i := range rows {
 		recipient, err := m.recipientOf(ctx, &rows[i])
+		if errors.Is(err, vault.ErrErased) {
+			continue // as if the rows were gone already
+		}
+		if errors.Is(err, vault.ErrLost) { // which must not hold up the others
+			slog.ErrorContext(ctx, "nobody knows how the member of a conversation is reached", "conversation", rows[i].ID, "error", err)
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -39,11 +55,15 @@ func (m *Members) BatchGetRecipients(ctx context.Context, req *messagingpb.Batch
 }
 
 func (m *Members) recipientOf(ctx context.Context, row *recipientRow) (*messagingpb.Recipient, error) {
-	account, err := m.Vault.OpenContact(vault.FromAccount, row.MemberID, row.Contact)
+	key, err := m.Vault.Key(ctx, row.MemberID, row.KeyID)
 	if err != nil {
 		return nil, err
 	}
-	chosen, err := m.Vault.OpenContact(vault.FromMember, row.MemberID, row.Chosen)
+	account, err := key.OpenContact(vault.FromAccount, row.Contact)
+	if err != nil {
+		return nil, err
+	}
+	chosen, err := key.OpenContact(vault.FromMember, row.Chosen)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +120,7 @@ type recipientRow struct {
 func (m *Members) recipients(ctx context.Context, ids []uuid.UUID) ([]recipientRow, error) {
 	return postgres.Many[recipientRow](ctx, m.DB, "reading recipients", `
 		SELECT c.id, c.member_id, c.reference, c.queue, c.queue_label, c.answer_days, c.taxonomy_version, c.created_at, m.contact, m.locale,
-		       m.chosen, m.chosen_locale, m.no_sms_on_acknowledgement, m.sms_on_reply
+		       m.key_id, m.chosen, m.chosen_locale, m.no_sms_on_acknowledgement, m.sms_on_reply
 		FROM conversation c JOIN member m ON m.id = c.member_id
 		WHERE c.id = ANY($1)`, ids)
 }

@@ -19,11 +19,11 @@ var aged = []struct{ table, sql string }{
 	{"member", `INSERT INTO member (id, contact, locale) SELECT 'member:' || n, '\x00', 'fr' FROM generate_series($1::bigint / 20, $2::bigint / 20) n ON CONFLICT DO NOTHING`},
 	// Ids are UUIDv7, in the order of time.
 	{"conversation", `INSERT INTO conversation (id, member_id, idempotency_key, reference, caisse, audience, taxonomy_version, theme, theme_label, topic, reason, queue, queue_label,
-		answer_days, status, last_reply_id, first_reply_at, data_key, created_at, updated_at)
+		answer_days, status, last_reply_id, first_reply_at, created_at, updated_at)
 	 SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || substr(md5(n::text), 1, 3) || '8' || substr(md5(n::text), 4, 15))::uuid,
 		'member:' || n / 20, gen_random_uuid(), 'AGED-' || n, (ARRAY['msa-75', 'msa-35', 'msa-44', 'msa-75', 'msa-35'])[1 + n % 5], 1 + n / 350 % 3, 1,
 		'theme-' || n / 5 % 10, 'Thème', 'topic-' || n / 5 % 30, 'reason-' || n / 5 % 60, 'queue-' || n / 50 % 7, 'File', 5,
-		CASE WHEN waits AND n % 2 = 0 THEN 1 WHEN waits THEN 2 WHEN answered IS NOT NULL THEN 4 ELSE 7 END, CASE WHEN answered IS NOT NULL THEN gen_random_uuid() END, answered, '\x00', at, coalesce(answered, at)
+		CASE WHEN waits AND n % 2 = 0 THEN 1 WHEN waits THEN 2 WHEN answered IS NOT NULL THEN 4 ELSE 7 END, CASE WHEN answered IS NOT NULL THEN gen_random_uuid() END, answered, at, coalesce(answered, at)
 	 FROM generate_series($1::bigint + 1, $2::bigint) n,
 	      LATERAL (SELECT now() - interval '3 years' * random() AS at, n % 11 < 2 AS waits) AS t,
 	      LATERAL (SELECT CASE WHEN NOT waits AND n % 3 <> 0 THEN at + interval '20 days' * random() * random() END AS answered) AS r`},

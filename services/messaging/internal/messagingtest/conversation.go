@@ -10,6 +10,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/uuidv7"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
 )
 
 // IDAt is an id of a row that was made at a time.
@@ -25,8 +26,8 @@ func IDAt(at time.Time) uuid.UUID {
 func Insert(ctx context.Context, db postgres.Querier, member string, id uuid.UUID) error {
 	_, err := postgres.Exec(ctx, db, "storing a conversation", `
 		WITH opened AS (
-			INSERT INTO conversation (id, member_id, idempotency_key, reference, caisse, audience, taxonomy_version, theme, theme_label, queue, queue_label, data_key)
-			VALUES ($1, $2, gen_random_uuid(), 'MSA-' || $1::uuid::text, 'msa-75', 1, 1, 'sante', 'Santé', 'sante', 'Service santé', '\x00')
+			INSERT INTO conversation (id, member_id, idempotency_key, reference, caisse, audience, taxonomy_version, theme, theme_label, queue, queue_label)
+			VALUES ($1, $2, gen_random_uuid(), 'MSA-' || $1::uuid::text, 'msa-75', 1, 1, 'sante', 'Santé', 'sante', 'Service santé')
 			ON CONFLICT DO NOTHING RETURNING id
 		), logged AS (
 			INSERT INTO event_log (id, type, caisse, conversation_id, payload) SELECT gen_random_uuid(), 'message-submitted', 'msa-75', id, '' FROM opened RETURNING *
@@ -47,15 +48,27 @@ func Converse(t testing.TB, db postgres.Querier, member string) uuid.UUID {
 	return id
 }
 
-// Seal puts a conversation's key in its place, and its first message, sealed.
-func Seal(t testing.TB, db *pgxpool.Pool, id uuid.UUID, wrapped []byte, seal func(message uuid.UUID) ([]byte, error)) {
+// Seal gives a conversation its member's key, and has its first message say something.
+func Seal(t testing.TB, db *pgxpool.Pool, keys *vault.Vault, id uuid.UUID, said string) {
 	t.Helper()
-	message, err := postgres.One[uuid.UUID](t.Context(), db, "storing a key",
-		`UPDATE conversation c SET data_key = $2 FROM message m WHERE c.id = $1 AND m.conversation_id = c.id RETURNING m.id`, id, wrapped)
+	member, err := postgres.One[string](t.Context(), db, "reading a member", `SELECT member_id FROM conversation WHERE id = $1`, id)
 	if err != nil {
 		t.Fatal(err)
 	}
-	sealed, err := seal(message)
+	key, err := keys.Of(t.Context(), member)
+	if err != nil {
+		t.Fatal(err)
+	}
+	message, err := postgres.One[uuid.UUID](t.Context(), db, "giving a conversation a key",
+		`UPDATE conversation c SET key_id = $2 FROM message m WHERE c.id = $1 AND m.conversation_id = c.id RETURNING m.id`, id, key.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts, err := key.Texts(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed, err := texts.SealMessage(message, 1, said)
 	if err != nil {
 		t.Fatal(err)
 	}

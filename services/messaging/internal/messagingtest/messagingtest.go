@@ -3,6 +3,7 @@
 package messagingtest
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
 	"github.com/ma-messagerie/messagerie/services/messaging/migrations"
 )
 
@@ -17,6 +19,28 @@ import (
 func Pool(t testing.TB) *pgxpool.Pool {
 	t.Helper()
 	return Open(t, testenv.Postgres(t, migrations.Files))
+}
+
+// Vault is a vault of the test's own for a database, which runs until the test ends.
+func Vault(t testing.TB, data *pgxpool.Pool) *vault.Vault {
+	t.Helper()
+	secret, err := vault.NewKeyset()
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyset, err := vault.OpenKeyset(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := vault.New(vault.Config{DB: Open(t, testenv.Postgres(t, vault.Migrations)), Data: data, Keyset: keyset})
+	if _, err := keys.Reconcile(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, end := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = keys.Run(ctx) }()
+	t.Cleanup(func() { end(); <-ended })
+	return keys
 }
 
 // Open opens a database until the test ends.

@@ -36,6 +36,8 @@ func (u *Upkeep) terms() []postgres.Term {
 		{What: "keys of what was erased", Keep: member.ErasedKeyLife, Step: func(ctx context.Context, term time.Duration) (int64, error) {
 			return member.ForgetErasedKeys(ctx, u.DB, term)
 		}},
+		{What: "notes of keys that may be unused", Keep: unusedAge, Step: u.retireKeys},
+		{What: "erased members' key ids", Keep: u.Erasures, Step: u.Vault.Forget},
 		{What: "watch tickets", Keep: watch.TicketLife, Step: watch.NewTickets(u.DB).Forget},
 		{What: "refused events", Keep: u.EventLog, Step: outbox.New(u.DB).ForgetRefused},
 		{What: "events of no day", Keep: u.EventLog, Step: outbox.New(u.DB).ForgetDayless},
@@ -85,6 +87,9 @@ func forgetConversations(ctx context.Context, tx pgx.Tx, term time.Duration) (n 
 		), members AS (
 			DELETE FROM member AS m WHERE id = ANY (ARRAY(SELECT member_id FROM old)) AND now() - updated_at > interval '2 days' -- not by its index
 			  AND NOT EXISTS (SELECT FROM conversation AS c WHERE c.member_id = m.id AND c.id NOT IN (SELECT id FROM old))
+			RETURNING id, key_id
+		), unused AS (
+			INSERT INTO unused_key (id, member_id) SELECT key_id, id FROM members WHERE key_id <> '00000000-0000-0000-0000-000000000000' ON CONFLICT DO NOTHING
 		)
 		SELECT count(*) FROM old`, uuidv7.First(time.Now().Add(-term)), term, postgres.ForgetBatch).Scan(&n)
 	return n, err
@@ -95,11 +100,18 @@ func forgetConversations(ctx context.Context, tx pgx.Tx, term time.Duration) (n 
 // preferences and never wrote, or who were kept when their last conversation was deleted. A
 // submission confirms the member's row first, so none is deleted under it.
 func (u *Upkeep) forgetMembers(ctx context.Context, term time.Duration) (int64, error) {
-	return postgres.Exec(ctx, u.DB, "forgetting members", `DELETE FROM member WHERE updated_at < now() - $1::interval AND id = ANY (ARRAY(
-		SELECT id FROM member AS m
-		WHERE updated_at < now() - $1::interval
-		  AND NOT EXISTS (SELECT FROM conversation AS c WHERE c.member_id = m.id) AND NOT EXISTS (SELECT FROM draft AS d WHERE d.member_id = m.id)
-		ORDER BY updated_at LIMIT $2 FOR UPDATE SKIP LOCKED))`, term, postgres.ForgetBatch)
+	return postgres.One[int64](ctx, u.DB, "forgetting members", `
+		WITH gone AS (
+			DELETE FROM member WHERE updated_at < now() - $1::interval AND id = ANY (ARRAY(
+				SELECT id FROM member AS m
+				WHERE updated_at < now() - $1::interval
+				  AND NOT EXISTS (SELECT FROM conversation AS c WHERE c.member_id = m.id) AND NOT EXISTS (SELECT FROM draft AS d WHERE d.member_id = m.id)
+				ORDER BY updated_at LIMIT $2 FOR UPDATE SKIP LOCKED))
+			RETURNING id, key_id
+		), unused AS (
+			INSERT INTO unused_key (id, member_id) SELECT key_id, id FROM gone WHERE key_id <> '00000000-0000-0000-0000-000000000000' ON CONFLICT DO NOTHING
+		)
+		SELECT count(*) FROM gone`, term, postgres.ForgetBatch)
 }
 
 // forgetAudit deletes some of the audit entries older than the term, except the steps that

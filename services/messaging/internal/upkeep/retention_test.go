@@ -226,9 +226,9 @@ func TestForget_TwoYears(t *testing.T) {
 	for passed := step; passed <= days; passed += step {
 		ago := time.Duration(days-passed) * day
 		for _, sql := range []string{
-			`INSERT INTO conversation (id, member_id, idempotency_key, reference, caisse, audience, taxonomy_version, theme, theme_label, queue, queue_label, status, data_key, created_at, updated_at)
+			`INSERT INTO conversation (id, member_id, idempotency_key, reference, caisse, audience, taxonomy_version, theme, theme_label, queue, queue_label, status, created_at, updated_at)
 			 SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7000' || '8' || substr(md5(random()::text), 1, 15))::uuid, 'old:' || n, gen_random_uuid(), 'OLD-' || gen_random_uuid(),
-				'msa-75', 1, 1, 'x', 'x', 'x', 'x', 7, '', at, at FROM generate_series(1, $2::int) n, LATERAL (SELECT now() - $1::interval - interval '10 days' * n / $2::int AS at) AS t`,
+				'msa-75', 1, 1, 'x', 'x', 'x', 'x', 7, at, at FROM generate_series(1, $2::int) n, LATERAL (SELECT now() - $1::interval - interval '10 days' * n / $2::int AS at) AS t`,
 			`INSERT INTO audit (agent_id, action, conversation_id, at) SELECT 'claire', 'read', gen_random_uuid(), now() - $1::interval - interval '10 days' * ($2::int - n) / $2::int FROM generate_series(1, $2::int) n`,
 		} {
 			if _, err := u.DB.Exec(t.Context(), sql, ago, step*daily); err != nil {

@@ -2,6 +2,7 @@ package upkeep
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -19,7 +20,7 @@ func TestScale(t *testing.T) {
 	scale.Tables{
 		URL: testenv.Postgres(t, migrations.Files), Fill: messagingtest.Aged("member", "conversation", "message", "audit", "note", "draft"),
 		Rows: func(pool, aside *pgxpool.Pool) []scale.Row {
-			u := &Upkeep{DB: pool}
+			u := &Upkeep{DB: pool, Vault: messagingtest.Vault(t, aside)}
 			const years = 366 * 24 * time.Hour
 			failed := func(_ any, err error) error { return err }
 			return []scale.Row{
@@ -33,6 +34,15 @@ func TestScale(t *testing.T) {
 					return failed(u.forgetConversations(ctx, 2*years))
 				}},
 				{Of: []string{"Upkeep.forgetMembers"}, Run: func(ctx context.Context, _ int) error { return failed(u.forgetMembers(ctx, years)) }},
+				{Of: []string{"Upkeep.retireKeys"}, Run: func(ctx context.Context, _ int) error {
+					if _, err := aside.Exec(ctx, `INSERT INTO unused_key (id, member_id, noted_at) VALUES (gen_random_uuid(), 'member:1', now() - interval '2 days')`); err != nil {
+						return err
+					}
+					return failed(u.retireKeys(ctx, unusedAge))
+				}},
+				{Of: []string{"Upkeep.without"}, Run: func(ctx context.Context, n int) error {
+					return failed(u.without(ctx, []string{"nobody", fmt.Sprintf("member:%d", n)}))
+				}},
 				{Of: []string{"Upkeep.forgetAudit"}, Run: func(ctx context.Context, _ int) error { return failed(u.forgetAudit(ctx, years)) }},
 			}
 		},

@@ -17,13 +17,15 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/operator"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/waiting"
 )
 
 // Upkeep has the database and the retention of its tables; 0 keeps all.
 type Upkeep struct {
-	DB                             *pgxpool.Pool
-	Conversations, Audit, EventLog time.Duration
+	DB                                       *pgxpool.Pool
+	Vault                                    *vault.Vault
+	Conversations, Audit, EventLog, Erasures time.Duration
 }
 
 // Run works until ctx is done.

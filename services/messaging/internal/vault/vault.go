@@ -3,238 +3,364 @@
 //
 // # What is promised
 //
-// Whoever has the database alone reads none of it. Each ciphertext is bound to the row it
-// belongs to (associated data): a text that was moved to another conversation, message,
-// author, note, draft or member does not open.
+// Whoever has messaging's database alone reads none of it, key set or not. Each ciphertext is
+// bound to the row it belongs to (associated data): a text that was moved to another
+// conversation, message, author, note, draft or member does not open.
+//
+// What a member has had erased opens from no copy of messaging's database, however old,
+// from the moment at which [Vault.Erase] returns; every process has forgotten the key
+// [ForgottenWithin] later. A vault that comes back from before an erasure opens it no more
+// than before: see [Vault.Reconcile]. Nothing is sealed by an erased key and kept.
 //
 // # How
 //
-// Every conversation has a data key of its own, drawn at random, that encrypts its messages
-// and notes (AES-256-GCM) and is itself encrypted ("wrapped") by the key set. Drafts and
-// contact points are encrypted by the key set: they live for days, or for as long as their
-// member, and deleting their rows erases them. The key set is tink's: its primary key wraps,
-// the others still unwrap, so that a key is rotated by adding another. Erasing a wrapped
-// data key erases the texts, in backups too, as long as the key set is not kept beside them.
+// Every member has a key of their own, 32 random bytes, in a database of its own: the vault,
+// whose backups are short and are not kept beside messaging's. There it is encrypted
+// ("wrapped") by the key set, which is tink's: its primary key wraps, the others still unwrap.
+// The keys of a member's conversations, drafts and contact points are derived from it (HKDF)
+// and nowhere stored. A row in messaging's database has the id of the key that it was sealed
+// by. A member's first key is committed before anything that it seals.
+//
+// An erasure writes the key's id, which says nothing about anybody, into messaging's database;
+// writers check that in the transaction in which they store what they sealed ([NotErased]),
+// and the erasure waits for those that began before it. Then the member's row goes from the
+// vault, which notes the id too, and then what the key has sealed. The file that the row lay in is written anew, so that no trace of it stays in the vault.
+//
+// Keys that were used lately are kept in memory, bounded, so that what is written by members
+// who were seen needs the vault no more, and goes on while it is away.
 //
 // # When it breaks
 //
-// Whoever loses the key set loses every text.
+// Whoever loses the vault or the key set loses every text. Whoever has a copy of the vault
+// from before an erasure, and of messaging's database, and the key set, reads what was erased:
+// hence the short backups. A vault and a messaging that both come back from before an erasure
+// know nothing of it.
 package vault
 
 import (
-	"bytes"
+	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/google/uuid"
-	"github.com/tink-crypto/tink-go/v2/aead"
-	"github.com/tink-crypto/tink-go/v2/aead/subtle"
-	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
-	"github.com/tink-crypto/tink-go/v2/keyset"
-	"github.com/tink-crypto/tink-go/v2/tink"
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ma-messagerie/messagerie/chassis/batch"
+	"github.com/ma-messagerie/messagerie/chassis/postgres"
 )
 
-// dataKeyBytes is an AES-256 key.
-const dataKeyBytes = 32
+var (
+	// ErrErased is for a key that was erased, and what it sealed with it.
+	ErrErased = errors.New("the key was erased")
+	// ErrLost is for a key that the vault does not have, and nobody has erased.
+	ErrLost = errors.New("the vault does not have the key")
+	// ErrRetiring is for a key of which it is being looked whether it has sealed anything; try again.
+	ErrRetiring = errors.New("the key is being retired")
+	// ErrStale says that it is not known lately enough which keys were erased.
+	ErrStale = errors.New("erasures could not be read for too long")
+)
 
-// Vault is an opened key set.
-type Vault struct {
-	wrapper tink.AEAD
-}
-
-// Open reads a key set in tink's JSON format. Its error quotes nothing of it.
-func Open(cleartext string) (*Vault, error) {
-	handle, err := insecurecleartextkeyset.Read(keyset.NewJSONReader(bytes.NewBufferString(cleartext)))
-	if err != nil {
-		return nil, errors.New("reading the key set: not a tink key set in JSON; make one with tinkey (AES256_GCM)")
-	}
-	wrapper, err := aead.New(handle)
-	if err != nil {
-		return nil, fmt.Errorf("reading the key set: %w", err)
-	}
-	return &Vault{wrapper}, nil
-}
-
-// NewKeyset returns a new key set with one AES-256-GCM key, in the JSON that Open takes.
-func NewKeyset() (string, error) {
-	handle, err := keyset.NewHandle(aead.AES256GCMKeyTemplate())
-	if err != nil {
-		return "", fmt.Errorf("making a key set: %w", err)
-	}
-	var out bytes.Buffer
-	if err := insecurecleartextkeyset.Write(handle, keyset.NewJSONWriter(&out)); err != nil {
-		return "", fmt.Errorf("writing a key set: %w", err)
-	}
-	return out.String(), nil
-}
-
-// Key is the data key of one conversation.
-type Key struct {
-	conversation string
-	cipher       tink.AEAD
-}
-
-// NewKey draws a key for a conversation and returns it with its wrapped form.
-func (v *Vault) NewKey(conversation uuid.UUID) (Key, []byte, error) {
-	secret := make([]byte, dataKeyBytes)
-	if _, err := rand.Read(secret); err != nil {
-		return Key{}, nil, fmt.Errorf("drawing a data key: %w", err)
-	}
-	id := conversation.String()
-	wrapped, err := v.wrapper.Encrypt(secret, bound("data-key", id))
-	if err != nil {
-		return Key{}, nil, fmt.Errorf("wrapping a data key: %w", err)
-	}
-	key, err := keyOf(id, secret)
-	return key, wrapped, err
-}
-
-// Key opens the wrapped key of a conversation.
-func (v *Vault) Key(conversation uuid.UUID, wrapped []byte) (Key, error) {
-	id := conversation.String()
-	secret, err := v.wrapper.Decrypt(wrapped, bound("data-key", id))
-	if err != nil {
-		return Key{}, fmt.Errorf("unwrapping the data key of conversation %s: %w", id, err)
-	}
-	return keyOf(id, secret)
-}
-
-func keyOf(conversation string, secret []byte) (Key, error) {
-	cipher, err := subtle.NewAESGCM(secret)
-	if err != nil {
-		return Key{}, fmt.Errorf("using a data key: %w", err)
-	}
-	return Key{conversation, cipher}, nil
-}
-
-// SealMessage encrypts the text of a message; the author is a number of messaging.v1.Author.
-func (k Key) SealMessage(message uuid.UUID, author int16, text string) ([]byte, error) {
-	return sealed(k.cipher, text, k.message(message, author))
-}
-
-// OpenMessage decrypts the text of a message.
-func (k Key) OpenMessage(message uuid.UUID, author int16, ciphertext []byte) (string, error) {
-	return opened(k.cipher, ciphertext, k.message(message, author))
-}
-
-// SealNote encrypts the text of a note.
-func (k Key) SealNote(note uuid.UUID, text string) ([]byte, error) {
-	return sealed(k.cipher, text, k.note(note))
-}
-
-// OpenNote decrypts the text of a note.
-func (k Key) OpenNote(note uuid.UUID, ciphertext []byte) (string, error) {
-	return opened(k.cipher, ciphertext, k.note(note))
-}
-
-// SealDraft encrypts the text of a member's draft.
-func (v *Vault) SealDraft(member string, draft uuid.UUID, text string) ([]byte, error) {
-	return sealed(v.wrapper, text, draftOf(member, draft))
-}
-
-// OpenDraft decrypts the text of a member's draft.
-func (v *Vault) OpenDraft(member string, draft uuid.UUID, ciphertext []byte) (string, error) {
-	return opened(v.wrapper, ciphertext, draftOf(member, draft))
-}
-
-// Contact is what a member can be reached by. An empty field is none.
-type Contact struct {
-	Email string `json:"email,omitempty"`
-	Phone string `json:"phone,omitempty"`
-}
-
-// Or fills in from another contact what this one leaves open.
-func (c Contact) Or(other Contact) Contact {
-	if c.Email == "" {
-		c.Email = other.Email
-	}
-	if c.Phone == "" {
-		c.Phone = other.Phone
-	}
-	return c
-}
-
-// Source is whose word a member's contact points are.
-type Source string
-
-// A member's contact points are stored as their account has them, and as they wish.
 const (
-	FromAccount Source = "contact"
-	FromMember  Source = "chosen"
+	// ForgottenWithin is how long a process may remember a key after its erasure.
+	ForgottenWithin = time.Minute
+	// LeastRemembered is the shortest term of what is known of erasures.
+	LeastRemembered = 30 * 24 * time.Hour
+	// kept is how many members' keys a process remembers, some 10 MB.
+	kept = 50_000
+	// maxLookups bounds one query, and lookupTimeout how long it takes.
+	maxLookups    = 512
+	lookupTimeout = 5 * time.Second
 )
 
-// SealContact encrypts contact points of a member.
-func (v *Vault) SealContact(source Source, member string, contact Contact) ([]byte, error) {
-	plain, err := json.Marshal(contact)
+// Config is what New needs.
+type Config struct {
+	// DB is the vault's database, and Data messaging's.
+	DB, Data *pgxpool.Pool
+	Keyset   *Keyset
+	// Remember is how long it is known which keys were erased, in both databases: as long as
+	// a backup of messaging's may be kept. 0: for ever.
+	Remember time.Duration
+}
+
+// Vault has the keys of all members.
+type Vault struct {
+	Config
+	lookups *batch.Group[ask, Key]
+
+	keys *lru.Cache[string, Key] // by member
+	// away is the error of the last look at the vault, if it failed.
+	away atomic.Pointer[error]
+
+	mu     sync.RWMutex
+	erased map[uuid.UUID]struct{}
+	// newest is the number of the last erasure that was read, and heard when that was.
+	newest int64
+	heard  time.Time
+}
+
+// ask is a question for a member's key, to be made if there is none.
+type ask struct {
+	member string
+	make   bool
+}
+
+// New returns a vault, which answers once Reconcile has been called and while Run runs.
+func New(cfg Config) *Vault {
+	keys, err := lru.New[string, Key](kept)
 	if err != nil {
-		return nil, fmt.Errorf("encoding contact points: %w", err)
+		panic(err) // a size below 1
 	}
-	return sealed(v.wrapper, string(plain), contactOf(source, member))
+	v := &Vault{Config: cfg, keys: keys, erased: make(map[uuid.UUID]struct{})}
+	v.lookups = batch.New(batch.Config[ask, Key]{Do: v.look, Most: maxLookups, Timeout: lookupTimeout})
+	return v
 }
 
-// OpenContact decrypts contact points of a member; where nothing is stored, there are none.
-func (v *Vault) OpenContact(source Source, member string, ciphertext []byte) (contact Contact, err error) {
-	if ciphertext == nil {
-		return contact, nil
+// Run answers, follows erasures by other processes and clears away what they leave, until ctx
+// is done.
+func (v *Vault) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { v.lookups.Run(ctx); return nil })
+	group.Go(func() error { v.follow(ctx); return nil })
+	group.Go(func() error { v.scrub(ctx); return nil })
+	return group.Wait()
+}
+
+// Reachable is the error of the last look at the vault's database, which is taken every ten
+// seconds. Without it, members whose keys are in memory go on.
+func (v *Vault) Reachable(context.Context) error {
+	if err := v.away.Load(); err != nil {
+		return *err
 	}
-	plain, err := opened(v.wrapper, ciphertext, contactOf(source, member))
+	return nil
+}
+
+// ping looks whether the vault is there.
+func (v *Vault) ping(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, followTimeout)
+	defer cancel()
+	err := postgres.Writable(ctx, v.DB)
+	if err == nil {
+		v.away.Store(nil)
+		return
+	}
+	v.away.Store(&err)
+}
+
+// Of returns the key of a member, made if they have none.
+func (v *Vault) Of(ctx context.Context, member string) (Key, error) {
+	if err := v.fresh(); err != nil {
+		return Key{}, err
+	}
+	if key, ok := v.keys.Get(member); ok && !v.isErased(key.ID) {
+		return key, nil
+	}
+	return v.lookups.Submit(ctx, ask{member, true})
+}
+
+// Key returns the key with an id of a member's: ErrErased if it was erased, ErrLost if there
+// is none.
+func (v *Vault) Key(ctx context.Context, member string, id uuid.UUID) (Key, error) {
+	key, err := v.Held(member, id)
+	var needed *NeededError
+	if !errors.As(err, &needed) {
+		return key, err
+	}
+	key, err = v.lookups.Submit(ctx, ask{member, false})
+	if err == nil && key.ID == id || err != nil && !errors.Is(err, ErrLost) {
+		return key, err
+	}
+	return Key{}, v.missing(ctx, id)
+}
+
+// NeededError names a key that is not in memory.
+type NeededError struct {
+	Member string
+	ID     uuid.UUID
+}
+
+func (e *NeededError) Error() string { return "key " + e.ID.String() + " is not in memory" }
+
+// Held returns a key that is in memory, for those who hold locks and must not wait; else a
+// [NeededError], after which they are to let go, call Key, and try again.
+func (v *Vault) Held(member string, id uuid.UUID) (Key, error) {
+	if err := v.fresh(); err != nil {
+		return Key{}, err
+	}
+	if v.isErased(id) {
+		return Key{}, ErrErased
+	}
+	if key, ok := v.keys.Get(member); ok && key.ID == id {
+		return key, nil
+	}
+	return Key{}, &NeededError{member, id}
+}
+
+// Load brings the keys of members into memory, as far as there are any, by few queries.
+func (v *Vault) Load(ctx context.Context, members []string) error {
+	var waits []func() (Key, error)
+	for _, member := range members {
+		if v.keys.Contains(member) {
+			continue
+		}
+		wait, err := v.lookups.Enqueue(ctx, ask{member, false})
+		if err != nil {
+			return err
+		}
+		waits = append(waits, wait)
+	}
+	for _, wait := range waits {
+		if _, err := wait(); err != nil && !errors.Is(err, ErrLost) {
+			return err
+		}
+	}
+	return nil
+}
+
+// keyRow is a row of the table member_key.
+type keyRow struct {
+	Member  string    `db:"member"`
+	ID      uuid.UUID `db:"id"`
+	Wrapped []byte    `db:"wrapped"`
+}
+
+var (
+	keyRows    = postgres.RowsOf[keyRow]()
+	keyColumns = postgres.Columns[keyRow]()
+	// One by one, so that each looks into one part alone.
+	lookSQL = `SELECT ` + keyColumns + ` FROM unnest($1::text[]) AS asked (who),
+		LATERAL (SELECT ` + keyColumns + ` FROM member_key WHERE member = asked.who) AS found`
+	// In place of a key that was erased, and came back with an older vault.
+	makeSQL = `INSERT INTO member_key (` + keyRows.Columns() + `) SELECT * FROM ` + keyRows.From("given", 2) + `
+		ON CONFLICT (member) DO UPDATE SET ` + keyRows.Excluded("member") + `, made_at = now() WHERE member_key.id = ANY ($1)`
+)
+
+// look answers everyone in a batch.
+func (v *Vault) look(ctx context.Context, asks []ask) ([]batch.Result[Key], error) {
+	found, back, err := v.find(ctx, asks, func(ask) bool { return true })
 	if err != nil {
-		return contact, err
+		return nil, err
 	}
-	if err := json.Unmarshal([]byte(plain), &contact); err != nil {
-		// The decoder's error could quote what it read.
-		return contact, errors.New("decoding contact points: not the form they were written in")
+	lacks := func(a ask) bool { _, ok := found[a.member]; return a.make && !ok }
+	if made, err := v.draw(asks, lacks); err != nil {
+		return nil, err
+	} else if len(made) > 0 {
+		if _, err := postgres.Exec(ctx, v.DB, "storing new keys", makeSQL, keyRows.Args(made, back)...); err != nil {
+			return nil, err
+		}
+		// Another process may have been first.
+		stored, _, err := v.find(ctx, asks, lacks)
+		if err != nil {
+			return nil, err
+		}
+		for member, key := range stored {
+			found[member] = key
+		}
 	}
-	return contact, nil
+	results := make([]batch.Result[Key], len(asks))
+	for i, a := range asks {
+		key, ok := found[a.member]
+		if results[i].Value = key; !ok {
+			results[i].Err = ErrLost
+		}
+	}
+	return results, nil
 }
 
-// row is what a ciphertext is bound to.
-type row struct {
-	// name is for errors: it names no member.
-	name string
-	// bound is the associated data.
-	bound []byte
+// draw makes a key for each member whom which selects, once.
+func (v *Vault) draw(asks []ask, which func(ask) bool) (made []keyRow, err error) {
+	drawn := make(map[string]bool)
+	for _, a := range asks {
+		if !which(a) || drawn[a.member] {
+			continue
+		}
+		drawn[a.member] = true
+		id, err := uuid.NewRandom()
+		if err != nil {
+			return nil, fmt.Errorf("drawing a key's id: %w", err)
+		}
+		secret := make([]byte, secretBytes)
+		if _, err := rand.Read(secret); err != nil {
+			return nil, fmt.Errorf("drawing a key: %w", err)
+		}
+		wrapped, err := v.Keyset.wrap(id, a.member, secret)
+		if err != nil {
+			return nil, err
+		}
+		made = append(made, keyRow{a.member, id, wrapped})
+	}
+	return made, nil
 }
 
-func (k Key) message(id uuid.UUID, author int16) row {
-	return row{"message " + id.String(), bound("message", k.conversation, id.String(), string(rune('0'+author)))}
-}
-
-func (k Key) note(id uuid.UUID) row {
-	return row{"note " + id.String(), bound("note", k.conversation, id.String())}
-}
-
-func draftOf(member string, id uuid.UUID) row {
-	return row{"a draft", bound("draft", member, id.String())}
-}
-
-func contactOf(source Source, member string) row {
-	return row{"contact points", bound(string(source), member)}
-}
-
-func sealed(cipher tink.AEAD, plain string, to row) ([]byte, error) {
-	ciphertext, err := cipher.Encrypt([]byte(plain), to.bound)
+// find reads the keys of those members whom which selects, and remembers them. A key of a vault
+// that came back from before its erasure is none; back are the ids of those.
+func (v *Vault) find(ctx context.Context, asks []ask, which func(ask) bool) (found map[string]Key, back []uuid.UUID, err error) {
+	var members []string
+	asked := make(map[string]bool)
+	for _, a := range asks {
+		if which(a) && !asked[a.member] {
+			asked[a.member], members = true, append(members, a.member)
+		}
+	}
+	rows, err := postgres.Many[keyRow](ctx, v.DB, "reading keys", lookSQL, members)
 	if err != nil {
-		return nil, fmt.Errorf("encrypting %s: %w", to.name, err)
+		return nil, nil, err
 	}
-	return ciphertext, nil
+	found = make(map[string]Key, len(rows))
+	for _, row := range rows {
+		if v.isErased(row.ID) {
+			back = append(back, row.ID)
+			continue
+		}
+		secret, err := v.Keyset.unwrap(row.ID, row.Member, row.Wrapped)
+		if err != nil {
+			return nil, nil, err
+		}
+		key := Key{row.ID, row.Member, secret}
+		found[row.Member] = key
+		v.remember(key)
+	}
+	return found, back, nil
 }
 
-func opened(cipher tink.AEAD, ciphertext []byte, from row) (string, error) {
-	plain, err := cipher.Decrypt(ciphertext, from.bound)
+// remember keeps a key in memory, unless it was erased while it was read.
+func (v *Vault) remember(key Key) {
+	v.keys.Add(key.member, key)
+	if v.isErased(key.ID) {
+		v.keys.Remove(key.member)
+	}
+}
+
+// missing says why the vault does not have a key.
+func (v *Vault) missing(ctx context.Context, id uuid.UUID) error {
+	erased, err := postgres.One[bool](ctx, v.DB, "looking for an erasure", `SELECT EXISTS (SELECT FROM erased_key WHERE id = $1)`, id)
+	switch {
+	case err != nil:
+		return err
+	case erased:
+		return ErrErased
+	}
+	return fmt.Errorf("%w %s", ErrLost, id)
+}
+
+// Everything returns all keys of a vault, which nothing but a test or a restore needs.
+func Everything(ctx context.Context, db postgres.Querier, keyset *Keyset) ([]Key, error) {
+	rows, err := postgres.Many[keyRow](ctx, db, "reading all keys", `SELECT `+keyColumns+` FROM member_key`)
 	if err != nil {
-		return "", fmt.Errorf("decrypting %s: %w", from.name, err)
+		return nil, err
 	}
-	return string(plain), nil
-}
-
-// bound is associated data: the kind and the parts of a key, unambiguously.
-func bound(kind string, key ...string) []byte {
-	data := append([]byte("messagerie/1\x00"), kind...)
-	for _, part := range key {
-		data = append(append(data, 0), part...)
+	keys := make([]Key, len(rows))
+	for i, row := range rows {
+		secret, err := keyset.unwrap(row.ID, row.Member, row.Wrapped)
+		if err != nil {
+			return nil, err
+		}
+		keys[i] = Key{row.ID, row.Member, secret}
 	}
-	return data
+	return keys, nil
 }

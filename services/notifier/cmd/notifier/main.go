@@ -8,5 +8,5 @@ import (
 )
 
 func main() {
-	chassis.Main("notifier", notifier.Run, postgres.MigrateCommand("notifier", notifier.Migrations))
+	chassis.Main("notifier", notifier.Run, postgres.MigrateCommand("notifier", postgres.Schema{Database: "DATABASE", Migrations: notifier.Migrations}))
 }

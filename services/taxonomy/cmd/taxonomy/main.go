@@ -8,5 +8,5 @@ import (
 )
 
 func main() {
-	chassis.Main("taxonomy", taxonomy.Run, postgres.MigrateCommand("taxonomy", taxonomy.Migrations))
+	chassis.Main("taxonomy", taxonomy.Run, postgres.MigrateCommand("taxonomy", postgres.Schema{Database: "DATABASE", Migrations: taxonomy.Migrations}))
 }

@@ -1,0 +1,31 @@
+-- +goose Up
+
+-- One key per member, wrapped by the key set. By parts, so that the file of one is written
+-- anew in milliseconds after an erasure: what a row said stays in its file until then.
+CREATE TABLE member_key (
+    member  text        PRIMARY KEY,             -- as in messaging's tables: issuer name : sub
+    id      uuid        NOT NULL,                -- random; beside all that the key has sealed
+    wrapped bytea       NOT NULL,                -- 32 random bytes, sealed by the key set
+    made_at timestamptz NOT NULL DEFAULT now()
+) PARTITION BY HASH (member);
+-- +goose StatementBegin
+DO $$
+BEGIN
+	FOR n IN 0..31 LOOP
+		EXECUTE format('CREATE TABLE member_key_%s PARTITION OF member_key FOR VALUES WITH (MODULUS 32, REMAINDER %s)', n, n);
+	END LOOP;
+END $$;
+-- +goose StatementEnd
+
+-- The keys that were erased: what they sealed is erased in any copy of messaging's database
+-- that comes back from before. A row says nothing about anybody.
+CREATE TABLE erased_key (
+    id        uuid        PRIMARY KEY,
+    erased_at timestamptz NOT NULL DEFAULT now(),
+    lies_in   text                               -- the part whose file still has it
+);
+CREATE INDEX erased_key_age ON erased_key (erased_at);
+CREATE INDEX erased_key_lies ON erased_key (lies_in) WHERE lies_in IS NOT NULL;
+
+-- +goose Down
+DROP TABLE erased_key, member_key;
