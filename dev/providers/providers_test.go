@@ -12,7 +12,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis"
 )
 
-var folders = []string{"postgres", "taxonomy", "messaging", "notifier", "web"}
+var folders = []string{"postgres", "vault", "taxonomy", "messaging", "notifier", "web"}
 
 func secretsDir(t *testing.T) string {
 	t.Helper()
@@ -60,8 +60,8 @@ func TestWriteSecrets_KeepsWhatIsThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := read(t, dir)
-	if len(first) != 15 || len(second) != len(first) {
-		t.Errorf("%d and %d secrets, want 15", len(first), len(second))
+	if len(first) != 19 || len(second) != len(first) {
+		t.Errorf("%d and %d secrets, want 19", len(first), len(second))
 	}
 	for name, value := range first {
 		if value == "" || second[name] != value {
@@ -70,6 +70,9 @@ func TestWriteSecrets_KeepsWhatIsThere(t *testing.T) {
 	}
 	if first["postgres/messaging"] != first["messaging/database-password"] || first["postgres/messaging"] == first["postgres/notifier"] {
 		t.Error("a database's password is not its service's alone")
+	}
+	if want := "postgres://vault:" + first["vault/vault"] + "@vault:5432/vault?sslmode=disable"; first["messaging/vault-url"] != want || first["vault/postgres"] == first["postgres/postgres"] {
+		t.Errorf("messaging reaches the vault by %s, want %s, on a server of its own", first["messaging/vault-url"], want)
 	}
 }
 

@@ -12,27 +12,33 @@ import (
 	"github.com/ma-messagerie/messagerie/web"
 )
 
-// databases are those that have one, with a role of the same name.
-var databases = []string{"taxonomy", "messaging", "notifier"}
+// databases are those of docker-compose.yml, each with a role of the same name.
+var databases = []struct{ name, server, service, setting string }{
+	{"taxonomy", "postgres", "taxonomy", "database"},
+	{"messaging", "postgres", "messaging", "database"},
+	{"notifier", "postgres", "notifier", "database"},
+	{"vault", "vault", "messaging", "vault"},
+}
 
 // WriteSecrets makes what every process of docker-compose.yml needs to know and
 // nobody else may: dir has a folder for each of them, which a volume of its own
 // covers, and each secret is a file there. What is there already is kept, for texts
 // are lost with the key set that sealed them.
 //
-// PostgreSQL's folder is written last: an interrupted run gives no database a
+// The servers' folders are written last: an interrupted run gives no database a
 // password that its service does not have, as a database is made by then at the
 // earliest.
 func WriteSecrets(cfg Config, dir string) error {
-	for _, name := range databases {
-		password, err := keep(filepath.Join(dir, name, "database-password"), func() (string, error) { return rand.Text(), nil })
+	for _, db := range databases {
+		password, err := keep(filepath.Join(dir, db.service, db.setting+"-password"), func() (string, error) { return rand.Text(), nil })
 		if err != nil {
 			return err
 		}
-		if err := always(filepath.Join(dir, name, "database-url"), "postgres://"+name+":"+password+"@postgres:5432/"+name+"?sslmode=disable"); err != nil {
+		url := "postgres://" + db.name + ":" + password + "@" + db.server + ":5432/" + db.name + "?sslmode=disable"
+		if err := always(filepath.Join(dir, db.service, db.setting+"-url"), url); err != nil {
 			return err
 		}
-		if err := always(filepath.Join(dir, "postgres", name), password); err != nil {
+		if err := always(filepath.Join(dir, db.server, db.name), password); err != nil {
 			return err
 		}
 	}
@@ -41,6 +47,7 @@ func WriteSecrets(cfg Config, dir string) error {
 		"web/session-key":      func() (string, error) { return web.NewSessionKey(), nil },
 		"notifier/webhook-key": cfg.webhookKey,
 		"postgres/postgres":    func() (string, error) { return rand.Text(), nil },
+		"vault/postgres":       func() (string, error) { return rand.Text(), nil },
 	}
 	for _, machine := range []string{"messaging", "notifier"} {
 		made[machine+"/client-secret"] = func() (string, error) { return cfg.clientSecret(machine) }

@@ -143,6 +143,26 @@ var conditions = map[string]condition{
 		Case{Series: []string{`messagerie_broker_connected{job="notifier",instance="a"} 1x3 0x40`, `messagerie_broker_connected{job="notifier",instance="b"} 1x90`}, Fires: minutes(2 + 2), Labels: map[string]string{"job": "notifier"}},
 		[][]string{{`messagerie_broker_connected{job="notifier"} 1x90`}, {`messagerie_broker_connected{job="notifier"} 0x3 1x90`}},
 	},
+	"VaultAway": {
+		Case{
+			Series: []string{`messagerie_vault_reachable{job="messaging",instance="a"} 1x3 0x40`, `messagerie_vault_reachable{job="messaging",instance="b"} 1x90`},
+			Fires:  minutes(2 + 2), Labels: map[string]string{"job": "messaging", "instance": "a", "severity": "warning"},
+		},
+		[][]string{
+			{`messagerie_vault_reachable{job="messaging",instance="a"} 1x90`},
+			{`messagerie_vault_reachable{job="messaging",instance="a"} 0x3 1x90`, `messagerie_vault_reachable{job="messaging",instance="b"} 1x3 0x3 1x90`},
+		},
+	},
+	"VaultAwayFromAll": {
+		Case{
+			Series: []string{`messagerie_vault_reachable{job="messaging",instance="a"} 1x3 0x40`, `messagerie_vault_reachable{job="messaging",instance="b"} 0x40`},
+			Fires:  minutes(2 + 5), Labels: map[string]string{"severity": "critical"},
+		},
+		[][]string{
+			{`messagerie_vault_reachable{job="messaging",instance="a"} 0x90`, `messagerie_vault_reachable{job="messaging",instance="b"} 1x90`},
+			{`messagerie_vault_reachable{job="messaging",instance="a"} 0x9 1x90`},
+		},
+	},
 	"PoolExhausted": {
 		Case{
 			Series: []string{`pgxpool_acquired_connections{job="messaging",instance="a"} 1x3 4x60`, `pgxpool_max_connections{job="messaging",instance="a"} 4x90`},

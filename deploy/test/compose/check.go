@@ -41,6 +41,7 @@ func check(project *types.Project, secrets []string) []string {
 		c.order(service)
 		c.mounts(service)
 		c.environment(service)
+		c.databases(service)
 	}
 	slices.Sort(c.faults)
 	return c.faults
@@ -178,14 +179,41 @@ func (c *checker) environment(s types.ServiceConfig) {
 	for key, setting := range known {
 		_, plain := s.Environment[key]
 		_, file := s.Environment[key+"_FILE"]
-		needed := setting.required && (!migration || strings.HasSuffix(key, "_DATABASE_URL"))
+		server, stored := serverOf(key)
+		needed := setting.required && (!migration || stored)
 		c.fault(needed && !plain && !file, s, "%s is required", key)
 		c.fault(plain && file, s, "%s is given twice", key)
-		if strings.HasSuffix(key, "_DATABASE_URL") && (plain || file) {
-			c.fault(!c.reaches(s.Name, "postgres"), s, "starts before its database")
+		if stored && (plain || file) {
+			c.fault(!c.reaches(s.Name, server), s, "starts before its database on %s", server)
 			c.fault(!migration && !c.reaches(s.Name, name+"-migrate"), s, "starts before its schema")
 		}
 	}
+}
+
+// databases checks that a server of databases makes those that there are passwords of.
+func (c *checker) databases(s types.ServiceConfig) {
+	if s.Environment["DATABASES"] == nil {
+		return
+	}
+	made := strings.Fields(*s.Environment["DATABASES"])
+	for _, name := range made {
+		c.fault(!slices.Contains(c.secrets, s.Name+"/"+name), s, "nobody makes the password of database %s", name)
+	}
+	for _, secret := range c.secrets {
+		name, its := strings.CutPrefix(secret, s.Name+"/")
+		c.fault(its && name != "postgres" && !slices.Contains(made, name), s, "it does not make database %s", name)
+	}
+}
+
+// serverOf is the service on which the database is that a setting names.
+func serverOf(setting string) (server string, ok bool) {
+	switch {
+	case strings.HasSuffix(setting, "_DATABASE_URL"):
+		return "postgres", true
+	case strings.HasSuffix(setting, "_VAULT_URL"):
+		return "vault", true
+	}
+	return "", false
 }
 
 // secret checks that a file is made, and mounted where it is looked for.

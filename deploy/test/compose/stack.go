@@ -94,7 +94,7 @@ func settings(service string) (map[string]setting, error) {
 
 // secretFiles are those that the service secrets makes, as folder/file.
 func secretFiles(scratch string) ([]string, error) {
-	for _, folder := range []string{"postgres", "taxonomy", "messaging", "notifier", "web"} {
+	for _, folder := range []string{"postgres", "vault", "taxonomy", "messaging", "notifier", "web"} {
 		if err := os.MkdirAll(filepath.Join(scratch, "secrets", folder), 0o700); err != nil {
 			return nil, err
 		}

@@ -142,6 +142,19 @@ func (m *mutation) secretItem(name string) map[string]any {
 	return map[string]any{}
 }
 
+// projected is the first item of a Secret among those that a pod mounts as one volume.
+func (m *mutation) projected(name, secret string) map[string]any {
+	for _, v := range list(m.podSpec(name)["volumes"]) {
+		for _, source := range list(at(v, "projected", "sources")) {
+			if text(at(source, "secret", "name")) == secret {
+				return m.first(at(source, "secret", "items"), "item of Secret "+secret)
+			}
+		}
+	}
+	m.missing = "mounted Secret " + secret
+	return map[string]any{}
+}
+
 // remove drops the objects for which drop is true; there must be one.
 func (m *mutation) remove(what string, drop func(Object) bool) {
 	var kept []Object

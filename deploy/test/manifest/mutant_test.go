@@ -38,6 +38,36 @@ func TestMutants(t *testing.T) {
 	t.Logf("%d of %d caught", caught, seeded)
 }
 
+// The vault is called by messaging and its migration, and by nobody else. The overlay dev
+// has its server in the tree.
+func TestVault(t *testing.T) {
+	t.Parallel()
+	tree, facts := repository(t)
+	clean, err := tree.Overlay("dev")
+	if err != nil {
+		t.Fatal(err)
+	}
+	into := func(o Object) bool { return o.Kind() == "NetworkPolicy" && o.Name() == "messaging-to-vault" }
+	for _, m := range []Mutant{
+		{"nobody may call it", false, "vault may not be called by messaging at port 5432", func(m *mutation) { m.remove("NetworkPolicy into the vault", into) }},
+		{"its migration may not", false, "vault may not be called by messaging-migrate at port 5432", func(m *mutation) {
+			m.spec("NetworkPolicy", "messaging-to-vault")["ingress"] = []any{map[string]any{"from": []any{map[string]any{"podSelector": map[string]any{
+				"matchLabels": map[string]any{"app.kubernetes.io/name": "messaging"},
+			}}}}}
+		}},
+		{"everybody may", false, "notifier may call vault at port 5432", func(m *mutation) { m.spec("NetworkPolicy", "messaging-to-vault")["ingress"] = []any{map[string]any{}} }},
+	} {
+		all, _, err := m.Apply(clean)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if said := faultsOf(all, facts); !strings.Contains(said, m.Message) {
+			t.Errorf("%s: want %q, got:%s", m.Name, m.Message, said)
+		}
+	}
+}
+
 // What the broker is told in other words is compared in the same ones.
 func TestFieldsOfBroker(t *testing.T) {
 	t.Parallel()

@@ -18,6 +18,7 @@ type Arrow struct {
 const (
 	Broker     = "nats"
 	Database   = "postgresql"
+	Vault      = "vault"
 	DNS        = "dns"
 	Prometheus = "prometheus"
 	Ingress    = "ingress"
@@ -40,6 +41,7 @@ func Arrows() []Arrow {
 		{"messaging", Broker, 4222},
 		{"notifier", Broker, 4222},
 		{"messaging", Database, 5432},
+		{"messaging", Vault, 5432},
 		{"taxonomy", Database, 5432},
 		{"notifier", Database, 5432},
 	}
@@ -81,7 +83,7 @@ func (l *linter) network() {
 		if from.service != "" && !l.out(policies, from, to, a) {
 			l.fault(policyOf(a.From), "egress", fmt.Sprintf("%s may not call %s at port %d", a.From, a.To, a.Port), "add a NetworkPolicy for it")
 		}
-		if to.service != "" && !l.in(policies, from, to, a) {
+		if (to.service != "" || isVault(to)) && !l.in(policies, from, to, a) {
 			l.fault(policyOf(a.To), "ingress", fmt.Sprintf("%s may not be called by %s at port %d", a.To, a.From, a.Port), "add a NetworkPolicy for it")
 		}
 	}
@@ -107,12 +109,19 @@ func (l *linter) nodes() map[string]node {
 	return nodes
 }
 
+// isVault tells the vault where the tree has it: whoever reads it is as narrow a choice as
+// who calls a service.
+func isVault(n node) bool { return n.name == Vault && n.labels != nil }
+
 // ofJobs are the arrows of jobs that run a service's program: migrations.
 func ofJobs(nodes map[string]node) []Arrow {
 	var arrows []Arrow
 	for _, name := range sorted(nodes) {
 		if nodes[name].job && nodes[name].service != "" {
 			arrows = append(arrows, Arrow{name, Database, 5432}, Arrow{name, DNS, 53})
+			if nodes[name].service == "messaging" {
+				arrows = append(arrows, Arrow{name, Vault, 5432})
+			}
 		}
 	}
 	return arrows
@@ -225,7 +234,7 @@ func peerAllowed(rule any, side, namespace string, other node, a Arrow) bool {
 			if block != nil && public(text(at(block, "cidr"))) {
 				return true
 			}
-		case namespaces != nil || block != nil || name == Broker || name == Database:
+		case namespaces != nil || block != nil || name == Broker || name == Database || name == Vault:
 			return true
 		}
 	}
@@ -248,11 +257,11 @@ func public(cidr string) bool {
 	return err == nil && !prefix.Addr().IsPrivate()
 }
 
-// unexpected reports what policies let through between two of our pods although no
-// arrow is drawn, and ports that are open to the world.
+// unexpected reports what policies let through between two of our pods, or to the vault,
+// although no arrow is drawn, and ports that are open to the world.
 func (l *linter) unexpected(policies []Object, nodes map[string]node) {
 	drawn := make(map[Arrow]bool)
-	for _, a := range Arrows() {
+	for _, a := range slices.Concat(Arrows(), ofJobs(nodes)) {
 		drawn[a] = true
 	}
 	for _, from := range sorted(nodes) {
@@ -263,7 +272,7 @@ func (l *linter) unexpected(policies []Object, nodes map[string]node) {
 		for _, to := range sorted(nodes) {
 			for _, port := range l.numbersOf(to) {
 				a := Arrow{from, to, port}
-				if target := nodes[to]; target.service != "" && !drawn[a] && l.in(policies, source, target, a) && l.out(policies, source, target, a) {
+				if target := nodes[to]; (target.service != "" || isVault(target)) && !drawn[a] && l.in(policies, source, target, a) && l.out(policies, source, target, a) {
 					l.fault(policyOf(from), "egress", fmt.Sprintf("%s may call %s at port %d, and the design has no such arrow", from, to, port), "narrow the policies, or draw the arrow")
 				}
 			}

@@ -18,7 +18,7 @@ var variableName = regexp.MustCompile(`^[A-Z][A-Z0-9_]*$`)
 // settings of which it knows no good value are left out.
 func sample(name string, required bool) string {
 	switch {
-	case strings.HasSuffix(name, "_DATABASE_URL"):
+	case isDatabase(name):
 		return "postgres://user:secret@database:5432/name"
 	case strings.HasSuffix(name, "_NATS_URL"):
 		return "nats://nats:4222"

@@ -50,6 +50,12 @@ func Mutants() []Mutant {
 		}},
 		{"unknown setting", lint, "MESSAGING_CLAIM_LEESE is no setting", func(m *mutation) { m.config("messaging")["MESSAGING_CLAIM_LEESE"] = "15m" }},
 		{"value of a wrong form", lint, "unknown unit", func(m *mutation) { m.config("messaging")["MESSAGING_CLAIM_LEASE"] = "15 minutes" }},
+		{"migration without the vault", lint, "MESSAGING_VAULT_URL is required", func(m *mutation) {
+			job := m.part(m.object("Job", "messaging-migrate"), "spec", "template", "spec")
+			c := m.first(job["containers"], "container of the migration")
+			c["env"] = list(c["env"])[:1]
+		}},
+		{"vault's file that is not mounted", lint, "has no file vault-url", func(m *mutation) { m.projected("messaging", "messaging-vault")["path"] = "vault" }},
 		{"required setting missing", lint, "GATEWAY_TAXONOMY_ADDR is required", func(m *mutation) { delete(m.config("gateway"), "GATEWAY_TAXONOMY_ADDR") }},
 		{"drain longer than the grace period", lint, "DRAIN_TIMEOUT take", func(m *mutation) { m.config("gateway")["GATEWAY_DRAIN_TIMEOUT"] = "2m" }},
 		{"target that is not there", lint, "there is no Service messagin", func(m *mutation) { m.config("gateway")["GATEWAY_MESSAGING_ADDR"] = "dns:///messagin:9090" }},

@@ -115,9 +115,14 @@ func (l *linter) settings(p pod, c container, s Service) {
 }
 
 // needs reports whether the container's command reads a setting: migrate and its like
-// need the database alone.
+// need the databases alone.
 func (c container) needs(name string) bool {
-	return len(list(c.at("args"))) == 0 || strings.HasSuffix(name, "_DATABASE_URL")
+	return len(list(c.at("args"))) == 0 || isDatabase(name)
+}
+
+// isDatabase tells the settings that name a database.
+func isDatabase(name string) bool {
+	return strings.HasSuffix(name, "_DATABASE_URL") || strings.HasSuffix(name, "_VAULT_URL")
 }
 
 // mounted checks that each path that a variable names is that of a mounted file.
