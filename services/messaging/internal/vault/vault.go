@@ -42,6 +42,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -294,6 +296,8 @@ func (v *Vault) draw(asks []ask, which func(ask) bool) (made []keyRow, err error
 		}
 		made = append(made, keyRow{a.member, id, wrapped})
 	}
+	// In one order, so that two processes that meet the same members never wait for each other.
+	slices.SortFunc(made, func(a, b keyRow) int { return strings.Compare(a.Member, b.Member) })
 	return made, nil
 }
 
