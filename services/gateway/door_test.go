@@ -91,6 +91,9 @@ var admitted = map[string][]string{
 	"/messagerie.messaging.v1.OperatorService/ListRefusedEvents":      operators,
 	"/messagerie.messaging.v1.OperatorService/RequeueRefusedEvents":   operators,
 	"/messagerie.messaging.v1.OperatorService/DropRefusedEvent":       operators,
+	"/messagerie.messaging.v1.OperatorService/GetKeys":                operators,
+	"/messagerie.messaging.v1.OperatorService/RewrapKeys":             operators,
+	"/messagerie.messaging.v1.OperatorService/ReconcileKeys":          operators,
 	"/messagerie.notifier.v1.OperatorService/GetStatus":               operators,
 	// The gateway calls these itself, for the providers.
 	"/messagerie.notifier.v1.WebhookService/ReportSendGrid": nil,

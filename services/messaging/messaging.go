@@ -94,9 +94,15 @@ type Config struct {
 	TaxonomyAddr string `env:"TAXONOMY_ADDR" envDefault:"dns:///taxonomy:9090"`
 	// TaxonomyRefresh is how often the current version is asked for.
 	TaxonomyRefresh time.Duration `env:"TAXONOMY_REFRESH" envDefault:"5s"`
-	// Keyset is a tink AEAD key set in JSON, which wraps the keys in the vault; give it as a
-	// file with MESSAGING_KEYSET_FILE. Who loses it loses every text.
-	Keyset string `env:"KEYSET,required"`
+	// KeysetPath is a file with a tink AEAD key set in JSON, which wraps the keys in the
+	// vault. It is read again every ten seconds, and what it has then takes effect if it
+	// fits the vault. Who loses it loses every text.
+	KeysetPath string `env:"KEYSET_PATH"`
+	// KeysetEvery replaces the ten seconds, for tests.
+	KeysetEvery time.Duration
+	// Keyset is the key set itself, instead: it stays until the next start. Give it as a
+	// file with MESSAGING_KEYSET_FILE.
+	Keyset string `env:"KEYSET"`
 	// ClaimLease is how long an agent holds a conversation without renewing.
 	ClaimLease time.Duration `env:"CLAIM_LEASE" envDefault:"15m"`
 	// DefaultCaisse is the caisse of members whose token names none that can be one. Empty
@@ -136,8 +142,7 @@ const minRetention = 15 * 24 * time.Hour
 // Validate reports all faults that types do not show.
 func (c Config) Validate() error {
 	faults := []error{c.Check(), c.MTLS.Validate(), c.Reports.Validate(), postgres.CheckURL("DATABASE_URL", c.DatabaseURL), postgres.CheckURL("VAULT_URL", c.VaultURL)}
-	if c.Keyset != "" {
-		_, err := vault.OpenKeyset(c.Keyset)
+	if _, err := c.openKeyset(); err != nil {
 		faults = append(faults, err)
 	}
 	if c.DefaultCaisse != "" && !conversation.ValidCaisse(c.DefaultCaisse) {
@@ -164,6 +169,19 @@ func (c Config) Validate() error {
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// openKeyset reads the key set from where it is given.
+func (c Config) openKeyset() (*vault.Keyset, error) {
+	switch {
+	case c.Keyset == "" && c.KeysetPath == "":
+		return nil, errors.New("KEYSET_PATH is required, or KEYSET")
+	case c.Keyset != "" && c.KeysetPath != "":
+		return nil, errors.New("KEYSET and KEYSET_PATH are both set: keep one")
+	case c.Keyset != "":
+		return vault.OpenKeyset(c.Keyset)
+	}
+	return vault.ReadKeyset(c.KeysetPath)
 }
 
 // NewKeyset returns a new key set for Config.Keyset. Whoever loses it loses every text.
@@ -208,11 +226,14 @@ func Run(ctx context.Context, cfg Config) error {
 // serve builds the parts and runs them. Servers stop first, then the committer,
 // then the relay, so that each still has what it depends on.
 func serve(ctx context.Context, cfg Config, pool, vaultPool, reportPool *pgxpool.Pool, events *bus.Bus, source taxonomypb.CatalogueServiceClient) error {
-	keyset, err := vault.OpenKeyset(cfg.Keyset)
+	keyset, err := cfg.openKeyset()
 	if err != nil {
 		return err
 	}
-	keys := vault.New(vault.Config{DB: vaultPool, Data: pool, Keyset: keyset, Remember: cfg.ErasureRetention})
+	keys := vault.New(vault.Config{DB: vaultPool, Data: pool, Keyset: keyset, KeysetPath: cfg.KeysetPath, KeysetEvery: cfg.KeysetEvery, Remember: cfg.ErasureRetention})
+	if err := postgres.AtStart(ctx, keys.CheckKeyset); err != nil {
+		return fmt.Errorf("checking the key set: %w", err)
+	}
 	s := &store{pool}
 	reportLimits, err := reports.New(reportPool, cfg.Reports)
 	if err != nil {
@@ -258,7 +279,7 @@ func serve(ctx context.Context, cfg Config, pool, vaultPool, reportPool *pgxpool
 	agents := &agent.Server{
 		DB: pool, Reports: reportLimits, Vault: keys, Taxonomy: versions, Changes: acts, Hub: hub, Hints: hints, ClaimLease: cfg.ClaimLease,
 	}
-	operators := &operator.Server{DB: pool, Reports: reportLimits, Broker: events, Begin: relay.Begin}
+	operators := &operator.Server{DB: pool, Reports: reportLimits, Broker: events, Vault: keys, Begin: relay.Begin}
 	keeping := &upkeep.Upkeep{DB: pool, Vault: keys, Erasures: cfg.ErasureRetention, Conversations: cfg.ConversationRetention, Audit: cfg.AuditRetention, EventLog: cfg.EventLogRetention}
 	grpcServer.Translate(refusalOf)
 	members.checkWhole(grpcServer)

@@ -460,6 +460,14 @@ func TestConfig_AllFaultsAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for name, given := range map[string]struct{ keyset, path, fault string }{
+		"both": {keyset, "/keyset", "KEYSET and KEYSET_PATH are both set"}, "no file": {"", "/no/such/file", "/no/such/file"},
+	} {
+		_, err := chassis.Load[Config]("MESSAGING_", []string{"MESSAGING_KEYSET=" + given.keyset, "MESSAGING_KEYSET_PATH=" + given.path, "MESSAGING_EVENT_LOG_RETENTION=359h"})
+		if err == nil || !strings.Contains(err.Error(), given.fault) || !strings.Contains(err.Error(), "EVENT_LOG_RETENTION") || strings.Contains(err.Error(), "primaryKeyId") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 	cfg, err := chassis.Load[Config]("MESSAGING_", []string{
 		"MESSAGING_ISSUERS=[]", "MESSAGING_DATABASE_URL=postgres://x", "MESSAGING_VAULT_URL=postgres://y", "MESSAGING_KEYSET=" + keyset, "MESSAGING_TOKEN_PATH=/token",
 	})

@@ -6025,8 +6025,10 @@ type GetStatusResponse struct {
 	BrokerReachable bool `protobuf:"varint,10,opt,name=broker_reachable,json=brokerReachable,proto3" json:"broker_reachable,omitempty"`
 	// Events that the broker refuses while it takes others, and that are set aside.
 	SetAsideEvents int64 `protobuf:"varint,11,opt,name=set_aside_events,json=setAsideEvents,proto3" json:"set_aside_events,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// How the key sets of the processes fit; not set while the vault does not answer.
+	Keys          *KeyFit `protobuf:"bytes,12,opt,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetStatusResponse) Reset() {
@@ -6136,6 +6138,531 @@ func (x *GetStatusResponse) GetSetAsideEvents() int64 {
 	return 0
 }
 
+func (x *GetStatusResponse) GetKeys() *KeyFit {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+// KeyFit is how the key sets of messaging's processes fit the vault and one another.
+type KeyFit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether the key set of the process that answered opens the vault's check value. If not, it
+	// opens no member's key either.
+	CheckValueOpens bool `protobuf:"varint,1,opt,name=check_value_opens,json=checkValueOpens,proto3" json:"check_value_opens,omitempty"`
+	// The key that this process wraps by, by its number in the key set.
+	PrimaryKeyId uint32 `protobuf:"varint,2,opt,name=primary_key_id,json=primaryKeyId,proto3" json:"primary_key_id,omitempty"`
+	// Processes that were seen within a minute.
+	Processes int32 `protobuf:"varint,3,opt,name=processes,proto3" json:"processes,omitempty"`
+	// Those of them that lack the key that one of them wraps by: they cannot read the texts of
+	// its new members.
+	ProcessesWithoutPrimary int32 `protobuf:"varint,4,opt,name=processes_without_primary,json=processesWithoutPrimary,proto3" json:"processes_without_primary,omitempty"`
+	unknownFields           protoimpl.UnknownFields
+	sizeCache               protoimpl.SizeCache
+}
+
+func (x *KeyFit) Reset() {
+	*x = KeyFit{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[98]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeyFit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeyFit) ProtoMessage() {}
+
+func (x *KeyFit) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[98]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeyFit.ProtoReflect.Descriptor instead.
+func (*KeyFit) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{98}
+}
+
+func (x *KeyFit) GetCheckValueOpens() bool {
+	if x != nil {
+		return x.CheckValueOpens
+	}
+	return false
+}
+
+func (x *KeyFit) GetPrimaryKeyId() uint32 {
+	if x != nil {
+		return x.PrimaryKeyId
+	}
+	return 0
+}
+
+func (x *KeyFit) GetProcesses() int32 {
+	if x != nil {
+		return x.Processes
+	}
+	return 0
+}
+
+func (x *KeyFit) GetProcessesWithoutPrimary() int32 {
+	if x != nil {
+		return x.ProcessesWithoutPrimary
+	}
+	return 0
+}
+
+// GetKeysRequest is empty.
+type GetKeysRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetKeysRequest) Reset() {
+	*x = GetKeysRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[99]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetKeysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetKeysRequest) ProtoMessage() {}
+
+func (x *GetKeysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[99]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetKeysRequest.ProtoReflect.Descriptor instead.
+func (*GetKeysRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{99}
+}
+
+// WrappingKey is a key that wraps members' keys: one that a process has in its key set, or one
+// that something is wrapped by.
+type WrappingKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its number in the key set; 0 for what does not say by which key it is wrapped.
+	Id uint32 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Processes that have it.
+	Processes int32 `protobuf:"varint,2,opt,name=processes,proto3" json:"processes,omitempty"`
+	// Processes that wrap by it.
+	PrimaryOf int32 `protobuf:"varint,3,opt,name=primary_of,json=primaryOf,proto3" json:"primary_of,omitempty"`
+	// Members whose key is wrapped by it.
+	MemberKeys int64 `protobuf:"varint,4,opt,name=member_keys,json=memberKeys,proto3" json:"member_keys,omitempty"`
+	// Whether the check value is sealed by it.
+	CheckValue    bool `protobuf:"varint,5,opt,name=check_value,json=checkValue,proto3" json:"check_value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WrappingKey) Reset() {
+	*x = WrappingKey{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[100]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WrappingKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WrappingKey) ProtoMessage() {}
+
+func (x *WrappingKey) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[100]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WrappingKey.ProtoReflect.Descriptor instead.
+func (*WrappingKey) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{100}
+}
+
+func (x *WrappingKey) GetId() uint32 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *WrappingKey) GetProcesses() int32 {
+	if x != nil {
+		return x.Processes
+	}
+	return 0
+}
+
+func (x *WrappingKey) GetPrimaryOf() int32 {
+	if x != nil {
+		return x.PrimaryOf
+	}
+	return 0
+}
+
+func (x *WrappingKey) GetMemberKeys() int64 {
+	if x != nil {
+		return x.MemberKeys
+	}
+	return 0
+}
+
+func (x *WrappingKey) GetCheckValue() bool {
+	if x != nil {
+		return x.CheckValue
+	}
+	return false
+}
+
+// GetKeysResponse is the state of the keys.
+type GetKeysResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How the key sets fit.
+	Fit *KeyFit `protobuf:"bytes,1,opt,name=fit,proto3" json:"fit,omitempty"`
+	// All keys, in the order of their ids.
+	Keys []*WrappingKey `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
+	// Erasures of members' keys that are remembered, so that a database that is restored from
+	// before erases again.
+	Erasures int64 `protobuf:"varint,3,opt,name=erasures,proto3" json:"erasures,omitempty"`
+	// Those of them of which what the key has sealed is not erased yet.
+	OpenErasures int64 `protobuf:"varint,4,opt,name=open_erasures,json=openErasures,proto3" json:"open_erasures,omitempty"`
+	// Parts of the vault whose files still have erased keys. They are written anew each minute,
+	// for a quarter of an hour after an erasure.
+	PartsToRewrite int32 `protobuf:"varint,5,opt,name=parts_to_rewrite,json=partsToRewrite,proto3" json:"parts_to_rewrite,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *GetKeysResponse) Reset() {
+	*x = GetKeysResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[101]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetKeysResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetKeysResponse) ProtoMessage() {}
+
+func (x *GetKeysResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[101]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetKeysResponse.ProtoReflect.Descriptor instead.
+func (*GetKeysResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{101}
+}
+
+func (x *GetKeysResponse) GetFit() *KeyFit {
+	if x != nil {
+		return x.Fit
+	}
+	return nil
+}
+
+func (x *GetKeysResponse) GetKeys() []*WrappingKey {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *GetKeysResponse) GetErasures() int64 {
+	if x != nil {
+		return x.Erasures
+	}
+	return 0
+}
+
+func (x *GetKeysResponse) GetOpenErasures() int64 {
+	if x != nil {
+		return x.OpenErasures
+	}
+	return 0
+}
+
+func (x *GetKeysResponse) GetPartsToRewrite() int32 {
+	if x != nil {
+		return x.PartsToRewrite
+	}
+	return 0
+}
+
+// RewrapKeysRequest asks for a page.
+type RewrapKeysRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// next_page_token of the page before.
+	PageToken     string `protobuf:"bytes,1,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RewrapKeysRequest) Reset() {
+	*x = RewrapKeysRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[102]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RewrapKeysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RewrapKeysRequest) ProtoMessage() {}
+
+func (x *RewrapKeysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[102]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RewrapKeysRequest.ProtoReflect.Descriptor instead.
+func (*RewrapKeysRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{102}
+}
+
+func (x *RewrapKeysRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// RewrapKeysResponse is what was done.
+type RewrapKeysResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Keys that were wrapped anew.
+	Rewrapped int32 `protobuf:"varint,1,opt,name=rewrapped,proto3" json:"rewrapped,omitempty"`
+	// Keys that the key set does not open, and that stay as they are.
+	Unopened int32 `protobuf:"varint,2,opt,name=unopened,proto3" json:"unopened,omitempty"`
+	// Asks for the next page; empty on the last.
+	NextPageToken string `protobuf:"bytes,3,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RewrapKeysResponse) Reset() {
+	*x = RewrapKeysResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[103]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RewrapKeysResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RewrapKeysResponse) ProtoMessage() {}
+
+func (x *RewrapKeysResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[103]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RewrapKeysResponse.ProtoReflect.Descriptor instead.
+func (*RewrapKeysResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{103}
+}
+
+func (x *RewrapKeysResponse) GetRewrapped() int32 {
+	if x != nil {
+		return x.Rewrapped
+	}
+	return 0
+}
+
+func (x *RewrapKeysResponse) GetUnopened() int32 {
+	if x != nil {
+		return x.Unopened
+	}
+	return 0
+}
+
+func (x *RewrapKeysResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// ReconcileKeysRequest asks for a page.
+type ReconcileKeysRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// next_page_token of the page before.
+	PageToken     string `protobuf:"bytes,1,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReconcileKeysRequest) Reset() {
+	*x = ReconcileKeysRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[104]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReconcileKeysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReconcileKeysRequest) ProtoMessage() {}
+
+func (x *ReconcileKeysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[104]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReconcileKeysRequest.ProtoReflect.Descriptor instead.
+func (*ReconcileKeysRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{104}
+}
+
+func (x *ReconcileKeysRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ReconcileKeysResponse is what differs on a page.
+type ReconcileKeysResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Keys of members of whom nothing is stored.
+	UnusedKeys int32 `protobuf:"varint,1,opt,name=unused_keys,json=unusedKeys,proto3" json:"unused_keys,omitempty"`
+	// The first 20 of their ids.
+	UnusedKeyIds []string `protobuf:"bytes,2,rep,name=unused_key_ids,json=unusedKeyIds,proto3" json:"unused_key_ids,omitempty"`
+	// Conversations, drafts and members whose key the vault does not have, and that were not
+	// erased.
+	RowsWithoutKey int32 `protobuf:"varint,3,opt,name=rows_without_key,json=rowsWithoutKey,proto3" json:"rows_without_key,omitempty"`
+	// The first 20 ids of those keys, each once.
+	MissingKeyIds []string `protobuf:"bytes,4,rep,name=missing_key_ids,json=missingKeyIds,proto3" json:"missing_key_ids,omitempty"`
+	// Asks for the next page; empty on the last.
+	NextPageToken string `protobuf:"bytes,5,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReconcileKeysResponse) Reset() {
+	*x = ReconcileKeysResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[105]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReconcileKeysResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReconcileKeysResponse) ProtoMessage() {}
+
+func (x *ReconcileKeysResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[105]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReconcileKeysResponse.ProtoReflect.Descriptor instead.
+func (*ReconcileKeysResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{105}
+}
+
+func (x *ReconcileKeysResponse) GetUnusedKeys() int32 {
+	if x != nil {
+		return x.UnusedKeys
+	}
+	return 0
+}
+
+func (x *ReconcileKeysResponse) GetUnusedKeyIds() []string {
+	if x != nil {
+		return x.UnusedKeyIds
+	}
+	return nil
+}
+
+func (x *ReconcileKeysResponse) GetRowsWithoutKey() int32 {
+	if x != nil {
+		return x.RowsWithoutKey
+	}
+	return 0
+}
+
+func (x *ReconcileKeysResponse) GetMissingKeyIds() []string {
+	if x != nil {
+		return x.MissingKeyIds
+	}
+	return nil
+}
+
+func (x *ReconcileKeysResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 // RefusedEvent is an event that the broker refuses while it takes others.
 type RefusedEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -6165,7 +6692,7 @@ type RefusedEvent struct {
 
 func (x *RefusedEvent) Reset() {
 	*x = RefusedEvent{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[98]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[106]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6177,7 +6704,7 @@ func (x *RefusedEvent) String() string {
 func (*RefusedEvent) ProtoMessage() {}
 
 func (x *RefusedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[98]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[106]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6190,7 +6717,7 @@ func (x *RefusedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefusedEvent.ProtoReflect.Descriptor instead.
 func (*RefusedEvent) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{98}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{106}
 }
 
 func (x *RefusedEvent) GetId() string {
@@ -6269,7 +6796,7 @@ type ListRefusedEventsRequest struct {
 
 func (x *ListRefusedEventsRequest) Reset() {
 	*x = ListRefusedEventsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[99]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[107]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6281,7 +6808,7 @@ func (x *ListRefusedEventsRequest) String() string {
 func (*ListRefusedEventsRequest) ProtoMessage() {}
 
 func (x *ListRefusedEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[99]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[107]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6294,7 +6821,7 @@ func (x *ListRefusedEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRefusedEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListRefusedEventsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{99}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{107}
 }
 
 func (x *ListRefusedEventsRequest) GetPageSize() int32 {
@@ -6324,7 +6851,7 @@ type ListRefusedEventsResponse struct {
 
 func (x *ListRefusedEventsResponse) Reset() {
 	*x = ListRefusedEventsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[100]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[108]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6336,7 +6863,7 @@ func (x *ListRefusedEventsResponse) String() string {
 func (*ListRefusedEventsResponse) ProtoMessage() {}
 
 func (x *ListRefusedEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[100]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[108]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6349,7 +6876,7 @@ func (x *ListRefusedEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRefusedEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListRefusedEventsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{100}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{108}
 }
 
 func (x *ListRefusedEventsResponse) GetEvents() []*RefusedEvent {
@@ -6379,7 +6906,7 @@ type RequeueRefusedEventsRequest struct {
 
 func (x *RequeueRefusedEventsRequest) Reset() {
 	*x = RequeueRefusedEventsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[101]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[109]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6391,7 +6918,7 @@ func (x *RequeueRefusedEventsRequest) String() string {
 func (*RequeueRefusedEventsRequest) ProtoMessage() {}
 
 func (x *RequeueRefusedEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[101]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[109]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6404,7 +6931,7 @@ func (x *RequeueRefusedEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequeueRefusedEventsRequest.ProtoReflect.Descriptor instead.
 func (*RequeueRefusedEventsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{101}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{109}
 }
 
 func (x *RequeueRefusedEventsRequest) GetIds() []string {
@@ -6432,7 +6959,7 @@ type RequeueRefusedEventsResponse struct {
 
 func (x *RequeueRefusedEventsResponse) Reset() {
 	*x = RequeueRefusedEventsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[102]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[110]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6444,7 +6971,7 @@ func (x *RequeueRefusedEventsResponse) String() string {
 func (*RequeueRefusedEventsResponse) ProtoMessage() {}
 
 func (x *RequeueRefusedEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[102]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[110]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6457,7 +6984,7 @@ func (x *RequeueRefusedEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequeueRefusedEventsResponse.ProtoReflect.Descriptor instead.
 func (*RequeueRefusedEventsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{102}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{110}
 }
 
 func (x *RequeueRefusedEventsResponse) GetRequeued() int32 {
@@ -6478,7 +7005,7 @@ type DropRefusedEventRequest struct {
 
 func (x *DropRefusedEventRequest) Reset() {
 	*x = DropRefusedEventRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[103]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[111]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6490,7 +7017,7 @@ func (x *DropRefusedEventRequest) String() string {
 func (*DropRefusedEventRequest) ProtoMessage() {}
 
 func (x *DropRefusedEventRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[103]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[111]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6503,7 +7030,7 @@ func (x *DropRefusedEventRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropRefusedEventRequest.ProtoReflect.Descriptor instead.
 func (*DropRefusedEventRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{103}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{111}
 }
 
 func (x *DropRefusedEventRequest) GetId() string {
@@ -6522,7 +7049,7 @@ type DropRefusedEventResponse struct {
 
 func (x *DropRefusedEventResponse) Reset() {
 	*x = DropRefusedEventResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[104]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[112]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6534,7 +7061,7 @@ func (x *DropRefusedEventResponse) String() string {
 func (*DropRefusedEventResponse) ProtoMessage() {}
 
 func (x *DropRefusedEventResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[104]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[112]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6547,7 +7074,7 @@ func (x *DropRefusedEventResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropRefusedEventResponse.ProtoReflect.Descriptor instead.
 func (*DropRefusedEventResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{104}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{112}
 }
 
 var File_messagerie_messaging_v1_messaging_proto protoreflect.FileDescriptor
@@ -6931,7 +7458,7 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"&AgentServiceWatchConversationsResponse\x12'\n" +
 	"\x0fconversation_id\x18\x01 \x01(\tR\x0econversationId\x12\x16\n" +
 	"\x06opened\x18\x02 \x01(\bR\x06opened\"\x12\n" +
-	"\x10GetStatusRequest\"\xd0\x04\n" +
+	"\x10GetStatusRequest\"\x8a\x05\n" +
 	"\x11GetStatusResponse\x12#\n" +
 	"\rbuild_version\x18\x01 \x01(\tR\fbuildVersion\x12%\n" +
 	"\x0eschema_version\x18\x02 \x01(\x03R\rschemaVersion\x123\n" +
@@ -6945,7 +7472,48 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x10newest_event_age\x18\t \x01(\v2\x19.google.protobuf.DurationB\x03\xe0A\x01R\x0enewestEventAge\x12)\n" +
 	"\x10broker_reachable\x18\n" +
 	" \x01(\bR\x0fbrokerReachable\x12(\n" +
-	"\x10set_aside_events\x18\v \x01(\x03R\x0esetAsideEvents\"\xe6\x02\n" +
+	"\x10set_aside_events\x18\v \x01(\x03R\x0esetAsideEvents\x128\n" +
+	"\x04keys\x18\f \x01(\v2\x1f.messagerie.messaging.v1.KeyFitB\x03\xe0A\x01R\x04keys\"\xb4\x01\n" +
+	"\x06KeyFit\x12*\n" +
+	"\x11check_value_opens\x18\x01 \x01(\bR\x0fcheckValueOpens\x12$\n" +
+	"\x0eprimary_key_id\x18\x02 \x01(\rR\fprimaryKeyId\x12\x1c\n" +
+	"\tprocesses\x18\x03 \x01(\x05R\tprocesses\x12:\n" +
+	"\x19processes_without_primary\x18\x04 \x01(\x05R\x17processesWithoutPrimary\"\x10\n" +
+	"\x0eGetKeysRequest\"\x9c\x01\n" +
+	"\vWrappingKey\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\rR\x02id\x12\x1c\n" +
+	"\tprocesses\x18\x02 \x01(\x05R\tprocesses\x12\x1d\n" +
+	"\n" +
+	"primary_of\x18\x03 \x01(\x05R\tprimaryOf\x12\x1f\n" +
+	"\vmember_keys\x18\x04 \x01(\x03R\n" +
+	"memberKeys\x12\x1f\n" +
+	"\vcheck_value\x18\x05 \x01(\bR\n" +
+	"checkValue\"\xe9\x01\n" +
+	"\x0fGetKeysResponse\x121\n" +
+	"\x03fit\x18\x01 \x01(\v2\x1f.messagerie.messaging.v1.KeyFitR\x03fit\x128\n" +
+	"\x04keys\x18\x02 \x03(\v2$.messagerie.messaging.v1.WrappingKeyR\x04keys\x12\x1a\n" +
+	"\berasures\x18\x03 \x01(\x03R\berasures\x12#\n" +
+	"\ropen_erasures\x18\x04 \x01(\x03R\fopenErasures\x12(\n" +
+	"\x10parts_to_rewrite\x18\x05 \x01(\x05R\x0epartsToRewrite\"<\n" +
+	"\x11RewrapKeysRequest\x12'\n" +
+	"\n" +
+	"page_token\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"v\n" +
+	"\x12RewrapKeysResponse\x12\x1c\n" +
+	"\trewrapped\x18\x01 \x01(\x05R\trewrapped\x12\x1a\n" +
+	"\bunopened\x18\x02 \x01(\x05R\bunopened\x12&\n" +
+	"\x0fnext_page_token\x18\x03 \x01(\tR\rnextPageToken\"?\n" +
+	"\x14ReconcileKeysRequest\x12'\n" +
+	"\n" +
+	"page_token\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"\xf6\x01\n" +
+	"\x15ReconcileKeysResponse\x12\x1f\n" +
+	"\vunused_keys\x18\x01 \x01(\x05R\n" +
+	"unusedKeys\x123\n" +
+	"\x0eunused_key_ids\x18\x02 \x03(\tB\r\xbaH\n" +
+	"\x92\x01\a\"\x05r\x03\xb0\x01\x01R\funusedKeyIds\x12(\n" +
+	"\x10rows_without_key\x18\x03 \x01(\x05R\x0erowsWithoutKey\x125\n" +
+	"\x0fmissing_key_ids\x18\x04 \x03(\tB\r\xbaH\n" +
+	"\x92\x01\a\"\x05r\x03\xb0\x01\x01R\rmissingKeyIds\x12&\n" +
+	"\x0fnext_page_token\x18\x05 \x01(\tR\rnextPageToken\"\xe6\x02\n" +
 	"\fRefusedEvent\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x16\n" +
@@ -7030,12 +7598,16 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x0eDeleteTemplate\x12..messagerie.messaging.v1.DeleteTemplateRequest\x1a/.messagerie.messaging.v1.DeleteTemplateResponse\";\xa0\xdb\x18\x04\xb0\xdb\x18\x02\xba\xdb\x18\x0ftemplates.write\x82\xd3\xe4\x93\x02\x1a*\x18/v1/agent/templates/{id}\x12\xa7\x01\n" +
 	"\rGetStatistics\x12-.messagerie.messaging.v1.GetStatisticsRequest\x1a..messagerie.messaging.v1.GetStatisticsResponse\"7\xa0\xdb\x18\x03\xb0\xdb\x18\x01\xba\xdb\x18\x0fstatistics.read\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/agent/statistics\x12\xdc\x01\n" +
 	"\x12WatchConversations\x12>.messagerie.messaging.v1.AgentServiceWatchConversationsRequest\x1a?.messagerie.messaging.v1.AgentServiceWatchConversationsResponse\"C\xa0\xdb\x18\x03\xa8\xdb\x18\x01\xb0\xdb\x18\x01\xba\xdb\x18\n" +
-	"queue.read\xd0\xdb\x18\x01\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/agent/conversations:watch0\x012\x8f\x06\n" +
+	"queue.read\xd0\xdb\x18\x01\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/agent/conversations:watch0\x012\xfe\t\n" +
 	"\x0fOperatorService\x12\xa4\x01\n" +
 	"\tGetStatus\x12).messagerie.messaging.v1.GetStatusRequest\x1a*.messagerie.messaging.v1.GetStatusResponse\"@\xa0\xdb\x18\x05\xb0\xdb\x18\x01\xba\xdb\x18\x0foperations.read\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/operator/status/messaging\x12\xba\x01\n" +
 	"\x11ListRefusedEvents\x121.messagerie.messaging.v1.ListRefusedEventsRequest\x1a2.messagerie.messaging.v1.ListRefusedEventsResponse\">\xa0\xdb\x18\x05\xb0\xdb\x18\x01\xba\xdb\x18\x0foperations.read\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/operator/outbox/refused\x12\xcf\x01\n" +
 	"\x14RequeueRefusedEvents\x124.messagerie.messaging.v1.RequeueRefusedEventsRequest\x1a5.messagerie.messaging.v1.RequeueRefusedEventsResponse\"J\xa0\xdb\x18\x05\xb0\xdb\x18\x02\xba\xdb\x18\x10operations.write\x82\xd3\xe4\x93\x02(:\x01*\"#/v1/operator/outbox/refused:requeue\x12\xc5\x01\n" +
-	"\x10DropRefusedEvent\x120.messagerie.messaging.v1.DropRefusedEventRequest\x1a1.messagerie.messaging.v1.DropRefusedEventResponse\"L\xa0\xdb\x18\x05\xb0\xdb\x18\x02\xba\xdb\x18\x10operations.write\x82\xd3\xe4\x93\x02*:\x01*\"%/v1/operator/outbox/refused/{id}:drop2\xc1\x02\n" +
+	"\x10DropRefusedEvent\x120.messagerie.messaging.v1.DropRefusedEventRequest\x1a1.messagerie.messaging.v1.DropRefusedEventResponse\"L\xa0\xdb\x18\x05\xb0\xdb\x18\x02\xba\xdb\x18\x10operations.write\x82\xd3\xe4\x93\x02*:\x01*\"%/v1/operator/outbox/refused/{id}:drop\x12\x92\x01\n" +
+	"\aGetKeys\x12'.messagerie.messaging.v1.GetKeysRequest\x1a(.messagerie.messaging.v1.GetKeysResponse\"4\xa0\xdb\x18\x05\xb0\xdb\x18\x01\xba\xdb\x18\x0foperations.read\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/operator/keys\x12\xa6\x01\n" +
+	"\n" +
+	"RewrapKeys\x12*.messagerie.messaging.v1.RewrapKeysRequest\x1a+.messagerie.messaging.v1.RewrapKeysResponse\"?\xa0\xdb\x18\x05\xb0\xdb\x18\x02\xba\xdb\x18\x10operations.write\x82\xd3\xe4\x93\x02\x1d:\x01*\"\x18/v1/operator/keys:rewrap\x12\xae\x01\n" +
+	"\rReconcileKeys\x12-.messagerie.messaging.v1.ReconcileKeysRequest\x1a..messagerie.messaging.v1.ReconcileKeysResponse\">\xa0\xdb\x18\x05\xb0\xdb\x18\x01\xba\xdb\x18\x0foperations.read\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/operator/keys:reconcile2\xc1\x02\n" +
 	"\x10RecipientService\x12\x9f\x01\n" +
 	"\x12BatchGetRecipients\x122.messagerie.messaging.v1.BatchGetRecipientsRequest\x1a3.messagerie.messaging.v1.BatchGetRecipientsResponse\" \xa0\xdb\x18\x06\xb0\xdb\x18\x01\xba\xdb\x18\binternal\xc2\xdb\x18\bnotifier\x12\x8a\x01\n" +
 	"\vCheckReader\x12+.messagerie.messaging.v1.CheckReaderRequest\x1a,.messagerie.messaging.v1.CheckReaderResponse\" \xa0\xdb\x18\x06\xb0\xdb\x18\x01\xba\xdb\x18\binternal\xc2\xdb\x18\bnotifier2\xa8\x02\n" +
@@ -7057,7 +7629,7 @@ func file_messagerie_messaging_v1_messaging_proto_rawDescGZIP() []byte {
 }
 
 var file_messagerie_messaging_v1_messaging_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_messagerie_messaging_v1_messaging_proto_msgTypes = make([]protoimpl.MessageInfo, 105)
+var file_messagerie_messaging_v1_messaging_proto_msgTypes = make([]protoimpl.MessageInfo, 113)
 var file_messagerie_messaging_v1_messaging_proto_goTypes = []any{
 	(Status)(0),                                    // 0: messagerie.messaging.v1.Status
 	(Author)(0),                                    // 1: messagerie.messaging.v1.Author
@@ -7160,42 +7732,50 @@ var file_messagerie_messaging_v1_messaging_proto_goTypes = []any{
 	(*AgentServiceWatchConversationsResponse)(nil), // 98: messagerie.messaging.v1.AgentServiceWatchConversationsResponse
 	(*GetStatusRequest)(nil),                       // 99: messagerie.messaging.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),                      // 100: messagerie.messaging.v1.GetStatusResponse
-	(*RefusedEvent)(nil),                           // 101: messagerie.messaging.v1.RefusedEvent
-	(*ListRefusedEventsRequest)(nil),               // 102: messagerie.messaging.v1.ListRefusedEventsRequest
-	(*ListRefusedEventsResponse)(nil),              // 103: messagerie.messaging.v1.ListRefusedEventsResponse
-	(*RequeueRefusedEventsRequest)(nil),            // 104: messagerie.messaging.v1.RequeueRefusedEventsRequest
-	(*RequeueRefusedEventsResponse)(nil),           // 105: messagerie.messaging.v1.RequeueRefusedEventsResponse
-	(*DropRefusedEventRequest)(nil),                // 106: messagerie.messaging.v1.DropRefusedEventRequest
-	(*DropRefusedEventResponse)(nil),               // 107: messagerie.messaging.v1.DropRefusedEventResponse
-	(v1.Audience)(0),                               // 108: messagerie.taxonomy.v1.Audience
-	(*timestamppb.Timestamp)(nil),                  // 109: google.protobuf.Timestamp
-	(*v1.Queue)(nil),                               // 110: messagerie.taxonomy.v1.Queue
-	(*durationpb.Duration)(nil),                    // 111: google.protobuf.Duration
-	(*fieldmaskpb.FieldMask)(nil),                  // 112: google.protobuf.FieldMask
+	(*KeyFit)(nil),                                 // 101: messagerie.messaging.v1.KeyFit
+	(*GetKeysRequest)(nil),                         // 102: messagerie.messaging.v1.GetKeysRequest
+	(*WrappingKey)(nil),                            // 103: messagerie.messaging.v1.WrappingKey
+	(*GetKeysResponse)(nil),                        // 104: messagerie.messaging.v1.GetKeysResponse
+	(*RewrapKeysRequest)(nil),                      // 105: messagerie.messaging.v1.RewrapKeysRequest
+	(*RewrapKeysResponse)(nil),                     // 106: messagerie.messaging.v1.RewrapKeysResponse
+	(*ReconcileKeysRequest)(nil),                   // 107: messagerie.messaging.v1.ReconcileKeysRequest
+	(*ReconcileKeysResponse)(nil),                  // 108: messagerie.messaging.v1.ReconcileKeysResponse
+	(*RefusedEvent)(nil),                           // 109: messagerie.messaging.v1.RefusedEvent
+	(*ListRefusedEventsRequest)(nil),               // 110: messagerie.messaging.v1.ListRefusedEventsRequest
+	(*ListRefusedEventsResponse)(nil),              // 111: messagerie.messaging.v1.ListRefusedEventsResponse
+	(*RequeueRefusedEventsRequest)(nil),            // 112: messagerie.messaging.v1.RequeueRefusedEventsRequest
+	(*RequeueRefusedEventsResponse)(nil),           // 113: messagerie.messaging.v1.RequeueRefusedEventsResponse
+	(*DropRefusedEventRequest)(nil),                // 114: messagerie.messaging.v1.DropRefusedEventRequest
+	(*DropRefusedEventResponse)(nil),               // 115: messagerie.messaging.v1.DropRefusedEventResponse
+	(v1.Audience)(0),                               // 116: messagerie.taxonomy.v1.Audience
+	(*timestamppb.Timestamp)(nil),                  // 117: google.protobuf.Timestamp
+	(*v1.Queue)(nil),                               // 118: messagerie.taxonomy.v1.Queue
+	(*durationpb.Duration)(nil),                    // 119: google.protobuf.Duration
+	(*fieldmaskpb.FieldMask)(nil),                  // 120: google.protobuf.FieldMask
 }
 var file_messagerie_messaging_v1_messaging_proto_depIdxs = []int32{
-	108, // 0: messagerie.messaging.v1.Conversation.audience:type_name -> messagerie.taxonomy.v1.Audience
+	116, // 0: messagerie.messaging.v1.Conversation.audience:type_name -> messagerie.taxonomy.v1.Audience
 	3,   // 1: messagerie.messaging.v1.Conversation.theme:type_name -> messagerie.messaging.v1.Choice
 	3,   // 2: messagerie.messaging.v1.Conversation.topic:type_name -> messagerie.messaging.v1.Choice
 	3,   // 3: messagerie.messaging.v1.Conversation.reason:type_name -> messagerie.messaging.v1.Choice
 	0,   // 4: messagerie.messaging.v1.Conversation.status:type_name -> messagerie.messaging.v1.Status
-	109, // 5: messagerie.messaging.v1.Conversation.create_time:type_name -> google.protobuf.Timestamp
-	109, // 6: messagerie.messaging.v1.Conversation.update_time:type_name -> google.protobuf.Timestamp
+	117, // 5: messagerie.messaging.v1.Conversation.create_time:type_name -> google.protobuf.Timestamp
+	117, // 6: messagerie.messaging.v1.Conversation.update_time:type_name -> google.protobuf.Timestamp
 	8,   // 7: messagerie.messaging.v1.Conversation.messages:type_name -> messagerie.messaging.v1.Message
 	3,   // 8: messagerie.messaging.v1.Conversation.queue:type_name -> messagerie.messaging.v1.Choice
 	7,   // 9: messagerie.messaging.v1.Conversation.claim:type_name -> messagerie.messaging.v1.ClaimInfo
 	5,   // 10: messagerie.messaging.v1.Conversation.notes:type_name -> messagerie.messaging.v1.Note
 	6,   // 11: messagerie.messaging.v1.Conversation.steps:type_name -> messagerie.messaging.v1.Step
-	109, // 12: messagerie.messaging.v1.Note.create_time:type_name -> google.protobuf.Timestamp
+	117, // 12: messagerie.messaging.v1.Note.create_time:type_name -> google.protobuf.Timestamp
 	2,   // 13: messagerie.messaging.v1.Step.kind:type_name -> messagerie.messaging.v1.Step.Kind
-	109, // 14: messagerie.messaging.v1.Step.time:type_name -> google.protobuf.Timestamp
-	109, // 15: messagerie.messaging.v1.ClaimInfo.expire_time:type_name -> google.protobuf.Timestamp
+	117, // 14: messagerie.messaging.v1.Step.time:type_name -> google.protobuf.Timestamp
+	117, // 15: messagerie.messaging.v1.ClaimInfo.expire_time:type_name -> google.protobuf.Timestamp
 	1,   // 16: messagerie.messaging.v1.Message.author:type_name -> messagerie.messaging.v1.Author
-	109, // 17: messagerie.messaging.v1.Message.create_time:type_name -> google.protobuf.Timestamp
-	108, // 18: messagerie.messaging.v1.SubmitMessageRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	117, // 17: messagerie.messaging.v1.Message.create_time:type_name -> google.protobuf.Timestamp
+	116, // 18: messagerie.messaging.v1.SubmitMessageRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
 	4,   // 19: messagerie.messaging.v1.SubmitMessageResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
 	9,   // 20: messagerie.messaging.v1.SubmitMessageResponse.expected_delay:type_name -> messagerie.messaging.v1.ExpectedDelay
-	108, // 21: messagerie.messaging.v1.ListConversationsRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	116, // 21: messagerie.messaging.v1.ListConversationsRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
 	4,   // 22: messagerie.messaging.v1.ListConversationsResponse.conversations:type_name -> messagerie.messaging.v1.Conversation
 	4,   // 23: messagerie.messaging.v1.GetConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
 	4,   // 24: messagerie.messaging.v1.HideConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
@@ -7209,34 +7789,34 @@ var file_messagerie_messaging_v1_messaging_proto_depIdxs = []int32{
 	4,   // 32: messagerie.messaging.v1.PostReplyResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
 	4,   // 33: messagerie.messaging.v1.CloseConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
 	36,  // 34: messagerie.messaging.v1.BatchGetRecipientsResponse.recipients:type_name -> messagerie.messaging.v1.Recipient
-	109, // 35: messagerie.messaging.v1.Recipient.receive_time:type_name -> google.protobuf.Timestamp
-	110, // 36: messagerie.messaging.v1.Recipient.queue:type_name -> messagerie.taxonomy.v1.Queue
+	117, // 35: messagerie.messaging.v1.Recipient.receive_time:type_name -> google.protobuf.Timestamp
+	118, // 36: messagerie.messaging.v1.Recipient.queue:type_name -> messagerie.taxonomy.v1.Queue
 	38,  // 37: messagerie.messaging.v1.CheckReaderRequest.agent:type_name -> messagerie.messaging.v1.AgentScope
-	109, // 38: messagerie.messaging.v1.ListDigestsRequest.from:type_name -> google.protobuf.Timestamp
-	109, // 39: messagerie.messaging.v1.ListDigestsRequest.before:type_name -> google.protobuf.Timestamp
-	109, // 40: messagerie.messaging.v1.SlotDigest.start:type_name -> google.protobuf.Timestamp
+	117, // 38: messagerie.messaging.v1.ListDigestsRequest.from:type_name -> google.protobuf.Timestamp
+	117, // 39: messagerie.messaging.v1.ListDigestsRequest.before:type_name -> google.protobuf.Timestamp
+	117, // 40: messagerie.messaging.v1.SlotDigest.start:type_name -> google.protobuf.Timestamp
 	41,  // 41: messagerie.messaging.v1.ListDigestsResponse.slots:type_name -> messagerie.messaging.v1.SlotDigest
-	109, // 42: messagerie.messaging.v1.ListDigestsResponse.settled_time:type_name -> google.protobuf.Timestamp
-	111, // 43: messagerie.messaging.v1.ListDigestsResponse.retention:type_name -> google.protobuf.Duration
-	109, // 44: messagerie.messaging.v1.ListEventsRequest.from:type_name -> google.protobuf.Timestamp
-	109, // 45: messagerie.messaging.v1.ListEventsRequest.before:type_name -> google.protobuf.Timestamp
-	109, // 46: messagerie.messaging.v1.LoggedEvent.create_time:type_name -> google.protobuf.Timestamp
+	117, // 42: messagerie.messaging.v1.ListDigestsResponse.settled_time:type_name -> google.protobuf.Timestamp
+	119, // 43: messagerie.messaging.v1.ListDigestsResponse.retention:type_name -> google.protobuf.Duration
+	117, // 44: messagerie.messaging.v1.ListEventsRequest.from:type_name -> google.protobuf.Timestamp
+	117, // 45: messagerie.messaging.v1.ListEventsRequest.before:type_name -> google.protobuf.Timestamp
+	117, // 46: messagerie.messaging.v1.LoggedEvent.create_time:type_name -> google.protobuf.Timestamp
 	44,  // 47: messagerie.messaging.v1.ListEventsResponse.events:type_name -> messagerie.messaging.v1.LoggedEvent
 	4,   // 48: messagerie.messaging.v1.PostFollowUpResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	108, // 49: messagerie.messaging.v1.Draft.audience:type_name -> messagerie.taxonomy.v1.Audience
-	109, // 50: messagerie.messaging.v1.Draft.update_time:type_name -> google.protobuf.Timestamp
-	108, // 51: messagerie.messaging.v1.SaveDraftRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	116, // 49: messagerie.messaging.v1.Draft.audience:type_name -> messagerie.taxonomy.v1.Audience
+	117, // 50: messagerie.messaging.v1.Draft.update_time:type_name -> google.protobuf.Timestamp
+	116, // 51: messagerie.messaging.v1.SaveDraftRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
 	48,  // 52: messagerie.messaging.v1.SaveDraftResponse.draft:type_name -> messagerie.messaging.v1.Draft
 	48,  // 53: messagerie.messaging.v1.GetDraftResponse.draft:type_name -> messagerie.messaging.v1.Draft
 	48,  // 54: messagerie.messaging.v1.ListDraftsResponse.drafts:type_name -> messagerie.messaging.v1.Draft
-	109, // 55: messagerie.messaging.v1.CreateWatchTicketResponse.expire_time:type_name -> google.protobuf.Timestamp
+	117, // 55: messagerie.messaging.v1.CreateWatchTicketResponse.expire_time:type_name -> google.protobuf.Timestamp
 	61,  // 56: messagerie.messaging.v1.GetPreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
 	61,  // 57: messagerie.messaging.v1.UpdatePreferencesRequest.preferences:type_name -> messagerie.messaging.v1.Preferences
-	112, // 58: messagerie.messaging.v1.UpdatePreferencesRequest.update_mask:type_name -> google.protobuf.FieldMask
+	120, // 58: messagerie.messaging.v1.UpdatePreferencesRequest.update_mask:type_name -> google.protobuf.FieldMask
 	61,  // 59: messagerie.messaging.v1.UpdatePreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
 	61,  // 60: messagerie.messaging.v1.ReplacePreferencesRequest.preferences:type_name -> messagerie.messaging.v1.Preferences
 	61,  // 61: messagerie.messaging.v1.ReplacePreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
-	108, // 62: messagerie.messaging.v1.GetExpectedDelayRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	116, // 62: messagerie.messaging.v1.GetExpectedDelayRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
 	9,   // 63: messagerie.messaging.v1.GetExpectedDelayResponse.target:type_name -> messagerie.messaging.v1.ExpectedDelay
 	9,   // 64: messagerie.messaging.v1.GetExpectedDelayResponse.usual:type_name -> messagerie.messaging.v1.ExpectedDelay
 	61,  // 65: messagerie.messaging.v1.ExportMyDataResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
@@ -7247,112 +7827,121 @@ var file_messagerie_messaging_v1_messaging_proto_depIdxs = []int32{
 	4,   // 70: messagerie.messaging.v1.ReopenConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
 	4,   // 71: messagerie.messaging.v1.AddNoteResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
 	84,  // 72: messagerie.messaging.v1.ListQueuesResponse.queues:type_name -> messagerie.messaging.v1.AgentQueue
-	109, // 73: messagerie.messaging.v1.Template.update_time:type_name -> google.protobuf.Timestamp
+	117, // 73: messagerie.messaging.v1.Template.update_time:type_name -> google.protobuf.Timestamp
 	85,  // 74: messagerie.messaging.v1.ListTemplatesResponse.templates:type_name -> messagerie.messaging.v1.Template
 	85,  // 75: messagerie.messaging.v1.SaveTemplateResponse.template:type_name -> messagerie.messaging.v1.Template
 	94,  // 76: messagerie.messaging.v1.GetStatisticsResponse.days:type_name -> messagerie.messaging.v1.DayFigures
 	95,  // 77: messagerie.messaging.v1.GetStatisticsResponse.themes:type_name -> messagerie.messaging.v1.ThemeFigures
-	109, // 78: messagerie.messaging.v1.GetStatisticsResponse.oldest_waiting:type_name -> google.protobuf.Timestamp
+	117, // 78: messagerie.messaging.v1.GetStatisticsResponse.oldest_waiting:type_name -> google.protobuf.Timestamp
 	96,  // 79: messagerie.messaging.v1.GetStatisticsResponse.answers:type_name -> messagerie.messaging.v1.AnswerFigures
 	3,   // 80: messagerie.messaging.v1.ThemeFigures.theme:type_name -> messagerie.messaging.v1.Choice
-	111, // 81: messagerie.messaging.v1.GetStatusResponse.oldest_unanswered_age:type_name -> google.protobuf.Duration
-	111, // 82: messagerie.messaging.v1.GetStatusResponse.outbox_age:type_name -> google.protobuf.Duration
-	111, // 83: messagerie.messaging.v1.GetStatusResponse.newest_event_age:type_name -> google.protobuf.Duration
-	109, // 84: messagerie.messaging.v1.RefusedEvent.create_time:type_name -> google.protobuf.Timestamp
-	109, // 85: messagerie.messaging.v1.RefusedEvent.try_time:type_name -> google.protobuf.Timestamp
-	109, // 86: messagerie.messaging.v1.RefusedEvent.set_aside_time:type_name -> google.protobuf.Timestamp
-	101, // 87: messagerie.messaging.v1.ListRefusedEventsResponse.events:type_name -> messagerie.messaging.v1.RefusedEvent
-	10,  // 88: messagerie.messaging.v1.MessagingService.SubmitMessage:input_type -> messagerie.messaging.v1.SubmitMessageRequest
-	12,  // 89: messagerie.messaging.v1.MessagingService.ListConversations:input_type -> messagerie.messaging.v1.ListConversationsRequest
-	14,  // 90: messagerie.messaging.v1.MessagingService.GetConversation:input_type -> messagerie.messaging.v1.GetConversationRequest
-	16,  // 91: messagerie.messaging.v1.MessagingService.HideConversation:input_type -> messagerie.messaging.v1.HideConversationRequest
-	18,  // 92: messagerie.messaging.v1.MessagingService.ShowConversation:input_type -> messagerie.messaging.v1.ShowConversationRequest
-	20,  // 93: messagerie.messaging.v1.MessagingService.MarkConversationRead:input_type -> messagerie.messaging.v1.MarkConversationReadRequest
-	46,  // 94: messagerie.messaging.v1.MessagingService.PostFollowUp:input_type -> messagerie.messaging.v1.PostFollowUpRequest
-	49,  // 95: messagerie.messaging.v1.MessagingService.SaveDraft:input_type -> messagerie.messaging.v1.SaveDraftRequest
-	51,  // 96: messagerie.messaging.v1.MessagingService.GetDraft:input_type -> messagerie.messaging.v1.GetDraftRequest
-	53,  // 97: messagerie.messaging.v1.MessagingService.ListDrafts:input_type -> messagerie.messaging.v1.ListDraftsRequest
-	55,  // 98: messagerie.messaging.v1.MessagingService.DeleteDraft:input_type -> messagerie.messaging.v1.DeleteDraftRequest
-	57,  // 99: messagerie.messaging.v1.MessagingService.WatchConversations:input_type -> messagerie.messaging.v1.WatchConversationsRequest
-	59,  // 100: messagerie.messaging.v1.MessagingService.CreateWatchTicket:input_type -> messagerie.messaging.v1.CreateWatchTicketRequest
-	62,  // 101: messagerie.messaging.v1.MessagingService.GetPreferences:input_type -> messagerie.messaging.v1.GetPreferencesRequest
-	64,  // 102: messagerie.messaging.v1.MessagingService.UpdatePreferences:input_type -> messagerie.messaging.v1.UpdatePreferencesRequest
-	66,  // 103: messagerie.messaging.v1.MessagingService.ReplacePreferences:input_type -> messagerie.messaging.v1.ReplacePreferencesRequest
-	68,  // 104: messagerie.messaging.v1.MessagingService.GetExpectedDelay:input_type -> messagerie.messaging.v1.GetExpectedDelayRequest
-	70,  // 105: messagerie.messaging.v1.MessagingService.ExportMyData:input_type -> messagerie.messaging.v1.ExportMyDataRequest
-	72,  // 106: messagerie.messaging.v1.MessagingService.EraseMyData:input_type -> messagerie.messaging.v1.EraseMyDataRequest
-	22,  // 107: messagerie.messaging.v1.AgentService.ListConversations:input_type -> messagerie.messaging.v1.AgentServiceListConversationsRequest
-	24,  // 108: messagerie.messaging.v1.AgentService.GetConversation:input_type -> messagerie.messaging.v1.AgentServiceGetConversationRequest
-	26,  // 109: messagerie.messaging.v1.AgentService.ClaimConversation:input_type -> messagerie.messaging.v1.ClaimConversationRequest
-	28,  // 110: messagerie.messaging.v1.AgentService.ReleaseConversation:input_type -> messagerie.messaging.v1.ReleaseConversationRequest
-	30,  // 111: messagerie.messaging.v1.AgentService.PostReply:input_type -> messagerie.messaging.v1.PostReplyRequest
-	32,  // 112: messagerie.messaging.v1.AgentService.CloseConversation:input_type -> messagerie.messaging.v1.CloseConversationRequest
-	74,  // 113: messagerie.messaging.v1.AgentService.TransferConversation:input_type -> messagerie.messaging.v1.TransferConversationRequest
-	76,  // 114: messagerie.messaging.v1.AgentService.RecategoriseConversation:input_type -> messagerie.messaging.v1.RecategoriseConversationRequest
-	78,  // 115: messagerie.messaging.v1.AgentService.ReopenConversation:input_type -> messagerie.messaging.v1.ReopenConversationRequest
-	80,  // 116: messagerie.messaging.v1.AgentService.AddNote:input_type -> messagerie.messaging.v1.AddNoteRequest
-	82,  // 117: messagerie.messaging.v1.AgentService.ListQueues:input_type -> messagerie.messaging.v1.ListQueuesRequest
-	86,  // 118: messagerie.messaging.v1.AgentService.ListTemplates:input_type -> messagerie.messaging.v1.ListTemplatesRequest
-	88,  // 119: messagerie.messaging.v1.AgentService.SaveTemplate:input_type -> messagerie.messaging.v1.SaveTemplateRequest
-	90,  // 120: messagerie.messaging.v1.AgentService.DeleteTemplate:input_type -> messagerie.messaging.v1.DeleteTemplateRequest
-	92,  // 121: messagerie.messaging.v1.AgentService.GetStatistics:input_type -> messagerie.messaging.v1.GetStatisticsRequest
-	97,  // 122: messagerie.messaging.v1.AgentService.WatchConversations:input_type -> messagerie.messaging.v1.AgentServiceWatchConversationsRequest
-	99,  // 123: messagerie.messaging.v1.OperatorService.GetStatus:input_type -> messagerie.messaging.v1.GetStatusRequest
-	102, // 124: messagerie.messaging.v1.OperatorService.ListRefusedEvents:input_type -> messagerie.messaging.v1.ListRefusedEventsRequest
-	104, // 125: messagerie.messaging.v1.OperatorService.RequeueRefusedEvents:input_type -> messagerie.messaging.v1.RequeueRefusedEventsRequest
-	106, // 126: messagerie.messaging.v1.OperatorService.DropRefusedEvent:input_type -> messagerie.messaging.v1.DropRefusedEventRequest
-	34,  // 127: messagerie.messaging.v1.RecipientService.BatchGetRecipients:input_type -> messagerie.messaging.v1.BatchGetRecipientsRequest
-	37,  // 128: messagerie.messaging.v1.RecipientService.CheckReader:input_type -> messagerie.messaging.v1.CheckReaderRequest
-	40,  // 129: messagerie.messaging.v1.EventLogService.ListDigests:input_type -> messagerie.messaging.v1.ListDigestsRequest
-	43,  // 130: messagerie.messaging.v1.EventLogService.ListEvents:input_type -> messagerie.messaging.v1.ListEventsRequest
-	11,  // 131: messagerie.messaging.v1.MessagingService.SubmitMessage:output_type -> messagerie.messaging.v1.SubmitMessageResponse
-	13,  // 132: messagerie.messaging.v1.MessagingService.ListConversations:output_type -> messagerie.messaging.v1.ListConversationsResponse
-	15,  // 133: messagerie.messaging.v1.MessagingService.GetConversation:output_type -> messagerie.messaging.v1.GetConversationResponse
-	17,  // 134: messagerie.messaging.v1.MessagingService.HideConversation:output_type -> messagerie.messaging.v1.HideConversationResponse
-	19,  // 135: messagerie.messaging.v1.MessagingService.ShowConversation:output_type -> messagerie.messaging.v1.ShowConversationResponse
-	21,  // 136: messagerie.messaging.v1.MessagingService.MarkConversationRead:output_type -> messagerie.messaging.v1.MarkConversationReadResponse
-	47,  // 137: messagerie.messaging.v1.MessagingService.PostFollowUp:output_type -> messagerie.messaging.v1.PostFollowUpResponse
-	50,  // 138: messagerie.messaging.v1.MessagingService.SaveDraft:output_type -> messagerie.messaging.v1.SaveDraftResponse
-	52,  // 139: messagerie.messaging.v1.MessagingService.GetDraft:output_type -> messagerie.messaging.v1.GetDraftResponse
-	54,  // 140: messagerie.messaging.v1.MessagingService.ListDrafts:output_type -> messagerie.messaging.v1.ListDraftsResponse
-	56,  // 141: messagerie.messaging.v1.MessagingService.DeleteDraft:output_type -> messagerie.messaging.v1.DeleteDraftResponse
-	58,  // 142: messagerie.messaging.v1.MessagingService.WatchConversations:output_type -> messagerie.messaging.v1.WatchConversationsResponse
-	60,  // 143: messagerie.messaging.v1.MessagingService.CreateWatchTicket:output_type -> messagerie.messaging.v1.CreateWatchTicketResponse
-	63,  // 144: messagerie.messaging.v1.MessagingService.GetPreferences:output_type -> messagerie.messaging.v1.GetPreferencesResponse
-	65,  // 145: messagerie.messaging.v1.MessagingService.UpdatePreferences:output_type -> messagerie.messaging.v1.UpdatePreferencesResponse
-	67,  // 146: messagerie.messaging.v1.MessagingService.ReplacePreferences:output_type -> messagerie.messaging.v1.ReplacePreferencesResponse
-	69,  // 147: messagerie.messaging.v1.MessagingService.GetExpectedDelay:output_type -> messagerie.messaging.v1.GetExpectedDelayResponse
-	71,  // 148: messagerie.messaging.v1.MessagingService.ExportMyData:output_type -> messagerie.messaging.v1.ExportMyDataResponse
-	73,  // 149: messagerie.messaging.v1.MessagingService.EraseMyData:output_type -> messagerie.messaging.v1.EraseMyDataResponse
-	23,  // 150: messagerie.messaging.v1.AgentService.ListConversations:output_type -> messagerie.messaging.v1.AgentServiceListConversationsResponse
-	25,  // 151: messagerie.messaging.v1.AgentService.GetConversation:output_type -> messagerie.messaging.v1.AgentServiceGetConversationResponse
-	27,  // 152: messagerie.messaging.v1.AgentService.ClaimConversation:output_type -> messagerie.messaging.v1.ClaimConversationResponse
-	29,  // 153: messagerie.messaging.v1.AgentService.ReleaseConversation:output_type -> messagerie.messaging.v1.ReleaseConversationResponse
-	31,  // 154: messagerie.messaging.v1.AgentService.PostReply:output_type -> messagerie.messaging.v1.PostReplyResponse
-	33,  // 155: messagerie.messaging.v1.AgentService.CloseConversation:output_type -> messagerie.messaging.v1.CloseConversationResponse
-	75,  // 156: messagerie.messaging.v1.AgentService.TransferConversation:output_type -> messagerie.messaging.v1.TransferConversationResponse
-	77,  // 157: messagerie.messaging.v1.AgentService.RecategoriseConversation:output_type -> messagerie.messaging.v1.RecategoriseConversationResponse
-	79,  // 158: messagerie.messaging.v1.AgentService.ReopenConversation:output_type -> messagerie.messaging.v1.ReopenConversationResponse
-	81,  // 159: messagerie.messaging.v1.AgentService.AddNote:output_type -> messagerie.messaging.v1.AddNoteResponse
-	83,  // 160: messagerie.messaging.v1.AgentService.ListQueues:output_type -> messagerie.messaging.v1.ListQueuesResponse
-	87,  // 161: messagerie.messaging.v1.AgentService.ListTemplates:output_type -> messagerie.messaging.v1.ListTemplatesResponse
-	89,  // 162: messagerie.messaging.v1.AgentService.SaveTemplate:output_type -> messagerie.messaging.v1.SaveTemplateResponse
-	91,  // 163: messagerie.messaging.v1.AgentService.DeleteTemplate:output_type -> messagerie.messaging.v1.DeleteTemplateResponse
-	93,  // 164: messagerie.messaging.v1.AgentService.GetStatistics:output_type -> messagerie.messaging.v1.GetStatisticsResponse
-	98,  // 165: messagerie.messaging.v1.AgentService.WatchConversations:output_type -> messagerie.messaging.v1.AgentServiceWatchConversationsResponse
-	100, // 166: messagerie.messaging.v1.OperatorService.GetStatus:output_type -> messagerie.messaging.v1.GetStatusResponse
-	103, // 167: messagerie.messaging.v1.OperatorService.ListRefusedEvents:output_type -> messagerie.messaging.v1.ListRefusedEventsResponse
-	105, // 168: messagerie.messaging.v1.OperatorService.RequeueRefusedEvents:output_type -> messagerie.messaging.v1.RequeueRefusedEventsResponse
-	107, // 169: messagerie.messaging.v1.OperatorService.DropRefusedEvent:output_type -> messagerie.messaging.v1.DropRefusedEventResponse
-	35,  // 170: messagerie.messaging.v1.RecipientService.BatchGetRecipients:output_type -> messagerie.messaging.v1.BatchGetRecipientsResponse
-	39,  // 171: messagerie.messaging.v1.RecipientService.CheckReader:output_type -> messagerie.messaging.v1.CheckReaderResponse
-	42,  // 172: messagerie.messaging.v1.EventLogService.ListDigests:output_type -> messagerie.messaging.v1.ListDigestsResponse
-	45,  // 173: messagerie.messaging.v1.EventLogService.ListEvents:output_type -> messagerie.messaging.v1.ListEventsResponse
-	131, // [131:174] is the sub-list for method output_type
-	88,  // [88:131] is the sub-list for method input_type
-	88,  // [88:88] is the sub-list for extension type_name
-	88,  // [88:88] is the sub-list for extension extendee
-	0,   // [0:88] is the sub-list for field type_name
+	119, // 81: messagerie.messaging.v1.GetStatusResponse.oldest_unanswered_age:type_name -> google.protobuf.Duration
+	119, // 82: messagerie.messaging.v1.GetStatusResponse.outbox_age:type_name -> google.protobuf.Duration
+	119, // 83: messagerie.messaging.v1.GetStatusResponse.newest_event_age:type_name -> google.protobuf.Duration
+	101, // 84: messagerie.messaging.v1.GetStatusResponse.keys:type_name -> messagerie.messaging.v1.KeyFit
+	101, // 85: messagerie.messaging.v1.GetKeysResponse.fit:type_name -> messagerie.messaging.v1.KeyFit
+	103, // 86: messagerie.messaging.v1.GetKeysResponse.keys:type_name -> messagerie.messaging.v1.WrappingKey
+	117, // 87: messagerie.messaging.v1.RefusedEvent.create_time:type_name -> google.protobuf.Timestamp
+	117, // 88: messagerie.messaging.v1.RefusedEvent.try_time:type_name -> google.protobuf.Timestamp
+	117, // 89: messagerie.messaging.v1.RefusedEvent.set_aside_time:type_name -> google.protobuf.Timestamp
+	109, // 90: messagerie.messaging.v1.ListRefusedEventsResponse.events:type_name -> messagerie.messaging.v1.RefusedEvent
+	10,  // 91: messagerie.messaging.v1.MessagingService.SubmitMessage:input_type -> messagerie.messaging.v1.SubmitMessageRequest
+	12,  // 92: messagerie.messaging.v1.MessagingService.ListConversations:input_type -> messagerie.messaging.v1.ListConversationsRequest
+	14,  // 93: messagerie.messaging.v1.MessagingService.GetConversation:input_type -> messagerie.messaging.v1.GetConversationRequest
+	16,  // 94: messagerie.messaging.v1.MessagingService.HideConversation:input_type -> messagerie.messaging.v1.HideConversationRequest
+	18,  // 95: messagerie.messaging.v1.MessagingService.ShowConversation:input_type -> messagerie.messaging.v1.ShowConversationRequest
+	20,  // 96: messagerie.messaging.v1.MessagingService.MarkConversationRead:input_type -> messagerie.messaging.v1.MarkConversationReadRequest
+	46,  // 97: messagerie.messaging.v1.MessagingService.PostFollowUp:input_type -> messagerie.messaging.v1.PostFollowUpRequest
+	49,  // 98: messagerie.messaging.v1.MessagingService.SaveDraft:input_type -> messagerie.messaging.v1.SaveDraftRequest
+	51,  // 99: messagerie.messaging.v1.MessagingService.GetDraft:input_type -> messagerie.messaging.v1.GetDraftRequest
+	53,  // 100: messagerie.messaging.v1.MessagingService.ListDrafts:input_type -> messagerie.messaging.v1.ListDraftsRequest
+	55,  // 101: messagerie.messaging.v1.MessagingService.DeleteDraft:input_type -> messagerie.messaging.v1.DeleteDraftRequest
+	57,  // 102: messagerie.messaging.v1.MessagingService.WatchConversations:input_type -> messagerie.messaging.v1.WatchConversationsRequest
+	59,  // 103: messagerie.messaging.v1.MessagingService.CreateWatchTicket:input_type -> messagerie.messaging.v1.CreateWatchTicketRequest
+	62,  // 104: messagerie.messaging.v1.MessagingService.GetPreferences:input_type -> messagerie.messaging.v1.GetPreferencesRequest
+	64,  // 105: messagerie.messaging.v1.MessagingService.UpdatePreferences:input_type -> messagerie.messaging.v1.UpdatePreferencesRequest
+	66,  // 106: messagerie.messaging.v1.MessagingService.ReplacePreferences:input_type -> messagerie.messaging.v1.ReplacePreferencesRequest
+	68,  // 107: messagerie.messaging.v1.MessagingService.GetExpectedDelay:input_type -> messagerie.messaging.v1.GetExpectedDelayRequest
+	70,  // 108: messagerie.messaging.v1.MessagingService.ExportMyData:input_type -> messagerie.messaging.v1.ExportMyDataRequest
+	72,  // 109: messagerie.messaging.v1.MessagingService.EraseMyData:input_type -> messagerie.messaging.v1.EraseMyDataRequest
+	22,  // 110: messagerie.messaging.v1.AgentService.ListConversations:input_type -> messagerie.messaging.v1.AgentServiceListConversationsRequest
+	24,  // 111: messagerie.messaging.v1.AgentService.GetConversation:input_type -> messagerie.messaging.v1.AgentServiceGetConversationRequest
+	26,  // 112: messagerie.messaging.v1.AgentService.ClaimConversation:input_type -> messagerie.messaging.v1.ClaimConversationRequest
+	28,  // 113: messagerie.messaging.v1.AgentService.ReleaseConversation:input_type -> messagerie.messaging.v1.ReleaseConversationRequest
+	30,  // 114: messagerie.messaging.v1.AgentService.PostReply:input_type -> messagerie.messaging.v1.PostReplyRequest
+	32,  // 115: messagerie.messaging.v1.AgentService.CloseConversation:input_type -> messagerie.messaging.v1.CloseConversationRequest
+	74,  // 116: messagerie.messaging.v1.AgentService.TransferConversation:input_type -> messagerie.messaging.v1.TransferConversationRequest
+	76,  // 117: messagerie.messaging.v1.AgentService.RecategoriseConversation:input_type -> messagerie.messaging.v1.RecategoriseConversationRequest
+	78,  // 118: messagerie.messaging.v1.AgentService.ReopenConversation:input_type -> messagerie.messaging.v1.ReopenConversationRequest
+	80,  // 119: messagerie.messaging.v1.AgentService.AddNote:input_type -> messagerie.messaging.v1.AddNoteRequest
+	82,  // 120: messagerie.messaging.v1.AgentService.ListQueues:input_type -> messagerie.messaging.v1.ListQueuesRequest
+	86,  // 121: messagerie.messaging.v1.AgentService.ListTemplates:input_type -> messagerie.messaging.v1.ListTemplatesRequest
+	88,  // 122: messagerie.messaging.v1.AgentService.SaveTemplate:input_type -> messagerie.messaging.v1.SaveTemplateRequest
+	90,  // 123: messagerie.messaging.v1.AgentService.DeleteTemplate:input_type -> messagerie.messaging.v1.DeleteTemplateRequest
+	92,  // 124: messagerie.messaging.v1.AgentService.GetStatistics:input_type -> messagerie.messaging.v1.GetStatisticsRequest
+	97,  // 125: messagerie.messaging.v1.AgentService.WatchConversations:input_type -> messagerie.messaging.v1.AgentServiceWatchConversationsRequest
+	99,  // 126: messagerie.messaging.v1.OperatorService.GetStatus:input_type -> messagerie.messaging.v1.GetStatusRequest
+	110, // 127: messagerie.messaging.v1.OperatorService.ListRefusedEvents:input_type -> messagerie.messaging.v1.ListRefusedEventsRequest
+	112, // 128: messagerie.messaging.v1.OperatorService.RequeueRefusedEvents:input_type -> messagerie.messaging.v1.RequeueRefusedEventsRequest
+	114, // 129: messagerie.messaging.v1.OperatorService.DropRefusedEvent:input_type -> messagerie.messaging.v1.DropRefusedEventRequest
+	102, // 130: messagerie.messaging.v1.OperatorService.GetKeys:input_type -> messagerie.messaging.v1.GetKeysRequest
+	105, // 131: messagerie.messaging.v1.OperatorService.RewrapKeys:input_type -> messagerie.messaging.v1.RewrapKeysRequest
+	107, // 132: messagerie.messaging.v1.OperatorService.ReconcileKeys:input_type -> messagerie.messaging.v1.ReconcileKeysRequest
+	34,  // 133: messagerie.messaging.v1.RecipientService.BatchGetRecipients:input_type -> messagerie.messaging.v1.BatchGetRecipientsRequest
+	37,  // 134: messagerie.messaging.v1.RecipientService.CheckReader:input_type -> messagerie.messaging.v1.CheckReaderRequest
+	40,  // 135: messagerie.messaging.v1.EventLogService.ListDigests:input_type -> messagerie.messaging.v1.ListDigestsRequest
+	43,  // 136: messagerie.messaging.v1.EventLogService.ListEvents:input_type -> messagerie.messaging.v1.ListEventsRequest
+	11,  // 137: messagerie.messaging.v1.MessagingService.SubmitMessage:output_type -> messagerie.messaging.v1.SubmitMessageResponse
+	13,  // 138: messagerie.messaging.v1.MessagingService.ListConversations:output_type -> messagerie.messaging.v1.ListConversationsResponse
+	15,  // 139: messagerie.messaging.v1.MessagingService.GetConversation:output_type -> messagerie.messaging.v1.GetConversationResponse
+	17,  // 140: messagerie.messaging.v1.MessagingService.HideConversation:output_type -> messagerie.messaging.v1.HideConversationResponse
+	19,  // 141: messagerie.messaging.v1.MessagingService.ShowConversation:output_type -> messagerie.messaging.v1.ShowConversationResponse
+	21,  // 142: messagerie.messaging.v1.MessagingService.MarkConversationRead:output_type -> messagerie.messaging.v1.MarkConversationReadResponse
+	47,  // 143: messagerie.messaging.v1.MessagingService.PostFollowUp:output_type -> messagerie.messaging.v1.PostFollowUpResponse
+	50,  // 144: messagerie.messaging.v1.MessagingService.SaveDraft:output_type -> messagerie.messaging.v1.SaveDraftResponse
+	52,  // 145: messagerie.messaging.v1.MessagingService.GetDraft:output_type -> messagerie.messaging.v1.GetDraftResponse
+	54,  // 146: messagerie.messaging.v1.MessagingService.ListDrafts:output_type -> messagerie.messaging.v1.ListDraftsResponse
+	56,  // 147: messagerie.messaging.v1.MessagingService.DeleteDraft:output_type -> messagerie.messaging.v1.DeleteDraftResponse
+	58,  // 148: messagerie.messaging.v1.MessagingService.WatchConversations:output_type -> messagerie.messaging.v1.WatchConversationsResponse
+	60,  // 149: messagerie.messaging.v1.MessagingService.CreateWatchTicket:output_type -> messagerie.messaging.v1.CreateWatchTicketResponse
+	63,  // 150: messagerie.messaging.v1.MessagingService.GetPreferences:output_type -> messagerie.messaging.v1.GetPreferencesResponse
+	65,  // 151: messagerie.messaging.v1.MessagingService.UpdatePreferences:output_type -> messagerie.messaging.v1.UpdatePreferencesResponse
+	67,  // 152: messagerie.messaging.v1.MessagingService.ReplacePreferences:output_type -> messagerie.messaging.v1.ReplacePreferencesResponse
+	69,  // 153: messagerie.messaging.v1.MessagingService.GetExpectedDelay:output_type -> messagerie.messaging.v1.GetExpectedDelayResponse
+	71,  // 154: messagerie.messaging.v1.MessagingService.ExportMyData:output_type -> messagerie.messaging.v1.ExportMyDataResponse
+	73,  // 155: messagerie.messaging.v1.MessagingService.EraseMyData:output_type -> messagerie.messaging.v1.EraseMyDataResponse
+	23,  // 156: messagerie.messaging.v1.AgentService.ListConversations:output_type -> messagerie.messaging.v1.AgentServiceListConversationsResponse
+	25,  // 157: messagerie.messaging.v1.AgentService.GetConversation:output_type -> messagerie.messaging.v1.AgentServiceGetConversationResponse
+	27,  // 158: messagerie.messaging.v1.AgentService.ClaimConversation:output_type -> messagerie.messaging.v1.ClaimConversationResponse
+	29,  // 159: messagerie.messaging.v1.AgentService.ReleaseConversation:output_type -> messagerie.messaging.v1.ReleaseConversationResponse
+	31,  // 160: messagerie.messaging.v1.AgentService.PostReply:output_type -> messagerie.messaging.v1.PostReplyResponse
+	33,  // 161: messagerie.messaging.v1.AgentService.CloseConversation:output_type -> messagerie.messaging.v1.CloseConversationResponse
+	75,  // 162: messagerie.messaging.v1.AgentService.TransferConversation:output_type -> messagerie.messaging.v1.TransferConversationResponse
+	77,  // 163: messagerie.messaging.v1.AgentService.RecategoriseConversation:output_type -> messagerie.messaging.v1.RecategoriseConversationResponse
+	79,  // 164: messagerie.messaging.v1.AgentService.ReopenConversation:output_type -> messagerie.messaging.v1.ReopenConversationResponse
+	81,  // 165: messagerie.messaging.v1.AgentService.AddNote:output_type -> messagerie.messaging.v1.AddNoteResponse
+	83,  // 166: messagerie.messaging.v1.AgentService.ListQueues:output_type -> messagerie.messaging.v1.ListQueuesResponse
+	87,  // 167: messagerie.messaging.v1.AgentService.ListTemplates:output_type -> messagerie.messaging.v1.ListTemplatesResponse
+	89,  // 168: messagerie.messaging.v1.AgentService.SaveTemplate:output_type -> messagerie.messaging.v1.SaveTemplateResponse
+	91,  // 169: messagerie.messaging.v1.AgentService.DeleteTemplate:output_type -> messagerie.messaging.v1.DeleteTemplateResponse
+	93,  // 170: messagerie.messaging.v1.AgentService.GetStatistics:output_type -> messagerie.messaging.v1.GetStatisticsResponse
+	98,  // 171: messagerie.messaging.v1.AgentService.WatchConversations:output_type -> messagerie.messaging.v1.AgentServiceWatchConversationsResponse
+	100, // 172: messagerie.messaging.v1.OperatorService.GetStatus:output_type -> messagerie.messaging.v1.GetStatusResponse
+	111, // 173: messagerie.messaging.v1.OperatorService.ListRefusedEvents:output_type -> messagerie.messaging.v1.ListRefusedEventsResponse
+	113, // 174: messagerie.messaging.v1.OperatorService.RequeueRefusedEvents:output_type -> messagerie.messaging.v1.RequeueRefusedEventsResponse
+	115, // 175: messagerie.messaging.v1.OperatorService.DropRefusedEvent:output_type -> messagerie.messaging.v1.DropRefusedEventResponse
+	104, // 176: messagerie.messaging.v1.OperatorService.GetKeys:output_type -> messagerie.messaging.v1.GetKeysResponse
+	106, // 177: messagerie.messaging.v1.OperatorService.RewrapKeys:output_type -> messagerie.messaging.v1.RewrapKeysResponse
+	108, // 178: messagerie.messaging.v1.OperatorService.ReconcileKeys:output_type -> messagerie.messaging.v1.ReconcileKeysResponse
+	35,  // 179: messagerie.messaging.v1.RecipientService.BatchGetRecipients:output_type -> messagerie.messaging.v1.BatchGetRecipientsResponse
+	39,  // 180: messagerie.messaging.v1.RecipientService.CheckReader:output_type -> messagerie.messaging.v1.CheckReaderResponse
+	42,  // 181: messagerie.messaging.v1.EventLogService.ListDigests:output_type -> messagerie.messaging.v1.ListDigestsResponse
+	45,  // 182: messagerie.messaging.v1.EventLogService.ListEvents:output_type -> messagerie.messaging.v1.ListEventsResponse
+	137, // [137:183] is the sub-list for method output_type
+	91,  // [91:137] is the sub-list for method input_type
+	91,  // [91:91] is the sub-list for extension type_name
+	91,  // [91:91] is the sub-list for extension extendee
+	0,   // [0:91] is the sub-list for field type_name
 }
 
 func init() { file_messagerie_messaging_v1_messaging_proto_init() }
@@ -7375,7 +7964,7 @@ func file_messagerie_messaging_v1_messaging_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_messagerie_messaging_v1_messaging_proto_rawDesc), len(file_messagerie_messaging_v1_messaging_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   105,
+			NumMessages:   113,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

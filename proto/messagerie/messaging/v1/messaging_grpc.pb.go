@@ -1742,6 +1742,9 @@ const (
 	OperatorService_ListRefusedEvents_FullMethodName    = "/messagerie.messaging.v1.OperatorService/ListRefusedEvents"
 	OperatorService_RequeueRefusedEvents_FullMethodName = "/messagerie.messaging.v1.OperatorService/RequeueRefusedEvents"
 	OperatorService_DropRefusedEvent_FullMethodName     = "/messagerie.messaging.v1.OperatorService/DropRefusedEvent"
+	OperatorService_GetKeys_FullMethodName              = "/messagerie.messaging.v1.OperatorService/GetKeys"
+	OperatorService_RewrapKeys_FullMethodName           = "/messagerie.messaging.v1.OperatorService/RewrapKeys"
+	OperatorService_ReconcileKeys_FullMethodName        = "/messagerie.messaging.v1.OperatorService/ReconcileKeys"
 )
 
 // OperatorServiceClient is the client API for OperatorService service.
@@ -1771,6 +1774,26 @@ type OperatorServiceClient interface {
 	// that compares itself with the log still finds it: the notifier sends its e-mails.
 	// NOT_FOUND (REFUSED_EVENT_NOT_FOUND) when it is not, or no longer, refused.
 	DropRefusedEvent(ctx context.Context, in *DropRefusedEventRequest, opts ...grpc.CallOption) (*DropRefusedEventResponse, error)
+	// GetKeys says which keys wrap members' keys in the vault, which process has which of them,
+	// and what is known of erasures. It counts all keys of members, which takes some hundred
+	// milliseconds for each million. UNAVAILABLE (STORE_UNAVAILABLE) while one of the two
+	// databases is away, RESOURCE_EXHAUSTED as for GetStatus.
+	GetKeys(ctx context.Context, in *GetKeysRequest, opts ...grpc.CallOption) (*GetKeysResponse, error)
+	// RewrapKeys wraps members' keys anew that are wrapped by another key than the primary one
+	// of the process that answers: those of the next 500 members, and with the last of them the
+	// check value. Go on with next_page_token until there is none. Members notice nothing; what
+	// was done is found done when it is called again.
+	//
+	// Make sure first that every process has the primary key (GetKeys): one that lacks it cannot
+	// read what is wrapped by it.
+	RewrapKeys(ctx context.Context, in *RewrapKeysRequest, opts ...grpc.CallOption) (*RewrapKeysResponse, error)
+	// ReconcileKeys compares the vault with what is stored, a page at a time, and changes
+	// nothing: keys of members of whom nothing is stored, which open nothing, unless this database
+	// is older than the vault; and rows whose key the vault does not have, whose texts are lost
+	// unless a copy of the vault has it. Keys of the last day and erased rows are left out. No
+	// member is named.
+	// RESOURCE_EXHAUSTED as for GetStatus.
+	ReconcileKeys(ctx context.Context, in *ReconcileKeysRequest, opts ...grpc.CallOption) (*ReconcileKeysResponse, error)
 }
 
 type operatorServiceClient struct {
@@ -1821,6 +1844,36 @@ func (c *operatorServiceClient) DropRefusedEvent(ctx context.Context, in *DropRe
 	return out, nil
 }
 
+func (c *operatorServiceClient) GetKeys(ctx context.Context, in *GetKeysRequest, opts ...grpc.CallOption) (*GetKeysResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetKeysResponse)
+	err := c.cc.Invoke(ctx, OperatorService_GetKeys_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorServiceClient) RewrapKeys(ctx context.Context, in *RewrapKeysRequest, opts ...grpc.CallOption) (*RewrapKeysResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RewrapKeysResponse)
+	err := c.cc.Invoke(ctx, OperatorService_RewrapKeys_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorServiceClient) ReconcileKeys(ctx context.Context, in *ReconcileKeysRequest, opts ...grpc.CallOption) (*ReconcileKeysResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReconcileKeysResponse)
+	err := c.cc.Invoke(ctx, OperatorService_ReconcileKeys_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // OperatorServiceServer is the server API for OperatorService service.
 // All implementations must embed UnimplementedOperatorServiceServer
 // for forward compatibility.
@@ -1848,6 +1901,26 @@ type OperatorServiceServer interface {
 	// that compares itself with the log still finds it: the notifier sends its e-mails.
 	// NOT_FOUND (REFUSED_EVENT_NOT_FOUND) when it is not, or no longer, refused.
 	DropRefusedEvent(context.Context, *DropRefusedEventRequest) (*DropRefusedEventResponse, error)
+	// GetKeys says which keys wrap members' keys in the vault, which process has which of them,
+	// and what is known of erasures. It counts all keys of members, which takes some hundred
+	// milliseconds for each million. UNAVAILABLE (STORE_UNAVAILABLE) while one of the two
+	// databases is away, RESOURCE_EXHAUSTED as for GetStatus.
+	GetKeys(context.Context, *GetKeysRequest) (*GetKeysResponse, error)
+	// RewrapKeys wraps members' keys anew that are wrapped by another key than the primary one
+	// of the process that answers: those of the next 500 members, and with the last of them the
+	// check value. Go on with next_page_token until there is none. Members notice nothing; what
+	// was done is found done when it is called again.
+	//
+	// Make sure first that every process has the primary key (GetKeys): one that lacks it cannot
+	// read what is wrapped by it.
+	RewrapKeys(context.Context, *RewrapKeysRequest) (*RewrapKeysResponse, error)
+	// ReconcileKeys compares the vault with what is stored, a page at a time, and changes
+	// nothing: keys of members of whom nothing is stored, which open nothing, unless this database
+	// is older than the vault; and rows whose key the vault does not have, whose texts are lost
+	// unless a copy of the vault has it. Keys of the last day and erased rows are left out. No
+	// member is named.
+	// RESOURCE_EXHAUSTED as for GetStatus.
+	ReconcileKeys(context.Context, *ReconcileKeysRequest) (*ReconcileKeysResponse, error)
 	mustEmbedUnimplementedOperatorServiceServer()
 }
 
@@ -1869,6 +1942,15 @@ func (UnimplementedOperatorServiceServer) RequeueRefusedEvents(context.Context, 
 }
 func (UnimplementedOperatorServiceServer) DropRefusedEvent(context.Context, *DropRefusedEventRequest) (*DropRefusedEventResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DropRefusedEvent not implemented")
+}
+func (UnimplementedOperatorServiceServer) GetKeys(context.Context, *GetKeysRequest) (*GetKeysResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetKeys not implemented")
+}
+func (UnimplementedOperatorServiceServer) RewrapKeys(context.Context, *RewrapKeysRequest) (*RewrapKeysResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RewrapKeys not implemented")
+}
+func (UnimplementedOperatorServiceServer) ReconcileKeys(context.Context, *ReconcileKeysRequest) (*ReconcileKeysResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReconcileKeys not implemented")
 }
 func (UnimplementedOperatorServiceServer) mustEmbedUnimplementedOperatorServiceServer() {}
 func (UnimplementedOperatorServiceServer) testEmbeddedByValue()                         {}
@@ -1963,6 +2045,60 @@ func _OperatorService_DropRefusedEvent_Handler(srv interface{}, ctx context.Cont
 	return interceptor(ctx, in, info, handler)
 }
 
+func _OperatorService_GetKeys_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetKeysRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServiceServer).GetKeys(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OperatorService_GetKeys_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServiceServer).GetKeys(ctx, req.(*GetKeysRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _OperatorService_RewrapKeys_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RewrapKeysRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServiceServer).RewrapKeys(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OperatorService_RewrapKeys_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServiceServer).RewrapKeys(ctx, req.(*RewrapKeysRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _OperatorService_ReconcileKeys_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReconcileKeysRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServiceServer).ReconcileKeys(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OperatorService_ReconcileKeys_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServiceServer).ReconcileKeys(ctx, req.(*ReconcileKeysRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // OperatorService_ServiceDesc is the grpc.ServiceDesc for OperatorService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -1985,6 +2121,18 @@ var OperatorService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DropRefusedEvent",
 			Handler:    _OperatorService_DropRefusedEvent_Handler,
+		},
+		{
+			MethodName: "GetKeys",
+			Handler:    _OperatorService_GetKeys_Handler,
+		},
+		{
+			MethodName: "RewrapKeys",
+			Handler:    _OperatorService_RewrapKeys_Handler,
+		},
+		{
+			MethodName: "ReconcileKeys",
+			Handler:    _OperatorService_ReconcileKeys_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

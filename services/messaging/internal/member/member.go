@@ -181,3 +181,12 @@ func (m *Members) store(ctx context.Context, member string, by reach) error {
 	}
 	return err
 }
+
+// WithoutData returns those of some members of whom nothing is stored.
+func WithoutData(ctx context.Context, db postgres.Querier, members []string) ([]string, error) {
+	return postgres.Many[string](ctx, db, "looking for members of whom nothing is stored", `
+		SELECT asked.who FROM unnest($1::text[]) AS asked (who)
+		WHERE NOT EXISTS (SELECT FROM member WHERE id = asked.who)
+		  AND NOT EXISTS (SELECT FROM conversation WHERE member_id = asked.who)
+		  AND NOT EXISTS (SELECT FROM draft WHERE member_id = asked.who)`, members)
+}

@@ -1,5 +1,5 @@
-// Package operator is OperatorService: the status of messaging, and the events that the broker
-// refuses, which operators list, requeue or drop.
+// Package operator is OperatorService: the status of messaging, the events that the broker
+// refuses, which operators list, requeue or drop, and the keys that wrap members' keys.
 package operator
 
 import (
@@ -21,6 +21,7 @@ import (
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/reports"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/waiting"
 )
 
@@ -31,6 +32,7 @@ type Server struct {
 	DB      *pgxpool.Pool
 	Reports *reports.Reports
 	Broker  *bus.Bus
+	Vault   *vault.Vault
 	// Begin is where the relay begins to look for events.
 	Begin func() uuid.UUID
 }
@@ -41,6 +43,7 @@ func (s *Server) GetStatus(ctx context.Context, _ *messagingpb.GetStatusRequest)
 		resp, err := status(ctx, s.Reports.DB, s.Begin())
 		if err == nil {
 			resp.BrokerReachable = s.Broker.Ready(ctx) == nil
+			resp.Keys = s.keyFit(ctx)
 		}
 		return resp, err
 	})

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/member"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
 )
 
@@ -41,9 +42,5 @@ func (u *Upkeep) retireKeys(ctx context.Context, age time.Duration) (int64, erro
 
 // without returns those of these members of whom nothing is stored.
 func (u *Upkeep) without(ctx context.Context, members []string) ([]string, error) {
-	return postgres.Many[string](ctx, u.DB, "looking for members of whom nothing is stored", `
-		SELECT asked.who FROM unnest($1::text[]) AS asked (who)
-		WHERE NOT EXISTS (SELECT FROM member WHERE id = asked.who)
-		  AND NOT EXISTS (SELECT FROM conversation WHERE member_id = asked.who)
-		  AND NOT EXISTS (SELECT FROM draft WHERE member_id = asked.who)`, members)
+	return member.WithoutData(ctx, u.DB, members)
 }

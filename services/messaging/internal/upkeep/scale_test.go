@@ -2,7 +2,6 @@ package upkeep
 
 import (
 	"context"
-	"fmt"
 	"testing"
 	"time"
 
@@ -39,9 +38,6 @@ func TestScale(t *testing.T) {
 						return err
 					}
 					return failed(u.retireKeys(ctx, unusedAge))
-				}},
-				{Of: []string{"Upkeep.without"}, Run: func(ctx context.Context, n int) error {
-					return failed(u.without(ctx, []string{"nobody", fmt.Sprintf("member:%d", n)}))
 				}},
 				{Of: []string{"Upkeep.forgetAudit"}, Run: func(ctx context.Context, _ int) error { return failed(u.forgetAudit(ctx, years)) }},
 			}

@@ -2,19 +2,30 @@ package vault
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 
 	"github.com/google/uuid"
 	"github.com/tink-crypto/tink-go/v2/aead"
+	"github.com/tink-crypto/tink-go/v2/core/cryptofmt"
 	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
 	"github.com/tink-crypto/tink-go/v2/keyset"
+	tinkpb "github.com/tink-crypto/tink-go/v2/proto/tink_go_proto"
 	"github.com/tink-crypto/tink-go/v2/tink"
 )
 
 // Keyset wraps the keys of members: its primary key wraps, every key unwraps.
 type Keyset struct {
 	wrapper tink.AEAD
+	// primary is tink's id of the primary key, and ids are those of all that unwrap.
+	primary uint32
+	ids     []uint32
+	// digest is that of what it was read from.
+	digest [sha256.Size]byte
 }
 
 // OpenKeyset reads a key set in tink's JSON format. Its error quotes nothing of it.
@@ -27,7 +38,44 @@ func OpenKeyset(cleartext string) (*Keyset, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the key set: %w", err)
 	}
-	return &Keyset{wrapper}, nil
+	info := handle.KeysetInfo()
+	keys := &Keyset{wrapper: wrapper, primary: info.GetPrimaryKeyId(), digest: sha256.Sum256([]byte(cleartext))}
+	for _, key := range info.GetKeyInfo() {
+		if key.GetStatus() != tinkpb.KeyStatusType_ENABLED {
+			continue
+		}
+		if key.GetOutputPrefixType() != tinkpb.OutputPrefixType_TINK {
+			// Of what it wraps, nobody could say by which key.
+			return nil, fmt.Errorf("reading the key set: key %d has not the output prefix TINK; make one with tinkey (AES256_GCM)", key.GetKeyId())
+		}
+		keys.ids = append(keys.ids, key.GetKeyId())
+	}
+	return keys, nil
+}
+
+// maxKeysetBytes bounds the file of a key set.
+const maxKeysetBytes = 1 << 20
+
+// ReadKeyset reads the file of a key set.
+func ReadKeyset(path string) (*Keyset, error) {
+	cleartext, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return OpenKeyset(cleartext)
+}
+
+func readFile(path string) (string, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("reading the key set: %w", err)
+	}
+	defer file.Close()
+	content, err := io.ReadAll(io.LimitReader(file, maxKeysetBytes))
+	if err != nil {
+		return "", fmt.Errorf("reading the key set: %w", err)
+	}
+	return string(content), nil
 }
 
 // NewKeyset returns a new key set with one AES-256-GCM key, in the JSON that OpenKeyset takes.
@@ -41,6 +89,18 @@ func NewKeyset() (string, error) {
 		return "", fmt.Errorf("writing a key set: %w", err)
 	}
 	return out.String(), nil
+}
+
+// prefixBytes is the length of what tink puts before a ciphertext: a byte, and the id of the key
+// that it is sealed by.
+const prefixBytes = cryptofmt.TinkPrefixSize
+
+// sealedBy is the id of the key that something is sealed by; 0 if that cannot be said.
+func sealedBy(ciphertext []byte) uint32 {
+	if len(ciphertext) < prefixBytes || ciphertext[0] != cryptofmt.TinkStartByte {
+		return 0
+	}
+	return binary.BigEndian.Uint32(ciphertext[1:prefixBytes])
 }
 
 // wrap encrypts the secret of a member's key, bound to the key's id and its member.
@@ -58,4 +118,21 @@ func (k *Keyset) unwrap(id uuid.UUID, member string, wrapped []byte) ([]byte, er
 		return nil, fmt.Errorf("unwrapping key %s: %w", id, err)
 	}
 	return secret, nil
+}
+
+// seal encrypts what is neither a key nor a member's, for a purpose.
+func (k *Keyset) seal(purpose, plain string) ([]byte, error) {
+	sealed, err := k.wrapper.Encrypt([]byte(plain), bound(purpose))
+	if err != nil {
+		return nil, fmt.Errorf("sealing a %s: %w", purpose, err)
+	}
+	return sealed, nil
+}
+
+func (k *Keyset) open(purpose string, sealed []byte) (string, error) {
+	plain, err := k.wrapper.Decrypt(sealed, bound(purpose))
+	if err != nil {
+		return "", fmt.Errorf("opening a %s: %w", purpose, err)
+	}
+	return string(plain), nil
 }

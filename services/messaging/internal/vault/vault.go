@@ -29,6 +29,15 @@
 // Keys that were used lately are kept in memory, bounded, so that what is written by members
 // who were seen needs the vault no more, and goes on while it is away.
 //
+// # The key set
+//
+// The key set may come from a file that is read again every ten seconds, so that keys are added,
+// made primary and removed without a restart ([Vault.CheckKeyset]). A constant in the vault that
+// it has sealed shows that it fits; one that does not is never used. Each process notes in the
+// vault which keys it has, and [Vault.Rewrap] wraps anew, page by page, what another key than the
+// primary one wraps. In this order nothing fails: all processes have a key, it wraps, all is
+// wrapped by it, the one before it goes.
+//
 // # When it breaks
 //
 // Whoever loses the vault or the key set loses every text. Whoever has a copy of the vault
@@ -40,6 +49,7 @@ package vault
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -84,7 +94,12 @@ const (
 type Config struct {
 	// DB is the vault's database, and Data messaging's.
 	DB, Data *pgxpool.Pool
-	Keyset   *Keyset
+	// Keyset is the one at the start.
+	Keyset *Keyset
+	// KeysetPath is the file that it came from, which is read again every KeysetEvery, ten
+	// seconds if that is 0; empty: it stays.
+	KeysetPath  string
+	KeysetEvery time.Duration
 	// Remember is how long it is known which keys were erased, in both databases: as long as
 	// a backup of messaging's may be kept. 0: for ever.
 	Remember time.Duration
@@ -94,6 +109,13 @@ type Config struct {
 type Vault struct {
 	Config
 	lookups *batch.Group[ask, Key]
+	// keyset is the one that is used.
+	keyset atomic.Pointer[Keyset]
+	// refused is a digest of what the file last had that was not taken; rereading guards it.
+	refused   [sha256.Size]byte
+	rereading sync.Mutex
+	// process is this one's id among those that note which keys they have.
+	process uuid.UUID
 
 	keys *lru.Cache[string, Key] // by member
 	// away is the error of the last look at the vault, if it failed.
@@ -114,11 +136,15 @@ type ask struct {
 
 // New returns a vault, which answers once Reconcile has been called and while Run runs.
 func New(cfg Config) *Vault {
+	if cfg.KeysetEvery == 0 {
+		cfg.KeysetEvery = followEvery
+	}
 	keys, err := lru.New[string, Key](kept)
 	if err != nil {
 		panic(err) // a size below 1
 	}
-	v := &Vault{Config: cfg, keys: keys, erased: make(map[uuid.UUID]struct{})}
+	v := &Vault{Config: cfg, keys: keys, erased: make(map[uuid.UUID]struct{}), process: uuid.New()}
+	v.keyset.Store(cfg.Keyset)
 	v.lookups = batch.New(batch.Config[ask, Key]{Do: v.look, Most: maxLookups, Timeout: lookupTimeout})
 	return v
 }
@@ -130,6 +156,7 @@ func (v *Vault) Run(ctx context.Context) error {
 	group.Go(func() error { v.lookups.Run(ctx); return nil })
 	group.Go(func() error { v.follow(ctx); return nil })
 	group.Go(func() error { v.scrub(ctx); return nil })
+	group.Go(func() error { v.followKeyset(ctx); return nil })
 	return group.Wait()
 }
 
@@ -290,7 +317,7 @@ func (v *Vault) draw(asks []ask, which func(ask) bool) (made []keyRow, err error
 		if _, err := rand.Read(secret); err != nil {
 			return nil, fmt.Errorf("drawing a key: %w", err)
 		}
-		wrapped, err := v.Keyset.wrap(id, a.member, secret)
+		wrapped, err := v.keyset.Load().wrap(id, a.member, secret)
 		if err != nil {
 			return nil, err
 		}
@@ -315,13 +342,14 @@ func (v *Vault) find(ctx context.Context, asks []ask, which func(ask) bool) (fou
 	if err != nil {
 		return nil, nil, err
 	}
+	keyset := v.keyset.Load()
 	found = make(map[string]Key, len(rows))
 	for _, row := range rows {
 		if v.isErased(row.ID) {
 			back = append(back, row.ID)
 			continue
 		}
-		secret, err := v.Keyset.unwrap(row.ID, row.Member, row.Wrapped)
+		secret, err := keyset.unwrap(row.ID, row.Member, row.Wrapped)
 		if err != nil {
 			return nil, nil, err
 		}

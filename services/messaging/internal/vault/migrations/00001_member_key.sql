@@ -27,5 +27,21 @@ CREATE TABLE erased_key (
 CREATE INDEX erased_key_age ON erased_key (erased_at);
 CREATE INDEX erased_key_lies ON erased_key (lies_in) WHERE lies_in IS NOT NULL;
 
+-- What shows that a process's key set is the one that wraps the keys here: a constant, sealed by
+-- it. The first process makes it.
+CREATE TABLE keyset_check (
+    id     boolean PRIMARY KEY DEFAULT true CHECK (id),
+    sealed bytea   NOT NULL
+);
+
+-- Which keys each process has in its key set, so that a key is known to all before it wraps
+-- anything. A process renews its row every ten seconds, and one of a minute ago is no more.
+CREATE TABLE keyset_reader (
+    process     uuid        PRIMARY KEY,
+    primary_key bigint      NOT NULL,              -- tink's id of the key that wraps
+    key_ids     bigint[]    NOT NULL,              -- of those that unwrap
+    seen_at     timestamptz NOT NULL DEFAULT now()
+);
+
 -- +goose Down
-DROP TABLE erased_key, member_key;
+DROP TABLE keyset_reader, keyset_check, erased_key, member_key;
