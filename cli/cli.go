@@ -1,5 +1,5 @@
 // Package cli is the messagerie command. It shows the state of the system, handles dead
-// letters and refused events for operators, and lists a conversation's notifications for
+// letters, refused events and keys for operators, and lists a conversation's notifications for
 // agents. It talks to the gateway alone, with the caller's own token, and enforces no rules
 // of its own: what is allowed, and which values are valid, is for the services to say.
 package cli
@@ -44,6 +44,12 @@ type commands struct {
 		Requeue requeueRefused `cmd:"" help:"Retry them at once. Once the cause is gone they are retried anyway, within minutes."`
 		Drop    dropRefused    `cmd:"" help:"Give up publishing an event. The event log keeps it."`
 	} `cmd:"" help:"Events that the broker refuses while it takes others (role operator)."`
+	Keys struct {
+		Status    showKeys      `cmd:"" help:"Show which keys wrap members' keys, and which process has which. Exit status 1 when something is BAD."`
+		Rotate    rotateKeys    `cmd:"" help:"Take the next step of a rotation in a key set's file: add a key, or have the newest one wrap, or remove those before."`
+		Rewrap    rewrapKeys    `cmd:"" help:"Wrap anew what another key than the primary one wraps."`
+		Reconcile reconcileKeys `cmd:"" help:"Compare the vault with what is stored: keys without data, data without keys. It changes nothing."`
+	} `cmd:"" help:"The keys that wrap members' keys in the vault (role operator)."`
 	Delivery struct {
 		List listDeliveries `cmd:"" help:"List the notifications about a conversation, oldest first."`
 	} `cmd:"" help:"What became of notifications (role agent)."`

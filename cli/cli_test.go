@@ -38,6 +38,8 @@ type gateway struct {
 	fault  error
 	// letters are how many dead letters there are.
 	letters int
+	// keys are how the keys stand.
+	keys *messagingpb.GetKeysResponse
 }
 
 func serve(t *testing.T) *gateway {
@@ -46,7 +48,11 @@ func serve(t *testing.T) *gateway {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &gateway{addr: lis.Addr().String(), letters: 3}
+	g := &gateway{addr: lis.Addr().String(), letters: 3, keys: &messagingpb.GetKeysResponse{
+		Fit:      &messagingpb.KeyFit{CheckValueOpens: true, PrimaryKeyId: 8, Processes: 2},
+		Keys:     []*messagingpb.WrappingKey{{MemberKeys: 1}, {Id: 7, Processes: 1, MemberKeys: 40, CheckValue: true}, {Id: 8, Processes: 2, PrimaryOf: 2, MemberKeys: 2}},
+		Erasures: 5, OpenErasures: 1, PartsToRewrite: 3,
+	}}
 	server := grpc.NewServer(grpc.UnaryInterceptor(func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 		g.asked = append(g.asked, proto.Clone(req.(proto.Message)))
 		md, _ := metadata.FromIncomingContext(ctx)
@@ -58,7 +64,7 @@ func serve(t *testing.T) *gateway {
 	}))
 	notifierpb.RegisterOperatorServiceServer(server, g)
 	notifierpb.RegisterAgentServiceServer(server, timelines{})
-	messagingpb.RegisterOperatorServiceServer(server, outbox{letters: g.letters})
+	messagingpb.RegisterOperatorServiceServer(server, outbox{letters: g.letters, gateway: g})
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(lis) }()
 	t.Cleanup(func() {
@@ -106,6 +112,7 @@ func (g *gateway) DropDeadLetter(context.Context, *notifierpb.DropDeadLetterRequ
 type outbox struct {
 	messagingpb.UnimplementedOperatorServiceServer
 	letters int
+	gateway *gateway
 }
 
 func (o outbox) ListRefusedEvents(_ context.Context, req *messagingpb.ListRefusedEventsRequest) (*messagingpb.ListRefusedEventsResponse, error) {
@@ -128,6 +135,23 @@ func (outbox) RequeueRefusedEvents(context.Context, *messagingpb.RequeueRefusedE
 
 func (outbox) DropRefusedEvent(context.Context, *messagingpb.DropRefusedEventRequest) (*messagingpb.DropRefusedEventResponse, error) {
 	return &messagingpb.DropRefusedEventResponse{}, nil
+}
+
+func (o outbox) GetKeys(context.Context, *messagingpb.GetKeysRequest) (*messagingpb.GetKeysResponse, error) {
+	return o.gateway.keys, nil
+}
+
+// RewrapKeys has three pages.
+func (outbox) RewrapKeys(_ context.Context, req *messagingpb.RewrapKeysRequest) (*messagingpb.RewrapKeysResponse, error) {
+	return &messagingpb.RewrapKeysResponse{Rewrapped: 20, NextPageToken: map[string]string{"": "a", "a": "b"}[req.GetPageToken()]}, nil
+}
+
+// ReconcileKeys has two pages.
+func (outbox) ReconcileKeys(_ context.Context, req *messagingpb.ReconcileKeysRequest) (*messagingpb.ReconcileKeysResponse, error) {
+	if req.GetPageToken() == "" {
+		return &messagingpb.ReconcileKeysResponse{UnusedKeys: 2, UnusedKeyIds: []string{"u1", "u2"}, NextPageToken: "a"}, nil
+	}
+	return &messagingpb.ReconcileKeysResponse{RowsWithoutKey: 3, MissingKeyIds: []string{"m1"}}, nil
 }
 
 // timelines is the notifier as agents reach it.
@@ -170,6 +194,14 @@ id-1  2026-11-23 09:30:00Z  DENIED  8      2026-11-23 09:30:00Z  -              
 `},
 		{"outbox requeue --all", "events to be retried: 2\n"},
 		{"outbox drop id-0", "id-0 will not be published; the event log keeps it\n"},
+		{"keys status", `KEY      PROCESSES  WRAP BY IT  MEMBERS' KEYS  CHECK VALUE
+unknown  0 of 2     0           1              -
+7        1 of 2     0           40             yes
+8        2 of 2     2           2              -
+OK  8 wraps; the check value opens; 2 processes
+erasures remembered: 5, not ended: 1; parts of the vault to be written anew: 3
+`},
+		{"keys rewrap", "keys wrapped anew: 60\n"},
 		{"delivery list c", `CHANNEL  ABOUT            STATE       REASON    SINCE
 email    acknowledgement  delivered   -         2026-11-23 09:30:00Z
 sms      acknowledgement  suppressed  NO_PHONE  2026-11-23 09:30:00Z

@@ -207,6 +207,8 @@ func askMessaging(ctx context.Context, s *session, p *part) error {
 	if n := got.GetSetAsideEvents(); n > 0 {
 		p.add("set aside", watch, "outbox-set-aside", "%d events that the broker refuses", n)
 	}
+	verdict, text := fitText(got.GetKeys())
+	p.add("keys", verdict, "", "%s", text)
 	p.broker(got.GetBrokerReachable())
 	return nil
 }

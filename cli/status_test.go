@@ -72,6 +72,7 @@ func healthy() *system {
 		messaging: &messagingpb.GetStatusResponse{
 			SchemaVersion: 4, WaitingConversations: 12, OldestUnansweredAge: durationpb.New(3*time.Hour + 5*time.Minute), SubmissionsFiveMinutes: 41, SubmissionsHour: 500,
 			NewestEventAge: durationpb.New(2 * time.Second), BrokerReachable: true,
+			Keys: &messagingpb.KeyFit{CheckValueOpens: true, PrimaryKeyId: 3735928559, Processes: 2},
 		},
 		notifier: &notifierpb.GetStatusResponse{
 			SchemaVersion: 3, ProviderWindow: durationpb.New(time.Hour), ReconcileLag: durationpb.New(41 * time.Second), BrokerReachable: true,
@@ -124,6 +125,7 @@ messaging       OK
   agents        OK    12 wait, oldest without reply 3 h 05
   submissions   OK    41 in 5 min, 500 in 1 h; newest event 2 s
   outbox        OK    0 events, oldest -
+  keys          OK    3735928559 wraps; the check value opens; 2 processes
   broker        OK    answers
 notifier        OK   
   process       OK    build -, schema 3
@@ -153,6 +155,9 @@ func TestStatus_Thresholds(t *testing.T) {
 			s.messaging.OutboxAge = durationpb.New(61 * time.Second)
 			s.messaging.OutboxEvents = 812
 		}, 1, "outbox        BAD   812 events, oldest 1 min\n                       docs/runbooks/outbox-old.md"},
+		"the vault is away":   {func(s *system) { s.messaging.Keys = nil }, 0, "keys          WATCH the vault does not answer\n"},
+		"another key set":     {func(s *system) { s.messaging.Keys.CheckValueOpens = false }, 1, "keys          BAD   the key set does not fit the vault\n"},
+		"a key is not known":  {func(s *system) { s.messaging.Keys.ProcessesWithoutPrimary = 1 }, 1, "keys          BAD   1 of 2 processes lack a key that wraps\n"},
 		"broker away":         {func(s *system) { s.messaging.BrokerReachable = false }, 0, "broker        WATCH does not answer\n"},
 		"dead letters":        {func(s *system) { s.notifier.DeadLetters = 1 }, 0, "deadletters   WATCH 1 not handled\n                       docs/runbooks/dead-letters.md"},
 		"database away":       {func(s *system) { s.taxonomy.DatabaseReachable = false }, 0, "database      WATCH away; members are served from memory"},

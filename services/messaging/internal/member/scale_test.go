@@ -35,7 +35,9 @@ func TestScale(t *testing.T) {
 			}
 			return []scale.Row{
 				read("Members.named", func(ctx context.Context, n int) error { return failed(m.named(ctx, []string{named(n), "member:0"})) }),
-				read("WithoutData", func(ctx context.Context, n int) error { return failed(WithoutData(ctx, pool, []string{"nobody", named(n)})) }),
+				read("WithoutData", func(ctx context.Context, n int) error {
+					return failed(WithoutData(ctx, pool, []string{"nobody", named(n)}))
+				}),
 				read("Members.store", func(ctx context.Context, n int) error { return m.store(ctx, named(n), reach{locale: "fr"}) }),
 				read("Members.preferences", func(ctx context.Context, n int) error { return failed(m.preferences(ctx, named(n))) }),
 				read("Members.changePreferences", func(ctx context.Context, n int) error {
