@@ -692,6 +692,68 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/operator/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Says which keys wrap members' keys in the vault, which process has which of them, and what is known of erasures
+         * @description Says which keys wrap members' keys in the vault, which process has which of them, and what is known of erasures. It counts all keys of members, which takes some hundred milliseconds for each million. UNAVAILABLE (STORE_UNAVAILABLE) while one of the two databases is away, RESOURCE_EXHAUSTED as for GetStatus.
+         */
+        get: operations["messagingOperatorGetKeys"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/operator/keys:rewrap": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Wraps members' keys anew that are wrapped by another key than the primary one of the process that answers
+         * @description Wraps members' keys anew that are wrapped by another key than the primary one of the process that answers: those of the next 500 members, and with the last of them the check value. Go on with nextPageToken until there is none. Members notice nothing; what was done is found done when it is called again.
+         *
+         *     Make sure first that every process has the primary key (GetKeys): one that lacks it cannot read what is wrapped by it.
+         */
+        post: operations["messagingOperatorRewrapKeys"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/operator/keys:reconcile": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Compares the vault with what is stored, a page at a time, and changes nothing
+         * @description Compares the vault with what is stored, a page at a time, and changes nothing: keys of members of whom nothing is stored, which messaging destroys within two days, and rows whose key the vault does not have, whose texts are lost unless a copy of the vault has it. Keys of the last day and erased rows are left out. No member is named. RESOURCE_EXHAUSTED as for GetStatus.
+         */
+        get: operations["messagingOperatorReconcileKeys"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/conversations/{conversation_id}/deliveries": {
         parameters: {
             query?: never;
@@ -1300,6 +1362,28 @@ export interface components {
              */
             answers: number;
         };
+        /** @description GetKeysResponse is the state of the keys. */
+        "messagerie.messaging.v1.GetKeysResponse": {
+            /** @description How the key sets fit. */
+            fit: components["schemas"]["messagerie.messaging.v1.KeyFit"];
+            /** @description All keys, in the order of their ids. */
+            keys: components["schemas"]["messagerie.messaging.v1.WrappingKey"][];
+            /**
+             * Format: int64
+             * @description Erasures of members' keys that are remembered, so that a database that is restored from before erases again.
+             */
+            erasures: string;
+            /**
+             * Format: int64
+             * @description Those of them of which what the key has sealed is not erased yet.
+             */
+            openErasures: string;
+            /**
+             * Format: int32
+             * @description Parts of the vault whose files still have erased keys. They are written anew each minute, for a quarter of an hour after an erasure.
+             */
+            partsToRewrite: number;
+        };
         /** @description GetPreferencesResponse is the caller's preferences. */
         "messagerie.messaging.v1.GetPreferencesResponse": {
             /** @description The preferences. */
@@ -1366,6 +1450,8 @@ export interface components {
              * @description Events that the broker refuses while it takes others, and that are set aside.
              */
             setAsideEvents: string;
+            /** @description How the key sets of the processes fit; not set while the vault does not answer. */
+            keys?: components["schemas"]["messagerie.messaging.v1.KeyFit"];
         };
         /** @description HideConversationRequest names a conversation. */
         "messagerie.messaging.v1.HideConversationRequest": Record<string, never>;
@@ -1373,6 +1459,23 @@ export interface components {
         "messagerie.messaging.v1.HideConversationResponse": {
             /** @description The conversation. */
             conversation: components["schemas"]["messagerie.messaging.v1.Conversation"];
+        };
+        /** @description KeyFit is how the key sets of messaging's processes fit the vault and one another. */
+        "messagerie.messaging.v1.KeyFit": {
+            /** @description Whether the key set of the process that answered opens the vault's check value. If not, it opens no member's key either. */
+            checkValueOpens: boolean;
+            /** @description The key that this process wraps by, by its number in the key set. */
+            primaryKeyId: number;
+            /**
+             * Format: int32
+             * @description Processes that were seen within a minute.
+             */
+            processes: number;
+            /**
+             * Format: int32
+             * @description Those of them that lack the key that one of them wraps by: they cannot read the texts of its new members.
+             */
+            processesWithoutPrimary: number;
         };
         /** @description ListConversationsResponse is one page. */
         "messagerie.messaging.v1.ListConversationsResponse": {
@@ -1552,6 +1655,25 @@ export interface components {
             /** @description The conversation. */
             conversation: components["schemas"]["messagerie.messaging.v1.Conversation"];
         };
+        /** @description ReconcileKeysResponse is what differs on a page. */
+        "messagerie.messaging.v1.ReconcileKeysResponse": {
+            /**
+             * Format: int32
+             * @description Keys of members of whom nothing is stored.
+             */
+            unusedKeys: number;
+            /** @description The first 20 of their ids. */
+            unusedKeyIds: string[];
+            /**
+             * Format: int32
+             * @description Conversations, drafts and members whose key the vault does not have, and that were not erased.
+             */
+            rowsWithoutKey: number;
+            /** @description The first 20 ids of those keys, each once. */
+            missingKeyIds: string[];
+            /** @description Asks for the next page; empty on the last. */
+            nextPageToken: string;
+        };
         /** @description RefusedEvent is an event that the broker refuses while it takes others. */
         "messagerie.messaging.v1.RefusedEvent": {
             /**
@@ -1626,6 +1748,26 @@ export interface components {
              * @description How many are tried again.
              */
             requeued: number;
+        };
+        /** @description RewrapKeysRequest asks for a page. */
+        "messagerie.messaging.v1.RewrapKeysRequest": {
+            /** @description nextPageToken of the page before. */
+            pageToken?: string;
+        };
+        /** @description RewrapKeysResponse is what was done. */
+        "messagerie.messaging.v1.RewrapKeysResponse": {
+            /**
+             * Format: int32
+             * @description Keys that were wrapped anew.
+             */
+            rewrapped: number;
+            /**
+             * Format: int32
+             * @description Keys that the key set does not open, and that stay as they are.
+             */
+            unopened: number;
+            /** @description Asks for the next page; empty on the last. */
+            nextPageToken: string;
         };
         /** @description SaveDraftRequest is a draft to store. */
         "messagerie.messaging.v1.SaveDraftRequest": {
@@ -1810,6 +1952,28 @@ export interface components {
              * @description How many of the member's conversations have an unread reply.
              */
             unreadCount: number;
+        };
+        /** @description WrappingKey is a key that wraps members' keys: one that a process has in its key set, or one that something is wrapped by. */
+        "messagerie.messaging.v1.WrappingKey": {
+            /** @description Its number in the key set; 0 for what does not say by which key it is wrapped. */
+            id: number;
+            /**
+             * Format: int32
+             * @description Processes that have it.
+             */
+            processes: number;
+            /**
+             * Format: int32
+             * @description Processes that wrap by it.
+             */
+            primaryOf: number;
+            /**
+             * Format: int64
+             * @description Members whose key is wrapped by it.
+             */
+            memberKeys: string;
+            /** @description Whether the check value is sealed by it. */
+            checkValue: boolean;
         };
         /** @description AgentServiceListDeliveriesResponse has its notifications, oldest first. */
         "messagerie.notifier.v1.AgentServiceListDeliveriesResponse": {
@@ -5342,7 +5506,13 @@ export interface operations {
                      *       "outboxAge": "12.500s",
                      *       "newestEventAge": "12.500s",
                      *       "brokerReachable": true,
-                     *       "setAsideEvents": "3"
+                     *       "setAsideEvents": "3",
+                     *       "keys": {
+                     *         "checkValueOpens": false,
+                     *         "primaryKeyId": 1,
+                     *         "processes": 1,
+                     *         "processesWithoutPrimary": 1
+                     *       }
                      *     }
                      */
                     "application/json": components["schemas"]["messagerie.messaging.v1.GetStatusResponse"];
@@ -5495,6 +5665,148 @@ export interface operations {
             404: components["responses"]["NotFound"];
             413: components["responses"]["RequestEntityTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    messagingOperatorGetKeys: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The state of the keys. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "fit": {
+                     *         "checkValueOpens": false,
+                     *         "primaryKeyId": 1,
+                     *         "processes": 1,
+                     *         "processesWithoutPrimary": 1
+                     *       },
+                     *       "keys": [
+                     *         {
+                     *           "id": 1,
+                     *           "processes": 1,
+                     *           "primaryOf": 1,
+                     *           "memberKeys": "3",
+                     *           "checkValue": false
+                     *         }
+                     *       ],
+                     *       "erasures": "3",
+                     *       "openErasures": "3",
+                     *       "partsToRewrite": 1
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.GetKeysResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    messagingOperatorRewrapKeys: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                /** @example {} */
+                "application/json": components["schemas"]["messagerie.messaging.v1.RewrapKeysRequest"];
+            };
+        };
+        responses: {
+            /** @description What was done. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "rewrapped": 1,
+                     *       "unopened": 1,
+                     *       "nextPageToken": ""
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.RewrapKeysResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    messagingOperatorReconcileKeys: {
+        parameters: {
+            query?: {
+                /** @description nextPageToken of the page before. */
+                pageToken?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What differs on a page. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "unusedKeys": 1,
+                     *       "unusedKeyIds": [
+                     *         "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905"
+                     *       ],
+                     *       "rowsWithoutKey": 1,
+                     *       "missingKeyIds": [
+                     *         "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905"
+                     *       ],
+                     *       "nextPageToken": ""
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.ReconcileKeysResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalServerError"];
             503: components["responses"]["ServiceUnavailable"];
