@@ -13,7 +13,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 )
 
-// ErrMisfit: the key set is another one than the vault's.
+// ErrMisfit is the error of a key set that is another one than the vault's.
 var ErrMisfit = errors.New("the key set does not fit this vault: it does not open what was sealed here; use the key set that the vault was filled with, or the vault of this key set")
 
 const (

@@ -57,8 +57,9 @@ func (v *Vault) Rewrap(ctx context.Context, after string) (result Rewrapped, err
 		}
 		secret, err := keyset.unwrap(row.ID, row.Member, row.Wrapped)
 		if err != nil {
-			slog.WarnContext(ctx, "a member's key cannot be wrapped anew", "error", err)
-			result.Unopened++
+			if result.Unopened++; result.Unopened == 1 { // one speaks for the page
+				slog.WarnContext(ctx, "members' keys cannot be wrapped anew: the key set does not open them", "error", err)
+			}
 			continue
 		}
 		wrapped, err := keyset.wrap(row.ID, row.Member, secret)
