@@ -48,6 +48,8 @@ type session struct {
 	notifier  notifierpb.OperatorServiceClient
 	timelines notifierpb.AgentServiceClient
 	messaging messagingpb.OperatorServiceClient
+	// kms is how a KMS is reached; nil: as any server.
+	kms http.RoundTripper
 }
 
 // open prepares the connection. It calls nobody yet, except the issuer for a machine's token.

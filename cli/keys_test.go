@@ -1,6 +1,12 @@
 package cli
 
 import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -66,7 +72,7 @@ func newKeyset(t *testing.T) (path string, id uint32) {
 // ids are the keys of a file, the primary one first.
 func ids(t *testing.T, path string) (primary uint32, all []uint32) {
 	t.Helper()
-	set, err := readKeyset(path)
+	set, err := readKeyset(path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,4 +177,67 @@ func TestKeys_Rotate_NoKeyset(t *testing.T) {
 	if exit, out, errs := serve(t).command(t, "keys", "rotate", path); exit != exitFailed || out != "" || !strings.Contains(errs, "no tink key set") || strings.Contains(errs, "s3cret") {
 		t.Errorf("exit %d, %s%s", exit, out, errs)
 	}
+}
+
+// transit is a KMS that speaks the wire format of Vault's transit engine. It is no cipher.
+func transit(t *testing.T) (uri string, by http.RoundTripper) {
+	t.Helper()
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var body map[string]string
+		if err := json.NewDecoder(r.Body).Decode(&body); err != nil || r.Header.Get("X-Vault-Token") != "kms-token" {
+			http.Error(w, `{"errors":["permission denied"]}`, http.StatusForbidden)
+			return
+		}
+		answer := map[string]string{"ciphertext": "vault:v1:" + strings.ToUpper(hex.EncodeToString([]byte(body["plaintext"])))}
+		if strings.HasPrefix(r.URL.Path, "/v1/transit/decrypt/") {
+			plain, _ := hex.DecodeString(strings.ToLower(strings.TrimPrefix(body["ciphertext"], "vault:v1:")))
+			answer = map[string]string{"plaintext": string(plain)}
+		}
+		_ = json.NewEncoder(w).Encode(map[string]any{"data": answer})
+	}))
+	t.Cleanup(server.Close)
+	return "hcvault://" + server.Listener.Addr().String() + "/transit/keys/messagerie", server.Client().Transport
+}
+
+// A key set is encrypted by a KMS, and rotated there.
+func TestKeys_Rotate_KMS(t *testing.T) {
+	t.Parallel()
+	path, old := newKeyset(t)
+	uri, by := transit(t)
+	token := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(token, []byte("kms-token\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g := serve(t)
+	step := func(want string, fails bool, kek kms) {
+		t.Helper()
+		var out bytes.Buffer
+		s := &session{ctx: t.Context(), out: &out, kms: by, messaging: messagingpb.NewOperatorServiceClient(g.dial(t))}
+		err := (&rotateKeys{kms: kek, File: path}).Run(s)
+		if text := fmt.Sprint(out.String(), err); (err != nil) != fails || !strings.Contains(text, want) || strings.Contains(text, "kms-token") {
+			t.Errorf("%s, want %q", text, want)
+		}
+	}
+	kek := kms{KEK: uri, KEKTokenFile: token}
+	step("--kek-token-file", true, kms{KEK: uri})
+	step("hcvault://host:port", true, kms{KEK: "https://kms/transit/keys/k", KEKTokenFile: token})
+	step("is encrypted by hcvault://", false, kek)
+	content, err := os.ReadFile(path)
+	if err != nil || !encrypted(content) || strings.Contains(string(content), `"value"`) {
+		t.Fatalf("%s, %v", content, err)
+	}
+	step("give --kek", true, kms{})
+	step("wraps nothing yet", false, kek)
+	remote, err := kek.open(&http.Client{Transport: by})
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := readKeyset(path, remote)
+	if err != nil || !set.encrypted || set.info().GetPrimaryKeyId() != old || len(set.info().GetKeyInfo()) != 2 {
+		t.Errorf("%v, %v", set, err)
+	}
+	if err := os.WriteFile(token, []byte("another"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	step("by the KMS", true, kek)
 }

@@ -2,8 +2,10 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,12 +14,14 @@ import (
 	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
 	"github.com/tink-crypto/tink-go/v2/keyset"
 	tinkpb "github.com/tink-crypto/tink-go/v2/proto/tink_go_proto"
+	"github.com/tink-crypto/tink-go/v2/tink"
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
 
 // rotateKeys is `messagerie keys rotate`.
 type rotateKeys struct {
+	kms
 	RemoveOld bool   `help:"Remove the keys that are not primary, once nothing is wrapped by them."`
 	File      string `arg:"" name:"keyset-file" type:"existingfile" help:"The key set, a local file in tink's JSON."`
 }
@@ -25,9 +29,16 @@ type rotateKeys struct {
 // Run takes the next step of a rotation in the file, and says what comes after it. Nothing that
 // it says is secret.
 func (c *rotateKeys) Run(s *session) error {
-	set, err := readKeyset(c.File)
+	kek, err := c.open(&http.Client{Transport: cmp.Or(s.kms, http.DefaultTransport)})
 	if err != nil {
 		return err
+	}
+	set, err := readKeyset(c.File, kek)
+	if err != nil {
+		return err
+	}
+	if kek != nil && !set.encrypted {
+		return c.encrypt(s, set)
 	}
 	newest, primary := set.newest(), set.info().GetPrimaryKeyId()
 	switch {
@@ -37,6 +48,15 @@ func (c *rotateKeys) Run(s *session) error {
 		return c.promote(s, set, newest)
 	}
 	return c.add(s, set)
+}
+
+// encrypt has the file be encrypted, and changes nothing else.
+func (c *rotateKeys) encrypt(s *session, set *keysetFile) error {
+	if err := set.write(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(s.out, "%s is encrypted by %s. Next: have every process of messaging start with it and MESSAGING_KEYSET_KEK, and destroy what there is of the file before\n", c.File, c.KEK)
+	return err
 }
 
 // add has the file have a key more, which wraps nothing yet.
@@ -134,10 +154,13 @@ func (c *rotateKeys) removeOld(s *session, set *keysetFile) error {
 type keysetFile struct {
 	*keyset.Manager
 	path string
+	// kek encrypts it; nil: nothing does. encrypted is whether the file was when it was read.
+	kek       tink.AEAD
+	encrypted bool
 }
 
 // readKeyset reads a key set. Its error quotes nothing of it.
-func readKeyset(path string) (*keysetFile, error) {
+func readKeyset(path string, kek tink.AEAD) (*keysetFile, error) {
 	path, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return nil, err
@@ -146,16 +169,27 @@ func readKeyset(path string) (*keysetFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	handle, err := insecurecleartextkeyset.Read(keyset.NewJSONReader(bytes.NewReader(content)))
-	if err != nil {
-		return nil, fmt.Errorf("%s is no tink key set in JSON", path)
+	f := &keysetFile{path: path, kek: kek, encrypted: encrypted(content)}
+	var handle *keyset.Handle
+	switch reader := keyset.NewJSONReader(bytes.NewReader(content)); {
+	case f.encrypted && kek == nil:
+		return nil, errEncrypted
+	case f.encrypted:
+		if handle, err = keyset.Read(reader, kek); err != nil {
+			return nil, fmt.Errorf("decrypting %s by the KMS: %w", path, err)
+		}
+	default:
+		if handle, err = insecurecleartextkeyset.Read(reader); err != nil {
+			return nil, fmt.Errorf("%s is no tink key set in JSON", path)
+		}
 	}
 	for _, key := range handle.KeysetInfo().GetKeyInfo() {
 		if key.GetOutputPrefixType() != tinkpb.OutputPrefixType_TINK || !strings.HasSuffix(key.GetTypeUrl(), "AesGcmKey") {
 			return nil, fmt.Errorf("key %d of %s is no AES-GCM key with tink's prefix", key.GetKeyId(), path)
 		}
 	}
-	return &keysetFile{keyset.NewManagerFromHandle(handle), path}, nil
+	f.Manager = keyset.NewManagerFromHandle(handle)
+	return f, nil
 }
 
 func (f *keysetFile) info() *tinkpb.KeysetInfo {
@@ -184,7 +218,12 @@ func (f *keysetFile) write() error {
 		return fmt.Errorf("writing %s: %w", f.path, err)
 	}
 	var content bytes.Buffer
-	if err := insecurecleartextkeyset.Write(handle, keyset.NewJSONWriter(&content)); err != nil {
+	if f.kek != nil {
+		err = handle.Write(keyset.NewJSONWriter(&content), f.kek)
+	} else {
+		err = insecurecleartextkeyset.Write(handle, keyset.NewJSONWriter(&content))
+	}
+	if err != nil {
 		return fmt.Errorf("writing %s: %w", f.path, err)
 	}
 	if err := replace(f.path, content.Bytes()); err != nil {

@@ -236,7 +236,7 @@ func TestKeys_RotationUnderLoad(t *testing.T) {
 			t.Fatalf("%s of %s: %v", id, name, got)
 		}
 	}
-	alone, err := vault.ReadKeyset(file.path)
+	alone, err := vault.ReadKeyset(file.path, vault.OpenKeyset)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,7 +248,7 @@ func TestKeys_RotationUnderLoad(t *testing.T) {
 // fillVault makes keys of members.
 func (s *stage) fillVault(t *testing.T, file *keysetFile, members int) {
 	t.Helper()
-	keys, err := vault.ReadKeyset(file.path)
+	keys, err := vault.ReadKeyset(file.path, vault.OpenKeyset)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -103,6 +103,13 @@ type Config struct {
 	// Keyset is the key set itself, instead: it stays until the next start. Give it as a
 	// file with MESSAGING_KEYSET_FILE.
 	Keyset string `env:"KEYSET"`
+	// KeysetKEK is a key in a KMS, as tink's URI: hcvault://host:port/transit/keys/name, of
+	// HashiCorp's Vault or OpenBao. The key set is then tink's encrypted JSON, and opened by
+	// a call of the KMS, at the start and when its file changes. Empty: it is not encrypted.
+	KeysetKEK string `env:"KEYSET_KEK"`
+	// KeysetKEKToken is this service's token there; give it as a file with
+	// MESSAGING_KEYSET_KEK_TOKEN_FILE.
+	KeysetKEKToken string `env:"KEYSET_KEK_TOKEN"`
 	// ClaimLease is how long an agent holds a conversation without renewing.
 	ClaimLease time.Duration `env:"CLAIM_LEASE" envDefault:"15m"`
 	// DefaultCaisse is the caisse of members whose token names none that can be one. Empty
@@ -142,9 +149,7 @@ const minRetention = 15 * 24 * time.Hour
 // Validate reports all faults that types do not show.
 func (c Config) Validate() error {
 	faults := []error{c.Check(), c.MTLS.Validate(), c.Reports.Validate(), postgres.CheckURL("DATABASE_URL", c.DatabaseURL), postgres.CheckURL("VAULT_URL", c.VaultURL)}
-	if _, err := c.openKeyset(); err != nil {
-		faults = append(faults, err)
-	}
+	faults = append(faults, c.checkKeyset()...)
 	if c.DefaultCaisse != "" && !conversation.ValidCaisse(c.DefaultCaisse) {
 		faults = append(faults, fmt.Errorf("DEFAULT_CAISSE %q is not lower-case letters, digits and hyphens, at most 64", c.DefaultCaisse))
 	}
@@ -171,17 +176,43 @@ func (c Config) Validate() error {
 	return errors.Join(faults...)
 }
 
-// openKeyset reads the key set from where it is given.
-func (c Config) openKeyset() (*vault.Keyset, error) {
-	switch {
-	case c.Keyset == "" && c.KeysetPath == "":
-		return nil, errors.New("KEYSET_PATH is required, or KEYSET")
-	case c.Keyset != "" && c.KeysetPath != "":
-		return nil, errors.New("KEYSET and KEYSET_PATH are both set: keep one")
-	case c.Keyset != "":
-		return vault.OpenKeyset(c.Keyset)
+// checkKeyset returns what is wrong with the key set's settings. A KMS is not called.
+func (c Config) checkKeyset() (faults []error) {
+	if (c.Keyset == "") == (c.KeysetPath == "") {
+		faults = append(faults, errors.New("exactly one of KEYSET_PATH and KEYSET is required"))
+	} else if c.KeysetKEK == "" {
+		_, err := c.openKeyset(vault.OpenKeyset)
+		faults = append(faults, err)
 	}
-	return vault.ReadKeyset(c.KeysetPath)
+	if c.KeysetKEK != "" {
+		if err := vault.CheckKEK(c.KeysetKEK); err != nil {
+			faults = append(faults, fmt.Errorf("KEYSET_KEK %w", err))
+		}
+	}
+	if (c.KeysetKEK == "") != (c.KeysetKEKToken == "") {
+		faults = append(faults, errors.New("KEYSET_KEK and KEYSET_KEK_TOKEN go together"))
+	}
+	return faults
+}
+
+// opener is how the key set is read.
+func (c Config) opener() (func(content string) (*vault.Keyset, error), error) {
+	if c.KeysetKEK == "" {
+		return vault.OpenKeyset, nil
+	}
+	kek, err := vault.OpenKEK(c.KeysetKEK, c.KeysetKEKToken)
+	if err != nil {
+		return nil, err
+	}
+	return kek.OpenKeyset, nil
+}
+
+// openKeyset reads the key set from where it is given.
+func (c Config) openKeyset(open func(content string) (*vault.Keyset, error)) (*vault.Keyset, error) {
+	if c.KeysetPath != "" {
+		return vault.ReadKeyset(c.KeysetPath, open)
+	}
+	return open(c.Keyset)
 }
 
 // NewKeyset returns a new key set for Config.Keyset. Whoever loses it loses every text.
@@ -226,11 +257,15 @@ func Run(ctx context.Context, cfg Config) error {
 // serve builds the parts and runs them. Servers stop first, then the committer,
 // then the relay, so that each still has what it depends on.
 func serve(ctx context.Context, cfg Config, pool, vaultPool, reportPool *pgxpool.Pool, events *bus.Bus, source taxonomypb.CatalogueServiceClient) error {
-	keyset, err := cfg.openKeyset()
+	open, err := cfg.opener()
 	if err != nil {
 		return err
 	}
-	keys := vault.New(vault.Config{DB: vaultPool, Data: pool, Keyset: keyset, KeysetPath: cfg.KeysetPath, KeysetEvery: cfg.KeysetEvery, Remember: cfg.ErasureRetention})
+	keyset, err := cfg.openKeyset(open)
+	if err != nil {
+		return err
+	}
+	keys := vault.New(vault.Config{DB: vaultPool, Data: pool, Keyset: keyset, KeysetPath: cfg.KeysetPath, KeysetEvery: cfg.KeysetEvery, OpenKeyset: open, Remember: cfg.ErasureRetention})
 	if err := postgres.AtStart(ctx, keys.CheckKeyset); err != nil {
 		return fmt.Errorf("checking the key set: %w", err)
 	}

@@ -461,11 +461,16 @@ func TestConfig_AllFaultsAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, given := range map[string]struct{ keyset, path, fault string }{
-		"both": {keyset, "/keyset", "KEYSET and KEYSET_PATH are both set"}, "no file": {"", "/no/such/file", "/no/such/file"},
+		"both": {keyset, "/keyset", "exactly one of KEYSET_PATH and KEYSET"}, "no file": {"", "/no/such/file", "/no/such/file"},
 	} {
 		_, err := chassis.Load[Config]("MESSAGING_", []string{"MESSAGING_KEYSET=" + given.keyset, "MESSAGING_KEYSET_PATH=" + given.path, "MESSAGING_EVENT_LOG_RETENTION=359h"})
 		if err == nil || !strings.Contains(err.Error(), given.fault) || !strings.Contains(err.Error(), "EVENT_LOG_RETENTION") || strings.Contains(err.Error(), "primaryKeyId") {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, kek := range []string{"hcvault://", "https://kms/transit/keys/k", "hcvault://kms:8200/transit/k", "hcvault://kms:8200/keys/", "hcvault://u:p@kms:8200/transit/keys/k", "hcvault://kms:8200/transit/keys/k?x=1"} {
+		if _, err := chassis.Load[Config]("MESSAGING_", []string{"MESSAGING_KEYSET_KEK=" + kek}); err == nil || !strings.Contains(err.Error(), "KEYSET_KEK is not") || !strings.Contains(err.Error(), "KEYSET_KEK_TOKEN") {
+			t.Errorf("%s: %v", kek, err)
 		}
 	}
 	cfg, err := chassis.Load[Config]("MESSAGING_", []string{

@@ -108,10 +108,18 @@ func (v *Vault) followKeysetOnce(ctx context.Context) {
 func (v *Vault) rereadKeyset(ctx context.Context) {
 	v.rereading.Lock()
 	defer v.rereading.Unlock()
-	keyset, digest, err := readAgain(v.KeysetPath)
+	content, err := readFile(v.KeysetPath)
+	digest := sha256.Sum256([]byte(content))
+	if err != nil {
+		digest = sha256.Sum256([]byte(err.Error()))
+	}
 	if digest == v.keyset.Load().digest {
 		v.refused = [sha256.Size]byte{}
 		return
+	}
+	var keyset *Keyset
+	if err == nil {
+		keyset, err = v.OpenKeyset(content)
 	}
 	if err == nil {
 		if err = v.fits(ctx, keyset); err != nil && !errors.Is(err, ErrMisfit) {
@@ -129,16 +137,6 @@ func (v *Vault) rereadKeyset(ctx context.Context) {
 	v.keyset.Store(keyset)
 	v.refused = [sha256.Size]byte{}
 	slog.InfoContext(ctx, "the key set was read again", "primary", keyset.primary, "keys", keyset.ids)
-}
-
-// readAgain reads a key set with the digest of what the file has, or of why it has nothing.
-func readAgain(path string) (*Keyset, [sha256.Size]byte, error) {
-	cleartext, err := readFile(path)
-	if err != nil {
-		return nil, sha256.Sum256([]byte(err.Error())), err
-	}
-	keyset, err := OpenKeyset(cleartext)
-	return keyset, sha256.Sum256([]byte(cleartext)), err
 }
 
 // note says in the vault which keys this process has.

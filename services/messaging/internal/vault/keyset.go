@@ -34,12 +34,17 @@ func OpenKeyset(cleartext string) (*Keyset, error) {
 	if err != nil {
 		return nil, errors.New("reading the key set: not a tink key set in JSON; make one with tinkey (AES256_GCM)")
 	}
+	return keysetOf(handle, sha256.Sum256([]byte(cleartext)))
+}
+
+// keysetOf uses what was read; digest is that of what it was read from.
+func keysetOf(handle *keyset.Handle, digest [sha256.Size]byte) (*Keyset, error) {
 	wrapper, err := aead.New(handle)
 	if err != nil {
 		return nil, fmt.Errorf("reading the key set: %w", err)
 	}
 	info := handle.KeysetInfo()
-	keys := &Keyset{wrapper: wrapper, primary: info.GetPrimaryKeyId(), digest: sha256.Sum256([]byte(cleartext))}
+	keys := &Keyset{wrapper: wrapper, primary: info.GetPrimaryKeyId(), digest: digest}
 	for _, key := range info.GetKeyInfo() {
 		if key.GetStatus() != tinkpb.KeyStatusType_ENABLED {
 			continue
@@ -56,13 +61,13 @@ func OpenKeyset(cleartext string) (*Keyset, error) {
 // maxKeysetBytes bounds the file of a key set.
 const maxKeysetBytes = 1 << 20
 
-// ReadKeyset reads the file of a key set.
-func ReadKeyset(path string) (*Keyset, error) {
-	cleartext, err := readFile(path)
+// ReadKeyset reads the file of a key set, as one of Config.OpenKeyset's form.
+func ReadKeyset(path string, open func(content string) (*Keyset, error)) (*Keyset, error) {
+	content, err := readFile(path)
 	if err != nil {
 		return nil, err
 	}
-	return OpenKeyset(cleartext)
+	return open(content)
 }
 
 func readFile(path string) (string, error) {

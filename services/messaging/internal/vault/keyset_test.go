@@ -160,7 +160,7 @@ func TestRereadKeyset(t *testing.T) {
 		}
 	}
 	write(r.json())
-	keys, err := ReadKeyset(path)
+	keys, err := ReadKeyset(path, OpenKeyset)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -100,6 +100,9 @@ type Config struct {
 	// seconds if that is 0; empty: it stays.
 	KeysetPath  string
 	KeysetEvery time.Duration
+	// OpenKeyset reads what the file has: the function OpenKeyset, if it is nil, or that of
+	// a [KEK].
+	OpenKeyset func(content string) (*Keyset, error)
 	// Remember is how long it is known which keys were erased, in both databases: as long as
 	// a backup of messaging's may be kept. 0: for ever.
 	Remember time.Duration
@@ -138,6 +141,9 @@ type ask struct {
 func New(cfg Config) *Vault {
 	if cfg.KeysetEvery == 0 {
 		cfg.KeysetEvery = followEvery
+	}
+	if cfg.OpenKeyset == nil {
+		cfg.OpenKeyset = OpenKeyset
 	}
 	keys, err := lru.New[string, Key](kept)
 	if err != nil {
