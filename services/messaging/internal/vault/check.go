@@ -93,11 +93,12 @@ func (v *Vault) followKeyset(ctx context.Context) {
 }
 
 func (v *Vault) followKeysetOnce(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, followTimeout)
-	defer cancel()
 	if v.KeysetPath != "" {
 		v.rereadKeyset(ctx)
 	}
+	// In a time of its own: a KMS that is away must not have this process count as gone.
+	ctx, cancel := context.WithTimeout(ctx, followTimeout)
+	defer cancel()
 	if err := v.note(ctx); err != nil && ctx.Err() == nil && !postgres.IsUnreachable(err) {
 		slog.WarnContext(ctx, "noting which keys this process has; it is tried again", "error", err)
 	}
@@ -122,6 +123,8 @@ func (v *Vault) rereadKeyset(ctx context.Context) {
 		keyset, err = v.OpenKeyset(content)
 	}
 	if err == nil {
+		ctx, cancel := context.WithTimeout(ctx, followTimeout)
+		defer cancel()
 		if err = v.fits(ctx, keyset); err != nil && !errors.Is(err, ErrMisfit) {
 			return // the vault did not answer: it is looked at again
 		}

@@ -192,6 +192,9 @@ func TestRereadKeyset_KEK(t *testing.T) {
 	if v.keyset.Load() != keys {
 		t.Error("a key set that was not opened is used")
 	}
+	if fit, err := v.Fit(t.Context()); err != nil || fit.Processes != 1 {
+		t.Errorf("while the KMS is away: %+v, %v", fit, err)
+	}
 	kms.hangs.Store(false)
 	v.followKeysetOnce(t.Context())
 	if got := v.keyset.Load().primary; got != fresh {

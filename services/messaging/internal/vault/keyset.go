@@ -61,7 +61,7 @@ func keysetOf(handle *keyset.Handle, digest [sha256.Size]byte) (*Keyset, error) 
 // maxKeysetBytes bounds the file of a key set.
 const maxKeysetBytes = 1 << 20
 
-// ReadKeyset reads the file of a key set, as one of Config.OpenKeyset's form.
+// ReadKeyset reads the file of a key set by open: the function OpenKeyset, or that of a [KEK].
 func ReadKeyset(path string, open func(content string) (*Keyset, error)) (*Keyset, error) {
 	content, err := readFile(path)
 	if err != nil {
