@@ -743,7 +743,7 @@ export interface paths {
         };
         /**
          * Compares the vault with what is stored, a page at a time, and changes nothing
-         * @description Compares the vault with what is stored, a page at a time, and changes nothing: keys of members of whom nothing is stored, which messaging destroys within two days, and rows whose key the vault does not have, whose texts are lost unless a copy of the vault has it. Keys of the last day and erased rows are left out. No member is named. RESOURCE_EXHAUSTED as for GetStatus.
+         * @description Compares the vault with what is stored, a page at a time, and changes nothing: keys of members of whom nothing is stored, which open nothing, unless this database is older than the vault; and rows whose key the vault does not have, whose texts are lost unless a copy of the vault has it. Keys of the last day and erased rows are left out. No member is named. RESOURCE_EXHAUSTED as for GetStatus.
          */
         get: operations["messagingOperatorReconcileKeys"];
         put?: never;
