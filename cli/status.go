@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -209,8 +210,20 @@ func askMessaging(ctx context.Context, s *session, p *part) error {
 	}
 	verdict, text := fitText(got.GetKeys())
 	p.add("keys", verdict, "", "%s", text)
+	p.add("retention", ok, "", "%d conversations purged in 1 day, %s due", got.GetPurgedConversationsDay(), upTo(got.GetDueConversations(), mostDue))
 	p.broker(got.GetBrokerReachable())
 	return nil
+}
+
+// mostDue is up to how many conversations messaging counts that are due.
+const mostDue = 10_000
+
+// upTo is a number that is counted no further than most.
+func upTo(n, most int64) string {
+	if n < most {
+		return strconv.FormatInt(n, 10)
+	}
+	return strconv.FormatInt(most, 10) + " or more"
 }
 
 // broker is never BAD by itself: work that waits for the broker shows elsewhere as BAD once

@@ -126,6 +126,7 @@ messaging       OK
   submissions   OK    41 in 5 min, 500 in 1 h; newest event 2 s
   outbox        OK    0 events, oldest -
   keys          OK    3735928559 wraps; the check value opens; 2 processes
+  retention     OK    0 conversations purged in 1 day, 0 due
   broker        OK    answers
 notifier        OK   
   process       OK    build -, schema 3
@@ -158,6 +159,10 @@ func TestStatus_Thresholds(t *testing.T) {
 		"the vault is away":   {func(s *system) { s.messaging.Keys = nil }, 0, "keys          WATCH the vault does not answer\n"},
 		"another key set":     {func(s *system) { s.messaging.Keys.CheckValueOpens = false }, 1, "keys          BAD   the key set does not fit the vault\n"},
 		"a key is not known":  {func(s *system) { s.messaging.Keys.ProcessesWithoutPrimary = 1 }, 1, "keys          BAD   1 of 2 processes lack a key that wraps\n"},
+		"much is due": {func(s *system) {
+			s.messaging.PurgedConversationsDay, s.messaging.DueConversations = 123_456, mostDue
+		}, 0, "retention     OK    123456 conversations purged in 1 day, 10000 or more due\n"},
+		"little is due":       {func(s *system) { s.messaging.DueConversations = mostDue - 1 }, 0, "retention     OK    0 conversations purged in 1 day, 9999 due\n"},
 		"broker away":         {func(s *system) { s.messaging.BrokerReachable = false }, 0, "broker        WATCH does not answer\n"},
 		"dead letters":        {func(s *system) { s.notifier.DeadLetters = 1 }, 0, "deadletters   WATCH 1 not handled\n                       docs/runbooks/dead-letters.md"},
 		"database away":       {func(s *system) { s.taxonomy.DatabaseReachable = false }, 0, "database      WATCH away; members are served from memory"},

@@ -27,6 +27,7 @@ type instruments struct {
 	submissions metric.Int64Counter
 	batchSizes  metric.Int64Histogram
 	changeSizes metric.Int64Histogram
+	purged      metric.Int64Counter
 	outbox      metric.Registration
 	queue       metric.Registration
 	labels      *labelSets
@@ -52,7 +53,9 @@ func newInstruments(db, reportPool *pgxpool.Pool, begin func() uuid.UUID, keys *
 		metric.WithDescription("Events that the broker refuses while it takes others, up to 10 000."))
 	vaulted, err7 := meter.Int64ObservableGauge("messagerie.vault.reachable",
 		metric.WithDescription("1: the vault answers; 0: only members whose keys are in memory go on."))
-	if err := errors.Join(err1, err2, err3, err4, err5, err6, err7); err != nil {
+	purged, err8 := meter.Int64Counter("messagerie.conversations.purged",
+		metric.WithDescription("Conversations that were deleted because their term had passed."))
+	if err := errors.Join(err1, err2, err3, err4, err5, err6, err7, err8); err != nil {
 		return nil, fmt.Errorf("making instruments: %w", err)
 	}
 	registration, err := meter.RegisterCallback(func(ctx context.Context, observe metric.Observer) error {
@@ -78,7 +81,7 @@ func newInstruments(db, reportPool *pgxpool.Pool, begin func() uuid.UUID, keys *
 	if err != nil {
 		return nil, fmt.Errorf("making instruments: %w", err)
 	}
-	return &instruments{submissions, sizes, changes, registration, queue, &labelSets{}}, nil
+	return &instruments{submissions, sizes, changes, purged, registration, queue, &labelSets{}}, nil
 }
 
 // queuePatience bounds a scrape's wait behind reports, below what Prometheus waits.
@@ -117,6 +120,7 @@ func (i *instruments) submitted(ctx context.Context, audience taxonomypb.Audienc
 // not see the event with which a series comes into being, and a share of failures is
 // no figure until there is a series of them.
 func (i *instruments) begin(ctx context.Context) {
+	i.purged.Add(ctx, 0)
 	for number := range taxonomypb.Audience_name {
 		audience := taxonomypb.Audience(number)
 		if audience == taxonomypb.Audience_AUDIENCE_UNSPECIFIED {

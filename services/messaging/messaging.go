@@ -4,9 +4,8 @@
 // # What is promised
 //
 // A submission or a reply that was answered with success is stored, readable until its term
-// has passed (package upkeep; by default there is none), and will be published: one
-// transaction writes the conversation, its message, the event log and the outbox (package
-// outbox). The same idempotency key never makes two.
+// has passed (package upkeep), and will be published: one transaction writes the conversation,
+// its message, the event log and the outbox (package outbox). The same idempotency key never makes two.
 // Losing the broker, for hours or for good, refuses no submission and loses no
 // event. Losing the database's host loses nothing only if PostgreSQL commits to a
 // synchronous standby.
@@ -126,9 +125,10 @@ type Config struct {
 	EventLogRetention time.Duration `env:"EVENT_LOG_RETENTION" envDefault:"9600h"`
 	// ConversationRetention is how long a conversation that has ended is kept after the last
 	// that happened in it, with its messages, notes and, when it was their last one, its
-	// member; at least 366 days. 0 keeps all: the term is the fund's to set, by its plan
-	// for records.
-	ConversationRetention time.Duration `env:"CONVERSATION_RETENTION" envDefault:"0"`
+	// member, unless the taxonomy gives its reason a term of its own; at least 366 days, five
+	// years by default. 0 keeps all of these: the term is the fund's to set, by its plan for
+	// records.
+	ConversationRetention time.Duration `env:"CONVERSATION_RETENTION" envDefault:"43824h"`
 	// AuditRetention is how long it is kept who of the fund saw or did what, at least 30
 	// days; a year unless a longer term has a reason (CNIL, recommendation 2021-122). 0
 	// keeps all.
@@ -314,8 +314,11 @@ func serve(ctx context.Context, cfg Config, pool, vaultPool, reportPool *pgxpool
 	agents := &agent.Server{
 		DB: pool, Reports: reportLimits, Vault: keys, Taxonomy: versions, Changes: acts, Hub: hub, Hints: hints, ClaimLease: cfg.ClaimLease,
 	}
-	operators := &operator.Server{DB: pool, Reports: reportLimits, Broker: events, Vault: keys, Begin: relay.Begin}
-	keeping := &upkeep.Upkeep{DB: pool, Vault: keys, Erasures: cfg.ErasureRetention, Conversations: cfg.ConversationRetention, Audit: cfg.AuditRetention, EventLog: cfg.EventLogRetention}
+	keep := conversation.Retention(cfg.ConversationRetention)
+	operators := &operator.Server{DB: pool, Reports: reportLimits, Broker: events, Vault: keys, Begin: relay.Begin, Keep: keep}
+	keeping := &upkeep.Upkeep{
+		DB: pool, Vault: keys, Conversations: keep, Erasures: cfg.ErasureRetention, Audit: cfg.AuditRetention, EventLog: cfg.EventLogRetention, Purged: counts.purged,
+	}
 	grpcServer.Translate(refusalOf)
 	members.checkWhole(grpcServer)
 	memberCalls.CheckWhole(grpcServer)

@@ -213,7 +213,7 @@ func (s *server) compose(ctx context.Context, id *auth.Identity, idempotencyKey 
 			Reason: chosen.Reason.GetCode(), ReasonLabel: chosen.Reason.GetLabel(),
 			Queue: chosen.Queue.GetCode(), QueueLabel: chosen.Queue.GetLabel(),
 			AnswerDays: int16(chosen.Queue.GetAnswerDays()), //nolint:gosec // checked by the taxonomy
-			KeyID:      key.ID,
+			KeyID:      key.ID, RetentionYears: chosen.Years,
 		}, Status: int16(messagingpb.Status_SENT), Version: 1},
 		idempotencyKey: idempotencyKey,
 		message:        conversation.Message{ID: message, ConversationID: conversationID, Author: int16(messagingpb.Author_MEMBER), Body: sealed},

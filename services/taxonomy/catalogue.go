@@ -91,11 +91,35 @@ func (b *builder) add(f *file, a *audienceEntry) {
 		}
 		theme := b.theme(entry)
 		answer.Themes = append(answer.Themes, theme)
-		tree.Themes = append(tree.Themes, &taxonomypb.CatalogueTheme{Theme: theme, Queue: entry.Queue.word})
+		tree.Themes = append(tree.Themes, &taxonomypb.CatalogueTheme{Theme: theme, Queue: entry.Queue.word, Retentions: b.retentions(entry)})
 	}
 	b.answers[b.audience] = answer
 	b.indexes[b.audience] = newIndex(answer, open)
 	b.whole.Audiences = append(b.whole.Audiences, tree)
+}
+
+// retentions are how long a theme's conversations are kept, as far as its file says, for what
+// this audience can choose.
+func (b *builder) retentions(theme *themeEntry) (list []*taxonomypb.CatalogueRetention) {
+	add := func(n *node, topic, reason string) {
+		if n.Retention != nil {
+			list = append(list, &taxonomypb.CatalogueRetention{Topic: topic, Reason: reason, Years: *n.Retention})
+		}
+	}
+	add(&theme.node, "", "")
+	for i := range theme.Topics {
+		topic := &theme.Topics[i]
+		if !b.sees(&topic.node) {
+			continue
+		}
+		add(&topic.node, topic.Code.word, "")
+		for j := range topic.Reasons {
+			if reason := &topic.Reasons[j]; b.sees(&reason.node) {
+				add(&reason.node, topic.Code.word, reason.Code.word)
+			}
+		}
+	}
+	return list
 }
 
 func (b *builder) theme(entry *themeEntry) *taxonomypb.Theme {

@@ -62,6 +62,9 @@ type node struct {
 	Audiences []mark `yaml:"audiences"`
 	// Services is nil when the key is absent: the level above then decides.
 	Services *[]mark `yaml:"services"`
+	// Retention is for how many years conversations are kept after their end; nil when the
+	// key is absent: the level above then decides, and above the theme messaging's setting.
+	Retention *int32 `yaml:"retention"`
 }
 
 type themeEntry struct {
@@ -123,6 +126,8 @@ const (
 	// maxAnswerDays keeps an answer time within what the law of implicit
 	// decisions leaves (two months) and within a smallint.
 	maxAnswerDays = 60
+	// maxRetention is the most years for which conversations are kept.
+	maxRetention = 30
 	// maxText is the most characters that a message may have in the store.
 	maxText = 750
 	minText = 10

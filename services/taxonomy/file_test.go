@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
 
@@ -95,6 +97,10 @@ func TestParse_Faults(t *testing.T) {
 		{"deposit address", "https://example.org/deposer", "javascript:alert(1)", `f.yaml:4: "javascript:alert(1)" is not`},
 		{"queue without address", `postal_address: "1 rue", `, "", "f.yaml:7: queue accueil needs postal_address"},
 		{"answer time", "answer_days: 3", "answer_days: 61", "f.yaml:7: answer_days 61"},
+		{"no term of a theme", "label: Famille", "label: Famille\n    retention: 0", "f.yaml:12: retention 0 of theme famille is not within 1 to 30 years"},
+		{"too long a term of a reason", "label: Pas reçu", "label: Pas reçu, retention: 31", "f.yaml:21: retention 31 of reason absent"},
+		{"a term before the end", "label: Aides", "label: Aides\n        retention: -1", "f.yaml:18: retention -1 of topic aides"},
+		{"a term that is no number", "label: Aides", "label: Aides\n        retention: dix ans", "f.yaml:20: cannot unmarshal"},
 		{"unknown queue", "queue: accueil\n    services", "queue: guichet\n    services", `f.yaml:15: theme famille: unknown queue "guichet"`},
 		{"missing queue", "    queue: accueil\n    services", "    services", `f.yaml:12: theme famille: unknown queue ""`},
 		{"service without https", "https://example.org/payer", "http://example.org/payer", "f.yaml:9: \"http://example.org/payer\" is not"},
@@ -232,6 +238,38 @@ func FuzzParse(f *testing.F) {
 			newCatalogue(stored, testTime)
 		}
 	})
+}
+
+// An audience is told how long is kept what it can choose, as far as the file says.
+func TestRetention(t *testing.T) {
+	t.Parallel()
+	content := strings.NewReplacer("label: Famille", "label: Famille\n    retention: 10", "label: Montant", "label: Montant, retention: 1",
+		"label: Compte", "label: Compte\n        retention: 30", "label: Siège", "label: Siège, retention: 6").Replace(sound)
+	f, err := parse("f.yaml", []byte(content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	type term struct {
+		topic, reason string
+		years         int32
+	}
+	got := make(map[string][]term)
+	for _, tree := range newCatalogue(f, testTime).whole.GetAudiences() {
+		for _, theme := range tree.GetThemes() {
+			for _, kept := range theme.GetRetentions() {
+				at := tree.GetAudience().String() + " " + theme.GetTheme().GetCode()
+				got[at] = append(got[at], term{kept.GetTopic(), kept.GetReason(), kept.GetYears()})
+			}
+		}
+	}
+	want := map[string][]term{
+		"PARTICULIER famille": {{"", "", 10}, {"aides", "montant", 1}},
+		"PARTICULIER commun":  {{"compte", "", 30}},
+		"EMPLOYEUR commun":    {{"compte", "", 30}, {"compte", "siege", 6}},
+	}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(term{})); diff != "" {
+		t.Error(diff)
+	}
 }
 
 func TestSuggest(t *testing.T) {

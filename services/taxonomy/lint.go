@@ -242,6 +242,9 @@ func (l *linter) checkTopics(theme *themeEntry, open []string) {
 func (l *linter) checkNode(kind string, n *node, seen map[string]bool, above []string) []string {
 	l.checkCode(kind, n.Code, seen)
 	l.checkLabel(kind, n.Code, n.Label)
+	if n.Retention != nil && (*n.Retention < 1 || *n.Retention > maxRetention) {
+		l.fault(n.Code.line, "retention %d of %s %s is not within 1 to %d years", *n.Retention, kind, n.Code.word, maxRetention)
+	}
 	open := l.audiences(kind+" "+n.Code.word, n.Code, n.Audiences, above)
 	if n.Services == nil {
 		return open

@@ -6026,9 +6026,15 @@ type GetStatusResponse struct {
 	// Events that the broker refuses while it takes others, and that are set aside.
 	SetAsideEvents int64 `protobuf:"varint,11,opt,name=set_aside_events,json=setAsideEvents,proto3" json:"set_aside_events,omitempty"`
 	// How the key sets of the processes fit; not set while the vault does not answer.
-	Keys          *KeyFit `protobuf:"bytes,12,opt,name=keys,proto3" json:"keys,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Keys *KeyFit `protobuf:"bytes,12,opt,name=keys,proto3" json:"keys,omitempty"`
+	// Conversations that were deleted within the last day, to an hour, because their term had
+	// passed.
+	PurgedConversationsDay int64 `protobuf:"varint,13,opt,name=purged_conversations_day,json=purgedConversationsDay,proto3" json:"purged_conversations_day,omitempty"`
+	// Conversations that have passed their term and are to be deleted within the hour; counted
+	// up to 10 000.
+	DueConversations int64 `protobuf:"varint,14,opt,name=due_conversations,json=dueConversations,proto3" json:"due_conversations,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *GetStatusResponse) Reset() {
@@ -6143,6 +6149,20 @@ func (x *GetStatusResponse) GetKeys() *KeyFit {
 		return x.Keys
 	}
 	return nil
+}
+
+func (x *GetStatusResponse) GetPurgedConversationsDay() int64 {
+	if x != nil {
+		return x.PurgedConversationsDay
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetDueConversations() int64 {
+	if x != nil {
+		return x.DueConversations
+	}
+	return 0
 }
 
 // KeyFit is how the key sets of messaging's processes fit the vault and one another.
@@ -7458,7 +7478,7 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"&AgentServiceWatchConversationsResponse\x12'\n" +
 	"\x0fconversation_id\x18\x01 \x01(\tR\x0econversationId\x12\x16\n" +
 	"\x06opened\x18\x02 \x01(\bR\x06opened\"\x12\n" +
-	"\x10GetStatusRequest\"\x8a\x05\n" +
+	"\x10GetStatusRequest\"\xf1\x05\n" +
 	"\x11GetStatusResponse\x12#\n" +
 	"\rbuild_version\x18\x01 \x01(\tR\fbuildVersion\x12%\n" +
 	"\x0eschema_version\x18\x02 \x01(\x03R\rschemaVersion\x123\n" +
@@ -7473,7 +7493,9 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x10broker_reachable\x18\n" +
 	" \x01(\bR\x0fbrokerReachable\x12(\n" +
 	"\x10set_aside_events\x18\v \x01(\x03R\x0esetAsideEvents\x128\n" +
-	"\x04keys\x18\f \x01(\v2\x1f.messagerie.messaging.v1.KeyFitB\x03\xe0A\x01R\x04keys\"\xb4\x01\n" +
+	"\x04keys\x18\f \x01(\v2\x1f.messagerie.messaging.v1.KeyFitB\x03\xe0A\x01R\x04keys\x128\n" +
+	"\x18purged_conversations_day\x18\r \x01(\x03R\x16purgedConversationsDay\x12+\n" +
+	"\x11due_conversations\x18\x0e \x01(\x03R\x10dueConversations\"\xb4\x01\n" +
 	"\x06KeyFit\x12*\n" +
 	"\x11check_value_opens\x18\x01 \x01(\bR\x0fcheckValueOpens\x12$\n" +
 	"\x0eprimary_key_id\x18\x02 \x01(\rR\fprimaryKeyId\x12\x1c\n" +

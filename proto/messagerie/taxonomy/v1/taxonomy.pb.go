@@ -1062,7 +1062,10 @@ type CatalogueTheme struct {
 	// The theme as members see it.
 	Theme *Theme `protobuf:"bytes,1,opt,name=theme,proto3" json:"theme,omitempty"`
 	// Code of the queue that answers it.
-	Queue         string `protobuf:"bytes,2,opt,name=queue,proto3" json:"queue,omitempty"`
+	Queue string `protobuf:"bytes,2,opt,name=queue,proto3" json:"queue,omitempty"`
+	// How long its conversations are kept, where the file says so. The innermost level that a
+	// selection has counts.
+	Retentions    []*CatalogueRetention `protobuf:"bytes,3,rep,name=retentions,proto3" json:"retentions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1111,6 +1114,78 @@ func (x *CatalogueTheme) GetQueue() string {
 	return ""
 }
 
+func (x *CatalogueTheme) GetRetentions() []*CatalogueRetention {
+	if x != nil {
+		return x.Retentions
+	}
+	return nil
+}
+
+// CatalogueRetention is how long the conversations of a theme, of a topic or of a reason are
+// kept after their end.
+type CatalogueRetention struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Code of the topic; empty: it is the theme's.
+	Topic string `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	// Code of the reason; empty: it is the topic's or the theme's.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Years, 1 to 30.
+	Years         int32 `protobuf:"varint,3,opt,name=years,proto3" json:"years,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CatalogueRetention) Reset() {
+	*x = CatalogueRetention{}
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CatalogueRetention) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CatalogueRetention) ProtoMessage() {}
+
+func (x *CatalogueRetention) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CatalogueRetention.ProtoReflect.Descriptor instead.
+func (*CatalogueRetention) Descriptor() ([]byte, []int) {
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *CatalogueRetention) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *CatalogueRetention) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *CatalogueRetention) GetYears() int32 {
+	if x != nil {
+		return x.Years
+	}
+	return 0
+}
+
 // Queue is a service of the fund that answers messages (CRPA R112-5: the
 // service in charge).
 type Queue struct {
@@ -1133,7 +1208,7 @@ type Queue struct {
 
 func (x *Queue) Reset() {
 	*x = Queue{}
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[14]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1145,7 +1220,7 @@ func (x *Queue) String() string {
 func (*Queue) ProtoMessage() {}
 
 func (x *Queue) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[14]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1158,7 +1233,7 @@ func (x *Queue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Queue.ProtoReflect.Descriptor instead.
 func (*Queue) Descriptor() ([]byte, []int) {
-	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{14}
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Queue) GetCode() string {
@@ -1217,7 +1292,7 @@ type SearchReasonsRequest struct {
 
 func (x *SearchReasonsRequest) Reset() {
 	*x = SearchReasonsRequest{}
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[15]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1229,7 +1304,7 @@ func (x *SearchReasonsRequest) String() string {
 func (*SearchReasonsRequest) ProtoMessage() {}
 
 func (x *SearchReasonsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[15]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1242,7 +1317,7 @@ func (x *SearchReasonsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SearchReasonsRequest.ProtoReflect.Descriptor instead.
 func (*SearchReasonsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{15}
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SearchReasonsRequest) GetAudience() Audience {
@@ -1272,7 +1347,7 @@ type SearchReasonsResponse struct {
 
 func (x *SearchReasonsResponse) Reset() {
 	*x = SearchReasonsResponse{}
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[16]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1284,7 +1359,7 @@ func (x *SearchReasonsResponse) String() string {
 func (*SearchReasonsResponse) ProtoMessage() {}
 
 func (x *SearchReasonsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[16]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1297,7 +1372,7 @@ func (x *SearchReasonsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SearchReasonsResponse.ProtoReflect.Descriptor instead.
 func (*SearchReasonsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{16}
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SearchReasonsResponse) GetReasons() []*FoundReason {
@@ -1329,7 +1404,7 @@ type FoundReason struct {
 
 func (x *FoundReason) Reset() {
 	*x = FoundReason{}
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[17]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1341,7 +1416,7 @@ func (x *FoundReason) String() string {
 func (*FoundReason) ProtoMessage() {}
 
 func (x *FoundReason) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[17]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1354,7 +1429,7 @@ func (x *FoundReason) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FoundReason.ProtoReflect.Descriptor instead.
 func (*FoundReason) Descriptor() ([]byte, []int) {
-	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{17}
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *FoundReason) GetTheme() *Theme {
@@ -1399,7 +1474,7 @@ type RecordSuggestionOutcomeRequest struct {
 
 func (x *RecordSuggestionOutcomeRequest) Reset() {
 	*x = RecordSuggestionOutcomeRequest{}
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[18]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1411,7 +1486,7 @@ func (x *RecordSuggestionOutcomeRequest) String() string {
 func (*RecordSuggestionOutcomeRequest) ProtoMessage() {}
 
 func (x *RecordSuggestionOutcomeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[18]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1424,7 +1499,7 @@ func (x *RecordSuggestionOutcomeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordSuggestionOutcomeRequest.ProtoReflect.Descriptor instead.
 func (*RecordSuggestionOutcomeRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{18}
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RecordSuggestionOutcomeRequest) GetAudience() Audience {
@@ -1478,7 +1553,7 @@ type RecordSuggestionOutcomeResponse struct {
 
 func (x *RecordSuggestionOutcomeResponse) Reset() {
 	*x = RecordSuggestionOutcomeResponse{}
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[19]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1490,7 +1565,7 @@ func (x *RecordSuggestionOutcomeResponse) String() string {
 func (*RecordSuggestionOutcomeResponse) ProtoMessage() {}
 
 func (x *RecordSuggestionOutcomeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[19]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1503,7 +1578,7 @@ func (x *RecordSuggestionOutcomeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordSuggestionOutcomeResponse.ProtoReflect.Descriptor instead.
 func (*RecordSuggestionOutcomeResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{19}
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{20}
 }
 
 // GetSuggestionStatisticsRequest asks for the figures of some days.
@@ -1521,7 +1596,7 @@ type GetSuggestionStatisticsRequest struct {
 
 func (x *GetSuggestionStatisticsRequest) Reset() {
 	*x = GetSuggestionStatisticsRequest{}
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[20]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1533,7 +1608,7 @@ func (x *GetSuggestionStatisticsRequest) String() string {
 func (*GetSuggestionStatisticsRequest) ProtoMessage() {}
 
 func (x *GetSuggestionStatisticsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[20]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1546,7 +1621,7 @@ func (x *GetSuggestionStatisticsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSuggestionStatisticsRequest.ProtoReflect.Descriptor instead.
 func (*GetSuggestionStatisticsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{20}
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetSuggestionStatisticsRequest) GetDays() int32 {
@@ -1584,7 +1659,7 @@ type GetSuggestionStatisticsResponse struct {
 
 func (x *GetSuggestionStatisticsResponse) Reset() {
 	*x = GetSuggestionStatisticsResponse{}
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[21]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1596,7 +1671,7 @@ func (x *GetSuggestionStatisticsResponse) String() string {
 func (*GetSuggestionStatisticsResponse) ProtoMessage() {}
 
 func (x *GetSuggestionStatisticsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[21]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1609,7 +1684,7 @@ func (x *GetSuggestionStatisticsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSuggestionStatisticsResponse.ProtoReflect.Descriptor instead.
 func (*GetSuggestionStatisticsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{21}
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetSuggestionStatisticsResponse) GetFigures() []*SuggestionFigures {
@@ -1653,7 +1728,7 @@ type SuggestionFigures struct {
 
 func (x *SuggestionFigures) Reset() {
 	*x = SuggestionFigures{}
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[22]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1665,7 +1740,7 @@ func (x *SuggestionFigures) String() string {
 func (*SuggestionFigures) ProtoMessage() {}
 
 func (x *SuggestionFigures) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[22]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1678,7 +1753,7 @@ func (x *SuggestionFigures) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuggestionFigures.ProtoReflect.Descriptor instead.
 func (*SuggestionFigures) Descriptor() ([]byte, []int) {
-	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{22}
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SuggestionFigures) GetAudience() Audience {
@@ -1753,7 +1828,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[23]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1765,7 +1840,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[23]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1778,7 +1853,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{23}
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{24}
 }
 
 // GetStatusResponse is the state of the service, as the process that answered sees it.
@@ -1801,7 +1876,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[24]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1813,7 +1888,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[24]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1826,7 +1901,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{24}
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetStatusResponse) GetBuildVersion() string {
@@ -1927,10 +2002,17 @@ const file_messagerie_taxonomy_v1_taxonomy_proto_rawDesc = "" +
 	"\x11AudienceCatalogue\x12<\n" +
 	"\baudience\x18\x01 \x01(\x0e2 .messagerie.taxonomy.v1.AudienceR\baudience\x123\n" +
 	"\x05depth\x18\x02 \x01(\x0e2\x1d.messagerie.taxonomy.v1.DepthR\x05depth\x12>\n" +
-	"\x06themes\x18\x03 \x03(\v2&.messagerie.taxonomy.v1.CatalogueThemeR\x06themes\"[\n" +
+	"\x06themes\x18\x03 \x03(\v2&.messagerie.taxonomy.v1.CatalogueThemeR\x06themes\"\xa7\x01\n" +
 	"\x0eCatalogueTheme\x123\n" +
 	"\x05theme\x18\x01 \x01(\v2\x1d.messagerie.taxonomy.v1.ThemeR\x05theme\x12\x14\n" +
-	"\x05queue\x18\x02 \x01(\tR\x05queue\"\xa5\x01\n" +
+	"\x05queue\x18\x02 \x01(\tR\x05queue\x12J\n" +
+	"\n" +
+	"retentions\x18\x03 \x03(\v2*.messagerie.taxonomy.v1.CatalogueRetentionR\n" +
+	"retentions\"X\n" +
+	"\x12CatalogueRetention\x12\x14\n" +
+	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05years\x18\x03 \x01(\x05R\x05years\"\xa5\x01\n" +
 	"\x05Queue\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x14\n" +
 	"\x05label\x18\x02 \x01(\tR\x05label\x12%\n" +
@@ -2028,7 +2110,7 @@ func file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP() []byte {
 }
 
 var file_messagerie_taxonomy_v1_taxonomy_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_messagerie_taxonomy_v1_taxonomy_proto_goTypes = []any{
 	(Audience)(0),                           // 0: messagerie.taxonomy.v1.Audience
 	(Depth)(0),                              // 1: messagerie.taxonomy.v1.Depth
@@ -2047,18 +2129,19 @@ var file_messagerie_taxonomy_v1_taxonomy_proto_goTypes = []any{
 	(*Catalogue)(nil),                       // 14: messagerie.taxonomy.v1.Catalogue
 	(*AudienceCatalogue)(nil),               // 15: messagerie.taxonomy.v1.AudienceCatalogue
 	(*CatalogueTheme)(nil),                  // 16: messagerie.taxonomy.v1.CatalogueTheme
-	(*Queue)(nil),                           // 17: messagerie.taxonomy.v1.Queue
-	(*SearchReasonsRequest)(nil),            // 18: messagerie.taxonomy.v1.SearchReasonsRequest
-	(*SearchReasonsResponse)(nil),           // 19: messagerie.taxonomy.v1.SearchReasonsResponse
-	(*FoundReason)(nil),                     // 20: messagerie.taxonomy.v1.FoundReason
-	(*RecordSuggestionOutcomeRequest)(nil),  // 21: messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest
-	(*RecordSuggestionOutcomeResponse)(nil), // 22: messagerie.taxonomy.v1.RecordSuggestionOutcomeResponse
-	(*GetSuggestionStatisticsRequest)(nil),  // 23: messagerie.taxonomy.v1.GetSuggestionStatisticsRequest
-	(*GetSuggestionStatisticsResponse)(nil), // 24: messagerie.taxonomy.v1.GetSuggestionStatisticsResponse
-	(*SuggestionFigures)(nil),               // 25: messagerie.taxonomy.v1.SuggestionFigures
-	(*GetStatusRequest)(nil),                // 26: messagerie.taxonomy.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),               // 27: messagerie.taxonomy.v1.GetStatusResponse
-	(*timestamppb.Timestamp)(nil),           // 28: google.protobuf.Timestamp
+	(*CatalogueRetention)(nil),              // 17: messagerie.taxonomy.v1.CatalogueRetention
+	(*Queue)(nil),                           // 18: messagerie.taxonomy.v1.Queue
+	(*SearchReasonsRequest)(nil),            // 19: messagerie.taxonomy.v1.SearchReasonsRequest
+	(*SearchReasonsResponse)(nil),           // 20: messagerie.taxonomy.v1.SearchReasonsResponse
+	(*FoundReason)(nil),                     // 21: messagerie.taxonomy.v1.FoundReason
+	(*RecordSuggestionOutcomeRequest)(nil),  // 22: messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest
+	(*RecordSuggestionOutcomeResponse)(nil), // 23: messagerie.taxonomy.v1.RecordSuggestionOutcomeResponse
+	(*GetSuggestionStatisticsRequest)(nil),  // 24: messagerie.taxonomy.v1.GetSuggestionStatisticsRequest
+	(*GetSuggestionStatisticsResponse)(nil), // 25: messagerie.taxonomy.v1.GetSuggestionStatisticsResponse
+	(*SuggestionFigures)(nil),               // 26: messagerie.taxonomy.v1.SuggestionFigures
+	(*GetStatusRequest)(nil),                // 27: messagerie.taxonomy.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),               // 28: messagerie.taxonomy.v1.GetStatusResponse
+	(*timestamppb.Timestamp)(nil),           // 29: google.protobuf.Timestamp
 }
 var file_messagerie_taxonomy_v1_taxonomy_proto_depIdxs = []int32{
 	0,  // 0: messagerie.taxonomy.v1.GetTaxonomyRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
@@ -2071,45 +2154,46 @@ var file_messagerie_taxonomy_v1_taxonomy_proto_depIdxs = []int32{
 	0,  // 7: messagerie.taxonomy.v1.ResolveSuggestionRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
 	11, // 8: messagerie.taxonomy.v1.ResolveSuggestionResponse.services:type_name -> messagerie.taxonomy.v1.OnlineService
 	14, // 9: messagerie.taxonomy.v1.GetCatalogueResponse.catalogue:type_name -> messagerie.taxonomy.v1.Catalogue
-	28, // 10: messagerie.taxonomy.v1.Catalogue.publish_time:type_name -> google.protobuf.Timestamp
+	29, // 10: messagerie.taxonomy.v1.Catalogue.publish_time:type_name -> google.protobuf.Timestamp
 	15, // 11: messagerie.taxonomy.v1.Catalogue.audiences:type_name -> messagerie.taxonomy.v1.AudienceCatalogue
-	17, // 12: messagerie.taxonomy.v1.Catalogue.queues:type_name -> messagerie.taxonomy.v1.Queue
+	18, // 12: messagerie.taxonomy.v1.Catalogue.queues:type_name -> messagerie.taxonomy.v1.Queue
 	5,  // 13: messagerie.taxonomy.v1.Catalogue.text_limits:type_name -> messagerie.taxonomy.v1.TextLimits
 	0,  // 14: messagerie.taxonomy.v1.AudienceCatalogue.audience:type_name -> messagerie.taxonomy.v1.Audience
 	1,  // 15: messagerie.taxonomy.v1.AudienceCatalogue.depth:type_name -> messagerie.taxonomy.v1.Depth
 	16, // 16: messagerie.taxonomy.v1.AudienceCatalogue.themes:type_name -> messagerie.taxonomy.v1.CatalogueTheme
 	6,  // 17: messagerie.taxonomy.v1.CatalogueTheme.theme:type_name -> messagerie.taxonomy.v1.Theme
-	0,  // 18: messagerie.taxonomy.v1.SearchReasonsRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
-	20, // 19: messagerie.taxonomy.v1.SearchReasonsResponse.reasons:type_name -> messagerie.taxonomy.v1.FoundReason
-	11, // 20: messagerie.taxonomy.v1.SearchReasonsResponse.services:type_name -> messagerie.taxonomy.v1.OnlineService
-	6,  // 21: messagerie.taxonomy.v1.FoundReason.theme:type_name -> messagerie.taxonomy.v1.Theme
-	7,  // 22: messagerie.taxonomy.v1.FoundReason.topic:type_name -> messagerie.taxonomy.v1.Topic
-	8,  // 23: messagerie.taxonomy.v1.FoundReason.reason:type_name -> messagerie.taxonomy.v1.Reason
-	0,  // 24: messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
-	2,  // 25: messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest.outcome:type_name -> messagerie.taxonomy.v1.SuggestionOutcome
-	25, // 26: messagerie.taxonomy.v1.GetSuggestionStatisticsResponse.figures:type_name -> messagerie.taxonomy.v1.SuggestionFigures
-	0,  // 27: messagerie.taxonomy.v1.SuggestionFigures.audience:type_name -> messagerie.taxonomy.v1.Audience
-	11, // 28: messagerie.taxonomy.v1.SuggestionFigures.service:type_name -> messagerie.taxonomy.v1.OnlineService
-	28, // 29: messagerie.taxonomy.v1.GetStatusResponse.publish_time:type_name -> google.protobuf.Timestamp
-	3,  // 30: messagerie.taxonomy.v1.TaxonomyService.GetTaxonomy:input_type -> messagerie.taxonomy.v1.GetTaxonomyRequest
-	9,  // 31: messagerie.taxonomy.v1.TaxonomyService.ResolveSuggestion:input_type -> messagerie.taxonomy.v1.ResolveSuggestionRequest
-	18, // 32: messagerie.taxonomy.v1.TaxonomyService.SearchReasons:input_type -> messagerie.taxonomy.v1.SearchReasonsRequest
-	21, // 33: messagerie.taxonomy.v1.TaxonomyService.RecordSuggestionOutcome:input_type -> messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest
-	23, // 34: messagerie.taxonomy.v1.TaxonomyService.GetSuggestionStatistics:input_type -> messagerie.taxonomy.v1.GetSuggestionStatisticsRequest
-	26, // 35: messagerie.taxonomy.v1.OperatorService.GetStatus:input_type -> messagerie.taxonomy.v1.GetStatusRequest
-	12, // 36: messagerie.taxonomy.v1.CatalogueService.GetCatalogue:input_type -> messagerie.taxonomy.v1.GetCatalogueRequest
-	4,  // 37: messagerie.taxonomy.v1.TaxonomyService.GetTaxonomy:output_type -> messagerie.taxonomy.v1.GetTaxonomyResponse
-	10, // 38: messagerie.taxonomy.v1.TaxonomyService.ResolveSuggestion:output_type -> messagerie.taxonomy.v1.ResolveSuggestionResponse
-	19, // 39: messagerie.taxonomy.v1.TaxonomyService.SearchReasons:output_type -> messagerie.taxonomy.v1.SearchReasonsResponse
-	22, // 40: messagerie.taxonomy.v1.TaxonomyService.RecordSuggestionOutcome:output_type -> messagerie.taxonomy.v1.RecordSuggestionOutcomeResponse
-	24, // 41: messagerie.taxonomy.v1.TaxonomyService.GetSuggestionStatistics:output_type -> messagerie.taxonomy.v1.GetSuggestionStatisticsResponse
-	27, // 42: messagerie.taxonomy.v1.OperatorService.GetStatus:output_type -> messagerie.taxonomy.v1.GetStatusResponse
-	13, // 43: messagerie.taxonomy.v1.CatalogueService.GetCatalogue:output_type -> messagerie.taxonomy.v1.GetCatalogueResponse
-	37, // [37:44] is the sub-list for method output_type
-	30, // [30:37] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	17, // 18: messagerie.taxonomy.v1.CatalogueTheme.retentions:type_name -> messagerie.taxonomy.v1.CatalogueRetention
+	0,  // 19: messagerie.taxonomy.v1.SearchReasonsRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	21, // 20: messagerie.taxonomy.v1.SearchReasonsResponse.reasons:type_name -> messagerie.taxonomy.v1.FoundReason
+	11, // 21: messagerie.taxonomy.v1.SearchReasonsResponse.services:type_name -> messagerie.taxonomy.v1.OnlineService
+	6,  // 22: messagerie.taxonomy.v1.FoundReason.theme:type_name -> messagerie.taxonomy.v1.Theme
+	7,  // 23: messagerie.taxonomy.v1.FoundReason.topic:type_name -> messagerie.taxonomy.v1.Topic
+	8,  // 24: messagerie.taxonomy.v1.FoundReason.reason:type_name -> messagerie.taxonomy.v1.Reason
+	0,  // 25: messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	2,  // 26: messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest.outcome:type_name -> messagerie.taxonomy.v1.SuggestionOutcome
+	26, // 27: messagerie.taxonomy.v1.GetSuggestionStatisticsResponse.figures:type_name -> messagerie.taxonomy.v1.SuggestionFigures
+	0,  // 28: messagerie.taxonomy.v1.SuggestionFigures.audience:type_name -> messagerie.taxonomy.v1.Audience
+	11, // 29: messagerie.taxonomy.v1.SuggestionFigures.service:type_name -> messagerie.taxonomy.v1.OnlineService
+	29, // 30: messagerie.taxonomy.v1.GetStatusResponse.publish_time:type_name -> google.protobuf.Timestamp
+	3,  // 31: messagerie.taxonomy.v1.TaxonomyService.GetTaxonomy:input_type -> messagerie.taxonomy.v1.GetTaxonomyRequest
+	9,  // 32: messagerie.taxonomy.v1.TaxonomyService.ResolveSuggestion:input_type -> messagerie.taxonomy.v1.ResolveSuggestionRequest
+	19, // 33: messagerie.taxonomy.v1.TaxonomyService.SearchReasons:input_type -> messagerie.taxonomy.v1.SearchReasonsRequest
+	22, // 34: messagerie.taxonomy.v1.TaxonomyService.RecordSuggestionOutcome:input_type -> messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest
+	24, // 35: messagerie.taxonomy.v1.TaxonomyService.GetSuggestionStatistics:input_type -> messagerie.taxonomy.v1.GetSuggestionStatisticsRequest
+	27, // 36: messagerie.taxonomy.v1.OperatorService.GetStatus:input_type -> messagerie.taxonomy.v1.GetStatusRequest
+	12, // 37: messagerie.taxonomy.v1.CatalogueService.GetCatalogue:input_type -> messagerie.taxonomy.v1.GetCatalogueRequest
+	4,  // 38: messagerie.taxonomy.v1.TaxonomyService.GetTaxonomy:output_type -> messagerie.taxonomy.v1.GetTaxonomyResponse
+	10, // 39: messagerie.taxonomy.v1.TaxonomyService.ResolveSuggestion:output_type -> messagerie.taxonomy.v1.ResolveSuggestionResponse
+	20, // 40: messagerie.taxonomy.v1.TaxonomyService.SearchReasons:output_type -> messagerie.taxonomy.v1.SearchReasonsResponse
+	23, // 41: messagerie.taxonomy.v1.TaxonomyService.RecordSuggestionOutcome:output_type -> messagerie.taxonomy.v1.RecordSuggestionOutcomeResponse
+	25, // 42: messagerie.taxonomy.v1.TaxonomyService.GetSuggestionStatistics:output_type -> messagerie.taxonomy.v1.GetSuggestionStatisticsResponse
+	28, // 43: messagerie.taxonomy.v1.OperatorService.GetStatus:output_type -> messagerie.taxonomy.v1.GetStatusResponse
+	13, // 44: messagerie.taxonomy.v1.CatalogueService.GetCatalogue:output_type -> messagerie.taxonomy.v1.GetCatalogueResponse
+	38, // [38:45] is the sub-list for method output_type
+	31, // [31:38] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_messagerie_taxonomy_v1_taxonomy_proto_init() }
@@ -2123,7 +2207,7 @@ func file_messagerie_taxonomy_v1_taxonomy_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_messagerie_taxonomy_v1_taxonomy_proto_rawDesc), len(file_messagerie_taxonomy_v1_taxonomy_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   25,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

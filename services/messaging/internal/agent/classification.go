@@ -74,11 +74,13 @@ func (s *Server) RecategoriseConversation(ctx context.Context, req *messagingpb.
 			Set: []string{
 				keepFirstSelection, `taxonomy_version = @taxonomyVersion`, `theme = @theme`, `theme_label = @themeLabel`,
 				`topic = @topic`, `topic_label = @topicLabel`, `reason = @reason`, `reason_label = @reasonLabel`,
+				`retention_years = @years`,
 			},
 			Args: pgx.NamedArgs{
 				"taxonomyVersion": chosen.Version, "theme": chosen.Theme.GetCode(), "themeLabel": chosen.Theme.GetLabel(),
 				"topic": chosen.Topic.GetCode(), "topicLabel": chosen.Topic.GetLabel(),
 				"reason": chosen.Reason.GetCode(), "reasonLabel": chosen.Reason.GetLabel(),
+				"years": chosen.Years,
 			},
 			Event: func(after conversation.Row) (outbox.Event, error) { return conversation.Recategorised(ctx, after) },
 		}, nil

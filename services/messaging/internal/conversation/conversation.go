@@ -34,6 +34,9 @@ type Opened struct {
 	AnswerDays      int16     `db:"answer_days"`
 	// KeyID is the key that its texts are sealed by (package vault).
 	KeyID uuid.UUID `db:"key_id"`
+	// RetentionYears is how long it is kept after its end, by the taxonomy when it was
+	// selected; nil: as long as the setting says.
+	RetentionYears *int16 `db:"retention_years"`
 }
 
 // Row is a row of the table conversation.
@@ -46,6 +49,9 @@ type Row struct {
 	Unread       bool       `db:"unread"`
 	FirstReplyAt *time.Time `db:"first_reply_at"`
 	ErasedAt     *time.Time `db:"erased_at"`
+	// HeldAt: it is on hold since, whatever its term is; HoldNote says why, sealed.
+	HeldAt       *time.Time `db:"held_at"`
+	HoldNote     []byte     `db:"hold_note"`
 	ClaimedBy    *string    `db:"claimed_by"`
 	ClaimedName  *string    `db:"claimed_name"`
 	ClaimExpires *time.Time `db:"claim_expires"`

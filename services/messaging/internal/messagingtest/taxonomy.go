@@ -90,6 +90,12 @@ func theme(queue, code, label string, topics ...*taxonomypb.Topic) *taxonomypb.C
 	return &taxonomypb.CatalogueTheme{Theme: &taxonomypb.Theme{Code: code, Label: label, Topics: topics}, Queue: queue}
 }
 
+// kept is a theme with a term for what is about one of its reasons.
+func kept(years int32, theme *taxonomypb.CatalogueTheme, topic, reason string) *taxonomypb.CatalogueTheme {
+	theme.Retentions = append(theme.Retentions, &taxonomypb.CatalogueRetention{Topic: topic, Reason: reason, Years: years})
+	return theme
+}
+
 func topic(code, label string, reasons ...string) *taxonomypb.Topic {
 	list := make([]*taxonomypb.Reason, len(reasons))
 	for i, reason := range reasons {
@@ -100,6 +106,7 @@ func topic(code, label string, reasons ...string) *taxonomypb.Topic {
 
 // TaxonomyOf is one version of the tests' taxonomy. Version 2 names everything
 // anew, and asks employers for a theme alone; version 3 narrows what a text may have.
+// What is about the reimbursement of care is kept for ten years.
 func TaxonomyOf(version int32) *taxonomypb.Catalogue {
 	v := fmt.Sprintf(" v%d", version)
 	employers := taxonomypb.Depth_TOPIC
@@ -115,7 +122,7 @@ func TaxonomyOf(version int32) *taxonomypb.Catalogue {
 		Audiences: []*taxonomypb.AudienceCatalogue{
 			{Audience: taxonomypb.Audience_PARTICULIER, Depth: taxonomypb.Depth_REASON, Themes: []*taxonomypb.CatalogueTheme{
 				theme("famille", "famille-logement", "Famille"+v, topic("allocations", "Allocations"+v, "paiement-absent", "autre"), topic("logement", "Logement"+v, "aide")),
-				theme("sante", "sante", "Santé"+v, topic("soins", "Soins"+v, "remboursement")),
+				kept(10, theme("sante", "sante", "Santé"+v, topic("soins", "Soins"+v, "remboursement")), "soins", "remboursement"),
 			}},
 			{Audience: taxonomypb.Audience_EXPLOITANT, Depth: taxonomypb.Depth_REASON, Themes: []*taxonomypb.CatalogueTheme{
 				theme("entreprises", "exploitation", "Exploitation"+v, topic("parcelles", "Parcelles"+v, "declaration")),

@@ -3,12 +3,14 @@ package operator
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	"github.com/ma-messagerie/messagerie/chassis/testenv/scale"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/waiting"
 	"github.com/ma-messagerie/messagerie/services/messaging/migrations"
@@ -23,6 +25,10 @@ func TestScale(t *testing.T) {
 			return []scale.Row{
 				{Of: []string{"status"}, Planless: 1, Run: func(ctx context.Context, _ int) error {
 					_, err := status(ctx, pool, uuid.Nil)
+					return err
+				}},
+				{Of: []string{"purge"}, Run: func(ctx context.Context, _ int) error {
+					_, _, err := purge(ctx, pool, conversation.Retention(5*366*24*time.Hour))
 					return err
 				}},
 				{Of: []string{"FoldSubmissions"}, Run: func(ctx context.Context, _ int) error { return FoldSubmissions(ctx, pool) }},

@@ -19,6 +19,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/report"
 	eventspb "github.com/ma-messagerie/messagerie/proto/messagerie/events/v1"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/reports"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
@@ -35,16 +36,19 @@ type Server struct {
 	Vault   *vault.Vault
 	// Begin is where the relay begins to look for events.
 	Begin func() uuid.UUID
+	// Keep is how long conversations are kept.
+	Keep conversation.Retention
 }
 
 // GetStatus reports to operators how this service is. See the .proto.
 func (s *Server) GetStatus(ctx context.Context, _ *messagingpb.GetStatusRequest) (*messagingpb.GetStatusResponse, error) {
 	resp, err := report.Read(ctx, s.Reports.Figures, reports.Ask(ctx, "status", s.Reports.MaxAge/10), func(ctx context.Context) (*messagingpb.GetStatusResponse, error) {
 		resp, err := status(ctx, s.Reports.DB, s.Begin())
-		if err == nil {
-			resp.BrokerReachable = s.Broker.Ready(ctx) == nil
-			resp.Keys = s.keyFit(ctx)
+		if err != nil {
+			return nil, err
 		}
+		resp.BrokerReachable, resp.Keys = s.Broker.Ready(ctx) == nil, s.keyFit(ctx)
+		resp.PurgedConversationsDay, resp.DueConversations, err = purge(ctx, s.Reports.DB, s.Keep)
 		return resp, err
 	})
 	return resp, err
@@ -115,6 +119,42 @@ func status(ctx context.Context, db *pgxpool.Pool, from uuid.UUID) (*messagingpb
 		resp.OutboxAge = ageOf(&outbox.Oldest)
 	}
 	return resp, nil
+}
+
+// mostDue is up to how many conversations are counted that have passed their term.
+const mostDue = 10_000
+
+// kept is how long conversations with a number of years are kept; 0 for those of the setting.
+type kept struct {
+	Years int32         `db:"years"`
+	Term  time.Duration `db:"term"`
+}
+
+var (
+	keptRows = postgres.RowsOf[kept]()
+
+	purgeSQL = `
+		SELECT (SELECT coalesce(sum(n), 0) FROM purge_slot WHERE slot > now() - interval '1 day' AND slot <= now())::bigint AS purged,
+		       (SELECT count(*) FROM (
+		           SELECT FROM ` + keptRows.From("kept", 2) + `, LATERAL (
+		               SELECT FROM conversation AS c WHERE ` + conversation.DueSQL("kept.years", "kept.term") + ` LIMIT $1) AS of_term
+		           LIMIT $1) AS due) AS due`
+)
+
+// purge counts the conversations that were deleted at their term within the last day, by
+// hours, and those that are due.
+func purge(ctx context.Context, db postgres.Querier, keep conversation.Retention) (purged, due int64, err error) {
+	var terms []kept
+	for years := range int16(conversation.MostYears + 1) {
+		if term := keep.Of(years); term != 0 {
+			terms = append(terms, kept{int32(years), term})
+		}
+	}
+	found, err := postgres.One[struct {
+		Purged int64 `db:"purged"`
+		Due    int64 `db:"due"`
+	}](ctx, db, "counting what was deleted and is due", purgeSQL, keptRows.Args(terms, mostDue)...)
+	return found.Purged, found.Due, err
 }
 
 // ageOf is a number of seconds, if there is one.

@@ -2,9 +2,11 @@ package operator
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 )
 
@@ -57,5 +59,50 @@ func TestSubmissions(t *testing.T) {
 	}
 	if n := slots(); n != 3 {
 		t.Errorf("%d slots, want 3: those to come and old ones are kept", n)
+	}
+}
+
+// What is due is what the next purge deletes; what was deleted counts for a day.
+func TestPurge(t *testing.T) {
+	t.Parallel()
+	db := messagingtest.Pool(t)
+	run := func(sql string, args ...any) {
+		t.Helper()
+		if _, err := db.Exec(t.Context(), sql, args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run(`INSERT INTO purge_slot (slot, n) VALUES (now() - interval '1 hour', 20), (now() - interval '23 hours', 3), (now() - interval '25 hours', 100), (now() + interval '1 hour', 100)`)
+	for _, row := range []struct {
+		years  any
+		status int
+		ago    string
+		held   bool
+	}{
+		{nil, 4, "6 years", false},
+		{nil, 7, "6 years", true},
+		{nil, 1, "6 years", false},
+		{nil, 7, "4 years", false},
+		{1, 5, "2 years", false},
+		{1, 7, "2 years", false},
+		{10, 7, "9 years", false},
+		{30, 7, "31 years", false},
+	} {
+		id := messagingtest.Converse(t, db, "nina")
+		run(`UPDATE conversation SET status = $2, updated_at = now() - $3::interval, retention_years = $4, held_at = CASE WHEN $5 THEN now() END WHERE id = $1`, id, row.status, row.ago, row.years, row.held)
+	}
+	noted := messagingtest.Converse(t, db, "nina")
+	run(`UPDATE conversation SET status = 7, updated_at = now() - interval '6 years' WHERE id = $1`, noted)
+	run(`INSERT INTO note (id, conversation_id, agent_id, agent_name, idempotency_key, body, body_chars) VALUES ($1, $1, 'claire', 'Claire', $1, '', 1)`, noted)
+	for keep, want := range map[time.Duration]int64{0: 3, 5 * 366 * 24 * time.Hour: 4} {
+		purged, due, err := purge(t.Context(), db, conversation.Retention(keep))
+		if purged != 23 || due != want || err != nil {
+			t.Errorf("kept for %s: %d deleted, %d due, %v, want 23 and %d", keep, purged, due, err, want)
+		}
+	}
+	run(`INSERT INTO conversation (id, member_id, idempotency_key, reference, caisse, audience, taxonomy_version, theme, theme_label, queue, queue_label, status, updated_at)
+		SELECT gen_random_uuid(), 'old', gen_random_uuid(), 'OLD-' || n, 'msa-75', 1, 1, 'x', 'x', 'x', 'x', 7, now() - interval '6 years' FROM generate_series(1, $1::int) n`, mostDue)
+	if _, due, err := purge(t.Context(), db, conversation.Retention(366*24*time.Hour)); due != mostDue || err != nil {
+		t.Errorf("%d due, %v, want no more than %d", due, err, mostDue)
 	}
 }

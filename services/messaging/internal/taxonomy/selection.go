@@ -16,6 +16,9 @@ type Selection struct {
 	Version              int32
 	Theme, Topic, Reason *messagingpb.Choice
 	Queue                *taxonomypb.Queue
+	// Years is how long the conversation is kept after its end, by the innermost level that
+	// says so; nil: as long as the setting says.
+	Years *int16
 }
 
 // ErrOutdated is what the refusal of an older version is compared with.
@@ -66,7 +69,30 @@ func Choose(tax *taxonomypb.Catalogue, req *messagingpb.SubmitMessageRequest) (*
 	case tree.GetDepth() >= taxonomypb.Depth_REASON:
 		return nil, rpc.Invalid("reason", errorpb.ErrorReason_REASON_REQUIRED, "this audience chooses a reason before writing")
 	}
+	chosen.Years = yearsOf(theme, req.GetTopic(), req.GetReason())
 	return chosen, nil
+}
+
+// yearsOf is how long conversations of a selection are kept; nil where no level says so.
+func yearsOf(theme *taxonomypb.CatalogueTheme, topic, reason string) *int16 {
+	var years *int16
+	depth := -1
+	for _, kept := range theme.GetRetentions() {
+		at := 0
+		switch {
+		case kept.GetReason() != "":
+			at = 2
+		case kept.GetTopic() != "":
+			at = 1
+		}
+		if at > 0 && kept.GetTopic() != topic || at > 1 && kept.GetReason() != reason || at <= depth {
+			continue
+		}
+		depth = at
+		n := int16(kept.GetYears()) //nolint:gosec // 1 to 30, checked by the taxonomy
+		years = &n
+	}
+	return years
 }
 
 // Locate finds the theme of a selection, its queue, and as much of its topic and reason as

@@ -79,7 +79,7 @@ func TestRetireKeys_AreNoted(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, forget := range []func() (int64, error){
-		func() (int64, error) { return u.forgetConversations(t.Context(), term) },
+		func() (int64, error) { return u.forgetConversations(t.Context(), 0, term) },
 		func() (int64, error) { return u.forgetMembers(t.Context(), term) },
 		func() (int64, error) { return draft.Forget(t.Context(), db, draft.Life) },
 	} {

@@ -8,11 +8,11 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/draft"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/member"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
-	"github.com/ma-messagerie/messagerie/services/messaging/internal/uuidv7"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/watch"
 )
 
@@ -27,10 +27,18 @@ const (
 // terms are the retention of this service's tables. The event log drops whole days
 // ([outbox.Store.KeepDays]); here, only its default partition is emptied. Versions of the
 // taxonomy are kept for ever: there is one row for each publication.
-func (u *Upkeep) terms() []postgres.Term {
-	return []postgres.Term{
-		{What: "conversations", Keep: u.Conversations, Step: u.forgetConversations},
-		{What: "members without a conversation", Keep: u.Conversations, Step: u.forgetMembers},
+func (u *Upkeep) terms() (terms []postgres.Term) {
+	for years := range int16(conversation.MostYears + 1) {
+		what := "conversations"
+		if years > 0 {
+			what = fmt.Sprintf("conversations (%d y)", years)
+		}
+		terms = append(terms, postgres.Term{What: what, Keep: u.Conversations.Of(years), Step: func(ctx context.Context, term time.Duration) (int64, error) {
+			return u.forgetConversations(ctx, years, term)
+		}})
+	}
+	return append(terms, []postgres.Term{
+		{What: "members without a conversation", Keep: time.Duration(u.Conversations), Step: u.forgetMembers},
 		{What: "audit", Keep: u.Audit, Step: u.forgetAudit},
 		{What: "drafts", Keep: draft.Life, Step: func(ctx context.Context, term time.Duration) (int64, error) { return draft.Forget(ctx, u.DB, term) }},
 		{What: "keys of what was erased", Keep: member.ErasedKeyLife, Step: func(ctx context.Context, term time.Duration) (int64, error) {
@@ -41,39 +49,40 @@ func (u *Upkeep) terms() []postgres.Term {
 		{What: "watch tickets", Keep: watch.TicketLife, Step: watch.NewTickets(u.DB).Forget},
 		{What: "refused events", Keep: u.EventLog, Step: outbox.New(u.DB).ForgetRefused},
 		{What: "events of no day", Keep: u.EventLog, Step: outbox.New(u.DB).ForgetDayless},
-	}
+	}...)
 }
 
-// forgetConversations deletes some of the conversations that have ended and that were neither
-// changed nor given a note within the term, oldest first, with their messages, notes and
-// steps, and members who have no other conversation. Ids are in the order of time, so that
-// only the first are read. A conversation of that age that still waits for the fund is
-// kept. It returns how many conversations it deleted. One process works at a time: of two,
-// each would leave a member to the other.
-func (u *Upkeep) forgetConversations(ctx context.Context, term time.Duration) (n int64, err error) {
+// forgetConversations deletes some of the conversations whose term is a number of years, 0
+// for the setting's, and has passed ([conversation.DueSQL]), those that ended first before
+// others, with their messages, notes and steps, and members who have no other conversation.
+// What waits for the fund or is on hold stays, whatever its age. It returns how many
+// conversations it deleted, and counts them. One process works at a time: of two, each would
+// leave a member to the other.
+func (u *Upkeep) forgetConversations(ctx context.Context, years int16, term time.Duration) (n int64, err error) {
 	err = pgx.BeginFunc(ctx, u.DB, func(tx pgx.Tx) error {
 		var alone bool
 		if err := tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock('conversation'::regclass::oid::bigint)`).Scan(&alone); err != nil || !alone {
 			return err
 		}
-		n, err = forgetConversations(ctx, tx, term)
+		n, err = forgetConversations(ctx, tx, years, term)
 		return err
 	})
 	if err != nil {
 		return 0, fmt.Errorf("forgetting conversations: %w", err)
 	}
+	if u.Purged != nil && n > 0 {
+		u.Purged.Add(ctx, n)
+	}
 	return n, nil
 }
 
-func forgetConversations(ctx context.Context, tx pgx.Tx, term time.Duration) (n int64, err error) {
+func forgetConversations(ctx context.Context, tx pgx.Tx, years int16, term time.Duration) (n int64, err error) {
 	// A member who writes at this moment has confirmed their row within a day (member.SaveAccount);
 	// the second day is for a submission under way. A member seen within two days stays.
 	err = tx.QueryRow(ctx, `
 		WITH old AS MATERIALIZED (
-			SELECT id, member_id FROM conversation AS c
-			WHERE id < $1 AND `+lifecycle.EndedSQL+` AND updated_at < now() - $2::interval
-			  AND NOT EXISTS (SELECT FROM note WHERE conversation_id = c.id AND created_at >= now() - $2::interval)
-			ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED
+			SELECT id, member_id FROM conversation AS c WHERE `+conversation.DueSQL("$1::integer", "$2::interval")+`
+			ORDER BY updated_at LIMIT $3 FOR UPDATE SKIP LOCKED
 		), ids AS (
 			SELECT ARRAY(SELECT id FROM old) AS list
 		), messages AS (
@@ -91,7 +100,14 @@ func forgetConversations(ctx context.Context, tx pgx.Tx, term time.Duration) (n 
 		), unused AS (
 			INSERT INTO unused_key (id, member_id) SELECT key_id, id FROM members WHERE key_id <> '00000000-0000-0000-0000-000000000000' ON CONFLICT DO NOTHING
 		)
-		SELECT count(*) FROM old`, uuidv7.First(time.Now().Add(-term)), term, postgres.ForgetBatch).Scan(&n)
+		SELECT count(*) FROM old`, years, term, postgres.ForgetBatch).Scan(&n)
+	if err != nil || n == 0 {
+		return n, err
+	}
+	_, err = postgres.Exec(ctx, tx, "counting what was deleted", `
+		WITH forgotten AS (DELETE FROM purge_slot WHERE slot < now() - interval '2 days')
+		INSERT INTO purge_slot (slot, n) VALUES (date_bin('1 hour', now(), timestamptz 'epoch'), $1)
+		ON CONFLICT (slot) DO UPDATE SET n = purge_slot.n + excluded.n`, n)
 	return n, err
 }
 

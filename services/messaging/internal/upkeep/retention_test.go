@@ -6,14 +6,17 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"go.opentelemetry.io/otel/metric"
 
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 	"github.com/ma-messagerie/messagerie/services/messaging/migrations"
@@ -92,10 +95,10 @@ func TestForget(t *testing.T) {
 	if _, err := u.DB.Exec(t.Context(), `INSERT INTO note (id, conversation_id, agent_id, agent_name, idempotency_key, body, body_chars) VALUES ($1, $1, 'claire', 'Claire', $1, '', 1)`, stored["noted lately"]); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := u.forgetConversations(t.Context(), term); n != 3 || err != nil {
+	if n, err := u.forgetConversations(t.Context(), 0, term); n != 3 || err != nil {
 		t.Errorf("%d, %v, want 3", n, err)
 	}
-	if n, err := u.forgetConversations(t.Context(), term); n != 0 || err != nil {
+	if n, err := u.forgetConversations(t.Context(), 0, term); n != 0 || err != nil {
 		t.Errorf("again: %d, %v, want 0", n, err)
 	}
 	for name, id := range stored {
@@ -128,6 +131,116 @@ func TestForget(t *testing.T) {
 	}
 }
 
+// A term of the taxonomy's goes before the setting's, which may be none; a hold keeps what it
+// is on, and what waits is kept in any case. Each deletion is counted.
+func TestForget_Terms(t *testing.T) {
+	t.Parallel()
+	const year = 365 * 24 * time.Hour
+	rows := []struct {
+		name   string
+		years  *int16
+		status int
+		ago    time.Duration
+		held   bool
+	}{
+		{"six years", nil, 4, 6 * year, false},
+		{"four years", nil, 7, 4 * year, false},
+		{"of one, two years", new(int16(1)), 5, 2 * year, false},
+		{"of one, half a year", new(int16(1)), 4, year / 2, false},
+		{"of one, a year by the calendar", new(int16(1)), 4, year, false},
+		{"of ten, six years", new(int16(10)), 7, 6 * year, false},
+		{"of thirty, forty years", new(int16(30)), 7, 40 * year, false},
+		{"of a version to come", new(int16(31)), 7, 50 * year, false},
+		{"of one, held", new(int16(1)), 4, 2 * year, true},
+		{"held", nil, 4, 6 * year, true},
+		{"waits", new(int16(1)), 1, 40 * year, false},
+	}
+	for name, test := range map[string]struct {
+		keep conversation.Retention
+		gone []string
+	}{
+		"without a setting": {0, []string{"of one, two years", "of thirty, forty years"}},
+		"five years":        {conversation.Retention(5 * year), []string{"six years", "of one, two years", "of thirty, forty years"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			purged := &counter{}
+			u := &Upkeep{DB: messagingtest.Pool(t), Conversations: test.keep, Purged: purged}
+			stored := make(map[string]uuid.UUID)
+			for _, row := range rows {
+				at := time.Now().Add(-row.ago)
+				id := messagingtest.IDAt(at)
+				if err := messagingtest.Insert(t.Context(), u.DB, "nina", id); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := u.DB.Exec(t.Context(), `UPDATE conversation SET status = $2, updated_at = $3, retention_years = $4, held_at = CASE WHEN $5 THEN now() END WHERE id = $1`,
+					id, row.status, at, row.years, row.held); err != nil {
+					t.Fatal(err)
+				}
+				stored[row.name] = id
+			}
+			for range 2 { // the second time there is nothing left
+				for _, term := range u.terms() {
+					if !strings.HasPrefix(term.What, "conversations") || term.Keep == 0 {
+						continue
+					}
+					if _, err := term.Step(t.Context(), term.Keep); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			for name, id := range stored {
+				left, err := postgres.Many[uuid.UUID](t.Context(), u.DB, "looking", `SELECT id FROM conversation WHERE id = $1`, id)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if want := !slices.Contains(test.gone, name); len(left) > 0 != want {
+					t.Errorf("%s: kept %t, want %t", name, len(left) > 0, want)
+				}
+			}
+			if n := int64(len(test.gone)); purged.n.Load() != n {
+				t.Errorf("%d are counted, want %d", purged.n.Load(), n)
+			}
+			var slots int64
+			if err := u.DB.QueryRow(t.Context(), `SELECT sum(n) FROM purge_slot WHERE slot > now() - interval '2 hours'`).Scan(&slots); err != nil || slots != int64(len(test.gone)) {
+				t.Errorf("%d in the slots, %v", slots, err)
+			}
+		})
+	}
+}
+
+// counter is an instrument of which a test reads the value.
+type counter struct {
+	metric.Int64Counter
+	n atomic.Int64
+}
+
+func (c *counter) Add(_ context.Context, n int64, _ ...metric.AddOption) { c.n.Add(n) }
+
+// Hours are kept for two days.
+func TestForget_CountsOfHours(t *testing.T) {
+	t.Parallel()
+	u := &Upkeep{DB: messagingtest.Pool(t)}
+	if _, err := u.DB.Exec(t.Context(), `INSERT INTO purge_slot (slot, n) SELECT date_bin('1 hour', now(), timestamptz 'epoch') - interval '1 hour' * ago, 7 FROM unnest(ARRAY[1, 40, 60]) AS ago`); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := messagingtest.Insert(t.Context(), u.DB, "nina", uuid.Must(uuid.NewV7())); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := u.DB.Exec(t.Context(), `UPDATE conversation SET status = 7, updated_at = now() - interval '2 years'`); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := u.forgetConversations(t.Context(), 0, LeastConversation); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	var slots, sum int
+	if err := u.DB.QueryRow(t.Context(), `SELECT count(*), sum(n) FROM purge_slot`).Scan(&slots, &sum); err != nil || sum != 16 || slots < 3 || slots > 4 {
+		t.Errorf("%d slots, %d in all, %v", slots, sum, err) // four if an hour has just ended
+	}
+}
+
 // Who has confirmed how they are reached today may be writing now.
 func TestForget_MemberWhoWrites(t *testing.T) {
 	t.Parallel()
@@ -139,7 +252,7 @@ func TestForget_MemberWhoWrites(t *testing.T) {
 		t.Fatal(err)
 	}
 	arrive(t, u.DB, "jeanne")
-	if n, err := u.forgetConversations(t.Context(), LeastConversation); n != 1 || err != nil {
+	if n, err := u.forgetConversations(t.Context(), 0, LeastConversation); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
 	if rows := members(t, u.DB, "jeanne"); len(rows) != 1 {
@@ -243,7 +356,7 @@ func TestForget_TwoYears(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, forget := range []func() (int64, error){
-			func() (int64, error) { return u.forgetConversations(t.Context(), conversations+ago) },
+			func() (int64, error) { return u.forgetConversations(t.Context(), 0, conversations+ago) },
 			func() (int64, error) { return u.forgetAudit(t.Context(), audits+ago) },
 		} {
 			for n := int64(postgres.ForgetBatch); n == postgres.ForgetBatch; {

@@ -30,8 +30,9 @@ func TestScale(t *testing.T) {
 					return failed(u.backfill(ctx, backfills[0], backfillBatch))
 				}},
 				{Of: []string{"Upkeep.forgetConversations", "forgetConversations"}, Reads: "what it deletes, of which small tables have little", Run: func(ctx context.Context, _ int) error {
-					return failed(u.forgetConversations(ctx, 2*years))
+					return failed(u.forgetConversations(ctx, 0, 2*years))
 				}},
+				{Of: nil, Run: func(ctx context.Context, _ int) error { return failed(u.forgetConversations(ctx, 30, 30*years)) }},
 				{Of: []string{"Upkeep.forgetMembers"}, Run: func(ctx context.Context, _ int) error { return failed(u.forgetMembers(ctx, years)) }},
 				{Of: []string{"Upkeep.retireKeys"}, Run: func(ctx context.Context, _ int) error {
 					if _, err := aside.Exec(ctx, `INSERT INTO unused_key (id, member_id, noted_at) VALUES (gen_random_uuid(), 'member:1', now() - interval '2 days')`); err != nil {

@@ -11,10 +11,12 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"go.opentelemetry.io/otel/metric"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ma-messagerie/messagerie/chassis"
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/operator"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
@@ -23,9 +25,13 @@ import (
 
 // Upkeep has the database and the retention of its tables; 0 keeps all.
 type Upkeep struct {
-	DB                                       *pgxpool.Pool
-	Vault                                    *vault.Vault
-	Conversations, Audit, EventLog, Erasures time.Duration
+	DB            *pgxpool.Pool
+	Vault         *vault.Vault
+	Conversations conversation.Retention
+
+	Audit, EventLog, Erasures time.Duration
+	// Purged counts the conversations that were deleted at their term; nil: nobody does.
+	Purged metric.Int64Counter
 }
 
 // Run works until ctx is done.
