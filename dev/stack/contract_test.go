@@ -414,6 +414,10 @@ func (c *contract) conflict(t *testing.T, op *operation, a *ask) {
 		a.body = bytes.Replace(a.body, []byte("FOLLOWED"), []byte("SHOWN"), 1)
 	case op.id == "agentReleaseConversation":
 		agent("claire", "release")
+	case op.id == "agentHoldConversation": // of who has everything erased
+		marc := as(t, c.stack, "marc")
+		a.id = send(t, marc, "Bonjour, une question.").ID
+		do(t, marc, http.MethodPost, "/v1/me:erase", map[string]any{"confirm": true})
 	case op.id == "agentSaveTemplate":
 		for range 200 { // as many as a caisse may have
 			do(t, as(t, c.stack, "sofiane"), http.MethodPut, "/v1/agent/templates/"+uuid.NewString(), map[string]any{"title": "Un modèle", "text": "Bonjour"})

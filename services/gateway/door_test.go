@@ -69,6 +69,8 @@ var admitted = map[string][]string{
 	"/messagerie.messaging.v1.AgentService/RecategoriseConversation":  staff,
 	"/messagerie.messaging.v1.AgentService/ReopenConversation":        staff,
 	"/messagerie.messaging.v1.AgentService/AddNote":                   staff,
+	"/messagerie.messaging.v1.AgentService/HoldConversation":          supervisors,
+	"/messagerie.messaging.v1.AgentService/UnholdConversation":        supervisors,
 	"/messagerie.messaging.v1.AgentService/ListQueues":                staff,
 	"/messagerie.messaging.v1.AgentService/ListTemplates":             staff,
 	"/messagerie.messaging.v1.AgentService/GetStatistics":             staff,

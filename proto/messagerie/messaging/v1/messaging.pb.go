@@ -224,7 +224,7 @@ func (x Step_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Step_Kind.Descriptor instead.
 func (Step_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{3, 0}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{4, 0}
 }
 
 // Choice is one level of the selection, with the label it had when the message
@@ -322,7 +322,9 @@ type Conversation struct {
 	// What happened to it, oldest first; empty in lists.
 	Steps []*Step `protobuf:"bytes,17,rep,name=steps,proto3" json:"steps,omitempty"`
 	// The member has had the texts erased.
-	Erased        bool `protobuf:"varint,18,opt,name=erased,proto3" json:"erased,omitempty"`
+	Erased bool `protobuf:"varint,18,opt,name=erased,proto3" json:"erased,omitempty"`
+	// It is kept beyond its term. Agents alone see it.
+	Hold          *Hold `protobuf:"bytes,19,opt,name=hold,proto3" json:"hold,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -483,6 +485,68 @@ func (x *Conversation) GetErased() bool {
 	return false
 }
 
+func (x *Conversation) GetHold() *Hold {
+	if x != nil {
+		return x.Hold
+	}
+	return nil
+}
+
+// Hold keeps a conversation beyond its term.
+type Hold struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Since when.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// Why; empty wherever the messages are left out.
+	Note          string `protobuf:"bytes,2,opt,name=note,proto3" json:"note,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Hold) Reset() {
+	*x = Hold{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Hold) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Hold) ProtoMessage() {}
+
+func (x *Hold) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Hold.ProtoReflect.Descriptor instead.
+func (*Hold) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Hold) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *Hold) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
 // Note is what an agent wrote for colleagues.
 type Note struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -500,7 +564,7 @@ type Note struct {
 
 func (x *Note) Reset() {
 	*x = Note{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[2]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -512,7 +576,7 @@ func (x *Note) String() string {
 func (*Note) ProtoMessage() {}
 
 func (x *Note) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[2]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -525,7 +589,7 @@ func (x *Note) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Note.ProtoReflect.Descriptor instead.
 func (*Note) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{2}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Note) GetId() string {
@@ -569,7 +633,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[3]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -581,7 +645,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[3]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -594,7 +658,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{3}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Step) GetKind() Step_Kind {
@@ -626,7 +690,7 @@ type ClaimInfo struct {
 
 func (x *ClaimInfo) Reset() {
 	*x = ClaimInfo{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[4]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -638,7 +702,7 @@ func (x *ClaimInfo) String() string {
 func (*ClaimInfo) ProtoMessage() {}
 
 func (x *ClaimInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[4]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -651,7 +715,7 @@ func (x *ClaimInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimInfo.ProtoReflect.Descriptor instead.
 func (*ClaimInfo) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{4}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ClaimInfo) GetAgent() string {
@@ -692,7 +756,7 @@ type Message struct {
 
 func (x *Message) Reset() {
 	*x = Message{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[5]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -704,7 +768,7 @@ func (x *Message) String() string {
 func (*Message) ProtoMessage() {}
 
 func (x *Message) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[5]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -717,7 +781,7 @@ func (x *Message) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Message.ProtoReflect.Descriptor instead.
 func (*Message) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{5}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Message) GetId() string {
@@ -759,7 +823,7 @@ type ExpectedDelay struct {
 
 func (x *ExpectedDelay) Reset() {
 	*x = ExpectedDelay{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[6]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -771,7 +835,7 @@ func (x *ExpectedDelay) String() string {
 func (*ExpectedDelay) ProtoMessage() {}
 
 func (x *ExpectedDelay) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[6]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -784,7 +848,7 @@ func (x *ExpectedDelay) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpectedDelay.ProtoReflect.Descriptor instead.
 func (*ExpectedDelay) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{6}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ExpectedDelay) GetWorkingDays() int32 {
@@ -817,7 +881,7 @@ type SubmitMessageRequest struct {
 
 func (x *SubmitMessageRequest) Reset() {
 	*x = SubmitMessageRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[7]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -829,7 +893,7 @@ func (x *SubmitMessageRequest) String() string {
 func (*SubmitMessageRequest) ProtoMessage() {}
 
 func (x *SubmitMessageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[7]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -842,7 +906,7 @@ func (x *SubmitMessageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitMessageRequest.ProtoReflect.Descriptor instead.
 func (*SubmitMessageRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{7}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SubmitMessageRequest) GetAudience() v1.Audience {
@@ -900,7 +964,7 @@ type SubmitMessageResponse struct {
 
 func (x *SubmitMessageResponse) Reset() {
 	*x = SubmitMessageResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[8]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -912,7 +976,7 @@ func (x *SubmitMessageResponse) String() string {
 func (*SubmitMessageResponse) ProtoMessage() {}
 
 func (x *SubmitMessageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[8]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -925,7 +989,7 @@ func (x *SubmitMessageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitMessageResponse.ProtoReflect.Descriptor instead.
 func (*SubmitMessageResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{8}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SubmitMessageResponse) GetConversation() *Conversation {
@@ -959,7 +1023,7 @@ type ListConversationsRequest struct {
 
 func (x *ListConversationsRequest) Reset() {
 	*x = ListConversationsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[9]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -971,7 +1035,7 @@ func (x *ListConversationsRequest) String() string {
 func (*ListConversationsRequest) ProtoMessage() {}
 
 func (x *ListConversationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[9]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -984,7 +1048,7 @@ func (x *ListConversationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConversationsRequest.ProtoReflect.Descriptor instead.
 func (*ListConversationsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{9}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListConversationsRequest) GetHidden() bool {
@@ -1030,7 +1094,7 @@ type ListConversationsResponse struct {
 
 func (x *ListConversationsResponse) Reset() {
 	*x = ListConversationsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[10]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1042,7 +1106,7 @@ func (x *ListConversationsResponse) String() string {
 func (*ListConversationsResponse) ProtoMessage() {}
 
 func (x *ListConversationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[10]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1055,7 +1119,7 @@ func (x *ListConversationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConversationsResponse.ProtoReflect.Descriptor instead.
 func (*ListConversationsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{10}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListConversationsResponse) GetConversations() []*Conversation {
@@ -1090,7 +1154,7 @@ type GetConversationRequest struct {
 
 func (x *GetConversationRequest) Reset() {
 	*x = GetConversationRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[11]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1102,7 +1166,7 @@ func (x *GetConversationRequest) String() string {
 func (*GetConversationRequest) ProtoMessage() {}
 
 func (x *GetConversationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[11]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1115,7 +1179,7 @@ func (x *GetConversationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConversationRequest.ProtoReflect.Descriptor instead.
 func (*GetConversationRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{11}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetConversationRequest) GetId() string {
@@ -1136,7 +1200,7 @@ type GetConversationResponse struct {
 
 func (x *GetConversationResponse) Reset() {
 	*x = GetConversationResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[12]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1148,7 +1212,7 @@ func (x *GetConversationResponse) String() string {
 func (*GetConversationResponse) ProtoMessage() {}
 
 func (x *GetConversationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[12]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1161,7 +1225,7 @@ func (x *GetConversationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConversationResponse.ProtoReflect.Descriptor instead.
 func (*GetConversationResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{12}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetConversationResponse) GetConversation() *Conversation {
@@ -1182,7 +1246,7 @@ type HideConversationRequest struct {
 
 func (x *HideConversationRequest) Reset() {
 	*x = HideConversationRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[13]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1194,7 +1258,7 @@ func (x *HideConversationRequest) String() string {
 func (*HideConversationRequest) ProtoMessage() {}
 
 func (x *HideConversationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[13]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1207,7 +1271,7 @@ func (x *HideConversationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HideConversationRequest.ProtoReflect.Descriptor instead.
 func (*HideConversationRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{13}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *HideConversationRequest) GetId() string {
@@ -1228,7 +1292,7 @@ type HideConversationResponse struct {
 
 func (x *HideConversationResponse) Reset() {
 	*x = HideConversationResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[14]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1240,7 +1304,7 @@ func (x *HideConversationResponse) String() string {
 func (*HideConversationResponse) ProtoMessage() {}
 
 func (x *HideConversationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[14]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1253,7 +1317,7 @@ func (x *HideConversationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HideConversationResponse.ProtoReflect.Descriptor instead.
 func (*HideConversationResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{14}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *HideConversationResponse) GetConversation() *Conversation {
@@ -1274,7 +1338,7 @@ type ShowConversationRequest struct {
 
 func (x *ShowConversationRequest) Reset() {
 	*x = ShowConversationRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[15]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1286,7 +1350,7 @@ func (x *ShowConversationRequest) String() string {
 func (*ShowConversationRequest) ProtoMessage() {}
 
 func (x *ShowConversationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[15]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1299,7 +1363,7 @@ func (x *ShowConversationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShowConversationRequest.ProtoReflect.Descriptor instead.
 func (*ShowConversationRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{15}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ShowConversationRequest) GetId() string {
@@ -1320,7 +1384,7 @@ type ShowConversationResponse struct {
 
 func (x *ShowConversationResponse) Reset() {
 	*x = ShowConversationResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[16]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1332,7 +1396,7 @@ func (x *ShowConversationResponse) String() string {
 func (*ShowConversationResponse) ProtoMessage() {}
 
 func (x *ShowConversationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[16]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1345,7 +1409,7 @@ func (x *ShowConversationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShowConversationResponse.ProtoReflect.Descriptor instead.
 func (*ShowConversationResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{16}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ShowConversationResponse) GetConversation() *Conversation {
@@ -1369,7 +1433,7 @@ type MarkConversationReadRequest struct {
 
 func (x *MarkConversationReadRequest) Reset() {
 	*x = MarkConversationReadRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[17]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1381,7 +1445,7 @@ func (x *MarkConversationReadRequest) String() string {
 func (*MarkConversationReadRequest) ProtoMessage() {}
 
 func (x *MarkConversationReadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[17]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1394,7 +1458,7 @@ func (x *MarkConversationReadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkConversationReadRequest.ProtoReflect.Descriptor instead.
 func (*MarkConversationReadRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{17}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *MarkConversationReadRequest) GetId() string {
@@ -1422,7 +1486,7 @@ type MarkConversationReadResponse struct {
 
 func (x *MarkConversationReadResponse) Reset() {
 	*x = MarkConversationReadResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[18]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1434,7 +1498,7 @@ func (x *MarkConversationReadResponse) String() string {
 func (*MarkConversationReadResponse) ProtoMessage() {}
 
 func (x *MarkConversationReadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[18]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1447,7 +1511,7 @@ func (x *MarkConversationReadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkConversationReadResponse.ProtoReflect.Descriptor instead.
 func (*MarkConversationReadResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{18}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *MarkConversationReadResponse) GetConversation() *Conversation {
@@ -1479,7 +1543,7 @@ type AgentServiceListConversationsRequest struct {
 
 func (x *AgentServiceListConversationsRequest) Reset() {
 	*x = AgentServiceListConversationsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[19]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1491,7 +1555,7 @@ func (x *AgentServiceListConversationsRequest) String() string {
 func (*AgentServiceListConversationsRequest) ProtoMessage() {}
 
 func (x *AgentServiceListConversationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[19]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1504,7 +1568,7 @@ func (x *AgentServiceListConversationsRequest) ProtoReflect() protoreflect.Messa
 
 // Deprecated: Use AgentServiceListConversationsRequest.ProtoReflect.Descriptor instead.
 func (*AgentServiceListConversationsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{19}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *AgentServiceListConversationsRequest) GetQueue() string {
@@ -1562,7 +1626,7 @@ type AgentServiceListConversationsResponse struct {
 
 func (x *AgentServiceListConversationsResponse) Reset() {
 	*x = AgentServiceListConversationsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[20]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1574,7 +1638,7 @@ func (x *AgentServiceListConversationsResponse) String() string {
 func (*AgentServiceListConversationsResponse) ProtoMessage() {}
 
 func (x *AgentServiceListConversationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[20]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1587,7 +1651,7 @@ func (x *AgentServiceListConversationsResponse) ProtoReflect() protoreflect.Mess
 
 // Deprecated: Use AgentServiceListConversationsResponse.ProtoReflect.Descriptor instead.
 func (*AgentServiceListConversationsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{20}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AgentServiceListConversationsResponse) GetConversations() []*Conversation {
@@ -1615,7 +1679,7 @@ type AgentServiceGetConversationRequest struct {
 
 func (x *AgentServiceGetConversationRequest) Reset() {
 	*x = AgentServiceGetConversationRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[21]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1627,7 +1691,7 @@ func (x *AgentServiceGetConversationRequest) String() string {
 func (*AgentServiceGetConversationRequest) ProtoMessage() {}
 
 func (x *AgentServiceGetConversationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[21]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1640,7 +1704,7 @@ func (x *AgentServiceGetConversationRequest) ProtoReflect() protoreflect.Message
 
 // Deprecated: Use AgentServiceGetConversationRequest.ProtoReflect.Descriptor instead.
 func (*AgentServiceGetConversationRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{21}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AgentServiceGetConversationRequest) GetId() string {
@@ -1661,7 +1725,7 @@ type AgentServiceGetConversationResponse struct {
 
 func (x *AgentServiceGetConversationResponse) Reset() {
 	*x = AgentServiceGetConversationResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[22]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1673,7 +1737,7 @@ func (x *AgentServiceGetConversationResponse) String() string {
 func (*AgentServiceGetConversationResponse) ProtoMessage() {}
 
 func (x *AgentServiceGetConversationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[22]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1686,7 +1750,7 @@ func (x *AgentServiceGetConversationResponse) ProtoReflect() protoreflect.Messag
 
 // Deprecated: Use AgentServiceGetConversationResponse.ProtoReflect.Descriptor instead.
 func (*AgentServiceGetConversationResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{22}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *AgentServiceGetConversationResponse) GetConversation() *Conversation {
@@ -1707,7 +1771,7 @@ type ClaimConversationRequest struct {
 
 func (x *ClaimConversationRequest) Reset() {
 	*x = ClaimConversationRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[23]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1719,7 +1783,7 @@ func (x *ClaimConversationRequest) String() string {
 func (*ClaimConversationRequest) ProtoMessage() {}
 
 func (x *ClaimConversationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[23]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1732,7 +1796,7 @@ func (x *ClaimConversationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimConversationRequest.ProtoReflect.Descriptor instead.
 func (*ClaimConversationRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{23}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ClaimConversationRequest) GetId() string {
@@ -1753,7 +1817,7 @@ type ClaimConversationResponse struct {
 
 func (x *ClaimConversationResponse) Reset() {
 	*x = ClaimConversationResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[24]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1765,7 +1829,7 @@ func (x *ClaimConversationResponse) String() string {
 func (*ClaimConversationResponse) ProtoMessage() {}
 
 func (x *ClaimConversationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[24]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1778,7 +1842,7 @@ func (x *ClaimConversationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimConversationResponse.ProtoReflect.Descriptor instead.
 func (*ClaimConversationResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{24}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ClaimConversationResponse) GetConversation() *Conversation {
@@ -1799,7 +1863,7 @@ type ReleaseConversationRequest struct {
 
 func (x *ReleaseConversationRequest) Reset() {
 	*x = ReleaseConversationRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[25]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1811,7 +1875,7 @@ func (x *ReleaseConversationRequest) String() string {
 func (*ReleaseConversationRequest) ProtoMessage() {}
 
 func (x *ReleaseConversationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[25]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1824,7 +1888,7 @@ func (x *ReleaseConversationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseConversationRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseConversationRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{25}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ReleaseConversationRequest) GetId() string {
@@ -1845,7 +1909,7 @@ type ReleaseConversationResponse struct {
 
 func (x *ReleaseConversationResponse) Reset() {
 	*x = ReleaseConversationResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[26]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1857,7 +1921,7 @@ func (x *ReleaseConversationResponse) String() string {
 func (*ReleaseConversationResponse) ProtoMessage() {}
 
 func (x *ReleaseConversationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[26]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1870,7 +1934,7 @@ func (x *ReleaseConversationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseConversationResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseConversationResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{26}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ReleaseConversationResponse) GetConversation() *Conversation {
@@ -1895,7 +1959,7 @@ type PostReplyRequest struct {
 
 func (x *PostReplyRequest) Reset() {
 	*x = PostReplyRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[27]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1907,7 +1971,7 @@ func (x *PostReplyRequest) String() string {
 func (*PostReplyRequest) ProtoMessage() {}
 
 func (x *PostReplyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[27]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1920,7 +1984,7 @@ func (x *PostReplyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PostReplyRequest.ProtoReflect.Descriptor instead.
 func (*PostReplyRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{27}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PostReplyRequest) GetId() string {
@@ -1955,7 +2019,7 @@ type PostReplyResponse struct {
 
 func (x *PostReplyResponse) Reset() {
 	*x = PostReplyResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[28]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1967,7 +2031,7 @@ func (x *PostReplyResponse) String() string {
 func (*PostReplyResponse) ProtoMessage() {}
 
 func (x *PostReplyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[28]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1980,7 +2044,7 @@ func (x *PostReplyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PostReplyResponse.ProtoReflect.Descriptor instead.
 func (*PostReplyResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{28}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PostReplyResponse) GetConversation() *Conversation {
@@ -2001,7 +2065,7 @@ type CloseConversationRequest struct {
 
 func (x *CloseConversationRequest) Reset() {
 	*x = CloseConversationRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[29]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2013,7 +2077,7 @@ func (x *CloseConversationRequest) String() string {
 func (*CloseConversationRequest) ProtoMessage() {}
 
 func (x *CloseConversationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[29]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2026,7 +2090,7 @@ func (x *CloseConversationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseConversationRequest.ProtoReflect.Descriptor instead.
 func (*CloseConversationRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{29}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CloseConversationRequest) GetId() string {
@@ -2047,7 +2111,7 @@ type CloseConversationResponse struct {
 
 func (x *CloseConversationResponse) Reset() {
 	*x = CloseConversationResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[30]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2059,7 +2123,7 @@ func (x *CloseConversationResponse) String() string {
 func (*CloseConversationResponse) ProtoMessage() {}
 
 func (x *CloseConversationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[30]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2072,7 +2136,7 @@ func (x *CloseConversationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseConversationResponse.ProtoReflect.Descriptor instead.
 func (*CloseConversationResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{30}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CloseConversationResponse) GetConversation() *Conversation {
@@ -2093,7 +2157,7 @@ type BatchGetRecipientsRequest struct {
 
 func (x *BatchGetRecipientsRequest) Reset() {
 	*x = BatchGetRecipientsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[31]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2105,7 +2169,7 @@ func (x *BatchGetRecipientsRequest) String() string {
 func (*BatchGetRecipientsRequest) ProtoMessage() {}
 
 func (x *BatchGetRecipientsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[31]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2118,7 +2182,7 @@ func (x *BatchGetRecipientsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetRecipientsRequest.ProtoReflect.Descriptor instead.
 func (*BatchGetRecipientsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{31}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *BatchGetRecipientsRequest) GetConversationIds() []string {
@@ -2139,7 +2203,7 @@ type BatchGetRecipientsResponse struct {
 
 func (x *BatchGetRecipientsResponse) Reset() {
 	*x = BatchGetRecipientsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[32]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2151,7 +2215,7 @@ func (x *BatchGetRecipientsResponse) String() string {
 func (*BatchGetRecipientsResponse) ProtoMessage() {}
 
 func (x *BatchGetRecipientsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[32]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2164,7 +2228,7 @@ func (x *BatchGetRecipientsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetRecipientsResponse.ProtoReflect.Descriptor instead.
 func (*BatchGetRecipientsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{32}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *BatchGetRecipientsResponse) GetRecipients() []*Recipient {
@@ -2202,7 +2266,7 @@ type Recipient struct {
 
 func (x *Recipient) Reset() {
 	*x = Recipient{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[33]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2214,7 +2278,7 @@ func (x *Recipient) String() string {
 func (*Recipient) ProtoMessage() {}
 
 func (x *Recipient) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[33]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2227,7 +2291,7 @@ func (x *Recipient) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Recipient.ProtoReflect.Descriptor instead.
 func (*Recipient) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{33}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Recipient) GetConversationId() string {
@@ -2311,7 +2375,7 @@ type CheckReaderRequest struct {
 
 func (x *CheckReaderRequest) Reset() {
 	*x = CheckReaderRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[34]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2323,7 +2387,7 @@ func (x *CheckReaderRequest) String() string {
 func (*CheckReaderRequest) ProtoMessage() {}
 
 func (x *CheckReaderRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[34]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2336,7 +2400,7 @@ func (x *CheckReaderRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckReaderRequest.ProtoReflect.Descriptor instead.
 func (*CheckReaderRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{34}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *CheckReaderRequest) GetConversationId() string {
@@ -2402,7 +2466,7 @@ type AgentScope struct {
 
 func (x *AgentScope) Reset() {
 	*x = AgentScope{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[35]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2414,7 +2478,7 @@ func (x *AgentScope) String() string {
 func (*AgentScope) ProtoMessage() {}
 
 func (x *AgentScope) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[35]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2427,7 +2491,7 @@ func (x *AgentScope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentScope.ProtoReflect.Descriptor instead.
 func (*AgentScope) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{35}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *AgentScope) GetCaisse() string {
@@ -2453,7 +2517,7 @@ type CheckReaderResponse struct {
 
 func (x *CheckReaderResponse) Reset() {
 	*x = CheckReaderResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[36]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2465,7 +2529,7 @@ func (x *CheckReaderResponse) String() string {
 func (*CheckReaderResponse) ProtoMessage() {}
 
 func (x *CheckReaderResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[36]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2478,7 +2542,7 @@ func (x *CheckReaderResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckReaderResponse.ProtoReflect.Descriptor instead.
 func (*CheckReaderResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{36}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{37}
 }
 
 // ListDigestsRequest asks for the digests of some types of events.
@@ -2496,7 +2560,7 @@ type ListDigestsRequest struct {
 
 func (x *ListDigestsRequest) Reset() {
 	*x = ListDigestsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[37]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2508,7 +2572,7 @@ func (x *ListDigestsRequest) String() string {
 func (*ListDigestsRequest) ProtoMessage() {}
 
 func (x *ListDigestsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[37]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2521,7 +2585,7 @@ func (x *ListDigestsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDigestsRequest.ProtoReflect.Descriptor instead.
 func (*ListDigestsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{37}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListDigestsRequest) GetTypes() []string {
@@ -2561,7 +2625,7 @@ type SlotDigest struct {
 
 func (x *SlotDigest) Reset() {
 	*x = SlotDigest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[38]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2573,7 +2637,7 @@ func (x *SlotDigest) String() string {
 func (*SlotDigest) ProtoMessage() {}
 
 func (x *SlotDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[38]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2586,7 +2650,7 @@ func (x *SlotDigest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlotDigest.ProtoReflect.Descriptor instead.
 func (*SlotDigest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{38}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SlotDigest) GetStart() *timestamppb.Timestamp {
@@ -2626,7 +2690,7 @@ type ListDigestsResponse struct {
 
 func (x *ListDigestsResponse) Reset() {
 	*x = ListDigestsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[39]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2638,7 +2702,7 @@ func (x *ListDigestsResponse) String() string {
 func (*ListDigestsResponse) ProtoMessage() {}
 
 func (x *ListDigestsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[39]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2651,7 +2715,7 @@ func (x *ListDigestsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDigestsResponse.ProtoReflect.Descriptor instead.
 func (*ListDigestsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{39}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListDigestsResponse) GetSlots() []*SlotDigest {
@@ -2694,7 +2758,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[40]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2706,7 +2770,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[40]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2719,7 +2783,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{40}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListEventsRequest) GetTypes() []string {
@@ -2778,7 +2842,7 @@ type LoggedEvent struct {
 
 func (x *LoggedEvent) Reset() {
 	*x = LoggedEvent{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[41]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2790,7 +2854,7 @@ func (x *LoggedEvent) String() string {
 func (*LoggedEvent) ProtoMessage() {}
 
 func (x *LoggedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[41]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2803,7 +2867,7 @@ func (x *LoggedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoggedEvent.ProtoReflect.Descriptor instead.
 func (*LoggedEvent) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{41}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *LoggedEvent) GetId() string {
@@ -2861,7 +2925,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[42]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2873,7 +2937,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[42]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2886,7 +2950,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{42}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ListEventsResponse) GetEvents() []*LoggedEvent {
@@ -2916,7 +2980,7 @@ type PostFollowUpRequest struct {
 
 func (x *PostFollowUpRequest) Reset() {
 	*x = PostFollowUpRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[43]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2928,7 +2992,7 @@ func (x *PostFollowUpRequest) String() string {
 func (*PostFollowUpRequest) ProtoMessage() {}
 
 func (x *PostFollowUpRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[43]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2941,7 +3005,7 @@ func (x *PostFollowUpRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PostFollowUpRequest.ProtoReflect.Descriptor instead.
 func (*PostFollowUpRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{43}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *PostFollowUpRequest) GetId() string {
@@ -2969,7 +3033,7 @@ type PostFollowUpResponse struct {
 
 func (x *PostFollowUpResponse) Reset() {
 	*x = PostFollowUpResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[44]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2981,7 +3045,7 @@ func (x *PostFollowUpResponse) String() string {
 func (*PostFollowUpResponse) ProtoMessage() {}
 
 func (x *PostFollowUpResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[44]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2994,7 +3058,7 @@ func (x *PostFollowUpResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PostFollowUpResponse.ProtoReflect.Descriptor instead.
 func (*PostFollowUpResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{44}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *PostFollowUpResponse) GetConversation() *Conversation {
@@ -3030,7 +3094,7 @@ type Draft struct {
 
 func (x *Draft) Reset() {
 	*x = Draft{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[45]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3042,7 +3106,7 @@ func (x *Draft) String() string {
 func (*Draft) ProtoMessage() {}
 
 func (x *Draft) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[45]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3055,7 +3119,7 @@ func (x *Draft) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Draft.ProtoReflect.Descriptor instead.
 func (*Draft) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{45}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Draft) GetId() string {
@@ -3138,7 +3202,7 @@ type SaveDraftRequest struct {
 
 func (x *SaveDraftRequest) Reset() {
 	*x = SaveDraftRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[46]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3150,7 +3214,7 @@ func (x *SaveDraftRequest) String() string {
 func (*SaveDraftRequest) ProtoMessage() {}
 
 func (x *SaveDraftRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[46]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3163,7 +3227,7 @@ func (x *SaveDraftRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveDraftRequest.ProtoReflect.Descriptor instead.
 func (*SaveDraftRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{46}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *SaveDraftRequest) GetId() string {
@@ -3226,7 +3290,7 @@ type SaveDraftResponse struct {
 
 func (x *SaveDraftResponse) Reset() {
 	*x = SaveDraftResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[47]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3238,7 +3302,7 @@ func (x *SaveDraftResponse) String() string {
 func (*SaveDraftResponse) ProtoMessage() {}
 
 func (x *SaveDraftResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[47]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3251,7 +3315,7 @@ func (x *SaveDraftResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveDraftResponse.ProtoReflect.Descriptor instead.
 func (*SaveDraftResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{47}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *SaveDraftResponse) GetDraft() *Draft {
@@ -3272,7 +3336,7 @@ type GetDraftRequest struct {
 
 func (x *GetDraftRequest) Reset() {
 	*x = GetDraftRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[48]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3284,7 +3348,7 @@ func (x *GetDraftRequest) String() string {
 func (*GetDraftRequest) ProtoMessage() {}
 
 func (x *GetDraftRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[48]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3297,7 +3361,7 @@ func (x *GetDraftRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDraftRequest.ProtoReflect.Descriptor instead.
 func (*GetDraftRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{48}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *GetDraftRequest) GetId() string {
@@ -3318,7 +3382,7 @@ type GetDraftResponse struct {
 
 func (x *GetDraftResponse) Reset() {
 	*x = GetDraftResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[49]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3330,7 +3394,7 @@ func (x *GetDraftResponse) String() string {
 func (*GetDraftResponse) ProtoMessage() {}
 
 func (x *GetDraftResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[49]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3343,7 +3407,7 @@ func (x *GetDraftResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDraftResponse.ProtoReflect.Descriptor instead.
 func (*GetDraftResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{49}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *GetDraftResponse) GetDraft() *Draft {
@@ -3366,7 +3430,7 @@ type ListDraftsRequest struct {
 
 func (x *ListDraftsRequest) Reset() {
 	*x = ListDraftsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[50]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3378,7 +3442,7 @@ func (x *ListDraftsRequest) String() string {
 func (*ListDraftsRequest) ProtoMessage() {}
 
 func (x *ListDraftsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[50]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3391,7 +3455,7 @@ func (x *ListDraftsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDraftsRequest.ProtoReflect.Descriptor instead.
 func (*ListDraftsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{50}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ListDraftsRequest) GetPageSize() int32 {
@@ -3421,7 +3485,7 @@ type ListDraftsResponse struct {
 
 func (x *ListDraftsResponse) Reset() {
 	*x = ListDraftsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[51]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3433,7 +3497,7 @@ func (x *ListDraftsResponse) String() string {
 func (*ListDraftsResponse) ProtoMessage() {}
 
 func (x *ListDraftsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[51]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3446,7 +3510,7 @@ func (x *ListDraftsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDraftsResponse.ProtoReflect.Descriptor instead.
 func (*ListDraftsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{51}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ListDraftsResponse) GetDrafts() []*Draft {
@@ -3474,7 +3538,7 @@ type DeleteDraftRequest struct {
 
 func (x *DeleteDraftRequest) Reset() {
 	*x = DeleteDraftRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[52]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3486,7 +3550,7 @@ func (x *DeleteDraftRequest) String() string {
 func (*DeleteDraftRequest) ProtoMessage() {}
 
 func (x *DeleteDraftRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[52]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3499,7 +3563,7 @@ func (x *DeleteDraftRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteDraftRequest.ProtoReflect.Descriptor instead.
 func (*DeleteDraftRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{52}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *DeleteDraftRequest) GetId() string {
@@ -3518,7 +3582,7 @@ type DeleteDraftResponse struct {
 
 func (x *DeleteDraftResponse) Reset() {
 	*x = DeleteDraftResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[53]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3530,7 +3594,7 @@ func (x *DeleteDraftResponse) String() string {
 func (*DeleteDraftResponse) ProtoMessage() {}
 
 func (x *DeleteDraftResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[53]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3543,7 +3607,7 @@ func (x *DeleteDraftResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteDraftResponse.ProtoReflect.Descriptor instead.
 func (*DeleteDraftResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{53}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{54}
 }
 
 // WatchConversationsRequest asks for changes from now on.
@@ -3555,7 +3619,7 @@ type WatchConversationsRequest struct {
 
 func (x *WatchConversationsRequest) Reset() {
 	*x = WatchConversationsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[54]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3567,7 +3631,7 @@ func (x *WatchConversationsRequest) String() string {
 func (*WatchConversationsRequest) ProtoMessage() {}
 
 func (x *WatchConversationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[54]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3580,7 +3644,7 @@ func (x *WatchConversationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchConversationsRequest.ProtoReflect.Descriptor instead.
 func (*WatchConversationsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{54}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{55}
 }
 
 // WatchConversationsResponse is a hint that something has changed.
@@ -3597,7 +3661,7 @@ type WatchConversationsResponse struct {
 
 func (x *WatchConversationsResponse) Reset() {
 	*x = WatchConversationsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[55]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3609,7 +3673,7 @@ func (x *WatchConversationsResponse) String() string {
 func (*WatchConversationsResponse) ProtoMessage() {}
 
 func (x *WatchConversationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[55]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3622,7 +3686,7 @@ func (x *WatchConversationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchConversationsResponse.ProtoReflect.Descriptor instead.
 func (*WatchConversationsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{55}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *WatchConversationsResponse) GetConversationId() string {
@@ -3648,7 +3712,7 @@ type CreateWatchTicketRequest struct {
 
 func (x *CreateWatchTicketRequest) Reset() {
 	*x = CreateWatchTicketRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[56]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3660,7 +3724,7 @@ func (x *CreateWatchTicketRequest) String() string {
 func (*CreateWatchTicketRequest) ProtoMessage() {}
 
 func (x *CreateWatchTicketRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[56]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3673,7 +3737,7 @@ func (x *CreateWatchTicketRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateWatchTicketRequest.ProtoReflect.Descriptor instead.
 func (*CreateWatchTicketRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{56}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{57}
 }
 
 // CreateWatchTicketResponse has the ticket.
@@ -3689,7 +3753,7 @@ type CreateWatchTicketResponse struct {
 
 func (x *CreateWatchTicketResponse) Reset() {
 	*x = CreateWatchTicketResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[57]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3701,7 +3765,7 @@ func (x *CreateWatchTicketResponse) String() string {
 func (*CreateWatchTicketResponse) ProtoMessage() {}
 
 func (x *CreateWatchTicketResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[57]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3714,7 +3778,7 @@ func (x *CreateWatchTicketResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateWatchTicketResponse.ProtoReflect.Descriptor instead.
 func (*CreateWatchTicketResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{57}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *CreateWatchTicketResponse) GetTicket() string {
@@ -3764,7 +3828,7 @@ type Preferences struct {
 
 func (x *Preferences) Reset() {
 	*x = Preferences{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[58]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3776,7 +3840,7 @@ func (x *Preferences) String() string {
 func (*Preferences) ProtoMessage() {}
 
 func (x *Preferences) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[58]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3789,7 +3853,7 @@ func (x *Preferences) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Preferences.ProtoReflect.Descriptor instead.
 func (*Preferences) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{58}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Preferences) GetEmail() string {
@@ -3871,7 +3935,7 @@ type GetPreferencesRequest struct {
 
 func (x *GetPreferencesRequest) Reset() {
 	*x = GetPreferencesRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[59]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3883,7 +3947,7 @@ func (x *GetPreferencesRequest) String() string {
 func (*GetPreferencesRequest) ProtoMessage() {}
 
 func (x *GetPreferencesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[59]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3896,7 +3960,7 @@ func (x *GetPreferencesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPreferencesRequest.ProtoReflect.Descriptor instead.
 func (*GetPreferencesRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{59}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{60}
 }
 
 // GetPreferencesResponse is the caller's preferences.
@@ -3910,7 +3974,7 @@ type GetPreferencesResponse struct {
 
 func (x *GetPreferencesResponse) Reset() {
 	*x = GetPreferencesResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[60]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3922,7 +3986,7 @@ func (x *GetPreferencesResponse) String() string {
 func (*GetPreferencesResponse) ProtoMessage() {}
 
 func (x *GetPreferencesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[60]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3935,7 +3999,7 @@ func (x *GetPreferencesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPreferencesResponse.ProtoReflect.Descriptor instead.
 func (*GetPreferencesResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{60}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *GetPreferencesResponse) GetPreferences() *Preferences {
@@ -3959,7 +4023,7 @@ type UpdatePreferencesRequest struct {
 
 func (x *UpdatePreferencesRequest) Reset() {
 	*x = UpdatePreferencesRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[61]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3971,7 +4035,7 @@ func (x *UpdatePreferencesRequest) String() string {
 func (*UpdatePreferencesRequest) ProtoMessage() {}
 
 func (x *UpdatePreferencesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[61]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3984,7 +4048,7 @@ func (x *UpdatePreferencesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdatePreferencesRequest.ProtoReflect.Descriptor instead.
 func (*UpdatePreferencesRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{61}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *UpdatePreferencesRequest) GetPreferences() *Preferences {
@@ -4012,7 +4076,7 @@ type UpdatePreferencesResponse struct {
 
 func (x *UpdatePreferencesResponse) Reset() {
 	*x = UpdatePreferencesResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[62]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4024,7 +4088,7 @@ func (x *UpdatePreferencesResponse) String() string {
 func (*UpdatePreferencesResponse) ProtoMessage() {}
 
 func (x *UpdatePreferencesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[62]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4037,7 +4101,7 @@ func (x *UpdatePreferencesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdatePreferencesResponse.ProtoReflect.Descriptor instead.
 func (*UpdatePreferencesResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{62}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *UpdatePreferencesResponse) GetPreferences() *Preferences {
@@ -4058,7 +4122,7 @@ type ReplacePreferencesRequest struct {
 
 func (x *ReplacePreferencesRequest) Reset() {
 	*x = ReplacePreferencesRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[63]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4070,7 +4134,7 @@ func (x *ReplacePreferencesRequest) String() string {
 func (*ReplacePreferencesRequest) ProtoMessage() {}
 
 func (x *ReplacePreferencesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[63]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4083,7 +4147,7 @@ func (x *ReplacePreferencesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplacePreferencesRequest.ProtoReflect.Descriptor instead.
 func (*ReplacePreferencesRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{63}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ReplacePreferencesRequest) GetPreferences() *Preferences {
@@ -4104,7 +4168,7 @@ type ReplacePreferencesResponse struct {
 
 func (x *ReplacePreferencesResponse) Reset() {
 	*x = ReplacePreferencesResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[64]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4116,7 +4180,7 @@ func (x *ReplacePreferencesResponse) String() string {
 func (*ReplacePreferencesResponse) ProtoMessage() {}
 
 func (x *ReplacePreferencesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[64]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4129,7 +4193,7 @@ func (x *ReplacePreferencesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplacePreferencesResponse.ProtoReflect.Descriptor instead.
 func (*ReplacePreferencesResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{64}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ReplacePreferencesResponse) GetPreferences() *Preferences {
@@ -4156,7 +4220,7 @@ type GetExpectedDelayRequest struct {
 
 func (x *GetExpectedDelayRequest) Reset() {
 	*x = GetExpectedDelayRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[65]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4168,7 +4232,7 @@ func (x *GetExpectedDelayRequest) String() string {
 func (*GetExpectedDelayRequest) ProtoMessage() {}
 
 func (x *GetExpectedDelayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[65]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4181,7 +4245,7 @@ func (x *GetExpectedDelayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetExpectedDelayRequest.ProtoReflect.Descriptor instead.
 func (*GetExpectedDelayRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{65}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *GetExpectedDelayRequest) GetAudience() v1.Audience {
@@ -4228,7 +4292,7 @@ type GetExpectedDelayResponse struct {
 
 func (x *GetExpectedDelayResponse) Reset() {
 	*x = GetExpectedDelayResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[66]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4240,7 +4304,7 @@ func (x *GetExpectedDelayResponse) String() string {
 func (*GetExpectedDelayResponse) ProtoMessage() {}
 
 func (x *GetExpectedDelayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[66]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4253,7 +4317,7 @@ func (x *GetExpectedDelayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetExpectedDelayResponse.ProtoReflect.Descriptor instead.
 func (*GetExpectedDelayResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{66}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *GetExpectedDelayResponse) GetTarget() *ExpectedDelay {
@@ -4286,7 +4350,7 @@ type ExportMyDataRequest struct {
 
 func (x *ExportMyDataRequest) Reset() {
 	*x = ExportMyDataRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[67]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4298,7 +4362,7 @@ func (x *ExportMyDataRequest) String() string {
 func (*ExportMyDataRequest) ProtoMessage() {}
 
 func (x *ExportMyDataRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[67]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4311,7 +4375,7 @@ func (x *ExportMyDataRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportMyDataRequest.ProtoReflect.Descriptor instead.
 func (*ExportMyDataRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{67}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{68}
 }
 
 // ExportMyDataResponse is one piece of what is stored.
@@ -4331,7 +4395,7 @@ type ExportMyDataResponse struct {
 
 func (x *ExportMyDataResponse) Reset() {
 	*x = ExportMyDataResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[68]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4343,7 +4407,7 @@ func (x *ExportMyDataResponse) String() string {
 func (*ExportMyDataResponse) ProtoMessage() {}
 
 func (x *ExportMyDataResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[68]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4356,7 +4420,7 @@ func (x *ExportMyDataResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportMyDataResponse.ProtoReflect.Descriptor instead.
 func (*ExportMyDataResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{68}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *ExportMyDataResponse) GetPiece() isExportMyDataResponse_Piece {
@@ -4429,7 +4493,7 @@ type EraseMyDataRequest struct {
 
 func (x *EraseMyDataRequest) Reset() {
 	*x = EraseMyDataRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[69]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4441,7 +4505,7 @@ func (x *EraseMyDataRequest) String() string {
 func (*EraseMyDataRequest) ProtoMessage() {}
 
 func (x *EraseMyDataRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[69]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4454,7 +4518,7 @@ func (x *EraseMyDataRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EraseMyDataRequest.ProtoReflect.Descriptor instead.
 func (*EraseMyDataRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{69}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *EraseMyDataRequest) GetConfirm() bool {
@@ -4475,7 +4539,7 @@ type EraseMyDataResponse struct {
 
 func (x *EraseMyDataResponse) Reset() {
 	*x = EraseMyDataResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[70]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4487,7 +4551,7 @@ func (x *EraseMyDataResponse) String() string {
 func (*EraseMyDataResponse) ProtoMessage() {}
 
 func (x *EraseMyDataResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[70]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4500,7 +4564,7 @@ func (x *EraseMyDataResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EraseMyDataResponse.ProtoReflect.Descriptor instead.
 func (*EraseMyDataResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{70}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *EraseMyDataResponse) GetConversations() int32 {
@@ -4523,7 +4587,7 @@ type TransferConversationRequest struct {
 
 func (x *TransferConversationRequest) Reset() {
 	*x = TransferConversationRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[71]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4535,7 +4599,7 @@ func (x *TransferConversationRequest) String() string {
 func (*TransferConversationRequest) ProtoMessage() {}
 
 func (x *TransferConversationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[71]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4548,7 +4612,7 @@ func (x *TransferConversationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferConversationRequest.ProtoReflect.Descriptor instead.
 func (*TransferConversationRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{71}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *TransferConversationRequest) GetId() string {
@@ -4576,7 +4640,7 @@ type TransferConversationResponse struct {
 
 func (x *TransferConversationResponse) Reset() {
 	*x = TransferConversationResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[72]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4588,7 +4652,7 @@ func (x *TransferConversationResponse) String() string {
 func (*TransferConversationResponse) ProtoMessage() {}
 
 func (x *TransferConversationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[72]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4601,7 +4665,7 @@ func (x *TransferConversationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferConversationResponse.ProtoReflect.Descriptor instead.
 func (*TransferConversationResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{72}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *TransferConversationResponse) GetConversation() *Conversation {
@@ -4628,7 +4692,7 @@ type RecategoriseConversationRequest struct {
 
 func (x *RecategoriseConversationRequest) Reset() {
 	*x = RecategoriseConversationRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[73]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4640,7 +4704,7 @@ func (x *RecategoriseConversationRequest) String() string {
 func (*RecategoriseConversationRequest) ProtoMessage() {}
 
 func (x *RecategoriseConversationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[73]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4653,7 +4717,7 @@ func (x *RecategoriseConversationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecategoriseConversationRequest.ProtoReflect.Descriptor instead.
 func (*RecategoriseConversationRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{73}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *RecategoriseConversationRequest) GetId() string {
@@ -4695,7 +4759,7 @@ type RecategoriseConversationResponse struct {
 
 func (x *RecategoriseConversationResponse) Reset() {
 	*x = RecategoriseConversationResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[74]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4707,7 +4771,7 @@ func (x *RecategoriseConversationResponse) String() string {
 func (*RecategoriseConversationResponse) ProtoMessage() {}
 
 func (x *RecategoriseConversationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[74]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4720,7 +4784,7 @@ func (x *RecategoriseConversationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecategoriseConversationResponse.ProtoReflect.Descriptor instead.
 func (*RecategoriseConversationResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{74}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *RecategoriseConversationResponse) GetConversation() *Conversation {
@@ -4741,7 +4805,7 @@ type ReopenConversationRequest struct {
 
 func (x *ReopenConversationRequest) Reset() {
 	*x = ReopenConversationRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[75]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4753,7 +4817,7 @@ func (x *ReopenConversationRequest) String() string {
 func (*ReopenConversationRequest) ProtoMessage() {}
 
 func (x *ReopenConversationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[75]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4766,7 +4830,7 @@ func (x *ReopenConversationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReopenConversationRequest.ProtoReflect.Descriptor instead.
 func (*ReopenConversationRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{75}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *ReopenConversationRequest) GetId() string {
@@ -4787,7 +4851,7 @@ type ReopenConversationResponse struct {
 
 func (x *ReopenConversationResponse) Reset() {
 	*x = ReopenConversationResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[76]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4799,7 +4863,7 @@ func (x *ReopenConversationResponse) String() string {
 func (*ReopenConversationResponse) ProtoMessage() {}
 
 func (x *ReopenConversationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[76]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4812,10 +4876,204 @@ func (x *ReopenConversationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReopenConversationResponse.ProtoReflect.Descriptor instead.
 func (*ReopenConversationResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{76}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *ReopenConversationResponse) GetConversation() *Conversation {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+// HoldConversationRequest names a conversation and says why it is to be kept.
+type HoldConversationRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the conversation.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Why, for whoever asks later: 1 to 200 characters on one line. It is encrypted as notes
+	// are.
+	Note          string `protobuf:"bytes,2,opt,name=note,proto3" json:"note,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoldConversationRequest) Reset() {
+	*x = HoldConversationRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[78]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldConversationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldConversationRequest) ProtoMessage() {}
+
+func (x *HoldConversationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[78]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldConversationRequest.ProtoReflect.Descriptor instead.
+func (*HoldConversationRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{78}
+}
+
+func (x *HoldConversationRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *HoldConversationRequest) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+// HoldConversationResponse is the conversation as it is now, without messages.
+type HoldConversationResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The conversation.
+	Conversation  *Conversation `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoldConversationResponse) Reset() {
+	*x = HoldConversationResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[79]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldConversationResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldConversationResponse) ProtoMessage() {}
+
+func (x *HoldConversationResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[79]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldConversationResponse.ProtoReflect.Descriptor instead.
+func (*HoldConversationResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{79}
+}
+
+func (x *HoldConversationResponse) GetConversation() *Conversation {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+// UnholdConversationRequest names a conversation.
+type UnholdConversationRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnholdConversationRequest) Reset() {
+	*x = UnholdConversationRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[80]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnholdConversationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnholdConversationRequest) ProtoMessage() {}
+
+func (x *UnholdConversationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[80]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnholdConversationRequest.ProtoReflect.Descriptor instead.
+func (*UnholdConversationRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{80}
+}
+
+func (x *UnholdConversationRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// UnholdConversationResponse is the conversation as it is now, without messages.
+type UnholdConversationResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The conversation.
+	Conversation  *Conversation `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnholdConversationResponse) Reset() {
+	*x = UnholdConversationResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[81]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnholdConversationResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnholdConversationResponse) ProtoMessage() {}
+
+func (x *UnholdConversationResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[81]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnholdConversationResponse.ProtoReflect.Descriptor instead.
+func (*UnholdConversationResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{81}
+}
+
+func (x *UnholdConversationResponse) GetConversation() *Conversation {
 	if x != nil {
 		return x.Conversation
 	}
@@ -4835,7 +5093,7 @@ type AddNoteRequest struct {
 
 func (x *AddNoteRequest) Reset() {
 	*x = AddNoteRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[77]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4847,7 +5105,7 @@ func (x *AddNoteRequest) String() string {
 func (*AddNoteRequest) ProtoMessage() {}
 
 func (x *AddNoteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[77]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4860,7 +5118,7 @@ func (x *AddNoteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddNoteRequest.ProtoReflect.Descriptor instead.
 func (*AddNoteRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{77}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *AddNoteRequest) GetId() string {
@@ -4888,7 +5146,7 @@ type AddNoteResponse struct {
 
 func (x *AddNoteResponse) Reset() {
 	*x = AddNoteResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[78]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4900,7 +5158,7 @@ func (x *AddNoteResponse) String() string {
 func (*AddNoteResponse) ProtoMessage() {}
 
 func (x *AddNoteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[78]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4913,7 +5171,7 @@ func (x *AddNoteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddNoteResponse.ProtoReflect.Descriptor instead.
 func (*AddNoteResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{78}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *AddNoteResponse) GetConversation() *Conversation {
@@ -4936,7 +5194,7 @@ type ListQueuesRequest struct {
 
 func (x *ListQueuesRequest) Reset() {
 	*x = ListQueuesRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[79]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4948,7 +5206,7 @@ func (x *ListQueuesRequest) String() string {
 func (*ListQueuesRequest) ProtoMessage() {}
 
 func (x *ListQueuesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[79]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4961,7 +5219,7 @@ func (x *ListQueuesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQueuesRequest.ProtoReflect.Descriptor instead.
 func (*ListQueuesRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{79}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *ListQueuesRequest) GetPageSize() int32 {
@@ -4991,7 +5249,7 @@ type ListQueuesResponse struct {
 
 func (x *ListQueuesResponse) Reset() {
 	*x = ListQueuesResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[80]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5003,7 +5261,7 @@ func (x *ListQueuesResponse) String() string {
 func (*ListQueuesResponse) ProtoMessage() {}
 
 func (x *ListQueuesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[80]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5016,7 +5274,7 @@ func (x *ListQueuesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQueuesResponse.ProtoReflect.Descriptor instead.
 func (*ListQueuesResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{80}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *ListQueuesResponse) GetQueues() []*AgentQueue {
@@ -5050,7 +5308,7 @@ type AgentQueue struct {
 
 func (x *AgentQueue) Reset() {
 	*x = AgentQueue{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[81]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5062,7 +5320,7 @@ func (x *AgentQueue) String() string {
 func (*AgentQueue) ProtoMessage() {}
 
 func (x *AgentQueue) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[81]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5075,7 +5333,7 @@ func (x *AgentQueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentQueue.ProtoReflect.Descriptor instead.
 func (*AgentQueue) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{81}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *AgentQueue) GetCode() string {
@@ -5126,7 +5384,7 @@ type Template struct {
 
 func (x *Template) Reset() {
 	*x = Template{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[82]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5138,7 +5396,7 @@ func (x *Template) String() string {
 func (*Template) ProtoMessage() {}
 
 func (x *Template) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[82]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5151,7 +5409,7 @@ func (x *Template) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Template.ProtoReflect.Descriptor instead.
 func (*Template) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{82}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *Template) GetId() string {
@@ -5204,7 +5462,7 @@ type ListTemplatesRequest struct {
 
 func (x *ListTemplatesRequest) Reset() {
 	*x = ListTemplatesRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[83]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5216,7 +5474,7 @@ func (x *ListTemplatesRequest) String() string {
 func (*ListTemplatesRequest) ProtoMessage() {}
 
 func (x *ListTemplatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[83]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5229,7 +5487,7 @@ func (x *ListTemplatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTemplatesRequest.ProtoReflect.Descriptor instead.
 func (*ListTemplatesRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{83}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *ListTemplatesRequest) GetQueue() string {
@@ -5266,7 +5524,7 @@ type ListTemplatesResponse struct {
 
 func (x *ListTemplatesResponse) Reset() {
 	*x = ListTemplatesResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[84]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5278,7 +5536,7 @@ func (x *ListTemplatesResponse) String() string {
 func (*ListTemplatesResponse) ProtoMessage() {}
 
 func (x *ListTemplatesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[84]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5291,7 +5549,7 @@ func (x *ListTemplatesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTemplatesResponse.ProtoReflect.Descriptor instead.
 func (*ListTemplatesResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{84}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *ListTemplatesResponse) GetTemplates() []*Template {
@@ -5325,7 +5583,7 @@ type SaveTemplateRequest struct {
 
 func (x *SaveTemplateRequest) Reset() {
 	*x = SaveTemplateRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[85]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5337,7 +5595,7 @@ func (x *SaveTemplateRequest) String() string {
 func (*SaveTemplateRequest) ProtoMessage() {}
 
 func (x *SaveTemplateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[85]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5350,7 +5608,7 @@ func (x *SaveTemplateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveTemplateRequest.ProtoReflect.Descriptor instead.
 func (*SaveTemplateRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{85}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *SaveTemplateRequest) GetId() string {
@@ -5392,7 +5650,7 @@ type SaveTemplateResponse struct {
 
 func (x *SaveTemplateResponse) Reset() {
 	*x = SaveTemplateResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[86]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5404,7 +5662,7 @@ func (x *SaveTemplateResponse) String() string {
 func (*SaveTemplateResponse) ProtoMessage() {}
 
 func (x *SaveTemplateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[86]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5417,7 +5675,7 @@ func (x *SaveTemplateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveTemplateResponse.ProtoReflect.Descriptor instead.
 func (*SaveTemplateResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{86}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *SaveTemplateResponse) GetTemplate() *Template {
@@ -5438,7 +5696,7 @@ type DeleteTemplateRequest struct {
 
 func (x *DeleteTemplateRequest) Reset() {
 	*x = DeleteTemplateRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[87]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5450,7 +5708,7 @@ func (x *DeleteTemplateRequest) String() string {
 func (*DeleteTemplateRequest) ProtoMessage() {}
 
 func (x *DeleteTemplateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[87]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5463,7 +5721,7 @@ func (x *DeleteTemplateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTemplateRequest.ProtoReflect.Descriptor instead.
 func (*DeleteTemplateRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{87}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *DeleteTemplateRequest) GetId() string {
@@ -5482,7 +5740,7 @@ type DeleteTemplateResponse struct {
 
 func (x *DeleteTemplateResponse) Reset() {
 	*x = DeleteTemplateResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[88]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5494,7 +5752,7 @@ func (x *DeleteTemplateResponse) String() string {
 func (*DeleteTemplateResponse) ProtoMessage() {}
 
 func (x *DeleteTemplateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[88]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5507,7 +5765,7 @@ func (x *DeleteTemplateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTemplateResponse.ProtoReflect.Descriptor instead.
 func (*DeleteTemplateResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{88}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{93}
 }
 
 // GetStatisticsRequest asks for the figures of some days.
@@ -5523,7 +5781,7 @@ type GetStatisticsRequest struct {
 
 func (x *GetStatisticsRequest) Reset() {
 	*x = GetStatisticsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[89]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5535,7 +5793,7 @@ func (x *GetStatisticsRequest) String() string {
 func (*GetStatisticsRequest) ProtoMessage() {}
 
 func (x *GetStatisticsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[89]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5548,7 +5806,7 @@ func (x *GetStatisticsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatisticsRequest.ProtoReflect.Descriptor instead.
 func (*GetStatisticsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{89}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *GetStatisticsRequest) GetDays() int32 {
@@ -5584,7 +5842,7 @@ type GetStatisticsResponse struct {
 
 func (x *GetStatisticsResponse) Reset() {
 	*x = GetStatisticsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[90]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5596,7 +5854,7 @@ func (x *GetStatisticsResponse) String() string {
 func (*GetStatisticsResponse) ProtoMessage() {}
 
 func (x *GetStatisticsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[90]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5609,7 +5867,7 @@ func (x *GetStatisticsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatisticsResponse.ProtoReflect.Descriptor instead.
 func (*GetStatisticsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{90}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *GetStatisticsResponse) GetDays() []*DayFigures {
@@ -5662,7 +5920,7 @@ type DayFigures struct {
 
 func (x *DayFigures) Reset() {
 	*x = DayFigures{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[91]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5674,7 +5932,7 @@ func (x *DayFigures) String() string {
 func (*DayFigures) ProtoMessage() {}
 
 func (x *DayFigures) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[91]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5687,7 +5945,7 @@ func (x *DayFigures) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DayFigures.ProtoReflect.Descriptor instead.
 func (*DayFigures) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{91}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *DayFigures) GetDate() string {
@@ -5731,7 +5989,7 @@ type ThemeFigures struct {
 
 func (x *ThemeFigures) Reset() {
 	*x = ThemeFigures{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[92]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5743,7 +6001,7 @@ func (x *ThemeFigures) String() string {
 func (*ThemeFigures) ProtoMessage() {}
 
 func (x *ThemeFigures) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[92]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5756,7 +6014,7 @@ func (x *ThemeFigures) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThemeFigures.ProtoReflect.Descriptor instead.
 func (*ThemeFigures) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{92}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *ThemeFigures) GetTheme() *Choice {
@@ -5811,7 +6069,7 @@ type AnswerFigures struct {
 
 func (x *AnswerFigures) Reset() {
 	*x = AnswerFigures{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[93]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5823,7 +6081,7 @@ func (x *AnswerFigures) String() string {
 func (*AnswerFigures) ProtoMessage() {}
 
 func (x *AnswerFigures) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[93]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5836,7 +6094,7 @@ func (x *AnswerFigures) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerFigures.ProtoReflect.Descriptor instead.
 func (*AnswerFigures) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{93}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *AnswerFigures) GetAnswered() int32 {
@@ -5876,7 +6134,7 @@ type AgentServiceWatchConversationsRequest struct {
 
 func (x *AgentServiceWatchConversationsRequest) Reset() {
 	*x = AgentServiceWatchConversationsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[94]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5888,7 +6146,7 @@ func (x *AgentServiceWatchConversationsRequest) String() string {
 func (*AgentServiceWatchConversationsRequest) ProtoMessage() {}
 
 func (x *AgentServiceWatchConversationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[94]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5901,7 +6159,7 @@ func (x *AgentServiceWatchConversationsRequest) ProtoReflect() protoreflect.Mess
 
 // Deprecated: Use AgentServiceWatchConversationsRequest.ProtoReflect.Descriptor instead.
 func (*AgentServiceWatchConversationsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{94}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{99}
 }
 
 // AgentServiceWatchConversationsResponse is a hint that something has changed.
@@ -5918,7 +6176,7 @@ type AgentServiceWatchConversationsResponse struct {
 
 func (x *AgentServiceWatchConversationsResponse) Reset() {
 	*x = AgentServiceWatchConversationsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[95]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5930,7 +6188,7 @@ func (x *AgentServiceWatchConversationsResponse) String() string {
 func (*AgentServiceWatchConversationsResponse) ProtoMessage() {}
 
 func (x *AgentServiceWatchConversationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[95]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5943,7 +6201,7 @@ func (x *AgentServiceWatchConversationsResponse) ProtoReflect() protoreflect.Mes
 
 // Deprecated: Use AgentServiceWatchConversationsResponse.ProtoReflect.Descriptor instead.
 func (*AgentServiceWatchConversationsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{95}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{100}
 }
 
 func (x *AgentServiceWatchConversationsResponse) GetConversationId() string {
@@ -5969,7 +6227,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[96]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5981,7 +6239,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[96]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5994,7 +6252,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{96}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{101}
 }
 
 // GetStatusResponse is the state of the whole service by its database, but for the
@@ -6039,7 +6297,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[97]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6051,7 +6309,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[97]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6064,7 +6322,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{97}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{102}
 }
 
 func (x *GetStatusResponse) GetBuildVersion() string {
@@ -6184,7 +6442,7 @@ type KeyFit struct {
 
 func (x *KeyFit) Reset() {
 	*x = KeyFit{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[98]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[103]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6196,7 +6454,7 @@ func (x *KeyFit) String() string {
 func (*KeyFit) ProtoMessage() {}
 
 func (x *KeyFit) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[98]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[103]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6209,7 +6467,7 @@ func (x *KeyFit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyFit.ProtoReflect.Descriptor instead.
 func (*KeyFit) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{98}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{103}
 }
 
 func (x *KeyFit) GetCheckValueOpens() bool {
@@ -6249,7 +6507,7 @@ type GetKeysRequest struct {
 
 func (x *GetKeysRequest) Reset() {
 	*x = GetKeysRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[99]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[104]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6261,7 +6519,7 @@ func (x *GetKeysRequest) String() string {
 func (*GetKeysRequest) ProtoMessage() {}
 
 func (x *GetKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[99]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[104]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6274,7 +6532,7 @@ func (x *GetKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeysRequest.ProtoReflect.Descriptor instead.
 func (*GetKeysRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{99}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{104}
 }
 
 // WrappingKey is a key that wraps members' keys: one that a process has in its key set, or one
@@ -6297,7 +6555,7 @@ type WrappingKey struct {
 
 func (x *WrappingKey) Reset() {
 	*x = WrappingKey{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[100]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[105]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6309,7 +6567,7 @@ func (x *WrappingKey) String() string {
 func (*WrappingKey) ProtoMessage() {}
 
 func (x *WrappingKey) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[100]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[105]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6322,7 +6580,7 @@ func (x *WrappingKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WrappingKey.ProtoReflect.Descriptor instead.
 func (*WrappingKey) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{100}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{105}
 }
 
 func (x *WrappingKey) GetId() uint32 {
@@ -6381,7 +6639,7 @@ type GetKeysResponse struct {
 
 func (x *GetKeysResponse) Reset() {
 	*x = GetKeysResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[101]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[106]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6393,7 +6651,7 @@ func (x *GetKeysResponse) String() string {
 func (*GetKeysResponse) ProtoMessage() {}
 
 func (x *GetKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[101]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[106]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6406,7 +6664,7 @@ func (x *GetKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeysResponse.ProtoReflect.Descriptor instead.
 func (*GetKeysResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{101}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{106}
 }
 
 func (x *GetKeysResponse) GetFit() *KeyFit {
@@ -6455,7 +6713,7 @@ type RewrapKeysRequest struct {
 
 func (x *RewrapKeysRequest) Reset() {
 	*x = RewrapKeysRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[102]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[107]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6467,7 +6725,7 @@ func (x *RewrapKeysRequest) String() string {
 func (*RewrapKeysRequest) ProtoMessage() {}
 
 func (x *RewrapKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[102]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[107]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6480,7 +6738,7 @@ func (x *RewrapKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RewrapKeysRequest.ProtoReflect.Descriptor instead.
 func (*RewrapKeysRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{102}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{107}
 }
 
 func (x *RewrapKeysRequest) GetPageToken() string {
@@ -6505,7 +6763,7 @@ type RewrapKeysResponse struct {
 
 func (x *RewrapKeysResponse) Reset() {
 	*x = RewrapKeysResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[103]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[108]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6517,7 +6775,7 @@ func (x *RewrapKeysResponse) String() string {
 func (*RewrapKeysResponse) ProtoMessage() {}
 
 func (x *RewrapKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[103]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[108]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6530,7 +6788,7 @@ func (x *RewrapKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RewrapKeysResponse.ProtoReflect.Descriptor instead.
 func (*RewrapKeysResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{103}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{108}
 }
 
 func (x *RewrapKeysResponse) GetRewrapped() int32 {
@@ -6565,7 +6823,7 @@ type ReconcileKeysRequest struct {
 
 func (x *ReconcileKeysRequest) Reset() {
 	*x = ReconcileKeysRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[104]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[109]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6577,7 +6835,7 @@ func (x *ReconcileKeysRequest) String() string {
 func (*ReconcileKeysRequest) ProtoMessage() {}
 
 func (x *ReconcileKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[104]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[109]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6590,7 +6848,7 @@ func (x *ReconcileKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReconcileKeysRequest.ProtoReflect.Descriptor instead.
 func (*ReconcileKeysRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{104}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{109}
 }
 
 func (x *ReconcileKeysRequest) GetPageToken() string {
@@ -6620,7 +6878,7 @@ type ReconcileKeysResponse struct {
 
 func (x *ReconcileKeysResponse) Reset() {
 	*x = ReconcileKeysResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[105]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[110]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6632,7 +6890,7 @@ func (x *ReconcileKeysResponse) String() string {
 func (*ReconcileKeysResponse) ProtoMessage() {}
 
 func (x *ReconcileKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[105]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[110]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6645,7 +6903,7 @@ func (x *ReconcileKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReconcileKeysResponse.ProtoReflect.Descriptor instead.
 func (*ReconcileKeysResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{105}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{110}
 }
 
 func (x *ReconcileKeysResponse) GetUnusedKeys() int32 {
@@ -6712,7 +6970,7 @@ type RefusedEvent struct {
 
 func (x *RefusedEvent) Reset() {
 	*x = RefusedEvent{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[106]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[111]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6724,7 +6982,7 @@ func (x *RefusedEvent) String() string {
 func (*RefusedEvent) ProtoMessage() {}
 
 func (x *RefusedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[106]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[111]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6737,7 +6995,7 @@ func (x *RefusedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefusedEvent.ProtoReflect.Descriptor instead.
 func (*RefusedEvent) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{106}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{111}
 }
 
 func (x *RefusedEvent) GetId() string {
@@ -6816,7 +7074,7 @@ type ListRefusedEventsRequest struct {
 
 func (x *ListRefusedEventsRequest) Reset() {
 	*x = ListRefusedEventsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[107]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[112]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6828,7 +7086,7 @@ func (x *ListRefusedEventsRequest) String() string {
 func (*ListRefusedEventsRequest) ProtoMessage() {}
 
 func (x *ListRefusedEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[107]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[112]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6841,7 +7099,7 @@ func (x *ListRefusedEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRefusedEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListRefusedEventsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{107}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{112}
 }
 
 func (x *ListRefusedEventsRequest) GetPageSize() int32 {
@@ -6871,7 +7129,7 @@ type ListRefusedEventsResponse struct {
 
 func (x *ListRefusedEventsResponse) Reset() {
 	*x = ListRefusedEventsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[108]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[113]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6883,7 +7141,7 @@ func (x *ListRefusedEventsResponse) String() string {
 func (*ListRefusedEventsResponse) ProtoMessage() {}
 
 func (x *ListRefusedEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[108]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[113]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6896,7 +7154,7 @@ func (x *ListRefusedEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRefusedEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListRefusedEventsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{108}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{113}
 }
 
 func (x *ListRefusedEventsResponse) GetEvents() []*RefusedEvent {
@@ -6926,7 +7184,7 @@ type RequeueRefusedEventsRequest struct {
 
 func (x *RequeueRefusedEventsRequest) Reset() {
 	*x = RequeueRefusedEventsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[109]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[114]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6938,7 +7196,7 @@ func (x *RequeueRefusedEventsRequest) String() string {
 func (*RequeueRefusedEventsRequest) ProtoMessage() {}
 
 func (x *RequeueRefusedEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[109]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[114]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6951,7 +7209,7 @@ func (x *RequeueRefusedEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequeueRefusedEventsRequest.ProtoReflect.Descriptor instead.
 func (*RequeueRefusedEventsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{109}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{114}
 }
 
 func (x *RequeueRefusedEventsRequest) GetIds() []string {
@@ -6979,7 +7237,7 @@ type RequeueRefusedEventsResponse struct {
 
 func (x *RequeueRefusedEventsResponse) Reset() {
 	*x = RequeueRefusedEventsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[110]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[115]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6991,7 +7249,7 @@ func (x *RequeueRefusedEventsResponse) String() string {
 func (*RequeueRefusedEventsResponse) ProtoMessage() {}
 
 func (x *RequeueRefusedEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[110]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[115]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7004,7 +7262,7 @@ func (x *RequeueRefusedEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequeueRefusedEventsResponse.ProtoReflect.Descriptor instead.
 func (*RequeueRefusedEventsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{110}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{115}
 }
 
 func (x *RequeueRefusedEventsResponse) GetRequeued() int32 {
@@ -7025,7 +7283,7 @@ type DropRefusedEventRequest struct {
 
 func (x *DropRefusedEventRequest) Reset() {
 	*x = DropRefusedEventRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[111]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[116]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7037,7 +7295,7 @@ func (x *DropRefusedEventRequest) String() string {
 func (*DropRefusedEventRequest) ProtoMessage() {}
 
 func (x *DropRefusedEventRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[111]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[116]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7050,7 +7308,7 @@ func (x *DropRefusedEventRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropRefusedEventRequest.ProtoReflect.Descriptor instead.
 func (*DropRefusedEventRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{111}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{116}
 }
 
 func (x *DropRefusedEventRequest) GetId() string {
@@ -7069,7 +7327,7 @@ type DropRefusedEventResponse struct {
 
 func (x *DropRefusedEventResponse) Reset() {
 	*x = DropRefusedEventResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[112]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[117]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7081,7 +7339,7 @@ func (x *DropRefusedEventResponse) String() string {
 func (*DropRefusedEventResponse) ProtoMessage() {}
 
 func (x *DropRefusedEventResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[112]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[117]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7094,7 +7352,7 @@ func (x *DropRefusedEventResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropRefusedEventResponse.ProtoReflect.Descriptor instead.
 func (*DropRefusedEventResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{112}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{117}
 }
 
 var File_messagerie_messaging_v1_messaging_proto protoreflect.FileDescriptor
@@ -7104,7 +7362,7 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"'messagerie/messaging/v1/messaging.proto\x12\x17messagerie.messaging.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!messagerie/access/v1/access.proto\x1a\x1fmessagerie/input/v1/input.proto\x1a%messagerie/taxonomy/v1/taxonomy.proto\"2\n" +
 	"\x06Choice\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x14\n" +
-	"\x05label\x18\x02 \x01(\tR\x05label\"\xf9\x06\n" +
+	"\x05label\x18\x02 \x01(\tR\x05label\"\xb1\a\n" +
 	"\fConversation\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x1c\n" +
 	"\treference\x18\x02 \x01(\tR\treference\x12<\n" +
@@ -7126,7 +7384,12 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x05claim\x18\x0f \x01(\v2\".messagerie.messaging.v1.ClaimInfoB\x03\xe0A\x01R\x05claim\x123\n" +
 	"\x05notes\x18\x10 \x03(\v2\x1d.messagerie.messaging.v1.NoteR\x05notes\x123\n" +
 	"\x05steps\x18\x11 \x03(\v2\x1d.messagerie.messaging.v1.StepR\x05steps\x12\x16\n" +
-	"\x06erased\x18\x12 \x01(\bR\x06erased\"\x8c\x01\n" +
+	"\x06erased\x18\x12 \x01(\bR\x06erased\x126\n" +
+	"\x04hold\x18\x13 \x01(\v2\x1d.messagerie.messaging.v1.HoldB\x03\xe0A\x01R\x04hold\"\\\n" +
+	"\x04Hold\x12;\n" +
+	"\vcreate_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12\x17\n" +
+	"\x04note\x18\x02 \x01(\tB\x03\x80\x01\x01R\x04note\"\x8c\x01\n" +
 	"\x04Note\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x14\n" +
 	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x17\n" +
@@ -7404,6 +7667,15 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x19ReopenConversationRequest\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"g\n" +
 	"\x1aReopenConversationResponse\x12I\n" +
+	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"V\n" +
+	"\x17HoldConversationRequest\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12!\n" +
+	"\x04note\x18\x02 \x01(\tB\r\xbaH\ar\x05\x10\x01\x18\xc8\x01\x80\x01\x01R\x04note\"e\n" +
+	"\x18HoldConversationResponse\x12I\n" +
+	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"5\n" +
+	"\x19UnholdConversationRequest\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"g\n" +
+	"\x1aUnholdConversationResponse\x12I\n" +
 	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"G\n" +
 	"\x0eAddNoteRequest\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x1b\n" +
@@ -7598,7 +7870,7 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x12ReplacePreferences\x122.messagerie.messaging.v1.ReplacePreferencesRequest\x1a3.messagerie.messaging.v1.ReplacePreferencesResponse\":\xa0\xdb\x18\x02\xb0\xdb\x18\x02\xba\xdb\x18\x11preferences.write\x82\xd3\xe4\x93\x02\x17:\x01*\x1a\x12/v1/me/preferences\x12\xab\x01\n" +
 	"\x10GetExpectedDelay\x120.messagerie.messaging.v1.GetExpectedDelayRequest\x1a1.messagerie.messaging.v1.GetExpectedDelayResponse\"2\xa0\xdb\x18\x02\xb0\xdb\x18\x01\xba\xdb\x18\rtaxonomy.read\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/expectedDelay\x12\xa2\x01\n" +
 	"\fExportMyData\x12,.messagerie.messaging.v1.ExportMyDataRequest\x1a-.messagerie.messaging.v1.ExportMyDataResponse\"3\xa0\xdb\x18\x02\xb0\xdb\x18\x01\xba\xdb\x18\x12personal-data.read\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/me/export0\x01\x12\xa0\x01\n" +
-	"\vEraseMyData\x12+.messagerie.messaging.v1.EraseMyDataRequest\x1a,.messagerie.messaging.v1.EraseMyDataResponse\"6\xa0\xdb\x18\x02\xb0\xdb\x18\x02\xba\xdb\x18\x13personal-data.erase\x82\xd3\xe4\x93\x02\x11:\x01*\"\f/v1/me:erase2\xe4\x17\n" +
+	"\vEraseMyData\x12+.messagerie.messaging.v1.EraseMyDataRequest\x1a,.messagerie.messaging.v1.EraseMyDataResponse\"6\xa0\xdb\x18\x02\xb0\xdb\x18\x02\xba\xdb\x18\x13personal-data.erase\x82\xd3\xe4\x93\x02\x11:\x01*\"\f/v1/me:erase2\xea\x1a\n" +
 	"\fAgentService\x12\xc9\x01\n" +
 	"\x11ListConversations\x12=.messagerie.messaging.v1.AgentServiceListConversationsRequest\x1a>.messagerie.messaging.v1.AgentServiceListConversationsResponse\"5\xa0\xdb\x18\x03\xb0\xdb\x18\x01\xba\xdb\x18\n" +
 	"queue.read\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/agent/conversations\x12\xc8\x01\n" +
@@ -7611,7 +7883,9 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x14TransferConversation\x124.messagerie.messaging.v1.TransferConversationRequest\x1a5.messagerie.messaging.v1.TransferConversationResponse\"G\xa0\xdb\x18\x03\xb0\xdb\x18\x02\xba\xdb\x18\vqueue.write\x82\xd3\xe4\x93\x02*:\x01*\"%/v1/agent/conversations/{id}:transfer\x12\xdc\x01\n" +
 	"\x18RecategoriseConversation\x128.messagerie.messaging.v1.RecategoriseConversationRequest\x1a9.messagerie.messaging.v1.RecategoriseConversationResponse\"K\xa0\xdb\x18\x03\xb0\xdb\x18\x02\xba\xdb\x18\vqueue.write\x82\xd3\xe4\x93\x02.:\x01*\")/v1/agent/conversations/{id}:recategorise\x12\xc4\x01\n" +
 	"\x12ReopenConversation\x122.messagerie.messaging.v1.ReopenConversationRequest\x1a3.messagerie.messaging.v1.ReopenConversationResponse\"E\xa0\xdb\x18\x03\xb0\xdb\x18\x02\xba\xdb\x18\vqueue.write\x82\xd3\xe4\x93\x02(:\x01*\"#/v1/agent/conversations/{id}:reopen\x12\xa1\x01\n" +
-	"\aAddNote\x12'.messagerie.messaging.v1.AddNoteRequest\x1a(.messagerie.messaging.v1.AddNoteResponse\"C\xa0\xdb\x18\x03\xb0\xdb\x18\x03\xba\xdb\x18\vnotes.write\x82\xd3\xe4\x93\x02&:\x01*\"!/v1/agent/conversations/{id}:note\x12\x95\x01\n" +
+	"\aAddNote\x12'.messagerie.messaging.v1.AddNoteRequest\x1a(.messagerie.messaging.v1.AddNoteResponse\"C\xa0\xdb\x18\x03\xb0\xdb\x18\x03\xba\xdb\x18\vnotes.write\x82\xd3\xe4\x93\x02&:\x01*\"!/v1/agent/conversations/{id}:note\x12\xbc\x01\n" +
+	"\x10HoldConversation\x120.messagerie.messaging.v1.HoldConversationRequest\x1a1.messagerie.messaging.v1.HoldConversationResponse\"C\xa0\xdb\x18\x04\xb0\xdb\x18\x02\xba\xdb\x18\vqueue.write\x82\xd3\xe4\x93\x02&:\x01*\"!/v1/agent/conversations/{id}:hold\x12\xc4\x01\n" +
+	"\x12UnholdConversation\x122.messagerie.messaging.v1.UnholdConversationRequest\x1a3.messagerie.messaging.v1.UnholdConversationResponse\"E\xa0\xdb\x18\x04\xb0\xdb\x18\x02\xba\xdb\x18\vqueue.write\x82\xd3\xe4\x93\x02(:\x01*\"#/v1/agent/conversations/{id}:unhold\x12\x95\x01\n" +
 	"\n" +
 	"ListQueues\x12*.messagerie.messaging.v1.ListQueuesRequest\x1a+.messagerie.messaging.v1.ListQueuesResponse\".\xa0\xdb\x18\x03\xb0\xdb\x18\x01\xba\xdb\x18\n" +
 	"queue.read\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/agent/queues\x12\xa5\x01\n" +
@@ -7651,319 +7925,332 @@ func file_messagerie_messaging_v1_messaging_proto_rawDescGZIP() []byte {
 }
 
 var file_messagerie_messaging_v1_messaging_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_messagerie_messaging_v1_messaging_proto_msgTypes = make([]protoimpl.MessageInfo, 113)
+var file_messagerie_messaging_v1_messaging_proto_msgTypes = make([]protoimpl.MessageInfo, 118)
 var file_messagerie_messaging_v1_messaging_proto_goTypes = []any{
 	(Status)(0),                                    // 0: messagerie.messaging.v1.Status
 	(Author)(0),                                    // 1: messagerie.messaging.v1.Author
 	(Step_Kind)(0),                                 // 2: messagerie.messaging.v1.Step.Kind
 	(*Choice)(nil),                                 // 3: messagerie.messaging.v1.Choice
 	(*Conversation)(nil),                           // 4: messagerie.messaging.v1.Conversation
-	(*Note)(nil),                                   // 5: messagerie.messaging.v1.Note
-	(*Step)(nil),                                   // 6: messagerie.messaging.v1.Step
-	(*ClaimInfo)(nil),                              // 7: messagerie.messaging.v1.ClaimInfo
-	(*Message)(nil),                                // 8: messagerie.messaging.v1.Message
-	(*ExpectedDelay)(nil),                          // 9: messagerie.messaging.v1.ExpectedDelay
-	(*SubmitMessageRequest)(nil),                   // 10: messagerie.messaging.v1.SubmitMessageRequest
-	(*SubmitMessageResponse)(nil),                  // 11: messagerie.messaging.v1.SubmitMessageResponse
-	(*ListConversationsRequest)(nil),               // 12: messagerie.messaging.v1.ListConversationsRequest
-	(*ListConversationsResponse)(nil),              // 13: messagerie.messaging.v1.ListConversationsResponse
-	(*GetConversationRequest)(nil),                 // 14: messagerie.messaging.v1.GetConversationRequest
-	(*GetConversationResponse)(nil),                // 15: messagerie.messaging.v1.GetConversationResponse
-	(*HideConversationRequest)(nil),                // 16: messagerie.messaging.v1.HideConversationRequest
-	(*HideConversationResponse)(nil),               // 17: messagerie.messaging.v1.HideConversationResponse
-	(*ShowConversationRequest)(nil),                // 18: messagerie.messaging.v1.ShowConversationRequest
-	(*ShowConversationResponse)(nil),               // 19: messagerie.messaging.v1.ShowConversationResponse
-	(*MarkConversationReadRequest)(nil),            // 20: messagerie.messaging.v1.MarkConversationReadRequest
-	(*MarkConversationReadResponse)(nil),           // 21: messagerie.messaging.v1.MarkConversationReadResponse
-	(*AgentServiceListConversationsRequest)(nil),   // 22: messagerie.messaging.v1.AgentServiceListConversationsRequest
-	(*AgentServiceListConversationsResponse)(nil),  // 23: messagerie.messaging.v1.AgentServiceListConversationsResponse
-	(*AgentServiceGetConversationRequest)(nil),     // 24: messagerie.messaging.v1.AgentServiceGetConversationRequest
-	(*AgentServiceGetConversationResponse)(nil),    // 25: messagerie.messaging.v1.AgentServiceGetConversationResponse
-	(*ClaimConversationRequest)(nil),               // 26: messagerie.messaging.v1.ClaimConversationRequest
-	(*ClaimConversationResponse)(nil),              // 27: messagerie.messaging.v1.ClaimConversationResponse
-	(*ReleaseConversationRequest)(nil),             // 28: messagerie.messaging.v1.ReleaseConversationRequest
-	(*ReleaseConversationResponse)(nil),            // 29: messagerie.messaging.v1.ReleaseConversationResponse
-	(*PostReplyRequest)(nil),                       // 30: messagerie.messaging.v1.PostReplyRequest
-	(*PostReplyResponse)(nil),                      // 31: messagerie.messaging.v1.PostReplyResponse
-	(*CloseConversationRequest)(nil),               // 32: messagerie.messaging.v1.CloseConversationRequest
-	(*CloseConversationResponse)(nil),              // 33: messagerie.messaging.v1.CloseConversationResponse
-	(*BatchGetRecipientsRequest)(nil),              // 34: messagerie.messaging.v1.BatchGetRecipientsRequest
-	(*BatchGetRecipientsResponse)(nil),             // 35: messagerie.messaging.v1.BatchGetRecipientsResponse
-	(*Recipient)(nil),                              // 36: messagerie.messaging.v1.Recipient
-	(*CheckReaderRequest)(nil),                     // 37: messagerie.messaging.v1.CheckReaderRequest
-	(*AgentScope)(nil),                             // 38: messagerie.messaging.v1.AgentScope
-	(*CheckReaderResponse)(nil),                    // 39: messagerie.messaging.v1.CheckReaderResponse
-	(*ListDigestsRequest)(nil),                     // 40: messagerie.messaging.v1.ListDigestsRequest
-	(*SlotDigest)(nil),                             // 41: messagerie.messaging.v1.SlotDigest
-	(*ListDigestsResponse)(nil),                    // 42: messagerie.messaging.v1.ListDigestsResponse
-	(*ListEventsRequest)(nil),                      // 43: messagerie.messaging.v1.ListEventsRequest
-	(*LoggedEvent)(nil),                            // 44: messagerie.messaging.v1.LoggedEvent
-	(*ListEventsResponse)(nil),                     // 45: messagerie.messaging.v1.ListEventsResponse
-	(*PostFollowUpRequest)(nil),                    // 46: messagerie.messaging.v1.PostFollowUpRequest
-	(*PostFollowUpResponse)(nil),                   // 47: messagerie.messaging.v1.PostFollowUpResponse
-	(*Draft)(nil),                                  // 48: messagerie.messaging.v1.Draft
-	(*SaveDraftRequest)(nil),                       // 49: messagerie.messaging.v1.SaveDraftRequest
-	(*SaveDraftResponse)(nil),                      // 50: messagerie.messaging.v1.SaveDraftResponse
-	(*GetDraftRequest)(nil),                        // 51: messagerie.messaging.v1.GetDraftRequest
-	(*GetDraftResponse)(nil),                       // 52: messagerie.messaging.v1.GetDraftResponse
-	(*ListDraftsRequest)(nil),                      // 53: messagerie.messaging.v1.ListDraftsRequest
-	(*ListDraftsResponse)(nil),                     // 54: messagerie.messaging.v1.ListDraftsResponse
-	(*DeleteDraftRequest)(nil),                     // 55: messagerie.messaging.v1.DeleteDraftRequest
-	(*DeleteDraftResponse)(nil),                    // 56: messagerie.messaging.v1.DeleteDraftResponse
-	(*WatchConversationsRequest)(nil),              // 57: messagerie.messaging.v1.WatchConversationsRequest
-	(*WatchConversationsResponse)(nil),             // 58: messagerie.messaging.v1.WatchConversationsResponse
-	(*CreateWatchTicketRequest)(nil),               // 59: messagerie.messaging.v1.CreateWatchTicketRequest
-	(*CreateWatchTicketResponse)(nil),              // 60: messagerie.messaging.v1.CreateWatchTicketResponse
-	(*Preferences)(nil),                            // 61: messagerie.messaging.v1.Preferences
-	(*GetPreferencesRequest)(nil),                  // 62: messagerie.messaging.v1.GetPreferencesRequest
-	(*GetPreferencesResponse)(nil),                 // 63: messagerie.messaging.v1.GetPreferencesResponse
-	(*UpdatePreferencesRequest)(nil),               // 64: messagerie.messaging.v1.UpdatePreferencesRequest
-	(*UpdatePreferencesResponse)(nil),              // 65: messagerie.messaging.v1.UpdatePreferencesResponse
-	(*ReplacePreferencesRequest)(nil),              // 66: messagerie.messaging.v1.ReplacePreferencesRequest
-	(*ReplacePreferencesResponse)(nil),             // 67: messagerie.messaging.v1.ReplacePreferencesResponse
-	(*GetExpectedDelayRequest)(nil),                // 68: messagerie.messaging.v1.GetExpectedDelayRequest
-	(*GetExpectedDelayResponse)(nil),               // 69: messagerie.messaging.v1.GetExpectedDelayResponse
-	(*ExportMyDataRequest)(nil),                    // 70: messagerie.messaging.v1.ExportMyDataRequest
-	(*ExportMyDataResponse)(nil),                   // 71: messagerie.messaging.v1.ExportMyDataResponse
-	(*EraseMyDataRequest)(nil),                     // 72: messagerie.messaging.v1.EraseMyDataRequest
-	(*EraseMyDataResponse)(nil),                    // 73: messagerie.messaging.v1.EraseMyDataResponse
-	(*TransferConversationRequest)(nil),            // 74: messagerie.messaging.v1.TransferConversationRequest
-	(*TransferConversationResponse)(nil),           // 75: messagerie.messaging.v1.TransferConversationResponse
-	(*RecategoriseConversationRequest)(nil),        // 76: messagerie.messaging.v1.RecategoriseConversationRequest
-	(*RecategoriseConversationResponse)(nil),       // 77: messagerie.messaging.v1.RecategoriseConversationResponse
-	(*ReopenConversationRequest)(nil),              // 78: messagerie.messaging.v1.ReopenConversationRequest
-	(*ReopenConversationResponse)(nil),             // 79: messagerie.messaging.v1.ReopenConversationResponse
-	(*AddNoteRequest)(nil),                         // 80: messagerie.messaging.v1.AddNoteRequest
-	(*AddNoteResponse)(nil),                        // 81: messagerie.messaging.v1.AddNoteResponse
-	(*ListQueuesRequest)(nil),                      // 82: messagerie.messaging.v1.ListQueuesRequest
-	(*ListQueuesResponse)(nil),                     // 83: messagerie.messaging.v1.ListQueuesResponse
-	(*AgentQueue)(nil),                             // 84: messagerie.messaging.v1.AgentQueue
-	(*Template)(nil),                               // 85: messagerie.messaging.v1.Template
-	(*ListTemplatesRequest)(nil),                   // 86: messagerie.messaging.v1.ListTemplatesRequest
-	(*ListTemplatesResponse)(nil),                  // 87: messagerie.messaging.v1.ListTemplatesResponse
-	(*SaveTemplateRequest)(nil),                    // 88: messagerie.messaging.v1.SaveTemplateRequest
-	(*SaveTemplateResponse)(nil),                   // 89: messagerie.messaging.v1.SaveTemplateResponse
-	(*DeleteTemplateRequest)(nil),                  // 90: messagerie.messaging.v1.DeleteTemplateRequest
-	(*DeleteTemplateResponse)(nil),                 // 91: messagerie.messaging.v1.DeleteTemplateResponse
-	(*GetStatisticsRequest)(nil),                   // 92: messagerie.messaging.v1.GetStatisticsRequest
-	(*GetStatisticsResponse)(nil),                  // 93: messagerie.messaging.v1.GetStatisticsResponse
-	(*DayFigures)(nil),                             // 94: messagerie.messaging.v1.DayFigures
-	(*ThemeFigures)(nil),                           // 95: messagerie.messaging.v1.ThemeFigures
-	(*AnswerFigures)(nil),                          // 96: messagerie.messaging.v1.AnswerFigures
-	(*AgentServiceWatchConversationsRequest)(nil),  // 97: messagerie.messaging.v1.AgentServiceWatchConversationsRequest
-	(*AgentServiceWatchConversationsResponse)(nil), // 98: messagerie.messaging.v1.AgentServiceWatchConversationsResponse
-	(*GetStatusRequest)(nil),                       // 99: messagerie.messaging.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),                      // 100: messagerie.messaging.v1.GetStatusResponse
-	(*KeyFit)(nil),                                 // 101: messagerie.messaging.v1.KeyFit
-	(*GetKeysRequest)(nil),                         // 102: messagerie.messaging.v1.GetKeysRequest
-	(*WrappingKey)(nil),                            // 103: messagerie.messaging.v1.WrappingKey
-	(*GetKeysResponse)(nil),                        // 104: messagerie.messaging.v1.GetKeysResponse
-	(*RewrapKeysRequest)(nil),                      // 105: messagerie.messaging.v1.RewrapKeysRequest
-	(*RewrapKeysResponse)(nil),                     // 106: messagerie.messaging.v1.RewrapKeysResponse
-	(*ReconcileKeysRequest)(nil),                   // 107: messagerie.messaging.v1.ReconcileKeysRequest
-	(*ReconcileKeysResponse)(nil),                  // 108: messagerie.messaging.v1.ReconcileKeysResponse
-	(*RefusedEvent)(nil),                           // 109: messagerie.messaging.v1.RefusedEvent
-	(*ListRefusedEventsRequest)(nil),               // 110: messagerie.messaging.v1.ListRefusedEventsRequest
-	(*ListRefusedEventsResponse)(nil),              // 111: messagerie.messaging.v1.ListRefusedEventsResponse
-	(*RequeueRefusedEventsRequest)(nil),            // 112: messagerie.messaging.v1.RequeueRefusedEventsRequest
-	(*RequeueRefusedEventsResponse)(nil),           // 113: messagerie.messaging.v1.RequeueRefusedEventsResponse
-	(*DropRefusedEventRequest)(nil),                // 114: messagerie.messaging.v1.DropRefusedEventRequest
-	(*DropRefusedEventResponse)(nil),               // 115: messagerie.messaging.v1.DropRefusedEventResponse
-	(v1.Audience)(0),                               // 116: messagerie.taxonomy.v1.Audience
-	(*timestamppb.Timestamp)(nil),                  // 117: google.protobuf.Timestamp
-	(*v1.Queue)(nil),                               // 118: messagerie.taxonomy.v1.Queue
-	(*durationpb.Duration)(nil),                    // 119: google.protobuf.Duration
-	(*fieldmaskpb.FieldMask)(nil),                  // 120: google.protobuf.FieldMask
+	(*Hold)(nil),                                   // 5: messagerie.messaging.v1.Hold
+	(*Note)(nil),                                   // 6: messagerie.messaging.v1.Note
+	(*Step)(nil),                                   // 7: messagerie.messaging.v1.Step
+	(*ClaimInfo)(nil),                              // 8: messagerie.messaging.v1.ClaimInfo
+	(*Message)(nil),                                // 9: messagerie.messaging.v1.Message
+	(*ExpectedDelay)(nil),                          // 10: messagerie.messaging.v1.ExpectedDelay
+	(*SubmitMessageRequest)(nil),                   // 11: messagerie.messaging.v1.SubmitMessageRequest
+	(*SubmitMessageResponse)(nil),                  // 12: messagerie.messaging.v1.SubmitMessageResponse
+	(*ListConversationsRequest)(nil),               // 13: messagerie.messaging.v1.ListConversationsRequest
+	(*ListConversationsResponse)(nil),              // 14: messagerie.messaging.v1.ListConversationsResponse
+	(*GetConversationRequest)(nil),                 // 15: messagerie.messaging.v1.GetConversationRequest
+	(*GetConversationResponse)(nil),                // 16: messagerie.messaging.v1.GetConversationResponse
+	(*HideConversationRequest)(nil),                // 17: messagerie.messaging.v1.HideConversationRequest
+	(*HideConversationResponse)(nil),               // 18: messagerie.messaging.v1.HideConversationResponse
+	(*ShowConversationRequest)(nil),                // 19: messagerie.messaging.v1.ShowConversationRequest
+	(*ShowConversationResponse)(nil),               // 20: messagerie.messaging.v1.ShowConversationResponse
+	(*MarkConversationReadRequest)(nil),            // 21: messagerie.messaging.v1.MarkConversationReadRequest
+	(*MarkConversationReadResponse)(nil),           // 22: messagerie.messaging.v1.MarkConversationReadResponse
+	(*AgentServiceListConversationsRequest)(nil),   // 23: messagerie.messaging.v1.AgentServiceListConversationsRequest
+	(*AgentServiceListConversationsResponse)(nil),  // 24: messagerie.messaging.v1.AgentServiceListConversationsResponse
+	(*AgentServiceGetConversationRequest)(nil),     // 25: messagerie.messaging.v1.AgentServiceGetConversationRequest
+	(*AgentServiceGetConversationResponse)(nil),    // 26: messagerie.messaging.v1.AgentServiceGetConversationResponse
+	(*ClaimConversationRequest)(nil),               // 27: messagerie.messaging.v1.ClaimConversationRequest
+	(*ClaimConversationResponse)(nil),              // 28: messagerie.messaging.v1.ClaimConversationResponse
+	(*ReleaseConversationRequest)(nil),             // 29: messagerie.messaging.v1.ReleaseConversationRequest
+	(*ReleaseConversationResponse)(nil),            // 30: messagerie.messaging.v1.ReleaseConversationResponse
+	(*PostReplyRequest)(nil),                       // 31: messagerie.messaging.v1.PostReplyRequest
+	(*PostReplyResponse)(nil),                      // 32: messagerie.messaging.v1.PostReplyResponse
+	(*CloseConversationRequest)(nil),               // 33: messagerie.messaging.v1.CloseConversationRequest
+	(*CloseConversationResponse)(nil),              // 34: messagerie.messaging.v1.CloseConversationResponse
+	(*BatchGetRecipientsRequest)(nil),              // 35: messagerie.messaging.v1.BatchGetRecipientsRequest
+	(*BatchGetRecipientsResponse)(nil),             // 36: messagerie.messaging.v1.BatchGetRecipientsResponse
+	(*Recipient)(nil),                              // 37: messagerie.messaging.v1.Recipient
+	(*CheckReaderRequest)(nil),                     // 38: messagerie.messaging.v1.CheckReaderRequest
+	(*AgentScope)(nil),                             // 39: messagerie.messaging.v1.AgentScope
+	(*CheckReaderResponse)(nil),                    // 40: messagerie.messaging.v1.CheckReaderResponse
+	(*ListDigestsRequest)(nil),                     // 41: messagerie.messaging.v1.ListDigestsRequest
+	(*SlotDigest)(nil),                             // 42: messagerie.messaging.v1.SlotDigest
+	(*ListDigestsResponse)(nil),                    // 43: messagerie.messaging.v1.ListDigestsResponse
+	(*ListEventsRequest)(nil),                      // 44: messagerie.messaging.v1.ListEventsRequest
+	(*LoggedEvent)(nil),                            // 45: messagerie.messaging.v1.LoggedEvent
+	(*ListEventsResponse)(nil),                     // 46: messagerie.messaging.v1.ListEventsResponse
+	(*PostFollowUpRequest)(nil),                    // 47: messagerie.messaging.v1.PostFollowUpRequest
+	(*PostFollowUpResponse)(nil),                   // 48: messagerie.messaging.v1.PostFollowUpResponse
+	(*Draft)(nil),                                  // 49: messagerie.messaging.v1.Draft
+	(*SaveDraftRequest)(nil),                       // 50: messagerie.messaging.v1.SaveDraftRequest
+	(*SaveDraftResponse)(nil),                      // 51: messagerie.messaging.v1.SaveDraftResponse
+	(*GetDraftRequest)(nil),                        // 52: messagerie.messaging.v1.GetDraftRequest
+	(*GetDraftResponse)(nil),                       // 53: messagerie.messaging.v1.GetDraftResponse
+	(*ListDraftsRequest)(nil),                      // 54: messagerie.messaging.v1.ListDraftsRequest
+	(*ListDraftsResponse)(nil),                     // 55: messagerie.messaging.v1.ListDraftsResponse
+	(*DeleteDraftRequest)(nil),                     // 56: messagerie.messaging.v1.DeleteDraftRequest
+	(*DeleteDraftResponse)(nil),                    // 57: messagerie.messaging.v1.DeleteDraftResponse
+	(*WatchConversationsRequest)(nil),              // 58: messagerie.messaging.v1.WatchConversationsRequest
+	(*WatchConversationsResponse)(nil),             // 59: messagerie.messaging.v1.WatchConversationsResponse
+	(*CreateWatchTicketRequest)(nil),               // 60: messagerie.messaging.v1.CreateWatchTicketRequest
+	(*CreateWatchTicketResponse)(nil),              // 61: messagerie.messaging.v1.CreateWatchTicketResponse
+	(*Preferences)(nil),                            // 62: messagerie.messaging.v1.Preferences
+	(*GetPreferencesRequest)(nil),                  // 63: messagerie.messaging.v1.GetPreferencesRequest
+	(*GetPreferencesResponse)(nil),                 // 64: messagerie.messaging.v1.GetPreferencesResponse
+	(*UpdatePreferencesRequest)(nil),               // 65: messagerie.messaging.v1.UpdatePreferencesRequest
+	(*UpdatePreferencesResponse)(nil),              // 66: messagerie.messaging.v1.UpdatePreferencesResponse
+	(*ReplacePreferencesRequest)(nil),              // 67: messagerie.messaging.v1.ReplacePreferencesRequest
+	(*ReplacePreferencesResponse)(nil),             // 68: messagerie.messaging.v1.ReplacePreferencesResponse
+	(*GetExpectedDelayRequest)(nil),                // 69: messagerie.messaging.v1.GetExpectedDelayRequest
+	(*GetExpectedDelayResponse)(nil),               // 70: messagerie.messaging.v1.GetExpectedDelayResponse
+	(*ExportMyDataRequest)(nil),                    // 71: messagerie.messaging.v1.ExportMyDataRequest
+	(*ExportMyDataResponse)(nil),                   // 72: messagerie.messaging.v1.ExportMyDataResponse
+	(*EraseMyDataRequest)(nil),                     // 73: messagerie.messaging.v1.EraseMyDataRequest
+	(*EraseMyDataResponse)(nil),                    // 74: messagerie.messaging.v1.EraseMyDataResponse
+	(*TransferConversationRequest)(nil),            // 75: messagerie.messaging.v1.TransferConversationRequest
+	(*TransferConversationResponse)(nil),           // 76: messagerie.messaging.v1.TransferConversationResponse
+	(*RecategoriseConversationRequest)(nil),        // 77: messagerie.messaging.v1.RecategoriseConversationRequest
+	(*RecategoriseConversationResponse)(nil),       // 78: messagerie.messaging.v1.RecategoriseConversationResponse
+	(*ReopenConversationRequest)(nil),              // 79: messagerie.messaging.v1.ReopenConversationRequest
+	(*ReopenConversationResponse)(nil),             // 80: messagerie.messaging.v1.ReopenConversationResponse
+	(*HoldConversationRequest)(nil),                // 81: messagerie.messaging.v1.HoldConversationRequest
+	(*HoldConversationResponse)(nil),               // 82: messagerie.messaging.v1.HoldConversationResponse
+	(*UnholdConversationRequest)(nil),              // 83: messagerie.messaging.v1.UnholdConversationRequest
+	(*UnholdConversationResponse)(nil),             // 84: messagerie.messaging.v1.UnholdConversationResponse
+	(*AddNoteRequest)(nil),                         // 85: messagerie.messaging.v1.AddNoteRequest
+	(*AddNoteResponse)(nil),                        // 86: messagerie.messaging.v1.AddNoteResponse
+	(*ListQueuesRequest)(nil),                      // 87: messagerie.messaging.v1.ListQueuesRequest
+	(*ListQueuesResponse)(nil),                     // 88: messagerie.messaging.v1.ListQueuesResponse
+	(*AgentQueue)(nil),                             // 89: messagerie.messaging.v1.AgentQueue
+	(*Template)(nil),                               // 90: messagerie.messaging.v1.Template
+	(*ListTemplatesRequest)(nil),                   // 91: messagerie.messaging.v1.ListTemplatesRequest
+	(*ListTemplatesResponse)(nil),                  // 92: messagerie.messaging.v1.ListTemplatesResponse
+	(*SaveTemplateRequest)(nil),                    // 93: messagerie.messaging.v1.SaveTemplateRequest
+	(*SaveTemplateResponse)(nil),                   // 94: messagerie.messaging.v1.SaveTemplateResponse
+	(*DeleteTemplateRequest)(nil),                  // 95: messagerie.messaging.v1.DeleteTemplateRequest
+	(*DeleteTemplateResponse)(nil),                 // 96: messagerie.messaging.v1.DeleteTemplateResponse
+	(*GetStatisticsRequest)(nil),                   // 97: messagerie.messaging.v1.GetStatisticsRequest
+	(*GetStatisticsResponse)(nil),                  // 98: messagerie.messaging.v1.GetStatisticsResponse
+	(*DayFigures)(nil),                             // 99: messagerie.messaging.v1.DayFigures
+	(*ThemeFigures)(nil),                           // 100: messagerie.messaging.v1.ThemeFigures
+	(*AnswerFigures)(nil),                          // 101: messagerie.messaging.v1.AnswerFigures
+	(*AgentServiceWatchConversationsRequest)(nil),  // 102: messagerie.messaging.v1.AgentServiceWatchConversationsRequest
+	(*AgentServiceWatchConversationsResponse)(nil), // 103: messagerie.messaging.v1.AgentServiceWatchConversationsResponse
+	(*GetStatusRequest)(nil),                       // 104: messagerie.messaging.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),                      // 105: messagerie.messaging.v1.GetStatusResponse
+	(*KeyFit)(nil),                                 // 106: messagerie.messaging.v1.KeyFit
+	(*GetKeysRequest)(nil),                         // 107: messagerie.messaging.v1.GetKeysRequest
+	(*WrappingKey)(nil),                            // 108: messagerie.messaging.v1.WrappingKey
+	(*GetKeysResponse)(nil),                        // 109: messagerie.messaging.v1.GetKeysResponse
+	(*RewrapKeysRequest)(nil),                      // 110: messagerie.messaging.v1.RewrapKeysRequest
+	(*RewrapKeysResponse)(nil),                     // 111: messagerie.messaging.v1.RewrapKeysResponse
+	(*ReconcileKeysRequest)(nil),                   // 112: messagerie.messaging.v1.ReconcileKeysRequest
+	(*ReconcileKeysResponse)(nil),                  // 113: messagerie.messaging.v1.ReconcileKeysResponse
+	(*RefusedEvent)(nil),                           // 114: messagerie.messaging.v1.RefusedEvent
+	(*ListRefusedEventsRequest)(nil),               // 115: messagerie.messaging.v1.ListRefusedEventsRequest
+	(*ListRefusedEventsResponse)(nil),              // 116: messagerie.messaging.v1.ListRefusedEventsResponse
+	(*RequeueRefusedEventsRequest)(nil),            // 117: messagerie.messaging.v1.RequeueRefusedEventsRequest
+	(*RequeueRefusedEventsResponse)(nil),           // 118: messagerie.messaging.v1.RequeueRefusedEventsResponse
+	(*DropRefusedEventRequest)(nil),                // 119: messagerie.messaging.v1.DropRefusedEventRequest
+	(*DropRefusedEventResponse)(nil),               // 120: messagerie.messaging.v1.DropRefusedEventResponse
+	(v1.Audience)(0),                               // 121: messagerie.taxonomy.v1.Audience
+	(*timestamppb.Timestamp)(nil),                  // 122: google.protobuf.Timestamp
+	(*v1.Queue)(nil),                               // 123: messagerie.taxonomy.v1.Queue
+	(*durationpb.Duration)(nil),                    // 124: google.protobuf.Duration
+	(*fieldmaskpb.FieldMask)(nil),                  // 125: google.protobuf.FieldMask
 }
 var file_messagerie_messaging_v1_messaging_proto_depIdxs = []int32{
-	116, // 0: messagerie.messaging.v1.Conversation.audience:type_name -> messagerie.taxonomy.v1.Audience
+	121, // 0: messagerie.messaging.v1.Conversation.audience:type_name -> messagerie.taxonomy.v1.Audience
 	3,   // 1: messagerie.messaging.v1.Conversation.theme:type_name -> messagerie.messaging.v1.Choice
 	3,   // 2: messagerie.messaging.v1.Conversation.topic:type_name -> messagerie.messaging.v1.Choice
 	3,   // 3: messagerie.messaging.v1.Conversation.reason:type_name -> messagerie.messaging.v1.Choice
 	0,   // 4: messagerie.messaging.v1.Conversation.status:type_name -> messagerie.messaging.v1.Status
-	117, // 5: messagerie.messaging.v1.Conversation.create_time:type_name -> google.protobuf.Timestamp
-	117, // 6: messagerie.messaging.v1.Conversation.update_time:type_name -> google.protobuf.Timestamp
-	8,   // 7: messagerie.messaging.v1.Conversation.messages:type_name -> messagerie.messaging.v1.Message
+	122, // 5: messagerie.messaging.v1.Conversation.create_time:type_name -> google.protobuf.Timestamp
+	122, // 6: messagerie.messaging.v1.Conversation.update_time:type_name -> google.protobuf.Timestamp
+	9,   // 7: messagerie.messaging.v1.Conversation.messages:type_name -> messagerie.messaging.v1.Message
 	3,   // 8: messagerie.messaging.v1.Conversation.queue:type_name -> messagerie.messaging.v1.Choice
-	7,   // 9: messagerie.messaging.v1.Conversation.claim:type_name -> messagerie.messaging.v1.ClaimInfo
-	5,   // 10: messagerie.messaging.v1.Conversation.notes:type_name -> messagerie.messaging.v1.Note
-	6,   // 11: messagerie.messaging.v1.Conversation.steps:type_name -> messagerie.messaging.v1.Step
-	117, // 12: messagerie.messaging.v1.Note.create_time:type_name -> google.protobuf.Timestamp
-	2,   // 13: messagerie.messaging.v1.Step.kind:type_name -> messagerie.messaging.v1.Step.Kind
-	117, // 14: messagerie.messaging.v1.Step.time:type_name -> google.protobuf.Timestamp
-	117, // 15: messagerie.messaging.v1.ClaimInfo.expire_time:type_name -> google.protobuf.Timestamp
-	1,   // 16: messagerie.messaging.v1.Message.author:type_name -> messagerie.messaging.v1.Author
-	117, // 17: messagerie.messaging.v1.Message.create_time:type_name -> google.protobuf.Timestamp
-	116, // 18: messagerie.messaging.v1.SubmitMessageRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
-	4,   // 19: messagerie.messaging.v1.SubmitMessageResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	9,   // 20: messagerie.messaging.v1.SubmitMessageResponse.expected_delay:type_name -> messagerie.messaging.v1.ExpectedDelay
-	116, // 21: messagerie.messaging.v1.ListConversationsRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
-	4,   // 22: messagerie.messaging.v1.ListConversationsResponse.conversations:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 23: messagerie.messaging.v1.GetConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 24: messagerie.messaging.v1.HideConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 25: messagerie.messaging.v1.ShowConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 26: messagerie.messaging.v1.MarkConversationReadResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	0,   // 27: messagerie.messaging.v1.AgentServiceListConversationsRequest.statuses:type_name -> messagerie.messaging.v1.Status
-	4,   // 28: messagerie.messaging.v1.AgentServiceListConversationsResponse.conversations:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 29: messagerie.messaging.v1.AgentServiceGetConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 30: messagerie.messaging.v1.ClaimConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 31: messagerie.messaging.v1.ReleaseConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 32: messagerie.messaging.v1.PostReplyResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 33: messagerie.messaging.v1.CloseConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	36,  // 34: messagerie.messaging.v1.BatchGetRecipientsResponse.recipients:type_name -> messagerie.messaging.v1.Recipient
-	117, // 35: messagerie.messaging.v1.Recipient.receive_time:type_name -> google.protobuf.Timestamp
-	118, // 36: messagerie.messaging.v1.Recipient.queue:type_name -> messagerie.taxonomy.v1.Queue
-	38,  // 37: messagerie.messaging.v1.CheckReaderRequest.agent:type_name -> messagerie.messaging.v1.AgentScope
-	117, // 38: messagerie.messaging.v1.ListDigestsRequest.from:type_name -> google.protobuf.Timestamp
-	117, // 39: messagerie.messaging.v1.ListDigestsRequest.before:type_name -> google.protobuf.Timestamp
-	117, // 40: messagerie.messaging.v1.SlotDigest.start:type_name -> google.protobuf.Timestamp
-	41,  // 41: messagerie.messaging.v1.ListDigestsResponse.slots:type_name -> messagerie.messaging.v1.SlotDigest
-	117, // 42: messagerie.messaging.v1.ListDigestsResponse.settled_time:type_name -> google.protobuf.Timestamp
-	119, // 43: messagerie.messaging.v1.ListDigestsResponse.retention:type_name -> google.protobuf.Duration
-	117, // 44: messagerie.messaging.v1.ListEventsRequest.from:type_name -> google.protobuf.Timestamp
-	117, // 45: messagerie.messaging.v1.ListEventsRequest.before:type_name -> google.protobuf.Timestamp
-	117, // 46: messagerie.messaging.v1.LoggedEvent.create_time:type_name -> google.protobuf.Timestamp
-	44,  // 47: messagerie.messaging.v1.ListEventsResponse.events:type_name -> messagerie.messaging.v1.LoggedEvent
-	4,   // 48: messagerie.messaging.v1.PostFollowUpResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	116, // 49: messagerie.messaging.v1.Draft.audience:type_name -> messagerie.taxonomy.v1.Audience
-	117, // 50: messagerie.messaging.v1.Draft.update_time:type_name -> google.protobuf.Timestamp
-	116, // 51: messagerie.messaging.v1.SaveDraftRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
-	48,  // 52: messagerie.messaging.v1.SaveDraftResponse.draft:type_name -> messagerie.messaging.v1.Draft
-	48,  // 53: messagerie.messaging.v1.GetDraftResponse.draft:type_name -> messagerie.messaging.v1.Draft
-	48,  // 54: messagerie.messaging.v1.ListDraftsResponse.drafts:type_name -> messagerie.messaging.v1.Draft
-	117, // 55: messagerie.messaging.v1.CreateWatchTicketResponse.expire_time:type_name -> google.protobuf.Timestamp
-	61,  // 56: messagerie.messaging.v1.GetPreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
-	61,  // 57: messagerie.messaging.v1.UpdatePreferencesRequest.preferences:type_name -> messagerie.messaging.v1.Preferences
-	120, // 58: messagerie.messaging.v1.UpdatePreferencesRequest.update_mask:type_name -> google.protobuf.FieldMask
-	61,  // 59: messagerie.messaging.v1.UpdatePreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
-	61,  // 60: messagerie.messaging.v1.ReplacePreferencesRequest.preferences:type_name -> messagerie.messaging.v1.Preferences
-	61,  // 61: messagerie.messaging.v1.ReplacePreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
-	116, // 62: messagerie.messaging.v1.GetExpectedDelayRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
-	9,   // 63: messagerie.messaging.v1.GetExpectedDelayResponse.target:type_name -> messagerie.messaging.v1.ExpectedDelay
-	9,   // 64: messagerie.messaging.v1.GetExpectedDelayResponse.usual:type_name -> messagerie.messaging.v1.ExpectedDelay
-	61,  // 65: messagerie.messaging.v1.ExportMyDataResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
-	48,  // 66: messagerie.messaging.v1.ExportMyDataResponse.draft:type_name -> messagerie.messaging.v1.Draft
-	4,   // 67: messagerie.messaging.v1.ExportMyDataResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 68: messagerie.messaging.v1.TransferConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 69: messagerie.messaging.v1.RecategoriseConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 70: messagerie.messaging.v1.ReopenConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 71: messagerie.messaging.v1.AddNoteResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	84,  // 72: messagerie.messaging.v1.ListQueuesResponse.queues:type_name -> messagerie.messaging.v1.AgentQueue
-	117, // 73: messagerie.messaging.v1.Template.update_time:type_name -> google.protobuf.Timestamp
-	85,  // 74: messagerie.messaging.v1.ListTemplatesResponse.templates:type_name -> messagerie.messaging.v1.Template
-	85,  // 75: messagerie.messaging.v1.SaveTemplateResponse.template:type_name -> messagerie.messaging.v1.Template
-	94,  // 76: messagerie.messaging.v1.GetStatisticsResponse.days:type_name -> messagerie.messaging.v1.DayFigures
-	95,  // 77: messagerie.messaging.v1.GetStatisticsResponse.themes:type_name -> messagerie.messaging.v1.ThemeFigures
-	117, // 78: messagerie.messaging.v1.GetStatisticsResponse.oldest_waiting:type_name -> google.protobuf.Timestamp
-	96,  // 79: messagerie.messaging.v1.GetStatisticsResponse.answers:type_name -> messagerie.messaging.v1.AnswerFigures
-	3,   // 80: messagerie.messaging.v1.ThemeFigures.theme:type_name -> messagerie.messaging.v1.Choice
-	119, // 81: messagerie.messaging.v1.GetStatusResponse.oldest_unanswered_age:type_name -> google.protobuf.Duration
-	119, // 82: messagerie.messaging.v1.GetStatusResponse.outbox_age:type_name -> google.protobuf.Duration
-	119, // 83: messagerie.messaging.v1.GetStatusResponse.newest_event_age:type_name -> google.protobuf.Duration
-	101, // 84: messagerie.messaging.v1.GetStatusResponse.keys:type_name -> messagerie.messaging.v1.KeyFit
-	101, // 85: messagerie.messaging.v1.GetKeysResponse.fit:type_name -> messagerie.messaging.v1.KeyFit
-	103, // 86: messagerie.messaging.v1.GetKeysResponse.keys:type_name -> messagerie.messaging.v1.WrappingKey
-	117, // 87: messagerie.messaging.v1.RefusedEvent.create_time:type_name -> google.protobuf.Timestamp
-	117, // 88: messagerie.messaging.v1.RefusedEvent.try_time:type_name -> google.protobuf.Timestamp
-	117, // 89: messagerie.messaging.v1.RefusedEvent.set_aside_time:type_name -> google.protobuf.Timestamp
-	109, // 90: messagerie.messaging.v1.ListRefusedEventsResponse.events:type_name -> messagerie.messaging.v1.RefusedEvent
-	10,  // 91: messagerie.messaging.v1.MessagingService.SubmitMessage:input_type -> messagerie.messaging.v1.SubmitMessageRequest
-	12,  // 92: messagerie.messaging.v1.MessagingService.ListConversations:input_type -> messagerie.messaging.v1.ListConversationsRequest
-	14,  // 93: messagerie.messaging.v1.MessagingService.GetConversation:input_type -> messagerie.messaging.v1.GetConversationRequest
-	16,  // 94: messagerie.messaging.v1.MessagingService.HideConversation:input_type -> messagerie.messaging.v1.HideConversationRequest
-	18,  // 95: messagerie.messaging.v1.MessagingService.ShowConversation:input_type -> messagerie.messaging.v1.ShowConversationRequest
-	20,  // 96: messagerie.messaging.v1.MessagingService.MarkConversationRead:input_type -> messagerie.messaging.v1.MarkConversationReadRequest
-	46,  // 97: messagerie.messaging.v1.MessagingService.PostFollowUp:input_type -> messagerie.messaging.v1.PostFollowUpRequest
-	49,  // 98: messagerie.messaging.v1.MessagingService.SaveDraft:input_type -> messagerie.messaging.v1.SaveDraftRequest
-	51,  // 99: messagerie.messaging.v1.MessagingService.GetDraft:input_type -> messagerie.messaging.v1.GetDraftRequest
-	53,  // 100: messagerie.messaging.v1.MessagingService.ListDrafts:input_type -> messagerie.messaging.v1.ListDraftsRequest
-	55,  // 101: messagerie.messaging.v1.MessagingService.DeleteDraft:input_type -> messagerie.messaging.v1.DeleteDraftRequest
-	57,  // 102: messagerie.messaging.v1.MessagingService.WatchConversations:input_type -> messagerie.messaging.v1.WatchConversationsRequest
-	59,  // 103: messagerie.messaging.v1.MessagingService.CreateWatchTicket:input_type -> messagerie.messaging.v1.CreateWatchTicketRequest
-	62,  // 104: messagerie.messaging.v1.MessagingService.GetPreferences:input_type -> messagerie.messaging.v1.GetPreferencesRequest
-	64,  // 105: messagerie.messaging.v1.MessagingService.UpdatePreferences:input_type -> messagerie.messaging.v1.UpdatePreferencesRequest
-	66,  // 106: messagerie.messaging.v1.MessagingService.ReplacePreferences:input_type -> messagerie.messaging.v1.ReplacePreferencesRequest
-	68,  // 107: messagerie.messaging.v1.MessagingService.GetExpectedDelay:input_type -> messagerie.messaging.v1.GetExpectedDelayRequest
-	70,  // 108: messagerie.messaging.v1.MessagingService.ExportMyData:input_type -> messagerie.messaging.v1.ExportMyDataRequest
-	72,  // 109: messagerie.messaging.v1.MessagingService.EraseMyData:input_type -> messagerie.messaging.v1.EraseMyDataRequest
-	22,  // 110: messagerie.messaging.v1.AgentService.ListConversations:input_type -> messagerie.messaging.v1.AgentServiceListConversationsRequest
-	24,  // 111: messagerie.messaging.v1.AgentService.GetConversation:input_type -> messagerie.messaging.v1.AgentServiceGetConversationRequest
-	26,  // 112: messagerie.messaging.v1.AgentService.ClaimConversation:input_type -> messagerie.messaging.v1.ClaimConversationRequest
-	28,  // 113: messagerie.messaging.v1.AgentService.ReleaseConversation:input_type -> messagerie.messaging.v1.ReleaseConversationRequest
-	30,  // 114: messagerie.messaging.v1.AgentService.PostReply:input_type -> messagerie.messaging.v1.PostReplyRequest
-	32,  // 115: messagerie.messaging.v1.AgentService.CloseConversation:input_type -> messagerie.messaging.v1.CloseConversationRequest
-	74,  // 116: messagerie.messaging.v1.AgentService.TransferConversation:input_type -> messagerie.messaging.v1.TransferConversationRequest
-	76,  // 117: messagerie.messaging.v1.AgentService.RecategoriseConversation:input_type -> messagerie.messaging.v1.RecategoriseConversationRequest
-	78,  // 118: messagerie.messaging.v1.AgentService.ReopenConversation:input_type -> messagerie.messaging.v1.ReopenConversationRequest
-	80,  // 119: messagerie.messaging.v1.AgentService.AddNote:input_type -> messagerie.messaging.v1.AddNoteRequest
-	82,  // 120: messagerie.messaging.v1.AgentService.ListQueues:input_type -> messagerie.messaging.v1.ListQueuesRequest
-	86,  // 121: messagerie.messaging.v1.AgentService.ListTemplates:input_type -> messagerie.messaging.v1.ListTemplatesRequest
-	88,  // 122: messagerie.messaging.v1.AgentService.SaveTemplate:input_type -> messagerie.messaging.v1.SaveTemplateRequest
-	90,  // 123: messagerie.messaging.v1.AgentService.DeleteTemplate:input_type -> messagerie.messaging.v1.DeleteTemplateRequest
-	92,  // 124: messagerie.messaging.v1.AgentService.GetStatistics:input_type -> messagerie.messaging.v1.GetStatisticsRequest
-	97,  // 125: messagerie.messaging.v1.AgentService.WatchConversations:input_type -> messagerie.messaging.v1.AgentServiceWatchConversationsRequest
-	99,  // 126: messagerie.messaging.v1.OperatorService.GetStatus:input_type -> messagerie.messaging.v1.GetStatusRequest
-	110, // 127: messagerie.messaging.v1.OperatorService.ListRefusedEvents:input_type -> messagerie.messaging.v1.ListRefusedEventsRequest
-	112, // 128: messagerie.messaging.v1.OperatorService.RequeueRefusedEvents:input_type -> messagerie.messaging.v1.RequeueRefusedEventsRequest
-	114, // 129: messagerie.messaging.v1.OperatorService.DropRefusedEvent:input_type -> messagerie.messaging.v1.DropRefusedEventRequest
-	102, // 130: messagerie.messaging.v1.OperatorService.GetKeys:input_type -> messagerie.messaging.v1.GetKeysRequest
-	105, // 131: messagerie.messaging.v1.OperatorService.RewrapKeys:input_type -> messagerie.messaging.v1.RewrapKeysRequest
-	107, // 132: messagerie.messaging.v1.OperatorService.ReconcileKeys:input_type -> messagerie.messaging.v1.ReconcileKeysRequest
-	34,  // 133: messagerie.messaging.v1.RecipientService.BatchGetRecipients:input_type -> messagerie.messaging.v1.BatchGetRecipientsRequest
-	37,  // 134: messagerie.messaging.v1.RecipientService.CheckReader:input_type -> messagerie.messaging.v1.CheckReaderRequest
-	40,  // 135: messagerie.messaging.v1.EventLogService.ListDigests:input_type -> messagerie.messaging.v1.ListDigestsRequest
-	43,  // 136: messagerie.messaging.v1.EventLogService.ListEvents:input_type -> messagerie.messaging.v1.ListEventsRequest
-	11,  // 137: messagerie.messaging.v1.MessagingService.SubmitMessage:output_type -> messagerie.messaging.v1.SubmitMessageResponse
-	13,  // 138: messagerie.messaging.v1.MessagingService.ListConversations:output_type -> messagerie.messaging.v1.ListConversationsResponse
-	15,  // 139: messagerie.messaging.v1.MessagingService.GetConversation:output_type -> messagerie.messaging.v1.GetConversationResponse
-	17,  // 140: messagerie.messaging.v1.MessagingService.HideConversation:output_type -> messagerie.messaging.v1.HideConversationResponse
-	19,  // 141: messagerie.messaging.v1.MessagingService.ShowConversation:output_type -> messagerie.messaging.v1.ShowConversationResponse
-	21,  // 142: messagerie.messaging.v1.MessagingService.MarkConversationRead:output_type -> messagerie.messaging.v1.MarkConversationReadResponse
-	47,  // 143: messagerie.messaging.v1.MessagingService.PostFollowUp:output_type -> messagerie.messaging.v1.PostFollowUpResponse
-	50,  // 144: messagerie.messaging.v1.MessagingService.SaveDraft:output_type -> messagerie.messaging.v1.SaveDraftResponse
-	52,  // 145: messagerie.messaging.v1.MessagingService.GetDraft:output_type -> messagerie.messaging.v1.GetDraftResponse
-	54,  // 146: messagerie.messaging.v1.MessagingService.ListDrafts:output_type -> messagerie.messaging.v1.ListDraftsResponse
-	56,  // 147: messagerie.messaging.v1.MessagingService.DeleteDraft:output_type -> messagerie.messaging.v1.DeleteDraftResponse
-	58,  // 148: messagerie.messaging.v1.MessagingService.WatchConversations:output_type -> messagerie.messaging.v1.WatchConversationsResponse
-	60,  // 149: messagerie.messaging.v1.MessagingService.CreateWatchTicket:output_type -> messagerie.messaging.v1.CreateWatchTicketResponse
-	63,  // 150: messagerie.messaging.v1.MessagingService.GetPreferences:output_type -> messagerie.messaging.v1.GetPreferencesResponse
-	65,  // 151: messagerie.messaging.v1.MessagingService.UpdatePreferences:output_type -> messagerie.messaging.v1.UpdatePreferencesResponse
-	67,  // 152: messagerie.messaging.v1.MessagingService.ReplacePreferences:output_type -> messagerie.messaging.v1.ReplacePreferencesResponse
-	69,  // 153: messagerie.messaging.v1.MessagingService.GetExpectedDelay:output_type -> messagerie.messaging.v1.GetExpectedDelayResponse
-	71,  // 154: messagerie.messaging.v1.MessagingService.ExportMyData:output_type -> messagerie.messaging.v1.ExportMyDataResponse
-	73,  // 155: messagerie.messaging.v1.MessagingService.EraseMyData:output_type -> messagerie.messaging.v1.EraseMyDataResponse
-	23,  // 156: messagerie.messaging.v1.AgentService.ListConversations:output_type -> messagerie.messaging.v1.AgentServiceListConversationsResponse
-	25,  // 157: messagerie.messaging.v1.AgentService.GetConversation:output_type -> messagerie.messaging.v1.AgentServiceGetConversationResponse
-	27,  // 158: messagerie.messaging.v1.AgentService.ClaimConversation:output_type -> messagerie.messaging.v1.ClaimConversationResponse
-	29,  // 159: messagerie.messaging.v1.AgentService.ReleaseConversation:output_type -> messagerie.messaging.v1.ReleaseConversationResponse
-	31,  // 160: messagerie.messaging.v1.AgentService.PostReply:output_type -> messagerie.messaging.v1.PostReplyResponse
-	33,  // 161: messagerie.messaging.v1.AgentService.CloseConversation:output_type -> messagerie.messaging.v1.CloseConversationResponse
-	75,  // 162: messagerie.messaging.v1.AgentService.TransferConversation:output_type -> messagerie.messaging.v1.TransferConversationResponse
-	77,  // 163: messagerie.messaging.v1.AgentService.RecategoriseConversation:output_type -> messagerie.messaging.v1.RecategoriseConversationResponse
-	79,  // 164: messagerie.messaging.v1.AgentService.ReopenConversation:output_type -> messagerie.messaging.v1.ReopenConversationResponse
-	81,  // 165: messagerie.messaging.v1.AgentService.AddNote:output_type -> messagerie.messaging.v1.AddNoteResponse
-	83,  // 166: messagerie.messaging.v1.AgentService.ListQueues:output_type -> messagerie.messaging.v1.ListQueuesResponse
-	87,  // 167: messagerie.messaging.v1.AgentService.ListTemplates:output_type -> messagerie.messaging.v1.ListTemplatesResponse
-	89,  // 168: messagerie.messaging.v1.AgentService.SaveTemplate:output_type -> messagerie.messaging.v1.SaveTemplateResponse
-	91,  // 169: messagerie.messaging.v1.AgentService.DeleteTemplate:output_type -> messagerie.messaging.v1.DeleteTemplateResponse
-	93,  // 170: messagerie.messaging.v1.AgentService.GetStatistics:output_type -> messagerie.messaging.v1.GetStatisticsResponse
-	98,  // 171: messagerie.messaging.v1.AgentService.WatchConversations:output_type -> messagerie.messaging.v1.AgentServiceWatchConversationsResponse
-	100, // 172: messagerie.messaging.v1.OperatorService.GetStatus:output_type -> messagerie.messaging.v1.GetStatusResponse
-	111, // 173: messagerie.messaging.v1.OperatorService.ListRefusedEvents:output_type -> messagerie.messaging.v1.ListRefusedEventsResponse
-	113, // 174: messagerie.messaging.v1.OperatorService.RequeueRefusedEvents:output_type -> messagerie.messaging.v1.RequeueRefusedEventsResponse
-	115, // 175: messagerie.messaging.v1.OperatorService.DropRefusedEvent:output_type -> messagerie.messaging.v1.DropRefusedEventResponse
-	104, // 176: messagerie.messaging.v1.OperatorService.GetKeys:output_type -> messagerie.messaging.v1.GetKeysResponse
-	106, // 177: messagerie.messaging.v1.OperatorService.RewrapKeys:output_type -> messagerie.messaging.v1.RewrapKeysResponse
-	108, // 178: messagerie.messaging.v1.OperatorService.ReconcileKeys:output_type -> messagerie.messaging.v1.ReconcileKeysResponse
-	35,  // 179: messagerie.messaging.v1.RecipientService.BatchGetRecipients:output_type -> messagerie.messaging.v1.BatchGetRecipientsResponse
-	39,  // 180: messagerie.messaging.v1.RecipientService.CheckReader:output_type -> messagerie.messaging.v1.CheckReaderResponse
-	42,  // 181: messagerie.messaging.v1.EventLogService.ListDigests:output_type -> messagerie.messaging.v1.ListDigestsResponse
-	45,  // 182: messagerie.messaging.v1.EventLogService.ListEvents:output_type -> messagerie.messaging.v1.ListEventsResponse
-	137, // [137:183] is the sub-list for method output_type
-	91,  // [91:137] is the sub-list for method input_type
-	91,  // [91:91] is the sub-list for extension type_name
-	91,  // [91:91] is the sub-list for extension extendee
-	0,   // [0:91] is the sub-list for field type_name
+	8,   // 9: messagerie.messaging.v1.Conversation.claim:type_name -> messagerie.messaging.v1.ClaimInfo
+	6,   // 10: messagerie.messaging.v1.Conversation.notes:type_name -> messagerie.messaging.v1.Note
+	7,   // 11: messagerie.messaging.v1.Conversation.steps:type_name -> messagerie.messaging.v1.Step
+	5,   // 12: messagerie.messaging.v1.Conversation.hold:type_name -> messagerie.messaging.v1.Hold
+	122, // 13: messagerie.messaging.v1.Hold.create_time:type_name -> google.protobuf.Timestamp
+	122, // 14: messagerie.messaging.v1.Note.create_time:type_name -> google.protobuf.Timestamp
+	2,   // 15: messagerie.messaging.v1.Step.kind:type_name -> messagerie.messaging.v1.Step.Kind
+	122, // 16: messagerie.messaging.v1.Step.time:type_name -> google.protobuf.Timestamp
+	122, // 17: messagerie.messaging.v1.ClaimInfo.expire_time:type_name -> google.protobuf.Timestamp
+	1,   // 18: messagerie.messaging.v1.Message.author:type_name -> messagerie.messaging.v1.Author
+	122, // 19: messagerie.messaging.v1.Message.create_time:type_name -> google.protobuf.Timestamp
+	121, // 20: messagerie.messaging.v1.SubmitMessageRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	4,   // 21: messagerie.messaging.v1.SubmitMessageResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	10,  // 22: messagerie.messaging.v1.SubmitMessageResponse.expected_delay:type_name -> messagerie.messaging.v1.ExpectedDelay
+	121, // 23: messagerie.messaging.v1.ListConversationsRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	4,   // 24: messagerie.messaging.v1.ListConversationsResponse.conversations:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 25: messagerie.messaging.v1.GetConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 26: messagerie.messaging.v1.HideConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 27: messagerie.messaging.v1.ShowConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 28: messagerie.messaging.v1.MarkConversationReadResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	0,   // 29: messagerie.messaging.v1.AgentServiceListConversationsRequest.statuses:type_name -> messagerie.messaging.v1.Status
+	4,   // 30: messagerie.messaging.v1.AgentServiceListConversationsResponse.conversations:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 31: messagerie.messaging.v1.AgentServiceGetConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 32: messagerie.messaging.v1.ClaimConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 33: messagerie.messaging.v1.ReleaseConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 34: messagerie.messaging.v1.PostReplyResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 35: messagerie.messaging.v1.CloseConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	37,  // 36: messagerie.messaging.v1.BatchGetRecipientsResponse.recipients:type_name -> messagerie.messaging.v1.Recipient
+	122, // 37: messagerie.messaging.v1.Recipient.receive_time:type_name -> google.protobuf.Timestamp
+	123, // 38: messagerie.messaging.v1.Recipient.queue:type_name -> messagerie.taxonomy.v1.Queue
+	39,  // 39: messagerie.messaging.v1.CheckReaderRequest.agent:type_name -> messagerie.messaging.v1.AgentScope
+	122, // 40: messagerie.messaging.v1.ListDigestsRequest.from:type_name -> google.protobuf.Timestamp
+	122, // 41: messagerie.messaging.v1.ListDigestsRequest.before:type_name -> google.protobuf.Timestamp
+	122, // 42: messagerie.messaging.v1.SlotDigest.start:type_name -> google.protobuf.Timestamp
+	42,  // 43: messagerie.messaging.v1.ListDigestsResponse.slots:type_name -> messagerie.messaging.v1.SlotDigest
+	122, // 44: messagerie.messaging.v1.ListDigestsResponse.settled_time:type_name -> google.protobuf.Timestamp
+	124, // 45: messagerie.messaging.v1.ListDigestsResponse.retention:type_name -> google.protobuf.Duration
+	122, // 46: messagerie.messaging.v1.ListEventsRequest.from:type_name -> google.protobuf.Timestamp
+	122, // 47: messagerie.messaging.v1.ListEventsRequest.before:type_name -> google.protobuf.Timestamp
+	122, // 48: messagerie.messaging.v1.LoggedEvent.create_time:type_name -> google.protobuf.Timestamp
+	45,  // 49: messagerie.messaging.v1.ListEventsResponse.events:type_name -> messagerie.messaging.v1.LoggedEvent
+	4,   // 50: messagerie.messaging.v1.PostFollowUpResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	121, // 51: messagerie.messaging.v1.Draft.audience:type_name -> messagerie.taxonomy.v1.Audience
+	122, // 52: messagerie.messaging.v1.Draft.update_time:type_name -> google.protobuf.Timestamp
+	121, // 53: messagerie.messaging.v1.SaveDraftRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	49,  // 54: messagerie.messaging.v1.SaveDraftResponse.draft:type_name -> messagerie.messaging.v1.Draft
+	49,  // 55: messagerie.messaging.v1.GetDraftResponse.draft:type_name -> messagerie.messaging.v1.Draft
+	49,  // 56: messagerie.messaging.v1.ListDraftsResponse.drafts:type_name -> messagerie.messaging.v1.Draft
+	122, // 57: messagerie.messaging.v1.CreateWatchTicketResponse.expire_time:type_name -> google.protobuf.Timestamp
+	62,  // 58: messagerie.messaging.v1.GetPreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
+	62,  // 59: messagerie.messaging.v1.UpdatePreferencesRequest.preferences:type_name -> messagerie.messaging.v1.Preferences
+	125, // 60: messagerie.messaging.v1.UpdatePreferencesRequest.update_mask:type_name -> google.protobuf.FieldMask
+	62,  // 61: messagerie.messaging.v1.UpdatePreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
+	62,  // 62: messagerie.messaging.v1.ReplacePreferencesRequest.preferences:type_name -> messagerie.messaging.v1.Preferences
+	62,  // 63: messagerie.messaging.v1.ReplacePreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
+	121, // 64: messagerie.messaging.v1.GetExpectedDelayRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	10,  // 65: messagerie.messaging.v1.GetExpectedDelayResponse.target:type_name -> messagerie.messaging.v1.ExpectedDelay
+	10,  // 66: messagerie.messaging.v1.GetExpectedDelayResponse.usual:type_name -> messagerie.messaging.v1.ExpectedDelay
+	62,  // 67: messagerie.messaging.v1.ExportMyDataResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
+	49,  // 68: messagerie.messaging.v1.ExportMyDataResponse.draft:type_name -> messagerie.messaging.v1.Draft
+	4,   // 69: messagerie.messaging.v1.ExportMyDataResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 70: messagerie.messaging.v1.TransferConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 71: messagerie.messaging.v1.RecategoriseConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 72: messagerie.messaging.v1.ReopenConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 73: messagerie.messaging.v1.HoldConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 74: messagerie.messaging.v1.UnholdConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	4,   // 75: messagerie.messaging.v1.AddNoteResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	89,  // 76: messagerie.messaging.v1.ListQueuesResponse.queues:type_name -> messagerie.messaging.v1.AgentQueue
+	122, // 77: messagerie.messaging.v1.Template.update_time:type_name -> google.protobuf.Timestamp
+	90,  // 78: messagerie.messaging.v1.ListTemplatesResponse.templates:type_name -> messagerie.messaging.v1.Template
+	90,  // 79: messagerie.messaging.v1.SaveTemplateResponse.template:type_name -> messagerie.messaging.v1.Template
+	99,  // 80: messagerie.messaging.v1.GetStatisticsResponse.days:type_name -> messagerie.messaging.v1.DayFigures
+	100, // 81: messagerie.messaging.v1.GetStatisticsResponse.themes:type_name -> messagerie.messaging.v1.ThemeFigures
+	122, // 82: messagerie.messaging.v1.GetStatisticsResponse.oldest_waiting:type_name -> google.protobuf.Timestamp
+	101, // 83: messagerie.messaging.v1.GetStatisticsResponse.answers:type_name -> messagerie.messaging.v1.AnswerFigures
+	3,   // 84: messagerie.messaging.v1.ThemeFigures.theme:type_name -> messagerie.messaging.v1.Choice
+	124, // 85: messagerie.messaging.v1.GetStatusResponse.oldest_unanswered_age:type_name -> google.protobuf.Duration
+	124, // 86: messagerie.messaging.v1.GetStatusResponse.outbox_age:type_name -> google.protobuf.Duration
+	124, // 87: messagerie.messaging.v1.GetStatusResponse.newest_event_age:type_name -> google.protobuf.Duration
+	106, // 88: messagerie.messaging.v1.GetStatusResponse.keys:type_name -> messagerie.messaging.v1.KeyFit
+	106, // 89: messagerie.messaging.v1.GetKeysResponse.fit:type_name -> messagerie.messaging.v1.KeyFit
+	108, // 90: messagerie.messaging.v1.GetKeysResponse.keys:type_name -> messagerie.messaging.v1.WrappingKey
+	122, // 91: messagerie.messaging.v1.RefusedEvent.create_time:type_name -> google.protobuf.Timestamp
+	122, // 92: messagerie.messaging.v1.RefusedEvent.try_time:type_name -> google.protobuf.Timestamp
+	122, // 93: messagerie.messaging.v1.RefusedEvent.set_aside_time:type_name -> google.protobuf.Timestamp
+	114, // 94: messagerie.messaging.v1.ListRefusedEventsResponse.events:type_name -> messagerie.messaging.v1.RefusedEvent
+	11,  // 95: messagerie.messaging.v1.MessagingService.SubmitMessage:input_type -> messagerie.messaging.v1.SubmitMessageRequest
+	13,  // 96: messagerie.messaging.v1.MessagingService.ListConversations:input_type -> messagerie.messaging.v1.ListConversationsRequest
+	15,  // 97: messagerie.messaging.v1.MessagingService.GetConversation:input_type -> messagerie.messaging.v1.GetConversationRequest
+	17,  // 98: messagerie.messaging.v1.MessagingService.HideConversation:input_type -> messagerie.messaging.v1.HideConversationRequest
+	19,  // 99: messagerie.messaging.v1.MessagingService.ShowConversation:input_type -> messagerie.messaging.v1.ShowConversationRequest
+	21,  // 100: messagerie.messaging.v1.MessagingService.MarkConversationRead:input_type -> messagerie.messaging.v1.MarkConversationReadRequest
+	47,  // 101: messagerie.messaging.v1.MessagingService.PostFollowUp:input_type -> messagerie.messaging.v1.PostFollowUpRequest
+	50,  // 102: messagerie.messaging.v1.MessagingService.SaveDraft:input_type -> messagerie.messaging.v1.SaveDraftRequest
+	52,  // 103: messagerie.messaging.v1.MessagingService.GetDraft:input_type -> messagerie.messaging.v1.GetDraftRequest
+	54,  // 104: messagerie.messaging.v1.MessagingService.ListDrafts:input_type -> messagerie.messaging.v1.ListDraftsRequest
+	56,  // 105: messagerie.messaging.v1.MessagingService.DeleteDraft:input_type -> messagerie.messaging.v1.DeleteDraftRequest
+	58,  // 106: messagerie.messaging.v1.MessagingService.WatchConversations:input_type -> messagerie.messaging.v1.WatchConversationsRequest
+	60,  // 107: messagerie.messaging.v1.MessagingService.CreateWatchTicket:input_type -> messagerie.messaging.v1.CreateWatchTicketRequest
+	63,  // 108: messagerie.messaging.v1.MessagingService.GetPreferences:input_type -> messagerie.messaging.v1.GetPreferencesRequest
+	65,  // 109: messagerie.messaging.v1.MessagingService.UpdatePreferences:input_type -> messagerie.messaging.v1.UpdatePreferencesRequest
+	67,  // 110: messagerie.messaging.v1.MessagingService.ReplacePreferences:input_type -> messagerie.messaging.v1.ReplacePreferencesRequest
+	69,  // 111: messagerie.messaging.v1.MessagingService.GetExpectedDelay:input_type -> messagerie.messaging.v1.GetExpectedDelayRequest
+	71,  // 112: messagerie.messaging.v1.MessagingService.ExportMyData:input_type -> messagerie.messaging.v1.ExportMyDataRequest
+	73,  // 113: messagerie.messaging.v1.MessagingService.EraseMyData:input_type -> messagerie.messaging.v1.EraseMyDataRequest
+	23,  // 114: messagerie.messaging.v1.AgentService.ListConversations:input_type -> messagerie.messaging.v1.AgentServiceListConversationsRequest
+	25,  // 115: messagerie.messaging.v1.AgentService.GetConversation:input_type -> messagerie.messaging.v1.AgentServiceGetConversationRequest
+	27,  // 116: messagerie.messaging.v1.AgentService.ClaimConversation:input_type -> messagerie.messaging.v1.ClaimConversationRequest
+	29,  // 117: messagerie.messaging.v1.AgentService.ReleaseConversation:input_type -> messagerie.messaging.v1.ReleaseConversationRequest
+	31,  // 118: messagerie.messaging.v1.AgentService.PostReply:input_type -> messagerie.messaging.v1.PostReplyRequest
+	33,  // 119: messagerie.messaging.v1.AgentService.CloseConversation:input_type -> messagerie.messaging.v1.CloseConversationRequest
+	75,  // 120: messagerie.messaging.v1.AgentService.TransferConversation:input_type -> messagerie.messaging.v1.TransferConversationRequest
+	77,  // 121: messagerie.messaging.v1.AgentService.RecategoriseConversation:input_type -> messagerie.messaging.v1.RecategoriseConversationRequest
+	79,  // 122: messagerie.messaging.v1.AgentService.ReopenConversation:input_type -> messagerie.messaging.v1.ReopenConversationRequest
+	85,  // 123: messagerie.messaging.v1.AgentService.AddNote:input_type -> messagerie.messaging.v1.AddNoteRequest
+	81,  // 124: messagerie.messaging.v1.AgentService.HoldConversation:input_type -> messagerie.messaging.v1.HoldConversationRequest
+	83,  // 125: messagerie.messaging.v1.AgentService.UnholdConversation:input_type -> messagerie.messaging.v1.UnholdConversationRequest
+	87,  // 126: messagerie.messaging.v1.AgentService.ListQueues:input_type -> messagerie.messaging.v1.ListQueuesRequest
+	91,  // 127: messagerie.messaging.v1.AgentService.ListTemplates:input_type -> messagerie.messaging.v1.ListTemplatesRequest
+	93,  // 128: messagerie.messaging.v1.AgentService.SaveTemplate:input_type -> messagerie.messaging.v1.SaveTemplateRequest
+	95,  // 129: messagerie.messaging.v1.AgentService.DeleteTemplate:input_type -> messagerie.messaging.v1.DeleteTemplateRequest
+	97,  // 130: messagerie.messaging.v1.AgentService.GetStatistics:input_type -> messagerie.messaging.v1.GetStatisticsRequest
+	102, // 131: messagerie.messaging.v1.AgentService.WatchConversations:input_type -> messagerie.messaging.v1.AgentServiceWatchConversationsRequest
+	104, // 132: messagerie.messaging.v1.OperatorService.GetStatus:input_type -> messagerie.messaging.v1.GetStatusRequest
+	115, // 133: messagerie.messaging.v1.OperatorService.ListRefusedEvents:input_type -> messagerie.messaging.v1.ListRefusedEventsRequest
+	117, // 134: messagerie.messaging.v1.OperatorService.RequeueRefusedEvents:input_type -> messagerie.messaging.v1.RequeueRefusedEventsRequest
+	119, // 135: messagerie.messaging.v1.OperatorService.DropRefusedEvent:input_type -> messagerie.messaging.v1.DropRefusedEventRequest
+	107, // 136: messagerie.messaging.v1.OperatorService.GetKeys:input_type -> messagerie.messaging.v1.GetKeysRequest
+	110, // 137: messagerie.messaging.v1.OperatorService.RewrapKeys:input_type -> messagerie.messaging.v1.RewrapKeysRequest
+	112, // 138: messagerie.messaging.v1.OperatorService.ReconcileKeys:input_type -> messagerie.messaging.v1.ReconcileKeysRequest
+	35,  // 139: messagerie.messaging.v1.RecipientService.BatchGetRecipients:input_type -> messagerie.messaging.v1.BatchGetRecipientsRequest
+	38,  // 140: messagerie.messaging.v1.RecipientService.CheckReader:input_type -> messagerie.messaging.v1.CheckReaderRequest
+	41,  // 141: messagerie.messaging.v1.EventLogService.ListDigests:input_type -> messagerie.messaging.v1.ListDigestsRequest
+	44,  // 142: messagerie.messaging.v1.EventLogService.ListEvents:input_type -> messagerie.messaging.v1.ListEventsRequest
+	12,  // 143: messagerie.messaging.v1.MessagingService.SubmitMessage:output_type -> messagerie.messaging.v1.SubmitMessageResponse
+	14,  // 144: messagerie.messaging.v1.MessagingService.ListConversations:output_type -> messagerie.messaging.v1.ListConversationsResponse
+	16,  // 145: messagerie.messaging.v1.MessagingService.GetConversation:output_type -> messagerie.messaging.v1.GetConversationResponse
+	18,  // 146: messagerie.messaging.v1.MessagingService.HideConversation:output_type -> messagerie.messaging.v1.HideConversationResponse
+	20,  // 147: messagerie.messaging.v1.MessagingService.ShowConversation:output_type -> messagerie.messaging.v1.ShowConversationResponse
+	22,  // 148: messagerie.messaging.v1.MessagingService.MarkConversationRead:output_type -> messagerie.messaging.v1.MarkConversationReadResponse
+	48,  // 149: messagerie.messaging.v1.MessagingService.PostFollowUp:output_type -> messagerie.messaging.v1.PostFollowUpResponse
+	51,  // 150: messagerie.messaging.v1.MessagingService.SaveDraft:output_type -> messagerie.messaging.v1.SaveDraftResponse
+	53,  // 151: messagerie.messaging.v1.MessagingService.GetDraft:output_type -> messagerie.messaging.v1.GetDraftResponse
+	55,  // 152: messagerie.messaging.v1.MessagingService.ListDrafts:output_type -> messagerie.messaging.v1.ListDraftsResponse
+	57,  // 153: messagerie.messaging.v1.MessagingService.DeleteDraft:output_type -> messagerie.messaging.v1.DeleteDraftResponse
+	59,  // 154: messagerie.messaging.v1.MessagingService.WatchConversations:output_type -> messagerie.messaging.v1.WatchConversationsResponse
+	61,  // 155: messagerie.messaging.v1.MessagingService.CreateWatchTicket:output_type -> messagerie.messaging.v1.CreateWatchTicketResponse
+	64,  // 156: messagerie.messaging.v1.MessagingService.GetPreferences:output_type -> messagerie.messaging.v1.GetPreferencesResponse
+	66,  // 157: messagerie.messaging.v1.MessagingService.UpdatePreferences:output_type -> messagerie.messaging.v1.UpdatePreferencesResponse
+	68,  // 158: messagerie.messaging.v1.MessagingService.ReplacePreferences:output_type -> messagerie.messaging.v1.ReplacePreferencesResponse
+	70,  // 159: messagerie.messaging.v1.MessagingService.GetExpectedDelay:output_type -> messagerie.messaging.v1.GetExpectedDelayResponse
+	72,  // 160: messagerie.messaging.v1.MessagingService.ExportMyData:output_type -> messagerie.messaging.v1.ExportMyDataResponse
+	74,  // 161: messagerie.messaging.v1.MessagingService.EraseMyData:output_type -> messagerie.messaging.v1.EraseMyDataResponse
+	24,  // 162: messagerie.messaging.v1.AgentService.ListConversations:output_type -> messagerie.messaging.v1.AgentServiceListConversationsResponse
+	26,  // 163: messagerie.messaging.v1.AgentService.GetConversation:output_type -> messagerie.messaging.v1.AgentServiceGetConversationResponse
+	28,  // 164: messagerie.messaging.v1.AgentService.ClaimConversation:output_type -> messagerie.messaging.v1.ClaimConversationResponse
+	30,  // 165: messagerie.messaging.v1.AgentService.ReleaseConversation:output_type -> messagerie.messaging.v1.ReleaseConversationResponse
+	32,  // 166: messagerie.messaging.v1.AgentService.PostReply:output_type -> messagerie.messaging.v1.PostReplyResponse
+	34,  // 167: messagerie.messaging.v1.AgentService.CloseConversation:output_type -> messagerie.messaging.v1.CloseConversationResponse
+	76,  // 168: messagerie.messaging.v1.AgentService.TransferConversation:output_type -> messagerie.messaging.v1.TransferConversationResponse
+	78,  // 169: messagerie.messaging.v1.AgentService.RecategoriseConversation:output_type -> messagerie.messaging.v1.RecategoriseConversationResponse
+	80,  // 170: messagerie.messaging.v1.AgentService.ReopenConversation:output_type -> messagerie.messaging.v1.ReopenConversationResponse
+	86,  // 171: messagerie.messaging.v1.AgentService.AddNote:output_type -> messagerie.messaging.v1.AddNoteResponse
+	82,  // 172: messagerie.messaging.v1.AgentService.HoldConversation:output_type -> messagerie.messaging.v1.HoldConversationResponse
+	84,  // 173: messagerie.messaging.v1.AgentService.UnholdConversation:output_type -> messagerie.messaging.v1.UnholdConversationResponse
+	88,  // 174: messagerie.messaging.v1.AgentService.ListQueues:output_type -> messagerie.messaging.v1.ListQueuesResponse
+	92,  // 175: messagerie.messaging.v1.AgentService.ListTemplates:output_type -> messagerie.messaging.v1.ListTemplatesResponse
+	94,  // 176: messagerie.messaging.v1.AgentService.SaveTemplate:output_type -> messagerie.messaging.v1.SaveTemplateResponse
+	96,  // 177: messagerie.messaging.v1.AgentService.DeleteTemplate:output_type -> messagerie.messaging.v1.DeleteTemplateResponse
+	98,  // 178: messagerie.messaging.v1.AgentService.GetStatistics:output_type -> messagerie.messaging.v1.GetStatisticsResponse
+	103, // 179: messagerie.messaging.v1.AgentService.WatchConversations:output_type -> messagerie.messaging.v1.AgentServiceWatchConversationsResponse
+	105, // 180: messagerie.messaging.v1.OperatorService.GetStatus:output_type -> messagerie.messaging.v1.GetStatusResponse
+	116, // 181: messagerie.messaging.v1.OperatorService.ListRefusedEvents:output_type -> messagerie.messaging.v1.ListRefusedEventsResponse
+	118, // 182: messagerie.messaging.v1.OperatorService.RequeueRefusedEvents:output_type -> messagerie.messaging.v1.RequeueRefusedEventsResponse
+	120, // 183: messagerie.messaging.v1.OperatorService.DropRefusedEvent:output_type -> messagerie.messaging.v1.DropRefusedEventResponse
+	109, // 184: messagerie.messaging.v1.OperatorService.GetKeys:output_type -> messagerie.messaging.v1.GetKeysResponse
+	111, // 185: messagerie.messaging.v1.OperatorService.RewrapKeys:output_type -> messagerie.messaging.v1.RewrapKeysResponse
+	113, // 186: messagerie.messaging.v1.OperatorService.ReconcileKeys:output_type -> messagerie.messaging.v1.ReconcileKeysResponse
+	36,  // 187: messagerie.messaging.v1.RecipientService.BatchGetRecipients:output_type -> messagerie.messaging.v1.BatchGetRecipientsResponse
+	40,  // 188: messagerie.messaging.v1.RecipientService.CheckReader:output_type -> messagerie.messaging.v1.CheckReaderResponse
+	43,  // 189: messagerie.messaging.v1.EventLogService.ListDigests:output_type -> messagerie.messaging.v1.ListDigestsResponse
+	46,  // 190: messagerie.messaging.v1.EventLogService.ListEvents:output_type -> messagerie.messaging.v1.ListEventsResponse
+	143, // [143:191] is the sub-list for method output_type
+	95,  // [95:143] is the sub-list for method input_type
+	95,  // [95:95] is the sub-list for extension type_name
+	95,  // [95:95] is the sub-list for extension extendee
+	0,   // [0:95] is the sub-list for field type_name
 }
 
 func init() { file_messagerie_messaging_v1_messaging_proto_init() }
@@ -7971,11 +8258,11 @@ func file_messagerie_messaging_v1_messaging_proto_init() {
 	if File_messagerie_messaging_v1_messaging_proto != nil {
 		return
 	}
-	file_messagerie_messaging_v1_messaging_proto_msgTypes[34].OneofWrappers = []any{
+	file_messagerie_messaging_v1_messaging_proto_msgTypes[35].OneofWrappers = []any{
 		(*CheckReaderRequest_Member)(nil),
 		(*CheckReaderRequest_Agent)(nil),
 	}
-	file_messagerie_messaging_v1_messaging_proto_msgTypes[68].OneofWrappers = []any{
+	file_messagerie_messaging_v1_messaging_proto_msgTypes[69].OneofWrappers = []any{
 		(*ExportMyDataResponse_Preferences)(nil),
 		(*ExportMyDataResponse_Draft)(nil),
 		(*ExportMyDataResponse_Conversation)(nil),
@@ -7986,7 +8273,7 @@ func file_messagerie_messaging_v1_messaging_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_messagerie_messaging_v1_messaging_proto_rawDesc), len(file_messagerie_messaging_v1_messaging_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   113,
+			NumMessages:   118,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

@@ -976,6 +976,8 @@ const (
 	AgentService_RecategoriseConversation_FullMethodName = "/messagerie.messaging.v1.AgentService/RecategoriseConversation"
 	AgentService_ReopenConversation_FullMethodName       = "/messagerie.messaging.v1.AgentService/ReopenConversation"
 	AgentService_AddNote_FullMethodName                  = "/messagerie.messaging.v1.AgentService/AddNote"
+	AgentService_HoldConversation_FullMethodName         = "/messagerie.messaging.v1.AgentService/HoldConversation"
+	AgentService_UnholdConversation_FullMethodName       = "/messagerie.messaging.v1.AgentService/UnholdConversation"
 	AgentService_ListQueues_FullMethodName               = "/messagerie.messaging.v1.AgentService/ListQueues"
 	AgentService_ListTemplates_FullMethodName            = "/messagerie.messaging.v1.AgentService/ListTemplates"
 	AgentService_SaveTemplate_FullMethodName             = "/messagerie.messaging.v1.AgentService/SaveTemplate"
@@ -1028,6 +1030,16 @@ type AgentServiceClient interface {
 	// belongs to the agent, whatever the conversation, and is remembered for as long as that
 	// is kept.
 	AddNote(ctx context.Context, in *AddNoteRequest, opts ...grpc.CallOption) (*AddNoteResponse, error)
+	// HoldConversation keeps a conversation beyond its term, for a claim or a legal obligation
+	// that it is evidence of: it is not deleted at the end of its term until the hold is lifted.
+	// Members are not told. Neither a colleague's claim nor a closed conversation
+	// prevents it. Holding it again changes the note alone. A hold binds the term, and not
+	// the member, who may still have everything erased; that ends the hold too. Only
+	// supervisors may call it.
+	HoldConversation(ctx context.Context, in *HoldConversationRequest, opts ...grpc.CallOption) (*HoldConversationResponse, error)
+	// UnholdConversation lifts the hold, if there is one. A conversation that has passed its
+	// term meanwhile is deleted within the hour. Only supervisors may call it.
+	UnholdConversation(ctx context.Context, in *UnholdConversationRequest, opts ...grpc.CallOption) (*UnholdConversationResponse, error)
 	// ListQueues returns the queues of the current taxonomy, and which of them are
 	// the agent's. What waits in them is counted once a second at most, and refused as
 	// ListConversations is.
@@ -1162,6 +1174,26 @@ func (c *agentServiceClient) AddNote(ctx context.Context, in *AddNoteRequest, op
 	return out, nil
 }
 
+func (c *agentServiceClient) HoldConversation(ctx context.Context, in *HoldConversationRequest, opts ...grpc.CallOption) (*HoldConversationResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(HoldConversationResponse)
+	err := c.cc.Invoke(ctx, AgentService_HoldConversation_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentServiceClient) UnholdConversation(ctx context.Context, in *UnholdConversationRequest, opts ...grpc.CallOption) (*UnholdConversationResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UnholdConversationResponse)
+	err := c.cc.Invoke(ctx, AgentService_UnholdConversation_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *agentServiceClient) ListQueues(ctx context.Context, in *ListQueuesRequest, opts ...grpc.CallOption) (*ListQueuesResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListQueuesResponse)
@@ -1275,6 +1307,16 @@ type AgentServiceServer interface {
 	// belongs to the agent, whatever the conversation, and is remembered for as long as that
 	// is kept.
 	AddNote(context.Context, *AddNoteRequest) (*AddNoteResponse, error)
+	// HoldConversation keeps a conversation beyond its term, for a claim or a legal obligation
+	// that it is evidence of: it is not deleted at the end of its term until the hold is lifted.
+	// Members are not told. Neither a colleague's claim nor a closed conversation
+	// prevents it. Holding it again changes the note alone. A hold binds the term, and not
+	// the member, who may still have everything erased; that ends the hold too. Only
+	// supervisors may call it.
+	HoldConversation(context.Context, *HoldConversationRequest) (*HoldConversationResponse, error)
+	// UnholdConversation lifts the hold, if there is one. A conversation that has passed its
+	// term meanwhile is deleted within the hour. Only supervisors may call it.
+	UnholdConversation(context.Context, *UnholdConversationRequest) (*UnholdConversationResponse, error)
 	// ListQueues returns the queues of the current taxonomy, and which of them are
 	// the agent's. What waits in them is counted once a second at most, and refused as
 	// ListConversations is.
@@ -1338,6 +1380,12 @@ func (UnimplementedAgentServiceServer) ReopenConversation(context.Context, *Reop
 }
 func (UnimplementedAgentServiceServer) AddNote(context.Context, *AddNoteRequest) (*AddNoteResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AddNote not implemented")
+}
+func (UnimplementedAgentServiceServer) HoldConversation(context.Context, *HoldConversationRequest) (*HoldConversationResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method HoldConversation not implemented")
+}
+func (UnimplementedAgentServiceServer) UnholdConversation(context.Context, *UnholdConversationRequest) (*UnholdConversationResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UnholdConversation not implemented")
 }
 func (UnimplementedAgentServiceServer) ListQueues(context.Context, *ListQueuesRequest) (*ListQueuesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListQueues not implemented")
@@ -1558,6 +1606,42 @@ func _AgentService_AddNote_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AgentService_HoldConversation_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(HoldConversationRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).HoldConversation(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_HoldConversation_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).HoldConversation(ctx, req.(*HoldConversationRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AgentService_UnholdConversation_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UnholdConversationRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).UnholdConversation(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_UnholdConversation_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).UnholdConversation(ctx, req.(*UnholdConversationRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AgentService_ListQueues_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListQueuesRequest)
 	if err := dec(in); err != nil {
@@ -1705,6 +1789,14 @@ var AgentService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "AddNote",
 			Handler:    _AgentService_AddNote_Handler,
+		},
+		{
+			MethodName: "HoldConversation",
+			Handler:    _AgentService_HoldConversation_Handler,
+		},
+		{
+			MethodName: "UnholdConversation",
+			Handler:    _AgentService_UnholdConversation_Handler,
 		},
 		{
 			MethodName: "ListQueues",

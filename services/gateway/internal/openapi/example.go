@@ -68,6 +68,7 @@ var samples = map[string]any{
 	"Delivery.state":                         "DELIVERED",
 	"ExpectedDelay.workingDays":              5,
 	"GetTaxonomyResponse.documentDepositUrl": "",
+	"Hold.note":                              "Recours devant le tribunal judiciaire.",
 	"Note.text":                              "Le dossier est complet.",
 	"OnlineService.code":                     "mes-remboursements",
 	"OnlineService.name":                     "Mes remboursements",
@@ -93,6 +94,7 @@ var samples = map[string]any{
 	"DropDeadLetterRequest.note":                    "La boîte est fermée.",
 	"GetExpectedDelayRequest.reason":                "paiement-absent",
 	"GetExpectedDelayRequest.topic":                 "allocations-familiales",
+	"HoldConversationRequest.note":                  "Recours devant le tribunal judiciaire.",
 	"PostReplyRequest.final":                        true,
 	"PostReplyRequest.text":                         "Bonjour, votre paiement part demain.",
 	"PreferencesInput.email":                        "jeanne@exemple.fr",
@@ -166,7 +168,7 @@ func (s *sampler) field(field protoreflect.FieldDescriptor) (any, bool) {
 	switch {
 	case s.as == request && !named && !needed(field):
 		return nil, false
-	case key == "Conversation.claim" && !s.agent:
+	case (key == "Conversation.claim" || key == "Conversation.hold") && !s.agent:
 		return nil, false
 	case s.brief && slices.Contains([]string{"Conversation.messages", "Conversation.steps", "Conversation.notes"}, key),
 		key == "Conversation.notes" && !s.agent:

@@ -24,6 +24,7 @@ var conflicts = methodSet(
 	messagingpb.AgentService_TransferConversation_FullMethodName,
 	messagingpb.AgentService_RecategoriseConversation_FullMethodName,
 	messagingpb.AgentService_ReopenConversation_FullMethodName,
+	messagingpb.AgentService_HoldConversation_FullMethodName,
 	messagingpb.AgentService_SaveTemplate_FullMethodName,
 )
 
@@ -43,6 +44,8 @@ var tagged = methodSet(
 	messagingpb.AgentService_TransferConversation_FullMethodName,
 	messagingpb.AgentService_RecategoriseConversation_FullMethodName,
 	messagingpb.AgentService_ReopenConversation_FullMethodName,
+	messagingpb.AgentService_HoldConversation_FullMethodName,
+	messagingpb.AgentService_UnholdConversation_FullMethodName,
 )
 
 // guarded are the methods that take If-Match, the ETag of what the caller has seen.
@@ -57,6 +60,8 @@ var guarded = methodSet(
 	messagingpb.AgentService_TransferConversation_FullMethodName,
 	messagingpb.AgentService_RecategoriseConversation_FullMethodName,
 	messagingpb.AgentService_ReopenConversation_FullMethodName,
+	messagingpb.AgentService_HoldConversation_FullMethodName,
+	messagingpb.AgentService_UnholdConversation_FullMethodName,
 )
 
 // part is a member of the one document that a finite stream makes.

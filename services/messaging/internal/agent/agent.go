@@ -4,7 +4,7 @@
 // Reading or changing a conversation is recorded in the audit, in the same transaction; lists
 // are not. Changes of one conversation go one after another (see package change), and one
 // whose If-Match names another state, or that another agent has claimed, is refused. Notes
-// are the exception: they need no claim.
+// and holds are the exception: they need no claim.
 package agent
 
 import (
@@ -69,13 +69,16 @@ func (s *Server) GetConversation(ctx context.Context, req *messagingpb.AgentServ
 	return &messagingpb.AgentServiceGetConversationResponse{Conversation: full}, nil
 }
 
-// forAgent is a row as an agent sees it: with who has it in hand.
+// forAgent is a row as an agent sees it: with who has it in hand, and whether it is on hold.
 func forAgent(row *conversation.Row, id *auth.Identity) *messagingpb.Conversation {
 	conversation := conversation.Proto(row)
 	if row.ClaimHeld {
 		conversation.Claim = &messagingpb.ClaimInfo{
 			Agent: *row.ClaimedName, Mine: claimedBy(row, id), ExpireTime: timestamppb.New(*row.ClaimExpires),
 		}
+	}
+	if row.HeldAt != nil {
+		conversation.Hold = &messagingpb.Hold{CreateTime: timestamppb.New(*row.HeldAt)}
 	}
 	return conversation
 }
@@ -87,9 +90,15 @@ func (s *Server) inFull(ctx context.Context, found conversation.Full, id *auth.I
 	if err != nil {
 		return nil, err
 	}
-	full.Claim = forAgent(&found.Row, id).GetClaim()
+	brief := forAgent(&found.Row, id)
+	full.Claim, full.Hold = brief.GetClaim(), brief.GetHold()
 	if !full.GetErased() && len(found.Notes) > 0 { // none opens once its key is gone
 		if full.Notes, err = s.openNotes(ctx, &found.Row, found.Notes); err != nil {
+			return nil, err
+		}
+	}
+	if !full.GetErased() && full.GetHold() != nil {
+		if full.Hold.Note, err = s.openHold(ctx, &found.Row); err != nil {
 			return nil, err
 		}
 	}

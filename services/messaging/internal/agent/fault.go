@@ -22,6 +22,10 @@ func (s *Server) CheckWhole(to *rpc.Server) {
 	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.AddNoteRequest) []rpc.Violation {
 		return text.OfNote.Faults(req.GetText())
 	})
+	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.HoldConversationRequest) []rpc.Violation {
+		_, err := holdNote(req.GetNote())
+		return rpc.FaultsOf(err)
+	})
 	rpc.AlsoCheck(to, func(ctx context.Context, req *messagingpb.SaveTemplateRequest) []rpc.Violation {
 		_, badTitle := titleOf(req.GetTitle())
 		return append(rpc.FaultsOf(badTitle, s.checkQueue(ctx, req.GetQueue())), text.OfAgent.Faults(req.GetText())...)

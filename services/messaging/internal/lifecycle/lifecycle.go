@@ -136,6 +136,8 @@ const (
 	Close        Action = "close"
 	Reopen       Action = "reopen"
 	Note         Action = "note"
+	Hold         Action = "hold"
+	Unhold       Action = "unhold"
 	DropEvent    Action = "event-dropped"
 )
 

@@ -118,7 +118,7 @@ func eraseConversations(ctx context.Context, tx pgx.Tx, ids []uuid.UUID) error {
 	rows, err := postgres.Many[conversation.Row](ctx, tx, "erasing conversations", `
 		UPDATE conversation SET
 			member_id = 'erased:' || id, data_key = NULL, erased_at = clock_timestamp(), status = 7, hidden = true,
-			claimed_by = NULL, claimed_name = NULL, claim_expires = NULL, version = version + 1, updated_at = clock_timestamp()
+			claimed_by = NULL, claimed_name = NULL, claim_expires = NULL, held_at = NULL, hold_note = NULL, version = version + 1, updated_at = clock_timestamp()
 		WHERE id = ANY($1) RETURNING `+conversation.Columns, ids)
 	if err != nil {
 		return err

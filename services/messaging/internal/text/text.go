@@ -30,6 +30,8 @@ var (
 	OfAgent = Limits{1, 5000}
 	// OfNote is an internal note.
 	OfNote = Limits{1, 2000}
+	// OfHold is why a conversation is on hold.
+	OfHold = Limits{1, 200}
 )
 
 // Text is what somebody wrote, in the form in which it is counted, stored and

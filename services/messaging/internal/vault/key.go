@@ -74,6 +74,16 @@ func (t Texts) OpenNote(note uuid.UUID, ciphertext []byte) (string, error) {
 	return opened(t.cipher, ciphertext, t.note(note))
 }
 
+// SealHold encrypts the note of the conversation's hold.
+func (t Texts) SealHold(text string) ([]byte, error) {
+	return sealed(t.cipher, text, t.hold())
+}
+
+// OpenHold decrypts the note of the conversation's hold.
+func (t Texts) OpenHold(ciphertext []byte) (string, error) {
+	return opened(t.cipher, ciphertext, t.hold())
+}
+
 // SealDraft encrypts the text of a draft of the member's.
 func (k Key) SealDraft(draft uuid.UUID, text string) ([]byte, error) {
 	cipher, err := k.derived("draft", draft.String())
@@ -165,6 +175,10 @@ func (t Texts) message(id uuid.UUID, author int16) row {
 
 func (t Texts) note(id uuid.UUID) row {
 	return row{"note " + id.String(), bound("note", t.conversation, id.String())}
+}
+
+func (t Texts) hold() row {
+	return row{"the note of a hold on " + t.conversation, bound("hold", t.conversation)}
 }
 
 func (k Key) draft(id uuid.UUID) row {

@@ -55,10 +55,12 @@ func TestKey_BindsToTheRow(t *testing.T) {
 	contact := Contact{Email: "jeanne@example.org"}
 	key, elsewhere := textsOf(jeanne, conversation), textsOf(jeanne, draft)
 	text, note := must(key.SealMessage(message, 1, "Bonjour")), must(key.SealNote(message, "Bonjour"))
+	hold := must(key.SealHold("Bonjour"))
 	kept, account := must(jeanne.SealDraft(draft, "Bonjour")), must(jeanne.SealContact(FromAccount, contact))
 	for name, open := range map[string]func() (string, error){
 		"message": func() (string, error) { return textsOf(jeanne, conversation).OpenMessage(message, 1, text) },
 		"note":    func() (string, error) { return key.OpenNote(message, note) },
+		"hold":    func() (string, error) { return textsOf(jeanne, conversation).OpenHold(hold) },
 		"draft":   func() (string, error) { return jeanne.OpenDraft(draft, kept) },
 	} {
 		if got, err := open(); got != "Bonjour" || err != nil {
@@ -82,6 +84,10 @@ func TestKey_BindsToTheRow(t *testing.T) {
 		"a note as a message":            second(key.OpenMessage(message, 2, note)),
 		"a note elsewhere":               second(elsewhere.OpenNote(message, note)),
 		"another note":                   second(key.OpenNote(draft, note)),
+		"a hold elsewhere":               second(elsewhere.OpenHold(hold)),
+		"a hold under its name":          second(Texts{key.conversation, elsewhere.cipher}.OpenHold(hold)),
+		"a note as a hold":               second(key.OpenHold(note)),
+		"a hold as a note":               second(key.OpenNote(conversation, hold)),
 		"another member's draft":         second(paul.OpenDraft(draft, kept)),
 		"another draft":                  second(jeanne.OpenDraft(message, kept)),
 		"a draft as a message":           second(textsOf(jeanne, draft).OpenMessage(draft, 1, kept)),
