@@ -161,6 +161,10 @@ func TestAgent_Page(t *testing.T) {
 	if w := b.get(at); !strings.Contains(w.Body.String(), `value="famille/logement">`) || strings.Contains(w.Body.String(), `value="famille">`) || !strings.Contains(w.Body.String(), `value="famille/logement/demande">`) {
 		t.Error("the selections are not those of the depth")
 	}
+	held := sampleConversation()
+	held.Hold = &messagingpb.Hold{CreateTime: timestamppb.New(sent), Note: "Recours <en cours>"}
+	f.on("AgentService/GetConversation", answers(&messagingpb.AgentServiceGetConversationResponse{Conversation: held}))
+	b.shows(b.get(at), http.StatusOK, "Conservée au-delà de son terme, depuis le 23/11/2026 à 10:30 : Recours <en cours>")
 	f = newFront(t)
 	f.on("TaxonomyService/GetTaxonomy", refuses(status.Error(codes.Unavailable, "")))
 	f.on("AgentService/ListDeliveries", refuses(status.Error(codes.Unavailable, "")))

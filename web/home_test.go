@@ -6,13 +6,16 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/web/internal/render"
 	"github.com/ma-messagerie/messagerie/web/internal/session"
 	"github.com/ma-messagerie/messagerie/web/internal/taxonomy"
 )
@@ -220,6 +223,29 @@ func TestConversation(t *testing.T) {
 	}
 	f.on("MessagingService/GetConversation", refuses(status.Error(codes.NotFound, "")))
 	b.shows(b.get(at), http.StatusNotFound, "n’existe pas")
+}
+
+// Until when a conversation is kept is what the service says, and nothing where it says
+// nothing.
+func TestConversation_Expiry(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	b := f.browse(t, jeanne)
+	at := "/messagerie/conversations/" + conversationID
+	if w := b.get(at); strings.Contains(text(w), "est conservée") {
+		t.Errorf("without a term: %s", text(w))
+	}
+	ended := sampleConversation()
+	ended.Unread, ended.Status = false, messagingpb.Status_CLOSED
+	ended.ExpireTime = timestamppb.New(time.Date(2031, time.March, 11, 23, 30, 0, 0, time.UTC)) // the next day in Paris
+	f.on("MessagingService/GetConversation", answers(&messagingpb.GetConversationResponse{Conversation: ended}))
+	w := b.get(at)
+	b.shows(w, http.StatusOK, "Cette conversation est conservée jusqu’au 12 mars 2031.")
+	if !strings.Contains(w.Body.String(), `href="/donnees-personnelles/export"`) {
+		t.Error("no link to the export")
+	}
+	b.cookies[render.LanguageCookie] = "en"
+	b.shows(b.get(at), http.StatusOK, "This conversation is kept until 12 March 2031.")
 }
 
 func TestConversation_FollowUp(t *testing.T) {

@@ -32,13 +32,14 @@ func (s *Stack) taxonomyConfig() taxonomy.Config {
 	}
 }
 
+// messagingConfig keeps conversations for ever, unless the taxonomy gives them a term.
 func (s *Stack) messagingConfig() messaging.Config {
 	return messaging.Config{
 		Process: process(), ServerConfig: rpc.ServerConfig{Listener: s.listeners["messaging"], Reflection: true}, Config: s.tokens(),
 		MachineConfig: s.machines["messaging"], Bus: s.bus(),
 		DatabaseURL: s.urls["messaging"], VaultURL: s.urls["vault"], Migrate: true,
 		TaxonomyAddr: s.addr("taxonomy"), TaxonomyRefresh: 5 * time.Second,
-		Keyset: s.keyset, ClaimLease: 15 * time.Minute, RelayPoll: time.Second, EventDomain: eventspb.DefaultDomain,
+		Keyset: s.keyset, ClaimLease: 15 * time.Minute, ConversationRetention: 0, RelayPoll: time.Second, EventDomain: eventspb.DefaultDomain,
 	}
 }
 

@@ -28,7 +28,7 @@ func (s *server) PostFollowUp(ctx context.Context, req *messagingpb.PostFollowUp
 	if err != nil {
 		return nil, err
 	}
-	full, err := conversation.WithSteps(ctx, s.store.pool, s.vault, &after.Row, after.Messages)
+	full, err := conversation.WithSteps(ctx, s.store.pool, s.vault, s.keep, &after.Row, after.Messages)
 	if err != nil {
 		return nil, err
 	}

@@ -297,8 +297,9 @@ func serve(ctx context.Context, cfg Config, pool, vaultPool, reportPool *pgxpool
 	}
 	grpcServer.HoldUntil(versions.Known())
 	hub := watch.NewHub(pool, events, hints, relay.Begin)
+	keep := conversation.Retention(cfg.ConversationRetention)
 	drafts := draft.New(pool, keys)
-	memberCalls := member.New(member.Config{DB: pool, Reports: reportLimits, Vault: keys, Drafts: drafts, Taxonomy: versions, Hints: hints, Wake: relay.Wake})
+	memberCalls := member.New(member.Config{DB: pool, Reports: reportLimits, Vault: keys, Drafts: drafts, Taxonomy: versions, Hints: hints, Keep: keep, Wake: relay.Wake})
 	// Before anything is answered, however long it takes.
 	var again []uuid.UUID
 	if err := postgres.AtStart(ctx, func(ctx context.Context) (err error) { again, err = keys.Reconcile(ctx); return err }); err != nil {
@@ -309,12 +310,11 @@ func serve(ctx context.Context, cfg Config, pool, vaultPool, reportPool *pgxpool
 	}
 	members := &server{
 		Drafts: drafts, Members: memberCalls, store: s, reports: reportLimits, vault: keys, taxonomy: versions, committer: commits, changes: acts,
-		references: reference.New(pool), counts: counts, hub: hub, hints: hints, defaultCaisse: cfg.DefaultCaisse,
+		references: reference.New(pool), counts: counts, hub: hub, hints: hints, defaultCaisse: cfg.DefaultCaisse, keep: keep,
 	}
 	agents := &agent.Server{
-		DB: pool, Reports: reportLimits, Vault: keys, Taxonomy: versions, Changes: acts, Hub: hub, Hints: hints, ClaimLease: cfg.ClaimLease,
+		DB: pool, Reports: reportLimits, Vault: keys, Taxonomy: versions, Changes: acts, Hub: hub, Hints: hints, ClaimLease: cfg.ClaimLease, Keep: keep,
 	}
-	keep := conversation.Retention(cfg.ConversationRetention)
 	operators := &operator.Server{DB: pool, Reports: reportLimits, Broker: events, Vault: keys, Begin: relay.Begin, Keep: keep}
 	keeping := &upkeep.Upkeep{
 		DB: pool, Vault: keys, Conversations: keep, Erasures: cfg.ErasureRetention, Audit: cfg.AuditRetention, EventLog: cfg.EventLogRetention, Purged: counts.purged,

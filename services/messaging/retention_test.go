@@ -2,6 +2,9 @@ package messaging
 
 import (
 	"testing"
+	"time"
+
+	"github.com/google/uuid"
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
@@ -32,6 +35,59 @@ func TestRetention_OfTheReason(t *testing.T) {
 	}
 	if _, err := claire.transfer(t, family, "famille"); err != nil || s.years(t, family) != 10 {
 		t.Errorf("transferred: %d years, %v, want 10", s.years(t, family), err)
+	}
+}
+
+// A member is told until when what has ended is kept, in lists and alone, and so are agents;
+// nothing is said of what goes on, or has no term.
+func TestRetention_Told(t *testing.T) {
+	t.Parallel()
+	const days = 24 * time.Hour
+	for name, test := range map[string]struct {
+		setting, family time.Duration
+	}{"by the setting": {1826 * days, 1826 * days}, "without one": {0, 0}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStage(t)
+			s.cfg.ConversationRetention = test.setting
+			s.start(t)
+			jeanne, claire := s.member(t, "jeanne"), s.clerk(t, "claire")
+			check := func(what string, c *messagingpb.Conversation, term time.Duration) {
+				t.Helper()
+				if got := c.GetExpireTime(); (got != nil) != (term != 0) || got != nil && !got.AsTime().Equal(c.GetUpdateTime().AsTime().Add(term)) {
+					t.Errorf("%s: until %v, want %s after %v", what, got, term, c.GetUpdateTime())
+				}
+			}
+			for which, kept := range map[*messagingpb.Conversation]time.Duration{jeanne.submit(t): test.family, jeanne.submit(t, health): 3653 * days} {
+				id := which.GetId()
+				check("sent", which, 0)
+				check("in progress", claire.claim(t, id), 0)
+				check("answered, to the agent", claire.reply(t, id, true), kept)
+				check("answered", jeanne.see(t, id), kept)
+				again, err := jeanne.followUp(t, id, uuid.NewString(), memberText)
+				if err != nil {
+					t.Fatal(err)
+				}
+				check("continued", again, 0)
+				claire.end(t, id)
+				check("closed", jeanne.see(t, id), kept)
+				check("closed, to the agent", claire.read(t, id), kept)
+				hidden, err := jeanne.messaging.HideConversation(jeanne.call(t), &messagingpb.HideConversationRequest{Id: id})
+				if err != nil {
+					t.Fatal(err)
+				}
+				check("hidden", hidden.GetConversation(), kept)
+				list, err := jeanne.messaging.ListConversations(jeanne.call(t), &messagingpb.ListConversationsRequest{Hidden: true})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, c := range list.GetConversations() {
+					if c.GetId() == id {
+						check("listed", c, kept)
+					}
+				}
+			}
+		})
 	}
 }
 

@@ -48,6 +48,8 @@ type server struct {
 	hints      *watch.Hints
 
 	defaultCaisse string
+	// keep is how long conversations are kept.
+	keep conversation.Retention
 }
 
 // unimplemented is embedded one level deeper than the methods that implement calls, which

@@ -15,7 +15,8 @@ import (
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
 
-// file is a taxonomy as written by its editors. catalogue.yaml documents it.
+// file is a taxonomy as written by its editors. catalogue.yaml documents it, and
+// docs/operations.md the terms of conversations, of which that file has none.
 type file struct {
 	Version    int             `yaml:"version"`
 	TextLimits textLimits      `yaml:"text_limits"`

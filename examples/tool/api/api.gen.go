@@ -714,8 +714,14 @@ type MessagerieMessagingV1Conversation struct {
 	// Erased The member has had the texts erased.
 	Erased bool `json:"erased"`
 
+	// ExpireTime Until when it is kept. It is deleted no sooner, with its messages, and later if something happens in it before. Absent while it has not ended, and where there is no term.
+	ExpireTime time.Time `json:"expireTime,omitempty"`
+
 	// Hidden The member took it out of their list.
 	Hidden bool `json:"hidden"`
+
+	// Hold It is kept beyond its term. Agents alone see it.
+	Hold MessagerieMessagingV1Hold `json:"hold,omitempty"`
 
 	// Id UUIDv7.
 	Id string `json:"id"`
@@ -755,6 +761,15 @@ type MessagerieMessagingV1Conversation struct {
 
 	// UpdateTime Last message or change of status.
 	UpdateTime time.Time `json:"updateTime"`
+}
+
+// MessagerieMessagingV1Hold Hold keeps a conversation beyond its term.
+type MessagerieMessagingV1Hold struct {
+	// CreateTime Since when.
+	CreateTime time.Time `json:"createTime"`
+
+	// Note Why; empty wherever the messages are left out.
+	Note string `json:"note"`
 }
 
 // MessagerieMessagingV1Message Message is one text in a conversation.

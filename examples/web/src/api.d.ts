@@ -506,6 +506,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/agent/conversations/{id}:hold": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Keeps a conversation beyond its term, for a claim or a legal obligation that it is evidence of
+         * @description Keeps a conversation beyond its term, for a claim or a legal obligation that it is evidence of: it is not deleted at the end of its term until the hold is lifted. Members are not told. Neither a colleague's claim nor a closed conversation prevents it. Holding it again changes the note alone. A hold binds the term, and not the member, who may still have everything erased; that ends the hold too. Only supervisors may call it.
+         */
+        post: operations["agentHoldConversation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/agent/conversations/{id}:unhold": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Lifts the hold, if there is one
+         * @description Lifts the hold, if there is one. A conversation that has passed its term meanwhile is deleted within the hour. Only supervisors may call it.
+         */
+        post: operations["agentUnholdConversation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/agent/queues": {
         parameters: {
             query?: never;
@@ -599,7 +639,7 @@ export interface paths {
         };
         /**
          * Sends a hint whenever a conversation within the agent's caisse and queues has changed, as WatchConversations of MessagingService does
-         * @description Sends a hint whenever a conversation within the agent's caisse and queues has changed, as WatchConversations of MessagingService does: also for a claim that was renewed or released, a note, what the member has read or hidden, and a conversation that was given to a queue that the agent does not see. A claim that lapses is not reported: its expireTime said when.
+         * @description Sends a hint whenever a conversation within the agent's caisse and queues has changed, as WatchConversations of MessagingService does: also for a claim that was renewed or released, a note, a hold, what the member has read or hidden, and a conversation that was given to a queue that the agent does not see. A claim that lapses is not reported: its expireTime said when.
          */
         get: operations["agentWatchConversations"];
         put?: never;
@@ -1249,6 +1289,13 @@ export interface components {
             steps: components["schemas"]["messagerie.messaging.v1.Step"][];
             /** @description The member has had the texts erased. */
             erased: boolean;
+            /** @description It is kept beyond its term. Agents alone see it. */
+            hold?: components["schemas"]["messagerie.messaging.v1.Hold"];
+            /**
+             * Format: date-time
+             * @description Until when it is kept. It is deleted no sooner, with its messages, and later if something happens in it before. Absent while it has not ended, and where there is no term.
+             */
+            expireTime?: string;
         };
         /** @description CreateWatchTicketRequest is empty: a ticket is for whoever asks. */
         "messagerie.messaging.v1.CreateWatchTicketRequest": Record<string, never>;
@@ -1452,11 +1499,41 @@ export interface components {
             setAsideEvents: string;
             /** @description How the key sets of the processes fit; not set while the vault does not answer. */
             keys?: components["schemas"]["messagerie.messaging.v1.KeyFit"];
+            /**
+             * Format: int64
+             * @description Conversations that were deleted within the last day, to an hour, because their term had passed.
+             */
+            purgedConversationsDay: string;
+            /**
+             * Format: int64
+             * @description Conversations that have passed their term and are to be deleted within the hour; counted up to 10 000.
+             */
+            dueConversations: string;
         };
         /** @description HideConversationRequest names a conversation. */
         "messagerie.messaging.v1.HideConversationRequest": Record<string, never>;
         /** @description HideConversationResponse is the conversation as it is now, without messages. */
         "messagerie.messaging.v1.HideConversationResponse": {
+            /** @description The conversation. */
+            conversation: components["schemas"]["messagerie.messaging.v1.Conversation"];
+        };
+        /** @description Hold keeps a conversation beyond its term. */
+        "messagerie.messaging.v1.Hold": {
+            /**
+             * Format: date-time
+             * @description Since when.
+             */
+            createTime: string;
+            /** @description Why; empty wherever the messages are left out. */
+            note: string;
+        };
+        /** @description HoldConversationRequest names a conversation and says why it is to be kept. */
+        "messagerie.messaging.v1.HoldConversationRequest": {
+            /** @description Why, for whoever asks later: 1 to 200 characters on one line. It is encrypted as notes are. */
+            note: string;
+        };
+        /** @description HoldConversationResponse is the conversation as it is now, without messages. */
+        "messagerie.messaging.v1.HoldConversationResponse": {
             /** @description The conversation. */
             conversation: components["schemas"]["messagerie.messaging.v1.Conversation"];
         };
@@ -1928,6 +2005,13 @@ export interface components {
         };
         /** @description TransferConversationResponse is the conversation as it is now, without messages. */
         "messagerie.messaging.v1.TransferConversationResponse": {
+            /** @description The conversation. */
+            conversation: components["schemas"]["messagerie.messaging.v1.Conversation"];
+        };
+        /** @description UnholdConversationRequest names a conversation. */
+        "messagerie.messaging.v1.UnholdConversationRequest": Record<string, never>;
+        /** @description UnholdConversationResponse is the conversation as it is now, without messages. */
+        "messagerie.messaging.v1.UnholdConversationResponse": {
             /** @description The conversation. */
             conversation: components["schemas"]["messagerie.messaging.v1.Conversation"];
         };
@@ -4238,7 +4322,11 @@ export interface operations {
                      *           },
                      *           "notes": [],
                      *           "steps": [],
-                     *           "erased": false
+                     *           "erased": false,
+                     *           "hold": {
+                     *             "createTime": "2026-03-02T09:15:00Z",
+                     *             "note": "Recours devant le tribunal judiciaire."
+                     *           }
                      *         }
                      *       ],
                      *       "nextPageToken": ""
@@ -4342,7 +4430,11 @@ export interface operations {
                      *             "time": "2026-03-02T09:15:00Z"
                      *           }
                      *         ],
-                     *         "erased": false
+                     *         "erased": false,
+                     *         "hold": {
+                     *           "createTime": "2026-03-02T09:15:00Z",
+                     *           "note": "Recours devant le tribunal judiciaire."
+                     *         }
                      *       }
                      *     }
                      */
@@ -4432,7 +4524,11 @@ export interface operations {
                      *         },
                      *         "notes": [],
                      *         "steps": [],
-                     *         "erased": false
+                     *         "erased": false,
+                     *         "hold": {
+                     *           "createTime": "2026-03-02T09:15:00Z",
+                     *           "note": "Recours devant le tribunal judiciaire."
+                     *         }
                      *       }
                      *     }
                      */
@@ -4525,7 +4621,11 @@ export interface operations {
                      *         },
                      *         "notes": [],
                      *         "steps": [],
-                     *         "erased": false
+                     *         "erased": false,
+                     *         "hold": {
+                     *           "createTime": "2026-03-02T09:15:00Z",
+                     *           "note": "Recours devant le tribunal judiciaire."
+                     *         }
                      *       }
                      *     }
                      */
@@ -4648,7 +4748,11 @@ export interface operations {
                      *             "time": "2026-03-02T09:15:00Z"
                      *           }
                      *         ],
-                     *         "erased": false
+                     *         "erased": false,
+                     *         "hold": {
+                     *           "createTime": "2026-03-02T09:15:00Z",
+                     *           "note": "Recours devant le tribunal judiciaire."
+                     *         }
                      *       }
                      *     }
                      */
@@ -4741,7 +4845,11 @@ export interface operations {
                      *         },
                      *         "notes": [],
                      *         "steps": [],
-                     *         "erased": false
+                     *         "erased": false,
+                     *         "hold": {
+                     *           "createTime": "2026-03-02T09:15:00Z",
+                     *           "note": "Recours devant le tribunal judiciaire."
+                     *         }
                      *       }
                      *     }
                      */
@@ -4838,7 +4946,11 @@ export interface operations {
                      *         },
                      *         "notes": [],
                      *         "steps": [],
-                     *         "erased": false
+                     *         "erased": false,
+                     *         "hold": {
+                     *           "createTime": "2026-03-02T09:15:00Z",
+                     *           "note": "Recours devant le tribunal judiciaire."
+                     *         }
                      *       }
                      *     }
                      */
@@ -4937,7 +5049,11 @@ export interface operations {
                      *         },
                      *         "notes": [],
                      *         "steps": [],
-                     *         "erased": false
+                     *         "erased": false,
+                     *         "hold": {
+                     *           "createTime": "2026-03-02T09:15:00Z",
+                     *           "note": "Recours devant le tribunal judiciaire."
+                     *         }
                      *       }
                      *     }
                      */
@@ -5030,7 +5146,11 @@ export interface operations {
                      *         },
                      *         "notes": [],
                      *         "steps": [],
-                     *         "erased": false
+                     *         "erased": false,
+                     *         "hold": {
+                     *           "createTime": "2026-03-02T09:15:00Z",
+                     *           "note": "Recours devant le tribunal judiciaire."
+                     *         }
                      *       }
                      *     }
                      */
@@ -5147,7 +5267,11 @@ export interface operations {
                      *             "time": "2026-03-02T09:15:00Z"
                      *           }
                      *         ],
-                     *         "erased": false
+                     *         "erased": false,
+                     *         "hold": {
+                     *           "createTime": "2026-03-02T09:15:00Z",
+                     *           "note": "Recours devant le tribunal judiciaire."
+                     *         }
                      *       }
                      *     }
                      */
@@ -5159,6 +5283,203 @@ export interface operations {
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             409: components["responses"]["Conflict"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    agentHoldConversation: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description The ETag of what the caller has seen. 412 if it has changed since.
+                 * @example "5f1c0a9e7d3b2468"
+                 */
+                "If-Match"?: string;
+            };
+            path: {
+                /**
+                 * @description Id of the conversation.
+                 * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "note": "Recours devant le tribunal judiciaire."
+                 *     }
+                 */
+                "application/json": components["schemas"]["messagerie.messaging.v1.HoldConversationRequest"];
+            };
+        };
+        responses: {
+            /** @description The conversation as it is now, without messages. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    ETag: components["headers"]["ETag"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "conversation": {
+                     *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *         "reference": "MSA-7K3D92QX",
+                     *         "audience": "PARTICULIER",
+                     *         "theme": {
+                     *           "code": "famille-logement",
+                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *         },
+                     *         "topic": {
+                     *           "code": "allocations-familiales",
+                     *           "label": "Allocations familiales"
+                     *         },
+                     *         "reason": {
+                     *           "code": "paiement-absent",
+                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *         },
+                     *         "taxonomyVersion": 1,
+                     *         "status": "SENT",
+                     *         "hidden": false,
+                     *         "unread": false,
+                     *         "createTime": "2026-03-02T09:15:00Z",
+                     *         "updateTime": "2026-03-02T09:15:00Z",
+                     *         "messages": [],
+                     *         "queue": {
+                     *           "code": "prestations-familiales",
+                     *           "label": "Service Prestations familiales et logement"
+                     *         },
+                     *         "claim": {
+                     *           "agent": "Claire M.",
+                     *           "mine": true,
+                     *           "expireTime": "2026-03-02T09:15:00Z"
+                     *         },
+                     *         "notes": [],
+                     *         "steps": [],
+                     *         "erased": false,
+                     *         "hold": {
+                     *           "createTime": "2026-03-02T09:15:00Z",
+                     *           "note": "Recours devant le tribunal judiciaire."
+                     *         }
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.HoldConversationResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            412: components["responses"]["PreconditionFailed"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    agentUnholdConversation: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description The ETag of what the caller has seen. 412 if it has changed since.
+                 * @example "5f1c0a9e7d3b2468"
+                 */
+                "If-Match"?: string;
+            };
+            path: {
+                /**
+                 * @description Its id.
+                 * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                /** @example {} */
+                "application/json": components["schemas"]["messagerie.messaging.v1.UnholdConversationRequest"];
+            };
+        };
+        responses: {
+            /** @description The conversation as it is now, without messages. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    ETag: components["headers"]["ETag"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "conversation": {
+                     *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *         "reference": "MSA-7K3D92QX",
+                     *         "audience": "PARTICULIER",
+                     *         "theme": {
+                     *           "code": "famille-logement",
+                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *         },
+                     *         "topic": {
+                     *           "code": "allocations-familiales",
+                     *           "label": "Allocations familiales"
+                     *         },
+                     *         "reason": {
+                     *           "code": "paiement-absent",
+                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *         },
+                     *         "taxonomyVersion": 1,
+                     *         "status": "SENT",
+                     *         "hidden": false,
+                     *         "unread": false,
+                     *         "createTime": "2026-03-02T09:15:00Z",
+                     *         "updateTime": "2026-03-02T09:15:00Z",
+                     *         "messages": [],
+                     *         "queue": {
+                     *           "code": "prestations-familiales",
+                     *           "label": "Service Prestations familiales et logement"
+                     *         },
+                     *         "claim": {
+                     *           "agent": "Claire M.",
+                     *           "mine": true,
+                     *           "expireTime": "2026-03-02T09:15:00Z"
+                     *         },
+                     *         "notes": [],
+                     *         "steps": [],
+                     *         "erased": false,
+                     *         "hold": {
+                     *           "createTime": "2026-03-02T09:15:00Z",
+                     *           "note": "Recours devant le tribunal judiciaire."
+                     *         }
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.UnholdConversationResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            412: components["responses"]["PreconditionFailed"];
             413: components["responses"]["RequestEntityTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];
@@ -5512,7 +5833,9 @@ export interface operations {
                      *         "primaryKeyId": 1,
                      *         "processes": 1,
                      *         "processesWithoutPrimary": 1
-                     *       }
+                     *       },
+                     *       "purgedConversationsDay": "3",
+                     *       "dueConversations": "3"
                      *     }
                      */
                     "application/json": components["schemas"]["messagerie.messaging.v1.GetStatusResponse"];

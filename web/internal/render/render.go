@@ -118,6 +118,7 @@ func (p *Pages) funcs(a *Assets) template.FuncMap {
 		"asset":    a.url,
 		"themed":   func() bool { return a.url("theme.css") != "" },
 		"day":      func(t *timestamppb.Timestamp) string { return LongDay(t.AsTime(), p.Lang) },
+		"date":     func(t *timestamppb.Timestamp) string { return Date(t.AsTime(), p.Lang) },
 		"moment":   func(t *timestamppb.Timestamp) string { return Moment(t.AsTime(), p.Lang) },
 		"iso":      func(t *timestamppb.Timestamp) string { return t.AsTime().UTC().Format(time.RFC3339) },
 		"audience": func(a taxonomypb.Audience) string { return audienceLabel(a, p.Lang) },

@@ -56,13 +56,22 @@ var (
 func LongDay(t time.Time, lang string) string {
 	t = t.In(Paris)
 	if lang == "en" {
-		return t.Format("Monday 2 January 2006")
+		return t.Format("Monday ") + Date(t, lang)
+	}
+	return frenchDays[t.Weekday()] + " " + Date(t, lang)
+}
+
+// Date is a day without its name, in Paris: "23 novembre 2026".
+func Date(t time.Time, lang string) string {
+	t = t.In(Paris)
+	if lang == "en" {
+		return t.Format("2 January 2006")
 	}
 	number := strconv.Itoa(t.Day())
 	if t.Day() == 1 {
 		number = "1er"
 	}
-	return fmt.Sprintf("%s %s %s %d", frenchDays[t.Weekday()], number, frenchMonths[t.Month()-1], t.Year())
+	return fmt.Sprintf("%s %s %d", number, frenchMonths[t.Month()-1], t.Year())
 }
 
 // Moment is a short date with the time, in Paris.

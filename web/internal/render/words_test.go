@@ -37,6 +37,11 @@ func TestDates(t *testing.T) {
 			t.Errorf("%s: %s", lang, got)
 		}
 	}
+	for lang, want := range map[string]string{"fr": "2 décembre 2026", "en": "2 December 2026"} {
+		if got := Date(at, lang); got != want {
+			t.Errorf("%s: %s", lang, got)
+		}
+	}
 	if got := LongDay(at.AddDate(0, 0, -1), "fr"); got != "mardi 1er décembre 2026" {
 		t.Error(got)
 	}

@@ -1060,7 +1060,7 @@ type AgentServiceClient interface {
 	GetStatistics(ctx context.Context, in *GetStatisticsRequest, opts ...grpc.CallOption) (*GetStatisticsResponse, error)
 	// WatchConversations sends a hint whenever a conversation within the agent's caisse and
 	// queues has changed, as WatchConversations of MessagingService does: also for a claim
-	// that was renewed or released, a note, what the member has read or hidden, and a
+	// that was renewed or released, a note, a hold, what the member has read or hidden, and a
 	// conversation that was given to a queue that the agent does not see. A claim that lapses
 	// is not reported: its expireTime said when.
 	WatchConversations(ctx context.Context, in *AgentServiceWatchConversationsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[AgentServiceWatchConversationsResponse], error)
@@ -1337,7 +1337,7 @@ type AgentServiceServer interface {
 	GetStatistics(context.Context, *GetStatisticsRequest) (*GetStatisticsResponse, error)
 	// WatchConversations sends a hint whenever a conversation within the agent's caisse and
 	// queues has changed, as WatchConversations of MessagingService does: also for a claim
-	// that was renewed or released, a note, what the member has read or hidden, and a
+	// that was renewed or released, a note, a hold, what the member has read or hidden, and a
 	// conversation that was given to a queue that the agent does not see. A claim that lapses
 	// is not reported: its expireTime said when.
 	WatchConversations(*AgentServiceWatchConversationsRequest, grpc.ServerStreamingServer[AgentServiceWatchConversationsResponse]) error

@@ -168,7 +168,7 @@ func (s *sampler) field(field protoreflect.FieldDescriptor) (any, bool) {
 	switch {
 	case s.as == request && !named && !needed(field):
 		return nil, false
-	case (key == "Conversation.claim" || key == "Conversation.hold") && !s.agent:
+	case (key == "Conversation.claim" || key == "Conversation.hold") && !s.agent, key == "Conversation.expireTime":
 		return nil, false
 	case s.brief && slices.Contains([]string{"Conversation.messages", "Conversation.steps", "Conversation.notes"}, key),
 		key == "Conversation.notes" && !s.agent:

@@ -43,6 +43,8 @@ type Server struct {
 	Hints    *watch.Hints
 	// ClaimLease is how long an agent holds a conversation without renewing.
 	ClaimLease time.Duration
+	// Keep is how long conversations are kept.
+	Keep conversation.Retention
 }
 
 // WatchConversations implements AgentService. See the .proto.
@@ -70,8 +72,8 @@ func (s *Server) GetConversation(ctx context.Context, req *messagingpb.AgentServ
 }
 
 // forAgent is a row as an agent sees it: with who has it in hand, and whether it is on hold.
-func forAgent(row *conversation.Row, id *auth.Identity) *messagingpb.Conversation {
-	conversation := conversation.Proto(row)
+func (s *Server) forAgent(row *conversation.Row, id *auth.Identity) *messagingpb.Conversation {
+	conversation := s.Keep.Proto(row)
 	if row.ClaimHeld {
 		conversation.Claim = &messagingpb.ClaimInfo{
 			Agent: *row.ClaimedName, Mine: claimedBy(row, id), ExpireTime: timestamppb.New(*row.ClaimExpires),
@@ -86,11 +88,11 @@ func forAgent(row *conversation.Row, id *auth.Identity) *messagingpb.Conversatio
 // inFull is a conversation with all that was written in it, as an agent sees it, and sets
 // its tag.
 func (s *Server) inFull(ctx context.Context, found conversation.Full, id *auth.Identity) (*messagingpb.Conversation, error) {
-	full, err := conversation.WithMessages(ctx, s.Vault, &found.Row, found.Messages)
+	full, err := conversation.WithMessages(ctx, s.Vault, s.Keep, &found.Row, found.Messages)
 	if err != nil {
 		return nil, err
 	}
-	brief := forAgent(&found.Row, id)
+	brief := s.forAgent(&found.Row, id)
 	full.Claim, full.Hold = brief.GetClaim(), brief.GetHold()
 	if !full.GetErased() && len(found.Notes) > 0 { // none opens once its key is gone
 		if full.Notes, err = s.openNotes(ctx, &found.Row, found.Notes); err != nil {

@@ -44,7 +44,7 @@ func (s *Server) ClaimConversation(ctx context.Context, req *messagingpb.ClaimCo
 	if err != nil {
 		return nil, err
 	}
-	return &messagingpb.ClaimConversationResponse{Conversation: forAgent(&row, auth.FromContext(ctx))}, nil
+	return &messagingpb.ClaimConversationResponse{Conversation: s.forAgent(&row, auth.FromContext(ctx))}, nil
 }
 
 // ReleaseConversation drops the caller's claim.
@@ -64,7 +64,7 @@ func (s *Server) ReleaseConversation(ctx context.Context, req *messagingpb.Relea
 	if err != nil {
 		return nil, err
 	}
-	return &messagingpb.ReleaseConversationResponse{Conversation: forAgent(&row, auth.FromContext(ctx))}, nil
+	return &messagingpb.ReleaseConversationResponse{Conversation: s.forAgent(&row, auth.FromContext(ctx))}, nil
 }
 
 // CloseConversation ends a conversation.
@@ -86,7 +86,7 @@ func (s *Server) CloseConversation(ctx context.Context, req *messagingpb.CloseCo
 	if err != nil {
 		return nil, err
 	}
-	return &messagingpb.CloseConversationResponse{Conversation: forAgent(&row, auth.FromContext(ctx))}, nil
+	return &messagingpb.CloseConversationResponse{Conversation: s.forAgent(&row, auth.FromContext(ctx))}, nil
 }
 
 // change runs one change of a conversation within the caller's scope.

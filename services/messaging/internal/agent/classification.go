@@ -47,7 +47,7 @@ func (s *Server) TransferConversation(ctx context.Context, req *messagingpb.Tran
 	if err != nil {
 		return nil, err
 	}
-	return &messagingpb.TransferConversationResponse{Conversation: forAgent(&row, auth.FromContext(ctx))}, nil
+	return &messagingpb.TransferConversationResponse{Conversation: s.forAgent(&row, auth.FromContext(ctx))}, nil
 }
 
 // RecategoriseConversation corrects the selection, for the profile the member wrote under.
@@ -88,7 +88,7 @@ func (s *Server) RecategoriseConversation(ctx context.Context, req *messagingpb.
 	if err != nil {
 		return nil, err
 	}
-	return &messagingpb.RecategoriseConversationResponse{Conversation: forAgent(&row, auth.FromContext(ctx))}, nil
+	return &messagingpb.RecategoriseConversationResponse{Conversation: s.forAgent(&row, auth.FromContext(ctx))}, nil
 }
 
 // ReopenConversation opens an answered or closed conversation again.
@@ -113,7 +113,7 @@ func (s *Server) ReopenConversation(ctx context.Context, req *messagingpb.Reopen
 	if err != nil {
 		return nil, err
 	}
-	return &messagingpb.ReopenConversationResponse{Conversation: forAgent(&row, auth.FromContext(ctx))}, nil
+	return &messagingpb.ReopenConversationResponse{Conversation: s.forAgent(&row, auth.FromContext(ctx))}, nil
 }
 
 // keepFirstSelection sets aside what the member sent, the first time it is

@@ -47,7 +47,7 @@ func (s *Server) HoldConversation(ctx context.Context, req *messagingpb.HoldConv
 	if err != nil {
 		return nil, err
 	}
-	return &messagingpb.HoldConversationResponse{Conversation: forAgent(&row, auth.FromContext(ctx))}, nil
+	return &messagingpb.HoldConversationResponse{Conversation: s.forAgent(&row, auth.FromContext(ctx))}, nil
 }
 
 // UnholdConversation lifts a hold.
@@ -61,7 +61,7 @@ func (s *Server) UnholdConversation(ctx context.Context, req *messagingpb.Unhold
 	if err != nil {
 		return nil, err
 	}
-	return &messagingpb.UnholdConversationResponse{Conversation: forAgent(&row, auth.FromContext(ctx))}, nil
+	return &messagingpb.UnholdConversationResponse{Conversation: s.forAgent(&row, auth.FromContext(ctx))}, nil
 }
 
 // holdNote is a note in the form in which it is stored; one without anything visible is none.

@@ -106,7 +106,7 @@ func (s *Server) ListConversations(ctx context.Context, req *messagingpb.AgentSe
 		resp.NextPageToken = page.Next(ctx, req, rows[size-1].CreatedAt, rows[size-1].ID)
 	}
 	for i := range rows {
-		resp.Conversations = append(resp.Conversations, forAgent(&rows[i], id))
+		resp.Conversations = append(resp.Conversations, s.forAgent(&rows[i], id))
 	}
 	return resp, nil
 }

@@ -8,15 +8,22 @@ import (
 )
 
 // Protos are rows as their member sees them in lists.
-func Protos(rows []Row) []*messagingpb.Conversation {
+func (r Retention) Protos(rows []Row) []*messagingpb.Conversation {
 	list := make([]*messagingpb.Conversation, len(rows))
 	for i := range rows {
-		list[i] = Proto(&rows[i])
+		list[i] = r.Proto(&rows[i])
 	}
 	return list
 }
 
-// Proto is a row as its member sees it: without messages, and without
+// Proto is a row as its member sees it, with until when it is kept.
+func (r Retention) Proto(row *Row) *messagingpb.Conversation {
+	shown := Proto(row)
+	shown.ExpireTime = r.Expiry(row)
+	return shown
+}
+
+// Proto is a row as its member sees it while it has not ended: without messages, and without
 // which agent has it in hand.
 func Proto(row *Row) *messagingpb.Conversation {
 	return &messagingpb.Conversation{

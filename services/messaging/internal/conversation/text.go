@@ -10,17 +10,17 @@ import (
 )
 
 // ForMember reads a conversation in full, as its member sees it.
-func ForMember(ctx context.Context, db postgres.Querier, keys *vault.Vault, row *Row) (*messagingpb.Conversation, error) {
+func ForMember(ctx context.Context, db postgres.Querier, keys *vault.Vault, keep Retention, row *Row) (*messagingpb.Conversation, error) {
 	messages, err := Messages(ctx, db, row.ID)
 	if err != nil {
 		return nil, err
 	}
-	return WithSteps(ctx, db, keys, row, messages)
+	return WithSteps(ctx, db, keys, keep, row, messages)
 }
 
 // WithSteps opens the texts of a conversation and reads what happened to it.
-func WithSteps(ctx context.Context, db postgres.Querier, keys *vault.Vault, row *Row, messages []Message) (*messagingpb.Conversation, error) {
-	full, err := WithMessages(ctx, keys, row, messages)
+func WithSteps(ctx context.Context, db postgres.Querier, keys *vault.Vault, keep Retention, row *Row, messages []Message) (*messagingpb.Conversation, error) {
+	full, err := WithMessages(ctx, keys, keep, row, messages)
 	if err != nil {
 		return nil, err
 	}
@@ -29,10 +29,10 @@ func WithSteps(ctx context.Context, db postgres.Querier, keys *vault.Vault, row 
 }
 
 // WithMessages opens the texts of a conversation; those of an erased one are empty.
-func WithMessages(ctx context.Context, keys *vault.Vault, row *Row, messages []Message) (*messagingpb.Conversation, error) {
+func WithMessages(ctx context.Context, keys *vault.Vault, keep Retention, row *Row, messages []Message) (*messagingpb.Conversation, error) {
 	texts, err := TextsOf(ctx, keys, row)
 	if errors.Is(err, vault.ErrErased) {
-		full := Proto(row)
+		full := keep.Proto(row)
 		full.Status, full.Erased = messagingpb.Status_CLOSED, true // its row may be yet to follow
 		for i := range messages {
 			full.Messages = append(full.Messages, MessageProto(&messages[i], ""))
@@ -42,7 +42,7 @@ func WithMessages(ctx context.Context, keys *vault.Vault, row *Row, messages []M
 	if err != nil {
 		return nil, err
 	}
-	full := Proto(row)
+	full := keep.Proto(row)
 	for i := range messages {
 		m := &messages[i]
 		body, err := texts.OpenMessage(m.ID, m.Author, m.Body)

@@ -137,7 +137,7 @@ func (m *Members) exportPage(ctx context.Context, ids []uuid.UUID) (pieces []*me
 
 // exportConversation reads one in full; nil: it has gone since its row was read.
 func (m *Members) exportConversation(ctx context.Context, row *conversation.Row) (*messagingpb.Conversation, error) {
-	full, err := conversation.ForMember(ctx, m.DB, m.Vault, row)
+	full, err := conversation.ForMember(ctx, m.DB, m.Vault, m.Keep, row)
 	if err == nil && len(full.GetMessages()) > 0 && !full.GetErased() {
 		return full, nil
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/batch"
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/draft"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/reports"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/taxonomy"
@@ -33,6 +34,8 @@ type Config struct {
 	// Taxonomy says to whom a message goes and when an answer is announced.
 	Taxonomy *taxonomy.Versions
 	Hints    *watch.Hints
+	// Keep is how long conversations are kept.
+	Keep conversation.Retention
 	// Wake has the relay look at what was committed.
 	Wake func()
 }
