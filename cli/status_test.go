@@ -156,9 +156,9 @@ func TestStatus_Thresholds(t *testing.T) {
 			s.messaging.OutboxAge = durationpb.New(61 * time.Second)
 			s.messaging.OutboxEvents = 812
 		}, 1, "outbox        BAD   812 events, oldest 1 min\n                       docs/runbooks/outbox-old.md"},
-		"the vault is away":   {func(s *system) { s.messaging.Keys = nil }, 0, "keys          WATCH the vault does not answer\n"},
-		"another key set":     {func(s *system) { s.messaging.Keys.CheckValueOpens = false }, 1, "keys          BAD   the key set does not fit the vault\n"},
-		"a key is not known":  {func(s *system) { s.messaging.Keys.ProcessesWithoutPrimary = 1 }, 1, "keys          BAD   1 of 2 processes lack a key that wraps\n"},
+		"the vault is away":  {func(s *system) { s.messaging.Keys = nil }, 0, "keys          WATCH the vault does not answer\n"},
+		"another key set":    {func(s *system) { s.messaging.Keys.CheckValueOpens = false }, 1, "keys          BAD   the key set does not fit the vault\n"},
+		"a key is not known": {func(s *system) { s.messaging.Keys.ProcessesWithoutPrimary = 1 }, 1, "keys          BAD   1 of 2 processes lack a key that wraps\n"},
 		"much is due": {func(s *system) {
 			s.messaging.PurgedConversationsDay, s.messaging.DueConversations = 123_456, mostDue
 		}, 0, "retention     OK    123456 conversations purged in 1 day, 10000 or more due\n"},
