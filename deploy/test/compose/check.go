@@ -156,7 +156,7 @@ func (c *checker) environment(s types.ServiceConfig) {
 			continue
 		}
 		c.address(s, key, *value)
-		if strings.HasSuffix(key, "_FILE") {
+		if strings.HasSuffix(key, "_FILE") || strings.HasPrefix(*value, "/run/secrets/") {
 			c.secret(s, key, *value)
 		}
 	}
