@@ -74,6 +74,10 @@ type Tables struct {
 	URL string
 	// Fill makes rows from one number up to another.
 	Fill func(ctx context.Context, pool *pgxpool.Pool, from, to int) error
+	// Also is a further database that the same functions ask, if any. Fill and Rows find its
+	// pool, whose plans are checked too, in what Opened was given before.
+	Also   string
+	Opened func(also *pgxpool.Pool)
 	// Rows are all statements, over the pool whose plans are checked. What a row needs to
 	// know beforehand it reads over aside.
 	Rows func(pool, aside *pgxpool.Pool) []Row
@@ -97,6 +101,16 @@ func (s Tables) Test(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pool.Close()
+	pools := []*pgxpool.Pool{pool}
+	if s.Also != "" {
+		also, err := postgres.Open(t.Context(), s.Also, listen.in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer also.Close()
+		pools = append(pools, also)
+		s.Opened(also)
+	}
 	rows := s.Rows(pool, aside)
 	complete(t, rows)
 	results := make([]map[string]*reading, 2)
@@ -110,8 +124,10 @@ func (s Tables) Test(t *testing.T) {
 			t.Fatal(err)
 		}
 		// Without a transaction of its own, VACUUM waits for nobody.
-		if _, err := pool.Exec(t.Context(), `VACUUM (ANALYZE)`); err != nil {
-			t.Fatal(err)
+		for _, pool := range pools {
+			if _, err := pool.Exec(t.Context(), `VACUUM (ANALYZE)`); err != nil {
+				t.Fatal(err)
+			}
 		}
 		listen.pause(false)
 		results[i] = s.measure(t, rows, listen)

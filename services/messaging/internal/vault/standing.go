@@ -124,6 +124,6 @@ func (v *Vault) Remembered(ctx context.Context, data postgres.Querier) (Remember
 	if err != nil {
 		return counts, err
 	}
-	counts.Parts, err = postgres.One[int64](ctx, v.DB, "counting parts with erased keys", `SELECT count(DISTINCT lies_in) FROM erased_key`)
+	counts.Parts, err = postgres.One[int64](ctx, v.DB, "counting parts with erased keys", `SELECT count(DISTINCT lies_in) FROM erased_key WHERE lies_in IS NOT NULL`)
 	return counts, err
 }
