@@ -171,8 +171,11 @@ var (
 		ON CONFLICT (id) DO UPDATE SET retiring = NULL, seq = DEFAULT WHERE erased_member_key.retiring IS NOT NULL`
 )
 
-// discard deletes keys of members from the vault.
+// discard deletes keys of members from the vault, and notes where they lay.
 func (v *Vault) discard(ctx context.Context, members []string, list []Erasure) error {
+	if len(list) == 0 {
+		return nil
+	}
 	_, err := postgres.Exec(ctx, v.DB, "destroying keys", discardSQL, erasures.Args(list, members)...)
 	return err
 }

@@ -16,7 +16,8 @@ import (
 const secretBytes = 32
 
 // Key is the key of one member. What it seals is encrypted by keys derived from its secret
-// (HKDF with SHA-256, RFC 5869), one for each conversation, draft and contact.
+// (HKDF with SHA-256, RFC 5869), one for each conversation, draft and contact. As the secret is
+// random throughout, it is the pseudorandom key of HKDF's second step (section 3.3).
 type Key struct {
 	// ID is stored beside what the key has sealed. It is random, and says nothing about the
 	// member.
@@ -30,7 +31,7 @@ func (k Key) derived(kind string, of ...string) (tink.AEAD, error) {
 	if len(k.secret) != secretBytes {
 		return nil, errors.New("deriving a key: there is no secret")
 	}
-	secret, err := hkdf.Key(sha256.New, k.secret, nil, string(bound(kind, of...)), secretBytes)
+	secret, err := hkdf.Expand(sha256.New, k.secret, string(bound(kind, of...)), secretBytes)
 	if err != nil {
 		return nil, fmt.Errorf("deriving the key of a %s: %w", kind, err)
 	}

@@ -270,9 +270,7 @@ var (
 	// One by one, so that each looks into one part alone.
 	lookSQL = `SELECT ` + keyColumns + ` FROM unnest($1::text[]) AS asked (who),
 		LATERAL (SELECT ` + keyColumns + ` FROM member_key WHERE member = asked.who) AS found`
-	// In place of a key that was erased, and came back with an older vault.
-	makeSQL = `INSERT INTO member_key (` + keyRows.Columns() + `) SELECT * FROM ` + keyRows.From("given", 2) + `
-		ON CONFLICT (member) DO UPDATE SET ` + keyRows.Excluded("member") + `, made_at = now() WHERE member_key.id = ANY ($1)`
+	makeSQL = `INSERT INTO member_key (` + keyRows.Columns() + `) SELECT * FROM ` + keyRows.From("given", 1) + ` ON CONFLICT (member) DO NOTHING`
 )
 
 // look answers everyone in a batch.
@@ -285,7 +283,10 @@ func (v *Vault) look(ctx context.Context, asks []ask) ([]batch.Result[Key], erro
 	if made, err := v.draw(asks, lacks); err != nil {
 		return nil, err
 	} else if len(made) > 0 {
-		if _, err := postgres.Exec(ctx, v.DB, "storing new keys", makeSQL, keyRows.Args(made, back)...); err != nil {
+		if err := v.discard(ctx, membersOf(made), back); err != nil {
+			return nil, err
+		}
+		if _, err := postgres.Exec(ctx, v.DB, "storing new keys", makeSQL, keyRows.Args(made)...); err != nil {
 			return nil, err
 		}
 		// Another process may have been first.
@@ -305,6 +306,14 @@ func (v *Vault) look(ctx context.Context, asks []ask) ([]batch.Result[Key], erro
 		}
 	}
 	return results, nil
+}
+
+func membersOf(rows []keyRow) []string {
+	members := make([]string, len(rows))
+	for i, row := range rows {
+		members[i] = row.Member
+	}
+	return members
 }
 
 // draw makes a key for each member whom which selects, once.
@@ -335,8 +344,8 @@ func (v *Vault) draw(asks []ask, which func(ask) bool) (made []keyRow, err error
 }
 
 // find reads the keys of those members whom which selects, and remembers them. A key of a vault
-// that came back from before its erasure is none; back are the ids of those.
-func (v *Vault) find(ctx context.Context, asks []ask, which func(ask) bool) (found map[string]Key, back []uuid.UUID, err error) {
+// that came back from before its erasure is none; back are those.
+func (v *Vault) find(ctx context.Context, asks []ask, which func(ask) bool) (found map[string]Key, back []Erasure, err error) {
 	var members []string
 	asked := make(map[string]bool)
 	for _, a := range asks {
@@ -352,7 +361,7 @@ func (v *Vault) find(ctx context.Context, asks []ask, which func(ask) bool) (fou
 	found = make(map[string]Key, len(rows))
 	for _, row := range rows {
 		if v.isErased(row.ID) {
-			back = append(back, row.ID)
+			back = append(back, Erasure{ID: row.ID})
 			continue
 		}
 		secret, err := keyset.unwrap(row.ID, row.Member, row.Wrapped)

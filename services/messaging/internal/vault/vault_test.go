@@ -368,6 +368,10 @@ func TestReconcile_VaultFromBefore(t *testing.T) {
 	if again, err := fresh.Reconcile(t.Context()); err != nil || len(again) != 0 {
 		t.Fatal(again, err)
 	}
+	// Before that was noticed, too, it is noted which file the key lay in.
+	if n, err := postgres.One[int64](t.Context(), s.cfg.DB, "counting", `SELECT count(*) FROM erased_key WHERE id = $1 AND lies_in IS NOT NULL`, key.ID); n != 1 || err != nil {
+		t.Errorf("the file with it is not written anew: %d, %v", n, err)
+	}
 	if n, err := postgres.One[int64](t.Context(), s.cfg.DB, "counting", `SELECT count(*) FROM member_key WHERE id = $1`, key.ID); n != 0 || err != nil {
 		t.Errorf("it is still there: %d, %v", n, err)
 	}
