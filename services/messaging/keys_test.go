@@ -28,7 +28,7 @@ import (
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
 )
 
-// The heavy form: go test -run TestKeys_RotationUnderLoad -members 100000 -rate 200 -v -timeout 30m
+// The heavy form: go test -run TestKeys_RotationUnderLoad -v -timeout 30m ./services/messaging -args -members 100000 -rate 200
 var (
 	membersBefore = flag.Int("members", 600, "members with a key before the rotation")
 	perSecond     = flag.Int("rate", 40, "submissions a second while keys are rotated")
