@@ -67,7 +67,7 @@ chaos: ## Break the system on purpose, or attack it, and count the losses (SCENA
 .PHONY: upgrade
 upgrade: ## Upgrade from another commit under load, back, and forward again (MINUTES=2 RATE=150 FROM=BASE FILLED=100000)
 	@go build -o .bin/dev ./dev && CHAOS_FILLED=$(or $(FILLED),100000) CHAOS_MINUTES=$(or $(MINUTES),2) CHAOS_RATE=$(or $(RATE),150) CHAOS_SEED=$(or $(SEED),0) \
-	  CHAOS_SCENARIO=upgrade CHAOS_FROM=$(or $(FROM),$(BASE)) CHAOS_RACE=$(if $(RACE),true,false) exec .bin/dev chaos
+	  CHAOS_SCENARIO=upgrade CHAOS_FROM=$(or $(FROM),$(BASE)) CHAOS_BASE=$(BASE) CHAOS_RACE=$(if $(RACE),true,false) exec .bin/dev chaos
 
 .PHONY: bench
 bench: ## Measure against pgbench, River and others, and another commit (FROM=HEAD~1 SHORT=1 BENCH_ROWS=1,2)

@@ -79,6 +79,8 @@ type Config struct {
 	// From is the commit that the scenario upgrade starts from; empty: the one before
 	// the working tree.
 	From string `env:"FROM"`
+	// Base is the last commit that broke the contract; empty: none has.
+	Base string `env:"BASE"`
 	// Filled is how many conversations and deliveries are there when the scenario upgrade
 	// begins.
 	Filled int `env:"FILLED" envDefault:"0"`

@@ -111,7 +111,7 @@ func TestUpgrade(t *testing.T) {
 		t.Run(name, func(t *testing.T) { // by itself: two systems at once take more than two cores
 			var out bytes.Buffer
 			r := &run{cfg: Config{Seed: 1, Rate: 30, Minutes: 0.25, Dir: filepath.Join(dir, name)}, out: &out, binaries: binaries}
-			err := r.rollOut(t.Context(), version{"the earlier", binaries}, version{"the later", binaries}, row.spoil)
+			err := r.rollOut(t.Context(), version{title: "the earlier", binaries: binaries}, version{title: "the later", binaries: binaries}, row.spoil)
 			if !errors.Is(err, row.want) {
 				t.Errorf("%v, want %v", err, row.want)
 			}

@@ -19,7 +19,11 @@ import (
 )
 
 // version is the programs of one commit.
-type version struct{ title, binaries string }
+type version struct {
+	title, binaries string
+	// apart: what came later breaks with it, so that they cannot serve beside each other.
+	apart bool
+}
 
 // walkPatience bounds the whole way.
 const walkPatience = 30 * time.Minute
@@ -37,14 +41,15 @@ type rollout struct {
 // this one as deploy/k8s does: the schemas first, while the earlier programs serve;
 // then one process after the other, so that for a third of the time both versions
 // serve beside each other; then all the way back, on the schemas that are new, and
-// forward again. No request may fail.
+// forward again. No request may fail. From a commit before a listed break, whose programs do
+// not read what this one's write, the way ends with the schemas.
 func (r *run) upgrade(ctx context.Context) error {
 	older, err := r.buildOlder(ctx)
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(older.binaries)
-	return r.rollOut(ctx, older, version{"this tree", r.binaries}, nil)
+	return r.rollOut(ctx, older, version{title: "this tree", binaries: r.binaries}, nil)
 }
 
 // rollOut takes spoil, if any, as part of the migration, and ends there: it is how a test
@@ -113,6 +118,10 @@ func (o *rollout) walk(ctx context.Context, older, newer version, spoil func(con
 		return spoil(ctx, f)
 	}
 	fleet.Sleep(ctx, rest)
+	if older.apart {
+		say("it ends here: " + older.title + " is from before a break (CHANGELOG.md), and does not serve beside " + newer.title)
+		return nil
+	}
 	for _, phase := range []struct {
 		what   string
 		suffix string // of the replicas that change
@@ -237,8 +246,12 @@ func (o *rollout) print() {
 
 // bothServed refuses a run that proves nothing.
 func (o *rollout) bothServed(older, newer version) error {
+	serving := []version{older, newer}
+	if older.apart {
+		serving = serving[:1]
+	}
 	for service, by := range o.served {
-		for _, v := range []version{older, newer} {
+		for _, v := range serving {
 			if by[v.title] == 0 {
 				return fmt.Errorf("%s of %s did nothing: the run proves nothing", service, v.title)
 			}
@@ -270,7 +283,17 @@ func (r *run) buildOlder(ctx context.Context) (version, error) {
 	if out, err := exec.CommandContext(ctx, "cp", filepath.Join(r.binaries, "dev"), filepath.Join(binaries, "dev")).CombinedOutput(); err != nil { //nolint:gosec // both ours
 		return version{}, fmt.Errorf("copying the stand-ins: %w\n%s", err, out)
 	}
-	return version{"commit " + commit, binaries}, nil
+	apart, err := r.beforeBreak(ctx, commit)
+	return version{"commit " + commit, binaries, apart}, err
+}
+
+// beforeBreak reports whether a commit is an ancestor of the last that broke the contract.
+func (r *run) beforeBreak(ctx context.Context, commit string) (bool, error) {
+	if r.cfg.Base == "" {
+		return false, nil
+	}
+	n, err := git(ctx, "rev-list", "--count", "--ancestry-path", commit+".."+r.cfg.Base)
+	return n != "0" && err == nil, err
 }
 
 // older is the commit to upgrade from: the one that was asked for, else the last one
