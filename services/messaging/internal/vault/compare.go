@@ -108,7 +108,8 @@ func (v *Vault) lacking(ctx context.Context, data postgres.Querier, rows []seale
 	if len(members) == 0 {
 		return nil, nil
 	}
-	there, err := postgres.Many[uuid.UUID](ctx, v.DB, "looking for keys", `SELECT id FROM member_key WHERE member = ANY ($1)`, members)
+	there, err := postgres.Many[uuid.UUID](ctx, v.DB, "looking for keys", `SELECT id FROM unnest($1::text[]) AS asked (who),
+		LATERAL (SELECT id FROM member_key WHERE member = asked.who) AS found`, members) // see lookSQL
 	if err != nil {
 		return nil, err
 	}
