@@ -51,7 +51,7 @@ func serve(t *testing.T) *gateway {
 	}
 	g := &gateway{addr: lis.Addr().String(), letters: 3, keys: &messagingpb.GetKeysResponse{
 		Fit:      &messagingpb.KeyFit{CheckValueOpens: true, PrimaryKeyId: 8, Processes: 2},
-		Keys:     []*messagingpb.WrappingKey{{MemberKeys: 1}, {Id: 7, Processes: 1, MemberKeys: 40, CheckValue: true}, {Id: 8, Processes: 2, PrimaryOf: 2, MemberKeys: 2}},
+		Keys:     []*messagingpb.WrappingKey{{Id: 7, Processes: 2, MemberKeys: 40, CheckValue: true}, {Id: 8, Processes: 2, PrimaryOf: 2, MemberKeys: 2}},
 		Erasures: 5, OpenErasures: 1, PartsToRewrite: 3,
 	}}
 	server := grpc.NewServer(grpc.UnaryInterceptor(func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
@@ -206,10 +206,9 @@ id-1  2026-11-23 09:30:00Z  DENIED  8      2026-11-23 09:30:00Z  -              
 `},
 		{"outbox requeue --all", "events to be retried: 2\n"},
 		{"outbox drop id-0", "id-0 will not be published; the event log keeps it\n"},
-		{"keys status", `KEY      PROCESSES  WRAP BY IT  MEMBERS' KEYS  CHECK VALUE
-unknown  0 of 2     0           1              -
-7        1 of 2     0           40             yes
-8        2 of 2     2           2              -
+		{"keys status", `KEY  PROCESSES  WRAP BY IT  MEMBERS' KEYS  CHECK VALUE
+7    2 of 2     0           40             yes
+8    2 of 2     2           2              -
 OK  8 wraps; the check value opens; 2 processes
 erasures remembered: 5, not ended: 1; parts of the vault to be written anew: 3
 `},

@@ -18,7 +18,7 @@ func (c *showKeys) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	verdict, text := fitText(resp.GetFit())
+	verdict, text := keysText(resp)
 	if s.json {
 		err = s.say(resp, "")
 	} else {
@@ -53,6 +53,20 @@ func keyName(id uint32) string {
 		return "unknown"
 	}
 	return fmt.Sprint(id)
+}
+
+// keysText is fitText, unless a process lacks a key that wraps members' keys.
+func keysText(resp *messagingpb.GetKeysResponse) (verdict, string) {
+	verdict, text := fitText(resp.GetFit())
+	if verdict != ok {
+		return verdict, text
+	}
+	for _, key := range resp.GetKeys() {
+		if all := resp.GetFit().GetProcesses(); key.GetMemberKeys() > 0 && key.GetProcesses() < all {
+			return bad, fmt.Sprintf("%d members' keys are wrapped by %s, which %d of %d processes lack", key.GetMemberKeys(), keyName(key.GetId()), all-key.GetProcesses(), all)
+		}
+	}
+	return verdict, text
 }
 
 // fitText is how the key sets fit, on one line.

@@ -35,6 +35,16 @@ func TestKeys_Reconcile(t *testing.T) {
 
 func TestKeys_Status_Bad(t *testing.T) {
 	t.Parallel()
+	for want, key := range map[string]*messagingpb.WrappingKey{
+		"BAD  1 members' keys are wrapped by unknown, which 2 of 2 processes lack": {MemberKeys: 1},
+		"BAD  40 members' keys are wrapped by 6, which 1 of 2 processes lack":      {Id: 6, Processes: 1, MemberKeys: 40},
+	} {
+		g := serve(t)
+		g.keys.Keys = append(g.keys.Keys, key)
+		if exit, out, errs := g.command(t, "keys", "status"); exit != exitFailed || errs != "" || !strings.Contains(out, want) {
+			t.Errorf("exit %d, %s%s, want %q", exit, out, errs, want)
+		}
+	}
 	for want, fit := range map[string]*messagingpb.KeyFit{
 		"BAD  the key set does not fit the vault":     {PrimaryKeyId: 8, Processes: 2},
 		"BAD  1 of 2 processes lack a key that wraps": {CheckValueOpens: true, PrimaryKeyId: 8, Processes: 2, ProcessesWithoutPrimary: 1},

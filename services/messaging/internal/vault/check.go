@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -15,6 +16,10 @@ import (
 
 // ErrMisfit is the error of a key set that is another one than the vault's.
 var ErrMisfit = errors.New("the key set does not fit this vault: it does not open what was sealed here; use the key set that the vault was filled with, or the vault of this key set")
+
+// ErrInUse is the error of a file that leaves out a key of the key set by which members' keys are
+// wrapped, or which another process wraps by.
+var ErrInUse = errors.New("it lacks a key that wraps members' keys, here or in another process: re-wrap them first")
 
 const (
 	checkPurpose = "check value"
@@ -125,7 +130,10 @@ func (v *Vault) rereadKeyset(ctx context.Context) {
 	if err == nil {
 		ctx, cancel := context.WithTimeout(ctx, followTimeout)
 		defer cancel()
-		if err = v.fits(ctx, keyset); err != nil && !errors.Is(err, ErrMisfit) {
+		if err = v.fits(ctx, keyset); err == nil {
+			err = v.dispensable(ctx, keyset)
+		}
+		if err != nil && !errors.Is(err, ErrMisfit) && !errors.Is(err, ErrInUse) {
 			return // the vault did not answer: it is looked at again
 		}
 	}
@@ -140,6 +148,29 @@ func (v *Vault) rereadKeyset(ctx context.Context) {
 	v.keyset.Store(keyset)
 	v.refused = [sha256.Size]byte{}
 	slog.InfoContext(ctx, "the key set was read again", "primary", keyset.primary, "keys", keyset.ids)
+}
+
+// dispensable is ErrInUse if a key set lacks a key of this one's that is in use. It reads all
+// keys where it lacks any.
+func (v *Vault) dispensable(ctx context.Context, next *Keyset) error {
+	var dropped []int64
+	var prefixes [][]byte
+	for _, id := range v.keyset.Load().ids {
+		if !slices.Contains(next.ids, id) {
+			dropped, prefixes = append(dropped, int64(id)), append(prefixes, prefixOf(id))
+		}
+	}
+	if len(dropped) == 0 {
+		return nil
+	}
+	used, err := postgres.One[bool](ctx, v.DB, "looking for what a key wraps", `
+		SELECT EXISTS (SELECT FROM member_key WHERE substring(wrapped FROM 1 FOR $5) = ANY ($1))
+		    OR EXISTS (SELECT FROM keyset_reader WHERE primary_key = ANY ($2) AND process <> $3 AND seen_at > now() - $4::interval)`,
+		prefixes, dropped, v.process, readerLife, prefixBytes)
+	if err == nil && used {
+		return ErrInUse
+	}
+	return err
 }
 
 // note says in the vault which keys this process has.

@@ -108,6 +108,11 @@ func sealedBy(ciphertext []byte) uint32 {
 	return binary.BigEndian.Uint32(ciphertext[1:prefixBytes])
 }
 
+// prefixOf is what begins a ciphertext that a key with this id has sealed.
+func prefixOf(id uint32) []byte {
+	return binary.BigEndian.AppendUint32([]byte{cryptofmt.TinkStartByte}, id)
+}
+
 // wrap encrypts the secret of a member's key, bound to the key's id and its member.
 func (k *Keyset) wrap(id uuid.UUID, member string, secret []byte) ([]byte, error) {
 	wrapped, err := k.wrapper.Encrypt(secret, bound("member-key", id.String(), member))

@@ -196,12 +196,26 @@ func TestRereadKeyset(t *testing.T) {
 	r.promote(fresh)
 	write(r.json())
 	uses("promoted", fresh, false)
-	// What the check value is sealed by must not go.
+	// What the check value or a member's key is sealed by must not go.
+	two := s.process(t, func(cfg *Config) { cfg.Keyset = keys })
 	r.remove(old)
 	write(r.json())
 	uses("the old one has gone too early", fresh, true)
 	if result, err := v.Rewrap(t.Context(), ""); err != nil || result.Keys != 1 || result.Last != "" {
 		t.Fatal(result, err)
+	}
+	of(t, two, "paul")
+	uses("another process has wrapped by it since", fresh, true)
+	if result, err := v.Rewrap(t.Context(), ""); err != nil || result.Keys != 1 {
+		t.Fatal(result, err)
+	}
+	if err := two.note(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	uses("another process wraps by it", fresh, true)
+	two.keyset.Store(v.keyset.Load())
+	if err := two.note(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 	uses("the old one has gone", fresh, false)
 	v.keys.Purge()
