@@ -42,7 +42,7 @@ func (m *Members) BatchGetRecipients(ctx context.Context, req *messagingpb.Batch
 		if errors.Is(err, vault.ErrErased) {
 			continue // as if the rows were gone already
 		}
-		if errors.Is(err, vault.ErrLost) { // which must not hold up the others
+		if errors.Is(err, vault.ErrLost) || errors.Is(err, vault.ErrUnopened) { // which must not hold up the others
 			slog.ErrorContext(ctx, "nobody knows how the member of a conversation is reached", "conversation", rows[i].ID, "error", err)
 			continue
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ma-messagerie/messagerie/chassis"
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
@@ -68,12 +69,13 @@ func (v *Vault) CheckErased(ctx context.Context, db postgres.Querier, id uuid.UU
 // the caller erases then, and says so in the same transaction ([Vault.Ended]). If that does not
 // come about, Reconcile returns the keys to whoever asks next.
 func (v *Vault) Erase(ctx context.Context, member string, ids []uuid.UUID) ([]uuid.UUID, error) {
-	now, err := v.lookups.Submit(ctx, ask{member, false})
-	if err != nil && !errors.Is(err, ErrLost) {
+	// Its id is enough, also of a key that the key set does not open.
+	now, err := postgres.One[uuid.UUID](ctx, v.DB, "looking for the key to erase", `SELECT id FROM member_key WHERE member = $1`, member)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return nil, err
 	}
-	if err == nil && !slices.Contains(ids, now.ID) {
-		ids = append(slices.Clip(ids), now.ID)
+	if err == nil && !slices.Contains(ids, now) {
+		ids = append(slices.Clip(ids), now)
 	}
 	if len(ids) == 0 {
 		return nil, nil
@@ -263,6 +265,17 @@ func (v *Vault) follow(ctx context.Context) {
 		if err := v.hear(ctx); err != nil && ctx.Err() == nil {
 			slog.WarnContext(ctx, "reading which keys were erased", "error", err)
 		}
+		if v.away.Load() == nil {
+			v.healOnce(ctx)
+		}
+	}
+}
+
+func (v *Vault) healOnce(ctx context.Context) {
+	healing, cancel := context.WithTimeout(ctx, followTimeout)
+	defer cancel()
+	if err := v.heal(healing); err != nil && ctx.Err() == nil && !postgres.IsUnreachable(err) {
+		slog.WarnContext(ctx, "comparing the keys in memory with the vault; it is tried again", "error", err)
 	}
 }
 
@@ -391,49 +404,72 @@ func (v *Vault) scrub(ctx context.Context) {
 	}
 }
 
+// dueSQL are keys whose part is to be written anew: not yet since their erasure, or, as somebody
+// may have had a copy of their row made since, not yet scrubAgain after it.
+const dueSQL = `lies_in IS NOT NULL AND (scrubbed_at IS NULL OR erased_at <= now() - $1::interval)`
+
 func (v *Vault) scrubOnce(ctx context.Context) error {
-	parts, err := postgres.Many[string](ctx, v.DB, "looking for parts with erased keys", `SELECT DISTINCT lies_in FROM erased_key WHERE lies_in IS NOT NULL`)
+	parts, err := postgres.Many[string](ctx, v.DB, "looking for parts with erased keys", `SELECT DISTINCT lies_in FROM erased_key WHERE `+dueSQL, scrubAgain)
 	if err != nil {
 		return err
 	}
+	var faults []error
 	for _, part := range parts {
 		if !partName.MatchString(part) {
 			return fmt.Errorf("%q is no part of the vault", part)
 		}
-		if err := v.scrubPart(ctx, part); err != nil {
-			return err
-		}
+		faults = append(faults, v.scrubPart(ctx, part))
 	}
-	return nil
+	return errors.Join(faults...)
 }
 
 // scrubPart writes a part anew, for which whoever looks a key up in it waits some
-// milliseconds, and a second at most while somebody else, such as a dump, holds it.
-func (v *Vault) scrubPart(ctx context.Context, part string) error {
+// milliseconds, and a second at most while somebody else, such as a dump, holds it. Of several
+// processes, one does.
+func (v *Vault) scrubPart(ctx context.Context, part string) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, scrubTimeout)
 	defer cancel()
-	began, err := postgres.One[time.Time](ctx, v.DB, "reading the time", `SELECT now()`)
-	if err != nil {
-		return err
-	}
-	if err := v.vacuum(ctx, part); err != nil {
-		return fmt.Errorf("writing %s anew: %w", part, err)
-	}
-	_, err = postgres.Exec(ctx, v.DB, "noting that a part was written anew",
-		`UPDATE erased_key SET lies_in = NULL WHERE lies_in = $1 AND erased_at < $2::timestamptz - $3::interval`, part, began, scrubAgain)
-	return err
-}
-
-func (v *Vault) vacuum(ctx context.Context, part string) error {
 	conn, err := v.DB.Acquire(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Release()
+	alone, err := postgres.One[bool](ctx, conn, "keeping others from a part", `SELECT pg_try_advisory_lock('member_key'::regclass::oid::bigint)`)
+	if err != nil || !alone {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock(ctx, conn)) }()
+	began, err := postgres.One[time.Time](ctx, conn, "reading the time", `SELECT now() FROM erased_key WHERE lies_in = $2 AND `+dueSQL+` LIMIT 1`, scrubAgain, part)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil // another process has, since
+	}
+	if err != nil {
+		return err
+	}
+	if err := vacuum(ctx, conn, part); err != nil {
+		return fmt.Errorf("writing %s anew: %w", part, err)
+	}
+	_, err = postgres.Exec(ctx, conn, "noting that a part was written anew", `
+		UPDATE erased_key SET scrubbed_at = $2, lies_in = CASE WHEN erased_at > $2::timestamptz - $3::interval THEN lies_in END
+		WHERE lies_in = $1 AND erased_at <= $2`, part, began, scrubAgain)
+	return err
+}
+
+// unlock lets others at the parts. A session whose call was cut off is closed, and its lock with
+// it.
+func unlock(ctx context.Context, conn *pgxpool.Conn) error {
+	_, err := conn.Exec(ctx, `SELECT pg_advisory_unlock('member_key'::regclass::oid::bigint)`)
+	if err != nil {
+		err = errors.Join(err, conn.Conn().Close(ctx))
+	}
+	return err
+}
+
+func vacuum(ctx context.Context, conn *pgxpool.Conn, part string) error {
 	if _, err := conn.Exec(ctx, `SET lock_timeout = '1s'`); err != nil {
 		return err
 	}
-	_, err = conn.Exec(ctx, `VACUUM (FULL) `+pgx.Identifier{part}.Sanitize())
+	_, err := conn.Exec(ctx, `VACUUM (FULL) `+pgx.Identifier{part}.Sanitize())
 	_, reset := conn.Exec(ctx, `RESET lock_timeout`)
 	return errors.Join(err, reset)
 }

@@ -92,7 +92,7 @@ func scaleRows(t *testing.T, db, data *pgxpool.Pool, keyset *Keyset) []scale.Row
 		read(func(ctx context.Context, _ int) error {
 			return errors.Join(v.CheckErased(ctx, data, uuid.New()), v.CheckErased(ctx, data, uuid.Nil))
 		}, "Vault.CheckErased"),
-		{Of: []string{"Vault.Refuse", "Vault.settle", "Vault.discard", "Vault.Ended"}, Planless: 1, Run: func(ctx context.Context, _ int) error { // nobody is writing
+		{Of: []string{"Vault.Refuse", "Vault.settle", "Vault.discard", "Vault.Ended", "Vault.Erase"}, Planless: 1, Run: func(ctx context.Context, _ int) error { // nobody is writing
 			member, _, err := made(ctx)
 			if err != nil {
 				return err
@@ -114,7 +114,7 @@ func scaleRows(t *testing.T, db, data *pgxpool.Pool, keyset *Keyset) []scale.Row
 		{Of: []string{"Vault.discardAgain"}, Reads: "all keys, after a vault came back", Run: func(ctx context.Context, _ int) error {
 			return v.discardAgain(ctx, []Erasure{{ID: uuid.New()}})
 		}},
-		{Of: []string{"Vault.scrubOnce", "Vault.scrubPart", "Vault.vacuum"}, Planless: 3, Run: func(ctx context.Context, _ int) error { // VACUUM and its limit
+		{Of: []string{"Vault.scrubOnce", "Vault.scrubPart", "unlock", "vacuum"}, Planless: 3, Run: func(ctx context.Context, _ int) error { // VACUUM and its limit
 			member, _, err := made(ctx)
 			if err != nil {
 				return err
@@ -140,6 +140,25 @@ func scaleRows(t *testing.T, db, data *pgxpool.Pool, keyset *Keyset) []scale.Row
 				return fmt.Errorf("%d keys are missing, want one", len(page))
 			}
 			return err
+		}},
+		{Of: []string{"Vault.heal", "Vault.healSome"}, Run: func(ctx context.Context, _ int) error {
+			member, key, err := made(ctx)
+			if err != nil {
+				return err
+			}
+			if err := v.discard(ctx, []string{member}, []Erasure{{ID: key.ID}}); err != nil {
+				return err
+			}
+			v.keys.Purge()
+			v.remember(key)
+			v.server = time.Time{}
+			return v.heal(ctx)
+		}},
+		{Of: []string{"Vault.dispensable"}, Reads: "all keys, when the key set loses one", Run: func(ctx context.Context, _ int) error {
+			if err := v.dispensable(ctx, &Keyset{}); !errors.Is(err, ErrInUse) {
+				return fmt.Errorf("what was made here needs the key: %w", err)
+			}
+			return nil
 		}},
 		read(func(ctx context.Context, _ int) error { return failed(v.unused(ctx, "member:1", none)) }, "Vault.unused"),
 		{Of: []string{"Vault.makeCheckValue", "Vault.checkValue"}, Run: func(ctx context.Context, _ int) error {

@@ -26,8 +26,11 @@
 // and the erasure waits for those that began before it. Then the member's row goes from the
 // vault, which notes the id too, and then what the key has sealed. The file that the row lay in is written anew, so that no trace of it stays in the vault.
 //
+// PostgreSQL keeps no statistics of these columns, which would be copies of keys.
+//
 // Keys that were used lately are kept in memory, bounded, so that what is written by members
-// who were seen needs the vault no more, and goes on while it is away.
+// who were seen needs the vault no more, and goes on while it is away. A vault whose server has
+// become another one that lacks some of them gets them back.
 //
 // # The key set
 //
@@ -52,6 +55,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -72,6 +77,8 @@ var (
 	ErrErased = errors.New("the key was erased")
 	// ErrLost is for a key that the vault does not have, and nobody has erased.
 	ErrLost = errors.New("the vault does not have the key")
+	// ErrUnopened is for a key that the key set does not open.
+	ErrUnopened = errors.New("the key set does not open the key")
 	// ErrRetiring is for a key of which it is being looked whether it has sealed anything; try again.
 	ErrRetiring = errors.New("the key is being retired")
 	// ErrStale says that it is not known lately enough which keys were erased.
@@ -121,6 +128,8 @@ type Vault struct {
 	process uuid.UUID
 
 	keys *lru.Cache[string, Key] // by member
+	// server is since when the server ran that last was found to have all of keys; of follow.
+	server time.Time
 	// away is the error of the last look at the vault, if it failed.
 	away atomic.Pointer[error]
 
@@ -187,6 +196,66 @@ func (v *Vault) ping(ctx context.Context) {
 	v.away.Store(&err)
 }
 
+// heal looks, after the vault's server has become another one, whether it has all keys that this
+// process remembers: one that took over without the last commits, or came back from a backup,
+// may lack some, and they go in again. In place of one that was made anew meanwhile, nothing is
+// sealed any more.
+func (v *Vault) heal(ctx context.Context) error {
+	server, err := postgres.One[time.Time](ctx, v.DB, "looking since when the server runs", `SELECT pg_postmaster_start_time()`)
+	if err != nil || server.Equal(v.server) {
+		return err
+	}
+	for remembered := range slices.Chunk(v.keys.Values(), maxLookups) {
+		if err := v.healSome(ctx, remembered); err != nil {
+			return err
+		}
+	}
+	v.server = server
+	return nil
+}
+
+func (v *Vault) healSome(ctx context.Context, remembered []Key) error {
+	members, lacking := make([]string, len(remembered)), make(map[string]Key, len(remembered))
+	for i, key := range remembered {
+		members[i], lacking[key.member] = key.member, key
+	}
+	there, err := postgres.Many[keyRow](ctx, v.DB, "comparing keys", lookSQL, members)
+	if err != nil {
+		return err
+	}
+	for _, row := range there {
+		if lacking[row.Member].ID != row.ID {
+			v.keys.Remove(row.Member)
+		}
+		delete(lacking, row.Member)
+	}
+	if len(lacking) == 0 {
+		return nil
+	}
+	// An erasure is noted in messaging's database before the key goes: it is known from here on.
+	if err := v.hear(ctx); err != nil {
+		return err
+	}
+	var again []keyRow
+	for _, key := range lacking {
+		if v.isErased(key.ID) {
+			continue
+		}
+		wrapped, err := v.keyset.Load().wrap(key.ID, key.member, key.secret)
+		if err != nil {
+			return err
+		}
+		again = append(again, keyRow{key.member, key.ID, wrapped})
+	}
+	if len(again) == 0 {
+		return nil
+	}
+	slices.SortFunc(again, func(a, b keyRow) int { return strings.Compare(a.Member, b.Member) })
+	n, err := postgres.Exec(ctx, v.DB, "storing keys again", makeSQL, keyRows.Args(again)...)
+	slog.WarnContext(ctx, "stored keys again that the vault had lost: it came back from before", "keys", n, "error", err)
+	return err
+}
+
 // Of returns the key of a member, made if they have none.
 func (v *Vault) Of(ctx context.Context, member string) (Key, error) {
 	if err := v.fresh(); err != nil {
@@ -250,7 +319,7 @@ func (v *Vault) Load(ctx context.Context, members []string) error {
 		waits = append(waits, wait)
 	}
 	for _, wait := range waits {
-		if _, err := wait(); err != nil && !errors.Is(err, ErrLost) {
+		if _, err := wait(); err != nil && !errors.Is(err, ErrLost) && !errors.Is(err, ErrUnopened) {
 			return err
 		}
 	}
@@ -279,7 +348,7 @@ func (v *Vault) look(ctx context.Context, asks []ask) ([]batch.Result[Key], erro
 	if err != nil {
 		return nil, err
 	}
-	lacks := func(a ask) bool { _, ok := found[a.member]; return a.make && !ok }
+	lacks := func(a ask) bool { _, has := found[a.member]; return a.make && !has }
 	if made, err := v.draw(asks, lacks); err != nil {
 		return nil, err
 	} else if len(made) > 0 {
@@ -294,15 +363,13 @@ func (v *Vault) look(ctx context.Context, asks []ask) ([]batch.Result[Key], erro
 		if err != nil {
 			return nil, err
 		}
-		for member, key := range stored {
-			found[member] = key
-		}
+		maps.Copy(found, stored)
 	}
 	results := make([]batch.Result[Key], len(asks))
 	for i, a := range asks {
-		key, ok := found[a.member]
-		if results[i].Value = key; !ok {
-			results[i].Err = ErrLost
+		results[i] = batch.Result[Key]{Err: ErrLost}
+		if result, has := found[a.member]; has {
+			results[i] = result
 		}
 	}
 	return results, nil
@@ -343,9 +410,10 @@ func (v *Vault) draw(asks []ask, which func(ask) bool) (made []keyRow, err error
 	return made, nil
 }
 
-// find reads the keys of those members whom which selects, and remembers them. A key of a vault
-// that came back from before its erasure is none; back are those.
-func (v *Vault) find(ctx context.Context, asks []ask, which func(ask) bool) (found map[string]Key, back []Erasure, err error) {
+// find reads the keys of those members whom which selects, and remembers them. One that the key
+// set does not open has its error, and no effect on the others. A key of a vault that came back
+// from before its erasure is none; back are those.
+func (v *Vault) find(ctx context.Context, asks []ask, which func(ask) bool) (found map[string]batch.Result[Key], back []Erasure, err error) {
 	var members []string
 	asked := make(map[string]bool)
 	for _, a := range asks {
@@ -358,7 +426,7 @@ func (v *Vault) find(ctx context.Context, asks []ask, which func(ask) bool) (fou
 		return nil, nil, err
 	}
 	keyset := v.keyset.Load()
-	found = make(map[string]Key, len(rows))
+	found = make(map[string]batch.Result[Key], len(rows))
 	for _, row := range rows {
 		if v.isErased(row.ID) {
 			back = append(back, Erasure{ID: row.ID})
@@ -366,10 +434,11 @@ func (v *Vault) find(ctx context.Context, asks []ask, which func(ask) bool) (fou
 		}
 		secret, err := keyset.unwrap(row.ID, row.Member, row.Wrapped)
 		if err != nil {
-			return nil, nil, err
+			found[row.Member] = batch.Result[Key]{Err: fmt.Errorf("%w %s: %w", ErrUnopened, row.ID, err)}
+			continue
 		}
 		key := Key{row.ID, row.Member, secret}
-		found[row.Member] = key
+		found[row.Member] = batch.Result[Key]{Value: key}
 		v.remember(key)
 	}
 	return found, back, nil

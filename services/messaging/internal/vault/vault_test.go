@@ -456,6 +456,71 @@ func TestForget(t *testing.T) {
 	}
 }
 
+// A key that the key set does not open is no hindrance to others', nor to its erasure.
+func TestVault_Unopened(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	v := s.process(t)
+	good, bad := of(t, v, "good"), of(t, v, "bad")
+	if _, err := s.cfg.DB.Exec(t.Context(), `UPDATE member_key SET wrapped = '\x00' WHERE member = 'bad'`); err != nil {
+		t.Fatal(err)
+	}
+	results, err := s.process(t).look(t.Context(), []ask{{"bad", true}, {"good", true}, {"nobody", false}})
+	if err != nil || !errors.Is(results[0].Err, ErrUnopened) || results[1].Err != nil || results[1].Value.ID != good.ID || !errors.Is(results[2].Err, ErrLost) {
+		t.Errorf("%v, %v", results, err)
+	}
+	fresh := s.process(t)
+	if err := fresh.Load(t.Context(), []string{"bad", "good"}); err != nil {
+		t.Errorf("loading both: %v", err)
+	}
+	if erased, err := fresh.Erase(t.Context(), "bad", nil); err != nil || len(erased) != 1 || erased[0] != bad.ID {
+		t.Errorf("erased %v, %v", erased, err)
+	}
+	if next := of(t, fresh, "bad"); next.ID == bad.ID {
+		t.Error("it is used on")
+	}
+}
+
+// A vault whose server has become another one, that lacks keys, gets back those that a process
+// remembers; but for erased ones, and in no other's place.
+func TestHeal(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	v, other := s.process(t), s.process(t)
+	kept, erased, replaced := of(t, v, "kept"), of(t, v, "erased"), of(t, v, "replaced")
+	of(t, other, "erased")
+	if err := v.heal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Erase(t.Context(), "erased", nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.cfg.DB.Exec(t.Context(), `DELETE FROM member_key WHERE member IN ('kept', 'replaced')`); err != nil {
+		t.Fatal(err)
+	}
+	other.keys.Purge()
+	another := of(t, other, "replaced")
+	if err := v.heal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Key(t.Context(), "kept", kept.ID); !errors.Is(err, ErrLost) {
+		t.Errorf("by a server that is the same: %v", err)
+	}
+	v.server = time.Time{}
+	if err := v.heal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := other.Key(t.Context(), "kept", kept.ID); err != nil || !bytes.Equal(got.secret, kept.secret) {
+		t.Errorf("the key that was lost: %v", err)
+	}
+	if got := of(t, v, "replaced"); got.ID != another.ID || another.ID == replaced.ID {
+		t.Error("another process's key is not used")
+	}
+	if n, err := postgres.One[int64](t.Context(), s.cfg.DB, "counting", `SELECT count(*) FROM member_key WHERE id = $1`, erased.ID); n != 0 || err != nil {
+		t.Errorf("an erased key is back: %d, %v", n, err)
+	}
+}
+
 // The file in which a key lay has no trace of it once its part was written anew.
 func TestScrub(t *testing.T) {
 	t.Parallel()
@@ -468,6 +533,13 @@ func TestScrub(t *testing.T) {
 	wrapped, err := postgres.One[[]byte](t.Context(), s.cfg.DB, "reading", `SELECT wrapped FROM member_key WHERE member = 'jeanne'`)
 	if err != nil {
 		t.Fatal(err)
+	}
+	// As PostgreSQL does by itself: what it knows of values is in its catalogue, for longer than rows.
+	if _, err := s.cfg.DB.Exec(t.Context(), `ANALYZE`); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := postgres.One[int64](t.Context(), s.cfg.DB, "counting", `SELECT count(*) FROM pg_stats WHERE tablename ~ '^member_key' AND attname IN ('member', 'id', 'wrapped')`); n != 0 || err != nil {
+		t.Errorf("%d columns have their values copied: %v", n, err)
 	}
 	lies := func() (n int64) {
 		t.Helper()
@@ -499,6 +571,9 @@ func TestScrub(t *testing.T) {
 		if lies() == 0 {
 			break
 		}
+		if _, err := s.cfg.DB.Exec(t.Context(), `UPDATE erased_key SET scrubbed_at = NULL`); err != nil {
+			t.Fatal(err)
+		}
 		if time.Now().After(deadline) {
 			t.Fatal("the key still lies in a file")
 		}
@@ -513,6 +588,18 @@ func TestScrub(t *testing.T) {
 	}
 	if marked() != 1 {
 		t.Error("it is not done again for what a transaction saw meanwhile")
+	}
+	lain := func() string {
+		t.Helper()
+		file, err := postgres.One[string](t.Context(), s.cfg.DB, "looking for files", `SELECT string_agg(pg_relation_filepath(oid), ' ' ORDER BY oid) FROM pg_class WHERE relname ~ '^member_key_[0-9]+$'`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	was := lain()
+	if err := s.process(t).scrubOnce(t.Context()); err != nil || lain() != was {
+		t.Errorf("a second process does it at once again: %v", err)
 	}
 	if _, err := s.cfg.DB.Exec(t.Context(), `UPDATE erased_key SET erased_at = now() - $1::interval`, scrubAgain+time.Second); err != nil {
 		t.Fatal(err)

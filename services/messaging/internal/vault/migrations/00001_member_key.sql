@@ -13,7 +13,10 @@ DO $$
 BEGIN
 	FOR n IN 0..31 LOOP
 		EXECUTE format('CREATE TABLE member_key_%s PARTITION OF member_key FOR VALUES WITH (MODULUS 32, REMAINDER %s)', n, n);
+		-- ANALYZE copies values of a column into pg_statistic, where they outlive their rows.
+		EXECUTE format('ALTER TABLE member_key_%s ALTER member SET STATISTICS 0, ALTER id SET STATISTICS 0, ALTER wrapped SET STATISTICS 0', n);
 	END LOOP;
+	ALTER TABLE ONLY member_key ALTER member SET STATISTICS 0, ALTER id SET STATISTICS 0, ALTER wrapped SET STATISTICS 0;
 END $$;
 -- +goose StatementEnd
 
@@ -22,7 +25,8 @@ END $$;
 CREATE TABLE erased_key (
     id        uuid        PRIMARY KEY,
     erased_at timestamptz NOT NULL DEFAULT now(),
-    lies_in   text                               -- the part whose file still has it
+    lies_in   text,                              -- the part whose file still has it, or may have a copy
+    scrubbed_at timestamptz                      -- when the part was last written anew
 );
 CREATE INDEX erased_key_age ON erased_key (erased_at);
 CREATE INDEX erased_key_lies ON erased_key (lies_in) WHERE lies_in IS NOT NULL;
