@@ -54,7 +54,8 @@ func (u *Upkeep) terms() (terms []postgres.Term) {
 
 // forgetConversations deletes some of the conversations whose term is a number of years, 0
 // for the setting's, and has passed ([conversation.DueSQL]), those that ended first before
-// others, with their messages, notes and steps, and members who have no other conversation.
+// others, with their messages, notes and steps, and members who have no other conversation
+// and no draft.
 // What waits for the fund or is on hold stays, whatever its age. It returns how many
 // conversations it deleted, and counts them. One process works at a time: of two, each would
 // leave a member to the other.
@@ -96,6 +97,7 @@ func forgetConversations(ctx context.Context, tx pgx.Tx, years int16, term time.
 		), members AS (
 			DELETE FROM member AS m WHERE id = ANY (ARRAY(SELECT member_id FROM old)) AND now() - updated_at > interval '2 days' -- not by its index
 			  AND NOT EXISTS (SELECT FROM conversation AS c WHERE c.member_id = m.id AND c.id NOT IN (SELECT id FROM old))
+			  AND NOT EXISTS (SELECT FROM draft AS d WHERE d.member_id = m.id)
 			RETURNING id, key_id
 		), unused AS (
 			INSERT INTO unused_key (id, member_id) SELECT key_id, id FROM members WHERE key_id <> '00000000-0000-0000-0000-000000000000' ON CONFLICT DO NOTHING

@@ -260,6 +260,33 @@ func TestForget_MemberWhoWrites(t *testing.T) {
 	}
 }
 
+// Who is writing the next message keeps what they chose, though their last conversation goes.
+func TestForget_MemberWithADraft(t *testing.T) {
+	t.Parallel()
+	u := &Upkeep{DB: messagingtest.Pool(t)}
+	for _, member := range []string{"drafts", "left"} {
+		if err := messagingtest.Insert(t.Context(), u.DB, member, messagingtest.IDAt(time.Now().AddDate(-2, 0, 0))); err != nil {
+			t.Fatal(err)
+		}
+		arrive(t, u.DB, member)
+	}
+	for _, sql := range []string{
+		`UPDATE conversation SET status = 7, updated_at = now() - interval '2 years'`,
+		`UPDATE member SET updated_at = now() - interval '3 days'`,
+		`INSERT INTO draft (member_id, id, body) VALUES ('drafts', gen_random_uuid(), '')`,
+	} {
+		if _, err := u.DB.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err := u.forgetConversations(t.Context(), 0, LeastConversation); n != 2 || err != nil {
+		t.Fatal(n, err)
+	}
+	if rows := members(t, u.DB, "drafts", "left"); !slices.Equal(rows, []string{"drafts"}) {
+		t.Errorf("left: %v", rows)
+	}
+}
+
 // Members go who have nothing here and were not here for longer, whatever they had chosen.
 func TestForget_Members(t *testing.T) {
 	t.Parallel()
