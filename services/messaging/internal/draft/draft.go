@@ -289,17 +289,26 @@ func list(ctx context.Context, db postgres.Querier, member string, after *page.K
 		ORDER BY updated_at DESC, id DESC LIMIT @limit`, args)
 }
 
+// remove deletes a draft, if the condition If-Match (seen) holds. It may have been the last that
+// its key sealed: of a member with a row, package upkeep finds that out when the row goes; the
+// key of one without is noted here, and retires if nothing else of theirs is stored.
 func (d *Drafts) remove(ctx context.Context, seen *etag.Condition, member string, id uuid.UUID) error {
 	return pgx.BeginFunc(ctx, d.db, func(tx pgx.Tx) error {
 		if err := checkSeen(ctx, tx, seen, member, id); err != nil {
 			return err
 		}
-		_, err := postgres.Exec(ctx, tx, "deleting a draft", `DELETE FROM draft WHERE member_id = $1 AND id = $2`, member, id)
+		_, err := postgres.Exec(ctx, tx, "deleting a draft", `
+			WITH gone AS (
+				DELETE FROM draft WHERE member_id = $1 AND id = $2 RETURNING member_id, key_id
+			)
+			INSERT INTO unused_key (id, member_id) SELECT key_id, member_id FROM gone
+			WHERE key_id <> '00000000-0000-0000-0000-000000000000' AND NOT EXISTS (SELECT FROM member WHERE id = $1)
+			ON CONFLICT DO NOTHING`, member, id)
 		return err
 	})
 }
 
-// Forget deletes some of the drafts that nobody has touched for longer.
+// Forget deletes some of the drafts that nobody has touched for longer, and notes their keys.
 func Forget(ctx context.Context, db postgres.Querier, life time.Duration) (int64, error) {
 	return postgres.One[int64](ctx, db, "deleting old drafts", `
 		WITH gone AS (

@@ -21,7 +21,7 @@ import (
 func TestScale(t *testing.T) {
 	t.Parallel()
 	scale.Tables{
-		URL: testenv.Postgres(t, migrations.Files), Fill: messagingtest.Aged("draft"),
+		URL: testenv.Postgres(t, migrations.Files), Fill: messagingtest.Aged("draft", "member"),
 		Rows: func(pool, aside *pgxpool.Pool) []scale.Row {
 			d := New(pool, nil)
 			read := func(of string, do func(ctx context.Context, member string) error) scale.Row {
@@ -33,7 +33,7 @@ func TestScale(t *testing.T) {
 					return failed(d.save(ctx, nil, nil, draft{MemberID: member, ID: uuid.New(), Body: []byte("x")}))
 				}),
 				read("lock", func(ctx context.Context, member string) error {
-					written := draft{MemberID: member, ID: uuid.New(), Body: []byte("x")}
+					written := draft{MemberID: member, ID: uuid.New(), KeyID: uuid.New(), Body: []byte("x")}
 					if _, err := d.save(ctx, nil, nil, written); err != nil {
 						return err
 					}
