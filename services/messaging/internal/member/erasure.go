@@ -87,6 +87,8 @@ func (m *Members) erase(ctx context.Context, member string) (erased int, err err
 		batch.Queue(`DELETE FROM draft WHERE member_id = $1 AND key_id = ANY($2)`, member, with)
 		batch.Queue(`DELETE FROM watch_ticket WHERE subject = $1`, member)
 		batch.Queue(`DELETE FROM member WHERE id = $1 AND key_id = ANY($2)`, member, with)
+		// It names the member, whose keys are gone already. There is no index: rows live for a day.
+		batch.Queue(`DELETE FROM unused_key WHERE member_id = $1`, member)
 		if err := tx.SendBatch(ctx, batch).Close(); err != nil {
 			return err
 		}
@@ -185,6 +187,7 @@ func (m *Members) eraseAgainAfter(ctx context.Context, after uuid.UUID, keys []u
 			batch := &pgx.Batch{}
 			batch.Queue(`DELETE FROM draft WHERE key_id = ANY($1)`, keys)
 			batch.Queue(`DELETE FROM member WHERE key_id = ANY($1)`, keys)
+			batch.Queue(`DELETE FROM unused_key WHERE id = ANY($1)`, keys)
 			return tx.SendBatch(ctx, batch).Close()
 		}
 		last, more = page[len(page)-1].ID, true
