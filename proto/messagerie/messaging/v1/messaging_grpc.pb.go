@@ -134,12 +134,16 @@ type MessagingServiceClient interface {
 	// drafts, contact points and preferences, for good (GDPR, article 17): the
 	// member's key is destroyed, so that they open from no copy of the database either,
 	// and open conversations are closed. The key itself leaves the backups of the vault
-	// when these have lapsed (seven days by default). What stays of a conversation is
-	// its reference, theme, topic, reason, queue, state and times, of which the figures are
-	// made, without the member; at the providers of e-mail and SMS, what they keep of
-	// what they have sent. What the member writes afterwards is theirs again, under
-	// another key. Erasing again does nothing. UNAVAILABLE (STORE_UNAVAILABLE) while the
-	// vault is away.
+	// when these have lapsed (seven days by default). What stays of a conversation,
+	// without the member, is its reference, fund, audience, theme, topic, reason, queue,
+	// state and times, of which the figures are made, the number of characters of each
+	// text, which agents wrote or took which step when, and idempotency keys: until its
+	// retention, counted anew from the erasure, deletes it, and for ever where none is
+	// set. What agents did besides (audit) and when notifications were sent stays for
+	// terms of its own (366 and 405 days by default); at the providers of e-mail and
+	// SMS, what they keep of what they have sent, as long as they do. What the member
+	// writes afterwards is theirs again, under another key. Erasing again does nothing.
+	// UNAVAILABLE (STORE_UNAVAILABLE) while the vault is away.
 	EraseMyData(ctx context.Context, in *EraseMyDataRequest, opts ...grpc.CallOption) (*EraseMyDataResponse, error)
 }
 
@@ -451,12 +455,16 @@ type MessagingServiceServer interface {
 	// drafts, contact points and preferences, for good (GDPR, article 17): the
 	// member's key is destroyed, so that they open from no copy of the database either,
 	// and open conversations are closed. The key itself leaves the backups of the vault
-	// when these have lapsed (seven days by default). What stays of a conversation is
-	// its reference, theme, topic, reason, queue, state and times, of which the figures are
-	// made, without the member; at the providers of e-mail and SMS, what they keep of
-	// what they have sent. What the member writes afterwards is theirs again, under
-	// another key. Erasing again does nothing. UNAVAILABLE (STORE_UNAVAILABLE) while the
-	// vault is away.
+	// when these have lapsed (seven days by default). What stays of a conversation,
+	// without the member, is its reference, fund, audience, theme, topic, reason, queue,
+	// state and times, of which the figures are made, the number of characters of each
+	// text, which agents wrote or took which step when, and idempotency keys: until its
+	// retention, counted anew from the erasure, deletes it, and for ever where none is
+	// set. What agents did besides (audit) and when notifications were sent stays for
+	// terms of its own (366 and 405 days by default); at the providers of e-mail and
+	// SMS, what they keep of what they have sent, as long as they do. What the member
+	// writes afterwards is theirs again, under another key. Erasing again does nothing.
+	// UNAVAILABLE (STORE_UNAVAILABLE) while the vault is away.
 	EraseMyData(context.Context, *EraseMyDataRequest) (*EraseMyDataResponse, error)
 	mustEmbedUnimplementedMessagingServiceServer()
 }
