@@ -714,7 +714,7 @@ type MessagerieMessagingV1Conversation struct {
 	// Erased The member has had the texts erased.
 	Erased bool `json:"erased"`
 
-	// ExpireTime Until when it is kept. It is deleted no sooner, with its messages, and later if something happens in it before. Absent while it has not ended, and where there is no term.
+	// ExpireTime Until when it is kept. It is then deleted with its messages, and later if something happens in it before. It is deleted sooner only if an agent changes its selection to one with a shorter term, or the fund shortens the term of those whose selection has none. Absent while it has not ended, and where there is no term.
 	ExpireTime time.Time `json:"expireTime,omitempty"`
 
 	// Hidden The member took it out of their list.
@@ -759,7 +759,7 @@ type MessagerieMessagingV1Conversation struct {
 	// Unread A reply the member has not read.
 	Unread bool `json:"unread"`
 
-	// UpdateTime Last message or change of status.
+	// UpdateTime Last message, change of status, transfer or change of the selection.
 	UpdateTime time.Time `json:"updateTime"`
 }
 

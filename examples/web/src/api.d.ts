@@ -1274,7 +1274,7 @@ export interface components {
             createTime: string;
             /**
              * Format: date-time
-             * @description Last message or change of status.
+             * @description Last message, change of status, transfer or change of the selection.
              */
             updateTime: string;
             /** @description Messages, oldest first; empty in lists. */
@@ -1293,7 +1293,7 @@ export interface components {
             hold?: components["schemas"]["messagerie.messaging.v1.Hold"];
             /**
              * Format: date-time
-             * @description Until when it is kept. It is deleted no sooner, with its messages, and later if something happens in it before. Absent while it has not ended, and where there is no term.
+             * @description Until when it is kept. It is then deleted with its messages, and later if something happens in it before. It is deleted sooner only if an agent changes its selection to one with a shorter term, or the fund shortens the term of those whose selection has none. Absent while it has not ended, and where there is no term.
              */
             expireTime?: string;
         };

@@ -309,7 +309,7 @@ type Conversation struct {
 	Unread bool `protobuf:"varint,10,opt,name=unread,proto3" json:"unread,omitempty"`
 	// When the first message was received.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// Last message or change of status.
+	// Last message, change of status, transfer or change of the selection.
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	// Messages, oldest first; empty in lists.
 	Messages []*Message `protobuf:"bytes,13,rep,name=messages,proto3" json:"messages,omitempty"`
@@ -325,8 +325,10 @@ type Conversation struct {
 	Erased bool `protobuf:"varint,18,opt,name=erased,proto3" json:"erased,omitempty"`
 	// It is kept beyond its term. Agents alone see it.
 	Hold *Hold `protobuf:"bytes,19,opt,name=hold,proto3" json:"hold,omitempty"`
-	// Until when it is kept. It is deleted no sooner, with its messages, and later if something
-	// happens in it before. Absent while it has not ended, and where there is no term.
+	// Until when it is kept. It is then deleted with its messages, and later if something
+	// happens in it before. It is deleted sooner only if an agent changes its selection to one
+	// with a shorter term, or the fund shortens the term of those whose selection has none.
+	// Absent while it has not ended, and where there is no term.
 	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

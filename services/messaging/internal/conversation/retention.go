@@ -25,8 +25,8 @@ func (r Retention) Of(years int16) time.Duration {
 	return time.Duration((int(years)*1461+3)/4) * 24 * time.Hour
 }
 
-// Expiry is until when a conversation is kept at least; nil while it has not ended, or has no
-// term.
+// Expiry is until when a conversation is kept at least, as long as its selection and the setting
+// stay; nil while it has not ended, or has no term.
 func (r Retention) Expiry(row *Row) *timestamppb.Timestamp {
 	var years int16
 	if row.RetentionYears != nil {
