@@ -151,7 +151,7 @@ func scaleRows(t *testing.T, db, data *pgxpool.Pool, keyset *Keyset) []scale.Row
 			}
 			v.keys.Purge()
 			v.remember(key)
-			v.server = time.Time{}
+			v.server.Store(nil)
 			return v.heal(ctx)
 		}},
 		{Of: []string{"Vault.dispensable"}, Reads: "all keys, when the key set loses one", Run: func(ctx context.Context, _ int) error {

@@ -128,8 +128,8 @@ type Vault struct {
 	process uuid.UUID
 
 	keys *lru.Cache[string, Key] // by member
-	// server is since when the server ran that last was found to have all of keys; of follow.
-	server time.Time
+	// server is since when the server ran that last was found to have all of keys.
+	server atomic.Pointer[time.Time]
 	// away is the error of the last look at the vault, if it failed.
 	away atomic.Pointer[error]
 
@@ -202,7 +202,7 @@ func (v *Vault) ping(ctx context.Context) {
 // sealed any more.
 func (v *Vault) heal(ctx context.Context) error {
 	server, err := postgres.One[time.Time](ctx, v.DB, "looking since when the server runs", `SELECT pg_postmaster_start_time()`)
-	if err != nil || server.Equal(v.server) {
+	if last := v.server.Load(); err != nil || last != nil && server.Equal(*last) {
 		return err
 	}
 	for remembered := range slices.Chunk(v.keys.Values(), maxLookups) {
@@ -210,7 +210,7 @@ func (v *Vault) heal(ctx context.Context) error {
 			return err
 		}
 	}
-	v.server = server
+	v.server.Store(&server)
 	return nil
 }
 

@@ -506,7 +506,7 @@ func TestHeal(t *testing.T) {
 	if _, err := other.Key(t.Context(), "kept", kept.ID); !errors.Is(err, ErrLost) {
 		t.Errorf("by a server that is the same: %v", err)
 	}
-	v.server = time.Time{}
+	v.server.Store(nil)
 	if err := v.heal(t.Context()); err != nil {
 		t.Fatal(err)
 	}
