@@ -23,6 +23,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -66,6 +67,10 @@ type Identity struct {
 	// Locale are the claims email, phone_number and locale; one with control
 	// characters, or longer than any can be, is empty. They are never logged.
 	Name, Email, Phone, Locale string
+	// Number is the fund's identifier of a member, in the claim that their issuer's
+	// NumberClaim names: a text or a whole number. One with control characters, or of more
+	// than 64 bytes, is empty, and so is that of anybody else. It is never logged.
+	Number string
 	// Caisse is the local fund that the caller belongs to, in lower case; empty if the
 	// claim cannot be one.
 	Caisse string
@@ -115,6 +120,9 @@ type Issuer struct {
 	Realm Realm `json:"realm"`
 	// Audiences are the accepted values of the claim aud; at least one.
 	Audiences []string `json:"audiences"`
+	// NumberClaim is the claim that has the fund's identifier of a member, a text or a whole
+	// number; "member_number" if it is empty. For realm member alone.
+	NumberClaim string `json:"numberClaim"`
 }
 
 // Issuers is a list of issuers, written in JSON in an environment variable.
@@ -124,7 +132,7 @@ type Issuers []Issuer
 func (list *Issuers) UnmarshalText(text []byte) error {
 	var issuers []Issuer
 	if err := json.Unmarshal(text, &issuers); err != nil {
-		return fmt.Errorf("issuers must be a JSON list of {name,url,realm,audiences}: %w", err)
+		return fmt.Errorf("issuers must be a JSON list of {name,url,realm,audiences,numberClaim}: %w", err)
 	}
 	var faults []error
 	for i := range issuers {
@@ -138,6 +146,9 @@ func (iss *Issuer) check() error {
 	if iss.Name == "" {
 		iss.Name = string(iss.Realm)
 	}
+	if iss.Realm == RealmMember {
+		iss.NumberClaim = cmp.Or(iss.NumberClaim, defaultNumberClaim)
+	}
 	u, err := url.Parse(iss.URL)
 	switch {
 	case err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http"):
@@ -146,6 +157,8 @@ func (iss *Issuer) check() error {
 		return fmt.Errorf("issuer %q: realm %q is none of member, agent, machine", iss.Name, iss.Realm)
 	case len(iss.Audiences) == 0:
 		return fmt.Errorf("issuer %q: audiences is empty: any token of this issuer would do", iss.Name)
+	case iss.NumberClaim != "" && iss.Realm != RealmMember:
+		return fmt.Errorf("issuer %q: numberClaim is for realm member alone: nobody else has a number", iss.Name)
 	}
 	return nil
 }
@@ -153,6 +166,6 @@ func (iss *Issuer) check() error {
 // Config is what a process that verifies tokens needs. Embed it.
 type Config struct {
 	// Issuers are the accepted issuers, as JSON:
-	// [{"name":"usagers","url":"https://…","realm":"member","audiences":["messagerie"]}]
+	// [{"name":"usagers","url":"https://…","realm":"member","audiences":["messagerie"],"numberClaim":"member_number"}]
 	Issuers Issuers `env:"ISSUERS,required"`
 }

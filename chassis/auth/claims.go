@@ -17,12 +17,15 @@ const (
 	maxNameChars  = 200
 	maxEmailBytes = 254 // RFC 5321, 4.5.3.1.3, without the brackets
 	maxPhoneBytes = 32
-	maxWordBytes  = 64 // of a locale, a caisse, a queue, a profile, a role
+	maxWordBytes  = 64 // of a locale, a caisse, a queue, a profile, a role, a number
 	// maxWords bounds each list. A token holds no more than some hundreds anyway.
 	maxWords = 256
 	// maxSubjectBytes is what OpenID Connect allows (Core 1.0, 2).
 	maxSubjectBytes = 255
 )
+
+// defaultNumberClaim is the claim with a member's number where their issuer names none.
+const defaultNumberClaim = "member_number"
 
 // digested marks a subject that stands for a sub that cannot be used as it is.
 const digested = "sha256:"
@@ -65,6 +68,26 @@ func (c *claims) identity(iss Issuer) *Identity {
 		Scopes: append(claimList(strings.Fields(string(c.Scope))), c.Scopes...).words(),
 		Client: whole(cmp.Or(string(c.ClientID), string(c.Party), string(c.Subject)), maxSubjectBytes),
 	}
+}
+
+// numberOf returns a member's number, which is in a claim that their issuer names; raw is all
+// claims. A number of JSON counts if it is written as digits alone: any other form, such as
+// 1e9, is not what the fund calls its member.
+func numberOf(iss Issuer, raw []byte) string {
+	if iss.Realm != RealmMember {
+		return ""
+	}
+	var all map[string]json.RawMessage
+	if json.Unmarshal(raw, &all) != nil {
+		return "" // it was read as claims
+	}
+	value := all[cmp.Or(iss.NumberClaim, defaultNumberClaim)]
+	var text claim
+	_ = text.UnmarshalJSON(value)
+	if text == "" && len(value) > 0 && strings.Trim(string(value), "0123456789") == "" {
+		text = claim(value)
+	}
+	return whole(strings.TrimSpace(string(text)), maxWordBytes)
 }
 
 // whole returns a text as it is, or nothing if it is too long or not plain.

@@ -108,3 +108,49 @@ func TestClaims_SubjectIsNoText(t *testing.T) {
 		t.Errorf("%d subjects: %v", len(subjects), subjects)
 	}
 }
+
+// A member's number is in the claim that their issuer names, a text or a whole number.
+func TestClaims_Number(t *testing.T) {
+	t.Parallel()
+	iss := newIssuer(t)
+	with := func(realm auth.Realm, claim string) *auth.Verifier {
+		return auth.NewVerifier(auth.Config{Issuers: auth.Issuers{{Name: "usagers", URL: iss.URL, Realm: realm, Audiences: []string{"messagerie"}, NumberClaim: claim}}})
+	}
+	usual := iss.verifier()
+	for _, test := range []struct {
+		by    *auth.Verifier
+		claim string
+		value any
+		want  string
+	}{
+		{usual, "member_number", "A1-204-517", "A1-204-517"},
+		{usual, "member_number", " A1 204 517 ", "A1 204 517"},
+		{usual, "member_number", 1204517, "1204517"},
+		{usual, "member_number", json.RawMessage("12345678901234567890"), "12345678901234567890"}, // more than a float holds
+		{usual, "member_number", strings.Repeat("1", 64), strings.Repeat("1", 64)},
+		{usual, "member_number", strings.Repeat("1", 65), ""},
+		{usual, "member_number", json.RawMessage(strings.Repeat("1", 65)), ""},
+		{usual, "member_number", "A1\x00204", ""},
+		{usual, "member_number", "A1\ufffd204", ""},
+		{usual, "member_number", 12.5, ""},
+		{usual, "member_number", -5, ""},
+		{usual, "member_number", json.RawMessage("1e9"), ""},
+		{usual, "member_number", true, ""},
+		{usual, "member_number", nil, ""},
+		{usual, "member_number", []string{"A1"}, ""},
+		{usual, "member_number", "", ""},
+		{usual, "numero", "A1-204-517", ""},
+		{with(auth.RealmMember, "numero"), "numero", "A1-204-517", "A1-204-517"},
+		{with(auth.RealmMember, "numero"), "member_number", "A1-204-517", ""},
+		{with(auth.RealmMember, "sub"), "sub", "A1-204-517", "A1-204-517"},
+		{with(auth.RealmAgent, ""), "member_number", "A1-204-517", ""},
+		{with(auth.RealmMachine, "member_number"), "member_number", "A1-204-517", ""},
+	} {
+		if got := identity(t, iss, test.by, func(c map[string]any) { c[test.claim] = test.value }); got.Number != test.want {
+			t.Errorf("%s of %v is %q, want %q", test.claim, test.value, got.Number, test.want)
+		}
+	}
+	if got := identity(t, iss, usual, nil); got.Number != "" {
+		t.Errorf("no claim: %q", got.Number)
+	}
+}

@@ -130,6 +130,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*Identity, error) 
 		return nil, fmt.Errorf("%w: issuer %s: %w", ErrInvalidToken, iss.Name, err)
 	}
 	id := seen.body.identity(iss.Issuer)
+	id.Number = numberOf(iss.Issuer, seen.raw)
 	v.known.Add(sha256.Sum256([]byte(token)), verified{id, expiry})
 	return id, nil
 }
@@ -154,6 +155,8 @@ type unverified struct {
 		KeyID     string `json:"kid"`
 	}
 	body claims
+	// raw is what body was read from, for the claim that an issuer names.
+	raw []byte
 }
 
 // peek reads a token without believing it.
@@ -174,6 +177,7 @@ func peek(token string) (*unverified, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%w: not a JWT: %w", ErrInvalidToken, err)
 		}
+		seen.raw = raw // at last, the claims
 	}
 	return seen, nil
 }

@@ -170,16 +170,21 @@ func TestVerify_IssuerAway(t *testing.T) {
 func TestIssuers_UnmarshalText(t *testing.T) {
 	t.Parallel()
 	var list auth.Issuers
-	err := list.UnmarshalText([]byte(`[{"url":"ftp://x","realm":"member","audiences":["a"]},{"url":"https://x","realm":"king","audiences":["a"]},{"url":"https://x","realm":"agent"}]`))
+	err := list.UnmarshalText([]byte(`[{"url":"ftp://x","realm":"member","audiences":["a"]},{"url":"https://x","realm":"king","audiences":["a"]},{"url":"https://x","realm":"agent"},{"url":"https://x","realm":"machine","audiences":["a"],"numberClaim":"sub"}]`))
 	if err == nil {
 		t.Fatal("no fault found")
 	}
-	for _, want := range []string{"ftp://x", "king", "audiences is empty"} {
+	for _, want := range []string{"ftp://x", "king", "audiences is empty", "numberClaim is for realm member alone"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in %v", want, err)
 		}
 	}
-	if err := list.UnmarshalText([]byte(`[{"url":"https://x","realm":"agent","audiences":["a"]}]`)); err != nil || list[0].Name != "agent" {
+	if err := list.UnmarshalText([]byte(`[{"url":"https://x","realm":"agent","audiences":["a"]}]`)); err != nil || list[0].Name != "agent" || list[0].NumberClaim != "" {
 		t.Errorf("got %+v, %v", list, err)
+	}
+	for given, want := range map[string]string{``: "member_number", `,"numberClaim":"numero"`: "numero"} {
+		if err := list.UnmarshalText([]byte(`[{"url":"https://x","realm":"member","audiences":["a"]` + given + `}]`)); err != nil || list[0].NumberClaim != want {
+			t.Errorf("got %+v, %v", list, err)
+		}
 	}
 }

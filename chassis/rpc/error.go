@@ -12,6 +12,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -35,6 +36,9 @@ type Error struct {
 	Violations []Violation
 	// RetryAfter is how long to wait before a retry, sent as google.rpc.RetryInfo; 0: not sent.
 	RetryAfter time.Duration
+	// Details are sent as they are, besides those made of the above. They may hold what the
+	// caller may read, and are never logged.
+	Details []proto.Message
 	// Cause is for the log alone.
 	Cause error
 }
@@ -73,6 +77,17 @@ func (e *Error) Because(cause error) *Error {
 	because := *e
 	because.Cause = cause
 	return &because
+}
+
+// On returns the error with its faults on another field.
+func (e *Error) On(field string) *Error {
+	on := *e
+	on.Violations = slices.Clone(e.Violations)
+	for i := range on.Violations {
+		on.Violations[i].Field = field
+		on.Message = field + ": " + on.Violations[i].Description
+	}
+	return &on
 }
 
 func metadataOf(pairs []string) map[string]string {
@@ -123,6 +138,9 @@ func (e *Error) status(in language.Tag) *status.Status {
 	}
 	details = append(details, &errdetails.ErrorInfo{Reason: e.Reason.String(), Domain: ErrorDomain, Metadata: e.Metadata},
 		&errdetails.LocalizedMessage{Locale: in.String(), Message: spell(e.Reason, in, e.Metadata)})
+	for _, detail := range e.Details {
+		details = append(details, protoadapt.MessageV1Of(detail))
+	}
 	st, err := status.New(e.Code, strings.ToValidUTF8(e.Message, "")).WithDetails(details...)
 	if err != nil {
 		return status.New(e.Code, e.Message)

@@ -26,7 +26,8 @@ type Rule struct {
 	Access accesspb.Access
 	// Idempotency is what happens when a call is made twice.
 	Idempotency accesspb.Idempotency
-	// Scope is what the token of a machine must allow.
+	// Scope is what the token of a machine must allow, and with ACCESS_AGENT_WITH_SCOPE that
+	// of anybody but a supervisor.
 	Scope string
 	// Callers are the processes of this system that may call it, where it is internal.
 	Callers []string
@@ -188,12 +189,26 @@ func (rule Rule) permit(id *auth.Identity) error {
 	if !allowed(rule.Access, id) || len(rule.Callers) > 0 && !slices.Contains(rule.Callers, id.Client) {
 		return errNotYourKind
 	}
-	if id.Realm == auth.RealmMachine && rule.Access != accesspb.Access_ACCESS_SERVICE && !slices.Contains(id.Scopes, rule.Scope) {
+	if !rule.within(id) {
 		refusal := *errNoScope
 		refusal.Metadata = map[string]string{"scope": rule.Scope}
 		return &refusal
 	}
 	return nil
+}
+
+// within reports whether the caller, who is of the right kind, has the method's scope where they
+// need it: machines always, but for this system's own processes, and people for the methods
+// that require it by name.
+func (rule Rule) within(id *auth.Identity) bool {
+	switch {
+	case id.Realm == auth.RealmMachine:
+		return rule.Access == accesspb.Access_ACCESS_SERVICE || slices.Contains(id.Scopes, rule.Scope)
+	case rule.Access == accesspb.Access_ACCESS_AGENT_WITH_SCOPE:
+		// Most issuers give people roles, and scopes to the applications that they use.
+		return id.HasRole(auth.RoleSupervisor) || id.HasRole(rule.Scope) || slices.Contains(id.Scopes, rule.Scope)
+	}
+	return true
 }
 
 // Bearer returns the token of an authorization value, if it is of that scheme (RFC
@@ -204,7 +219,7 @@ func Bearer(authorization string) (string, bool) {
 	return token, ok && strings.EqualFold(scheme, "Bearer") && token != ""
 }
 
-// allowed is the whole of the access policy. A new kind of access without a case
+// allowed is the access policy, scopes aside ([Rule.within]). A new kind of access without a case
 // here is open to nobody.
 func allowed(access accesspb.Access, id *auth.Identity) bool {
 	staff := id.Realm == auth.RealmAgent || id.Realm == auth.RealmMachine
@@ -213,7 +228,7 @@ func allowed(access accesspb.Access, id *auth.Identity) bool {
 		return true
 	case accesspb.Access_ACCESS_MEMBER:
 		return id.Realm == auth.RealmMember
-	case accesspb.Access_ACCESS_AGENT:
+	case accesspb.Access_ACCESS_AGENT, accesspb.Access_ACCESS_AGENT_WITH_SCOPE:
 		return staff && (id.HasRole(auth.RoleAgent) || id.Realm == auth.RealmAgent && id.HasRole(auth.RoleSupervisor))
 	case accesspb.Access_ACCESS_SUPERVISOR:
 		return id.Realm == auth.RealmAgent && id.HasRole(auth.RoleSupervisor)

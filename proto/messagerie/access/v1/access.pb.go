@@ -49,6 +49,10 @@ const (
 	Access_ACCESS_SERVICE Access = 6
 	// Whoever may call methods of ACCESS_MEMBER or of ACCESS_AGENT.
 	Access_ACCESS_MEMBER_OR_AGENT Access = 7
+	// An agent that has the role "supervisor", or one of ACCESS_AGENT to whom the method's
+	// scope was given by name: people too need it, in the claim of their scopes or of their
+	// roles.
+	Access_ACCESS_AGENT_WITH_SCOPE Access = 8
 )
 
 // Enum value maps for Access.
@@ -62,16 +66,18 @@ var (
 		5: "ACCESS_OPERATOR",
 		6: "ACCESS_SERVICE",
 		7: "ACCESS_MEMBER_OR_AGENT",
+		8: "ACCESS_AGENT_WITH_SCOPE",
 	}
 	Access_value = map[string]int32{
-		"ACCESS_UNSPECIFIED":     0,
-		"ACCESS_PUBLIC":          1,
-		"ACCESS_MEMBER":          2,
-		"ACCESS_AGENT":           3,
-		"ACCESS_SUPERVISOR":      4,
-		"ACCESS_OPERATOR":        5,
-		"ACCESS_SERVICE":         6,
-		"ACCESS_MEMBER_OR_AGENT": 7,
+		"ACCESS_UNSPECIFIED":      0,
+		"ACCESS_PUBLIC":           1,
+		"ACCESS_MEMBER":           2,
+		"ACCESS_AGENT":            3,
+		"ACCESS_SUPERVISOR":       4,
+		"ACCESS_OPERATOR":         5,
+		"ACCESS_SERVICE":          6,
+		"ACCESS_MEMBER_OR_AGENT":  7,
+		"ACCESS_AGENT_WITH_SCOPE": 8,
 	}
 )
 
@@ -238,8 +244,9 @@ var (
 	// optional messagerie.access.v1.Idempotency idempotency = 50614;
 	E_Idempotency = &file_messagerie_access_v1_access_proto_extTypes[2]
 	// What a token must allow, such as conversations.read. People have all scopes of their
-	// role. Machines have those of their token (claim `scope`, RFC 9068, 2.2.3), and no
-	// others; for those that have the role "service", `callers` is the rule instead.
+	// role, but for those of methods of ACCESS_AGENT_WITH_SCOPE. Machines have those of their
+	// token (claim `scope`, RFC 9068, 2.2.3), and no others; for those that have the role
+	// "service", `callers` is the rule instead.
 	//
 	// optional string scope = 50615;
 	E_Scope = &file_messagerie_access_v1_access_proto_extTypes[3]
@@ -260,7 +267,7 @@ var File_messagerie_access_v1_access_proto protoreflect.FileDescriptor
 
 const file_messagerie_access_v1_access_proto_rawDesc = "" +
 	"\n" +
-	"!messagerie/access/v1/access.proto\x12\x14messagerie.access.v1\x1a google/protobuf/descriptor.proto*\xb4\x01\n" +
+	"!messagerie/access/v1/access.proto\x12\x14messagerie.access.v1\x1a google/protobuf/descriptor.proto*\xd1\x01\n" +
 	"\x06Access\x12\x16\n" +
 	"\x12ACCESS_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rACCESS_PUBLIC\x10\x01\x12\x11\n" +
@@ -269,7 +276,8 @@ const file_messagerie_access_v1_access_proto_rawDesc = "" +
 	"\x11ACCESS_SUPERVISOR\x10\x04\x12\x13\n" +
 	"\x0fACCESS_OPERATOR\x10\x05\x12\x12\n" +
 	"\x0eACCESS_SERVICE\x10\x06\x12\x1a\n" +
-	"\x16ACCESS_MEMBER_OR_AGENT\x10\a*\x8d\x01\n" +
+	"\x16ACCESS_MEMBER_OR_AGENT\x10\a\x12\x1b\n" +
+	"\x17ACCESS_AGENT_WITH_SCOPE\x10\b*\x8d\x01\n" +
 	"\vIdempotency\x12\x1b\n" +
 	"\x17IDEMPOTENCY_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11IDEMPOTENCY_READS\x10\x01\x12\x1a\n" +
