@@ -72,7 +72,7 @@ func (in *ingest) take(ctx context.Context, msgs []bus.Msg) error {
 }
 
 // plansOf returns the deliveries that an event asks for: an acknowledgement, or the
-// announcement of a reply, by e-mail and by SMS. Whether the member wishes the SMS is asked
+// announcement of a reply or of a closing, by e-mail and by SMS. Whether the member wishes the SMS is asked
 // when it would leave, and nowhere else (see wished). Other events ask for none.
 func plansOf(msg bus.Msg) ([]ledger.Plan, error) {
 	var event interface {
@@ -99,10 +99,11 @@ func plansOf(msg bus.Msg) ([]ledger.Plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading its conversation id: %w", err)
 	}
+	reply, _ := event.(*eventspb.ReplyPosted)
 	plans := make([]ledger.Plan, len(ledger.Channels))
 	for i, channel := range ledger.Channels {
 		plans[i] = ledger.Plan{
-			EventID: id, Channel: channel, EventType: kind, ConversationID: conversation, Caisse: event.GetOrigin().GetCaisse(),
+			EventID: id, Channel: channel, EventType: kind, Closing: reply.GetClosing(), ConversationID: conversation, Caisse: event.GetOrigin().GetCaisse(),
 			LoggedAt: msg.Time, TraceContext: msg.TraceParent,
 		}
 	}

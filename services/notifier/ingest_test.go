@@ -38,7 +38,7 @@ func TestNotifiedEvents_Everywhere(t *testing.T) {
 			if string(plan.EventType) != kind || purposeOf[plan.EventType] == 0 {
 				t.Errorf("%s is planned as %s, for the purpose %s", kind, plan.EventType, purposeOf[plan.EventType])
 			}
-			if _, err := words.Mail(plan.EventType, to); err != nil {
+			if _, err := words.Mail(ledger.Delivery{EventType: plan.EventType}, to); err != nil {
 				t.Errorf("%s: %v", kind, err)
 			}
 		}

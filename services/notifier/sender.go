@@ -286,7 +286,7 @@ func byMail(m provider.Mailer, c letter.Composer) func(context.Context, ledger.D
 		if !validAddress(to.GetEmail()) {
 			return provider.Answer{Class: provider.Suppressed, Reason: ledger.ReasonEmailInvalid}
 		}
-		message, err := c.Mail(d.EventType, to)
+		message, err := c.Mail(d, to)
 		if err != nil {
 			return unrendered(ctx, d, err)
 		}
@@ -326,7 +326,7 @@ func byText(t provider.Texter, c letter.Composer) func(context.Context, ledger.D
 		if !e164.MatchString(to.GetPhone()) {
 			return provider.Answer{Class: provider.Suppressed, Reason: ledger.ReasonPhoneInvalid}
 		}
-		message, err := c.Text(d.EventType, to)
+		message, err := c.Text(d, to)
 		if err != nil {
 			return unrendered(ctx, d, err)
 		}

@@ -93,7 +93,7 @@ func (s *sink) settings() provider.SendGrid {
 // benchMail is an acknowledgement as it is sent.
 func benchMail(b *testing.B) provider.Email {
 	b.Helper()
-	m, err := letter.Composer{Site: "messagerie.example.org"}.Mail(ledger.MessageSubmitted, member("fr"))
+	m, err := letter.Composer{Site: "messagerie.example.org"}.Mail(ledger.Delivery{EventType: ledger.MessageSubmitted}, member("fr"))
 	if err != nil {
 		b.Fatal(err)
 	}

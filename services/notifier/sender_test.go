@@ -68,17 +68,20 @@ func TestWished(t *testing.T) {
 	for name, row := range map[string]struct {
 		channel ledger.Channel
 		event   ledger.EventType
+		closing bool
 		to      *messagingpb.Recipient
 		want    bool
 	}{
-		"an acknowledgement":            {ledger.SMS, ledger.MessageSubmitted, &messagingpb.Recipient{}, true},
-		"one that is not wanted":        {ledger.SMS, ledger.MessageSubmitted, &messagingpb.Recipient{NoSmsOnAcknowledgement: true}, false},
-		"a reply":                       {ledger.SMS, ledger.ReplyPosted, &messagingpb.Recipient{}, false},
-		"a reply, as chosen":            {ledger.SMS, ledger.ReplyPosted, &messagingpb.Recipient{SmsOnReply: true}, true},
-		"a mail about a reply":          {ledger.Email, ledger.ReplyPosted, &messagingpb.Recipient{}, true},
-		"of an event that is not known": {ledger.SMS, "conversation-closed", &messagingpb.Recipient{SmsOnReply: true}, false},
+		"an acknowledgement":            {ledger.SMS, ledger.MessageSubmitted, false, &messagingpb.Recipient{}, true},
+		"one that is not wanted":        {ledger.SMS, ledger.MessageSubmitted, false, &messagingpb.Recipient{NoSmsOnAcknowledgement: true}, false},
+		"a reply":                       {ledger.SMS, ledger.ReplyPosted, false, &messagingpb.Recipient{}, false},
+		"a reply, as chosen":            {ledger.SMS, ledger.ReplyPosted, false, &messagingpb.Recipient{SmsOnReply: true}, true},
+		"a closing":                     {ledger.SMS, ledger.ReplyPosted, true, &messagingpb.Recipient{}, false},
+		"a closing, as of replies":      {ledger.SMS, ledger.ReplyPosted, true, &messagingpb.Recipient{SmsOnReply: true}, true},
+		"a mail about a reply":          {ledger.Email, ledger.ReplyPosted, false, &messagingpb.Recipient{}, true},
+		"of an event that is not known": {ledger.SMS, "conversation-closed", false, &messagingpb.Recipient{SmsOnReply: true}, false},
 	} {
-		if got := wished(ledger.Delivery{Channel: row.channel, EventType: row.event}, row.to); got != row.want {
+		if got := wished(ledger.Delivery{Channel: row.channel, EventType: row.event, Closing: row.closing}, row.to); got != row.want {
 			t.Errorf("%s: %t", name, got)
 		}
 	}

@@ -139,7 +139,10 @@ type ReplyPosted struct {
 	// asked of messaging when it would leave.
 	//
 	// Deprecated: Marked as deprecated in messagerie/events/v1/events.proto.
-	Sms           bool `protobuf:"varint,4,opt,name=sms,proto3" json:"sms,omitempty"`
+	Sms bool `protobuf:"varint,4,opt,name=sms,proto3" json:"sms,omitempty"`
+	// The reply says why the conversation was closed without an answer; ConversationClosed
+	// follows.
+	Closing       bool `protobuf:"varint,5,opt,name=closing,proto3" json:"closing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -199,6 +202,13 @@ func (x *ReplyPosted) GetFinal() bool {
 func (x *ReplyPosted) GetSms() bool {
 	if x != nil {
 		return x.Sms
+	}
+	return false
+}
+
+func (x *ReplyPosted) GetClosing() bool {
+	if x != nil {
+		return x.Closing
 	}
 	return false
 }
@@ -631,13 +641,14 @@ const file_messagerie_events_v1_events_proto_rawDesc = "" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12)\n" +
 	"\x10taxonomy_version\x18\x06 \x01(\x05R\x0ftaxonomyVersion\x12\x1d\n" +
 	"\n" +
-	"message_id\x18\a \x01(\tR\tmessageId\"\x8e\x01\n" +
+	"message_id\x18\a \x01(\tR\tmessageId\"\xa8\x01\n" +
 	"\vReplyPosted\x124\n" +
 	"\x06origin\x18\x01 \x01(\v2\x1c.messagerie.events.v1.OriginR\x06origin\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x02 \x01(\tR\tmessageId\x12\x14\n" +
 	"\x05final\x18\x03 \x01(\bR\x05final\x12\x14\n" +
-	"\x03sms\x18\x04 \x01(\bB\x02\x18\x01R\x03sms\"K\n" +
+	"\x03sms\x18\x04 \x01(\bB\x02\x18\x01R\x03sms\x12\x18\n" +
+	"\aclosing\x18\x05 \x01(\bR\aclosing\"K\n" +
 	"\x13ConversationClaimed\x124\n" +
 	"\x06origin\x18\x01 \x01(\v2\x1c.messagerie.events.v1.OriginR\x06origin\"J\n" +
 	"\x12ConversationClosed\x124\n" +

@@ -12,9 +12,11 @@ import (
 
 // Delivery is a row that was claimed. Times are the database's.
 type Delivery struct {
-	EventID        uuid.UUID `db:"event_id"`
-	Channel        Channel   `db:"channel"`
-	EventType      EventType `db:"event_type"`
+	EventID   uuid.UUID `db:"event_id"`
+	Channel   Channel   `db:"channel"`
+	EventType EventType `db:"event_type"`
+	// Closing: the reply says why the conversation was closed, and is announced as that.
+	Closing        bool      `db:"closing"`
 	ConversationID uuid.UUID `db:"conversation_id"`
 	AttemptID      uuid.UUID `db:"attempt_id"`
 	// Attempts counts this one.

@@ -55,7 +55,7 @@ func TestColumns(t *testing.T) {
 	t.Parallel()
 	l := newLedger(t)
 	plan := Plan{
-		EventID: uuid.New(), Channel: SMS, EventType: ReplyPosted, ConversationID: uuid.New(), Caisse: "the caisse",
+		EventID: uuid.New(), Channel: SMS, EventType: ReplyPosted, Closing: true, ConversationID: uuid.New(), Caisse: "the caisse",
 		LoggedAt: time.Now().Add(-time.Minute).Truncate(time.Millisecond), TraceContext: "the trace",
 	}
 	notifiertest.Plan(t, l, []Plan{plan})
@@ -63,7 +63,7 @@ func TestColumns(t *testing.T) {
 
 	claimed := notifiertest.Claim(t, l, SMS, 1)[0]
 	same(t, "claim", Delivery{
-		EventID: plan.EventID, Channel: SMS, EventType: ReplyPosted, ConversationID: plan.ConversationID, AttemptID: claimed.AttemptID,
+		EventID: plan.EventID, Channel: SMS, EventType: ReplyPosted, Closing: true, ConversationID: plan.ConversationID, AttemptID: claimed.AttemptID,
 		Attempts: 1, OccurredAt: plan.LoggedAt, ClaimedAt: claimed.ClaimedAt, TraceContext: "the trace",
 	}, claimed)
 

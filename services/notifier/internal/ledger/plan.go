@@ -15,6 +15,7 @@ type Plan struct {
 	EventID        uuid.UUID `db:"event_id"`
 	Channel        Channel   `db:"channel"`
 	EventType      EventType `db:"event_type"`
+	Closing        bool      `db:"closing"` // see Delivery
 	ConversationID uuid.UUID `db:"conversation_id"`
 	Caisse         string    `db:"caisse"`
 	// LoggedAt is the time of the event in the sender's log; zero: now.
@@ -43,8 +44,8 @@ func (l *Ledger) add(ctx context.Context, plans []Plan, found bool) (int64, erro
 	// wait with it: what they forget afterwards is still there.
 	return postgres.Exec(ctx, l.pool, fmt.Sprintf("planning %d deliveries", len(plans)), `
 		WITH gone AS MATERIALIZED (SELECT until FROM forgotten FOR SHARE)
-		INSERT INTO delivery (event_id, channel, event_type, conversation_id, caisse, trace_context, next_attempt_at, logged_at, occurred_at, expires_at)
-		SELECT event_id, channel, event_type, conversation_id, caisse, trace_context, now(), at.logged, at.occurred,
+		INSERT INTO delivery (event_id, channel, event_type, closing, conversation_id, caisse, trace_context, next_attempt_at, logged_at, occurred_at, expires_at)
+		SELECT event_id, channel, event_type, closing, conversation_id, caisse, trace_context, now(), at.logged, at.occurred,
 		       CASE channel WHEN 'SMS' THEN at.occurred + $1::interval ELSE now() + $2::interval END
 		FROM `+planRows.From("p", 4)+`,
 		     LATERAL (SELECT COALESCE(NULLIF(logged_at, timestamptz '0001-01-01 00:00:00+00'), now()) AS logged) AS known,

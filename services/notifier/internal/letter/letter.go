@@ -1,9 +1,9 @@
 // Package letter writes what members get: an e-mail or an SMS, in French or English, from
 // the templates in its folder.
 //
-// What is promised: a notification has the reference, the date, the service in charge and the
-// site's bare address, and nothing that the member or the agent wrote: notice has no
-// place for it. An SMS is one part of GSM 7-bit without a link.
+// What is promised: a notification has the reference, the date and the site's bare address, an
+// acknowledgement and a closing also the service in charge, and nothing that the member or
+// the agent wrote: notice has no place for it. An SMS is one part of GSM 7-bit without a link.
 //
 // How: text and pages are Go templates, parsed at the start, with golden files of each. What
 // enters a subject or an SMS is checked beforehand.
@@ -49,10 +49,17 @@ type pages struct {
 	html *htmltemplate.Template // defines layout
 }
 
-// library holds every notification by event type and language.
-var library = map[ledger.EventType]map[string]pages{
-	ledger.MessageSubmitted: {"fr": parse("acknowledgement", "fr"), "en": parse("acknowledgement", "en")},
-	ledger.ReplyPosted:      {"fr": parse("reply", "fr"), "en": parse("reply", "en")},
+// occasion is what a notification is sent for.
+type occasion struct {
+	event   ledger.EventType
+	closing bool
+}
+
+// library holds every notification by occasion and language.
+var library = map[occasion]map[string]pages{
+	{event: ledger.MessageSubmitted}:           {"fr": parse("acknowledgement", "fr"), "en": parse("acknowledgement", "en")},
+	{event: ledger.ReplyPosted}:                {"fr": parse("reply", "fr"), "en": parse("reply", "en")},
+	{event: ledger.ReplyPosted, closing: true}: {"fr": parse("closing", "fr"), "en": parse("closing", "en")},
 }
 
 func parse(name, lang string) pages {
@@ -78,10 +85,10 @@ type Composer struct {
 	Site string
 }
 
-func (c Composer) notice(event ledger.EventType, to *messagingpb.Recipient) (pages, notice, error) {
-	byLang, ok := library[event]
+func (c Composer) notice(d ledger.Delivery, to *messagingpb.Recipient) (pages, notice, error) {
+	byLang, ok := library[occasion{d.EventType, d.Closing}]
 	if !ok {
-		return pages{}, notice{}, fmt.Errorf("rendering: no template for events of type %q", event)
+		return pages{}, notice{}, fmt.Errorf("rendering: no template for events of type %q (closing: %t)", d.EventType, d.Closing)
 	}
 	if !references.MatchString(to.GetReference()) {
 		return pages{}, notice{}, fmt.Errorf("rendering: the reference is not 4 to 16 upper-case letters, digits or hyphens")
@@ -98,9 +105,9 @@ func (c Composer) notice(event ledger.EventType, to *messagingpb.Recipient) (pag
 	}, nil
 }
 
-// Mail renders the e-mail that announces an event.
-func (c Composer) Mail(event ledger.EventType, to *messagingpb.Recipient) (provider.Email, error) {
-	p, n, err := c.notice(event, to)
+// Mail renders the e-mail of a delivery.
+func (c Composer) Mail(d ledger.Delivery, to *messagingpb.Recipient) (provider.Email, error) {
+	p, n, err := c.notice(d, to)
 	if err != nil {
 		return provider.Email{}, err
 	}
@@ -117,10 +124,10 @@ func (c Composer) Mail(event ledger.EventType, to *messagingpb.Recipient) (provi
 	return provider.Email{To: to.GetEmail(), Subject: subject.String(), Text: text.String(), HTML: html.String()}, nil
 }
 
-// Text renders the SMS that announces an event. What is not one part of GSM
+// Text renders the SMS of a delivery. What is not one part of GSM
 // 7-bit is an error: no value that passes the checks can cause it.
-func (c Composer) Text(event ledger.EventType, to *messagingpb.Recipient) (provider.SMS, error) {
-	p, n, err := c.notice(event, to)
+func (c Composer) Text(d ledger.Delivery, to *messagingpb.Recipient) (provider.SMS, error) {
+	p, n, err := c.notice(d, to)
 	if err != nil {
 		return provider.SMS{}, err
 	}

@@ -35,19 +35,37 @@ func member(locale string) *messagingpb.Recipient {
 	}
 }
 
+// delivery is one that is sent for an occasion.
+func (o occasion) delivery() ledger.Delivery {
+	return ledger.Delivery{EventType: o.event, Closing: o.closing}
+}
+
+func (o occasion) String() string {
+	if o.closing {
+		return string(o.event) + "-closing"
+	}
+	return string(o.event)
+}
+
+// Deliveries for the occasions there are.
+var (
+	submission = occasion{event: ledger.MessageSubmitted}.delivery()
+	reply      = occasion{event: ledger.ReplyPosted}.delivery()
+)
+
 func TestGolden(t *testing.T) {
 	t.Parallel()
-	for event, byLang := range library {
+	for about, byLang := range library {
 		for lang := range byLang {
-			name := fmt.Sprintf("%s.%s", event, lang)
+			name := fmt.Sprintf("%s.%s", about, lang)
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				to := member(lang)
-				mail, err := words.Mail(event, to)
+				mail, err := words.Mail(about.delivery(), to)
 				if err != nil {
 					t.Fatal(err)
 				}
-				text, err := words.Text(event, to)
+				text, err := words.Text(about.delivery(), to)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -78,33 +96,36 @@ func golden(t *testing.T, name, got string) {
 // What the law asks of an acknowledgement, and what a mail must never have.
 func TestMailHoldsWhatItMustAndNoMore(t *testing.T) {
 	t.Parallel()
-	for event, byLang := range library {
+	for about, byLang := range library {
 		for lang := range byLang {
-			mail, err := words.Mail(event, member(lang))
+			mail, err := words.Mail(about.delivery(), member(lang))
 			if err != nil {
 				t.Fatal(err)
 			}
 			for part, body := range map[string]string{"text": mail.Text, "html": mail.HTML} {
 				wants := []string{"MSA-7K3D92QX", "messagerie.example.org", "23 "}
-				if event == ledger.MessageSubmitted {
-					wants = append(wants, "29412 Landerneau Cedex", "02 98 85 79 79", "famille@msa.example.org", "2026", "5 ", "L. 112-11", "R. 112-5")
+				if about.event == ledger.MessageSubmitted {
+					wants = append(wants, "5 ", "L. 112-11", "R. 112-5")
+				}
+				if about.event == ledger.MessageSubmitted || about.closing {
+					wants = append(wants, "29412 Landerneau Cedex", "02 98 85 79 79", "famille@msa.example.org", "2026")
 				}
 				for _, want := range wants {
 					if !strings.Contains(body, want) {
-						t.Errorf("%s %s %s: %q is missing", event, lang, part, want)
+						t.Errorf("%s %s %s: %q is missing", about, lang, part, want)
 					}
 				}
 				for _, never := range []string{"http://", "https://", "<img", "<a ", "href", "canary.jeanne", "+33639980001", "<no value>"} {
 					if strings.Contains(body, never) {
-						t.Errorf("%s %s %s: holds %q", event, lang, part, never)
+						t.Errorf("%s %s %s: holds %q", about, lang, part, never)
 					}
 				}
 			}
-			if !strings.Contains(mail.HTML, `<html lang="`+lang+`"`) || !strings.Contains(mail.HTML, "Famille &amp; Logement") && event == ledger.MessageSubmitted {
-				t.Errorf("%s %s: language or escaping is missing", event, lang)
+			if !strings.Contains(mail.HTML, `<html lang="`+lang+`"`) || !strings.Contains(mail.HTML, "Famille &amp; Logement") && about.delivery() != reply {
+				t.Errorf("%s %s: language or escaping is missing", about, lang)
 			}
 			if strings.ContainsAny(mail.Subject, "\r\n") || !strings.Contains(mail.Subject, "MSA-7K3D92QX") {
-				t.Errorf("%s %s: subject %q", event, lang, mail.Subject)
+				t.Errorf("%s %s: subject %q", about, lang, mail.Subject)
 			}
 		}
 	}
@@ -114,29 +135,29 @@ func TestMailHoldsWhatItMustAndNoMore(t *testing.T) {
 // add: the service answers for a theme, which may be health.
 func TestMailForm(t *testing.T) {
 	t.Parallel()
-	for event, byLang := range library {
+	for about, byLang := range library {
 		for lang := range byLang {
-			mail, err := words.Mail(event, member(lang))
+			mail, err := words.Mail(about.delivery(), member(lang))
 			if err != nil {
 				t.Fatal(err)
 			}
 			tables, layouts := strings.Count(mail.HTML, "<table"), strings.Count(mail.HTML, `<table role="presentation"`)
 			if tables == 0 || tables != layouts || strings.Count(mail.HTML, "<h1") != 1 {
-				t.Errorf("%s %s: %d of %d tables are for layout, %d headings", event, lang, layouts, tables, strings.Count(mail.HTML, "<h1"))
+				t.Errorf("%s %s: %d of %d tables are for layout, %d headings", about, lang, layouts, tables, strings.Count(mail.HTML, "<h1"))
 			}
 			for _, want := range []string{
 				"max-width:580px", "font-size:18px", `name="color-scheme" content="light dark"`, "prefers-color-scheme: dark", `<div style="display:none;`,
 				`<div role="article"`, "Préférences",
 			} {
 				if !strings.Contains(mail.HTML, want) {
-					t.Errorf("%s %s: %q is missing", event, lang, want)
+					t.Errorf("%s %s: %q is missing", about, lang, want)
 				}
 			}
 			if !strings.Contains(mail.Text, "Préférences") || strings.Contains(mail.Text, "<") || strings.Contains(mail.Text, "\n\n\n") {
-				t.Errorf("%s %s: text: %s", event, lang, mail.Text)
+				t.Errorf("%s %s: text: %s", about, lang, mail.Text)
 			}
-			if event == ledger.ReplyPosted && (strings.Contains(mail.HTML, "Famille") || strings.Contains(mail.Text, "Famille")) {
-				t.Errorf("%s %s names the service", event, lang)
+			if about.delivery() == reply && (strings.Contains(mail.HTML, "Famille") || strings.Contains(mail.Text, "Famille")) {
+				t.Errorf("%s %s names the service", about, lang)
 			}
 		}
 	}
@@ -147,7 +168,7 @@ func TestMailLeavesOutWhatIsUnknown(t *testing.T) {
 	t.Parallel()
 	to := member("fr")
 	to.Queue.Email, to.Queue.AnswerDays = "", 0
-	mail, err := words.Mail(ledger.MessageSubmitted, to)
+	mail, err := words.Mail(submission, to)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,21 +182,21 @@ func TestMailLeavesOutWhatIsUnknown(t *testing.T) {
 // The longest values there can be: this is what keeps the price of an SMS.
 func TestSMSIsOnePart(t *testing.T) {
 	t.Parallel()
-	for event := range library {
+	for about := range library {
 		for _, lang := range []string{"fr", "en"} {
 			to := member(lang)
 			to.Reference = "WWWW-WWWWWWWWWWW" // sixteen, all that references allows
 			to.ReceiveTime = timestamppb.New(time.Date(2026, 12, 30, 22, 59, 0, 0, time.UTC))
-			text, err := words.Text(event, to)
+			text, err := words.Text(about.delivery(), to)
 			if err != nil {
 				t.Fatal(err)
 			}
 			size, ok := Septets(text.Body)
 			if !ok || size > OnePart {
-				t.Errorf("%s %s: %d septets, GSM 7-bit %t: %s", event, lang, size, ok, text.Body)
+				t.Errorf("%s %s: %d septets, GSM 7-bit %t: %s", about, lang, size, ok, text.Body)
 			}
 			if strings.Contains(text.Body, words.Site) {
-				t.Errorf("%s %s: an SMS holds an address: %s", event, lang, text.Body)
+				t.Errorf("%s %s: an SMS holds an address: %s", about, lang, text.Body)
 			}
 		}
 	}
@@ -186,22 +207,24 @@ func TestReferencesThatWouldBreakAHeader(t *testing.T) {
 	for _, reference := range []string{"", "MSA", "MSA-7K3D92QX\r\nBcc: x@example.org", "MSA-7K3D92QX\n", "msa-7k3d92qx", "MSA-É", strings.Repeat("A", 17)} {
 		to := member("fr")
 		to.Reference = reference
-		if _, err := words.Mail(ledger.ReplyPosted, to); err == nil {
+		if _, err := words.Mail(reply, to); err == nil {
 			t.Errorf("reference %q was rendered", reference)
 		}
-		if _, err := words.Text(ledger.MessageSubmitted, to); err == nil {
+		if _, err := words.Text(submission, to); err == nil {
 			t.Errorf("reference %q was rendered in an SMS", reference)
 		}
 	}
-	if _, err := words.Mail("conversation-closed", member("fr")); err == nil {
-		t.Error("an event without a template was rendered")
+	for _, about := range []occasion{{event: "conversation-closed"}, {ledger.MessageSubmitted, true}} {
+		if _, err := words.Mail(about.delivery(), member("fr")); err == nil {
+			t.Errorf("%s, which has no template, was rendered", about)
+		}
 	}
 }
 
 func TestLocales(t *testing.T) {
 	t.Parallel()
 	for locale, english := range map[string]bool{"fr": false, "": false, "de": false, "en": true, "en-GB": true, "eng": false} {
-		mail, err := words.Mail(ledger.ReplyPosted, member(locale))
+		mail, err := words.Mail(reply, member(locale))
 		if err != nil {
 			t.Fatal(err)
 		}
