@@ -14,6 +14,7 @@ import (
 	"math/bits"
 	"strings"
 	"sync"
+	"unicode"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 )
@@ -161,6 +162,48 @@ func textOf(number uint64) string {
 	out.WriteByte(alphabet[checkDigit(digits[:])])
 	return out.String()
 }
+
+// Parse reads a reference as a person types it: in either case, with or without its prefix, and
+// with spaces and hyphens anywhere. The result is as the database has it. ok is false for what
+// is no reference: another length, a character that the alphabet does not have, or a check
+// character that does not fit. One wrong character, or two different neighbours swapped, are
+// always noticed. A reference that can be one need not be anybody's.
+func Parse(typed string) (reference string, ok bool) {
+	code := strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r), unicode.Is(unicode.Pd, r), r == softHyphen:
+			return -1
+		case 'a' <= r && r <= 'z': // and no others: ſ is no S
+			return r - 'a' + 'A'
+		}
+		return r
+	}, typed)
+	const bare = "MSA" // the prefix without its hyphen
+	if len(code) == len(bare)+digitCount+1 {
+		var prefixed bool
+		if code, prefixed = strings.CutPrefix(code, bare); !prefixed {
+			return "", false
+		}
+	}
+	if len(code) != digitCount+1 {
+		return "", false
+	}
+	var digits [digitCount + 1]uint64
+	for i := range len(code) {
+		at := strings.IndexByte(alphabet, code[i])
+		if at < 0 {
+			return "", false
+		}
+		digits[i] = uint64(at)
+	}
+	if checkDigit(digits[:digitCount]) != digits[digitCount] {
+		return "", false
+	}
+	return prefix + code, true
+}
+
+// softHyphen is what a text that is copied from a page may have in it.
+const softHyphen = '\u00ad'
 
 // checkDigit weighs each digit by its place, modulo the base.
 func checkDigit(digits []uint64) uint64 {
