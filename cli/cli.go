@@ -1,7 +1,8 @@
 // Package cli is the messagerie command. It shows the state of the system, handles dead
-// letters, refused events and keys for operators, and lists a conversation's notifications for
-// agents. It talks to the gateway alone, with the caller's own token, and enforces no rules
-// of its own: what is allowed, and which values are valid, is for the services to say.
+// letters, refused events and keys for operators, lists a conversation's notifications for
+// agents, and shows supervisors the audit. It talks to the gateway alone, with the caller's own
+// token, and enforces no rules of its own: what is allowed, and which values are valid, is for
+// the services to say.
 package cli
 
 import (
@@ -50,6 +51,7 @@ type commands struct {
 		Rewrap    rewrapKeys    `cmd:"" help:"Wrap anew what another key than the primary one wraps."`
 		Reconcile reconcileKeys `cmd:"" help:"Compare the vault with what is stored: keys without data, data without keys. It changes nothing."`
 	} `cmd:"" help:"The keys that wrap members' keys in the vault (role operator)."`
+	Audit    showAudit `cmd:"" help:"Show who of your fund read, looked for or did what, the last first, and who reads much more than usual (role supervisor)."`
 	Delivery struct {
 		List listDeliveries `cmd:"" help:"List the notifications about a conversation, oldest first."`
 	} `cmd:"" help:"What became of notifications (role agent)."`
@@ -71,7 +73,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) (exit int) {
 	ended := false
 	parser, err := kong.New(&line,
 		kong.Name("messagerie"),
-		kong.Description("Ma messagerie, for operators and agents. Talks to the gateway over gRPC, with your token."),
+		kong.Description("Ma messagerie, for operators, agents and supervisors. Talks to the gateway over gRPC, with your token."),
 		kong.Writers(out, errs),
 		kong.Exit(func(status int) { ended, exit = true, status }),
 		kong.UsageOnError(),

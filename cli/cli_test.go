@@ -39,6 +39,8 @@ type gateway struct {
 	fault  error
 	// letters are how many dead letters there are.
 	letters int
+	// calm: nobody reads more than usual.
+	calm bool
 	// keys are how the keys stand.
 	keys *messagingpb.GetKeysResponse
 }
@@ -66,6 +68,7 @@ func serve(t *testing.T) *gateway {
 	notifierpb.RegisterOperatorServiceServer(server, g)
 	notifierpb.RegisterAgentServiceServer(server, timelines{})
 	messagingpb.RegisterOperatorServiceServer(server, outbox{letters: g.letters, gateway: g})
+	messagingpb.RegisterAgentServiceServer(server, agents{gateway: g})
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(lis) }()
 	t.Cleanup(func() {

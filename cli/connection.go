@@ -48,6 +48,7 @@ type session struct {
 	notifier  notifierpb.OperatorServiceClient
 	timelines notifierpb.AgentServiceClient
 	messaging messagingpb.OperatorServiceClient
+	agents    messagingpb.AgentServiceClient
 	// kms is how a KMS is reached; nil: as any server.
 	kms http.RoundTripper
 }
@@ -72,6 +73,7 @@ func (c connection) open(s *session) error {
 	s.notifier = notifierpb.NewOperatorServiceClient(s.conn)
 	s.timelines = notifierpb.NewAgentServiceClient(s.conn)
 	s.messaging = messagingpb.NewOperatorServiceClient(s.conn)
+	s.agents = messagingpb.NewAgentServiceClient(s.conn)
 	return nil
 }
 

@@ -173,13 +173,18 @@ func TestExport(t *testing.T) {
 	f := newFront(t)
 	pieces := []proto.Message{
 		&messagingpb.ExportMyDataResponse{Piece: &messagingpb.ExportMyDataResponse_Preferences{Preferences: &messagingpb.Preferences{Email: "j@example.org"}}},
-		&messagingpb.ExportMyDataResponse{Piece: &messagingpb.ExportMyDataResponse_Conversation{Conversation: &messagingpb.Conversation{Reference: reference}}},
+		&messagingpb.ExportMyDataResponse{Piece: &messagingpb.ExportMyDataResponse_Conversation{Conversation: &messagingpb.Conversation{
+			Reference: reference, Readings: []*messagingpb.Reading{{Service: "Service famille", Times: 2}},
+		}}},
 	}
 	f.on("MessagingService/ExportMyData", answers(pieces...))
 	w := f.browse(t, jeanne).get("/donnees-personnelles/export")
 	var got []map[string]any
 	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || len(got) != 2 || w.Header().Get("Content-Disposition") != `attachment; filename="mes-donnees.json"` {
 		t.Errorf("%v, %s", err, w.Body)
+	}
+	if !strings.Contains(w.Body.String(), `"readings":[{"service":"Service famille","times":2}]`) {
+		t.Errorf("which services have read the conversation is missing: %s", w.Body)
 	}
 	// Half a file must not look like a whole one.
 	f.on("MessagingService/ExportMyData", func(proto.Message) ([]proto.Message, error) { return pieces, status.Error(codes.Unavailable, "") })

@@ -1,67 +1,54 @@
 package web
 
 import (
+	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
-	"github.com/google/uuid"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
-	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/web/internal/desk"
 	"github.com/ma-messagerie/messagerie/web/internal/refusal"
 	"github.com/ma-messagerie/messagerie/web/internal/render"
 	"github.com/ma-messagerie/messagerie/web/internal/writing"
 )
 
-// agentPage is one conversation in an agent's hands.
+// agentPage is one conversation in an agent's hands, with all that can be done with it.
 type agentPage struct {
 	console
-	*messagingpb.Conversation
-	Timeline  []entry
-	Templates []*messagingpb.Template
-	Queues    []*messagingpb.AgentQueue
-	Choices   []writing.Option
-	// Key is the idempotency key of a reply or note, Text what was typed of a reply,
-	// Preview shows it as the member will see it.
-	Key, NoteKey, Text, Note string
-	Final, Preview           bool
-}
-
-// Labels are the levels of the selection.
-func (p *agentPage) Labels() []string { return labels(p.Conversation) }
-
-// MayAct reports whether the agent may answer: nobody else holds the conversation.
-func (p *agentPage) MayAct() bool {
-	return p.GetStatus() != messagingpb.Status_CLOSED && !p.GetErased() && (p.GetClaim() == nil || p.GetClaim().GetMine())
+	*desk.Page
+	Timeline   []render.Entry
+	Templates  []*messagingpb.Template
+	Queues     []*messagingpb.AgentQueue
+	Colleagues []*messagingpb.Agent
+	Choices    []writing.Option
 }
 
 func (v *visit) showForAgent() error {
-	page, err := v.agentPage(v.r.PathValue("id"))
+	c, err := v.agentConversation(v.r.PathValue("id"))
 	if err != nil {
 		return err
 	}
-	if id := v.r.FormValue("modele"); id != "" {
-		for _, template := range page.Templates {
-			if template.GetId() == id {
-				page.Text = v.filled(template.GetText(), page.Conversation)
-			}
-		}
+	page, err := v.agentPage(desk.Opened(c, v.session.Supervisor, v.r.FormValue("retour")))
+	if err != nil {
+		return err
 	}
 	return v.show(http.StatusOK, "agent", page)
 }
 
-func (v *visit) agentPage(id string) (*agentPage, error) {
+func (v *visit) agentConversation(id string) (*messagingpb.Conversation, error) {
 	resp, err := v.agents.GetConversation(v.ctx, &messagingpb.AgentServiceGetConversationRequest{Id: id})
-	if err != nil {
-		return nil, err
-	}
-	c := resp.GetConversation()
-	page := &agentPage{console: v.console(), Conversation: c, Key: uuid.NewString(), NoteKey: uuid.NewString(), Final: true}
-	templates, err := v.agents.ListTemplates(v.ctx, &messagingpb.ListTemplatesRequest{Queue: c.GetQueue().GetCode()})
+	return resp.GetConversation(), err
+}
+
+// agentPage adds what the forms offer.
+func (v *visit) agentPage(of *desk.Page) (*agentPage, error) {
+	page := &agentPage{console: v.console(), Page: of}
+	templates, err := v.agents.ListTemplates(v.ctx, &messagingpb.ListTemplatesRequest{Queue: of.GetQueue().GetCode()})
 	if err != nil {
 		return nil, err
 	}
@@ -71,160 +58,140 @@ func (v *visit) agentPage(id string) (*agentPage, error) {
 		return nil, err
 	}
 	page.Queues = queues.GetQueues()
-	page.Choices = v.choices(c.GetAudience())
-	page.Timeline = v.agentTimeline(c)
+	if page.Shows(desk.Assign) {
+		page.Colleagues = slices.DeleteFunc(v.colleagues(of.GetQueue().GetCode()), func(agent *messagingpb.Agent) bool {
+			return agent.GetId() == of.GetClaim().GetAgentId() // has it
+		})
+	}
+	page.Choices = v.trees.Selections(v.ctx, of.GetAudience())
+	page.Timeline = v.agentTimeline(of.Conversation)
 	return page, nil
 }
 
-// choices are all selections of an audience, each as one option; none while the
-// taxonomy is away.
-func (v *visit) choices(audience taxonomypb.Audience) []writing.Option {
-	tree, err := v.trees.Tree(v.ctx, audience)
+// colleagues are the agents who see a queue, or all; none when nobody can tell.
+func (v *visit) colleagues(queue string) []*messagingpb.Agent {
+	resp, err := v.agents.ListAgents(v.ctx, &messagingpb.ListAgentsRequest{Queue: queue})
 	if err != nil {
 		return nil
 	}
-	var list []writing.Option
-	add := func(label string, codes ...string) {
-		list = append(list, writing.Option{Code: strings.Join(codes, "/"), Label: label})
-	}
-	for _, theme := range tree.GetThemes() {
-		if tree.GetDepth() <= taxonomypb.Depth_THEME {
-			add(theme.GetLabel(), theme.GetCode())
-		}
-		for _, topic := range theme.GetTopics() {
-			if tree.GetDepth() <= taxonomypb.Depth_TOPIC {
-				add(theme.GetLabel()+" › "+topic.GetLabel(), theme.GetCode(), topic.GetCode())
-			}
-			for _, reason := range topic.GetReasons() {
-				add(theme.GetLabel()+" › "+topic.GetLabel()+" › "+reason.GetLabel(), theme.GetCode(), topic.GetCode(), reason.GetCode())
-			}
-		}
-	}
-	return list
+	return resp.GetAgents()
 }
 
 // agentTimeline is what left to the member.
-func (v *visit) agentTimeline(c *messagingpb.Conversation) []entry {
+func (v *visit) agentTimeline(c *messagingpb.Conversation) []render.Entry {
 	sent, err := v.timelines.ListDeliveries(v.ctx, &notifierpb.AgentServiceListDeliveriesRequest{ConversationId: c.GetId()})
 	if err != nil {
 		return nil
 	}
-	var list []entry
+	var list []render.Entry
 	for _, d := range sent.GetDeliveries() {
-		if text := v.deliveryText(d); text != "" {
-			list = append(list, v.entry(d.GetUpdateTime().AsTime(), text))
+		if text := v.pages.Delivery(d, true); text != "" {
+			list = append(list, v.pages.Entry(d.GetUpdateTime().AsTime(), text))
 		}
 	}
 	return list
 }
 
-// filled is a template's text with its placeholders replaced.
-func (v *visit) filled(text string, c *messagingpb.Conversation) string {
-	return strings.NewReplacer(
-		"{{reference}}", c.GetReference(), "{{theme}}", c.GetTheme().GetLabel(), "{{topic}}", c.GetTopic().GetLabel(),
-		"{{date}}", render.LongDay(c.GetCreateTime().AsTime(), "fr"),
-	).Replace(text)
+// actOn does what an agent asks for and comes back to the conversation, or to the list from
+// which it has gone.
+func (v *visit) actOn() error {
+	id, typed := v.r.PathValue("id"), desk.TypedOf(v.r.PathValue("act"), v.r.PostForm)
+	if typed.Act == desk.Reply && typed.Do != "envoyer" {
+		return v.prepare(id, typed)
+	}
+	if err := typed.Ask(v.ctx, v.agents, id); err != nil {
+		return v.notDone(id, typed, err)
+	}
+	if typed.Do == "renouveler" { // the script's, while the agent writes
+		v.w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	v.flash(typed.Done(v.pages))
+	return v.redirect(typed.After(id))
 }
 
-// actOn does what an agent asks for and comes back to the conversation.
-func (v *visit) actOn() error {
-	id := v.r.PathValue("id")
-	here := "/agent/conversations/" + id
-	var err error
-	note := ""
-	switch v.r.PathValue("act") {
-	case "prendre":
-		_, err = v.agents.ClaimConversation(v.ctx, &messagingpb.ClaimConversationRequest{Id: id})
-		note = v.tr("Vous avez pris la conversation en charge.", "You have claimed this conversation.")
-	case "relacher":
-		_, err = v.agents.ReleaseConversation(v.ctx, &messagingpb.ReleaseConversationRequest{Id: id})
-		here, note = "/agent", v.tr("La conversation est rendue à la file.", "The conversation is back in the queue.")
-	case "clore":
-		_, err = v.agents.CloseConversation(v.ctx, &messagingpb.CloseConversationRequest{Id: id})
-		note = v.tr("La conversation est close.", "The conversation is closed.")
-	case "rouvrir":
-		_, err = v.agents.ReopenConversation(v.ctx, &messagingpb.ReopenConversationRequest{Id: id})
-		note = v.tr("La conversation est rouverte.", "The conversation has been reopened.")
-	case "transfert":
-		_, err = v.agents.TransferConversation(v.ctx, &messagingpb.TransferConversationRequest{Id: id, Queue: v.r.PostFormValue("file")})
-		here, note = "/agent", v.tr("La conversation est transférée.", "The conversation was transferred.")
-	case "reclasser":
-		codes := append(strings.Split(v.r.PostFormValue("choix"), "/"), "", "")
-		_, err = v.agents.RecategoriseConversation(v.ctx, &messagingpb.RecategoriseConversationRequest{Id: id, Theme: codes[0], Topic: codes[1], Reason: codes[2]})
-		note = v.tr("La conversation est reclassée.", "The conversation was reclassified.")
-	case "repondre":
-		return v.reply(id)
-	case "noter":
-		return v.addNote(id)
-	default:
+// prepare shows a reply before it is sent: with a template, or as the member will see it.
+func (v *visit) prepare(id string, typed desk.Typed) error {
+	c, err := v.agentConversation(id)
+	if err != nil {
+		return err
+	}
+	again := desk.Again(c, v.session.Supervisor, typed)
+	page, err := v.agentPage(again)
+	if err != nil {
+		return err
+	}
+	var faults []fault
+	if again.Newest() != nil {
+		faults = append(faults, v.changed(again))
+	}
+	if typed.Do == "modele" {
+		for _, template := range page.Templates {
+			if template.GetId() == typed.Template {
+				again.Begin(template.GetText(), "fr") // as members are written to
+			}
+		}
+	} else if strings.TrimSpace(typed.Text) == "" {
+		faults = append(faults, fault{Field: typed.Field(), Text: v.tr("Écrivez une réponse.", "Write a reply.")})
+	}
+	again.Preview = len(faults) == 0 && typed.Do == "apercu"
+	code := http.StatusOK
+	if faults != nil {
+		code = http.StatusUnprocessableEntity
+	}
+	return v.show(code, "agent", page, faults...)
+}
+
+// notDone shows the conversation as it is now, with what was typed in its field again. An
+// act without a text, and one whose conversation cannot be read, are fail's.
+func (v *visit) notDone(id string, typed desk.Typed, err error) error {
+	if errors.Is(err, desk.ErrNoAct) {
 		return refusal.ErrNoPage
 	}
-	if err != nil {
+	if !typed.Writes() || status.Code(err) == codes.Unauthenticated {
 		return err
 	}
-	v.flash(note)
-	return v.redirect(here)
+	c, readErr := v.agentConversation(id)
+	if readErr != nil {
+		return err //nolint:nilerr // that is why it was not done
+	}
+	again := desk.Again(c, v.session.Supervisor, typed)
+	again.Refused(refusal.Reason(err), refusal.Unknown(err))
+	page, readErr := v.agentPage(again)
+	if readErr != nil {
+		return err //nolint:nilerr // as above
+	}
+	problem := v.problemOf(err)
+	v.noted(problem, err)
+	faults := v.faultsOf(err)
+	for i := range faults {
+		switch faults[i].Field {
+		case "text", "note":
+			faults[i].Field = typed.Field()
+		case "agentId":
+			faults[i].Field = "agent"
+		case "queue":
+			faults[i].Field = "vers"
+		}
+	}
+	switch {
+	case desk.Stale(refusal.Reason(err)):
+		problem.Code, faults = http.StatusConflict, []fault{v.changed(again)}
+	case faults != nil:
+		problem.Code = http.StatusUnprocessableEntity
+	default:
+		faults = []fault{v.atField(typed.Field(), problem, err)}
+	}
+	return v.show(problem.Code, "agent", page, faults...)
 }
 
-// reply sends an answer, or shows first what the member will see.
-func (v *visit) reply(id string) error {
-	key, text := v.r.PostFormValue("cle"), v.r.PostFormValue("texte")
-	final := v.r.PostFormValue("definitive") != ""
-	if uuid.Validate(key) != nil {
-		key = uuid.NewString()
+// changed says who has written since.
+func (v *visit) changed(page *desk.Page) fault {
+	newest := page.Newest()
+	if newest == nil {
+		return fault{Field: page.Typed.Field(), Text: v.tr("La conversation a changé depuis. Relisez-la, puis envoyez à nouveau : votre texte est conservé.",
+			"The conversation has changed since. Read it again, then send again: your text is kept.")}
 	}
-	again := func(code int, preview bool, faults ...fault) error {
-		page, err := v.agentPage(id)
-		if err != nil {
-			return err
-		}
-		page.Key, page.Text, page.Final, page.Preview = key, text, final, preview
-		return v.show(code, "agent", page, faults...)
-	}
-	if v.r.PostFormValue("faire") != "envoyer" {
-		if strings.TrimSpace(text) == "" {
-			return again(http.StatusUnprocessableEntity, false, fault{Field: "text", Text: v.tr("Écrivez une réponse.", "Write a reply.")})
-		}
-		return again(http.StatusOK, v.r.PostFormValue("faire") == "apercu")
-	}
-	ctx := metadata.AppendToOutgoingContext(v.ctx, "idempotency-key", key)
-	_, err := v.agents.PostReply(ctx, &messagingpb.PostReplyRequest{Id: id, Text: text, Final: final})
-	if faults := v.faultsOf(err); faults != nil {
-		return again(http.StatusUnprocessableEntity, false, faults...)
-	}
-	if code := status.Code(err); code == codes.FailedPrecondition || code == codes.Unavailable {
-		// What was written stays on the page.
-		p := v.problemOf(err)
-		return again(p.Code, false, fault{Field: "text", Text: p.Title + ". " + p.Text})
-	}
-	if err != nil {
-		return err
-	}
-	v.flash(v.tr("La réponse est envoyée. L’adhérent en est averti par e-mail.", "The reply was sent. The member is notified by e-mail."))
-	return v.redirect("/agent/conversations/" + id)
-}
-
-func (v *visit) addNote(id string) error {
-	key, text := v.r.PostFormValue("cle"), v.r.PostFormValue("note")
-	if uuid.Validate(key) != nil {
-		key = uuid.NewString()
-	}
-	ctx := metadata.AppendToOutgoingContext(v.ctx, "idempotency-key", key)
-	_, err := v.agents.AddNote(ctx, &messagingpb.AddNoteRequest{Id: id, Text: text})
-	if faults := v.faultsOf(err); faults != nil {
-		page, err := v.agentPage(id)
-		if err != nil {
-			return err
-		}
-		page.NoteKey, page.Note = key, text
-		for i := range faults {
-			faults[i].Field = "note"
-		}
-		return v.show(http.StatusUnprocessableEntity, "agent", page, faults...)
-	}
-	if err != nil {
-		return err
-	}
-	v.flash(v.tr("La note est ajoutée.", "The note was added."))
-	return v.redirect("/agent/conversations/" + id)
+	return fault{Field: page.Typed.Field(), Text: v.tr("%s a écrit depuis. Lisez ce qui est marqué « Nouveau », puis envoyez à nouveau : votre texte est conservé.",
+		"%s has written since. Read what is marked “New”, then send again: your text is kept.", v.pages.Writer(page.Conversation, newest, true))}
 }

@@ -1,13 +1,17 @@
 package web
 
 import (
+	"html"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -15,42 +19,82 @@ import (
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/web/internal/session"
 )
 
+// The list is what its address says, and leads back to itself.
 func TestQueue_Filters(t *testing.T) {
 	t.Parallel()
 	f := newFront(t)
 	b := f.browse(t, claire)
-	for state, want := range map[string][]messagingpb.Status{
-		"": nil, "nouveaux": {messagingpb.Status_SENT}, "encours": {messagingpb.Status_IN_PROGRESS}, "partielles": {messagingpb.Status_PARTLY_ANSWERED},
-		"rouvertes": {messagingpb.Status_REOPENED}, "repondues": {messagingpb.Status_ANSWERED}, "closes": {messagingpb.Status_CLOSED}, "autre": nil,
+	at := "/agent?file=famille&mains=moi&motif=allocations%2Fabsent&ordre=recentes&profil=EXPLOITANT&theme=famille"
+	w := b.get(at + "&suite=xyz&etat=rouvertes")
+	got, _ := one[*messagingpb.AgentServiceListConversationsRequest](t, f.gateway, "AgentService/ListConversations")
+	want := &messagingpb.AgentServiceListConversationsRequest{
+		Queue: "famille", Theme: "famille", Topic: "allocations", Reason: "absent", Audience: taxonomypb.Audience_EXPLOITANT, Mine: true, OrderBy: "newest",
+		Status: []messagingpb.Status{messagingpb.Status_REOPENED}, PageToken: "xyz",
+	}
+	if !proto.Equal(got, want) {
+		t.Errorf("asked for %v", got)
+	}
+	b.shows(w, http.StatusOK, "Suite de la file", "Retraite", "Allocations › Paiement absent")
+	list := "/agent?" + url.Values{
+		"file": {"famille"}, "mains": {"moi"}, "motif": {"allocations/absent"}, "ordre": {"recentes"}, "profil": {"EXPLOITANT"}, "theme": {"famille"}, "etat": {"rouvertes"},
+	}.Encode()
+	page := html.UnescapeString(w.Body.String())
+	for what, want := range map[string]string{
+		"the next page": `href="` + list + `&suite=suite-2"`, "a conversation": `href="/agent/conversations/` + conversationID + "?retour=",
+		"the view of all": `href="/agent?` + url.Values{"file": {"famille"}, "motif": {"allocations/absent"}, "profil": {"EXPLOITANT"}, "theme": {"famille"}, "etat": {"toutes"}, "ordre": {"modifiees"}}.Encode() + `"`,
 	} {
-		w := b.get("/agent?file=famille&theme=retraite&suite=xyz&etat=" + state)
-		got, _ := one[*messagingpb.AgentServiceListConversationsRequest](t, f.gateway, "AgentService/ListConversations")
-		if !slices.Equal(got.GetStatuses(), want) || got.GetQueue() != "famille" || got.GetTheme() != "retraite" || got.GetPageToken() != "xyz" {
-			t.Errorf("%q: asked for %v", state, got)
-		}
-		b.shows(w, http.StatusOK, "Suite de la file", "Retraite")
-		// The next page has the same filters.
-		if want := `href="/agent?` + strings.ReplaceAll(url.Values{"file": {"famille"}, "theme": {"retraite"}, "etat": {state}}.Encode(), "&", "&amp;") + `&amp;suite=suite-2"`; !strings.Contains(w.Body.String(), want) {
-			t.Errorf("%q: %s is not on the page", state, want)
+		if !strings.Contains(page, want) {
+			t.Errorf("%s: %s is not on the page", what, want)
 		}
 	}
-	// Themes of several audiences are listed once; without the taxonomy, none.
+	// A conversation leads back to that list, and so does what is done to it.
+	_, link, _ := strings.Cut(page, `<h2><a href="`)
+	link, _, _ = strings.Cut(link, `"`)
+	w = b.get(link)
+	if page := html.UnescapeString(w.Body.String()); !strings.Contains(page, `class="back" href="`+list+`"`) || !strings.Contains(page, `name="retour" value="`+list+`"`) {
+		t.Errorf("%s does not lead back to %s", link, list)
+	}
+	conversation := "/agent/conversations/" + conversationID
+	for act, to := range map[string]string{"relacher": list, "transfert": list, "prendre": conversation + "?" + url.Values{"retour": {list}}.Encode()} {
+		b.led(b.post(conversation+"/"+act, url.Values{"retour": {list}, "file": {"retraite"}}), to)
+	}
+	// Nowhere else.
+	b.led(b.post(conversation+"/relacher", url.Values{"retour": {"//example.org"}}), "/agent")
+	if w := b.get(conversation + "?retour=https://example.org"); strings.Contains(w.Body.String(), `"https://example.org`) {
+		t.Error("the page leads to another site")
+	}
+	// Themes of several audiences are listed once.
 	if w := b.get("/agent"); strings.Count(w.Body.String(), `<option value="famille">Famille</option>`) != 1 {
 		t.Error("a theme is listed several times, or not")
 	}
+	f.on("AgentService/ListConversations", answers(&messagingpb.AgentServiceListConversationsResponse{Conversations: []*messagingpb.Conversation{sampleConversation()}}))
+	if w := b.get("/agent"); strings.Contains(text(w), "Suite de la file") {
+		t.Error("the last page leads on")
+	}
 	f.on("AgentService/ListConversations", answers(&messagingpb.AgentServiceListConversationsResponse{}))
-	b.shows(b.get("/agent"), http.StatusOK, "Aucune conversation ne correspond")
+	if w := b.get("/agent"); strings.Contains(text(w), "Suite de la file") {
+		t.Error("the last page leads on")
+	} else {
+		b.shows(w, http.StatusOK, "Aucune conversation ne correspond")
+	}
 }
 
-func TestQueue_Waits(t *testing.T) {
+// A line says since when its conversation waits for the fund, and in whose hands it is.
+func TestQueue_Lines(t *testing.T) {
 	t.Parallel()
-	now := sent.Add(51*time.Hour + 59*time.Minute)
-	page := queuePage{Now: now}
-	c := &messagingpb.Conversation{CreateTime: timestamppb.New(sent)}
-	if page.Days(c) != 2 || page.Hours(c) != 3 {
-		t.Errorf("%d days and %d hours", page.Days(c), page.Hours(c))
+	f := newFront(t)
+	b := f.browse(t, claire)
+	c := sampleConversation()
+	c.Status, c.WaitTime, c.UpdateTime = messagingpb.Status_REOPENED, timestamppb.New(time.Now().Add(-12*time.Minute)), timestamppb.New(sent)
+	c.Claim, c.Hold = &messagingpb.ClaimInfo{Agent: "Sofiane Amrani"}, &messagingpb.Hold{}
+	f.on("AgentService/ListConversations", answers(&messagingpb.AgentServiceListConversationsResponse{Conversations: []*messagingpb.Conversation{c}}))
+	b.shows(b.get("/agent"), http.StatusOK, "attend depuis 12 min", "Prise en charge par Sofiane Amrani", "Conservée au-delà de son terme")
+	c.WaitTime, c.Claim.Mine = nil, true
+	if w := b.get("/agent"); strings.Contains(text(w), "attend depuis") || !strings.Contains(text(w), "modifiée le 23/11/2026 à 10:30") || !strings.Contains(text(w), "Prise en charge par vous") {
+		t.Errorf("what does not wait: %s", text(w))
 	}
 }
 
@@ -65,15 +109,17 @@ func TestAgent_WhatIsAsked(t *testing.T) {
 	}{
 		"prendre":   {nil, &messagingpb.ClaimConversationRequest{Id: conversationID}},
 		"relacher":  {nil, &messagingpb.ReleaseConversationRequest{Id: conversationID}},
-		"clore":     {nil, &messagingpb.CloseConversationRequest{Id: conversationID}},
+		"confier":   {url.Values{"agent": {"agents:sofiane"}, "texte": {"Tu connais le dossier."}}, &messagingpb.AssignConversationRequest{Id: conversationID, AgentId: "agents:sofiane", Note: "Tu connais le dossier."}},
+		"reprendre": {url.Values{"texte": {"Sofiane est absent."}}, &messagingpb.TakeOverConversationRequest{Id: conversationID, Note: "Sofiane est absent."}},
+		"clore":     {url.Values{"dernier": {lastID}, "texte": {" Réglé par téléphone. "}}, &messagingpb.CloseConversationRequest{Id: conversationID, LastMessageId: lastID, Text: "Réglé par téléphone."}},
 		"rouvrir":   {nil, &messagingpb.ReopenConversationRequest{Id: conversationID}},
-		"transfert": {url.Values{"file": {"retraite"}}, &messagingpb.TransferConversationRequest{Id: conversationID, Queue: "retraite"}},
+		"transfert": {url.Values{"file": {"retraite"}, "dernier": {lastID}, "texte": {"C’est pour vous."}}, &messagingpb.TransferConversationRequest{Id: conversationID, Queue: "retraite", LastMessageId: lastID, Note: "C’est pour vous."}},
 		"reclasser": {url.Values{"choix": {"famille/logement"}}, &messagingpb.RecategoriseConversationRequest{Id: conversationID, Theme: "famille", Topic: "logement"}},
 		"repondre": {
-			url.Values{"cle": {otherID}, "texte": {"Bonjour"}, "definitive": {"1"}, "faire": {"envoyer"}},
-			&messagingpb.PostReplyRequest{Id: conversationID, Text: "Bonjour", Final: true},
+			url.Values{"cle": {otherID}, "dernier": {lastID}, "texte": {"Bonjour"}, "definitive": {"1"}, "complementaire": {"1"}, "faire": {"envoyer"}},
+			&messagingpb.PostReplyRequest{Id: conversationID, Text: "Bonjour", Final: true, LastMessageId: lastID, Additional: true},
 		},
-		"noter": {url.Values{"cle": {otherID}, "note": {"À rappeler"}}, &messagingpb.AddNoteRequest{Id: conversationID, Text: "À rappeler"}},
+		"noter": {url.Values{"cle": {otherID}, "texte": {"À rappeler"}}, &messagingpb.AddNoteRequest{Id: conversationID, Text: "À rappeler"}},
 	} {
 		b.post(at+act, row.form)
 		calls := f.calls()
@@ -89,9 +135,35 @@ func TestAgent_WhatIsAsked(t *testing.T) {
 		}
 	}
 	b.shows(b.post(at+"rien", nil), http.StatusNotFound)
+	b.shows(b.post(at+"rien", url.Values{"texte": {"Bonjour"}}), http.StatusNotFound)
 	held := refused(codes.FailedPrecondition, "CLAIM_HELD", map[string]string{"agent": "Sofiane Amrani", "until": "2026-11-23T17:15:00Z"})
 	f.on("AgentService/ClaimConversation", refuses(held))
-	b.shows(b.post(at+"prendre", nil), http.StatusConflict, "Sofiane Amrani", "18:15")
+	if w := b.post(at+"prendre", nil); !strings.Contains(w.Body.String(), "<h1>Cette conversation est déjà prise en charge</h1>") {
+		t.Errorf("an act without a text is refused on another page: %s", text(w))
+	} else {
+		b.shows(w, http.StatusConflict, "Sofiane Amrani", "18:15")
+	}
+}
+
+// The script that renews a claim gets no page, and leaves no note for the next one.
+func TestAgent_Renewal(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	b := f.browse(t, claire)
+	at := "/agent/conversations/" + conversationID
+	w := b.post(at+"/prendre", url.Values{"faire": {"renouveler"}})
+	if w.Code != http.StatusNoContent || w.Body.Len() != 0 || b.cookies[flashCookie] != "" {
+		t.Errorf("answered %d %s", w.Code, w.Body)
+	}
+	// Only whoever holds the conversation renews.
+	c := sampleForAgent()
+	f.on("AgentService/GetConversation", answers(&messagingpb.AgentServiceGetConversationResponse{Conversation: c}))
+	for _, claim := range []*messagingpb.ClaimInfo{nil, {Mine: true}} {
+		c.Claim = claim
+		if w := b.get(at); strings.Contains(w.Body.String(), "data-claim=") != claim.GetMine() {
+			t.Errorf("with the claim %v: the page renews, or does not", claim)
+		}
+	}
 }
 
 func TestReply(t *testing.T) {
@@ -100,7 +172,7 @@ func TestReply(t *testing.T) {
 	b := f.browse(t, claire)
 	at := "/agent/conversations/" + conversationID
 	form := func(do, words string) url.Values {
-		return url.Values{"cle": {otherID}, "texte": {words}, "faire": {do}}
+		return url.Values{"cle": {otherID}, "dernier": {lastID}, "texte": {words}, "faire": {do}}
 	}
 	kept := func(code int, words string, says ...string) {
 		t.Helper()
@@ -124,12 +196,19 @@ func TestReply(t *testing.T) {
 	kept(http.StatusUnprocessableEntity, "Bonjour Jeanne", "Écrivez au plus 5000 caractères")
 	f.on("AgentService/PostReply", refuses(refused(codes.FailedPrecondition, "CONVERSATION_CLOSED", nil)))
 	kept(http.StatusConflict, "Bonjour Jeanne", "Cette conversation est close")
-	f.on("AgentService/PostReply", refuses(status.Error(codes.Unavailable, "")))
-	kept(http.StatusServiceUnavailable, "Bonjour Jeanne", "momentanément indisponible")
-	// Who holds it not has no form to answer with.
-	c := sampleConversation()
+	for code, answer := range map[codes.Code]int{codes.Unavailable: http.StatusServiceUnavailable, codes.Internal: http.StatusInternalServerError, codes.ResourceExhausted: http.StatusTooManyRequests, codes.PermissionDenied: http.StatusForbidden} {
+		f.on("AgentService/PostReply", refuses(status.Error(code, "")))
+		kept(answer, "Bonjour Jeanne")
+	}
+	// Who holds it not has no form to answer with, unless they have written something.
+	c := sampleForAgent()
 	c.Claim = &messagingpb.ClaimInfo{Agent: "Sofiane Amrani", ExpireTime: timestamppb.New(sent)}
 	f.on("AgentService/GetConversation", answers(&messagingpb.AgentServiceGetConversationResponse{Conversation: c}))
+	f.on("AgentService/PostReply", refuses(refused(codes.FailedPrecondition, "CLAIM_HELD", map[string]string{"agent": "Sofiane Amrani"})))
+	kept(http.StatusConflict, "Bonjour Jeanne", "Sofiane Amrani")
+	if w := b.post(at+"/repondre", form("envoyer", "Bonjour Jeanne")); strings.Contains(w.Body.String(), "data-claim=") {
+		t.Error("the page renews a colleague's claim")
+	}
 	if w := b.get(at); strings.Contains(w.Body.String(), "/repondre") {
 		t.Error("an agent may answer what another holds")
 	}
@@ -145,13 +224,273 @@ func TestReply(t *testing.T) {
 	}
 }
 
+// value is that of the first field of a name after a mark on the page.
+func value(w *httptest.ResponseRecorder, mark, name string) string {
+	_, after, _ := strings.Cut(w.Body.String(), mark)
+	_, after, _ = strings.Cut(after, `name="`+name+`" value="`)
+	got, _, _ := strings.Cut(after, `"`)
+	return got
+}
+
+// A reply says which message was the last on its page. Who has written since is told, and
+// what; the same text is then sent from the new page, under a new key.
+func TestReply_ToWhatWasRead(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	b := f.browse(t, claire)
+	at := "/agent/conversations/" + conversationID
+	if got := value(b.get(at), "/repondre", "dernier"); got != lastID {
+		t.Errorf("the page says that %q was read", got)
+	}
+	const followUpID = "0199aaaa-0000-7000-8000-000000000005"
+	changed := sampleForAgent()
+	changed.Messages = append(changed.Messages, &messagingpb.Message{Id: followUpID, Author: messagingpb.Author_MEMBER, Text: "J’ai oublié une chose.", CreateTime: timestamppb.New(sent)})
+	changed.LastMessageId = followUpID
+	f.on("AgentService/GetConversation", answers(&messagingpb.AgentServiceGetConversationResponse{Conversation: changed}))
+	for reason, code := range map[string]codes.Code{"CONVERSATION_CHANGED": codes.Aborted, "LAST_MESSAGE_REQUIRED": codes.InvalidArgument} {
+		for act, method := range map[string]string{"repondre": "PostReply", "clore": "CloseConversation", "transfert": "TransferConversation"} {
+			f.on("AgentService/"+method, refuses(refused(code, reason, nil, "lastMessageId")))
+			w := b.post(at+"/"+act, url.Values{"cle": {otherID}, "dernier": {lastID}, "texte": {"Bonjour Jeanne"}, "faire": {"envoyer"}, "file": {"retraite"}})
+			b.shows(w, http.StatusConflict, "Jeanne Martin a écrit depuis", "J’ai oublié une chose.", "Bonjour Jeanne")
+			if last, key := value(w, "/"+act+`"`, "dernier"), value(w, "/"+act+`"`, "cle"); last != followUpID || key == otherID || uuid.Validate(key) != nil {
+				t.Errorf("%s, %s: it would be sent again as to %q, under %q", act, reason, last, key)
+			}
+			_, first, _ := strings.Cut(w.Body.String(), `id="m-`+followUpID)
+			if strings.Count(w.Body.String(), ">Nouveau<") != 1 || !strings.Contains(first, ">Nouveau<") {
+				t.Errorf("%s, %s: what is new is not marked", act, reason)
+			}
+		}
+	}
+	// A preview and a template tell it too.
+	for _, do := range []string{"apercu", "modele"} {
+		w := b.post(at+"/repondre", url.Values{"cle": {otherID}, "dernier": {lastID}, "texte": {"Bonjour Jeanne"}, "faire": {do}, "modele": {otherID}})
+		b.shows(w, http.StatusUnprocessableEntity, "Jeanne Martin a écrit depuis", "Bonjour Jeanne")
+		if strings.Contains(w.Body.String(), `class="preview"`) {
+			t.Errorf("%s: what answers another message is shown as it would be sent", do)
+		}
+	}
+	// What may have been done already is repeated as it was.
+	f.on("AgentService/PostReply", refuses(status.Error(codes.DeadlineExceeded, "")))
+	w := b.post(at+"/repondre", url.Values{"cle": {otherID}, "dernier": {lastID}, "texte": {"Bonjour Jeanne"}, "faire": {"envoyer"}})
+	b.shows(w, http.StatusServiceUnavailable, "Bonjour Jeanne", "est conservé ci-dessous")
+	if last, key := value(w, "/repondre", "dernier"), value(w, "/repondre", "cle"); last != lastID || key != otherID {
+		t.Errorf("it would be repeated as to %q, under %q", last, key)
+	}
+}
+
+// A second answer says that it is one more.
+func TestReply_Additional(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	b := f.browse(t, claire)
+	at := "/agent/conversations/" + conversationID
+	if w := b.get(at); strings.Contains(w.Body.String(), "complementaire") || !strings.Contains(text(w), "Envoyer la réponse") {
+		t.Error("the first answer is an additional one")
+	}
+	f.on("AgentService/PostReply", refuses(refused(codes.FailedPrecondition, "ALREADY_ANSWERED", nil)))
+	w := b.post(at+"/repondre", url.Values{"cle": {otherID}, "dernier": {lastID}, "texte": {"Bonjour Jeanne"}, "faire": {"envoyer"}})
+	b.shows(w, http.StatusConflict, "Lisez-la, puis envoyez", "Envoyer une réponse complémentaire", "Bonjour Jeanne")
+	if value(w, "/repondre", "complementaire") != "1" || value(w, "/repondre", "cle") == otherID {
+		t.Error("what is sent next is no additional answer, or under the same key")
+	}
+	f.on("AgentService/PostReply", refuses(refused(codes.AlreadyExists, "IDEMPOTENCY_KEY_REUSED", nil)))
+	w = b.post(at+"/repondre", url.Values{"cle": {otherID}, "dernier": {lastID}, "texte": {"Bonjour Jeanne"}, "faire": {"envoyer"}})
+	b.shows(w, http.StatusConflict, "Un premier envoi a été enregistré avec un autre texte", "Bonjour Jeanne")
+	c := sampleForAgent()
+	c.Answered, c.Messages[2].Final = true, true
+	f.on("AgentService/GetConversation", answers(&messagingpb.AgentServiceGetConversationResponse{Conversation: c}))
+	w = b.get(at)
+	b.shows(w, http.StatusOK, "Claire Bernard a déjà répondu, le 23/11/2026 à 12:30.", "Envoyer une réponse complémentaire")
+	if value(w, "/repondre", "complementaire") != "1" {
+		t.Error("what is sent is no additional answer")
+	}
+}
+
+// Whatever the answer, what was typed is on the page that follows.
+func TestAgent_NothingTypedIsLost(t *testing.T) {
+	t.Parallel()
+	const typed = "Un texte <b>qui</b> a pris du temps & de la peine"
+	methods := map[string]string{
+		"repondre": "PostReply", "noter": "AddNote", "clore": "CloseConversation", "transfert": "TransferConversation", "confier": "AssignConversation", "reprendre": "TakeOverConversation",
+	}
+	form := url.Values{"cle": {otherID}, "dernier": {lastID}, "texte": {typed}, "faire": {"envoyer"}, "agent": {"agents:sofiane"}, "file": {"retraite"}, "definitive": {"1"}}
+	for act, method := range methods {
+		t.Run(act, func(t *testing.T) {
+			t.Parallel()
+			f := newFront(t)
+			at := "/agent/conversations/" + conversationID + "/" + act
+			for _, code := range []codes.Code{codes.InvalidArgument, codes.NotFound, codes.PermissionDenied, codes.AlreadyExists, codes.FailedPrecondition, codes.Aborted, codes.ResourceExhausted, codes.Unavailable, codes.DeadlineExceeded, codes.Internal} {
+				f.on("AgentService/"+method, refuses(status.Error(code, "secret detail")))
+				b := f.browse(t, claire)
+				w := b.post(at, form)
+				if b.shows(w, w.Code, typed); w.Code < 400 || !strings.Contains(w.Body.String(), `>`+"\n"+html.EscapeString(typed)+`</textarea>`) {
+					t.Errorf("%s: %d, not in a field: %s", code, w.Code, w.Body)
+				}
+			}
+			// Nor if the conversation cannot be read again, or the session is over.
+			f.on("AgentService/GetConversation", refuses(status.Error(codes.Unavailable, "")))
+			f.on("AgentService/"+method, refuses(status.Error(codes.Unavailable, "")))
+			b := f.browse(t, claire)
+			sent := func(w *httptest.ResponseRecorder, code int, says string) {
+				t.Helper()
+				b.shows(w, code, says, typed)
+				for name := range form {
+					if name != "texte" && value(w, `action="`+at, name) != form.Get(name) {
+						t.Errorf("%s is sent again as %q", name, value(w, `action="`+at, name))
+					}
+				}
+			}
+			sent(b.post(at, form), http.StatusServiceUnavailable, "momentanément indisponible")
+			f.on("AgentService/"+method, refuses(status.Error(codes.Unauthenticated, "")))
+			sent(b.post(at, form), http.StatusUnauthorized, "Votre session est terminée")
+			f.calls()
+			b.cookies = map[string]string{}
+			sent(b.post(at, form), http.StatusUnauthorized, "Votre session est terminée")
+			if calls := f.names(); len(calls) != 0 {
+				t.Errorf("for a stranger, %v is asked for", calls)
+			}
+		})
+	}
+}
+
+// Who writes is on the page of those who may know, in no title and no address.
+func TestAgent_WhoWrites(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	b := f.browse(t, claire)
+	at := "/agent/conversations/" + conversationID
+	w := b.get(at)
+	b.shows(w, http.StatusOK, "Jeanne Martin", memberNumber, "oui, choisi par la personne", "non : les avis ne lui parviennent pas", "Autres conversations de cette personne", "Claire Bernard 23/11/2026")
+	head, _, _ := strings.Cut(w.Body.String(), "</head>")
+	for _, canary := range []string{"Jeanne", memberNumber, url.QueryEscape(memberNumber)} {
+		if strings.Contains(head, canary) || regexp.MustCompile(`(href|action|data-here)="[^"]*`+regexp.QuoteMeta(canary)).MatchString(w.Body.String()) {
+			t.Errorf("%s is in the head or in an address", canary)
+		}
+	}
+	// The member's words are on the other side.
+	if !strings.Contains(w.Body.String(), `class="theirs" id="m-m1"`) || !strings.Contains(w.Body.String(), `class="mine" id="m-m2"`) {
+		t.Error("the sides are reversed")
+	}
+	c := sampleForAgent()
+	c.Member, c.Messages[1].Writer = nil, &messagingpb.Writer{Kind: messagingpb.Writer_MACHINE, Name: "CRM"}
+	f.on("AgentService/GetConversation", answers(&messagingpb.AgentServiceGetConversationResponse{Conversation: c}))
+	b.shows(b.get(at), http.StatusOK, "L’adhérent 23/11/2026", "Réponse automatique : CRM")
+	// Whoever may not find has nothing to find with.
+	f = newFront(t)
+	b = f.browse(t, sofiane)
+	if w := b.get(at); strings.Contains(w.Body.String(), "/agent/recherche") || strings.Contains(w.Body.String(), "/agent/audit") {
+		t.Error("an agent is offered what they may not do")
+	}
+	b = f.browse(t, session.Session{ID: "lea", Realm: session.Agent, Name: "Léa", Finder: true})
+	if w := b.get("/agent"); !strings.Contains(w.Body.String(), `action="/agent/recherche"`) || strings.Contains(w.Body.String(), "/agent/audit") {
+		t.Error("an agent with member.read is not offered to find, or is offered the audit")
+	}
+}
+
+// In whose hands: what each may do, and the colleagues it is offered for.
+func TestAgent_Hands(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	at := "/agent/conversations/" + conversationID
+	c := sampleForAgent()
+	f.on("AgentService/GetConversation", answers(&messagingpb.AgentServiceGetConversationResponse{Conversation: c}))
+	mine, theirs := &messagingpb.ClaimInfo{Mine: true}, &messagingpb.ClaimInfo{Agent: "Sofiane Amrani"}
+	for _, row := range []struct {
+		who                         session.Session
+		claim                       *messagingpb.ClaimInfo
+		assign, take, release, give bool
+	}{
+		{claire, nil, true, false, false, true},
+		{claire, mine, true, false, true, true},
+		{claire, theirs, true, true, false, false},
+		{sofiane, nil, false, false, false, true},
+		{sofiane, mine, true, false, true, true},
+		{sofiane, theirs, false, false, false, false},
+	} {
+		c.Claim = row.claim
+		f.calls()
+		w := f.browse(t, row.who).get(at)
+		asked := slices.Contains(f.names(), "AgentService/ListAgents")
+		for act, want := range map[string]bool{"confier": row.assign, "reprendre": row.take, "relacher": row.release, "transfert": row.give} {
+			if strings.Contains(w.Body.String(), at+"/"+act+`"`) != want {
+				t.Errorf("%s, claim %v: %s is offered: %t", row.who.ID, row.claim, act, !want)
+			}
+		}
+		if asked != row.assign {
+			t.Errorf("%s, claim %v: colleagues are asked for: %t", row.who.ID, row.claim, asked)
+		}
+	}
+	b := f.browse(t, claire)
+	// Whoever has it is not given it.
+	c.Claim = &messagingpb.ClaimInfo{Agent: "Sofiane Amrani", AgentId: "agents:sofiane"}
+	if w := b.get(at); strings.Contains(w.Body.String(), `value="agents:sofiane"`) {
+		t.Error("it may be assigned to whoever has it")
+	}
+	c.Claim = mine
+	f.calls()
+	b.shows(b.get(at), http.StatusOK, "Sofiane Amrani")
+	if got, _ := one[*messagingpb.ListAgentsRequest](t, f.gateway, "AgentService/ListAgents"); got.GetQueue() != "famille" {
+		t.Errorf("asked for %v", got)
+	}
+	f.on("AgentService/AssignConversation", refuses(refused(codes.InvalidArgument, "AGENT_UNKNOWN", nil, "agentId")))
+	w := b.post(at+"/confier", url.Values{"agent": {"agents:sofiane"}, "texte": {"Tu connais le dossier."}})
+	b.shows(w, http.StatusUnprocessableEntity, "Ce conseiller ne peut pas recevoir", "Tu connais le dossier.")
+	if !strings.Contains(w.Body.String(), `href="#agent"`) || !strings.Contains(w.Body.String(), `<details class="fold acts" open>`) {
+		t.Error("the fault is not at its field, or folded away")
+	}
+	f.on("AgentService/TransferConversation", refuses(refused(codes.InvalidArgument, "QUEUE_UNKNOWN", nil, "queue")))
+	w = b.post(at+"/transfert", url.Values{"file": {"famille"}, "texte": {"C’est pour vous."}})
+	b.shows(w, http.StatusUnprocessableEntity, "Cette file n’existe plus", "C’est pour vous.")
+	if !strings.Contains(w.Body.String(), `href="#vers"`) {
+		t.Error("the fault is not at the queue")
+	}
+	f.on("AgentService/ListAgents", refuses(status.Error(codes.Unavailable, "")))
+	if w := b.get(at); w.Code != http.StatusOK || strings.Contains(w.Body.String(), "/confier") {
+		t.Errorf("without colleagues: %d", w.Code)
+	}
+}
+
+// Whoever closes an unanswered message says why.
+func TestAgent_Closing(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	b := f.browse(t, claire)
+	at := "/agent/conversations/" + conversationID
+	b.shows(b.get(at), http.StatusOK, "Pourquoi vous clôturez", "en est averti par e-mail")
+	f.on("AgentService/CloseConversation", refuses(refused(codes.InvalidArgument, "CLOSING_TEXT_REQUIRED", nil, "text")))
+	w := b.post(at+"/clore", url.Values{"dernier": {lastID}, "texte": {"  "}})
+	b.shows(w, http.StatusUnprocessableEntity, "écrivez une phrase qui explique")
+	if !strings.Contains(w.Body.String(), `href="#phrase"`) || !strings.Contains(w.Body.String(), `<details class="fold acts" open>`) {
+		t.Error("the fault is not at its field, or folded away")
+	}
+	c := sampleForAgent()
+	c.Answered = true
+	f.on("AgentService/GetConversation", answers(&messagingpb.AgentServiceGetConversationResponse{Conversation: c}))
+	b.shows(b.get(at), http.StatusOK, "Un mot pour l’adhérent (facultatif)")
+}
+
 func TestAgent_Page(t *testing.T) {
 	t.Parallel()
 	f := newFront(t)
 	b := f.browse(t, claire)
 	at := "/agent/conversations/" + conversationID
-	w := b.get(at + "?modele=" + otherID)
-	b.shows(w, http.StatusOK, "Votre demande "+reference+" du lundi 23 novembre 2026 : Famille, Allocations.", "Famille › Logement › Demande", "L’adhérent")
+	b.shows(b.get(at), http.StatusOK, "Famille › Logement › Demande", "L’e-mail d’annonce de la réponse va partir.", "Le SMS de confirmation est parvenu à l’adhérent.")
+	if w := b.get(at); !strings.Contains(w.Body.String(), `value="famille/allocations/absent" selected`) {
+		t.Error("the selection as it is, is not the one that is chosen")
+	}
+	// A template goes behind what was typed.
+	begin := func(words string) string {
+		w := b.post(at+"/repondre", url.Values{"dernier": {lastID}, "texte": {words}, "faire": {"modele"}, "modele": {otherID}})
+		b.shows(w, http.StatusOK)
+		return html.UnescapeString(w.Body.String())
+	}
+	filled := "Votre demande " + reference + " du lundi 23 novembre 2026 : Famille, Allocations, Paiement absent."
+	if page := begin(" "); !strings.Contains(page, ">\n"+filled+"</textarea>") {
+		t.Errorf("the template is not filled in: %s", page)
+	}
+	if page := begin("Bonjour {{date}}"); !strings.Contains(page, ">\nBonjour {{date}}\n\n"+filled+"</textarea>") {
+		t.Errorf("what was typed is lost, or was taken for a template: %s", page)
+	}
 	// A selection ends where the audience's depth allows it.
 	tree := sampleTree()
 	tree.Depth = taxonomypb.Depth_TOPIC
@@ -161,7 +500,7 @@ func TestAgent_Page(t *testing.T) {
 	if w := b.get(at); !strings.Contains(w.Body.String(), `value="famille/logement">`) || strings.Contains(w.Body.String(), `value="famille">`) || !strings.Contains(w.Body.String(), `value="famille/logement/demande">`) {
 		t.Error("the selections are not those of the depth")
 	}
-	held := sampleConversation()
+	held := sampleForAgent()
 	held.Hold = &messagingpb.Hold{CreateTime: timestamppb.New(sent), Note: "Recours <en cours>"}
 	f.on("AgentService/GetConversation", answers(&messagingpb.AgentServiceGetConversationResponse{Conversation: held}))
 	b.shows(b.get(at), http.StatusOK, "Conservée au-delà de son terme, depuis le 23/11/2026 à 10:30 : Recours <en cours>")
@@ -169,13 +508,13 @@ func TestAgent_Page(t *testing.T) {
 	f.on("TaxonomyService/GetTaxonomy", refuses(status.Error(codes.Unavailable, "")))
 	f.on("AgentService/ListDeliveries", refuses(status.Error(codes.Unavailable, "")))
 	b = f.browse(t, claire)
-	w = b.get(at)
+	w := b.get(at)
 	b.shows(w, http.StatusOK, "Aucune.")
 	if strings.Contains(w.Body.String(), "/reclasser") {
 		t.Error("there is a selection without the taxonomy")
 	}
 	f.on("AgentService/AddNote", refuses(refused(codes.InvalidArgument, "BODY_TOO_LONG", map[string]string{"limit": "2000", "actual": "2001"}, "text")))
-	w = b.post(at+"/noter", url.Values{"cle": {otherID}, "note": {"À rappeler"}})
+	w = b.post(at+"/noter", url.Values{"cle": {otherID}, "texte": {"À rappeler"}})
 	b.shows(w, http.StatusUnprocessableEntity, "Écrivez au plus 2000 caractères", "À rappeler")
 	if !strings.Contains(w.Body.String(), `href="#note"`) {
 		t.Error("the fault is not at the note")
@@ -190,8 +529,11 @@ func TestShortcuts(t *testing.T) {
 		{"non", "/agent?etat=closes", "/agent?etat=closes", "false"}, {"oui", "", "/agent", "true"}, {"", "https://example.org", "/agent", "false"},
 	} {
 		b.led(b.post("/agent/raccourcis", url.Values{"actifs": {row.given}, "retour": {row.back}}), row.to)
-		if w := b.get("/agent"); !strings.Contains(w.Body.String(), `data-keys="`+row.keys+`"`) {
-			t.Errorf("after %q, the shortcuts are not %s", row.given, row.keys)
+		// They are on every page of the console, or on none.
+		for _, at := range []string{"/agent", "/agent/statistiques", "/agent/conversations/" + conversationID} {
+			if w := b.get(at); strings.Contains(w.Body.String(), `data-keys="true"`) != (row.keys == "true") {
+				t.Errorf("after %q, the shortcuts of %s are not %s", row.given, at, row.keys)
+			}
 		}
 	}
 }
@@ -227,6 +569,22 @@ func TestTemplates(t *testing.T) {
 			t.Log(name)
 		}
 	}
+}
+
+// A variable that there is not is told at the text, with what was typed.
+func TestTemplates_Variables(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	b := f.browse(t, claire)
+	b.shows(b.get("/agent/modeles"), http.StatusOK, "{{reference}}, {{theme}}, {{topic}}, {{reason}} et {{date}}")
+	f.on("AgentService/SaveTemplate", refuses(refused(codes.InvalidArgument, "TEMPLATE_VARIABLE_UNKNOWN", map[string]string{"variable": "{{inconnu}}", "known": "{{reference}}, {{date}}"}, "text")))
+	w := b.post("/agent/modeles", url.Values{"id": {otherID}, "titre": {"Accusé"}, "texte": {"Bonjour {{inconnu}}"}})
+	b.shows(w, http.StatusUnprocessableEntity, "{{inconnu}} n’est pas une variable. Les variables sont {{reference}}, {{date}}.", "Bonjour {{inconnu}}")
+	if !strings.Contains(w.Body.String(), `href="#text"`) || !strings.Contains(w.Body.String(), `value="`+otherID+`"`) {
+		t.Error("the fault is not at the text, or the template is another one")
+	}
+	f.on("AgentService/SaveTemplate", refuses(status.Error(codes.Unavailable, "")))
+	b.shows(b.post("/agent/modeles", url.Values{"id": {otherID}, "titre": {"Accusé"}, "texte": {"Un long modèle"}}), http.StatusServiceUnavailable, "Un long modèle")
 }
 
 func TestStatistics(t *testing.T) {

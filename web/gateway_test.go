@@ -93,9 +93,14 @@ func newGateway(t *testing.T) *gateway {
 		"NotifierService/ListDeliveries":        answers(&notifierpb.ListDeliveriesResponse{Deliveries: sampleDeliveries()}),
 
 		"AgentService/ListConversations":        answers(&messagingpb.AgentServiceListConversationsResponse{Conversations: []*messagingpb.Conversation{sampleConversation()}, NextPageToken: "suite-2"}),
-		"AgentService/GetConversation":          answers(&messagingpb.AgentServiceGetConversationResponse{Conversation: sampleConversation()}),
+		"AgentService/GetConversation":          answers(&messagingpb.AgentServiceGetConversationResponse{Conversation: sampleForAgent()}),
+		"AgentService/FindConversations":        answers(&messagingpb.FindConversationsResponse{Conversations: []*messagingpb.Conversation{sampleConversation()}, NextPageToken: "suite-3"}),
+		"AgentService/ListAgents":               answers(&messagingpb.ListAgentsResponse{Agents: []*messagingpb.Agent{{Id: "agents:sofiane", Name: "Sofiane Amrani"}}}),
+		"AgentService/AssignConversation":       answers(&messagingpb.AssignConversationResponse{}),
+		"AgentService/TakeOverConversation":     answers(&messagingpb.TakeOverConversationResponse{}),
+		"AgentService/ListAuditEntries":         answers(sampleAudit()),
 		"AgentService/ListQueues":               answers(&messagingpb.ListQueuesResponse{Queues: []*messagingpb.AgentQueue{{Code: "famille", Label: "Service famille", Mine: true, Waiting: 7}, {Code: "retraite", Label: "Service retraite"}}}),
-		"AgentService/ListTemplates":            answers(&messagingpb.ListTemplatesResponse{Templates: []*messagingpb.Template{{Id: otherID, Title: "Accusé", Text: "Votre demande {{reference}} du {{date}} : {{theme}}, {{topic}}."}}}),
+		"AgentService/ListTemplates":            answers(&messagingpb.ListTemplatesResponse{Templates: []*messagingpb.Template{{Id: otherID, Title: "Accusé", Text: "Votre demande {{reference}} du {{date}} : {{theme}}, {{topic}}, {{reason}}."}}}),
 		"AgentService/ClaimConversation":        answers(&messagingpb.ClaimConversationResponse{}),
 		"AgentService/ReleaseConversation":      answers(&messagingpb.ReleaseConversationResponse{}),
 		"AgentService/CloseConversation":        answers(&messagingpb.CloseConversationResponse{}),
@@ -250,6 +255,8 @@ const (
 	draftID        = "0199aaaa-0000-7000-8000-000000000001"
 	conversationID = "0199aaaa-0000-7000-8000-000000000002"
 	otherID        = "0199aaaa-0000-7000-8000-000000000003"
+	lastID         = "0199aaaa-0000-7000-8000-000000000004"
+	memberNumber   = "1 84 05 29 019 042 17"
 	reference      = "MSA-7K3D92QX"
 )
 
@@ -277,9 +284,37 @@ func sampleConversation() *messagingpb.Conversation {
 		Messages: []*messagingpb.Message{
 			{Id: "m1", Author: messagingpb.Author_MEMBER, Text: "Bonjour, <b>rien</b> ne vient.", CreateTime: timestamppb.New(sent)},
 			{Id: "m2", Author: messagingpb.Author_AGENT, Text: "C’est réglé.", CreateTime: timestamppb.New(sent.Add(time.Hour))},
-			{Id: "m3", Author: messagingpb.Author_AGENT, Text: "Le virement part demain.", CreateTime: timestamppb.New(sent.Add(2 * time.Hour))},
+			{Id: lastID, Author: messagingpb.Author_AGENT, Text: "Le virement part demain.", CreateTime: timestamppb.New(sent.Add(2 * time.Hour))},
 		},
 		Steps: []*messagingpb.Step{{Kind: messagingpb.Step_RECEIVED, Time: timestamppb.New(sent)}, {Kind: messagingpb.Step_REPLIED, Time: timestamppb.New(sent.Add(time.Hour))}},
+	}
+}
+
+// sampleForAgent is that conversation as an agent sees it.
+func sampleForAgent() *messagingpb.Conversation {
+	c := sampleConversation()
+	c.LastMessageId = lastID
+	c.Member = &messagingpb.Member{
+		Name: "Jeanne Martin", Number: memberNumber, Profile: taxonomypb.Audience_PARTICULIER, Email: messagingpb.Member_CHOSEN, Phone: messagingpb.Member_ABSENT,
+	}
+	for _, message := range c.GetMessages() {
+		message.Writer = &messagingpb.Writer{Kind: messagingpb.Writer_AGENT, Name: "Claire Bernard", AgentId: "agents:claire"}
+		if message.GetAuthor() == messagingpb.Author_MEMBER {
+			message.Writer = &messagingpb.Writer{Kind: messagingpb.Writer_MEMBER}
+		}
+	}
+	return c
+}
+
+func sampleAudit() *messagingpb.ListAuditEntriesResponse {
+	return &messagingpb.ListAuditEntriesResponse{
+		Entries: []*messagingpb.AuditEntry{
+			{Time: timestamppb.New(sent), Action: messagingpb.AuditEntry_READ, AgentId: "agents:claire", Agent: "Claire Bernard", Client: "web", ConversationId: conversationID, Service: "Service famille"},
+			{Time: timestamppb.New(sent), Action: messagingpb.AuditEntry_TRANSFER, AgentId: "agents:claire", Agent: "Claire Bernard", Client: "web", ConversationId: conversationID, Service: "Service famille", Target: "retraite"},
+			{Time: timestamppb.New(sent), Action: messagingpb.AuditEntry_ERASE, Client: "web", ConversationId: conversationID},
+		},
+		NextPageToken:  "suite-4",
+		UnusualReaders: []*messagingpb.UnusualReader{{AgentId: "agents:sofiane", Agent: "Sofiane Amrani", Readings: 412, Usual: 40}},
 	}
 }
 
@@ -318,6 +353,8 @@ func newFront(t *testing.T) *front {
 var (
 	jeanne = session.Session{ID: "jeanne", Realm: session.Member, Name: "Jeanne Martin", Profiles: []string{"PARTICULIER"}, Audience: taxonomypb.Audience_PARTICULIER}
 	claire = session.Session{ID: "claire", Realm: session.Agent, Name: "Claire Bernard", Supervisor: true}
+	// sofiane is no supervisor.
+	sofiane = session.Session{ID: "sofiane", Realm: session.Agent, Name: "Sofiane Amrani"}
 )
 
 // other is the same person in another session.

@@ -13,7 +13,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
-	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 	"github.com/ma-messagerie/messagerie/web/internal/render"
 	"github.com/ma-messagerie/messagerie/web/internal/session"
@@ -70,13 +69,19 @@ func TestPages(t *testing.T) {
 		{at: "/agent", who: claire, says: "Service famille (7)", needs: []string{"AgentService/ListConversations", "AgentService/ListQueues"}},
 		{at: agents, who: claire, says: "Le virement part demain.", needs: []string{"AgentService/GetConversation", "AgentService/ListTemplates", "AgentService/ListQueues"}},
 		{method: "POST", at: agents + "/prendre", who: claire, to: agents, needs: []string{"AgentService/ClaimConversation"}},
+		{method: "POST", at: agents + "/confier", form: url.Values{"agent": {"agents:sofiane"}}, who: claire, to: agents, needs: []string{"AgentService/AssignConversation"}},
+		{method: "POST", at: agents + "/reprendre", who: claire, to: agents, needs: []string{"AgentService/TakeOverConversation"}},
 		{method: "POST", at: agents + "/relacher", who: claire, to: "/agent", needs: []string{"AgentService/ReleaseConversation"}},
 		{method: "POST", at: agents + "/clore", who: claire, to: agents, needs: []string{"AgentService/CloseConversation"}},
 		{method: "POST", at: agents + "/rouvrir", who: claire, to: agents, needs: []string{"AgentService/ReopenConversation"}},
 		{method: "POST", at: agents + "/transfert", form: url.Values{"file": {"retraite"}}, who: claire, to: "/agent", needs: []string{"AgentService/TransferConversation"}},
 		{method: "POST", at: agents + "/reclasser", form: url.Values{"choix": {"famille/logement/demande"}}, who: claire, to: agents, needs: []string{"AgentService/RecategoriseConversation"}},
 		{method: "POST", at: agents + "/repondre", form: url.Values{"cle": {otherID}, "texte": {"Bonjour"}, "faire": {"envoyer"}}, who: claire, to: agents, needs: []string{"AgentService/PostReply"}},
-		{method: "POST", at: agents + "/noter", form: url.Values{"cle": {otherID}, "note": {"À rappeler"}}, who: claire, to: agents, needs: []string{"AgentService/AddNote"}},
+		{method: "POST", at: agents + "/noter", form: url.Values{"cle": {otherID}, "texte": {"À rappeler"}}, who: claire, to: agents, needs: []string{"AgentService/AddNote"}},
+		{at: "/agent/recherche", who: claire, says: "Référence ou numéro d’adhérent"},
+		{method: "POST", at: "/agent/recherche", form: url.Values{"q": {reference}}, who: claire, code: http.StatusOK, says: reference, needs: []string{"AgentService/FindConversations"}},
+		{at: "/agent/audit", who: claire, says: "a lu la conversation", needs: []string{"AgentService/ListAuditEntries"}},
+		{method: "POST", at: "/agent/audit", form: url.Values{"conversation": {conversationID}}, who: claire, to: "/agent/audit?conversation=" + conversationID},
 		{at: "/agent/statistiques", who: claire, says: "3,0 j", needs: []string{"AgentService/GetStatistics"}},
 		{at: "/agent/modeles", who: claire, says: "Accusé", needs: []string{"AgentService/ListTemplates", "AgentService/ListQueues"}},
 		{method: "POST", at: "/agent/modeles", form: url.Values{"id": {otherID}, "titre": {"Accusé"}, "texte": {"Bonjour"}}, who: claire, to: "/agent/modeles", needs: []string{"AgentService/SaveTemplate"}},
@@ -131,6 +136,13 @@ func (p row) check(t *testing.T) {
 		b, w := ask(needed, refuses(status.Error(codes.Unauthenticated, "")))
 		if needed == "TaxonomyService/GetTaxonomy" {
 			continue // it is asked for without anybody's token
+		}
+		if written := p.form.Get("texte"); written != "" && p.who.Realm == session.Agent {
+			// What was typed is kept on a page that leads to the sign-in.
+			if b.shows(w, http.StatusUnauthorized, "Votre session est terminée", written); b.cookies[session.Cookie] != "" {
+				t.Errorf("the session goes on, ended for %s", needed)
+			}
+			continue
 		}
 		if to := w.Header().Get("Location"); w.Code != http.StatusSeeOther || !strings.HasPrefix(to, "/connexion?pour="+string(p.who.Realm)+"&retour=") || b.cookies[session.Cookie] != "" {
 			t.Errorf("when the session has ended for %s: %d to %q", needed, w.Code, to)
@@ -199,12 +211,12 @@ func TestConversation(t *testing.T) {
 	at := "/messagerie/conversations/" + conversationID
 	w := b.get(at)
 	b.shows(w, http.StatusOK, "Famille – Allocations – Paiement absent", reference, "Bonjour, <b>rien</b> ne vient.", "Le SMS de confirmation vous est parvenu.", "L’e-mail d’annonce de la réponse va partir.")
-	if got, _ := one[*messagingpb.MarkConversationReadRequest](t, f.gateway, "MessagingService/MarkConversationRead"); got.GetMessageId() != "m3" {
+	if got, _ := one[*messagingpb.MarkConversationReadRequest](t, f.gateway, "MessagingService/MarkConversationRead"); got.GetMessageId() != lastID {
 		t.Errorf("read up to %q, not to what is shown", got.GetMessageId())
 	}
 	// What is new begins with the first of the agent's last messages.
 	_, first, _ := strings.Cut(w.Body.String(), `id="m-m2"`)
-	if before, _, _ := strings.Cut(first, `id="m-m3"`); !strings.Contains(before, "Nouveau") || strings.Count(w.Body.String(), ">Nouveau<") != 1 {
+	if before, _, _ := strings.Cut(first, `id="m-`+lastID+`"`); !strings.Contains(before, "Nouveau") || strings.Count(w.Body.String(), ">Nouveau<") != 1 {
 		t.Error("the first new message is not marked")
 	}
 	// The steps and the deliveries are in the order of time.
@@ -279,47 +291,9 @@ func TestConversation_Text(t *testing.T) {
 	w := f.browse(t, jeanne).get("/messagerie/conversations/" + conversationID + "/texte")
 	want := "Conversation " + reference + "\nFamille – Allocations – Paiement absent\nÉtat : Répondu\n\n" +
 		"Vous, 23/11/2026 à 10:30\n\nBonjour, <b>rien</b> ne vient.\n\n---\n\n" +
-		"Caisse d’Armorique, 23/11/2026 à 11:30\n\nC’est réglé.\n\n---\n\n" +
-		"Caisse d’Armorique, 23/11/2026 à 12:30\n\nLe virement part demain.\n\n---\n\n"
+		"Service famille, 23/11/2026 à 11:30\n\nC’est réglé.\n\n---\n\n" +
+		"Service famille, 23/11/2026 à 12:30\n\nLe virement part demain.\n\n---\n\n"
 	if w.Body.String() != want || w.Header().Get("Content-Type") != "text/plain; charset=utf-8" || w.Header().Get("Content-Disposition") != `attachment; filename="`+reference+`.txt"` {
 		t.Errorf("%v\n%s", w.Header(), w.Body)
-	}
-}
-
-// Every step and delivery has its sentence, in both languages.
-func TestTimeline_Words(t *testing.T) {
-	t.Parallel()
-	f := newFront(t)
-	for _, lang := range []string{"fr", "en"} {
-		v := &visit{site: f.site, pages: f.byLanguage[lang]}
-		said := make(map[string]bool)
-		for kind := range messagingpb.Step_Kind_name {
-			if text := v.stepText(messagingpb.Step_Kind(kind)); (text == "") != (kind == 0) || said[text] {
-				t.Errorf("step %s: %q", messagingpb.Step_Kind(kind), text)
-			} else {
-				said[text] = true
-			}
-		}
-		for state := range notifierpb.DeliveryState_name {
-			mails := make(map[string]bool)
-			for number := range notifierpb.Purpose_name {
-				purpose := notifierpb.Purpose(number)
-				if purpose == notifierpb.Purpose_PURPOSE_UNSPECIFIED {
-					continue
-				}
-				// Every notification is an e-mail, and says which.
-				mail := v.deliveryText(&notifierpb.Delivery{State: notifierpb.DeliveryState(state), Purpose: purpose, Channel: notifierpb.Channel_EMAIL})
-				if mails[mail] && state != 0 {
-					t.Errorf("%s of %s is told as another: %q", notifierpb.DeliveryState(state), purpose, mail)
-				}
-				mails[mail] = true
-				for _, channel := range []notifierpb.Channel{notifierpb.Channel_EMAIL, notifierpb.Channel_SMS} {
-					text := v.deliveryText(&notifierpb.Delivery{State: notifierpb.DeliveryState(state), Purpose: purpose, Channel: channel})
-					if (text == "") != (state == 0) || strings.Contains(text, "%!") {
-						t.Errorf("%s of %s by %s: %q", notifierpb.DeliveryState(state), purpose, channel, text)
-					}
-				}
-			}
-		}
 	}
 }

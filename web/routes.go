@@ -7,7 +7,8 @@ import (
 )
 
 // routes are all pages. What changes something is a POST that answers with a
-// redirect, so that a reload repeats nothing.
+// redirect, so that a reload repeats nothing. The agents' search is a POST too, and answers
+// with the page itself, since what is looked for must be in no address.
 func (s *site) routes(mux *http.ServeMux) {
 	page := func(pattern string, serve http.HandlerFunc) { mux.HandleFunc(pattern, serve) }
 
@@ -55,6 +56,10 @@ func (s *site) routes(mux *http.ServeMux) {
 	page("GET /agent/evenements", s.agent((*visit).watchQueue))
 	page("GET /agent/conversations/{id}", s.agent((*visit).showForAgent))
 	page("POST /agent/conversations/{id}/{act}", s.agent((*visit).actOn))
+	page("GET /agent/recherche", s.agent((*visit).showFind))
+	page("POST /agent/recherche", s.agent((*visit).find))
+	page("GET /agent/audit", s.agent((*visit).showAudit))
+	page("POST /agent/audit", s.agent((*visit).filterAudit))
 	page("GET /agent/statistiques", s.agent((*visit).showStatistics))
 	page("GET /agent/modeles", s.agent((*visit).showTemplates))
 	page("POST /agent/modeles", s.agent((*visit).saveTemplate))

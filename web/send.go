@@ -114,5 +114,5 @@ func (v *visit) showConfirmation() error {
 		}
 		sent = receiptOf(c, delay.GetTarget())
 	}
-	return v.show(http.StatusOK, "confirmation", map[string]any{"Sent": sent, "Day": timestamppb.New(sent.Time), "Target": v.days(sent.Days)})
+	return v.show(http.StatusOK, "confirmation", map[string]any{"Sent": sent, "Day": timestamppb.New(sent.Time), "Target": v.pages.WorkingDays(sent.Days)})
 }

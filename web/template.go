@@ -52,19 +52,27 @@ func (v *visit) saveTemplate() error {
 		faults = append(faults, fault{Field: "text", Text: v.tr("Écrivez un texte de 5 000 caractères au plus.", "Write a text of at most 5,000 characters.")})
 	}
 	if faults != nil {
-		page, err := v.templatesPage()
-		if err != nil {
-			return err
-		}
-		page.Edited = template
-		return v.show(http.StatusUnprocessableEntity, "templates", page, faults...)
+		return v.editAgain(template, faults...)
 	}
 	_, err := v.agents.SaveTemplate(v.ctx, &messagingpb.SaveTemplateRequest{Id: template.GetId(), Title: template.GetTitle(), Text: template.GetText(), Queue: template.GetQueue()})
+	if faults := v.faultsOf(err); faults != nil {
+		return v.editAgain(template, faults...)
+	}
 	if err != nil {
 		return err
 	}
 	v.flash(v.tr("Le modèle est enregistré.", "The template was saved."))
 	return v.redirect("/agent/modeles")
+}
+
+// editAgain shows what was typed, with what is to be corrected.
+func (v *visit) editAgain(template *messagingpb.Template, faults ...fault) error {
+	page, err := v.templatesPage()
+	if err != nil {
+		return err
+	}
+	page.Edited = template
+	return v.show(http.StatusUnprocessableEntity, "templates", page, faults...)
 }
 
 func (v *visit) deleteTemplate() error {

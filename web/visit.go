@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/ma-messagerie/messagerie/web/internal/click"
+	"github.com/ma-messagerie/messagerie/web/internal/desk"
 	"github.com/ma-messagerie/messagerie/web/internal/refusal"
 	"github.com/ma-messagerie/messagerie/web/internal/render"
 	"github.com/ma-messagerie/messagerie/web/internal/session"
@@ -82,7 +83,7 @@ func (s *site) agent(serve func(*visit) error) http.HandlerFunc {
 	return s.everybody(func(v *visit) error {
 		switch {
 		case v.session == nil:
-			return v.signIn(session.Agent)
+			return v.signInKeeping(session.Agent)
 		case v.session.Realm != session.Agent:
 			return refusal.ErrWrongSide
 		}
@@ -118,6 +119,9 @@ func (v *visit) here() string {
 	case "/agent/modeles":
 		return "/agent/modeles"
 	}
+	if v.r.URL.Path == desk.Find || v.r.URL.Path == desk.Audit { // these are pages too
+		return v.r.URL.Path
+	}
 	return dir
 }
 
@@ -144,7 +148,7 @@ func (v *visit) lead(to string) error {
 func (v *visit) show(code int, tag string, body any, faults ...fault) error {
 	data := render.View{
 		Path: v.r.URL.RequestURI(), Body: body, Session: v.session, Name: v.cfg.FundName, Publisher: v.cfg.Publisher,
-		Unread: v.unread, Faults: faults, Trace: click.Short(v.r),
+		Unread: v.unread, Faults: faults, Trace: click.Short(v.r), Finding: tag == "find", Shortcuts: v.console().Shortcuts,
 	}
 	if v.session != nil {
 		data.SecondsLeft = int(v.session.Left(time.Now()).Seconds())

@@ -14,6 +14,8 @@
 // under the id of its draft as idempotency key: a double click, the back button, a second
 // tab and a retry all make one message. The confirmation page is made from the answer to that
 // call, which is kept in a sealed cookie for ten minutes; later the gateway is asked again.
+// What an agent has typed is in the form, and in the page that answers it for as long as it was
+// not taken, whatever the reason (package desk).
 //
 // # What is refused
 //

@@ -22,7 +22,6 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/ma-messagerie/messagerie/chassis"
-	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	"github.com/ma-messagerie/messagerie/web/internal/refusal"
 	"github.com/ma-messagerie/messagerie/web/internal/render"
 	"github.com/ma-messagerie/messagerie/web/internal/session"
@@ -176,6 +175,8 @@ func TestComesBackToAPage(t *testing.T) {
 		"/preferences":                        "/",
 		"/agent/conversations/1/repondre":     "/agent/conversations/1",
 		"/agent/modeles/1/supprimer":          "/agent/modeles",
+		"/agent/recherche":                    "/agent/recherche",
+		"/agent/audit":                        "/agent/audit",
 		"/messagerie/conversations/1/masquer": "/messagerie/conversations/1",
 	} {
 		w := httptest.NewRecorder()
@@ -317,17 +318,6 @@ func TestAssets(t *testing.T) {
 	}
 }
 
-func TestDrawDays(t *testing.T) {
-	t.Parallel()
-	chart := drawDays([]*messagingpb.DayFigures{{Date: "2026-11-22", Received: 4, Answered: 1}, {Date: "2026-11-23"}})
-	if chart.Most != 4 || len(chart.Bars) != 2 || chart.Bars[0].Received != chartHeight || chart.Bars[0].ReceivedY != 0 || chart.Bars[0].Answer != chartHeight/4 || chart.Bars[1].Received != 0 {
-		t.Errorf("%+v", chart)
-	}
-	if empty := drawDays(nil); empty.Most != 1 || len(empty.Bars) != 0 {
-		t.Errorf("%+v", empty)
-	}
-}
-
 // Each refusal of the gateway has a page that says what to do, in plain words.
 func TestProblems(t *testing.T) {
 	t.Parallel()
@@ -352,6 +342,10 @@ func TestProblems(t *testing.T) {
 		says  string
 		retry string
 	}{
+		"answered":    {refused(codes.FailedPrecondition, "ALREADY_ANSWERED", nil), http.StatusConflict, "puis envoyez une réponse complémentaire", ""},
+		"not claimed": {refused(codes.FailedPrecondition, "CLAIM_NOT_HELD", nil), http.StatusConflict, "Prenez-la d’abord en charge", ""},
+		"erased":      {refused(codes.FailedPrecondition, "CONVERSATION_ERASED", nil), http.StatusConflict, "a été effacée", ""},
+		"no scope":    {refused(codes.PermissionDenied, "SCOPE_MISSING", nil), http.StatusForbidden, "n’a pas ce droit", ""},
 		"rate":        {limited.Err(), http.StatusTooManyRequests, "Attendez 7 secondes", "7"},
 		"away":        {status.Error(codes.Unavailable, "dial tcp 10.0.0.1:9090"), http.StatusServiceUnavailable, "Votre brouillon est conservé", "2"},
 		"late":        {status.Error(codes.DeadlineExceeded, ""), http.StatusServiceUnavailable, "momentanément indisponible", "2"},

@@ -184,20 +184,9 @@ func (v *visit) showMessage(code int, d *writing.Draft, faults ...fault) error {
 		Audience: v.session.Audience, Theme: d.GetTheme(), Topic: d.GetTopic(), Reason: d.GetReason(),
 	})
 	if err == nil { // without it, one can still write
-		p.Target, p.Usual = v.days(delay.GetTarget().GetWorkingDays()), v.days(delay.GetUsual().GetWorkingDays())
+		p.Target, p.Usual = v.pages.WorkingDays(delay.GetTarget().GetWorkingDays()), v.pages.WorkingDays(delay.GetUsual().GetWorkingDays())
 	}
 	return v.show(code, "message", p, faults...)
-}
-
-func (v *visit) days(n int32) string {
-	switch n {
-	case 0:
-		return ""
-	case 1:
-		return v.tr("1 jour ouvré", "1 working day")
-	default:
-		return v.tr("%d jours ouvrés", "%d working days", n)
-	}
 }
 
 func (v *visit) takeStep() error {

@@ -49,7 +49,7 @@ func second[T any](_ T, err error) error { return err }
 func TestPageToken_OrderOfAFilter(t *testing.T) {
 	t.Parallel()
 	request := func(token string, statuses ...messagingpb.Status) *messagingpb.AgentServiceListConversationsRequest {
-		return &messagingpb.AgentServiceListConversationsRequest{Statuses: statuses, PageToken: token}
+		return &messagingpb.AgentServiceListConversationsRequest{Status: statuses, PageToken: token}
 	}
 	const sent, reopened, answered = messagingpb.Status_SENT, messagingpb.Status_REOPENED, messagingpb.Status_ANSWERED
 	token := rpc.PageToken(t.Context(), request("", sent, reopened), []byte("key"))
@@ -57,7 +57,7 @@ func TestPageToken_OrderOfAFilter(t *testing.T) {
 	if key, err := rpc.PageKey(t.Context(), turned); string(key) != "key" || err != nil {
 		t.Errorf("in another order: %q, %v", key, err)
 	}
-	if turned.GetStatuses()[0] != reopened {
+	if turned.GetStatus()[0] != reopened {
 		t.Error("the request itself is turned")
 	}
 	if err := second(rpc.PageKey(t.Context(), request(token, sent, answered))); !errors.Is(err, rpc.ErrPageToken) {

@@ -66,17 +66,18 @@ func spell(reason errorpb.ErrorReason, in language.Tag, values map[string]string
 	if in == language.English {
 		text = MeaningOf(reason).GetEn()
 	}
+	var pairs []string
 	for name, value := range values {
-		text = strings.ReplaceAll(text, "{"+name+"}", value)
+		pairs = append(pairs, "{"+name+"}", value)
 	}
-	return text
+	return strings.NewReplacer(pairs...).Replace(text) // and nothing within a value
 }
 
 // HTTPStatus returns the status of REST for a refusal: that of the reason if it has its own,
 // else that of the code. A call that the state does not allow is a conflict, not a malformed
 // request.
 func HTTPStatus(code codes.Code, reason errorpb.ErrorReason) int {
-	if own := MeaningOf(reason).GetHttp(); own != 0 {
+	if own := MeaningOf(reason).GetHttp(); own != 0 && code != codes.Aborted {
 		return int(own)
 	}
 	switch code {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"buf.build/go/protovalidate"
+	"golang.org/x/text/language"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
@@ -48,6 +49,18 @@ func TestMeanings(t *testing.T) {
 			if !strings.HasSuffix(text, ".") || strings.Contains(text, "'") && text == meaning.GetFr() {
 				t.Errorf("%s: %q is no sentence as we print them", name, text)
 			}
+		}
+	}
+}
+
+// A value is filled in as it is, whatever placeholder it looks like.
+func TestSpell(t *testing.T) {
+	t.Parallel()
+	for range 20 { // maps have no order
+		values := map[string]string{"variable": "{{known}} {variable}", "known": "{variable}, {date}"}
+		const want = "{{known}} {variable} is not a variable. The variables are {variable}, {date}."
+		if got := spell(errorpb.ErrorReason_TEMPLATE_VARIABLE_UNKNOWN, language.English, values); got != want {
+			t.Fatalf("%q", got)
 		}
 	}
 }

@@ -60,6 +60,10 @@ func (s *agentService) ListConversations(ctx context.Context, _ *messagingpb.Age
 	return &messagingpb.AgentServiceListConversationsResponse{}, s.answer(ctx)
 }
 
+func (s *agentService) FindConversations(ctx context.Context, _ *messagingpb.FindConversationsRequest) (*messagingpb.FindConversationsResponse, error) {
+	return &messagingpb.FindConversationsResponse{}, s.answer(ctx)
+}
+
 func (s *agentService) WatchConversations(_ *messagingpb.AgentServiceWatchConversationsRequest, stream grpc.ServerStreamingServer[messagingpb.AgentServiceWatchConversationsResponse]) error {
 	return s.answer(stream.Context())
 }
@@ -125,9 +129,16 @@ func TestAccess(t *testing.T) {
 	tokens := map[string]string{
 		"nobody":                  "",
 		"garbage":                 "x.y.z",
-		"member":                  s.members.Token(t, map[string]any{"sub": "m", "roles": []string{"agent", "supervisor", "operator", "service"}}),
+		"member":                  s.members.Token(t, map[string]any{"sub": "m", "roles": []string{"agent", "supervisor", "operator", "service", "member.read"}, "scope": "member.read"}),
 		"agent":                   s.agents.Token(t, map[string]any{"sub": "a", "roles": []string{"agent"}}),
 		"supervisor":              s.agents.Token(t, map[string]any{"sub": "s", "roles": []string{"supervisor"}}),
+		"agent who may find":      s.agents.Token(t, map[string]any{"sub": "f", "roles": []string{"agent", "member.read"}}),
+		"agent with the scope":    s.agents.Token(t, map[string]any{"sub": "f", "roles": []string{"agent"}, "scope": "openid member.read"}),
+		"agent with another":      s.agents.Token(t, map[string]any{"sub": "f", "roles": []string{"agent", "queue.read"}, "scope": "queue.read"}),
+		"no agent who may find":   s.agents.Token(t, map[string]any{"sub": "f", "roles": []string{"member.read"}, "scope": "member.read"}),
+		"operator":                s.agents.Token(t, map[string]any{"sub": "o", "roles": []string{"operator", "member.read"}}),
+		"crm that may find":       s.machine.Token(t, map[string]any{"sub": "c", "roles": []string{"agent"}, "scope": "member.read"}),
+		"crm with the role":       s.machine.Token(t, map[string]any{"sub": "c", "roles": []string{"agent", "supervisor", "member.read"}, "scope": "queue.write"}),
 		"roleless":                s.agents.Token(t, map[string]any{"sub": "r"}),
 		"crm":                     s.machine.Token(t, map[string]any{"sub": "c", "roles": []string{"agent"}, "scope": "replies.write queue.read"}),
 		"scopeless":               s.machine.Token(t, map[string]any{"sub": "c", "roles": []string{"agent"}}),
@@ -151,13 +162,19 @@ func TestAccess(t *testing.T) {
 			_, err := messagingpb.NewAgentServiceClient(s.conn).ListConversations(ctx, &messagingpb.AgentServiceListConversationsRequest{})
 			return err
 		},
+		"find": func(ctx context.Context) error {
+			_, err := messagingpb.NewAgentServiceClient(s.conn).FindConversations(ctx, &messagingpb.FindConversationsRequest{})
+			return err
+		},
 		"service": func(ctx context.Context) error {
 			_, err := messagingpb.NewRecipientServiceClient(s.conn).BatchGetRecipients(ctx, &messagingpb.BatchGetRecipientsRequest{ConversationIds: []string{"0199a3d2-0000-7000-8000-000000000000"}})
 			return err
 		},
 	}
 	allowed := map[string][]string{
-		"member": {"member"}, "agent": {"agent", "supervisor", "crm"}, "service": {"service", "service of a client"},
+		"member": {"member"}, "service": {"service", "service of a client"},
+		"agent": {"agent", "supervisor", "crm", "agent who may find", "agent with the scope", "agent with another"},
+		"find":  {"supervisor", "agent who may find", "agent with the scope", "crm that may find"},
 	}
 	for kind, call := range calls {
 		for who, token := range tokens {
@@ -179,13 +196,18 @@ func TestAccess(t *testing.T) {
 	}
 }
 
-// A machine is told which scope its token lacks.
+// Whose token lacks a scope is told which: a machine, and an agent where people need it too.
 func TestAccess_Scope(t *testing.T) {
 	t.Parallel()
 	s := start(t, fine)
 	token := s.machine.Token(t, map[string]any{"sub": "c", "roles": []string{"agent"}, "scp": []string{"queue.write"}})
 	_, err := messagingpb.NewAgentServiceClient(s.conn).ListConversations(withToken(t.Context(), token), &messagingpb.AgentServiceListConversationsRequest{})
 	if info := infoOf(err); info.GetReason() != "SCOPE_MISSING" || info.GetMetadata()["scope"] != "queue.read" {
+		t.Errorf("got %v", err)
+	}
+	token = s.agents.Token(t, map[string]any{"sub": "a", "roles": []string{"agent"}})
+	_, err = messagingpb.NewAgentServiceClient(s.conn).FindConversations(withToken(t.Context(), token), &messagingpb.FindConversationsRequest{})
+	if info := infoOf(err); info.GetReason() != "SCOPE_MISSING" || info.GetMetadata()["scope"] != "member.read" {
 		t.Errorf("got %v", err)
 	}
 }

@@ -44,8 +44,10 @@ export async function mainJob(baseUrl: string, member: string, agent: string): P
   const days: number = submitted.expectedDelay?.workingDays ?? 0;
 
   await taken(jeanne.POST("/v1/conversations/{id}:followUp", { params: { path, header: key() }, body: { text: "Voici un complément." } }));
-  await taken(claire.POST("/v1/agent/conversations/{id}:claim", { params: { path } }));
-  await taken(claire.POST("/v1/agent/conversations/{id}:reply", { params: { path, header: key() }, body: { text: "Il part demain.", final: true } }));
+  const { conversation: read } = await taken(claire.POST("/v1/agent/conversations/{id}:claim", { params: { path } }));
+  await taken(claire.POST("/v1/agent/conversations/{id}:reply", {
+    params: { path, header: key() }, body: { text: "Il part demain.", final: true, lastMessageId: read.lastMessageId },
+  }));
 
   const { preferences } = await taken(jeanne.GET("/v1/me/preferences"));
   await taken(jeanne.PUT("/v1/me/preferences", { body: { preferences } }));

@@ -41,8 +41,8 @@ export async function mainJob(baseUrl: string, member: string, agent: string): P
   const days: number = submitted.expectedDelay?.workingDays ?? 0;
 
   await taken(postFollowUp({ client: jeanne, path, headers: headers(), body: { text: "Voici un complément." } }));
-  await taken(agentClaimConversation({ client: claire, path }));
-  await taken(agentPostReply({ client: claire, path, headers: headers(), body: { text: "Il part demain.", final: true } }));
+  const { conversation: read } = await taken(agentClaimConversation({ client: claire, path }));
+  await taken(agentPostReply({ client: claire, path, headers: headers(), body: { text: "Il part demain.", final: true, lastMessageId: read.lastMessageId } }));
 
   const { preferences } = await taken(getPreferences({ client: jeanne }));
   await taken(replacePreferences({ client: jeanne, body: { preferences } }));

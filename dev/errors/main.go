@@ -25,6 +25,7 @@ whose details are typed. Over REST it is the body, in JSON.
 | ` + "`BadRequest`" + ` | the faults of the input, all together: parameters, members of the body, headers, the taxonomy; what cannot be read has no further faults, and if the body is not a JSON object, no member of it is named; ` + "`field`" + ` as JSON writes it (of a header, its name in lower case), ` + "`reason`" + `, ` + "`description`" + ` for developers, ` + "`localizedMessage`" + ` for people |
 | ` + "`LocalizedMessage`" + ` | words that a front end may show, in French, or in English where ` + "`Accept-Language`" + ` prefers it |
 | ` + "`RetryInfo`" + ` | when to try again; REST: ` + "`Retry-After`" + `, in seconds |
+| ` + "`messagerie.messaging.v1.ConversationChanged`" + ` | with ` + "`CONVERSATION_CHANGED`" + ` and 409: ` + "`messages`" + `, what was written since, and ` + "`lastMessageId`" + ` as it is now; ` + "`incomplete`" + ` where a refusal cannot hold them all |
 | ` + "`RequestInfo`" + ` | the id of the request, which every answer has: ` + "`X-Request-Id`" + `, over gRPC the trailer ` + "`x-request-id`" + `. It is made of trace_id and span_id, as the gateway logs them; the other services log the same trace_id |
 
 ` + "`message`" + ` is for developers, in English, and may change at any time. New reasons may be added: have a

@@ -161,6 +161,7 @@ type Conversation struct {
 	ID, Reference, Status string
 	Theme, Topic, Reason  Choice
 	Hidden, Unread        bool
+	LastMessageID         string
 	CreateTime            time.Time
 	Messages              []struct{ ID, Author, Text string }
 }

@@ -234,10 +234,11 @@ func (g *guide) answer(ctx context.Context, member Client, who traveller, sent C
 		return fmt.Errorf("%w: the agent's queue does not hold %s", errNotSo, sent.Reference)
 	}
 	path := "/v1/agent/conversations/" + sent.ID
-	if _, err := call[wrapped](ctx, g.agent, http.MethodPost, path+":claim", struct{}{}); err != nil {
+	claimed, err := call[wrapped](ctx, g.agent, http.MethodPost, path+":claim", struct{}{})
+	if err != nil {
 		return err
 	}
-	reply := map[string]any{"text": who.reply, "final": true}
+	reply := map[string]any{"text": who.reply, "final": true, "lastMessageId": claimed.Conversation.LastMessageID}
 	if _, err := call[wrapped](ctx, g.agent, http.MethodPost, path+":reply", reply, "Idempotency-Key", uuid.NewString()); err != nil {
 		return err
 	}

@@ -68,11 +68,11 @@ func TestToken_EveryPersona(t *testing.T) {
 			}
 			iss := provider.Issuers()[issuerOf[p.Realm]]
 			if id.Subject != iss.Name+":"+p.Name || id.Realm != p.Realm || id.Name != p.FullName || id.Email != p.Email ||
-				id.Phone != p.Phone || id.Locale != p.Locale || id.Caisse != p.Caisse ||
+				id.Phone != p.Phone || id.Locale != p.Locale || id.Caisse != p.Caisse || id.Number != p.Number ||
 				!slices.Equal(id.Profiles, p.Profiles) || !slices.Equal(id.Queues, p.Queues) || !slices.Equal(id.Roles, p.Roles) {
 				t.Errorf("the token of %+v makes %+v", p, *id)
 			}
-			if p.Realm == auth.RealmMember && (!phones.MatchString(p.Phone) || len(p.Profiles) == 0 || len(p.Roles) > 0) {
+			if p.Realm == auth.RealmMember && (!phones.MatchString(p.Phone) || p.Number == "" || len(p.Profiles) == 0 || len(p.Roles) > 0) {
 				t.Errorf("not a member: %+v", p)
 			}
 			read, err := discover(t, iss.URL).Verifier(&goidc.Config{ClientID: "messagerie"}).Verify(t.Context(), token)

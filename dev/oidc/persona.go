@@ -20,10 +20,15 @@ type Persona struct {
 
 	// The claims; an empty one is left out of the token.
 	FullName, Email, Phone, Locale, Caisse string
-	Profiles, Queues, Roles                []string
+	// Number is the fund's identifier of a member: made up, and unlike the NIR.
+	Number                  string
+	Profiles, Queues, Roles []string
 	// Scopes are what a machine's token allows.
 	Scopes []string
 }
+
+// memberRead is the scope that finds members' conversations, which people have as a role.
+const memberRead = "member.read"
 
 // caisse is the one local organisation of the personas.
 const caisse = "armorique"
@@ -33,28 +38,33 @@ const caisse = "armorique"
 var personas = []Persona{
 	{
 		Name: "jeanne", Realm: auth.RealmMember, About: "particulier",
-		FullName: "Jeanne Martin", Email: "jeanne@example.org", Phone: "+33639980001", Locale: "fr", Caisse: caisse,
+		FullName: "Jeanne Martin", Email: "jeanne@example.org", Phone: "+33639980001", Locale: "fr", Caisse: caisse, Number: "A1-204-517",
 		Profiles: []string{"PARTICULIER"},
 	},
 	{
 		Name: "paul", Realm: auth.RealmMember, About: "exploitant agricole",
-		FullName: "Paul Le Goff", Email: "paul@example.org", Phone: "+33639980002", Locale: "fr", Caisse: caisse,
+		FullName: "Paul Le Goff", Email: "paul@example.org", Phone: "+33639980002", Locale: "fr", Caisse: caisse, Number: "B7-310-228",
 		Profiles: []string{"EXPLOITANT"},
 	},
 	{
 		Name: "tilleuls", Realm: auth.RealmMember, About: "employeur",
-		FullName: "Les Tilleuls SARL", Email: "tilleuls@example.org", Phone: "+33639980003", Locale: "fr", Caisse: caisse,
+		FullName: "Les Tilleuls SARL", Email: "tilleuls@example.org", Phone: "+33639980003", Locale: "fr", Caisse: caisse, Number: "E4-902-061",
 		Profiles: []string{"EMPLOYEUR"},
 	},
 	{
 		Name: "marc", Realm: auth.RealmMember, About: "particulier et exploitant agricole, lit l’anglais",
-		FullName: "Marc Dubois", Email: "marc@example.org", Phone: "+33639980004", Locale: "en", Caisse: caisse,
+		FullName: "Marc Dubois", Email: "marc@example.org", Phone: "+33639980004", Locale: "en", Caisse: caisse, Number: "C2-775-340",
 		Profiles: []string{"PARTICULIER", "EXPLOITANT"},
 	},
 	{
-		Name: "claire", Realm: auth.RealmAgent, About: "agente, toutes les files",
+		Name: "claire", Realm: auth.RealmAgent, About: "agente, toutes les files, peut rechercher un adhérent",
 		FullName: "Claire Bernard", Email: "claire@example.org", Locale: "fr", Caisse: caisse,
-		Queues: []string{auth.AllQueues}, Roles: []string{auth.RoleAgent},
+		Queues: []string{auth.AllQueues}, Roles: []string{auth.RoleAgent, memberRead},
+	},
+	{
+		Name: "nadia", Realm: auth.RealmAgent, About: "agente, la file Retraite seulement, sans droit de recherche",
+		FullName: "Nadia Cherif", Email: "nadia@example.org", Locale: "fr", Caisse: caisse,
+		Queues: []string{"retraite"}, Roles: []string{auth.RoleAgent},
 	},
 	{
 		Name: "sofiane", Realm: auth.RealmAgent, About: "agent, superviseur et exploitant de la plateforme",
@@ -65,7 +75,7 @@ var personas = []Persona{
 		Name: "crm", Realm: auth.RealmMachine, About: "le CRM de la caisse, qui répond au nom des agents",
 		FullName: "CRM", Caisse: caisse,
 		Queues: []string{auth.AllQueues}, Roles: []string{auth.RoleAgent},
-		Scopes: []string{"queue.read", "queue.write", "replies.write", "notes.write", "templates.read", "statistics.read"},
+		Scopes: []string{"queue.read", "queue.write", "replies.write", "notes.write", "templates.read", "statistics.read", memberRead},
 	},
 	{Name: "gateway", Realm: auth.RealmMachine, About: "service", FullName: "gateway", Roles: []string{auth.RoleService}},
 	{Name: "messaging", Realm: auth.RealmMachine, About: "service", FullName: "messaging", Roles: []string{auth.RoleService}},
@@ -96,7 +106,7 @@ func personaNamed(name string) *Persona {
 	if number := crowd.FindStringSubmatch(name); number != nil {
 		return &Persona{
 			Name: name, Realm: auth.RealmMember, About: "particulier",
-			FullName: "Particulier " + number[1], Email: name + "@example.org", Phone: "+3363998" + number[1], Locale: "fr", Caisse: caisse,
+			FullName: "Particulier " + number[1], Email: name + "@example.org", Phone: "+3363998" + number[1], Locale: "fr", Caisse: caisse, Number: "P-" + number[1],
 			Profiles: []string{"PARTICULIER"},
 		}
 	}
@@ -117,7 +127,7 @@ func personasOf(realm auth.Realm) []Persona {
 func (p *Persona) claims() map[string]any {
 	claims := make(map[string]any)
 	for name, value := range map[string]string{
-		"name": p.FullName, "email": p.Email, "phone_number": p.Phone, "locale": p.Locale, "caisse": p.Caisse,
+		"name": p.FullName, "email": p.Email, "phone_number": p.Phone, "locale": p.Locale, "caisse": p.Caisse, "member_number": p.Number,
 	} {
 		if value != "" {
 			claims[name] = value

@@ -99,7 +99,7 @@ func newContract(t *testing.T, s *stack.Stack) *contract {
 		}
 	}
 	slices.SortFunc(c.operations, func(a, b *operation) int { return strings.Compare(a.id, b.id) })
-	for _, persona := range []string{"jeanne", "claire", "sofiane", "notifier"} {
+	for _, persona := range []string{"jeanne", "claire", "nadia", "sofiane", "notifier"} {
 		c.tokens[persona] = as(t, s, persona).Token
 	}
 	c.letters = loseMail(t, s)
@@ -144,6 +144,8 @@ func (op *operation) persona() (persona, stranger string) {
 		return "jeanne", "claire"
 	case "AGENT":
 		return "claire", "jeanne"
+	case "AGENT_WITH_SCOPE":
+		return "claire", "nadia"
 	case "MEMBER_OR_AGENT":
 		return "jeanne", "notifier"
 	case "SUPERVISOR", "OPERATOR":
@@ -184,12 +186,32 @@ func (c *contract) example(t *testing.T, op *operation) ask {
 	}
 	if body := dig(op.described, "requestBody", "content", "application/json"); body != nil {
 		var err error
-		if a.body, err = json.Marshal(body["example"]); err != nil {
+		example := body["example"]
+		if content, ok := example.(map[string]any); ok {
+			example = c.current(t, content, a.id)
+		}
+		if a.body, err = json.Marshal(example); err != nil {
 			t.Fatal(err)
 		}
 		a.header["Content-Type"] = "application/json"
 	}
 	return a
+}
+
+// current is the example of a body with what must be so of a conversation that there is: its
+// last message, and a colleague.
+func (c *contract) current(t *testing.T, example map[string]any, id string) map[string]any {
+	t.Helper()
+	example = maps.Clone(example)
+	claire := as(t, c.stack, "claire")
+	if _, needed := example["lastMessageId"]; needed {
+		example["lastMessageId"] = lastMessage(t, claire, id)
+	}
+	if _, needed := example["agentId"]; needed {
+		agents := read[struct{ Agents []struct{ ID string } }](t, do(t, claire, http.MethodGet, "/v1/agent/agents", nil)).Agents
+		example["agentId"] = agents[0].ID
+	}
+	return example
 }
 
 func list(value any) []any {
@@ -224,7 +246,7 @@ func (c *contract) thing(t *testing.T, op *operation) string {
 		return uuid.NewString()
 	}
 	id := send(t, jeanne, "Bonjour, une question.").ID
-	if op.id == "agentReleaseConversation" {
+	if op.id == "agentReleaseConversation" || op.id == "agentAssignConversation" {
 		do(t, claire, http.MethodPost, "/v1/agent/conversations/"+id+":claim", map[string]any{})
 	}
 	return id
@@ -412,8 +434,12 @@ func (c *contract) conflict(t *testing.T, op *operation, a *ask) {
 		a.body = bytes.Replace(a.body, []byte("Bonjour, "), []byte("Bonsoir, "), 1)
 		a.body = bytes.Replace(a.body, []byte("Le dossier"), []byte("Son dossier"), 1)
 		a.body = bytes.Replace(a.body, []byte("FOLLOWED"), []byte("SHOWN"), 1)
-	case op.id == "agentReleaseConversation":
+	case op.id == "agentReleaseConversation", op.id == "agentAssignConversation":
 		agent("claire", "release")
+	case op.id == "agentTakeOverConversation": // of what is closed
+		do(t, as(t, c.stack, "claire"), http.MethodPost, "/v1/agent/conversations/"+a.id+":close", map[string]any{
+			"text": "C’est réglé.", "lastMessageId": lastMessage(t, as(t, c.stack, "claire"), a.id),
+		})
 	case op.id == "agentHoldConversation": // of who has everything erased
 		marc := as(t, c.stack, "marc")
 		a.id = send(t, marc, "Bonjour, une question.").ID

@@ -252,7 +252,7 @@ func TestHintsThroughNginx(t *testing.T) {
 // replyAs replies to a conversation, and leaves it open.
 func replyAs(t *testing.T, c journey.Client, id string) {
 	t.Helper()
-	if answer := do(t, c, http.MethodPost, "/v1/agent/conversations/"+id+":reply", map[string]any{"text": "Votre dossier avance."}, "Idempotency-Key", uuid.NewString()); answer.Status != http.StatusOK {
+	if answer := do(t, c, http.MethodPost, "/v1/agent/conversations/"+id+":reply", map[string]any{"text": "Votre dossier avance.", "lastMessageId": lastMessage(t, c, id)}, "Idempotency-Key", uuid.NewString()); answer.Status != http.StatusOK {
 		t.Fatalf("%+v", answer)
 	}
 }

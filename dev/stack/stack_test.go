@@ -414,6 +414,12 @@ func TestSubmit_OldVersion(t *testing.T) {
 	}
 }
 
+// lastMessage is the last message that an agent reads in a conversation.
+func lastMessage(t *testing.T, agent journey.Client, id string) string {
+	t.Helper()
+	return read[recap](t, do(t, agent, http.MethodGet, "/v1/agent/conversations/"+id, nil)).Conversation.LastMessageID
+}
+
 func TestReply_OneMailAndNoSMS(t *testing.T) {
 	t.Parallel()
 	s := start(t, stateDir(t))
@@ -421,14 +427,14 @@ func TestReply_OneMailAndNoSMS(t *testing.T) {
 	sent := send(t, jeanne, "Bonjour, une question.")
 	awaitMail(t, s.Mailbox, sent.Reference, 1, 1)
 	key := uuid.NewString()
-	path := "/v1/agent/conversations/" + sent.ID + ":reply"
+	path, last := "/v1/agent/conversations/"+sent.ID+":reply", lastMessage(t, crm, sent.ID)
 	for range 3 {
-		answer := do(t, crm, http.MethodPost, path, map[string]any{"text": "Voici la réponse.", "final": true}, "Idempotency-Key", key)
+		answer := do(t, crm, http.MethodPost, path, map[string]any{"text": "Voici la réponse.", "final": true, "lastMessageId": last}, "Idempotency-Key", key)
 		if got := read[recap](t, answer).Conversation; len(got.Messages) != 2 || got.Status != "ANSWERED" {
 			t.Errorf("got %s", answer.Body)
 		}
 	}
-	if other := do(t, crm, http.MethodPost, path, map[string]any{"text": "Une autre.", "final": true}, "Idempotency-Key", key); other.Status != http.StatusConflict {
+	if other := do(t, crm, http.MethodPost, path, map[string]any{"text": "Une autre.", "final": true, "lastMessageId": last}, "Idempotency-Key", key); other.Status != http.StatusConflict {
 		t.Errorf("the same key with another text: %d %s", other.Status, other.Body)
 	}
 	about := awaitMail(t, s.Mailbox, sent.Reference, 2, 1)
@@ -449,11 +455,19 @@ func TestCanary(t *testing.T) {
 	const question, answer = "CANARI-QUESTION-7f3a", "CANARI-REPLIQUE-91be"
 	jeanne := as(t, s, "jeanne")
 	sent := send(t, jeanne, "Bonjour, "+question+" : où en est mon dossier ?")
-	do(t, as(t, s, "crm"), http.MethodPost, "/v1/agent/conversations/"+sent.ID+":reply", map[string]any{"text": answer + " : il avance.", "final": true}, "Idempotency-Key", uuid.NewString())
+	crm := as(t, s, "crm")
+	do(t, crm, http.MethodPost, "/v1/agent/conversations/"+sent.ID+":reply", map[string]any{"text": answer + " : il avance.", "final": true, "lastMessageId": lastMessage(t, crm, sent.ID)}, "Idempotency-Key", uuid.NewString())
 	// Refused texts must not be logged either.
 	do(t, jeanne, http.MethodPost, "/v1/conversations", submission(strings.Repeat(question, 50)), "Idempotency-Key", uuid.NewString())
 	do(t, jeanne, http.MethodPost, "/v1/conversations", []byte(`{"text":"`+question+`",}`), "Idempotency-Key", uuid.NewString())
 	awaitMail(t, s.Mailbox, sent.Reference, 2, 1)
+	claire, number := as(t, s, "claire"), map[string]any{"memberNumber": "A1-204-517"}
+	seen := do(t, claire, http.MethodGet, "/v1/agent/conversations/"+sent.ID, nil).Body
+	found := do(t, claire, http.MethodPost, "/v1/agent/conversations:find", number).Body
+	if !strings.Contains(string(seen), "A1-204-517") || !strings.Contains(string(seen), "Jeanne Martin") || !strings.Contains(string(found), sent.ID) {
+		t.Fatalf("an agent does not see who writes: %s, or find them: %s", seen, found)
+	}
+	do(t, as(t, s, "nadia"), http.MethodPost, "/v1/agent/conversations:find", number) // refused
 	if got := read[recap](t, do(t, jeanne, http.MethodGet, "/v1/conversations/"+sent.ID, nil)).Conversation; !strings.Contains(got.Messages[0].Text, question) || !strings.Contains(got.Messages[1].Text, answer) {
 		t.Fatalf("the member does not read them: %+v", got)
 	}
@@ -461,13 +475,14 @@ func TestCanary(t *testing.T) {
 		t.Fatal(err)
 	}
 	words := []string{question, answer}
-	contacts := []string{"jeanne@example.org", "+33639980001", "Jeanne Martin"}
+	account := []string{"Jeanne Martin", "A1-204-517", "A1204517"}
+	contacts := append([]string{"jeanne@example.org", "+33639980001"}, account...)
 	for _, m := range s.Mailbox.Messages() {
 		all, err := json.Marshal(m)
 		if err != nil {
 			t.Fatal(err)
 		}
-		absent(t, "a "+m.Channel, string(all), words)
+		absent(t, "a "+m.Channel, string(all), append(words, account...))
 	}
 	searchFiles(t, filepath.Join(dir, "nats"), slices.Concat(words, contacts))
 	searchFiles(t, filepath.Join(dir, "postgres"), slices.Concat(words, contacts))

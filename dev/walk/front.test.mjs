@@ -112,7 +112,8 @@ test('the main job, over a cut and a reload', async () => {
 	assert.ok((await page.textContent('main')).includes(reference));
 
 	// An agent answers; the member reads it and adds something.
-	await call('claire', 'POST', `/v1/agent/conversations/${id}:reply`, { text: 'Votre paiement est parti ce matin.', final: true }, { 'Idempotency-Key': crypto.randomUUID() });
+	const { conversation: { lastMessageId } } = await call('claire', 'GET', `/v1/agent/conversations/${id}`);
+	await call('claire', 'POST', `/v1/agent/conversations/${id}:reply`, { text: 'Votre paiement est parti ce matin.', final: true, lastMessageId }, { 'Idempotency-Key': crypto.randomUUID() });
 	await page.click('text=Tous vos messages');
 	await page.waitForSelector('li:has-text("non lu")');
 	await accessible(page, 'Vos messages');

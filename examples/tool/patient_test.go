@@ -101,7 +101,7 @@ func TestRetryAfter(t *testing.T) {
 // A reply's key is made of the member's last message, not of the fund's.
 func TestLastOfMember(t *testing.T) {
 	t.Parallel()
-	messages := []api.MessagerieMessagingV1Message{{Id: "first", Author: api.MEMBER}, {Id: "second", Author: api.MEMBER}, {Id: "reply", Author: api.AGENT}}
+	messages := []api.MessagerieMessagingV1Message{{Id: "first", Author: api.MessagerieMessagingV1AuthorMEMBER}, {Id: "second", Author: api.MessagerieMessagingV1AuthorMEMBER}, {Id: "reply", Author: api.MessagerieMessagingV1AuthorAGENT}}
 	if got := lastOfMember(messages); got != "second" {
 		t.Errorf("got %q", got)
 	}

@@ -101,7 +101,7 @@ func (t *tool) answer(ctx context.Context, id, text string) error {
 	}
 	key := uuid.NewSHA1(answered, []byte(text)).String()
 	answer, err := t.api.AgentPostReplyWithResponse(ctx, id,
-		&api.AgentPostReplyParams{IdempotencyKey: key}, api.AgentPostReplyJSONRequestBody{Text: text, Final: true})
+		&api.AgentPostReplyParams{IdempotencyKey: key}, api.AgentPostReplyJSONRequestBody{Text: text, Final: true, LastMessageId: read.JSON200.Conversation.LastMessageId})
 	if err != nil {
 		return fmt.Errorf("answering: %w", err)
 	}
@@ -120,7 +120,7 @@ func (t *tool) answer(ctx context.Context, id, text string) error {
 // lastOfMember is the id of what the member wrote last; messages come oldest first.
 func lastOfMember(messages []api.MessagerieMessagingV1Message) (id string) {
 	for _, m := range messages {
-		if m.Author == api.MEMBER {
+		if m.Author == api.MessagerieMessagingV1AuthorMEMBER {
 			id = m.Id
 		}
 	}

@@ -29,6 +29,8 @@ var (
 	members   = []string{"member", "false agent"}
 	staff     = []string{"agent", "supervisor", "crm"}
 	operators = []string{"operator"}
+	// They have the scope by name, or need none.
+	finders = []string{"supervisor", "crm"}
 	// A supervisor's methods are the supervisor's alone.
 	supervisors = []string{"supervisor"}
 )
@@ -65,6 +67,11 @@ var admitted = map[string][]string{
 	"/messagerie.messaging.v1.MessagingService/GetExpectedDelay":      members,
 	"/messagerie.messaging.v1.MessagingService/ExportMyData":          members,
 	"/messagerie.messaging.v1.MessagingService/EraseMyData":           members,
+	"/messagerie.messaging.v1.AgentService/FindConversations":         finders,
+	"/messagerie.messaging.v1.AgentService/AssignConversation":        staff,
+	"/messagerie.messaging.v1.AgentService/TakeOverConversation":      supervisors,
+	"/messagerie.messaging.v1.AgentService/ListAgents":                staff,
+	"/messagerie.messaging.v1.AgentService/ListAuditEntries":          supervisors,
 	"/messagerie.messaging.v1.AgentService/TransferConversation":      staff,
 	"/messagerie.messaging.v1.AgentService/RecategoriseConversation":  staff,
 	"/messagerie.messaging.v1.AgentService/ReopenConversation":        staff,

@@ -249,6 +249,7 @@ func TestOpenAPI_Failures(t *testing.T) {
 	callers := map[accesspb.Access]string{
 		accesspb.Access_ACCESS_PUBLIC: "nobody", accesspb.Access_ACCESS_MEMBER: "member", accesspb.Access_ACCESS_AGENT: "agent",
 		accesspb.Access_ACCESS_MEMBER_OR_AGENT: "member", accesspb.Access_ACCESS_SUPERVISOR: "supervisor", accesspb.Access_ACCESS_OPERATOR: "operator",
+		accesspb.Access_ACCESS_AGENT_WITH_SCOPE: "supervisor",
 	}
 	for code, want := range map[codes.Code]int{codes.ResourceExhausted: 429, codes.Internal: 500, codes.Unavailable: 503, codes.DeadlineExceeded: 504} {
 		s.fail.Store(rpc.Refuse(code, errorpb.ErrorReason_REPORTS_BUSY, "not now"))
@@ -287,7 +288,7 @@ func TestOpenAPI_Reasons(t *testing.T) {
 		}
 	}
 	for name, row := range map[string]struct{ has, lacks string }{
-		"BadRequest": {"PARAMETER_UNKNOWN", "CLAIM_HELD"}, "Conflict": {"IDEMPOTENCY_KEY_REUSED", "CONVERSATION_CHANGED"},
+		"BadRequest": {"PARAMETER_UNKNOWN", "CLAIM_HELD"}, "Conflict": {"CONVERSATION_CHANGED", "RATE_LIMITED"},
 		"PreconditionFailed": {"CONVERSATION_CHANGED", "CLAIM_HELD"}, "TooManyRequests": {"RATE_LIMITED", "REQUEST_TOO_LARGE"},
 	} {
 		words, _ := dig(d.doc, "components", "responses", name)["description"].(string)

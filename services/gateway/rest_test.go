@@ -145,11 +145,11 @@ func TestQuery_EmptyEnum(t *testing.T) {
 			t.Errorf("%s: what is beside it has not arrived", path)
 		}
 	}
-	for path, want := range map[string]int{"?statuses=": 0, "?statuses=&statuses=SENT": 1} {
+	for path, want := range map[string]int{"?status=": 0, "?status=&status=SENT": 1} {
 		s.take()
 		if got := s.rest(t, "agent", "GET", "/v1/agent/conversations"+path, ""); got.code != http.StatusOK {
 			t.Errorf("%s: %d %s", path, got.code, got.body)
-		} else if statuses := s.last(t).request.(*messagingpb.AgentServiceListConversationsRequest).GetStatuses(); len(statuses) != want {
+		} else if statuses := s.last(t).request.(*messagingpb.AgentServiceListConversationsRequest).GetStatus(); len(statuses) != want {
 			t.Errorf("%s: arrived as %v", path, statuses)
 		}
 	}
@@ -199,7 +199,7 @@ func TestQueriesAreReadStrictly(t *testing.T) {
 	const conversations, queue = "/v1/conversations", "/v1/agent/conversations"
 	for _, row := range []struct{ caller, path, field, reason string }{
 		{"member", conversations + "?hidden=true&pageSize=5&pageToken=x&audience=EXPLOITANT", "", ""},
-		{"agent", queue + "?statuses=SENT&statuses=CLOSED", "", ""},
+		{"agent", queue + "?status=SENT&status=CLOSED", "", ""},
 		{"member", conversations + "?pageToken=" + canaryQuery, "", ""},
 		{"member", conversations + "?pageSize=" + canaryQuery, "pageSize", "VALUE_INVALID"},
 		{"member", conversations + "?" + canaryQuery + "=1", "query", "PARAMETER_UNKNOWN"},
@@ -214,8 +214,8 @@ func TestQueriesAreReadStrictly(t *testing.T) {
 		{"member", conversations + "?pageToken=%FF", "pageToken", "VALUE_INVALID"},
 		{"member", conversations + "?pageToken=%zz", "query", "QUERY_MALFORMED"},
 		{"member", conversations + "/" + someID + "?id=other", "id", "PARAMETER_UNKNOWN"},
-		{"agent", queue + "?statuses=SENT&statuses=LOST", "statuses", "VALUE_UNKNOWN"},
-		{"agent", queue + "?statuses=SENT&statuses=2", "statuses", "VALUE_UNKNOWN"},
+		{"agent", queue + "?status=SENT&status=LOST", "status", "VALUE_UNKNOWN"},
+		{"agent", queue + "?status=SENT&status=2", "status", "VALUE_UNKNOWN"},
 		{"member", conversations + "?audience=1", "audience", "VALUE_UNKNOWN"},
 		{"member", conversations + "?audience=AUDIENCE_UNSPECIFIED", "audience", "VALUE_UNKNOWN"},
 	} {

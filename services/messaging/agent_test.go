@@ -86,7 +86,7 @@ func TestQueue_ScopeAndOrder(t *testing.T) {
 		{"only a queue that is not the agent's", queues("sante"), &messagingpb.AgentServiceListConversationsRequest{Queue: "famille"}, nil},
 		{"only a theme", nil, &messagingpb.AgentServiceListConversationsRequest{Theme: "sante"}, []string{care}},
 		{"only a topic", nil, &messagingpb.AgentServiceListConversationsRequest{Topic: "allocations"}, []string{family, last}},
-		{"only a status", nil, &messagingpb.AgentServiceListConversationsRequest{Statuses: []messagingpb.Status{messagingpb.Status_ANSWERED}}, nil},
+		{"only a status", nil, &messagingpb.AgentServiceListConversationsRequest{Status: []messagingpb.Status{messagingpb.Status_ANSWERED}}, nil},
 	} {
 		if got, _ := s.clerk(t, "claire", test.claims).queue(t, test.req); !slices.Equal(got, test.want) {
 			t.Errorf("%s: %v, want %v", test.name, got, test.want)
@@ -113,13 +113,13 @@ func TestQueue_Statuses(t *testing.T) {
 	claire.claim(t, inHand)
 	claire.reply(t, partly, false)
 	claire.reply(t, answered, true)
-	if _, err := s.agent.CloseConversation(claire.call(t), &messagingpb.CloseConversationRequest{Id: closed}); err != nil {
+	if _, err := s.agent.CloseConversation(claire.call(t), &messagingpb.CloseConversationRequest{Id: closed, LastMessageId: s.last(t, closed), Text: closingText}); err != nil {
 		t.Fatal(err)
 	}
 	if got, _ := claire.queue(t, &messagingpb.AgentServiceListConversationsRequest{}); !slices.Equal(got, []string{sent, inHand, partly}) {
 		t.Errorf("waiting: %v", got)
 	}
-	over := &messagingpb.AgentServiceListConversationsRequest{Statuses: []messagingpb.Status{messagingpb.Status_ANSWERED, messagingpb.Status_CLOSED}}
+	over := &messagingpb.AgentServiceListConversationsRequest{Status: []messagingpb.Status{messagingpb.Status_ANSWERED, messagingpb.Status_CLOSED}}
 	if got, _ := claire.queue(t, over); !slices.Equal(got, []string{answered, closed}) {
 		t.Errorf("over: %v", got)
 	}
@@ -138,8 +138,8 @@ func TestAgent_OutsideTheScopeIsNotFound(t *testing.T) {
 			"get":     second(s.agent.GetConversation(eve.call(t), &messagingpb.AgentServiceGetConversationRequest{Id: id})),
 			"claim":   second(s.agent.ClaimConversation(eve.call(t), &messagingpb.ClaimConversationRequest{Id: id})),
 			"release": second(s.agent.ReleaseConversation(eve.call(t), &messagingpb.ReleaseConversationRequest{Id: id})),
-			"reply":   second(s.agent.PostReply(eve.call(t, uuid.NewString()), &messagingpb.PostReplyRequest{Id: id, Text: agentText})),
-			"close":   second(s.agent.CloseConversation(eve.call(t), &messagingpb.CloseConversationRequest{Id: id})),
+			"reply":   second(s.agent.PostReply(eve.call(t, uuid.NewString()), &messagingpb.PostReplyRequest{Id: id, LastMessageId: s.last(t, id), Text: agentText})),
+			"close":   second(s.agent.CloseConversation(eve.call(t), &messagingpb.CloseConversationRequest{Id: id, LastMessageId: s.last(t, id)})),
 		} {
 			t.Log(name, call)
 			refused(t, err, codes.NotFound, "CONVERSATION_NOT_FOUND", "")
@@ -171,8 +171,8 @@ func TestClaim(t *testing.T) {
 	for name, err := range map[string]error{
 		"claim":   second(s.agent.ClaimConversation(omar.call(t), &messagingpb.ClaimConversationRequest{Id: id})),
 		"release": second(s.agent.ReleaseConversation(omar.call(t), &messagingpb.ReleaseConversationRequest{Id: id})),
-		"reply":   second(s.agent.PostReply(omar.call(t, uuid.NewString()), &messagingpb.PostReplyRequest{Id: id, Text: agentText})),
-		"close":   second(s.agent.CloseConversation(omar.call(t), &messagingpb.CloseConversationRequest{Id: id})),
+		"reply":   second(s.agent.PostReply(omar.call(t, uuid.NewString()), &messagingpb.PostReplyRequest{Id: id, LastMessageId: s.last(t, id), Text: agentText})),
+		"close":   second(s.agent.CloseConversation(omar.call(t), &messagingpb.CloseConversationRequest{Id: id, LastMessageId: s.last(t, id)})),
 	} {
 		meta := refused(t, err, codes.FailedPrecondition, "CLAIM_HELD", "")
 		if meta["agent"] != "claire Canari (agent)" || meta["until"] != until {
@@ -271,9 +271,9 @@ func TestReply(t *testing.T) {
 	if _, err := s.messaging.HideConversation(jeanne.call(t), &messagingpb.HideConversationRequest{Id: id}); err != nil {
 		t.Fatal(err)
 	}
-	// Nobody holds a claim, so none is needed.
+	// Nobody holds a claim, so none is needed: the reply makes one.
 	partly := claire.reply(t, id, false)
-	if partly.GetStatus() != messagingpb.Status_PARTLY_ANSWERED || partly.GetHidden() || !partly.GetUnread() || len(partly.GetMessages()) != 2 {
+	if !partly.GetClaim().GetMine() || partly.GetStatus() != messagingpb.Status_PARTLY_ANSWERED || partly.GetHidden() || !partly.GetUnread() || len(partly.GetMessages()) != 2 {
 		t.Errorf("in part: %v", partly)
 	}
 	claire.claim(t, id)
@@ -285,8 +285,11 @@ func TestReply(t *testing.T) {
 		t.Errorf("in full: %v", done)
 	}
 	seen := jeanne.see(t, id)
-	if diff := cmp.Diff(done, seen, protocmp.Transform(), withoutSteps); diff != "" {
+	if diff := cmp.Diff(done, seen, protocmp.Transform(), withoutSteps, ofAgentsAlone, protocmp.IgnoreFields(&messagingpb.Writer{}, "agent_id")); diff != "" {
 		t.Errorf("the member sees something else: %s", diff)
+	}
+	if seen.GetLastMessageId() != "" || seen.GetAnswered() || seen.GetMessages()[1].GetWriter().GetAgentId() != "" {
+		t.Errorf("the member sees what is for agents: %v", seen)
 	}
 	if last := seen.GetMessages()[3]; last.GetText() != agentText || last.GetAuthor() != messagingpb.Author_AGENT || seen.GetMessages()[0].GetText() != memberText {
 		t.Errorf("messages %v", seen.GetMessages())
@@ -317,7 +320,7 @@ func checkReplied(t *testing.T, s *stage, done *messagingpb.Conversation) {
 		replies[posted.GetOrigin().GetVersion()] = posted
 	}
 	want := make(map[int32]*eventspb.ReplyPosted)
-	for i, version := range []int32{2, 4, 5} { // 1 was the submission, 3 the claim
+	for i, version := range []int32{3, 4, 5} { // 1 was the submission, 2 the claim that came with the first
 		want[version] = &eventspb.ReplyPosted{
 			Origin:    &eventspb.Origin{ConversationId: done.GetId(), Reference: done.GetReference(), Caisse: "msa-75", Queue: "famille", Version: version},
 			MessageId: done.GetMessages()[i+1].GetId(), Final: version == 5, Sms: true, //nolint:staticcheck // for earlier notifiers
@@ -343,7 +346,7 @@ func TestReply_Text(t *testing.T) {
 		{"override", "a\u202eb", "BODY_CHARACTER_FORBIDDEN"},
 		{"invisible", "\u200b", "BODY_BLANK"},
 	} {
-		_, err := s.agent.PostReply(claire.call(t, uuid.NewString()), &messagingpb.PostReplyRequest{Id: id, Text: test.text})
+		_, err := s.agent.PostReply(claire.call(t, uuid.NewString()), &messagingpb.PostReplyRequest{Id: id, LastMessageId: s.last(t, id), Text: test.text})
 		if test.reason != "" {
 			t.Log(test.name)
 			refused(t, err, codes.InvalidArgument, test.reason, "text")
@@ -351,7 +354,7 @@ func TestReply_Text(t *testing.T) {
 			t.Errorf("%s: %v", test.name, err)
 		}
 	}
-	_, err := s.agent.PostReply(claire.call(t), &messagingpb.PostReplyRequest{Id: id, Text: agentText})
+	_, err := s.agent.PostReply(claire.call(t), &messagingpb.PostReplyRequest{Id: id, LastMessageId: s.last(t, id), Text: agentText})
 	refused(t, err, codes.InvalidArgument, "IDEMPOTENCY_KEY_REQUIRED", "idempotency-key")
 	if n := s.count(t, `SELECT count(*) FROM message WHERE author = 2`); n != 3 {
 		t.Errorf("%d replies are stored", n)
@@ -368,7 +371,7 @@ func TestReply_Idempotent(t *testing.T) {
 		resp, err := s.agent.PostReply(by.call(t, key), req)
 		return resp.GetConversation(), err
 	}
-	req := &messagingpb.PostReplyRequest{Id: id, Text: agentText, Final: true}
+	req := &messagingpb.PostReplyRequest{Id: id, LastMessageId: s.last(t, id), Text: agentText, Final: true}
 	const callers = 32
 	errs := make([]error, callers)
 	var wg sync.WaitGroup
@@ -386,23 +389,23 @@ func TestReply_Idempotent(t *testing.T) {
 		t.Errorf("stored %s, want %s", stored, want)
 	}
 	for name, req := range map[string]*messagingpb.PostReplyRequest{
-		"text":         {Id: id, Text: agentText + "!", Final: true},
-		"finality":     {Id: id, Text: agentText},
-		"conversation": {Id: other, Text: agentText, Final: true},
+		"text":         {Id: id, LastMessageId: s.last(t, id), Text: agentText + "!", Final: true},
+		"finality":     {Id: id, LastMessageId: s.last(t, id), Text: agentText},
+		"conversation": {Id: other, LastMessageId: s.last(t, other), Text: agentText, Final: true},
 	} {
 		_, err := reply(claire, req)
 		t.Log(name)
 		refused(t, err, codes.AlreadyExists, "IDEMPOTENCY_KEY_REUSED", "")
 	}
 	// A retry does not mind what has happened since, nor does it undo it.
-	if _, err := s.agent.CloseConversation(claire.call(t), &messagingpb.CloseConversationRequest{Id: id}); err != nil {
+	if _, err := s.agent.CloseConversation(claire.call(t), &messagingpb.CloseConversationRequest{Id: id, LastMessageId: s.last(t, id)}); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := reply(claire, req); err != nil || got.GetStatus() != messagingpb.Status_CLOSED || len(got.GetMessages()) != 2 {
 		t.Errorf("a retry after the end: %v, %v", got, err)
 	}
 	// A key is an agent's own.
-	if got, err := reply(s.clerk(t, "omar"), &messagingpb.PostReplyRequest{Id: other, Text: agentText}); err != nil || len(got.GetMessages()) != 2 {
+	if got, err := reply(s.clerk(t, "omar"), &messagingpb.PostReplyRequest{Id: other, LastMessageId: s.last(t, other), Text: agentText}); err != nil || len(got.GetMessages()) != 2 {
 		t.Errorf("another agent with the same key: %v, %v", got, err)
 	}
 	if got := jeanne.see(t, id); len(got.GetMessages()) != 2 {
@@ -418,7 +421,7 @@ func TestClose(t *testing.T) {
 	claire.claim(t, id)
 	var first *messagingpb.CloseConversationResponse
 	for range 2 {
-		resp, err := s.agent.CloseConversation(claire.call(t), &messagingpb.CloseConversationRequest{Id: id})
+		resp, err := s.agent.CloseConversation(claire.call(t), &messagingpb.CloseConversationRequest{Id: id, LastMessageId: s.last(t, id), Text: closingText})
 		if err != nil || resp.GetConversation().GetStatus() != messagingpb.Status_CLOSED || resp.GetConversation().GetClaim() != nil {
 			t.Fatalf("%v, %v", resp, err)
 		}
@@ -431,7 +434,7 @@ func TestClose(t *testing.T) {
 	}
 	for _, err := range []error{
 		second(s.agent.ClaimConversation(claire.call(t), &messagingpb.ClaimConversationRequest{Id: id})),
-		second(s.agent.PostReply(claire.call(t, uuid.NewString()), &messagingpb.PostReplyRequest{Id: id, Text: agentText})),
+		second(s.agent.PostReply(claire.call(t, uuid.NewString()), &messagingpb.PostReplyRequest{Id: id, LastMessageId: s.last(t, id), Text: agentText})),
 	} {
 		refused(t, err, codes.FailedPrecondition, "CONVERSATION_CLOSED", "")
 	}
@@ -443,7 +446,7 @@ func TestClose(t *testing.T) {
 		if msg.Subject != "messagerie.conversation-closed.v1.msa-75" {
 			continue
 		}
-		if err := proto.Unmarshal(msg.Data, got); err != nil || got.GetOrigin().GetConversationId() != id || got.GetOrigin().GetVersion() != 3 {
+		if err := proto.Unmarshal(msg.Data, got); err != nil || got.GetOrigin().GetConversationId() != id || got.GetOrigin().GetVersion() != 4 { // 2 was the claim, 3 the closing sentence
 			t.Errorf("%v, %v", got, err)
 		}
 		closed++
@@ -479,7 +482,7 @@ func TestAudit(t *testing.T) {
 		t.Fatal(err)
 	}
 	claire.reply(t, id, true) // one row, though its answer shows the conversation
-	if _, err := s.agent.CloseConversation(omar.call(t), &messagingpb.CloseConversationRequest{Id: id}); err != nil {
+	if _, err := s.agent.CloseConversation(omar.call(t), &messagingpb.CloseConversationRequest{Id: id, LastMessageId: s.last(t, id)}); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{

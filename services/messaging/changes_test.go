@@ -16,7 +16,7 @@ func TestReply_RetryWhileAnotherHoldsTheClaim(t *testing.T) {
 	jeanne, claire, omar := s.member(t, "jeanne"), s.clerk(t, "claire"), s.clerk(t, "omar")
 	id, key := jeanne.submit(t).GetId(), uuid.NewString()
 	reply := func() error {
-		resp, err := s.agent.PostReply(claire.call(t, key), &messagingpb.PostReplyRequest{Id: id, Text: agentText})
+		resp, err := s.agent.PostReply(claire.call(t, key), &messagingpb.PostReplyRequest{Id: id, LastMessageId: s.last(t, id), Text: agentText, Final: true})
 		if err == nil && len(resp.GetConversation().GetMessages()) != 2 {
 			t.Errorf("%d messages", len(resp.GetConversation().GetMessages()))
 		}

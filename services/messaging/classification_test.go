@@ -19,7 +19,7 @@ import (
 
 func (c caller) transfer(t *testing.T, id, queue string) (*messagingpb.Conversation, error) {
 	t.Helper()
-	resp, err := c.agent.TransferConversation(c.call(t), &messagingpb.TransferConversationRequest{Id: id, Queue: queue})
+	resp, err := c.agent.TransferConversation(c.call(t), &messagingpb.TransferConversationRequest{Id: id, LastMessageId: c.last(t, id), Queue: queue})
 	return resp.GetConversation(), err
 }
 
@@ -37,7 +37,7 @@ func (c caller) reopen(t *testing.T, id string) (*messagingpb.Conversation, erro
 
 func (c caller) end(t *testing.T, id string) {
 	t.Helper()
-	if _, err := c.agent.CloseConversation(c.call(t), &messagingpb.CloseConversationRequest{Id: id}); err != nil {
+	if _, err := c.agent.CloseConversation(c.call(t), &messagingpb.CloseConversationRequest{Id: id, LastMessageId: c.last(t, id), Text: closingText}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -265,12 +265,16 @@ func TestReopen(t *testing.T) {
 			}
 		}
 	}
-	if ids, _ := claire.queue(t, &messagingpb.AgentServiceListConversationsRequest{}); !slices.Equal(ids, []string{closed, answered, sent, inHand}) {
+	if ids, _ := claire.queue(t, &messagingpb.AgentServiceListConversationsRequest{}); !slices.Equal(ids, []string{sent, inHand, closed, answered}) && !slices.Equal(ids, []string{sent, inHand, answered, closed}) {
 		t.Errorf("waiting: %v", ids)
 	}
 	var ids []string
 	for _, event := range payloads(t, s, eventspb.TypeConversationReopened, func() *eventspb.ConversationReopened { return &eventspb.ConversationReopened{} }) {
-		if event.GetOrigin().GetVersion() != 3 {
+		want := int32(3)
+		if event.GetOrigin().GetConversationId() == closed {
+			want = 4 // 2 was the sentence, 3 the end
+		}
+		if event.GetOrigin().GetVersion() != want {
 			t.Errorf("%v", event)
 		}
 		ids = append(ids, event.GetOrigin().GetConversationId())
@@ -279,7 +283,7 @@ func TestReopen(t *testing.T) {
 	if !slices.Equal(ids, []string{closed, answered}) {
 		t.Errorf("published: %v", ids)
 	}
-	if diff := cmp.Diff([]string{"agent:claire close", "agent:claire reopen"}, s.actions(t, closed)); diff != "" {
+	if diff := cmp.Diff([]string{"agent:claire reply", "agent:claire close", "agent:claire reopen"}, s.actions(t, closed)); diff != "" {
 		t.Error(diff)
 	}
 	if got := claire.reply(t, closed, true); got.GetStatus() != messagingpb.Status_ANSWERED {

@@ -56,7 +56,7 @@ var benchTelemetry = sync.OnceValue(func() error {
 
 func newBenchServer(b *testing.B, pool *pgxpool.Pool) *server {
 	b.Helper()
-	return &server{store: &store{pool}, vault: messagingtest.Vault(b, pool), references: reference.New(pool)}
+	return &server{store: newStore(pool), vault: messagingtest.Vault(b, pool), references: reference.New(pool)}
 }
 
 // benchSubmission composes a submission as the service does: reference, derived key,

@@ -29,7 +29,7 @@ import (
 func newTestCommitter(t *testing.T) (*committer, *pgxpool.Pool) {
 	t.Helper()
 	pool := messagingtest.Pool(t)
-	return newCommitter(&store{pool}, func() {}, noop.Int64Histogram{}), pool
+	return newCommitter(newStore(pool), func() {}, noop.Int64Histogram{}), pool
 }
 
 // newSubmission is a submission as the server makes it, but for the ciphertexts.

@@ -32,7 +32,7 @@ func (s *server) ListConversations(ctx context.Context, req *messagingpb.ListCon
 		rows = rows[:size]
 		resp.NextPageToken = page.Next(ctx, req, rows[size-1].UpdatedAt, rows[size-1].ID)
 	}
-	resp.Conversations = s.keep.Protos(rows)
+	resp.Conversations = s.view.Protos(rows)
 	if resp.UnreadCount, err = conversation.Unread(ctx, s.store.pool, member); err != nil {
 		return nil, err
 	}
@@ -45,7 +45,7 @@ func (s *server) GetConversation(ctx context.Context, req *messagingpb.GetConver
 	if err != nil {
 		return nil, err
 	}
-	full, err := conversation.ForMember(ctx, s.store.pool, s.vault, s.keep, &row)
+	full, err := conversation.ForMember(ctx, s.store.pool, s.vault, s.view, &row)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +59,7 @@ func (s *server) HideConversation(ctx context.Context, req *messagingpb.HideConv
 	if err != nil {
 		return nil, err
 	}
-	return &messagingpb.HideConversationResponse{Conversation: s.keep.Proto(&row)}, nil
+	return &messagingpb.HideConversationResponse{Conversation: s.view.Proto(&row)}, nil
 }
 
 // ShowConversation undoes HideConversation.
@@ -68,7 +68,7 @@ func (s *server) ShowConversation(ctx context.Context, req *messagingpb.ShowConv
 	if err != nil {
 		return nil, err
 	}
-	return &messagingpb.ShowConversationResponse{Conversation: s.keep.Proto(&row)}, nil
+	return &messagingpb.ShowConversationResponse{Conversation: s.view.Proto(&row)}, nil
 }
 
 func (s *server) setHidden(ctx context.Context, id string, hidden bool) (conversation.Row, error) {
@@ -93,7 +93,7 @@ func (s *server) MarkConversationRead(ctx context.Context, req *messagingpb.Mark
 	if changed { // a client that marks as read after every hint must not cause the next one
 		s.hints.Send(watch.Hint{Conversation: row.ID})
 	}
-	return &messagingpb.MarkConversationReadResponse{Conversation: s.keep.Proto(&row)}, nil
+	return &messagingpb.MarkConversationReadResponse{Conversation: s.view.Proto(&row)}, nil
 }
 
 // conversationsOf returns a member's conversations, most recent activity first.

@@ -149,7 +149,10 @@ func TestErase_OpensFromNoEarlierFiles(t *testing.T) {
 	jeanne.draft(t, uuid.NewString(), memberText)
 	jeanne.prefer(t, &messagingpb.Preferences{Email: "jeanne@canari.example"})
 	for _, id := range []string{hers, his} {
-		claire.reply(t, id, false)
+		answer := &messagingpb.PostReplyRequest{Id: id, Text: agentText, LastMessageId: claire.read(t, id).GetLastMessageId()}
+		if _, err := claire.agent.PostReply(claire.call(t, uuid.NewString()), answer); err != nil {
+			t.Fatal(err)
+		}
 		if _, err := claire.note(t, id, noteText); err != nil {
 			t.Fatal(err)
 		}

@@ -56,7 +56,7 @@ func TestFaults_AllAtOnce(t *testing.T) {
 		},
 		"a reply": {
 			second(s.agent.PostReply(claire.call(t), &messagingpb.PostReplyRequest{Id: "zz"})),
-			[]string{"idempotency-key IDEMPOTENCY_KEY_REQUIRED", "id UUID_INVALID", "text BODY_TOO_SHORT"},
+			[]string{"idempotency-key IDEMPOTENCY_KEY_REQUIRED", "id UUID_INVALID", "text BODY_TOO_SHORT", "lastMessageId LAST_MESSAGE_REQUIRED"},
 		},
 		"a note": {
 			second(s.agent.AddNote(claire.call(t), &messagingpb.AddNoteRequest{Id: "zz"})),
@@ -64,7 +64,7 @@ func TestFaults_AllAtOnce(t *testing.T) {
 		},
 		"a transfer": {
 			second(s.agent.TransferConversation(claire.call(t), &messagingpb.TransferConversationRequest{Id: "zz", Queue: "nulle-part"})),
-			[]string{"id UUID_INVALID", "queue QUEUE_UNKNOWN"},
+			[]string{"id UUID_INVALID", "queue QUEUE_UNKNOWN", "lastMessageId LAST_MESSAGE_REQUIRED"},
 		},
 		"a correction, for the audience of its conversation": {
 			second(s.agent.RecategoriseConversation(claire.call(t), &messagingpb.RecategoriseConversationRequest{Id: sent.GetId(), Theme: "exploitation", Topic: "appels", Reason: long})),
@@ -77,6 +77,14 @@ func TestFaults_AllAtOnce(t *testing.T) {
 		"a template": {
 			second(s.agent.SaveTemplate(s.clerk(t, "sofiane", map[string]any{"roles": []string{auth.RoleSupervisor}}).call(t), &messagingpb.SaveTemplateRequest{Id: "zz", Title: "  ", Text: "\u200b", Queue: "nulle-part"})),
 			[]string{"id UUID_INVALID", "title TITLE_INVALID", "queue QUEUE_UNKNOWN", "text BODY_BLANK"},
+		},
+		"a template's variables": {
+			second(s.agent.SaveTemplate(s.clerk(t, "sofiane", map[string]any{"roles": []string{auth.RoleSupervisor}}).call(t), &messagingpb.SaveTemplateRequest{Id: "zz", Title: "a", Text: "{{date}} {{nom}}"})),
+			[]string{"id UUID_INVALID", "text TEMPLATE_VARIABLE_UNKNOWN"},
+		},
+		"a template's variables, the handler's alone": {
+			second(s.agent.SaveTemplate(s.clerk(t, "sofiane", map[string]any{"roles": []string{auth.RoleSupervisor}}).call(t), &messagingpb.SaveTemplateRequest{Id: "0199f0b2-0000-7000-8000-000000000009", Title: "  ", Text: "{{date}} {{nom}}"})),
+			[]string{"title TITLE_INVALID", "text TEMPLATE_VARIABLE_UNKNOWN"},
 		},
 		"preferences": {
 			second(s.messaging.UpdatePreferences(jeanne.call(t), &messagingpb.UpdatePreferencesRequest{

@@ -28,7 +28,7 @@ func (s *server) PostFollowUp(ctx context.Context, req *messagingpb.PostFollowUp
 	if err != nil {
 		return nil, err
 	}
-	full, err := conversation.WithSteps(ctx, s.store.pool, s.vault, s.keep, &after.Row, after.Messages)
+	full, err := conversation.WithSteps(ctx, s.store.pool, s.vault, s.view, &after.Row, after.Messages)
 	if err != nil {
 		return nil, err
 	}
@@ -114,11 +114,16 @@ func (s *server) followUpChange(ctx context.Context, row *conversation.Row, afte
 		Reply: &change.Reply{Row: added, Key: key, Chars: written.Chars},
 		Set:   []string{`hidden = false`},
 		Args:  pgx.NamedArgs{},
-		Event: func(row conversation.Row) (outbox.Event, error) { return conversation.FollowedUp(ctx, row, message) },
+		Events: []func(conversation.Row) (outbox.Event, error){
+			func(row conversation.Row) (outbox.Event, error) { return conversation.FollowedUp(ctx, row, message) },
+		},
 	}
 	if int16(after) != row.Status { //nolint:gosec // an enum of eight
 		todo.Set = append(todo.Set, `status = @status`)
 		todo.Args["status"] = int16(after) //nolint:gosec // an enum of eight
+	}
+	if !lifecycle.Waiting(row.Status) { // and does from now on
+		todo.Set = append(todo.Set, lifecycle.WaitsAgain)
 	}
 	return todo, nil
 }

@@ -95,7 +95,7 @@ func TestFollowUp_Refusals(t *testing.T) {
 	s := running(t)
 	jeanne, paul, claire := s.member(t, "jeanne"), s.member(t, "paul"), s.clerk(t, "claire")
 	id, closed := jeanne.submit(t).GetId(), jeanne.submit(t).GetId()
-	if _, err := claire.agent.CloseConversation(claire.call(t), &messagingpb.CloseConversationRequest{Id: closed}); err != nil {
+	if _, err := claire.agent.CloseConversation(claire.call(t), &messagingpb.CloseConversationRequest{Id: closed, LastMessageId: s.last(t, closed), Text: closingText}); err != nil {
 		t.Fatal(err)
 	}
 	before := s.rows(t)
@@ -178,9 +178,9 @@ func TestKeys_AreTheCallersOwn(t *testing.T) {
 			second(jeanne.followUp(t, one, key, memberText)), second(jeanne.followUp(t, other, key, memberText)), second(paul.followUp(t, pauls, key, memberText)),
 		},
 		"a reply": {
-			second(s.agent.PostReply(claire.call(t, key), &messagingpb.PostReplyRequest{Id: one, Text: agentText})),
-			second(s.agent.PostReply(claire.call(t, key), &messagingpb.PostReplyRequest{Id: other, Text: agentText})),
-			second(s.agent.PostReply(remi.call(t, key), &messagingpb.PostReplyRequest{Id: other, Text: agentText})),
+			second(s.agent.PostReply(claire.call(t, key), &messagingpb.PostReplyRequest{Id: one, LastMessageId: s.last(t, one), Text: agentText})),
+			second(s.agent.PostReply(claire.call(t, key), &messagingpb.PostReplyRequest{Id: other, LastMessageId: s.last(t, other), Text: agentText})),
+			second(s.agent.PostReply(remi.call(t, key), &messagingpb.PostReplyRequest{Id: other, LastMessageId: s.last(t, other), Text: agentText})),
 		},
 		"a note": {
 			second(claire.note(t, one, "À rappeler.", key)), second(claire.note(t, other, "À rappeler.", key)), second(remi.note(t, other, "À rappeler.", key)),
@@ -244,7 +244,7 @@ func TestReplayed(t *testing.T) {
 			return err
 		},
 		"reply": func(ctx context.Context, header grpc.CallOption) error {
-			_, err := claire.agent.PostReply(ctx, &messagingpb.PostReplyRequest{Id: sent.GetId(), Text: "Voici la réponse."}, header)
+			_, err := claire.agent.PostReply(ctx, &messagingpb.PostReplyRequest{Id: sent.GetId(), LastMessageId: s.last(t, sent.GetId()), Text: "Voici la réponse."}, header)
 			return err
 		},
 		"note": func(ctx context.Context, header grpc.CallOption) error {

@@ -52,7 +52,7 @@ func TestHold(t *testing.T) {
 	if secret := holdsSecret(s.dump(t)); secret != "" {
 		t.Errorf("the database holds %q in clear", secret)
 	}
-	list, err := s.agent.ListConversations(claire.call(t), &messagingpb.AgentServiceListConversationsRequest{Statuses: []messagingpb.Status{messagingpb.Status_CLOSED}})
+	list, err := s.agent.ListConversations(claire.call(t), &messagingpb.AgentServiceListConversationsRequest{Status: []messagingpb.Status{messagingpb.Status_CLOSED}})
 	if err != nil || len(list.GetConversations()) != 1 || list.GetConversations()[0].GetHold() == nil || list.GetConversations()[0].GetHold().GetNote() != "" {
 		t.Errorf("listed: %v, %v", list, err)
 	}
@@ -74,7 +74,7 @@ func TestHold(t *testing.T) {
 	if got := claire.read(t, id).GetHold(); got != nil {
 		t.Errorf("afterwards: %v", got)
 	}
-	want := []string{"agent:claire claim", "agent:claire close", "agent:sonia hold", "agent:claire read", "agent:sonia hold", "agent:claire read", "agent:sonia unhold", "agent:claire read"}
+	want := []string{"agent:claire claim", "agent:claire reply", "agent:claire close", "agent:sonia hold", "agent:claire read", "agent:sonia hold", "agent:claire read", "agent:sonia unhold", "agent:claire read"}
 	if diff := cmp.Diff(want, s.actions(t, id)); diff != "" {
 		t.Error(diff)
 	}

@@ -17,6 +17,7 @@ import (
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/reading"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/waiting"
 )
@@ -30,6 +31,7 @@ type instruments struct {
 	purged      metric.Int64Counter
 	outbox      metric.Registration
 	queue       metric.Registration
+	readers     metric.Registration
 	labels      *labelSets
 }
 
@@ -81,7 +83,11 @@ func newInstruments(db, reportPool *pgxpool.Pool, begin func() uuid.UUID, keys *
 	if err != nil {
 		return nil, fmt.Errorf("making instruments: %w", err)
 	}
-	return &instruments{submissions, sizes, changes, purged, registration, queue, &labelSets{}}, nil
+	readers, err := measureReaders(meter, reportPool)
+	if err != nil {
+		return nil, fmt.Errorf("making instruments: %w", err)
+	}
+	return &instruments{submissions, sizes, changes, purged, registration, queue, readers, &labelSets{}}, nil
 }
 
 // queuePatience bounds a scrape's wait behind reports, below what Prometheus waits.
@@ -110,6 +116,27 @@ func measureQueue(meter metric.Meter, db *pgxpool.Pool) (metric.Registration, er
 		observe.ObserveFloat64(age, found.Unanswered)
 		return nil
 	}, conversations, age)
+}
+
+// measureReaders measures how many of the fund read much more than usual, at each scrape; who
+// they are is for supervisors alone.
+func measureReaders(meter metric.Meter, db *pgxpool.Pool) (metric.Registration, error) {
+	readers, err := meter.Int64ObservableGauge("messagerie.unusual.readers",
+		metric.WithDescription("Agents and machines that have read five times as much as usual in the last 24 hours."))
+	if err != nil {
+		return nil, err
+	}
+	return meter.RegisterCallback(func(ctx context.Context, observe metric.Observer) error {
+		ctx, cancel := context.WithTimeout(ctx, queuePatience)
+		defer cancel()
+		n, err := reading.CountUnusual(ctx, db)
+		if err != nil {
+			slog.WarnContext(ctx, "measuring readers", "error", err)
+			return nil // the other figures are still worth having
+		}
+		observe.ObserveInt64(readers, n)
+		return nil
+	}, readers)
 }
 
 func (i *instruments) submitted(ctx context.Context, audience taxonomypb.Audience, outcome string) {
@@ -153,7 +180,7 @@ func (l *labelSets) of(audience taxonomypb.Audience, outcome string) metric.Meas
 }
 
 func (i *instruments) stop() {
-	if err := errors.Join(i.outbox.Unregister(), i.queue.Unregister()); err != nil {
+	if err := errors.Join(i.outbox.Unregister(), i.queue.Unregister(), i.readers.Unregister()); err != nil {
 		slog.Warn("unregistering instruments", "error", err)
 	}
 }

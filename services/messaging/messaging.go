@@ -57,7 +57,9 @@ import (
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/reference"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/reports"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/statistics"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/taxonomy"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/template"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/upkeep"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/watch"
@@ -111,6 +113,10 @@ type Config struct {
 	KeysetKEKToken string `env:"KEYSET_KEK_TOKEN"`
 	// ClaimLease is how long an agent holds a conversation without renewing.
 	ClaimLease time.Duration `env:"CLAIM_LEASE" envDefault:"15m"`
+	// AgentNames is the form in which members read the names of agents: full ("Claire
+	// Bernard"), initial ("Claire B.") or service, the name of the service in charge. A member
+	// has a right to the full name unless public safety forbids it (CRPA, L111-2).
+	AgentNames conversation.Names `env:"AGENT_NAMES" envDefault:"full"`
 	// DefaultCaisse is the caisse of members whose token names none that can be one. Empty
 	// refuses them.
 	DefaultCaisse string `env:"DEFAULT_CAISSE"`
@@ -269,7 +275,7 @@ func serve(ctx context.Context, cfg Config, pool, vaultPool, reportPool *pgxpool
 	if err := postgres.AtStart(ctx, keys.CheckKeyset); err != nil {
 		return fmt.Errorf("checking the key set: %w", err)
 	}
-	s := &store{pool}
+	s := newStore(pool)
 	reportLimits, err := reports.New(reportPool, cfg.Reports)
 	if err != nil {
 		return err
@@ -298,8 +304,9 @@ func serve(ctx context.Context, cfg Config, pool, vaultPool, reportPool *pgxpool
 	grpcServer.HoldUntil(versions.Known())
 	hub := watch.NewHub(pool, events, hints, relay.Begin)
 	keep := conversation.Retention(cfg.ConversationRetention)
+	view := conversation.View{Retention: keep, Names: cfg.AgentNames}
 	drafts := draft.New(pool, keys)
-	memberCalls := member.New(member.Config{DB: pool, Reports: reportLimits, Vault: keys, Drafts: drafts, Taxonomy: versions, Hints: hints, Keep: keep, Wake: relay.Wake})
+	memberCalls := member.New(member.Config{DB: pool, Reports: reportLimits, Vault: keys, Drafts: drafts, Taxonomy: versions, Hints: hints, View: view, Wake: relay.Wake})
 	// Before anything is answered, however long it takes.
 	var again []uuid.UUID
 	if err := postgres.AtStart(ctx, func(ctx context.Context) (err error) { again, err = keys.Reconcile(ctx); return err }); err != nil {
@@ -310,14 +317,18 @@ func serve(ctx context.Context, cfg Config, pool, vaultPool, reportPool *pgxpool
 	}
 	members := &server{
 		Drafts: drafts, Members: memberCalls, store: s, reports: reportLimits, vault: keys, taxonomy: versions, committer: commits, changes: acts,
-		references: reference.New(pool), counts: counts, hub: hub, hints: hints, defaultCaisse: cfg.DefaultCaisse, keep: keep,
+		references: reference.New(pool), counts: counts, hub: hub, hints: hints, defaultCaisse: cfg.DefaultCaisse, view: view,
 	}
 	agents := &agent.Server{
-		DB: pool, Reports: reportLimits, Vault: keys, Taxonomy: versions, Changes: acts, Hub: hub, Hints: hints, ClaimLease: cfg.ClaimLease, Keep: keep,
+		Templates: &template.Templates{DB: pool, Taxonomy: versions}, Statistics: &statistics.Statistics{Reports: reportLimits},
+		DB: pool, Reports: reportLimits, Vault: keys, Taxonomy: versions, Changes: acts, Hub: hub, Hints: hints, ClaimLease: cfg.ClaimLease, View: view,
 	}
 	operators := &operator.Server{DB: pool, Reports: reportLimits, Broker: events, Vault: keys, Begin: relay.Begin, Keep: keep}
 	keeping := &upkeep.Upkeep{
 		DB: pool, Vault: keys, Conversations: keep, Erasures: cfg.ErasureRetention, Audit: cfg.AuditRetention, EventLog: cfg.EventLogRetention, Purged: counts.purged,
+	}
+	if err := postgres.AtStart(ctx, keeping.FillKinds); err != nil {
+		return err
 	}
 	grpcServer.Translate(refusalOf)
 	members.checkWhole(grpcServer)

@@ -33,6 +33,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/ma-messagerie/messagerie/chassis"
 	"github.com/ma-messagerie/messagerie/chassis/auth"
@@ -52,10 +53,12 @@ const (
 	agentText   = "Réponse canari-de-l'agent : votre dossier est complet."
 	memberEmail = "jeanne@canari.example"
 	memberPhone = "+33639989999"
+	// memberNumber is as the issuer writes it; stored or told it may be in its normal form.
+	memberName, memberNumber, normalNumber = "Jeanne Canari", "C4-N4R1-517", "C4N4R1517"
 )
 
 var (
-	secrets = []string{"canari-du-membre", "canari-de-l'agent", "canari.example", memberPhone, "Jeanne Canari"}
+	secrets = []string{"canari-du-membre", "canari-de-l'agent", "canari.example", memberPhone, memberName, memberNumber, normalNumber}
 	// An agent's name is in the database, since a colleague may see it, but
 	// nowhere else.
 	forbidden = append(secrets[:len(secrets):len(secrets)], "Canari (agent)")
@@ -241,7 +244,7 @@ func (c caller) call(t *testing.T, key ...string) context.Context {
 func (s *stage) member(t *testing.T, name string, claims ...map[string]any) caller {
 	t.Helper()
 	all := map[string]any{
-		"sub": name, "name": "Jeanne Canari", "email": memberEmail, "phone_number": memberPhone, "locale": "fr-FR",
+		"sub": name, "name": memberName, "member_number": memberNumber, "email": memberEmail, "phone_number": memberPhone, "locale": "fr-FR",
 		"caisse": "msa-75", "profiles": []string{"PARTICULIER", "EMPLOYEUR"},
 	}
 	return caller{s, s.members.Token(t, merged(all, claims))}
@@ -312,10 +315,27 @@ func (c caller) claim(t *testing.T, id string) *messagingpb.Conversation {
 	return resp.GetConversation()
 }
 
+// closingText is what a member reads of why their conversation was closed.
+const closingText = "Votre demande est réglée au téléphone."
+
+// ofAgentsAlone leaves out what members do not see of a conversation.
+var ofAgentsAlone = protocmp.IgnoreFields(&messagingpb.Conversation{}, "last_message_id", "answered", "member", "wait_time")
+
+// last is the id of the last message of a conversation; a made-up one where there is none.
+func (s *stage) last(t *testing.T, id string) string {
+	t.Helper()
+	last := uuid.NewString()
+	err := s.pool.QueryRow(t.Context(), `SELECT id FROM message WHERE conversation_id = $1 ORDER BY created_at DESC, id DESC LIMIT 1`, id).Scan(&last)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		t.Fatal(err)
+	}
+	return last
+}
+
 // reply answers a conversation under a new key.
 func (c caller) reply(t *testing.T, id string, final bool) *messagingpb.Conversation {
 	t.Helper()
-	resp, err := c.agent.PostReply(c.call(t, uuid.NewString()), &messagingpb.PostReplyRequest{Id: id, Text: agentText, Final: final})
+	resp, err := c.agent.PostReply(c.call(t, uuid.NewString()), &messagingpb.PostReplyRequest{Id: id, LastMessageId: c.last(t, id), Text: agentText, Final: final})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -369,7 +389,12 @@ func (s *stage) count(t *testing.T, sql string, args ...any) (n int) {
 // dump is every row of every table as text; partitions are part of theirs.
 func (s *stage) dump(t *testing.T, without ...string) string {
 	t.Helper()
-	names, err := s.pool.Query(t.Context(), `SELECT relname::text FROM pg_class
+	return dumpOf(t, s.pool, without...)
+}
+
+func dumpOf(t *testing.T, pool *pgxpool.Pool, without ...string) string {
+	t.Helper()
+	names, err := pool.Query(t.Context(), `SELECT relname::text FROM pg_class
 		WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition AND NOT (relname = ANY (COALESCE($1::text[], '{}'))) ORDER BY 1`, without)
 	if err != nil {
 		t.Fatal(err)
@@ -380,7 +405,7 @@ func (s *stage) dump(t *testing.T, without ...string) string {
 	}
 	var all strings.Builder
 	for _, table := range tables {
-		rows, err := s.pool.Query(t.Context(), `SELECT t::text FROM `+pgx.Identifier{table}.Sanitize()+` t`)
+		rows, err := pool.Query(t.Context(), `SELECT t::text FROM `+pgx.Identifier{table}.Sanitize()+` t`)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -635,7 +660,7 @@ func TestRun_DatabaseAway(t *testing.T) {
 		"get":    second(s.messaging.GetConversation(jeanne.call(t), &messagingpb.GetConversationRequest{Id: id})),
 		"queue":  second(s.agent.ListConversations(claire.call(t), &messagingpb.AgentServiceListConversationsRequest{})),
 		"claim":  second(s.agent.ClaimConversation(claire.call(t), &messagingpb.ClaimConversationRequest{Id: id})),
-		"reply":  second(s.agent.PostReply(claire.call(t, uuid.NewString()), &messagingpb.PostReplyRequest{Id: id, Text: agentText})),
+		"reply":  second(s.agent.PostReply(claire.call(t, uuid.NewString()), &messagingpb.PostReplyRequest{Id: id, LastMessageId: s.last(t, id), Text: agentText})),
 	} {
 		t.Log(name)
 		refused(t, err, codes.Unavailable, "STORE_UNAVAILABLE", "")

@@ -70,7 +70,7 @@ func TestNote(t *testing.T) {
 	if secret := holdsSecret(s.dump(t)); secret != "" {
 		t.Errorf("the database holds %q in clear", secret)
 	}
-	want := []string{"agent:claire note", "agent:omar note", "agent:claire read", "agent:claire reply"}
+	want := []string{"agent:claire note", "agent:omar note", "agent:claire read", "agent:claire claim", "agent:claire reply"}
 	if diff := cmp.Diff(want, s.actions(t, id)); diff != "" {
 		t.Error(diff)
 	}
@@ -134,7 +134,7 @@ func TestNote_Idempotency(t *testing.T) {
 	if got, err := s.clerk(t, "omar").note(t, id, noteText, key); err != nil || len(got.GetNotes()) != 2 {
 		t.Errorf("%v, %v", got, err)
 	}
-	if _, err := s.agent.PostReply(claire.call(t, key), &messagingpb.PostReplyRequest{Id: id, Text: agentText}); err != nil {
+	if _, err := s.agent.PostReply(claire.call(t, key), &messagingpb.PostReplyRequest{Id: id, LastMessageId: s.last(t, id), Text: agentText}); err != nil {
 		t.Error(err)
 	}
 }

@@ -22,7 +22,7 @@ func (s *stage) fill(t *testing.T, n int) map[string]bool {
 		batch[i] = newSubmission("jeanne", uuid.New())
 		ids[batch[i].event.ID.String()] = true
 	}
-	if _, err := (&store{s.pool}).insertSubmissions(t.Context(), batch); err != nil {
+	if _, err := newStore(s.pool).insertSubmissions(t.Context(), batch); err != nil {
 		t.Fatal(err)
 	}
 	return ids

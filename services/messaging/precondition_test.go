@@ -42,7 +42,7 @@ func TestIfMatch_Conversation(t *testing.T) {
 	}
 	reply := func(key, tags string) (string, error) {
 		var header metadata.MD
-		_, err := s.agent.PostReply(withTags(claire.call(t, key), tags), &messagingpb.PostReplyRequest{Id: id, Text: agentText}, grpc.Header(&header))
+		_, err := s.agent.PostReply(withTags(claire.call(t, key), tags), &messagingpb.PostReplyRequest{Id: id, LastMessageId: s.last(t, id), Text: agentText}, grpc.Header(&header))
 		if err != nil {
 			return "", err
 		}
@@ -60,7 +60,7 @@ func TestIfMatch_Conversation(t *testing.T) {
 		_, err := reply(key, stale)
 		refused(t, err, codes.FailedPrecondition, "CONVERSATION_CHANGED", "")
 	}
-	_, err := s.agent.CloseConversation(withTags(claire.call(t), seen), &messagingpb.CloseConversationRequest{Id: id})
+	_, err := s.agent.CloseConversation(withTags(claire.call(t), seen), &messagingpb.CloseConversationRequest{Id: id, LastMessageId: s.last(t, id)})
 	refused(t, err, codes.FailedPrecondition, "CONVERSATION_CHANGED", "")
 	_, err = s.agent.ClaimConversation(withTags(claire.call(t), seen), &messagingpb.ClaimConversationRequest{Id: id})
 	refused(t, err, codes.FailedPrecondition, "CONVERSATION_CHANGED", "")

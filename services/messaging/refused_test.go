@@ -26,7 +26,7 @@ func (s *stage) fillFor(t *testing.T, caisse string, n int) (ids []uuid.UUID) {
 		batch[i] = newSubmission("jeanne", uuid.New(), func(sub *submission) { sub.conversation.Caisse = caisse })
 		ids = append(ids, batch[i].event.ID)
 	}
-	if _, err := (&store{s.pool}).insertSubmissions(t.Context(), batch); err != nil {
+	if _, err := newStore(s.pool).insertSubmissions(t.Context(), batch); err != nil {
 		t.Fatal(err)
 	}
 	return ids

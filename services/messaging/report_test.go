@@ -211,7 +211,7 @@ func TestExport_ThatIsNotRead(t *testing.T) {
 	for range 2 {
 		id := jeanne.submit(t).GetId()
 		for range 20 {
-			if _, err := claire.agent.PostReply(claire.call(t, uuid.NewString()), &messagingpb.PostReplyRequest{Id: id, Text: long}); err != nil {
+			if _, err := claire.agent.PostReply(claire.call(t, uuid.NewString()), &messagingpb.PostReplyRequest{Id: id, LastMessageId: s.last(t, id), Text: long}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -45,7 +45,7 @@ func TestScale(t *testing.T) {
 }
 
 func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
-	s := &store{pool}
+	s := newStore(pool)
 	failed := func(_ any, err error) error { return err }
 	read := func(of string, do func(ctx context.Context, n int) error) scale.Row {
 		return scale.Row{Of: []string{of}, Run: do}

@@ -3,6 +3,7 @@ package messaging
 import (
 	"errors"
 	"regexp"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -48,8 +49,7 @@ type server struct {
 	hints      *watch.Hints
 
 	defaultCaisse string
-	// keep is how long conversations are kept.
-	keep conversation.Retention
+	view          conversation.View
 }
 
 // unimplemented is embedded one level deeper than the methods that implement calls, which
@@ -61,7 +61,12 @@ type unimplemented struct {
 
 // store is the database. Each noun's file has its statements; times are the database's.
 type store struct {
-	pool *pgxpool.Pool
+	pool  *pgxpool.Pool
+	kinds seenKinds
+}
+
+func newStore(pool *pgxpool.Pool) *store {
+	return &store{pool: pool, kinds: seenKinds{seen: make(map[kind]time.Time)}}
 }
 
 // refusalOf turns what the calls return into what a caller gets.

@@ -46,7 +46,7 @@ func TestSubmit_RecapAndEvent(t *testing.T) {
 		Audience: taxonomypb.Audience_PARTICULIER, TaxonomyVersion: 1, Status: messagingpb.Status_SENT,
 		Theme: &messagingpb.Choice{Code: "famille-logement", Label: "Famille v1"}, Topic: &messagingpb.Choice{Code: "allocations", Label: "Allocations v1"},
 		Reason: &messagingpb.Choice{Code: "paiement-absent", Label: "Motif paiement-absent"}, Queue: &messagingpb.Choice{Code: "famille", Label: "Service famille v1"},
-		Messages: []*messagingpb.Message{{Author: messagingpb.Author_MEMBER, Text: memberText + "\nMerci"}},
+		Messages: []*messagingpb.Message{{Author: messagingpb.Author_MEMBER, Text: memberText + "\nMerci", Writer: &messagingpb.Writer{Kind: messagingpb.Writer_MEMBER}}},
 	}
 	given := cmp.Options{
 		protocmp.Transform(), protocmp.IgnoreFields(&messagingpb.Conversation{}, "id", "reference", "create_time", "update_time"),
@@ -108,9 +108,13 @@ func checkSubmitted(t *testing.T, s *stage, sent *messagingpb.Conversation, trac
 func TestNothingWrittenIsInTheDatabaseOrInAnEvent(t *testing.T) {
 	t.Parallel()
 	s := running(t)
-	sent := s.member(t, "jeanne").submit(t)
-	s.clerk(t, "claire").reply(t, sent.GetId(), true)
-	if holdsSecret(memberText) == "" || holdsSecret(agentText) == "" || holdsSecret(memberEmail) == "" || holdsSecret(memberPhone) == "" {
+	sent, claire := s.member(t, "jeanne").submit(t), s.clerk(t, "claire", mayFind)
+	claire.reply(t, sent.GetId(), true)
+	s.member(t, "jeanne").ticket(t)
+	if got := claire.find(t, &messagingpb.FindConversationsRequest{MemberNumber: memberNumber}); len(got) != 1 {
+		t.Fatalf("found %v", got)
+	}
+	if holdsSecret(memberText) == "" || holdsSecret(agentText) == "" || holdsSecret(memberEmail) == "" || holdsSecret(memberPhone) == "" || holdsSecret(memberName) == "" || holdsSecret(memberNumber) == "" || holdsSecret(normalNumber) == "" {
 		t.Fatal("the search finds nothing")
 	}
 	all := s.dump(t)
@@ -119,6 +123,13 @@ func TestNothingWrittenIsInTheDatabaseOrInAnEvent(t *testing.T) {
 	}
 	if secret := holdsSecret(all); secret != "" {
 		t.Errorf("%q is in the database", secret)
+	}
+	keys := dumpOf(t, messagingtest.Open(t, s.cfg.VaultURL))
+	if !strings.Contains(keys, "member:jeanne") {
+		t.Fatal("the dump is not one of the vault")
+	}
+	if secret := holdsSecret(keys); secret != "" {
+		t.Errorf("%q is in the vault", secret)
 	}
 	msgs := s.published(t)
 	if len(msgs) != 2 {
@@ -177,7 +188,7 @@ func TestSubmit_SameKeySameAnswer(t *testing.T) {
 	}
 	claire.reply(t, id, true)
 	again("answered and unread")
-	if _, err := s.agent.CloseConversation(claire.call(t), &messagingpb.CloseConversationRequest{Id: id}); err != nil {
+	if _, err := s.agent.CloseConversation(claire.call(t), &messagingpb.CloseConversationRequest{Id: id, LastMessageId: s.last(t, id)}); err != nil {
 		t.Fatal(err)
 	}
 	again("closed")

@@ -135,7 +135,7 @@ func (p *prepared) stampedAt(at time.Time) {
 // that a replay gives the same.
 func (p *prepared) answer() *messagingpb.SubmitMessageResponse {
 	recap := conversation.Proto(&p.conversation)
-	recap.Messages = []*messagingpb.Message{conversation.MessageProto(&p.message, p.body)}
+	recap.Messages = []*messagingpb.Message{conversation.View{}.Message(&p.conversation, &p.message, p.body)}
 	return &messagingpb.SubmitMessageResponse{Conversation: recap, ExpectedDelay: delayOf(p.conversation.AnswerDays)}
 }
 
@@ -213,7 +213,7 @@ func (s *server) compose(ctx context.Context, id *auth.Identity, idempotencyKey 
 			Reason: chosen.Reason.GetCode(), ReasonLabel: chosen.Reason.GetLabel(),
 			Queue: chosen.Queue.GetCode(), QueueLabel: chosen.Queue.GetLabel(),
 			AnswerDays: int16(chosen.Queue.GetAnswerDays()), //nolint:gosec // checked by the taxonomy
-			KeyID:      key.ID, RetentionYears: chosen.Years,
+			KeyID:      key.ID, RetentionYears: chosen.Years, NewestMessageID: &message,
 		}, Status: int16(messagingpb.Status_SENT), Version: 1},
 		idempotencyKey: idempotencyKey,
 		message:        conversation.Message{ID: message, ConversationID: conversationID, Author: int16(messagingpb.Author_MEMBER), Body: sealed},
@@ -313,7 +313,9 @@ func (s *store) insertSubmissions(ctx context.Context, subs []*submission) (map[
 	}
 	stored := make(map[uuid.UUID]time.Time, len(subs))
 	batch := &pgx.Batch{} // sent as one: a transaction without BEGIN and COMMIT
-	batch.Queue(insertSubmissionsSQL, submissionRows.Args(given)...).Query(func(rows pgx.Rows) error {
+	begun := time.Now()
+	known := s.kinds.known(subs, begun)
+	batch.Queue(insertSubmissionsSQL, append([]any{known}, submissionRows.Args(given)...)...).Query(func(rows pgx.Rows) error {
 		var id uuid.UUID
 		var at time.Time
 		_, err := pgx.ForEachRow(rows, []any{&id, &at}, func() error { stored[id] = at; return nil })
@@ -322,6 +324,9 @@ func (s *store) insertSubmissions(ctx context.Context, subs []*submission) (map[
 	batch.Queue(failErasedSQL, column(subs, func(sub *submission) uuid.UUID { return sub.conversation.ID }))
 	if err := s.pool.SendBatch(ctx, batch).Close(); err != nil {
 		return nil, fmt.Errorf("storing %d submissions: %w", len(subs), err)
+	}
+	if !known && len(stored) == len(subs) {
+		s.kinds.stored(subs, begun)
 	}
 	return stored, nil
 }
@@ -342,7 +347,9 @@ JOIN erased_key ON erased_key.digest = ` + member.KeyDigest
 // because every other insert joins the conversations that were inserted.
 var insertSubmissionsSQL = `
 WITH input AS (
-	SELECT * FROM ` + submissionRows.From("given", 1) + `
+	SELECT * FROM ` + submissionRows.From("given", 2) + `
+), told AS MATERIALIZED ( -- the trigger kind_opened
+	SELECT set_config('messaging.kinds', CASE WHEN $1 THEN 'known' ELSE '' END, true)
 ), opened AS (
 	INSERT INTO conversation (` + submittedRows.Columns() + `)
 	SELECT ` + submittedRows.Columns() + `
@@ -359,7 +366,7 @@ WITH input AS (
 	INSERT INTO outbox (id, type, caisse, conversation_id, payload, trace)
 	SELECT event_id, event_type, caisse, id, payload, trace FROM input JOIN opened USING (id)
 )
-SELECT id, created_at FROM opened`
+SELECT id, created_at FROM opened, told`
 
 // column collects one field of every row for an array.
 func column[R, T any](batch []R, field func(R) T) []T {

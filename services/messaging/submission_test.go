@@ -20,7 +20,7 @@ import (
 func TestStore_ConflictWritesNothing(t *testing.T) {
 	t.Parallel()
 	pool := messagingtest.Pool(t)
-	s := &store{pool}
+	s := newStore(pool)
 	first, fresh := newSubmission("jeanne", uuid.New()), newSubmission("jeanne", uuid.New())
 	if stored, err := s.insertSubmissions(t.Context(), []*submission{first}); err != nil || len(stored) != 1 {
 		t.Fatal(stored, err)
@@ -60,7 +60,7 @@ func TestStore_ColumnsOfASubmission(t *testing.T) {
 		sub.message.Body, sub.chars = []byte("body"), 11
 		sub.event.Type, sub.event.Payload, sub.event.Trace = "type", []byte("payload"), "trace"
 	})
-	if stored, err := (&store{pool}).insertSubmissions(t.Context(), []*submission{sub}); err != nil || len(stored) != 1 {
+	if stored, err := newStore(pool).insertSubmissions(t.Context(), []*submission{sub}); err != nil || len(stored) != 1 {
 		t.Fatal(stored, err)
 	}
 	sealed := func(text string) string { return fmt.Sprintf(`\x%x`, text) }

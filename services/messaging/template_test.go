@@ -1,6 +1,7 @@
 package messaging
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"testing"
@@ -110,6 +111,8 @@ func TestTemplate_Refused(t *testing.T) {
 		{"text of 5000", "a", strings.Repeat("é", 5000), "", "", ""},
 		{"text of 5001", "a", strings.Repeat("é", 5001), "", "TOO_LONG", "text"},
 		{"text with an override", "a", "a\u202eb", "", "BODY_CHARACTER_FORBIDDEN", "text"},
+		{"unknown variable", "a", "a {{nom}}", "", "TEMPLATE_VARIABLE_UNKNOWN", "text"},
+		{"unknown variable in what is too long", "a", "{{nom}}" + strings.Repeat("é", 5001), "", "TOO_LONG", "text"},
 		{"a queue", "a", "a", "sante", "", ""},
 		{"unknown queue", "a", "a", "nowhere", "QUEUE_UNKNOWN", "queue"},
 	} {
@@ -131,6 +134,62 @@ func TestTemplate_Refused(t *testing.T) {
 	refused(t, err, codes.FailedPrecondition, "CAISSE_UNKNOWN", "")
 	if n := s.count(t, `SELECT count(*) FROM template`); n != 3 {
 		t.Errorf("%d templates", n)
+	}
+}
+
+// What stands in double braces is filled in by whoever uses the template, or is refused.
+func TestTemplate_Variables(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	sonia := s.supervisor(t, "sonia")
+	const known = "{{reference}}, {{theme}}, {{topic}}, {{reason}}, {{date}}"
+	for _, test := range []struct{ text, stored, variable string }{
+		{"Votre message {{reference}} du {{date}} : {{theme}}, {{topic}}, {{reason}}", "", ""},
+		{"{{reference}}{{reference}}{{date}}", "", ""},
+		{"{{ reference }} et {{\u00a0date\t}}", "{{reference}} et {{date}}", ""},
+		{"{reference} {} { } }{ {a {b}} c", "", "}}"},
+		{"{reference} {} { } }{ {a {b} } c", "", ""},
+		{"{{nom}}", "", "{{nom}}"},
+		{"{{date}} {{nom}} {{prénom}}", "", "{{nom}}"}, // the first, as of any field
+		{"{{Reference}}", "", "{{Reference}}"},
+		{"{{date du jour}}", "", "{{date du jour}}"},
+		{"{{}}", "", "{{}}"},
+		{"{{ }}", "", "{{ }}"},
+		{"a {{date", "", "{{date"},
+		{"a {{", "", "{{"},
+		{"a {{date}, b", "", "{{date}"},
+		{"a {{date\n}}", "", "{{date"},
+		{"a {{dat {{date}}", "", "{{dat "},
+		{"{{{date}}}", "", "{{{date}}}"},
+		{"{{date}}}", "", "{{date}}}"},
+		{"{{{date}}", "", "{{{date}}"},
+		{"{ {{date}} }", "", ""},
+		{"{date}}", "", "}}"},
+		{"{{\ufb01n}}", "", "{{\ufb01n}}"},
+		{"{{e\u0301}}", "", "{{é}}"}, // NFC
+		{"{{" + strings.Repeat("é", 50) + "}}", "", "{{" + strings.Repeat("é", 38)},
+	} {
+		stored, err := sonia.template(t, uuid.NewString(), "a", test.text, "")
+		switch {
+		case test.variable != "":
+			meta := refused(t, err, codes.InvalidArgument, "TEMPLATE_VARIABLE_UNKNOWN", "text")
+			if meta["variable"] != test.variable || meta["known"] != known {
+				t.Errorf("%q: metadata %q", test.text, meta)
+			}
+		case err != nil || stored.GetText() != cmp.Or(test.stored, test.text):
+			t.Errorf("%q is stored as %q, %v", test.text, stored.GetText(), err)
+		}
+	}
+	// What an earlier version has stored is listed as it is.
+	if _, err := s.pool.Exec(t.Context(), `DELETE FROM template`); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.pool.Exec(t.Context(), `INSERT INTO template (caisse, id, title, text, updated_by) VALUES ('msa-75', gen_random_uuid(), 'Ancien', 'a {{nom}}', 'x')`); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := sonia.agent.ListTemplates(sonia.call(t), &messagingpb.ListTemplatesRequest{})
+	if err != nil || len(resp.GetTemplates()) != 1 || resp.GetTemplates()[0].GetText() != "a {{nom}}" {
+		t.Errorf("stored before: %v, %v", resp, err)
 	}
 }
 

@@ -206,6 +206,8 @@ test('two agents: who is late is told', async () => {
 	await sofiane.page.fill('#text', 'Une réponse de trop.');
 	await sofiane.page.click('button[value=envoyer]');
 	assert.match(await sofiane.page.textContent('#faults'), /déjà prise en charge.*Claire Bernard/s);
+	assert.equal(await sofiane.page.inputValue('#text'), 'Une réponse de trop.', 'what was typed is kept');
+	await sofiane.page.goto(path);
 	assert.equal(await sofiane.page.locator('#text').count(), 0, 'who may not answer has no form');
 });
 

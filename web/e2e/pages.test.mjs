@@ -18,7 +18,11 @@ const made = {};
 before(async () => {
 	browser = await launch();
 	const [jeanne, claire] = await Promise.all([person(browser, 'jeanne'), person(browser, 'claire')]);
-	for (const state of ['free', 'held', 'answered', 'closed']) made[state] = (await send(jeanne.page, 'Bonjour, où en est mon dossier ?\n\nMerci 🙂')).id;
+	for (const state of ['free', 'held', 'answered', 'closed']) {
+		const sent = await send(jeanne.page, 'Bonjour, où en est mon dossier ?\n\nMerci 🙂');
+		made[state] = sent.id;
+		made.reference = sent.reference;
+	}
 	const open = (state) => claire.page.goto(`${web}/agent/conversations/${made[state]}`);
 	await open('held');
 	await claire.page.click('#claim');
@@ -28,6 +32,7 @@ before(async () => {
 	await claire.page.waitForSelector('text=La réponse est envoyée');
 	await open('closed');
 	await unfold(claire.page);
+	await claire.page.fill('#phrase', 'Votre demande a été traitée par téléphone.');
 	await claire.page.click('text=Clore la conversation');
 	await claire.page.waitForSelector('text=Rouvrir la conversation');
 	await Promise.all([jeanne.context.close(), claire.context.close()]);
@@ -121,16 +126,62 @@ const agent = [
 		await page.click('button[value=envoyer]');
 		await says(page, 'Claire Bernard');
 	}],
+	// A tab from before somebody has written.
+	['agent-entretemps', async (page) => {
+		await page.goto(`${web}/agent/conversations/${made.free}`);
+		await page.evaluate((id) => { document.querySelector('form:has(#text) [name=dernier]').value = id; }, crypto.randomUUID());
+		await page.fill('#text', 'Votre dossier est complet.');
+		await page.click('button[value=envoyer]');
+		await says(page, 'a écrit depuis');
+	}],
+	['agent-clore-erreur', async (page) => {
+		await page.goto(`${web}/agent/conversations/${made.free}`);
+		await unfold(page);
+		await page.click('text=Clore la conversation');
+		await says(page, 'écrivez une phrase');
+	}],
+	['agent-reprendre', async (page) => { await page.goto(`${web}/agent/conversations/${made.held}`); await unfold(page); await says(page, 'Reprendre à Claire Bernard'); }],
 	['agent-repondue', async (page) => page.goto(`${web}/agent/conversations/${made.answered}`)],
 	['agent-close', async (page) => page.goto(`${web}/agent/conversations/${made.closed}`)],
 	['agent-refus', async (page) => page.goto(`${web}/messagerie`)],
 	['file-vide', async (page) => page.goto(`${web}/agent?etat=closes&theme=none`)],
+	['file-filtres', async (page) => { await page.goto(`${web}/agent?theme=${withService[0]}&mains=personne`); await unfold(page); }],
+	['file-toutes', async (page) => page.goto(`${web}/agent?etat=toutes&ordre=modifiees`)],
+	['agent-recherche', async (page) => page.goto(`${web}/agent/recherche`)],
+	['agent-recherche-trouvee', async (page) => { await find(page, made.reference); await says(page, made.reference); }],
+	['agent-recherche-aucune', async (page) => { await find(page, '0 00 00 00 000 000 00'); await says(page, 'Aucune conversation.'); }],
+	['agent-recherche-erreur', async (page) => { await find(page, 'MSA-2222222A'); await says(page, 'Cette référence n’existe pas'); }],
+	['agent-recherche-autres', async (page) => {
+		await page.goto(`${web}/agent/conversations/${made.free}`);
+		await page.click('text=Autres conversations de cette personne');
+		await page.waitForURL('**/agent/recherche');
+		assert.ok(await page.locator('.queue .item').count() > 0);
+	}],
+	['audit', async (page) => { await page.goto(`${web}/agent/audit`); await says(page, 'a lu la conversation'); }],
+	['audit-conversation', async (page) => { await page.goto(`${web}/agent/conversations/${made.held}`); await page.click('text=Qui a lu cette conversation'); await says(page, 'a pris en charge'); }],
+	['audit-erreur', async (page) => { await page.goto(`${web}/agent/audit`); await page.fill('#conversation', 'rien'); await page.click('main form button.button'); await says(page, 'Aucune conversation n’a cette référence'); }],
 	['agent-conversation', async (page) => { await page.goto(`${web}/agent`); await page.click('.queue h2 a >> nth=0'); await unfold(page); }],
 	['agent-erreur', async (page) => { await page.goto(`${web}/agent`); await page.click('.queue h2 a >> nth=0'); await page.fill('#text', ' '); await page.click('button[value=envoyer]'); }],
 	['statistiques', async (page) => { await page.goto(`${web}/agent/statistiques`); await unfold(page); }],
 	['modeles', async (page) => page.goto(`${web}/agent/modeles`)],
 	['modeles-erreur', async (page) => { await page.goto(`${web}/agent/modeles`); await page.click('main form button.button'); }],
+	// The last one: nobody is signed in any more.
+	['agent-session-finie', async (page) => {
+		await page.goto(`${web}/agent/conversations/${made.free}`);
+		await page.fill('#text', 'Votre dossier est complet.');
+		await page.context().clearCookies({ name: /session/ });
+		await page.click('button[value=envoyer]');
+		await says(page, 'Votre session est terminée');
+		assert.equal(await page.inputValue('#text'), 'Votre dossier est complet.');
+	}],
 ];
+
+async function find(page, quoted) {
+	await page.goto(`${web}/agent`);
+	await page.fill('#q', quoted);
+	await page.click('text=Chercher');
+	await page.waitForURL('**/agent/recherche');
+}
 
 const looks = [];
 for (const colorScheme of ['light', 'dark']) {
@@ -213,6 +264,26 @@ test('first load of each member page: at most 20 kB over the wire', async () => 
 	console.log('bytes over the wire:', JSON.stringify(weights));
 	for (const [name, weight] of Object.entries(weights)) {
 		assert.ok(weight > 1000 && weight <= 20_000, `${name} weighs ${weight} bytes`);
+	}
+});
+
+test('first load of each console page: at most 40 kB over the wire', async () => {
+	const { page, context } = await person(browser, 'sofiane');
+	const cdp = await context.newCDPSession(page);
+	await cdp.send('Network.enable');
+	await cdp.send('Network.setCacheDisabled', { cacheDisabled: true });
+	let bytes = 0;
+	cdp.on('Network.loadingFinished', (event) => { bytes += event.encodedDataLength; });
+	const weights = {};
+	for (const path of ['', '?etat=toutes&theme=' + withService[0], `/conversations/${made.free}`, `/conversations/${made.answered}`, '/recherche', '/audit', '/statistiques', '/modeles']) {
+		bytes = 0;
+		await page.goto(`${web}/agent${path}`);
+		await page.waitForLoadState('load');
+		weights[path] = bytes;
+	}
+	console.log('bytes over the wire:', JSON.stringify(weights));
+	for (const [path, weight] of Object.entries(weights)) {
+		assert.ok(weight > 1000 && weight <= 40_000, `/agent${path} weighs ${weight} bytes`);
 	}
 });
 

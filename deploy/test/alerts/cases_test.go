@@ -180,6 +180,10 @@ var conditions = map[string]condition{
 		Case{Series: []string{`messagerie_queue_age_seconds 0x3 604801x200`}, Fires: minutes(2 + 60)},
 		[][]string{{`messagerie_queue_age_seconds 604800x200`}, {`messagerie_queue_age_seconds 700000x100 60x100`}},
 	},
+	"UnusualReader": {
+		Case{Series: []string{`messagerie_unusual_readers 0x3 1x60`}, Fires: minutes(2 + 5)},
+		[][]string{{`messagerie_unusual_readers 0x60`}, {`messagerie_unusual_readers 0x3 2x6 0x60`}},
+	},
 	"ReportsNotTaken": {
 		Case{
 			Series: []string{`messagerie_gateway_webhooks_total{provider="twilio",outcome="away"} 0+1x60`, `messagerie_gateway_webhooks_total{provider="sendgrid",outcome="taken"} 0+50x60`},

@@ -111,6 +111,8 @@ func (e GoogleRpcRetryInfoType) Valid() bool {
 // Defines values for MessagerieErrorV1ErrorReason.
 const (
 	ACCESSDENIED            MessagerieErrorV1ErrorReason = "ACCESS_DENIED"
+	AGENTUNKNOWN            MessagerieErrorV1ErrorReason = "AGENT_UNKNOWN"
+	ALREADYANSWERED         MessagerieErrorV1ErrorReason = "ALREADY_ANSWERED"
 	ANSWERSUNREAD           MessagerieErrorV1ErrorReason = "ANSWERS_UNREAD"
 	AUDIENCENOTSERVED       MessagerieErrorV1ErrorReason = "AUDIENCE_NOT_SERVED"
 	AUDIENCENOTYOURS        MessagerieErrorV1ErrorReason = "AUDIENCE_NOT_YOURS"
@@ -126,6 +128,7 @@ const (
 	CALLSTOOMANY            MessagerieErrorV1ErrorReason = "CALLS_TOO_MANY"
 	CLAIMHELD               MessagerieErrorV1ErrorReason = "CLAIM_HELD"
 	CLAIMNOTHELD            MessagerieErrorV1ErrorReason = "CLAIM_NOT_HELD"
+	CLOSINGTEXTREQUIRED     MessagerieErrorV1ErrorReason = "CLOSING_TEXT_REQUIRED"
 	CONFIRMATIONREQUIRED    MessagerieErrorV1ErrorReason = "CONFIRMATION_REQUIRED"
 	CONTROLCHARACTERS       MessagerieErrorV1ErrorReason = "CONTROL_CHARACTERS"
 	CONVERSATIONCHANGED     MessagerieErrorV1ErrorReason = "CONVERSATION_CHANGED"
@@ -145,6 +148,7 @@ const (
 	FIELDDUPLICATE          MessagerieErrorV1ErrorReason = "FIELD_DUPLICATE"
 	FIELDMASKINVALID        MessagerieErrorV1ErrorReason = "FIELD_MASK_INVALID"
 	FIELDUNKNOWN            MessagerieErrorV1ErrorReason = "FIELD_UNKNOWN"
+	FILTERSCONTRADICTORY    MessagerieErrorV1ErrorReason = "FILTERS_CONTRADICTORY"
 	FORMATINVALID           MessagerieErrorV1ErrorReason = "FORMAT_INVALID"
 	HTTPMETHODNOTALLOWED    MessagerieErrorV1ErrorReason = "HTTP_METHOD_NOT_ALLOWED"
 	IDEMPOTENCYKEYINVALID   MessagerieErrorV1ErrorReason = "IDEMPOTENCY_KEY_INVALID"
@@ -153,6 +157,7 @@ const (
 	INTERNAL                MessagerieErrorV1ErrorReason = "INTERNAL"
 	ISSUERUNAVAILABLE       MessagerieErrorV1ErrorReason = "ISSUER_UNAVAILABLE"
 	JSONMALFORMED           MessagerieErrorV1ErrorReason = "JSON_MALFORMED"
+	LASTMESSAGEREQUIRED     MessagerieErrorV1ErrorReason = "LAST_MESSAGE_REQUIRED"
 	MEDIATYPEUNSUPPORTED    MessagerieErrorV1ErrorReason = "MEDIA_TYPE_UNSUPPORTED"
 	MESSAGINGUNAVAILABLE    MessagerieErrorV1ErrorReason = "MESSAGING_UNAVAILABLE"
 	METHODUNKNOWN           MessagerieErrorV1ErrorReason = "METHOD_UNKNOWN"
@@ -174,6 +179,7 @@ const (
 	REASONNOTFORAUDIENCE    MessagerieErrorV1ErrorReason = "REASON_NOT_FOR_AUDIENCE"
 	REASONREQUIRED          MessagerieErrorV1ErrorReason = "REASON_REQUIRED"
 	REASONUNKNOWN           MessagerieErrorV1ErrorReason = "REASON_UNKNOWN"
+	REFERENCEINVALID        MessagerieErrorV1ErrorReason = "REFERENCE_INVALID"
 	REFUSEDEVENTNOTFOUND    MessagerieErrorV1ErrorReason = "REFUSED_EVENT_NOT_FOUND"
 	REPORTMALFORMED         MessagerieErrorV1ErrorReason = "REPORT_MALFORMED"
 	REPORTNOTSIGNED         MessagerieErrorV1ErrorReason = "REPORT_NOT_SIGNED"
@@ -187,6 +193,7 @@ const (
 	REQUESTTOOSLOW          MessagerieErrorV1ErrorReason = "REQUEST_TOO_SLOW"
 	REQUIRED                MessagerieErrorV1ErrorReason = "REQUIRED"
 	SCOPEMISSING            MessagerieErrorV1ErrorReason = "SCOPE_MISSING"
+	SEARCHINVALID           MessagerieErrorV1ErrorReason = "SEARCH_INVALID"
 	SELECTIONINVALID        MessagerieErrorV1ErrorReason = "SELECTION_INVALID"
 	SERVICENOTOFFERED       MessagerieErrorV1ErrorReason = "SERVICE_NOT_OFFERED"
 	SERVICEUNAVAILABLE      MessagerieErrorV1ErrorReason = "SERVICE_UNAVAILABLE"
@@ -197,6 +204,7 @@ const (
 	TAXONOMYVERSIONREQUIRED MessagerieErrorV1ErrorReason = "TAXONOMY_VERSION_REQUIRED"
 	TAXONOMYVERSIONUNKNOWN  MessagerieErrorV1ErrorReason = "TAXONOMY_VERSION_UNKNOWN"
 	TEMPLATESTOOMANY        MessagerieErrorV1ErrorReason = "TEMPLATES_TOO_MANY"
+	TEMPLATEVARIABLEUNKNOWN MessagerieErrorV1ErrorReason = "TEMPLATE_VARIABLE_UNKNOWN"
 	THEMENOTFORAUDIENCE     MessagerieErrorV1ErrorReason = "THEME_NOT_FOR_AUDIENCE"
 	THEMEUNKNOWN            MessagerieErrorV1ErrorReason = "THEME_UNKNOWN"
 	TIMESTAMPINVALID        MessagerieErrorV1ErrorReason = "TIMESTAMP_INVALID"
@@ -222,6 +230,10 @@ const (
 func (e MessagerieErrorV1ErrorReason) Valid() bool {
 	switch e {
 	case ACCESSDENIED:
+		return true
+	case AGENTUNKNOWN:
+		return true
+	case ALREADYANSWERED:
 		return true
 	case ANSWERSUNREAD:
 		return true
@@ -252,6 +264,8 @@ func (e MessagerieErrorV1ErrorReason) Valid() bool {
 	case CLAIMHELD:
 		return true
 	case CLAIMNOTHELD:
+		return true
+	case CLOSINGTEXTREQUIRED:
 		return true
 	case CONFIRMATIONREQUIRED:
 		return true
@@ -291,6 +305,8 @@ func (e MessagerieErrorV1ErrorReason) Valid() bool {
 		return true
 	case FIELDUNKNOWN:
 		return true
+	case FILTERSCONTRADICTORY:
+		return true
 	case FORMATINVALID:
 		return true
 	case HTTPMETHODNOTALLOWED:
@@ -306,6 +322,8 @@ func (e MessagerieErrorV1ErrorReason) Valid() bool {
 	case ISSUERUNAVAILABLE:
 		return true
 	case JSONMALFORMED:
+		return true
+	case LASTMESSAGEREQUIRED:
 		return true
 	case MEDIATYPEUNSUPPORTED:
 		return true
@@ -349,6 +367,8 @@ func (e MessagerieErrorV1ErrorReason) Valid() bool {
 		return true
 	case REASONUNKNOWN:
 		return true
+	case REFERENCEINVALID:
+		return true
 	case REFUSEDEVENTNOTFOUND:
 		return true
 	case REPORTMALFORMED:
@@ -375,6 +395,8 @@ func (e MessagerieErrorV1ErrorReason) Valid() bool {
 		return true
 	case SCOPEMISSING:
 		return true
+	case SEARCHINVALID:
+		return true
 	case SELECTIONINVALID:
 		return true
 	case SERVICENOTOFFERED:
@@ -394,6 +416,8 @@ func (e MessagerieErrorV1ErrorReason) Valid() bool {
 	case TAXONOMYVERSIONUNKNOWN:
 		return true
 	case TEMPLATESTOOMANY:
+		return true
+	case TEMPLATEVARIABLEUNKNOWN:
 		return true
 	case THEMENOTFORAUDIENCE:
 		return true
@@ -440,16 +464,52 @@ func (e MessagerieErrorV1ErrorReason) Valid() bool {
 
 // Defines values for MessagerieMessagingV1Author.
 const (
-	AGENT  MessagerieMessagingV1Author = "AGENT"
-	MEMBER MessagerieMessagingV1Author = "MEMBER"
+	MessagerieMessagingV1AuthorAGENT  MessagerieMessagingV1Author = "AGENT"
+	MessagerieMessagingV1AuthorMEMBER MessagerieMessagingV1Author = "MEMBER"
 )
 
 // Valid indicates whether the value is a known member of the MessagerieMessagingV1Author enum.
 func (e MessagerieMessagingV1Author) Valid() bool {
 	switch e {
-	case AGENT:
+	case MessagerieMessagingV1AuthorAGENT:
 		return true
-	case MEMBER:
+	case MessagerieMessagingV1AuthorMEMBER:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for MessagerieMessagingV1ConversationChangedType.
+const (
+	TypeGoogleapisCommessagerieMessagingV1ConversationChanged MessagerieMessagingV1ConversationChangedType = "type.googleapis.com/messagerie.messaging.v1.ConversationChanged"
+)
+
+// Valid indicates whether the value is a known member of the MessagerieMessagingV1ConversationChangedType enum.
+func (e MessagerieMessagingV1ConversationChangedType) Valid() bool {
+	switch e {
+	case TypeGoogleapisCommessagerieMessagingV1ConversationChanged:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for MessagerieMessagingV1MemberContact.
+const (
+	ABSENT  MessagerieMessagingV1MemberContact = "ABSENT"
+	ACCOUNT MessagerieMessagingV1MemberContact = "ACCOUNT"
+	CHOSEN  MessagerieMessagingV1MemberContact = "CHOSEN"
+)
+
+// Valid indicates whether the value is a known member of the MessagerieMessagingV1MemberContact enum.
+func (e MessagerieMessagingV1MemberContact) Valid() bool {
+	switch e {
+	case ABSENT:
+		return true
+	case ACCOUNT:
+		return true
+	case CHOSEN:
 		return true
 	default:
 		return false
@@ -522,6 +582,27 @@ func (e MessagerieMessagingV1StepKind) Valid() bool {
 	}
 }
 
+// Defines values for MessagerieMessagingV1WriterKind.
+const (
+	MessagerieMessagingV1WriterKindAGENT   MessagerieMessagingV1WriterKind = "AGENT"
+	MessagerieMessagingV1WriterKindMACHINE MessagerieMessagingV1WriterKind = "MACHINE"
+	MessagerieMessagingV1WriterKindMEMBER  MessagerieMessagingV1WriterKind = "MEMBER"
+)
+
+// Valid indicates whether the value is a known member of the MessagerieMessagingV1WriterKind enum.
+func (e MessagerieMessagingV1WriterKind) Valid() bool {
+	switch e {
+	case MessagerieMessagingV1WriterKindAGENT:
+		return true
+	case MessagerieMessagingV1WriterKindMACHINE:
+		return true
+	case MessagerieMessagingV1WriterKindMEMBER:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for MessagerieTaxonomyV1Audience.
 const (
 	EMPLOYEUR   MessagerieTaxonomyV1Audience = "EMPLOYEUR"
@@ -537,6 +618,27 @@ func (e MessagerieTaxonomyV1Audience) Valid() bool {
 	case EXPLOITANT:
 		return true
 	case PARTICULIER:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AgentListConversationsParamsOrderBy.
+const (
+	Changed AgentListConversationsParamsOrderBy = "changed"
+	Newest  AgentListConversationsParamsOrderBy = "newest"
+	Oldest  AgentListConversationsParamsOrderBy = "oldest"
+)
+
+// Valid indicates whether the value is a known member of the AgentListConversationsParamsOrderBy enum.
+func (e AgentListConversationsParamsOrderBy) Valid() bool {
+	switch e {
+	case Changed:
+		return true
+	case Newest:
+		return true
+	case Oldest:
 		return true
 	default:
 		return false
@@ -690,8 +792,11 @@ type MessagerieMessagingV1ClaimConversationResponse struct {
 
 // MessagerieMessagingV1ClaimInfo ClaimInfo is an agent's lease on a conversation.
 type MessagerieMessagingV1ClaimInfo struct {
-	// Agent Display name of the agent.
+	// Agent Name of the agent, or of the machine.
 	Agent string `json:"agent"`
+
+	// AgentId Id of the agent, as in ListAgents.
+	AgentId string `json:"agentId"`
 
 	// ExpireTime When it lapses unless renewed.
 	ExpireTime time.Time `json:"expireTime"`
@@ -702,6 +807,9 @@ type MessagerieMessagingV1ClaimInfo struct {
 
 // MessagerieMessagingV1Conversation Conversation is an exchange between a member and the fund.
 type MessagerieMessagingV1Conversation struct {
+	// Answered The member's last message has a final answer: another is an additional one. False in lists. Agents alone see it.
+	Answered bool `json:"answered"`
+
 	// Audience Profile under which the member wrote.
 	Audience MessagerieTaxonomyV1Audience `json:"audience"`
 
@@ -726,6 +834,12 @@ type MessagerieMessagingV1Conversation struct {
 	// Id UUIDv7.
 	Id string `json:"id"`
 
+	// LastMessageId Id of the last message of the member or of an agent, which PostReply, CloseConversation and TransferConversation need; notes and claims do not count. Agents alone see it.
+	LastMessageId string `json:"lastMessageId"`
+
+	// Member Who writes. Absent in lists, and once it is erased. Agents alone see it.
+	Member MessagerieMessagingV1Member `json:"member,omitempty"`
+
 	// Messages Messages, oldest first; empty in lists.
 	Messages []MessagerieMessagingV1Message `json:"messages"`
 
@@ -734,6 +848,9 @@ type MessagerieMessagingV1Conversation struct {
 
 	// Queue The service in charge.
 	Queue MessagerieMessagingV1Choice `json:"queue"`
+
+	// Readings Which services of the fund have read it, in an export of the member's data alone.
+	Readings []MessagerieMessagingV1Reading `json:"readings"`
 
 	// Reason Chosen reason; absent when none was chosen.
 	Reason MessagerieMessagingV1Choice `json:"reason,omitempty"`
@@ -761,7 +878,27 @@ type MessagerieMessagingV1Conversation struct {
 
 	// UpdateTime Last message, change of status, transfer or change of the selection.
 	UpdateTime time.Time `json:"updateTime"`
+
+	// WaitTime Since when it waits for the fund: since it was opened, or since the message or the agent that reopened it. Agents alone see it.
+	WaitTime time.Time `json:"waitTime,omitempty"`
 }
+
+// MessagerieMessagingV1ConversationChanged With CONVERSATION_CHANGED and 409: what was written since the message that lastMessageId names.
+type MessagerieMessagingV1ConversationChanged struct {
+	Type MessagerieMessagingV1ConversationChangedType `json:"@type"`
+
+	// Incomplete There are more or longer ones than a refusal can hold: the first are left out, or texts are empty.
+	Incomplete bool `json:"incomplete"`
+
+	// LastMessageId Id of the last message as it is now.
+	LastMessageId string `json:"lastMessageId"`
+
+	// Messages The messages since, oldest first.
+	Messages []MessagerieMessagingV1Message `json:"messages"`
+}
+
+// MessagerieMessagingV1ConversationChangedType defines model for MessagerieMessagingV1ConversationChanged.Type.
+type MessagerieMessagingV1ConversationChangedType string
 
 // MessagerieMessagingV1Hold Hold keeps a conversation beyond its term.
 type MessagerieMessagingV1Hold struct {
@@ -772,6 +909,31 @@ type MessagerieMessagingV1Hold struct {
 	Note string `json:"note"`
 }
 
+// MessagerieMessagingV1Member Member is who writes, as their account and they themselves say.
+type MessagerieMessagingV1Member struct {
+	// Email Whether notifications reach them by e-mail.
+	Email MessagerieMessagingV1MemberContact `json:"email"`
+
+	// Name Name by their account; empty if it says none.
+	Name string `json:"name"`
+
+	// Number The fund's identifier of them (the claim that ISSUERS names as numberClaim); empty if their account says none.
+	Number string `json:"number"`
+
+	// Phone Whether notifications reach them by SMS.
+	Phone MessagerieMessagingV1MemberContact `json:"phone"`
+
+	// Profile Profile under which the conversation was written.
+	Profile MessagerieTaxonomyV1Audience `json:"profile"`
+}
+
+// MessagerieMessagingV1MemberContact Contact is where the fund has an e-mail address or a telephone number from.
+//
+// - `ABSENT`: There is none.
+// - `ACCOUNT`: The member's account has it.
+// - `CHOSEN`: The member has chosen it for notifications.
+type MessagerieMessagingV1MemberContact string
+
 // MessagerieMessagingV1Message Message is one text in a conversation.
 type MessagerieMessagingV1Message struct {
 	// Author Who wrote it.
@@ -780,11 +942,17 @@ type MessagerieMessagingV1Message struct {
 	// CreateTime When it was received.
 	CreateTime time.Time `json:"createTime"`
 
+	// Final A reply after which no other is announced.
+	Final bool `json:"final"`
+
 	// Id UUIDv7.
 	Id string `json:"id"`
 
 	// Text The text, normalised to NFC with LF line ends.
 	Text string `json:"text"`
+
+	// Writer Who wrote it, by name.
+	Writer MessagerieMessagingV1Writer `json:"writer"`
 }
 
 // MessagerieMessagingV1Note Note is what an agent wrote for colleagues.
@@ -804,8 +972,14 @@ type MessagerieMessagingV1Note struct {
 
 // MessagerieMessagingV1PostReplyRequest PostReplyRequest is an agent's answer.
 type MessagerieMessagingV1PostReplyRequest struct {
+	// Additional True: there is a final answer, and this is one more.
+	Additional bool `json:"additional,omitempty"`
+
 	// Final True: the conversation is answered. False: another answer will follow.
 	Final bool `json:"final,omitempty"`
+
+	// LastMessageId Id of the last message that the author has read (lastMessageId of the conversation).
+	LastMessageId string `json:"lastMessageId"`
 
 	// Text The text: 1 to 5000 characters, counted and refused as a member's is. The bounds count Unicode code points after CRLF to LF, NFC and trimming: white space around the text does not count.
 	Text string `json:"text"`
@@ -815,6 +989,24 @@ type MessagerieMessagingV1PostReplyRequest struct {
 type MessagerieMessagingV1PostReplyResponse struct {
 	// Conversation The conversation.
 	Conversation MessagerieMessagingV1Conversation `json:"conversation"`
+
+	// MessageId Id of the reply.
+	MessageId string `json:"messageId"`
+}
+
+// MessagerieMessagingV1Reading Reading is that a service of the fund has read a conversation.
+type MessagerieMessagingV1Reading struct {
+	// FirstTime When first, as far as the audit is kept.
+	FirstTime time.Time `json:"firstTime"`
+
+	// LastTime When last.
+	LastTime time.Time `json:"lastTime"`
+
+	// Service The service that was in charge when it was read.
+	Service string `json:"service"`
+
+	// Times How often it was read.
+	Times int32 `json:"times"`
 }
 
 // MessagerieMessagingV1ReleaseConversationRequest ReleaseConversationRequest names a conversation.
@@ -856,6 +1048,25 @@ type MessagerieMessagingV1Step struct {
 // - `CLOSED`: It was ended.
 // - `REOPENED`: It was reopened.
 type MessagerieMessagingV1StepKind string
+
+// MessagerieMessagingV1Writer Writer is who wrote a message.
+type MessagerieMessagingV1Writer struct {
+	// AgentId Id of the agent or machine, as in ListAgents. Agents alone see it.
+	AgentId string `json:"agentId"`
+
+	// Kind What it was.
+	Kind MessagerieMessagingV1WriterKind `json:"kind"`
+
+	// Name Of an agent, the name that the fund shows (MESSAGING_AGENT_NAMES: in full, first name and initial, or the service), after CRPA L111-2; of a machine, that of its client; of a member, empty. Of replies stored by an earlier version, the service.
+	Name string `json:"name"`
+}
+
+// MessagerieMessagingV1WriterKind Kind is what wrote it.
+//
+// - `MEMBER`: The member.
+// - `AGENT`: An agent of the fund.
+// - `MACHINE`: A machine of the fund.
+type MessagerieMessagingV1WriterKind string
 
 // MessagerieTaxonomyV1Audience Audience is the profile under which a person acts.
 //
@@ -911,15 +1122,36 @@ type AgentListConversationsParams struct {
 	// Topic Only this topic.
 	Topic string `form:"topic,omitempty" json:"topic,omitempty"`
 
-	// Statuses Only these statuses; empty: those that wait for the fund (SENT, IN_PROGRESS, PARTLY_ANSWERED, REOPENED).
-	Statuses []MessagerieMessagingV1Status `form:"statuses,omitempty" json:"statuses,omitempty"`
+	// Status Only these statuses; empty: those that wait for the fund (SENT, IN_PROGRESS, PARTLY_ANSWERED, REOPENED), or all if changedSince, mine or the order changed is given.
+	Status []MessagerieMessagingV1Status `form:"status,omitempty" json:"status,omitempty"`
 
 	// PageSize Most conversations in the page: 1 to 100, 20 when 0; more is cut to 100.
 	PageSize int32 `form:"pageSize,omitempty" json:"pageSize,omitempty"`
 
 	// PageToken nextPageToken of the page before; empty for the first.
 	PageToken string `form:"pageToken,omitempty" json:"pageToken,omitempty"`
+
+	// Reason Only this reason.
+	Reason string `form:"reason,omitempty" json:"reason,omitempty"`
+
+	// Audience Only this profile.
+	Audience MessagerieTaxonomyV1Audience `form:"audience,omitempty" json:"audience,omitempty"`
+
+	// Mine Only those that the caller holds.
+	Mine bool `form:"mine,omitempty" json:"mine,omitempty"`
+
+	// Unassigned Only those that nobody holds. With mine, FILTERS_CONTRADICTORY.
+	Unassigned bool `form:"unassigned,omitempty" json:"unassigned,omitempty"`
+
+	// ChangedSince Only those that have changed at or after this time (updateTime). A tool that keeps up with changes asks for those since a minute before it last began to.
+	ChangedSince time.Time `form:"changedSince,omitempty" json:"changedSince,omitempty"`
+
+	// OrderBy The order: oldest, the longest waiting first, which is the default; newest, the last to begin to wait first; or changed, the last changed first. With changedSince, the order is that of the changes: oldest, the first of them first, or newest, the last.
+	OrderBy AgentListConversationsParamsOrderBy `form:"orderBy,omitempty" json:"orderBy,omitempty"`
 }
+
+// AgentListConversationsParamsOrderBy defines parameters for AgentListConversations.
+type AgentListConversationsParamsOrderBy string
 
 // AgentGetConversationParams defines parameters for AgentGetConversation.
 type AgentGetConversationParams struct {
@@ -1127,6 +1359,40 @@ func (t *GoogleRpcStatusDetail) MergeGoogleRpcRequestInfo(v GoogleRpcRequestInfo
 	return err
 }
 
+// AsMessagerieMessagingV1ConversationChanged returns the union data inside the GoogleRpcStatusDetail as a MessagerieMessagingV1ConversationChanged
+func (t GoogleRpcStatusDetail) AsMessagerieMessagingV1ConversationChanged() (MessagerieMessagingV1ConversationChanged, error) {
+	var body MessagerieMessagingV1ConversationChanged
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromMessagerieMessagingV1ConversationChanged overwrites any union data inside the GoogleRpcStatusDetail as the provided MessagerieMessagingV1ConversationChanged
+func (t *GoogleRpcStatusDetail) FromMessagerieMessagingV1ConversationChanged(v MessagerieMessagingV1ConversationChanged) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"@type":"type.googleapis.com/messagerie.messaging.v1.ConversationChanged"}`))
+	t.union = b
+	return err
+}
+
+// MergeMessagerieMessagingV1ConversationChanged performs a merge with any union data inside the GoogleRpcStatusDetail, using the provided MessagerieMessagingV1ConversationChanged
+func (t *GoogleRpcStatusDetail) MergeMessagerieMessagingV1ConversationChanged(v MessagerieMessagingV1ConversationChanged) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"@type":"type.googleapis.com/messagerie.messaging.v1.ConversationChanged"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
 func (t GoogleRpcStatusDetail) Discriminator() (string, error) {
 	var discriminator struct {
 		Discriminator string `json:"@type"`
@@ -1151,6 +1417,8 @@ func (t GoogleRpcStatusDetail) ValueByDiscriminator() (interface{}, error) {
 		return t.AsGoogleRpcRequestInfo()
 	case "type.googleapis.com/google.rpc.RetryInfo":
 		return t.AsGoogleRpcRetryInfo()
+	case "type.googleapis.com/messagerie.messaging.v1.ConversationChanged":
+		return t.AsMessagerieMessagingV1ConversationChanged()
 	default:
 		return nil, errors.New("unknown discriminator value: " + discriminator)
 	}
@@ -1240,16 +1508,16 @@ func WithRequestEditorFn(fn RequestEditorFn) ClientOption {
 // The interface specification for the client above.
 type ClientInterface interface {
 
-	// AgentListConversations Returns conversations that wait for the fund, oldest first, without their messages
+	// AgentListConversations Returns conversations without their messages
 	//
-	// Returns conversations that wait for the fund, oldest first, without their messages. One queue's are always given; over several queues, or by theme, topic or status, RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being read, for the agent or for all.
+	// Returns conversations without their messages: those that wait for the fund, the longest waiting first, unless the filters or the order say otherwise. One queue's are always given; over several queues, or by other filters, RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being read, for the agent or for all.
 	//
 	// Corresponds with GET /v1/agent/conversations (the `AgentListConversations` operationId).
 	AgentListConversations(ctx context.Context, params *AgentListConversationsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// AgentGetConversation Returns one conversation with its messages, oldest first
+	// AgentGetConversation Returns one conversation with its messages, oldest first, and who has written it
 	//
-	// Returns one conversation with its messages, oldest first. Every call is audited.
+	// Returns one conversation with its messages, oldest first, and who has written it. Every call is audited.
 	//
 	// Corresponds with GET /v1/agent/conversations/{id} (the `AgentGetConversation` operationId).
 	AgentGetConversation(ctx context.Context, id string, params *AgentGetConversationParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1292,7 +1560,11 @@ type ClientInterface interface {
 
 	// AgentPostReplyWithBody Answers the member, who is notified by e-mail
 	//
-	// Answers the member, who is notified by e-mail. It needs the metadata `idempotency-key`: the key belongs to the agent, whatever the conversation, and is remembered for as long as that is kept. The same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
+	// Answers the member, who is notified by e-mail.
+	//
+	// A reply answers what was read: lastMessageId names the last message that its author has seen. If somebody has written since, nothing happens, and the refusal (ABORTED, CONVERSATION_CHANGED; REST: 409) has the new messages in a detail, ConversationChanged. A conversation that nobody holds is claimed by the reply, and one that a colleague holds is not answered (CLAIM_HELD). A final reply ends the claim. A member's message has one final answer: another is refused (ALREADY_ANSWERED), also after it was reopened, unless it says that it is an additional one.
+	//
+	// It needs the metadata `idempotency-key`: the key belongs to the agent, whatever the conversation, and is remembered for as long as that is kept. The same reply sent again gets the answer that it is stored, whatever has happened since, with the conversation as it is by then, or up to the reply if the agent does not see it any more.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1301,7 +1573,11 @@ type ClientInterface interface {
 
 	// AgentPostReply Answers the member, who is notified by e-mail
 	//
-	// Answers the member, who is notified by e-mail. It needs the metadata `idempotency-key`: the key belongs to the agent, whatever the conversation, and is remembered for as long as that is kept. The same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
+	// Answers the member, who is notified by e-mail.
+	//
+	// A reply answers what was read: lastMessageId names the last message that its author has seen. If somebody has written since, nothing happens, and the refusal (ABORTED, CONVERSATION_CHANGED; REST: 409) has the new messages in a detail, ConversationChanged. A conversation that nobody holds is claimed by the reply, and one that a colleague holds is not answered (CLAIM_HELD). A final reply ends the claim. A member's message has one final answer: another is refused (ALREADY_ANSWERED), also after it was reopened, unless it says that it is an additional one.
+	//
+	// It needs the metadata `idempotency-key`: the key belongs to the agent, whatever the conversation, and is remembered for as long as that is kept. The same reply sent again gets the answer that it is stored, whatever has happened since, with the conversation as it is by then, or up to the reply if the agent does not see it any more.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1309,9 +1585,9 @@ type ClientInterface interface {
 	AgentPostReply(ctx context.Context, id string, params *AgentPostReplyParams, body AgentPostReplyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 }
 
-// AgentListConversations Returns conversations that wait for the fund, oldest first, without their messages
+// AgentListConversations Returns conversations without their messages
 //
-// Returns conversations that wait for the fund, oldest first, without their messages. One queue's are always given; over several queues, or by theme, topic or status, RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being read, for the agent or for all.
+// Returns conversations without their messages: those that wait for the fund, the longest waiting first, unless the filters or the order say otherwise. One queue's are always given; over several queues, or by other filters, RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being read, for the agent or for all.
 //
 // Corresponds with GET /v1/agent/conversations (the `AgentListConversations` operationId).
 func (c *Client) AgentListConversations(ctx context.Context, params *AgentListConversationsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1326,9 +1602,9 @@ func (c *Client) AgentListConversations(ctx context.Context, params *AgentListCo
 	return c.Client.Do(req)
 }
 
-// AgentGetConversation Returns one conversation with its messages, oldest first
+// AgentGetConversation Returns one conversation with its messages, oldest first, and who has written it
 //
-// Returns one conversation with its messages, oldest first. Every call is audited.
+// Returns one conversation with its messages, oldest first, and who has written it. Every call is audited.
 //
 // Corresponds with GET /v1/agent/conversations/{id} (the `AgentGetConversation` operationId).
 func (c *Client) AgentGetConversation(ctx context.Context, id string, params *AgentGetConversationParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1421,7 +1697,11 @@ func (c *Client) AgentReleaseConversation(ctx context.Context, id string, params
 
 // AgentPostReplyWithBody Answers the member, who is notified by e-mail
 //
-// Answers the member, who is notified by e-mail. It needs the metadata `idempotency-key`: the key belongs to the agent, whatever the conversation, and is remembered for as long as that is kept. The same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
+// Answers the member, who is notified by e-mail.
+//
+// A reply answers what was read: lastMessageId names the last message that its author has seen. If somebody has written since, nothing happens, and the refusal (ABORTED, CONVERSATION_CHANGED; REST: 409) has the new messages in a detail, ConversationChanged. A conversation that nobody holds is claimed by the reply, and one that a colleague holds is not answered (CLAIM_HELD). A final reply ends the claim. A member's message has one final answer: another is refused (ALREADY_ANSWERED), also after it was reopened, unless it says that it is an additional one.
+//
+// It needs the metadata `idempotency-key`: the key belongs to the agent, whatever the conversation, and is remembered for as long as that is kept. The same reply sent again gets the answer that it is stored, whatever has happened since, with the conversation as it is by then, or up to the reply if the agent does not see it any more.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1440,7 +1720,11 @@ func (c *Client) AgentPostReplyWithBody(ctx context.Context, id string, params *
 
 // AgentPostReply Answers the member, who is notified by e-mail
 //
-// Answers the member, who is notified by e-mail. It needs the metadata `idempotency-key`: the key belongs to the agent, whatever the conversation, and is remembered for as long as that is kept. The same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
+// Answers the member, who is notified by e-mail.
+//
+// A reply answers what was read: lastMessageId names the last message that its author has seen. If somebody has written since, nothing happens, and the refusal (ABORTED, CONVERSATION_CHANGED; REST: 409) has the new messages in a detail, ConversationChanged. A conversation that nobody holds is claimed by the reply, and one that a colleague holds is not answered (CLAIM_HELD). A final reply ends the claim. A member's message has one final answer: another is refused (ALREADY_ANSWERED), also after it was reopened, unless it says that it is an additional one.
+//
+// It needs the metadata `idempotency-key`: the key belongs to the agent, whatever the conversation, and is remembered for as long as that is kept. The same reply sent again gets the answer that it is stored, whatever has happened since, with the conversation as it is by then, or up to the reply if the agent does not see it any more.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -1509,9 +1793,9 @@ func NewAgentListConversationsRequest(server string, params *AgentListConversati
 			}
 		}
 
-		if params.Statuses != nil {
+		if params.Status != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "statuses", params.Statuses, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "status", params.Status, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -1530,6 +1814,54 @@ func NewAgentListConversationsRequest(server string, params *AgentListConversati
 		}
 
 		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "pageToken", params.PageToken, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "reason", params.Reason, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "audience", params.Audience, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "mine", params.Mine, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "unassigned", params.Unassigned, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "changedSince", params.ChangedSince, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "orderBy", params.OrderBy, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 			return nil, err
 		} else {
 			for _, qp := range strings.Split(queryFrag, "&") {
@@ -1831,18 +2163,18 @@ func WithBaseURL(baseURL string) ClientOption {
 // ClientWithResponsesInterface is the interface specification for the client with responses above.
 type ClientWithResponsesInterface interface {
 
-	// AgentListConversationsWithResponse Returns conversations that wait for the fund, oldest first, without their messages
+	// AgentListConversationsWithResponse Returns conversations without their messages
 	//
-	// Returns conversations that wait for the fund, oldest first, without their messages. One queue's are always given; over several queues, or by theme, topic or status, RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being read, for the agent or for all.
+	// Returns conversations without their messages: those that wait for the fund, the longest waiting first, unless the filters or the order say otherwise. One queue's are always given; over several queues, or by other filters, RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being read, for the agent or for all.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /v1/agent/conversations (the `AgentListConversations` operationId).
 	AgentListConversationsWithResponse(ctx context.Context, params *AgentListConversationsParams, reqEditors ...RequestEditorFn) (*AgentListConversationsResponse, error)
 
-	// AgentGetConversationWithResponse Returns one conversation with its messages, oldest first
+	// AgentGetConversationWithResponse Returns one conversation with its messages, oldest first, and who has written it
 	//
-	// Returns one conversation with its messages, oldest first. Every call is audited.
+	// Returns one conversation with its messages, oldest first, and who has written it. Every call is audited.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -1887,7 +2219,11 @@ type ClientWithResponsesInterface interface {
 
 	// AgentPostReplyWithBodyWithResponse Answers the member, who is notified by e-mail
 	//
-	// Answers the member, who is notified by e-mail. It needs the metadata `idempotency-key`: the key belongs to the agent, whatever the conversation, and is remembered for as long as that is kept. The same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
+	// Answers the member, who is notified by e-mail.
+	//
+	// A reply answers what was read: lastMessageId names the last message that its author has seen. If somebody has written since, nothing happens, and the refusal (ABORTED, CONVERSATION_CHANGED; REST: 409) has the new messages in a detail, ConversationChanged. A conversation that nobody holds is claimed by the reply, and one that a colleague holds is not answered (CLAIM_HELD). A final reply ends the claim. A member's message has one final answer: another is refused (ALREADY_ANSWERED), also after it was reopened, unless it says that it is an additional one.
+	//
+	// It needs the metadata `idempotency-key`: the key belongs to the agent, whatever the conversation, and is remembered for as long as that is kept. The same reply sent again gets the answer that it is stored, whatever has happened since, with the conversation as it is by then, or up to the reply if the agent does not see it any more.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -1896,7 +2232,11 @@ type ClientWithResponsesInterface interface {
 
 	// AgentPostReplyWithResponse Answers the member, who is notified by e-mail
 	//
-	// Answers the member, who is notified by e-mail. It needs the metadata `idempotency-key`: the key belongs to the agent, whatever the conversation, and is remembered for as long as that is kept. The same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
+	// Answers the member, who is notified by e-mail.
+	//
+	// A reply answers what was read: lastMessageId names the last message that its author has seen. If somebody has written since, nothing happens, and the refusal (ABORTED, CONVERSATION_CHANGED; REST: 409) has the new messages in a detail, ConversationChanged. A conversation that nobody holds is claimed by the reply, and one that a colleague holds is not answered (CLAIM_HELD). A final reply ends the claim. A member's message has one final answer: another is refused (ALREADY_ANSWERED), also after it was reopened, unless it says that it is an additional one.
+	//
+	// It needs the metadata `idempotency-key`: the key belongs to the agent, whatever the conversation, and is remembered for as long as that is kept. The same reply sent again gets the answer that it is stored, whatever has happened since, with the conversation as it is by then, or up to the reply if the agent does not see it any more.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -3051,9 +3391,9 @@ func (r AgentPostReplyResponse) ContentType() string {
 	return ""
 }
 
-// AgentListConversationsWithResponse Returns conversations that wait for the fund, oldest first, without their messages
+// AgentListConversationsWithResponse Returns conversations without their messages
 //
-// Returns conversations that wait for the fund, oldest first, without their messages. One queue's are always given; over several queues, or by theme, topic or status, RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being read, for the agent or for all.
+// Returns conversations without their messages: those that wait for the fund, the longest waiting first, unless the filters or the order say otherwise. One queue's are always given; over several queues, or by other filters, RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being read, for the agent or for all.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -3066,9 +3406,9 @@ func (c *ClientWithResponses) AgentListConversationsWithResponse(ctx context.Con
 	return ParseAgentListConversationsResponse(rsp)
 }
 
-// AgentGetConversationWithResponse Returns one conversation with its messages, oldest first
+// AgentGetConversationWithResponse Returns one conversation with its messages, oldest first, and who has written it
 //
-// Returns one conversation with its messages, oldest first. Every call is audited.
+// Returns one conversation with its messages, oldest first, and who has written it. Every call is audited.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -3143,7 +3483,11 @@ func (c *ClientWithResponses) AgentReleaseConversationWithResponse(ctx context.C
 
 // AgentPostReplyWithBodyWithResponse Answers the member, who is notified by e-mail
 //
-// Answers the member, who is notified by e-mail. It needs the metadata `idempotency-key`: the key belongs to the agent, whatever the conversation, and is remembered for as long as that is kept. The same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
+// Answers the member, who is notified by e-mail.
+//
+// A reply answers what was read: lastMessageId names the last message that its author has seen. If somebody has written since, nothing happens, and the refusal (ABORTED, CONVERSATION_CHANGED; REST: 409) has the new messages in a detail, ConversationChanged. A conversation that nobody holds is claimed by the reply, and one that a colleague holds is not answered (CLAIM_HELD). A final reply ends the claim. A member's message has one final answer: another is refused (ALREADY_ANSWERED), also after it was reopened, unless it says that it is an additional one.
+//
+// It needs the metadata `idempotency-key`: the key belongs to the agent, whatever the conversation, and is remembered for as long as that is kept. The same reply sent again gets the answer that it is stored, whatever has happened since, with the conversation as it is by then, or up to the reply if the agent does not see it any more.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -3158,7 +3502,11 @@ func (c *ClientWithResponses) AgentPostReplyWithBodyWithResponse(ctx context.Con
 
 // AgentPostReplyWithResponse Answers the member, who is notified by e-mail
 //
-// Answers the member, who is notified by e-mail. It needs the metadata `idempotency-key`: the key belongs to the agent, whatever the conversation, and is remembered for as long as that is kept. The same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
+// Answers the member, who is notified by e-mail.
+//
+// A reply answers what was read: lastMessageId names the last message that its author has seen. If somebody has written since, nothing happens, and the refusal (ABORTED, CONVERSATION_CHANGED; REST: 409) has the new messages in a detail, ConversationChanged. A conversation that nobody holds is claimed by the reply, and one that a colleague holds is not answered (CLAIM_HELD). A final reply ends the claim. A member's message has one final answer: another is refused (ALREADY_ANSWERED), also after it was reopened, unless it says that it is an additional one.
+//
+// It needs the metadata `idempotency-key`: the key belongs to the agent, whatever the conversation, and is remembered for as long as that is kept. The same reply sent again gets the answer that it is stored, whatever has happened since, with the conversation as it is by then, or up to the reply if the agent does not see it any more.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

@@ -314,12 +314,32 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Returns conversations that wait for the fund, oldest first, without their messages
-         * @description Returns conversations that wait for the fund, oldest first, without their messages. One queue's are always given; over several queues, or by theme, topic or status, RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being read, for the agent or for all.
+         * Returns conversations without their messages
+         * @description Returns conversations without their messages: those that wait for the fund, the longest waiting first, unless the filters or the order say otherwise. One queue's are always given; over several queues, or by other filters, RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being read, for the agent or for all.
          */
         get: operations["agentListConversations"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/agent/conversations:find": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Returns conversations by what a member or a colleague quotes, the last changed first
+         * @description Returns conversations by what a member or a colleague quotes, the last changed first: that of a reference, all of a member number, or those of the same member as another one. There are none where the caller may see none. A reference that cannot be one is refused before anything is looked up (REFERENCE_INVALID): its check character shows one wrong character, and two neighbours swapped. Every call is audited, without what was looked for. Only supervisors and those who have the scope or role `member.read` may call it.
+         */
+        post: operations["agentFindConversations"];
         delete?: never;
         options?: never;
         head?: never;
@@ -334,8 +354,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Returns one conversation with its messages, oldest first
-         * @description Returns one conversation with its messages, oldest first. Every call is audited.
+         * Returns one conversation with its messages, oldest first, and who has written it
+         * @description Returns one conversation with its messages, oldest first, and who has written it. Every call is audited.
          */
         get: operations["agentGetConversation"];
         put?: never;
@@ -360,6 +380,46 @@ export interface paths {
          * @description Takes a conversation in charge for the length of a lease. Claiming again renews the lease. Held by another agent: FAILED_PRECONDITION with the reason CLAIM_HELD and the holder.
          */
         post: operations["agentClaimConversation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/agent/conversations/{id}:assign": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Puts a conversation into a colleague's hands, for the length of a lease, as if they had claimed it
+         * @description Puts a conversation into a colleague's hands, for the length of a lease, as if they had claimed it. Supervisors may assign any, and others what they hold themselves (CLAIM_NOT_HELD, CLAIM_HELD). The colleague is one of ListAgents who may see the conversation (AGENT_UNKNOWN).
+         */
+        post: operations["agentAssignConversation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/agent/conversations/{id}:takeOver": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Claims a conversation for the caller, also from a colleague who holds it
+         * @description Claims a conversation for the caller, also from a colleague who holds it. Only supervisors may call it.
+         */
+        post: operations["agentTakeOverConversation"];
         delete?: never;
         options?: never;
         head?: never;
@@ -397,7 +457,11 @@ export interface paths {
         put?: never;
         /**
          * Answers the member, who is notified by e-mail
-         * @description Answers the member, who is notified by e-mail. It needs the metadata `idempotency-key`: the key belongs to the agent, whatever the conversation, and is remembered for as long as that is kept. The same reply sent again answers with the conversation as it is by then. An agent may reply without a claim when nobody else holds one.
+         * @description Answers the member, who is notified by e-mail.
+         *
+         *     A reply answers what was read: lastMessageId names the last message that its author has seen. If somebody has written since, nothing happens, and the refusal (ABORTED, CONVERSATION_CHANGED; REST: 409) has the new messages in a detail, ConversationChanged. A conversation that nobody holds is claimed by the reply, and one that a colleague holds is not answered (CLAIM_HELD). A final reply ends the claim. A member's message has one final answer: another is refused (ALREADY_ANSWERED), also after it was reopened, unless it says that it is an additional one.
+         *
+         *     It needs the metadata `idempotency-key`: the key belongs to the agent, whatever the conversation, and is remembered for as long as that is kept. The same reply sent again gets the answer that it is stored, whatever has happened since, with the conversation as it is by then, or up to the reply if the agent does not see it any more.
          */
         post: operations["agentPostReply"];
         delete?: never;
@@ -417,7 +481,7 @@ export interface paths {
         put?: never;
         /**
          * Ends a conversation
-         * @description Ends a conversation. Closing a closed one changes nothing.
+         * @description Ends a conversation. Like a reply, it says what was read (lastMessageId, CONVERSATION_CHANGED). If the member's last message has no final answer, it needs a sentence for them (CLOSING_TEXT_REQUIRED), which they read as a reply, and of which they are told by e-mail. Closing a closed one changes nothing.
          */
         post: operations["agentCloseConversation"];
         delete?: never;
@@ -437,7 +501,7 @@ export interface paths {
         put?: never;
         /**
          * Gives a conversation to another queue of the caisse, and drops its claim
-         * @description Gives a conversation to another queue of the caisse, and drops its claim. The agent no longer sees it if that queue is not one of theirs.
+         * @description Gives a conversation to another queue of the caisse, and drops its claim. Like a reply, it says what was read (lastMessageId, CONVERSATION_CHANGED). The agent no longer sees it if that queue is not one of theirs. One that is there already stays as it is.
          */
         post: operations["agentTransferConversation"];
         delete?: never;
@@ -546,6 +610,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/agent/agents": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Returns those of the caisse who have worked with its conversations in the last 30 days, by name
+         * @description Returns those of the caisse who have worked with its conversations in the last 30 days, by name: to whom a conversation may be assigned. Machines are not among them.
+         */
+        get: operations["agentListAgents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/agent/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Returns who of the fund read, looked for or did what, when and by which client, the last first
+         * @description Returns who of the fund read, looked for or did what, when and by which client, the last first: of the caller's caisse, in all its queues. Entries are kept for MESSAGING_AUDIT_RETENTION, a year by default. What supervisors read of the audit is not itself audited. Only supervisors may call it.
+         */
+        get: operations["agentListAuditEntries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/agent/queues": {
         parameters: {
             query?: never;
@@ -596,7 +700,7 @@ export interface paths {
         get?: never;
         /**
          * Stores a reply template under an id of the caller's choice, and replaces what was there
-         * @description Stores a reply template under an id of the caller's choice, and replaces what was there.
+         * @description Stores a reply template under an id of the caller's choice, and replaces what was there. Of variables, its text may have {{reference}}, {{theme}}, {{topic}}, {{reason}} and {{date}}; another, or braces that are left open, are refused (TEMPLATE_VARIABLE_UNKNOWN). Whoever uses the template fills them in.
          */
         put: operations["agentSaveTemplate"];
         post?: never;
@@ -1126,12 +1230,12 @@ export interface components {
             details?: components["schemas"]["google.rpc.StatusDetail"][];
         };
         /** @description One detail of an error. */
-        "google.rpc.StatusDetail": components["schemas"]["google.rpc.ErrorInfo"] | components["schemas"]["google.rpc.BadRequest"] | components["schemas"]["google.rpc.RetryInfo"] | components["schemas"]["google.rpc.LocalizedMessageDetail"] | components["schemas"]["google.rpc.RequestInfo"];
+        "google.rpc.StatusDetail": components["schemas"]["google.rpc.ErrorInfo"] | components["schemas"]["google.rpc.BadRequest"] | components["schemas"]["google.rpc.RetryInfo"] | components["schemas"]["google.rpc.LocalizedMessageDetail"] | components["schemas"]["google.rpc.RequestInfo"] | components["schemas"]["messagerie.messaging.v1.ConversationChanged"];
         /**
          * @description Stable, for programs to compare; docs/errors.md says when each comes and what to do. New ones may be added: have a case for those that you do not know.
          * @enum {string}
          */
-        "messagerie.error.v1.ErrorReason": "INTERNAL" | "DEADLINE_EXCEEDED" | "CALL_CANCELLED" | "SERVICE_UNAVAILABLE" | "STORE_UNAVAILABLE" | "NOT_READY" | "OVERLOADED" | "RATE_LIMITED" | "CALLS_TOO_MANY" | "STREAMS_TOO_MANY" | "REQUEST_TOO_SLOW" | "ANSWERS_UNREAD" | "REPORTS_BUSY" | "REPORT_TOO_SLOW" | "TOKEN_REQUIRED" | "TOKEN_INVALID" | "WATCH_TICKET_INVALID" | "CREDENTIALS_AMBIGUOUS" | "PUBLIC_URL_UNSET" | "ISSUER_UNAVAILABLE" | "ACCESS_DENIED" | "SCOPE_MISSING" | "METHOD_UNKNOWN" | "REQUEST_MISSING" | "REQUEST_MALFORMED" | "REQUEST_TOO_LARGE" | "PATH_UNKNOWN" | "NOT_ACCEPTABLE" | "PATH_MALFORMED" | "HTTP_METHOD_NOT_ALLOWED" | "QUERY_MALFORMED" | "PARAMETER_UNKNOWN" | "PARAMETER_DUPLICATE" | "MEDIA_TYPE_UNSUPPORTED" | "BODY_UNEXPECTED" | "BODY_UNREADABLE" | "JSON_MALFORMED" | "FIELD_UNKNOWN" | "FIELD_DUPLICATE" | "REQUIRED" | "TOO_SHORT" | "TOO_LONG" | "TOO_FEW" | "TOO_MANY" | "NOT_UNIQUE" | "OUT_OF_RANGE" | "UUID_INVALID" | "FORMAT_INVALID" | "VALUE_UNKNOWN" | "VALUE_INVALID" | "CONFIRMATION_REQUIRED" | "CONTROL_CHARACTERS" | "TIMESTAMP_INVALID" | "DURATION_INVALID" | "FIELD_MASK_INVALID" | "PAGE_TOKEN_INVALID" | "IDEMPOTENCY_KEY_REQUIRED" | "IDEMPOTENCY_KEY_INVALID" | "IDEMPOTENCY_KEY_REUSED" | "SELECTION_INVALID" | "AUDIENCE_NOT_SERVED" | "AUDIENCE_NOT_YOURS" | "TAXONOMY_UNAVAILABLE" | "TAXONOMY_VERSION_REQUIRED" | "TAXONOMY_VERSION_OUTDATED" | "TAXONOMY_VERSION_UNKNOWN" | "THEME_UNKNOWN" | "THEME_NOT_FOR_AUDIENCE" | "TOPIC_REQUIRED" | "TOPIC_UNKNOWN" | "TOPIC_NOT_FOR_AUDIENCE" | "REASON_REQUIRED" | "REASON_UNKNOWN" | "REASON_NOT_FOR_AUDIENCE" | "SERVICE_NOT_OFFERED" | "QUEUE_UNKNOWN" | "BODY_NOT_UTF8" | "BODY_CHARACTER_FORBIDDEN" | "BODY_TOO_SHORT" | "BODY_TOO_LONG" | "BODY_BLANK" | "CAISSE_UNKNOWN" | "CONVERSATION_NOT_FOUND" | "CONVERSATION_CLOSED" | "CONVERSATION_ERASED" | "CONVERSATION_CHANGED" | "CLAIM_HELD" | "CLAIM_NOT_HELD" | "DRAFT_NOT_FOUND" | "DRAFT_CHANGED" | "DRAFT_EXISTS" | "TITLE_INVALID" | "TEMPLATES_TOO_MANY" | "EMAIL_INVALID" | "PHONE_INVALID" | "WATCHES_TOO_MANY" | "EXPORT_NOT_READ" | "MESSAGING_UNAVAILABLE" | "REFUSED_EVENT_NOT_FOUND" | "DEAD_LETTER_NOT_FOUND" | "DEAD_LETTER_ID_INVALID" | "REPORT_REFUSED" | "REPORT_NOT_SIGNED" | "REPORT_STALE" | "REPORT_MALFORMED" | "WEBHOOK_NOT_CONFIGURED";
+        "messagerie.error.v1.ErrorReason": "INTERNAL" | "DEADLINE_EXCEEDED" | "CALL_CANCELLED" | "SERVICE_UNAVAILABLE" | "STORE_UNAVAILABLE" | "NOT_READY" | "OVERLOADED" | "RATE_LIMITED" | "CALLS_TOO_MANY" | "STREAMS_TOO_MANY" | "REQUEST_TOO_SLOW" | "ANSWERS_UNREAD" | "REPORTS_BUSY" | "REPORT_TOO_SLOW" | "TOKEN_REQUIRED" | "TOKEN_INVALID" | "WATCH_TICKET_INVALID" | "CREDENTIALS_AMBIGUOUS" | "PUBLIC_URL_UNSET" | "ISSUER_UNAVAILABLE" | "ACCESS_DENIED" | "SCOPE_MISSING" | "METHOD_UNKNOWN" | "REQUEST_MISSING" | "REQUEST_MALFORMED" | "REQUEST_TOO_LARGE" | "PATH_UNKNOWN" | "NOT_ACCEPTABLE" | "PATH_MALFORMED" | "HTTP_METHOD_NOT_ALLOWED" | "QUERY_MALFORMED" | "PARAMETER_UNKNOWN" | "PARAMETER_DUPLICATE" | "MEDIA_TYPE_UNSUPPORTED" | "BODY_UNEXPECTED" | "BODY_UNREADABLE" | "JSON_MALFORMED" | "FIELD_UNKNOWN" | "FIELD_DUPLICATE" | "REQUIRED" | "TOO_SHORT" | "TOO_LONG" | "TOO_FEW" | "TOO_MANY" | "NOT_UNIQUE" | "OUT_OF_RANGE" | "UUID_INVALID" | "FORMAT_INVALID" | "VALUE_UNKNOWN" | "VALUE_INVALID" | "CONFIRMATION_REQUIRED" | "CONTROL_CHARACTERS" | "TIMESTAMP_INVALID" | "DURATION_INVALID" | "FIELD_MASK_INVALID" | "PAGE_TOKEN_INVALID" | "IDEMPOTENCY_KEY_REQUIRED" | "IDEMPOTENCY_KEY_INVALID" | "IDEMPOTENCY_KEY_REUSED" | "SELECTION_INVALID" | "AUDIENCE_NOT_SERVED" | "AUDIENCE_NOT_YOURS" | "TAXONOMY_UNAVAILABLE" | "TAXONOMY_VERSION_REQUIRED" | "TAXONOMY_VERSION_OUTDATED" | "TAXONOMY_VERSION_UNKNOWN" | "THEME_UNKNOWN" | "THEME_NOT_FOR_AUDIENCE" | "TOPIC_REQUIRED" | "TOPIC_UNKNOWN" | "TOPIC_NOT_FOR_AUDIENCE" | "REASON_REQUIRED" | "REASON_UNKNOWN" | "REASON_NOT_FOR_AUDIENCE" | "SERVICE_NOT_OFFERED" | "QUEUE_UNKNOWN" | "BODY_NOT_UTF8" | "BODY_CHARACTER_FORBIDDEN" | "BODY_TOO_SHORT" | "BODY_TOO_LONG" | "BODY_BLANK" | "CAISSE_UNKNOWN" | "CONVERSATION_NOT_FOUND" | "CONVERSATION_CLOSED" | "CONVERSATION_ERASED" | "CONVERSATION_CHANGED" | "LAST_MESSAGE_REQUIRED" | "ALREADY_ANSWERED" | "CLOSING_TEXT_REQUIRED" | "REFERENCE_INVALID" | "SEARCH_INVALID" | "AGENT_UNKNOWN" | "TEMPLATE_VARIABLE_UNKNOWN" | "FILTERS_CONTRADICTORY" | "CLAIM_HELD" | "CLAIM_NOT_HELD" | "DRAFT_NOT_FOUND" | "DRAFT_CHANGED" | "DRAFT_EXISTS" | "TITLE_INVALID" | "TEMPLATES_TOO_MANY" | "EMAIL_INVALID" | "PHONE_INVALID" | "WATCHES_TOO_MANY" | "EXPORT_NOT_READ" | "MESSAGING_UNAVAILABLE" | "REFUSED_EVENT_NOT_FOUND" | "DEAD_LETTER_NOT_FOUND" | "DEAD_LETTER_ID_INVALID" | "REPORT_REFUSED" | "REPORT_NOT_SIGNED" | "REPORT_STALE" | "REPORT_MALFORMED" | "WEBHOOK_NOT_CONFIGURED";
         /** @description AddNoteRequest is an internal note. */
         "messagerie.messaging.v1.AddNoteRequest": {
             /** @description The text: 1 to 2000 characters, counted and refused as a member's is. The bounds count Unicode code points after CRLF to LF, NFC and trimming: white space around the text does not count. */
@@ -1141,6 +1245,15 @@ export interface components {
         "messagerie.messaging.v1.AddNoteResponse": {
             /** @description The conversation. */
             conversation: components["schemas"]["messagerie.messaging.v1.Conversation"];
+        };
+        /** @description Agent is one of the fund's. */
+        "messagerie.messaging.v1.Agent": {
+            /** @description Their id: the issuer's name, a colon, and the token's sub. */
+            id: string;
+            /** @description Their name. */
+            name: string;
+            /** @description The queues that they may see; "*" is all. */
+            queues: string[];
         };
         /** @description AgentQueue is a service of the fund that answers messages. */
         "messagerie.messaging.v1.AgentQueue": {
@@ -1198,6 +1311,64 @@ export interface components {
              */
             p90Hours: number;
         };
+        /** @description AssignConversationRequest names a conversation and a colleague. */
+        "messagerie.messaging.v1.AssignConversationRequest": {
+            /** @description Id of the colleague, as in ListAgents. */
+            agentId: string;
+            /** @description A note for colleagues; empty: none. The bounds count Unicode code points after CRLF to LF, NFC and trimming: white space around the text does not count. */
+            note?: string;
+        };
+        /** @description AssignConversationResponse is the conversation as it is now, without messages. */
+        "messagerie.messaging.v1.AssignConversationResponse": {
+            /** @description The conversation. */
+            conversation: components["schemas"]["messagerie.messaging.v1.Conversation"];
+        };
+        /** @description AuditEntry is that somebody read, looked for or did something. */
+        "messagerie.messaging.v1.AuditEntry": {
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            time: string;
+            /** @description What was done. */
+            action: components["schemas"]["messagerie.messaging.v1.AuditEntry.Action"];
+            /** @description Id of the agent, machine or operator; empty for a member. */
+            agentId: string;
+            /** @description Their name then; empty for a member, and in entries of an earlier version. */
+            agent: string;
+            /** @description The client by which they called: the token's clientId or azp. */
+            client: string;
+            /** @description The conversation; empty for one that was looked for and not found. */
+            conversationId: string;
+            /** @description The service that was in charge of it. */
+            service: string;
+            /** @description See Action; else empty. */
+            target: string;
+        };
+        /**
+         * @description Action is what was done.
+         *
+         *     - `READ`: A conversation was read.
+         *     - `FIND_BY_REFERENCE`: Conversations were looked for by reference.
+         *     - `FIND_BY_NUMBER`: Conversations were looked for by member number.
+         *     - `FIND_OF_MEMBER`: The other conversations of a conversation's member were looked for.
+         *     - `CLAIM`: It was claimed, or a claim renewed.
+         *     - `RELEASE`: It was given back to its queue.
+         *     - `ASSIGN`: It was given to the colleague in target.
+         *     - `TAKE_OVER`: It was taken over from the colleague in target.
+         *     - `REPLY`: It was answered.
+         *     - `TRANSFER`: It was given to the queue in target.
+         *     - `RECATEGORISE`: Its selection was corrected.
+         *     - `CLOSE`: It was ended.
+         *     - `REOPEN`: It was reopened.
+         *     - `NOTE`: A note was added.
+         *     - `HOLD`: It was put on hold.
+         *     - `UNHOLD`: The hold was lifted.
+         *     - `ERASE`: Its member has had it erased.
+         *     - `DROP_EVENT`: An event of it was dropped.
+         * @enum {string}
+         */
+        "messagerie.messaging.v1.AuditEntry.Action": "READ" | "FIND_BY_REFERENCE" | "FIND_BY_NUMBER" | "FIND_OF_MEMBER" | "CLAIM" | "RELEASE" | "ASSIGN" | "TAKE_OVER" | "REPLY" | "TRANSFER" | "RECATEGORISE" | "CLOSE" | "REOPEN" | "NOTE" | "HOLD" | "UNHOLD" | "ERASE" | "DROP_EVENT";
         /**
          * @description Author is who wrote a message.
          *
@@ -1222,7 +1393,7 @@ export interface components {
         };
         /** @description ClaimInfo is an agent's lease on a conversation. */
         "messagerie.messaging.v1.ClaimInfo": {
-            /** @description Display name of the agent. */
+            /** @description Name of the agent, or of the machine. */
             agent: string;
             /** @description The caller holds it. */
             mine: boolean;
@@ -1231,9 +1402,19 @@ export interface components {
              * @description When it lapses unless renewed.
              */
             expireTime: string;
+            /** @description Id of the agent, as in ListAgents. */
+            agentId: string;
         };
         /** @description CloseConversationRequest names a conversation. */
-        "messagerie.messaging.v1.CloseConversationRequest": Record<string, never>;
+        "messagerie.messaging.v1.CloseConversationRequest": {
+            /**
+             * Format: uuid
+             * @description Id of the last message that the caller has read (lastMessageId of the conversation).
+             */
+            lastMessageId: string;
+            /** @description What the member reads: 1 to 750 characters, counted and refused as a member's message is. Required if their last message has no final answer. The bounds count Unicode code points after CRLF to LF, NFC and trimming: white space around the text does not count. */
+            text?: string;
+        };
         /** @description CloseConversationResponse is the conversation as it is now, without messages. */
         "messagerie.messaging.v1.CloseConversationResponse": {
             /** @description The conversation. */
@@ -1296,6 +1477,33 @@ export interface components {
              * @description Until when it is kept. It is then deleted with its messages, and later if something happens in it before. It is deleted sooner only if an agent changes its selection to one with a shorter term, or the fund shortens the term of those whose selection has none. Absent while it has not ended, and where there is no term.
              */
             expireTime?: string;
+            /** @description Id of the last message of the member or of an agent, which PostReply, CloseConversation and TransferConversation need; notes and claims do not count. Agents alone see it. */
+            lastMessageId: string;
+            /**
+             * Format: date-time
+             * @description Since when it waits for the fund: since it was opened, or since the message or the agent that reopened it. Agents alone see it.
+             */
+            waitTime?: string;
+            /** @description The member's last message has a final answer: another is an additional one. False in lists. Agents alone see it. */
+            answered: boolean;
+            /** @description Who writes. Absent in lists, and once it is erased. Agents alone see it. */
+            member?: components["schemas"]["messagerie.messaging.v1.Member"];
+            /** @description Which services of the fund have read it, in an export of the member's data alone. */
+            readings: components["schemas"]["messagerie.messaging.v1.Reading"][];
+        };
+        /** @description With CONVERSATION_CHANGED and 409: what was written since the message that lastMessageId names. */
+        "messagerie.messaging.v1.ConversationChanged": {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            "@type": "type.googleapis.com/messagerie.messaging.v1.ConversationChanged";
+            /** @description Id of the last message as it is now. */
+            lastMessageId: string;
+            /** @description The messages since, oldest first. */
+            messages: components["schemas"]["messagerie.messaging.v1.Message"][];
+            /** @description There are more or longer ones than a refusal can hold: the first are left out, or texts are empty. */
+            incomplete: boolean;
         };
         /** @description CreateWatchTicketRequest is empty: a ticket is for whoever asks. */
         "messagerie.messaging.v1.CreateWatchTicketRequest": Record<string, never>;
@@ -1386,6 +1594,29 @@ export interface components {
              * @description Working days.
              */
             workingDays: number;
+        };
+        /** @description FindConversationsRequest has one of the three. */
+        "messagerie.messaging.v1.FindConversationsRequest": {
+            /** @description A reference: MSA- and eight characters, in either case, with or without the prefix, spaces and hyphens. */
+            reference?: string;
+            /** @description The fund's identifier of a member; case, spaces, hyphens and full stops do not matter. */
+            memberNumber?: string;
+            /** @description Id of a conversation: others of the same member are found, and not itself. */
+            conversationId?: string;
+            /**
+             * Format: int32
+             * @description Most conversations in the page: 1 to 100, 20 when 0; more is cut to 100.
+             */
+            pageSize?: number;
+            /** @description nextPageToken of the page before; empty for the first. */
+            pageToken?: string;
+        };
+        /** @description FindConversationsResponse is one page. */
+        "messagerie.messaging.v1.FindConversationsResponse": {
+            /** @description Without messages, the last changed first; empty when there is none that the caller may see. */
+            conversations: components["schemas"]["messagerie.messaging.v1.Conversation"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
         };
         /** @description GetConversationResponse is a conversation with its messages. */
         "messagerie.messaging.v1.GetConversationResponse": {
@@ -1554,6 +1785,22 @@ export interface components {
              */
             processesWithoutPrimary: number;
         };
+        /** @description ListAgentsResponse is one page. */
+        "messagerie.messaging.v1.ListAgentsResponse": {
+            /** @description By name. */
+            agents: components["schemas"]["messagerie.messaging.v1.Agent"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
+        };
+        /** @description ListAuditEntriesResponse is one page. */
+        "messagerie.messaging.v1.ListAuditEntriesResponse": {
+            /** @description The last first. */
+            entries: components["schemas"]["messagerie.messaging.v1.AuditEntry"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
+            /** @description Who of the caisse has read much more than they usually do, whatever the filters: in the last 24 hours more than 50 readings, and five times as many as on a day in the four weeks before. An alert is raised while there are any. */
+            unusualReaders: components["schemas"]["messagerie.messaging.v1.UnusualReader"][];
+        };
         /** @description ListConversationsResponse is one page. */
         "messagerie.messaging.v1.ListConversationsResponse": {
             /** @description Without messages. */
@@ -1604,6 +1851,28 @@ export interface components {
             /** @description The conversation. */
             conversation: components["schemas"]["messagerie.messaging.v1.Conversation"];
         };
+        /** @description Member is who writes, as their account and they themselves say. */
+        "messagerie.messaging.v1.Member": {
+            /** @description Name by their account; empty if it says none. */
+            name: string;
+            /** @description The fund's identifier of them (the claim that ISSUERS names as numberClaim); empty if their account says none. */
+            number: string;
+            /** @description Profile under which the conversation was written. */
+            profile: components["schemas"]["messagerie.taxonomy.v1.Audience"];
+            /** @description Whether notifications reach them by e-mail. */
+            email: components["schemas"]["messagerie.messaging.v1.Member.Contact"];
+            /** @description Whether notifications reach them by SMS. */
+            phone: components["schemas"]["messagerie.messaging.v1.Member.Contact"];
+        };
+        /**
+         * @description Contact is where the fund has an e-mail address or a telephone number from.
+         *
+         *     - `ABSENT`: There is none.
+         *     - `ACCOUNT`: The member's account has it.
+         *     - `CHOSEN`: The member has chosen it for notifications.
+         * @enum {string}
+         */
+        "messagerie.messaging.v1.Member.Contact": "ABSENT" | "ACCOUNT" | "CHOSEN";
         /** @description Message is one text in a conversation. */
         "messagerie.messaging.v1.Message": {
             /**
@@ -1620,6 +1889,10 @@ export interface components {
              * @description When it was received.
              */
             createTime: string;
+            /** @description Who wrote it, by name. */
+            writer: components["schemas"]["messagerie.messaging.v1.Writer"];
+            /** @description A reply after which no other is announced. */
+            final: boolean;
         };
         /** @description All that is stored, by kind: what the lines of application/x-ndjson have one by one. */
         "messagerie.messaging.v1.MyData": {
@@ -1660,11 +1933,23 @@ export interface components {
             text: string;
             /** @description True: the conversation is answered. False: another answer will follow. */
             final?: boolean;
+            /**
+             * Format: uuid
+             * @description Id of the last message that the author has read (lastMessageId of the conversation).
+             */
+            lastMessageId: string;
+            /** @description True: there is a final answer, and this is one more. */
+            additional?: boolean;
         };
         /** @description PostReplyResponse is the conversation with its messages. */
         "messagerie.messaging.v1.PostReplyResponse": {
             /** @description The conversation. */
             conversation: components["schemas"]["messagerie.messaging.v1.Conversation"];
+            /**
+             * Format: uuid
+             * @description Id of the reply.
+             */
+            messageId: string;
         };
         /** @description Preferences are how a member is reached, and on which occasions: what they have chosen, and beside it what their account says, which holds where they have chosen nothing. */
         "messagerie.messaging.v1.Preferences": {
@@ -1717,6 +2002,26 @@ export interface components {
             readonly pendingEmail?: string;
             /** @description Telephone that was chosen and holds once it is confirmed, likewise. */
             readonly pendingPhone?: string;
+        };
+        /** @description Reading is that a service of the fund has read a conversation. */
+        "messagerie.messaging.v1.Reading": {
+            /** @description The service that was in charge when it was read. */
+            service: string;
+            /**
+             * Format: int32
+             * @description How often it was read.
+             */
+            times: number;
+            /**
+             * Format: date-time
+             * @description When first, as far as the audit is kept.
+             */
+            firstTime: string;
+            /**
+             * Format: date-time
+             * @description When last.
+             */
+            lastTime: string;
         };
         /** @description RecategoriseConversationRequest has the right selection. */
         "messagerie.messaging.v1.RecategoriseConversationRequest": {
@@ -1876,7 +2181,7 @@ export interface components {
         "messagerie.messaging.v1.SaveTemplateRequest": {
             /** @description The title, 1 to 80 characters; white space in it becomes single spaces. */
             title: string;
-            /** @description The text, 1 to 5000 characters, refused as a reply's is. */
+            /** @description The text, 1 to 5000 characters, refused as a reply's is. Variables lose the white space within their braces. */
             text: string;
             /** @description Code of a queue; empty: all. */
             queue?: string;
@@ -1954,6 +2259,16 @@ export interface components {
             /** @description When an answer may be expected; absent when none is announced. */
             expectedDelay?: components["schemas"]["messagerie.messaging.v1.ExpectedDelay"];
         };
+        /** @description TakeOverConversationRequest names a conversation. */
+        "messagerie.messaging.v1.TakeOverConversationRequest": {
+            /** @description A note for colleagues; empty: none. The bounds count Unicode code points after CRLF to LF, NFC and trimming: white space around the text does not count. */
+            note?: string;
+        };
+        /** @description TakeOverConversationResponse is the conversation as it is now, without messages. */
+        "messagerie.messaging.v1.TakeOverConversationResponse": {
+            /** @description The conversation. */
+            conversation: components["schemas"]["messagerie.messaging.v1.Conversation"];
+        };
         /** @description Template is a text that replies can begin with. */
         "messagerie.messaging.v1.Template": {
             /**
@@ -1963,7 +2278,7 @@ export interface components {
             id: string;
             /** @description What agents choose it by. */
             title: string;
-            /** @description The text. {{reference}}, {{theme}}, {{topic}} and {{date}} stand for the conversation's reference, selection and day of receipt. */
+            /** @description The text. {{reference}}, {{theme}}, {{topic}}, {{reason}} and {{date}} stand for the conversation's reference, selection and day of receipt. One that an earlier version has stored may have others. */
             text: string;
             /** @description Code of the queue whose replies it is for; empty: all. */
             queue: string;
@@ -2002,6 +2317,13 @@ export interface components {
         "messagerie.messaging.v1.TransferConversationRequest": {
             /** @description Code of the queue, of the current taxonomy. */
             queue: string;
+            /**
+             * Format: uuid
+             * @description Id of the last message that the caller has read (lastMessageId of the conversation).
+             */
+            lastMessageId: string;
+            /** @description A note for colleagues, of 1 to 2000 characters; empty: none. The bounds count Unicode code points after CRLF to LF, NFC and trimming: white space around the text does not count. */
+            note?: string;
         };
         /** @description TransferConversationResponse is the conversation as it is now, without messages. */
         "messagerie.messaging.v1.TransferConversationResponse": {
@@ -2014,6 +2336,23 @@ export interface components {
         "messagerie.messaging.v1.UnholdConversationResponse": {
             /** @description The conversation. */
             conversation: components["schemas"]["messagerie.messaging.v1.Conversation"];
+        };
+        /** @description UnusualReader is who has read much more than they usually do. */
+        "messagerie.messaging.v1.UnusualReader": {
+            /** @description Id of the agent or machine. */
+            agentId: string;
+            /** @description Their name. */
+            agent: string;
+            /**
+             * Format: int32
+             * @description How many conversations they have read or looked for in the last 24 hours.
+             */
+            readings: number;
+            /**
+             * Format: int32
+             * @description How many they do on a day on which they work.
+             */
+            usual: number;
         };
         /** @description UpdatePreferencesRequest has choices to change. */
         "messagerie.messaging.v1.UpdatePreferencesRequest": {
@@ -2059,6 +2398,24 @@ export interface components {
             /** @description Whether the check value is sealed by it. */
             checkValue: boolean;
         };
+        /** @description Writer is who wrote a message. */
+        "messagerie.messaging.v1.Writer": {
+            /** @description What it was. */
+            kind: components["schemas"]["messagerie.messaging.v1.Writer.Kind"];
+            /** @description Of an agent, the name that the fund shows (MESSAGING_AGENT_NAMES: in full, first name and initial, or the service), after CRPA L111-2; of a machine, that of its client; of a member, empty. Of replies stored by an earlier version, the service. */
+            name: string;
+            /** @description Id of the agent or machine, as in ListAgents. Agents alone see it. */
+            agentId: string;
+        };
+        /**
+         * @description Kind is what wrote it.
+         *
+         *     - `MEMBER`: The member.
+         *     - `AGENT`: An agent of the fund.
+         *     - `MACHINE`: A machine of the fund.
+         * @enum {string}
+         */
+        "messagerie.messaging.v1.Writer.Kind": "MEMBER" | "AGENT" | "MACHINE";
         /** @description AgentServiceListDeliveriesResponse has its notifications, oldest first. */
         "messagerie.notifier.v1.AgentServiceListDeliveriesResponse": {
             /** @description The notifications. */
@@ -2515,7 +2872,7 @@ export interface components {
             };
             content?: never;
         };
-        /** @description The request is not what the operation takes. Reasons: CREDENTIALS_AMBIGUOUS, REQUEST_MISSING, REQUEST_MALFORMED, PATH_MALFORMED, QUERY_MALFORMED, PARAMETER_UNKNOWN, PARAMETER_DUPLICATE, BODY_UNEXPECTED, BODY_UNREADABLE, JSON_MALFORMED, FIELD_UNKNOWN, FIELD_DUPLICATE, REQUIRED, TOO_SHORT, TOO_LONG, TOO_FEW, TOO_MANY, NOT_UNIQUE, OUT_OF_RANGE, UUID_INVALID, FORMAT_INVALID, VALUE_UNKNOWN, VALUE_INVALID, CONFIRMATION_REQUIRED, CONTROL_CHARACTERS, TIMESTAMP_INVALID, DURATION_INVALID, FIELD_MASK_INVALID, PAGE_TOKEN_INVALID, IDEMPOTENCY_KEY_REQUIRED, IDEMPOTENCY_KEY_INVALID, SELECTION_INVALID, AUDIENCE_NOT_SERVED, TAXONOMY_VERSION_REQUIRED, TAXONOMY_VERSION_OUTDATED, TAXONOMY_VERSION_UNKNOWN, THEME_UNKNOWN, THEME_NOT_FOR_AUDIENCE, TOPIC_REQUIRED, TOPIC_UNKNOWN, TOPIC_NOT_FOR_AUDIENCE, REASON_REQUIRED, REASON_UNKNOWN, REASON_NOT_FOR_AUDIENCE, SERVICE_NOT_OFFERED, QUEUE_UNKNOWN, BODY_NOT_UTF8, BODY_CHARACTER_FORBIDDEN, BODY_TOO_SHORT, BODY_TOO_LONG, BODY_BLANK, TITLE_INVALID, EMAIL_INVALID, PHONE_INVALID, DEAD_LETTER_ID_INVALID, REPORT_MALFORMED. */
+        /** @description The request is not what the operation takes. Reasons: CREDENTIALS_AMBIGUOUS, REQUEST_MISSING, REQUEST_MALFORMED, PATH_MALFORMED, QUERY_MALFORMED, PARAMETER_UNKNOWN, PARAMETER_DUPLICATE, BODY_UNEXPECTED, BODY_UNREADABLE, JSON_MALFORMED, FIELD_UNKNOWN, FIELD_DUPLICATE, REQUIRED, TOO_SHORT, TOO_LONG, TOO_FEW, TOO_MANY, NOT_UNIQUE, OUT_OF_RANGE, UUID_INVALID, FORMAT_INVALID, VALUE_UNKNOWN, VALUE_INVALID, CONFIRMATION_REQUIRED, CONTROL_CHARACTERS, TIMESTAMP_INVALID, DURATION_INVALID, FIELD_MASK_INVALID, PAGE_TOKEN_INVALID, IDEMPOTENCY_KEY_REQUIRED, IDEMPOTENCY_KEY_INVALID, SELECTION_INVALID, AUDIENCE_NOT_SERVED, TAXONOMY_VERSION_REQUIRED, TAXONOMY_VERSION_OUTDATED, TAXONOMY_VERSION_UNKNOWN, THEME_UNKNOWN, THEME_NOT_FOR_AUDIENCE, TOPIC_REQUIRED, TOPIC_UNKNOWN, TOPIC_NOT_FOR_AUDIENCE, REASON_REQUIRED, REASON_UNKNOWN, REASON_NOT_FOR_AUDIENCE, SERVICE_NOT_OFFERED, QUEUE_UNKNOWN, BODY_NOT_UTF8, BODY_CHARACTER_FORBIDDEN, BODY_TOO_SHORT, BODY_TOO_LONG, BODY_BLANK, LAST_MESSAGE_REQUIRED, CLOSING_TEXT_REQUIRED, REFERENCE_INVALID, SEARCH_INVALID, AGENT_UNKNOWN, TEMPLATE_VARIABLE_UNKNOWN, FILTERS_CONTRADICTORY, TITLE_INVALID, EMAIL_INVALID, PHONE_INVALID, DEAD_LETTER_ID_INVALID, REPORT_MALFORMED. */
         BadRequest: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2656,7 +3013,7 @@ export interface components {
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
-        /** @description The state of the resource does not allow it, or the idempotency key was used with other content. Reasons: IDEMPOTENCY_KEY_REUSED, CONVERSATION_CLOSED, CONVERSATION_ERASED, CLAIM_HELD, CLAIM_NOT_HELD, TEMPLATES_TOO_MANY, WEBHOOK_NOT_CONFIGURED. */
+        /** @description The state of the resource does not allow it, or the idempotency key was used with other content. Reasons: IDEMPOTENCY_KEY_REUSED, CONVERSATION_CLOSED, CONVERSATION_ERASED, CONVERSATION_CHANGED, ALREADY_ANSWERED, CLAIM_HELD, CLAIM_NOT_HELD, TEMPLATES_TOO_MANY, WEBHOOK_NOT_CONFIGURED. */
         Conflict: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2955,7 +3312,7 @@ export interface operations {
                      *       "conversations": [
                      *         {
                      *           "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
-                     *           "reference": "MSA-7K3D92QX",
+                     *           "reference": "MSA-7K3D92QD",
                      *           "audience": "PARTICULIER",
                      *           "theme": {
                      *             "code": "famille-logement",
@@ -2982,7 +3339,18 @@ export interface operations {
                      *           },
                      *           "notes": [],
                      *           "steps": [],
-                     *           "erased": false
+                     *           "erased": false,
+                     *           "lastMessageId": "last_message_id",
+                     *           "waitTime": "2026-03-02T09:15:00Z",
+                     *           "answered": false,
+                     *           "readings": [
+                     *             {
+                     *               "service": "service",
+                     *               "times": 1,
+                     *               "firstTime": "2026-03-02T09:15:00Z",
+                     *               "lastTime": "2026-03-02T09:15:00Z"
+                     *             }
+                     *           ]
                      *         }
                      *       ],
                      *       "nextPageToken": "",
@@ -3044,7 +3412,7 @@ export interface operations {
                      * @example {
                      *       "conversation": {
                      *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
-                     *         "reference": "MSA-7K3D92QX",
+                     *         "reference": "MSA-7K3D92QD",
                      *         "audience": "PARTICULIER",
                      *         "theme": {
                      *           "code": "famille-logement",
@@ -3069,7 +3437,13 @@ export interface operations {
                      *             "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
                      *             "author": "MEMBER",
                      *             "text": "Bonjour, je n'ai pas reçu mon paiement de février.",
-                     *             "createTime": "2026-03-02T09:15:00Z"
+                     *             "createTime": "2026-03-02T09:15:00Z",
+                     *             "writer": {
+                     *               "kind": "MEMBER",
+                     *               "name": "name",
+                     *               "agentId": "agents:claire"
+                     *             },
+                     *             "final": false
                      *           }
                      *         ],
                      *         "queue": {
@@ -3083,7 +3457,18 @@ export interface operations {
                      *             "time": "2026-03-02T09:15:00Z"
                      *           }
                      *         ],
-                     *         "erased": false
+                     *         "erased": false,
+                     *         "lastMessageId": "last_message_id",
+                     *         "waitTime": "2026-03-02T09:15:00Z",
+                     *         "answered": false,
+                     *         "readings": [
+                     *           {
+                     *             "service": "service",
+                     *             "times": 1,
+                     *             "firstTime": "2026-03-02T09:15:00Z",
+                     *             "lastTime": "2026-03-02T09:15:00Z"
+                     *           }
+                     *         ]
                      *       },
                      *       "expectedDelay": {
                      *         "workingDays": 5
@@ -3140,7 +3525,7 @@ export interface operations {
                      * @example {
                      *       "conversation": {
                      *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
-                     *         "reference": "MSA-7K3D92QX",
+                     *         "reference": "MSA-7K3D92QD",
                      *         "audience": "PARTICULIER",
                      *         "theme": {
                      *           "code": "famille-logement",
@@ -3165,7 +3550,13 @@ export interface operations {
                      *             "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
                      *             "author": "MEMBER",
                      *             "text": "Bonjour, je n'ai pas reçu mon paiement de février.",
-                     *             "createTime": "2026-03-02T09:15:00Z"
+                     *             "createTime": "2026-03-02T09:15:00Z",
+                     *             "writer": {
+                     *               "kind": "MEMBER",
+                     *               "name": "name",
+                     *               "agentId": "agents:claire"
+                     *             },
+                     *             "final": false
                      *           }
                      *         ],
                      *         "queue": {
@@ -3179,7 +3570,18 @@ export interface operations {
                      *             "time": "2026-03-02T09:15:00Z"
                      *           }
                      *         ],
-                     *         "erased": false
+                     *         "erased": false,
+                     *         "lastMessageId": "last_message_id",
+                     *         "waitTime": "2026-03-02T09:15:00Z",
+                     *         "answered": false,
+                     *         "readings": [
+                     *           {
+                     *             "service": "service",
+                     *             "times": 1,
+                     *             "firstTime": "2026-03-02T09:15:00Z",
+                     *             "lastTime": "2026-03-02T09:15:00Z"
+                     *           }
+                     *         ]
                      *       }
                      *     }
                      */
@@ -3230,7 +3632,7 @@ export interface operations {
                      * @example {
                      *       "conversation": {
                      *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
-                     *         "reference": "MSA-7K3D92QX",
+                     *         "reference": "MSA-7K3D92QD",
                      *         "audience": "PARTICULIER",
                      *         "theme": {
                      *           "code": "famille-logement",
@@ -3257,7 +3659,18 @@ export interface operations {
                      *         },
                      *         "notes": [],
                      *         "steps": [],
-                     *         "erased": false
+                     *         "erased": false,
+                     *         "lastMessageId": "last_message_id",
+                     *         "waitTime": "2026-03-02T09:15:00Z",
+                     *         "answered": false,
+                     *         "readings": [
+                     *           {
+                     *             "service": "service",
+                     *             "times": 1,
+                     *             "firstTime": "2026-03-02T09:15:00Z",
+                     *             "lastTime": "2026-03-02T09:15:00Z"
+                     *           }
+                     *         ]
                      *       }
                      *     }
                      */
@@ -3309,7 +3722,7 @@ export interface operations {
                      * @example {
                      *       "conversation": {
                      *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
-                     *         "reference": "MSA-7K3D92QX",
+                     *         "reference": "MSA-7K3D92QD",
                      *         "audience": "PARTICULIER",
                      *         "theme": {
                      *           "code": "famille-logement",
@@ -3336,7 +3749,18 @@ export interface operations {
                      *         },
                      *         "notes": [],
                      *         "steps": [],
-                     *         "erased": false
+                     *         "erased": false,
+                     *         "lastMessageId": "last_message_id",
+                     *         "waitTime": "2026-03-02T09:15:00Z",
+                     *         "answered": false,
+                     *         "readings": [
+                     *           {
+                     *             "service": "service",
+                     *             "times": 1,
+                     *             "firstTime": "2026-03-02T09:15:00Z",
+                     *             "lastTime": "2026-03-02T09:15:00Z"
+                     *           }
+                     *         ]
                      *       }
                      *     }
                      */
@@ -3388,7 +3812,7 @@ export interface operations {
                      * @example {
                      *       "conversation": {
                      *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
-                     *         "reference": "MSA-7K3D92QX",
+                     *         "reference": "MSA-7K3D92QD",
                      *         "audience": "PARTICULIER",
                      *         "theme": {
                      *           "code": "famille-logement",
@@ -3415,7 +3839,18 @@ export interface operations {
                      *         },
                      *         "notes": [],
                      *         "steps": [],
-                     *         "erased": false
+                     *         "erased": false,
+                     *         "lastMessageId": "last_message_id",
+                     *         "waitTime": "2026-03-02T09:15:00Z",
+                     *         "answered": false,
+                     *         "readings": [
+                     *           {
+                     *             "service": "service",
+                     *             "times": 1,
+                     *             "firstTime": "2026-03-02T09:15:00Z",
+                     *             "lastTime": "2026-03-02T09:15:00Z"
+                     *           }
+                     *         ]
                      *       }
                      *     }
                      */
@@ -3484,7 +3919,7 @@ export interface operations {
                      * @example {
                      *       "conversation": {
                      *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
-                     *         "reference": "MSA-7K3D92QX",
+                     *         "reference": "MSA-7K3D92QD",
                      *         "audience": "PARTICULIER",
                      *         "theme": {
                      *           "code": "famille-logement",
@@ -3509,7 +3944,13 @@ export interface operations {
                      *             "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
                      *             "author": "MEMBER",
                      *             "text": "Bonjour, je n'ai pas reçu mon paiement de février.",
-                     *             "createTime": "2026-03-02T09:15:00Z"
+                     *             "createTime": "2026-03-02T09:15:00Z",
+                     *             "writer": {
+                     *               "kind": "MEMBER",
+                     *               "name": "name",
+                     *               "agentId": "agents:claire"
+                     *             },
+                     *             "final": false
                      *           }
                      *         ],
                      *         "queue": {
@@ -3523,7 +3964,18 @@ export interface operations {
                      *             "time": "2026-03-02T09:15:00Z"
                      *           }
                      *         ],
-                     *         "erased": false
+                     *         "erased": false,
+                     *         "lastMessageId": "last_message_id",
+                     *         "waitTime": "2026-03-02T09:15:00Z",
+                     *         "answered": false,
+                     *         "readings": [
+                     *           {
+                     *             "service": "service",
+                     *             "times": 1,
+                     *             "firstTime": "2026-03-02T09:15:00Z",
+                     *             "lastTime": "2026-03-02T09:15:00Z"
+                     *           }
+                     *         ]
                      *       }
                      *     }
                      */
@@ -4145,7 +4597,7 @@ export interface operations {
                      *       "conversations": [
                      *         {
                      *           "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
-                     *           "reference": "MSA-7K3D92QX",
+                     *           "reference": "MSA-7K3D92QD",
                      *           "audience": "PARTICULIER",
                      *           "theme": {
                      *             "code": "famille-logement",
@@ -4170,7 +4622,13 @@ export interface operations {
                      *               "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
                      *               "author": "MEMBER",
                      *               "text": "Bonjour, je n'ai pas reçu mon paiement de février.",
-                     *               "createTime": "2026-03-02T09:15:00Z"
+                     *               "createTime": "2026-03-02T09:15:00Z",
+                     *               "writer": {
+                     *                 "kind": "MEMBER",
+                     *                 "name": "name",
+                     *                 "agentId": "agents:claire"
+                     *               },
+                     *               "final": false
                      *             }
                      *           ],
                      *           "queue": {
@@ -4184,7 +4642,18 @@ export interface operations {
                      *               "time": "2026-03-02T09:15:00Z"
                      *             }
                      *           ],
-                     *           "erased": false
+                     *           "erased": false,
+                     *           "lastMessageId": "last_message_id",
+                     *           "waitTime": "2026-03-02T09:15:00Z",
+                     *           "answered": false,
+                     *           "readings": [
+                     *             {
+                     *               "service": "service",
+                     *               "times": 1,
+                     *               "firstTime": "2026-03-02T09:15:00Z",
+                     *               "lastTime": "2026-03-02T09:15:00Z"
+                     *             }
+                     *           ]
                      *         }
                      *       ]
                      *     }
@@ -4258,17 +4727,29 @@ export interface operations {
                 /** @description Only this topic. */
                 topic?: string;
                 /**
-                 * @description Only these statuses; empty: those that wait for the fund (SENT, IN_PROGRESS, PARTLY_ANSWERED, REOPENED).
+                 * @description Only these statuses; empty: those that wait for the fund (SENT, IN_PROGRESS, PARTLY_ANSWERED, REOPENED), or all if changedSince, mine or the order changed is given.
                  * @example [
                  *       "SENT",
                  *       "REOPENED"
                  *     ]
                  */
-                statuses?: components["schemas"]["messagerie.messaging.v1.Status"][];
+                status?: components["schemas"]["messagerie.messaging.v1.Status"][];
                 /** @description Most conversations in the page: 1 to 100, 20 when 0; more is cut to 100. */
                 pageSize?: number;
                 /** @description nextPageToken of the page before; empty for the first. */
                 pageToken?: string;
+                /** @description Only this reason. */
+                reason?: string;
+                /** @description Only this profile. */
+                audience?: components["schemas"]["messagerie.taxonomy.v1.Audience"];
+                /** @description Only those that the caller holds. */
+                mine?: boolean;
+                /** @description Only those that nobody holds. With mine, FILTERS_CONTRADICTORY. */
+                unassigned?: boolean;
+                /** @description Only those that have changed at or after this time (updateTime). A tool that keeps up with changes asks for those since a minute before it last began to. */
+                changedSince?: string;
+                /** @description The order: oldest, the longest waiting first, which is the default; newest, the last to begin to wait first; or changed, the last changed first. With changedSince, the order is that of the changes: oldest, the first of them first, or newest, the last. */
+                orderBy?: "oldest" | "newest" | "changed";
             };
             header?: never;
             path?: never;
@@ -4290,7 +4771,7 @@ export interface operations {
                      *       "conversations": [
                      *         {
                      *           "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
-                     *           "reference": "MSA-7K3D92QX",
+                     *           "reference": "MSA-7K3D92QD",
                      *           "audience": "PARTICULIER",
                      *           "theme": {
                      *             "code": "famille-logement",
@@ -4318,7 +4799,8 @@ export interface operations {
                      *           "claim": {
                      *             "agent": "Claire M.",
                      *             "mine": true,
-                     *             "expireTime": "2026-03-02T09:15:00Z"
+                     *             "expireTime": "2026-03-02T09:15:00Z",
+                     *             "agentId": "agents:claire"
                      *           },
                      *           "notes": [],
                      *           "steps": [],
@@ -4326,7 +4808,18 @@ export interface operations {
                      *           "hold": {
                      *             "createTime": "2026-03-02T09:15:00Z",
                      *             "note": "Recours devant le tribunal judiciaire."
-                     *           }
+                     *           },
+                     *           "lastMessageId": "last_message_id",
+                     *           "waitTime": "2026-03-02T09:15:00Z",
+                     *           "answered": false,
+                     *           "readings": [
+                     *             {
+                     *               "service": "service",
+                     *               "times": 1,
+                     *               "firstTime": "2026-03-02T09:15:00Z",
+                     *               "lastTime": "2026-03-02T09:15:00Z"
+                     *             }
+                     *           ]
                      *         }
                      *       ],
                      *       "nextPageToken": ""
@@ -4338,6 +4831,106 @@ export interface operations {
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    agentFindConversations: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                /**
+                 * @example {
+                 *       "reference": "MSA-7K3D92QD"
+                 *     }
+                 */
+                "application/json": components["schemas"]["messagerie.messaging.v1.FindConversationsRequest"];
+            };
+        };
+        responses: {
+            /** @description One page. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "conversations": [
+                     *         {
+                     *           "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *           "reference": "MSA-7K3D92QD",
+                     *           "audience": "PARTICULIER",
+                     *           "theme": {
+                     *             "code": "famille-logement",
+                     *             "label": "Famille, allocations familiales, aides au logement"
+                     *           },
+                     *           "topic": {
+                     *             "code": "allocations-familiales",
+                     *             "label": "Allocations familiales"
+                     *           },
+                     *           "reason": {
+                     *             "code": "paiement-absent",
+                     *             "label": "Je n'ai pas reçu mon paiement"
+                     *           },
+                     *           "taxonomyVersion": 1,
+                     *           "status": "SENT",
+                     *           "hidden": false,
+                     *           "unread": false,
+                     *           "createTime": "2026-03-02T09:15:00Z",
+                     *           "updateTime": "2026-03-02T09:15:00Z",
+                     *           "messages": [],
+                     *           "queue": {
+                     *             "code": "prestations-familiales",
+                     *             "label": "Service Prestations familiales et logement"
+                     *           },
+                     *           "claim": {
+                     *             "agent": "Claire M.",
+                     *             "mine": true,
+                     *             "expireTime": "2026-03-02T09:15:00Z",
+                     *             "agentId": "agents:claire"
+                     *           },
+                     *           "notes": [],
+                     *           "steps": [],
+                     *           "erased": false,
+                     *           "hold": {
+                     *             "createTime": "2026-03-02T09:15:00Z",
+                     *             "note": "Recours devant le tribunal judiciaire."
+                     *           },
+                     *           "lastMessageId": "last_message_id",
+                     *           "waitTime": "2026-03-02T09:15:00Z",
+                     *           "answered": false,
+                     *           "readings": [
+                     *             {
+                     *               "service": "service",
+                     *               "times": 1,
+                     *               "firstTime": "2026-03-02T09:15:00Z",
+                     *               "lastTime": "2026-03-02T09:15:00Z"
+                     *             }
+                     *           ]
+                     *         }
+                     *       ],
+                     *       "nextPageToken": ""
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.FindConversationsResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalServerError"];
             503: components["responses"]["ServiceUnavailable"];
@@ -4379,7 +4972,7 @@ export interface operations {
                      * @example {
                      *       "conversation": {
                      *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
-                     *         "reference": "MSA-7K3D92QX",
+                     *         "reference": "MSA-7K3D92QD",
                      *         "audience": "PARTICULIER",
                      *         "theme": {
                      *           "code": "famille-logement",
@@ -4404,7 +4997,13 @@ export interface operations {
                      *             "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
                      *             "author": "MEMBER",
                      *             "text": "Bonjour, je n'ai pas reçu mon paiement de février.",
-                     *             "createTime": "2026-03-02T09:15:00Z"
+                     *             "createTime": "2026-03-02T09:15:00Z",
+                     *             "writer": {
+                     *               "kind": "MEMBER",
+                     *               "name": "name",
+                     *               "agentId": "agents:claire"
+                     *             },
+                     *             "final": false
                      *           }
                      *         ],
                      *         "queue": {
@@ -4414,7 +5013,8 @@ export interface operations {
                      *         "claim": {
                      *           "agent": "Claire M.",
                      *           "mine": true,
-                     *           "expireTime": "2026-03-02T09:15:00Z"
+                     *           "expireTime": "2026-03-02T09:15:00Z",
+                     *           "agentId": "agents:claire"
                      *         },
                      *         "notes": [
                      *           {
@@ -4434,7 +5034,25 @@ export interface operations {
                      *         "hold": {
                      *           "createTime": "2026-03-02T09:15:00Z",
                      *           "note": "Recours devant le tribunal judiciaire."
-                     *         }
+                     *         },
+                     *         "lastMessageId": "last_message_id",
+                     *         "waitTime": "2026-03-02T09:15:00Z",
+                     *         "answered": false,
+                     *         "member": {
+                     *           "name": "Jeanne Dupont",
+                     *           "number": "A1-204-517",
+                     *           "profile": "PARTICULIER",
+                     *           "email": "CHOSEN",
+                     *           "phone": "ACCOUNT"
+                     *         },
+                     *         "readings": [
+                     *           {
+                     *             "service": "service",
+                     *             "times": 1,
+                     *             "firstTime": "2026-03-02T09:15:00Z",
+                     *             "lastTime": "2026-03-02T09:15:00Z"
+                     *           }
+                     *         ]
                      *       }
                      *     }
                      */
@@ -4492,7 +5110,7 @@ export interface operations {
                      * @example {
                      *       "conversation": {
                      *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
-                     *         "reference": "MSA-7K3D92QX",
+                     *         "reference": "MSA-7K3D92QD",
                      *         "audience": "PARTICULIER",
                      *         "theme": {
                      *           "code": "famille-logement",
@@ -4520,7 +5138,8 @@ export interface operations {
                      *         "claim": {
                      *           "agent": "Claire M.",
                      *           "mine": true,
-                     *           "expireTime": "2026-03-02T09:15:00Z"
+                     *           "expireTime": "2026-03-02T09:15:00Z",
+                     *           "agentId": "agents:claire"
                      *         },
                      *         "notes": [],
                      *         "steps": [],
@@ -4528,7 +5147,18 @@ export interface operations {
                      *         "hold": {
                      *           "createTime": "2026-03-02T09:15:00Z",
                      *           "note": "Recours devant le tribunal judiciaire."
-                     *         }
+                     *         },
+                     *         "lastMessageId": "last_message_id",
+                     *         "waitTime": "2026-03-02T09:15:00Z",
+                     *         "answered": false,
+                     *         "readings": [
+                     *           {
+                     *             "service": "service",
+                     *             "times": 1,
+                     *             "firstTime": "2026-03-02T09:15:00Z",
+                     *             "lastTime": "2026-03-02T09:15:00Z"
+                     *           }
+                     *         ]
                      *       }
                      *     }
                      */
@@ -4541,6 +5171,210 @@ export interface operations {
             404: components["responses"]["NotFound"];
             409: components["responses"]["Conflict"];
             412: components["responses"]["PreconditionFailed"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    agentAssignConversation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Id of the conversation.
+                 * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "agentId": "agents:claire"
+                 *     }
+                 */
+                "application/json": components["schemas"]["messagerie.messaging.v1.AssignConversationRequest"];
+            };
+        };
+        responses: {
+            /** @description The conversation as it is now, without messages. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "conversation": {
+                     *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *         "reference": "MSA-7K3D92QD",
+                     *         "audience": "PARTICULIER",
+                     *         "theme": {
+                     *           "code": "famille-logement",
+                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *         },
+                     *         "topic": {
+                     *           "code": "allocations-familiales",
+                     *           "label": "Allocations familiales"
+                     *         },
+                     *         "reason": {
+                     *           "code": "paiement-absent",
+                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *         },
+                     *         "taxonomyVersion": 1,
+                     *         "status": "SENT",
+                     *         "hidden": false,
+                     *         "unread": false,
+                     *         "createTime": "2026-03-02T09:15:00Z",
+                     *         "updateTime": "2026-03-02T09:15:00Z",
+                     *         "messages": [],
+                     *         "queue": {
+                     *           "code": "prestations-familiales",
+                     *           "label": "Service Prestations familiales et logement"
+                     *         },
+                     *         "claim": {
+                     *           "agent": "Claire M.",
+                     *           "mine": true,
+                     *           "expireTime": "2026-03-02T09:15:00Z",
+                     *           "agentId": "agents:claire"
+                     *         },
+                     *         "notes": [],
+                     *         "steps": [],
+                     *         "erased": false,
+                     *         "hold": {
+                     *           "createTime": "2026-03-02T09:15:00Z",
+                     *           "note": "Recours devant le tribunal judiciaire."
+                     *         },
+                     *         "lastMessageId": "last_message_id",
+                     *         "waitTime": "2026-03-02T09:15:00Z",
+                     *         "answered": false,
+                     *         "readings": [
+                     *           {
+                     *             "service": "service",
+                     *             "times": 1,
+                     *             "firstTime": "2026-03-02T09:15:00Z",
+                     *             "lastTime": "2026-03-02T09:15:00Z"
+                     *           }
+                     *         ]
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.AssignConversationResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    agentTakeOverConversation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Its id.
+                 * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                /** @example {} */
+                "application/json": components["schemas"]["messagerie.messaging.v1.TakeOverConversationRequest"];
+            };
+        };
+        responses: {
+            /** @description The conversation as it is now, without messages. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "conversation": {
+                     *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *         "reference": "MSA-7K3D92QD",
+                     *         "audience": "PARTICULIER",
+                     *         "theme": {
+                     *           "code": "famille-logement",
+                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *         },
+                     *         "topic": {
+                     *           "code": "allocations-familiales",
+                     *           "label": "Allocations familiales"
+                     *         },
+                     *         "reason": {
+                     *           "code": "paiement-absent",
+                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *         },
+                     *         "taxonomyVersion": 1,
+                     *         "status": "SENT",
+                     *         "hidden": false,
+                     *         "unread": false,
+                     *         "createTime": "2026-03-02T09:15:00Z",
+                     *         "updateTime": "2026-03-02T09:15:00Z",
+                     *         "messages": [],
+                     *         "queue": {
+                     *           "code": "prestations-familiales",
+                     *           "label": "Service Prestations familiales et logement"
+                     *         },
+                     *         "claim": {
+                     *           "agent": "Claire M.",
+                     *           "mine": true,
+                     *           "expireTime": "2026-03-02T09:15:00Z",
+                     *           "agentId": "agents:claire"
+                     *         },
+                     *         "notes": [],
+                     *         "steps": [],
+                     *         "erased": false,
+                     *         "hold": {
+                     *           "createTime": "2026-03-02T09:15:00Z",
+                     *           "note": "Recours devant le tribunal judiciaire."
+                     *         },
+                     *         "lastMessageId": "last_message_id",
+                     *         "waitTime": "2026-03-02T09:15:00Z",
+                     *         "answered": false,
+                     *         "readings": [
+                     *           {
+                     *             "service": "service",
+                     *             "times": 1,
+                     *             "firstTime": "2026-03-02T09:15:00Z",
+                     *             "lastTime": "2026-03-02T09:15:00Z"
+                     *           }
+                     *         ]
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.TakeOverConversationResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
             413: components["responses"]["RequestEntityTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];
@@ -4589,7 +5423,7 @@ export interface operations {
                      * @example {
                      *       "conversation": {
                      *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
-                     *         "reference": "MSA-7K3D92QX",
+                     *         "reference": "MSA-7K3D92QD",
                      *         "audience": "PARTICULIER",
                      *         "theme": {
                      *           "code": "famille-logement",
@@ -4617,7 +5451,8 @@ export interface operations {
                      *         "claim": {
                      *           "agent": "Claire M.",
                      *           "mine": true,
-                     *           "expireTime": "2026-03-02T09:15:00Z"
+                     *           "expireTime": "2026-03-02T09:15:00Z",
+                     *           "agentId": "agents:claire"
                      *         },
                      *         "notes": [],
                      *         "steps": [],
@@ -4625,7 +5460,18 @@ export interface operations {
                      *         "hold": {
                      *           "createTime": "2026-03-02T09:15:00Z",
                      *           "note": "Recours devant le tribunal judiciaire."
-                     *         }
+                     *         },
+                     *         "lastMessageId": "last_message_id",
+                     *         "waitTime": "2026-03-02T09:15:00Z",
+                     *         "answered": false,
+                     *         "readings": [
+                     *           {
+                     *             "service": "service",
+                     *             "times": 1,
+                     *             "firstTime": "2026-03-02T09:15:00Z",
+                     *             "lastTime": "2026-03-02T09:15:00Z"
+                     *           }
+                     *         ]
                      *       }
                      *     }
                      */
@@ -4675,7 +5521,8 @@ export interface operations {
                 /**
                  * @example {
                  *       "text": "Bonjour, votre paiement part demain.",
-                 *       "final": true
+                 *       "final": true,
+                 *       "lastMessageId": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905"
                  *     }
                  */
                 "application/json": components["schemas"]["messagerie.messaging.v1.PostReplyRequest"];
@@ -4697,7 +5544,7 @@ export interface operations {
                      * @example {
                      *       "conversation": {
                      *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
-                     *         "reference": "MSA-7K3D92QX",
+                     *         "reference": "MSA-7K3D92QD",
                      *         "audience": "PARTICULIER",
                      *         "theme": {
                      *           "code": "famille-logement",
@@ -4722,7 +5569,13 @@ export interface operations {
                      *             "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
                      *             "author": "MEMBER",
                      *             "text": "Bonjour, je n'ai pas reçu mon paiement de février.",
-                     *             "createTime": "2026-03-02T09:15:00Z"
+                     *             "createTime": "2026-03-02T09:15:00Z",
+                     *             "writer": {
+                     *               "kind": "MEMBER",
+                     *               "name": "name",
+                     *               "agentId": "agents:claire"
+                     *             },
+                     *             "final": false
                      *           }
                      *         ],
                      *         "queue": {
@@ -4732,7 +5585,8 @@ export interface operations {
                      *         "claim": {
                      *           "agent": "Claire M.",
                      *           "mine": true,
-                     *           "expireTime": "2026-03-02T09:15:00Z"
+                     *           "expireTime": "2026-03-02T09:15:00Z",
+                     *           "agentId": "agents:claire"
                      *         },
                      *         "notes": [
                      *           {
@@ -4752,8 +5606,27 @@ export interface operations {
                      *         "hold": {
                      *           "createTime": "2026-03-02T09:15:00Z",
                      *           "note": "Recours devant le tribunal judiciaire."
-                     *         }
-                     *       }
+                     *         },
+                     *         "lastMessageId": "last_message_id",
+                     *         "waitTime": "2026-03-02T09:15:00Z",
+                     *         "answered": false,
+                     *         "member": {
+                     *           "name": "Jeanne Dupont",
+                     *           "number": "A1-204-517",
+                     *           "profile": "PARTICULIER",
+                     *           "email": "CHOSEN",
+                     *           "phone": "ACCOUNT"
+                     *         },
+                     *         "readings": [
+                     *           {
+                     *             "service": "service",
+                     *             "times": 1,
+                     *             "firstTime": "2026-03-02T09:15:00Z",
+                     *             "lastTime": "2026-03-02T09:15:00Z"
+                     *           }
+                     *         ]
+                     *       },
+                     *       "messageId": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905"
                      *     }
                      */
                     "application/json": components["schemas"]["messagerie.messaging.v1.PostReplyResponse"];
@@ -4792,9 +5665,14 @@ export interface operations {
             };
             cookie?: never;
         };
-        requestBody?: {
+        requestBody: {
             content: {
-                /** @example {} */
+                /**
+                 * @example {
+                 *       "lastMessageId": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                 *       "text": "Votre demande est réglée par téléphone."
+                 *     }
+                 */
                 "application/json": components["schemas"]["messagerie.messaging.v1.CloseConversationRequest"];
             };
         };
@@ -4813,7 +5691,7 @@ export interface operations {
                      * @example {
                      *       "conversation": {
                      *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
-                     *         "reference": "MSA-7K3D92QX",
+                     *         "reference": "MSA-7K3D92QD",
                      *         "audience": "PARTICULIER",
                      *         "theme": {
                      *           "code": "famille-logement",
@@ -4841,7 +5719,8 @@ export interface operations {
                      *         "claim": {
                      *           "agent": "Claire M.",
                      *           "mine": true,
-                     *           "expireTime": "2026-03-02T09:15:00Z"
+                     *           "expireTime": "2026-03-02T09:15:00Z",
+                     *           "agentId": "agents:claire"
                      *         },
                      *         "notes": [],
                      *         "steps": [],
@@ -4849,7 +5728,18 @@ export interface operations {
                      *         "hold": {
                      *           "createTime": "2026-03-02T09:15:00Z",
                      *           "note": "Recours devant le tribunal judiciaire."
-                     *         }
+                     *         },
+                     *         "lastMessageId": "last_message_id",
+                     *         "waitTime": "2026-03-02T09:15:00Z",
+                     *         "answered": false,
+                     *         "readings": [
+                     *           {
+                     *             "service": "service",
+                     *             "times": 1,
+                     *             "firstTime": "2026-03-02T09:15:00Z",
+                     *             "lastTime": "2026-03-02T09:15:00Z"
+                     *           }
+                     *         ]
                      *       }
                      *     }
                      */
@@ -4893,7 +5783,8 @@ export interface operations {
             content: {
                 /**
                  * @example {
-                 *       "queue": "prestations-familiales"
+                 *       "queue": "prestations-familiales",
+                 *       "lastMessageId": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905"
                  *     }
                  */
                 "application/json": components["schemas"]["messagerie.messaging.v1.TransferConversationRequest"];
@@ -4914,7 +5805,7 @@ export interface operations {
                      * @example {
                      *       "conversation": {
                      *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
-                     *         "reference": "MSA-7K3D92QX",
+                     *         "reference": "MSA-7K3D92QD",
                      *         "audience": "PARTICULIER",
                      *         "theme": {
                      *           "code": "famille-logement",
@@ -4942,7 +5833,8 @@ export interface operations {
                      *         "claim": {
                      *           "agent": "Claire M.",
                      *           "mine": true,
-                     *           "expireTime": "2026-03-02T09:15:00Z"
+                     *           "expireTime": "2026-03-02T09:15:00Z",
+                     *           "agentId": "agents:claire"
                      *         },
                      *         "notes": [],
                      *         "steps": [],
@@ -4950,7 +5842,18 @@ export interface operations {
                      *         "hold": {
                      *           "createTime": "2026-03-02T09:15:00Z",
                      *           "note": "Recours devant le tribunal judiciaire."
-                     *         }
+                     *         },
+                     *         "lastMessageId": "last_message_id",
+                     *         "waitTime": "2026-03-02T09:15:00Z",
+                     *         "answered": false,
+                     *         "readings": [
+                     *           {
+                     *             "service": "service",
+                     *             "times": 1,
+                     *             "firstTime": "2026-03-02T09:15:00Z",
+                     *             "lastTime": "2026-03-02T09:15:00Z"
+                     *           }
+                     *         ]
                      *       }
                      *     }
                      */
@@ -5017,7 +5920,7 @@ export interface operations {
                      * @example {
                      *       "conversation": {
                      *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
-                     *         "reference": "MSA-7K3D92QX",
+                     *         "reference": "MSA-7K3D92QD",
                      *         "audience": "PARTICULIER",
                      *         "theme": {
                      *           "code": "famille-logement",
@@ -5045,7 +5948,8 @@ export interface operations {
                      *         "claim": {
                      *           "agent": "Claire M.",
                      *           "mine": true,
-                     *           "expireTime": "2026-03-02T09:15:00Z"
+                     *           "expireTime": "2026-03-02T09:15:00Z",
+                     *           "agentId": "agents:claire"
                      *         },
                      *         "notes": [],
                      *         "steps": [],
@@ -5053,7 +5957,18 @@ export interface operations {
                      *         "hold": {
                      *           "createTime": "2026-03-02T09:15:00Z",
                      *           "note": "Recours devant le tribunal judiciaire."
-                     *         }
+                     *         },
+                     *         "lastMessageId": "last_message_id",
+                     *         "waitTime": "2026-03-02T09:15:00Z",
+                     *         "answered": false,
+                     *         "readings": [
+                     *           {
+                     *             "service": "service",
+                     *             "times": 1,
+                     *             "firstTime": "2026-03-02T09:15:00Z",
+                     *             "lastTime": "2026-03-02T09:15:00Z"
+                     *           }
+                     *         ]
                      *       }
                      *     }
                      */
@@ -5114,7 +6029,7 @@ export interface operations {
                      * @example {
                      *       "conversation": {
                      *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
-                     *         "reference": "MSA-7K3D92QX",
+                     *         "reference": "MSA-7K3D92QD",
                      *         "audience": "PARTICULIER",
                      *         "theme": {
                      *           "code": "famille-logement",
@@ -5142,7 +6057,8 @@ export interface operations {
                      *         "claim": {
                      *           "agent": "Claire M.",
                      *           "mine": true,
-                     *           "expireTime": "2026-03-02T09:15:00Z"
+                     *           "expireTime": "2026-03-02T09:15:00Z",
+                     *           "agentId": "agents:claire"
                      *         },
                      *         "notes": [],
                      *         "steps": [],
@@ -5150,7 +6066,18 @@ export interface operations {
                      *         "hold": {
                      *           "createTime": "2026-03-02T09:15:00Z",
                      *           "note": "Recours devant le tribunal judiciaire."
-                     *         }
+                     *         },
+                     *         "lastMessageId": "last_message_id",
+                     *         "waitTime": "2026-03-02T09:15:00Z",
+                     *         "answered": false,
+                     *         "readings": [
+                     *           {
+                     *             "service": "service",
+                     *             "times": 1,
+                     *             "firstTime": "2026-03-02T09:15:00Z",
+                     *             "lastTime": "2026-03-02T09:15:00Z"
+                     *           }
+                     *         ]
                      *       }
                      *     }
                      */
@@ -5216,7 +6143,7 @@ export interface operations {
                      * @example {
                      *       "conversation": {
                      *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
-                     *         "reference": "MSA-7K3D92QX",
+                     *         "reference": "MSA-7K3D92QD",
                      *         "audience": "PARTICULIER",
                      *         "theme": {
                      *           "code": "famille-logement",
@@ -5241,7 +6168,13 @@ export interface operations {
                      *             "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
                      *             "author": "MEMBER",
                      *             "text": "Bonjour, je n'ai pas reçu mon paiement de février.",
-                     *             "createTime": "2026-03-02T09:15:00Z"
+                     *             "createTime": "2026-03-02T09:15:00Z",
+                     *             "writer": {
+                     *               "kind": "MEMBER",
+                     *               "name": "name",
+                     *               "agentId": "agents:claire"
+                     *             },
+                     *             "final": false
                      *           }
                      *         ],
                      *         "queue": {
@@ -5251,7 +6184,8 @@ export interface operations {
                      *         "claim": {
                      *           "agent": "Claire M.",
                      *           "mine": true,
-                     *           "expireTime": "2026-03-02T09:15:00Z"
+                     *           "expireTime": "2026-03-02T09:15:00Z",
+                     *           "agentId": "agents:claire"
                      *         },
                      *         "notes": [
                      *           {
@@ -5271,7 +6205,25 @@ export interface operations {
                      *         "hold": {
                      *           "createTime": "2026-03-02T09:15:00Z",
                      *           "note": "Recours devant le tribunal judiciaire."
-                     *         }
+                     *         },
+                     *         "lastMessageId": "last_message_id",
+                     *         "waitTime": "2026-03-02T09:15:00Z",
+                     *         "answered": false,
+                     *         "member": {
+                     *           "name": "Jeanne Dupont",
+                     *           "number": "A1-204-517",
+                     *           "profile": "PARTICULIER",
+                     *           "email": "CHOSEN",
+                     *           "phone": "ACCOUNT"
+                     *         },
+                     *         "readings": [
+                     *           {
+                     *             "service": "service",
+                     *             "times": 1,
+                     *             "firstTime": "2026-03-02T09:15:00Z",
+                     *             "lastTime": "2026-03-02T09:15:00Z"
+                     *           }
+                     *         ]
                      *       }
                      *     }
                      */
@@ -5335,7 +6287,7 @@ export interface operations {
                      * @example {
                      *       "conversation": {
                      *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
-                     *         "reference": "MSA-7K3D92QX",
+                     *         "reference": "MSA-7K3D92QD",
                      *         "audience": "PARTICULIER",
                      *         "theme": {
                      *           "code": "famille-logement",
@@ -5363,7 +6315,8 @@ export interface operations {
                      *         "claim": {
                      *           "agent": "Claire M.",
                      *           "mine": true,
-                     *           "expireTime": "2026-03-02T09:15:00Z"
+                     *           "expireTime": "2026-03-02T09:15:00Z",
+                     *           "agentId": "agents:claire"
                      *         },
                      *         "notes": [],
                      *         "steps": [],
@@ -5371,7 +6324,18 @@ export interface operations {
                      *         "hold": {
                      *           "createTime": "2026-03-02T09:15:00Z",
                      *           "note": "Recours devant le tribunal judiciaire."
-                     *         }
+                     *         },
+                     *         "lastMessageId": "last_message_id",
+                     *         "waitTime": "2026-03-02T09:15:00Z",
+                     *         "answered": false,
+                     *         "readings": [
+                     *           {
+                     *             "service": "service",
+                     *             "times": 1,
+                     *             "firstTime": "2026-03-02T09:15:00Z",
+                     *             "lastTime": "2026-03-02T09:15:00Z"
+                     *           }
+                     *         ]
                      *       }
                      *     }
                      */
@@ -5432,7 +6396,7 @@ export interface operations {
                      * @example {
                      *       "conversation": {
                      *         "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
-                     *         "reference": "MSA-7K3D92QX",
+                     *         "reference": "MSA-7K3D92QD",
                      *         "audience": "PARTICULIER",
                      *         "theme": {
                      *           "code": "famille-logement",
@@ -5460,7 +6424,8 @@ export interface operations {
                      *         "claim": {
                      *           "agent": "Claire M.",
                      *           "mine": true,
-                     *           "expireTime": "2026-03-02T09:15:00Z"
+                     *           "expireTime": "2026-03-02T09:15:00Z",
+                     *           "agentId": "agents:claire"
                      *         },
                      *         "notes": [],
                      *         "steps": [],
@@ -5468,7 +6433,18 @@ export interface operations {
                      *         "hold": {
                      *           "createTime": "2026-03-02T09:15:00Z",
                      *           "note": "Recours devant le tribunal judiciaire."
-                     *         }
+                     *         },
+                     *         "lastMessageId": "last_message_id",
+                     *         "waitTime": "2026-03-02T09:15:00Z",
+                     *         "answered": false,
+                     *         "readings": [
+                     *           {
+                     *             "service": "service",
+                     *             "times": 1,
+                     *             "firstTime": "2026-03-02T09:15:00Z",
+                     *             "lastTime": "2026-03-02T09:15:00Z"
+                     *           }
+                     *         ]
                      *       }
                      *     }
                      */
@@ -5482,6 +6458,125 @@ export interface operations {
             412: components["responses"]["PreconditionFailed"];
             413: components["responses"]["RequestEntityTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    agentListAgents: {
+        parameters: {
+            query?: {
+                /** @description Only those who may see this queue; empty: all. */
+                queue?: string;
+                /** @description Most agents in the page: 1 to 500, 500 when 0; more is cut to 500. */
+                pageSize?: number;
+                /** @description nextPageToken of the page before; empty for the first. */
+                pageToken?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "agents": [
+                     *         {
+                     *           "id": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *           "name": "name",
+                     *           "queues": [
+                     *             "queues"
+                     *           ]
+                     *         }
+                     *       ],
+                     *       "nextPageToken": ""
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.ListAgentsResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    agentListAuditEntries: {
+        parameters: {
+            query?: {
+                /** @description Only about this conversation. */
+                conversationId?: string;
+                /** @description Only of this agent or machine, by their id. */
+                agentId?: string;
+                /** @description Only at or after this time. */
+                since?: string;
+                /** @description Only before this time. */
+                until?: string;
+                /** @description Most entries in the page: 1 to 100, 20 when 0; more is cut to 100. */
+                pageSize?: number;
+                /** @description nextPageToken of the page before; empty for the first. */
+                pageToken?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "entries": [
+                     *         {
+                     *           "time": "2026-03-02T09:15:00Z",
+                     *           "action": "READ",
+                     *           "agentId": "agents:claire",
+                     *           "agent": "Claire M.",
+                     *           "client": "client",
+                     *           "conversationId": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *           "service": "service",
+                     *           "target": "target"
+                     *         }
+                     *       ],
+                     *       "nextPageToken": "",
+                     *       "unusualReaders": [
+                     *         {
+                     *           "agentId": "agents:claire",
+                     *           "agent": "Claire M.",
+                     *           "readings": 1,
+                     *           "usual": 1
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.ListAuditEntriesResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalServerError"];
             503: components["responses"]["ServiceUnavailable"];

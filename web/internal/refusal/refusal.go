@@ -67,9 +67,12 @@ func Of(p *render.Pages, err error, home Link, here string) Problem {
 	case codes.NotFound, codes.InvalidArgument:
 		return notFound(p, home)
 	case codes.PermissionDenied:
+		text := p.Tr("Votre profil ne le permet pas.", "Your profile does not allow it.")
+		if Reason(err) == "SCOPE_MISSING" {
+			text = p.Tr("Votre compte n’a pas ce droit : demandez-le à un superviseur.", "Your account does not have this right: ask a supervisor for it.")
+		}
 		return Problem{
-			http.StatusForbidden, p.Tr("Vous n’avez pas accès à cette page", "You do not have access to this page"),
-			p.Tr("Votre profil ne le permet pas.", "Your profile does not allow it."), home.To, home.Label,
+			http.StatusForbidden, p.Tr("Vous n’avez pas accès à cette page", "You do not have access to this page"), text, home.To, home.Label,
 		}
 	case codes.ResourceExhausted:
 		again.Code, again.Title = http.StatusTooManyRequests, p.Tr("Trop d’appels en peu de temps", "Too many requests in a short time")
@@ -117,10 +120,30 @@ func conflict(pages *render.Pages, err error, home Link) Problem {
 	case "CONVERSATION_CLOSED":
 		p.Title = pages.Tr("Cette conversation est close", "This conversation is closed")
 		p.Text = pages.Tr("Elle ne peut plus recevoir de message. Vous pouvez en écrire un nouveau.", "It can take no further messages. You can write a new one.")
+	case "ALREADY_ANSWERED":
+		p.Title = pages.Tr("Une réponse définitive a déjà été donnée", "A final reply has already been sent")
+		p.Text = pages.Tr("Lisez-la, puis envoyez une réponse complémentaire si c’est ce que vous voulez.", "Read it, then send an additional reply if that is what you want.")
+	case "CLAIM_NOT_HELD":
+		p.Title = pages.Tr("Vous n’avez pas cette conversation en charge", "You have not claimed this conversation")
+		p.Text = pages.Tr("Prenez-la d’abord en charge.", "Claim it first.")
+	case "CONVERSATION_ERASED":
+		p.Title = pages.Tr("Cette conversation a été effacée", "This conversation was erased")
+		p.Text = pages.Tr("L’adhérent a demandé l’effacement de ses données.", "The member had their data erased.")
 	default:
 		p.Text = pages.Tr("Rechargez la page pour voir où elle en est.", "Reload the page to see its current state.")
 	}
 	return p
+}
+
+// Unknown reports whether what was asked for may have been done all the same, or may be done
+// if it is asked for again: then it is to be repeated as it was.
+func Unknown(err error) bool {
+	switch status.Code(err) {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.ResourceExhausted, codes.Internal, codes.Unknown:
+		return true
+	default:
+		return false
+	}
 }
 
 // Reason is the stable reason of a refusal; empty when it has none.
@@ -179,6 +202,24 @@ func FaultText(p *render.Pages, reason string, details map[string]string) string
 			details["character"], details["position"])
 	case "CONTROL_CHARACTERS":
 		return p.Tr("Écrivez-le à nouveau sur une ligne : il contient un caractère invisible.", "Write it again on one line: it contains an invisible character.")
+	case "TOO_LONG":
+		return p.Tr("Écrivez au plus %s caractères.", "Write at most %s characters.", details["limit"])
+	case "CLOSING_TEXT_REQUIRED":
+		return p.Tr("Ce message est sans réponse : écrivez une phrase qui explique à l’adhérent pourquoi vous le clôturez.",
+			"This message has not been answered: write a sentence that tells the member why you are closing it.")
+	case "REFERENCE_INVALID":
+		return p.Tr("Cette référence n’existe pas : vérifiez-la, un caractère est faux ou deux sont inversés.",
+			"There is no such reference: check it, a character is wrong or two are swapped.")
+	case "SEARCH_INVALID":
+		return p.Tr("Écrivez une référence ou un numéro d’adhérent, avec ses chiffres.", "Enter a reference or a member number, with its digits.")
+	case "AGENT_UNKNOWN":
+		return p.Tr("Ce conseiller ne peut pas recevoir cette conversation : choisissez-en un autre.", "This agent cannot be given this conversation: choose another.")
+	case "QUEUE_UNKNOWN":
+		return p.Tr("Cette file n’existe plus : choisissez-en une autre.", "This queue no longer exists: choose another.")
+	case "TEMPLATE_VARIABLE_UNKNOWN":
+		return p.Tr("%s n’est pas une variable. Les variables sont %s.", "%s is not a variable. The variables are %s.", details["variable"], details["known"])
+	case "FILTERS_CONTRADICTORY":
+		return p.Tr("La fin de la période est avant son début.", "The period ends before it begins.")
 	case "EMAIL_INVALID":
 		return p.Tr("Écrivez une adresse électronique complète, comme nom@exemple.fr.", "Enter a complete e-mail address, such as name@example.org.")
 	case "PHONE_INVALID":

@@ -55,6 +55,10 @@ type View struct {
 	Faults []Fault
 	// Flash is what was just done.
 	Flash string
+	// Shortcuts are whether the console's single keys are on.
+	Shortcuts bool
+	// Finding is whether the page is the agents' search, which the others have in their head.
+	Finding bool
 	// Trace is the beginning of the trace's id, or empty.
 	Trace string
 }
@@ -125,6 +129,8 @@ func (p *Pages) funcs(a *Assets) template.FuncMap {
 		"status":   func(s messagingpb.Status) string { return StatusLabel(s, p.Lang) },
 		"hours":    func(hours float64) string { return hoursLabel(hours, p.Lang) },
 		"join":     strings.Join,
+		"writer":   p.Writer,
+		"waits":    func(t *timestamppb.Timestamp) string { return Wait(time.Since(t.AsTime()), p.Lang) },
 		"add":      func(a, b int) int { return a + b },
 		"dict":     dict,
 		"other":    func() string { return map[string]string{"fr": "en", "en": "fr"}[p.Lang] },

@@ -122,3 +122,28 @@ func hoursLabel(hours float64, lang string) string {
 	}
 	return text
 }
+
+// Wait is how long something has waited: in minutes, from an hour on in hours, from two days
+// on in days.
+func Wait(d time.Duration, lang string) string {
+	switch hours := int(d.Hours()); {
+	case hours < 1:
+		return fmt.Sprintf("%d min", max(int(d.Minutes()), 1))
+	case hours < 48:
+		return fmt.Sprintf("%d h", hours)
+	default:
+		return fmt.Sprintf("%d %s %d h", hours/24, map[string]string{"fr": "j", "en": "d"}[lang], hours%24)
+	}
+}
+
+// WorkingDays is a number of them in words; empty for none.
+func (p *Pages) WorkingDays(n int32) string {
+	switch n {
+	case 0:
+		return ""
+	case 1:
+		return p.Tr("1 jour ouvré", "1 working day")
+	default:
+		return p.Tr("%d jours ouvrés", "%d working days", n)
+	}
+}

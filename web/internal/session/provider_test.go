@@ -26,7 +26,9 @@ type provider struct {
 
 	// claims are those of the next id tokens, nonce the sign-in's.
 	claims map[string]any
-	nonce  atomic.Value
+	// scope is what an answer says was granted; empty: nothing.
+	scope string
+	nonce atomic.Value
 
 	mu       sync.Mutex
 	refresh  map[string]bool
@@ -86,6 +88,9 @@ func (p *provider) token(w http.ResponseWriter, r *http.Request) {
 	next := fmt.Sprintf("refresh-%d", p.drawn)
 	p.refresh[next] = true
 	answer := map[string]any{"access_token": fmt.Sprintf("access-%d", p.drawn), "token_type": "Bearer", "expires_in": 300, "refresh_token": next}
+	if p.scope != "" {
+		answer["scope"] = p.scope
+	}
 	if nonce, ok := p.nonce.Load().(string); ok {
 		answer["id_token"] = p.idToken(nonce)
 	}

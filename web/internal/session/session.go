@@ -75,11 +75,13 @@ type Session struct {
 	Profiles   []string            `json:"p,omitempty"`
 	Audience   taxonomypb.Audience `json:"a,omitempty"`
 	Supervisor bool                `json:"s,omitempty"`
-	Access     string              `json:"t"`
-	Refresh    string              `json:"f,omitempty"`
-	Expiry     time.Time           `json:"e"`
-	Begun      time.Time           `json:"b"`
-	Seen       time.Time           `json:"l"`
+	// Finder has the right to look for members' conversations without being a supervisor.
+	Finder  bool      `json:"m,omitempty"`
+	Access  string    `json:"t"`
+	Refresh string    `json:"f,omitempty"`
+	Expiry  time.Time `json:"e"`
+	Begun   time.Time `json:"b"`
+	Seen    time.Time `json:"l"`
 }
 
 // Over reports whether the session has ended.
@@ -91,6 +93,10 @@ func (s *Session) Over(now time.Time) bool {
 func (s *Session) Left(now time.Time) time.Duration {
 	return min(s.Seen.Add(Idle).Sub(now), s.Begun.Add(most).Sub(now))
 }
+
+// MayFind reports whether an agent may look for conversations by what is quoted. The gateway
+// decides; this is what the sign-in says.
+func (s *Session) MayFind() bool { return s.Realm == Agent && (s.Supervisor || s.Finder) }
 
 // Audiences are the profiles that the person may act as.
 func (s *Session) Audiences() []taxonomypb.Audience {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -163,6 +165,9 @@ func withoutBody(err error) error {
 	return err
 }
 
+// findScope is the scope, or role, of those who look for members' conversations.
+const findScope = "member.read"
+
 func newSession(who Realm, id *oidc.IDToken, token *oauth2.Token) (*Session, error) {
 	var claims struct {
 		Name     string   `json:"name"`
@@ -184,6 +189,10 @@ func newSession(who Realm, id *oidc.IDToken, token *oauth2.Token) (*Session, err
 	}
 	for _, role := range claims.Roles {
 		s.Supervisor = s.Supervisor || role == "supervisor"
+		s.Finder = s.Finder || role == findScope
 	}
+	// RFC 6749, 5.1: the scopes that were granted, where they are not those that were asked for.
+	scopes, _ := token.Extra("scope").(string)
+	s.Finder = s.Finder || slices.Contains(strings.Fields(scopes), findScope)
 	return s, nil
 }

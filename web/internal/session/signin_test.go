@@ -49,12 +49,14 @@ func TestSignIn_WhoSignsIn(t *testing.T) {
 		audience   taxonomypb.Audience
 		audiences  int
 		supervisor bool
+		finder     bool
 	}{
-		"one profile":     {map[string]any{"profiles": []string{"EMPLOYEUR"}}, taxonomypb.Audience_EMPLOYEUR, 1, false},
-		"two profiles":    {map[string]any{"profiles": []string{"PARTICULIER", "EXPLOITANT"}}, 0, 2, false},
-		"an unknown one":  {map[string]any{"profiles": []string{"AUDIENCE_UNSPECIFIED"}}, 0, 0, false},
-		"none":            {map[string]any{"profiles": nil}, 0, 0, false},
-		"with other role": {map[string]any{"roles": []string{"agent", "supervisor"}}, 0, 0, true},
+		"one profile":      {map[string]any{"profiles": []string{"EMPLOYEUR"}}, taxonomypb.Audience_EMPLOYEUR, 1, false, false},
+		"two profiles":     {map[string]any{"profiles": []string{"PARTICULIER", "EXPLOITANT"}}, 0, 2, false, false},
+		"an unknown one":   {map[string]any{"profiles": []string{"AUDIENCE_UNSPECIFIED"}}, 0, 0, false, false},
+		"none":             {map[string]any{"profiles": nil}, 0, 0, false, false},
+		"with other role":  {map[string]any{"roles": []string{"agent", "supervisor"}}, 0, 0, true, false},
+		"one who may find": {map[string]any{"roles": []string{"agent", "member.read"}}, 0, 0, false, true},
 	} {
 		p.claims = row.claims
 		_, answer := p.begin(k, "")
@@ -63,8 +65,45 @@ func TestSignIn_WhoSignsIn(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := k.Read(httptest.NewRecorder(), carried(t, answer, w.Result()))
-		if got == nil || got.Audience != row.audience || len(got.Audiences()) != row.audiences || got.Supervisor != row.supervisor {
+		if got == nil || got.Audience != row.audience || len(got.Audiences()) != row.audiences || got.Supervisor != row.supervisor || got.Finder != row.finder {
 			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
+// The scopes that were granted say it too.
+func TestSignIn_Scope(t *testing.T) {
+	t.Parallel()
+	for scope, finder := range map[string]bool{"": false, "openid queue.read member.read": true, "openid member.readers": false} {
+		p := newProvider(t)
+		p.scope = scope
+		k := p.keeper(NewKey())
+		_, answer := p.begin(k, "")
+		w := httptest.NewRecorder()
+		if _, err := k.Finish(w, answer); err != nil {
+			t.Fatal(err)
+		}
+		if got := k.Read(httptest.NewRecorder(), carried(t, answer, w.Result())); got == nil || got.Finder != finder {
+			t.Errorf("%q: %+v", scope, got)
+		}
+	}
+}
+
+// Supervisors may look for members' conversations, and agents with the right to; no member
+// may, whatever their token says.
+func TestSession_MayFind(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		held Session
+		may  bool
+	}{
+		{Session{Realm: Agent}, false},
+		{Session{Realm: Agent, Supervisor: true}, true},
+		{Session{Realm: Agent, Finder: true}, true},
+		{Session{Realm: Member, Finder: true, Supervisor: true}, false},
+	} {
+		if row.held.MayFind() != row.may {
+			t.Errorf("%+v: %t", row.held, !row.may)
 		}
 	}
 }

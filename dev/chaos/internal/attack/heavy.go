@@ -37,7 +37,7 @@ var heavy = []Attack{
 		func(a *assault, ctx context.Context) {
 			statuses := []string{"ANSWERED", "CLOSED", "SENT", "IN_PROGRESS"}
 			a.flood(ctx, 8, func(ctx context.Context, c *client, i int) {
-				c.rest(ctx, http.MethodGet, "/v1/agent/conversations?pageSize=100&statuses="+statuses[i%len(statuses)], a.Tokens["conseiller"], "")
+				c.rest(ctx, http.MethodGet, "/v1/agent/conversations?pageSize=100&status="+statuses[i%len(statuses)], a.Tokens["conseiller"], "")
 			})
 		},
 		func(a *assault, ctx context.Context) {

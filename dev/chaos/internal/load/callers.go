@@ -120,9 +120,18 @@ func (c *callers) submitREST(ctx context.Context, member, key, text string) (id,
 	return answer.Conversation.ID, answer.Conversation.Reference, err
 }
 
-// reply answers a conversation as an agent.
+// reply reads a conversation and answers it, as an agent.
 func (c *callers) reply(ctx context.Context, agent, conversation, key string) error {
-	return c.post(ctx, agent, "/v1/agent/conversations/"+conversation+":reply", key, map[string]any{"text": "Votre demande est en cours.", "final": true}, nil)
+	var read struct {
+		Conversation struct{ LastMessageID string }
+	}
+	path := "/v1/agent/conversations/" + conversation
+	if err := c.rest(ctx, http.MethodGet, agent, path, "", nil, &read); err != nil {
+		return err
+	}
+	return c.post(ctx, agent, path+":reply", key, map[string]any{
+		"text": "Votre demande est en cours.", "final": true, "lastMessageId": read.Conversation.LastMessageID,
+	}, nil)
 }
 
 // post calls a gateway that is ready, if one is.

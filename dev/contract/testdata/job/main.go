@@ -74,9 +74,13 @@ func job(ctx context.Context) error {
 	if claimed.JSON200 == nil {
 		return refused("claiming", claimed.HTTPResponse, claimed.Body)
 	}
+	last, err := uuid.Parse(claimed.JSON200.Conversation.LastMessageId)
+	if err != nil {
+		return err
+	}
 	final := true
 	replied, err := claire.AgentPostReplyWithResponse(ctx, conversation.Id, &client.AgentPostReplyParams{IdempotencyKey: uuid.New()},
-		client.AgentPostReplyJSONRequestBody{Text: "Il part demain.", Final: &final})
+		client.AgentPostReplyJSONRequestBody{Text: "Il part demain.", Final: &final, LastMessageId: last})
 	if err != nil {
 		return err
 	}

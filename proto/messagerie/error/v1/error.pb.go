@@ -116,27 +116,35 @@ const (
 	ErrorReason_SERVICE_NOT_OFFERED       ErrorReason = 72
 	ErrorReason_QUEUE_UNKNOWN             ErrorReason = 73
 	// Conversations, drafts and their texts.
-	ErrorReason_BODY_NOT_UTF8            ErrorReason = 74
-	ErrorReason_BODY_CHARACTER_FORBIDDEN ErrorReason = 75
-	ErrorReason_BODY_TOO_SHORT           ErrorReason = 76
-	ErrorReason_BODY_TOO_LONG            ErrorReason = 77
-	ErrorReason_BODY_BLANK               ErrorReason = 78
-	ErrorReason_CAISSE_UNKNOWN           ErrorReason = 79
-	ErrorReason_CONVERSATION_NOT_FOUND   ErrorReason = 80
-	ErrorReason_CONVERSATION_CLOSED      ErrorReason = 81
-	ErrorReason_CONVERSATION_ERASED      ErrorReason = 82
-	ErrorReason_CONVERSATION_CHANGED     ErrorReason = 83
-	ErrorReason_CLAIM_HELD               ErrorReason = 84
-	ErrorReason_CLAIM_NOT_HELD           ErrorReason = 85
-	ErrorReason_DRAFT_NOT_FOUND          ErrorReason = 86
-	ErrorReason_DRAFT_CHANGED            ErrorReason = 87
-	ErrorReason_DRAFT_EXISTS             ErrorReason = 112
-	ErrorReason_TITLE_INVALID            ErrorReason = 88
-	ErrorReason_TEMPLATES_TOO_MANY       ErrorReason = 89
-	ErrorReason_EMAIL_INVALID            ErrorReason = 90
-	ErrorReason_PHONE_INVALID            ErrorReason = 91
-	ErrorReason_WATCHES_TOO_MANY         ErrorReason = 92
-	ErrorReason_EXPORT_NOT_READ          ErrorReason = 93
+	ErrorReason_BODY_NOT_UTF8             ErrorReason = 74
+	ErrorReason_BODY_CHARACTER_FORBIDDEN  ErrorReason = 75
+	ErrorReason_BODY_TOO_SHORT            ErrorReason = 76
+	ErrorReason_BODY_TOO_LONG             ErrorReason = 77
+	ErrorReason_BODY_BLANK                ErrorReason = 78
+	ErrorReason_CAISSE_UNKNOWN            ErrorReason = 79
+	ErrorReason_CONVERSATION_NOT_FOUND    ErrorReason = 80
+	ErrorReason_CONVERSATION_CLOSED       ErrorReason = 81
+	ErrorReason_CONVERSATION_ERASED       ErrorReason = 82
+	ErrorReason_CONVERSATION_CHANGED      ErrorReason = 83
+	ErrorReason_LAST_MESSAGE_REQUIRED     ErrorReason = 113
+	ErrorReason_ALREADY_ANSWERED          ErrorReason = 114
+	ErrorReason_CLOSING_TEXT_REQUIRED     ErrorReason = 115
+	ErrorReason_REFERENCE_INVALID         ErrorReason = 116
+	ErrorReason_SEARCH_INVALID            ErrorReason = 117
+	ErrorReason_AGENT_UNKNOWN             ErrorReason = 118
+	ErrorReason_TEMPLATE_VARIABLE_UNKNOWN ErrorReason = 119
+	ErrorReason_FILTERS_CONTRADICTORY     ErrorReason = 120
+	ErrorReason_CLAIM_HELD                ErrorReason = 84
+	ErrorReason_CLAIM_NOT_HELD            ErrorReason = 85
+	ErrorReason_DRAFT_NOT_FOUND           ErrorReason = 86
+	ErrorReason_DRAFT_CHANGED             ErrorReason = 87
+	ErrorReason_DRAFT_EXISTS              ErrorReason = 112
+	ErrorReason_TITLE_INVALID             ErrorReason = 88
+	ErrorReason_TEMPLATES_TOO_MANY        ErrorReason = 89
+	ErrorReason_EMAIL_INVALID             ErrorReason = 90
+	ErrorReason_PHONE_INVALID             ErrorReason = 91
+	ErrorReason_WATCHES_TOO_MANY          ErrorReason = 92
+	ErrorReason_EXPORT_NOT_READ           ErrorReason = 93
 	// Deliveries, reports of providers, and what operators do.
 	ErrorReason_MESSAGING_UNAVAILABLE   ErrorReason = 94
 	ErrorReason_REFUSED_EVENT_NOT_FOUND ErrorReason = 95
@@ -239,6 +247,14 @@ var (
 		81:  "CONVERSATION_CLOSED",
 		82:  "CONVERSATION_ERASED",
 		83:  "CONVERSATION_CHANGED",
+		113: "LAST_MESSAGE_REQUIRED",
+		114: "ALREADY_ANSWERED",
+		115: "CLOSING_TEXT_REQUIRED",
+		116: "REFERENCE_INVALID",
+		117: "SEARCH_INVALID",
+		118: "AGENT_UNKNOWN",
+		119: "TEMPLATE_VARIABLE_UNKNOWN",
+		120: "FILTERS_CONTRADICTORY",
 		84:  "CLAIM_HELD",
 		85:  "CLAIM_NOT_HELD",
 		86:  "DRAFT_NOT_FOUND",
@@ -348,6 +364,14 @@ var (
 		"CONVERSATION_CLOSED":       81,
 		"CONVERSATION_ERASED":       82,
 		"CONVERSATION_CHANGED":      83,
+		"LAST_MESSAGE_REQUIRED":     113,
+		"ALREADY_ANSWERED":          114,
+		"CLOSING_TEXT_REQUIRED":     115,
+		"REFERENCE_INVALID":         116,
+		"SEARCH_INVALID":            117,
+		"AGENT_UNKNOWN":             118,
+		"TEMPLATE_VARIABLE_UNKNOWN": 119,
+		"FILTERS_CONTRADICTORY":     120,
 		"CLAIM_HELD":                84,
 		"CLAIM_NOT_HELD":            85,
 		"DRAFT_NOT_FOUND":           86,
@@ -404,7 +428,7 @@ type Meaning struct {
 	// gRPC codes with which it comes, by name. Those of violations come with
 	// INVALID_ARGUMENT.
 	Codes []string `protobuf:"bytes,1,rep,name=codes,proto3" json:"codes,omitempty"`
-	// HTTP status of REST, where it is another than that of the code.
+	// HTTP status of REST, where it is another than that of the code; ABORTED is always 409.
 	Http int32 `protobuf:"varint,6,opt,name=http,proto3" json:"http,omitempty"`
 	// When it comes, for those who write clients.
 	When string `protobuf:"bytes,2,opt,name=when,proto3" json:"when,omitempty"`
@@ -523,7 +547,7 @@ const file_messagerie_error_v1_error_proto_rawDesc = "" +
 	"\x04when\x18\x02 \x01(\tR\x04when\x12\x16\n" +
 	"\x06remedy\x18\x03 \x01(\tR\x06remedy\x12\x0e\n" +
 	"\x02fr\x18\x04 \x01(\tR\x02fr\x12\x0e\n" +
-	"\x02en\x18\x05 \x01(\tR\x02en*\xf7\xdf\x01\n" +
+	"\x02en\x18\x05 \x01(\tR\x02en*\xac\xf6\x01\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x83\x03\n" +
 	"\bINTERNAL\x10\x01\x1a\xf4\x02\xca\xdb\x18\xef\x02\n" +
@@ -569,9 +593,9 @@ const file_messagerie_error_v1_error_proto_rawDesc = "" +
 	"\x12ISSUER_UNAVAILABLE\x10\x11\x1a\xf0\x01\xca\xdb\x18\xeb\x01\n" +
 	"\vUNAVAILABLE\x120the token's issuer cannot be reached to check it\x1a\x1etry again, as Retry-After says\"NLe service est momentanément indisponible. Réessayez dans quelques instants.*:The service is temporarily unavailable. Try again shortly.\x12\x94\x02\n" +
 	"\rACCESS_DENIED\x10\x12\x1a\x80\x02\xca\xdb\x18\xfb\x01\n" +
-	"\x11PERMISSION_DENIED\x12Mthe method is not for this kind of caller: member, agent, operator or service\x1a.use an account of the kind that x-access names\"6Votre compte ne permet pas d’accéder à cette page.*/Your account does not have access to this page.\x12\xf7\x01\n" +
-	"\rSCOPE_MISSING\x10\x13\x1a\xe3\x01\xca\xdb\x18\xde\x01\n" +
-	"\x11PERMISSION_DENIED\x12/a machine's token lacks the scope of the method\x1a/ask the issuer for the scope that x-scope names\"6Votre compte ne permet pas d’accéder à cette page.*/Your account does not have access to this page.\x12\xa9\x02\n" +
+	"\x11PERMISSION_DENIED\x12Mthe method is not for this kind of caller: member, agent, operator or service\x1a.use an account of the kind that x-access names\"6Votre compte ne permet pas d’accéder à cette page.*/Your account does not have access to this page.\x12\xdc\x02\n" +
+	"\rSCOPE_MISSING\x10\x13\x1a\xc8\x02\xca\xdb\x18\xc3\x02\n" +
+	"\x11PERMISSION_DENIED\x12vthe token lacks the scope of the method, metadata.scope: a machine's, or an agent's where x-access is AGENT_WITH_SCOPE\x1aMask the issuer for the scope that x-scope names; people may have it as a role\"6Votre compte ne permet pas d’accéder à cette page.*/Your account does not have access to this page.\x12\xa9\x02\n" +
 	"\x0eMETHOD_UNKNOWN\x10\x14\x1a\x94\x02\xca\xdb\x18\x8f\x02\n" +
 	"\rUNIMPLEMENTED\x12!there is no such gRPC method here\x1a*see the .proto files, or server reflection\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\x98\x02\n" +
 	"\x0fREQUEST_MISSING\x10\x15\x1a\x82\x02\xca\xdb\x18\xfd\x01\n" +
@@ -701,9 +725,26 @@ const file_messagerie_error_v1_error_proto_rawDesc = "" +
 	"\x13CONVERSATION_CLOSED\x10Q\x1a\xa3\x01\xca\xdb\x18\x9e\x01\n" +
 	"\x13FAILED_PRECONDITION\x12\x1athe conversation is closed\x1a.a member starts a new one; an agent reopens it\"\x1dCette conversation est close.*\x1cThis conversation is closed.\x12\xf2\x01\n" +
 	"\x13CONVERSATION_ERASED\x10R\x1a\xd8\x01\xca\xdb\x18\xd3\x01\n" +
-	"\x13FAILED_PRECONDITION\x12*the member has had the conversation erased\x1a\x16none: its text is gone\"ACette conversation a été effacée à la demande de l’assuré.*5This conversation was erased at the member's request.\x12\xda\x02\n" +
-	"\x14CONVERSATION_CHANGED\x10S\x1a\xbf\x02\xca\xdb\x18\xba\x02\n" +
-	"\x13FAILED_PRECONDITION\x12[the conversation has changed since the version that the If-Match of the request names (412)\x1a(read it again, and let the person decide\"HCette conversation a changé entre-temps. Relisez-la avant de répondre.*OThis conversation has changed in the meantime. Read it again before you answer.0\x9c\x03\x12\xf5\x01\n" +
+	"\x13FAILED_PRECONDITION\x12*the member has had the conversation erased\x1a\x16none: its text is gone\"ACette conversation a été effacée à la demande de l’assuré.*5This conversation was erased at the member's request.\x12\xea\x03\n" +
+	"\x14CONVERSATION_CHANGED\x10S\x1a\xcf\x03\xca\xdb\x18\xca\x03\n" +
+	"\aABORTED\n" +
+	"\x13FAILED_PRECONDITION\x12\xde\x01somebody has written since the message that lastMessageId names (ABORTED, 409): the detail ConversationChanged has what is new; or the conversation has changed since the version that the If-Match of the request names (412)\x1a+read what is new, and let the person decide\"HCette conversation a changé entre-temps. Relisez-la avant de répondre.*OThis conversation has changed in the meantime. Read it again before you answer.0\x9c\x03\x12\x8a\x03\n" +
+	"\x15LAST_MESSAGE_REQUIRED\x10q\x1a\xee\x02\xca\xdb\x18\xe9\x02\n" +
+	"\x10INVALID_ARGUMENT\x12jlastMessageId is missing: an answer, a closing and a transfer say which message was the last that was read\x1a8give the lastMessageId of the conversation that was read\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\xed\x02\n" +
+	"\x10ALREADY_ANSWERED\x10r\x1a\xd6\x02\xca\xdb\x18\xd1\x02\n" +
+	"\x13FAILED_PRECONDITION\x12,the member's last message has a final answer\x1aJread it, and send an additional answer (additional: true) if that is meant\"gUne réponse définitive a déjà été donnée. Envoyez une réponse complémentaire si c’est voulu.*WA final answer has already been given. Send an additional one if that is what you want.\x12\x8c\x03\n" +
+	"\x15CLOSING_TEXT_REQUIRED\x10s\x1a\xf0\x02\xca\xdb\x18\xeb\x02\n" +
+	"\x10INVALID_ARGUMENT\x12lthe member's last message has no final answer: closing the conversation needs a sentence that tells them why\x1a\x17let the person write it\"lCe message est sans réponse : écrivez une phrase qui explique à l’adhérent pourquoi vous le clôturez.*bThis message has not been answered: write a sentence that tells the member why you are closing it.\x12\xd2\x02\n" +
+	"\x11REFERENCE_INVALID\x10t\x1a\xba\x02\xca\xdb\x18\xb5\x02\n" +
+	"\x10INVALID_ARGUMENT\x12Wthere can be no such reference: its length, a character or its check character is wrong\x1a\x17let the person check it\"_Cette référence n’existe pas : vérifiez-la, un caractère est faux ou deux sont inversés.*NThere is no such reference: check it, a character is wrong or two are swapped.\x12\x83\x02\n" +
+	"\x0eSEARCH_INVALID\x10u\x1a\xee\x01\xca\xdb\x18\xe9\x01\n" +
+	"\x10INVALID_ARGUMENT\x12lnot exactly one of reference, memberNumber and conversationId is given, or the number has no letter or digit\x1a\bgive one\"6Saisissez une référence ou un numéro d’adhérent.*%Enter a reference or a member number.\x12\xa3\x02\n" +
+	"\rAGENT_UNKNOWN\x10v\x1a\x8f\x02\xca\xdb\x18\x8a\x02\n" +
+	"\x10INVALID_ARGUMENT\x12uthere is no such agent of the caisse, or they may not see the conversation's queue, or have not been here for 30 days\x1a\x18choose one of ListAgents\"6Ce conseiller ne peut pas recevoir cette conversation.*-This agent cannot be given this conversation.\x12\xc0\x02\n" +
+	"\x19TEMPLATE_VARIABLE_UNKNOWN\x10w\x1a\xa0\x02\xca\xdb\x18\x9b\x02\n" +
+	"\x10INVALID_ARGUMENT\x12Zthe text has a variable that there is not, metadata.variable, or braces that are left open\x1a/correct it: the variables are in metadata.known\"@{variable} n’est pas une variable. Les variables sont {known}.*8{variable} is not a variable. The variables are {known}.\x12\xed\x01\n" +
+	"\x15FILTERS_CONTRADICTORY\x10x\x1a\xd1\x01\xca\xdb\x18\xcc\x01\n" +
+	"\x10INVALID_ARGUMENT\x12Gtwo filters exclude each other: mine and unassigned, or since and until\x1a\x10give one of them\"(Ces filtres s’excluent : gardez-en un.*3These filters exclude each other: keep one of them.\x12\xf5\x01\n" +
 	"\n" +
 	"CLAIM_HELD\x10T\x1a\xe4\x01\xca\xdb\x18\xdf\x01\n" +
 	"\x13FAILED_PRECONDITION\x12Banother agent holds the claim, metadata.agent until metadata.until\x1a\x1fwait, or ask them to release it\"3Cette conversation est prise en charge par {agent}.*.{agent} has taken charge of this conversation.\x12\xcb\x01\n" +

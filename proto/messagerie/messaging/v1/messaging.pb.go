@@ -155,6 +155,62 @@ func (Author) EnumDescriptor() ([]byte, []int) {
 	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{1}
 }
 
+// Contact is where the fund has an e-mail address or a telephone number from.
+type Member_Contact int32
+
+const (
+	Member_CONTACT_UNSPECIFIED Member_Contact = 0
+	// There is none.
+	Member_ABSENT Member_Contact = 1
+	// The member's account has it.
+	Member_ACCOUNT Member_Contact = 2
+	// The member has chosen it for notifications.
+	Member_CHOSEN Member_Contact = 3
+)
+
+// Enum value maps for Member_Contact.
+var (
+	Member_Contact_name = map[int32]string{
+		0: "CONTACT_UNSPECIFIED",
+		1: "ABSENT",
+		2: "ACCOUNT",
+		3: "CHOSEN",
+	}
+	Member_Contact_value = map[string]int32{
+		"CONTACT_UNSPECIFIED": 0,
+		"ABSENT":              1,
+		"ACCOUNT":             2,
+		"CHOSEN":              3,
+	}
+)
+
+func (x Member_Contact) Enum() *Member_Contact {
+	p := new(Member_Contact)
+	*p = x
+	return p
+}
+
+func (x Member_Contact) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Member_Contact) Descriptor() protoreflect.EnumDescriptor {
+	return file_messagerie_messaging_v1_messaging_proto_enumTypes[2].Descriptor()
+}
+
+func (Member_Contact) Type() protoreflect.EnumType {
+	return &file_messagerie_messaging_v1_messaging_proto_enumTypes[2]
+}
+
+func (x Member_Contact) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Member_Contact.Descriptor instead.
+func (Member_Contact) EnumDescriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{2, 0}
+}
+
 // Kind is something that happened to a conversation and that its member may know.
 type Step_Kind int32
 
@@ -211,11 +267,11 @@ func (x Step_Kind) String() string {
 }
 
 func (Step_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_messagerie_messaging_v1_messaging_proto_enumTypes[2].Descriptor()
+	return file_messagerie_messaging_v1_messaging_proto_enumTypes[3].Descriptor()
 }
 
 func (Step_Kind) Type() protoreflect.EnumType {
-	return &file_messagerie_messaging_v1_messaging_proto_enumTypes[2]
+	return &file_messagerie_messaging_v1_messaging_proto_enumTypes[3]
 }
 
 func (x Step_Kind) Number() protoreflect.EnumNumber {
@@ -224,7 +280,179 @@ func (x Step_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Step_Kind.Descriptor instead.
 func (Step_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{4, 0}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{6, 0}
+}
+
+// Kind is what wrote it.
+type Writer_Kind int32
+
+const (
+	Writer_KIND_UNSPECIFIED Writer_Kind = 0
+	// The member.
+	Writer_MEMBER Writer_Kind = 1
+	// An agent of the fund.
+	Writer_AGENT Writer_Kind = 2
+	// A machine of the fund.
+	Writer_MACHINE Writer_Kind = 3
+)
+
+// Enum value maps for Writer_Kind.
+var (
+	Writer_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "MEMBER",
+		2: "AGENT",
+		3: "MACHINE",
+	}
+	Writer_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"MEMBER":           1,
+		"AGENT":            2,
+		"MACHINE":          3,
+	}
+)
+
+func (x Writer_Kind) Enum() *Writer_Kind {
+	p := new(Writer_Kind)
+	*p = x
+	return p
+}
+
+func (x Writer_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Writer_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_messagerie_messaging_v1_messaging_proto_enumTypes[4].Descriptor()
+}
+
+func (Writer_Kind) Type() protoreflect.EnumType {
+	return &file_messagerie_messaging_v1_messaging_proto_enumTypes[4]
+}
+
+func (x Writer_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Writer_Kind.Descriptor instead.
+func (Writer_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{8, 0}
+}
+
+// Action is what was done.
+type AuditEntry_Action int32
+
+const (
+	AuditEntry_ACTION_UNSPECIFIED AuditEntry_Action = 0
+	// A conversation was read.
+	AuditEntry_READ AuditEntry_Action = 1
+	// Conversations were looked for by reference.
+	AuditEntry_FIND_BY_REFERENCE AuditEntry_Action = 2
+	// Conversations were looked for by member number.
+	AuditEntry_FIND_BY_NUMBER AuditEntry_Action = 3
+	// The other conversations of a conversation's member were looked for.
+	AuditEntry_FIND_OF_MEMBER AuditEntry_Action = 4
+	// It was claimed, or a claim renewed.
+	AuditEntry_CLAIM AuditEntry_Action = 5
+	// It was given back to its queue.
+	AuditEntry_RELEASE AuditEntry_Action = 6
+	// It was given to the colleague in target.
+	AuditEntry_ASSIGN AuditEntry_Action = 7
+	// It was taken over from the colleague in target.
+	AuditEntry_TAKE_OVER AuditEntry_Action = 8
+	// It was answered.
+	AuditEntry_REPLY AuditEntry_Action = 9
+	// It was given to the queue in target.
+	AuditEntry_TRANSFER AuditEntry_Action = 10
+	// Its selection was corrected.
+	AuditEntry_RECATEGORISE AuditEntry_Action = 11
+	// It was ended.
+	AuditEntry_CLOSE AuditEntry_Action = 12
+	// It was reopened.
+	AuditEntry_REOPEN AuditEntry_Action = 13
+	// A note was added.
+	AuditEntry_NOTE AuditEntry_Action = 14
+	// It was put on hold.
+	AuditEntry_HOLD AuditEntry_Action = 15
+	// The hold was lifted.
+	AuditEntry_UNHOLD AuditEntry_Action = 16
+	// Its member has had it erased.
+	AuditEntry_ERASE AuditEntry_Action = 17
+	// An event of it was dropped.
+	AuditEntry_DROP_EVENT AuditEntry_Action = 18
+)
+
+// Enum value maps for AuditEntry_Action.
+var (
+	AuditEntry_Action_name = map[int32]string{
+		0:  "ACTION_UNSPECIFIED",
+		1:  "READ",
+		2:  "FIND_BY_REFERENCE",
+		3:  "FIND_BY_NUMBER",
+		4:  "FIND_OF_MEMBER",
+		5:  "CLAIM",
+		6:  "RELEASE",
+		7:  "ASSIGN",
+		8:  "TAKE_OVER",
+		9:  "REPLY",
+		10: "TRANSFER",
+		11: "RECATEGORISE",
+		12: "CLOSE",
+		13: "REOPEN",
+		14: "NOTE",
+		15: "HOLD",
+		16: "UNHOLD",
+		17: "ERASE",
+		18: "DROP_EVENT",
+	}
+	AuditEntry_Action_value = map[string]int32{
+		"ACTION_UNSPECIFIED": 0,
+		"READ":               1,
+		"FIND_BY_REFERENCE":  2,
+		"FIND_BY_NUMBER":     3,
+		"FIND_OF_MEMBER":     4,
+		"CLAIM":              5,
+		"RELEASE":            6,
+		"ASSIGN":             7,
+		"TAKE_OVER":          8,
+		"REPLY":              9,
+		"TRANSFER":           10,
+		"RECATEGORISE":       11,
+		"CLOSE":              12,
+		"REOPEN":             13,
+		"NOTE":               14,
+		"HOLD":               15,
+		"UNHOLD":             16,
+		"ERASE":              17,
+		"DROP_EVENT":         18,
+	}
+)
+
+func (x AuditEntry_Action) Enum() *AuditEntry_Action {
+	p := new(AuditEntry_Action)
+	*p = x
+	return p
+}
+
+func (x AuditEntry_Action) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (AuditEntry_Action) Descriptor() protoreflect.EnumDescriptor {
+	return file_messagerie_messaging_v1_messaging_proto_enumTypes[5].Descriptor()
+}
+
+func (AuditEntry_Action) Type() protoreflect.EnumType {
+	return &file_messagerie_messaging_v1_messaging_proto_enumTypes[5]
+}
+
+func (x AuditEntry_Action) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use AuditEntry_Action.Descriptor instead.
+func (AuditEntry_Action) EnumDescriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{99, 0}
 }
 
 // Choice is one level of the selection, with the label it had when the message
@@ -329,7 +557,20 @@ type Conversation struct {
 	// happens in it before. It is deleted sooner only if an agent changes its selection to one
 	// with a shorter term, or the fund shortens the term of those whose selection has none.
 	// Absent while it has not ended, and where there is no term.
-	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// Id of the last message of the member or of an agent, which PostReply, CloseConversation
+	// and TransferConversation need; notes and claims do not count. Agents alone see it.
+	LastMessageId string `protobuf:"bytes,21,opt,name=last_message_id,json=lastMessageId,proto3" json:"last_message_id,omitempty"`
+	// Since when it waits for the fund: since it was opened, or since the message or the agent
+	// that reopened it. Agents alone see it.
+	WaitTime *timestamppb.Timestamp `protobuf:"bytes,22,opt,name=wait_time,json=waitTime,proto3" json:"wait_time,omitempty"`
+	// The member's last message has a final answer: another is an additional one. False in
+	// lists. Agents alone see it.
+	Answered bool `protobuf:"varint,23,opt,name=answered,proto3" json:"answered,omitempty"`
+	// Who writes. Absent in lists, and once it is erased. Agents alone see it.
+	Member *Member `protobuf:"bytes,24,opt,name=member,proto3" json:"member,omitempty"`
+	// Which services of the fund have read it, in an export of the member's data alone.
+	Readings      []*Reading `protobuf:"bytes,25,rep,name=readings,proto3" json:"readings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -504,6 +745,197 @@ func (x *Conversation) GetExpireTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Conversation) GetLastMessageId() string {
+	if x != nil {
+		return x.LastMessageId
+	}
+	return ""
+}
+
+func (x *Conversation) GetWaitTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.WaitTime
+	}
+	return nil
+}
+
+func (x *Conversation) GetAnswered() bool {
+	if x != nil {
+		return x.Answered
+	}
+	return false
+}
+
+func (x *Conversation) GetMember() *Member {
+	if x != nil {
+		return x.Member
+	}
+	return nil
+}
+
+func (x *Conversation) GetReadings() []*Reading {
+	if x != nil {
+		return x.Readings
+	}
+	return nil
+}
+
+// Member is who writes, as their account and they themselves say.
+type Member struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name by their account; empty if it says none.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The fund's identifier of them (the claim that ISSUERS names as numberClaim); empty if
+	// their account says none.
+	Number string `protobuf:"bytes,2,opt,name=number,proto3" json:"number,omitempty"`
+	// Profile under which the conversation was written.
+	Profile v1.Audience `protobuf:"varint,3,opt,name=profile,proto3,enum=messagerie.taxonomy.v1.Audience" json:"profile,omitempty"`
+	// Whether notifications reach them by e-mail.
+	Email Member_Contact `protobuf:"varint,4,opt,name=email,proto3,enum=messagerie.messaging.v1.Member_Contact" json:"email,omitempty"`
+	// Whether notifications reach them by SMS.
+	Phone         Member_Contact `protobuf:"varint,5,opt,name=phone,proto3,enum=messagerie.messaging.v1.Member_Contact" json:"phone,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Member) Reset() {
+	*x = Member{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Member) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Member) ProtoMessage() {}
+
+func (x *Member) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Member.ProtoReflect.Descriptor instead.
+func (*Member) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Member) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Member) GetNumber() string {
+	if x != nil {
+		return x.Number
+	}
+	return ""
+}
+
+func (x *Member) GetProfile() v1.Audience {
+	if x != nil {
+		return x.Profile
+	}
+	return v1.Audience(0)
+}
+
+func (x *Member) GetEmail() Member_Contact {
+	if x != nil {
+		return x.Email
+	}
+	return Member_CONTACT_UNSPECIFIED
+}
+
+func (x *Member) GetPhone() Member_Contact {
+	if x != nil {
+		return x.Phone
+	}
+	return Member_CONTACT_UNSPECIFIED
+}
+
+// Reading is that a service of the fund has read a conversation.
+type Reading struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The service that was in charge when it was read.
+	Service string `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	// How often it was read.
+	Times int32 `protobuf:"varint,2,opt,name=times,proto3" json:"times,omitempty"`
+	// When first, as far as the audit is kept.
+	FirstTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=first_time,json=firstTime,proto3" json:"first_time,omitempty"`
+	// When last.
+	LastTime      *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=last_time,json=lastTime,proto3" json:"last_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reading) Reset() {
+	*x = Reading{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reading) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reading) ProtoMessage() {}
+
+func (x *Reading) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reading.ProtoReflect.Descriptor instead.
+func (*Reading) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Reading) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *Reading) GetTimes() int32 {
+	if x != nil {
+		return x.Times
+	}
+	return 0
+}
+
+func (x *Reading) GetFirstTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FirstTime
+	}
+	return nil
+}
+
+func (x *Reading) GetLastTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastTime
+	}
+	return nil
+}
+
 // Hold keeps a conversation beyond its term.
 type Hold struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -517,7 +949,7 @@ type Hold struct {
 
 func (x *Hold) Reset() {
 	*x = Hold{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[2]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -529,7 +961,7 @@ func (x *Hold) String() string {
 func (*Hold) ProtoMessage() {}
 
 func (x *Hold) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[2]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -542,7 +974,7 @@ func (x *Hold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hold.ProtoReflect.Descriptor instead.
 func (*Hold) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{2}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Hold) GetCreateTime() *timestamppb.Timestamp {
@@ -576,7 +1008,7 @@ type Note struct {
 
 func (x *Note) Reset() {
 	*x = Note{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[3]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -588,7 +1020,7 @@ func (x *Note) String() string {
 func (*Note) ProtoMessage() {}
 
 func (x *Note) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[3]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -601,7 +1033,7 @@ func (x *Note) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Note.ProtoReflect.Descriptor instead.
 func (*Note) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{3}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Note) GetId() string {
@@ -645,7 +1077,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[4]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -657,7 +1089,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[4]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -670,7 +1102,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{4}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Step) GetKind() Step_Kind {
@@ -690,19 +1122,21 @@ func (x *Step) GetTime() *timestamppb.Timestamp {
 // ClaimInfo is an agent's lease on a conversation.
 type ClaimInfo struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Display name of the agent.
+	// Name of the agent, or of the machine.
 	Agent string `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
 	// The caller holds it.
 	Mine bool `protobuf:"varint,2,opt,name=mine,proto3" json:"mine,omitempty"`
 	// When it lapses unless renewed.
-	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// Id of the agent, as in ListAgents.
+	AgentId       string `protobuf:"bytes,4,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ClaimInfo) Reset() {
 	*x = ClaimInfo{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[5]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -714,7 +1148,7 @@ func (x *ClaimInfo) String() string {
 func (*ClaimInfo) ProtoMessage() {}
 
 func (x *ClaimInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[5]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -727,7 +1161,7 @@ func (x *ClaimInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimInfo.ProtoReflect.Descriptor instead.
 func (*ClaimInfo) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{5}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ClaimInfo) GetAgent() string {
@@ -751,6 +1185,79 @@ func (x *ClaimInfo) GetExpireTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *ClaimInfo) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
+// Writer is who wrote a message.
+type Writer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it was.
+	Kind Writer_Kind `protobuf:"varint,1,opt,name=kind,proto3,enum=messagerie.messaging.v1.Writer_Kind" json:"kind,omitempty"`
+	// Of an agent, the name that the fund shows (MESSAGING_AGENT_NAMES: in full, first name and
+	// initial, or the service), after CRPA L111-2; of a machine, that of its client; of a
+	// member, empty. Of replies stored by an earlier version, the service.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Id of the agent or machine, as in ListAgents. Agents alone see it.
+	AgentId       string `protobuf:"bytes,3,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Writer) Reset() {
+	*x = Writer{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Writer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Writer) ProtoMessage() {}
+
+func (x *Writer) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Writer.ProtoReflect.Descriptor instead.
+func (*Writer) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Writer) GetKind() Writer_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return Writer_KIND_UNSPECIFIED
+}
+
+func (x *Writer) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Writer) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
 // Message is one text in a conversation.
 type Message struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -761,14 +1268,18 @@ type Message struct {
 	// The text, normalised to NFC with LF line ends.
 	Text string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
 	// When it was received.
-	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// Who wrote it, by name.
+	Writer *Writer `protobuf:"bytes,5,opt,name=writer,proto3" json:"writer,omitempty"`
+	// A reply after which no other is announced.
+	Final         bool `protobuf:"varint,6,opt,name=final,proto3" json:"final,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Message) Reset() {
 	*x = Message{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[6]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -780,7 +1291,7 @@ func (x *Message) String() string {
 func (*Message) ProtoMessage() {}
 
 func (x *Message) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[6]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -793,7 +1304,7 @@ func (x *Message) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Message.ProtoReflect.Descriptor instead.
 func (*Message) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{6}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Message) GetId() string {
@@ -824,6 +1335,87 @@ func (x *Message) GetCreateTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Message) GetWriter() *Writer {
+	if x != nil {
+		return x.Writer
+	}
+	return nil
+}
+
+func (x *Message) GetFinal() bool {
+	if x != nil {
+		return x.Final
+	}
+	return false
+}
+
+// ConversationChanged is the detail of a refusal: what was written since the message that the
+// caller has named.
+type ConversationChanged struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the last message as it is now.
+	LastMessageId string `protobuf:"bytes,1,opt,name=last_message_id,json=lastMessageId,proto3" json:"last_message_id,omitempty"`
+	// The messages since the one that was named, oldest first: all, if that is none of this
+	// conversation.
+	Messages []*Message `protobuf:"bytes,2,rep,name=messages,proto3" json:"messages,omitempty"`
+	// There are more or longer ones than a refusal can hold: the first are left out, or texts
+	// are empty. The conversation has them.
+	Incomplete    bool `protobuf:"varint,3,opt,name=incomplete,proto3" json:"incomplete,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConversationChanged) Reset() {
+	*x = ConversationChanged{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConversationChanged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConversationChanged) ProtoMessage() {}
+
+func (x *ConversationChanged) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConversationChanged.ProtoReflect.Descriptor instead.
+func (*ConversationChanged) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ConversationChanged) GetLastMessageId() string {
+	if x != nil {
+		return x.LastMessageId
+	}
+	return ""
+}
+
+func (x *ConversationChanged) GetMessages() []*Message {
+	if x != nil {
+		return x.Messages
+	}
+	return nil
+}
+
+func (x *ConversationChanged) GetIncomplete() bool {
+	if x != nil {
+		return x.Incomplete
+	}
+	return false
+}
+
 // ExpectedDelay is the answer time announced to the member.
 type ExpectedDelay struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -835,7 +1427,7 @@ type ExpectedDelay struct {
 
 func (x *ExpectedDelay) Reset() {
 	*x = ExpectedDelay{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[7]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -847,7 +1439,7 @@ func (x *ExpectedDelay) String() string {
 func (*ExpectedDelay) ProtoMessage() {}
 
 func (x *ExpectedDelay) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[7]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -860,7 +1452,7 @@ func (x *ExpectedDelay) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpectedDelay.ProtoReflect.Descriptor instead.
 func (*ExpectedDelay) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{7}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ExpectedDelay) GetWorkingDays() int32 {
@@ -893,7 +1485,7 @@ type SubmitMessageRequest struct {
 
 func (x *SubmitMessageRequest) Reset() {
 	*x = SubmitMessageRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[8]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -905,7 +1497,7 @@ func (x *SubmitMessageRequest) String() string {
 func (*SubmitMessageRequest) ProtoMessage() {}
 
 func (x *SubmitMessageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[8]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -918,7 +1510,7 @@ func (x *SubmitMessageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitMessageRequest.ProtoReflect.Descriptor instead.
 func (*SubmitMessageRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{8}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SubmitMessageRequest) GetAudience() v1.Audience {
@@ -976,7 +1568,7 @@ type SubmitMessageResponse struct {
 
 func (x *SubmitMessageResponse) Reset() {
 	*x = SubmitMessageResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[9]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -988,7 +1580,7 @@ func (x *SubmitMessageResponse) String() string {
 func (*SubmitMessageResponse) ProtoMessage() {}
 
 func (x *SubmitMessageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[9]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1001,7 +1593,7 @@ func (x *SubmitMessageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitMessageResponse.ProtoReflect.Descriptor instead.
 func (*SubmitMessageResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{9}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SubmitMessageResponse) GetConversation() *Conversation {
@@ -1035,7 +1627,7 @@ type ListConversationsRequest struct {
 
 func (x *ListConversationsRequest) Reset() {
 	*x = ListConversationsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[10]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1047,7 +1639,7 @@ func (x *ListConversationsRequest) String() string {
 func (*ListConversationsRequest) ProtoMessage() {}
 
 func (x *ListConversationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[10]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1060,7 +1652,7 @@ func (x *ListConversationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConversationsRequest.ProtoReflect.Descriptor instead.
 func (*ListConversationsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{10}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListConversationsRequest) GetHidden() bool {
@@ -1106,7 +1698,7 @@ type ListConversationsResponse struct {
 
 func (x *ListConversationsResponse) Reset() {
 	*x = ListConversationsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[11]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1118,7 +1710,7 @@ func (x *ListConversationsResponse) String() string {
 func (*ListConversationsResponse) ProtoMessage() {}
 
 func (x *ListConversationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[11]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1131,7 +1723,7 @@ func (x *ListConversationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConversationsResponse.ProtoReflect.Descriptor instead.
 func (*ListConversationsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{11}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListConversationsResponse) GetConversations() []*Conversation {
@@ -1166,7 +1758,7 @@ type GetConversationRequest struct {
 
 func (x *GetConversationRequest) Reset() {
 	*x = GetConversationRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[12]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1178,7 +1770,7 @@ func (x *GetConversationRequest) String() string {
 func (*GetConversationRequest) ProtoMessage() {}
 
 func (x *GetConversationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[12]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1191,7 +1783,7 @@ func (x *GetConversationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConversationRequest.ProtoReflect.Descriptor instead.
 func (*GetConversationRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{12}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetConversationRequest) GetId() string {
@@ -1212,7 +1804,7 @@ type GetConversationResponse struct {
 
 func (x *GetConversationResponse) Reset() {
 	*x = GetConversationResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[13]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1224,7 +1816,7 @@ func (x *GetConversationResponse) String() string {
 func (*GetConversationResponse) ProtoMessage() {}
 
 func (x *GetConversationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[13]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1237,7 +1829,7 @@ func (x *GetConversationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConversationResponse.ProtoReflect.Descriptor instead.
 func (*GetConversationResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{13}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetConversationResponse) GetConversation() *Conversation {
@@ -1258,7 +1850,7 @@ type HideConversationRequest struct {
 
 func (x *HideConversationRequest) Reset() {
 	*x = HideConversationRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[14]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1270,7 +1862,7 @@ func (x *HideConversationRequest) String() string {
 func (*HideConversationRequest) ProtoMessage() {}
 
 func (x *HideConversationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[14]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1283,7 +1875,7 @@ func (x *HideConversationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HideConversationRequest.ProtoReflect.Descriptor instead.
 func (*HideConversationRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{14}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *HideConversationRequest) GetId() string {
@@ -1304,7 +1896,7 @@ type HideConversationResponse struct {
 
 func (x *HideConversationResponse) Reset() {
 	*x = HideConversationResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[15]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1316,7 +1908,7 @@ func (x *HideConversationResponse) String() string {
 func (*HideConversationResponse) ProtoMessage() {}
 
 func (x *HideConversationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[15]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1329,7 +1921,7 @@ func (x *HideConversationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HideConversationResponse.ProtoReflect.Descriptor instead.
 func (*HideConversationResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{15}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *HideConversationResponse) GetConversation() *Conversation {
@@ -1350,7 +1942,7 @@ type ShowConversationRequest struct {
 
 func (x *ShowConversationRequest) Reset() {
 	*x = ShowConversationRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[16]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1362,7 +1954,7 @@ func (x *ShowConversationRequest) String() string {
 func (*ShowConversationRequest) ProtoMessage() {}
 
 func (x *ShowConversationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[16]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1375,7 +1967,7 @@ func (x *ShowConversationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShowConversationRequest.ProtoReflect.Descriptor instead.
 func (*ShowConversationRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{16}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ShowConversationRequest) GetId() string {
@@ -1396,7 +1988,7 @@ type ShowConversationResponse struct {
 
 func (x *ShowConversationResponse) Reset() {
 	*x = ShowConversationResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[17]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1408,7 +2000,7 @@ func (x *ShowConversationResponse) String() string {
 func (*ShowConversationResponse) ProtoMessage() {}
 
 func (x *ShowConversationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[17]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1421,7 +2013,7 @@ func (x *ShowConversationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShowConversationResponse.ProtoReflect.Descriptor instead.
 func (*ShowConversationResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{17}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ShowConversationResponse) GetConversation() *Conversation {
@@ -1445,7 +2037,7 @@ type MarkConversationReadRequest struct {
 
 func (x *MarkConversationReadRequest) Reset() {
 	*x = MarkConversationReadRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[18]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1457,7 +2049,7 @@ func (x *MarkConversationReadRequest) String() string {
 func (*MarkConversationReadRequest) ProtoMessage() {}
 
 func (x *MarkConversationReadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[18]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1470,7 +2062,7 @@ func (x *MarkConversationReadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkConversationReadRequest.ProtoReflect.Descriptor instead.
 func (*MarkConversationReadRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{18}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *MarkConversationReadRequest) GetId() string {
@@ -1498,7 +2090,7 @@ type MarkConversationReadResponse struct {
 
 func (x *MarkConversationReadResponse) Reset() {
 	*x = MarkConversationReadResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[19]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1510,7 +2102,7 @@ func (x *MarkConversationReadResponse) String() string {
 func (*MarkConversationReadResponse) ProtoMessage() {}
 
 func (x *MarkConversationReadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[19]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1523,7 +2115,7 @@ func (x *MarkConversationReadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkConversationReadResponse.ProtoReflect.Descriptor instead.
 func (*MarkConversationReadResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{19}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *MarkConversationReadResponse) GetConversation() *Conversation {
@@ -1542,20 +2134,35 @@ type AgentServiceListConversationsRequest struct {
 	Theme string `protobuf:"bytes,2,opt,name=theme,proto3" json:"theme,omitempty"`
 	// Only this topic.
 	Topic string `protobuf:"bytes,3,opt,name=topic,proto3" json:"topic,omitempty"`
-	// Only these statuses; empty: those that wait for the fund (SENT,
-	// IN_PROGRESS, PARTLY_ANSWERED, REOPENED).
-	Statuses []Status `protobuf:"varint,4,rep,packed,name=statuses,proto3,enum=messagerie.messaging.v1.Status" json:"statuses,omitempty"`
+	// Only these statuses; empty: those that wait for the fund (SENT, IN_PROGRESS,
+	// PARTLY_ANSWERED, REOPENED), or all if changed_since, mine or the order changed is given.
+	Status []Status `protobuf:"varint,4,rep,packed,name=status,proto3,enum=messagerie.messaging.v1.Status" json:"status,omitempty"`
 	// Most conversations in the page: 1 to 100, 20 when 0; more is cut to 100.
 	PageSize int32 `protobuf:"varint,5,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// next_page_token of the page before; empty for the first.
-	PageToken     string `protobuf:"bytes,6,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,6,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Only this reason.
+	Reason string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Only this profile.
+	Audience v1.Audience `protobuf:"varint,8,opt,name=audience,proto3,enum=messagerie.taxonomy.v1.Audience" json:"audience,omitempty"`
+	// Only those that the caller holds.
+	Mine bool `protobuf:"varint,9,opt,name=mine,proto3" json:"mine,omitempty"`
+	// Only those that nobody holds. With mine, FILTERS_CONTRADICTORY.
+	Unassigned bool `protobuf:"varint,10,opt,name=unassigned,proto3" json:"unassigned,omitempty"`
+	// Only those that have changed at or after this time (update_time). A tool that keeps up
+	// with changes asks for those since a minute before it last began to.
+	ChangedSince *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=changed_since,json=changedSince,proto3" json:"changed_since,omitempty"`
+	// The order: oldest, the longest waiting first, which is the default; newest, the last to
+	// begin to wait first; or changed, the last changed first. With changed_since, the order is
+	// that of the changes: oldest, the first of them first, or newest, the last.
+	OrderBy       string `protobuf:"bytes,12,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AgentServiceListConversationsRequest) Reset() {
 	*x = AgentServiceListConversationsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[20]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1567,7 +2174,7 @@ func (x *AgentServiceListConversationsRequest) String() string {
 func (*AgentServiceListConversationsRequest) ProtoMessage() {}
 
 func (x *AgentServiceListConversationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[20]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1580,7 +2187,7 @@ func (x *AgentServiceListConversationsRequest) ProtoReflect() protoreflect.Messa
 
 // Deprecated: Use AgentServiceListConversationsRequest.ProtoReflect.Descriptor instead.
 func (*AgentServiceListConversationsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{20}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *AgentServiceListConversationsRequest) GetQueue() string {
@@ -1604,9 +2211,9 @@ func (x *AgentServiceListConversationsRequest) GetTopic() string {
 	return ""
 }
 
-func (x *AgentServiceListConversationsRequest) GetStatuses() []Status {
+func (x *AgentServiceListConversationsRequest) GetStatus() []Status {
 	if x != nil {
-		return x.Statuses
+		return x.Status
 	}
 	return nil
 }
@@ -1625,6 +2232,48 @@ func (x *AgentServiceListConversationsRequest) GetPageToken() string {
 	return ""
 }
 
+func (x *AgentServiceListConversationsRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *AgentServiceListConversationsRequest) GetAudience() v1.Audience {
+	if x != nil {
+		return x.Audience
+	}
+	return v1.Audience(0)
+}
+
+func (x *AgentServiceListConversationsRequest) GetMine() bool {
+	if x != nil {
+		return x.Mine
+	}
+	return false
+}
+
+func (x *AgentServiceListConversationsRequest) GetUnassigned() bool {
+	if x != nil {
+		return x.Unassigned
+	}
+	return false
+}
+
+func (x *AgentServiceListConversationsRequest) GetChangedSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ChangedSince
+	}
+	return nil
+}
+
+func (x *AgentServiceListConversationsRequest) GetOrderBy() string {
+	if x != nil {
+		return x.OrderBy
+	}
+	return ""
+}
+
 // AgentServiceListConversationsResponse is one page.
 type AgentServiceListConversationsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1638,7 +2287,7 @@ type AgentServiceListConversationsResponse struct {
 
 func (x *AgentServiceListConversationsResponse) Reset() {
 	*x = AgentServiceListConversationsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[21]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1650,7 +2299,7 @@ func (x *AgentServiceListConversationsResponse) String() string {
 func (*AgentServiceListConversationsResponse) ProtoMessage() {}
 
 func (x *AgentServiceListConversationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[21]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1663,7 +2312,7 @@ func (x *AgentServiceListConversationsResponse) ProtoReflect() protoreflect.Mess
 
 // Deprecated: Use AgentServiceListConversationsResponse.ProtoReflect.Descriptor instead.
 func (*AgentServiceListConversationsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{21}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *AgentServiceListConversationsResponse) GetConversations() []*Conversation {
@@ -1674,6 +2323,145 @@ func (x *AgentServiceListConversationsResponse) GetConversations() []*Conversati
 }
 
 func (x *AgentServiceListConversationsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// FindConversationsRequest has one of the three.
+type FindConversationsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A reference: MSA- and eight characters, in either case, with or without the prefix,
+	// spaces and hyphens.
+	Reference string `protobuf:"bytes,1,opt,name=reference,proto3" json:"reference,omitempty"`
+	// The fund's identifier of a member; case, spaces, hyphens and full stops do not matter.
+	MemberNumber string `protobuf:"bytes,2,opt,name=member_number,json=memberNumber,proto3" json:"member_number,omitempty"`
+	// Id of a conversation: others of the same member are found, and not itself.
+	ConversationId string `protobuf:"bytes,3,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
+	// Most conversations in the page: 1 to 100, 20 when 0; more is cut to 100.
+	PageSize int32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before; empty for the first.
+	PageToken     string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FindConversationsRequest) Reset() {
+	*x = FindConversationsRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FindConversationsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FindConversationsRequest) ProtoMessage() {}
+
+func (x *FindConversationsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FindConversationsRequest.ProtoReflect.Descriptor instead.
+func (*FindConversationsRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *FindConversationsRequest) GetReference() string {
+	if x != nil {
+		return x.Reference
+	}
+	return ""
+}
+
+func (x *FindConversationsRequest) GetMemberNumber() string {
+	if x != nil {
+		return x.MemberNumber
+	}
+	return ""
+}
+
+func (x *FindConversationsRequest) GetConversationId() string {
+	if x != nil {
+		return x.ConversationId
+	}
+	return ""
+}
+
+func (x *FindConversationsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *FindConversationsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// FindConversationsResponse is one page.
+type FindConversationsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Without messages, the last changed first; empty when there is none that the caller may
+	// see.
+	Conversations []*Conversation `protobuf:"bytes,1,rep,name=conversations,proto3" json:"conversations,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FindConversationsResponse) Reset() {
+	*x = FindConversationsResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FindConversationsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FindConversationsResponse) ProtoMessage() {}
+
+func (x *FindConversationsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FindConversationsResponse.ProtoReflect.Descriptor instead.
+func (*FindConversationsResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *FindConversationsResponse) GetConversations() []*Conversation {
+	if x != nil {
+		return x.Conversations
+	}
+	return nil
+}
+
+func (x *FindConversationsResponse) GetNextPageToken() string {
 	if x != nil {
 		return x.NextPageToken
 	}
@@ -1691,7 +2479,7 @@ type AgentServiceGetConversationRequest struct {
 
 func (x *AgentServiceGetConversationRequest) Reset() {
 	*x = AgentServiceGetConversationRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[22]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1703,7 +2491,7 @@ func (x *AgentServiceGetConversationRequest) String() string {
 func (*AgentServiceGetConversationRequest) ProtoMessage() {}
 
 func (x *AgentServiceGetConversationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[22]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1716,7 +2504,7 @@ func (x *AgentServiceGetConversationRequest) ProtoReflect() protoreflect.Message
 
 // Deprecated: Use AgentServiceGetConversationRequest.ProtoReflect.Descriptor instead.
 func (*AgentServiceGetConversationRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{22}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *AgentServiceGetConversationRequest) GetId() string {
@@ -1737,7 +2525,7 @@ type AgentServiceGetConversationResponse struct {
 
 func (x *AgentServiceGetConversationResponse) Reset() {
 	*x = AgentServiceGetConversationResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[23]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1749,7 +2537,7 @@ func (x *AgentServiceGetConversationResponse) String() string {
 func (*AgentServiceGetConversationResponse) ProtoMessage() {}
 
 func (x *AgentServiceGetConversationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[23]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1762,7 +2550,7 @@ func (x *AgentServiceGetConversationResponse) ProtoReflect() protoreflect.Messag
 
 // Deprecated: Use AgentServiceGetConversationResponse.ProtoReflect.Descriptor instead.
 func (*AgentServiceGetConversationResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{23}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *AgentServiceGetConversationResponse) GetConversation() *Conversation {
@@ -1783,7 +2571,7 @@ type ClaimConversationRequest struct {
 
 func (x *ClaimConversationRequest) Reset() {
 	*x = ClaimConversationRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[24]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1795,7 +2583,7 @@ func (x *ClaimConversationRequest) String() string {
 func (*ClaimConversationRequest) ProtoMessage() {}
 
 func (x *ClaimConversationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[24]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1808,7 +2596,7 @@ func (x *ClaimConversationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimConversationRequest.ProtoReflect.Descriptor instead.
 func (*ClaimConversationRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{24}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ClaimConversationRequest) GetId() string {
@@ -1829,7 +2617,7 @@ type ClaimConversationResponse struct {
 
 func (x *ClaimConversationResponse) Reset() {
 	*x = ClaimConversationResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[25]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1841,7 +2629,7 @@ func (x *ClaimConversationResponse) String() string {
 func (*ClaimConversationResponse) ProtoMessage() {}
 
 func (x *ClaimConversationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[25]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1854,7 +2642,7 @@ func (x *ClaimConversationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimConversationResponse.ProtoReflect.Descriptor instead.
 func (*ClaimConversationResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{25}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ClaimConversationResponse) GetConversation() *Conversation {
@@ -1875,7 +2663,7 @@ type ReleaseConversationRequest struct {
 
 func (x *ReleaseConversationRequest) Reset() {
 	*x = ReleaseConversationRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[26]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1887,7 +2675,7 @@ func (x *ReleaseConversationRequest) String() string {
 func (*ReleaseConversationRequest) ProtoMessage() {}
 
 func (x *ReleaseConversationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[26]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1900,7 +2688,7 @@ func (x *ReleaseConversationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseConversationRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseConversationRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{26}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ReleaseConversationRequest) GetId() string {
@@ -1921,7 +2709,7 @@ type ReleaseConversationResponse struct {
 
 func (x *ReleaseConversationResponse) Reset() {
 	*x = ReleaseConversationResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[27]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1933,7 +2721,7 @@ func (x *ReleaseConversationResponse) String() string {
 func (*ReleaseConversationResponse) ProtoMessage() {}
 
 func (x *ReleaseConversationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[27]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1946,10 +2734,221 @@ func (x *ReleaseConversationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseConversationResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseConversationResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{27}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ReleaseConversationResponse) GetConversation() *Conversation {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+// AssignConversationRequest names a conversation and a colleague.
+type AssignConversationRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the conversation.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Id of the colleague, as in ListAgents.
+	AgentId string `protobuf:"bytes,2,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	// A note for colleagues; empty: none.
+	Note          string `protobuf:"bytes,3,opt,name=note,proto3" json:"note,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AssignConversationRequest) Reset() {
+	*x = AssignConversationRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AssignConversationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AssignConversationRequest) ProtoMessage() {}
+
+func (x *AssignConversationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AssignConversationRequest.ProtoReflect.Descriptor instead.
+func (*AssignConversationRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *AssignConversationRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *AssignConversationRequest) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
+func (x *AssignConversationRequest) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+// AssignConversationResponse is the conversation as it is now, without messages.
+type AssignConversationResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The conversation.
+	Conversation  *Conversation `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AssignConversationResponse) Reset() {
+	*x = AssignConversationResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AssignConversationResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AssignConversationResponse) ProtoMessage() {}
+
+func (x *AssignConversationResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AssignConversationResponse.ProtoReflect.Descriptor instead.
+func (*AssignConversationResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *AssignConversationResponse) GetConversation() *Conversation {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+// TakeOverConversationRequest names a conversation.
+type TakeOverConversationRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// A note for colleagues; empty: none.
+	Note          string `protobuf:"bytes,2,opt,name=note,proto3" json:"note,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TakeOverConversationRequest) Reset() {
+	*x = TakeOverConversationRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TakeOverConversationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TakeOverConversationRequest) ProtoMessage() {}
+
+func (x *TakeOverConversationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TakeOverConversationRequest.ProtoReflect.Descriptor instead.
+func (*TakeOverConversationRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *TakeOverConversationRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *TakeOverConversationRequest) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+// TakeOverConversationResponse is the conversation as it is now, without messages.
+type TakeOverConversationResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The conversation.
+	Conversation  *Conversation `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TakeOverConversationResponse) Reset() {
+	*x = TakeOverConversationResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TakeOverConversationResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TakeOverConversationResponse) ProtoMessage() {}
+
+func (x *TakeOverConversationResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TakeOverConversationResponse.ProtoReflect.Descriptor instead.
+func (*TakeOverConversationResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *TakeOverConversationResponse) GetConversation() *Conversation {
 	if x != nil {
 		return x.Conversation
 	}
@@ -1964,14 +2963,18 @@ type PostReplyRequest struct {
 	// The text: 1 to 5000 characters, counted and refused as a member's is.
 	Text string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
 	// True: the conversation is answered. False: another answer will follow.
-	Final         bool `protobuf:"varint,3,opt,name=final,proto3" json:"final,omitempty"`
+	Final bool `protobuf:"varint,3,opt,name=final,proto3" json:"final,omitempty"`
+	// Id of the last message that the author has read (last_message_id of the conversation).
+	LastMessageId string `protobuf:"bytes,4,opt,name=last_message_id,json=lastMessageId,proto3" json:"last_message_id,omitempty"`
+	// True: there is a final answer, and this is one more.
+	Additional    bool `protobuf:"varint,5,opt,name=additional,proto3" json:"additional,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PostReplyRequest) Reset() {
 	*x = PostReplyRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[28]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1983,7 +2986,7 @@ func (x *PostReplyRequest) String() string {
 func (*PostReplyRequest) ProtoMessage() {}
 
 func (x *PostReplyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[28]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1996,7 +2999,7 @@ func (x *PostReplyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PostReplyRequest.ProtoReflect.Descriptor instead.
 func (*PostReplyRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{28}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PostReplyRequest) GetId() string {
@@ -2020,18 +3023,34 @@ func (x *PostReplyRequest) GetFinal() bool {
 	return false
 }
 
+func (x *PostReplyRequest) GetLastMessageId() string {
+	if x != nil {
+		return x.LastMessageId
+	}
+	return ""
+}
+
+func (x *PostReplyRequest) GetAdditional() bool {
+	if x != nil {
+		return x.Additional
+	}
+	return false
+}
+
 // PostReplyResponse is the conversation with its messages.
 type PostReplyResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The conversation.
-	Conversation  *Conversation `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	Conversation *Conversation `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	// Id of the reply.
+	MessageId     string `protobuf:"bytes,2,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PostReplyResponse) Reset() {
 	*x = PostReplyResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[29]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2043,7 +3062,7 @@ func (x *PostReplyResponse) String() string {
 func (*PostReplyResponse) ProtoMessage() {}
 
 func (x *PostReplyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[29]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2056,7 +3075,7 @@ func (x *PostReplyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PostReplyResponse.ProtoReflect.Descriptor instead.
 func (*PostReplyResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{29}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *PostReplyResponse) GetConversation() *Conversation {
@@ -2066,18 +3085,30 @@ func (x *PostReplyResponse) GetConversation() *Conversation {
 	return nil
 }
 
+func (x *PostReplyResponse) GetMessageId() string {
+	if x != nil {
+		return x.MessageId
+	}
+	return ""
+}
+
 // CloseConversationRequest names a conversation.
 type CloseConversationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its id.
-	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Id of the last message that the caller has read (last_message_id of the conversation).
+	LastMessageId string `protobuf:"bytes,2,opt,name=last_message_id,json=lastMessageId,proto3" json:"last_message_id,omitempty"`
+	// What the member reads: 1 to 750 characters, counted and refused as a member's message is.
+	// Required if their last message has no final answer.
+	Text          string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CloseConversationRequest) Reset() {
 	*x = CloseConversationRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[30]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2089,7 +3120,7 @@ func (x *CloseConversationRequest) String() string {
 func (*CloseConversationRequest) ProtoMessage() {}
 
 func (x *CloseConversationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[30]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2102,12 +3133,26 @@ func (x *CloseConversationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseConversationRequest.ProtoReflect.Descriptor instead.
 func (*CloseConversationRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{30}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *CloseConversationRequest) GetId() string {
 	if x != nil {
 		return x.Id
+	}
+	return ""
+}
+
+func (x *CloseConversationRequest) GetLastMessageId() string {
+	if x != nil {
+		return x.LastMessageId
+	}
+	return ""
+}
+
+func (x *CloseConversationRequest) GetText() string {
+	if x != nil {
+		return x.Text
 	}
 	return ""
 }
@@ -2123,7 +3168,7 @@ type CloseConversationResponse struct {
 
 func (x *CloseConversationResponse) Reset() {
 	*x = CloseConversationResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[31]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2135,7 +3180,7 @@ func (x *CloseConversationResponse) String() string {
 func (*CloseConversationResponse) ProtoMessage() {}
 
 func (x *CloseConversationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[31]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2148,7 +3193,7 @@ func (x *CloseConversationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseConversationResponse.ProtoReflect.Descriptor instead.
 func (*CloseConversationResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{31}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *CloseConversationResponse) GetConversation() *Conversation {
@@ -2169,7 +3214,7 @@ type BatchGetRecipientsRequest struct {
 
 func (x *BatchGetRecipientsRequest) Reset() {
 	*x = BatchGetRecipientsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[32]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2181,7 +3226,7 @@ func (x *BatchGetRecipientsRequest) String() string {
 func (*BatchGetRecipientsRequest) ProtoMessage() {}
 
 func (x *BatchGetRecipientsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[32]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2194,7 +3239,7 @@ func (x *BatchGetRecipientsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetRecipientsRequest.ProtoReflect.Descriptor instead.
 func (*BatchGetRecipientsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{32}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *BatchGetRecipientsRequest) GetConversationIds() []string {
@@ -2215,7 +3260,7 @@ type BatchGetRecipientsResponse struct {
 
 func (x *BatchGetRecipientsResponse) Reset() {
 	*x = BatchGetRecipientsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[33]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2227,7 +3272,7 @@ func (x *BatchGetRecipientsResponse) String() string {
 func (*BatchGetRecipientsResponse) ProtoMessage() {}
 
 func (x *BatchGetRecipientsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[33]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2240,7 +3285,7 @@ func (x *BatchGetRecipientsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetRecipientsResponse.ProtoReflect.Descriptor instead.
 func (*BatchGetRecipientsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{33}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *BatchGetRecipientsResponse) GetRecipients() []*Recipient {
@@ -2278,7 +3323,7 @@ type Recipient struct {
 
 func (x *Recipient) Reset() {
 	*x = Recipient{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[34]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2290,7 +3335,7 @@ func (x *Recipient) String() string {
 func (*Recipient) ProtoMessage() {}
 
 func (x *Recipient) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[34]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2303,7 +3348,7 @@ func (x *Recipient) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Recipient.ProtoReflect.Descriptor instead.
 func (*Recipient) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{34}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Recipient) GetConversationId() string {
@@ -2387,7 +3432,7 @@ type CheckReaderRequest struct {
 
 func (x *CheckReaderRequest) Reset() {
 	*x = CheckReaderRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[35]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2399,7 +3444,7 @@ func (x *CheckReaderRequest) String() string {
 func (*CheckReaderRequest) ProtoMessage() {}
 
 func (x *CheckReaderRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[35]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2412,7 +3457,7 @@ func (x *CheckReaderRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckReaderRequest.ProtoReflect.Descriptor instead.
 func (*CheckReaderRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{35}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *CheckReaderRequest) GetConversationId() string {
@@ -2478,7 +3523,7 @@ type AgentScope struct {
 
 func (x *AgentScope) Reset() {
 	*x = AgentScope{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[36]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2490,7 +3535,7 @@ func (x *AgentScope) String() string {
 func (*AgentScope) ProtoMessage() {}
 
 func (x *AgentScope) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[36]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2503,7 +3548,7 @@ func (x *AgentScope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentScope.ProtoReflect.Descriptor instead.
 func (*AgentScope) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{36}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *AgentScope) GetCaisse() string {
@@ -2529,7 +3574,7 @@ type CheckReaderResponse struct {
 
 func (x *CheckReaderResponse) Reset() {
 	*x = CheckReaderResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[37]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2541,7 +3586,7 @@ func (x *CheckReaderResponse) String() string {
 func (*CheckReaderResponse) ProtoMessage() {}
 
 func (x *CheckReaderResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[37]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2554,7 +3599,7 @@ func (x *CheckReaderResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckReaderResponse.ProtoReflect.Descriptor instead.
 func (*CheckReaderResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{37}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{47}
 }
 
 // ListDigestsRequest asks for the digests of some types of events.
@@ -2572,7 +3617,7 @@ type ListDigestsRequest struct {
 
 func (x *ListDigestsRequest) Reset() {
 	*x = ListDigestsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[38]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2584,7 +3629,7 @@ func (x *ListDigestsRequest) String() string {
 func (*ListDigestsRequest) ProtoMessage() {}
 
 func (x *ListDigestsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[38]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2597,7 +3642,7 @@ func (x *ListDigestsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDigestsRequest.ProtoReflect.Descriptor instead.
 func (*ListDigestsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{38}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ListDigestsRequest) GetTypes() []string {
@@ -2637,7 +3682,7 @@ type SlotDigest struct {
 
 func (x *SlotDigest) Reset() {
 	*x = SlotDigest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[39]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2649,7 +3694,7 @@ func (x *SlotDigest) String() string {
 func (*SlotDigest) ProtoMessage() {}
 
 func (x *SlotDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[39]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2662,7 +3707,7 @@ func (x *SlotDigest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlotDigest.ProtoReflect.Descriptor instead.
 func (*SlotDigest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{39}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SlotDigest) GetStart() *timestamppb.Timestamp {
@@ -2702,7 +3747,7 @@ type ListDigestsResponse struct {
 
 func (x *ListDigestsResponse) Reset() {
 	*x = ListDigestsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[40]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2714,7 +3759,7 @@ func (x *ListDigestsResponse) String() string {
 func (*ListDigestsResponse) ProtoMessage() {}
 
 func (x *ListDigestsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[40]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2727,7 +3772,7 @@ func (x *ListDigestsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDigestsResponse.ProtoReflect.Descriptor instead.
 func (*ListDigestsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{40}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ListDigestsResponse) GetSlots() []*SlotDigest {
@@ -2770,7 +3815,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[41]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2782,7 +3827,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[41]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2795,7 +3840,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{41}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ListEventsRequest) GetTypes() []string {
@@ -2854,7 +3899,7 @@ type LoggedEvent struct {
 
 func (x *LoggedEvent) Reset() {
 	*x = LoggedEvent{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[42]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2866,7 +3911,7 @@ func (x *LoggedEvent) String() string {
 func (*LoggedEvent) ProtoMessage() {}
 
 func (x *LoggedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[42]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2879,7 +3924,7 @@ func (x *LoggedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoggedEvent.ProtoReflect.Descriptor instead.
 func (*LoggedEvent) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{42}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *LoggedEvent) GetId() string {
@@ -2937,7 +3982,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[43]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2949,7 +3994,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[43]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2962,7 +4007,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{43}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ListEventsResponse) GetEvents() []*LoggedEvent {
@@ -2992,7 +4037,7 @@ type PostFollowUpRequest struct {
 
 func (x *PostFollowUpRequest) Reset() {
 	*x = PostFollowUpRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[44]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3004,7 +4049,7 @@ func (x *PostFollowUpRequest) String() string {
 func (*PostFollowUpRequest) ProtoMessage() {}
 
 func (x *PostFollowUpRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[44]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3017,7 +4062,7 @@ func (x *PostFollowUpRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PostFollowUpRequest.ProtoReflect.Descriptor instead.
 func (*PostFollowUpRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{44}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *PostFollowUpRequest) GetId() string {
@@ -3045,7 +4090,7 @@ type PostFollowUpResponse struct {
 
 func (x *PostFollowUpResponse) Reset() {
 	*x = PostFollowUpResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[45]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3057,7 +4102,7 @@ func (x *PostFollowUpResponse) String() string {
 func (*PostFollowUpResponse) ProtoMessage() {}
 
 func (x *PostFollowUpResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[45]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3070,7 +4115,7 @@ func (x *PostFollowUpResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PostFollowUpResponse.ProtoReflect.Descriptor instead.
 func (*PostFollowUpResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{45}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *PostFollowUpResponse) GetConversation() *Conversation {
@@ -3106,7 +4151,7 @@ type Draft struct {
 
 func (x *Draft) Reset() {
 	*x = Draft{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[46]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3118,7 +4163,7 @@ func (x *Draft) String() string {
 func (*Draft) ProtoMessage() {}
 
 func (x *Draft) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[46]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3131,7 +4176,7 @@ func (x *Draft) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Draft.ProtoReflect.Descriptor instead.
 func (*Draft) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{46}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Draft) GetId() string {
@@ -3214,7 +4259,7 @@ type SaveDraftRequest struct {
 
 func (x *SaveDraftRequest) Reset() {
 	*x = SaveDraftRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[47]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3226,7 +4271,7 @@ func (x *SaveDraftRequest) String() string {
 func (*SaveDraftRequest) ProtoMessage() {}
 
 func (x *SaveDraftRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[47]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3239,7 +4284,7 @@ func (x *SaveDraftRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveDraftRequest.ProtoReflect.Descriptor instead.
 func (*SaveDraftRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{47}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *SaveDraftRequest) GetId() string {
@@ -3302,7 +4347,7 @@ type SaveDraftResponse struct {
 
 func (x *SaveDraftResponse) Reset() {
 	*x = SaveDraftResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[48]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3314,7 +4359,7 @@ func (x *SaveDraftResponse) String() string {
 func (*SaveDraftResponse) ProtoMessage() {}
 
 func (x *SaveDraftResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[48]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3327,7 +4372,7 @@ func (x *SaveDraftResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveDraftResponse.ProtoReflect.Descriptor instead.
 func (*SaveDraftResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{48}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *SaveDraftResponse) GetDraft() *Draft {
@@ -3348,7 +4393,7 @@ type GetDraftRequest struct {
 
 func (x *GetDraftRequest) Reset() {
 	*x = GetDraftRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[49]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3360,7 +4405,7 @@ func (x *GetDraftRequest) String() string {
 func (*GetDraftRequest) ProtoMessage() {}
 
 func (x *GetDraftRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[49]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3373,7 +4418,7 @@ func (x *GetDraftRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDraftRequest.ProtoReflect.Descriptor instead.
 func (*GetDraftRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{49}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *GetDraftRequest) GetId() string {
@@ -3394,7 +4439,7 @@ type GetDraftResponse struct {
 
 func (x *GetDraftResponse) Reset() {
 	*x = GetDraftResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[50]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3406,7 +4451,7 @@ func (x *GetDraftResponse) String() string {
 func (*GetDraftResponse) ProtoMessage() {}
 
 func (x *GetDraftResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[50]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3419,7 +4464,7 @@ func (x *GetDraftResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDraftResponse.ProtoReflect.Descriptor instead.
 func (*GetDraftResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{50}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *GetDraftResponse) GetDraft() *Draft {
@@ -3442,7 +4487,7 @@ type ListDraftsRequest struct {
 
 func (x *ListDraftsRequest) Reset() {
 	*x = ListDraftsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[51]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3454,7 +4499,7 @@ func (x *ListDraftsRequest) String() string {
 func (*ListDraftsRequest) ProtoMessage() {}
 
 func (x *ListDraftsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[51]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3467,7 +4512,7 @@ func (x *ListDraftsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDraftsRequest.ProtoReflect.Descriptor instead.
 func (*ListDraftsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{51}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ListDraftsRequest) GetPageSize() int32 {
@@ -3497,7 +4542,7 @@ type ListDraftsResponse struct {
 
 func (x *ListDraftsResponse) Reset() {
 	*x = ListDraftsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[52]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3509,7 +4554,7 @@ func (x *ListDraftsResponse) String() string {
 func (*ListDraftsResponse) ProtoMessage() {}
 
 func (x *ListDraftsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[52]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3522,7 +4567,7 @@ func (x *ListDraftsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDraftsResponse.ProtoReflect.Descriptor instead.
 func (*ListDraftsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{52}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ListDraftsResponse) GetDrafts() []*Draft {
@@ -3550,7 +4595,7 @@ type DeleteDraftRequest struct {
 
 func (x *DeleteDraftRequest) Reset() {
 	*x = DeleteDraftRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[53]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3562,7 +4607,7 @@ func (x *DeleteDraftRequest) String() string {
 func (*DeleteDraftRequest) ProtoMessage() {}
 
 func (x *DeleteDraftRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[53]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3575,7 +4620,7 @@ func (x *DeleteDraftRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteDraftRequest.ProtoReflect.Descriptor instead.
 func (*DeleteDraftRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{53}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *DeleteDraftRequest) GetId() string {
@@ -3594,7 +4639,7 @@ type DeleteDraftResponse struct {
 
 func (x *DeleteDraftResponse) Reset() {
 	*x = DeleteDraftResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[54]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3606,7 +4651,7 @@ func (x *DeleteDraftResponse) String() string {
 func (*DeleteDraftResponse) ProtoMessage() {}
 
 func (x *DeleteDraftResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[54]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3619,7 +4664,7 @@ func (x *DeleteDraftResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteDraftResponse.ProtoReflect.Descriptor instead.
 func (*DeleteDraftResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{54}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{64}
 }
 
 // WatchConversationsRequest asks for changes from now on.
@@ -3631,7 +4676,7 @@ type WatchConversationsRequest struct {
 
 func (x *WatchConversationsRequest) Reset() {
 	*x = WatchConversationsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[55]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3643,7 +4688,7 @@ func (x *WatchConversationsRequest) String() string {
 func (*WatchConversationsRequest) ProtoMessage() {}
 
 func (x *WatchConversationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[55]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3656,7 +4701,7 @@ func (x *WatchConversationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchConversationsRequest.ProtoReflect.Descriptor instead.
 func (*WatchConversationsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{55}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{65}
 }
 
 // WatchConversationsResponse is a hint that something has changed.
@@ -3673,7 +4718,7 @@ type WatchConversationsResponse struct {
 
 func (x *WatchConversationsResponse) Reset() {
 	*x = WatchConversationsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[56]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3685,7 +4730,7 @@ func (x *WatchConversationsResponse) String() string {
 func (*WatchConversationsResponse) ProtoMessage() {}
 
 func (x *WatchConversationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[56]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3698,7 +4743,7 @@ func (x *WatchConversationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchConversationsResponse.ProtoReflect.Descriptor instead.
 func (*WatchConversationsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{56}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *WatchConversationsResponse) GetConversationId() string {
@@ -3724,7 +4769,7 @@ type CreateWatchTicketRequest struct {
 
 func (x *CreateWatchTicketRequest) Reset() {
 	*x = CreateWatchTicketRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[57]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3736,7 +4781,7 @@ func (x *CreateWatchTicketRequest) String() string {
 func (*CreateWatchTicketRequest) ProtoMessage() {}
 
 func (x *CreateWatchTicketRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[57]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3749,7 +4794,7 @@ func (x *CreateWatchTicketRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateWatchTicketRequest.ProtoReflect.Descriptor instead.
 func (*CreateWatchTicketRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{57}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{67}
 }
 
 // CreateWatchTicketResponse has the ticket.
@@ -3765,7 +4810,7 @@ type CreateWatchTicketResponse struct {
 
 func (x *CreateWatchTicketResponse) Reset() {
 	*x = CreateWatchTicketResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[58]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3777,7 +4822,7 @@ func (x *CreateWatchTicketResponse) String() string {
 func (*CreateWatchTicketResponse) ProtoMessage() {}
 
 func (x *CreateWatchTicketResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[58]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3790,7 +4835,7 @@ func (x *CreateWatchTicketResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateWatchTicketResponse.ProtoReflect.Descriptor instead.
 func (*CreateWatchTicketResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{58}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *CreateWatchTicketResponse) GetTicket() string {
@@ -3840,7 +4885,7 @@ type Preferences struct {
 
 func (x *Preferences) Reset() {
 	*x = Preferences{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[59]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3852,7 +4897,7 @@ func (x *Preferences) String() string {
 func (*Preferences) ProtoMessage() {}
 
 func (x *Preferences) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[59]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3865,7 +4910,7 @@ func (x *Preferences) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Preferences.ProtoReflect.Descriptor instead.
 func (*Preferences) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{59}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Preferences) GetEmail() string {
@@ -3947,7 +4992,7 @@ type GetPreferencesRequest struct {
 
 func (x *GetPreferencesRequest) Reset() {
 	*x = GetPreferencesRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[60]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3959,7 +5004,7 @@ func (x *GetPreferencesRequest) String() string {
 func (*GetPreferencesRequest) ProtoMessage() {}
 
 func (x *GetPreferencesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[60]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3972,7 +5017,7 @@ func (x *GetPreferencesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPreferencesRequest.ProtoReflect.Descriptor instead.
 func (*GetPreferencesRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{60}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{70}
 }
 
 // GetPreferencesResponse is the caller's preferences.
@@ -3986,7 +5031,7 @@ type GetPreferencesResponse struct {
 
 func (x *GetPreferencesResponse) Reset() {
 	*x = GetPreferencesResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[61]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3998,7 +5043,7 @@ func (x *GetPreferencesResponse) String() string {
 func (*GetPreferencesResponse) ProtoMessage() {}
 
 func (x *GetPreferencesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[61]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4011,7 +5056,7 @@ func (x *GetPreferencesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPreferencesResponse.ProtoReflect.Descriptor instead.
 func (*GetPreferencesResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{61}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *GetPreferencesResponse) GetPreferences() *Preferences {
@@ -4035,7 +5080,7 @@ type UpdatePreferencesRequest struct {
 
 func (x *UpdatePreferencesRequest) Reset() {
 	*x = UpdatePreferencesRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[62]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4047,7 +5092,7 @@ func (x *UpdatePreferencesRequest) String() string {
 func (*UpdatePreferencesRequest) ProtoMessage() {}
 
 func (x *UpdatePreferencesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[62]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4060,7 +5105,7 @@ func (x *UpdatePreferencesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdatePreferencesRequest.ProtoReflect.Descriptor instead.
 func (*UpdatePreferencesRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{62}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *UpdatePreferencesRequest) GetPreferences() *Preferences {
@@ -4088,7 +5133,7 @@ type UpdatePreferencesResponse struct {
 
 func (x *UpdatePreferencesResponse) Reset() {
 	*x = UpdatePreferencesResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[63]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4100,7 +5145,7 @@ func (x *UpdatePreferencesResponse) String() string {
 func (*UpdatePreferencesResponse) ProtoMessage() {}
 
 func (x *UpdatePreferencesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[63]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4113,7 +5158,7 @@ func (x *UpdatePreferencesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdatePreferencesResponse.ProtoReflect.Descriptor instead.
 func (*UpdatePreferencesResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{63}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *UpdatePreferencesResponse) GetPreferences() *Preferences {
@@ -4134,7 +5179,7 @@ type ReplacePreferencesRequest struct {
 
 func (x *ReplacePreferencesRequest) Reset() {
 	*x = ReplacePreferencesRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[64]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4146,7 +5191,7 @@ func (x *ReplacePreferencesRequest) String() string {
 func (*ReplacePreferencesRequest) ProtoMessage() {}
 
 func (x *ReplacePreferencesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[64]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4159,7 +5204,7 @@ func (x *ReplacePreferencesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplacePreferencesRequest.ProtoReflect.Descriptor instead.
 func (*ReplacePreferencesRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{64}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *ReplacePreferencesRequest) GetPreferences() *Preferences {
@@ -4180,7 +5225,7 @@ type ReplacePreferencesResponse struct {
 
 func (x *ReplacePreferencesResponse) Reset() {
 	*x = ReplacePreferencesResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[65]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4192,7 +5237,7 @@ func (x *ReplacePreferencesResponse) String() string {
 func (*ReplacePreferencesResponse) ProtoMessage() {}
 
 func (x *ReplacePreferencesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[65]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4205,7 +5250,7 @@ func (x *ReplacePreferencesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplacePreferencesResponse.ProtoReflect.Descriptor instead.
 func (*ReplacePreferencesResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{65}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *ReplacePreferencesResponse) GetPreferences() *Preferences {
@@ -4232,7 +5277,7 @@ type GetExpectedDelayRequest struct {
 
 func (x *GetExpectedDelayRequest) Reset() {
 	*x = GetExpectedDelayRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[66]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4244,7 +5289,7 @@ func (x *GetExpectedDelayRequest) String() string {
 func (*GetExpectedDelayRequest) ProtoMessage() {}
 
 func (x *GetExpectedDelayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[66]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4257,7 +5302,7 @@ func (x *GetExpectedDelayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetExpectedDelayRequest.ProtoReflect.Descriptor instead.
 func (*GetExpectedDelayRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{66}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *GetExpectedDelayRequest) GetAudience() v1.Audience {
@@ -4304,7 +5349,7 @@ type GetExpectedDelayResponse struct {
 
 func (x *GetExpectedDelayResponse) Reset() {
 	*x = GetExpectedDelayResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[67]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4316,7 +5361,7 @@ func (x *GetExpectedDelayResponse) String() string {
 func (*GetExpectedDelayResponse) ProtoMessage() {}
 
 func (x *GetExpectedDelayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[67]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4329,7 +5374,7 @@ func (x *GetExpectedDelayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetExpectedDelayResponse.ProtoReflect.Descriptor instead.
 func (*GetExpectedDelayResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{67}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *GetExpectedDelayResponse) GetTarget() *ExpectedDelay {
@@ -4362,7 +5407,7 @@ type ExportMyDataRequest struct {
 
 func (x *ExportMyDataRequest) Reset() {
 	*x = ExportMyDataRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[68]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4374,7 +5419,7 @@ func (x *ExportMyDataRequest) String() string {
 func (*ExportMyDataRequest) ProtoMessage() {}
 
 func (x *ExportMyDataRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[68]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4387,7 +5432,7 @@ func (x *ExportMyDataRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportMyDataRequest.ProtoReflect.Descriptor instead.
 func (*ExportMyDataRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{68}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{78}
 }
 
 // ExportMyDataResponse is one piece of what is stored.
@@ -4407,7 +5452,7 @@ type ExportMyDataResponse struct {
 
 func (x *ExportMyDataResponse) Reset() {
 	*x = ExportMyDataResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[69]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4419,7 +5464,7 @@ func (x *ExportMyDataResponse) String() string {
 func (*ExportMyDataResponse) ProtoMessage() {}
 
 func (x *ExportMyDataResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[69]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4432,7 +5477,7 @@ func (x *ExportMyDataResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportMyDataResponse.ProtoReflect.Descriptor instead.
 func (*ExportMyDataResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{69}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *ExportMyDataResponse) GetPiece() isExportMyDataResponse_Piece {
@@ -4505,7 +5550,7 @@ type EraseMyDataRequest struct {
 
 func (x *EraseMyDataRequest) Reset() {
 	*x = EraseMyDataRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[70]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4517,7 +5562,7 @@ func (x *EraseMyDataRequest) String() string {
 func (*EraseMyDataRequest) ProtoMessage() {}
 
 func (x *EraseMyDataRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[70]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4530,7 +5575,7 @@ func (x *EraseMyDataRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EraseMyDataRequest.ProtoReflect.Descriptor instead.
 func (*EraseMyDataRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{70}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *EraseMyDataRequest) GetConfirm() bool {
@@ -4551,7 +5596,7 @@ type EraseMyDataResponse struct {
 
 func (x *EraseMyDataResponse) Reset() {
 	*x = EraseMyDataResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[71]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4563,7 +5608,7 @@ func (x *EraseMyDataResponse) String() string {
 func (*EraseMyDataResponse) ProtoMessage() {}
 
 func (x *EraseMyDataResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[71]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4576,7 +5621,7 @@ func (x *EraseMyDataResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EraseMyDataResponse.ProtoReflect.Descriptor instead.
 func (*EraseMyDataResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{71}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *EraseMyDataResponse) GetConversations() int32 {
@@ -4592,14 +5637,18 @@ type TransferConversationRequest struct {
 	// Id of the conversation.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// Code of the queue, of the current taxonomy.
-	Queue         string `protobuf:"bytes,2,opt,name=queue,proto3" json:"queue,omitempty"`
+	Queue string `protobuf:"bytes,2,opt,name=queue,proto3" json:"queue,omitempty"`
+	// Id of the last message that the caller has read (last_message_id of the conversation).
+	LastMessageId string `protobuf:"bytes,3,opt,name=last_message_id,json=lastMessageId,proto3" json:"last_message_id,omitempty"`
+	// A note for colleagues, of 1 to 2000 characters; empty: none.
+	Note          string `protobuf:"bytes,4,opt,name=note,proto3" json:"note,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TransferConversationRequest) Reset() {
 	*x = TransferConversationRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[72]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4611,7 +5660,7 @@ func (x *TransferConversationRequest) String() string {
 func (*TransferConversationRequest) ProtoMessage() {}
 
 func (x *TransferConversationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[72]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4624,7 +5673,7 @@ func (x *TransferConversationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferConversationRequest.ProtoReflect.Descriptor instead.
 func (*TransferConversationRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{72}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *TransferConversationRequest) GetId() string {
@@ -4641,6 +5690,20 @@ func (x *TransferConversationRequest) GetQueue() string {
 	return ""
 }
 
+func (x *TransferConversationRequest) GetLastMessageId() string {
+	if x != nil {
+		return x.LastMessageId
+	}
+	return ""
+}
+
+func (x *TransferConversationRequest) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
 // TransferConversationResponse is the conversation as it is now, without messages.
 type TransferConversationResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -4652,7 +5715,7 @@ type TransferConversationResponse struct {
 
 func (x *TransferConversationResponse) Reset() {
 	*x = TransferConversationResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[73]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4664,7 +5727,7 @@ func (x *TransferConversationResponse) String() string {
 func (*TransferConversationResponse) ProtoMessage() {}
 
 func (x *TransferConversationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[73]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4677,7 +5740,7 @@ func (x *TransferConversationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferConversationResponse.ProtoReflect.Descriptor instead.
 func (*TransferConversationResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{73}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *TransferConversationResponse) GetConversation() *Conversation {
@@ -4704,7 +5767,7 @@ type RecategoriseConversationRequest struct {
 
 func (x *RecategoriseConversationRequest) Reset() {
 	*x = RecategoriseConversationRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[74]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4716,7 +5779,7 @@ func (x *RecategoriseConversationRequest) String() string {
 func (*RecategoriseConversationRequest) ProtoMessage() {}
 
 func (x *RecategoriseConversationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[74]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4729,7 +5792,7 @@ func (x *RecategoriseConversationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecategoriseConversationRequest.ProtoReflect.Descriptor instead.
 func (*RecategoriseConversationRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{74}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *RecategoriseConversationRequest) GetId() string {
@@ -4771,7 +5834,7 @@ type RecategoriseConversationResponse struct {
 
 func (x *RecategoriseConversationResponse) Reset() {
 	*x = RecategoriseConversationResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[75]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4783,7 +5846,7 @@ func (x *RecategoriseConversationResponse) String() string {
 func (*RecategoriseConversationResponse) ProtoMessage() {}
 
 func (x *RecategoriseConversationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[75]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4796,7 +5859,7 @@ func (x *RecategoriseConversationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecategoriseConversationResponse.ProtoReflect.Descriptor instead.
 func (*RecategoriseConversationResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{75}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *RecategoriseConversationResponse) GetConversation() *Conversation {
@@ -4817,7 +5880,7 @@ type ReopenConversationRequest struct {
 
 func (x *ReopenConversationRequest) Reset() {
 	*x = ReopenConversationRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[76]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4829,7 +5892,7 @@ func (x *ReopenConversationRequest) String() string {
 func (*ReopenConversationRequest) ProtoMessage() {}
 
 func (x *ReopenConversationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[76]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4842,7 +5905,7 @@ func (x *ReopenConversationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReopenConversationRequest.ProtoReflect.Descriptor instead.
 func (*ReopenConversationRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{76}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *ReopenConversationRequest) GetId() string {
@@ -4863,7 +5926,7 @@ type ReopenConversationResponse struct {
 
 func (x *ReopenConversationResponse) Reset() {
 	*x = ReopenConversationResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[77]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4875,7 +5938,7 @@ func (x *ReopenConversationResponse) String() string {
 func (*ReopenConversationResponse) ProtoMessage() {}
 
 func (x *ReopenConversationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[77]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4888,7 +5951,7 @@ func (x *ReopenConversationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReopenConversationResponse.ProtoReflect.Descriptor instead.
 func (*ReopenConversationResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{77}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *ReopenConversationResponse) GetConversation() *Conversation {
@@ -4912,7 +5975,7 @@ type HoldConversationRequest struct {
 
 func (x *HoldConversationRequest) Reset() {
 	*x = HoldConversationRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[78]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4924,7 +5987,7 @@ func (x *HoldConversationRequest) String() string {
 func (*HoldConversationRequest) ProtoMessage() {}
 
 func (x *HoldConversationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[78]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4937,7 +6000,7 @@ func (x *HoldConversationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldConversationRequest.ProtoReflect.Descriptor instead.
 func (*HoldConversationRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{78}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *HoldConversationRequest) GetId() string {
@@ -4965,7 +6028,7 @@ type HoldConversationResponse struct {
 
 func (x *HoldConversationResponse) Reset() {
 	*x = HoldConversationResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[79]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4977,7 +6040,7 @@ func (x *HoldConversationResponse) String() string {
 func (*HoldConversationResponse) ProtoMessage() {}
 
 func (x *HoldConversationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[79]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4990,7 +6053,7 @@ func (x *HoldConversationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldConversationResponse.ProtoReflect.Descriptor instead.
 func (*HoldConversationResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{79}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *HoldConversationResponse) GetConversation() *Conversation {
@@ -5011,7 +6074,7 @@ type UnholdConversationRequest struct {
 
 func (x *UnholdConversationRequest) Reset() {
 	*x = UnholdConversationRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[80]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5023,7 +6086,7 @@ func (x *UnholdConversationRequest) String() string {
 func (*UnholdConversationRequest) ProtoMessage() {}
 
 func (x *UnholdConversationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[80]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5036,7 +6099,7 @@ func (x *UnholdConversationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnholdConversationRequest.ProtoReflect.Descriptor instead.
 func (*UnholdConversationRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{80}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *UnholdConversationRequest) GetId() string {
@@ -5057,7 +6120,7 @@ type UnholdConversationResponse struct {
 
 func (x *UnholdConversationResponse) Reset() {
 	*x = UnholdConversationResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[81]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5069,7 +6132,7 @@ func (x *UnholdConversationResponse) String() string {
 func (*UnholdConversationResponse) ProtoMessage() {}
 
 func (x *UnholdConversationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[81]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5082,7 +6145,7 @@ func (x *UnholdConversationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnholdConversationResponse.ProtoReflect.Descriptor instead.
 func (*UnholdConversationResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{81}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *UnholdConversationResponse) GetConversation() *Conversation {
@@ -5105,7 +6168,7 @@ type AddNoteRequest struct {
 
 func (x *AddNoteRequest) Reset() {
 	*x = AddNoteRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[82]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5117,7 +6180,7 @@ func (x *AddNoteRequest) String() string {
 func (*AddNoteRequest) ProtoMessage() {}
 
 func (x *AddNoteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[82]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5130,7 +6193,7 @@ func (x *AddNoteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddNoteRequest.ProtoReflect.Descriptor instead.
 func (*AddNoteRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{82}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *AddNoteRequest) GetId() string {
@@ -5158,7 +6221,7 @@ type AddNoteResponse struct {
 
 func (x *AddNoteResponse) Reset() {
 	*x = AddNoteResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[83]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5170,7 +6233,7 @@ func (x *AddNoteResponse) String() string {
 func (*AddNoteResponse) ProtoMessage() {}
 
 func (x *AddNoteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[83]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5183,7 +6246,7 @@ func (x *AddNoteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddNoteResponse.ProtoReflect.Descriptor instead.
 func (*AddNoteResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{83}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *AddNoteResponse) GetConversation() *Conversation {
@@ -5191,6 +6254,528 @@ func (x *AddNoteResponse) GetConversation() *Conversation {
 		return x.Conversation
 	}
 	return nil
+}
+
+// ListAgentsRequest asks for one page.
+type ListAgentsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only those who may see this queue; empty: all.
+	Queue string `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
+	// Most agents in the page: 1 to 500, 500 when 0; more is cut to 500.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before; empty for the first.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAgentsRequest) Reset() {
+	*x = ListAgentsRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[94]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAgentsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAgentsRequest) ProtoMessage() {}
+
+func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[94]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAgentsRequest.ProtoReflect.Descriptor instead.
+func (*ListAgentsRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{94}
+}
+
+func (x *ListAgentsRequest) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+func (x *ListAgentsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListAgentsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListAgentsResponse is one page.
+type ListAgentsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By name.
+	Agents []*Agent `protobuf:"bytes,1,rep,name=agents,proto3" json:"agents,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAgentsResponse) Reset() {
+	*x = ListAgentsResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[95]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAgentsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAgentsResponse) ProtoMessage() {}
+
+func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[95]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAgentsResponse.ProtoReflect.Descriptor instead.
+func (*ListAgentsResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{95}
+}
+
+func (x *ListAgentsResponse) GetAgents() []*Agent {
+	if x != nil {
+		return x.Agents
+	}
+	return nil
+}
+
+func (x *ListAgentsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Agent is one of the fund's.
+type Agent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Their id: the issuer's name, a colon, and the token's sub.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Their name.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// The queues that they may see; "*" is all.
+	Queues        []string `protobuf:"bytes,3,rep,name=queues,proto3" json:"queues,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Agent) Reset() {
+	*x = Agent{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[96]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Agent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Agent) ProtoMessage() {}
+
+func (x *Agent) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[96]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Agent.ProtoReflect.Descriptor instead.
+func (*Agent) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{96}
+}
+
+func (x *Agent) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Agent) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Agent) GetQueues() []string {
+	if x != nil {
+		return x.Queues
+	}
+	return nil
+}
+
+// ListAuditEntriesRequest asks for one page.
+type ListAuditEntriesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only about this conversation.
+	ConversationId string `protobuf:"bytes,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
+	// Only of this agent or machine, by their id.
+	AgentId string `protobuf:"bytes,2,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	// Only at or after this time.
+	Since *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
+	// Only before this time.
+	Until *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=until,proto3" json:"until,omitempty"`
+	// Most entries in the page: 1 to 100, 20 when 0; more is cut to 100.
+	PageSize int32 `protobuf:"varint,5,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before; empty for the first.
+	PageToken     string `protobuf:"bytes,6,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAuditEntriesRequest) Reset() {
+	*x = ListAuditEntriesRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[97]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAuditEntriesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAuditEntriesRequest) ProtoMessage() {}
+
+func (x *ListAuditEntriesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[97]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAuditEntriesRequest.ProtoReflect.Descriptor instead.
+func (*ListAuditEntriesRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{97}
+}
+
+func (x *ListAuditEntriesRequest) GetConversationId() string {
+	if x != nil {
+		return x.ConversationId
+	}
+	return ""
+}
+
+func (x *ListAuditEntriesRequest) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
+func (x *ListAuditEntriesRequest) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *ListAuditEntriesRequest) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *ListAuditEntriesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListAuditEntriesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListAuditEntriesResponse is one page.
+type ListAuditEntriesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The last first.
+	Entries []*AuditEntry `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Who of the caisse has read much more than they usually do, whatever the filters: in the
+	// last 24 hours more than 50 readings, and five times as many as on a day in the four
+	// weeks before. An alert is raised while there are any.
+	UnusualReaders []*UnusualReader `protobuf:"bytes,3,rep,name=unusual_readers,json=unusualReaders,proto3" json:"unusual_readers,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ListAuditEntriesResponse) Reset() {
+	*x = ListAuditEntriesResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[98]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAuditEntriesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAuditEntriesResponse) ProtoMessage() {}
+
+func (x *ListAuditEntriesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[98]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAuditEntriesResponse.ProtoReflect.Descriptor instead.
+func (*ListAuditEntriesResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{98}
+}
+
+func (x *ListAuditEntriesResponse) GetEntries() []*AuditEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *ListAuditEntriesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListAuditEntriesResponse) GetUnusualReaders() []*UnusualReader {
+	if x != nil {
+		return x.UnusualReaders
+	}
+	return nil
+}
+
+// AuditEntry is that somebody read, looked for or did something.
+type AuditEntry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When.
+	Time *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	// What was done.
+	Action AuditEntry_Action `protobuf:"varint,2,opt,name=action,proto3,enum=messagerie.messaging.v1.AuditEntry_Action" json:"action,omitempty"`
+	// Id of the agent, machine or operator; empty for a member.
+	AgentId string `protobuf:"bytes,3,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	// Their name then; empty for a member, and in entries of an earlier version.
+	Agent string `protobuf:"bytes,4,opt,name=agent,proto3" json:"agent,omitempty"`
+	// The client by which they called: the token's client_id or azp.
+	Client string `protobuf:"bytes,5,opt,name=client,proto3" json:"client,omitempty"`
+	// The conversation; empty for one that was looked for and not found.
+	ConversationId string `protobuf:"bytes,6,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
+	// The service that was in charge of it.
+	Service string `protobuf:"bytes,7,opt,name=service,proto3" json:"service,omitempty"`
+	// See Action; else empty.
+	Target        string `protobuf:"bytes,8,opt,name=target,proto3" json:"target,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditEntry) Reset() {
+	*x = AuditEntry{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[99]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditEntry) ProtoMessage() {}
+
+func (x *AuditEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[99]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditEntry.ProtoReflect.Descriptor instead.
+func (*AuditEntry) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{99}
+}
+
+func (x *AuditEntry) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *AuditEntry) GetAction() AuditEntry_Action {
+	if x != nil {
+		return x.Action
+	}
+	return AuditEntry_ACTION_UNSPECIFIED
+}
+
+func (x *AuditEntry) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetClient() string {
+	if x != nil {
+		return x.Client
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetConversationId() string {
+	if x != nil {
+		return x.ConversationId
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+// UnusualReader is who has read much more than they usually do.
+type UnusualReader struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the agent or machine.
+	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	// Their name.
+	Agent string `protobuf:"bytes,2,opt,name=agent,proto3" json:"agent,omitempty"`
+	// How many conversations they have read or looked for in the last 24 hours.
+	Readings int32 `protobuf:"varint,3,opt,name=readings,proto3" json:"readings,omitempty"`
+	// How many they do on a day on which they work.
+	Usual         int32 `protobuf:"varint,4,opt,name=usual,proto3" json:"usual,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnusualReader) Reset() {
+	*x = UnusualReader{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[100]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnusualReader) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnusualReader) ProtoMessage() {}
+
+func (x *UnusualReader) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[100]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnusualReader.ProtoReflect.Descriptor instead.
+func (*UnusualReader) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{100}
+}
+
+func (x *UnusualReader) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
+func (x *UnusualReader) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *UnusualReader) GetReadings() int32 {
+	if x != nil {
+		return x.Readings
+	}
+	return 0
+}
+
+func (x *UnusualReader) GetUsual() int32 {
+	if x != nil {
+		return x.Usual
+	}
+	return 0
 }
 
 // ListQueuesRequest asks for one page.
@@ -5206,7 +6791,7 @@ type ListQueuesRequest struct {
 
 func (x *ListQueuesRequest) Reset() {
 	*x = ListQueuesRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[84]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5218,7 +6803,7 @@ func (x *ListQueuesRequest) String() string {
 func (*ListQueuesRequest) ProtoMessage() {}
 
 func (x *ListQueuesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[84]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5231,7 +6816,7 @@ func (x *ListQueuesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQueuesRequest.ProtoReflect.Descriptor instead.
 func (*ListQueuesRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{84}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{101}
 }
 
 func (x *ListQueuesRequest) GetPageSize() int32 {
@@ -5261,7 +6846,7 @@ type ListQueuesResponse struct {
 
 func (x *ListQueuesResponse) Reset() {
 	*x = ListQueuesResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[85]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5273,7 +6858,7 @@ func (x *ListQueuesResponse) String() string {
 func (*ListQueuesResponse) ProtoMessage() {}
 
 func (x *ListQueuesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[85]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5286,7 +6871,7 @@ func (x *ListQueuesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQueuesResponse.ProtoReflect.Descriptor instead.
 func (*ListQueuesResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{85}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{102}
 }
 
 func (x *ListQueuesResponse) GetQueues() []*AgentQueue {
@@ -5320,7 +6905,7 @@ type AgentQueue struct {
 
 func (x *AgentQueue) Reset() {
 	*x = AgentQueue{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[86]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[103]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5332,7 +6917,7 @@ func (x *AgentQueue) String() string {
 func (*AgentQueue) ProtoMessage() {}
 
 func (x *AgentQueue) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[86]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[103]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5345,7 +6930,7 @@ func (x *AgentQueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentQueue.ProtoReflect.Descriptor instead.
 func (*AgentQueue) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{86}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{103}
 }
 
 func (x *AgentQueue) GetCode() string {
@@ -5383,8 +6968,9 @@ type Template struct {
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// What agents choose it by.
 	Title string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
-	// The text. {{reference}}, {{theme}}, {{topic}} and {{date}} stand for the
-	// conversation's reference, selection and day of receipt.
+	// The text. {{reference}}, {{theme}}, {{topic}}, {{reason}} and {{date}} stand for the
+	// conversation's reference, selection and day of receipt. One that an earlier version has
+	// stored may have others.
 	Text string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
 	// Code of the queue whose replies it is for; empty: all.
 	Queue string `protobuf:"bytes,4,opt,name=queue,proto3" json:"queue,omitempty"`
@@ -5396,7 +6982,7 @@ type Template struct {
 
 func (x *Template) Reset() {
 	*x = Template{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[87]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[104]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5408,7 +6994,7 @@ func (x *Template) String() string {
 func (*Template) ProtoMessage() {}
 
 func (x *Template) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[87]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[104]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5421,7 +7007,7 @@ func (x *Template) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Template.ProtoReflect.Descriptor instead.
 func (*Template) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{87}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{104}
 }
 
 func (x *Template) GetId() string {
@@ -5474,7 +7060,7 @@ type ListTemplatesRequest struct {
 
 func (x *ListTemplatesRequest) Reset() {
 	*x = ListTemplatesRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[88]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[105]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5486,7 +7072,7 @@ func (x *ListTemplatesRequest) String() string {
 func (*ListTemplatesRequest) ProtoMessage() {}
 
 func (x *ListTemplatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[88]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[105]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5499,7 +7085,7 @@ func (x *ListTemplatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTemplatesRequest.ProtoReflect.Descriptor instead.
 func (*ListTemplatesRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{88}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{105}
 }
 
 func (x *ListTemplatesRequest) GetQueue() string {
@@ -5536,7 +7122,7 @@ type ListTemplatesResponse struct {
 
 func (x *ListTemplatesResponse) Reset() {
 	*x = ListTemplatesResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[89]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[106]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5548,7 +7134,7 @@ func (x *ListTemplatesResponse) String() string {
 func (*ListTemplatesResponse) ProtoMessage() {}
 
 func (x *ListTemplatesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[89]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[106]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5561,7 +7147,7 @@ func (x *ListTemplatesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTemplatesResponse.ProtoReflect.Descriptor instead.
 func (*ListTemplatesResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{89}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{106}
 }
 
 func (x *ListTemplatesResponse) GetTemplates() []*Template {
@@ -5585,7 +7171,8 @@ type SaveTemplateRequest struct {
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// The title, 1 to 80 characters; white space in it becomes single spaces.
 	Title string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
-	// The text, 1 to 5000 characters, refused as a reply's is.
+	// The text, 1 to 5000 characters, refused as a reply's is. Variables lose the white space
+	// within their braces.
 	Text string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
 	// Code of a queue; empty: all.
 	Queue         string `protobuf:"bytes,4,opt,name=queue,proto3" json:"queue,omitempty"`
@@ -5595,7 +7182,7 @@ type SaveTemplateRequest struct {
 
 func (x *SaveTemplateRequest) Reset() {
 	*x = SaveTemplateRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[90]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[107]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5607,7 +7194,7 @@ func (x *SaveTemplateRequest) String() string {
 func (*SaveTemplateRequest) ProtoMessage() {}
 
 func (x *SaveTemplateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[90]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[107]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5620,7 +7207,7 @@ func (x *SaveTemplateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveTemplateRequest.ProtoReflect.Descriptor instead.
 func (*SaveTemplateRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{90}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{107}
 }
 
 func (x *SaveTemplateRequest) GetId() string {
@@ -5662,7 +7249,7 @@ type SaveTemplateResponse struct {
 
 func (x *SaveTemplateResponse) Reset() {
 	*x = SaveTemplateResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[91]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[108]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5674,7 +7261,7 @@ func (x *SaveTemplateResponse) String() string {
 func (*SaveTemplateResponse) ProtoMessage() {}
 
 func (x *SaveTemplateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[91]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[108]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5687,7 +7274,7 @@ func (x *SaveTemplateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveTemplateResponse.ProtoReflect.Descriptor instead.
 func (*SaveTemplateResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{91}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{108}
 }
 
 func (x *SaveTemplateResponse) GetTemplate() *Template {
@@ -5708,7 +7295,7 @@ type DeleteTemplateRequest struct {
 
 func (x *DeleteTemplateRequest) Reset() {
 	*x = DeleteTemplateRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[92]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[109]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5720,7 +7307,7 @@ func (x *DeleteTemplateRequest) String() string {
 func (*DeleteTemplateRequest) ProtoMessage() {}
 
 func (x *DeleteTemplateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[92]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[109]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5733,7 +7320,7 @@ func (x *DeleteTemplateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTemplateRequest.ProtoReflect.Descriptor instead.
 func (*DeleteTemplateRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{92}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{109}
 }
 
 func (x *DeleteTemplateRequest) GetId() string {
@@ -5752,7 +7339,7 @@ type DeleteTemplateResponse struct {
 
 func (x *DeleteTemplateResponse) Reset() {
 	*x = DeleteTemplateResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[93]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[110]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5764,7 +7351,7 @@ func (x *DeleteTemplateResponse) String() string {
 func (*DeleteTemplateResponse) ProtoMessage() {}
 
 func (x *DeleteTemplateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[93]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[110]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5777,7 +7364,7 @@ func (x *DeleteTemplateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTemplateResponse.ProtoReflect.Descriptor instead.
 func (*DeleteTemplateResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{93}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{110}
 }
 
 // GetStatisticsRequest asks for the figures of some days.
@@ -5793,7 +7380,7 @@ type GetStatisticsRequest struct {
 
 func (x *GetStatisticsRequest) Reset() {
 	*x = GetStatisticsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[94]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[111]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5805,7 +7392,7 @@ func (x *GetStatisticsRequest) String() string {
 func (*GetStatisticsRequest) ProtoMessage() {}
 
 func (x *GetStatisticsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[94]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[111]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5818,7 +7405,7 @@ func (x *GetStatisticsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatisticsRequest.ProtoReflect.Descriptor instead.
 func (*GetStatisticsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{94}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{111}
 }
 
 func (x *GetStatisticsRequest) GetDays() int32 {
@@ -5854,7 +7441,7 @@ type GetStatisticsResponse struct {
 
 func (x *GetStatisticsResponse) Reset() {
 	*x = GetStatisticsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[95]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[112]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5866,7 +7453,7 @@ func (x *GetStatisticsResponse) String() string {
 func (*GetStatisticsResponse) ProtoMessage() {}
 
 func (x *GetStatisticsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[95]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[112]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5879,7 +7466,7 @@ func (x *GetStatisticsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatisticsResponse.ProtoReflect.Descriptor instead.
 func (*GetStatisticsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{95}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{112}
 }
 
 func (x *GetStatisticsResponse) GetDays() []*DayFigures {
@@ -5932,7 +7519,7 @@ type DayFigures struct {
 
 func (x *DayFigures) Reset() {
 	*x = DayFigures{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[96]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[113]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5944,7 +7531,7 @@ func (x *DayFigures) String() string {
 func (*DayFigures) ProtoMessage() {}
 
 func (x *DayFigures) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[96]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[113]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5957,7 +7544,7 @@ func (x *DayFigures) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DayFigures.ProtoReflect.Descriptor instead.
 func (*DayFigures) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{96}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{113}
 }
 
 func (x *DayFigures) GetDate() string {
@@ -6001,7 +7588,7 @@ type ThemeFigures struct {
 
 func (x *ThemeFigures) Reset() {
 	*x = ThemeFigures{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[97]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[114]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6013,7 +7600,7 @@ func (x *ThemeFigures) String() string {
 func (*ThemeFigures) ProtoMessage() {}
 
 func (x *ThemeFigures) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[97]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[114]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6026,7 +7613,7 @@ func (x *ThemeFigures) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThemeFigures.ProtoReflect.Descriptor instead.
 func (*ThemeFigures) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{97}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{114}
 }
 
 func (x *ThemeFigures) GetTheme() *Choice {
@@ -6081,7 +7668,7 @@ type AnswerFigures struct {
 
 func (x *AnswerFigures) Reset() {
 	*x = AnswerFigures{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[98]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[115]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6093,7 +7680,7 @@ func (x *AnswerFigures) String() string {
 func (*AnswerFigures) ProtoMessage() {}
 
 func (x *AnswerFigures) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[98]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[115]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6106,7 +7693,7 @@ func (x *AnswerFigures) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerFigures.ProtoReflect.Descriptor instead.
 func (*AnswerFigures) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{98}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{115}
 }
 
 func (x *AnswerFigures) GetAnswered() int32 {
@@ -6146,7 +7733,7 @@ type AgentServiceWatchConversationsRequest struct {
 
 func (x *AgentServiceWatchConversationsRequest) Reset() {
 	*x = AgentServiceWatchConversationsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[99]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[116]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6158,7 +7745,7 @@ func (x *AgentServiceWatchConversationsRequest) String() string {
 func (*AgentServiceWatchConversationsRequest) ProtoMessage() {}
 
 func (x *AgentServiceWatchConversationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[99]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[116]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6171,7 +7758,7 @@ func (x *AgentServiceWatchConversationsRequest) ProtoReflect() protoreflect.Mess
 
 // Deprecated: Use AgentServiceWatchConversationsRequest.ProtoReflect.Descriptor instead.
 func (*AgentServiceWatchConversationsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{99}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{116}
 }
 
 // AgentServiceWatchConversationsResponse is a hint that something has changed.
@@ -6188,7 +7775,7 @@ type AgentServiceWatchConversationsResponse struct {
 
 func (x *AgentServiceWatchConversationsResponse) Reset() {
 	*x = AgentServiceWatchConversationsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[100]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[117]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6200,7 +7787,7 @@ func (x *AgentServiceWatchConversationsResponse) String() string {
 func (*AgentServiceWatchConversationsResponse) ProtoMessage() {}
 
 func (x *AgentServiceWatchConversationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[100]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[117]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6213,7 +7800,7 @@ func (x *AgentServiceWatchConversationsResponse) ProtoReflect() protoreflect.Mes
 
 // Deprecated: Use AgentServiceWatchConversationsResponse.ProtoReflect.Descriptor instead.
 func (*AgentServiceWatchConversationsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{100}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{117}
 }
 
 func (x *AgentServiceWatchConversationsResponse) GetConversationId() string {
@@ -6239,7 +7826,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[101]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[118]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6251,7 +7838,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[101]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[118]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6264,7 +7851,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{101}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{118}
 }
 
 // GetStatusResponse is the state of the whole service by its database, but for the
@@ -6309,7 +7896,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[102]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[119]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6321,7 +7908,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[102]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[119]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6334,7 +7921,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{102}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{119}
 }
 
 func (x *GetStatusResponse) GetBuildVersion() string {
@@ -6454,7 +8041,7 @@ type KeyFit struct {
 
 func (x *KeyFit) Reset() {
 	*x = KeyFit{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[103]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[120]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6466,7 +8053,7 @@ func (x *KeyFit) String() string {
 func (*KeyFit) ProtoMessage() {}
 
 func (x *KeyFit) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[103]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[120]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6479,7 +8066,7 @@ func (x *KeyFit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyFit.ProtoReflect.Descriptor instead.
 func (*KeyFit) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{103}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{120}
 }
 
 func (x *KeyFit) GetCheckValueOpens() bool {
@@ -6519,7 +8106,7 @@ type GetKeysRequest struct {
 
 func (x *GetKeysRequest) Reset() {
 	*x = GetKeysRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[104]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[121]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6531,7 +8118,7 @@ func (x *GetKeysRequest) String() string {
 func (*GetKeysRequest) ProtoMessage() {}
 
 func (x *GetKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[104]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[121]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6544,7 +8131,7 @@ func (x *GetKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeysRequest.ProtoReflect.Descriptor instead.
 func (*GetKeysRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{104}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{121}
 }
 
 // WrappingKey is a key that wraps members' keys: one that a process has in its key set, or one
@@ -6567,7 +8154,7 @@ type WrappingKey struct {
 
 func (x *WrappingKey) Reset() {
 	*x = WrappingKey{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[105]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[122]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6579,7 +8166,7 @@ func (x *WrappingKey) String() string {
 func (*WrappingKey) ProtoMessage() {}
 
 func (x *WrappingKey) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[105]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[122]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6592,7 +8179,7 @@ func (x *WrappingKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WrappingKey.ProtoReflect.Descriptor instead.
 func (*WrappingKey) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{105}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{122}
 }
 
 func (x *WrappingKey) GetId() uint32 {
@@ -6651,7 +8238,7 @@ type GetKeysResponse struct {
 
 func (x *GetKeysResponse) Reset() {
 	*x = GetKeysResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[106]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[123]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6663,7 +8250,7 @@ func (x *GetKeysResponse) String() string {
 func (*GetKeysResponse) ProtoMessage() {}
 
 func (x *GetKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[106]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[123]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6676,7 +8263,7 @@ func (x *GetKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeysResponse.ProtoReflect.Descriptor instead.
 func (*GetKeysResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{106}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{123}
 }
 
 func (x *GetKeysResponse) GetFit() *KeyFit {
@@ -6725,7 +8312,7 @@ type RewrapKeysRequest struct {
 
 func (x *RewrapKeysRequest) Reset() {
 	*x = RewrapKeysRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[107]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[124]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6737,7 +8324,7 @@ func (x *RewrapKeysRequest) String() string {
 func (*RewrapKeysRequest) ProtoMessage() {}
 
 func (x *RewrapKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[107]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[124]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6750,7 +8337,7 @@ func (x *RewrapKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RewrapKeysRequest.ProtoReflect.Descriptor instead.
 func (*RewrapKeysRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{107}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{124}
 }
 
 func (x *RewrapKeysRequest) GetPageToken() string {
@@ -6775,7 +8362,7 @@ type RewrapKeysResponse struct {
 
 func (x *RewrapKeysResponse) Reset() {
 	*x = RewrapKeysResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[108]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[125]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6787,7 +8374,7 @@ func (x *RewrapKeysResponse) String() string {
 func (*RewrapKeysResponse) ProtoMessage() {}
 
 func (x *RewrapKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[108]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[125]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6800,7 +8387,7 @@ func (x *RewrapKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RewrapKeysResponse.ProtoReflect.Descriptor instead.
 func (*RewrapKeysResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{108}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{125}
 }
 
 func (x *RewrapKeysResponse) GetRewrapped() int32 {
@@ -6835,7 +8422,7 @@ type ReconcileKeysRequest struct {
 
 func (x *ReconcileKeysRequest) Reset() {
 	*x = ReconcileKeysRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[109]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[126]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6847,7 +8434,7 @@ func (x *ReconcileKeysRequest) String() string {
 func (*ReconcileKeysRequest) ProtoMessage() {}
 
 func (x *ReconcileKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[109]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[126]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6860,7 +8447,7 @@ func (x *ReconcileKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReconcileKeysRequest.ProtoReflect.Descriptor instead.
 func (*ReconcileKeysRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{109}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{126}
 }
 
 func (x *ReconcileKeysRequest) GetPageToken() string {
@@ -6890,7 +8477,7 @@ type ReconcileKeysResponse struct {
 
 func (x *ReconcileKeysResponse) Reset() {
 	*x = ReconcileKeysResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[110]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[127]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6902,7 +8489,7 @@ func (x *ReconcileKeysResponse) String() string {
 func (*ReconcileKeysResponse) ProtoMessage() {}
 
 func (x *ReconcileKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[110]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[127]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6915,7 +8502,7 @@ func (x *ReconcileKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReconcileKeysResponse.ProtoReflect.Descriptor instead.
 func (*ReconcileKeysResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{110}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{127}
 }
 
 func (x *ReconcileKeysResponse) GetUnusedKeys() int32 {
@@ -6982,7 +8569,7 @@ type RefusedEvent struct {
 
 func (x *RefusedEvent) Reset() {
 	*x = RefusedEvent{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[111]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[128]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6994,7 +8581,7 @@ func (x *RefusedEvent) String() string {
 func (*RefusedEvent) ProtoMessage() {}
 
 func (x *RefusedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[111]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[128]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7007,7 +8594,7 @@ func (x *RefusedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefusedEvent.ProtoReflect.Descriptor instead.
 func (*RefusedEvent) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{111}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{128}
 }
 
 func (x *RefusedEvent) GetId() string {
@@ -7086,7 +8673,7 @@ type ListRefusedEventsRequest struct {
 
 func (x *ListRefusedEventsRequest) Reset() {
 	*x = ListRefusedEventsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[112]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[129]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7098,7 +8685,7 @@ func (x *ListRefusedEventsRequest) String() string {
 func (*ListRefusedEventsRequest) ProtoMessage() {}
 
 func (x *ListRefusedEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[112]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[129]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7111,7 +8698,7 @@ func (x *ListRefusedEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRefusedEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListRefusedEventsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{112}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{129}
 }
 
 func (x *ListRefusedEventsRequest) GetPageSize() int32 {
@@ -7141,7 +8728,7 @@ type ListRefusedEventsResponse struct {
 
 func (x *ListRefusedEventsResponse) Reset() {
 	*x = ListRefusedEventsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[113]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[130]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7153,7 +8740,7 @@ func (x *ListRefusedEventsResponse) String() string {
 func (*ListRefusedEventsResponse) ProtoMessage() {}
 
 func (x *ListRefusedEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[113]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[130]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7166,7 +8753,7 @@ func (x *ListRefusedEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRefusedEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListRefusedEventsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{113}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{130}
 }
 
 func (x *ListRefusedEventsResponse) GetEvents() []*RefusedEvent {
@@ -7196,7 +8783,7 @@ type RequeueRefusedEventsRequest struct {
 
 func (x *RequeueRefusedEventsRequest) Reset() {
 	*x = RequeueRefusedEventsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[114]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[131]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7208,7 +8795,7 @@ func (x *RequeueRefusedEventsRequest) String() string {
 func (*RequeueRefusedEventsRequest) ProtoMessage() {}
 
 func (x *RequeueRefusedEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[114]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[131]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7221,7 +8808,7 @@ func (x *RequeueRefusedEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequeueRefusedEventsRequest.ProtoReflect.Descriptor instead.
 func (*RequeueRefusedEventsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{114}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{131}
 }
 
 func (x *RequeueRefusedEventsRequest) GetIds() []string {
@@ -7249,7 +8836,7 @@ type RequeueRefusedEventsResponse struct {
 
 func (x *RequeueRefusedEventsResponse) Reset() {
 	*x = RequeueRefusedEventsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[115]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[132]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7261,7 +8848,7 @@ func (x *RequeueRefusedEventsResponse) String() string {
 func (*RequeueRefusedEventsResponse) ProtoMessage() {}
 
 func (x *RequeueRefusedEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[115]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[132]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7274,7 +8861,7 @@ func (x *RequeueRefusedEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequeueRefusedEventsResponse.ProtoReflect.Descriptor instead.
 func (*RequeueRefusedEventsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{115}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{132}
 }
 
 func (x *RequeueRefusedEventsResponse) GetRequeued() int32 {
@@ -7295,7 +8882,7 @@ type DropRefusedEventRequest struct {
 
 func (x *DropRefusedEventRequest) Reset() {
 	*x = DropRefusedEventRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[116]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[133]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7307,7 +8894,7 @@ func (x *DropRefusedEventRequest) String() string {
 func (*DropRefusedEventRequest) ProtoMessage() {}
 
 func (x *DropRefusedEventRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[116]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[133]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7320,7 +8907,7 @@ func (x *DropRefusedEventRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropRefusedEventRequest.ProtoReflect.Descriptor instead.
 func (*DropRefusedEventRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{116}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{133}
 }
 
 func (x *DropRefusedEventRequest) GetId() string {
@@ -7339,7 +8926,7 @@ type DropRefusedEventResponse struct {
 
 func (x *DropRefusedEventResponse) Reset() {
 	*x = DropRefusedEventResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[117]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[134]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7351,7 +8938,7 @@ func (x *DropRefusedEventResponse) String() string {
 func (*DropRefusedEventResponse) ProtoMessage() {}
 
 func (x *DropRefusedEventResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[117]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[134]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7364,7 +8951,7 @@ func (x *DropRefusedEventResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropRefusedEventResponse.ProtoReflect.Descriptor instead.
 func (*DropRefusedEventResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{117}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{134}
 }
 
 var File_messagerie_messaging_v1_messaging_proto protoreflect.FileDescriptor
@@ -7374,7 +8961,7 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"'messagerie/messaging/v1/messaging.proto\x12\x17messagerie.messaging.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!messagerie/access/v1/access.proto\x1a\x1fmessagerie/input/v1/input.proto\x1a%messagerie/taxonomy/v1/taxonomy.proto\"2\n" +
 	"\x06Choice\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x14\n" +
-	"\x05label\x18\x02 \x01(\tR\x05label\"\xf3\a\n" +
+	"\x05label\x18\x02 \x01(\tR\x05label\"\xf1\t\n" +
 	"\fConversation\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x1c\n" +
 	"\treference\x18\x02 \x01(\tR\treference\x12<\n" +
@@ -7399,7 +8986,31 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x06erased\x18\x12 \x01(\bR\x06erased\x126\n" +
 	"\x04hold\x18\x13 \x01(\v2\x1d.messagerie.messaging.v1.HoldB\x03\xe0A\x01R\x04hold\x12@\n" +
 	"\vexpire_time\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x01R\n" +
-	"expireTime\"\\\n" +
+	"expireTime\x12&\n" +
+	"\x0flast_message_id\x18\x15 \x01(\tR\rlastMessageId\x12<\n" +
+	"\twait_time\x18\x16 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x01R\bwaitTime\x12\x1a\n" +
+	"\banswered\x18\x17 \x01(\bR\banswered\x12<\n" +
+	"\x06member\x18\x18 \x01(\v2\x1f.messagerie.messaging.v1.MemberB\x03\xe0A\x01R\x06member\x12<\n" +
+	"\breadings\x18\x19 \x03(\v2 .messagerie.messaging.v1.ReadingR\breadings\"\xc1\x02\n" +
+	"\x06Member\x12\x17\n" +
+	"\x04name\x18\x01 \x01(\tB\x03\x80\x01\x01R\x04name\x12\x1b\n" +
+	"\x06number\x18\x02 \x01(\tB\x03\x80\x01\x01R\x06number\x12:\n" +
+	"\aprofile\x18\x03 \x01(\x0e2 .messagerie.taxonomy.v1.AudienceR\aprofile\x12=\n" +
+	"\x05email\x18\x04 \x01(\x0e2'.messagerie.messaging.v1.Member.ContactR\x05email\x12=\n" +
+	"\x05phone\x18\x05 \x01(\x0e2'.messagerie.messaging.v1.Member.ContactR\x05phone\"G\n" +
+	"\aContact\x12\x17\n" +
+	"\x13CONTACT_UNSPECIFIED\x10\x00\x12\n" +
+	"\n" +
+	"\x06ABSENT\x10\x01\x12\v\n" +
+	"\aACCOUNT\x10\x02\x12\n" +
+	"\n" +
+	"\x06CHOSEN\x10\x03\"\xad\x01\n" +
+	"\aReading\x12\x18\n" +
+	"\aservice\x18\x01 \x01(\tR\aservice\x12\x14\n" +
+	"\x05times\x18\x02 \x01(\x05R\x05times\x129\n" +
+	"\n" +
+	"first_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tfirstTime\x127\n" +
+	"\tlast_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\blastTime\"\\\n" +
 	"\x04Hold\x12;\n" +
 	"\vcreate_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12\x17\n" +
@@ -7423,18 +9034,37 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"REDIRECTED\x10\x05\x12\n" +
 	"\n" +
 	"\x06CLOSED\x10\x06\x12\f\n" +
-	"\bREOPENED\x10\a\"r\n" +
+	"\bREOPENED\x10\a\"\x8d\x01\n" +
 	"\tClaimInfo\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\tR\x05agent\x12\x12\n" +
 	"\x04mine\x18\x02 \x01(\bR\x04mine\x12;\n" +
 	"\vexpire_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\"\xb2\x01\n" +
+	"expireTime\x12\x19\n" +
+	"\bagent_id\x18\x04 \x01(\tR\aagentId\"\xb3\x01\n" +
+	"\x06Writer\x128\n" +
+	"\x04kind\x18\x01 \x01(\x0e2$.messagerie.messaging.v1.Writer.KindR\x04kind\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x19\n" +
+	"\bagent_id\x18\x03 \x01(\tR\aagentId\"@\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\n" +
+	"\n" +
+	"\x06MEMBER\x10\x01\x12\t\n" +
+	"\x05AGENT\x10\x02\x12\v\n" +
+	"\aMACHINE\x10\x03\"\x81\x02\n" +
 	"\aMessage\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x127\n" +
 	"\x06author\x18\x02 \x01(\x0e2\x1f.messagerie.messaging.v1.AuthorR\x06author\x12\x17\n" +
 	"\x04text\x18\x03 \x01(\tB\x03\x80\x01\x01R\x04text\x12;\n" +
 	"\vcreate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime\"2\n" +
+	"createTime\x127\n" +
+	"\x06writer\x18\x05 \x01(\v2\x1f.messagerie.messaging.v1.WriterR\x06writer\x12\x14\n" +
+	"\x05final\x18\x06 \x01(\bR\x05final\"\x9b\x01\n" +
+	"\x13ConversationChanged\x12&\n" +
+	"\x0flast_message_id\x18\x01 \x01(\tR\rlastMessageId\x12<\n" +
+	"\bmessages\x18\x02 \x03(\v2 .messagerie.messaging.v1.MessageR\bmessages\x12\x1e\n" +
+	"\n" +
+	"incomplete\x18\x03 \x01(\bR\n" +
+	"incomplete\"2\n" +
 	"\rExpectedDelay\x12!\n" +
 	"\fworking_days\x18\x01 \x01(\x05R\vworkingDays\"\x95\x02\n" +
 	"\x14SubmitMessageRequest\x12H\n" +
@@ -7476,16 +9106,36 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\n" +
 	"message_id\x18\x02 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\tmessageId\"i\n" +
 	"\x1cMarkConversationReadResponse\x12I\n" +
-	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"\xa2\x02\n" +
+	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"\xba\x04\n" +
 	"$AgentServiceListConversationsRequest\x12\x1d\n" +
 	"\x05queue\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05queue\x12\x1d\n" +
 	"\x05theme\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05theme\x12\x1d\n" +
-	"\x05topic\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05topic\x12N\n" +
-	"\bstatuses\x18\x04 \x03(\x0e2\x1f.messagerie.messaging.v1.StatusB\x11\xbaH\x0e\x92\x01\v\x10\a\"\a\x82\x01\x04\x10\x01 \x00R\bstatuses\x12$\n" +
+	"\x05topic\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05topic\x12J\n" +
+	"\x06status\x18\x04 \x03(\x0e2\x1f.messagerie.messaging.v1.StatusB\x11\xbaH\x0e\x92\x01\v\x10\a\"\a\x82\x01\x04\x10\x01 \x00R\x06status\x12$\n" +
 	"\tpage_size\x18\x05 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"\x9c\x01\n" +
+	"page_token\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\x12\x1f\n" +
+	"\x06reason\x18\a \x01(\tB\a\xbaH\x04r\x02\x18@R\x06reason\x12F\n" +
+	"\baudience\x18\b \x01(\x0e2 .messagerie.taxonomy.v1.AudienceB\b\xbaH\x05\x82\x01\x02\x10\x01R\baudience\x12\x12\n" +
+	"\x04mine\x18\t \x01(\bR\x04mine\x12\x1e\n" +
+	"\n" +
+	"unassigned\x18\n" +
+	" \x01(\bR\n" +
+	"unassigned\x12?\n" +
+	"\rchanged_since\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\fchangedSince\x12<\n" +
+	"\border_by\x18\f \x01(\tB!\xbaH\x1e\xd8\x01\x01r\x19R\x06oldestR\x06newestR\achangedR\aorderBy\"\x9c\x01\n" +
 	"%AgentServiceListConversationsResponse\x12K\n" +
+	"\rconversations\x18\x01 \x03(\v2%.messagerie.messaging.v1.ConversationR\rconversations\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xf7\x01\n" +
+	"\x18FindConversationsRequest\x12%\n" +
+	"\treference\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\treference\x12/\n" +
+	"\rmember_number\x18\x02 \x01(\tB\n" +
+	"\xbaH\x04r\x02\x18@\x80\x01\x01R\fmemberNumber\x124\n" +
+	"\x0fconversation_id\x18\x03 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\x0econversationId\x12$\n" +
+	"\tpage_size\x18\x04 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"\x90\x01\n" +
+	"\x19FindConversationsResponse\x12K\n" +
 	"\rconversations\x18\x01 \x03(\v2%.messagerie.messaging.v1.ConversationR\rconversations\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\">\n" +
 	"\"AgentServiceGetConversationRequest\x12\x18\n" +
@@ -7499,15 +9149,35 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x1aReleaseConversationRequest\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"h\n" +
 	"\x1bReleaseConversationResponse\x12I\n" +
-	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"_\n" +
+	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"y\n" +
+	"\x19AssignConversationRequest\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12%\n" +
+	"\bagent_id\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x04R\aagentId\x12\x1b\n" +
+	"\x04note\x18\x03 \x01(\tB\a\xa8\xdb\x18\x01\x80\x01\x01R\x04note\"g\n" +
+	"\x1aAssignConversationResponse\x12I\n" +
+	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"T\n" +
+	"\x1bTakeOverConversationRequest\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x1b\n" +
+	"\x04note\x18\x02 \x01(\tB\a\xa8\xdb\x18\x01\x80\x01\x01R\x04note\"i\n" +
+	"\x1cTakeOverConversationResponse\x12I\n" +
+	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"\xb7\x01\n" +
 	"\x10PostReplyRequest\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x1b\n" +
 	"\x04text\x18\x02 \x01(\tB\a\xa8\xdb\x18\x01\x80\x01\x01R\x04text\x12\x14\n" +
-	"\x05final\x18\x03 \x01(\bR\x05final\"^\n" +
+	"\x05final\x18\x03 \x01(\bR\x05final\x126\n" +
+	"\x0flast_message_id\x18\x04 \x01(\tB\x0e\xe0A\x02\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\rlastMessageId\x12\x1e\n" +
+	"\n" +
+	"additional\x18\x05 \x01(\bR\n" +
+	"additional\"\x87\x01\n" +
 	"\x11PostReplyResponse\x12I\n" +
-	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"4\n" +
+	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\x12'\n" +
+	"\n" +
+	"message_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\"\x89\x01\n" +
 	"\x18CloseConversationRequest\x12\x18\n" +
-	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"f\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x126\n" +
+	"\x0flast_message_id\x18\x02 \x01(\tB\x0e\xe0A\x02\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\rlastMessageId\x12\x1b\n" +
+	"\x04text\x18\x03 \x01(\tB\a\xa8\xdb\x18\x01\x80\x01\x01R\x04text\"f\n" +
 	"\x19CloseConversationResponse\x12I\n" +
 	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"Z\n" +
 	"\x19BatchGetRecipientsRequest\x12=\n" +
@@ -7665,10 +9335,12 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x12EraseMyDataRequest\x12!\n" +
 	"\aconfirm\x18\x01 \x01(\bB\a\xbaH\x04j\x02\b\x01R\aconfirm\";\n" +
 	"\x13EraseMyDataResponse\x12$\n" +
-	"\rconversations\x18\x01 \x01(\x05R\rconversations\"X\n" +
+	"\rconversations\x18\x01 \x01(\x05R\rconversations\"\xad\x01\n" +
 	"\x1bTransferConversationRequest\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x1f\n" +
-	"\x05queue\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05queue\"i\n" +
+	"\x05queue\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05queue\x126\n" +
+	"\x0flast_message_id\x18\x03 \x01(\tB\x0e\xe0A\x02\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\rlastMessageId\x12\x1b\n" +
+	"\x04note\x18\x04 \x01(\tB\a\xa8\xdb\x18\x01\x80\x01\x01R\x04note\"i\n" +
 	"\x1cTransferConversationResponse\x12I\n" +
 	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"\x9c\x01\n" +
 	"\x1fRecategoriseConversationRequest\x12\x18\n" +
@@ -7695,7 +9367,71 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x1b\n" +
 	"\x04text\x18\x02 \x01(\tB\a\xa8\xdb\x18\x01\x80\x01\x01R\x04text\"\\\n" +
 	"\x0fAddNoteResponse\x12I\n" +
-	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"b\n" +
+	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"\x81\x01\n" +
+	"\x11ListAgentsRequest\x12\x1d\n" +
+	"\x05queue\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05queue\x12$\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"t\n" +
+	"\x12ListAgentsResponse\x126\n" +
+	"\x06agents\x18\x01 \x03(\v2\x1e.messagerie.messaging.v1.AgentR\x06agents\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"C\n" +
+	"\x05Agent\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
+	"\x06queues\x18\x03 \x03(\tR\x06queues\"\xa7\x02\n" +
+	"\x17ListAuditEntriesRequest\x124\n" +
+	"\x0fconversation_id\x18\x01 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\x0econversationId\x12#\n" +
+	"\bagent_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\aagentId\x120\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
+	"\x05until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12$\n" +
+	"\tpage_size\x18\x05 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"\xd2\x01\n" +
+	"\x18ListAuditEntriesResponse\x12=\n" +
+	"\aentries\x18\x01 \x03(\v2#.messagerie.messaging.v1.AuditEntryR\aentries\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12O\n" +
+	"\x0funusual_readers\x18\x03 \x03(\v2&.messagerie.messaging.v1.UnusualReaderR\x0eunusualReaders\"\xc0\x04\n" +
+	"\n" +
+	"AuditEntry\x12.\n" +
+	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12B\n" +
+	"\x06action\x18\x02 \x01(\x0e2*.messagerie.messaging.v1.AuditEntry.ActionR\x06action\x12\x19\n" +
+	"\bagent_id\x18\x03 \x01(\tR\aagentId\x12\x14\n" +
+	"\x05agent\x18\x04 \x01(\tR\x05agent\x12\x16\n" +
+	"\x06client\x18\x05 \x01(\tR\x06client\x12'\n" +
+	"\x0fconversation_id\x18\x06 \x01(\tR\x0econversationId\x12\x18\n" +
+	"\aservice\x18\a \x01(\tR\aservice\x12\x16\n" +
+	"\x06target\x18\b \x01(\tR\x06target\"\x99\x02\n" +
+	"\x06Action\x12\x16\n" +
+	"\x12ACTION_UNSPECIFIED\x10\x00\x12\b\n" +
+	"\x04READ\x10\x01\x12\x15\n" +
+	"\x11FIND_BY_REFERENCE\x10\x02\x12\x12\n" +
+	"\x0eFIND_BY_NUMBER\x10\x03\x12\x12\n" +
+	"\x0eFIND_OF_MEMBER\x10\x04\x12\t\n" +
+	"\x05CLAIM\x10\x05\x12\v\n" +
+	"\aRELEASE\x10\x06\x12\n" +
+	"\n" +
+	"\x06ASSIGN\x10\a\x12\r\n" +
+	"\tTAKE_OVER\x10\b\x12\t\n" +
+	"\x05REPLY\x10\t\x12\f\n" +
+	"\bTRANSFER\x10\n" +
+	"\x12\x10\n" +
+	"\fRECATEGORISE\x10\v\x12\t\n" +
+	"\x05CLOSE\x10\f\x12\n" +
+	"\n" +
+	"\x06REOPEN\x10\r\x12\b\n" +
+	"\x04NOTE\x10\x0e\x12\b\n" +
+	"\x04HOLD\x10\x0f\x12\n" +
+	"\n" +
+	"\x06UNHOLD\x10\x10\x12\t\n" +
+	"\x05ERASE\x10\x11\x12\x0e\n" +
+	"\n" +
+	"DROP_EVENT\x10\x12\"r\n" +
+	"\rUnusualReader\x12\x19\n" +
+	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x14\n" +
+	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x1a\n" +
+	"\breadings\x18\x03 \x01(\x05R\breadings\x12\x14\n" +
+	"\x05usual\x18\x04 \x01(\x05R\x05usual\"b\n" +
 	"\x11ListQueuesRequest\x12$\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
@@ -7884,13 +9620,16 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x12ReplacePreferences\x122.messagerie.messaging.v1.ReplacePreferencesRequest\x1a3.messagerie.messaging.v1.ReplacePreferencesResponse\":\xa0\xdb\x18\x02\xb0\xdb\x18\x02\xba\xdb\x18\x11preferences.write\x82\xd3\xe4\x93\x02\x17:\x01*\x1a\x12/v1/me/preferences\x12\xab\x01\n" +
 	"\x10GetExpectedDelay\x120.messagerie.messaging.v1.GetExpectedDelayRequest\x1a1.messagerie.messaging.v1.GetExpectedDelayResponse\"2\xa0\xdb\x18\x02\xb0\xdb\x18\x01\xba\xdb\x18\rtaxonomy.read\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/expectedDelay\x12\xa2\x01\n" +
 	"\fExportMyData\x12,.messagerie.messaging.v1.ExportMyDataRequest\x1a-.messagerie.messaging.v1.ExportMyDataResponse\"3\xa0\xdb\x18\x02\xb0\xdb\x18\x01\xba\xdb\x18\x12personal-data.read\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/me/export0\x01\x12\xa0\x01\n" +
-	"\vEraseMyData\x12+.messagerie.messaging.v1.EraseMyDataRequest\x1a,.messagerie.messaging.v1.EraseMyDataResponse\"6\xa0\xdb\x18\x02\xb0\xdb\x18\x02\xba\xdb\x18\x13personal-data.erase\x82\xd3\xe4\x93\x02\x11:\x01*\"\f/v1/me:erase2\xea\x1a\n" +
+	"\vEraseMyData\x12+.messagerie.messaging.v1.EraseMyDataRequest\x1a,.messagerie.messaging.v1.EraseMyDataResponse\"6\xa0\xdb\x18\x02\xb0\xdb\x18\x02\xba\xdb\x18\x13personal-data.erase\x82\xd3\xe4\x93\x02\x11:\x01*\"\f/v1/me:erase2\xfe!\n" +
 	"\fAgentService\x12\xc9\x01\n" +
 	"\x11ListConversations\x12=.messagerie.messaging.v1.AgentServiceListConversationsRequest\x1a>.messagerie.messaging.v1.AgentServiceListConversationsResponse\"5\xa0\xdb\x18\x03\xb0\xdb\x18\x01\xba\xdb\x18\n" +
-	"queue.read\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/agent/conversations\x12\xc8\x01\n" +
+	"queue.read\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/agent/conversations\x12\xba\x01\n" +
+	"\x11FindConversations\x121.messagerie.messaging.v1.FindConversationsRequest\x1a2.messagerie.messaging.v1.FindConversationsResponse\">\xa0\xdb\x18\b\xb0\xdb\x18\x01\xba\xdb\x18\vmember.read\x82\xd3\xe4\x93\x02!:\x01*\"\x1c/v1/agent/conversations:find\x12\xc8\x01\n" +
 	"\x0fGetConversation\x12;.messagerie.messaging.v1.AgentServiceGetConversationRequest\x1a<.messagerie.messaging.v1.AgentServiceGetConversationResponse\":\xa0\xdb\x18\x03\xb0\xdb\x18\x01\xba\xdb\x18\n" +
 	"queue.read\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/agent/conversations/{id}\x12\xc0\x01\n" +
-	"\x11ClaimConversation\x121.messagerie.messaging.v1.ClaimConversationRequest\x1a2.messagerie.messaging.v1.ClaimConversationResponse\"D\xa0\xdb\x18\x03\xb0\xdb\x18\x02\xba\xdb\x18\vqueue.write\x82\xd3\xe4\x93\x02':\x01*\"\"/v1/agent/conversations/{id}:claim\x12\xc8\x01\n" +
+	"\x11ClaimConversation\x121.messagerie.messaging.v1.ClaimConversationRequest\x1a2.messagerie.messaging.v1.ClaimConversationResponse\"D\xa0\xdb\x18\x03\xb0\xdb\x18\x02\xba\xdb\x18\vqueue.write\x82\xd3\xe4\x93\x02':\x01*\"\"/v1/agent/conversations/{id}:claim\x12\xc4\x01\n" +
+	"\x12AssignConversation\x122.messagerie.messaging.v1.AssignConversationRequest\x1a3.messagerie.messaging.v1.AssignConversationResponse\"E\xa0\xdb\x18\x03\xb0\xdb\x18\x02\xba\xdb\x18\vqueue.write\x82\xd3\xe4\x93\x02(:\x01*\"#/v1/agent/conversations/{id}:assign\x12\xcc\x01\n" +
+	"\x14TakeOverConversation\x124.messagerie.messaging.v1.TakeOverConversationRequest\x1a5.messagerie.messaging.v1.TakeOverConversationResponse\"G\xa0\xdb\x18\x04\xb0\xdb\x18\x02\xba\xdb\x18\vqueue.write\x82\xd3\xe4\x93\x02*:\x01*\"%/v1/agent/conversations/{id}:takeOver\x12\xc8\x01\n" +
 	"\x13ReleaseConversation\x123.messagerie.messaging.v1.ReleaseConversationRequest\x1a4.messagerie.messaging.v1.ReleaseConversationResponse\"F\xa0\xdb\x18\x03\xb0\xdb\x18\x02\xba\xdb\x18\vqueue.write\x82\xd3\xe4\x93\x02):\x01*\"$/v1/agent/conversations/{id}:release\x12\xaa\x01\n" +
 	"\tPostReply\x12).messagerie.messaging.v1.PostReplyRequest\x1a*.messagerie.messaging.v1.PostReplyResponse\"F\xa0\xdb\x18\x03\xb0\xdb\x18\x03\xba\xdb\x18\rreplies.write\x82\xd3\xe4\x93\x02':\x01*\"\"/v1/agent/conversations/{id}:reply\x12\xc0\x01\n" +
 	"\x11CloseConversation\x121.messagerie.messaging.v1.CloseConversationRequest\x1a2.messagerie.messaging.v1.CloseConversationResponse\"D\xa0\xdb\x18\x03\xb0\xdb\x18\x02\xba\xdb\x18\vqueue.write\x82\xd3\xe4\x93\x02':\x01*\"\"/v1/agent/conversations/{id}:close\x12\xcc\x01\n" +
@@ -7900,6 +9639,11 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\aAddNote\x12'.messagerie.messaging.v1.AddNoteRequest\x1a(.messagerie.messaging.v1.AddNoteResponse\"C\xa0\xdb\x18\x03\xb0\xdb\x18\x03\xba\xdb\x18\vnotes.write\x82\xd3\xe4\x93\x02&:\x01*\"!/v1/agent/conversations/{id}:note\x12\xbc\x01\n" +
 	"\x10HoldConversation\x120.messagerie.messaging.v1.HoldConversationRequest\x1a1.messagerie.messaging.v1.HoldConversationResponse\"C\xa0\xdb\x18\x04\xb0\xdb\x18\x02\xba\xdb\x18\vqueue.write\x82\xd3\xe4\x93\x02&:\x01*\"!/v1/agent/conversations/{id}:hold\x12\xc4\x01\n" +
 	"\x12UnholdConversation\x122.messagerie.messaging.v1.UnholdConversationRequest\x1a3.messagerie.messaging.v1.UnholdConversationResponse\"E\xa0\xdb\x18\x04\xb0\xdb\x18\x02\xba\xdb\x18\vqueue.write\x82\xd3\xe4\x93\x02(:\x01*\"#/v1/agent/conversations/{id}:unhold\x12\x95\x01\n" +
+	"\n" +
+	"ListAgents\x12*.messagerie.messaging.v1.ListAgentsRequest\x1a+.messagerie.messaging.v1.ListAgentsResponse\".\xa0\xdb\x18\x03\xb0\xdb\x18\x01\xba\xdb\x18\n" +
+	"queue.read\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/agent/agents\x12\xa6\x01\n" +
+	"\x10ListAuditEntries\x120.messagerie.messaging.v1.ListAuditEntriesRequest\x1a1.messagerie.messaging.v1.ListAuditEntriesResponse\"-\xa0\xdb\x18\x04\xb0\xdb\x18\x01\xba\xdb\x18\n" +
+	"audit.read\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/agent/audit\x12\x95\x01\n" +
 	"\n" +
 	"ListQueues\x12*.messagerie.messaging.v1.ListQueuesRequest\x1a+.messagerie.messaging.v1.ListQueuesResponse\".\xa0\xdb\x18\x03\xb0\xdb\x18\x01\xba\xdb\x18\n" +
 	"queue.read\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/agent/queues\x12\xa5\x01\n" +
@@ -7938,334 +9682,387 @@ func file_messagerie_messaging_v1_messaging_proto_rawDescGZIP() []byte {
 	return file_messagerie_messaging_v1_messaging_proto_rawDescData
 }
 
-var file_messagerie_messaging_v1_messaging_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_messagerie_messaging_v1_messaging_proto_msgTypes = make([]protoimpl.MessageInfo, 118)
+var file_messagerie_messaging_v1_messaging_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_messagerie_messaging_v1_messaging_proto_msgTypes = make([]protoimpl.MessageInfo, 135)
 var file_messagerie_messaging_v1_messaging_proto_goTypes = []any{
 	(Status)(0),                                    // 0: messagerie.messaging.v1.Status
 	(Author)(0),                                    // 1: messagerie.messaging.v1.Author
-	(Step_Kind)(0),                                 // 2: messagerie.messaging.v1.Step.Kind
-	(*Choice)(nil),                                 // 3: messagerie.messaging.v1.Choice
-	(*Conversation)(nil),                           // 4: messagerie.messaging.v1.Conversation
-	(*Hold)(nil),                                   // 5: messagerie.messaging.v1.Hold
-	(*Note)(nil),                                   // 6: messagerie.messaging.v1.Note
-	(*Step)(nil),                                   // 7: messagerie.messaging.v1.Step
-	(*ClaimInfo)(nil),                              // 8: messagerie.messaging.v1.ClaimInfo
-	(*Message)(nil),                                // 9: messagerie.messaging.v1.Message
-	(*ExpectedDelay)(nil),                          // 10: messagerie.messaging.v1.ExpectedDelay
-	(*SubmitMessageRequest)(nil),                   // 11: messagerie.messaging.v1.SubmitMessageRequest
-	(*SubmitMessageResponse)(nil),                  // 12: messagerie.messaging.v1.SubmitMessageResponse
-	(*ListConversationsRequest)(nil),               // 13: messagerie.messaging.v1.ListConversationsRequest
-	(*ListConversationsResponse)(nil),              // 14: messagerie.messaging.v1.ListConversationsResponse
-	(*GetConversationRequest)(nil),                 // 15: messagerie.messaging.v1.GetConversationRequest
-	(*GetConversationResponse)(nil),                // 16: messagerie.messaging.v1.GetConversationResponse
-	(*HideConversationRequest)(nil),                // 17: messagerie.messaging.v1.HideConversationRequest
-	(*HideConversationResponse)(nil),               // 18: messagerie.messaging.v1.HideConversationResponse
-	(*ShowConversationRequest)(nil),                // 19: messagerie.messaging.v1.ShowConversationRequest
-	(*ShowConversationResponse)(nil),               // 20: messagerie.messaging.v1.ShowConversationResponse
-	(*MarkConversationReadRequest)(nil),            // 21: messagerie.messaging.v1.MarkConversationReadRequest
-	(*MarkConversationReadResponse)(nil),           // 22: messagerie.messaging.v1.MarkConversationReadResponse
-	(*AgentServiceListConversationsRequest)(nil),   // 23: messagerie.messaging.v1.AgentServiceListConversationsRequest
-	(*AgentServiceListConversationsResponse)(nil),  // 24: messagerie.messaging.v1.AgentServiceListConversationsResponse
-	(*AgentServiceGetConversationRequest)(nil),     // 25: messagerie.messaging.v1.AgentServiceGetConversationRequest
-	(*AgentServiceGetConversationResponse)(nil),    // 26: messagerie.messaging.v1.AgentServiceGetConversationResponse
-	(*ClaimConversationRequest)(nil),               // 27: messagerie.messaging.v1.ClaimConversationRequest
-	(*ClaimConversationResponse)(nil),              // 28: messagerie.messaging.v1.ClaimConversationResponse
-	(*ReleaseConversationRequest)(nil),             // 29: messagerie.messaging.v1.ReleaseConversationRequest
-	(*ReleaseConversationResponse)(nil),            // 30: messagerie.messaging.v1.ReleaseConversationResponse
-	(*PostReplyRequest)(nil),                       // 31: messagerie.messaging.v1.PostReplyRequest
-	(*PostReplyResponse)(nil),                      // 32: messagerie.messaging.v1.PostReplyResponse
-	(*CloseConversationRequest)(nil),               // 33: messagerie.messaging.v1.CloseConversationRequest
-	(*CloseConversationResponse)(nil),              // 34: messagerie.messaging.v1.CloseConversationResponse
-	(*BatchGetRecipientsRequest)(nil),              // 35: messagerie.messaging.v1.BatchGetRecipientsRequest
-	(*BatchGetRecipientsResponse)(nil),             // 36: messagerie.messaging.v1.BatchGetRecipientsResponse
-	(*Recipient)(nil),                              // 37: messagerie.messaging.v1.Recipient
-	(*CheckReaderRequest)(nil),                     // 38: messagerie.messaging.v1.CheckReaderRequest
-	(*AgentScope)(nil),                             // 39: messagerie.messaging.v1.AgentScope
-	(*CheckReaderResponse)(nil),                    // 40: messagerie.messaging.v1.CheckReaderResponse
-	(*ListDigestsRequest)(nil),                     // 41: messagerie.messaging.v1.ListDigestsRequest
-	(*SlotDigest)(nil),                             // 42: messagerie.messaging.v1.SlotDigest
-	(*ListDigestsResponse)(nil),                    // 43: messagerie.messaging.v1.ListDigestsResponse
-	(*ListEventsRequest)(nil),                      // 44: messagerie.messaging.v1.ListEventsRequest
-	(*LoggedEvent)(nil),                            // 45: messagerie.messaging.v1.LoggedEvent
-	(*ListEventsResponse)(nil),                     // 46: messagerie.messaging.v1.ListEventsResponse
-	(*PostFollowUpRequest)(nil),                    // 47: messagerie.messaging.v1.PostFollowUpRequest
-	(*PostFollowUpResponse)(nil),                   // 48: messagerie.messaging.v1.PostFollowUpResponse
-	(*Draft)(nil),                                  // 49: messagerie.messaging.v1.Draft
-	(*SaveDraftRequest)(nil),                       // 50: messagerie.messaging.v1.SaveDraftRequest
-	(*SaveDraftResponse)(nil),                      // 51: messagerie.messaging.v1.SaveDraftResponse
-	(*GetDraftRequest)(nil),                        // 52: messagerie.messaging.v1.GetDraftRequest
-	(*GetDraftResponse)(nil),                       // 53: messagerie.messaging.v1.GetDraftResponse
-	(*ListDraftsRequest)(nil),                      // 54: messagerie.messaging.v1.ListDraftsRequest
-	(*ListDraftsResponse)(nil),                     // 55: messagerie.messaging.v1.ListDraftsResponse
-	(*DeleteDraftRequest)(nil),                     // 56: messagerie.messaging.v1.DeleteDraftRequest
-	(*DeleteDraftResponse)(nil),                    // 57: messagerie.messaging.v1.DeleteDraftResponse
-	(*WatchConversationsRequest)(nil),              // 58: messagerie.messaging.v1.WatchConversationsRequest
-	(*WatchConversationsResponse)(nil),             // 59: messagerie.messaging.v1.WatchConversationsResponse
-	(*CreateWatchTicketRequest)(nil),               // 60: messagerie.messaging.v1.CreateWatchTicketRequest
-	(*CreateWatchTicketResponse)(nil),              // 61: messagerie.messaging.v1.CreateWatchTicketResponse
-	(*Preferences)(nil),                            // 62: messagerie.messaging.v1.Preferences
-	(*GetPreferencesRequest)(nil),                  // 63: messagerie.messaging.v1.GetPreferencesRequest
-	(*GetPreferencesResponse)(nil),                 // 64: messagerie.messaging.v1.GetPreferencesResponse
-	(*UpdatePreferencesRequest)(nil),               // 65: messagerie.messaging.v1.UpdatePreferencesRequest
-	(*UpdatePreferencesResponse)(nil),              // 66: messagerie.messaging.v1.UpdatePreferencesResponse
-	(*ReplacePreferencesRequest)(nil),              // 67: messagerie.messaging.v1.ReplacePreferencesRequest
-	(*ReplacePreferencesResponse)(nil),             // 68: messagerie.messaging.v1.ReplacePreferencesResponse
-	(*GetExpectedDelayRequest)(nil),                // 69: messagerie.messaging.v1.GetExpectedDelayRequest
-	(*GetExpectedDelayResponse)(nil),               // 70: messagerie.messaging.v1.GetExpectedDelayResponse
-	(*ExportMyDataRequest)(nil),                    // 71: messagerie.messaging.v1.ExportMyDataRequest
-	(*ExportMyDataResponse)(nil),                   // 72: messagerie.messaging.v1.ExportMyDataResponse
-	(*EraseMyDataRequest)(nil),                     // 73: messagerie.messaging.v1.EraseMyDataRequest
-	(*EraseMyDataResponse)(nil),                    // 74: messagerie.messaging.v1.EraseMyDataResponse
-	(*TransferConversationRequest)(nil),            // 75: messagerie.messaging.v1.TransferConversationRequest
-	(*TransferConversationResponse)(nil),           // 76: messagerie.messaging.v1.TransferConversationResponse
-	(*RecategoriseConversationRequest)(nil),        // 77: messagerie.messaging.v1.RecategoriseConversationRequest
-	(*RecategoriseConversationResponse)(nil),       // 78: messagerie.messaging.v1.RecategoriseConversationResponse
-	(*ReopenConversationRequest)(nil),              // 79: messagerie.messaging.v1.ReopenConversationRequest
-	(*ReopenConversationResponse)(nil),             // 80: messagerie.messaging.v1.ReopenConversationResponse
-	(*HoldConversationRequest)(nil),                // 81: messagerie.messaging.v1.HoldConversationRequest
-	(*HoldConversationResponse)(nil),               // 82: messagerie.messaging.v1.HoldConversationResponse
-	(*UnholdConversationRequest)(nil),              // 83: messagerie.messaging.v1.UnholdConversationRequest
-	(*UnholdConversationResponse)(nil),             // 84: messagerie.messaging.v1.UnholdConversationResponse
-	(*AddNoteRequest)(nil),                         // 85: messagerie.messaging.v1.AddNoteRequest
-	(*AddNoteResponse)(nil),                        // 86: messagerie.messaging.v1.AddNoteResponse
-	(*ListQueuesRequest)(nil),                      // 87: messagerie.messaging.v1.ListQueuesRequest
-	(*ListQueuesResponse)(nil),                     // 88: messagerie.messaging.v1.ListQueuesResponse
-	(*AgentQueue)(nil),                             // 89: messagerie.messaging.v1.AgentQueue
-	(*Template)(nil),                               // 90: messagerie.messaging.v1.Template
-	(*ListTemplatesRequest)(nil),                   // 91: messagerie.messaging.v1.ListTemplatesRequest
-	(*ListTemplatesResponse)(nil),                  // 92: messagerie.messaging.v1.ListTemplatesResponse
-	(*SaveTemplateRequest)(nil),                    // 93: messagerie.messaging.v1.SaveTemplateRequest
-	(*SaveTemplateResponse)(nil),                   // 94: messagerie.messaging.v1.SaveTemplateResponse
-	(*DeleteTemplateRequest)(nil),                  // 95: messagerie.messaging.v1.DeleteTemplateRequest
-	(*DeleteTemplateResponse)(nil),                 // 96: messagerie.messaging.v1.DeleteTemplateResponse
-	(*GetStatisticsRequest)(nil),                   // 97: messagerie.messaging.v1.GetStatisticsRequest
-	(*GetStatisticsResponse)(nil),                  // 98: messagerie.messaging.v1.GetStatisticsResponse
-	(*DayFigures)(nil),                             // 99: messagerie.messaging.v1.DayFigures
-	(*ThemeFigures)(nil),                           // 100: messagerie.messaging.v1.ThemeFigures
-	(*AnswerFigures)(nil),                          // 101: messagerie.messaging.v1.AnswerFigures
-	(*AgentServiceWatchConversationsRequest)(nil),  // 102: messagerie.messaging.v1.AgentServiceWatchConversationsRequest
-	(*AgentServiceWatchConversationsResponse)(nil), // 103: messagerie.messaging.v1.AgentServiceWatchConversationsResponse
-	(*GetStatusRequest)(nil),                       // 104: messagerie.messaging.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),                      // 105: messagerie.messaging.v1.GetStatusResponse
-	(*KeyFit)(nil),                                 // 106: messagerie.messaging.v1.KeyFit
-	(*GetKeysRequest)(nil),                         // 107: messagerie.messaging.v1.GetKeysRequest
-	(*WrappingKey)(nil),                            // 108: messagerie.messaging.v1.WrappingKey
-	(*GetKeysResponse)(nil),                        // 109: messagerie.messaging.v1.GetKeysResponse
-	(*RewrapKeysRequest)(nil),                      // 110: messagerie.messaging.v1.RewrapKeysRequest
-	(*RewrapKeysResponse)(nil),                     // 111: messagerie.messaging.v1.RewrapKeysResponse
-	(*ReconcileKeysRequest)(nil),                   // 112: messagerie.messaging.v1.ReconcileKeysRequest
-	(*ReconcileKeysResponse)(nil),                  // 113: messagerie.messaging.v1.ReconcileKeysResponse
-	(*RefusedEvent)(nil),                           // 114: messagerie.messaging.v1.RefusedEvent
-	(*ListRefusedEventsRequest)(nil),               // 115: messagerie.messaging.v1.ListRefusedEventsRequest
-	(*ListRefusedEventsResponse)(nil),              // 116: messagerie.messaging.v1.ListRefusedEventsResponse
-	(*RequeueRefusedEventsRequest)(nil),            // 117: messagerie.messaging.v1.RequeueRefusedEventsRequest
-	(*RequeueRefusedEventsResponse)(nil),           // 118: messagerie.messaging.v1.RequeueRefusedEventsResponse
-	(*DropRefusedEventRequest)(nil),                // 119: messagerie.messaging.v1.DropRefusedEventRequest
-	(*DropRefusedEventResponse)(nil),               // 120: messagerie.messaging.v1.DropRefusedEventResponse
-	(v1.Audience)(0),                               // 121: messagerie.taxonomy.v1.Audience
-	(*timestamppb.Timestamp)(nil),                  // 122: google.protobuf.Timestamp
-	(*v1.Queue)(nil),                               // 123: messagerie.taxonomy.v1.Queue
-	(*durationpb.Duration)(nil),                    // 124: google.protobuf.Duration
-	(*fieldmaskpb.FieldMask)(nil),                  // 125: google.protobuf.FieldMask
+	(Member_Contact)(0),                            // 2: messagerie.messaging.v1.Member.Contact
+	(Step_Kind)(0),                                 // 3: messagerie.messaging.v1.Step.Kind
+	(Writer_Kind)(0),                               // 4: messagerie.messaging.v1.Writer.Kind
+	(AuditEntry_Action)(0),                         // 5: messagerie.messaging.v1.AuditEntry.Action
+	(*Choice)(nil),                                 // 6: messagerie.messaging.v1.Choice
+	(*Conversation)(nil),                           // 7: messagerie.messaging.v1.Conversation
+	(*Member)(nil),                                 // 8: messagerie.messaging.v1.Member
+	(*Reading)(nil),                                // 9: messagerie.messaging.v1.Reading
+	(*Hold)(nil),                                   // 10: messagerie.messaging.v1.Hold
+	(*Note)(nil),                                   // 11: messagerie.messaging.v1.Note
+	(*Step)(nil),                                   // 12: messagerie.messaging.v1.Step
+	(*ClaimInfo)(nil),                              // 13: messagerie.messaging.v1.ClaimInfo
+	(*Writer)(nil),                                 // 14: messagerie.messaging.v1.Writer
+	(*Message)(nil),                                // 15: messagerie.messaging.v1.Message
+	(*ConversationChanged)(nil),                    // 16: messagerie.messaging.v1.ConversationChanged
+	(*ExpectedDelay)(nil),                          // 17: messagerie.messaging.v1.ExpectedDelay
+	(*SubmitMessageRequest)(nil),                   // 18: messagerie.messaging.v1.SubmitMessageRequest
+	(*SubmitMessageResponse)(nil),                  // 19: messagerie.messaging.v1.SubmitMessageResponse
+	(*ListConversationsRequest)(nil),               // 20: messagerie.messaging.v1.ListConversationsRequest
+	(*ListConversationsResponse)(nil),              // 21: messagerie.messaging.v1.ListConversationsResponse
+	(*GetConversationRequest)(nil),                 // 22: messagerie.messaging.v1.GetConversationRequest
+	(*GetConversationResponse)(nil),                // 23: messagerie.messaging.v1.GetConversationResponse
+	(*HideConversationRequest)(nil),                // 24: messagerie.messaging.v1.HideConversationRequest
+	(*HideConversationResponse)(nil),               // 25: messagerie.messaging.v1.HideConversationResponse
+	(*ShowConversationRequest)(nil),                // 26: messagerie.messaging.v1.ShowConversationRequest
+	(*ShowConversationResponse)(nil),               // 27: messagerie.messaging.v1.ShowConversationResponse
+	(*MarkConversationReadRequest)(nil),            // 28: messagerie.messaging.v1.MarkConversationReadRequest
+	(*MarkConversationReadResponse)(nil),           // 29: messagerie.messaging.v1.MarkConversationReadResponse
+	(*AgentServiceListConversationsRequest)(nil),   // 30: messagerie.messaging.v1.AgentServiceListConversationsRequest
+	(*AgentServiceListConversationsResponse)(nil),  // 31: messagerie.messaging.v1.AgentServiceListConversationsResponse
+	(*FindConversationsRequest)(nil),               // 32: messagerie.messaging.v1.FindConversationsRequest
+	(*FindConversationsResponse)(nil),              // 33: messagerie.messaging.v1.FindConversationsResponse
+	(*AgentServiceGetConversationRequest)(nil),     // 34: messagerie.messaging.v1.AgentServiceGetConversationRequest
+	(*AgentServiceGetConversationResponse)(nil),    // 35: messagerie.messaging.v1.AgentServiceGetConversationResponse
+	(*ClaimConversationRequest)(nil),               // 36: messagerie.messaging.v1.ClaimConversationRequest
+	(*ClaimConversationResponse)(nil),              // 37: messagerie.messaging.v1.ClaimConversationResponse
+	(*ReleaseConversationRequest)(nil),             // 38: messagerie.messaging.v1.ReleaseConversationRequest
+	(*ReleaseConversationResponse)(nil),            // 39: messagerie.messaging.v1.ReleaseConversationResponse
+	(*AssignConversationRequest)(nil),              // 40: messagerie.messaging.v1.AssignConversationRequest
+	(*AssignConversationResponse)(nil),             // 41: messagerie.messaging.v1.AssignConversationResponse
+	(*TakeOverConversationRequest)(nil),            // 42: messagerie.messaging.v1.TakeOverConversationRequest
+	(*TakeOverConversationResponse)(nil),           // 43: messagerie.messaging.v1.TakeOverConversationResponse
+	(*PostReplyRequest)(nil),                       // 44: messagerie.messaging.v1.PostReplyRequest
+	(*PostReplyResponse)(nil),                      // 45: messagerie.messaging.v1.PostReplyResponse
+	(*CloseConversationRequest)(nil),               // 46: messagerie.messaging.v1.CloseConversationRequest
+	(*CloseConversationResponse)(nil),              // 47: messagerie.messaging.v1.CloseConversationResponse
+	(*BatchGetRecipientsRequest)(nil),              // 48: messagerie.messaging.v1.BatchGetRecipientsRequest
+	(*BatchGetRecipientsResponse)(nil),             // 49: messagerie.messaging.v1.BatchGetRecipientsResponse
+	(*Recipient)(nil),                              // 50: messagerie.messaging.v1.Recipient
+	(*CheckReaderRequest)(nil),                     // 51: messagerie.messaging.v1.CheckReaderRequest
+	(*AgentScope)(nil),                             // 52: messagerie.messaging.v1.AgentScope
+	(*CheckReaderResponse)(nil),                    // 53: messagerie.messaging.v1.CheckReaderResponse
+	(*ListDigestsRequest)(nil),                     // 54: messagerie.messaging.v1.ListDigestsRequest
+	(*SlotDigest)(nil),                             // 55: messagerie.messaging.v1.SlotDigest
+	(*ListDigestsResponse)(nil),                    // 56: messagerie.messaging.v1.ListDigestsResponse
+	(*ListEventsRequest)(nil),                      // 57: messagerie.messaging.v1.ListEventsRequest
+	(*LoggedEvent)(nil),                            // 58: messagerie.messaging.v1.LoggedEvent
+	(*ListEventsResponse)(nil),                     // 59: messagerie.messaging.v1.ListEventsResponse
+	(*PostFollowUpRequest)(nil),                    // 60: messagerie.messaging.v1.PostFollowUpRequest
+	(*PostFollowUpResponse)(nil),                   // 61: messagerie.messaging.v1.PostFollowUpResponse
+	(*Draft)(nil),                                  // 62: messagerie.messaging.v1.Draft
+	(*SaveDraftRequest)(nil),                       // 63: messagerie.messaging.v1.SaveDraftRequest
+	(*SaveDraftResponse)(nil),                      // 64: messagerie.messaging.v1.SaveDraftResponse
+	(*GetDraftRequest)(nil),                        // 65: messagerie.messaging.v1.GetDraftRequest
+	(*GetDraftResponse)(nil),                       // 66: messagerie.messaging.v1.GetDraftResponse
+	(*ListDraftsRequest)(nil),                      // 67: messagerie.messaging.v1.ListDraftsRequest
+	(*ListDraftsResponse)(nil),                     // 68: messagerie.messaging.v1.ListDraftsResponse
+	(*DeleteDraftRequest)(nil),                     // 69: messagerie.messaging.v1.DeleteDraftRequest
+	(*DeleteDraftResponse)(nil),                    // 70: messagerie.messaging.v1.DeleteDraftResponse
+	(*WatchConversationsRequest)(nil),              // 71: messagerie.messaging.v1.WatchConversationsRequest
+	(*WatchConversationsResponse)(nil),             // 72: messagerie.messaging.v1.WatchConversationsResponse
+	(*CreateWatchTicketRequest)(nil),               // 73: messagerie.messaging.v1.CreateWatchTicketRequest
+	(*CreateWatchTicketResponse)(nil),              // 74: messagerie.messaging.v1.CreateWatchTicketResponse
+	(*Preferences)(nil),                            // 75: messagerie.messaging.v1.Preferences
+	(*GetPreferencesRequest)(nil),                  // 76: messagerie.messaging.v1.GetPreferencesRequest
+	(*GetPreferencesResponse)(nil),                 // 77: messagerie.messaging.v1.GetPreferencesResponse
+	(*UpdatePreferencesRequest)(nil),               // 78: messagerie.messaging.v1.UpdatePreferencesRequest
+	(*UpdatePreferencesResponse)(nil),              // 79: messagerie.messaging.v1.UpdatePreferencesResponse
+	(*ReplacePreferencesRequest)(nil),              // 80: messagerie.messaging.v1.ReplacePreferencesRequest
+	(*ReplacePreferencesResponse)(nil),             // 81: messagerie.messaging.v1.ReplacePreferencesResponse
+	(*GetExpectedDelayRequest)(nil),                // 82: messagerie.messaging.v1.GetExpectedDelayRequest
+	(*GetExpectedDelayResponse)(nil),               // 83: messagerie.messaging.v1.GetExpectedDelayResponse
+	(*ExportMyDataRequest)(nil),                    // 84: messagerie.messaging.v1.ExportMyDataRequest
+	(*ExportMyDataResponse)(nil),                   // 85: messagerie.messaging.v1.ExportMyDataResponse
+	(*EraseMyDataRequest)(nil),                     // 86: messagerie.messaging.v1.EraseMyDataRequest
+	(*EraseMyDataResponse)(nil),                    // 87: messagerie.messaging.v1.EraseMyDataResponse
+	(*TransferConversationRequest)(nil),            // 88: messagerie.messaging.v1.TransferConversationRequest
+	(*TransferConversationResponse)(nil),           // 89: messagerie.messaging.v1.TransferConversationResponse
+	(*RecategoriseConversationRequest)(nil),        // 90: messagerie.messaging.v1.RecategoriseConversationRequest
+	(*RecategoriseConversationResponse)(nil),       // 91: messagerie.messaging.v1.RecategoriseConversationResponse
+	(*ReopenConversationRequest)(nil),              // 92: messagerie.messaging.v1.ReopenConversationRequest
+	(*ReopenConversationResponse)(nil),             // 93: messagerie.messaging.v1.ReopenConversationResponse
+	(*HoldConversationRequest)(nil),                // 94: messagerie.messaging.v1.HoldConversationRequest
+	(*HoldConversationResponse)(nil),               // 95: messagerie.messaging.v1.HoldConversationResponse
+	(*UnholdConversationRequest)(nil),              // 96: messagerie.messaging.v1.UnholdConversationRequest
+	(*UnholdConversationResponse)(nil),             // 97: messagerie.messaging.v1.UnholdConversationResponse
+	(*AddNoteRequest)(nil),                         // 98: messagerie.messaging.v1.AddNoteRequest
+	(*AddNoteResponse)(nil),                        // 99: messagerie.messaging.v1.AddNoteResponse
+	(*ListAgentsRequest)(nil),                      // 100: messagerie.messaging.v1.ListAgentsRequest
+	(*ListAgentsResponse)(nil),                     // 101: messagerie.messaging.v1.ListAgentsResponse
+	(*Agent)(nil),                                  // 102: messagerie.messaging.v1.Agent
+	(*ListAuditEntriesRequest)(nil),                // 103: messagerie.messaging.v1.ListAuditEntriesRequest
+	(*ListAuditEntriesResponse)(nil),               // 104: messagerie.messaging.v1.ListAuditEntriesResponse
+	(*AuditEntry)(nil),                             // 105: messagerie.messaging.v1.AuditEntry
+	(*UnusualReader)(nil),                          // 106: messagerie.messaging.v1.UnusualReader
+	(*ListQueuesRequest)(nil),                      // 107: messagerie.messaging.v1.ListQueuesRequest
+	(*ListQueuesResponse)(nil),                     // 108: messagerie.messaging.v1.ListQueuesResponse
+	(*AgentQueue)(nil),                             // 109: messagerie.messaging.v1.AgentQueue
+	(*Template)(nil),                               // 110: messagerie.messaging.v1.Template
+	(*ListTemplatesRequest)(nil),                   // 111: messagerie.messaging.v1.ListTemplatesRequest
+	(*ListTemplatesResponse)(nil),                  // 112: messagerie.messaging.v1.ListTemplatesResponse
+	(*SaveTemplateRequest)(nil),                    // 113: messagerie.messaging.v1.SaveTemplateRequest
+	(*SaveTemplateResponse)(nil),                   // 114: messagerie.messaging.v1.SaveTemplateResponse
+	(*DeleteTemplateRequest)(nil),                  // 115: messagerie.messaging.v1.DeleteTemplateRequest
+	(*DeleteTemplateResponse)(nil),                 // 116: messagerie.messaging.v1.DeleteTemplateResponse
+	(*GetStatisticsRequest)(nil),                   // 117: messagerie.messaging.v1.GetStatisticsRequest
+	(*GetStatisticsResponse)(nil),                  // 118: messagerie.messaging.v1.GetStatisticsResponse
+	(*DayFigures)(nil),                             // 119: messagerie.messaging.v1.DayFigures
+	(*ThemeFigures)(nil),                           // 120: messagerie.messaging.v1.ThemeFigures
+	(*AnswerFigures)(nil),                          // 121: messagerie.messaging.v1.AnswerFigures
+	(*AgentServiceWatchConversationsRequest)(nil),  // 122: messagerie.messaging.v1.AgentServiceWatchConversationsRequest
+	(*AgentServiceWatchConversationsResponse)(nil), // 123: messagerie.messaging.v1.AgentServiceWatchConversationsResponse
+	(*GetStatusRequest)(nil),                       // 124: messagerie.messaging.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),                      // 125: messagerie.messaging.v1.GetStatusResponse
+	(*KeyFit)(nil),                                 // 126: messagerie.messaging.v1.KeyFit
+	(*GetKeysRequest)(nil),                         // 127: messagerie.messaging.v1.GetKeysRequest
+	(*WrappingKey)(nil),                            // 128: messagerie.messaging.v1.WrappingKey
+	(*GetKeysResponse)(nil),                        // 129: messagerie.messaging.v1.GetKeysResponse
+	(*RewrapKeysRequest)(nil),                      // 130: messagerie.messaging.v1.RewrapKeysRequest
+	(*RewrapKeysResponse)(nil),                     // 131: messagerie.messaging.v1.RewrapKeysResponse
+	(*ReconcileKeysRequest)(nil),                   // 132: messagerie.messaging.v1.ReconcileKeysRequest
+	(*ReconcileKeysResponse)(nil),                  // 133: messagerie.messaging.v1.ReconcileKeysResponse
+	(*RefusedEvent)(nil),                           // 134: messagerie.messaging.v1.RefusedEvent
+	(*ListRefusedEventsRequest)(nil),               // 135: messagerie.messaging.v1.ListRefusedEventsRequest
+	(*ListRefusedEventsResponse)(nil),              // 136: messagerie.messaging.v1.ListRefusedEventsResponse
+	(*RequeueRefusedEventsRequest)(nil),            // 137: messagerie.messaging.v1.RequeueRefusedEventsRequest
+	(*RequeueRefusedEventsResponse)(nil),           // 138: messagerie.messaging.v1.RequeueRefusedEventsResponse
+	(*DropRefusedEventRequest)(nil),                // 139: messagerie.messaging.v1.DropRefusedEventRequest
+	(*DropRefusedEventResponse)(nil),               // 140: messagerie.messaging.v1.DropRefusedEventResponse
+	(v1.Audience)(0),                               // 141: messagerie.taxonomy.v1.Audience
+	(*timestamppb.Timestamp)(nil),                  // 142: google.protobuf.Timestamp
+	(*v1.Queue)(nil),                               // 143: messagerie.taxonomy.v1.Queue
+	(*durationpb.Duration)(nil),                    // 144: google.protobuf.Duration
+	(*fieldmaskpb.FieldMask)(nil),                  // 145: google.protobuf.FieldMask
 }
 var file_messagerie_messaging_v1_messaging_proto_depIdxs = []int32{
-	121, // 0: messagerie.messaging.v1.Conversation.audience:type_name -> messagerie.taxonomy.v1.Audience
-	3,   // 1: messagerie.messaging.v1.Conversation.theme:type_name -> messagerie.messaging.v1.Choice
-	3,   // 2: messagerie.messaging.v1.Conversation.topic:type_name -> messagerie.messaging.v1.Choice
-	3,   // 3: messagerie.messaging.v1.Conversation.reason:type_name -> messagerie.messaging.v1.Choice
+	141, // 0: messagerie.messaging.v1.Conversation.audience:type_name -> messagerie.taxonomy.v1.Audience
+	6,   // 1: messagerie.messaging.v1.Conversation.theme:type_name -> messagerie.messaging.v1.Choice
+	6,   // 2: messagerie.messaging.v1.Conversation.topic:type_name -> messagerie.messaging.v1.Choice
+	6,   // 3: messagerie.messaging.v1.Conversation.reason:type_name -> messagerie.messaging.v1.Choice
 	0,   // 4: messagerie.messaging.v1.Conversation.status:type_name -> messagerie.messaging.v1.Status
-	122, // 5: messagerie.messaging.v1.Conversation.create_time:type_name -> google.protobuf.Timestamp
-	122, // 6: messagerie.messaging.v1.Conversation.update_time:type_name -> google.protobuf.Timestamp
-	9,   // 7: messagerie.messaging.v1.Conversation.messages:type_name -> messagerie.messaging.v1.Message
-	3,   // 8: messagerie.messaging.v1.Conversation.queue:type_name -> messagerie.messaging.v1.Choice
-	8,   // 9: messagerie.messaging.v1.Conversation.claim:type_name -> messagerie.messaging.v1.ClaimInfo
-	6,   // 10: messagerie.messaging.v1.Conversation.notes:type_name -> messagerie.messaging.v1.Note
-	7,   // 11: messagerie.messaging.v1.Conversation.steps:type_name -> messagerie.messaging.v1.Step
-	5,   // 12: messagerie.messaging.v1.Conversation.hold:type_name -> messagerie.messaging.v1.Hold
-	122, // 13: messagerie.messaging.v1.Conversation.expire_time:type_name -> google.protobuf.Timestamp
-	122, // 14: messagerie.messaging.v1.Hold.create_time:type_name -> google.protobuf.Timestamp
-	122, // 15: messagerie.messaging.v1.Note.create_time:type_name -> google.protobuf.Timestamp
-	2,   // 16: messagerie.messaging.v1.Step.kind:type_name -> messagerie.messaging.v1.Step.Kind
-	122, // 17: messagerie.messaging.v1.Step.time:type_name -> google.protobuf.Timestamp
-	122, // 18: messagerie.messaging.v1.ClaimInfo.expire_time:type_name -> google.protobuf.Timestamp
-	1,   // 19: messagerie.messaging.v1.Message.author:type_name -> messagerie.messaging.v1.Author
-	122, // 20: messagerie.messaging.v1.Message.create_time:type_name -> google.protobuf.Timestamp
-	121, // 21: messagerie.messaging.v1.SubmitMessageRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
-	4,   // 22: messagerie.messaging.v1.SubmitMessageResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	10,  // 23: messagerie.messaging.v1.SubmitMessageResponse.expected_delay:type_name -> messagerie.messaging.v1.ExpectedDelay
-	121, // 24: messagerie.messaging.v1.ListConversationsRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
-	4,   // 25: messagerie.messaging.v1.ListConversationsResponse.conversations:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 26: messagerie.messaging.v1.GetConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 27: messagerie.messaging.v1.HideConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 28: messagerie.messaging.v1.ShowConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 29: messagerie.messaging.v1.MarkConversationReadResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	0,   // 30: messagerie.messaging.v1.AgentServiceListConversationsRequest.statuses:type_name -> messagerie.messaging.v1.Status
-	4,   // 31: messagerie.messaging.v1.AgentServiceListConversationsResponse.conversations:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 32: messagerie.messaging.v1.AgentServiceGetConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 33: messagerie.messaging.v1.ClaimConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 34: messagerie.messaging.v1.ReleaseConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 35: messagerie.messaging.v1.PostReplyResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 36: messagerie.messaging.v1.CloseConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	37,  // 37: messagerie.messaging.v1.BatchGetRecipientsResponse.recipients:type_name -> messagerie.messaging.v1.Recipient
-	122, // 38: messagerie.messaging.v1.Recipient.receive_time:type_name -> google.protobuf.Timestamp
-	123, // 39: messagerie.messaging.v1.Recipient.queue:type_name -> messagerie.taxonomy.v1.Queue
-	39,  // 40: messagerie.messaging.v1.CheckReaderRequest.agent:type_name -> messagerie.messaging.v1.AgentScope
-	122, // 41: messagerie.messaging.v1.ListDigestsRequest.from:type_name -> google.protobuf.Timestamp
-	122, // 42: messagerie.messaging.v1.ListDigestsRequest.before:type_name -> google.protobuf.Timestamp
-	122, // 43: messagerie.messaging.v1.SlotDigest.start:type_name -> google.protobuf.Timestamp
-	42,  // 44: messagerie.messaging.v1.ListDigestsResponse.slots:type_name -> messagerie.messaging.v1.SlotDigest
-	122, // 45: messagerie.messaging.v1.ListDigestsResponse.settled_time:type_name -> google.protobuf.Timestamp
-	124, // 46: messagerie.messaging.v1.ListDigestsResponse.retention:type_name -> google.protobuf.Duration
-	122, // 47: messagerie.messaging.v1.ListEventsRequest.from:type_name -> google.protobuf.Timestamp
-	122, // 48: messagerie.messaging.v1.ListEventsRequest.before:type_name -> google.protobuf.Timestamp
-	122, // 49: messagerie.messaging.v1.LoggedEvent.create_time:type_name -> google.protobuf.Timestamp
-	45,  // 50: messagerie.messaging.v1.ListEventsResponse.events:type_name -> messagerie.messaging.v1.LoggedEvent
-	4,   // 51: messagerie.messaging.v1.PostFollowUpResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	121, // 52: messagerie.messaging.v1.Draft.audience:type_name -> messagerie.taxonomy.v1.Audience
-	122, // 53: messagerie.messaging.v1.Draft.update_time:type_name -> google.protobuf.Timestamp
-	121, // 54: messagerie.messaging.v1.SaveDraftRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
-	49,  // 55: messagerie.messaging.v1.SaveDraftResponse.draft:type_name -> messagerie.messaging.v1.Draft
-	49,  // 56: messagerie.messaging.v1.GetDraftResponse.draft:type_name -> messagerie.messaging.v1.Draft
-	49,  // 57: messagerie.messaging.v1.ListDraftsResponse.drafts:type_name -> messagerie.messaging.v1.Draft
-	122, // 58: messagerie.messaging.v1.CreateWatchTicketResponse.expire_time:type_name -> google.protobuf.Timestamp
-	62,  // 59: messagerie.messaging.v1.GetPreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
-	62,  // 60: messagerie.messaging.v1.UpdatePreferencesRequest.preferences:type_name -> messagerie.messaging.v1.Preferences
-	125, // 61: messagerie.messaging.v1.UpdatePreferencesRequest.update_mask:type_name -> google.protobuf.FieldMask
-	62,  // 62: messagerie.messaging.v1.UpdatePreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
-	62,  // 63: messagerie.messaging.v1.ReplacePreferencesRequest.preferences:type_name -> messagerie.messaging.v1.Preferences
-	62,  // 64: messagerie.messaging.v1.ReplacePreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
-	121, // 65: messagerie.messaging.v1.GetExpectedDelayRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
-	10,  // 66: messagerie.messaging.v1.GetExpectedDelayResponse.target:type_name -> messagerie.messaging.v1.ExpectedDelay
-	10,  // 67: messagerie.messaging.v1.GetExpectedDelayResponse.usual:type_name -> messagerie.messaging.v1.ExpectedDelay
-	62,  // 68: messagerie.messaging.v1.ExportMyDataResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
-	49,  // 69: messagerie.messaging.v1.ExportMyDataResponse.draft:type_name -> messagerie.messaging.v1.Draft
-	4,   // 70: messagerie.messaging.v1.ExportMyDataResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 71: messagerie.messaging.v1.TransferConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 72: messagerie.messaging.v1.RecategoriseConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 73: messagerie.messaging.v1.ReopenConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 74: messagerie.messaging.v1.HoldConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 75: messagerie.messaging.v1.UnholdConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	4,   // 76: messagerie.messaging.v1.AddNoteResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	89,  // 77: messagerie.messaging.v1.ListQueuesResponse.queues:type_name -> messagerie.messaging.v1.AgentQueue
-	122, // 78: messagerie.messaging.v1.Template.update_time:type_name -> google.protobuf.Timestamp
-	90,  // 79: messagerie.messaging.v1.ListTemplatesResponse.templates:type_name -> messagerie.messaging.v1.Template
-	90,  // 80: messagerie.messaging.v1.SaveTemplateResponse.template:type_name -> messagerie.messaging.v1.Template
-	99,  // 81: messagerie.messaging.v1.GetStatisticsResponse.days:type_name -> messagerie.messaging.v1.DayFigures
-	100, // 82: messagerie.messaging.v1.GetStatisticsResponse.themes:type_name -> messagerie.messaging.v1.ThemeFigures
-	122, // 83: messagerie.messaging.v1.GetStatisticsResponse.oldest_waiting:type_name -> google.protobuf.Timestamp
-	101, // 84: messagerie.messaging.v1.GetStatisticsResponse.answers:type_name -> messagerie.messaging.v1.AnswerFigures
-	3,   // 85: messagerie.messaging.v1.ThemeFigures.theme:type_name -> messagerie.messaging.v1.Choice
-	124, // 86: messagerie.messaging.v1.GetStatusResponse.oldest_unanswered_age:type_name -> google.protobuf.Duration
-	124, // 87: messagerie.messaging.v1.GetStatusResponse.outbox_age:type_name -> google.protobuf.Duration
-	124, // 88: messagerie.messaging.v1.GetStatusResponse.newest_event_age:type_name -> google.protobuf.Duration
-	106, // 89: messagerie.messaging.v1.GetStatusResponse.keys:type_name -> messagerie.messaging.v1.KeyFit
-	106, // 90: messagerie.messaging.v1.GetKeysResponse.fit:type_name -> messagerie.messaging.v1.KeyFit
-	108, // 91: messagerie.messaging.v1.GetKeysResponse.keys:type_name -> messagerie.messaging.v1.WrappingKey
-	122, // 92: messagerie.messaging.v1.RefusedEvent.create_time:type_name -> google.protobuf.Timestamp
-	122, // 93: messagerie.messaging.v1.RefusedEvent.try_time:type_name -> google.protobuf.Timestamp
-	122, // 94: messagerie.messaging.v1.RefusedEvent.set_aside_time:type_name -> google.protobuf.Timestamp
-	114, // 95: messagerie.messaging.v1.ListRefusedEventsResponse.events:type_name -> messagerie.messaging.v1.RefusedEvent
-	11,  // 96: messagerie.messaging.v1.MessagingService.SubmitMessage:input_type -> messagerie.messaging.v1.SubmitMessageRequest
-	13,  // 97: messagerie.messaging.v1.MessagingService.ListConversations:input_type -> messagerie.messaging.v1.ListConversationsRequest
-	15,  // 98: messagerie.messaging.v1.MessagingService.GetConversation:input_type -> messagerie.messaging.v1.GetConversationRequest
-	17,  // 99: messagerie.messaging.v1.MessagingService.HideConversation:input_type -> messagerie.messaging.v1.HideConversationRequest
-	19,  // 100: messagerie.messaging.v1.MessagingService.ShowConversation:input_type -> messagerie.messaging.v1.ShowConversationRequest
-	21,  // 101: messagerie.messaging.v1.MessagingService.MarkConversationRead:input_type -> messagerie.messaging.v1.MarkConversationReadRequest
-	47,  // 102: messagerie.messaging.v1.MessagingService.PostFollowUp:input_type -> messagerie.messaging.v1.PostFollowUpRequest
-	50,  // 103: messagerie.messaging.v1.MessagingService.SaveDraft:input_type -> messagerie.messaging.v1.SaveDraftRequest
-	52,  // 104: messagerie.messaging.v1.MessagingService.GetDraft:input_type -> messagerie.messaging.v1.GetDraftRequest
-	54,  // 105: messagerie.messaging.v1.MessagingService.ListDrafts:input_type -> messagerie.messaging.v1.ListDraftsRequest
-	56,  // 106: messagerie.messaging.v1.MessagingService.DeleteDraft:input_type -> messagerie.messaging.v1.DeleteDraftRequest
-	58,  // 107: messagerie.messaging.v1.MessagingService.WatchConversations:input_type -> messagerie.messaging.v1.WatchConversationsRequest
-	60,  // 108: messagerie.messaging.v1.MessagingService.CreateWatchTicket:input_type -> messagerie.messaging.v1.CreateWatchTicketRequest
-	63,  // 109: messagerie.messaging.v1.MessagingService.GetPreferences:input_type -> messagerie.messaging.v1.GetPreferencesRequest
-	65,  // 110: messagerie.messaging.v1.MessagingService.UpdatePreferences:input_type -> messagerie.messaging.v1.UpdatePreferencesRequest
-	67,  // 111: messagerie.messaging.v1.MessagingService.ReplacePreferences:input_type -> messagerie.messaging.v1.ReplacePreferencesRequest
-	69,  // 112: messagerie.messaging.v1.MessagingService.GetExpectedDelay:input_type -> messagerie.messaging.v1.GetExpectedDelayRequest
-	71,  // 113: messagerie.messaging.v1.MessagingService.ExportMyData:input_type -> messagerie.messaging.v1.ExportMyDataRequest
-	73,  // 114: messagerie.messaging.v1.MessagingService.EraseMyData:input_type -> messagerie.messaging.v1.EraseMyDataRequest
-	23,  // 115: messagerie.messaging.v1.AgentService.ListConversations:input_type -> messagerie.messaging.v1.AgentServiceListConversationsRequest
-	25,  // 116: messagerie.messaging.v1.AgentService.GetConversation:input_type -> messagerie.messaging.v1.AgentServiceGetConversationRequest
-	27,  // 117: messagerie.messaging.v1.AgentService.ClaimConversation:input_type -> messagerie.messaging.v1.ClaimConversationRequest
-	29,  // 118: messagerie.messaging.v1.AgentService.ReleaseConversation:input_type -> messagerie.messaging.v1.ReleaseConversationRequest
-	31,  // 119: messagerie.messaging.v1.AgentService.PostReply:input_type -> messagerie.messaging.v1.PostReplyRequest
-	33,  // 120: messagerie.messaging.v1.AgentService.CloseConversation:input_type -> messagerie.messaging.v1.CloseConversationRequest
-	75,  // 121: messagerie.messaging.v1.AgentService.TransferConversation:input_type -> messagerie.messaging.v1.TransferConversationRequest
-	77,  // 122: messagerie.messaging.v1.AgentService.RecategoriseConversation:input_type -> messagerie.messaging.v1.RecategoriseConversationRequest
-	79,  // 123: messagerie.messaging.v1.AgentService.ReopenConversation:input_type -> messagerie.messaging.v1.ReopenConversationRequest
-	85,  // 124: messagerie.messaging.v1.AgentService.AddNote:input_type -> messagerie.messaging.v1.AddNoteRequest
-	81,  // 125: messagerie.messaging.v1.AgentService.HoldConversation:input_type -> messagerie.messaging.v1.HoldConversationRequest
-	83,  // 126: messagerie.messaging.v1.AgentService.UnholdConversation:input_type -> messagerie.messaging.v1.UnholdConversationRequest
-	87,  // 127: messagerie.messaging.v1.AgentService.ListQueues:input_type -> messagerie.messaging.v1.ListQueuesRequest
-	91,  // 128: messagerie.messaging.v1.AgentService.ListTemplates:input_type -> messagerie.messaging.v1.ListTemplatesRequest
-	93,  // 129: messagerie.messaging.v1.AgentService.SaveTemplate:input_type -> messagerie.messaging.v1.SaveTemplateRequest
-	95,  // 130: messagerie.messaging.v1.AgentService.DeleteTemplate:input_type -> messagerie.messaging.v1.DeleteTemplateRequest
-	97,  // 131: messagerie.messaging.v1.AgentService.GetStatistics:input_type -> messagerie.messaging.v1.GetStatisticsRequest
-	102, // 132: messagerie.messaging.v1.AgentService.WatchConversations:input_type -> messagerie.messaging.v1.AgentServiceWatchConversationsRequest
-	104, // 133: messagerie.messaging.v1.OperatorService.GetStatus:input_type -> messagerie.messaging.v1.GetStatusRequest
-	115, // 134: messagerie.messaging.v1.OperatorService.ListRefusedEvents:input_type -> messagerie.messaging.v1.ListRefusedEventsRequest
-	117, // 135: messagerie.messaging.v1.OperatorService.RequeueRefusedEvents:input_type -> messagerie.messaging.v1.RequeueRefusedEventsRequest
-	119, // 136: messagerie.messaging.v1.OperatorService.DropRefusedEvent:input_type -> messagerie.messaging.v1.DropRefusedEventRequest
-	107, // 137: messagerie.messaging.v1.OperatorService.GetKeys:input_type -> messagerie.messaging.v1.GetKeysRequest
-	110, // 138: messagerie.messaging.v1.OperatorService.RewrapKeys:input_type -> messagerie.messaging.v1.RewrapKeysRequest
-	112, // 139: messagerie.messaging.v1.OperatorService.ReconcileKeys:input_type -> messagerie.messaging.v1.ReconcileKeysRequest
-	35,  // 140: messagerie.messaging.v1.RecipientService.BatchGetRecipients:input_type -> messagerie.messaging.v1.BatchGetRecipientsRequest
-	38,  // 141: messagerie.messaging.v1.RecipientService.CheckReader:input_type -> messagerie.messaging.v1.CheckReaderRequest
-	41,  // 142: messagerie.messaging.v1.EventLogService.ListDigests:input_type -> messagerie.messaging.v1.ListDigestsRequest
-	44,  // 143: messagerie.messaging.v1.EventLogService.ListEvents:input_type -> messagerie.messaging.v1.ListEventsRequest
-	12,  // 144: messagerie.messaging.v1.MessagingService.SubmitMessage:output_type -> messagerie.messaging.v1.SubmitMessageResponse
-	14,  // 145: messagerie.messaging.v1.MessagingService.ListConversations:output_type -> messagerie.messaging.v1.ListConversationsResponse
-	16,  // 146: messagerie.messaging.v1.MessagingService.GetConversation:output_type -> messagerie.messaging.v1.GetConversationResponse
-	18,  // 147: messagerie.messaging.v1.MessagingService.HideConversation:output_type -> messagerie.messaging.v1.HideConversationResponse
-	20,  // 148: messagerie.messaging.v1.MessagingService.ShowConversation:output_type -> messagerie.messaging.v1.ShowConversationResponse
-	22,  // 149: messagerie.messaging.v1.MessagingService.MarkConversationRead:output_type -> messagerie.messaging.v1.MarkConversationReadResponse
-	48,  // 150: messagerie.messaging.v1.MessagingService.PostFollowUp:output_type -> messagerie.messaging.v1.PostFollowUpResponse
-	51,  // 151: messagerie.messaging.v1.MessagingService.SaveDraft:output_type -> messagerie.messaging.v1.SaveDraftResponse
-	53,  // 152: messagerie.messaging.v1.MessagingService.GetDraft:output_type -> messagerie.messaging.v1.GetDraftResponse
-	55,  // 153: messagerie.messaging.v1.MessagingService.ListDrafts:output_type -> messagerie.messaging.v1.ListDraftsResponse
-	57,  // 154: messagerie.messaging.v1.MessagingService.DeleteDraft:output_type -> messagerie.messaging.v1.DeleteDraftResponse
-	59,  // 155: messagerie.messaging.v1.MessagingService.WatchConversations:output_type -> messagerie.messaging.v1.WatchConversationsResponse
-	61,  // 156: messagerie.messaging.v1.MessagingService.CreateWatchTicket:output_type -> messagerie.messaging.v1.CreateWatchTicketResponse
-	64,  // 157: messagerie.messaging.v1.MessagingService.GetPreferences:output_type -> messagerie.messaging.v1.GetPreferencesResponse
-	66,  // 158: messagerie.messaging.v1.MessagingService.UpdatePreferences:output_type -> messagerie.messaging.v1.UpdatePreferencesResponse
-	68,  // 159: messagerie.messaging.v1.MessagingService.ReplacePreferences:output_type -> messagerie.messaging.v1.ReplacePreferencesResponse
-	70,  // 160: messagerie.messaging.v1.MessagingService.GetExpectedDelay:output_type -> messagerie.messaging.v1.GetExpectedDelayResponse
-	72,  // 161: messagerie.messaging.v1.MessagingService.ExportMyData:output_type -> messagerie.messaging.v1.ExportMyDataResponse
-	74,  // 162: messagerie.messaging.v1.MessagingService.EraseMyData:output_type -> messagerie.messaging.v1.EraseMyDataResponse
-	24,  // 163: messagerie.messaging.v1.AgentService.ListConversations:output_type -> messagerie.messaging.v1.AgentServiceListConversationsResponse
-	26,  // 164: messagerie.messaging.v1.AgentService.GetConversation:output_type -> messagerie.messaging.v1.AgentServiceGetConversationResponse
-	28,  // 165: messagerie.messaging.v1.AgentService.ClaimConversation:output_type -> messagerie.messaging.v1.ClaimConversationResponse
-	30,  // 166: messagerie.messaging.v1.AgentService.ReleaseConversation:output_type -> messagerie.messaging.v1.ReleaseConversationResponse
-	32,  // 167: messagerie.messaging.v1.AgentService.PostReply:output_type -> messagerie.messaging.v1.PostReplyResponse
-	34,  // 168: messagerie.messaging.v1.AgentService.CloseConversation:output_type -> messagerie.messaging.v1.CloseConversationResponse
-	76,  // 169: messagerie.messaging.v1.AgentService.TransferConversation:output_type -> messagerie.messaging.v1.TransferConversationResponse
-	78,  // 170: messagerie.messaging.v1.AgentService.RecategoriseConversation:output_type -> messagerie.messaging.v1.RecategoriseConversationResponse
-	80,  // 171: messagerie.messaging.v1.AgentService.ReopenConversation:output_type -> messagerie.messaging.v1.ReopenConversationResponse
-	86,  // 172: messagerie.messaging.v1.AgentService.AddNote:output_type -> messagerie.messaging.v1.AddNoteResponse
-	82,  // 173: messagerie.messaging.v1.AgentService.HoldConversation:output_type -> messagerie.messaging.v1.HoldConversationResponse
-	84,  // 174: messagerie.messaging.v1.AgentService.UnholdConversation:output_type -> messagerie.messaging.v1.UnholdConversationResponse
-	88,  // 175: messagerie.messaging.v1.AgentService.ListQueues:output_type -> messagerie.messaging.v1.ListQueuesResponse
-	92,  // 176: messagerie.messaging.v1.AgentService.ListTemplates:output_type -> messagerie.messaging.v1.ListTemplatesResponse
-	94,  // 177: messagerie.messaging.v1.AgentService.SaveTemplate:output_type -> messagerie.messaging.v1.SaveTemplateResponse
-	96,  // 178: messagerie.messaging.v1.AgentService.DeleteTemplate:output_type -> messagerie.messaging.v1.DeleteTemplateResponse
-	98,  // 179: messagerie.messaging.v1.AgentService.GetStatistics:output_type -> messagerie.messaging.v1.GetStatisticsResponse
-	103, // 180: messagerie.messaging.v1.AgentService.WatchConversations:output_type -> messagerie.messaging.v1.AgentServiceWatchConversationsResponse
-	105, // 181: messagerie.messaging.v1.OperatorService.GetStatus:output_type -> messagerie.messaging.v1.GetStatusResponse
-	116, // 182: messagerie.messaging.v1.OperatorService.ListRefusedEvents:output_type -> messagerie.messaging.v1.ListRefusedEventsResponse
-	118, // 183: messagerie.messaging.v1.OperatorService.RequeueRefusedEvents:output_type -> messagerie.messaging.v1.RequeueRefusedEventsResponse
-	120, // 184: messagerie.messaging.v1.OperatorService.DropRefusedEvent:output_type -> messagerie.messaging.v1.DropRefusedEventResponse
-	109, // 185: messagerie.messaging.v1.OperatorService.GetKeys:output_type -> messagerie.messaging.v1.GetKeysResponse
-	111, // 186: messagerie.messaging.v1.OperatorService.RewrapKeys:output_type -> messagerie.messaging.v1.RewrapKeysResponse
-	113, // 187: messagerie.messaging.v1.OperatorService.ReconcileKeys:output_type -> messagerie.messaging.v1.ReconcileKeysResponse
-	36,  // 188: messagerie.messaging.v1.RecipientService.BatchGetRecipients:output_type -> messagerie.messaging.v1.BatchGetRecipientsResponse
-	40,  // 189: messagerie.messaging.v1.RecipientService.CheckReader:output_type -> messagerie.messaging.v1.CheckReaderResponse
-	43,  // 190: messagerie.messaging.v1.EventLogService.ListDigests:output_type -> messagerie.messaging.v1.ListDigestsResponse
-	46,  // 191: messagerie.messaging.v1.EventLogService.ListEvents:output_type -> messagerie.messaging.v1.ListEventsResponse
-	144, // [144:192] is the sub-list for method output_type
-	96,  // [96:144] is the sub-list for method input_type
-	96,  // [96:96] is the sub-list for extension type_name
-	96,  // [96:96] is the sub-list for extension extendee
-	0,   // [0:96] is the sub-list for field type_name
+	142, // 5: messagerie.messaging.v1.Conversation.create_time:type_name -> google.protobuf.Timestamp
+	142, // 6: messagerie.messaging.v1.Conversation.update_time:type_name -> google.protobuf.Timestamp
+	15,  // 7: messagerie.messaging.v1.Conversation.messages:type_name -> messagerie.messaging.v1.Message
+	6,   // 8: messagerie.messaging.v1.Conversation.queue:type_name -> messagerie.messaging.v1.Choice
+	13,  // 9: messagerie.messaging.v1.Conversation.claim:type_name -> messagerie.messaging.v1.ClaimInfo
+	11,  // 10: messagerie.messaging.v1.Conversation.notes:type_name -> messagerie.messaging.v1.Note
+	12,  // 11: messagerie.messaging.v1.Conversation.steps:type_name -> messagerie.messaging.v1.Step
+	10,  // 12: messagerie.messaging.v1.Conversation.hold:type_name -> messagerie.messaging.v1.Hold
+	142, // 13: messagerie.messaging.v1.Conversation.expire_time:type_name -> google.protobuf.Timestamp
+	142, // 14: messagerie.messaging.v1.Conversation.wait_time:type_name -> google.protobuf.Timestamp
+	8,   // 15: messagerie.messaging.v1.Conversation.member:type_name -> messagerie.messaging.v1.Member
+	9,   // 16: messagerie.messaging.v1.Conversation.readings:type_name -> messagerie.messaging.v1.Reading
+	141, // 17: messagerie.messaging.v1.Member.profile:type_name -> messagerie.taxonomy.v1.Audience
+	2,   // 18: messagerie.messaging.v1.Member.email:type_name -> messagerie.messaging.v1.Member.Contact
+	2,   // 19: messagerie.messaging.v1.Member.phone:type_name -> messagerie.messaging.v1.Member.Contact
+	142, // 20: messagerie.messaging.v1.Reading.first_time:type_name -> google.protobuf.Timestamp
+	142, // 21: messagerie.messaging.v1.Reading.last_time:type_name -> google.protobuf.Timestamp
+	142, // 22: messagerie.messaging.v1.Hold.create_time:type_name -> google.protobuf.Timestamp
+	142, // 23: messagerie.messaging.v1.Note.create_time:type_name -> google.protobuf.Timestamp
+	3,   // 24: messagerie.messaging.v1.Step.kind:type_name -> messagerie.messaging.v1.Step.Kind
+	142, // 25: messagerie.messaging.v1.Step.time:type_name -> google.protobuf.Timestamp
+	142, // 26: messagerie.messaging.v1.ClaimInfo.expire_time:type_name -> google.protobuf.Timestamp
+	4,   // 27: messagerie.messaging.v1.Writer.kind:type_name -> messagerie.messaging.v1.Writer.Kind
+	1,   // 28: messagerie.messaging.v1.Message.author:type_name -> messagerie.messaging.v1.Author
+	142, // 29: messagerie.messaging.v1.Message.create_time:type_name -> google.protobuf.Timestamp
+	14,  // 30: messagerie.messaging.v1.Message.writer:type_name -> messagerie.messaging.v1.Writer
+	15,  // 31: messagerie.messaging.v1.ConversationChanged.messages:type_name -> messagerie.messaging.v1.Message
+	141, // 32: messagerie.messaging.v1.SubmitMessageRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	7,   // 33: messagerie.messaging.v1.SubmitMessageResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	17,  // 34: messagerie.messaging.v1.SubmitMessageResponse.expected_delay:type_name -> messagerie.messaging.v1.ExpectedDelay
+	141, // 35: messagerie.messaging.v1.ListConversationsRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	7,   // 36: messagerie.messaging.v1.ListConversationsResponse.conversations:type_name -> messagerie.messaging.v1.Conversation
+	7,   // 37: messagerie.messaging.v1.GetConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	7,   // 38: messagerie.messaging.v1.HideConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	7,   // 39: messagerie.messaging.v1.ShowConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	7,   // 40: messagerie.messaging.v1.MarkConversationReadResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	0,   // 41: messagerie.messaging.v1.AgentServiceListConversationsRequest.status:type_name -> messagerie.messaging.v1.Status
+	141, // 42: messagerie.messaging.v1.AgentServiceListConversationsRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	142, // 43: messagerie.messaging.v1.AgentServiceListConversationsRequest.changed_since:type_name -> google.protobuf.Timestamp
+	7,   // 44: messagerie.messaging.v1.AgentServiceListConversationsResponse.conversations:type_name -> messagerie.messaging.v1.Conversation
+	7,   // 45: messagerie.messaging.v1.FindConversationsResponse.conversations:type_name -> messagerie.messaging.v1.Conversation
+	7,   // 46: messagerie.messaging.v1.AgentServiceGetConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	7,   // 47: messagerie.messaging.v1.ClaimConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	7,   // 48: messagerie.messaging.v1.ReleaseConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	7,   // 49: messagerie.messaging.v1.AssignConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	7,   // 50: messagerie.messaging.v1.TakeOverConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	7,   // 51: messagerie.messaging.v1.PostReplyResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	7,   // 52: messagerie.messaging.v1.CloseConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	50,  // 53: messagerie.messaging.v1.BatchGetRecipientsResponse.recipients:type_name -> messagerie.messaging.v1.Recipient
+	142, // 54: messagerie.messaging.v1.Recipient.receive_time:type_name -> google.protobuf.Timestamp
+	143, // 55: messagerie.messaging.v1.Recipient.queue:type_name -> messagerie.taxonomy.v1.Queue
+	52,  // 56: messagerie.messaging.v1.CheckReaderRequest.agent:type_name -> messagerie.messaging.v1.AgentScope
+	142, // 57: messagerie.messaging.v1.ListDigestsRequest.from:type_name -> google.protobuf.Timestamp
+	142, // 58: messagerie.messaging.v1.ListDigestsRequest.before:type_name -> google.protobuf.Timestamp
+	142, // 59: messagerie.messaging.v1.SlotDigest.start:type_name -> google.protobuf.Timestamp
+	55,  // 60: messagerie.messaging.v1.ListDigestsResponse.slots:type_name -> messagerie.messaging.v1.SlotDigest
+	142, // 61: messagerie.messaging.v1.ListDigestsResponse.settled_time:type_name -> google.protobuf.Timestamp
+	144, // 62: messagerie.messaging.v1.ListDigestsResponse.retention:type_name -> google.protobuf.Duration
+	142, // 63: messagerie.messaging.v1.ListEventsRequest.from:type_name -> google.protobuf.Timestamp
+	142, // 64: messagerie.messaging.v1.ListEventsRequest.before:type_name -> google.protobuf.Timestamp
+	142, // 65: messagerie.messaging.v1.LoggedEvent.create_time:type_name -> google.protobuf.Timestamp
+	58,  // 66: messagerie.messaging.v1.ListEventsResponse.events:type_name -> messagerie.messaging.v1.LoggedEvent
+	7,   // 67: messagerie.messaging.v1.PostFollowUpResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	141, // 68: messagerie.messaging.v1.Draft.audience:type_name -> messagerie.taxonomy.v1.Audience
+	142, // 69: messagerie.messaging.v1.Draft.update_time:type_name -> google.protobuf.Timestamp
+	141, // 70: messagerie.messaging.v1.SaveDraftRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	62,  // 71: messagerie.messaging.v1.SaveDraftResponse.draft:type_name -> messagerie.messaging.v1.Draft
+	62,  // 72: messagerie.messaging.v1.GetDraftResponse.draft:type_name -> messagerie.messaging.v1.Draft
+	62,  // 73: messagerie.messaging.v1.ListDraftsResponse.drafts:type_name -> messagerie.messaging.v1.Draft
+	142, // 74: messagerie.messaging.v1.CreateWatchTicketResponse.expire_time:type_name -> google.protobuf.Timestamp
+	75,  // 75: messagerie.messaging.v1.GetPreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
+	75,  // 76: messagerie.messaging.v1.UpdatePreferencesRequest.preferences:type_name -> messagerie.messaging.v1.Preferences
+	145, // 77: messagerie.messaging.v1.UpdatePreferencesRequest.update_mask:type_name -> google.protobuf.FieldMask
+	75,  // 78: messagerie.messaging.v1.UpdatePreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
+	75,  // 79: messagerie.messaging.v1.ReplacePreferencesRequest.preferences:type_name -> messagerie.messaging.v1.Preferences
+	75,  // 80: messagerie.messaging.v1.ReplacePreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
+	141, // 81: messagerie.messaging.v1.GetExpectedDelayRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	17,  // 82: messagerie.messaging.v1.GetExpectedDelayResponse.target:type_name -> messagerie.messaging.v1.ExpectedDelay
+	17,  // 83: messagerie.messaging.v1.GetExpectedDelayResponse.usual:type_name -> messagerie.messaging.v1.ExpectedDelay
+	75,  // 84: messagerie.messaging.v1.ExportMyDataResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
+	62,  // 85: messagerie.messaging.v1.ExportMyDataResponse.draft:type_name -> messagerie.messaging.v1.Draft
+	7,   // 86: messagerie.messaging.v1.ExportMyDataResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	7,   // 87: messagerie.messaging.v1.TransferConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	7,   // 88: messagerie.messaging.v1.RecategoriseConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	7,   // 89: messagerie.messaging.v1.ReopenConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	7,   // 90: messagerie.messaging.v1.HoldConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	7,   // 91: messagerie.messaging.v1.UnholdConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	7,   // 92: messagerie.messaging.v1.AddNoteResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	102, // 93: messagerie.messaging.v1.ListAgentsResponse.agents:type_name -> messagerie.messaging.v1.Agent
+	142, // 94: messagerie.messaging.v1.ListAuditEntriesRequest.since:type_name -> google.protobuf.Timestamp
+	142, // 95: messagerie.messaging.v1.ListAuditEntriesRequest.until:type_name -> google.protobuf.Timestamp
+	105, // 96: messagerie.messaging.v1.ListAuditEntriesResponse.entries:type_name -> messagerie.messaging.v1.AuditEntry
+	106, // 97: messagerie.messaging.v1.ListAuditEntriesResponse.unusual_readers:type_name -> messagerie.messaging.v1.UnusualReader
+	142, // 98: messagerie.messaging.v1.AuditEntry.time:type_name -> google.protobuf.Timestamp
+	5,   // 99: messagerie.messaging.v1.AuditEntry.action:type_name -> messagerie.messaging.v1.AuditEntry.Action
+	109, // 100: messagerie.messaging.v1.ListQueuesResponse.queues:type_name -> messagerie.messaging.v1.AgentQueue
+	142, // 101: messagerie.messaging.v1.Template.update_time:type_name -> google.protobuf.Timestamp
+	110, // 102: messagerie.messaging.v1.ListTemplatesResponse.templates:type_name -> messagerie.messaging.v1.Template
+	110, // 103: messagerie.messaging.v1.SaveTemplateResponse.template:type_name -> messagerie.messaging.v1.Template
+	119, // 104: messagerie.messaging.v1.GetStatisticsResponse.days:type_name -> messagerie.messaging.v1.DayFigures
+	120, // 105: messagerie.messaging.v1.GetStatisticsResponse.themes:type_name -> messagerie.messaging.v1.ThemeFigures
+	142, // 106: messagerie.messaging.v1.GetStatisticsResponse.oldest_waiting:type_name -> google.protobuf.Timestamp
+	121, // 107: messagerie.messaging.v1.GetStatisticsResponse.answers:type_name -> messagerie.messaging.v1.AnswerFigures
+	6,   // 108: messagerie.messaging.v1.ThemeFigures.theme:type_name -> messagerie.messaging.v1.Choice
+	144, // 109: messagerie.messaging.v1.GetStatusResponse.oldest_unanswered_age:type_name -> google.protobuf.Duration
+	144, // 110: messagerie.messaging.v1.GetStatusResponse.outbox_age:type_name -> google.protobuf.Duration
+	144, // 111: messagerie.messaging.v1.GetStatusResponse.newest_event_age:type_name -> google.protobuf.Duration
+	126, // 112: messagerie.messaging.v1.GetStatusResponse.keys:type_name -> messagerie.messaging.v1.KeyFit
+	126, // 113: messagerie.messaging.v1.GetKeysResponse.fit:type_name -> messagerie.messaging.v1.KeyFit
+	128, // 114: messagerie.messaging.v1.GetKeysResponse.keys:type_name -> messagerie.messaging.v1.WrappingKey
+	142, // 115: messagerie.messaging.v1.RefusedEvent.create_time:type_name -> google.protobuf.Timestamp
+	142, // 116: messagerie.messaging.v1.RefusedEvent.try_time:type_name -> google.protobuf.Timestamp
+	142, // 117: messagerie.messaging.v1.RefusedEvent.set_aside_time:type_name -> google.protobuf.Timestamp
+	134, // 118: messagerie.messaging.v1.ListRefusedEventsResponse.events:type_name -> messagerie.messaging.v1.RefusedEvent
+	18,  // 119: messagerie.messaging.v1.MessagingService.SubmitMessage:input_type -> messagerie.messaging.v1.SubmitMessageRequest
+	20,  // 120: messagerie.messaging.v1.MessagingService.ListConversations:input_type -> messagerie.messaging.v1.ListConversationsRequest
+	22,  // 121: messagerie.messaging.v1.MessagingService.GetConversation:input_type -> messagerie.messaging.v1.GetConversationRequest
+	24,  // 122: messagerie.messaging.v1.MessagingService.HideConversation:input_type -> messagerie.messaging.v1.HideConversationRequest
+	26,  // 123: messagerie.messaging.v1.MessagingService.ShowConversation:input_type -> messagerie.messaging.v1.ShowConversationRequest
+	28,  // 124: messagerie.messaging.v1.MessagingService.MarkConversationRead:input_type -> messagerie.messaging.v1.MarkConversationReadRequest
+	60,  // 125: messagerie.messaging.v1.MessagingService.PostFollowUp:input_type -> messagerie.messaging.v1.PostFollowUpRequest
+	63,  // 126: messagerie.messaging.v1.MessagingService.SaveDraft:input_type -> messagerie.messaging.v1.SaveDraftRequest
+	65,  // 127: messagerie.messaging.v1.MessagingService.GetDraft:input_type -> messagerie.messaging.v1.GetDraftRequest
+	67,  // 128: messagerie.messaging.v1.MessagingService.ListDrafts:input_type -> messagerie.messaging.v1.ListDraftsRequest
+	69,  // 129: messagerie.messaging.v1.MessagingService.DeleteDraft:input_type -> messagerie.messaging.v1.DeleteDraftRequest
+	71,  // 130: messagerie.messaging.v1.MessagingService.WatchConversations:input_type -> messagerie.messaging.v1.WatchConversationsRequest
+	73,  // 131: messagerie.messaging.v1.MessagingService.CreateWatchTicket:input_type -> messagerie.messaging.v1.CreateWatchTicketRequest
+	76,  // 132: messagerie.messaging.v1.MessagingService.GetPreferences:input_type -> messagerie.messaging.v1.GetPreferencesRequest
+	78,  // 133: messagerie.messaging.v1.MessagingService.UpdatePreferences:input_type -> messagerie.messaging.v1.UpdatePreferencesRequest
+	80,  // 134: messagerie.messaging.v1.MessagingService.ReplacePreferences:input_type -> messagerie.messaging.v1.ReplacePreferencesRequest
+	82,  // 135: messagerie.messaging.v1.MessagingService.GetExpectedDelay:input_type -> messagerie.messaging.v1.GetExpectedDelayRequest
+	84,  // 136: messagerie.messaging.v1.MessagingService.ExportMyData:input_type -> messagerie.messaging.v1.ExportMyDataRequest
+	86,  // 137: messagerie.messaging.v1.MessagingService.EraseMyData:input_type -> messagerie.messaging.v1.EraseMyDataRequest
+	30,  // 138: messagerie.messaging.v1.AgentService.ListConversations:input_type -> messagerie.messaging.v1.AgentServiceListConversationsRequest
+	32,  // 139: messagerie.messaging.v1.AgentService.FindConversations:input_type -> messagerie.messaging.v1.FindConversationsRequest
+	34,  // 140: messagerie.messaging.v1.AgentService.GetConversation:input_type -> messagerie.messaging.v1.AgentServiceGetConversationRequest
+	36,  // 141: messagerie.messaging.v1.AgentService.ClaimConversation:input_type -> messagerie.messaging.v1.ClaimConversationRequest
+	40,  // 142: messagerie.messaging.v1.AgentService.AssignConversation:input_type -> messagerie.messaging.v1.AssignConversationRequest
+	42,  // 143: messagerie.messaging.v1.AgentService.TakeOverConversation:input_type -> messagerie.messaging.v1.TakeOverConversationRequest
+	38,  // 144: messagerie.messaging.v1.AgentService.ReleaseConversation:input_type -> messagerie.messaging.v1.ReleaseConversationRequest
+	44,  // 145: messagerie.messaging.v1.AgentService.PostReply:input_type -> messagerie.messaging.v1.PostReplyRequest
+	46,  // 146: messagerie.messaging.v1.AgentService.CloseConversation:input_type -> messagerie.messaging.v1.CloseConversationRequest
+	88,  // 147: messagerie.messaging.v1.AgentService.TransferConversation:input_type -> messagerie.messaging.v1.TransferConversationRequest
+	90,  // 148: messagerie.messaging.v1.AgentService.RecategoriseConversation:input_type -> messagerie.messaging.v1.RecategoriseConversationRequest
+	92,  // 149: messagerie.messaging.v1.AgentService.ReopenConversation:input_type -> messagerie.messaging.v1.ReopenConversationRequest
+	98,  // 150: messagerie.messaging.v1.AgentService.AddNote:input_type -> messagerie.messaging.v1.AddNoteRequest
+	94,  // 151: messagerie.messaging.v1.AgentService.HoldConversation:input_type -> messagerie.messaging.v1.HoldConversationRequest
+	96,  // 152: messagerie.messaging.v1.AgentService.UnholdConversation:input_type -> messagerie.messaging.v1.UnholdConversationRequest
+	100, // 153: messagerie.messaging.v1.AgentService.ListAgents:input_type -> messagerie.messaging.v1.ListAgentsRequest
+	103, // 154: messagerie.messaging.v1.AgentService.ListAuditEntries:input_type -> messagerie.messaging.v1.ListAuditEntriesRequest
+	107, // 155: messagerie.messaging.v1.AgentService.ListQueues:input_type -> messagerie.messaging.v1.ListQueuesRequest
+	111, // 156: messagerie.messaging.v1.AgentService.ListTemplates:input_type -> messagerie.messaging.v1.ListTemplatesRequest
+	113, // 157: messagerie.messaging.v1.AgentService.SaveTemplate:input_type -> messagerie.messaging.v1.SaveTemplateRequest
+	115, // 158: messagerie.messaging.v1.AgentService.DeleteTemplate:input_type -> messagerie.messaging.v1.DeleteTemplateRequest
+	117, // 159: messagerie.messaging.v1.AgentService.GetStatistics:input_type -> messagerie.messaging.v1.GetStatisticsRequest
+	122, // 160: messagerie.messaging.v1.AgentService.WatchConversations:input_type -> messagerie.messaging.v1.AgentServiceWatchConversationsRequest
+	124, // 161: messagerie.messaging.v1.OperatorService.GetStatus:input_type -> messagerie.messaging.v1.GetStatusRequest
+	135, // 162: messagerie.messaging.v1.OperatorService.ListRefusedEvents:input_type -> messagerie.messaging.v1.ListRefusedEventsRequest
+	137, // 163: messagerie.messaging.v1.OperatorService.RequeueRefusedEvents:input_type -> messagerie.messaging.v1.RequeueRefusedEventsRequest
+	139, // 164: messagerie.messaging.v1.OperatorService.DropRefusedEvent:input_type -> messagerie.messaging.v1.DropRefusedEventRequest
+	127, // 165: messagerie.messaging.v1.OperatorService.GetKeys:input_type -> messagerie.messaging.v1.GetKeysRequest
+	130, // 166: messagerie.messaging.v1.OperatorService.RewrapKeys:input_type -> messagerie.messaging.v1.RewrapKeysRequest
+	132, // 167: messagerie.messaging.v1.OperatorService.ReconcileKeys:input_type -> messagerie.messaging.v1.ReconcileKeysRequest
+	48,  // 168: messagerie.messaging.v1.RecipientService.BatchGetRecipients:input_type -> messagerie.messaging.v1.BatchGetRecipientsRequest
+	51,  // 169: messagerie.messaging.v1.RecipientService.CheckReader:input_type -> messagerie.messaging.v1.CheckReaderRequest
+	54,  // 170: messagerie.messaging.v1.EventLogService.ListDigests:input_type -> messagerie.messaging.v1.ListDigestsRequest
+	57,  // 171: messagerie.messaging.v1.EventLogService.ListEvents:input_type -> messagerie.messaging.v1.ListEventsRequest
+	19,  // 172: messagerie.messaging.v1.MessagingService.SubmitMessage:output_type -> messagerie.messaging.v1.SubmitMessageResponse
+	21,  // 173: messagerie.messaging.v1.MessagingService.ListConversations:output_type -> messagerie.messaging.v1.ListConversationsResponse
+	23,  // 174: messagerie.messaging.v1.MessagingService.GetConversation:output_type -> messagerie.messaging.v1.GetConversationResponse
+	25,  // 175: messagerie.messaging.v1.MessagingService.HideConversation:output_type -> messagerie.messaging.v1.HideConversationResponse
+	27,  // 176: messagerie.messaging.v1.MessagingService.ShowConversation:output_type -> messagerie.messaging.v1.ShowConversationResponse
+	29,  // 177: messagerie.messaging.v1.MessagingService.MarkConversationRead:output_type -> messagerie.messaging.v1.MarkConversationReadResponse
+	61,  // 178: messagerie.messaging.v1.MessagingService.PostFollowUp:output_type -> messagerie.messaging.v1.PostFollowUpResponse
+	64,  // 179: messagerie.messaging.v1.MessagingService.SaveDraft:output_type -> messagerie.messaging.v1.SaveDraftResponse
+	66,  // 180: messagerie.messaging.v1.MessagingService.GetDraft:output_type -> messagerie.messaging.v1.GetDraftResponse
+	68,  // 181: messagerie.messaging.v1.MessagingService.ListDrafts:output_type -> messagerie.messaging.v1.ListDraftsResponse
+	70,  // 182: messagerie.messaging.v1.MessagingService.DeleteDraft:output_type -> messagerie.messaging.v1.DeleteDraftResponse
+	72,  // 183: messagerie.messaging.v1.MessagingService.WatchConversations:output_type -> messagerie.messaging.v1.WatchConversationsResponse
+	74,  // 184: messagerie.messaging.v1.MessagingService.CreateWatchTicket:output_type -> messagerie.messaging.v1.CreateWatchTicketResponse
+	77,  // 185: messagerie.messaging.v1.MessagingService.GetPreferences:output_type -> messagerie.messaging.v1.GetPreferencesResponse
+	79,  // 186: messagerie.messaging.v1.MessagingService.UpdatePreferences:output_type -> messagerie.messaging.v1.UpdatePreferencesResponse
+	81,  // 187: messagerie.messaging.v1.MessagingService.ReplacePreferences:output_type -> messagerie.messaging.v1.ReplacePreferencesResponse
+	83,  // 188: messagerie.messaging.v1.MessagingService.GetExpectedDelay:output_type -> messagerie.messaging.v1.GetExpectedDelayResponse
+	85,  // 189: messagerie.messaging.v1.MessagingService.ExportMyData:output_type -> messagerie.messaging.v1.ExportMyDataResponse
+	87,  // 190: messagerie.messaging.v1.MessagingService.EraseMyData:output_type -> messagerie.messaging.v1.EraseMyDataResponse
+	31,  // 191: messagerie.messaging.v1.AgentService.ListConversations:output_type -> messagerie.messaging.v1.AgentServiceListConversationsResponse
+	33,  // 192: messagerie.messaging.v1.AgentService.FindConversations:output_type -> messagerie.messaging.v1.FindConversationsResponse
+	35,  // 193: messagerie.messaging.v1.AgentService.GetConversation:output_type -> messagerie.messaging.v1.AgentServiceGetConversationResponse
+	37,  // 194: messagerie.messaging.v1.AgentService.ClaimConversation:output_type -> messagerie.messaging.v1.ClaimConversationResponse
+	41,  // 195: messagerie.messaging.v1.AgentService.AssignConversation:output_type -> messagerie.messaging.v1.AssignConversationResponse
+	43,  // 196: messagerie.messaging.v1.AgentService.TakeOverConversation:output_type -> messagerie.messaging.v1.TakeOverConversationResponse
+	39,  // 197: messagerie.messaging.v1.AgentService.ReleaseConversation:output_type -> messagerie.messaging.v1.ReleaseConversationResponse
+	45,  // 198: messagerie.messaging.v1.AgentService.PostReply:output_type -> messagerie.messaging.v1.PostReplyResponse
+	47,  // 199: messagerie.messaging.v1.AgentService.CloseConversation:output_type -> messagerie.messaging.v1.CloseConversationResponse
+	89,  // 200: messagerie.messaging.v1.AgentService.TransferConversation:output_type -> messagerie.messaging.v1.TransferConversationResponse
+	91,  // 201: messagerie.messaging.v1.AgentService.RecategoriseConversation:output_type -> messagerie.messaging.v1.RecategoriseConversationResponse
+	93,  // 202: messagerie.messaging.v1.AgentService.ReopenConversation:output_type -> messagerie.messaging.v1.ReopenConversationResponse
+	99,  // 203: messagerie.messaging.v1.AgentService.AddNote:output_type -> messagerie.messaging.v1.AddNoteResponse
+	95,  // 204: messagerie.messaging.v1.AgentService.HoldConversation:output_type -> messagerie.messaging.v1.HoldConversationResponse
+	97,  // 205: messagerie.messaging.v1.AgentService.UnholdConversation:output_type -> messagerie.messaging.v1.UnholdConversationResponse
+	101, // 206: messagerie.messaging.v1.AgentService.ListAgents:output_type -> messagerie.messaging.v1.ListAgentsResponse
+	104, // 207: messagerie.messaging.v1.AgentService.ListAuditEntries:output_type -> messagerie.messaging.v1.ListAuditEntriesResponse
+	108, // 208: messagerie.messaging.v1.AgentService.ListQueues:output_type -> messagerie.messaging.v1.ListQueuesResponse
+	112, // 209: messagerie.messaging.v1.AgentService.ListTemplates:output_type -> messagerie.messaging.v1.ListTemplatesResponse
+	114, // 210: messagerie.messaging.v1.AgentService.SaveTemplate:output_type -> messagerie.messaging.v1.SaveTemplateResponse
+	116, // 211: messagerie.messaging.v1.AgentService.DeleteTemplate:output_type -> messagerie.messaging.v1.DeleteTemplateResponse
+	118, // 212: messagerie.messaging.v1.AgentService.GetStatistics:output_type -> messagerie.messaging.v1.GetStatisticsResponse
+	123, // 213: messagerie.messaging.v1.AgentService.WatchConversations:output_type -> messagerie.messaging.v1.AgentServiceWatchConversationsResponse
+	125, // 214: messagerie.messaging.v1.OperatorService.GetStatus:output_type -> messagerie.messaging.v1.GetStatusResponse
+	136, // 215: messagerie.messaging.v1.OperatorService.ListRefusedEvents:output_type -> messagerie.messaging.v1.ListRefusedEventsResponse
+	138, // 216: messagerie.messaging.v1.OperatorService.RequeueRefusedEvents:output_type -> messagerie.messaging.v1.RequeueRefusedEventsResponse
+	140, // 217: messagerie.messaging.v1.OperatorService.DropRefusedEvent:output_type -> messagerie.messaging.v1.DropRefusedEventResponse
+	129, // 218: messagerie.messaging.v1.OperatorService.GetKeys:output_type -> messagerie.messaging.v1.GetKeysResponse
+	131, // 219: messagerie.messaging.v1.OperatorService.RewrapKeys:output_type -> messagerie.messaging.v1.RewrapKeysResponse
+	133, // 220: messagerie.messaging.v1.OperatorService.ReconcileKeys:output_type -> messagerie.messaging.v1.ReconcileKeysResponse
+	49,  // 221: messagerie.messaging.v1.RecipientService.BatchGetRecipients:output_type -> messagerie.messaging.v1.BatchGetRecipientsResponse
+	53,  // 222: messagerie.messaging.v1.RecipientService.CheckReader:output_type -> messagerie.messaging.v1.CheckReaderResponse
+	56,  // 223: messagerie.messaging.v1.EventLogService.ListDigests:output_type -> messagerie.messaging.v1.ListDigestsResponse
+	59,  // 224: messagerie.messaging.v1.EventLogService.ListEvents:output_type -> messagerie.messaging.v1.ListEventsResponse
+	172, // [172:225] is the sub-list for method output_type
+	119, // [119:172] is the sub-list for method input_type
+	119, // [119:119] is the sub-list for extension type_name
+	119, // [119:119] is the sub-list for extension extendee
+	0,   // [0:119] is the sub-list for field type_name
 }
 
 func init() { file_messagerie_messaging_v1_messaging_proto_init() }
@@ -8273,11 +10070,11 @@ func file_messagerie_messaging_v1_messaging_proto_init() {
 	if File_messagerie_messaging_v1_messaging_proto != nil {
 		return
 	}
-	file_messagerie_messaging_v1_messaging_proto_msgTypes[35].OneofWrappers = []any{
+	file_messagerie_messaging_v1_messaging_proto_msgTypes[45].OneofWrappers = []any{
 		(*CheckReaderRequest_Member)(nil),
 		(*CheckReaderRequest_Agent)(nil),
 	}
-	file_messagerie_messaging_v1_messaging_proto_msgTypes[69].OneofWrappers = []any{
+	file_messagerie_messaging_v1_messaging_proto_msgTypes[79].OneofWrappers = []any{
 		(*ExportMyDataResponse_Preferences)(nil),
 		(*ExportMyDataResponse_Draft)(nil),
 		(*ExportMyDataResponse_Conversation)(nil),
@@ -8287,8 +10084,8 @@ func file_messagerie_messaging_v1_messaging_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_messagerie_messaging_v1_messaging_proto_rawDesc), len(file_messagerie_messaging_v1_messaging_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   118,
+			NumEnums:      6,
+			NumMessages:   135,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

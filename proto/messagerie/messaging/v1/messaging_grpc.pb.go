@@ -975,8 +975,11 @@ var MessagingService_ServiceDesc = grpc.ServiceDesc{
 
 const (
 	AgentService_ListConversations_FullMethodName        = "/messagerie.messaging.v1.AgentService/ListConversations"
+	AgentService_FindConversations_FullMethodName        = "/messagerie.messaging.v1.AgentService/FindConversations"
 	AgentService_GetConversation_FullMethodName          = "/messagerie.messaging.v1.AgentService/GetConversation"
 	AgentService_ClaimConversation_FullMethodName        = "/messagerie.messaging.v1.AgentService/ClaimConversation"
+	AgentService_AssignConversation_FullMethodName       = "/messagerie.messaging.v1.AgentService/AssignConversation"
+	AgentService_TakeOverConversation_FullMethodName     = "/messagerie.messaging.v1.AgentService/TakeOverConversation"
 	AgentService_ReleaseConversation_FullMethodName      = "/messagerie.messaging.v1.AgentService/ReleaseConversation"
 	AgentService_PostReply_FullMethodName                = "/messagerie.messaging.v1.AgentService/PostReply"
 	AgentService_CloseConversation_FullMethodName        = "/messagerie.messaging.v1.AgentService/CloseConversation"
@@ -986,6 +989,8 @@ const (
 	AgentService_AddNote_FullMethodName                  = "/messagerie.messaging.v1.AgentService/AddNote"
 	AgentService_HoldConversation_FullMethodName         = "/messagerie.messaging.v1.AgentService/HoldConversation"
 	AgentService_UnholdConversation_FullMethodName       = "/messagerie.messaging.v1.AgentService/UnholdConversation"
+	AgentService_ListAgents_FullMethodName               = "/messagerie.messaging.v1.AgentService/ListAgents"
+	AgentService_ListAuditEntries_FullMethodName         = "/messagerie.messaging.v1.AgentService/ListAuditEntries"
 	AgentService_ListQueues_FullMethodName               = "/messagerie.messaging.v1.AgentService/ListQueues"
 	AgentService_ListTemplates_FullMethodName            = "/messagerie.messaging.v1.AgentService/ListTemplates"
 	AgentService_SaveTemplate_FullMethodName             = "/messagerie.messaging.v1.AgentService/SaveTemplate"
@@ -1001,31 +1006,61 @@ const (
 // AgentService is what an agent may do, within their caisse and queues: a
 // conversation outside them is NOT_FOUND.
 type AgentServiceClient interface {
-	// ListConversations returns conversations that wait for the fund, oldest first,
-	// without their messages. One queue's are always given; over several queues, or
-	// by theme, topic or status, RESOURCE_EXHAUSTED (REPORTS_BUSY,
-	// REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being
-	// read, for the agent or for all.
+	// ListConversations returns conversations without their messages: those that wait for the
+	// fund, the longest waiting first, unless the filters or the order say otherwise. One
+	// queue's are always given; over several queues, or by other filters, RESOURCE_EXHAUSTED
+	// (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is
+	// being read, for the agent or for all.
 	ListConversations(ctx context.Context, in *AgentServiceListConversationsRequest, opts ...grpc.CallOption) (*AgentServiceListConversationsResponse, error)
-	// GetConversation returns one conversation with its messages, oldest first. Every
-	// call is audited.
+	// FindConversations returns conversations by what a member or a colleague quotes, the last
+	// changed first: that of a reference, all of a member number, or those of the same member
+	// as another one. There are none where the caller may see none. A reference that cannot be
+	// one is refused before anything is looked up (REFERENCE_INVALID): its check character
+	// shows one wrong character, and two neighbours swapped. Every call is audited, without
+	// what was looked for. Only supervisors and those who have the scope or role `member.read`
+	// may call it.
+	FindConversations(ctx context.Context, in *FindConversationsRequest, opts ...grpc.CallOption) (*FindConversationsResponse, error)
+	// GetConversation returns one conversation with its messages, oldest first, and who has
+	// written it. Every call is audited.
 	GetConversation(ctx context.Context, in *AgentServiceGetConversationRequest, opts ...grpc.CallOption) (*AgentServiceGetConversationResponse, error)
 	// ClaimConversation takes a conversation in charge for the length of a lease. Claiming
 	// again renews the lease. Held by another agent: FAILED_PRECONDITION with the
 	// reason CLAIM_HELD and the holder.
 	ClaimConversation(ctx context.Context, in *ClaimConversationRequest, opts ...grpc.CallOption) (*ClaimConversationResponse, error)
+	// AssignConversation puts a conversation into a colleague's hands, for the length of a
+	// lease, as if they had claimed it. Supervisors may assign any, and others what they hold
+	// themselves (CLAIM_NOT_HELD, CLAIM_HELD). The colleague is one of ListAgents who may see
+	// the conversation (AGENT_UNKNOWN).
+	AssignConversation(ctx context.Context, in *AssignConversationRequest, opts ...grpc.CallOption) (*AssignConversationResponse, error)
+	// TakeOverConversation claims a conversation for the caller, also from a colleague who
+	// holds it. Only supervisors may call it.
+	TakeOverConversation(ctx context.Context, in *TakeOverConversationRequest, opts ...grpc.CallOption) (*TakeOverConversationResponse, error)
 	// ReleaseConversation gives a claimed conversation back to its queue.
 	ReleaseConversation(ctx context.Context, in *ReleaseConversationRequest, opts ...grpc.CallOption) (*ReleaseConversationResponse, error)
-	// PostReply answers the member, who is notified by e-mail. It needs the metadata
-	// `idempotency-key`: the key belongs to the agent, whatever the conversation, and is
-	// remembered for as long as that is kept. The same reply sent again answers with the
-	// conversation as it is by then. An agent may reply without a claim when nobody else
-	// holds one.
+	// PostReply answers the member, who is notified by e-mail.
+	//
+	// A reply answers what was read: last_message_id names the last message that its author
+	// has seen. If somebody has written since, nothing happens, and the refusal (ABORTED,
+	// CONVERSATION_CHANGED; REST: 409) has the new messages in a detail, ConversationChanged.
+	// A conversation that nobody holds is claimed by the reply, and one that a colleague holds
+	// is not answered (CLAIM_HELD). A final reply ends the claim. A member's message has one
+	// final answer: another is refused (ALREADY_ANSWERED), also after it was reopened, unless
+	// it says that it is an additional one.
+	//
+	// It needs the metadata `idempotency-key`: the key belongs to the agent, whatever the
+	// conversation, and is remembered for as long as that is kept. The same reply sent again
+	// gets the answer that it is stored, whatever has happened since, with the conversation as
+	// it is by then, or up to the reply if the agent does not see it any more.
 	PostReply(ctx context.Context, in *PostReplyRequest, opts ...grpc.CallOption) (*PostReplyResponse, error)
-	// CloseConversation ends a conversation. Closing a closed one changes nothing.
+	// CloseConversation ends a conversation. Like a reply, it says what was read
+	// (last_message_id, CONVERSATION_CHANGED). If the member's last message has no final
+	// answer, it needs a sentence for them (CLOSING_TEXT_REQUIRED), which they read as a reply,
+	// and of which they are told by e-mail. Closing a closed one changes nothing.
 	CloseConversation(ctx context.Context, in *CloseConversationRequest, opts ...grpc.CallOption) (*CloseConversationResponse, error)
 	// TransferConversation gives a conversation to another queue of the caisse, and drops its
-	// claim. The agent no longer sees it if that queue is not one of theirs.
+	// claim. Like a reply, it says what was read (last_message_id, CONVERSATION_CHANGED). The
+	// agent no longer sees it if that queue is not one of theirs. One that is there already
+	// stays as it is.
 	TransferConversation(ctx context.Context, in *TransferConversationRequest, opts ...grpc.CallOption) (*TransferConversationResponse, error)
 	// RecategoriseConversation corrects the theme, topic and reason of a conversation, by the
 	// current version of the taxonomy. The queue stays as it is: see TransferConversation.
@@ -1048,6 +1083,14 @@ type AgentServiceClient interface {
 	// UnholdConversation lifts the hold, if there is one. A conversation that has passed its
 	// term meanwhile is deleted within the hour. Only supervisors may call it.
 	UnholdConversation(ctx context.Context, in *UnholdConversationRequest, opts ...grpc.CallOption) (*UnholdConversationResponse, error)
+	// ListAgents returns those of the caisse who have worked with its conversations in the last
+	// 30 days, by name: to whom a conversation may be assigned. Machines are not among them.
+	ListAgents(ctx context.Context, in *ListAgentsRequest, opts ...grpc.CallOption) (*ListAgentsResponse, error)
+	// ListAuditEntries returns who of the fund read, looked for or did what, when and by which
+	// client, the last first: of the caller's caisse, in all its queues. Entries are kept for
+	// MESSAGING_AUDIT_RETENTION, a year by default. What supervisors read of the audit is not
+	// itself audited. Only supervisors may call it.
+	ListAuditEntries(ctx context.Context, in *ListAuditEntriesRequest, opts ...grpc.CallOption) (*ListAuditEntriesResponse, error)
 	// ListQueues returns the queues of the current taxonomy, and which of them are
 	// the agent's. What waits in them is counted once a second at most, and refused as
 	// ListConversations is.
@@ -1055,7 +1098,9 @@ type AgentServiceClient interface {
 	// ListTemplates returns the caisse's reply templates, by title.
 	ListTemplates(ctx context.Context, in *ListTemplatesRequest, opts ...grpc.CallOption) (*ListTemplatesResponse, error)
 	// SaveTemplate stores a reply template under an id of the caller's choice, and
-	// replaces what was there.
+	// replaces what was there. Of variables, its text may have {{reference}}, {{theme}},
+	// {{topic}}, {{reason}} and {{date}}; another, or braces that are left open, are refused
+	// (TEMPLATE_VARIABLE_UNKNOWN). Whoever uses the template fills them in.
 	SaveTemplate(ctx context.Context, in *SaveTemplateRequest, opts ...grpc.CallOption) (*SaveTemplateResponse, error)
 	// DeleteTemplate deletes a reply template. Deleting one that is not there is no
 	// error.
@@ -1092,6 +1137,16 @@ func (c *agentServiceClient) ListConversations(ctx context.Context, in *AgentSer
 	return out, nil
 }
 
+func (c *agentServiceClient) FindConversations(ctx context.Context, in *FindConversationsRequest, opts ...grpc.CallOption) (*FindConversationsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FindConversationsResponse)
+	err := c.cc.Invoke(ctx, AgentService_FindConversations_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *agentServiceClient) GetConversation(ctx context.Context, in *AgentServiceGetConversationRequest, opts ...grpc.CallOption) (*AgentServiceGetConversationResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(AgentServiceGetConversationResponse)
@@ -1106,6 +1161,26 @@ func (c *agentServiceClient) ClaimConversation(ctx context.Context, in *ClaimCon
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ClaimConversationResponse)
 	err := c.cc.Invoke(ctx, AgentService_ClaimConversation_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentServiceClient) AssignConversation(ctx context.Context, in *AssignConversationRequest, opts ...grpc.CallOption) (*AssignConversationResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AssignConversationResponse)
+	err := c.cc.Invoke(ctx, AgentService_AssignConversation_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentServiceClient) TakeOverConversation(ctx context.Context, in *TakeOverConversationRequest, opts ...grpc.CallOption) (*TakeOverConversationResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TakeOverConversationResponse)
+	err := c.cc.Invoke(ctx, AgentService_TakeOverConversation_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -1202,6 +1277,26 @@ func (c *agentServiceClient) UnholdConversation(ctx context.Context, in *UnholdC
 	return out, nil
 }
 
+func (c *agentServiceClient) ListAgents(ctx context.Context, in *ListAgentsRequest, opts ...grpc.CallOption) (*ListAgentsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListAgentsResponse)
+	err := c.cc.Invoke(ctx, AgentService_ListAgents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentServiceClient) ListAuditEntries(ctx context.Context, in *ListAuditEntriesRequest, opts ...grpc.CallOption) (*ListAuditEntriesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListAuditEntriesResponse)
+	err := c.cc.Invoke(ctx, AgentService_ListAuditEntries_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *agentServiceClient) ListQueues(ctx context.Context, in *ListQueuesRequest, opts ...grpc.CallOption) (*ListQueuesResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListQueuesResponse)
@@ -1278,31 +1373,61 @@ type AgentService_WatchConversationsClient = grpc.ServerStreamingClient[AgentSer
 // AgentService is what an agent may do, within their caisse and queues: a
 // conversation outside them is NOT_FOUND.
 type AgentServiceServer interface {
-	// ListConversations returns conversations that wait for the fund, oldest first,
-	// without their messages. One queue's are always given; over several queues, or
-	// by theme, topic or status, RESOURCE_EXHAUSTED (REPORTS_BUSY,
-	// REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is being
-	// read, for the agent or for all.
+	// ListConversations returns conversations without their messages: those that wait for the
+	// fund, the longest waiting first, unless the filters or the order say otherwise. One
+	// queue's are always given; over several queues, or by other filters, RESOURCE_EXHAUSTED
+	// (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much of this kind is
+	// being read, for the agent or for all.
 	ListConversations(context.Context, *AgentServiceListConversationsRequest) (*AgentServiceListConversationsResponse, error)
-	// GetConversation returns one conversation with its messages, oldest first. Every
-	// call is audited.
+	// FindConversations returns conversations by what a member or a colleague quotes, the last
+	// changed first: that of a reference, all of a member number, or those of the same member
+	// as another one. There are none where the caller may see none. A reference that cannot be
+	// one is refused before anything is looked up (REFERENCE_INVALID): its check character
+	// shows one wrong character, and two neighbours swapped. Every call is audited, without
+	// what was looked for. Only supervisors and those who have the scope or role `member.read`
+	// may call it.
+	FindConversations(context.Context, *FindConversationsRequest) (*FindConversationsResponse, error)
+	// GetConversation returns one conversation with its messages, oldest first, and who has
+	// written it. Every call is audited.
 	GetConversation(context.Context, *AgentServiceGetConversationRequest) (*AgentServiceGetConversationResponse, error)
 	// ClaimConversation takes a conversation in charge for the length of a lease. Claiming
 	// again renews the lease. Held by another agent: FAILED_PRECONDITION with the
 	// reason CLAIM_HELD and the holder.
 	ClaimConversation(context.Context, *ClaimConversationRequest) (*ClaimConversationResponse, error)
+	// AssignConversation puts a conversation into a colleague's hands, for the length of a
+	// lease, as if they had claimed it. Supervisors may assign any, and others what they hold
+	// themselves (CLAIM_NOT_HELD, CLAIM_HELD). The colleague is one of ListAgents who may see
+	// the conversation (AGENT_UNKNOWN).
+	AssignConversation(context.Context, *AssignConversationRequest) (*AssignConversationResponse, error)
+	// TakeOverConversation claims a conversation for the caller, also from a colleague who
+	// holds it. Only supervisors may call it.
+	TakeOverConversation(context.Context, *TakeOverConversationRequest) (*TakeOverConversationResponse, error)
 	// ReleaseConversation gives a claimed conversation back to its queue.
 	ReleaseConversation(context.Context, *ReleaseConversationRequest) (*ReleaseConversationResponse, error)
-	// PostReply answers the member, who is notified by e-mail. It needs the metadata
-	// `idempotency-key`: the key belongs to the agent, whatever the conversation, and is
-	// remembered for as long as that is kept. The same reply sent again answers with the
-	// conversation as it is by then. An agent may reply without a claim when nobody else
-	// holds one.
+	// PostReply answers the member, who is notified by e-mail.
+	//
+	// A reply answers what was read: last_message_id names the last message that its author
+	// has seen. If somebody has written since, nothing happens, and the refusal (ABORTED,
+	// CONVERSATION_CHANGED; REST: 409) has the new messages in a detail, ConversationChanged.
+	// A conversation that nobody holds is claimed by the reply, and one that a colleague holds
+	// is not answered (CLAIM_HELD). A final reply ends the claim. A member's message has one
+	// final answer: another is refused (ALREADY_ANSWERED), also after it was reopened, unless
+	// it says that it is an additional one.
+	//
+	// It needs the metadata `idempotency-key`: the key belongs to the agent, whatever the
+	// conversation, and is remembered for as long as that is kept. The same reply sent again
+	// gets the answer that it is stored, whatever has happened since, with the conversation as
+	// it is by then, or up to the reply if the agent does not see it any more.
 	PostReply(context.Context, *PostReplyRequest) (*PostReplyResponse, error)
-	// CloseConversation ends a conversation. Closing a closed one changes nothing.
+	// CloseConversation ends a conversation. Like a reply, it says what was read
+	// (last_message_id, CONVERSATION_CHANGED). If the member's last message has no final
+	// answer, it needs a sentence for them (CLOSING_TEXT_REQUIRED), which they read as a reply,
+	// and of which they are told by e-mail. Closing a closed one changes nothing.
 	CloseConversation(context.Context, *CloseConversationRequest) (*CloseConversationResponse, error)
 	// TransferConversation gives a conversation to another queue of the caisse, and drops its
-	// claim. The agent no longer sees it if that queue is not one of theirs.
+	// claim. Like a reply, it says what was read (last_message_id, CONVERSATION_CHANGED). The
+	// agent no longer sees it if that queue is not one of theirs. One that is there already
+	// stays as it is.
 	TransferConversation(context.Context, *TransferConversationRequest) (*TransferConversationResponse, error)
 	// RecategoriseConversation corrects the theme, topic and reason of a conversation, by the
 	// current version of the taxonomy. The queue stays as it is: see TransferConversation.
@@ -1325,6 +1450,14 @@ type AgentServiceServer interface {
 	// UnholdConversation lifts the hold, if there is one. A conversation that has passed its
 	// term meanwhile is deleted within the hour. Only supervisors may call it.
 	UnholdConversation(context.Context, *UnholdConversationRequest) (*UnholdConversationResponse, error)
+	// ListAgents returns those of the caisse who have worked with its conversations in the last
+	// 30 days, by name: to whom a conversation may be assigned. Machines are not among them.
+	ListAgents(context.Context, *ListAgentsRequest) (*ListAgentsResponse, error)
+	// ListAuditEntries returns who of the fund read, looked for or did what, when and by which
+	// client, the last first: of the caller's caisse, in all its queues. Entries are kept for
+	// MESSAGING_AUDIT_RETENTION, a year by default. What supervisors read of the audit is not
+	// itself audited. Only supervisors may call it.
+	ListAuditEntries(context.Context, *ListAuditEntriesRequest) (*ListAuditEntriesResponse, error)
 	// ListQueues returns the queues of the current taxonomy, and which of them are
 	// the agent's. What waits in them is counted once a second at most, and refused as
 	// ListConversations is.
@@ -1332,7 +1465,9 @@ type AgentServiceServer interface {
 	// ListTemplates returns the caisse's reply templates, by title.
 	ListTemplates(context.Context, *ListTemplatesRequest) (*ListTemplatesResponse, error)
 	// SaveTemplate stores a reply template under an id of the caller's choice, and
-	// replaces what was there.
+	// replaces what was there. Of variables, its text may have {{reference}}, {{theme}},
+	// {{topic}}, {{reason}} and {{date}}; another, or braces that are left open, are refused
+	// (TEMPLATE_VARIABLE_UNKNOWN). Whoever uses the template fills them in.
 	SaveTemplate(context.Context, *SaveTemplateRequest) (*SaveTemplateResponse, error)
 	// DeleteTemplate deletes a reply template. Deleting one that is not there is no
 	// error.
@@ -1362,11 +1497,20 @@ type UnimplementedAgentServiceServer struct{}
 func (UnimplementedAgentServiceServer) ListConversations(context.Context, *AgentServiceListConversationsRequest) (*AgentServiceListConversationsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListConversations not implemented")
 }
+func (UnimplementedAgentServiceServer) FindConversations(context.Context, *FindConversationsRequest) (*FindConversationsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method FindConversations not implemented")
+}
 func (UnimplementedAgentServiceServer) GetConversation(context.Context, *AgentServiceGetConversationRequest) (*AgentServiceGetConversationResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetConversation not implemented")
 }
 func (UnimplementedAgentServiceServer) ClaimConversation(context.Context, *ClaimConversationRequest) (*ClaimConversationResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ClaimConversation not implemented")
+}
+func (UnimplementedAgentServiceServer) AssignConversation(context.Context, *AssignConversationRequest) (*AssignConversationResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AssignConversation not implemented")
+}
+func (UnimplementedAgentServiceServer) TakeOverConversation(context.Context, *TakeOverConversationRequest) (*TakeOverConversationResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TakeOverConversation not implemented")
 }
 func (UnimplementedAgentServiceServer) ReleaseConversation(context.Context, *ReleaseConversationRequest) (*ReleaseConversationResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReleaseConversation not implemented")
@@ -1394,6 +1538,12 @@ func (UnimplementedAgentServiceServer) HoldConversation(context.Context, *HoldCo
 }
 func (UnimplementedAgentServiceServer) UnholdConversation(context.Context, *UnholdConversationRequest) (*UnholdConversationResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method UnholdConversation not implemented")
+}
+func (UnimplementedAgentServiceServer) ListAgents(context.Context, *ListAgentsRequest) (*ListAgentsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListAgents not implemented")
+}
+func (UnimplementedAgentServiceServer) ListAuditEntries(context.Context, *ListAuditEntriesRequest) (*ListAuditEntriesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListAuditEntries not implemented")
 }
 func (UnimplementedAgentServiceServer) ListQueues(context.Context, *ListQueuesRequest) (*ListQueuesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListQueues not implemented")
@@ -1452,6 +1602,24 @@ func _AgentService_ListConversations_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AgentService_FindConversations_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FindConversationsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).FindConversations(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_FindConversations_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).FindConversations(ctx, req.(*FindConversationsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AgentService_GetConversation_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(AgentServiceGetConversationRequest)
 	if err := dec(in); err != nil {
@@ -1484,6 +1652,42 @@ func _AgentService_ClaimConversation_Handler(srv interface{}, ctx context.Contex
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(AgentServiceServer).ClaimConversation(ctx, req.(*ClaimConversationRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AgentService_AssignConversation_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AssignConversationRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).AssignConversation(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_AssignConversation_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).AssignConversation(ctx, req.(*AssignConversationRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AgentService_TakeOverConversation_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TakeOverConversationRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).TakeOverConversation(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_TakeOverConversation_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).TakeOverConversation(ctx, req.(*TakeOverConversationRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -1650,6 +1854,42 @@ func _AgentService_UnholdConversation_Handler(srv interface{}, ctx context.Conte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AgentService_ListAgents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListAgentsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).ListAgents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_ListAgents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).ListAgents(ctx, req.(*ListAgentsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AgentService_ListAuditEntries_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListAuditEntriesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).ListAuditEntries(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_ListAuditEntries_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).ListAuditEntries(ctx, req.(*ListAuditEntriesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AgentService_ListQueues_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListQueuesRequest)
 	if err := dec(in); err != nil {
@@ -1763,12 +2003,24 @@ var AgentService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _AgentService_ListConversations_Handler,
 		},
 		{
+			MethodName: "FindConversations",
+			Handler:    _AgentService_FindConversations_Handler,
+		},
+		{
 			MethodName: "GetConversation",
 			Handler:    _AgentService_GetConversation_Handler,
 		},
 		{
 			MethodName: "ClaimConversation",
 			Handler:    _AgentService_ClaimConversation_Handler,
+		},
+		{
+			MethodName: "AssignConversation",
+			Handler:    _AgentService_AssignConversation_Handler,
+		},
+		{
+			MethodName: "TakeOverConversation",
+			Handler:    _AgentService_TakeOverConversation_Handler,
 		},
 		{
 			MethodName: "ReleaseConversation",
@@ -1805,6 +2057,14 @@ var AgentService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "UnholdConversation",
 			Handler:    _AgentService_UnholdConversation_Handler,
+		},
+		{
+			MethodName: "ListAgents",
+			Handler:    _AgentService_ListAgents_Handler,
+		},
+		{
+			MethodName: "ListAuditEntries",
+			Handler:    _AgentService_ListAuditEntries_Handler,
 		},
 		{
 			MethodName: "ListQueues",

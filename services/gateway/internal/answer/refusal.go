@@ -1,9 +1,11 @@
 package answer
 
 import (
+	"encoding/json"
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -114,12 +116,23 @@ func retryDelay(st *status.Status) time.Duration {
 	return retryAfter
 }
 
-// StatusJSON is a google.rpc.Status.
+// StatusJSON is a google.rpc.Status. Of its details, what is ours is written as in answers, with
+// all members; one of a type that is not linked here is left out.
 func StatusJSON(st *status.Status) []byte {
-	text, err := protojson.Marshal(st.Proto())
-	if err != nil {
-		// A detail of a type that is not linked here.
-		text, _ = protojson.Marshal(status.New(st.Code(), st.Message()).Proto())
+	written := struct {
+		Code    int32             `json:"code"`
+		Message string            `json:"message"`
+		Details []json.RawMessage `json:"details,omitempty"`
+	}{Code: st.Proto().GetCode(), Message: st.Message()}
+	for _, detail := range st.Proto().GetDetails() {
+		options := protojson.MarshalOptions{}
+		if !strings.HasPrefix(detail.GetTypeUrl(), "type.googleapis.com/google.rpc.") {
+			options = JSON
+		}
+		if text, err := options.Marshal(detail); err == nil {
+			written.Details = append(written.Details, text)
+		}
 	}
+	text, _ := json.Marshal(written) // what protojson wrote can be written
 	return text
 }

@@ -163,7 +163,8 @@ func realm(path, who string) object {
 		{"openIdConnectUrl", path + "/.well-known/openid-configuration"},
 		{"description", "Signing in as " + who + ". The path leads to the discovery document of the installation's issuer; the issuer to trust is the `issuer` in it. " +
 			"Where there are several, /.well-known/oauth-protected-resource lists them all (`authorization_servers`, RFC 9728). " +
-			"People have all scopes of their role; a machine needs the one that an operation names in x-scope."},
+			"People have all scopes of their role; a machine needs the one that an operation names in x-scope, " +
+			"and so does an agent who is no supervisor where x-access is AGENT_WITH_SCOPE, among their scopes or roles."},
 	}
 }
 

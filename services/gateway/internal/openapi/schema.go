@@ -24,6 +24,11 @@ var textBounds = map[protoreflect.FullName][2]int{
 	"messagerie.messaging.v1.PostFollowUpRequest.text":  {10, 750},
 	"messagerie.messaging.v1.PostReplyRequest.text":     {1, 5000},
 	"messagerie.messaging.v1.AddNoteRequest.text":       {1, 2000},
+	// Of those that may be empty there is no least length.
+	"messagerie.messaging.v1.CloseConversationRequest.text":    {0, 750},
+	"messagerie.messaging.v1.TransferConversationRequest.note": {0, 2000},
+	"messagerie.messaging.v1.AssignConversationRequest.note":   {0, 2000},
+	"messagerie.messaging.v1.TakeOverConversationRequest.note": {0, 2000},
 }
 
 const (
@@ -128,9 +133,11 @@ func written(field protoreflect.FieldDescriptor) bool {
 func needed(field protoreflect.FieldDescriptor) bool {
 	rules := rulesOf(field)
 	switch {
+	case behaves(field, annotations.FieldBehavior_REQUIRED): // whoever refuses it
+		return true
 	case rules.GetIgnore() == validate.Ignore_IGNORE_IF_ZERO_VALUE:
 		return false
-	case behaves(field, annotations.FieldBehavior_REQUIRED), rules.GetRequired(), rules.GetRepeated().GetMinItems() > 0, rules.GetBool().GetConst():
+	case rules.GetRequired(), rules.GetRepeated().GetMinItems() > 0, rules.GetBool().GetConst():
 		return true
 	case rules.GetString().GetMinLen() > 0, rules.GetString().GetUuid():
 		return true
@@ -263,13 +270,16 @@ func namesOf(enum protoreflect.EnumDescriptor, withZero bool) []string {
 func stringSchema(field protoreflect.FieldDescriptor, rules *validate.FieldRules, as role) object {
 	schema, text := object{{"type", "string"}}, rules.GetString()
 	if bounds, ok := textBounds[field.FullName()]; ok {
-		return append(schema, member{"minLength", bounds[0]}, member{"maxLength", bounds[1]})
+		if bounds[0] > 0 {
+			schema = append(schema, member{"minLength", bounds[0]})
+		}
+		return append(schema, member{"maxLength", bounds[1]})
 	}
 	// What an answer may leave empty has no form then.
 	if as == answer && behaves(field, annotations.FieldBehavior_OPTIONAL) || text == nil {
 		return schema
 	}
-	if text.GetUuid() && rules.GetIgnore() == validate.Ignore_IGNORE_IF_ZERO_VALUE {
+	if text.GetUuid() && rules.GetIgnore() == validate.Ignore_IGNORE_IF_ZERO_VALUE && !needed(field) {
 		// What may be empty is no uuid then.
 		schema = append(schema, member{"pattern", uuidOrEmpty})
 	} else if text.GetUuid() {

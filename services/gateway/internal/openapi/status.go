@@ -10,6 +10,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 )
 
 const (
@@ -135,7 +136,15 @@ func (r *refusal) example() object {
 	return object{{"code", int(r.code)}, {"message", r.message}, {"details", details}}
 }
 
-func typeURL(name string) string { return "type.googleapis.com/google.rpc." + name }
+func typeURL(name string) string { return "type.googleapis.com/" + fullName(name) }
+
+// fullName is the name of a type, which is of google.rpc if it has no package.
+func fullName(name string) string {
+	if strings.Contains(name, ".") {
+		return name
+	}
+	return "google.rpc." + name
+}
 
 // addStatus adds the schemas of errors. They are written here, because a detail is a
 // google.protobuf.Any, whose types no descriptor names.
@@ -178,10 +187,21 @@ func (d *document) addStatus() {
 			{"requestId", text("Id of the request, as in the log.")},
 		}, []string{"requestId"}},
 	}
+	// What was written since is a message of ours, with the type that each detail has.
+	changed := &messagingpb.ConversationChanged{}
+	details = append(details, struct {
+		name, description string
+		properties        object
+		required          []string
+	}{string(changed.ProtoReflect().Descriptor().FullName()), "With CONVERSATION_CHANGED and 409: what was written since the message that lastMessageId names.", object{
+		{"lastMessageId", text("Id of the last message as it is now.")},
+		{"messages", object{{"type", "array"}, {"items", reference("schemas", string((&messagingpb.Message{}).ProtoReflect().Descriptor().FullName()))}, {"description", "The messages since, oldest first."}}},
+		{"incomplete", object{{"type", "boolean"}, {"description", "There are more or longer ones than a refusal can hold: the first are left out, or texts are empty."}}},
+	}, []string{"lastMessageId", "messages", "incomplete"}})
 	var kinds []object
 	var mapping object
 	for _, detail := range details {
-		name := "google.rpc." + detail.name
+		name := fullName(detail.name)
 		if detail.name == "LocalizedMessage" {
 			// A violation has it too, without a type.
 			d.schemas[name] = object{{"type", "object"}, {"description", detail.description}, {"properties", detail.properties}, {"required", detail.required}}

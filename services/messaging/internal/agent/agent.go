@@ -25,14 +25,18 @@ import (
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/reports"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/statistics"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/taxonomy"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/template"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/watch"
 )
 
 // Server is AgentService.
 type Server struct {
-	messagingpb.UnimplementedAgentServiceServer
+	unimplemented
+	*template.Templates
+	*statistics.Statistics
 
 	DB       *pgxpool.Pool
 	Reports  *reports.Reports
@@ -43,8 +47,15 @@ type Server struct {
 	Hints    *watch.Hints
 	// ClaimLease is how long an agent holds a conversation without renewing.
 	ClaimLease time.Duration
-	// Keep is how long conversations are kept.
-	Keep conversation.Retention
+	View       conversation.View
+
+	roll roll
+}
+
+// unimplemented is embedded one level deeper than the methods that implement calls, which
+// therefore take precedence.
+type unimplemented struct {
+	messagingpb.UnimplementedAgentServiceServer
 }
 
 // WatchConversations implements AgentService. See the .proto.
@@ -60,7 +71,8 @@ func (s *Server) WatchConversations(_ *messagingpb.AgentServiceWatchConversation
 // reading in the audit.
 func (s *Server) GetConversation(ctx context.Context, req *messagingpb.AgentServiceGetConversationRequest) (*messagingpb.AgentServiceGetConversationResponse, error) {
 	id := auth.FromContext(ctx)
-	found, err := s.readForAgent(ctx, conversation.ScopeOf(id), id.Subject, uuid.MustParse(req.GetId()))
+	s.see(ctx, id)
+	found, err := s.readForAgent(ctx, id, uuid.MustParse(req.GetId()))
 	if err != nil {
 		return nil, err
 	}
@@ -71,13 +83,18 @@ func (s *Server) GetConversation(ctx context.Context, req *messagingpb.AgentServ
 	return &messagingpb.AgentServiceGetConversationResponse{Conversation: full}, nil
 }
 
-// forAgent is a row as an agent sees it: with who has it in hand, and whether it is on hold.
-func (s *Server) forAgent(row *conversation.Row, id *auth.Identity) *messagingpb.Conversation {
-	conversation := s.Keep.Proto(row)
+// forAgent is a row as an agent sees it: with its last message, with who has it in hand, since
+// when it waits, and whether it is on hold.
+func (s *Server) forAgent(row *conversation.Row, last uuid.UUID, id *auth.Identity) *messagingpb.Conversation {
+	conversation := s.View.Proto(row)
+	conversation.LastMessageId = last.String()
 	if row.ClaimHeld {
 		conversation.Claim = &messagingpb.ClaimInfo{
-			Agent: *row.ClaimedName, Mine: claimedBy(row, id), ExpireTime: timestamppb.New(*row.ClaimExpires),
+			Agent: *row.ClaimedName, AgentId: *row.ClaimedBy, Mine: claimedBy(row, id), ExpireTime: timestamppb.New(*row.ClaimExpires),
 		}
+	}
+	if lifecycle.Waiting(row.Status) {
+		conversation.WaitTime = timestamppb.New(row.WaitsSince)
 	}
 	if row.HeldAt != nil {
 		conversation.Hold = &messagingpb.Hold{CreateTime: timestamppb.New(*row.HeldAt)}
@@ -85,17 +102,28 @@ func (s *Server) forAgent(row *conversation.Row, id *auth.Identity) *messagingpb
 	return conversation
 }
 
-// inFull is a conversation with all that was written in it, as an agent sees it, and sets
-// its tag.
+// inFull is a conversation with all that was written in it and who has written it, as an agent
+// sees it, and sets its tag.
 func (s *Server) inFull(ctx context.Context, found conversation.Full, id *auth.Identity) (*messagingpb.Conversation, error) {
-	full, err := conversation.WithMessages(ctx, s.Vault, s.Keep, &found.Row, found.Messages)
+	full, err := conversation.WithMessages(ctx, s.Vault, s.View, &found.Row, found.Messages)
 	if err != nil {
 		return nil, err
 	}
-	brief := s.forAgent(&found.Row, id)
-	full.Claim, full.Hold = brief.GetClaim(), brief.GetHold()
+	for i := range found.Messages {
+		if agent := found.Messages[i].AgentID; agent != nil {
+			full.Messages[i].Writer.AgentId = *agent
+		}
+	}
+	brief := s.forAgent(&found.Row, found.LastMessageID, id)
+	full.Claim, full.Hold, full.LastMessageId = brief.GetClaim(), brief.GetHold(), brief.GetLastMessageId()
+	full.WaitTime, full.Answered = brief.GetWaitTime(), found.Answered
 	if !full.GetErased() && len(found.Notes) > 0 { // none opens once its key is gone
 		if full.Notes, err = s.openNotes(ctx, &found.Row, found.Notes); err != nil {
+			return nil, err
+		}
+	}
+	if !full.GetErased() {
+		if full.Member, err = s.memberOf(ctx, &found); err != nil {
 			return nil, err
 		}
 	}
@@ -109,9 +137,9 @@ func (s *Server) inFull(ctx context.Context, found conversation.Full, id *auth.I
 }
 
 // readForAgent reads a conversation within an agent's scope and records that in the audit.
-func (s *Server) readForAgent(ctx context.Context, sc conversation.Scope, agent string, id uuid.UUID) (found conversation.Full, err error) {
+func (s *Server) readForAgent(ctx context.Context, agent *auth.Identity, id uuid.UUID) (found conversation.Full, err error) {
 	err = pgx.BeginFunc(ctx, s.DB, func(tx pgx.Tx) error {
-		args := sc.Args()
+		args := conversation.ScopeOf(agent).Args()
 		args["id"] = id
 		found.Row, err = postgres.One[conversation.Row](ctx, tx, "reading a conversation",
 			`SELECT `+conversation.Columns+` FROM conversation WHERE id = @id AND `+conversation.WithinScope, args)
@@ -120,7 +148,8 @@ func (s *Server) readForAgent(ctx context.Context, sc conversation.Scope, agent 
 		}
 		batch := &pgx.Batch{}
 		conversation.QueueRead(batch, id, &found)
-		conversation.QueueAudit(batch, []conversation.Audited{{AgentID: agent, Action: lifecycle.Read, ConversationID: id}})
+		conversation.QueueAccount(batch, found.MemberID, &found)
+		conversation.QueueAudit(batch, []conversation.Audited{conversation.By(agent, lifecycle.Read, &found.Row)})
 		if err := tx.SendBatch(ctx, batch).Close(); err != nil {
 			return fmt.Errorf("reading what was written: %w", err)
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
+	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/change"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
@@ -23,31 +24,47 @@ func (s *Server) TransferConversation(ctx context.Context, req *messagingpb.Tran
 	if err != nil {
 		return nil, err
 	}
+	var badQueue error
 	queue := taxonomy.Queue(version, req.GetQueue())
 	if queue == nil {
-		return nil, taxonomy.UnknownQueue(version, req.GetQueue())
+		badQueue = taxonomy.UnknownQueue(version, req.GetQueue())
 	}
-	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversation.Row) (*change.Change, error) {
-		if err := mayAct(&row, id); err != nil {
+	last, badLast := lastMessage(req.GetLastMessageId())
+	note, badNote := noteOf(req.GetNote())
+	if err := rpc.JoinFaults(badQueue, badLast, badNote); err != nil {
+		return nil, err
+	}
+	stored := false
+	after, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row *change.Current) (*change.Change, error) {
+		if err := mayAct(&row.Row, id); err != nil {
 			return nil, err
 		}
 		if row.Queue == queue.GetCode() {
 			return nil, nil //nolint:nilnil // it is there already
 		}
-		todo := &change.Change{
-			Action: lifecycle.Transfer,
-			Set:    append(dropClaim(), keepFirstSelection, `queue = @queue`, `queue_label = @label`),
-			Args:   pgx.NamedArgs{"queue": queue.GetCode(), "label": queue.GetLabel()},
-			Event:  func(after conversation.Row) (outbox.Event, error) { return conversation.Recategorised(ctx, after) },
+		if err := seen(row, last); err != nil {
+			return nil, err
 		}
-		todo.Set = append(todo.Set, `status = @status`)
-		todo.Args["status"] = released(&row)
-		return todo, nil
+		note, err := s.noteFor(&row.Row, id, note)
+		stored = true
+		return &change.Change{
+			Actions: []lifecycle.Action{lifecycle.Transfer},
+			Target:  queue.GetCode(),
+			Note:    note,
+			Set:     append(dropClaim(), keepFirstSelection, `queue = @queue`, `queue_label = @label`, `status = @status`),
+			Args:    pgx.NamedArgs{"queue": queue.GetCode(), "label": queue.GetLabel(), "status": released(&row.Row)},
+			Events: []func(conversation.Row) (outbox.Event, error){
+				func(after conversation.Row) (outbox.Event, error) { return conversation.Recategorised(ctx, after) },
+			},
+		}, err
 	})
-	if err != nil {
-		return nil, err
+	if err == nil && !stored {
+		err = s.keepNote(ctx, &after.Row, note)
 	}
-	return &messagingpb.TransferConversationResponse{Conversation: s.forAgent(&row, auth.FromContext(ctx))}, nil
+	if err != nil {
+		return nil, s.withUnread(ctx, err, req.GetId(), last)
+	}
+	return &messagingpb.TransferConversationResponse{Conversation: s.forAgent(&after.Row, after.LastMessageID, auth.FromContext(ctx))}, nil
 }
 
 // RecategoriseConversation corrects the selection, for the profile the member wrote under.
@@ -56,8 +73,8 @@ func (s *Server) RecategoriseConversation(ctx context.Context, req *messagingpb.
 	if err != nil {
 		return nil, err
 	}
-	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversation.Row) (*change.Change, error) {
-		if err := mayAct(&row, id); err != nil {
+	after, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row *change.Current) (*change.Change, error) {
+		if err := mayAct(&row.Row, id); err != nil {
 			return nil, err
 		}
 		chosen, err := taxonomy.Choose(version, &messagingpb.SubmitMessageRequest{
@@ -70,7 +87,7 @@ func (s *Server) RecategoriseConversation(ctx context.Context, req *messagingpb.
 			return nil, nil //nolint:nilnil // it is right already
 		}
 		return &change.Change{
-			Action: lifecycle.Recategorise,
+			Actions: []lifecycle.Action{lifecycle.Recategorise},
 			Set: []string{
 				keepFirstSelection, `taxonomy_version = @taxonomyVersion`, `theme = @theme`, `theme_label = @themeLabel`,
 				`topic = @topic`, `topic_label = @topicLabel`, `reason = @reason`, `reason_label = @reasonLabel`,
@@ -82,20 +99,22 @@ func (s *Server) RecategoriseConversation(ctx context.Context, req *messagingpb.
 				"reason": chosen.Reason.GetCode(), "reasonLabel": chosen.Reason.GetLabel(),
 				"years": chosen.Years,
 			},
-			Event: func(after conversation.Row) (outbox.Event, error) { return conversation.Recategorised(ctx, after) },
+			Events: []func(conversation.Row) (outbox.Event, error){
+				func(after conversation.Row) (outbox.Event, error) { return conversation.Recategorised(ctx, after) },
+			},
 		}, nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &messagingpb.RecategoriseConversationResponse{Conversation: s.forAgent(&row, auth.FromContext(ctx))}, nil
+	return &messagingpb.RecategoriseConversationResponse{Conversation: s.forAgent(&after.Row, after.LastMessageID, auth.FromContext(ctx))}, nil
 }
 
 // ReopenConversation opens an answered or closed conversation again.
 func (s *Server) ReopenConversation(ctx context.Context, req *messagingpb.ReopenConversationRequest) (*messagingpb.ReopenConversationResponse, error) {
-	row, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row conversation.Row) (*change.Change, error) {
-		if row.ClaimHeld && !claimedBy(&row, id) {
-			return nil, heldBy(&row)
+	after, err := s.change(ctx, req.GetId(), func(id *auth.Identity, row *change.Current) (*change.Change, error) {
+		if row.ClaimHeld && !claimedBy(&row.Row, id) {
+			return nil, heldBy(&row.Row)
 		}
 		if !lifecycle.Reopenable(row.Status) {
 			return nil, nil //nolint:nilnil // it is open
@@ -104,16 +123,18 @@ func (s *Server) ReopenConversation(ctx context.Context, req *messagingpb.Reopen
 			return nil, conversation.ErrErased
 		}
 		return &change.Change{
-			Action: lifecycle.Reopen,
-			Set:    []string{`status = @status`},
-			Args:   pgx.NamedArgs{"status": int16(messagingpb.Status_REOPENED)},
-			Event:  func(after conversation.Row) (outbox.Event, error) { return conversation.Reopened(ctx, after) },
+			Actions: []lifecycle.Action{lifecycle.Reopen},
+			Set:     []string{`status = @status`, lifecycle.WaitsAgain},
+			Args:    pgx.NamedArgs{"status": int16(messagingpb.Status_REOPENED)},
+			Events: []func(conversation.Row) (outbox.Event, error){
+				func(after conversation.Row) (outbox.Event, error) { return conversation.Reopened(ctx, after) },
+			},
 		}, nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &messagingpb.ReopenConversationResponse{Conversation: s.forAgent(&row, auth.FromContext(ctx))}, nil
+	return &messagingpb.ReopenConversationResponse{Conversation: s.forAgent(&after.Row, after.LastMessageID, auth.FromContext(ctx))}, nil
 }
 
 // keepFirstSelection sets aside what the member sent, the first time it is

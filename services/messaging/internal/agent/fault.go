@@ -16,8 +16,28 @@ import (
 // CheckWhole registers the checks that the calls make themselves, to run also for a request that
 // breaks rules of its .proto: the caller gets all faults at once.
 func (s *Server) CheckWhole(to *rpc.Server) {
+	s.Templates.CheckWhole(to)
+	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.AgentServiceListConversationsRequest) []rpc.Violation {
+		return rpc.FaultsOf(contradiction(req))
+	})
 	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.PostReplyRequest) []rpc.Violation {
-		return text.OfAgent.Faults(req.GetText())
+		return append(text.OfAgent.Faults(req.GetText()), unreadFaults(req.GetLastMessageId())...)
+	})
+	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.CloseConversationRequest) []rpc.Violation {
+		_, badText := closingText(req.GetText())
+		return append(rpc.FaultsOf(badText), unreadFaults(req.GetLastMessageId())...)
+	})
+	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.AssignConversationRequest) []rpc.Violation {
+		_, badNote := noteOf(req.GetNote())
+		return rpc.FaultsOf(badNote)
+	})
+	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.TakeOverConversationRequest) []rpc.Violation {
+		_, badNote := noteOf(req.GetNote())
+		return rpc.FaultsOf(badNote)
+	})
+	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.FindConversationsRequest) []rpc.Violation {
+		_, err := searchOf(req)
+		return rpc.FaultsOf(err)
 	})
 	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.AddNoteRequest) []rpc.Violation {
 		return text.OfNote.Faults(req.GetText())
@@ -26,14 +46,14 @@ func (s *Server) CheckWhole(to *rpc.Server) {
 		_, err := holdNote(req.GetNote())
 		return rpc.FaultsOf(err)
 	})
-	rpc.AlsoCheck(to, func(ctx context.Context, req *messagingpb.SaveTemplateRequest) []rpc.Violation {
-		_, badTitle := titleOf(req.GetTitle())
-		return append(rpc.FaultsOf(badTitle, s.checkQueue(ctx, req.GetQueue())), text.OfAgent.Faults(req.GetText())...)
-	})
 	rpc.AlsoCheck(to, func(ctx context.Context, req *messagingpb.TransferConversationRequest) []rpc.Violation {
-		return rpc.FaultsOf(s.checkQueue(ctx, req.GetQueue()))
+		_, badNote := noteOf(req.GetNote())
+		return append(rpc.FaultsOf(s.Taxonomy.CheckQueue(ctx, req.GetQueue()), badNote), unreadFaults(req.GetLastMessageId())...)
 	})
 	rpc.AlsoCheck(to, s.correctionFaults)
+	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.ListAuditEntriesRequest) []rpc.Violation {
+		return rpc.FaultsOf(checkPeriod(req))
+	})
 }
 
 // correctionFaults are those of a corrected selection, for the audience of its conversation.

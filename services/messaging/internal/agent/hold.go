@@ -23,8 +23,8 @@ func (s *Server) HoldConversation(ctx context.Context, req *messagingpb.HoldConv
 	if err != nil {
 		return nil, err
 	}
-	row, err := s.change(ctx, req.GetId(), func(_ *auth.Identity, row conversation.Row) (*change.Change, error) {
-		texts, err := conversation.HeldTextsOf(s.Vault, &row)
+	after, err := s.change(ctx, req.GetId(), func(_ *auth.Identity, row *change.Current) (*change.Change, error) {
+		texts, err := conversation.HeldTextsOf(s.Vault, &row.Row)
 		if err != nil {
 			return nil, err
 		}
@@ -39,29 +39,29 @@ func (s *Server) HoldConversation(ctx context.Context, req *messagingpb.HoldConv
 			return nil, err
 		}
 		return &change.Change{
-			Action: lifecycle.Hold,
-			Set:    []string{`held_at = coalesce(held_at, clock_timestamp())`, `hold_note = @note`},
-			Args:   pgx.NamedArgs{"note": sealed},
+			Actions: []lifecycle.Action{lifecycle.Hold},
+			Set:     []string{`held_at = coalesce(held_at, clock_timestamp())`, `hold_note = @note`},
+			Args:    pgx.NamedArgs{"note": sealed},
 		}, nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &messagingpb.HoldConversationResponse{Conversation: s.forAgent(&row, auth.FromContext(ctx))}, nil
+	return &messagingpb.HoldConversationResponse{Conversation: s.forAgent(&after.Row, after.LastMessageID, auth.FromContext(ctx))}, nil
 }
 
 // UnholdConversation lifts a hold.
 func (s *Server) UnholdConversation(ctx context.Context, req *messagingpb.UnholdConversationRequest) (*messagingpb.UnholdConversationResponse, error) {
-	row, err := s.change(ctx, req.GetId(), func(_ *auth.Identity, row conversation.Row) (*change.Change, error) {
+	after, err := s.change(ctx, req.GetId(), func(_ *auth.Identity, row *change.Current) (*change.Change, error) {
 		if row.HeldAt == nil {
 			return nil, nil //nolint:nilnil // there is none
 		}
-		return &change.Change{Action: lifecycle.Unhold, Set: []string{`held_at = NULL`, `hold_note = NULL`}}, nil
+		return &change.Change{Actions: []lifecycle.Action{lifecycle.Unhold}, Set: []string{`held_at = NULL`, `hold_note = NULL`}}, nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &messagingpb.UnholdConversationResponse{Conversation: s.forAgent(&row, auth.FromContext(ctx))}, nil
+	return &messagingpb.UnholdConversationResponse{Conversation: s.forAgent(&after.Row, after.LastMessageID, auth.FromContext(ctx))}, nil
 }
 
 // holdNote is a note in the form in which it is stored; one without anything visible is none.

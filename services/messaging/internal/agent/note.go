@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -52,23 +54,67 @@ func (s *Server) AddNote(ctx context.Context, req *messagingpb.AddNoteRequest) (
 	return &messagingpb.AddNoteResponse{Conversation: full}, nil
 }
 
-// storedNote is what is given of a row of the table note.
-type storedNote struct {
-	ID             uuid.UUID `db:"id"`
-	ConversationID uuid.UUID `db:"conversation_id"`
-	AgentID        string    `db:"agent_id"`
-	AgentName      string    `db:"agent_name"`
-	IdempotencyKey uuid.UUID `db:"idempotency_key"`
-	Body           []byte    `db:"body"`
-	BodyChars      int16     `db:"body_chars"`
+// noteOf is a note that goes with something else, in the form in which it is stored; none where
+// nothing is written.
+func noteOf(raw string) (text.Text, error) {
+	if strings.TrimSpace(raw) == "" {
+		return text.Text{}, nil
+	}
+	written, err := text.OfNote.Normalise(raw)
+	var refusal *rpc.Error
+	if errors.As(err, &refusal) {
+		return written, refusal.On("note")
+	}
+	return written, err
 }
 
-var (
-	storedNotes = postgres.RowsOf[storedNote]()
+// keepNote stores a note that came with a change for which there was nothing to do, unless it is
+// there: a repeat of the change, and another note, which must not be lost, look alike.
+func (s *Server) keepNote(ctx context.Context, row *conversation.Row, written text.Text) error {
+	if written.Chars == 0 {
+		return nil
+	}
+	id := auth.FromContext(ctx)
+	mine, err := s.notesBy(ctx, row.ID, id.Subject)
+	if err != nil {
+		return err
+	}
+	notes, err := s.openNotes(ctx, row, mine)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(notes, func(n *messagingpb.Note) bool { return n.GetText() == written.Body }) {
+		return nil
+	}
+	_, _, err = s.addNote(ctx, id, row.ID, uuid.New(), written)
+	return err
+}
 
-	addNoteSQL = `INSERT INTO note (` + storedNotes.Columns() + `) SELECT * FROM ` + storedNotes.From("given", 1) + `
-		ON CONFLICT (agent_id, idempotency_key) DO NOTHING`
-)
+// notesBy are the last notes of an agent on a conversation.
+func (s *Server) notesBy(ctx context.Context, id uuid.UUID, agent string) ([]conversation.Note, error) {
+	return postgres.Many[conversation.Note](ctx, s.DB, "reading an agent's notes",
+		`SELECT `+conversation.NoteColumns+` FROM note WHERE conversation_id = $1 AND agent_id = $2 ORDER BY created_at DESC, id DESC LIMIT 20`, id, agent)
+}
+
+// noteFor seals a note that goes with a change of a conversation; nil for none. A repeat of the
+// change finds nothing to do (see keepNote): the key is for the table alone.
+func (s *Server) noteFor(row *conversation.Row, id *auth.Identity, written text.Text) (*conversation.NewNote, error) {
+	if written.Chars == 0 {
+		return nil, nil //nolint:nilnil // documented above
+	}
+	note, err := uuid.NewV7()
+	if err != nil {
+		return nil, fmt.Errorf("drawing a note's id: %w", err)
+	}
+	texts, err := conversation.HeldTextsOf(s.Vault, row)
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := texts.SealNote(note, written.Body)
+	return &conversation.NewNote{
+		ID: note, ConversationID: row.ID, AgentID: id.Subject, AgentName: conversation.AgentName(id), IdempotencyKey: uuid.New(), Body: sealed, BodyChars: int16(written.Chars), //nolint:gosec // at most 2,000
+	}, err
+}
 
 // addNote stores a note of a conversation within the agent's scope, with its audit, unless
 // the same is stored under this key, and reads the conversation, in one transaction. Until
@@ -94,22 +140,23 @@ func (s *Server) addNote(ctx context.Context, id *auth.Identity, within, key uui
 		if err != nil {
 			return err
 		}
-		stored, err := postgres.Exec(ctx, tx, "storing a note", addNoteSQL, storedNotes.Args([]storedNote{{
-			ID: note, ConversationID: within, AgentID: id.Subject, AgentName: id.Name, IdempotencyKey: key, Body: sealed, BodyChars: int16(written.Chars), //nolint:gosec // at most 2,000
-		}})...)
+		added, err = conversation.AddNote(ctx, tx, conversation.NewNote{
+			ID: note, ConversationID: within, AgentID: id.Subject, AgentName: conversation.AgentName(id), IdempotencyKey: key, Body: sealed, BodyChars: int16(written.Chars), //nolint:gosec // at most 2,000
+		})
 		if err != nil {
 			return err
 		}
 		action := lifecycle.Note
-		if added = stored == 1; !added {
+		if !added {
 			action = lifecycle.Read // a retry shows the conversation again
 			if err := sameNote(ctx, tx, texts, id.Subject, within, key, written); err != nil {
 				return err
 			}
 		}
 		batch := &pgx.Batch{}
-		conversation.QueueAudit(batch, []conversation.Audited{{AgentID: id.Subject, Action: action, ConversationID: within}})
+		conversation.QueueAudit(batch, []conversation.Audited{conversation.By(id, action, &found.Row)})
 		conversation.QueueRead(batch, within, &found)
+		conversation.QueueAccount(batch, found.MemberID, &found)
 		if err := tx.SendBatch(ctx, batch).Close(); err != nil {
 			return fmt.Errorf("reading what was written: %w", err)
 		}

@@ -67,8 +67,12 @@ func TestReply_RoundTrips(t *testing.T) {
 	const agentText = "Votre dossier est complet."
 	req, idempotencyKey := &messagingpb.PostReplyRequest{Id: id.String(), Text: agentText}, uuid.New()
 	written := text.Text{Body: agentText, Chars: len([]rune(agentText))}
+	last, err := postgres.One[uuid.UUID](t.Context(), db, "looking", `SELECT id FROM message`)
+	if err != nil {
+		t.Fatal(err)
+	}
 	trips, statements := counted.trips, counted.statements
-	after, err := server.reply(t.Context(), claire, req, idempotencyKey, written)
+	_, after, err := server.reply(t.Context(), claire, req, idempotencyKey, last, written)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,9 +80,9 @@ func TestReply_RoundTrips(t *testing.T) {
 	if err != nil || len(full.GetMessages()) != 2 || full.GetMessages()[1].GetText() != agentText {
 		t.Errorf("%v, %v", full, err)
 	}
-	// begin; lock, keys; message, conversation; messages, notes, audit, events; commit.
-	if trips, statements := counted.trips-trips, counted.statements-statements; trips != 5 || statements != 10 {
-		t.Errorf("%d round trips with %d statements, want 5 with 10", trips, statements)
+	// begin; lock, keys, last message; message, conversation; messages, notes, account, audit, events; commit.
+	if trips, statements := counted.trips-trips, counted.statements-statements; trips != 5 || statements != 12 {
+		t.Errorf("%d round trips with %d statements, want 5 with 12", trips, statements)
 	}
 	audited := func() string {
 		t.Helper()
@@ -88,14 +92,14 @@ func TestReply_RoundTrips(t *testing.T) {
 		}
 		return actions
 	}
-	if got := audited(); got != "reply" {
+	if got := audited(); got != "claim reply" {
 		t.Errorf("the audit has %q", got)
 	}
 	if n, err := postgres.One[int64](t.Context(), db, "counting", `SELECT count(*) FROM message`); n != 2 || err != nil {
 		t.Errorf("%d messages, %v", n, err)
 	}
 	// A retry shows the conversation again, which is a reading.
-	if again, err := server.reply(t.Context(), claire, req, idempotencyKey, written); err != nil || len(again.Messages) != 2 || audited() != "reply read" {
+	if _, again, err := server.reply(t.Context(), claire, req, idempotencyKey, last, written); err != nil || len(again.Messages) != 2 || audited() != "claim reply read" {
 		t.Errorf("a retry: %d messages, %v, %q", len(again.Messages), err, audited())
 	}
 }

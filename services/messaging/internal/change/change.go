@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/batch"
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
@@ -31,6 +32,9 @@ const most = 128
 // the transaction that changed it, with its event and, for an agent's change, its
 // audit. A change that is refused, by its decision or by the database, fails alone.
 // Of two changes of one conversation, the second decides on what the first has left.
+//
+// A reply is later than every message that is there, by its time too, whatever the database's
+// clock says: of two, the one that got the lock last is the last.
 //
 // How: a batch locks its conversations with one statement in the order of their
 // ids, so that two processes never wait for each other, decides each, and writes
@@ -81,8 +85,8 @@ func (c *Changes) Submit(ctx context.Context, r Request) (conversation.Full, err
 type Request struct {
 	// Scope is what they may see; the conversation of another is [pgx.ErrNoRows].
 	Scope conversation.Scope
-	// Agent is the calling agent; empty for a member.
-	Agent string
+	// Agent is the calling agent; nil for a member.
+	Agent *auth.Identity
 	ID    uuid.UUID
 	// Key is the idempotency key of a reply or follow-up; zero for other changes.
 	Key uuid.UUID
@@ -100,10 +104,13 @@ type Change struct {
 	Args pgx.NamedArgs
 	// Reply is inserted when not nil.
 	Reply *Reply
-	// Event is published when not nil; the row's version is then counted up.
-	Event func(conversation.Row) (outbox.Event, error)
-	// Action goes into the audit.
-	Action lifecycle.Action
+	// Note is inserted when not nil: an agent's, for colleagues.
+	Note *conversation.NewNote
+	// Events are published, in this order; the row's version is counted up by each.
+	Events []func(conversation.Row) (outbox.Event, error)
+	// Actions go into the audit, with the Target that they have.
+	Actions []lifecycle.Action
+	Target  string
 }
 
 // Reply is a message that is stored with a change, an agent's or a member's.
@@ -123,7 +130,7 @@ type notices struct {
 // hintsOf are the hints of a change: one if it has no event, and one for the agents of the
 // queue that the conversation left.
 func hintsOf(done *Change, before, after conversation.Row) (list []watch.Hint) {
-	if done.Event == nil {
+	if len(done.Events) == 0 {
 		list = append(list, watch.Hint{Conversation: after.ID, Agents: before.Status == after.Status})
 	}
 	if before.Queue != after.Queue { // the event goes to those of the new one
@@ -135,6 +142,8 @@ func hintsOf(done *Change, before, after conversation.Row) (list []watch.Hint) {
 // Current is a conversation as it is under its lock.
 type Current struct {
 	conversation.Row
+	// Standing is what it is for an agent's change; zero for a member's.
+	Standing conversation.Standing `db:"-"`
 	// Replied: a message is stored under the request's key.
 	Replied bool `db:"-"`
 }

@@ -12,9 +12,11 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel/metric/noop"
 
+	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/batch"
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
@@ -41,18 +43,18 @@ var everything = conversation.Scope{Caisse: "msa-75", AllQueues: true}
 // replyTo is a request that stores a reply, spoilt by some of the tests.
 func replyTo(id uuid.UUID, spoil ...func(*Change)) Request {
 	key := uuid.New()
-	return Request{Scope: everything, Agent: "agent:claire", ID: id, Key: key, Decide: func(row Current) (*Change, error) {
+	return Request{Scope: everything, Agent: &auth.Identity{Subject: "agent:claire"}, ID: id, Key: key, Decide: func(row Current) (*Change, error) {
 		if row.Replied {
 			return nil, ErrReplied
 		}
 		agent := "agent:claire"
 		message := conversation.Message{ID: uuid.Must(uuid.NewV7()), ConversationID: row.ID, Author: 2, AgentID: &agent, Body: []byte("sealed")}
 		todo := &Change{
-			Action: "reply", Reply: &Reply{message, key, 1},
+			Actions: []lifecycle.Action{lifecycle.Reply}, Reply: &Reply{message, key, 1},
 			Set: []string{`status = @status`, `last_reply_id = @reply`}, Args: pgx.NamedArgs{"status": int16(4), "reply": message.ID},
-			Event: func(after conversation.Row) (outbox.Event, error) {
+			Events: []func(conversation.Row) (outbox.Event, error){func(after conversation.Row) (outbox.Event, error) {
 				return outbox.Event{ID: uuid.Must(uuid.NewV7()), Type: "reply-posted", Caisse: after.Caisse, ConversationID: after.ID, Payload: fmt.Append(nil, after.Version)}, nil
-			},
+			}},
 		}
 		for _, change := range spoil {
 			change(todo)
@@ -136,7 +138,7 @@ func TestChanges_BadOneFailsAlone(t *testing.T) {
 		},
 		"its event cannot be stored": func(ids []uuid.UUID) Request {
 			return replyTo(ids[5], func(c *Change) {
-				c.Event = func(conversation.Row) (outbox.Event, error) { return outbox.Event{Type: "a\x00b", ID: uuid.New()}, nil }
+				c.Events = []func(conversation.Row) (outbox.Event, error){func(conversation.Row) (outbox.Event, error) { return outbox.Event{Type: "a\x00b", ID: uuid.New()}, nil }}
 			})
 		},
 	}

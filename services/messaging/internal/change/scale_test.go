@@ -22,7 +22,7 @@ func TestScale(t *testing.T) {
 		URL: testenv.Postgres(t, migrations.Files), Fill: messagingtest.Aged("member", "conversation", "message", "audit", "note"),
 		Rows: func(pool, aside *pgxpool.Pool) []scale.Row {
 			return []scale.Row{
-				{Of: []string{"lockMany", "queueTaken", "applyMany", "queueReply"}, Run: func(ctx context.Context, _ int) error {
+				{Of: []string{"lockMany", "queueTaken", "queueStandings", "applyMany", "queueReply"}, Run: func(ctx context.Context, _ int) error {
 					ids, err := postgres.Many[uuid.UUID](ctx, aside, "choosing", `SELECT id FROM conversation WHERE caisse = 'msa-75' AND status IN (1, 2) ORDER BY created_at DESC LIMIT 4`)
 					if err != nil {
 						return err

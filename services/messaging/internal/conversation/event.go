@@ -42,10 +42,10 @@ func Submitted(ctx context.Context, row Row, message uuid.UUID) (outbox.Event, e
 
 // Replied is the event that an agent has written. Its sms is for notifiers of an earlier
 // version: they plan an SMS by it, and ask whether the member wants one when it would leave,
-// as those of this version do without it.
-func Replied(ctx context.Context, row Row, message Message) (outbox.Event, error) {
+// as those of this version do without it. closing: it says why the conversation is closed.
+func Replied(ctx context.Context, row Row, message Message, closing bool) (outbox.Event, error) {
 	return newEvent(ctx, eventspb.TypeReplyPosted, row, func(origin *eventspb.Origin) proto.Message {
-		return &eventspb.ReplyPosted{Origin: origin, MessageId: message.ID.String(), Final: message.Final, Sms: true} //nolint:staticcheck // deprecated, see above
+		return &eventspb.ReplyPosted{Origin: origin, MessageId: message.ID.String(), Final: message.Final || closing, Sms: true, Closing: closing} //nolint:staticcheck // deprecated, see above
 	})
 }
 

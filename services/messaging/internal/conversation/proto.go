@@ -36,9 +36,18 @@ func Proto(row *Row) *messagingpb.Conversation {
 	}
 }
 
-// MessageProto is a message with its text in clear.
-func MessageProto(row *Message, body string) *messagingpb.Message {
-	return &messagingpb.Message{Id: row.ID.String(), Author: messagingpb.Author(row.Author), Text: body, CreateTime: timestamppb.New(row.CreatedAt)}
+// View is how conversations are shown: until when they are kept, and by which names.
+type View struct {
+	Retention
+	Names Names
+}
+
+// Message is a message of a conversation with its text in clear.
+func (v View) Message(of *Row, message *Message, body string) *messagingpb.Message {
+	return &messagingpb.Message{
+		Id: message.ID.String(), Author: messagingpb.Author(message.Author), Text: body,
+		CreateTime: timestamppb.New(message.CreatedAt), Writer: v.Names.writer(of, message), Final: message.Final,
+	}
 }
 
 // Choice is a code with its label; nil for none.

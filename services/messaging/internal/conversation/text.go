@@ -10,17 +10,17 @@ import (
 )
 
 // ForMember reads a conversation in full, as its member sees it.
-func ForMember(ctx context.Context, db postgres.Querier, keys *vault.Vault, keep Retention, row *Row) (*messagingpb.Conversation, error) {
+func ForMember(ctx context.Context, db postgres.Querier, keys *vault.Vault, view View, row *Row) (*messagingpb.Conversation, error) {
 	messages, err := Messages(ctx, db, row.ID)
 	if err != nil {
 		return nil, err
 	}
-	return WithSteps(ctx, db, keys, keep, row, messages)
+	return WithSteps(ctx, db, keys, view, row, messages)
 }
 
 // WithSteps opens the texts of a conversation and reads what happened to it.
-func WithSteps(ctx context.Context, db postgres.Querier, keys *vault.Vault, keep Retention, row *Row, messages []Message) (*messagingpb.Conversation, error) {
-	full, err := WithMessages(ctx, keys, keep, row, messages)
+func WithSteps(ctx context.Context, db postgres.Querier, keys *vault.Vault, view View, row *Row, messages []Message) (*messagingpb.Conversation, error) {
+	full, err := WithMessages(ctx, keys, view, row, messages)
 	if err != nil {
 		return nil, err
 	}
@@ -29,27 +29,27 @@ func WithSteps(ctx context.Context, db postgres.Querier, keys *vault.Vault, keep
 }
 
 // WithMessages opens the texts of a conversation; those of an erased one are empty.
-func WithMessages(ctx context.Context, keys *vault.Vault, keep Retention, row *Row, messages []Message) (*messagingpb.Conversation, error) {
+func WithMessages(ctx context.Context, keys *vault.Vault, view View, row *Row, messages []Message) (*messagingpb.Conversation, error) {
 	texts, err := TextsOf(ctx, keys, row)
 	if errors.Is(err, vault.ErrErased) {
-		full := keep.Proto(row)
+		full := view.Proto(row)
 		full.Status, full.Erased = messagingpb.Status_CLOSED, true // its row may be yet to follow
 		for i := range messages {
-			full.Messages = append(full.Messages, MessageProto(&messages[i], ""))
+			full.Messages = append(full.Messages, view.Message(row, &messages[i], ""))
 		}
 		return full, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	full := keep.Proto(row)
+	full := view.Proto(row)
 	for i := range messages {
 		m := &messages[i]
 		body, err := texts.OpenMessage(m.ID, m.Author, m.Body)
 		if err != nil {
 			return nil, err
 		}
-		full.Messages = append(full.Messages, MessageProto(m, body))
+		full.Messages = append(full.Messages, view.Message(row, m, body))
 	}
 	return full, nil
 }

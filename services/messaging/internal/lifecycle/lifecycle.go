@@ -58,6 +58,12 @@ func of[S ~int16 | ~int32](status S) state {
 // Waiting reports whether a conversation waits for an agent.
 func Waiting[S ~int16 | ~int32](status S) bool { return of(status).waiting }
 
+// WaitsAgain sets since when a conversation waits that did not wait before.
+const WaitsAgain = `waits_since = clock_timestamp()`
+
+// Statuses are all.
+var Statuses = statuses(func(state) bool { return true })
+
 // WaitingStatuses are those in which a conversation waits for an agent.
 var WaitingStatuses = statuses(func(s state) bool { return s.waiting })
 
@@ -138,7 +144,13 @@ const (
 	Note         Action = "note"
 	Hold         Action = "hold"
 	Unhold       Action = "unhold"
+	Assign       Action = "assign"
+	TakeOver     Action = "take-over"
 	DropEvent    Action = "event-dropped"
+	// Of searches, the conversation is the one that was found or asked about, if any.
+	FindByReference Action = "find-reference"
+	FindByNumber    Action = "find-number"
+	FindOfMember    Action = "find-member"
 )
 
 // steps are the actions that a member sees, in the order in which the index audit_log has

@@ -15,6 +15,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/watch"
 )
@@ -110,7 +111,8 @@ func (m *Members) keysOf(ctx context.Context, member string) ([]uuid.UUID, error
 		) AS sealed WHERE key_id <> $2`, member, uuid.Nil)
 }
 
-// eraseConversations erases conversations that are locked.
+// eraseConversations erases conversations that are locked, and has the audit say so of each,
+// without by whom.
 func eraseConversations(ctx context.Context, tx pgx.Tx, ids []uuid.UUID) error {
 	// A repeat of an erased submission waits for the end of this (see failErasedSQL).
 	if _, err := postgres.Exec(ctx, tx, "keeping the keys of what is erased",
@@ -125,8 +127,9 @@ func eraseConversations(ctx context.Context, tx pgx.Tx, ids []uuid.UUID) error {
 	if err != nil {
 		return err
 	}
-	events := make([]outbox.Event, len(rows))
+	events, done := make([]outbox.Event, len(rows)), make([]conversation.Audited, len(rows))
 	for i := range rows {
+		done[i] = conversation.Audited{Caisse: rows[i].Caisse, Action: lifecycle.Erase, ConversationID: rows[i].ID, Service: rows[i].QueueLabel}
 		if events[i], err = conversation.Erased(ctx, rows[i]); err != nil {
 			return err
 		}
@@ -136,6 +139,7 @@ func eraseConversations(ctx context.Context, tx pgx.Tx, ids []uuid.UUID) error {
 	batch.Queue(`UPDATE note SET body = '' WHERE conversation_id = ANY($1)`, ids)
 	if len(events) > 0 {
 		outbox.Append(batch, events)
+		conversation.QueueAudit(batch, done)
 	}
 	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
 		return fmt.Errorf("erasing %d conversations: %w", len(rows), err)

@@ -116,20 +116,26 @@ func (m *Members) exportConversations(ctx context.Context, out *outlet[*messagin
 	return nil
 }
 
-// exportPage reads some of the caller's conversations in full. What was erased or deleted
+// exportPage reads some of the caller's conversations in full, and which services of the fund
+// have read them. What was erased or deleted
 // meanwhile is left out.
 func (m *Members) exportPage(ctx context.Context, ids []uuid.UUID) (pieces []*messagingpb.ExportMyDataResponse, err error) {
 	rows, err := m.someOfMember(ctx, auth.FromContext(ctx).Subject, ids)
 	if err != nil {
 		return nil, err
 	}
+	readings, err := conversation.Readings(ctx, m.DB, ids)
+	if err != nil {
+		return nil, err
+	}
 	for i := range rows {
-		conversation, err := m.exportConversation(ctx, &rows[i])
+		full, err := m.exportConversation(ctx, &rows[i])
 		if err != nil {
 			return nil, err
 		}
-		if conversation != nil {
-			pieces = append(pieces, &messagingpb.ExportMyDataResponse{Piece: &messagingpb.ExportMyDataResponse_Conversation{Conversation: conversation}})
+		if full != nil {
+			full.Readings = readings[rows[i].ID]
+			pieces = append(pieces, &messagingpb.ExportMyDataResponse{Piece: &messagingpb.ExportMyDataResponse_Conversation{Conversation: full}})
 		}
 	}
 	return pieces, nil
@@ -137,7 +143,7 @@ func (m *Members) exportPage(ctx context.Context, ids []uuid.UUID) (pieces []*me
 
 // exportConversation reads one in full; nil: it has gone since its row was read.
 func (m *Members) exportConversation(ctx context.Context, row *conversation.Row) (*messagingpb.Conversation, error) {
-	full, err := conversation.ForMember(ctx, m.DB, m.Vault, m.Keep, row)
+	full, err := conversation.ForMember(ctx, m.DB, m.Vault, m.View, row)
 	if err == nil && len(full.GetMessages()) > 0 && !full.GetErased() {
 		return full, nil
 	}

@@ -1,8 +1,9 @@
-// Package member has what is kept of a member: how to contact them, by their account and by
-// their own choice, and their GDPR rights, the export of everything (article 20) and its
-// erasure (article 17). The notifier reads recipients here.
+// Package member has what is kept of a member: who they are by their account, how to contact
+// them, by their account and by their own choice, and their GDPR rights, the export of
+// everything (article 20) and its erasure (article 17). The notifier reads recipients here.
 //
-// Contact points are encrypted (package vault), and are in no event.
+// Names, numbers and contact points are encrypted (package vault), and are in no event. By a
+// number, members are found by a keyed hash of it.
 package member
 
 import (
@@ -34,8 +35,7 @@ type Config struct {
 	// Taxonomy says to whom a message goes and when an answer is announced.
 	Taxonomy *taxonomy.Versions
 	Hints    *watch.Hints
-	// Keep is how long conversations are kept.
-	Keep conversation.Retention
+	View     conversation.View
 	// Wake has the relay look at what was committed.
 	Wake func()
 }
@@ -81,14 +81,14 @@ func (m *Members) look(ctx context.Context, ids []string) ([]batch.Result[member
 	return found, nil
 }
 
-// reach is a contact with the language to use.
+// reach is what a member's account says of them, with the language to use.
 type reach struct {
-	vault.Contact
+	vault.Account
 	locale string
 }
 
-// SaveAccount stores the contact points of the caller's account if they have changed, or were
-// not confirmed within a day: package upkeep must not delete the row of a member who is
+// SaveAccount stores what the caller's account says of them if it has changed, or was not
+// confirmed within a day: package upkeep must not delete the row of a member who is
 // writing. It commits on its own, before the submission: a member without a conversation
 // harms nobody, a conversation whose member cannot be reached would.
 func (m *Members) SaveAccount(ctx context.Context, id *auth.Identity) error {
@@ -107,12 +107,12 @@ func (m *Members) SaveAccount(ctx context.Context, id *auth.Identity) error {
 	return err
 }
 
-// accountOf is how the caller's token says that they are reached.
+// accountOf is who the caller's token says that they are, and how they are reached.
 func accountOf(id *auth.Identity) reach {
-	return reach{vault.Contact{Email: id.Email, Phone: id.Phone}, localeOf(id.Locale)}
+	return reach{vault.Account{Contact: vault.Contact{Email: id.Email, Phone: id.Phone}, Name: id.Name, Number: id.Number}, localeOf(id.Locale)}
 }
 
-// stored is how a member is reached, and whether that was confirmed today; [pgx.ErrNoRows] if
+// stored is what is stored of a member's account, and whether that was confirmed today; [pgx.ErrNoRows] if
 // nothing is stored, or what is has been erased.
 func (m *Members) stored(ctx context.Context, member string) (kept reach, fresh bool, err error) {
 	row, err := m.lookups.Submit(ctx, member)
@@ -126,8 +126,8 @@ func (m *Members) stored(ctx context.Context, member string) (kept reach, fresh 
 	if err != nil {
 		return reach{}, false, err
 	}
-	c, err := key.OpenContact(vault.FromAccount, row.Contact)
-	return reach{c, row.Locale}, row.Fresh, err
+	account, err := key.OpenAccount(row.Contact)
+	return reach{account, row.Locale}, row.Fresh, err
 }
 
 // localeOf is the language of notifications: French unless English is asked for.
@@ -138,7 +138,7 @@ func localeOf(claim string) string {
 	return "fr"
 }
 
-// memberRow is how a member is reached by their account.
+// memberRow is a member by their account.
 type memberRow struct {
 	ID      string    `db:"id"`
 	KeyID   uuid.UUID `db:"key_id"`
@@ -160,23 +160,27 @@ func (m *Members) named(ctx context.Context, ids []string) (map[string]memberRow
 	return found, err
 }
 
-// store seals and stores how a member is reached. What was sealed by an earlier key of theirs,
+// store seals and stores what a member's account says, with a hash to find them by. What was sealed by an earlier key of theirs,
 // which is gone, goes with it. [vault.ErrErased]: the key was erased before it was stored.
 func (m *Members) store(ctx context.Context, member string, by reach) error {
 	key, err := m.Vault.Of(ctx, member)
 	if err != nil {
 		return err
 	}
-	sealed, err := key.SealContact(vault.FromAccount, by.Contact)
+	sealed, err := key.SealAccount(by.Account)
+	if err != nil {
+		return err
+	}
+	hash, err := m.Vault.HashNumber(ctx, vault.NumberOf(by.Number))
 	if err != nil {
 		return err
 	}
 	stored, err := postgres.Exec(ctx, m.DB, "storing a member", `
-		INSERT INTO member (id, key_id, contact, locale)
-		SELECT given.* FROM (VALUES ($1::text, $2::uuid, $3::bytea, $4::text)) AS given (id, key_id, contact, locale) WHERE `+vault.NotErased("given.key_id")+`
-		ON CONFLICT (id) DO UPDATE SET key_id = excluded.key_id, contact = excluded.contact, locale = excluded.locale, updated_at = now(),
+		INSERT INTO member (id, key_id, contact, locale, number_hash)
+		SELECT given.* FROM (VALUES ($1::text, $2::uuid, $3::bytea, $4::text, $5::bytea)) AS given (id, key_id, contact, locale, number_hash) WHERE `+vault.NotErased("given.key_id")+`
+		ON CONFLICT (id) DO UPDATE SET key_id = excluded.key_id, contact = excluded.contact, locale = excluded.locale, number_hash = excluded.number_hash, updated_at = now(),
 			chosen = CASE WHEN member.key_id = excluded.key_id THEN member.chosen END`,
-		member, key.ID, sealed, by.locale)
+		member, key.ID, sealed, by.locale, hash)
 	if err == nil && stored == 0 {
 		if err = m.Vault.CheckErased(ctx, m.DB, key.ID); err == nil {
 			err = vault.ErrRetiring // until a moment ago

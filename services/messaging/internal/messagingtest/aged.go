@@ -19,19 +19,19 @@ var aged = []struct{ table, sql string }{
 	{"member", `INSERT INTO member (id, contact, locale) SELECT 'member:' || n, '\x00', 'fr' FROM generate_series($1::bigint / 20, $2::bigint / 20) n ON CONFLICT DO NOTHING`},
 	// Ids are UUIDv7, in the order of time.
 	{"conversation", `INSERT INTO conversation (id, member_id, idempotency_key, reference, caisse, audience, taxonomy_version, theme, theme_label, topic, reason, queue, queue_label,
-		answer_days, status, last_reply_id, first_reply_at, created_at, updated_at)
+		answer_days, status, last_reply_id, newest_message_id, first_reply_at, created_at, updated_at)
 	 SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || substr(md5(n::text), 1, 3) || '8' || substr(md5(n::text), 4, 15))::uuid,
 		'member:' || n / 20, gen_random_uuid(), 'AGED-' || n, (ARRAY['msa-75', 'msa-35', 'msa-44', 'msa-75', 'msa-35'])[1 + n % 5], 1 + n / 350 % 3, 1,
 		'theme-' || n / 5 % 10, 'Thème', 'topic-' || n / 5 % 30, 'reason-' || n / 5 % 60, 'queue-' || n / 50 % 7, 'File', 5,
-		CASE WHEN waits AND n % 2 = 0 THEN 1 WHEN waits THEN 2 WHEN answered IS NOT NULL THEN 4 ELSE 7 END, CASE WHEN answered IS NOT NULL THEN gen_random_uuid() END, answered, at, coalesce(answered, at)
+		CASE WHEN waits AND n % 2 = 0 THEN 1 WHEN waits THEN 2 WHEN answered IS NOT NULL THEN 4 ELSE 7 END, CASE WHEN answered IS NOT NULL THEN newest END, newest, answered, at, coalesce(answered, at)
 	 FROM generate_series($1::bigint + 1, $2::bigint) n,
 	      LATERAL (SELECT now() - interval '3 years' * random() AS at, n % 11 < 2 AS waits) AS t,
-	      LATERAL (SELECT CASE WHEN NOT waits AND n % 3 <> 0 THEN at + interval '20 days' * random() * random() END AS answered) AS r`},
+	      LATERAL (SELECT CASE WHEN NOT waits AND n % 3 <> 0 THEN at + interval '20 days' * random() * random() END AS answered, gen_random_uuid() AS newest) AS r`},
 	{"message", `INSERT INTO message (id, conversation_id, author, agent_id, idempotency_key, body, body_chars, created_at)
-	 SELECT coalesce(r.id, gen_random_uuid()), c.id, r.author, CASE r.author WHEN 2 THEN 'claire' END, CASE r.author WHEN 2 THEN gen_random_uuid() END, '\x00', 10, coalesce(r.at, c.created_at)
+	 SELECT coalesce(r.id, CASE WHEN c.last_reply_id IS NULL THEN c.newest_message_id END, gen_random_uuid()), c.id, r.author, CASE r.author WHEN 2 THEN 'claire' END, CASE r.author WHEN 2 THEN gen_random_uuid() END, '\x00', 10, coalesce(r.at, c.created_at)
 	 FROM conversation c, LATERAL (VALUES (NULL::uuid, 1, NULL::timestamptz), (c.last_reply_id, 2, c.first_reply_at)) AS r (id, author, at)
 	 WHERE substring(c.reference FROM 'AGED-(.*)')::bigint BETWEEN $1::bigint + 1 AND $2::bigint AND (r.author = 1 OR r.id IS NOT NULL)`},
-	{"audit", `INSERT INTO audit (agent_id, action, conversation_id, at) SELECT 'claire', 'read', id, updated_at FROM conversation
+	{"audit", `INSERT INTO audit (agent_id, agent_name, caisse, service, action, conversation_id, at) SELECT 'claire', 'Claire', caisse, queue_label, 'read', id, updated_at FROM conversation
 	 WHERE substring(reference FROM 'AGED-(.*)')::bigint BETWEEN $1::bigint + 1 AND $2::bigint ORDER BY updated_at`},
 	{"note", `INSERT INTO note (id, conversation_id, agent_id, agent_name, idempotency_key, body, body_chars) SELECT gen_random_uuid(), id, 'claire', 'Claire', gen_random_uuid(), '\x00', 10
 	 FROM conversation WHERE substring(reference FROM 'AGED-(.*)')::bigint BETWEEN $1::bigint + 1 AND $2::bigint AND substring(reference FROM 'AGED-(.*)')::bigint % 10 = 0`},

@@ -98,14 +98,18 @@ func checkRequeue(req *messagingpb.RequeueRefusedEventsRequest) error {
 // DropRefusedEvent implements OperatorService.
 func (s *Server) DropRefusedEvent(ctx context.Context, req *messagingpb.DropRefusedEventRequest) (*messagingpb.DropRefusedEventResponse, error) {
 	err := pgx.BeginFunc(ctx, s.DB, func(tx pgx.Tx) error {
-		of, err := outbox.Drop(ctx, tx, uuid.MustParse(req.GetId()))
+		dropped, err := outbox.Drop(ctx, tx, uuid.MustParse(req.GetId()))
 		if errors.Is(err, pgx.ErrNoRows) {
 			return errRefusedUnknown
 		}
 		if err != nil {
 			return err
 		}
-		return conversation.Audit(ctx, tx, auth.FromContext(ctx).Subject, lifecycle.DropEvent, of)
+		by := auth.FromContext(ctx)
+		return conversation.Audit(ctx, tx, conversation.Audited{
+			AgentID: by.Subject, AgentName: conversation.AgentName(by), Client: by.Client,
+			Caisse: dropped.Caisse, Action: lifecycle.DropEvent, ConversationID: dropped.ConversationID,
+		})
 	})
 	return &messagingpb.DropRefusedEventResponse{}, err
 }

@@ -228,10 +228,16 @@ func (s *Store) Requeue(ctx context.Context, all bool, ids []uuid.UUID) (int64, 
 		WHERE id IN (SELECT id FROM outbox_refused WHERE $1 OR id = ANY($2) ORDER BY id FOR UPDATE)`, all, ids)
 }
 
-// Drop gives a refused event up, for good, and returns whose it was; [pgx.ErrNoRows]
+// Dropped is what a dropped event was about.
+type Dropped struct {
+	ConversationID uuid.UUID `db:"conversation_id"`
+	Caisse         string    `db:"caisse"`
+}
+
+// Drop gives a refused event up, for good, and returns what it was about; [pgx.ErrNoRows]
 // where it is not among them.
-func Drop(ctx context.Context, tx pgx.Tx, id uuid.UUID) (conversation uuid.UUID, err error) {
-	return postgres.One[uuid.UUID](ctx, tx, "dropping a refused event", `DELETE FROM outbox_refused WHERE id = $1 RETURNING conversation_id`, id)
+func Drop(ctx context.Context, tx pgx.Tx, id uuid.UUID) (Dropped, error) {
+	return postgres.One[Dropped](ctx, tx, "dropping a refused event", `DELETE FROM outbox_refused WHERE id = $1 RETURNING conversation_id, caisse`, id)
 }
 
 // ForgetRefused deletes some of the events that are set aside and older than the term, that

@@ -1,6 +1,7 @@
 package taxonomy
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strconv"
@@ -193,4 +194,16 @@ func Queue(tax *taxonomypb.Catalogue, code string) *taxonomypb.Queue {
 // UnknownQueue is the refusal of a queue that a version does not have.
 func UnknownQueue(tax *taxonomypb.Catalogue, code string) error {
 	return rpc.Invalid("queue", errorpb.ErrorReason_QUEUE_UNKNOWN, fmt.Sprintf("version %d has no queue %q", tax.GetVersion(), code))
+}
+
+// CheckQueue refuses a queue that the current version does not have; none is none to refuse.
+func (c *Versions) CheckQueue(ctx context.Context, queue string) error {
+	if queue == "" {
+		return nil
+	}
+	version, err := c.Current(ctx)
+	if err == nil && Queue(version, queue) == nil {
+		err = UnknownQueue(version, queue)
+	}
+	return err
 }

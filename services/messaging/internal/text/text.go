@@ -28,6 +28,8 @@ var (
 	OfMember = Limits{10, 750}
 	// OfAgent is a reply or a template. It is ours: the guide limits members alone.
 	OfAgent = Limits{1, 5000}
+	// OfClosing is what a member reads of why their conversation was closed.
+	OfClosing = Limits{1, 750}
 	// OfNote is an internal note.
 	OfNote = Limits{1, 2000}
 	// OfHold is why a conversation is on hold.

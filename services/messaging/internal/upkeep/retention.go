@@ -8,11 +8,13 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/agent"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/draft"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/member"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/reading"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/watch"
 )
 
@@ -20,7 +22,7 @@ const (
 	// LeastConversation is the shortest term of conversations: figures reach back so far.
 	LeastConversation = 366 * 24 * time.Hour
 	// LeastAudit is the shortest term of the audit, below which it would be gone before
-	// anybody looks into an incident.
+	// anybody looks into an incident, and before its readings are counted ([reading.Life]).
 	LeastAudit = 30 * 24 * time.Hour
 )
 
@@ -40,12 +42,17 @@ func (u *Upkeep) terms() (terms []postgres.Term) {
 	return append(terms, []postgres.Term{
 		{What: "members without a conversation", Keep: time.Duration(u.Conversations), Step: u.forgetMembers},
 		{What: "audit", Keep: u.Audit, Step: u.forgetAudit},
+		{What: "counts of readings", Keep: reading.Life, Step: func(ctx context.Context, term time.Duration) (int64, error) { return reading.Forget(ctx, u.DB, term) }},
+		{What: "agents who were not here", Keep: agent.ColleagueLife, Step: func(ctx context.Context, term time.Duration) (int64, error) {
+			return agent.ForgetColleagues(ctx, u.DB, term)
+		}},
 		{What: "drafts", Keep: draft.Life, Step: func(ctx context.Context, term time.Duration) (int64, error) { return draft.Forget(ctx, u.DB, term) }},
 		{What: "keys of what was erased", Keep: member.ErasedKeyLife, Step: func(ctx context.Context, term time.Duration) (int64, error) {
 			return member.ForgetErasedKeys(ctx, u.DB, term)
 		}},
 		{What: "notes of keys that may be unused", Keep: unusedAge, Step: u.retireKeys},
 		{What: "erased members' key ids", Keep: u.Erasures, Step: u.Vault.Forget},
+		{What: "kinds that no conversation has", Keep: unusedKindAge, Step: u.forgetKinds},
 		{What: "watch tickets", Keep: watch.TicketLife, Step: watch.NewTickets(u.DB).Forget},
 		{What: "refused events", Keep: u.EventLog, Step: outbox.New(u.DB).ForgetRefused},
 		{What: "events of no day", Keep: u.EventLog, Step: outbox.New(u.DB).ForgetDayless},

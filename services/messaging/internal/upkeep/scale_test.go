@@ -40,6 +40,13 @@ func TestScale(t *testing.T) {
 					}
 					return failed(u.retireKeys(ctx, unusedAge))
 				}},
+				{Of: []string{"Upkeep.FillKinds"}, Reads: "as many as there are kinds, of which small tables have few", Run: func(ctx context.Context, _ int) error {
+					if _, err := aside.Exec(ctx, `DELETE FROM backfill WHERE name = $1`, kindBackfill); err != nil {
+						return err
+					}
+					return u.FillKinds(ctx)
+				}},
+				{Of: []string{"Upkeep.forgetKinds"}, Reads: "all kinds, of which small tables have few", Run: func(ctx context.Context, _ int) error { return failed(u.forgetKinds(ctx, unusedKindAge)) }},
 				{Of: []string{"Upkeep.forgetAudit"}, Run: func(ctx context.Context, _ int) error { return failed(u.forgetAudit(ctx, years)) }},
 			}
 		},

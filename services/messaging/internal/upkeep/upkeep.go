@@ -1,7 +1,7 @@
 // Package upkeep is the background maintenance of messaging's tables: it deletes what is past
 // its retention, makes and drops the event log's partitions, backfills columns and counts
-// that migrations have added, and folds what is counted in parts. Any number of processes
-// may run it.
+// that migrations have added, folds what is counted in parts, and counts readings. Any number
+// of processes may run it.
 package upkeep
 
 import (
@@ -19,6 +19,7 @@ import (
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/operator"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/outbox"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/reading"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/waiting"
 )
@@ -40,6 +41,7 @@ func (u *Upkeep) Run(ctx context.Context) error {
 	group.Go(func() error { outbox.New(u.DB).KeepDays(ctx, u.EventLog); return nil })
 	group.Go(func() error { u.runBackfills(ctx); return nil })
 	group.Go(func() error { u.fold(ctx); return nil })
+	group.Go(func() error { reading.Keep(ctx, u.DB); return nil })
 	group.Go(func() error { postgres.Forget(ctx, u.terms()...); return nil })
 	return group.Wait()
 }

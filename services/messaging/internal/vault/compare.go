@@ -75,8 +75,9 @@ func (v *Vault) Compare(ctx context.Context, data postgres.Querier, from string,
 
 // unused returns the keys on a page of them whose members have nothing stored.
 func (v *Vault) unused(ctx context.Context, after string, without func(ctx context.Context, members []string) ([]string, error)) (Differences, error) {
+	// Numbers are hashed by the key of their own owner, of whom nothing is stored.
 	page, err := postgres.Many[Owned](ctx, v.DB, "listing keys",
-		`SELECT member AS member_id, id FROM member_key WHERE member > $1 AND made_at < now() - $2::interval ORDER BY member LIMIT $3`, after, freshAge, rewrapPage)
+		`SELECT member AS member_id, id FROM member_key WHERE member > $1 AND member <> $4 AND made_at < now() - $2::interval ORDER BY member LIMIT $3`, after, freshAge, rewrapPage, numbersOwner)
 	if err != nil {
 		return Differences{}, err
 	}

@@ -69,6 +69,9 @@ func (v *Vault) CheckErased(ctx context.Context, db postgres.Querier, id uuid.UU
 // the caller erases then, and says so in the same transaction ([Vault.Ended]). If that does not
 // come about, Reconcile returns the keys to whoever asks next.
 func (v *Vault) Erase(ctx context.Context, member string, ids []uuid.UUID) ([]uuid.UUID, error) {
+	if member == numbersOwner {
+		return nil, errNumbersStay
+	}
 	// Its id is enough, also of a key that the key set does not open.
 	now, err := postgres.One[uuid.UUID](ctx, v.DB, "looking for the key to erase", `SELECT id FROM member_key WHERE member = $1`, member)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
@@ -102,6 +105,7 @@ type Owned struct {
 // members that holds for. It is asked while nothing can be stored under these keys, for some
 // milliseconds in which their members get ErrRetiring, so that nothing is lost with a key.
 func (v *Vault) Retire(ctx context.Context, unused []Owned, without func(ctx context.Context, members []string) ([]string, error)) (destroyed int, err error) {
+	unused = slices.DeleteFunc(slices.Clone(unused), func(owned Owned) bool { return owned.MemberID == numbersOwner })
 	if len(unused) == 0 {
 		return 0, nil
 	}

@@ -26,14 +26,23 @@ type Key struct {
 	secret []byte
 }
 
-// derived is the cipher for one purpose and row.
-func (k Key) derived(kind string, of ...string) (tink.AEAD, error) {
+// derive is the secret for one purpose and row.
+func (k Key) derive(kind string, of ...string) ([]byte, error) {
 	if len(k.secret) != secretBytes {
 		return nil, errors.New("deriving a key: there is no secret")
 	}
 	secret, err := hkdf.Expand(sha256.New, k.secret, string(bound(kind, of...)), secretBytes)
 	if err != nil {
 		return nil, fmt.Errorf("deriving the key of a %s: %w", kind, err)
+	}
+	return secret, nil
+}
+
+// derived is the cipher for one purpose and row.
+func (k Key) derived(kind string, of ...string) (tink.AEAD, error) {
+	secret, err := k.derive(kind, of...)
+	if err != nil {
+		return nil, err
 	}
 	cipher, err := subtle.NewAESGCM(secret)
 	if err != nil {
@@ -120,6 +129,13 @@ func (c Contact) Or(other Contact) Contact {
 	return c
 }
 
+// Account is what a member's account says of them. An empty field is none.
+type Account struct {
+	Contact
+	Name   string `json:"name,omitempty"`
+	Number string `json:"number,omitempty"`
+}
+
 // Source is whose word a member's contact points are.
 type Source string
 
@@ -131,6 +147,14 @@ const (
 
 // SealContact encrypts contact points of the member.
 func (k Key) SealContact(source Source, contact Contact) ([]byte, error) {
+	return k.sealContact(source, contact)
+}
+
+// SealAccount encrypts what the member's account says: as contact points, which is what an
+// earlier version, or [Key.OpenContact], opens of it.
+func (k Key) SealAccount(account Account) ([]byte, error) { return k.sealContact(FromAccount, account) }
+
+func (k Key) sealContact(source Source, contact any) ([]byte, error) {
 	plain, err := json.Marshal(contact)
 	if err != nil {
 		return nil, fmt.Errorf("encoding contact points: %w", err)
@@ -144,22 +168,34 @@ func (k Key) SealContact(source Source, contact Contact) ([]byte, error) {
 
 // OpenContact decrypts contact points of the member; where nothing is stored, there are none.
 func (k Key) OpenContact(source Source, ciphertext []byte) (contact Contact, err error) {
+	err = k.openContact(source, ciphertext, &contact)
+	return contact, err
+}
+
+// OpenAccount decrypts what the member's account says; what an earlier version has sealed has
+// neither name nor number.
+func (k Key) OpenAccount(ciphertext []byte) (account Account, err error) {
+	err = k.openContact(FromAccount, ciphertext, &account)
+	return account, err
+}
+
+func (k Key) openContact(source Source, ciphertext []byte, into any) error {
 	if ciphertext == nil {
-		return contact, nil
+		return nil
 	}
 	cipher, err := k.derived(string(source))
 	if err != nil {
-		return contact, err
+		return err
 	}
 	plain, err := opened(cipher, ciphertext, k.contact(source))
 	if err != nil {
-		return contact, err
+		return err
 	}
-	if err := json.Unmarshal([]byte(plain), &contact); err != nil {
+	if err := json.Unmarshal([]byte(plain), into); err != nil {
 		// The decoder's error could quote what it read.
-		return contact, errors.New("decoding contact points: not the form they were written in")
+		return errors.New("decoding contact points: not the form they were written in")
 	}
-	return contact, nil
+	return nil
 }
 
 // row is what a ciphertext is bound to.

@@ -70,6 +70,18 @@ func TestKey_BindsToTheRow(t *testing.T) {
 	if got, err := jeanne.OpenContact(FromAccount, account); got != contact || err != nil {
 		t.Errorf("contact: %v, %v", got, err)
 	}
+	// An account is sealed as contact points, with what an earlier version does not know.
+	whole := Account{Contact: contact, Name: "Jeanne Martin", Number: "A1-204-517"}
+	sealed := must(jeanne.SealAccount(whole))
+	if got, err := jeanne.OpenAccount(sealed); got != whole || err != nil {
+		t.Errorf("account: %v, %v", got, err)
+	}
+	if got, err := jeanne.OpenContact(FromAccount, sealed); got != contact || err != nil {
+		t.Errorf("contact of an account: %v, %v", got, err)
+	}
+	if got, err := jeanne.OpenAccount(account); got != (Account{Contact: contact}) || err != nil {
+		t.Errorf("account of an earlier version: %v, %v", got, err)
+	}
 	if got, err := jeanne.OpenContact(FromMember, nil); got != (Contact{}) || err != nil {
 		t.Errorf("nothing stored: %v, %v", got, err)
 	}
@@ -92,6 +104,8 @@ func TestKey_BindsToTheRow(t *testing.T) {
 		"another draft":                  second(jeanne.OpenDraft(message, kept)),
 		"a draft as a message":           second(textsOf(jeanne, draft).OpenMessage(draft, 1, kept)),
 		"another member's contact":       second(paul.OpenContact(FromAccount, account)),
+		"another member's account":       second(paul.OpenAccount(sealed)),
+		"chosen contact as an account's": second(jeanne.OpenAccount(must(jeanne.SealContact(FromMember, contact)))),
 		"an account's contact as chosen": second(jeanne.OpenContact(FromMember, account)),
 		"no key":                         second(Key{}.OpenDraft(draft, kept)),
 	} {

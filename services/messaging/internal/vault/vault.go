@@ -32,6 +32,14 @@
 // who were seen needs the vault no more, and goes on while it is away. A vault whose server has
 // become another one that lacks some of them gets them back.
 //
+// # Members' numbers
+//
+// The fund's identifier of a member is sealed like their contact points. So that it can be
+// looked for, a keyed hash of it is stored too ([Vault.HashNumber]), by one key for all, which
+// lies among the members' keys under an owner who is none of them. Equal numbers have equal
+// hashes: a copy of messaging's database shows which accounts are one person's, and nothing of
+// the number; with the vault and the key set too, numbers can be tried out.
+//
 // # The key set
 //
 // The key set may come from a file that is read again every ten seconds, so that keys are added,

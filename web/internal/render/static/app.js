@@ -94,6 +94,20 @@ const once = (form) => {
 	addEventListener('pageshow', () => { sent = false; form.querySelectorAll('button').forEach((button) => button.removeAttribute('aria-disabled')); });
 };
 
+/** Whoever holds a conversation keeps it while they write: it is claimed again, every five
+ * minutes at most, if the page is seen and something was typed since. @param {HTMLFormElement} form */
+const claimed = (form) => {
+	let typed = false, last = Date.now();
+	const renew = async () => {
+		if (!typed || document.visibilityState !== 'visible' || Date.now() - last < 300000) return;
+		typed = false;
+		last = Date.now();
+		await fetch(String(form.dataset.claim), { method: 'POST', headers: click(), body: new URLSearchParams({ faire: 'renouveler' }), redirect: 'manual' }).catch(() => { typed = true; });
+	};
+	form.addEventListener('input', () => { typed = true; renew(); });
+	setInterval(renew, 60000);
+};
+
 /** What is new is announced; nothing moves until the reader asks. @param {HTMLElement} news @param {string} path */
 const live = (news, path) => {
 	let first = true, wait = 1000;
@@ -117,7 +131,7 @@ const live = (news, path) => {
 			thread.append(document.importNode(li, true));
 			added += 1;
 		});
-		for (const part of ['main .tag', '.timeline']) {
+		for (const part of ['main .tag', '.timeline', '#hands']) {
 			const now = page.querySelector(part), before = document.querySelector(part);
 			if (now && before) before.replaceWith(document.importNode(now, true));
 		}
@@ -174,10 +188,10 @@ const session = () => {
 	arm();
 };
 
-/** Single-key shortcuts of the console; off in fields, and when switched off. @param {HTMLElement} area */
-const shortcuts = (area) => {
-	if (area.dataset.keys !== 'true') return;
-	const links = () => /** @type {HTMLElement[]} */ ([...area.querySelectorAll('.item h2 a')]);
+/** Single-key shortcuts of the console; off in fields, and when switched off. */
+const shortcuts = () => {
+	if (!document.querySelector('[data-keys=true]')) return;
+	const links = () => /** @type {HTMLElement[]} */ ([...document.querySelectorAll('.item h2 a')]);
 	addEventListener('keydown', (event) => {
 		const at = /** @type {HTMLElement} */ (event.target);
 		if (event.ctrlKey || event.metaKey || event.altKey || at.closest('input, textarea, select, [contenteditable]')) return;
@@ -188,7 +202,7 @@ const shortcuts = (area) => {
 			o: () => list[here]?.click(),
 			c: () => byId('claim')?.click(),
 			r: () => byId('text')?.focus(),
-			'/': () => byId('file')?.focus(),
+			'/': () => (byId('q') ?? byId('file'))?.focus(),
 		};
 		const act = acts[/** @type {keyof typeof acts} */ (event.key)];
 		if (act) { event.preventDefault(); act(); }
@@ -199,7 +213,7 @@ each('[data-count]', counted);
 each('[data-autosave]', autosaved);
 each('dialog#proposal', proposed);
 each('form[data-once]', once);
-each('[data-keys]', shortcuts);
+each('form[data-claim]', claimed);
 each('[data-print]', (/** @type {HTMLElement} */ button) => { button.hidden = false; button.addEventListener('click', () => print()); });
 each('#faults', (/** @type {HTMLElement} */ faults) => faults.focus());
 each('#news', (/** @type {HTMLElement} */ news) => live(news, location.pathname.startsWith('/agent') ? '/agent/evenements' : '/evenements'));
@@ -216,3 +230,4 @@ if (offline) {
 	tell();
 }
 session();
+shortcuts();

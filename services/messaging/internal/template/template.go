@@ -1,10 +1,12 @@
-package agent
+// Package template keeps the fund's templates of replies.
+package template
 
 import (
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/text/collate"
 	"golang.org/x/text/language"
 	"google.golang.org/grpc/codes"
@@ -33,7 +36,17 @@ const (
 	maxTemplates = 200
 	// maxTitleChars bounds a title.
 	maxTitleChars = 80
+	// maxVariableChars is how much of an unknown variable a refusal names.
+	maxVariableChars = 40
 )
+
+// templateVariables are what a template's text may leave open, {{reference}} and so on, to be
+// filled in by whoever uses it: messaging.proto promises them.
+var templateVariables = []string{"reference", "theme", "topic", "reason", "date"}
+
+// variables is whatever may be meant for one: two braces or more that open, what follows on
+// the line, and those that close; or two or more that close nothing. Single ones are text.
+var variables = regexp.MustCompile(`\{{2,}[^{}\n]*\}*|\}{2,}`)
 
 var errTemplateLimit = rpc.Refuse(codes.FailedPrecondition, errorpb.ErrorReason_TEMPLATES_TOO_MANY,
 	fmt.Sprintf("the caisse has %d templates, which is the most; delete one first", maxTemplates), "limit", strconv.Itoa(maxTemplates))
@@ -64,9 +77,25 @@ var (
 	templateColumns = postgres.Columns[templateRow]()
 )
 
+// Templates are the calls of AgentService about templates.
+type Templates struct {
+	DB       *pgxpool.Pool
+	Taxonomy *taxonomy.Versions
+}
+
+// CheckWhole registers the checks that the calls make themselves, to run also for a request that
+// breaks rules of its .proto: the caller gets all faults at once.
+func (s *Templates) CheckWhole(to *rpc.Server) {
+	rpc.AlsoCheck(to, func(ctx context.Context, req *messagingpb.SaveTemplateRequest) []rpc.Violation {
+		_, badTitle := titleOf(req.GetTitle())
+		_, badText := templateText(req.GetText())
+		return rpc.FaultsOf(badTitle, s.Taxonomy.CheckQueue(ctx, req.GetQueue()), badText)
+	})
+}
+
 // ListTemplates returns the caisse's templates, by title as a French reader
 // expects it.
-func (s *Server) ListTemplates(ctx context.Context, req *messagingpb.ListTemplatesRequest) (*messagingpb.ListTemplatesResponse, error) {
+func (s *Templates) ListTemplates(ctx context.Context, req *messagingpb.ListTemplatesRequest) (*messagingpb.ListTemplatesResponse, error) {
 	after, err := templateBefore(ctx, req)
 	if err != nil {
 		return nil, err
@@ -106,20 +135,20 @@ func templateBefore(ctx context.Context, req rpc.ListRequest) (*templateRow, err
 }
 
 // SaveTemplate stores a template, in the form in which a reply's text is counted
-// and stored.
-func (s *Server) SaveTemplate(ctx context.Context, req *messagingpb.SaveTemplateRequest) (*messagingpb.SaveTemplateResponse, error) {
+// and stored, and its variables without white space in their braces.
+func (s *Templates) SaveTemplate(ctx context.Context, req *messagingpb.SaveTemplateRequest) (*messagingpb.SaveTemplateResponse, error) {
 	id := auth.FromContext(ctx)
 	if !conversation.ValidCaisse(id.Caisse) {
 		return nil, conversation.ErrNoCaisse
 	}
 	title, badTitle := titleOf(req.GetTitle())
-	written, badText := text.OfAgent.Normalise(req.GetText())
-	if err := rpc.JoinFaults(badTitle, badText, s.checkQueue(ctx, req.GetQueue())); err != nil {
+	body, badText := templateText(req.GetText())
+	if err := rpc.JoinFaults(badTitle, badText, s.Taxonomy.CheckQueue(ctx, req.GetQueue())); err != nil {
 		return nil, err
 	}
 	row, err := s.saveTemplate(ctx, savedTemplate{
 		Caisse: id.Caisse, UpdatedBy: id.Subject,
-		template: template{ID: uuid.MustParse(req.GetId()), Title: title, Text: written.Body, Queue: req.GetQueue()},
+		template: template{ID: uuid.MustParse(req.GetId()), Title: title, Text: body, Queue: req.GetQueue()},
 	})
 	if err != nil {
 		return nil, err
@@ -127,20 +156,8 @@ func (s *Server) SaveTemplate(ctx context.Context, req *messagingpb.SaveTemplate
 	return &messagingpb.SaveTemplateResponse{Template: templateOf(&row)}, nil
 }
 
-// checkQueue refuses a queue that the taxonomy does not have; a template needs none.
-func (s *Server) checkQueue(ctx context.Context, queue string) error {
-	if queue == "" {
-		return nil
-	}
-	version, err := s.Taxonomy.Current(ctx)
-	if err == nil && taxonomy.Queue(version, queue) == nil {
-		err = taxonomy.UnknownQueue(version, queue)
-	}
-	return err
-}
-
 // DeleteTemplate deletes a template of the caisse, if it is there.
-func (s *Server) DeleteTemplate(ctx context.Context, req *messagingpb.DeleteTemplateRequest) (*messagingpb.DeleteTemplateResponse, error) {
+func (s *Templates) DeleteTemplate(ctx context.Context, req *messagingpb.DeleteTemplateRequest) (*messagingpb.DeleteTemplateResponse, error) {
 	if err := s.deleteTemplate(ctx, auth.FromContext(ctx).Caisse, uuid.MustParse(req.GetId())); err != nil {
 		return nil, err
 	}
@@ -158,6 +175,33 @@ func titleOf(raw string) (string, error) {
 	return written.Body, err
 }
 
+// templateText returns the text as it is stored, or what is wrong with it first. A member would
+// read a variable that nobody fills in, or half of one.
+func templateText(raw string) (string, error) {
+	written, err := text.OfAgent.Normalise(raw)
+	if err != nil {
+		return "", err
+	}
+	var unknown string
+	body := variables.ReplaceAllStringFunc(written.Body, func(found string) string {
+		name, closed := strings.CutSuffix(strings.TrimPrefix(found, "{{"), "}}")
+		if name = strings.TrimSpace(name); closed && slices.Contains(templateVariables, name) {
+			return "{{" + name + "}}"
+		}
+		unknown = cmp.Or(unknown, found)
+		return found
+	})
+	if unknown == "" {
+		return body, nil
+	}
+	if chars := []rune(unknown); len(chars) > maxVariableChars {
+		unknown = string(chars[:maxVariableChars])
+	}
+	known := "{{" + strings.Join(templateVariables, "}}, {{") + "}}"
+	return "", rpc.Invalid("text", errorpb.ErrorReason_TEMPLATE_VARIABLE_UNKNOWN,
+		"in double braces a template has "+known+" and nothing else", "variable", unknown, "known", known)
+}
+
 func templateOf(row *templateRow) *messagingpb.Template {
 	return &messagingpb.Template{
 		Id: row.ID.String(), Title: row.Title, Text: row.Text, Queue: row.Queue, UpdateTime: timestamppb.New(row.UpdatedAt),
@@ -166,7 +210,7 @@ func templateOf(row *templateRow) *messagingpb.Template {
 
 // templates returns a caisse's templates: those for a queue and those for all, or
 // every one when no queue is given.
-func (s *Server) templates(ctx context.Context, caisse, queue string) ([]templateRow, error) {
+func (s *Templates) templates(ctx context.Context, caisse, queue string) ([]templateRow, error) {
 	return postgres.Many[templateRow](ctx, s.DB, "listing templates",
 		`SELECT `+templateColumns+` FROM template WHERE caisse = $1 AND ($2 = '' OR queue IN ('', $2))`, caisse, queue)
 }
@@ -181,7 +225,7 @@ var saveTemplateSQL = `
 
 // saveTemplate stores or replaces a template. It takes its turn among those who save for the
 // same caisse, or two could both be the last that is allowed.
-func (s *Server) saveTemplate(ctx context.Context, row savedTemplate) (stored templateRow, err error) {
+func (s *Templates) saveTemplate(ctx context.Context, row savedTemplate) (stored templateRow, err error) {
 	err = pgx.BeginFunc(ctx, s.DB, func(tx pgx.Tx) error {
 		if _, err := postgres.Exec(ctx, tx, "waiting for a caisse's templates", `SELECT pg_advisory_xact_lock(hashtextextended('template ' || $1, 0))`, row.Caisse); err != nil {
 			return err
@@ -195,7 +239,7 @@ func (s *Server) saveTemplate(ctx context.Context, row savedTemplate) (stored te
 	return stored, err
 }
 
-func (s *Server) deleteTemplate(ctx context.Context, caisse string, id uuid.UUID) error {
+func (s *Templates) deleteTemplate(ctx context.Context, caisse string, id uuid.UUID) error {
 	_, err := postgres.Exec(ctx, s.DB, "deleting a template", `DELETE FROM template WHERE caisse = $1 AND id = $2`, caisse, id)
 	return err
 }

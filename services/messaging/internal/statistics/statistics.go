@@ -1,4 +1,5 @@
-package agent
+// Package statistics answers how much comes in, how much of it is answered, and how soon.
+package statistics
 
 import (
 	"cmp"
@@ -23,8 +24,13 @@ import (
 // defaultStatisticsDays is how far statistics go back by default.
 const defaultStatisticsDays = 30
 
+// Statistics is the call of AgentService about figures.
+type Statistics struct {
+	Reports *reports.Reports
+}
+
 // GetStatistics returns figures within the agent's scope, all of one moment.
-func (s *Server) GetStatistics(ctx context.Context, req *messagingpb.GetStatisticsRequest) (*messagingpb.GetStatisticsResponse, error) {
+func (s *Statistics) GetStatistics(ctx context.Context, req *messagingpb.GetStatisticsRequest) (*messagingpb.GetStatisticsResponse, error) {
 	days := int(req.GetDays())
 	if days == 0 {
 		days = defaultStatisticsDays

@@ -1,0 +1,101 @@
+package web
+
+import (
+	"net/http"
+	"slices"
+
+	"github.com/google/uuid"
+
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/web/internal/desk"
+	"github.com/ma-messagerie/messagerie/web/internal/refusal"
+)
+
+// auditPage is who read, looked for or did what.
+type auditPage struct {
+	console
+	desk.AuditFilter
+	Entries []auditLine
+	Unusual []*messagingpb.UnusualReader
+	Agents  []*messagingpb.Agent
+	// Chosen is whether the agent is one of these.
+	Chosen bool
+	// Next is the address of the next page; empty on the last.
+	Next string
+}
+
+// auditLine is an entry with what was done in words.
+type auditLine struct {
+	*messagingpb.AuditEntry
+	Doing string
+}
+
+// filterAudit leads to the entries that a form asks for. It is a POST, since a number that is
+// typed by mistake must not be in an address.
+func (v *visit) filterAudit() error {
+	filter := desk.AuditFilterOf(v.r.PostForm)
+	conversation, faults := v.named(filter.Conversation)
+	if faults != nil {
+		return v.show(http.StatusUnprocessableEntity, "audit", v.auditPage(filter), faults...)
+	}
+	filter.Conversation = conversation
+	return v.redirect(filter.Page(""))
+}
+
+func (v *visit) auditPage(filter desk.AuditFilter) auditPage {
+	page := auditPage{console: v.console(), AuditFilter: filter, Agents: v.colleagues("")}
+	page.Chosen = slices.ContainsFunc(page.Agents, func(agent *messagingpb.Agent) bool { return agent.GetId() == filter.Agent })
+	return page
+}
+
+func (v *visit) showAudit() error {
+	page := v.auditPage(desk.AuditFilterOf(v.r.Form))
+	names := make(map[string]string)
+	for _, agent := range page.Agents {
+		names[agent.GetId()] = agent.GetName()
+	}
+	var faults []fault
+	req, wrong := page.Request(v.r.FormValue("suite"))
+	for _, field := range wrong {
+		faults = append(faults, fault{Field: field, Text: v.tr("Donnez une date, comme 2026-11-23.", "Enter a date, such as 2026-11-23.")})
+	}
+	if faults != nil {
+		return v.show(http.StatusUnprocessableEntity, "audit", page, faults...)
+	}
+	list, err := v.agents.ListAuditEntries(v.ctx, req)
+	if faults = v.faultsOf(err); faults != nil {
+		return v.show(http.StatusUnprocessableEntity, "audit", page, faults...)
+	}
+	if err != nil {
+		return err
+	}
+	if queues, err := v.agents.ListQueues(v.ctx, &messagingpb.ListQueuesRequest{}); err == nil { // without it, they are called by their codes
+		for _, queue := range queues.GetQueues() {
+			names[queue.GetCode()] = queue.GetLabel()
+		}
+	}
+	for _, entry := range list.GetEntries() {
+		page.Entries = append(page.Entries, auditLine{entry, desk.Doing(v.pages, entry, names)})
+	}
+	page.Unusual = list.GetUnusualReaders()
+	if next := list.GetNextPageToken(); next != "" {
+		page.Next = page.Page(next)
+	}
+	return v.show(http.StatusOK, "audit", page)
+}
+
+// named returns the id of a conversation that is named by it or by its reference.
+func (v *visit) named(given string) (id string, faults []fault) {
+	if given == "" || uuid.Validate(given) == nil {
+		return given, nil
+	}
+	resp, err := v.agents.FindConversations(v.ctx, &messagingpb.FindConversationsRequest{Reference: given})
+	if found := resp.GetConversations(); err == nil && len(found) == 1 {
+		return found[0].GetId(), nil
+	}
+	text := v.tr("Aucune conversation n’a cette référence.", "No conversation has this reference.")
+	if err != nil && refusal.Reason(err) != "REFERENCE_INVALID" {
+		text = v.problemOf(err).Text
+	}
+	return "", []fault{{Field: "conversation", Text: text}}
+}
