@@ -125,7 +125,11 @@ func newIntruder(t *testing.T, s *stack.Stack) *intruder {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { db.Close(context.WithoutCancel(t.Context())) })
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Second)
+		defer cancel()
+		db.Close(ctx)
+	})
 	in.last = func() (id string) { // past all limits
 		if err := db.QueryRow(t.Context(), `SELECT id::text FROM message WHERE conversation_id = $1 ORDER BY created_at DESC, id DESC LIMIT 1`, in.conversation).Scan(&id); err != nil {
 			t.Fatal(err)

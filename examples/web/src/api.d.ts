@@ -481,7 +481,7 @@ export interface paths {
         put?: never;
         /**
          * Ends a conversation
-         * @description Ends a conversation. Like a reply, it says what was read (lastMessageId, CONVERSATION_CHANGED). If the member's last message has no final answer, it needs a sentence for them (CLOSING_TEXT_REQUIRED), which they read as a reply, and of which they are told by e-mail. Closing a closed one changes nothing.
+         * @description Ends a conversation. Like a reply, it says what was read (lastMessageId, CONVERSATION_CHANGED). If the member's last message has no final answer, it needs a sentence for them (CLOSING_TEXT_REQUIRED), which they read as a reply, and of which they are told by e-mail. Closing a closed one changes nothing; with another sentence than its last message, it is refused (CONVERSATION_CLOSED).
          */
         post: operations["agentCloseConversation"];
         delete?: never;
@@ -501,7 +501,7 @@ export interface paths {
         put?: never;
         /**
          * Gives a conversation to another queue of the caisse, and drops its claim
-         * @description Gives a conversation to another queue of the caisse, and drops its claim. Like a reply, it says what was read (lastMessageId, CONVERSATION_CHANGED). The agent no longer sees it if that queue is not one of theirs. One that is there already stays as it is.
+         * @description Gives a conversation to another queue of the caisse, and drops its claim. Like a reply, it says what was read (lastMessageId, CONVERSATION_CHANGED). The agent no longer sees it if that queue is not one of theirs. One that is there already stays as it is, but for a note that is not there.
          */
         post: operations["agentTransferConversation"];
         delete?: never;

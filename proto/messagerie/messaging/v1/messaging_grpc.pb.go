@@ -1055,12 +1055,13 @@ type AgentServiceClient interface {
 	// CloseConversation ends a conversation. Like a reply, it says what was read
 	// (last_message_id, CONVERSATION_CHANGED). If the member's last message has no final
 	// answer, it needs a sentence for them (CLOSING_TEXT_REQUIRED), which they read as a reply,
-	// and of which they are told by e-mail. Closing a closed one changes nothing.
+	// and of which they are told by e-mail. Closing a closed one changes nothing; with another
+	// sentence than its last message, it is refused (CONVERSATION_CLOSED).
 	CloseConversation(ctx context.Context, in *CloseConversationRequest, opts ...grpc.CallOption) (*CloseConversationResponse, error)
 	// TransferConversation gives a conversation to another queue of the caisse, and drops its
 	// claim. Like a reply, it says what was read (last_message_id, CONVERSATION_CHANGED). The
 	// agent no longer sees it if that queue is not one of theirs. One that is there already
-	// stays as it is.
+	// stays as it is, but for a note that is not there.
 	TransferConversation(ctx context.Context, in *TransferConversationRequest, opts ...grpc.CallOption) (*TransferConversationResponse, error)
 	// RecategoriseConversation corrects the theme, topic and reason of a conversation, by the
 	// current version of the taxonomy. The queue stays as it is: see TransferConversation.
@@ -1422,12 +1423,13 @@ type AgentServiceServer interface {
 	// CloseConversation ends a conversation. Like a reply, it says what was read
 	// (last_message_id, CONVERSATION_CHANGED). If the member's last message has no final
 	// answer, it needs a sentence for them (CLOSING_TEXT_REQUIRED), which they read as a reply,
-	// and of which they are told by e-mail. Closing a closed one changes nothing.
+	// and of which they are told by e-mail. Closing a closed one changes nothing; with another
+	// sentence than its last message, it is refused (CONVERSATION_CLOSED).
 	CloseConversation(context.Context, *CloseConversationRequest) (*CloseConversationResponse, error)
 	// TransferConversation gives a conversation to another queue of the caisse, and drops its
 	// claim. Like a reply, it says what was read (last_message_id, CONVERSATION_CHANGED). The
 	// agent no longer sees it if that queue is not one of theirs. One that is there already
-	// stays as it is.
+	// stays as it is, but for a note that is not there.
 	TransferConversation(context.Context, *TransferConversationRequest) (*TransferConversationResponse, error)
 	// RecategoriseConversation corrects the theme, topic and reason of a conversation, by the
 	// current version of the taxonomy. The queue stays as it is: see TransferConversation.
