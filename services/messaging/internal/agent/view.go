@@ -274,15 +274,23 @@ func (v view) claims() (sql string, args pgx.NamedArgs) {
 // runs is the statement that merges a list.
 func (v view) runs() (sql string, args pgx.NamedArgs) {
 	filters, args := v.narrow()
-	keys := `DISTINCT queue, audience`
-	of := []string{`caisse = @caisse`, `queue = run.queue`, `audience = run.audience`, `status = run.status`}
+	kinds := ` FROM conversation_kind WHERE ` + strings.Join(filters, ` AND `)
+	var keys string
+	var of []string
 	switch {
-	case v.topic == "" && v.reason == "" && v.theme != "":
-		keys = `DISTINCT queue, theme, audience`
-		of = append(of, `theme = run.theme`)
 	case v.topic != "" || v.reason != "":
-		keys = kindNumber + ` AS number`
+		keys = `SELECT ` + kindNumber + ` AS number` + kinds
 		of = []string{kindNumber + ` = run.number`, `status = run.status`}
+	case v.theme != "":
+		keys = `SELECT DISTINCT queue, theme, audience` + kinds
+		of = []string{`caisse = @caisse`, `queue = run.queue`, `theme = run.theme`, `audience = run.audience`, `status = run.status`}
+	default:
+		// From each queue and profile to the next: most kinds differ in their reasons only.
+		next := func(where string) string {
+			return `(SELECT queue, audience` + kinds + where + ` ORDER BY queue, audience LIMIT 1)`
+		}
+		keys = next(``) + ` UNION ALL SELECT following.* FROM keys, LATERAL ` + next(` AND (queue, audience) > (keys.queue, keys.audience)`) + ` AS following`
+		of = []string{`caisse = @caisse`, `queue = run.queue`, `audience = run.audience`, `status = run.status`}
 	}
 	// rows selects those of a run by a time, in the order of the list.
 	rows := func(at string, where ...string) func(bound ...string) string {
@@ -305,9 +313,10 @@ func (v view) runs() (sql string, args pgx.NamedArgs) {
 		pages = append(pages, fmt.Sprintf(`SELECT found.* FROM head AS run, LATERAL (%s LIMIT @limit) AS found WHERE run.source = %d`, source(v.order.upToHeads()), i))
 	}
 	return `
-		WITH run AS MATERIALIZED (
-			SELECT keys.*, status
-			FROM (SELECT ` + keys + ` FROM conversation_kind WHERE ` + strings.Join(filters, ` AND `) + `) AS keys, unnest(@statuses::smallint[]) AS status
+		WITH RECURSIVE keys AS (
+			` + keys + `
+		), run AS MATERIALIZED (
+			SELECT keys.*, status FROM keys, unnest(@statuses::smallint[]) AS status
 		), head AS MATERIALIZED (
 			` + strings.Join(heads, ` UNION ALL `) + v.order.by(`at`) + ` LIMIT @limit
 		), page AS MATERIALIZED (

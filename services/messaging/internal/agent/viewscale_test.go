@@ -61,7 +61,8 @@ func filled(t *testing.T) *pgxpool.Pool {
 	if *viewsDB != "" {
 		return messagingtest.Open(t, *viewsDB)
 	}
-	pool := messagingtest.Open(t, testenv.Postgres(t, migrations.Files))
+	url := testenv.Postgres(t, migrations.Files)
+	pool := messagingtest.Open(t, url+"&statement_timeout=0")
 	run := func(sql string, args ...any) {
 		t.Helper()
 		if _, err := pool.Exec(t.Context(), sql, args...); err != nil {
@@ -83,7 +84,8 @@ func filled(t *testing.T) *pgxpool.Pool {
 	run(`ALTER TABLE conversation ENABLE TRIGGER USER`)
 	run(`INSERT INTO conversation_kind SELECT DISTINCT caisse, queue, theme, topic, reason, audience FROM conversation`)
 	run(`VACUUM (ANALYZE)`)
-	return pool
+	run(`CHECKPOINT`)
+	return messagingtest.Open(t, url)
 }
 
 // step is a step of a plan.
@@ -128,9 +130,9 @@ func TestViews_Time(t *testing.T) {
 		return spent
 	}
 	type measured struct {
-		name                                string
-		inSQL, median, least, slowest, busy time.Duration
-		pages, sorted, n                    int
+		name                                            string
+		inSQL, leastInSQL, median, least, slowest, busy time.Duration
+		pages, sorted, n                                int
 	}
 	var all []measured
 	for name, v := range namedViews() {
@@ -149,7 +151,7 @@ func TestViews_Time(t *testing.T) {
 		slices.Sort(times)
 		m.least, m.median, m.slowest = times[0], times[len(times)/2], times[len(times)-1]
 		plan, took := explain(t.Context(), t, db, v)
-		m.inSQL = took
+		m.inSQL, m.leastInSQL = took[len(took)/2], took[0]
 		var whole bool
 		m.sorted, whole = plan.worst()
 		m.pages = plan.Hit + plan.Read
@@ -158,13 +160,13 @@ func TestViews_Time(t *testing.T) {
 		}
 		all = append(all, m)
 	}
-	slices.SortFunc(all, func(a, b measured) int { return cmp.Or(cmp.Compare(b.busy, a.busy), cmp.Compare(a.name, b.name)) })
+	slices.SortFunc(all, func(a, b measured) int { return cmp.Or(cmp.Compare(b.inSQL, a.inSQL), cmp.Compare(a.name, b.name)) })
 	var out strings.Builder
 	table := tabwriter.NewWriter(&out, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(table, "view\tms of processor\tin SQL\twith the round trip: median\tleast\tslowest\tpages\trows sorted\trows")
+	fmt.Fprintln(table, "view\tms in SQL: median\tleast\tof processor, planned\twith the round trip: median\tleast\tslowest\tpages\trows sorted\trows")
 	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 	for _, m := range all {
-		fmt.Fprintf(table, "%s\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%d\t%d\t%d\n", m.name, ms(m.busy), ms(m.inSQL), ms(m.median), ms(m.least), ms(m.slowest), m.pages, m.sorted, m.n)
+		fmt.Fprintf(table, "%s\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%d\t%d\t%d\n", m.name, ms(m.inSQL), ms(m.leastInSQL), ms(m.busy), ms(m.median), ms(m.least), ms(m.slowest), m.pages, m.sorted, m.n)
 	}
 	if err := table.Flush(); err != nil {
 		t.Fatal(err)
@@ -172,12 +174,11 @@ func TestViews_Time(t *testing.T) {
 	t.Logf("%d views\n%s", len(all), out.String())
 }
 
-// explain returns the plan of a view, and the median time of its execution.
-func explain(ctx context.Context, t *testing.T, db postgres.Querier, v view) (plan step, took time.Duration) {
+// explain returns the plan of a view, and the times of its executions, sorted.
+func explain(ctx context.Context, t *testing.T, db postgres.Querier, v view) (plan step, took []time.Duration) {
 	t.Helper()
 	sql, args := v.statement()
-	var times []time.Duration
-	for range 7 {
+	for range 15 {
 		text, err := postgres.One[string](ctx, db, "explaining", `EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) `+sql, args)
 		var plans []struct {
 			Plan step
@@ -189,10 +190,10 @@ func explain(ctx context.Context, t *testing.T, db postgres.Querier, v view) (pl
 		if err != nil {
 			t.Fatal(err)
 		}
-		plan, times = plans[0].Plan, append(times, time.Duration(plans[0].Time*float64(time.Millisecond)))
+		plan, took = plans[0].Plan, append(took, time.Duration(plans[0].Time*float64(time.Millisecond)))
 	}
-	slices.Sort(times)
-	return plan, times[len(times)/2]
+	slices.Sort(took)
+	return plan, took
 }
 
 // namedViews are each filter and two of them, in each order, of all queues and of two, first
