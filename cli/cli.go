@@ -109,26 +109,30 @@ func run(ctx context.Context, args []string, out, errs io.Writer) (exit int) {
 	return 0
 }
 
-// explain returns a refusal on one line: its message, its stable reason and the fields at
-// fault.
+// explain returns a refusal on one line: the fields at fault, of which the message of the
+// refusal repeats the first, or its message, with the stable reason of each.
 func explain(err error) string {
 	var refusal interface{ GRPCStatus() *status.Status }
 	if !errors.As(err, &refusal) {
 		return err.Error()
 	}
 	st := refusal.GRPCStatus()
-	text := st.Message()
+	text, after := st.Message(), ""
+	var faults []string
 	for _, detail := range st.Details() {
 		switch d := detail.(type) {
 		case *errdetails.ErrorInfo:
 			text += " (" + d.GetReason() + ")"
 		case *errdetails.BadRequest:
 			for _, v := range d.GetFieldViolations() {
-				text += fmt.Sprintf("; %s: %s (%s)", v.GetField(), v.GetDescription(), v.GetReason())
+				faults = append(faults, fmt.Sprintf("%s: %s (%s)", v.GetField(), v.GetDescription(), v.GetReason()))
 			}
 		case *errdetails.RetryInfo:
-			text += "; try again in " + d.GetRetryDelay().AsDuration().Round(time.Second).String()
+			after = "; try again in " + d.GetRetryDelay().AsDuration().Round(time.Second).String()
 		}
 	}
-	return text
+	if len(faults) > 0 {
+		text = strings.Join(faults, "; ")
+	}
+	return text + after
 }

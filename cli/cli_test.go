@@ -311,9 +311,9 @@ func TestRefusals(t *testing.T) {
 		want  string
 	}{
 		{detailed(codes.NotFound, "no such dead letter", &errdetails.ErrorInfo{Reason: "DEAD_LETTER_NOT_FOUND"}), "messagerie: no such dead letter (DEAD_LETTER_NOT_FOUND)\n"},
-		{detailed(codes.InvalidArgument, "invalid", &errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{
+		{detailed(codes.InvalidArgument, "id: must be a UUID", &errdetails.ErrorInfo{Reason: "DEAD_LETTER_ID_INVALID"}, &errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{
 			{Field: "id", Reason: "DEAD_LETTER_ID_INVALID", Description: "must be a UUID"},
-		}}), "messagerie: invalid; id: must be a UUID (DEAD_LETTER_ID_INVALID)\n"},
+		}}), "messagerie: id: must be a UUID (DEAD_LETTER_ID_INVALID)\n"},
 		{detailed(codes.PermissionDenied, "not for you"), "messagerie: not for you\n"},
 	}
 	for _, row := range rows {

@@ -221,7 +221,7 @@ func TestConversation(t *testing.T) {
 	}
 	// The steps and the deliveries are in the order of time.
 	said := text(w)
-	if a, b, c := strings.Index(said, "Votre message est reçu"), strings.Index(said, "vous est parvenu"), strings.Index(said, "vous a répondu"); a < 0 || a > b || b > c {
+	if a, b, c := strings.Index(said, "Votre message est reçu"), strings.Index(said, "vous est parvenu"), strings.Index(said, "vous avons répondu"); a < 0 || a > b || b > c {
 		t.Errorf("not in order: %s", said)
 	}
 	read := sampleConversation()

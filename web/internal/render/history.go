@@ -26,7 +26,7 @@ func (p *Pages) Step(kind messagingpb.Step_Kind) string {
 	case messagingpb.Step_CLAIMED:
 		return p.Tr("Un conseiller le prend en charge.", "An adviser is now handling your message.")
 	case messagingpb.Step_REPLIED:
-		return p.Tr("Un conseiller vous a répondu.", "An adviser has replied.")
+		return p.Tr("Nous vous avons répondu.", "We have replied.")
 	case messagingpb.Step_FOLLOWED_UP:
 		return p.Tr("Vous avez ajouté un message.", "You added a message.")
 	case messagingpb.Step_REDIRECTED:
