@@ -145,15 +145,16 @@ func TestMailForm(t *testing.T) {
 			if tables == 0 || tables != layouts || strings.Count(mail.HTML, "<h1") != 1 {
 				t.Errorf("%s %s: %d of %d tables are for layout, %d headings", about, lang, layouts, tables, strings.Count(mail.HTML, "<h1"))
 			}
+			preferences := map[string]string{"fr": "Préférences", "en": "Preferences"}[lang]
 			for _, want := range []string{
 				"max-width:580px", "font-size:18px", `name="color-scheme" content="light dark"`, "prefers-color-scheme: dark", `<div style="display:none;`,
-				`<div role="article"`, "Préférences",
+				`<div role="article"`, preferences,
 			} {
 				if !strings.Contains(mail.HTML, want) {
 					t.Errorf("%s %s: %q is missing", about, lang, want)
 				}
 			}
-			if !strings.Contains(mail.Text, "Préférences") || strings.Contains(mail.Text, "<") || strings.Contains(mail.Text, "\n\n\n") {
+			if !strings.Contains(mail.Text, preferences) || strings.Contains(mail.Text, "<") || strings.Contains(mail.Text, "\n\n\n") {
 				t.Errorf("%s %s: text: %s", about, lang, mail.Text)
 			}
 			if about.delivery() == reply && (strings.Contains(mail.HTML, "Famille") || strings.Contains(mail.Text, "Famille")) {
