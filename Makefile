@@ -54,6 +54,10 @@ test-scale: ## Hold every statement against what it reads in tables that have gr
 test-views: ## Print how long agents' lists take, however narrowed and ordered, among 5,000,000 conversations (ROWS=; 5 GB)
 	go test -vet=off -count=1 -timeout 60m -v -run '^TestViews_Time$$' ./services/messaging/internal/agent -views $(or $(ROWS),5000000)
 
+.PHONY: test-typed
+test-typed: ## Type into every form in Chromium, and find the text again after each disturbance (make test runs a third)
+	TYPED=all go test -vet=off -count=1 -v -run '^TestBrowser$$' ./dev/stack
+
 .PHONY: test-deploy
 test-deploy: ## Test images, compose file and manifests on podman and a real Kubernetes API server
 	cd deploy/test && TEST_DEPLOY=true GOWORK=off go test -count=1 -timeout 45m -v ./...

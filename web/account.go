@@ -5,14 +5,18 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/ma-messagerie/messagerie/web/internal/kept"
+	"github.com/ma-messagerie/messagerie/web/internal/receipt"
 	"github.com/ma-messagerie/messagerie/web/internal/refusal"
 	"github.com/ma-messagerie/messagerie/web/internal/render"
 	"github.com/ma-messagerie/messagerie/web/internal/session"
+	"github.com/ma-messagerie/messagerie/web/internal/writing"
 )
 
 // home sends people to where they begin.
@@ -39,9 +43,10 @@ func (v *visit) showSignIn() error {
 	if v.session != nil && back != "" && v.r.FormValue("pour") == string(v.session.Realm) {
 		return v.redirect(back)
 	}
+	_, isKept := kept.Carried(v.seal, v.r)
 	return v.show(http.StatusOK, "signin", map[string]any{
 		"Return": back, "Agent": v.r.FormValue("pour") == string(session.Agent),
-		"Back": v.r.FormValue("retour") != "",
+		"Back": v.r.FormValue("retour") != "", "Kept": back == handBack && isKept,
 	})
 }
 
@@ -72,7 +77,8 @@ func (v *visit) finishSignIn() error {
 
 func (v *visit) signOut() error {
 	v.sessions.End(v.w)
-	session.SetCookie(v.w, receiptCookie, "", -1)
+	session.SetCookie(v.w, receipt.Cookie, "", -1)
+	kept.Drop(v.w)
 	v.session = nil
 	return v.redirect("/connexion")
 }
@@ -89,18 +95,21 @@ func (v *visit) setLanguage() error {
 	return v.redirect(back)
 }
 
-// keepSession says how long the session goes on; reading it has prolonged it.
+// keepSession says how long the session goes on, and how long it can: a POST has prolonged
+// it, a script's GET has not.
 func (v *visit) keepSession() error {
 	if v.session == nil {
 		v.w.WriteHeader(http.StatusUnauthorized)
 		return nil
 	}
 	v.w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(v.w).Encode(map[string]int{"secondsLeft": int(v.session.Left(time.Now()).Seconds())})
+	now := time.Now()
+	return json.NewEncoder(v.w).Encode(map[string]int{"secondsLeft": int(v.session.Left(now).Seconds()), "secondsMost": int(v.session.Most(now).Seconds())})
 }
 
 func (v *visit) showProfiles() error {
-	return v.show(http.StatusOK, "profiles", map[string]any{"Profiles": v.session.Audiences(), "Return": session.OwnPath(v.r.FormValue("retour"))})
+	back := session.OwnPath(v.r.FormValue("retour"))
+	return v.show(http.StatusOK, "profiles", map[string]any{"Profiles": v.session.Audiences(), "Return": back, "Draft": strings.HasPrefix(back, writing.Drafts)})
 }
 
 func (v *visit) setProfile() error {

@@ -104,7 +104,7 @@ func TestLanguage(t *testing.T) {
 func TestSession(t *testing.T) {
 	t.Parallel()
 	f := newFront(t)
-	var left struct{ SecondsLeft int }
+	var left struct{ SecondsLeft, SecondsMost int }
 	if err := json.Unmarshal(f.browse(t, jeanne).get("/session").Body.Bytes(), &left); err != nil || left.SecondsLeft < 1790 || left.SecondsLeft > 1800 {
 		t.Errorf("%d seconds, %v", left.SecondsLeft, err)
 	}
@@ -120,6 +120,27 @@ func TestSession(t *testing.T) {
 	if err := json.Unmarshal(b.get("/session").Body.Bytes(), &left); err != nil || left.SecondsLeft > 600 {
 		t.Errorf("ten minutes before the end: %d seconds, %v", left.SecondsLeft, err)
 	}
+	if left.SecondsMost != left.SecondsLeft {
+		t.Errorf("of %d seconds, %d could be left", left.SecondsLeft, left.SecondsMost)
+	}
+	// Without a page for 28 minutes: what a script reads does not prolong it, "stay" does.
+	idle := ending
+	idle.Begun, idle.Seen = now.Add(-time.Hour), now.Add(-28*time.Minute)
+	w = httptest.NewRecorder()
+	if err := f.sessions.Save(w, httptest.NewRequest(http.MethodGet, "/", nil), &idle); err != nil {
+		t.Fatal(err)
+	}
+	b = &browser{t: t, front: f, cookies: map[string]string{session.Cookie: w.Result().Cookies()[0].Value}}
+	for _, row := range []struct {
+		method string
+		most   int
+	}{{"GET", 120}, {"GET", 120}, {"POST", 1800}} {
+		r := httptest.NewRequest(row.method, "/session", nil)
+		r.Header.Set("Sec-Fetch-Mode", "cors")
+		if err := json.Unmarshal(b.do(r).Body.Bytes(), &left); err != nil || left.SecondsLeft > row.most || left.SecondsLeft < row.most-10 {
+			t.Errorf("%s: %d seconds, %v", row.method, left.SecondsLeft, err)
+		}
+	}
 	stranger := &browser{t: t, front: f, cookies: map[string]string{}}
 	if w := stranger.get("/session"); w.Code != http.StatusUnauthorized {
 		t.Errorf("a stranger: %d", w.Code)
@@ -134,7 +155,7 @@ func TestProfile(t *testing.T) {
 	b.shows(b.led(b.get("/messagerie"), "/profil?retour=%2Fmessagerie"), http.StatusOK, "Particulier", "Exploitant")
 	b.led(b.post("/profil", url.Values{"profil": {"EMPLOYEUR"}}), "/profil")
 	w := b.led(b.post("/profil", url.Values{"profil": {"EXPLOITANT"}, "retour": {"/messagerie"}}), "/messagerie")
-	if !strings.Contains(w.Body.String(), "Marc Dubois · Exploitant") {
+	if !strings.Contains(w.Body.String(), "Marc Dubois</bdi> · Exploitant") {
 		t.Error("the profile is not the chosen one")
 	}
 	b.led(b.post("/profil", url.Values{"profil": {"PARTICULIER"}, "retour": {"https://example.org"}}), "/espace")
@@ -205,7 +226,7 @@ func TestErase(t *testing.T) {
 		t.Errorf("without a word, %v is asked for", calls)
 	}
 	w := b.led(b.post("/donnees-personnelles/effacement", url.Values{"confirmer": {"oui"}}), "/donnees-personnelles")
-	if !strings.Contains(w.Body.String(), "2 conversation(s) effacée(s)") {
+	if !strings.Contains(w.Body.String(), "2 conversations effacées") {
 		t.Error("nobody is told what was erased")
 	}
 	if got, _ := one[*messagingpb.EraseMyDataRequest](t, f.gateway, "MessagingService/EraseMyData"); !got.GetConfirm() {

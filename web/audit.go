@@ -15,19 +15,13 @@ import (
 type auditPage struct {
 	console
 	desk.AuditFilter
-	Entries []auditLine
+	Entries []desk.AuditLine
 	Unusual []*messagingpb.UnusualReader
 	Agents  []*messagingpb.Agent
 	// Chosen is whether the agent is one of these.
 	Chosen bool
 	// Next is the address of the next page; empty on the last.
 	Next string
-}
-
-// auditLine is an entry with what was done in words.
-type auditLine struct {
-	*messagingpb.AuditEntry
-	Doing string
 }
 
 // filterAudit leads to the entries that a form asks for. It is a POST, since a number that is
@@ -75,7 +69,7 @@ func (v *visit) showAudit() error {
 		}
 	}
 	for _, entry := range list.GetEntries() {
-		page.Entries = append(page.Entries, auditLine{entry, desk.Doing(v.pages, entry, names)})
+		page.Entries = append(page.Entries, desk.AuditLine{AuditEntry: entry, Doing: desk.Doing(v.pages, entry, names)})
 	}
 	page.Unusual = list.GetUnusualReaders()
 	if next := list.GetNextPageToken(); next != "" {

@@ -33,7 +33,7 @@ func TestAudit(t *testing.T) {
 	page := html.UnescapeString(w.Body.String())
 	for _, want := range []string{
 		`href="/agent/audit?` + url.Values{"conversation": {conversationID}, "agent": {"agents:sofiane"}, "depuis": {"2026-11-01"}, "jusque": {"2026-11-23"}, "suite": {"suite-4"}}.Encode() + `"`,
-		`<option value="agents:sofiane" selected>Sofiane Amrani`, `href="/agent/conversations/` + conversationID,
+		`<option dir="auto" value="agents:sofiane" selected>Sofiane Amrani`, `href="/agent/conversations/` + conversationID,
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("%s is not on the page: %s", want, page)

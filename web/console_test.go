@@ -484,7 +484,7 @@ func TestAgent_Page(t *testing.T) {
 		b.shows(w, http.StatusOK)
 		return html.UnescapeString(w.Body.String())
 	}
-	filled := "Votre demande " + reference + " du lundi 23 novembre 2026 : Famille, Allocations, Paiement absent."
+	filled := "Votre demande " + reference + " du lundi 23\u00a0novembre 2026 : Famille, Allocations, Paiement absent."
 	if page := begin(" "); !strings.Contains(page, ">\n"+filled+"</textarea>") {
 		t.Errorf("the template is not filled in: %s", page)
 	}
@@ -597,7 +597,10 @@ func TestStatistics(t *testing.T) {
 			t.Errorf("%q asks for %d days", given, got.GetDays())
 		}
 	}
-	b.shows(b.get("/agent/statistiques"), http.StatusOK, "67 %", "1,5 h", "4,0 j", "50 %", "3,0 j", "1 (25 %)", "Consulter mes paiements")
+	w := b.get("/agent/statistiques")
+	b.shows(w, http.StatusOK, "67 %", "1,5 h", "4,0 j", "50 %", "3,0 j", "1 (25 %)", "Consulter mes paiements")
+	// Each chart has its scale and its days in words, and every figure is in the table.
+	b.shows(w, http.StatusOK, "Reçues · au plus 4 par jour 420 22/1123/11", "Répondues · au plus 2 par jour 420 22/1123/11", "dimanche 22 novembre 2026 4 1", "lundi 23 novembre 2026 2 2")
 	f.on("TaxonomyService/GetSuggestionStatistics", refuses(status.Error(codes.Unavailable, "")))
 	f.on("AgentService/GetStatistics", answers(&messagingpb.GetStatisticsResponse{Answers: &messagingpb.AnswerFigures{}}))
 	b.shows(b.get("/agent/statistiques"), http.StatusOK, "Aucune conversation sur cette période", "Aucun service n’a été proposé")

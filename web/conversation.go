@@ -1,18 +1,20 @@
 package web
 
 import (
-	"fmt"
 	"io"
 	"net/http"
 	"sort"
-	"strings"
+	"time"
 
 	"github.com/google/uuid"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/web/internal/calendar"
 	"github.com/ma-messagerie/messagerie/web/internal/desk"
 	"github.com/ma-messagerie/messagerie/web/internal/render"
 	"github.com/ma-messagerie/messagerie/web/internal/writing"
@@ -22,9 +24,12 @@ import (
 type conversationPage struct {
 	*messagingpb.Conversation
 	Timeline []render.Entry
-	// Key is the idempotency key of a further message, Text what was typed.
-	Key, Text string
-	Limits    *taxonomypb.TextLimits
+	// Key is the idempotency key of a further message, Text what was typed, Tag that of the
+	// draft which has it.
+	Key, Text, Tag string
+	Limits         *taxonomypb.TextLimits
+	// Expected says by when an answer is due; empty when unknown, and once there is one.
+	Expected string
 	// New has the id of the first message that was not read before this visit.
 	New map[string]bool
 }
@@ -35,6 +40,7 @@ func (v *visit) showConversation() error {
 		return err
 	}
 	page := v.conversationPage(resp.GetConversation())
+	page.Text, page.Tag = v.begun(resp.GetConversation().GetId())
 	if resp.GetConversation().GetUnread() {
 		messages := resp.GetConversation().GetMessages()
 		page.New = map[string]bool{firstNew(messages): true}
@@ -50,7 +56,10 @@ func (v *visit) showConversation() error {
 func (v *visit) conversationPage(c *messagingpb.Conversation) *conversationPage {
 	// Without the taxonomy, the guide's limits: the service decides in any case.
 	tree, _ := v.trees.Tree(v.ctx, c.GetAudience())
-	return &conversationPage{Conversation: c, Key: uuid.NewString(), Limits: writing.Limits(tree), Timeline: v.timeline(c)}
+	return &conversationPage{
+		Conversation: c, Key: uuid.NewString(), Limits: writing.Limits(tree), Timeline: v.timeline(c),
+		Expected: calendar.Answer(v.pages, c.GetCreateTime().AsTime(), int(v.target(c).GetWorkingDays()), time.Now()),
+	}
 }
 
 // firstNew is the last run of the fund's messages, which is what an unread mark is
@@ -90,20 +99,33 @@ func (v *visit) followUp() error {
 	}
 	ctx := metadata.AppendToOutgoingContext(v.ctx, "idempotency-key", key)
 	_, err := v.members.PostFollowUp(ctx, &messagingpb.PostFollowUpRequest{Id: id, Text: text})
-	if faults := v.faultsOf(err); faults != nil {
-		resp, err := v.members.GetConversation(v.ctx, &messagingpb.GetConversationRequest{Id: id})
-		if err != nil {
-			return err
-		}
-		page := v.conversationPage(resp.GetConversation())
-		page.Key, page.Text = key, text
-		return v.show(http.StatusUnprocessableEntity, "conversation", page, faults...)
-	}
 	if err != nil {
-		return err
+		return v.notAdded(id, key, text, err)
 	}
+	// A draft that stays is deleted when it is old.
+	_, _ = v.members.DeleteDraft(v.ctx, &messagingpb.DeleteDraftRequest{Id: writing.Further(id)})
 	v.flash(v.tr("Votre message est ajouté à la conversation.", "Your message was added to the conversation."))
 	return v.redirect("/messagerie/conversations/" + id)
+}
+
+// notAdded shows the conversation as it is now, with what was typed. One that cannot be read is
+// fail's.
+func (v *visit) notAdded(id, key, text string, err error) error {
+	if status.Code(err) == codes.Unauthenticated {
+		return err
+	}
+	resp, readErr := v.members.GetConversation(v.ctx, &messagingpb.GetConversationRequest{Id: id})
+	if readErr != nil {
+		return err //nolint:nilerr // that is why it was not added
+	}
+	page := v.conversationPage(resp.GetConversation())
+	page.Key, page.Text, page.Tag = key, text, v.r.PostFormValue("etag")
+	if faults := v.faultsOf(err); faults != nil {
+		return v.show(http.StatusUnprocessableEntity, "conversation", page, faults...)
+	}
+	problem := v.problemOf(err)
+	v.noted(problem, err)
+	return v.show(problem.Code, "conversation", page, v.atField("text", problem, err))
 }
 
 // exportConversation gives a conversation as plain text.
@@ -113,15 +135,9 @@ func (v *visit) exportConversation() error {
 		return err
 	}
 	c := resp.GetConversation()
-	var out strings.Builder
-	fmt.Fprintf(&out, "%s %s\n%s\n%s : %s\n\n", v.tr("Conversation", "Conversation"), c.GetReference(), strings.Join(desk.Labels(c), " – "),
-		v.tr("État", "Status"), render.StatusLabel(c.GetStatus(), v.pages.Lang))
-	for _, m := range c.GetMessages() {
-		fmt.Fprintf(&out, "%s, %s\n\n%s\n\n---\n\n", v.pages.Writer(c, m, false), render.Moment(m.GetCreateTime().AsTime(), v.pages.Lang), m.GetText())
-	}
 	v.w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	v.w.Header().Set("Content-Disposition", `attachment; filename="`+c.GetReference()+`.txt"`)
-	_, _ = io.WriteString(v.w, out.String())
+	_, _ = io.WriteString(v.w, v.pages.Text(c, desk.Labels(c))) //nolint:gosec // plain text, which no browser takes for HTML
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/web/internal/kept"
 	"github.com/ma-messagerie/messagerie/web/internal/render"
 )
 
@@ -74,7 +75,7 @@ func TestFind_Refused(t *testing.T) {
 		{refused(codes.InvalidArgument, "TOO_LONG", map[string]string{"limit": "64"}, "memberNumber"), http.StatusUnprocessableEntity, "au plus 64 caractères"},
 		{refused(codes.PermissionDenied, "SCOPE_MISSING", nil), http.StatusForbidden, "demandez-le à un superviseur"},
 		{status.Error(codes.Unavailable, ""), http.StatusServiceUnavailable, "momentanément indisponible"},
-		{status.Error(codes.ResourceExhausted, ""), http.StatusTooManyRequests, "Trop d’appels"},
+		{status.Error(codes.ResourceExhausted, ""), http.StatusTooManyRequests, "Trop de demandes"},
 	} {
 		f.on("AgentService/FindConversations", refuses(row.err))
 		w := b.post("/agent/recherche", url.Values{"q": {"MSA-7K3D92QY"}})
@@ -86,7 +87,8 @@ func TestFind_Refused(t *testing.T) {
 			t.Errorf("%s: what was typed is not in the field, or the fault not at it", row.says)
 		}
 	}
-	// Whoever has to sign in first comes back to the search, without what was looked for.
+	// What was looked for is in no address that leads to the sign-in.
 	f.on("AgentService/FindConversations", refuses(status.Error(codes.Unauthenticated, "")))
-	b.led(b.post("/agent/recherche", url.Values{"q": {memberNumber}}), "/connexion?pour=agent&retour=%2Fagent%2Frecherche")
+	w := b.post("/agent/recherche", url.Values{"q": {memberNumber}, kept.Author: {kept.Sign(f.seal, &claire)}})
+	b.led(w, "/connexion?pour=agent&retour=%2Frepris")
 }

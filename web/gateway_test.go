@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"path"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -85,8 +86,8 @@ func newGateway(t *testing.T) *gateway {
 		"MessagingService/SaveDraft":            g.saveDraft,
 		"MessagingService/DeleteDraft":          answers(&messagingpb.DeleteDraftResponse{}),
 		"MessagingService/GetExpectedDelay":     answers(&messagingpb.GetExpectedDelayResponse{Target: &messagingpb.ExpectedDelay{WorkingDays: 3}}),
-		"MessagingService/SubmitMessage":        answers(&messagingpb.SubmitMessageResponse{Conversation: sampleConversation(), ExpectedDelay: &messagingpb.ExpectedDelay{WorkingDays: 3}}),
-		"MessagingService/GetPreferences":       answers(&messagingpb.GetPreferencesResponse{Preferences: &messagingpb.Preferences{Phone: "+33612345678", AccountEmail: "jeanne@example.org", SmsOnReply: true}}),
+		"MessagingService/SubmitMessage":        answers(&messagingpb.SubmitMessageResponse{Conversation: waiting(sent), ExpectedDelay: &messagingpb.ExpectedDelay{WorkingDays: 3}}),
+		"MessagingService/GetPreferences":       answers(&messagingpb.GetPreferencesResponse{Preferences: &messagingpb.Preferences{Phone: "+33612345678", AccountEmail: "jeanne@example.org", SmsOnAcknowledgement: true, SmsOnReply: true}}),
 		"MessagingService/ReplacePreferences":   answers(&messagingpb.ReplacePreferencesResponse{}),
 		"MessagingService/ExportMyData":         answers(&messagingpb.ExportMyDataResponse{}, &messagingpb.ExportMyDataResponse{}),
 		"MessagingService/EraseMyData":          answers(&messagingpb.EraseMyDataResponse{Conversations: 2}),
@@ -192,6 +193,13 @@ func (g *gateway) keep(draft *messagingpb.Draft) {
 	g.drafts[draft.GetId()] = draft
 }
 
+// draft is the one of an id, or nil.
+func (g *gateway) draft(id string) *messagingpb.Draft {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.drafts[id]
+}
+
 // on changes a script.
 func (g *gateway) on(method string, answer script) {
 	g.mu.Lock()
@@ -290,6 +298,13 @@ func sampleConversation() *messagingpb.Conversation {
 	}
 }
 
+// waiting is that conversation before anybody has answered.
+func waiting(since time.Time) *messagingpb.Conversation {
+	c := sampleConversation()
+	c.Status, c.Unread, c.CreateTime, c.Messages = messagingpb.Status_SENT, false, timestamppb.New(since), c.GetMessages()[:1]
+	return c
+}
+
 // sampleForAgent is that conversation as an agent sees it.
 func sampleForAgent() *messagingpb.Conversation {
 	c := sampleConversation()
@@ -351,10 +366,10 @@ func newFront(t *testing.T) *front {
 }
 
 var (
-	jeanne = session.Session{ID: "jeanne", Realm: session.Member, Name: "Jeanne Martin", Profiles: []string{"PARTICULIER"}, Audience: taxonomypb.Audience_PARTICULIER}
-	claire = session.Session{ID: "claire", Realm: session.Agent, Name: "Claire Bernard", Supervisor: true}
+	jeanne = session.Session{ID: "jeanne", Realm: session.Member, Subject: "members:jeanne", Name: "Jeanne Martin", Profiles: []string{"PARTICULIER"}, Audience: taxonomypb.Audience_PARTICULIER}
+	claire = session.Session{ID: "claire", Realm: session.Agent, Subject: "agents:claire", Name: "Claire Bernard", Supervisor: true}
 	// sofiane is no supervisor.
-	sofiane = session.Session{ID: "sofiane", Realm: session.Agent, Name: "Sofiane Amrani"}
+	sofiane = session.Session{ID: "sofiane", Realm: session.Agent, Subject: "agents:sofiane", Name: "Sofiane Amrani"}
 )
 
 // other is the same person in another session.
@@ -417,11 +432,14 @@ func (b *browser) led(w *httptest.ResponseRecorder, to string) *httptest.Respons
 	return b.get(to)
 }
 
+// inline are marks within a sentence.
+var inline = regexp.MustCompile(`</?(bdi|span)\b[^>]*>`)
+
 // text is a page's content without its markup, for what a person reads.
 func text(w *httptest.ResponseRecorder) string {
 	var out strings.Builder
 	inside := false
-	_, main, _ := strings.Cut(w.Body.String(), "<main")
+	_, main, _ := strings.Cut(inline.ReplaceAllString(w.Body.String(), ""), "<main")
 	for _, r := range "<" + main {
 		switch {
 		case r == '<':
@@ -443,7 +461,7 @@ func (b *browser) shows(w *httptest.ResponseRecorder, code int, says ...string) 
 		b.t.Errorf("answered %d, want %d: %s", w.Code, code, text(w))
 	}
 	for _, want := range says {
-		if !strings.Contains(text(w), want) {
+		if want = strings.Join(strings.Fields(want), " "); !strings.Contains(text(w), want) {
 			b.t.Errorf("%q is not on the page: %s", want, text(w))
 		}
 	}

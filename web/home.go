@@ -2,13 +2,18 @@ package web
 
 import (
 	"net/http"
+	"slices"
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/web/internal/overview"
 )
 
 // homePage is the guide's step 1.
 type homePage struct {
 	Conversations []*messagingpb.Conversation
+	// Empty says why nothing is listed; Waits are the unread replies that are elsewhere.
+	Empty string
+	Waits []overview.Wait
 	// Next is the token of the page after, Hidden whether these are the hidden ones.
 	Next   string
 	Hidden bool
@@ -22,11 +27,17 @@ type homePage struct {
 // showHome is the guide's step 1: write, send a document, earlier conversations.
 func (v *visit) showHome() error {
 	page := homePage{Hidden: v.r.FormValue("masquees") != "", ThemeLabels: make(map[string]string)}
-	list, err := v.members.ListConversations(v.ctx, &messagingpb.ListConversationsRequest{
-		Hidden: page.Hidden, Audience: v.session.Audience, PageToken: v.r.FormValue("suite"),
-	})
+	req := &messagingpb.ListConversationsRequest{Hidden: page.Hidden, Audience: v.session.Audience, PageToken: v.r.FormValue("suite")}
+	list, err := v.members.ListConversations(v.ctx, req)
 	if err != nil {
 		return err
+	}
+	member := overview.Member{Client: v.members, Pages: v.pages, Session: v.session}
+	if len(list.GetConversations()) == 0 {
+		page.Empty = member.Empty(v.ctx, req)
+	}
+	if !req.GetHidden() && req.GetPageToken() == "" {
+		page.Waits = member.Elsewhere(v.ctx, list)
 	}
 	v.unread = list.GetUnreadCount()
 	page.Conversations, page.Next = list.GetConversations(), list.GetNextPageToken()
@@ -35,7 +46,7 @@ func (v *visit) showHome() error {
 		return err
 	}
 	for _, draft := range drafts.GetDrafts() {
-		if draft.GetAudience() == v.session.Audience {
+		if slices.Contains(v.session.Audiences(), draft.GetAudience()) {
 			page.Drafts = append(page.Drafts, draft)
 		}
 	}

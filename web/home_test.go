@@ -10,10 +10,12 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/web/internal/calendar"
 	"github.com/ma-messagerie/messagerie/web/internal/render"
 	"github.com/ma-messagerie/messagerie/web/internal/session"
 	"github.com/ma-messagerie/messagerie/web/internal/taxonomy"
@@ -137,10 +139,10 @@ func (p row) check(t *testing.T) {
 		if needed == "TaxonomyService/GetTaxonomy" {
 			continue // it is asked for without anybody's token
 		}
-		if written := p.form.Get("texte"); written != "" && p.who.Realm == session.Agent {
-			// What was typed is kept on a page that leads to the sign-in.
-			if b.shows(w, http.StatusUnauthorized, "Votre session est terminée", written); b.cookies[session.Cookie] != "" {
-				t.Errorf("the session goes on, ended for %s", needed)
+		if p.form.Has("texte") || p.form.Has("q") {
+			// What was typed stays: see TestTyped. This form does not say whose it is.
+			if b.shows(w, http.StatusUnauthorized, "Votre session est terminée"); !has(w, []string{p.form.Get("texte"), p.form.Get("q")}) || b.cookies[session.Cookie] != "" {
+				t.Errorf("what was typed is lost, or the session goes on, ended for %s", needed)
 			}
 			continue
 		}
@@ -171,12 +173,13 @@ func TestHome(t *testing.T) {
 	t.Parallel()
 	f := newFront(t)
 	b := f.browse(t, jeanne)
+	f.on("MessagingService/ListConversations", answers(&messagingpb.ListConversationsResponse{Conversations: []*messagingpb.Conversation{sampleConversation()}, NextPageToken: "suite-2", UnreadCount: 1}))
 	w := b.get("/messagerie")
 	b.shows(w, http.StatusOK, "Envoyer un document", "Famille – Allocations", "Non lu", "Conversations plus anciennes")
 	if n := strings.Count(strings.Join(f.names(), " "), "ListConversations"); n != 1 {
 		t.Errorf("the list is read %d times", n)
 	}
-	if !strings.Contains(w.Body.String(), `id="unread">3<`) {
+	if !strings.Contains(w.Body.String(), `id="unread">1<`) {
 		t.Error("the number of unread replies is not in the head")
 	}
 	if strings.Contains(w.Body.String(), otherID) {
@@ -202,6 +205,83 @@ func TestHome(t *testing.T) {
 	if w := b.get("/espace"); !strings.Contains(w.Body.String(), `id="unread" hidden>`) || len(f.calls()) == 0 {
 		t.Errorf("elsewhere: %s", w.Body)
 	}
+}
+
+// listOf answers with as many conversations of each profile as are given: shown read, shown
+// unread, hidden read, hidden unread.
+func listOf(all map[taxonomypb.Audience][4]int32, next string) script {
+	return func(request proto.Message) ([]proto.Message, error) {
+		req := request.(*messagingpb.ListConversationsRequest)
+		resp := &messagingpb.ListConversationsResponse{NextPageToken: next}
+		for audience, n := range all {
+			resp.UnreadCount += n[1] + n[3]
+			if audience != req.GetAudience() {
+				continue
+			}
+			first := 0
+			if req.GetHidden() {
+				first = 2
+			}
+			for i := range n[first] + n[first+1] {
+				c := sampleConversation()
+				c.Unread = i < n[first+1]
+				resp.Conversations = append(resp.Conversations, c)
+			}
+		}
+		return []proto.Message{resp}, nil
+	}
+}
+
+// What the head counts and the list does not show is said, with the way there; and an empty
+// list says why.
+func TestHome_Elsewhere(t *testing.T) {
+	t.Parallel()
+	const mine, others = taxonomypb.Audience_PARTICULIER, taxonomypb.Audience_EXPLOITANT
+	marc := jeanne
+	marc.Profiles = []string{"PARTICULIER", "EXPLOITANT"}
+	for name, row := range map[string]struct {
+		who  session.Session
+		all  map[taxonomypb.Audience][4]int32
+		next string
+		says []string
+		not  []string
+	}{
+		"all is here":            {marc, map[taxonomypb.Audience][4]int32{mine: {1, 1, 1, 0}, others: {4, 0, 0, 0}}, "", nil, []string{"vous attend"}},
+		"under another profile":  {marc, map[taxonomypb.Audience][4]int32{mine: {1, 0, 0, 0}, others: {0, 1, 0, 0}}, "", []string{"Une réponse non lue vous attend sous le profil Exploitant.", "Passer au profil Exploitant"}, []string{"masquées sous", "pas encore"}},
+		"hidden":                 {jeanne, map[taxonomypb.Audience][4]int32{mine: {1, 1, 0, 2}}, "", []string{"2 réponses non lues vous attendent dans vos conversations masquées."}, []string{"profil "}},
+		"hidden there":           {marc, map[taxonomypb.Audience][4]int32{mine: {1, 0, 0, 0}, others: {0, 0, 0, 1}}, "", []string{"dans vos conversations masquées sous le profil Exploitant."}, nil},
+		"older":                  {jeanne, map[taxonomypb.Audience][4]int32{mine: {1, 1, 0, 0}, others: {0, 1, 0, 0}}, "suite", []string{"Une réponse non lue vous attend dans vos conversations plus anciennes."}, []string{"profil "}},
+		"none at all":            {jeanne, nil, "", []string{"Vous n’avez pas encore de conversation. Pour"}, []string{"masquées sous", "vous attend"}},
+		"none under the profile": {marc, map[taxonomypb.Audience][4]int32{others: {2, 0, 0, 0}}, "", []string{"Vous n’avez pas encore de conversation sous le profil Particulier."}, nil},
+		"all hidden":             {jeanne, map[taxonomypb.Audience][4]int32{mine: {0, 0, 2, 0}}, "", []string{"Toutes vos conversations sont masquées."}, []string{"pas encore"}},
+	} {
+		f := newFront(t)
+		b := f.browse(t, row.who)
+		f.on("MessagingService/ListConversations", listOf(row.all, row.next))
+		w := b.get("/messagerie")
+		b.shows(w, http.StatusOK, row.says...)
+		for _, not := range row.not {
+			if strings.Contains(text(w), not) {
+				t.Errorf("%s: %q is on the page: %s", name, not, text(w))
+			}
+		}
+		if t.Failed() {
+			t.Fatal(name)
+		}
+	}
+	f := newFront(t)
+	f.on("MessagingService/ListConversations", listOf(nil, ""))
+	b := f.browse(t, jeanne)
+	b.shows(b.get("/messagerie?masquees=1"), http.StatusOK, "Aucune conversation n’est masquée.")
+	b.shows(b.get("/messagerie?suite=x"), http.StatusOK, "Il n’y a pas de conversation plus ancienne.")
+	// Where nobody can tell, nothing is claimed.
+	f.on("MessagingService/ListConversations", func(request proto.Message) ([]proto.Message, error) {
+		if request.(*messagingpb.ListConversationsRequest).GetHidden() {
+			return nil, status.Error(codes.Unavailable, "")
+		}
+		return []proto.Message{&messagingpb.ListConversationsResponse{UnreadCount: 1}}, nil
+	})
+	b.shows(b.get("/messagerie"), http.StatusOK, "Aucune conversation n’est affichée.")
 }
 
 func TestConversation(t *testing.T) {
@@ -235,6 +315,46 @@ func TestConversation(t *testing.T) {
 	}
 	f.on("MessagingService/GetConversation", refuses(status.Error(codes.NotFound, "")))
 	b.shows(b.get(at), http.StatusNotFound, "n’existe pas")
+}
+
+// By when an answer is expected is said as long as there is none, and where the target is
+// known.
+func TestConversation_Expected(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	b := f.browse(t, jeanne)
+	at := "/messagerie/conversations/" + conversationID
+	shown := func(c *messagingpb.Conversation) string {
+		f.on("MessagingService/GetConversation", answers(&messagingpb.GetConversationResponse{Conversation: c}))
+		return text(b.get(at))
+	}
+	now := time.Now()
+	for _, since := range []time.Time{now, now.AddDate(0, 0, -30)} {
+		fresh := waiting(since)
+		if said := shown(fresh); !strings.Contains(said, strings.ReplaceAll(calendar.Answer(f.byLanguage["fr"], since, 3, now), "\u00a0", " ")) {
+			t.Errorf("since %s: %s", since, said)
+		}
+		fresh.Status = messagingpb.Status_IN_PROGRESS
+		if said := shown(fresh); !strings.Contains(said, "attendue avant le") {
+			t.Errorf("claimed: %s", said)
+		}
+	}
+	for _, status := range []messagingpb.Status{messagingpb.Status_ANSWERED, messagingpb.Status_PARTLY_ANSWERED, messagingpb.Status_CLOSED, messagingpb.Status_REOPENED, messagingpb.Status_WAITING_FOR_MEMBER} {
+		answered := waiting(now)
+		answered.Status = status
+		f.calls()
+		if said := shown(answered); strings.Contains(said, "attendue avant le") || strings.Contains(strings.Join(f.names(), " "), "GetExpectedDelay") {
+			t.Errorf("%s: %s", status, said)
+		}
+	}
+	f.on("MessagingService/GetExpectedDelay", answers(&messagingpb.GetExpectedDelayResponse{}))
+	if said := shown(waiting(now)); strings.Contains(said, "attendue avant le") {
+		t.Errorf("without a target: %s", said)
+	}
+	f.on("MessagingService/GetExpectedDelay", refuses(status.Error(codes.Unavailable, "")))
+	if said := shown(waiting(now)); strings.Contains(said, "attendue avant le") || !strings.Contains(said, reference) {
+		t.Errorf("while nobody can tell: %s", said)
+	}
 }
 
 // Until when a conversation is kept is what the service says, and nothing where it says
@@ -289,7 +409,7 @@ func TestConversation_Text(t *testing.T) {
 	t.Parallel()
 	f := newFront(t)
 	w := f.browse(t, jeanne).get("/messagerie/conversations/" + conversationID + "/texte")
-	want := "Conversation " + reference + "\nFamille – Allocations – Paiement absent\nÉtat : Répondu\n\n" +
+	want := "Conversation " + reference + "\nFamille – Allocations – Paiement absent\nÉtat\u00a0: Répondu\n\n" +
 		"Vous, 23/11/2026 à 10:30\n\nBonjour, <b>rien</b> ne vient.\n\n---\n\n" +
 		"Service famille, 23/11/2026 à 11:30\n\nC’est réglé.\n\n---\n\n" +
 		"Service famille, 23/11/2026 à 12:30\n\nLe virement part demain.\n\n---\n\n"

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/web/internal/bound"
 )
 
 func (v *visit) showPersonalData() error { return v.show(http.StatusOK, "personal", nil) }
@@ -41,7 +42,7 @@ func (v *visit) exportMyData() error {
 			return fmt.Errorf("encoding an export: %w", encodeErr)
 		}
 		// Each piece has its time, however many there are.
-		_ = http.NewResponseController(v.w).SetWriteDeadline(time.Now().Add(writeTimeout))
+		_ = http.NewResponseController(v.w).SetWriteDeadline(time.Now().Add(bound.WriteTimeout))
 		if _, err := v.w.Write([]byte(before + string(out))); err != nil {
 			return nil //nolint:nilerr // the reader has gone away
 		}
@@ -64,6 +65,7 @@ func (v *visit) eraseMyData() error {
 	if err != nil {
 		return err
 	}
-	v.flash(v.tr("%d conversation(s) effacée(s), ainsi que vos brouillons et vos coordonnées.", "Erased: %d conversation(s), your drafts and your contact details.", resp.GetConversations()))
+	v.flash(v.pages.Counted(int(resp.GetConversations()), "%d conversation effacée, ainsi que vos brouillons et vos coordonnées.", "%d conversations effacées, ainsi que vos brouillons et vos coordonnées.",
+		"Erased: %d conversation, your drafts and your contact details.", "Erased: %d conversations, your drafts and your contact details."))
 	return v.redirect("/donnees-personnelles")
 }

@@ -3,14 +3,12 @@ package web
 import (
 	"log/slog"
 	"net/http"
-	"net/url"
 	"strconv"
 	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/ma-messagerie/messagerie/web/internal/desk"
 	"github.com/ma-messagerie/messagerie/web/internal/refusal"
 	"github.com/ma-messagerie/messagerie/web/internal/render"
 	"github.com/ma-messagerie/messagerie/web/internal/session"
@@ -44,7 +42,7 @@ func (v *visit) fail(err error) {
 	}
 	p := v.problemOf(err)
 	v.noted(p, err)
-	shown := v.showProblem(p, "")
+	shown := v.showProblem(p)
 	if shown != nil {
 		slog.ErrorContext(v.r.Context(), "serving a page about a fault", "error", shown)
 		http.Error(v.w, p.Title, p.Code)
@@ -73,36 +71,6 @@ func (v *visit) atField(field string, p refusal.Problem, err error) fault {
 	return fault{Field: field, Text: p.Title + ". " + text}
 }
 
-// keptPage is a problem with what an agent has typed.
-type keptPage struct {
-	refusal.Problem
-	desk.Kept
-	// SignIn is where to sign in first; empty when that is not what is missing.
-	SignIn string
-}
-
-// showProblem shows a page about a problem, with what was typed.
-func (v *visit) showProblem(p refusal.Problem, signIn string) error {
-	kept, ok := desk.KeptOf(v.r)
-	if !ok {
-		return v.show(p.Code, "problem", p)
-	}
-	return v.show(p.Code, "kept", keptPage{p, kept, signIn})
-}
-
-// signInKeeping leads to the sign-in; whoever has typed something keeps it on a page that
-// leads there in another tab.
-func (v *visit) signInKeeping(who session.Realm) error {
-	if _, ok := desk.KeptOf(v.r); !ok {
-		return v.signIn(who)
-	}
-	return v.showProblem(refusal.Problem{
-		Code: http.StatusUnauthorized, Title: v.tr("Votre session est terminée", "Your session has ended"),
-		Text: v.tr("Rien n’a été envoyé. Connectez-vous dans un autre onglet, puis revenez à cette page et envoyez à nouveau.",
-			"Nothing was sent. Sign in in another tab, then come back to this page and send again."),
-	}, "/connexion?"+url.Values{"pour": {string(who)}, "retour": {desk.Queue}}.Encode())
-}
-
 // refuseForeign answers a request that another site's page has made.
 func (s *site) refuseForeign(w http.ResponseWriter, r *http.Request) {
 	v := &visit{site: s, w: w, r: r, unread: unknown, pages: s.byLanguage[render.LanguageOf(r)], ctx: r.Context()}
@@ -114,4 +82,13 @@ func (s *site) refuseForeign(w http.ResponseWriter, r *http.Request) {
 	if err := v.show(p.Code, "problem", p); err != nil {
 		http.Error(w, p.Title, p.Code)
 	}
+}
+
+// showTooMany gives back what was typed to a person who has sent too many requests.
+func (v *visit) showTooMany() error {
+	return v.showProblem(refusal.Problem{
+		Code: http.StatusTooManyRequests, Title: v.tr("Trop de demandes en peu de temps", "Too many requests in a short time"),
+		Text:  v.tr("Rien n’a été fait. Attendez quelques secondes, puis réessayez.", "Nothing was done. Wait a few seconds, then try again."),
+		Again: v.here(), Label: v.tr("Réessayer", "Try again"),
+	})
 }

@@ -18,7 +18,9 @@ func (s *site) routes(mux *http.ServeMux) {
 	page("GET /auth/callback", s.everybody((*visit).finishSignIn))
 	page("POST /deconnexion", s.everybody((*visit).signOut))
 	page("POST /langue", s.everybody((*visit).setLanguage))
+	page("GET "+handBack, s.everybody((*visit).showKept))
 	page("GET /session", s.everybody((*visit).keepSession))
+	page("POST /session", s.everybody((*visit).keepSession))
 	page("GET /aide", s.everybody(static("help")))
 	page("GET /accessibilite", s.everybody(static("accessibility")))
 	page("GET /mentions-legales", s.everybody(static("legal")))
@@ -36,6 +38,7 @@ func (s *site) routes(mux *http.ServeMux) {
 	page("GET /messagerie/conversations/{id}", s.member((*visit).showConversation))
 	page("GET /messagerie/conversations/{id}/texte", s.member((*visit).exportConversation))
 	page("POST /messagerie/conversations/{id}/suite", s.member((*visit).followUp))
+	page("POST /messagerie/conversations/{id}/enregistrer", s.member((*visit).saveFurther))
 
 	page("GET /messagerie/nouveau", s.member((*visit).newMessage))
 	page("GET /messagerie/recherche", s.member((*visit).search))

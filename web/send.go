@@ -10,8 +10,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/web/internal/receipt"
 	"github.com/ma-messagerie/messagerie/web/internal/refusal"
-	"github.com/ma-messagerie/messagerie/web/internal/session"
 	"github.com/ma-messagerie/messagerie/web/internal/writing"
 )
 
@@ -30,7 +30,7 @@ func (v *visit) send() error {
 	}
 	// A draft that stays is deleted when it is old; sent again, it is this message.
 	_, _ = v.members.DeleteDraft(v.ctx, &messagingpb.DeleteDraftRequest{Id: id})
-	v.remember(receiptOf(resp.GetConversation(), resp.GetExpectedDelay()))
+	v.remember(receipt.Of(resp.GetConversation(), resp.GetExpectedDelay()))
 	return v.redirect("/messagerie/confirmation/" + resp.GetConversation().GetId())
 }
 
@@ -46,73 +46,47 @@ func (v *visit) unsent(req *messagingpb.SubmitMessageRequest, err error) error {
 		return v.showMessage(http.StatusUnprocessableEntity, d, v.faultsOf(err)...)
 	case reason == "TAXONOMY_VERSION_OUTDATED", strings.HasPrefix(reason, "THEME_"), strings.HasPrefix(reason, "TOPIC_"), strings.HasPrefix(reason, "REASON_"):
 		v.trees.Forget(req.GetAudience(), req.GetTaxonomyVersion())
+		// The draft may have another text: of another tab, or of before.
+		if d, treeErr := v.formDraft(); treeErr != nil || v.save(d) != nil {
+			return err
+		}
 		v.flash(v.tr("Les thèmes proposés ont changé entre-temps : vérifiez votre choix.", "The themes have changed in the meantime: check your choice."))
 		return v.redirect(writing.Path(v.r.PathValue("id"), writing.Recap))
 	}
 	return err
 }
 
-// receipt is what the confirmation shows of a message that was sent. None of it changes
-// later.
-type receipt struct {
-	// Session binds it to whoever has sent the message.
-	Session   string    `json:"s,omitempty"`
-	ID        string    `json:"i"`
-	Reference string    `json:"r"`
-	Time      time.Time `json:"t"`
-	Queue     string    `json:"q"`
-	// Days is the target answer time in working days, 0 when none is announced.
-	Days int32 `json:"d,omitempty"`
-}
-
-func receiptOf(c *messagingpb.Conversation, delay *messagingpb.ExpectedDelay) receipt {
-	return receipt{
-		ID: c.GetId(), Reference: c.GetReference(), Time: c.GetCreateTime().AsTime(), Queue: c.GetQueue().GetLabel(), Days: delay.GetWorkingDays(),
+// remember keeps what the confirmation shows, with how the member is reached now.
+func (v *visit) remember(sent receipt.Receipt) {
+	if now, err := v.members.GetPreferences(v.ctx, &messagingpb.GetPreferencesRequest{}); err == nil { // without it, nothing is said of it
+		sent.Reached = receipt.ReachedBy(now.GetPreferences())
 	}
-}
-
-const (
-	// receiptCookie has the receipt of the last message, sealed, from its sending to its
-	// confirmation, and for reloads of that.
-	receiptCookie  = "__Host-sent"
-	receiptSeconds = 600
-)
-
-// remember keeps a receipt for the next page. Without it, that page asks the gateway.
-func (v *visit) remember(sent receipt) {
-	sent.Session = v.session.ID
-	if sealed, err := v.seal.Seal(receiptCookie, sent); err == nil && sent.Session != "" {
-		session.SetCookie(v.w, receiptCookie, sealed, receiptSeconds)
-	}
-}
-
-// remembered is the receipt of a conversation that was just begun in this session.
-func (v *visit) remembered(id string) (sent receipt, ok bool) {
-	cookie, err := v.r.Cookie(receiptCookie)
-	if err != nil || !v.seal.Open(receiptCookie, cookie.Value, &sent) {
-		return sent, false
-	}
-	return sent, sent.ID == id && sent.Session != "" && sent.Session == v.session.ID
+	sent.Keep(v.w, v.seal, v.session.ID)
 }
 
 // showConfirmation is the end of the guide's step 5, from what the sending was answered
 // with. It can be opened again: reloaded for some minutes from the same, later and
-// elsewhere from the conversation.
+// elsewhere from the conversation, when nobody can tell any more where its acknowledgement went.
 func (v *visit) showConfirmation() error {
-	sent, ok := v.remembered(v.r.PathValue("id"))
+	sent, ok := receipt.Kept(v.r, v.seal, v.session.ID, v.r.PathValue("id"))
 	if !ok {
 		resp, err := v.members.GetConversation(v.ctx, &messagingpb.GetConversationRequest{Id: v.r.PathValue("id")})
 		if err != nil {
 			return err
 		}
-		c := resp.GetConversation()
-		delay, err := v.members.GetExpectedDelay(v.ctx, &messagingpb.GetExpectedDelayRequest{
-			Audience: c.GetAudience(), Theme: c.GetTheme().GetCode(), Topic: c.GetTopic().GetCode(), Reason: c.GetReason().GetCode(),
-		})
-		if err != nil { // the rest is worth showing without it
-			delay = nil
-		}
-		sent = receiptOf(c, delay.GetTarget())
+		sent = receipt.Of(resp.GetConversation(), v.target(resp.GetConversation()))
 	}
-	return v.show(http.StatusOK, "confirmation", map[string]any{"Sent": sent, "Day": timestamppb.New(sent.Time), "Target": v.pages.WorkingDays(sent.Days)})
+	return v.show(http.StatusOK, "confirmation", map[string]any{"Sent": sent, "Day": timestamppb.New(sent.Time), "Next": sent.Next(v.pages, time.Now())})
+}
+
+// target is the answer time of a conversation that waits for one; nil when none is known, and
+// the rest is worth showing without it.
+func (v *visit) target(c *messagingpb.Conversation) *messagingpb.ExpectedDelay {
+	if !receipt.Waits(c) {
+		return nil
+	}
+	delay, _ := v.members.GetExpectedDelay(v.ctx, &messagingpb.GetExpectedDelayRequest{
+		Audience: c.GetAudience(), Theme: c.GetTheme().GetCode(), Topic: c.GetTopic().GetCode(), Reason: c.GetReason().GetCode(),
+	})
+	return delay.GetTarget()
 }

@@ -1,13 +1,11 @@
 package web
 
 import (
-	"strings"
-
-	"github.com/google/uuid"
 	"google.golang.org/grpc/metadata"
 
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 	"github.com/ma-messagerie/messagerie/web/internal/refusal"
+	"github.com/ma-messagerie/messagerie/web/internal/window"
 	"github.com/ma-messagerie/messagerie/web/internal/writing"
 )
 
@@ -27,15 +25,16 @@ func (v *visit) propose(d *writing.Draft, after string) error {
 		return v.redirect(d.Path(after))
 	}
 	v.record(d, services[0], taxonomypb.SuggestionOutcome_SHOWN)
-	return v.redirect(d.Path(writing.Text) + "?proposition=1")
+	window.Due(v.w, d)
+	return v.redirect(d.Path(writing.Text))
 }
 
 // record counts what became of a proposal. It is a figure: nobody waits for it to be
 // right, and a member is not kept from going on.
 func (v *visit) record(d *writing.Draft, service *taxonomypb.OnlineService, outcome taxonomypb.SuggestionOutcome) {
 	// Within a draft, once for each selection, service and outcome.
-	key := uuid.NewSHA1(uuid.NameSpaceOID, []byte(strings.Join([]string{d.GetId(), d.GetTheme(), d.GetTopic(), d.GetReason(), service.GetCode(), outcome.String()}, "\x00")))
-	_, _ = v.taxonomy.RecordSuggestionOutcome(metadata.AppendToOutgoingContext(v.ctx, "idempotency-key", key.String()), &taxonomypb.RecordSuggestionOutcomeRequest{
+	key := window.Key(d, service.GetCode(), outcome.String())
+	_, _ = v.taxonomy.RecordSuggestionOutcome(metadata.AppendToOutgoingContext(v.ctx, "idempotency-key", key), &taxonomypb.RecordSuggestionOutcomeRequest{
 		Audience: v.session.Audience, Theme: d.GetTheme(), Topic: d.GetTopic(), Reason: d.GetReason(), Service: service.GetCode(), Outcome: outcome,
 	})
 }
@@ -43,11 +42,8 @@ func (v *visit) record(d *writing.Draft, service *taxonomypb.OnlineService, outc
 // useService leads to the online service: the first way out of the window.
 func (v *visit) useService() error {
 	d, err := v.draft()
-	if isGone(err) {
-		return v.showGone()
-	}
 	if err != nil {
-		return err
+		return v.noDraft(err)
 	}
 	services, err := v.services(d)
 	if err != nil {
@@ -66,8 +62,8 @@ func (v *visit) useService() error {
 func (v *visit) leaveWindow(d *writing.Draft) error {
 	services, err := v.services(d)
 	outcome, to := taxonomypb.SuggestionOutcome_WROTE_ANYWAY, d.Path(writing.Text)
-	if v.r.PostFormValue("issue") == "modifier" {
-		outcome, to = taxonomypb.SuggestionOutcome_CHANGED_SELECTION, d.Path(writing.Theme)
+	if level := v.r.PostFormValue("issue"); fields[level] != "" {
+		outcome, to = taxonomypb.SuggestionOutcome_CHANGED_SELECTION, d.Path(level)
 	}
 	if err == nil && len(services) > 0 {
 		v.record(d, services[0], outcome)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/web/internal/click"
 	"github.com/ma-messagerie/messagerie/web/internal/desk"
+	"github.com/ma-messagerie/messagerie/web/internal/kept"
 	"github.com/ma-messagerie/messagerie/web/internal/refusal"
 	"github.com/ma-messagerie/messagerie/web/internal/render"
 	"github.com/ma-messagerie/messagerie/web/internal/session"
@@ -68,13 +69,17 @@ func (s *site) member(serve func(*visit) error) http.HandlerFunc {
 	return s.everybody(func(v *visit) error {
 		switch {
 		case v.session == nil:
-			return v.signIn(session.Member)
+			return v.signInKeeping(session.Member)
 		case v.session.Realm != session.Member:
 			return refusal.ErrWrongSide
 		case v.session.Audience == 0 && v.r.URL.Path != "/profil":
-			return v.lead("/profil?retour=" + url.QueryEscape(v.here()))
+			back := v.here()
+			if form, ok := kept.Of(v.r); ok && kept.Carry(v.seal, v.w, form) {
+				back = handBack
+			}
+			return v.lead("/profil?retour=" + url.QueryEscape(back))
 		}
-		return serve(v)
+		return v.own(serve)
 	})
 }
 
@@ -87,8 +92,28 @@ func (s *site) agent(serve func(*visit) error) http.HandlerFunc {
 		case v.session.Realm != session.Agent:
 			return refusal.ErrWrongSide
 		}
-		return serve(v)
+		return v.own(serve)
 	})
+}
+
+// own serves a page unless what was sent is from one that was made for somebody else, who was
+// signed in before.
+func (v *visit) own(serve func(*visit) error) error {
+	if kept.Foreign(v.seal, v.r.PostForm, v.session) {
+		return refusal.ErrOtherAccount
+	}
+	if v.r.PostForm.Has(kept.Again) {
+		kept.Drop(v.w)
+	}
+	return serve(v)
+}
+
+// caller returns who a request counts against: who is signed in, else the address.
+func (s *site) caller(r *http.Request) (id string, signedIn bool) {
+	if held := s.sessions.Opened(r); held != nil && held.ID != "" && !held.Over(time.Now()) {
+		return held.ID, true
+	}
+	return "address " + s.cfg.Client(r.RemoteAddr, r.Header.Values("X-Forwarded-For")), false
 }
 
 func (s *site) visit(w http.ResponseWriter, r *http.Request) *visit {
@@ -148,7 +173,7 @@ func (v *visit) lead(to string) error {
 func (v *visit) show(code int, tag string, body any, faults ...fault) error {
 	data := render.View{
 		Path: v.r.URL.RequestURI(), Body: body, Session: v.session, Name: v.cfg.FundName, Publisher: v.cfg.Publisher,
-		Unread: v.unread, Faults: faults, Trace: click.Short(v.r), Finding: tag == "find", Shortcuts: v.console().Shortcuts,
+		Author: kept.Sign(v.seal, v.session), Unread: v.unread, Faults: faults, Trace: click.Short(v.r), Finding: tag == "find", Shortcuts: v.console().Shortcuts,
 	}
 	if v.session != nil {
 		data.SecondsLeft = int(v.session.Left(time.Now()).Seconds())

@@ -13,7 +13,9 @@
 // it is still there when the session or the draft has ended meanwhile. A message is sent
 // under the id of its draft as idempotency key: a double click, the back button, a second
 // tab and a retry all make one message. The confirmation page is made from the answer to that
-// call, which is kept in a sealed cookie for ten minutes; later the gateway is asked again.
+// call and from how the member is reached then, which are kept in a sealed cookie for ten
+// minutes (package receipt); later the gateway is asked again. That the window of online
+// services is still to be opened is in a cookie too (package window).
 // What an agent has typed is in the form, and in the page that answers it for as long as it was
 // not taken, whatever the reason (package desk).
 //
@@ -27,7 +29,7 @@
 // gateway, not here.
 //
 // A person, or an address that nobody has signed in from, gets a bounded number of
-// requests, streams and connections (bounds.go): whatever one of them does, idle, slow or
+// requests, streams and connections (package bound): whatever one of them does, idle, slow or
 // greedy, nobody else's page fails because of it.
 //
 // # When it breaks
@@ -61,6 +63,7 @@ import (
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/web/internal/bound"
 	"github.com/ma-messagerie/messagerie/web/internal/click"
 	"github.com/ma-messagerie/messagerie/web/internal/render"
 	"github.com/ma-messagerie/messagerie/web/internal/session"
@@ -152,7 +155,7 @@ type site struct {
 	// watched are the same services over a connection of their own: a connection carries a
 	// bounded number of calls, and watches are long.
 	watched watched
-	bounds
+	bounds  *bound.Bounds
 	// ending is closed when streams must end, because the process drains.
 	ending <-chan struct{}
 }
@@ -196,7 +199,7 @@ func Run(ctx context.Context, cfg Config) error {
 	// better than a load balancer's error.
 	server := &http.Server{
 		Handler: s.handler(admin), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second,
-		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: maxHeaderBytes, ConnContext: withConn,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: maxHeaderBytes, ConnContext: bound.WithConn,
 		DisableGeneralOptionsHandler: true, // the server's own answers would not be counted
 		ErrorLog:                     slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn),
 	}
@@ -223,8 +226,8 @@ func newSite(ctx context.Context, cfg Config, conn, streams grpc.ClientConnInter
 		members: messagingpb.NewMessagingServiceClient(conn), agents: messagingpb.NewAgentServiceClient(conn),
 		taxonomy: taxonomypb.NewTaxonomyServiceClient(conn), deliverer: notifierpb.NewNotifierServiceClient(conn), timelines: notifierpb.NewAgentServiceClient(conn),
 		watched: watched{messagingpb.NewMessagingServiceClient(streams), messagingpb.NewAgentServiceClient(streams)},
-		bounds:  newBounds(cfg),
 	}
+	s.bounds = bound.New(cfg.Bounds, s.caller)
 	s.seal, s.sessions = seal, session.NewKeeper(seal, s.public, map[session.Realm]Provider{session.Member: cfg.Members, session.Agent: cfg.Agents})
 	s.trees = taxonomy.NewTrees(s.taxonomy)
 	if s.assets, err = render.NewAssets(cfg.ThemePath); err != nil {
@@ -251,8 +254,9 @@ func (s *site) handler(admin *chassis.Admin) http.Handler {
 	mux.Handle("GET /static/", s.assets)
 	foreign := http.NewCrossOriginProtection()
 	foreign.SetDenyHandler(http.HandlerFunc(s.refuseForeign))
-	return s.bounded(click.Traced(otelhttp.NewHandler(secured(logged(foreign.Handler(mux))), "web", otelhttp.WithServerName("web:80"),
-		otelhttp.WithFilter(func(r *http.Request) bool { return r.URL.Path != "/livez" && r.URL.Path != "/readyz" }))))
+	over := secured(foreign.Handler(s.everybody((*visit).showTooMany)))
+	return s.bounds.Requests(click.Traced(otelhttp.NewHandler(secured(logged(foreign.Handler(mux))), "web", otelhttp.WithServerName("web:80"),
+		otelhttp.WithFilter(func(r *http.Request) bool { return r.URL.Path != "/livez" && r.URL.Path != "/readyz" }))), bound.Refuse(policy, over))
 }
 
 // policy is what pages may load and do. Styles and scripts are this program's files;
@@ -280,9 +284,9 @@ func secured(next http.Handler) http.Handler {
 	})
 }
 
-// maxHeaderBytes is above a session of four cookies of 3800 bytes with all else that a
-// head has.
-const maxHeaderBytes = 24 << 10
+// maxHeaderBytes is above a session of four cookies of 3800 bytes and a kept form of two,
+// with all else that a head has.
+const maxHeaderBytes = 32 << 10
 
 // maxFormBytes is above an agent's reply of 5000 four-byte characters, percent-encoded.
 const maxFormBytes = 128 << 10

@@ -347,7 +347,7 @@ func TestProblems(t *testing.T) {
 		"erased":      {refused(codes.FailedPrecondition, "CONVERSATION_ERASED", nil), http.StatusConflict, "a été effacée", ""},
 		"no scope":    {refused(codes.PermissionDenied, "SCOPE_MISSING", nil), http.StatusForbidden, "n’a pas ce droit", ""},
 		"rate":        {limited.Err(), http.StatusTooManyRequests, "Attendez 7 secondes", "7"},
-		"away":        {status.Error(codes.Unavailable, "dial tcp 10.0.0.1:9090"), http.StatusServiceUnavailable, "Votre brouillon est conservé", "2"},
+		"away":        {status.Error(codes.Unavailable, "dial tcp 10.0.0.1:9090"), http.StatusServiceUnavailable, "Réessayez dans quelques instants.", "2"},
 		"late":        {status.Error(codes.DeadlineExceeded, ""), http.StatusServiceUnavailable, "momentanément indisponible", "2"},
 		"held":        {held.Err(), http.StatusConflict, "par Claire Bernard, jusqu’à 18:15", ""},
 		"closed":      {closed.Err(), http.StatusConflict, "Cette conversation est close", ""},

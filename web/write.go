@@ -1,17 +1,22 @@
 package web
 
 import (
+	"errors"
 	"net/http"
-	"strconv"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/web/internal/calendar"
 	"github.com/ma-messagerie/messagerie/web/internal/refusal"
+	"github.com/ma-messagerie/messagerie/web/internal/window"
 	"github.com/ma-messagerie/messagerie/web/internal/writing"
 )
 
@@ -20,6 +25,7 @@ const (
 	stepSend    = "envoyer"
 	stepService = "service"
 	stepSave    = "enregistrer"
+	stepAdopt   = "adopter"
 	stepDelete  = "supprimer"
 )
 
@@ -29,15 +35,14 @@ type stepPage struct {
 	Step          string
 	Number, Count int
 	Back, Action  string
-	// Question of a radio page, its field, what may be chosen and what is.
-	Question, Field, Chosen string
-	Options                 []writing.Option
-	// Services are proposed before writing, Open whether their window is.
+	// Field of a radio page, what may be chosen and what is.
+	Field, Chosen string
+	Options       []writing.Option
+	// Services are proposed before writing, in a window.
 	Services []*taxonomypb.OnlineService
-	Open     bool
-	// Target and Usual are answer times in words; empty when unknown.
-	Target, Usual string
-	Limits        *taxonomypb.TextLimits
+	// Expected says by when an answer is due, Usual is how long answers take; empty when unknown.
+	Expected, Usual string
+	Limits          *taxonomypb.TextLimits
 	// Recap comes back to the recap after the change of one line.
 	Recap bool
 }
@@ -63,15 +68,14 @@ func (v *visit) draft() (*writing.Draft, error) {
 	if err != nil {
 		return nil, err
 	}
-	resp, err := v.members.GetDraft(v.ctx, &messagingpb.GetDraftRequest{Id: v.r.PathValue("id")})
+	var header metadata.MD
+	resp, err := v.members.GetDraft(v.ctx, &messagingpb.GetDraftRequest{Id: v.r.PathValue("id")}, grpc.Header(&header))
 	if err != nil {
 		return nil, err
 	}
-	if resp.GetDraft().GetAudience() != v.session.Audience {
-		// Begun under another profile, where other things may be chosen.
-		return nil, refusal.ErrNoPage
-	}
-	return writing.New(resp.GetDraft(), tree), nil
+	d := writing.New(resp.GetDraft(), tree)
+	d.Tag = tagOf(header)
+	return d, d.Of(v.session.Audience)
 }
 
 // formDraft is a draft as the form has it: the selection that its page was made for, and
@@ -81,29 +85,25 @@ func (v *visit) formDraft() (*writing.Draft, error) {
 	if err != nil {
 		return nil, err
 	}
-	return writing.New(&messagingpb.Draft{
+	d := writing.New(&messagingpb.Draft{
 		Id: v.r.PathValue("id"), Theme: v.r.PostFormValue("theme"), Topic: v.r.PostFormValue("topic"), Reason: v.r.PostFormValue("reason"),
 		Text: v.r.PostFormValue("texte"),
-	}, tree), nil
+	}, tree)
+	d.Tag = v.r.PostFormValue("etag")
+	return d, nil
 }
 
 // save stores what has been chosen and written so far.
 func (v *visit) save(d *writing.Draft) error {
-	_, err := v.members.SaveDraft(v.ctx, &messagingpb.SaveDraftRequest{
-		Id: d.GetId(), Audience: v.session.Audience, Theme: d.GetTheme(), Topic: d.GetTopic(), Reason: d.GetReason(),
-		TaxonomyVersion: d.Tree.GetVersion(), Text: d.GetText(),
-	})
+	_, err := v.members.SaveDraft(v.ctx, d.Request(v.session.Audience))
 	return err
 }
 
 func (v *visit) showStep() error {
 	step := v.r.PathValue("step")
 	d, err := v.draft()
-	if isGone(err) {
-		return v.showGone()
-	}
 	if err != nil {
-		return err
+		return v.noDraft(err)
 	}
 	if missing := d.Missing(step); missing != "" && step != writing.Theme {
 		return v.redirect(d.Path(missing))
@@ -119,6 +119,50 @@ func (v *visit) showStep() error {
 	return refusal.ErrNoPage
 }
 
+// as is the visit under another of the member's profiles.
+func (v *visit) as(profile taxonomypb.Audience) *visit {
+	then, acting := *v, *v.session
+	acting.Audience, then.session = profile, &acting
+	return &then
+}
+
+// profileOfPage is the profile that a form's page was made for, if it says one of the member's;
+// they may act as another by now, in another tab.
+func (v *visit) profileOfPage() taxonomypb.Audience {
+	for _, profile := range v.session.Audiences() {
+		if profile.String() == v.r.PostFormValue("profil") {
+			return profile
+		}
+	}
+	return v.session.Audience
+}
+
+// takeOther keeps what a page of another profile sends, and says that it is that one's.
+func (v *visit) takeOther(then *visit) error {
+	d, err := then.draft()
+	if isGone(err) || err == nil && v.r.PostForm.Has("texte") {
+		if d, err = then.formDraft(); err == nil {
+			err = then.save(d)
+		}
+	}
+	if err == nil {
+		err = &writing.OtherProfile{Audience: then.session.Audience, Draft: d}
+	}
+	return v.noDraft(err)
+}
+
+// noDraft shows why there is no draft to go on with.
+func (v *visit) noDraft(err error) error {
+	var other *writing.OtherProfile
+	switch {
+	case errors.As(err, &other):
+		return v.show(http.StatusConflict, "other", other)
+	case isGone(err):
+		return v.showGone()
+	}
+	return err
+}
+
 // isGone reports whether a draft no longer exists: sent, deleted or too old.
 func isGone(err error) bool {
 	return status.Code(err) == codes.NotFound && refusal.Reason(err) == "DRAFT_NOT_FOUND"
@@ -126,12 +170,7 @@ func isGone(err error) bool {
 
 // showGone is what the back button finds after a message was sent.
 func (v *visit) showGone() error {
-	return v.show(http.StatusGone, "problem", refusal.Problem{
-		Code: http.StatusGone, Title: v.tr("Ce brouillon n’existe plus", "This draft no longer exists"),
-		Text: v.tr("Le message a déjà été envoyé, ou le brouillon supprimé. Vos messages envoyés sont dans Ma messagerie : il n’y a rien à renvoyer.",
-			"The message has already been sent, or the draft deleted. What you have sent is in My messages: there is nothing to resend."),
-		Again: "/messagerie", Label: v.tr("Revenir à Ma messagerie", "Back to My messages"),
-	})
+	return v.show(http.StatusGone, "problem", refusal.Gone(v.pages))
 }
 
 func (v *visit) stepPage(d *writing.Draft, step string) *stepPage {
@@ -158,14 +197,6 @@ func (v *visit) showQuestion(code int, d *writing.Draft, step string, faults ...
 	p := v.stepPage(d, step)
 	p.Field = fields[step]
 	p.Options, p.Chosen = d.Question(step)
-	switch step {
-	case writing.Theme:
-		p.Question = v.tr("Quel est le thème de votre message ?", "What is the theme of your message?")
-	case writing.Topic:
-		p.Question = v.tr("Quel est le sujet ?", "What is the topic?")
-	case writing.Reason:
-		p.Question = v.tr("Quel est le motif ?", "What is the reason?")
-	}
 	return v.show(code, "question", p, faults...)
 }
 
@@ -173,18 +204,15 @@ func (v *visit) showQuestion(code int, d *writing.Draft, step string, faults ...
 // just made for which there is an online service.
 func (v *visit) showMessage(code int, d *writing.Draft, faults ...fault) error {
 	p := v.stepPage(d, writing.Text)
-	if v.r.FormValue("proposition") != "" {
-		services, err := v.services(d)
-		if err != nil {
-			return err
-		}
-		p.Services, p.Open = services, len(services) > 0
+	if window.Opens(v.w, v.r, d) {
+		p.Services, _ = v.services(d) // without them, one can still write
 	}
 	delay, err := v.members.GetExpectedDelay(v.ctx, &messagingpb.GetExpectedDelayRequest{
 		Audience: v.session.Audience, Theme: d.GetTheme(), Topic: d.GetTopic(), Reason: d.GetReason(),
 	})
 	if err == nil { // without it, one can still write
-		p.Target, p.Usual = v.pages.WorkingDays(delay.GetTarget().GetWorkingDays()), v.pages.WorkingDays(delay.GetUsual().GetWorkingDays())
+		p.Expected = calendar.Announced(v.pages, time.Now(), int(delay.GetTarget().GetWorkingDays()))
+		p.Usual = v.pages.WorkingDays(delay.GetUsual().GetWorkingDays())
 	}
 	return v.show(code, "message", p, faults...)
 }
@@ -193,6 +221,9 @@ func (v *visit) takeStep() error {
 	step := v.r.PathValue("step")
 	if uuid.Validate(v.r.PathValue("id")) != nil {
 		return refusal.ErrNoPage
+	}
+	if profile := v.profileOfPage(); profile != v.session.Audience {
+		return v.takeOther(v.as(profile))
 	}
 	switch step {
 	case stepSend:
@@ -206,13 +237,19 @@ func (v *visit) takeStep() error {
 	if isGone(err) && step == writing.Theme {
 		d, err = v.formDraft() // the first answer
 	}
-	if isGone(err) {
-		return v.showGone()
+	var other *writing.OtherProfile
+	switch {
+	case errors.As(err, &other) && step == stepAdopt:
+		err = v.save(d)
+	case errors.As(err, &other) && step == stepSave: // where it belongs
+		return v.as(other.Audience).takeStep()
 	}
 	if err != nil {
-		return err
+		return v.noDraft(err)
 	}
 	switch step {
+	case stepAdopt:
+		return v.redirect(d.Path(writing.Recap))
 	case writing.Theme, writing.Topic, writing.Reason:
 		return v.takeAnswer(d, step)
 	case stepSave:
@@ -228,7 +265,7 @@ func (v *visit) takeAnswer(d *writing.Draft, step string) error {
 	answer := v.r.PostFormValue(fields[step])
 	chosen := d.With(step, answer)
 	if missing := chosen.Missing(d.After(step)); missing == step || answer == "" {
-		return v.showQuestion(http.StatusUnprocessableEntity, d, step, v.unanswered(step))
+		return v.showQuestion(http.StatusUnprocessableEntity, d, step, refusal.Unanswered(v.pages, fields[step]))
 	}
 	if err := v.save(chosen); err != nil {
 		return err
@@ -250,16 +287,6 @@ func (v *visit) takeAnswer(d *writing.Draft, step string) error {
 	return v.redirect(chosen.Path(after))
 }
 
-func (v *visit) unanswered(step string) fault {
-	switch step {
-	case writing.Theme:
-		return fault{Field: "theme", Text: v.tr("Choisissez un thème.", "Choose a theme.")}
-	case writing.Topic:
-		return fault{Field: "topic", Text: v.tr("Choisissez un sujet.", "Choose a topic.")}
-	}
-	return fault{Field: "reason", Text: v.tr("Choisissez un motif.", "Choose a reason.")}
-}
-
 // takeMessage is the end of the guide's step 4. The form has all that makes up the draft,
 // so that a member goes on writing what was sent or deleted meanwhile. The text is checked
 // by the service when it is sent; here, its verdict on the length is shown beforehand.
@@ -273,6 +300,10 @@ func (v *visit) takeMessage() error {
 		return err
 	}
 	if missing := d.Missing(writing.Text); missing != "" {
+		// What was chosen has left the taxonomy: the text waits in the draft for another choice.
+		if err := v.save(d); err != nil {
+			return err
+		}
 		return v.redirect(d.Path(missing))
 	}
 	if len(d.Text) > maxDraftBytes {
@@ -281,10 +312,13 @@ func (v *visit) takeMessage() error {
 	if f := v.checkText(d.Text, writing.Limits(d.Tree)); f != nil {
 		return v.showMessage(http.StatusUnprocessableEntity, d, *f)
 	}
-	err = v.save(d)
+	err = v.saveSeen(d)
 	switch status.Code(err) {
 	case codes.OK:
 		return v.redirect(d.Path(writing.Recap))
+	case codes.FailedPrecondition:
+		return v.showMessage(http.StatusConflict, d, fault{Field: "text", Text: v.tr("Ce brouillon a changé dans un autre onglet. Votre texte est ci-dessous : « Continuer » le met à la place de l’autre.",
+			"This draft has changed in another tab. Your text is below: “Continue” puts it in place of the other.")})
 	case codes.InvalidArgument:
 		return v.showMessage(http.StatusUnprocessableEntity, d, fault{Field: "text", Text: v.tr("Votre texte ne peut pas être enregistré. Raccourcissez-le.", "Your text cannot be saved. Shorten it.")})
 	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted:
@@ -302,36 +336,15 @@ func (v *visit) takeMessage() error {
 // maxDraftBytes is as much of a text as is worth keeping.
 const maxDraftBytes = 32000
 
-// checkText returns what the service will refuse about the length of a member's text,
-// so that it is shown on the page where it can be corrected. Other faults are reported by
-// the service when the message is sent.
+// checkText returns what the service will refuse about the length of a member's text.
 func (v *visit) checkText(text string, limits *taxonomypb.TextLimits) *fault {
-	chars := writing.Count(text)
-	reason, limit := "", int32(0)
-	switch {
-	case chars < int(limits.GetMin()):
-		reason, limit = "BODY_TOO_SHORT", limits.GetMin()
-	case chars > int(limits.GetMax()):
-		reason, limit = "BODY_TOO_LONG", limits.GetMax()
-	default:
-		return nil
-	}
-	return &fault{Field: "text", Text: refusal.FaultText(v.pages, reason, map[string]string{"actual": strconv.Itoa(chars), "limit": strconv.Itoa(int(limit))})}
+	return refusal.Length(v.pages, writing.Count(text), limits)
 }
 
 // autosave stores what is in the form, for the script of the page.
 func (v *visit) autosave(d *writing.Draft) error {
 	d.Text = v.r.PostFormValue("texte")
-	if err := v.save(d); err != nil {
-		code := http.StatusServiceUnavailable
-		if status.Code(err) == codes.InvalidArgument {
-			code = http.StatusUnprocessableEntity
-		}
-		v.w.WriteHeader(code)
-		return nil
-	}
-	v.w.WriteHeader(http.StatusNoContent)
-	return nil
+	return v.autosaved(d.Request(v.session.Audience))
 }
 
 func (v *visit) deleteDraft() error {

@@ -2,9 +2,11 @@ package web
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"google.golang.org/grpc/codes"
@@ -13,11 +15,16 @@ import (
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/web/internal/calendar"
+	"github.com/ma-messagerie/messagerie/web/internal/receipt"
+	"github.com/ma-messagerie/messagerie/web/internal/session"
+	"github.com/ma-messagerie/messagerie/web/internal/taxonomy"
+	"github.com/ma-messagerie/messagerie/web/internal/window"
 )
 
 // callsMost bounds what one message may ask of the gateway, of the 40 that a caller may
 // ask at once: from "new" to the confirmation, the taxonomy not kept yet.
-const callsMost = 18
+const callsMost = 19
 
 const written = "Bonjour, mon paiement n’est pas arrivé."
 
@@ -44,12 +51,13 @@ func TestWrite_OneMessage(t *testing.T) {
 	b.shows(w, http.StatusOK, "Étape 2 sur 5", "Quel est le sujet", "Allocations", "Logement")
 	w = b.led(b.post(at+"sujet", url.Values{"topic": {"allocations"}}), at+"motif")
 	b.shows(w, http.StatusOK, "Étape 3 sur 5", "Quel est le motif", "Paiement en retard")
-	w = b.led(b.post(at+"motif", url.Values{"reason": {"absent"}}), at+"message?proposition=1")
-	b.shows(w, http.StatusOK, "Un service en ligne répond plus vite", "Consulter mes paiements", "Nous visons une réponse en 3 jours ouvrés", "Famille › Allocations › Paiement absent", "Entre 10 et 750 caractères")
+	w = b.led(b.post(at+"motif", url.Values{"reason": {"absent"}}), at+"message")
+	b.shows(w, http.StatusOK, "Un service en ligne peut vous répondre plus vite", "« Consulter mes paiements » peut vous répondre tout de suite.", "J’utilise le service en ligne", calendar.Announced(f.byLanguage["fr"], time.Now(), 3), "Famille › Allocations › Paiement absent", "Entre 10 et 750 caractères")
 	w = b.led(b.post(at+"message", recapForm(written)), at+"recapitulatif")
 	b.shows(w, http.StatusOK, "Étape 5 sur 5", written, "Paiement absent")
 	w = b.led(b.post(at+"envoyer", recapForm(written)), "/messagerie/confirmation/"+conversationID)
-	b.shows(w, http.StatusOK, reference, "Reçu le lundi 23 novembre 2026 par : Service famille", "Nous visons 3 jours ouvrés")
+	b.shows(w, http.StatusOK, reference, "Reçu le lundi 23 novembre 2026 par : Service famille", "avant le vendredi 27 novembre",
+		"Un accusé de réception part à j…e@example.org, et un SMS de confirmation au 06 .. .. .. 78.")
 	calls := f.calls()
 	if len(calls) > callsMost {
 		t.Errorf("one message takes %d calls of the gateway, more than %d", len(calls), callsMost)
@@ -79,13 +87,14 @@ func TestWrite_OneMessage(t *testing.T) {
 	}
 }
 
-// The confirmation says the same when it is loaded again, from memory or not, and nothing
-// to whom it does not concern.
+// The confirmation says the same when it is loaded again from memory, all but where the
+// acknowledgement went without, and nothing to whom it does not concern.
 func TestConfirmation(t *testing.T) {
 	t.Parallel()
 	f := newFront(t)
 	b := f.browse(t, jeanne)
 	at := "/messagerie/confirmation/" + conversationID
+	f.on("MessagingService/GetConversation", answers(&messagingpb.GetConversationResponse{Conversation: waiting(sent)}))
 	first := b.led(b.post("/messagerie/brouillons/"+draftID+"/envoyer", recapForm(written)), at)
 	f.calls()
 	if again := b.get(at); text(again) != text(first) || again.Header().Get("Cache-Control") != "no-store" {
@@ -95,20 +104,22 @@ func TestConfirmation(t *testing.T) {
 		t.Errorf("loaded again, it asks for %v", calls)
 	}
 	for name, change := range map[string]func(*browser){
-		"later": func(b *browser) { delete(b.cookies, receiptCookie) },
+		"later": func(b *browser) { delete(b.cookies, receipt.Cookie) },
 		"in a new session": func(b *browser) {
-			receipt := b.cookies[receiptCookie]
+			kept := b.cookies[receipt.Cookie]
 			*b = *f.browse(t, other(jeanne, "again"))
-			b.cookies[receiptCookie] = receipt
+			b.cookies[receipt.Cookie] = kept
 		},
-		"a cookie made up":   func(b *browser) { b.cookies[receiptCookie] = strings.Repeat("A", 100) },
-		"a session's cookie": func(b *browser) { b.cookies[receiptCookie] = b.cookies["__Host-session"] },
+		"a cookie made up":   func(b *browser) { b.cookies[receipt.Cookie] = strings.Repeat("A", 100) },
+		"a session's cookie": func(b *browser) { b.cookies[receipt.Cookie] = b.cookies["__Host-session"] },
 	} {
 		b := f.browse(t, jeanne)
 		b.post("/messagerie/brouillons/"+draftID+"/envoyer", recapForm(written))
 		change(b)
 		f.calls()
-		if w := b.get(at); text(w) != text(first) {
+		w := b.get(at)
+		said := strings.ReplaceAll(text(first), "Un accusé de réception part à j…e@example.org, et un SMS de confirmation au 06 .. .. .. 78. ", "")
+		if said = strings.ReplaceAll(said, "Un e-mail et un SMS vous préviennent dès que la réponse est là. ", ""); text(w) != said || said == text(first) {
 			t.Errorf("%s: %s", name, text(w))
 		}
 		if calls := f.names(); len(calls) != 2 || calls[0] != "MessagingService/GetConversation" {
@@ -119,14 +130,28 @@ func TestConfirmation(t *testing.T) {
 	f.on("MessagingService/GetConversation", refuses(status.Error(codes.NotFound, "")))
 	b.shows(b.get("/messagerie/confirmation/"+otherID), http.StatusNotFound, "n’existe pas")
 	b.post("/deconnexion", nil)
-	if b.cookies[receiptCookie] != "" {
+	if b.cookies[receipt.Cookie] != "" {
 		t.Error("the receipt is left when its member signs out")
 	}
 	// Without a delay, the rest is shown.
-	f.on("MessagingService/GetConversation", answers(&messagingpb.GetConversationResponse{Conversation: sampleConversation()}))
+	f.on("MessagingService/GetConversation", answers(&messagingpb.GetConversationResponse{Conversation: waiting(sent)}))
 	f.on("MessagingService/GetExpectedDelay", refuses(status.Error(codes.Unavailable, "")))
 	b = f.browse(t, jeanne)
-	b.shows(b.get(at), http.StatusOK, reference, "Un conseiller vous répond.")
+	b.shows(b.get(at), http.StatusOK, reference, "Nous vous répondons.")
+	if said := text(b.get(at)); strings.Contains(said, "avant le") {
+		t.Errorf("without a target, a date is given: %s", said)
+	}
+	// Once it is answered, nothing of that is to come.
+	f.on("MessagingService/GetConversation", answers(&messagingpb.GetConversationResponse{Conversation: sampleConversation()}))
+	if said := text(b.get(at)); strings.Contains(said, "Et maintenant") || strings.Contains(said, "répondons") {
+		t.Errorf("after the answer: %s", said)
+	}
+	// Where nobody can tell how the member is reached, nothing is said of it.
+	f.on("MessagingService/GetPreferences", refuses(status.Error(codes.Unavailable, "")))
+	w := b.led(b.post("/messagerie/brouillons/"+draftID+"/envoyer", recapForm(written)), at)
+	if said := text(w); strings.Contains(said, "SMS") || strings.Contains(said, "e-mail") || strings.Contains(said, "accusé") {
+		t.Errorf("without the preferences: %s", said)
+	}
 }
 
 // What a member may write is the taxonomy's to say, within the guide's 10 to 750.
@@ -197,13 +222,86 @@ func TestWrite_Steps(t *testing.T) {
 	stranger := selected(written)
 	stranger.Audience = taxonomypb.Audience_EXPLOITANT
 	f.keep(stranger)
-	b.shows(b.get(at+"recapitulatif"), http.StatusNotFound, "n’existe pas")
+	b.shows(b.get(at+"recapitulatif"), http.StatusConflict, "Vous l’avez commencé sous le profil Exploitant", written)
 	b.shows(b.get("/messagerie/brouillons/"+otherID+"/message"), http.StatusGone, "Ce brouillon n’existe plus")
 	for _, step := range []string{"sujet", "motif", "enregistrer", "service"} {
 		b.shows(b.post("/messagerie/brouillons/"+otherID+"/"+step, url.Values{"texte": {written}}), http.StatusGone)
 	}
 	b.shows(b.post("/messagerie/brouillons/42/theme", nil), http.StatusNotFound)
+	f.keep(selected(written))
 	b.shows(b.post("/messagerie/brouillons/"+draftID+"/rien", nil), http.StatusNotFound)
+}
+
+// A draft stays with its profile. Whoever changes theirs, on the recap or in another tab,
+// finds its text, the way back, and a way to take it along.
+func TestWrite_OtherProfile(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	marc := jeanne
+	marc.Profiles = []string{"PARTICULIER", "EXPLOITANT"}
+	b := f.browse(t, marc)
+	at := "/messagerie/brouillons/" + draftID + "/"
+	recap := "/profil?retour=" + url.QueryEscape(at+"recapitulatif")
+	says := []string{"Vous l’avez commencé sous le profil Particulier, et vous utilisez maintenant le profil Exploitant.", written, "Revenir au profil Particulier et continuer", "Reprendre ce message sous le profil Exploitant"}
+	f.keep(selected(written))
+	if w := b.get(at + "recapitulatif"); !strings.Contains(w.Body.String(), `href="`+strings.ToLower(recap)+`"`) {
+		t.Errorf("the recap does not come back from the choice of the profile: %s", w.Body)
+	}
+	b.shows(b.get(recap), http.StatusOK, "Votre message est conservé")
+	if said := text(b.get("/profil")); strings.Contains(said, "Votre message") {
+		t.Errorf("without a draft: %s", said)
+	}
+	// To another profile and back.
+	change := func(to string) *httptest.ResponseRecorder {
+		return b.post("/profil", url.Values{"profil": {to}, "retour": {at + "recapitulatif"}})
+	}
+	b.shows(b.led(change("EXPLOITANT"), at+"recapitulatif"), http.StatusConflict, says...)
+	f.on("MessagingService/ListDrafts", answers(&messagingpb.ListDraftsResponse{Drafts: []*messagingpb.Draft{selected(written)}}))
+	b.shows(b.get("/messagerie"), http.StatusOK, "sous le profil Particulier, enregistré le")
+	b.shows(b.led(change("PARTICULIER"), at+"recapitulatif"), http.StatusOK, "Vérifiez votre message", written)
+	// What a page of the other profile sends is not done, and what was typed in it is kept there.
+	change("EXPLOITANT")
+	newer := written + " Merci."
+	for step, form := range map[string]url.Values{
+		"message": recapForm(newer), "envoyer": recapForm(newer), "theme": {"theme": {"retraite"}}, "motif": {"reason": {"retard"}}, "service": {"issue": {"theme"}},
+	} {
+		f.keep(selected(written))
+		f.calls()
+		form.Set("profil", "PARTICULIER")
+		b.shows(b.post(at+step, form), http.StatusConflict, says[0], says[2])
+		want := selected(form.Get("texte"))
+		if want.GetText() == "" {
+			want.Text = written
+		}
+		if got := f.draft(draftID); !proto.Equal(got, want) {
+			t.Errorf("%s leaves %v, want %v", step, got, want)
+		}
+		if calls := strings.Join(f.names(), " "); strings.Contains(calls, "SubmitMessage") || strings.Contains(calls, "RecordSuggestionOutcome") {
+			t.Errorf("%s: %s", step, calls)
+		}
+	}
+	b.shows(b.get(at+"service/paiements"), http.StatusConflict, says...)
+	// The script of such a page saves where the draft is.
+	if w := b.post(at+"enregistrer", url.Values{"texte": {newer}}); w.Code != http.StatusNoContent || f.draft(draftID).GetAudience() != taxonomypb.Audience_PARTICULIER || f.draft(draftID).GetText() != newer {
+		t.Errorf("%d, saved %v", w.Code, f.draft(draftID))
+	}
+	// The first answer is no draft yet.
+	b.shows(b.post("/messagerie/brouillons/"+otherID+"/theme", url.Values{"theme": {"retraite"}, "profil": {"PARTICULIER"}}), http.StatusConflict, says[0])
+	if got := f.draft(otherID); got.GetTheme() != "retraite" || got.GetAudience() != taxonomypb.Audience_PARTICULIER {
+		t.Errorf("the first answer is kept as %v", got)
+	}
+	// It is taken over with as much of the selection as the other profile has.
+	tree := sampleTree()
+	tree.Audience, tree.Themes[0].Topics[0].Reasons = taxonomypb.Audience_EXPLOITANT, nil
+	f.trees = taxonomy.NewTrees(f.taxonomy)
+	f.on("TaxonomyService/GetTaxonomy", answers(tree))
+	b.led(b.led(b.post(at+"adopter", nil), at+"recapitulatif"), at+"motif")
+	if got := f.draft(draftID); got.GetAudience() != taxonomypb.Audience_EXPLOITANT || got.GetText() != newer || got.GetTopic() != "allocations" || got.GetReason() != "" {
+		t.Errorf("taken over as %v", got)
+	}
+	// A profile that the member has not is nobody's.
+	f.keep(selected(written))
+	b.shows(b.post(at+"message", url.Values{"profil": {"EMPLOYEUR"}, "texte": {"court"}, "theme": {"famille"}, "topic": {"logement"}, "reason": {"demande"}}), http.StatusUnprocessableEntity, "court")
 }
 
 func TestWrite_Answers(t *testing.T) {
@@ -227,7 +325,7 @@ func TestWrite_Answers(t *testing.T) {
 		f.calls()
 		w := b.post(at+row.step, row.form)
 		b.shows(w, http.StatusUnprocessableEntity, row.says)
-		if !strings.Contains(w.Body.String(), "<title>Erreur : ") {
+		if !strings.Contains(w.Body.String(), "<title>Erreur\u00a0: ") {
 			t.Errorf("%s: the title does not say that there is an error", name)
 		}
 		if calls := f.names(); len(calls) > 1 && calls[len(calls)-1] == "MessagingService/SaveDraft" {
@@ -241,9 +339,9 @@ func TestWrite_Answers(t *testing.T) {
 		to   string
 	}{
 		"another theme":       {"theme", url.Values{"theme": {"retraite"}, "recap": {"1"}}, "sujet?recap=1"},
-		"the same theme":      {"theme", url.Values{"theme": {"famille"}, "recap": {"1"}}, "message?proposition=1"},
+		"the same theme":      {"theme", url.Values{"theme": {"famille"}, "recap": {"1"}}, "message"},
 		"another topic":       {"sujet", url.Values{"topic": {"logement"}, "recap": {"1"}}, "motif?recap=1"},
-		"another reason":      {"motif", url.Values{"reason": {"retard"}, "recap": {"1"}}, "message?proposition=1"},
+		"another reason":      {"motif", url.Values{"reason": {"retard"}, "recap": {"1"}}, "message"},
 		"a theme, from start": {"theme", url.Values{"theme": {"retraite"}}, "sujet"},
 	} {
 		f.keep(selected(written))
@@ -261,6 +359,74 @@ func TestWrite_Answers(t *testing.T) {
 	b.led(b.post(at+"motif", url.Values{"reason": {"absent"}}), at+"message")
 }
 
+// The window opens after a selection was made, and then no more.
+func TestWrite_WindowOpensOnce(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	at := "/messagerie/brouillons/" + draftID + "/"
+	opens := func(w *httptest.ResponseRecorder) bool { return strings.Contains(w.Body.String(), `id="proposal"`) }
+	// chosen is a browser in which the selection was just made.
+	chosen := func() *browser {
+		b := f.browse(t, jeanne)
+		f.keep(selected(written))
+		if w := b.post(at+"motif", url.Values{"reason": {"absent"}}); w.Header().Get("Location") != at+"message" {
+			t.Fatalf("led to %q", w.Header().Get("Location"))
+		}
+		return b
+	}
+	b := chosen()
+	if !opens(b.get(at + "message")) {
+		t.Fatal("the window does not open after a selection")
+	}
+	for what, again := range map[string]func() *httptest.ResponseRecorder{
+		"loaded again": func() *httptest.ResponseRecorder { return b.get(at + "message") },
+		"in another language": func() *httptest.ResponseRecorder {
+			return b.led(b.post("/langue", url.Values{"langue": {"en"}, "retour": {at + "message"}}), at+"message")
+		},
+		"after it was left": func() *httptest.ResponseRecorder {
+			return b.led(b.post(at+"service", url.Values{"issue": {"ecrire"}}), at+"message")
+		},
+		"after another sign-in": func() *httptest.ResponseRecorder {
+			again := f.browse(t, other(jeanne, "again"))
+			again.cookies[window.Cookie] = b.cookies[window.Cookie]
+			return again.get(at + "message")
+		},
+		"with a fault in the text": func() *httptest.ResponseRecorder { return b.post(at+"message", recapForm("court")) },
+		"by its old address":       func() *httptest.ResponseRecorder { return b.get(at + "message?proposition=1") },
+	} {
+		if w := again(); opens(w) || !strings.Contains(w.Body.String(), `id="text"`) {
+			t.Errorf("%s, it opens: %s", what, text(w))
+		}
+	}
+	// A sign-in between the selection and the page does not keep it from opening.
+	b = chosen()
+	delete(b.cookies, session.Cookie)
+	if w := b.get(at + "message"); w.Code != http.StatusSeeOther {
+		t.Errorf("a stranger: %d", w.Code)
+	}
+	again := f.browse(t, other(jeanne, "later"))
+	again.cookies[window.Cookie] = b.cookies[window.Cookie]
+	if !opens(again.get(at + "message")) {
+		t.Error("after a sign-in, the window is lost")
+	}
+	// It is that selection's, and no script's.
+	b = chosen()
+	r := httptest.NewRequest(http.MethodGet, at+"message", nil)
+	r.Header.Set("Sec-Fetch-Mode", "cors")
+	if opens(b.do(r)) {
+		t.Error("a script opens it")
+	}
+	elsewhere := selected(written)
+	elsewhere.Reason = "retard"
+	f.keep(elsewhere)
+	if opens(b.get(at + "message")) {
+		t.Error("it opens for another selection")
+	}
+	f.keep(selected(written))
+	f.on("TaxonomyService/ResolveSuggestion", refuses(status.Error(codes.Unavailable, "")))
+	b.shows(b.get(at+"message"), http.StatusOK, "Écrivez votre message")
+}
+
 // The window of the online service has three ways out, and each is counted.
 func TestWrite_Window(t *testing.T) {
 	t.Parallel()
@@ -268,13 +434,19 @@ func TestWrite_Window(t *testing.T) {
 	b := f.browse(t, jeanne)
 	at := "/messagerie/brouillons/" + draftID + "/"
 	f.keep(selected(written))
+	// To change the selection leads to the level that is to be changed.
+	b.shows(b.led(b.post(at+"motif", url.Values{"reason": {"absent"}}), at+"message"), http.StatusOK,
+		"Fermer et modifier le thème", "Fermer et modifier le sujet", "Fermer et modifier le motif")
+	for _, step := range []string{"sujet", "motif"} {
+		b.led(b.post(at+"service", url.Values{"issue": {step}}), at+step)
+	}
 	keys := make(map[string]bool)
 	for _, row := range []struct {
 		issue, to string
 		outcome   taxonomypb.SuggestionOutcome
 	}{
 		{"ecrire", at + "message", taxonomypb.SuggestionOutcome_WROTE_ANYWAY},
-		{"modifier", at + "theme", taxonomypb.SuggestionOutcome_CHANGED_SELECTION},
+		{"theme", at + "theme", taxonomypb.SuggestionOutcome_CHANGED_SELECTION},
 	} {
 		f.calls()
 		if w := b.post(at+"service", url.Values{"issue": {row.issue}}); w.Header().Get("Location") != row.to {
@@ -402,7 +574,7 @@ func TestSend_Refused(t *testing.T) {
 	f.on("MessagingService/SubmitMessage", refuses(refused(codes.AlreadyExists, "IDEMPOTENCY_KEY_REUSED", nil)))
 	b.shows(b.post(at+"envoyer", recapForm(written)), http.StatusConflict, "a déjà été envoyé")
 	f.on("MessagingService/SubmitMessage", refuses(status.Error(codes.Unavailable, "")))
-	b.shows(b.post(at+"envoyer", recapForm(written)), http.StatusServiceUnavailable, "brouillon est conservé")
+	b.shows(b.post(at+"envoyer", recapForm(written)), http.StatusServiceUnavailable, "Ce que vous avez écrit", written)
 }
 
 func TestDraft_Delete(t *testing.T) {
@@ -429,7 +601,7 @@ func TestSearch(t *testing.T) {
 		t.Errorf("searched for %d characters", len([]rune(got.GetQ())))
 	}
 	b.led(b.get("/messagerie/recherche?q=%20"), "/messagerie/nouveau")
-	for choice, to := range map[string]string{"t=famille&s=allocations&m=absent": "/message?proposition=1", "t=famille": "/sujet"} {
+	for choice, to := range map[string]string{"t=famille&s=allocations&m=absent": "/message", "t=famille": "/sujet"} {
 		w := b.post("/messagerie/recherche", url.Values{"choix": {choice}})
 		if w.Code != http.StatusSeeOther || !strings.HasSuffix(w.Header().Get("Location"), to) {
 			t.Errorf("%s leads to %q", choice, w.Header().Get("Location"))

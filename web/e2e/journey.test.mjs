@@ -21,7 +21,7 @@ for (const [persona, audience, codes] of [['jeanne', 'Particulier', withService]
 			await page.click('a:has-text("Accéder à la messagerie")');
 			// 1: home.
 			assert.equal(await page.textContent('h1'), 'Ma messagerie');
-			await page.click('text=Écrire un nouveau message');
+			await page.click('text=Rédiger un nouveau message');
 			// 2: selection. Nothing is chosen before, and no fault is told before an answer.
 			assert.equal(await page.locator('input:checked').count(), 0);
 			assert.equal(await page.locator('#faults').count(), 0);
@@ -40,7 +40,7 @@ for (const [persona, audience, codes] of [['jeanne', 'Particulier', withService]
 			// 4: writing.
 			if (await page.isVisible('#proposal')) await page.click('#proposal button[value=ecrire]');
 			await page.fill('#text', 'neuf cara');
-			if (javaScriptEnabled) assert.match(await page.textContent('#count'), /Encore 1 caractères? au moins/);
+			if (javaScriptEnabled) assert.match(await page.textContent('#count'), /Encore 1 caractère au moins/);
 			await page.click('main form button.button');
 			assert.match(await page.textContent('#faults'), /au moins 10 caractères. Votre texte en compte 9/);
 			assert.equal(await page.inputValue('#text'), 'neuf cara');
@@ -58,6 +58,7 @@ for (const [persona, audience, codes] of [['jeanne', 'Particulier', withService]
 			await page.click('text=Envoyer le message');
 			await page.waitForURL('**/confirmation/**');
 			const reference = (await page.textContent('.panel strong')).trim();
+			assert.match(await page.textContent('main'), /Un accusé de réception part à \S…\S?@\S+, et un SMS de confirmation au 0\d\s\.\.\s\.\.\s\.\.\s\d\d\./);
 			assert.match(reference, /^MSA-[0-9A-Z]{8}$/);
 			// 6: the acknowledgement and the SMS.
 			const first = await mails(reference, 2);
@@ -66,6 +67,7 @@ for (const [persona, audience, codes] of [['jeanne', 'Particulier', withService]
 			// 7: an agent replies.
 			await page.click('text=Voir la conversation');
 			const conversation = page.url();
+			assert.match(await page.textContent('#expected'), /^Réponse attendue avant le /);
 			const claire = await person(browser, 'claire', { javaScriptEnabled });
 			await claire.page.goto(`${web}/agent/conversations/${conversation.split('/').pop()}`);
 			await claire.page.click('text=Prendre en charge');
@@ -78,6 +80,7 @@ for (const [persona, audience, codes] of [['jeanne', 'Particulier', withService]
 			if (!javaScriptEnabled) await page.reload();
 			// With JavaScript the reply comes by itself.
 			await page.waitForSelector(`.said:has-text("${answer}")`);
+			assert.equal(await page.textContent('#expected'), '');
 			const all = await mails(reference, 3);
 			assert.deepEqual(all.map((m) => m.channel).sort(), ['EMAIL', 'EMAIL', 'SMS']);
 			assert.deepEqual([...faults, ...claire.faults], []);
@@ -92,15 +95,32 @@ test('the three ways out of the window', async () => {
 	assert.ok(!(await page.isVisible('#proposal')));
 	await page.waitForFunction(() => document.activeElement.id === 'text');
 	await choose(page, withService);
-	await page.click('#proposal button[value=modifier]');
-	assert.match(page.url(), /\/theme$/);
-	assert.ok(await page.isChecked(`input[value="${withService[0]}"]`));
-	await choose(page, withService);
+	for (const [level, step] of ['theme', 'sujet', 'motif'].entries()) {
+		await page.click(`#proposal button[value=${step}]`);
+		assert.ok(page.url().endsWith(`/${step}`));
+		assert.ok(await page.isChecked(`input[value="${withService[level]}"]`));
+		await choose(page, withService);
+	}
 	// The service is elsewhere: that we are led there is enough.
 	const left = page.waitForRequest((request) => !request.url().startsWith(web));
 	await page.route((url) => !String(url).startsWith(web), (route) => route.fulfill({ body: 'elsewhere' }));
 	await page.click('#proposal a.button');
 	assert.match((await left).url(), /^https:/);
+	assert.deepEqual(faults, []);
+});
+
+test('the window does not come back', async () => {
+	const { page, faults } = await person(browser, 'jeanne');
+	await choose(page, withService);
+	assert.ok(await page.isVisible('#proposal'));
+	await page.click('#proposal button[value=ecrire]');
+	await page.waitForSelector('#text');
+	const back = async () => { await page.goto(page.url().replace(/message$/, 'theme')); await page.goBack(); };
+	for (const again of [() => page.reload(), back, () => page.click('footer button')]) {
+		await again();
+		await page.waitForSelector('#text');
+		assert.equal(await page.locator('#proposal').count(), 0, `the window is there again: ${again}`);
+	}
 	assert.deepEqual(faults, []);
 });
 
@@ -149,9 +169,9 @@ test('a draft survives a closed tab; offline it says so and saves later', async 
 });
 
 for (const step of ['message', 'recapitulatif']) {
-	test(`the session ends on the page ${step}: after signing in again, the draft is there`, async () => {
+	test(`the session ends on the page ${step}: after signing in again, what was typed is there`, async () => {
 		const { page, context, faults } = await person(browser, 'jeanne');
-		const text = `Une session qui se termine ${crypto.randomUUID()}`;
+		let text = `Une session qui se termine ${crypto.randomUUID()}`;
 		await choose(page, withService);
 		await page.click('#proposal button[value=ecrire]');
 		await page.fill('#text', text);
@@ -161,12 +181,21 @@ for (const step of ['message', 'recapitulatif']) {
 			await page.waitForURL('**/recapitulatif');
 		}
 		await context.clearCookies({ name: /session/ });
+		if (step === 'message') {
+			text += ' Cette phrase n’est dans aucun brouillon.';
+			await page.fill('#text', text);
+		}
 		await page.click('main form button.button');
-		assert.match(await page.textContent('main'), /Si votre session s’est terminée, votre brouillon est conservé/);
+		assert.match(await page.textContent('main'), /Connectez-vous pour retrouver ce que vous avez écrit/);
 		await page.click('main a.button');
 		await page.click('button:has-text("jeanne")');
-		await page.waitForURL('**/recapitulatif');
-		assert.ok((await page.textContent('.recap')).includes(text));
+		await page.waitForURL('**/repris');
+		assert.equal(await page.inputValue('#text'), text);
+		await page.click('main form button.button');
+		if (step === 'message') {
+			await page.waitForURL('**/recapitulatif');
+			assert.ok((await page.textContent('.recap')).includes(text));
+		} else await page.waitForURL('**/confirmation/*');
 		assert.deepEqual(faults, []);
 	});
 }

@@ -40,7 +40,7 @@ before(async () => {
 after(async () => { await browser.close(); });
 
 const unfold = (page) => page.evaluate(() => document.querySelectorAll('details').forEach((d) => { d.open = true; }));
-const says = async (page, text) => { const main = await page.textContent('main'); assert.ok(main.includes(text), `${page.url()} says: ${main}`); };
+const says = async (page, text) => { const main = (await page.textContent('main')).replace(/[\u00a0\u202f]/g, ' '); assert.ok(main.includes(text), `${page.url()} says: ${main}`); };
 const announce = (page) => page.evaluate(() => {
 	for (const id of ['ending', 'offline']) document.getElementById(id).hidden = false;
 	const news = document.getElementById('news'), link = document.createElement('a');
@@ -58,6 +58,25 @@ async function foreign(page) {
 	await page.click('button');
 	await page.waitForURL(`${web}/**`);
 	await says(page, 'Rien n’a été fait');
+}
+
+// A message is begun under one profile, and the other is chosen from its recap.
+async function changeProfile(page) {
+	await page.goto(`${web}/profil`);
+	await page.check('input[value=PARTICULIER]');
+	await page.click('main button');
+	await choose(page, withService);
+	await write(page, 'Bonjour, où en est mon dossier ?\nMerci.');
+	await page.click('.recap a >> nth=0');
+	await says(page, 'Votre message est conservé');
+}
+
+async function otherProfile(page) {
+	await changeProfile(page);
+	await page.check('input[value=EXPLOITANT]');
+	await page.click('main button');
+	await says(page, 'Ce message est celui d’un autre profil');
+	await says(page, 'où en est mon dossier');
 }
 
 // The states of the pages: how to get to each, as whom.
@@ -93,7 +112,7 @@ const member = [
 	['refus', async (page) => page.goto(`${web}/agent`)],
 	['brouillon-parti', async (page) => page.goto(`${web}/messagerie/brouillons/${crypto.randomUUID()}/message`)],
 	['indisponible', async (page) => { await page.goto(`${away}/messagerie`); await says(page, 'momentanément indisponible'); }],
-	['trop-d-appels', async (page) => { await page.goto(`${limited}/messagerie`); await says(page, 'Trop d’appels'); }],
+	['trop-d-appels', async (page) => { await page.goto(`${limited}/messagerie`); await says(page, 'Trop de demandes'); }],
 	// What is announced: no network, the end of the session, news.
 	['annonces', async (page) => { await page.goto(`${web}/messagerie`); await announce(page); }],
 	['annonces-conversation', async (page) => { await page.goto(`${web}/messagerie/conversations/${made.answered}`); await announce(page); }],
@@ -165,13 +184,17 @@ const agent = [
 	['statistiques', async (page) => { await page.goto(`${web}/agent/statistiques`); await unfold(page); }],
 	['modeles', async (page) => page.goto(`${web}/agent/modeles`)],
 	['modeles-erreur', async (page) => { await page.goto(`${web}/agent/modeles`); await page.click('main form button.button'); }],
-	// The last one: nobody is signed in any more.
-	['agent-session-finie', async (page) => {
+	['session-finie', async (page) => {
 		await page.goto(`${web}/agent/conversations/${made.free}`);
 		await page.fill('#text', 'Votre dossier est complet.');
 		await page.context().clearCookies({ name: /session/ });
 		await page.click('button[value=envoyer]');
-		await says(page, 'Votre session est terminée');
+		await says(page, 'Connectez-vous pour retrouver ce que vous avez écrit');
+	}],
+	['repris', async (page) => {
+		await page.click('main a.button');
+		await page.click('button:has-text("sofiane")');
+		await page.waitForURL('**/repris');
 		assert.equal(await page.inputValue('#text'), 'Votre dossier est complet.');
 	}],
 ];
@@ -179,7 +202,7 @@ const agent = [
 async function find(page, quoted) {
 	await page.goto(`${web}/agent`);
 	await page.fill('#q', quoted);
-	await page.click('text=Chercher');
+	await page.click('.find button');
 	await page.waitForURL('**/agent/recherche');
 }
 
@@ -193,7 +216,7 @@ for (const [persona, states] of [['', [
 	['connexion-agent', async (page) => page.goto(`${web}/connexion?pour=agent&retour=/agent`)],
 	['connexion-ratee', async (page) => page.goto(`${web}/auth/callback?state=x&code=y`)],
 	['introuvable-anonyme', async (page) => page.goto(`${web}/rien`)],
-]], ['marc', [['profil', async (page) => page.goto(`${web}/profil`)]]], ['jeanne', member], ['sofiane', agent]]) {
+]], ['marc', [['profil', async (page) => page.goto(`${web}/profil`)], ['profil-brouillon', changeProfile], ['autre-profil', otherProfile]]], ['jeanne', member], ['sofiane', agent]]) {
 	test(`axe and width: ${persona || 'nobody'}, ${looks.length} looks`, async () => {
 		// axe is evaluated in the page, which the policy rightly forbids.
 		const { page } = await person(browser, persona, { bypassCSP: true });
@@ -235,6 +258,25 @@ for (const [persona, states] of [['', [
 		assert.deepEqual(faults, []);
 	});
 }
+
+test('the head: one line from 1024 px on, at most a fifth of 320 × 568', async () => {
+	for (const [persona, path] of [['jeanne', '/messagerie'], ['marc', '/messagerie'], ['sofiane', '/agent']]) {
+		for (const locale of ['fr-FR', 'en-GB']) {
+			const { page, context } = await person(browser, persona, { locale });
+			if (persona === 'marc') await page.check('input[value=EXPLOITANT]').then(() => page.click('main button'));
+			await page.goto(`${web}${path}`);
+			await page.setViewportSize({ width: 320, height: 568 });
+			const tall = await page.evaluate(() => document.querySelector('.top').getBoundingClientRect().height);
+			assert.ok(tall > 40 && tall <= 568 / 5, `${persona}, ${locale}: ${tall} px of 568`);
+			for (const width of [1024, 1280]) {
+				await page.setViewportSize({ width, height: 900 });
+				const parts = await page.evaluate(() => [...document.querySelectorAll('.bar > *')].map((part) => part.getBoundingClientRect()).map(({ top, bottom }) => ({ top, bottom })));
+				assert.ok(Math.max(...parts.map((p) => p.top)) < Math.min(...parts.map((p) => p.bottom)), `${persona}, ${locale}, ${width} px: ${JSON.stringify(parts)}`);
+			}
+			await context.close();
+		}
+	}
+});
 
 test('first load of each member page: at most 20 kB over the wire', async () => {
 	const { page, context } = await person(browser, 'marc');
@@ -299,10 +341,29 @@ test('English', async () => {
 
 test('the end of the session is announced, and can be put off', async () => {
 	const { page } = await person(browser, 'jeanne');
+	// The browser's clock runs ahead of the server's, which is asked what is left.
+	let left = { secondsLeft: 1700, secondsMost: 20000 };
+	await page.route(`${web}/session`, (route) => {
+		if (route.request().method() === 'POST') left = { secondsLeft: 1800, secondsMost: 20000 };
+		return route.fulfill(left ? { json: left } : { status: 401 });
+	});
 	await page.clock.install();
 	await page.goto(`${web}/messagerie`);
+	const asked = page.waitForResponse('**/session');
 	await page.clock.fastForward('28:30');
-	await page.waitForSelector('#ending:visible');
+	await asked;
+	assert.ok(!(await page.isVisible('#ending')), 'another tab has prolonged it');
+	const warned = async (selector) => {
+		for (let i = 0; i < 100 && !(await page.isVisible(selector)); i += 1) await page.clock.fastForward('28:30');
+		await page.waitForSelector(selector);
+	};
+	left = { secondsLeft: 90, secondsMost: 20000 };
+	await warned('#ending:has-text("moins de deux minutes") button');
 	await page.click('text=Rester connecté');
 	await page.waitForSelector('#ending', { state: 'hidden' });
+	left = { secondsLeft: 90, secondsMost: 90 };
+	await warned('#ending:has-text("ne peut plus être prolongée")');
+	assert.ok(!(await page.isVisible('#ending button')), 'it offers to stay');
+	left = undefined;
+	await warned('#ending:has-text("Votre session est terminée")');
 });

@@ -2,9 +2,10 @@
 //
 // # What is promised
 //
-// All that a chart shows is in Figures too, for the table beside it. Coordinates are those of
-// an SVG of Width by Height, to a tenth; the tallest bar has the full height, and days without
-// anything have bars of none.
+// All that a chart shows is in the figures too, for the table beside it. What was received and
+// what was answered have a chart each, on one scale, so that no bar is told from another by
+// its colour. Coordinates are those of an SVG of Width by Height, to a tenth. The scale ends
+// at an even number, so that its half is a whole one; days without anything have bars of none.
 //
 // # When it breaks
 //
@@ -12,7 +13,6 @@
 package chart
 
 import (
-	"fmt"
 	"math"
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
@@ -20,41 +20,56 @@ import (
 
 const (
 	width  = 720
-	height = 180
+	height = 120
 )
 
-// Days is bars of a day each: received, and answered in front of it.
+// Days is two charts with a bar for each day.
 type Days struct {
 	Width, Height int
-	Most          int32
-	Bars          []Day
+	// Top is the number at the upper end of the scale, Half that in its middle.
+	Top, Half int32
+	// Marks are the days named below: the first, the one in the middle and the last.
+	Marks              []string
+	Received, Answered Plot
+	Figures            []*messagingpb.DayFigures
 }
 
-// Day is the bars of one day.
-type Day struct {
-	Date                                   string
-	X, Width                               float64
-	ReceivedY, Received, AnsweredY, Answer float64
-	Figures                                *messagingpb.DayFigures
+// Plot is one chart. Most is its highest number.
+type Plot struct {
+	Most int32
+	Bars []Bar
 }
+
+// Bar is the place of one bar; its foot is at the chart's.
+type Bar struct{ X, Y, Width, Height float64 }
 
 // Draw places a bar for each day.
 func Draw(days []*messagingpb.DayFigures) Days {
-	chart := Days{Width: width, Height: height, Most: 1}
+	chart := Days{Width: width, Height: height, Figures: days}
 	for _, day := range days {
-		chart.Most = max(chart.Most, day.GetReceived(), day.GetAnswered())
+		chart.Received.Most = max(chart.Received.Most, day.GetReceived())
+		chart.Answered.Most = max(chart.Answered.Most, day.GetAnswered())
 	}
+	most := max(chart.Received.Most, chart.Answered.Most, 1)
+	chart.Top = most + most%2
+	chart.Half = chart.Top / 2
 	slot := float64(width) / float64(max(len(days), 1))
-	tall := func(n int32) float64 { return math.Round(float64(n)/float64(chart.Most)*height*10) / 10 }
+	bar := func(i int, n int32) Bar {
+		tall := tenth(float64(n) / float64(chart.Top) * height)
+		return Bar{X: tenth((float64(i) + .1) * slot), Y: height - tall, Width: tenth(slot * .8), Height: tall}
+	}
+	last := len(days) - 1
 	for i, day := range days {
-		received, answered := tall(day.GetReceived()), tall(day.GetAnswered())
-		chart.Bars = append(chart.Bars, Day{
-			Date: day.GetDate(), X: math.Round((float64(i)+.1)*slot*10) / 10, Width: math.Round(slot*8) / 10,
-			Received: received, ReceivedY: height - received, Answer: answered, AnsweredY: height - answered, Figures: day,
-		})
+		chart.Received.Bars = append(chart.Received.Bars, bar(i, day.GetReceived()))
+		chart.Answered.Bars = append(chart.Answered.Bars, bar(i, day.GetAnswered()))
+		if i == 0 || i == last || i == last/2 {
+			chart.Marks = append(chart.Marks, day.GetDate())
+		}
 	}
 	return chart
 }
+
+func tenth(x float64) float64 { return math.Round(x*10) / 10 }
 
 // Percent is a part of a whole, rounded; 0 of nothing.
 func Percent(part, whole int32) int {
@@ -64,8 +79,5 @@ func Percent(part, whole int32) int {
 	return int(math.Round(100 * float64(part) / float64(whole)))
 }
 
-// Third is a third of a bar's width: that of the narrower bar in front of it.
-func (b Day) Third() string { return fmt.Sprintf("%.1f", b.Width/3) }
-
-// ThirdX is where that begins.
-func (b Day) ThirdX() string { return fmt.Sprintf("%.1f", b.X+b.Width/3) }
+// Middle is where the line of half the scale is.
+func (Days) Middle() int { return height / 2 }

@@ -1,6 +1,7 @@
 package desk
 
 import (
+	"html/template"
 	"net/url"
 	"strings"
 	"time"
@@ -72,54 +73,61 @@ func (f AuditFilter) Request(token string) (req *messagingpb.ListAuditEntriesReq
 	return req, wrong
 }
 
+// AuditLine is an entry with what was done in words.
+type AuditLine struct {
+	*messagingpb.AuditEntry
+	Doing template.HTML
+}
+
 // Doing is what an entry of the audit says was done, with what it was done to. Queues and
 // agents are called by their names, where these are known.
-func Doing(p *render.Pages, entry *messagingpb.AuditEntry, names map[string]string) string {
+func Doing(p *render.Pages, entry *messagingpb.AuditEntry, names map[string]string) template.HTML {
 	target := entry.GetTarget()
 	if name := names[target]; name != "" {
 		target = name
 	}
+	agent := render.Name(target)
 	switch entry.GetAction() {
 	case messagingpb.AuditEntry_READ:
-		return p.Tr("a lu la conversation", "read the conversation")
+		return p.Sentence("a lu la conversation", "read the conversation")
 	case messagingpb.AuditEntry_FIND_BY_REFERENCE:
-		return p.Tr("a cherché par référence", "searched by reference")
+		return p.Sentence("a cherché par référence", "searched by reference")
 	case messagingpb.AuditEntry_FIND_BY_NUMBER:
-		return p.Tr("a cherché par numéro d’adhérent", "searched by member number")
+		return p.Sentence("a cherché par numéro d’adhérent", "searched by member number")
 	case messagingpb.AuditEntry_FIND_OF_MEMBER:
-		return p.Tr("a cherché les autres conversations de la personne", "searched for the person’s other conversations")
+		return p.Sentence("a cherché les autres conversations de la personne", "searched for the person’s other conversations")
 	case messagingpb.AuditEntry_CLAIM:
-		return p.Tr("a pris en charge", "claimed it")
+		return p.Sentence("a pris en charge", "claimed it")
 	case messagingpb.AuditEntry_RELEASE:
-		return p.Tr("a rendu à la file", "gave it back to the queue")
+		return p.Sentence("a rendu à la file", "gave it back to the queue")
 	case messagingpb.AuditEntry_ASSIGN:
-		return p.Tr("a confié à %s", "assigned it to %s", target)
+		return p.Sentence("a confié à %s", "assigned it to %s", agent)
 	case messagingpb.AuditEntry_TAKE_OVER:
 		if target == "" {
-			return p.Tr("a repris", "took it over")
+			return p.Sentence("a repris", "took it over")
 		}
-		return p.Tr("a repris à %s", "took it over from %s", target)
+		return p.Sentence("a repris à %s", "took it over from %s", agent)
 	case messagingpb.AuditEntry_REPLY:
-		return p.Tr("a répondu", "replied")
+		return p.Sentence("a répondu", "replied")
 	case messagingpb.AuditEntry_TRANSFER:
-		return p.Tr("a transféré à %s", "transferred it to %s", target)
+		return p.Sentence("a transféré à %s", "transferred it to %s", p.Label(target))
 	case messagingpb.AuditEntry_RECATEGORISE:
-		return p.Tr("a reclassé", "reclassified it")
+		return p.Sentence("a reclassé", "reclassified it")
 	case messagingpb.AuditEntry_CLOSE:
-		return p.Tr("a clos", "closed it")
+		return p.Sentence("a clos", "closed it")
 	case messagingpb.AuditEntry_REOPEN:
-		return p.Tr("a rouvert", "reopened it")
+		return p.Sentence("a rouvert", "reopened it")
 	case messagingpb.AuditEntry_NOTE:
-		return p.Tr("a ajouté une note", "added a note")
+		return p.Sentence("a ajouté une note", "added a note")
 	case messagingpb.AuditEntry_HOLD:
-		return p.Tr("a mis en conservation", "put it on hold")
+		return p.Sentence("a mis en conservation", "put it on hold")
 	case messagingpb.AuditEntry_UNHOLD:
-		return p.Tr("a levé la conservation", "lifted the hold")
+		return p.Sentence("a levé la conservation", "lifted the hold")
 	case messagingpb.AuditEntry_ERASE:
-		return p.Tr("a effacé ses données", "erased their data")
+		return p.Sentence("a effacé ses données", "erased their data")
 	case messagingpb.AuditEntry_DROP_EVENT:
-		return p.Tr("a abandonné un événement", "dropped an event")
+		return p.Sentence("a abandonné un événement", "dropped an event")
 	case messagingpb.AuditEntry_ACTION_UNSPECIFIED:
 	}
-	return entry.GetAction().String()
+	return template.HTML(entry.GetAction().String()) //nolint:gosec // a name of the contract
 }

@@ -1,8 +1,6 @@
 package desk
 
 import (
-	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"reflect"
 	"strings"
@@ -260,46 +258,20 @@ func TestPage_MayReopen(t *testing.T) {
 	}
 }
 
-func TestKeptOf(t *testing.T) {
-	t.Parallel()
-	for _, row := range []struct {
-		method, at, text string
-		kept             bool
-	}{
-		{http.MethodPost, "/agent/conversations/c/repondre", "Bonjour", true},
-		{http.MethodPost, "/agent/conversations/c/repondre", "", false},
-		{http.MethodPost, "/messagerie/conversations/c/suite", "Bonjour", false},
-		{http.MethodGet, "/agent/conversations/c", "Bonjour", false},
-	} {
-		r := httptest.NewRequest(row.method, row.at+"?texte="+row.text, strings.NewReader(url.Values{"texte": {row.text}, "traceparent": {"00"}, "faire": {"envoyer"}, "cle": {"k"}}.Encode()))
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		if err := r.ParseForm(); err != nil {
-			t.Fatal(err)
-		}
-		kept, ok := KeptOf(r)
-		if ok != row.kept {
-			t.Errorf("%+v: %t", row, ok)
-		}
-		if want := (Kept{Action: row.at, Text: "Bonjour", Fields: []Field{{"cle", "k"}, {"faire", "envoyer"}}}); ok && !reflect.DeepEqual(kept, want) {
-			t.Errorf("%+v: %+v", row, kept)
-		}
-	}
-}
-
 // Every action has its words, in both languages.
 func TestDoing(t *testing.T) {
 	t.Parallel()
 	for _, lang := range render.Languages {
 		said := make(map[string]bool)
 		for number, name := range messagingpb.AuditEntry_Action_name {
-			got := Doing(&render.Pages{Lang: lang}, &messagingpb.AuditEntry{Action: messagingpb.AuditEntry_Action(number), Target: "retraite"}, map[string]string{"retraite": "Service retraite"})
+			got := string(Doing(&render.Pages{Lang: lang}, &messagingpb.AuditEntry{Action: messagingpb.AuditEntry_Action(number), Target: "retraite"}, map[string]string{"retraite": "Service retraite"}))
 			if said[got] || (got == name) != (number == 0) || strings.Contains(got, "%!") || strings.Contains(got, "retraite") && !strings.Contains(got, "Service retraite") {
 				t.Errorf("%s: %q", name, got)
 			}
 			said[got] = true
 		}
 		// From whom a conversation was taken over may be unknown.
-		if got := Doing(&render.Pages{Lang: lang}, &messagingpb.AuditEntry{Action: messagingpb.AuditEntry_TAKE_OVER}, nil); strings.HasSuffix(got, " ") {
+		if got := Doing(&render.Pages{Lang: lang}, &messagingpb.AuditEntry{Action: messagingpb.AuditEntry_TAKE_OVER}, nil); strings.HasSuffix(string(got), " ") {
 			t.Errorf("taken over from nobody: %q", got)
 		}
 	}

@@ -13,6 +13,7 @@ package refusal
 import (
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 	"github.com/ma-messagerie/messagerie/web/internal/render"
 	"github.com/ma-messagerie/messagerie/web/internal/session"
 )
@@ -41,6 +43,8 @@ var (
 	ErrNoPage = errors.New("no such page")
 	// ErrWrongSide is a member on an agent's page, or the other way round.
 	ErrWrongSide = errors.New("this page is for the other kind of user")
+	// ErrOtherAccount is a form that was made for somebody else, who was signed in before.
+	ErrOtherAccount = errors.New("this page was made for another account")
 )
 
 // Of puts an error into words. Details that concern the program stay out.
@@ -53,6 +57,11 @@ func Of(p *render.Pages, err error, home Link, here string) Problem {
 		return Problem{
 			http.StatusForbidden, p.Tr("Cette page ne vous est pas destinée", "This page is not for you"),
 			p.Tr("Vous êtes connecté avec un compte qui n’y donne pas accès.", "You are signed in with an account that does not have access to it."), home.To, home.Label,
+		}
+	case errors.Is(err, ErrOtherAccount):
+		return Problem{
+			http.StatusForbidden, p.Tr("Cette page a été ouverte avec un autre compte", "This page was opened with another account"),
+			p.Tr("Rien n’a été fait. Connectez-vous avec le compte de cette page, puis réessayez.", "Nothing was done. Sign in with the account of this page, then try again."), home.To, home.Label,
 		}
 	case errors.Is(err, session.ErrSignIn):
 		return Problem{
@@ -75,13 +84,13 @@ func Of(p *render.Pages, err error, home Link, here string) Problem {
 			http.StatusForbidden, p.Tr("Vous n’avez pas accès à cette page", "You do not have access to this page"), text, home.To, home.Label,
 		}
 	case codes.ResourceExhausted:
-		again.Code, again.Title = http.StatusTooManyRequests, p.Tr("Trop d’appels en peu de temps", "Too many requests in a short time")
-		again.Text = p.Tr("Attendez %d secondes, puis réessayez. Rien n’a été perdu.", "Wait %d seconds, then try again. Nothing was lost.", int(max(Wait(err), time.Second).Seconds()))
+		again.Code, again.Title = http.StatusTooManyRequests, p.Tr("Trop de demandes en peu de temps", "Too many requests in a short time")
+		again.Text = p.Counted(int(max(Wait(err), time.Second).Seconds()), "Attendez %d seconde, puis réessayez.", "Attendez %d secondes, puis réessayez.",
+			"Wait %d second, then try again.", "Wait %d seconds, then try again.")
 		return again
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
 		again.Code, again.Title = http.StatusServiceUnavailable, p.Tr("Le service est momentanément indisponible", "The service is temporarily unavailable")
-		again.Text = p.Tr("Réessayez dans quelques instants. Votre brouillon est conservé : vous le retrouverez dans Ma messagerie.",
-			"Try again in a moment. Your draft is kept: you will find it in My messages.")
+		again.Text = p.Tr("Réessayez dans quelques instants.", "Try again in a moment.")
 		return again
 	case codes.AlreadyExists:
 		return Problem{
@@ -96,6 +105,44 @@ func Of(p *render.Pages, err error, home Link, here string) Problem {
 		again.Text = p.Tr("Elle nous est signalée. Vous pouvez réessayer.", "The error has been reported. You can try again.")
 		return again
 	}
+}
+
+// Gone is about a draft that was sent or deleted.
+func Gone(p *render.Pages) Problem {
+	return Problem{
+		http.StatusGone, p.Tr("Ce brouillon n’existe plus", "This draft no longer exists"),
+		p.Tr("Le message a déjà été envoyé, ou le brouillon supprimé. Vos messages envoyés sont dans Ma messagerie\u00a0: il n’y a rien à renvoyer.",
+			"The message has already been sent, or the draft deleted. What you have sent is in My messages: there is nothing to resend."),
+		"/messagerie", p.Tr("Revenir à Ma messagerie", "Back to My messages"),
+	}
+}
+
+// Unanswered is about a level of the selection that was not chosen.
+func Unanswered(p *render.Pages, field string) render.Fault {
+	text := p.Tr("Choisissez un motif.", "Choose a reason.")
+	switch field {
+	case "theme":
+		text = p.Tr("Choisissez un thème.", "Choose a theme.")
+	case "topic":
+		text = p.Tr("Choisissez un sujet.", "Choose a topic.")
+	}
+	return render.Fault{Field: field, Text: text}
+}
+
+// Length is about a member's text that has so many characters, so that it is said on the page
+// where it can be corrected; nil when they fit. Other faults are reported by the service when
+// the message is sent.
+func Length(p *render.Pages, chars int, limits *taxonomypb.TextLimits) *render.Fault {
+	reason, limit := "", int32(0)
+	switch {
+	case chars < int(limits.GetMin()):
+		reason, limit = "BODY_TOO_SHORT", limits.GetMin()
+	case chars > int(limits.GetMax()):
+		reason, limit = "BODY_TOO_LONG", limits.GetMax()
+	default:
+		return nil
+	}
+	return &render.Fault{Field: "text", Text: FaultText(p, reason, map[string]string{"actual": strconv.Itoa(chars), "limit": strconv.Itoa(int(limit))})}
 }
 
 func notFound(p *render.Pages, home Link) Problem {
@@ -188,13 +235,22 @@ func Faults(p *render.Pages, err error) []render.Fault {
 	return faults
 }
 
+// characters is a number of them in words, as the gateway gives it.
+func characters(p *render.Pages, limit string) string {
+	n, err := strconv.Atoi(limit)
+	if err != nil {
+		return limit
+	}
+	return p.Characters(n)
+}
+
 // FaultText is what to do about a refused field.
 func FaultText(p *render.Pages, reason string, details map[string]string) string {
 	switch reason {
 	case "BODY_TOO_SHORT":
-		return p.Tr("Écrivez au moins %s caractères. Votre texte en compte %s.", "Write at least %s characters. Your text has %s.", details["limit"], details["actual"])
+		return p.Tr("Écrivez au moins %s. Votre texte en compte %s.", "Write at least %s. Your text has %s.", characters(p, details["limit"]), details["actual"])
 	case "BODY_TOO_LONG":
-		return p.Tr("Écrivez au plus %s caractères. Votre texte en compte %s.", "Write at most %s characters. Your text has %s.", details["limit"], details["actual"])
+		return p.Tr("Écrivez au plus %s. Votre texte en compte %s.", "Write at most %s. Your text has %s.", characters(p, details["limit"]), details["actual"])
 	case "BODY_BLANK":
 		return p.Tr("Écrivez votre message : ce texte n’a aucun caractère visible.", "Write your message: this text has no visible characters.")
 	case "BODY_CHARACTER_FORBIDDEN", "BODY_NOT_UTF8":
@@ -203,7 +259,7 @@ func FaultText(p *render.Pages, reason string, details map[string]string) string
 	case "CONTROL_CHARACTERS":
 		return p.Tr("Écrivez-le à nouveau sur une ligne : il contient un caractère invisible.", "Write it again on one line: it contains an invisible character.")
 	case "TOO_LONG":
-		return p.Tr("Écrivez au plus %s caractères.", "Write at most %s characters.", details["limit"])
+		return p.Tr("Écrivez au plus %s.", "Write at most %s.", characters(p, details["limit"]))
 	case "CLOSING_TEXT_REQUIRED":
 		return p.Tr("Ce message est sans réponse : écrivez une phrase qui explique à l’adhérent pourquoi vous le clôturez.",
 			"This message has not been answered: write a sentence that tells the member why you are closing it.")

@@ -1,10 +1,13 @@
 package render
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
+	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
 
 // Entry is one line of a timeline.
@@ -17,6 +20,9 @@ type Entry struct {
 // Entry makes a line.
 func (p *Pages) Entry(at time.Time, text string) Entry { return Entry{at, Moment(at, p.Lang), text} }
 
+// Audience is a profile in words.
+func (p *Pages) Audience(a taxonomypb.Audience) string { return audienceLabel(a, p.Lang) }
+
 // Step is what happened to a conversation, as its member is told; empty for a kind that is
 // not known here.
 func (p *Pages) Step(kind messagingpb.Step_Kind) string {
@@ -24,7 +30,7 @@ func (p *Pages) Step(kind messagingpb.Step_Kind) string {
 	case messagingpb.Step_RECEIVED:
 		return p.Tr("Votre message est reçu.", "Your message was received.")
 	case messagingpb.Step_CLAIMED:
-		return p.Tr("Un conseiller le prend en charge.", "An adviser is now handling your message.")
+		return p.Tr("Un conseiller a pris en charge votre message.", "An adviser is now handling your message.")
 	case messagingpb.Step_REPLIED:
 		return p.Tr("Nous vous avons répondu.", "We have replied.")
 	case messagingpb.Step_FOLLOWED_UP:
@@ -116,4 +122,14 @@ func redirected(c *messagingpb.Conversation, m *messagingpb.Message) bool {
 		}
 	}
 	return false
+}
+
+// Text is a member's conversation as plain text, under the labels of its selection.
+func (p *Pages) Text(c *messagingpb.Conversation, labels []string) string {
+	var out strings.Builder
+	fmt.Fprintf(&out, "%s %s\n%s\n%s %s\n\n", p.Tr("Conversation", "Conversation"), c.GetReference(), strings.Join(labels, " – "), p.Tr("État :", "Status:"), StatusLabel(c.GetStatus(), p.Lang))
+	for _, m := range c.GetMessages() {
+		fmt.Fprintf(&out, "%s, %s\n\n%s\n\n---\n\n", p.Writer(c, m, false), Moment(m.GetCreateTime().AsTime(), p.Lang), m.GetText())
+	}
+	return out.String()
 }

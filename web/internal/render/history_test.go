@@ -74,7 +74,7 @@ func TestPages_Writer(t *testing.T) {
 		"a service":             {known, agent("Service famille"), "Service famille", "Service famille"},
 		"an agent without name": {known, agent(""), "Service famille", "Service famille"},
 		"before writers":        {known, &messagingpb.Message{Author: messagingpb.Author_AGENT}, "Service famille", "Service famille"},
-		"a machine":             {known, machine, "Réponse automatique : CRM", "Réponse automatique : CRM"},
+		"a machine":             {known, machine, "Réponse automatique\u00a0: CRM", "Réponse automatique\u00a0: CRM"},
 		"before a transfer":     {step(messagingpb.Step_REDIRECTED, at), agent("Claire B."), "Claire B.", "Claire B."},
 		"after a transfer":      {step(messagingpb.Step_REDIRECTED, at.Add(-time.Second)), agent("Claire B."), "Claire B., Service famille", "Claire B."},
 		"before another step":   {step(messagingpb.Step_CLAIMED, at), agent("Claire B."), "Claire B., Service famille", "Claire B."},
@@ -92,13 +92,13 @@ func TestPages_Writer(t *testing.T) {
 func TestWait(t *testing.T) {
 	t.Parallel()
 	for waited, want := range map[time.Duration]string{
-		-time.Second: "1 min", 0: "1 min", 59*time.Minute + 59*time.Second: "59 min", time.Hour: "1 h", 47*time.Hour + 59*time.Minute: "47 h", 51*time.Hour + 59*time.Minute: "2 j 3 h",
+		-time.Second: "1\u00a0min", 0: "1\u00a0min", 59*time.Minute + 59*time.Second: "59\u00a0min", time.Hour: "1\u00a0h", 47*time.Hour + 59*time.Minute: "47\u00a0h", 51*time.Hour + 59*time.Minute: "2\u00a0j 3\u00a0h",
 	} {
 		if got := Wait(waited, "fr"); got != want {
 			t.Errorf("%s: %s", waited, got)
 		}
 	}
-	if got := Wait(49*time.Hour, "en"); got != "2 d 1 h" {
+	if got := Wait(49*time.Hour, "en"); got != "2\u00a0d 1\u00a0h" {
 		t.Error(got)
 	}
 }

@@ -44,6 +44,8 @@ type View struct {
 	// Body is the page's own data.
 	Body    any
 	Session *session.Session
+	// Author says in forms whom the page was made for: see package kept.
+	Author string
 	// Name is the fund that answers, Publisher who runs the site.
 	Name, Publisher string
 	// Unread is how many replies wait to be read; -1 if the page has not asked for it: the
@@ -59,22 +61,14 @@ type View struct {
 	Shortcuts bool
 	// Finding is whether the page is the agents' search, which the others have in their head.
 	Finding bool
+	// tag is the name of the page's template.
+	tag string
 	// Trace is the beginning of the trace's id, or empty.
 	Trace string
 }
 
-// Fault is one thing to correct, with the field it is in.
+// Fault is one thing to correct, with the id of the field it is in.
 type Fault struct{ Field, Text string }
-
-// Fault is the text of the fault in a field, for templates.
-func (v View) Fault(field string) string {
-	for _, f := range v.Faults {
-		if f.Field == field {
-			return f.Text
-		}
-	}
-	return ""
-}
 
 // Pages are all pages in one language.
 type Pages struct {
@@ -118,30 +112,37 @@ func NewPages(a *Assets) (map[string]*Pages, error) {
 // neither is forgotten.
 func (p *Pages) funcs(a *Assets) template.FuncMap {
 	return template.FuncMap{
-		"tr":       p.Tr,
-		"asset":    a.url,
-		"themed":   func() bool { return a.url("theme.css") != "" },
-		"day":      func(t *timestamppb.Timestamp) string { return LongDay(t.AsTime(), p.Lang) },
-		"date":     func(t *timestamppb.Timestamp) string { return Date(t.AsTime(), p.Lang) },
-		"moment":   func(t *timestamppb.Timestamp) string { return Moment(t.AsTime(), p.Lang) },
-		"iso":      func(t *timestamppb.Timestamp) string { return t.AsTime().UTC().Format(time.RFC3339) },
-		"audience": func(a taxonomypb.Audience) string { return audienceLabel(a, p.Lang) },
-		"status":   func(s messagingpb.Status) string { return StatusLabel(s, p.Lang) },
-		"hours":    func(hours float64) string { return hoursLabel(hours, p.Lang) },
-		"join":     strings.Join,
-		"writer":   p.Writer,
-		"waits":    func(t *timestamppb.Timestamp) string { return Wait(time.Since(t.AsTime()), p.Lang) },
-		"add":      func(a, b int) int { return a + b },
-		"dict":     dict,
-		"other":    func() string { return map[string]string{"fr": "en", "en": "fr"}[p.Lang] },
+		"tr":         p.tr,
+		"asset":      a.url,
+		"themed":     func() bool { return a.url("theme.css") != "" },
+		"day":        func(t *timestamppb.Timestamp) string { return LongDay(t.AsTime(), p.Lang) },
+		"date":       func(t *timestamppb.Timestamp) string { return Date(t.AsTime(), p.Lang) },
+		"moment":     func(t *timestamppb.Timestamp) string { return Moment(t.AsTime(), p.Lang) },
+		"iso":        func(t *timestamppb.Timestamp) string { return t.AsTime().UTC().Format(time.RFC3339) },
+		"audience":   func(a taxonomypb.Audience) string { return audienceLabel(a, p.Lang) },
+		"status":     func(s messagingpb.Status) string { return StatusLabel(s, p.Lang) },
+		"longday":    func(date string) string { return dayOf(date, p.Lang, LongDay) },
+		"shortday":   func(date string) string { return dayOf(date, p.Lang, ShortDay) },
+		"hours":      func(hours float64) string { return hoursLabel(hours, p.Lang) },
+		"join":       strings.Join,
+		"percent":    p.percent,
+		"characters": func(n int32) string { return p.Characters(int(n)) },
+		"fr":         p.french,
+		"name":       Name,
+		"label":      p.Label,
+		"writer":     p.writer,
+		"waits":      func(t *timestamppb.Timestamp) string { return Wait(time.Since(t.AsTime()), p.Lang) },
+		"dict":       dict,
+		"other":      func() string { return map[string]string{"fr": "en", "en": "fr"}[p.Lang] },
 	}
 }
 
-// Tr picks the text in the page's language and fills in its verbs.
+// Tr picks the text in the page's language and fills in its verbs. French gets its spaces
+// here (see spaced), but not what is filled in.
 func (p *Pages) Tr(french, english string, args ...any) string {
-	text := french
-	if p.Lang == "en" {
-		text = english
+	text := english
+	if p.Lang != "en" {
+		text = spaced(french)
 	}
 	if len(args) == 0 {
 		return text
@@ -168,7 +169,7 @@ func dict(pairs ...any) (map[string]any, error) {
 // Write makes the page of a template's name and sends it. When it returns an error,
 // nothing was sent.
 func (p *Pages) Write(w http.ResponseWriter, r *http.Request, code int, tag string, view View) error {
-	view.Lang = p.Lang
+	view.Lang, view.tag = p.Lang, tag
 	var out bytes.Buffer
 	if err := p.byTag[tag].ExecuteTemplate(&out, "layout", view); err != nil {
 		return fmt.Errorf("rendering page %s: %w", tag, err)
@@ -205,3 +206,20 @@ func compressed(w http.ResponseWriter, r *http.Request, code int, page []byte) {
 
 // zippers are kept: each holds some hundred kilobytes.
 var zippers sync.Pool
+
+// TooMany writes the page for a request that came too soon, which costs less than others.
+func TooMany(w http.ResponseWriter, r *http.Request) {
+	header := w.Header()
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Content-Type", "text/html; charset=utf-8")
+	lang := LanguageOf(r)
+	text := map[string][2]string{
+		"fr": {"Trop de demandes en peu de temps", "Attendez quelques secondes, puis rechargez cette page\u00a0: ce que vous aviez saisi sera envoyé à nouveau."},
+		"en": {"Too many requests in a short time", "Wait a few seconds, then reload this page: what you had entered will be sent again."},
+	}[lang]
+	header.Set("Content-Language", lang)
+	w.WriteHeader(http.StatusTooManyRequests)
+	_, _ = w.Write([]byte(strings.NewReplacer("LANG", lang, "TITLE", text[0], "TEXT", text[1]).Replace( //nolint:gosec // words of ours
+		`<!DOCTYPE html><html lang="LANG"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>TITLE</title><h1>TITLE</h1><p>TEXT</p></html>`)))
+}

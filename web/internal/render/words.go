@@ -71,7 +71,24 @@ func Date(t time.Time, lang string) string {
 	if t.Day() == 1 {
 		number = "1er"
 	}
-	return fmt.Sprintf("%s %s %d", number, frenchMonths[t.Month()-1], t.Year())
+	return fmt.Sprintf("%s"+noBreak+"%s %d", number, frenchMonths[t.Month()-1], t.Year())
+}
+
+// ShortDay is a day as a chart names it, in Paris: "23/11".
+func ShortDay(t time.Time, lang string) string {
+	if lang == "en" {
+		return t.In(Paris).Format("2 Jan")
+	}
+	return t.In(Paris).Format("02/01")
+}
+
+// dayOf is a day given as YYYY-MM-DD in words; as it was given where it is none.
+func dayOf(date, lang string, words func(time.Time, string) string) string {
+	day, err := time.ParseInLocation(time.DateOnly, date, Paris)
+	if err != nil {
+		return date
+	}
+	return words(day, lang)
 }
 
 // Moment is a short date with the time, in Paris.
@@ -113,9 +130,9 @@ func StatusLabel(s messagingpb.Status, lang string) string {
 
 // hoursLabel puts a number of hours into days when it is long.
 func hoursLabel(hours float64, lang string) string {
-	text := fmt.Sprintf("%.1f h", hours)
+	text := fmt.Sprintf("%.1f"+noBreak+"h", hours)
 	if hours >= 48 {
-		text = fmt.Sprintf("%.1f %s", hours/24, map[string]string{"fr": "j", "en": "d"}[lang])
+		text = fmt.Sprintf("%.1f"+noBreak+"%s", hours/24, map[string]string{"fr": "j", "en": "d"}[lang])
 	}
 	if lang == "fr" {
 		text = strings.Replace(text, ".", ",", 1)
@@ -128,22 +145,32 @@ func hoursLabel(hours float64, lang string) string {
 func Wait(d time.Duration, lang string) string {
 	switch hours := int(d.Hours()); {
 	case hours < 1:
-		return fmt.Sprintf("%d min", max(int(d.Minutes()), 1))
+		return fmt.Sprintf("%d"+noBreak+"min", max(int(d.Minutes()), 1))
 	case hours < 48:
-		return fmt.Sprintf("%d h", hours)
+		return fmt.Sprintf("%d"+noBreak+"h", hours)
 	default:
-		return fmt.Sprintf("%d %s %d h", hours/24, map[string]string{"fr": "j", "en": "d"}[lang], hours%24)
+		return fmt.Sprintf("%d"+noBreak+"%s %d"+noBreak+"h", hours/24, map[string]string{"fr": "j", "en": "d"}[lang], hours%24)
 	}
+}
+
+// Counted is a number of things in words, by the rule of the language: 0 is singular in
+// French, plural in English.
+func (p *Pages) Counted(n int, one, more, oneEnglish, moreEnglish string) string {
+	if n == 1 || n == 0 && p.Lang != "en" {
+		return p.Tr(one, oneEnglish, n)
+	}
+	return p.Tr(more, moreEnglish, n)
+}
+
+// Characters is a number of them in words.
+func (p *Pages) Characters(n int) string {
+	return p.Counted(n, "%d caractère", "%d caractères", "%d character", "%d characters")
 }
 
 // WorkingDays is a number of them in words; empty for none.
 func (p *Pages) WorkingDays(n int32) string {
-	switch n {
-	case 0:
+	if n == 0 {
 		return ""
-	case 1:
-		return p.Tr("1 jour ouvré", "1 working day")
-	default:
-		return p.Tr("%d jours ouvrés", "%d working days", n)
 	}
+	return p.Counted(int(n), "%d jour ouvré", "%d jours ouvrés", "%d working day", "%d working days")
 }

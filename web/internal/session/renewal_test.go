@@ -143,8 +143,19 @@ func TestRead_Prolongs(t *testing.T) {
 	k := p.keeper(NewKey())
 	for _, row := range []struct {
 		ago     time.Duration
+		method  string
+		mode    string
+		accept  string
 		written bool
-	}{{touchAfter - 5*time.Second, false}, {touchAfter + time.Second, true}} {
+	}{
+		{touchAfter - 5*time.Second, "GET", "navigate", "", false},
+		{touchAfter + time.Second, "GET", "navigate", "", true},
+		{touchAfter + time.Second, "GET", "", "", true},
+		{touchAfter + time.Second, "GET", "", "text/event-stream", false},
+		{touchAfter + time.Second, "GET", "cors", "", false},
+		{touchAfter + time.Second, "GET", "same-origin", "", false},
+		{touchAfter + time.Second, "POST", "cors", "", true}, // what is typed is saved, or "stay signed in"
+	} {
 		now := time.Now()
 		w := httptest.NewRecorder()
 		held := &Session{Realm: Member, Expiry: now.Add(time.Hour), Begun: now.Add(-time.Hour), Seen: now.Add(-row.ago)}
@@ -152,9 +163,12 @@ func TestRead_Prolongs(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := carried(t, nil, w.Result())
+		r.Method = row.method
+		r.Header.Set("Sec-Fetch-Mode", row.mode)
+		r.Header.Set("Accept", row.accept)
 		w = httptest.NewRecorder()
 		if got := k.Read(w, r); got == nil || (len(w.Result().Cookies()) == 1) != row.written {
-			t.Errorf("after %s: %+v, %v", row.ago, got, w.Header())
+			t.Errorf("%+v: %+v, %v", row, got, w.Header())
 		}
 		if row.written {
 			if got := k.Opened(carried(t, r, w.Result())); got == nil || now.Sub(got.Seen) > time.Second {

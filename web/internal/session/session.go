@@ -2,8 +2,8 @@
 //
 // # What is promised
 //
-// A session lasts 30 minutes without a page and eight hours at most. The browser keeps its
-// tokens, sealed with AES-256-GCM: a cookie that was not sealed here, or was sealed for
+// A session lasts 30 minutes without a page or anything sent, and eight hours at most; what a
+// page's scripts listen to does not prolong it. The browser keeps its tokens, sealed with AES-256-GCM: a cookie that was not sealed here, or was sealed for
 // another purpose, is no session. Every replica with the same key opens what another has
 // sealed, so none has to store anything.
 //
@@ -70,7 +70,10 @@ type Session struct {
 	// ID is generated at sign-in; empty in a session from before there was one.
 	ID    string `json:"i,omitempty"`
 	Realm Realm  `json:"r"`
-	Name  string `json:"n"`
+	// Subject is who it is, as their provider names them; empty in a session from before it
+	// was kept.
+	Subject string `json:"u,omitempty"`
+	Name    string `json:"n"`
 	// Profiles are a member's; Audience is the one they act as, 0 until chosen.
 	Profiles   []string            `json:"p,omitempty"`
 	Audience   taxonomypb.Audience `json:"a,omitempty"`
@@ -91,7 +94,23 @@ func (s *Session) Over(now time.Time) bool {
 
 // Left is how long the session goes on without another page.
 func (s *Session) Left(now time.Time) time.Duration {
-	return min(s.Seen.Add(Idle).Sub(now), s.Begun.Add(most).Sub(now))
+	return min(s.Seen.Add(Idle).Sub(now), s.Most(now))
+}
+
+// Most is how long it goes on whatever its person does.
+func (s *Session) Most(now time.Time) time.Duration {
+	left := s.Begun.Add(most).Sub(now)
+	if s.Refresh == "" { // it ends with its access token, which nothing renews
+		left = min(left, s.Expiry.Sub(now))
+	}
+	return left
+}
+
+// byPerson reports whether a request shows that somebody is there: a page that they open, or
+// something that is sent. What a page's scripts read behind it shows nothing.
+func byPerson(r *http.Request) bool {
+	mode := r.Header.Get("Sec-Fetch-Mode")
+	return r.Method != http.MethodGet || (mode == "" || mode == "navigate") && r.Header.Get("Accept") != "text/event-stream"
 }
 
 // MayFind reports whether an agent may look for conversations by what is quoted. The gateway
@@ -141,13 +160,14 @@ func NewKeeper(sealer *Sealer, public string, providers map[Realm]Provider) *Kee
 }
 
 // Read returns the session of a request, or nil. It renews the access token when
-// that is about to end, and notes that the person is still there.
+// when that is about to end, and notes that the person is still there if the request shows it.
 func (k *Keeper) Read(w http.ResponseWriter, r *http.Request) *Session {
 	held := k.Opened(r)
 	if held == nil || held.Over(time.Now()) {
 		return nil
 	}
-	changed := time.Since(held.Seen) > touchAfter
+	seen := byPerson(r) && time.Since(held.Seen) > touchAfter
+	changed := seen
 	if time.Until(held.Expiry) < margin(r) {
 		switch err := k.renew(r.Context(), held); {
 		case err == nil:
@@ -160,8 +180,10 @@ func (k *Keeper) Read(w http.ResponseWriter, r *http.Request) *Session {
 			return nil
 		}
 	}
-	if changed {
+	if seen {
 		held.Seen = time.Now()
+	}
+	if changed {
 		if err := k.Save(w, r, held); err != nil {
 			return nil
 		}

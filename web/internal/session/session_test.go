@@ -143,9 +143,30 @@ func TestSession_Over(t *testing.T) {
 		"just not at end": {most, time.Minute, false},
 		"at its end":      {most + time.Second, time.Minute, true},
 	} {
-		held := &Session{Begun: now.Add(-row.begun), Seen: now.Add(-row.seen)}
+		held := &Session{Begun: now.Add(-row.begun), Seen: now.Add(-row.seen), Refresh: "token"}
 		if held.Over(now) != row.want || (held.Left(now) < 0) != row.want {
 			t.Errorf("%s: over %t, left %s", name, held.Over(now), held.Left(now))
+		}
+	}
+}
+
+// What is left is the nearest of its ends: without a page, after eight hours, and with an
+// access token that nothing renews.
+func TestLeft(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	for name, row := range map[string]struct {
+		held       Session
+		left, most time.Duration
+	}{
+		"begun":            {Session{Begun: now, Seen: now, Refresh: "token"}, Idle, most},
+		"idle for a while": {Session{Begun: now, Seen: now.Add(-10 * time.Minute), Refresh: "token"}, 20 * time.Minute, most},
+		"near its end":     {Session{Begun: now.Add(10*time.Minute - most), Seen: now, Refresh: "token"}, 10 * time.Minute, 10 * time.Minute},
+		"not renewed":      {Session{Begun: now, Seen: now, Expiry: now.Add(5 * time.Minute)}, 5 * time.Minute, 5 * time.Minute},
+		"renewed":          {Session{Begun: now, Seen: now, Expiry: now.Add(5 * time.Minute), Refresh: "token"}, Idle, most},
+	} {
+		if left, most := row.held.Left(now), row.held.Most(now); left != row.left || most != row.most {
+			t.Errorf("%s: %s left, %s at most, want %s and %s", name, left, most, row.left, row.most)
 		}
 	}
 }

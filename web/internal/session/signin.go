@@ -179,7 +179,7 @@ func newSession(who Realm, id *oidc.IDToken, token *oauth2.Token) (*Session, err
 	}
 	now := time.Now()
 	s := &Session{
-		ID: rand.Text(), Realm: who, Name: claims.Name, Access: token.AccessToken, Refresh: token.RefreshToken, Expiry: token.Expiry, Begun: now, Seen: now,
+		ID: rand.Text(), Realm: who, Subject: id.Subject, Name: claims.Name, Access: token.AccessToken, Refresh: token.RefreshToken, Expiry: token.Expiry, Begun: now, Seen: now,
 	}
 	if who == Member {
 		s.Profiles = claims.Profiles

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/google/uuid"
 	"golang.org/x/text/unicode/norm"
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
@@ -36,6 +37,10 @@ const (
 // Draft is a message on its way, with what may be chosen.
 type Draft struct {
 	*messagingpb.Draft
+	// Tag is that of the draft as the page has seen it (RFC 9110, 8.8.3); empty if it has not.
+	Tag string
+	// Other is what another tab has written into it since.
+	Other  string
 	Tree   *taxonomypb.GetTaxonomyResponse
 	theme  *taxonomypb.Theme
 	topic  *taxonomypb.Topic
@@ -64,6 +69,33 @@ func New(draft *messagingpb.Draft, tree *taxonomypb.GetTaxonomyResponse) *Draft 
 	draft.Theme, draft.Topic, draft.Reason = d.theme.GetCode(), d.topic.GetCode(), d.reason.GetCode()
 	draft.TaxonomyVersion = tree.GetVersion()
 	return d
+}
+
+// OtherProfile is that a draft was begun under another profile than the one that its member
+// acts as, where other things may be chosen.
+type OtherProfile struct {
+	// Audience is the draft's profile.
+	Audience taxonomypb.Audience
+	*Draft
+}
+
+func (e *OtherProfile) Error() string { return "the draft is of the profile " + e.Audience.String() }
+
+// Of returns an OtherProfile if the draft is of another profile than this; one that is of
+// none is of any.
+func (d *Draft) Of(profile taxonomypb.Audience) error {
+	if a := d.GetAudience(); a != 0 && a != profile {
+		return &OtherProfile{Audience: a, Draft: d}
+	}
+	return nil
+}
+
+// Request stores the draft under a profile.
+func (d *Draft) Request(profile taxonomypb.Audience) *messagingpb.SaveDraftRequest {
+	return &messagingpb.SaveDraftRequest{
+		Id: d.GetId(), Audience: profile, Theme: d.GetTheme(), Topic: d.GetTopic(), Reason: d.GetReason(),
+		TaxonomyVersion: d.Tree.GetVersion(), Text: d.GetText(),
+	}
 }
 
 // With returns the draft with one level of the selection answered. A changed level
@@ -141,7 +173,15 @@ func (d *Draft) Before(step string) string {
 func (d *Draft) Path(step string) string { return Path(d.GetId(), step) }
 
 // Path is the address of a draft's step.
-func Path(id, step string) string { return "/messagerie/brouillons/" + id + "/" + step }
+func Path(id, step string) string { return Drafts + id + "/" + step }
+
+// Drafts is what the addresses of drafts begin with.
+const Drafts = "/messagerie/brouillons/"
+
+// Further is the id of the draft of a further message to a conversation: there is one for each.
+func Further(conversation string) string {
+	return uuid.NewSHA1(uuid.NameSpaceURL, []byte("further:"+conversation)).String()
+}
 
 // Option is one of the answers to a question.
 type Option struct{ Code, Label, Help string }

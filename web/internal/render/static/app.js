@@ -29,19 +29,24 @@ const OUTER = new RegExp(`^${SPACE}|${SPACE}$`, 'g');
 /** Characters as the service counts them: code points after CRLF to LF, NFC, and trimming. @param {string} text */
 export const count = (text) => [...text.replace(/\r\n?/g, '\n').normalize('NFC').replace(OUTER, '')].length;
 
+/** The words for a number: those of the singular where the language has it, of 0 too in French.
+ * @param {HTMLElement} el @param {string} what @param {number} n */
+const counting = (el, what, n) => String(el.dataset[new Intl.PluralRules(document.documentElement.lang).select(n) === 'one' ? `${what}One` : what]);
+
 /** The count under a text: shown at once, spoken when typing stops. @param {HTMLTextAreaElement} area */
 const counted = (area) => {
 	const shown = byId('count'), said = byId('count-said');
 	if (!shown || !said) return;
-	const { min, max, left, over, short } = shown.dataset;
+	const { min, max } = shown.dataset;
 	const rule = shown.textContent;
+	const say = (/** @type {string} */ what, /** @type {number} */ n) => counting(shown, what, n).replace('{n}', String(n));
 	let timer = 0;
 	const update = () => {
 		const n = count(area.value);
 		let text = rule;
-		if (n > Number(max)) text = String(over).replace('{n}', String(n - Number(max)));
-		else if (n >= Number(min)) text = String(left).replace('{n}', String(Number(max) - n));
-		else if (n > 0) text = String(short).replace('{n}', String(Number(min) - n));
+		if (n > Number(max)) text = say('over', n - Number(max));
+		else if (n >= Number(min)) text = say('left', Number(max) - n);
+		else if (n > 0) text = say('short', Number(min) - n);
 		shown.textContent = text;
 		shown.classList.toggle('fault', n > Number(max));
 		clearTimeout(timer);
@@ -51,26 +56,55 @@ const counted = (area) => {
 	if (area.value) update();
 };
 
-/** Saves a draft two seconds after the last key, and again until it is saved. @param {HTMLTextAreaElement} area */
+/** Saves a draft two seconds after the last key, and again until it is saved; what is not yet
+ * when the page is left, then: a browser sends 64 kB behind it. A page saves what it has seen the
+ * draft of, and no other tab's. @param {HTMLTextAreaElement} area */
 const autosaved = (area) => {
-	const note = byId('saved');
-	let timer = 0, stored = area.value;
-	const save = async () => {
+	const note = byId('saved'), tag = /** @type {HTMLInputElement | null} */ (area.form?.querySelector('input[name=etag]') ?? null);
+	let timer = 0, stored = area.value, busy = /** @type {Promise<void> | undefined} */ (undefined), over = false;
+	const say = (/** @type {string | undefined} */ text) => { if (note) note.textContent = String(text); };
+	const save = () => {
 		clearTimeout(timer);
-		const text = area.value;
-		if (text === stored) return;
+		if (area.value !== stored && !busy && !over) busy = put(area.value).finally(() => { busy = undefined; });
+	};
+	const put = async (/** @type {string} */ text) => {
 		try {
-			const answer = await fetch(String(area.dataset.autosave), { method: 'POST', headers: click(), body: new URLSearchParams({ texte: text }), redirect: 'manual' });
+			const answer = await fetch(String(area.dataset.autosave), {
+				method: 'POST', headers: click(), body: new URLSearchParams({ texte: text, etag: tag?.value ?? '' }), redirect: 'manual', keepalive: text.length < 7000, signal: AbortSignal.timeout(10000),
+			});
+			if (answer.status === 412) { over = true; say(area.dataset.elsewhere); return; }
 			if (answer.status !== 204 && answer.status !== 422) throw new Error(String(answer.status));
-			if (answer.status === 204) { stored = text; if (note) note.textContent = String(area.dataset.saved); }
+			if (answer.status === 204) {
+				stored = text;
+				if (tag) tag.value = answer.headers.get('etag') ?? '';
+			}
+			// Said only of what is in the field now.
+			if (text === area.value) say(answer.status === 204 ? area.dataset.saved : area.dataset.refused);
+			else timer = setTimeout(save, 2000);
 		} catch {
-			if (note) note.textContent = String(area.dataset.unsaved);
+			say(area.dataset.unsaved);
 			timer = setTimeout(save, 10000);
 		}
 	};
-	area.addEventListener('input', () => { clearTimeout(timer); timer = setTimeout(save, 2000); });
+	area.addEventListener('input', () => {
+		clearTimeout(timer);
+		timer = setTimeout(save, 2000);
+		if (note && note.textContent === area.dataset.saved) note.textContent = '';
+	});
 	addEventListener('online', save);
 	document.addEventListener('visibilitychange', () => { if (document.visibilityState === 'hidden') save(); });
+	// What is sent needs no draft; one that is being saved must be there before it is deleted.
+	let waits = false;
+	area.form?.addEventListener('submit', (event) => {
+		if (waits) { event.preventDefault(); event.stopImmediatePropagation(); return; }
+		over = true;
+		if (!busy) return;
+		event.preventDefault();
+		event.stopImmediatePropagation();
+		waits = true;
+		busy.finally(() => { waits = false; area.form?.requestSubmit(event.submitter); });
+	});
+	addEventListener('pageshow', () => { over = false; });
 };
 
 /** The guide's window: modal, and Esc closes it to write. @param {HTMLDialogElement} dialog */
@@ -80,7 +114,7 @@ const proposed = (dialog) => {
 	dialog.addEventListener('cancel', () => {
 		navigator.sendBeacon(String(dialog.dataset.outcome).replace(/message$/, 'service'), new URLSearchParams({ ...click(), issue: 'ecrire' }));
 	});
-	dialog.addEventListener('close', () => byId('text')?.focus());
+	dialog.addEventListener('close', () => { document.title = String(dialog.dataset.title); byId('text')?.focus(); });
 };
 
 /** A form is sent once; the server makes one message of two clicks in any case. @param {HTMLFormElement} form */
@@ -131,7 +165,7 @@ const live = (news, path) => {
 			thread.append(document.importNode(li, true));
 			added += 1;
 		});
-		for (const part of ['main .tag', '.timeline', '#hands']) {
+		for (const part of ['main .tag', '.timeline', '#hands', '#expected']) {
 			const now = page.querySelector(part), before = document.querySelector(part);
 			if (now && before) before.replaceWith(document.importNode(now, true));
 		}
@@ -148,6 +182,7 @@ const live = (news, path) => {
 			if (badge && 'unread' in told) {
 				badge.hidden = told.unread < 1;
 				if (badge.firstChild) badge.firstChild.textContent = String(told.unread);
+				each('#unread .vh', (/** @type {HTMLElement} */ words) => { words.textContent = ` ${counting(words, 'unread', told.unread)}`; });
 			}
 			if (first) { first = false; return; }
 			const here = news.dataset.id;
@@ -171,21 +206,32 @@ const policy = 'trustedTypes' in window
 /** @param {string} text */
 const parse = (text) => new DOMParser().parseFromString(policy ? policy.createHTML(text) : text, 'text/html');
 
-/** Warns two minutes before the session ends. */
+/** Warns two minutes before the session ends. The server is asked first, and again while the
+ * warning stands: another tab may have prolonged it. */
 const session = () => {
-	const warning = byId('ending');
-	let left = Number(document.body.dataset.secondsLeft);
-	if (!warning || !left) return;
+	const warning = byId('ending'), text = warning?.querySelector('p'), stay = warning?.querySelector('button');
+	const left = Number(document.body.dataset.secondsLeft);
+	if (!warning || !text || !stay || !left) return;
 	let timer = 0;
-	const arm = () => { clearTimeout(timer); timer = setTimeout(() => { warning.hidden = false; }, Math.max(0, left - 120) * 1000); };
-	warning.querySelector('button')?.addEventListener('click', async () => {
-		const answer = await fetch('/session', { headers: click() });
-		if (!answer.ok) { location.reload(); return; }
-		left = (await answer.json()).secondsLeft;
+	const after = (/** @type {number} */ seconds) => { clearTimeout(timer); timer = setTimeout(ask, seconds * 1000); };
+	/** Says that it ends, or what else there is to say. @param {string} [more] */
+	const warn = (more) => {
+		if (more && text.textContent !== more) text.textContent = more;
+		stay.hidden = Boolean(more);
+		warning.hidden = false;
+	};
+	const ask = async (method = 'GET') => {
+		const answer = await fetch('/session', { method, headers: click() }).catch(() => undefined);
+		if (answer?.status === 401) { warn(warning.dataset.over); return; }
+		after(30);
+		if (!answer?.ok) { warn(); return; }
+		const { secondsLeft, secondsMost } = await answer.json();
+		if (secondsLeft <= 120) { warn(secondsMost <= 120 ? warning.dataset.last : ''); return; }
 		warning.hidden = true;
-		arm();
-	});
-	arm();
+		after(secondsLeft - 120);
+	};
+	stay.addEventListener('click', () => { ask('POST'); });
+	after(Math.max(0, left - 120));
 };
 
 /** Single-key shortcuts of the console; off in fields, and when switched off. */

@@ -1,0 +1,106 @@
+package web
+
+import (
+	"net/http"
+	"net/url"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/web/internal/writing"
+)
+
+// What a member has begun to write further is in its field again, also in a conversation that
+// was closed meanwhile, until it is sent.
+func TestFollowUp_Draft(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	b := f.browse(t, jeanne)
+	at, id := "/messagerie/conversations/"+conversationID, writing.Further(conversationID)
+	if id == writing.Further(otherID) || id == conversationID {
+		t.Error("two conversations have one draft")
+	}
+	for tag, condition := range map[string][2]string{`"t1"`: {"if-match", `"t1"`}, "": {"if-none-match", "*"}} {
+		if w := b.post(at+"/enregistrer", url.Values{"texte": {written}, "etag": {tag}}); w.Code != http.StatusNoContent {
+			t.Errorf("saved with %q: %d", tag, w.Code)
+		}
+		saved, header := one[*messagingpb.SaveDraftRequest](t, f.gateway, "MessagingService/SaveDraft")
+		if saved.GetId() != id || saved.GetText() != written || saved.GetAudience() != 0 || header.Get(condition[0])[0] != condition[1] {
+			t.Errorf("with %q: %v, %v", tag, saved, header)
+		}
+	}
+	if w := b.get(at); !has(w, []string{">\n" + written + "</textarea>"}) {
+		t.Errorf("it is not in the field: %s", text(w))
+	}
+	closed := sampleConversation()
+	closed.Status = messagingpb.Status_CLOSED
+	well := f.scripts["MessagingService/GetConversation"]
+	f.on("MessagingService/GetConversation", answers(&messagingpb.GetConversationResponse{Conversation: closed}))
+	b.shows(b.get(at), http.StatusOK, "Cette conversation est close.", written)
+	f.on("MessagingService/GetConversation", well)
+	// The page of the field goes on without the draft.
+	f.on("MessagingService/GetDraft", refuses(status.Error(codes.Unavailable, "")))
+	b.shows(b.get(at), http.StatusOK, "Ajouter un message")
+	f.calls()
+	b.post(at+"/suite", url.Values{"cle": {otherID}, "texte": {written}})
+	if gone, _ := one[*messagingpb.DeleteDraftRequest](t, f.gateway, "MessagingService/DeleteDraft"); gone.GetId() != id {
+		t.Errorf("deleted %v", gone)
+	}
+	for code, answer := range map[codes.Code]int{
+		codes.FailedPrecondition: http.StatusPreconditionFailed, codes.InvalidArgument: http.StatusUnprocessableEntity,
+		codes.Unauthenticated: http.StatusUnauthorized, codes.Unavailable: http.StatusServiceUnavailable, codes.ResourceExhausted: http.StatusServiceUnavailable,
+	} {
+		f.on("MessagingService/SaveDraft", refuses(status.Error(code, "")))
+		if w := b.post(at+"/enregistrer", url.Values{"texte": {written}}); w.Code != answer || w.Header().Get("ETag") != "" {
+			t.Errorf("%s: %d", code, w.Code)
+		}
+	}
+}
+
+// Of two tabs with one draft, neither overwrites the other's text unseen.
+func TestMessage_TwoTabs(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	f.keep(selected("Le texte de l’autre onglet."))
+	b := f.browse(t, jeanne)
+	at := "/messagerie/brouillons/" + draftID
+	form := recapForm(written)
+	form.Set("etag", `"seen"`)
+	b.led(b.post(at+"/message", form), at+"/recapitulatif")
+	saved, header := one[*messagingpb.SaveDraftRequest](t, f.gateway, "MessagingService/SaveDraft")
+	if saved.GetText() != written || header.Get("if-match")[0] != `"seen"` {
+		t.Errorf("saved %v, %v", saved, header)
+	}
+	f.keep(selected("Le texte de l’autre onglet."))
+	changed := func(request proto.Message) ([]proto.Message, error) {
+		return nil, refused(codes.FailedPrecondition, "DRAFT_CHANGED", nil)
+	}
+	well := f.scripts["MessagingService/SaveDraft"]
+	f.on("MessagingService/SaveDraft", changed)
+	w := b.post(at+"/message", form)
+	b.shows(w, http.StatusConflict, "Ce brouillon a changé dans un autre onglet", written, "Le texte de l’autre onglet.")
+	if !has(w, []string{">\n" + written + "</textarea>"}) {
+		t.Error("what was typed is not in its field")
+	}
+	// One that was sent or deleted meanwhile is begun again; the same text is no conflict.
+	refuseSeen := func(request proto.Message) ([]proto.Message, error) {
+		f.on("MessagingService/SaveDraft", well)
+		return changed(request)
+	}
+	f.on("MessagingService/SaveDraft", refuseSeen)
+	f.keep(selected(written))
+	b.led(b.post(at+"/message", form), at+"/recapitulatif")
+	f.on("MessagingService/SaveDraft", refuseSeen)
+	f.mu.Lock()
+	delete(f.drafts, draftID)
+	f.mu.Unlock()
+	b.led(b.post(at+"/message", form), at+"/recapitulatif")
+	// The script is told, and does not go on.
+	f.on("MessagingService/SaveDraft", changed)
+	if w := b.post(at+"/enregistrer", url.Values{"texte": {written}, "etag": {`"seen"`}}); w.Code != http.StatusPreconditionFailed {
+		t.Errorf("the script is told %d", w.Code)
+	}
+}
