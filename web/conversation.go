@@ -40,7 +40,9 @@ func (v *visit) showConversation() error {
 		return err
 	}
 	page := v.conversationPage(resp.GetConversation())
-	page.Text, page.Tag = v.begun(resp.GetConversation().GetId())
+	if page.Text, page.Tag = v.begun(resp.GetConversation().GetId()); writing.Sent(page.GetMessages(), page.Text) {
+		page.Text = ""
+	}
 	if resp.GetConversation().GetUnread() {
 		messages := resp.GetConversation().GetMessages()
 		page.New = map[string]bool{firstNew(messages): true}

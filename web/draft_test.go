@@ -3,11 +3,13 @@ package web
 import (
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	"github.com/ma-messagerie/messagerie/web/internal/writing"
@@ -35,6 +37,18 @@ func TestFollowUp_Draft(t *testing.T) {
 	if w := b.get(at); !has(w, []string{">\n" + written + "</textarea>"}) {
 		t.Errorf("it is not in the field: %s", text(w))
 	}
+	// The list of drafts is of those that are begun anew.
+	f.on("MessagingService/ListDrafts", answers(&messagingpb.ListDraftsResponse{Drafts: []*messagingpb.Draft{{Id: id, Text: written, UpdateTime: timestamppb.New(sent)}}}))
+	if w := b.get("/messagerie"); strings.Contains(w.Body.String(), id) {
+		t.Error("it is among the drafts of new messages")
+	}
+	// What was sent, whatever the answer was, is not offered again.
+	first := sampleConversation().GetMessages()[0].GetText()
+	f.keep(&messagingpb.Draft{Id: id, Text: "\r\n" + first})
+	if w := b.get(at); !has(w, []string{"data-autosave"}) || has(w, []string{first + "</textarea>"}) {
+		t.Errorf("what is in the conversation is in the field: %s", text(w))
+	}
+	f.keep(&messagingpb.Draft{Id: id, Text: written})
 	closed := sampleConversation()
 	closed.Status = messagingpb.Status_CLOSED
 	well := f.scripts["MessagingService/GetConversation"]

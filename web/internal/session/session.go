@@ -3,9 +3,10 @@
 // # What is promised
 //
 // A session lasts 30 minutes without a page or anything sent, and eight hours at most; what a
-// page's scripts listen to does not prolong it. The browser keeps its tokens, sealed with AES-256-GCM: a cookie that was not sealed here, or was sealed for
-// another purpose, is no session. Every replica with the same key opens what another has
-// sealed, so none has to store anything.
+// page's scripts listen to does not prolong it. The browser keeps its tokens, sealed with
+// AES-256-GCM: a cookie that was not sealed here, or was sealed for another purpose, is no
+// session. Every replica with the same key opens what another has sealed, so none has to store
+// anything.
 //
 // A refresh token is used once, even if many requests of a browser find at the same moment
 // that the access token is about to expire: they share one exchange, and its result is kept
@@ -160,7 +161,7 @@ func NewKeeper(sealer *Sealer, public string, providers map[Realm]Provider) *Kee
 }
 
 // Read returns the session of a request, or nil. It renews the access token when
-// when that is about to end, and notes that the person is still there if the request shows it.
+// that is about to end, and notes that the person is still there if the request shows it.
 func (k *Keeper) Read(w http.ResponseWriter, r *http.Request) *Session {
 	held := k.Opened(r)
 	if held == nil || held.Over(time.Now()) {

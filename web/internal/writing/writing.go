@@ -15,8 +15,10 @@
 package writing
 
 import (
+	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"golang.org/x/text/unicode/norm"
@@ -183,6 +185,23 @@ func Further(conversation string) string {
 	return uuid.NewSHA1(uuid.NameSpaceURL, []byte("further:"+conversation)).String()
 }
 
+// Sent reports whether a text is the last that a member has sent among the messages: its sending
+// was answered by a fault, and it is a draft still.
+func Sent(messages []*messagingpb.Message, text string) bool {
+	for _, m := range slices.Backward(messages) {
+		if m.GetAuthor() == messagingpb.Author_MEMBER {
+			return normal(m.GetText()) == normal(text)
+		}
+	}
+	return false
+}
+
+// normal is a text as the service stores it.
+func normal(text string) string {
+	text = strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\r", "\n")
+	return strings.TrimFunc(norm.NFC.String(text), unicode.IsSpace)
+}
+
 // Option is one of the answers to a question.
 type Option struct{ Code, Label, Help string }
 
@@ -224,14 +243,7 @@ func (d *Draft) Lines() []Line {
 
 // Count counts a text's characters as the service does: Unicode code points after CRLF
 // to LF, NFC, and trimming of outer white space. The script of the page counts alike.
-func Count(text string) int {
-	text = strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\r", "\n")
-	n := 0
-	for range strings.TrimFunc(norm.NFC.String(text), unicode.IsSpace) {
-		n++
-	}
-	return n
-}
+func Count(text string) int { return utf8.RuneCountInString(normal(text)) }
 
 // Limits are how many characters a message may have where a taxonomy says nothing: the
 // guide's. One that is published may narrow them.
