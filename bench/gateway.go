@@ -33,9 +33,9 @@ const (
 )
 
 // question is what everybody submits: 300 characters.
-func question() *messagingpb.SubmitMessageRequest {
+func (s *system) question() *messagingpb.SubmitMessageRequest {
 	return &messagingpb.SubmitMessageRequest{
-		Audience: taxonomypb.Audience_PARTICULIER, Theme: "famille-logement", Topic: "allocations-familiales", Reason: "paiement-absent", TaxonomyVersion: 1,
+		Audience: taxonomypb.Audience_PARTICULIER, Theme: "famille-logement", Topic: "allocations-familiales", Reason: "paiement-absent", TaxonomyVersion: s.version,
 		Text: "Bonjour, je n'ai pas reçu le versement du mois de mars pour mes deux enfants. J'ai vérifié auprès de ma banque, " +
 			"qui n'a rien vu passer. Ma situation n'a pas changé depuis l'an dernier, et j'ai répondu à votre courrier du 3. " +
 			"Pouvez-vous me dire où en est mon dossier et s'il vous manque une pièce ? Merci.",
@@ -128,7 +128,7 @@ func (s *system) grpcSubmitter() (submitter, func(), error) {
 	}
 	submit := func(ctx context.Context, n int) error {
 		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+s.people.token(), "idempotency-key", uuid.NewString())
-		_, err := clients[n%grpcConns].SubmitMessage(ctx, question())
+		_, err := clients[n%grpcConns].SubmitMessage(ctx, s.question())
 		return err
 	}
 	return submit, func() {
@@ -139,7 +139,7 @@ func (s *system) grpcSubmitter() (submitter, func(), error) {
 }
 
 func (s *system) restSubmitter() (submitter, func(), error) {
-	body, err := protojson.Marshal(question())
+	body, err := protojson.Marshal(s.question())
 	if err != nil {
 		return nil, nil, err
 	}

@@ -6,15 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"slices"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/ma-messagerie/messagerie/bench/internal/build"
 	"github.com/ma-messagerie/messagerie/bench/internal/cpu"
+	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 	"github.com/ma-messagerie/messagerie/services/messaging"
 )
 
@@ -26,9 +29,11 @@ const readyPatience = 60 * time.Second
 // and the access log, which are off.
 type system struct {
 	http, grpc string
-	people     *people
-	children   []*child // in the order of their start
-	undo       []func()
+	// version is that of its taxonomy.
+	version  int32
+	people   *people
+	children []*child // in the order of their start
+	undo     []func()
 }
 
 // startSystem starts a version's programs on empty databases, whose schema they
@@ -57,7 +62,7 @@ func (r *rig) startSystem(ctx context.Context, p *build.Version, label string) (
 			return nil, err
 		}
 	}
-	return s, s.awaitReady(ctx)
+	return s, s.awaitTaxonomy(ctx)
 }
 
 // serviceSettings are the environment of a service.
@@ -155,24 +160,19 @@ func (s *system) meters(r *rig) cpu.Meters {
 	return append(list, r.postgres(), cpu.Ourselves(inLoad))
 }
 
-// awaitReady asks the gateway until it says that it is ready.
-func (s *system) awaitReady(ctx context.Context) error {
-	client := &http.Client{Timeout: time.Second}
-	defer client.CloseIdleConnections()
+// awaitTaxonomy asks the gateway for what members choose from until it says.
+func (s *system) awaitTaxonomy(ctx context.Context) error {
+	conn, err := grpc.NewClient(s.grpc, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	client := taxonomypb.NewTaxonomyServiceClient(conn)
 	return s.await(ctx, func(ctx context.Context) error {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.http+"/readyz", nil)
-		if err != nil {
-			return err
-		}
-		resp, err := client.Do(req)
-		if err != nil {
-			return err
-		}
-		defer resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			return errors.New(resp.Status)
-		}
-		return nil
+		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+s.people.token())
+		tree, err := client.GetTaxonomy(ctx, &taxonomypb.GetTaxonomyRequest{Audience: taxonomypb.Audience_PARTICULIER})
+		s.version = tree.GetVersion()
+		return err
 	})
 }
 

@@ -72,7 +72,7 @@ func TestServiceThatEndsIsNotWaitedFor(t *testing.T) {
 	}
 	<-c.ended
 	s := &system{children: []*child{c}}
-	err = s.awaitReady(t.Context())
+	err = s.awaitTaxonomy(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "false has ended") {
 		t.Error(err)
 	}

@@ -71,14 +71,23 @@ func (n *neighbourhood) hoard(ctx context.Context) error {
 	}
 	defer conn.Close()
 	client := messagingpb.NewMessagingServiceClient(conn)
+	choices, err := rpc.Dial(n.fleet.Direct("taxonomy"), nil)
+	if err != nil {
+		return err
+	}
+	defer choices.Close()
 	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+n.target.Tokens["hoarder"])
+	tree, err := taxonomypb.NewTaxonomyServiceClient(choices).GetTaxonomy(ctx, &taxonomypb.GetTaxonomyRequest{Audience: taxonomypb.Audience_PARTICULIER})
+	if err != nil {
+		return err
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(16)
 	for i := range hoard {
 		group.Go(func() error {
 			_, err := client.SubmitMessage(metadata.AppendToOutgoingContext(ctx, "idempotency-key", uuid.NewString()), &messagingpb.SubmitMessageRequest{
 				Audience: taxonomypb.Audience_PARTICULIER, Theme: "famille-logement", Topic: "allocations-familiales", Reason: "paiement-absent",
-				TaxonomyVersion: 1, Text: fmt.Sprintf("Bonjour, ceci est mon message numéro %d.", i),
+				TaxonomyVersion: tree.GetVersion(), Text: fmt.Sprintf("Bonjour, ceci est mon message numéro %d.", i),
 			})
 			return err
 		})

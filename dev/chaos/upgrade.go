@@ -11,9 +11,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"text/tabwriter"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ma-messagerie/messagerie/dev/chaos/internal/fleet"
 )
@@ -31,10 +34,12 @@ const walkPatience = 30 * time.Minute
 // rollout is one way through versions under load: which replicas change to which.
 type rollout struct {
 	stage *stage
+	err   error
+
+	mu sync.Mutex
 	// served are calls answered (notifier: made), by service and version.
 	served map[string]map[string]int64
 	runs   map[string]version // by process
-	err    error
 }
 
 // upgrade starts the system as an earlier commit was, and under load brings it to
@@ -86,7 +91,7 @@ func (r *run) rollOut(ctx context.Context, older, newer version, spoil func(cont
 }
 
 // walk goes through the phases. Waiting between them takes half of the time that was
-// asked for; the other half is what restarts take in two minutes.
+// asked for; restarts take what they take.
 func (o *rollout) walk(ctx context.Context, older, newer version, spoil func(context.Context, *fleet.Fleet) error) error {
 	f, rest := o.stage.fleet, o.stage.run.length()/14
 	say := func(what string) { fmt.Fprintf(o.stage.run.out, "upgrade: %s\n", what) }
@@ -134,11 +139,18 @@ func (o *rollout) walk(ctx context.Context, older, newer version, spoil func(con
 		{"all forward again", "", newer},
 	} {
 		say(phase.what)
-		for _, p := range f.Services {
-			if strings.HasSuffix(p.Name, phase.suffix) || phase.suffix == "" {
-				if err := o.change(ctx, p, phase.to); err != nil {
-					return err
+		for _, replica := range []string{"-1", "-2"} {
+			if !strings.HasPrefix(replica, phase.suffix) {
+				continue
+			}
+			var services errgroup.Group // each rolls out by itself
+			for _, p := range f.Services {
+				if strings.HasSuffix(p.Name, replica) {
+					services.Go(func() error { return o.change(ctx, p, phase.to) })
 				}
+			}
+			if err := services.Wait(); err != nil {
+				return err
 			}
 		}
 		fleet.Sleep(ctx, rest)
@@ -175,7 +187,9 @@ func (o *rollout) change(ctx context.Context, p *fleet.Process, to version) erro
 	p.End(syscall.SIGTERM)
 	service, _, _ := strings.Cut(p.Name, "-")
 	p.Replace(filepath.Join(to.binaries, service), strings.ToUpper(service)+"_MIGRATE=false")
+	o.mu.Lock()
 	o.runs[p.Name] = to
+	o.mu.Unlock()
 	if err := p.Start(); err != nil {
 		return err
 	}
@@ -196,14 +210,16 @@ var servedBy = map[string]string{
 func (o *rollout) count(ctx context.Context, processes ...*fleet.Process) {
 	for _, p := range processes {
 		service, _, _ := strings.Cut(p.Name, "-")
-		if o.served[service] == nil {
-			o.served[service] = make(map[string]int64)
-		}
 		n, err := sum(context.WithoutCancel(ctx), o.stage.fleet.AdminURL(p.Name)+"/metrics", servedBy[service])
+		o.mu.Lock()
 		if err != nil {
 			fmt.Fprintf(o.stage.run.out, "upgrade: %s gives no account: %v\n", p.Name, err)
 		}
+		if o.served[service] == nil {
+			o.served[service] = make(map[string]int64)
+		}
 		o.served[service][o.runs[p.Name].title] += n
+		o.mu.Unlock()
 	}
 }
 

@@ -117,8 +117,11 @@ func do(t *testing.T, c journey.Client, method, path string, body any, header ..
 
 var selection = journey.Selection{Audience: "PARTICULIER", Theme: "famille-logement", Topic: "allocations-familiales", Reason: "paiement-absent"}
 
+// current is the version of the taxonomy that the product comes with.
+const current = 2
+
 func submission(text string) journey.Submission {
-	return journey.Submission{Selection: selection, TaxonomyVersion: 1, Text: text}
+	return journey.Submission{Selection: selection, TaxonomyVersion: current, Text: text}
 }
 
 type recap struct {
@@ -195,7 +198,7 @@ func TestSubmit_OnceWhateverTheClicks(t *testing.T) {
 	}
 	first := post(text)
 	got := read[recap](t, first)
-	if got.Conversation.Status != "SENT" || got.Conversation.Reason.Label != "Je n'ai pas reçu mon paiement" || got.ExpectedDelay.WorkingDays == 0 {
+	if got.Conversation.Status != "SENT" || got.Conversation.Reason.Label != "Je n’ai pas reçu mon paiement" || got.ExpectedDelay.WorkingDays == 0 {
 		t.Errorf("got %s", first.Body)
 	}
 	for range 3 {
@@ -283,7 +286,7 @@ func TestRefusals(t *testing.T) {
 		}), "new", 400, "REASON_NOT_FOR_AUDIENCE", "reason REASON_NOT_FOR_AUDIENCE"},
 		{"audience that is not hers", "jeanne", "POST", conversations, with(func(s *journey.Submission) { s.Audience = "EXPLOITANT" }), "new", 403, "AUDIENCE_NOT_YOURS", ""},
 		{"no version", "jeanne", "POST", conversations, with(func(s *journey.Submission) { s.TaxonomyVersion = 0 }), "new", 400, "TAXONOMY_VERSION_REQUIRED", "taxonomyVersion TAXONOMY_VERSION_REQUIRED"},
-		{"version to come", "jeanne", "POST", conversations, with(func(s *journey.Submission) { s.TaxonomyVersion = 2 }), "new", 400, "TAXONOMY_VERSION_UNKNOWN", "taxonomyVersion TAXONOMY_VERSION_UNKNOWN"},
+		{"version to come", "jeanne", "POST", conversations, with(func(s *journey.Submission) { s.TaxonomyVersion = current + 1 }), "new", 400, "TAXONOMY_VERSION_UNKNOWN", "taxonomyVersion TAXONOMY_VERSION_UNKNOWN"},
 		{"no key", "jeanne", "POST", conversations, text(good), "", 400, "IDEMPOTENCY_KEY_REQUIRED", "idempotency-key IDEMPOTENCY_KEY_REQUIRED"},
 		{"a key that is no UUID", "jeanne", "POST", conversations, text(good), "42", 400, "IDEMPOTENCY_KEY_INVALID", "idempotency-key IDEMPOTENCY_KEY_INVALID"},
 		{"unknown field", "jeanne", "POST", conversations, raw(`,"memberId":"usagers:paul"}`), "new", 400, "FIELD_UNKNOWN", "memberId FIELD_UNKNOWN"},
@@ -321,7 +324,7 @@ func TestRefusals(t *testing.T) {
 		})
 	}
 	// All that is wrong is told at once, whoever finds it.
-	answer := do(t, jeanne, http.MethodPost, conversations+"?debug=1", []byte(`{"audience":"PARTICULIER","theme":"inconnu","sujet":"x","topic":1,"taxonomyVersion":1,"text":"x"}`))
+	answer := do(t, jeanne, http.MethodPost, conversations+"?debug=1", []byte(`{"audience":"PARTICULIER","theme":"inconnu","sujet":"x","topic":1,"taxonomyVersion":2,"text":"x"}`))
 	want := []string{"debug PARAMETER_UNKNOWN", "sujet FIELD_UNKNOWN", "topic VALUE_INVALID", "idempotency-key IDEMPOTENCY_KEY_REQUIRED", "theme THEME_UNKNOWN", "text BODY_TOO_SHORT"}
 	if got := answer.Problem().Violations(); answer.Status != http.StatusBadRequest || !slices.Equal(got, want) {
 		t.Errorf("%d %q, want %q", answer.Status, got, want)
@@ -389,8 +392,8 @@ func TestSubmit_OldVersion(t *testing.T) {
 	// As another replica with a newer file would publish it.
 	if _, err := conn.Exec(t.Context(), `
 		INSERT INTO taxonomy_version (version, content)
-		SELECT 2, replace(replace(content, E'\nversion: 1\n', E'\nversion: 2\n'), 'Je n''ai pas reçu mon paiement', 'Un paiement manque')
-		FROM taxonomy_version WHERE version = 1`); err != nil {
+		SELECT version + 1, replace(regexp_replace(content, '\nversion: \d+\n', format(E'\nversion: %s\n', version + 1)), 'Je n’ai pas reçu mon paiement', 'Un paiement manque')
+		FROM taxonomy_version WHERE version = $1`, current); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -402,14 +405,14 @@ func TestSubmit_OldVersion(t *testing.T) {
 		}
 		refused = do(t, jeanne, http.MethodPost, "/v1/conversations", submission("Bonjour, une question."), "Idempotency-Key", uuid.NewString())
 	}
-	if refused.Status != http.StatusBadRequest || refused.Problem().Violation() != "taxonomyVersion TAXONOMY_VERSION_OUTDATED" || !strings.Contains(string(refused.Body), `"current":"2"`) {
+	if refused.Status != http.StatusBadRequest || refused.Problem().Violation() != "taxonomyVersion TAXONOMY_VERSION_OUTDATED" || !strings.Contains(string(refused.Body), fmt.Sprintf(`"current":"%d"`, current+1)) {
 		t.Errorf("got %d %s", refused.Status, refused.Body)
 	}
-	current := submission("Bonjour, une question.")
-	current.TaxonomyVersion = 2
-	after := read[recap](t, do(t, jeanne, http.MethodPost, "/v1/conversations", current, "Idempotency-Key", uuid.NewString())).Conversation
+	newer := submission("Bonjour, une question.")
+	newer.TaxonomyVersion = current + 1
+	after := read[recap](t, do(t, jeanne, http.MethodPost, "/v1/conversations", newer, "Idempotency-Key", uuid.NewString())).Conversation
 	back := read[recap](t, do(t, jeanne, http.MethodGet, "/v1/conversations/"+before.ID, nil)).Conversation
-	if after.Reason.Label != "Un paiement manque" || back.Reason.Label != "Je n'ai pas reçu mon paiement" {
+	if after.Reason.Label != "Un paiement manque" || back.Reason.Label != "Je n’ai pas reçu mon paiement" {
 		t.Errorf("labels %q and %q", after.Reason.Label, back.Reason.Label)
 	}
 }

@@ -103,7 +103,7 @@ test('the main job, over a cut and a reload', async () => {
 	await heading(page, 'Vérifiez votre message');
 	await page.click('text=Envoyer le message');
 	await page.waitForSelector('[role=status]:has-text("Votre message est parti")');
-	await accessible(page, 'Famille, allocations familiales, aides au logement');
+	await accessible(page, 'Famille, Allocations familiales, aides au logement');
 	assert.equal(keys.length, 2);
 	assert.equal(keys[0], keys[1], 'another key after the reload');
 	const { conversations } = await call('jeanne', 'GET', '/v1/conversations');

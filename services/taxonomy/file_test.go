@@ -25,7 +25,7 @@ func TestDefault_IsWhole(t *testing.T) {
 			reasons += len(topic.Reasons)
 		}
 	}
-	if len(f.Themes) != 8 || topics != 43 || reasons != 149 || len(f.Services) != 34 || f.Version != 1 {
+	if len(f.Themes) != 8 || topics != 43 || reasons != 149 || len(f.Services) != 34 || f.Version != 2 {
 		t.Errorf("%d themes, %d topics, %d reasons, %d services, version %d", len(f.Themes), topics, reasons, len(f.Services), f.Version)
 	}
 	depths := map[string]string{"PARTICULIER": "REASON", "EXPLOITANT": "REASON", "EMPLOYEUR": "TOPIC"}
@@ -323,7 +323,10 @@ func TestSuggest(t *testing.T) {
 // database, and a process that comes with others under the same version does not start.
 func TestDefault_IsWhatWasPublished(t *testing.T) {
 	t.Parallel()
-	published := map[int]string{1: "501caf2dcb5e90bc97de5fe7b12bdc9a13d3d4656cd6ec4734c04ba705afd806"}
+	published := map[int]string{
+		1: "501caf2dcb5e90bc97de5fe7b12bdc9a13d3d4656cd6ec4734c04ba705afd806",
+		2: "1f943b7d82e09cb8ef5f641dc940b402157a1c90b7e507891b0312d3470c31a3",
+	}
 	f, err := parse("catalogue.yaml", Default)
 	if err != nil {
 		t.Fatal(err)

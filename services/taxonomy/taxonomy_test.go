@@ -123,10 +123,10 @@ func TestGetTaxonomy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if resp.GetVersion() != 1 || resp.GetDepth() != taxonomypb.Depth_TOPIC || resp.GetTextLimits().GetMax() != 750 || resp.GetDocumentDepositUrl() == "" {
+	if resp.GetVersion() != 2 || resp.GetDepth() != taxonomypb.Depth_TOPIC || resp.GetTextLimits().GetMax() != 750 || resp.GetDocumentDepositUrl() == "" {
 		t.Errorf("got version %d, depth %s", resp.GetVersion(), resp.GetDepth())
 	}
-	if got := header.Get("etag"); len(got) != 1 || got[0] != `"v1-employeur"` {
+	if got := header.Get("etag"); len(got) != 1 || got[0] != `"v2-employeur"` {
 		t.Errorf("etag %q", got)
 	}
 	if got := header.Get("cache-control"); len(got) != 1 {

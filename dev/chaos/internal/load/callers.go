@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,6 +38,8 @@ type callers struct {
 	tokensAt time.Time
 	// fresh: every call has a token of its own, which nobody has seen before.
 	fresh atomic.Bool
+	// version is that of the taxonomy which was read last; 0: none was.
+	version atomic.Int32
 }
 
 func newCallers(f *fleet.Fleet) (*callers, error) {
@@ -94,28 +97,67 @@ func (c *callers) as(ctx context.Context, persona, key string) (context.Context,
 	return ctx, nil
 }
 
-func submission(text string) *messagingpb.SubmitMessageRequest {
-	return &messagingpb.SubmitMessageRequest{
-		Audience: taxonomypb.Audience_PARTICULIER, Theme: "famille-logement", Topic: "allocations-familiales", Reason: "paiement-absent",
-		TaxonomyVersion: 1, Text: text,
-	}
+// message is what a member sends, under one key always the same.
+type message struct {
+	member, key, text string
+	// version is that of the taxonomy in which they chose; 0: they have not yet.
+	version int32
 }
 
-func (c *callers) submitGRPC(ctx context.Context, member, key, text string) (id, reference string, err error) {
-	if ctx, err = c.as(ctx, member, key); err != nil {
+// readVersion reads the taxonomy, as a front end does at first and when it is told that there
+// is a newer version.
+func (c *callers) readVersion(ctx context.Context, member string) error {
+	var tree struct{ Version int32 }
+	if err := c.rest(ctx, http.MethodGet, member, "/v1/taxonomy?audience=PARTICULIER", "", nil, &tree); err != nil {
+		return err
+	}
+	c.version.Store(tree.Version)
+	return nil
+}
+
+// submit sends a message, and again in the current version if its own was replaced.
+func (c *callers) submit(ctx context.Context, m *message, rest bool) (id, reference string, err error) {
+	if c.version.Load() == 0 {
+		if err := c.readVersion(ctx, m.member); err != nil {
+			return "", "", err
+		}
+	}
+	if m.version == 0 {
+		m.version = c.version.Load()
+	}
+	send := c.submitGRPC
+	if rest {
+		send = c.submitREST
+	}
+	id, reference, err = send(ctx, m)
+	if err == nil || !strings.Contains(err.Error(), "has been replaced by version") {
+		return id, reference, err
+	}
+	if err := c.readVersion(ctx, m.member); err != nil {
 		return "", "", err
 	}
-	resp, err := c.grpc.SubmitMessage(ctx, submission(text))
+	m.version = c.version.Load()
+	return send(ctx, m)
+}
+
+func (c *callers) submitGRPC(ctx context.Context, m *message) (id, reference string, err error) {
+	if ctx, err = c.as(ctx, m.member, m.key); err != nil {
+		return "", "", err
+	}
+	resp, err := c.grpc.SubmitMessage(ctx, &messagingpb.SubmitMessageRequest{
+		Audience: taxonomypb.Audience_PARTICULIER, Theme: "famille-logement", Topic: "allocations-familiales", Reason: "paiement-absent",
+		TaxonomyVersion: m.version, Text: m.text,
+	})
 	return resp.GetConversation().GetId(), resp.GetConversation().GetReference(), err
 }
 
-func (c *callers) submitREST(ctx context.Context, member, key, text string) (id, reference string, err error) {
+func (c *callers) submitREST(ctx context.Context, m *message) (id, reference string, err error) {
 	var answer struct {
 		Conversation struct{ ID, Reference string }
 	}
-	err = c.post(ctx, member, "/v1/conversations", key, map[string]any{
+	err = c.post(ctx, m.member, "/v1/conversations", m.key, map[string]any{
 		"audience": "PARTICULIER", "theme": "famille-logement", "topic": "allocations-familiales", "reason": "paiement-absent",
-		"taxonomyVersion": 1, "text": text,
+		"taxonomyVersion": m.version, "text": m.text,
 	}, &answer)
 	return answer.Conversation.ID, answer.Conversation.Reference, err
 }
@@ -169,7 +211,7 @@ func (c *callers) rest(ctx context.Context, method, persona, path, key string, b
 		return err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answers %d: %.100s", path, resp.StatusCode, raw)
+		return fmt.Errorf("%s answers %d: %.400s", path, resp.StatusCode, raw)
 	}
 	if into == nil {
 		return nil

@@ -35,11 +35,8 @@ func (f *First) Submit(ctx context.Context, n int) Summary {
 		phase.group.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, callPatience)
 			defer cancel()
-			submit, begun := f.calls.submitGRPC, time.Now()
-			if i%2 == 0 {
-				submit = f.calls.submitREST
-			}
-			_, _, err := submit(ctx, Member(i), uuid.NewString(), "Bonjour. Où en est ma demande ?")
+			begun := time.Now()
+			_, _, err := f.calls.submit(ctx, &message{member: Member(i), key: uuid.NewString(), text: "Bonjour. Où en est ma demande ?"}, i%2 == 0)
 			phase.note("submit", time.Since(begun), err)
 		})
 	}

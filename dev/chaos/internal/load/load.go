@@ -131,15 +131,10 @@ func (l *Load) begin(finish context.Context) {
 
 // Submit tries until it is answered.
 func (l *Load) Submit(finish context.Context, s *Sent, text string, rest bool) bool {
+	m := message{member: s.Member, key: s.Key, text: text}
 	for try := 0; finish.Err() == nil; try++ {
 		ctx, cancel := context.WithTimeout(finish, attemptTimeout)
-		var id, reference string
-		var err error
-		if rest {
-			id, reference, err = l.submitREST(ctx, s.Member, s.Key, text)
-		} else {
-			id, reference, err = l.submitGRPC(ctx, s.Member, s.Key, text)
-		}
+		id, reference, err := l.submit(ctx, &m, rest)
 		cancel()
 		if err == nil {
 			l.note(s, id, reference)

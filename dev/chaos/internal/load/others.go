@@ -193,13 +193,13 @@ func (o *Others) text(draw uint64) string {
 }
 
 func (o *Others) submitREST(ctx context.Context, member string, draw uint64) error {
-	id, _, err := o.calls.submitREST(ctx, member, uuid.NewString(), o.text(draw))
+	id, _, err := o.calls.submit(ctx, &message{member: member, key: uuid.NewString(), text: o.text(draw)}, true)
 	o.written(id)
 	return err
 }
 
 func (o *Others) submitGRPC(ctx context.Context, member string, draw uint64) error {
-	id, _, err := o.calls.submitGRPC(ctx, member, uuid.NewString(), o.text(draw))
+	id, _, err := o.calls.submit(ctx, &message{member: member, key: uuid.NewString(), text: o.text(draw)}, false)
 	o.written(id)
 	return err
 }
