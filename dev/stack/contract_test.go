@@ -231,6 +231,10 @@ func (c *contract) thing(t *testing.T, op *operation) string {
 	switch {
 	case !strings.Contains(op.path, "{"):
 		return ""
+	case strings.Contains(op.path, "/agent/drafts/"):
+		id := send(t, jeanne, "Bonjour, une question.").ID
+		do(t, claire, http.MethodPut, "/v1/agent/drafts/"+id, map[string]any{"text": "Bonjour, votre"})
+		return id
 	case strings.Contains(op.path, "/drafts/"):
 		id := uuid.NewString()
 		do(t, jeanne, http.MethodPut, "/v1/drafts/"+id, map[string]any{"text": "Bonjour, je"})
@@ -297,6 +301,9 @@ func (c *contract) try(t *testing.T, op *operation) {
 		a.id = uuid.NewString()
 		if strings.Contains(op.path, "/deadletters/") {
 			a.id += ".EMAIL"
+		}
+		if op.id == "saveDraft" { // of a further message
+			a.body = []byte(`{"text":"Bonjour","conversationId":"` + a.id + `"}`)
 		}
 	})
 	want(406, func(a *ask) { a.header["Accept"] = "image/png" })
@@ -440,7 +447,7 @@ func (c *contract) conflict(t *testing.T, op *operation, a *ask) {
 		do(t, as(t, c.stack, "claire"), http.MethodPost, "/v1/agent/conversations/"+a.id+":close", map[string]any{
 			"text": "C’est réglé.", "lastMessageId": lastMessage(t, as(t, c.stack, "claire"), a.id),
 		})
-	case op.id == "agentHoldConversation": // of who has everything erased
+	case op.id == "agentHoldConversation", op.id == "agentSaveDraft": // of who has everything erased
 		marc := as(t, c.stack, "marc")
 		a.id = send(t, marc, "Bonjour, une question.").ID
 		do(t, marc, http.MethodPost, "/v1/me:erase", map[string]any{"confirm": true})

@@ -259,7 +259,7 @@ func (in *intruder) fill(msg protoreflect.Message) {
 		case field.Kind() == protoreflect.EnumKind && !field.IsList():
 			msg.Set(field, protoreflect.ValueOfEnum(1))
 		case field.Name() == "taxonomy_version":
-			msg.Set(field, protoreflect.ValueOfInt32(1))
+			msg.Set(field, protoreflect.ValueOfInt32(current))
 		case isMoment(field):
 			at := msg.Mutable(field).Message()
 			moment := time.Now()

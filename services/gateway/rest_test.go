@@ -500,7 +500,7 @@ func TestAnswersShowWhatIsEmpty(t *testing.T) {
 	if err := json.Unmarshal([]byte(s.rest(t, "member", "GET", "/v1/conversations", "").body), &list); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(map[string]any{"conversations": []any{}, "nextPageToken": "", "unreadCount": 0.0}, list); diff != "" {
+	if diff := cmp.Diff(map[string]any{"conversations": []any{}, "nextPageToken": "", "previousPageToken": "", "unreadCount": 0.0}, list); diff != "" {
 		t.Error(diff)
 	}
 	var sent struct{ Conversation map[string]any }

@@ -11,33 +11,8 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
-	"github.com/ma-messagerie/messagerie/services/messaging/internal/page"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/watch"
 )
-
-// ListConversations implements the guide's step 1, part 3.
-func (s *server) ListConversations(ctx context.Context, req *messagingpb.ListConversationsRequest) (*messagingpb.ListConversationsResponse, error) {
-	member := auth.FromContext(ctx).Subject
-	after, err := page.Of(ctx, req)
-	if err != nil {
-		return nil, err
-	}
-	size := page.Size(req.GetPageSize())
-	rows, err := s.store.conversationsOf(ctx, member, req.GetHidden(), int16(req.GetAudience()), after, size+1) //nolint:gosec // an enum of four
-	if err != nil {
-		return nil, err
-	}
-	resp := &messagingpb.ListConversationsResponse{}
-	if len(rows) > size {
-		rows = rows[:size]
-		resp.NextPageToken = page.Next(ctx, req, rows[size-1].UpdatedAt, rows[size-1].ID)
-	}
-	resp.Conversations = s.view.Protos(rows)
-	if resp.UnreadCount, err = conversation.Unread(ctx, s.store.pool, member); err != nil {
-		return nil, err
-	}
-	return resp, nil
-}
 
 // GetConversation returns a conversation of the caller's with its messages.
 func (s *server) GetConversation(ctx context.Context, req *messagingpb.GetConversationRequest) (*messagingpb.GetConversationResponse, error) {
@@ -94,25 +69,6 @@ func (s *server) MarkConversationRead(ctx context.Context, req *messagingpb.Mark
 		s.hints.Send(watch.Hint{Conversation: row.ID})
 	}
 	return &messagingpb.MarkConversationReadResponse{Conversation: s.view.Proto(&row)}, nil
-}
-
-// conversationsOf returns a member's conversations, most recent activity first.
-// The page reads one row more than requested, which shows whether there is
-// another page.
-func (s *store) conversationsOf(ctx context.Context, member string, hidden bool, audience int16, after *page.Key, limit int) ([]conversation.Row, error) {
-	args := pgx.NamedArgs{"member": member, "hidden": hidden, "audience": audience, "limit": limit}
-	from := ``
-	if after != nil {
-		from = ` AND (updated_at, id) < (@at, @id)`
-		args["at"], args["id"] = after.At, after.ID
-	}
-	if audience != 0 {
-		from += ` AND audience = @audience`
-	}
-	return postgres.Many[conversation.Row](ctx, s.pool, "listing conversations", `
-		SELECT `+conversation.Columns+` FROM conversation
-		WHERE member_id = @member AND hidden = @hidden`+from+`
-		ORDER BY updated_at DESC, id DESC LIMIT @limit`, args)
 }
 
 // setHidden hides or shows a conversation of this member's, and reports whether that

@@ -44,6 +44,9 @@ func TestDraft(t *testing.T) {
 	if err != nil || len(list.GetDrafts()) != 2 || list.GetDrafts()[0].GetId() != first {
 		t.Errorf("listed %v, %v: want the last changed first", list, err)
 	}
+	if got := list.GetDrafts()[0]; got.GetExcerpt() != memberText || got.GetExpireTime().AsTime().Sub(got.GetUpdateTime().AsTime()) != draft.Life || saved.GetExcerpt() != "" || saved.GetExpireTime() == nil {
+		t.Errorf("listed %v, saved %v", got, saved)
+	}
 	if secret := holdsSecret(s.dump(t)); secret != "" {
 		t.Errorf("the database holds %q in clear", secret)
 	}
@@ -62,6 +65,133 @@ func TestDraft(t *testing.T) {
 		}
 	}
 	refused(t, second(jeanne.messaging.GetDraft(jeanne.call(t), &messagingpb.GetDraftRequest{Id: first})), codes.NotFound, "DRAFT_NOT_FOUND", "")
+}
+
+// further saves the draft of a further message.
+func (c caller) further(t *testing.T, conversation, text string) *messagingpb.Draft {
+	t.Helper()
+	resp, err := c.messaging.SaveDraft(c.call(t), &messagingpb.SaveDraftRequest{Id: conversation, ConversationId: conversation, Text: text})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.GetDraft()
+}
+
+// A draft of a further message is told from others wherever it is read, and has one place.
+func TestDraft_FurtherMessage(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	jeanne, paul := s.member(t, "jeanne"), s.member(t, "paul")
+	sent, pauls, other := jeanne.submit(t), paul.submit(t).GetId(), uuid.NewString()
+	id := sent.GetId()
+	jeanne.draft(t, other, "Une autre question")
+	if saved := jeanne.further(t, id, memberText); saved.GetConversationId() != id || saved.GetConversationReference() != sent.GetReference() || saved.GetText() != memberText {
+		t.Errorf("saved %v", saved)
+	}
+	got, err := jeanne.messaging.GetDraft(jeanne.call(t), &messagingpb.GetDraftRequest{Id: id})
+	if err != nil || got.GetDraft().GetConversationId() != id || got.GetDraft().GetText() != memberText {
+		t.Errorf("read %v, %v", got, err)
+	}
+	list, err := jeanne.messaging.ListDrafts(jeanne.call(t), &messagingpb.ListDraftsRequest{})
+	if err != nil || len(list.GetDrafts()) != 2 || list.GetDrafts()[0].GetConversationId() != id || list.GetDrafts()[0].GetConversationReference() != sent.GetReference() ||
+		list.GetDrafts()[1].GetConversationId() != "" || list.GetDrafts()[1].GetConversationReference() != "" {
+		t.Errorf("listed %v, %v", list, err)
+	}
+	all, err := jeanne.messaging.ExportMyData(jeanne.call(t), &messagingpb.ExportMyDataRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var exported []string
+	for piece, err := all.Recv(); err == nil; piece, err = all.Recv() {
+		if piece.GetDraft() != nil {
+			exported = append(exported, piece.GetDraft().GetConversationId())
+		}
+	}
+	if !slices.Equal(exported, []string{id, ""}) {
+		t.Errorf("exported %q", exported)
+	}
+	for name, row := range map[string]struct {
+		id, conversation, reason, field string
+		code                            codes.Code
+	}{
+		"another's":           {pauls, pauls, "CONVERSATION_NOT_FOUND", "", codes.NotFound},
+		"none":                {other, other, "CONVERSATION_NOT_FOUND", "", codes.NotFound},
+		"under another id":    {other, id, "DRAFT_PLACE_INVALID", "conversationId", codes.InvalidArgument},
+		"no id of one":        {id, "1", "UUID_INVALID", "conversationId", codes.InvalidArgument},
+		"two faults at once":  {"1", id, "UUID_INVALID", "id", codes.InvalidArgument},
+		"another's, with tag": {pauls, pauls, "CONVERSATION_NOT_FOUND", "", codes.NotFound},
+	} {
+		t.Log(name)
+		ctx := jeanne.call(t)
+		if name == "another's, with tag" {
+			ctx = withTags(ctx, `"stale"`)
+		}
+		_, err := jeanne.messaging.SaveDraft(ctx, &messagingpb.SaveDraftRequest{Id: row.id, ConversationId: row.conversation, Text: memberText})
+		refused(t, err, row.code, row.reason, row.field)
+	}
+	// Letters of an id in another case are the same one.
+	if _, err := jeanne.messaging.SaveDraft(jeanne.call(t), &messagingpb.SaveDraftRequest{Id: strings.ToUpper(id), ConversationId: id}); err != nil {
+		t.Error(err)
+	}
+	if n := s.count(t, `SELECT count(*) FROM draft`); n != 2 {
+		t.Errorf("%d drafts", n)
+	}
+	// Sending does not delete it, as what was sent is for the front end to know.
+	if _, err := jeanne.followUp(t, id, uuid.NewString(), memberText); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.count(t, `SELECT count(*) FROM draft WHERE conversation_id = $1`, id); n != 1 {
+		t.Errorf("%d drafts after it was sent", n)
+	}
+	jeanne.erase(t)
+	if n := s.count(t, `SELECT count(*) FROM draft`); n != 0 {
+		t.Errorf("%d drafts after the erasure", n)
+	}
+	_, err = jeanne.messaging.SaveDraft(jeanne.call(t), &messagingpb.SaveDraftRequest{Id: id, ConversationId: id, Text: memberText})
+	refused(t, err, codes.NotFound, "CONVERSATION_NOT_FOUND", "")
+}
+
+// A draft that is saved while its conversation is deleted is not stored behind it.
+func TestDraft_ConversationDeletedMeanwhile(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	jeanne, claire := s.member(t, "jeanne"), s.clerk(t, "claire")
+	id := jeanne.submit(t).GetId()
+	claire.begin(t, id, agentText, "")
+	tx, err := s.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback(t.Context())
+	for _, sql := range []string{
+		`SELECT id FROM conversation WHERE id = $1 FOR UPDATE`, `DELETE FROM message WHERE conversation_id = $1`,
+		`DELETE FROM agent_draft WHERE conversation_id = $1`, `DELETE FROM conversation WHERE id = $1`,
+	} {
+		if _, err := tx.Exec(t.Context(), sql, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	saved := make(chan error, 2)
+	go func() {
+		_, err := jeanne.messaging.SaveDraft(jeanne.call(t), &messagingpb.SaveDraftRequest{Id: id, ConversationId: id, Text: memberText})
+		saved <- err
+	}()
+	go func() {
+		_, err := claire.agent.SaveDraft(claire.call(t), &messagingpb.AgentServiceSaveDraftRequest{ConversationId: id, Text: agentText})
+		saved <- err
+	}()
+	messagingtest.Eventually(t, "both wait", func() bool {
+		return s.count(t, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) == 2
+	})
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		refused(t, <-saved, codes.NotFound, "CONVERSATION_NOT_FOUND", "")
+	}
+	if n := s.count(t, `SELECT (SELECT count(*) FROM draft) + (SELECT count(*) FROM agent_draft)`); n != 0 {
+		t.Errorf("%d drafts of what is gone", n)
+	}
 }
 
 func TestDraft_Limits(t *testing.T) {

@@ -156,7 +156,9 @@ func TestErase_OpensFromNoEarlierFiles(t *testing.T) {
 		if _, err := claire.note(t, id, noteText); err != nil {
 			t.Fatal(err)
 		}
+		claire.begin(t, id, agentText, noteText)
 	}
+	jeanne.further(t, hers, memberText)
 	s.stop()
 	oldData, oldKeys := testenv.Cluster(t, stopped(t, data)), testenv.Cluster(t, stopped(t, keys))
 	newData, newKeys := testenv.Cluster(t, data.Dir()), testenv.Cluster(t, keys.Dir())
@@ -211,6 +213,10 @@ func TestErase_OpensFromNoEarlierFiles(t *testing.T) {
 		if _, drafts, texts := jeanne.export(t); len(drafts)+len(texts) != 0 {
 			t.Errorf("%s: %v, %v", name, drafts, texts)
 		}
+		claire := claire.at(s.process)
+		if list := claire.begun(t); len(list) != 1 || list[0].GetConversationId() != his || list[0].GetText() != agentText {
+			t.Errorf("%s: an agent's drafts are %v", name, list)
+		}
 		if got := paul.see(t, his).GetMessages(); len(got) != 2 || got[0].GetText() != memberText {
 			t.Errorf("%s, another member: %v", name, got)
 		}
@@ -252,6 +258,7 @@ func seals(t *testing.T, pool *pgxpool.Pool) map[string][]sealedText {
 		SELECT c.member_id, 'message' AS kind, m.id, m.conversation_id, m.author, m.body FROM message m JOIN conversation c ON c.id = m.conversation_id
 		UNION ALL SELECT c.member_id, 'note', n.id, n.conversation_id, 0::smallint, n.body FROM note n JOIN conversation c ON c.id = n.conversation_id
 		UNION ALL SELECT member_id, 'draft', id, id, 0::smallint, body FROM draft
+		UNION ALL SELECT c.member_id, 'begun', d.conversation_id, d.conversation_id, 0::smallint, d.body FROM agent_draft d JOIN conversation c ON c.id = d.conversation_id
 		UNION ALL SELECT id, 'contact', gen_random_uuid(), gen_random_uuid(), 0::smallint, contact FROM member
 		UNION ALL SELECT id, 'chosen', gen_random_uuid(), gen_random_uuid(), 0::smallint, chosen FROM member WHERE chosen IS NOT NULL`)
 	if err != nil {
@@ -272,12 +279,14 @@ func seals(t *testing.T, pool *pgxpool.Pool) map[string][]sealedText {
 				return texts.OpenNote(r.ID, r.Body)
 			case "draft":
 				return key.OpenDraft(r.ID, r.Body)
+			case "begun":
+				return texts.OpenBegun(vault.BegunReply, "agent:claire", r.Body)
 			}
 			contact, err := key.OpenContact(vault.Source(r.Kind), r.Body)
 			return contact.Email, err
 		}})
 	}
-	if len(all["jeanne"]) != 6 || len(all["paul"]) != 4 {
+	if len(all["jeanne"]) != 8 || len(all["paul"]) != 5 {
 		t.Fatalf("%d and %d texts", len(all["jeanne"]), len(all["paul"]))
 	}
 	return all

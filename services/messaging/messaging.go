@@ -320,7 +320,7 @@ func serve(ctx context.Context, cfg Config, pool, vaultPool, reportPool *pgxpool
 		references: reference.New(pool), counts: counts, hub: hub, hints: hints, defaultCaisse: cfg.DefaultCaisse, view: view,
 	}
 	agents := &agent.Server{
-		Templates: &template.Templates{DB: pool, Taxonomy: versions}, Statistics: &statistics.Statistics{Reports: reportLimits},
+		Templates: &template.Templates{DB: pool, Taxonomy: versions}, Statistics: &statistics.Statistics{Reports: reportLimits}, AgentDrafts: draft.NewOfAgents(pool, keys),
 		DB: pool, Reports: reportLimits, Vault: keys, Taxonomy: versions, Changes: acts, Hub: hub, Hints: hints, ClaimLease: cfg.ClaimLease, View: view,
 	}
 	operators := &operator.Server{DB: pool, Reports: reportLimits, Broker: events, Vault: keys, Begin: relay.Begin, Keep: keep}
@@ -332,6 +332,7 @@ func serve(ctx context.Context, cfg Config, pool, vaultPool, reportPool *pgxpool
 	}
 	grpcServer.Translate(refusalOf)
 	members.checkWhole(grpcServer)
+	drafts.CheckWhole(grpcServer)
 	memberCalls.CheckWhole(grpcServer)
 	agents.CheckWhole(grpcServer)
 	operators.CheckWhole(grpcServer)

@@ -636,6 +636,13 @@ func TestRun_FollowsTheTaxonomy(t *testing.T) {
 	if meta := refused(t, err, codes.InvalidArgument, "TAXONOMY_VERSION_OUTDATED", "taxonomyVersion"); meta["given"] != "1" || meta["current"] != "2" {
 		t.Errorf("versions %v", meta)
 	}
+	// Beside another fault it is one of two: such a message cannot have been stored before.
+	bad := question()
+	bad.Text = "Un caractère\u202e interdit."
+	_, err = s.messaging.SubmitMessage(jeanne.call(t, uuid.NewString()), bad)
+	if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "replaced") {
+		t.Errorf("an old version and a bad text: %v", err)
+	}
 	got := jeanne.submit(t, func(r *messagingpb.SubmitMessageRequest) { r.TaxonomyVersion = 2 })
 	if got.GetTheme().GetLabel() != "Famille v2" || got.GetTaxonomyVersion() != 2 {
 		t.Errorf("got %v", got)

@@ -1,6 +1,7 @@
 package messaging
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -61,7 +62,7 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 		})
 	}
 	const sent, answered, closed = messagingpb.Status_SENT, messagingpb.Status_ANSWERED, messagingpb.Status_CLOSED
-	middle := &page.Key{At: time.Now().AddDate(-1, 0, 0)}
+	middle := page.Key{At: time.Now().AddDate(-1, 0, 0)}
 	return []scale.Row{
 		read("store.insertSubmissions", func(ctx context.Context, n int) error {
 			var batch []*submission
@@ -83,9 +84,24 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 		}),
 		read("store.conversationsOf", func(ctx context.Context, n int) error {
 			member := fmt.Sprintf("member:%d", n)
-			_, err1 := s.conversationsOf(ctx, member, false, 0, nil, 21)
-			_, err2 := s.conversationsOf(ctx, member, false, 1, middle, 21)
-			return errors.Join(err1, err2)
+			var faults []error
+			for _, l := range []list{
+				{},
+				{audience: 1, place: &page.Place{Key: middle}},
+				{place: &page.Place{Key: middle, Before: true}},
+				{unreadFirst: true},
+				{unreadFirst: true, place: &page.Place{Key: middle, Second: true}},
+				{unreadFirst: true, place: &page.Place{Key: middle, Second: true, Before: true}},
+				{search: true, reference: fmt.Sprintf("AGED-%d", 20*n), words: []string{"theme"}},
+				// Of a member with as many conversations as nobody has.
+				{member: "member:0"},
+				{member: "member:0", unreadFirst: true},
+				{member: "member:0", unreadFirst: true, place: &page.Place{Key: middle, Second: true, Before: true}},
+			} {
+				l.member, l.limit = cmp.Or(l.member, member), 21
+				faults = append(faults, failed(s.conversationsOf(ctx, l)))
+			}
+			return errors.Join(faults...)
 		}),
 		pick("store.setHidden", closed, func(ctx context.Context, row messagingtest.Picked) error {
 			var hidden bool

@@ -43,7 +43,7 @@ func TestSubmit_RecapAndEvent(t *testing.T) {
 	}
 	sent := resp.GetConversation()
 	want := &messagingpb.Conversation{
-		Audience: taxonomypb.Audience_PARTICULIER, TaxonomyVersion: 1, Status: messagingpb.Status_SENT,
+		Audience: taxonomypb.Audience_PARTICULIER, TaxonomyVersion: 1, ExpectedDelay: &messagingpb.ExpectedDelay{WorkingDays: 5}, Status: messagingpb.Status_SENT,
 		Theme: &messagingpb.Choice{Code: "famille-logement", Label: "Famille v1"}, Topic: &messagingpb.Choice{Code: "allocations", Label: "Allocations v1"},
 		Reason: &messagingpb.Choice{Code: "paiement-absent", Label: "Motif paiement-absent"}, Queue: &messagingpb.Choice{Code: "famille", Label: "Service famille v1"},
 		Messages: []*messagingpb.Message{{Author: messagingpb.Author_MEMBER, Text: memberText + "\nMerci", Writer: &messagingpb.Writer{Kind: messagingpb.Writer_MEMBER}}},

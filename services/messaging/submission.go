@@ -55,7 +55,7 @@ func (s *server) SubmitMessage(ctx context.Context, req *messagingpb.SubmitMessa
 func (s *server) submit(ctx context.Context, req *messagingpb.SubmitMessageRequest) (*messagingpb.SubmitMessageResponse, string, error) {
 	id := auth.FromContext(ctx)
 	sub, err := s.prepare(ctx, id, req)
-	if errors.Is(err, taxonomy.ErrOutdated) {
+	if sub != nil && errors.Is(err, taxonomy.ErrOutdated) {
 		// Perhaps the retry of what was stored before the new version came.
 		resp, replayErr := s.replay(ctx, sub)
 		if !errors.Is(replayErr, pgx.ErrNoRows) {
@@ -136,7 +136,7 @@ func (p *prepared) stampedAt(at time.Time) {
 func (p *prepared) answer() *messagingpb.SubmitMessageResponse {
 	recap := conversation.Proto(&p.conversation)
 	recap.Messages = []*messagingpb.Message{conversation.View{}.Message(&p.conversation, &p.message, p.body)}
-	return &messagingpb.SubmitMessageResponse{Conversation: recap, ExpectedDelay: delayOf(p.conversation.AnswerDays)}
+	return &messagingpb.SubmitMessageResponse{Conversation: recap, ExpectedDelay: conversation.ExpectedDelay(&p.conversation)}
 }
 
 // prepare checks a request and makes of it the rows to store. With [taxonomy.ErrOutdated]
@@ -262,13 +262,6 @@ func (s *server) replay(ctx context.Context, again *prepared) (*messagingpb.Subm
 	original.stampedAt(row.CreatedAt)
 	rpc.Replayed(ctx)
 	return original.answer(), nil
-}
-
-func delayOf(days int16) *messagingpb.ExpectedDelay {
-	if days == 0 {
-		return nil
-	}
-	return &messagingpb.ExpectedDelay{WorkingDays: int32(days)}
 }
 
 // submittedRow is the conversation of a submission as it is inserted.

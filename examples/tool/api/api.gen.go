@@ -142,6 +142,7 @@ const (
 	DRAFTCHANGED            MessagerieErrorV1ErrorReason = "DRAFT_CHANGED"
 	DRAFTEXISTS             MessagerieErrorV1ErrorReason = "DRAFT_EXISTS"
 	DRAFTNOTFOUND           MessagerieErrorV1ErrorReason = "DRAFT_NOT_FOUND"
+	DRAFTPLACEINVALID       MessagerieErrorV1ErrorReason = "DRAFT_PLACE_INVALID"
 	DURATIONINVALID         MessagerieErrorV1ErrorReason = "DURATION_INVALID"
 	EMAILINVALID            MessagerieErrorV1ErrorReason = "EMAIL_INVALID"
 	EXPORTNOTREAD           MessagerieErrorV1ErrorReason = "EXPORT_NOT_READ"
@@ -292,6 +293,8 @@ func (e MessagerieErrorV1ErrorReason) Valid() bool {
 	case DRAFTEXISTS:
 		return true
 	case DRAFTNOTFOUND:
+		return true
+	case DRAFTPLACEINVALID:
 		return true
 	case DURATIONINVALID:
 		return true
@@ -822,6 +825,12 @@ type MessagerieMessagingV1Conversation struct {
 	// Erased The member has had the texts erased.
 	Erased bool `json:"erased"`
 
+	// Excerpt The beginning of the first message, by which its member recognises it: at most 120 characters in one line, cut between words and then followed by an ellipsis. In MessagingService.ListConversations alone; empty once it is erased.
+	Excerpt string `json:"excerpt"`
+
+	// ExpectedDelay Within how long the fund answers the first message, counted from createTime, as it was said when that was sent. Absent where nothing was.
+	ExpectedDelay MessagerieMessagingV1ExpectedDelay `json:"expectedDelay,omitempty"`
+
 	// ExpireTime Until when it is kept. It is then deleted with its messages, and later if something happens in it before. It is deleted sooner only if an agent changes its selection to one with a shorter term, or the fund shortens the term of those whose selection has none. Absent while it has not ended, and where there is no term.
 	ExpireTime time.Time `json:"expireTime,omitempty"`
 
@@ -899,6 +908,12 @@ type MessagerieMessagingV1ConversationChanged struct {
 
 // MessagerieMessagingV1ConversationChangedType defines model for MessagerieMessagingV1ConversationChanged.Type.
 type MessagerieMessagingV1ConversationChangedType string
+
+// MessagerieMessagingV1ExpectedDelay ExpectedDelay is the answer time announced to the member.
+type MessagerieMessagingV1ExpectedDelay struct {
+	// WorkingDays Working days.
+	WorkingDays int32 `json:"workingDays"`
+}
 
 // MessagerieMessagingV1Hold Hold keeps a conversation beyond its term.
 type MessagerieMessagingV1Hold struct {

@@ -12,8 +12,10 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Returns the member's conversations without their messages, most recent activity first
-         * @description Returns the member's conversations without their messages, most recent activity first.
+         * Returns the member's conversations without their messages, with their first words, the last changed first or as orderBy says
+         * @description Returns the member's conversations without their messages, with their first words, the last changed first or as orderBy says. While the vault is away, first words may be missing.
+         *
+         *     Pages can be turned both ways: nextPageToken leads to what comes behind the last conversation of this page, previousPageToken to what comes before its first. Where less than a page comes before it, that is the first page, in full. A conversation that changes meanwhile moves in the list: it may be missed or shown twice, and no other is.
          */
         get: operations["listConversations"];
         put?: never;
@@ -144,7 +146,7 @@ export interface paths {
         get: operations["getDraft"];
         /**
          * Stores what a member has begun to write, under an id of the caller's choice, and replaces what was there
-         * @description Stores what a member has begun to write, under an id of the caller's choice, and replaces what was there. Nothing is checked but its size: a draft may be incomplete. It is encrypted, and deleted seven days after its last change. A member has at most 20 drafts; the oldest makes room. With the metadata `if-none-match` of `*` it replaces nothing: FAILED_PRECONDITION with the reason DRAFT_EXISTS where there is one under the id.
+         * @description Stores what a member has begun to write, under an id of the caller's choice, and replaces what was there. Nothing is checked but its size: a draft may be incomplete. It is encrypted, and deleted seven days after its last change. A member has at most 20 drafts; the oldest makes room. With a conversationId it is the one draft of a further message in that conversation, under its id (DRAFT_PLACE_INVALID), if that is the member's: else NOT_FOUND with the reason CONVERSATION_NOT_FOUND. It is deleted with the conversation too. Sending a message deletes no draft: whoever sends knows what was sent. With the metadata `if-none-match` of `*` it replaces nothing: FAILED_PRECONDITION with the reason DRAFT_EXISTS where there is one under the id.
          */
         put: operations["saveDraft"];
         post?: never;
@@ -167,7 +169,7 @@ export interface paths {
         };
         /**
          * Returns the member's drafts, last changed first, a page at a time; they are 20 at most
-         * @description Returns the member's drafts, last changed first, a page at a time; they are 20 at most.
+         * @description Returns the member's drafts, last changed first, a page at a time; they are 20 at most. Those that have a conversationId are of further messages, and belong on the page of that conversation; the others are of new ones.
          */
         get: operations["listDrafts"];
         put?: never;
@@ -275,7 +277,7 @@ export interface paths {
         };
         /**
          * Returns all that is stored about the member (GDPR, article 15)
-         * @description Returns all that is stored about the member (GDPR, article 15): first the preferences, then the drafts, then each conversation with its messages, oldest first. Each conversation that there is as it begins is in it, once, whatever changes meanwhile. RESOURCE_EXHAUSTED (REPORTS_BUSY) with google.rpc.RetryInfo while another export of the member's, or too many of others', are open. DEADLINE_EXCEEDED (EXPORT_NOT_READ) when nothing of it is read for 30 seconds, and after five minutes.
+         * @description Returns all that is stored about the member (GDPR, article 15): first the preferences, then the drafts, then each conversation with its messages, oldest first. Each conversation that there is as it begins is in it, once, whatever changes meanwhile. What agents have begun to write, and not sent, is not in it. RESOURCE_EXHAUSTED (REPORTS_BUSY) with google.rpc.RetryInfo while another export of the member's, or too many of others', are open. DEADLINE_EXCEEDED (EXPORT_NOT_READ) when nothing of it is read for 30 seconds, and after five minutes.
          */
         get: operations["exportMyData"];
         put?: never;
@@ -296,8 +298,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Erases the texts of all of the member's conversations, their drafts, contact points and preferences, for good (GDPR, article 17)
-         * @description Erases the texts of all of the member's conversations, their drafts, contact points and preferences, for good (GDPR, article 17): the member's key is destroyed, so that they open from no copy of the database either, and open conversations are closed. The key itself leaves the backups of the vault when these have lapsed (seven days by default). What stays of a conversation, without the member, is its reference, fund, audience, theme, topic, reason, queue, state and times, of which the figures are made, the number of characters of each text, which agents wrote or took which step when, and idempotency keys: until its retention, counted anew from the erasure, deletes it, and for ever where none is set. What agents did besides (audit) and when notifications were sent stays for terms of its own (366 and 405 days by default); at the providers of e-mail and SMS, what they keep of what they have sent, as long as they do. What the member writes afterwards is theirs again, under another key. Erasing again does nothing. UNAVAILABLE (STORE_UNAVAILABLE) while the vault is away.
+         * Erases the texts of all of the member's conversations, what agents have begun to write in them, and the member's drafts, contact points and preferences, for good (GDPR, article 17)
+         * @description Erases the texts of all of the member's conversations, what agents have begun to write in them, and the member's drafts, contact points and preferences, for good (GDPR, article 17): the member's key is destroyed, so that they open from no copy of the database either, and open conversations are closed. The key itself leaves the backups of the vault when these have lapsed (seven days by default). What stays of a conversation, without the member, is its reference, fund, audience, theme, topic, reason, queue, state and times, of which the figures are made, the number of characters of each text, which agents wrote or took which step when, and idempotency keys: until its retention, counted anew from the erasure, deletes it, and for ever where none is set. What agents did besides (audit) and when notifications were sent stays for terms of its own (366 and 405 days by default); at the providers of e-mail and SMS, what they keep of what they have sent, as long as they do. What the member writes afterwards is theirs again, under another key. Erasing again does nothing. UNAVAILABLE (STORE_UNAVAILABLE) while the vault is away.
          */
         post: operations["eraseMyData"];
         delete?: never;
@@ -564,6 +566,56 @@ export interface paths {
          * @description Adds an internal note, which members never see. Notes are encrypted as messages are. It needs the metadata `idempotency-key` as PostReply does: the key belongs to the agent, whatever the conversation, and is remembered for as long as that is kept.
          */
         post: operations["agentAddNote"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/agent/drafts/{conversation_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Returns the agent's draft in a conversation that they may see
+         * @description Returns the agent's draft in a conversation that they may see: else it is NOT_FOUND with the reason CONVERSATION_NOT_FOUND, and DRAFT_NOT_FOUND where there is none.
+         */
+        get: operations["agentGetDraft"];
+        /**
+         * Stores what the agent has begun to write in a conversation, a reply and a note, and replaces what was there
+         * @description Stores what the agent has begun to write in a conversation, a reply and a note, and replaces what was there: there is one draft for each agent and conversation. It may be incomplete; nothing is checked but its length (BODY_TOO_LONG), counted as PostReply and AddNote count, but for outer white space, which counts too. Texts are encrypted as notes are, and shown to nobody else; a member's export does not have them, as nothing was said yet. They are deleted seven days after the last change, with the conversation, and when its member has everything erased. An agent has at most 100 drafts; the oldest makes room. Nothing of it is audited.
+         *
+         *     Neither PostReply nor AddNote deletes it: whoever sends knows what was sent, and saves what is left or calls DeleteDraft. Neither a colleague's claim nor a closed conversation prevents it. With the metadata `if-none-match` of `*` it replaces nothing: FAILED_PRECONDITION with the reason DRAFT_EXISTS where there is one. A machine needs the scope notes.write too where there is a note (SCOPE_MISSING).
+         */
+        put: operations["agentSaveDraft"];
+        post?: never;
+        /**
+         * Deletes the agent's draft in a conversation, also one that they do not see any more
+         * @description Deletes the agent's draft in a conversation, also one that they do not see any more. Deleting one that is not there is no error.
+         */
+        delete: operations["agentDeleteDraft"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/agent/drafts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Returns the agent's drafts in conversations that they may see, last changed first, a page at a time; they are 100 at most
+         * @description Returns the agent's drafts in conversations that they may see, last changed first, a page at a time; they are 100 at most.
+         */
+        get: operations["agentListDrafts"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1235,7 +1287,7 @@ export interface components {
          * @description Stable, for programs to compare; docs/errors.md says when each comes and what to do. New ones may be added: have a case for those that you do not know.
          * @enum {string}
          */
-        "messagerie.error.v1.ErrorReason": "INTERNAL" | "DEADLINE_EXCEEDED" | "CALL_CANCELLED" | "SERVICE_UNAVAILABLE" | "STORE_UNAVAILABLE" | "NOT_READY" | "OVERLOADED" | "RATE_LIMITED" | "CALLS_TOO_MANY" | "STREAMS_TOO_MANY" | "REQUEST_TOO_SLOW" | "ANSWERS_UNREAD" | "REPORTS_BUSY" | "REPORT_TOO_SLOW" | "TOKEN_REQUIRED" | "TOKEN_INVALID" | "WATCH_TICKET_INVALID" | "CREDENTIALS_AMBIGUOUS" | "PUBLIC_URL_UNSET" | "ISSUER_UNAVAILABLE" | "ACCESS_DENIED" | "SCOPE_MISSING" | "METHOD_UNKNOWN" | "REQUEST_MISSING" | "REQUEST_MALFORMED" | "REQUEST_TOO_LARGE" | "PATH_UNKNOWN" | "NOT_ACCEPTABLE" | "PATH_MALFORMED" | "HTTP_METHOD_NOT_ALLOWED" | "QUERY_MALFORMED" | "PARAMETER_UNKNOWN" | "PARAMETER_DUPLICATE" | "MEDIA_TYPE_UNSUPPORTED" | "BODY_UNEXPECTED" | "BODY_UNREADABLE" | "JSON_MALFORMED" | "FIELD_UNKNOWN" | "FIELD_DUPLICATE" | "REQUIRED" | "TOO_SHORT" | "TOO_LONG" | "TOO_FEW" | "TOO_MANY" | "NOT_UNIQUE" | "OUT_OF_RANGE" | "UUID_INVALID" | "FORMAT_INVALID" | "VALUE_UNKNOWN" | "VALUE_INVALID" | "CONFIRMATION_REQUIRED" | "CONTROL_CHARACTERS" | "TIMESTAMP_INVALID" | "DURATION_INVALID" | "FIELD_MASK_INVALID" | "PAGE_TOKEN_INVALID" | "IDEMPOTENCY_KEY_REQUIRED" | "IDEMPOTENCY_KEY_INVALID" | "IDEMPOTENCY_KEY_REUSED" | "SELECTION_INVALID" | "AUDIENCE_NOT_SERVED" | "AUDIENCE_NOT_YOURS" | "TAXONOMY_UNAVAILABLE" | "TAXONOMY_VERSION_REQUIRED" | "TAXONOMY_VERSION_OUTDATED" | "TAXONOMY_VERSION_UNKNOWN" | "THEME_UNKNOWN" | "THEME_NOT_FOR_AUDIENCE" | "TOPIC_REQUIRED" | "TOPIC_UNKNOWN" | "TOPIC_NOT_FOR_AUDIENCE" | "REASON_REQUIRED" | "REASON_UNKNOWN" | "REASON_NOT_FOR_AUDIENCE" | "SERVICE_NOT_OFFERED" | "QUEUE_UNKNOWN" | "BODY_NOT_UTF8" | "BODY_CHARACTER_FORBIDDEN" | "BODY_TOO_SHORT" | "BODY_TOO_LONG" | "BODY_BLANK" | "CAISSE_UNKNOWN" | "CONVERSATION_NOT_FOUND" | "CONVERSATION_CLOSED" | "CONVERSATION_ERASED" | "CONVERSATION_CHANGED" | "LAST_MESSAGE_REQUIRED" | "ALREADY_ANSWERED" | "CLOSING_TEXT_REQUIRED" | "REFERENCE_INVALID" | "SEARCH_INVALID" | "AGENT_UNKNOWN" | "TEMPLATE_VARIABLE_UNKNOWN" | "FILTERS_CONTRADICTORY" | "CLAIM_HELD" | "CLAIM_NOT_HELD" | "DRAFT_NOT_FOUND" | "DRAFT_CHANGED" | "DRAFT_EXISTS" | "TITLE_INVALID" | "TEMPLATES_TOO_MANY" | "EMAIL_INVALID" | "PHONE_INVALID" | "WATCHES_TOO_MANY" | "EXPORT_NOT_READ" | "MESSAGING_UNAVAILABLE" | "REFUSED_EVENT_NOT_FOUND" | "DEAD_LETTER_NOT_FOUND" | "DEAD_LETTER_ID_INVALID" | "REPORT_REFUSED" | "REPORT_NOT_SIGNED" | "REPORT_STALE" | "REPORT_MALFORMED" | "WEBHOOK_NOT_CONFIGURED";
+        "messagerie.error.v1.ErrorReason": "INTERNAL" | "DEADLINE_EXCEEDED" | "CALL_CANCELLED" | "SERVICE_UNAVAILABLE" | "STORE_UNAVAILABLE" | "NOT_READY" | "OVERLOADED" | "RATE_LIMITED" | "CALLS_TOO_MANY" | "STREAMS_TOO_MANY" | "REQUEST_TOO_SLOW" | "ANSWERS_UNREAD" | "REPORTS_BUSY" | "REPORT_TOO_SLOW" | "TOKEN_REQUIRED" | "TOKEN_INVALID" | "WATCH_TICKET_INVALID" | "CREDENTIALS_AMBIGUOUS" | "PUBLIC_URL_UNSET" | "ISSUER_UNAVAILABLE" | "ACCESS_DENIED" | "SCOPE_MISSING" | "METHOD_UNKNOWN" | "REQUEST_MISSING" | "REQUEST_MALFORMED" | "REQUEST_TOO_LARGE" | "PATH_UNKNOWN" | "NOT_ACCEPTABLE" | "PATH_MALFORMED" | "HTTP_METHOD_NOT_ALLOWED" | "QUERY_MALFORMED" | "PARAMETER_UNKNOWN" | "PARAMETER_DUPLICATE" | "MEDIA_TYPE_UNSUPPORTED" | "BODY_UNEXPECTED" | "BODY_UNREADABLE" | "JSON_MALFORMED" | "FIELD_UNKNOWN" | "FIELD_DUPLICATE" | "REQUIRED" | "TOO_SHORT" | "TOO_LONG" | "TOO_FEW" | "TOO_MANY" | "NOT_UNIQUE" | "OUT_OF_RANGE" | "UUID_INVALID" | "FORMAT_INVALID" | "VALUE_UNKNOWN" | "VALUE_INVALID" | "CONFIRMATION_REQUIRED" | "CONTROL_CHARACTERS" | "TIMESTAMP_INVALID" | "DURATION_INVALID" | "FIELD_MASK_INVALID" | "PAGE_TOKEN_INVALID" | "IDEMPOTENCY_KEY_REQUIRED" | "IDEMPOTENCY_KEY_INVALID" | "IDEMPOTENCY_KEY_REUSED" | "SELECTION_INVALID" | "AUDIENCE_NOT_SERVED" | "AUDIENCE_NOT_YOURS" | "TAXONOMY_UNAVAILABLE" | "TAXONOMY_VERSION_REQUIRED" | "TAXONOMY_VERSION_OUTDATED" | "TAXONOMY_VERSION_UNKNOWN" | "THEME_UNKNOWN" | "THEME_NOT_FOR_AUDIENCE" | "TOPIC_REQUIRED" | "TOPIC_UNKNOWN" | "TOPIC_NOT_FOR_AUDIENCE" | "REASON_REQUIRED" | "REASON_UNKNOWN" | "REASON_NOT_FOR_AUDIENCE" | "SERVICE_NOT_OFFERED" | "QUEUE_UNKNOWN" | "BODY_NOT_UTF8" | "BODY_CHARACTER_FORBIDDEN" | "BODY_TOO_SHORT" | "BODY_TOO_LONG" | "BODY_BLANK" | "CAISSE_UNKNOWN" | "CONVERSATION_NOT_FOUND" | "CONVERSATION_CLOSED" | "CONVERSATION_ERASED" | "CONVERSATION_CHANGED" | "LAST_MESSAGE_REQUIRED" | "ALREADY_ANSWERED" | "CLOSING_TEXT_REQUIRED" | "REFERENCE_INVALID" | "SEARCH_INVALID" | "AGENT_UNKNOWN" | "TEMPLATE_VARIABLE_UNKNOWN" | "FILTERS_CONTRADICTORY" | "CLAIM_HELD" | "CLAIM_NOT_HELD" | "DRAFT_NOT_FOUND" | "DRAFT_CHANGED" | "DRAFT_EXISTS" | "DRAFT_PLACE_INVALID" | "TITLE_INVALID" | "TEMPLATES_TOO_MANY" | "EMAIL_INVALID" | "PHONE_INVALID" | "WATCHES_TOO_MANY" | "EXPORT_NOT_READ" | "MESSAGING_UNAVAILABLE" | "REFUSED_EVENT_NOT_FOUND" | "DEAD_LETTER_NOT_FOUND" | "DEAD_LETTER_ID_INVALID" | "REPORT_REFUSED" | "REPORT_NOT_SIGNED" | "REPORT_STALE" | "REPORT_MALFORMED" | "WEBHOOK_NOT_CONFIGURED";
         /** @description AddNoteRequest is an internal note. */
         "messagerie.messaging.v1.AddNoteRequest": {
             /** @description The text: 1 to 2000 characters, counted and refused as a member's is. The bounds count Unicode code points after CRLF to LF, NFC and trimming: white space around the text does not count. */
@@ -1255,6 +1307,20 @@ export interface components {
             /** @description The queues that they may see; "*" is all. */
             queues: string[];
         };
+        /** @description AgentDraft is what an agent has begun to write in a conversation. */
+        "messagerie.messaging.v1.AgentDraft": {
+            /** @description Id of the conversation. */
+            conversationId: string;
+            /** @description The reply as it stands; may be empty. */
+            text: string;
+            /** @description The note as it stands; may be empty. */
+            note: string;
+            /**
+             * Format: date-time
+             * @description When it was last saved.
+             */
+            updateTime: string;
+        };
         /** @description AgentQueue is a service of the fund that answers messages. */
         "messagerie.messaging.v1.AgentQueue": {
             /** @description Stable code. */
@@ -1269,10 +1335,17 @@ export interface components {
              */
             waiting: number;
         };
+        /** @description AgentServiceDeleteDraftResponse is empty. */
+        "messagerie.messaging.v1.AgentServiceDeleteDraftResponse": Record<string, never>;
         /** @description AgentServiceGetConversationResponse is a conversation with its messages. */
         "messagerie.messaging.v1.AgentServiceGetConversationResponse": {
             /** @description The conversation. */
             conversation: components["schemas"]["messagerie.messaging.v1.Conversation"];
+        };
+        /** @description AgentServiceGetDraftResponse is a draft. */
+        "messagerie.messaging.v1.AgentServiceGetDraftResponse": {
+            /** @description The draft. */
+            draft: components["schemas"]["messagerie.messaging.v1.AgentDraft"];
         };
         /** @description AgentServiceListConversationsResponse is one page. */
         "messagerie.messaging.v1.AgentServiceListConversationsResponse": {
@@ -1280,6 +1353,25 @@ export interface components {
             conversations: components["schemas"]["messagerie.messaging.v1.Conversation"][];
             /** @description Empty on the last page. */
             nextPageToken: string;
+        };
+        /** @description AgentServiceListDraftsResponse has the drafts, last changed first. */
+        "messagerie.messaging.v1.AgentServiceListDraftsResponse": {
+            /** @description The drafts. */
+            drafts: components["schemas"]["messagerie.messaging.v1.AgentDraft"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
+        };
+        /** @description AgentServiceSaveDraftRequest is a draft to store. */
+        "messagerie.messaging.v1.AgentServiceSaveDraftRequest": {
+            /** @description The reply: at most 5000 characters. It is kept and given back as it is, whatever its characters. */
+            text?: string;
+            /** @description The note: at most 2000 characters, likewise. */
+            note?: string;
+        };
+        /** @description AgentServiceSaveDraftResponse is the draft as stored. */
+        "messagerie.messaging.v1.AgentServiceSaveDraftResponse": {
+            /** @description The draft. */
+            draft: components["schemas"]["messagerie.messaging.v1.AgentDraft"];
         };
         /** @description AgentServiceWatchConversationsResponse is a hint that something has changed. */
         "messagerie.messaging.v1.AgentServiceWatchConversationsResponse": {
@@ -1490,6 +1582,10 @@ export interface components {
             member?: components["schemas"]["messagerie.messaging.v1.Member"];
             /** @description Which services of the fund have read it, in an export of the member's data alone. */
             readings: components["schemas"]["messagerie.messaging.v1.Reading"][];
+            /** @description The beginning of the first message, by which its member recognises it: at most 120 characters in one line, cut between words and then followed by an ellipsis. In MessagingService.ListConversations alone; empty once it is erased. */
+            excerpt: string;
+            /** @description Within how long the fund answers the first message, counted from createTime, as it was said when that was sent. Absent where nothing was. */
+            expectedDelay?: components["schemas"]["messagerie.messaging.v1.ExpectedDelay"];
         };
         /** @description With CONVERSATION_CHANGED and 409: what was written since the message that lastMessageId names. */
         "messagerie.messaging.v1.ConversationChanged": {
@@ -1540,7 +1636,7 @@ export interface components {
         "messagerie.messaging.v1.Draft": {
             /**
              * Format: uuid
-             * @description UUID, chosen by the caller. A front end sends the message under the same, as its idempotency key.
+             * @description UUID, chosen by the caller. A front end sends the message under the same, as its idempotency key; a further message has a key of its own, as its draft has the conversation's id.
              */
             id: string;
             /**
@@ -1566,6 +1662,17 @@ export interface components {
              * @description When it was last saved.
              */
             updateTime: string;
+            /** @description Id of the conversation that it is a further message of; empty for a new one. */
+            conversationId: string;
+            /**
+             * Format: date-time
+             * @description Until when it is kept: seven days after updateTime.
+             */
+            expireTime: string;
+            /** @description The beginning of the text, cut as that of a conversation. In ListDrafts alone. */
+            excerpt: string;
+            /** @description Reference of the conversation that it is a further message of; empty for a new one. */
+            conversationReference: string;
         };
         /** @description DropRefusedEventRequest names one. */
         "messagerie.messaging.v1.DropRefusedEventRequest": Record<string, never>;
@@ -1812,6 +1919,8 @@ export interface components {
              * @description How many of the member's conversations have an unread reply, hidden or not.
              */
             unreadCount: number;
+            /** @description The page before, as pageToken with the same filters; empty on the first page. */
+            previousPageToken: string;
         };
         /** @description ListDraftsResponse has the drafts, last changed first. */
         "messagerie.messaging.v1.ListDraftsResponse": {
@@ -2171,6 +2280,8 @@ export interface components {
             taxonomyVersion?: number;
             /** @description The text: at most 8000 characters, so that one that is too long can be shortened later. It is kept and given back as it is, whatever its characters. */
             text?: string;
+            /** @description Id of the member's conversation that it is a further message of, and its own id then; empty for a new message. */
+            conversationId?: string;
         };
         /** @description SaveDraftResponse is the draft as stored. */
         "messagerie.messaging.v1.SaveDraftResponse": {
@@ -2872,7 +2983,7 @@ export interface components {
             };
             content?: never;
         };
-        /** @description The request is not what the operation takes. Reasons: CREDENTIALS_AMBIGUOUS, REQUEST_MISSING, REQUEST_MALFORMED, PATH_MALFORMED, QUERY_MALFORMED, PARAMETER_UNKNOWN, PARAMETER_DUPLICATE, BODY_UNEXPECTED, BODY_UNREADABLE, JSON_MALFORMED, FIELD_UNKNOWN, FIELD_DUPLICATE, REQUIRED, TOO_SHORT, TOO_LONG, TOO_FEW, TOO_MANY, NOT_UNIQUE, OUT_OF_RANGE, UUID_INVALID, FORMAT_INVALID, VALUE_UNKNOWN, VALUE_INVALID, CONFIRMATION_REQUIRED, CONTROL_CHARACTERS, TIMESTAMP_INVALID, DURATION_INVALID, FIELD_MASK_INVALID, PAGE_TOKEN_INVALID, IDEMPOTENCY_KEY_REQUIRED, IDEMPOTENCY_KEY_INVALID, SELECTION_INVALID, AUDIENCE_NOT_SERVED, TAXONOMY_VERSION_REQUIRED, TAXONOMY_VERSION_OUTDATED, TAXONOMY_VERSION_UNKNOWN, THEME_UNKNOWN, THEME_NOT_FOR_AUDIENCE, TOPIC_REQUIRED, TOPIC_UNKNOWN, TOPIC_NOT_FOR_AUDIENCE, REASON_REQUIRED, REASON_UNKNOWN, REASON_NOT_FOR_AUDIENCE, SERVICE_NOT_OFFERED, QUEUE_UNKNOWN, BODY_NOT_UTF8, BODY_CHARACTER_FORBIDDEN, BODY_TOO_SHORT, BODY_TOO_LONG, BODY_BLANK, LAST_MESSAGE_REQUIRED, CLOSING_TEXT_REQUIRED, REFERENCE_INVALID, SEARCH_INVALID, AGENT_UNKNOWN, TEMPLATE_VARIABLE_UNKNOWN, FILTERS_CONTRADICTORY, TITLE_INVALID, EMAIL_INVALID, PHONE_INVALID, DEAD_LETTER_ID_INVALID, REPORT_MALFORMED. */
+        /** @description The request is not what the operation takes. Reasons: CREDENTIALS_AMBIGUOUS, REQUEST_MISSING, REQUEST_MALFORMED, PATH_MALFORMED, QUERY_MALFORMED, PARAMETER_UNKNOWN, PARAMETER_DUPLICATE, BODY_UNEXPECTED, BODY_UNREADABLE, JSON_MALFORMED, FIELD_UNKNOWN, FIELD_DUPLICATE, REQUIRED, TOO_SHORT, TOO_LONG, TOO_FEW, TOO_MANY, NOT_UNIQUE, OUT_OF_RANGE, UUID_INVALID, FORMAT_INVALID, VALUE_UNKNOWN, VALUE_INVALID, CONFIRMATION_REQUIRED, CONTROL_CHARACTERS, TIMESTAMP_INVALID, DURATION_INVALID, FIELD_MASK_INVALID, PAGE_TOKEN_INVALID, IDEMPOTENCY_KEY_REQUIRED, IDEMPOTENCY_KEY_INVALID, SELECTION_INVALID, AUDIENCE_NOT_SERVED, TAXONOMY_VERSION_REQUIRED, TAXONOMY_VERSION_OUTDATED, TAXONOMY_VERSION_UNKNOWN, THEME_UNKNOWN, THEME_NOT_FOR_AUDIENCE, TOPIC_REQUIRED, TOPIC_UNKNOWN, TOPIC_NOT_FOR_AUDIENCE, REASON_REQUIRED, REASON_UNKNOWN, REASON_NOT_FOR_AUDIENCE, SERVICE_NOT_OFFERED, QUEUE_UNKNOWN, BODY_NOT_UTF8, BODY_CHARACTER_FORBIDDEN, BODY_TOO_SHORT, BODY_TOO_LONG, BODY_BLANK, LAST_MESSAGE_REQUIRED, CLOSING_TEXT_REQUIRED, REFERENCE_INVALID, SEARCH_INVALID, AGENT_UNKNOWN, TEMPLATE_VARIABLE_UNKNOWN, FILTERS_CONTRADICTORY, DRAFT_PLACE_INVALID, TITLE_INVALID, EMAIL_INVALID, PHONE_INVALID, DEAD_LETTER_ID_INVALID, REPORT_MALFORMED. */
         BadRequest: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -3287,10 +3398,14 @@ export interface operations {
                 hidden?: boolean;
                 /** @description Most conversations in the page: 1 to 100, 20 when 0; more is cut to 100. */
                 pageSize?: number;
-                /** @description nextPageToken of the page before; empty for the first. */
+                /** @description nextPageToken or previousPageToken of another page; empty for the first. */
                 pageToken?: string;
                 /** @description Only this profile's conversations; unspecified: all profiles. */
                 audience?: components["schemas"]["messagerie.taxonomy.v1.Audience"];
+                /** @description Only those with this reference, typed as it comes, in either case, with spaces and without MSA-; and those in whose reference and labels of theme, topic and reason each of these words begins one, whatever its case and accents. What belongs to no word counts as a space; without any word, nothing is found. Empty: all. The texts are not searched. */
+                q?: string;
+                /** @description The order: changed, the last changed first, which is the default; or unread, those that have an unread reply before the others, and of each the last changed first. */
+                orderBy?: "changed" | "unread";
             };
             header?: never;
             path?: never;
@@ -3316,7 +3431,7 @@ export interface operations {
                      *           "audience": "PARTICULIER",
                      *           "theme": {
                      *             "code": "famille-logement",
-                     *             "label": "Famille, allocations familiales, aides au logement"
+                     *             "label": "Famille, Allocations familiales, aides au logement"
                      *           },
                      *           "topic": {
                      *             "code": "allocations-familiales",
@@ -3324,7 +3439,7 @@ export interface operations {
                      *           },
                      *           "reason": {
                      *             "code": "paiement-absent",
-                     *             "label": "Je n'ai pas reçu mon paiement"
+                     *             "label": "Je n’ai pas reçu mon paiement"
                      *           },
                      *           "taxonomyVersion": 1,
                      *           "status": "SENT",
@@ -3350,11 +3465,16 @@ export interface operations {
                      *               "firstTime": "2026-03-02T09:15:00Z",
                      *               "lastTime": "2026-03-02T09:15:00Z"
                      *             }
-                     *           ]
+                     *           ],
+                     *           "excerpt": "excerpt",
+                     *           "expectedDelay": {
+                     *             "workingDays": 5
+                     *           }
                      *         }
                      *       ],
                      *       "nextPageToken": "",
-                     *       "unreadCount": 1
+                     *       "unreadCount": 1,
+                     *       "previousPageToken": "previous_page_token"
                      *     }
                      */
                     "application/json": components["schemas"]["messagerie.messaging.v1.ListConversationsResponse"];
@@ -3390,7 +3510,7 @@ export interface operations {
                  *       "theme": "famille-logement",
                  *       "topic": "allocations-familiales",
                  *       "reason": "paiement-absent",
-                 *       "taxonomyVersion": 1,
+                 *       "taxonomyVersion": 2,
                  *       "text": "Bonjour, je n'ai pas reçu mon paiement de février."
                  *     }
                  */
@@ -3416,7 +3536,7 @@ export interface operations {
                      *         "audience": "PARTICULIER",
                      *         "theme": {
                      *           "code": "famille-logement",
-                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *           "label": "Famille, Allocations familiales, aides au logement"
                      *         },
                      *         "topic": {
                      *           "code": "allocations-familiales",
@@ -3424,7 +3544,7 @@ export interface operations {
                      *         },
                      *         "reason": {
                      *           "code": "paiement-absent",
-                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *           "label": "Je n’ai pas reçu mon paiement"
                      *         },
                      *         "taxonomyVersion": 1,
                      *         "status": "SENT",
@@ -3468,7 +3588,11 @@ export interface operations {
                      *             "firstTime": "2026-03-02T09:15:00Z",
                      *             "lastTime": "2026-03-02T09:15:00Z"
                      *           }
-                     *         ]
+                     *         ],
+                     *         "excerpt": "excerpt",
+                     *         "expectedDelay": {
+                     *           "workingDays": 5
+                     *         }
                      *       },
                      *       "expectedDelay": {
                      *         "workingDays": 5
@@ -3529,7 +3653,7 @@ export interface operations {
                      *         "audience": "PARTICULIER",
                      *         "theme": {
                      *           "code": "famille-logement",
-                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *           "label": "Famille, Allocations familiales, aides au logement"
                      *         },
                      *         "topic": {
                      *           "code": "allocations-familiales",
@@ -3537,7 +3661,7 @@ export interface operations {
                      *         },
                      *         "reason": {
                      *           "code": "paiement-absent",
-                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *           "label": "Je n’ai pas reçu mon paiement"
                      *         },
                      *         "taxonomyVersion": 1,
                      *         "status": "SENT",
@@ -3581,7 +3705,11 @@ export interface operations {
                      *             "firstTime": "2026-03-02T09:15:00Z",
                      *             "lastTime": "2026-03-02T09:15:00Z"
                      *           }
-                     *         ]
+                     *         ],
+                     *         "excerpt": "excerpt",
+                     *         "expectedDelay": {
+                     *           "workingDays": 5
+                     *         }
                      *       }
                      *     }
                      */
@@ -3636,7 +3764,7 @@ export interface operations {
                      *         "audience": "PARTICULIER",
                      *         "theme": {
                      *           "code": "famille-logement",
-                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *           "label": "Famille, Allocations familiales, aides au logement"
                      *         },
                      *         "topic": {
                      *           "code": "allocations-familiales",
@@ -3644,7 +3772,7 @@ export interface operations {
                      *         },
                      *         "reason": {
                      *           "code": "paiement-absent",
-                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *           "label": "Je n’ai pas reçu mon paiement"
                      *         },
                      *         "taxonomyVersion": 1,
                      *         "status": "SENT",
@@ -3670,7 +3798,11 @@ export interface operations {
                      *             "firstTime": "2026-03-02T09:15:00Z",
                      *             "lastTime": "2026-03-02T09:15:00Z"
                      *           }
-                     *         ]
+                     *         ],
+                     *         "excerpt": "excerpt",
+                     *         "expectedDelay": {
+                     *           "workingDays": 5
+                     *         }
                      *       }
                      *     }
                      */
@@ -3726,7 +3858,7 @@ export interface operations {
                      *         "audience": "PARTICULIER",
                      *         "theme": {
                      *           "code": "famille-logement",
-                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *           "label": "Famille, Allocations familiales, aides au logement"
                      *         },
                      *         "topic": {
                      *           "code": "allocations-familiales",
@@ -3734,7 +3866,7 @@ export interface operations {
                      *         },
                      *         "reason": {
                      *           "code": "paiement-absent",
-                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *           "label": "Je n’ai pas reçu mon paiement"
                      *         },
                      *         "taxonomyVersion": 1,
                      *         "status": "SENT",
@@ -3760,7 +3892,11 @@ export interface operations {
                      *             "firstTime": "2026-03-02T09:15:00Z",
                      *             "lastTime": "2026-03-02T09:15:00Z"
                      *           }
-                     *         ]
+                     *         ],
+                     *         "excerpt": "excerpt",
+                     *         "expectedDelay": {
+                     *           "workingDays": 5
+                     *         }
                      *       }
                      *     }
                      */
@@ -3816,7 +3952,7 @@ export interface operations {
                      *         "audience": "PARTICULIER",
                      *         "theme": {
                      *           "code": "famille-logement",
-                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *           "label": "Famille, Allocations familiales, aides au logement"
                      *         },
                      *         "topic": {
                      *           "code": "allocations-familiales",
@@ -3824,7 +3960,7 @@ export interface operations {
                      *         },
                      *         "reason": {
                      *           "code": "paiement-absent",
-                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *           "label": "Je n’ai pas reçu mon paiement"
                      *         },
                      *         "taxonomyVersion": 1,
                      *         "status": "SENT",
@@ -3850,7 +3986,11 @@ export interface operations {
                      *             "firstTime": "2026-03-02T09:15:00Z",
                      *             "lastTime": "2026-03-02T09:15:00Z"
                      *           }
-                     *         ]
+                     *         ],
+                     *         "excerpt": "excerpt",
+                     *         "expectedDelay": {
+                     *           "workingDays": 5
+                     *         }
                      *       }
                      *     }
                      */
@@ -3923,7 +4063,7 @@ export interface operations {
                      *         "audience": "PARTICULIER",
                      *         "theme": {
                      *           "code": "famille-logement",
-                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *           "label": "Famille, Allocations familiales, aides au logement"
                      *         },
                      *         "topic": {
                      *           "code": "allocations-familiales",
@@ -3931,7 +4071,7 @@ export interface operations {
                      *         },
                      *         "reason": {
                      *           "code": "paiement-absent",
-                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *           "label": "Je n’ai pas reçu mon paiement"
                      *         },
                      *         "taxonomyVersion": 1,
                      *         "status": "SENT",
@@ -3975,7 +4115,11 @@ export interface operations {
                      *             "firstTime": "2026-03-02T09:15:00Z",
                      *             "lastTime": "2026-03-02T09:15:00Z"
                      *           }
-                     *         ]
+                     *         ],
+                     *         "excerpt": "excerpt",
+                     *         "expectedDelay": {
+                     *           "workingDays": 5
+                     *         }
                      *       }
                      *     }
                      */
@@ -4037,7 +4181,11 @@ export interface operations {
                      *         "reason": "paiement-absent",
                      *         "taxonomyVersion": 1,
                      *         "text": "Bonjour, je n'ai pas reçu mon paiement de février.",
-                     *         "updateTime": "2026-03-02T09:15:00Z"
+                     *         "updateTime": "2026-03-02T09:15:00Z",
+                     *         "conversationId": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *         "expireTime": "2026-03-02T09:15:00Z",
+                     *         "excerpt": "excerpt",
+                     *         "conversationReference": "conversation_reference"
                      *       }
                      *     }
                      */
@@ -4112,7 +4260,11 @@ export interface operations {
                      *         "reason": "paiement-absent",
                      *         "taxonomyVersion": 1,
                      *         "text": "Bonjour, je n'ai pas reçu mon paiement de février.",
-                     *         "updateTime": "2026-03-02T09:15:00Z"
+                     *         "updateTime": "2026-03-02T09:15:00Z",
+                     *         "conversationId": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *         "expireTime": "2026-03-02T09:15:00Z",
+                     *         "excerpt": "excerpt",
+                     *         "conversationReference": "conversation_reference"
                      *       }
                      *     }
                      */
@@ -4122,6 +4274,7 @@ export interface operations {
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
             412: components["responses"]["PreconditionFailed"];
             413: components["responses"]["RequestEntityTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
@@ -4209,7 +4362,11 @@ export interface operations {
                      *           "reason": "paiement-absent",
                      *           "taxonomyVersion": 1,
                      *           "text": "Bonjour, je n'ai pas reçu mon paiement de février.",
-                     *           "updateTime": "2026-03-02T09:15:00Z"
+                     *           "updateTime": "2026-03-02T09:15:00Z",
+                     *           "conversationId": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *           "expireTime": "2026-03-02T09:15:00Z",
+                     *           "excerpt": "excerpt",
+                     *           "conversationReference": "conversation_reference"
                      *         }
                      *       ],
                      *       "nextPageToken": ""
@@ -4591,7 +4748,11 @@ export interface operations {
                      *           "reason": "paiement-absent",
                      *           "taxonomyVersion": 1,
                      *           "text": "Bonjour, je n'ai pas reçu mon paiement de février.",
-                     *           "updateTime": "2026-03-02T09:15:00Z"
+                     *           "updateTime": "2026-03-02T09:15:00Z",
+                     *           "conversationId": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *           "expireTime": "2026-03-02T09:15:00Z",
+                     *           "excerpt": "excerpt",
+                     *           "conversationReference": "conversation_reference"
                      *         }
                      *       ],
                      *       "conversations": [
@@ -4601,7 +4762,7 @@ export interface operations {
                      *           "audience": "PARTICULIER",
                      *           "theme": {
                      *             "code": "famille-logement",
-                     *             "label": "Famille, allocations familiales, aides au logement"
+                     *             "label": "Famille, Allocations familiales, aides au logement"
                      *           },
                      *           "topic": {
                      *             "code": "allocations-familiales",
@@ -4609,7 +4770,7 @@ export interface operations {
                      *           },
                      *           "reason": {
                      *             "code": "paiement-absent",
-                     *             "label": "Je n'ai pas reçu mon paiement"
+                     *             "label": "Je n’ai pas reçu mon paiement"
                      *           },
                      *           "taxonomyVersion": 1,
                      *           "status": "SENT",
@@ -4653,7 +4814,11 @@ export interface operations {
                      *               "firstTime": "2026-03-02T09:15:00Z",
                      *               "lastTime": "2026-03-02T09:15:00Z"
                      *             }
-                     *           ]
+                     *           ],
+                     *           "excerpt": "excerpt",
+                     *           "expectedDelay": {
+                     *             "workingDays": 5
+                     *           }
                      *         }
                      *       ]
                      *     }
@@ -4775,7 +4940,7 @@ export interface operations {
                      *           "audience": "PARTICULIER",
                      *           "theme": {
                      *             "code": "famille-logement",
-                     *             "label": "Famille, allocations familiales, aides au logement"
+                     *             "label": "Famille, Allocations familiales, aides au logement"
                      *           },
                      *           "topic": {
                      *             "code": "allocations-familiales",
@@ -4783,7 +4948,7 @@ export interface operations {
                      *           },
                      *           "reason": {
                      *             "code": "paiement-absent",
-                     *             "label": "Je n'ai pas reçu mon paiement"
+                     *             "label": "Je n’ai pas reçu mon paiement"
                      *           },
                      *           "taxonomyVersion": 1,
                      *           "status": "SENT",
@@ -4819,7 +4984,11 @@ export interface operations {
                      *               "firstTime": "2026-03-02T09:15:00Z",
                      *               "lastTime": "2026-03-02T09:15:00Z"
                      *             }
-                     *           ]
+                     *           ],
+                     *           "excerpt": "excerpt",
+                     *           "expectedDelay": {
+                     *             "workingDays": 5
+                     *           }
                      *         }
                      *       ],
                      *       "nextPageToken": ""
@@ -4873,7 +5042,7 @@ export interface operations {
                      *           "audience": "PARTICULIER",
                      *           "theme": {
                      *             "code": "famille-logement",
-                     *             "label": "Famille, allocations familiales, aides au logement"
+                     *             "label": "Famille, Allocations familiales, aides au logement"
                      *           },
                      *           "topic": {
                      *             "code": "allocations-familiales",
@@ -4881,7 +5050,7 @@ export interface operations {
                      *           },
                      *           "reason": {
                      *             "code": "paiement-absent",
-                     *             "label": "Je n'ai pas reçu mon paiement"
+                     *             "label": "Je n’ai pas reçu mon paiement"
                      *           },
                      *           "taxonomyVersion": 1,
                      *           "status": "SENT",
@@ -4917,7 +5086,11 @@ export interface operations {
                      *               "firstTime": "2026-03-02T09:15:00Z",
                      *               "lastTime": "2026-03-02T09:15:00Z"
                      *             }
-                     *           ]
+                     *           ],
+                     *           "excerpt": "excerpt",
+                     *           "expectedDelay": {
+                     *             "workingDays": 5
+                     *           }
                      *         }
                      *       ],
                      *       "nextPageToken": ""
@@ -4976,7 +5149,7 @@ export interface operations {
                      *         "audience": "PARTICULIER",
                      *         "theme": {
                      *           "code": "famille-logement",
-                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *           "label": "Famille, Allocations familiales, aides au logement"
                      *         },
                      *         "topic": {
                      *           "code": "allocations-familiales",
@@ -4984,7 +5157,7 @@ export interface operations {
                      *         },
                      *         "reason": {
                      *           "code": "paiement-absent",
-                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *           "label": "Je n’ai pas reçu mon paiement"
                      *         },
                      *         "taxonomyVersion": 1,
                      *         "status": "SENT",
@@ -5052,7 +5225,11 @@ export interface operations {
                      *             "firstTime": "2026-03-02T09:15:00Z",
                      *             "lastTime": "2026-03-02T09:15:00Z"
                      *           }
-                     *         ]
+                     *         ],
+                     *         "excerpt": "excerpt",
+                     *         "expectedDelay": {
+                     *           "workingDays": 5
+                     *         }
                      *       }
                      *     }
                      */
@@ -5114,7 +5291,7 @@ export interface operations {
                      *         "audience": "PARTICULIER",
                      *         "theme": {
                      *           "code": "famille-logement",
-                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *           "label": "Famille, Allocations familiales, aides au logement"
                      *         },
                      *         "topic": {
                      *           "code": "allocations-familiales",
@@ -5122,7 +5299,7 @@ export interface operations {
                      *         },
                      *         "reason": {
                      *           "code": "paiement-absent",
-                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *           "label": "Je n’ai pas reçu mon paiement"
                      *         },
                      *         "taxonomyVersion": 1,
                      *         "status": "SENT",
@@ -5158,7 +5335,11 @@ export interface operations {
                      *             "firstTime": "2026-03-02T09:15:00Z",
                      *             "lastTime": "2026-03-02T09:15:00Z"
                      *           }
-                     *         ]
+                     *         ],
+                     *         "excerpt": "excerpt",
+                     *         "expectedDelay": {
+                     *           "workingDays": 5
+                     *         }
                      *       }
                      *     }
                      */
@@ -5220,7 +5401,7 @@ export interface operations {
                      *         "audience": "PARTICULIER",
                      *         "theme": {
                      *           "code": "famille-logement",
-                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *           "label": "Famille, Allocations familiales, aides au logement"
                      *         },
                      *         "topic": {
                      *           "code": "allocations-familiales",
@@ -5228,7 +5409,7 @@ export interface operations {
                      *         },
                      *         "reason": {
                      *           "code": "paiement-absent",
-                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *           "label": "Je n’ai pas reçu mon paiement"
                      *         },
                      *         "taxonomyVersion": 1,
                      *         "status": "SENT",
@@ -5264,7 +5445,11 @@ export interface operations {
                      *             "firstTime": "2026-03-02T09:15:00Z",
                      *             "lastTime": "2026-03-02T09:15:00Z"
                      *           }
-                     *         ]
+                     *         ],
+                     *         "excerpt": "excerpt",
+                     *         "expectedDelay": {
+                     *           "workingDays": 5
+                     *         }
                      *       }
                      *     }
                      */
@@ -5320,7 +5505,7 @@ export interface operations {
                      *         "audience": "PARTICULIER",
                      *         "theme": {
                      *           "code": "famille-logement",
-                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *           "label": "Famille, Allocations familiales, aides au logement"
                      *         },
                      *         "topic": {
                      *           "code": "allocations-familiales",
@@ -5328,7 +5513,7 @@ export interface operations {
                      *         },
                      *         "reason": {
                      *           "code": "paiement-absent",
-                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *           "label": "Je n’ai pas reçu mon paiement"
                      *         },
                      *         "taxonomyVersion": 1,
                      *         "status": "SENT",
@@ -5364,7 +5549,11 @@ export interface operations {
                      *             "firstTime": "2026-03-02T09:15:00Z",
                      *             "lastTime": "2026-03-02T09:15:00Z"
                      *           }
-                     *         ]
+                     *         ],
+                     *         "excerpt": "excerpt",
+                     *         "expectedDelay": {
+                     *           "workingDays": 5
+                     *         }
                      *       }
                      *     }
                      */
@@ -5427,7 +5616,7 @@ export interface operations {
                      *         "audience": "PARTICULIER",
                      *         "theme": {
                      *           "code": "famille-logement",
-                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *           "label": "Famille, Allocations familiales, aides au logement"
                      *         },
                      *         "topic": {
                      *           "code": "allocations-familiales",
@@ -5435,7 +5624,7 @@ export interface operations {
                      *         },
                      *         "reason": {
                      *           "code": "paiement-absent",
-                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *           "label": "Je n’ai pas reçu mon paiement"
                      *         },
                      *         "taxonomyVersion": 1,
                      *         "status": "SENT",
@@ -5471,7 +5660,11 @@ export interface operations {
                      *             "firstTime": "2026-03-02T09:15:00Z",
                      *             "lastTime": "2026-03-02T09:15:00Z"
                      *           }
-                     *         ]
+                     *         ],
+                     *         "excerpt": "excerpt",
+                     *         "expectedDelay": {
+                     *           "workingDays": 5
+                     *         }
                      *       }
                      *     }
                      */
@@ -5548,7 +5741,7 @@ export interface operations {
                      *         "audience": "PARTICULIER",
                      *         "theme": {
                      *           "code": "famille-logement",
-                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *           "label": "Famille, Allocations familiales, aides au logement"
                      *         },
                      *         "topic": {
                      *           "code": "allocations-familiales",
@@ -5556,7 +5749,7 @@ export interface operations {
                      *         },
                      *         "reason": {
                      *           "code": "paiement-absent",
-                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *           "label": "Je n’ai pas reçu mon paiement"
                      *         },
                      *         "taxonomyVersion": 1,
                      *         "status": "SENT",
@@ -5624,7 +5817,11 @@ export interface operations {
                      *             "firstTime": "2026-03-02T09:15:00Z",
                      *             "lastTime": "2026-03-02T09:15:00Z"
                      *           }
-                     *         ]
+                     *         ],
+                     *         "excerpt": "excerpt",
+                     *         "expectedDelay": {
+                     *           "workingDays": 5
+                     *         }
                      *       },
                      *       "messageId": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905"
                      *     }
@@ -5695,7 +5892,7 @@ export interface operations {
                      *         "audience": "PARTICULIER",
                      *         "theme": {
                      *           "code": "famille-logement",
-                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *           "label": "Famille, Allocations familiales, aides au logement"
                      *         },
                      *         "topic": {
                      *           "code": "allocations-familiales",
@@ -5703,7 +5900,7 @@ export interface operations {
                      *         },
                      *         "reason": {
                      *           "code": "paiement-absent",
-                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *           "label": "Je n’ai pas reçu mon paiement"
                      *         },
                      *         "taxonomyVersion": 1,
                      *         "status": "SENT",
@@ -5739,7 +5936,11 @@ export interface operations {
                      *             "firstTime": "2026-03-02T09:15:00Z",
                      *             "lastTime": "2026-03-02T09:15:00Z"
                      *           }
-                     *         ]
+                     *         ],
+                     *         "excerpt": "excerpt",
+                     *         "expectedDelay": {
+                     *           "workingDays": 5
+                     *         }
                      *       }
                      *     }
                      */
@@ -5809,7 +6010,7 @@ export interface operations {
                      *         "audience": "PARTICULIER",
                      *         "theme": {
                      *           "code": "famille-logement",
-                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *           "label": "Famille, Allocations familiales, aides au logement"
                      *         },
                      *         "topic": {
                      *           "code": "allocations-familiales",
@@ -5817,7 +6018,7 @@ export interface operations {
                      *         },
                      *         "reason": {
                      *           "code": "paiement-absent",
-                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *           "label": "Je n’ai pas reçu mon paiement"
                      *         },
                      *         "taxonomyVersion": 1,
                      *         "status": "SENT",
@@ -5853,7 +6054,11 @@ export interface operations {
                      *             "firstTime": "2026-03-02T09:15:00Z",
                      *             "lastTime": "2026-03-02T09:15:00Z"
                      *           }
-                     *         ]
+                     *         ],
+                     *         "excerpt": "excerpt",
+                     *         "expectedDelay": {
+                     *           "workingDays": 5
+                     *         }
                      *       }
                      *     }
                      */
@@ -5924,7 +6129,7 @@ export interface operations {
                      *         "audience": "PARTICULIER",
                      *         "theme": {
                      *           "code": "famille-logement",
-                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *           "label": "Famille, Allocations familiales, aides au logement"
                      *         },
                      *         "topic": {
                      *           "code": "allocations-familiales",
@@ -5932,7 +6137,7 @@ export interface operations {
                      *         },
                      *         "reason": {
                      *           "code": "paiement-absent",
-                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *           "label": "Je n’ai pas reçu mon paiement"
                      *         },
                      *         "taxonomyVersion": 1,
                      *         "status": "SENT",
@@ -5968,7 +6173,11 @@ export interface operations {
                      *             "firstTime": "2026-03-02T09:15:00Z",
                      *             "lastTime": "2026-03-02T09:15:00Z"
                      *           }
-                     *         ]
+                     *         ],
+                     *         "excerpt": "excerpt",
+                     *         "expectedDelay": {
+                     *           "workingDays": 5
+                     *         }
                      *       }
                      *     }
                      */
@@ -6033,7 +6242,7 @@ export interface operations {
                      *         "audience": "PARTICULIER",
                      *         "theme": {
                      *           "code": "famille-logement",
-                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *           "label": "Famille, Allocations familiales, aides au logement"
                      *         },
                      *         "topic": {
                      *           "code": "allocations-familiales",
@@ -6041,7 +6250,7 @@ export interface operations {
                      *         },
                      *         "reason": {
                      *           "code": "paiement-absent",
-                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *           "label": "Je n’ai pas reçu mon paiement"
                      *         },
                      *         "taxonomyVersion": 1,
                      *         "status": "SENT",
@@ -6077,7 +6286,11 @@ export interface operations {
                      *             "firstTime": "2026-03-02T09:15:00Z",
                      *             "lastTime": "2026-03-02T09:15:00Z"
                      *           }
-                     *         ]
+                     *         ],
+                     *         "excerpt": "excerpt",
+                     *         "expectedDelay": {
+                     *           "workingDays": 5
+                     *         }
                      *       }
                      *     }
                      */
@@ -6147,7 +6360,7 @@ export interface operations {
                      *         "audience": "PARTICULIER",
                      *         "theme": {
                      *           "code": "famille-logement",
-                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *           "label": "Famille, Allocations familiales, aides au logement"
                      *         },
                      *         "topic": {
                      *           "code": "allocations-familiales",
@@ -6155,7 +6368,7 @@ export interface operations {
                      *         },
                      *         "reason": {
                      *           "code": "paiement-absent",
-                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *           "label": "Je n’ai pas reçu mon paiement"
                      *         },
                      *         "taxonomyVersion": 1,
                      *         "status": "SENT",
@@ -6223,7 +6436,11 @@ export interface operations {
                      *             "firstTime": "2026-03-02T09:15:00Z",
                      *             "lastTime": "2026-03-02T09:15:00Z"
                      *           }
-                     *         ]
+                     *         ],
+                     *         "excerpt": "excerpt",
+                     *         "expectedDelay": {
+                     *           "workingDays": 5
+                     *         }
                      *       }
                      *     }
                      */
@@ -6237,6 +6454,226 @@ export interface operations {
             409: components["responses"]["Conflict"];
             413: components["responses"]["RequestEntityTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    agentGetDraft: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description The ETag of an answer that the caller has. 304 if it has not changed.
+                 * @example "5f1c0a9e7d3b2468"
+                 */
+                "If-None-Match"?: string;
+            };
+            path: {
+                /**
+                 * @description Its id.
+                 * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
+                 */
+                conversation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A draft. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    ETag: components["headers"]["ETag"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "draft": {
+                     *         "conversationId": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *         "text": "Bonjour, votre paiement",
+                     *         "note": "Rappeler demain.",
+                     *         "updateTime": "2026-03-02T09:15:00Z"
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.AgentServiceGetDraftResponse"];
+                };
+            };
+            304: components["responses"]["NotModified"];
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    agentSaveDraft: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description The ETag of what the caller has seen. 412 if it has changed since.
+                 * @example "5f1c0a9e7d3b2468"
+                 */
+                "If-Match"?: string;
+                /**
+                 * @description `*`: only if there is none yet. 412 if there is one, or if its ETag is among those named.
+                 * @example *
+                 */
+                "If-None-Match"?: string;
+            };
+            path: {
+                /**
+                 * @description Id of the conversation.
+                 * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
+                 */
+                conversation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                /**
+                 * @example {
+                 *       "text": "Bonjour, votre paiement",
+                 *       "note": "Rappeler demain."
+                 *     }
+                 */
+                "application/json": components["schemas"]["messagerie.messaging.v1.AgentServiceSaveDraftRequest"];
+            };
+        };
+        responses: {
+            /** @description The draft as stored. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    ETag: components["headers"]["ETag"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "draft": {
+                     *         "conversationId": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *         "text": "Bonjour, votre paiement",
+                     *         "note": "Rappeler demain.",
+                     *         "updateTime": "2026-03-02T09:15:00Z"
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.AgentServiceSaveDraftResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            412: components["responses"]["PreconditionFailed"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    agentDeleteDraft: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description The ETag of what the caller has seen. 412 if it has changed since.
+                 * @example "5f1c0a9e7d3b2468"
+                 */
+                "If-Match"?: string;
+            };
+            path: {
+                /**
+                 * @description Its id.
+                 * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
+                 */
+                conversation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Empty. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /** @example {} */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.AgentServiceDeleteDraftResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            412: components["responses"]["PreconditionFailed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    agentListDrafts: {
+        parameters: {
+            query?: {
+                /** @description Most drafts in the page: 1 to 100, 20 when 0; more is cut to 100. */
+                pageSize?: number;
+                /** @description nextPageToken of the page before; empty for the first. */
+                pageToken?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description AgentServiceListDraftsResponse has the drafts, last changed first. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "drafts": [
+                     *         {
+                     *           "conversationId": "0199f3a2-5c1e-7d34-9b60-2f8e41c7a905",
+                     *           "text": "Bonjour, votre paiement",
+                     *           "note": "Rappeler demain.",
+                     *           "updateTime": "2026-03-02T09:15:00Z"
+                     *         }
+                     *       ],
+                     *       "nextPageToken": ""
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.messaging.v1.AgentServiceListDraftsResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalServerError"];
             503: components["responses"]["ServiceUnavailable"];
@@ -6291,7 +6728,7 @@ export interface operations {
                      *         "audience": "PARTICULIER",
                      *         "theme": {
                      *           "code": "famille-logement",
-                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *           "label": "Famille, Allocations familiales, aides au logement"
                      *         },
                      *         "topic": {
                      *           "code": "allocations-familiales",
@@ -6299,7 +6736,7 @@ export interface operations {
                      *         },
                      *         "reason": {
                      *           "code": "paiement-absent",
-                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *           "label": "Je n’ai pas reçu mon paiement"
                      *         },
                      *         "taxonomyVersion": 1,
                      *         "status": "SENT",
@@ -6335,7 +6772,11 @@ export interface operations {
                      *             "firstTime": "2026-03-02T09:15:00Z",
                      *             "lastTime": "2026-03-02T09:15:00Z"
                      *           }
-                     *         ]
+                     *         ],
+                     *         "excerpt": "excerpt",
+                     *         "expectedDelay": {
+                     *           "workingDays": 5
+                     *         }
                      *       }
                      *     }
                      */
@@ -6400,7 +6841,7 @@ export interface operations {
                      *         "audience": "PARTICULIER",
                      *         "theme": {
                      *           "code": "famille-logement",
-                     *           "label": "Famille, allocations familiales, aides au logement"
+                     *           "label": "Famille, Allocations familiales, aides au logement"
                      *         },
                      *         "topic": {
                      *           "code": "allocations-familiales",
@@ -6408,7 +6849,7 @@ export interface operations {
                      *         },
                      *         "reason": {
                      *           "code": "paiement-absent",
-                     *           "label": "Je n'ai pas reçu mon paiement"
+                     *           "label": "Je n’ai pas reçu mon paiement"
                      *         },
                      *         "taxonomyVersion": 1,
                      *         "status": "SENT",
@@ -6444,7 +6885,11 @@ export interface operations {
                      *             "firstTime": "2026-03-02T09:15:00Z",
                      *             "lastTime": "2026-03-02T09:15:00Z"
                      *           }
-                     *         ]
+                     *         ],
+                     *         "excerpt": "excerpt",
+                     *         "expectedDelay": {
+                     *           "workingDays": 5
+                     *         }
                      *       }
                      *     }
                      */
@@ -6815,7 +7260,7 @@ export interface operations {
                      *         {
                      *           "theme": {
                      *             "code": "famille-logement",
-                     *             "label": "Famille, allocations familiales, aides au logement"
+                     *             "label": "Famille, Allocations familiales, aides au logement"
                      *           },
                      *           "received": 1,
                      *           "answered": 1,
@@ -7608,7 +8053,7 @@ export interface operations {
                      *       "themes": [
                      *         {
                      *           "code": "famille-logement",
-                     *           "label": "Famille, allocations familiales, aides au logement",
+                     *           "label": "Famille, Allocations familiales, aides au logement",
                      *           "help": "",
                      *           "topics": [
                      *             {
@@ -7618,7 +8063,7 @@ export interface operations {
                      *               "reasons": [
                      *                 {
                      *                   "code": "paiement-absent",
-                     *                   "label": "Je n'ai pas reçu mon paiement"
+                     *                   "label": "Je n’ai pas reçu mon paiement"
                      *                 }
                      *               ]
                      *             }
@@ -7739,7 +8184,7 @@ export interface operations {
                      *         {
                      *           "theme": {
                      *             "code": "famille-logement",
-                     *             "label": "Famille, allocations familiales, aides au logement",
+                     *             "label": "Famille, Allocations familiales, aides au logement",
                      *             "help": "",
                      *             "topics": [
                      *               {
@@ -7749,7 +8194,7 @@ export interface operations {
                      *                 "reasons": [
                      *                   {
                      *                     "code": "paiement-absent",
-                     *                     "label": "Je n'ai pas reçu mon paiement"
+                     *                     "label": "Je n’ai pas reçu mon paiement"
                      *                   }
                      *                 ]
                      *               }
@@ -7762,13 +8207,13 @@ export interface operations {
                      *             "reasons": [
                      *               {
                      *                 "code": "paiement-absent",
-                     *                 "label": "Je n'ai pas reçu mon paiement"
+                     *                 "label": "Je n’ai pas reçu mon paiement"
                      *               }
                      *             ]
                      *           },
                      *           "reason": {
                      *             "code": "paiement-absent",
-                     *             "label": "Je n'ai pas reçu mon paiement"
+                     *             "label": "Je n’ai pas reçu mon paiement"
                      *           }
                      *         }
                      *       ],

@@ -139,6 +139,7 @@ const (
 	ErrorReason_DRAFT_NOT_FOUND           ErrorReason = 86
 	ErrorReason_DRAFT_CHANGED             ErrorReason = 87
 	ErrorReason_DRAFT_EXISTS              ErrorReason = 112
+	ErrorReason_DRAFT_PLACE_INVALID       ErrorReason = 121
 	ErrorReason_TITLE_INVALID             ErrorReason = 88
 	ErrorReason_TEMPLATES_TOO_MANY        ErrorReason = 89
 	ErrorReason_EMAIL_INVALID             ErrorReason = 90
@@ -260,6 +261,7 @@ var (
 		86:  "DRAFT_NOT_FOUND",
 		87:  "DRAFT_CHANGED",
 		112: "DRAFT_EXISTS",
+		121: "DRAFT_PLACE_INVALID",
 		88:  "TITLE_INVALID",
 		89:  "TEMPLATES_TOO_MANY",
 		90:  "EMAIL_INVALID",
@@ -377,6 +379,7 @@ var (
 		"DRAFT_NOT_FOUND":           86,
 		"DRAFT_CHANGED":             87,
 		"DRAFT_EXISTS":              112,
+		"DRAFT_PLACE_INVALID":       121,
 		"TITLE_INVALID":             88,
 		"TEMPLATES_TOO_MANY":        89,
 		"EMAIL_INVALID":             90,
@@ -547,7 +550,7 @@ const file_messagerie_error_v1_error_proto_rawDesc = "" +
 	"\x04when\x18\x02 \x01(\tR\x04when\x12\x16\n" +
 	"\x06remedy\x18\x03 \x01(\tR\x06remedy\x12\x0e\n" +
 	"\x02fr\x18\x04 \x01(\tR\x02fr\x12\x0e\n" +
-	"\x02en\x18\x05 \x01(\tR\x02en*\xac\xf6\x01\n" +
+	"\x02en\x18\x05 \x01(\tR\x02en*\x88\xf9\x01\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x83\x03\n" +
 	"\bINTERNAL\x10\x01\x1a\xf4\x02\xca\xdb\x18\xef\x02\n" +
@@ -755,13 +758,15 @@ const file_messagerie_error_v1_error_proto_rawDesc = "" +
 	"\rDRAFT_CHANGED\x10W\x1a\xb0\x02\xca\xdb\x18\xab\x02\n" +
 	"\x13FAILED_PRECONDITION\x12Tthe draft has changed since the version that the If-Match of the request names (412)\x1a(read it again, and let the person decide\"LCe brouillon a été modifié ailleurs. Relisez-le avant de l’enregistrer.*CThis draft was changed elsewhere. Read it again before you save it.0\x9c\x03\x12\x98\x02\n" +
 	"\fDRAFT_EXISTS\x10p\x1a\x85\x02\xca\xdb\x18\x80\x02\n" +
-	"\x13FAILED_PRECONDITION\x12Pthe draft already exists, which the If-None-Match of the request rules out (412)\x1a\x1aread it, or use another id\"@Ce brouillon existe déjà. Relisez-le avant de l’enregistrer.*6This draft already exists. Read it before you save it.0\x9c\x03\x12\xcd\x01\n" +
+	"\x13FAILED_PRECONDITION\x12Pthe draft already exists, which the If-None-Match of the request rules out (412)\x1a\x1aread it, or use another id\"@Ce brouillon existe déjà. Relisez-le avant de l’enregistrer.*6This draft already exists. Read it before you save it.0\x9c\x03\x12\xe0\x02\n" +
+	"\x13DRAFT_PLACE_INVALID\x10y\x1a\xc6\x02\xca\xdb\x18\xc1\x02\n" +
+	"\x10INVALID_ARGUMENT\x12Qthe draft is of a further message in a conversation, and has another id than that\x1a)give the conversation's id as the draft's\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\xcd\x01\n" +
 	"\rTITLE_INVALID\x10X\x1a\xb9\x01\xca\xdb\x18\xb4\x01\n" +
 	"\x10INVALID_ARGUMENT\x12=the title is empty once trimmed, or longer than 80 characters\x1a\fgive another\"*Donnez un titre de 80 caractères au plus.*'Enter a title of at most 80 characters.\x12\xf2\x01\n" +
 	"\x12TEMPLATES_TOO_MANY\x10Y\x1a\xd9\x01\xca\xdb\x18\xd4\x01\n" +
-	"\x13FAILED_PRECONDITION\x12/the caisse has as many templates as it may have\x1a\x10delete one first\";Le nombre maximal de modèles est atteint. Supprimez-en un.*=The maximum number of templates has been reached. Delete one.\x12\xf7\x01\n" +
-	"\rEMAIL_INVALID\x10Z\x1a\xe3\x01\xca\xdb\x18\xde\x01\n" +
-	"\x10INVALID_ARGUMENT\x129the field is not an e-mail address that can be written to\x1a\x19let the person correct it\"@Saisissez une adresse électronique, par exemple nom@exemple.fr.*2Enter an e-mail address, such as name@example.com.\x12\x9b\x02\n" +
+	"\x13FAILED_PRECONDITION\x12/the caisse has as many templates as it may have\x1a\x10delete one first\";Le nombre maximal de modèles est atteint. Supprimez-en un.*=The maximum number of templates has been reached. Delete one.\x12\xf0\x01\n" +
+	"\rEMAIL_INVALID\x10Z\x1a\xdc\x01\xca\xdb\x18\xd7\x01\n" +
+	"\x10INVALID_ARGUMENT\x129the field is not an e-mail address that can be written to\x1a\x19let the person correct it\"9Saisissez une adresse e-mail, par exemple nom@exemple.fr.*2Enter an e-mail address, such as name@example.com.\x12\x9b\x02\n" +
 	"\rPHONE_INVALID\x10[\x1a\x87\x02\xca\xdb\x18\x82\x02\n" +
 	"\x10INVALID_ARGUMENT\x12*the field is not a mobile telephone number\x1a\x19let the person correct it\"\\Saisissez un numéro de téléphone mobile, par exemple 06 12 34 56 78 ou +33 6 12 34 56 78.*IEnter a mobile phone number, such as 06 12 34 56 78 or +33 6 12 34 56 78.\x12\xa0\x02\n" +
 	"\x10WATCHES_TOO_MANY\x10\\\x1a\x89\x02\xca\xdb\x18\x84\x02\n" +

@@ -452,7 +452,7 @@ func (x AuditEntry_Action) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AuditEntry_Action.Descriptor instead.
 func (AuditEntry_Action) EnumDescriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{99, 0}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{108, 0}
 }
 
 // Choice is one level of the selection, with the label it had when the message
@@ -570,7 +570,14 @@ type Conversation struct {
 	// Who writes. Absent in lists, and once it is erased. Agents alone see it.
 	Member *Member `protobuf:"bytes,24,opt,name=member,proto3" json:"member,omitempty"`
 	// Which services of the fund have read it, in an export of the member's data alone.
-	Readings      []*Reading `protobuf:"bytes,25,rep,name=readings,proto3" json:"readings,omitempty"`
+	Readings []*Reading `protobuf:"bytes,25,rep,name=readings,proto3" json:"readings,omitempty"`
+	// The beginning of the first message, by which its member recognises it: at most 120
+	// characters in one line, cut between words and then followed by an ellipsis. In
+	// MessagingService.ListConversations alone; empty once it is erased.
+	Excerpt string `protobuf:"bytes,26,opt,name=excerpt,proto3" json:"excerpt,omitempty"`
+	// Within how long the fund answers the first message, counted from create_time, as it was
+	// said when that was sent. Absent where nothing was.
+	ExpectedDelay *ExpectedDelay `protobuf:"bytes,27,opt,name=expected_delay,json=expectedDelay,proto3" json:"expected_delay,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -776,6 +783,20 @@ func (x *Conversation) GetMember() *Member {
 func (x *Conversation) GetReadings() []*Reading {
 	if x != nil {
 		return x.Readings
+	}
+	return nil
+}
+
+func (x *Conversation) GetExcerpt() string {
+	if x != nil {
+		return x.Excerpt
+	}
+	return ""
+}
+
+func (x *Conversation) GetExpectedDelay() *ExpectedDelay {
+	if x != nil {
+		return x.ExpectedDelay
 	}
 	return nil
 }
@@ -1617,10 +1638,18 @@ type ListConversationsRequest struct {
 	Hidden bool `protobuf:"varint,1,opt,name=hidden,proto3" json:"hidden,omitempty"`
 	// Most conversations in the page: 1 to 100, 20 when 0; more is cut to 100.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// next_page_token of the page before; empty for the first.
+	// next_page_token or previous_page_token of another page; empty for the first.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// Only this profile's conversations; unspecified: all profiles.
-	Audience      v1.Audience `protobuf:"varint,4,opt,name=audience,proto3,enum=messagerie.taxonomy.v1.Audience" json:"audience,omitempty"`
+	Audience v1.Audience `protobuf:"varint,4,opt,name=audience,proto3,enum=messagerie.taxonomy.v1.Audience" json:"audience,omitempty"`
+	// Only those with this reference, typed as it comes, in either case, with spaces and without
+	// MSA-; and those in whose reference and labels of theme, topic and reason each of these words
+	// begins one, whatever its case and accents. What belongs to no word counts as a space; without
+	// any word, nothing is found. Empty: all. The texts are not searched.
+	Q string `protobuf:"bytes,5,opt,name=q,proto3" json:"q,omitempty"`
+	// The order: changed, the last changed first, which is the default; or unread, those that
+	// have an unread reply before the others, and of each the last changed first.
+	OrderBy       string `protobuf:"bytes,6,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1683,6 +1712,20 @@ func (x *ListConversationsRequest) GetAudience() v1.Audience {
 	return v1.Audience(0)
 }
 
+func (x *ListConversationsRequest) GetQ() string {
+	if x != nil {
+		return x.Q
+	}
+	return ""
+}
+
+func (x *ListConversationsRequest) GetOrderBy() string {
+	if x != nil {
+		return x.OrderBy
+	}
+	return ""
+}
+
 // ListConversationsResponse is one page.
 type ListConversationsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1691,9 +1734,11 @@ type ListConversationsResponse struct {
 	// Empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	// How many of the member's conversations have an unread reply, hidden or not.
-	UnreadCount   int32 `protobuf:"varint,3,opt,name=unread_count,json=unreadCount,proto3" json:"unread_count,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	UnreadCount int32 `protobuf:"varint,3,opt,name=unread_count,json=unreadCount,proto3" json:"unread_count,omitempty"`
+	// The page before, as page_token with the same filters; empty on the first page.
+	PreviousPageToken string `protobuf:"bytes,4,opt,name=previous_page_token,json=previousPageToken,proto3" json:"previous_page_token,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *ListConversationsResponse) Reset() {
@@ -1745,6 +1790,13 @@ func (x *ListConversationsResponse) GetUnreadCount() int32 {
 		return x.UnreadCount
 	}
 	return 0
+}
+
+func (x *ListConversationsResponse) GetPreviousPageToken() string {
+	if x != nil {
+		return x.PreviousPageToken
+	}
+	return ""
 }
 
 // GetConversationRequest names a conversation.
@@ -4129,7 +4181,8 @@ func (x *PostFollowUpResponse) GetConversation() *Conversation {
 type Draft struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// UUID, chosen by the caller. A front end sends the message under the same, as
-	// its idempotency key.
+	// its idempotency key; a further message has a key of its own, as its draft has the
+	// conversation's id.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// Profile under which it will be sent; may be unspecified.
 	Audience v1.Audience `protobuf:"varint,2,opt,name=audience,proto3,enum=messagerie.taxonomy.v1.Audience" json:"audience,omitempty"`
@@ -4144,9 +4197,17 @@ type Draft struct {
 	// The text as it stands; may be empty.
 	Text string `protobuf:"bytes,7,opt,name=text,proto3" json:"text,omitempty"`
 	// When it was last saved.
-	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// Id of the conversation that it is a further message of; empty for a new one.
+	ConversationId string `protobuf:"bytes,9,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
+	// Until when it is kept: seven days after update_time.
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// The beginning of the text, cut as that of a conversation. In ListDrafts alone.
+	Excerpt string `protobuf:"bytes,11,opt,name=excerpt,proto3" json:"excerpt,omitempty"`
+	// Reference of the conversation that it is a further message of; empty for a new one.
+	ConversationReference string `protobuf:"bytes,12,opt,name=conversation_reference,json=conversationReference,proto3" json:"conversation_reference,omitempty"`
+	unknownFields         protoimpl.UnknownFields
+	sizeCache             protoimpl.SizeCache
 }
 
 func (x *Draft) Reset() {
@@ -4235,6 +4296,34 @@ func (x *Draft) GetUpdateTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Draft) GetConversationId() string {
+	if x != nil {
+		return x.ConversationId
+	}
+	return ""
+}
+
+func (x *Draft) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *Draft) GetExcerpt() string {
+	if x != nil {
+		return x.Excerpt
+	}
+	return ""
+}
+
+func (x *Draft) GetConversationReference() string {
+	if x != nil {
+		return x.ConversationReference
+	}
+	return ""
+}
+
 // SaveDraftRequest is a draft to store.
 type SaveDraftRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -4252,9 +4341,12 @@ type SaveDraftRequest struct {
 	TaxonomyVersion int32 `protobuf:"varint,6,opt,name=taxonomy_version,json=taxonomyVersion,proto3" json:"taxonomy_version,omitempty"`
 	// The text: at most 8000 characters, so that one that is too long can be
 	// shortened later. It is kept and given back as it is, whatever its characters.
-	Text          string `protobuf:"bytes,7,opt,name=text,proto3" json:"text,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Text string `protobuf:"bytes,7,opt,name=text,proto3" json:"text,omitempty"`
+	// Id of the member's conversation that it is a further message of, and its own id then;
+	// empty for a new message.
+	ConversationId string `protobuf:"bytes,8,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *SaveDraftRequest) Reset() {
@@ -4332,6 +4424,13 @@ func (x *SaveDraftRequest) GetTaxonomyVersion() int32 {
 func (x *SaveDraftRequest) GetText() string {
 	if x != nil {
 		return x.Text
+	}
+	return ""
+}
+
+func (x *SaveDraftRequest) GetConversationId() string {
+	if x != nil {
+		return x.ConversationId
 	}
 	return ""
 }
@@ -6256,6 +6355,475 @@ func (x *AddNoteResponse) GetConversation() *Conversation {
 	return nil
 }
 
+// AgentDraft is what an agent has begun to write in a conversation.
+type AgentDraft struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the conversation.
+	ConversationId string `protobuf:"bytes,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
+	// The reply as it stands; may be empty.
+	Text string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	// The note as it stands; may be empty.
+	Note string `protobuf:"bytes,3,opt,name=note,proto3" json:"note,omitempty"`
+	// When it was last saved.
+	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentDraft) Reset() {
+	*x = AgentDraft{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[94]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentDraft) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentDraft) ProtoMessage() {}
+
+func (x *AgentDraft) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[94]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentDraft.ProtoReflect.Descriptor instead.
+func (*AgentDraft) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{94}
+}
+
+func (x *AgentDraft) GetConversationId() string {
+	if x != nil {
+		return x.ConversationId
+	}
+	return ""
+}
+
+func (x *AgentDraft) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *AgentDraft) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+func (x *AgentDraft) GetUpdateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UpdateTime
+	}
+	return nil
+}
+
+// AgentServiceSaveDraftRequest is a draft to store.
+type AgentServiceSaveDraftRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the conversation.
+	ConversationId string `protobuf:"bytes,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
+	// The reply: at most 5000 characters. It is kept and given back as it is, whatever its
+	// characters.
+	Text string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	// The note: at most 2000 characters, likewise.
+	Note          string `protobuf:"bytes,3,opt,name=note,proto3" json:"note,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentServiceSaveDraftRequest) Reset() {
+	*x = AgentServiceSaveDraftRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[95]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentServiceSaveDraftRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentServiceSaveDraftRequest) ProtoMessage() {}
+
+func (x *AgentServiceSaveDraftRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[95]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentServiceSaveDraftRequest.ProtoReflect.Descriptor instead.
+func (*AgentServiceSaveDraftRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{95}
+}
+
+func (x *AgentServiceSaveDraftRequest) GetConversationId() string {
+	if x != nil {
+		return x.ConversationId
+	}
+	return ""
+}
+
+func (x *AgentServiceSaveDraftRequest) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *AgentServiceSaveDraftRequest) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+// AgentServiceSaveDraftResponse is the draft as stored.
+type AgentServiceSaveDraftResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The draft.
+	Draft         *AgentDraft `protobuf:"bytes,1,opt,name=draft,proto3" json:"draft,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentServiceSaveDraftResponse) Reset() {
+	*x = AgentServiceSaveDraftResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[96]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentServiceSaveDraftResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentServiceSaveDraftResponse) ProtoMessage() {}
+
+func (x *AgentServiceSaveDraftResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[96]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentServiceSaveDraftResponse.ProtoReflect.Descriptor instead.
+func (*AgentServiceSaveDraftResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{96}
+}
+
+func (x *AgentServiceSaveDraftResponse) GetDraft() *AgentDraft {
+	if x != nil {
+		return x.Draft
+	}
+	return nil
+}
+
+// AgentServiceGetDraftRequest names a conversation.
+type AgentServiceGetDraftRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	ConversationId string `protobuf:"bytes,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *AgentServiceGetDraftRequest) Reset() {
+	*x = AgentServiceGetDraftRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[97]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentServiceGetDraftRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentServiceGetDraftRequest) ProtoMessage() {}
+
+func (x *AgentServiceGetDraftRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[97]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentServiceGetDraftRequest.ProtoReflect.Descriptor instead.
+func (*AgentServiceGetDraftRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{97}
+}
+
+func (x *AgentServiceGetDraftRequest) GetConversationId() string {
+	if x != nil {
+		return x.ConversationId
+	}
+	return ""
+}
+
+// AgentServiceGetDraftResponse is a draft.
+type AgentServiceGetDraftResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The draft.
+	Draft         *AgentDraft `protobuf:"bytes,1,opt,name=draft,proto3" json:"draft,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentServiceGetDraftResponse) Reset() {
+	*x = AgentServiceGetDraftResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[98]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentServiceGetDraftResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentServiceGetDraftResponse) ProtoMessage() {}
+
+func (x *AgentServiceGetDraftResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[98]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentServiceGetDraftResponse.ProtoReflect.Descriptor instead.
+func (*AgentServiceGetDraftResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{98}
+}
+
+func (x *AgentServiceGetDraftResponse) GetDraft() *AgentDraft {
+	if x != nil {
+		return x.Draft
+	}
+	return nil
+}
+
+// AgentServiceListDraftsRequest asks for one page.
+type AgentServiceListDraftsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Most drafts in the page: 1 to 100, 20 when 0; more is cut to 100.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before; empty for the first.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentServiceListDraftsRequest) Reset() {
+	*x = AgentServiceListDraftsRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[99]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentServiceListDraftsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentServiceListDraftsRequest) ProtoMessage() {}
+
+func (x *AgentServiceListDraftsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[99]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentServiceListDraftsRequest.ProtoReflect.Descriptor instead.
+func (*AgentServiceListDraftsRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{99}
+}
+
+func (x *AgentServiceListDraftsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *AgentServiceListDraftsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// AgentServiceListDraftsResponse has the drafts, last changed first.
+type AgentServiceListDraftsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The drafts.
+	Drafts []*AgentDraft `protobuf:"bytes,1,rep,name=drafts,proto3" json:"drafts,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentServiceListDraftsResponse) Reset() {
+	*x = AgentServiceListDraftsResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[100]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentServiceListDraftsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentServiceListDraftsResponse) ProtoMessage() {}
+
+func (x *AgentServiceListDraftsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[100]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentServiceListDraftsResponse.ProtoReflect.Descriptor instead.
+func (*AgentServiceListDraftsResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{100}
+}
+
+func (x *AgentServiceListDraftsResponse) GetDrafts() []*AgentDraft {
+	if x != nil {
+		return x.Drafts
+	}
+	return nil
+}
+
+func (x *AgentServiceListDraftsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// AgentServiceDeleteDraftRequest names a conversation.
+type AgentServiceDeleteDraftRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	ConversationId string `protobuf:"bytes,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *AgentServiceDeleteDraftRequest) Reset() {
+	*x = AgentServiceDeleteDraftRequest{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[101]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentServiceDeleteDraftRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentServiceDeleteDraftRequest) ProtoMessage() {}
+
+func (x *AgentServiceDeleteDraftRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[101]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentServiceDeleteDraftRequest.ProtoReflect.Descriptor instead.
+func (*AgentServiceDeleteDraftRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{101}
+}
+
+func (x *AgentServiceDeleteDraftRequest) GetConversationId() string {
+	if x != nil {
+		return x.ConversationId
+	}
+	return ""
+}
+
+// AgentServiceDeleteDraftResponse is empty.
+type AgentServiceDeleteDraftResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentServiceDeleteDraftResponse) Reset() {
+	*x = AgentServiceDeleteDraftResponse{}
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[102]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentServiceDeleteDraftResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentServiceDeleteDraftResponse) ProtoMessage() {}
+
+func (x *AgentServiceDeleteDraftResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[102]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentServiceDeleteDraftResponse.ProtoReflect.Descriptor instead.
+func (*AgentServiceDeleteDraftResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{102}
+}
+
 // ListAgentsRequest asks for one page.
 type ListAgentsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -6271,7 +6839,7 @@ type ListAgentsRequest struct {
 
 func (x *ListAgentsRequest) Reset() {
 	*x = ListAgentsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[94]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[103]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6283,7 +6851,7 @@ func (x *ListAgentsRequest) String() string {
 func (*ListAgentsRequest) ProtoMessage() {}
 
 func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[94]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[103]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6296,7 +6864,7 @@ func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsRequest.ProtoReflect.Descriptor instead.
 func (*ListAgentsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{94}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{103}
 }
 
 func (x *ListAgentsRequest) GetQueue() string {
@@ -6333,7 +6901,7 @@ type ListAgentsResponse struct {
 
 func (x *ListAgentsResponse) Reset() {
 	*x = ListAgentsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[95]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[104]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6345,7 +6913,7 @@ func (x *ListAgentsResponse) String() string {
 func (*ListAgentsResponse) ProtoMessage() {}
 
 func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[95]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[104]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6358,7 +6926,7 @@ func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsResponse.ProtoReflect.Descriptor instead.
 func (*ListAgentsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{95}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{104}
 }
 
 func (x *ListAgentsResponse) GetAgents() []*Agent {
@@ -6390,7 +6958,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[96]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[105]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6402,7 +6970,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[96]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[105]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6415,7 +6983,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{96}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{105}
 }
 
 func (x *Agent) GetId() string {
@@ -6460,7 +7028,7 @@ type ListAuditEntriesRequest struct {
 
 func (x *ListAuditEntriesRequest) Reset() {
 	*x = ListAuditEntriesRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[97]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[106]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6472,7 +7040,7 @@ func (x *ListAuditEntriesRequest) String() string {
 func (*ListAuditEntriesRequest) ProtoMessage() {}
 
 func (x *ListAuditEntriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[97]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[106]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6485,7 +7053,7 @@ func (x *ListAuditEntriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAuditEntriesRequest.ProtoReflect.Descriptor instead.
 func (*ListAuditEntriesRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{97}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{106}
 }
 
 func (x *ListAuditEntriesRequest) GetConversationId() string {
@@ -6547,7 +7115,7 @@ type ListAuditEntriesResponse struct {
 
 func (x *ListAuditEntriesResponse) Reset() {
 	*x = ListAuditEntriesResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[98]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[107]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6559,7 +7127,7 @@ func (x *ListAuditEntriesResponse) String() string {
 func (*ListAuditEntriesResponse) ProtoMessage() {}
 
 func (x *ListAuditEntriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[98]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[107]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6572,7 +7140,7 @@ func (x *ListAuditEntriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAuditEntriesResponse.ProtoReflect.Descriptor instead.
 func (*ListAuditEntriesResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{98}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{107}
 }
 
 func (x *ListAuditEntriesResponse) GetEntries() []*AuditEntry {
@@ -6621,7 +7189,7 @@ type AuditEntry struct {
 
 func (x *AuditEntry) Reset() {
 	*x = AuditEntry{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[99]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[108]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6633,7 +7201,7 @@ func (x *AuditEntry) String() string {
 func (*AuditEntry) ProtoMessage() {}
 
 func (x *AuditEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[99]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[108]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6646,7 +7214,7 @@ func (x *AuditEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditEntry.ProtoReflect.Descriptor instead.
 func (*AuditEntry) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{99}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{108}
 }
 
 func (x *AuditEntry) GetTime() *timestamppb.Timestamp {
@@ -6722,7 +7290,7 @@ type UnusualReader struct {
 
 func (x *UnusualReader) Reset() {
 	*x = UnusualReader{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[100]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[109]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6734,7 +7302,7 @@ func (x *UnusualReader) String() string {
 func (*UnusualReader) ProtoMessage() {}
 
 func (x *UnusualReader) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[100]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[109]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6747,7 +7315,7 @@ func (x *UnusualReader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnusualReader.ProtoReflect.Descriptor instead.
 func (*UnusualReader) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{100}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{109}
 }
 
 func (x *UnusualReader) GetAgentId() string {
@@ -6791,7 +7359,7 @@ type ListQueuesRequest struct {
 
 func (x *ListQueuesRequest) Reset() {
 	*x = ListQueuesRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[101]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[110]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6803,7 +7371,7 @@ func (x *ListQueuesRequest) String() string {
 func (*ListQueuesRequest) ProtoMessage() {}
 
 func (x *ListQueuesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[101]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[110]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6816,7 +7384,7 @@ func (x *ListQueuesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQueuesRequest.ProtoReflect.Descriptor instead.
 func (*ListQueuesRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{101}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{110}
 }
 
 func (x *ListQueuesRequest) GetPageSize() int32 {
@@ -6846,7 +7414,7 @@ type ListQueuesResponse struct {
 
 func (x *ListQueuesResponse) Reset() {
 	*x = ListQueuesResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[102]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[111]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6858,7 +7426,7 @@ func (x *ListQueuesResponse) String() string {
 func (*ListQueuesResponse) ProtoMessage() {}
 
 func (x *ListQueuesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[102]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[111]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6871,7 +7439,7 @@ func (x *ListQueuesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQueuesResponse.ProtoReflect.Descriptor instead.
 func (*ListQueuesResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{102}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{111}
 }
 
 func (x *ListQueuesResponse) GetQueues() []*AgentQueue {
@@ -6905,7 +7473,7 @@ type AgentQueue struct {
 
 func (x *AgentQueue) Reset() {
 	*x = AgentQueue{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[103]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[112]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6917,7 +7485,7 @@ func (x *AgentQueue) String() string {
 func (*AgentQueue) ProtoMessage() {}
 
 func (x *AgentQueue) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[103]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[112]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6930,7 +7498,7 @@ func (x *AgentQueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentQueue.ProtoReflect.Descriptor instead.
 func (*AgentQueue) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{103}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{112}
 }
 
 func (x *AgentQueue) GetCode() string {
@@ -6982,7 +7550,7 @@ type Template struct {
 
 func (x *Template) Reset() {
 	*x = Template{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[104]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[113]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6994,7 +7562,7 @@ func (x *Template) String() string {
 func (*Template) ProtoMessage() {}
 
 func (x *Template) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[104]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[113]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7007,7 +7575,7 @@ func (x *Template) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Template.ProtoReflect.Descriptor instead.
 func (*Template) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{104}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{113}
 }
 
 func (x *Template) GetId() string {
@@ -7060,7 +7628,7 @@ type ListTemplatesRequest struct {
 
 func (x *ListTemplatesRequest) Reset() {
 	*x = ListTemplatesRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[105]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[114]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7072,7 +7640,7 @@ func (x *ListTemplatesRequest) String() string {
 func (*ListTemplatesRequest) ProtoMessage() {}
 
 func (x *ListTemplatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[105]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[114]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7085,7 +7653,7 @@ func (x *ListTemplatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTemplatesRequest.ProtoReflect.Descriptor instead.
 func (*ListTemplatesRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{105}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{114}
 }
 
 func (x *ListTemplatesRequest) GetQueue() string {
@@ -7122,7 +7690,7 @@ type ListTemplatesResponse struct {
 
 func (x *ListTemplatesResponse) Reset() {
 	*x = ListTemplatesResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[106]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[115]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7134,7 +7702,7 @@ func (x *ListTemplatesResponse) String() string {
 func (*ListTemplatesResponse) ProtoMessage() {}
 
 func (x *ListTemplatesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[106]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[115]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7147,7 +7715,7 @@ func (x *ListTemplatesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTemplatesResponse.ProtoReflect.Descriptor instead.
 func (*ListTemplatesResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{106}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{115}
 }
 
 func (x *ListTemplatesResponse) GetTemplates() []*Template {
@@ -7182,7 +7750,7 @@ type SaveTemplateRequest struct {
 
 func (x *SaveTemplateRequest) Reset() {
 	*x = SaveTemplateRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[107]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[116]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7194,7 +7762,7 @@ func (x *SaveTemplateRequest) String() string {
 func (*SaveTemplateRequest) ProtoMessage() {}
 
 func (x *SaveTemplateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[107]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[116]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7207,7 +7775,7 @@ func (x *SaveTemplateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveTemplateRequest.ProtoReflect.Descriptor instead.
 func (*SaveTemplateRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{107}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{116}
 }
 
 func (x *SaveTemplateRequest) GetId() string {
@@ -7249,7 +7817,7 @@ type SaveTemplateResponse struct {
 
 func (x *SaveTemplateResponse) Reset() {
 	*x = SaveTemplateResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[108]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[117]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7261,7 +7829,7 @@ func (x *SaveTemplateResponse) String() string {
 func (*SaveTemplateResponse) ProtoMessage() {}
 
 func (x *SaveTemplateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[108]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[117]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7274,7 +7842,7 @@ func (x *SaveTemplateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveTemplateResponse.ProtoReflect.Descriptor instead.
 func (*SaveTemplateResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{108}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{117}
 }
 
 func (x *SaveTemplateResponse) GetTemplate() *Template {
@@ -7295,7 +7863,7 @@ type DeleteTemplateRequest struct {
 
 func (x *DeleteTemplateRequest) Reset() {
 	*x = DeleteTemplateRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[109]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[118]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7307,7 +7875,7 @@ func (x *DeleteTemplateRequest) String() string {
 func (*DeleteTemplateRequest) ProtoMessage() {}
 
 func (x *DeleteTemplateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[109]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[118]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7320,7 +7888,7 @@ func (x *DeleteTemplateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTemplateRequest.ProtoReflect.Descriptor instead.
 func (*DeleteTemplateRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{109}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{118}
 }
 
 func (x *DeleteTemplateRequest) GetId() string {
@@ -7339,7 +7907,7 @@ type DeleteTemplateResponse struct {
 
 func (x *DeleteTemplateResponse) Reset() {
 	*x = DeleteTemplateResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[110]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[119]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7351,7 +7919,7 @@ func (x *DeleteTemplateResponse) String() string {
 func (*DeleteTemplateResponse) ProtoMessage() {}
 
 func (x *DeleteTemplateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[110]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[119]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7364,7 +7932,7 @@ func (x *DeleteTemplateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTemplateResponse.ProtoReflect.Descriptor instead.
 func (*DeleteTemplateResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{110}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{119}
 }
 
 // GetStatisticsRequest asks for the figures of some days.
@@ -7380,7 +7948,7 @@ type GetStatisticsRequest struct {
 
 func (x *GetStatisticsRequest) Reset() {
 	*x = GetStatisticsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[111]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[120]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7392,7 +7960,7 @@ func (x *GetStatisticsRequest) String() string {
 func (*GetStatisticsRequest) ProtoMessage() {}
 
 func (x *GetStatisticsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[111]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[120]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7405,7 +7973,7 @@ func (x *GetStatisticsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatisticsRequest.ProtoReflect.Descriptor instead.
 func (*GetStatisticsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{111}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{120}
 }
 
 func (x *GetStatisticsRequest) GetDays() int32 {
@@ -7441,7 +8009,7 @@ type GetStatisticsResponse struct {
 
 func (x *GetStatisticsResponse) Reset() {
 	*x = GetStatisticsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[112]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[121]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7453,7 +8021,7 @@ func (x *GetStatisticsResponse) String() string {
 func (*GetStatisticsResponse) ProtoMessage() {}
 
 func (x *GetStatisticsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[112]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[121]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7466,7 +8034,7 @@ func (x *GetStatisticsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatisticsResponse.ProtoReflect.Descriptor instead.
 func (*GetStatisticsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{112}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{121}
 }
 
 func (x *GetStatisticsResponse) GetDays() []*DayFigures {
@@ -7519,7 +8087,7 @@ type DayFigures struct {
 
 func (x *DayFigures) Reset() {
 	*x = DayFigures{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[113]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[122]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7531,7 +8099,7 @@ func (x *DayFigures) String() string {
 func (*DayFigures) ProtoMessage() {}
 
 func (x *DayFigures) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[113]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[122]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7544,7 +8112,7 @@ func (x *DayFigures) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DayFigures.ProtoReflect.Descriptor instead.
 func (*DayFigures) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{113}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{122}
 }
 
 func (x *DayFigures) GetDate() string {
@@ -7588,7 +8156,7 @@ type ThemeFigures struct {
 
 func (x *ThemeFigures) Reset() {
 	*x = ThemeFigures{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[114]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[123]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7600,7 +8168,7 @@ func (x *ThemeFigures) String() string {
 func (*ThemeFigures) ProtoMessage() {}
 
 func (x *ThemeFigures) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[114]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[123]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7613,7 +8181,7 @@ func (x *ThemeFigures) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThemeFigures.ProtoReflect.Descriptor instead.
 func (*ThemeFigures) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{114}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{123}
 }
 
 func (x *ThemeFigures) GetTheme() *Choice {
@@ -7668,7 +8236,7 @@ type AnswerFigures struct {
 
 func (x *AnswerFigures) Reset() {
 	*x = AnswerFigures{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[115]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[124]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7680,7 +8248,7 @@ func (x *AnswerFigures) String() string {
 func (*AnswerFigures) ProtoMessage() {}
 
 func (x *AnswerFigures) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[115]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[124]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7693,7 +8261,7 @@ func (x *AnswerFigures) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerFigures.ProtoReflect.Descriptor instead.
 func (*AnswerFigures) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{115}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{124}
 }
 
 func (x *AnswerFigures) GetAnswered() int32 {
@@ -7733,7 +8301,7 @@ type AgentServiceWatchConversationsRequest struct {
 
 func (x *AgentServiceWatchConversationsRequest) Reset() {
 	*x = AgentServiceWatchConversationsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[116]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[125]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7745,7 +8313,7 @@ func (x *AgentServiceWatchConversationsRequest) String() string {
 func (*AgentServiceWatchConversationsRequest) ProtoMessage() {}
 
 func (x *AgentServiceWatchConversationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[116]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[125]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7758,7 +8326,7 @@ func (x *AgentServiceWatchConversationsRequest) ProtoReflect() protoreflect.Mess
 
 // Deprecated: Use AgentServiceWatchConversationsRequest.ProtoReflect.Descriptor instead.
 func (*AgentServiceWatchConversationsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{116}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{125}
 }
 
 // AgentServiceWatchConversationsResponse is a hint that something has changed.
@@ -7775,7 +8343,7 @@ type AgentServiceWatchConversationsResponse struct {
 
 func (x *AgentServiceWatchConversationsResponse) Reset() {
 	*x = AgentServiceWatchConversationsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[117]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[126]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7787,7 +8355,7 @@ func (x *AgentServiceWatchConversationsResponse) String() string {
 func (*AgentServiceWatchConversationsResponse) ProtoMessage() {}
 
 func (x *AgentServiceWatchConversationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[117]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[126]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7800,7 +8368,7 @@ func (x *AgentServiceWatchConversationsResponse) ProtoReflect() protoreflect.Mes
 
 // Deprecated: Use AgentServiceWatchConversationsResponse.ProtoReflect.Descriptor instead.
 func (*AgentServiceWatchConversationsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{117}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{126}
 }
 
 func (x *AgentServiceWatchConversationsResponse) GetConversationId() string {
@@ -7826,7 +8394,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[118]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[127]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7838,7 +8406,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[118]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[127]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7851,7 +8419,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{118}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{127}
 }
 
 // GetStatusResponse is the state of the whole service by its database, but for the
@@ -7896,7 +8464,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[119]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[128]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7908,7 +8476,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[119]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[128]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7921,7 +8489,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{119}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{128}
 }
 
 func (x *GetStatusResponse) GetBuildVersion() string {
@@ -8041,7 +8609,7 @@ type KeyFit struct {
 
 func (x *KeyFit) Reset() {
 	*x = KeyFit{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[120]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[129]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8053,7 +8621,7 @@ func (x *KeyFit) String() string {
 func (*KeyFit) ProtoMessage() {}
 
 func (x *KeyFit) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[120]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[129]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8066,7 +8634,7 @@ func (x *KeyFit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyFit.ProtoReflect.Descriptor instead.
 func (*KeyFit) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{120}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{129}
 }
 
 func (x *KeyFit) GetCheckValueOpens() bool {
@@ -8106,7 +8674,7 @@ type GetKeysRequest struct {
 
 func (x *GetKeysRequest) Reset() {
 	*x = GetKeysRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[121]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[130]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8118,7 +8686,7 @@ func (x *GetKeysRequest) String() string {
 func (*GetKeysRequest) ProtoMessage() {}
 
 func (x *GetKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[121]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[130]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8131,7 +8699,7 @@ func (x *GetKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeysRequest.ProtoReflect.Descriptor instead.
 func (*GetKeysRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{121}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{130}
 }
 
 // WrappingKey is a key that wraps members' keys: one that a process has in its key set, or one
@@ -8154,7 +8722,7 @@ type WrappingKey struct {
 
 func (x *WrappingKey) Reset() {
 	*x = WrappingKey{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[122]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[131]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8166,7 +8734,7 @@ func (x *WrappingKey) String() string {
 func (*WrappingKey) ProtoMessage() {}
 
 func (x *WrappingKey) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[122]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[131]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8179,7 +8747,7 @@ func (x *WrappingKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WrappingKey.ProtoReflect.Descriptor instead.
 func (*WrappingKey) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{122}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{131}
 }
 
 func (x *WrappingKey) GetId() uint32 {
@@ -8238,7 +8806,7 @@ type GetKeysResponse struct {
 
 func (x *GetKeysResponse) Reset() {
 	*x = GetKeysResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[123]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[132]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8250,7 +8818,7 @@ func (x *GetKeysResponse) String() string {
 func (*GetKeysResponse) ProtoMessage() {}
 
 func (x *GetKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[123]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[132]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8263,7 +8831,7 @@ func (x *GetKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeysResponse.ProtoReflect.Descriptor instead.
 func (*GetKeysResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{123}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{132}
 }
 
 func (x *GetKeysResponse) GetFit() *KeyFit {
@@ -8312,7 +8880,7 @@ type RewrapKeysRequest struct {
 
 func (x *RewrapKeysRequest) Reset() {
 	*x = RewrapKeysRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[124]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[133]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8324,7 +8892,7 @@ func (x *RewrapKeysRequest) String() string {
 func (*RewrapKeysRequest) ProtoMessage() {}
 
 func (x *RewrapKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[124]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[133]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8337,7 +8905,7 @@ func (x *RewrapKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RewrapKeysRequest.ProtoReflect.Descriptor instead.
 func (*RewrapKeysRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{124}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{133}
 }
 
 func (x *RewrapKeysRequest) GetPageToken() string {
@@ -8362,7 +8930,7 @@ type RewrapKeysResponse struct {
 
 func (x *RewrapKeysResponse) Reset() {
 	*x = RewrapKeysResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[125]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[134]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8374,7 +8942,7 @@ func (x *RewrapKeysResponse) String() string {
 func (*RewrapKeysResponse) ProtoMessage() {}
 
 func (x *RewrapKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[125]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[134]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8387,7 +8955,7 @@ func (x *RewrapKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RewrapKeysResponse.ProtoReflect.Descriptor instead.
 func (*RewrapKeysResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{125}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{134}
 }
 
 func (x *RewrapKeysResponse) GetRewrapped() int32 {
@@ -8422,7 +8990,7 @@ type ReconcileKeysRequest struct {
 
 func (x *ReconcileKeysRequest) Reset() {
 	*x = ReconcileKeysRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[126]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[135]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8434,7 +9002,7 @@ func (x *ReconcileKeysRequest) String() string {
 func (*ReconcileKeysRequest) ProtoMessage() {}
 
 func (x *ReconcileKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[126]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[135]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8447,7 +9015,7 @@ func (x *ReconcileKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReconcileKeysRequest.ProtoReflect.Descriptor instead.
 func (*ReconcileKeysRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{126}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{135}
 }
 
 func (x *ReconcileKeysRequest) GetPageToken() string {
@@ -8477,7 +9045,7 @@ type ReconcileKeysResponse struct {
 
 func (x *ReconcileKeysResponse) Reset() {
 	*x = ReconcileKeysResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[127]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[136]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8489,7 +9057,7 @@ func (x *ReconcileKeysResponse) String() string {
 func (*ReconcileKeysResponse) ProtoMessage() {}
 
 func (x *ReconcileKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[127]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[136]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8502,7 +9070,7 @@ func (x *ReconcileKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReconcileKeysResponse.ProtoReflect.Descriptor instead.
 func (*ReconcileKeysResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{127}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{136}
 }
 
 func (x *ReconcileKeysResponse) GetUnusedKeys() int32 {
@@ -8569,7 +9137,7 @@ type RefusedEvent struct {
 
 func (x *RefusedEvent) Reset() {
 	*x = RefusedEvent{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[128]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[137]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8581,7 +9149,7 @@ func (x *RefusedEvent) String() string {
 func (*RefusedEvent) ProtoMessage() {}
 
 func (x *RefusedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[128]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[137]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8594,7 +9162,7 @@ func (x *RefusedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefusedEvent.ProtoReflect.Descriptor instead.
 func (*RefusedEvent) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{128}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{137}
 }
 
 func (x *RefusedEvent) GetId() string {
@@ -8673,7 +9241,7 @@ type ListRefusedEventsRequest struct {
 
 func (x *ListRefusedEventsRequest) Reset() {
 	*x = ListRefusedEventsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[129]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[138]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8685,7 +9253,7 @@ func (x *ListRefusedEventsRequest) String() string {
 func (*ListRefusedEventsRequest) ProtoMessage() {}
 
 func (x *ListRefusedEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[129]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[138]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8698,7 +9266,7 @@ func (x *ListRefusedEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRefusedEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListRefusedEventsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{129}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{138}
 }
 
 func (x *ListRefusedEventsRequest) GetPageSize() int32 {
@@ -8728,7 +9296,7 @@ type ListRefusedEventsResponse struct {
 
 func (x *ListRefusedEventsResponse) Reset() {
 	*x = ListRefusedEventsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[130]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[139]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8740,7 +9308,7 @@ func (x *ListRefusedEventsResponse) String() string {
 func (*ListRefusedEventsResponse) ProtoMessage() {}
 
 func (x *ListRefusedEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[130]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[139]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8753,7 +9321,7 @@ func (x *ListRefusedEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRefusedEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListRefusedEventsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{130}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{139}
 }
 
 func (x *ListRefusedEventsResponse) GetEvents() []*RefusedEvent {
@@ -8783,7 +9351,7 @@ type RequeueRefusedEventsRequest struct {
 
 func (x *RequeueRefusedEventsRequest) Reset() {
 	*x = RequeueRefusedEventsRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[131]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[140]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8795,7 +9363,7 @@ func (x *RequeueRefusedEventsRequest) String() string {
 func (*RequeueRefusedEventsRequest) ProtoMessage() {}
 
 func (x *RequeueRefusedEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[131]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[140]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8808,7 +9376,7 @@ func (x *RequeueRefusedEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequeueRefusedEventsRequest.ProtoReflect.Descriptor instead.
 func (*RequeueRefusedEventsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{131}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{140}
 }
 
 func (x *RequeueRefusedEventsRequest) GetIds() []string {
@@ -8836,7 +9404,7 @@ type RequeueRefusedEventsResponse struct {
 
 func (x *RequeueRefusedEventsResponse) Reset() {
 	*x = RequeueRefusedEventsResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[132]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[141]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8848,7 +9416,7 @@ func (x *RequeueRefusedEventsResponse) String() string {
 func (*RequeueRefusedEventsResponse) ProtoMessage() {}
 
 func (x *RequeueRefusedEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[132]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[141]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8861,7 +9429,7 @@ func (x *RequeueRefusedEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequeueRefusedEventsResponse.ProtoReflect.Descriptor instead.
 func (*RequeueRefusedEventsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{132}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{141}
 }
 
 func (x *RequeueRefusedEventsResponse) GetRequeued() int32 {
@@ -8882,7 +9450,7 @@ type DropRefusedEventRequest struct {
 
 func (x *DropRefusedEventRequest) Reset() {
 	*x = DropRefusedEventRequest{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[133]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[142]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8894,7 +9462,7 @@ func (x *DropRefusedEventRequest) String() string {
 func (*DropRefusedEventRequest) ProtoMessage() {}
 
 func (x *DropRefusedEventRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[133]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[142]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8907,7 +9475,7 @@ func (x *DropRefusedEventRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropRefusedEventRequest.ProtoReflect.Descriptor instead.
 func (*DropRefusedEventRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{133}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{142}
 }
 
 func (x *DropRefusedEventRequest) GetId() string {
@@ -8926,7 +9494,7 @@ type DropRefusedEventResponse struct {
 
 func (x *DropRefusedEventResponse) Reset() {
 	*x = DropRefusedEventResponse{}
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[134]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[143]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8938,7 +9506,7 @@ func (x *DropRefusedEventResponse) String() string {
 func (*DropRefusedEventResponse) ProtoMessage() {}
 
 func (x *DropRefusedEventResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[134]
+	mi := &file_messagerie_messaging_v1_messaging_proto_msgTypes[143]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8951,7 +9519,7 @@ func (x *DropRefusedEventResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropRefusedEventResponse.ProtoReflect.Descriptor instead.
 func (*DropRefusedEventResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{134}
+	return file_messagerie_messaging_v1_messaging_proto_rawDescGZIP(), []int{143}
 }
 
 var File_messagerie_messaging_v1_messaging_proto protoreflect.FileDescriptor
@@ -8961,7 +9529,8 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"'messagerie/messaging/v1/messaging.proto\x12\x17messagerie.messaging.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!messagerie/access/v1/access.proto\x1a\x1fmessagerie/input/v1/input.proto\x1a%messagerie/taxonomy/v1/taxonomy.proto\"2\n" +
 	"\x06Choice\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x14\n" +
-	"\x05label\x18\x02 \x01(\tR\x05label\"\xf1\t\n" +
+	"\x05label\x18\x02 \x01(\tR\x05label\"\xe4\n" +
+	"\n" +
 	"\fConversation\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x1c\n" +
 	"\treference\x18\x02 \x01(\tR\treference\x12<\n" +
@@ -8991,7 +9560,9 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\twait_time\x18\x16 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x01R\bwaitTime\x12\x1a\n" +
 	"\banswered\x18\x17 \x01(\bR\banswered\x12<\n" +
 	"\x06member\x18\x18 \x01(\v2\x1f.messagerie.messaging.v1.MemberB\x03\xe0A\x01R\x06member\x12<\n" +
-	"\breadings\x18\x19 \x03(\v2 .messagerie.messaging.v1.ReadingR\breadings\"\xc1\x02\n" +
+	"\breadings\x18\x19 \x03(\v2 .messagerie.messaging.v1.ReadingR\breadings\x12\x1d\n" +
+	"\aexcerpt\x18\x1a \x01(\tB\x03\x80\x01\x01R\aexcerpt\x12R\n" +
+	"\x0eexpected_delay\x18\x1b \x01(\v2&.messagerie.messaging.v1.ExpectedDelayB\x03\xe0A\x01R\rexpectedDelay\"\xc1\x02\n" +
 	"\x06Member\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\x80\x01\x01R\x04name\x12\x1b\n" +
 	"\x06number\x18\x02 \x01(\tB\x03\x80\x01\x01R\x06number\x12:\n" +
@@ -9078,17 +9649,20 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x04text\x18\x06 \x01(\tB\a\xa8\xdb\x18\x01\x80\x01\x01R\x04text\"\xb6\x01\n" +
 	"\x15SubmitMessageResponse\x12I\n" +
 	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\x12R\n" +
-	"\x0eexpected_delay\x18\x02 \x01(\v2&.messagerie.messaging.v1.ExpectedDelayB\x03\xe0A\x01R\rexpectedDelay\"\xc9\x01\n" +
+	"\x0eexpected_delay\x18\x02 \x01(\v2&.messagerie.messaging.v1.ExpectedDelayB\x03\xe0A\x01R\rexpectedDelay\"\x9d\x02\n" +
 	"\x18ListConversationsRequest\x12\x16\n" +
 	"\x06hidden\x18\x01 \x01(\bR\x06hidden\x12$\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\x12F\n" +
-	"\baudience\x18\x04 \x01(\x0e2 .messagerie.taxonomy.v1.AudienceB\b\xbaH\x05\x82\x01\x02\x10\x01R\baudience\"\xb3\x01\n" +
+	"\baudience\x18\x04 \x01(\x0e2 .messagerie.taxonomy.v1.AudienceB\b\xbaH\x05\x82\x01\x02\x10\x01R\baudience\x12\x1c\n" +
+	"\x01q\x18\x05 \x01(\tB\x0e\xbaH\x04r\x02\x18d\xa8\xdb\x18\x01\x80\x01\x01R\x01q\x124\n" +
+	"\border_by\x18\x06 \x01(\tB\x19\xbaH\x16\xd8\x01\x01r\x11R\achangedR\x06unreadR\aorderBy\"\xe3\x01\n" +
 	"\x19ListConversationsResponse\x12K\n" +
 	"\rconversations\x18\x01 \x03(\v2%.messagerie.messaging.v1.ConversationR\rconversations\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12!\n" +
-	"\funread_count\x18\x03 \x01(\x05R\vunreadCount\"2\n" +
+	"\funread_count\x18\x03 \x01(\x05R\vunreadCount\x12.\n" +
+	"\x13previous_page_token\x18\x04 \x01(\tR\x11previousPageToken\"2\n" +
 	"\x16GetConversationRequest\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\"d\n" +
 	"\x17GetConversationResponse\x12I\n" +
@@ -9244,7 +9818,7 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x1b\n" +
 	"\x04text\x18\x02 \x01(\tB\a\xa8\xdb\x18\x01\x80\x01\x01R\x04text\"a\n" +
 	"\x14PostFollowUpResponse\x12I\n" +
-	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"\xa9\x02\n" +
+	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"\xe5\x03\n" +
 	"\x05Draft\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12A\n" +
 	"\baudience\x18\x02 \x01(\x0e2 .messagerie.taxonomy.v1.AudienceB\x03\xe0A\x01R\baudience\x12\x14\n" +
@@ -9254,7 +9828,13 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x10taxonomy_version\x18\x06 \x01(\x05R\x0ftaxonomyVersion\x12\x17\n" +
 	"\x04text\x18\a \x01(\tB\x03\x80\x01\x01R\x04text\x12;\n" +
 	"\vupdate_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"updateTime\"\xaf\x02\n" +
+	"updateTime\x12'\n" +
+	"\x0fconversation_id\x18\t \x01(\tR\x0econversationId\x12;\n" +
+	"\vexpire_time\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12\x1d\n" +
+	"\aexcerpt\x18\v \x01(\tB\x03\x80\x01\x01R\aexcerpt\x125\n" +
+	"\x16conversation_reference\x18\f \x01(\tR\x15conversationReference\"\xe5\x02\n" +
 	"\x10SaveDraftRequest\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12I\n" +
 	"\baudience\x18\x02 \x01(\x0e2 .messagerie.taxonomy.v1.AudienceB\v\xe0A\x01\xbaH\x05\x82\x01\x02\x10\x01R\baudience\x12\x1d\n" +
@@ -9262,7 +9842,8 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x05topic\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05topic\x12\x1f\n" +
 	"\x06reason\x18\x05 \x01(\tB\a\xbaH\x04r\x02\x18@R\x06reason\x122\n" +
 	"\x10taxonomy_version\x18\x06 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\x0ftaxonomyVersion\x12#\n" +
-	"\x04text\x18\a \x01(\tB\x0f\xbaH\x05r\x03\x18\xc0>\xa8\xdb\x18\x01\x80\x01\x01R\x04text\"I\n" +
+	"\x04text\x18\a \x01(\tB\x0f\xbaH\x05r\x03\x18\xc0>\xa8\xdb\x18\x01\x80\x01\x01R\x04text\x124\n" +
+	"\x0fconversation_id\x18\b \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\x0econversationId\"I\n" +
 	"\x11SaveDraftResponse\x124\n" +
 	"\x05draft\x18\x01 \x01(\v2\x1e.messagerie.messaging.v1.DraftR\x05draft\"+\n" +
 	"\x0fGetDraftRequest\x12\x18\n" +
@@ -9367,7 +9948,34 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x1b\n" +
 	"\x04text\x18\x02 \x01(\tB\a\xa8\xdb\x18\x01\x80\x01\x01R\x04text\"\\\n" +
 	"\x0fAddNoteResponse\x12I\n" +
-	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"\x81\x01\n" +
+	"\fconversation\x18\x01 \x01(\v2%.messagerie.messaging.v1.ConversationR\fconversation\"\xa4\x01\n" +
+	"\n" +
+	"AgentDraft\x12'\n" +
+	"\x0fconversation_id\x18\x01 \x01(\tR\x0econversationId\x12\x17\n" +
+	"\x04text\x18\x02 \x01(\tB\x03\x80\x01\x01R\x04text\x12\x17\n" +
+	"\x04note\x18\x03 \x01(\tB\x03\x80\x01\x01R\x04note\x12;\n" +
+	"\vupdate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"updateTime\"\x8b\x01\n" +
+	"\x1cAgentServiceSaveDraftRequest\x121\n" +
+	"\x0fconversation_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x0econversationId\x12\x1b\n" +
+	"\x04text\x18\x02 \x01(\tB\a\xa8\xdb\x18\x01\x80\x01\x01R\x04text\x12\x1b\n" +
+	"\x04note\x18\x03 \x01(\tB\a\xa8\xdb\x18\x01\x80\x01\x01R\x04note\"Z\n" +
+	"\x1dAgentServiceSaveDraftResponse\x129\n" +
+	"\x05draft\x18\x01 \x01(\v2#.messagerie.messaging.v1.AgentDraftR\x05draft\"P\n" +
+	"\x1bAgentServiceGetDraftRequest\x121\n" +
+	"\x0fconversation_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x0econversationId\"Y\n" +
+	"\x1cAgentServiceGetDraftResponse\x129\n" +
+	"\x05draft\x18\x01 \x01(\v2#.messagerie.messaging.v1.AgentDraftR\x05draft\"n\n" +
+	"\x1dAgentServiceListDraftsRequest\x12$\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"\x85\x01\n" +
+	"\x1eAgentServiceListDraftsResponse\x12;\n" +
+	"\x06drafts\x18\x01 \x03(\v2#.messagerie.messaging.v1.AgentDraftR\x06drafts\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"S\n" +
+	"\x1eAgentServiceDeleteDraftRequest\x121\n" +
+	"\x0fconversation_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x0econversationId\"!\n" +
+	"\x1fAgentServiceDeleteDraftResponse\"\x81\x01\n" +
 	"\x11ListAgentsRequest\x12\x1d\n" +
 	"\x05queue\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05queue\x12$\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
@@ -9620,7 +10228,7 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x12ReplacePreferences\x122.messagerie.messaging.v1.ReplacePreferencesRequest\x1a3.messagerie.messaging.v1.ReplacePreferencesResponse\":\xa0\xdb\x18\x02\xb0\xdb\x18\x02\xba\xdb\x18\x11preferences.write\x82\xd3\xe4\x93\x02\x17:\x01*\x1a\x12/v1/me/preferences\x12\xab\x01\n" +
 	"\x10GetExpectedDelay\x120.messagerie.messaging.v1.GetExpectedDelayRequest\x1a1.messagerie.messaging.v1.GetExpectedDelayResponse\"2\xa0\xdb\x18\x02\xb0\xdb\x18\x01\xba\xdb\x18\rtaxonomy.read\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/expectedDelay\x12\xa2\x01\n" +
 	"\fExportMyData\x12,.messagerie.messaging.v1.ExportMyDataRequest\x1a-.messagerie.messaging.v1.ExportMyDataResponse\"3\xa0\xdb\x18\x02\xb0\xdb\x18\x01\xba\xdb\x18\x12personal-data.read\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/me/export0\x01\x12\xa0\x01\n" +
-	"\vEraseMyData\x12+.messagerie.messaging.v1.EraseMyDataRequest\x1a,.messagerie.messaging.v1.EraseMyDataResponse\"6\xa0\xdb\x18\x02\xb0\xdb\x18\x02\xba\xdb\x18\x13personal-data.erase\x82\xd3\xe4\x93\x02\x11:\x01*\"\f/v1/me:erase2\xfe!\n" +
+	"\vEraseMyData\x12+.messagerie.messaging.v1.EraseMyDataRequest\x1a,.messagerie.messaging.v1.EraseMyDataResponse\"6\xa0\xdb\x18\x02\xb0\xdb\x18\x02\xba\xdb\x18\x13personal-data.erase\x82\xd3\xe4\x93\x02\x11:\x01*\"\f/v1/me:erase2\xf7'\n" +
 	"\fAgentService\x12\xc9\x01\n" +
 	"\x11ListConversations\x12=.messagerie.messaging.v1.AgentServiceListConversationsRequest\x1a>.messagerie.messaging.v1.AgentServiceListConversationsResponse\"5\xa0\xdb\x18\x03\xb0\xdb\x18\x01\xba\xdb\x18\n" +
 	"queue.read\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/agent/conversations\x12\xba\x01\n" +
@@ -9636,7 +10244,14 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x14TransferConversation\x124.messagerie.messaging.v1.TransferConversationRequest\x1a5.messagerie.messaging.v1.TransferConversationResponse\"G\xa0\xdb\x18\x03\xb0\xdb\x18\x02\xba\xdb\x18\vqueue.write\x82\xd3\xe4\x93\x02*:\x01*\"%/v1/agent/conversations/{id}:transfer\x12\xdc\x01\n" +
 	"\x18RecategoriseConversation\x128.messagerie.messaging.v1.RecategoriseConversationRequest\x1a9.messagerie.messaging.v1.RecategoriseConversationResponse\"K\xa0\xdb\x18\x03\xb0\xdb\x18\x02\xba\xdb\x18\vqueue.write\x82\xd3\xe4\x93\x02.:\x01*\")/v1/agent/conversations/{id}:recategorise\x12\xc4\x01\n" +
 	"\x12ReopenConversation\x122.messagerie.messaging.v1.ReopenConversationRequest\x1a3.messagerie.messaging.v1.ReopenConversationResponse\"E\xa0\xdb\x18\x03\xb0\xdb\x18\x02\xba\xdb\x18\vqueue.write\x82\xd3\xe4\x93\x02(:\x01*\"#/v1/agent/conversations/{id}:reopen\x12\xa1\x01\n" +
-	"\aAddNote\x12'.messagerie.messaging.v1.AddNoteRequest\x1a(.messagerie.messaging.v1.AddNoteResponse\"C\xa0\xdb\x18\x03\xb0\xdb\x18\x03\xba\xdb\x18\vnotes.write\x82\xd3\xe4\x93\x02&:\x01*\"!/v1/agent/conversations/{id}:note\x12\xbc\x01\n" +
+	"\aAddNote\x12'.messagerie.messaging.v1.AddNoteRequest\x1a(.messagerie.messaging.v1.AddNoteResponse\"C\xa0\xdb\x18\x03\xb0\xdb\x18\x03\xba\xdb\x18\vnotes.write\x82\xd3\xe4\x93\x02&:\x01*\"!/v1/agent/conversations/{id}:note\x12\xc2\x01\n" +
+	"\tSaveDraft\x125.messagerie.messaging.v1.AgentServiceSaveDraftRequest\x1a6.messagerie.messaging.v1.AgentServiceSaveDraftResponse\"F\xa0\xdb\x18\x03\xb0\xdb\x18\x02\xba\xdb\x18\rreplies.write\x82\xd3\xe4\x93\x02':\x01*\x1a\"/v1/agent/drafts/{conversation_id}\x12\xb9\x01\n" +
+	"\bGetDraft\x124.messagerie.messaging.v1.AgentServiceGetDraftRequest\x1a5.messagerie.messaging.v1.AgentServiceGetDraftResponse\"@\xa0\xdb\x18\x03\xb0\xdb\x18\x01\xba\xdb\x18\n" +
+	"queue.read\x82\xd3\xe4\x93\x02$\x12\"/v1/agent/drafts/{conversation_id}\x12\xad\x01\n" +
+	"\n" +
+	"ListDrafts\x126.messagerie.messaging.v1.AgentServiceListDraftsRequest\x1a7.messagerie.messaging.v1.AgentServiceListDraftsResponse\".\xa0\xdb\x18\x03\xb0\xdb\x18\x01\xba\xdb\x18\n" +
+	"queue.read\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/agent/drafts\x12\xc5\x01\n" +
+	"\vDeleteDraft\x127.messagerie.messaging.v1.AgentServiceDeleteDraftRequest\x1a8.messagerie.messaging.v1.AgentServiceDeleteDraftResponse\"C\xa0\xdb\x18\x03\xb0\xdb\x18\x02\xba\xdb\x18\rreplies.write\x82\xd3\xe4\x93\x02$*\"/v1/agent/drafts/{conversation_id}\x12\xbc\x01\n" +
 	"\x10HoldConversation\x120.messagerie.messaging.v1.HoldConversationRequest\x1a1.messagerie.messaging.v1.HoldConversationResponse\"C\xa0\xdb\x18\x04\xb0\xdb\x18\x02\xba\xdb\x18\vqueue.write\x82\xd3\xe4\x93\x02&:\x01*\"!/v1/agent/conversations/{id}:hold\x12\xc4\x01\n" +
 	"\x12UnholdConversation\x122.messagerie.messaging.v1.UnholdConversationRequest\x1a3.messagerie.messaging.v1.UnholdConversationResponse\"E\xa0\xdb\x18\x04\xb0\xdb\x18\x02\xba\xdb\x18\vqueue.write\x82\xd3\xe4\x93\x02(:\x01*\"#/v1/agent/conversations/{id}:unhold\x12\x95\x01\n" +
 	"\n" +
@@ -9683,7 +10298,7 @@ func file_messagerie_messaging_v1_messaging_proto_rawDescGZIP() []byte {
 }
 
 var file_messagerie_messaging_v1_messaging_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_messagerie_messaging_v1_messaging_proto_msgTypes = make([]protoimpl.MessageInfo, 135)
+var file_messagerie_messaging_v1_messaging_proto_msgTypes = make([]protoimpl.MessageInfo, 144)
 var file_messagerie_messaging_v1_messaging_proto_goTypes = []any{
 	(Status)(0),                                    // 0: messagerie.messaging.v1.Status
 	(Author)(0),                                    // 1: messagerie.messaging.v1.Author
@@ -9785,284 +10400,307 @@ var file_messagerie_messaging_v1_messaging_proto_goTypes = []any{
 	(*UnholdConversationResponse)(nil),             // 97: messagerie.messaging.v1.UnholdConversationResponse
 	(*AddNoteRequest)(nil),                         // 98: messagerie.messaging.v1.AddNoteRequest
 	(*AddNoteResponse)(nil),                        // 99: messagerie.messaging.v1.AddNoteResponse
-	(*ListAgentsRequest)(nil),                      // 100: messagerie.messaging.v1.ListAgentsRequest
-	(*ListAgentsResponse)(nil),                     // 101: messagerie.messaging.v1.ListAgentsResponse
-	(*Agent)(nil),                                  // 102: messagerie.messaging.v1.Agent
-	(*ListAuditEntriesRequest)(nil),                // 103: messagerie.messaging.v1.ListAuditEntriesRequest
-	(*ListAuditEntriesResponse)(nil),               // 104: messagerie.messaging.v1.ListAuditEntriesResponse
-	(*AuditEntry)(nil),                             // 105: messagerie.messaging.v1.AuditEntry
-	(*UnusualReader)(nil),                          // 106: messagerie.messaging.v1.UnusualReader
-	(*ListQueuesRequest)(nil),                      // 107: messagerie.messaging.v1.ListQueuesRequest
-	(*ListQueuesResponse)(nil),                     // 108: messagerie.messaging.v1.ListQueuesResponse
-	(*AgentQueue)(nil),                             // 109: messagerie.messaging.v1.AgentQueue
-	(*Template)(nil),                               // 110: messagerie.messaging.v1.Template
-	(*ListTemplatesRequest)(nil),                   // 111: messagerie.messaging.v1.ListTemplatesRequest
-	(*ListTemplatesResponse)(nil),                  // 112: messagerie.messaging.v1.ListTemplatesResponse
-	(*SaveTemplateRequest)(nil),                    // 113: messagerie.messaging.v1.SaveTemplateRequest
-	(*SaveTemplateResponse)(nil),                   // 114: messagerie.messaging.v1.SaveTemplateResponse
-	(*DeleteTemplateRequest)(nil),                  // 115: messagerie.messaging.v1.DeleteTemplateRequest
-	(*DeleteTemplateResponse)(nil),                 // 116: messagerie.messaging.v1.DeleteTemplateResponse
-	(*GetStatisticsRequest)(nil),                   // 117: messagerie.messaging.v1.GetStatisticsRequest
-	(*GetStatisticsResponse)(nil),                  // 118: messagerie.messaging.v1.GetStatisticsResponse
-	(*DayFigures)(nil),                             // 119: messagerie.messaging.v1.DayFigures
-	(*ThemeFigures)(nil),                           // 120: messagerie.messaging.v1.ThemeFigures
-	(*AnswerFigures)(nil),                          // 121: messagerie.messaging.v1.AnswerFigures
-	(*AgentServiceWatchConversationsRequest)(nil),  // 122: messagerie.messaging.v1.AgentServiceWatchConversationsRequest
-	(*AgentServiceWatchConversationsResponse)(nil), // 123: messagerie.messaging.v1.AgentServiceWatchConversationsResponse
-	(*GetStatusRequest)(nil),                       // 124: messagerie.messaging.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),                      // 125: messagerie.messaging.v1.GetStatusResponse
-	(*KeyFit)(nil),                                 // 126: messagerie.messaging.v1.KeyFit
-	(*GetKeysRequest)(nil),                         // 127: messagerie.messaging.v1.GetKeysRequest
-	(*WrappingKey)(nil),                            // 128: messagerie.messaging.v1.WrappingKey
-	(*GetKeysResponse)(nil),                        // 129: messagerie.messaging.v1.GetKeysResponse
-	(*RewrapKeysRequest)(nil),                      // 130: messagerie.messaging.v1.RewrapKeysRequest
-	(*RewrapKeysResponse)(nil),                     // 131: messagerie.messaging.v1.RewrapKeysResponse
-	(*ReconcileKeysRequest)(nil),                   // 132: messagerie.messaging.v1.ReconcileKeysRequest
-	(*ReconcileKeysResponse)(nil),                  // 133: messagerie.messaging.v1.ReconcileKeysResponse
-	(*RefusedEvent)(nil),                           // 134: messagerie.messaging.v1.RefusedEvent
-	(*ListRefusedEventsRequest)(nil),               // 135: messagerie.messaging.v1.ListRefusedEventsRequest
-	(*ListRefusedEventsResponse)(nil),              // 136: messagerie.messaging.v1.ListRefusedEventsResponse
-	(*RequeueRefusedEventsRequest)(nil),            // 137: messagerie.messaging.v1.RequeueRefusedEventsRequest
-	(*RequeueRefusedEventsResponse)(nil),           // 138: messagerie.messaging.v1.RequeueRefusedEventsResponse
-	(*DropRefusedEventRequest)(nil),                // 139: messagerie.messaging.v1.DropRefusedEventRequest
-	(*DropRefusedEventResponse)(nil),               // 140: messagerie.messaging.v1.DropRefusedEventResponse
-	(v1.Audience)(0),                               // 141: messagerie.taxonomy.v1.Audience
-	(*timestamppb.Timestamp)(nil),                  // 142: google.protobuf.Timestamp
-	(*v1.Queue)(nil),                               // 143: messagerie.taxonomy.v1.Queue
-	(*durationpb.Duration)(nil),                    // 144: google.protobuf.Duration
-	(*fieldmaskpb.FieldMask)(nil),                  // 145: google.protobuf.FieldMask
+	(*AgentDraft)(nil),                             // 100: messagerie.messaging.v1.AgentDraft
+	(*AgentServiceSaveDraftRequest)(nil),           // 101: messagerie.messaging.v1.AgentServiceSaveDraftRequest
+	(*AgentServiceSaveDraftResponse)(nil),          // 102: messagerie.messaging.v1.AgentServiceSaveDraftResponse
+	(*AgentServiceGetDraftRequest)(nil),            // 103: messagerie.messaging.v1.AgentServiceGetDraftRequest
+	(*AgentServiceGetDraftResponse)(nil),           // 104: messagerie.messaging.v1.AgentServiceGetDraftResponse
+	(*AgentServiceListDraftsRequest)(nil),          // 105: messagerie.messaging.v1.AgentServiceListDraftsRequest
+	(*AgentServiceListDraftsResponse)(nil),         // 106: messagerie.messaging.v1.AgentServiceListDraftsResponse
+	(*AgentServiceDeleteDraftRequest)(nil),         // 107: messagerie.messaging.v1.AgentServiceDeleteDraftRequest
+	(*AgentServiceDeleteDraftResponse)(nil),        // 108: messagerie.messaging.v1.AgentServiceDeleteDraftResponse
+	(*ListAgentsRequest)(nil),                      // 109: messagerie.messaging.v1.ListAgentsRequest
+	(*ListAgentsResponse)(nil),                     // 110: messagerie.messaging.v1.ListAgentsResponse
+	(*Agent)(nil),                                  // 111: messagerie.messaging.v1.Agent
+	(*ListAuditEntriesRequest)(nil),                // 112: messagerie.messaging.v1.ListAuditEntriesRequest
+	(*ListAuditEntriesResponse)(nil),               // 113: messagerie.messaging.v1.ListAuditEntriesResponse
+	(*AuditEntry)(nil),                             // 114: messagerie.messaging.v1.AuditEntry
+	(*UnusualReader)(nil),                          // 115: messagerie.messaging.v1.UnusualReader
+	(*ListQueuesRequest)(nil),                      // 116: messagerie.messaging.v1.ListQueuesRequest
+	(*ListQueuesResponse)(nil),                     // 117: messagerie.messaging.v1.ListQueuesResponse
+	(*AgentQueue)(nil),                             // 118: messagerie.messaging.v1.AgentQueue
+	(*Template)(nil),                               // 119: messagerie.messaging.v1.Template
+	(*ListTemplatesRequest)(nil),                   // 120: messagerie.messaging.v1.ListTemplatesRequest
+	(*ListTemplatesResponse)(nil),                  // 121: messagerie.messaging.v1.ListTemplatesResponse
+	(*SaveTemplateRequest)(nil),                    // 122: messagerie.messaging.v1.SaveTemplateRequest
+	(*SaveTemplateResponse)(nil),                   // 123: messagerie.messaging.v1.SaveTemplateResponse
+	(*DeleteTemplateRequest)(nil),                  // 124: messagerie.messaging.v1.DeleteTemplateRequest
+	(*DeleteTemplateResponse)(nil),                 // 125: messagerie.messaging.v1.DeleteTemplateResponse
+	(*GetStatisticsRequest)(nil),                   // 126: messagerie.messaging.v1.GetStatisticsRequest
+	(*GetStatisticsResponse)(nil),                  // 127: messagerie.messaging.v1.GetStatisticsResponse
+	(*DayFigures)(nil),                             // 128: messagerie.messaging.v1.DayFigures
+	(*ThemeFigures)(nil),                           // 129: messagerie.messaging.v1.ThemeFigures
+	(*AnswerFigures)(nil),                          // 130: messagerie.messaging.v1.AnswerFigures
+	(*AgentServiceWatchConversationsRequest)(nil),  // 131: messagerie.messaging.v1.AgentServiceWatchConversationsRequest
+	(*AgentServiceWatchConversationsResponse)(nil), // 132: messagerie.messaging.v1.AgentServiceWatchConversationsResponse
+	(*GetStatusRequest)(nil),                       // 133: messagerie.messaging.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),                      // 134: messagerie.messaging.v1.GetStatusResponse
+	(*KeyFit)(nil),                                 // 135: messagerie.messaging.v1.KeyFit
+	(*GetKeysRequest)(nil),                         // 136: messagerie.messaging.v1.GetKeysRequest
+	(*WrappingKey)(nil),                            // 137: messagerie.messaging.v1.WrappingKey
+	(*GetKeysResponse)(nil),                        // 138: messagerie.messaging.v1.GetKeysResponse
+	(*RewrapKeysRequest)(nil),                      // 139: messagerie.messaging.v1.RewrapKeysRequest
+	(*RewrapKeysResponse)(nil),                     // 140: messagerie.messaging.v1.RewrapKeysResponse
+	(*ReconcileKeysRequest)(nil),                   // 141: messagerie.messaging.v1.ReconcileKeysRequest
+	(*ReconcileKeysResponse)(nil),                  // 142: messagerie.messaging.v1.ReconcileKeysResponse
+	(*RefusedEvent)(nil),                           // 143: messagerie.messaging.v1.RefusedEvent
+	(*ListRefusedEventsRequest)(nil),               // 144: messagerie.messaging.v1.ListRefusedEventsRequest
+	(*ListRefusedEventsResponse)(nil),              // 145: messagerie.messaging.v1.ListRefusedEventsResponse
+	(*RequeueRefusedEventsRequest)(nil),            // 146: messagerie.messaging.v1.RequeueRefusedEventsRequest
+	(*RequeueRefusedEventsResponse)(nil),           // 147: messagerie.messaging.v1.RequeueRefusedEventsResponse
+	(*DropRefusedEventRequest)(nil),                // 148: messagerie.messaging.v1.DropRefusedEventRequest
+	(*DropRefusedEventResponse)(nil),               // 149: messagerie.messaging.v1.DropRefusedEventResponse
+	(v1.Audience)(0),                               // 150: messagerie.taxonomy.v1.Audience
+	(*timestamppb.Timestamp)(nil),                  // 151: google.protobuf.Timestamp
+	(*v1.Queue)(nil),                               // 152: messagerie.taxonomy.v1.Queue
+	(*durationpb.Duration)(nil),                    // 153: google.protobuf.Duration
+	(*fieldmaskpb.FieldMask)(nil),                  // 154: google.protobuf.FieldMask
 }
 var file_messagerie_messaging_v1_messaging_proto_depIdxs = []int32{
-	141, // 0: messagerie.messaging.v1.Conversation.audience:type_name -> messagerie.taxonomy.v1.Audience
+	150, // 0: messagerie.messaging.v1.Conversation.audience:type_name -> messagerie.taxonomy.v1.Audience
 	6,   // 1: messagerie.messaging.v1.Conversation.theme:type_name -> messagerie.messaging.v1.Choice
 	6,   // 2: messagerie.messaging.v1.Conversation.topic:type_name -> messagerie.messaging.v1.Choice
 	6,   // 3: messagerie.messaging.v1.Conversation.reason:type_name -> messagerie.messaging.v1.Choice
 	0,   // 4: messagerie.messaging.v1.Conversation.status:type_name -> messagerie.messaging.v1.Status
-	142, // 5: messagerie.messaging.v1.Conversation.create_time:type_name -> google.protobuf.Timestamp
-	142, // 6: messagerie.messaging.v1.Conversation.update_time:type_name -> google.protobuf.Timestamp
+	151, // 5: messagerie.messaging.v1.Conversation.create_time:type_name -> google.protobuf.Timestamp
+	151, // 6: messagerie.messaging.v1.Conversation.update_time:type_name -> google.protobuf.Timestamp
 	15,  // 7: messagerie.messaging.v1.Conversation.messages:type_name -> messagerie.messaging.v1.Message
 	6,   // 8: messagerie.messaging.v1.Conversation.queue:type_name -> messagerie.messaging.v1.Choice
 	13,  // 9: messagerie.messaging.v1.Conversation.claim:type_name -> messagerie.messaging.v1.ClaimInfo
 	11,  // 10: messagerie.messaging.v1.Conversation.notes:type_name -> messagerie.messaging.v1.Note
 	12,  // 11: messagerie.messaging.v1.Conversation.steps:type_name -> messagerie.messaging.v1.Step
 	10,  // 12: messagerie.messaging.v1.Conversation.hold:type_name -> messagerie.messaging.v1.Hold
-	142, // 13: messagerie.messaging.v1.Conversation.expire_time:type_name -> google.protobuf.Timestamp
-	142, // 14: messagerie.messaging.v1.Conversation.wait_time:type_name -> google.protobuf.Timestamp
+	151, // 13: messagerie.messaging.v1.Conversation.expire_time:type_name -> google.protobuf.Timestamp
+	151, // 14: messagerie.messaging.v1.Conversation.wait_time:type_name -> google.protobuf.Timestamp
 	8,   // 15: messagerie.messaging.v1.Conversation.member:type_name -> messagerie.messaging.v1.Member
 	9,   // 16: messagerie.messaging.v1.Conversation.readings:type_name -> messagerie.messaging.v1.Reading
-	141, // 17: messagerie.messaging.v1.Member.profile:type_name -> messagerie.taxonomy.v1.Audience
-	2,   // 18: messagerie.messaging.v1.Member.email:type_name -> messagerie.messaging.v1.Member.Contact
-	2,   // 19: messagerie.messaging.v1.Member.phone:type_name -> messagerie.messaging.v1.Member.Contact
-	142, // 20: messagerie.messaging.v1.Reading.first_time:type_name -> google.protobuf.Timestamp
-	142, // 21: messagerie.messaging.v1.Reading.last_time:type_name -> google.protobuf.Timestamp
-	142, // 22: messagerie.messaging.v1.Hold.create_time:type_name -> google.protobuf.Timestamp
-	142, // 23: messagerie.messaging.v1.Note.create_time:type_name -> google.protobuf.Timestamp
-	3,   // 24: messagerie.messaging.v1.Step.kind:type_name -> messagerie.messaging.v1.Step.Kind
-	142, // 25: messagerie.messaging.v1.Step.time:type_name -> google.protobuf.Timestamp
-	142, // 26: messagerie.messaging.v1.ClaimInfo.expire_time:type_name -> google.protobuf.Timestamp
-	4,   // 27: messagerie.messaging.v1.Writer.kind:type_name -> messagerie.messaging.v1.Writer.Kind
-	1,   // 28: messagerie.messaging.v1.Message.author:type_name -> messagerie.messaging.v1.Author
-	142, // 29: messagerie.messaging.v1.Message.create_time:type_name -> google.protobuf.Timestamp
-	14,  // 30: messagerie.messaging.v1.Message.writer:type_name -> messagerie.messaging.v1.Writer
-	15,  // 31: messagerie.messaging.v1.ConversationChanged.messages:type_name -> messagerie.messaging.v1.Message
-	141, // 32: messagerie.messaging.v1.SubmitMessageRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
-	7,   // 33: messagerie.messaging.v1.SubmitMessageResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	17,  // 34: messagerie.messaging.v1.SubmitMessageResponse.expected_delay:type_name -> messagerie.messaging.v1.ExpectedDelay
-	141, // 35: messagerie.messaging.v1.ListConversationsRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
-	7,   // 36: messagerie.messaging.v1.ListConversationsResponse.conversations:type_name -> messagerie.messaging.v1.Conversation
-	7,   // 37: messagerie.messaging.v1.GetConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	7,   // 38: messagerie.messaging.v1.HideConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	7,   // 39: messagerie.messaging.v1.ShowConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	7,   // 40: messagerie.messaging.v1.MarkConversationReadResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	0,   // 41: messagerie.messaging.v1.AgentServiceListConversationsRequest.status:type_name -> messagerie.messaging.v1.Status
-	141, // 42: messagerie.messaging.v1.AgentServiceListConversationsRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
-	142, // 43: messagerie.messaging.v1.AgentServiceListConversationsRequest.changed_since:type_name -> google.protobuf.Timestamp
-	7,   // 44: messagerie.messaging.v1.AgentServiceListConversationsResponse.conversations:type_name -> messagerie.messaging.v1.Conversation
-	7,   // 45: messagerie.messaging.v1.FindConversationsResponse.conversations:type_name -> messagerie.messaging.v1.Conversation
-	7,   // 46: messagerie.messaging.v1.AgentServiceGetConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	7,   // 47: messagerie.messaging.v1.ClaimConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	7,   // 48: messagerie.messaging.v1.ReleaseConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	7,   // 49: messagerie.messaging.v1.AssignConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	7,   // 50: messagerie.messaging.v1.TakeOverConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	7,   // 51: messagerie.messaging.v1.PostReplyResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	7,   // 52: messagerie.messaging.v1.CloseConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	50,  // 53: messagerie.messaging.v1.BatchGetRecipientsResponse.recipients:type_name -> messagerie.messaging.v1.Recipient
-	142, // 54: messagerie.messaging.v1.Recipient.receive_time:type_name -> google.protobuf.Timestamp
-	143, // 55: messagerie.messaging.v1.Recipient.queue:type_name -> messagerie.taxonomy.v1.Queue
-	52,  // 56: messagerie.messaging.v1.CheckReaderRequest.agent:type_name -> messagerie.messaging.v1.AgentScope
-	142, // 57: messagerie.messaging.v1.ListDigestsRequest.from:type_name -> google.protobuf.Timestamp
-	142, // 58: messagerie.messaging.v1.ListDigestsRequest.before:type_name -> google.protobuf.Timestamp
-	142, // 59: messagerie.messaging.v1.SlotDigest.start:type_name -> google.protobuf.Timestamp
-	55,  // 60: messagerie.messaging.v1.ListDigestsResponse.slots:type_name -> messagerie.messaging.v1.SlotDigest
-	142, // 61: messagerie.messaging.v1.ListDigestsResponse.settled_time:type_name -> google.protobuf.Timestamp
-	144, // 62: messagerie.messaging.v1.ListDigestsResponse.retention:type_name -> google.protobuf.Duration
-	142, // 63: messagerie.messaging.v1.ListEventsRequest.from:type_name -> google.protobuf.Timestamp
-	142, // 64: messagerie.messaging.v1.ListEventsRequest.before:type_name -> google.protobuf.Timestamp
-	142, // 65: messagerie.messaging.v1.LoggedEvent.create_time:type_name -> google.protobuf.Timestamp
-	58,  // 66: messagerie.messaging.v1.ListEventsResponse.events:type_name -> messagerie.messaging.v1.LoggedEvent
-	7,   // 67: messagerie.messaging.v1.PostFollowUpResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	141, // 68: messagerie.messaging.v1.Draft.audience:type_name -> messagerie.taxonomy.v1.Audience
-	142, // 69: messagerie.messaging.v1.Draft.update_time:type_name -> google.protobuf.Timestamp
-	141, // 70: messagerie.messaging.v1.SaveDraftRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
-	62,  // 71: messagerie.messaging.v1.SaveDraftResponse.draft:type_name -> messagerie.messaging.v1.Draft
-	62,  // 72: messagerie.messaging.v1.GetDraftResponse.draft:type_name -> messagerie.messaging.v1.Draft
-	62,  // 73: messagerie.messaging.v1.ListDraftsResponse.drafts:type_name -> messagerie.messaging.v1.Draft
-	142, // 74: messagerie.messaging.v1.CreateWatchTicketResponse.expire_time:type_name -> google.protobuf.Timestamp
-	75,  // 75: messagerie.messaging.v1.GetPreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
-	75,  // 76: messagerie.messaging.v1.UpdatePreferencesRequest.preferences:type_name -> messagerie.messaging.v1.Preferences
-	145, // 77: messagerie.messaging.v1.UpdatePreferencesRequest.update_mask:type_name -> google.protobuf.FieldMask
-	75,  // 78: messagerie.messaging.v1.UpdatePreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
-	75,  // 79: messagerie.messaging.v1.ReplacePreferencesRequest.preferences:type_name -> messagerie.messaging.v1.Preferences
-	75,  // 80: messagerie.messaging.v1.ReplacePreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
-	141, // 81: messagerie.messaging.v1.GetExpectedDelayRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
-	17,  // 82: messagerie.messaging.v1.GetExpectedDelayResponse.target:type_name -> messagerie.messaging.v1.ExpectedDelay
-	17,  // 83: messagerie.messaging.v1.GetExpectedDelayResponse.usual:type_name -> messagerie.messaging.v1.ExpectedDelay
-	75,  // 84: messagerie.messaging.v1.ExportMyDataResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
-	62,  // 85: messagerie.messaging.v1.ExportMyDataResponse.draft:type_name -> messagerie.messaging.v1.Draft
-	7,   // 86: messagerie.messaging.v1.ExportMyDataResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	7,   // 87: messagerie.messaging.v1.TransferConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	7,   // 88: messagerie.messaging.v1.RecategoriseConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	7,   // 89: messagerie.messaging.v1.ReopenConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	7,   // 90: messagerie.messaging.v1.HoldConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	7,   // 91: messagerie.messaging.v1.UnholdConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	7,   // 92: messagerie.messaging.v1.AddNoteResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
-	102, // 93: messagerie.messaging.v1.ListAgentsResponse.agents:type_name -> messagerie.messaging.v1.Agent
-	142, // 94: messagerie.messaging.v1.ListAuditEntriesRequest.since:type_name -> google.protobuf.Timestamp
-	142, // 95: messagerie.messaging.v1.ListAuditEntriesRequest.until:type_name -> google.protobuf.Timestamp
-	105, // 96: messagerie.messaging.v1.ListAuditEntriesResponse.entries:type_name -> messagerie.messaging.v1.AuditEntry
-	106, // 97: messagerie.messaging.v1.ListAuditEntriesResponse.unusual_readers:type_name -> messagerie.messaging.v1.UnusualReader
-	142, // 98: messagerie.messaging.v1.AuditEntry.time:type_name -> google.protobuf.Timestamp
-	5,   // 99: messagerie.messaging.v1.AuditEntry.action:type_name -> messagerie.messaging.v1.AuditEntry.Action
-	109, // 100: messagerie.messaging.v1.ListQueuesResponse.queues:type_name -> messagerie.messaging.v1.AgentQueue
-	142, // 101: messagerie.messaging.v1.Template.update_time:type_name -> google.protobuf.Timestamp
-	110, // 102: messagerie.messaging.v1.ListTemplatesResponse.templates:type_name -> messagerie.messaging.v1.Template
-	110, // 103: messagerie.messaging.v1.SaveTemplateResponse.template:type_name -> messagerie.messaging.v1.Template
-	119, // 104: messagerie.messaging.v1.GetStatisticsResponse.days:type_name -> messagerie.messaging.v1.DayFigures
-	120, // 105: messagerie.messaging.v1.GetStatisticsResponse.themes:type_name -> messagerie.messaging.v1.ThemeFigures
-	142, // 106: messagerie.messaging.v1.GetStatisticsResponse.oldest_waiting:type_name -> google.protobuf.Timestamp
-	121, // 107: messagerie.messaging.v1.GetStatisticsResponse.answers:type_name -> messagerie.messaging.v1.AnswerFigures
-	6,   // 108: messagerie.messaging.v1.ThemeFigures.theme:type_name -> messagerie.messaging.v1.Choice
-	144, // 109: messagerie.messaging.v1.GetStatusResponse.oldest_unanswered_age:type_name -> google.protobuf.Duration
-	144, // 110: messagerie.messaging.v1.GetStatusResponse.outbox_age:type_name -> google.protobuf.Duration
-	144, // 111: messagerie.messaging.v1.GetStatusResponse.newest_event_age:type_name -> google.protobuf.Duration
-	126, // 112: messagerie.messaging.v1.GetStatusResponse.keys:type_name -> messagerie.messaging.v1.KeyFit
-	126, // 113: messagerie.messaging.v1.GetKeysResponse.fit:type_name -> messagerie.messaging.v1.KeyFit
-	128, // 114: messagerie.messaging.v1.GetKeysResponse.keys:type_name -> messagerie.messaging.v1.WrappingKey
-	142, // 115: messagerie.messaging.v1.RefusedEvent.create_time:type_name -> google.protobuf.Timestamp
-	142, // 116: messagerie.messaging.v1.RefusedEvent.try_time:type_name -> google.protobuf.Timestamp
-	142, // 117: messagerie.messaging.v1.RefusedEvent.set_aside_time:type_name -> google.protobuf.Timestamp
-	134, // 118: messagerie.messaging.v1.ListRefusedEventsResponse.events:type_name -> messagerie.messaging.v1.RefusedEvent
-	18,  // 119: messagerie.messaging.v1.MessagingService.SubmitMessage:input_type -> messagerie.messaging.v1.SubmitMessageRequest
-	20,  // 120: messagerie.messaging.v1.MessagingService.ListConversations:input_type -> messagerie.messaging.v1.ListConversationsRequest
-	22,  // 121: messagerie.messaging.v1.MessagingService.GetConversation:input_type -> messagerie.messaging.v1.GetConversationRequest
-	24,  // 122: messagerie.messaging.v1.MessagingService.HideConversation:input_type -> messagerie.messaging.v1.HideConversationRequest
-	26,  // 123: messagerie.messaging.v1.MessagingService.ShowConversation:input_type -> messagerie.messaging.v1.ShowConversationRequest
-	28,  // 124: messagerie.messaging.v1.MessagingService.MarkConversationRead:input_type -> messagerie.messaging.v1.MarkConversationReadRequest
-	60,  // 125: messagerie.messaging.v1.MessagingService.PostFollowUp:input_type -> messagerie.messaging.v1.PostFollowUpRequest
-	63,  // 126: messagerie.messaging.v1.MessagingService.SaveDraft:input_type -> messagerie.messaging.v1.SaveDraftRequest
-	65,  // 127: messagerie.messaging.v1.MessagingService.GetDraft:input_type -> messagerie.messaging.v1.GetDraftRequest
-	67,  // 128: messagerie.messaging.v1.MessagingService.ListDrafts:input_type -> messagerie.messaging.v1.ListDraftsRequest
-	69,  // 129: messagerie.messaging.v1.MessagingService.DeleteDraft:input_type -> messagerie.messaging.v1.DeleteDraftRequest
-	71,  // 130: messagerie.messaging.v1.MessagingService.WatchConversations:input_type -> messagerie.messaging.v1.WatchConversationsRequest
-	73,  // 131: messagerie.messaging.v1.MessagingService.CreateWatchTicket:input_type -> messagerie.messaging.v1.CreateWatchTicketRequest
-	76,  // 132: messagerie.messaging.v1.MessagingService.GetPreferences:input_type -> messagerie.messaging.v1.GetPreferencesRequest
-	78,  // 133: messagerie.messaging.v1.MessagingService.UpdatePreferences:input_type -> messagerie.messaging.v1.UpdatePreferencesRequest
-	80,  // 134: messagerie.messaging.v1.MessagingService.ReplacePreferences:input_type -> messagerie.messaging.v1.ReplacePreferencesRequest
-	82,  // 135: messagerie.messaging.v1.MessagingService.GetExpectedDelay:input_type -> messagerie.messaging.v1.GetExpectedDelayRequest
-	84,  // 136: messagerie.messaging.v1.MessagingService.ExportMyData:input_type -> messagerie.messaging.v1.ExportMyDataRequest
-	86,  // 137: messagerie.messaging.v1.MessagingService.EraseMyData:input_type -> messagerie.messaging.v1.EraseMyDataRequest
-	30,  // 138: messagerie.messaging.v1.AgentService.ListConversations:input_type -> messagerie.messaging.v1.AgentServiceListConversationsRequest
-	32,  // 139: messagerie.messaging.v1.AgentService.FindConversations:input_type -> messagerie.messaging.v1.FindConversationsRequest
-	34,  // 140: messagerie.messaging.v1.AgentService.GetConversation:input_type -> messagerie.messaging.v1.AgentServiceGetConversationRequest
-	36,  // 141: messagerie.messaging.v1.AgentService.ClaimConversation:input_type -> messagerie.messaging.v1.ClaimConversationRequest
-	40,  // 142: messagerie.messaging.v1.AgentService.AssignConversation:input_type -> messagerie.messaging.v1.AssignConversationRequest
-	42,  // 143: messagerie.messaging.v1.AgentService.TakeOverConversation:input_type -> messagerie.messaging.v1.TakeOverConversationRequest
-	38,  // 144: messagerie.messaging.v1.AgentService.ReleaseConversation:input_type -> messagerie.messaging.v1.ReleaseConversationRequest
-	44,  // 145: messagerie.messaging.v1.AgentService.PostReply:input_type -> messagerie.messaging.v1.PostReplyRequest
-	46,  // 146: messagerie.messaging.v1.AgentService.CloseConversation:input_type -> messagerie.messaging.v1.CloseConversationRequest
-	88,  // 147: messagerie.messaging.v1.AgentService.TransferConversation:input_type -> messagerie.messaging.v1.TransferConversationRequest
-	90,  // 148: messagerie.messaging.v1.AgentService.RecategoriseConversation:input_type -> messagerie.messaging.v1.RecategoriseConversationRequest
-	92,  // 149: messagerie.messaging.v1.AgentService.ReopenConversation:input_type -> messagerie.messaging.v1.ReopenConversationRequest
-	98,  // 150: messagerie.messaging.v1.AgentService.AddNote:input_type -> messagerie.messaging.v1.AddNoteRequest
-	94,  // 151: messagerie.messaging.v1.AgentService.HoldConversation:input_type -> messagerie.messaging.v1.HoldConversationRequest
-	96,  // 152: messagerie.messaging.v1.AgentService.UnholdConversation:input_type -> messagerie.messaging.v1.UnholdConversationRequest
-	100, // 153: messagerie.messaging.v1.AgentService.ListAgents:input_type -> messagerie.messaging.v1.ListAgentsRequest
-	103, // 154: messagerie.messaging.v1.AgentService.ListAuditEntries:input_type -> messagerie.messaging.v1.ListAuditEntriesRequest
-	107, // 155: messagerie.messaging.v1.AgentService.ListQueues:input_type -> messagerie.messaging.v1.ListQueuesRequest
-	111, // 156: messagerie.messaging.v1.AgentService.ListTemplates:input_type -> messagerie.messaging.v1.ListTemplatesRequest
-	113, // 157: messagerie.messaging.v1.AgentService.SaveTemplate:input_type -> messagerie.messaging.v1.SaveTemplateRequest
-	115, // 158: messagerie.messaging.v1.AgentService.DeleteTemplate:input_type -> messagerie.messaging.v1.DeleteTemplateRequest
-	117, // 159: messagerie.messaging.v1.AgentService.GetStatistics:input_type -> messagerie.messaging.v1.GetStatisticsRequest
-	122, // 160: messagerie.messaging.v1.AgentService.WatchConversations:input_type -> messagerie.messaging.v1.AgentServiceWatchConversationsRequest
-	124, // 161: messagerie.messaging.v1.OperatorService.GetStatus:input_type -> messagerie.messaging.v1.GetStatusRequest
-	135, // 162: messagerie.messaging.v1.OperatorService.ListRefusedEvents:input_type -> messagerie.messaging.v1.ListRefusedEventsRequest
-	137, // 163: messagerie.messaging.v1.OperatorService.RequeueRefusedEvents:input_type -> messagerie.messaging.v1.RequeueRefusedEventsRequest
-	139, // 164: messagerie.messaging.v1.OperatorService.DropRefusedEvent:input_type -> messagerie.messaging.v1.DropRefusedEventRequest
-	127, // 165: messagerie.messaging.v1.OperatorService.GetKeys:input_type -> messagerie.messaging.v1.GetKeysRequest
-	130, // 166: messagerie.messaging.v1.OperatorService.RewrapKeys:input_type -> messagerie.messaging.v1.RewrapKeysRequest
-	132, // 167: messagerie.messaging.v1.OperatorService.ReconcileKeys:input_type -> messagerie.messaging.v1.ReconcileKeysRequest
-	48,  // 168: messagerie.messaging.v1.RecipientService.BatchGetRecipients:input_type -> messagerie.messaging.v1.BatchGetRecipientsRequest
-	51,  // 169: messagerie.messaging.v1.RecipientService.CheckReader:input_type -> messagerie.messaging.v1.CheckReaderRequest
-	54,  // 170: messagerie.messaging.v1.EventLogService.ListDigests:input_type -> messagerie.messaging.v1.ListDigestsRequest
-	57,  // 171: messagerie.messaging.v1.EventLogService.ListEvents:input_type -> messagerie.messaging.v1.ListEventsRequest
-	19,  // 172: messagerie.messaging.v1.MessagingService.SubmitMessage:output_type -> messagerie.messaging.v1.SubmitMessageResponse
-	21,  // 173: messagerie.messaging.v1.MessagingService.ListConversations:output_type -> messagerie.messaging.v1.ListConversationsResponse
-	23,  // 174: messagerie.messaging.v1.MessagingService.GetConversation:output_type -> messagerie.messaging.v1.GetConversationResponse
-	25,  // 175: messagerie.messaging.v1.MessagingService.HideConversation:output_type -> messagerie.messaging.v1.HideConversationResponse
-	27,  // 176: messagerie.messaging.v1.MessagingService.ShowConversation:output_type -> messagerie.messaging.v1.ShowConversationResponse
-	29,  // 177: messagerie.messaging.v1.MessagingService.MarkConversationRead:output_type -> messagerie.messaging.v1.MarkConversationReadResponse
-	61,  // 178: messagerie.messaging.v1.MessagingService.PostFollowUp:output_type -> messagerie.messaging.v1.PostFollowUpResponse
-	64,  // 179: messagerie.messaging.v1.MessagingService.SaveDraft:output_type -> messagerie.messaging.v1.SaveDraftResponse
-	66,  // 180: messagerie.messaging.v1.MessagingService.GetDraft:output_type -> messagerie.messaging.v1.GetDraftResponse
-	68,  // 181: messagerie.messaging.v1.MessagingService.ListDrafts:output_type -> messagerie.messaging.v1.ListDraftsResponse
-	70,  // 182: messagerie.messaging.v1.MessagingService.DeleteDraft:output_type -> messagerie.messaging.v1.DeleteDraftResponse
-	72,  // 183: messagerie.messaging.v1.MessagingService.WatchConversations:output_type -> messagerie.messaging.v1.WatchConversationsResponse
-	74,  // 184: messagerie.messaging.v1.MessagingService.CreateWatchTicket:output_type -> messagerie.messaging.v1.CreateWatchTicketResponse
-	77,  // 185: messagerie.messaging.v1.MessagingService.GetPreferences:output_type -> messagerie.messaging.v1.GetPreferencesResponse
-	79,  // 186: messagerie.messaging.v1.MessagingService.UpdatePreferences:output_type -> messagerie.messaging.v1.UpdatePreferencesResponse
-	81,  // 187: messagerie.messaging.v1.MessagingService.ReplacePreferences:output_type -> messagerie.messaging.v1.ReplacePreferencesResponse
-	83,  // 188: messagerie.messaging.v1.MessagingService.GetExpectedDelay:output_type -> messagerie.messaging.v1.GetExpectedDelayResponse
-	85,  // 189: messagerie.messaging.v1.MessagingService.ExportMyData:output_type -> messagerie.messaging.v1.ExportMyDataResponse
-	87,  // 190: messagerie.messaging.v1.MessagingService.EraseMyData:output_type -> messagerie.messaging.v1.EraseMyDataResponse
-	31,  // 191: messagerie.messaging.v1.AgentService.ListConversations:output_type -> messagerie.messaging.v1.AgentServiceListConversationsResponse
-	33,  // 192: messagerie.messaging.v1.AgentService.FindConversations:output_type -> messagerie.messaging.v1.FindConversationsResponse
-	35,  // 193: messagerie.messaging.v1.AgentService.GetConversation:output_type -> messagerie.messaging.v1.AgentServiceGetConversationResponse
-	37,  // 194: messagerie.messaging.v1.AgentService.ClaimConversation:output_type -> messagerie.messaging.v1.ClaimConversationResponse
-	41,  // 195: messagerie.messaging.v1.AgentService.AssignConversation:output_type -> messagerie.messaging.v1.AssignConversationResponse
-	43,  // 196: messagerie.messaging.v1.AgentService.TakeOverConversation:output_type -> messagerie.messaging.v1.TakeOverConversationResponse
-	39,  // 197: messagerie.messaging.v1.AgentService.ReleaseConversation:output_type -> messagerie.messaging.v1.ReleaseConversationResponse
-	45,  // 198: messagerie.messaging.v1.AgentService.PostReply:output_type -> messagerie.messaging.v1.PostReplyResponse
-	47,  // 199: messagerie.messaging.v1.AgentService.CloseConversation:output_type -> messagerie.messaging.v1.CloseConversationResponse
-	89,  // 200: messagerie.messaging.v1.AgentService.TransferConversation:output_type -> messagerie.messaging.v1.TransferConversationResponse
-	91,  // 201: messagerie.messaging.v1.AgentService.RecategoriseConversation:output_type -> messagerie.messaging.v1.RecategoriseConversationResponse
-	93,  // 202: messagerie.messaging.v1.AgentService.ReopenConversation:output_type -> messagerie.messaging.v1.ReopenConversationResponse
-	99,  // 203: messagerie.messaging.v1.AgentService.AddNote:output_type -> messagerie.messaging.v1.AddNoteResponse
-	95,  // 204: messagerie.messaging.v1.AgentService.HoldConversation:output_type -> messagerie.messaging.v1.HoldConversationResponse
-	97,  // 205: messagerie.messaging.v1.AgentService.UnholdConversation:output_type -> messagerie.messaging.v1.UnholdConversationResponse
-	101, // 206: messagerie.messaging.v1.AgentService.ListAgents:output_type -> messagerie.messaging.v1.ListAgentsResponse
-	104, // 207: messagerie.messaging.v1.AgentService.ListAuditEntries:output_type -> messagerie.messaging.v1.ListAuditEntriesResponse
-	108, // 208: messagerie.messaging.v1.AgentService.ListQueues:output_type -> messagerie.messaging.v1.ListQueuesResponse
-	112, // 209: messagerie.messaging.v1.AgentService.ListTemplates:output_type -> messagerie.messaging.v1.ListTemplatesResponse
-	114, // 210: messagerie.messaging.v1.AgentService.SaveTemplate:output_type -> messagerie.messaging.v1.SaveTemplateResponse
-	116, // 211: messagerie.messaging.v1.AgentService.DeleteTemplate:output_type -> messagerie.messaging.v1.DeleteTemplateResponse
-	118, // 212: messagerie.messaging.v1.AgentService.GetStatistics:output_type -> messagerie.messaging.v1.GetStatisticsResponse
-	123, // 213: messagerie.messaging.v1.AgentService.WatchConversations:output_type -> messagerie.messaging.v1.AgentServiceWatchConversationsResponse
-	125, // 214: messagerie.messaging.v1.OperatorService.GetStatus:output_type -> messagerie.messaging.v1.GetStatusResponse
-	136, // 215: messagerie.messaging.v1.OperatorService.ListRefusedEvents:output_type -> messagerie.messaging.v1.ListRefusedEventsResponse
-	138, // 216: messagerie.messaging.v1.OperatorService.RequeueRefusedEvents:output_type -> messagerie.messaging.v1.RequeueRefusedEventsResponse
-	140, // 217: messagerie.messaging.v1.OperatorService.DropRefusedEvent:output_type -> messagerie.messaging.v1.DropRefusedEventResponse
-	129, // 218: messagerie.messaging.v1.OperatorService.GetKeys:output_type -> messagerie.messaging.v1.GetKeysResponse
-	131, // 219: messagerie.messaging.v1.OperatorService.RewrapKeys:output_type -> messagerie.messaging.v1.RewrapKeysResponse
-	133, // 220: messagerie.messaging.v1.OperatorService.ReconcileKeys:output_type -> messagerie.messaging.v1.ReconcileKeysResponse
-	49,  // 221: messagerie.messaging.v1.RecipientService.BatchGetRecipients:output_type -> messagerie.messaging.v1.BatchGetRecipientsResponse
-	53,  // 222: messagerie.messaging.v1.RecipientService.CheckReader:output_type -> messagerie.messaging.v1.CheckReaderResponse
-	56,  // 223: messagerie.messaging.v1.EventLogService.ListDigests:output_type -> messagerie.messaging.v1.ListDigestsResponse
-	59,  // 224: messagerie.messaging.v1.EventLogService.ListEvents:output_type -> messagerie.messaging.v1.ListEventsResponse
-	172, // [172:225] is the sub-list for method output_type
-	119, // [119:172] is the sub-list for method input_type
-	119, // [119:119] is the sub-list for extension type_name
-	119, // [119:119] is the sub-list for extension extendee
-	0,   // [0:119] is the sub-list for field type_name
+	17,  // 17: messagerie.messaging.v1.Conversation.expected_delay:type_name -> messagerie.messaging.v1.ExpectedDelay
+	150, // 18: messagerie.messaging.v1.Member.profile:type_name -> messagerie.taxonomy.v1.Audience
+	2,   // 19: messagerie.messaging.v1.Member.email:type_name -> messagerie.messaging.v1.Member.Contact
+	2,   // 20: messagerie.messaging.v1.Member.phone:type_name -> messagerie.messaging.v1.Member.Contact
+	151, // 21: messagerie.messaging.v1.Reading.first_time:type_name -> google.protobuf.Timestamp
+	151, // 22: messagerie.messaging.v1.Reading.last_time:type_name -> google.protobuf.Timestamp
+	151, // 23: messagerie.messaging.v1.Hold.create_time:type_name -> google.protobuf.Timestamp
+	151, // 24: messagerie.messaging.v1.Note.create_time:type_name -> google.protobuf.Timestamp
+	3,   // 25: messagerie.messaging.v1.Step.kind:type_name -> messagerie.messaging.v1.Step.Kind
+	151, // 26: messagerie.messaging.v1.Step.time:type_name -> google.protobuf.Timestamp
+	151, // 27: messagerie.messaging.v1.ClaimInfo.expire_time:type_name -> google.protobuf.Timestamp
+	4,   // 28: messagerie.messaging.v1.Writer.kind:type_name -> messagerie.messaging.v1.Writer.Kind
+	1,   // 29: messagerie.messaging.v1.Message.author:type_name -> messagerie.messaging.v1.Author
+	151, // 30: messagerie.messaging.v1.Message.create_time:type_name -> google.protobuf.Timestamp
+	14,  // 31: messagerie.messaging.v1.Message.writer:type_name -> messagerie.messaging.v1.Writer
+	15,  // 32: messagerie.messaging.v1.ConversationChanged.messages:type_name -> messagerie.messaging.v1.Message
+	150, // 33: messagerie.messaging.v1.SubmitMessageRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	7,   // 34: messagerie.messaging.v1.SubmitMessageResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	17,  // 35: messagerie.messaging.v1.SubmitMessageResponse.expected_delay:type_name -> messagerie.messaging.v1.ExpectedDelay
+	150, // 36: messagerie.messaging.v1.ListConversationsRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	7,   // 37: messagerie.messaging.v1.ListConversationsResponse.conversations:type_name -> messagerie.messaging.v1.Conversation
+	7,   // 38: messagerie.messaging.v1.GetConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	7,   // 39: messagerie.messaging.v1.HideConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	7,   // 40: messagerie.messaging.v1.ShowConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	7,   // 41: messagerie.messaging.v1.MarkConversationReadResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	0,   // 42: messagerie.messaging.v1.AgentServiceListConversationsRequest.status:type_name -> messagerie.messaging.v1.Status
+	150, // 43: messagerie.messaging.v1.AgentServiceListConversationsRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	151, // 44: messagerie.messaging.v1.AgentServiceListConversationsRequest.changed_since:type_name -> google.protobuf.Timestamp
+	7,   // 45: messagerie.messaging.v1.AgentServiceListConversationsResponse.conversations:type_name -> messagerie.messaging.v1.Conversation
+	7,   // 46: messagerie.messaging.v1.FindConversationsResponse.conversations:type_name -> messagerie.messaging.v1.Conversation
+	7,   // 47: messagerie.messaging.v1.AgentServiceGetConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	7,   // 48: messagerie.messaging.v1.ClaimConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	7,   // 49: messagerie.messaging.v1.ReleaseConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	7,   // 50: messagerie.messaging.v1.AssignConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	7,   // 51: messagerie.messaging.v1.TakeOverConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	7,   // 52: messagerie.messaging.v1.PostReplyResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	7,   // 53: messagerie.messaging.v1.CloseConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	50,  // 54: messagerie.messaging.v1.BatchGetRecipientsResponse.recipients:type_name -> messagerie.messaging.v1.Recipient
+	151, // 55: messagerie.messaging.v1.Recipient.receive_time:type_name -> google.protobuf.Timestamp
+	152, // 56: messagerie.messaging.v1.Recipient.queue:type_name -> messagerie.taxonomy.v1.Queue
+	52,  // 57: messagerie.messaging.v1.CheckReaderRequest.agent:type_name -> messagerie.messaging.v1.AgentScope
+	151, // 58: messagerie.messaging.v1.ListDigestsRequest.from:type_name -> google.protobuf.Timestamp
+	151, // 59: messagerie.messaging.v1.ListDigestsRequest.before:type_name -> google.protobuf.Timestamp
+	151, // 60: messagerie.messaging.v1.SlotDigest.start:type_name -> google.protobuf.Timestamp
+	55,  // 61: messagerie.messaging.v1.ListDigestsResponse.slots:type_name -> messagerie.messaging.v1.SlotDigest
+	151, // 62: messagerie.messaging.v1.ListDigestsResponse.settled_time:type_name -> google.protobuf.Timestamp
+	153, // 63: messagerie.messaging.v1.ListDigestsResponse.retention:type_name -> google.protobuf.Duration
+	151, // 64: messagerie.messaging.v1.ListEventsRequest.from:type_name -> google.protobuf.Timestamp
+	151, // 65: messagerie.messaging.v1.ListEventsRequest.before:type_name -> google.protobuf.Timestamp
+	151, // 66: messagerie.messaging.v1.LoggedEvent.create_time:type_name -> google.protobuf.Timestamp
+	58,  // 67: messagerie.messaging.v1.ListEventsResponse.events:type_name -> messagerie.messaging.v1.LoggedEvent
+	7,   // 68: messagerie.messaging.v1.PostFollowUpResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	150, // 69: messagerie.messaging.v1.Draft.audience:type_name -> messagerie.taxonomy.v1.Audience
+	151, // 70: messagerie.messaging.v1.Draft.update_time:type_name -> google.protobuf.Timestamp
+	151, // 71: messagerie.messaging.v1.Draft.expire_time:type_name -> google.protobuf.Timestamp
+	150, // 72: messagerie.messaging.v1.SaveDraftRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	62,  // 73: messagerie.messaging.v1.SaveDraftResponse.draft:type_name -> messagerie.messaging.v1.Draft
+	62,  // 74: messagerie.messaging.v1.GetDraftResponse.draft:type_name -> messagerie.messaging.v1.Draft
+	62,  // 75: messagerie.messaging.v1.ListDraftsResponse.drafts:type_name -> messagerie.messaging.v1.Draft
+	151, // 76: messagerie.messaging.v1.CreateWatchTicketResponse.expire_time:type_name -> google.protobuf.Timestamp
+	75,  // 77: messagerie.messaging.v1.GetPreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
+	75,  // 78: messagerie.messaging.v1.UpdatePreferencesRequest.preferences:type_name -> messagerie.messaging.v1.Preferences
+	154, // 79: messagerie.messaging.v1.UpdatePreferencesRequest.update_mask:type_name -> google.protobuf.FieldMask
+	75,  // 80: messagerie.messaging.v1.UpdatePreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
+	75,  // 81: messagerie.messaging.v1.ReplacePreferencesRequest.preferences:type_name -> messagerie.messaging.v1.Preferences
+	75,  // 82: messagerie.messaging.v1.ReplacePreferencesResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
+	150, // 83: messagerie.messaging.v1.GetExpectedDelayRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	17,  // 84: messagerie.messaging.v1.GetExpectedDelayResponse.target:type_name -> messagerie.messaging.v1.ExpectedDelay
+	17,  // 85: messagerie.messaging.v1.GetExpectedDelayResponse.usual:type_name -> messagerie.messaging.v1.ExpectedDelay
+	75,  // 86: messagerie.messaging.v1.ExportMyDataResponse.preferences:type_name -> messagerie.messaging.v1.Preferences
+	62,  // 87: messagerie.messaging.v1.ExportMyDataResponse.draft:type_name -> messagerie.messaging.v1.Draft
+	7,   // 88: messagerie.messaging.v1.ExportMyDataResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	7,   // 89: messagerie.messaging.v1.TransferConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	7,   // 90: messagerie.messaging.v1.RecategoriseConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	7,   // 91: messagerie.messaging.v1.ReopenConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	7,   // 92: messagerie.messaging.v1.HoldConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	7,   // 93: messagerie.messaging.v1.UnholdConversationResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	7,   // 94: messagerie.messaging.v1.AddNoteResponse.conversation:type_name -> messagerie.messaging.v1.Conversation
+	151, // 95: messagerie.messaging.v1.AgentDraft.update_time:type_name -> google.protobuf.Timestamp
+	100, // 96: messagerie.messaging.v1.AgentServiceSaveDraftResponse.draft:type_name -> messagerie.messaging.v1.AgentDraft
+	100, // 97: messagerie.messaging.v1.AgentServiceGetDraftResponse.draft:type_name -> messagerie.messaging.v1.AgentDraft
+	100, // 98: messagerie.messaging.v1.AgentServiceListDraftsResponse.drafts:type_name -> messagerie.messaging.v1.AgentDraft
+	111, // 99: messagerie.messaging.v1.ListAgentsResponse.agents:type_name -> messagerie.messaging.v1.Agent
+	151, // 100: messagerie.messaging.v1.ListAuditEntriesRequest.since:type_name -> google.protobuf.Timestamp
+	151, // 101: messagerie.messaging.v1.ListAuditEntriesRequest.until:type_name -> google.protobuf.Timestamp
+	114, // 102: messagerie.messaging.v1.ListAuditEntriesResponse.entries:type_name -> messagerie.messaging.v1.AuditEntry
+	115, // 103: messagerie.messaging.v1.ListAuditEntriesResponse.unusual_readers:type_name -> messagerie.messaging.v1.UnusualReader
+	151, // 104: messagerie.messaging.v1.AuditEntry.time:type_name -> google.protobuf.Timestamp
+	5,   // 105: messagerie.messaging.v1.AuditEntry.action:type_name -> messagerie.messaging.v1.AuditEntry.Action
+	118, // 106: messagerie.messaging.v1.ListQueuesResponse.queues:type_name -> messagerie.messaging.v1.AgentQueue
+	151, // 107: messagerie.messaging.v1.Template.update_time:type_name -> google.protobuf.Timestamp
+	119, // 108: messagerie.messaging.v1.ListTemplatesResponse.templates:type_name -> messagerie.messaging.v1.Template
+	119, // 109: messagerie.messaging.v1.SaveTemplateResponse.template:type_name -> messagerie.messaging.v1.Template
+	128, // 110: messagerie.messaging.v1.GetStatisticsResponse.days:type_name -> messagerie.messaging.v1.DayFigures
+	129, // 111: messagerie.messaging.v1.GetStatisticsResponse.themes:type_name -> messagerie.messaging.v1.ThemeFigures
+	151, // 112: messagerie.messaging.v1.GetStatisticsResponse.oldest_waiting:type_name -> google.protobuf.Timestamp
+	130, // 113: messagerie.messaging.v1.GetStatisticsResponse.answers:type_name -> messagerie.messaging.v1.AnswerFigures
+	6,   // 114: messagerie.messaging.v1.ThemeFigures.theme:type_name -> messagerie.messaging.v1.Choice
+	153, // 115: messagerie.messaging.v1.GetStatusResponse.oldest_unanswered_age:type_name -> google.protobuf.Duration
+	153, // 116: messagerie.messaging.v1.GetStatusResponse.outbox_age:type_name -> google.protobuf.Duration
+	153, // 117: messagerie.messaging.v1.GetStatusResponse.newest_event_age:type_name -> google.protobuf.Duration
+	135, // 118: messagerie.messaging.v1.GetStatusResponse.keys:type_name -> messagerie.messaging.v1.KeyFit
+	135, // 119: messagerie.messaging.v1.GetKeysResponse.fit:type_name -> messagerie.messaging.v1.KeyFit
+	137, // 120: messagerie.messaging.v1.GetKeysResponse.keys:type_name -> messagerie.messaging.v1.WrappingKey
+	151, // 121: messagerie.messaging.v1.RefusedEvent.create_time:type_name -> google.protobuf.Timestamp
+	151, // 122: messagerie.messaging.v1.RefusedEvent.try_time:type_name -> google.protobuf.Timestamp
+	151, // 123: messagerie.messaging.v1.RefusedEvent.set_aside_time:type_name -> google.protobuf.Timestamp
+	143, // 124: messagerie.messaging.v1.ListRefusedEventsResponse.events:type_name -> messagerie.messaging.v1.RefusedEvent
+	18,  // 125: messagerie.messaging.v1.MessagingService.SubmitMessage:input_type -> messagerie.messaging.v1.SubmitMessageRequest
+	20,  // 126: messagerie.messaging.v1.MessagingService.ListConversations:input_type -> messagerie.messaging.v1.ListConversationsRequest
+	22,  // 127: messagerie.messaging.v1.MessagingService.GetConversation:input_type -> messagerie.messaging.v1.GetConversationRequest
+	24,  // 128: messagerie.messaging.v1.MessagingService.HideConversation:input_type -> messagerie.messaging.v1.HideConversationRequest
+	26,  // 129: messagerie.messaging.v1.MessagingService.ShowConversation:input_type -> messagerie.messaging.v1.ShowConversationRequest
+	28,  // 130: messagerie.messaging.v1.MessagingService.MarkConversationRead:input_type -> messagerie.messaging.v1.MarkConversationReadRequest
+	60,  // 131: messagerie.messaging.v1.MessagingService.PostFollowUp:input_type -> messagerie.messaging.v1.PostFollowUpRequest
+	63,  // 132: messagerie.messaging.v1.MessagingService.SaveDraft:input_type -> messagerie.messaging.v1.SaveDraftRequest
+	65,  // 133: messagerie.messaging.v1.MessagingService.GetDraft:input_type -> messagerie.messaging.v1.GetDraftRequest
+	67,  // 134: messagerie.messaging.v1.MessagingService.ListDrafts:input_type -> messagerie.messaging.v1.ListDraftsRequest
+	69,  // 135: messagerie.messaging.v1.MessagingService.DeleteDraft:input_type -> messagerie.messaging.v1.DeleteDraftRequest
+	71,  // 136: messagerie.messaging.v1.MessagingService.WatchConversations:input_type -> messagerie.messaging.v1.WatchConversationsRequest
+	73,  // 137: messagerie.messaging.v1.MessagingService.CreateWatchTicket:input_type -> messagerie.messaging.v1.CreateWatchTicketRequest
+	76,  // 138: messagerie.messaging.v1.MessagingService.GetPreferences:input_type -> messagerie.messaging.v1.GetPreferencesRequest
+	78,  // 139: messagerie.messaging.v1.MessagingService.UpdatePreferences:input_type -> messagerie.messaging.v1.UpdatePreferencesRequest
+	80,  // 140: messagerie.messaging.v1.MessagingService.ReplacePreferences:input_type -> messagerie.messaging.v1.ReplacePreferencesRequest
+	82,  // 141: messagerie.messaging.v1.MessagingService.GetExpectedDelay:input_type -> messagerie.messaging.v1.GetExpectedDelayRequest
+	84,  // 142: messagerie.messaging.v1.MessagingService.ExportMyData:input_type -> messagerie.messaging.v1.ExportMyDataRequest
+	86,  // 143: messagerie.messaging.v1.MessagingService.EraseMyData:input_type -> messagerie.messaging.v1.EraseMyDataRequest
+	30,  // 144: messagerie.messaging.v1.AgentService.ListConversations:input_type -> messagerie.messaging.v1.AgentServiceListConversationsRequest
+	32,  // 145: messagerie.messaging.v1.AgentService.FindConversations:input_type -> messagerie.messaging.v1.FindConversationsRequest
+	34,  // 146: messagerie.messaging.v1.AgentService.GetConversation:input_type -> messagerie.messaging.v1.AgentServiceGetConversationRequest
+	36,  // 147: messagerie.messaging.v1.AgentService.ClaimConversation:input_type -> messagerie.messaging.v1.ClaimConversationRequest
+	40,  // 148: messagerie.messaging.v1.AgentService.AssignConversation:input_type -> messagerie.messaging.v1.AssignConversationRequest
+	42,  // 149: messagerie.messaging.v1.AgentService.TakeOverConversation:input_type -> messagerie.messaging.v1.TakeOverConversationRequest
+	38,  // 150: messagerie.messaging.v1.AgentService.ReleaseConversation:input_type -> messagerie.messaging.v1.ReleaseConversationRequest
+	44,  // 151: messagerie.messaging.v1.AgentService.PostReply:input_type -> messagerie.messaging.v1.PostReplyRequest
+	46,  // 152: messagerie.messaging.v1.AgentService.CloseConversation:input_type -> messagerie.messaging.v1.CloseConversationRequest
+	88,  // 153: messagerie.messaging.v1.AgentService.TransferConversation:input_type -> messagerie.messaging.v1.TransferConversationRequest
+	90,  // 154: messagerie.messaging.v1.AgentService.RecategoriseConversation:input_type -> messagerie.messaging.v1.RecategoriseConversationRequest
+	92,  // 155: messagerie.messaging.v1.AgentService.ReopenConversation:input_type -> messagerie.messaging.v1.ReopenConversationRequest
+	98,  // 156: messagerie.messaging.v1.AgentService.AddNote:input_type -> messagerie.messaging.v1.AddNoteRequest
+	101, // 157: messagerie.messaging.v1.AgentService.SaveDraft:input_type -> messagerie.messaging.v1.AgentServiceSaveDraftRequest
+	103, // 158: messagerie.messaging.v1.AgentService.GetDraft:input_type -> messagerie.messaging.v1.AgentServiceGetDraftRequest
+	105, // 159: messagerie.messaging.v1.AgentService.ListDrafts:input_type -> messagerie.messaging.v1.AgentServiceListDraftsRequest
+	107, // 160: messagerie.messaging.v1.AgentService.DeleteDraft:input_type -> messagerie.messaging.v1.AgentServiceDeleteDraftRequest
+	94,  // 161: messagerie.messaging.v1.AgentService.HoldConversation:input_type -> messagerie.messaging.v1.HoldConversationRequest
+	96,  // 162: messagerie.messaging.v1.AgentService.UnholdConversation:input_type -> messagerie.messaging.v1.UnholdConversationRequest
+	109, // 163: messagerie.messaging.v1.AgentService.ListAgents:input_type -> messagerie.messaging.v1.ListAgentsRequest
+	112, // 164: messagerie.messaging.v1.AgentService.ListAuditEntries:input_type -> messagerie.messaging.v1.ListAuditEntriesRequest
+	116, // 165: messagerie.messaging.v1.AgentService.ListQueues:input_type -> messagerie.messaging.v1.ListQueuesRequest
+	120, // 166: messagerie.messaging.v1.AgentService.ListTemplates:input_type -> messagerie.messaging.v1.ListTemplatesRequest
+	122, // 167: messagerie.messaging.v1.AgentService.SaveTemplate:input_type -> messagerie.messaging.v1.SaveTemplateRequest
+	124, // 168: messagerie.messaging.v1.AgentService.DeleteTemplate:input_type -> messagerie.messaging.v1.DeleteTemplateRequest
+	126, // 169: messagerie.messaging.v1.AgentService.GetStatistics:input_type -> messagerie.messaging.v1.GetStatisticsRequest
+	131, // 170: messagerie.messaging.v1.AgentService.WatchConversations:input_type -> messagerie.messaging.v1.AgentServiceWatchConversationsRequest
+	133, // 171: messagerie.messaging.v1.OperatorService.GetStatus:input_type -> messagerie.messaging.v1.GetStatusRequest
+	144, // 172: messagerie.messaging.v1.OperatorService.ListRefusedEvents:input_type -> messagerie.messaging.v1.ListRefusedEventsRequest
+	146, // 173: messagerie.messaging.v1.OperatorService.RequeueRefusedEvents:input_type -> messagerie.messaging.v1.RequeueRefusedEventsRequest
+	148, // 174: messagerie.messaging.v1.OperatorService.DropRefusedEvent:input_type -> messagerie.messaging.v1.DropRefusedEventRequest
+	136, // 175: messagerie.messaging.v1.OperatorService.GetKeys:input_type -> messagerie.messaging.v1.GetKeysRequest
+	139, // 176: messagerie.messaging.v1.OperatorService.RewrapKeys:input_type -> messagerie.messaging.v1.RewrapKeysRequest
+	141, // 177: messagerie.messaging.v1.OperatorService.ReconcileKeys:input_type -> messagerie.messaging.v1.ReconcileKeysRequest
+	48,  // 178: messagerie.messaging.v1.RecipientService.BatchGetRecipients:input_type -> messagerie.messaging.v1.BatchGetRecipientsRequest
+	51,  // 179: messagerie.messaging.v1.RecipientService.CheckReader:input_type -> messagerie.messaging.v1.CheckReaderRequest
+	54,  // 180: messagerie.messaging.v1.EventLogService.ListDigests:input_type -> messagerie.messaging.v1.ListDigestsRequest
+	57,  // 181: messagerie.messaging.v1.EventLogService.ListEvents:input_type -> messagerie.messaging.v1.ListEventsRequest
+	19,  // 182: messagerie.messaging.v1.MessagingService.SubmitMessage:output_type -> messagerie.messaging.v1.SubmitMessageResponse
+	21,  // 183: messagerie.messaging.v1.MessagingService.ListConversations:output_type -> messagerie.messaging.v1.ListConversationsResponse
+	23,  // 184: messagerie.messaging.v1.MessagingService.GetConversation:output_type -> messagerie.messaging.v1.GetConversationResponse
+	25,  // 185: messagerie.messaging.v1.MessagingService.HideConversation:output_type -> messagerie.messaging.v1.HideConversationResponse
+	27,  // 186: messagerie.messaging.v1.MessagingService.ShowConversation:output_type -> messagerie.messaging.v1.ShowConversationResponse
+	29,  // 187: messagerie.messaging.v1.MessagingService.MarkConversationRead:output_type -> messagerie.messaging.v1.MarkConversationReadResponse
+	61,  // 188: messagerie.messaging.v1.MessagingService.PostFollowUp:output_type -> messagerie.messaging.v1.PostFollowUpResponse
+	64,  // 189: messagerie.messaging.v1.MessagingService.SaveDraft:output_type -> messagerie.messaging.v1.SaveDraftResponse
+	66,  // 190: messagerie.messaging.v1.MessagingService.GetDraft:output_type -> messagerie.messaging.v1.GetDraftResponse
+	68,  // 191: messagerie.messaging.v1.MessagingService.ListDrafts:output_type -> messagerie.messaging.v1.ListDraftsResponse
+	70,  // 192: messagerie.messaging.v1.MessagingService.DeleteDraft:output_type -> messagerie.messaging.v1.DeleteDraftResponse
+	72,  // 193: messagerie.messaging.v1.MessagingService.WatchConversations:output_type -> messagerie.messaging.v1.WatchConversationsResponse
+	74,  // 194: messagerie.messaging.v1.MessagingService.CreateWatchTicket:output_type -> messagerie.messaging.v1.CreateWatchTicketResponse
+	77,  // 195: messagerie.messaging.v1.MessagingService.GetPreferences:output_type -> messagerie.messaging.v1.GetPreferencesResponse
+	79,  // 196: messagerie.messaging.v1.MessagingService.UpdatePreferences:output_type -> messagerie.messaging.v1.UpdatePreferencesResponse
+	81,  // 197: messagerie.messaging.v1.MessagingService.ReplacePreferences:output_type -> messagerie.messaging.v1.ReplacePreferencesResponse
+	83,  // 198: messagerie.messaging.v1.MessagingService.GetExpectedDelay:output_type -> messagerie.messaging.v1.GetExpectedDelayResponse
+	85,  // 199: messagerie.messaging.v1.MessagingService.ExportMyData:output_type -> messagerie.messaging.v1.ExportMyDataResponse
+	87,  // 200: messagerie.messaging.v1.MessagingService.EraseMyData:output_type -> messagerie.messaging.v1.EraseMyDataResponse
+	31,  // 201: messagerie.messaging.v1.AgentService.ListConversations:output_type -> messagerie.messaging.v1.AgentServiceListConversationsResponse
+	33,  // 202: messagerie.messaging.v1.AgentService.FindConversations:output_type -> messagerie.messaging.v1.FindConversationsResponse
+	35,  // 203: messagerie.messaging.v1.AgentService.GetConversation:output_type -> messagerie.messaging.v1.AgentServiceGetConversationResponse
+	37,  // 204: messagerie.messaging.v1.AgentService.ClaimConversation:output_type -> messagerie.messaging.v1.ClaimConversationResponse
+	41,  // 205: messagerie.messaging.v1.AgentService.AssignConversation:output_type -> messagerie.messaging.v1.AssignConversationResponse
+	43,  // 206: messagerie.messaging.v1.AgentService.TakeOverConversation:output_type -> messagerie.messaging.v1.TakeOverConversationResponse
+	39,  // 207: messagerie.messaging.v1.AgentService.ReleaseConversation:output_type -> messagerie.messaging.v1.ReleaseConversationResponse
+	45,  // 208: messagerie.messaging.v1.AgentService.PostReply:output_type -> messagerie.messaging.v1.PostReplyResponse
+	47,  // 209: messagerie.messaging.v1.AgentService.CloseConversation:output_type -> messagerie.messaging.v1.CloseConversationResponse
+	89,  // 210: messagerie.messaging.v1.AgentService.TransferConversation:output_type -> messagerie.messaging.v1.TransferConversationResponse
+	91,  // 211: messagerie.messaging.v1.AgentService.RecategoriseConversation:output_type -> messagerie.messaging.v1.RecategoriseConversationResponse
+	93,  // 212: messagerie.messaging.v1.AgentService.ReopenConversation:output_type -> messagerie.messaging.v1.ReopenConversationResponse
+	99,  // 213: messagerie.messaging.v1.AgentService.AddNote:output_type -> messagerie.messaging.v1.AddNoteResponse
+	102, // 214: messagerie.messaging.v1.AgentService.SaveDraft:output_type -> messagerie.messaging.v1.AgentServiceSaveDraftResponse
+	104, // 215: messagerie.messaging.v1.AgentService.GetDraft:output_type -> messagerie.messaging.v1.AgentServiceGetDraftResponse
+	106, // 216: messagerie.messaging.v1.AgentService.ListDrafts:output_type -> messagerie.messaging.v1.AgentServiceListDraftsResponse
+	108, // 217: messagerie.messaging.v1.AgentService.DeleteDraft:output_type -> messagerie.messaging.v1.AgentServiceDeleteDraftResponse
+	95,  // 218: messagerie.messaging.v1.AgentService.HoldConversation:output_type -> messagerie.messaging.v1.HoldConversationResponse
+	97,  // 219: messagerie.messaging.v1.AgentService.UnholdConversation:output_type -> messagerie.messaging.v1.UnholdConversationResponse
+	110, // 220: messagerie.messaging.v1.AgentService.ListAgents:output_type -> messagerie.messaging.v1.ListAgentsResponse
+	113, // 221: messagerie.messaging.v1.AgentService.ListAuditEntries:output_type -> messagerie.messaging.v1.ListAuditEntriesResponse
+	117, // 222: messagerie.messaging.v1.AgentService.ListQueues:output_type -> messagerie.messaging.v1.ListQueuesResponse
+	121, // 223: messagerie.messaging.v1.AgentService.ListTemplates:output_type -> messagerie.messaging.v1.ListTemplatesResponse
+	123, // 224: messagerie.messaging.v1.AgentService.SaveTemplate:output_type -> messagerie.messaging.v1.SaveTemplateResponse
+	125, // 225: messagerie.messaging.v1.AgentService.DeleteTemplate:output_type -> messagerie.messaging.v1.DeleteTemplateResponse
+	127, // 226: messagerie.messaging.v1.AgentService.GetStatistics:output_type -> messagerie.messaging.v1.GetStatisticsResponse
+	132, // 227: messagerie.messaging.v1.AgentService.WatchConversations:output_type -> messagerie.messaging.v1.AgentServiceWatchConversationsResponse
+	134, // 228: messagerie.messaging.v1.OperatorService.GetStatus:output_type -> messagerie.messaging.v1.GetStatusResponse
+	145, // 229: messagerie.messaging.v1.OperatorService.ListRefusedEvents:output_type -> messagerie.messaging.v1.ListRefusedEventsResponse
+	147, // 230: messagerie.messaging.v1.OperatorService.RequeueRefusedEvents:output_type -> messagerie.messaging.v1.RequeueRefusedEventsResponse
+	149, // 231: messagerie.messaging.v1.OperatorService.DropRefusedEvent:output_type -> messagerie.messaging.v1.DropRefusedEventResponse
+	138, // 232: messagerie.messaging.v1.OperatorService.GetKeys:output_type -> messagerie.messaging.v1.GetKeysResponse
+	140, // 233: messagerie.messaging.v1.OperatorService.RewrapKeys:output_type -> messagerie.messaging.v1.RewrapKeysResponse
+	142, // 234: messagerie.messaging.v1.OperatorService.ReconcileKeys:output_type -> messagerie.messaging.v1.ReconcileKeysResponse
+	49,  // 235: messagerie.messaging.v1.RecipientService.BatchGetRecipients:output_type -> messagerie.messaging.v1.BatchGetRecipientsResponse
+	53,  // 236: messagerie.messaging.v1.RecipientService.CheckReader:output_type -> messagerie.messaging.v1.CheckReaderResponse
+	56,  // 237: messagerie.messaging.v1.EventLogService.ListDigests:output_type -> messagerie.messaging.v1.ListDigestsResponse
+	59,  // 238: messagerie.messaging.v1.EventLogService.ListEvents:output_type -> messagerie.messaging.v1.ListEventsResponse
+	182, // [182:239] is the sub-list for method output_type
+	125, // [125:182] is the sub-list for method input_type
+	125, // [125:125] is the sub-list for extension type_name
+	125, // [125:125] is the sub-list for extension extendee
+	0,   // [0:125] is the sub-list for field type_name
 }
 
 func init() { file_messagerie_messaging_v1_messaging_proto_init() }
@@ -10085,7 +10723,7 @@ func file_messagerie_messaging_v1_messaging_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_messagerie_messaging_v1_messaging_proto_rawDesc), len(file_messagerie_messaging_v1_messaging_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   135,
+			NumMessages:   144,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

@@ -58,8 +58,14 @@ type MessagingServiceClient interface {
 	// as the conversation is kept. Once that is erased, a repeat is refused for 30 days
 	// (CONVERSATION_ERASED).
 	SubmitMessage(ctx context.Context, in *SubmitMessageRequest, opts ...grpc.CallOption) (*SubmitMessageResponse, error)
-	// ListConversations returns the member's conversations without their
-	// messages, most recent activity first.
+	// ListConversations returns the member's conversations without their messages, with their
+	// first words, the last changed first or as order_by says. While the vault is away, first
+	// words may be missing.
+	//
+	// Pages can be turned both ways: next_page_token leads to what comes behind the last
+	// conversation of this page, previous_page_token to what comes before its first. Where less
+	// than a page comes before it, that is the first page, in full. A conversation that changes
+	// meanwhile moves in the list: it may be missed or shown twice, and no other is.
 	ListConversations(ctx context.Context, in *ListConversationsRequest, opts ...grpc.CallOption) (*ListConversationsResponse, error)
 	// GetConversation returns one conversation with its messages, oldest first.
 	// It does not mark it as read.
@@ -81,13 +87,18 @@ type MessagingServiceClient interface {
 	// caller's choice, and replaces what was there. Nothing is checked but its
 	// size: a draft may be incomplete. It is encrypted, and deleted seven days
 	// after its last change. A member has at most 20 drafts; the oldest makes room.
+	// With a conversation_id it is the one draft of a further message in that conversation,
+	// under its id (DRAFT_PLACE_INVALID), if that is the member's: else NOT_FOUND with the
+	// reason CONVERSATION_NOT_FOUND. It is deleted with the conversation too.
+	// Sending a message deletes no draft: whoever sends knows what was sent.
 	// With the metadata `if-none-match` of `*` it replaces nothing: FAILED_PRECONDITION with
 	// the reason DRAFT_EXISTS where there is one under the id.
 	SaveDraft(ctx context.Context, in *SaveDraftRequest, opts ...grpc.CallOption) (*SaveDraftResponse, error)
 	// GetDraft returns one draft.
 	GetDraft(ctx context.Context, in *GetDraftRequest, opts ...grpc.CallOption) (*GetDraftResponse, error)
 	// ListDrafts returns the member's drafts, last changed first, a page at a time; they are
-	// 20 at most.
+	// 20 at most. Those that have a conversation_id are of further messages, and belong on the
+	// page of that conversation; the others are of new ones.
 	ListDrafts(ctx context.Context, in *ListDraftsRequest, opts ...grpc.CallOption) (*ListDraftsResponse, error)
 	// DeleteDraft deletes a draft. Deleting one that is not there is no error.
 	DeleteDraft(ctx context.Context, in *DeleteDraftRequest, opts ...grpc.CallOption) (*DeleteDraftResponse, error)
@@ -125,16 +136,17 @@ type MessagingServiceClient interface {
 	// ExportMyData returns all that is stored about the member (GDPR, article 15):
 	// first the preferences, then the drafts, then each conversation with its
 	// messages, oldest first. Each conversation that there is as it begins is in it,
-	// once, whatever changes meanwhile. RESOURCE_EXHAUSTED (REPORTS_BUSY) with
+	// once, whatever changes meanwhile. What agents have begun to write, and not sent, is
+	// not in it. RESOURCE_EXHAUSTED (REPORTS_BUSY) with
 	// google.rpc.RetryInfo while another export of the member's, or too many of others',
 	// are open. DEADLINE_EXCEEDED (EXPORT_NOT_READ) when nothing of it is read for 30
 	// seconds, and after five minutes.
 	ExportMyData(ctx context.Context, in *ExportMyDataRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportMyDataResponse], error)
-	// EraseMyData erases the texts of all of the member's conversations, their
-	// drafts, contact points and preferences, for good (GDPR, article 17): the
-	// member's key is destroyed, so that they open from no copy of the database either,
-	// and open conversations are closed. The key itself leaves the backups of the vault
-	// when these have lapsed (seven days by default). What stays of a conversation,
+	// EraseMyData erases the texts of all of the member's conversations, what agents
+	// have begun to write in them, and the member's drafts, contact points and preferences, for
+	// good (GDPR, article 17): the member's key is destroyed, so that they open from no copy of
+	// the database either, and open conversations are closed. The key itself leaves the backups
+	// of the vault when these have lapsed (seven days by default). What stays of a conversation,
 	// without the member, is its reference, fund, audience, theme, topic, reason, queue,
 	// state and times, of which the figures are made, the number of characters of each
 	// text, which agents wrote or took which step when, and idempotency keys: until its
@@ -379,8 +391,14 @@ type MessagingServiceServer interface {
 	// as the conversation is kept. Once that is erased, a repeat is refused for 30 days
 	// (CONVERSATION_ERASED).
 	SubmitMessage(context.Context, *SubmitMessageRequest) (*SubmitMessageResponse, error)
-	// ListConversations returns the member's conversations without their
-	// messages, most recent activity first.
+	// ListConversations returns the member's conversations without their messages, with their
+	// first words, the last changed first or as order_by says. While the vault is away, first
+	// words may be missing.
+	//
+	// Pages can be turned both ways: next_page_token leads to what comes behind the last
+	// conversation of this page, previous_page_token to what comes before its first. Where less
+	// than a page comes before it, that is the first page, in full. A conversation that changes
+	// meanwhile moves in the list: it may be missed or shown twice, and no other is.
 	ListConversations(context.Context, *ListConversationsRequest) (*ListConversationsResponse, error)
 	// GetConversation returns one conversation with its messages, oldest first.
 	// It does not mark it as read.
@@ -402,13 +420,18 @@ type MessagingServiceServer interface {
 	// caller's choice, and replaces what was there. Nothing is checked but its
 	// size: a draft may be incomplete. It is encrypted, and deleted seven days
 	// after its last change. A member has at most 20 drafts; the oldest makes room.
+	// With a conversation_id it is the one draft of a further message in that conversation,
+	// under its id (DRAFT_PLACE_INVALID), if that is the member's: else NOT_FOUND with the
+	// reason CONVERSATION_NOT_FOUND. It is deleted with the conversation too.
+	// Sending a message deletes no draft: whoever sends knows what was sent.
 	// With the metadata `if-none-match` of `*` it replaces nothing: FAILED_PRECONDITION with
 	// the reason DRAFT_EXISTS where there is one under the id.
 	SaveDraft(context.Context, *SaveDraftRequest) (*SaveDraftResponse, error)
 	// GetDraft returns one draft.
 	GetDraft(context.Context, *GetDraftRequest) (*GetDraftResponse, error)
 	// ListDrafts returns the member's drafts, last changed first, a page at a time; they are
-	// 20 at most.
+	// 20 at most. Those that have a conversation_id are of further messages, and belong on the
+	// page of that conversation; the others are of new ones.
 	ListDrafts(context.Context, *ListDraftsRequest) (*ListDraftsResponse, error)
 	// DeleteDraft deletes a draft. Deleting one that is not there is no error.
 	DeleteDraft(context.Context, *DeleteDraftRequest) (*DeleteDraftResponse, error)
@@ -446,16 +469,17 @@ type MessagingServiceServer interface {
 	// ExportMyData returns all that is stored about the member (GDPR, article 15):
 	// first the preferences, then the drafts, then each conversation with its
 	// messages, oldest first. Each conversation that there is as it begins is in it,
-	// once, whatever changes meanwhile. RESOURCE_EXHAUSTED (REPORTS_BUSY) with
+	// once, whatever changes meanwhile. What agents have begun to write, and not sent, is
+	// not in it. RESOURCE_EXHAUSTED (REPORTS_BUSY) with
 	// google.rpc.RetryInfo while another export of the member's, or too many of others',
 	// are open. DEADLINE_EXCEEDED (EXPORT_NOT_READ) when nothing of it is read for 30
 	// seconds, and after five minutes.
 	ExportMyData(*ExportMyDataRequest, grpc.ServerStreamingServer[ExportMyDataResponse]) error
-	// EraseMyData erases the texts of all of the member's conversations, their
-	// drafts, contact points and preferences, for good (GDPR, article 17): the
-	// member's key is destroyed, so that they open from no copy of the database either,
-	// and open conversations are closed. The key itself leaves the backups of the vault
-	// when these have lapsed (seven days by default). What stays of a conversation,
+	// EraseMyData erases the texts of all of the member's conversations, what agents
+	// have begun to write in them, and the member's drafts, contact points and preferences, for
+	// good (GDPR, article 17): the member's key is destroyed, so that they open from no copy of
+	// the database either, and open conversations are closed. The key itself leaves the backups
+	// of the vault when these have lapsed (seven days by default). What stays of a conversation,
 	// without the member, is its reference, fund, audience, theme, topic, reason, queue,
 	// state and times, of which the figures are made, the number of characters of each
 	// text, which agents wrote or took which step when, and idempotency keys: until its
@@ -987,6 +1011,10 @@ const (
 	AgentService_RecategoriseConversation_FullMethodName = "/messagerie.messaging.v1.AgentService/RecategoriseConversation"
 	AgentService_ReopenConversation_FullMethodName       = "/messagerie.messaging.v1.AgentService/ReopenConversation"
 	AgentService_AddNote_FullMethodName                  = "/messagerie.messaging.v1.AgentService/AddNote"
+	AgentService_SaveDraft_FullMethodName                = "/messagerie.messaging.v1.AgentService/SaveDraft"
+	AgentService_GetDraft_FullMethodName                 = "/messagerie.messaging.v1.AgentService/GetDraft"
+	AgentService_ListDrafts_FullMethodName               = "/messagerie.messaging.v1.AgentService/ListDrafts"
+	AgentService_DeleteDraft_FullMethodName              = "/messagerie.messaging.v1.AgentService/DeleteDraft"
 	AgentService_HoldConversation_FullMethodName         = "/messagerie.messaging.v1.AgentService/HoldConversation"
 	AgentService_UnholdConversation_FullMethodName       = "/messagerie.messaging.v1.AgentService/UnholdConversation"
 	AgentService_ListAgents_FullMethodName               = "/messagerie.messaging.v1.AgentService/ListAgents"
@@ -1074,6 +1102,30 @@ type AgentServiceClient interface {
 	// belongs to the agent, whatever the conversation, and is remembered for as long as that
 	// is kept.
 	AddNote(ctx context.Context, in *AddNoteRequest, opts ...grpc.CallOption) (*AddNoteResponse, error)
+	// SaveDraft stores what the agent has begun to write in a conversation, a reply and a note,
+	// and replaces what was there: there is one draft for each agent and conversation. It may be
+	// incomplete; nothing is checked but its length (BODY_TOO_LONG), counted as PostReply and
+	// AddNote count, but for outer white space, which counts too. Texts are encrypted as notes
+	// are, and shown to nobody else; a member's export does not have them, as nothing was said
+	// yet. They are deleted seven days after the last change, with the conversation, and when its
+	// member has everything erased. An agent has at most 100 drafts; the oldest makes room.
+	// Nothing of it is audited.
+	//
+	// Neither PostReply nor AddNote deletes it: whoever sends knows what was sent, and saves what
+	// is left or calls DeleteDraft. Neither a colleague's claim nor a closed conversation prevents
+	// it. With the metadata `if-none-match` of `*` it replaces nothing: FAILED_PRECONDITION with
+	// the reason DRAFT_EXISTS where there is one. A machine needs the scope notes.write too where
+	// there is a note (SCOPE_MISSING).
+	SaveDraft(ctx context.Context, in *AgentServiceSaveDraftRequest, opts ...grpc.CallOption) (*AgentServiceSaveDraftResponse, error)
+	// GetDraft returns the agent's draft in a conversation that they may see: else it is
+	// NOT_FOUND with the reason CONVERSATION_NOT_FOUND, and DRAFT_NOT_FOUND where there is none.
+	GetDraft(ctx context.Context, in *AgentServiceGetDraftRequest, opts ...grpc.CallOption) (*AgentServiceGetDraftResponse, error)
+	// ListDrafts returns the agent's drafts in conversations that they may see, last changed
+	// first, a page at a time; they are 100 at most.
+	ListDrafts(ctx context.Context, in *AgentServiceListDraftsRequest, opts ...grpc.CallOption) (*AgentServiceListDraftsResponse, error)
+	// DeleteDraft deletes the agent's draft in a conversation, also one that they do not see any
+	// more. Deleting one that is not there is no error.
+	DeleteDraft(ctx context.Context, in *AgentServiceDeleteDraftRequest, opts ...grpc.CallOption) (*AgentServiceDeleteDraftResponse, error)
 	// HoldConversation keeps a conversation beyond its term, for a claim or a legal obligation
 	// that it is evidence of: it is not deleted at the end of its term until the hold is lifted.
 	// Members are not told. Neither a colleague's claim nor a closed conversation
@@ -1252,6 +1304,46 @@ func (c *agentServiceClient) AddNote(ctx context.Context, in *AddNoteRequest, op
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(AddNoteResponse)
 	err := c.cc.Invoke(ctx, AgentService_AddNote_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentServiceClient) SaveDraft(ctx context.Context, in *AgentServiceSaveDraftRequest, opts ...grpc.CallOption) (*AgentServiceSaveDraftResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AgentServiceSaveDraftResponse)
+	err := c.cc.Invoke(ctx, AgentService_SaveDraft_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentServiceClient) GetDraft(ctx context.Context, in *AgentServiceGetDraftRequest, opts ...grpc.CallOption) (*AgentServiceGetDraftResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AgentServiceGetDraftResponse)
+	err := c.cc.Invoke(ctx, AgentService_GetDraft_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentServiceClient) ListDrafts(ctx context.Context, in *AgentServiceListDraftsRequest, opts ...grpc.CallOption) (*AgentServiceListDraftsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AgentServiceListDraftsResponse)
+	err := c.cc.Invoke(ctx, AgentService_ListDrafts_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentServiceClient) DeleteDraft(ctx context.Context, in *AgentServiceDeleteDraftRequest, opts ...grpc.CallOption) (*AgentServiceDeleteDraftResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AgentServiceDeleteDraftResponse)
+	err := c.cc.Invoke(ctx, AgentService_DeleteDraft_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -1442,6 +1534,30 @@ type AgentServiceServer interface {
 	// belongs to the agent, whatever the conversation, and is remembered for as long as that
 	// is kept.
 	AddNote(context.Context, *AddNoteRequest) (*AddNoteResponse, error)
+	// SaveDraft stores what the agent has begun to write in a conversation, a reply and a note,
+	// and replaces what was there: there is one draft for each agent and conversation. It may be
+	// incomplete; nothing is checked but its length (BODY_TOO_LONG), counted as PostReply and
+	// AddNote count, but for outer white space, which counts too. Texts are encrypted as notes
+	// are, and shown to nobody else; a member's export does not have them, as nothing was said
+	// yet. They are deleted seven days after the last change, with the conversation, and when its
+	// member has everything erased. An agent has at most 100 drafts; the oldest makes room.
+	// Nothing of it is audited.
+	//
+	// Neither PostReply nor AddNote deletes it: whoever sends knows what was sent, and saves what
+	// is left or calls DeleteDraft. Neither a colleague's claim nor a closed conversation prevents
+	// it. With the metadata `if-none-match` of `*` it replaces nothing: FAILED_PRECONDITION with
+	// the reason DRAFT_EXISTS where there is one. A machine needs the scope notes.write too where
+	// there is a note (SCOPE_MISSING).
+	SaveDraft(context.Context, *AgentServiceSaveDraftRequest) (*AgentServiceSaveDraftResponse, error)
+	// GetDraft returns the agent's draft in a conversation that they may see: else it is
+	// NOT_FOUND with the reason CONVERSATION_NOT_FOUND, and DRAFT_NOT_FOUND where there is none.
+	GetDraft(context.Context, *AgentServiceGetDraftRequest) (*AgentServiceGetDraftResponse, error)
+	// ListDrafts returns the agent's drafts in conversations that they may see, last changed
+	// first, a page at a time; they are 100 at most.
+	ListDrafts(context.Context, *AgentServiceListDraftsRequest) (*AgentServiceListDraftsResponse, error)
+	// DeleteDraft deletes the agent's draft in a conversation, also one that they do not see any
+	// more. Deleting one that is not there is no error.
+	DeleteDraft(context.Context, *AgentServiceDeleteDraftRequest) (*AgentServiceDeleteDraftResponse, error)
 	// HoldConversation keeps a conversation beyond its term, for a claim or a legal obligation
 	// that it is evidence of: it is not deleted at the end of its term until the hold is lifted.
 	// Members are not told. Neither a colleague's claim nor a closed conversation
@@ -1534,6 +1650,18 @@ func (UnimplementedAgentServiceServer) ReopenConversation(context.Context, *Reop
 }
 func (UnimplementedAgentServiceServer) AddNote(context.Context, *AddNoteRequest) (*AddNoteResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AddNote not implemented")
+}
+func (UnimplementedAgentServiceServer) SaveDraft(context.Context, *AgentServiceSaveDraftRequest) (*AgentServiceSaveDraftResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SaveDraft not implemented")
+}
+func (UnimplementedAgentServiceServer) GetDraft(context.Context, *AgentServiceGetDraftRequest) (*AgentServiceGetDraftResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetDraft not implemented")
+}
+func (UnimplementedAgentServiceServer) ListDrafts(context.Context, *AgentServiceListDraftsRequest) (*AgentServiceListDraftsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListDrafts not implemented")
+}
+func (UnimplementedAgentServiceServer) DeleteDraft(context.Context, *AgentServiceDeleteDraftRequest) (*AgentServiceDeleteDraftResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteDraft not implemented")
 }
 func (UnimplementedAgentServiceServer) HoldConversation(context.Context, *HoldConversationRequest) (*HoldConversationResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method HoldConversation not implemented")
@@ -1820,6 +1948,78 @@ func _AgentService_AddNote_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AgentService_SaveDraft_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AgentServiceSaveDraftRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).SaveDraft(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_SaveDraft_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).SaveDraft(ctx, req.(*AgentServiceSaveDraftRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AgentService_GetDraft_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AgentServiceGetDraftRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).GetDraft(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_GetDraft_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).GetDraft(ctx, req.(*AgentServiceGetDraftRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AgentService_ListDrafts_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AgentServiceListDraftsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).ListDrafts(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_ListDrafts_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).ListDrafts(ctx, req.(*AgentServiceListDraftsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AgentService_DeleteDraft_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AgentServiceDeleteDraftRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).DeleteDraft(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_DeleteDraft_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).DeleteDraft(ctx, req.(*AgentServiceDeleteDraftRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AgentService_HoldConversation_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(HoldConversationRequest)
 	if err := dec(in); err != nil {
@@ -2051,6 +2251,22 @@ var AgentService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "AddNote",
 			Handler:    _AgentService_AddNote_Handler,
+		},
+		{
+			MethodName: "SaveDraft",
+			Handler:    _AgentService_SaveDraft_Handler,
+		},
+		{
+			MethodName: "GetDraft",
+			Handler:    _AgentService_GetDraft_Handler,
+		},
+		{
+			MethodName: "ListDrafts",
+			Handler:    _AgentService_ListDrafts_Handler,
+		},
+		{
+			MethodName: "DeleteDraft",
+			Handler:    _AgentService_DeleteDraft_Handler,
 		},
 		{
 			MethodName: "HoldConversation",

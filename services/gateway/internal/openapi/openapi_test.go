@@ -157,6 +157,8 @@ func TestStatuses(t *testing.T) {
 		"messagerie.messaging.v1.MessagingService.SubmitMessage":       {400, 401, 403, 409, 413, 415, 429, 500, 503, 504},
 		"messagerie.messaging.v1.MessagingService.GetConversation":     {304, 400, 401, 403, 404, 429, 500, 503, 504},
 		"messagerie.messaging.v1.MessagingService.DeleteDraft":         {400, 401, 403, 412, 429, 500, 503, 504},
+		"messagerie.messaging.v1.AgentService.DeleteDraft":             {400, 401, 403, 412, 429, 500, 503, 504},
+		"messagerie.messaging.v1.AgentService.SaveDraft":               {400, 401, 403, 404, 409, 412, 413, 415, 429, 500, 503, 504},
 		"messagerie.messaging.v1.MessagingService.WatchConversations":  {400, 401, 403, 406, 429, 500, 503, 504},
 		"messagerie.messaging.v1.AgentService.ClaimConversation":       {400, 401, 403, 404, 409, 412, 413, 415, 429, 500, 503, 504},
 		"messagerie.messaging.v1.OperatorService.RequeueRefusedEvents": {400, 401, 403, 413, 415, 429, 500, 503, 504},

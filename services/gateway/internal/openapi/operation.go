@@ -25,7 +25,15 @@ var conflicts = methodSet(
 	messagingpb.AgentService_RecategoriseConversation_FullMethodName,
 	messagingpb.AgentService_ReopenConversation_FullMethodName,
 	messagingpb.AgentService_HoldConversation_FullMethodName,
+	messagingpb.AgentService_SaveDraft_FullMethodName,
 	messagingpb.AgentService_SaveTemplate_FullMethodName,
+)
+
+// drafting are the methods that take If-None-Match, so as to replace nothing. The conversation
+// that a draft is of has to be there (404).
+var drafting = methodSet(
+	messagingpb.MessagingService_SaveDraft_FullMethodName,
+	messagingpb.AgentService_SaveDraft_FullMethodName,
 )
 
 // tagged are the methods whose answers have an ETag: a GET takes If-None-Match.
@@ -38,6 +46,8 @@ var tagged = methodSet(
 	messagingpb.AgentService_GetConversation_FullMethodName,
 	messagingpb.AgentService_PostReply_FullMethodName,
 	messagingpb.AgentService_AddNote_FullMethodName,
+	messagingpb.AgentService_GetDraft_FullMethodName,
+	messagingpb.AgentService_SaveDraft_FullMethodName,
 	messagingpb.AgentService_ClaimConversation_FullMethodName,
 	messagingpb.AgentService_ReleaseConversation_FullMethodName,
 	messagingpb.AgentService_CloseConversation_FullMethodName,
@@ -53,6 +63,8 @@ var guarded = methodSet(
 	messagingpb.MessagingService_PostFollowUp_FullMethodName,
 	messagingpb.MessagingService_SaveDraft_FullMethodName,
 	messagingpb.MessagingService_DeleteDraft_FullMethodName,
+	messagingpb.AgentService_SaveDraft_FullMethodName,
+	messagingpb.AgentService_DeleteDraft_FullMethodName,
 	messagingpb.AgentService_PostReply_FullMethodName,
 	messagingpb.AgentService_ClaimConversation_FullMethodName,
 	messagingpb.AgentService_ReleaseConversation_FullMethodName,
@@ -228,7 +240,7 @@ func (op *operation) parameters() []object {
 	if guarded[op.method] {
 		list = append(list, conditionalHeader("If-Match", "The ETag of what the caller has seen. 412 if it has changed since."))
 	}
-	if op.method == messagingpb.MessagingService_SaveDraft_FullMethodName {
+	if drafting[op.method] {
 		list = append(list, object{
 			{"name", "If-None-Match"},
 			{"in", "header"},
@@ -302,7 +314,7 @@ func (op *operation) statuses() []int {
 	add(tagged[op.method] && op.verb == "get", 304)
 	add(op.Access != accesspb.Access_ACCESS_PUBLIC, 401, 403)
 	// PUT creates what is not there yet, and for DELETE the work is done already.
-	add(len(op.inPath) > 0 && op.verb != "put" && op.verb != "delete", 404)
+	add(len(op.inPath) > 0 && op.verb != "put" && op.verb != "delete" || drafting[op.method], 404)
 	add(op.desc.IsStreamingServer(), 406)
 	add(op.Idempotency == accesspb.Idempotency_IDEMPOTENCY_KEYED || conflicts[op.method], 409)
 	add(guarded[op.method], 412)

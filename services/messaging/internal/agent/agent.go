@@ -23,6 +23,7 @@ import (
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/change"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/draft"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/lifecycle"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/reports"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/statistics"
@@ -37,6 +38,7 @@ type Server struct {
 	unimplemented
 	*template.Templates
 	*statistics.Statistics
+	*draft.AgentDrafts
 
 	DB       *pgxpool.Pool
 	Reports  *reports.Reports

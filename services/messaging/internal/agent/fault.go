@@ -17,6 +17,7 @@ import (
 // breaks rules of its .proto: the caller gets all faults at once.
 func (s *Server) CheckWhole(to *rpc.Server) {
 	s.Templates.CheckWhole(to)
+	s.AgentDrafts.CheckWhole(to)
 	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.AgentServiceListConversationsRequest) []rpc.Violation {
 		return rpc.FaultsOf(contradiction(req))
 	})

@@ -23,6 +23,15 @@ func (r Retention) Proto(row *Row) *messagingpb.Conversation {
 	return shown
 }
 
+// ExpectedDelay is within how long a conversation is answered, as its member was told; nil if
+// they were not.
+func ExpectedDelay(row *Row) *messagingpb.ExpectedDelay {
+	if row.AnswerDays == 0 {
+		return nil
+	}
+	return &messagingpb.ExpectedDelay{WorkingDays: int32(row.AnswerDays)}
+}
+
 // Proto is a row as its member sees it while it has not ended: without messages, and without
 // which agent has it in hand.
 func Proto(row *Row) *messagingpb.Conversation {
@@ -33,6 +42,7 @@ func Proto(row *Row) *messagingpb.Conversation {
 		Hidden: row.Hidden, Unread: row.Unread,
 		CreateTime: timestamppb.New(row.CreatedAt), UpdateTime: timestamppb.New(row.UpdatedAt),
 		Queue: Choice(row.Queue, row.QueueLabel), Erased: row.ErasedAt != nil,
+		ExpectedDelay: ExpectedDelay(row),
 	}
 }
 

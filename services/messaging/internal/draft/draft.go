@@ -1,8 +1,16 @@
-// Package draft keeps what a member has begun to write, for seven days after the last change
-// and at most 20 a member.
+// Package draft keeps what members and agents have begun to write, for seven days after the last
+// change. Nothing of it is audited, or known to anybody else.
 //
-// Its text is encrypted as messages are (see vault), with the member and the id bound to it:
-// it cannot be opened as another draft.
+// Members have at most 20 drafts. The text is encrypted as messages are (see vault), with the
+// member and the id bound to it: it cannot be opened as another draft. One of a further message in
+// a conversation has its id, and goes with it.
+//
+// Agents have one for each conversation that they may see, at most 100: a reply and a note, which
+// are encrypted as notes are, by the conversation's key, with the agent and what it is bound to
+// them. They go with the conversation, and when it is erased.
+//
+// Whoever saves one of a conversation holds a lock on that, so that none is stored while it is
+// deleted or erased.
 package draft
 
 import (
@@ -24,6 +32,7 @@ import (
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/etag"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/page"
+	"github.com/ma-messagerie/messagerie/services/messaging/internal/text"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/vault"
 )
 
@@ -52,10 +61,16 @@ func New(db *pgxpool.Pool, keys *vault.Vault) *Drafts { return &Drafts{db, keys}
 // SaveDraft implements MessagingService. See the .proto.
 func (d *Drafts) SaveDraft(ctx context.Context, req *messagingpb.SaveDraftRequest) (*messagingpb.SaveDraftResponse, error) {
 	member := auth.FromContext(ctx).Subject
+	if err := checkPlace(req); err != nil {
+		return nil, err
+	}
 	id := uuid.MustParse(req.GetId())
 	written := draft{
 		MemberID: member, ID: id, Audience: int16(req.GetAudience()), //nolint:gosec // an enum of four
 		Theme: req.GetTheme(), Topic: req.GetTopic(), Reason: req.GetReason(), TaxonomyVersion: req.GetTaxonomyVersion(),
+	}
+	if req.GetConversationId() != "" {
+		written.ConversationID = &id
 	}
 	row, err := d.saveSealed(ctx, written, req.GetText())
 	if errors.Is(err, vault.ErrErased) { // since it was sealed, by another process
@@ -66,6 +81,27 @@ func (d *Drafts) SaveDraft(ctx context.Context, req *messagingpb.SaveDraftReques
 	}
 	etag.Set(ctx, row.tag())
 	return &messagingpb.SaveDraftResponse{Draft: protoOf(&row, req.GetText())}, nil
+}
+
+// CheckWhole registers the checks that the calls make themselves, to run also for a request that
+// breaks rules of its .proto: the caller gets all faults at once.
+func (d *Drafts) CheckWhole(to *rpc.Server) {
+	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.SaveDraftRequest) []rpc.Violation {
+		return rpc.FaultsOf(checkPlace(req))
+	})
+}
+
+// checkPlace refuses a draft of a further message that has not the id of its conversation: there
+// is one for each.
+func checkPlace(req *messagingpb.SaveDraftRequest) error {
+	within, err := uuid.Parse(req.GetConversationId())
+	if err != nil { // none, or none that can be one
+		return nil //nolint:nilerr // the field's own rule
+	}
+	if id, err := uuid.Parse(req.GetId()); err == nil && id != within {
+		return rpc.Invalid("conversationId", errorpb.ErrorReason_DRAFT_PLACE_INVALID, "the draft of a further message has the id of its conversation")
+	}
+	return nil
 }
 
 // saveSealed seals a text and stores it with the rest of its draft.
@@ -120,6 +156,9 @@ func (d *Drafts) ListDrafts(ctx context.Context, req *messagingpb.ListDraftsRequ
 	if resp.Drafts, err = d.openAll(ctx, rows); err != nil {
 		return nil, err
 	}
+	for _, draft := range resp.Drafts {
+		draft.Excerpt = text.Excerpt(draft.GetText())
+	}
 	return resp, nil
 }
 
@@ -168,10 +207,15 @@ func (d *Drafts) open(ctx context.Context, row *draftRow) (*messagingpb.Draft, e
 }
 
 func protoOf(row *draftRow, body string) *messagingpb.Draft {
-	return &messagingpb.Draft{
+	made := &messagingpb.Draft{
 		Id: row.ID.String(), Audience: conversation.Audience(row.Audience), Theme: row.Theme, Topic: row.Topic, Reason: row.Reason,
 		TaxonomyVersion: row.TaxonomyVersion, Text: body, UpdateTime: timestamppb.New(row.UpdatedAt),
+		ExpireTime: timestamppb.New(row.UpdatedAt.Add(Life)), ConversationReference: row.ConversationReference,
 	}
+	if row.ConversationID != nil {
+		made.ConversationId = row.ConversationID.String()
+	}
+	return made
 }
 
 // draft is what a member gives of a row of the table draft.
@@ -185,12 +229,16 @@ type draft struct {
 	TaxonomyVersion int32     `db:"taxonomy_version"`
 	KeyID           uuid.UUID `db:"key_id"`
 	Body            []byte    `db:"body"`
+	// ConversationID is the one that it is a further message in, and ID; nil for a new one.
+	ConversationID *uuid.UUID `db:"conversation_id"`
 }
 
 // draftRow is a row of the table draft.
 type draftRow struct {
 	draft
 	UpdatedAt time.Time `db:"updated_at"`
+	// ConversationReference is that of the conversation; empty if there is none.
+	ConversationReference string `db:"conversation_reference" sql:"coalesce((SELECT reference FROM conversation WHERE conversation.id = draft.conversation_id), '')"`
 }
 
 var (
@@ -209,14 +257,17 @@ var saveSQL = `
 
 // save stores a draft in place of the one with its id, if the conditions If-Match (seen) and
 // If-None-Match (unwanted) hold, and deletes the member's oldest drafts beyond Most. A draft
-// past its life counts as absent.
+// past its life counts as absent. [pgx.ErrNoRows]: it is of a conversation that the member does
+// not have.
 func (d *Drafts) save(ctx context.Context, seen, unwanted *etag.Condition, written draft) (saved draftRow, err error) {
 	alone := unwanted != nil && unwanted.Any
 	err = pgx.BeginFunc(ctx, d.db, func(tx pgx.Tx) error {
-		if err := checkSeen(ctx, tx, seen, written.MemberID, written.ID); err != nil {
-			return err
+		if written.ConversationID != nil {
+			if err := holdOfMember(ctx, tx, written.MemberID, *written.ConversationID); err != nil {
+				return err
+			}
 		}
-		if err := checkUnwanted(ctx, tx, unwanted, written.MemberID, written.ID); err != nil {
+		if err := check(seen, unwanted, lock(ctx, tx, written.MemberID, written.ID)); err != nil {
 			return err
 		}
 		saved, err = postgres.One[draftRow](ctx, tx, "storing a draft", saveSQL, given.Args([]draft{written}, alone, Life)...)
@@ -236,39 +287,44 @@ func (d *Drafts) save(ctx context.Context, seen, unwanted *etag.Condition, writt
 	return saved, err
 }
 
-// checkSeen refuses a change of a draft that is not what the caller has seen, or is gone, and
-// keeps it as it is until the transaction ends.
-func checkSeen(ctx context.Context, tx pgx.Tx, seen *etag.Condition, member string, id uuid.UUID) error {
-	if seen == nil {
-		return nil
-	}
-	row, err := lock(ctx, tx, member, id)
-	if errors.Is(err, pgx.ErrNoRows) || err == nil && !seen.Names(row.tag()) {
-		return errChanged
-	}
+// holdOfMember keeps a conversation of a member's from being deleted or erased until the
+// transaction ends; nothing else waits for it. Whoever deletes locks the conversation first too,
+// and its drafts then.
+func holdOfMember(ctx context.Context, tx pgx.Tx, member string, id uuid.UUID) error {
+	_, err := postgres.One[int32](ctx, tx, "holding a conversation", `SELECT 1 FROM conversation WHERE id = $1 AND member_id = $2 FOR KEY SHARE`, id, member)
 	return err
 }
 
-// checkUnwanted refuses a change of a draft whose tag If-None-Match names. "*" is checked by
-// the statement that inserts: there may be no row yet to lock.
-func checkUnwanted(ctx context.Context, tx pgx.Tx, unwanted *etag.Condition, member string, id uuid.UUID) error {
-	if unwanted == nil || unwanted.Any {
+// check refuses a change of a draft that is not what the caller has seen (If-Match), or is gone,
+// and one whose tag If-None-Match names. "*" of that is checked by the statement that inserts:
+// there may be no row yet to lock. current returns the tag, which stays until the transaction ends.
+func check(seen, unwanted *etag.Condition, current func() (tag string, err error)) error {
+	if unwanted != nil && unwanted.Any {
+		unwanted = nil
+	}
+	if seen == nil && unwanted == nil {
 		return nil
 	}
-	row, err := lock(ctx, tx, member, id)
+	tag, err := current()
+	there := err == nil
 	switch {
-	case errors.Is(err, pgx.ErrNoRows):
-		return nil
-	case err == nil && unwanted.Names(row.tag()):
+	case err != nil && !errors.Is(err, pgx.ErrNoRows):
+		return err
+	case seen != nil && (!there || !seen.Names(tag)):
+		return errChanged
+	case unwanted != nil && there && unwanted.Names(tag):
 		return errExists
 	}
-	return err
+	return nil
 }
 
-// lock returns a draft, which stays as it is until the transaction ends.
-func lock(ctx context.Context, tx pgx.Tx, member string, id uuid.UUID) (draftRow, error) {
-	return postgres.One[draftRow](ctx, tx, "locking a draft",
-		`SELECT `+columns+` FROM draft WHERE member_id = $1 AND id = $2 AND updated_at > now() - $3::interval FOR UPDATE`, member, id, Life)
+// lock returns the tag of a draft, which stays as it is until the transaction ends.
+func lock(ctx context.Context, tx pgx.Tx, member string, id uuid.UUID) func() (string, error) {
+	return func() (string, error) {
+		row, err := postgres.One[draftRow](ctx, tx, "locking a draft",
+			`SELECT `+columns+` FROM draft WHERE member_id = $1 AND id = $2 AND updated_at > now() - $3::interval FOR UPDATE`, member, id, Life)
+		return row.tag(), err
+	}
 }
 
 func (d *Drafts) one(ctx context.Context, member string, id uuid.UUID) (draftRow, error) {
@@ -294,7 +350,7 @@ func list(ctx context.Context, db postgres.Querier, member string, after *page.K
 // key of one without is noted here, and retires if nothing else of theirs is stored.
 func (d *Drafts) remove(ctx context.Context, seen *etag.Condition, member string, id uuid.UUID) error {
 	return pgx.BeginFunc(ctx, d.db, func(tx pgx.Tx) error {
-		if err := checkSeen(ctx, tx, seen, member, id); err != nil {
+		if err := check(seen, nil, lock(ctx, tx, member, id)); err != nil {
 			return err
 		}
 		_, err := postgres.Exec(ctx, tx, "deleting a draft", `

@@ -137,6 +137,7 @@ func eraseConversations(ctx context.Context, tx pgx.Tx, ids []uuid.UUID) error {
 	batch := &pgx.Batch{}
 	batch.Queue(`UPDATE message SET body = '' WHERE conversation_id = ANY($1)`, ids)
 	batch.Queue(`UPDATE note SET body = '' WHERE conversation_id = ANY($1)`, ids)
+	batch.Queue(`DELETE FROM agent_draft WHERE conversation_id = ANY($1)`, ids)
 	if len(events) > 0 {
 		outbox.Append(batch, events)
 		conversation.QueueAudit(batch, done)

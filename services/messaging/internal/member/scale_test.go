@@ -22,7 +22,7 @@ import (
 func TestScale(t *testing.T) {
 	t.Parallel()
 	scale.Tables{
-		URL: testenv.Postgres(t, migrations.Files), Fill: messagingtest.Aged("member", "conversation", "message", "audit", "draft"),
+		URL: testenv.Postgres(t, migrations.Files), Fill: messagingtest.Aged("member", "conversation", "message", "audit", "draft", "agent_draft"),
 		Rows: func(pool, aside *pgxpool.Pool) []scale.Row {
 			m := New(Config{DB: pool, Vault: messagingtest.Vault(t, aside), Wake: func() {}})
 			named := func(n int) string { return fmt.Sprintf("member:%d", n) }

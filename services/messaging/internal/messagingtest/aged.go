@@ -40,6 +40,8 @@ var aged = []struct{ table, sql string }{
 	 FROM generate_series($1::bigint + 1, $2::bigint) n`},
 	{"draft", `INSERT INTO draft (member_id, id, body, updated_at) SELECT 'member:' || n, gen_random_uuid(), '\x00', now() - interval '7 days' * random()
 	 FROM generate_series($1::bigint / 20, $2::bigint / 20) n`},
+	{"agent_draft", `INSERT INTO agent_draft (agent_id, conversation_id, body, note, updated_at) SELECT 'agent:' || n / 2 % ($2::bigint / 50), coalesce(c.id, gen_random_uuid()), '\x00', '\x00', now() - interval '7 days' * random()
+	 FROM generate_series($1::bigint + 1, $2::bigint) n LEFT JOIN conversation c ON c.reference = 'AGED-' || n WHERE n % 2 = 0`},
 }
 
 // Aged returns what fills tables with rows that have been coming for years, from one number

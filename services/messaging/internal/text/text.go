@@ -54,9 +54,7 @@ func (l Limits) Normalise(raw string) (Text, error) {
 	if !utf8.ValidString(raw) {
 		return Text{}, rpc.Invalid(field, errorpb.ErrorReason_BODY_NOT_UTF8, "the text is not valid UTF-8")
 	}
-	body := strings.ReplaceAll(raw, "\r\n", "\n")
-	body = strings.ReplaceAll(body, "\r", "\n")
-	body = strings.TrimFunc(norm.NFC.String(body), unicode.IsSpace)
+	body := strings.TrimFunc(normal(raw), unicode.IsSpace)
 	chars, visible := 0, 0
 	for _, r := range body {
 		chars++
@@ -77,6 +75,17 @@ func (l Limits) Normalise(raw string) (Text, error) {
 		return Text{}, rpc.Invalid(field, errorpb.ErrorReason_BODY_BLANK, "the text has no visible character")
 	}
 	return Text{body, chars}, nil
+}
+
+// normal is the form in which characters are counted, but for outer white space.
+func normal(raw string) string {
+	return norm.NFC.String(strings.ReplaceAll(strings.ReplaceAll(raw, "\r\n", "\n"), "\r", "\n"))
+}
+
+// CheckBegun refuses a text that somebody is still at work on if it is too long: what is in it,
+// and whether it is enough, is seen when it is sent. Outer white space counts, as it is kept.
+func (l Limits) CheckBegun(raw string) error {
+	return Limits{0, l.Max}.Check(Text{Chars: utf8.RuneCountInString(normal(raw))})
 }
 
 // Check refuses a text with fewer or more characters.

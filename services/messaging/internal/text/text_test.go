@@ -76,6 +76,31 @@ func TestNormalise_SQLCountsAlike(t *testing.T) {
 	}
 }
 
+// What somebody is at work on may have too little and anything in it, and no more than what is
+// sent: line ends and accents count as one character there, and here.
+func TestCheckBegun(t *testing.T) {
+	t.Parallel()
+	limits := Limits{10, 20}
+	for name, row := range map[string]struct {
+		raw string
+		ok  bool
+	}{
+		"nothing":           {"", true},
+		"too little":        {"a", true},
+		"controls":          {"a\x00b\u202e", true},
+		"as many":           {strings.Repeat("é", 20), true},
+		"one more":          {strings.Repeat("é", 21), false},
+		"lines":             {strings.Repeat("a\r\n", 10), true},
+		"decomposed":        {strings.Repeat("e\u0301", 20), true},
+		"decomposed, more":  {strings.Repeat("e\u0301", 21), false},
+		"white space as it": {strings.Repeat(" ", 21), false},
+	} {
+		if err := limits.CheckBegun(row.raw); (err == nil) != row.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestNormalise_NotUTF8(t *testing.T) {
 	t.Parallel()
 	_, err := OfMember.Normalise("dix caract\xff")

@@ -47,6 +47,9 @@ func (u *Upkeep) terms() (terms []postgres.Term) {
 			return agent.ForgetColleagues(ctx, u.DB, term)
 		}},
 		{What: "drafts", Keep: draft.Life, Step: func(ctx context.Context, term time.Duration) (int64, error) { return draft.Forget(ctx, u.DB, term) }},
+		{What: "agents' drafts", Keep: draft.Life, Step: func(ctx context.Context, term time.Duration) (int64, error) {
+			return draft.ForgetOfAgents(ctx, u.DB, term)
+		}},
 		{What: "keys of what was erased", Keep: member.ErasedKeyLife, Step: func(ctx context.Context, term time.Duration) (int64, error) {
 			return member.ForgetErasedKeys(ctx, u.DB, term)
 		}},
@@ -61,8 +64,8 @@ func (u *Upkeep) terms() (terms []postgres.Term) {
 
 // forgetConversations deletes some of the conversations whose term is a number of years, 0
 // for the setting's, and has passed ([conversation.DueSQL]), those that ended first before
-// others, with their messages, notes and steps, and members who have no other conversation
-// and no draft.
+// others, with their messages, notes, steps and what was begun in them, and members who have no
+// other conversation and no other draft.
 // What waits for the fund or is on hold stays, whatever its age. It returns how many
 // conversations it deleted, and counts them. One process works at a time: of two, each would
 // leave a member to the other.
@@ -99,15 +102,21 @@ func forgetConversations(ctx context.Context, tx pgx.Tx, years int16, term time.
 			DELETE FROM note WHERE conversation_id = ANY ((SELECT list FROM ids)::uuid[])
 		), acts AS (
 			DELETE FROM audit WHERE conversation_id = ANY ((SELECT list FROM ids)::uuid[]) AND action IN `+lifecycle.StepsSQL+`
+		), begun AS (
+			DELETE FROM agent_draft WHERE conversation_id = ANY ((SELECT list FROM ids)::uuid[])
+		), further AS ( -- each by the key of its table
+			DELETE FROM draft AS d USING old WHERE d.member_id = old.member_id AND d.id = old.id AND d.conversation_id = old.id
+			RETURNING d.key_id, d.member_id
 		), gone AS (
 			DELETE FROM conversation WHERE id = ANY ((SELECT list FROM ids)::uuid[])
 		), members AS (
 			DELETE FROM member AS m WHERE id = ANY (ARRAY(SELECT member_id FROM old)) AND now() - updated_at > interval '2 days' -- not by its index
 			  AND NOT EXISTS (SELECT FROM conversation AS c WHERE c.member_id = m.id AND c.id NOT IN (SELECT id FROM old))
-			  AND NOT EXISTS (SELECT FROM draft AS d WHERE d.member_id = m.id)
+			  AND NOT EXISTS (SELECT FROM draft AS d WHERE d.member_id = m.id AND (d.conversation_id IS NULL OR d.conversation_id NOT IN (SELECT id FROM old)))
 			RETURNING id, key_id
 		), unused AS (
-			INSERT INTO unused_key (id, member_id) SELECT key_id, id FROM members WHERE key_id <> '00000000-0000-0000-0000-000000000000' ON CONFLICT DO NOTHING
+			INSERT INTO unused_key (id, member_id)
+			SELECT key_id, id FROM (SELECT key_id, id FROM members UNION SELECT key_id, member_id FROM further) AS of (key_id, id) WHERE key_id <> '00000000-0000-0000-0000-000000000000' ON CONFLICT DO NOTHING
 		)
 		SELECT count(*) FROM old`, years, term, postgres.ForgetBatch).Scan(&n)
 	if err != nil || n == 0 {

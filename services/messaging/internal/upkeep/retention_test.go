@@ -95,6 +95,20 @@ func TestForget(t *testing.T) {
 	if _, err := u.DB.Exec(t.Context(), `INSERT INTO note (id, conversation_id, agent_id, agent_name, idempotency_key, body, body_chars) VALUES ($1, $1, 'claire', 'Claire', $1, '', 1)`, stored["noted lately"]); err != nil {
 		t.Fatal(err)
 	}
+	// What was begun in a conversation goes with it; a draft of a new message does not.
+	for _, id := range stored {
+		for _, sql := range []string{
+			`INSERT INTO draft (member_id, id, key_id, body, conversation_id) SELECT member_id, id, gen_random_uuid(), '', id FROM conversation WHERE id = $1`,
+			`INSERT INTO agent_draft (agent_id, conversation_id, body, note) SELECT a, $1, '', '' FROM unnest(ARRAY['claire', 'omar']) AS a`,
+		} {
+			if _, err := u.DB.Exec(t.Context(), sql, id); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, err := u.DB.Exec(t.Context(), `INSERT INTO draft (member_id, id, body) SELECT member_id, gen_random_uuid(), '' FROM conversation WHERE id = $1`, stored["for the member"]); err != nil {
+		t.Fatal(err)
+	}
 	if n, err := u.forgetConversations(t.Context(), 0, term); n != 3 || err != nil {
 		t.Errorf("%d, %v, want 3", n, err)
 	}
@@ -103,7 +117,7 @@ func TestForget(t *testing.T) {
 	}
 	for name, id := range stored {
 		gone := name == "ended" || name == "closed" || name == "for the member"
-		for _, table := range []string{"conversation WHERE id", "message WHERE conversation_id", "note WHERE conversation_id"} {
+		for _, table := range []string{"conversation WHERE id", "message WHERE conversation_id", "note WHERE conversation_id", "draft WHERE conversation_id", "agent_draft WHERE conversation_id"} {
 			var n int
 			if err := u.DB.QueryRow(t.Context(), `SELECT count(*) FROM `+table+` = $1`, id).Scan(&n); err != nil {
 				t.Fatal(err)
@@ -112,6 +126,10 @@ func TestForget(t *testing.T) {
 				t.Errorf("%s: %d of %s", name, n, table)
 			}
 		}
+	}
+	var keys, others int
+	if err := u.DB.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM unused_key), (SELECT count(*) FROM draft WHERE conversation_id IS NULL)`).Scan(&keys, &others); err != nil || keys != 3 || others != 1 {
+		t.Errorf("%d keys of drafts are noted, and %d drafts of new messages are there, %v", keys, others, err)
 	}
 	// Steps stay with their conversations, and go with them; what else was done has its term.
 	for action, want := range map[string]int{"read": 1, "close": 0, "claim": 1, "reply": 1} {

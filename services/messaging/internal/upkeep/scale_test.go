@@ -17,7 +17,7 @@ import (
 func TestScale(t *testing.T) {
 	t.Parallel()
 	scale.Tables{
-		URL: testenv.Postgres(t, migrations.Files), Fill: messagingtest.Aged("member", "conversation", "message", "audit", "note", "draft"),
+		URL: testenv.Postgres(t, migrations.Files), Fill: messagingtest.Aged("member", "conversation", "message", "audit", "note", "draft", "agent_draft"),
 		Rows: func(pool, aside *pgxpool.Pool) []scale.Row {
 			u := &Upkeep{DB: pool, Vault: messagingtest.Vault(t, aside)}
 			const years = 366 * 24 * time.Hour

@@ -94,6 +94,25 @@ func (t Texts) OpenHold(ciphertext []byte) (string, error) {
 	return opened(t.cipher, ciphertext, t.hold())
 }
 
+// Begun is what an agent has begun to write in a conversation.
+type Begun string
+
+// What agents begin.
+const (
+	BegunReply Begun = "begun reply"
+	BegunNote  Begun = "begun note"
+)
+
+// SealBegun encrypts what an agent has begun to write.
+func (t Texts) SealBegun(what Begun, agent, text string) ([]byte, error) {
+	return sealed(t.cipher, text, t.begun(what, agent))
+}
+
+// OpenBegun decrypts what an agent has begun to write.
+func (t Texts) OpenBegun(what Begun, agent string, ciphertext []byte) (string, error) {
+	return opened(t.cipher, ciphertext, t.begun(what, agent))
+}
+
 // SealDraft encrypts the text of a draft of the member's.
 func (k Key) SealDraft(draft uuid.UUID, text string) ([]byte, error) {
 	cipher, err := k.derived("draft", draft.String())
@@ -216,6 +235,10 @@ func (t Texts) note(id uuid.UUID) row {
 
 func (t Texts) hold() row {
 	return row{"the note of a hold on " + t.conversation, bound("hold", t.conversation)}
+}
+
+func (t Texts) begun(what Begun, agent string) row {
+	return row{"a " + string(what) + " in " + t.conversation, bound(string(what), t.conversation, agent)}
 }
 
 func (k Key) draft(id uuid.UUID) row {

@@ -56,12 +56,17 @@ func TestKey_BindsToTheRow(t *testing.T) {
 	key, elsewhere := textsOf(jeanne, conversation), textsOf(jeanne, draft)
 	text, note := must(key.SealMessage(message, 1, "Bonjour")), must(key.SealNote(message, "Bonjour"))
 	hold := must(key.SealHold("Bonjour"))
+	begun, aside := must(key.SealBegun(BegunReply, "agent:claire", "Bonjour")), must(key.SealBegun(BegunNote, "agent:claire", "Bonjour"))
 	kept, account := must(jeanne.SealDraft(draft, "Bonjour")), must(jeanne.SealContact(FromAccount, contact))
 	for name, open := range map[string]func() (string, error){
 		"message": func() (string, error) { return textsOf(jeanne, conversation).OpenMessage(message, 1, text) },
 		"note":    func() (string, error) { return key.OpenNote(message, note) },
 		"hold":    func() (string, error) { return textsOf(jeanne, conversation).OpenHold(hold) },
 		"draft":   func() (string, error) { return jeanne.OpenDraft(draft, kept) },
+		"a begun reply": func() (string, error) {
+			return textsOf(jeanne, conversation).OpenBegun(BegunReply, "agent:claire", begun)
+		},
+		"a begun note": func() (string, error) { return key.OpenBegun(BegunNote, "agent:claire", aside) },
 	} {
 		if got, err := open(); got != "Bonjour" || err != nil {
 			t.Errorf("%s: %q, %v", name, got, err)
@@ -100,6 +105,12 @@ func TestKey_BindsToTheRow(t *testing.T) {
 		"a hold under its name":          second(Texts{key.conversation, elsewhere.cipher}.OpenHold(hold)),
 		"a note as a hold":               second(key.OpenHold(note)),
 		"a hold as a note":               second(key.OpenNote(conversation, hold)),
+		"a begun reply elsewhere":        second(elsewhere.OpenBegun(BegunReply, "agent:claire", begun)),
+		"a begun reply under its name":   second(Texts{key.conversation, elsewhere.cipher}.OpenBegun(BegunReply, "agent:claire", begun)),
+		"a begun reply of a colleague":   second(key.OpenBegun(BegunReply, "agent:omar", begun)),
+		"a begun reply as a note":        second(key.OpenBegun(BegunNote, "agent:claire", begun)),
+		"a begun note as a reply":        second(key.OpenBegun(BegunReply, "agent:claire", aside)),
+		"a begun note as a hold":         second(key.OpenHold(aside)),
 		"another member's draft":         second(paul.OpenDraft(draft, kept)),
 		"another draft":                  second(jeanne.OpenDraft(message, kept)),
 		"a draft as a message":           second(textsOf(jeanne, draft).OpenMessage(draft, 1, kept)),

@@ -5,7 +5,7 @@
 //
 // Whoever has messaging's database alone reads none of it, key set or not. Each ciphertext is
 // bound to the row it belongs to (associated data): a text that was moved to another
-// conversation, message, author, note, draft or member does not open.
+// conversation, message, author, note, draft, agent or member does not open.
 //
 // What a member has had erased opens from no copy of messaging's database, however old,
 // from the moment at which [Vault.Erase] returns; every process has forgotten the key
