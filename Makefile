@@ -55,8 +55,25 @@ test-views: ## Print how long agents' lists take, however narrowed and ordered, 
 	go test -vet=off -count=1 -timeout 60m -v -run '^TestViews_Time$$' ./services/messaging/internal/agent -views $(or $(ROWS),5000000)
 
 .PHONY: test-typed
-test-typed: ## Type into every form in Chromium, and find the text again after each disturbance (make test runs a third)
-	TYPED=all go test -vet=off -count=1 -v -run '^TestBrowser$$' ./dev/stack
+test-typed: ## Type into every field in Chromium, and find the text again after each of 50 disturbances (make test draws a tenth; ONLY=pattern)
+	TYPED_ONLY='$(ONLY)' go test -vet=off -count=1 -timeout 60m -v -run '^TestBrowser$$' ./dev/stack -typed all
+
+# Installs packages as root; others are told by the tests which programs are missing. A package
+# whose program has another name is followed by it.
+define need
+	@missing=; for one in $(1); do command -v "$${one##*:}" >/dev/null || missing="$$missing $${one%%:*}"; done; \
+	  if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ]; then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; fi
+endef
+
+.PHONY: test-firefox
+test-firefox: ## Go through the guide's seven steps in a stock Firefox, JavaScript on and off
+	$(call need,firefox-esr nodejs:node npm)
+	go test -vet=off -count=1 -timeout 25m -v -run '^TestFirefox$$' ./dev/stack -stock
+
+.PHONY: test-heard
+test-heard: ## Compare what the screen reader Orca says of the pages, in Chromium and Firefox, with web/e2e/stock/heard.txt
+	$(call need,firefox-esr chromium orca xvfb:Xvfb xdotool dbus:dbus-run-session libglib2.0-bin:gdbus nodejs:node npm)
+	go test -vet=off -count=1 -timeout 25m -v -run '^TestHeard$$' ./dev/stack -stock
 
 .PHONY: test-deploy
 test-deploy: ## Test images, compose file and manifests on podman and a real Kubernetes API server

@@ -9,9 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
@@ -59,18 +57,10 @@ func TestSignIn_Already(t *testing.T) {
 // While the provider is away, that is said, and a sign-in that was not begun is none.
 func TestSignIn_Refused(t *testing.T) {
 	t.Parallel()
-	conn, err := grpc.NewClient("passthrough:///127.0.0.1:1", grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
 	away := httptest.NewServer(http.NotFoundHandler())
 	away.Close()
-	s, err := newSite(t.Context(), Config{SessionKey: NewSessionKey(), PublicURL: "http://127.0.0.1:8000", Members: Provider{Issuer: away.URL}}, conn, conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &browser{t: t, front: &front{site: s, pages: s.handler(&chassis.Admin{})}, cookies: map[string]string{}}
+	s, pages := newTestSite(t, Config{Members: Provider{Issuer: away.URL}})
+	b := &browser{t: t, front: &front{site: s, pages: pages}, cookies: map[string]string{}}
 	b.shows(b.get("/connexion/member"), http.StatusServiceUnavailable, "momentanément indisponible")
 	b.shows(b.get("/connexion/nobody"), http.StatusNotFound)
 	b.shows(b.get("/auth/callback?state=x&code=y"), http.StatusBadRequest, "La connexion n’a pas abouti")
@@ -113,7 +103,7 @@ func TestSession(t *testing.T) {
 	ending := jeanne
 	ending.Access, ending.Expiry, ending.Begun, ending.Seen = "token", now.Add(time.Hour), now.Add(-7*time.Hour-50*time.Minute), now
 	w := httptest.NewRecorder()
-	if err := f.sessions.Save(w, httptest.NewRequest(http.MethodGet, "/", nil), &ending); err != nil {
+	if err := f.Sessions.Save(w, httptest.NewRequest(http.MethodGet, "/", nil), &ending); err != nil {
 		t.Fatal(err)
 	}
 	b := &browser{t: t, front: f, cookies: map[string]string{session.Cookie: w.Result().Cookies()[0].Value}}
@@ -127,7 +117,7 @@ func TestSession(t *testing.T) {
 	idle := ending
 	idle.Begun, idle.Seen = now.Add(-time.Hour), now.Add(-28*time.Minute)
 	w = httptest.NewRecorder()
-	if err := f.sessions.Save(w, httptest.NewRequest(http.MethodGet, "/", nil), &idle); err != nil {
+	if err := f.Sessions.Save(w, httptest.NewRequest(http.MethodGet, "/", nil), &idle); err != nil {
 		t.Fatal(err)
 	}
 	b = &browser{t: t, front: f, cookies: map[string]string{session.Cookie: w.Result().Cookies()[0].Value}}
@@ -174,7 +164,7 @@ func TestPreferences(t *testing.T) {
 		t.Errorf("saved %v", got)
 	}
 	for reason, row := range map[string]struct{ field, says string }{
-		"EMAIL_INVALID":      {"email", "Écrivez une adresse électronique complète"},
+		"EMAIL_INVALID":      {"email", "Écrivez une adresse e-mail complète"},
 		"PHONE_INVALID":      {"phone", "Écrivez un numéro de téléphone mobile"},
 		"CONTROL_CHARACTERS": {"email", "il contient un caractère invisible"},
 	} {

@@ -90,9 +90,7 @@ func serveHints(t *testing.T) *grpc.ClientConn {
 // the way of nobody's pages.
 func TestStreamsOfCallers(t *testing.T) {
 	t.Parallel()
-	s, pages := newTestSite(t, Config{Bounds: fair.Bounds{StreamsPerCaller: 1, MaxStreams: 2}})
-	conn := serveHints(t)
-	s.watched = watched{messagingpb.NewMessagingServiceClient(conn), nil}
+	s, pages := siteBefore(t, Config{Bounds: fair.Bounds{StreamsPerCaller: 1, MaxStreams: 2}}, nowhere(t), serveHints(t))
 	server := httptest.NewServer(pages)
 	t.Cleanup(server.Close)
 	watch := func(id string) (code int, end func()) {
@@ -112,7 +110,10 @@ func TestStreamsOfCallers(t *testing.T) {
 		}
 		return resp.StatusCode, func() { cancel(); resp.Body.Close() }
 	}
-	_, end := watch("jeanne")
+	code, end := watch("jeanne")
+	if code != http.StatusOK {
+		t.Fatalf("a first stream: %d", code)
+	}
 	if code, _ := watch("jeanne"); code != http.StatusServiceUnavailable {
 		t.Errorf("a second stream: %d", code)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/web/internal/click"
 	"github.com/ma-messagerie/messagerie/web/internal/session"
+	"github.com/ma-messagerie/messagerie/web/internal/visit"
 )
 
 const (
@@ -77,7 +78,7 @@ func TestFromClick_KeepsFaults(t *testing.T) {
 	if cookie := answer.Header().Get("Set-Cookie"); strings.Contains(cookie, "en") {
 		t.Errorf("half a form is taken: %s", cookie)
 	}
-	large := formPost(strings.NewReader("traceparent=" + clicked + "&langue=en&x=" + strings.Repeat("x", maxFormBytes)))
+	large := formPost(strings.NewReader("traceparent=" + clicked + "&langue=en&x=" + strings.Repeat("x", visit.MaxFormBytes)))
 	answer = httptest.NewRecorder()
 	handler.ServeHTTP(answer, large)
 	if cookie := answer.Header().Get("Set-Cookie"); strings.Contains(cookie, "en") {

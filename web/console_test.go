@@ -91,7 +91,7 @@ func TestQueue_Lines(t *testing.T) {
 	c.Status, c.WaitTime, c.UpdateTime = messagingpb.Status_REOPENED, timestamppb.New(time.Now().Add(-12*time.Minute)), timestamppb.New(sent)
 	c.Claim, c.Hold = &messagingpb.ClaimInfo{Agent: "Sofiane Amrani"}, &messagingpb.Hold{}
 	f.on("AgentService/ListConversations", answers(&messagingpb.AgentServiceListConversationsResponse{Conversations: []*messagingpb.Conversation{c}}))
-	b.shows(b.get("/agent"), http.StatusOK, "attend depuis 12 min", "Prise en charge par Sofiane Amrani", "Conservée au-delà de son terme")
+	b.shows(b.get("/agent"), http.StatusOK, "attend depuis 12 min", "Prise en charge par Sofiane Amrani", "Conservation prolongée")
 	c.WaitTime, c.Claim.Mine = nil, true
 	if w := b.get("/agent"); strings.Contains(text(w), "attend depuis") || !strings.Contains(text(w), "modifiée le 23/11/2026 à 10:30") || !strings.Contains(text(w), "Prise en charge par vous") {
 		t.Errorf("what does not wait: %s", text(w))
@@ -109,17 +109,17 @@ func TestAgent_WhatIsAsked(t *testing.T) {
 	}{
 		"prendre":   {nil, &messagingpb.ClaimConversationRequest{Id: conversationID}},
 		"relacher":  {nil, &messagingpb.ReleaseConversationRequest{Id: conversationID}},
-		"confier":   {url.Values{"agent": {"agents:sofiane"}, "texte": {"Tu connais le dossier."}}, &messagingpb.AssignConversationRequest{Id: conversationID, AgentId: "agents:sofiane", Note: "Tu connais le dossier."}},
-		"reprendre": {url.Values{"texte": {"Sofiane est absent."}}, &messagingpb.TakeOverConversationRequest{Id: conversationID, Note: "Sofiane est absent."}},
-		"clore":     {url.Values{"dernier": {lastID}, "texte": {" Réglé par téléphone. "}}, &messagingpb.CloseConversationRequest{Id: conversationID, LastMessageId: lastID, Text: "Réglé par téléphone."}},
+		"confier":   {url.Values{"agent": {"agents:sofiane"}, "note": {"Tu connais le dossier."}}, &messagingpb.AssignConversationRequest{Id: conversationID, AgentId: "agents:sofiane", Note: "Tu connais le dossier."}},
+		"reprendre": {url.Values{"note": {"Sofiane est absent."}}, &messagingpb.TakeOverConversationRequest{Id: conversationID, Note: "Sofiane est absent."}},
+		"clore":     {url.Values{"dernier": {lastID}, "expliquer": {"1"}, "texte": {" Réglé par téléphone. "}}, &messagingpb.CloseConversationRequest{Id: conversationID, LastMessageId: lastID, Text: "Réglé par téléphone."}},
 		"rouvrir":   {nil, &messagingpb.ReopenConversationRequest{Id: conversationID}},
-		"transfert": {url.Values{"file": {"retraite"}, "dernier": {lastID}, "texte": {"C’est pour vous."}}, &messagingpb.TransferConversationRequest{Id: conversationID, Queue: "retraite", LastMessageId: lastID, Note: "C’est pour vous."}},
+		"transfert": {url.Values{"file": {"retraite"}, "dernier": {lastID}, "note": {"C’est pour vous."}}, &messagingpb.TransferConversationRequest{Id: conversationID, Queue: "retraite", LastMessageId: lastID, Note: "C’est pour vous."}},
 		"reclasser": {url.Values{"choix": {"famille/logement"}}, &messagingpb.RecategoriseConversationRequest{Id: conversationID, Theme: "famille", Topic: "logement"}},
 		"repondre": {
 			url.Values{"cle": {otherID}, "dernier": {lastID}, "texte": {"Bonjour"}, "definitive": {"1"}, "complementaire": {"1"}, "faire": {"envoyer"}},
 			&messagingpb.PostReplyRequest{Id: conversationID, Text: "Bonjour", Final: true, LastMessageId: lastID, Additional: true},
 		},
-		"noter": {url.Values{"cle": {otherID}, "texte": {"À rappeler"}}, &messagingpb.AddNoteRequest{Id: conversationID, Text: "À rappeler"}},
+		"noter": {url.Values{"cle": {otherID}, "note": {"À rappeler"}}, &messagingpb.AddNoteRequest{Id: conversationID, Text: "À rappeler"}},
 	} {
 		b.post(at+act, row.form)
 		calls := f.calls()
@@ -152,7 +152,7 @@ func TestAgent_Renewal(t *testing.T) {
 	b := f.browse(t, claire)
 	at := "/agent/conversations/" + conversationID
 	w := b.post(at+"/prendre", url.Values{"faire": {"renouveler"}})
-	if w.Code != http.StatusNoContent || w.Body.Len() != 0 || b.cookies[flashCookie] != "" {
+	if w.Code != http.StatusNoContent || w.Body.Len() != 0 || w.Header().Get("Set-Cookie") != "" {
 		t.Errorf("answered %d %s", w.Code, w.Body)
 	}
 	// Only whoever holds the conversation renews.
@@ -252,7 +252,7 @@ func TestReply_ToWhatWasRead(t *testing.T) {
 			f.on("AgentService/"+method, refuses(refused(code, reason, nil, "lastMessageId")))
 			w := b.post(at+"/"+act, url.Values{"cle": {otherID}, "dernier": {lastID}, "texte": {"Bonjour Jeanne"}, "faire": {"envoyer"}, "file": {"retraite"}})
 			b.shows(w, http.StatusConflict, "Jeanne Martin a écrit depuis", "J’ai oublié une chose.", "Bonjour Jeanne")
-			if last, key := value(w, "/"+act+`"`, "dernier"), value(w, "/"+act+`"`, "cle"); last != followUpID || key == otherID || uuid.Validate(key) != nil {
+			if last, key := value(w, "/repondre", "dernier"), value(w, "/repondre", "cle"); last != followUpID || key == otherID || uuid.Validate(key) != nil {
 				t.Errorf("%s, %s: it would be sent again as to %q, under %q", act, reason, last, key)
 			}
 			_, first, _ := strings.Cut(w.Body.String(), `id="m-`+followUpID)
@@ -272,7 +272,7 @@ func TestReply_ToWhatWasRead(t *testing.T) {
 	// What may have been done already is repeated as it was.
 	f.on("AgentService/PostReply", refuses(status.Error(codes.DeadlineExceeded, "")))
 	w := b.post(at+"/repondre", url.Values{"cle": {otherID}, "dernier": {lastID}, "texte": {"Bonjour Jeanne"}, "faire": {"envoyer"}})
-	b.shows(w, http.StatusServiceUnavailable, "Bonjour Jeanne", "est conservé ci-dessous")
+	b.shows(w, http.StatusServiceUnavailable, "Bonjour Jeanne", "Ce que vous avez écrit est ci-dessous")
 	if last, key := value(w, "/repondre", "dernier"), value(w, "/repondre", "cle"); last != lastID || key != otherID {
 		t.Errorf("it would be repeated as to %q, under %q", last, key)
 	}
@@ -306,14 +306,74 @@ func TestReply_Additional(t *testing.T) {
 	}
 }
 
+// What an act does not take along is a draft, which the page that follows has in its fields; what
+// another tab has written meanwhile is not replaced unseen.
+func TestAgent_WhatIsLeft(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	b := f.browse(t, claire)
+	at := "/agent/conversations/" + conversationID
+	form := func(tag string) url.Values {
+		return url.Values{"cle": {otherID}, "dernier": {lastID}, "etag": {tag}, "texte": {"Une réponse"}, "note": {"Une note"}, "faire": {"envoyer"}, "agent": {"agents:sofiane"}, "file": {"retraite"}}
+	}
+	for act, want := range map[string]*messagingpb.AgentServiceSaveDraftRequest{
+		"repondre": {Note: "Une note"}, "noter": {Text: "Une réponse"}, "confier": {Text: "Une réponse"}, "prendre": {Text: "Une réponse", Note: "Une note"},
+	} {
+		for tag, condition := range map[string][2]string{`"seen"`: {"if-match", `"seen"`}, "": {"if-none-match", "*"}} {
+			f.calls()
+			b.post(at+"/"+act, form(tag))
+			want.ConversationId = conversationID
+			got, header := one[*messagingpb.AgentServiceSaveDraftRequest](t, f.gateway, "AgentService/SaveDraft")
+			if !proto.Equal(got, want) || strings.Join(header.Get(condition[0]), "") != condition[1] {
+				t.Errorf("%s leaves %v under %v", act, got, header)
+			}
+		}
+	}
+	// Where nothing is left, no draft is.
+	f.calls()
+	b.led(b.post(at+"/repondre", url.Values{"etag": {`"seen"`}, "texte": {"Une réponse"}, "faire": {"envoyer"}}), at)
+	if got, header := one[*messagingpb.AgentServiceDeleteDraftRequest](t, f.gateway, "AgentService/DeleteDraft"); got.GetConversationId() != conversationID || header.Get("if-match")[0] != `"seen"` {
+		t.Errorf("deleted %v under %v", got, header)
+	}
+	f.on("AgentService/GetDraft", answers(&messagingpb.AgentServiceGetDraftResponse{Draft: &messagingpb.AgentDraft{Text: "Une réponse", Note: "Une note"}}))
+	if w := b.get(at); !has(w, []string{">\nUne réponse</textarea>", ">\nUne note</textarea>"}) {
+		t.Errorf("what was begun is not in its fields: %s", text(w))
+	}
+	// What cannot be kept is on the page that says what was done.
+	for code, answer := range map[codes.Code]int{codes.FailedPrecondition: http.StatusConflict, codes.Unavailable: http.StatusOK, codes.InvalidArgument: http.StatusOK} {
+		f.on("AgentService/SaveDraft", refuses(status.Error(code, "")))
+		w := b.post(at+"/noter", form(`"seen"`))
+		b.shows(w, answer, "La note est ajoutée. Ce que vous aviez écrit d’autre est ci-dessous, mais n’est pas enregistré.")
+		if !has(w, []string{">\nUne réponse</textarea>"}) || has(w, []string{">\nUne note</textarea>"}) {
+			t.Errorf("%s: %s", code, text(w))
+		}
+		// Its script saves it, unless that would replace what another tab has.
+		if strings.Contains(w.Body.String(), " data-unstored") != (code != codes.FailedPrecondition) {
+			t.Errorf("%s: it is to be saved at once, or is not", code)
+		}
+	}
+	for code, answer := range map[codes.Code]int{
+		codes.OK: http.StatusNoContent, codes.FailedPrecondition: http.StatusPreconditionFailed, codes.InvalidArgument: http.StatusUnprocessableEntity,
+		codes.Unauthenticated: http.StatusUnauthorized, codes.Unavailable: http.StatusServiceUnavailable,
+	} {
+		if f.on("AgentService/SaveDraft", refuses(status.Error(code, ""))); code == codes.OK {
+			f.on("AgentService/SaveDraft", answers(&messagingpb.AgentServiceSaveDraftResponse{}))
+		}
+		if w := b.post(at+"/enregistrer", form("")); w.Code != answer {
+			t.Errorf("the script is told %d of %s", w.Code, code)
+		}
+	}
+}
+
 // Whatever the answer, what was typed is on the page that follows.
 func TestAgent_NothingTypedIsLost(t *testing.T) {
 	t.Parallel()
 	const typed = "Un texte <b>qui</b> a pris du temps & de la peine"
 	methods := map[string]string{
 		"repondre": "PostReply", "noter": "AddNote", "clore": "CloseConversation", "transfert": "TransferConversation", "confier": "AssignConversation", "reprendre": "TakeOverConversation",
+		"prendre": "ClaimConversation", "relacher": "ReleaseConversation", "reclasser": "RecategoriseConversation", "rouvrir": "ReopenConversation",
 	}
-	form := url.Values{"cle": {otherID}, "dernier": {lastID}, "texte": {typed}, "faire": {"envoyer"}, "agent": {"agents:sofiane"}, "file": {"retraite"}, "definitive": {"1"}}
+	form := url.Values{"cle": {otherID}, "dernier": {lastID}, "texte": {typed}, "note": {typed + " (note)"}, "faire": {"envoyer"}, "agent": {"agents:sofiane"}, "file": {"retraite"}, "definitive": {"1"}}
 	for act, method := range methods {
 		t.Run(act, func(t *testing.T) {
 			t.Parallel()
@@ -323,7 +383,7 @@ func TestAgent_NothingTypedIsLost(t *testing.T) {
 				f.on("AgentService/"+method, refuses(status.Error(code, "secret detail")))
 				b := f.browse(t, claire)
 				w := b.post(at, form)
-				if b.shows(w, w.Code, typed); w.Code < 400 || !strings.Contains(w.Body.String(), `>`+"\n"+html.EscapeString(typed)+`</textarea>`) {
+				if b.shows(w, w.Code, typed); w.Code < 400 || !strings.Contains(w.Body.String(), `>`+"\n"+html.EscapeString(typed)+`</textarea>`) || !strings.Contains(w.Body.String(), `>`+"\n"+html.EscapeString(typed)+` (note)</textarea>`) {
 					t.Errorf("%s: %d, not in a field: %s", code, w.Code, w.Body)
 				}
 			}
@@ -335,7 +395,7 @@ func TestAgent_NothingTypedIsLost(t *testing.T) {
 				t.Helper()
 				b.shows(w, code, says, typed)
 				for name := range form {
-					if name != "texte" && value(w, `action="`+at, name) != form.Get(name) {
+					if name != "texte" && name != "note" && value(w, `action="`+at, name) != form.Get(name) {
 						t.Errorf("%s is sent again as %q", name, value(w, `action="`+at, name))
 					}
 				}
@@ -360,7 +420,7 @@ func TestAgent_WhoWrites(t *testing.T) {
 	b := f.browse(t, claire)
 	at := "/agent/conversations/" + conversationID
 	w := b.get(at)
-	b.shows(w, http.StatusOK, "Jeanne Martin", memberNumber, "oui, choisi par la personne", "non : les avis ne lui parviennent pas", "Autres conversations de cette personne", "Claire Bernard 23/11/2026")
+	b.shows(w, http.StatusOK, "Jeanne Martin", memberNumber, "oui, choisi par la personne", "non : aucun SMS ne lui parvient", "Autres conversations de cette personne", "Claire Bernard 23/11/2026")
 	head, _, _ := strings.Cut(w.Body.String(), "</head>")
 	for _, canary := range []string{"Jeanne", memberNumber, url.QueryEscape(memberNumber)} {
 		if strings.Contains(head, canary) || regexp.MustCompile(`(href|action|data-here)="[^"]*`+regexp.QuoteMeta(canary)).MatchString(w.Body.String()) {
@@ -384,6 +444,35 @@ func TestAgent_WhoWrites(t *testing.T) {
 	b = f.browse(t, session.Session{ID: "lea", Realm: session.Agent, Name: "Léa", Finder: true})
 	if w := b.get("/agent"); !strings.Contains(w.Body.String(), `action="/agent/recherche"`) || strings.Contains(w.Body.String(), "/agent/audit") {
 		t.Error("an agent with member.read is not offered to find, or is offered the audit")
+	}
+}
+
+// What an agent writes leads to the fund's own sites and to telephones, on both sides; what a
+// member writes, and other addresses, are text.
+func TestThread_Links(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t)
+	s, pages := siteBefore(t, Config{OwnSites: []string{"msa.example.org"}}, g.conn, g.conn)
+	f := &front{g, s, pages}
+	const words = "Voir https://msa.example.org/aide?a=1&b=2 ou https://evil.test/, ou appelez le 09 69 39 00 00 <b>"
+	for author, links := range map[messagingpb.Author]int{messagingpb.Author_AGENT: 1, messagingpb.Author_MEMBER: 0} {
+		c := sampleForAgent()
+		c.Messages = []*messagingpb.Message{{Id: "m1", Author: author, Text: words, CreateTime: timestamppb.New(sent)}}
+		f.on("AgentService/GetConversation", answers(&messagingpb.AgentServiceGetConversationResponse{Conversation: c}))
+		f.on("MessagingService/GetConversation", answers(&messagingpb.GetConversationResponse{Conversation: c}))
+		for at, who := range map[string]session.Session{"/agent/conversations/" + conversationID: claire, "/messagerie/conversations/" + conversationID: jeanne} {
+			w := f.browse(t, who).get(at)
+			b := f.browse(t, who)
+			b.shows(w, http.StatusOK, words)
+			for _, link := range []string{`<a href="https://msa.example.org/aide?a=1&amp;b=2" rel="noopener">https://msa.example.org/aide?a=1&amp;b=2</a> ou`, `<a href="tel:0969390000">09 69 39 00 00</a> &lt;b&gt;`} {
+				if got := strings.Count(w.Body.String(), link); got != links {
+					t.Errorf("%s, by %s: %q is there %d times", at, author, link, got)
+				}
+			}
+			if strings.Contains(w.Body.String(), `href="https://evil.test`) {
+				t.Errorf("%s leads to another site", at)
+			}
+		}
 	}
 }
 
@@ -433,13 +522,13 @@ func TestAgent_Hands(t *testing.T) {
 		t.Errorf("asked for %v", got)
 	}
 	f.on("AgentService/AssignConversation", refuses(refused(codes.InvalidArgument, "AGENT_UNKNOWN", nil, "agentId")))
-	w := b.post(at+"/confier", url.Values{"agent": {"agents:sofiane"}, "texte": {"Tu connais le dossier."}})
+	w := b.post(at+"/confier", url.Values{"agent": {"agents:sofiane"}, "note": {"Tu connais le dossier."}})
 	b.shows(w, http.StatusUnprocessableEntity, "Ce conseiller ne peut pas recevoir", "Tu connais le dossier.")
 	if !strings.Contains(w.Body.String(), `href="#agent"`) || !strings.Contains(w.Body.String(), `<details class="fold acts" open>`) {
 		t.Error("the fault is not at its field, or folded away")
 	}
 	f.on("AgentService/TransferConversation", refuses(refused(codes.InvalidArgument, "QUEUE_UNKNOWN", nil, "queue")))
-	w = b.post(at+"/transfert", url.Values{"file": {"famille"}, "texte": {"C’est pour vous."}})
+	w = b.post(at+"/transfert", url.Values{"file": {"famille"}, "note": {"C’est pour vous."}})
 	b.shows(w, http.StatusUnprocessableEntity, "Cette file n’existe plus", "C’est pour vous.")
 	if !strings.Contains(w.Body.String(), `href="#vers"`) {
 		t.Error("the fault is not at the queue")
@@ -456,17 +545,27 @@ func TestAgent_Closing(t *testing.T) {
 	f := newFront(t)
 	b := f.browse(t, claire)
 	at := "/agent/conversations/" + conversationID
-	b.shows(b.get(at), http.StatusOK, "Pourquoi vous clôturez", "en est averti par e-mail")
+	b.shows(b.get(at), http.StatusOK, "il faut dire à l’adhérent pourquoi vous clôturez", "en est averti par e-mail")
 	f.on("AgentService/CloseConversation", refuses(refused(codes.InvalidArgument, "CLOSING_TEXT_REQUIRED", nil, "text")))
-	w := b.post(at+"/clore", url.Values{"dernier": {lastID}, "texte": {"  "}})
+	w := b.post(at+"/clore", url.Values{"dernier": {lastID}, "expliquer": {"1"}, "texte": {"  "}})
 	b.shows(w, http.StatusUnprocessableEntity, "écrivez une phrase qui explique")
-	if !strings.Contains(w.Body.String(), `href="#phrase"`) || !strings.Contains(w.Body.String(), `<details class="fold acts" open>`) {
+	if !strings.Contains(w.Body.String(), `href="#text"`) || !strings.Contains(w.Body.String(), `<details class="fold acts" open>`) {
 		t.Error("the fault is not at its field, or folded away")
 	}
 	c := sampleForAgent()
 	c.Answered = true
 	f.on("AgentService/GetConversation", answers(&messagingpb.AgentServiceGetConversationResponse{Conversation: c}))
-	b.shows(b.get(at), http.StatusOK, "Un mot pour l’adhérent (facultatif)")
+	if w := b.get(at); strings.Contains(text(w), "il faut dire") || strings.Contains(w.Body.String(), `name="expliquer" value="1" checked`) {
+		t.Error("an answered one is closed with a sentence unless one says no")
+	}
+	// What was begun to be answered is not sent by closing, and stays.
+	f.on("AgentService/CloseConversation", answers(&messagingpb.CloseConversationResponse{}))
+	f.calls()
+	b.led(b.post(at+"/clore", url.Values{"dernier": {lastID}, "texte": {"Bonjour"}}), at)
+	calls := f.calls()
+	if calls[0].request.(*messagingpb.CloseConversationRequest).GetText() != "" || calls[1].request.(*messagingpb.AgentServiceSaveDraftRequest).GetText() != "Bonjour" {
+		t.Errorf("asked for %v", calls)
+	}
 }
 
 func TestAgent_Page(t *testing.T) {
@@ -503,18 +602,18 @@ func TestAgent_Page(t *testing.T) {
 	held := sampleForAgent()
 	held.Hold = &messagingpb.Hold{CreateTime: timestamppb.New(sent), Note: "Recours <en cours>"}
 	f.on("AgentService/GetConversation", answers(&messagingpb.AgentServiceGetConversationResponse{Conversation: held}))
-	b.shows(b.get(at), http.StatusOK, "Conservée au-delà de son terme, depuis le 23/11/2026 à 10:30 : Recours <en cours>")
+	b.shows(b.get(at), http.StatusOK, "Conservation prolongée par décision du 23/11/2026 à 10:30 : Recours <en cours>")
 	f = newFront(t)
 	f.on("TaxonomyService/GetTaxonomy", refuses(status.Error(codes.Unavailable, "")))
 	f.on("AgentService/ListDeliveries", refuses(status.Error(codes.Unavailable, "")))
 	b = f.browse(t, claire)
 	w := b.get(at)
-	b.shows(w, http.StatusOK, "Aucune.")
+	b.shows(w, http.StatusOK, "Elles ne peuvent pas être affichées pour l’instant.")
 	if strings.Contains(w.Body.String(), "/reclasser") {
 		t.Error("there is a selection without the taxonomy")
 	}
 	f.on("AgentService/AddNote", refuses(refused(codes.InvalidArgument, "BODY_TOO_LONG", map[string]string{"limit": "2000", "actual": "2001"}, "text")))
-	w = b.post(at+"/noter", url.Values{"cle": {otherID}, "texte": {"À rappeler"}})
+	w = b.post(at+"/noter", url.Values{"cle": {otherID}, "note": {"À rappeler"}})
 	b.shows(w, http.StatusUnprocessableEntity, "Écrivez au plus 2000 caractères", "À rappeler")
 	if !strings.Contains(w.Body.String(), `href="#note"`) {
 		t.Error("the fault is not at the note")

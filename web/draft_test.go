@@ -12,7 +12,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
-	"github.com/ma-messagerie/messagerie/web/internal/writing"
 )
 
 // What a member has begun to write further is in its field again, also in a conversation that
@@ -21,25 +20,22 @@ func TestFollowUp_Draft(t *testing.T) {
 	t.Parallel()
 	f := newFront(t)
 	b := f.browse(t, jeanne)
-	at, id := "/messagerie/conversations/"+conversationID, writing.Further(conversationID)
-	if id == writing.Further(otherID) || id == conversationID {
-		t.Error("two conversations have one draft")
-	}
+	at, id := "/messagerie/conversations/"+conversationID, conversationID
 	for tag, condition := range map[string][2]string{`"t1"`: {"if-match", `"t1"`}, "": {"if-none-match", "*"}} {
 		if w := b.post(at+"/enregistrer", url.Values{"texte": {written}, "etag": {tag}}); w.Code != http.StatusNoContent {
 			t.Errorf("saved with %q: %d", tag, w.Code)
 		}
 		saved, header := one[*messagingpb.SaveDraftRequest](t, f.gateway, "MessagingService/SaveDraft")
-		if saved.GetId() != id || saved.GetText() != written || saved.GetAudience() != 0 || header.Get(condition[0])[0] != condition[1] {
+		if saved.GetId() != id || saved.GetConversationId() != id || saved.GetText() != written || saved.GetAudience() != 0 || header.Get(condition[0])[0] != condition[1] {
 			t.Errorf("with %q: %v, %v", tag, saved, header)
 		}
 	}
 	if w := b.get(at); !has(w, []string{">\n" + written + "</textarea>"}) {
 		t.Errorf("it is not in the field: %s", text(w))
 	}
-	// The list of drafts is of those that are begun anew.
-	f.on("MessagingService/ListDrafts", answers(&messagingpb.ListDraftsResponse{Drafts: []*messagingpb.Draft{{Id: id, Text: written, UpdateTime: timestamppb.New(sent)}}}))
-	if w := b.get("/messagerie"); strings.Contains(w.Body.String(), id) {
+	// In the list of drafts it leads to its conversation.
+	f.on("MessagingService/ListDrafts", answers(&messagingpb.ListDraftsResponse{Drafts: []*messagingpb.Draft{{Id: id, ConversationId: id, Text: written, UpdateTime: timestamppb.New(sent)}}}))
+	if w := b.get("/messagerie"); strings.Contains(w.Body.String(), "/brouillons/"+id+"/recapitulatif") || !strings.Contains(w.Body.String(), `href="`+at+`#text"`) {
 		t.Error("it is among the drafts of new messages")
 	}
 	// What was sent, whatever the answer was, is not offered again.

@@ -89,6 +89,6 @@ func TestFind_Refused(t *testing.T) {
 	}
 	// What was looked for is in no address that leads to the sign-in.
 	f.on("AgentService/FindConversations", refuses(status.Error(codes.Unauthenticated, "")))
-	w := b.post("/agent/recherche", url.Values{"q": {memberNumber}, kept.Author: {kept.Sign(f.seal, &claire)}})
+	w := b.post("/agent/recherche", url.Values{"q": {memberNumber}, kept.Author: {kept.Sign(f.Seal, &claire)}})
 	b.led(w, "/connexion?pour=agent&retour=%2Frepris")
 }

@@ -24,11 +24,11 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/ma-messagerie/messagerie/chassis"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 	"github.com/ma-messagerie/messagerie/web/internal/session"
+	"github.com/ma-messagerie/messagerie/web/internal/taxonomy"
 )
 
 // gateway is a gRPC server in the gateway's place. It answers each method as a test has
@@ -109,6 +109,9 @@ func newGateway(t *testing.T) *gateway {
 		"AgentService/TransferConversation":     answers(&messagingpb.TransferConversationResponse{}),
 		"AgentService/RecategoriseConversation": answers(&messagingpb.RecategoriseConversationResponse{}),
 		"AgentService/PostReply":                answers(&messagingpb.PostReplyResponse{}),
+		"AgentService/GetDraft":                 refuses(refused(codes.NotFound, "DRAFT_NOT_FOUND", nil)),
+		"AgentService/SaveDraft":                answers(&messagingpb.AgentServiceSaveDraftResponse{}),
+		"AgentService/DeleteDraft":              answers(&messagingpb.AgentServiceDeleteDraftResponse{}),
 		"AgentService/AddNote":                  answers(&messagingpb.AddNoteResponse{}),
 		"AgentService/SaveTemplate":             answers(&messagingpb.SaveTemplateResponse{}),
 		"AgentService/DeleteTemplate":           answers(&messagingpb.DeleteTemplateResponse{}),
@@ -302,6 +305,7 @@ func sampleConversation() *messagingpb.Conversation {
 func waiting(since time.Time) *messagingpb.Conversation {
 	c := sampleConversation()
 	c.Status, c.Unread, c.CreateTime, c.Messages = messagingpb.Status_SENT, false, timestamppb.New(since), c.GetMessages()[:1]
+	c.ExpectedDelay = &messagingpb.ExpectedDelay{WorkingDays: 3}
 	return c
 }
 
@@ -358,11 +362,13 @@ type front struct {
 func newFront(t *testing.T) *front {
 	t.Helper()
 	g := newGateway(t)
-	s, err := newSite(t.Context(), Config{SessionKey: NewSessionKey(), PublicURL: "http://127.0.0.1:8000", FundName: "Caisse d’Armorique"}, g.conn, g.conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &front{g, s, s.handler(&chassis.Admin{})}
+	s, pages := siteBefore(t, Config{FundName: "Caisse d’Armorique"}, g.conn, g.conn)
+	return &front{g, s, pages}
+}
+
+// forgetTrees makes the site ask for the taxonomy again.
+func (f *front) forgetTrees() {
+	f.Trees = taxonomy.NewTrees(taxonomypb.NewTaxonomyServiceClient(f.conn))
 }
 
 var (

@@ -1,6 +1,8 @@
 package web
 
 import (
+	"cmp"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -20,13 +22,13 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/ma-messagerie/messagerie/chassis/fair"
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	"github.com/ma-messagerie/messagerie/web/internal/bound"
 	"github.com/ma-messagerie/messagerie/web/internal/kept"
 	"github.com/ma-messagerie/messagerie/web/internal/session"
-	"github.com/ma-messagerie/messagerie/web/internal/taxonomy"
 )
 
-// filled is a form of a page as a person without JavaScript sends it.
+// filled is a form of a page as a person without JavaScript sends it, by one of its buttons.
 type filled struct {
 	action string
 	values url.Values
@@ -37,7 +39,8 @@ type filled struct {
 // typable are the types of inputs that people type into.
 var typable = []string{"", "text", "search", "email", "tel"}
 
-// formsOf returns the forms of a page that are sent by POST and have a field for text.
+// formsOf returns the forms of a page that are sent by POST and have a field for text, once for
+// each of their buttons but those that only show what was typed.
 func formsOf(t *testing.T, w *httptest.ResponseRecorder) (forms []filled) {
 	t.Helper()
 	page, err := html.Parse(strings.NewReader(w.Body.String()))
@@ -57,23 +60,41 @@ func formsOf(t *testing.T, w *httptest.ResponseRecorder) (forms []filled) {
 			continue
 		}
 		form := filled{action: attribute(n, "action"), values: url.Values{}}
+		var buttons []*html.Node
 		for field := range n.Descendants() {
 			name, value := attribute(field, "name"), attribute(field, "value")
+			if field.DataAtom == atom.Button && value != "apercu" && value != "modele" {
+				buttons = append(buttons, field)
+			}
 			switch {
 			case name == "" || attribute(field, "readonly") != "":
 			case field.DataAtom == atom.Textarea, field.DataAtom == atom.Input && slices.Contains(typable, attribute(field, "type")),
 				name == "texte": // typed on the page before
 				form.typed = append(form.typed, name)
-			case field.DataAtom == atom.Input && attribute(field, "type") == "hidden",
-				field.DataAtom == atom.Button && value != "apercu" && value != "modele":
+			case field.DataAtom == atom.Input && attribute(field, "type") == "hidden", field.DataAtom == atom.Input && hasAttribute(field, "checked"):
 				form.values.Set(name, value)
 			}
 		}
-		if form.typed != nil {
-			forms = append(forms, form)
+		for _, button := range buttons {
+			if form.typed != nil {
+				forms = append(forms, form.by(cmp.Or(attribute(button, "formaction"), form.action), attribute(button, "name"), attribute(button, "value")))
+			}
 		}
 	}
 	return forms
+}
+
+func hasAttribute(n *html.Node, name string) bool {
+	return slices.ContainsFunc(n.Attr, func(a html.Attribute) bool { return a.Key == name })
+}
+
+// by is the form as a button sends it.
+func (f filled) by(action, name, value string) filled {
+	f.action, f.values = action, maps.Clone(f.values)
+	if name != "" {
+		f.values.Set(name, value)
+	}
+	return f
 }
 
 // pagesToTypeOn are pages by who opens them: together they have every field for text.
@@ -144,12 +165,12 @@ func (b *browser) hold(change func(*session.Session)) {
 	b.t.Helper()
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
 	r.AddCookie(&http.Cookie{Name: session.Cookie, Value: b.cookies[session.Cookie]})
-	held := b.front.sessions.Opened(r)
+	held := b.front.Sessions.Opened(r)
 	if held == nil {
 		b.t.Fatal("the browser has no session")
 	}
 	change(held)
-	sealed, err := b.front.seal.Seal(session.Cookie, held)
+	sealed, err := b.front.Seal.Seal(session.Cookie, held)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -189,7 +210,7 @@ func has(w *httptest.ResponseRecorder, texts []string) bool {
 // marked are texts that stand on no page by themselves; "<&" shows what is not escaped.
 var marked = map[string]string{
 	"texte": "Texte marqué : 7K3D, « é » <&> fin.", "email": "marque@7k3d.example", "telephone": "+33 6 98 76 54 32", "q": "MSA-7K3D92QY",
-	"titre": "Titre marqué 7K3D", "conversation": "MSA-7K3D92QZ", "autre": "agents:marque",
+	"titre": "Titre marqué 7K3D", "conversation": "MSA-7K3D92QZ", "autre": "agents:marque", "note": "Note marquée 7K3D, « é » <&>.",
 }
 
 // What was typed is on the page that comes, whatever comes between, or with whoever took it. The
@@ -218,14 +239,20 @@ func TestTyped_IsNeverLost(t *testing.T) {
 			if form.values.Get(kept.Author) == "" {
 				t.Errorf("%s: the form to %s does not say whom it was made for", at, form.action)
 			}
-			taker := f.taker(t, who, form, texts)
+			takers := f.takers(t, who, form, texts)
 			for _, d := range disturbances() {
-				if d.name == "the profile is open again" && who.Realm == session.Agent || d.gateway != nil && !form.values.Has("theme") || d.err != nil && taker == "" && !d.all {
+				if d.name == "the profile is open again" && who.Realm == session.Agent || d.gateway != nil && !form.values.Has("theme") {
 					continue
 				}
-				tried++
-				if !f.finds(t, who, form, texts, taker, d) {
-					t.Errorf("%s, the form to %s, %s: %q is lost", at, form.action, d.name, texts)
+				refused := takers
+				if d.err == nil || d.all {
+					refused = []string{""}
+				}
+				for _, method := range refused {
+					tried++
+					if lost := f.loses(t, who, form, texts, method, d); lost != nil {
+						t.Errorf("%s, the form to %s, %s of %q: %q is lost", at, form.action, d.name, method, lost)
+					}
 				}
 			}
 		}
@@ -250,44 +277,52 @@ func TestTyped_IsNeverLost(t *testing.T) {
 	}
 }
 
-// taker is the method that takes the text of a form when nothing comes between; empty for one
-// whose text is in the address of the page that follows.
-func (f *front) taker(t *testing.T, who session.Session, form filled, texts []string) string {
+// takers are the methods that the sending of a form calls when nothing comes between, but for what
+// pages are made from.
+func (f *front) takers(t *testing.T, who session.Session, form filled, texts []string) (methods []string) {
 	t.Helper()
 	f.calls()
 	w := f.browse(t, who).post(form.action, form.values)
 	if w.Code >= http.StatusBadRequest {
 		t.Errorf("the form to %s is refused with %d: %s", form.action, w.Code, text(w))
 	}
-	return takerOf(f.calls(), "", texts)
+	for _, call := range f.calls() {
+		_, verb, _ := strings.Cut(call.method, "/")
+		reads := strings.HasPrefix(verb, "Get") || strings.HasPrefix(verb, "List")
+		if !slices.Contains(methods, call.method) && (!reads || len(taken([]asked{call}, "", texts)) > 0) {
+			methods = append(methods, call.method)
+		}
+	}
+	return methods
 }
 
-// takerOf is the first method, but for one, whose request has a text.
-func takerOf(calls []asked, but string, texts []string) string {
+// taken are those of the texts that the requests to any method but one have.
+func taken(calls []asked, but string, texts []string) (found []string) {
 	for _, call := range calls {
 		request, _ := protojson.Marshal(call.request)
 		plain := html.UnescapeString(strings.NewReplacer(`\u003c`, "<", `\u003e`, ">", `\u0026`, "&").Replace(string(request)))
-		if call.method != but && !slices.ContainsFunc(texts, func(text string) bool {
-			return !strings.Contains(strings.ReplaceAll(plain, " ", ""), strings.ReplaceAll(text, " ", ""))
-		}) {
-			return call.method
+		for _, text := range texts {
+			if call.method != but && strings.Contains(strings.ReplaceAll(plain, " ", ""), strings.ReplaceAll(text, " ", "")) {
+				found = append(found, text)
+			}
 		}
 	}
-	return ""
+	return found
 }
 
-// finds reports whether the text of a form is on the page that comes at last, or was taken.
-func (f *front) finds(t *testing.T, who session.Session, form filled, texts []string, taker string, d disturbance) bool {
+// loses returns those texts of a form that are not on the page that comes at last, and that
+// nobody has taken. The disturbance is of one method, if it is of any.
+func (f *front) loses(t *testing.T, who session.Session, form filled, texts []string, method string, d disturbance) (lost []string) {
 	t.Helper()
 	f.keep(selected(""))
-	f.trees = taxonomy.NewTrees(f.taxonomy)
+	f.forgetTrees()
 	b := f.browse(t, who)
 	before := make(map[string]script)
 	for name, well := range f.scripts {
 		if d.gateway != nil {
 			before[name] = well
 		}
-		if d.err != nil && (d.all || name == taker) {
+		if d.err != nil && (d.all || name == method) {
 			before[name] = well
 			f.on(name, refuses(d.err))
 		}
@@ -306,33 +341,31 @@ func (f *front) finds(t *testing.T, who session.Session, form filled, texts []st
 		}
 	}
 	w = b.follow(w, who)
-	but := taker
-	switch {
-	case d.gateway != nil:
+	but := method
+	if d.gateway != nil {
 		but = "MessagingService/SubmitMessage"
-	case d.err == nil:
-		but = ""
 	}
-	taken := takerOf(f.calls(), but, texts)
-	if d.name == someoneElse && taken != "" {
-		t.Errorf("the form to %s is sent as somebody else: %s", form.action, taken)
+	arrived := taken(f.calls(), but, texts)
+	if d.name == someoneElse && arrived != nil {
+		t.Errorf("the form to %s is sent as somebody else: %s", form.action, arrived)
 	}
-	found := has(w, texts) || taken != "" && !d.all
+	for _, text := range texts {
+		if !has(w, []string{text}) && (d.all || !slices.Contains(arrived, text)) {
+			lost = append(lost, text)
+		}
+	}
 	for name, well := range before {
 		f.on(name, well)
 	}
-	return found
+	return lost
 }
 
 // Whoever has sent too many requests gets back what they have typed.
 func TestTyped_TooMany(t *testing.T) {
 	t.Parallel()
 	g := newGateway(t)
-	s, err := newSite(t.Context(), Config{SessionKey: NewSessionKey(), PublicURL: "http://127.0.0.1:8000", Bounds: fair.Bounds{RatePerCaller: 0.01, BurstPerCaller: 1}}, g.conn, g.conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := (&front{g, s, s.handler(nil)}).browse(t, jeanne)
+	s, pages := siteBefore(t, Config{Bounds: fair.Bounds{RatePerCaller: 0.01, BurstPerCaller: 1}}, g.conn, g.conn)
+	b := (&front{g, s, pages}).browse(t, jeanne)
 	form := url.Values{"cle": {otherID}, "texte": {marked["texte"]}}
 	at := "/messagerie/conversations/" + conversationID + "/suite"
 	b.get("/aide")
@@ -391,8 +424,8 @@ func TestKept_HandedBack(t *testing.T) {
 	form.values.Set("texte", typed)
 	f.calls()
 	b.led(b.post(form.action, form.values), at)
-	if taken := takerOf(f.calls(), "", []string{typed}); taken != "MessagingService/PostFollowUp" {
-		t.Errorf("%q has taken it", taken)
+	if got, _ := one[*messagingpb.PostFollowUpRequest](t, f.gateway, "MessagingService/PostFollowUp"); got.GetText() != typed {
+		t.Errorf("%v was sent", got)
 	}
 	if w := b.get("/repris"); w.Header().Get("Location") != "/" {
 		t.Errorf("after it was sent: %d to %q", w.Code, w.Header().Get("Location"))
@@ -416,7 +449,7 @@ func TestKept_HandedBack(t *testing.T) {
 	}
 	// What fits into no cookie stays on a page that leads to the sign-in elsewhere.
 	b = f.browse(t, claire)
-	form = formsOf(t, b.get("/agent/conversations/"+conversationID))[1]
+	form = formsOf(t, b.get("/agent/conversations/"+conversationID))[0]
 	long := "" // a text that does not pack
 	for drawn := rand.New(rand.NewPCG(1, 1)); len(long) < 20_000; {
 		long += string(rune(0x10000 + drawn.IntN(0xffff)))

@@ -2,22 +2,18 @@
 // console of the agents. It renders pages on the server, works without JavaScript,
 // and talks to the gateway alone, as any other front end would.
 //
+// [Run] is the process: its settings, what holds for every answer, and the pages that are for
+// everybody. What one request has is in package visit, the members' pages are in package member,
+// the agents' in package console.
+//
 // # Where things are kept
 //
-// The process keeps nothing that it could not ask for again: for a minute the taxonomy
-// (package taxonomy), for ten seconds the tokens of a session that was just renewed
-// (package session). Who is signed in, with which tokens, is in a cookie that only this
-// site can open, so tokens never reach a script, and any replica serves any request.
-// What a member has begun to write is a draft of the messaging service. Between the recap
-// and the sending, the text is in the page's form too: what is sent is what was shown, and
-// it is still there when the session or the draft has ended meanwhile. A message is sent
-// under the id of its draft as idempotency key: a double click, the back button, a second
-// tab and a retry all make one message. The confirmation page is made from the answer to that
-// call and from how the member is reached then, which are kept in a sealed cookie for ten
-// minutes (package receipt); later the gateway is asked again. That the window of online
-// services is still to be opened is in a cookie too (package window).
-// What an agent has typed is in the form, and in the page that answers it for as long as it was
-// not taken, whatever the reason (package desk).
+// The process keeps nothing that it could not ask for again: the taxonomy for as long as
+// its answer says (package taxonomy), the tokens of a session that was just renewed for ten
+// seconds (package session). Who is signed in, with which tokens, is in a cookie that only this
+// site can open, so tokens never reach a script, and any replica serves any request. What
+// somebody has typed and sent, and what could not be taken, is on the page that says why, or
+// carried through the sign-in in cookies (package kept).
 //
 // # What is refused
 //
@@ -36,11 +32,11 @@
 //
 // Whoever steals the cookie is that person until it ends (30 minutes without a
 // page, eight hours at most); for sessions among several replicas, see package session. While
-// the gateway is away, pages say so; what was written is in the draft, as far as it was saved,
-// and in the form that is shown again.
+// the gateway is away, pages say so, with what was written.
 package web
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,14 +56,14 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis"
 	"github.com/ma-messagerie/messagerie/chassis/fair"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
-	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
-	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 	"github.com/ma-messagerie/messagerie/web/internal/bound"
 	"github.com/ma-messagerie/messagerie/web/internal/click"
+	"github.com/ma-messagerie/messagerie/web/internal/link"
 	"github.com/ma-messagerie/messagerie/web/internal/render"
 	"github.com/ma-messagerie/messagerie/web/internal/session"
 	"github.com/ma-messagerie/messagerie/web/internal/taxonomy"
+	"github.com/ma-messagerie/messagerie/web/internal/visit"
 )
 
 // Config is read from WEB_*.
@@ -102,6 +98,14 @@ type Config struct {
 	// ThemePath is a CSS file that is loaded after the built-in one; it may set the
 	// tokens at the top of app.css to other colours and typefaces.
 	ThemePath string `env:"THEME_PATH"`
+	// OwnSites are the host names of the fund's own sites, separated by commas: addresses there,
+	// and below them, are links in what agents write (package link).
+	OwnSites []string `env:"OWN_SITES"`
+	// Accessibility is the state that decree 2019-768 has declared (not, partial, full), with
+	// what the audit has found and where to say what is in one's way.
+	Accessibility        string `env:"ACCESSIBILITY" envDefault:"not"`
+	AccessibilityAudit   string `env:"ACCESSIBILITY_AUDIT"`
+	AccessibilityContact string `env:"ACCESSIBILITY_CONTACT"`
 	// Publisher is named in the legal notice.
 	Publisher string `env:"PUBLISHER" envDefault:"Ma messagerie"`
 }
@@ -127,7 +131,12 @@ func (c Config) Validate() error {
 			faults = append(faults, fmt.Errorf("reading THEME_PATH: %w", err))
 		}
 	}
+	faults = append(faults, link.Sites(c.OwnSites).Validate(), c.statement().Validate())
 	return errors.Join(faults...)
+}
+
+func (c Config) statement() render.Statement {
+	return render.Statement{State: cmp.Or(c.Accessibility, render.NotConforming), Audit: c.AccessibilityAudit, Contact: c.AccessibilityContact}
 }
 
 func isLoopback(host string) bool {
@@ -140,30 +149,9 @@ func NewSessionKey() string { return session.NewKey() }
 
 // site is the running front end.
 type site struct {
-	cfg        Config
-	public     string
-	seal       *session.Sealer
-	sessions   *session.Keeper
-	byLanguage map[string]*render.Pages
-	assets     *render.Assets
-	members    messagingpb.MessagingServiceClient
-	agents     messagingpb.AgentServiceClient
-	taxonomy   taxonomypb.TaxonomyServiceClient
-	trees      *taxonomy.Trees
-	deliverer  notifierpb.NotifierServiceClient
-	timelines  notifierpb.AgentServiceClient
-	// watched are the same services over a connection of their own: a connection carries a
-	// bounded number of calls, and watches are long.
-	watched watched
-	bounds  *bound.Bounds
-	// ending is closed when streams must end, because the process drains.
-	ending <-chan struct{}
-}
-
-// watched is where hints come from.
-type watched struct {
-	members messagingpb.MessagingServiceClient
-	agents  messagingpb.AgentServiceClient
+	*visit.Site
+	cfg    Config
+	assets *render.Assets
 }
 
 // Run serves until ctx is done, then lets requests under way end.
@@ -221,22 +209,30 @@ func newSite(ctx context.Context, cfg Config, conn, streams grpc.ClientConnInter
 	if err != nil {
 		return nil, err
 	}
-	s := &site{
-		cfg: cfg, public: strings.TrimRight(cfg.PublicURL, "/"), ending: ctx.Done(),
-		members: messagingpb.NewMessagingServiceClient(conn), agents: messagingpb.NewAgentServiceClient(conn),
-		taxonomy: taxonomypb.NewTaxonomyServiceClient(conn), deliverer: notifierpb.NewNotifierServiceClient(conn), timelines: notifierpb.NewAgentServiceClient(conn),
-		watched: watched{messagingpb.NewMessagingServiceClient(streams), messagingpb.NewAgentServiceClient(streams)},
-	}
-	s.bounds = bound.New(cfg.Bounds, s.caller)
-	s.seal, s.sessions = seal, session.NewKeeper(seal, s.public, map[session.Realm]Provider{session.Member: cfg.Members, session.Agent: cfg.Agents})
-	s.trees = taxonomy.NewTrees(s.taxonomy)
-	if s.assets, err = render.NewAssets(cfg.ThemePath); err != nil {
+	assets, err := render.NewAssets(cfg.ThemePath)
+	if err != nil {
 		return nil, err
 	}
-	if s.byLanguage, err = render.NewPages(s.assets); err != nil {
+	pages, err := render.NewPages(assets, cfg.OwnSites)
+	if err != nil {
 		return nil, err
 	}
+	public := strings.TrimRight(cfg.PublicURL, "/")
+	s := &site{cfg: cfg, assets: assets, Site: &visit.Site{
+		FundName: cfg.FundName, Publisher: cfg.Publisher, Statement: cfg.statement(), ByLanguage: pages, Gateway: conn, Watches: streams, Ending: ctx.Done(),
+		Seal: seal, Sessions: session.NewKeeper(seal, public, map[session.Realm]Provider{session.Member: cfg.Members, session.Agent: cfg.Agents}),
+		Trees: taxonomy.NewTrees(taxonomypb.NewTaxonomyServiceClient(conn)),
+	}}
+	s.Bounds = bound.New(cfg.Bounds, s.caller)
 	return s, nil
+}
+
+// caller returns who a request counts against: who is signed in, else the address.
+func (s *site) caller(r *http.Request) (id string, signedIn bool) {
+	if held := s.Sessions.Opened(r); held != nil && held.ID != "" && !held.Over(time.Now()) {
+		return held.ID, true
+	}
+	return "address " + s.cfg.Client(r.RemoteAddr, r.Header.Values("X-Forwarded-For")), false
 }
 
 // handler is every page, behind what holds for all of them.
@@ -253,9 +249,9 @@ func (s *site) handler(admin *chassis.Admin) http.Handler {
 	})
 	mux.Handle("GET /static/", s.assets)
 	foreign := http.NewCrossOriginProtection()
-	foreign.SetDenyHandler(http.HandlerFunc(s.refuseForeign))
-	over := secured(foreign.Handler(s.everybody((*visit).showTooMany)))
-	return s.bounds.Requests(click.Traced(otelhttp.NewHandler(secured(logged(foreign.Handler(mux))), "web", otelhttp.WithServerName("web:80"),
+	foreign.SetDenyHandler(http.HandlerFunc(s.RefuseForeign))
+	over := secured(foreign.Handler(s.Everybody((*visit.Visit).ShowTooMany)))
+	return s.Bounds.Requests(click.Traced(otelhttp.NewHandler(secured(logged(foreign.Handler(mux))), "web", otelhttp.WithServerName("web:80"),
 		otelhttp.WithFilter(func(r *http.Request) bool { return r.URL.Path != "/livez" && r.URL.Path != "/readyz" }))), bound.Refuse(policy, over))
 }
 
@@ -279,7 +275,7 @@ func secured(next http.Handler) http.Handler {
 			header.Set("Strict-Transport-Security", "max-age=31536000")
 		}
 		click.Announce(w, r)
-		r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
+		r.Body = http.MaxBytesReader(w, r.Body, visit.MaxFormBytes)
 		next.ServeHTTP(w, r)
 	})
 }
@@ -287,9 +283,6 @@ func secured(next http.Handler) http.Handler {
 // maxHeaderBytes is above a session of four cookies of 3800 bytes and a kept form of two,
 // with all else that a head has.
 const maxHeaderBytes = 32 << 10
-
-// maxFormBytes is above an agent's reply of 5000 four-byte characters, percent-encoded.
-const maxFormBytes = 128 << 10
 
 // logged writes a line for each page. Its route is what the mux has found, not the
 // address, which names a conversation.

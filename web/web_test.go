@@ -1,7 +1,6 @@
 package web
 
 import (
-	"errors"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -13,30 +12,39 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/ma-messagerie/messagerie/chassis"
-	"github.com/ma-messagerie/messagerie/web/internal/refusal"
 	"github.com/ma-messagerie/messagerie/web/internal/render"
 	"github.com/ma-messagerie/messagerie/web/internal/session"
 )
 
-// newTestSite is a front end whose gateway does not answer.
-func newTestSite(t *testing.T, cfg Config) (*site, http.Handler) {
+// nowhere is a connection to a gateway that does not answer.
+func nowhere(t *testing.T) *grpc.ClientConn {
 	t.Helper()
 	conn, err := grpc.NewClient("passthrough:///127.0.0.1:1", grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// newTestSite is a front end whose gateway does not answer.
+func newTestSite(t *testing.T, cfg Config) (*site, http.Handler) {
+	t.Helper()
+	return siteBefore(t, cfg, nowhere(t), nowhere(t))
+}
+
+// siteBefore is a front end before a gateway, with a connection for pages and one for streams.
+func siteBefore(t *testing.T, cfg Config, conn, streams *grpc.ClientConn) (*site, http.Handler) {
+	t.Helper()
 	cfg.SessionKey, cfg.PublicURL = NewSessionKey(), "http://127.0.0.1:8000"
-	s, err := newSite(t.Context(), cfg, conn, conn)
+	s, err := newSite(t.Context(), cfg, conn, streams)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +56,7 @@ func signedIn(t *testing.T, s *site, r *http.Request, held session.Session) *htt
 	t.Helper()
 	now := time.Now()
 	held.Access, held.Expiry, held.Begun, held.Seen = "token", now.Add(time.Hour), now, now
-	sealed, err := s.seal.Seal(session.Cookie, held)
+	sealed, err := s.Seal.Seal(session.Cookie, held)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,6 +85,32 @@ func TestConfig_AllFaultsAtOnce(t *testing.T) {
 		if err := cfg.Validate(); (err == nil) != ok {
 			t.Errorf("%s: %v", url, err)
 		}
+	}
+}
+
+// The site says of itself what the law has it say, and never more than an audit has shown.
+func TestConfig_Statement(t *testing.T) {
+	t.Parallel()
+	for _, cfg := range []Config{{Accessibility: "partial"}, {Accessibility: "audited"}, {AccessibilityContact: "nobody"}, {OwnSites: []string{"fr"}}} {
+		cfg.PublicURL, cfg.SessionKey = "https://messagerie.example.org", NewSessionKey()
+		if err := cfg.Validate(); err == nil || !strings.Contains(err.Error(), "ACCESSIBILITY") && !strings.Contains(err.Error(), "OWN_SITES") {
+			t.Errorf("%+v: %v", cfg, err)
+		}
+	}
+	g := newGateway(t)
+	for _, row := range []struct {
+		cfg  Config
+		says []string
+	}{
+		{Config{}, []string{"Accessibilité : non conforme", "est non conforme au référentiel", "n’a pas fait l’objet d’un audit", "Rédiger un nouveau message", "Défenseur des droits, Libre réponse 71120"}},
+		{
+			Config{Accessibility: "partial", AccessibilityAudit: "Audit du 3 mai 2026 par Untel : 82 % des critères.", AccessibilityContact: "acces@example.org"},
+			[]string{"Accessibilité : partiellement conforme", "Audit du 3 mai 2026 par Untel", "acces@example.org"},
+		},
+	} {
+		s, pages := siteBefore(t, row.cfg, g.conn, g.conn)
+		b := (&front{g, s, pages}).browse(t, jeanne)
+		b.shows(b.get("/accessibilite"), http.StatusOK, row.says...)
 	}
 }
 
@@ -205,24 +239,6 @@ func TestStreamWithoutSession(t *testing.T) {
 	}
 }
 
-// What was just done is told on the page that a person comes to, not in one that the
-// live script reads behind their back at the same moment.
-func TestNoteIsForWhoNavigates(t *testing.T) {
-	t.Parallel()
-	_, pages := newTestSite(t, Config{})
-	for mode, told := range map[string]bool{"navigate": true, "": true, "cors": false, "same-origin": false} {
-		r := httptest.NewRequest(http.MethodGet, "/aide", nil)
-		r.AddCookie(&http.Cookie{Name: flashCookie, Value: "Envoi+fait."})
-		r.Header.Set("Sec-Fetch-Mode", mode)
-		w := httptest.NewRecorder()
-		pages.ServeHTTP(w, r)
-		taken := strings.Contains(w.Header().Get("Set-Cookie"), flashCookie)
-		if strings.Contains(w.Body.String(), "Envoi fait.") != told || taken != told {
-			t.Errorf("mode %q: told or taken is not %t: %s", mode, told, w.Header())
-		}
-	}
-}
-
 // While the gateway is away, a page says so, and what was typed is still there.
 func TestGatewayAway(t *testing.T) {
 	t.Parallel()
@@ -257,11 +273,7 @@ func TestNotUTF8(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	s, err := newSite(t.Context(), Config{SessionKey: NewSessionKey(), PublicURL: "http://127.0.0.1:8000"}, conn, conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pages := s.handler(&chassis.Admin{})
+	s, pages := siteBefore(t, Config{}, conn, conn)
 	for _, row := range []struct {
 		method, target, form string
 		asks                 bool
@@ -315,60 +327,6 @@ func TestAssets(t *testing.T) {
 	pages.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/static/000000000000/app.css", nil))
 	if w.Code != http.StatusNotFound {
 		t.Errorf("an old address: %d", w.Code)
-	}
-}
-
-// Each refusal of the gateway has a page that says what to do, in plain words.
-func TestProblems(t *testing.T) {
-	t.Parallel()
-	s, _ := newTestSite(t, Config{})
-	limited, err := status.New(codes.ResourceExhausted, "").WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(7 * time.Second)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	held, err := status.New(codes.FailedPrecondition, "").WithDetails(&errdetails.ErrorInfo{
-		Reason: "CLAIM_HELD", Metadata: map[string]string{"agent": "Claire Bernard", "until": "2026-11-23T17:15:00Z"},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed, err := status.New(codes.FailedPrecondition, "").WithDetails(&errdetails.ErrorInfo{Reason: "CONVERSATION_CLOSED"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, row := range map[string]struct {
-		err   error
-		code  int
-		says  string
-		retry string
-	}{
-		"answered":    {refused(codes.FailedPrecondition, "ALREADY_ANSWERED", nil), http.StatusConflict, "puis envoyez une réponse complémentaire", ""},
-		"not claimed": {refused(codes.FailedPrecondition, "CLAIM_NOT_HELD", nil), http.StatusConflict, "Prenez-la d’abord en charge", ""},
-		"erased":      {refused(codes.FailedPrecondition, "CONVERSATION_ERASED", nil), http.StatusConflict, "a été effacée", ""},
-		"no scope":    {refused(codes.PermissionDenied, "SCOPE_MISSING", nil), http.StatusForbidden, "n’a pas ce droit", ""},
-		"rate":        {limited.Err(), http.StatusTooManyRequests, "Attendez 7 secondes", "7"},
-		"away":        {status.Error(codes.Unavailable, "dial tcp 10.0.0.1:9090"), http.StatusServiceUnavailable, "Réessayez dans quelques instants.", "2"},
-		"late":        {status.Error(codes.DeadlineExceeded, ""), http.StatusServiceUnavailable, "momentanément indisponible", "2"},
-		"held":        {held.Err(), http.StatusConflict, "par Claire Bernard, jusqu’à 18:15", ""},
-		"closed":      {closed.Err(), http.StatusConflict, "Cette conversation est close", ""},
-		"reused":      {status.Error(codes.AlreadyExists, ""), http.StatusConflict, "a déjà été envoyé", ""},
-		"not found":   {status.Error(codes.NotFound, ""), http.StatusNotFound, "n’existe pas", ""},
-		"bad id":      {status.Error(codes.InvalidArgument, ""), http.StatusNotFound, "n’existe pas", ""},
-		"forbidden":   {status.Error(codes.PermissionDenied, ""), http.StatusForbidden, "n’avez pas accès", ""},
-		"broken":      {status.Error(codes.Internal, "pq: secret detail"), http.StatusInternalServerError, "Une erreur est survenue", ""},
-		"wrong side":  {refusal.ErrWrongSide, http.StatusForbidden, "ne vous est pas destinée", ""},
-		"no sign-in":  {session.ErrSignIn, http.StatusBadRequest, "n’a pas abouti", ""},
-		"anything":    {errors.New("secret detail"), http.StatusInternalServerError, "Une erreur est survenue", ""},
-		"unknown one": {refusal.ErrNoPage, http.StatusNotFound, "n’existe pas", ""},
-	} {
-		w := httptest.NewRecorder()
-		s.visit(w, httptest.NewRequest(http.MethodGet, "/messagerie", nil)).fail(row.err)
-		if w.Code != row.code || !strings.Contains(w.Body.String(), row.says) || w.Header().Get("Retry-After") != row.retry {
-			t.Errorf("%s: %d, Retry-After %q, %s", name, w.Code, w.Header().Get("Retry-After"), w.Body)
-		}
-		if strings.Contains(w.Body.String(), "secret detail") || strings.Contains(w.Body.String(), "10.0.0.1") {
-			t.Errorf("%s: the page tells what concerns the program", name)
-		}
 	}
 }
 

@@ -257,7 +257,8 @@ func (c *contract) thing(t *testing.T, op *operation) string {
 }
 
 // refuseEvent sets an event aside as one that the broker does not take, since this broker
-// takes all.
+// takes all. It is the only one of its caisse: when one that was refused likewise is taken, the
+// others are tried again.
 func refuseEvent(t *testing.T, s *stack.Stack) (id string) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), s.DatabaseURL("messaging"))
@@ -267,7 +268,7 @@ func refuseEvent(t *testing.T, s *stack.Stack) (id string) {
 	defer conn.Close(t.Context())
 	err = conn.QueryRow(t.Context(), `
 		INSERT INTO outbox_refused (id, type, caisse, conversation_id, payload, trace, created_at, reason, next_try, set_aside_at)
-		VALUES (gen_random_uuid(), 'reply-posted', 'msa-75', gen_random_uuid(), '', '', now(), 'EVENT_INVALID', now() + interval '1 hour', now()) RETURNING id::text`).Scan(&id)
+		VALUES (gen_random_uuid(), 'reply-posted', 'msa-' || left(gen_random_uuid()::text, 8), gen_random_uuid(), '', '', now(), 'EVENT_INVALID', now() + interval '1 hour', now()) RETURNING id::text`).Scan(&id)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -93,5 +93,6 @@ func (s *Stack) webConfig() web.Config {
 		Members:    web.Provider{Issuer: "http://" + s.OIDC + "/usagers", ClientID: "web"},
 		Agents:     web.Provider{Issuer: "http://" + s.OIDC + "/agents", ClientID: "web"},
 		SessionKey: s.webKey, FundName: "Caisse d’Armorique", Publisher: "Ma messagerie (développement)",
+		OwnSites: []string{"services.example.org"}, // those of the default taxonomy
 	}
 }

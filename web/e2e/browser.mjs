@@ -8,7 +8,8 @@ export const inbox = need('INBOX_URL');
 export const away = need('WEB_AWAY_URL');
 export const limited = need('WEB_LIMITED_URL');
 
-function need(name) {
+// need is what the Go test that runs these gives them.
+export function need(name) {
 	const value = process.env[name];
 	if (!value) throw new Error(`${name} is not set: run the tests by \`go test ./dev/stack -run TestBrowser\``);
 	return value;

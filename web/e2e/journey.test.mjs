@@ -109,6 +109,27 @@ test('the three ways out of the window', async () => {
 	assert.deepEqual(faults, []);
 });
 
+// Found with a screen reader, which `make test-heard` starts.
+test('what is spoken: the fault with its first choice, the window from its title, no description that changes', async () => {
+	const { page } = await person(browser, 'jeanne');
+	const described = () => page.evaluate(() => document.activeElement.getAttribute('aria-describedby').split(' ').map((id) => document.getElementById(id).textContent).join(' '));
+	await page.goto(`${web}/messagerie/nouveau`);
+	await page.click('main form button.button >> nth=0');
+	await page.click('#faults a');
+	assert.match(await described(), /^Erreur\s: Choisissez un thème\./);
+	await choose(page, withService);
+	assert.equal(await page.evaluate(() => document.activeElement.textContent), await page.textContent('#proposal h2'));
+	await page.keyboard.press('Escape');
+	await page.waitForFunction(() => document.activeElement.id === 'text');
+	const before = await described();
+	await page.fill('#text', 'neuf cara');
+	assert.match(await page.textContent('#count'), /Encore 1 caractère/);
+	assert.equal(await described(), before);
+	// A live region that appears with what it says is not spoken.
+	await page.goto(`${web}/messagerie`);
+	for (const news of ['#news', '#offline']) assert.ok(await page.evaluate((id) => document.querySelector(id).parentElement.matches('[aria-live=polite]:not([hidden])'), news));
+});
+
 test('the window does not come back', async () => {
 	const { page, faults } = await person(browser, 'jeanne');
 	await choose(page, withService);

@@ -32,7 +32,7 @@ before(async () => {
 	await claire.page.waitForSelector('text=La réponse est envoyée');
 	await open('closed');
 	await unfold(claire.page);
-	await claire.page.fill('#phrase', 'Votre demande a été traitée par téléphone.');
+	await claire.page.fill('#text', 'Votre demande a été traitée par téléphone.');
 	await claire.page.click('text=Clore la conversation');
 	await claire.page.waitForSelector('text=Rouvrir la conversation');
 	await Promise.all([jeanne.context.close(), claire.context.close()]);
@@ -79,12 +79,50 @@ async function otherProfile(page) {
 	await says(page, 'où en est mon dossier');
 }
 
+async function look(page, words) {
+	await page.goto(`${web}/messagerie`);
+	await page.fill('#q', words);
+	await page.click('form[role=search] button');
+	await page.waitForURL('**/messagerie?q=*');
+}
+
+// twoPages sends messages until the list goes on.
+async function twoPages(page) {
+	await page.goto(`${web}/messagerie`);
+	for (let n = await page.locator('.item').count(); n < 22 && !(await page.locator('a[rel=next]').count()); n += 1) {
+		await send(page, 'Bonjour, où en est mon dossier ? Merci.');
+		await page.goto(`${web}/messagerie`);
+	}
+}
+
 // The states of the pages: how to get to each, as whom.
 const member = [
 	['espace', async (page) => page.goto(`${web}/espace`)],
 	['contact', async (page) => page.goto(`${web}/espace/contact`)],
 	['mes-messages', async (page) => page.goto(`${web}/espace/messages`)],
-	['accueil', async (page) => page.goto(`${web}/messagerie`)],
+	['accueil', async (page) => { await page.goto(`${web}/messagerie`); await says(page, 'Bonjour, où en est mon dossier ? Merci'); await says(page, 'Réponse attendue avant le'); }],
+	['liste-trouvee', async (page) => { await look(page, made.reference.toLowerCase()); await says(page, 'Une conversation trouvée'); assert.equal(await page.inputValue('#q'), made.reference.toLowerCase()); }],
+	['liste-aucune', async (page) => { await look(page, 'zzzz'); await says(page, 'Aucune conversation affichée ne correspond à « zzzz »'); }],
+	['liste-suite', async (page) => {
+		await twoPages(page);
+		await page.goto(`${web}/messagerie`);
+		const first = await page.locator('.item h3 a').first().getAttribute('href');
+		await page.click('a[rel=next]');
+		await page.click('a[rel=prev]');
+		await page.locator('.item h3 a').first().waitFor();
+		assert.equal(await page.locator('.item h3 a').first().getAttribute('href'), first);
+		await page.click('a[rel=next]');
+		await page.locator('a[rel=prev]').waitFor();
+	}],
+	['brouillons', async (page) => {
+		await page.goto(`${web}/messagerie/conversations/${made.answered}`);
+		const saved = page.waitForResponse('**/enregistrer'), text = `Encore une question à ce sujet, ${crypto.randomUUID()}.`;
+		await page.fill('#text', text);
+		await saved;
+		await page.goto(`${web}/messagerie`);
+		await says(page, 'Reprendre : suite de MSA-');
+		await says(page, text);
+	}],
 	['masquees', async (page) => page.goto(`${web}/messagerie?masquees=1`)],
 	['theme', async (page) => page.goto(`${web}/messagerie/nouveau`)],
 	['theme-erreur', async (page) => { await page.goto(`${web}/messagerie/nouveau`); await page.click('main form button.button >> nth=0'); }],
@@ -95,8 +133,8 @@ const member = [
 	['message-erreur', async (page) => { await choose(page, withService); await page.click('#proposal button[value=ecrire]'); await page.fill('#text', 'court'); await page.click('main form button.button'); }],
 	['recapitulatif', async (page) => { await choose(page, withService); await write(page, 'Bonjour, où en est mon dossier ?\nMerci.'); }],
 	['confirmation', async (page) => { await send(page, 'Bonjour, où en est mon dossier ? Merci.'); }],
-	['conversation', async (page) => { await page.goto(`${web}/messagerie`); await page.click('.item h3 a >> nth=0'); }],
-	['conversation-erreur', async (page) => { await page.goto(`${web}/messagerie`); await page.click('.item h3 a >> nth=0'); await page.fill('#text', 'x'); await page.click('main form button.button'); }],
+	['conversation', async (page) => { await page.goto(`${web}/messagerie`); await page.click('.item:not(.unread) h3 a >> nth=0'); }],
+	['conversation-erreur', async (page) => { await page.goto(`${web}/messagerie`); await page.click('.item:not(.unread) h3 a >> nth=0'); await page.fill('#text', 'x'); await page.click('main form button.button'); }],
 	['conversation-repondue', async (page) => page.goto(`${web}/messagerie/conversations/${made.answered}`)],
 	['conversation-close', async (page) => page.goto(`${web}/messagerie/conversations/${made.closed}`)],
 	['recherche', async (page) => page.goto(`${web}/messagerie/recherche?q=paiement`)],
@@ -135,7 +173,7 @@ const agent = [
 		await page.click('button[value=apercu]');
 		await says(page, 'Aperçu : ce que verra l’adhérent');
 	}],
-	['agent-note-erreur', async (page) => { await page.goto(`${web}/agent/conversations/${made.free}`); await page.click('text=Ajouter la note'); }],
+	['agent-note-erreur', async (page) => { await page.goto(`${web}/agent/conversations/${made.free}`); await page.fill('#note', ''); await page.click('text=Ajouter la note'); }],
 	['agent-tenue', async (page) => page.goto(`${web}/agent/conversations/${made.held}`)],
 	// A tab from before claire took it.
 	['agent-tenue-erreur', async (page) => {
@@ -156,6 +194,7 @@ const agent = [
 	['agent-clore-erreur', async (page) => {
 		await page.goto(`${web}/agent/conversations/${made.free}`);
 		await unfold(page);
+		await page.fill('#text', '');
 		await page.click('text=Clore la conversation');
 		await says(page, 'écrivez une phrase');
 	}],
@@ -206,10 +245,33 @@ async function find(page, quoted) {
 	await page.waitForURL('**/agent/recherche');
 }
 
-const looks = [];
-for (const colorScheme of ['light', 'dark']) {
-	for (const width of [1280, 320]) looks.push({ colorScheme, width });
-}
+// cut sets the size of text and lists what is not to be seen whole then: text beside the page,
+// or in a box that hides what does not fit. Runs in the page.
+const cut = (size) => {
+	document.documentElement.style.fontSize = size;
+	const faults = [], wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+	if (wide > 0) faults.push(`${wide} px too wide`);
+	const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+	while (walker.nextNode()) {
+		const text = walker.currentNode, at = text.parentElement;
+		if (!text.data.trim() || !at.checkVisibility() || at.closest('.vh, .skip, .scroll, textarea, select, option, thead')) continue;
+		const range = document.createRange();
+		range.selectNodeContents(text);
+		for (const { left, right, top, bottom } of range.getClientRects()) {
+			if (right > innerWidth + 1 || left < -1) faults.push(`beside the page: ${text.data.trim().slice(0, 60)}`);
+			for (let box = at; box !== document.body; box = box.parentElement) {
+				if (!/hidden|clip/.test(getComputedStyle(box).overflow)) continue;
+				const edge = box.getBoundingClientRect();
+				if (left < edge.left - 1 || right > edge.right + 1 || top < edge.top - 1 || bottom > edge.bottom + 1) faults.push(`cut: ${text.data.trim().slice(0, 60)}`);
+			}
+		}
+	}
+	return faults;
+};
+
+// Each scheme and each width; where pictures are taken, both schemes at both widths.
+const looks = [{ colorScheme: 'light', width: 1280 }, { colorScheme: 'dark', width: 320 }];
+if (process.env.SHOTS) looks.push({ colorScheme: 'dark', width: 1280 }, { colorScheme: 'light', width: 320 });
 
 for (const [persona, states] of [['', [
 	['connexion', async (page) => page.goto(`${web}/connexion`)],
@@ -235,7 +297,21 @@ for (const [persona, states] of [['', [
 				assert.ok(wide <= 0, `${name}: ${wide} px too wide for ${width}`);
 				if (process.env.SHOTS) await page.screenshot({ path: `${process.env.SHOTS}/${name}-${width}-${colorScheme}.png`, fullPage: name !== 'proposition' });
 			}
+			// At 1280 px a zoom of 200 % leaves 640, and one of 400 % the 320 above; then text alone grows.
+			for (const [width, size] of [[640, '100%'], [1280, '200%']]) {
+				await page.setViewportSize({ width, height: 900 });
+				assert.deepEqual(await page.evaluate(cut, size), [], `${name}: ${width} px, text at ${size}`);
+				if (process.env.SHOTS) await page.screenshot({ path: `${process.env.SHOTS}/${name}-${width}-text-${parseInt(size, 10)}.png`, fullPage: name !== 'proposition' });
+			}
 			await page.setViewportSize({ width: 1280, height: 900 });
+			await page.evaluate(cut, '');
+			if (process.env.SHOTS) {
+				await page.emulateMedia({ colorScheme: 'dark', forcedColors: 'active' });
+				await page.screenshot({ path: `${process.env.SHOTS}/${name}-forced.png`, fullPage: name !== 'proposition' });
+				await page.emulateMedia({ colorScheme: 'light', forcedColors: 'none', media: 'print' });
+				await page.screenshot({ path: `${process.env.SHOTS}/${name}-print.png`, fullPage: true });
+				await page.emulateMedia({ media: 'screen' });
+			}
 		}
 	});
 

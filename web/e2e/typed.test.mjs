@@ -1,22 +1,13 @@
-// What was typed is never lost: in a real browser, with JavaScript and without. What every form
-// does with every answer of the gateway is tested in web/kept_test.go.
+// How what was typed is kept: drafts, tabs, and what else an agent does meanwhile. That nothing is
+// lost, whatever the field and whatever comes between, is tested in matrix.test.mjs in the browser,
+// and in web/kept_test.go for every answer of the gateway.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { away, choose, launch, limited, person, send, web } from './browser.mjs';
+import { choose, launch, person, send, web } from './browser.mjs';
 
 let browser;
 before(async () => { browser = await launch(); });
 after(async () => { await browser.close(); });
-
-// Each form: who it is for, how one comes to its field, and the button that sends it.
-const forms = {
-	message: { persona: 'paul', open: begin, field: '#text', button: 'main form:has(#text) button.button' },
-	'follow-up': { persona: 'paul', open: async (page) => { const { id } = await send(page, 'Un message suivi d’un autre.', []); await page.goto(`${web}/messagerie/conversations/${id}`); }, field: '#text', button: 'main form:has(#text) button.button' },
-	preferences: { persona: 'marc', open: async (page) => { await page.goto(`${web}/profil`); await page.check('input[value=EXPLOITANT]'); await page.click('main button'); await page.goto(`${web}/preferences`); }, field: '#email', button: 'main form:has(#email) button.button', text: 'marque@7k3d.example' },
-	reply: { persona: 'claire', open: openForAgent, field: '#text', button: 'button[value=envoyer]' },
-	note: { persona: 'claire', open: openForAgent, field: '#note', button: 'form:has(#note) button' },
-	template: { persona: 'sofiane', open: (page) => page.goto(`${web}/agent/modeles`), field: '#text', button: 'form:has(#title) button.button' },
-};
 
 // begin comes to the field of a message, an online service that is proposed being set aside.
 async function begin(page) {
@@ -29,53 +20,6 @@ async function openForAgent(page) {
 	const { id } = await send(member.page, 'Un message pour un conseiller.', []);
 	await member.context.close();
 	await page.goto(`${web}/agent/conversations/${id}`);
-}
-
-// elsewhere has the next form of a page answered by another front end, whose gateway refuses all.
-const elsewhere = (page, front) => page.route((url) => String(url).startsWith(web), async (route) => {
-	const request = route.request();
-	if (request.method() !== 'POST') return route.continue();
-	const headers = { ...(await request.allHeaders()), origin: front, 'sec-fetch-site': 'same-origin', 'sec-fetch-mode': 'navigate' };
-	return route.fulfill({ response: await route.fetch({ url: request.url().replace(web, front), headers, maxRedirects: 0 }) });
-});
-
-const disturbances = {
-	'the session has ended': async ({ context }) => context.clearCookies({ name: /session/ }),
-	'the gateway is away': async ({ page }) => elsewhere(page, away),
-	'too many requests': async ({ page }) => elsewhere(page, limited),
-};
-
-// A third of the combinations, each form and each disturbance among them; TYPED=all runs all.
-const all = process.env.TYPED === 'all';
-let drawn = 0;
-for (const [name, form] of Object.entries(forms)) {
-	for (const [between, disturb] of Object.entries(disturbances)) {
-		for (const javaScriptEnabled of [true, false]) {
-			drawn += 2;
-			if (!all && drawn % 3 !== (Object.keys(forms).indexOf(name) % 3)) continue;
-			test(`${name}: ${between}, JavaScript ${javaScriptEnabled ? 'on' : 'off'}`, async () => {
-				const who = await person(browser, form.persona, { javaScriptEnabled });
-				const { page, context, faults } = who;
-				await form.open(page);
-				const text = form.text ?? `Texte marqué : ${crypto.randomUUID()}, « é » <&> 😀.`;
-				await page.fill(form.field, text);
-				await disturb(who);
-				await Promise.all([page.waitForEvent('domcontentloaded'), page.click(form.button)]);
-				if (between === 'the session has ended') {
-					assert.match(await page.textContent('main'), /retrouver ce que vous avez écrit/);
-					await page.click('main a.button');
-					await page.click(`button:has-text("${form.persona}")`);
-					await page.waitForURL((url) => String(url).startsWith(web));
-					if (page.url().includes('/profil')) { await page.check('input[value=EXPLOITANT]'); await page.click('main button'); }
-					await page.waitForURL('**/repris');
-				}
-				const typed = await page.locator('textarea, input[type=text], input[type=email]').evaluateAll((fields) => fields.map((field) => field.value));
-				assert.ok(typed.includes(text), `${JSON.stringify(typed)} on ${page.url()}: ${await page.textContent('main')}`);
-				assert.deepEqual(faults, []);
-				await context.close();
-			});
-		}
-	}
 }
 
 test('a follow-up survives its tab, is in no other tab\'s way, and is gone once it is sent', async () => {
@@ -155,3 +99,47 @@ test('a draft is saved when its page is left, and said to be only when it is', a
 	await page.waitForSelector('text=Ce texte ne peut pas être enregistré comme brouillon.');
 	assert.deepEqual(faults, []);
 });
+
+for (const javaScriptEnabled of [true, false]) {
+	test(`what an agent has begun survives what else they do, JavaScript ${javaScriptEnabled ? 'on' : 'off'}`, async () => {
+		const { page, context, faults } = await person(browser, 'claire', { javaScriptEnabled });
+		const sofiane = await person(browser, 'sofiane');
+		await sofiane.page.goto(`${web}/agent/modeles`);
+		await sofiane.page.fill('#title', `Modèle ${crypto.randomUUID()}`);
+		await sofiane.page.fill('#text', 'Votre dossier {{reference}} est complet.');
+		await Promise.all([sofiane.page.waitForEvent('domcontentloaded'), sofiane.page.click('form:has(#title) button.button')]);
+		await sofiane.context.close();
+		await openForAgent(page);
+		const at = page.url();
+		const reply = `Une réponse commencée ${crypto.randomUUID()}`, note = `Une note commencée ${crypto.randomUUID()}`;
+		const has = async (text, more) => assert.deepEqual([await page.inputValue('#text'), await page.inputValue('#note')], [text, more]);
+		const press = (button) => Promise.all([page.waitForEvent('domcontentloaded'), page.click(button)]);
+		await page.fill('#text', reply);
+		await page.fill('#note', note);
+		await press('#claim');
+		await has(reply, note);
+		await press('button[value=apercu]');
+		await has(reply, note);
+		await press('button[formaction$=noter]');
+		await page.waitForSelector('text=La note est ajoutée.');
+		await has(reply, '');
+		await page.click('summary:has-text("Autres actions")');
+		await press('button[formaction$=reclasser]');
+		await has(reply, '');
+		await press('button[value=modele]');
+		const begun = await page.inputValue('#text');
+		assert.ok(begun.startsWith(reply) && begun.length > reply.length, begun);
+		await page.fill('#text', reply);
+		await page.fill('#note', note);
+		await page.click('summary:has-text("Autres actions")');
+		await press('button[formaction$=relacher]');
+		await page.goto(at);
+		await has(reply, note);
+		await press('button[value=envoyer]');
+		await page.waitForSelector('text=La réponse est envoyée.');
+		await has('', note);
+		assert.ok((await page.textContent('#thread')).includes(reply));
+		assert.deepEqual(faults, []);
+		await context.close();
+	});
+}

@@ -25,22 +25,25 @@ func (t Typed) Ask(ctx context.Context, agents messagingpb.AgentServiceClient, i
 	case Release:
 		_, err = agents.ReleaseConversation(ctx, &messagingpb.ReleaseConversationRequest{Id: id})
 	case Assign:
-		_, err = agents.AssignConversation(ctx, &messagingpb.AssignConversationRequest{Id: id, AgentId: t.Agent, Note: t.Text})
+		_, err = agents.AssignConversation(ctx, &messagingpb.AssignConversationRequest{Id: id, AgentId: t.Agent, Note: t.Note})
 	case TakeOver:
-		_, err = agents.TakeOverConversation(ctx, &messagingpb.TakeOverConversationRequest{Id: id, Note: t.Text})
+		_, err = agents.TakeOverConversation(ctx, &messagingpb.TakeOverConversationRequest{Id: id, Note: t.Note})
 	case Transfer:
-		_, err = agents.TransferConversation(ctx, &messagingpb.TransferConversationRequest{Id: id, Queue: t.Queue, LastMessageId: t.Last, Note: t.Text})
+		_, err = agents.TransferConversation(ctx, &messagingpb.TransferConversationRequest{Id: id, Queue: t.Queue, LastMessageId: t.Last, Note: t.Note})
 	case Recategorise:
 		_, err = agents.RecategoriseConversation(ctx, &messagingpb.RecategoriseConversationRequest{Id: id, Theme: t.Selection[0], Topic: t.Selection[1], Reason: t.Selection[2]})
 	case Close:
-		// White space alone is no sentence.
-		_, err = agents.CloseConversation(ctx, &messagingpb.CloseConversationRequest{Id: id, LastMessageId: t.Last, Text: strings.TrimSpace(t.Text)})
+		var sentence string
+		if t.Explained {
+			sentence = strings.TrimSpace(t.Text) // white space alone is none
+		}
+		_, err = agents.CloseConversation(ctx, &messagingpb.CloseConversationRequest{Id: id, LastMessageId: t.Last, Text: sentence})
 	case Reopen:
 		_, err = agents.ReopenConversation(ctx, &messagingpb.ReopenConversationRequest{Id: id})
 	case Reply:
 		_, err = agents.PostReply(keyed, &messagingpb.PostReplyRequest{Id: id, Text: t.Text, Final: t.Final, LastMessageId: t.Last, Additional: t.Additional})
 	case Note:
-		_, err = agents.AddNote(keyed, &messagingpb.AddNoteRequest{Id: id, Text: t.Text})
+		_, err = agents.AddNote(keyed, &messagingpb.AddNoteRequest{Id: id, Text: t.Note})
 	default:
 		return ErrNoAct
 	}
@@ -67,7 +70,7 @@ func (t Typed) Done(p *render.Pages) string {
 	case Reopen:
 		return p.Tr("La conversation est rouverte.", "The conversation has been reopened.")
 	case Reply:
-		return p.Tr("La réponse est envoyée. L’adhérent en est averti par e-mail.", "The reply was sent. The member is notified by e-mail.")
+		return p.Tr("La réponse est envoyée.", "The reply was sent.") // the page says whether notifications reach the member
 	case Note:
 		return p.Tr("La note est ajoutée.", "The note was added.")
 	}

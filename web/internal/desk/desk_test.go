@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
@@ -197,17 +198,19 @@ func TestPage_Refused(t *testing.T) {
 		{"BODY_TOO_LONG", false, true, false, false},
 		{"STORE_UNAVAILABLE", true, true, true, false},
 	} {
-		page := Again(&messagingpb.Conversation{LastMessageId: "b", Messages: messages("a", "b")}, false, Typed{Act: Reply, Key: "key", Last: "a", Text: "Bonjour"})
+		for _, act := range []string{Reply, Close, Transfer, Note, Claim} {
+			page := Again(&messagingpb.Conversation{LastMessageId: "b", Messages: messages("a", "b")}, false, Typed{Act: act, Key: "key", Last: "a", Text: "Bonjour"})
+			page.Refused(row.reason, row.unknown)
+			if got := page.Typed.Key; (got == "key") != row.sameKey {
+				t.Errorf("%s, %s: under %q", act, row.reason, got)
+			}
+			// What names no message is not repeated as to one.
+			if got, names := page.Last(), act != Note && act != Claim; got != map[bool]string{true: "a", false: "b"}[row.same && names] {
+				t.Errorf("%s, %s: as to %q", act, row.reason, got)
+			}
+		}
+		page := Again(&messagingpb.Conversation{}, false, Typed{Act: Reply})
 		page.Refused(row.reason, row.unknown)
-		if got := page.KeyOf(Reply); (got == "key") != row.sameKey || got != page.KeyOf(Reply) {
-			t.Errorf("%s: under %q", row.reason, got)
-		}
-		if got := page.LastOf(Reply); got != map[bool]string{true: "a", false: "b"}[row.same] {
-			t.Errorf("%s: as to %q", row.reason, got)
-		}
-		if page.LastOf(Note) != "b" || page.KeyOf(Note) == "key" || page.Words(Note) != "" || page.Words(Reply) != "Bonjour" {
-			t.Errorf("%s: another form has what was typed into this", row.reason)
-		}
 		if page.Another() != row.another {
 			t.Errorf("%s: it is one more: %t", row.reason, page.Another())
 		}
@@ -224,22 +227,66 @@ func TestPage_Refused(t *testing.T) {
 }
 
 // What was typed is shown, also where it may not be sent any more.
-func TestPage_Shows(t *testing.T) {
+func TestPage_Has(t *testing.T) {
 	t.Parallel()
-	acts := []string{Reply, Note, Close, Transfer, Assign, TakeOver}
-	closed := &messagingpb.Conversation{Status: messagingpb.Status_CLOSED, Erased: true, Claim: &messagingpb.ClaimInfo{}}
-	for _, act := range acts {
-		for text, want := range map[string]bool{"Bonjour": true, "": false, " \n": false} {
-			page := Again(closed, true, Typed{Act: act, Text: text})
-			if page.Shows(act) != want || act != Reply && act != Note && (page.Others() != want || !page.Unfolded()) {
-				t.Errorf("%s with %q is shown: %t", act, text, !want)
-			}
+	over := &messagingpb.Conversation{Status: messagingpb.Status_CLOSED, Erased: true, Claim: &messagingpb.ClaimInfo{}}
+	for text, want := range map[string]bool{"Bonjour": true, "": false, " \n": false} {
+		if page := Again(over, true, Typed{Text: text}); page.HasReply() != want || page.HasNote() {
+			t.Errorf("a reply of %q is shown: %t; a note too: %t", text, !want, page.HasNote())
 		}
-		for _, other := range acts {
-			if act != other && Again(closed, true, Typed{Act: act, Text: "Bonjour"}).Shows(other) {
-				t.Errorf("%s is shown for what was typed into %s", other, act)
-			}
+		if page := Again(over, true, Typed{Note: text}); page.HasNote() != want || page.HasReply() {
+			t.Errorf("a note of %q is shown: %t; a reply too: %t", text, !want, page.HasReply())
 		}
+	}
+	if page := Opened(&messagingpb.Conversation{}, false, ""); !page.HasReply() || !page.HasNote() || page.Unfolded() {
+		t.Error("nothing can be written")
+	}
+}
+
+// An act takes one text along, and leaves the other.
+func TestTyped_Left(t *testing.T) {
+	t.Parallel()
+	for act, want := range map[string][2]string{
+		Reply: {"", "note"}, Note: {"reply", ""}, Transfer: {"reply", ""}, Assign: {"reply", ""}, TakeOver: {"reply", ""},
+		Claim: {"reply", "note"}, Release: {"reply", "note"}, Recategorise: {"reply", "note"}, Reopen: {"reply", "note"}, Close: {"reply", "note"},
+	} {
+		typed := Typed{Act: act, Text: "reply", Note: "note"}
+		if text, note := typed.Left(); text != want[0] || note != want[1] {
+			t.Errorf("%s leaves %q and %q", act, text, note)
+		}
+		if !typed.Writes() || (Typed{Act: act}).Writes() != (act != Claim && act != Release && act != Recategorise && act != Reopen) {
+			t.Errorf("%s: %t", act, (Typed{Act: act}).Writes())
+		}
+	}
+	if text, note := (Typed{Act: Close, Explained: true, Text: "reply", Note: "note"}).Left(); text != "" || note != "note" {
+		t.Errorf("closing with a sentence leaves %q and %q", text, note)
+	}
+}
+
+// What was begun is in its field, unless it was sent since.
+func TestPage_Begun(t *testing.T) {
+	t.Parallel()
+	at := func(seconds int64) *timestamppb.Timestamp { return &timestamppb.Timestamp{Seconds: seconds} }
+	c := &messagingpb.Conversation{
+		Messages: []*messagingpb.Message{
+			{Author: messagingpb.Author_AGENT, Text: "Premier", CreateTime: at(1)},
+			{Author: messagingpb.Author_MEMBER, Text: "Merci", CreateTime: at(3)},
+			{Author: messagingpb.Author_AGENT, Text: "Second\nbis", CreateTime: at(3)},
+		},
+		Notes: []*messagingpb.Note{{Text: "À rappeler", CreateTime: at(2)}, {Text: "Vu", CreateTime: at(1)}},
+	}
+	for _, row := range []struct{ text, note, wantText, wantNote string }{
+		{"Bonjour", "Vu", "Bonjour", "Vu"}, {"Second\r\nbis ", "À rappeler\n", "", ""}, {"Premier", "Autre", "Premier", "Autre"}, {"Merci", "", "Merci", ""},
+	} {
+		page := Opened(c, false, "")
+		page.Begun(&messagingpb.AgentDraft{Text: row.text, Note: row.note, UpdateTime: at(2)}, "tag")
+		if page.Typed.Text != row.wantText || page.Typed.Note != row.wantNote || page.Typed.Tag != "tag" {
+			t.Errorf("%+v: %q, %q", row, page.Typed.Text, page.Typed.Note)
+		}
+	}
+	page := Opened(c, false, "")
+	if page.Begun(nil, ""); page.Typed.Text != "" || page.Typed.Note != "" {
+		t.Error("something was begun without a draft")
 	}
 }
 

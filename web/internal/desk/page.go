@@ -4,9 +4,11 @@ import (
 	"strings"
 
 	"github.com/google/uuid"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	"github.com/ma-messagerie/messagerie/web/internal/render"
+	"github.com/ma-messagerie/messagerie/web/internal/writing"
 )
 
 // Page is a conversation in an agent's hands, with what was typed about it.
@@ -27,7 +29,24 @@ type Page struct {
 
 // Opened is a conversation as it is when its page is opened.
 func Opened(c *messagingpb.Conversation, supervisor bool, back string) *Page {
-	return &Page{Conversation: c, Supervisor: supervisor, Typed: Typed{Final: true, Back: BackOf(back)}}
+	return &Page{Conversation: c, Supervisor: supervisor, Typed: Typed{Key: uuid.NewString(), Final: true, Explained: !c.GetAnswered(), Back: BackOf(back)}}
+}
+
+// Begun takes in what the agent had begun to write before, but what was sent since: its sending
+// was answered by a fault, and it is a draft still.
+func (p *Page) Begun(draft *messagingpb.AgentDraft, tag string) {
+	since := func(at *timestamppb.Timestamp) bool { return !at.AsTime().Before(draft.GetUpdateTime().AsTime()) }
+	p.Typed.Tag, p.Typed.Text, p.Typed.Note = tag, draft.GetText(), draft.GetNote()
+	for _, m := range p.GetMessages() {
+		if m.GetAuthor() == messagingpb.Author_AGENT && since(m.GetCreateTime()) && writing.Same(m.GetText(), p.Typed.Text) {
+			p.Typed.Text = ""
+		}
+	}
+	for _, n := range p.GetNotes() {
+		if since(n.GetCreateTime()) && writing.Same(n.GetText(), p.Typed.Note) {
+			p.Typed.Note = ""
+		}
+	}
 }
 
 // Again is a conversation as it is now, with what was typed on an earlier page of it.
@@ -123,44 +142,20 @@ func (p *Page) MayReopen() bool {
 	return !p.GetErased() && (p.GetStatus() == messagingpb.Status_CLOSED || p.GetStatus() == messagingpb.Status_ANSWERED)
 }
 
-// Shows reports whether the form of an act is on the page: where it may be done, and where a
-// text was typed into it.
-func (p *Page) Shows(act string) bool {
-	if p.Typed.Act == act && strings.TrimSpace(p.Typed.Text) != "" {
-		return true
-	}
-	switch act {
-	case Assign:
-		return p.MayAssign()
-	case TakeOver:
-		return p.MayTakeOver()
-	case Note:
-		return !p.GetErased()
-	default:
-		return p.MayAct()
-	}
-}
+// MayNote reports whether colleagues may be told something.
+func (p *Page) MayNote() bool { return !p.GetErased() }
 
-// Words are what was typed into the form of an act.
-func (p *Page) Words(act string) string {
-	if p.Typed.Act != act {
-		return ""
-	}
-	return p.Typed.Text
-}
+// HasReply and HasNote report whether the page has the field of a text: where it may be sent,
+// and where there is one.
+func (p *Page) HasReply() bool { return p.MayAct() || strings.TrimSpace(p.Typed.Text) != "" }
 
-// KeyOf is the idempotency key of the form of an act.
-func (p *Page) KeyOf(act string) string {
-	if p.Typed.Act != act || p.Typed.Key == "" {
-		return uuid.NewString()
-	}
-	return p.Typed.Key
-}
+// HasNote is like HasReply.
+func (p *Page) HasNote() bool { return p.MayNote() || strings.TrimSpace(p.Typed.Note) != "" }
 
-// LastOf is which message the form of an act says was read: the last on this page, or, if the
-// same act may have been done already, the one that it named.
-func (p *Page) LastOf(act string) string {
-	if p.repeat && p.Typed.Act == act {
+// Last is which message the form says was read: the last on this page, or, if the same act may
+// have been done already, the one that it named.
+func (p *Page) Last() string {
+	if p.repeat && p.Typed.reads() {
 		return p.Typed.Last
 	}
 	return p.GetLastMessageId()
@@ -187,18 +182,15 @@ func (p *Page) MustExplain() bool { return !p.GetAnswered() }
 
 // Unfolded reports whether what was sent came from among the other actions.
 func (p *Page) Unfolded() bool {
-	return p.Typed.Writes() && p.Typed.Act != Reply && p.Typed.Act != Note
-}
-
-// Others reports whether there is any other action.
-func (p *Page) Others() bool {
-	for _, act := range []string{Assign, TakeOver, Transfer, Close} {
-		if p.Shows(act) {
-			return true
-		}
+	switch p.Typed.Act {
+	case Assign, TakeOver, Transfer, Close, Recategorise, Release:
+		return true
 	}
 	return false
 }
+
+// Others reports whether there is any other action.
+func (p *Page) Others() bool { return p.MayAct() || p.MayAssign() || p.MayTakeOver() }
 
 // Begin puts a template into the reply: before it there is what was typed.
 func (p *Page) Begin(template, lang string) {

@@ -23,26 +23,28 @@ const (
 	Reopen       = "rouvrir"
 )
 
-// fieldOf is the field that the text of an act is typed into. One that is not here has none.
-var fieldOf = map[string]string{
-	Reply: "text", Note: "note", Close: "phrase", Transfer: "mot-transfert", Assign: "mot-confier", TakeOver: "mot-reprendre",
-}
+// fieldOf is the field of the text that an act takes along. One that is not here has none.
+var fieldOf = map[string]string{Reply: "text", Close: "text", Note: "note", Transfer: "note", Assign: "note", TakeOver: "note"}
 
 // Typed is what an agent has sent from a conversation's page, to be done, or to be shown again.
+// The page has one form with two texts: what the member will read, and what colleagues will. An
+// act takes one of them along, or none; the rest stays.
 type Typed struct {
 	// Act is one of the above; empty on a page that was just opened.
 	Act string
-	// Do is which button of the form was meant; empty where there is one.
+	// Do is which button of the act was meant; empty where there is one.
 	Do string
 	// Key is the idempotency key, Last the id of the last message on the page that it was
-	// sent from.
-	Key, Last string
-	// Text is what was typed: a reply, a note, a closing sentence.
-	Text              string
+	// sent from, Tag that of the draft which the page has seen; empty if there was none.
+	Key, Last, Tag string
+	// Text is a reply, or a sentence to close with, Note what is for colleagues.
+	Text, Note        string
 	Final, Additional bool
-	Queue, Agent      string
-	Selection         []string
-	Template          string
+	// Explained is whether the conversation is to be closed with the text.
+	Explained    bool
+	Queue, Agent string
+	Selection    []string
+	Template     string
 	// Back is the list that the agent came from, a path of this site.
 	Back string
 }
@@ -50,8 +52,8 @@ type Typed struct {
 // TypedOf reads a form of the page.
 func TypedOf(act string, form url.Values) Typed {
 	t := Typed{
-		Act: act, Do: form.Get("faire"), Key: form.Get("cle"), Last: form.Get("dernier"), Text: form.Get("texte"),
-		Final: form.Get("definitive") != "", Additional: form.Get("complementaire") != "", Queue: form.Get("file"), Agent: form.Get("agent"),
+		Act: act, Do: form.Get("faire"), Key: form.Get("cle"), Last: form.Get("dernier"), Tag: form.Get("etag"), Text: form.Get("texte"), Note: form.Get("note"),
+		Final: form.Get("definitive") != "", Additional: form.Get("complementaire") != "", Explained: form.Get("expliquer") != "", Queue: form.Get("file"), Agent: form.Get("agent"),
 		Selection: append(strings.Split(form.Get("choix"), "/"), "", ""), Template: form.Get("modele"), Back: BackOf(form.Get("retour")),
 	}
 	if uuid.Validate(t.Key) != nil {
@@ -80,11 +82,33 @@ func Path(id, back string) string {
 	return at + "?" + url.Values{"retour": {back}}.Encode()
 }
 
-// Writes reports whether the act has a text, which must not be lost when it is refused.
-func (t Typed) Writes() bool { return fieldOf[t.Act] != "" }
+// Writes reports whether something was typed that must not be lost, or is missing.
+func (t Typed) Writes() bool { return t.Text != "" || t.Note != "" || fieldOf[t.Act] != "" }
 
-// Field is the id of the text's field.
-func (t Typed) Field() string { return fieldOf[t.Act] }
+// Field is the id of the field that a fault of the act is about; of one without a text, of who
+// has the conversation.
+func (t Typed) Field() string {
+	if field := fieldOf[t.Act]; field != "" {
+		return field
+	}
+	return "hands"
+}
+
+// reads reports whether the act is only done if what it names was the last message.
+func (t Typed) reads() bool { return t.Act == Reply || t.Act == Close || t.Act == Transfer }
+
+// Left is what stays when the act is done: the texts that it has not taken along.
+func (t Typed) Left() (text, note string) {
+	text, note = t.Text, t.Note
+	switch {
+	case t.Act == Close && !t.Explained:
+	case fieldOf[t.Act] == "text":
+		text = ""
+	case fieldOf[t.Act] == "note":
+		note = ""
+	}
+	return text, note
+}
 
 // After is the page that follows the act: the conversation, or the list from which it has
 // gone.

@@ -40,7 +40,7 @@ const (
 )
 
 // typed are the names of the fields that people type into, but for choices and dates.
-var typed = []string{"autre", "email", "q", "telephone", "texte", "titre"}
+var typed = []string{"autre", "email", "note", "q", "telephone", "texte", "titre"}
 
 // isTyped reports whether people type into a field. A conversation is named by them where they
 // look into the audit, and by the page elsewhere.

@@ -11,7 +11,7 @@
 // # When it breaks
 //
 // Where the messaging service cannot tell, less is said. Of another profile, or of the hidden
-// ones, the newest hundred are looked through.
+// ones, a hundred unread replies are counted at most.
 package overview
 
 import (
@@ -51,7 +51,7 @@ func (m Member) Elsewhere(ctx context.Context, list *messagingpb.ListConversatio
 			if left < 1 || audience == m.Session.Audience && !hidden {
 				continue
 			}
-			more, err := m.Client.ListConversations(ctx, &messagingpb.ListConversationsRequest{Audience: audience, Hidden: hidden, PageSize: looked})
+			more, err := m.Client.ListConversations(ctx, &messagingpb.ListConversationsRequest{Audience: audience, Hidden: hidden, PageSize: looked, OrderBy: "unread"})
 			if n := unread(more); err == nil && n > 0 {
 				waits = append(waits, m.wait(audience, hidden, n))
 				left -= n
@@ -60,8 +60,8 @@ func (m Member) Elsewhere(ctx context.Context, list *messagingpb.ListConversatio
 	}
 	if next := list.GetNextPageToken(); left > 0 && next != "" {
 		waits = append(waits, Wait{
-			Text: m.number(left) + m.Pages.Tr(" dans vos conversations plus anciennes.", " in older conversations."),
-			To:   "/messagerie?suite=" + next, Label: m.Pages.Tr("Conversations plus anciennes", "Older conversations"),
+			Text: m.number(left) + m.Pages.Tr(" dans les conversations suivantes.", " in the next conversations."),
+			To:   "/messagerie?suite=" + next, Label: m.Pages.Tr("Conversations suivantes", "Next conversations"),
 		})
 	}
 	return waits
@@ -113,7 +113,7 @@ func (m Member) number(n int) string {
 }
 
 // Empty says why nothing is listed, on the page of a token or on the first, of the hidden
-// conversations or of the others.
+// conversations or of the others, of all or of those that a search has found.
 func (m Member) Empty(ctx context.Context, req *messagingpb.ListConversationsRequest) string {
 	p, profile := m.Pages, ""
 	if len(m.Session.Audiences()) > 1 {
@@ -121,7 +121,11 @@ func (m Member) Empty(ctx context.Context, req *messagingpb.ListConversationsReq
 	}
 	switch {
 	case req.GetPageToken() != "":
-		return p.Tr("Il n’y a pas de conversation plus ancienne.", "There are no older conversations.")
+		return p.Tr("Il n’y a pas d’autre conversation.", "There are no other conversations.")
+	case req.GetQ() != "" && req.GetHidden():
+		return p.Tr("Aucune conversation masquée%s ne correspond à « %s ».", "No hidden conversation%s matches “%s”.", profile, req.GetQ())
+	case req.GetQ() != "":
+		return p.Tr("Aucune conversation affichée%s ne correspond à « %s ».", "No conversation in your list%s matches “%s”.", profile, req.GetQ())
 	case req.GetHidden():
 		return p.Tr("Aucune conversation n’est masquée", "No conversation is hidden") + profile + "."
 	}

@@ -94,15 +94,15 @@ func Of(p *render.Pages, err error, home Link, here string) Problem {
 		return again
 	case codes.AlreadyExists:
 		return Problem{
-			http.StatusConflict, p.Tr("Ce message a déjà été envoyé", "This message has already been sent"),
-			p.Tr("Un message est déjà parti depuis ce brouillon, avec un autre texte. Vous le trouverez dans vos conversations.",
-				"A message with another text has been sent from this draft. You will find it among your conversations."), home.To, home.Label,
+			http.StatusConflict, p.Tr("Cet envoi n’a pas été enregistré", "This was not sent"),
+			p.Tr("Un message est déjà parti depuis ce brouillon, avec un autre contenu. Vous le trouverez dans vos conversations.",
+				"A message with other content has been sent from this draft. You will find it among your conversations."), home.To, home.Label,
 		}
 	case codes.FailedPrecondition, codes.Aborted:
 		return conflict(p, err, home)
 	default:
 		again.Code, again.Title = http.StatusInternalServerError, p.Tr("Une erreur est survenue", "Something went wrong")
-		again.Text = p.Tr("Elle nous est signalée. Vous pouvez réessayer.", "The error has been reported. You can try again.")
+		again.Text = p.Tr("Elle est consignée. Vous pouvez réessayer.", "The error has been logged. You can try again.")
 		return again
 	}
 }
@@ -111,8 +111,8 @@ func Of(p *render.Pages, err error, home Link, here string) Problem {
 func Gone(p *render.Pages) Problem {
 	return Problem{
 		http.StatusGone, p.Tr("Ce brouillon n’existe plus", "This draft no longer exists"),
-		p.Tr("Le message a déjà été envoyé, ou le brouillon supprimé. Vos messages envoyés sont dans Ma messagerie\u00a0: il n’y a rien à renvoyer.",
-			"The message has already been sent, or the draft deleted. What you have sent is in My messages: there is nothing to resend."),
+		p.Tr("Le message a été envoyé, ou le brouillon supprimé, à votre demande ou parce qu’il était ancien. Si le message est dans Ma messagerie, il n’y a rien à renvoyer.",
+			"The message was sent, or the draft deleted, by you or because it was old. If the message is in My messages, there is nothing to resend."),
 		"/messagerie", p.Tr("Revenir à Ma messagerie", "Back to My messages"),
 	}
 }
@@ -166,7 +166,7 @@ func conflict(pages *render.Pages, err error, home Link) Problem {
 		}
 	case "CONVERSATION_CLOSED":
 		p.Title = pages.Tr("Cette conversation est close", "This conversation is closed")
-		p.Text = pages.Tr("Elle ne peut plus recevoir de message. Vous pouvez en écrire un nouveau.", "It can take no further messages. You can write a new one.")
+		p.Text = pages.Tr("Elle ne peut plus recevoir de message.", "It can take no further messages.")
 	case "ALREADY_ANSWERED":
 		p.Title = pages.Tr("Une réponse définitive a déjà été donnée", "A final reply has already been sent")
 		p.Text = pages.Tr("Lisez-la, puis envoyez une réponse complémentaire si c’est ce que vous voulez.", "Read it, then send an additional reply if that is what you want.")
@@ -261,8 +261,8 @@ func FaultText(p *render.Pages, reason string, details map[string]string) string
 	case "TOO_LONG":
 		return p.Tr("Écrivez au plus %s.", "Write at most %s.", characters(p, details["limit"]))
 	case "CLOSING_TEXT_REQUIRED":
-		return p.Tr("Ce message est sans réponse : écrivez une phrase qui explique à l’adhérent pourquoi vous le clôturez.",
-			"This message has not been answered: write a sentence that tells the member why you are closing it.")
+		return p.Tr("Ce message est sans réponse définitive : écrivez une phrase qui explique à l’adhérent pourquoi vous le clôturez.",
+			"This message has no final reply: write a sentence that tells the member why you are closing it.")
 	case "REFERENCE_INVALID":
 		return p.Tr("Cette référence n’existe pas : vérifiez-la, un caractère est faux ou deux sont inversés.",
 			"There is no such reference: check it, a character is wrong or two are swapped.")
@@ -277,7 +277,7 @@ func FaultText(p *render.Pages, reason string, details map[string]string) string
 	case "FILTERS_CONTRADICTORY":
 		return p.Tr("La fin de la période est avant son début.", "The period ends before it begins.")
 	case "EMAIL_INVALID":
-		return p.Tr("Écrivez une adresse électronique complète, comme nom@exemple.fr.", "Enter a complete e-mail address, such as name@example.org.")
+		return p.Tr("Écrivez une adresse e-mail complète, comme nom@exemple.fr.", "Enter a complete e-mail address, such as name@example.org.")
 	case "PHONE_INVALID":
 		return p.Tr("Écrivez un numéro de téléphone mobile, comme 06 12 34 56 78.", "Enter a mobile phone number, such as +33 6 12 34 56 78.")
 	}

@@ -78,9 +78,16 @@ func (p *Pages) Delivery(d *notifierpb.Delivery, toAgent bool) string {
 		return pick("%s a été classé comme indésirable par votre messagerie.", "%s was marked as spam by your mail provider.",
 			"%s a été classé comme indésirable par la messagerie de l’adhérent.", "%s was marked as spam by the member’s mail provider.")
 	case notifierpb.DeliveryState_EXPIRED:
+		if d.GetReason() == "OUTCOME_UNKNOWN" {
+			return p.Tr("%s est peut-être parti : nous n’en avons pas la confirmation.", "%s may have been sent: we have no confirmation.", what)
+		}
 		return p.Tr("%s n’a pas pu partir à temps.", "%s could not be sent in time.", what)
 	case notifierpb.DeliveryState_SUPPRESSED:
-		return p.Tr("%s n’est pas parti : nous n’avons pas de coordonnées valables.", "%s was not sent: we have no valid contact details.", what)
+		switch d.GetReason() {
+		case "NO_EMAIL", "EMAIL_INVALID", "NO_PHONE", "PHONE_INVALID":
+			return p.Tr("%s n’est pas parti : nous n’avons pas de coordonnées valables.", "%s was not sent: we have no valid contact details.", what)
+		}
+		return p.Tr("%s n’est pas parti.", "%s was not sent.", what)
 	case notifierpb.DeliveryState_DELIVERY_STATE_UNSPECIFIED:
 	}
 	return ""

@@ -32,6 +32,7 @@ import (
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/web/internal/link"
 	"github.com/ma-messagerie/messagerie/web/internal/session"
 )
 
@@ -48,11 +49,15 @@ type View struct {
 	Author string
 	// Name is the fund that answers, Publisher who runs the site.
 	Name, Publisher string
+	// Statement is what is declared about the site's accessibility.
+	Statement Statement
 	// Unread is how many replies wait to be read; -1 if the page has not asked for it: the
 	// stream of hints that it opens brings the number.
 	Unread int32
 	// SecondsLeft is how long the session goes on without another page.
 	SecondsLeft int
+	// Unsaved is whether what is in the page's fields may be in no draft.
+	Unsaved bool
 	// Faults are what is to be corrected; the title then says so.
 	Faults []Fault
 	// Flash is what was just done.
@@ -78,11 +83,11 @@ type Pages struct {
 }
 
 // NewPages reads the templates, for each language.
-func NewPages(a *Assets) (map[string]*Pages, error) {
+func NewPages(a *Assets, own link.Sites) (map[string]*Pages, error) {
 	all := make(map[string]*Pages)
 	for _, lang := range Languages {
 		p := &Pages{Lang: lang, byTag: make(map[string]*template.Template)}
-		base, err := template.New("").Funcs(p.funcs(a)).Option("missingkey=error").ParseFS(templateFiles, "templates/layout.html", "templates/parts.html")
+		base, err := template.New("").Funcs(p.funcs(a, own)).Option("missingkey=error").ParseFS(templateFiles, "templates/layout.html", "templates/parts.html")
 		if err != nil {
 			return nil, fmt.Errorf("reading templates: %w", err)
 		}
@@ -110,7 +115,7 @@ func NewPages(a *Assets) (map[string]*Pages, error) {
 
 // funcs are what templates can call. tr has both languages side by side, so that
 // neither is forgotten.
-func (p *Pages) funcs(a *Assets) template.FuncMap {
+func (p *Pages) funcs(a *Assets, own link.Sites) template.FuncMap {
 	return template.FuncMap{
 		"tr":         p.tr,
 		"asset":      a.url,
@@ -131,6 +136,7 @@ func (p *Pages) funcs(a *Assets) template.FuncMap {
 		"name":       Name,
 		"label":      p.Label,
 		"writer":     p.writer,
+		"pieces":     own.Divide,
 		"waits":      func(t *timestamppb.Timestamp) string { return Wait(time.Since(t.AsTime()), p.Lang) },
 		"dict":       dict,
 		"other":      func() string { return map[string]string{"fr": "en", "en": "fr"}[p.Lang] },
@@ -214,12 +220,15 @@ func TooMany(w http.ResponseWriter, r *http.Request) {
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Content-Type", "text/html; charset=utf-8")
 	lang := LanguageOf(r)
-	text := map[string][2]string{
-		"fr": {"Trop de demandes en peu de temps", "Attendez quelques secondes, puis rechargez cette page\u00a0: ce que vous aviez saisi sera envoyé à nouveau."},
-		"en": {"Too many requests in a short time", "Wait a few seconds, then reload this page: what you had entered will be sent again."},
+	text := map[string][3]string{
+		"fr": {"Trop de demandes en peu de temps", "Attendez quelques secondes, puis rechargez cette page.", "Le navigateur enverra à nouveau ce que vous aviez saisi."},
+		"en": {"Too many requests in a short time", "Wait a few seconds, then reload this page.", "The browser will send again what you had entered."},
 	}[lang]
+	if r.Method != http.MethodPost {
+		text[2] = ""
+	}
 	header.Set("Content-Language", lang)
 	w.WriteHeader(http.StatusTooManyRequests)
-	_, _ = w.Write([]byte(strings.NewReplacer("LANG", lang, "TITLE", text[0], "TEXT", text[1]).Replace( //nolint:gosec // words of ours
+	_, _ = w.Write([]byte(strings.NewReplacer("LANG", lang, "TITLE", text[0], "TEXT", strings.TrimSpace(text[1]+" "+text[2])).Replace( //nolint:gosec // words of ours
 		`<!DOCTYPE html><html lang="LANG"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>TITLE</title><h1>TITLE</h1><p>TEXT</p></html>`)))
 }

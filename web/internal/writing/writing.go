@@ -20,7 +20,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/google/uuid"
 	"golang.org/x/text/unicode/norm"
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
@@ -180,21 +179,19 @@ func Path(id, step string) string { return Drafts + id + "/" + step }
 // Drafts is what the addresses of drafts begin with.
 const Drafts = "/messagerie/brouillons/"
 
-// Further is the id of the draft of a further message to a conversation: there is one for each.
-func Further(conversation string) string {
-	return uuid.NewSHA1(uuid.NameSpaceURL, []byte("further:"+conversation)).String()
-}
-
 // Sent reports whether a text is the last that a member has sent among the messages: its sending
 // was answered by a fault, and it is a draft still.
 func Sent(messages []*messagingpb.Message, text string) bool {
 	for _, m := range slices.Backward(messages) {
 		if m.GetAuthor() == messagingpb.Author_MEMBER {
-			return normal(m.GetText()) == normal(text)
+			return Same(m.GetText(), text)
 		}
 	}
 	return false
 }
+
+// Same reports whether two texts are the same to the service.
+func Same(a, b string) bool { return normal(a) == normal(b) }
 
 // normal is a text as the service stores it.
 func normal(text string) string {

@@ -33,7 +33,8 @@ export const count = (text) => [...text.replace(/\r\n?/g, '\n').normalize('NFC')
  * @param {HTMLElement} el @param {string} what @param {number} n */
 const counting = (el, what, n) => String(el.dataset[new Intl.PluralRules(document.documentElement.lang).select(n) === 'one' ? `${what}One` : what]);
 
-/** The count under a text: shown at once, spoken when typing stops. @param {HTMLTextAreaElement} area */
+/** The count under a text: shown at once, spoken when typing stops. It does not describe the
+ * field: what changes there is spoken with every key. @param {HTMLTextAreaElement} area */
 const counted = (area) => {
 	const shown = byId('count'), said = byId('count-said');
 	if (!shown || !said) return;
@@ -56,61 +57,90 @@ const counted = (area) => {
 	if (area.value) update();
 };
 
+/** Calls back when a page is still there after a form was sent: brought back by the browser, or
+ * stopped on the way, of which a page is not told. @param {HTMLFormElement} form @param {() => void} back */
+const returned = (form, back) => {
+	let timer = 0;
+	form.addEventListener('submit', () => { clearTimeout(timer); timer = setTimeout(back, 5000); });
+	addEventListener('pageshow', back);
+};
+
 /** Saves a draft two seconds after the last key, and again until it is saved; what is not yet
  * when the page is left, then: a browser sends 64 kB behind it. A page saves what it has seen the
- * draft of, and no other tab's. @param {HTMLTextAreaElement} area */
-const autosaved = (area) => {
-	const note = byId('saved'), tag = /** @type {HTMLInputElement | null} */ (area.form?.querySelector('input[name=etag]') ?? null);
-	let timer = 0, stored = area.value, busy = /** @type {Promise<void> | undefined} */ (undefined), over = false;
+ * draft of, and no other tab's; what came back from a refusal is not stored yet.
+ * @param {HTMLFormElement} form */
+const autosaved = (form) => {
+	const note = byId('saved'), tag = /** @type {HTMLInputElement | null} */ (form.querySelector('input[name=etag]'));
+	const areas = /** @type {HTMLTextAreaElement[]} */ ([...form.querySelectorAll('textarea[name]')]);
+	const written = () => new URLSearchParams(areas.map((area) => [area.name, area.value])).toString();
+	let timer = 0, stored = 'unstored' in form.dataset && areas.some((area) => area.value) ? '' : written(), busy = /** @type {Promise<void> | undefined} */ (undefined), over = false, sent = false;
 	const say = (/** @type {string | undefined} */ text) => { if (note) note.textContent = String(text); };
 	const save = () => {
 		clearTimeout(timer);
-		if (area.value !== stored && !busy && !over) busy = put(area.value).finally(() => { busy = undefined; });
+		if (written() !== stored && !busy && !over && !sent) busy = put(written()).finally(() => { busy = undefined; });
 	};
 	const put = async (/** @type {string} */ text) => {
 		try {
-			const answer = await fetch(String(area.dataset.autosave), {
-				method: 'POST', headers: click(), body: new URLSearchParams({ texte: text, etag: tag?.value ?? '' }), redirect: 'manual', keepalive: text.length < 7000, signal: AbortSignal.timeout(10000),
+			const answer = await fetch(String(form.dataset.autosave), {
+				method: 'POST', headers: click(), body: new URLSearchParams(`${text}&etag=${encodeURIComponent(tag?.value ?? '')}`), redirect: 'manual', keepalive: text.length < 60000, signal: AbortSignal.timeout(10000),
 			});
-			if (answer.status === 412) { over = true; say(area.dataset.elsewhere); return; }
+			if (answer.status === 412) { over = true; say(form.dataset.elsewhere); return; }
 			if (answer.status !== 204 && answer.status !== 422) throw new Error(String(answer.status));
 			if (answer.status === 204) {
 				stored = text;
 				if (tag) tag.value = answer.headers.get('etag') ?? '';
 			}
-			// Said only of what is in the field now.
-			if (text === area.value) say(answer.status === 204 ? area.dataset.saved : area.dataset.refused);
+			// Said only of what is in the fields now.
+			if (text === written()) say(answer.status === 204 ? form.dataset.saved : form.dataset.refused);
 			else timer = setTimeout(save, 2000);
 		} catch {
-			say(area.dataset.unsaved);
+			say(form.dataset.unsaved);
 			timer = setTimeout(save, 10000);
 		}
 	};
-	area.addEventListener('input', () => {
+	form.addEventListener('input', () => {
 		clearTimeout(timer);
 		timer = setTimeout(save, 2000);
-		if (note && note.textContent === area.dataset.saved) note.textContent = '';
+		if (note && note.textContent === form.dataset.saved) note.textContent = '';
 	});
+	if (!stored) timer = setTimeout(save, 2000);
 	addEventListener('online', save);
+	// Another form may sign the person out: what was typed goes before it.
+	document.addEventListener('submit', (event) => { if (event.target !== form) save(); });
 	document.addEventListener('visibilitychange', () => { if (document.visibilityState === 'hidden') save(); });
 	// What is sent needs no draft; one that is being saved must be there before it is deleted.
 	let waits = false;
-	area.form?.addEventListener('submit', (event) => {
+	form.addEventListener('submit', (event) => {
 		if (waits) { event.preventDefault(); event.stopImmediatePropagation(); return; }
-		over = true;
+		sent = true;
 		if (!busy) return;
 		event.preventDefault();
 		event.stopImmediatePropagation();
 		waits = true;
-		busy.finally(() => { waits = false; area.form?.requestSubmit(event.submitter); });
+		busy.finally(() => { waits = false; form.requestSubmit(event.submitter); });
 	});
-	addEventListener('pageshow', () => { over = false; });
+	returned(form, () => { sent = false; });
+};
+
+/** Asks before a page is left with what was typed in a form that nothing saves: the browser's own
+ * question, in its words. @param {HTMLFormElement} form */
+const guarded = (form) => {
+	let sent = false;
+	const fields = /** @type {(HTMLInputElement | HTMLTextAreaElement)[]} */ ([...form.querySelectorAll('textarea, input:not([type=hidden], [type=checkbox], [type=radio])')]);
+	form.addEventListener('submit', () => { sent = true; });
+	returned(form, () => { sent = false; });
+	addEventListener('beforeunload', (event) => {
+		const typed = fields.some((field) => field.value !== field.defaultValue || 'unstored' in form.dataset && field.value);
+		if (typed && !sent) event.preventDefault();
+	});
 };
 
 /** The guide's window: modal, and Esc closes it to write. @param {HTMLDialogElement} dialog */
 const proposed = (dialog) => {
 	dialog.removeAttribute('open');
 	dialog.showModal();
+	// At a link, which would have the focus, screen readers begin after what is proposed.
+	byId('ph')?.focus();
 	dialog.addEventListener('cancel', () => {
 		navigator.sendBeacon(String(dialog.dataset.outcome).replace(/message$/, 'service'), new URLSearchParams({ ...click(), issue: 'ecrire' }));
 	});
@@ -125,7 +155,7 @@ const once = (form) => {
 		sent = true;
 		each('button', (button) => { if (form.contains(button)) button.setAttribute('aria-disabled', 'true'); });
 	});
-	addEventListener('pageshow', () => { sent = false; form.querySelectorAll('button').forEach((button) => button.removeAttribute('aria-disabled')); });
+	returned(form, () => { sent = false; form.querySelectorAll('button').forEach((button) => button.removeAttribute('aria-disabled')); });
 };
 
 /** Whoever holds a conversation keeps it while they write: it is claimed again, every five
@@ -142,7 +172,8 @@ const claimed = (form) => {
 	setInterval(renew, 60000);
 };
 
-/** What is new is announced; nothing moves until the reader asks. @param {HTMLElement} news @param {string} path */
+/** What is new is announced; nothing moves until the reader asks. A screen reader speaks it
+ * because what it appears in was there before and is live. @param {HTMLElement} news @param {string} path */
 const live = (news, path) => {
 	let first = true, wait = 1000;
 	const show = () => {
@@ -260,6 +291,7 @@ each('[data-autosave]', autosaved);
 each('dialog#proposal', proposed);
 each('form[data-once]', once);
 each('form[data-claim]', claimed);
+each('form[data-guard]', guarded);
 each('[data-print]', (/** @type {HTMLElement} */ button) => { button.hidden = false; button.addEventListener('click', () => print()); });
 each('#faults', (/** @type {HTMLElement} */ faults) => faults.focus());
 each('#news', (/** @type {HTMLElement} */ news) => live(news, location.pathname.startsWith('/agent') ? '/agent/evenements' : '/evenements'));

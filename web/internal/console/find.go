@@ -1,0 +1,57 @@
+package console
+
+import (
+	"net/http"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/web/internal/desk"
+	"github.com/ma-messagerie/messagerie/web/internal/render"
+)
+
+// findPage is what an agent looks for, and what there is. It answers a POST: what is looked
+// for may be personal, and is in no address, title, cookie or log.
+type findPage struct {
+	desk.Search
+	Asked         bool
+	Conversations []*messagingpb.Conversation
+	// Next is a token of the gateway's; empty on the last page.
+	Next string
+	// Back is where the page was opened from, and where its conversations lead back to.
+	Back string
+}
+
+func (v *visitor) showFind() error {
+	return v.Show(http.StatusOK, "find", findPage{Back: desk.Queue})
+}
+
+func (v *visitor) find() error {
+	page := findPage{Search: desk.SearchOf(v.R.PostForm), Back: desk.BackOf(v.R.PostFormValue("retour"))}
+	if page.Empty() {
+		return v.Show(http.StatusUnprocessableEntity, "find", page,
+			render.Fault{Field: "q", Text: v.Tr("Écrivez une référence ou un numéro d’adhérent.", "Enter a reference or a member number.")})
+	}
+	resp, err := v.agents.FindConversations(v.Ctx, page.Request())
+	switch code := status.Code(err); {
+	case code == codes.Unauthenticated:
+		return err
+	case err != nil:
+		// What was typed stays in its field.
+		problem := v.ProblemOf(err)
+		faults := v.FaultsOf(err)
+		for i := range faults {
+			faults[i].Field = "q"
+		}
+		if faults != nil {
+			problem.Code = http.StatusUnprocessableEntity
+		} else {
+			faults = []render.Fault{v.AtField("q", problem, err)}
+		}
+		v.Noted(problem, err)
+		return v.Show(problem.Code, "find", page, faults...)
+	}
+	page.Asked, page.Conversations, page.Next = true, resp.GetConversations(), resp.GetNextPageToken()
+	return v.Show(http.StatusOK, "find", page)
+}

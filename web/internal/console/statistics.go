@@ -1,0 +1,64 @@
+package console
+
+import (
+	"net/http"
+	"strconv"
+
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/web/internal/chart"
+)
+
+// statisticsPage is the agents' figures, with charts drawn here: what a chart shows is
+// in a table beside it.
+type statisticsPage struct {
+	*messagingpb.GetStatisticsResponse
+	Period int
+	Chart  chart.Days
+	Themes []themeBar
+	// Proposals are online services that were proposed.
+	Proposals []proposal
+	// OnTime is the share of first answers within the target, in percent.
+	OnTime int
+}
+
+// themeBar is one theme's line, with the length of its bar in percent.
+type themeBar struct {
+	*messagingpb.ThemeFigures
+	Percent, OnTimePercent int
+}
+
+type proposal struct {
+	*taxonomypb.SuggestionFigures
+	FollowedPercent int
+}
+
+func (v *visitor) showStatistics() error {
+	asked, err := strconv.ParseInt(v.R.FormValue("jours"), 10, 32)
+	period := int32(asked)
+	if err != nil || period < 1 || period > 366 {
+		period = 30
+	}
+	figures, err := v.agents.GetStatistics(v.Ctx, &messagingpb.GetStatisticsRequest{Days: period})
+	if err != nil {
+		return err
+	}
+	page := statisticsPage{
+		GetStatisticsResponse: figures, Period: int(period), Chart: chart.Draw(figures.GetDays()),
+		OnTime: chart.Percent(figures.GetAnswers().GetOnTime(), figures.GetAnswers().GetAnswered()),
+	}
+	var most int32
+	for _, theme := range figures.GetThemes() {
+		most = max(most, theme.GetReceived())
+	}
+	for _, theme := range figures.GetThemes() {
+		page.Themes = append(page.Themes, themeBar{theme, chart.Percent(theme.GetReceived(), most), chart.Percent(theme.GetOnTime(), theme.GetAnswered())})
+	}
+	proposals, err := v.taxonomy.GetSuggestionStatistics(v.Ctx, &taxonomypb.GetSuggestionStatisticsRequest{Days: period})
+	if err == nil { // the rest is worth showing without them
+		for _, p := range proposals.GetFigures() {
+			page.Proposals = append(page.Proposals, proposal{p, chart.Percent(p.GetFollowed(), p.GetShown())})
+		}
+	}
+	return v.Show(http.StatusOK, "statistics", page)
+}

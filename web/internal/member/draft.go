@@ -1,0 +1,58 @@
+package member
+
+import (
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
+	"github.com/ma-messagerie/messagerie/web/internal/visit"
+	"github.com/ma-messagerie/messagerie/web/internal/writing"
+)
+
+// begun is what a member has begun to write further in a conversation, and the tag of its
+// draft; empty where there is none, or nobody can tell.
+func (v *visitor) begun(conversation string) (text, tag string) {
+	var header metadata.MD
+	resp, err := v.members.GetDraft(v.Ctx, &messagingpb.GetDraftRequest{Id: conversation}, grpc.Header(&header))
+	if err != nil {
+		return "", ""
+	}
+	return resp.GetDraft().GetText(), visit.TagOf(header)
+}
+
+// saveFurther stores what is in the field of a conversation's page, for its script.
+func (v *visitor) saveFurther() error {
+	id := v.R.PathValue("id")
+	return v.storeSeen(&messagingpb.SaveDraftRequest{Id: id, ConversationId: id, Text: v.R.PostFormValue("texte")})
+}
+
+// saveSeen stores a message that is gone on with if its draft is still what the page has seen. A
+// draft that is gone, sent or deleted in another tab, is begun again; one that another tab has
+// changed is refused with what that has written, and the tag by which it may be replaced.
+func (v *visitor) saveSeen(d *writing.Draft) error {
+	if d.Tag == "" {
+		return v.save(d)
+	}
+	_, err := v.members.SaveDraft(v.IfSeen(d.Tag), d.Request(v.Session.Audience))
+	if status.Code(err) != codes.FailedPrecondition {
+		return err
+	}
+	now, readErr := v.draft()
+	switch {
+	case isGone(readErr), readErr == nil && now.GetText() == d.GetText():
+		return v.save(d)
+	case readErr != nil:
+		return readErr
+	}
+	d.Tag, d.Other = now.Tag, now.GetText()
+	return err
+}
+
+// storeSeen stores a draft if it is still what the page has, for the page's script.
+func (v *visitor) storeSeen(req *messagingpb.SaveDraftRequest) error {
+	var header metadata.MD
+	_, err := v.members.SaveDraft(v.IfSeen(v.R.PostFormValue("etag")), req, grpc.Header(&header))
+	return v.Autosaved(visit.TagOf(header), err)
+}

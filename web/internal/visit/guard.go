@@ -1,0 +1,93 @@
+package visit
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/ma-messagerie/messagerie/web/internal/kept"
+	"github.com/ma-messagerie/messagerie/web/internal/refusal"
+	"github.com/ma-messagerie/messagerie/web/internal/session"
+)
+
+// MaxFormBytes bounds the body of a request: one above it is not read, and what was typed is
+// lost. It is above two texts of 20,000 four-byte characters, percent-encoded.
+const MaxFormBytes = 512 << 10
+
+// Everybody serves a page to anybody.
+func (s *Site) Everybody(serve func(*Visit) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		v := s.begin(w, r)
+		if !utf8.ValidString(r.URL.Path) {
+			v.fail(refusal.ErrNoPage)
+			return
+		}
+		toValidUTF8(r)
+		if err := serve(v); err != nil {
+			v.fail(err)
+		}
+	}
+}
+
+// toValidUTF8 replaces what is not UTF-8 in a form. Pages are in UTF-8, so no browser sends
+// such text; passing it to a service would fail, which would look like a fault of ours.
+func toValidUTF8(r *http.Request) {
+	_ = r.ParseMultipartForm(MaxFormBytes) // what cannot be read is missing to the page
+	for _, form := range []url.Values{r.Form, r.PostForm} {
+		for _, values := range form {
+			for i, value := range values {
+				values[i] = strings.ToValidUTF8(value, "\ufffd")
+			}
+		}
+	}
+}
+
+// Member serves a page to a member who has chosen a profile.
+func (s *Site) Member(serve func(*Visit) error) http.HandlerFunc {
+	return s.Everybody(func(v *Visit) error {
+		switch {
+		case v.Session == nil:
+			return v.signInKeeping(session.Member)
+		case v.Session.Realm != session.Member:
+			return refusal.ErrWrongSide
+		case v.Session.Audience == 0 && v.R.URL.Path != "/profil":
+			back := v.here()
+			if form, ok := kept.Of(v.R); ok && kept.Carry(v.Seal, v.W, form) {
+				back = HandBack
+			}
+			return v.lead("/profil?retour=" + url.QueryEscape(back))
+		}
+		return v.own(serve)
+	})
+}
+
+// Agent serves a page to an agent.
+func (s *Site) Agent(serve func(*Visit) error) http.HandlerFunc {
+	return s.Everybody(func(v *Visit) error {
+		switch {
+		case v.Session == nil:
+			return v.signInKeeping(session.Agent)
+		case v.Session.Realm != session.Agent:
+			return refusal.ErrWrongSide
+		}
+		return v.own(serve)
+	})
+}
+
+// own serves a page unless what was sent is from one that was made for somebody else, who was
+// signed in before.
+func (v *Visit) own(serve func(*Visit) error) error {
+	if kept.Foreign(v.Seal, v.R.PostForm, v.Session) {
+		return refusal.ErrOtherAccount
+	}
+	if v.R.PostForm.Has(kept.Again) {
+		kept.Drop(v.W)
+	}
+	return serve(v)
+}
+
+// Static is a page that says the same to all: the template of the tag without a body.
+func Static(tag string) func(*Visit) error {
+	return func(v *Visit) error { return v.Show(http.StatusOK, tag, nil) }
+}

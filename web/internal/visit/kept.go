@@ -1,0 +1,75 @@
+package visit
+
+import (
+	"net/http"
+	"net/url"
+
+	"github.com/ma-messagerie/messagerie/web/internal/kept"
+	"github.com/ma-messagerie/messagerie/web/internal/refusal"
+	"github.com/ma-messagerie/messagerie/web/internal/session"
+)
+
+// HandBack is the page that has what was typed before a sign-in.
+const HandBack = "/repris"
+
+// keptPage is a problem with what was typed, to be sent again.
+type keptPage struct {
+	refusal.Problem
+	*kept.Form
+	// SignIn is where to sign in first; empty when that is not what is missing.
+	SignIn string
+}
+
+// showProblem shows a page about a problem, with what was typed.
+func (v *Visit) showProblem(p refusal.Problem) error {
+	form, ok := kept.Of(v.R)
+	if !ok {
+		return v.Show(p.Code, "problem", p)
+	}
+	return v.Show(p.Code, "kept", keptPage{p, &form, ""})
+}
+
+// signInKeeping leads to the sign-in, and whoever has typed something back to that; what
+// does not fit into cookies stays on a page that leads there in another tab.
+func (v *Visit) signInKeeping(who session.Realm) error {
+	form, ok := kept.Of(v.R)
+	if !ok {
+		return v.signIn(who)
+	}
+	to := url.Values{"pour": {string(who)}, "retour": {HandBack}}
+	if kept.Carry(v.Seal, v.W, form) {
+		return v.Redirect("/connexion?" + to.Encode())
+	}
+	to.Del("retour")
+	return v.Show(http.StatusUnauthorized, "kept", keptPage{refusal.Problem{
+		Code: http.StatusUnauthorized, Title: v.Tr("Votre session est terminée", "Your session has ended"),
+		Text: v.Tr("Rien n’a été envoyé. Connectez-vous dans un autre onglet, puis revenez à cette page et envoyez à nouveau.",
+			"Nothing was sent. Sign in in another tab, then come back to this page and send again."),
+	}, &form, "/connexion?" + to.Encode()})
+}
+
+// ShowKept hands back what was typed before the sign-in, as often as it is asked for until it
+// is sent again.
+func (v *Visit) ShowKept() error {
+	form, ok := kept.Carried(v.Seal, v.R)
+	who := session.Member
+	if form.Agents() {
+		who = session.Agent
+	}
+	switch {
+	case !ok:
+		return v.Redirect("/")
+	case v.Session == nil:
+		return v.signIn(who)
+	case !form.By(v.Seal, v.Session):
+		kept.Drop(v.W)
+		return v.Redirect("/")
+	case who == session.Member && v.Session.Audience == 0:
+		return v.Redirect("/profil?retour=" + HandBack)
+	}
+	return v.Show(http.StatusOK, "kept", keptPage{refusal.Problem{
+		Code: http.StatusOK, Title: v.Tr("Voici ce que vous avez écrit", "Here is what you had written"),
+		Text:  v.Tr("Votre session avait pris fin : rien n’a été envoyé.", "Your session had ended: nothing was sent."),
+		Again: "/", Label: v.Tr("Ne pas l’envoyer", "Do not send it"),
+	}, &form, ""})
+}
