@@ -71,7 +71,7 @@ func TestServiceThatEndsIsNotWaitedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-c.ended
-	s := &system{children: []*child{c}}
+	s := &system{children: []*child{c}, people: &people{tokens: []string{"none"}}}
 	err = s.awaitTaxonomy(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "false has ended") {
 		t.Error(err)

@@ -85,7 +85,7 @@ test('the main job, over a cut and a reload', async () => {
 	assert.match(await page.textContent('#count'), /^750 /);
 	await page.click('text=Continuer');
 	await accessible(page, 'Vérifiez votre message');
-	for (const said of ['Allocations familiales', 'Je n\'ai pas reçu mon paiement', text]) assert.ok((await page.textContent('dl')).includes(said), said);
+	for (const said of ['Allocations familiales', 'Je n’ai pas reçu mon paiement', text]) assert.ok((await page.textContent('dl')).includes(said), said);
 
 	// The gateway takes it, the answer is lost, and the page is loaded anew.
 	const keys = [];

@@ -176,7 +176,8 @@ func (l *Load) fail(finish context.Context, err error) {
 	}
 }
 
-// answer has an agent reply, and tries until it is done.
+// answer has an agent reply, and tries until it is done, by them or by whoever answers the same
+// member's other click.
 func (l *Load) answer(finish context.Context, conversation string) {
 	reply := Reply{conversation, uuid.NewString()}
 	for try := 0; finish.Err() == nil; try++ {
@@ -188,6 +189,12 @@ func (l *Load) answer(finish context.Context, conversation string) {
 			l.replies = append(l.replies, reply)
 			l.mu.Unlock()
 			return
+		}
+		switch {
+		case strings.Contains(err.Error(), "ALREADY_ANSWERED"):
+			return
+		case strings.Contains(err.Error(), "CONVERSATION_CHANGED"): // by the other: it is read again
+			continue
 		}
 		l.fail(finish, err)
 		if !fleet.Sleep(finish, time.Duration(100+rand.IntN(min(200<<min(try, 7), 20_000)))*time.Millisecond) { //nolint:gosec // as above
