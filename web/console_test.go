@@ -545,7 +545,10 @@ func TestAgent_Closing(t *testing.T) {
 	f := newFront(t)
 	b := f.browse(t, claire)
 	at := "/agent/conversations/" + conversationID
-	b.shows(b.get(at), http.StatusOK, "il faut dire à l’adhérent pourquoi vous clôturez", "en est averti par e-mail")
+	b.shows(b.get(at), http.StatusOK, "dites à l’adhérent, dans « Votre réponse », pourquoi vous clôturez", "en est averti par e-mail")
+	if w := b.get(at); value(w, "/repondre", "expliquer") != "1" {
+		t.Error("what has no final reply may be closed without a sentence")
+	}
 	f.on("AgentService/CloseConversation", refuses(refused(codes.InvalidArgument, "CLOSING_TEXT_REQUIRED", nil, "text")))
 	w := b.post(at+"/clore", url.Values{"dernier": {lastID}, "expliquer": {"1"}, "texte": {"  "}})
 	b.shows(w, http.StatusUnprocessableEntity, "écrivez une phrase qui explique")
@@ -555,7 +558,7 @@ func TestAgent_Closing(t *testing.T) {
 	c := sampleForAgent()
 	c.Answered = true
 	f.on("AgentService/GetConversation", answers(&messagingpb.AgentServiceGetConversationResponse{Conversation: c}))
-	if w := b.get(at); strings.Contains(text(w), "il faut dire") || strings.Contains(w.Body.String(), `name="expliquer" value="1" checked`) {
+	if w := b.get(at); strings.Contains(text(w), "dites à l’adhérent") || !strings.Contains(w.Body.String(), `type="checkbox" id="explain"`) || strings.Contains(w.Body.String(), `name="expliquer" value="1" checked`) {
 		t.Error("an answered one is closed with a sentence unless one says no")
 	}
 	// What was begun to be answered is not sent by closing, and stays.

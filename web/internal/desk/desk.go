@@ -16,6 +16,7 @@
 //
 // # When it breaks
 //
-// Nothing is kept here: what was typed is in the form, and with the page it is gone. Which
-// services answer is decided behind the gateway; a button that is shown may be refused.
+// Nothing is kept here: what was typed is in the form, and in a draft as far as package console
+// has saved one. Which services answer is decided behind the gateway; a button that is shown may
+// be refused.
 package desk

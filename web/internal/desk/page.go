@@ -29,7 +29,7 @@ type Page struct {
 
 // Opened is a conversation as it is when its page is opened.
 func Opened(c *messagingpb.Conversation, supervisor bool, back string) *Page {
-	return &Page{Conversation: c, Supervisor: supervisor, Typed: Typed{Key: uuid.NewString(), Final: true, Explained: !c.GetAnswered(), Back: BackOf(back)}}
+	return &Page{Conversation: c, Supervisor: supervisor, Typed: Typed{Key: uuid.NewString(), Final: true, Back: BackOf(back)}}
 }
 
 // Begun takes in what the agent had begun to write before, but what was sent since: its sending

@@ -40,7 +40,8 @@ type Typed struct {
 	// Text is a reply, or a sentence to close with, Note what is for colleagues.
 	Text, Note        string
 	Final, Additional bool
-	// Explained is whether the conversation is to be closed with the text.
+	// Explained is whether the conversation is to be closed with the text: always where the
+	// member has no final reply (see Page.MustExplain).
 	Explained    bool
 	Queue, Agent string
 	Selection    []string
