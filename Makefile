@@ -33,11 +33,13 @@ demo: ## Walk through the guide's seven steps on a fresh system
 	@go build -o .bin/dev ./dev && exec .bin/dev demo
 
 .PHONY: test
-test: ## Run every test, all but the harness of faults with the race detector
-	@# `make check` has vetted it all. The harness of faults takes both cores by itself:
-	@# beside the browser's tests each would time out. Every byte of the system it breaks
-	@# goes through its links; the race detector would make them the narrowest part.
-	go test -race -vet=off -timeout 25m $$(go list work | grep -v -e '/dev/chaos$$' -e '/dev/chaos/internal/seeded$$' -e '/dev/walk$$')
+test: ## Run every test, all but those of the browser and the harness of faults with the race detector
+	@# `make check` has vetted it all. The browser's tests and the harness of faults take both
+	@# cores by themselves: beside others they would time out. Every byte of the system that the
+	@# harness breaks goes through its links; the race detector would make them the narrowest
+	@# part. What the browser goes through, the tests of its packages go through with it.
+	go test -race -vet=off -timeout 25m -skip '^TestBrowser$$' $$(go list work | grep -v -e '/dev/chaos$$' -e '/dev/chaos/internal/seeded$$' -e '/dev/walk$$')
+	go test -vet=off -timeout 25m -run '^TestBrowser$$' ./dev/stack
 	go test -vet=off -timeout 25m ./dev/chaos
 	@# What reads files outside its module is not run again by itself when they change.
 	go test -count=1 -timeout 25m ./dev ./dev/walk ./dev/chaos/internal/seeded

@@ -172,7 +172,15 @@ export const disturbances = {
 	'the reply is previewed': { applies: onlyConversation, stays: true, happens: (run) => run.press('button[value=apercu]') },
 	'the agent claims it': { applies: onlyConversation, stays: true, happens: (run) => run.press('#claim') },
 	'the agent reclassifies it': { applies: onlyConversation, stays: true, happens: async (run) => { await run.page.click('details.acts summary'); await run.press('button[formaction$="/reclasser"]'); } },
-	'the agent closes without the text': { applies: onlyConversation, leaves: true, happens: async (run) => { await run.page.click('details.acts summary'); await run.page.uncheck('#explain'); await run.press('button[formaction$="/clore"]'); } },
+	'the agent closes without the text': {
+		applies: onlyConversation, leaves: true,
+		// Where a reply is due it is closed with a sentence: only an answered one has the box.
+		before: async (run) => {
+			await api('crm', 'POST', `/v1/agent/conversations/${run.made.id}:reply`, { lastMessageId: await last(run.made.id), text: 'Votre dossier est complet.', final: true }, { 'idempotency-key': crypto.randomUUID(), 'x-agent': 'agents:claire' });
+			await run.page.reload();
+		},
+		happens: async (run) => { await run.page.click('details.acts summary'); await run.page.uncheck('#explain'); await run.press('button[formaction$="/clore"]'); },
+	},
 	'the agent transfers it': { applies: onlyConversation, leaves: true, happens: async (run) => { await run.page.click('details.acts summary'); await run.press('button[formaction$="/transfert"]'); } },
 
 	// The page is left, and come back to.

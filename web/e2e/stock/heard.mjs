@@ -25,15 +25,22 @@ for (const name of ['chromium', 'firefox']) {
 		const theirs = await launch('chromium', { env: { PATH: process.env.PATH, HOME: process.env.HOME } });
 		try {
 			const [page] = await browser.pages();
-			const rest = new Set(sentences.keys());
+			// A page asks before it is left with something typed.
+			page.on('dialog', (dialog) => dialog.accept());
+			const rest = new Set(sentences.keys()), faults = [];
 			const hear = (from) => plain(said.slice(from).filter(({ cut }) => !cut).map(({ text }) => text).join(' '));
 			// hears does something and waits until all sentences of a part of the table are spoken.
 			const hears = async (part, act, values = {}) => {
 				rest.delete(part);
 				// A key stops what is being read of the page before; its own name is the last of it.
-				const before = said.length;
-				await keys('Control_L');
-				await until('Orca has stopped', () => said.slice(before).some(({ text }) => text === 'contrôle gauche'));
+				// Pressed between two sentences it stops nothing.
+				await until('Orca is silent', async () => {
+					const before = said.length;
+					await keys('Control_L');
+					await until('the key is spoken', () => said.slice(before).some(({ text }) => text === 'contrôle gauche'));
+					const all = said.length;
+					return !await until('another word', () => said.length > all, 500).catch(() => false);
+				});
 				const from = said.length;
 				await act();
 				let missing = sentences.get(part).map((line) => line.replace(/\{(\w+)\}/g, (_, key) => values[key]));
@@ -43,9 +50,10 @@ for (const name of ['chromium', 'firefox']) {
 						const heard = hear(from);
 						missing = missing.filter((line) => !heard.includes(plain(line)));
 						return missing.length === 0;
-					});
+					}, 20_000);
 				} catch {
-					assert.fail(`${name}, ${part}: not heard:\n${missing.join('\n')}\nbut:\n${said.slice(from).map(({ text, cut }) => (cut ? `[cut off] ${text}` : text)).join('\n')}`);
+					faults.push(`${name}, ${part}: not heard:\n${missing.join('\n')}\nbut:\n${said.slice(from).map(({ text, cut }) => (cut ? `[cut off] ${text}` : text)).join('\n')}`);
+					return;
 				}
 				t.diagnostic(`${part}: ${sentences.get(part).length} sentences heard`);
 			};
@@ -58,12 +66,16 @@ for (const name of ['chromium', 'firefox']) {
 				await until('the link is spoken', () => said.slice(from).some(({ text }) => text.endsWith('lien.')));
 				await keys('Return');
 			};
-			// From the address to the page. When it is loaded again it is read to its end.
+			// From the address to the page. When it is loaded again it is read to its end, if the
+			// page was there already when one went to it.
 			await page.goto(`${web}/aide`);
-			if (name === 'firefox') await keys('F6');
-			else await click(1200, 800);
-			await page.reload();
-			await until('a page is read to its end', () => said.some(({ text, cut }) => !cut && text.includes('vos échanges sont protégés')));
+			const read = () => said.some(({ text, cut }) => !cut && text.includes('vos échanges sont protégés'));
+			await until('a page is read to its end', async () => {
+				if (name === 'firefox') await keys('F6');
+				else await click(1000, 600);
+				await page.reload();
+				return until('it is read', read, 10_000).catch(() => false);
+			});
 			await hears('connexion', open('/connexion'));
 			await signIn(page, 'jeanne');
 			await hears('espace', open('/espace'));
@@ -113,12 +125,11 @@ for (const name of ['chromium', 'firefox']) {
 			// 7: the reply arrives while the page is open.
 			await hears('reponse', () => reply(theirs, page.url().split('/').pop(), 'Votre dossier est complet.'));
 			await hears('reponse-titre', async () => {
-				// From heading to heading of this level.
-				const heard = (from) => said.slice(from).map(({ text }) => text).join(' ');
-				for (let from = said.length, i = 0; i < 6 && !heard(from).includes('Claire Bernard'); i += 1) {
+				// From heading to heading of this level, each heard to its end.
+				for (let i = 0, heard = ''; i < 6 && !heard.includes('Claire Bernard'); i += 1) {
 					const at = said.length;
 					await keys('2');
-					await until('a heading', () => heard(at).includes('en-tête niveau 2'));
+					await until('a heading', () => { heard = hear(at); return heard.includes('en-tête niveau 2'); });
 				}
 			});
 			await hears('conversation-erreur', next, confirmed);
@@ -138,6 +149,7 @@ for (const name of ['chromium', 'firefox']) {
 				dispatchEvent(new Event('offline'));
 			}));
 			assert.deepEqual([...rest], [], 'parts of the table that nothing came to');
+			assert.equal(faults.join('\n\n'), '');
 		} finally {
 			await theirs.close();
 			await stop();

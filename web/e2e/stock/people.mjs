@@ -21,7 +21,7 @@ export const launch = (name, { window = false, env, prefs, profile } = {}) => pu
 } : {
 	browser: 'chrome', headless: !window, env, userDataDir: profile, defaultViewport: window ? null : { width: 1280, height: 900 },
 	executablePath: found('/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'),
-	args: ['--no-sandbox', '--disable-gpu', '--no-first-run', '--lang=fr', '--accept-lang=fr', ...(window ? ['--kiosk', '--force-renderer-accessibility'] : [])],
+	args: ['--no-sandbox', '--disable-gpu', '--no-first-run', '--lang=fr', '--accept-lang=fr', ...(window ? ['--kiosk', '--window-position=0,0', '--window-size=1280,900', '--force-renderer-accessibility'] : [])],
 	// Its bar above the page would be read first.
 	ignoreDefaultArgs: ['--enable-automation'],
 });
@@ -65,9 +65,9 @@ export async function reply(browser, id, text) {
 	await page.close();
 }
 
-// until waits for a condition, and says what did not happen.
-export async function until(what, condition) {
-	for (const end = Date.now() + 60_000; ; await new Promise((resolve) => setTimeout(resolve, 100))) {
+// until waits for a condition, for so many milliseconds, and says what did not happen.
+export async function until(what, condition, patience = 60_000) {
+	for (const end = Date.now() + patience; ; await new Promise((resolve) => setTimeout(resolve, 100))) {
 		const value = await condition();
 		if (value) return value;
 		if (Date.now() > end) throw new Error(`did not happen: ${what}`);

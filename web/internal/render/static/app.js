@@ -50,10 +50,14 @@ const counted = (area) => {
 		else if (n > 0) text = say('short', Number(min) - n);
 		shown.textContent = text;
 		shown.classList.toggle('fault', n > Number(max));
-		clearTimeout(timer);
-		timer = setTimeout(() => { said.textContent = n ? text : ''; }, 1000);
+		return n ? text : '';
 	};
-	area.addEventListener('input', update);
+	area.addEventListener('input', () => {
+		const text = update();
+		clearTimeout(timer);
+		timer = setTimeout(() => { said.textContent = text; }, 1000);
+	});
+	// A page that has come is being read: nothing is said into it.
 	if (area.value) update();
 };
 
