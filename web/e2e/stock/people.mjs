@@ -37,7 +37,7 @@ export async function signIn(page, persona, hands = keyboard) {
 // Everything is done by the keyboard. Firefox gives no keys to a page without JavaScript: there
 // a form is filled in and sent by the driver.
 export const keyboard = {
-	choose: async (page, selector) => { await page.focus(selector); await page.keyboard.press('Space'); },
+	choose: async (page, selector) => { await page.focus(selector); await page.keyboard.press(' '); },
 	follow: async (page, selector) => { await page.focus(selector); await page.keyboard.press('Enter'); },
 	type: (page, selector, text) => page.type(selector, text),
 };
