@@ -80,7 +80,7 @@ func signOut(v *visit.Visit) error {
 func setLanguage(v *visit.Visit) error {
 	lang := v.R.PostFormValue("langue")
 	if slices.Contains(render.Languages, lang) {
-		session.SetCookie(v.W, render.LanguageCookie, lang, 365*24*3600)
+		render.SetLanguage(v.W, lang)
 	}
 	back := session.OwnPath(v.R.PostFormValue("retour"))
 	if back == "" {

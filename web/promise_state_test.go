@@ -15,6 +15,7 @@ import (
 	notifierpb "github.com/ma-messagerie/messagerie/proto/messagerie/notifier/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 	"github.com/ma-messagerie/messagerie/web/internal/receipt"
+	"github.com/ma-messagerie/messagerie/web/internal/render"
 	"github.com/ma-messagerie/messagerie/web/internal/session"
 )
 
@@ -300,6 +301,9 @@ func settings() []situation {
 		prefer("of the account, SMS off", &messagingpb.Preferences{AccountEmail: "j@example.org", AccountPhone: "+33612345678"}),
 		prefer("chosen, SMS on", &messagingpb.Preferences{Email: "j@example.org", Phone: "+33612345678", SmsOnAcknowledgement: true, SmsOnReply: true}),
 		{name: "preferences: saved", do: posted("/preferences", "langue", "fr")},
+		{name: "preferences: another language while typing", do: func(b *browser) *httptest.ResponseRecorder {
+			return posted("/preferences", "email", "j@example.org", "vers", b.cookies[render.LanguageCookie]+"/preferences")(b)
+		}},
 		{name: "preferences: no address", on: on{"MessagingService/ReplacePreferences": refuses(refused(codes.InvalidArgument, "EMAIL_INVALID", nil, "preferences.email"))}, do: posted("/preferences", "email", "j")},
 		{name: "preferences: the service is away", on: on{"MessagingService/ReplacePreferences": away}, do: posted("/preferences", "email", "j@example.org")},
 		{name: "personal data", do: opened("/donnees-personnelles")},

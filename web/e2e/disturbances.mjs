@@ -184,7 +184,7 @@ export const disturbances = {
 	'the agent transfers it': { applies: onlyConversation, leaves: true, happens: async (run) => { await run.page.click('details.acts summary'); await run.press('button[formaction$="/transfert"]'); } },
 
 	// The page is left, and come back to.
-	'another language': { leaves: true, happens: (run) => run.press('footer form[action="/langue"] button') },
+	'another language': { leaves: true, carries: true, happens: (run) => run.press('footer button[name=vers]') },
 	'back, and forward': { leaves: true, behind: true, happens: async ({ page }) => { await back(page); await page.goForward(); } },
 	'a reload': { leaves: true, happens: ({ page }) => page.reload() },
 	'a link, and back': { leaves: true, happens: async (run) => { await run.press('footer a[href="/aide"]'); await back(run.page); } },

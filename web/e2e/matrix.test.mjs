@@ -255,7 +255,7 @@ function fateOf(r, lost) {
 	if (r.fault) return 'lost';
 	if (!lost) return r.asked ? 'asked' : 'kept';
 	if (!r.disturbance.leaves) return 'lost';
-	if (!r.javaScriptEnabled) return 'never sent';
+	if (!r.javaScriptEnabled) return r.disturbance.carries && !r.spec.get ? 'lost' : 'never sent';
 	return r.spec.search ? 'search not begun' : 'lost';
 }
 

@@ -99,7 +99,7 @@ func Doing(p *render.Pages, entry *messagingpb.AuditEntry, names map[string]stri
 	case messagingpb.AuditEntry_CLAIM:
 		return p.Sentence("a pris en charge", "claimed it")
 	case messagingpb.AuditEntry_RELEASE:
-		return p.Sentence("a rendu à la file", "gave it back to the queue")
+		return p.Sentence("a rendu à la file", "returned it to the queue")
 	case messagingpb.AuditEntry_ASSIGN:
 		return p.Sentence("a confié à %s", "assigned it to %s", agent)
 	case messagingpb.AuditEntry_TAKE_OVER:

@@ -33,10 +33,12 @@ import (
 	"github.com/ma-messagerie/messagerie/web/internal/session"
 )
 
-// The names of hidden fields: whom a form's page was made for, and that it was handed back.
+// The names of fields: whom a form's page was made for, that it was handed back, and the language
+// that it was sent to change, and for nothing else.
 const (
-	Author = "auteur"
-	Again  = "repris"
+	Author   = "auteur"
+	Again    = "repris"
+	Language = "vers"
 )
 
 // typed are the names of the fields that people type into, but for choices and dates.
@@ -78,7 +80,7 @@ func Of(r *http.Request) (form Form, ok bool) {
 		switch {
 		case isTyped(form.Action, name) && value != "":
 			form.Typed = append(form.Typed, Field{name, value})
-		case name != "traceparent" && name != Author && name != Again:
+		case name != "traceparent" && name != Author && name != Again && name != Language:
 			form.Fields = append(form.Fields, Field{name, value})
 		}
 	}

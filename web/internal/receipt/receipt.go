@@ -134,7 +134,7 @@ func (to *Reached) announcement(p *render.Pages) string {
 	case to.Announced != "":
 		return p.Tr("Un SMS vous prévient dès que la réponse est là.", "An SMS will tell you as soon as there is a reply.")
 	default:
-		return p.Tr("Revenez lire la réponse dans Ma messagerie\u00a0: rien ne vous l’annoncera.", "Come back to My messages to read the reply: nothing will announce it.")
+		return p.Tr("Revenez lire la réponse dans Ma messagerie\u00a0: rien ne vous l’annoncera.", "Come back to My messages to read the reply: you will not be told when it is there.")
 	}
 }
 

@@ -265,7 +265,7 @@ func FaultText(p *render.Pages, reason string, details map[string]string) string
 			"This message has no final reply: write a sentence that tells the member why you are closing it.")
 	case "REFERENCE_INVALID":
 		return p.Tr("Cette référence n’existe pas : vérifiez-la, un caractère est faux ou deux sont inversés.",
-			"There is no such reference: check it, a character is wrong or two are swapped.")
+			"There is no such reference. Check it: a character is wrong, or two are swapped.")
 	case "SEARCH_INVALID":
 		return p.Tr("Écrivez une référence ou un numéro d’adhérent, avec ses chiffres.", "Enter a reference or a member number, with its digits.")
 	case "AGENT_UNKNOWN":

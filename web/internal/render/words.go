@@ -10,6 +10,7 @@ import (
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/web/internal/session"
 )
 
 // Languages are those that pages exist in. The first is for whoever asks for none.
@@ -17,6 +18,11 @@ var Languages = []string{"fr", "en"}
 
 // LanguageCookie has the language that was chosen on the site.
 const LanguageCookie = "__Host-langue"
+
+// SetLanguage has the site in a language for a year.
+func SetLanguage(w http.ResponseWriter, lang string) {
+	session.SetCookie(w, LanguageCookie, lang, 365*24*3600)
+}
 
 // LanguageOf is the language chosen on the site, else the browser's first that
 // pages exist in.

@@ -84,6 +84,9 @@ func (v *Visit) own(serve func(*Visit) error) error {
 	if v.R.PostForm.Has(kept.Again) {
 		kept.Drop(v.W)
 	}
+	if to := v.R.PostForm.Get(kept.Language); to != "" {
+		return v.translate(to)
+	}
 	return serve(v)
 }
 

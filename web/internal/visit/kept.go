@@ -6,6 +6,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/web/internal/kept"
 	"github.com/ma-messagerie/messagerie/web/internal/refusal"
+	"github.com/ma-messagerie/messagerie/web/internal/render"
 	"github.com/ma-messagerie/messagerie/web/internal/session"
 )
 
@@ -46,6 +47,28 @@ func (v *Visit) signInKeeping(who session.Realm) error {
 		Text: v.Tr("Rien n’a été envoyé. Connectez-vous dans un autre onglet, puis revenez à cette page et envoyez à nouveau.",
 			"Nothing was sent. Sign in in another tab, then come back to this page and send again."),
 	}, &form, "/connexion?" + to.Encode()})
+}
+
+// translate changes the language of the pages, and shows what was typed in it: to is the language
+// with the address of the page. A form that is sent for this does nothing else.
+func (v *Visit) translate(to string) error {
+	lang, back := to[:min(2, len(to))], session.OwnPath(to[min(2, len(to)):])
+	if pages, ok := v.ByLanguage[lang]; ok {
+		v.Pages = pages
+		render.SetLanguage(v.W, lang)
+	}
+	if back == "" || back == "/" { // the page was itself an answer to a form
+		back = v.here()
+	}
+	form, ok := kept.Of(v.R)
+	if !ok {
+		return v.Redirect(back)
+	}
+	return v.Show(http.StatusOK, "kept", keptPage{refusal.Problem{
+		Code: http.StatusOK, Title: v.Tr("Voici ce que vous avez écrit", "Here is what you had written"),
+		Text:  v.Tr("Rien n’a encore été envoyé.", "Nothing has been sent yet."),
+		Again: back, Label: v.Tr("Ne pas l’envoyer", "Do not send it"),
+	}, &form, ""})
 }
 
 // ShowKept hands back what was typed before the sign-in, as often as it is asked for until it

@@ -290,6 +290,8 @@ const shortcuts = () => {
 	});
 };
 
+// What a draft is saved of needs no page between to be kept.
+each('footer button[form]', (/** @type {HTMLButtonElement} */ button) => { if (button.form?.dataset.autosave) button.removeAttribute('form'); });
 each('[data-count]', counted);
 each('[data-autosave]', autosaved);
 each('dialog#proposal', proposed);
