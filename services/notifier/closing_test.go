@@ -73,9 +73,9 @@ func TestClosing(t *testing.T) {
 	s.start(t)
 	s.publish(t, closing, reply)
 	s.settled(t, 6)
-	french := "Votre échange " + brought.GetReference() + " a été clos sans réponse complète"
+	french := "Votre conversation " + brought.GetReference() + " a été close sans réponse complète"
 	want := map[string]string{
-		lost.GetEmail():     "Your conversation " + lost.GetReference() + " was closed without a full answer",
+		lost.GetEmail():     "Your conversation " + lost.GetReference() + " was closed without a full reply",
 		answered.GetEmail(): "Une réponse à votre message " + answered.GetReference() + " vous attend",
 	}
 	s.told(t, "before the replay", want)

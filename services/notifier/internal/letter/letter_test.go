@@ -173,7 +173,7 @@ func TestMailLeavesOutWhatIsUnknown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, never := range []string{"Courriel\u00a0:", "Courriel&nbsp;:", "Délai"} {
+	for _, never := range []string{"E-mail\u00a0:", "E-mail&nbsp;:", "Délai"} {
 		if strings.Contains(mail.Text, never) || strings.Contains(mail.HTML, never) {
 			t.Errorf("holds %q", never)
 		}
@@ -229,7 +229,7 @@ func TestLocales(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := strings.HasPrefix(mail.Subject, "An answer"); got != english {
+		if got := strings.HasPrefix(mail.Subject, "A reply"); got != english {
 			t.Errorf("locale %q: subject %q", locale, mail.Subject)
 		}
 	}

@@ -1,0 +1,94 @@
+package web
+
+import (
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/ma-messagerie/messagerie/web/internal/kept"
+	"github.com/ma-messagerie/messagerie/web/internal/session"
+)
+
+// Without JavaScript too, another language does not cost what was typed: the button sends the form
+// that one types into, which nothing takes.
+func TestLanguage_KeepsWhatIsTyped(t *testing.T) {
+	t.Parallel()
+	button := regexp.MustCompile(`<button class="link" lang="en" form="(\w+)" name="vers" value="([^"]+)" formnovalidate>`)
+	for at, who := range pagesToTypeOn {
+		if strings.HasSuffix(at, "/recapitulatif") {
+			continue // its text was sent with the page before
+		}
+		f := newFront(t)
+		f.keep(selected(written))
+		b := f.browse(t, who)
+		page := b.get(at)
+		found := button.FindStringSubmatch(page.Body.String())
+		if found == nil || found[2] != "en"+at {
+			t.Errorf("%s has the button %q", at, found)
+			continue
+		}
+		action := regexp.MustCompile(`<form id="` + found[1] + `"[^>]* action="([^"]+)"`).FindStringSubmatch(page.Body.String())
+		if action == nil {
+			t.Errorf("%s has no form %s", at, found[1])
+			continue
+		}
+		goesThere := func(form filled) bool { return form.action == action[1] }
+		forms := formsOf(t, page)
+		form := forms[slices.IndexFunc(forms, goesThere)]
+		var texts []string
+		for _, name := range form.typed {
+			form.values.Set(name, marked[name])
+			texts = append(texts, marked[name])
+		}
+		form.values.Set(kept.Language, found[2])
+		f.calls()
+		w := b.post(form.action, form.values)
+		b.shows(w, http.StatusOK, "Here is what you had written", "Nothing has been sent yet.")
+		if !has(w, texts) {
+			t.Errorf("%s: not all of %q is shown", at, texts)
+		}
+		for _, name := range f.names() {
+			if _, verb, _ := strings.Cut(name, "/"); !strings.HasPrefix(verb, "Get") && !strings.HasPrefix(verb, "List") {
+				t.Errorf("%s: %s was called", at, name)
+			}
+		}
+		if strings.Contains(w.Body.String(), `type="hidden" name="vers"`) {
+			t.Errorf("%s: what is shown would change the language again", at)
+		}
+		// What comes of it is in that language, and can be sent as it would have been.
+		if !slices.ContainsFunc(formsOf(t, w), goesThere) {
+			t.Errorf("%s: no form goes to %s", at, action[1])
+		}
+		b.shows(b.get("/aide"), http.StatusOK, "Help")
+	}
+}
+
+// Who has typed nothing is back on the page, in the other language, and so is who types nowhere.
+func TestLanguage_OfAPageWithNothingTyped(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	for _, row := range []struct {
+		who      session.Session
+		at       string
+		form     map[string][]string
+		to, says string
+	}{
+		{jeanne, "/preferences", map[string][]string{"vers": {"en/preferences"}, "email": {""}}, "/preferences", "Your preferences"},
+		{claire, "/agent/recherche", map[string][]string{"vers": {"en/agent?etat=1"}, "q": {""}}, "/agent?etat=1", "conversations"},
+		{jeanne, "/messagerie/conversations/" + conversationID + "/suite", map[string][]string{"vers": {"en/"}, "texte": {""}}, "/messagerie/conversations/" + conversationID, "Add a message"},
+		// It leads nowhere else, and into no language that there is not.
+		{jeanne, "/preferences", map[string][]string{"vers": {"en//example.org"}}, "/", "My private space"},
+		{jeanne, "/preferences", map[string][]string{"vers": {"de/preferences"}}, "/preferences", "Vos préférences"},
+		{jeanne, "/preferences", map[string][]string{"vers": {"e"}}, "/", "Mon espace privé"},
+	} {
+		b := f.browse(t, row.who)
+		w := b.post(row.at, row.form)
+		if to := w.Header().Get("Location"); w.Code != http.StatusSeeOther || to != row.to {
+			t.Errorf("%v: %d to %s", row.form, w.Code, to)
+			continue
+		}
+		b.shows(b.follow(w, row.who), http.StatusOK, row.says)
+	}
+}
