@@ -168,11 +168,13 @@ func TestAdmission(t *testing.T) {
 			if rt == nil {
 				continue
 			}
-			path := strings.NewReplacer("{id}", anID, "{conversation_id}", anID).Replace(rt.Path)
-			got := s.rest(t, caller, rt.Verb, path, "")
-			s.checkAdmission(t, rt.Verb+" "+path+" as "+caller, want, codeOf(t, got))
-			if want == codes.Unauthenticated && !strings.HasPrefix(got.header.Get("WWW-Authenticate"), "Bearer") {
-				t.Errorf("%s as %s: WWW-Authenticate %q", path, caller, got.header.Get("WWW-Authenticate"))
+			for _, form := range rt.Forms() {
+				path := strings.NewReplacer("{id}", anID, "{conversation_id}", anID).Replace(form.Path)
+				got := s.rest(t, caller, form.Verb, path, "")
+				s.checkAdmission(t, form.Verb+" "+path+" as "+caller, want, codeOf(t, got))
+				if want == codes.Unauthenticated && !strings.HasPrefix(got.header.Get("WWW-Authenticate"), "Bearer") {
+					t.Errorf("%s as %s: WWW-Authenticate %q", path, caller, got.header.Get("WWW-Authenticate"))
+				}
 			}
 		}
 	}

@@ -66,8 +66,8 @@ func newREST(ctx context.Context, d *door.Door, ready func(context.Context) erro
 		"/livez": s.serveLive, "/readyz": s.serveReady, "/openapi.json": s.serveAPI, resourcePath: s.serveResource,
 	})
 	for _, rt := range d.Routes {
-		if rt.Path != "" {
-			s.byREST[rt.Verb+" "+rt.Path] = rt
+		for _, form := range rt.Forms() {
+			s.byREST[form.Verb+" "+form.Path] = form
 		}
 	}
 	s.mux = runtime.NewServeMux(
@@ -141,6 +141,7 @@ func (s *rest) admit(next runtime.HandlerFunc) runtime.HandlerFunc {
 			answer.Refuse(w, r, err)
 			return
 		}
+		c.Route = rt // one form of the method
 		defer func() { c.End() }()
 		r = r.WithContext(ctx)
 		// It would set a deadline past the gateway's.

@@ -55,11 +55,11 @@ func Generate(image io.Reader, out io.Writer) error {
 	var ops []*operation
 	for _, service := range servicesOf(files) {
 		for i := range service.Methods().Len() {
-			op, err := d.operation(service.Methods().Get(i))
+			forms, err := d.operations(service.Methods().Get(i))
 			if err != nil {
 				return err
 			}
-			if op != nil {
+			for _, op := range forms {
 				ops = append(ops, op)
 				d.find(op.desc.Output())
 			}

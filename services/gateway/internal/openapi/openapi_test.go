@@ -167,11 +167,11 @@ func TestStatuses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		op, err := new(document).operation(desc.(protoreflect.MethodDescriptor))
+		ops, err := new(document).operations(desc.(protoreflect.MethodDescriptor))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := op.statuses(); !slices.Equal(got, want) {
+		if got := ops[0].statuses(); !slices.Equal(got, want) {
 			t.Errorf("%s: %v, want %v", method, got, want)
 		}
 	}

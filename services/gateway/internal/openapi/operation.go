@@ -113,21 +113,36 @@ type operation struct {
 	method     string
 	verb, path string
 	hasBody    bool
+	// also: it is not the first form of the method.
+	also bool
 	// inPath are the names of the parameters in the path.
 	inPath []string
 }
 
-// operation reads a method; nil if it is none of REST.
-func (d *document) operation(desc protoreflect.MethodDescriptor) (*operation, error) {
+// operations reads a method's forms in REST, none if it has none.
+func (d *document) operations(desc protoreflect.MethodDescriptor) (ops []*operation, err error) {
 	rule, _ := proto.GetExtension(desc.Options(), annotations.E_Http).(*annotations.HttpRule)
 	access, err := rpc.RuleOf(desc)
 	if err != nil {
 		return nil, err
 	}
 	if rule == nil || access.Access == accesspb.Access_ACCESS_SERVICE {
-		return nil, nil //nolint:nilnil // see above
+		return nil, nil
 	}
-	op := &operation{doc: d, desc: desc, Rule: access, hasBody: rule.GetBody() == "*"}
+	for i, form := range append([]*annotations.HttpRule{rule}, rule.GetAdditionalBindings()...) {
+		op := &operation{doc: d, desc: desc, Rule: access, also: i > 0}
+		if err := op.read(form); err != nil {
+			return nil, err
+		}
+		ops = append(ops, op)
+	}
+	return ops, nil
+}
+
+// read takes in one form.
+func (op *operation) read(rule *annotations.HttpRule) error {
+	desc := op.desc
+	op.hasBody = rule.GetBody() == "*"
 	op.method = fmt.Sprintf("/%s/%s", desc.Parent().FullName(), desc.Name())
 	switch pattern := rule.GetPattern().(type) {
 	case *annotations.HttpRule_Get:
@@ -141,7 +156,7 @@ func (d *document) operation(desc protoreflect.MethodDescriptor) (*operation, er
 	case *annotations.HttpRule_Delete:
 		op.verb, op.path = "delete", pattern.Delete
 	default:
-		return nil, fmt.Errorf("method %s: REST verb %T is not supported", desc.FullName(), pattern)
+		return fmt.Errorf("method %s: REST verb %T is not supported", desc.FullName(), pattern)
 	}
 	for i := range desc.Input().Fields().Len() {
 		field := desc.Input().Fields().Get(i)
@@ -149,13 +164,13 @@ func (d *document) operation(desc protoreflect.MethodDescriptor) (*operation, er
 			op.inPath = append(op.inPath, string(field.Name()))
 		}
 	}
-	return op, nil
+	return nil
 }
 
 func (op *operation) describe() object {
 	summary, description := op.words()
 	described := object{
-		{"operationId", operationID(op.method)},
+		{"operationId", op.id()},
 		{"tags", []string{op.doc.tag(op.desc.Parent().(protoreflect.ServiceDescriptor))}}, //nolint:forcetypeassert // methods are in services
 		{"summary", summary},
 		{"description", description},
@@ -200,6 +215,16 @@ func operationID(method string) string {
 		return strings.Split(service, ".")[1] + "Operator" + name
 	}
 	return strings.ToLower(name[:1]) + name[1:]
+}
+
+// id names the operation; other forms than the first have their verb before it: the client of
+// a language cannot have two of one name.
+func (op *operation) id() string {
+	id := operationID(op.method)
+	if op.also {
+		return op.verb + upperFirst(id)
+	}
+	return id
 }
 
 func (op *operation) parameters() []object {

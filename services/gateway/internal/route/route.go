@@ -41,6 +41,16 @@ type Route struct {
 	Query map[string]protoreflect.FieldDescriptor
 	// HasBody: the request comes as a JSON object.
 	HasBody bool
+	// Also are its other forms in REST, which differ in Verb, Path, Query and HasBody alone.
+	Also []*Route
+}
+
+// Forms are all forms of the method in REST.
+func (rt *Route) Forms() []*Route {
+	if rt.Path == "" {
+		return nil
+	}
+	return append([]*Route{rt}, rt.Also...)
 }
 
 // Service is one that can be called from outside.
@@ -95,7 +105,18 @@ func (rt *Route) describe() error {
 		return fmt.Errorf("method %s: %w", name, err)
 	}
 	rule, _ := proto.GetExtension(method.Options(), annotations.E_Http).(*annotations.HttpRule)
-	return rt.describeREST(rule)
+	if err := rt.describeREST(rule); err != nil {
+		return err
+	}
+	for _, more := range rule.GetAdditionalBindings() {
+		also := *rt
+		also.Also = nil
+		if err := also.describeREST(more); err != nil {
+			return err
+		}
+		rt.Also = append(rt.Also, &also)
+	}
+	return nil
 }
 
 func (rt *Route) describeREST(rule *annotations.HttpRule) error {
@@ -115,8 +136,8 @@ func (rt *Route) describeREST(rule *annotations.HttpRule) error {
 	default:
 		return fmt.Errorf("method %s: REST verb %T is not supported", rt.Method, pattern)
 	}
-	if len(rule.GetAdditionalBindings()) > 0 || rule.GetResponseBody() != "" || (rule.GetBody() != "" && rule.GetBody() != "*") {
-		return fmt.Errorf("method %s: of google.api.http only one path with body \"*\" or none is supported", rt.Method)
+	if rule.GetResponseBody() != "" || (rule.GetBody() != "" && rule.GetBody() != "*") {
+		return fmt.Errorf("method %s: of google.api.http only paths with body \"*\" or none are supported", rt.Method)
 	}
 	rt.HasBody = rule.GetBody() == "*"
 	if rt.Streams && rt.HasBody {
