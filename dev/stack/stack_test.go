@@ -118,7 +118,7 @@ func do(t *testing.T, c journey.Client, method, path string, body any, header ..
 var selection = journey.Selection{Audience: "PARTICULIER", Theme: "famille-logement", Topic: "allocations-familiales", Reason: "paiement-absent"}
 
 // current is the version of the taxonomy that the product comes with.
-const current = 2
+const current = 3
 
 func submission(text string) journey.Submission {
 	return journey.Submission{Selection: selection, TaxonomyVersion: current, Text: text}

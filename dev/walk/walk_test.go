@@ -72,7 +72,7 @@ func send(t *testing.T, s *stack.Stack, persona, text string) journey.Conversati
 	t.Helper()
 	return call[recap](t, s, persona, http.MethodPost, "/v1/conversations", journey.Submission{
 		Selection:       journey.Selection{Audience: "PARTICULIER", Theme: "famille-logement", Topic: "allocations-familiales", Reason: "paiement-absent"},
-		TaxonomyVersion: 2, Text: text,
+		TaxonomyVersion: 3, Text: text,
 	}, "Idempotency-Key", uuid.NewString()).Conversation
 }
 

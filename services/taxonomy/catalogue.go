@@ -23,8 +23,8 @@ type catalogue struct {
 	offers map[place][]*taxonomypb.OnlineService
 	// services are all of them, by code.
 	services map[string]*taxonomypb.OnlineService
-	// indexes are what each audience can search.
-	indexes map[taxonomypb.Audience]*index
+	// finder is what can be searched.
+	finder *finder
 }
 
 // place is a selection.
@@ -44,7 +44,6 @@ func newCatalogue(f *file, published time.Time) *catalogue {
 		answers:  make(map[taxonomypb.Audience]*taxonomypb.GetTaxonomyResponse),
 		offers:   make(map[place][]*taxonomypb.OnlineService),
 		services: make(map[string]*taxonomypb.OnlineService),
-		indexes:  make(map[taxonomypb.Audience]*index),
 	}
 	for _, q := range f.Queues {
 		c.whole.Queues = append(c.whole.Queues, &taxonomypb.Queue{
@@ -58,6 +57,7 @@ func newCatalogue(f *file, published time.Time) *catalogue {
 		b := builder{catalogue: c, audience: audienceNames[a.Code.word], name: a.Code.word, open: make(map[string]bool)}
 		b.add(f, &a)
 	}
+	c.finder = newFinder(f, c.services)
 	return c
 }
 
@@ -76,11 +76,9 @@ func (b *builder) add(f *file, a *audienceEntry) {
 		TextLimits:         b.whole.GetTextLimits(),
 		DocumentDepositUrl: a.DocumentDepositURL,
 	}
-	var open []*taxonomypb.OnlineService
 	for _, s := range f.Services {
 		if b.named(s.Audiences) {
 			b.open[s.Code.word] = true
-			open = append(open, b.services[s.Code.word])
 		}
 	}
 	tree := &taxonomypb.AudienceCatalogue{Audience: b.audience, Depth: answer.GetDepth()}
@@ -94,7 +92,6 @@ func (b *builder) add(f *file, a *audienceEntry) {
 		tree.Themes = append(tree.Themes, &taxonomypb.CatalogueTheme{Theme: theme, Queue: entry.Queue.word, Retentions: b.retentions(entry)})
 	}
 	b.answers[b.audience] = answer
-	b.indexes[b.audience] = newIndex(answer, open)
 	b.whole.Audiences = append(b.whole.Audiences, tree)
 }
 

@@ -23,7 +23,9 @@ type file struct {
 	Audiences  []audienceEntry `yaml:"audiences"`
 	Queues     []queueEntry    `yaml:"queues"`
 	Services   []serviceEntry  `yaml:"services"`
-	Themes     []themeEntry    `yaml:"themes"`
+	// Synonyms are lists of what means the same to the search.
+	Synonyms [][]mark     `yaml:"synonyms"`
+	Themes   []themeEntry `yaml:"themes"`
 }
 
 type textLimits struct {
@@ -52,6 +54,7 @@ type serviceEntry struct {
 	URL       string `yaml:"url"`
 	External  bool   `yaml:"external"`
 	Audiences []mark `yaml:"audiences"`
+	Keywords  []mark `yaml:"keywords"`
 }
 
 // node is what themes, topics and reasons have in common.
@@ -59,6 +62,8 @@ type node struct {
 	Code  mark   `yaml:"code"`
 	Label string `yaml:"label"`
 	Help  string `yaml:"help"`
+	// Keywords are what people call it, for the search.
+	Keywords []mark `yaml:"keywords"`
 	// Audiences narrow those of the level above; without the key they are the same.
 	Audiences []mark `yaml:"audiences"`
 	// Services is nil when the key is absent: the level above then decides.
@@ -83,7 +88,10 @@ type reasonEntry struct {
 	node `yaml:",inline"`
 }
 
-// mark is a word with the number of its line. Only single words are marked, so that the
+// other is the code of the choice that is for what fits none of the others.
+const other = "autre"
+
+// mark is a scalar with the number of its line. Only scalars are marked, so that the
 // decoder still refuses unknown keys around them.
 type mark struct {
 	word string
@@ -124,6 +132,12 @@ var slug = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 const (
 	maxCode  = 64
 	maxLabel = 200
+	// The most that a search is given: characters of a keyword or synonym, keywords of one
+	// entry, synonyms of one list, and lists. They bound the memory and time of its index.
+	maxKeyword    = 80
+	maxKeywords   = 80
+	maxSynonyms   = 40
+	maxSynonymous = 1000
 	// maxAnswerDays keeps an answer time within what the law of implicit
 	// decisions leaves (two months) and within a smallint.
 	maxAnswerDays = 60

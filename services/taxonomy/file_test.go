@@ -25,7 +25,7 @@ func TestDefault_IsWhole(t *testing.T) {
 			reasons += len(topic.Reasons)
 		}
 	}
-	if len(f.Themes) != 8 || topics != 43 || reasons != 149 || len(f.Services) != 34 || f.Version != 2 {
+	if len(f.Themes) != 8 || topics != 51 || reasons != 199 || len(f.Services) != 34 || f.Version != 3 {
 		t.Errorf("%d themes, %d topics, %d reasons, %d services, version %d", len(f.Themes), topics, reasons, len(f.Services), f.Version)
 	}
 	depths := map[string]string{"PARTICULIER": "REASON", "EXPLOITANT": "REASON", "EMPLOYEUR": "TOPIC"}
@@ -59,6 +59,7 @@ themes:
         reasons:
           - {code: absent, label: Pas reçu}
           - {code: montant, label: Montant, services: []}
+          - {code: autre, label: Autre}
   - code: commun
     label: Commun
     queue: accueil
@@ -69,9 +70,11 @@ themes:
         reasons:
           - {code: adresse, label: Adresse, audiences: [PARTICULIER], services: [payer]}
           - {code: siege, label: Siège, audiences: [EMPLOYEUR]}
+          - {code: autre, label: Autre}
       - code: contrat
         label: Contrat
         audiences: [EMPLOYEUR]
+      - {code: autre, label: Autre, audiences: [EMPLOYEUR]}
 `
 
 func TestParse_Sound(t *testing.T) {
@@ -109,8 +112,8 @@ func TestParse_Faults(t *testing.T) {
 		{"service twice", "code: embaucher", "code: payer", "f.yaml:10: service payer appears twice"},
 		{"unknown service", "services: [payer]\n    topics", "services: [remplir]\n    topics", `f.yaml:16: theme famille: unknown service "remplir"`},
 		{"service of others", "services: [payer]\n    topics", "services: [embaucher]\n    topics", "f.yaml:16: theme famille: service embaucher is open to none"},
-		{"theme twice", "code: commun", "code: famille", "f.yaml:23: theme famille appears twice"},
-		{"topic twice", "code: contrat", "code: compte", "f.yaml:33: topic compte appears twice"},
+		{"theme twice", "code: commun", "code: famille", "f.yaml:24: theme famille appears twice"},
+		{"topic twice", "code: contrat", "code: compte", "f.yaml:35: topic compte appears twice"},
 		{"reason twice", "code: montant", "code: absent", "f.yaml:22: reason absent appears twice"},
 		{"bad code", "code: famille", "code: Famille Nombreuse", `f.yaml:12: theme code "Famille Nombreuse"`},
 		{"long code", "code: famille", "code: " + strings.Repeat("a", 65), "f.yaml:12: theme code"},
@@ -123,12 +126,28 @@ func TestParse_Faults(t *testing.T) {
 		{"reason for others", "label: Pas reçu", "label: Pas reçu, audiences: [EMPLOYEUR]", "f.yaml:21: reason absent is for EMPLOYEUR"},
 		{"unknown audience of a node", "label: Pas reçu", "label: Pas reçu, audiences: [TOUS]", `f.yaml:21: reason absent: unknown audience "TOUS"`},
 		{"audience without theme", "label: Commun", "label: Commun\n    audiences: [PARTICULIER]", "f.yaml:5: audience EMPLOYEUR has no theme"},
-		{"too deep", "adresse, label: Adresse, audiences: [PARTICULIER], services: [payer]", "adresse, label: Adresse, audiences: [EMPLOYEUR]", "f.yaml:27: topic compte has no reason for PARTICULIER"},
+		{"too deep", "{code: absent, label: Pas reçu}\n          - {code: montant, label: Montant, services: []}\n          - {code: autre, label: Autre}", "[]", "f.yaml:18: topic aides has no reason for PARTICULIER"},
 		{"not YAML", "themes:", "themes: [", "f.yaml:"},
-		{"a second document", "        audiences: [EMPLOYEUR]\n", "        audiences: [EMPLOYEUR]\n---\nversion: 4\n", "f.yaml:36: a second document"},
+		{"a second document", "label: Autre, audiences: [EMPLOYEUR]}\n", "label: Autre, audiences: [EMPLOYEUR]}\n---\nversion: 4\n", "f.yaml:39: a second document"},
 		{"empty entry", "topics:\n", "topics:\n      -\n", "f.yaml:18: an entry of a list is empty"},
 		{"empty entry of a short list", "services: [payer]\n    topics", "services: [payer, ~]\n    topics", "f.yaml:16: an entry of a list is empty"},
-		{"no topic for an audience", "code: contrat\n        label: Contrat\n        audiences: [EMPLOYEUR]", "code: contrat\n        label: Contrat\n        audiences: []", "f.yaml:33: topic contrat is open to no audience"},
+		{"no topic for an audience", "code: contrat\n        label: Contrat\n        audiences: [EMPLOYEUR]", "code: contrat\n        label: Contrat\n        audiences: []", "f.yaml:35: topic contrat is open to no audience"},
+		{"no other reason", "          - {code: autre, label: Autre}\n  - code: commun", "  - code: commun", "f.yaml:18: topic aides has no reason with the code autre for PARTICULIER"},
+		{"another reason for others", "          - {code: autre, label: Autre}\n      - code", "          - {code: autre, label: Autre, audiences: [EMPLOYEUR]}\n      - code", "f.yaml:28: topic compte has no reason with the code autre for PARTICULIER"},
+		{"no other topic", "- {code: autre, label: Autre, audiences: [EMPLOYEUR]}", "- {code: reste, label: Reste, audiences: [EMPLOYEUR]}", "f.yaml:24: theme commun has no topic with the code autre for EMPLOYEUR"},
+		{"a keyword twice", "label: Famille", "label: Famille\n    keywords: [Né,\n      foyer, ne]", `f.yaml:15: theme famille: "ne" appears twice`},
+		{"no word", "label: Pas reçu", "label: Pas reçu, keywords: [perdu, \"…\"]", `f.yaml:21: reason absent: "…" has no word`},
+		{"a keyword that is a list", "label: Pas reçu", "label: Pas reçu, keywords: [[perdu]]", "f.yaml:21: a single word is wanted"},
+		{"an empty keyword", "label: Pas reçu", "label: Pas reçu, keywords: [~]", "f.yaml:21: an entry of a list is empty"},
+		{"a long keyword", "label: Aides", "label: Aides\n        keywords: [" + strings.Repeat("é", 81) + "]", "f.yaml:20: topic aides: \"" + strings.Repeat("é", 81) + "\" has 81 characters, at most 80"},
+		{"a keyword with a control character", "label: Aides", "label: Aides\n        keywords: [\"a\\nb\"]", `f.yaml:20: topic aides: "a\nb" has a control character`},
+		{"keywords of a service", "name: Payer", "name: Payer, keywords: [payer, Payer]", `f.yaml:9: service payer: "Payer" appears twice`},
+		{"too many keywords", "label: Famille", "label: Famille\n    keywords: [" + many(maxKeywords+1) + "]", "f.yaml:14: theme famille has 81 keywords, at most 80"},
+		{"a synonym alone", "themes:", "synonyms:\n  - [APL]\nthemes:", "f.yaml:12: a list of synonyms has 1, it needs 2 to 40"},
+		{"no synonym", "themes:", "synonyms:\n  - [APL, ALS]\n  - []\nthemes:", "f.yaml:12: list 2 of synonyms is empty"},
+		{"too many synonyms", "themes:", "synonyms:\n  - [" + many(maxSynonyms+1) + "]\nthemes:", "f.yaml:12: a list of synonyms has 41"},
+		{"a synonym twice", "themes:", "synonyms:\n  - [l’aide, loyer,\n     aide]\nthemes:", `f.yaml:13: a list of synonyms: "aide" appears twice`},
+		{"too many lists of synonyms", "themes:", "synonyms:\n" + strings.Repeat("  - [a, b]\n", maxSynonymous+1) + "themes:", "f.yaml:12: 1001 lists of synonyms, at most 1000"},
 		{"not UTF-8", "label: Famille", "label: Famill\xe9", "f.yaml:1: the file is not text in UTF-8"},
 		{"a list for a code", "code: famille", "code: [famille]", "f.yaml:12: a single word is wanted"},
 	}
@@ -145,6 +164,15 @@ func TestParse_Faults(t *testing.T) {
 			}
 		})
 	}
+}
+
+// many are so many words.
+func many(n int) string {
+	var list []string
+	for i := range n {
+		list = append(list, fmt.Sprintf("mot%d", i))
+	}
+	return strings.Join(list, ", ")
 }
 
 func TestParse_AllFaultsAtOnce(t *testing.T) {
@@ -167,7 +195,7 @@ func TestParse_AllFaultsAtOnce(t *testing.T) {
 	}
 	slices.Sort(lines)
 	// Line 21 counts twice: a list cannot be a code, and so there is none.
-	if want := []int{5, 7, 12, 21, 21, 22, 35}; !slices.Equal(lines, want) {
+	if want := []int{5, 7, 12, 21, 21, 22, 37}; !slices.Equal(lines, want) {
 		t.Errorf("faults on lines %v, want %v:\n%v", lines, want, err)
 	}
 }
@@ -202,6 +230,8 @@ func TestRead_OtherRules(t *testing.T) {
 	}{
 		{"a key of tomorrow", "label: Famille", "label: Famille\n    colour: blue", true},
 		{"a label too long by today's rule", "label: Famille", "label: " + strings.Repeat("é", maxLabel+1), true},
+		{"nothing for what is in none of the others", "code: autre, label: Autre}\n  - code", "code: reste, label: Reste}\n  - code", true},
+		{"more synonyms than today", "themes:", "synonyms: [[" + many(maxSynonyms+1) + "], []]\nthemes:", true},
 		{"a service that is gone", "services: [payer]\n", "services: [gone]\n", true},
 		{"an audience of tomorrow", "code: EMPLOYEUR,", "code: RETRAITE,", false},
 		{"a depth of tomorrow", "depth: TOPIC", "depth: DETAIL", false},
@@ -326,6 +356,7 @@ func TestDefault_IsWhatWasPublished(t *testing.T) {
 	published := map[int]string{
 		1: "501caf2dcb5e90bc97de5fe7b12bdc9a13d3d4656cd6ec4734c04ba705afd806",
 		2: "1f943b7d82e09cb8ef5f641dc940b402157a1c90b7e507891b0312d3470c31a3",
+		3: "93d86a968ddb3deec38ca17179456170093a6b0f17c2ad1ec44a910514dc7ea1",
 	}
 	f, err := parse("catalogue.yaml", Default)
 	if err != nil {

@@ -5,6 +5,7 @@ go 1.26.0
 require github.com/ma-messagerie/messagerie/chassis v0.0.0
 
 require (
+	github.com/blevesearch/snowballstem v0.9.0
 	github.com/google/go-cmp v0.7.0
 	github.com/google/uuid v1.6.0
 	github.com/jackc/pgx/v5 v5.12.0

@@ -6,10 +6,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"go.yaml.in/yaml/v3"
 
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/taxonomy/internal/words"
 )
 
 // linter collects the faults of a file.
@@ -121,6 +123,7 @@ func (l *linter) check() {
 	l.checkQueues()
 	l.checkServices()
 	l.checkThemes()
+	l.checkSynonyms()
 }
 
 func (l *linter) checkAudiences() {
@@ -175,6 +178,7 @@ func (l *linter) checkServices() {
 		l.checkCode("service", s.Code, seen)
 		l.checkLabel("service", s.Code, s.Name)
 		l.checkURL(s.Code.line, s.URL)
+		l.checkKeywords("service "+s.Code.word, s.Keywords)
 		l.services[s.Code.word] = l.audiences("service "+s.Code.word, s.Code, s.Audiences, l.everybody())
 		if s.Audiences == nil {
 			l.fault(s.Code.line, "service %s is open to no audience", s.Code.word)
@@ -214,26 +218,44 @@ func (l *linter) checkThemes() {
 func (l *linter) checkTopics(theme *themeEntry, open []string) {
 	seen := make(map[string]bool)
 	reached := make(map[string]bool)
+	otherwise := make(map[string]bool)
 	for i := range theme.Topics {
 		topic := &theme.Topics[i]
 		inTopic := l.checkNode("topic", &topic.node, seen, open)
-		reasons := make(map[string]bool)
-		covered := make(map[string]bool)
-		for j := range topic.Reasons {
-			for _, a := range l.checkNode("reason", &topic.Reasons[j].node, reasons, inTopic) {
-				covered[a] = true
-			}
-		}
 		for _, a := range inTopic {
 			reached[a] = true
-			if l.depths[a] >= taxonomypb.Depth_REASON && !covered[a] {
-				l.fault(topic.Code.line, "topic %s has no reason for %s, who must choose one", topic.Code.word, a)
-			}
+			otherwise[a] = otherwise[a] || topic.Code.word == other
+		}
+		l.checkReasons(topic, inTopic)
+	}
+	for _, a := range open {
+		switch {
+		case l.depths[a] >= taxonomypb.Depth_TOPIC && !reached[a]:
+			l.fault(theme.Code.line, "theme %s has no topic for %s, who must choose one", theme.Code.word, a)
+		case l.depths[a] == taxonomypb.Depth_TOPIC && !otherwise[a]:
+			l.fault(theme.Code.line, "theme %s has no topic with the code %s for %s, whose topic may be none of the others", theme.Code.word, other, a)
+		}
+	}
+}
+
+func (l *linter) checkReasons(topic *topicEntry, open []string) {
+	reasons := make(map[string]bool)
+	covered := make(map[string]bool)
+	otherwise := make(map[string]bool)
+	for i := range topic.Reasons {
+		reason := &topic.Reasons[i]
+		for _, a := range l.checkNode("reason", &reason.node, reasons, open) {
+			covered[a] = true
+			otherwise[a] = otherwise[a] || reason.Code.word == other
 		}
 	}
 	for _, a := range open {
-		if l.depths[a] >= taxonomypb.Depth_TOPIC && !reached[a] {
-			l.fault(theme.Code.line, "theme %s has no topic for %s, who must choose one", theme.Code.word, a)
+		switch {
+		case l.depths[a] < taxonomypb.Depth_REASON:
+		case !covered[a]:
+			l.fault(topic.Code.line, "topic %s has no reason for %s, who must choose one", topic.Code.word, a)
+		case !otherwise[a]:
+			l.fault(topic.Code.line, "topic %s has no reason with the code %s for %s, whose reason may be none of the others", topic.Code.word, other, a)
 		}
 	}
 }
@@ -242,6 +264,7 @@ func (l *linter) checkTopics(theme *themeEntry, open []string) {
 func (l *linter) checkNode(kind string, n *node, seen map[string]bool, above []string) []string {
 	l.checkCode(kind, n.Code, seen)
 	l.checkLabel(kind, n.Code, n.Label)
+	l.checkKeywords(kind+" "+n.Code.word, n.Keywords)
 	if n.Retention != nil && (*n.Retention < 1 || *n.Retention > maxRetention) {
 		l.fault(n.Code.line, "retention %d of %s %s is not within 1 to %d years", *n.Retention, kind, n.Code.word, maxRetention)
 	}
@@ -311,5 +334,48 @@ func (l *linter) checkURL(line int, address string) {
 	local := err == nil && u.Scheme == "http" && (u.Hostname() == "localhost" || u.Hostname() == "127.0.0.1")
 	if err != nil || u.Host == "" || u.User != nil || (u.Scheme != "https" && !local) {
 		l.fault(line, "%q is not an https address", address)
+	}
+}
+
+func (l *linter) checkSynonyms() {
+	if n := len(l.file.Synonyms); n > maxSynonymous {
+		l.fault(l.lineOf("synonyms"), "%d lists of synonyms, at most %d are searched", n, maxSynonymous)
+	}
+	for i, list := range l.file.Synonyms {
+		if len(list) == 0 {
+			l.fault(l.lineOf("synonyms"), "list %d of synonyms is empty", i+1)
+			continue
+		}
+		if len(list) < 2 || len(list) > maxSynonyms {
+			l.fault(list[0].line, "a list of synonyms has %d, it needs 2 to %d", len(list), maxSynonyms)
+		}
+		l.checkWords("a list of synonyms", list)
+	}
+}
+
+func (l *linter) checkKeywords(what string, list []mark) {
+	if len(list) > maxKeywords {
+		l.fault(list[0].line, "%s has %d keywords, at most %d are searched", what, len(list), maxKeywords)
+	}
+	l.checkWords(what, list)
+}
+
+// checkWords checks a list of what is searched. Two that differ by case and accents alone are
+// the same.
+func (l *linter) checkWords(what string, list []mark) {
+	seen := make(map[string]bool)
+	for _, m := range list {
+		folded := strings.Join(words.Split(m.word), " ")
+		switch n := len([]rune(m.word)); {
+		case strings.ContainsFunc(m.word, unicode.IsControl):
+			l.fault(m.line, "%s: %q has a control character", what, m.word)
+		case folded == "":
+			l.fault(m.line, "%s: %q has no word", what, m.word)
+		case n > maxKeyword:
+			l.fault(m.line, "%s: %q has %d characters, at most %d are searched", what, m.word, n, maxKeyword)
+		case seen[folded]:
+			l.fault(m.line, "%s: %q appears twice", what, m.word)
+		}
+		seen[folded] = true
 	}
 }

@@ -83,7 +83,7 @@ func TestReports(t *testing.T) {
 	if _, err := s.RecordSuggestionOutcome(keyed(ctx, uuid.New()), outcomeOf(nil)); err != nil {
 		t.Errorf("counting: %v", err)
 	}
-	known.Q = " aides " // the same words
+	known.Q = " Aides ? " // the same words
 	if again, err := s.SearchReasons(ctx, known); err != nil || again != first {
 		t.Errorf("searching again: %v", err)
 	}

@@ -1,14 +1,12 @@
 package taxonomy
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 	"unicode"
 
-	"golang.org/x/text/unicode/norm"
-
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/taxonomy/internal/words"
 )
 
 // The most that one search finds.
@@ -17,160 +15,246 @@ const (
 	maxFoundServices = 10
 )
 
-// index is what one audience can search, in display order. It never changes. A
-// search goes through all of it: a taxonomy has some hundred selections, which
-// takes less time than the call around it.
-type index struct {
-	selections []indexedSelection
-	services   []indexedService
+const (
+	// enough is the share of a question from which on an answer is more than near.
+	enough = 0.22
+	// beside is how much of the best score another answer needs beside it.
+	beside = 0.3
+	// nearest is how many answers are given that are only near.
+	nearest = 3
+	// serviceEnough is the share of a question that the name of a service needs.
+	serviceEnough = 0.45
+)
+
+// How much a word says about an entry, by where it is.
+const (
+	inLabel   = 1
+	inKeyword = 0.85
+	inHelp    = 0.6
+	// below is for the texts of levels that the audience does not choose.
+	below = 0.8
+)
+
+// finder is what can be searched. It never changes.
+type finder struct {
+	// views are the numbers of the audiences in the indexes.
+	views map[taxonomypb.Audience]int
+	tree  *words.Index
+	// nodes are the entries of the tree by their place there, as they were given to it, paths
+	// what each is as an answer, and levels how deep it is.
+	nodes  []words.Node
+	paths  []*taxonomypb.FoundReason
+	levels []taxonomypb.Depth
+	// others are the choices for what is in none of the others, by the place of what they are in.
+	others map[int]int
+	themes []int
+
+	services *words.Index
+	offered  []*taxonomypb.OnlineService
 }
 
-// indexedSelection is a selection as deep as its audience must choose.
-type indexedSelection struct {
-	found *taxonomypb.FoundReason
-	// deepest are the words of its last label, above those of the others.
-	deepest, above []string
-}
-
-type indexedService struct {
-	found *taxonomypb.OnlineService
-	name  []string
-}
-
-// newIndex makes the index of the tree that an audience sees.
-func newIndex(tree *taxonomypb.GetTaxonomyResponse, services []*taxonomypb.OnlineService) *index {
-	x := &index{}
-	for _, theme := range tree.GetThemes() {
-		x.addTheme(theme, tree.GetDepth())
+// newFinder makes the index of a file.
+func newFinder(f *file, services map[string]*taxonomypb.OnlineService) *finder {
+	x := &finder{views: make(map[taxonomypb.Audience]int), others: make(map[int]int)}
+	b := finderBuilder{finder: x, depths: make(map[string]taxonomypb.Depth), everybody: make([]mark, 0, len(f.Audiences))}
+	for i, a := range f.Audiences {
+		x.views[audienceNames[a.Code.word]] = i
+		b.depths[a.Code.word], b.everybody = depthNames[a.Depth.word], append(b.everybody, a.Code)
 	}
-	for _, service := range services {
-		x.services = append(x.services, indexedService{service, words(service.GetName())})
+	for i := range f.Themes {
+		b.addTheme(&f.Themes[i])
 	}
+	synonyms := make([][]string, len(f.Synonyms))
+	for i, list := range f.Synonyms {
+		for _, m := range list {
+			synonyms[i] = append(synonyms[i], m.word)
+		}
+	}
+	x.tree = words.New(x.nodes, synonyms)
+	for i := range x.nodes {
+		x.nodes[i].Texts = nil // the index has them
+	}
+	list := make([]words.Node, 0, len(f.Services))
+	for i := range f.Services {
+		s := &f.Services[i]
+		open := b.seen(s.Audiences)
+		list = append(list, words.Node{Parent: -1, Leaf: open, Texts: appendTexts(nil, s.Name, "", s.Keywords, 1, open)})
+		x.offered = append(x.offered, services[s.Code.word])
+	}
+	x.services = words.New(list, synonyms)
 	return x
 }
 
-// addTheme adds the selections of a theme. Labels below the audience's depth are
-// not searched: what was found would not show the words.
-func (x *index) addTheme(whole *taxonomypb.Theme, depth taxonomypb.Depth) {
-	theme := &taxonomypb.Theme{Code: whole.GetCode(), Label: whole.GetLabel(), Help: whole.GetHelp()}
-	inTheme := words(theme.GetLabel())
-	if depth == taxonomypb.Depth_THEME {
-		x.selections = append(x.selections, indexedSelection{&taxonomypb.FoundReason{Theme: theme}, inTheme, nil})
-		return
-	}
-	for _, branch := range whole.GetTopics() {
-		topic := &taxonomypb.Topic{Code: branch.GetCode(), Label: branch.GetLabel(), Help: branch.GetHelp()}
-		inTopic := words(topic.GetLabel())
-		if depth == taxonomypb.Depth_TOPIC {
-			x.selections = append(x.selections, indexedSelection{&taxonomypb.FoundReason{Theme: theme, Topic: topic}, inTopic, inTheme})
-			continue
+// finderBuilder is what is only needed while a finder is made.
+type finderBuilder struct {
+	*finder
+	depths    map[string]taxonomypb.Depth
+	everybody []mark
+}
+
+// seen are the views of audiences.
+func (b *finderBuilder) seen(audiences []mark) (open words.Views) {
+	for _, a := range audiences {
+		if view, ok := b.views[audienceNames[a.word]]; ok {
+			open |= words.View(view)
 		}
-		above := slices.Concat(inTopic, inTheme)
-		for _, reason := range branch.GetReasons() {
-			found := &taxonomypb.FoundReason{Theme: theme, Topic: topic, Reason: reason}
-			x.selections = append(x.selections, indexedSelection{found, words(reason.GetLabel()), above})
+	}
+	return open
+}
+
+// deeper are the views of audiences that choose at least as deep, and exactly those whose last
+// level it is.
+func (b *finderBuilder) deeper(level taxonomypb.Depth) (deep, last words.Views) {
+	for _, a := range b.everybody {
+		if depth := b.depths[a.word]; depth > level {
+			deep |= b.seen([]mark{a})
+		} else if depth == level {
+			last |= b.seen([]mark{a})
+		}
+	}
+	return deep | last, last
+}
+
+func appendTexts(list []words.Text, label, help string, keywords []mark, share float32, seen words.Views) []words.Text {
+	list = append(list, words.Text{Text: label, Weight: inLabel * share, Label: true, Seen: seen})
+	if help != "" {
+		list = append(list, words.Text{Text: help, Weight: inHelp * share, Label: true, Seen: seen})
+	}
+	for _, m := range keywords {
+		list = append(list, words.Text{Text: m.word, Weight: inKeyword * share, Seen: seen})
+	}
+	return list
+}
+
+// add adds an entry and returns its place and who sees it. Whoever chooses less deep finds its
+// texts at their own last level.
+func (b *finderBuilder) add(n *node, parent int, above words.Views, path *taxonomypb.FoundReason, level taxonomypb.Depth) (place int, open words.Views) {
+	open = above
+	if n.Audiences != nil {
+		open &= b.seen(n.Audiences)
+	}
+	deep, last := b.deeper(level)
+	place = len(b.nodes)
+	isOther := n.Code.word == other
+	b.nodes = append(b.nodes, words.Node{
+		Parent: parent, Leaf: open & last, Last: isOther,
+		Texts: appendTexts(nil, n.Label, n.Help, n.Keywords, 1, open&deep),
+	})
+	b.paths, b.levels = append(b.paths, path), append(b.levels, level)
+	if isOther && parent >= 0 {
+		b.others[parent] = place
+	}
+	for up := parent; up >= 0; up = b.nodes[up].Parent {
+		if shallow := open &^ deep & b.nodes[up].Leaf; shallow != 0 {
+			b.nodes[up].Texts = appendTexts(b.nodes[up].Texts, n.Label, n.Help, n.Keywords, below, shallow)
+		}
+	}
+	return place, open
+}
+
+func (b *finderBuilder) addTheme(entry *themeEntry) {
+	theme := &taxonomypb.Theme{Code: entry.Code.word, Label: entry.Label, Help: entry.Help}
+	inTheme, open := b.add(&entry.node, -1, b.seen(b.everybody), &taxonomypb.FoundReason{Theme: theme}, taxonomypb.Depth_THEME)
+	b.themes = append(b.themes, inTheme)
+	for i := range entry.Topics {
+		entry := &entry.Topics[i]
+		topic := &taxonomypb.Topic{Code: entry.Code.word, Label: entry.Label, Help: entry.Help}
+		inTopic, open := b.add(&entry.node, inTheme, open, &taxonomypb.FoundReason{Theme: theme, Topic: topic}, taxonomypb.Depth_TOPIC)
+		for j := range entry.Reasons {
+			entry := &entry.Reasons[j]
+			reason := &taxonomypb.Reason{Code: entry.Code.word, Label: entry.Label}
+			b.add(&entry.node, inTopic, open, &taxonomypb.FoundReason{Theme: theme, Topic: topic, Reason: reason}, taxonomypb.Depth_REASON)
 		}
 	}
 }
 
-// search finds what has every word of a query (queryWords) as the beginning of one of
-// its own. A query without a word finds nothing. Selections that have more of the words in
-// their deepest label come first, and display order decides between equals.
-func (x *index) search(wanted []string) *taxonomypb.SearchReasonsResponse {
+// search finds what a question asks for. With a letter in it something is found: what it is
+// nearest to, else the choices for what is nowhere else.
+func (x *finder) search(audience taxonomypb.Audience, question string) *taxonomypb.SearchReasonsResponse {
 	resp := &taxonomypb.SearchReasonsResponse{}
-	if len(wanted) == 0 {
+	view, ok := x.views[audience]
+	if !ok || !strings.ContainsFunc(question, isSaid) {
 		return resp
 	}
-	type hit struct {
-		found   *taxonomypb.FoundReason
-		outside int
-	}
-	var hits []hit
-	for _, s := range x.selections {
-		if outside, ok := s.match(wanted); ok {
-			hits = append(hits, hit{s.found, outside})
+	hits := x.tree.Search(question, view, maxFoundReasons)
+	a := answers{finder: x, resp: resp, view: words.View(view)}
+	near := len(hits) == 0 || hits[0].Strength < enough
+	for i, h := range hits {
+		if (near && i < nearest) || (!near && h.Score >= beside*hits[0].Score && i < maxFoundReasons-1) {
+			a.add(h.Node, near, h.Why)
 		}
 	}
-	slices.SortStableFunc(hits, func(a, b hit) int { return cmp.Compare(a.outside, b.outside) })
-	for _, h := range hits[:min(len(hits), maxFoundReasons)] {
-		resp.Reasons = append(resp.Reasons, h.found)
+	// The way out of where the first is, or the first few that are near.
+	for i, h := range hits[:min(len(hits), nearest)] {
+		if near || i == 0 {
+			a.addOther(x.nodes[h.Node].Parent)
+		}
 	}
-	for _, s := range x.services {
-		missing := func(word string) bool { return !begins(s.name, word) }
-		if !slices.ContainsFunc(wanted, missing) && len(resp.GetServices()) < maxFoundServices {
-			resp.Services = append(resp.Services, s.found)
+	if near {
+		for _, theme := range x.themes {
+			if len(a.taken) < maxFoundReasons {
+				a.addExit(theme)
+			}
+		}
+	}
+	for _, h := range x.services.Search(question, view, maxFoundServices) {
+		if h.Strength >= serviceEnough {
+			resp.Services = append(resp.Services, x.offered[h.Node])
 		}
 	}
 	return resp
 }
 
-// match reports whether a selection has all the words, and how many of them only outside its
-// deepest label.
-func (s *indexedSelection) match(wanted []string) (outside int, ok bool) {
-	for _, word := range wanted {
-		switch {
-		case begins(s.deepest, word):
-		case begins(s.above, word):
-			outside++
-		default:
-			return 0, false
+// answers collects what is found for one audience.
+type answers struct {
+	*finder
+	resp  *taxonomypb.SearchReasonsResponse
+	view  words.Views
+	taken []int
+}
+
+// add adds an entry with why it was found, if the audience can choose it, and reports whether
+// that is among the answers.
+func (a *answers) add(place int, near bool, why []words.Why) bool {
+	if a.nodes[place].Leaf&a.view == 0 {
+		return false
+	}
+	if len(a.taken) == maxFoundReasons || slices.Contains(a.taken, place) {
+		return true
+	}
+	a.taken = append(a.taken, place)
+	path := a.paths[place]
+	found := &taxonomypb.FoundReason{Theme: path.GetTheme(), Topic: path.GetTopic(), Reason: path.GetReason(), Near: near}
+	for _, w := range why {
+		found.Matches = append(found.Matches, &taxonomypb.Match{Typed: w.Typed, Found: w.Found, Level: a.levels[w.Node]})
+	}
+	a.resp.Reasons = append(a.resp.Reasons, found)
+	return true
+}
+
+// addOther adds the choice for what is in none of an entry's others.
+func (a *answers) addOther(place int) bool {
+	at, ok := a.others[place]
+	return ok && (a.add(at, true, nil) || a.addOther(at))
+}
+
+// addExit adds the choice of a theme for what is nowhere in it. Older versions may have none:
+// then it is the first one.
+func (a *answers) addExit(theme int) {
+	if a.addOther(theme) {
+		return
+	}
+	for place := theme; place < len(a.nodes) && (place == theme || a.nodes[place].Parent >= 0); place++ {
+		if a.addOther(place) || a.add(place, true, nil) {
+			return
 		}
 	}
-	return outside, true
 }
 
-// begins reports whether one of the words begins with this one.
-func begins(list []string, word string) bool {
-	return slices.ContainsFunc(list, func(whole string) bool { return strings.HasPrefix(whole, word) })
-}
+// isSaid reports whether a character can be part of a word.
+func isSaid(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
 
-// words cuts a label into words, folded. Anything but a letter or a digit ends one, so that
-// "d'accident" and "Trop-perçu" are two each.
-func words(label string) []string {
-	return strings.FieldsFunc(fold(label), func(r rune) bool { return r == ' ' || r == '\'' })
-}
-
-// queryWords cuts what was typed. An elided word (l', d', qu') in front of another is left
-// out: "l'arrêt" is to find "Arrêt maladie", no word of which begins with l. At the end it
-// stays, since the rest may not have been typed yet.
-func queryWords(query string) []string {
-	folded := fold(query)
-	var list []string
-	for folded != "" {
-		word, rest := folded, ""
-		end := strings.IndexAny(folded, " '")
-		if end >= 0 {
-			word, rest = folded[:end], folded[end+1:]
-		}
-		elided := end >= 0 && folded[end] == '\'' && (len(word) == 1 || strings.HasSuffix(word, "qu"))
-		if word != "" && (!elided || strings.Trim(rest, " '") == "") {
-			list = append(list, word)
-		}
-		folded = rest
-	}
-	return list
-}
-
-// fold puts a text into the form that is compared: decomposed (NFD), without
-// accents and invisible characters, in lower case, œ and æ spelt out as on
-// keyboards that lack them. What is not part of a word becomes a space, the
-// apostrophes one of their kind.
-func fold(text string) string {
-	var folded strings.Builder
-	for _, r := range norm.NFD.String(text) {
-		switch r = unicode.ToLower(r); {
-		case unicode.In(r, unicode.Mn, unicode.Cf):
-		case r == 'œ':
-			folded.WriteString("oe")
-		case r == 'æ':
-			folded.WriteString("ae")
-		case strings.ContainsRune("'’‘ʼ′´`", r): // U+02BC counts as a letter
-			folded.WriteByte('\'')
-		case unicode.IsLetter(r), unicode.IsDigit(r):
-			folded.WriteRune(r)
-		default:
-			folded.WriteByte(' ')
-		}
-	}
-	return folded.String()
+// said puts a question into the form in which equal ones are: without what surrounds its words.
+func said(question string) string {
+	return strings.Join(slices.DeleteFunc(strings.Fields(question), func(w string) bool { return !strings.ContainsFunc(w, isSaid) }), " ")
 }

@@ -72,14 +72,13 @@ func (s *server) ResolveSuggestion(ctx context.Context, req *taxonomypb.ResolveS
 // that the taxonomy is served meanwhile, and answers to frequent ones are cached.
 func (s *server) SearchReasons(ctx context.Context, req *taxonomypb.SearchReasonsRequest) (*taxonomypb.SearchReasonsResponse, error) {
 	current := s.store.current.Load()
-	index := current.indexes[req.GetAudience()]
-	if index == nil {
+	if _, ok := current.finder.views[req.GetAudience()]; !ok {
 		return nil, notServed(req.GetAudience())
 	}
-	wanted := queryWords(req.GetQ())
-	q := report.Question{Key: fmt.Sprintf("%d %d %q", current.whole.GetVersion(), req.GetAudience(), wanted), MaxAge: s.maxAge}
+	question := said(req.GetQ())
+	q := report.Question{Key: fmt.Sprintf("%d %d %s", current.whole.GetVersion(), req.GetAudience(), question), MaxAge: s.maxAge}
 	return report.Read(ctx, s.searches, q, func(context.Context) (*taxonomypb.SearchReasonsResponse, error) {
-		return index.search(wanted), nil
+		return current.finder.search(req.GetAudience(), question), nil
 	})
 }
 

@@ -21,7 +21,7 @@ func TestGetStatus(t *testing.T) {
 		return s.admin.GetStatus(bearing(t.Context(), token), &taxonomypb.GetStatusRequest{})
 	}
 	got, err := ask(s.operator)
-	if err != nil || got.GetVersion() != 2 || got.GetPublishTime() == nil || got.GetSchemaVersion() != 4 || !got.GetDatabaseReachable() {
+	if err != nil || got.GetVersion() != 3 || got.GetPublishTime() == nil || got.GetSchemaVersion() != 4 || !got.GetDatabaseReachable() {
 		t.Errorf("%v, %v", got, err)
 	}
 	for name, token := range map[string]string{"member": s.member, "agent": s.agent, "machine": s.token} {
@@ -30,7 +30,7 @@ func TestGetStatus(t *testing.T) {
 		}
 	}
 	cut(t, database)
-	if got, err = ask(s.operator); err != nil || got.GetVersion() != 2 || got.GetDatabaseReachable() || got.GetSchemaVersion() != 0 {
+	if got, err = ask(s.operator); err != nil || got.GetVersion() != 3 || got.GetDatabaseReachable() || got.GetSchemaVersion() != 0 {
 		t.Errorf("database away: %v, %v", got, err)
 	}
 }

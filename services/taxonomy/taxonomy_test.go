@@ -46,7 +46,7 @@ type service struct {
 }
 
 // run starts the service on a database and returns it once it answers.
-func run(t *testing.T, database, content string) (*service, error) {
+func run(t testing.TB, database, content string) (*service, error) {
 	t.Helper()
 	machines := testenv.NewIssuer(t, auth.RealmMachine)
 	members, agents := testenv.NewIssuer(t, auth.RealmMember), testenv.NewIssuer(t, auth.RealmAgent)
@@ -123,10 +123,10 @@ func TestGetTaxonomy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if resp.GetVersion() != 2 || resp.GetDepth() != taxonomypb.Depth_TOPIC || resp.GetTextLimits().GetMax() != 750 || resp.GetDocumentDepositUrl() == "" {
+	if resp.GetVersion() != 3 || resp.GetDepth() != taxonomypb.Depth_TOPIC || resp.GetTextLimits().GetMax() != 750 || resp.GetDocumentDepositUrl() == "" {
 		t.Errorf("got version %d, depth %s", resp.GetVersion(), resp.GetDepth())
 	}
-	if got := header.Get("etag"); len(got) != 1 || got[0] != `"v2-employeur"` {
+	if got := header.Get("etag"); len(got) != 1 || got[0] != `"v3-employeur"` {
 		t.Errorf("etag %q", got)
 	}
 	if got := header.Get("cache-control"); len(got) != 1 {
@@ -164,10 +164,10 @@ func TestGetTaxonomy_OnlyWhatTheAudienceMaySee(t *testing.T) {
 		}
 		return strings.Join(out, " ")
 	}
-	if got := outline(taxonomypb.Audience_PARTICULIER); got != "famille /aides //absent //montant commun /compte //adresse" {
+	if got := outline(taxonomypb.Audience_PARTICULIER); got != "famille /aides //absent //montant //autre commun /compte //adresse //autre" {
 		t.Errorf("particulier: %s", got)
 	}
-	if got := outline(taxonomypb.Audience_EMPLOYEUR); got != "commun /compte //siege /contrat" {
+	if got := outline(taxonomypb.Audience_EMPLOYEUR); got != "commun /compte //siege //autre /contrat /autre" {
 		t.Errorf("employeur: %s", got)
 	}
 	if c.answers[taxonomypb.Audience_EXPLOITANT] != nil {

@@ -1120,12 +1120,16 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Finds selections and online services by words
-         * @description Finds selections and online services by words: every word must begin a word of the labels, whatever its accents and case. RESOURCE_EXHAUSTED (REPORTS_BUSY) with google.rpc.RetryInfo when too much is being searched.
+         * Finds selections and online services by everyday words
+         * @description Finds selections and online services by everyday words: a word, its beginning, or a question as one would ask it, in French or English, whatever its accents, case and small errors of typing. With a letter in it something is found: where nothing fits, what is nearest, and the choices for what is nowhere else (`near`). Post the words where addresses may be logged on their way; GET takes them in the query. RESOURCE_EXHAUSTED (REPORTS_BUSY) with google.rpc.RetryInfo when too much is being searched.
          */
         get: operations["searchReasons"];
         put?: never;
-        post?: never;
+        /**
+         * Finds selections and online services by everyday words
+         * @description Finds selections and online services by everyday words: a word, its beginning, or a question as one would ask it, in French or English, whatever its accents, case and small errors of typing. With a letter in it something is found: where nothing fits, what is nearest, and the choices for what is nowhere else (`near`). Post the words where addresses may be logged on their way; GET takes them in the query. RESOURCE_EXHAUSTED (REPORTS_BUSY) with google.rpc.RetryInfo when too much is being searched.
+         */
+        post: operations["postSearchReasons"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2789,7 +2793,7 @@ export interface components {
          * @enum {string}
          */
         "messagerie.taxonomy.v1.Depth": "THEME" | "TOPIC" | "REASON";
-        /** @description FoundReason is a selection whose labels have the words. */
+        /** @description FoundReason is a selection that answers a question. */
         "messagerie.taxonomy.v1.FoundReason": {
             /** @description The theme, without its topics. */
             theme: components["schemas"]["messagerie.taxonomy.v1.Theme"];
@@ -2797,6 +2801,10 @@ export interface components {
             topic?: components["schemas"]["messagerie.taxonomy.v1.Topic"];
             /** @description The reason; absent when the depth is less. */
             reason?: components["schemas"]["messagerie.taxonomy.v1.Reason"];
+            /** @description Why it was found, what counts most first, at most 4; empty for a choice that is only offered because nothing fits better. */
+            matches: components["schemas"]["messagerie.taxonomy.v1.Match"][];
+            /** @description It is near what was asked, or the choice for what is in none of the others, and not an answer in itself. Those that are near follow the others. */
+            near: boolean;
         };
         /** @description GetStatusResponse is the state of the service, as the process that answered sees it. */
         "messagerie.taxonomy.v1.GetStatusResponse": {
@@ -2845,6 +2853,15 @@ export interface components {
             /** @description Where "Envoyer un document" leads for this audience; empty when not configured. */
             documentDepositUrl: string;
         };
+        /** @description Match is what of a question was found, and in what. */
+        "messagerie.taxonomy.v1.Match": {
+            /** @description The words of the question, as typed. */
+            typed: string;
+            /** @description The words of the taxonomy that they stand for, as written there: a keyword, or words of a label. */
+            found: string;
+            /** @description Whose label or keyword it is. Reasons below the audience's depth count as their topic's. */
+            level: components["schemas"]["messagerie.taxonomy.v1.Depth"];
+        };
         /** @description OnlineService is a service that answers without a message. */
         "messagerie.taxonomy.v1.OnlineService": {
             /** @description Stable code, unique in its version. */
@@ -2885,9 +2902,16 @@ export interface components {
             /** @description Best match first; empty when none matches. */
             services: components["schemas"]["messagerie.taxonomy.v1.OnlineService"][];
         };
+        /** @description SearchReasonsRequest has the words. */
+        "messagerie.taxonomy.v1.SearchReasonsRequest": {
+            /** @description The member's audience. */
+            audience: components["schemas"]["messagerie.taxonomy.v1.Audience"];
+            /** @description The words, as typed: 1 to 100 characters. What belongs to no word counts as a space. */
+            q: string;
+        };
         /** @description SearchReasonsResponse has what was found, best first. */
         "messagerie.taxonomy.v1.SearchReasonsResponse": {
-            /** @description Selections as deep as the audience's depth, at most 20. */
+            /** @description Selections as deep as the audience's depth, at most 20; none only where the words have neither a letter nor a digit. */
             reasons: components["schemas"]["messagerie.taxonomy.v1.FoundReason"][];
             /** @description Online services, at most 10. */
             services: components["schemas"]["messagerie.taxonomy.v1.OnlineService"][];
@@ -3510,7 +3534,7 @@ export interface operations {
                  *       "theme": "famille-logement",
                  *       "topic": "allocations-familiales",
                  *       "reason": "paiement-absent",
-                 *       "taxonomyVersion": 2,
+                 *       "taxonomyVersion": 3,
                  *       "text": "Bonjour, je n'ai pas reçu mon paiement de février."
                  *     }
                  */
@@ -8214,7 +8238,15 @@ export interface operations {
                      *           "reason": {
                      *             "code": "paiement-absent",
                      *             "label": "Je n’ai pas reçu mon paiement"
-                     *           }
+                     *           },
+                     *           "matches": [
+                     *             {
+                     *               "typed": "typed",
+                     *               "found": "found",
+                     *               "level": "THEME"
+                     *             }
+                     *           ],
+                     *           "near": false
                      *         }
                      *       ],
                      *       "services": [
@@ -8231,6 +8263,103 @@ export interface operations {
                 };
             };
             400: components["responses"]["BadRequest"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    postSearchReasons: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "audience": "PARTICULIER",
+                 *       "q": "paiement"
+                 *     }
+                 */
+                "application/json": components["schemas"]["messagerie.taxonomy.v1.SearchReasonsRequest"];
+            };
+        };
+        responses: {
+            /** @description SearchReasonsResponse has what was found, best first. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "reasons": [
+                     *         {
+                     *           "theme": {
+                     *             "code": "famille-logement",
+                     *             "label": "Famille, Allocations familiales, aides au logement",
+                     *             "help": "",
+                     *             "topics": [
+                     *               {
+                     *                 "code": "allocations-familiales",
+                     *                 "label": "Allocations familiales",
+                     *                 "help": "",
+                     *                 "reasons": [
+                     *                   {
+                     *                     "code": "paiement-absent",
+                     *                     "label": "Je n’ai pas reçu mon paiement"
+                     *                   }
+                     *                 ]
+                     *               }
+                     *             ]
+                     *           },
+                     *           "topic": {
+                     *             "code": "allocations-familiales",
+                     *             "label": "Allocations familiales",
+                     *             "help": "",
+                     *             "reasons": [
+                     *               {
+                     *                 "code": "paiement-absent",
+                     *                 "label": "Je n’ai pas reçu mon paiement"
+                     *               }
+                     *             ]
+                     *           },
+                     *           "reason": {
+                     *             "code": "paiement-absent",
+                     *             "label": "Je n’ai pas reçu mon paiement"
+                     *           },
+                     *           "matches": [
+                     *             {
+                     *               "typed": "typed",
+                     *               "found": "found",
+                     *               "level": "THEME"
+                     *             }
+                     *           ],
+                     *           "near": false
+                     *         }
+                     *       ],
+                     *       "services": [
+                     *         {
+                     *           "code": "mes-remboursements",
+                     *           "name": "Mes remboursements",
+                     *           "url": "https://www.example.org/remboursements",
+                     *           "external": false
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.taxonomy.v1.SearchReasonsResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalServerError"];
             503: components["responses"]["ServiceUnavailable"];

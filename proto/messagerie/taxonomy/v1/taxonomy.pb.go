@@ -1337,7 +1337,8 @@ func (x *SearchReasonsRequest) GetQ() string {
 // SearchReasonsResponse has what was found, best first.
 type SearchReasonsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Selections as deep as the audience's depth, at most 20.
+	// Selections as deep as the audience's depth, at most 20; none only where the words have
+	// neither a letter nor a digit.
 	Reasons []*FoundReason `protobuf:"bytes,1,rep,name=reasons,proto3" json:"reasons,omitempty"`
 	// Online services, at most 10.
 	Services      []*OnlineService `protobuf:"bytes,2,rep,name=services,proto3" json:"services,omitempty"`
@@ -1389,7 +1390,7 @@ func (x *SearchReasonsResponse) GetServices() []*OnlineService {
 	return nil
 }
 
-// FoundReason is a selection whose labels have the words.
+// FoundReason is a selection that answers a question.
 type FoundReason struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The theme, without its topics.
@@ -1397,7 +1398,13 @@ type FoundReason struct {
 	// The topic, without its reasons; absent when the depth is the theme.
 	Topic *Topic `protobuf:"bytes,2,opt,name=topic,proto3" json:"topic,omitempty"`
 	// The reason; absent when the depth is less.
-	Reason        *Reason `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason *Reason `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Why it was found, what counts most first, at most 4; empty for a choice that is only
+	// offered because nothing fits better.
+	Matches []*Match `protobuf:"bytes,4,rep,name=matches,proto3" json:"matches,omitempty"`
+	// It is near what was asked, or the choice for what is in none of the others, and not an
+	// answer in itself. Those that are near follow the others.
+	Near          bool `protobuf:"varint,5,opt,name=near,proto3" json:"near,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1453,6 +1460,85 @@ func (x *FoundReason) GetReason() *Reason {
 	return nil
 }
 
+func (x *FoundReason) GetMatches() []*Match {
+	if x != nil {
+		return x.Matches
+	}
+	return nil
+}
+
+func (x *FoundReason) GetNear() bool {
+	if x != nil {
+		return x.Near
+	}
+	return false
+}
+
+// Match is what of a question was found, and in what.
+type Match struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The words of the question, as typed.
+	Typed string `protobuf:"bytes,1,opt,name=typed,proto3" json:"typed,omitempty"`
+	// The words of the taxonomy that they stand for, as written there: a keyword, or words of a
+	// label.
+	Found string `protobuf:"bytes,2,opt,name=found,proto3" json:"found,omitempty"`
+	// Whose label or keyword it is. Reasons below the audience's depth count as their topic's.
+	Level         Depth `protobuf:"varint,3,opt,name=level,proto3,enum=messagerie.taxonomy.v1.Depth" json:"level,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Match) Reset() {
+	*x = Match{}
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Match) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Match) ProtoMessage() {}
+
+func (x *Match) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Match.ProtoReflect.Descriptor instead.
+func (*Match) Descriptor() ([]byte, []int) {
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Match) GetTyped() string {
+	if x != nil {
+		return x.Typed
+	}
+	return ""
+}
+
+func (x *Match) GetFound() string {
+	if x != nil {
+		return x.Found
+	}
+	return ""
+}
+
+func (x *Match) GetLevel() Depth {
+	if x != nil {
+		return x.Level
+	}
+	return Depth_DEPTH_UNSPECIFIED
+}
+
 // RecordSuggestionOutcomeRequest is one outcome.
 type RecordSuggestionOutcomeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1474,7 +1560,7 @@ type RecordSuggestionOutcomeRequest struct {
 
 func (x *RecordSuggestionOutcomeRequest) Reset() {
 	*x = RecordSuggestionOutcomeRequest{}
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[19]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1486,7 +1572,7 @@ func (x *RecordSuggestionOutcomeRequest) String() string {
 func (*RecordSuggestionOutcomeRequest) ProtoMessage() {}
 
 func (x *RecordSuggestionOutcomeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[19]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1499,7 +1585,7 @@ func (x *RecordSuggestionOutcomeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordSuggestionOutcomeRequest.ProtoReflect.Descriptor instead.
 func (*RecordSuggestionOutcomeRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{19}
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RecordSuggestionOutcomeRequest) GetAudience() Audience {
@@ -1553,7 +1639,7 @@ type RecordSuggestionOutcomeResponse struct {
 
 func (x *RecordSuggestionOutcomeResponse) Reset() {
 	*x = RecordSuggestionOutcomeResponse{}
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[20]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1565,7 +1651,7 @@ func (x *RecordSuggestionOutcomeResponse) String() string {
 func (*RecordSuggestionOutcomeResponse) ProtoMessage() {}
 
 func (x *RecordSuggestionOutcomeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[20]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1578,7 +1664,7 @@ func (x *RecordSuggestionOutcomeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordSuggestionOutcomeResponse.ProtoReflect.Descriptor instead.
 func (*RecordSuggestionOutcomeResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{20}
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{21}
 }
 
 // GetSuggestionStatisticsRequest asks for the figures of some days.
@@ -1596,7 +1682,7 @@ type GetSuggestionStatisticsRequest struct {
 
 func (x *GetSuggestionStatisticsRequest) Reset() {
 	*x = GetSuggestionStatisticsRequest{}
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[21]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1608,7 +1694,7 @@ func (x *GetSuggestionStatisticsRequest) String() string {
 func (*GetSuggestionStatisticsRequest) ProtoMessage() {}
 
 func (x *GetSuggestionStatisticsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[21]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1621,7 +1707,7 @@ func (x *GetSuggestionStatisticsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSuggestionStatisticsRequest.ProtoReflect.Descriptor instead.
 func (*GetSuggestionStatisticsRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{21}
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetSuggestionStatisticsRequest) GetDays() int32 {
@@ -1659,7 +1745,7 @@ type GetSuggestionStatisticsResponse struct {
 
 func (x *GetSuggestionStatisticsResponse) Reset() {
 	*x = GetSuggestionStatisticsResponse{}
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[22]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1671,7 +1757,7 @@ func (x *GetSuggestionStatisticsResponse) String() string {
 func (*GetSuggestionStatisticsResponse) ProtoMessage() {}
 
 func (x *GetSuggestionStatisticsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[22]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1684,7 +1770,7 @@ func (x *GetSuggestionStatisticsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSuggestionStatisticsResponse.ProtoReflect.Descriptor instead.
 func (*GetSuggestionStatisticsResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{22}
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetSuggestionStatisticsResponse) GetFigures() []*SuggestionFigures {
@@ -1728,7 +1814,7 @@ type SuggestionFigures struct {
 
 func (x *SuggestionFigures) Reset() {
 	*x = SuggestionFigures{}
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[23]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1740,7 +1826,7 @@ func (x *SuggestionFigures) String() string {
 func (*SuggestionFigures) ProtoMessage() {}
 
 func (x *SuggestionFigures) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[23]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1753,7 +1839,7 @@ func (x *SuggestionFigures) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuggestionFigures.ProtoReflect.Descriptor instead.
 func (*SuggestionFigures) Descriptor() ([]byte, []int) {
-	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{23}
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SuggestionFigures) GetAudience() Audience {
@@ -1828,7 +1914,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[24]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1840,7 +1926,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[24]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1853,7 +1939,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{24}
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{25}
 }
 
 // GetStatusResponse is the state of the service, as the process that answered sees it.
@@ -1876,7 +1962,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[25]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1888,7 +1974,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[25]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1901,7 +1987,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{25}
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetStatusResponse) GetBuildVersion() string {
@@ -2027,11 +2113,17 @@ const file_messagerie_taxonomy_v1_taxonomy_proto_rawDesc = "" +
 	"\x01q\x18\x02 \x01(\tB\r\xbaH\x06r\x04\x10\x01\x18d\xa8\xdb\x18\x01R\x01q\"\x99\x01\n" +
 	"\x15SearchReasonsResponse\x12=\n" +
 	"\areasons\x18\x01 \x03(\v2#.messagerie.taxonomy.v1.FoundReasonR\areasons\x12A\n" +
-	"\bservices\x18\x02 \x03(\v2%.messagerie.taxonomy.v1.OnlineServiceR\bservices\"\xb9\x01\n" +
+	"\bservices\x18\x02 \x03(\v2%.messagerie.taxonomy.v1.OnlineServiceR\bservices\"\x86\x02\n" +
 	"\vFoundReason\x123\n" +
 	"\x05theme\x18\x01 \x01(\v2\x1d.messagerie.taxonomy.v1.ThemeR\x05theme\x128\n" +
 	"\x05topic\x18\x02 \x01(\v2\x1d.messagerie.taxonomy.v1.TopicB\x03\xe0A\x01R\x05topic\x12;\n" +
-	"\x06reason\x18\x03 \x01(\v2\x1e.messagerie.taxonomy.v1.ReasonB\x03\xe0A\x01R\x06reason\"\xc1\x02\n" +
+	"\x06reason\x18\x03 \x01(\v2\x1e.messagerie.taxonomy.v1.ReasonB\x03\xe0A\x01R\x06reason\x127\n" +
+	"\amatches\x18\x04 \x03(\v2\x1d.messagerie.taxonomy.v1.MatchR\amatches\x12\x12\n" +
+	"\x04near\x18\x05 \x01(\bR\x04near\"h\n" +
+	"\x05Match\x12\x14\n" +
+	"\x05typed\x18\x01 \x01(\tR\x05typed\x12\x14\n" +
+	"\x05found\x18\x02 \x01(\tR\x05found\x123\n" +
+	"\x05level\x18\x03 \x01(\x0e2\x1d.messagerie.taxonomy.v1.DepthR\x05level\"\xc1\x02\n" +
 	"\x1eRecordSuggestionOutcomeRequest\x12H\n" +
 	"\baudience\x18\x01 \x01(\x0e2 .messagerie.taxonomy.v1.AudienceB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\baudience\x12\x1f\n" +
@@ -2085,11 +2177,11 @@ const file_messagerie_taxonomy_v1_taxonomy_proto_rawDesc = "" +
 	"\x05SHOWN\x10\x01\x12\f\n" +
 	"\bFOLLOWED\x10\x02\x12\x10\n" +
 	"\fWROTE_ANYWAY\x10\x03\x12\x15\n" +
-	"\x11CHANGED_SELECTION\x10\x042\x93\a\n" +
+	"\x11CHANGED_SELECTION\x10\x042\xac\a\n" +
 	"\x0fTaxonomyService\x12\x95\x01\n" +
 	"\vGetTaxonomy\x12*.messagerie.taxonomy.v1.GetTaxonomyRequest\x1a+.messagerie.taxonomy.v1.GetTaxonomyResponse\"-\xa0\xdb\x18\x01\xb0\xdb\x18\x01\xba\xdb\x18\rtaxonomy.read\x82\xd3\xe4\x93\x02\x0e\x12\f/v1/taxonomy\x12\xa9\x01\n" +
-	"\x11ResolveSuggestion\x120.messagerie.taxonomy.v1.ResolveSuggestionRequest\x1a1.messagerie.taxonomy.v1.ResolveSuggestionResponse\"/\xa0\xdb\x18\x01\xb0\xdb\x18\x01\xba\xdb\x18\rtaxonomy.read\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/suggestion\x12\xa1\x01\n" +
-	"\rSearchReasons\x12,.messagerie.taxonomy.v1.SearchReasonsRequest\x1a-.messagerie.taxonomy.v1.SearchReasonsResponse\"3\xa0\xdb\x18\x01\xb0\xdb\x18\x01\xba\xdb\x18\rtaxonomy.read\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/reasons:search\x12\xc7\x01\n" +
+	"\x11ResolveSuggestion\x120.messagerie.taxonomy.v1.ResolveSuggestionRequest\x1a1.messagerie.taxonomy.v1.ResolveSuggestionResponse\"/\xa0\xdb\x18\x01\xb0\xdb\x18\x01\xba\xdb\x18\rtaxonomy.read\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/suggestion\x12\xba\x01\n" +
+	"\rSearchReasons\x12,.messagerie.taxonomy.v1.SearchReasonsRequest\x1a-.messagerie.taxonomy.v1.SearchReasonsResponse\"L\xa0\xdb\x18\x01\xb0\xdb\x18\x01\xba\xdb\x18\rtaxonomy.read\x82\xd3\xe4\x93\x02-Z\x17:\x01*\"\x12/v1/reasons:search\x12\x12/v1/reasons:search\x12\xc7\x01\n" +
 	"\x17RecordSuggestionOutcome\x126.messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest\x1a7.messagerie.taxonomy.v1.RecordSuggestionOutcomeResponse\";\xa0\xdb\x18\x02\xb0\xdb\x18\x03\xba\xdb\x18\x0etaxonomy.write\x82\xd3\xe4\x93\x02\x1b:\x01*\"\x16/v1/suggestion:outcome\x12\xcd\x01\n" +
 	"\x17GetSuggestionStatistics\x126.messagerie.taxonomy.v1.GetSuggestionStatisticsRequest\x1a7.messagerie.taxonomy.v1.GetSuggestionStatisticsResponse\"A\xa0\xdb\x18\x03\xb0\xdb\x18\x01\xba\xdb\x18\x0fstatistics.read\x82\xd3\xe4\x93\x02 \x12\x1e/v1/agent/suggestionStatistics2\xb5\x01\n" +
 	"\x0fOperatorService\x12\xa1\x01\n" +
@@ -2110,7 +2202,7 @@ func file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP() []byte {
 }
 
 var file_messagerie_taxonomy_v1_taxonomy_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_messagerie_taxonomy_v1_taxonomy_proto_goTypes = []any{
 	(Audience)(0),                           // 0: messagerie.taxonomy.v1.Audience
 	(Depth)(0),                              // 1: messagerie.taxonomy.v1.Depth
@@ -2134,14 +2226,15 @@ var file_messagerie_taxonomy_v1_taxonomy_proto_goTypes = []any{
 	(*SearchReasonsRequest)(nil),            // 19: messagerie.taxonomy.v1.SearchReasonsRequest
 	(*SearchReasonsResponse)(nil),           // 20: messagerie.taxonomy.v1.SearchReasonsResponse
 	(*FoundReason)(nil),                     // 21: messagerie.taxonomy.v1.FoundReason
-	(*RecordSuggestionOutcomeRequest)(nil),  // 22: messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest
-	(*RecordSuggestionOutcomeResponse)(nil), // 23: messagerie.taxonomy.v1.RecordSuggestionOutcomeResponse
-	(*GetSuggestionStatisticsRequest)(nil),  // 24: messagerie.taxonomy.v1.GetSuggestionStatisticsRequest
-	(*GetSuggestionStatisticsResponse)(nil), // 25: messagerie.taxonomy.v1.GetSuggestionStatisticsResponse
-	(*SuggestionFigures)(nil),               // 26: messagerie.taxonomy.v1.SuggestionFigures
-	(*GetStatusRequest)(nil),                // 27: messagerie.taxonomy.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),               // 28: messagerie.taxonomy.v1.GetStatusResponse
-	(*timestamppb.Timestamp)(nil),           // 29: google.protobuf.Timestamp
+	(*Match)(nil),                           // 22: messagerie.taxonomy.v1.Match
+	(*RecordSuggestionOutcomeRequest)(nil),  // 23: messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest
+	(*RecordSuggestionOutcomeResponse)(nil), // 24: messagerie.taxonomy.v1.RecordSuggestionOutcomeResponse
+	(*GetSuggestionStatisticsRequest)(nil),  // 25: messagerie.taxonomy.v1.GetSuggestionStatisticsRequest
+	(*GetSuggestionStatisticsResponse)(nil), // 26: messagerie.taxonomy.v1.GetSuggestionStatisticsResponse
+	(*SuggestionFigures)(nil),               // 27: messagerie.taxonomy.v1.SuggestionFigures
+	(*GetStatusRequest)(nil),                // 28: messagerie.taxonomy.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),               // 29: messagerie.taxonomy.v1.GetStatusResponse
+	(*timestamppb.Timestamp)(nil),           // 30: google.protobuf.Timestamp
 }
 var file_messagerie_taxonomy_v1_taxonomy_proto_depIdxs = []int32{
 	0,  // 0: messagerie.taxonomy.v1.GetTaxonomyRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
@@ -2154,7 +2247,7 @@ var file_messagerie_taxonomy_v1_taxonomy_proto_depIdxs = []int32{
 	0,  // 7: messagerie.taxonomy.v1.ResolveSuggestionRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
 	11, // 8: messagerie.taxonomy.v1.ResolveSuggestionResponse.services:type_name -> messagerie.taxonomy.v1.OnlineService
 	14, // 9: messagerie.taxonomy.v1.GetCatalogueResponse.catalogue:type_name -> messagerie.taxonomy.v1.Catalogue
-	29, // 10: messagerie.taxonomy.v1.Catalogue.publish_time:type_name -> google.protobuf.Timestamp
+	30, // 10: messagerie.taxonomy.v1.Catalogue.publish_time:type_name -> google.protobuf.Timestamp
 	15, // 11: messagerie.taxonomy.v1.Catalogue.audiences:type_name -> messagerie.taxonomy.v1.AudienceCatalogue
 	18, // 12: messagerie.taxonomy.v1.Catalogue.queues:type_name -> messagerie.taxonomy.v1.Queue
 	5,  // 13: messagerie.taxonomy.v1.Catalogue.text_limits:type_name -> messagerie.taxonomy.v1.TextLimits
@@ -2169,31 +2262,33 @@ var file_messagerie_taxonomy_v1_taxonomy_proto_depIdxs = []int32{
 	6,  // 22: messagerie.taxonomy.v1.FoundReason.theme:type_name -> messagerie.taxonomy.v1.Theme
 	7,  // 23: messagerie.taxonomy.v1.FoundReason.topic:type_name -> messagerie.taxonomy.v1.Topic
 	8,  // 24: messagerie.taxonomy.v1.FoundReason.reason:type_name -> messagerie.taxonomy.v1.Reason
-	0,  // 25: messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
-	2,  // 26: messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest.outcome:type_name -> messagerie.taxonomy.v1.SuggestionOutcome
-	26, // 27: messagerie.taxonomy.v1.GetSuggestionStatisticsResponse.figures:type_name -> messagerie.taxonomy.v1.SuggestionFigures
-	0,  // 28: messagerie.taxonomy.v1.SuggestionFigures.audience:type_name -> messagerie.taxonomy.v1.Audience
-	11, // 29: messagerie.taxonomy.v1.SuggestionFigures.service:type_name -> messagerie.taxonomy.v1.OnlineService
-	29, // 30: messagerie.taxonomy.v1.GetStatusResponse.publish_time:type_name -> google.protobuf.Timestamp
-	3,  // 31: messagerie.taxonomy.v1.TaxonomyService.GetTaxonomy:input_type -> messagerie.taxonomy.v1.GetTaxonomyRequest
-	9,  // 32: messagerie.taxonomy.v1.TaxonomyService.ResolveSuggestion:input_type -> messagerie.taxonomy.v1.ResolveSuggestionRequest
-	19, // 33: messagerie.taxonomy.v1.TaxonomyService.SearchReasons:input_type -> messagerie.taxonomy.v1.SearchReasonsRequest
-	22, // 34: messagerie.taxonomy.v1.TaxonomyService.RecordSuggestionOutcome:input_type -> messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest
-	24, // 35: messagerie.taxonomy.v1.TaxonomyService.GetSuggestionStatistics:input_type -> messagerie.taxonomy.v1.GetSuggestionStatisticsRequest
-	27, // 36: messagerie.taxonomy.v1.OperatorService.GetStatus:input_type -> messagerie.taxonomy.v1.GetStatusRequest
-	12, // 37: messagerie.taxonomy.v1.CatalogueService.GetCatalogue:input_type -> messagerie.taxonomy.v1.GetCatalogueRequest
-	4,  // 38: messagerie.taxonomy.v1.TaxonomyService.GetTaxonomy:output_type -> messagerie.taxonomy.v1.GetTaxonomyResponse
-	10, // 39: messagerie.taxonomy.v1.TaxonomyService.ResolveSuggestion:output_type -> messagerie.taxonomy.v1.ResolveSuggestionResponse
-	20, // 40: messagerie.taxonomy.v1.TaxonomyService.SearchReasons:output_type -> messagerie.taxonomy.v1.SearchReasonsResponse
-	23, // 41: messagerie.taxonomy.v1.TaxonomyService.RecordSuggestionOutcome:output_type -> messagerie.taxonomy.v1.RecordSuggestionOutcomeResponse
-	25, // 42: messagerie.taxonomy.v1.TaxonomyService.GetSuggestionStatistics:output_type -> messagerie.taxonomy.v1.GetSuggestionStatisticsResponse
-	28, // 43: messagerie.taxonomy.v1.OperatorService.GetStatus:output_type -> messagerie.taxonomy.v1.GetStatusResponse
-	13, // 44: messagerie.taxonomy.v1.CatalogueService.GetCatalogue:output_type -> messagerie.taxonomy.v1.GetCatalogueResponse
-	38, // [38:45] is the sub-list for method output_type
-	31, // [31:38] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	22, // 25: messagerie.taxonomy.v1.FoundReason.matches:type_name -> messagerie.taxonomy.v1.Match
+	1,  // 26: messagerie.taxonomy.v1.Match.level:type_name -> messagerie.taxonomy.v1.Depth
+	0,  // 27: messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	2,  // 28: messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest.outcome:type_name -> messagerie.taxonomy.v1.SuggestionOutcome
+	27, // 29: messagerie.taxonomy.v1.GetSuggestionStatisticsResponse.figures:type_name -> messagerie.taxonomy.v1.SuggestionFigures
+	0,  // 30: messagerie.taxonomy.v1.SuggestionFigures.audience:type_name -> messagerie.taxonomy.v1.Audience
+	11, // 31: messagerie.taxonomy.v1.SuggestionFigures.service:type_name -> messagerie.taxonomy.v1.OnlineService
+	30, // 32: messagerie.taxonomy.v1.GetStatusResponse.publish_time:type_name -> google.protobuf.Timestamp
+	3,  // 33: messagerie.taxonomy.v1.TaxonomyService.GetTaxonomy:input_type -> messagerie.taxonomy.v1.GetTaxonomyRequest
+	9,  // 34: messagerie.taxonomy.v1.TaxonomyService.ResolveSuggestion:input_type -> messagerie.taxonomy.v1.ResolveSuggestionRequest
+	19, // 35: messagerie.taxonomy.v1.TaxonomyService.SearchReasons:input_type -> messagerie.taxonomy.v1.SearchReasonsRequest
+	23, // 36: messagerie.taxonomy.v1.TaxonomyService.RecordSuggestionOutcome:input_type -> messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest
+	25, // 37: messagerie.taxonomy.v1.TaxonomyService.GetSuggestionStatistics:input_type -> messagerie.taxonomy.v1.GetSuggestionStatisticsRequest
+	28, // 38: messagerie.taxonomy.v1.OperatorService.GetStatus:input_type -> messagerie.taxonomy.v1.GetStatusRequest
+	12, // 39: messagerie.taxonomy.v1.CatalogueService.GetCatalogue:input_type -> messagerie.taxonomy.v1.GetCatalogueRequest
+	4,  // 40: messagerie.taxonomy.v1.TaxonomyService.GetTaxonomy:output_type -> messagerie.taxonomy.v1.GetTaxonomyResponse
+	10, // 41: messagerie.taxonomy.v1.TaxonomyService.ResolveSuggestion:output_type -> messagerie.taxonomy.v1.ResolveSuggestionResponse
+	20, // 42: messagerie.taxonomy.v1.TaxonomyService.SearchReasons:output_type -> messagerie.taxonomy.v1.SearchReasonsResponse
+	24, // 43: messagerie.taxonomy.v1.TaxonomyService.RecordSuggestionOutcome:output_type -> messagerie.taxonomy.v1.RecordSuggestionOutcomeResponse
+	26, // 44: messagerie.taxonomy.v1.TaxonomyService.GetSuggestionStatistics:output_type -> messagerie.taxonomy.v1.GetSuggestionStatisticsResponse
+	29, // 45: messagerie.taxonomy.v1.OperatorService.GetStatus:output_type -> messagerie.taxonomy.v1.GetStatusResponse
+	13, // 46: messagerie.taxonomy.v1.CatalogueService.GetCatalogue:output_type -> messagerie.taxonomy.v1.GetCatalogueResponse
+	40, // [40:47] is the sub-list for method output_type
+	33, // [33:40] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_messagerie_taxonomy_v1_taxonomy_proto_init() }
@@ -2207,7 +2302,7 @@ func file_messagerie_taxonomy_v1_taxonomy_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_messagerie_taxonomy_v1_taxonomy_proto_rawDesc), len(file_messagerie_taxonomy_v1_taxonomy_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   26,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -140,6 +140,33 @@ func local_request_TaxonomyService_SearchReasons_0(ctx context.Context, marshale
 	return msg, metadata, err
 }
 
+func request_TaxonomyService_SearchReasons_1(ctx context.Context, marshaler runtime.Marshaler, client TaxonomyServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq SearchReasonsRequest
+		metadata runtime.ServerMetadata
+	)
+	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	if req.Body != nil {
+		_, _ = io.Copy(io.Discard, req.Body)
+	}
+	msg, err := client.SearchReasons(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
+	return msg, metadata, err
+}
+
+func local_request_TaxonomyService_SearchReasons_1(ctx context.Context, marshaler runtime.Marshaler, server TaxonomyServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq SearchReasonsRequest
+		metadata runtime.ServerMetadata
+	)
+	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	msg, err := server.SearchReasons(ctx, &protoReq)
+	return msg, metadata, err
+}
+
 func request_TaxonomyService_RecordSuggestionOutcome_0(ctx context.Context, marshaler runtime.Marshaler, client TaxonomyServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
 		protoReq RecordSuggestionOutcomeRequest
@@ -288,6 +315,26 @@ func RegisterTaxonomyServiceHandlerServer(ctx context.Context, mux *runtime.Serv
 			return
 		}
 		forward_TaxonomyService_SearchReasons_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+	})
+	mux.Handle(http.MethodPost, pattern_TaxonomyService_SearchReasons_1, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+		ctx, cancel := context.WithCancel(req.Context())
+		defer cancel()
+		var stream runtime.ServerTransportStream
+		ctx = grpc.NewContextWithServerTransportStream(ctx, &stream)
+		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
+		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/messagerie.taxonomy.v1.TaxonomyService/SearchReasons", runtime.WithHTTPPathPattern("/v1/reasons:search"))
+		if err != nil {
+			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		resp, md, err := local_request_TaxonomyService_SearchReasons_1(annotatedContext, inboundMarshaler, server, req, pathParams)
+		md.HeaderMD, md.TrailerMD = metadata.Join(md.HeaderMD, stream.Header()), metadata.Join(md.TrailerMD, stream.Trailer())
+		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
+		if err != nil {
+			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		forward_TaxonomyService_SearchReasons_1(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
 	mux.Handle(http.MethodPost, pattern_TaxonomyService_RecordSuggestionOutcome_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
@@ -450,6 +497,23 @@ func RegisterTaxonomyServiceHandlerClient(ctx context.Context, mux *runtime.Serv
 		}
 		forward_TaxonomyService_SearchReasons_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
+	mux.Handle(http.MethodPost, pattern_TaxonomyService_SearchReasons_1, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+		ctx, cancel := context.WithCancel(req.Context())
+		defer cancel()
+		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/messagerie.taxonomy.v1.TaxonomyService/SearchReasons", runtime.WithHTTPPathPattern("/v1/reasons:search"))
+		if err != nil {
+			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		resp, md, err := request_TaxonomyService_SearchReasons_1(annotatedContext, inboundMarshaler, client, req, pathParams)
+		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
+		if err != nil {
+			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		forward_TaxonomyService_SearchReasons_1(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+	})
 	mux.Handle(http.MethodPost, pattern_TaxonomyService_RecordSuggestionOutcome_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
@@ -491,6 +555,7 @@ var (
 	pattern_TaxonomyService_GetTaxonomy_0             = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "taxonomy"}, ""))
 	pattern_TaxonomyService_ResolveSuggestion_0       = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "suggestion"}, ""))
 	pattern_TaxonomyService_SearchReasons_0           = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "reasons"}, "search"))
+	pattern_TaxonomyService_SearchReasons_1           = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "reasons"}, "search"))
 	pattern_TaxonomyService_RecordSuggestionOutcome_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "suggestion"}, "outcome"))
 	pattern_TaxonomyService_GetSuggestionStatistics_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"v1", "agent", "suggestionStatistics"}, ""))
 )
@@ -499,6 +564,7 @@ var (
 	forward_TaxonomyService_GetTaxonomy_0             = runtime.ForwardResponseMessage
 	forward_TaxonomyService_ResolveSuggestion_0       = runtime.ForwardResponseMessage
 	forward_TaxonomyService_SearchReasons_0           = runtime.ForwardResponseMessage
+	forward_TaxonomyService_SearchReasons_1           = runtime.ForwardResponseMessage
 	forward_TaxonomyService_RecordSuggestionOutcome_0 = runtime.ForwardResponseMessage
 	forward_TaxonomyService_GetSuggestionStatistics_0 = runtime.ForwardResponseMessage
 )

@@ -44,9 +44,13 @@ type TaxonomyServiceClient interface {
 	// services open to the audience are returned; the list is empty when none
 	// matches and the member goes straight to writing.
 	ResolveSuggestion(ctx context.Context, in *ResolveSuggestionRequest, opts ...grpc.CallOption) (*ResolveSuggestionResponse, error)
-	// SearchReasons finds selections and online services by words: every word must
-	// begin a word of the labels, whatever its accents and case. RESOURCE_EXHAUSTED
-	// (REPORTS_BUSY) with google.rpc.RetryInfo when too much is being searched.
+	// SearchReasons finds selections and online services by everyday words: a word, its
+	// beginning, or a question as one would ask it, in French or English, whatever its accents,
+	// case and small errors of typing. With a letter in it something is found: where nothing
+	// fits, what is nearest, and the choices for what is nowhere else (`near`). Post the words
+	// where addresses may be logged on their way; GET takes them in the query.
+	// RESOURCE_EXHAUSTED (REPORTS_BUSY) with google.rpc.RetryInfo when too much is being
+	// searched.
 	SearchReasons(ctx context.Context, in *SearchReasonsRequest, opts ...grpc.CallOption) (*SearchReasonsResponse, error)
 	// RecordSuggestionOutcome counts what a member did with a proposal. Nothing of
 	// the member is stored. It needs the metadata `idempotency-key`: the same key with the same
@@ -132,9 +136,13 @@ type TaxonomyServiceServer interface {
 	// services open to the audience are returned; the list is empty when none
 	// matches and the member goes straight to writing.
 	ResolveSuggestion(context.Context, *ResolveSuggestionRequest) (*ResolveSuggestionResponse, error)
-	// SearchReasons finds selections and online services by words: every word must
-	// begin a word of the labels, whatever its accents and case. RESOURCE_EXHAUSTED
-	// (REPORTS_BUSY) with google.rpc.RetryInfo when too much is being searched.
+	// SearchReasons finds selections and online services by everyday words: a word, its
+	// beginning, or a question as one would ask it, in French or English, whatever its accents,
+	// case and small errors of typing. With a letter in it something is found: where nothing
+	// fits, what is nearest, and the choices for what is nowhere else (`near`). Post the words
+	// where addresses may be logged on their way; GET takes them in the query.
+	// RESOURCE_EXHAUSTED (REPORTS_BUSY) with google.rpc.RetryInfo when too much is being
+	// searched.
 	SearchReasons(context.Context, *SearchReasonsRequest) (*SearchReasonsResponse, error)
 	// RecordSuggestionOutcome counts what a member did with a proposal. Nothing of
 	// the member is stored. It needs the metadata `idempotency-key`: the same key with the same

@@ -130,7 +130,7 @@ var samples = map[string]any{
 	"SaveTemplateRequest.title":                   "Paiement en cours",
 	"SearchReasonsRequest.q":                      "paiement",
 	"SubmitMessageRequest.reason":                 "paiement-absent",
-	"SubmitMessageRequest.taxonomyVersion":        2,
+	"SubmitMessageRequest.taxonomyVersion":        3,
 	"SubmitMessageRequest.topic":                  "allocations-familiales",
 	"UpdatePreferencesRequest.updateMask":         "smsOnReply",
 }
