@@ -324,7 +324,7 @@ func TestRefusals(t *testing.T) {
 		})
 	}
 	// All that is wrong is told at once, whoever finds it.
-	answer := do(t, jeanne, http.MethodPost, conversations+"?debug=1", []byte(`{"audience":"PARTICULIER","theme":"inconnu","sujet":"x","topic":1,"taxonomyVersion":2,"text":"x"}`))
+	answer := do(t, jeanne, http.MethodPost, conversations+"?debug=1", []byte(`{"audience":"PARTICULIER","theme":"inconnu","sujet":"x","topic":1,"taxonomyVersion":3,"text":"x"}`))
 	want := []string{"debug PARAMETER_UNKNOWN", "sujet FIELD_UNKNOWN", "topic VALUE_INVALID", "idempotency-key IDEMPOTENCY_KEY_REQUIRED", "theme THEME_UNKNOWN", "text BODY_TOO_SHORT"}
 	if got := answer.Problem().Violations(); answer.Status != http.StatusBadRequest || !slices.Equal(got, want) {
 		t.Errorf("%d %q, want %q", answer.Status, got, want)

@@ -193,6 +193,39 @@ func TestEmptyBodies(t *testing.T) {
 	}
 }
 
+// A search takes its words in a body or in the query, not in both, and TestMain sees that they are
+// in no log line, span or metric.
+func TestBothFormsOfASearch(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	for _, row := range []struct{ verb, path, body, want string }{
+		{"POST", "", `{"audience":"PARTICULIER","q":"` + canary + `"}`, canary},
+		{"GET", "?audience=PARTICULIER&q=" + canaryQuery, "", canaryQuery},
+		{"POST", "?q=" + canaryQuery, `{"audience":"PARTICULIER"}`, ""},
+		{"GET", "?audience=PARTICULIER", `{"q":"` + canary + `"}`, ""},
+		{"POST", "", `{"audience":"PARTICULIER","q":"` + canary + `","words":1}`, ""},
+	} {
+		got := s.rest(t, "nobody", row.verb, "/v1/reasons:search"+row.path, row.body)
+		calls := s.take()
+		if row.want == "" {
+			if got.code != http.StatusBadRequest || handled(calls) != 0 {
+				t.Errorf("%s %s %s: %d %s", row.verb, row.path, row.body, got.code, got.body)
+			}
+			continue
+		}
+		if got.code != http.StatusOK || handled(calls) != 1 {
+			t.Errorf("%s %s: %d %s", row.verb, row.path, got.code, got.body)
+			continue
+		}
+		if search := calls[len(calls)-1].request.(*taxonomypb.SearchReasonsRequest); search.GetQ() != row.want || search.GetAudience() != taxonomypb.Audience_PARTICULIER {
+			t.Errorf("%s: %v arrived", row.verb, search)
+		}
+	}
+	if got := s.rest(t, "nobody", "PUT", "/v1/reasons:search", "{}"); got.code != http.StatusMethodNotAllowed || got.header.Get("Allow") != "GET, HEAD, POST" {
+		t.Errorf("PUT: %d, Allow %q", got.code, got.header.Get("Allow"))
+	}
+}
+
 func TestQueriesAreReadStrictly(t *testing.T) {
 	t.Parallel()
 	s := start(t)
