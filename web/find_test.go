@@ -31,7 +31,7 @@ func TestFind(t *testing.T) {
 		{url.Values{"conversation": {conversationID}}, &messagingpb.FindConversationsRequest{ConversationId: conversationID}, []string{"Autres conversations de cette personne"}},
 	} {
 		f.calls()
-		w := b.post("/agent/recherche", row.form)
+		w := b.follow(b.post("/agent/recherche", row.form), claire)
 		if got, _ := one[*messagingpb.FindConversationsRequest](t, f.gateway, "AgentService/FindConversations"); !proto.Equal(got, row.want) {
 			t.Errorf("%v: asked for %v", row.form, got)
 		}
@@ -50,7 +50,17 @@ func TestFind(t *testing.T) {
 		}
 	}
 	f.on("AgentService/FindConversations", answers(&messagingpb.FindConversationsResponse{}))
-	b.shows(b.post("/agent/recherche", url.Values{"q": {memberNumber}}), http.StatusOK, "Aucune conversation.")
+	at := b.post("/agent/recherche", url.Values{"q": {memberNumber}}).Header().Get("Location")
+	b.shows(b.get(at), http.StatusOK, "Aucune conversation.")
+	if strings.Contains(at, memberNumber) || strings.Contains(at, "numero") {
+		t.Errorf("the number is in the address %s", at)
+	}
+	// Nobody else is led there.
+	f.calls()
+	f.browse(t, sofiane).get(at)
+	if calls := f.names(); len(calls) != 0 {
+		t.Errorf("another agent's address calls %v", calls)
+	}
 	f.calls()
 	b.shows(b.post("/agent/recherche", url.Values{"q": {"  "}}), http.StatusUnprocessableEntity, "Écrivez une référence ou un numéro")
 	if calls := f.names(); len(calls) != 0 {
@@ -78,7 +88,7 @@ func TestFind_Refused(t *testing.T) {
 		{status.Error(codes.ResourceExhausted, ""), http.StatusTooManyRequests, "Trop de demandes"},
 	} {
 		f.on("AgentService/FindConversations", refuses(row.err))
-		w := b.post("/agent/recherche", url.Values{"q": {"MSA-7K3D92QY"}})
+		w := b.follow(b.post("/agent/recherche", url.Values{"q": {"MSA-7K3D92QY"}}), claire)
 		b.shows(w, row.code, row.says)
 		if later := row.code == http.StatusServiceUnavailable || row.code == http.StatusTooManyRequests; later != (w.Header().Get("Retry-After") != "") {
 			t.Errorf("%s: Retry-After %q", row.says, w.Header().Get("Retry-After"))
@@ -87,8 +97,11 @@ func TestFind_Refused(t *testing.T) {
 			t.Errorf("%s: what was typed is not in the field, or the fault not at it", row.says)
 		}
 	}
-	// What was looked for is in no address that leads to the sign-in.
+	// What was looked for is in no address that leads to the sign-in, and is found after it.
 	f.on("AgentService/FindConversations", refuses(status.Error(codes.Unauthenticated, "")))
-	w := b.post("/agent/recherche", url.Values{"q": {memberNumber}, kept.Author: {kept.Sign(f.Seal, &claire)}})
-	b.led(w, "/connexion?pour=agent&retour=%2Frepris")
+	at := b.post("/agent/recherche", url.Values{"q": {memberNumber}, kept.Author: {kept.Sign(f.Seal, &claire)}}).Header().Get("Location")
+	w := b.led(b.get(at), "/connexion?pour=agent&retour="+url.QueryEscape(at))
+	if strings.Contains(w.Body.String(), memberNumber) {
+		t.Error("the number is on the page to sign in")
+	}
 }

@@ -72,6 +72,9 @@ func newGateway(t *testing.T) *gateway {
 		"TaxonomyService/RecordSuggestionOutcome": answers(&taxonomypb.RecordSuggestionOutcomeResponse{}),
 		"TaxonomyService/SearchReasons": answers(&taxonomypb.SearchReasonsResponse{Reasons: []*taxonomypb.FoundReason{{
 			Theme: &taxonomypb.Theme{Code: "famille", Label: "Famille"}, Topic: &taxonomypb.Topic{Code: "allocations", Label: "Allocations"}, Reason: &taxonomypb.Reason{Code: "absent", Label: "Paiement absent"},
+			Matches: []*taxonomypb.Match{{Typed: "virment", Found: "virement", Level: taxonomypb.Depth_REASON}},
+		}, {
+			Theme: &taxonomypb.Theme{Code: "famille", Label: "Famille"}, Topic: &taxonomypb.Topic{Code: "allocations", Label: "Allocations"}, Reason: &taxonomypb.Reason{Code: "autre", Label: "Autre question"}, Near: true,
 		}}}),
 		"TaxonomyService/GetSuggestionStatistics": answers(&taxonomypb.GetSuggestionStatisticsResponse{Figures: []*taxonomypb.SuggestionFigures{{Theme: "famille", Service: &taxonomypb.OnlineService{Code: "paiements", Name: "Consulter mes paiements"}, Shown: 4, Followed: 1}}}),
 

@@ -44,6 +44,20 @@ func posted(at string, pairs ...string) func(*browser) *httptest.ResponseRecorde
 	return func(b *browser) *httptest.ResponseRecorder { return b.post(at, form) }
 }
 
+// looked is the page that an agent's search leads to.
+func looked(pairs ...string) func(*browser) *httptest.ResponseRecorder {
+	return func(b *browser) *httptest.ResponseRecorder {
+		return b.follow(posted("/agent/recherche", pairs...)(b), claire)
+	}
+}
+
+// found is the page that a search by words leads to.
+func found(words string) func(*browser) *httptest.ResponseRecorder {
+	return func(b *browser) *httptest.ResponseRecorder {
+		return b.follow(b.post("/messagerie/recherche", url.Values{"q": {words}}), jeanne)
+	}
+}
+
 // The addresses of the states' pages.
 const (
 	promisedConversation = "/messagerie/conversations/" + conversationID
@@ -256,7 +270,9 @@ func lists() []situation {
 		{name: "home: no hidden ones", on: on{"MessagingService/ListConversations": listOf(nil, "")}, do: opened("/messagerie?masquees=1")},
 		{name: "home: a page after the last", on: on{"MessagingService/ListConversations": listOf(nil, "")}, do: opened("/messagerie?suite=x")},
 		{name: "home: the service is away", on: on{"MessagingService/ListConversations": away}, do: opened("/messagerie")},
-		{name: "search: nothing found", on: on{"TaxonomyService/SearchReasons": answers(&taxonomypb.SearchReasonsResponse{})}, do: opened("/messagerie/recherche?q=x")},
+		{name: "search: no word", on: on{"TaxonomyService/SearchReasons": answers(&taxonomypb.SearchReasonsResponse{})}, do: found("?")},
+		{name: "search: only what is near", on: on{"TaxonomyService/SearchReasons": answers(&taxonomypb.SearchReasonsResponse{Reasons: []*taxonomypb.FoundReason{{Theme: &taxonomypb.Theme{Code: "famille", Label: "Famille"}, Near: true}}})}, do: found("x")},
+		{name: "search: found", do: found("virement")},
 	}
 }
 

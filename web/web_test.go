@@ -279,7 +279,8 @@ func TestNotUTF8(t *testing.T) {
 		asks                 bool
 	}{
 		{http.MethodGet, "/messagerie/conversations/%ff", "", false},
-		{http.MethodGet, "/messagerie/recherche?q=%ff", "", true},
+		{http.MethodGet, "/messagerie/recherche?r=%ff", "", false},
+		{http.MethodPost, "/messagerie/recherche", "q=%ff", false},
 		{http.MethodGet, "/messagerie?suite=%c3%28", "", true},
 		{http.MethodPost, "/preferences", "email=%ff%fe%40example.org&langue=fr-FR", true},
 	} {

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -596,22 +597,50 @@ func TestDraft_Delete(t *testing.T) {
 
 func TestSearch(t *testing.T) {
 	t.Parallel()
+	const search = "/messagerie/recherche"
 	f := newFront(t)
 	b := f.browse(t, jeanne)
-	b.shows(b.get("/messagerie/recherche?q="+strings.Repeat("é", 120)), http.StatusOK, "Paiement absent")
-	if got, _ := one[*taxonomypb.SearchReasonsRequest](t, f.gateway, "TaxonomyService/SearchReasons"); len([]rune(got.GetQ())) != 100 {
-		t.Errorf("searched for %d characters", len([]rune(got.GetQ())))
+	typed := strings.Repeat("é", 120)
+	asked := b.post(search, url.Values{"q": {typed}})
+	at := asked.Header().Get("Location")
+	if asked.Code != http.StatusSeeOther || !strings.HasPrefix(at, search+"?r=") || strings.Contains(at, "é") || strings.Contains(at, "%C3") {
+		t.Errorf("%d to %q", asked.Code, at)
 	}
-	b.led(b.get("/messagerie/recherche?q=%20"), "/messagerie/nouveau")
+	// It can be loaded again, and come back to.
+	for range 2 {
+		w := b.get(at)
+		b.shows(w, http.StatusOK, "Paiement absent", "Un motif trouvé.", "Trouvé pour : virement", "Ou encore", "Autre question")
+		if title := regexp.MustCompile(`<title>.*</title>`).FindString(w.Body.String()); title != "<title>Recherche – Ma messagerie</title>" {
+			t.Errorf("the title is %s", title)
+		}
+		if value(w, "", "q") != strings.Repeat("é", 100) {
+			t.Errorf("%q is in the field", value(w, "", "q"))
+		}
+		if got, _ := one[*taxonomypb.SearchReasonsRequest](t, f.gateway, "TaxonomyService/SearchReasons"); len([]rune(got.GetQ())) != 100 {
+			t.Errorf("searched for %d characters", len([]rune(got.GetQ())))
+		}
+		f.calls()
+	}
+	// It is nobody else's, and does not stay for ever.
+	b.led(f.browse(t, session.Session{ID: "p", Realm: session.Member, Subject: "members:paul", Profiles: jeanne.Profiles, Audience: jeanne.Audience}).get(at), "/messagerie/nouveau")
+	b.led(b.get(search+"?q=paiement"), "/messagerie/nouveau")
+	b.led(b.post(search, url.Values{"q": {" "}}), "/messagerie/nouveau")
+	// A page's script has it at once.
+	r := httptest.NewRequest(http.MethodPost, search, strings.NewReader("q=rib"))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("Sec-Fetch-Mode", "cors")
+	b.shows(b.do(r), http.StatusOK, "Paiement absent")
+	f.on("TaxonomyService/SearchReasons", answers(&taxonomypb.SearchReasonsResponse{Reasons: []*taxonomypb.FoundReason{{Theme: &taxonomypb.Theme{Code: "famille", Label: "Famille"}, Near: true}}}))
+	b.shows(b.get(at), http.StatusOK, "Aucun motif ne correspond tout à fait. Voici les plus proches.", "Motifs les plus proches", "Famille")
 	for choice, to := range map[string]string{"t=famille&s=allocations&m=absent": "/message", "t=famille": "/sujet"} {
-		w := b.post("/messagerie/recherche", url.Values{"choix": {choice}})
+		w := b.post(search, url.Values{"choix": {choice}})
 		if w.Code != http.StatusSeeOther || !strings.HasSuffix(w.Header().Get("Location"), to) {
 			t.Errorf("%s leads to %q", choice, w.Header().Get("Location"))
 		}
 	}
 	for _, choice := range []string{"", "t=habitat", "%zz"} {
-		b.shows(b.post("/messagerie/recherche", url.Values{"choix": {choice}}), http.StatusNotFound)
+		b.shows(b.post(search, url.Values{"choix": {choice}}), http.StatusNotFound)
 	}
 	f.on("TaxonomyService/SearchReasons", refuses(status.Error(codes.Unavailable, "")))
-	b.shows(b.get("/messagerie/recherche?q=paiement"), http.StatusServiceUnavailable)
+	b.shows(b.get(at), http.StatusServiceUnavailable)
 }

@@ -14,9 +14,9 @@ const colleague = 'conseiller-armorique-900';
 const cookie = '__Host-session';
 
 // elsewhere has what the page sends next answered by another front end.
-const elsewhere = (front) => ({ page, spec }) => page.route((url) => String(url).startsWith(web), async (route) => {
+const elsewhere = (front) => ({ page }) => page.route((url) => String(url).startsWith(web), async (route) => {
 	const request = route.request(), path = new URL(request.url()).pathname;
-	if (!(request.method() === 'POST' && !path.endsWith('/enregistrer')) && !(spec.get && path === '/messagerie/recherche')) return route.continue();
+	if (request.method() !== 'POST' || path.endsWith('/enregistrer')) return route.continue();
 	const headers = { ...(await request.allHeaders()), origin: front, 'sec-fetch-site': 'same-origin', 'sec-fetch-mode': 'navigate' };
 	return route.fulfill({ response: await route.fetch({ url: request.url().replace(web, front), headers, maxRedirects: 0 }) });
 });
@@ -71,7 +71,7 @@ export const disturbances = {
 			let lost = false;
 			await page.route((url) => String(url).startsWith(web), async (route) => {
 				const request = route.request(), path = new URL(request.url()).pathname;
-				if (lost || !request.isNavigationRequest() || !(request.method() === 'POST' || spec.get && path === '/messagerie/recherche')) return route.continue();
+				if (lost || !request.isNavigationRequest() || request.method() !== 'POST') return route.continue();
 				lost = true;
 				await route.fetch({ maxRedirects: 0 });
 				return route.abort('connectionreset');
@@ -87,7 +87,7 @@ export const disturbances = {
 			const waiting = new Promise((resolve) => {
 				run.letGo = page.route((url) => String(url).startsWith(web), (route) => {
 					const request = route.request();
-					if (!request.isNavigationRequest() || !(request.method() === 'POST' || spec.get && new URL(request.url()).pathname === '/messagerie/recherche')) return route.continue();
+					if (!request.isNavigationRequest() || request.method() !== 'POST') return route.continue();
 					return resolve(route);
 				});
 			});
@@ -119,7 +119,6 @@ export const disturbances = {
 	'somebody else signed in in the other tab': {
 		happens: inOtherTab(async (tab, run) => { await signOut(tab); await run.signInOn(tab, run.stranger); }),
 		then: async (run) => {
-			if (run.spec.get) return;
 			assert.match(await run.page.textContent('main'), /autre compte|autre personne|quelqu’un d’autre/i);
 			// Back as who had typed it, it is sent.
 			await inOtherTab(async (tab) => { await signOut(tab); await run.signInOn(tab, run.persona); })(run);

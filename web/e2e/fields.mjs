@@ -53,7 +53,7 @@ export async function api(persona, method, path, body, headers = {}) {
 	return text ? JSON.parse(text) : {};
 }
 
-export const selection = { audience: 'PARTICULIER', theme: 'famille-logement', topic: 'allocations-familiales', reason: 'paiement-absent', taxonomyVersion: 2 };
+export const selection = { audience: 'PARTICULIER', theme: 'famille-logement', topic: 'allocations-familiales', reason: 'paiement-absent', taxonomyVersion: 3 };
 
 /** written is a conversation of a member, from elsewhere. */
 export async function written(member) {
@@ -110,7 +110,7 @@ export const pages = {
 		stored: onPageOf((run) => `/messagerie/conversations/${run.made.id}`),
 	},
 	preferences: { side: 'member', button: 'main form[action="/preferences"] button.button', open: (run) => run.page.goto(`${web}/preferences`) },
-	themes: { side: 'member', search: true, get: true, button: 'main form.search button', another: 'main form:not(.search) button', open: (run) => run.page.goto(`${web}/messagerie/nouveau`) },
+	themes: { side: 'member', search: true, button: 'main form.search button', another: 'main form:not(.search) button', open: (run) => run.page.goto(`${web}/messagerie/nouveau`) },
 	'handed back': {
 		side: 'member', sends: 'texte', button: 'main form[data-once] button.button', kept: true,
 		open: async (run) => {

@@ -163,7 +163,26 @@ test('search by words', async () => {
 	assert.ok(await page.locator('button[name=choix]').count() > 0);
 	await page.click('button[name=choix] >> nth=0');
 	assert.ok(await page.isVisible('#text'));
-	await page.goto(`${web}/messagerie/recherche?q=zzzz`);
+	// Results come while one types, with why, and the field stays.
+	await page.goto(`${web}/messagerie/nouveau`);
+	await page.locator('#q').pressSequentially('rib', { delay: 20 });
+	await page.waitForSelector('#found button[name=choix]');
+	assert.match(await page.textContent('#found-said'), /motifs? trouvés?/);
+	assert.match(await page.textContent('#found'), /Trouvé pour/);
+	assert.equal(await page.inputValue('#q'), 'rib');
+	// Words are in no address and no title.
+	await page.click('text=Chercher');
+	await page.waitForURL('**/recherche?r=*');
+	assert.doesNotMatch(page.url() + await page.title(), /rib\b/);
+	assert.equal(await page.inputValue('#q'), 'rib');
+	// One comes back to what was found.
+	await page.click('button[name=choix] >> nth=0');
+	await page.waitForSelector('#text');
+	await page.goBack();
+	assert.equal(await page.inputValue('#q'), 'rib');
+	await page.fill('#q', 'zzzz');
+	await page.click('text=Chercher');
+	await page.waitForSelector('text=Aucun motif ne correspond tout à fait');
 	assert.ok(await page.isVisible('text=Autre : choisir par thème'));
 });
 

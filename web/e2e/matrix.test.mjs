@@ -130,9 +130,8 @@ class Run {
 			text: (body.querySelector('main')?.textContent ?? '').replace(/\s+/g, ' '),
 			shown: [...body.querySelectorAll('main textarea')].map((f) => f.value),
 		}));
-		const address = new URL(page.url()).searchParams.get('q');
 		return texts.filter((text) => !(has.values.includes(text) || has.values.includes(text.trim()) || has.text.includes(text.trim().replace(/\s+/g, ' '))
-			|| this.spec.get && address === text || this.disturbance.inserts && has.values.some((value) => value.startsWith(text))));
+			|| this.disturbance.inserts && has.values.some((value) => value.startsWith(text))));
 	}
 
 	// missingAt is missing, on the page that was left, once what it sent when it was left is there.
@@ -255,7 +254,7 @@ function fateOf(r, lost) {
 	if (r.fault) return 'lost';
 	if (!lost) return r.asked ? 'asked' : 'kept';
 	if (!r.disturbance.leaves) return 'lost';
-	if (!r.javaScriptEnabled) return r.disturbance.carries && !r.spec.get ? 'lost' : 'never sent';
+	if (!r.javaScriptEnabled) return r.disturbance.carries ? 'lost' : 'never sent';
 	return r.spec.search ? 'search not begun' : 'lost';
 }
 

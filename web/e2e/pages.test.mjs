@@ -137,8 +137,8 @@ const member = [
 	['conversation-erreur', async (page) => { await page.goto(`${web}/messagerie`); await page.click('.item:not(.unread) h3 a >> nth=0'); await page.fill('#text', 'x'); await page.click('main form button.button'); }],
 	['conversation-repondue', async (page) => page.goto(`${web}/messagerie/conversations/${made.answered}`)],
 	['conversation-close', async (page) => page.goto(`${web}/messagerie/conversations/${made.closed}`)],
-	['recherche', async (page) => page.goto(`${web}/messagerie/recherche?q=paiement`)],
-	['recherche-vide', async (page) => page.goto(`${web}/messagerie/recherche?q=zzzz`)],
+	['recherche', async (page) => { await page.goto(`${web}/messagerie/nouveau`); await page.fill('#q', 'paiement'); await Promise.all([page.waitForURL('**/recherche?r=*'), page.click('form.search button')]); }],
+	['recherche-vide', async (page) => { await page.goto(`${web}/messagerie/nouveau`); await page.fill('#q', 'zzzz'); await Promise.all([page.waitForURL('**/recherche?r=*'), page.click('form.search button')]); }],
 	['preferences', async (page) => page.goto(`${web}/preferences`)],
 	['preferences-erreur', async (page) => { await page.goto(`${web}/preferences`); await page.fill('#phone', '17'); await page.click('main form button.button'); }],
 	['donnees', async (page) => page.goto(`${web}/donnees-personnelles`)],
@@ -212,7 +212,7 @@ const agent = [
 	['agent-recherche-autres', async (page) => {
 		await page.goto(`${web}/agent/conversations/${made.free}`);
 		await page.click('text=Autres conversations de cette personne');
-		await page.waitForURL('**/agent/recherche');
+		await page.waitForURL('**/agent/recherche?r=*');
 		assert.ok(await page.locator('.queue .item').count() > 0);
 	}],
 	['audit', async (page) => { await page.goto(`${web}/agent/audit`); await says(page, 'a lu la conversation'); }],
@@ -242,7 +242,7 @@ async function find(page, quoted) {
 	await page.goto(`${web}/agent`);
 	await page.fill('#q', quoted);
 	await page.click('.find button');
-	await page.waitForURL('**/agent/recherche');
+	await page.waitForURL('**/agent/recherche?r=*');
 }
 
 // cut sets the size of text and lists what is not to be seen whole then: text beside the page,

@@ -83,8 +83,11 @@ for (const name of ['chromium', 'firefox']) {
 			await hears('mes-messages', open('/espace/messages'));
 			await hears('accueil', open('/messagerie'));
 			await hears('masquees', open('/messagerie?masquees=1'));
-			await hears('recherche-vide', open('/messagerie/recherche?q=zzzz'));
-			await hears('recherche', open('/messagerie/recherche?q=paiement'));
+			for (const [part, words] of [['recherche-vide', 'zzzz'], ['recherche', 'rib']]) {
+				await page.goto(`${web}/messagerie/nouveau`);
+				await page.$eval('#q', (field, text) => { field.value = text; }, words);
+				await hears(part, () => press(page, 'form.search button'));
+			}
 			// 2: selection.
 			await hears('theme', open('/messagerie/nouveau'));
 			await hears('theme-erreur', next);

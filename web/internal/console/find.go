@@ -2,6 +2,7 @@ package console
 
 import (
 	"net/http"
+	"net/url"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -11,27 +12,44 @@ import (
 	"github.com/ma-messagerie/messagerie/web/internal/render"
 )
 
-// findPage is what an agent looks for, and what there is. It answers a POST: what is looked
-// for may be personal, and is in no address, title, cookie or log.
+// findPage is what an agent looks for, and what there is. What is looked for may be personal: it
+// is posted, and sealed in the page's address, and in no title, cookie or log.
 type findPage struct {
 	desk.Search
 	Asked         bool
 	Conversations []*messagingpb.Conversation
 	// Next is a token of the gateway's; empty on the last page.
 	Next string
-	// Back is where the page was opened from, and where its conversations lead back to.
-	Back string
+	// Back is where the page was opened from, Here its own address, where its conversations lead
+	// back to.
+	Back, Here string
 }
 
-func (v *visitor) showFind() error {
-	return v.Show(http.StatusOK, "find", findPage{Back: desk.Queue})
-}
-
+// find leads to what is found, so that one comes back to it.
 func (v *visitor) find() error {
 	page := findPage{Search: desk.SearchOf(v.R.PostForm), Back: desk.BackOf(v.R.PostFormValue("retour"))}
 	if page.Empty() {
 		return v.Show(http.StatusUnprocessableEntity, "find", page,
 			render.Fault{Field: "q", Text: v.Tr("Écrivez une référence ou un numéro d’adhérent.", "Enter a reference or a member number.")})
+	}
+	form := url.Values{}
+	for _, name := range []string{"q", "conversation", "sens", "suite", "retour"} {
+		if value := v.R.PostFormValue(name); value != "" {
+			form.Set(name, value)
+		}
+	}
+	to, err := v.Hidden(desk.Find, form)
+	if err != nil {
+		return err
+	}
+	return v.Redirect(to)
+}
+
+func (v *visitor) showFind() error {
+	form, ok := v.Revealed()
+	page := findPage{Search: desk.SearchOf(form), Back: desk.BackOf(form.Get("retour")), Here: v.R.URL.RequestURI()}
+	if !ok {
+		return v.Show(http.StatusOK, "find", page)
 	}
 	resp, err := v.agents.FindConversations(v.Ctx, page.Request())
 	switch code := status.Code(err); {

@@ -70,8 +70,8 @@ func Routes(mux *http.ServeMux, s *visit.Site) {
 	page("POST /messagerie/conversations/{id}/enregistrer", (*visitor).saveFurther)
 
 	page("GET /messagerie/nouveau", (*visitor).newMessage)
-	page("GET /messagerie/recherche", (*visitor).search)
-	page("POST /messagerie/recherche", (*visitor).chooseFound)
+	page("GET "+searchAt, (*visitor).showFound)
+	page("POST "+searchAt, (*visitor).search)
 	page("GET /messagerie/brouillons/{id}/{step}", (*visitor).showStep)
 	page("POST /messagerie/brouillons/{id}/{step}", (*visitor).takeStep)
 	page("GET /messagerie/brouillons/{id}/service/{service}", (*visitor).useService)

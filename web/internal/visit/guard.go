@@ -81,11 +81,11 @@ func (v *Visit) own(serve func(*Visit) error) error {
 	if kept.Foreign(v.Seal, v.R.PostForm, v.Session) {
 		return refusal.ErrOtherAccount
 	}
-	if v.R.PostForm.Has(kept.Again) {
-		kept.Drop(v.W)
-	}
 	if to := v.R.PostForm.Get(kept.Language); to != "" {
 		return v.translate(to)
+	}
+	if v.R.PostForm.Has(kept.Again) {
+		kept.Drop(v.W)
 	}
 	return serve(v)
 }

@@ -126,6 +126,31 @@ const autosaved = (form) => {
 	returned(form, () => { sent = false; });
 };
 
+/** Shows what is found by words while they are typed, from the page that has it.
+ * @param {HTMLFormElement} form */
+const foundWhileTyping = (form) => {
+	const place = byId(String(form.dataset.found)), field = /** @type {HTMLInputElement} */ (form.elements.namedItem('q'));
+	let timer = 0, asked = new AbortController();
+	const ask = async () => {
+		asked.abort();
+		asked = new AbortController();
+		const said = byId('found-said');
+		if (!place || !said) return;
+		if (field.value.trim().length < 2) { place.replaceChildren(); said.textContent = ''; return; }
+		const body = new URLSearchParams([...new FormData(form)].map(([name, value]) => [name, String(value)]));
+		const answer = await fetch(form.action, { method: 'POST', headers: click(), body, redirect: 'manual', signal: asked.signal });
+		if (!answer.ok) return;
+		const page = parse(await answer.text());
+		place.replaceChildren(...[...page.querySelector('#found')?.childNodes ?? []].map((node) => document.importNode(node, true)));
+		said.textContent = page.querySelector('#found-said')?.textContent ?? '';
+	};
+	field.addEventListener('input', () => {
+		clearTimeout(timer);
+		// What does not come is asked for by the button.
+		timer = setTimeout(() => { ask().catch(() => {}); }, 300);
+	});
+};
+
 /** Asks before a page is left with what was typed in a form that nothing saves: the browser's own
  * question, in its words. @param {HTMLFormElement} form */
 const guarded = (form) => {
@@ -179,7 +204,10 @@ const claimed = (form) => {
 /** What is new is announced; nothing moves until the reader asks. A screen reader speaks it
  * because what it appears in was there before and is live. @param {HTMLElement} news @param {string} path */
 const live = (news, path) => {
-	let first = true, wait = 1000;
+	let first = true, wait = 1000, timer = 0;
+	/** What a list shows. @param {Document} page */
+	const standing = (page) => [...page.querySelectorAll('main .list a, main .list .tag, main .list .badge')].map((el) => `${el.getAttribute('href')} ${el.textContent}`).join('\n');
+	const shown = standing(document);
 	const show = () => {
 		if (!news.hidden) return;
 		news.hidden = false;
@@ -188,11 +216,16 @@ const live = (news, path) => {
 		link.textContent = String(news.dataset.link);
 		news.replaceChildren(`${news.dataset.text} `, link);
 	};
+	/** A hint does not say that this list has changed, and a stream that was cut begins with one. */
+	const compare = async () => {
+		const answer = await fetch(location.href, { headers: { accept: 'text/html', ...click() } });
+		if (answer.ok && standing(parse(await answer.text())) !== shown) show();
+	};
 	/** On a conversation's page, its new messages are added at the end. */
 	const fetchThread = async () => {
 		const answer = await fetch(String(news.dataset.here), { headers: { accept: 'text/html', ...click() } });
 		const thread = byId('thread');
-		if (!answer.ok || !thread) return show();
+		if (!answer.ok || !thread) throw new Error(String(answer.status));
 		const page = parse(await answer.text());
 		let added = 0;
 		page.querySelectorAll('#thread > li').forEach((li) => {
@@ -220,9 +253,12 @@ const live = (news, path) => {
 				each('#unread .vh', (/** @type {HTMLElement} */ words) => { words.textContent = ` ${counting(words, 'unread', told.unread)}`; });
 			}
 			if (first) { first = false; return; }
-			const here = news.dataset.id;
-			if (!here) show();
-			else if (told.id === here || told.id === '') fetchThread().catch(show);
+			const { id, here } = news.dataset;
+			if (here) {
+				if (told.id === id || !told.id) fetchThread().catch(() => { if (told.id) show(); });
+			} else if (!id && !timer && news.hidden) {
+				timer = setTimeout(() => { timer = 0; compare().catch(() => {}); }, 1000 + Math.random() * 1000);
+			}
 		};
 		source.addEventListener('conversation', heard);
 		source.addEventListener('queue', heard);
@@ -292,6 +328,7 @@ const shortcuts = () => {
 
 // What a draft is saved of needs no page between to be kept.
 each('footer button[form]', (/** @type {HTMLButtonElement} */ button) => { if (button.form?.dataset.autosave) button.removeAttribute('form'); });
+each('[data-found]', foundWhileTyping);
 each('[data-count]', counted);
 each('[data-autosave]', autosaved);
 each('dialog#proposal', proposed);
