@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"slices"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -13,7 +12,6 @@ import (
 	"github.com/ma-messagerie/messagerie/web/internal/kept"
 	"github.com/ma-messagerie/messagerie/web/internal/receipt"
 	"github.com/ma-messagerie/messagerie/web/internal/refusal"
-	"github.com/ma-messagerie/messagerie/web/internal/render"
 	"github.com/ma-messagerie/messagerie/web/internal/session"
 	"github.com/ma-messagerie/messagerie/web/internal/visit"
 )
@@ -77,17 +75,8 @@ func signOut(v *visit.Visit) error {
 	return v.Redirect("/connexion")
 }
 
-func setLanguage(v *visit.Visit) error {
-	lang := v.R.PostFormValue("langue")
-	if slices.Contains(render.Languages, lang) {
-		render.SetLanguage(v.W, lang)
-	}
-	back := session.OwnPath(v.R.PostFormValue("retour"))
-	if back == "" {
-		back = "/"
-	}
-	return v.Redirect(back)
-}
+// setLanguage is for pages where one types nothing; where one does, see visit.Visit.Translate.
+func setLanguage(v *visit.Visit) error { return v.Translate(v.R.PostFormValue(kept.Language)) }
 
 // keepSession says how long the session goes on, and how long it can: a POST has prolonged
 // it, a script's GET has not.

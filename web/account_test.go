@@ -80,12 +80,12 @@ func TestLanguage(t *testing.T) {
 	t.Parallel()
 	f := newFront(t)
 	b := f.browse(t, jeanne)
-	b.shows(b.led(b.post("/langue", url.Values{"langue": {"en"}, "retour": {"/aide"}}), "/aide"), http.StatusOK, "Help")
-	b.post("/langue", url.Values{"langue": {"de"}})
+	b.shows(b.led(b.post("/langue", url.Values{"vers": {"en/aide"}}), "/aide"), http.StatusOK, "Help")
+	b.post("/langue", url.Values{"vers": {"de/"}})
 	if b.cookies[render.LanguageCookie] != "en" {
 		t.Errorf("an unknown language is taken: %v", b.cookies)
 	}
-	if to := b.post("/langue", url.Values{"langue": {"fr"}, "retour": {"//example.org"}}).Header().Get("Location"); to != "/" {
+	if to := b.post("/langue", url.Values{"vers": {"fr//example.org"}}).Header().Get("Location"); to != "/" {
 		t.Errorf("led to %q", to)
 	}
 }

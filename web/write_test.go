@@ -383,7 +383,7 @@ func TestWrite_WindowOpensOnce(t *testing.T) {
 	for what, again := range map[string]func() *httptest.ResponseRecorder{
 		"loaded again": func() *httptest.ResponseRecorder { return b.get(at + "message") },
 		"in another language": func() *httptest.ResponseRecorder {
-			return b.led(b.post("/langue", url.Values{"langue": {"en"}, "retour": {at + "message"}}), at+"message")
+			return b.led(b.post("/langue", url.Values{"vers": {"en" + at + "message"}}), at+"message")
 		},
 		"after it was left": func() *httptest.ResponseRecorder {
 			return b.led(b.post(at+"service", url.Values{"issue": {"ecrire"}}), at+"message")

@@ -15,7 +15,7 @@ const answer = async (id) => api('crm', 'POST', `/v1/agent/conversations/${id}:r
 const pages = {
 	'a member’s conversations': { who: 'jeanne', at: () => '/messagerie', event: 'conversation', happens: answer, says: 'Il y a du nouveau dans vos conversations.' },
 	'a member’s conversation': { who: 'jeanne', at: (id) => `/messagerie/conversations/${id}`, event: 'conversation', happens: answer, says: 'Il y a du nouveau dans cette conversation.' },
-	'the queue': { who: 'claire', at: () => '/agent?ordre=recent', event: 'queue', happens: (id) => api('claire', 'POST', `/v1/agent/conversations/${id}:claim`, {}), says: 'La file a changé.' },
+	'the queue': { who: 'claire', at: () => '/agent?ordre=modifiees', event: 'queue', happens: (id) => api('claire', 'POST', `/v1/agent/conversations/${id}:claim`, {}), says: 'La file a changé.' },
 	'an agent’s conversation': { who: 'claire', at: (id) => `/agent/conversations/${id}`, event: 'queue', happens: (id) => api('jeanne', 'POST', `/v1/conversations/${id}:followUp`, { text: 'Une précision, entre-temps.' }, key()), says: 'La conversation a changé.' },
 };
 

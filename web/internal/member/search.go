@@ -16,6 +16,9 @@ import (
 // searchAt is the address of the search by words, which are posted and in no address, title or log.
 const searchAt = "/messagerie/recherche"
 
+// mostFound is how many reasons are shown: a right one is nearly always among the first three.
+const mostFound = 8
+
 // searchPage is what was found.
 type searchPage struct {
 	Words string
@@ -62,7 +65,7 @@ func (v *visitor) showFoundFor(words string) error {
 	for _, r := range resp.GetReasons() {
 		if r.GetNear() {
 			page.Near = append(page.Near, r)
-		} else {
+		} else if len(page.Reasons) < mostFound {
 			page.Reasons = append(page.Reasons, r)
 		}
 	}

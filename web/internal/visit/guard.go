@@ -82,7 +82,7 @@ func (v *Visit) own(serve func(*Visit) error) error {
 		return refusal.ErrOtherAccount
 	}
 	if to := v.R.PostForm.Get(kept.Language); to != "" {
-		return v.translate(to)
+		return v.Translate(to)
 	}
 	if v.R.PostForm.Has(kept.Again) {
 		kept.Drop(v.W)

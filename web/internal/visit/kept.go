@@ -49,9 +49,9 @@ func (v *Visit) signInKeeping(who session.Realm) error {
 	}, &form, "/connexion?" + to.Encode()})
 }
 
-// translate changes the language of the pages, and shows what was typed in it: to is the language
+// Translate changes the language of the pages, and shows what was typed in it: to is the language
 // with the address of the page. A form that is sent for this does nothing else.
-func (v *Visit) translate(to string) error {
+func (v *Visit) Translate(to string) error {
 	lang, back := to[:min(2, len(to))], session.OwnPath(to[min(2, len(to)):])
 	if pages, ok := v.ByLanguage[lang]; ok {
 		v.Pages = pages
