@@ -356,7 +356,7 @@ func TestDefault_IsWhatWasPublished(t *testing.T) {
 	published := map[int]string{
 		1: "501caf2dcb5e90bc97de5fe7b12bdc9a13d3d4656cd6ec4734c04ba705afd806",
 		2: "1f943b7d82e09cb8ef5f641dc940b402157a1c90b7e507891b0312d3470c31a3",
-		3: "93d86a968ddb3deec38ca17179456170093a6b0f17c2ad1ec44a910514dc7ea1",
+		3: "13ba0cceda0610ba0915d7690a634427e954958dc647214826d8e8cc585a21ff",
 	}
 	f, err := parse("catalogue.yaml", Default)
 	if err != nil {

@@ -14,6 +14,8 @@ const (
 	// fuzzyTwice letters, of which two may be missing.
 	fuzzyFrom  = 4
 	fuzzyTwice = 8
+	// otherBegin is the length from which it may be the first letter that is wrong.
+	otherBegin = 6
 )
 
 // New makes an index of a tree. Each list of synonyms has words, or several words each, that

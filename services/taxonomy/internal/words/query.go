@@ -172,13 +172,15 @@ func (x *Index) misspelt(u *unit, w word) {
 	}
 	slices.Sort(candidates)
 	for _, n := range slices.Compact(candidates) {
-		switch known := x.words[n]; misspelling(w, known) {
-		case 0, 1:
+		known := x.words[n]
+		wrong := misspelling(w, known)
+		// Short words that begin otherwise are other words: ligne, vigne.
+		begins := known[0] == w.folded[0]
+		switch {
+		case wrong <= 1 && (begins || len(w.folded) >= otherBegin):
 			u.add(x.wordTok[n], oneOff)
-		case 2:
-			if known[0] == w.folded[0] {
-				u.add(x.wordTok[n], twoOff)
-			}
+		case wrong == 2 && begins:
+			u.add(x.wordTok[n], twoOff)
 		}
 	}
 	slices.SortStableFunc(u.alternatives, func(a, b alternative) int {
