@@ -64,7 +64,7 @@ func TestSearchReasons(t *testing.T) {
 		first    string
 		service  string // among those found; empty: any
 	}{
-		{"a typing error", particulier, "demenagment", "famille-logement/aides-logement/demenagement", "changement-situation"},
+		{"a typing error", particulier, "demenagment", "compte-demarches/coordonnees/adresse", "changement-situation"},
 		{"a plural", particulier, "paiements", "famille-logement/allocations-familiales/paiement-absent", "mes-remboursements"},
 		{"words in any order", particulier, "perte carte vitale", "sante/carte-vitale/perte-vol", "carte-vitale"},
 		{"a sentence", particulier, "Bonjour, j’ai perdu ma carte vitale, que dois-je faire ? Merci", "sante/carte-vitale/perte-vol", "carte-vitale"},

@@ -44,7 +44,7 @@ func New(nodes []Node, synonyms [][]string) *Index {
 	x.nodes[len(nodes)].children = uint32(len(x.children)) //nolint:gosec // a taxonomy
 	b.weigh()
 	b.spell()
-	x.nodes, x.phrases = slices.Clip(x.nodes), slices.Clip(x.phrases)
+	x.nodes, x.phrases, x.worths = slices.Clip(x.nodes), slices.Clip(x.phrases), slices.Clip(x.worths)
 	x.toks, x.spans = slices.Clip(x.toks), slices.Clip(x.spans)
 	x.scratches.New = func() any { return newScratch(x) }
 	return x
@@ -130,7 +130,10 @@ func (b *builder) addNode(n Node) {
 
 func (b *builder) addPhrase(n uint32, t Text) {
 	//nolint:gosec // a taxonomy has some hundred thousand words
-	p := phrase{text: t.Text, node: n, toks: uint32(len(b.toks)), spans: uint32(len(b.spans)), weight: uint8(100*t.Weight + 0.5), seen: t.Seen, label: t.Label}
+	p := phrase{text: t.Text, toks: uint32(len(b.toks)), spans: noSpans}
+	if t.Label {
+		p.spans = uint32(len(b.spans)) //nolint:gosec // see above
+	}
 	number := uint32(len(b.phrases)) //nolint:gosec // some hundred thousand
 	for _, w := range split(t.Text) {
 		b.toks = append(b.toks, b.learn(w.folded))
@@ -154,6 +157,7 @@ func (b *builder) addPhrase(n uint32, t Text) {
 	}
 	b.toks = append(b.toks, end)
 	b.phrases = append(b.phrases, p)
+	b.worths = append(b.worths, worth{n, uint8(100*t.Weight + 0.5), t.Seen})
 }
 
 // post notes where a tok is, once for each phrase.
@@ -194,8 +198,8 @@ func (s *sequence) match(rest []tok, is func(i int, t tok) bool) int {
 // weigh counts of how many entries of each view each tok is.
 func (b *builder) weigh() {
 	var seen Views
-	for i := range b.phrases {
-		seen |= b.phrases[i].seen
+	for _, w := range b.worths {
+		seen |= w.seen
 	}
 	for v := range maxViews {
 		if seen&View(v) != 0 {
@@ -234,8 +238,8 @@ func (b *builder) weights(view Views) []float32 {
 func (b *builder) count(view Views, phrases func(yield func(uint32))) int {
 	n, last := 0, -1
 	phrases(func(number uint32) {
-		if p := &b.phrases[number]; p.seen&view != 0 && int(p.node) != last {
-			n, last = n+1, int(p.node)
+		if w := b.worths[number]; w.seen&view != 0 && int(w.node) != last {
+			n, last = n+1, int(w.node)
 		}
 	})
 	return n

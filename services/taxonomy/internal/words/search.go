@@ -7,15 +7,15 @@ import (
 
 const (
 	// inTopic and inTheme are what a word counts one and two levels above the leaf.
-	inTopic = 0.7
-	inTheme = 0.45
+	inTopic = 0.8
+	inTheme = 0.5
 	// whole is what a text counts besides that was met whole.
-	whole = 0.45
+	whole = 0.7
 	// mostPostings bounds how many texts are looked at, mostNodes how many entries take part,
 	// and mostRanked how many of these are compared in full.
-	mostPostings = 4000
-	mostNodes    = 500
-	mostRanked   = 40
+	mostPostings = 2000
+	mostNodes    = 300
+	mostRanked   = 24
 	// mostTexts bounds how many texts of one entry are compared.
 	mostTexts = 200
 )
@@ -106,20 +106,20 @@ func (x *Index) meet(s *scratch, units []unit) {
 			list := x.postings[a.tok]
 			list = list[:min(len(list), left)]
 			left -= len(list)
-			worth := s.idf[a.tok] * a.quality / 100
+			hundredth := s.idf[a.tok] * a.quality / 100
 			for _, number := range list {
-				p := &x.phrases[number]
-				if p.seen&s.view == 0 {
+				w := x.worths[number]
+				if w.seen&s.view == 0 {
 					continue
 				}
-				e := s.of(int(p.node))
+				e := s.of(int(w.node))
 				if e == nil {
 					if len(s.entries) == mostNodes {
 						continue
 					}
-					e = s.begin(p.node)
+					e = s.begin(w.node)
 				}
-				if value := worth * float32(p.weight); value > e.met[u].value {
+				if value := hundredth * float32(w.weight); value > e.met[u].value {
 					e.met[u] = met{value, a.tok, number}
 				}
 			}
@@ -246,14 +246,14 @@ func (x *Index) wholeness(s *scratch, leaf int) (sum float32) {
 }
 
 func (x *Index) wholest(s *scratch, node int) (most float32) {
-	list := x.phrasesOf(node)
-	for i := range list[:min(len(list), mostTexts)] {
-		p := &list[i]
-		if p.seen&s.view == 0 {
+	from, to := x.nodes[node].phrases, x.nodes[node+1].phrases
+	for number := from; number < min(to, from+mostTexts); number++ {
+		w := x.worths[number]
+		if w.seen&s.view == 0 {
 			continue
 		}
 		var has, of float32
-		for at := p.toks; x.toks[at] != end; at++ {
+		for at := x.phrases[number].toks; x.toks[at] != end; at++ {
 			t := x.toks[at]
 			of += s.idf[t]
 			q := s.quality[t]
@@ -266,7 +266,7 @@ func (x *Index) wholest(s *scratch, node int) (most float32) {
 		}
 		if of > 0 {
 			share := has / of
-			most = max(most, float32(p.weight)/100*has*share*share)
+			most = max(most, float32(w.weight)/100*has*share*share)
 		}
 	}
 	return most
@@ -294,8 +294,8 @@ func (x *Index) why(s *scratch, query string, units []unit, leaf int) []Why {
 	list := make([]Why, 0, mostWhy)
 	for _, r := range reasons {
 		p := &x.phrases[r.at.phrase]
-		w := Why{Typed: query[r.span.from:r.span.to], Found: p.text, Node: int(p.node)}
-		if p.label {
+		w := Why{Typed: query[r.span.from:r.span.to], Found: p.text, Node: int(x.worths[r.at.phrase].node)}
+		if p.spans != noSpans {
 			w.Found = x.within(p, r.at.tok)
 		}
 		same := func(other Why) bool { return other.Found == w.Found && other.Node == w.Node }

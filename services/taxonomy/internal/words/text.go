@@ -127,8 +127,10 @@ func stemOf(folded string) string {
 	if len(folded) < 4 || !isASCII(folded) {
 		return folded
 	}
-	if len(folded) > 4 {
-		folded = strings.TrimSuffix(folded, "s")
+	if plural := strings.TrimSuffix(folded, "s"); plural != folded {
+		if folded = plural; len(folded) < 4 {
+			return folded + "s" // the PAC is no pacs
+		}
 	}
 	env := snowballstem.NewEnv(folded)
 	french.Stem(env)

@@ -91,14 +91,20 @@ type tok = uint32
 // phrase is a text of an entry. There may be hundreds of thousands.
 type phrase struct {
 	text string
-	node uint32
 	// toks is where those of its words begin in Index.toks, up to an end; spans is where the
-	// places of a label's words in text begin.
+	// places of a label's words in text begin, noSpans for what is no label.
 	toks, spans uint32
+}
+
+const noSpans = ^uint32(0)
+
+// worth is what a word in a phrase says about which node. It is apart from the phrase, so that
+// what a search looks at most is small.
+type worth struct {
+	node uint32
 	// weight is in hundredths.
 	weight uint8
 	seen   Views
-	label  bool
 }
 
 type span struct{ from, to uint16 }
@@ -134,6 +140,7 @@ type Index struct {
 	nodes    []node
 	children []uint32
 	phrases  []phrase
+	worths   []worth
 	toks     []tok
 	spans    []span
 
@@ -162,11 +169,6 @@ type Index struct {
 // rarity is the weight of what df of n entries have.
 func rarity(n, df int) float32 {
 	return float32(math.Log(1 + (float64(n-df)+0.5)/(float64(df)+0.5)))
-}
-
-// phrasesOf are the texts of a node.
-func (x *Index) phrasesOf(n int) []phrase {
-	return x.phrases[x.nodes[n].phrases:x.nodes[n+1].phrases]
 }
 
 // childrenOf are the nodes below one.
