@@ -1,4 +1,4 @@
-// Package report bounds expensive queries: statistics, operators' lists, searches, exports.
+// Package report bounds expensive queries: statistics, operators' lists, exports.
 // They deserve an answer, but must never keep a member's message from being stored.
 //
 // # What is promised

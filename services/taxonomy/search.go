@@ -253,8 +253,3 @@ func (a *answers) addExit(theme int) {
 
 // isSaid reports whether a character can be part of a word.
 func isSaid(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
-
-// said puts a question into the form in which equal ones are: without what surrounds its words.
-func said(question string) string {
-	return strings.Join(slices.DeleteFunc(strings.Fields(question), func(w string) bool { return !strings.ContainsFunc(w, isSaid) }), " ")
-}

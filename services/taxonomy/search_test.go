@@ -269,16 +269,6 @@ func TestSearch_AtMost(t *testing.T) {
 	}
 }
 
-// Equal questions share an answer, whatever surrounds their words.
-func TestSaid(t *testing.T) {
-	t.Parallel()
-	for q, want := range map[string]string{" Mon  RIB ? ": "Mon RIB", "l’arrêt\tmaladie\n": "l’arrêt maladie", "… !": "", "d": "d"} {
-		if got := said(q); got != want {
-			t.Errorf("%q: %q, want %q", q, got, want)
-		}
-	}
-}
-
 // With a letter in it, a question has an answer, and the same one each time.
 func FuzzSearch(f *testing.F) {
 	c := builtIn(f)

@@ -65,8 +65,7 @@ type Config struct {
 	// least 366 days, as far as figures reach back. 0 keeps all.
 	OutcomeRetention time.Duration `env:"OUTCOME_RETENTION" envDefault:"9528h"`
 	// Reports bounds expensive queries: TAXONOMY_REPORTS_*. Max is how many statistics of
-	// suggestions are read at once, for which the database gets as many connections, and how
-	// many searches besides.
+	// suggestions are read at once, for which the database gets as many connections.
 	Reports report.Config `envPrefix:"REPORTS_"`
 }
 
@@ -127,14 +126,12 @@ func Run(ctx context.Context, cfg Config) error {
 // serve answers from s, and expensive queries from apart. The health of its port is SERVING
 // from the beginning: s has a version.
 func serve(ctx context.Context, cfg Config, s, apart *store) error {
-	figures, err1 := report.New("figures", cfg.Reports)
-	searches, err2 := report.New("searches", cfg.Reports)
-	if err := errors.Join(err1, err2); err != nil {
+	figures, err := report.New("figures", cfg.Reports)
+	if err != nil {
 		return err
 	}
 	defer figures.Close()
-	defer searches.Close()
-	impl := &server{store: s, apart: apart, figures: figures, searches: searches, maxAge: cfg.Reports.MaxAge}
+	impl := &server{store: s, apart: apart, figures: figures, maxAge: cfg.Reports.MaxAge}
 	unregister, err := impl.instrument()
 	if err != nil {
 		return err

@@ -1121,13 +1121,13 @@ export interface paths {
         };
         /**
          * Finds selections and online services by everyday words
-         * @description Finds selections and online services by everyday words: a word, its beginning, or a question as one would ask it, in French or English, whatever its accents, case and small errors of typing. With a letter in it something is found: where nothing fits, what is nearest, and the choices for what is nowhere else (`near`). Post the words where addresses may be logged on their way; GET takes them in the query. RESOURCE_EXHAUSTED (REPORTS_BUSY) with google.rpc.RetryInfo when too much is being searched.
+         * @description Finds selections and online services by everyday words: a word, its beginning, or a question as one would ask it, in French or English, whatever its accents, case and small errors of typing. With a letter in it something is found: where nothing fits, what is nearest, and the choices for what is nowhere else (`near`). Post the words where addresses may be logged on their way; GET takes them in the query.
          */
         get: operations["searchReasons"];
         put?: never;
         /**
          * Finds selections and online services by everyday words
-         * @description Finds selections and online services by everyday words: a word, its beginning, or a question as one would ask it, in French or English, whatever its accents, case and small errors of typing. With a letter in it something is found: where nothing fits, what is nearest, and the choices for what is nowhere else (`near`). Post the words where addresses may be logged on their way; GET takes them in the query. RESOURCE_EXHAUSTED (REPORTS_BUSY) with google.rpc.RetryInfo when too much is being searched.
+         * @description Finds selections and online services by everyday words: a word, its beginning, or a question as one would ask it, in French or English, whatever its accents, case and small errors of typing. With a letter in it something is found: where nothing fits, what is nearest, and the choices for what is nowhere else (`near`). Post the words where addresses may be logged on their way; GET takes them in the query.
          */
         post: operations["postSearchReasons"];
         delete?: never;

@@ -49,8 +49,6 @@ type TaxonomyServiceClient interface {
 	// case and small errors of typing. With a letter in it something is found: where nothing
 	// fits, what is nearest, and the choices for what is nowhere else (`near`). Post the words
 	// where addresses may be logged on their way; GET takes them in the query.
-	// RESOURCE_EXHAUSTED (REPORTS_BUSY) with google.rpc.RetryInfo when too much is being
-	// searched.
 	SearchReasons(ctx context.Context, in *SearchReasonsRequest, opts ...grpc.CallOption) (*SearchReasonsResponse, error)
 	// RecordSuggestionOutcome counts what a member did with a proposal. Nothing of
 	// the member is stored. It needs the metadata `idempotency-key`: the same key with the same
@@ -141,8 +139,6 @@ type TaxonomyServiceServer interface {
 	// case and small errors of typing. With a letter in it something is found: where nothing
 	// fits, what is nearest, and the choices for what is nowhere else (`near`). Post the words
 	// where addresses may be logged on their way; GET takes them in the query.
-	// RESOURCE_EXHAUSTED (REPORTS_BUSY) with google.rpc.RetryInfo when too much is being
-	// searched.
 	SearchReasons(context.Context, *SearchReasonsRequest) (*SearchReasonsResponse, error)
 	// RecordSuggestionOutcome counts what a member did with a proposal. Nothing of
 	// the member is stored. It needs the metadata `idempotency-key`: the same key with the same
