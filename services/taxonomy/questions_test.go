@@ -9,10 +9,11 @@ import (
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
 
-// goals are what must hold of the questions of each file: tune.tsv was there while the keywords
-// of the default taxonomy were chosen, held.tsv was not.
+// goals are what must hold of the questions of each file: tune.tsv and own.tsv were there while
+// the keywords of the default taxonomy were chosen, held.tsv was not.
 var goals = map[string]struct{ right, empty float64 }{
 	"tune.tsv": {right: 0.90, empty: 0.01},
+	"own.tsv":  {right: 0.90, empty: 0.01},
 	"held.tsv": {right: 0.85, empty: 0.01},
 }
 

@@ -11,7 +11,7 @@ import (
 
 // The most that one search finds.
 const (
-	maxFoundReasons  = 20
+	maxFoundReasons  = 12
 	maxFoundServices = 10
 )
 

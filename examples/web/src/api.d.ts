@@ -2911,7 +2911,7 @@ export interface components {
         };
         /** @description SearchReasonsResponse has what was found, best first. */
         "messagerie.taxonomy.v1.SearchReasonsResponse": {
-            /** @description Selections as deep as the audience's depth, at most 20; none only where the words have neither a letter nor a digit. */
+            /** @description Selections as deep as the audience's depth, at most 12; none only where the words have neither a letter nor a digit. */
             reasons: components["schemas"]["messagerie.taxonomy.v1.FoundReason"][];
             /** @description Online services, at most 10. */
             services: components["schemas"]["messagerie.taxonomy.v1.OnlineService"][];

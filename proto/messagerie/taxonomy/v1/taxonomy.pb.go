@@ -1337,7 +1337,7 @@ func (x *SearchReasonsRequest) GetQ() string {
 // SearchReasonsResponse has what was found, best first.
 type SearchReasonsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Selections as deep as the audience's depth, at most 20; none only where the words have
+	// Selections as deep as the audience's depth, at most 12; none only where the words have
 	// neither a letter nor a digit.
 	Reasons []*FoundReason `protobuf:"bytes,1,rep,name=reasons,proto3" json:"reasons,omitempty"`
 	// Online services, at most 10.
