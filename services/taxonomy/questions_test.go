@@ -9,12 +9,14 @@ import (
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
 
-// goals are what must hold of the questions of each file: tune.tsv and own.tsv were there while
-// the keywords of the default taxonomy were chosen, held.tsv was not.
+// goals are what must hold of the questions of each file, which four hands have written: tune.tsv
+// and own.tsv were there while the keywords of the default taxonomy were chosen, nothing else was.
 var goals = map[string]struct{ right, empty float64 }{
-	"tune.tsv": {right: 0.90, empty: 0.01},
-	"own.tsv":  {right: 0.90, empty: 0.01},
-	"held.tsv": {right: 0.85, empty: 0.01},
+	"tune.tsv":      {right: 0.90, empty: 0.01},
+	"own.tsv":       {right: 0.90, empty: 0.01},
+	"tune-more.tsv": {right: 0.85, empty: 0.01},
+	"held.tsv":      {right: 0.85, empty: 0.01},
+	"held-more.tsv": {right: 0.85, empty: 0.01},
 }
 
 // question is one that a member might ask, with the choices that answer it.
