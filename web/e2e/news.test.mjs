@@ -15,14 +15,15 @@ const answer = async (id) => api('crm', 'POST', `/v1/agent/conversations/${id}:r
 const pages = {
 	'a member’s conversations': { who: 'jeanne', at: () => '/messagerie', event: 'conversation', happens: answer, says: 'Il y a du nouveau dans vos conversations.' },
 	'a member’s conversation': { who: 'jeanne', at: (id) => `/messagerie/conversations/${id}`, event: 'conversation', happens: answer, says: 'Il y a du nouveau dans cette conversation.' },
-	'the queue': { who: 'claire', at: () => '/agent?ordre=modifiees', event: 'queue', happens: (id) => api('claire', 'POST', `/v1/agent/conversations/${id}:claim`, {}), says: 'La file a changé.' },
+	// Nobody else writes about this theme.
+	'the queue': { who: 'sofiane', about: ['retraite', 'paiement', 'absent'], at: () => '/agent?theme=retraite', event: 'queue', happens: (id) => api('sofiane', 'POST', `/v1/agent/conversations/${id}:claim`, {}), says: 'La file a changé.' },
 	'an agent’s conversation': { who: 'claire', at: (id) => `/agent/conversations/${id}`, event: 'queue', happens: (id) => api('jeanne', 'POST', `/v1/conversations/${id}:followUp`, { text: 'Une précision, entre-temps.' }, key()), says: 'La conversation a changé.' },
 };
 
-for (const [name, { who, at, event, happens, says }] of Object.entries(pages)) {
+for (const [name, { who, about, at, event, happens, says }] of Object.entries(pages)) {
 	test(`nothing is said to be new that is not: ${name}`, async () => {
 		const member = await person(browser, 'jeanne');
-		const { id } = await send(member.page, 'Un message dont on attend des nouvelles.');
+		const { id } = await send(member.page, 'Un message dont on attend des nouvelles.', about);
 		await member.context.close();
 		const { page, context, faults } = await person(browser, who);
 		let streams = 0;
