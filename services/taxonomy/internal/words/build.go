@@ -33,7 +33,7 @@ func New(nodes []Node, synonyms [][]string) *Index {
 	for i, n := range nodes {
 		b.addNode(n)
 		if n.Parent >= 0 {
-			children[n.Parent] = append(children[n.Parent], uint32(i)) //nolint:gosec // a taxonomy
+			children[n.Parent] = append(children[n.Parent], uint32(i))
 		}
 	}
 	b.addNode(Node{}) // the end of the last one
@@ -215,7 +215,7 @@ func (b *builder) weights(view Views) []float32 {
 	idf := make([]float32, len(b.postings))
 	entries := b.count(view, func(yield func(uint32)) {
 		for i := range b.phrases {
-			yield(uint32(i)) //nolint:gosec // some hundred thousand
+			yield(uint32(i))
 		}
 	})
 	for t, list := range b.postings {

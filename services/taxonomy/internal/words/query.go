@@ -210,7 +210,7 @@ func misspelling(w word, known string) int {
 // appendAmong adds the numbers that follow a hash in a sorted list, until there are so many.
 func appendAmong(numbers []uint32, list []uint64, h uint32, most int) []uint32 {
 	at, _ := slices.BinarySearch(list, key(h, 0))
-	for ; at < len(list) && uint32(list[at]>>32) == h && len(numbers) < most; at++ { //nolint:gosec // the upper half
+	for ; at < len(list) && uint32(list[at]>>32) == h && len(numbers) < most; at++ {
 		numbers = append(numbers, uint32(list[at])) //nolint:gosec // the lower half
 	}
 	return numbers
@@ -334,10 +334,10 @@ func distance(a, b string, most int) int {
 	var rows [3][row]int8
 	before, last, next := &rows[0], &rows[1], &rows[2]
 	for j := range len(b) + 1 {
-		last[j] = int8(j) //nolint:gosec // less than row
+		last[j] = int8(j)
 	}
 	for i := 1; i <= len(a); i++ {
-		next[0] = int8(i) //nolint:gosec // less than row
+		next[0] = int8(i)
 		least := next[0]
 		for j := 1; j <= len(b); j++ {
 			cost := int8(1)

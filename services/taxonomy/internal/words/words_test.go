@@ -67,8 +67,14 @@ func TestStem(t *testing.T) {
 func TestSound(t *testing.T) {
 	t.Parallel()
 	for _, pair := range [][2]string{
-		{"retraite", "retrete"}, {"complementaire", "komplementaire"}, {"solidaire", "solidere"}, {"attestation", "atestassion"},
-		{"pharmacie", "farmacie"}, {"allocations", "alocassion"}, {"hopital", "opital"}, {"cotisation", "kotisation"},
+		{"retraite", "retrete"},
+		{"complementaire", "komplementaire"},
+		{"solidaire", "solidere"},
+		{"attestation", "atestassion"},
+		{"pharmacie", "farmacie"},
+		{"allocations", "alocassion"},
+		{"hopital", "opital"},
+		{"cotisation", "kotisation"},
 	} {
 		if a, b := soundOf(pair[0]), soundOf(pair[1]); a != b || a == "" {
 			t.Errorf("%s: %q, %s: %q", pair[0], a, pair[1], b)
