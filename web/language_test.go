@@ -2,6 +2,7 @@ package web
 
 import (
 	"net/http"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -90,5 +91,45 @@ func TestLanguage_OfAPageWithNothingTyped(t *testing.T) {
 			continue
 		}
 		b.shows(b.follow(w, row.who), http.StatusOK, row.says)
+	}
+}
+
+// What an agent has written is sent by the page that shows it in the other language, and not
+// shown as a preview; so it is when the session has ended meanwhile, and that speaks it too.
+func TestLanguage_ThenTheReplyIsSent(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	at := "/agent/conversations/" + conversationID
+	for _, ended := range []bool{false, true} {
+		b := f.browse(t, claire)
+		forms := formsOf(t, b.get(at))
+		form := forms[slices.IndexFunc(forms, func(form filled) bool { return strings.HasSuffix(form.action, "/repondre") })]
+		delete(form.values, "faire") // the button that was pressed is another
+		form.values.Set("texte", marked["texte"])
+		form.values.Set(kept.Language, "en"+at)
+		if ended {
+			delete(b.cookies, session.Cookie)
+		}
+		w := b.follow(b.post(at+"/repondre", form.values), claire)
+		b.shows(w, http.StatusOK, "Here is what you had written")
+		f.calls()
+		again := formsOf(t, w)
+		sent := again[slices.IndexFunc(again, func(form filled) bool { return strings.HasSuffix(form.action, "/repondre") })]
+		sent.values.Set("texte", marked["texte"])
+		if w := b.post(sent.action, sent.values); w.Code != http.StatusSeeOther || !slices.Contains(f.names(), "AgentService/PostReply") {
+			t.Errorf("ended %t: %d, %v", ended, w.Code, f.names())
+		}
+	}
+}
+
+// Whoever does not want to send what is handed back is not handed it back.
+func TestLanguage_OfWhatIsHandedBack(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	b := f.browse(t, jeanne)
+	w := b.post("/preferences", url.Values{"email": {"j@example.org"}, "vers": {"en/repris"}})
+	b.shows(w, http.StatusOK, "Do not send it")
+	if strings.Contains(w.Body.String(), `href="/repris"`) {
+		t.Error("what is not to be sent is handed back again")
 	}
 }

@@ -84,11 +84,21 @@ func Of(r *http.Request) (form Form, ok bool) {
 			form.Fields = append(form.Fields, Field{name, value})
 		}
 	}
+	if r.PostForm.Has(Language) {
+		form.press()
+	}
 	return form, len(form.Typed) > 0
 }
 
 // sending are the last parts of the addresses of forms that somebody else gets.
 var sending = []string{"clore", "confier", "envoyer", "noter", "repondre", "reprendre", "suite", "transfert"}
+
+// press adds what the button has that the form is to be sent with: it was sent by another one.
+func (f *Form) press() {
+	if path.Base(f.Action) == "repondre" && !slices.ContainsFunc(f.Fields, func(field Field) bool { return field.Name == "faire" }) {
+		f.Fields = append(f.Fields, Field{"faire", "envoyer"})
+	}
+}
 
 // Sends reports whether somebody else gets the form when it is taken.
 func (f *Form) Sends() bool { return slices.Contains(sending, path.Base(f.Action)) }

@@ -33,6 +33,7 @@ func (v *Visit) showProblem(p refusal.Problem) error {
 // signInKeeping leads to the sign-in, and whoever has typed something back to that; what
 // does not fit into cookies stays on a page that leads there in another tab.
 func (v *Visit) signInKeeping(who session.Realm) error {
+	v.speak(v.R.PostForm.Get(kept.Language))
 	form, ok := kept.Of(v.R)
 	if !ok {
 		return v.signIn(who)
@@ -52,12 +53,9 @@ func (v *Visit) signInKeeping(who session.Realm) error {
 // Translate changes the language of the pages, and shows what was typed in it: to is the language
 // with the address of the page. A form that is sent for this does nothing else.
 func (v *Visit) Translate(to string) error {
-	lang, back := to[:min(2, len(to))], session.OwnPath(to[min(2, len(to)):])
-	if pages, ok := v.ByLanguage[lang]; ok {
-		v.Pages = pages
-		render.SetLanguage(v.W, lang)
-	}
-	if back == "" || back == "/" { // the page was itself an answer to a form
+	v.speak(to)
+	back := session.OwnPath(to[min(2, len(to)):])
+	if back == "" || back == "/" || back == HandBack { // the page was itself an answer to a form
 		back = v.here()
 	}
 	form, ok := kept.Of(v.R)
@@ -69,6 +67,15 @@ func (v *Visit) Translate(to string) error {
 		Text:  v.Tr("Rien n’a encore été envoyé.", "Nothing has been sent yet."),
 		Again: back, Label: v.Tr("Ne pas l’envoyer", "Do not send it"),
 	}, &form, ""})
+}
+
+// speak goes on in the language that a value of the field kept.Language begins with.
+func (v *Visit) speak(to string) {
+	lang := to[:min(2, len(to))]
+	if pages, ok := v.ByLanguage[lang]; ok {
+		v.Pages = pages
+		render.SetLanguage(v.W, lang)
+	}
 }
 
 // ShowKept hands back what was typed before the sign-in, as often as it is asked for until it

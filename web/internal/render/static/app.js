@@ -326,16 +326,6 @@ const shortcuts = () => {
 	});
 };
 
-// What a draft is saved of needs no page between to be kept.
-each('footer button[form]', (/** @type {HTMLButtonElement} */ button) => {
-	if (!button.form?.dataset.autosave) return;
-	const own = document.createElement('form');
-	own.method = 'post';
-	own.action = '/langue';
-	button.replaceWith(own);
-	button.removeAttribute('form');
-	own.append(button);
-});
 each('[data-found]', foundWhileTyping);
 each('[data-count]', counted);
 each('[data-autosave]', autosaved);
