@@ -27,7 +27,7 @@ var valid = []Attack{
 		})
 	}},
 	{Name: "flood-web", About: "one signed-in member on the pages, from the address of everybody else's", run: func(a *assault, ctx context.Context) {
-		paths := []string{"/messagerie/recherche?q=paiement", "/messagerie/recherche?q=logement", "/messagerie", "/messagerie/nouveau"}
+		paths := []string{"/messagerie?q=paiement", "/messagerie?q=logement", "/messagerie", "/messagerie/nouveau"}
 		a.flood(ctx, workers, func(ctx context.Context, c *client, i int) { c.page(ctx, paths[i%len(paths)], a.Cookies["jeanne"]) })
 	}},
 	{Name: "watches", About: "as many watches of one member as it gets, directly (2 000) and on the pages (500)", run: together(

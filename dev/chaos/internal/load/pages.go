@@ -157,7 +157,7 @@ func (v *Visitor) Begin(ctx context.Context) error {
 // paths are what a visitor looks at.
 func (v *Visitor) paths() []string {
 	return []string{
-		"/messagerie", "/messagerie/recherche?q=allocations", "/messagerie/nouveau", "/messagerie/brouillons/" + v.draft + "/sujet", "/messagerie/recherche?q=paiement",
+		"/messagerie", "/messagerie?q=allocations", "/messagerie/nouveau", "/messagerie/brouillons/" + v.draft + "/sujet", "/messagerie?q=paiement",
 	}
 }
 
