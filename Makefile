@@ -57,7 +57,7 @@ test-views: ## Print how long agents' lists take, however narrowed and ordered, 
 	go test -vet=off -count=1 -timeout 60m -v -run '^TestViews_Time$$' ./services/messaging/internal/agent -views $(or $(ROWS),5000000)
 
 .PHONY: test-typed
-test-typed: ## Type into every field in Chromium, and find the text again after each of 50 disturbances (make test draws a tenth; ONLY=pattern)
+test-typed: ## Type into every field in Chromium, and find the text again after each of 56 disturbances (make test draws a tenth; ONLY=pattern)
 	TYPED_ONLY='$(ONLY)' go test -vet=off -count=1 -timeout 60m -v -run '^TestBrowser$$' ./dev/stack -typed all
 
 # Installs packages as root; others are told by the tests which programs are missing. A package
@@ -70,12 +70,12 @@ endef
 .PHONY: test-firefox
 test-firefox: ## Go through the guide's seven steps in a stock Firefox, JavaScript on and off
 	$(call need,firefox-esr nodejs:node npm)
-	go test -vet=off -count=1 -timeout 25m -v -run '^TestFirefox$$' ./dev/stack -stock
+	go test -vet=off -count=1 -timeout 25m -v -tags stock -run '^TestFirefox$$' ./dev/stack
 
 .PHONY: test-heard
 test-heard: ## Compare what the screen reader Orca says of the pages, in Chromium and Firefox, with web/e2e/stock/heard.txt
 	$(call need,firefox-esr chromium orca xvfb:Xvfb xdotool dbus:dbus-run-session libglib2.0-bin:gdbus nodejs:node npm)
-	go test -vet=off -count=1 -timeout 25m -v -run '^TestHeard$$' ./dev/stack -stock
+	go test -vet=off -count=1 -timeout 25m -v -tags stock -run '^TestHeard$$' ./dev/stack
 
 .PHONY: test-deploy
 test-deploy: ## Test images, compose file and manifests on podman and a real Kubernetes API server

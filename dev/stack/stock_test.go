@@ -1,8 +1,9 @@
+//go:build stock
+
 package stack_test
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,20 +15,17 @@ import (
 	"github.com/ma-messagerie/messagerie/dev/browser"
 )
 
-// stocked has the tests in stock browsers run.
-var stocked = flag.Bool("stock", false, "TestFirefox, TestHeard: run them")
-
 // stockTime bounds the tests in stock browsers.
 const stockTime = 20 * time.Minute
 
 // TestFirefox goes through the guide's seven steps in a stock Firefox, with JavaScript and
-// without. It runs by `make test-firefox` only.
+// without: `make test-firefox`. It takes minutes, and programs that no other test needs.
 func TestFirefox(t *testing.T) {
 	stock(t, []string{"node", "--test", "--test-reporter=spec", "firefox.mjs"}, "firefox-esr", "nodejs:node")
 }
 
 // TestHeard compares what Orca, a screen reader, says of the pages in Chromium and in Firefox
-// with what it has to say. It runs by `make test-heard` only.
+// with what it has to say: `make test-heard`.
 func TestHeard(t *testing.T) {
 	stock(t, []string{"dbus-run-session", "--", "node", "--test", "--test-reporter=spec", "heard.mjs"},
 		"firefox-esr", "chromium", "orca", "xvfb:Xvfb", "xdotool", "dbus:dbus-run-session", "libglib2.0-bin:gdbus", "at-spi2-core:/usr/libexec/at-spi-bus-launcher", "nodejs:node")
@@ -37,9 +35,6 @@ func TestHeard(t *testing.T) {
 // its package, and by its program where that has another name.
 func stock(t *testing.T, command []string, needs ...string) {
 	t.Helper()
-	if !*stocked {
-		t.Skip("takes minutes, and more programs than all other tests: make test-firefox, make test-heard")
-	}
 	for _, need := range needs {
 		deb, program, ok := strings.Cut(need, ":")
 		if !ok {

@@ -1,6 +1,7 @@
 // What comes between the typing of a text and its arrival. Each says for which pages it can come
 // (`applies` returns why not), what happens (`happens`), whether the page is left instead of its
-// form being sent (`leaves`), and what must hold beside the text being there (`then`).
+// form being sent (`leaves`), whether what was typed is sent with that (`carries`), and what
+// must hold beside the text being there (`then`).
 import assert from 'node:assert/strict';
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import { away, limited, need, web } from './browser.mjs';
@@ -67,7 +68,7 @@ export const disturbances = {
 	'too many requests': { happens: elsewhere(limited) },
 	'the gateway’s answer is lost': { happens: elsewhere(lossy), again: true, once: true },
 	'the answer is lost on the way to the browser': {
-		happens: async ({ page, spec }) => {
+		happens: async ({ page }) => {
 			let lost = false;
 			await page.route((url) => String(url).startsWith(web), async (route) => {
 				const request = route.request(), path = new URL(request.url()).pathname;

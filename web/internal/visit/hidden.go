@@ -18,7 +18,7 @@ type hidden struct {
 
 // Hidden is the address of a page that answers a form by GET, so that one comes back to it and
 // loads it again. What people look for may say much about them, and addresses are shown, logged
-// and kept: the form is sealed in it, for the visit's session.
+// and kept: the form is sealed in it, for the person whose visit it is.
 func (v *Visit) Hidden(at string, form url.Values) (string, error) {
 	sealed, err := v.Seal.Seal(at, hidden{[2]string{string(v.Session.Realm), v.Session.Subject}, time.Now(), form})
 	if err != nil {

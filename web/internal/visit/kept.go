@@ -62,11 +62,15 @@ func (v *Visit) Translate(to string) error {
 	if !ok {
 		return v.Redirect(back)
 	}
+	return v.handBack(&form, back, v.Tr("Rien n’a encore été envoyé.", "Nothing has been sent yet."))
+}
+
+// handBack shows what was typed, to be sent or not.
+func (v *Visit) handBack(form *kept.Form, back, text string) error {
 	return v.Show(http.StatusOK, "kept", keptPage{refusal.Problem{
 		Code: http.StatusOK, Title: v.Tr("Voici ce que vous avez écrit", "Here is what you had written"),
-		Text:  v.Tr("Rien n’a encore été envoyé.", "Nothing has been sent yet."),
-		Again: back, Label: v.Tr("Ne pas l’envoyer", "Do not send it"),
-	}, &form, ""})
+		Text: text, Again: back, Label: v.Tr("Ne pas l’envoyer", "Do not send it"),
+	}, form, ""})
 }
 
 // speak goes on in the language that a value of the field kept.Language begins with.
@@ -97,9 +101,5 @@ func (v *Visit) ShowKept() error {
 	case who == session.Member && v.Session.Audience == 0:
 		return v.Redirect("/profil?retour=" + HandBack)
 	}
-	return v.Show(http.StatusOK, "kept", keptPage{refusal.Problem{
-		Code: http.StatusOK, Title: v.Tr("Voici ce que vous avez écrit", "Here is what you had written"),
-		Text:  v.Tr("Votre session avait pris fin : rien n’a été envoyé.", "Your session had ended: nothing was sent."),
-		Again: "/", Label: v.Tr("Ne pas l’envoyer", "Do not send it"),
-	}, &form, ""})
+	return v.handBack(&form, "/", v.Tr("Votre session avait pris fin : rien n’a été envoyé.", "Your session had ended: nothing was sent."))
 }
